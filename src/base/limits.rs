@@ -1,0 +1,86 @@
+//! Every limit of the house in one place, each with its reason. Sizes are bytes, times are milliseconds.
+
+/// Largest client request, as etcd's `--max-request-bytes` defaults to.
+pub const MAX_REQUEST_BYTES: usize = 1_572_864;
+
+/// What gRPC may receive beyond a request: etcd's own allowance for framing.
+pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
+
+/// Operations in one list of a transaction, as etcd's `--max-txn-ops` defaults to.
+pub const MAX_TXN_OPS: usize = 128;
+
+/// Depth of nested transactions: etcd's budget of operations shrinks by at least one a level, so this is
+/// where a request of [`MAX_TXN_OPS`] ends; recursion is bounded by it.
+pub const MAX_TXN_DEPTH: usize = 128;
+
+/// Storage quota where the flag gives none, as in etcd: 2 GiB.
+pub const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+
+/// Longest lease, in seconds, as in etcd.
+pub const MAX_LEASE_TTL_SECONDS: i64 = 9_000_000_000;
+
+/// Leases named to the leader as due in one tick, so that a million due at once cannot stall it.
+pub const MAX_LEASES_DUE_PER_TICK: usize = 1_000;
+
+/// Revocations of due leases that are under way at once.
+pub const MAX_REVOCATIONS_IN_FLIGHT: usize = 64;
+
+/// Requests waiting for the node: beyond it a request is refused, so that memory and latency stay bounded.
+pub const MAX_PENDING_REQUESTS: usize = 10_000;
+
+/// Bytes of proposals waiting for the node or the log.
+pub const MAX_PENDING_BYTES: usize = 256 * 1024 * 1024;
+
+/// Entries committed but not applied before new proposals are refused, as in etcd.
+pub const MAX_APPLY_BACKLOG: u64 = 5_000;
+
+/// Bytes in one write-ahead batch: large enough to share a sync, small enough not to delay it.
+pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
+
+/// Size of one write-ahead segment, recycled and pre-written, as etcd's 64 MB.
+pub const WAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Size at which a history segment is sealed: the unit of reclaim.
+pub const HISTORY_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Largest record body: a request with its framing, and room for a full transaction's bookkeeping.
+pub const MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
+
+/// History held in memory before the disk has it; beyond it applying waits.
+pub const MAX_UNWRITTEN_HISTORY_BYTES: usize = 128 * 1024 * 1024;
+
+/// Log bytes after which a checkpoint is made: bounds the work of a restart.
+pub const CHECKPOINT_EVERY_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Log entries after which a checkpoint is made: etcd's `--snapshot-count` is 10,000; applying is cheaper here.
+pub const CHECKPOINT_EVERY_ENTRIES: u64 = 100_000;
+
+/// Entries kept behind a checkpoint for peers that lag a little, as etcd's `--snapshot-catchup-entries`.
+pub const CATCH_UP_ENTRIES: u64 = 5_000;
+
+/// Budget of values kept in memory where the flag gives none.
+pub const DEFAULT_VALUE_CACHE_BYTES: usize = 128 * 1024 * 1024;
+
+/// Index entries compacted before other work gets its turn.
+pub const COMPACTION_SLICE: usize = 2_000;
+
+/// Events buffered for one watch stream before its watchers are fed from history instead, in bytes.
+pub const WATCH_BUFFER_BYTES: usize = 8 * 1024 * 1024;
+
+/// Responses buffered for one watch stream, as etcd's channel of 128 grown for shared events.
+pub const WATCH_BUFFER_RESPONSES: usize = 1_024;
+
+/// Watchers on one stream: a bound on memory, far above what any client asks.
+pub const MAX_WATCHERS_PER_STREAM: usize = 1_000_000;
+
+/// History read for catching-up watchers in one turn, in bytes.
+pub const CATCH_UP_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
+
+/// Revisions in one response to a catching-up watcher, as in etcd.
+pub const CATCH_UP_REVISIONS: usize = 1_000;
+
+/// Reads waiting for one read-index round.
+pub const MAX_PENDING_READS: usize = 100_000;
+
+/// A raft tick.
+pub const TICK_MS: u64 = 100;

@@ -1,0 +1,18 @@
+//! Words every room uses: ids, revisions, keys, ranges, records, limits, the three kinds of wrong.
+//!
+//! Invariants: no type here knows of disks, networks, raft or protobuf; everything is plain data.
+
+mod dice;
+mod ids;
+mod key_range;
+pub mod limits;
+mod record;
+mod revision;
+mod wrong;
+
+pub use dice::{Dice, SeededDice};
+pub use ids::{ClusterId, LeaseId, LogIndex, MemberId, Term, WatchId, derive_cluster_id, derive_member_id};
+pub use key_range::{KeyRange, RangeEnd};
+pub use record::{Event, EventKind, KeyValue};
+pub use revision::Revision;
+pub use wrong::{Corruption, Fault, Refusal, Wrong};

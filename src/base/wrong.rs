@@ -1,0 +1,183 @@
+//! The three kinds of wrong: a client is *refused*, the world is at *fault*, and a *bug* asserts.
+
+use std::fmt;
+
+/// A request that is turned down. The texts are etcd's own, because clients match on them; the gRPC code
+/// belonging to each stands in one table in `api::status`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "each variant is its text, below")]
+pub enum Refusal {
+    EmptyKey,
+    KeyNotFound,
+    ValueProvided,
+    LeaseProvided,
+    TooManyOps,
+    DuplicateKey,
+    InvalidSortOption,
+    Compacted,
+    FutureRevision,
+    NoSpace,
+    LeaseNotFound,
+    LeaseExists,
+    LeaseTtlTooLarge,
+    RequestTooLarge,
+    TooManyRequests,
+    MemberNotFound,
+    NoLeader,
+    NotLeader,
+    LeaderChanged,
+    Stopped,
+    Timeout,
+    TimeoutWaitingForApply,
+    Corrupt,
+    Canceled,
+    WatchCanceled,
+    InvalidClientApiVersion,
+    StreamSortUnsupported,
+    StreamFilterUnsupported,
+    /// A method or form that is not built yet; the text names it.
+    Unimplemented(String),
+    /// Damage was found while reading for this request; the text names file and offset.
+    Damaged(String),
+}
+
+impl Refusal {
+    /// The text a client sees.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::EmptyKey => "etcdserver: key is not provided",
+            Self::KeyNotFound => "etcdserver: key not found",
+            Self::ValueProvided => "etcdserver: value is provided",
+            Self::LeaseProvided => "etcdserver: lease is provided",
+            Self::TooManyOps => "etcdserver: too many operations in txn request",
+            Self::DuplicateKey => "etcdserver: duplicate key given in txn request",
+            Self::InvalidSortOption => "etcdserver: invalid sort option",
+            Self::Compacted => "etcdserver: mvcc: required revision has been compacted",
+            Self::FutureRevision => "etcdserver: mvcc: required revision is a future revision",
+            Self::NoSpace => "etcdserver: mvcc: database space exceeded",
+            Self::LeaseNotFound => "etcdserver: requested lease not found",
+            Self::LeaseExists => "etcdserver: lease already exists",
+            Self::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
+            Self::RequestTooLarge => "etcdserver: request is too large",
+            Self::TooManyRequests => "etcdserver: too many requests",
+            Self::MemberNotFound => "etcdserver: member not found",
+            Self::NoLeader => "etcdserver: no leader",
+            Self::NotLeader => "etcdserver: not leader",
+            Self::LeaderChanged => "etcdserver: leader changed",
+            Self::Stopped => "etcdserver: server stopped",
+            Self::Timeout => "etcdserver: request timed out",
+            Self::TimeoutWaitingForApply => {
+                "etcdserver: request timed out, waiting for the applied index took too long"
+            }
+            Self::Corrupt => "etcdserver: corrupt cluster",
+            Self::Canceled => "etcdserver: request canceled",
+            Self::WatchCanceled => "etcdserver: watch canceled",
+            Self::InvalidClientApiVersion => "etcdserver: invalid client api version",
+            Self::StreamSortUnsupported => "RangeStream does not support custom sort orders",
+            Self::StreamFilterUnsupported => "RangeStream does not support revision filters",
+            Self::Unimplemented(text) | Self::Damaged(text) => text,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The world did not do what it was asked: a disk call failed. Never retried where it guards durability.
+#[derive(Debug)]
+pub struct Fault {
+    /// What was being done: `open`, `read`, `write`, `sync`, ...
+    pub doing: &'static str,
+    /// The file or directory, relative to the data directory.
+    pub path: String,
+    /// The system's own words.
+    pub source: std::io::Error,
+}
+
+impl Fault {
+    /// A fault with its circumstances.
+    pub fn new(doing: &'static str, path: impl Into<String>, source: std::io::Error) -> Self {
+        Self { doing, path: path.into(), source }
+    }
+
+    /// Whether the disk is full (or the quota of the file system is reached).
+    pub fn is_no_space(&self) -> bool {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self.source.kind(), StorageFull | QuotaExceeded)
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}: {}", self.doing, self.path, self.source)
+    }
+}
+
+impl std::error::Error for Fault {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// Stored bytes are not what was written. Names the place, so that an operator can look.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Corruption {
+    /// The file, relative to the data directory.
+    pub file: String,
+    /// Offset of the damaged record, in bytes.
+    pub offset: u64,
+    /// What does not hold.
+    pub what: String,
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is damaged at offset {}: {}", self.file, self.offset, self.what)
+    }
+}
+
+impl std::error::Error for Corruption {}
+
+/// Anything that can go wrong below the porch and is not a client's doing.
+#[derive(Debug)]
+pub enum Wrong {
+    /// The world is at fault.
+    Fault(Fault),
+    /// Stored bytes are damaged.
+    Corruption(Corruption),
+}
+
+impl Wrong {
+    /// Damage at a place.
+    pub fn corrupt(file: impl Into<String>, offset: u64, what: impl Into<String>) -> Self {
+        Self::Corruption(Corruption { file: file.into(), offset, what: what.into() })
+    }
+}
+
+impl From<Fault> for Wrong {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+impl From<Corruption> for Wrong {
+    fn from(corruption: Corruption) -> Self {
+        Self::Corruption(corruption)
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(fault) => fault.fmt(f),
+            Self::Corruption(corruption) => corruption.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Wrong {}

@@ -1,0 +1,138 @@
+//! The traits of the seam.
+
+use std::future::Future;
+use std::time::Duration;
+
+use crate::base::{Dice, Fault};
+
+/// A moment on a clock that never goes back; nanoseconds since an arbitrary start of the process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// This moment plus `duration`.
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)))
+    }
+
+    /// Time from `earlier` to this moment; zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Time. Only the monotonic clock takes part in decisions; the wall clock is for ids and people.
+pub trait Clock: Clone + Send + Sync + 'static {
+    /// The monotonic clock.
+    fn now(&self) -> Instant;
+
+    /// Milliseconds since 1970 by the wall clock, which may step either way.
+    fn wall_ms(&self) -> u64;
+
+    /// Completes at `deadline`, at once if it has passed.
+    fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send;
+}
+
+/// Concurrency.
+pub trait Tasks: Clone + Send + Sync + 'static {
+    /// Runs `future` by itself. `name` is for people. In production each long-lived task that waits for the
+    /// disk has a thread of its own; in the simulator all are tasks of one node and die with it.
+    fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static);
+}
+
+/// How a file is opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenMode {
+    /// It exists; for reading only.
+    Read,
+    /// It exists; for reading and writing.
+    Write,
+    /// It must not exist and is made, empty; for reading and writing.
+    Create,
+}
+
+/// A directory tree that outlives the process. All names are relative to its root.
+///
+/// Reads and writes answer at once (the page cache of the system); *durability* is what is waited for, and
+/// only [`DiskFile::sync`] and [`Disk::sync_dir`] promise it. Until then a crash may lose, tear or reorder
+/// whatever was written, created, renamed or removed.
+pub trait Disk: Clone + Send + Sync + 'static {
+    /// An open file.
+    type File: DiskFile;
+
+    /// Opens or makes a file.
+    fn open(&self, name: &str, mode: OpenMode) -> Result<Self::File, Fault>;
+
+    /// Names (without the directory) of files in `dir`, sorted; a missing directory is a fault.
+    fn list(&self, dir: &str) -> Result<Vec<String>, Fault>;
+
+    /// Makes `dir` and its parents where missing.
+    fn create_dir(&self, dir: &str) -> Result<(), Fault>;
+
+    /// Gives a file another name, replacing what had it, atomically.
+    fn rename(&self, from: &str, to: &str) -> Result<(), Fault>;
+
+    /// Removes a file; a missing one is a fault.
+    fn remove(&self, name: &str) -> Result<(), Fault>;
+
+    /// Whether a file of that name exists.
+    fn exists(&self, name: &str) -> Result<bool, Fault>;
+
+    /// Makes creations, renames and removals in `dir` durable.
+    fn sync_dir(&self, dir: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+}
+
+/// An open file of a [`Disk`]. Clones of a handle are not needed: wrap it in an `Arc`.
+pub trait DiskFile: Send + Sync + 'static {
+    /// Reads up to `buf.len()` bytes from `offset`; fewer (0 at the end) is allowed at any time.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Fault>;
+
+    /// Writes all of `data` at `offset`, growing the file where needed (a gap reads as zeroes).
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), Fault>;
+
+    /// The file's length in bytes.
+    fn len(&self) -> Result<u64, Fault>;
+
+    /// Whether the file holds nothing.
+    fn is_empty(&self) -> Result<bool, Fault> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Cuts or grows (with zeroes) the file.
+    fn set_len(&self, len: u64) -> Result<(), Fault>;
+
+    /// Makes every byte written before, and the length, durable. After a failure nothing is known of what
+    /// is on the disk: the process must stop, never retry.
+    fn sync(&self) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Reads exactly `buf.len()` bytes, or tells how many there were before the end.
+    fn read_full_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Fault> {
+        let mut done = 0;
+        while done < buf.len() {
+            match self.read_at(offset + done as u64, &mut buf[done..])? {
+                0 => break,
+                n => done += n,
+            }
+        }
+        Ok(done)
+    }
+}
+
+/// The world as one value.
+pub trait Env: Clone + Send + Sync + 'static {
+    /// Its clock.
+    type Clock: Clock;
+    /// Its disk: the data directory.
+    type Disk: Disk;
+    /// Its tasks.
+    type Tasks: Tasks;
+
+    /// The clock.
+    fn clock(&self) -> &Self::Clock;
+    /// The disk.
+    fn disk(&self) -> &Self::Disk;
+    /// The tasks.
+    fn tasks(&self) -> &Self::Tasks;
+    /// Fresh dice, different at every call, from the env's own seed.
+    fn dice(&self) -> Box<dyn Dice>;
+}

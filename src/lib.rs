@@ -1,0 +1,35 @@
+//! quorate: a strongly consistent, etcd-compatible key-value store.
+//!
+//! Rooms are layered; a room imports only from rooms strictly below it, and `tests/tidy.rs` holds this.
+//! Everything up to and with [`driver`] is free of sockets, clocks, threads and ambient randomness and runs
+//! unchanged in the simulator; [`api`] and above are the network porch. `docs/ARCHITECTURE.md` is the map.
+
+pub mod base;
+pub mod wire;
+
+pub mod env;
+
+pub mod lease;
+pub mod log;
+pub mod watch;
+
+pub mod mvcc;
+pub mod wal;
+
+pub mod machine;
+
+pub mod consensus;
+
+pub mod node;
+
+pub mod driver;
+
+#[cfg(feature = "server")]
+pub mod api;
+#[cfg(feature = "server")]
+pub mod server;
+
+#[cfg(feature = "client")]
+pub mod client;
+#[cfg(feature = "client")]
+pub mod ctl;

@@ -1,0 +1,88 @@
+//! What a range read asks and answers.
+
+use crate::base::{KeyRange, KeyValue};
+
+/// By which field an answer is ordered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs, reason = "the names are the fields of a key-value")]
+pub enum SortTarget {
+    #[default]
+    Key,
+    Version,
+    Create,
+    Mod,
+    Value,
+}
+
+/// In which direction an answer is ordered. With `None` the limit is taken in key order *before* sorting,
+/// an etcd quirk that clients see.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum SortOrder {
+    #[default]
+    None,
+    Ascend,
+    Descend,
+}
+
+/// A read of a range at one revision. The fields and their quirks are etcd's `RangeRequest`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RangeQuery {
+    /// The keys asked for.
+    pub range: KeyRange,
+    /// At most this many key-values; 0 or less is no limit.
+    pub limit: i64,
+    /// The revision to read at; 0 or less is the current one.
+    pub revision: i64,
+    /// Direction.
+    pub order: SortOrder,
+    /// Field.
+    pub target: SortTarget,
+    /// Leave values (and, as etcd does, leases) out.
+    pub keys_only: bool,
+    /// Only count.
+    pub count_only: bool,
+    /// Drop key-values changed before; 0 is off. Filters do not change `count` and disable limit push-down.
+    pub min_mod_revision: i64,
+    /// Drop key-values changed after; 0 is off.
+    pub max_mod_revision: i64,
+    /// Drop key-values created before; 0 is off.
+    pub min_create_revision: i64,
+    /// Drop key-values created after; 0 is off.
+    pub max_create_revision: i64,
+    /// May be answered from this member's state without asking the others.
+    pub serializable: bool,
+}
+
+impl RangeQuery {
+    /// Everything in `range`, now, in key order.
+    pub fn plain(range: KeyRange) -> Self {
+        Self {
+            range,
+            limit: 0,
+            revision: 0,
+            order: SortOrder::None,
+            target: SortTarget::Key,
+            keys_only: false,
+            count_only: false,
+            min_mod_revision: 0,
+            max_mod_revision: 0,
+            min_create_revision: 0,
+            max_create_revision: 0,
+            serializable: false,
+        }
+    }
+}
+
+/// The answer to a [`RangeQuery`].
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct RangeAnswer {
+    /// The key-values, in the order asked for.
+    pub kvs: Vec<KeyValue>,
+    /// Whether the limit cut some off.
+    pub more: bool,
+    /// Keys in the range at that revision, whatever limit and filters.
+    pub count: i64,
+    /// The store's current revision when the view was taken, for the response header.
+    pub revision: i64,
+}
