@@ -2,6 +2,28 @@
 //!
 //! Does not know of raft, leases (beyond the number in a record), clients or time.
 
+mod boot;
+mod compaction;
+mod counted_tree;
+mod history;
+mod history_writer;
+mod key_index;
+mod position;
 mod query;
+mod range_read;
+mod record;
+mod segment;
+mod store;
+mod value_cache;
+mod view;
+mod write;
 
+pub use history::{HISTORY_DIR, HistoryWrite, WriteMark};
+pub use history_writer::HistoryWriter;
+pub use key_index::KeyMeta;
+pub use position::StorePosition;
 pub use query::{RangeAnswer, RangeQuery, SortOrder, SortTarget};
+pub use range_read::ReadFailure;
+pub use store::{Store, StoreOptions};
+pub use view::{CatchUp, View};
+pub use write::{NewValue, WriteTxn};

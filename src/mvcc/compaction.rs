@@ -1,0 +1,92 @@
+//! Compaction: the watermark rises at once, the index is pruned afterwards in slices.
+//!
+//! Invariants: reads below the watermark are refused from the call on. A key has something to prune only if one
+//! of its revisions lies between the old and the new watermark, so walking that piece of history finds every
+//! such key: the cost follows what was compacted. The old watermark itself is walked again, because a tombstone
+//! exactly on it was kept. A pass that was cut short by a restart is not resumed: boot prunes while it builds.
+//!
+//! Does not know of files: reclaim frees their space.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::history::Scan;
+use super::store::Store;
+use super::view::SCAN_WINDOW;
+use crate::base::{Refusal, Wrong};
+use crate::env::Disk;
+
+/// How far pruning is.
+pub(super) struct Pruning<D: Disk> {
+    /// Everything that was compacted up to here is pruned.
+    done: i64,
+    /// The pass under way: its walk and the watermark it prunes to.
+    pass: Option<(Scan<D>, i64)>,
+}
+
+impl<D: Disk> Pruning<D> {
+    /// Pruned up to the watermark `done`.
+    pub(super) fn new(done: i64) -> Self {
+        Self { done, pass: None }
+    }
+}
+
+impl<D: Disk> Store<D> {
+    /// Forgets what only reads below `revision` could see.
+    pub fn compact(&mut self, revision: i64) -> Result<(), Refusal> {
+        if revision <= self.compact_revision() {
+            return Err(Refusal::Compacted);
+        }
+        if revision > self.revision {
+            return Err(Refusal::FutureRevision);
+        }
+        self.watermark.store(revision, Ordering::Release);
+        Ok(())
+    }
+
+    /// Prunes, looking at no more than `budget` changes. Returns whether there is more to do.
+    pub fn compaction_step(&mut self, budget: usize) -> Result<bool, Wrong> {
+        for _ in 0..budget {
+            let watermark = self.compact_revision();
+            if self.pruning.pass.is_none() {
+                if self.pruning.done >= watermark {
+                    return Ok(false);
+                }
+                let scan = self.history.table().scan(self.pruning.done, watermark, SCAN_WINDOW);
+                self.pruning.pass = Some((scan, watermark));
+            }
+            let (scan, goal) = self.pruning.pass.as_mut().expect("it was just made");
+            match scan.next()? {
+                Some(record) => self.prune_key(&record.key, watermark),
+                None => {
+                    self.pruning.done = *goal;
+                    self.pruning.pass = None;
+                }
+            }
+        }
+        Ok(self.pruning.pass.is_some() || self.pruning.done < self.compact_revision())
+    }
+
+    /// Whether a compaction is not pruned yet.
+    pub fn is_pruning(&self) -> bool {
+        self.pruning.pass.is_some() || self.pruning.done < self.compact_revision()
+    }
+
+    fn prune_key(&mut self, key: &[u8], watermark: i64) {
+        if !self.index.get(key).is_some_and(|node| node.has_prunable(watermark)) {
+            return;
+        }
+        let mut pruned = None;
+        self.index.put(key, |node| {
+            pruned = node.map(|node| Arc::make_mut(node).prune(watermark));
+            None
+        });
+        let pruned = pruned.expect("the key is in the index");
+        if pruned.gone {
+            self.index.remove(key);
+        }
+        for revision in pruned.dropped {
+            self.history.table().bury(revision);
+        }
+    }
+}

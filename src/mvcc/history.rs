@@ -1,0 +1,253 @@
+//! The history: every change in order of revision, in segments.
+//!
+//! Invariants: segments ascend and never overlap; only the last one grows. The table of segments is shared
+//! with views and replaced, never changed, when a segment is added or rewritten. Nothing here writes to the
+//! disk: [`History::take_writes`] hands out what is to be written, and memory is kept until
+//! [`History::written`] says that the file has it.
+//!
+//! Does not know which revisions are live, nor of keys.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::position::SegmentMark;
+use super::record::Record;
+use super::segment::{Segment, SegmentScan, file_name};
+use crate::base::{Revision, Wrong};
+use crate::env::Disk;
+
+/// The directory of the segments.
+pub const HISTORY_DIR: &str = "history";
+
+/// Up to where the history is meant: a segment and an offset in it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct WriteMark {
+    pub(super) segment: u64,
+    pub(super) end: u64,
+}
+
+/// Bytes to be written. Those of one history come in order: each starts where the file ends.
+#[derive(Clone, Debug)]
+pub struct HistoryWrite {
+    pub(super) segment: u64,
+    pub(super) offset: u64,
+    pub(super) bytes: Bytes,
+    pub(super) mark: WriteMark,
+}
+
+impl HistoryWrite {
+    /// The file, relative to the data directory.
+    pub fn file(&self) -> String {
+        file_name(self.segment)
+    }
+
+    /// Where in it.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// What.
+    pub fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// What is written once this is.
+    pub fn mark(&self) -> WriteMark {
+        self.mark
+    }
+}
+
+/// The segments at one moment.
+pub struct Table<D: Disk> {
+    segments: Vec<Arc<Segment<D>>>,
+}
+
+impl<D: Disk> Clone for Table<D> {
+    fn clone(&self) -> Self {
+        Self { segments: self.segments.clone() }
+    }
+}
+
+impl<D: Disk> Table<D> {
+    /// The segments in order.
+    pub fn segments(&self) -> &[Arc<Segment<D>>] {
+        &self.segments
+    }
+
+    fn holding(&self, main: i64) -> Option<&Arc<Segment<D>>> {
+        self.segments.partition_point(|segment| segment.first() <= main).checked_sub(1).map(|at| &self.segments[at])
+    }
+
+    /// The record of `revision`, which the index says is there.
+    pub fn read(&self, revision: Revision) -> Result<Record, Wrong> {
+        match self.holding(revision.main) {
+            Some(segment) => segment.read(revision),
+            None => Err(Wrong::corrupt(HISTORY_DIR, 0, format!("no segment holds revision {revision}"))),
+        }
+    }
+
+    /// Counts the record of `revision` as dead.
+    pub fn bury(&self, revision: Revision) {
+        if let Some(segment) = self.holding(revision.main) {
+            segment.bury(revision);
+        }
+    }
+
+    /// The records from main revision `from` to `to`, both included, in order; reads `window` bytes at a time.
+    pub fn scan(self: &Arc<Self>, from: i64, to: i64, window: usize) -> Scan<D> {
+        let at = self.segments.partition_point(|segment| segment.first() <= from).saturating_sub(1);
+        Scan { table: self.clone(), at, current: None, from, to, window }
+    }
+}
+
+/// A walk over records; see [`Table::scan`].
+pub struct Scan<D: Disk> {
+    table: Arc<Table<D>>,
+    at: usize,
+    current: Option<SegmentScan<D>>,
+    from: i64,
+    to: i64,
+    window: usize,
+}
+
+impl<D: Disk> Scan<D> {
+    /// The next record; `None` at the end.
+    pub fn next(&mut self) -> Result<Option<Record>, Wrong> {
+        loop {
+            let Some(current) = &mut self.current else {
+                let Some(segment) = self.table.segments.get(self.at).filter(|segment| segment.first() <= self.to)
+                else {
+                    return Ok(None);
+                };
+                self.current = Some(SegmentScan::new(segment.clone(), self.from, self.window));
+                continue;
+            };
+            match current.next()? {
+                Some((_, record, _)) if record.meta.revision.main > self.to => {
+                    self.at = self.table.segments.len();
+                    self.current = None;
+                }
+                Some((_, record, _)) => return Ok(Some(record)),
+                None => {
+                    self.at += 1;
+                    self.current = None;
+                }
+            }
+        }
+    }
+}
+
+/// The writer's hold of the history.
+pub struct History<D: Disk> {
+    disk: D,
+    table: Arc<Table<D>>,
+    segment_bytes: u64,
+    next_number: AtomicU64,
+    unwritten: usize,
+}
+
+impl<D: Disk> History<D> {
+    /// A history of these segments, in order.
+    pub fn new(disk: D, segments: Vec<Arc<Segment<D>>>, segment_bytes: u64) -> Self {
+        assert!((1..=u64::from(u32::MAX / 4)).contains(&segment_bytes), "tables say where a record starts in 31 bits");
+        let next = segments.iter().map(|segment| segment.number() + 1).max().unwrap_or(0);
+        let table = Arc::new(Table { segments });
+        Self { disk, table, segment_bytes, next_number: AtomicU64::new(next), unwritten: 0 }
+    }
+
+    /// The segments as they are now.
+    pub fn table(&self) -> &Arc<Table<D>> {
+        &self.table
+    }
+
+    /// Bytes at which a segment is sealed.
+    pub fn segment_bytes(&self) -> u64 {
+        self.segment_bytes
+    }
+
+    /// A segment number that no other segment has or will have.
+    pub fn fresh_number(&self) -> u64 {
+        self.next_number.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Appends the records of one transaction.
+    pub fn append(&mut self, main: i64, records: impl Iterator<Item = Record>) {
+        let room =
+            self.active().is_some_and(|segment| segment.len() < self.segment_bytes && segment.last() + 1 == main);
+        if !room {
+            let segment = Segment::new(self.disk.clone(), self.fresh_number(), main, false);
+            Arc::make_mut(&mut self.table).segments.push(Arc::new(segment));
+        }
+        let segment = self.active().expect("one was just made").clone();
+        for record in records {
+            self.unwritten += segment.append(&record);
+        }
+    }
+
+    fn active(&self) -> Option<&Arc<Segment<D>>> {
+        self.table.segments.last().filter(|segment| !segment.is_sparse())
+    }
+
+    /// What the disk was not given yet, in order.
+    pub fn take_writes(&mut self) -> Vec<HistoryWrite> {
+        let unwritten = self.table.segments.iter().rev().take_while(|segment| segment.has_unwritten());
+        let mut writes: Vec<HistoryWrite> = unwritten.filter_map(|segment| segment.take_write()).collect();
+        writes.reverse();
+        writes
+    }
+
+    /// The files hold everything up to `upto`.
+    pub fn written(&mut self, upto: WriteMark) {
+        for segment in self.table.segments.iter().rev() {
+            if !segment.has_unwritten() && segment.number() < upto.segment {
+                break;
+            }
+            let end = match segment.number().cmp(&upto.segment) {
+                std::cmp::Ordering::Less => u64::MAX,
+                std::cmp::Ordering::Equal => upto.end,
+                std::cmp::Ordering::Greater => continue,
+            };
+            let dropped = segment.written(end);
+            self.unwritten = self.unwritten.checked_sub(dropped).expect("only what was appended is written");
+        }
+    }
+
+    /// Bytes held in memory because the files do not have them yet.
+    pub fn unwritten(&self) -> usize {
+        self.unwritten
+    }
+
+    /// Puts `replacement` where the segments with these numbers are.
+    pub fn replace(&mut self, numbers: &[u64], replacement: Option<Arc<Segment<D>>>) {
+        let segments = &mut Arc::make_mut(&mut self.table).segments;
+        let at = segments.iter().position(|segment| numbers.first() == Some(&segment.number()));
+        let at = at.expect("one reclaim runs at a time, so its segments are still there");
+        let old: Vec<u64> = segments[at..at + numbers.len()].iter().map(|segment| segment.number()).collect();
+        assert_eq!(old, numbers, "reclaimed segments are neighbours");
+        segments.splice(at..at + numbers.len(), replacement);
+    }
+
+    /// The segments for a position. An empty one is left out.
+    pub(super) fn marks(&self) -> Vec<SegmentMark> {
+        let marks = self.table.segments.iter().map(|segment| SegmentMark {
+            number: segment.number(),
+            first: segment.first(),
+            last: segment.last(),
+            len: segment.len(),
+            sparse: segment.is_sparse(),
+        });
+        marks.collect()
+    }
+
+    /// Bytes of all segments.
+    pub fn size(&self) -> u64 {
+        self.table.segments.iter().map(|segment| segment.len()).sum()
+    }
+
+    /// Bytes of records that can still be read.
+    pub fn in_use(&self) -> u64 {
+        self.table.segments.iter().map(|segment| segment.len() - segment.dead()).sum()
+    }
+}

@@ -1,0 +1,431 @@
+//! A piece of the history: records of a run of revisions, in one file and, until the disk has them, in memory.
+//!
+//! Invariants: records ascend by revision; a transaction never spans two segments, nor two blocks of memory.
+//! What is in memory follows, without gap, what is in the file. Every record is verified when it is read. A
+//! sealed segment never changes; a file that is removed stays readable through the handle held here.
+//!
+//! Where a record lies: a *dense* segment holds every main revision from its first on, so a table of starts
+//! answers by index; a *sparse* one, rewritten by reclaim, is searched. Does not know which records are live.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::{Buf, Bytes, BytesMut};
+
+use super::history::{HISTORY_DIR, HistoryWrite, WriteMark};
+use super::record::{KIND_RECORD, Record};
+use super::value_cache::unpinned;
+use crate::base::{Revision, Wrong};
+use crate::env::{Disk, DiskFile, OpenMode};
+use crate::log::frame;
+use crate::log::{FrameWrong, LOG_HISTORY, Place};
+
+/// Marks a start in a dense table whose transaction has several records.
+const SEVERAL: u32 = 1 << 31;
+
+/// Read at once when looking for a record behind the first of its transaction.
+const SEARCH_WINDOW: usize = 64 * 1024;
+
+/// Where records lie.
+#[derive(Debug)]
+enum Layout {
+    /// One start for each main revision from the segment's first on.
+    Dense(Vec<u32>),
+    /// Every record with its start.
+    Sparse(Vec<(Revision, u32)>),
+}
+
+/// The bytes from `start` to `end`; the record looked for is the `skip`th of them.
+#[derive(Clone, Copy, Debug)]
+struct Span {
+    start: u64,
+    end: u64,
+    skip: u32,
+    single: bool,
+}
+
+/// Bytes handed to the writer of the disk, kept until it is done.
+#[derive(Debug)]
+struct Block {
+    start: u64,
+    bytes: Bytes,
+}
+
+#[derive(Debug)]
+struct Tail {
+    layout: Layout,
+    last: i64,
+    records: u64,
+    len: u64,
+    blocks: VecDeque<Block>,
+    open: BytesMut,
+}
+
+impl Tail {
+    /// Where memory starts: everything before is in the file.
+    fn memory_start(&self) -> u64 {
+        self.blocks.front().map_or(self.open_start(), |block| block.start)
+    }
+
+    fn open_start(&self) -> u64 {
+        self.len - self.open.len() as u64
+    }
+
+    /// Up to `len` bytes from `at`, if they are in memory; at most to the end of one block.
+    fn in_memory(&self, at: u64, len: usize) -> Option<Bytes> {
+        if at >= self.open_start() {
+            let from = (at - self.open_start()) as usize;
+            let to = self.open.len().min(from.saturating_add(len));
+            return Some(Bytes::copy_from_slice(&self.open[from..to]));
+        }
+        let i = self.blocks.partition_point(|block| block.start <= at).checked_sub(1)?;
+        let block = &self.blocks[i];
+        let from = (at - block.start) as usize;
+        let to = block.bytes.len().min(from.saturating_add(len));
+        // A copy, so that a small value never pins a block.
+        Some(if len <= SEARCH_WINDOW {
+            Bytes::copy_from_slice(&block.bytes[from..to])
+        } else {
+            block.bytes.slice(from..to)
+        })
+    }
+
+    fn find(&self, first: i64, revision: Revision) -> Option<Span> {
+        match &self.layout {
+            Layout::Dense(starts) => {
+                let at = usize::try_from(revision.main - first).ok()?;
+                let start = *starts.get(at)?;
+                let end = starts.get(at + 1).map_or(self.len, |next| u64::from(next & !SEVERAL));
+                let single = start & SEVERAL == 0;
+                Some(Span { start: u64::from(start & !SEVERAL), end, skip: revision.sub, single })
+            }
+            Layout::Sparse(starts) => {
+                let at = starts.binary_search_by_key(&revision, |entry| entry.0).ok()?;
+                let end = starts.get(at + 1).map_or(self.len, |next| u64::from(next.1));
+                Some(Span { start: u64::from(starts[at].1), end, skip: 0, single: true })
+            }
+        }
+    }
+}
+
+/// A piece of the history; see the module's head.
+pub struct Segment<D: Disk> {
+    disk: D,
+    number: u64,
+    first: i64,
+    sparse: bool,
+    dead: AtomicU64,
+    file: OnceLock<D::File>,
+    tail: RwLock<Tail>,
+}
+
+/// The file of segment `number`.
+pub fn file_name(number: u64) -> String {
+    format!("{HISTORY_DIR}/{number:016x}.seg")
+}
+
+impl<D: Disk> Segment<D> {
+    /// An empty segment whose first main revision will be `first`.
+    pub fn new(disk: D, number: u64, first: i64, sparse: bool) -> Self {
+        let layout = if sparse { Layout::Sparse(Vec::new()) } else { Layout::Dense(Vec::new()) };
+        let tail = Tail { layout, last: first - 1, records: 0, len: 0, blocks: VecDeque::new(), open: BytesMut::new() };
+        Self { disk, number, first, sparse, dead: AtomicU64::new(0), file: OnceLock::new(), tail: RwLock::new(tail) }
+    }
+
+    fn tail(&self) -> RwLockReadGuard<'_, Tail> {
+        // A panic is a bug that ends the process.
+        self.tail.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tail_mut(&self) -> RwLockWriteGuard<'_, Tail> {
+        self.tail.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Its number; never used twice.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The first main revision it is about.
+    pub fn first(&self) -> i64 {
+        self.first
+    }
+
+    /// The last main revision it is about.
+    pub fn last(&self) -> i64 {
+        self.tail().last
+    }
+
+    /// Whether it was rewritten by reclaim.
+    pub fn is_sparse(&self) -> bool {
+        self.sparse
+    }
+
+    /// Bytes in all.
+    pub fn len(&self) -> u64 {
+        self.tail().len
+    }
+
+    /// Bytes of records nobody can read any more.
+    pub fn dead(&self) -> u64 {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// Records of `revision` died. Its bytes are exact where the transaction had one record, else the average.
+    pub fn bury(&self, revision: Revision) {
+        let tail = self.tail();
+        if let Some(span) = tail.find(self.first, revision) {
+            let bytes = if span.single { span.end - span.start } else { tail.len / tail.records.max(1) };
+            let dead = self.dead.load(Ordering::Relaxed).saturating_add(bytes).min(tail.len);
+            self.dead.store(dead, Ordering::Relaxed);
+        }
+    }
+
+    /// Says up to which main revision it speaks, though its records may end before.
+    pub fn close_at(&self, last: i64) {
+        let mut tail = self.tail_mut();
+        assert!(tail.last <= last, "a segment speaks for all its records");
+        tail.last = last;
+    }
+
+    /// Counts a record that lies at the end of what is known: at boot and in a rewritten segment.
+    pub fn note(&self, revision: Revision, total: usize) -> Result<(), &'static str> {
+        let mut tail = self.tail_mut();
+        let start = u32::try_from(tail.len).map_err(|_| "a segment is longer than its table can say")?;
+        note_in(&mut tail, self.first, revision, start)?;
+        tail.len += total as u64;
+        Ok(())
+    }
+
+    /// Appends `record`, the next of the history, to memory. Returns its bytes.
+    pub fn append(&self, record: &Record) -> usize {
+        let mut guard = self.tail_mut();
+        let tail = &mut *guard;
+        let start = tail.open.len();
+        let place = Place { log: LOG_HISTORY, segment: self.number, offset: tail.len };
+        let first_of_transaction = record.meta.revision.main > tail.last;
+        let at =
+            if first_of_transaction { u32::try_from(tail.len).expect("a full segment is sealed first") } else { 0 };
+        note_in(tail, self.first, record.meta.revision, at).expect("revisions of the history ascend without gap");
+        let begun = frame::begin(&mut tail.open);
+        record.encode(&mut tail.open);
+        frame::seal(&mut tail.open, begun, place, KIND_RECORD);
+        let total = tail.open.len() - start;
+        tail.len += total as u64;
+        total
+    }
+
+    /// Hands out what the disk was not given yet. To be called between transactions.
+    pub fn take_write(&self) -> Option<HistoryWrite> {
+        let mut tail = self.tail_mut();
+        if tail.open.is_empty() {
+            return None;
+        }
+        let start = tail.open_start();
+        let bytes = std::mem::take(&mut tail.open).freeze();
+        tail.blocks.push_back(Block { start, bytes: bytes.clone() });
+        Some(HistoryWrite {
+            segment: self.number,
+            offset: start,
+            bytes,
+            mark: WriteMark { segment: self.number, end: tail.len },
+        })
+    }
+
+    /// Lets go of memory that the file holds up to `end`. Returns the bytes let go.
+    pub fn written(&self, end: u64) -> usize {
+        let mut tail = self.tail_mut();
+        let mut dropped = 0;
+        while let Some(block) = tail.blocks.front()
+            && block.start + block.bytes.len() as u64 <= end
+        {
+            dropped += block.bytes.len();
+            tail.blocks.pop_front();
+        }
+        dropped
+    }
+
+    /// Whether some of it is not in the file.
+    pub fn has_unwritten(&self) -> bool {
+        let tail = self.tail();
+        tail.memory_start() < tail.len
+    }
+
+    /// The open file; opened at the first use.
+    pub fn file(&self) -> Result<&D::File, Wrong> {
+        if let Some(file) = self.file.get() {
+            return Ok(file);
+        }
+        let file = self.disk.open(&file_name(self.number), OpenMode::Read)?;
+        Ok(self.file.get_or_init(|| file))
+    }
+
+    /// Up to `len` bytes from `at`, in whole frames or to the end of them; never none.
+    fn fetch(&self, at: u64, len: usize, in_file: bool) -> Result<Bytes, Wrong> {
+        let file_end = if in_file {
+            at + len as u64
+        } else {
+            let tail = self.tail();
+            if at >= tail.memory_start() {
+                return Ok(tail.in_memory(at, len).expect("memory has no gap"));
+            }
+            tail.memory_start()
+        };
+        let len = len.min(usize::try_from(file_end - at).unwrap_or(usize::MAX));
+        let mut bytes = vec![0; len];
+        if self.file()?.read_full_at(at, &mut bytes)? < len {
+            return Err(self.damaged(at, "the file ends before its records"));
+        }
+        Ok(Bytes::from(bytes))
+    }
+
+    fn damaged(&self, at: u64, what: &str) -> Wrong {
+        Wrong::corrupt(file_name(self.number), at, what)
+    }
+
+    /// The record of `revision`.
+    pub fn read(&self, revision: Revision) -> Result<Record, Wrong> {
+        let span = self.tail().find(self.first, revision);
+        let Some(span) = span else {
+            return Err(self.damaged(0, &format!("revision {revision} is not in it")));
+        };
+        let window = if span.single { (span.end - span.start) as usize } else { SEARCH_WINDOW };
+        let mut frames = Frames { at: span.start, end: span.end, window, bytes: Bytes::new(), in_file: false };
+        for _ in 0..span.skip {
+            frames.next(self)?;
+        }
+        match frames.next(self)? {
+            Some((_, mut record, _)) if record.meta.revision == revision => {
+                // The value shares the window it was read through.
+                record.value = unpinned(record.value, window);
+                Ok(record)
+            }
+            _ => Err(self.damaged(span.start, &format!("revision {revision} is not where it belongs"))),
+        }
+    }
+
+    /// Where the records from main revision `main` on start.
+    fn start_of(&self, main: i64) -> u64 {
+        let tail = self.tail();
+        let start = match &tail.layout {
+            Layout::Dense(starts) => {
+                usize::try_from(main - self.first).map_or(starts.first(), |at| starts.get(at)).map(|s| s & !SEVERAL)
+            }
+            Layout::Sparse(starts) => {
+                starts.get(starts.partition_point(|entry| entry.0.main < main)).map(|entry| entry.1)
+            }
+        };
+        start.map_or(tail.len, u64::from)
+    }
+}
+
+fn note_in(tail: &mut Tail, first: i64, revision: Revision, start: u32) -> Result<(), &'static str> {
+    match &mut tail.layout {
+        Layout::Dense(starts) if revision.main == tail.last && revision.sub > 0 => {
+            let start = starts.last_mut().ok_or("a segment begins inside a transaction")?;
+            *start |= SEVERAL;
+        }
+        Layout::Dense(starts) => {
+            if revision.main != tail.last + 1 || revision.main != first + starts.len() as i64 || revision.sub != 0 {
+                return Err("revisions do not follow each other");
+            }
+            if start & SEVERAL != 0 {
+                return Err("a segment is longer than its table can say");
+            }
+            starts.push(start);
+        }
+        Layout::Sparse(starts) => {
+            if starts.last().is_some_and(|entry| entry.0 >= revision) || revision.main < first {
+                return Err("revisions do not ascend");
+            }
+            starts.push((revision, start));
+        }
+    }
+    tail.last = tail.last.max(revision.main);
+    tail.records += 1;
+    Ok(())
+}
+
+/// Reads frames one after the other through a window.
+#[derive(Debug)]
+struct Frames {
+    at: u64,
+    end: u64,
+    window: usize,
+    /// What was fetched from `at` on.
+    bytes: Bytes,
+    /// Everything is in the file, whatever the segment knows of itself: at boot.
+    in_file: bool,
+}
+
+impl Frames {
+    /// The next record with its offset and the bytes of its frame; `None` at the end.
+    fn next<D: Disk>(&mut self, segment: &Segment<D>) -> Result<Option<(u64, Record, usize)>, Wrong> {
+        let mut need = 1;
+        loop {
+            if self.at >= self.end {
+                return Ok(None);
+            }
+            if self.bytes.len() < need {
+                let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
+                if need <= left {
+                    self.bytes = segment.fetch(self.at, self.window.max(need).min(left), self.in_file)?;
+                }
+                // Neither a block of memory nor the file ends inside a frame.
+                if self.bytes.len() < need {
+                    return Err(segment.damaged(self.at, "a record ends beyond its segment"));
+                }
+            }
+            let place = Place { log: LOG_HISTORY, segment: segment.number, offset: self.at };
+            match frame::decode(place, &self.bytes) {
+                Ok(framed) if framed.kind != KIND_RECORD => {
+                    return Err(segment.damaged(self.at, "a frame of unknown kind"));
+                }
+                Ok(framed) => {
+                    let record = Record::decode(framed.body).map_err(|what| segment.damaged(self.at, what))?;
+                    let at = self.at;
+                    self.at += framed.total as u64;
+                    self.bytes.advance(framed.total);
+                    return Ok(Some((at, record, framed.total)));
+                }
+                Err(FrameWrong::Short { need: more }) => {
+                    assert!(more > self.bytes.len(), "a frame is short only of bytes that are not there");
+                    need = more;
+                }
+                Err(FrameWrong::End) => return Err(segment.damaged(self.at, "zeroes where a record belongs")),
+                Err(FrameWrong::Damaged(what)) => return Err(segment.damaged(self.at, what)),
+            }
+        }
+    }
+}
+
+/// The records of one segment from a revision on, in order.
+pub struct SegmentScan<D: Disk> {
+    segment: Arc<Segment<D>>,
+    frames: Frames,
+}
+
+impl<D: Disk> SegmentScan<D> {
+    /// From main revision `main` on, reading `window` bytes at a time.
+    pub fn new(segment: Arc<Segment<D>>, main: i64, window: usize) -> Self {
+        let frames =
+            Frames { at: segment.start_of(main), end: segment.len(), window, bytes: Bytes::new(), in_file: false };
+        Self { segment, frames }
+    }
+
+    /// The first `len` bytes, whatever the segment knows of itself: for boot.
+    pub fn whole(segment: Arc<Segment<D>>, len: u64, window: usize) -> Self {
+        Self { segment, frames: Frames { at: 0, end: len, window, bytes: Bytes::new(), in_file: true } }
+    }
+
+    /// The segment scanned.
+    pub fn segment(&self) -> &Arc<Segment<D>> {
+        &self.segment
+    }
+
+    /// The next record with its offset and the bytes of its frame; `None` at the end.
+    pub fn next(&mut self) -> Result<Option<(u64, Record, usize)>, Wrong> {
+        self.frames.next(&self.segment)
+    }
+}

@@ -1,0 +1,127 @@
+//! The store: one writer's hold of index, history and cache.
+//!
+//! Invariants: `compact_revision <= revision`; the index holds exactly the revisions the keep rule keeps, apart
+//! from those a pending compaction still has to take; the history holds at least those. All of it follows from
+//! the sequence of calls alone: no time, no randomness, no disk (reads of values apart).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::compaction::Pruning;
+use super::history::{History, HistoryWrite, WriteMark};
+use super::key_index::KeyIndex;
+use super::position::StorePosition;
+use super::range_read::Reading;
+use super::value_cache::ValueCache;
+use super::view::View;
+use super::write::WriteTxn;
+use crate::base::{Event, limits};
+use crate::env::Disk;
+
+/// How a store is set up.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StoreOptions {
+    /// Bytes of current values kept in memory.
+    pub cache_bytes: usize,
+    /// Bytes at which a history segment is sealed.
+    pub segment_bytes: u64,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { cache_bytes: limits::DEFAULT_VALUE_CACHE_BYTES, segment_bytes: limits::HISTORY_SEGMENT_BYTES }
+    }
+}
+
+/// The store; see the module's head.
+pub struct Store<D: Disk> {
+    pub(super) index: KeyIndex,
+    pub(super) history: History<D>,
+    pub(super) cache: Arc<ValueCache>,
+    pub(super) watermark: Arc<AtomicI64>,
+    pub(super) revision: i64,
+    pub(super) pruning: Pruning<D>,
+    /// Segments that were replaced and whose files are still there.
+    pub(super) replaced: Vec<u64>,
+    /// A write transaction was dropped half done.
+    pub(super) torn: bool,
+}
+
+impl<D: Disk> Store<D> {
+    pub(super) fn reading<'a>(&'a self, current: i64, own: &'a [Event]) -> Reading<'a, D> {
+        Reading {
+            index: &self.index,
+            table: self.history.table(),
+            cache: &self.cache,
+            watermark: self.compact_revision(),
+            current,
+            own,
+        }
+    }
+
+    /// Begins a write transaction. With `want_prev` its changes tell the values they replaced.
+    pub fn begin(&mut self, want_prev: bool) -> WriteTxn<'_, D> {
+        WriteTxn::new(self, want_prev)
+    }
+
+    /// The store as it is now, for reading.
+    pub fn view(&self) -> View<D> {
+        View {
+            index: self.index.clone(),
+            table: self.history.table().clone(),
+            cache: self.cache.clone(),
+            watermark: self.watermark.clone(),
+            revision: self.revision,
+        }
+    }
+
+    /// Main revision of the newest change; 1 in a fresh store.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// Reads below are refused; −1 when nothing was ever compacted.
+    pub fn compact_revision(&self) -> i64 {
+        self.watermark.load(Ordering::Acquire)
+    }
+
+    /// Where the store stands, for a checkpoint. It is good once everything that [`Self::take_writes`] hands
+    /// out after this call is durable.
+    pub fn position(&self) -> StorePosition {
+        StorePosition {
+            revision: self.revision,
+            compact_revision: self.compact_revision(),
+            segments: self.history.marks(),
+        }
+    }
+
+    /// What is to be written to the disk, in order. Each byte is handed out once.
+    pub fn take_writes(&mut self) -> Vec<HistoryWrite> {
+        self.history.take_writes()
+    }
+
+    /// The files hold everything up to `upto`: memory lets go of it.
+    pub fn written(&mut self, upto: WriteMark) {
+        self.history.written(upto);
+    }
+
+    /// Bytes held in memory because the files do not have them yet.
+    pub fn unwritten_bytes(&self) -> usize {
+        self.history.unwritten()
+    }
+
+    /// Bytes of the history.
+    pub fn size_bytes(&self) -> u64 {
+        self.history.size()
+    }
+
+    /// Bytes of the history that can still be read.
+    pub fn in_use_bytes(&self) -> u64 {
+        self.history.in_use()
+    }
+
+    /// Alive keys.
+    pub fn key_count(&self) -> u64 {
+        self.index.live()
+    }
+}
