@@ -9,9 +9,9 @@ pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 /// Operations in one list of a transaction, as etcd's `--max-txn-ops` defaults to.
 pub const MAX_TXN_OPS: usize = 128;
 
-/// Depth of nested transactions: etcd's budget of operations shrinks by at least one a level, so this is
-/// where a request of [`MAX_TXN_OPS`] ends; recursion is bounded by it.
-pub const MAX_TXN_DEPTH: usize = 128;
+/// Depth of nested transactions. The protobuf decoder stops at 100 levels of messages, two a transaction and
+/// one for the log payload around the request; what is accepted from a client must decode from the log, too.
+pub const MAX_TXN_DEPTH: usize = 40;
 
 /// Storage quota where the flag gives none, as in etcd: 2 GiB.
 pub const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
@@ -46,8 +46,14 @@ pub const HISTORY_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Largest record body: a request with its framing, and room for a full transaction's bookkeeping.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
 
+/// History collected in memory before it is handed to the disk: large writes are cheap writes.
+pub const WRITE_HISTORY_BYTES: usize = 1024 * 1024;
+
 /// History held in memory before the disk has it; beyond it applying waits.
 pub const MAX_UNWRITTEN_HISTORY_BYTES: usize = 128 * 1024 * 1024;
+
+/// Largest checkpoint image read: a hundred million leases.
+pub const MAX_IMAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Log bytes after which a checkpoint is made: bounds the work of a restart.
 pub const CHECKPOINT_EVERY_BYTES: u64 = 64 * 1024 * 1024;
@@ -78,6 +84,9 @@ pub const CATCH_UP_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
 
 /// Revisions in one response to a catching-up watcher, as in etcd.
 pub const CATCH_UP_REVISIONS: usize = 1_000;
+
+/// Watchers fed from history in one turn.
+pub const CATCH_UP_TASKS_PER_TURN: usize = 64;
 
 /// Reads waiting for one read-index round.
 pub const MAX_PENDING_READS: usize = 100_000;

@@ -2,10 +2,25 @@
 //!
 //! Everything that members must agree on is decided here and only here, from the log alone: no time, no
 //! randomness, no knowledge of who asks or of who leads.
+//!
+//! Invariants: entries are applied in order without a gap; a refused command changes nothing and uses no
+//! revision; the applied index and its effects are one fact in every checkpoint image.
 
+mod alarms;
+pub mod codec;
 mod command;
+mod image;
+#[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
+mod machine;
+mod members;
+mod shape;
+mod txn;
 
 pub use command::{
-    AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op,
-    OpAnswer, Put, Txn, TxnAnswer,
+    AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer,
+    Put, Txn, TxnAnswer,
 };
+pub use image::{Image, LeaseImage};
+pub use machine::{Machine, MachineOptions, Outcome, put_cost};
+pub use members::Member;
+pub use txn::read_txn;

@@ -1,0 +1,312 @@
+//! Applying: one log entry, one step.
+
+use bytes::Bytes;
+
+use super::alarms::Alarms;
+use super::codec::{self, Proposal};
+use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Op, Put, Txn};
+use super::image::Image;
+use super::members::{Member, Members};
+use super::txn::Writer;
+use crate::base::{Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
+use crate::env::Disk;
+use crate::lease::LeaseTable;
+use crate::mvcc::{Store, StoreOptions};
+
+/// What of a machine's behaviour comes from flags. All members must be started with the same.
+#[derive(Clone, Debug)]
+pub struct MachineOptions {
+    /// Shortest lease, in seconds; shorter ones are granted for this long, as in etcd.
+    pub min_lease_ttl: i64,
+    /// Where and how data is kept.
+    pub store: StoreOptions,
+}
+
+/// What applying one entry did, for the node.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The proposal the entry carried, if it carried one.
+    pub proposal: Option<Proposal>,
+    /// What came of it.
+    pub applied: Applied,
+}
+
+/// The replicated state. See the room's head for the invariants.
+pub struct Machine<D: Disk> {
+    options: MachineOptions,
+    store: Store<D>,
+    leases: LeaseTable,
+    members: Members,
+    alarms: Alarms,
+    cluster_version: Option<String>,
+    applied: (LogIndex, Term),
+}
+
+impl<D: Disk> Machine<D> {
+    /// Takes up the state an image describes; an empty image is a new cluster's beginning.
+    pub fn open(disk: D, options: MachineOptions, image: &Image) -> Result<Self, Wrong> {
+        let store = Store::open(disk, options.store.clone(), &image.position)?;
+        let mut leases = LeaseTable::new();
+        for lease in &image.leases {
+            leases
+                .grant(lease.id, lease.ttl)
+                .map_err(|refusal| Wrong::corrupt("checkpoint", 0, format!("lease {:x}: {refusal}", lease.id)))?;
+            leases.checkpoint(lease.id, lease.remaining);
+        }
+        for (key, lease) in store.leased_keys() {
+            leases.attach(lease, &key).map_err(|_| {
+                Wrong::corrupt("checkpoint", 0, format!("a key hangs on lease {lease:x}, which is not in the image"))
+            })?;
+        }
+        let mut members = Members::default();
+        image.members.iter().cloned().for_each(|member| members.add(member));
+        let mut alarms = Alarms::default();
+        for (member, kind) in &image.alarms {
+            alarms.activate(*member, *kind);
+        }
+        Ok(Self {
+            options,
+            store,
+            leases,
+            members,
+            alarms,
+            cluster_version: image.cluster_version.clone(),
+            applied: image.applied,
+        })
+    }
+
+    /// Everything a checkpoint must hold beside the history up to its position.
+    pub fn image(&self) -> Image {
+        Image {
+            applied: self.applied,
+            members: self.members.list(),
+            alarms: self.alarms.list(),
+            cluster_version: self.cluster_version.clone(),
+            leases: self.leases.iter().map(|(id, lease)| super::image::LeaseImage::new(id, lease)).collect(),
+            position: self.store.position(),
+        }
+    }
+
+    /// Applies an ordinary entry. `want_prev` loads what changed keys held before, for the watchers; it does
+    /// not touch the state. A payload no member can have written is damage.
+    pub fn apply(&mut self, index: LogIndex, term: Term, payload: &Bytes, want_prev: bool) -> Result<Outcome, Wrong> {
+        self.advance(index, term);
+        let proposal = codec::decode(payload).map_err(|wrong| {
+            Wrong::corrupt("wal", 0, format!("the payload of entry {index} cannot be read: {}", wrong.0))
+        })?;
+        let mut events = Vec::new();
+        let answer = match &proposal {
+            None => Ok(Answer::Done),
+            Some(proposal) => self.perform(&proposal.command, payload.len(), want_prev, &mut events)?,
+        };
+        let applied = Applied { answer, revision: self.store.revision(), events };
+        Ok(Outcome { proposal, applied })
+    }
+
+    /// Applies the entry that adds a member.
+    pub fn add_member(&mut self, index: LogIndex, term: Term, context: &[u8]) -> Result<(), Wrong> {
+        self.advance(index, term);
+        let member = Member::from_context(context)
+            .map_err(|what| Wrong::corrupt("wal", 0, format!("the member of entry {index} cannot be read: {what}")))?;
+        self.members.add(member);
+        Ok(())
+    }
+
+    fn advance(&mut self, index: LogIndex, term: Term) {
+        assert_eq!(index, self.applied.0 + 1, "entries are applied in order without a gap");
+        assert!(term >= self.applied.1, "terms never go back along the log");
+        self.applied = (index, term);
+    }
+
+    fn perform(
+        &mut self,
+        command: &Command,
+        backing_bytes: usize,
+        want_prev: bool,
+        events: &mut Vec<Event>,
+    ) -> Result<Result<Answer, Refusal>, Wrong> {
+        if let Err(refusal) = self.permitted(command) {
+            return Ok(Err(refusal));
+        }
+        match command {
+            Command::Put(put) => self.put(put, backing_bytes, want_prev, events),
+            Command::DeleteRange(delete) => self.delete_range(delete, want_prev, events),
+            Command::Txn(txn) => self.txn(txn, backing_bytes, want_prev, events),
+            Command::Compact { revision, .. } => Ok(self.store.compact(*revision).map(|()| Answer::Compact)),
+            Command::LeaseGrant { id, ttl } => Ok(self.lease_grant(*id, *ttl)),
+            Command::LeaseRevoke { id } => self.lease_revoke(*id, want_prev, events),
+            Command::Alarm { action, member, kind } => Ok(Ok(Answer::Alarm(match action {
+                AlarmAction::Activate => self.alarms.activate(*member, *kind),
+                AlarmAction::Deactivate => self.alarms.deactivate(*member, *kind),
+            }))),
+            Command::SetMemberAttributes { member, name, client_urls } => {
+                self.members.describe(*member, name.clone(), client_urls.clone());
+                Ok(Ok(Answer::Done))
+            }
+            Command::SetClusterVersion(version) => {
+                self.cluster_version = Some(version.clone());
+                Ok(Ok(Answer::Done))
+            }
+        }
+    }
+
+    /// What alarms forbid, decided in the log so that all members decide alike: damage forbids every change
+    /// of data, a lack of space every change that needs more of it.
+    fn permitted(&self, command: &Command) -> Result<(), Refusal> {
+        let is_data = !matches!(
+            command,
+            Command::Alarm { .. } | Command::SetMemberAttributes { .. } | Command::SetClusterVersion(_)
+        );
+        if is_data && self.alarms.any(AlarmKind::Corrupt) {
+            return Err(Refusal::Corrupt);
+        }
+        if put_cost(command) > 0 && self.alarms.any(AlarmKind::NoSpace) {
+            return Err(Refusal::NoSpace);
+        }
+        Ok(())
+    }
+
+    fn put(
+        &mut self,
+        put: &Put,
+        backing_bytes: usize,
+        want_prev: bool,
+        events: &mut Vec<Event>,
+    ) -> Result<Result<Answer, Refusal>, Wrong> {
+        let mut write = self.store.begin(want_prev);
+        let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes };
+        if let Err(refusal) = writer.check_put(put) {
+            return Ok(Err(refusal));
+        }
+        let prev_kv = writer.put(put)?;
+        *events = write.commit();
+        Ok(Ok(Answer::Put { prev_kv }))
+    }
+
+    fn delete_range(
+        &mut self,
+        delete: &DeleteRange,
+        want_prev: bool,
+        events: &mut Vec<Event>,
+    ) -> Result<Result<Answer, Refusal>, Wrong> {
+        let mut write = self.store.begin(want_prev);
+        let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes: 0 };
+        let (deleted, prev_kvs) = writer.delete_range(delete)?;
+        *events = write.commit();
+        Ok(Ok(Answer::DeleteRange { deleted, prev_kvs }))
+    }
+
+    fn txn(
+        &mut self,
+        txn: &Txn,
+        backing_bytes: usize,
+        want_prev: bool,
+        events: &mut Vec<Event>,
+    ) -> Result<Result<Answer, Refusal>, Wrong> {
+        let mut write = self.store.begin(want_prev);
+        let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes };
+        match writer.txn(txn)? {
+            Ok(answer) => {
+                *events = write.commit();
+                Ok(Ok(Answer::Txn(answer)))
+            }
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    fn lease_grant(&mut self, id: LeaseId, ttl: i64) -> Result<Answer, Refusal> {
+        if id == 0 {
+            return Err(Refusal::LeaseNotFound);
+        }
+        // The upper bound is looked at first, as in etcd; `grant` does both checks.
+        let ttl = ttl.max(self.options.min_lease_ttl);
+        self.leases.grant(id, ttl)?;
+        Ok(Answer::LeaseGrant { id, ttl })
+    }
+
+    fn lease_revoke(
+        &mut self,
+        id: LeaseId,
+        want_prev: bool,
+        events: &mut Vec<Event>,
+    ) -> Result<Result<Answer, Refusal>, Wrong> {
+        let keys = match self.leases.revoke(id) {
+            Ok(keys) => keys,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        let mut write = self.store.begin(want_prev);
+        for key in keys {
+            write.delete_range(&KeyRange::single(key))?;
+        }
+        *events = write.commit();
+        Ok(Ok(Answer::LeaseRevoke))
+    }
+
+    /// The last entry applied.
+    pub fn applied(&self) -> (LogIndex, Term) {
+        self.applied
+    }
+
+    /// The data.
+    pub fn store(&self) -> &Store<D> {
+        &self.store
+    }
+
+    /// The data, for work that clients do not see: compacting, writing out, reclaiming.
+    pub fn store_mut(&mut self) -> &mut Store<D> {
+        &mut self.store
+    }
+
+    /// The leases.
+    pub fn leases(&self) -> &LeaseTable {
+        &self.leases
+    }
+
+    /// The members, by id.
+    pub fn members(&self) -> Vec<Member> {
+        self.members.list()
+    }
+
+    /// The members that vote.
+    pub fn voters(&self) -> Vec<MemberId> {
+        self.members.voters()
+    }
+
+    /// The alarms that stand, by member.
+    pub fn alarms(&self) -> Vec<(MemberId, AlarmKind)> {
+        self.alarms.list()
+    }
+
+    /// The version all members agreed to speak, once they have.
+    pub fn cluster_version(&self) -> Option<&str> {
+        self.cluster_version.as_deref()
+    }
+}
+
+/// Bytes a command may add to the store by etcd's reckoning, 0 for one that adds nothing: a put counts
+/// 256 and its key and value, a lease 64, a transaction its costlier branch.
+pub fn put_cost(command: &Command) -> u64 {
+    match command {
+        Command::Put(put) => one_put_cost(put),
+        Command::Txn(txn) => txn_cost(txn),
+        Command::LeaseGrant { .. } => 64,
+        _ => 0,
+    }
+}
+
+fn one_put_cost(put: &Put) -> u64 {
+    256 + put.key.len() as u64 + put.value.len() as u64
+}
+
+fn txn_cost(txn: &Txn) -> u64 {
+    let branch = |ops: &[Op]| -> u64 {
+        ops.iter()
+            .map(|op| match op {
+                Op::Put(put) => one_put_cost(put),
+                Op::Txn(nested) => txn_cost(nested),
+                Op::Range(_) | Op::DeleteRange(_) => 0,
+            })
+            .sum()
+    };
+    branch(&txn.success).max(branch(&txn.failure))
+}

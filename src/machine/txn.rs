@@ -1,0 +1,262 @@
+//! Transactions: compares first, then checks, then the operations in order.
+//!
+//! Every compare, nested ones included, looks at the state before the transaction; every check is made
+//! before anything is written, so that a transaction refused leaves no trace and uses no revision.
+
+use std::cmp::Ordering;
+
+use super::command::{Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer, Put, Txn, TxnAnswer};
+use crate::base::{KeyValue, LeaseId, Refusal, Wrong};
+use crate::env::Disk;
+use crate::lease::LeaseTable;
+use crate::mvcc::{KeyMeta, NewValue, RangeAnswer, RangeQuery, ReadFailure, View, WriteTxn};
+
+/// Something a transaction reads from: the state it starts from.
+pub(super) trait Source {
+    fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, ReadFailure>;
+    fn meta(&self, key: &[u8]) -> Option<KeyMeta>;
+    fn revision(&self) -> i64;
+    fn compact_revision(&self) -> i64;
+}
+
+impl<D: Disk> Source for View<D> {
+    fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, ReadFailure> {
+        View::range(self, query)
+    }
+    fn meta(&self, key: &[u8]) -> Option<KeyMeta> {
+        View::meta(self, key)
+    }
+    fn revision(&self) -> i64 {
+        View::revision(self)
+    }
+    fn compact_revision(&self) -> i64 {
+        View::compact_revision(self)
+    }
+}
+
+impl<D: Disk> Source for WriteTxn<'_, D> {
+    fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, ReadFailure> {
+        WriteTxn::range(self, query)
+    }
+    fn meta(&self, key: &[u8]) -> Option<KeyMeta> {
+        WriteTxn::meta(self, key)
+    }
+    fn revision(&self) -> i64 {
+        WriteTxn::revision(self)
+    }
+    fn compact_revision(&self) -> i64 {
+        WriteTxn::compact_revision(self)
+    }
+}
+
+/// The branches a transaction takes, in the order its nested transactions are met.
+struct Path {
+    succeeded: bool,
+    nested: Vec<Path>,
+}
+
+impl Path {
+    fn of(source: &impl Source, txn: &Txn) -> Result<Self, Wrong> {
+        let mut succeeded = true;
+        for compare in &txn.compares {
+            if !holds(source, compare)? {
+                succeeded = false;
+                break;
+            }
+        }
+        let mut nested = Vec::new();
+        for op in branch(txn, succeeded) {
+            if let Op::Txn(inner) = op {
+                nested.push(Self::of(source, inner)?);
+            }
+        }
+        Ok(Self { succeeded, nested })
+    }
+}
+
+fn branch(txn: &Txn, succeeded: bool) -> &[Op] {
+    if succeeded { &txn.success } else { &txn.failure }
+}
+
+/// Whether a compare holds for every key of its range. An empty range compares like a missing key: numbers
+/// against 0, a value never.
+fn holds(source: &impl Source, compare: &Compare) -> Result<bool, Wrong> {
+    // A key's numbers are in the index; only comparing values may need the disk.
+    if let (Some(key), false) = (compare.range.as_single(), matches!(compare.target, CompareTarget::Value(_))) {
+        let found = source.meta(key).map_or_else(KeyValue::default, |meta| meta.without_value());
+        return Ok(holds_for(compare, &found));
+    }
+    let answer = match source.range(&RangeQuery::plain(compare.range.clone())) {
+        Ok(answer) => answer,
+        Err(ReadFailure::Refused(_)) => return Ok(false),
+        Err(ReadFailure::Wrong(wrong)) => return Err(wrong),
+    };
+    if answer.kvs.is_empty() {
+        return Ok(!matches!(compare.target, CompareTarget::Value(_)) && holds_for(compare, &KeyValue::default()));
+    }
+    Ok(answer.kvs.iter().all(|kv| holds_for(compare, kv)))
+}
+
+fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
+    let order = match &compare.target {
+        CompareTarget::Version(operand) => kv.version.cmp(operand),
+        CompareTarget::Create(operand) => kv.create_revision.cmp(operand),
+        CompareTarget::Mod(operand) => kv.mod_revision.cmp(operand),
+        CompareTarget::Value(operand) => kv.value.cmp(operand),
+        CompareTarget::Lease(operand) => kv.lease.cmp(operand),
+        CompareTarget::Unknown(_) => Ordering::Equal,
+    };
+    match compare.result {
+        CompareResult::Equal => order.is_eq(),
+        CompareResult::NotEqual => order.is_ne(),
+        CompareResult::Greater => order.is_gt(),
+        CompareResult::Less => order.is_lt(),
+        CompareResult::Unknown(_) => true,
+    }
+}
+
+/// Checks one kind of operation along the path taken.
+fn check(txn: &Txn, path: &Path, one: &impl Fn(&Op) -> Result<(), Refusal>) -> Result<(), Refusal> {
+    let mut nested = path.nested.iter();
+    for op in branch(txn, path.succeeded) {
+        match op {
+            Op::Txn(inner) => {
+                let inner_path = nested.next().expect("a path has a branch for every nested transaction taken");
+                check(inner, inner_path, one)?;
+            }
+            op => one(op)?,
+        }
+    }
+    Ok(())
+}
+
+fn check_put(source: &impl Source, leases: &LeaseTable, op: &Op) -> Result<(), Refusal> {
+    let Op::Put(put) = op else { return Ok(()) };
+    if (put.ignore_value || put.ignore_lease) && source.meta(&put.key).is_none() {
+        return Err(Refusal::KeyNotFound);
+    }
+    check_lease(leases, put.lease)
+}
+
+fn check_lease(leases: &LeaseTable, lease: LeaseId) -> Result<(), Refusal> {
+    if lease != 0 && !leases.contains(lease) { Err(Refusal::LeaseNotFound) } else { Ok(()) }
+}
+
+fn check_range(source: &impl Source, op: &Op) -> Result<(), Refusal> {
+    let Op::Range(query) = op else { return Ok(()) };
+    if query.revision == 0 {
+        Ok(())
+    } else if query.revision > source.revision() {
+        Err(Refusal::FutureRevision)
+    } else if query.revision < source.compact_revision() {
+        // Negative numbers count, too, where the store was never compacted (its mark is -1): an etcd quirk.
+        Err(Refusal::Compacted)
+    } else {
+        Ok(())
+    }
+}
+
+/// Answers a transaction that only reads.
+pub fn read_txn<D: Disk>(view: &View<D>, txn: &Txn) -> Result<TxnAnswer, ReadFailure> {
+    let path = Path::of(view, txn).map_err(ReadFailure::Wrong)?;
+    check(txn, &path, &|op| check_range(view, op)).map_err(ReadFailure::Refused)?;
+    let mut answers = Vec::new();
+    for op in branch(txn, path.succeeded) {
+        let Op::Range(query) = op else { unreachable!("a read-only transaction holds ranges only") };
+        answers.push(OpAnswer::Range(view.range(query)?));
+    }
+    Ok(TxnAnswer { succeeded: path.succeeded, answers })
+}
+
+/// What a write transaction works with.
+pub(super) struct Writer<'a, 'b, D: Disk> {
+    pub(super) write: &'a mut WriteTxn<'b, D>,
+    pub(super) leases: &'a mut LeaseTable,
+    /// Bytes of the log entry the values are slices of.
+    pub(super) backing_bytes: usize,
+}
+
+impl<D: Disk> Writer<'_, '_, D> {
+    /// Decides the path against the state before and refuses what cannot be done along it.
+    pub(super) fn txn(&mut self, txn: &Txn) -> Result<Result<TxnAnswer, Refusal>, Wrong> {
+        let source = &*self.write;
+        let path = Path::of(source, txn)?;
+        let checked = check(txn, &path, &|op| check_put(source, self.leases, op))
+            .and_then(|()| check(txn, &path, &|op| check_range(source, op)));
+        match checked {
+            Ok(()) => self.run(txn, &path).map(Ok),
+            Err(refusal) => Ok(Err(refusal)),
+        }
+    }
+
+    fn run(&mut self, txn: &Txn, path: &Path) -> Result<TxnAnswer, Wrong> {
+        let mut nested = path.nested.iter();
+        let mut answers = Vec::new();
+        for op in branch(txn, path.succeeded) {
+            answers.push(match op {
+                Op::Range(query) => OpAnswer::Range(self.range(query)?),
+                Op::Put(put) => {
+                    let prev_kv = self.put(put)?;
+                    OpAnswer::Put { prev_kv, revision: self.write.revision() }
+                }
+                Op::DeleteRange(delete) => {
+                    let (deleted, prev_kvs) = self.delete_range(delete)?;
+                    OpAnswer::DeleteRange { deleted, prev_kvs, revision: self.write.revision() }
+                }
+                Op::Txn(inner) => {
+                    let inner_path = nested.next().expect("a path has a branch for every nested transaction taken");
+                    OpAnswer::Txn(self.run(inner, inner_path)?)
+                }
+            });
+        }
+        Ok(TxnAnswer { succeeded: path.succeeded, answers })
+    }
+
+    fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, Wrong> {
+        match self.write.range(query) {
+            Ok(answer) => Ok(answer),
+            Err(ReadFailure::Wrong(wrong)) => Err(wrong),
+            Err(ReadFailure::Refused(refusal)) => {
+                unreachable!("a range checked along the path was refused: {refusal}")
+            }
+        }
+    }
+
+    /// Refuses a put outside a transaction that cannot be done: the lease is looked at first, as in etcd.
+    pub(super) fn check_put(&self, put: &Put) -> Result<(), Refusal> {
+        check_lease(self.leases, put.lease)?;
+        if (put.ignore_value || put.ignore_lease) && self.write.meta(&put.key).is_none() {
+            return Err(Refusal::KeyNotFound);
+        }
+        Ok(())
+    }
+
+    /// Writes a key that was checked; what it held before if that was asked for.
+    pub(super) fn put(&mut self, put: &Put) -> Result<Option<KeyValue>, Wrong> {
+        let (mut value, mut lease, mut backing_bytes) = (put.value.clone(), put.lease, self.backing_bytes);
+        if put.ignore_lease {
+            lease = self.write.meta(&put.key).map_or(0, |meta| meta.lease);
+        }
+        if put.ignore_value
+            && let Some(kept) = self.write.get(&put.key)?
+        {
+            backing_bytes = kept.value.len();
+            value = kept.value;
+        }
+        let prev_kv = if put.prev_kv { self.write.get(&put.key)? } else { None };
+        self.write.put(NewValue { key: put.key.clone(), value, lease, backing_bytes })?;
+        self.leases.attach(lease, &put.key).expect("the lease was checked before anything was written");
+        Ok(prev_kv)
+    }
+
+    /// Deletes a range; how many keys, and what they held if that was asked for.
+    pub(super) fn delete_range(&mut self, delete: &DeleteRange) -> Result<(i64, Vec<KeyValue>), Wrong> {
+        let prev_kvs =
+            if delete.prev_kv { self.range(&RangeQuery::plain(delete.range.clone()))?.kvs } else { Vec::new() };
+        let deleted = self.write.delete_range(&delete.range)?;
+        for gone in &deleted {
+            self.leases.detach(&gone.key);
+        }
+        Ok((deleted.len() as i64, prev_kvs))
+    }
+}
