@@ -1,1 +1,20 @@
-//! To come.
+//! Consensus: the `raft` crate behind a wall. The only room that names its types.
+//!
+//! A [`Group`] is stepped with ticks, proposals and read requests, and gives [`Ready`] parts back: what to
+//! persist, what is committed, which reads are confirmed. It does no input or output of its own.
+//!
+//! Invariants:
+//! - The election timeout is a pure function of seed, member, term and role changes, never of the crate's
+//!   own random numbers: the same seed gives the same elections.
+//! - Entries are handed out as committed only after they were acknowledged as persisted here.
+//! - `applied <= committed <= last`, asserted on every move.
+//!
+//! Does not know what an entry means, except for changes of the configuration.
+
+mod group;
+mod jitter;
+mod log_cache;
+mod ready;
+
+pub use group::{Group, GroupConfig, Role, Standing, conf_change_context, founding_entry};
+pub use ready::{ConfirmedRead, Ready};

@@ -1,0 +1,162 @@
+//! The raft log in memory, as the raft crate reads it.
+//!
+//! Entries live here from the moment they are handed to the log's keeper until a checkpoint covers them, so
+//! reading them never waits for the disk; their payloads are shared, not copied.
+
+use std::collections::VecDeque;
+
+use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::{GetEntriesContext, RaftState, StorageError};
+
+use crate::base::{LogIndex, Term};
+
+pub(super) struct LogCache {
+    hard_state: HardState,
+    conf_state: ConfState,
+    /// The entry before the first held one: covered by a checkpoint.
+    released: (LogIndex, Term),
+    entries: VecDeque<Entry>,
+}
+
+impl LogCache {
+    pub(super) fn new(
+        hard_state: HardState,
+        conf_state: ConfState,
+        released: (LogIndex, Term),
+        entries: Vec<Entry>,
+    ) -> Self {
+        let cache = Self { hard_state, conf_state, released, entries: entries.into() };
+        if let Some(first) = cache.entries.front() {
+            assert_eq!(first.index, released.0 + 1, "the recovered log starts right after the checkpoint");
+        }
+        cache
+    }
+
+    pub(super) fn last(&self) -> LogIndex {
+        self.entries.back().map_or(self.released.0, |entry| entry.index)
+    }
+
+    /// Takes over entries; those of the same index or above that are held already are replaced.
+    pub(super) fn append(&mut self, entries: &[Entry]) {
+        let Some(first) = entries.first() else { return };
+        assert!(first.index > self.released.0, "a released entry is never written again");
+        assert!(first.index <= self.last() + 1, "the log has no gap");
+        let keep = (first.index - self.released.0 - 1) as usize;
+        self.entries.truncate(keep);
+        self.entries.extend(entries.iter().cloned());
+    }
+
+    pub(super) fn set_hard_state(&mut self, hard_state: HardState) {
+        self.hard_state = hard_state;
+    }
+
+    pub(super) fn set_conf_state(&mut self, conf_state: ConfState) {
+        self.conf_state = conf_state;
+    }
+
+    /// Forgets entries up to `index`, which a durable checkpoint covers.
+    pub(super) fn release(&mut self, index: LogIndex) {
+        while let Some(first) = self.entries.front() {
+            if first.index > index {
+                break;
+            }
+            self.released = (first.index, first.term);
+            self.entries.pop_front();
+        }
+    }
+
+    fn at(&self, index: LogIndex) -> Option<&Entry> {
+        let offset = index.checked_sub(self.released.0 + 1)?;
+        self.entries.get(usize::try_from(offset).ok()?)
+    }
+}
+
+impl raft::Storage for LogCache {
+    fn initial_state(&self) -> raft::Result<RaftState> {
+        Ok(RaftState::new(self.hard_state.clone(), self.conf_state.clone()))
+    }
+
+    fn entries(
+        &self,
+        low: u64,
+        high: u64,
+        max_size: impl Into<Option<u64>>,
+        _context: GetEntriesContext,
+    ) -> raft::Result<Vec<Entry>> {
+        if low <= self.released.0 {
+            return Err(StorageError::Compacted.into());
+        }
+        assert!(high <= self.last() + 1, "the raft crate never reads past the end of its log");
+        let limit = max_size.into().unwrap_or(u64::MAX);
+        let mut size = 0_u64;
+        let mut slice = Vec::with_capacity((high - low) as usize);
+        for index in low..high {
+            let Some(entry) = self.at(index) else { break };
+            size += entry.data.len() as u64 + 24;
+            if size > limit && !slice.is_empty() {
+                break;
+            }
+            slice.push(entry.clone());
+        }
+        Ok(slice)
+    }
+
+    fn term(&self, index: u64) -> raft::Result<u64> {
+        if index == self.released.0 {
+            return Ok(self.released.1);
+        }
+        if index < self.released.0 {
+            return Err(StorageError::Compacted.into());
+        }
+        self.at(index).map(|entry| entry.term).ok_or_else(|| StorageError::Unavailable.into())
+    }
+
+    fn first_index(&self) -> raft::Result<u64> {
+        Ok(self.released.0 + 1)
+    }
+
+    fn last_index(&self) -> raft::Result<u64> {
+        Ok(self.last())
+    }
+
+    fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
+        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use raft::{GetEntriesFor, Storage};
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry { index, term, ..Entry::default() }
+    }
+
+    fn cache() -> LogCache {
+        LogCache::new(HardState::default(), ConfState::default(), (4, 1), vec![entry(5, 1), entry(6, 2), entry(7, 2)])
+    }
+
+    #[test]
+    fn a_conflicting_suffix_is_replaced() {
+        let mut cache = cache();
+        cache.append(&[entry(6, 3)]);
+        assert_eq!(cache.last(), 6);
+        assert_eq!(cache.term(6).ok(), Some(3));
+        assert_eq!(cache.term(5).ok(), Some(1));
+        assert!(cache.term(7).is_err());
+    }
+
+    #[test]
+    fn released_entries_keep_only_their_last_term() {
+        let mut cache = cache();
+        cache.release(6);
+        assert_eq!(cache.first_index().ok(), Some(7));
+        assert_eq!(cache.term(6).ok(), Some(2));
+        assert!(cache.term(5).is_err());
+        assert!(cache.entries(6, 8, None, GetEntriesContext::empty(false)).is_err());
+        let _ = GetEntriesFor::GenReady;
+        cache.release(100);
+        assert_eq!(cache.last(), 7);
+    }
+}
