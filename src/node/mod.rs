@@ -1,1 +1,30 @@
-//! To come.
+//! The node: where consensus, machine, leases and watches meet. A synchronous state machine.
+//!
+//! [`Node::step`] takes one input, [`Node::turn`] does the work a batch of inputs makes due; both leave
+//! [`Output`]s. Nothing here waits, reads a clock or touches a disk to write. `node.rs` holds the struct and
+//! the dispatch only; each concern is a small struct in its own file.
+//!
+//! Invariants:
+//! - A write is answered when its entry is applied; an entry is applied when it is committed; it is
+//!   committed only when it is durable. So no acknowledgement leaves before the sync it promises.
+//! - `released <= checkpointed <= applied <= committed` ([`counters`]).
+//! - A request is answered exactly once, at the latest after the request timeout.
+
+mod checkpoints;
+mod counters;
+mod facts;
+mod input;
+mod lease_clock;
+#[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
+mod node;
+mod output;
+mod proposals;
+mod reads;
+mod roles;
+mod watches;
+
+pub use facts::{Facts, NodeStatus};
+pub use input::{Input, LeaseStanding, Proposed, Reply, WatchInput};
+pub use lease_clock::LeaseClock;
+pub use node::{Node, NodeConfig, Observer};
+pub use output::Output;

@@ -1,0 +1,127 @@
+//! What anyone may know of a node at any time without asking it.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::base::{LogIndex, MemberId, Term};
+use crate::machine::{AlarmKind, Member};
+
+/// A node's standing, as of its last turn. Each field is true by itself; two of them may be a turn apart.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct NodeStatus {
+    pub leader: Option<MemberId>,
+    pub is_leader: bool,
+    pub term: Term,
+    pub committed: LogIndex,
+    pub applied: LogIndex,
+    pub revision: i64,
+    pub compact_revision: i64,
+    /// Bytes of history on disk or on their way to it.
+    pub size_bytes: u64,
+    /// Bytes of it that a read can still reach.
+    pub in_use_bytes: u64,
+    pub quota_bytes: u64,
+    pub key_count: u64,
+    pub leases: u64,
+    pub watchers: u64,
+    pub watch_streams: u64,
+    /// Watchers that are fed from history because they fell behind.
+    pub slow_watchers: u64,
+    /// Events waiting in stream buffers.
+    pub pending_events: u64,
+    pub pending_proposals: u64,
+    pub leader_changes: u64,
+    pub checkpoints: u64,
+    pub expired_leases: u64,
+    pub alarms: Vec<(MemberId, AlarmKind)>,
+    pub members: Vec<Member>,
+    pub cluster_version: Option<String>,
+    /// Whether the member has told its name and leads or follows: clients are welcome.
+    pub ready: bool,
+}
+
+macro_rules! noticeboard {
+    ($($name:ident: $atomic:ty),* $(,)?) => {
+        /// The node's noticeboard: the node writes, everyone reads, nobody waits.
+        #[derive(Debug, Default)]
+        pub struct Facts {
+            $(pub(super) $name: $atomic,)*
+            pub(super) leader: AtomicU64,
+            pub(super) is_leader: AtomicBool,
+            pub(super) ready: AtomicBool,
+            rare: Mutex<Arc<RareFacts>>,
+        }
+
+        impl Facts {
+            /// The whole standing.
+            pub fn status(&self) -> NodeStatus {
+                let rare = self.rare();
+                let leader = self.leader.load(Ordering::Relaxed);
+                NodeStatus {
+                    $($name: self.$name.load(Ordering::Relaxed),)*
+                    leader: (leader != 0).then_some(MemberId(leader)),
+                    is_leader: self.is_leader.load(Ordering::Relaxed),
+                    ready: self.ready.load(Ordering::Relaxed),
+                    alarms: rare.alarms.clone(),
+                    members: rare.members.clone(),
+                    cluster_version: rare.cluster_version.clone(),
+                }
+            }
+        }
+    };
+}
+
+noticeboard! {
+    term: AtomicU64,
+    committed: AtomicU64,
+    applied: AtomicU64,
+    revision: AtomicI64,
+    compact_revision: AtomicI64,
+    size_bytes: AtomicU64,
+    in_use_bytes: AtomicU64,
+    quota_bytes: AtomicU64,
+    key_count: AtomicU64,
+    leases: AtomicU64,
+    watchers: AtomicU64,
+    watch_streams: AtomicU64,
+    slow_watchers: AtomicU64,
+    pending_events: AtomicU64,
+    pending_proposals: AtomicU64,
+    leader_changes: AtomicU64,
+    checkpoints: AtomicU64,
+    expired_leases: AtomicU64,
+}
+
+/// Facts that change seldom and are not numbers.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(super) struct RareFacts {
+    pub(super) alarms: Vec<(MemberId, AlarmKind)>,
+    pub(super) members: Vec<Member>,
+    pub(super) cluster_version: Option<String>,
+}
+
+impl Facts {
+    pub(super) fn set_rare(&self, facts: RareFacts) {
+        *self.rare.lock().expect("no holder of this lock panics") = Arc::new(facts);
+    }
+
+    fn rare(&self) -> Arc<RareFacts> {
+        self.rare.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// The term, for response headers.
+    pub fn term(&self) -> Term {
+        self.term.load(Ordering::Relaxed)
+    }
+
+    /// The current revision, for response headers.
+    pub fn revision(&self) -> i64 {
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// Whether any member has this alarm.
+    pub fn has_alarm(&self, kind: AlarmKind) -> bool {
+        self.rare().alarms.iter().any(|(_, standing)| *standing == kind)
+    }
+}

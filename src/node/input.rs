@@ -1,0 +1,145 @@
+//! What a node is told.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_channel::oneshot;
+
+use crate::base::{LeaseId, LogIndex, Refusal, Term, WatchId};
+use crate::env::Disk;
+use crate::machine::Answer;
+use crate::mvcc::{Reclaimed, View, WriteMark};
+use crate::watch::{StreamBuffer, StreamId, WatchSpec};
+
+/// Where an answer goes. An asker who has gone away is no error.
+#[derive(Debug)]
+pub struct Reply<T>(oneshot::Sender<T>);
+
+impl<T> Reply<T> {
+    /// A reply and where it will arrive.
+    pub fn pair() -> (Self, oneshot::Receiver<T>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    /// Answers.
+    pub fn send(self, value: T) {
+        let _ = self.0.send(value);
+    }
+}
+
+/// What became of a proposal that was applied.
+#[derive(Clone, Debug)]
+pub struct Proposed {
+    /// The machine's answer.
+    pub answer: Answer,
+    /// The store's revision after it.
+    pub revision: i64,
+    /// The term of the log entry.
+    pub term: Term,
+    /// The index of the log entry.
+    pub index: LogIndex,
+}
+
+/// A lease as it stands now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeaseStanding {
+    /// Seconds it was granted for.
+    pub granted_ttl: i64,
+    /// Whole seconds left.
+    pub ttl: i64,
+    /// The keys attached, sorted; empty unless asked for.
+    pub keys: Vec<Bytes>,
+}
+
+/// What a watch stream asks.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum WatchInput {
+    Open {
+        stream: StreamId,
+        reply: Reply<Arc<StreamBuffer>>,
+    },
+    Create {
+        stream: StreamId,
+        spec: WatchSpec,
+    },
+    Cancel {
+        stream: StreamId,
+        watch_id: WatchId,
+    },
+    Progress {
+        stream: StreamId,
+    },
+    Close {
+        stream: StreamId,
+    },
+    /// A full stream has room again.
+    Room,
+}
+
+/// One thing a node is told.
+pub enum Input<D: Disk> {
+    /// The logical clock moved on.
+    Tick,
+    /// A log payload is to be agreed on.
+    Propose {
+        /// The id inside the payload.
+        id: u64,
+        /// The payload.
+        payload: Bytes,
+        /// Bytes it may add to the store.
+        cost: u64,
+        /// Who waits.
+        reply: Reply<Result<Proposed, Refusal>>,
+    },
+    /// A view is wanted; a linearizable one only once this member is known to still lead.
+    Read {
+        /// Whether other members have a say.
+        linearizable: bool,
+        /// Who waits.
+        reply: Reply<Result<View<D>, Refusal>>,
+    },
+    /// A lease is to live on.
+    KeepAlive {
+        /// Which.
+        id: LeaseId,
+        /// Answered with its seconds, or nothing where it is gone.
+        reply: Reply<Result<Option<i64>, Refusal>>,
+    },
+    /// How long has a lease to live?
+    TimeToLive {
+        /// Which.
+        id: LeaseId,
+        /// With its keys.
+        keys: bool,
+        /// Answered with nothing where it is gone.
+        reply: Reply<Result<Option<LeaseStanding>, Refusal>>,
+    },
+    /// Which leases are there? Ordered by the time they have left.
+    Leases {
+        /// Who waits.
+        reply: Reply<Result<Vec<LeaseId>, Refusal>>,
+    },
+    /// A watch stream speaks.
+    Watch(WatchInput),
+    /// The rounds up to this one are durable.
+    Persisted {
+        /// The round's number.
+        number: u64,
+    },
+    /// History up to this mark is on the disk, though not synced.
+    HistoryWritten(WriteMark),
+    /// The checkpoint under way is durable.
+    Checkpointed {
+        /// The applied index it holds.
+        applied: LogIndex,
+    },
+    /// A segment was rewritten without its dead records.
+    Reclaimed(Reclaimed<D>),
+    /// No more requests are taken; those waiting are finished.
+    Drain {
+        /// Answered when nothing waits any more.
+        reply: Reply<()>,
+    },
+}

@@ -1,0 +1,44 @@
+//! What a node wants done.
+
+use bytes::Bytes;
+
+use crate::base::LogIndex;
+use crate::env::Disk;
+use crate::mvcc::{HistoryWrite, ReclaimJob, WriteMark};
+use crate::wal::Batch;
+
+/// One thing a node wants done. Answers to requests do not pass here: they leave by their
+/// [`super::Reply`], which the node only uses when the promise they carry is kept.
+pub enum Output<D: Disk> {
+    /// To the log's keeper: append, sync, then say [`super::Input::Persisted`]. In the order given.
+    Persist {
+        /// The round's number.
+        number: u64,
+        /// What to write; where it is empty nothing needs a sync.
+        batch: Batch,
+    },
+    /// To the log's keeper: segments that hold nothing above this index may be used again.
+    ReleaseLog {
+        /// Covered by two durable checkpoints.
+        up_to: LogIndex,
+    },
+    /// To the archive: write, then say [`super::Input::HistoryWritten`]. No sync is asked for.
+    WriteHistory {
+        /// What goes where.
+        writes: Vec<HistoryWrite>,
+        /// What to say.
+        mark: WriteMark,
+    },
+    /// To the archive: sync the history written so far, write the image beside it, make both durable, then
+    /// say [`super::Input::Checkpointed`].
+    Checkpoint {
+        /// The applied index the image holds.
+        applied: LogIndex,
+        /// The file's bytes.
+        image: Bytes,
+    },
+    /// To the archive: rewrite a segment, then say [`super::Input::Reclaimed`].
+    Reclaim(ReclaimJob<D>),
+    /// To the archive: these files no checkpoint that is kept names any more.
+    Remove(Vec<String>),
+}

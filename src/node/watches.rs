@@ -1,0 +1,99 @@
+//! Watchers: told of every revision, fed from history where they fell behind.
+
+use std::sync::Arc;
+
+use super::input::WatchInput;
+use crate::base::{Event, Wrong, limits};
+use crate::env::Disk;
+use crate::mvcc::{ReadFailure, Store};
+use crate::watch::{HubNow, RoomBell, SharedEvent, WatchHub};
+
+/// The hub, and the budget on which its slow watchers are fed.
+pub(super) struct Watches {
+    hub: WatchHub,
+    bell: RoomBell,
+}
+
+impl Watches {
+    pub(super) fn new(hub: WatchHub, bell: RoomBell) -> Self {
+        Self { hub, bell }
+    }
+
+    /// A stream speaks.
+    pub(super) fn input(&mut self, input: WatchInput, now: HubNow) {
+        match input {
+            WatchInput::Open { stream, reply } => {
+                let buffer = self.hub.open_stream(stream, self.bell.clone());
+                reply.send(buffer);
+            }
+            WatchInput::Create { stream, spec } => self.hub.create(stream, spec, now),
+            WatchInput::Cancel { stream, watch_id } => self.hub.cancel(stream, watch_id, now),
+            WatchInput::Progress { stream } => self.hub.request_progress(stream, now),
+            WatchInput::Close { stream } => self.hub.close_stream(stream),
+            // Room alone asks for nothing; the next turn finds it.
+            WatchInput::Room => {}
+        }
+    }
+
+    /// Tells the watchers of one revision.
+    pub(super) fn applied(&mut self, revision: i64, events: Vec<Event>) {
+        if events.is_empty() || self.hub.counts().watchers == 0 {
+            return;
+        }
+        let shared: Vec<Arc<SharedEvent>> = events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
+        self.hub.apply(revision, &shared);
+    }
+
+    /// Whether changed keys are to be told with what they held before.
+    pub(super) fn want_prev(&self) -> bool {
+        self.hub.wants_prev_kv()
+    }
+
+    pub(super) fn compacted(&mut self, revision: i64, now: HubNow) {
+        self.hub.compacted(revision, now);
+    }
+
+    pub(super) fn tick(&mut self, now: HubNow) {
+        self.hub.tick_progress(now);
+    }
+
+    pub(super) fn hub(&self) -> &WatchHub {
+        &self.hub
+    }
+
+    /// Feeds watchers that fell behind, within one turn's budget; whether there is more to do.
+    pub(super) fn catch_up<D: Disk>(&mut self, store: &Store<D>, now: HubNow) -> Result<bool, Wrong> {
+        let tasks = self.hub.catch_up_work(limits::CATCH_UP_TASKS_PER_TURN);
+        if tasks.is_empty() {
+            return Ok(false);
+        }
+        let view = store.view();
+        let mut budget = limits::CATCH_UP_BYTES_PER_TURN;
+        for task in tasks {
+            let bytes = task.room.min(budget);
+            let found = view.events(
+                task.from,
+                now.revision,
+                &|key| task.range.contains(key),
+                task.prev_kv,
+                bytes,
+                limits::CATCH_UP_REVISIONS,
+            );
+            match found {
+                Ok(caught) => {
+                    let events: Vec<Arc<SharedEvent>> =
+                        caught.events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
+                    budget = budget.saturating_sub(events.iter().map(|event| event.weight(task.prev_kv)).sum());
+                    self.hub.caught_up(task.watcher, events, caught.next, now);
+                }
+                // Compacted meanwhile: the watcher is cancelled when the hub hears of it.
+                Err(ReadFailure::Refused(_)) => self.hub.compacted(now.compact_revision, now),
+                Err(ReadFailure::Wrong(wrong)) => return Err(wrong),
+            }
+            if budget == 0 {
+                return Ok(true);
+            }
+        }
+        Ok(true)
+    }
+}
