@@ -1,1 +1,26 @@
-//! To come.
+//! The driver: the thin asynchronous shell around the node, generic over the runtime seam.
+//!
+//! One task owns the [`crate::node::Node`] and feeds it from a [`Mailbox`]; the *keeper* owns the write-ahead
+//! log; the *archive* owns history files and checkpoints. A [`Handle`] is what the porch, or the simulator,
+//! talks to. No sockets, no gRPC, no tokio: this code runs unchanged in production and in simulation.
+//!
+//! Invariants: the log is written by one task in the order the node asked; [`crate::node::Input::Persisted`]
+//! is said only after the sync returned; a fault or damage ends the driver, it never goes on.
+
+mod archive;
+mod boot;
+mod checkpoint_files;
+#[allow(clippy::module_inception, reason = "the room's main task has the room's name")]
+mod driver;
+mod ending;
+mod handle;
+mod keeper;
+mod mailbox;
+mod watch_stream;
+
+pub use boot::{BootReport, FoundingMember};
+pub use driver::{DriverConfig, start};
+pub use ending::Ending;
+pub use handle::{Handle, Identity};
+pub use mailbox::{Mailbox, NotTaken};
+pub use watch_stream::{WatchReader, WatchStream};

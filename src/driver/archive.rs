@@ -1,0 +1,86 @@
+//! The archive: the task that writes history and checkpoints. Nobody's answer waits for it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::checkpoint_files;
+use super::ending::Ending;
+use super::mailbox::Mailbox;
+use crate::base::{LogIndex, Wrong};
+use crate::env::Env;
+use crate::mvcc::{HistoryWrite, HistoryWriter, ReclaimJob, WriteMark};
+use crate::node::Input;
+
+/// One thing the archive is asked.
+pub(super) enum ArchiveJob<D: crate::env::Disk> {
+    Write { writes: Vec<HistoryWrite>, mark: WriteMark },
+    Checkpoint { applied: LogIndex, image: Bytes },
+    Reclaim(ReclaimJob<D>),
+    Remove(Vec<String>),
+}
+
+/// Does what it is asked, in order. Ends on the first fault.
+pub(super) async fn keep_archive<E: Env>(
+    env: E,
+    jobs: Arc<Mailbox<ArchiveJob<E::Disk>>>,
+    node: Arc<Mailbox<Input<E::Disk>>>,
+    ending: Ending,
+) {
+    let mut writer = HistoryWriter::new(env.disk().clone());
+    let mut batch = Vec::new();
+    while jobs.take(&mut batch).await {
+        for job in batch.drain(..) {
+            if let Err(wrong) = one_job(&env, &mut writer, job, &node, &ending).await {
+                tracing::error!(error = %wrong, "history cannot be written: stopping");
+                ending.tell(Err(wrong));
+                jobs.close();
+                node.close();
+                return;
+            }
+        }
+    }
+}
+
+async fn one_job<E: Env>(
+    env: &E,
+    writer: &mut HistoryWriter<E::Disk>,
+    job: ArchiveJob<E::Disk>,
+    node: &Arc<Mailbox<Input<E::Disk>>>,
+    ending: &Ending,
+) -> Result<(), Wrong> {
+    match job {
+        ArchiveJob::Write { writes, mark } => {
+            writer.write(&writes)?;
+            node.put_completion(Input::HistoryWritten(mark));
+        }
+        ArchiveJob::Checkpoint { applied, image } => {
+            // The image names history; so history is durable first.
+            writer.sync().await?;
+            checkpoint_files::write(env.disk(), applied, &image).await?;
+            node.put_completion(Input::Checkpointed { applied });
+        }
+        ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), ending.clone()),
+        ArchiveJob::Remove(files) => {
+            for file in files {
+                env.disk().remove(&file)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Rewriting a segment takes long and nothing waits for it: it has a task of its own.
+fn reclaim<E: Env>(env: &E, job: ReclaimJob<E::Disk>, node: Arc<Mailbox<Input<E::Disk>>>, ending: Ending) {
+    let disk = env.disk().clone();
+    env.tasks().spawn("reclaim", async move {
+        match job.run(&disk).await {
+            Ok(done) => node.put_completion(Input::Reclaimed(done)),
+            Err(wrong) => {
+                tracing::error!(error = %wrong, "a history segment cannot be rewritten: stopping");
+                ending.tell(Err(wrong));
+                node.close();
+            }
+        }
+    });
+}

@@ -1,0 +1,165 @@
+//! Boot: from what the disk holds to a node, or to a clear refusal.
+//!
+//! Newest good checkpoint, history cut back to its position, then the log behind it by the ordinary apply
+//! path. There is no replay code.
+
+use std::sync::Arc;
+
+use super::checkpoint_files;
+use super::driver::DriverConfig;
+use crate::base::{ClusterId, Corruption, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
+use crate::consensus::{Group, GroupConfig, conf_change_context, founding_entry};
+use crate::env::{Disk, Env};
+use crate::machine::{Image, Machine, Member};
+use crate::node::{Facts, Node, NodeConfig};
+use crate::wal::{
+    Batch, EntryKind, HardState, Journal, LogEntry, RecoveredWal, TailReport, UnrecoveredWal, WalIdentity,
+};
+use crate::watch::RoomBell;
+
+/// A member of a new cluster, as the flags name it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundingMember {
+    /// Its name.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+}
+
+/// What boot found, for the log.
+#[derive(Debug)]
+pub struct BootReport {
+    /// This member and its cluster.
+    pub identity: WalIdentity,
+    /// Whether the data directory was empty.
+    pub founded: bool,
+    /// The applied index of the checkpoint started from, 0 without one.
+    pub checkpoint: LogIndex,
+    /// Checkpoint images passed over because they are damaged.
+    pub damaged: Vec<Corruption>,
+    /// Log entries behind the checkpoint.
+    pub replayed: usize,
+    /// What was cut off the end of the log, if anything.
+    pub tail: TailReport,
+    /// Ids from the flags, where the data directory says otherwise and wins.
+    pub differs_from_flags: Option<WalIdentity>,
+}
+
+/// A node ready to run, with the journal its keeper will own.
+pub(super) struct Booted<D: Disk> {
+    pub(super) node: Node<D>,
+    pub(super) journal: Journal<D>,
+    pub(super) report: BootReport,
+}
+
+/// The founding members with their ids, this member, and the cluster they make.
+fn founders(config: &DriverConfig) -> (Vec<Member>, MemberId, ClusterId) {
+    let members: Vec<Member> = config
+        .founding_members
+        .iter()
+        .map(|founder| Member {
+            id: derive_member_id(&founder.peer_urls, &config.cluster_token, None),
+            name: founder.name.clone(),
+            peer_urls: founder.peer_urls.clone(),
+            ..Member::default()
+        })
+        .collect();
+    let own = config.founding_members.iter().position(|founder| founder.name == config.name);
+    let own = own.map(|at| members[at].id).expect("flags are checked: this member is one of the founders");
+    let ids: Vec<MemberId> = members.iter().map(|member| member.id).collect();
+    (members, own, derive_cluster_id(&ids))
+}
+
+/// Opens the data directory and builds the node.
+pub(super) async fn boot<E: Env>(
+    env: &E,
+    config: &DriverConfig,
+    facts: Arc<Facts>,
+    bell: RoomBell,
+) -> Result<Booted<E::Disk>, Wrong> {
+    let disk = env.disk();
+    for dir in ["wal", "history", checkpoint_files::DIR] {
+        disk.create_dir(dir)?;
+    }
+    disk.sync_dir("").await?;
+    let found = checkpoint_files::newest(disk)?;
+    let (members, own, cluster) = founders(config);
+    let from_flags = WalIdentity { cluster, member: own };
+    let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?;
+    let identity = unrecovered.identity().unwrap_or(from_flags);
+    let founded = unrecovered.identity().is_none();
+    if founded && (found.image.is_some() || !found.damaged.is_empty()) {
+        return Err(Wrong::corrupt("wal", 0, "the log is gone, but a checkpoint is there"));
+    }
+    let image = found.image.unwrap_or_default();
+    let mut wal = unrecovered.recover(identity, image.applied.0).await?;
+    if wal.hard_state == HardState::default() && wal.entries.is_empty() {
+        found_cluster(&mut wal, &members).await?;
+    }
+    check_reaches(&wal, &image)?;
+    let voters = voters(&image, &wal.entries);
+    let report = BootReport {
+        identity,
+        founded,
+        checkpoint: image.applied.0,
+        damaged: found.damaged,
+        replayed: wal.entries.len(),
+        tail: wal.tail,
+        differs_from_flags: (identity != from_flags).then_some(from_flags),
+    };
+    let machine = Machine::open(disk.clone(), config.machine.clone(), &image)?;
+    let hard_state = HardState { commit: wal.hard_state.commit.max(image.applied.0), ..wal.hard_state };
+    let group_config = GroupConfig {
+        member: identity.member,
+        voters,
+        election_ticks: config.election_ticks,
+        pre_vote: config.pre_vote,
+        seed: env.dice().next_u64(),
+        applied: image.applied,
+    };
+    let group = Group::start(&group_config, hard_state, wal.entries);
+    let node_config = NodeConfig { member: identity.member, ..config.node.clone() };
+    let node = Node::new(node_config, group, machine, facts, bell);
+    Ok(Booted { node, journal: wal.journal, report })
+}
+
+/// Writes the first entries of a new cluster: one for each founding member, committed by definition.
+async fn found_cluster<D: Disk>(wal: &mut RecoveredWal<D>, members: &[Member]) -> Result<(), Wrong> {
+    let mut members = members.to_vec();
+    members.sort_by_key(|member| member.id);
+    let entries: Vec<LogEntry> =
+        members.iter().zip(1..).map(|(member, index)| founding_entry(index, member.id, member.context())).collect();
+    let hard_state = HardState { term: 1, vote: 0, commit: entries.len() as LogIndex };
+    wal.journal.append(&Batch { hard_state: Some(hard_state), entries: entries.clone() })?;
+    wal.journal.sync().await?;
+    wal.hard_state = hard_state;
+    wal.entries = entries;
+    Ok(())
+}
+
+/// The log must go on where the checkpoint ends, or a part of history is missing.
+fn check_reaches<D: Disk>(wal: &RecoveredWal<D>, image: &Image) -> Result<(), Wrong> {
+    match wal.entries.first() {
+        Some(first) if first.index != image.applied.0 + 1 => Err(Wrong::corrupt(
+            "wal",
+            0,
+            format!(
+                "the log begins at entry {}, but the newest good checkpoint ends at {}",
+                first.index, image.applied.0
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The voters at the checkpoint, or of the founding entries where there is none yet.
+fn voters(image: &Image, entries: &[LogEntry]) -> Vec<MemberId> {
+    if image.members.is_empty() {
+        return entries
+            .iter()
+            .take_while(|entry| entry.kind == EntryKind::ConfChange && entry.term == 1)
+            .filter_map(|entry| conf_change_context(entry).map(|(member, _)| member))
+            .collect();
+    }
+    image.members.iter().filter(|member| !member.is_learner).map(|member| member.id).collect()
+}

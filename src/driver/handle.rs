@@ -1,0 +1,143 @@
+//! How the porch, or the simulator, talks to a node.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures_channel::oneshot;
+
+use super::ending::Ending;
+use super::mailbox::{Mailbox, NotTaken};
+use super::watch_stream::{WatchReader, WatchStream};
+use crate::base::{ClusterId, LeaseId, MemberId, Refusal};
+use crate::env::Env;
+use crate::machine::{Command, codec, put_cost};
+use crate::mvcc::View;
+use crate::node::{Facts, Input, LeaseStanding, NodeStatus, Proposed, Reply, WatchInput};
+
+/// Who a node is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Identity {
+    /// The member.
+    pub member: MemberId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// Its name.
+    pub name: String,
+}
+
+pub(super) struct HandleParts<E: Env> {
+    pub(super) identity: Identity,
+    pub(super) mailbox: Arc<Mailbox<Input<E::Disk>>>,
+    pub(super) facts: Arc<Facts>,
+    pub(super) ending: Ending,
+    pub(super) first_id: u64,
+    pub(super) max_request_bytes: usize,
+}
+
+struct Shared<E: Env> {
+    parts: HandleParts<E>,
+    next_id: AtomicU64,
+    next_stream: AtomicU64,
+}
+
+/// A node's door. Clones are cheap; every method may be called from any task.
+pub struct Handle<E: Env>(Arc<Shared<E>>);
+
+impl<E: Env> Clone for Handle<E> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<E: Env> Handle<E> {
+    pub(super) fn new(parts: HandleParts<E>) -> Self {
+        let next_id = AtomicU64::new(parts.first_id);
+        Self(Arc::new(Shared { parts, next_id, next_stream: AtomicU64::new(1) }))
+    }
+
+    /// Who the node is.
+    pub fn identity(&self) -> &Identity {
+        &self.0.parts.identity
+    }
+
+    /// Where it stands, as of its last turn.
+    pub fn status(&self) -> NodeStatus {
+        self.0.parts.facts.status()
+    }
+
+    /// The noticeboard [`Handle::status`] is read from, for single facts on hot paths.
+    pub fn facts(&self) -> &Arc<Facts> {
+        &self.0.parts.facts
+    }
+
+    /// How the driver ended, when it does.
+    pub fn ending(&self) -> &Ending {
+        &self.0.parts.ending
+    }
+
+    /// Has a command agreed on and applied. A lease granted without an id gets one.
+    ///
+    /// [`Refusal::Timeout`] and [`Refusal::Stopped`] leave the outcome open: it may still be applied.
+    pub async fn propose(&self, mut command: Command) -> Result<Proposed, Refusal> {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        if let Command::LeaseGrant { id: lease @ 0, .. } = &mut command {
+            *lease = fresh_lease_id(id);
+        }
+        let payload = codec::encode(id, &command);
+        if payload.len() > self.0.parts.max_request_bytes {
+            return Err(Refusal::RequestTooLarge);
+        }
+        let cost = put_cost(&command);
+        self.ask(|reply| Input::Propose { id, payload, cost, reply }).await?
+    }
+
+    /// A view to read from: linearizable, or of whatever this member holds.
+    pub async fn view(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
+        self.ask(|reply| Input::Read { linearizable, reply }).await?
+    }
+
+    /// Renews a lease; its seconds, or nothing where it is gone or past its time.
+    pub async fn keep_alive(&self, id: LeaseId) -> Result<Option<i64>, Refusal> {
+        self.ask(|reply| Input::KeepAlive { id, reply }).await?
+    }
+
+    /// A lease's standing, or nothing where it is gone.
+    pub async fn time_to_live(&self, id: LeaseId, keys: bool) -> Result<Option<LeaseStanding>, Refusal> {
+        self.ask(|reply| Input::TimeToLive { id, keys, reply }).await?
+    }
+
+    /// All leases, the soonest to end first.
+    pub async fn leases(&self) -> Result<Vec<LeaseId>, Refusal> {
+        self.ask(|reply| Input::Leases { reply }).await?
+    }
+
+    /// Opens a watch stream: one side to speak, one to listen.
+    pub async fn open_watch_stream(&self) -> Result<(WatchStream<E>, WatchReader), Refusal> {
+        let stream = crate::watch::StreamId(self.0.next_stream.fetch_add(1, Ordering::Relaxed));
+        let buffer = self.ask(|reply| Input::Watch(WatchInput::Open { stream, reply })).await?;
+        Ok((WatchStream::new(stream, self.0.parts.mailbox.clone()), WatchReader::new(buffer)))
+    }
+
+    /// Finishes what was begun, then ends the driver. Requests that come meanwhile are refused as stopped.
+    pub async fn stop(&self) {
+        let _ = self.ask(|reply| Input::Drain { reply }).await;
+        self.0.parts.mailbox.close();
+        let _ = self.0.parts.ending.wait().await;
+    }
+
+    async fn ask<T>(&self, input: impl FnOnce(Reply<T>) -> Input<E::Disk>) -> Result<T, Refusal> {
+        let (reply, answer) = Reply::pair();
+        match self.0.parts.mailbox.put(input(reply)) {
+            Ok(()) => {}
+            Err((NotTaken::Full, _)) => return Err(Refusal::TooManyRequests),
+            Err((NotTaken::Closed, _)) => return Err(Refusal::Stopped),
+        }
+        answer.await.map_err(|oneshot::Canceled| Refusal::Stopped)
+    }
+}
+
+/// A lease id as etcd makes one: a request id without its sign bit, never 0.
+fn fresh_lease_id(request: u64) -> LeaseId {
+    let id = (request & (i64::MAX as u64)) as i64;
+    if id == 0 { 1 } else { id }
+}

@@ -1,0 +1,134 @@
+//! A bounded queue between tasks that hands over everything it holds at once.
+//!
+//! One lock, held for a push or a swap. Taking the whole queue is what makes group commit and read batching
+//! natural: what came while the taker worked is its next batch.
+
+use std::future::poll_fn;
+use std::sync::Mutex;
+use std::task::{Context, Poll, Waker};
+
+/// Why an item was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NotTaken {
+    /// The queue is full.
+    Full,
+    /// Nobody takes from it any more.
+    Closed,
+}
+
+struct State<T> {
+    items: Vec<T>,
+    taker: Option<Waker>,
+    closed: bool,
+}
+
+/// Many put in, one takes out.
+pub struct Mailbox<T> {
+    state: Mutex<State<T>>,
+    capacity: usize,
+}
+
+impl<T> Mailbox<T> {
+    /// A queue of at most `capacity` items.
+    pub fn new(capacity: usize) -> Self {
+        let state = State { items: Vec::new(), taker: None, closed: false };
+        Self { state: Mutex::new(state), capacity }
+    }
+
+    /// Puts an item in, or gives it back where the queue is full or closed.
+    pub fn put(&self, item: T) -> Result<(), (NotTaken, T)> {
+        self.put_below(item, self.capacity)
+    }
+
+    /// Puts an item in even where the queue is full: for completions, of which there are never more than the
+    /// taker itself has asked for. Dropped where the queue is closed.
+    pub fn put_completion(&self, item: T) {
+        let _ = self.put_below(item, usize::MAX);
+    }
+
+    fn put_below(&self, item: T, capacity: usize) -> Result<(), (NotTaken, T)> {
+        let taker = {
+            let mut state = self.lock();
+            if state.closed {
+                return Err((NotTaken::Closed, item));
+            }
+            if state.items.len() >= capacity {
+                return Err((NotTaken::Full, item));
+            }
+            state.items.push(item);
+            state.taker.take()
+        };
+        if let Some(taker) = taker {
+            taker.wake();
+        }
+        Ok(())
+    }
+
+    /// Moves everything into `into`, which must be empty. Ready when there was something, or when the queue
+    /// is closed.
+    pub fn poll_take(&self, cx: &mut Context<'_>, into: &mut Vec<T>) -> Poll<()> {
+        debug_assert!(into.is_empty(), "what was taken before is done");
+        let mut state = self.lock();
+        if state.items.is_empty() && !state.closed {
+            if !state.taker.as_ref().is_some_and(|taker| taker.will_wake(cx.waker())) {
+                state.taker = Some(cx.waker().clone());
+            }
+            return Poll::Pending;
+        }
+        std::mem::swap(&mut state.items, into);
+        Poll::Ready(())
+    }
+
+    /// Waits for items and moves them into `into`; false when the queue is closed and empty.
+    pub async fn take(&self, into: &mut Vec<T>) -> bool {
+        poll_fn(|cx| self.poll_take(cx, into)).await;
+        !into.is_empty()
+    }
+
+    /// Whether something waits to be taken.
+    pub fn has_items(&self) -> bool {
+        !self.lock().items.is_empty()
+    }
+
+    /// Takes nothing in any more and drops what is held.
+    pub fn close(&self) {
+        let (items, taker) = {
+            let mut state = self.lock();
+            state.closed = true;
+            (std::mem::take(&mut state.items), state.taker.take())
+        };
+        drop(items);
+        if let Some(taker) = taker {
+            taker.wake();
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State<T>> {
+        self.state.lock().expect("no holder of this lock panics")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everything_is_handed_over_in_order_and_bounds_hold() {
+        let mailbox = Mailbox::new(2);
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut taken = Vec::new();
+        assert!(mailbox.poll_take(&mut cx, &mut taken).is_pending());
+        assert_eq!(mailbox.put(1), Ok(()));
+        assert_eq!(mailbox.put(2), Ok(()));
+        assert_eq!(mailbox.put(3), Err((NotTaken::Full, 3)));
+        mailbox.put_completion(4);
+        assert!(mailbox.poll_take(&mut cx, &mut taken).is_ready());
+        assert_eq!(taken, [1, 2, 4]);
+        assert!(!mailbox.has_items());
+        mailbox.close();
+        taken.clear();
+        assert!(mailbox.poll_take(&mut cx, &mut taken).is_ready());
+        assert!(taken.is_empty());
+        assert_eq!(mailbox.put(5), Err((NotTaken::Closed, 5)));
+    }
+}
