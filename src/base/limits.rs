@@ -70,6 +70,16 @@ pub const WATCH_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// Responses buffered for one watch stream, as etcd's channel of 128 grown for shared events.
 pub const WATCH_BUFFER_RESPONSES: usize = 1_024;
 
+/// Events taken from a stream's buffer at once, in bytes: what a stream holds beyond its buffer while it
+/// writes to its client, so it is kept small against the buffer.
+pub const WATCH_BATCH_BYTES: usize = 1024 * 1024;
+
+/// Responses taken from a stream's buffer at once, for the same reason.
+pub const WATCH_BATCH_RESPONSES: usize = 256;
+
+/// Least room, in bytes, a catching-up watcher is told to read for: below it reading costs more than it brings.
+pub const CATCH_UP_LEAST_ROOM: usize = 64 * 1024;
+
 /// Watchers on one stream: a bound on memory, far above what any client asks.
 pub const MAX_WATCHERS_PER_STREAM: usize = 1_000_000;
 
