@@ -10,6 +10,7 @@
 
 mod buffer;
 mod message;
+mod range_index;
 
 pub use buffer::{RoomBell, StreamBuffer};
 pub use message::{
