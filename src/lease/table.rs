@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
-use fxhash::FxHashMap;
 
 use crate::base::limits::MAX_LEASE_TTL_SECONDS;
 use crate::base::{LeaseId, Refusal};
@@ -30,8 +29,7 @@ enum Keys {
     #[default]
     None,
     One(Bytes),
-    // Boxed: an entry is as small as its usual case.
-    Many(Box<BTreeSet<Bytes>>),
+    Many(BTreeSet<Bytes>),
 }
 
 /// All leases and the keys attached to them.
@@ -40,8 +38,9 @@ enum Keys {
 #[derive(Clone, Debug, Default)]
 pub struct LeaseTable {
     leases: BTreeMap<LeaseId, Entry>,
-    /// The other side of `Entry::keys`. Looked up only, never iterated: its order is not the members' order.
-    by_key: FxHashMap<Bytes, LeaseId>,
+    /// The other side of `Entry::keys`. A tree: clients choose the keys, and could choose such that all fall
+    /// into one bucket of a hash map.
+    by_key: BTreeMap<Bytes, LeaseId>,
 }
 
 impl LeaseTable {
@@ -169,7 +168,7 @@ impl Keys {
     fn insert(&mut self, key: Bytes) {
         match std::mem::take(self) {
             Self::None => *self = Self::One(key),
-            Self::One(first) => *self = Self::Many(Box::new(BTreeSet::from([first, key]))),
+            Self::One(first) => *self = Self::Many(BTreeSet::from([first, key])),
             Self::Many(mut keys) => {
                 keys.insert(key);
                 *self = Self::Many(keys);

@@ -53,6 +53,17 @@ impl Default for Bounds {
     }
 }
 
+/// What became of a message that was offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Offer {
+    /// It stands in the queue.
+    Taken,
+    /// There was no room for it.
+    Full,
+    /// The stream is closed; nobody will read it.
+    Closed,
+}
+
 /// The buffer of one stream, shared by the hub, which fills it, and the stream's reader.
 pub struct StreamBuffer {
     id: StreamId,
@@ -158,6 +169,12 @@ impl StreamBuffer {
         self.lock().overrun
     }
 
+    /// Whether a reader would get something, be it the end.
+    #[cfg(test)]
+    pub(super) fn has_messages(&self) -> bool {
+        !self.lock().queue.is_empty()
+    }
+
     /// Events waiting for the reader.
     pub fn pending_events(&self) -> usize {
         self.lock().events
@@ -173,18 +190,22 @@ impl StreamBuffer {
         0
     }
 
-    /// Takes `message` in if there is room; `false` leaves the buffer as it was.
-    pub(super) fn offer(&self, message: WatchMessage) -> bool {
+    /// Takes `message` in if there is room. When full the hub will be called, once it drained.
+    pub(super) fn offer(&self, message: WatchMessage) -> Offer {
         let mut state = self.lock();
+        if state.closed {
+            return Offer::Closed;
+        }
         if !state.has_room(&self.bounds) {
-            return false;
+            state.hub_waits = true;
+            return Offer::Full;
         }
         let reader = state.put(message);
         drop(state);
         if let Some(reader) = reader {
             reader.wake();
         }
-        true
+        Offer::Taken
     }
 
     /// Takes in the answer to a request, room or not. `false`: there were too many, the stream is closed.

@@ -9,10 +9,18 @@
 //! permissions, raft or time (progress is counted in ticks).
 
 mod buffer;
+mod catch_up;
+mod hub;
 mod message;
+mod progress;
 mod range_index;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod watcher;
 
 pub use buffer::{RoomBell, StreamBuffer};
+pub use hub::WatchHub;
 pub use message::{
     CatchUpTask, EventBatch, HubCounts, HubNow, SharedEvent, StreamId, WatchMessage, WatchSpec, WatcherKey,
 };

@@ -21,9 +21,8 @@ const NIL: u32 = u32::MAX;
 #[derive(Clone, Debug)]
 enum Members {
     One(u32),
-    // Boxed: a map entry is as small as its usual case. A set, not a list: a storm of cancels on one key
-    // must cost O(log n) each.
-    Many(Box<BTreeSet<u32>>),
+    // A set, not a list: a storm of cancels on one key must cost O(log n) each.
+    Many(BTreeSet<u32>),
 }
 
 impl Members {
@@ -31,7 +30,7 @@ impl Members {
         match self {
             Self::One(first) => {
                 assert_ne!(*first, member, "a watcher is indexed once");
-                *self = Self::Many(Box::new(BTreeSet::from([*first, member])));
+                *self = Self::Many(BTreeSet::from([*first, member]));
             }
             Self::Many(members) => assert!(members.insert(member), "a watcher is indexed once"),
         }
