@@ -24,7 +24,7 @@ pub const MAX_LEASES_DUE_PER_TICK: usize = 1_000;
 
 /// Leases that may fall due in one second after a change of leader: the new leader grants those beyond it a
 /// little more time, so that they do not all die at once. Three quarters of etcd's revocation rate, as there.
-pub const LEASES_DUE_PER_SECOND_AFTER_PROMOTION: u32 = 750;
+pub const LEASES_DUE_PER_SECOND_AFTER_PROMOTION: usize = 750;
 
 /// Revocations of due leases that are under way at once.
 pub const MAX_REVOCATIONS_IN_FLIGHT: usize = 64;

@@ -234,15 +234,15 @@ mod tests {
     #[test]
     fn a_key_moves_and_a_refused_move_leaves_it() {
         let mut table = LeaseTable::new();
-        table.grant(1, 5).unwrap();
-        table.grant(2, 5).unwrap();
-        table.attach(1, &key("a")).unwrap();
-        table.attach(2, &key("a")).unwrap();
+        table.grant(1, 5).expect("accepted");
+        table.grant(2, 5).expect("accepted");
+        table.attach(1, &key("a")).expect("accepted");
+        table.attach(2, &key("a")).expect("accepted");
         assert_eq!(table.lease_of(b"a"), 2);
         assert_eq!(table.keys(1).count(), 0);
         assert_eq!(table.attach(3, &key("a")), Err(Refusal::LeaseNotFound));
         assert_eq!(table.lease_of(b"a"), 2);
-        table.attach(0, &key("a")).unwrap();
+        table.attach(0, &key("a")).expect("accepted");
         assert_eq!(table.lease_of(b"a"), 0);
         assert_eq!(table.attached(), 0);
     }
@@ -250,9 +250,9 @@ mod tests {
     #[test]
     fn a_revoked_lease_gives_its_keys_sorted_and_frees_them() {
         let mut table = LeaseTable::new();
-        table.grant(1, 5).unwrap();
+        table.grant(1, 5).expect("accepted");
         for name in ["c", "a", "b", "a"] {
-            table.attach(1, &key(name)).unwrap();
+            table.attach(1, &key(name)).expect("accepted");
         }
         assert_eq!(table.revoke(1), Ok(vec![key("a"), key("b"), key("c")]));
         assert_eq!(table.lease_of(b"a"), 0);
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_checkpoint_stays_within_the_lease() {
         let mut table = LeaseTable::new();
-        table.grant(1, 60).unwrap();
+        table.grant(1, 60).expect("accepted");
         table.checkpoint(1, 20);
         assert_eq!(table.get(1), Some(Lease { ttl: 60, remaining: 20 }));
         table.checkpoint(1, 100);
