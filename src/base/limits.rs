@@ -22,6 +22,10 @@ pub const MAX_LEASE_TTL_SECONDS: i64 = 9_000_000_000;
 /// Leases named to the leader as due in one tick, so that a million due at once cannot stall it.
 pub const MAX_LEASES_DUE_PER_TICK: usize = 1_000;
 
+/// Leases that may fall due in one second after a change of leader: the new leader grants those beyond it a
+/// little more time, so that they do not all die at once. Three quarters of etcd's revocation rate, as there.
+pub const LEASES_DUE_PER_SECOND_AFTER_PROMOTION: usize = 750;
+
 /// Revocations of due leases that are under way at once.
 pub const MAX_REVOCATIONS_IN_FLIGHT: usize = 64;
 
@@ -76,8 +80,25 @@ pub const WATCH_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 /// Responses buffered for one watch stream, as etcd's channel of 128 grown for shared events.
 pub const WATCH_BUFFER_RESPONSES: usize = 1_024;
 
+/// Events taken from a stream's buffer at once, in bytes: what a stream holds beyond its buffer while it
+/// writes to its client, so it is kept small against the buffer.
+pub const WATCH_BATCH_BYTES: usize = 1024 * 1024;
+
+/// Responses taken from a stream's buffer at once, for the same reason.
+pub const WATCH_BATCH_RESPONSES: usize = 256;
+
+/// Least room, in bytes, a catching-up watcher is told to read for: below it reading costs more than it brings.
+pub const CATCH_UP_LEAST_ROOM: usize = 64 * 1024;
+
 /// Watchers on one stream: a bound on memory, far above what any client asks.
 pub const MAX_WATCHERS_PER_STREAM: usize = 1_000_000;
+
+/// Watchers of closed streams given back in one turn of the hub: closing a stream of a million watchers must
+/// not stop the node.
+pub const WATCHERS_CLOSED_PER_TURN: usize = 2_000;
+
+/// Watchers of one stream looked at for a progress notice in one tick, for the same reason.
+pub const PROGRESS_NOTICES_PER_TURN: usize = 10_000;
 
 /// History read for catching-up watchers in one turn, in bytes.
 pub const CATCH_UP_BYTES_PER_TURN: usize = 4 * 1024 * 1024;

@@ -1,0 +1,377 @@
+//! The leader's clock of leases: when each falls due.
+//!
+//! Only the leader has one; it is made anew with every promotion from the replicated table, and nothing in it
+//! is replicated. The clock decides nothing: it names leases whose revocation should be proposed. Time is
+//! handed in.
+//!
+//! Invariants: a lease is in exactly one of two orders, the living or those being revoked; a lease that fell
+//! due is named once, until it is forgotten (the revocation was applied) or handed back (it failed); no lease
+//! is named before its deadline, and a change of leader never shortens one.
+//!
+//! Does not know the smallest time to live: whoever proposes a grant raises it to etcd's minimum
+//! (`ceil(3 * election_ticks / 2 * heartbeat)`, 2 s with default flags) before it enters the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::base::LeaseId;
+use crate::base::limits::LEASES_DUE_PER_SECOND_AFTER_PROMOTION;
+use crate::env::Instant;
+
+/// A lease on the clock.
+#[derive(Clone, Copy, Debug)]
+struct Timer {
+    /// Seconds a renewal is good for.
+    ttl: i64,
+    deadline: Instant,
+    /// Named as due and not heard of since.
+    revoking: bool,
+}
+
+/// Deadlines of leases. An idle tick costs one look at the earliest; everything else is O(log leases).
+#[derive(Clone, Debug, Default)]
+pub struct LeaseClock {
+    // Trees, not a hash map and a heap: ids are the clients' choice and could be made to collide, renewals
+    // would fill a heap with stale deadlines, and the order is asked for (`ids_by_remaining`).
+    timers: BTreeMap<LeaseId, Timer>,
+    living: BTreeSet<(Instant, LeaseId)>,
+    revoking: BTreeSet<(Instant, LeaseId)>,
+}
+
+impl LeaseClock {
+    /// A clock without leases.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Starts the time of a lease of `ttl` seconds. Replaces what was known of the id.
+    pub fn grant(&mut self, id: LeaseId, ttl: i64, now: Instant) {
+        self.forget(id);
+        self.start(id, ttl, now.plus(seconds(ttl)));
+    }
+
+    /// Starts the time of a lease again, in full, and answers with its seconds. `None` when the lease is
+    /// unknown, has fallen due or is being revoked: it can not be saved any more, even if the revocation is
+    /// still under way, because its keys may be gone already elsewhere.
+    pub fn renew(&mut self, id: LeaseId, now: Instant) -> Option<i64> {
+        let timer = self.timers.get_mut(&id)?;
+        if timer.revoking || timer.deadline <= now {
+            return None;
+        }
+        let was = std::mem::replace(&mut timer.deadline, now.plus(seconds(timer.ttl)));
+        let (ttl, deadline) = (timer.ttl, timer.deadline);
+        // After a promotion with an extension the old deadline can be the later one; the client is told `ttl`
+        // from now on either way.
+        assert!(self.living.remove(&(was, id)), "a living lease is in order");
+        self.living.insert((deadline, id));
+        Some(ttl)
+    }
+
+    /// Time left; zero when it has fallen due, `None` when it is unknown.
+    pub fn remaining(&self, id: LeaseId, now: Instant) -> Option<Duration> {
+        self.timers.get(&id).map(|timer| timer.deadline.since(now))
+    }
+
+    /// The lease is gone. Unknown ids are passed over.
+    pub fn forget(&mut self, id: LeaseId) {
+        let Some(timer) = self.timers.remove(&id) else { return };
+        let order = if timer.revoking { &mut self.revoking } else { &mut self.living };
+        assert!(order.remove(&(timer.deadline, id)), "a lease is in the order its timer says");
+    }
+
+    /// Begins a leadership: every lease of the table, as (id, seconds granted, seconds left at the last
+    /// checkpoint or 0), gets its time, in full where there was no checkpoint, and `extend` more, at least an
+    /// election timeout, for the time nobody counted. What was known before is dropped. Where many would fall
+    /// due together they get a little more, so that they go a few at a time.
+    pub fn promote(&mut self, now: Instant, leases: impl IntoIterator<Item = (LeaseId, i64, i64)>, extend: Duration) {
+        self.demote();
+        let mut timers: Vec<(Instant, LeaseId, i64)> = leases
+            .into_iter()
+            .map(|(id, ttl, left)| {
+                let left = if left > 0 { left } else { ttl };
+                (now.plus(extend).plus(seconds(left)), id, ttl)
+            })
+            .collect();
+        timers.sort_unstable();
+        // Of a second's worth of leases none is moved; the first beyond follows the first of them by a second.
+        let window = LEASES_DUE_PER_SECOND_AFTER_PROMOTION;
+        let mut deadlines: Vec<Instant> = Vec::with_capacity(timers.len());
+        for (own, id, ttl) in timers {
+            let place = deadlines.len();
+            let mut deadline = own;
+            if let Some(first) = place.checked_sub(window) {
+                deadline = deadline.max(deadlines[first].plus(Duration::from_secs(1)));
+            }
+            // Order is kept: who had more time left does not fall due before who had less.
+            deadline = deadlines.last().map_or(deadline, |last| deadline.max(*last));
+            deadlines.push(deadline);
+            self.start(id, ttl, deadline);
+        }
+    }
+
+    /// Ends a leadership: time is no longer this member's business.
+    pub fn demote(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Up to `max` leases that have fallen due, the earliest first. Each is named once: its revocation is then
+    /// under way until [`LeaseClock::forget`] or [`LeaseClock::retry`].
+    pub fn due(&mut self, now: Instant, max: usize) -> Vec<LeaseId> {
+        let mut due = Vec::new();
+        while due.len() < max {
+            let Some((deadline, id)) = self.living.first().copied().filter(|(deadline, _)| *deadline <= now) else {
+                break;
+            };
+            self.living.pop_first();
+            self.revoking.insert((deadline, id));
+            self.timers.get_mut(&id).expect("an ordered lease has a timer").revoking = true;
+            due.push(id);
+        }
+        due
+    }
+
+    /// The revocation of a lease failed: it will be named again. Ids that are gone or were not named are
+    /// passed over.
+    pub fn retry(&mut self, id: LeaseId) {
+        let Some(timer) = self.timers.get_mut(&id).filter(|timer| timer.revoking) else { return };
+        timer.revoking = false;
+        let deadline = timer.deadline;
+        assert!(self.revoking.remove(&(deadline, id)), "a lease being revoked is in order");
+        self.living.insert((deadline, id));
+    }
+
+    /// The earliest deadline of a lease that was not named as due.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.living.first().map(|(deadline, _)| *deadline)
+    }
+
+    /// Leases whose revocation is under way.
+    pub fn in_flight(&self) -> usize {
+        self.revoking.len()
+    }
+
+    /// All leases, the least time left first: etcd's order of `LeaseLeases`. Costs time in proportion to them.
+    pub fn ids_by_remaining(&self) -> Vec<LeaseId> {
+        let mut all: Vec<(Instant, LeaseId)> = self.revoking.iter().chain(&self.living).copied().collect();
+        // Two sorted runs: the sort only merges them.
+        all.sort();
+        all.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// How many leases there are.
+    pub fn len(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// Whether there is no lease.
+    pub fn is_empty(&self) -> bool {
+        self.timers.is_empty()
+    }
+
+    fn start(&mut self, id: LeaseId, ttl: i64, deadline: Instant) {
+        let was = self.timers.insert(id, Timer { ttl, deadline, revoking: false });
+        assert!(was.is_none(), "a lease is on the clock once");
+        self.living.insert((deadline, id));
+    }
+}
+
+/// A time to live as a duration; a negative one is none at all.
+fn seconds(ttl: i64) -> Duration {
+    Duration::from_secs(u64::try_from(ttl).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Instant {
+        Instant(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn a_lease_falls_due_at_its_deadline_and_not_before() {
+        let mut clock = LeaseClock::new();
+        clock.grant(1, 5, at(10));
+        assert_eq!(clock.next_deadline(), Some(at(15)));
+        assert!(clock.due(Instant(at(15).0 - 1), 9).is_empty());
+        assert_eq!(clock.remaining(1, at(12)), Some(Duration::from_secs(3)));
+        assert_eq!(clock.due(at(15), 9), [1]);
+        assert_eq!(clock.remaining(1, at(20)), Some(Duration::ZERO));
+    }
+
+    #[test]
+    fn what_fell_due_cannot_be_renewed() {
+        let mut clock = LeaseClock::new();
+        clock.grant(1, 5, at(0));
+        assert_eq!(clock.renew(1, at(4)), Some(5));
+        assert_eq!(clock.renew(1, at(9)), None, "due, though not named yet");
+        assert_eq!(clock.due(at(9), 9), [1]);
+        assert_eq!(clock.renew(1, at(9)), None);
+        clock.retry(1);
+        assert_eq!(clock.renew(1, at(9)), None, "a failed revocation does not bring it back");
+        assert_eq!(clock.renew(2, at(0)), None);
+    }
+
+    #[test]
+    fn due_leases_are_named_once_bounded_and_again_after_a_retry() {
+        let mut clock = LeaseClock::new();
+        for id in 1..=5 {
+            clock.grant(id, 10 - id, at(0));
+        }
+        assert_eq!(clock.due(at(100), 2), [5, 4]);
+        assert_eq!(clock.in_flight(), 2);
+        clock.retry(5);
+        clock.forget(4);
+        assert_eq!(clock.due(at(100), 2), [5, 3]);
+        assert_eq!(clock.due(at(100), 9), [2, 1]);
+        assert!(clock.due(at(100), 9).is_empty());
+        assert_eq!(clock.len(), 4);
+    }
+
+    #[test]
+    fn a_promotion_gives_what_was_left_and_the_extension() {
+        let mut clock = LeaseClock::new();
+        clock.grant(9, 1, at(0));
+        clock.promote(at(50), [(1, 60, 0), (2, 60, 20), (3, -1, 0)], Duration::from_secs(1));
+        assert_eq!(clock.remaining(1, at(50)), Some(Duration::from_secs(61)));
+        assert_eq!(clock.remaining(2, at(50)), Some(Duration::from_secs(21)));
+        assert_eq!(clock.remaining(3, at(50)), Some(Duration::from_secs(1)));
+        assert_eq!(clock.remaining(9, at(50)), None);
+        assert_eq!(clock.ids_by_remaining(), [3, 2, 1]);
+        assert_eq!(clock.renew(2, at(51)), Some(60), "a renewal is in full");
+    }
+
+    #[test]
+    fn a_promotion_spreads_what_would_fall_due_together() {
+        let rate = LEASES_DUE_PER_SECOND_AFTER_PROMOTION;
+        let mut clock = LeaseClock::new();
+        let leases = (1..=3 * rate as i64 + 1).map(|id| (id, 10, 0));
+        clock.promote(at(0), leases, Duration::from_secs(1));
+        assert_eq!(clock.due(at(11), usize::MAX).len(), rate, "as many as a second takes are not moved");
+        for second in 12..14 {
+            assert_eq!(clock.due(at(second), usize::MAX).len(), rate);
+        }
+        assert_eq!(clock.due(at(14), usize::MAX).len(), 1);
+    }
+
+    #[test]
+    fn the_longest_lease_does_not_overflow() {
+        let mut clock = LeaseClock::new();
+        clock.grant(1, i64::MAX, at(1_000_000_000));
+        assert!(clock.due(at(9_000_000_000), 9).is_empty());
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Grant(LeaseId, i64),
+        Renew(LeaseId),
+        Forget(LeaseId),
+        Retry(LeaseId),
+        Due(usize),
+        Wait(u64),
+        Promote(u64),
+    }
+
+    fn some_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => (1..8i64, 0..6i64).prop_map(|(id, ttl)| Step::Grant(id, ttl)),
+            3 => (1..8i64).prop_map(Step::Renew),
+            1 => (1..8i64).prop_map(Step::Forget),
+            1 => (1..8i64).prop_map(Step::Retry),
+            3 => (0..4usize).prop_map(Step::Due),
+            4 => (0..4u64).prop_map(Step::Wait),
+            1 => (0..3u64).prop_map(Step::Promote),
+        ]
+    }
+
+    /// A lease of the twin, which is a list searched from end to end.
+    #[derive(Clone, Debug)]
+    struct Plain {
+        id: LeaseId,
+        ttl: i64,
+        deadline: u64,
+        revoking: bool,
+    }
+
+    proptest! {
+        #[test]
+        fn the_clock_is_its_naive_twin(steps in prop::collection::vec(some_step(), 1..100)) {
+            let mut clock = LeaseClock::new();
+            let mut twin: Vec<Plain> = Vec::new();
+            let mut now = 0;
+            for step in steps {
+                match step {
+                    Step::Grant(id, ttl) => {
+                        clock.grant(id, ttl, at(now));
+                        twin.retain(|one| one.id != id);
+                        twin.push(Plain { id, ttl, deadline: now + ttl as u64, revoking: false });
+                    }
+                    Step::Renew(id) => {
+                        let found = twin.iter_mut().find(|one| one.id == id && !one.revoking && one.deadline > now);
+                        let want = found.map(|one| {
+                            one.deadline = now + one.ttl as u64;
+                            one.ttl
+                        });
+                        prop_assert_eq!(clock.renew(id, at(now)), want);
+                    }
+                    Step::Forget(id) => {
+                        clock.forget(id);
+                        twin.retain(|one| one.id != id);
+                    }
+                    Step::Retry(id) => {
+                        clock.retry(id);
+                        twin.iter_mut().filter(|one| one.id == id).for_each(|one| one.revoking = false);
+                    }
+                    Step::Due(max) => {
+                        twin.sort_by_key(|one| (one.deadline, one.id));
+                        let mut want = Vec::new();
+                        for one in twin.iter_mut().filter(|one| !one.revoking && one.deadline <= now).take(max) {
+                            one.revoking = true;
+                            want.push(one.id);
+                        }
+                        prop_assert_eq!(clock.due(at(now), max), want);
+                    }
+                    Step::Wait(seconds) => now += seconds,
+                    Step::Promote(extend) => {
+                        let table: Vec<_> = twin.iter().map(|one| (one.id, one.ttl, 0)).collect();
+                        clock.promote(at(now), table, Duration::from_secs(extend));
+                        for one in &mut twin {
+                            one.deadline = now + extend + one.ttl as u64;
+                            one.revoking = false;
+                        }
+                    }
+                }
+                twin.sort_by_key(|one| (one.deadline, one.id));
+                prop_assert_eq!(clock.ids_by_remaining(), twin.iter().map(|one| one.id).collect::<Vec<_>>());
+                prop_assert_eq!(clock.in_flight(), twin.iter().filter(|one| one.revoking).count());
+                let next = twin.iter().find(|one| !one.revoking).map(|one| at(one.deadline));
+                prop_assert_eq!(clock.next_deadline(), next);
+                for one in &twin {
+                    let left = Duration::from_secs(one.deadline.saturating_sub(now));
+                    prop_assert_eq!(clock.remaining(one.id, at(now)), Some(left));
+                }
+            }
+        }
+
+        /// Never shortened, never reordered, never more in a second than may be.
+        #[test]
+        fn a_promotion_only_gives_time(ttls in prop::collection::vec(1..4i64, 1..4000)) {
+            let mut clock = LeaseClock::new();
+            let leases: Vec<_> = (1..).zip(&ttls).map(|(id, ttl)| (id, *ttl, 0)).collect();
+            clock.promote(at(0), leases.iter().copied(), Duration::ZERO);
+            let mut deadlines: Vec<Instant> = Vec::new();
+            for (id, ttl, _) in &leases {
+                let left = clock.remaining(*id, at(0)).expect("promoted");
+                prop_assert!(left >= seconds(*ttl));
+                deadlines.push(Instant(0).plus(left));
+            }
+            deadlines.sort_unstable();
+            let rate = LEASES_DUE_PER_SECOND_AFTER_PROMOTION;
+            for pair in deadlines.windows(rate + 1) {
+                prop_assert!(pair[rate].since(pair[0]) >= Duration::from_secs(1));
+            }
+        }
+    }
+}

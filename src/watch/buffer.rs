@@ -1,0 +1,266 @@
+//! The bounded buffer between the hub and the reader of one stream.
+//!
+//! Invariants: messages leave in the order they came; events are taken in only while there is room, so the
+//! buffer holds at most its bounds and one message more (a revision is never split); answers to requests are
+//! always taken in, which the porch bounds by asking [`StreamBuffer::room`] before it takes the next request.
+//! Whoever was turned away for lack of room is called once the buffer drained below half, and not before.
+//!
+//! Does not know which watchers fill it.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use super::message::{StreamId, WatchMessage};
+use crate::base::limits::{
+    MAX_PENDING_REQUESTS, WATCH_BATCH_BYTES, WATCH_BATCH_RESPONSES, WATCH_BUFFER_BYTES, WATCH_BUFFER_RESPONSES,
+};
+
+/// Called, on the reader's side, when a buffer that had turned the hub away has room again: the node then
+/// gives the hub a turn. It must not block and must not call into the hub.
+pub type RoomBell = Arc<dyn Fn() + Send + Sync>;
+
+/// Streams that have room again, on their way to the hub. Each stands in it at most once.
+pub(super) type RoomMade = Arc<Mutex<Vec<StreamId>>>;
+
+/// How much a buffer holds and a batch takes; [`Bounds::default`] is what ships.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Bytes held before events are turned away.
+    pub(super) bytes: usize,
+    /// Messages held before events are turned away.
+    pub(super) responses: usize,
+    /// Messages held, answers to requests included, before the stream is given up.
+    pub(super) answers: usize,
+    /// Bytes after which a batch ends.
+    pub(super) batch_bytes: usize,
+    /// Messages after which a batch ends.
+    pub(super) batch_responses: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            bytes: WATCH_BUFFER_BYTES,
+            responses: WATCH_BUFFER_RESPONSES,
+            // Every request the node holds may be answered on one stream: more cannot come from a porch
+            // that waits for room before it takes the next request.
+            answers: WATCH_BUFFER_RESPONSES + MAX_PENDING_REQUESTS,
+            batch_bytes: WATCH_BATCH_BYTES,
+            batch_responses: WATCH_BATCH_RESPONSES,
+        }
+    }
+}
+
+/// What became of a message that was offered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Offer {
+    /// It stands in the queue.
+    Taken,
+    /// There was no room for it.
+    Full,
+    /// The stream is closed; nobody will read it.
+    Closed,
+}
+
+/// The buffer of one stream, shared by the hub, which fills it, and the stream's reader.
+pub struct StreamBuffer {
+    id: StreamId,
+    bounds: Bounds,
+    made: RoomMade,
+    bell: RoomBell,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: VecDeque<WatchMessage>,
+    /// Weight of the queue.
+    bytes: usize,
+    /// Events in the queue.
+    events: usize,
+    /// The hub was turned away and waits to be called.
+    hub_waits: bool,
+    closed: bool,
+    overrun: bool,
+    reader: Option<Waker>,
+    requester: Option<Waker>,
+}
+
+impl State {
+    fn has_room(&self, bounds: &Bounds) -> bool {
+        !self.closed && self.bytes < bounds.bytes && self.queue.len() < bounds.responses
+    }
+
+    fn below_half(&self, bounds: &Bounds) -> bool {
+        self.bytes <= bounds.bytes / 2 && self.queue.len() <= bounds.responses / 2
+    }
+
+    fn put(&mut self, message: WatchMessage) -> Option<Waker> {
+        self.bytes += message.weight();
+        self.events += message.event_count();
+        self.queue.push_back(message);
+        self.reader.take()
+    }
+}
+
+impl StreamBuffer {
+    pub(super) fn new(id: StreamId, bounds: Bounds, made: RoomMade, bell: RoomBell) -> Self {
+        assert!(bounds.bytes > 0 && bounds.responses > 0, "a buffer without room would never call the hub");
+        assert!(bounds.batch_bytes > 0 && bounds.batch_responses > 0, "an empty batch would make no room");
+        Self { id, bounds, made, bell, state: Mutex::default() }
+    }
+
+    /// The next messages, in order, at least one; `None` once the stream is closed and drained.
+    /// One reader at a time.
+    pub fn poll_batch(&self, cx: &mut Context<'_>) -> Poll<Option<Vec<WatchMessage>>> {
+        let mut state = self.lock();
+        if state.queue.is_empty() {
+            if state.closed {
+                return Poll::Ready(None);
+            }
+            state.reader = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        let batch = Self::take(&mut state, &self.bounds);
+        let drained = state.below_half(&self.bounds);
+        let requester = if drained { state.requester.take() } else { None };
+        let call_hub = drained && std::mem::take(&mut state.hub_waits) && !state.closed;
+        drop(state);
+        if let Some(requester) = requester {
+            requester.wake();
+        }
+        if call_hub {
+            self.made.lock().expect("nobody panics holding the list of made room").push(self.id);
+            (self.bell)();
+        }
+        Poll::Ready(Some(batch))
+    }
+
+    /// [`StreamBuffer::poll_batch`] as a future; dropping it loses nothing.
+    pub async fn next_batch(&self) -> Option<Vec<WatchMessage>> {
+        poll_fn(|cx| self.poll_batch(cx)).await
+    }
+
+    /// Ready when the stream may take another request from its client, or is closed: a client that sends
+    /// without reading is held up here, not in memory. One waiter at a time.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.closed || state.has_room(&self.bounds) {
+            return Poll::Ready(());
+        }
+        state.requester = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// [`StreamBuffer::poll_room`] as a future.
+    pub async fn room(&self) {
+        poll_fn(|cx| self.poll_room(cx)).await;
+    }
+
+    /// Whether events would be taken in.
+    pub fn has_room(&self) -> bool {
+        self.lock().has_room(&self.bounds)
+    }
+
+    /// Whether the stream was closed because its client kept asking without reading the answers.
+    pub fn overrun(&self) -> bool {
+        self.lock().overrun
+    }
+
+    /// Whether a reader would get something, be it the end.
+    #[cfg(test)]
+    pub(super) fn has_messages(&self) -> bool {
+        !self.lock().queue.is_empty()
+    }
+
+    /// Events waiting for the reader.
+    pub fn pending_events(&self) -> usize {
+        self.lock().events
+    }
+
+    /// Bytes that would still be taken in; 0 means full, and the hub will be called when it drains.
+    pub(super) fn room_or_call(&self) -> usize {
+        let mut state = self.lock();
+        if state.has_room(&self.bounds) {
+            return self.bounds.bytes - state.bytes;
+        }
+        state.hub_waits = true;
+        0
+    }
+
+    /// Takes `message` in if there is room. When full the hub will be called, once it drained.
+    pub(super) fn offer(&self, message: WatchMessage) -> Offer {
+        let mut state = self.lock();
+        if state.closed {
+            return Offer::Closed;
+        }
+        if !state.has_room(&self.bounds) {
+            state.hub_waits = true;
+            return Offer::Full;
+        }
+        let reader = state.put(message);
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        Offer::Taken
+    }
+
+    /// Takes in the answer to a request, room or not. `false`: there were too many, the stream is closed.
+    pub(super) fn answer(&self, message: WatchMessage) -> bool {
+        let mut state = self.lock();
+        if state.closed {
+            return false;
+        }
+        if state.queue.len() >= self.bounds.answers {
+            state.overrun = true;
+            drop(state);
+            self.close();
+            return false;
+        }
+        let reader = state.put(message);
+        drop(state);
+        if let Some(reader) = reader {
+            reader.wake();
+        }
+        true
+    }
+
+    /// Nothing more comes; the reader gets what is there and then the end.
+    pub(super) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let wakers = [state.reader.take(), state.requester.take()];
+        drop(state);
+        for waker in wakers.into_iter().flatten() {
+            waker.wake();
+        }
+    }
+
+    fn take(state: &mut State, bounds: &Bounds) -> Vec<WatchMessage> {
+        let mut batch = Vec::with_capacity(state.queue.len().min(bounds.batch_responses));
+        let mut bytes = 0;
+        while bytes < bounds.batch_bytes && batch.len() < bounds.batch_responses {
+            let Some(message) = state.queue.pop_front() else { break };
+            bytes += message.weight();
+            state.events -= message.event_count();
+            batch.push(message);
+        }
+        assert!(bytes <= state.bytes, "a buffer weighs what its messages weigh");
+        state.bytes -= bytes;
+        batch
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("nobody panics holding a stream's buffer")
+    }
+}
+
+impl std::fmt::Debug for StreamBuffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.lock();
+        write!(f, "StreamBuffer({}: {} messages, {} bytes)", self.id.0, state.queue.len(), state.bytes)
+    }
+}

@@ -1,0 +1,150 @@
+//! Feeding watchers that fell behind.
+//!
+//! A turn names watchers and positions; somebody reads history and answers. A stream has one round of reading
+//! at a time, and gets none while it is full. Invariants: a watcher is named once until it is answered; what
+//! does not fit on answer is read again later, so the buffer's bound holds; streams take turns.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use super::buffer::Offer;
+use super::hub::WatchHub;
+use super::message::{CatchUpTask, EventBatch, HubNow, SharedEvent, StreamId, WatchMessage, WatcherKey};
+use super::watcher::Standing;
+use crate::base::limits::{CATCH_UP_LEAST_ROOM, WATCHERS_CLOSED_PER_TURN};
+
+impl WatchHub {
+    /// Whether a turn of [`WatchHub::catch_up_work`] would find something to do.
+    pub fn has_catch_up_work(&self) -> bool {
+        let made = self.made.lock().expect("nobody panics holding the list of made room");
+        !self.hungry.is_empty() || !made.is_empty() || self.is_closing()
+    }
+
+    /// One turn: up to `max` watchers to read history for, ordered by position. Each must be answered with
+    /// [`WatchHub::caught_up`]; until then its stream gets no other. Watchers whose history is forgotten are
+    /// cancelled on the way.
+    pub fn catch_up_work(&mut self, max: usize) -> Vec<CatchUpTask> {
+        self.give_back(WATCHERS_CLOSED_PER_TURN);
+        let made = std::mem::take(&mut *self.made.lock().expect("nobody panics holding the list of made room"));
+        for id in made {
+            if self.streams.get(&id).is_some_and(super::stream::Stream::is_hungry) {
+                self.hungry.insert(id);
+            }
+        }
+        let mut tasks = Vec::new();
+        // Each hungry stream is looked at once a turn, beginning behind the one the last turn ended with.
+        let share = (max / self.hungry.len().max(1)).max(1);
+        for _ in 0..self.hungry.len() {
+            if tasks.len() >= max {
+                break;
+            }
+            let behind = (Bound::Excluded(self.turn), Bound::Unbounded);
+            let Some(id) = self.hungry.range(behind).next().or_else(|| self.hungry.first()).copied() else { break };
+            self.turn = id;
+            self.feed(id, share.min(max - tasks.len()), &mut tasks);
+        }
+        tasks.sort_by_key(|task| task.from);
+        tasks
+    }
+
+    /// The answer to a [`CatchUpTask`]: the changes of the revisions from the task's `from` up to, not
+    /// including, `next`, in order; changes of other keys may be among them and are left out here. With
+    /// `next` = `from` nothing was read and the watcher waits for another turn (or, if history was compacted
+    /// meanwhile, for its end). A watcher that is gone is passed over.
+    pub fn caught_up(&mut self, key: WatcherKey, events: &[Arc<SharedEvent>], next: i64, now: HubNow) {
+        self.observe(now);
+        let Some(slot) = self.roster.find(key) else { return };
+        let watcher = self.roster.get_mut(slot);
+        let Some(stream) = self.streams.get_mut(&watcher.stream) else { return };
+        assert_eq!(watcher.standing, Standing::Fetching, "a task is answered once");
+        let from = watcher.next;
+        assert!((from..=now.revision + 1).contains(&next), "read {from}..{next} of a store at {}", now.revision);
+        let revisions = || events.iter().map(|event| event.event.kv.mod_revision);
+        assert!(revisions().is_sorted() && revisions().all(|at| (from..next).contains(&at)), "history is in order");
+        let batch: EventBatch = events
+            .iter()
+            .filter(|event| watcher.wants(event) && watcher.range.contains(&event.event.kv.key))
+            .cloned()
+            .collect();
+        let mut reached = next;
+        if !batch.is_empty() {
+            match watcher.buffer.offer(watcher.events(now.revision, batch)) {
+                Offer::Taken => watcher.quiet = false,
+                // The room went to others: these revisions are read once more.
+                Offer::Full | Offer::Closed => reached = from,
+            }
+        }
+        let id = watcher.stream;
+        stream.fetching -= 1;
+        if reached > self.seen {
+            self.roster.stand(slot, Standing::Synced, reached);
+        } else {
+            self.roster.stand(slot, Standing::CatchingUp, reached);
+            stream.waiting.insert((reached, slot));
+        }
+        if stream.is_hungry() {
+            self.hungry.insert(id);
+        }
+    }
+
+    /// History up to `compact_revision` is forgotten: watchers that still need it are cancelled, with the
+    /// compact revision and, as etcd does, revision 0 in the header. One whose stream has no room learns it
+    /// when there is some.
+    pub fn compacted(&mut self, compact_revision: i64, now: HubNow) {
+        self.observe(now);
+        self.compacted = self.compacted.max(compact_revision);
+        let streams: Vec<StreamId> = self.hungry.iter().copied().collect();
+        for id in streams {
+            self.cancel_forgotten(id);
+        }
+    }
+
+    /// Names up to `most` watchers of one stream, the furthest behind first.
+    fn feed(&mut self, id: StreamId, most: usize, tasks: &mut Vec<CatchUpTask>) {
+        self.cancel_forgotten(id);
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let room = stream.buffer.room_or_call();
+        if room == 0 || !stream.is_hungry() {
+            // Full: the reader calls when it drained.
+            self.hungry.remove(&id);
+            return;
+        }
+        let count = most.min(stream.waiting.len());
+        let room = (room / count.max(1)).max(CATCH_UP_LEAST_ROOM);
+        for _ in 0..count {
+            let (from, slot) = stream.waiting.pop_first().expect("counted above");
+            self.roster.stand(slot, Standing::Fetching, from);
+            stream.fetching += 1;
+            let watcher = self.roster.get(slot);
+            tasks.push(CatchUpTask {
+                watcher: self.roster.key_of(slot),
+                from,
+                range: watcher.range.clone(),
+                prev_kv: watcher.prev_kv,
+                room,
+            });
+        }
+        // Until these are answered.
+        self.hungry.remove(&id);
+    }
+
+    /// Cancels the waiting watchers of a stream whose next revision is forgotten, as long as there is room.
+    fn cancel_forgotten(&mut self, id: StreamId) {
+        let compact_revision = self.compacted;
+        while let Some(stream) = self.streams.get_mut(&id) {
+            let Some((next, slot)) = stream.waiting.first().copied() else { break };
+            if next >= compact_revision {
+                break;
+            }
+            let watch_id = self.roster.get(slot).id;
+            let message = WatchMessage::Canceled { watch_id, revision: 0, compact_revision };
+            if stream.buffer.offer(message) != Offer::Taken {
+                break;
+            }
+            self.remove(id, watch_id);
+        }
+        if self.streams.get(&id).is_none_or(|stream| !stream.is_hungry()) {
+            self.hungry.remove(&id);
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! The hub: takes requests and new revisions, and fills the streams' buffers.
+//!
+//! Invariants: `seen` is the last revision the watchers were told of, and it only grows; a synced watcher has
+//! been told everything up to it, a catching-up one everything below its `next`. A watcher whose event finds
+//! no room is turned to catching up *at that revision*, so nothing is lost and nothing is queued for it.
+//! Each turn of work is bounded by its caller, and so is the giving back of a closed stream's watchers.
+//!
+//! Does not know where history comes from, nor when its turns come.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::buffer::{Bounds, Offer, RoomBell, RoomMade, StreamBuffer};
+use super::message::{EventBatch, HubCounts, HubNow, SharedEvent, StreamId, WatchMessage, WatchSpec};
+use super::progress::{ProgressClock, WHOLE_STREAM};
+use super::stream::Stream;
+use super::watcher::{Roster, Standing, Watcher};
+use crate::base::WatchId;
+use crate::base::limits::{MAX_WATCHERS_PER_STREAM, WATCHERS_CLOSED_PER_TURN};
+
+/// etcd's texts for a watcher that is not made.
+const RANGE_IS_EMPTY: &str = "mvcc: watcher range is empty";
+const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
+const DUPLICATE_ID: &str = "mvcc: duplicate watch ID provided on the WatchStream";
+/// Ours: etcd has no such bound.
+const TOO_MANY_WATCHERS: &str = "etcdserver: too many watchers on the watch stream";
+
+/// Matches for which memory is kept from one revision to the next.
+const KEPT_MATCHES: usize = 64 * 1024;
+
+/// All watch streams of this member.
+pub struct WatchHub {
+    pub(super) streams: BTreeMap<StreamId, Stream>,
+    /// Closed streams whose watchers are given back turn by turn.
+    closing: Vec<Stream>,
+    pub(super) roster: Roster,
+    /// Streams whose watchers wait for history and which, as far as known, have room.
+    pub(super) hungry: BTreeSet<StreamId>,
+    /// The stream the last turn ended with: the next one begins behind it.
+    pub(super) turn: StreamId,
+    /// Filled by the readers.
+    pub(super) made: RoomMade,
+    /// The last revision told.
+    pub(super) seen: i64,
+    /// History below it is forgotten.
+    pub(super) compacted: i64,
+    pub(super) clock: ProgressClock,
+    bounds: Bounds,
+    max_watchers: usize,
+    /// Kept between revisions to spare allocations: (slot, number of the event in the revision).
+    matches: Vec<(u32, u32)>,
+}
+
+impl WatchHub {
+    /// A hub without streams. Watchers that ask for it are told the progress every `progress_ticks` ticks
+    /// (at least 1) and up to a tenth more, drawn from `seed` for each stream and round.
+    pub fn new(progress_ticks: u64, seed: u64) -> Self {
+        Self::with_bounds(progress_ticks, seed, Bounds::default(), MAX_WATCHERS_PER_STREAM)
+    }
+
+    pub(super) fn with_bounds(progress_ticks: u64, seed: u64, bounds: Bounds, max_watchers: usize) -> Self {
+        Self {
+            streams: BTreeMap::new(),
+            closing: Vec::new(),
+            roster: Roster::new(),
+            hungry: BTreeSet::new(),
+            turn: StreamId(0),
+            made: RoomMade::default(),
+            seen: 0,
+            compacted: 0,
+            clock: ProgressClock::new(progress_ticks, seed),
+            bounds,
+            max_watchers,
+            matches: Vec::new(),
+        }
+    }
+
+    /// Opens a stream; its reader keeps the buffer. `bell` is rung when a turn of [`WatchHub::catch_up_work`]
+    /// became worth while for this stream. An id is used once.
+    pub fn open_stream(&mut self, id: StreamId, bell: RoomBell) -> Arc<StreamBuffer> {
+        let buffer = Arc::new(StreamBuffer::new(id, self.bounds, Arc::clone(&self.made), bell));
+        let was = self.streams.insert(id, Stream::new(Arc::clone(&buffer)));
+        assert!(was.is_none(), "a stream is opened once");
+        buffer
+    }
+
+    /// Closes a stream: its reader gets what is in the buffer and then the end. Unknown ids are passed over.
+    pub fn close_stream(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.remove(&id) else { return };
+        stream.buffer.close();
+        self.hungry.remove(&id);
+        if let Some(due) = stream.due {
+            self.clock.forget(due, id);
+        }
+        self.closing.push(stream);
+        self.give_back(WATCHERS_CLOSED_PER_TURN);
+    }
+
+    /// Makes a watcher, and says on the stream whether it was made. A stream that is gone is passed over: its
+    /// client left while the request was under way.
+    pub fn create(&mut self, id: StreamId, spec: WatchSpec, now: HubNow) {
+        self.observe(now);
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        let revision = now.revision;
+        let buffer = Arc::clone(&stream.buffer);
+        if let Some(reason) = refusal(stream, &spec, self.max_watchers) {
+            self.answer(id, WatchMessage::Refused { revision, reason });
+            return;
+        }
+        let watch_id = if spec.watch_id == 0 { stream.assign_id() } else { spec.watch_id };
+        if !self.answer(id, WatchMessage::Created { watch_id, revision }) {
+            return;
+        }
+        if spec.start_revision > 0 && spec.start_revision < self.compacted {
+            // As etcd: it was made, and is gone at once, with the compact revision and no revision in the header.
+            let compact_revision = self.compacted;
+            self.answer(id, WatchMessage::Canceled { watch_id, revision: 0, compact_revision });
+            return;
+        }
+        let behind = (1..=revision).contains(&spec.start_revision);
+        let next = if behind { spec.start_revision } else { spec.start_revision.max(revision + 1) };
+        let slot = self.roster.add(Watcher::new(id, buffer, watch_id, &spec, next));
+        let stream = self.streams.get_mut(&id).expect("looked up above");
+        stream.watchers.insert(watch_id, slot);
+        if behind {
+            self.fall_behind(id, slot, next);
+            self.hungry.insert(id);
+        } else if spec.start_revision > 0 {
+            stream.future.insert((spec.start_revision, slot));
+        }
+        // A client may choose -1, as in etcd; a notice of its own would then speak for the whole stream.
+        if spec.progress_notify && watch_id != WHOLE_STREAM {
+            self.notify(id, watch_id);
+        }
+    }
+
+    /// Ends a watcher, and says so. An unknown id is passed over, as etcd does.
+    pub fn cancel(&mut self, id: StreamId, watch_id: WatchId, now: HubNow) {
+        self.observe(now);
+        if self.remove(id, watch_id) {
+            self.answer(id, WatchMessage::Canceled { watch_id, revision: now.revision, compact_revision: 0 });
+        }
+    }
+
+    /// Tells the watchers of one revision: all its changes, in order. Every revision is told, each once.
+    pub fn apply(&mut self, revision: i64, events: &[Arc<SharedEvent>]) {
+        assert!(revision > self.seen, "revision {revision} told after {}", self.seen);
+        self.seen = revision;
+        let mut matches = std::mem::take(&mut self.matches);
+        for (number, event) in (0u32..).zip(events) {
+            assert_eq!(event.event.kv.mod_revision, revision, "an event belongs to the revision it is told with");
+            self.roster.matching(&event.event.kv.key, |slot| matches.push((slot, number)));
+        }
+        if events.len() > 1 {
+            // By watcher, then in order of the changes.
+            matches.sort_unstable();
+        }
+        let mut last: Option<(Vec<u32>, EventBatch)> = None;
+        for group in matches.chunk_by(|a, b| a.0 == b.0) {
+            self.tell(revision, events, group, &mut last);
+        }
+        matches.clear();
+        // What one revision of a huge fan-out needed is not kept for ever.
+        matches.shrink_to(KEPT_MATCHES);
+        self.matches = matches;
+    }
+
+    /// Whether any watcher asks for previous key-values: only then need they be loaded.
+    pub fn wants_prev_kv(&self) -> bool {
+        self.roster.wanting_prev() > 0
+    }
+
+    /// The store took over a peer's state and jumped to `now`: the revisions between were not told, and
+    /// synced watchers get them from history. To be called before anything else is asked with that `now`.
+    /// Costs time in proportion to all watchers.
+    pub fn restored(&mut self, now: HubNow) {
+        let missed = self.seen + 1;
+        self.observe(now);
+        let seen = self.seen;
+        for slot in self.roster.synced(|watcher| watcher.next.max(missed) <= seen) {
+            let watcher = self.roster.get(slot);
+            let (id, next) = (watcher.stream, watcher.next.max(missed));
+            if self.streams.contains_key(&id) {
+                self.fall_behind(id, slot, next);
+                self.hungry.insert(id);
+            }
+        }
+    }
+
+    /// How much there is of everything. Costs time in proportion to the streams.
+    pub fn counts(&self) -> HubCounts {
+        HubCounts {
+            streams: self.streams.len(),
+            watchers: self.roster.len(),
+            slow_watchers: self.roster.behind(),
+            pending_events: self.streams.values().map(|stream| stream.buffer.pending_events()).sum(),
+        }
+    }
+
+    /// Tells one watcher of its part of a revision. `last` is the last list of events made and what it was
+    /// made of: watchers that are told the same share it.
+    fn tell(
+        &mut self,
+        revision: i64,
+        events: &[Arc<SharedEvent>],
+        group: &[(u32, u32)],
+        last: &mut Option<(Vec<u32>, EventBatch)>,
+    ) {
+        let slot = group[0].0;
+        let watcher = self.roster.get_mut(slot);
+        if revision < watcher.next {
+            return; // It starts in the future.
+        }
+        let wanted = || group.iter().map(|(_, number)| *number).filter(|at| watcher.wants(&events[*at as usize]));
+        if wanted().next().is_none() {
+            return;
+        }
+        if !last.as_ref().is_some_and(|(numbers, _)| wanted().eq(numbers.iter().copied())) {
+            let batch: EventBatch = wanted().map(|at| Arc::clone(&events[at as usize])).collect();
+            *last = Some((wanted().collect(), batch));
+        }
+        let batch = &last.as_ref().expect("made above").1;
+        let message = watcher.events(revision, Arc::clone(batch));
+        match watcher.buffer.offer(message) {
+            Offer::Taken => {
+                watcher.quiet = false;
+                watcher.next = revision + 1;
+            }
+            Offer::Full => {
+                let stream = watcher.stream;
+                self.fall_behind(stream, slot, revision);
+            }
+            Offer::Closed => {}
+        }
+    }
+
+    /// Turns a synced watcher to catching up from `next` on.
+    fn fall_behind(&mut self, id: StreamId, slot: u32, next: i64) {
+        self.roster.stand(slot, Standing::CatchingUp, next);
+        let stream = self.streams.get_mut(&id).expect("an open buffer has its stream");
+        stream.waiting.insert((next, slot));
+    }
+
+    /// Takes a watcher out of everything; `false` when there is none of that id.
+    pub(super) fn remove(&mut self, id: StreamId, watch_id: WatchId) -> bool {
+        let Some(stream) = self.streams.get_mut(&id) else { return false };
+        let Some(slot) = stream.watchers.get(&watch_id).copied() else { return false };
+        let watcher = self.roster.remove(slot);
+        stream.forget(slot, &watcher);
+        if stream.is_hungry() {
+            self.hungry.insert(id);
+        }
+        true
+    }
+
+    /// Answers a request; `false` when the stream was given up because its client does not read.
+    pub(super) fn answer(&mut self, id: StreamId, message: WatchMessage) -> bool {
+        let Some(stream) = self.streams.get(&id) else { return false };
+        let taken = stream.buffer.answer(message);
+        if !taken {
+            self.close_stream(id);
+        }
+        taken
+    }
+
+    /// Gives back up to `max` watchers of closed streams.
+    pub(super) fn give_back(&mut self, max: usize) {
+        for _ in 0..max {
+            let Some(stream) = self.closing.last_mut() else { return };
+            match stream.watchers.pop_first() {
+                Some((_, slot)) => drop(self.roster.remove(slot)),
+                None => drop(self.closing.pop()),
+            }
+        }
+    }
+
+    /// Whether closed streams still have watchers.
+    pub(super) fn is_closing(&self) -> bool {
+        !self.closing.is_empty()
+    }
+
+    /// Takes note of where the store stands.
+    pub(super) fn observe(&mut self, now: HubNow) {
+        self.seen = self.seen.max(now.revision);
+        self.compacted = self.compacted.max(now.compact_revision);
+    }
+}
+
+/// Why a watcher is not made, in the order in which etcd looks.
+fn refusal(stream: &Stream, spec: &WatchSpec, max_watchers: usize) -> Option<&'static str> {
+    if spec.start_revision < 0 {
+        Some(COMPACTED)
+    } else if spec.range.is_empty() {
+        Some(RANGE_IS_EMPTY)
+    } else if spec.watch_id != 0 && stream.watchers.contains_key(&spec.watch_id) {
+        Some(DUPLICATE_ID)
+    } else if stream.watchers.len() >= max_watchers {
+        Some(TOO_MANY_WATCHERS)
+    } else {
+        None
+    }
+}

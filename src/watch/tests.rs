@@ -1,0 +1,408 @@
+//! The hub as a whole: etcd's rules one by one, and a naive twin under random readers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::buffer::Bounds;
+use super::*;
+use crate::base::{Event, EventKind, KeyRange, KeyValue, WatchId};
+
+const STREAM: StreamId = StreamId(1);
+
+fn spec(key: &'static str, end: &'static str, start_revision: i64) -> WatchSpec {
+    WatchSpec {
+        range: KeyRange::from_wire(Bytes::from(key), Bytes::from(end)),
+        start_revision,
+        watch_id: 0,
+        no_put: false,
+        no_delete: false,
+        prev_kv: false,
+        progress_notify: false,
+        fragment: false,
+    }
+}
+
+fn change(kind: EventKind, key: Bytes, revision: i64) -> Arc<SharedEvent> {
+    let kv = KeyValue { key, mod_revision: revision, ..KeyValue::default() };
+    Arc::new(SharedEvent::new(Event { kind, kv, prev_kv: None }))
+}
+
+fn put(key: &'static str, revision: i64) -> Arc<SharedEvent> {
+    change(EventKind::Put, Bytes::from(key), revision)
+}
+
+fn at(revision: i64) -> HubNow {
+    HubNow { revision, compact_revision: 0 }
+}
+
+fn silent() -> RoomBell {
+    Arc::new(|| {})
+}
+
+fn batch(buffer: &StreamBuffer) -> Vec<WatchMessage> {
+    match buffer.poll_batch(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(batch)) => batch,
+        Poll::Ready(None) | Poll::Pending => Vec::new(),
+    }
+}
+
+/// Everything in the buffer, each message in short.
+fn told(buffer: &StreamBuffer) -> Vec<String> {
+    let mut all = Vec::new();
+    loop {
+        let batch = batch(buffer);
+        if batch.is_empty() {
+            return all;
+        }
+        all.extend(batch.iter().map(short));
+    }
+}
+
+fn short(message: &WatchMessage) -> String {
+    match message {
+        WatchMessage::Created { watch_id, revision } => format!("created {watch_id} at {revision}"),
+        WatchMessage::Refused { revision, reason } => format!("refused at {revision}: {reason}"),
+        WatchMessage::Canceled { watch_id, revision, compact_revision } => {
+            format!("canceled {watch_id} at {revision} compact {compact_revision}")
+        }
+        WatchMessage::Progress { watch_id, revision } => format!("progress {watch_id} at {revision}"),
+        WatchMessage::Events { watch_id, revision, events, .. } => {
+            let each: Vec<String> = events
+                .iter()
+                .map(|event| {
+                    let kv = &event.event.kv;
+                    format!("{}@{}", String::from_utf8_lossy(&kv.key), kv.mod_revision)
+                })
+                .collect();
+            format!("events {watch_id} at {revision}: {}", each.join(" "))
+        }
+    }
+}
+
+fn small_hub(bytes: usize, responses: usize) -> WatchHub {
+    let bounds = Bounds { bytes, responses, answers: 50, batch_bytes: usize::MAX, batch_responses: 2 };
+    WatchHub::with_bounds(10, 1, bounds, 8)
+}
+
+#[test]
+fn refusals_have_etcds_texts_and_order() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    let chosen = |key, end, start, watch_id| WatchSpec { watch_id, ..spec(key, end, start) };
+    hub.create(STREAM, chosen("a", "", 0, 3), at(6));
+    hub.create(STREAM, chosen("a", "", 0, 3), at(6));
+    hub.create(STREAM, chosen("b", "a", 0, 3), at(6));
+    hub.create(STREAM, chosen("b", "a", -1, 3), at(6));
+    assert_eq!(
+        told(&buffer),
+        [
+            "created 3 at 6",
+            "refused at 6: mvcc: duplicate watch ID provided on the WatchStream",
+            "refused at 6: mvcc: watcher range is empty",
+            "refused at 6: etcdserver: mvcc: required revision has been compacted",
+        ]
+    );
+}
+
+#[test]
+fn ids_are_the_next_unused_from_zero_and_negative_ones_may_be_chosen() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    let chosen = |watch_id| WatchSpec { watch_id, ..spec("a", "", 0) };
+    for watch_id in [1, 0, 0, -1, -5] {
+        hub.create(STREAM, chosen(watch_id), at(6));
+    }
+    hub.cancel(STREAM, 0, at(6));
+    hub.cancel(STREAM, 77, at(6));
+    hub.create(STREAM, chosen(0), at(6));
+    assert_eq!(
+        told(&buffer),
+        [
+            "created 1 at 6",
+            "created 0 at 6",
+            "created 2 at 6",
+            "created -1 at 6",
+            "created -5 at 6",
+            "canceled 0 at 6 compact 0",
+            "created 3 at 6",
+        ]
+    );
+}
+
+#[test]
+fn a_stream_has_a_bounded_number_of_watchers() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    for _ in 0..9 {
+        hub.create(STREAM, spec("a", "", 0), at(1));
+    }
+    let told = told(&buffer);
+    assert_eq!(told.len(), 9);
+    assert_eq!(told[8], "refused at 1: etcdserver: too many watchers on the watch stream");
+    assert_eq!(hub.counts().watchers, 8);
+}
+
+#[test]
+fn a_start_below_compaction_is_created_and_canceled_and_at_it_is_fine() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    let now = HubNow { revision: 9, compact_revision: 5 };
+    hub.create(STREAM, spec("a", "", 4), now);
+    hub.create(STREAM, spec("a", "", 5), now);
+    assert_eq!(told(&buffer), ["created 0 at 9", "canceled 0 at 0 compact 5", "created 1 at 9"]);
+    let tasks = hub.catch_up_work(10);
+    assert_eq!(tasks.len(), 1);
+    hub.caught_up(tasks[0].watcher, &[put("a", 5), put("b", 6), put("a", 9)], 10, now);
+    assert_eq!(told(&buffer), ["events 1 at 9: a@5 a@9"]);
+}
+
+#[test]
+fn compaction_cancels_who_still_needs_what_it_forgot() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    hub.create(STREAM, spec("a", "", 2), at(9));
+    hub.create(STREAM, spec("a", "", 7), at(9));
+    hub.create(STREAM, spec("a", "", 0), at(9));
+    told(&buffer);
+    hub.compacted(7, HubNow { revision: 9, compact_revision: 7 });
+    assert_eq!(told(&buffer), ["canceled 0 at 0 compact 7"]);
+    assert_eq!(hub.catch_up_work(10).len(), 1);
+}
+
+#[test]
+fn a_watcher_being_read_for_is_canceled_when_it_has_nothing_more_to_read() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    hub.create(STREAM, spec("a", "", 2), at(9));
+    let task = hub.catch_up_work(10).remove(0);
+    let now = HubNow { revision: 9, compact_revision: 7 };
+    hub.compacted(7, now);
+    hub.caught_up(task.watcher, &[put("a", 3)], 4, now);
+    assert!(hub.catch_up_work(10).is_empty());
+    assert_eq!(told(&buffer), ["created 0 at 9", "events 0 at 9: a@3", "canceled 0 at 0 compact 7"]);
+}
+
+#[test]
+fn a_future_start_waits_in_silence() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    hub.create(STREAM, spec("a", "", 4), at(2));
+    hub.apply(3, &[put("a", 3)]);
+    hub.request_progress(STREAM, at(3));
+    hub.apply(4, &[put("a", 4)]);
+    hub.request_progress(STREAM, at(4));
+    assert_eq!(told(&buffer), ["created 0 at 2", "events 0 at 4: a@4", "progress -1 at 4"]);
+}
+
+#[test]
+fn progress_is_answered_only_when_all_are_synced_and_somebody_watches() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    hub.request_progress(STREAM, at(6));
+    hub.create(STREAM, spec("a", "", 0), at(6));
+    hub.request_progress(STREAM, at(6));
+    hub.create(STREAM, spec("b", "", 3), at(6));
+    hub.request_progress(STREAM, at(6));
+    let task = hub.catch_up_work(1).remove(0);
+    hub.request_progress(STREAM, at(6));
+    hub.caught_up(task.watcher, &[], 7, at(6));
+    hub.request_progress(STREAM, at(6));
+    assert_eq!(told(&buffer), ["created 0 at 6", "progress -1 at 6", "created 1 at 6", "progress -1 at 6"]);
+}
+
+#[test]
+fn notices_come_in_rounds_and_are_spared_after_events() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    let wants = |key| WatchSpec { progress_notify: true, ..spec(key, "", 0) };
+    hub.create(STREAM, wants("a"), at(6));
+    hub.create(STREAM, wants("b"), at(6));
+    hub.create(STREAM, spec("c", "", 0), at(6));
+    hub.apply(7, &[put("a", 7)]);
+    told(&buffer);
+    // The period is 10 and a tenth of it jitter: rounds fall into ticks 10..=11 and 20..=22.
+    let mut rounds = vec![Vec::new(); 3];
+    for tick in 1..=24 {
+        hub.tick_progress(at(7));
+        rounds[tick / 10].extend(told(&buffer));
+    }
+    assert!(rounds[0].is_empty());
+    assert_eq!(rounds[1], ["progress 1 at 7"]);
+    assert_eq!(rounds[2], ["progress 0 at 7", "progress 1 at 7"]);
+}
+
+#[test]
+fn a_round_of_notices_goes_on_where_the_buffer_was_full() {
+    let mut hub = small_hub(10_000, 3);
+    let buffer = hub.open_stream(STREAM, silent());
+    for _ in 0..5 {
+        hub.create(STREAM, WatchSpec { progress_notify: true, ..spec("a", "", 0) }, at(6));
+    }
+    told(&buffer);
+    let mut notices = Vec::new();
+    for _ in 0..13 {
+        hub.tick_progress(at(6));
+        notices.extend(told(&buffer));
+    }
+    let want: Vec<String> = (0..5).map(|id| format!("progress {id} at 6")).collect();
+    assert_eq!(notices, want);
+}
+
+#[test]
+fn filters_and_order_within_a_revision() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    hub.create(STREAM, WatchSpec { no_put: true, ..spec("a", "z", 0) }, at(1));
+    hub.create(STREAM, WatchSpec { no_delete: true, ..spec("a", "z", 0) }, at(1));
+    hub.create(STREAM, spec("m", "", 0), at(1));
+    told(&buffer);
+    let delete = |key: &'static str, revision| change(EventKind::Delete, Bytes::from(key), revision);
+    hub.apply(2, &[put("m", 2), delete("b", 2), put("a", 2)]);
+    hub.apply(3, &[put("c", 3)]);
+    assert_eq!(
+        told(&buffer),
+        ["events 0 at 2: b@2", "events 1 at 2: m@2 a@2", "events 2 at 2: m@2", "events 1 at 3: c@3"]
+    );
+}
+
+#[test]
+fn watchers_told_the_same_share_one_list_and_one_encoding() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    hub.create(STREAM, spec("a", "", 0), at(1));
+    hub.create(STREAM, spec("a", "b", 0), at(1));
+    told(&buffer);
+    hub.apply(2, &[put("a", 2)]);
+    let lists: Vec<EventBatch> = batch(&buffer)
+        .into_iter()
+        .filter_map(|message| match message {
+            WatchMessage::Events { events, .. } => Some(events),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(lists.len(), 2);
+    assert!(Arc::ptr_eq(&lists[0], &lists[1]));
+    let mut encodings = 0;
+    for list in &lists {
+        list[0].encoded_with(false, || {
+            encodings += 1;
+            Bytes::from_static(b"bare")
+        });
+    }
+    assert_eq!(encodings, 1);
+    assert_eq!(lists[0][0].encoded_with(true, || Bytes::from_static(b"prev")), b"prev"[..]);
+}
+
+#[test]
+fn previous_values_are_wanted_while_somebody_asks() {
+    let mut hub = small_hub(10_000, 100);
+    hub.open_stream(STREAM, silent());
+    assert!(!hub.wants_prev_kv());
+    hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("a", "", 0) }, at(1));
+    hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("a", "", 1) }, at(1));
+    hub.cancel(STREAM, 0, at(1));
+    assert!(hub.wants_prev_kv());
+    hub.close_stream(STREAM);
+    assert!(!hub.wants_prev_kv());
+}
+
+#[test]
+fn a_slow_reader_is_fed_from_history_once_it_drained() {
+    let rung = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&rung);
+    let mut hub = small_hub(10_000, 4);
+    let bell: RoomBell = Arc::new(move || {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    let buffer = hub.open_stream(STREAM, bell);
+    hub.create(STREAM, spec("a", "", 0), at(1));
+    for revision in 2..=9 {
+        hub.apply(revision, &[put("a", revision)]);
+    }
+    assert_eq!(hub.counts(), HubCounts { streams: 1, watchers: 1, slow_watchers: 1, pending_events: 3 });
+    assert!(!hub.has_catch_up_work() && hub.catch_up_work(10).is_empty(), "a full stream costs no turns");
+    assert_eq!(batch(&buffer).len(), 2);
+    assert_eq!(rung.load(Ordering::Relaxed), 1, "half empty: the hub is called");
+    assert!(hub.has_catch_up_work());
+    let task = hub.catch_up_work(10).remove(0);
+    assert_eq!(task.from, 5);
+    hub.apply(10, &[put("a", 10)]);
+    let history: Vec<_> = (5..=9).map(|revision| put("a", revision)).collect();
+    hub.caught_up(task.watcher, &history, 10, at(10));
+    let task = hub.catch_up_work(10).remove(0);
+    hub.caught_up(task.watcher, &[put("a", 10)], 11, at(10));
+    assert_eq!(hub.counts().slow_watchers, 0);
+    assert_eq!(
+        told(&buffer),
+        ["events 0 at 3: a@3", "events 0 at 4: a@4", "events 0 at 10: a@5 a@6 a@7 a@8 a@9", "events 0 at 10: a@10"]
+    );
+    assert_eq!(rung.load(Ordering::Relaxed), 1, "nobody was turned away since");
+}
+
+#[test]
+fn a_client_that_asks_and_never_reads_is_given_up() {
+    let mut hub = small_hub(10_000, 4);
+    let buffer = hub.open_stream(STREAM, silent());
+    assert_eq!(buffer.poll_room(&mut Context::from_waker(Waker::noop())), Poll::Ready(()));
+    for _ in 0..100 {
+        hub.create(STREAM, spec("b", "a", 0), at(1));
+    }
+    assert!(buffer.overrun());
+    assert_eq!(told(&buffer).len(), 50);
+    assert_eq!(buffer.poll_batch(&mut Context::from_waker(Waker::noop())).map(|end| end.is_none()), Poll::Ready(true));
+    assert_eq!(hub.counts().streams, 0);
+}
+
+#[test]
+fn a_client_that_does_not_read_is_held_up_before_its_next_request() {
+    let mut hub = small_hub(10_000, 4);
+    let buffer = hub.open_stream(STREAM, silent());
+    for _ in 0..4 {
+        hub.create(STREAM, spec("a", "", 0), at(1));
+    }
+    assert!(buffer.poll_room(&mut Context::from_waker(Waker::noop())).is_pending());
+    batch(&buffer);
+    assert!(buffer.poll_room(&mut Context::from_waker(Waker::noop())).is_ready());
+}
+
+#[test]
+fn a_closed_stream_gives_its_watchers_back_and_ends() {
+    let mut hub = WatchHub::new(10, 1);
+    let buffer = hub.open_stream(STREAM, silent());
+    for _ in 0..5_000 {
+        hub.create(STREAM, spec("a", "", 0), at(1));
+    }
+    hub.close_stream(STREAM);
+    assert_eq!(hub.counts().watchers, 3_000, "bounded in one go");
+    hub.apply(2, &[put("a", 2)]);
+    while hub.has_catch_up_work() {
+        assert!(hub.catch_up_work(1).is_empty());
+    }
+    assert_eq!(hub.counts(), HubCounts::default());
+    assert_eq!(told(&buffer).len(), 5_000);
+    assert!(matches!(buffer.poll_batch(&mut Context::from_waker(Waker::noop())), Poll::Ready(None)));
+}
+
+#[test]
+fn many_watchers_of_many_streams_take_turns() {
+    let mut hub = small_hub(10_000, 100);
+    for stream in 1..=5 {
+        hub.open_stream(StreamId(stream), silent());
+        for _ in 0..4 {
+            hub.create(StreamId(stream), spec("a", "", 2), at(9));
+        }
+    }
+    let mut turns = Vec::new();
+    for _ in 0..5 {
+        turns.push(hub.catch_up_work(4).len());
+    }
+    // Five hungry streams share four places: one each, the fifth first in the next turn, and so on.
+    assert_eq!(turns, [4, 4, 0, 0, 0]);
+}
+
+mod twin;
