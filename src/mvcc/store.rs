@@ -4,10 +4,14 @@
 //! from those a pending compaction still has to take; the history holds at least those. All of it follows from
 //! the sequence of calls alone: no time, no randomness, no disk (reads of values apart).
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use bytes::Bytes;
+
 use super::compaction::Pruning;
+use super::counted_tree::Visit;
 use super::history::{History, HistoryWrite, WriteMark};
 use super::key_index::KeyIndex;
 use super::position::StorePosition;
@@ -15,7 +19,7 @@ use super::range_read::Reading;
 use super::value_cache::ValueCache;
 use super::view::View;
 use super::write::WriteTxn;
-use crate::base::{Event, limits};
+use crate::base::{Event, KeyRange, LeaseId, limits};
 use crate::env::Disk;
 
 /// How a store is set up.
@@ -83,6 +87,19 @@ impl<D: Disk> Store<D> {
     /// Reads below are refused; −1 when nothing was ever compacted.
     pub fn compact_revision(&self) -> i64 {
         self.watermark.load(Ordering::Acquire)
+    }
+
+    /// Every living key that hangs on a lease, in key order: what boot builds the lease table's attachments from.
+    pub fn leased_keys(&self) -> Vec<(Bytes, LeaseId)> {
+        let mut found = Vec::new();
+        self.index.walk(&KeyRange::all(), Visit::Live, &mut |_, _| false, &mut |node| {
+            let latest = node.latest();
+            if latest.lease != 0 && !latest.is_tombstone() {
+                found.push((node.key().clone(), latest.lease));
+            }
+            ControlFlow::Continue(())
+        });
+        found
     }
 
     /// Where the store stands, for a checkpoint. It is good once everything that [`Self::take_writes`] hands

@@ -55,6 +55,11 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         !self.events.is_empty()
     }
 
+    /// Reads below are refused; −1 when nothing was ever compacted.
+    pub fn compact_revision(&self) -> i64 {
+        self.store.compact_revision()
+    }
+
     /// The revision a response header shows: the next one as soon as something changed.
     pub fn revision(&self) -> i64 {
         self.store.revision + i64::from(self.changed())
