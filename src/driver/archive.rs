@@ -8,12 +8,12 @@ use super::checkpoint_files;
 use super::ending::Ending;
 use super::mailbox::Mailbox;
 use crate::base::{LogIndex, Wrong};
-use crate::env::Env;
+use crate::env::{Disk, Env, Tasks};
 use crate::mvcc::{HistoryWrite, HistoryWriter, ReclaimJob, WriteMark};
 use crate::node::Input;
 
 /// One thing the archive is asked.
-pub(super) enum ArchiveJob<D: crate::env::Disk> {
+pub(super) enum ArchiveJob<D: Disk> {
     Write { writes: Vec<HistoryWrite>, mark: WriteMark },
     Checkpoint { applied: LogIndex, image: Bytes },
     Reclaim(ReclaimJob<D>),

@@ -83,7 +83,7 @@ fn branch(txn: &Txn, succeeded: bool) -> &[Op] {
 fn holds(source: &impl Source, compare: &Compare) -> Result<bool, Wrong> {
     // A key's numbers are in the index; only comparing values may need the disk.
     if let (Some(key), false) = (compare.range.as_single(), matches!(compare.target, CompareTarget::Value(_))) {
-        let found = source.meta(key).map_or_else(KeyValue::default, |meta| meta.without_value());
+        let found = source.meta(key).map_or_else(KeyValue::default, numbers_of);
         return Ok(holds_for(compare, &found));
     }
     let answer = match source.range(&RangeQuery::plain(compare.range.clone())) {
@@ -95,6 +95,17 @@ fn holds(source: &impl Source, compare: &Compare) -> Result<bool, Wrong> {
         return Ok(!matches!(compare.target, CompareTarget::Value(_)) && holds_for(compare, &KeyValue::default()));
     }
     Ok(answer.kvs.iter().all(|kv| holds_for(compare, kv)))
+}
+
+/// What a compare of numbers looks at.
+fn numbers_of(meta: KeyMeta) -> KeyValue {
+    KeyValue {
+        create_revision: meta.create_revision,
+        mod_revision: meta.mod_revision(),
+        version: meta.version,
+        lease: meta.lease,
+        ..KeyValue::default()
+    }
 }
 
 fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {

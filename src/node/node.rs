@@ -126,7 +126,7 @@ impl<D: Disk> Node<D> {
             }
             Input::KeepAlive { id, reply } => reply.send(self.keep_alive(id, now)),
             Input::TimeToLive { id, keys, reply } => reply.send(self.time_to_live(id, keys, now)),
-            Input::Leases { reply } => reply.send(Ok(self.lease_clock.by_remaining(now))),
+            Input::Leases { reply } => reply.send(Ok(self.lease_clock.ids_by_remaining())),
             Input::Watch(input) => self.watches.input(input, self.hub_now()),
             Input::Persisted { number } => self.group.persisted(number),
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
@@ -337,7 +337,7 @@ impl<D: Disk> Node<D> {
     fn background(&mut self, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
         let mut more = self.watches.catch_up(self.machine.store(), self.hub_now())?;
         let store = self.machine.store_mut();
-        more |= store.compaction_step(limits::COMPACTION_SLICE);
+        more |= store.compaction_step(limits::COMPACTION_SLICE)?;
         if !self.reclaiming
             && let Some(job) = store.reclaim_candidate()
         {

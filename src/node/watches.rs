@@ -84,7 +84,7 @@ impl Watches {
                     let events: Vec<Arc<SharedEvent>> =
                         caught.events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
                     budget = budget.saturating_sub(events.iter().map(|event| event.weight(task.prev_kv)).sum());
-                    self.hub.caught_up(task.watcher, events, caught.next, now);
+                    self.hub.caught_up(task.watcher, &events, caught.next, now);
                 }
                 // Compacted meanwhile: the watcher is cancelled when the hub hears of it.
                 Err(ReadFailure::Refused(_)) => self.hub.compacted(now.compact_revision, now),
