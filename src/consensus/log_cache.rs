@@ -127,7 +127,7 @@ impl raft::Storage for LogCache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use raft::{GetEntriesFor, Storage};
+    use raft::Storage;
 
     fn entry(index: u64, term: u64) -> Entry {
         Entry { index, term, ..Entry::default() }
@@ -155,7 +155,6 @@ mod tests {
         assert_eq!(cache.term(6).ok(), Some(2));
         assert!(cache.term(5).is_err());
         assert!(cache.entries(6, 8, None, GetEntriesContext::empty(false)).is_err());
-        let _ = GetEntriesFor::GenReady;
         cache.release(100);
         assert_eq!(cache.last(), 7);
     }

@@ -24,3 +24,6 @@ pub use image::{Image, LeaseImage};
 pub use machine::{Machine, MachineOptions, Outcome, put_cost};
 pub use members::Member;
 pub use txn::read_txn;
+
+#[cfg(test)]
+mod tests;

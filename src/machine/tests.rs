@@ -1,0 +1,282 @@
+//! Scenarios of the machine, and properties of what it reads from the log and from images.
+
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::*;
+use crate::base::{KeyRange, MemberId, Refusal};
+use crate::env::MemoryDisk;
+use crate::mvcc::{RangeQuery, StoreOptions};
+
+struct Bench {
+    machine: Machine<MemoryDisk>,
+    disk: MemoryDisk,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let disk = MemoryDisk::new();
+        Self { machine: open(&disk, &Image::default()), disk }
+    }
+
+    fn apply(&mut self, command: Command) -> Applied {
+        let (index, _) = self.machine.applied();
+        let payload = codec::encode(index + 100, &command);
+        let outcome = self.machine.apply(index + 1, 1, &payload, true).expect("a memory disk has no faults");
+        assert_eq!(outcome.proposal, Some(codec::Proposal { id: index + 100, command }));
+        outcome.applied
+    }
+
+    fn put(&mut self, key: &str, value: &str) -> Applied {
+        self.apply(put(key, value))
+    }
+}
+
+fn open(disk: &MemoryDisk, image: &Image) -> Machine<MemoryDisk> {
+    let options = MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() };
+    Machine::open(disk.clone(), options, image).expect("the image opens")
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+fn plain_put(key: &str, value: &str) -> Put {
+    Put { key: bytes(key), value: bytes(value), ..Put::default() }
+}
+
+fn put(key: &str, value: &str) -> Command {
+    Command::Put(plain_put(key, value))
+}
+
+fn delete(key: &str, end: &str) -> DeleteRange {
+    DeleteRange { range: KeyRange::from_wire(bytes(key), bytes(end)), prev_kv: false }
+}
+
+fn value_is(key: &str, value: &str) -> Compare {
+    Compare {
+        range: KeyRange::single(bytes(key)),
+        target: CompareTarget::Value(bytes(value)),
+        result: CompareResult::Equal,
+    }
+}
+
+#[test]
+fn revisions_move_with_changes_only() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.put("a", "1").revision, 2);
+    assert_eq!(bench.apply(Command::DeleteRange(delete("zz", ""))).revision, 2);
+    assert_eq!(bench.apply(Command::LeaseGrant { id: 5, ttl: 10 }).revision, 2);
+    let gone = bench.apply(Command::DeleteRange(delete("a", "\0")));
+    assert_eq!((gone.revision, gone.events.len()), (3, 1));
+}
+
+#[test]
+fn a_transaction_that_is_refused_leaves_no_trace() {
+    let mut bench = Bench::new();
+    bench.put("a", "1");
+    let mut with_lease = plain_put("b", "2");
+    with_lease.lease = 77;
+    let txn = Txn {
+        compares: vec![value_is("a", "1")],
+        success: vec![Op::Put(plain_put("c", "3")), Op::Put(with_lease)],
+        failure: Vec::new(),
+    };
+    let refused = bench.apply(Command::Txn(txn));
+    assert_eq!(refused.answer, Err(Refusal::LeaseNotFound));
+    assert_eq!((refused.revision, refused.events.len()), (2, 0));
+    assert_eq!(bench.machine.store().key_count(), 1);
+}
+
+#[test]
+fn compares_look_at_the_state_before_the_transaction_even_nested_ones() {
+    let mut bench = Bench::new();
+    let nested = Txn {
+        compares: vec![value_is("a", "new")],
+        success: vec![Op::Put(plain_put("branch", "then"))],
+        failure: vec![Op::Put(plain_put("branch", "else"))],
+    };
+    let outer =
+        Txn { compares: Vec::new(), success: vec![Op::Put(plain_put("a", "new")), Op::Txn(nested)], failure: vec![] };
+    let applied = bench.apply(Command::Txn(outer));
+    let Ok(Answer::Txn(answer)) = applied.answer else { panic!("the transaction is answered") };
+    assert!(answer.succeeded);
+    let OpAnswer::Txn(inner) = &answer.answers[1] else { panic!("the nested one is answered") };
+    assert!(!inner.succeeded, "the put before it is not seen by its compare");
+    let found =
+        bench.machine.store().view().range(&RangeQuery::plain(KeyRange::single(bytes("branch")))).expect("read");
+    assert_eq!(found.kvs[0].value, "else");
+}
+
+#[test]
+fn a_missing_key_compares_as_zero_and_never_by_value() {
+    let mut bench = Bench::new();
+    for (target, holds) in [
+        (CompareTarget::Version(0), true),
+        (CompareTarget::Create(0), true),
+        (CompareTarget::Mod(0), true),
+        (CompareTarget::Lease(0), true),
+        (CompareTarget::Value(Bytes::new()), false),
+    ] {
+        let compare = Compare { range: KeyRange::single(bytes("x")), target, result: CompareResult::Equal };
+        let txn = Txn { compares: vec![compare.clone()], ..Txn::default() };
+        let Ok(Answer::Txn(answer)) = bench.apply(Command::Txn(txn)).answer else { panic!("answered") };
+        assert_eq!(answer.succeeded, holds, "{compare:?}");
+    }
+}
+
+#[test]
+fn a_lease_takes_its_keys_with_it_in_one_revision() {
+    let mut bench = Bench::new();
+    assert_eq!(
+        bench.apply(Command::LeaseGrant { id: 5, ttl: 1 }).answer,
+        Ok(Answer::LeaseGrant { id: 5, ttl: 2 }),
+        "short leases are granted for the shortest time"
+    );
+    assert_eq!(bench.apply(Command::LeaseGrant { id: 5, ttl: 9 }).answer, Err(Refusal::LeaseExists));
+    for key in ["b", "a", "c"] {
+        bench.apply(Command::Put(Put { lease: 5, ..plain_put(key, "v") }));
+    }
+    bench.put("c", "detached");
+    let revoked = bench.apply(Command::LeaseRevoke { id: 5 });
+    assert_eq!(revoked.revision, 6);
+    let keys: Vec<_> = revoked.events.iter().map(|event| event.kv.key.clone()).collect();
+    assert_eq!(keys, ["a", "b"]);
+    assert!(revoked.events.iter().all(|event| event.kv.mod_revision == revoked.revision));
+    assert_eq!(bench.apply(Command::LeaseRevoke { id: 5 }).answer, Err(Refusal::LeaseNotFound));
+}
+
+#[test]
+fn alarms_forbid_what_they_stand_for() {
+    let mut bench = Bench::new();
+    let member = MemberId(1);
+    bench.put("a", "1");
+    bench.apply(Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace });
+    assert_eq!(bench.put("a", "2").answer, Err(Refusal::NoSpace));
+    assert_eq!(bench.apply(Command::LeaseGrant { id: 1, ttl: 9 }).answer, Err(Refusal::NoSpace));
+    let puts_in_the_other_branch = Txn { failure: vec![Op::Put(plain_put("b", "1"))], ..Txn::default() };
+    assert_eq!(bench.apply(Command::Txn(puts_in_the_other_branch)).answer, Err(Refusal::NoSpace));
+    assert!(bench.apply(Command::DeleteRange(delete("a", ""))).answer.is_ok());
+    bench.apply(Command::Alarm { action: AlarmAction::Deactivate, member, kind: AlarmKind::NoSpace });
+    assert!(bench.put("a", "2").answer.is_ok());
+    bench.apply(Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::Corrupt });
+    assert_eq!(bench.apply(Command::DeleteRange(delete("a", ""))).answer, Err(Refusal::Corrupt));
+}
+
+#[test]
+fn an_image_brings_everything_back() {
+    let mut bench = Bench::new();
+    bench.apply(Command::LeaseGrant { id: 9, ttl: 60 });
+    bench.apply(Command::Put(Put { lease: 9, ..plain_put("held", "v") }));
+    bench.put("free", "w");
+    bench.apply(Command::SetClusterVersion("3.7.0".to_string()));
+    bench.apply(Command::Alarm { action: AlarmAction::Activate, member: MemberId(3), kind: AlarmKind::Corrupt });
+    let writes = bench.machine.store_mut().take_writes();
+    let mut writer = crate::mvcc::HistoryWriter::new(bench.disk.clone());
+    writer.write(&writes).expect("a memory disk has no faults");
+    let image = bench.machine.image();
+    let read = Image::decode(&image.encode()).expect("an image reads back");
+    assert_eq!(read, image);
+    let again = open(&bench.disk, &read);
+    assert_eq!(again.image(), image);
+    assert_eq!(again.leases().keys(9).collect::<Vec<_>>(), [&bytes("held")]);
+    assert_eq!(again.store().revision(), 3);
+}
+
+#[test]
+fn entries_are_applied_in_order_only() {
+    let result = std::panic::catch_unwind(|| {
+        let mut bench = Bench::new();
+        let _ = bench.machine.apply(2, 1, &Bytes::new(), false);
+    });
+    assert!(result.is_err());
+}
+
+fn any_key() -> impl Strategy<Value = Bytes> {
+    prop::collection::vec(any::<u8>(), 1..6).prop_map(Bytes::from)
+}
+
+fn any_range() -> impl Strategy<Value = KeyRange> {
+    (any_key(), prop::collection::vec(any::<u8>(), 0..4)).prop_map(|(key, end)| KeyRange::from_wire(key, end.into()))
+}
+
+fn any_put() -> impl Strategy<Value = Put> {
+    (any_key(), prop::collection::vec(any::<u8>(), 0..9), any::<i64>(), any::<[bool; 3]>()).prop_map(
+        |(key, value, lease, [prev_kv, ignore_value, ignore_lease])| Put {
+            key,
+            value: if ignore_value { Bytes::new() } else { value.into() },
+            lease: if ignore_lease { 0 } else { lease },
+            prev_kv,
+            ignore_value,
+            ignore_lease,
+        },
+    )
+}
+
+fn any_compare() -> impl Strategy<Value = Compare> {
+    let target = prop_oneof![
+        any::<i64>().prop_map(CompareTarget::Version),
+        any::<i64>().prop_map(CompareTarget::Mod),
+        any::<i64>().prop_map(CompareTarget::Create),
+        any::<i64>().prop_map(CompareTarget::Lease),
+        any_key().prop_map(CompareTarget::Value),
+        (5..i32::MAX).prop_map(CompareTarget::Unknown),
+    ];
+    let result = prop_oneof![
+        Just(CompareResult::Equal),
+        Just(CompareResult::Greater),
+        Just(CompareResult::Less),
+        Just(CompareResult::NotEqual),
+        (4..i32::MAX).prop_map(CompareResult::Unknown),
+    ];
+    (any_range(), target, result).prop_map(|(range, target, result)| Compare { range, target, result })
+}
+
+fn any_txn() -> impl Strategy<Value = Txn> {
+    let leaf = prop_oneof![
+        any_put().prop_map(Op::Put),
+        (any_range(), any::<bool>()).prop_map(|(range, prev_kv)| Op::DeleteRange(DeleteRange { range, prev_kv })),
+        (any_range(), any::<i64>(), any::<i64>()).prop_map(|(range, revision, limit)| Op::Range(RangeQuery {
+            revision,
+            limit,
+            ..RangeQuery::plain(range)
+        })),
+    ];
+    let op = leaf.prop_recursive(3, 24, 4, |inner| {
+        let ops = prop::collection::vec(inner, 0..4);
+        (prop::collection::vec(any_compare(), 0..3), ops.clone(), ops)
+            .prop_map(|(compares, success, failure)| Op::Txn(Txn { compares, success, failure }))
+    });
+    let ops = prop::collection::vec(op, 0..4);
+    (prop::collection::vec(any_compare(), 0..3), ops.clone(), ops).prop_map(|(compares, success, failure)| Txn {
+        compares,
+        success,
+        failure,
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_encoded_is_decoded(id in any::<u64>(), txn in any_txn(), put in any_put(), ttl in any::<i64>()) {
+        for command in [Command::Txn(txn), Command::Put(put), Command::LeaseGrant { id: 3, ttl }] {
+            let decoded = codec::decode(&codec::encode(id, &command));
+            prop_assert_eq!(decoded, Ok(Some(codec::Proposal { id, command })));
+        }
+    }
+
+    #[test]
+    fn any_payload_and_any_image_is_read_or_refused(junk in prop::collection::vec(any::<u8>(), 0..300)) {
+        let junk = Bytes::from(junk);
+        let _ = codec::decode(&junk);
+        prop_assert!(Image::decode(&junk).is_err());
+    }
+
+    #[test]
+    fn a_changed_image_is_refused(at in any::<prop::sample::Index>(), flip in 1_u8..=255) {
+        let image = Image { applied: (7, 2), cluster_version: Some("3.7.0".to_string()), ..Image::default() };
+        let mut file = image.encode().to_vec();
+        let at = at.index(file.len());
+        file[at] ^= flip;
+        prop_assert!(Image::decode(&file.into()).is_err());
+    }
+}
