@@ -28,3 +28,6 @@ pub use input::{Input, LeaseStanding, Proposed, Reply, WatchInput};
 pub use lease_clock::LeaseClock;
 pub use node::{Node, NodeConfig, Observer};
 pub use output::Output;
+
+#[cfg(test)]
+mod tests;

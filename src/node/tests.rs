@@ -1,0 +1,330 @@
+//! Scenarios of a node whose disk is this file: what was persisted is said by hand.
+
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_channel::oneshot::Receiver;
+
+use super::*;
+use crate::base::{KeyRange, MemberId, Refusal};
+use crate::consensus::{Group, GroupConfig, founding_entry};
+use crate::env::{Instant, MemoryDisk};
+use crate::machine::{Answer, Command, Image, Machine, MachineOptions, Member, Put, codec};
+use crate::mvcc::{RangeQuery, StoreOptions, View};
+use crate::wal::HardState;
+use crate::watch::{StreamBuffer, StreamId, WatchMessage, WatchSpec};
+
+type Output = super::Output<MemoryDisk>;
+type Input = super::Input<MemoryDisk>;
+
+const MEMBER: MemberId = MemberId(7);
+
+struct Bench {
+    node: Node<MemoryDisk>,
+    facts: Arc<Facts>,
+    now: Instant,
+    /// Rounds handed to the keeper and not yet said to be durable.
+    unsynced: Vec<u64>,
+    outputs: Vec<Output>,
+    next_id: u64,
+}
+
+fn config() -> NodeConfig {
+    NodeConfig {
+        member: MEMBER,
+        name: "one".to_string(),
+        client_urls: vec!["http://c".to_string()],
+        cluster_version: "3.7.0".to_string(),
+        request_timeout: Duration::from_secs(7),
+        read_retry: Duration::from_millis(500),
+        election_timeout: Duration::from_secs(1),
+        quota_bytes: 0,
+        checkpoint_entries: 1_000,
+        progress_ticks: 6_000,
+        seed: 1,
+        observer: None,
+    }
+}
+
+impl Bench {
+    /// A node that was just started on an empty disk; its first rounds are not durable yet.
+    fn cold(config: NodeConfig) -> Self {
+        let member = Member { id: MEMBER, name: "one".to_string(), ..Member::default() };
+        let entries = vec![founding_entry(1, MEMBER, member.context())];
+        let group_config = GroupConfig {
+            member: MEMBER,
+            voters: vec![MEMBER],
+            election_ticks: 10,
+            pre_vote: true,
+            seed: 1,
+            applied: (0, 0),
+        };
+        let group = Group::start(&group_config, HardState { term: 1, vote: 0, commit: 1 }, entries);
+        let options = MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() };
+        let machine = Machine::open(MemoryDisk::new(), options, &Image::default()).expect("opens");
+        let facts = Arc::new(Facts::default());
+        let node = Node::new(config, group, machine, facts.clone(), Arc::new(|| {}));
+        Self { node, facts, now: Instant(1), unsynced: Vec::new(), outputs: Vec::new(), next_id: 1_000 }
+    }
+
+    /// A node that leads and has told its name.
+    fn new(config: NodeConfig) -> Self {
+        let mut bench = Self::cold(config);
+        bench.turn();
+        bench.settle();
+        assert!(bench.facts.status().ready, "a lone member is ready after its first rounds");
+        bench
+    }
+
+    fn step(&mut self, input: Input) {
+        self.node.step(self.now, input, &mut self.outputs);
+    }
+
+    fn turn(&mut self) -> bool {
+        let more = self.node.turn(self.now, &mut self.outputs).expect("a memory disk has no faults");
+        for output in std::mem::take(&mut self.outputs) {
+            match output {
+                Output::Persist { number, batch } => {
+                    assert!(!batch.is_empty());
+                    self.unsynced.push(number);
+                }
+                other => self.outputs.push(other),
+            }
+        }
+        more
+    }
+
+    /// Every round handed out so far becomes durable, until nothing is due any more.
+    fn settle(&mut self) {
+        loop {
+            if let Some(number) = self.unsynced.drain(..).last() {
+                self.step(Input::Persisted { number });
+            }
+            let more = self.turn();
+            if !more && self.unsynced.is_empty() {
+                break;
+            }
+        }
+    }
+
+    fn propose(&mut self, command: &Command) -> Receiver<Result<Proposed, Refusal>> {
+        self.next_id += 1;
+        let (reply, answer) = Reply::pair();
+        let payload = codec::encode(self.next_id, command);
+        let cost = crate::machine::put_cost(command);
+        self.step(Input::Propose { id: self.next_id, payload, cost, reply });
+        answer
+    }
+
+    fn read(&mut self) -> Receiver<Result<View<MemoryDisk>, Refusal>> {
+        let (reply, answer) = Reply::pair();
+        self.step(Input::Read { linearizable: true, reply });
+        answer
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now.plus(time);
+        self.step(Input::Tick);
+        self.settle();
+    }
+
+    fn keys(&mut self) -> usize {
+        let mut answer = self.read();
+        self.settle();
+        let view = answered(&mut answer).expect("served").expect("not refused");
+        view.range(&RangeQuery::plain(KeyRange::all())).expect("read").kvs.len()
+    }
+}
+
+fn answered<T>(answer: &mut Receiver<T>) -> Option<T> {
+    answer.try_recv().expect("every request is answered")
+}
+
+fn put(key: &str) -> Command {
+    Command::Put(Put { key: Bytes::copy_from_slice(key.as_bytes()), value: Bytes::from_static(b"v"), ..Put::default() })
+}
+
+fn next_messages(buffer: &StreamBuffer) -> Vec<WatchMessage> {
+    match buffer.poll_batch(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(Some(messages)) => messages,
+        Poll::Ready(None) => panic!("the stream is open"),
+        Poll::Pending => Vec::new(),
+    }
+}
+
+#[test]
+fn a_write_is_answered_after_its_sync_and_not_before() {
+    let mut bench = Bench::new(config());
+    let mut answer = bench.propose(&put("a"));
+    bench.turn();
+    assert_eq!(bench.unsynced.len(), 1, "one round for one write");
+    for _ in 0..5 {
+        bench.turn();
+        assert!(answered(&mut answer).is_none(), "nothing is acknowledged before it is durable");
+    }
+    bench.settle();
+    let proposed = answered(&mut answer).expect("answered").expect("not refused");
+    assert_eq!((proposed.answer, proposed.revision), (Answer::Put { prev_kv: None }, 2));
+}
+
+#[test]
+fn many_writes_share_one_round() {
+    let mut bench = Bench::new(config());
+    let mut answers: Vec<_> = (0..100).map(|n| bench.propose(&put(&format!("k{n}")))).collect();
+    bench.turn();
+    assert_eq!(bench.unsynced.len(), 1);
+    bench.settle();
+    assert!(answers.iter_mut().all(|answer| matches!(answered(answer), Some(Ok(_)))));
+    assert_eq!(bench.keys(), 100);
+}
+
+#[test]
+fn a_read_sees_every_write_answered_before_it() {
+    let mut bench = Bench::new(config());
+    for n in 1..20 {
+        let mut answer = bench.propose(&put(&format!("k{n}")));
+        bench.settle();
+        assert!(answered(&mut answer).is_some());
+        assert_eq!(bench.keys(), n);
+    }
+}
+
+#[test]
+fn a_read_before_the_first_commit_of_the_term_waits() {
+    let mut bench = Bench::cold(config());
+    let mut answer = bench.read();
+    bench.turn();
+    assert!(answered(&mut answer).is_none());
+    bench.settle();
+    bench.pass(Duration::from_millis(600));
+    assert!(matches!(answered(&mut answer), Some(Ok(_))), "the round is tried anew");
+}
+
+#[test]
+fn what_waits_too_long_is_told_so_once() {
+    let mut bench = Bench::new(config());
+    let mut write = bench.propose(&put("a"));
+    bench.turn();
+    bench.now = bench.now.plus(Duration::from_secs(8));
+    bench.step(Input::Tick);
+    assert!(matches!(answered(&mut write), Some(Err(Refusal::Timeout))));
+    bench.settle();
+    assert_eq!(bench.keys(), 1, "its outcome was open, and here it came to be");
+}
+
+#[test]
+fn a_lease_ends_when_its_time_is_up_and_lives_on_when_renewed() {
+    let mut bench = Bench::new(config());
+    let mut granted = bench.propose(&Command::LeaseGrant { id: 42, ttl: 5 });
+    bench.settle();
+    assert!(matches!(answered(&mut granted), Some(Ok(_))));
+    let mut held = bench.propose(&Command::Put(Put { key: Bytes::from_static(b"held"), lease: 42, ..Put::default() }));
+    bench.settle();
+    assert!(matches!(answered(&mut held), Some(Ok(_))));
+    bench.pass(Duration::from_secs(4));
+    let (reply, mut renewed) = Reply::pair();
+    bench.step(Input::KeepAlive { id: 42, reply });
+    assert_eq!(answered(&mut renewed), Some(Ok(Some(5))));
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(bench.keys(), 1);
+    bench.pass(Duration::from_secs(2));
+    assert_eq!(bench.keys(), 0);
+    let (reply, mut standing) = Reply::pair();
+    bench.step(Input::TimeToLive { id: 42, keys: true, reply });
+    assert_eq!(answered(&mut standing), Some(Ok(None)));
+}
+
+#[test]
+fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
+    let mut bench = Bench::new(config());
+    let _ = bench.propose(&put("before"));
+    bench.settle();
+    let (reply, mut opened) = Reply::pair();
+    bench.step(Input::Watch(WatchInput::Open { stream: StreamId(1), reply }));
+    let buffer = answered(&mut opened).expect("opened");
+    for start_revision in [0, 2] {
+        let spec = WatchSpec {
+            range: KeyRange::all(),
+            start_revision,
+            watch_id: 0,
+            no_put: false,
+            no_delete: false,
+            prev_kv: false,
+            progress_notify: false,
+            fragment: false,
+        };
+        bench.step(Input::Watch(WatchInput::Create { stream: StreamId(1), spec }));
+    }
+    let _ = bench.propose(&put("after"));
+    bench.settle();
+    let mut heard: Vec<(i64, Vec<i64>)> = Vec::new();
+    for message in next_messages(&buffer) {
+        if let WatchMessage::Events { watch_id, events, .. } = message {
+            heard.push((watch_id, events.iter().map(|event| event.event.kv.mod_revision).collect()));
+        }
+    }
+    let of = |id| heard.iter().filter(|(watch, _)| *watch == id).flat_map(|(_, revs)| revs.clone()).collect::<Vec<_>>();
+    assert_eq!(of(0), [3], "the first hears what comes");
+    assert_eq!(of(1), [2, 3], "the second hears the past first");
+}
+
+#[test]
+fn a_checkpoint_is_made_after_its_history_and_lets_the_log_go() {
+    let mut bench = Bench::new(NodeConfig { checkpoint_entries: 10, ..config() });
+    for n in 0..10 {
+        let _ = bench.propose(&put(&format!("k{n}")));
+        bench.settle();
+    }
+    let kinds: Vec<&str> = bench
+        .outputs
+        .iter()
+        .map(|output| match output {
+            Output::WriteHistory { .. } => "history",
+            Output::Checkpoint { .. } => "checkpoint",
+            _ => "other",
+        })
+        .collect();
+    assert_eq!(kinds, ["history", "checkpoint"], "what the image names is handed out before it");
+    let Some(Output::Checkpoint { applied, .. }) = bench.outputs.pop() else { panic!("a checkpoint") };
+    bench.outputs.clear();
+    bench.step(Input::Checkpointed { applied });
+    assert!(matches!(bench.outputs[..], [Output::ReleaseLog { up_to: 0 }]), "two checkpoints are kept");
+}
+
+#[test]
+fn a_used_up_quota_refuses_writes_and_raises_the_alarm() {
+    let mut bench = Bench::new(NodeConfig { quota_bytes: 2_000, ..config() });
+    let mut refused = None;
+    for n in 0..100 {
+        let mut answer = bench.propose(&put(&format!("k{n}")));
+        bench.settle();
+        if let Some(Err(refusal)) = answered(&mut answer) {
+            refused = Some(refusal);
+            break;
+        }
+    }
+    assert_eq!(refused, Some(Refusal::NoSpace));
+    assert!(bench.facts.has_alarm(crate::machine::AlarmKind::NoSpace));
+    let range = KeyRange::all();
+    let mut deleted = bench.propose(&Command::DeleteRange(crate::machine::DeleteRange { range, prev_kv: false }));
+    bench.settle();
+    assert!(matches!(answered(&mut deleted), Some(Ok(_))), "deleting stays possible");
+}
+
+#[test]
+fn draining_finishes_what_was_begun_and_refuses_what_comes() {
+    let mut bench = Bench::new(config());
+    let mut begun = bench.propose(&put("a"));
+    bench.turn();
+    let (reply, mut drained) = Reply::pair();
+    bench.step(Input::Drain { reply });
+    let mut late = bench.propose(&put("b"));
+    bench.turn();
+    assert!(matches!(answered(&mut late), Some(Err(Refusal::Stopped))));
+    assert!(answered(&mut drained).is_none(), "something still waits");
+    bench.settle();
+    assert!(matches!(answered(&mut begun), Some(Ok(_))));
+    assert_eq!(answered(&mut drained), Some(()));
+}
