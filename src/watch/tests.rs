@@ -370,6 +370,55 @@ fn a_client_that_does_not_read_is_held_up_before_its_next_request() {
     assert!(buffer.poll_room(&mut Context::from_waker(Waker::noop())).is_ready());
 }
 
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Alarm(AtomicUsize);
+
+impl std::task::Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_waiting_reader_is_woken_by_a_message_and_by_the_end() {
+    let alarm = Arc::new(Alarm::default());
+    let waker = Waker::from(Arc::clone(&alarm));
+    let woken = || alarm.0.load(Ordering::Relaxed);
+    let mut hub = small_hub(10_000, 4);
+    let buffer = hub.open_stream(STREAM, silent());
+    assert!(buffer.poll_batch(&mut Context::from_waker(&waker)).is_pending());
+    hub.create(STREAM, spec("a", "", 0), at(1));
+    hub.apply(2, &[put("a", 2)]);
+    assert_eq!(woken(), 1, "once for both: it was not waiting any more");
+    assert_eq!(batch(&buffer).len(), 2);
+    assert!(buffer.poll_batch(&mut Context::from_waker(&waker)).is_pending());
+    hub.close_stream(STREAM);
+    assert_eq!(woken(), 2);
+    assert!(matches!(buffer.poll_batch(&mut Context::from_waker(&waker)), Poll::Ready(None)));
+}
+
+#[test]
+fn a_held_up_client_is_woken_when_the_buffer_drained_or_the_stream_ended() {
+    let alarm = Arc::new(Alarm::default());
+    let waker = Waker::from(Arc::clone(&alarm));
+    let mut hub = small_hub(10_000, 4);
+    let buffer = hub.open_stream(STREAM, silent());
+    for end in [false, true] {
+        for _ in 0..4 {
+            hub.create(STREAM, spec("a", "", 0), at(1));
+        }
+        assert!(buffer.poll_room(&mut Context::from_waker(&waker)).is_pending());
+        if end {
+            hub.close_stream(STREAM);
+        } else {
+            told(&buffer);
+        }
+        assert_eq!(alarm.0.load(Ordering::Relaxed), 1 + usize::from(end));
+        assert!(buffer.poll_room(&mut Context::from_waker(&waker)).is_ready());
+    }
+}
+
 #[test]
 fn a_closed_stream_gives_its_watchers_back_and_ends() {
     let mut hub = WatchHub::new(10, 1);
