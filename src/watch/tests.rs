@@ -157,7 +157,7 @@ fn a_start_below_compaction_is_created_and_canceled_and_at_it_is_fine() {
     assert_eq!(told(&buffer), ["created 0 at 9", "canceled 0 at 0 compact 5", "created 1 at 9"]);
     let tasks = hub.catch_up_work(10);
     assert_eq!(tasks.len(), 1);
-    hub.caught_up(tasks[0].watcher, &[put("a", 5), put("b", 6), put("a", 9)], 10, now);
+    hub.caught_up(tasks[0].watcher, [put("a", 5), put("b", 6), put("a", 9)], 10, now);
     assert_eq!(told(&buffer), ["events 1 at 9: a@5 a@9"]);
 }
 
@@ -182,7 +182,7 @@ fn a_watcher_being_read_for_is_canceled_when_it_has_nothing_more_to_read() {
     let task = hub.catch_up_work(10).remove(0);
     let now = HubNow { revision: 9, compact_revision: 7 };
     hub.compacted(7, now);
-    hub.caught_up(task.watcher, &[put("a", 3)], 4, now);
+    hub.caught_up(task.watcher, [put("a", 3)], 4, now);
     assert!(hub.catch_up_work(10).is_empty());
     assert_eq!(told(&buffer), ["created 0 at 9", "events 0 at 9: a@3", "canceled 0 at 0 compact 7"]);
 }
@@ -210,7 +210,7 @@ fn progress_is_answered_only_when_all_are_synced_and_somebody_watches() {
     hub.request_progress(STREAM, at(6));
     let task = hub.catch_up_work(1).remove(0);
     hub.request_progress(STREAM, at(6));
-    hub.caught_up(task.watcher, &[], 7, at(6));
+    hub.caught_up(task.watcher, [], 7, at(6));
     hub.request_progress(STREAM, at(6));
     assert_eq!(told(&buffer), ["created 0 at 6", "progress -1 at 6", "created 1 at 6", "progress -1 at 6"]);
 }
@@ -302,11 +302,11 @@ fn watchers_told_the_same_share_one_list_and_one_encoding() {
 fn previous_values_are_wanted_while_somebody_asks() {
     let mut hub = small_hub(10_000, 100);
     hub.open_stream(STREAM, silent());
-    assert!(!hub.wants_prev_kv());
+    assert!(!hub.wants_prev_kv() && !hub.has_watchers());
     hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("a", "", 0) }, at(1));
     hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("a", "", 1) }, at(1));
     hub.cancel(STREAM, 0, at(1));
-    assert!(hub.wants_prev_kv());
+    assert!(hub.wants_prev_kv() && hub.has_watchers());
     hub.close_stream(STREAM);
     assert!(!hub.wants_prev_kv());
 }
@@ -335,7 +335,7 @@ fn a_slow_reader_is_fed_from_history_once_it_drained() {
     let history: Vec<_> = (5..=9).map(|revision| put("a", revision)).collect();
     hub.caught_up(task.watcher, &history, 10, at(10));
     let task = hub.catch_up_work(10).remove(0);
-    hub.caught_up(task.watcher, &[put("a", 10)], 11, at(10));
+    hub.caught_up(task.watcher, [put("a", 10)], 11, at(10));
     assert_eq!(hub.counts().slow_watchers, 0);
     assert_eq!(
         told(&buffer),

@@ -196,10 +196,14 @@ impl Twin {
     fn serve(&mut self, task: &CatchUpTask, revisions: i64) {
         let now = self.now();
         let next = if task.from < self.compacted { task.from } else { (task.from + revisions).min(now.revision + 1) };
+        if next == task.from {
+            self.hub.not_read(task.watcher);
+            return;
+        }
         // Nothing was ever written at revision 1.
         let read = (task.from.max(2)..next).flat_map(|revision| self.history[(revision - 2) as usize].clone());
         let events: Vec<_> = read.collect();
-        self.hub.caught_up(task.watcher, &events, next, now);
+        self.hub.caught_up(task.watcher, events, next, now);
     }
 
     fn read(&mut self, stream: usize) {
