@@ -49,13 +49,15 @@ impl WatchHub {
 
     /// The answer to a [`CatchUpTask`]: the changes of the revisions from the task's `from` up to, not
     /// including, `next`, in order; changes of other keys may be among them and are left out here. With
-    /// `next` = `from` nothing was read and the watcher waits for another turn (or, if history was compacted
-    /// meanwhile, for its end). A watcher that is gone is passed over.
-    pub fn caught_up(&mut self, key: WatcherKey, events: &[Arc<SharedEvent>], next: i64, now: HubNow) {
+    /// `next` = `from` nothing was read, as with [`WatchHub::not_read`]. A watcher that is gone is passed over.
+    pub fn caught_up(&mut self, key: WatcherKey, events: impl AsRef<[Arc<SharedEvent>]>, next: i64, now: HubNow) {
+        let events = events.as_ref();
         self.observe(now);
         let Some(slot) = self.roster.find(key) else { return };
         let watcher = self.roster.get_mut(slot);
-        let Some(stream) = self.streams.get_mut(&watcher.stream) else { return };
+        if !self.streams.contains_key(&watcher.stream) {
+            return;
+        }
         assert_eq!(watcher.standing, Standing::Fetching, "a task is answered once");
         let from = watcher.next;
         assert!((from..=now.revision + 1).contains(&next), "read {from}..{next} of a store at {}", now.revision);
@@ -74,7 +76,25 @@ impl WatchHub {
                 Offer::Full | Offer::Closed => reached = from,
             }
         }
-        let id = watcher.stream;
+        self.put_back(slot, reached);
+    }
+
+    /// The other answer to a [`CatchUpTask`]: history was not read, for want of budget or because it was
+    /// compacted meanwhile. The watcher waits for another turn, or for its end. A task that gets neither
+    /// answer holds up its whole stream for ever.
+    pub fn not_read(&mut self, key: WatcherKey) {
+        let Some(slot) = self.roster.find(key) else { return };
+        let watcher = self.roster.get(slot);
+        if self.streams.contains_key(&watcher.stream) {
+            assert_eq!(watcher.standing, Standing::Fetching, "a task is answered once");
+            self.put_back(slot, watcher.next);
+        }
+    }
+
+    /// Takes a watcher back from reading, told of everything below `reached`.
+    fn put_back(&mut self, slot: u32, reached: i64) {
+        let id = self.roster.get(slot).stream;
+        let stream = self.streams.get_mut(&id).expect("looked up by the caller");
         stream.fetching -= 1;
         if reached > self.seen {
             self.roster.stand(slot, Standing::Synced, reached);

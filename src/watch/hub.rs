@@ -142,7 +142,8 @@ impl WatchHub {
         }
     }
 
-    /// Tells the watchers of one revision: all its changes, in order. Every revision is told, each once.
+    /// Tells the watchers of one revision: all its changes, in order. Every revision is told, each once, before
+    /// the hub is asked anything with a `now` that includes it; only while there is no watcher may it be left out.
     pub fn apply(&mut self, revision: i64, events: &[Arc<SharedEvent>]) {
         assert!(revision > self.seen, "revision {revision} told after {}", self.seen);
         self.seen = revision;
@@ -168,6 +169,11 @@ impl WatchHub {
     /// Whether any watcher asks for previous key-values: only then need they be loaded.
     pub fn wants_prev_kv(&self) -> bool {
         self.roster.wanting_prev() > 0
+    }
+
+    /// Whether there is any watcher: without one a revision need not be told. Costs nothing.
+    pub fn has_watchers(&self) -> bool {
+        self.roster.len() > 0
     }
 
     /// The store took over a peer's state and jumped to `now`: the revisions between were not told, and

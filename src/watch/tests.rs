@@ -157,7 +157,7 @@ fn a_start_below_compaction_is_created_and_canceled_and_at_it_is_fine() {
     assert_eq!(told(&buffer), ["created 0 at 9", "canceled 0 at 0 compact 5", "created 1 at 9"]);
     let tasks = hub.catch_up_work(10);
     assert_eq!(tasks.len(), 1);
-    hub.caught_up(tasks[0].watcher, &[put("a", 5), put("b", 6), put("a", 9)], 10, now);
+    hub.caught_up(tasks[0].watcher, [put("a", 5), put("b", 6), put("a", 9)], 10, now);
     assert_eq!(told(&buffer), ["events 1 at 9: a@5 a@9"]);
 }
 
@@ -182,7 +182,7 @@ fn a_watcher_being_read_for_is_canceled_when_it_has_nothing_more_to_read() {
     let task = hub.catch_up_work(10).remove(0);
     let now = HubNow { revision: 9, compact_revision: 7 };
     hub.compacted(7, now);
-    hub.caught_up(task.watcher, &[put("a", 3)], 4, now);
+    hub.caught_up(task.watcher, [put("a", 3)], 4, now);
     assert!(hub.catch_up_work(10).is_empty());
     assert_eq!(told(&buffer), ["created 0 at 9", "events 0 at 9: a@3", "canceled 0 at 0 compact 7"]);
 }
@@ -210,7 +210,7 @@ fn progress_is_answered_only_when_all_are_synced_and_somebody_watches() {
     hub.request_progress(STREAM, at(6));
     let task = hub.catch_up_work(1).remove(0);
     hub.request_progress(STREAM, at(6));
-    hub.caught_up(task.watcher, &[], 7, at(6));
+    hub.caught_up(task.watcher, [], 7, at(6));
     hub.request_progress(STREAM, at(6));
     assert_eq!(told(&buffer), ["created 0 at 6", "progress -1 at 6", "created 1 at 6", "progress -1 at 6"]);
 }
@@ -302,11 +302,11 @@ fn watchers_told_the_same_share_one_list_and_one_encoding() {
 fn previous_values_are_wanted_while_somebody_asks() {
     let mut hub = small_hub(10_000, 100);
     hub.open_stream(STREAM, silent());
-    assert!(!hub.wants_prev_kv());
+    assert!(!hub.wants_prev_kv() && !hub.has_watchers());
     hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("a", "", 0) }, at(1));
     hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("a", "", 1) }, at(1));
     hub.cancel(STREAM, 0, at(1));
-    assert!(hub.wants_prev_kv());
+    assert!(hub.wants_prev_kv() && hub.has_watchers());
     hub.close_stream(STREAM);
     assert!(!hub.wants_prev_kv());
 }
@@ -335,7 +335,7 @@ fn a_slow_reader_is_fed_from_history_once_it_drained() {
     let history: Vec<_> = (5..=9).map(|revision| put("a", revision)).collect();
     hub.caught_up(task.watcher, &history, 10, at(10));
     let task = hub.catch_up_work(10).remove(0);
-    hub.caught_up(task.watcher, &[put("a", 10)], 11, at(10));
+    hub.caught_up(task.watcher, [put("a", 10)], 11, at(10));
     assert_eq!(hub.counts().slow_watchers, 0);
     assert_eq!(
         told(&buffer),
@@ -368,6 +368,55 @@ fn a_client_that_does_not_read_is_held_up_before_its_next_request() {
     assert!(buffer.poll_room(&mut Context::from_waker(Waker::noop())).is_pending());
     batch(&buffer);
     assert!(buffer.poll_room(&mut Context::from_waker(Waker::noop())).is_ready());
+}
+
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Alarm(AtomicUsize);
+
+impl std::task::Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_waiting_reader_is_woken_by_a_message_and_by_the_end() {
+    let alarm = Arc::new(Alarm::default());
+    let waker = Waker::from(Arc::clone(&alarm));
+    let woken = || alarm.0.load(Ordering::Relaxed);
+    let mut hub = small_hub(10_000, 4);
+    let buffer = hub.open_stream(STREAM, silent());
+    assert!(buffer.poll_batch(&mut Context::from_waker(&waker)).is_pending());
+    hub.create(STREAM, spec("a", "", 0), at(1));
+    hub.apply(2, &[put("a", 2)]);
+    assert_eq!(woken(), 1, "once for both: it was not waiting any more");
+    assert_eq!(batch(&buffer).len(), 2);
+    assert!(buffer.poll_batch(&mut Context::from_waker(&waker)).is_pending());
+    hub.close_stream(STREAM);
+    assert_eq!(woken(), 2);
+    assert!(matches!(buffer.poll_batch(&mut Context::from_waker(&waker)), Poll::Ready(None)));
+}
+
+#[test]
+fn a_held_up_client_is_woken_when_the_buffer_drained_or_the_stream_ended() {
+    let alarm = Arc::new(Alarm::default());
+    let waker = Waker::from(Arc::clone(&alarm));
+    let mut hub = small_hub(10_000, 4);
+    let buffer = hub.open_stream(STREAM, silent());
+    for end in [false, true] {
+        for _ in 0..4 {
+            hub.create(STREAM, spec("a", "", 0), at(1));
+        }
+        assert!(buffer.poll_room(&mut Context::from_waker(&waker)).is_pending());
+        if end {
+            hub.close_stream(STREAM);
+        } else {
+            told(&buffer);
+        }
+        assert_eq!(alarm.0.load(Ordering::Relaxed), 1 + usize::from(end));
+        assert!(buffer.poll_room(&mut Context::from_waker(&waker)).is_ready());
+    }
 }
 
 #[test]

@@ -196,10 +196,14 @@ impl Twin {
     fn serve(&mut self, task: &CatchUpTask, revisions: i64) {
         let now = self.now();
         let next = if task.from < self.compacted { task.from } else { (task.from + revisions).min(now.revision + 1) };
+        if next == task.from {
+            self.hub.not_read(task.watcher);
+            return;
+        }
         // Nothing was ever written at revision 1.
         let read = (task.from.max(2)..next).flat_map(|revision| self.history[(revision - 2) as usize].clone());
         let events: Vec<_> = read.collect();
-        self.hub.caught_up(task.watcher, &events, next, now);
+        self.hub.caught_up(task.watcher, events, next, now);
     }
 
     fn read(&mut self, stream: usize) {
@@ -229,7 +233,8 @@ impl Twin {
                 let told = self.readers[stream].live.remove(watch_id).expect("only a live watcher is cancelled");
                 let seen_to = told.seen.last().map_or(0, |last| last.0);
                 assert_eq!(told.seen, self.due(&told, seen_to), "a prefix in whole revisions");
-                assert!(*compact_revision == 0 || seen_to < compact_revision - 1 || told.start < *compact_revision);
+                let lacking = seen_to + 1 < *compact_revision;
+                assert!(*compact_revision == 0 || lacking, "cancelled though it needed nothing forgotten");
             }
             WatchMessage::Events { watch_id, revision, events, .. } => {
                 assert!(!events.is_empty() && *revision <= head);
