@@ -3,15 +3,24 @@
 //! [`Env`] ships as `TokioEnv` (real clock, files, threads) and runs in the simulator as `SimEnv`. Dispatch is
 //! static. [`MemoryDisk`] and [`ScramblingDisk`] are disks for tests; every disk passes [`conformance`].
 //!
-//! Invariant: a name passed to a disk is relative to the data directory and uses `/`.
+//! Invariant: a name passed to a disk is relative to the data directory and uses `/`; the empty name is the
+//! data directory itself.
 
 pub mod conformance;
 mod memory_disk;
 mod scrambling_disk;
 mod seam;
 
+#[cfg(feature = "tokio-env")]
 mod tokio_disk;
 
+#[cfg(feature = "tokio-env")]
 mod tokio_env;
 
+pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
+pub use scrambling_disk::{ScramblingDisk, ScramblingFile};
 pub use seam::{Clock, Disk, DiskFile, Env, Instant, OpenMode, Tasks};
+#[cfg(feature = "tokio-env")]
+pub use tokio_disk::{DirLock, TokioDisk, TokioFile};
+#[cfg(feature = "tokio-env")]
+pub use tokio_env::{TokioClock, TokioEnv, TokioTasks, entropy_seed};

@@ -1,1 +1,186 @@
-//! To come.
+//! A disk that does all a disk may do and a few things it may not: short reads always; on demand, changed
+//! bytes in what is read, and writes and syncs that fail.
+//!
+//! Invariants: the same seed and the same calls give the same answers; with the demands off it is a correct
+//! disk and passes the conformance suite. Clones share dice and demands. Knows nothing of crashes.
+
+use std::io::Error;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::seam::{Disk, DiskFile, OpenMode};
+use crate::base::{Dice, Fault, SeededDice};
+
+/// A disk wrapped in dice.
+#[derive(Clone, Debug)]
+pub struct ScramblingDisk<D> {
+    disk: D,
+    plan: Arc<Mutex<Plan>>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    dice: SeededDice,
+    change_one_in: u64,
+    writes_until_fault: Option<u64>,
+    syncs_until_fault: Option<u64>,
+}
+
+/// An open file of a [`ScramblingDisk`].
+#[derive(Debug)]
+pub struct ScramblingFile<F> {
+    file: F,
+    name: String,
+    plan: Arc<Mutex<Plan>>,
+}
+
+impl<D> ScramblingDisk<D> {
+    /// `disk` with dice of this seed; only reads are made short.
+    pub fn new(disk: D, seed: u64) -> Self {
+        let plan =
+            Plan { dice: SeededDice::new(seed), change_one_in: 0, writes_until_fault: None, syncs_until_fault: None };
+        Self { disk, plan: Arc::new(Mutex::new(plan)) }
+    }
+
+    /// From now on one read in `n` has one bit of its bytes flipped; 0 turns it off.
+    pub fn change_bytes(&self, one_in: u64) {
+        lock(&self.plan).change_one_in = one_in;
+    }
+
+    /// The `n`-th write from now (1 is the next) writes a part of its bytes and fails, and those after it succeed.
+    pub fn fail_write(&self, n: u64) {
+        lock(&self.plan).writes_until_fault = Some(n);
+    }
+
+    /// The `n`-th sync of a file or directory from now (1 is the next) fails, and those after it succeed.
+    pub fn fail_sync(&self, n: u64) {
+        lock(&self.plan).syncs_until_fault = Some(n);
+    }
+}
+
+impl Plan {
+    fn sync(&mut self, name: &str) -> Result<(), Fault> {
+        if falls_due(&mut self.syncs_until_fault) {
+            return Err(Fault::new("sync", name, Error::other("scrambled")));
+        }
+        Ok(())
+    }
+}
+
+fn falls_due(countdown: &mut Option<u64>) -> bool {
+    let Some(left) = countdown else { return false };
+    *left = left.saturating_sub(1);
+    let due = *left == 0;
+    if due {
+        *countdown = None;
+    }
+    due
+}
+
+fn lock(plan: &Mutex<Plan>) -> MutexGuard<'_, Plan> {
+    plan.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl<D: Disk> Disk for ScramblingDisk<D> {
+    type File = ScramblingFile<D::File>;
+
+    fn open(&self, name: &str, mode: OpenMode) -> Result<Self::File, Fault> {
+        let file = self.disk.open(name, mode)?;
+        Ok(ScramblingFile { file, name: name.to_string(), plan: self.plan.clone() })
+    }
+
+    fn list(&self, dir: &str) -> Result<Vec<String>, Fault> {
+        self.disk.list(dir)
+    }
+
+    fn create_dir(&self, dir: &str) -> Result<(), Fault> {
+        self.disk.create_dir(dir)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Fault> {
+        self.disk.remove(name)
+    }
+
+    fn exists(&self, name: &str) -> Result<bool, Fault> {
+        self.disk.exists(name)
+    }
+
+    async fn sync_dir(&self, dir: &str) -> Result<(), Fault> {
+        lock(&self.plan).sync(dir)?;
+        self.disk.sync_dir(dir).await
+    }
+}
+
+impl<F: DiskFile> DiskFile for ScramblingFile<F> {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Fault> {
+        let mut plan = lock(&self.plan);
+        let want = if buf.len() > 1 && plan.dice.one_in(2) {
+            1 + plan.dice.below(buf.len() as u64) as usize
+        } else {
+            buf.len()
+        };
+        let n = self.file.read_at(offset, &mut buf[..want])?;
+        let change_one_in = plan.change_one_in;
+        if n > 0 && plan.dice.one_in(change_one_in) {
+            let at = plan.dice.below(n as u64) as usize;
+            buf[at] ^= 1_u8 << plan.dice.below(8);
+        }
+        Ok(n)
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), Fault> {
+        let mut plan = lock(&self.plan);
+        if falls_due(&mut plan.writes_until_fault) {
+            let part = plan.dice.below(data.len() as u64 + 1) as usize;
+            self.file.write_at(offset, &data[..part])?;
+            return Err(Fault::new("write", &self.name, Error::other("scrambled")));
+        }
+        self.file.write_at(offset, data)
+    }
+
+    fn len(&self) -> Result<u64, Fault> {
+        self.file.len()
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), Fault> {
+        self.file.set_len(len)
+    }
+
+    async fn sync(&self) -> Result<(), Fault> {
+        lock(&self.plan).sync(&self.name)?;
+        self.file.sync().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::{MemoryDisk, conformance, run_ready};
+
+    #[test]
+    fn conforms() {
+        for seed in 0..20 {
+            run_ready(conformance::check(&ScramblingDisk::new(MemoryDisk::new(), seed))).expect("conforms");
+        }
+    }
+
+    #[test]
+    fn does_what_is_demanded() {
+        let disk = ScramblingDisk::new(MemoryDisk::new(), 1);
+        let file = disk.open("x", OpenMode::Create).expect("made");
+        disk.fail_write(2);
+        file.write_at(0, &[0; 64]).expect("the first is written");
+        file.write_at(0, &[0; 64]).expect_err("the second fails");
+        file.write_at(0, &[0; 64]).expect("the third is written");
+        disk.fail_sync(1);
+        run_ready(file.sync()).expect_err("the next fails");
+        run_ready(file.sync()).expect("the one after does not");
+        disk.change_bytes(1);
+        let mut buf = [0; 64];
+        file.read_full_at(0, &mut buf).expect("read");
+        assert_ne!(buf, [0; 64]);
+    }
+}

@@ -1,1 +1,236 @@
-//! To come.
+//! The real disk: one directory of the file system.
+//!
+//! Invariants: nothing outside the root is touched; files are made for their owner only; a sync returns after
+//! the system's, on the thread that awaits it, which is why every task that waits for the disk has a thread of
+//! its own. Does not know what the files hold.
+
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{Error, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{FlockOperation, flock, statvfs};
+
+use super::seam::{Disk, DiskFile, OpenMode};
+use crate::base::Fault;
+
+const LOCK_FILE: &str = "LOCK";
+const OWNER_ONLY_DIR: u32 = 0o700;
+const OWNER_ONLY_FILE: u32 = 0o600;
+
+/// A directory tree of the file system.
+#[derive(Clone, Debug)]
+pub struct TokioDisk {
+    root: Arc<PathBuf>,
+}
+
+/// An open file of a [`TokioDisk`].
+#[derive(Debug)]
+pub struct TokioFile {
+    file: File,
+    name: String,
+}
+
+/// The sole right to use a data directory; given back when dropped, and by the system when the process ends.
+#[derive(Debug)]
+pub struct DirLock {
+    _file: File,
+}
+
+impl TokioDisk {
+    /// The tree at `root`, which is made (for its owner only) where it is missing.
+    pub fn open(root: PathBuf) -> Result<Self, Fault> {
+        make_durable_dirs(&root)
+            .map_err(|source| Fault::new("create directory", root.display().to_string(), source))?;
+        Ok(Self { root: Arc::new(root) })
+    }
+
+    /// Where the tree is.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Takes the directory for this process alone. A fault of kind `WouldBlock` says that another one has it.
+    pub fn lock(&self) -> Result<DirLock, Fault> {
+        let fault = |source| Fault::new("lock", self.root.display().to_string(), source);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY_FILE);
+        let file = options.open(self.root.join(LOCK_FILE)).map_err(fault)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+            let source = Error::from(errno);
+            fault(match source.kind() {
+                ErrorKind::WouldBlock => {
+                    Error::new(ErrorKind::WouldBlock, "the data directory is in use by another process")
+                }
+                _ => source,
+            })
+        })?;
+        Ok(DirLock { _file: file })
+    }
+
+    /// Bytes that this user may still write to the file system of the root.
+    pub fn free_bytes(&self) -> Result<u64, Fault> {
+        let stat = statvfs(self.root.as_path())
+            .map_err(|errno| Fault::new("ask for free space of", self.root.display().to_string(), errno.into()))?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
+        assert!(inside, "the name {name:?} leads out of the data directory");
+        self.root.join(name)
+    }
+}
+
+fn make_dirs(path: &Path) -> Result<(), Error> {
+    DirBuilder::new().recursive(true).mode(OWNER_ONLY_DIR).create(path)
+}
+
+/// As [`make_dirs`], and what was made survives a crash.
+fn make_durable_dirs(path: &Path) -> Result<(), Error> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    make_dirs(path)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn retry<T>(mut call: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            answer => return answer,
+        }
+    }
+}
+
+impl Disk for TokioDisk {
+    type File = TokioFile;
+
+    fn open(&self, name: &str, mode: OpenMode) -> Result<TokioFile, Fault> {
+        let mut options = OpenOptions::new();
+        options.read(true).write(mode != OpenMode::Read).create_new(mode == OpenMode::Create).mode(OWNER_ONLY_FILE);
+        let doing = if mode == OpenMode::Create { "create" } else { "open" };
+        let file = options.open(self.path(name)).map_err(|source| Fault::new(doing, name, source))?;
+        Ok(TokioFile { file, name: name.to_string() })
+    }
+
+    fn list(&self, dir: &str) -> Result<Vec<String>, Fault> {
+        let fault = |source| Fault::new("list", dir, source);
+        let mut names = Vec::new();
+        for entry in self.path(dir).read_dir().map_err(fault)? {
+            let entry = entry.map_err(fault)?;
+            if entry.file_type().map_err(fault)?.is_file() {
+                // A name that is not UTF-8 is none of ours.
+                names.extend(entry.file_name().into_string());
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn create_dir(&self, dir: &str) -> Result<(), Fault> {
+        make_dirs(&self.path(dir)).map_err(|source| Fault::new("create directory", dir, source))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
+        std::fs::rename(self.path(from), self.path(to)).map_err(|source| Fault::new("rename", from, source))
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Fault> {
+        std::fs::remove_file(self.path(name)).map_err(|source| Fault::new("remove", name, source))
+    }
+
+    fn exists(&self, name: &str) -> Result<bool, Fault> {
+        match self.path(name).symlink_metadata() {
+            Ok(metadata) => Ok(metadata.is_file()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Fault::new("look for", name, error)),
+        }
+    }
+
+    async fn sync_dir(&self, dir: &str) -> Result<(), Fault> {
+        let sync = || File::open(self.path(dir))?.sync_all();
+        sync().map_err(|source| Fault::new("sync", dir, source))
+    }
+}
+
+impl TokioFile {
+    fn fault(&self, doing: &'static str) -> impl Fn(Error) -> Fault + '_ {
+        move |source| Fault::new(doing, &self.name, source)
+    }
+}
+
+impl DiskFile for TokioFile {
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Fault> {
+        retry(|| self.file.read_at(buf, offset)).map_err(self.fault("read"))
+    }
+
+    fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), Fault> {
+        self.file.write_all_at(data, offset).map_err(self.fault("write"))
+    }
+
+    fn len(&self) -> Result<u64, Fault> {
+        Ok(self.file.metadata().map_err(self.fault("measure"))?.len())
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), Fault> {
+        self.file.set_len(len).map_err(self.fault("resize"))
+    }
+
+    async fn sync(&self) -> Result<(), Fault> {
+        // fdatasync: the bytes and the length, not the times. Never retried: after a failure the system may
+        // have forgotten which pages were not written.
+        self.file.sync_data().map_err(self.fault("sync"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::env::{conformance, run_ready};
+
+    #[test]
+    fn conforms() {
+        let dir = tempfile::tempdir().expect("made");
+        let disk = TokioDisk::open(dir.path().join("data")).expect("opened");
+        run_ready(conformance::check(&disk)).expect("conforms");
+    }
+
+    #[test]
+    fn files_are_for_their_owner_only() {
+        let dir = tempfile::tempdir().expect("made");
+        let disk = TokioDisk::open(dir.path().join("a/b")).expect("opened");
+        disk.open("x", OpenMode::Create).expect("made");
+        let mode = |path: PathBuf| path.metadata().expect("there").permissions().mode() & 0o777;
+        assert_eq!(mode(dir.path().join("a/b")), 0o700);
+        assert_eq!(mode(dir.path().join("a/b/x")), 0o600);
+        assert!(disk.free_bytes().expect("known") > 0);
+    }
+
+    #[test]
+    fn only_one_has_the_directory() {
+        let dir = tempfile::tempdir().expect("made");
+        let disk = TokioDisk::open(dir.path().to_path_buf()).expect("opened");
+        let held = disk.lock().expect("free");
+        let fault = disk.lock().expect_err("held");
+        assert_eq!(fault.source.kind(), ErrorKind::WouldBlock);
+        let text = fault.to_string();
+        assert!(text.contains("in use") && text.contains(&dir.path().display().to_string()), "{text}");
+        drop(held);
+        disk.lock().expect("free again");
+    }
+
+    #[test]
+    #[should_panic(expected = "leads out of the data directory")]
+    fn a_name_cannot_lead_out() {
+        let dir = tempfile::tempdir().expect("made");
+        let disk = TokioDisk::open(dir.path().to_path_buf()).expect("opened");
+        let _ = disk.exists("../x");
+    }
+}

@@ -1,1 +1,210 @@
-//! To come.
+//! The world as it ships: the system's clock, files and threads.
+//!
+//! Invariant: every spawned task has a thread of its own with a small runtime for timers, so a task that waits
+//! for the disk delays no other. Does not know what the tasks do, nor how they are told to end.
+
+use std::future::Future;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::seam::{Clock, Env, Instant, Tasks};
+use super::tokio_disk::TokioDisk;
+use crate::base::{Dice, Fault, SeededDice};
+
+/// The real world. Clones are the same world.
+#[derive(Clone, Debug)]
+pub struct TokioEnv {
+    clock: TokioClock,
+    disk: TokioDisk,
+    tasks: TokioTasks,
+    seed: u64,
+    dice_given: Arc<AtomicU64>,
+}
+
+/// The system's clocks; moments are counted from when it was made.
+#[derive(Clone, Debug)]
+pub struct TokioClock {
+    start: std::time::Instant,
+}
+
+/// Threads, one a task.
+#[derive(Clone, Debug, Default)]
+pub struct TokioTasks {
+    running: Arc<(Mutex<Running>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct Running {
+    next: u64,
+    tasks: std::collections::BTreeMap<u64, &'static str>,
+}
+
+/// A seed nobody can guess from the outside: from the system's entropy, as the standard hasher draws it.
+pub fn entropy_seed() -> u64 {
+    RandomState::new().build_hasher().finish()
+}
+
+impl TokioEnv {
+    /// The world with its data directory at `root`, made where missing. Production draws `seed` from
+    /// [`entropy_seed`].
+    pub fn new(root: PathBuf, seed: u64) -> Result<Self, Fault> {
+        Ok(Self {
+            clock: TokioClock { start: std::time::Instant::now() },
+            disk: TokioDisk::open(root)?,
+            tasks: TokioTasks::default(),
+            seed,
+            dice_given: Arc::default(),
+        })
+    }
+
+    /// Blocks this thread until every task has ended, at most `timeout`; the error names those that have not.
+    /// A task that panicked has ended. To be called at shutdown, from outside the tasks.
+    pub fn join(&self, timeout: Duration) -> Result<(), Vec<&'static str>> {
+        self.tasks.join(timeout)
+    }
+}
+
+impl Env for TokioEnv {
+    type Clock = TokioClock;
+    type Disk = TokioDisk;
+    type Tasks = TokioTasks;
+
+    fn clock(&self) -> &TokioClock {
+        &self.clock
+    }
+
+    fn disk(&self) -> &TokioDisk {
+        &self.disk
+    }
+
+    fn tasks(&self) -> &TokioTasks {
+        &self.tasks
+    }
+
+    fn dice(&self) -> Box<dyn Dice> {
+        let number = self.dice_given.fetch_add(1, Ordering::Relaxed);
+        // Two draws apart, or the n-th dice would repeat the first ones from the n-th throw on.
+        let seed = SeededDice::new(self.seed).next_u64() ^ SeededDice::new(!number).next_u64();
+        Box::new(SeededDice::new(seed))
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Instant {
+        Instant(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
+    fn wall_ms(&self) -> u64 {
+        // A wall clock before 1970 is a misconfigured host; 0 is as good as any answer.
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_millis() as u64)
+    }
+
+    /// Must be polled inside a runtime with timers, as every task of [`TokioTasks`] is.
+    async fn sleep_until(&self, deadline: Instant) {
+        let left = deadline.since(self.now());
+        if !left.is_zero() {
+            tokio::time::sleep(left).await;
+        }
+    }
+}
+
+impl TokioTasks {
+    fn join(&self, timeout: Duration) -> Result<(), Vec<&'static str>> {
+        let (running, ended) = &*self.running;
+        let (left, _) = ended
+            .wait_timeout_while(lock(running), timeout, |running| !running.tasks.is_empty())
+            .unwrap_or_else(PoisonError::into_inner);
+        if left.tasks.is_empty() { Ok(()) } else { Err(left.tasks.values().copied().collect()) }
+    }
+}
+
+/// Strikes its task off the list when it goes, also when the task panics.
+struct Standing {
+    tasks: TokioTasks,
+    number: u64,
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        let (running, ended) = &*self.tasks.running;
+        lock(running).tasks.remove(&self.number);
+        ended.notify_all();
+    }
+}
+
+impl Tasks for TokioTasks {
+    /// # Panics
+    /// If the system gives no thread or no timer: nothing useful can be done without.
+    fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let standing = {
+            let mut running = lock(&self.running.0);
+            let number = running.next;
+            running.next += 1;
+            running.tasks.insert(number, name);
+            Standing { tasks: self.clone(), number }
+        };
+        let work = move || {
+            let standing = standing;
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            runtime.expect("the system gives a timer").block_on(future);
+            drop(standing);
+        };
+        let thread = std::thread::Builder::new().name(name.to_string()).spawn(work);
+        // Its end is told by `Standing`, so the handle is not needed.
+        drop(thread.expect("the system gives a thread"));
+    }
+}
+
+fn lock(running: &Mutex<Running>) -> MutexGuard<'_, Running> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    fn env() -> (tempfile::TempDir, TokioEnv) {
+        let dir = tempfile::tempdir().expect("made");
+        let env = TokioEnv::new(dir.path().to_path_buf(), 7).expect("opened");
+        (dir, env)
+    }
+
+    #[test]
+    fn tasks_have_threads_of_their_own_and_are_joined() {
+        let (_dir, env) = env();
+        let (to_task, from_test) = mpsc::channel::<()>();
+        let (to_test, from_task) = mpsc::channel();
+        // Blocks its thread, as a sync does.
+        env.tasks().spawn("blocked", async move {
+            let _ = from_test.recv();
+        });
+        let clock = env.clock().clone();
+        env.tasks().spawn("sleeper", async move {
+            let deadline = clock.now().plus(Duration::from_millis(5));
+            clock.sleep_until(deadline).await;
+            let name = std::thread::current().name().map(str::to_string);
+            to_test.send((clock.now() >= deadline, name)).expect("the test waits");
+        });
+        assert_eq!(from_task.recv().expect("told"), (true, Some("sleeper".to_string())));
+        assert_eq!(env.join(Duration::from_millis(20)), Err(vec!["blocked"]));
+        drop(to_task);
+        assert_eq!(env.join(Duration::from_secs(60)), Ok(()));
+    }
+
+    #[test]
+    fn dice_differ_from_each_other_and_repeat_with_the_seed() {
+        let (_dir, one) = env();
+        let (_dir, other) = env();
+        let throws = |env: &TokioEnv| [env.dice().next_u64(), env.dice().next_u64()];
+        let first = throws(&one);
+        assert_ne!(first[0], first[1]);
+        assert_eq!(first, throws(&other));
+        assert_ne!(first, throws(&one));
+        assert_ne!(entropy_seed(), entropy_seed());
+    }
+}
