@@ -44,6 +44,20 @@ pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Size of one write-ahead segment, recycled and pre-written, as etcd's 64 MB.
 pub const WAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
+/// What a disk writes as a unit: write-ahead batches start at its multiples, so that a torn write harms nothing
+/// that was durable before it.
+pub const SECTOR_BYTES: usize = 512;
+
+/// Write-ahead bytes after which the durable mark is synced: how much of the log's end could be taken away
+/// unnoticed after a power failure, besides what was never synced.
+pub const WAL_MARK_EVERY_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Bytes of a coming write-ahead segment that are pre-written in one go: a few milliseconds of disk time.
+pub const WAL_PREPARE_BYTES: usize = 2 * 1024 * 1024;
+
+/// Used write-ahead segments kept for use again; more would only hold space.
+pub const WAL_MAX_SPARES: usize = 2;
+
 /// Size at which a history segment is sealed: the unit of reclaim.
 pub const HISTORY_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 

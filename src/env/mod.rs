@@ -7,6 +7,8 @@
 //! data directory itself.
 
 pub mod conformance;
+#[cfg(test)]
+mod crashing_disk;
 mod memory_disk;
 mod scrambling_disk;
 mod seam;
@@ -17,6 +19,8 @@ mod tokio_disk;
 #[cfg(feature = "tokio-env")]
 mod tokio_env;
 
+#[cfg(test)]
+pub(crate) use crashing_disk::CrashingDisk;
 pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
 pub use scrambling_disk::{ScramblingDisk, ScramblingFile};
 pub use seam::{Clock, Disk, DiskFile, Env, Instant, OpenMode, Tasks};

@@ -1,0 +1,153 @@
+//! Segment files: their names, their header, and reading one whole.
+//!
+//! Invariants: the header fills a sector of its own, so that a torn write behind it cannot harm it; it names the
+//! log and the segment, so that a file under the wrong name is noticed; a file is read only if its length is one
+//! a segment can have. Does not know what lies behind the header.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use super::frame::{self, FrameWrong, Place};
+use crate::base::limits::SECTOR_BYTES;
+use crate::base::{Fault, Wrong};
+use crate::env::{Disk, DiskFile, OpenMode};
+
+/// Where the first record of a segment starts.
+pub const FIRST_RECORD_AT: u64 = SECTOR_BYTES as u64;
+
+/// Version of the formats of both logs; a segment of another version is refused.
+pub const VERSION: u32 = 1;
+
+const KIND_HEADER: u8 = 1;
+const MAGIC: &[u8; 8] = b"quorate\0";
+const SUFFIX: &str = ".seg";
+
+/// What stands at the start of a segment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SegmentHeader {
+    /// Which log, as [`Place::log`].
+    pub log: u32,
+    /// Number of the segment.
+    pub segment: u64,
+    /// What the log counts (an index, a revision) at the start of the segment; 0 where it is not known yet.
+    pub first: u64,
+    /// Whether everything behind the header was zero when the segment was begun; if not, the file was used
+    /// before and holds leftovers.
+    pub zeroed: bool,
+    /// Whatever else the log wants to say, at most 256 bytes.
+    pub extra: Bytes,
+}
+
+impl SegmentHeader {
+    /// The first sector of the segment.
+    pub fn encode(&self) -> Bytes {
+        let mut fixed = BytesMut::with_capacity(36);
+        fixed.put_slice(MAGIC);
+        fixed.put_u32_le(VERSION);
+        fixed.put_u32_le(self.log);
+        fixed.put_u64_le(self.segment);
+        fixed.put_u64_le(self.first);
+        fixed.put_u32_le(u32::from(self.zeroed));
+        let mut sector = BytesMut::with_capacity(SECTOR_BYTES);
+        frame::encode(&mut sector, place(self.log, self.segment), KIND_HEADER, &[&fixed, &self.extra]);
+        assert!(sector.len() <= SECTOR_BYTES, "a segment header fits a sector");
+        sector.resize(SECTOR_BYTES, 0);
+        sector.freeze()
+    }
+
+    /// Reads the header of the segment that `bytes` start with.
+    pub fn decode(log: u32, segment: u64, bytes: &Bytes) -> Result<Self, &'static str> {
+        let framed = frame::decode(place(log, segment), bytes).map_err(|wrong| match wrong {
+            FrameWrong::End => "the segment header is missing",
+            FrameWrong::Short { .. } => "the file is shorter than a segment header",
+            FrameWrong::Damaged(what) => what,
+        })?;
+        let mut body = framed.body;
+        if framed.kind != KIND_HEADER || body.len() < 36 || body.split_to(8) != MAGIC.as_slice() {
+            return Err("this is no segment header");
+        }
+        if body.get_u32_le() != VERSION {
+            return Err("the segment is of a version this program does not know");
+        }
+        if body.get_u32_le() != log || body.get_u64_le() != segment {
+            return Err("the segment header names another segment");
+        }
+        let first = body.get_u64_le();
+        let zeroed = body.get_u32_le() == 1;
+        Ok(Self { log, segment, first, zeroed, extra: body })
+    }
+}
+
+fn place(log: u32, segment: u64) -> Place {
+    Place { log, segment, offset: 0 }
+}
+
+/// Name of a segment's file in `dir`: sixteen hexadecimal digits, so that names sort as numbers do.
+pub fn path(dir: &str, segment: u64) -> String {
+    format!("{dir}/{segment:016x}{SUFFIX}")
+}
+
+/// The numbers of the segments in `dir`, rising. Files of other names are not segments.
+pub fn list<D: Disk>(disk: &D, dir: &str) -> Result<Vec<u64>, Fault> {
+    Ok(disk.list(dir)?.iter().filter_map(|name| number(name)).collect())
+}
+
+fn number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(SUFFIX)?;
+    let canonical = digits.len() == 16 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    if canonical { u64::from_str_radix(digits, 16).ok() } else { None }
+}
+
+/// Reads a whole file that must not be longer than `max_len`, which bounds the memory it takes.
+pub fn read_whole<D: Disk>(disk: &D, path: &str, max_len: u64) -> Result<Bytes, Wrong> {
+    let file = disk.open(path, OpenMode::Read)?;
+    let len = file.len()?;
+    if len > max_len {
+        return Err(Wrong::corrupt(path, max_len, format!("the file has {len} bytes, more than it can have")));
+    }
+    let mut bytes = BytesMut::zeroed(len as usize);
+    let n = file.read_full_at(0, &mut bytes)?;
+    bytes.truncate(n);
+    Ok(bytes.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::MemoryDisk;
+    use crate::log::{LOG_HISTORY, LOG_WAL};
+
+    fn header() -> SegmentHeader {
+        SegmentHeader { log: LOG_WAL, segment: 9, first: 77, zeroed: true, extra: Bytes::from_static(b"whose") }
+    }
+
+    #[test]
+    fn a_header_is_read_back_only_where_it_belongs() {
+        let bytes = header().encode();
+        assert_eq!(bytes.len(), SECTOR_BYTES);
+        assert_eq!(SegmentHeader::decode(LOG_WAL, 9, &bytes), Ok(header()));
+        SegmentHeader::decode(LOG_WAL, 10, &bytes).expect_err("another segment");
+        SegmentHeader::decode(LOG_HISTORY, 9, &bytes).expect_err("another log");
+        SegmentHeader::decode(LOG_WAL, 9, &bytes.slice(..20)).expect_err("short");
+        SegmentHeader::decode(LOG_WAL, 9, &Bytes::from_static(&[0; 512])).expect_err("missing");
+    }
+
+    #[test]
+    fn only_segments_are_listed() {
+        let disk = MemoryDisk::new();
+        disk.create_dir("w").expect("made");
+        for name in ["w/00000000000000ff.seg", "w/0000000000000002.seg", "w/ff.seg", "w/00000000000000FE.seg", "w/mark"]
+        {
+            disk.open(name, OpenMode::Create).expect("made");
+        }
+        assert_eq!(list(&disk, "w").expect("listed"), [2, 255]);
+        assert_eq!(path("w", 255), "w/00000000000000ff.seg");
+    }
+
+    #[test]
+    fn a_file_too_long_is_not_read() {
+        let disk = MemoryDisk::new();
+        disk.open("x", OpenMode::Create).expect("made").set_len(1001).expect("grown");
+        assert_eq!(read_whole(&disk, "x", 1001).expect("read").len(), 1001);
+        read_whole(&disk, "x", 1000).expect_err("too long");
+    }
+}

@@ -1,0 +1,388 @@
+//! From what lies on the disk to a log that can be appended to.
+//!
+//! Invariants: what is cut was never synced, as far as the durable mark and every batch that still verifies can
+//! tell; everything else that does not verify stops the start with file and offset, and nothing is changed
+//! then. What is handed out is durable first. Every step may be interrupted: the next recovery judges the same.
+
+use std::collections::VecDeque;
+use std::io::{Error, ErrorKind};
+
+use bytes::BytesMut;
+
+use super::entry::{HardState, LogEntry, TailReport, WalIdentity};
+use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity, suspect_path};
+use super::mark::{self, Mark, MarkFile};
+use super::replay::{Replay, Seen};
+use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
+use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_MAX_SPARES, WAL_SEGMENT_BYTES};
+use crate::base::{Fault, LogIndex, Wrong};
+use crate::env::{Disk, DiskFile, OpenMode};
+use crate::log::segment::{self, FIRST_RECORD_AT, SegmentHeader};
+use crate::log::{LOG_WAL, tail};
+
+/// A raft log as it was left.
+#[derive(Debug)]
+pub struct UnrecoveredWal<D: Disk> {
+    disk: D,
+    dir: String,
+    segment_bytes: u64,
+    mark: Option<Mark>,
+}
+
+/// A raft log that was read and mended.
+pub struct RecoveredWal<D: Disk> {
+    /// Its open end.
+    pub journal: Journal<D>,
+    /// The hard state of the last batch.
+    pub hard_state: HardState,
+    /// The entries above the checkpoint, without gaps, from the one behind it.
+    pub entries: Vec<LogEntry>,
+    /// What was found at the end.
+    pub tail: TailReport,
+}
+
+impl<D: Disk> std::fmt::Debug for RecoveredWal<D> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RecoveredWal").field("journal", &self.journal).field("tail", &self.tail).finish_non_exhaustive()
+    }
+}
+
+/// A later segment, or the rest of the last one, and what was found there.
+struct Rest {
+    segment: u64,
+    /// Where what was searched starts.
+    from: u64,
+    /// End of what was written behind that, as far as it can be told; `from` if nothing was.
+    reach: u64,
+    header: Result<SegmentHeader, &'static str>,
+}
+
+impl<D: Disk> UnrecoveredWal<D> {
+    /// Looks at the log in `dir`, which is made where it is missing.
+    pub fn open(disk: D, dir: &str) -> Result<Self, Wrong> {
+        disk.create_dir(dir)?;
+        let mark = mark::read(&disk, dir)?;
+        if mark.is_none()
+            && let Some(segment) = segment::list(&disk, dir)?.first()
+        {
+            let path = segment::path(dir, *segment);
+            return Err(Wrong::corrupt(path, 0, "the segment has no durable mark beside it"));
+        }
+        Ok(Self { disk, dir: dir.to_string(), segment_bytes: WAL_SEGMENT_BYTES, mark })
+    }
+
+    /// Segments of another size, for tests and the simulator.
+    ///
+    /// # Panics
+    /// If not even a header and a sector fit.
+    pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
+        assert!(bytes >= 2 * SECTOR_BYTES as u64, "a segment holds its header and a batch");
+        self.segment_bytes = bytes;
+        self
+    }
+
+    /// Whose log it is; `None` for a fresh directory.
+    pub fn identity(&self) -> Option<WalIdentity> {
+        self.mark.map(|mark| mark.identity)
+    }
+
+    /// Reads and mends the log. Entries at or below `after` are covered by a checkpoint and are not handed out;
+    /// a log that ends before `after` goes on behind it. A fresh directory becomes the log of `identity`; the
+    /// log of another is refused.
+    pub async fn recover(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
+        let mark = self.open_mark(identity).await?;
+        let (replay, rests) = self.read(identity, &mark.mark(), after)?;
+        judge(&self.dir, &mark.mark(), &replay, &rests)?;
+        replay.check_complete()?;
+        let spares = self.clean(&mark.mark())?;
+        let tail = report(&self.dir, &mark.mark(), &rests);
+        let hard_state = replay.hard_state;
+        let position = Position {
+            appended: replay.expected - 1,
+            durable: replay.expected - 1,
+            chain: replay.chain.unwrap_or(0),
+            last_index: replay.last_index.unwrap_or(0),
+            hard_state,
+        };
+        let ready = self.mend(identity, &replay, &rests).await?;
+        let abouts: Vec<(Closed, u64)> = replay.segments.iter().map(|seen| (seen.about, seen.end)).collect();
+        let entries = replay.into_entries();
+        let mut journal = self.into_journal(identity, mark, spares, ready, abouts, position).await?;
+        if after > position.last_index {
+            journal.cut(after)?;
+            journal.sync().await?;
+        }
+        Ok(RecoveredWal { journal, hard_state, entries, tail })
+    }
+
+    async fn open_mark(&self, identity: WalIdentity) -> Result<MarkFile<D::File>, Wrong> {
+        match self.mark {
+            Some(mark) => {
+                check_identity(&self.dir, mark.identity, identity)?;
+                MarkFile::open(&self.disk, &self.dir)
+            }
+            None => {
+                for (end, _) in self.dir.match_indices('/') {
+                    self.disk.sync_dir(&self.dir[..end]).await?;
+                }
+                self.disk.sync_dir("").await?;
+                Ok(MarkFile::create(&self.disk, &self.dir, identity).await?)
+            }
+        }
+    }
+
+    /// Removes what a crash left lying about, and returns the names of files for use again.
+    fn clean(&self, mark: &Mark) -> Result<Vec<String>, Fault> {
+        let mut spares = Vec::new();
+        for name in self.disk.list(&self.dir)? {
+            let path = format!("{}/{name}", self.dir);
+            if name.ends_with(SPARE_SUFFIX) && spares.len() < WAL_MAX_SPARES {
+                spares.push(path);
+            } else if name.ends_with(SPARE_SUFFIX) || name.ends_with(FILL_SUFFIX) {
+                self.disk.remove(&path)?;
+            }
+        }
+        for segment in segment::list(&self.disk, &self.dir)? {
+            if segment < mark.oldest {
+                self.disk.remove(&segment::path(&self.dir, segment))?;
+            }
+        }
+        Ok(spares)
+    }
+
+    /// Reads the batches, and searches what lies behind the last one.
+    fn read(&self, identity: WalIdentity, mark: &Mark, after: LogIndex) -> Result<(Replay, Vec<Rest>), Wrong> {
+        let mut replay = Replay::new(after, mark.oldest_batch, mark.durable);
+        let mut rests: Vec<Rest> = Vec::new();
+        let segments = segment::list(&self.disk, &self.dir)?;
+        for segment in segments.into_iter().filter(|segment| *segment >= mark.oldest) {
+            let path = segment::path(&self.dir, segment);
+            let bytes = segment::read_whole(&self.disk, &path, self.segment_bytes.max(max_segment_bytes()))?;
+            let header = SegmentHeader::decode(LOG_WAL, segment, &bytes);
+            if let Ok(header) = &header {
+                check_header_identity(&path, header, identity)?;
+            }
+            let next = mark.oldest + replay.segments.len() as u64;
+            let before = replay.expected;
+            if let Ok(header) = &header
+                && segment == next
+                && rests.iter().all(|rest| rest.segment < segment && rest.header.is_ok())
+            {
+                replay.read_segment(segment, &path, &bytes, header.zeroed)?;
+                if replay.expected > before || replay.segments.len() == 1 {
+                    // The log goes on here: whatever followed the last batch of the segment before is nothing.
+                    rests.clear();
+                } else {
+                    replay.segments.pop();
+                }
+            }
+            let is_last_read = replay.segments.last().is_some_and(|seen| seen.about.segment == segment);
+            let from = if is_last_read { replay.segments.last().map_or(0, |seen| seen.end) } else { FIRST_RECORD_AT };
+            let mut reach = tail::search(LOG_WAL, segment, &bytes, from, SECTOR_BYTES as u64, |_, framed| {
+                replay.hear(framed.kind, &framed.body);
+            });
+            if header.as_ref().is_ok_and(|header| header.zeroed) {
+                reach = reach.max(tail::end_of_writing(&bytes, from));
+            }
+            rests.push(Rest { segment, from, reach, header });
+        }
+        Ok((replay, rests))
+    }
+
+    /// Makes the cut and what was read durable. Returns the segment that stands ready behind the last one.
+    async fn mend(
+        &self,
+        identity: WalIdentity,
+        replay: &Replay,
+        rests: &[Rest],
+    ) -> Result<Option<ReadySegment<D::File>>, Fault> {
+        let active = replay.segments.last().map(|seen| seen.about.segment);
+        let mut ready = None;
+        for rest in rests.iter().rev().filter(|rest| Some(rest.segment) != active) {
+            let path = segment::path(&self.dir, rest.segment);
+            let untouched = rest.reach == rest.from && active.is_some_and(|active| rest.segment == active + 1);
+            if let Ok(header) = &rest.header
+                && untouched
+            {
+                let file = self.disk.open(&path, OpenMode::Write)?;
+                // It may have been begun without a sync.
+                file.write_at(0, &header.encode())?;
+                file.sync().await?;
+                ready = Some(ReadySegment { segment: rest.segment, file });
+            } else {
+                // Newest first and one by one, so that no crash leaves a hole.
+                self.disk.remove(&path)?;
+                self.disk.sync_dir(&self.dir).await?;
+            }
+        }
+        let suspect = suspect_path(&self.dir);
+        let is_suspect = self.disk.exists(&suspect)?;
+        for seen in &replay.segments {
+            let rest = rests.iter().find(|rest| rest.segment == seen.about.segment);
+            self.mend_segment(identity, seen, rest, replay.vouched, is_suspect).await?;
+        }
+        if is_suspect {
+            self.disk.remove(&suspect)?;
+        }
+        self.disk.sync_dir(&self.dir).await?;
+        Ok(ready)
+    }
+
+    async fn mend_segment(
+        &self,
+        identity: WalIdentity,
+        seen: &Seen,
+        rest: Option<&Rest>,
+        vouched: u64,
+        is_suspect: bool,
+    ) -> Result<(), Fault> {
+        let known = (vouched + 1).saturating_sub(seen.about.first_batch) as usize;
+        let torn = rest.map_or(0, |rest| rest.reach - rest.from);
+        if known >= seen.offsets.len() && torn == 0 && !seen.offsets.is_empty() {
+            return Ok(());
+        }
+        let file = self.disk.open(&seen.path, OpenMode::Write)?;
+        if torn > 0 {
+            erase(&file, seen.end, torn)?;
+        }
+        if let Some(from) = seen.offsets.get(known)
+            && is_suspect
+        {
+            // A sync had failed: the bytes that were read may be in memory only and counted as written. Writing
+            // them again lets the sync below mean it.
+            file.write_at(*from, &seen.bytes[*from as usize..(seen.end as usize).min(seen.bytes.len())])?;
+        }
+        if known == 0 && (is_suspect || seen.offsets.is_empty()) {
+            let extra = encode_identity(&identity);
+            let (segment, zeroed) = (seen.about.segment, seen.zeroed);
+            file.write_at(0, &SegmentHeader { log: LOG_WAL, segment, first: 0, zeroed, extra }.encode())?;
+        }
+        file.sync().await
+    }
+
+    async fn into_journal(
+        self,
+        identity: WalIdentity,
+        mark: MarkFile<D::File>,
+        spares: Vec<String>,
+        ready: Option<ReadySegment<D::File>>,
+        mut abouts: Vec<(Closed, u64)>,
+        position: Position,
+    ) -> Result<Journal<D>, Wrong> {
+        let fresh = Closed { segment: mark.mark().oldest, first_batch: position.appended + 1, max_index: 0 };
+        let is_new = abouts.is_empty();
+        let (about, offset) = abouts.pop().unwrap_or((fresh, FIRST_RECORD_AT));
+        let path = segment::path(&self.dir, about.segment);
+        let mode = if is_new { OpenMode::Create } else { OpenMode::Write };
+        let file = self.disk.open(&path, mode)?;
+        let mut journal = Journal {
+            disk: self.disk,
+            dir: self.dir,
+            identity,
+            segment_bytes: self.segment_bytes,
+            mark,
+            closed: abouts.into_iter().map(|(closed, _)| closed).collect::<VecDeque<_>>(),
+            active: Active { about, file, offset },
+            unsynced: Vec::new(),
+            dir_changed: false,
+            ready,
+            filling: None,
+            spares,
+            position,
+            release_up_to: 0,
+            buffer: BytesMut::new(),
+            bytes_written: 0,
+            bytes_at_mark: 0,
+            failure: None,
+        };
+        if is_new {
+            let header = journal.header(about.segment, true);
+            journal.active.file.write_at(0, &header)?;
+            journal.active.file.sync().await?;
+            journal.disk.sync_dir(&journal.dir).await?;
+        }
+        journal.set_mark().await?;
+        Ok(journal)
+    }
+}
+
+/// The longest a segment can get: a batch that fits no rest of a segment gets one of its own.
+fn max_segment_bytes() -> u64 {
+    WAL_SEGMENT_BYTES + MAX_RECORD_BYTES as u64 + 2 * SECTOR_BYTES as u64
+}
+
+/// Refuses the log if anything says that the batch which is not there was durable.
+fn judge(dir: &str, mark: &Mark, replay: &Replay, rests: &[Rest]) -> Result<(), Wrong> {
+    if replay.vouched < replay.expected {
+        return Ok(());
+    }
+    let (path, offset, why) = blame(dir, mark, replay, rests);
+    let (expected, vouched) = (replay.expected, replay.vouched);
+    let what = format!("batch {expected} is missing, but up to batch {vouched} the log was durable: {why}");
+    Err(Wrong::corrupt(path, offset, what))
+}
+
+/// The likeliest place of the damage.
+fn blame(dir: &str, mark: &Mark, replay: &Replay, rests: &[Rest]) -> (String, u64, &'static str) {
+    let path = |segment| segment::path(dir, segment);
+    let Some(last) = replay.segments.last() else {
+        return match rests.first() {
+            Some(Rest { segment, header: Err(why), .. }) if *segment == mark.oldest => (path(*segment), 0, *why),
+            _ => (path(mark.oldest), 0, "the segment is missing"),
+        };
+    };
+    let here = (last.path.clone(), last.end, last.why);
+    let written_here = rests.iter().any(|rest| rest.segment == last.about.segment && rest.reach > rest.from);
+    if written_here {
+        return here;
+    }
+    let next = last.about.segment + 1;
+    match rests.iter().find(|rest| rest.segment > last.about.segment) {
+        Some(rest) if rest.segment > next => (path(next), 0, "the segment is missing"),
+        Some(Rest { segment, header: Err(why), .. }) => (path(*segment), 0, *why),
+        Some(rest) if rest.reach > rest.from => (path(rest.segment), rest.from, "the first batch does not verify"),
+        _ => here,
+    }
+}
+
+fn report(dir: &str, mark: &Mark, rests: &[Rest]) -> TailReport {
+    let Some((last, later)) = rests.split_first() else {
+        return TailReport { file: segment::path(dir, mark.oldest), offset: FIRST_RECORD_AT, ..TailReport::default() };
+    };
+    TailReport {
+        file: segment::path(dir, last.segment),
+        offset: last.from,
+        torn_bytes: last.reach - last.from,
+        torn_segments: later.iter().filter(|rest| rest.reach > rest.from).count() as u64,
+    }
+}
+
+fn erase(file: &impl DiskFile, from: u64, len: u64) -> Result<(), Fault> {
+    const ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
+    let mut done = 0;
+    while done < len {
+        let part = (len - done).min(ZEROES.len() as u64);
+        file.write_at(from + done, &ZEROES[..part as usize])?;
+        done += part;
+    }
+    Ok(())
+}
+
+fn check_header_identity(path: &str, header: &SegmentHeader, mine: WalIdentity) -> Result<(), Wrong> {
+    if header.extra == encode_identity(&mine) {
+        return Ok(());
+    }
+    let what = "the segment belongs to the log of another member or cluster";
+    Err(Wrong::corrupt(path, 0, what))
+}
+
+fn check_identity(dir: &str, found: WalIdentity, mine: WalIdentity) -> Result<(), Fault> {
+    if found == mine {
+        return Ok(());
+    }
+    let text = format!(
+        "the log belongs to member {} of cluster {}, this is member {} of cluster {}",
+        found.member, found.cluster, mine.member, mine.cluster
+    );
+    Err(Fault::new("use", dir, Error::new(ErrorKind::InvalidData, text)))
+}
