@@ -27,3 +27,6 @@ pub use range_read::ReadFailure;
 pub use store::{Store, StoreOptions};
 pub use view::{CatchUp, View};
 pub use write::{NewValue, WriteTxn};
+
+#[cfg(test)]
+mod tests;

@@ -115,7 +115,10 @@ pub struct Segment<D: Disk> {
     number: u64,
     first: i64,
     sparse: bool,
-    dead: AtomicU64,
+    /// Bytes of dead records whose size is known.
+    dead_bytes: AtomicU64,
+    /// Dead records that share a transaction with others.
+    dead_others: AtomicU64,
     file: OnceLock<D::File>,
     tail: RwLock<Tail>,
 }
@@ -130,7 +133,16 @@ impl<D: Disk> Segment<D> {
     pub fn new(disk: D, number: u64, first: i64, sparse: bool) -> Self {
         let layout = if sparse { Layout::Sparse(Vec::new()) } else { Layout::Dense(Vec::new()) };
         let tail = Tail { layout, last: first - 1, records: 0, len: 0, blocks: VecDeque::new(), open: BytesMut::new() };
-        Self { disk, number, first, sparse, dead: AtomicU64::new(0), file: OnceLock::new(), tail: RwLock::new(tail) }
+        Self {
+            disk,
+            number,
+            first,
+            sparse,
+            dead_bytes: AtomicU64::new(0),
+            dead_others: AtomicU64::new(0),
+            file: OnceLock::new(),
+            tail: RwLock::new(tail),
+        }
     }
 
     fn tail(&self) -> RwLockReadGuard<'_, Tail> {
@@ -167,18 +179,24 @@ impl<D: Disk> Segment<D> {
         self.tail().len
     }
 
-    /// Bytes of records nobody can read any more.
+    /// Bytes of records nobody can read any more: exact for transactions of one record, else by the average.
     pub fn dead(&self) -> u64 {
-        self.dead.load(Ordering::Relaxed)
+        let tail = self.tail();
+        let average = tail.len / tail.records.max(1);
+        let estimated = self.dead_others.load(Ordering::Relaxed).saturating_mul(average);
+        self.dead_bytes.load(Ordering::Relaxed).saturating_add(estimated).min(tail.len)
     }
 
-    /// Records of `revision` died. Its bytes are exact where the transaction had one record, else the average.
+    /// The record of `revision` died.
     pub fn bury(&self, revision: Revision) {
-        let tail = self.tail();
-        if let Some(span) = tail.find(self.first, revision) {
-            let bytes = if span.single { span.end - span.start } else { tail.len / tail.records.max(1) };
-            let dead = self.dead.load(Ordering::Relaxed).saturating_add(bytes).min(tail.len);
-            self.dead.store(dead, Ordering::Relaxed);
+        match self.tail().find(self.first, revision) {
+            Some(span) if span.single => {
+                self.dead_bytes.fetch_add(span.end - span.start, Ordering::Relaxed);
+            }
+            Some(_) => {
+                self.dead_others.fetch_add(1, Ordering::Relaxed);
+            }
+            None => {}
         }
     }
 

@@ -1,5 +1,4 @@
-//! Tests of the store as a whole, against a naive twin and on a disk that can crash.
+//! Tests of the store as a whole, against a naive twin.
 
-mod disk;
 mod store;
 mod twin;

@@ -111,14 +111,13 @@ impl Twin {
     pub fn events(&self, from: i64, to: i64, wanted: impl Fn(&[u8]) -> bool, with_prev: bool) -> Vec<Event> {
         let between = |kv: &&KeyValue| (from..=to).contains(&kv.mod_revision) && wanted(&kv.key);
         let event = |kv: &KeyValue| {
-            let known = with_prev && kv.mod_revision > self.compacted;
+            let known = with_prev && kv.version != 1 && kv.mod_revision > self.compacted;
             Event {
                 kind: if kv.version == 0 { EventKind::Delete } else { EventKind::Put },
                 kv: kv.clone(),
                 prev_kv: known.then(|| self.at(&kv.key, kv.mod_revision - 1).cloned()).flatten(),
             }
         };
-        // What compaction leaves at or below the watermark is not promised to watchers that start above it.
         self.changes.iter().filter(between).map(event).collect()
     }
 }

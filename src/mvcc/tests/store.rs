@@ -1,0 +1,370 @@
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::twin::Twin;
+use crate::base::{KeyRange, KeyValue, RangeEnd, Refusal};
+use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode};
+use crate::mvcc::{
+    HistoryWriter, NewValue, RangeQuery, ReadFailure, SortOrder, SortTarget, Store, StoreOptions, StorePosition, View,
+};
+
+#[derive(Clone, Debug)]
+enum Change {
+    Put(Bytes, Bytes, i64),
+    Delete(KeyRange),
+    Read(RangeQuery),
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Txn(Vec<Change>, bool),
+    Read(RangeQuery),
+    Events { back: i64, last: u8, with_prev: bool, budget: usize, revisions: usize },
+    Compact(i64),
+    Prune(usize),
+    Write,
+    View,
+    Reopen { grown: bool },
+    Reclaim,
+}
+
+fn key() -> impl Strategy<Value = Bytes> {
+    (0u8..12).prop_map(|n| Bytes::from(format!("k{n}")))
+}
+
+fn range() -> impl Strategy<Value = KeyRange> {
+    (key(), key(), 0..3).prop_map(|(start, end, kind)| match kind {
+        0 => KeyRange::single(start),
+        1 => KeyRange { start, end: RangeEnd::Before(end) },
+        _ => KeyRange { start, end: RangeEnd::Open },
+    })
+}
+
+/// Revisions in a query are distances back from the current one, made real when the step is done.
+fn query() -> impl Strategy<Value = RangeQuery> {
+    let bound = || prop_oneof![4 => Just(0i64), 1 => 1i64..40];
+    let order = prop_oneof![Just(SortOrder::None), Just(SortOrder::Ascend), Just(SortOrder::Descend)];
+    let target = prop_oneof![
+        3 => Just(SortTarget::Key), 1 => Just(SortTarget::Version), 1 => Just(SortTarget::Create),
+        1 => Just(SortTarget::Mod), 1 => Just(SortTarget::Value),
+    ];
+    let shape = (range(), prop_oneof![Just(-1i64), 0i64..6], prop_oneof![Just(None), (-1i64..20).prop_map(Some)]);
+    (shape, order, target, any::<bool>(), prop::bool::weighted(0.1), bound(), bound(), bound(), bound()).prop_map(
+        |((range, limit, back), order, target, keys_only, count_only, min_mod, max_mod, min_create, max_create)| {
+            RangeQuery {
+                limit,
+                revision: back.map_or(i64::MIN, |back| back),
+                order,
+                target,
+                keys_only,
+                count_only,
+                min_mod_revision: min_mod,
+                max_mod_revision: max_mod,
+                min_create_revision: min_create,
+                max_create_revision: max_create,
+                ..RangeQuery::plain(range)
+            }
+        },
+    )
+}
+
+fn real(query: &RangeQuery, current: i64) -> RangeQuery {
+    let revision = if query.revision == i64::MIN { 0 } else { (current - query.revision).max(1) };
+    RangeQuery { revision, ..query.clone() }
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    let value = prop_oneof![
+        4 => prop::collection::vec(any::<u8>(), 0..20),
+        1 => prop::collection::vec(any::<u8>(), 300..900),
+    ];
+    prop_oneof![
+        6 => (key(), value, 0i64..3).prop_map(|(k, v, l)| Change::Put(k, v.into(), l)),
+        2 => range().prop_map(Change::Delete),
+        1 => query().prop_map(Change::Read),
+    ]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        16 => (prop::collection::vec(change(), 0..5), any::<bool>()).prop_map(|(c, p)| Step::Txn(c, p)),
+        8 => query().prop_map(Step::Read),
+        3 => (0i64..30, b'0'..b'9', any::<bool>(), 1usize..4000, 1usize..9).prop_map(
+            |(back, last, with_prev, budget, revisions)| Step::Events { back, last, with_prev, budget, revisions }),
+        2 => (0i64..12).prop_map(Step::Compact),
+        3 => (1usize..20).prop_map(Step::Prune),
+        3 => Just(Step::Write),
+        1 => Just(Step::View),
+        1 => any::<bool>().prop_map(|grown| Step::Reopen { grown }),
+        2 => Just(Step::Reclaim),
+    ]
+}
+
+struct Bench {
+    disk: MemoryDisk,
+    options: StoreOptions,
+    store: Store<MemoryDisk>,
+    writer: HistoryWriter<MemoryDisk>,
+    twin: Twin,
+    views: Vec<(View<MemoryDisk>, Twin)>,
+}
+
+fn same_answer(
+    got: Result<crate::mvcc::RangeAnswer, ReadFailure>,
+    expected: Result<crate::mvcc::RangeAnswer, Refusal>,
+) {
+    let got = got.map_err(|failure| match failure {
+        ReadFailure::Refused(refusal) => refusal,
+        ReadFailure::Wrong(wrong) => panic!("{wrong}"),
+    });
+    assert_eq!(got, expected);
+}
+
+fn without_values(kvs: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
+    kvs.into_iter().map(|kv| KeyValue { value: Bytes::new(), ..kv }).collect()
+}
+
+impl Bench {
+    fn new(options: StoreOptions) -> Self {
+        let disk = MemoryDisk::new();
+        let store = Store::open(disk.clone(), options, &StorePosition::default()).unwrap();
+        let writer = HistoryWriter::new(disk.clone());
+        Self { disk, options, store, writer, twin: Twin::new(), views: Vec::new() }
+    }
+
+    fn txn(&mut self, changes: Vec<Change>, want_prev: bool) {
+        let (main, before) = (self.twin.revision + 1, self.twin.changes.len());
+        let mut txn = self.store.begin(want_prev);
+        for change in changes {
+            let wanted = |prevs: Vec<KeyValue>| if want_prev { prevs } else { without_values(prevs) };
+            match change {
+                Change::Put(key, value, lease) => {
+                    let prev = self.twin.put(main, key.clone(), value.clone(), lease);
+                    assert_eq!(txn.meta(&key).is_some(), prev.is_some());
+                    let got = txn.put(NewValue { key, value, lease, backing_bytes: 500 }).unwrap();
+                    assert_eq!(got.into_iter().collect::<Vec<_>>(), wanted(prev.into_iter().collect()));
+                }
+                Change::Delete(range) => {
+                    let expected = wanted(self.twin.delete(main, &range));
+                    assert_eq!(txn.delete_range(&range).unwrap(), expected);
+                }
+                Change::Read(query) => {
+                    let current = self.twin.revision + i64::from(self.twin.changes.len() > before);
+                    let query = real(&query, current);
+                    same_answer(txn.range(&query), self.twin.range(&query, current));
+                    assert_eq!(txn.get(b"k1").unwrap(), self.twin.at(b"k1", current).cloned());
+                }
+            }
+        }
+        let changed = self.twin.changes.len() > before;
+        assert_eq!(txn.changed(), changed);
+        let events = txn.commit();
+        self.twin.revision += i64::from(changed);
+        assert_eq!(self.store.revision(), self.twin.revision);
+        let kvs: Vec<_> = events.iter().map(|event| event.kv.clone()).collect();
+        assert_eq!(kvs, self.twin.changes[before..]);
+    }
+
+    fn write(&mut self) {
+        let writes = self.store.take_writes();
+        if let Some(mark) = self.writer.write(&writes).unwrap() {
+            self.store.written(mark);
+        }
+        assert_eq!(self.store.unwritten_bytes(), 0);
+    }
+
+    fn reopen(&mut self, grown: bool) {
+        let position = self.store.position();
+        self.write();
+        if grown {
+            // Written after the checkpoint: must not come back.
+            self.store
+                .begin(false)
+                .put(NewValue { key: "k1".into(), value: "lost".into(), lease: 0, backing_bytes: 0 })
+                .unwrap();
+            let file = self.disk.open("history/ffff.seg", OpenMode::Create).unwrap();
+            file.write_at(0, b"junk").unwrap();
+            if let Some((name, len)) = position.files().last() {
+                self.disk.open(&name, OpenMode::Write).unwrap().write_at(len, b"more junk").unwrap();
+            }
+        }
+        self.disk = self.disk.copy();
+        let position = StorePosition::decode(position.encode()).unwrap();
+        self.store = Store::open(self.disk.clone(), self.options, &position).unwrap();
+        self.writer = HistoryWriter::new(self.disk.clone());
+        assert_eq!(self.store.position(), position);
+        assert_eq!(self.store.compact_revision(), self.twin.compacted);
+    }
+
+    fn catch_up(view: &View<MemoryDisk>, twin: &Twin, step: &Step) {
+        let Step::Events { back, last, with_prev, budget, revisions } = *step else { unreachable!() };
+        let from = (view.revision() - back).max(1);
+        let wanted = |key: &[u8]| key[key.len() - 1] >= last;
+        let (mut events, mut next) = (Vec::new(), from);
+        if from < view.compact_revision() {
+            let refused = view.events(from, i64::MAX, &wanted, with_prev, budget, revisions);
+            assert!(matches!(refused, Err(ReadFailure::Refused(Refusal::Compacted))));
+            return;
+        }
+        while next <= view.revision() {
+            let turn = view.events(next, i64::MAX, &wanted, with_prev, budget, revisions).unwrap();
+            assert!(turn.next > next && turn.next <= view.revision() + 1);
+            let mut mains: Vec<i64> = turn.events.iter().map(|event| event.kv.mod_revision).collect();
+            assert!(mains.iter().all(|main| (next..turn.next).contains(main)));
+            mains.dedup();
+            assert!(mains.len() <= revisions);
+            events.extend(turn.events);
+            next = turn.next;
+        }
+        assert_eq!(events, twin.events(from, view.revision(), wanted, with_prev));
+    }
+
+    fn run(&mut self, step: Step) {
+        match step {
+            Step::Txn(changes, want_prev) => self.txn(changes, want_prev),
+            Step::Read(query) => {
+                let query = real(&query, self.twin.revision);
+                same_answer(self.store.view().range(&query), self.twin.range(&query, self.twin.revision));
+            }
+            Step::Events { .. } => Self::catch_up(&self.store.view(), &self.twin, &step),
+            Step::Compact(back) => {
+                let revision = self.twin.revision + 2 - back;
+                let expected = if revision <= self.twin.compacted {
+                    Err(Refusal::Compacted)
+                } else if revision > self.twin.revision {
+                    Err(Refusal::FutureRevision)
+                } else {
+                    self.twin.compacted = revision;
+                    self.views.iter_mut().for_each(|(_, twin)| twin.compacted = revision);
+                    Ok(())
+                };
+                assert_eq!(self.store.compact(revision), expected);
+            }
+            Step::Prune(budget) => {
+                self.store.compaction_step(budget).unwrap();
+            }
+            Step::Write => self.write(),
+            Step::View => self.views.push((self.store.view(), self.twin.clone())),
+            Step::Reopen { grown } => {
+                self.check_views();
+                self.views.clear();
+                self.reopen(grown);
+            }
+            Step::Reclaim => {}
+        }
+    }
+
+    /// Views show what they showed, whatever happened since.
+    fn check_views(&self) {
+        for (view, twin) in &self.views {
+            for back in 0..12 {
+                let query = real(&RangeQuery { revision: back, ..RangeQuery::plain(KeyRange::all()) }, twin.revision);
+                same_answer(view.range(&query), twin.range(&query, twin.revision));
+            }
+            same_answer(view.range(&RangeQuery::plain(KeyRange::all())), {
+                twin.range(&RangeQuery::plain(KeyRange::all()), twin.revision)
+            });
+        }
+    }
+
+    fn finish(mut self) {
+        self.check_views();
+        while self.store.compaction_step(7).unwrap() {}
+        // Once pruned, the index holds what the keep rule keeps and nothing else: a rebuilt one says so.
+        self.write();
+        let again = Store::open(self.disk.copy(), self.options, &self.store.position()).unwrap();
+        assert_eq!(again.index.len(), self.store.index.len());
+        assert_eq!(again.key_count(), self.store.key_count());
+        assert_eq!(again.key_count(), self.twin.alive(&KeyRange::all(), self.twin.revision).len() as u64);
+        assert_eq!(again.in_use_bytes(), self.store.in_use_bytes());
+        for revision in self.twin.compacted.max(1)..=self.twin.revision {
+            let query = RangeQuery { revision, ..RangeQuery::plain(KeyRange::all()) };
+            let expected = self.twin.range(&query, self.twin.revision);
+            same_answer(self.store.view().range(&query), expected.clone());
+            same_answer(again.view().range(&query), expected);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn does_what_the_twin_does(
+        cache_bytes in prop_oneof![Just(0usize), Just(600), Just(1 << 20)],
+        segment_bytes in prop_oneof![Just(1u64), Just(700), Just(1 << 20)],
+        steps in prop::collection::vec(step(), 1..120),
+    ) {
+        let mut bench = Bench::new(StoreOptions { cache_bytes, segment_bytes });
+        for step in steps {
+            bench.run(step);
+        }
+        bench.finish();
+    }
+}
+
+fn put(store: &mut Store<MemoryDisk>, key: &str, value: &str) {
+    let mut txn = store.begin(false);
+    let value = NewValue { key: key.to_string().into(), value: value.to_string().into(), lease: 0, backing_bytes: 0 };
+    txn.put(value).unwrap();
+    txn.commit();
+}
+
+#[test]
+fn fresh_store_stands_at_one_and_nothing_uses_no_revision() {
+    let mut bench = Bench::new(StoreOptions::default());
+    assert_eq!((bench.store.revision(), bench.store.compact_revision()), (1, -1));
+    let mut txn = bench.store.begin(true);
+    assert!(txn.delete_range(&KeyRange::all()).unwrap().is_empty());
+    assert!(txn.commit().is_empty());
+    assert_eq!(bench.store.revision(), 1);
+    assert_eq!(bench.store.compact(2), Err(Refusal::FutureRevision));
+    put(&mut bench.store, "a", "1");
+    assert_eq!(bench.store.revision(), 2);
+}
+
+#[test]
+#[should_panic(expected = "dropped half done")]
+fn a_dropped_transaction_is_a_bug() {
+    let mut bench = Bench::new(StoreOptions::default());
+    let value = NewValue { key: "a".into(), value: "1".into(), lease: 0, backing_bytes: 0 };
+    bench.store.begin(false).put(value).unwrap();
+    bench.store.begin(false);
+}
+
+/// Every byte of every file, changed one at a time, is noticed at open and at reading, with its file.
+#[test]
+fn damage_is_named_never_answered() {
+    let mut bench = Bench::new(StoreOptions { cache_bytes: 0, segment_bytes: 200 });
+    for n in 0..6 {
+        put(&mut bench.store, &format!("k{n}"), "some value");
+    }
+    bench.write();
+    let position = bench.store.position();
+    let expected = bench.store.view().range(&RangeQuery::plain(KeyRange::all())).unwrap();
+    for (name, len) in position.files() {
+        for at in 0..len {
+            let disk = bench.disk.copy();
+            let file = disk.open(&name, OpenMode::Write).unwrap();
+            let mut byte = [0];
+            file.read_full_at(at, &mut byte).unwrap();
+            file.write_at(at, &[byte[0] ^ 0x10]).unwrap();
+            let error = Store::open(disk.clone(), bench.options, &position).err().expect("noticed");
+            assert!(matches!(&error, crate::base::Wrong::Corruption(c) if c.file == name && c.offset <= at), "{error}");
+        }
+        let disk = bench.disk.copy();
+        disk.open(&name, OpenMode::Write).unwrap().set_len(len - 1).unwrap();
+        assert!(Store::open(disk, bench.options, &position).is_err());
+        let disk = bench.disk.copy();
+        disk.remove(&name).unwrap();
+        assert!(Store::open(disk, bench.options, &position).is_err());
+        // The same while it is being read.
+        let file = bench.disk.open(&name, OpenMode::Write).unwrap();
+        let mut byte = [0];
+        file.read_full_at(len / 2, &mut byte).unwrap();
+        file.write_at(len / 2, &[!byte[0]]).unwrap();
+        let read = bench.store.view().range(&RangeQuery::plain(KeyRange::all()));
+        assert!(matches!(read, Err(ReadFailure::Wrong(crate::base::Wrong::Corruption(c))) if c.file == name));
+        file.write_at(len / 2, &byte).unwrap();
+    }
+    assert_eq!(bench.store.view().range(&RangeQuery::plain(KeyRange::all())).unwrap(), expected);
+}
