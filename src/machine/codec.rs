@@ -20,8 +20,8 @@ use crate::wire::membershippb;
 pub struct Proposal {
     /// Unique in the cluster.
     pub id: u64,
-    /// What to do.
-    pub command: Command,
+    /// What to do; or why a request of that shape is refused, which every member decides alike.
+    pub command: Result<Command, Refusal>,
 }
 
 /// The log payload of a command.
@@ -66,33 +66,32 @@ pub fn decode(payload: &Bytes) -> Result<Option<Proposal>, Undecodable> {
     }
     let request = pb::InternalRaftRequest::decode(payload.clone()).map_err(|error| Undecodable(error.to_string()))?;
     let id = request.header.as_ref().map_or(request.id, |header| header.id);
-    let refused = |refusal: Refusal| Undecodable(format!("a logged request is refused: {refusal}"));
     let command = if let Some(put) = request.put {
-        Command::Put(put_from_wire(put).map_err(refused)?)
+        put_from_wire(put).map(Command::Put)
     } else if let Some(delete) = request.delete_range {
-        Command::DeleteRange(delete_range_from_wire(delete).map_err(refused)?)
+        delete_range_from_wire(delete).map(Command::DeleteRange)
     } else if let Some(txn) = request.txn {
-        Command::Txn(txn_of(txn, limits::MAX_TXN_DEPTH).map_err(refused)?)
+        txn_of(txn, limits::MAX_TXN_DEPTH).map(Command::Txn)
     } else if let Some(compaction) = request.compaction {
-        Command::Compact { revision: compaction.revision, physical: compaction.physical }
+        Ok(Command::Compact { revision: compaction.revision, physical: compaction.physical })
     } else if let Some(grant) = request.lease_grant {
-        Command::LeaseGrant { id: grant.id, ttl: grant.ttl }
+        Ok(Command::LeaseGrant { id: grant.id, ttl: grant.ttl })
     } else if let Some(revoke) = request.lease_revoke {
-        Command::LeaseRevoke { id: revoke.id }
+        Ok(Command::LeaseRevoke { id: revoke.id })
     } else if let Some(alarm) = request.alarm {
         match alarm_from_wire(&alarm) {
-            Some(command) => command,
+            Some(command) => Ok(command),
             None => return Ok(None),
         }
     } else if let Some(set) = request.cluster_member_attr_set {
         let attributes = set.member_attributes.unwrap_or_default();
-        Command::SetMemberAttributes {
+        Ok(Command::SetMemberAttributes {
             member: MemberId(set.member_id),
             name: attributes.name,
             client_urls: attributes.client_urls,
-        }
+        })
     } else if let Some(set) = request.cluster_version_set {
-        Command::SetClusterVersion(set.ver)
+        Ok(Command::SetClusterVersion(set.ver))
     } else {
         return Err(Undecodable("a logged request of a kind this version does not know".to_string()));
     };

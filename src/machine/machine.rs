@@ -95,9 +95,10 @@ impl<D: Disk> Machine<D> {
             Wrong::corrupt("wal", 0, format!("the payload of entry {index} cannot be read: {}", wrong.0))
         })?;
         let mut events = Vec::new();
-        let answer = match &proposal {
+        let answer = match proposal.as_ref().map(|proposal| &proposal.command) {
             None => Ok(Answer::Done),
-            Some(proposal) => self.perform(&proposal.command, payload.len(), want_prev, &mut events)?,
+            Some(Ok(command)) => self.perform(command, payload.len(), want_prev, &mut events)?,
+            Some(Err(refusal)) => Err(refusal.clone()),
         };
         let applied = Applied { answer, revision: self.store.revision(), events };
         Ok(Outcome { proposal, applied })

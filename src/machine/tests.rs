@@ -23,7 +23,7 @@ impl Bench {
         let (index, _) = self.machine.applied();
         let payload = codec::encode(index + 100, &command);
         let outcome = self.machine.apply(index + 1, 1, &payload, true).expect("a memory disk has no faults");
-        assert_eq!(outcome.proposal, Some(codec::Proposal { id: index + 100, command }));
+        assert_eq!(outcome.proposal, Some(codec::Proposal { id: index + 100, command: Ok(command) }));
         outcome.applied
     }
 
@@ -260,7 +260,7 @@ proptest! {
     fn what_is_encoded_is_decoded(id in any::<u64>(), txn in any_txn(), put in any_put(), ttl in any::<i64>()) {
         for command in [Command::Txn(txn), Command::Put(put), Command::LeaseGrant { id: 3, ttl }] {
             let decoded = codec::decode(&codec::encode(id, &command));
-            prop_assert_eq!(decoded, Ok(Some(codec::Proposal { id, command })));
+            prop_assert_eq!(decoded, Ok(Some(codec::Proposal { id, command: Ok(command) })));
         }
     }
 

@@ -101,10 +101,6 @@ impl<D: Disk> Node<D> {
             machine,
             facts,
         };
-        if node.group.is_lone_voter() {
-            // Nobody else could win: no reason to wait for a timeout.
-            node.group.campaign();
-        }
         node.tell_facts();
         node
     }
@@ -147,12 +143,10 @@ impl<D: Disk> Node<D> {
         self.proposals.propose(&mut self.group);
         let retry_at = now.plus(self.config.read_retry);
         self.reads.ask(&mut self.group, now, retry_at);
-        while let Some(ready) = self.group.ready() {
-            if !ready.batch.is_empty() {
-                out.push(Output::Persist { number: ready.number, batch: ready.batch });
-            }
-            ready.reads.iter().for_each(|read| self.reads.confirmed(read));
-            self.apply(now, ready.committed)?;
+        self.rounds(now, out)?;
+        if self.group.standing().leader.is_none() {
+            self.stand_alone();
+            self.rounds(now, out)?;
         }
         let (index, term) = self.machine.applied();
         match self.roles.observe(&self.group.standing(), term) {
@@ -167,13 +161,36 @@ impl<D: Disk> Node<D> {
         Ok(more)
     }
 
+    /// Takes the group's rounds apart: what to persist goes out, what is committed is applied.
+    fn rounds(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
+        while let Some(ready) = self.group.ready() {
+            if !ready.batch.is_empty() {
+                out.push(Output::Persist { number: ready.number, batch: ready.batch });
+            }
+            ready.reads.iter().for_each(|read| self.reads.confirmed(read));
+            self.apply(now, ready.committed)?;
+        }
+        Ok(())
+    }
+
+    /// A lone voter without a leader stands for election at once: nobody else could win, so there is no reason
+    /// to wait for a timeout. It waits only until what is committed is applied.
+    fn stand_alone(&mut self) {
+        let standing = self.group.standing();
+        let caught_up = standing.committed == self.counters.last_applied();
+        if standing.leader.is_none() && caught_up && self.group.is_lone_voter() {
+            self.group.campaign();
+        }
+    }
+
     fn tick(&mut self, now: Instant) {
         self.group.tick();
         self.proposals.expire(now);
         self.reads.expire(now);
         self.watches.tick(self.hub_now());
         if self.roles.on_duty() {
-            for id in self.lease_clock.due(now, limits::MAX_LEASES_DUE_PER_TICK) {
+            let room = limits::MAX_REVOCATIONS_IN_FLIGHT.saturating_sub(self.lease_clock.in_flight());
+            for id in self.lease_clock.due(now, room) {
                 self.propose_own(&Command::LeaseRevoke { id });
                 self.facts.expired_leases.fetch_add(1, Relaxed);
             }
@@ -235,14 +252,14 @@ impl<D: Disk> Node<D> {
         let want_prev = self.watches.want_prev();
         let outcome = self.machine.apply(entry.index, entry.term, &entry.data, want_prev)?;
         let mut applied = outcome.applied;
-        let command = outcome.proposal.as_ref().map(|proposal| &proposal.command);
+        let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
         if let Some(observer) = &self.config.observer {
             observer.applied(entry.index, entry.term, command, &applied);
         }
+        self.watches.applied(applied.revision, std::mem::take(&mut applied.events));
         if let Some(command) = command {
             self.follow_up(now, command, &applied);
         }
-        self.watches.applied(applied.revision, std::mem::take(&mut applied.events));
         self.facts.revision.store(applied.revision, Release);
         if let Some(proposal) = outcome.proposal {
             self.proposals.applied(proposal.id, entry.index, entry.term, applied);

@@ -37,7 +37,7 @@ impl Watches {
 
     /// Tells the watchers of one revision.
     pub(super) fn applied(&mut self, revision: i64, events: Vec<Event>) {
-        if events.is_empty() || self.hub.counts().watchers == 0 {
+        if events.is_empty() || !self.hub.has_watchers() {
             return;
         }
         let shared: Vec<Arc<SharedEvent>> = events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
@@ -65,11 +65,15 @@ impl Watches {
     pub(super) fn catch_up<D: Disk>(&mut self, store: &Store<D>, now: HubNow) -> Result<bool, Wrong> {
         let tasks = self.hub.catch_up_work(limits::CATCH_UP_TASKS_PER_TURN);
         if tasks.is_empty() {
-            return Ok(false);
+            return Ok(self.hub.has_catch_up_work());
         }
         let view = store.view();
         let mut budget = limits::CATCH_UP_BYTES_PER_TURN;
         for task in tasks {
+            if budget == 0 {
+                self.hub.not_read(task.watcher);
+                continue;
+            }
             let bytes = task.room.min(budget);
             let found = view.events(
                 task.from,
@@ -84,14 +88,14 @@ impl Watches {
                     let events: Vec<Arc<SharedEvent>> =
                         caught.events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
                     budget = budget.saturating_sub(events.iter().map(|event| event.weight(task.prev_kv)).sum());
-                    self.hub.caught_up(task.watcher, &events, caught.next, now);
+                    self.hub.caught_up(task.watcher, events, caught.next, now);
                 }
-                // Compacted meanwhile: the watcher is cancelled when the hub hears of it.
-                Err(ReadFailure::Refused(_)) => self.hub.compacted(now.compact_revision, now),
+                // Compacted meanwhile: the hub cancels it when it hears of the compaction.
+                Err(ReadFailure::Refused(_)) => {
+                    self.hub.not_read(task.watcher);
+                    self.hub.compacted(now.compact_revision, now);
+                }
                 Err(ReadFailure::Wrong(wrong)) => return Err(wrong),
-            }
-            if budget == 0 {
-                return Ok(true);
             }
         }
         Ok(true)

@@ -68,6 +68,13 @@ pub struct Batch {
     pub entries: Vec<LogEntry>,
 }
 
+impl Batch {
+    /// Whether there is nothing to make durable.
+    pub fn is_empty(&self) -> bool {
+        self.hard_state.is_none() && self.entries.is_empty()
+    }
+}
+
 /// Whose log it is; stored in every segment, so that a log moved to another member is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WalIdentity {
