@@ -5,6 +5,7 @@
 mod boot;
 mod compaction;
 mod counted_tree;
+mod digest;
 mod history;
 mod history_writer;
 mod key_index;
@@ -19,6 +20,7 @@ mod value_cache;
 mod view;
 mod write;
 
+pub use digest::HashKv;
 pub use history::{HISTORY_DIR, HistoryWrite, WriteMark};
 pub use history_writer::HistoryWriter;
 pub use key_index::KeyMeta;

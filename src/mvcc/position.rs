@@ -59,6 +59,11 @@ impl StorePosition {
         self.segments.iter().map(|segment| (file_name(segment.number), segment.len))
     }
 
+    /// Whether segment `number` belongs to it.
+    pub(super) fn names(&self, number: u64) -> bool {
+        self.segments.iter().any(|segment| segment.number == number)
+    }
+
     /// Its bytes.
     pub fn encode(&self) -> Bytes {
         let mut out = BytesMut::with_capacity(FIXED_BYTES + self.segments.len() * SEGMENT_BYTES);

@@ -200,6 +200,11 @@ impl<D: Disk> Segment<D> {
         }
     }
 
+    /// `bytes` of it died, whichever records they are.
+    pub fn bury_bytes(&self, bytes: u64) {
+        self.dead_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// Says up to which main revision it speaks, though its records may end before.
     pub fn close_at(&self, last: i64) {
         let mut tail = self.tail_mut();
@@ -435,11 +440,6 @@ impl<D: Disk> SegmentScan<D> {
     /// The first `len` bytes, whatever the segment knows of itself: for boot.
     pub fn whole(segment: Arc<Segment<D>>, len: u64, window: usize) -> Self {
         Self { segment, frames: Frames { at: 0, end: len, window, bytes: Bytes::new(), in_file: true } }
-    }
-
-    /// The segment scanned.
-    pub fn segment(&self) -> &Arc<Segment<D>> {
-        &self.segment
     }
 
     /// The next record with its offset and the bytes of its frame; `None` at the end.

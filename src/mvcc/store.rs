@@ -16,6 +16,7 @@ use super::history::{History, HistoryWrite, WriteMark};
 use super::key_index::KeyIndex;
 use super::position::StorePosition;
 use super::range_read::Reading;
+use super::segment::Segment;
 use super::value_cache::ValueCache;
 use super::view::View;
 use super::write::WriteTxn;
@@ -46,7 +47,7 @@ pub struct Store<D: Disk> {
     pub(super) revision: i64,
     pub(super) pruning: Pruning<D>,
     /// Segments that were replaced and whose files are still there.
-    pub(super) replaced: Vec<u64>,
+    pub(super) replaced: Vec<Arc<Segment<D>>>,
     /// A write transaction was dropped half done.
     pub(super) torn: bool,
 }

@@ -85,7 +85,7 @@ impl<D: Disk> Node<D> {
         facts.quota_bytes.store(config.quota_bytes, Relaxed);
         let mut node = Self {
             counters: Counters::starting_at(start),
-            checkpoints: Checkpoints::new(start, config.checkpoint_entries),
+            checkpoints: Checkpoints::new(start, machine.store().position(), config.checkpoint_entries),
             watches: Watches::new(hub, bell),
             proposals: Proposals::default(),
             reads: ReadQueue::new(),
@@ -342,11 +342,14 @@ impl<D: Disk> Node<D> {
     fn checkpointed(&mut self, applied: LogIndex, out: &mut Vec<Output<D>>) {
         self.counters.checkpointed(applied);
         self.group.release(applied);
-        let freed = self.checkpoints.durable(applied);
-        self.counters.released(freed.log);
-        out.push(Output::ReleaseLog { up_to: freed.log });
-        if !freed.files.is_empty() {
-            out.push(Output::Remove(freed.files));
+        let up_to = self.checkpoints.durable(applied);
+        self.counters.released(up_to);
+        out.push(Output::ReleaseLog { up_to });
+        if let Some(kept) = self.checkpoints.kept() {
+            let files = self.machine.store_mut().garbage(&kept);
+            if !files.is_empty() {
+                out.push(Output::Remove(files));
+            }
         }
     }
 
@@ -369,10 +372,9 @@ impl<D: Disk> Node<D> {
             }
         }
         if due {
-            let garbage = self.machine.store_mut().garbage();
             let image = self.machine.image();
             let applied = image.applied.0;
-            self.checkpoints.begun(applied, garbage);
+            self.checkpoints.begun(applied, image.position.clone());
             out.push(Output::Checkpoint { applied, image: image.encode() });
         }
         Ok(more)

@@ -3,9 +3,11 @@ use proptest::prelude::*;
 
 use super::twin::Twin;
 use crate::base::{KeyRange, KeyValue, RangeEnd, Refusal};
-use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode};
+use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
+use crate::mvcc::position::SegmentMark;
 use crate::mvcc::{
-    HistoryWriter, NewValue, RangeQuery, ReadFailure, SortOrder, SortTarget, Store, StoreOptions, StorePosition, View,
+    HashKv, HistoryWriter, NewValue, RangeQuery, ReadFailure, ReclaimJob, SortOrder, SortTarget, Store, StoreOptions,
+    StorePosition, View,
 };
 
 #[derive(Clone, Debug)]
@@ -107,6 +109,7 @@ struct Bench {
     writer: HistoryWriter<MemoryDisk>,
     twin: Twin,
     views: Vec<(View<MemoryDisk>, Twin)>,
+    job: Option<ReclaimJob<MemoryDisk>>,
 }
 
 fn same_answer(
@@ -129,7 +132,7 @@ impl Bench {
         let disk = MemoryDisk::new();
         let store = Store::open(disk.clone(), options, &StorePosition::default()).unwrap();
         let writer = HistoryWriter::new(disk.clone());
-        Self { disk, options, store, writer, twin: Twin::new(), views: Vec::new() }
+        Self { disk, options, store, writer, twin: Twin::new(), views: Vec::new(), job: None }
     }
 
     fn txn(&mut self, changes: Vec<Change>, want_prev: bool) {
@@ -173,9 +176,32 @@ impl Bench {
         assert_eq!(self.store.unwritten_bytes(), 0);
     }
 
+    /// Takes up a job, or ends the one that was taken up: other steps come between.
+    fn reclaim(&mut self) {
+        let Some(job) = self.job.take() else {
+            self.job = self.store.reclaim_candidate();
+            return;
+        };
+        let before = self.store.size_bytes();
+        self.store.reclaimed(run_ready(job.run(&self.disk)).unwrap());
+        assert!(self.store.size_bytes() <= before);
+    }
+
+    /// As after a checkpoint.
+    fn collect(&mut self, position: &StorePosition) {
+        for name in self.store.garbage(&[position]) {
+            self.disk.remove(&name).unwrap();
+        }
+    }
+
     fn reopen(&mut self, grown: bool) {
+        // Views belong to the store that is closed.
+        self.check_views();
+        self.views.clear();
+        self.job = None;
         let position = self.store.position();
         self.write();
+        self.collect(&position);
         if grown {
             // Written after the checkpoint: must not come back.
             self.store
@@ -193,6 +219,8 @@ impl Bench {
         self.store = Store::open(self.disk.clone(), self.options, &position).unwrap();
         self.writer = HistoryWriter::new(self.disk.clone());
         assert_eq!(self.store.position(), position);
+        let files: Vec<String> = position.files().map(|(name, _)| name).collect();
+        assert!(self.disk.all_files().iter().all(|name| files.contains(name)));
         assert_eq!(self.store.compact_revision(), self.twin.compacted);
     }
 
@@ -243,14 +271,16 @@ impl Bench {
             Step::Prune(budget) => {
                 self.store.compaction_step(budget).unwrap();
             }
-            Step::Write => self.write(),
+            Step::Write => {
+                let position = self.store.position();
+                self.write();
+                self.collect(&position);
+            }
             Step::View => self.views.push((self.store.view(), self.twin.clone())),
             Step::Reopen { grown } => {
-                self.check_views();
-                self.views.clear();
                 self.reopen(grown);
             }
-            Step::Reclaim => {}
+            Step::Reclaim => self.reclaim(),
         }
     }
 
@@ -276,7 +306,8 @@ impl Bench {
         assert_eq!(again.index.len(), self.store.index.len());
         assert_eq!(again.key_count(), self.store.key_count());
         assert_eq!(again.key_count(), self.twin.alive(&KeyRange::all(), self.twin.revision).len() as u64);
-        assert_eq!(again.in_use_bytes(), self.store.in_use_bytes());
+        assert_eq!(again.view().hash_kv(0).unwrap(), self.store.view().hash_kv(0).unwrap());
+        assert_eq!(again.view().hash().unwrap(), self.store.view().hash().unwrap());
         for revision in self.twin.compacted.max(1)..=self.twin.revision {
             let query = RangeQuery { revision, ..RangeQuery::plain(KeyRange::all()) };
             let expected = self.twin.range(&query, self.twin.revision);
@@ -367,4 +398,62 @@ fn damage_is_named_never_answered() {
         file.write_at(len / 2, &byte).unwrap();
     }
     assert_eq!(bench.store.view().range(&RangeQuery::plain(KeyRange::all())).unwrap(), expected);
+}
+
+#[test]
+fn digests_are_etcds() {
+    let mut bench = Bench::new(StoreOptions::default());
+    let fresh = bench.store.view().hash_kv(0).unwrap();
+    assert_eq!(fresh, HashKv { hash: 1_084_519_789, compact_revision: -1, hash_revision: 1 });
+    let mut txn = bench.store.begin(false);
+    txn.put(NewValue { key: "test-key".into(), value: "test-value".into(), lease: 1, backing_bytes: 0 }).unwrap();
+    txn.commit();
+    let one = bench.store.view().hash_kv(0).unwrap();
+    assert_eq!(one, HashKv { hash: 645_561_629, compact_revision: -1, hash_revision: 2 });
+    assert!(matches!(bench.store.view().hash_kv(3), Err(ReadFailure::Refused(Refusal::FutureRevision))));
+}
+
+/// The space of what was compacted comes back, and a digest never changes by it.
+#[test]
+fn reclaim_gives_space_back() {
+    let mut bench = Bench::new(StoreOptions { cache_bytes: 0, segment_bytes: 4_000 });
+    for n in 0..1_000 {
+        put(&mut bench.store, &format!("k{}", n % 10), "a value of some length");
+    }
+    let before = bench.store.view();
+    bench.write();
+    assert!(bench.store.reclaim_candidate().is_none(), "nothing is dead yet");
+    bench.store.compact(990).unwrap();
+    while bench.store.compaction_step(64).unwrap() {}
+    let digest = bench.store.view().hash_kv(0).unwrap();
+    assert!(bench.store.in_use_bytes() < 5_000 && bench.store.size_bytes() > 80_000);
+    while let Some(job) = bench.store.reclaim_candidate() {
+        let done = run_ready(job.run(&bench.disk)).unwrap();
+        bench.store.reclaimed(done);
+    }
+    assert!(bench.store.size_bytes() < 10_000);
+    assert_eq!(bench.store.view().hash_kv(0).unwrap(), digest);
+    let files = bench.disk.all_files().len();
+    let position = bench.store.position();
+    bench.collect(&StorePosition {
+        segments: before
+            .table
+            .segments()
+            .iter()
+            .map(|segment| SegmentMark {
+                number: segment.number(),
+                first: segment.first(),
+                last: segment.last(),
+                len: segment.len(),
+                sparse: false,
+            })
+            .collect(),
+        ..position.clone()
+    });
+    assert_eq!(bench.disk.all_files().len(), files, "the old checkpoint still needs them");
+    bench.collect(&position);
+    assert!(bench.disk.all_files().len() < files / 2);
+    // The view from before reads on from files that have no name any more.
+    assert_eq!(before.get(b"k1").unwrap().unwrap().value, "a value of some length");
+    assert_eq!(before.range(&RangeQuery::plain(KeyRange::all())).unwrap().count, 10);
 }
