@@ -140,9 +140,9 @@ async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>, shell: She
         }
     }
     shell.mailbox.close();
-    shell.to_keeper.put_completion(KeeperJob::Stop);
     shell.to_archive.close();
-    shell.ending.tell(Ok(()));
+    // The keeper tells the end, when the log is closed.
+    shell.to_keeper.put_completion(KeeperJob::Stop);
 }
 
 async fn sleep_until<E: Env>(env: E, deadline: crate::env::Instant) {

@@ -21,40 +21,47 @@ pub(super) enum KeeperJob {
     Stop,
 }
 
-/// Appends everything that waits, syncs once, says so; between that, readies the next segment. Ends on the
-/// first fault: a failed sync is never tried again.
+/// Appends everything that waits, syncs once, says so; where nothing waits, readies the next segment a slice
+/// at a time. Ends on the first fault: a failed sync is never tried again.
 pub(super) async fn keep<D: Disk>(
     mut journal: Journal<D>,
     jobs: Arc<Mailbox<KeeperJob>>,
     node: Arc<Mailbox<Input<D>>>,
     ending: Ending,
 ) {
-    let mut batch = Vec::new();
-    loop {
-        if !jobs.take(&mut batch).await {
-            break;
-        }
-        match one_round(&mut journal, &mut batch, &node).await {
-            Ok(true) => {}
-            Ok(false) => break,
-            Err(wrong) => {
-                tracing::error!(error = %wrong, "the log cannot be written: stopping");
-                ending.tell(Err(wrong));
-                break;
-            }
-        }
+    let how = rounds(&mut journal, &jobs, &node).await;
+    if let Err(wrong) = &how {
+        tracing::error!(error = %wrong, "the log cannot be written: stopping");
     }
     jobs.close();
     node.close();
+    ending.tell(how);
 }
 
+async fn rounds<D: Disk>(
+    journal: &mut Journal<D>,
+    jobs: &Mailbox<KeeperJob>,
+    node: &Mailbox<Input<D>>,
+) -> Result<(), Wrong> {
+    let mut batch = Vec::new();
+    while jobs.take(&mut batch).await {
+        if !one_round(journal, &mut batch, node).await? {
+            return journal.close().await;
+        }
+        if !jobs.has_items() {
+            journal.prepare().await?;
+        }
+    }
+    Ok(())
+}
+
+/// False when no more is to come.
 async fn one_round<D: Disk>(
     journal: &mut Journal<D>,
     jobs: &mut Vec<KeeperJob>,
     node: &Mailbox<Input<D>>,
 ) -> Result<bool, Wrong> {
     let mut persisted = None;
-    let mut release = None;
     let mut going_on = true;
     for job in jobs.drain(..) {
         match job {
@@ -62,7 +69,7 @@ async fn one_round<D: Disk>(
                 journal.append(&batch)?;
                 persisted = Some(number);
             }
-            KeeperJob::Release(up_to) => release = Some(up_to),
+            KeeperJob::Release(up_to) => journal.release(up_to)?,
             KeeperJob::Stop => going_on = false,
         }
     }
@@ -71,9 +78,5 @@ async fn one_round<D: Disk>(
         assert_eq!(journal.durable(), journal.appended(), "a sync covers everything appended before it");
         node.put_completion(Input::Persisted { number });
     }
-    if let Some(up_to) = release {
-        journal.release(up_to)?;
-    }
-    journal.prepare().await?;
     Ok(going_on)
 }

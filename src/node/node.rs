@@ -151,7 +151,12 @@ impl<D: Disk> Node<D> {
         let (index, term) = self.machine.applied();
         match self.roles.observe(&self.group.standing(), term) {
             Change::None => {}
-            Change::TakeUp => self.take_up_duties(now),
+            Change::TakeUp => {
+                self.take_up_duties(now);
+                self.reads.ask_again();
+                self.reads.ask(&mut self.group, now, retry_at);
+                self.rounds(now, out)?;
+            }
             Change::LayDown => self.lease_clock = LeaseClock::new(),
         }
         self.reads.serve(index, || self.machine.store().view());

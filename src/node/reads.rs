@@ -58,6 +58,13 @@ impl<D: Disk> ReadQueue<D> {
         group.read_index(self.attempts);
     }
 
+    /// The term has its first commit: a question dropped before it is asked again at once.
+    pub(super) fn ask_again(&mut self) {
+        if let Some(round) = &mut self.round {
+            round.retry_at = Instant::default();
+        }
+    }
+
     /// A round was confirmed. One given up meanwhile confirms nothing.
     pub(super) fn confirmed(&mut self, read: &ConfirmedRead) {
         if let Some(round) = self.round.take_if(|round| round.attempt == read.attempt) {
