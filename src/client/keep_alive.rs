@@ -86,7 +86,8 @@ impl KeepAlive {
                 }
                 Ok(Err(status)) => {
                     self.stream = None;
-                    if !matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Internal | tonic::Code::Unknown) {
+                    if !matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Internal | tonic::Code::Unknown)
+                    {
                         return Some(Err(status.into()));
                     }
                     sleep(REOPEN_AFTER).await;
