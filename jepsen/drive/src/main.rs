@@ -1,1 +1,39 @@
-fn main() {}
+//! The examiner: real server processes, judged from outside.
+//!
+//! Each command is one examination; the exit code is 0 when it was passed, 1 when not, 2 when it could not be held. See
+//! `jepsen/README.md`. Knows only the client API, the command line and the process.
+
+mod process;
+mod twin;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser, Debug)]
+#[command(about = "Examines etcd-compatible servers as real processes")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// The same random requests to two servers; every answer must be equal.
+    Twin(Box<twin::TwinArgs>),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Twin(args) => twin::run(*args).await,
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(why) => {
+            eprintln!("could not be held: {why}");
+            ExitCode::from(2)
+        }
+    }
+}
