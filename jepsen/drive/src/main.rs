@@ -3,6 +3,8 @@
 //! Each command is one examination; the exit code is 0 when it was passed, 1 when not, 2 when it could not be held. See
 //! `jepsen/README.md`. Knows only the client API, the command line and the process.
 
+mod kill9;
+mod ledger;
 mod process;
 mod twin;
 
@@ -21,12 +23,15 @@ struct Args {
 enum Command {
     /// The same random requests to two servers; every answer must be equal.
     Twin(Box<twin::TwinArgs>),
+    /// kill -9 under load, again and again; no acknowledged write may be lost.
+    Kill9(kill9::Kill9Args),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Twin(args) => twin::run(*args).await,
+        Command::Kill9(args) => kill9::run(args).await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
