@@ -3,9 +3,11 @@
 //! Each command is one examination; the exit code is 0 when it was passed, 1 when not, 2 when it could not be held. See
 //! `jepsen/README.md`. Knows only the client API, the command line and the process.
 
+mod bench;
 mod kill9;
 mod ledger;
 mod process;
+mod serve;
 mod twin;
 
 use std::process::ExitCode;
@@ -25,6 +27,10 @@ enum Command {
     Twin(Box<twin::TwinArgs>),
     /// kill -9 under load, again and again; no acknowledged write may be lost.
     Kill9(kill9::Kill9Args),
+    /// A program of someone else's against a fresh server.
+    Serve(serve::ServeArgs),
+    /// Two servers under the same load, in turns.
+    Bench(bench::BenchArgs),
 }
 
 #[tokio::main]
@@ -32,6 +38,8 @@ async fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Twin(args) => twin::run(*args).await,
         Command::Kill9(args) => kill9::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

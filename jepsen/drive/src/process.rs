@@ -147,18 +147,33 @@ pub struct Cost {
     pub cpu: Duration,
     /// Resident memory in bytes.
     pub resident: u64,
+    /// Bytes sent to the disk since the start; 0 where the system does not tell.
+    pub written: u64,
+}
+
+/// Processor time of everything on this machine since it started, idle and waiting left out.
+pub fn busy_of_all() -> Option<Duration> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    let ticks: Vec<u64> =
+        stat.lines().next()?.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    // user, nice, system, then idle and iowait, then irq and softirq.
+    let busy: u64 = ticks.iter().take(3).chain(ticks.iter().skip(5).take(2)).sum();
+    Some(Duration::from_millis(busy * 10))
 }
 
 impl Cost {
-    fn of(pid: u32) -> Option<Self> {
+    /// Of the process with this id.
+    pub fn of(pid: u32) -> Option<Self> {
         // /proc/PID/stat: the name in brackets may hold blanks, so count fields from the last bracket on.
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
         let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
         let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
         let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
+        let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+        let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")?.trim().parse().ok()).unwrap_or(0);
         // Linux reports in 1/100 s to user space on every architecture, and pages are 4 KiB where this runs.
-        Some(Self { cpu: Duration::from_millis(ticks * 10), resident: pages * 4096 })
+        Some(Self { cpu: Duration::from_millis(ticks * 10), resident: pages * 4096, written })
     }
 }
 
