@@ -7,6 +7,7 @@ mod bench;
 mod kill9;
 mod ledger;
 mod process;
+mod rawwire;
 mod serve;
 mod twin;
 
@@ -27,6 +28,10 @@ enum Command {
     Twin(Box<twin::TwinArgs>),
     /// kill -9 under load, again and again; no acknowledged write may be lost.
     Kill9(kill9::Kill9Args),
+    /// Fixed walks to two servers: fragments, many events at once, a full quota.
+    Edges(twin::EdgesArgs),
+    /// Hand-made bad frames to two servers.
+    Rawwire(rawwire::RawArgs),
     /// A program of someone else's against a fresh server.
     Serve(serve::ServeArgs),
     /// Two servers under the same load, in turns.
@@ -38,6 +43,8 @@ async fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Twin(args) => twin::run(*args).await,
         Command::Kill9(args) => kill9::run(args).await,
+        Command::Edges(args) => twin::run_edges(args).await,
+        Command::Rawwire(args) => rawwire::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Bench(args) => bench::run(args).await,
     };

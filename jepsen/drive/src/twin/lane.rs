@@ -47,12 +47,12 @@ pub(super) struct Lane {
 }
 
 /// A pair of servers as a lane sees it.
-struct Table {
-    left: Side,
-    right: Side,
-    watching: Watching,
-    current: i64,
-    compact: i64,
+pub(super) struct Table {
+    pub(super) left: Side,
+    pub(super) right: Side,
+    pub(super) watching: Watching,
+    pub(super) current: i64,
+    pub(super) compact: i64,
     /// Held for their lives; none for servers someone else runs.
     _servers: Vec<Server>,
 }
@@ -124,7 +124,8 @@ impl Lane {
         }
     }
 
-    async fn open(&self, seed: u64) -> Result<Table, Trouble> {
+    /// Starts (or finds) the two servers and the witness.
+    pub(super) async fn open(&self, seed: u64) -> Result<Table, Trouble> {
         let mut servers = Vec::new();
         let urls = match (&self.args.left_bin, &self.args.right_bin) {
             (Some(left), Some(right)) => {
@@ -194,7 +195,7 @@ impl Lane {
 
 impl Table {
     /// Puts one step to both sides and compares. Returns how many requests that were.
-    async fn take(&mut self, step: &Step) -> Result<u64, String> {
+    pub(super) async fn take(&mut self, step: &Step) -> Result<u64, String> {
         match step {
             Step::Watch(stream, request) => {
                 self.watching.create(*stream, request.clone(), (self.current, self.compact)).await?;

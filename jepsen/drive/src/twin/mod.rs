@@ -5,6 +5,7 @@
 //! difference; every difference names the seed, the step and the command that repeats it. Does not know which of the two
 //! sides is right.
 
+mod edges;
 mod lane;
 mod plan;
 mod plan_rare;
@@ -21,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::process::{Trouble, fresh_home};
+pub use edges::{EdgesArgs, run as run_edges};
 use lane::Lane;
 
 /// Options of the twin.

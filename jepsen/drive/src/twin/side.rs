@@ -30,7 +30,8 @@ pub struct Heard {
 pub struct Side {
     kv: KvClient<Channel>,
     lease: LeaseClient<Channel>,
-    maintenance: MaintenanceClient<Channel>,
+    /// Also for callers who need an answer as it came.
+    pub maintenance: MaintenanceClient<Channel>,
     cluster: ClusterClient<Channel>,
     auth: AuthClient<Channel>,
     /// For the streams, which live longer than a step.
