@@ -4,7 +4,7 @@
 //! what the library says about bad messages leaves with etcd's codes; no other file knows the library's
 //! service traits. Does not know what the methods do.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -60,13 +60,13 @@ where
         Rpc::Defragment => call.unary(request, |porch, q| async move { porch.defragment(q).await }).await,
         Rpc::HealthCheck => call.plain(request, |q| health::check(&q)).await,
         Rpc::HealthList => call.plain(request, |_: health::HealthListRequest| Ok(health::list())).await,
-        Rpc::RangeStream => call.server_stream(request, RangeChunks::open).await,
+        Rpc::RangeStream => call.server_stream(request, |porch, q| ready(RangeChunks::open(porch, q))).await,
         Rpc::HealthWatch => {
-            call.server_stream(request, |_, q| Ok(HealthWatch { answer: Some(health::watch(&q)) })).await
+            call.server_stream(request, |_, q| ready(Ok(HealthWatch { answer: Some(health::watch(&q)) }))).await
         }
         Rpc::Watch => call.bidi_stream(request, WatchAnswers::open).await,
         Rpc::LeaseKeepAlive => {
-            call.bidi_stream(request, |porch, inbound| Ok(KeepAlives { porch, inbound })).await
+            call.bidi_stream(request, |porch, inbound| ready(Ok(KeepAlives { porch, inbound }))).await
         }
         unbuilt => call.refuse(&Refusal::Unimplemented(unbuilt_text(unbuilt))),
     }
@@ -211,19 +211,20 @@ impl<E: Env> Call<E> {
         A: Message + Send + 'static,
         F: Fn(Q) -> Result<A, Status> + Send + Sync,
     {
-        let answer = |request: Request<Q>| std::future::ready(serve(request.into_inner()).map(Response::new));
+        let answer = |request: Request<Q>| ready(serve(request.into_inner()).map(Response::new));
         let response = corrected(self.library().unary(Unary(answer), request).await);
         self.ended.tell(code_of_head(&response));
         response
     }
 
-    async fn server_stream<B, Q, A, F>(self, request: http::Request<B>, open: F) -> HttpResponse
+    async fn server_stream<B, Q, A, F, Fut>(self, request: http::Request<B>, open: F) -> HttpResponse
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError> + Send,
         Q: Message + Default + Send + 'static,
         A: Answers<Message: Message>,
-        F: FnOnce(Arc<Porch<E>>, Q) -> Result<A, Refusal> + Send,
+        F: FnOnce(Arc<Porch<E>>, Q) -> Fut + Send,
+        Fut: Future<Output = Result<A, Refusal>> + Send,
     {
         let caller = match self.admit(&request) {
             Ok(caller) => caller,
@@ -233,18 +234,19 @@ impl<E: Env> Call<E> {
         let mut this = Some((self, open));
         let answer = |request: Request<Q>| {
             let (call, open) = this.take().expect("the library calls a method once");
-            std::future::ready(call.begin(caller.require_leader, |porch| open(porch, request.into_inner())))
+            call.begin(caller.require_leader, |porch| open(porch, request.into_inner()))
         };
         corrected(library.server_streaming(OneToMany(answer), request).await)
     }
 
-    async fn bidi_stream<B, Q, A, F>(self, request: http::Request<B>, open: F) -> HttpResponse
+    async fn bidi_stream<B, Q, A, F, Fut>(self, request: http::Request<B>, open: F) -> HttpResponse
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError> + Send,
         Q: Message + Default + Send + 'static,
         A: Answers<Message: Message>,
-        F: FnOnce(Arc<Porch<E>>, Streaming<Q>) -> Result<A, Refusal> + Send,
+        F: FnOnce(Arc<Porch<E>>, Streaming<Q>) -> Fut + Send,
+        Fut: Future<Output = Result<A, Refusal>> + Send,
     {
         let caller = match self.admit(&request) {
             Ok(caller) => caller,
@@ -254,18 +256,18 @@ impl<E: Env> Call<E> {
         let mut this = Some((self, open));
         let answer = |request: Request<Streaming<Q>>| {
             let (call, open) = this.take().expect("the library calls a method once");
-            std::future::ready(call.begin(caller.require_leader, |porch| open(porch, request.into_inner())))
+            call.begin(caller.require_leader, |porch| open(porch, request.into_inner()))
         };
         library.streaming(ManyToMany(answer), request).await
     }
 
     /// Opens a stream of answers; from here on the stream counts its own end.
-    fn begin<A: Answers>(
+    async fn begin<A: Answers, Fut: Future<Output = Result<A, Refusal>> + Send>(
         mut self,
         require_leader: bool,
-        open: impl FnOnce(Arc<Porch<E>>) -> Result<A, Refusal>,
+        open: impl FnOnce(Arc<Porch<E>>) -> Fut + Send,
     ) -> Result<Response<AnswerStream<A::Message>>, Status> {
-        match open(self.porch.clone()) {
+        match open(self.porch.clone()).await {
             Ok(answers) => {
                 let guard = require_leader.then(|| LeaderGuard::new(self.porch));
                 Ok(Response::new(stream_of(Counted { answers, ended: self.ended }, guard).boxed()))

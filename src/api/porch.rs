@@ -45,6 +45,11 @@ impl<E: Env> Porch<E> {
         Self { handle, terms, metrics }
     }
 
+    /// Whether this member knows a leader.
+    pub(super) fn has_leader(&self) -> bool {
+        self.handle.status().leader.is_some()
+    }
+
     /// A response header at `revision` and the current term.
     pub(super) fn header(&self, revision: i64) -> pb::ResponseHeader {
         self.header_of(revision, self.handle.facts().term())

@@ -43,8 +43,8 @@ pub struct WatchAnswers<E: Env> {
 
 impl<E: Env> WatchAnswers<E> {
     /// Opens a stream and begins to read what the client wants.
-    pub fn open(porch: Arc<Porch<E>>, inbound: Streaming<pb::WatchRequest>) -> Result<Self, Refusal> {
-        let (stream, reader) = porch.handle.open_watch_stream()?;
+    pub async fn open(porch: Arc<Porch<E>>, inbound: Streaming<pb::WatchRequest>) -> Result<Self, Refusal> {
+        let (stream, reader) = porch.handle.open_watch_stream().await?;
         let (end, ended) = oneshot::channel();
         let service = porch.clone();
         let wishes = tokio::spawn(async move {

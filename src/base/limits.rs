@@ -153,3 +153,6 @@ pub const SEND_BUFFER_BYTES: usize = 1024 * 1024;
 
 /// Time requests under way get to end when the server stops.
 pub const DRAIN_MS: u64 = 5_000;
+
+/// Time between closing the listeners and ending the node: requests under way get their answers.
+pub const STOP_GRACE_MS: u64 = 200;

@@ -74,6 +74,11 @@ impl Listener {
         Ok(Self { socket, traffic, address })
     }
 
+    /// What it serves.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
     /// Serves until `stop` turns true, then lets requests end for a bounded time.
     pub async fn serve<E: Env>(self, porch: Arc<Porch<E>>, manners: Manners, mut stop: watch::Receiver<bool>) {
         let builder = Arc::new(builder(&manners));

@@ -12,3 +12,4 @@ mod logs;
 mod values;
 
 pub use compose::{Serving, main};
+pub use config::Config;
