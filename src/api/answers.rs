@@ -28,12 +28,7 @@ pub fn key_values(kvs: Vec<KeyValue>) -> Vec<mvccpb::KeyValue> {
 
 /// The answer of a range read under `header`.
 pub fn range(header: pb::ResponseHeader, answer: RangeAnswer) -> pb::RangeResponse {
-    pb::RangeResponse {
-        header: Some(header),
-        kvs: key_values(answer.kvs),
-        more: answer.more,
-        count: answer.count,
-    }
+    pb::RangeResponse { header: Some(header), kvs: key_values(answer.kvs), more: answer.more, count: answer.count }
 }
 
 /// The answer of a transaction under `header`. Inside, ranges, puts and deletes carry a header with nothing

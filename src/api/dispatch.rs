@@ -50,14 +50,14 @@ where
         Rpc::Compact => call.unary(request, |porch, q| async move { porch.compact(q).await }).await,
         Rpc::LeaseGrant => call.unary(request, |porch, q| async move { porch.lease_grant(q).await }).await,
         Rpc::LeaseRevoke => call.unary(request, |porch, q| async move { porch.lease_revoke(q).await }).await,
-        Rpc::LeaseTimeToLive => {
-            call.unary(request, |porch, q| async move { porch.lease_time_to_live(q).await }).await
-        }
+        Rpc::LeaseTimeToLive => call.unary(request, |porch, q| async move { porch.lease_time_to_live(q).await }).await,
         Rpc::LeaseLeases => call.unary(request, |porch, q| async move { porch.lease_leases(q).await }).await,
         Rpc::MemberList => call.unary(request, |porch, q| async move { porch.member_list(q).await }).await,
         Rpc::Status => call.unary(request, |porch, q| async move { porch.status(q).await }).await,
         Rpc::Alarm => call.unary(request, |porch, q| async move { porch.alarm(q).await }).await,
         Rpc::Defragment => call.unary(request, |porch, q| async move { porch.defragment(q).await }).await,
+        Rpc::Hash => call.unary(request, |porch, q| async move { porch.hash(q).await }).await,
+        Rpc::HashKv => call.unary(request, |porch, q| async move { porch.hash_kv(q).await }).await,
         Rpc::HealthCheck => call.plain(request, |q| health::check(&q)).await,
         Rpc::HealthList => call.plain(request, |_: health::HealthListRequest| Ok(health::list())).await,
         Rpc::RangeStream => call.server_stream(request, |porch, q| ready(RangeChunks::open(porch, q))).await,
@@ -186,9 +186,7 @@ impl<E: Env> Call<E> {
             async move {
                 let answer = match caller.patience {
                     None => answer.await,
-                    Some(patience) => {
-                        tokio::time::timeout(patience, answer).await.map_err(|_| deadline_exceeded())?
-                    }
+                    Some(patience) => tokio::time::timeout(patience, answer).await.map_err(|_| deadline_exceeded())?,
                 };
                 answer.map(Response::new).map_err(|refusal| status_of(&refusal))
             }
@@ -374,9 +372,8 @@ mod tests {
 
     #[test]
     fn the_librarys_words_become_etcds() {
-        let large = Status::out_of_range(
-            "Error, decoded message length too large: found 9 bytes, the limit is: 5 bytes",
-        );
+        let large =
+            Status::out_of_range("Error, decoded message length too large: found 9 bytes, the limit is: 5 bytes");
         let large = as_etcd(large);
         assert_eq!(large.code(), Code::ResourceExhausted);
         assert_eq!(large.message(), "grpc: received message larger than max (9 vs. 5)");

@@ -38,14 +38,9 @@ impl Cors {
 pub async fn respond<E: Env, B>(porch: &Porch<E>, cors: &Cors, request: &http::Request<B>) -> Answer {
     let mut answer = route(porch, request.method(), request.uri()).await;
     let headers = answer.headers_mut();
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("accept, content-type, authorization"),
-    );
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"),
-    );
+    headers
+        .insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("accept, content-type, authorization"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"));
     if let Some(origin) = cors.allow_origin(request.headers().get(header::ORIGIN)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
@@ -91,8 +86,7 @@ fn error(code: StatusCode, text: impl Into<Bytes>) -> Answer {
 
 fn version(status: &NodeStatus) -> Answer {
     let cluster = status.cluster_version.as_deref().unwrap_or("not_decided");
-    let body =
-        serde_json::json!({"etcdserver": API_VERSION, "etcdcluster": cluster, "storage": STORAGE_VERSION});
+    let body = serde_json::json!({"etcdserver": API_VERSION, "etcdcluster": cluster, "storage": STORAGE_VERSION});
     // Written by hand to keep etcd's order of fields.
     let field = |name: &str| format!("\"{name}\":{}", body[name]);
     let text = format!("{{{},{},{}}}", field("etcdserver"), field("etcdcluster"), field("storage"));
@@ -161,8 +155,7 @@ enum Check {
 }
 
 const LIVE: &[Check] = &[Check::SerializableRead];
-const READY: &[Check] =
-    &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
+const READY: &[Check] = &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
 
 impl Check {
     fn name(self) -> &'static str {

@@ -2,8 +2,8 @@
 //!
 //! Invariant: a read-only transaction and a range need no log entry; everything else is one.
 
-use crate::api::porch::Porch;
 use crate::api::answers;
+use crate::api::porch::Porch;
 use crate::base::Refusal;
 use crate::env::{Disk, Env};
 use crate::machine::{self, Answer, Command, Op, Txn, codec};
@@ -70,7 +70,7 @@ pub(super) fn read<D: Disk>(view: &View<D>, query: &RangeQuery) -> Result<RangeA
 }
 
 /// What a client is told of a read that failed. Damage is told with its place, to the client and to the log.
-fn refusal_of(failure: ReadFailure) -> Refusal {
+pub(super) fn refusal_of(failure: ReadFailure) -> Refusal {
     match failure {
         ReadFailure::Refused(refusal) => refusal,
         ReadFailure::Wrong(wrong) => {
@@ -81,7 +81,7 @@ fn refusal_of(failure: ReadFailure) -> Refusal {
 }
 
 /// Runs a read on this thread; a `long` one after the thread's other work was handed on.
-fn at_leisure<T>(long: bool, read: impl FnOnce() -> T) -> T {
+pub(super) fn at_leisure<T>(long: bool, read: impl FnOnce() -> T) -> T {
     if long { tokio::task::block_in_place(read) } else { read() }
 }
 
@@ -104,9 +104,7 @@ mod tests {
 
     #[test]
     fn a_transaction_is_serializable_when_every_read_is() {
-        let read = |serializable| {
-            Op::Range(RangeQuery { serializable, ..RangeQuery::plain(KeyRange::all()) })
-        };
+        let read = |serializable| Op::Range(RangeQuery { serializable, ..RangeQuery::plain(KeyRange::all()) });
         assert!(is_serializable(&Txn::default()), "an empty one asks nothing");
         let mut txn = Txn { success: vec![read(true)], failure: vec![read(true)], ..Default::default() };
         assert!(is_serializable(&txn));

@@ -1,10 +1,10 @@
-//! Service Maintenance: status, defragmentation, alarms.
+//! Service Maintenance: status, digests, defragmentation, alarms.
 //!
 //! Invariant: defragmentation answers at once, without a header, because space is reclaimed all the time.
 
-use crate::api::answers;
 use crate::api::metrics::{API_VERSION, STORAGE_VERSION};
 use crate::api::porch::Porch;
+use crate::api::{answers, kv};
 use crate::base::{MemberId, Refusal};
 use crate::env::Env;
 use crate::machine::{AlarmKind, Answer, codec};
@@ -67,6 +67,26 @@ impl<E: Env> Porch<E> {
     /// Succeeds at once: space is given back in the background all the time.
     pub async fn defragment(&self, _: pb::DefragmentRequest) -> Result<pb::DefragmentResponse, Refusal> {
         Ok(pb::DefragmentResponse { header: None })
+    }
+
+    /// The digest of the key-values at a revision, equal to etcd's for the same changes.
+    pub async fn hash_kv(&self, request: pb::HashKvRequest) -> Result<pb::HashKvResponse, Refusal> {
+        let view = self.handle.view(false).await?;
+        let digest = kv::at_leisure(true, || view.hash_kv(request.revision)).map_err(kv::refusal_of)?;
+        Ok(pb::HashKvResponse {
+            header: Some(self.header(view.revision())),
+            hash: digest.hash,
+            compact_revision: digest.compact_revision,
+            hash_revision: digest.hash_revision,
+        })
+    }
+
+    /// A digest of everything that can be read. etcd's is of its file, so the numbers differ from etcd's; both
+    /// serve to hold members of one cluster against each other.
+    pub async fn hash(&self, _: pb::HashRequest) -> Result<pb::HashResponse, Refusal> {
+        let view = self.handle.view(false).await?;
+        let hash = kv::at_leisure(true, || view.hash()).map_err(kv::refusal_of)?;
+        Ok(pb::HashResponse { header: Some(self.header(view.revision())), hash })
     }
 }
 

@@ -58,12 +58,7 @@ impl<E: Env> Porch<E> {
     /// A response header at `revision` and `term`.
     pub(super) fn header_of(&self, revision: i64, term: u64) -> pb::ResponseHeader {
         let identity = self.handle.identity();
-        pb::ResponseHeader {
-            cluster_id: identity.cluster.0,
-            member_id: identity.member.0,
-            revision,
-            raft_term: term,
-        }
+        pb::ResponseHeader { cluster_id: identity.cluster.0, member_id: identity.member.0, revision, raft_term: term }
     }
 
     /// Proposes a command and gives the answer with its header.

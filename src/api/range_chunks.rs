@@ -54,12 +54,8 @@ fn check(query: &RangeQuery) -> Result<(), Refusal> {
     if query.order != SortOrder::None && !by_key {
         return Err(Refusal::StreamSortUnsupported);
     }
-    let filters = [
-        query.min_mod_revision,
-        query.max_mod_revision,
-        query.min_create_revision,
-        query.max_create_revision,
-    ];
+    let filters =
+        [query.min_mod_revision, query.max_mod_revision, query.min_create_revision, query.max_create_revision];
     if filters.iter().any(|&filter| filter != 0) {
         return Err(Refusal::StreamFilterUnsupported);
     }

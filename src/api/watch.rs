@@ -134,11 +134,7 @@ fn spec(create: pb::WatchCreateRequest) -> WatchSpec {
 }
 
 /// A message of the hub as it travels: one answer, or several where it is large and may be split.
-fn responses(
-    message: WatchMessage,
-    header: impl Fn(i64) -> pb::ResponseHeader,
-    limit: usize,
-) -> Vec<RawWatchResponse> {
+fn responses(message: WatchMessage, header: impl Fn(i64) -> pb::ResponseHeader, limit: usize) -> Vec<RawWatchResponse> {
     let (revision, head) = match message {
         WatchMessage::Created { watch_id, revision } => {
             (revision, pb::WatchResponse { watch_id, created: true, ..Default::default() })

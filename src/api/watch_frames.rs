@@ -117,11 +117,7 @@ mod tests {
             version: 2,
             lease: -1,
         };
-        Event {
-            kind: if delete { EventKind::Delete } else { EventKind::Put },
-            prev_kv: prev.then(|| kv.clone()),
-            kv,
-        }
+        Event { kind: if delete { EventKind::Delete } else { EventKind::Put }, prev_kv: prev.then(|| kv.clone()), kv }
     }
 
     fn head() -> pb::WatchResponse {

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms};
-use crate::base::{Wrong, limits};
+use crate::base::{MemberId, Wrong, limits};
 use crate::driver::{self, DriverConfig, FoundingMember, Handle};
 use crate::env::{DirLock, Env, TokioEnv, entropy_seed};
 use crate::machine::MachineOptions;
@@ -27,7 +27,6 @@ use crate::server::config::Config;
 use crate::server::flags::{FlagStop, Flags};
 use crate::server::listen::{Listener, Manners, Traffic};
 use crate::server::logs;
-use crate::base::MemberId;
 
 /// The configuration or the start is refused.
 const EXIT_REFUSED: u8 = 1;
@@ -161,8 +160,7 @@ async fn run(config: Config) -> ExitCode {
 
 /// Completes when the process is asked to stop; gives the signal's name.
 async fn stop_signal() -> &'static str {
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         // Without handlers the system's own apply, which end the process.
         return std::future::pending().await;
@@ -192,7 +190,6 @@ impl Serving {
         let env = TokioEnv::new(PathBuf::from(&config.data_dir), entropy_seed())
             .map_err(|fault| format!("data directory {}: {fault}", config.data_dir))?;
         let lock = env.disk().lock().map_err(|fault| format!("data directory {}: {fault}", config.data_dir))?;
-        // Peers do not speak yet; their ports are held so that a second process on them is noticed now.
         let mut sockets = Vec::new();
         for address in &config.listen_client {
             sockets.push(bind(*address, Traffic::Clients).await?);

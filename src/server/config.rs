@@ -230,8 +230,8 @@ fn initial_cluster(read: &Reader<'_>, name: &str, peer_urls: &[String]) -> Resul
 }
 
 fn quota(flags: &Flags) -> Result<Option<u64>, String> {
-    let bytes = values::signed(flags.get("quota-backend-bytes"))
-        .map_err(|why| format!("--quota-backend-bytes: {why}"))?;
+    let bytes =
+        values::signed(flags.get("quota-backend-bytes")).map_err(|why| format!("--quota-backend-bytes: {why}"))?;
     Ok(match bytes {
         0 => Some(limits::DEFAULT_QUOTA_BYTES),
         bytes => u64::try_from(bytes).ok(),

@@ -105,8 +105,7 @@ impl Flags {
             "version" if value.as_deref().is_none_or(|value| value == "true") => return Err(FlagStop::Version),
             _ => {}
         }
-        let flag =
-            find(name).ok_or_else(|| FlagStop::Usage(format!("flag provided but not defined: -{name}")))?;
+        let flag = find(name).ok_or_else(|| FlagStop::Usage(format!("flag provided but not defined: -{name}")))?;
         let value = match value {
             Some(value) => value,
             None if flag.kind == Kind::Bool => "true".to_string(),
@@ -118,10 +117,7 @@ impl Flags {
         Ok(())
     }
 
-    fn read_environment(
-        &mut self,
-        environment: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<(), FlagStop> {
+    fn read_environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) -> Result<(), FlagStop> {
         let mut variables: Vec<(String, String)> =
             environment.into_iter().filter(|(name, _)| name.starts_with("ETCD_")).collect();
         variables.sort();

@@ -52,7 +52,10 @@ fn wrong_command_lines_are_named() {
             "invalid value \"99999999999999999999\" for flag -max-txn-ops: value out of range",
         ),
         (&["--grpc-keepalive-timeout", "5"], "invalid value \"5\" for flag -grpc-keepalive-timeout: parse error"),
-        (&["--log-level=loud"], "invalid value \"loud\" for flag -log-level: must be one of debug, info, warn, error, panic, fatal"),
+        (
+            &["--log-level=loud"],
+            "invalid value \"loud\" for flag -log-level: must be one of debug, info, warn, error, panic, fatal",
+        ),
     ];
     for (arguments, text) in table {
         assert_eq!(read(arguments, &[]), Err(FlagStop::Usage(text.to_string())));

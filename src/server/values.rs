@@ -33,16 +33,8 @@ fn number<N: std::str::FromStr<Err = std::num::ParseIntError>>(text: &str) -> Re
 
 /// A duration: `1h30m`, `100ms`, `1.5s`, or a bare `0`. Negative ones are refused.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, f64); 8] = [
-        ("ns", 1e-9),
-        ("us", 1e-6),
-        ("µs", 1e-6),
-        ("μs", 1e-6),
-        ("ms", 1e-3),
-        ("s", 1.0),
-        ("m", 60.0),
-        ("h", 3_600.0),
-    ];
+    const UNITS: [(&str, f64); 8] =
+        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("μs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
     let wrong = || "parse error".to_string();
     if text == "0" {
         return Ok(Duration::ZERO);
@@ -91,9 +83,8 @@ pub fn urls(text: &str) -> Result<Vec<Url>, String> {
 }
 
 fn url(text: &str) -> Result<Url, String> {
-    let (scheme, rest) = text.split_once("://").ok_or_else(|| {
-        format!("URL scheme must be http, https, unix, or unixs: {text}")
-    })?;
+    let (scheme, rest) =
+        text.split_once("://").ok_or_else(|| format!("URL scheme must be http, https, unix, or unixs: {text}"))?;
     if !["http", "https", "unix", "unixs"].contains(&scheme) {
         return Err(format!("URL scheme must be http, https, unix, or unixs: {text}"));
     }
@@ -120,9 +111,7 @@ impl Url {
         let ip = match self.host.as_str() {
             "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
             "" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            host => host.parse().map_err(|_| {
-                format!("--{flag}: expected IP in URL for binding ({})", self.text)
-            })?,
+            host => host.parse().map_err(|_| format!("--{flag}: expected IP in URL for binding ({})", self.text))?,
         };
         Ok(SocketAddr::new(ip, self.port))
     }
