@@ -270,7 +270,7 @@ impl Disk for SimDisk {
         platter.known_dir("open", parent(name))?;
         let file = match mode {
             OpenMode::Read | OpenMode::Write => platter.known_file("open", name)?,
-            OpenMode::Create if platter.tree.shown().files.contains_key(name) => {
+            OpenMode::Create if platter.tree.shown().holds(name) => {
                 return Err(Fault::new("open", name, Error::new(ErrorKind::AlreadyExists, "file exists")));
             }
             OpenMode::Create => {
@@ -291,7 +291,16 @@ impl Disk for SimDisk {
     }
 
     fn create_dir(&self, dir: &str) -> Result<(), Fault> {
-        self.alive("create directory", dir)?.tree.make_dir(dir);
+        let mut platter = self.alive("create directory", dir)?;
+        let shown = platter.tree.shown();
+        let mut above = dir;
+        while !above.is_empty() {
+            if shown.files.contains_key(above) {
+                return Err(Fault::new("create directory", dir, Error::new(ErrorKind::NotADirectory, "a file")));
+            }
+            above = parent(above);
+        }
+        platter.tree.make_dir(dir);
         Ok(())
     }
 
@@ -299,6 +308,9 @@ impl Disk for SimDisk {
         let mut platter = self.alive("rename", from)?;
         platter.known_file("rename", from)?;
         platter.known_dir("rename", parent(to))?;
+        if platter.tree.shown().dirs.contains(to) {
+            return Err(Fault::new("rename", to, Error::new(ErrorKind::IsADirectory, "a directory")));
+        }
         platter.trace.note("rename", to.as_bytes());
         platter.tree.rename(from, to);
         Ok(())

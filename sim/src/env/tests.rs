@@ -329,3 +329,15 @@ fn random_step(file: &mut FileBytes, twin: &mut Vec<u8>, dice: &mut SeededDice) 
         }
     }
 }
+
+#[test]
+fn the_disk_passes_the_suite_of_all_disks() {
+    Runtime::new().block_on(async {
+        for seed in 0..20 {
+            let faults = DiskFaults { short_read_one_in: 2, write_back_one_in: 2, ..DiskFaults::calm() };
+            let disk = disk(seed);
+            disk.set_faults(faults);
+            quorate::env::conformance::check(&disk.power_on()).await.unwrap();
+        }
+    });
+}

@@ -64,6 +64,11 @@ impl Names {
         dir.is_empty() || (self.dirs.contains(dir) && self.has_dir(parent(dir)))
     }
 
+    /// Whether a file or a directory has that name.
+    pub fn holds(&self, name: &str) -> bool {
+        self.files.contains_key(name) || self.dirs.contains(name)
+    }
+
     fn drop_unreachable(&mut self) {
         let whole = self.clone();
         self.dirs.retain(|dir| whole.has_dir(dir));
