@@ -15,7 +15,7 @@ mod range;
 pub mod request;
 pub mod shape;
 
-pub use model::{Model, Step};
+pub use model::{Model, Step, Vantage};
 
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,7 @@
 //! revision changed; nothing is ever removed, so the past stays known even behind a compaction (a judge needs
 //! it). The model knows no time: an expiry is a revoke.
 
+use std::cmp::Ordering::{Equal, Greater, Less};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -32,6 +33,15 @@ pub struct Step {
     pub revision: i64,
     /// What changed, in order.
     pub events: Vec<Event>,
+}
+
+/// Where a reader stands: what is current and what is forgotten, for it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Vantage {
+    /// The current revision.
+    pub revision: i64,
+    /// The revision of the last compaction; −1 before the first.
+    pub compacted: i64,
 }
 
 /// A store.
@@ -113,43 +123,100 @@ impl Model {
         Arc::clone(&self.states[&self.revision])
     }
 
-    /// Answers a read of the present or of the past.
+    /// Where a reader stands now.
+    pub fn vantage(&self) -> Vantage {
+        Vantage { revision: self.revision, compacted: self.compacted }
+    }
+
+    /// Answers a read of the present or of the past, as seen now.
     ///
     /// # Errors
     /// The refusal's text: the revision is compacted or still to come.
     pub fn range(&self, query: &Range) -> Result<RangeAnswer, Refusal> {
-        let state = self.readable(query.revision)?;
-        Ok(range::read(&state, query, self.revision))
+        self.range_at(self.vantage(), query)
     }
 
-    /// Whether `got` is what this store may answer to `query`; etcd's sort leaves the order of ties open.
-    pub fn admits_range(&self, query: &Range, got: &Result<RangeAnswer, String>) -> bool {
-        match (self.readable(query.revision), got) {
-            (Ok(state), Ok(answer)) => range::is_answer(&state, query, self.revision, answer),
+    /// Answers a read as it was seen from `at`, which must have been so.
+    ///
+    /// # Errors
+    /// As [`Model::range`].
+    pub fn range_at(&self, at: Vantage, query: &Range) -> Result<RangeAnswer, Refusal> {
+        let state = self.readable(at, query.revision)?;
+        Ok(range::read(&state, query, at.revision))
+    }
+
+    /// Whether `got` is what a reader at `at` may hear; etcd's sort leaves the order of ties open.
+    pub fn admits_range(&self, at: Vantage, query: &Range, got: &Result<RangeAnswer, String>) -> bool {
+        match (self.readable(at, query.revision), got) {
+            (Ok(state), Ok(answer)) => range::is_answer(&state, query, at.revision, answer),
             (Err(refusal), Err(text)) => refusal == text,
             _ => false,
         }
     }
 
-    fn readable(&self, revision: i64) -> Result<Arc<State>, Refusal> {
-        if revision > self.revision {
+    fn readable(&self, at: Vantage, revision: i64) -> Result<Arc<State>, Refusal> {
+        if revision > at.revision {
             return Err(text::FUTURE_REVISION);
         }
-        let at = if revision <= 0 { self.revision } else { revision };
-        if at < self.compacted {
+        let seen = if revision <= 0 { at.revision } else { revision };
+        if seen < at.compacted {
             return Err(text::COMPACTED);
         }
-        Ok(Arc::clone(&self.states[&at]))
+        Ok(Arc::clone(&self.states[&seen]))
     }
 
-    /// Answers a transaction that only reads.
+    /// Answers a transaction that only reads, as seen from `at`.
     ///
     /// # Errors
     /// The refusal's text.
-    pub fn read_only_txn(&self, txn: &Txn) -> Result<TxnAnswer, Refusal> {
+    pub fn read_only_txn(&self, at: Vantage, txn: &Txn) -> Result<TxnAnswer, Refusal> {
         assert!(txn.is_read_only(), "a transaction that writes must be applied");
-        self.check_taken(txn)?;
-        Ok(self.run(txn, &mut self.begin()))
+        let state = &self.states[&at.revision];
+        self.check_taken(at, txn)?;
+        let succeeded = holds(state, txn);
+        let taken = if succeeded { &txn.success } else { &txn.failure };
+        let mut answers = Vec::new();
+        for op in taken {
+            let Op::Range(query) = op else { unreachable!("the transaction only reads") };
+            answers.push(OpAnswer::Range(self.range_at(at, query)?));
+        }
+        Ok(TxnAnswer { succeeded, answers })
+    }
+
+    /// Whether two answers to a transaction that was done at `at` differ at most where etcd leaves it open:
+    /// in the order of ties of a sort.
+    pub fn same_answer(&self, at: Vantage, txn: &Txn, want: &TxnAnswer, got: &TxnAnswer) -> bool {
+        let ops = if want.succeeded { &txn.success } else { &txn.failure };
+        want.succeeded == got.succeeded
+            && want.answers.len() == got.answers.len()
+            && ops.iter().zip(want.answers.iter().zip(&got.answers)).all(|(op, (want, got))| match (op, want, got) {
+                (Op::Range(query), OpAnswer::Range(want), OpAnswer::Range(got)) => {
+                    want == got || self.same_ties(at, query, want, got)
+                }
+                (Op::Txn(txn), OpAnswer::Txn(want), OpAnswer::Txn(got)) => self.same_answer(at, txn, want, got),
+                _ => want == got,
+            })
+    }
+
+    /// A range inside a transaction that wrote sees a state between two revisions; there only the order of
+    /// ties is let go, not which of them the limit cuts.
+    fn same_ties(&self, at: Vantage, query: &Range, want: &RangeAnswer, got: &RangeAnswer) -> bool {
+        if want.revision == at.revision {
+            return self.admits_range(at, query, &Ok(got.clone()));
+        }
+        let sorted = |answer: &RangeAnswer| {
+            let mut kvs = answer.kvs.clone();
+            kvs.sort();
+            (kvs, answer.more, answer.count, answer.revision)
+        };
+        let in_order = got.kvs.windows(2).all(|pair| {
+            let order = range::by_target(query.sort_target, &pair[0], &pair[1]);
+            order.is_eq() || order == if query.sort_order == 2 { Greater } else { Less }
+        });
+        // Keys alone have no value to look at, and a limit may have cut other ties: both are left open here.
+        let blind = query.keys_only && query.sort_target == 4;
+        let cut = want.more && query.sort_target != 0;
+        if cut { want.kvs.len() == got.kvs.len() } else { sorted(want) == sorted(got) && (in_order || blind) }
     }
 
     /// Does one request.
@@ -190,7 +257,7 @@ impl Model {
                 Ok(Answer::DeleteRange { deleted, prev_kvs })
             }
             Request::Txn(txn) => {
-                self.check_taken(txn)?;
+                self.check_taken(self.vantage(), txn)?;
                 let mut writing = self.begin();
                 let answer = self.run(txn, &mut writing);
                 *events = self.end(writing);
@@ -233,37 +300,29 @@ impl Model {
     }
 
     /// Whether the operations on the path the compares choose can be done, looked at before any is.
-    fn check_taken(&self, txn: &Txn) -> Result<(), Refusal> {
-        for op in self.taken(txn) {
+    fn check_taken(&self, at: Vantage, txn: &Txn) -> Result<(), Refusal> {
+        let taken = if holds(&self.states[&at.revision], txn) { &txn.success } else { &txn.failure };
+        for op in taken {
             match op {
                 Op::Range(range) if range.revision == 0 => {}
-                Op::Range(range) if range.revision > self.revision => return Err(text::FUTURE_REVISION),
-                Op::Range(range) if range.revision < self.compacted => return Err(text::COMPACTED),
+                Op::Range(range) if range.revision > at.revision => return Err(text::FUTURE_REVISION),
+                Op::Range(range) if range.revision < at.compacted => return Err(text::COMPACTED),
                 Op::Range(_) | Op::DeleteRange(_) => {}
                 // Unlike a put by itself, one in a transaction looks for the key first.
                 Op::Put(put) => {
                     self.check_kept(put)?;
                     self.check_lease(put.lease)?;
                 }
-                Op::Txn(nested) => self.check_taken(nested)?,
+                Op::Txn(nested) => self.check_taken(at, nested)?,
             }
         }
         Ok(())
     }
 
-    /// The branch of a transaction that the state before it chooses.
-    fn taken<'a>(&self, txn: &'a Txn) -> &'a [Op] {
-        if self.holds(txn) { &txn.success } else { &txn.failure }
-    }
-
-    fn holds(&self, txn: &Txn) -> bool {
-        let state = self.current();
-        txn.compares.iter().all(|compare| compare_holds(&state, compare))
-    }
-
     fn run(&self, txn: &Txn, writing: &mut Writing) -> TxnAnswer {
-        let succeeded = self.holds(txn);
-        let answers = self.taken(txn).iter().map(|op| self.run_op(op, writing)).collect();
+        let succeeded = holds(&writing.before, txn);
+        let taken = if succeeded { &txn.success } else { &txn.failure };
+        let answers = taken.iter().map(|op| self.run_op(op, writing)).collect();
         TxnAnswer { succeeded, answers }
     }
 
@@ -380,6 +439,10 @@ impl Writing {
     }
 }
 
+fn holds(state: &State, txn: &Txn) -> bool {
+    txn.compares.iter().all(|compare| compare_holds(state, compare))
+}
+
 fn compare_holds(state: &State, compare: &Compare) -> bool {
     let kvs: Vec<&Arc<KeyValue>> = state.keys.values().filter(|kv| compare.span.holds(&kv.key)).collect();
     if kvs.is_empty() {
@@ -390,7 +453,6 @@ fn compare_holds(state: &State, compare: &Compare) -> bool {
 }
 
 fn one_holds(kv: &KeyValue, compare: &Compare) -> bool {
-    use std::cmp::Ordering::{Equal, Greater, Less};
     let order = match &compare.target {
         Target::Version(operand) => kv.version.cmp(operand),
         Target::Create(operand) => kv.create_revision.cmp(operand),

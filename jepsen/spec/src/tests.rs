@@ -70,18 +70,18 @@ fn ties_of_a_sort_may_come_in_any_order() {
     let mut answer = model.range(&query).unwrap();
     assert_eq!(answer.kvs.iter().map(|kv| kv.version).collect::<Vec<_>>(), [1, 1, 2]);
     answer.kvs.swap(0, 1);
-    assert!(model.admits_range(&query, &Ok(answer.clone())));
+    assert!(model.admits_range(model.vantage(), &query, &Ok(answer.clone())));
     answer.kvs.swap(1, 2);
-    assert!(!model.admits_range(&query, &Ok(answer.clone())), "a wrong order passed");
+    assert!(!model.admits_range(model.vantage(), &query, &Ok(answer.clone())), "a wrong order passed");
     answer.kvs[2] = answer.kvs[0].clone();
-    assert!(!model.admits_range(&query, &Ok(answer)), "a key twice passed");
+    assert!(!model.admits_range(model.vantage(), &query, &Ok(answer)), "a key twice passed");
     let limited = Range { limit: 1, ..query };
     let mut answer = model.range(&limited).unwrap();
     assert_eq!(answer.kvs[0].key, b"b");
     answer.kvs[0] = (*model.state_at(5).unwrap().keys[&b"c"[..]]).clone();
-    assert!(model.admits_range(&limited, &Ok(answer.clone())), "either tie may be cut");
+    assert!(model.admits_range(model.vantage(), &limited, &Ok(answer.clone())), "either tie may be cut");
     answer.kvs[0] = (*model.state_at(5).unwrap().keys[&b"a"[..]]).clone();
-    assert!(!model.admits_range(&limited, &Ok(answer)));
+    assert!(!model.admits_range(model.vantage(), &limited, &Ok(answer)));
 }
 
 #[test]
@@ -105,7 +105,7 @@ fn a_compaction_closes_the_past_and_only_once() {
     assert!(model.range(&Range { revision: 4, ..all.clone() }).is_ok());
     assert!(model.range(&Range { revision: -2, ..all.clone() }).is_ok(), "by itself it means now");
     let inside = Txn { success: vec![Op::Range(Range { revision: -2, ..all })], ..Txn::default() };
-    assert_eq!(model.read_only_txn(&inside), Err(text::COMPACTED));
+    assert_eq!(model.read_only_txn(model.vantage(), &inside), Err(text::COMPACTED));
 }
 
 #[test]
