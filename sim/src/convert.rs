@@ -1,17 +1,24 @@
 //! Between the product's words and the specification's, field by field and without judgement.
 
 use bytes::Bytes;
-use quorate::base::{Event, EventKind, KeyRange, KeyValue, MemberId};
-use quorate::machine as product;
+use quorate::base::{Event, EventKind, KeyRange, KeyValue, MemberId, Refusal};
+use quorate::machine::{self as product, codec};
 use quorate::mvcc::{RangeAnswer, RangeQuery, SortOrder, SortTarget};
+use quorate::wire::etcdserverpb as pb;
 use quorate_spec::request as spec;
 
-/// The product's command for a request; nothing for one that only the product makes.
-pub fn command(request: &spec::Request) -> Option<product::Command> {
-    Some(match request {
-        spec::Request::Put(it) => product::Command::Put(put(it)),
-        spec::Request::DeleteRange(it) => product::Command::DeleteRange(delete(it)),
-        spec::Request::Txn(it) => product::Command::Txn(txn(it)),
+/// The product's command for a request, through the door every request of a client passes: the wire message
+/// and the checks of its shape.
+///
+/// # Errors
+/// The door's refusal.
+pub fn command(request: &spec::Request, max_ops: usize) -> Result<product::Command, Refusal> {
+    Ok(match request {
+        spec::Request::Put(it) => product::Command::Put(codec::put_from_wire(put(it))?),
+        spec::Request::DeleteRange(it) => {
+            product::Command::DeleteRange(codec::delete_range_from_wire(delete(it))?)
+        }
+        spec::Request::Txn(it) => product::Command::Txn(codec::txn_from_wire(txn(it), max_ops)?),
         spec::Request::Compact { revision } => {
             product::Command::Compact { revision: *revision, physical: false }
         }
@@ -25,20 +32,37 @@ pub fn command(request: &spec::Request) -> Option<product::Command> {
                 spec::AlarmKind::Corrupt => product::AlarmKind::Corrupt,
             },
         },
-        spec::Request::Other => return None,
+        spec::Request::Other => unreachable!("only the product makes such entries"),
     })
+}
+
+/// The product's transaction, for one that only reads.
+///
+/// # Errors
+/// The door's refusal.
+pub fn read_only_txn(it: &spec::Txn, max_ops: usize) -> Result<product::Txn, Refusal> {
+    codec::txn_from_wire(txn(it), max_ops)
+}
+
+/// The product's query.
+///
+/// # Errors
+/// The door's refusal.
+pub fn query(it: &spec::Range, serializable: bool) -> Result<RangeQuery, Refusal> {
+    codec::range_from_wire(pb::RangeRequest { serializable, ..range(it) })
+}
+
+/// The product's range of keys.
+pub fn key_range(span: &spec::Span) -> KeyRange {
+    KeyRange::from_wire(bytes(&span.key), bytes(&span.end))
 }
 
 fn bytes(raw: &[u8]) -> Bytes {
     Bytes::copy_from_slice(raw)
 }
 
-fn range_of(span: &spec::Span) -> KeyRange {
-    KeyRange::from_wire(bytes(&span.key), bytes(&span.end))
-}
-
-fn put(it: &spec::Put) -> product::Put {
-    product::Put {
+fn put(it: &spec::Put) -> pb::PutRequest {
+    pb::PutRequest {
         key: bytes(&it.key),
         value: bytes(&it.value),
         lease: it.lease,
@@ -48,62 +72,59 @@ fn put(it: &spec::Put) -> product::Put {
     }
 }
 
-fn delete(it: &spec::DeleteRange) -> product::DeleteRange {
-    product::DeleteRange { range: range_of(&it.span), prev_kv: it.prev_kv }
+fn delete(it: &spec::DeleteRange) -> pb::DeleteRangeRequest {
+    pb::DeleteRangeRequest { key: bytes(&it.span.key), range_end: bytes(&it.span.end), prev_kv: it.prev_kv }
 }
 
-/// The product's transaction.
-pub fn txn(it: &spec::Txn) -> product::Txn {
-    product::Txn {
-        compares: it.compares.iter().map(compare).collect(),
+fn txn(it: &spec::Txn) -> pb::TxnRequest {
+    pb::TxnRequest {
+        compare: it.compares.iter().map(compare).collect(),
         success: it.success.iter().map(op).collect(),
         failure: it.failure.iter().map(op).collect(),
     }
 }
 
-fn compare(it: &spec::Compare) -> product::Compare {
-    let target = match &it.target {
-        spec::Target::Version(operand) => product::CompareTarget::Version(*operand),
-        spec::Target::Create(operand) => product::CompareTarget::Create(*operand),
-        spec::Target::Mod(operand) => product::CompareTarget::Mod(*operand),
-        spec::Target::Value(operand) => product::CompareTarget::Value(bytes(operand)),
-        spec::Target::Lease(operand) => product::CompareTarget::Lease(*operand),
-        spec::Target::Unknown(number) => product::CompareTarget::Unknown(*number),
+fn compare(it: &spec::Compare) -> pb::Compare {
+    use pb::compare::TargetUnion;
+    let (target, target_union) = match &it.target {
+        spec::Target::Version(operand) => (0, Some(TargetUnion::Version(*operand))),
+        spec::Target::Create(operand) => (1, Some(TargetUnion::CreateRevision(*operand))),
+        spec::Target::Mod(operand) => (2, Some(TargetUnion::ModRevision(*operand))),
+        spec::Target::Value(operand) => (3, Some(TargetUnion::Value(bytes(operand)))),
+        spec::Target::Lease(operand) => (4, Some(TargetUnion::Lease(*operand))),
+        spec::Target::Unknown(number) => (*number, None),
     };
-    let result = match it.result {
-        0 => product::CompareResult::Equal,
-        1 => product::CompareResult::Greater,
-        2 => product::CompareResult::Less,
-        3 => product::CompareResult::NotEqual,
-        other => product::CompareResult::Unknown(other),
-    };
-    product::Compare { range: range_of(&it.span), target, result }
+    let (key, range_end) = (bytes(&it.span.key), bytes(&it.span.end));
+    pb::Compare { result: it.result, target, key, range_end, target_union }
 }
 
-fn op(it: &spec::Op) -> product::Op {
-    match it {
-        spec::Op::Range(it) => product::Op::Range(query(it, false)),
-        spec::Op::Put(it) => product::Op::Put(put(it)),
-        spec::Op::DeleteRange(it) => product::Op::DeleteRange(delete(it)),
-        spec::Op::Txn(it) => product::Op::Txn(txn(it)),
+fn op(it: &spec::Op) -> pb::RequestOp {
+    use pb::request_op::Request;
+    pb::RequestOp {
+        request: Some(match it {
+            spec::Op::Range(it) => Request::RequestRange(range(it)),
+            spec::Op::Put(it) => Request::RequestPut(put(it)),
+            spec::Op::DeleteRange(it) => Request::RequestDeleteRange(delete(it)),
+            spec::Op::Txn(it) => Request::RequestTxn(txn(it)),
+        }),
     }
 }
 
-/// The product's query. The sort options must be in their enumerations, as the porch makes sure of.
-pub fn query(it: &spec::Range, serializable: bool) -> RangeQuery {
-    RangeQuery {
-        range: range_of(&it.span),
+fn range(it: &spec::Range) -> pb::RangeRequest {
+    pb::RangeRequest {
+        key: bytes(&it.span.key),
+        range_end: bytes(&it.span.end),
         limit: it.limit,
         revision: it.revision,
-        order: [SortOrder::None, SortOrder::Ascend, SortOrder::Descend][it.sort_order as usize],
-        target: TARGETS[it.sort_target as usize],
+        sort_order: it.sort_order,
+        sort_target: it.sort_target,
+        serializable: false,
         keys_only: it.keys_only,
         count_only: it.count_only,
         min_mod_revision: it.min_mod_revision,
         max_mod_revision: it.max_mod_revision,
         min_create_revision: it.min_create_revision,
         max_create_revision: it.max_create_revision,
-        serializable,
     }
 }
 

@@ -195,6 +195,7 @@ fn the_door_knows_shapes() {
     let txn = |success| Request::Txn(Txn { success, ..Txn::default() });
     let one = || Op::Put(put("a", ""));
     let wipe = |key: &str| Op::DeleteRange(DeleteRange { span: span(key, "z"), prev_kv: false });
+    let from = |key: &str| Op::DeleteRange(DeleteRange { span: span(key, "\0"), prev_kv: false });
     let nest = |success, failure| Op::Txn(Txn { compares: Vec::new(), success, failure });
     let cases = [
         (Request::Put(put("", "")), Err(text::EMPTY_KEY)),
@@ -203,6 +204,7 @@ fn the_door_knows_shapes() {
         (txn(vec![one(), one()]), Err(text::DUPLICATE_KEY)),
         (txn(vec![one(), wipe("a")]), Err(text::DUPLICATE_KEY)),
         (txn(vec![one(), wipe("b")]), Ok(())),
+        (txn(vec![one(), from("a")]), Ok(())),
         (txn(vec![wipe("a"), wipe("b")]), Ok(())),
         (txn(vec![nest(vec![one()], vec![one()])]), Ok(())),
         (txn(vec![nest(vec![one()], vec![]), one()]), Err(text::DUPLICATE_KEY)),
