@@ -14,7 +14,7 @@ use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_ide
 use super::mark::{self, Mark, MarkFile};
 use super::replay::{Replay, Seen};
 use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
-use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_MAX_SPARES, WAL_SEGMENT_BYTES};
+use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_SEGMENT_BYTES};
 use crate::base::{Fault, LogIndex, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::segment::{self, FIRST_RECORD_AT, SegmentHeader};
@@ -96,7 +96,7 @@ impl<D: Disk> UnrecoveredWal<D> {
         let (replay, rests) = self.read(identity, &mark.mark(), after)?;
         judge(&self.dir, self.segment_bytes, &mark.mark(), &replay, &rests)?;
         replay.check_complete()?;
-        let spares = self.clean(&mark.mark()).await?;
+        self.clean(&mark.mark()).await?;
         let tail = report(&self.dir, &mark.mark(), &rests);
         let hard_state = replay.hard_state;
         let position = Position {
@@ -109,7 +109,7 @@ impl<D: Disk> UnrecoveredWal<D> {
         let ready = self.mend(identity, &replay, &rests).await?;
         let abouts: Vec<(Closed, u64)> = replay.segments.iter().map(|seen| (seen.about, seen.end)).collect();
         let entries = replay.into_entries();
-        let mut journal = self.into_journal(identity, mark, spares, ready, abouts, position).await?;
+        let mut journal = self.into_journal(identity, mark, ready, abouts, position).await?;
         if after > position.last_index {
             journal.cut(after)?;
             journal.sync().await?;
@@ -133,16 +133,13 @@ impl<D: Disk> UnrecoveredWal<D> {
         }
     }
 
-    /// Removes what a crash left lying about, and returns the names of files for use again.
-    async fn clean(&self, mark: &Mark) -> Result<Vec<String>, Fault> {
-        let mut spares = Vec::new();
+    /// Removes what a crash left lying about. Spare files too: one may have been begun as the next segment and have
+    /// lost only its new name, and then it holds batches that would verify there.
+    async fn clean(&self, mark: &Mark) -> Result<(), Fault> {
         let mut removed = false;
         for name in self.disk.list(&self.dir)? {
-            let path = format!("{}/{name}", self.dir);
-            if name.ends_with(SPARE_SUFFIX) && spares.len() < WAL_MAX_SPARES {
-                spares.push(path);
-            } else if name.ends_with(SPARE_SUFFIX) || name.ends_with(FILL_SUFFIX) {
-                self.disk.remove(&path)?;
+            if name.ends_with(SPARE_SUFFIX) || name.ends_with(FILL_SUFFIX) {
+                self.disk.remove(&format!("{}/{name}", self.dir))?;
                 removed = true;
             }
         }
@@ -156,7 +153,7 @@ impl<D: Disk> UnrecoveredWal<D> {
             // Gone for good before a name is used again: a crash may keep a rename and lose what came before it.
             self.disk.sync_dir(&self.dir).await?;
         }
-        Ok(spares)
+        Ok(())
     }
 
     /// Reads the batches, and searches what lies behind the last one.
@@ -282,7 +279,6 @@ impl<D: Disk> UnrecoveredWal<D> {
         self,
         identity: WalIdentity,
         mark: MarkFile<D::File>,
-        spares: Vec<String>,
         ready: Option<ReadySegment<D::File>>,
         mut abouts: Vec<(Closed, u64)>,
         position: Position,
@@ -305,7 +301,7 @@ impl<D: Disk> UnrecoveredWal<D> {
             dir_changed: false,
             ready,
             filling: None,
-            spares,
+            spares: Vec::new(),
             position,
             replaced: Vec::new(),
             release_up_to: 0,
