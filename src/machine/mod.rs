@@ -6,6 +6,6 @@
 mod command;
 
 pub use command::{
-    AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer,
-    Put, Txn, TxnAnswer,
+    AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op,
+    OpAnswer, Put, Txn, TxnAnswer,
 };
