@@ -155,7 +155,7 @@ impl Lane {
         }
         let current = heard.revision;
         let watching = Watching::begin(&left, &right, current).await?;
-        Ok(Table { left, right, watching, current, compact: 0, servers: servers })
+        Ok(Table { left, right, watching, current, compact: 0, servers })
     }
 
     /// How many requests an answer stands for; refusals are counted for the summary.
