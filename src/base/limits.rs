@@ -128,3 +128,31 @@ pub const MAX_PENDING_READS: usize = 100_000;
 
 /// A raft tick.
 pub const TICK_MS: u64 = 100;
+
+/// Client connections at once: well under the usual limit of 65,536 descriptors, so that files and peers keep
+/// theirs.
+pub const MAX_CONNECTIONS: usize = 32_768;
+
+/// Time a new connection has to begin as an HTTP connection does.
+pub const GREETING_MS: u64 = 10_000;
+
+/// Time an HTTP/1.1 client has to send the headers of a request.
+pub const HEADER_READ_MS: u64 = 30_000;
+
+/// Headers of one request, in bytes: gRPC's own recommendation is 8 KiB, tokens may be larger.
+pub const MAX_HEADER_BYTES: u32 = 64 * 1024;
+
+/// HTTP/2 window of one stream: a request fits in one go.
+pub const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+
+/// HTTP/2 window of one connection: bounds what one client can make the server hold.
+pub const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+
+/// Answer bytes buffered for one stream whose client does not read.
+pub const SEND_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Time requests under way get to end when the server stops.
+pub const DRAIN_MS: u64 = 5_000;
+
+/// Time between closing the listeners and ending the node: requests under way get their answers.
+pub const STOP_GRACE_MS: u64 = 200;

@@ -1,1 +1,20 @@
-//! To come.
+//! The client library: one handle on a cluster, over the generated messages and nothing else of the house.
+//!
+//! Purpose: spread requests over endpoints, fail over when one is away, and turn replies into typed errors
+//! that keep the server's text. Invariants: a write that may have left this process is never sent again; a
+//! watch resumes at the revision after the last one it delivered, so that no event is lost or seen twice; a
+//! request with a timeout ends by it. It does not know what the server does with a request, nor how results
+//! are shown.
+
+mod connection;
+mod error;
+mod keep_alive;
+mod options;
+mod requests;
+mod watch;
+
+pub use connection::{Attach, Client, Safety, Wire};
+pub use error::Error;
+pub use keep_alive::KeepAlive;
+pub use options::{Credentials, Options, channel};
+pub use watch::{WatchRange, Watcher};

@@ -1,1 +1,108 @@
-//! To come.
+//! The command-line client: etcdctl's commands, texts and exit codes, on the client library.
+//!
+//! Purpose: be the tool that etcdctl's users and scripts already know. A command group is one file here and
+//! one line in [`COMMANDS`]; an output format is one file in `output/` and one line there. Invariants: results
+//! go to standard output, everything else to standard error; a failure prints `Error: ` with its text and
+//! ends with its exit code. It knows the client API and nothing of the server.
+
+mod alarm;
+mod command;
+mod compaction;
+mod defrag;
+mod del;
+mod endpoint;
+mod failure;
+mod get;
+mod global;
+mod go;
+mod lease;
+mod member;
+mod output;
+mod parse;
+mod put;
+mod session;
+mod tool;
+mod txn;
+mod txn_script;
+mod usage;
+mod watch;
+mod watch_words;
+
+use std::ffi::OsString;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::process::ExitCode;
+
+use command::{Command, Deed};
+use failure::{Exit, Failure};
+use global::Global;
+use parse::Meaning;
+use session::Session;
+
+/// What the tool is called.
+const NAME: &str = "quoratectl";
+
+/// Every command of the first level.
+const COMMANDS: &[&Command] = &[
+    &get::COMMAND,
+    &put::COMMAND,
+    &del::COMMAND,
+    &txn::COMMAND,
+    &compaction::COMMAND,
+    &alarm::COMMAND,
+    &defrag::COMMAND,
+    &endpoint::COMMAND,
+    &watch::COMMAND,
+    &tool::VERSION,
+    &lease::COMMAND,
+    &member::COMMAND,
+    &tool::OPTIONS,
+    &tool::HELP,
+];
+
+/// Runs the tool on the words of the process and gives its exit code.
+pub fn main() -> ExitCode {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let ended = run(&words).and_then(|()| Ok(io::stdout().flush()?));
+    let Err(failure) = ended else { return ExitCode::SUCCESS };
+    let mut err = io::stderr();
+    if !failure.text.is_empty() {
+        // Nobody may be reading; the exit code tells all the same.
+        let _ = writeln!(err, "Error: {}", failure.text);
+    }
+    if let Some(usage) = failure.usage {
+        let _ = writeln!(err, "{usage}");
+    }
+    ExitCode::from(failure.exit as u8)
+}
+
+fn run(words: &[OsString]) -> Result<(), Failure> {
+    if words.first().is_some_and(|word| word == "--version") {
+        return tool::print_version(&mut io::stdout());
+    }
+    let found = parse::find(COMMANDS, words)?;
+    let matches = match parse::read(&found)? {
+        Meaning::Help => return Ok(io::stdout().write_all(usage::help(&found.path).as_bytes())?),
+        Meaning::Run(matches) => matches,
+    };
+    let command = found.path.last().expect("only a command has values to run with");
+    let Deed::Run(deed) = command.deed else { unreachable!("a group has no values, only help") };
+    // The tool's own words need no server, and must work whatever the environment says.
+    let needs_variables = command.section != Some(command::Section::Utility);
+    let variable = |name: &str| std::env::var(name).ok().filter(|_| needs_variables);
+    let global = Global::read(&matches, variable, parse::global_command(), needs_variables)?;
+    let mut session = Session::new(
+        global,
+        words.to_vec(),
+        Box::new(BufReader::new(io::stdin())),
+        Box::new(BufWriter::new(io::stdout())),
+        Box::new(io::stderr()),
+    );
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
+    let ended = runtime.block_on(deed(&mut session, &matches));
+    // A thread may still be waiting for standard input; the process need not.
+    runtime.shutdown_background();
+    ended
+}

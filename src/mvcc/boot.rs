@@ -12,13 +12,13 @@ use std::sync::atomic::AtomicI64;
 use super::compaction::Pruning;
 use super::counted_tree::CountedTree;
 use super::history::{HISTORY_DIR, History};
-use super::key_index::{KeyIndex, KeyNode};
+use super::key_index::{KeyIndex, KeyNode, Mark};
 use super::position::{SegmentMark, StorePosition};
 use super::record::Record;
 use super::segment::{Segment, SegmentScan, file_name};
 use super::store::{Store, StoreOptions};
 use super::value_cache::ValueCache;
-use crate::base::{Revision, Wrong};
+use crate::base::Wrong;
 use crate::env::{Disk, DiskFile, OpenMode};
 
 /// Bytes read at once: large, because nothing else uses the disk.
@@ -36,7 +36,7 @@ impl<D: Disk> Store<D> {
             segments.push(read_segment(&disk, mark, &mut building)?);
         }
         let history = History::new(disk, segments, options.segment_bytes);
-        building.dead.iter().for_each(|revision| history.table().bury(*revision));
+        building.dead.iter().for_each(|mark| history.table().bury(*mark));
         Ok(Self {
             index: building.index,
             history,
@@ -103,7 +103,7 @@ fn read_segment<D: Disk>(disk: &D, mark: &SegmentMark, building: &mut Building) 
 struct Building {
     index: KeyIndex,
     watermark: i64,
-    dead: Vec<Revision>,
+    dead: Vec<Mark>,
 }
 
 impl Building {
@@ -128,7 +128,7 @@ impl Building {
         }
         if gone {
             // Nothing at or below the watermark can be seen behind it: whatever comes later is a new life.
-            self.dead.push(meta.revision);
+            self.dead.push(meta.mark());
             if known {
                 self.index.remove(&record.key);
             }

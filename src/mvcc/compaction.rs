@@ -85,8 +85,8 @@ impl<D: Disk> Store<D> {
         if pruned.gone {
             self.index.remove(key);
         }
-        for revision in pruned.dropped {
-            self.history.table().bury(revision);
+        for mark in pruned.dropped {
+            self.history.table().bury(mark);
         }
     }
 }

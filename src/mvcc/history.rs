@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::key_index::Mark;
 use super::position::SegmentMark;
 use super::record::Record;
 use super::segment::{Segment, SegmentScan, file_name};
@@ -88,10 +89,10 @@ impl<D: Disk> Table<D> {
         }
     }
 
-    /// Counts the record of `revision` as dead.
-    pub fn bury(&self, revision: Revision) {
-        if let Some(segment) = self.holding(revision.main) {
-            segment.bury(revision);
+    /// Counts the record of `mark` as dead.
+    pub fn bury(&self, mark: Mark) {
+        if let Some(segment) = self.holding(mark.revision.main) {
+            segment.bury(mark);
         }
     }
 
@@ -248,6 +249,6 @@ impl<D: Disk> History<D> {
 
     /// Bytes of records that can still be read.
     pub fn in_use(&self) -> u64 {
-        self.table.segments.iter().map(|segment| segment.len() - segment.dead()).sum()
+        self.table.segments.iter().map(|segment| segment.len().saturating_sub(segment.dead().bytes())).sum()
     }
 }

@@ -57,7 +57,8 @@ impl KeyMeta {
         self.version == 0
     }
 
-    fn mark(&self) -> Mark {
+    /// The revision, and whether it is a deletion.
+    pub fn mark(&self) -> Mark {
         Mark { revision: self.revision, tombstone: self.is_tombstone() }
     }
 }
@@ -164,7 +165,7 @@ impl Entry for Arc<KeyNode> {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Pruned {
     /// Revisions nobody can read any more.
-    pub dropped: Vec<Revision>,
+    pub dropped: Vec<Mark>,
     /// Nothing is left: the key goes from the index.
     pub gone: bool,
 }
@@ -229,7 +230,7 @@ impl KeyNode {
 
     /// [`Self::advance`] while rebuilding after `watermark`: what nobody may read any more is dropped at once.
     /// Returns the revision dropped, if one was.
-    pub fn advance_compacted(&mut self, meta: KeyMeta, watermark: i64) -> Option<Revision> {
+    pub fn advance_compacted(&mut self, meta: KeyMeta, watermark: i64) -> Option<Mark> {
         let old = self.latest.mark();
         let superseded = meta.revision.main <= watermark;
         let gone = old.tombstone && old.revision.main < watermark;
@@ -237,7 +238,7 @@ impl KeyNode {
         if (superseded || gone) && !kept_tombstone {
             assert!(meta.revision > old.revision, "revisions of a key ascend");
             self.latest = meta;
-            return Some(old.revision);
+            return Some(old);
         }
         self.advance(meta);
         None
@@ -274,7 +275,6 @@ impl KeyNode {
                 || tombstone && revision.main == watermark
                 || !tombstone && Some(revision) == newest
         });
-        let dropped = dropped.into_iter().map(|mark| mark.revision).collect();
         let Some((_, past)) = kept.split_last() else {
             return Pruned { dropped, gone: true };
         };

@@ -1,10 +1,11 @@
 //! Reclaim: giving back the space of what was compacted, by writing what is alive of some segments into one.
 //!
 //! Invariants: only records below the watermark that no read can see are left behind, so every answer stays the
-//! same; the index is not touched, because it knows no places. The new file is durable before the table names
+//! same, and a tombstone is left behind only when no older put of its key can lie in any file; the index is not touched, because it knows no places. The new file is durable before the table names
 //! it; an old file goes only after a checkpoint that no longer names it is durable, and stays readable for
 //! views that still hold it. One job at a time: what it works on must still be there when it is done.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -13,7 +14,7 @@ use super::history::HISTORY_DIR;
 use super::key_index::KeyIndex;
 use super::position::StorePosition;
 use super::record::{KIND_RECORD, Record};
-use super::segment::{Segment, SegmentScan, file_name};
+use super::segment::{Dead, Segment, SegmentScan, file_name};
 use super::store::Store;
 use super::view::SCAN_WINDOW;
 use crate::base::Wrong;
@@ -30,7 +31,8 @@ const SMALL_PART: u64 = 4;
 /// Segments to be rewritten as one. Holds all it needs, so it may run beside the store.
 pub struct ReclaimJob<D: Disk> {
     segments: Vec<Arc<Segment<D>>>,
-    dead: u64,
+    dead: Dead,
+    drop_tombstones: bool,
     index: KeyIndex,
     watermark: i64,
     number: u64,
@@ -39,38 +41,25 @@ pub struct ReclaimJob<D: Disk> {
 /// A reclaim that ran; to be handed to [`Store::reclaimed`].
 pub struct Reclaimed<D: Disk> {
     old: Vec<Arc<Segment<D>>>,
-    dead: u64,
+    dead: Dead,
     new: Option<Arc<Segment<D>>>,
 }
 
-fn live<D: Disk>(segment: &Segment<D>) -> u64 {
-    segment.len() - segment.dead()
-}
-
 impl<D: Disk> Store<D> {
-    /// Sealed segments worth rewriting: neighbours less than half alive, or small. The job runs before another
-    /// is asked for.
+    /// Sealed segments worth rewriting as one. The job runs before another is asked for.
     pub fn reclaim_candidate(&self) -> Option<ReclaimJob<D>> {
         if self.is_pruning() {
             // What is dead is not counted yet.
             return None;
         }
-        let full = self.history.segment_bytes();
         let (_, sealed) = self.history.table().segments().split_last()?;
         let sealed = &sealed[..sealed.iter().take_while(|segment| !segment.has_unwritten()).count()];
-        let poor = |segment: &Arc<Segment<D>>| live(segment) * 2 < segment.len();
-        let small = |segment: &Arc<Segment<D>>| segment.len() < full / SMALL_PART;
-        let begins = |at: usize| poor(&sealed[at]) || small(&sealed[at]) && sealed.get(at + 1).is_some_and(small);
-        let from = (0..sealed.len()).find(|at| begins(*at))?;
-        let mut together = live(&sealed[from]);
-        let more = sealed[from + 1..].iter().take_while(|segment| {
-            together += live(segment);
-            (poor(segment) || small(segment)) && together <= full
-        });
-        let segments = sealed[from..from + 1 + more.count()].to_vec();
+        let (run, drop_tombstones) = worst_run(sealed, self.history.segment_bytes())?;
+        let segments = sealed[run].to_vec();
         Some(ReclaimJob {
-            dead: segments.iter().map(|segment| segment.dead()).sum(),
+            dead: dead_of(&segments),
             segments,
+            drop_tombstones,
             index: self.index.clone(),
             watermark: self.compact_revision(),
             number: self.history.fresh_number(),
@@ -82,8 +71,7 @@ impl<D: Disk> Store<D> {
         let numbers: Vec<u64> = done.old.iter().map(|segment| segment.number()).collect();
         if let Some(new) = &done.new {
             // What died in the old segments meanwhile is dead in the new one.
-            let dead_now: u64 = done.old.iter().map(|segment| segment.dead()).sum();
-            new.bury_bytes(dead_now.saturating_sub(done.dead));
+            new.bury_more(dead_of(&done.old).since(done.dead));
         }
         self.history.replace(&numbers, done.new);
         self.replaced.extend(done.old);
@@ -106,11 +94,46 @@ impl<D: Disk> Store<D> {
     }
 }
 
+fn dead_of<D: Disk>(segments: &[Arc<Segment<D>>]) -> Dead {
+    segments.iter().fold(Dead::default(), |sum, segment| sum.plus(segment.dead()))
+}
+
+/// The first neighbours that are less than half alive, or small, or dirty and in the way; and whether dead
+/// tombstones may go from them.
+///
+/// A dead tombstone may go only when no dead put lies before it: at boot that put would come back to life. So a
+/// segment that holds dead puts, though too few to be worth it, stands in the way of every tombstone behind it;
+/// once more of those wait than it has live bytes, it is rewritten for their sake.
+fn worst_run<D: Disk>(sealed: &[Arc<Segment<D>>], full: u64) -> Option<(Range<usize>, bool)> {
+    let mut waiting: u64 = sealed.iter().map(|segment| segment.dead().tombstone_bytes).sum();
+    let small = |segment: &Arc<Segment<D>>| segment.len() < full / SMALL_PART;
+    let mut clean = true;
+    for (at, segment) in sealed.iter().enumerate() {
+        let (len, dead) = (segment.len(), segment.dead());
+        let live = len.saturating_sub(dead.bytes());
+        waiting -= dead.tombstone_bytes;
+        let frees = dead.put_bytes + if clean { dead.tombstone_bytes } else { 0 };
+        let poor = frees * 2 > len;
+        let in_the_way = dead.puts > 0 && waiting > live;
+        if poor || in_the_way || small(segment) && sealed.get(at + 1).is_some_and(small) {
+            let mut together = live;
+            let more = sealed[at + 1..].iter().take_while(|next| {
+                let bytes = next.dead().bytes();
+                together += next.len().saturating_sub(bytes);
+                (bytes * 2 > next.len() || small(next)) && together <= full
+            });
+            return Some((at..at + 1 + more.count(), clean));
+        }
+        clean &= dead.puts == 0;
+    }
+    None
+}
+
 impl<D: Disk> ReclaimJob<D> {
-    /// Whether a read can still see the record.
-    fn is_alive(&self, record: &Record) -> bool {
+    /// Whether a read can still see the record, or boot needs it.
+    fn is_kept(&self, record: &Record) -> bool {
         let revision = record.meta.revision;
-        if revision.main >= self.watermark {
+        if revision.main >= self.watermark || record.meta.is_tombstone() && !self.drop_tombstones {
             return true;
         }
         self.index.get(&record.key).and_then(|node| node.visible_at(self.watermark)) == Some(revision)
@@ -125,7 +148,7 @@ impl<D: Disk> ReclaimJob<D> {
         for segment in &self.segments {
             let mut scan = SegmentScan::new(segment.clone(), segment.first(), SCAN_WINDOW);
             while let Some((at, record, _)) = scan.next()? {
-                if !self.is_alive(&record) {
+                if !self.is_kept(&record) {
                     continue;
                 }
                 let place = Place { log: LOG_HISTORY, segment: self.number, offset: written + out.len() as u64 };
@@ -134,6 +157,9 @@ impl<D: Disk> ReclaimJob<D> {
                 let total = frame::seal(&mut out, begun, place, KIND_RECORD);
                 let damaged = |what: &str| Wrong::corrupt(file_name(segment.number()), at, what);
                 new.note(record.meta.revision, total).map_err(damaged)?;
+                if record.meta.is_tombstone() && record.meta.revision.main < self.watermark {
+                    new.bury(record.meta.mark());
+                }
                 if out.len() >= WRITE_BYTES {
                     written += self.write(disk, &mut file, written, out.split().freeze())?;
                 }

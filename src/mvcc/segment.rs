@@ -8,12 +8,12 @@
 //! answers by index; a *sparse* one, rewritten by reclaim, is searched. Does not know which records are live.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::history::{HISTORY_DIR, HistoryWrite, WriteMark};
+use super::key_index::Mark;
 use super::record::{KIND_RECORD, Record};
 use super::value_cache::unpinned;
 use crate::base::{Revision, Wrong};
@@ -115,12 +115,50 @@ pub struct Segment<D: Disk> {
     number: u64,
     first: i64,
     sparse: bool,
-    /// Bytes of dead records whose size is known.
-    dead_bytes: AtomicU64,
-    /// Dead records that share a transaction with others.
-    dead_others: AtomicU64,
+    dead: Mutex<Dead>,
     file: OnceLock<D::File>,
     tail: RwLock<Tail>,
+}
+
+/// Records of a segment that no read can see any more.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Dead {
+    /// Dead puts; exact.
+    pub puts: u64,
+    /// Their bytes; an estimate.
+    pub put_bytes: u64,
+    /// Bytes of dead tombstones; an estimate.
+    pub tombstone_bytes: u64,
+}
+
+impl Dead {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            puts: self.puts + other.puts,
+            put_bytes: self.put_bytes + other.put_bytes,
+            tombstone_bytes: self.tombstone_bytes + other.tombstone_bytes,
+        }
+    }
+
+    /// What this has more than `earlier`, an earlier state of the same.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            puts: self.puts - earlier.puts,
+            put_bytes: self.put_bytes - earlier.put_bytes,
+            tombstone_bytes: self.tombstone_bytes - earlier.tombstone_bytes,
+        }
+    }
+
+    /// Bytes in all.
+    pub fn bytes(self) -> u64 {
+        self.put_bytes + self.tombstone_bytes
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic is a bug that ends the process.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The file of segment `number`.
@@ -133,16 +171,7 @@ impl<D: Disk> Segment<D> {
     pub fn new(disk: D, number: u64, first: i64, sparse: bool) -> Self {
         let layout = if sparse { Layout::Sparse(Vec::new()) } else { Layout::Dense(Vec::new()) };
         let tail = Tail { layout, last: first - 1, records: 0, len: 0, blocks: VecDeque::new(), open: BytesMut::new() };
-        Self {
-            disk,
-            number,
-            first,
-            sparse,
-            dead_bytes: AtomicU64::new(0),
-            dead_others: AtomicU64::new(0),
-            file: OnceLock::new(),
-            tail: RwLock::new(tail),
-        }
+        Self { disk, number, first, sparse, dead: Mutex::default(), file: OnceLock::new(), tail: RwLock::new(tail) }
     }
 
     fn tail(&self) -> RwLockReadGuard<'_, Tail> {
@@ -179,30 +208,29 @@ impl<D: Disk> Segment<D> {
         self.tail().len
     }
 
-    /// Bytes of records nobody can read any more: exact for transactions of one record, else by the average.
-    pub fn dead(&self) -> u64 {
-        let tail = self.tail();
-        let average = tail.len / tail.records.max(1);
-        let estimated = self.dead_others.load(Ordering::Relaxed).saturating_mul(average);
-        self.dead_bytes.load(Ordering::Relaxed).saturating_add(estimated).min(tail.len)
+    /// What of it nobody can read any more.
+    pub fn dead(&self) -> Dead {
+        *lock(&self.dead)
     }
 
-    /// The record of `revision` died.
-    pub fn bury(&self, revision: Revision) {
-        match self.tail().find(self.first, revision) {
-            Some(span) if span.single => {
-                self.dead_bytes.fetch_add(span.end - span.start, Ordering::Relaxed);
-            }
-            Some(_) => {
-                self.dead_others.fetch_add(1, Ordering::Relaxed);
-            }
-            None => {}
+    /// The record of `mark` died. Its bytes are exact where its transaction had one record, else the average.
+    pub fn bury(&self, mark: Mark) {
+        let tail = self.tail();
+        let Some(span) = tail.find(self.first, mark.revision) else { return };
+        let bytes = if span.single { span.end - span.start } else { tail.len / tail.records.max(1) };
+        let mut dead = lock(&self.dead);
+        if mark.tombstone {
+            dead.tombstone_bytes += bytes;
+        } else {
+            dead.puts += 1;
+            dead.put_bytes += bytes;
         }
     }
 
-    /// `bytes` of it died, whichever records they are.
-    pub fn bury_bytes(&self, bytes: u64) {
-        self.dead_bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// As many more died as `dead` says.
+    pub fn bury_more(&self, dead: Dead) {
+        let mut mine = lock(&self.dead);
+        *mine = mine.plus(dead);
     }
 
     /// Says up to which main revision it speaks, though its records may end before.

@@ -193,6 +193,7 @@ impl<D: Disk> Node<D> {
         self.proposals.expire(now);
         self.reads.expire(now);
         self.watches.tick(self.hub_now());
+        self.tell_watches();
         if self.roles.on_duty() {
             let room = limits::MAX_REVOCATIONS_IN_FLIGHT.saturating_sub(self.lease_clock.in_flight());
             for id in self.lease_clock.due(now, room) {
@@ -396,6 +397,15 @@ impl<D: Disk> Node<D> {
         HubNow { revision: store.revision(), compact_revision: store.compact_revision() }
     }
 
+    /// Counting looks at every stream: once a tick, not once a turn.
+    fn tell_watches(&self) {
+        let (facts, watches) = (&self.facts, self.watches.hub().counts());
+        facts.watchers.store(watches.watchers as u64, Relaxed);
+        facts.watch_streams.store(watches.streams as u64, Relaxed);
+        facts.slow_watchers.store(watches.slow_watchers as u64, Relaxed);
+        facts.pending_events.store(watches.pending_events as u64, Relaxed);
+    }
+
     fn tell_facts(&mut self) {
         let (facts, standing, store) = (&self.facts, self.group.standing(), self.machine.store());
         facts.leader.store(standing.leader.map_or(0, |member| member.0), Relaxed);
@@ -412,11 +422,6 @@ impl<D: Disk> Node<D> {
         facts.pending_proposals.store(self.proposals.len() as u64, Relaxed);
         facts.leader_changes.store(self.roles.leader_changes(), Relaxed);
         facts.checkpoints.store(self.checkpoints.made(), Relaxed);
-        let watches = self.watches.hub().counts();
-        facts.watchers.store(watches.watchers as u64, Relaxed);
-        facts.watch_streams.store(watches.streams as u64, Relaxed);
-        facts.slow_watchers.store(watches.slow_watchers as u64, Relaxed);
-        facts.pending_events.store(watches.pending_events as u64, Relaxed);
         if self.rare_changed {
             self.rare_changed = false;
             let members = self.machine.members();

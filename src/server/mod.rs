@@ -1,1 +1,15 @@
-//! To come.
+//! The server binary: flags, configuration, logs, listeners, start and stop.
+//!
+//! Invariant: everything that can be refused is refused before the data directory is touched.
+
+mod compose;
+pub mod config;
+mod counted;
+mod flag_table;
+pub mod flags;
+pub mod listen;
+mod logs;
+mod values;
+
+pub use compose::{Serving, main};
+pub use config::Config;

@@ -126,12 +126,14 @@ impl<F: DiskFile> MarkFile<F> {
         Ok(Self { file, mark, synced_durable: 0, serial: SLOTS, next_slot: 0 })
     }
 
-    /// Opens the mark that [`read`] found.
-    pub fn open<D: Disk<File = F>>(disk: &D, dir: &str) -> Result<Self, Wrong> {
+    /// Opens the mark that [`read`] found, and makes what it read durable: a process that ended between write and
+    /// sync left one slot unsynced, and then neither may be written.
+    pub async fn open<D: Disk<File = F>>(disk: &D, dir: &str) -> Result<Self, Wrong> {
         let found = read_slots(disk, dir)?;
         let (mark, serial, next_slot) =
             found.ok_or_else(|| Wrong::corrupt(path(dir), 0, "the durable mark is missing beside a log"))?;
         let file = disk.open(&path(dir), OpenMode::Write)?;
+        file.sync().await?;
         Ok(Self { file, mark, synced_durable: 0, serial: serial + 1, next_slot })
     }
 

@@ -54,6 +54,8 @@ struct Rest {
     from: u64,
     /// End of what was written behind that, as far as it can be told; `from` if nothing was.
     reach: u64,
+    /// Whether what stands right at `from` verifies.
+    begins_whole: bool,
     header: Result<SegmentHeader, &'static str>,
 }
 
@@ -119,7 +121,7 @@ impl<D: Disk> UnrecoveredWal<D> {
         match self.mark {
             Some(mark) => {
                 check_identity(&self.dir, mark.identity, identity)?;
-                MarkFile::open(&self.disk, &self.dir)
+                MarkFile::open(&self.disk, &self.dir).await
             }
             None => {
                 for (end, _) in self.dir.match_indices('/') {
@@ -178,13 +180,15 @@ impl<D: Disk> UnrecoveredWal<D> {
             }
             let is_last_read = replay.segments.last().is_some_and(|seen| seen.about.segment == segment);
             let from = if is_last_read { replay.segments.last().map_or(0, |seen| seen.end) } else { FIRST_RECORD_AT };
-            let mut reach = tail::search(LOG_WAL, segment, &bytes, from, SECTOR_BYTES as u64, |_, framed| {
+            let mut begins_whole = false;
+            let mut reach = tail::search(LOG_WAL, segment, &bytes, from, SECTOR_BYTES as u64, |offset, framed| {
+                begins_whole |= offset == from;
                 replay.hear(framed.kind, &framed.body);
             });
             if header.as_ref().is_ok_and(|header| header.zeroed) {
                 reach = reach.max(tail::end_of_writing(&bytes, from));
             }
-            rests.push(Rest { segment, from, reach, header });
+            rests.push(Rest { segment, from, reach, begins_whole, header });
         }
         Ok((replay, rests))
     }
@@ -340,7 +344,9 @@ fn blame(dir: &str, mark: &Mark, replay: &Replay, rests: &[Rest]) -> (String, u6
     match rests.iter().find(|rest| rest.segment > last.about.segment) {
         Some(rest) if rest.segment > next => (path(next), 0, "the segment is missing"),
         Some(Rest { segment, header: Err(why), .. }) => (path(*segment), 0, *why),
-        Some(rest) if rest.reach > rest.from => (path(rest.segment), rest.from, "the first batch does not verify"),
+        Some(rest) if rest.reach > rest.from && !rest.begins_whole => {
+            (path(rest.segment), rest.from, "the first batch does not verify")
+        }
         _ => here,
     }
 }
@@ -358,7 +364,7 @@ fn report(dir: &str, mark: &Mark, rests: &[Rest]) -> TailReport {
 }
 
 fn erase(file: &impl DiskFile, from: u64, len: u64) -> Result<(), Fault> {
-    const ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
+    static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
     let mut done = 0;
     while done < len {
         let part = (len - done).min(ZEROES.len() as u64);

@@ -1,10 +1,13 @@
 //! The raft log against a naive twin, damage and crashes.
 
+mod crash;
+mod damage;
+
 use bytes::Bytes;
 
 use super::*;
 use crate::base::{ClusterId, LogIndex, MemberId, Wrong};
-use crate::env::{Disk, MemoryDisk, run_ready};
+use crate::env::{Disk, MemoryDisk, ScramblingDisk, run_ready};
 
 const ME: WalIdentity = WalIdentity { cluster: ClusterId(0xc), member: MemberId(0xa) };
 const SEGMENT: u64 = 4096;
@@ -47,4 +50,107 @@ fn what_was_appended_comes_back() {
     assert_eq!(again.hard_state, HardState { term: 3, vote: 1, commit: 57 });
     assert_eq!((again.tail.torn_bytes, again.tail.torn_segments), (0, 0));
     assert_eq!(recover(&disk, 50).expect("recovered").entries, expected[50..]);
+}
+
+#[test]
+fn the_log_of_another_is_refused() {
+    let disk = MemoryDisk::new();
+    append_synced(&mut recover(&disk, 0).expect("fresh").journal, &batch(1, 1, 1, 10));
+    for (cluster, member) in [(0xc, 0xb), (0xd, 0xa)] {
+        let other = WalIdentity { cluster: ClusterId(cluster), member: MemberId(member) };
+        let wal = UnrecoveredWal::open(disk.clone(), "wal").expect("opened");
+        let text = run_ready(wal.recover(other, 0)).expect_err("refused").to_string();
+        assert!(text.contains("belongs to member a of cluster c"), "{text}");
+    }
+    recover(&disk, 0).expect("still mine");
+}
+
+#[test]
+fn a_failed_write_or_sync_ends_the_journal() {
+    let fails: [fn(&ScramblingDisk<MemoryDisk>); 2] = [|disk| disk.fail_write(1), |disk| disk.fail_sync(1)];
+    for fail in fails {
+        let disk = ScramblingDisk::new(MemoryDisk::new(), 3);
+        let mut journal = recover(&disk, 0).expect("fresh").journal;
+        append_synced(&mut journal, &batch(1, 1, 1, 10));
+        fail(&disk);
+        let answer = journal.append(&batch(1, 2, 1, 10)).and_then(|_| run_ready(journal.sync()));
+        let first = answer.expect_err("failed").to_string();
+        assert_eq!(journal.durable(), 1);
+        let again = [
+            journal.append(&batch(1, 3, 1, 10)).map(|_| ()),
+            run_ready(journal.sync()),
+            journal.release(1),
+            run_ready(journal.prepare()).map(|_| ()),
+        ];
+        for answer in again {
+            assert_eq!(answer.expect_err("dead").to_string(), first);
+        }
+        // The next process finds the note, and the log goes on from what is there.
+        let mut journal = recover(&disk, 0).expect("recovered").journal;
+        assert!((1..=2).contains(&journal.durable()));
+        assert!(!disk.exists("wal/suspect").expect("known"));
+        append_synced(&mut journal, &batch(1, 2, 1, 10));
+    }
+}
+
+#[test]
+fn released_segments_are_used_again() {
+    let disk = MemoryDisk::new();
+    let mut journal = recover(&disk, 0).expect("fresh").journal;
+    let files = |disk: &MemoryDisk, suffix: &str| disk.all_files().iter().filter(|name| name.ends_with(suffix)).count();
+    for index in 1..=40 {
+        append_synced(&mut journal, &batch(1, index, 1, 400));
+    }
+    assert!(files(&disk, ".seg") >= 5);
+    journal.release(38).expect("alive");
+    while run_ready(journal.prepare()).expect("prepared") {}
+    // The one with the entries 39 and 40, perhaps one before it, and the one made ready.
+    assert!(files(&disk, ".seg") <= 3, "{:?}", disk.all_files());
+    for index in 41..=80 {
+        append_synced(&mut journal, &batch(1, index, 1, 400));
+        journal.release(index - 1).expect("alive");
+        while run_ready(journal.prepare()).expect("prepared") {}
+        let (segments, all) = (files(&disk, ".seg"), disk.all_files().len());
+        assert!(segments <= 3 && all <= 6, "{:?}", disk.all_files());
+    }
+    let again = recover(&disk, 79).expect("recovered");
+    assert_eq!(again.entries, batch(1, 80, 1, 400).entries);
+    assert_eq!(again.hard_state.commit, 79);
+    let text = recover(&disk, 10).expect_err("released").to_string();
+    assert!(text.contains("but the checkpoint ends at 10"), "{text}");
+}
+
+#[test]
+fn an_older_checkpoint_than_a_cut_is_refused() {
+    let disk = MemoryDisk::new();
+    let mut journal = recover(&disk, 0).expect("fresh").journal;
+    append_synced(&mut journal, &batch(1, 1, 9, 10));
+    journal.cut(100).expect("alive");
+    append_synced(&mut journal, &batch(2, 101, 3, 10));
+    assert_eq!(recover(&disk, 100).expect("recovered").entries, batch(2, 101, 3, 10).entries);
+    let text = recover(&disk, 5).expect_err("void").to_string();
+    assert!(text.contains("checkpoint at 100"), "{text}");
+}
+
+#[test]
+fn a_log_behind_its_checkpoint_goes_on_behind_it() {
+    let disk = MemoryDisk::new();
+    append_synced(&mut recover(&disk, 0).expect("fresh").journal, &batch(1, 1, 9, 10));
+    let mut recovered = recover(&disk, 50).expect("recovered");
+    assert!(recovered.entries.is_empty());
+    append_synced(&mut recovered.journal, &batch(2, 51, 1, 10));
+    assert_eq!(recover(&disk, 50).expect("recovered").entries, batch(2, 51, 1, 10).entries);
+}
+
+#[test]
+fn few_entries_do_not_hold_a_whole_segment_in_memory() {
+    let disk = MemoryDisk::new();
+    let mut journal = recover(&disk, 0).expect("fresh").journal;
+    while run_ready(journal.prepare()).expect("prepared") {}
+    for index in 1..=12 {
+        append_synced(&mut journal, &batch(1, index, 1, 400));
+    }
+    let entries = recover(&disk, 11).expect("recovered").entries;
+    let data = entries.into_iter().next().expect("one").data;
+    assert!(data.is_unique(), "400 bytes of a segment of 4096 are copied");
 }

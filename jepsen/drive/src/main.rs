@@ -1,1 +1,59 @@
-fn main() {}
+//! The examiner: real server processes, judged from outside.
+//!
+//! Each command is one examination; the exit code is 0 when it was passed, 1 when not, 2 when it could not be held. See
+//! `jepsen/README.md`. Knows only the client API, the command line and the process.
+
+mod bench;
+mod kill9;
+mod ledger;
+mod process;
+mod rawwire;
+mod serve;
+mod twin;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser, Debug)]
+#[command(about = "Examines etcd-compatible servers as real processes")]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// The same random requests to two servers; every answer must be equal.
+    Twin(Box<twin::TwinArgs>),
+    /// kill -9 under load, again and again; no acknowledged write may be lost.
+    Kill9(kill9::Kill9Args),
+    /// Fixed walks to two servers: fragments, many events at once, a full quota.
+    Edges(twin::EdgesArgs),
+    /// Hand-made bad frames to two servers.
+    Rawwire(rawwire::RawArgs),
+    /// A program of someone else's against a fresh server.
+    Serve(serve::ServeArgs),
+    /// Two servers under the same load, in turns.
+    Bench(bench::BenchArgs),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let outcome = match Args::parse().command {
+        Command::Twin(args) => twin::run(*args).await,
+        Command::Kill9(args) => kill9::run(args).await,
+        Command::Edges(args) => twin::run_edges(args).await,
+        Command::Rawwire(args) => rawwire::run(args).await,
+        Command::Serve(args) => serve::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(why) => {
+            eprintln!("could not be held: {why}");
+            ExitCode::from(2)
+        }
+    }
+}

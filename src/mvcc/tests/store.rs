@@ -459,3 +459,25 @@ fn reclaim_gives_space_back() {
     assert_eq!(before.get(b"k1").unwrap().unwrap().value, "a value of some length");
     assert_eq!(before.range(&RangeQuery::plain(KeyRange::all())).unwrap().count, 10);
 }
+
+/// A dead put that stays in a file because too little else died with it must not come back to life at boot
+/// because its tombstone, in another file, went.
+#[test]
+fn reclaim_never_brings_a_deleted_key_back() {
+    let mut bench = Bench::new(StoreOptions { cache_bytes: 0, segment_bytes: 400 });
+    let pair = |name: &str| Change::Put(name.to_string().into(), "a value".into(), 0);
+    bench.txn(["k0", "k1", "k2", "k3", "k4"].map(pair).to_vec(), false);
+    bench.txn(vec![Change::Delete(KeyRange::single("k4".into()))], false);
+    for n in 0..20 {
+        bench.txn(vec![Change::Put("k5".into(), format!("{n}").into(), 0)], false);
+    }
+    bench.run(Step::Compact(2));
+    while bench.store.compaction_step(9).unwrap() {}
+    bench.write();
+    let segments = bench.store.position().files().count();
+    while let Some(job) = bench.store.reclaim_candidate() {
+        bench.store.reclaimed(run_ready(job.run(&bench.disk)).unwrap());
+    }
+    assert!(bench.store.position().files().count() < segments);
+    bench.finish();
+}

@@ -1,0 +1,14 @@
+#!/bin/sh
+# Builds the stock etcd and etcdctl, to compare with, into target/peers (or PEERS_DIR). Their sources come from the public
+# module by Go's ordinary client. Without Go this says so and is no failure.
+set -eu
+cd "$(dirname "$0")/.."
+out=${PEERS_DIR:-$PWD/target/peers}
+if ! command -v go >/dev/null 2>&1; then
+    echo "SKIPPED: Go is not installed, so stock etcd and etcdctl are not built"
+    exit 0
+fi
+mkdir -p "$out"
+(cd jepsen/peers && go build -trimpath -o "$out/" ./etcd ./etcdctl)
+"$out/etcd" --version | head -1
+echo "stock etcd and etcdctl are in $out"

@@ -1,0 +1,225 @@
+//! Hand-made bad frames and bad protobuf to two servers: equal codes demanded, and both must live on.
+//!
+//! Every case has a connection of its own. Invariants: what a case may do to the store is the same on both sides, which
+//! HashKV shows after each case. Texts of the transport are not compared (Go's protobuf puts random blanks into its own,
+//! and other stacks word theirs differently); texts that begin with `etcdserver:` are.
+
+mod cases;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use quorate::wire::etcdserverpb as pb;
+use quorate::wire::services::maintenance_client::MaintenanceClient;
+use tokio::net::TcpStream;
+
+use crate::process::{Launch, Server, Trouble, connect, fresh_home};
+
+/// How long an answer may take; a stream that stays open that long is an answer too.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+
+/// Options of the raw cases.
+#[derive(clap::Args, Clone, Debug)]
+pub struct RawArgs {
+    /// Server binary to compare with.
+    #[arg(long)]
+    left_bin: PathBuf,
+    /// Server binary under test.
+    #[arg(long)]
+    right_bin: PathBuf,
+    /// Flag for both servers; may be given several times.
+    #[arg(long = "flag", allow_hyphen_values = true)]
+    flags: Vec<String>,
+    /// Only cases whose name contains this.
+    #[arg(long)]
+    case: Option<String>,
+    /// Print every outcome.
+    #[arg(long)]
+    verbose: bool,
+    /// Where the data directories go.
+    #[arg(long)]
+    base: Option<PathBuf>,
+}
+
+/// How strictly the two outcomes are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// They must be equal.
+    Equal,
+    /// Each server may accept or refuse (limits of depth differ by design); neither may fall over.
+    Alive,
+}
+
+/// One bad request.
+#[derive(Clone, Debug)]
+pub(crate) struct Case {
+    pub(crate) name: String,
+    pub(crate) path: &'static str,
+    pub(crate) method: &'static str,
+    pub(crate) headers: Vec<(&'static str, Vec<u8>)>,
+    pub(crate) body: Bytes,
+    pub(crate) judge: Judge,
+}
+
+/// What came back.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Outcome {
+    /// HTTP status, 0 when none came.
+    http: u16,
+    /// gRPC code; none when none came.
+    code: Option<String>,
+    /// Text, kept only where it is part of etcd's interface.
+    text: String,
+    /// Messages without their header field, which holds ids.
+    messages: Vec<Bytes>,
+    /// The stream was reset, the connection closed, or nothing came in time.
+    broken: Option<&'static str>,
+    /// The text as it came, for the reader.
+    said: Shown,
+}
+
+/// A text that is shown and never compared.
+#[derive(Clone, Default)]
+struct Shown(String);
+
+impl std::fmt::Debug for Shown {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?}", self.0)
+    }
+}
+
+impl PartialEq for Shown {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+/// Runs the cases; true when none differed.
+pub async fn run(args: RawArgs) -> Result<bool, Trouble> {
+    let home = fresh_home(args.base.as_deref(), "rawwire")?;
+    let mut servers = Vec::new();
+    let mut launches = Vec::new();
+    for (name, binary) in [("left", &args.left_bin), ("right", &args.right_bin)] {
+        let launch = Launch::new(binary, &home.join(name), &args.flags)?;
+        servers.push(launch.start()?);
+        launches.push(launch);
+    }
+    for server in &mut servers {
+        server.ready(Duration::from_secs(60)).await?;
+    }
+    let (mut count, mut differences) = (0, 0);
+    for case in cases::all() {
+        if args.case.as_ref().is_some_and(|wanted| !case.name.contains(wanted.as_str())) {
+            continue;
+        }
+        count += 1;
+        let (left, right) = tokio::join!(send(&launches[0], &case), send(&launches[1], &case));
+        let hashes = (hash(&servers[0]).await, hash(&servers[1]).await);
+        let same_store = matches!(&hashes, (Ok(left), Ok(right)) if case.judge == Judge::Alive || left == right);
+        let equal = same_store && (case.judge == Judge::Alive || left == right);
+        if args.verbose || !equal {
+            println!(
+                "{} {}\n  left  {left:?}\n  right {right:?}",
+                if equal { "equal" } else { "DIFFERENCE" },
+                case.name
+            );
+        }
+        if !same_store {
+            println!("  stores {hashes:?}");
+        }
+        differences += usize::from(!equal);
+        if !servers.iter_mut().all(Server::is_alive) {
+            return Err(format!("a server ended in case {}; logs in {}", case.name, home.display()).into());
+        }
+    }
+    println!("rawwire: {count} cases, {differences} differences");
+    for server in &mut servers {
+        server.kill().await?;
+    }
+    std::fs::remove_dir_all(&home)?;
+    Ok(differences == 0)
+}
+
+/// The revision and hash of everything, also the proof that the server still serves.
+async fn hash(server: &Server) -> Result<(i64, u32), Trouble> {
+    let mut maintenance = MaintenanceClient::new(connect(&server.url).await?);
+    let answer = maintenance.hash_kv(pb::HashKvRequest { revision: 0 }).await?.into_inner();
+    Ok((answer.hash_revision, answer.hash))
+}
+
+async fn send(launch: &Launch, case: &Case) -> Outcome {
+    match tokio::time::timeout(PATIENCE, exchange(launch, case)).await {
+        Ok(Ok(outcome)) => outcome,
+        Ok(Err(why)) => Outcome { broken: Some("reset or closed"), said: Shown(why.to_string()), ..Outcome::default() },
+        Err(_) => Outcome { broken: Some("open"), ..Outcome::default() },
+    }
+}
+
+async fn exchange(launch: &Launch, case: &Case) -> Result<Outcome, Trouble> {
+    let tcp = TcpStream::connect(launch.address()).await?;
+    let (client, connection) = h2::client::handshake(tcp).await?;
+    let driver = tokio::spawn(connection);
+    let outcome = request(client, launch, case).await;
+    driver.abort();
+    outcome
+}
+
+async fn request(client: h2::client::SendRequest<Bytes>, launch: &Launch, case: &Case) -> Result<Outcome, Trouble> {
+    let mut request =
+        http::Request::builder().method(case.method).uri(format!("http://{}{}", launch.address(), case.path));
+    for (name, value) in &case.headers {
+        request = request.header(*name, value.as_slice());
+    }
+    let (answer, mut body) = client.ready().await?.send_request(request.body(())?, false)?;
+    // The server may refuse before it has read everything: a failed send is no failed exchange.
+    let sending = body.send_data(case.body.clone(), true);
+    let mut outcome = Outcome::default();
+    let answer = match answer.await {
+        Ok(answer) => answer,
+        Err(why) => return Err(format!("{why}; send {sending:?}").into()),
+    };
+    outcome.http = answer.status().as_u16();
+    status(&mut outcome, answer.headers());
+    let mut incoming = answer.into_body();
+    let mut received = Vec::new();
+    while let Some(chunk) = incoming.data().await {
+        let chunk = chunk?;
+        incoming.flow_control().release_capacity(chunk.len())?;
+        received.extend_from_slice(&chunk);
+    }
+    if let Some(trailers) = incoming.trailers().await? {
+        status(&mut outcome, &trailers);
+    }
+    if outcome.code.is_some() {
+        outcome.messages = messages(received.into());
+    }
+    Ok(outcome)
+}
+
+fn status(outcome: &mut Outcome, headers: &HeaderMap) {
+    let of = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+    outcome.code = of("grpc-status").or(outcome.code.take());
+    if let Some(text) = of("grpc-message") {
+        if text.starts_with("etcdserver:") {
+            outcome.text.clone_from(&text);
+        }
+        outcome.said = Shown(text);
+    }
+}
+
+/// The messages of a body, each without field 1: in every answer of the client API that is the header with its ids.
+fn messages(mut body: Bytes) -> Vec<Bytes> {
+    let mut messages = Vec::new();
+    while body.len() >= 5 {
+        body.advance(1);
+        let length = body.get_u32() as usize;
+        let message = body.split_to(length.min(body.len()));
+        let header = message.first() == Some(&0x0a) && message.len() > 1;
+        // A header is shorter than 128 bytes, so its length is one byte.
+        let skip = if header { 2 + usize::from(message[1]) } else { 0 };
+        messages.push(message.slice(skip.min(message.len())..));
+    }
+    messages
+}

@@ -1,0 +1,21 @@
+//! The specification: what an etcd-compatible store must answer, told without a line of the product.
+//!
+//! [`model`] is a sequential store, slow and plain on purpose: the whole key space is kept for every
+//! revision, so that reading the past is a lookup and nothing can be forgotten by accident. [`history`] is the
+//! record of a run that a judge reads. The types are plain data of this crate, so that a mistake in the
+//! product's types cannot hide itself here.
+//!
+//! Invariant: this crate depends on nothing.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that finds nothing must stop"))]
+
+pub mod history;
+pub mod model;
+mod range;
+pub mod request;
+pub mod shape;
+
+pub use model::{Model, Step, Vantage};
+
+#[cfg(test)]
+mod tests;

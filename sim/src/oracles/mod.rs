@@ -1,0 +1,46 @@
+//! The judges: each holds a part of what happened against the specification.
+//!
+//! [`ledger`] takes every applied entry and is the claimed order of all changes; [`witness`] holds the clients'
+//! answers against it; [`watching`] the watch streams; [`leases`] the times of leases; [`disk`] what was
+//! durable when a promise left.
+
+pub mod disk;
+pub mod leases;
+pub mod ledger;
+pub mod watching;
+pub mod witness;
+
+use std::fmt;
+use std::time::Duration;
+
+/// A promise that was broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Violation {
+    /// When it was noticed, in true time.
+    pub at: Duration,
+    /// Which promise, in a word or two.
+    pub promise: &'static str,
+    /// What was expected and what came.
+    pub story: String,
+}
+
+impl Violation {
+    /// A promise broken now.
+    pub fn now(promise: &'static str, story: String) -> Self {
+        Self { at: crate::env::true_now(), promise, story }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at {:.6} s: {}\n{}", self.at.as_secs_f64(), self.promise, self.story)
+    }
+}
+
+/// Nothing, or the promise that was broken.
+pub type Verdict = Result<(), Violation>;
+
+/// Fails with the story unless `holds`.
+pub fn require(holds: bool, promise: &'static str, story: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(Violation::now(promise, story())) }
+}

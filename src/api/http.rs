@@ -1,0 +1,247 @@
+//! The plain HTTP endpoints of the client port: health, readiness, version, metrics.
+//!
+//! Invariants: bodies, codes and headers are etcd's, every answer carries the CORS headers, and nothing here
+//! changes the store. Does not know of sockets; the JSON gateway will stand beside it.
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Response, StatusCode};
+use http_body_util::Full;
+
+use crate::api::maintenance::is_learner;
+use crate::api::metrics::{API_VERSION, STORAGE_VERSION};
+use crate::api::porch::Porch;
+use crate::base::Refusal;
+use crate::env::Env;
+use crate::machine::AlarmKind;
+use crate::node::NodeStatus;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Which web origins may read answers.
+#[derive(Clone, Debug)]
+pub struct Cors {
+    /// The origins of `--cors`; `*` is any.
+    pub origins: Vec<String>,
+}
+
+impl Cors {
+    fn allow_origin(&self, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
+        if self.origins.iter().any(|have| have == "*") {
+            return Some(HeaderValue::from_static("*"));
+        }
+        origin.filter(|origin| self.origins.iter().any(|have| have.as_bytes() == origin.as_bytes())).cloned()
+    }
+}
+
+/// Answers one HTTP request; its body is not looked at.
+pub async fn respond<E: Env, B>(porch: &Porch<E>, cors: &Cors, request: &http::Request<B>) -> Answer {
+    let mut answer = route(porch, request.method(), request.uri()).await;
+    let headers = answer.headers_mut();
+    headers
+        .insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("accept, content-type, authorization"));
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"));
+    if let Some(origin) = cors.allow_origin(request.headers().get(header::ORIGIN)) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    }
+    answer
+}
+
+async fn route<E: Env>(porch: &Porch<E>, method: &Method, uri: &http::Uri) -> Answer {
+    if method == Method::OPTIONS {
+        return Response::new(Full::default());
+    }
+    let query = Query(uri.query().unwrap_or(""));
+    let path = uri.path();
+    match path {
+        "/version" => return version(&porch.handle.status()),
+        "/health" | "/metrics" | "/livez" | "/readyz" => {}
+        _ if path.starts_with("/livez/") || path.starts_with("/readyz/") => {}
+        _ => return error(StatusCode::NOT_FOUND, "404 page not found\n"),
+    }
+    if method != Method::GET {
+        let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
+        answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
+        return answer;
+    }
+    match path {
+        "/health" => health(porch, &query).await,
+        "/metrics" => metrics(porch),
+        _ => checks(porch, path, &query).await,
+    }
+}
+
+fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(body.into()));
+    *answer.status_mut() = code;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}
+
+fn error(code: StatusCode, text: impl Into<Bytes>) -> Answer {
+    let mut answer = answer(code, "text/plain; charset=utf-8", text);
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}
+
+fn version(status: &NodeStatus) -> Answer {
+    let cluster = status.cluster_version.as_deref().unwrap_or("not_decided");
+    let body = serde_json::json!({"etcdserver": API_VERSION, "etcdcluster": cluster, "storage": STORAGE_VERSION});
+    // Written by hand to keep etcd's order of fields.
+    let field = |name: &str| format!("\"{name}\":{}", body[name]);
+    let text = format!("{{{},{},{}}}", field("etcdserver"), field("etcdcluster"), field("storage"));
+    answer(StatusCode::OK, "application/json", text)
+}
+
+fn metrics<E: Env>(porch: &Porch<E>) -> Answer {
+    let text = porch.metrics.render(&porch.handle.status());
+    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", text)
+}
+
+/// The parameters of a request. Values are plain words; nothing here needs percent-decoding.
+struct Query<'a>(&'a str);
+
+impl<'a> Query<'a> {
+    fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.0.split('&').filter_map(move |pair| {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (key == name).then_some(value)
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+}
+
+async fn health<E: Env>(porch: &Porch<E>, query: &Query<'_>) -> Answer {
+    let serializable = query.values("serializable").next() == Some("true");
+    let reason = unhealthy(porch, query, serializable).await;
+    let counter = if reason.is_some() { &porch.metrics.health_failures } else { &porch.metrics.health_success };
+    counter.inc();
+    let code = if reason.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
+    let health = if reason.is_some() { "false" } else { "true" };
+    let reason = serde_json::Value::from(reason.unwrap_or_default());
+    answer(code, "text/plain; charset=utf-8", format!("{{\"health\":\"{health}\",\"reason\":{reason}}}"))
+}
+
+async fn unhealthy<E: Env>(porch: &Porch<E>, query: &Query<'_>, serializable: bool) -> Option<String> {
+    let status = porch.handle.status();
+    if let Some(alarm) = standing_alarm(&status, query) {
+        return Some(format!("ALARM {alarm}"));
+    }
+    if !serializable && status.leader.is_none() {
+        return Some("RAFT NO LEADER".to_string());
+    }
+    let refusal = porch.handle.view(!serializable).await.err()?;
+    Some(format!("RANGE ERROR:{refusal}"))
+}
+
+fn standing_alarm(status: &NodeStatus, query: &Query<'_>) -> Option<&'static str> {
+    let names = status.alarms.iter().map(|(_, kind)| match kind {
+        AlarmKind::NoSpace => "NOSPACE",
+        AlarmKind::Corrupt => "CORRUPT",
+    });
+    names.into_iter().find(|name| !query.values("exclude").any(|excluded| excluded == *name))
+}
+
+/// One thing that `/livez` or `/readyz` looks at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Check {
+    DataCorruption,
+    SerializableRead,
+    LinearizableRead,
+    NonLearner,
+}
+
+const LIVE: &[Check] = &[Check::SerializableRead];
+const READY: &[Check] = &[Check::DataCorruption, Check::SerializableRead, Check::LinearizableRead, Check::NonLearner];
+
+impl Check {
+    fn name(self) -> &'static str {
+        match self {
+            Self::DataCorruption => "data_corruption",
+            Self::SerializableRead => "serializable_read",
+            Self::LinearizableRead => "linearizable_read",
+            Self::NonLearner => "non_learner",
+        }
+    }
+
+    async fn look<E: Env>(self, porch: &Porch<E>) -> Result<(), String> {
+        let status = porch.handle.status();
+        let read = |refusal: Refusal| format!("range error: {refusal}");
+        match self {
+            Self::DataCorruption if status.alarms.iter().any(|(_, kind)| *kind == AlarmKind::Corrupt) => {
+                Err("alarm activated: CORRUPT".to_string())
+            }
+            Self::NonLearner if is_learner(&status, porch.handle.identity().member) => {
+                Err("not supported for learner".to_string())
+            }
+            Self::DataCorruption | Self::NonLearner => Ok(()),
+            Self::SerializableRead => porch.handle.view(false).await.map(drop).map_err(read),
+            Self::LinearizableRead => porch.handle.view(true).await.map(drop).map_err(read),
+        }
+    }
+}
+
+async fn checks<E: Env>(porch: &Porch<E>, path: &str, query: &Query<'_>) -> Answer {
+    let (kind, one) = path[1..].split_once('/').map_or((&path[1..], None), |(kind, one)| (kind, Some(one)));
+    let all = if kind == "livez" { LIVE } else { READY };
+    let chosen: Vec<Check> = match one {
+        None => all.iter().copied().filter(|check| !query.values("exclude").any(|e| e == check.name())).collect(),
+        Some(name) => all.iter().copied().filter(|check| check.name() == name).collect(),
+    };
+    if one.is_some() && chosen.is_empty() {
+        return error(StatusCode::NOT_FOUND, "404 page not found\n");
+    }
+    let mut lines = String::new();
+    let mut healthy = true;
+    for check in chosen {
+        let outcome = check.look(porch).await;
+        porch.metrics.health_check(kind, check.name(), outcome.is_ok());
+        match outcome {
+            Ok(()) => lines.push_str(&format!("[+]{} ok\n", check.name())),
+            Err(text) => {
+                healthy = false;
+                lines.push_str(&format!("[-]{} failed: {text}\n", check.name()));
+            }
+        }
+    }
+    if !healthy {
+        return error(StatusCode::SERVICE_UNAVAILABLE, lines);
+    }
+    let shown = if query.has("verbose") { lines } else { String::new() };
+    error(StatusCode::OK, format!("{shown}ok\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::MemberId;
+
+    #[test]
+    fn parameters_are_words() {
+        let query = Query("verbose&exclude=a&exclude=b&serializable=true");
+        assert!(query.has("verbose") && !query.has("verb"));
+        assert_eq!(query.values("exclude").collect::<Vec<_>>(), ["a", "b"]);
+        assert!(!Query("").has("verbose"));
+    }
+
+    #[test]
+    fn excluded_alarms_are_not_seen() {
+        let status = NodeStatus { alarms: vec![(MemberId(1), AlarmKind::NoSpace)], ..Default::default() };
+        assert_eq!(standing_alarm(&status, &Query("")), Some("NOSPACE"));
+        assert_eq!(standing_alarm(&status, &Query("exclude=NOSPACE")), None);
+        assert_eq!(standing_alarm(&status, &Query("exclude=CORRUPT")), Some("NOSPACE"));
+    }
+
+    #[test]
+    fn origins_are_any_or_named() {
+        let any = Cors { origins: vec!["*".into()] };
+        assert_eq!(any.allow_origin(None), Some(HeaderValue::from_static("*")));
+        let one = Cors { origins: vec!["https://a.example".into()] };
+        let origin = HeaderValue::from_static("https://a.example");
+        assert_eq!(one.allow_origin(Some(&origin)), Some(origin));
+        assert_eq!(one.allow_origin(Some(&HeaderValue::from_static("https://b.example"))), None);
+    }
+}

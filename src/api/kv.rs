@@ -1,0 +1,114 @@
+//! Service KV: range, put, delete, transactions, compaction.
+//!
+//! Invariant: a read-only transaction and a range need no log entry; everything else is one.
+
+use crate::api::answers;
+use crate::api::porch::Porch;
+use crate::base::Refusal;
+use crate::env::{Disk, Env};
+use crate::machine::{self, Answer, Command, Op, Txn, codec};
+use crate::mvcc::{RangeAnswer, RangeQuery, ReadFailure, View};
+use crate::wire::etcdserverpb as pb;
+
+/// A range of more keys than this is read where it may hold up a thread.
+const LONG_READ_KEYS: i64 = 256;
+
+impl<E: Env> Porch<E> {
+    /// Reads a range.
+    pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Refusal> {
+        let query = codec::range_from_wire(request)?;
+        let view = self.handle.view(!query.serializable).await?;
+        let answer = read(&view, &query)?;
+        Ok(answers::range(self.header(answer.revision), answer))
+    }
+
+    /// Writes one key.
+    pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Refusal> {
+        let command = Command::Put(codec::put_from_wire(request)?);
+        let (header, proposed) = self.propose(command).await?;
+        let Answer::Put { prev_kv } = proposed.answer else { unreachable_answer("put") };
+        Ok(pb::PutResponse { header: Some(header), prev_kv: prev_kv.map(answers::key_value) })
+    }
+
+    /// Deletes a range.
+    pub async fn delete_range(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, Refusal> {
+        let command = Command::DeleteRange(codec::delete_range_from_wire(request)?);
+        let (header, proposed) = self.propose(command).await?;
+        let Answer::DeleteRange { deleted, prev_kvs } = proposed.answer else { unreachable_answer("delete") };
+        Ok(pb::DeleteRangeResponse { header: Some(header), deleted, prev_kvs: answers::key_values(prev_kvs) })
+    }
+
+    /// Runs a transaction.
+    pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Refusal> {
+        let txn = codec::txn_from_wire(request, self.terms.max_txn_ops)?;
+        if txn.is_read_only() {
+            return self.read_txn(&txn).await;
+        }
+        let (header, proposed) = self.propose(Command::Txn(txn)).await?;
+        let Answer::Txn(answer) = proposed.answer else { unreachable_answer("txn") };
+        Ok(answers::txn(header, answer))
+    }
+
+    async fn read_txn(&self, txn: &Txn) -> Result<pb::TxnResponse, Refusal> {
+        let view = self.handle.view(!is_serializable(txn)).await?;
+        let answer = at_leisure(true, || machine::read_txn(&view, txn)).map_err(refusal_of)?;
+        Ok(answers::txn(self.header(view.revision()), answer))
+    }
+
+    /// Forgets history.
+    pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, Refusal> {
+        let command = Command::Compact { revision: request.revision, physical: request.physical };
+        let (header, _) = self.propose(command).await?;
+        Ok(pb::CompactionResponse { header: Some(header) })
+    }
+}
+
+/// A read at `view`.
+pub(super) fn read<D: Disk>(view: &View<D>, query: &RangeQuery) -> Result<RangeAnswer, Refusal> {
+    let short = query.range.as_single().is_some() || query.count_only || (1..=LONG_READ_KEYS).contains(&query.limit);
+    at_leisure(!short, || view.range(query)).map_err(refusal_of)
+}
+
+/// What a client is told of a read that failed. Damage is told with its place, to the client and to the log.
+pub(super) fn refusal_of(failure: ReadFailure) -> Refusal {
+    match failure {
+        ReadFailure::Refused(refusal) => refusal,
+        ReadFailure::Wrong(wrong) => {
+            tracing::error!(error = %wrong, "a read met a fault");
+            Refusal::Damaged(wrong.to_string())
+        }
+    }
+}
+
+/// Runs a read on this thread; a `long` one after the thread's other work was handed on.
+pub(super) fn at_leisure<T>(long: bool, read: impl FnOnce() -> T) -> T {
+    if long { tokio::task::block_in_place(read) } else { read() }
+}
+
+/// Whether every read of a read-only transaction may be answered from this member's state.
+fn is_serializable(txn: &Txn) -> bool {
+    txn.success.iter().chain(&txn.failure).all(|op| matches!(op, Op::Range(query) if query.serializable))
+}
+
+/// The machine answers a command with that command's answer; anything else is a bug.
+#[cold]
+fn unreachable_answer(command: &str) -> ! {
+    unreachable!("the machine answers a {command} with the answer of a {command}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::KeyRange;
+    use crate::mvcc::RangeQuery;
+
+    #[test]
+    fn a_transaction_is_serializable_when_every_read_is() {
+        let read = |serializable| Op::Range(RangeQuery { serializable, ..RangeQuery::plain(KeyRange::all()) });
+        assert!(is_serializable(&Txn::default()), "an empty one asks nothing");
+        let mut txn = Txn { success: vec![read(true)], failure: vec![read(true)], ..Default::default() };
+        assert!(is_serializable(&txn));
+        txn.failure.push(read(false));
+        assert!(!is_serializable(&txn));
+    }
+}

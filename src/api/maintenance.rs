@@ -1,0 +1,127 @@
+//! Service Maintenance: status, digests, defragmentation, alarms.
+//!
+//! Invariant: defragmentation answers at once, without a header, because space is reclaimed all the time.
+
+use crate::api::metrics::{API_VERSION, STORAGE_VERSION};
+use crate::api::porch::Porch;
+use crate::api::{answers, kv};
+use crate::base::{MemberId, Refusal};
+use crate::env::Env;
+use crate::machine::{AlarmKind, Answer, codec};
+use crate::node::NodeStatus;
+use crate::wire::etcdserverpb as pb;
+use pb::alarm_request;
+
+impl<E: Env> Porch<E> {
+    /// Tells how this member stands.
+    pub async fn status(&self, _: pb::StatusRequest) -> Result<pb::StatusResponse, Refusal> {
+        let status = self.handle.status();
+        let member = self.handle.identity().member;
+        Ok(pb::StatusResponse {
+            header: Some(self.header_of(status.revision, status.term)),
+            version: API_VERSION.to_string(),
+            db_size: signed(status.size_bytes),
+            leader: status.leader.map_or(0, |leader| leader.0),
+            raft_index: status.committed,
+            raft_term: status.term,
+            raft_applied_index: status.applied,
+            errors: errors(&status),
+            db_size_in_use: signed(status.in_use_bytes),
+            is_learner: is_learner(&status, member),
+            storage_version: STORAGE_VERSION.to_string(),
+            db_size_quota: signed(status.quota_bytes),
+            downgrade_info: Some(pb::DowngradeInfo::default()),
+        })
+    }
+
+    /// Lists, raises or clears alarms. What names no alarm to raise or clear does nothing, as in etcd.
+    pub async fn alarm(&self, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, Refusal> {
+        if request.action == alarm_request::AlarmAction::Get as i32 {
+            let kind = match pb::AlarmType::try_from(request.alarm) {
+                Ok(pb::AlarmType::Nospace) => Some(AlarmKind::NoSpace),
+                Ok(pb::AlarmType::Corrupt) => Some(AlarmKind::Corrupt),
+                _ => None,
+            };
+            return self.list_alarms(kind).await;
+        }
+        let Some(command) = codec::alarm_from_wire(&request) else {
+            let header = Some(self.header(self.handle.facts().revision()));
+            return Ok(pb::AlarmResponse { header, alarms: vec![] });
+        };
+        let (header, proposed) = self.propose(command).await?;
+        let Answer::Alarm(alarms) = proposed.answer else { unreachable!("the machine answers an alarm with alarms") };
+        Ok(pb::AlarmResponse { header: Some(header), alarms: alarms.into_iter().map(answers::alarm).collect() })
+    }
+
+    async fn list_alarms(&self, kind: Option<AlarmKind>) -> Result<pb::AlarmResponse, Refusal> {
+        // Once a linearizable view is there, every alarm raised before this request is applied.
+        self.handle.view(true).await?;
+        let status = self.handle.status();
+        let wanted = status.alarms.iter().filter(|(_, have)| kind.is_none_or(|kind| kind == *have));
+        Ok(pb::AlarmResponse {
+            header: Some(self.header_of(status.revision, status.term)),
+            alarms: wanted.copied().map(answers::alarm).collect(),
+        })
+    }
+
+    /// Succeeds at once: space is given back in the background all the time.
+    pub async fn defragment(&self, _: pb::DefragmentRequest) -> Result<pb::DefragmentResponse, Refusal> {
+        Ok(pb::DefragmentResponse { header: None })
+    }
+
+    /// The digest of the key-values at a revision, equal to etcd's for the same changes.
+    pub async fn hash_kv(&self, request: pb::HashKvRequest) -> Result<pb::HashKvResponse, Refusal> {
+        let view = self.handle.view(false).await?;
+        let digest = kv::at_leisure(true, || view.hash_kv(request.revision)).map_err(kv::refusal_of)?;
+        Ok(pb::HashKvResponse {
+            header: Some(self.header(view.revision())),
+            hash: digest.hash,
+            compact_revision: digest.compact_revision,
+            hash_revision: digest.hash_revision,
+        })
+    }
+
+    /// A digest of everything that can be read. etcd's is of its file, so the numbers differ from etcd's; both
+    /// serve to hold members of one cluster against each other.
+    pub async fn hash(&self, _: pb::HashRequest) -> Result<pb::HashResponse, Refusal> {
+        let view = self.handle.view(false).await?;
+        let hash = kv::at_leisure(true, || view.hash()).map_err(kv::refusal_of)?;
+        Ok(pb::HashResponse { header: Some(self.header(view.revision())), hash })
+    }
+}
+
+fn signed(bytes: u64) -> i64 {
+    bytes.try_into().unwrap_or(i64::MAX)
+}
+
+/// Whether `member` takes no part in votes.
+pub(super) fn is_learner(status: &NodeStatus, member: MemberId) -> bool {
+    status.members.iter().any(|have| have.id == member && have.is_learner)
+}
+
+fn errors(status: &NodeStatus) -> Vec<String> {
+    let leader = status.leader.is_none().then(|| Refusal::NoLeader.text().to_string());
+    let alarms = status.alarms.iter().map(|(member, kind)| {
+        let kind = match kind {
+            AlarmKind::NoSpace => "NOSPACE",
+            AlarmKind::Corrupt => "CORRUPT",
+        };
+        format!("memberID:{} alarm:{kind}", member.0)
+    });
+    leader.into_iter().chain(alarms).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_names_what_is_wrong() {
+        let mut status = NodeStatus::default();
+        status.alarms.push((MemberId(10), AlarmKind::Corrupt));
+        assert_eq!(errors(&status), ["etcdserver: no leader", "memberID:10 alarm:CORRUPT"]);
+        status.leader = Some(MemberId(10));
+        status.alarms.clear();
+        assert!(errors(&status).is_empty());
+    }
+}

@@ -1,0 +1,69 @@
+//! What every service shares: the node's handle, the terms of the house, the counters.
+//!
+//! Does not know single services.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::api::metrics::Metrics;
+use crate::base::{Refusal, limits};
+use crate::driver::Handle;
+use crate::env::Env;
+use crate::machine::Command;
+use crate::node::Proposed;
+use crate::wire::etcdserverpb as pb;
+
+/// The terms a server's flags set for its clients.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// Largest request, in bytes.
+    pub max_request_bytes: usize,
+    /// Operations in one list of a transaction.
+    pub max_txn_ops: usize,
+    /// A stream that asked for a leader ends after three times this without one.
+    pub election_timeout: Duration,
+}
+
+impl Terms {
+    /// Largest message a client may send, and the size from which a watch answer may be split.
+    pub fn max_message_bytes(&self) -> usize {
+        self.max_request_bytes + limits::GRPC_OVERHEAD_BYTES
+    }
+}
+
+/// The services of one member.
+pub struct Porch<E: Env> {
+    pub(super) handle: Handle<E>,
+    pub(super) terms: Terms,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+}
+
+impl<E: Env> Porch<E> {
+    /// Services on top of `handle`.
+    pub fn new(handle: Handle<E>, terms: Terms, metrics: Arc<Metrics>) -> Self {
+        Self { handle, terms, metrics }
+    }
+
+    /// Whether this member knows a leader.
+    pub(super) fn has_leader(&self) -> bool {
+        self.handle.status().leader.is_some()
+    }
+
+    /// A response header at `revision` and the current term.
+    pub(super) fn header(&self, revision: i64) -> pb::ResponseHeader {
+        self.header_of(revision, self.handle.facts().term())
+    }
+
+    /// A response header at `revision` and `term`.
+    pub(super) fn header_of(&self, revision: i64, term: u64) -> pb::ResponseHeader {
+        let identity = self.handle.identity();
+        pb::ResponseHeader { cluster_id: identity.cluster.0, member_id: identity.member.0, revision, raft_term: term }
+    }
+
+    /// Proposes a command and gives the answer with its header.
+    pub(super) async fn propose(&self, command: Command) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
+        let proposed = self.handle.propose(command).await?;
+        Ok((self.header_of(proposed.revision, proposed.term), proposed))
+    }
+}

@@ -1,0 +1,235 @@
+//! One handle on a cluster: channels, rotation between them, and the rule of when to try again.
+//!
+//! Invariants: a read may be tried on another endpoint whenever one says it is unavailable; a write only when
+//! the connection was never made, because then no server can have seen it. Attempts are bounded by the
+//! caller's timeout, and without one by [`MAX_ATTEMPTS`].
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Code, Request, Response, Status};
+
+use crate::wire::etcdserverpb::AuthenticateRequest;
+use crate::wire::services::auth_client::AuthClient;
+
+use super::error::{Error, never_sent};
+use super::options::{Credentials, Options, channel};
+
+/// Attempts of one request that has no timeout, as in etcd's client.
+const MAX_ATTEMPTS: usize = 100;
+
+/// Pause after every endpoint was tried once, grown with each round up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(25);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The API version this client was written for; servers count requests by it.
+const API_VERSION: &str = "3.7";
+
+/// What a stub speaks through: a channel whose requests carry the caller's token.
+pub type Wire = InterceptedService<Channel, Attach>;
+
+/// Puts the metadata every request carries on it.
+#[derive(Clone, Debug)]
+pub struct Attach {
+    token: Option<MetadataValue<Ascii>>,
+    needs_leader: bool,
+    timeout: Option<Duration>,
+}
+
+impl Interceptor for Attach {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(timeout) = self.timeout {
+            request.set_timeout(timeout);
+        }
+        let metadata = request.metadata_mut();
+        metadata.insert("client-api-version", MetadataValue::from_static(API_VERSION));
+        if let Some(token) = &self.token {
+            metadata.insert("token", token.clone());
+        }
+        if self.needs_leader {
+            metadata.insert("hasleader", MetadataValue::from_static("true"));
+        }
+        Ok(request)
+    }
+}
+
+/// Whether a request that may have reached a server may be sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Safety {
+    /// It changes nothing: try again elsewhere.
+    Read,
+    /// It may have been done: only a request that never left may be tried again.
+    Write,
+}
+
+/// A handle on a cluster. Cheap to clone; clones share their connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    shared: Arc<Shared>,
+    timeout: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    channels: Vec<(String, Channel)>,
+    /// The endpoint that gets the next request, modulo their number.
+    turn: AtomicUsize,
+    options: Options,
+    token: Mutex<Option<MetadataValue<Ascii>>>,
+}
+
+impl Client {
+    /// A handle on the cluster behind `endpoints`. Connections are made when first needed; with a password,
+    /// the token is fetched now. Must be called inside a tokio runtime.
+    ///
+    /// # Errors
+    /// An empty list, an address that cannot be used, or a refused password.
+    pub async fn connect(endpoints: &[String], options: Options) -> Result<Client, Error> {
+        if endpoints.is_empty() {
+            return Err(Error::NoEndpoints);
+        }
+        let mut channels = Vec::with_capacity(endpoints.len());
+        for endpoint in endpoints {
+            channels.push((endpoint.clone(), channel(endpoint, &options)?));
+        }
+        let timeout = options.timeout;
+        let client = Client {
+            shared: Arc::new(Shared { channels, turn: AtomicUsize::new(0), options, token: Mutex::new(None) }),
+            timeout,
+        };
+        client.authenticate().await?;
+        Ok(client)
+    }
+
+    /// The same handle with another timeout for each request; `None` lifts it.
+    #[must_use]
+    pub fn within(&self, timeout: Option<Duration>) -> Client {
+        Client { shared: Arc::clone(&self.shared), timeout }
+    }
+
+    /// The bare channels with their endpoints, in the order given, for callers who bring their own stubs.
+    pub fn raw(&self) -> &[(String, Channel)] {
+        &self.shared.channels
+    }
+
+    /// How this client behaves.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
+    }
+
+    /// Sends one request by `send`, rotating endpoints, until it is answered or `safety` or the timeout ends it.
+    ///
+    /// # Errors
+    /// The answer of the last endpoint tried, or [`Error::Deadline`].
+    pub async fn call<T, F, Sent>(&self, safety: Safety, send: F) -> Result<T, Error>
+    where
+        F: Fn(Wire) -> Sent,
+        Sent: Future<Output = Result<Response<T>, Status>>,
+    {
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        let mut refreshed = false;
+        for attempt in 1.. {
+            let wire = self.wire(deadline, false);
+            let Some(result) = bounded(deadline, send(wire)).await else {
+                return Err(Error::Deadline);
+            };
+            let status = match result {
+                Ok(response) => return Ok(response.into_inner()),
+                Err(status) => status,
+            };
+            if is_stale_token(&status) && !refreshed && self.has_password() {
+                // The server refused the request for its token, so it was not done.
+                refreshed = true;
+                self.authenticate().await?;
+                continue;
+            }
+            let again = never_sent(&status) || (safety == Safety::Read && status.code() == Code::Unavailable);
+            if !again || (deadline.is_none() && attempt >= MAX_ATTEMPTS) {
+                return Err(status.into());
+            }
+            if bounded(deadline, self.pause(attempt)).await.is_none() {
+                return Err(Error::Deadline);
+            }
+        }
+        unreachable!("the attempts of a request end by its timeout or their bound")
+    }
+
+    /// Waits between rounds of attempts, not between the endpoints of one round.
+    pub(super) async fn pause(&self, attempt: usize) {
+        let endpoints = self.shared.channels.len();
+        if attempt.is_multiple_of(endpoints) {
+            let round = u32::try_from(attempt / endpoints).unwrap_or(u32::MAX);
+            sleep(PAUSE.saturating_mul(round).min(LONGEST_PAUSE)).await;
+        }
+    }
+
+    /// The next endpoint's channel for a stream: no timeout, because a stream lives as long as it is wanted.
+    pub(super) fn stream_wire(&self, needs_leader: bool) -> Wire {
+        self.wire(None, needs_leader)
+    }
+
+    fn wire(&self, deadline: Option<Instant>, needs_leader: bool) -> Wire {
+        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed) % self.shared.channels.len();
+        let token = self.shared.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        InterceptedService::new(self.shared.channels[turn].1.clone(), Attach { token, needs_leader, timeout })
+    }
+
+    fn has_password(&self) -> bool {
+        matches!(self.shared.options.credentials, Some(Credentials::Password { .. }))
+    }
+
+    async fn authenticate(&self) -> Result<(), Error> {
+        let token = match &self.shared.options.credentials {
+            None => return Ok(()),
+            Some(Credentials::Token(token)) => token.clone(),
+            Some(Credentials::Password { name, password }) => {
+                match self.fetch_token(name.clone(), password.clone()).await {
+                    Ok(token) => token,
+                    // A cluster without authentication takes any caller, as etcd's client has it.
+                    Err(error) if error.text() == "etcdserver: authentication is not enabled" => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let token = MetadataValue::try_from(token)
+            .map_err(|_| Error::Answered(Code::Unauthenticated, "etcdserver: invalid auth token".to_owned()))?;
+        *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        Ok(())
+    }
+
+    async fn fetch_token(&self, name: String, password: String) -> Result<String, Error> {
+        let request = AuthenticateRequest { name, password };
+        let deadline = Instant::now() + self.timeout.unwrap_or(self.shared.options.connect_timeout);
+        for attempt in 1.. {
+            let mut stub = AuthClient::new(self.wire(Some(deadline), false));
+            match timeout_at(deadline, stub.authenticate(request.clone())).await {
+                Err(_) => break,
+                Ok(Ok(response)) => return Ok(response.into_inner().token),
+                Ok(Err(status)) if status.code() != Code::Unavailable => return Err(status.into()),
+                // Asking for a token changes nothing that a second asking would not.
+                Ok(Err(_)) if timeout_at(deadline, self.pause(attempt)).await.is_err() => break,
+                Ok(Err(_)) => {}
+            }
+        }
+        Err(Error::Deadline)
+    }
+}
+
+fn is_stale_token(status: &Status) -> bool {
+    status.message() == "etcdserver: invalid auth token"
+}
+
+async fn bounded<F: Future>(deadline: Option<Instant>, work: F) -> Option<F::Output> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, work).await.ok(),
+        None => Some(work.await),
+    }
+}

@@ -1,0 +1,121 @@
+//! What can go wrong with a request, as the caller sees it.
+//!
+//! Invariant: the text of an answered refusal is the server's, unchanged, because users and tools match on it.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+use tonic::{Code, ConnectError, Status, TimeoutExpired};
+
+/// Why a request gave no result.
+#[derive(Clone, Debug)]
+pub enum Error {
+    /// The list of endpoints is empty.
+    NoEndpoints,
+    /// An endpoint is not an address this client can use; the text says why.
+    BadEndpoint(String),
+    /// The endpoint asks for TLS, which this client does not speak yet.
+    TlsNotBuilt(String),
+    /// The timeout passed. A write may or may not have been done.
+    Deadline,
+    /// The server, or the transport in its place, answered with a code and a text.
+    Answered(Code, String),
+    /// A stream was closed by the server without a reason.
+    StreamEnded,
+}
+
+impl Error {
+    /// The gRPC code, where there is one.
+    pub fn code(&self) -> Option<Code> {
+        match self {
+            Error::Answered(code, _) => Some(*code),
+            Error::Deadline => Some(Code::DeadlineExceeded),
+            _ => None,
+        }
+    }
+
+    /// The server's own text, where it answered.
+    pub fn text(&self) -> &str {
+        match self {
+            Error::Answered(_, text) => text,
+            _ => "",
+        }
+    }
+
+    /// True for the answer that the caller's user may not do this.
+    pub fn is_permission_denied(&self) -> bool {
+        self.text() == "etcdserver: permission denied"
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::NoEndpoints => f.write_str("etcdclient: no available endpoints"),
+            Error::BadEndpoint(reason) => f.write_str(reason),
+            Error::TlsNotBuilt(endpoint) => write!(f, "endpoint {endpoint}: TLS is not built yet"),
+            Error::Deadline => f.write_str("context deadline exceeded"),
+            // An etcd text stands for itself; anything else came from the transport and is shown with its code.
+            Error::Answered(_, text) if text.starts_with("etcdserver: ") => f.write_str(text),
+            Error::Answered(code, text) => write!(f, "rpc error: code = {code:?} desc = {text}"),
+            Error::StreamEnded => f.write_str("the server closed the stream"),
+        }
+    }
+}
+
+impl StdError for Error {}
+
+impl From<Status> for Error {
+    fn from(status: Status) -> Error {
+        if caused_by::<TimeoutExpired>(&status) {
+            return Error::Deadline;
+        }
+        match status.code() {
+            Code::DeadlineExceeded if !status.message().starts_with("etcdserver: ") => Error::Deadline,
+            code => Error::Answered(code, status.message().to_owned()),
+        }
+    }
+}
+
+/// True when the request cannot have reached a server: the connection was never made.
+pub(super) fn never_sent(status: &Status) -> bool {
+    caused_by::<ConnectError>(status)
+}
+
+fn caused_by<T: StdError + 'static>(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<T>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etcd_text_is_shown_bare_and_others_with_their_code() {
+        let etcd = Error::from(Status::new(Code::OutOfRange, "etcdserver: mvcc: required revision has been compacted"));
+        assert_eq!(etcd.to_string(), "etcdserver: mvcc: required revision has been compacted");
+        let other = Error::from(Status::new(Code::Unknown, "not a primary lessor"));
+        assert_eq!(other.to_string(), "rpc error: code = Unknown desc = not a primary lessor");
+    }
+
+    #[test]
+    fn a_transport_deadline_is_a_deadline_and_an_etcd_one_keeps_its_text() {
+        assert!(matches!(Error::from(Status::deadline_exceeded("late")), Error::Deadline));
+        let etcd = Error::from(Status::deadline_exceeded("etcdserver: context deadline exceeded"));
+        assert_eq!(etcd.to_string(), "etcdserver: context deadline exceeded");
+    }
+
+    #[test]
+    fn only_a_failed_connect_counts_as_never_sent() {
+        assert!(!never_sent(&Status::unavailable("connection reset")));
+        let status = Status::from_error(Box::new(ConnectError("refused".into())));
+        assert!(never_sent(&status));
+    }
+}

@@ -1,0 +1,109 @@
+//! The unary requests, one method each, with their rule of safety.
+
+use futures_util::StreamExt as _;
+
+use crate::wire::etcdserverpb as pb;
+use crate::wire::services::cluster_client::ClusterClient;
+use crate::wire::services::kv_client::KvClient;
+use crate::wire::services::lease_client::LeaseClient;
+use crate::wire::services::maintenance_client::MaintenanceClient;
+
+use super::connection::{Client, Safety, Wire};
+use super::error::Error;
+
+/// One method: name, stub, request, response, safety.
+macro_rules! request {
+    ($(#[$doc:meta])* $name:ident, $stub:ident, $request:ident -> $response:ident, $safety:ident) => {
+        $(#[$doc])*
+        ///
+        /// # Errors
+        /// The server's refusal, or that no answer came in time.
+        pub async fn $name(&self, request: pb::$request) -> Result<pb::$response, Error> {
+            self.call(Safety::$safety, |wire| {
+                let request = request.clone();
+                async move { self.$stub(wire).$name(request).await }
+            })
+            .await
+        }
+    };
+}
+
+impl Client {
+    request!(/// Reads keys.
+        range, kv, RangeRequest -> RangeResponse, Read);
+    request!(/// Writes one key.
+        put, kv, PutRequest -> PutResponse, Write);
+    request!(/// Deletes keys.
+        delete_range, kv, DeleteRangeRequest -> DeleteRangeResponse, Write);
+    request!(/// Compares, then does one of two lists of requests, as one.
+        txn, kv, TxnRequest -> TxnResponse, Write);
+    request!(/// Forgets revisions below one.
+        compact, kv, CompactionRequest -> CompactionResponse, Write);
+    request!(/// Creates a lease.
+        lease_grant, lease, LeaseGrantRequest -> LeaseGrantResponse, Write);
+    request!(/// Ends a lease and deletes its keys.
+        lease_revoke, lease, LeaseRevokeRequest -> LeaseRevokeResponse, Write);
+    request!(/// Asks how long a lease has left.
+        lease_time_to_live, lease, LeaseTimeToLiveRequest -> LeaseTimeToLiveResponse, Read);
+    request!(/// Lists leases.
+        lease_leases, lease, LeaseLeasesRequest -> LeaseLeasesResponse, Read);
+    request!(/// Lists members.
+        member_list, cluster, MemberListRequest -> MemberListResponse, Read);
+    request!(/// Reads, raises or lowers alarms; sent once, because only reading is safe to repeat.
+        alarm, maintenance, AlarmRequest -> AlarmResponse, Write);
+    request!(/// Asks the member that answers how it is.
+        status, maintenance, StatusRequest -> StatusResponse, Read);
+    request!(/// Asks the member that answers for the digest of its keys.
+        hash_kv, maintenance, HashKvRequest -> HashKvResponse, Read);
+    request!(/// Asks the member that answers to give back free space.
+        defragment, maintenance, DefragmentRequest -> DefragmentResponse, Write);
+
+    /// Reads keys through the streaming call and joins the chunks into one response.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no answer came in time. A stream that breaks is not taken up again.
+    pub async fn range_stream(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
+        let mut chunks = self
+            .call(Safety::Read, |wire| {
+                let request = request.clone();
+                async move { self.kv(wire).range_stream(request).await }
+            })
+            .await?;
+        let mut whole = pb::RangeResponse::default();
+        while let Some(chunk) = chunks.next().await {
+            let Some(part) = chunk?.range_response else { continue };
+            whole.kvs.extend(part.kvs);
+            whole.header = part.header.or(whole.header);
+            whole.more |= part.more;
+            // The server counts once, on the chunk that has it.
+            if part.count != 0 {
+                whole.count = part.count;
+            }
+        }
+        Ok(whole)
+    }
+
+    fn kv(&self, wire: Wire) -> KvClient<Wire> {
+        let (sent, taken) = self.sizes();
+        KvClient::new(wire).max_encoding_message_size(sent).max_decoding_message_size(taken)
+    }
+
+    pub(super) fn lease(&self, wire: Wire) -> LeaseClient<Wire> {
+        let (sent, taken) = self.sizes();
+        LeaseClient::new(wire).max_encoding_message_size(sent).max_decoding_message_size(taken)
+    }
+
+    fn cluster(&self, wire: Wire) -> ClusterClient<Wire> {
+        let (sent, taken) = self.sizes();
+        ClusterClient::new(wire).max_encoding_message_size(sent).max_decoding_message_size(taken)
+    }
+
+    fn maintenance(&self, wire: Wire) -> MaintenanceClient<Wire> {
+        let (sent, taken) = self.sizes();
+        MaintenanceClient::new(wire).max_encoding_message_size(sent).max_decoding_message_size(taken)
+    }
+
+    fn sizes(&self) -> (usize, usize) {
+        (self.options().max_request_bytes, self.options().max_response_bytes)
+    }
+}

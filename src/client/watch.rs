@@ -1,0 +1,174 @@
+//! A watch that outlives its stream.
+//!
+//! Purpose: deliver the events of a range from a revision on, over as many streams as it takes. Invariants:
+//! each event is delivered once and in order; after a break the next stream starts at the revision after the
+//! last one delivered (or announced by a progress notice); a refusal by the server ends the watch, a broken
+//! connection does not. It holds one stream and no queue: the reader's pace is the stream's.
+
+use bytes::Bytes;
+use futures_channel::mpsc::{Sender, channel};
+use futures_util::StreamExt as _;
+use tonic::{Code, Status, Streaming};
+
+use crate::wire::etcdserverpb as pb;
+use crate::wire::etcdserverpb::watch_request::RequestUnion;
+use crate::wire::services::watch_client::WatchClient;
+
+use super::connection::Client;
+use super::error::Error;
+
+/// Requests waiting to leave on one watch stream: the creation and a few progress requests.
+const REQUESTS_WAITING: usize = 16;
+
+/// What to watch.
+#[derive(Clone, Debug, Default)]
+pub struct WatchRange {
+    /// First key.
+    pub key: Bytes,
+    /// End of the range as etcd writes it: empty is the one key, a zero byte is all keys from `key` on.
+    pub range_end: Bytes,
+    /// First revision wanted; 0 is from now on.
+    pub start_revision: i64,
+    /// Also deliver the server's notices of how far the watch has come.
+    pub progress_notify: bool,
+    /// Put the former key-value pair on each event.
+    pub prev_kv: bool,
+}
+
+/// A running watch; dropping it ends it.
+#[derive(Debug)]
+pub struct Watcher {
+    client: Client,
+    range: WatchRange,
+    /// First revision not yet delivered; 0 while the server has not said where "now" is.
+    next: i64,
+    stream: Option<(Sender<pb::WatchRequest>, Streaming<pb::WatchResponse>)>,
+    over: bool,
+    /// Streams that broke in a row without delivering.
+    broken: usize,
+}
+
+impl Client {
+    /// Watches a range. The stream is opened by the first [`Watcher::next`].
+    pub fn watch(&self, range: WatchRange) -> Watcher {
+        let next = range.start_revision;
+        Watcher { client: self.clone(), range, next, stream: None, over: false, broken: 0 }
+    }
+}
+
+impl Watcher {
+    /// The next response with events, progress or the server's cancellation; `None` once the watch is over.
+    ///
+    /// A cancellation is delivered as the last response. Losing it midway (dropping this future) loses nothing.
+    ///
+    /// # Errors
+    /// A refusal that another stream would meet again; the watch is then over.
+    pub async fn next(&mut self) -> Option<Result<pb::WatchResponse, Error>> {
+        while !self.over {
+            match self.receive().await {
+                Ok(response) => {
+                    self.broken = 0;
+                    if let Some(response) = self.take(response) {
+                        return Some(Ok(response));
+                    }
+                }
+                Err(status) if may_resume(&status) => {
+                    self.stream = None;
+                    self.broken += 1;
+                    self.client.pause(self.broken).await;
+                }
+                Err(status) => {
+                    self.over = true;
+                    return Some(Err(status.into()));
+                }
+            }
+        }
+        None
+    }
+
+    /// Asks the server to say how far the watch has come; the answer comes through [`Watcher::next`].
+    /// Does nothing while no stream is open or the request line is full: the server would answer nothing new.
+    pub fn request_progress(&mut self) {
+        let request = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
+        if let Some((requests, _)) = &mut self.stream {
+            let full_or_closed = requests.try_send(pb::WatchRequest { request_union: Some(request) }).is_err();
+            if full_or_closed {
+                tracing::debug!("a progress request was not sent");
+            }
+        }
+    }
+
+    /// First revision the watch has not delivered; 0 while unknown.
+    pub fn next_revision(&self) -> i64 {
+        self.next
+    }
+
+    async fn receive(&mut self) -> Result<pb::WatchResponse, Status> {
+        if self.stream.is_none() {
+            self.stream = Some(self.open().await?);
+        }
+        let (_, responses) = self.stream.as_mut().expect("the stream was opened above");
+        match responses.next().await {
+            Some(response) => response,
+            None => Err(Status::unavailable("the watch stream ended")),
+        }
+    }
+
+    async fn open(&self) -> Result<(Sender<pb::WatchRequest>, Streaming<pb::WatchResponse>), Status> {
+        let create = pb::WatchCreateRequest {
+            key: self.range.key.clone(),
+            range_end: self.range.range_end.clone(),
+            start_revision: self.next,
+            progress_notify: self.range.progress_notify,
+            prev_kv: self.range.prev_kv,
+            ..Default::default()
+        };
+        let (mut requests, waiting) = channel(REQUESTS_WAITING);
+        let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
+        requests.try_send(create).expect("a fresh channel has room for the creation");
+        let mut stub = WatchClient::new(self.client.stream_wire(true))
+            .max_decoding_message_size(self.client.options().max_response_bytes);
+        let responses = stub.watch(waiting).await?.into_inner();
+        Ok((requests, responses))
+    }
+
+    /// Moves the mark over one response and says whether the caller should see it.
+    fn take(&mut self, mut response: pb::WatchResponse) -> Option<pb::WatchResponse> {
+        let revision = response.header.as_ref().map_or(0, |header| header.revision);
+        if response.canceled {
+            self.over = true;
+            return Some(response);
+        }
+        if response.created {
+            // "From now on" becomes a revision, so that a break before the first event loses nothing.
+            if self.next == 0 {
+                self.next = revision + 1;
+            }
+            return None;
+        }
+        if response.events.is_empty() {
+            self.next = self.next.max(revision + 1);
+            return Some(response);
+        }
+        let next = self.next;
+        response.events.retain(|event| mod_revision(event) >= next);
+        let last = response.events.last()?;
+        self.next = mod_revision(last) + 1;
+        assert!(self.next > next, "a watch moves forward only");
+        Some(response)
+    }
+}
+
+fn mod_revision(event: &crate::wire::mvccpb::Event) -> i64 {
+    event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
+}
+
+/// A break is worth another stream when the server is expected back: unavailable, or a transport gone wrong.
+fn may_resume(status: &Status) -> bool {
+    let away = matches!(status.code(), Code::Unavailable | Code::Internal)
+        || (status.code() == Code::Unknown && !status.message().starts_with("etcdserver: "));
+    away && status.message() != "etcdserver: no leader"
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! The mark of a watch, without a server.
+
+use crate::wire::mvccpb::{Event, KeyValue};
+
+use super::super::options::Options;
+use super::*;
+
+fn watcher(start_revision: i64) -> Watcher {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let _inside = runtime.enter();
+    let endpoints = ["127.0.0.1:1".to_owned()];
+    let client = runtime.block_on(Client::connect(&endpoints, Options::default())).expect("an address");
+    client.watch(WatchRange { start_revision, ..WatchRange::default() })
+}
+
+fn header(revision: i64) -> Option<pb::ResponseHeader> {
+    Some(pb::ResponseHeader { revision, ..Default::default() })
+}
+
+fn events(revisions: &[i64]) -> pb::WatchResponse {
+    let events = revisions
+        .iter()
+        .map(|&mod_revision| Event { kv: Some(KeyValue { mod_revision, ..Default::default() }), ..Default::default() })
+        .collect();
+    pb::WatchResponse { header: header(100), events, ..Default::default() }
+}
+
+fn seen(response: Option<pb::WatchResponse>) -> Vec<i64> {
+    response.map(|response| response.events.iter().map(mod_revision).collect()).unwrap_or_default()
+}
+
+#[test]
+fn from_now_on_is_fixed_by_the_creation() {
+    let mut watcher = watcher(0);
+    let created = pb::WatchResponse { header: header(41), created: true, ..Default::default() };
+    assert!(watcher.take(created.clone()).is_none());
+    assert_eq!(watcher.next_revision(), 42);
+    // A second stream's creation, later, must not skip what happened between.
+    assert!(watcher.take(pb::WatchResponse { header: header(50), ..created }).is_none());
+    assert_eq!(watcher.next_revision(), 42);
+}
+
+#[test]
+fn events_already_delivered_are_dropped_after_a_break() {
+    let mut watcher = watcher(5);
+    assert_eq!(seen(watcher.take(events(&[5, 6, 6]))), [5, 6, 6]);
+    assert_eq!(seen(watcher.take(events(&[5, 6]))), []);
+    assert_eq!(seen(watcher.take(events(&[6, 7, 9]))), [7, 9]);
+    assert_eq!(watcher.next_revision(), 10);
+}
+
+#[test]
+fn progress_moves_the_mark_and_never_back() {
+    let mut watcher = watcher(5);
+    let progress = |revision| pb::WatchResponse { header: header(revision), ..Default::default() };
+    assert!(watcher.take(progress(8)).is_some());
+    assert_eq!(watcher.next_revision(), 9);
+    assert!(watcher.take(progress(7)).is_some());
+    assert_eq!(watcher.next_revision(), 9);
+}
+
+#[test]
+fn a_cancellation_is_delivered_and_is_the_last() {
+    let mut watcher = watcher(1);
+    let cancel = pb::WatchResponse { canceled: true, compact_revision: 7, ..Default::default() };
+    assert_eq!(watcher.take(cancel).expect("delivered").compact_revision, 7);
+    assert!(watcher.over);
+}
+
+#[test]
+fn only_a_lost_server_is_worth_another_stream() {
+    assert!(may_resume(&Status::unavailable("connection reset")));
+    assert!(may_resume(&Status::unavailable("etcdserver: server stopped")));
+    assert!(may_resume(&Status::internal("h2 protocol error")));
+    assert!(!may_resume(&Status::unavailable("etcdserver: no leader")));
+    assert!(!may_resume(&Status::unauthenticated("etcdserver: invalid auth token")));
+}

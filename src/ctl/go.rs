@@ -1,0 +1,307 @@
+//! Values as Go's standard library reads and writes them.
+//!
+//! etcdctl's texts come from there, and scripts match on them: numbers, truth values, durations and quoting
+//! follow it to the letter. Nothing here knows of etcd.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Why a number cannot be read, in Go's words.
+fn number_error(function: &str, text: &str, why: &str) -> String {
+    format!("strconv.{function}: parsing {}: {why}", quote(text.as_bytes()))
+}
+
+/// A signed number in a fixed base, as `strconv.ParseInt(text, base, 64)`.
+///
+/// # Errors
+/// Go's text for bad syntax or range.
+pub fn parse_int(text: &str, base: u32) -> Result<i64, String> {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(base)) {
+        return Err(number_error("ParseInt", text, "invalid syntax"));
+    }
+    i64::from_str_radix(text, base).map_err(|_| number_error("ParseInt", text, "value out of range"))
+}
+
+/// A signed number whose base is told by its prefix, as flags read it.
+///
+/// # Errors
+/// Go's text for bad syntax or range.
+pub fn parse_flag_int(text: &str) -> Result<i64, String> {
+    let (sign, digits) = match text.strip_prefix('-') {
+        Some(digits) => ("-", digits),
+        None => ("", text.strip_prefix('+').unwrap_or(text)),
+    };
+    let lower = digits.to_ascii_lowercase();
+    let (base, digits) = match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, &lower[2..]),
+        [b'0', b'b', ..] => (2, &lower[2..]),
+        [b'0', b'o', ..] => (8, &lower[2..]),
+        [b'0', _, ..] => (8, &lower[1..]),
+        _ => (10, &lower[..]),
+    };
+    if digits.starts_with(['+', '-']) {
+        return Err(number_error("ParseInt", text, "invalid syntax"));
+    }
+    parse_int(&format!("{sign}{digits}"), base).map_err(|error| {
+        let range = error.ends_with("value out of range");
+        number_error("ParseInt", text, if range { "value out of range" } else { "invalid syntax" })
+    })
+}
+
+/// A truth value as `strconv.ParseBool` reads it.
+///
+/// # Errors
+/// Go's text for anything else.
+pub fn parse_bool(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err(number_error("ParseBool", text, "invalid syntax")),
+    }
+}
+
+/// A duration such as `1h1m1.5s`, as `time.ParseDuration`; a negative one is nothing.
+///
+/// # Errors
+/// Go's text for what is wrong.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let invalid = || format!("time: invalid duration {}", quote(text.as_bytes()));
+    let (negative, mut rest) = match text.strip_prefix('-') {
+        Some(rest) => (true, rest),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    if rest == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if rest.is_empty() {
+        return Err(invalid());
+    }
+    let mut nanoseconds = 0f64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
+        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let unit = &rest[..letters];
+        let scale = match unit {
+            "" => return Err(format!("time: missing unit in duration {}", quote(text.as_bytes()))),
+            "ns" => 1.0,
+            "us" | "µs" | "μs" => 1e3,
+            "ms" => 1e6,
+            "s" => 1e9,
+            "m" => 60e9,
+            "h" => 3600e9,
+            _ => {
+                let unit = quote(unit.as_bytes());
+                return Err(format!("time: unknown unit {unit} in duration {}", quote(text.as_bytes())));
+            }
+        };
+        nanoseconds += number * scale;
+        rest = &rest[letters..];
+    }
+    if nanoseconds >= i64::MAX as f64 {
+        return Err(invalid());
+    }
+    Ok(if negative { Duration::ZERO } else { Duration::from_nanos(nanoseconds as u64) })
+}
+
+/// A duration as `time.Duration` prints itself: `3.297992ms`, `1m0s`.
+pub fn show_duration(duration: Duration) -> String {
+    let nanoseconds = duration.as_nanos();
+    if nanoseconds == 0 {
+        return "0s".to_owned();
+    }
+    if nanoseconds < 1_000_000_000 {
+        let (unit, size) = match nanoseconds {
+            0..1_000 => ("ns", 1),
+            1_000..1_000_000 => ("µs", 1_000),
+            _ => ("ms", 1_000_000),
+        };
+        return format!("{}{unit}", decimal(nanoseconds, size));
+    }
+    let seconds = duration.as_secs();
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let mut shown = String::new();
+    if hours > 0 {
+        let _ = write!(shown, "{hours}h");
+    }
+    if seconds >= 60 {
+        let _ = write!(shown, "{minutes}m");
+    }
+    let _ = write!(shown, "{}s", decimal(nanoseconds % 60_000_000_000, 1_000_000_000));
+    shown
+}
+
+/// `value / size` with as many decimals as it takes; `size` is a power of ten.
+fn decimal(value: u128, size: u128) -> String {
+    let fraction = value % size;
+    if fraction == 0 {
+        return (value / size).to_string();
+    }
+    let digits = size.ilog10() as usize;
+    let fraction = format!("{fraction:0digits$}");
+    format!("{}.{}", value / size, fraction.trim_end_matches('0'))
+}
+
+/// Bytes in double quotes, as `%q` prints a string.
+pub fn quote(bytes: &[u8]) -> String {
+    let mut quoted = String::from('"');
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => quoted.extend(['\\', c]),
+                '\u{7}' => quoted.push_str("\\a"),
+                '\u{8}' => quoted.push_str("\\b"),
+                '\u{c}' => quoted.push_str("\\f"),
+                '\n' => quoted.push_str("\\n"),
+                '\r' => quoted.push_str("\\r"),
+                '\t' => quoted.push_str("\\t"),
+                '\u{b}' => quoted.push_str("\\v"),
+                c if !c.is_control() && (c == ' ' || !c.is_whitespace()) => quoted.push(c),
+                c if (c as u32) < 0x80 => drop(write!(quoted, "\\x{:02x}", c as u32)),
+                c if (c as u32) < 0x1_0000 => drop(write!(quoted, "\\u{:04x}", c as u32)),
+                c => drop(write!(quoted, "\\U{:08x}", c as u32)),
+            }
+        }
+        for byte in chunk.invalid() {
+            let _ = write!(quoted, "\\x{byte:02x}");
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// Reads a string in Go's quotes from the start of `text`; gives its bytes and what follows.
+/// `None` where there is no whole quoted string.
+pub fn unquote(text: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let (&open, mut rest) = text.split_first()?;
+    if open == b'`' {
+        let end = rest.iter().position(|&byte| byte == b'`')?;
+        return Some((rest[..end].to_vec(), &rest[end + 1..]));
+    }
+    if open != b'"' {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    loop {
+        let (&byte, after) = rest.split_first()?;
+        rest = after;
+        match byte {
+            b'"' => return Some((bytes, rest)),
+            b'\n' => return None,
+            b'\\' => rest = unescape(rest, &mut bytes)?,
+            _ => bytes.push(byte),
+        }
+    }
+}
+
+/// Reads what follows a backslash into `bytes`.
+fn unescape<'a>(text: &'a [u8], bytes: &mut Vec<u8>) -> Option<&'a [u8]> {
+    let (&kind, rest) = text.split_first()?;
+    let simple = match kind {
+        b'a' => 7,
+        b'b' => 8,
+        b'f' => 12,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'v' => 11,
+        b'\\' | b'"' => kind,
+        b'x' => {
+            bytes.push(u8::try_from(digits(rest.get(..2)?, 16)?).ok()?);
+            return Some(&rest[2..]);
+        }
+        b'0'..=b'7' => {
+            bytes.push(u8::try_from(digits(text.get(..3)?, 8)?).ok()?);
+            return Some(&text[3..]);
+        }
+        b'u' | b'U' => {
+            let length = if kind == b'u' { 4 } else { 8 };
+            let c = char::from_u32(digits(rest.get(..length)?, 16)?)?;
+            bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            return Some(&rest[length..]);
+        }
+        _ => return None,
+    };
+    bytes.push(simple);
+    Some(rest)
+}
+
+fn digits(text: &[u8], base: u32) -> Option<u32> {
+    text.iter().try_fold(0u32, |sum, &byte| {
+        let digit = char::from(byte).to_digit(base)?;
+        sum.checked_mul(base)?.checked_add(digit)
+    })
+}
+
+/// A number as `%016x` prints a signed one: the sign counts towards the width.
+pub fn hex16(number: i64) -> String {
+    if number < 0 { format!("-{:015x}", number.unsigned_abs()) } else { format!("{number:016x}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_their_errors() {
+        assert_eq!(parse_int("12c8a202fea3a235", 16), Ok(0x12c8_a202_fea3_a235));
+        assert_eq!(parse_int("-5", 16), Ok(-5));
+        assert_eq!(parse_int("zz", 16), Err("strconv.ParseInt: parsing \"zz\": invalid syntax".to_owned()));
+        assert_eq!(parse_int("", 16), Err("strconv.ParseInt: parsing \"\": invalid syntax".to_owned()));
+        let range = "strconv.ParseInt: parsing \"8000000000000000\": value out of range";
+        assert_eq!(parse_int("8000000000000000", 16), Err(range.to_owned()));
+        for (text, number) in [("0x10", 16), ("-0b11", -3), ("017", 15), ("0o17", 15), ("+9", 9), ("0", 0)] {
+            assert_eq!(parse_flag_int(text), Ok(number), "{text}");
+        }
+        for bad in ["", "-", "--1", "+-1", "0x", "9x", "0x-1", "08"] {
+            let error = format!("strconv.ParseInt: parsing \"{bad}\": invalid syntax");
+            assert_eq!(parse_flag_int(bad), Err(error));
+        }
+    }
+
+    #[test]
+    fn durations_both_ways() {
+        assert_eq!(parse_duration("1h1m1.5s"), Ok(Duration::from_millis(3_661_500)));
+        assert_eq!(parse_duration("1"), Err("time: missing unit in duration \"1\"".to_owned()));
+        assert_eq!(parse_duration("x"), Err("time: invalid duration \"x\"".to_owned()));
+        assert_eq!(parse_duration(""), Err("time: invalid duration \"\"".to_owned()));
+        assert_eq!(parse_duration("1x"), Err("time: unknown unit \"x\" in duration \"1x\"".to_owned()));
+        for (nanoseconds, shown) in [
+            (0, "0s"),
+            (1, "1ns"),
+            (1_500, "1.5µs"),
+            (3_297_992, "3.297992ms"),
+            (1_000_728_972, "1.000728972s"),
+            (60_000_000_000, "1m0s"),
+            (3_661_500_000_000, "1h1m1.5s"),
+        ] {
+            assert_eq!(show_duration(Duration::from_nanos(nanoseconds)), shown);
+        }
+    }
+
+    #[test]
+    fn quoting_both_ways() {
+        for (bytes, quoted) in [
+            (&b"a"[..], "\"a\""),
+            (b"\xff\xfe\"\\\n", r#""\xff\xfe\"\\\n""#),
+            (b"\x00\x7f", r#""\x00\x7f""#),
+            ("é".as_bytes(), "\"é\""),
+        ] {
+            assert_eq!(quote(bytes), quoted);
+            assert_eq!(unquote(quoted.as_bytes()), Some((bytes.to_vec(), &b""[..])));
+        }
+        assert_eq!(unquote(b"`a\\n` x"), Some((b"a\\n".to_vec(), &b" x"[..])));
+        assert_eq!(unquote(br#""\u00e9\101" "#), Some(("éA".as_bytes().to_vec(), &b" "[..])));
+        for bad in [&b""[..], b"a", b"\"a", br#""\z""#, br#""\x1""#, br#""\400""#, br#""\ud800""#] {
+            assert_eq!(unquote(bad), None);
+        }
+    }
+
+    #[test]
+    fn a_negative_lease_counts_its_sign() {
+        assert_eq!(hex16(-5), "-000000000000005");
+        assert_eq!(hex16(0x123), "0000000000000123");
+    }
+}

@@ -1,0 +1,121 @@
+//! One call of the tool: its options, its streams, its connection.
+
+use std::ffi::OsString;
+use std::io::{self, BufRead, Write};
+
+use crate::client::{self, Client};
+
+use super::failure::{Exit, Failure};
+use super::global::Global;
+use super::output::{Look, Print, Reply, Streams, format};
+
+/// One call of the tool.
+pub struct Session {
+    /// The options every command takes.
+    pub global: Global,
+    /// All words of the call, for the one command (`watch`) that must know where `--` stood.
+    pub words: Vec<OsString>,
+    /// How results are shown; a command may narrow it.
+    pub look: Look,
+    out: Box<dyn Write>,
+    err: Box<dyn Write>,
+    input: Option<Box<dyn BufRead + Send>>,
+}
+
+impl Session {
+    /// A call with its streams.
+    pub fn new(
+        global: Global,
+        words: Vec<OsString>,
+        input: Box<dyn BufRead + Send>,
+        out: Box<dyn Write>,
+        err: Box<dyn Write>,
+    ) -> Session {
+        let look = Look { hex: global.hex, values_only: false };
+        Session { global, words, look, out, err, input: Some(input) }
+    }
+
+    /// Connects to the endpoints of the call, after checking that the output format can be shown.
+    ///
+    /// # Errors
+    /// Bad options, or an endpoint that cannot be used.
+    pub async fn client(&self) -> Result<Client, Failure> {
+        self.client_of(&self.global.endpoints).await
+    }
+
+    /// Connects to some endpoints with the options of the call.
+    ///
+    /// # Errors
+    /// As [`Session::client`].
+    pub async fn client_of(&self, endpoints: &[String]) -> Result<Client, Failure> {
+        self.print()?;
+        Client::connect(endpoints, self.global.client_options()?).await.map_err(|error| match error {
+            client::Error::BadEndpoint(_) | client::Error::TlsNotBuilt(_) => Failure::bad_args(error.to_string()),
+            error => Failure::new(Exit::BadConnection, error.to_string()),
+        })
+    }
+
+    /// The name of the output format.
+    ///
+    /// # Errors
+    /// It is unknown or not built.
+    pub fn format_name(&self) -> Result<&'static str, Failure> {
+        Ok(format(&self.global.write_out)?.0)
+    }
+
+    fn print(&self) -> Result<Print, Failure> {
+        Ok(format(&self.global.write_out)?.1)
+    }
+
+    /// Shows a result in the format of the call.
+    ///
+    /// # Errors
+    /// The format is unknown, or writing failed.
+    pub fn show(&mut self, reply: &dyn Reply) -> Result<(), Failure> {
+        let print = self.print()?;
+        let mut streams = Streams { out: &mut self.out, err: &mut self.err };
+        print(reply, self.look, &mut streams)?;
+        streams.out.flush()?;
+        Ok(())
+    }
+
+    /// Writes a line to standard output, whatever the format.
+    ///
+    /// # Errors
+    /// Writing failed.
+    pub fn say(&mut self, line: impl std::fmt::Display) -> Result<(), Failure> {
+        writeln!(self.out, "{line}")?;
+        Ok(self.out.flush()?)
+    }
+
+    /// Writes a line to standard error. That nobody reads it is no failure.
+    pub fn complain(&mut self, line: impl std::fmt::Display) {
+        let _ = writeln!(self.err, "{line}");
+    }
+
+    /// Standard input.
+    pub fn input(&mut self) -> &mut dyn BufRead {
+        self.input.as_deref_mut().expect("only an interactive watch takes the input away, and it reads nothing else")
+    }
+
+    /// Standard input as an owned value, for reading beside other work.
+    ///
+    /// # Panics
+    /// When taken twice: that is a bug.
+    pub fn take_input(&mut self) -> Box<dyn BufRead + Send> {
+        self.input.take().expect("standard input is taken once")
+    }
+
+    /// The value of a command: its word, or all of standard input. `None` where both are missing.
+    ///
+    /// # Errors
+    /// Never for reading: an unreadable input counts as missing, as in etcdctl.
+    pub fn word_or_input(&mut self, word: Option<&OsString>) -> Option<bytes::Bytes> {
+        if let Some(word) = word {
+            return Some(super::parse::bytes(word));
+        }
+        let mut value = Vec::new();
+        io::Read::read_to_end(self.input(), &mut value).ok()?;
+        (!value.is_empty()).then(|| value.into())
+    }
+}

@@ -1,0 +1,316 @@
+//! Start and stop: flags, logs, data directory, node, listeners; and the way back.
+//!
+//! Invariants: nothing is served before every address is taken and the node has started; on stop the
+//! listeners close first, requests get a bounded time, then the node syncs and ends.
+//!
+//! Exit codes: 0 stopped in order, also by SIGINT or SIGTERM; 1 the configuration or the start is refused;
+//! 2 the command line is malformed; 3 a fault or damage ended a running server; 130 a second signal.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms};
+use crate::base::{MemberId, Wrong, limits};
+use crate::driver::{self, DriverConfig, FoundingMember, Handle};
+use crate::env::{DirLock, Env, TokioEnv, entropy_seed};
+use crate::machine::MachineOptions;
+use crate::mvcc::StoreOptions;
+use crate::node::NodeConfig;
+use crate::server::config::Config;
+use crate::server::flags::{FlagStop, Flags};
+use crate::server::listen::{Listener, Manners, Traffic};
+use crate::server::logs;
+
+/// The configuration or the start is refused.
+const EXIT_REFUSED: u8 = 1;
+/// The command line is malformed.
+const EXIT_USAGE: u8 = 2;
+/// A fault or damage ended a running server.
+const EXIT_FAULT: u8 = 3;
+/// A second signal came before the first was obeyed.
+const EXIT_IMPATIENT: i32 = 130;
+
+/// The whole process, from arguments and environment to the exit code.
+pub fn main() -> ExitCode {
+    abort_on_panic();
+    let arguments = std::env::args_os().skip(1).map(|argument| argument.to_string_lossy().into_owned());
+    let environment = std::env::vars_os()
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()));
+    let flags = match Flags::read(arguments, environment) {
+        Ok(flags) => flags,
+        Err(FlagStop::Help(text)) => return print(&text),
+        Err(FlagStop::Version) => return print(&version()),
+        Err(FlagStop::Usage(text)) => return complain(&format!("{text} (see quorate --help)"), EXIT_USAGE),
+        Err(FlagStop::Refused(text)) => return complain(&text, EXIT_REFUSED),
+    };
+    let config = match Config::from_flags(&flags) {
+        Ok(config) => config,
+        Err(text) => return complain(&text, EXIT_REFUSED),
+    };
+    if let Err(text) = logs::start(&config.log_level, &config.log_format, &config.log_outputs) {
+        return complain(&text, EXIT_REFUSED);
+    }
+    for warning in &flags.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start threads: {error}"), EXIT_REFUSED),
+    };
+    let code = runtime.block_on(run(config));
+    // What still holds a connection must not hold the process.
+    runtime.shutdown_timeout(RUNTIME_TIME);
+    code
+}
+
+/// Time the runtime's threads get once everything is stopped.
+const RUNTIME_TIME: Duration = Duration::from_millis(200);
+
+/// Time the node's own threads get to end after it synced.
+const JOIN_TIME: Duration = Duration::from_secs(5);
+
+fn print(text: &str) -> ExitCode {
+    // A closed pipe is the reader's wish.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}
+
+fn complain(text: &str, code: u8) -> ExitCode {
+    let _ = writeln!(std::io::stderr(), "quorate: {text}");
+    ExitCode::from(code)
+}
+
+/// Four lines in the shape of etcd's; tools look at the first and the last.
+fn version() -> String {
+    format!(
+        "quorate Version: {} (etcd API {API_VERSION})\nStorage Version: {STORAGE_VERSION}\nRust Edition: 2024\n\
+         OS/Arch: {}/{}\n",
+        env!("CARGO_PKG_VERSION"),
+        std::env::consts::OS,
+        std::env::consts::ARCH
+    )
+}
+
+/// A bug ends the process at once, with one line: going on could only make it worse.
+fn abort_on_panic() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line()));
+        let what = panic
+            .payload()
+            .downcast_ref::<&str>()
+            .map(|text| text.to_string())
+            .or_else(|| panic.payload().downcast_ref::<String>().cloned())
+            .unwrap_or_default();
+        let what = what.replace('\n', " ");
+        let _ = writeln!(
+            std::io::stderr(),
+            "quorate: bug at {}: {what} (version {}); stopping",
+            place.unwrap_or_default(),
+            env!("CARGO_PKG_VERSION")
+        );
+        std::process::abort();
+    }));
+}
+
+async fn run(config: Config) -> ExitCode {
+    tracing::info!(config = config.describe(), version = env!("CARGO_PKG_VERSION"), "starting");
+    let serving = match Serving::start(&config).await {
+        Ok(serving) => serving,
+        Err(text) => {
+            tracing::error!("{text}");
+            return complain(&text, EXIT_REFUSED);
+        }
+    };
+    let ended = {
+        let ending = serving.handle.ending().clone();
+        async move { ending.wait().await }
+    };
+    tokio::select! {
+        biased;
+        outcome = ended => match outcome {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(wrong) => {
+                tracing::error!(error = %wrong, "stopping: the data can no longer be trusted to the disk");
+                complain(&format!("stopped: {wrong}"), EXIT_FAULT)
+            }
+        },
+        name = stop_signal() => {
+            tracing::info!(signal = name, "stopping");
+            tokio::spawn(async {
+                stop_signal().await;
+                std::process::exit(EXIT_IMPATIENT);
+            });
+            match serving.stop().await {
+                Ok(()) => {
+                    tracing::info!("stopped");
+                    ExitCode::SUCCESS
+                }
+                Err(wrong) => complain(&format!("stopped: {wrong}"), EXIT_FAULT),
+            }
+        }
+    }
+}
+
+/// Completes when the process is asked to stop; gives the signal's name.
+async fn stop_signal() -> &'static str {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // Without handlers the system's own apply, which end the process.
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
+    }
+}
+
+/// A running server.
+pub struct Serving {
+    handle: Handle<TokioEnv>,
+    env: TokioEnv,
+    stop: watch::Sender<bool>,
+    listeners: Vec<JoinHandle<()>>,
+    /// Where clients are served; useful when port 0 was asked for.
+    pub client_addresses: Vec<std::net::SocketAddr>,
+    /// Held until the node has ended.
+    _lock: DirLock,
+}
+
+impl Serving {
+    /// Starts everything a configuration asks for, or tells in one line why not.
+    pub async fn start(config: &Config) -> Result<Self, String> {
+        let env = TokioEnv::new(PathBuf::from(&config.data_dir), entropy_seed())
+            .map_err(|fault| format!("data directory {}: {fault}", config.data_dir))?;
+        let lock = env.disk().lock().map_err(|fault| format!("data directory {}: {fault}", config.data_dir))?;
+        let mut sockets = Vec::new();
+        for address in &config.listen_client {
+            sockets.push(bind(*address, Traffic::Clients).await?);
+        }
+        for address in &config.listen_metrics {
+            sockets.push(bind(*address, Traffic::Metrics).await?);
+        }
+        let (handle, report) = driver::start(env.clone(), driver_config(config, &env))
+            .await
+            .map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?;
+        tracing::info!(report = ?report, "booted");
+        ready(&handle).await?;
+        let member = handle.identity().member.to_string();
+        let terms = Terms {
+            max_request_bytes: config.max_request_bytes,
+            max_txn_ops: config.max_txn_ops,
+            election_timeout: config.election_timeout,
+        };
+        let porch = Arc::new(Porch::new(handle.clone(), terms, Arc::new(Metrics::new(&member))));
+        let (stop, stopping) = watch::channel(false);
+        let manners = Manners::new(config);
+        let client_addresses: Vec<_> = sockets
+            .iter()
+            .filter(|listener| listener.traffic() == Traffic::Clients)
+            .map(|listener| listener.address)
+            .collect();
+        let serve = |listener: Listener| {
+            tracing::info!(address = %listener.address, traffic = ?listener.traffic(), "serving");
+            tokio::spawn(listener.serve(porch.clone(), manners.clone(), stopping.clone()))
+        };
+        let listeners = sockets.into_iter().map(serve).collect();
+        tracing::info!("ready to serve client requests");
+        Ok(Self { handle, env, stop, listeners, client_addresses, _lock: lock })
+    }
+
+    /// Stops in order: listeners, requests under way, node.
+    pub async fn stop(self) -> Result<(), Arc<Wrong>> {
+        // Nobody may be listening any more; then there is nothing to stop.
+        let _ = self.stop.send(true);
+        // Streams end only when the node does, so both are told at once; what was accepted is still answered.
+        let drained = async {
+            for listener in self.listeners {
+                let _ = listener.await;
+            }
+        };
+        let node = async {
+            tokio::time::sleep(Duration::from_millis(limits::STOP_GRACE_MS)).await;
+            self.handle.stop().await;
+        };
+        tokio::join!(drained, node);
+        let outcome = self.handle.ending().wait().await;
+        let env = self.env;
+        let joined = tokio::task::spawn_blocking(move || env.join(JOIN_TIME)).await;
+        if let Ok(Err(tasks)) = joined {
+            tracing::warn!(?tasks, "some tasks did not end in time");
+        }
+        outcome
+    }
+}
+
+async fn bind(address: std::net::SocketAddr, traffic: Traffic) -> Result<Listener, String> {
+    Listener::bind(address, traffic).await.map_err(|error| format!("cannot listen on {address}: {error}"))
+}
+
+/// Waits until the node welcomes clients, or has ended.
+async fn ready(handle: &Handle<TokioEnv>) -> Result<(), String> {
+    let welcome = async {
+        while !handle.status().ready {
+            tokio::time::sleep(READY_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        outcome = handle.ending().wait() => match outcome {
+            Ok(()) => Err("the node ended while starting".to_string()),
+            Err(wrong) => Err(wrong.to_string()),
+        },
+        () = welcome => Ok(()),
+    }
+}
+
+/// Pause between two looks at a node that is not ready.
+const READY_PAUSE: Duration = Duration::from_millis(5);
+
+/// Time a request waits for its outcome beside two election timeouts, as in etcd.
+const REQUEST_TIME: Duration = Duration::from_secs(5);
+
+/// Time after which a read round is asked anew, as in etcd.
+const READ_RETRY: Duration = Duration::from_millis(500);
+
+fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
+    let ticks = |time: Duration| time.as_millis().div_ceil(config.heartbeat.as_millis().max(1));
+    let peer_urls = config.initial_cluster.iter().map(|(_, url)| url.clone()).collect();
+    // Three half election timeouts, in whole seconds, as in etcd: no lease may end while a leader is elected.
+    let min_lease_ttl = (config.election_timeout.as_secs_f64() * 1.5).ceil() as i64;
+    DriverConfig {
+        name: config.name.clone(),
+        founding_members: vec![FoundingMember { name: config.name.clone(), peer_urls }],
+        cluster_token: config.initial_cluster_token.clone(),
+        tick: config.heartbeat,
+        election_ticks: usize::try_from(ticks(config.election_timeout)).unwrap_or(usize::MAX),
+        pre_vote: config.pre_vote,
+        max_request_bytes: config.max_request_bytes,
+        machine: MachineOptions {
+            min_lease_ttl,
+            store: StoreOptions { cache_bytes: config.value_cache_bytes, ..Default::default() },
+        },
+        node: NodeConfig {
+            // Filled in by the driver, from the data directory.
+            member: MemberId::default(),
+            name: config.name.clone(),
+            client_urls: config.advertise_client_urls.clone(),
+            cluster_version: STORAGE_VERSION.to_string(),
+            request_timeout: REQUEST_TIME + 2 * config.election_timeout,
+            read_retry: READ_RETRY,
+            election_timeout: config.election_timeout,
+            quota_bytes: config.quota_bytes.unwrap_or(0),
+            checkpoint_entries: config.snapshot_count,
+            progress_ticks: u64::try_from(ticks(config.watch_progress_interval)).unwrap_or(u64::MAX).max(1),
+            seed: env.dice().next_u64(),
+            observer: None,
+        },
+    }
+}

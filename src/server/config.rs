@@ -1,0 +1,300 @@
+//! The effective configuration: flags turned into values that hold together.
+//!
+//! Invariant: what stands here can be served; everything that cannot be is refused before anything is
+//! touched, with one line that names the flag. Does not know of files or sockets.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::base::limits;
+use crate::server::flags::Flags;
+use crate::server::values::{self, Url};
+
+/// A server's configuration.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are the flags")]
+pub struct Config {
+    pub name: String,
+    pub data_dir: String,
+    pub listen_client: Vec<SocketAddr>,
+    pub advertise_client_urls: Vec<String>,
+    pub listen_peer_urls: Vec<String>,
+    pub advertise_peer_urls: Vec<String>,
+    pub initial_cluster: Vec<(String, String)>,
+    pub initial_cluster_token: String,
+    pub initial_cluster_state: String,
+    pub heartbeat: Duration,
+    pub election_timeout: Duration,
+    pub snapshot_count: u64,
+    /// `None` is no quota.
+    pub quota_bytes: Option<u64>,
+    pub max_txn_ops: usize,
+    pub max_request_bytes: usize,
+    pub max_concurrent_streams: u32,
+    /// `None` sends no pings.
+    pub keepalive_interval: Option<Duration>,
+    pub keepalive_timeout: Duration,
+    pub value_cache_bytes: usize,
+    pub watch_progress_interval: Duration,
+    pub pre_vote: bool,
+    pub strict_reconfig_check: bool,
+    pub log_level: String,
+    pub log_format: String,
+    pub log_outputs: Vec<String>,
+    pub listen_metrics: Vec<SocketAddr>,
+    pub cors: Vec<String>,
+}
+
+/// Longest election timeout, as in etcd.
+const MAX_ELECTION_MS: u64 = 50_000;
+
+/// Time between progress notices where the flag gives none, and the least one, as in etcd.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(600);
+const MIN_PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Largest `--max-request-bytes`: a record of the log must hold a request.
+const MAX_REQUEST_CEILING: u64 = (limits::MAX_RECORD_BYTES / 2) as u64;
+
+/// Largest `--max-txn-ops`: what a request could hold at all.
+const MAX_TXN_OPS_CEILING: u64 = 1_000_000;
+
+/// The flags read as values; each is of its kind already.
+struct Reader<'a>(&'a Flags);
+
+impl Reader<'_> {
+    fn text(&self, name: &str) -> String {
+        self.0.get(name).to_string()
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, String> {
+        values::boolean(self.0.get(name)).map_err(|why| format!("--{name}: {why}"))
+    }
+
+    fn duration(&self, name: &str) -> Result<Duration, String> {
+        values::duration(self.0.get(name)).map_err(|why| format!("--{name}: {why}"))
+    }
+
+    fn number(&self, name: &str) -> Result<u64, String> {
+        values::unsigned(self.0.get(name)).map_err(|why| format!("--{name}: {why}"))
+    }
+
+    fn within(&self, name: &str, low: u64, high: u64) -> Result<u64, String> {
+        let number = self.number(name)?;
+        if (low..=high).contains(&number) {
+            Ok(number)
+        } else {
+            Err(format!("--{name}={number} is out of range: {low} to {high}"))
+        }
+    }
+
+    fn urls(&self, name: &str) -> Result<Vec<Url>, String> {
+        values::urls(self.0.get(name)).map_err(|why| format!("--{name}: {why}"))
+    }
+
+    fn some_urls(&self, name: &str) -> Result<Vec<Url>, String> {
+        let urls = self.urls(name)?;
+        if urls.is_empty() { Err(format!("--{name} must not be empty")) } else { Ok(urls) }
+    }
+
+    fn listen(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
+        self.urls(name)?.iter().map(|url| url.socket_address(name)).collect()
+    }
+}
+
+fn texts(urls: &[Url]) -> Vec<String> {
+    urls.iter().map(|url| url.text.clone()).collect()
+}
+
+impl Config {
+    /// The configuration the flags make, or what is wrong with it.
+    pub fn from_flags(flags: &Flags) -> Result<Self, String> {
+        let read = Reader(flags);
+        let name = read.text("name");
+        let data_dir = match flags.get("data-dir") {
+            "" => format!("{name}.etcd"),
+            given => given.to_string(),
+        };
+        if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") {
+            return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".into());
+        }
+        let (heartbeat, election_timeout) = timers(&read)?;
+        let peer_urls = read.some_urls("initial-advertise-peer-urls")?;
+        read.some_urls("listen-client-urls")?;
+        Ok(Self {
+            listen_client: read.listen("listen-client-urls")?,
+            advertise_client_urls: texts(&read.some_urls("advertise-client-urls")?),
+            listen_peer_urls: listen_peers(&read)?,
+            advertise_peer_urls: texts(&peer_urls),
+            initial_cluster: initial_cluster(&read, &name, &texts(&peer_urls))?,
+            initial_cluster_token: read.text("initial-cluster-token"),
+            initial_cluster_state: new_cluster(&read)?,
+            heartbeat,
+            election_timeout,
+            snapshot_count: read.within("snapshot-count", 1, u64::MAX)?,
+            quota_bytes: quota(flags)?,
+            max_txn_ops: usize_of(read.within("max-txn-ops", 1, MAX_TXN_OPS_CEILING)?),
+            max_request_bytes: usize_of(read.within("max-request-bytes", 1, MAX_REQUEST_CEILING)?),
+            max_concurrent_streams: u32::try_from(read.within("max-concurrent-streams", 1, u32::MAX.into())?)
+                .unwrap_or(u32::MAX),
+            keepalive_interval: Some(read.duration("grpc-keepalive-interval")?).filter(|time| !time.is_zero()),
+            keepalive_timeout: read.duration("grpc-keepalive-timeout")?,
+            value_cache_bytes: usize_of(read.number("value-cache-bytes")?),
+            watch_progress_interval: progress_interval(&read)?,
+            pre_vote: read.flag("pre-vote")?,
+            strict_reconfig_check: read.flag("strict-reconfig-check")?,
+            log_level: read.text("log-level"),
+            log_format: read.text("log-format"),
+            log_outputs: values::words(flags.get("log-outputs")),
+            listen_metrics: read.listen("listen-metrics-urls")?,
+            cors: values::words(flags.get("cors")),
+            name,
+            data_dir,
+        })
+    }
+
+    /// Everything, for the log at start.
+    pub fn describe(&self) -> String {
+        format!("{self:?}")
+    }
+}
+
+fn usize_of(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+fn timers(read: &Reader<'_>) -> Result<(Duration, Duration), String> {
+    let (heartbeat, election) = (read.number("heartbeat-interval")?, read.number("election-timeout")?);
+    if heartbeat == 0 {
+        return Err("--heartbeat-interval must be >0 (set to 0ms)".into());
+    }
+    if election == 0 {
+        return Err("--election-timeout must be >0 (set to 0ms)".into());
+    }
+    if heartbeat.checked_mul(5).is_none_or(|least| least > election) {
+        return Err(format!(
+            "--election-timeout[{election}ms] should be at least as 5 times as --heartbeat-interval[{heartbeat}ms]"
+        ));
+    }
+    if election > MAX_ELECTION_MS {
+        return Err(format!(
+            "--election-timeout[{election}ms] is too long, and should be set less than {MAX_ELECTION_MS}ms"
+        ));
+    }
+    Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
+}
+
+fn listen_peers(read: &Reader<'_>) -> Result<Vec<String>, String> {
+    read.listen("listen-peer-urls")?;
+    Ok(texts(&read.some_urls("listen-peer-urls")?))
+}
+
+fn new_cluster(read: &Reader<'_>) -> Result<String, String> {
+    match read.text("initial-cluster-state").as_str() {
+        "existing" => Err("--initial-cluster-state=existing is not supported by quorate yet".into()),
+        state => Ok(state.to_string()),
+    }
+}
+
+/// Members by name. Without the flag it is this member alone, under its own name and peer URLs.
+fn initial_cluster(read: &Reader<'_>, name: &str, peer_urls: &[String]) -> Result<Vec<(String, String)>, String> {
+    let given = read.text("initial-cluster");
+    if given.is_empty() {
+        return Ok(peer_urls.iter().map(|url| (name.to_string(), url.clone())).collect());
+    }
+    let mut members = Vec::new();
+    for entry in given.split(',') {
+        let (member, url) = entry
+            .trim()
+            .split_once('=')
+            .ok_or_else(|| format!("--initial-cluster: {entry:?} does not have the form name=url"))?;
+        values::urls(url).map_err(|why| format!("--initial-cluster: {why}"))?;
+        members.push((member.to_string(), url.to_string()));
+    }
+    if !members.iter().any(|(member, _)| member == name) {
+        return Err(format!("couldn't find local name {name:?} in the initial cluster configuration"));
+    }
+    if members.iter().any(|(member, _)| member != name) {
+        return Err("--initial-cluster with more than one member is not supported by quorate yet".into());
+    }
+    let mut ours: Vec<&String> = members.iter().map(|(_, url)| url).collect();
+    let mut advertised: Vec<&String> = peer_urls.iter().collect();
+    ours.sort();
+    advertised.sort();
+    if ours != advertised {
+        return Err(format!(
+            "--initial-cluster={given} differs from --initial-advertise-peer-urls={}",
+            peer_urls.join(",")
+        ));
+    }
+    Ok(members)
+}
+
+fn quota(flags: &Flags) -> Result<Option<u64>, String> {
+    let bytes =
+        values::signed(flags.get("quota-backend-bytes")).map_err(|why| format!("--quota-backend-bytes: {why}"))?;
+    Ok(match bytes {
+        0 => Some(limits::DEFAULT_QUOTA_BYTES),
+        bytes => u64::try_from(bytes).ok(),
+    })
+}
+
+fn progress_interval(read: &Reader<'_>) -> Result<Duration, String> {
+    let given = read.duration("watch-progress-notify-interval")?;
+    Ok(if given.is_zero() { PROGRESS_INTERVAL } else { given.max(MIN_PROGRESS_INTERVAL) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(arguments: &[&str]) -> Result<Config, String> {
+        let flags = Flags::read(arguments.iter().map(|argument| argument.to_string()), []);
+        Config::from_flags(&flags.map_err(|stop| stop.to_string())?)
+    }
+
+    #[test]
+    fn defaults_are_etcds() {
+        let config = config(&[]).expect("defaults hold together");
+        assert_eq!(config.data_dir, "default.etcd");
+        assert_eq!(config.listen_client, ["127.0.0.1:2379".parse().expect("an address")]);
+        assert_eq!(config.initial_cluster, [("default".to_string(), "http://localhost:2380".to_string())]);
+        assert_eq!((config.quota_bytes, config.max_txn_ops), (Some(2 << 30), 128));
+        assert_eq!(config.watch_progress_interval, Duration::from_secs(600));
+    }
+
+    #[test]
+    fn a_name_names_the_directory_and_the_only_member() {
+        let config = config(&["--name=m1", "--initial-advertise-peer-urls=http://10.0.0.1:2380"]).expect("fine");
+        assert_eq!(config.data_dir, "m1.etcd");
+        assert_eq!(config.initial_cluster, [("m1".to_string(), "http://10.0.0.1:2380".to_string())]);
+        assert_eq!(super::tests::config(&["--quota-backend-bytes=-1"]).expect("fine").quota_bytes, None);
+    }
+
+    #[test]
+    fn what_does_not_hold_together_is_refused_with_the_flags_name() {
+        let table = [
+            (&["--listen-client-urls=http://127.0.0.1:1"][..], "--advertise-client-urls is required when"),
+            (&["--heartbeat-interval=0"], "--heartbeat-interval must be >0"),
+            (&["--election-timeout=499"], "--election-timeout[499ms] should be at least as 5 times"),
+            (&["--heartbeat-interval=18446744073709551615"], "--election-timeout[1000ms] should be"),
+            (&["--election-timeout=50001"], "--election-timeout[50001ms] is too long"),
+            (&["--listen-peer-urls=http://name:1"], "--listen-peer-urls: expected IP in URL for binding"),
+            (&["--listen-peer-urls="], "--listen-peer-urls must not be empty"),
+            (&["--listen-metrics-urls=https://127.0.0.1:1"], "--listen-metrics-urls: https"),
+            (&["--initial-cluster=a=http://localhost:2380"], "couldn't find local name \"default\""),
+            (&["--initial-cluster=default=http://localhost:1"], "--initial-cluster=default"),
+            (
+                &["--initial-cluster=default=http://localhost:2380,b=http://localhost:1"],
+                "--initial-cluster with more than one member",
+            ),
+            (&["--initial-cluster-state=existing"], "--initial-cluster-state=existing"),
+            (&["--max-txn-ops=0"], "--max-txn-ops=0 is out of range"),
+            (&["--max-request-bytes=99999999999"], "--max-request-bytes=99999999999 is out of range"),
+            (&["--snapshot-count=0"], "--snapshot-count=0 is out of range"),
+        ];
+        for (arguments, text) in table {
+            let refused = config(arguments).expect_err("does not hold together");
+            assert!(refused.starts_with(text), "{arguments:?}: {refused}");
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Every flag of etcd 3.7 and ours, one line each.
+//!
+//! Invariant: names and defaults of etcd's flags are etcd's.
+
+/// What values a flag takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    Text,
+    Bool,
+    Unsigned,
+    Signed,
+    /// As `100ms` or `2h0m0s`.
+    Duration,
+    /// `http://host:port`, separated by commas.
+    Urls,
+    /// Words, separated by commas.
+    Words,
+    OneOf(&'static [&'static str]),
+}
+
+/// Whether a flag does something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It does what etcd's does.
+    Built,
+    /// Any value but the default is refused, because the feature is not there yet.
+    Unbuilt,
+    /// Any value but the default is refused for good; why.
+    Refused(&'static str),
+    /// It tunes something that does not exist here; accepted with a warning.
+    Ignored,
+}
+
+/// Where a flag stands in the help.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs, reason = "the titles say it")]
+pub enum Group {
+    Member,
+    Clustering,
+    Limits,
+    Compaction,
+    Security,
+    Logging,
+    Monitoring,
+}
+
+impl Group {
+    /// Every group, in the order of the help.
+    pub const ALL: &'static [Self] = &[
+        Self::Member,
+        Self::Clustering,
+        Self::Limits,
+        Self::Compaction,
+        Self::Security,
+        Self::Logging,
+        Self::Monitoring,
+    ];
+
+    /// The title.
+    pub fn title(self) -> &'static str {
+        match self {
+            Self::Member => "Member",
+            Self::Clustering => "Clustering",
+            Self::Limits => "Limits",
+            Self::Compaction => "Compaction and history",
+            Self::Security => "Security",
+            Self::Logging => "Logging",
+            Self::Monitoring => "Monitoring",
+        }
+    }
+}
+
+/// A flag.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flag {
+    /// Its name, without dashes.
+    pub name: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What it is when not given.
+    pub default: &'static str,
+    /// Where the help shows it.
+    pub group: Group,
+    /// Whether it does something.
+    pub standing: Standing,
+    /// What it does.
+    pub help: &'static str,
+}
+
+impl Flag {
+    /// The environment variable that sets it.
+    pub fn variable(&self) -> String {
+        format!("ETCD_{}", self.name.to_uppercase().replace('-', "_"))
+    }
+
+    /// Whether `value` says what the default says.
+    pub fn is_default(&self, value: &str) -> bool {
+        use crate::server::values;
+        value == self.default
+            || match self.kind {
+                Kind::Bool => values::boolean(value).ok() == values::boolean(self.default).ok(),
+                Kind::Duration => values::duration(value).ok() == values::duration(self.default).ok(),
+                Kind::Unsigned => values::unsigned(value).ok() == values::unsigned(self.default).ok(),
+                _ => false,
+            }
+    }
+}
+
+const fn built(group: Group, name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, kind, default, group, standing: Standing::Built, help }
+}
+
+const fn unbuilt(name: &'static str, kind: Kind, default: &'static str) -> Flag {
+    Flag { name, kind, default, group: Group::Member, standing: Standing::Unbuilt, help: "" }
+}
+
+const fn ignored(name: &'static str, kind: Kind, default: &'static str) -> Flag {
+    Flag { name, kind, default, group: Group::Member, standing: Standing::Ignored, help: "" }
+}
+
+use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring};
+use Kind::{Bool, Duration, OneOf, Signed, Text, Unsigned, Urls, Words};
+
+/// Every flag.
+#[rustfmt::skip]
+pub const FLAGS: &[Flag] = &[
+    built(Member, "name", Text, "default", "Human-readable name of this member."),
+    built(Member, "data-dir", Text, "", "Directory of the data; '<name>.etcd' if not given."),
+    built(Member, "listen-client-urls", Urls, "http://localhost:2379", "URLs to listen on for clients."),
+    built(Member, "listen-peer-urls", Urls, "http://localhost:2380", "URLs to listen on for peers."),
+    built(Member, "heartbeat-interval", Unsigned, "100", "Time of a heartbeat, in milliseconds."),
+    built(Member, "election-timeout", Unsigned, "1000", "Time without a leader before an election, in milliseconds."),
+    built(Member, "initial-election-tick-advance", Bool, "true", "Fast-forward the first election at start."),
+    built(Member, "snapshot-count", Unsigned, "10000", "Log entries after which a checkpoint is made."),
+    built(Clustering, "initial-advertise-peer-urls", Urls, "http://localhost:2380", "This member's peer URLs, told to the cluster."),
+    built(Clustering, "advertise-client-urls", Urls, "http://localhost:2379", "This member's client URLs, told to the cluster."),
+    built(Clustering, "initial-cluster", Text, "", "Members at first start: 'name=url,...'."),
+    built(Clustering, "initial-cluster-state", OneOf(&["new", "existing"]), "new", "Whether the cluster is new or exists."),
+    built(Clustering, "initial-cluster-token", Text, "etcd-cluster", "Token that sets clusters apart."),
+    built(Clustering, "strict-reconfig-check", Bool, "true", "Refuse changes of members that would lose the quorum."),
+    built(Clustering, "pre-vote", Bool, "true", "Ask before an election whether it could be won."),
+    built(Limits, "quota-backend-bytes", Signed, "0", "Storage quota in bytes; 0 is 2 GiB, negative is none."),
+    built(Limits, "max-txn-ops", Unsigned, "128", "Operations in one list of a transaction."),
+    built(Limits, "max-request-bytes", Unsigned, "1572864", "Largest request in bytes."),
+    built(Limits, "max-concurrent-streams", Unsigned, "4294967295", "Requests and streams at once on one connection."),
+    built(Limits, "grpc-keepalive-min-time", Duration, "5s", "Least time between a client's pings (not enforced yet)."),
+    built(Limits, "grpc-keepalive-interval", Duration, "2h0m0s", "Time between pings to a silent client; 0 is never."),
+    built(Limits, "grpc-keepalive-timeout", Duration, "20s", "Time a client has to answer a ping."),
+    built(Limits, "value-cache-bytes", Unsigned, "134217728", "Memory for values; what is beyond is read from disk. (quorate)"),
+    built(Compaction, "watch-progress-notify-interval", Duration, "0s", "Time between progress notices of quiet watches; 0s is 10m."),
+    built(Logging, "logger", OneOf(&["zap"]), "zap", "Kind of log lines; 'zap' is the only one."),
+    built(Logging, "log-level", OneOf(&["debug", "info", "warn", "error", "panic", "fatal"]), "info", "Least level that is logged."),
+    built(Logging, "log-format", OneOf(&["json", "console"]), "json", "Form of log lines."),
+    built(Logging, "log-outputs", Words, "default", "Where the log goes: 'default' or 'stderr', 'stdout', or files."),
+    built(Monitoring, "metrics", OneOf(&["basic", "extensive"]), "basic", "Detail of metrics; both are the same yet."),
+    built(Monitoring, "listen-metrics-urls", Urls, "", "Further URLs that serve only metrics and health."),
+    built(Monitoring, "cors", Words, "*", "Web origins that may read answers."),
+
+    unbuilt("wal-dir", Text, ""),
+    unbuilt("listen-client-http-urls", Urls, ""),
+    unbuilt("config-file", Text, ""),
+    unbuilt("socket-reuse-port", Bool, "false"),
+    unbuilt("socket-reuse-address", Bool, "false"),
+    unbuilt("discovery-endpoints", Words, ""),
+    unbuilt("discovery-token", Text, ""),
+    unbuilt("discovery-dial-timeout", Duration, "2s"),
+    unbuilt("discovery-request-timeout", Duration, "5s"),
+    unbuilt("discovery-keepalive-time", Duration, "2s"),
+    unbuilt("discovery-keepalive-timeout", Duration, "6s"),
+    unbuilt("discovery-insecure-transport", Bool, "true"),
+    unbuilt("discovery-insecure-skip-tls-verify", Bool, "false"),
+    unbuilt("discovery-cert", Text, ""),
+    unbuilt("discovery-key", Text, ""),
+    unbuilt("discovery-cacert", Text, ""),
+    unbuilt("discovery-user", Text, ""),
+    unbuilt("discovery-password", Text, ""),
+    unbuilt("discovery-srv", Text, ""),
+    unbuilt("discovery-srv-name", Text, ""),
+    unbuilt("discovery-fallback", Text, "exit"),
+    unbuilt("cert-file", Text, ""),
+    unbuilt("key-file", Text, ""),
+    unbuilt("client-cert-file", Text, ""),
+    unbuilt("client-key-file", Text, ""),
+    unbuilt("client-cert-auth", Bool, "false"),
+    unbuilt("client-crl-file", Text, ""),
+    unbuilt("client-cert-allowed-hostname", Words, ""),
+    unbuilt("trusted-ca-file", Text, ""),
+    unbuilt("auto-tls", Bool, "false"),
+    unbuilt("peer-cert-file", Text, ""),
+    unbuilt("peer-key-file", Text, ""),
+    unbuilt("peer-client-cert-file", Text, ""),
+    unbuilt("peer-client-key-file", Text, ""),
+    unbuilt("peer-client-cert-auth", Bool, "false"),
+    unbuilt("peer-trusted-ca-file", Text, ""),
+    unbuilt("peer-auto-tls", Bool, "false"),
+    unbuilt("self-signed-cert-validity", Unsigned, "1"),
+    unbuilt("peer-crl-file", Text, ""),
+    unbuilt("peer-cert-allowed-cn", Words, ""),
+    unbuilt("peer-cert-allowed-hostname", Words, ""),
+    unbuilt("cipher-suites", Words, ""),
+    unbuilt("peer-skip-client-san-verification", Bool, "false"),
+    unbuilt("tls-min-version", Text, "TLS1.2"),
+    unbuilt("tls-max-version", Text, ""),
+    unbuilt("host-whitelist", Words, "*"),
+    unbuilt("enable-log-rotation", Bool, "false"),
+    unbuilt("log-rotation-config-json", Text, r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#),
+    unbuilt("auto-compaction-retention", Text, "0"),
+    unbuilt("auto-compaction-mode", OneOf(&["periodic", "revision"]), "periodic"),
+    unbuilt("enable-pprof", Bool, "false"),
+    unbuilt("enable-distributed-tracing", Bool, "false"),
+    unbuilt("distributed-tracing-address", Text, "localhost:4317"),
+    unbuilt("distributed-tracing-service-name", Text, "etcd"),
+    unbuilt("distributed-tracing-instance-id", Text, ""),
+    unbuilt("distributed-tracing-sampling-rate", Signed, "0"),
+    unbuilt("auth-token", Text, "simple"),
+    unbuilt("bcrypt-cost", Unsigned, "10"),
+    unbuilt("auth-token-ttl", Unsigned, "300"),
+    unbuilt("corrupt-check-time", Duration, "0s"),
+    unbuilt("memory-mlock", Bool, "false"),
+    unbuilt("max-learners", Signed, "1"),
+    unbuilt("force-new-cluster", Bool, "false"),
+    unbuilt("feature-gates", Words, ""),
+    Flag {
+        name: "unsafe-no-fsync", kind: Bool, default: "false", group: Member,
+        standing: Standing::Refused("an acknowledged write is always on the disk first"), help: "",
+    },
+
+    ignored("enable-grpc-gateway", Bool, "true"),
+    ignored("max-snapshots", Unsigned, "5"),
+    ignored("max-wals", Unsigned, "5"),
+    ignored("backend-bbolt-freelist-type", Text, ""),
+    ignored("backend-batch-interval", Duration, "0s"),
+    ignored("backend-batch-limit", Signed, "0"),
+    ignored("raft-read-timeout", Duration, "5s"),
+    ignored("raft-write-timeout", Duration, "5s"),
+    ignored("compact-hash-check-time", Duration, "1m0s"),
+    ignored("compaction-batch-limit", Signed, "0"),
+    ignored("compaction-sleep-interval", Duration, "0s"),
+    ignored("downgrade-check-time", Duration, "5s"),
+    ignored("warning-apply-duration", Duration, "100ms"),
+    ignored("warning-unary-request-duration", Duration, "300ms"),
+    ignored("bootstrap-defrag-threshold-megabytes", Unsigned, "0"),
+    ignored("snapshot-catchup-entries", Unsigned, "5000"),
+    ignored("v2-deprecation", OneOf(&["write-only", "write-only-drop-data", "gone"]), "write-only"),
+];

@@ -1,0 +1,214 @@
+//! The command line: etcd's flags by name, read as etcd reads them.
+//!
+//! One table says of each flag its kind, default and group and whether it is built. The reader follows the
+//! rules of etcd's own flag library (one dash or two, `-name value` or `-name=value`, a bool alone is true),
+//! which clap does not offer, and reads the same flags from `ETCD_*` variables.
+//!
+//! Invariants: nothing is taken silently: an unknown flag, a value of the wrong kind, a flag that is set twice
+//! over (command line and environment) and a flag that is not built yet each end the start with one line that
+//! names it. Does not know what the values are used for.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+pub use crate::server::flag_table::{FLAGS, Flag, Group, Kind, Standing};
+use crate::server::values;
+
+/// Why the command line ends the process.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FlagStop {
+    /// `--help` was asked for; the text.
+    Help(String),
+    /// `--version` was asked for.
+    Version,
+    /// The command line itself is wrong: exit code 2, as etcd's flag library.
+    Usage(String),
+    /// It is well formed but cannot be served: exit code 1.
+    Refused(String),
+}
+
+impl fmt::Display for FlagStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Help(text) | Self::Usage(text) | Self::Refused(text) => f.write_str(text),
+            Self::Version => f.write_str("version"),
+        }
+    }
+}
+
+/// Values by flag, and what is worth a warning.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Flags {
+    given: BTreeMap<&'static str, String>,
+    /// Warnings for the log, which is not there yet when flags are read.
+    pub warnings: Vec<String>,
+}
+
+impl Flags {
+    /// Reads arguments (without the program's name) and environment.
+    pub fn read(
+        arguments: impl IntoIterator<Item = String>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, FlagStop> {
+        let mut flags = Self::default();
+        flags.read_arguments(arguments)?;
+        flags.read_environment(environment)?;
+        flags.refuse_unbuilt()?;
+        Ok(flags)
+    }
+
+    /// The value of a flag: as given, or its default.
+    pub fn get(&self, name: &str) -> &str {
+        match self.given.get(name) {
+            Some(value) => value,
+            None => find(name).map_or("", |flag| flag.default),
+        }
+    }
+
+    /// Whether the flag was given.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.given.contains_key(name)
+    }
+
+    fn read_arguments(&mut self, arguments: impl IntoIterator<Item = String>) -> Result<(), FlagStop> {
+        let mut arguments = arguments.into_iter();
+        while let Some(argument) = arguments.next() {
+            if argument == "--" {
+                return arguments.next().map_or(Ok(()), |stray| Err(not_a_flag(&stray)));
+            }
+            let Some(bare) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
+                return Err(not_a_flag(&argument));
+            };
+            if bare.is_empty() {
+                return Err(not_a_flag(&argument));
+            }
+            if bare.starts_with(['-', '=']) {
+                return Err(FlagStop::Usage(format!("bad flag syntax: {argument}")));
+            }
+            let (name, value) = match bare.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_string())),
+                None => (bare, None),
+            };
+            self.take(name, value, &mut arguments)?;
+        }
+        Ok(())
+    }
+
+    fn take(
+        &mut self,
+        name: &str,
+        value: Option<String>,
+        rest: &mut impl Iterator<Item = String>,
+    ) -> Result<(), FlagStop> {
+        match name {
+            "help" | "h" => return Err(FlagStop::Help(help())),
+            "version" if value.as_deref().is_none_or(|value| value == "true") => return Err(FlagStop::Version),
+            _ => {}
+        }
+        let flag = find(name).ok_or_else(|| FlagStop::Usage(format!("flag provided but not defined: -{name}")))?;
+        let value = match value {
+            Some(value) => value,
+            None if flag.kind == Kind::Bool => "true".to_string(),
+            None => rest.next().ok_or_else(|| FlagStop::Usage(format!("flag needs an argument: -{name}")))?,
+        };
+        check(flag, &value)
+            .map_err(|why| FlagStop::Usage(format!("invalid value {value:?} for flag -{name}: {why}")))?;
+        self.given.insert(flag.name, value);
+        Ok(())
+    }
+
+    fn read_environment(&mut self, environment: impl IntoIterator<Item = (String, String)>) -> Result<(), FlagStop> {
+        let mut variables: Vec<(String, String)> =
+            environment.into_iter().filter(|(name, _)| name.starts_with("ETCD_")).collect();
+        variables.sort();
+        for (variable, value) in variables {
+            if variable == "ETCD_UNSUPPORTED_ARCH" || variable == "ETCD_VERIFY" {
+                continue;
+            }
+            let Some(flag) = FLAGS.iter().find(|flag| flag.variable() == variable && flag.name != "version") else {
+                self.warnings.push(format!("unrecognized environment variable: {variable}={value}"));
+                continue;
+            };
+            if value.is_empty() {
+                continue;
+            }
+            if self.given.contains_key(flag.name) {
+                return Err(FlagStop::Refused(format!(
+                    "conflicting environment variable {variable} is shadowed by corresponding command-line flag \
+                     --{} (either unset environment variable or disable flag)",
+                    flag.name
+                )));
+            }
+            check(flag, &value)
+                .map_err(|why| FlagStop::Refused(format!("invalid value {value:?} for {variable}: {why}")))?;
+            self.given.insert(flag.name, value);
+        }
+        Ok(())
+    }
+
+    fn refuse_unbuilt(&mut self) -> Result<(), FlagStop> {
+        for (name, value) in &self.given {
+            let Some(flag) = find(name) else { continue };
+            match flag.standing {
+                Standing::Unbuilt if !flag.is_default(value) => {
+                    return Err(FlagStop::Refused(format!("--{name}={value} is not supported by quorate yet")));
+                }
+                Standing::Refused(why) if !flag.is_default(value) => {
+                    return Err(FlagStop::Refused(format!("--{name} is refused: {why}")));
+                }
+                Standing::Ignored => self.warnings.push(format!("--{name} is accepted and has no effect")),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn not_a_flag(argument: &str) -> FlagStop {
+    FlagStop::Refused(format!("{argument:?} is not a valid flag"))
+}
+
+/// The flag of that name.
+pub fn find(name: &str) -> Option<&'static Flag> {
+    FLAGS.iter().find(|flag| flag.name == name)
+}
+
+/// Whether a value is of the flag's kind.
+fn check(flag: &Flag, value: &str) -> Result<(), String> {
+    match flag.kind {
+        Kind::Text | Kind::Words => Ok(()),
+        Kind::Bool => values::boolean(value).map(drop),
+        Kind::Unsigned => values::unsigned(value).map(drop),
+        Kind::Signed => values::signed(value).map(drop),
+        Kind::Duration => values::duration(value).map(drop),
+        Kind::Urls => values::urls(value).map(drop),
+        Kind::OneOf(allowed) if allowed.contains(&value) => Ok(()),
+        Kind::OneOf(allowed) => Err(format!("must be one of {}", allowed.join(", "))),
+    }
+}
+
+/// The help text, by group. Flags that are not built stand at the end by name only.
+pub fn help() -> String {
+    let mut text = String::from(
+        "quorate: an etcd-compatible, strongly consistent key-value store.\n\nUsage:\n\n  quorate [flags]\n    \
+         Start a server. Every flag may also be set as ETCD_<NAME> in the environment.\n\n  quorate --version\n    \
+         Show the version.\n\n  quorate -h | --help\n    Show this text.\n",
+    );
+    for group in Group::ALL {
+        text.push_str(&format!("\n{}:\n", group.title()));
+        for flag in FLAGS.iter().filter(|flag| flag.group == *group && flag.standing == Standing::Built) {
+            let default = if flag.default.is_empty() { "''".to_string() } else { format!("'{}'", flag.default) };
+            text.push_str(&format!("  --{} {default}\n    {}\n", flag.name, flag.help));
+        }
+    }
+    text.push_str("\nKnown to etcd and not supported yet (accepted with their default value):\n ");
+    for flag in FLAGS.iter().filter(|flag| !matches!(flag.standing, Standing::Built | Standing::Ignored)) {
+        text.push_str(&format!(" --{}", flag.name));
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+#[path = "flags_tests.rs"]
+mod tests;

@@ -1,0 +1,102 @@
+//! The command line, as etcd reads it.
+
+use super::*;
+
+fn read(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Flags, FlagStop> {
+    Flags::read(
+        arguments.iter().map(|argument| argument.to_string()),
+        environment.iter().map(|(name, value)| (name.to_string(), value.to_string())),
+    )
+}
+
+#[test]
+fn names_are_unique_and_defaults_are_of_their_kind() {
+    for (place, flag) in FLAGS.iter().enumerate() {
+        assert!(FLAGS[..place].iter().all(|other| other.name != flag.name), "{} stands twice", flag.name);
+        assert_eq!(check(flag, flag.default), Ok(()), "{}", flag.name);
+        assert!(flag.is_default(flag.default));
+    }
+}
+
+#[test]
+fn one_dash_or_two_and_both_forms() {
+    for arguments in [&["--name", "a"][..], &["-name", "a"], &["--name=a"], &["-name=a"]] {
+        let flags = read(arguments, &[]).expect("well formed");
+        assert_eq!(flags.get("name"), "a");
+        assert!(flags.is_given("name") && !flags.is_given("data-dir"));
+    }
+    assert_eq!(read(&[], &[]).expect("nothing is fine").get("name"), "default");
+}
+
+#[test]
+fn a_bool_alone_is_true_and_takes_no_word() {
+    assert_eq!(read(&["--pre-vote=false"], &[]).expect("well formed").get("pre-vote"), "false");
+    assert_eq!(read(&["--pre-vote"], &[]).expect("well formed").get("pre-vote"), "true");
+    assert_eq!(
+        read(&["--pre-vote", "false"], &[]),
+        Err(FlagStop::Refused("\"false\" is not a valid flag".to_string()))
+    );
+}
+
+#[test]
+fn wrong_command_lines_are_named() {
+    let table = [
+        (&["--bogus"][..], "flag provided but not defined: -bogus"),
+        (&["--name"], "flag needs an argument: -name"),
+        (&["---name"], "bad flag syntax: ---name"),
+        (&["--=a"], "bad flag syntax: --=a"),
+        (&["--heartbeat-interval=x"], "invalid value \"x\" for flag -heartbeat-interval: parse error"),
+        (&["--max-txn-ops=-1"], "invalid value \"-1\" for flag -max-txn-ops: parse error"),
+        (
+            &["--max-txn-ops=99999999999999999999"],
+            "invalid value \"99999999999999999999\" for flag -max-txn-ops: value out of range",
+        ),
+        (&["--grpc-keepalive-timeout", "5"], "invalid value \"5\" for flag -grpc-keepalive-timeout: parse error"),
+        (
+            &["--log-level=loud"],
+            "invalid value \"loud\" for flag -log-level: must be one of debug, info, warn, error, panic, fatal",
+        ),
+    ];
+    for (arguments, text) in table {
+        assert_eq!(read(arguments, &[]), Err(FlagStop::Usage(text.to_string())));
+    }
+    for stray in ["x", "-"] {
+        assert!(matches!(read(&[stray], &[]), Err(FlagStop::Refused(text)) if text.contains("is not a valid flag")));
+    }
+}
+
+#[test]
+fn unbuilt_flags_are_refused_unless_they_change_nothing() {
+    let stop = read(&["--wal-dir", "/x"], &[]);
+    assert_eq!(stop, Err(FlagStop::Refused("--wal-dir=/x is not supported by quorate yet".to_string())));
+    assert!(read(&["--client-cert-auth=false", "--auto-compaction-retention=0"], &[]).is_ok());
+    assert!(read(&["--unsafe-no-fsync=false"], &[]).is_ok());
+    let stop = read(&["--unsafe-no-fsync"], &[]);
+    assert!(matches!(stop, Err(FlagStop::Refused(text)) if text.starts_with("--unsafe-no-fsync is refused")));
+}
+
+#[test]
+fn variables_set_flags() {
+    let flags = read(&[], &[("ETCD_LISTEN_CLIENT_URLS", "http://1.2.3.4:1"), ("ETCD_NAME", ""), ("PATH", "x")]);
+    let flags = flags.expect("well formed");
+    assert_eq!((flags.get("listen-client-urls"), flags.get("name")), ("http://1.2.3.4:1", "default"));
+    assert!(flags.warnings.is_empty());
+
+    let flags = read(&[], &[("ETCD_BOGUS", "1"), ("ETCD_VERSION", "3")]).expect("only warnings");
+    assert_eq!(flags.warnings.len(), 2);
+
+    let stop = read(&["--name=a"], &[("ETCD_NAME", "b")]);
+    assert!(matches!(stop, Err(FlagStop::Refused(text)) if text.contains("ETCD_NAME is shadowed")));
+    let stop = read(&[], &[("ETCD_PRE_VOTE", "perhaps")]);
+    assert!(matches!(stop, Err(FlagStop::Refused(text)) if text.contains("ETCD_PRE_VOTE")));
+}
+
+#[test]
+fn help_shows_every_built_flag() {
+    let Err(FlagStop::Help(text)) = read(&["-h"], &[]) else { panic!("help") };
+    for flag in FLAGS.iter().filter(|flag| flag.standing == Standing::Built) {
+        assert!(text.contains(&format!("--{} ", flag.name)), "{}", flag.name);
+        assert!(!flag.help.is_empty());
+    }
+    assert_eq!(read(&["--version"], &[]), Err(FlagStop::Version));
+}

@@ -1,0 +1,216 @@
+//! Listeners: sockets in, requests out to the porch; HTTP/1.1 and HTTP/2 on one port.
+//!
+//! Invariants: connections are bounded in number, and one that says nothing sensible in its first seconds is
+//! closed; whatever a client sends, only its own connection ends; on stop no new connection is taken and the
+//! requests under way get a bounded time to end.
+//! Does not know what requests ask.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tonic::body::Body;
+
+use crate::api::{self, Cors, Porch};
+use crate::base::limits;
+use crate::env::Env;
+use crate::server::config::Config;
+use crate::server::counted::{Counted, Received};
+
+/// What a listener serves.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Traffic {
+    /// gRPC and the HTTP endpoints.
+    Clients,
+    /// Only health and metrics.
+    Metrics,
+}
+
+/// A bound socket.
+pub struct Listener {
+    socket: TcpListener,
+    traffic: Traffic,
+    /// Where it listens.
+    pub address: SocketAddr,
+}
+
+/// How connections are served; the same for all.
+#[derive(Clone, Debug)]
+pub struct Manners {
+    max_concurrent_streams: u32,
+    keepalive_interval: Option<Duration>,
+    keepalive_timeout: Duration,
+    cors: Arc<Cors>,
+}
+
+impl Manners {
+    /// The manners the flags set.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            max_concurrent_streams: config.max_concurrent_streams,
+            keepalive_interval: config.keepalive_interval,
+            keepalive_timeout: config.keepalive_timeout,
+            cors: Arc::new(Cors { origins: config.cors.clone() }),
+        }
+    }
+}
+
+impl Listener {
+    /// Takes an address.
+    pub async fn bind(address: SocketAddr, traffic: Traffic) -> io::Result<Self> {
+        let socket = TcpListener::bind(address).await?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket, traffic, address })
+    }
+
+    /// What it serves.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// Serves until `stop` turns true, then lets requests end for a bounded time.
+    pub async fn serve<E: Env>(self, porch: Arc<Porch<E>>, manners: Manners, mut stop: watch::Receiver<bool>) {
+        let builder = Arc::new(builder(&manners));
+        let slots = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => break,
+                accepted = self.socket.accept() => accepted,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of descriptors, most likely: others keep theirs, this one waits its turn.
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(slot) = slots.clone().try_acquire_owned() else {
+                tracing::debug!(limit = limits::MAX_CONNECTIONS, "too many connections, one was closed");
+                continue;
+            };
+            let connection = connection(stream, &porch, &manners, self.traffic, &builder, &graceful);
+            tokio::spawn(async move {
+                connection.await;
+                drop(slot);
+            });
+        }
+        drop(self.socket);
+        if tokio::time::timeout(DRAIN_TIME, graceful.shutdown()).await.is_err() {
+            tracing::info!(address = %self.address, "some connections did not end in time");
+        }
+    }
+}
+
+/// Pause after a failed accept.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Time requests under way get when the server stops. Streams end sooner: the node tells them.
+const DRAIN_TIME: Duration = Duration::from_millis(limits::DRAIN_MS);
+
+/// Time a connection has to send what an HTTP connection begins with.
+const GREETING_TIME: Duration = Duration::from_millis(limits::GREETING_MS);
+
+/// Bytes of HTTP/2's preface; fewer are no greeting.
+const PREFACE_BYTES: u64 = 24;
+
+fn builder(manners: &Manners) -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(Duration::from_millis(limits::HEADER_READ_MS))
+        .max_buf_size(limits::MAX_HEADER_BYTES as usize);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(manners.max_concurrent_streams)
+        .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(limits::MAX_HEADER_BYTES)
+        .max_send_buf_size(limits::SEND_BUFFER_BYTES)
+        .keep_alive_interval(manners.keepalive_interval)
+        .keep_alive_timeout(manners.keepalive_timeout);
+    builder
+}
+
+/// One connection from its first byte to its last.
+fn connection<E: Env>(
+    stream: TcpStream,
+    porch: &Arc<Porch<E>>,
+    manners: &Manners,
+    traffic: Traffic,
+    builder: &Arc<auto::Builder<TokioExecutor>>,
+    graceful: &GracefulShutdown,
+) -> impl Future<Output = ()> + Send + 'static {
+    // A failure here shows again, and is told, at the first read or write.
+    let _ = stream.set_nodelay(true);
+    let stream = Counted::new(stream, porch.metrics.clone());
+    let received = stream.received();
+    let spoke = Arc::new(AtomicBool::new(false));
+    let service = {
+        let (porch, cors, spoke) = (porch.clone(), manners.cors.clone(), spoke.clone());
+        service_fn(move |request| {
+            spoke.store(true, Ordering::Relaxed);
+            answer(porch.clone(), cors.clone(), traffic, request)
+        })
+    };
+    let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let serving = graceful.watch(serving);
+    async move {
+        tokio::select! {
+            biased;
+            outcome = serving => {
+                if let Err(error) = outcome {
+                    // A client's doing, and there may be many: not a warning.
+                    tracing::debug!(%error, "a connection ended badly");
+                }
+            }
+            () = silence(received, spoke) => tracing::debug!("a connection said nothing and was closed"),
+        }
+    }
+}
+
+/// Completes if the connection did not begin as an HTTP connection does, in time.
+async fn silence(received: Received, spoke: Arc<AtomicBool>) {
+    tokio::time::sleep(GREETING_TIME).await;
+    if spoke.load(Ordering::Relaxed) || received.load(Ordering::Relaxed) >= PREFACE_BYTES {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn answer<E: Env>(
+    porch: Arc<Porch<E>>,
+    cors: Arc<Cors>,
+    traffic: Traffic,
+    request: http::Request<Incoming>,
+) -> Result<http::Response<Body>, Infallible> {
+    if traffic == Traffic::Clients && is_grpc(&request) {
+        return Ok(api::serve(porch, request).await);
+    }
+    let answer = api::respond(&porch, &cors, &request).await;
+    Ok(answer.map(|body| Body::new(body.map_err(|never| match never {}))))
+}
+
+/// gRPC is HTTP/2 with its content type; everything else is plain HTTP.
+fn is_grpc<B>(request: &http::Request<B>) -> bool {
+    request.version() == http::Version::HTTP_2
+        && request
+            .headers()
+            .get(http::header::CONTENT_TYPE)
+            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}

@@ -1,0 +1,244 @@
+//! Log lines, in the form etcd's have: one JSON object a line, or columns for people.
+//!
+//! Invariant: a line that cannot be written is lost, never a reason to stop. Does not know who logs what.
+
+use std::fmt::{self, Write as _};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::fmt::{FmtContext, MakeWriter};
+use tracing_subscriber::registry::LookupSpan;
+
+/// Starts logging. Fails if a file cannot be opened or logging was started before.
+pub fn start(level: &str, format: &str, outputs: &[String]) -> Result<(), String> {
+    let outputs = Outputs::open(outputs)?;
+    let level = match level {
+        "debug" => Level::DEBUG,
+        "info" => Level::INFO,
+        "warn" => Level::WARN,
+        _ => Level::ERROR,
+    };
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(outputs)
+        .event_format(Lines { json: format == "json" })
+        .try_init()
+        .map_err(|error| format!("cannot start logging: {error}"))
+}
+
+/// Where lines go; each line to every output.
+#[derive(Clone)]
+struct Outputs(Arc<Vec<Output>>);
+
+enum Output {
+    Stderr,
+    Stdout,
+    File(File),
+}
+
+impl Outputs {
+    fn open(names: &[String]) -> Result<Self, String> {
+        let open = |name: &String| match name.as_str() {
+            "default" | "stderr" => Ok(Output::Stderr),
+            "stdout" => Ok(Output::Stdout),
+            path => OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(path)
+                .map(Output::File)
+                .map_err(|error| format!("--log-outputs: cannot open {path}: {error}")),
+        };
+        Ok(Self(Arc::new(names.iter().map(open).collect::<Result<_, _>>()?)))
+    }
+}
+
+impl Write for Outputs {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        for output in self.0.iter() {
+            // A full disk or a closed pipe must not stop the server.
+            let _ = match output {
+                Output::Stderr => io::stderr().write_all(line),
+                Output::Stdout => io::stdout().write_all(line),
+                Output::File(file) => (&*file).write_all(line),
+            };
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> MakeWriter<'a> for Outputs {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
+
+/// The form of a line.
+struct Lines {
+    json: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let metadata = event.metadata();
+        let level = match *metadata.level() {
+            Level::ERROR => "error",
+            Level::WARN => "warn",
+            Level::INFO => "info",
+            Level::DEBUG | Level::TRACE => "debug",
+        };
+        let ts = timestamp(SystemTime::now());
+        let file = metadata.file().map_or(metadata.target(), last_two_parts);
+        let caller = format!("{file}:{}", metadata.line().unwrap_or(0));
+        if self.json {
+            write_json(&mut writer, level, &ts, &caller, &fields)
+        } else {
+            write_columns(&mut writer, level, &ts, &caller, &fields)
+        }
+    }
+}
+
+/// `api/kv.rs` of a longer path, as etcd's callers.
+fn last_two_parts(path: &str) -> &str {
+    path.rmatch_indices('/').nth(1).map_or(path, |(at, _)| &path[at + 1..])
+}
+
+fn write_json(writer: &mut Writer<'_>, level: &str, ts: &str, caller: &str, fields: &Fields) -> fmt::Result {
+    let quoted = |text: &str| Value::from(text).to_string();
+    write!(
+        writer,
+        "{{\"level\":\"{level}\",\"ts\":\"{ts}\",\"caller\":{},\"msg\":{}",
+        quoted(caller),
+        quoted(&fields.message)
+    )?;
+    for (name, value) in &fields.rest {
+        write!(writer, ",{}:{value}", quoted(name))?;
+    }
+    writeln!(writer, "}}")
+}
+
+fn write_columns(writer: &mut Writer<'_>, level: &str, ts: &str, caller: &str, fields: &Fields) -> fmt::Result {
+    // A message of several lines stays one line.
+    let message = fields.message.replace('\n', "\\n");
+    write!(writer, "{ts}\t{}\t{caller}\t{message}", level.to_uppercase())?;
+    if !fields.rest.is_empty() {
+        let rest: String = Value::Object(fields.rest.clone()).to_string();
+        write!(writer, "\t{rest}")?;
+    }
+    writeln!(writer)
+}
+
+/// What an event says.
+#[derive(Default)]
+struct Fields {
+    message: String,
+    rest: Map<String, Value>,
+}
+
+impl Fields {
+    fn put(&mut self, field: &Field, value: Value) {
+        if field.name() == "message" {
+            self.message = match value {
+                Value::String(text) => text,
+                other => other.to_string(),
+            };
+        } else {
+            self.rest.insert(field.name().replace('_', "-"), value);
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = write!(text, "{value:?}");
+        self.put(field, Value::from(text));
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, Value::from(value));
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, Value::from(value));
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, Value::from(value));
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, Value::from(value));
+    }
+}
+
+/// `2026-01-02T03:04:05.678901Z`.
+fn timestamp(now: SystemTime) -> String {
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (seconds, micros) = (since.as_secs(), since.subsec_micros());
+    let (year, month, day) = date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+}
+
+/// Year, month and day of a day counted from 1970 (Hinnant's algorithm: eras of 400 years from 1 March 0000).
+fn date(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let era = days / 146_097;
+    let day_of_era = days % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn times_are_etcds() {
+        let table = [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_400_000_001, "2000-02-29T00:00:00.000001Z"),
+            (1_767_225_599_999_999, "2025-12-31T23:59:59.999999Z"),
+            (4_107_542_400_000_000, "2100-03-01T00:00:00.000000Z"),
+        ];
+        for (micros, text) in table {
+            assert_eq!(timestamp(UNIX_EPOCH + Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn lines_are_json_objects_in_etcds_order() {
+        let mut fields = Fields { message: "say \"hi\"".into(), ..Default::default() };
+        fields.rest.insert("n".into(), Value::from(3));
+        let mut line = String::new();
+        write_json(&mut Writer::new(&mut line), "info", "T", "api/kv.rs:1", &fields).expect("a string");
+        let text = r#"{"level":"info","ts":"T","caller":"api/kv.rs:1","msg":"say \"hi\"","n":3}"#;
+        assert_eq!(line, format!("{text}\n"));
+        assert_eq!(last_two_parts("src/api/kv.rs"), "api/kv.rs");
+        assert_eq!(last_two_parts("kv.rs"), "kv.rs");
+    }
+}

@@ -1,0 +1,166 @@
+//! Values of flags: numbers, durations, URLs, as etcd writes them.
+//!
+//! Invariant: a value is taken whole or refused with a reason; nothing is guessed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+/// A bool in the spellings of etcd's flag library.
+pub fn boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
+        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
+        _ => Err("parse error".to_string()),
+    }
+}
+
+/// A number from 0.
+pub fn unsigned(text: &str) -> Result<u64, String> {
+    number(text)
+}
+
+/// A number.
+pub fn signed(text: &str) -> Result<i64, String> {
+    number(text)
+}
+
+fn number<N: std::str::FromStr<Err = std::num::ParseIntError>>(text: &str) -> Result<N, String> {
+    text.parse().map_err(|error: std::num::ParseIntError| match error.kind() {
+        std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => "value out of range".to_string(),
+        _ => "parse error".to_string(),
+    })
+}
+
+/// A duration: `1h30m`, `100ms`, `1.5s`, or a bare `0`. Negative ones are refused.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    const UNITS: [(&str, f64); 8] =
+        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("μs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
+    let wrong = || "parse error".to_string();
+    if text == "0" {
+        return Ok(Duration::ZERO);
+    }
+    if text.is_empty() {
+        return Err(wrong());
+    }
+    let mut rest = text;
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let value: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
+        let (_, scale) = UNITS.iter().find(|(name, _)| *name == &rest[..unit]).ok_or_else(wrong)?;
+        seconds += value * scale;
+        rest = &rest[unit..];
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| "value out of range".to_string())
+}
+
+/// Words, separated by commas.
+pub fn words(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_string).collect()
+}
+
+/// A URL of the kind `--listen-...-urls` and `--advertise-...-urls` take.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Url {
+    /// `http`, `https`, `unix` or `unixs`.
+    pub scheme: String,
+    /// The host, without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+    /// As it was given.
+    pub text: String,
+}
+
+/// URLs, separated by commas. An empty text is none.
+pub fn urls(text: &str) -> Result<Vec<Url>, String> {
+    if text.is_empty() {
+        return Ok(Vec::new());
+    }
+    text.split(',').map(|one| url(one.trim())).collect()
+}
+
+fn url(text: &str) -> Result<Url, String> {
+    let (scheme, rest) =
+        text.split_once("://").ok_or_else(|| format!("URL scheme must be http, https, unix, or unixs: {text}"))?;
+    if !["http", "https", "unix", "unixs"].contains(&scheme) {
+        return Err(format!("URL scheme must be http, https, unix, or unixs: {text}"));
+    }
+    if rest.contains(['/', '?', '#']) {
+        return Err(format!("URL must not contain a path: {text}"));
+    }
+    let address = || format!("URL address does not have the form \"host:port\": {text}");
+    let (host, port) = rest.rsplit_once(':').ok_or_else(address)?;
+    let port: u16 = port.parse().map_err(|_| address())?;
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    if host.contains('@') || bracketed.is_none() && host.contains([':', '[', ']']) {
+        return Err(address());
+    }
+    let host = bracketed.unwrap_or(host).to_string();
+    Ok(Url { scheme: scheme.to_string(), host, port, text: text.to_string() })
+}
+
+impl Url {
+    /// Where to listen. Only addresses are taken (and `localhost`), so that a name server is never asked.
+    pub fn socket_address(&self, flag: &str) -> Result<SocketAddr, String> {
+        if self.scheme != "http" {
+            return Err(format!("--{flag}: {} needs TLS or a unix socket, not supported by quorate yet", self.text));
+        }
+        let ip = match self.host.as_str() {
+            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            "" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+            host => host.parse().map_err(|_| format!("--{flag}: expected IP in URL for binding ({})", self.text))?,
+        };
+        Ok(SocketAddr::new(ip, self.port))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_etcds() {
+        let table = [
+            ("2h0m0s", 7_200_000_000_000),
+            ("100ms", 100_000_000),
+            ("1.5s", 1_500_000_000),
+            ("1m30s", 90_000_000_000),
+            ("7µs", 7_000),
+            ("0s", 0),
+            ("0", 0),
+        ];
+        for (text, nanos) in table {
+            assert_eq!(duration(text).map(|duration| duration.as_nanos()), Ok(nanos), "{text}");
+        }
+        for wrong in ["", "1", "s", "-1s", "1x", "NaNs", "1e3s", "1..2s", "99999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn urls_have_scheme_host_and_port() {
+        let both = urls("http://10.0.0.1:2379,http://[::1]:2380").expect("two URLs");
+        assert_eq!((both[0].host.as_str(), both[0].port), ("10.0.0.1", 2379));
+        assert_eq!(both[1].socket_address("x"), Ok("[::1]:2380".parse().expect("an address")));
+        for wrong in [
+            "10.0.0.1:2379",
+            "ftp://a:1",
+            "http://a",
+            "http://a:65536",
+            "http://a:1/path",
+            "http://::1:1",
+            "http://u@a:1",
+            "http://a:",
+        ] {
+            assert!(urls(wrong).is_err(), "{wrong}");
+        }
+        let name = urls("http://example.com:1").expect("a URL");
+        assert_eq!(
+            name[0].socket_address("listen-client-urls"),
+            Err("--listen-client-urls: expected IP in URL for binding (http://example.com:1)".to_string())
+        );
+    }
+}

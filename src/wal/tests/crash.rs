@@ -1,0 +1,177 @@
+//! Random histories with crashes, against a twin that remembers the state after every batch.
+
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::base::{Dice, SeededDice};
+use crate::env::CrashingDisk;
+
+/// What the log holds after a batch.
+#[derive(Clone, Default, Debug)]
+struct State {
+    hard_state: HardState,
+    entries: BTreeMap<LogIndex, LogEntry>,
+    last: LogIndex,
+}
+
+impl State {
+    fn take(&mut self, batch: &Batch) {
+        self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
+        if let Some(first) = batch.entries.first() {
+            self.entries.split_off(&first.index);
+        }
+        for entry in &batch.entries {
+            self.last = entry.index;
+            self.entries.insert(entry.index, entry.clone());
+        }
+    }
+
+    fn cut(&mut self, after: LogIndex) {
+        self.entries.clear();
+        self.last = after;
+    }
+
+    fn above(&self, after: LogIndex) -> Vec<LogEntry> {
+        self.entries.range(after + 1..).map(|(_, entry)| entry.clone()).collect()
+    }
+}
+
+/// A run: the log, its twin, and dice.
+struct Run {
+    dice: SeededDice,
+    garbage: bool,
+    /// Every prefix of the history: the state after batch n.
+    states: Vec<State>,
+    /// What a checkpoint covers, durably.
+    checkpoint: LogIndex,
+    term: u64,
+}
+
+impl Run {
+    fn new(seed: u64) -> Self {
+        let garbage = seed.is_multiple_of(2);
+        Self { dice: SeededDice::new(seed), garbage, states: vec![State::default()], checkpoint: 0, term: 1 }
+    }
+
+    fn last(&self) -> &State {
+        self.states.last().expect("never empty")
+    }
+
+    fn random_batch(&mut self) -> Batch {
+        let last = self.last().last;
+        let back = if self.dice.one_in(4) { self.dice.below(last - self.checkpoint + 1) } else { 0 };
+        self.term += u64::from(back > 0);
+        let count = self.dice.below(4);
+        let hard_state = HardState { term: self.term, vote: self.dice.below(3), commit: self.checkpoint };
+        let first = last - back + 1;
+        let len = [0, 7, 300, 900, 5000][self.dice.below(5) as usize];
+        Batch {
+            hard_state: self.dice.one_in(2).then_some(hard_state),
+            entries: (first..first + count).map(|index| entry(index, self.term, len)).collect(),
+        }
+    }
+
+    /// A few steps on the journal; ends early where the disk fails.
+    fn steps<D: Disk>(&mut self, journal: &mut Journal<D>) -> Result<(), Wrong> {
+        for _ in 0..self.dice.below(40) {
+            match self.dice.below(12) {
+                0..=5 => {
+                    let batch = self.random_batch();
+                    let mut state = self.last().clone();
+                    state.take(&batch);
+                    self.states.push(state);
+                    journal.append(&batch)?;
+                }
+                6..=8 => run_ready(journal.sync())?,
+                9 => {
+                    let durable = &self.states[journal.durable() as usize];
+                    // Entries that a later, unsynced batch replaces are not committed, so not in a checkpoint.
+                    let safe = self.states[journal.durable() as usize..].iter();
+                    let stays = |index: &LogIndex| {
+                        safe.clone().all(|state| state.entries.get(index) == durable.entries.get(index))
+                    };
+                    let to = (self.checkpoint + 1..=durable.last).take_while(stays).last();
+                    self.checkpoint = to.unwrap_or(self.checkpoint);
+                    journal.release(self.checkpoint)?;
+                }
+                10 => {
+                    run_ready(journal.prepare())?;
+                }
+                _ if self.dice.one_in(4) => {
+                    // A snapshot was installed: its file is durable before the log is told.
+                    self.checkpoint = self.last().last + self.dice.below(5);
+                    let mut state = self.last().clone();
+                    state.cut(self.checkpoint);
+                    self.states.push(state);
+                    journal.cut(self.checkpoint)?;
+                }
+                _ => run_ready(journal.close())?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a recovered log: a prefix of the history that holds everything synced; and goes on from there.
+    fn check<D: Disk>(&mut self, recovered: &RecoveredWal<D>, durable: u64) {
+        let number = recovered.journal.appended() as usize;
+        let mut state = match self.states.get(number) {
+            Some(state) if state.last >= self.checkpoint => state.clone(),
+            // Recovery itself has cut the log behind the checkpoint, with a batch of its own.
+            _ => {
+                let mut state = self.states[number - 1].clone();
+                assert!(state.last < self.checkpoint, "recovery cuts only a log behind its checkpoint");
+                state.cut(self.checkpoint);
+                state
+            }
+        };
+        assert!(number as u64 >= durable, "batch {durable} was synced, but only {number} came back");
+        // An installed snapshot voids what the log held, also when the word of it was lost.
+        let expected = state.above(self.checkpoint);
+        assert_eq!(recovered.entries, expected, "state {number} of {}", self.states.len());
+        assert_eq!(recovered.hard_state, state.hard_state);
+        state.entries.retain(|index, _| *index > self.checkpoint);
+        self.states.truncate(number);
+        self.states.push(state);
+    }
+
+    fn crash(&mut self, disk: &CrashingDisk) -> CrashingDisk {
+        if self.dice.one_in(4) {
+            return disk.clone();
+        }
+        disk.crash(&mut self.dice, self.garbage)
+    }
+
+    fn go(&mut self, crashes: u32) {
+        let mut disk = CrashingDisk::default();
+        let mut durable = 0;
+        for _ in 0..crashes {
+            // Recovery on a disk that may fail half-way, and then without failures.
+            let failing = ScramblingDisk::new(disk.clone(), self.dice.next_u64());
+            match self.dice.below(3) {
+                0 => failing.fail_write(1 + self.dice.below(6)),
+                1 => failing.fail_sync(1 + self.dice.below(6)),
+                _ => {}
+            }
+            match recover(&failing, self.checkpoint) {
+                Ok(mut recovered) => {
+                    self.check(&recovered, durable);
+                    // It fails, if at all, because it was told to.
+                    let _ = self.steps(&mut recovered.journal);
+                    durable = recovered.journal.durable();
+                }
+                Err(Wrong::Fault(_)) => {}
+                Err(Wrong::Corruption(corruption)) => panic!("nothing durable was harmed, but {corruption}"),
+            }
+            disk = self.crash(&disk);
+        }
+        let recovered = recover(&disk, self.checkpoint).expect("nothing durable was harmed");
+        self.check(&recovered, durable);
+    }
+}
+
+#[test]
+fn no_crash_loses_what_was_synced() {
+    for seed in 0..150 {
+        Run::new(seed).go(8);
+    }
+}

@@ -1,0 +1,151 @@
+//! Every flipped byte, every truncation and every missing file of a small log.
+
+use super::*;
+use crate::env::{DiskFile, OpenMode};
+
+/// A log of two used segments and a third made ready, each batch synced, with what it holds.
+fn small_log() -> (MemoryDisk, Vec<LogEntry>) {
+    let disk = MemoryDisk::new();
+    let mut journal = recover_small(&disk).expect("fresh").journal;
+    let mut entries = Vec::new();
+    for index in 1..=5 {
+        while run_ready(journal.prepare()).expect("prepared") {}
+        append_synced(&mut journal, &batch(1, index, 1, 60));
+        entries.push(entry(index, 1, 60));
+    }
+    while run_ready(journal.prepare()).expect("prepared") {}
+    (disk, entries)
+}
+
+fn recover_small(disk: &MemoryDisk) -> Result<RecoveredWal<MemoryDisk>, Wrong> {
+    let wal = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(2048);
+    run_ready(wal.recover(ME, 0))
+}
+
+fn content(disk: &MemoryDisk, name: &str) -> Vec<u8> {
+    let file = disk.open(name, OpenMode::Read).expect("there");
+    let mut bytes = vec![0; file.len().expect("known") as usize];
+    file.read_full_at(0, &mut bytes).expect("read");
+    bytes
+}
+
+fn with_content(disk: &MemoryDisk, name: &str, bytes: &[u8]) -> MemoryDisk {
+    let disk = disk.copy();
+    let file = disk.open(name, OpenMode::Write).expect("there");
+    file.set_len(0).expect("cut");
+    file.write_at(0, bytes).expect("written");
+    disk
+}
+
+/// The log whose hint was lost with the power: the mark says only what was synced with it.
+fn without_hint(disk: &MemoryDisk) -> MemoryDisk {
+    let mut mark = content(disk, "wal/durable");
+    mark[8192..].fill(0);
+    with_content(disk, "wal/durable", &mark)
+}
+
+/// Either all is there, or the last `may_lose` batches are gone, or the refusal names `file`.
+fn check(disk: &MemoryDisk, entries: &[LogEntry], may_lose: usize, file: &str, what: &str) -> bool {
+    match recover_small(disk) {
+        Ok(recovered) => {
+            let n = recovered.entries.len();
+            assert_eq!(recovered.entries, entries[..n], "{what}");
+            assert!(n + may_lose >= entries.len(), "{what}: {} entries lost silently", entries.len() - n);
+            // What was cut is cut for good, and the log goes on.
+            let mut journal = recovered.journal;
+            append_synced(&mut journal, &batch(2, n as u64 + 1, 1, 60));
+            assert_eq!(recover_small(disk).expect("mended").entries.len(), n + 1, "{what}");
+            true
+        }
+        Err(Wrong::Corruption(corruption)) => {
+            let len = content(disk, &corruption.file).len() as u64;
+            assert_eq!(corruption.file, file, "{what}: {corruption}");
+            assert!(corruption.offset <= len, "{what}: {corruption}");
+            false
+        }
+        Err(Wrong::Fault(fault)) => panic!("{what}: {fault}"),
+    }
+}
+
+fn flip_every_byte(disk: &MemoryDisk, entries: &[LogEntry], may_lose: usize) -> (u32, u32) {
+    let (mut accepted, mut refused) = (0, 0);
+    for name in disk.all_files() {
+        let bytes = content(disk, &name);
+        for at in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[at] ^= 1 << (at % 8);
+            let may_lose = if name == "wal/durable" { 0 } else { may_lose };
+            let what = format!("{name} flipped at {at}");
+            match check(&with_content(disk, &name, &flipped), entries, may_lose, &name, &what) {
+                true => accepted += 1,
+                false => refused += 1,
+            }
+        }
+    }
+    (accepted, refused)
+}
+
+#[test]
+fn any_flipped_byte_of_a_durable_log_is_harmless_or_refused() {
+    let (disk, entries) = small_log();
+    let (accepted, refused) = flip_every_byte(&disk, &entries, 0);
+    // Five batches of about 160 bytes and two headers of some 70: flips there cannot be accepted.
+    assert!(refused > 900 && accepted > 1000, "accepted {accepted}, refused {refused}");
+}
+
+#[test]
+fn without_the_hint_only_the_last_batch_can_be_lost() {
+    let (disk, entries) = small_log();
+    let (accepted, refused) = flip_every_byte(&without_hint(&disk), &entries, 1);
+    assert!(refused > 600 && accepted > 1000, "accepted {accepted}, refused {refused}");
+}
+
+#[test]
+fn any_truncation_is_harmless_or_refused() {
+    let (disk, entries) = small_log();
+    for name in disk.all_files() {
+        let bytes = content(&disk, &name);
+        for len in 0..bytes.len() {
+            let what = format!("{name} cut to {len}");
+            check(&with_content(&disk, &name, &bytes[..len]), &entries, 0, &name, &what);
+        }
+    }
+}
+
+#[test]
+fn a_missing_file_is_noticed() {
+    let (disk, entries) = small_log();
+    let files = disk.all_files();
+    assert_eq!(files.len(), 4, "{files:?}");
+    for name in files {
+        let disk = disk.copy();
+        disk.remove(&name).expect("removed");
+        let answer = recover_small(&disk);
+        if name.ends_with("3.seg") {
+            // The log's next, empty segment.
+            assert_eq!(answer.expect("recovered").entries, entries);
+        } else {
+            let text = answer.expect_err("refused").to_string();
+            assert!(text.contains(if name.ends_with("durable") { "no durable mark" } else { &name }), "{name}: {text}");
+        }
+    }
+}
+
+#[test]
+fn a_log_put_back_to_an_older_copy_is_noticed_by_a_newer_mark() {
+    let (disk, _) = small_log();
+    let old = disk.copy();
+    let mut journal = recover_small(&disk).expect("recovered").journal;
+    append_synced(&mut journal, &batch(1, 6, 1, 60));
+    let mixed = with_content(&old, "wal/durable", &content(&disk, "wal/durable"));
+    recover_small(&mixed).expect_err("batch 6 was durable");
+}
+
+#[test]
+fn a_file_of_absurd_name_or_size_is_no_harm() {
+    let (disk, entries) = small_log();
+    let far = "wal/ffffffffffffffff.seg";
+    disk.open(far, OpenMode::Create).expect("made").write_at(0, b"?").expect("written");
+    assert_eq!(recover_small(&disk).expect("recovered").entries, entries);
+    assert!(!disk.exists(far).expect("known"), "it was never part of the log");
+}

@@ -1,0 +1,16 @@
+//! Inputs a client should not send, and what it gets for them: tables of the KV, watch and lease services and
+//! of the transport. Each test starts a server of its own and asks at the end whether it is still well.
+
+#![cfg(all(feature = "server", feature = "client"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "bad_input/kv.rs"]
+mod kv;
+#[path = "bad_input/lease.rs"]
+mod lease;
+#[path = "bad_input/street.rs"]
+mod street;
+#[path = "bad_input/transport.rs"]
+mod transport;
+#[path = "bad_input/watch.rs"]
+mod watch;

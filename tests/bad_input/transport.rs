@@ -1,0 +1,102 @@
+//! What is no gRPC, or only nearly; and the plain HTTP endpoints.
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::street::{Server, bytes};
+use quorate::wire::etcdserverpb as pb;
+
+/// Sends `text` and reads until the server closes.
+async fn exchange(server: &Server, text: &[u8]) -> String {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(text).await.unwrap();
+    let mut answer = Vec::new();
+    // The server may reset what it does not understand.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+async fn get(server: &Server, path: &str) -> String {
+    exchange(server, format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").as_bytes()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn noise_ends_its_own_connection_only() {
+    let server = Server::start().await;
+    let client_hello = [0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+    exchange(&server, &[&client_hello[..], &[b'x'; 200], b"\r\n\r\n"].concat()).await;
+    exchange(&server, b"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").await;
+    exchange(&server, b"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\r\n\r\n").await;
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    // Frames: 16 MiB long, DATA on stream 0, HEADERS on an even stream, a window update of nothing.
+    for frame in [
+        &[0xff, 0xff, 0xff, 0, 0, 0, 0, 0, 1][..],
+        &[0, 0, 1, 0, 0, 0, 0, 0, 0, 7],
+        &[0, 0, 1, 1, 4, 0, 0, 0, 2, 0x82],
+        &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+    ] {
+        let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+        exchange(&server, &[&preface[..], &settings, frame].concat()).await;
+    }
+    server.put("k", "v").await;
+    server.is_well_at(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_methods_are_named() {
+    let server = Server::start().await;
+    let ask = pb::StatusRequest {};
+    for (path, text) in [
+        ("/etcdserverpb.KV/Fly", "unknown method Fly for service etcdserverpb.KV"),
+        ("/a.B/C", "unknown service a.B"),
+        ("/etcdserverpb.Auth/AuthEnable", "quorate: etcdserverpb.Auth/AuthEnable is not implemented yet"),
+        ("/v3lockpb.Lock/Lock", "quorate: v3lockpb.Lock/Lock is not implemented yet"),
+    ] {
+        server.refuses(path, &ask, 12, text).await;
+    }
+    server.is_well_at(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_endpoints_are_etcds() {
+    let server = Server::start().await;
+    let ends = [
+        ("/health", "200 OK", "{\"health\":\"true\",\"reason\":\"\"}"),
+        ("/version", "200 OK", "{\"etcdserver\":\"3.7.1\",\"etcdcluster\":\"3.7.0\",\"storage\":\"3.7.0\"}"),
+        ("/livez?verbose", "200 OK", "[+]serializable_read ok\nok\n"),
+        ("/readyz", "200 OK", "\r\n\r\nok\n"),
+        ("/readyz/non_learner", "200 OK", "\r\n\r\nok\n"),
+        ("/readyz/nothing", "404 Not Found", "404 page not found\n"),
+        ("/", "404 Not Found", "404 page not found\n"),
+    ];
+    for (path, code, body) in ends {
+        let answer = get(&server, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {code}\r\n")), "{path}: {answer}");
+        assert!(answer.ends_with(body), "{path}: {answer}");
+        assert!(answer.contains("access-control-allow-origin: *"), "{path}: {answer}");
+    }
+    let metrics = get(&server, "/metrics").await;
+    assert!(metrics.contains("etcd_server_has_leader 1\n"), "{metrics}");
+    let post = exchange(&server, b"POST /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(post.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{post}");
+    let options = exchange(&server, b"OPTIONS /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(options.starts_with("HTTP/1.1 200 OK\r\n"), "{options}");
+    server.is_well_at(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn alarms_make_the_server_unhealthy() {
+    let server = Server::start().await;
+    let alarm = |action| pb::AlarmRequest { action, member_id: 0, alarm: 1 };
+    let raised: pb::AlarmResponse = server.call("/etcdserverpb.Maintenance/Alarm", &alarm(1)).await.unwrap();
+    assert_eq!(raised.alarms.len(), 1);
+    assert!(get(&server, "/health").await.ends_with("{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}"));
+    assert!(get(&server, "/health?exclude=NOSPACE").await.starts_with("HTTP/1.1 200 OK"));
+    let put = pb::PutRequest { key: bytes("k"), ..Default::default() };
+    let full = "etcdserver: mvcc: database space exceeded";
+    server.refuses("/etcdserverpb.KV/Put", &put, 8, full).await;
+    let cleared: pb::AlarmResponse = server.call("/etcdserverpb.Maintenance/Alarm", &alarm(2)).await.unwrap();
+    assert_eq!(cleared.alarms.len(), 1);
+    assert!(get(&server, "/health").await.starts_with("HTTP/1.1 200 OK"));
+    server.is_well_at(1).await;
+}
