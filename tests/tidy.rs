@@ -121,7 +121,29 @@ struct Exception {
     why: &'static str,
 }
 
-const EXCEPTIONS: &[Exception] = &[];
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        rule: "file_size",
+        path: "src/mvcc/counted_tree.rs",
+        what: "file",
+        most: 680,
+        why: "one structure; the search within a node (`Heads`) is to move to a file of its own",
+    },
+    Exception {
+        rule: "names",
+        path: "src/mvcc/counted_tree.rs",
+        what: "Inner",
+        most: 1,
+        why: "the book's word for a node that is no leaf, and private; `Branch` when the file is split",
+    },
+    Exception {
+        rule: "guests",
+        path: "src/mvcc/digest.rs",
+        what: "prost",
+        most: 1,
+        why: "etcd's digest is over its protobuf bytes; only the two varint functions are used, no message",
+    },
+];
 
 // ---------------------------------------------------------------------------------------------------- reading
 
@@ -164,10 +186,6 @@ impl Source {
         Some(inside.split('/').next().unwrap().trim_end_matches(".rs"))
     }
 
-    fn is_generated(&self) -> bool {
-        self.path.contains("/generated/")
-    }
-
     fn finding(&self, rule: &'static str, at: usize, what: impl Into<String>) -> Finding {
         Finding { rule, path: self.path.clone(), what: what.into(), line: line_of(&self.code, at), amount: 1 }
     }
@@ -191,7 +209,7 @@ fn occurrences(code: &[char], text: &str) -> Vec<usize> {
     let wanted: Vec<char> = text.chars().collect();
     let (first, last) = (wanted[0], wanted[wanted.len() - 1]);
     (0..(code.len() + 1).saturating_sub(wanted.len()))
-        .filter(|&at| code[at..].starts_with(&wanted))
+        .filter(|&at| code[at] == first && code[at..].starts_with(&wanted))
         .filter(|&at| !is_word(first) || at == 0 || !is_word(code[at - 1]))
         .filter(|&at| !is_word(last) || code.get(at + wanted.len()).is_none_or(|c| !is_word(*c)))
         .collect()
@@ -307,7 +325,7 @@ fn collect(root: &Path, dir: &Path, found: &mut Vec<Source>) {
     let mut paths: Vec<_> = entries.map(|entry| entry.unwrap().path()).collect();
     paths.sort();
     for path in paths {
-        if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+        if path.is_dir() && path.file_name().is_some_and(|name| name != "target" && name != "generated") {
             collect(root, &path, found);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             let name = path.strip_prefix(root).unwrap().to_str().unwrap().replace('\\', "/");
@@ -409,7 +427,7 @@ fn guests(source: &Source) -> Vec<Finding> {
     let Some(room) = source.room() else { return Vec::new() };
     let mut found = Vec::new();
     for (guest, rooms) in GUESTS {
-        if rooms.contains(&"*") || rooms.contains(&room) || source.is_generated() {
+        if rooms.contains(&"*") || rooms.contains(&room) {
             continue;
         }
         for at in occurrences(&source.code, guest) {
@@ -427,7 +445,7 @@ fn guests(source: &Source) -> Vec<Finding> {
 fn file_size(source: &Source) -> Vec<Finding> {
     let lines = source.text.lines().count();
     let most = if source.test.iter().all(|test| *test) { TEST_FILE_LINES } else { FILE_LINES };
-    if lines <= most || source.is_generated() {
+    if lines <= most {
         return Vec::new();
     }
     vec![Finding { amount: lines, ..source.finding("file_size", 0, "file") }]
@@ -438,7 +456,7 @@ fn function_size(source: &Source) -> Vec<Finding> {
     let mut found = Vec::new();
     for at in occurrences(&source.code, "fn") {
         let name = word_at(&source.code, skip_blanks(&source.code, at + 2));
-        if name.is_empty() || source.is_generated() || source.in_test(at) {
+        if name.is_empty() || source.in_test(at) {
             continue;
         }
         let lines = line_of(&source.code, item_end(&source.code, at)) + 1 - line_of(&source.code, at);
@@ -457,7 +475,7 @@ fn words_below(source: &Source) -> Vec<Finding> {
     for at in occurrences(&source.text.chars().collect::<Vec<_>>(), "cfg(madsim") {
         found.push(source.finding("words_below", at, "cfg(madsim)"));
     }
-    if !BELOW_THE_PORCH.contains(&room) || source.path.starts_with("src/env/tokio_") || source.is_generated() {
+    if !BELOW_THE_PORCH.contains(&room) || source.path.starts_with("src/env/tokio_") {
         return found;
     }
     for word in BANNED_BELOW {
@@ -487,7 +505,7 @@ fn biased_select(source: &Source) -> Vec<Finding> {
 /// Every file says what it is for. A file of a line or two needs no plate at the door.
 fn heads(source: &Source) -> Vec<Finding> {
     let first = source.text.lines().find(|line| !line.trim().is_empty()).unwrap_or("");
-    if first.starts_with("//!") || source.is_generated() || source.text.lines().count() <= 3 {
+    if first.starts_with("//!") || source.text.lines().count() <= 3 {
         return Vec::new();
     }
     vec![source.finding("heads", 0, "no //! at the top")]
@@ -509,7 +527,7 @@ fn names(source: &Source) -> Vec<Finding> {
         for at in occurrences(&source.code, keyword) {
             let name = word_at(&source.code, skip_blanks(&source.code, at + keyword.len()));
             let vague = camel_words(&name).iter().any(|word| FORBIDDEN_NAMES.contains(&word.as_str()));
-            if vague && !source.is_generated() {
+            if vague {
                 found.push(source.finding("names", at, name));
             }
         }
@@ -661,7 +679,6 @@ fn sizes_can_fail() {
     assert_eq!(found(file_size, "src/log/a.rs", &file(601)), ["file"]);
     assert_eq!(found(file_size, "src/log/tests.rs", &file(601)), [""; 0]);
     assert_eq!(found(file_size, "src/log/tests.rs", &file(1001)), ["file"]);
-    assert_eq!(found(file_size, "src/wire/generated/a.rs", &file(5000)), [""; 0]);
 
     let function =
         |lines: usize| format!("fn f(x: [u8; 2]) -> F {{\n{} }}", "// }\n'}'; \"}\\\"\";\n".repeat(lines / 2));
