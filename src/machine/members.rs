@@ -24,7 +24,7 @@ pub struct Member {
 
 /// A member in the context of a change of the configuration: etcd's JSON, field for field.
 #[derive(Serialize, Deserialize)]
-struct MemberContext {
+struct MemberRecord {
     id: u64,
     #[serde(rename = "peerURLs")]
     peer_urls: Vec<String>,
@@ -39,7 +39,7 @@ struct MemberContext {
 impl Member {
     /// The context of the change of the configuration that adds this member.
     pub fn context(&self) -> Bytes {
-        let context = MemberContext {
+        let context = MemberRecord {
             id: self.id.0,
             peer_urls: self.peer_urls.clone(),
             is_learner: self.is_learner,
@@ -51,7 +51,7 @@ impl Member {
 
     /// The member a context describes.
     pub fn from_context(context: &[u8]) -> Result<Self, String> {
-        let context: MemberContext = serde_json::from_slice(context).map_err(|error| error.to_string())?;
+        let context: MemberRecord = serde_json::from_slice(context).map_err(|error| error.to_string())?;
         Ok(Self {
             id: MemberId(context.id),
             name: context.name,

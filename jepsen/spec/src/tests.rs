@@ -1,3 +1,5 @@
+//! The model against what etcd was seen to answer, case by case.
+
 use crate::Model;
 use crate::request::*;
 use crate::shape;

@@ -1,3 +1,5 @@
+//! The tree against a plain map, and its own invariants after every change.
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! The store against the naive twin: reads, writes, compaction, reclaim and restarts.
+
 use bytes::Bytes;
 use proptest::prelude::*;
 
