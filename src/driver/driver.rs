@@ -56,6 +56,7 @@ pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, B
     let member_bits = (report.identity.member.0 & 0xffff) << 48;
     node.count_own_ids_from(member_bits | (id_base ^ (1 << 47)));
 
+    let views = node.views();
     let ending = Ending::default();
     let to_keeper = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS));
     let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS));
@@ -70,6 +71,7 @@ pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, B
         identity,
         mailbox,
         facts,
+        views,
         ending,
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
