@@ -60,7 +60,7 @@ impl Drafting<'_> {
         }
         let mut value = format!("{}.{}", self.stamp, self.values).into_bytes();
         if self.chance(8) {
-            let padding = self.one_of(&[10, 600, 5_000, 20_000]);
+            let padding = self.one_of(&[10, 600, 600, 9_000]);
             value.resize(value.len() + padding, b'.');
         }
         value

@@ -16,6 +16,9 @@ use crate::run::{Report, run};
 /// Characters of a failure shown in the summary of many seeds.
 const SHORT: usize = 600;
 
+/// Bytes of a value shown.
+const SHORT_VALUE: usize = 24;
+
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
 const WANTED: [&str; 19] = [
     "booted from a checkpoint",
@@ -142,8 +145,8 @@ fn run_one(seed: u64, show_plan: bool) -> bool {
         None => println!("seed {seed} kept every promise"),
         Some(failure) => {
             println!("\nthe end of the history:");
-            report.tail.iter().for_each(|line| println!("  {line}"));
-            println!("\nseed {seed} FAILED {failure}");
+            report.tail.iter().for_each(|line| println!("  {}", readable(line)));
+            println!("\nseed {seed} FAILED {}", readable(failure));
         }
     }
     report.failure.is_none()
@@ -198,7 +201,7 @@ fn swarm(seeds: Range<u64>, jobs: u64, max_failures: u64) -> bool {
                     let report = run(seed);
                     let mut total = total.lock().expect("no holder of this lock panics");
                     if let Some(failure) = &report.failure {
-                        bar.suspend(|| println!("seed {seed} FAILED {}", short(failure)));
+                        bar.suspend(|| println!("seed {seed} FAILED {}", short(&readable(failure))));
                     }
                     total.add(report);
                     let failed = total.failures.len() as u64;
@@ -218,6 +221,30 @@ fn swarm(seeds: Range<u64>, jobs: u64, max_failures: u64) -> bool {
 fn short(failure: &str) -> &str {
     let cut = failure.char_indices().nth(SHORT).map_or(failure.len(), |(at, _)| at);
     &failure[..cut]
+}
+
+/// Lists of bytes as text: `[107, 49]` is `"k1"`; long ones are cut.
+fn readable(story: &str) -> String {
+    let mut told = String::new();
+    let mut rest = story;
+    while let Some(at) = rest.find('[') {
+        told.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let bytes = rest.find(']').and_then(|end| {
+            let numbers: Result<Vec<u8>, _> = rest[..end].split(", ").map(str::parse).collect();
+            Some((end, numbers.ok()?))
+        });
+        match bytes {
+            Some((end, bytes)) => {
+                let cut = bytes.len().min(SHORT_VALUE);
+                let dots = if cut < bytes.len() { "..." } else { "" };
+                told.push_str(&format!("\"{}{dots}\"", bytes[..cut].escape_ascii()));
+                rest = &rest[end + 1..];
+            }
+            None => told.push('['),
+        }
+    }
+    told + rest
 }
 
 fn summary(total: &Total, wall: Duration) -> bool {

@@ -15,7 +15,8 @@ use quorate::mvcc::StoreOptions;
 use quorate::node::{NodeConfig, Observer};
 use quorate_spec::history::Operation;
 
-use crate::env::{Marks, SimDisk, SimEnv, Trace, forked, true_now, true_sleep};
+use crate::convert;
+use crate::env::{DiskFaults, Marks, SimDisk, SimEnv, Trace, forked, true_now, true_sleep};
 use crate::oracles::Violation;
 use crate::oracles::disk::Promise;
 use crate::oracles::leases::LeaseTimes;
@@ -130,12 +131,14 @@ impl World {
     /// Troubles are over.
     pub fn calm_down(&self) {
         *self.calm.lock().expect("no holder of this lock panics") = true;
-        self.disk.set_faults(crate::env::DiskFaults::calm());
+        let lies = self.plan.setting.disk.lies;
+        self.disk.set_faults(DiskFaults { lies, ..DiskFaults::calm() });
     }
 
     /// Puts an operation on record.
     pub fn record(&self, operation: Operation) {
-        self.trace.note("answer", format!("{:?}", operation.outcome).as_bytes());
+        let outcome = fxhash::hash64(&operation.outcome);
+        self.trace.note("answer", &outcome.to_le_bytes());
         self.operations.lock().expect("no holder of this lock panics").push(operation);
     }
 
@@ -230,8 +233,10 @@ impl Observer for Witness {
         if !self.disk.is_alive() {
             return;
         }
-        let what = format!("{index} {term} {command:?} {:?} {}", applied.answer, applied.revision);
-        self.world.trace.note("applied", what.as_bytes());
+        let answer = applied.answer.as_ref().map(convert::answer).map_err(|refusal| refusal.text());
+        let request = command.map(convert::request);
+        let what = fxhash::hash64(&(index, term, request, answer, applied.revision, applied.events.len()));
+        self.world.trace.note("applied", &what.to_le_bytes());
         let verdict = self.world.ledger().applied(index, term, command, applied);
         self.world.judge(verdict);
     }

@@ -37,6 +37,8 @@ pub struct DiskFaults {
     pub sync_error_one_in: u64,
     /// Bytes the disk holds.
     pub capacity: Option<u64>,
+    /// A sync says it is done and does nothing: only to see whether the judges notice.
+    pub lies: bool,
 }
 
 impl DiskFaults {
@@ -50,6 +52,7 @@ impl DiskFaults {
             short_read_one_in: 0,
             sync_error_one_in: 0,
             capacity: None,
+            lies: false,
         }
     }
 }
@@ -458,7 +461,9 @@ impl DiskFile for SimFile {
                 self.bytes().fail_sync(captured, &mut platter.dice);
                 return Err(Fault::new("sync", &self.name, Error::from_raw_os_error(5)));
             }
-            self.bytes().make_durable(captured);
+            if !platter.faults.lies {
+                self.bytes().make_durable(captured);
+            }
             drop(platter);
             // A life may also end when the sync is done and nobody has heard of it.
             drop(self.alive("sync")?);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use quorate::watch::WatchMessage;
 use quorate_spec::Model;
-use quorate_spec::request::{Event, KeyValue, Span};
+use quorate_spec::request::{Event, Span};
 
 use super::{Verdict, require};
 use crate::convert;
@@ -218,6 +218,5 @@ fn wanted<'a>(model: &'a Model, wanted: &'a Wanted, next: i64, last: i64) -> imp
 }
 
 fn same_change(want: &Event, got: &Event) -> bool {
-    let kv = |kv: &KeyValue| kv.clone();
-    want.deleted == got.deleted && kv(&want.kv) == kv(&got.kv)
+    want.deleted == got.deleted && want.kv == got.kv
 }
