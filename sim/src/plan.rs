@@ -173,6 +173,7 @@ fn setting(dice: &mut SeededDice) -> Setting {
         short_read_one_in: one_of(dice, &[0, 3, 50]),
         sync_error_one_in: one_of(dice, &[0, 0, 0, 400]),
         capacity: None,
+        lies: false,
     };
     Setting {
         segment_bytes: one_of(dice, &[4 << 10, 16 << 10, 64 << 10, 64 << 20]),

@@ -49,9 +49,10 @@ pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, B
         let mailbox = mailbox.clone();
         Arc::new(move || mailbox.put_completion(Input::Watch(WatchInput::Room)))
     };
-    // Ids of requests: unique over restarts by the wall clock, within one start by counting. As in etcd, the
-    // member's low bits keep members apart; the node's own proposals count from the middle.
-    let id_base = (env.clock().wall_ms() & 0xff_ffff_ffff) << 8;
+    // Ids of requests: unique over restarts by the dice, because the wall clock may show the same time again and
+    // an entry of an earlier life would then answer a request of this one; within one start by counting. As in
+    // etcd, the member's low bits keep members apart; the node's own proposals count from the middle.
+    let id_base = ((env.clock().wall_ms() ^ env.dice().next_u64()) & 0xff_ffff_ffff) << 8;
     let Booted { mut node, journal, report } = boot::boot(&env, &config, facts.clone(), bell).await?;
     let member_bits = (report.identity.member.0 & 0xffff) << 48;
     node.count_own_ids_from(member_bits | (id_base ^ (1 << 47)));

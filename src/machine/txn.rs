@@ -126,7 +126,7 @@ fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
     }
 }
 
-/// Checks one kind of operation along the path taken.
+/// Checks the operations along the path taken, in order.
 fn check(txn: &Txn, path: &Path, one: &impl Fn(&Op) -> Result<(), Refusal>) -> Result<(), Refusal> {
     let mut nested = path.nested.iter();
     for op in branch(txn, path.succeeded) {
@@ -192,8 +192,9 @@ impl<D: Disk> Writer<'_, '_, D> {
     pub(super) fn txn(&mut self, txn: &Txn) -> Result<Result<TxnAnswer, Refusal>, Wrong> {
         let source = &*self.write;
         let path = Path::of(source, txn)?;
-        let checked = check(txn, &path, &|op| check_put(source, self.leases, op))
-            .and_then(|()| check(txn, &path, &|op| check_range(source, op)));
+        // One pass over both kinds: the first operation that cannot be done names the refusal, as in etcd 3.7.
+        let checked =
+            check(txn, &path, &|op| check_put(source, self.leases, op).and_then(|()| check_range(source, op)));
         match checked {
             Ok(()) => self.run(txn, &path).map(Ok),
             Err(refusal) => Ok(Err(refusal)),

@@ -91,6 +91,18 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         Ok(KeyValue { value, ..node.bare() })
     }
 
+    /// What a watcher is told of the key before: what it held before the *revision*, which is not `prev` if
+    /// this transaction has changed the key already.
+    fn told_before(&self, prev: &KeyValue) -> Option<KeyValue> {
+        if !self.want_prev {
+            None
+        } else if prev.mod_revision <= self.store.revision {
+            Some(prev.clone())
+        } else {
+            self.events.iter().find(|event| event.kv.key == prev.key).and_then(|event| event.prev_kv.clone())
+        }
+    }
+
     /// Writes a key. Returns what it held before, the value only if previous values are wanted.
     pub fn put(&mut self, put: NewValue) -> Result<Option<KeyValue>, Wrong> {
         let NewValue { key, value, lease, backing_bytes } = put;
@@ -112,7 +124,7 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         let slot = self.store.cache.replace(slot, old_revision, revision, value.clone());
         let key = self.advance(&key, meta, slot);
         let kv = KeyValue { key, value, create_revision, mod_revision: revision.main, version, lease };
-        let prev_kv = if self.want_prev { prev.clone() } else { None };
+        let prev_kv = prev.as_ref().and_then(|prev| self.told_before(prev));
         self.events.push(Event { kind: EventKind::Put, kv, prev_kv });
         Ok(prev)
     }
@@ -151,7 +163,7 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
             let revision = self.next_revision();
             let key = self.advance(&prev.key, KeyMeta { revision, ..KeyMeta::default() }, NO_SLOT);
             let kv = KeyValue { key, mod_revision: revision.main, ..KeyValue::default() };
-            let prev_kv = self.want_prev.then(|| prev.clone());
+            let prev_kv = self.told_before(prev);
             self.events.push(Event { kind: EventKind::Delete, kv, prev_kv });
         }
         Ok(prevs)

@@ -130,7 +130,11 @@ pub fn read(
     let first = if linearizable { began.entries } else { 0 };
     let mut window = ledger.vantages()[first..].to_vec();
     window.dedup();
-    let promise = if linearizable { "a read is what the store held between call and answer" } else { "a serializable read is what the store held once" };
+    let promise = if linearizable {
+        "a read is what the store held between call and answer"
+    } else {
+        "a serializable read is what the store held once"
+    };
     require(window.iter().rev().any(|vantage| admits(ledger, *vantage)), promise, || {
         let last = *window.last().expect("there is always a vantage");
         format!("{}\nbetween {:?} and {last:?}", story(), window[0])
