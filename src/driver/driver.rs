@@ -113,7 +113,8 @@ async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>, shell: She
     let mut outputs = Vec::new();
     let mut next_tick = env.clock().now().plus(tick);
     let mut alarm = Box::pin(sleep_until(env.clone(), next_tick));
-    let mut more = false;
+    // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
+    let mut more = true;
     loop {
         let open = poll_fn(|cx| wait(cx, &shell.mailbox, &mut inputs, alarm.as_mut(), more)).await;
         if !open {
