@@ -23,7 +23,7 @@ use crate::api::porch::Porch;
 use crate::api::range_chunks::RangeChunks;
 use crate::api::rpc::{Flow, Rpc, unknown_method_text};
 use crate::api::status::{code_name, deadline_exceeded, status_of};
-use crate::api::streams::{Answers, HealthWatch, KeepAlives, LeaderGuard, stream_of};
+use crate::api::streams::{Answers, Guard, HealthWatch, KeepAlives, stream_of};
 use crate::api::watch::WatchAnswers;
 use crate::base::Refusal;
 use crate::env::Env;
@@ -267,7 +267,7 @@ impl<E: Env> Call<E> {
     ) -> Result<Response<AnswerStream<A::Message>>, Status> {
         match open(self.porch.clone()).await {
             Ok(answers) => {
-                let guard = require_leader.then(|| LeaderGuard::new(self.porch));
+                let guard = Guard::new(self.porch, require_leader);
                 Ok(Response::new(stream_of(Counted { answers, ended: self.ended }, guard).boxed()))
             }
             Err(refusal) => {

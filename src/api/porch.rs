@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use crate::api::metrics::Metrics;
 use crate::base::{Refusal, limits};
 use crate::driver::Handle;
@@ -37,12 +39,26 @@ pub struct Porch<E: Env> {
     pub(super) terms: Terms,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// Turns true once, when the node has ended.
+    ended: watch::Sender<bool>,
 }
 
 impl<E: Env> Porch<E> {
     /// Services on top of `handle`.
     pub fn new(handle: Handle<E>, terms: Terms, metrics: Arc<Metrics>) -> Self {
-        Self { handle, terms, metrics }
+        Self { handle, terms, metrics, ended: watch::Sender::new(false) }
+    }
+
+    /// Waits for the node's end and ends the streams that would wait for ever. To be run beside the services.
+    pub async fn end_streams_with_the_node(&self) {
+        // How it ended is for the composition to look at.
+        let _ = self.handle.ending().wait().await;
+        self.ended.send_replace(true);
+    }
+
+    /// Tells a stream of the node's end.
+    pub(super) fn ended(&self) -> watch::Receiver<bool> {
+        self.ended.subscribe()
     }
 
     /// Whether this member knows a leader.

@@ -1,14 +1,15 @@
 //! Answers that come one after the other, as the gRPC library wants them.
 //!
-//! Invariant: a stream whose client insists on a leader ends when there was none for three election timeouts.
+//! Invariants: no stream outlives the node; a stream whose client insists on a leader ends when there was none
+//! for three election timeouts.
 
 use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::Stream;
 use futures_util::stream::unfold;
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tonic::{Status, Streaming};
 
@@ -31,51 +32,57 @@ pub trait Answers: Send + 'static {
     fn next(&mut self) -> impl Future<Output = Option<Result<Self::Message, Status>>> + Send;
 }
 
-/// Ends a stream that wants a leader and has none.
-pub struct LeaderGuard<E: Env> {
+/// Watches over a stream that might wait for ever: for the node's end and, if asked, for the loss of the leader.
+pub struct Guard<E: Env> {
     porch: Arc<Porch<E>>,
-    tick: Interval,
+    ended: watch::Receiver<bool>,
+    leader_tick: Option<Interval>,
     leaderless: u32,
 }
 
 /// Election timeouts without a leader before a stream that wants one is ended, as in etcd.
 const LEADERLESS_TIMEOUTS: u32 = 3;
 
-impl<E: Env> LeaderGuard<E> {
+impl<E: Env> Guard<E> {
     /// A guard for one stream.
-    pub fn new(porch: Arc<Porch<E>>) -> Self {
-        let mut tick = interval(porch.terms.election_timeout.max(Duration::from_millis(1)));
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { porch, tick, leaderless: 0 }
+    pub fn new(porch: Arc<Porch<E>>, require_leader: bool) -> Self {
+        let leader_tick = require_leader.then(|| {
+            let mut tick = interval(porch.terms.election_timeout.max(Duration::from_millis(1)));
+            tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            tick
+        });
+        Self { ended: porch.ended(), porch, leader_tick, leaderless: 0 }
     }
 
-    /// Completes when the stream is to be ended.
-    async fn lost(&mut self) {
-        while self.leaderless <= LEADERLESS_TIMEOUTS {
-            self.tick.tick().await;
-            let has_leader = self.porch.handle.status().leader.is_some();
-            self.leaderless = if has_leader { 0 } else { self.leaderless + 1 };
+    /// Completes when the stream is to be ended, with the reason.
+    async fn broken(&mut self) -> Refusal {
+        let Self { porch, ended, leader_tick, leaderless } = self;
+        let lost = async {
+            let Some(tick) = leader_tick else { return std::future::pending().await };
+            while *leaderless <= LEADERLESS_TIMEOUTS {
+                tick.tick().await;
+                *leaderless = if porch.has_leader() { 0 } else { *leaderless + 1 };
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = ended.wait_for(|ended| *ended) => Refusal::Stopped,
+            () = lost => Refusal::NoLeader,
         }
     }
 }
 
-/// The answers as a stream, under `guard` if the client wants a leader.
+/// The answers as a stream, under a guard.
 pub fn stream_of<A: Answers, E: Env>(
     answers: A,
-    guard: Option<LeaderGuard<E>>,
+    guard: Guard<E>,
 ) -> impl Stream<Item = Result<A::Message, Status>> + Send + 'static {
     unfold(Some((answers, guard)), |state| async {
         let (mut answers, mut guard) = state?;
-        let item = {
-            let next = pin!(answers.next());
-            match &mut guard {
-                None => next.await,
-                Some(guard) => tokio::select! {
-                    biased;
-                    item = next => item,
-                    () = guard.lost() => Some(Err(status_of(&Refusal::NoLeader))),
-                },
-            }
+        let item = tokio::select! {
+            biased;
+            item = answers.next() => item,
+            reason = guard.broken() => Some(Err(status_of(&reason))),
         }?;
         let rest = item.is_ok().then_some((answers, guard));
         Some((item, rest))

@@ -45,7 +45,7 @@ impl Message for RawWatchResponse {
     }
 
     fn encoded_len(&self) -> usize {
-        self.head.encoded_len() + self.events.iter().map(|event| spliced_len(event)).sum::<usize>()
+        self.head.encoded_len() + self.events.iter().map(spliced_len).sum::<usize>()
     }
 
     fn clear(&mut self) {

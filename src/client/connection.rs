@@ -161,6 +161,12 @@ impl Client {
         unreachable!("the attempts of a request end by its timeout or their bound")
     }
 
+    /// Awaits the rest of an answer that comes in parts, within the timeout of a request.
+    pub(super) async fn rest<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        bounded(deadline, work).await.unwrap_or(Err(Error::Deadline))
+    }
+
     /// Waits between rounds of attempts, not between the endpoints of one round.
     pub(super) async fn pause(&self, attempt: usize) {
         let endpoints = self.shared.channels.len();

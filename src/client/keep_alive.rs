@@ -46,10 +46,14 @@ impl Client {
                 self.lease(wire).lease_keep_alive(request).await
             })
             .await?;
-        let answer = match answers.next().await {
-            Some(answer) => answer?,
-            None => return Err(Error::StreamEnded),
-        };
+        let answer = self
+            .rest(async {
+                match answers.next().await {
+                    Some(answer) => Ok(answer?),
+                    None => Err(Error::StreamEnded),
+                }
+            })
+            .await?;
         if answer.ttl <= 0 {
             return Err(Error::Answered(tonic::Code::NotFound, "etcdserver: requested lease not found".to_owned()));
         }

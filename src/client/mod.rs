@@ -18,3 +18,6 @@ pub use error::Error;
 pub use keep_alive::KeepAlive;
 pub use options::{Credentials, Options, channel};
 pub use watch::{WatchRange, Watcher};
+
+#[cfg(test)]
+mod tests;

@@ -61,7 +61,8 @@ impl Client {
     /// Reads keys through the streaming call and joins the chunks into one response.
     ///
     /// # Errors
-    /// The server's refusal, or that no answer came in time. A stream that breaks is not taken up again.
+    /// The server's refusal, or that no answer came in time (counted anew once the first
+    /// chunk may come). A stream that breaks is not taken up again.
     pub async fn range_stream(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
         let mut chunks = self
             .call(Safety::Read, |wire| {
@@ -69,18 +70,21 @@ impl Client {
                 async move { self.kv(wire).range_stream(request).await }
             })
             .await?;
-        let mut whole = pb::RangeResponse::default();
-        while let Some(chunk) = chunks.next().await {
-            let Some(part) = chunk?.range_response else { continue };
-            whole.kvs.extend(part.kvs);
-            whole.header = part.header.or(whole.header);
-            whole.more |= part.more;
-            // The server counts once, on the chunk that has it.
-            if part.count != 0 {
-                whole.count = part.count;
+        self.rest(async {
+            let mut whole = pb::RangeResponse::default();
+            while let Some(chunk) = chunks.next().await {
+                let Some(part) = chunk?.range_response else { continue };
+                whole.kvs.extend(part.kvs);
+                whole.header = part.header.or(whole.header);
+                whole.more |= part.more;
+                // The server counts once, on the chunk that has it.
+                if part.count != 0 {
+                    whole.count = part.count;
+                }
             }
-        }
-        Ok(whole)
+            Ok(whole)
+        })
+        .await
     }
 
     fn kv(&self, wire: Wire) -> KvClient<Wire> {

@@ -171,8 +171,8 @@ fn list_or_null<'a, T>(items: &'a [T], each: impl Fn(&'a T) -> Tree<'a>) -> Tree
     if items.is_empty() { Tree::Null } else { Tree::list(items, each) }
 }
 
-/// An endpoint with its answer.
-type Answered<T> = Vec<(String, T)>;
+/// The endpoints that answered, with their answers.
+pub type Answered<T> = Vec<(String, T)>;
 
 async fn status(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
     let mut answers: Answered<pb::StatusResponse> = Vec::new();

@@ -178,9 +178,11 @@ impl Reply for pb::LeaseGrantResponse {
 
 /// A revocation's answer does not say which lease it was.
 #[derive(Debug)]
-struct Revoked {
-    id: i64,
-    response: pb::LeaseRevokeResponse,
+pub struct Revoked {
+    /// The lease.
+    pub id: i64,
+    /// The server's answer.
+    pub response: pb::LeaseRevokeResponse,
 }
 
 impl Reply for Revoked {
@@ -206,9 +208,11 @@ impl Reply for pb::LeaseKeepAliveResponse {
 
 /// How long a lease has left, with the keys attached to it where they were asked for.
 #[derive(Debug)]
-struct Remaining {
-    response: pb::LeaseTimeToLiveResponse,
-    keys: bool,
+pub struct Remaining {
+    /// The server's answer.
+    pub response: pb::LeaseTimeToLiveResponse,
+    /// Whether the keys were asked for.
+    pub keys: bool,
 }
 
 impl Reply for Remaining {

@@ -59,6 +59,27 @@ const COMMANDS: &[&Command] = &[
     &tool::HELP,
 ];
 
+/// Commands of etcdctl that are still to come, by their way from the first level. They take part in finding a
+/// command, so that a beginning that is ambiguous there is not taken for another command here, and so that a
+/// script that needs one fails. A new command leaves this list.
+const NOT_BUILT: &[&[&str]] = &[
+    &["auth"],
+    &["check"],
+    &["completion"],
+    &["downgrade"],
+    &["elect"],
+    &["lock"],
+    &["make-mirror"],
+    &["member", "add"],
+    &["member", "promote"],
+    &["member", "remove"],
+    &["member", "update"],
+    &["move-leader"],
+    &["role"],
+    &["snapshot"],
+    &["user"],
+];
+
 /// Runs the tool on the words of the process and gives its exit code.
 pub fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().skip(1).collect();

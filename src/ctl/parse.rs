@@ -13,8 +13,8 @@ use clap::{Arg, ArgMatches, Args};
 use super::command::{Command, Deed};
 use super::failure::{Exit, Failure};
 use super::global::Global;
-use super::go;
 use super::usage;
+use super::{NOT_BUILT, go};
 
 /// A command found, with the words that are left for it.
 pub struct Found {
@@ -77,14 +77,18 @@ pub fn find(commands: &[&'static Command], words: &[OsString]) -> Result<Found, 
         let flags = full_flags(&path);
         let Some(at) = first_word(&flags, &rest) else { break };
         let word = rest[at].to_string_lossy().into_owned();
-        let next = match path.last() {
-            None => by_beginning(commands.iter().copied(), &word),
-            Some(group) => by_beginning(group.children().iter(), &word),
+        let children: Vec<&'static Command> = match path.last() {
+            None => commands.to_vec(),
+            Some(group) => group.children().iter().collect(),
         };
-        match next {
-            Some(command) => {
+        match by_beginning(&children, &not_built(&path), &word) {
+            Some(Next::Built(command)) => {
                 path.push(command);
                 rest.remove(at);
+            }
+            Some(Next::NotBuilt(name)) => {
+                let group: String = path.iter().map(|command| format!("{} ", command.name)).collect();
+                return Err(Failure::new(Exit::InvalidInput, format!("command {group}{name} is not built yet")));
             }
             None if path.is_empty() => return Err(usage::unknown_command(commands, &word)),
             None => break,
@@ -93,21 +97,33 @@ pub fn find(commands: &[&'static Command], words: &[OsString]) -> Result<Found, 
     Ok(Found { path, rest })
 }
 
-/// The command called `word`, or the only one that begins so.
-fn by_beginning<'a>(commands: impl Iterator<Item = &'a Command>, word: &str) -> Option<&'a Command> {
-    let mut beginning = Vec::new();
-    for command in commands {
-        if command.name == word {
-            return Some(command);
+/// What a word names.
+enum Next {
+    Built(&'static Command),
+    NotBuilt(&'static str),
+}
+
+/// Names still to come right below `path`.
+fn not_built(path: &[&'static Command]) -> Vec<&'static str> {
+    let below = |way: &&&[&'static str]| {
+        way.len() == path.len() + 1 && path.iter().zip(way.iter()).all(|(command, name)| command.name == *name)
+    };
+    NOT_BUILT.iter().filter(below).filter_map(|way| way.last().copied()).collect()
+}
+
+/// What is called `word`, or the only thing that begins so.
+fn by_beginning(built: &[&'static Command], not_built: &[&'static str], word: &str) -> Option<Next> {
+    let names = built.iter().map(|command| command.name).chain(not_built.iter().copied());
+    let name = match names.clone().find(|name| *name == word) {
+        Some(name) => name,
+        None => {
+            let mut beginning = names.filter(|name| name.starts_with(word));
+            let only = beginning.next()?;
+            beginning.next().is_none().then_some(only)?
         }
-        if command.name.starts_with(word) {
-            beginning.push(command);
-        }
-    }
-    match beginning[..] {
-        [only] => Some(only),
-        _ => None,
-    }
+    };
+    let built = built.iter().find(|command| command.name == name);
+    Some(built.map_or(Next::NotBuilt(name), |command| Next::Built(command)))
 }
 
 /// Where the first word stands that is neither a flag nor a flag's value.
@@ -183,7 +199,7 @@ fn help_comes_first(found: &Found) -> bool {
 }
 
 /// What is wrong with the words, in the texts of Go's flag parser.
-fn explain(error: &clap::Error, flags: &clap::Command, words: &[OsString]) -> String {
+pub(super) fn explain(error: &clap::Error, flags: &clap::Command, words: &[OsString]) -> String {
     let context = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => text.clone(),
         _ => String::new(),

@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction};
 use super::command::{Command, Section};
 use super::failure::{Exit, Failure};
 use super::parse;
-use super::{COMMANDS, NAME};
+use super::{COMMANDS, NAME, NOT_BUILT};
 
 const ABOUT: &str = "A simple command line client for quorate and etcd3.";
 
@@ -124,7 +124,10 @@ pub fn unknown_command(commands: &[&'static Command], word: &str) -> Failure {
     let mut text = format!("unknown command {word:?} for {NAME:?}\n");
     let lower = word.to_lowercase();
     let near = |name: &str| distance(&lower, name) <= 2 || name.starts_with(&lower);
-    let meant: Vec<&str> = commands.iter().map(|command| command.name).filter(|name| near(name)).collect();
+    let not_built = NOT_BUILT.iter().filter(|way| way.len() == 1).flat_map(|way| way.iter().copied());
+    let mut meant: Vec<&str> =
+        commands.iter().map(|command| command.name).chain(not_built).filter(|name| near(name)).collect();
+    meant.sort_unstable();
     if !meant.is_empty() {
         text.push_str("\nDid you mean this?\n");
         for name in meant {

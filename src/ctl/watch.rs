@@ -105,12 +105,19 @@ fn show(
     response: Result<pb::WatchResponse, client::Error>,
     run: &[OsString],
 ) -> Result<(), Failure> {
-    let response = match response {
-        Ok(response) => response,
-        Err(error) => {
-            session.complain(format_args!("watch was canceled ({error})"));
-            // etcd's client turns a lost stream into a last response that says so.
-            return session.show(&pb::WatchResponse { canceled: true, ..Default::default() });
+    let lost = match &response {
+        Err(error) => Some(error.to_string()),
+        // Refused before it began.
+        Ok(response) if response.created && response.canceled => Some(response.cancel_reason.clone()),
+        Ok(_) => None,
+    };
+    let response = match (response, lost) {
+        (Ok(response), None) => response,
+        (_, lost) => {
+            session.complain(format_args!("watch was canceled ({})", lost.unwrap_or_default()));
+            // etcd's client turns a watch that was lost or never began into a last response that says so.
+            let header = Some(pb::ResponseHeader::default());
+            return session.show(&pb::WatchResponse { header, canceled: true, ..Default::default() });
         }
     };
     let revision = response.header.as_ref().map_or(0, |header| header.revision);

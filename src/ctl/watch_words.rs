@@ -81,6 +81,12 @@ impl Watch {
     /// # Errors
     /// Keys are missing, given twice, or exclude a flag.
     pub fn wanted(&self, raw: &[OsString], environment: &Environment) -> Result<Wanted, Failure> {
+        let (keys, run) = self.keys(raw, environment)?;
+        Ok(Wanted { range: self.range(&keys)?, run })
+    }
+
+    /// The keys to watch and the command to run.
+    fn keys(&self, raw: &[OsString], environment: &Environment) -> Result<(Vec<OsString>, Vec<OsString>), Failure> {
         let run = match raw.iter().position(|word| word == "--") {
             None => &[],
             Some(at) if at + 1 == raw.len() => {
@@ -90,17 +96,16 @@ impl Watch {
         };
         // What follows `--` is among the words too, at their end.
         let keys = &self.args[..self.args.len() - run.len()];
-        let from_environment = [environment.key.clone(), environment.range_end.clone()];
         let keys = match (environment.key.is_empty(), keys) {
             (true, []) => return Err(Failure::bad_args("bad number of arguments")),
-            (true, keys) => keys,
-            (false, []) if environment.range_end.is_empty() => &from_environment[..1],
-            (false, []) => &from_environment[..],
+            (true, keys) => keys.to_vec(),
+            (false, []) if environment.range_end.is_empty() => vec![environment.key.clone()],
+            (false, []) => vec![environment.key.clone(), environment.range_end.clone()],
             (false, _) => {
                 return Err(Failure::bad_args("bad number of arguments (found conflicting environment key)"));
             }
         };
-        Ok(Wanted { range: self.range(keys)?, run: run.to_vec() })
+        Ok((keys, run.to_vec()))
     }
 
     fn range(&self, keys: &[OsString]) -> Result<WatchRange, Failure> {
@@ -145,10 +150,17 @@ pub fn line(text: &[u8], environment: &Environment) -> Result<Line, Failure> {
         }
         Some("watch") => {
             let words = &words[1..];
-            let matches = parse::own_flags(&[&super::watch::COMMAND])
+            let flags = parse::own_flags(&[&super::watch::COMMAND]);
+            let matches = flags
+                .clone()
                 .try_get_matches_from(words)
-                .map_err(|_| Failure::bad_args(format!("invalid watch line: {shown}")))?;
-            Watch::read(&matches)?.wanted(words, environment).map(Line::Watch)
+                .map_err(|error| Failure::bad_args(parse::explain(&error, &flags, words)))?;
+            let watch = Watch::read(&matches)?;
+            let (keys, run) = watch.keys(words, environment)?;
+            match watch.range(&keys) {
+                Ok(range) => Ok(Line::Watch(Wanted { range, run })),
+                Err(failure) => Ok(Line::Complaint(format!("Invalid command {shown} ({})", failure.text))),
+            }
         }
         Some("progress") => Ok(Line::Progress),
         Some(_) => Ok(Line::Complaint(format!("Invalid command {shown} (only support watch)"))),
@@ -207,6 +219,9 @@ mod tests {
         assert_eq!(complaint(""), "Invalid command:  (watch and progress supported)");
         assert_eq!(complaint("watch"), "Invalid command watch (command type or key is not provided)");
         assert_eq!(complaint("get a"), "Invalid command get a (only support watch)");
+        let ends = "Invalid command watch a b --prefix (`range_end` and `--prefix` are mutually exclusive)";
+        assert_eq!(complaint("watch a b --prefix"), ends);
+        assert_eq!(line(b"watch a --bogus", &none).expect_err("a flag").text, "unknown flag: --bogus");
         assert!(matches!(line(b"progress", &none), Ok(Line::Progress)));
         match line(b"watch 'a b' --rev 3 -- echo \"x y\"", &none).expect("good") {
             Line::Watch(wanted) => {

@@ -7,19 +7,22 @@
 //! O(log n), and a walk at an older moment may trust `live` wherever `newest` is not above that moment.
 //!
 //! Searching compares eight-byte *heads*: what follows the prefix that all keys of a node share. They lie side
-//! by side in the node, so a search touches one entry instead of six. Deletion merges neighbours that fit in
+//! by side in the node, so a search touches one entry instead of six. What the fences on both sides of a node
+//! begin with, every key looked for in it begins with, so in most nodes the prefix needs no look at all; a
+//! node's bounds only ever grow together with a merge, which makes its heads anew. Deletion merges neighbours that fit in
 //! one node and never borrows, so depth is bounded by the largest size the tree had.
 //!
 //! Does not know what the entries are.
 
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::{KeyRange, RangeEnd};
 
-/// Entries of a leaf and children of an inner node: large enough that four levels hold millions, small enough
+/// Entries of a leaf and children of an inner node: large enough that three levels hold millions, small enough
 /// that copying a shared path stays in the microseconds.
-const FAN_OUT: usize = 32;
+const FAN_OUT: usize = 64;
 
 /// Two neighbours with at most this many slots together become one; below [`FAN_OUT`], so that a merge is not
 /// undone by the next insert.
@@ -60,11 +63,40 @@ impl Tally {
     }
 }
 
+/// What the parents say of the keys in a node: from `low` on and below `high`; `None` at the rim of the tree.
+#[derive(Clone, Copy, Debug)]
+struct Bounds<'a> {
+    low: Option<&'a [u8]>,
+    high: Option<&'a [u8]>,
+}
+
+impl<'a> Bounds<'a> {
+    const NONE: Self = Self { low: None, high: None };
+
+    /// Those of child `i` of a node with these bounds and `fences`.
+    fn of_child(self, fences: &'a [Option<Arc<[u8]>>; FAN_OUT], i: usize) -> Self {
+        let low = if i == 0 { self.low } else { fences[i].as_deref() };
+        let high = fences.get(i + 1).and_then(Option::as_deref).or(self.high);
+        Self { low, high }
+    }
+
+    /// Those of the two parts when `fence` parts them.
+    fn parted(self, fence: &'a [u8]) -> (Self, Self) {
+        (Self { high: Some(fence), ..self }, Self { low: Some(fence), ..self })
+    }
+}
+
+fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// The sorted keys of a node, as heads behind their common prefix.
 #[derive(Clone, Debug)]
 struct Heads {
     len: usize,
     prefix: usize,
+    /// Every key that is looked for here has the prefix.
+    sure: bool,
     heads: [u64; FAN_OUT],
 }
 
@@ -81,12 +113,19 @@ impl Heads {
         }
     }
 
-    /// The heads of keys that ascend: their common prefix is that of the first and the last.
-    fn of<'a>(len: usize, key: impl Fn(usize) -> &'a [u8]) -> Self {
-        let mut fresh = Self { len, prefix: 0, heads: [0; FAN_OUT] };
+    const NONE: Self = Self { len: 0, prefix: 0, sure: false, heads: [0; FAN_OUT] };
+
+    /// The heads of keys that ascend, in a node within `bounds`. What both bounds begin with, everything that
+    /// is looked for here begins with; at the rim of the tree it is the common prefix of the first and the last.
+    fn of<'a>(len: usize, bounds: Bounds<'_>, key: impl Fn(usize) -> &'a [u8]) -> Self {
+        let mut fresh = Self { len, ..Self::NONE };
+        if let Bounds { low: Some(low), high: Some(high) } = bounds {
+            fresh.sure = true;
+            fresh.prefix = shared_prefix(low, high);
+        } else if len > 0 {
+            fresh.prefix = shared_prefix(key(0), key(len - 1));
+        }
         if len > 0 {
-            let (first, last) = (key(0), key(len - 1));
-            fresh.prefix = first.iter().zip(last).take_while(|(a, b)| a == b).count();
             for i in 0..len {
                 fresh.heads[i] = Self::head_of(key(i), fresh.prefix);
             }
@@ -101,20 +140,22 @@ impl Heads {
         }
         let head = Self::head_of(key, self.prefix);
         let mut at = self.heads[..self.len].partition_point(|other| *other < head);
-        // Every key of the node has the prefix; any one can vouch for it.
-        let witness = key_at(at.min(self.len - 1));
-        let shared = key.len().min(self.prefix);
-        match key[..shared].cmp(&witness[..shared]) {
-            std::cmp::Ordering::Less => return Err(0),
-            std::cmp::Ordering::Greater => return Err(self.len),
-            std::cmp::Ordering::Equal if key.len() < self.prefix => return Err(0),
-            std::cmp::Ordering::Equal => {}
+        if !self.sure {
+            // Every key of the node has the prefix; any one can vouch for it.
+            let witness = key_at(at.min(self.len - 1));
+            let shared = key.len().min(self.prefix);
+            match key[..shared].cmp(&witness[..shared]) {
+                Ordering::Less => return Err(0),
+                Ordering::Greater => return Err(self.len),
+                Ordering::Equal if key.len() < self.prefix => return Err(0),
+                Ordering::Equal => {}
+            }
         }
         while at < self.len && self.heads[at] == head {
             match key_at(at).cmp(key) {
-                std::cmp::Ordering::Less => at += 1,
-                std::cmp::Ordering::Equal => return Ok(at),
-                std::cmp::Ordering::Greater => return Err(at),
+                Ordering::Less => at += 1,
+                Ordering::Equal => return Ok(at),
+                Ordering::Greater => return Err(at),
             }
         }
         Err(at)
@@ -123,7 +164,7 @@ impl Heads {
     /// Makes room for `key` at `at`; false when it does not share the prefix and all must be made anew.
     fn insert(&mut self, at: usize, key: &[u8], neighbour: &[u8]) -> bool {
         self.len += 1;
-        if key.len() < self.prefix || key[..self.prefix] != neighbour[..self.prefix] {
+        if !self.sure && (key.len() < self.prefix || key[..self.prefix] != neighbour[..self.prefix]) {
             return false;
         }
         self.heads[at..self.len].rotate_right(1);
@@ -168,18 +209,18 @@ fn entry_at<E>(entries: &[Option<E>; FAN_OUT], at: usize) -> &E {
 
 impl<E: Entry> Leaf<E> {
     fn empty() -> Self {
-        Self { heads: Heads { len: 0, prefix: 0, heads: [0; FAN_OUT] }, entries: [const { None }; FAN_OUT] }
+        Self { heads: Heads::NONE, entries: [const { None }; FAN_OUT] }
     }
 
     fn search(&self, key: &[u8]) -> Result<usize, usize> {
         self.heads.search(key, |i| entry_at(&self.entries, i).key())
     }
 
-    fn rehead(&mut self) {
-        self.heads = Heads::of(self.heads.len, |i| entry_at(&self.entries, i).key());
+    fn rehead(&mut self, bounds: Bounds<'_>) {
+        self.heads = Heads::of(self.heads.len, bounds, |i| entry_at(&self.entries, i).key());
     }
 
-    fn insert(&mut self, at: usize, entry: E) {
+    fn insert(&mut self, at: usize, entry: E, bounds: Bounds<'_>) {
         let neighbour = if self.heads.len == 0 { 0 } else { at.min(self.heads.len - 1) };
         let kept = match &self.entries[neighbour] {
             Some(other) => self.heads.insert(at, entry.key(), other.key()),
@@ -191,13 +232,13 @@ impl<E: Entry> Leaf<E> {
         self.entries[at..self.heads.len].rotate_right(1);
         self.entries[at] = Some(entry);
         if !kept {
-            self.rehead();
+            self.rehead(bounds);
         }
     }
 
     /// Moves the upper part into a new leaf. An insert at the very end leaves this one full, so that ascending
     /// keys fill their leaves.
-    fn split(&mut self, ascending: bool) -> (Arc<[u8]>, Self) {
+    fn split(&mut self, ascending: bool, bounds: Bounds<'_>) -> (Arc<[u8]>, Self) {
         let at = if ascending { FAN_OUT - 1 } else { FAN_OUT / 2 };
         let mut right = Self::empty();
         for (to, from) in right.entries.iter_mut().zip(&mut self.entries[at..]) {
@@ -205,19 +246,20 @@ impl<E: Entry> Leaf<E> {
         }
         right.heads.len = FAN_OUT - at;
         self.heads.len = at;
-        right.rehead();
-        self.rehead();
         let (low, high) = (entry_at(&self.entries, at - 1).key(), entry_at(&right.entries, 0).key());
         // The shortest key that is above `low` and not above `high`.
-        let shared = low.iter().zip(high).take_while(|(a, b)| a == b).count();
-        (Arc::from(&high[..shared + 1]), right)
+        let fence: Arc<[u8]> = Arc::from(&high[..shared_prefix(low, high) + 1]);
+        let (left_bounds, right_bounds) = bounds.parted(&fence);
+        self.rehead(left_bounds);
+        right.rehead(right_bounds);
+        (fence, right)
     }
 }
 
 impl<E: Entry> Inner<E> {
     fn empty() -> Self {
         Self {
-            heads: Heads { len: 0, prefix: 0, heads: [0; FAN_OUT] },
+            heads: Heads::NONE,
             tallies: [Tally::default(); FAN_OUT],
             children: [const { None }; FAN_OUT],
             fences: [const { None }; FAN_OUT],
@@ -240,15 +282,17 @@ impl<E: Entry> Inner<E> {
         self.children[i].as_ref().expect("slots below len are taken")
     }
 
-    fn child_mut(&mut self, i: usize) -> &mut Node<E> {
-        Arc::make_mut(self.children[i].as_mut().expect("slots below len are taken"))
+    /// A child to be changed, with its bounds.
+    fn child_mut<'a>(&'a mut self, i: usize, bounds: Bounds<'a>) -> (&'a mut Node<E>, Bounds<'a>) {
+        let child = self.children[i].as_mut().expect("slots below len are taken");
+        (Arc::make_mut(child), bounds.of_child(&self.fences, i))
     }
 
-    fn rehead(&mut self, len: usize) {
-        self.heads = Heads::of(len - 1, |i| fence_at(&self.fences, i + 1));
+    fn rehead(&mut self, len: usize, bounds: Bounds<'_>) {
+        self.heads = Heads::of(len - 1, bounds, |i| fence_at(&self.fences, i + 1));
     }
 
-    fn insert(&mut self, at: usize, fence: Arc<[u8]>, child: Arc<Node<E>>) {
+    fn insert(&mut self, at: usize, fence: Arc<[u8]>, child: Arc<Node<E>>, bounds: Bounds<'_>) {
         let len = self.len() + 1;
         self.tallies[at..len].rotate_right(1);
         self.children[at..len].rotate_right(1);
@@ -256,21 +300,21 @@ impl<E: Entry> Inner<E> {
         self.tallies[at] = child.tally();
         self.children[at] = Some(child);
         self.fences[at] = Some(fence);
-        self.rehead(len);
+        self.rehead(len, bounds);
     }
 
-    fn remove(&mut self, at: usize) {
+    /// Takes child `at`, which is not the first, out; what it held is with the one before.
+    fn remove(&mut self, at: usize, bounds: Bounds<'_>) {
         let len = self.len();
         self.tallies[at..len].rotate_left(1);
         self.children[at..len].rotate_left(1);
         self.fences[at..len].rotate_left(1);
         self.children[len - 1] = None;
         self.fences[len - 1] = None;
-        self.fences[0] = None;
-        self.rehead(len - 1);
+        self.rehead(len - 1, bounds);
     }
 
-    fn split(&mut self, ascending: bool) -> (Arc<[u8]>, Self) {
+    fn split(&mut self, ascending: bool, bounds: Bounds<'_>) -> (Arc<[u8]>, Self) {
         let at = if ascending { FAN_OUT - 1 } else { FAN_OUT / 2 };
         let mut right = Self::empty();
         for (to, from) in (at..FAN_OUT).enumerate() {
@@ -279,8 +323,9 @@ impl<E: Entry> Inner<E> {
             right.fences[to] = self.fences[from].take();
         }
         let fence = right.fences[0].take().expect("every child but the first has a fence");
-        right.rehead(FAN_OUT - at);
-        self.rehead(at);
+        let (left_bounds, right_bounds) = bounds.parted(&fence);
+        right.rehead(FAN_OUT - at, right_bounds);
+        self.rehead(at, left_bounds);
         (fence, right)
     }
 }
@@ -313,34 +358,41 @@ impl<E: Entry> Node<E> {
     }
 
     /// Lets `change` work on the entry at `key`. Returns what the tally above must learn and the split.
-    fn put(&mut self, key: &[u8], change: &mut dyn FnMut(Option<&mut E>) -> Option<E>) -> (Change, Split<E>) {
+    fn put(
+        &mut self,
+        key: &[u8],
+        bounds: Bounds<'_>,
+        change: &mut dyn FnMut(Option<&mut E>) -> Option<E>,
+    ) -> (Change, Split<E>) {
         match self {
-            Self::Leaf(leaf) => put_in_leaf(leaf, key, change),
+            Self::Leaf(leaf) => put_in_leaf(leaf, key, bounds, change),
             Self::Inner(inner) => {
                 let i = inner.child_for(key);
-                let (change, split) = inner.child_mut(i).put(key, change);
+                let (child, child_bounds) = inner.child_mut(i, bounds);
+                let (change, split) = child.put(key, child_bounds, change);
                 let tally = &mut inner.tallies[i];
                 tally.live = tally.live.checked_add_signed(change.live).expect("a tally counts what is there");
                 tally.newest = tally.newest.max(change.stamp);
                 let Some((fence, right)) = split else { return (change, None) };
                 inner.tallies[i] = inner.child(i).tally();
                 if inner.len() < FAN_OUT {
-                    inner.insert(i + 1, fence, right);
+                    inner.insert(i + 1, fence, right, bounds);
                     return (change, None);
                 }
-                let (middle, mut other) = inner.split(i + 1 == FAN_OUT);
+                let (middle, mut other) = inner.split(i + 1 == FAN_OUT, bounds);
+                let (left_bounds, right_bounds) = bounds.parted(&middle);
                 let left_len = inner.len();
                 if i < left_len {
-                    inner.insert(i + 1, fence, right);
+                    inner.insert(i + 1, fence, right, left_bounds);
                 } else {
-                    other.insert(i + 1 - left_len, fence, right);
+                    other.insert(i + 1 - left_len, fence, right, right_bounds);
                 }
                 (change, Some((middle, Arc::new(Self::Inner(other)))))
             }
         }
     }
 
-    fn remove(&mut self, key: &[u8]) -> Option<E> {
+    fn remove(&mut self, key: &[u8], bounds: Bounds<'_>) -> Option<E> {
         match self {
             Self::Leaf(leaf) => {
                 let at = leaf.search(key).ok()?;
@@ -351,14 +403,13 @@ impl<E: Entry> Node<E> {
             }
             Self::Inner(inner) => {
                 let i = inner.child_for(key);
-                let removed = inner.child_mut(i).remove(key)?;
+                let (child, child_bounds) = inner.child_mut(i, bounds);
+                let removed = child.remove(key, child_bounds)?;
                 inner.tallies[i].live -= u64::from(removed.is_live());
-                if inner.child(i).is_hollow() {
-                    inner.remove_empty(i);
-                } else if i > 0 {
-                    inner.merge_if_small(i - 1);
+                if i > 0 {
+                    inner.merge_if_small(i - 1, bounds);
                 } else if inner.len() > 1 {
-                    inner.merge_if_small(i);
+                    inner.merge_if_small(i, bounds);
                 }
                 Some(removed)
             }
@@ -367,27 +418,24 @@ impl<E: Entry> Node<E> {
 }
 
 impl<E: Entry> Inner<E> {
-    /// Drops a child that holds nothing, unless it is the last: a node never stands empty above the leaves.
-    fn remove_empty(&mut self, i: usize) {
-        if self.len() > 1 {
-            self.remove(i);
-        }
-    }
-
     /// Makes children `i` and `i + 1` one where they fit.
-    fn merge_if_small(&mut self, i: usize) {
-        if self.child(i).slots() + self.child(i + 1).slots() > MERGE_AT {
+    fn merge_if_small(&mut self, i: usize, bounds: Bounds<'_>) {
+        let hollow = self.child(i).is_hollow() || self.child(i + 1).is_hollow();
+        if self.child(i).slots() + self.child(i + 1).slots() > if hollow { FAN_OUT } else { MERGE_AT } {
             return;
         }
         let fence = self.fences[i + 1].clone().expect("every child but the first has a fence");
         let right = self.children[i + 1].clone().expect("slots below len are taken");
-        match (self.child_mut(i), &*right) {
+        let both =
+            Bounds { low: bounds.of_child(&self.fences, i).low, high: bounds.of_child(&self.fences, i + 1).high };
+        let left = Arc::make_mut(self.children[i].as_mut().expect("slots below len are taken"));
+        match (left, &*right) {
             (Node::Leaf(left), Node::Leaf(right)) => {
                 for entry in right.entries.iter().flatten() {
                     left.entries[left.heads.len] = Some(entry.clone());
                     left.heads.len += 1;
                 }
-                left.rehead();
+                left.rehead(both);
             }
             (Node::Inner(left), Node::Inner(right)) => {
                 let base = left.len();
@@ -397,11 +445,11 @@ impl<E: Entry> Inner<E> {
                     left.fences[base + from] = right.fences[from].clone();
                 }
                 left.fences[base] = Some(fence);
-                left.rehead(base + right.len());
+                left.rehead(base + right.len(), both);
             }
             _ => unreachable!("all leaves are at one depth"),
         }
-        self.remove(i + 1);
+        self.remove(i + 1, bounds);
         self.tallies[i] = self.child(i).tally();
     }
 }
@@ -416,6 +464,7 @@ struct Change {
 fn put_in_leaf<E: Entry>(
     leaf: &mut Leaf<E>,
     key: &[u8],
+    bounds: Bounds<'_>,
     change: &mut dyn FnMut(Option<&mut E>) -> Option<E>,
 ) -> (Change, Split<E>) {
     let at = match leaf.search(key) {
@@ -435,14 +484,15 @@ fn put_in_leaf<E: Entry>(
     debug_assert_eq!(entry.key(), key, "an entry is put under its own key");
     let done = Change { live: i64::from(entry.is_live()), stamp: entry.stamp(), added: true };
     if leaf.heads.len < FAN_OUT {
-        leaf.insert(at, entry);
+        leaf.insert(at, entry, bounds);
         return (done, None);
     }
-    let (fence, mut right) = leaf.split(at == FAN_OUT);
+    let (fence, mut right) = leaf.split(at == FAN_OUT, bounds);
+    let (left_bounds, right_bounds) = bounds.parted(&fence);
     if key < &fence[..] {
-        leaf.insert(at, entry);
+        leaf.insert(at, entry, left_bounds);
     } else {
-        right.insert(at - leaf.heads.len, entry);
+        right.insert(at - leaf.heads.len, entry, right_bounds);
     }
     (done, Some((fence, Arc::new(Node::Leaf(right)))))
 }
@@ -462,6 +512,7 @@ pub enum Visit {
     /// Those that are live now, and those that changed after this stamp.
     LiveOrNewerThan(i64),
     /// All.
+    #[cfg(test)]
     All,
 }
 
@@ -470,6 +521,7 @@ impl Visit {
         match self {
             Self::Live => tally.live > 0,
             Self::LiveOrNewerThan(stamp) => tally.live > 0 || tally.newest > stamp,
+            #[cfg(test)]
             Self::All => true,
         }
     }
@@ -483,6 +535,7 @@ impl<E: Entry> Default for CountedTree<E> {
 
 impl<E: Entry> CountedTree<E> {
     /// Entries, live or not.
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.len
     }
@@ -508,20 +561,20 @@ impl<E: Entry> CountedTree<E> {
     pub fn put(&mut self, key: &[u8], change: impl FnOnce(Option<&mut E>) -> Option<E>) {
         let mut change = Some(change);
         let mut once = |entry: Option<&mut E>| change.take().expect("a put reaches one leaf")(entry);
-        let (done, split) = Arc::make_mut(&mut self.root).put(key, &mut once);
+        let (done, split) = Arc::make_mut(&mut self.root).put(key, Bounds::NONE, &mut once);
         self.len += usize::from(done.added);
         if let Some((fence, right)) = split {
             let mut root = Inner::empty();
             root.tallies[0] = self.root.tally();
             root.children[0] = Some(self.root.clone());
-            root.insert(1, fence, right);
+            root.insert(1, fence, right, Bounds::NONE);
             self.root = Arc::new(Node::Inner(root));
         }
     }
 
     /// Takes the entry at `key` out.
     pub fn remove(&mut self, key: &[u8]) -> Option<E> {
-        let removed = Arc::make_mut(&mut self.root).remove(key)?;
+        let removed = Arc::make_mut(&mut self.root).remove(key, Bounds::NONE)?;
         self.len -= 1;
         while let Node::Inner(root) = &*self.root
             && root.len() == 1

@@ -209,6 +209,8 @@ impl Serving {
             election_timeout: config.election_timeout,
         };
         let porch = Arc::new(Porch::new(handle.clone(), terms, Arc::new(Metrics::new(&member))));
+        let services = porch.clone();
+        tokio::spawn(async move { services.end_streams_with_the_node().await });
         let (stop, stopping) = watch::channel(false);
         let manners = Manners::new(config);
         let client_addresses: Vec<_> = sockets
@@ -257,7 +259,12 @@ async fn bind(address: std::net::SocketAddr, traffic: Traffic) -> Result<Listene
 /// Waits until the node welcomes clients, or has ended.
 async fn ready(handle: &Handle<TokioEnv>) -> Result<(), String> {
     let welcome = async {
-        while !handle.status().ready {
+        loop {
+            // A client may ask for the cluster's version first of all, so that is decided first.
+            let status = handle.status();
+            if status.ready && status.cluster_version.is_some() {
+                return;
+            }
             tokio::time::sleep(READY_PAUSE).await;
         }
     };

@@ -40,6 +40,9 @@ pub struct Journal<D: Disk> {
     /// Names of used files kept for use again.
     pub(super) spares: Vec<String>,
     pub(super) position: Position,
+    /// For each batch since the last sync that replaces entries: its segment, and the index up to which older
+    /// entries stay.
+    pub(super) replaced: Vec<(u64, LogIndex)>,
     pub(super) release_up_to: LogIndex,
     /// Reused for every batch.
     pub(super) buffer: BytesMut,
@@ -169,7 +172,12 @@ impl<D: Disk> Journal<D> {
         if self.position.durable == self.position.appended {
             return Ok(());
         }
+        let before = self.position.durable;
         let answer = self.sync_files().await;
+        if answer.is_err() {
+            // The caller is told of a failure, so nothing of it is promised.
+            self.position.durable = before;
+        }
         self.watch_over(answer)
     }
 
@@ -231,14 +239,26 @@ impl<D: Disk> Journal<D> {
         Ok(())
     }
 
-    /// Keeps the segments' highest indexes right when a batch replaces entries.
+    /// Keeps the segments' highest indexes right when a batch replaces entries. What it replaces stays needed until it
+    /// is durable itself.
     fn note_entries(&mut self, head: &BatchHead) {
-        if head.count > 0 || head.cut {
-            let kept = head.first_index() - 1;
-            for closed in &mut self.closed {
+        if head.count == 0 && !head.cut {
+            return;
+        }
+        let about = &mut self.active.about;
+        about.max_index = about.max_index.max(head.last_index);
+        let kept = head.first_index() - 1;
+        if kept < self.position.last_index {
+            self.replaced.push((about.segment, kept));
+        }
+    }
+
+    /// What was replaced by batches that are durable now is needed no more.
+    fn forget_replaced(&mut self) {
+        for (segment, kept) in self.replaced.drain(..) {
+            for closed in self.closed.iter_mut().filter(|closed| closed.segment < segment) {
                 closed.max_index = closed.max_index.min(kept);
             }
-            self.active.about.max_index = head.last_index;
         }
     }
 
@@ -292,6 +312,7 @@ impl<D: Disk> Journal<D> {
         }
         self.unsynced.clear();
         self.dir_changed = false;
+        self.forget_replaced();
         self.position.durable = target;
         self.position.check();
         if rolled || self.bytes_written - self.bytes_at_mark >= WAL_MARK_EVERY_BYTES {

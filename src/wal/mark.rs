@@ -112,7 +112,9 @@ impl<F: DiskFile> MarkFile<F> {
     pub async fn create<D: Disk<File = F>>(disk: &D, dir: &str, identity: WalIdentity) -> Result<Self, Fault> {
         let new = path_of_new(dir);
         if disk.exists(&new)? {
+            // Gone for good before the name is used again: a crash may keep a rename and lose what came before it.
             disk.remove(&new)?;
+            disk.sync_dir(dir).await?;
         }
         let mark = Mark { identity, durable: 0, oldest: 1, oldest_batch: 1 };
         let file = disk.open(&new, OpenMode::Create)?;

@@ -14,7 +14,7 @@ use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_ide
 use super::mark::{self, Mark, MarkFile};
 use super::replay::{Replay, Seen};
 use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
-use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_MAX_SPARES, WAL_SEGMENT_BYTES};
+use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_SEGMENT_BYTES};
 use crate::base::{Fault, LogIndex, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::segment::{self, FIRST_RECORD_AT, SegmentHeader};
@@ -94,9 +94,9 @@ impl<D: Disk> UnrecoveredWal<D> {
     pub async fn recover(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
         let mark = self.open_mark(identity).await?;
         let (replay, rests) = self.read(identity, &mark.mark(), after)?;
-        judge(&self.dir, &mark.mark(), &replay, &rests)?;
+        judge(&self.dir, self.segment_bytes, &mark.mark(), &replay, &rests)?;
         replay.check_complete()?;
-        let spares = self.clean(&mark.mark())?;
+        self.clean(&mark.mark()).await?;
         let tail = report(&self.dir, &mark.mark(), &rests);
         let hard_state = replay.hard_state;
         let position = Position {
@@ -109,7 +109,7 @@ impl<D: Disk> UnrecoveredWal<D> {
         let ready = self.mend(identity, &replay, &rests).await?;
         let abouts: Vec<(Closed, u64)> = replay.segments.iter().map(|seen| (seen.about, seen.end)).collect();
         let entries = replay.into_entries();
-        let mut journal = self.into_journal(identity, mark, spares, ready, abouts, position).await?;
+        let mut journal = self.into_journal(identity, mark, ready, abouts, position).await?;
         if after > position.last_index {
             journal.cut(after)?;
             journal.sync().await?;
@@ -133,23 +133,27 @@ impl<D: Disk> UnrecoveredWal<D> {
         }
     }
 
-    /// Removes what a crash left lying about, and returns the names of files for use again.
-    fn clean(&self, mark: &Mark) -> Result<Vec<String>, Fault> {
-        let mut spares = Vec::new();
+    /// Removes what a crash left lying about. Spare files too: one may have been begun as the next segment and have
+    /// lost only its new name, and then it holds batches that would verify there.
+    async fn clean(&self, mark: &Mark) -> Result<(), Fault> {
+        let mut removed = false;
         for name in self.disk.list(&self.dir)? {
-            let path = format!("{}/{name}", self.dir);
-            if name.ends_with(SPARE_SUFFIX) && spares.len() < WAL_MAX_SPARES {
-                spares.push(path);
-            } else if name.ends_with(SPARE_SUFFIX) || name.ends_with(FILL_SUFFIX) {
-                self.disk.remove(&path)?;
+            if name.ends_with(SPARE_SUFFIX) || name.ends_with(FILL_SUFFIX) {
+                self.disk.remove(&format!("{}/{name}", self.dir))?;
+                removed = true;
             }
         }
         for segment in segment::list(&self.disk, &self.dir)? {
             if segment < mark.oldest {
                 self.disk.remove(&segment::path(&self.dir, segment))?;
+                removed = true;
             }
         }
-        Ok(spares)
+        if removed {
+            // Gone for good before a name is used again: a crash may keep a rename and lose what came before it.
+            self.disk.sync_dir(&self.dir).await?;
+        }
+        Ok(())
     }
 
     /// Reads the batches, and searches what lies behind the last one.
@@ -245,30 +249,36 @@ impl<D: Disk> UnrecoveredWal<D> {
         if known >= seen.offsets.len() && torn == 0 && !seen.offsets.is_empty() {
             return Ok(());
         }
+        if is_suspect && known < seen.offsets.len() {
+            return self.rewrite(seen).await;
+        }
         let file = self.disk.open(&seen.path, OpenMode::Write)?;
         if torn > 0 {
             erase(&file, seen.end, torn)?;
         }
-        if let Some(from) = seen.offsets.get(known)
-            && is_suspect
-        {
-            // A sync had failed: the bytes that were read may be in memory only and counted as written. Writing
-            // them again lets the sync below mean it.
-            file.write_at(*from, &seen.bytes[*from as usize..(seen.end as usize).min(seen.bytes.len())])?;
-        }
-        if known == 0 && (is_suspect || seen.offsets.is_empty()) {
-            let extra = encode_identity(&identity);
-            let (segment, zeroed) = (seen.about.segment, seen.zeroed);
-            file.write_at(0, &SegmentHeader { log: LOG_WAL, segment, first: 0, zeroed, extra }.encode())?;
+        if seen.offsets.is_empty() {
+            // Begun without a sync, perhaps.
+            file.write_at(0, &header_of(identity, seen))?;
         }
         file.sync().await
+    }
+
+    /// A sync had failed: the bytes that were read may be in memory only and yet count as written, so that another
+    /// sync would do nothing. They go to a new file, which takes the old one's place; written over in place,
+    /// a crash could harm what the failure had not.
+    async fn rewrite(&self, seen: &Seen) -> Result<(), Fault> {
+        let path = format!("{}/mend{FILL_SUFFIX}", self.dir);
+        let file = self.disk.open(&path, OpenMode::Create)?;
+        file.write_at(0, &seen.bytes[..(seen.end as usize).min(seen.bytes.len())])?;
+        file.sync().await?;
+        self.disk.rename(&path, &seen.path)?;
+        self.disk.sync_dir(&self.dir).await
     }
 
     async fn into_journal(
         self,
         identity: WalIdentity,
         mark: MarkFile<D::File>,
-        spares: Vec<String>,
         ready: Option<ReadySegment<D::File>>,
         mut abouts: Vec<(Closed, u64)>,
         position: Position,
@@ -291,8 +301,9 @@ impl<D: Disk> UnrecoveredWal<D> {
             dir_changed: false,
             ready,
             filling: None,
-            spares,
+            spares: Vec::new(),
             position,
+            replaced: Vec::new(),
             release_up_to: 0,
             buffer: BytesMut::new(),
             bytes_written: 0,
@@ -316,18 +327,18 @@ fn max_segment_bytes() -> u64 {
 }
 
 /// Refuses the log if anything says that the batch which is not there was durable.
-fn judge(dir: &str, mark: &Mark, replay: &Replay, rests: &[Rest]) -> Result<(), Wrong> {
+fn judge(dir: &str, segment_bytes: u64, mark: &Mark, replay: &Replay, rests: &[Rest]) -> Result<(), Wrong> {
     if replay.vouched < replay.expected {
         return Ok(());
     }
-    let (path, offset, why) = blame(dir, mark, replay, rests);
+    let (path, offset, why) = blame(dir, segment_bytes, mark, replay, rests);
     let (expected, vouched) = (replay.expected, replay.vouched);
     let what = format!("batch {expected} is missing, but up to batch {vouched} the log was durable: {why}");
     Err(Wrong::corrupt(path, offset, what))
 }
 
 /// The likeliest place of the damage.
-fn blame(dir: &str, mark: &Mark, replay: &Replay, rests: &[Rest]) -> (String, u64, &'static str) {
+fn blame(dir: &str, segment_bytes: u64, mark: &Mark, replay: &Replay, rests: &[Rest]) -> (String, u64, &'static str) {
     let path = |segment| segment::path(dir, segment);
     let Some(last) = replay.segments.last() else {
         return match rests.first() {
@@ -337,6 +348,7 @@ fn blame(dir: &str, mark: &Mark, replay: &Replay, rests: &[Rest]) -> (String, u6
     };
     let here = (last.path.clone(), last.end, last.why);
     let written_here = rests.iter().any(|rest| rest.segment == last.about.segment && rest.reach > rest.from);
+    let full = last.end + SECTOR_BYTES as u64 > segment_bytes;
     if written_here {
         return here;
     }
@@ -344,7 +356,7 @@ fn blame(dir: &str, mark: &Mark, replay: &Replay, rests: &[Rest]) -> (String, u6
     match rests.iter().find(|rest| rest.segment > last.about.segment) {
         Some(rest) if rest.segment > next => (path(next), 0, "the segment is missing"),
         Some(Rest { segment, header: Err(why), .. }) => (path(*segment), 0, *why),
-        Some(rest) if rest.reach > rest.from && !rest.begins_whole => {
+        Some(rest) if full || rest.reach > rest.from && !rest.begins_whole => {
             (path(rest.segment), rest.from, "the first batch does not verify")
         }
         _ => here,
@@ -361,6 +373,11 @@ fn report(dir: &str, mark: &Mark, rests: &[Rest]) -> TailReport {
         torn_bytes: last.reach - last.from,
         torn_segments: later.iter().filter(|rest| rest.reach > rest.from).count() as u64,
     }
+}
+
+fn header_of(identity: WalIdentity, seen: &Seen) -> bytes::Bytes {
+    let extra = encode_identity(&identity);
+    SegmentHeader { log: LOG_WAL, segment: seen.about.segment, first: 0, zeroed: seen.zeroed, extra }.encode()
 }
 
 fn erase(file: &impl DiskFile, from: u64, len: u64) -> Result<(), Fault> {

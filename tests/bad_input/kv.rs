@@ -106,7 +106,7 @@ async fn transactions_beyond_their_bounds() {
     let nested = success(vec![op(Op::RequestTxn(success(reads(128))))]);
     server.refuses(TXN, &nested, 3, TOO_MANY).await;
 
-    for depth in [128, 2_000] {
+    for depth in [128, 400] {
         let mut deep = success(vec![]);
         for _ in 0..depth {
             deep = success(vec![op(Op::RequestTxn(deep))]);

@@ -83,16 +83,4 @@ pub fn format(name: &str) -> Result<(&'static str, Print), Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn unknown_and_unbuilt_formats_differ() {
-        assert_eq!(format("json").expect("built").0, "json");
-        let unknown = format("xml").expect_err("unknown");
-        assert_eq!((unknown.exit, unknown.text.as_str()), (Exit::BadFeature, "unsupported output format"));
-        let unbuilt = format("table").expect_err("not built");
-        assert_eq!(unbuilt.exit, Exit::InvalidInput);
-        assert_eq!(unbuilt.text, "output format table is not built yet");
-    }
-}
+mod tests;

@@ -40,6 +40,15 @@ fn an_unknown_word_is_told_with_what_was_meant() {
 }
 
 #[test]
+fn what_is_not_built_takes_part_in_finding_and_is_told() {
+    for (line, text) in [("auth enable", "auth"), ("member add x", "member add"), ("mem rem x", "member remove")] {
+        let failure = refusal(line);
+        assert_eq!((failure.exit, failure.text), (Exit::InvalidInput, format!("command {text} is not built yet")));
+    }
+    assert!(refusal("a list").text.contains("Did you mean this?\n\talarm\n\tauth\n"));
+}
+
+#[test]
 fn bad_flags_as_recorded() {
     for (line, text) in [
         ("put --bogus", "unknown flag: --bogus"),

@@ -37,6 +37,10 @@ fn check(node: &Node<Word>, low: Option<&[u8]>, high: Option<&[u8]>) -> (usize, 
             assert!(keys.iter().all(|k| low.is_none_or(|l| l <= &k[..]) && high.is_none_or(|h| &k[..] < h)));
             for (i, key) in keys.iter().enumerate() {
                 assert!(key.starts_with(&keys[0][..leaf.heads.prefix]));
+                if leaf.heads.sure {
+                    let (low, high) = (low.expect("sure"), high.expect("sure"));
+                    assert!(leaf.heads.prefix <= shared_prefix(low, high));
+                }
                 assert_eq!(leaf.heads.heads[i], Heads::head_of(key, leaf.heads.prefix));
             }
             (1, keys.len())
@@ -84,7 +88,7 @@ fn key() -> impl Strategy<Value = Vec<u8>> {
     // Short alphabets make prefixes, zero bytes and equal heads common.
     prop_oneof![
         prop::collection::vec(prop_oneof![Just(0u8), Just(b'a'), Just(b'b')], 1..14),
-        (0u32..400).prop_map(|n| format!("/registry/pods/{n:06}").into_bytes()),
+        (0u32..900).prop_map(|n| format!("/registry/pods/{n:06}").into_bytes()),
     ]
 }
 

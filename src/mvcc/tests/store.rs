@@ -464,7 +464,7 @@ fn reclaim_gives_space_back() {
 /// because its tombstone, in another file, went.
 #[test]
 fn reclaim_never_brings_a_deleted_key_back() {
-    let mut bench = Bench::new(StoreOptions { cache_bytes: 0, segment_bytes: 400 });
+    let mut bench = Bench::new(StoreOptions { cache_bytes: 0, segment_bytes: 300 });
     let pair = |name: &str| Change::Put(name.to_string().into(), "a value".into(), 0);
     bench.txn(["k0", "k1", "k2", "k3", "k4"].map(pair).to_vec(), false);
     bench.txn(vec![Change::Delete(KeyRange::single("k4".into()))], false);

@@ -3,6 +3,8 @@
 use super::*;
 use crate::env::{DiskFile, OpenMode};
 
+const SMALL: u64 = 2048;
+
 /// A log of two used segments and a third made ready, each batch synced, with what it holds.
 fn small_log() -> (MemoryDisk, Vec<LogEntry>) {
     let disk = MemoryDisk::new();
@@ -18,7 +20,7 @@ fn small_log() -> (MemoryDisk, Vec<LogEntry>) {
 }
 
 fn recover_small(disk: &MemoryDisk) -> Result<RecoveredWal<MemoryDisk>, Wrong> {
-    let wal = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(2048);
+    let wal = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(SMALL);
     run_ready(wal.recover(ME, 0))
 }
 
@@ -58,9 +60,8 @@ fn check(disk: &MemoryDisk, entries: &[LogEntry], may_lose: usize, file: &str, w
             true
         }
         Err(Wrong::Corruption(corruption)) => {
-            let len = content(disk, &corruption.file).len() as u64;
             assert_eq!(corruption.file, file, "{what}: {corruption}");
-            assert!(corruption.offset <= len, "{what}: {corruption}");
+            assert!(corruption.offset < SMALL, "{what}: {corruption}");
             false
         }
         Err(Wrong::Fault(fault)) => panic!("{what}: {fault}"),
@@ -71,7 +72,8 @@ fn flip_every_byte(disk: &MemoryDisk, entries: &[LogEntry], may_lose: usize) -> 
     let (mut accepted, mut refused) = (0, 0);
     for name in disk.all_files() {
         let bytes = content(disk, &name);
-        for at in 0..bytes.len() {
+        // Of the zeroes, which are mostly padding, every fifth.
+        for at in (0..bytes.len()).filter(|at| bytes[*at] != 0 || at.is_multiple_of(5)) {
             let mut flipped = bytes.clone();
             flipped[at] ^= 1 << (at % 8);
             let may_lose = if name == "wal/durable" { 0 } else { may_lose };
@@ -90,14 +92,14 @@ fn any_flipped_byte_of_a_durable_log_is_harmless_or_refused() {
     let (disk, entries) = small_log();
     let (accepted, refused) = flip_every_byte(&disk, &entries, 0);
     // Five batches of about 160 bytes and two headers of some 70: flips there cannot be accepted.
-    assert!(refused > 900 && accepted > 1000, "accepted {accepted}, refused {refused}");
+    assert!(refused > 400 && accepted > 400, "accepted {accepted}, refused {refused}");
 }
 
 #[test]
 fn without_the_hint_only_the_last_batch_can_be_lost() {
     let (disk, entries) = small_log();
     let (accepted, refused) = flip_every_byte(&without_hint(&disk), &entries, 1);
-    assert!(refused > 600 && accepted > 1000, "accepted {accepted}, refused {refused}");
+    assert!(refused > 300 && accepted > 400, "accepted {accepted}, refused {refused}");
 }
 
 #[test]
@@ -105,7 +107,7 @@ fn any_truncation_is_harmless_or_refused() {
     let (disk, entries) = small_log();
     for name in disk.all_files() {
         let bytes = content(&disk, &name);
-        for len in 0..bytes.len() {
+        for len in (0..bytes.len()).filter(|len| bytes[*len] != 0 || len.is_multiple_of(5)) {
             let what = format!("{name} cut to {len}");
             check(&with_content(&disk, &name, &bytes[..len]), &entries, 0, &name, &what);
         }

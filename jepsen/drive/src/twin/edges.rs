@@ -46,12 +46,12 @@ pub struct EdgesArgs {
 pub async fn run(args: EdgesArgs) -> Result<bool, Trouble> {
     let home = fresh_home(args.base.as_deref(), "edges")?;
     let mut equal = true;
-    let walks: [(&str, fn() -> Vec<Step>); 3] =
-        [("fragments", fragments), ("many revisions", many_revisions), ("one wide revision", wide_revision)];
+    let walks =
+        [("fragments", fragments()), ("many revisions", many_revisions()), ("one wide revision", wide_revision())];
     for (name, steps) in walks {
         let lane = lane(&args, &home.join(name.replace(' ', "-")), &[]);
         let mut table = lane.open(0).await?;
-        let outcome = walk(&mut table, steps()).await;
+        let outcome = walk(&mut table, steps).await;
         equal &= report(name, outcome);
     }
     let quota = [format!("--quota-backend-bytes={QUOTA}")];
@@ -86,6 +86,8 @@ fn lane(args: &EdgesArgs, home: &std::path::Path, flags: &[String]) -> Lane {
         lanes: 1,
         keep_going: false,
         trace: false,
+        record: None,
+        against: None,
         base: None,
     };
     Lane { args: Arc::new(args), tally: Arc::new(Tally::default()), home: home.to_path_buf() }
@@ -95,7 +97,7 @@ async fn walk(table: &mut Table, steps: Vec<Step>) -> Result<usize, String> {
     table.watching.reopen((&table.left, &table.right), STREAMS, FIRST_KEY, table.current).await?;
     let mut count = 0;
     for step in steps {
-        count += table.take(&step).await? as usize;
+        count += table.take(&step).await?.len();
         count += table.watching.drain(table.current).await?;
     }
     Ok(count + table.watching.settle(table.current).await?)

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::plan::{FIRST_KEY, Plan, STREAMS};
+use super::reply::Reply;
 use super::side::{Heard, Side};
 use super::step::Step;
 use super::watching::Watching;
@@ -54,7 +55,7 @@ pub(super) struct Table {
     pub(super) current: i64,
     pub(super) compact: i64,
     /// Held for their lives; none for servers someone else runs.
-    _servers: Vec<Server>,
+    servers: Vec<Server>,
 }
 
 impl Lane {
@@ -85,7 +86,12 @@ impl Lane {
                 match self.sequence(table_now, seed).await {
                     Ok(()) => {}
                     Err(Stop::Trouble(why)) => return Err(format!("seed {seed}: {why}").into()),
-                    Err(Stop::Differs(difference)) => {
+                    Err(Stop::Differs(mut difference)) => {
+                        for server in
+                            table_now.servers.iter_mut().filter_map(|server| (!server.is_alive()).then_some(&*server))
+                        {
+                            difference.text.push_str(&format!("\nthe server at {} has ended", server.url));
+                        }
                         self.report(&difference, opened_at);
                         found.push(difference);
                         if !self.args.keep_going {
@@ -149,7 +155,14 @@ impl Lane {
         }
         let current = heard.revision;
         let watching = Watching::begin(&left, &right, current).await?;
-        Ok(Table { left, right, watching, current, compact: 0, _servers: servers })
+        Ok(Table { left, right, watching, current, compact: 0, servers })
+    }
+
+    /// How many requests an answer stands for; refusals are counted for the summary.
+    fn count(&self, answer: &[Reply]) -> u64 {
+        let refused = answer.iter().filter(|reply| !reply.is_ok()).count();
+        self.tally.refused.fetch_add(refused as u64, Ordering::Relaxed);
+        answer.len().max(1) as u64
     }
 
     async fn sequence(&self, table: &mut Table, seed: u64) -> Result<(), Stop> {
@@ -167,8 +180,10 @@ impl Lane {
             if self.args.trace {
                 println!("seed {seed} step {number}: {step:?}");
             }
-            let outcome = table.take(&step).await;
-            asked += outcome.map_err(|text| differs(number, format!("asked {step:?}\n{text}")))?;
+            let asking = |text| differs(number, format!("asked {step:?}\n{text}"));
+            let answer = table.take(&step).await.map_err(asking)?;
+            self.tally.book.take(seed, number, || format!("{answer:?}")).map_err(asking)?;
+            asked += self.count(&answer);
             if number % DRAIN_EVERY == DRAIN_EVERY - 1 {
                 let drained = table.watching.drain(table.current).await;
                 events += drained.map_err(|text| differs(number, format!("draining after {step:?}\n{text}")))?;
@@ -176,11 +191,13 @@ impl Lane {
         }
         for step in plan.last_steps() {
             let outcome = table.take(&step).await;
-            asked += outcome.map_err(|text| differs(self.args.requests - 1, format!("at the end {step:?}\n{text}")))?;
+            let answer =
+                outcome.map_err(|text| differs(self.args.requests - 1, format!("at the end {step:?}\n{text}")))?;
+            asked += self.count(&answer);
         }
         let drained = table.watching.settle(table.current).await;
         events += drained.map_err(|text| differs(self.args.requests - 1, format!("at the end\n{text}")))?;
-        for server in &mut table._servers {
+        for server in &mut table.servers {
             if !server.is_alive() {
                 return Err(Stop::Trouble(format!("the server at {} ended", server.url).into()));
             }
@@ -194,20 +211,20 @@ impl Lane {
 }
 
 impl Table {
-    /// Puts one step to both sides and compares. Returns how many requests that were.
-    pub(super) async fn take(&mut self, step: &Step) -> Result<u64, String> {
+    /// Puts one step to both sides and compares. Returns the answer both gave.
+    pub(super) async fn take(&mut self, step: &Step) -> Result<Vec<Reply>, String> {
         match step {
             Step::Watch(stream, request) => {
-                self.watching.create(*stream, request.clone(), (self.current, self.compact)).await?;
-                return Ok(1);
+                let created = self.watching.create(*stream, request.clone(), (self.current, self.compact)).await?;
+                return Ok(vec![Reply::Other(created)]);
             }
             Step::Cancel(stream, id) => {
-                self.watching.cancel(*stream, *id, self.current).await?;
-                return Ok(1);
+                let known = self.watching.cancel(*stream, *id, self.current).await?;
+                return Ok(vec![Reply::Other(format!("cancel answered: {known}"))]);
             }
             Step::Progress(stream) => {
                 self.watching.progress(*stream, self.current).await?;
-                return Ok(1);
+                return Ok(vec![Reply::Other("progress".to_owned())]);
             }
             Step::Compact(_) => {
                 // A compaction races with watchers that are still catching up.
@@ -228,7 +245,7 @@ impl Table {
         {
             self.compact = *revision;
         }
-        Ok(left.replies.len().max(1) as u64)
+        Ok(left.replies)
     }
 }
 

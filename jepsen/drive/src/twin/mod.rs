@@ -10,6 +10,7 @@ mod lane;
 mod plan;
 mod plan_rare;
 mod plan_txn;
+mod record;
 mod reply;
 mod side;
 mod step;
@@ -24,6 +25,7 @@ use std::time::Instant;
 use crate::process::{Trouble, fresh_home};
 pub use edges::{EdgesArgs, run as run_edges};
 use lane::Lane;
+use record::{Extent, Recording};
 
 /// Options of the twin.
 #[derive(clap::Args, Clone, Debug)]
@@ -67,6 +69,12 @@ pub struct TwinArgs {
     /// Print every step before it is sent.
     #[arg(long)]
     trace: bool,
+    /// Write the left answers to this file (one lane, one pair of servers).
+    #[arg(long, requires = "left_bin")]
+    record: Option<PathBuf>,
+    /// Hold both sides also against the answers in this file; its first line says which seeds and how many steps.
+    #[arg(long, conflicts_with = "record", requires = "left_bin")]
+    against: Option<PathBuf>,
     /// Where the data directories go; the system's temporary directory by default.
     #[arg(long)]
     base: Option<PathBuf>,
@@ -84,19 +92,59 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 struct Tally {
     next_batch: AtomicU64,
     requests: AtomicU64,
+    refused: AtomicU64,
     events: AtomicU64,
     seeds: AtomicU64,
     stop: AtomicBool,
+    book: Book,
+}
+
+/// What is written down of the answers, or held against them.
+#[derive(Debug, Default)]
+enum Book {
+    #[default]
+    Closed,
+    Writing(Recording),
+    Against(Recording),
+}
+
+impl Book {
+    /// Opens what the options name. A recording is one run of seeds on one pair of servers.
+    fn open(args: &mut TwinArgs) -> Result<Self, Trouble> {
+        let book = match (&args.record, &args.against) {
+            (Some(_), _) => Self::Writing(Recording::default()),
+            (None, Some(path)) => {
+                let (recording, extent) = Recording::load(path)?;
+                (args.seeds, args.requests) = (extent.seeds, extent.requests);
+                Self::Against(recording)
+            }
+            (None, None) => return Ok(Self::Closed),
+        };
+        (args.lanes, args.seeds_per_server) = (1, u64::MAX);
+        Ok(book)
+    }
+
+    fn take(&self, seed: u64, step: u64, answer: impl FnOnce() -> String) -> Result<(), String> {
+        match self {
+            Self::Closed => Ok(()),
+            Self::Writing(recording) => {
+                recording.note(seed, step, &answer());
+                Ok(())
+            }
+            Self::Against(recording) => recording.compare(seed, step, &answer()),
+        }
+    }
 }
 
 /// Runs the twin; true when no difference was found.
-pub async fn run(args: TwinArgs) -> Result<bool, Trouble> {
+pub async fn run(mut args: TwinArgs) -> Result<bool, Trouble> {
     let started = args.left_bin.is_some() && args.right_bin.is_some();
     if !started && (args.left_bin.is_some() || args.right_bin.is_some()) {
         return Err("give either two binaries or two addresses".into());
     }
     let home = fresh_home(args.base.as_deref(), "twin")?;
-    let (args, tally, began) = (Arc::new(args), Arc::new(Tally::default()), Instant::now());
+    let book = Book::open(&mut args)?;
+    let (args, tally, began) = (Arc::new(args), Arc::new(Tally { book, ..Tally::default() }), Instant::now());
     let lanes = if started { args.lanes.max(1) } else { 1 };
     let mut tasks = Vec::new();
     for number in 0..lanes {
@@ -110,12 +158,17 @@ pub async fn run(args: TwinArgs) -> Result<bool, Trouble> {
     let took = began.elapsed().as_secs_f64();
     let requests = tally.requests.load(Ordering::Relaxed);
     println!(
-        "twin: {} seeds, {requests} requests to each side, {} watch events, {} differences, {took:.1} s ({:.0} requests/s)",
+        "twin: {} seeds, {requests} requests to each side ({} refused), {} watch events, {} differences, {took:.1} s ({:.0} requests/s)",
         tally.seeds.load(Ordering::Relaxed),
+        tally.refused.load(Ordering::Relaxed),
         tally.events.load(Ordering::Relaxed),
         differences.len(),
         requests as f64 / took,
     );
+    if let (Book::Writing(recording), Some(path), true) = (&tally.book, &args.record, differences.is_empty()) {
+        let extent = Extent { seeds: args.seeds.clone(), requests: args.requests };
+        recording.save(path, &extent)?;
+    }
     if differences.is_empty() {
         std::fs::remove_dir_all(&home)?;
     } else {

@@ -181,7 +181,12 @@ impl Pair {
     }
 
     /// Compares the two answers to a create and notes the watcher if there is one now.
-    async fn created(&mut self, request: pb::WatchCreateRequest, current: i64, compact: i64) -> Result<(), Finding> {
+    async fn created(
+        &mut self,
+        request: pb::WatchCreateRequest,
+        current: i64,
+        compact: i64,
+    ) -> Result<String, Finding> {
         self.read_both("the answer to a create", |stream| !stream.created.is_empty()).await?;
         let (left, right) = (self.left.created.pop_front(), self.right.created.pop_front());
         let (Some(left), Some(right)) = (left, right) else { return Err("no answer to a create".to_owned()) };
@@ -189,7 +194,7 @@ impl Pair {
             return Err(format!("answers to a create differ\n  left  {left:?}\n  right {right:?}"));
         }
         if left.canceled {
-            return Ok(());
+            return Ok(format!("{left:?}"));
         }
         for stream in [&mut self.left, &mut self.right] {
             stream.last.insert(left.watch_id, (0, request.fragment));
@@ -202,7 +207,7 @@ impl Pair {
         let doomed = past && request.start_revision < compact;
         self.maybe_behind |= past && !doomed;
         self.watchers.insert(left.watch_id, Watcher { request, from, doomed });
-        Ok(())
+        Ok(format!("{left:?}"))
     }
 
     async fn drain(&mut self, history: &[Event], current: i64) -> Result<usize, Finding> {
@@ -344,26 +349,30 @@ impl Watching {
         Ok(())
     }
 
-    /// Creates a watcher on both sides and compares the answers.
+    /// Creates a watcher on both sides and compares the answers; returns the answer both gave.
     pub async fn create(
         &mut self,
         stream: usize,
         request: pb::WatchCreateRequest,
         (current, compact): (i64, i64),
-    ) -> Result<(), Finding> {
+    ) -> Result<String, Finding> {
         let pair = &mut self.streams[stream];
         pair.send(RequestUnion::CreateRequest(request.clone())).await?;
         pair.created(request, current, compact).await
     }
 
-    /// Cancels a watcher on both sides; an id that is not there is ignored by the servers.
-    pub async fn cancel(&mut self, stream: usize, id: i64, current: i64) -> Result<(), Finding> {
+    /// Cancels a watcher on both sides; an id that is not there is ignored by the servers. True when
+    /// it was there.
+    pub async fn cancel(&mut self, stream: usize, id: i64, current: i64) -> Result<bool, Finding> {
         // An event under way would race with the cancel.
         self.drain(current).await?;
         let pair = &mut self.streams[stream];
         let known = pair.watchers.contains_key(&id) || pair.ghosts.remove(&id);
         pair.send(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: id })).await?;
-        if known { pair.compare_cancel(id).await } else { Ok(()) }
+        if known {
+            pair.compare_cancel(id).await?;
+        }
+        Ok(known)
     }
 
     /// Asks for progress and compares, on a stream that has watchers.

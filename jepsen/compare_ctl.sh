@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# Compares two etcdctl-like tools side by side against one server: standard output, standard error and exit
+# code of every command, in formats simple and json, for good and bad input.
+#
+#   jepsen/compare_ctl.sh REFERENCE CANDIDATE ENDPOINT
+#
+# ENDPOINT must be on loopback: the script writes, deletes and compacts there. Ends with 1 on any difference.
+# What cannot be equal is masked: the tool's name, times, log lines, and after writes revisions and lease ids.
+set -u
+if [ $# -ne 3 ]; then sed -n '2,9p' "$0" >&2; exit 2; fi
+reference=$1 candidate=$2 endpoint=$3
+case ${endpoint#http://} in
+  127.*|localhost:*|'[::1]:'*) ;;
+  *) echo "the endpoint must be on loopback" >&2; exit 2 ;;
+esac
+unset "${!ETCDCTL_@}"
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+total=0 different=0
+
+# What differs from run to run or by name alone.
+clean() {
+  sed -E -e '/^\{"level":/d' -e 's/etcdctl|quoratectl/CTL/g' \
+    -e 's/took( =|\.)? [0-9.hms]+(µs|ns|ms|s)?/took T/g' -e 's/"took":"[^"]*"/"took":"T"/g'
+}
+# What a write made earlier moves on.
+masked() {
+  clean | sed -E -e 's/"(revision|create_revision|mod_revision|version|raftIndex|raftAppliedIndex|dbSize|dbSizeInUse|hash|hash_revision|ttl)":[0-9]+/"\1":N/g' \
+    -e 's/"(ID|id)":[0-9]+/"\1":L/g' -e 's/lease [0-9a-f]{16}/lease L/g' -e 's/remaining\([0-9]+s\)/remaining(R)/'
+}
+
+# run TOOL SIDE FILTER INPUT ARGS...: leaves SIDE.out, SIDE.err, SIDE.code
+run() {
+  local tool=$1 side=$2 filter=$3 input=$4; shift 4
+  printf "$input" | timeout "${LIMIT:-10}" "$tool" "$@" >"$work/raw.out" 2>"$work/raw.err"
+  echo "${PIPESTATUS[1]}" >"$work/$side.code"
+  $filter <"$work/raw.out" >"$work/$side.out"
+  $filter <"$work/raw.err" >"$work/$side.err"
+}
+judge() {
+  total=$((total + 1))
+  local part
+  for part in code out err; do
+    if ! cmp -s "$work/a.$part" "$work/b.$part"; then
+      different=$((different + 1))
+      echo "DIFFERENT $part: $*"
+      diff -a "$work/a.$part" "$work/b.$part" | head -20
+      return
+    fi
+  done
+}
+both() {
+  local filter=$1 input=$2; shift 2
+  run "$reference" a "$filter" "$input" "$@"
+  run "$candidate" b "$filter" "$input" "$@"
+  judge "$* <<< $input"
+}
+at=(--endpoints "$endpoint")
+# A read: nothing is masked but times and names.
+read_() { both clean '' "${at[@]}" "$@"; both clean '' "${at[@]}" "$@" -w json; }
+# A write, by each tool in turn, after one that both find done.
+write_() { "$reference" "${at[@]}" "$@" </dev/null >/dev/null 2>&1; both masked '' "${at[@]}" "$@"; both masked '' "${at[@]}" "$@" -w json; }
+# Bad input: one format will do.
+bad() { both clean '' "${at[@]}" "$@"; }
+txn() { both masked "$1" "${at[@]}" txn "${@:2}"; both masked "$1" "${at[@]}" txn "${@:2}" -w json; }
+reset() { "$reference" "${at[@]}" del '' --prefix >/dev/null; }
+grant() { "$reference" "${at[@]}" lease grant "$1" | cut -d' ' -f2; }
+
+reset
+# put
+write_ put a 1; write_ put a 2 --prev-kv; write_ put a --ignore-value; write_ put a 3 --ignore-lease
+write_ put 'a<b>&' $'\xff\xfe"\\\n'; write_ put -- -k -v; write_ put 'é' ''; write_ put a 3 --hex --prev-kv
+both masked 'from stdin\n' "${at[@]}" put in; both masked '' "${at[@]}" put in
+for i in 1 2 3 4 5; do "$reference" "${at[@]}" put "k$i" "v$((i * 7 % 5))" >/dev/null; done
+# get
+for flags in '' --prefix --from-key --keys-only '--prefix --limit 2' '--prefix --order DESCEND' \
+  '--prefix --sort-by VALUE --order ascend' '--prefix --sort-by create' '--prefix --sort-by MODIFY --order descend' \
+  '--prefix --sort-by version --limit 3' --hex '--hex --prefix' '--consistency s' '--prefix --keys-only' \
+  --print-value-only --count-only '--count-only -w fields' '--stream --prefix' '--stream --prefix --limit 2' --rev=0x1 '--rev 1000000' \
+  '--prefix --min-mod-rev 3' '--prefix --max-mod-rev 5' '--prefix --min-create-rev 2 --max-create-rev 9'; do
+  [[ $flags == *fields* ]] || read_ get k $flags
+done
+read_ get '' --prefix; read_ get '' --from-key; read_ get k1 k4; read_ get nosuch; read_ get a b c; read_ get 'a<b>&'; read_ get ''
+for args in 'get' 'get a b --prefix' 'get a --prefix --from-key' 'get a --keys-only --count-only' 'get a --consistency x' \
+  'get a --order foo' 'get a --sort-by foo' 'get a --min-mod-rev 5 --max-mod-rev 3' 'get a --min-create-rev 5 --max-create-rev 3' \
+  'get a --rev x' 'get a --rev' 'get a -p' 'get a --prefix=' 'get a --prefix=maybe' 'get a --rev 9999999999999999999' \
+  'get a --limit 1.5' 'get a --command-timeout 1' 'get a --command-timeout x' 'get a --command-timeout 1x' 'get a --bogus' \
+  'get a --bogus=3' '--bogus get a' 'get a -w' 'get a -w xml' 'get -wjson a' 'get a -w=json' 'get a --prefix=F' \
+  'get a --hex=1' 'put' 'put --bogus' 'put a b --lease zz' 'put a b --lease=' 'put a b --lease 777' 'put a -1' 'put a --lease' \
+  'put a b --ignore-value' 'put nosuch --ignore-value' 'put nosuch b --ignore-lease' 'put a b --lease 8000000000000000' \
+  'del' 'del a b c' 'del a --prefix --from-key' 'del a b --prefix' 'compaction' 'compaction x' 'compaction 1 2' \
+  'compaction 100000000' 'compact x' 'lease grant' 'lease grant x' 'lease grant 10000000000' 'lease revoke' 'lease revoke zz' \
+  'lease revoke 123' 'lease timetolive' 'lease timetolive zz' 'lease timetolive 8000000000000000' 'lease keep-alive' \
+  'lease keep-alive zz' 'lease keep-alive 123 --once' 'lease keep' 'lease gr' 'alarm list x' 'alarm disarm x' \
+  'alarm list --bogus' 'lease --bogus' 'member list --consistency x' 'endpoint hashkv --rev 100000000' 'endpoint hashkv --rev x' \
+  'txn x' 'watch' 'watch a --' 'watch a b --prefix' 'watch --rev x a' '--hex=maybe version' '--cert= get a' '-q get a'; do
+  bad $args
+done
+# del
+for flags in '' --prev-kv '--prefix --prev-kv' --from-key; do write_ del nosuch $flags; done
+write_ del k1 k2
+"$reference" "${at[@]}" put d1 1 >/dev/null; both masked '' "${at[@]}" del x y --range
+for tool in "$reference" "$candidate"; do
+  side=$([ "$tool" = "$reference" ] && echo a || echo b)
+  "$reference" "${at[@]}" put d1 1 >/dev/null; "$reference" "${at[@]}" put d2 2 >/dev/null
+  run "$tool" "$side" masked '' "${at[@]}" del d --prefix --prev-kv
+done; judge 'del d --prefix --prev-kv'
+# txn
+txn 'mod("a") > "0"\n\nput a 9\nget a\ndel nosuch --prefix\nget k --prefix\n\nget z\n\n'
+txn 'mod("a") < "0"\n\nget k\n\nget k2\nget k --prefix --keys-only\n\n' ; txn '\n\n\n' -i
+txn 'val("a") = "9"\nver("a") != "0"\nc(`a`) < "100000000"\ncreate("a") > "0"\n\nput a "9" --prev-kv\n\n\n'
+txn 'mod("a")= "0"\n\n\n\n'; txn 'mod("a) > "0"\n\n\n\n'; txn 'mod(a) > "0"\n\n\n\n'; txn 'modx("a") > "0"\n\n\n\n'
+txn 'mod("a") > "x"\n\n\n\n'; txn 'mod "a" > "0"\n\n\n\n'; txn ''; txn '\n'; txn '\n\nget a'; txn 'mod("a") > "0"'
+txn '\nput b "unterminated v\n\n\n'; txn "\nput b 'unterminated v\n\n\n"; txn '\nput b\n\n\n'; txn '\nput b "a\\z"\n\n\n'
+txn '\nfoo b\n\n\n'; txn '\nget\n\n\n'; txn '\nput x 1\nput x 2\n\n\n'; txn '\nput b --lease zz c\n\n\n'
+txn '\nput b "multi\\nline\\x41\\u00e9"\n\n\n'; txn '\nput b "multi\\nline\\x41\\u00e9" --prev-kv\n\n\n'; txn '\ndel k1 k2 --range --prev-kv\n\n\n'; txn '\nget a b --prefix\n\n\n'
+# lease
+write_ lease grant 100; write_ lease grant 0
+lease=$(grant 300); # One key only: etcd gives several in no order.
+"$reference" "${at[@]}" put l1 v --lease "$lease" >/dev/null
+write_ lease timetolive "$lease"; write_ lease timetolive "$lease" --keys; read_ lease timetolive 123; read_ lease timetolive -- -5
+read_ get l1; read_ lease keep-alive "$lease" --once; read_ lease keep-alive 123; LIMIT=1 read_ lease keep-alive "$lease"
+read_ lease list
+for format in simple json; do
+  for tool in "$reference" "$candidate"; do
+    side=$([ "$tool" = "$reference" ] && echo a || echo b)
+    run "$tool" "$side" masked '' "${at[@]}" lease revoke "$(grant 100)" -w $format
+  done; judge "lease revoke -w $format"
+done
+# watch
+past=$("$reference" "${at[@]}" get a -w json | sed -E 's/.*"create_revision":([0-9]+).*/\1/')
+LIMIT=1 read_ watch a --rev "$past"; LIMIT=1 read_ watch k --prefix --rev "$past" --prev-kv; LIMIT=1 read_ watch d --prefix --rev "$past" --prev-kv --hex
+LIMIT=1 bad watch a z y --rev "$past"; LIMIT=1 bad watch k1 k4 --rev "$past"; LIMIT=2 bad watch a --rev "$past" -- sh -c 'env | grep ^ETCD_WATCH_ | sort'
+bad watch a --rev "$past" -- false; bad watch a --rev "$past" -- sh -c 'exit 3'
+LIMIT=2 both clean "watch a --rev $past\n" "${at[@]}" watch -i
+both clean 'bogus\n\nwatch\nwatch a b --prefix\n' "${at[@]}" watch -i
+ETCDCTL_WATCH_KEY=a LIMIT=1 bad watch --rev "$past"; ETCDCTL_WATCH_KEY=a bad watch b; ETCDCTL_WATCH_RANGE_END=a bad watch b
+ETCDCTL_WATCH_KEY=k1 ETCDCTL_WATCH_RANGE_END=k4 LIMIT=1 bad watch --rev "$past" -- echo event
+# cluster
+read_ member list; read_ member list --consistency s; read_ member list --hex; read_ member list extra; read_ alarm list; read_ alarm disarm
+write_ endpoint status; read_ endpoint hashkv; read_ endpoint hashkv --cluster; read_ endpoint health; read_ endpoint health --cluster; write_ endpoint status --cluster
+write_ defrag; write_ defrag --cluster
+# compaction, last but for what it changes
+write_ compaction 1
+now=$("$reference" "${at[@]}" get a -w json | sed -E 's/.*"revision":([0-9]+).*/\1/')
+both masked '' "${at[@]}" put a compacted; run "$reference" a masked '' "${at[@]}" compaction "$now"
+run "$candidate" b masked '' "${at[@]}" compaction $((now + 1)); sed -i "s/$((now + 1))/$now/" "$work/b.out"; judge 'compaction'
+both clean '' "${at[@]}" compact "$now"; read_ get a --rev 2; read_ watch a --rev 1
+# help of what both tools have in full
+for words in get del compaction watch lease 'lease grant' 'lease list' 'lease revoke' 'lease timetolive' alarm 'alarm list' \
+  'alarm disarm' defrag endpoint 'endpoint health' 'endpoint status' 'endpoint hashkv' 'member list' options version; do
+  bad $words --help; bad help $words
+done
+bad lease bogus; bad options; bad lease -h
+# environment
+ETCDCTL_ENDPOINTS=$endpoint both clean '' get a; ETCDCTL_WRITE_OUT=json both clean '' "${at[@]}" get a
+ETCDCTL_HEX=true both clean '' "${at[@]}" get a; ETCDCTL_WRITE_OUT=xml both clean '' "${at[@]}" get a
+# out of reach
+for args in 'get a' 'put a b' 'del a' 'lease grant 12' 'lease revoke 12' 'alarm list' 'member list' 'compaction 3' 'endpoint health' \
+  'endpoint health -w json' 'endpoint status' 'endpoint status -w json' 'endpoint hashkv' 'endpoint hashkv --cluster' 'defrag'; do
+  both clean '' --endpoints 127.0.0.1:1 --command-timeout=300ms $args
+done
+both clean '' --endpoints= get a; both clean '' --endpoints "127.0.0.1:1,$endpoint" get a
+# nobody reads
+for i in $(seq 400); do echo "put big$i $(printf '%01000d' 0)"; done | split -l 100 - "$work/big."
+for part in "$work"/big.*; do { echo; cat "$part"; echo; echo; } | "$reference" "${at[@]}" txn >/dev/null; done
+for tool in "$reference" "$candidate"; do
+  side=$([ "$tool" = "$reference" ] && echo a || echo b); : >"$work/$side.out"
+  { "$tool" "${at[@]}" get big --prefix 2>"$work/$side.err"; echo $? >"$work/$side.code"; } | true
+  sleep 0.5
+done; judge 'output to a closed pipe'
+
+echo "$total compared, $different different"
+[ "$different" -eq 0 ]

@@ -1,0 +1,202 @@
+//! The client against small servers in this process that misbehave on purpose.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use tokio::net::TcpListener;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use super::*;
+use crate::wire::etcdserverpb as pb;
+use crate::wire::etcdserverpb::watch_request::RequestUnion;
+use crate::wire::mvccpb;
+use crate::wire::services::kv_server::{Kv, KvServer};
+use crate::wire::services::watch_server::{Watch, WatchServer};
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// A member that is unavailable for its first request of each kind, after having seen it.
+#[derive(Clone, Default)]
+struct Flaky {
+    puts: Arc<AtomicUsize>,
+    ranges: Arc<AtomicUsize>,
+}
+
+#[tonic::async_trait]
+impl Kv for Flaky {
+    async fn range(&self, _: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        match self.ranges.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(Status::unavailable("etcdserver: leader changed")),
+            _ => Ok(Response::new(Default::default())),
+        }
+    }
+    type RangeStreamStream = Answers<pb::RangeStreamResponse>;
+    async fn range_stream(&self, _: Request<pb::RangeRequest>) -> Result<Response<Self::RangeStreamStream>, Status> {
+        let chunk = |kvs, count| pb::RangeStreamResponse {
+            range_response: Some(pb::RangeResponse { kvs: vec![kvs], count, ..Default::default() }),
+        };
+        let key = |key: &'static str| mvccpb::KeyValue { key: key.into(), ..Default::default() };
+        let chunks = [Ok(chunk(key("a"), 0)), Ok(chunk(key("b"), 2))];
+        Ok(Response::new(Box::pin(stream::iter(chunks))))
+    }
+    async fn put(&self, _: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+        match self.puts.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(Status::unavailable("etcdserver: request timed out")),
+            _ => Ok(Response::new(Default::default())),
+        }
+    }
+    async fn delete_range(
+        &self,
+        _: Request<pb::DeleteRangeRequest>,
+    ) -> Result<Response<pb::DeleteRangeResponse>, Status> {
+        Err(Status::out_of_range("etcdserver: mvcc: required revision has been compacted"))
+    }
+    async fn txn(&self, _: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
+        futures_util::future::pending().await
+    }
+    async fn compact(&self, _: Request<pb::CompactionRequest>) -> Result<Response<pb::CompactionResponse>, Status> {
+        Err(Status::unimplemented("compact"))
+    }
+}
+
+/// A member whose first watch stream breaks midway, and which remembers where each stream was asked to start.
+#[derive(Clone, Default)]
+struct Breaking {
+    starts: Arc<Mutex<Vec<i64>>>,
+}
+
+fn events(revisions: &[i64]) -> Result<pb::WatchResponse, Status> {
+    let event = |&mod_revision| {
+        let kv = mvccpb::KeyValue { mod_revision, ..Default::default() };
+        mvccpb::Event { kv: Some(kv), ..Default::default() }
+    };
+    Ok(pb::WatchResponse { events: revisions.iter().map(event).collect(), ..Default::default() })
+}
+
+#[tonic::async_trait]
+impl Watch for Breaking {
+    type WatchStream = Answers<pb::WatchResponse>;
+    async fn watch(
+        &self,
+        requests: Request<Streaming<pb::WatchRequest>>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        let first = requests.into_inner().message().await?.and_then(|request| request.request_union);
+        let Some(RequestUnion::CreateRequest(create)) = first else {
+            return Err(Status::invalid_argument("a creation comes first"));
+        };
+        let mut starts = self.starts.lock().expect("no test panics while holding it");
+        starts.push(create.start_revision);
+        let header = Some(pb::ResponseHeader { revision: 10, ..Default::default() });
+        let created = Ok(pb::WatchResponse { header, created: true, ..Default::default() });
+        let answers = match starts.len() {
+            1 => vec![created, events(&[11, 12, 12]), Err(Status::unavailable("etcdserver: server stopped"))],
+            2 => vec![Err(Status::unavailable("the stream broke before anything"))],
+            3 => vec![created, events(&[12, 13])],
+            _ => vec![Ok(pb::WatchResponse { canceled: true, compact_revision: 14, ..Default::default() })],
+        };
+        Ok(Response::new(Box::pin(stream::iter(answers))))
+    }
+}
+
+/// Starts the servers and gives their address.
+async fn serve(flaky: Flaky, breaking: Breaking) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+    let address = listener.local_addr().expect("bound").to_string();
+    let server = Server::builder().add_service(KvServer::new(flaky)).add_service(WatchServer::new(breaking));
+    tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+    address
+}
+
+/// A loopback port where nobody listens: bound once, then given back.
+async fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+    listener.local_addr().expect("bound").to_string()
+}
+
+fn in_runtime<F: Future>(work: F) -> F::Output {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+fn patient() -> Options {
+    Options { timeout: Some(Duration::from_secs(30)), ..Options::default() }
+}
+
+#[test]
+fn a_read_is_repeated_and_a_write_that_was_seen_is_not() {
+    in_runtime(async {
+        let flaky = Flaky::default();
+        let client =
+            Client::connect(&[serve(flaky.clone(), Breaking::default()).await], patient()).await.expect("good");
+        client.range(pb::RangeRequest::default()).await.expect("the second attempt");
+        assert_eq!(flaky.ranges.load(Ordering::SeqCst), 2);
+        let error = client.put(pb::PutRequest::default()).await.expect_err("told, not repeated");
+        assert_eq!((error.code(), error.text()), (Some(Code::Unavailable), "etcdserver: request timed out"));
+        assert_eq!(flaky.puts.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_write_goes_elsewhere_when_nobody_can_have_seen_it() {
+    in_runtime(async {
+        let flaky = Flaky::default();
+        flaky.puts.store(1, Ordering::SeqCst);
+        let endpoints = [nobody().await, serve(flaky.clone(), Breaking::default()).await];
+        let client = Client::connect(&endpoints, patient()).await.expect("good");
+        for done in 2..6 {
+            client.put(pb::PutRequest::default()).await.expect("the living endpoint");
+            assert_eq!(flaky.puts.load(Ordering::SeqCst), done);
+        }
+    });
+}
+
+#[test]
+fn a_request_ends_by_its_timeout_and_a_refusal_keeps_its_text() {
+    in_runtime(async {
+        let endpoints = [serve(Flaky::default(), Breaking::default()).await];
+        let client = Client::connect(&endpoints, Options::default()).await.expect("good");
+        let soon = client.within(Some(Duration::from_millis(50)));
+        assert!(matches!(soon.txn(pb::TxnRequest::default()).await, Err(Error::Deadline)));
+        let away = Client::connect(&[nobody().await], Options::default()).await.expect("an address");
+        let soon = away.within(Some(Duration::from_millis(50)));
+        assert!(matches!(soon.put(pb::PutRequest::default()).await, Err(Error::Deadline)));
+        let refused = client.delete_range(pb::DeleteRangeRequest::default()).await.expect_err("refused");
+        assert_eq!(refused.to_string(), "etcdserver: mvcc: required revision has been compacted");
+    });
+}
+
+#[test]
+fn a_streamed_range_is_joined() {
+    in_runtime(async {
+        let endpoints = [serve(Flaky::default(), Breaking::default()).await];
+        let client = Client::connect(&endpoints, patient()).await.expect("good");
+        let whole = client.range_stream(pb::RangeRequest::default()).await.expect("whole");
+        assert_eq!((whole.kvs.len(), whole.count), (2, 2));
+    });
+}
+
+#[test]
+fn a_watch_goes_on_after_its_stream_broke() {
+    in_runtime(async {
+        let breaking = Breaking::default();
+        let endpoints = [serve(Flaky::default(), breaking.clone()).await];
+        let client = Client::connect(&endpoints, Options::default()).await.expect("good");
+        let mut watcher = client.watch(WatchRange { key: "a".into(), ..WatchRange::default() });
+        let mut seen = Vec::new();
+        let last = loop {
+            let response = watcher.next().await.expect("not over").expect("no refusal");
+            if response.canceled {
+                break response;
+            }
+            seen.extend(response.events.into_iter().filter_map(|event| event.kv).map(|kv| kv.mod_revision));
+        };
+        assert_eq!(seen, [11, 12, 12, 13]);
+        assert_eq!(last.compact_revision, 14);
+        assert!(watcher.next().await.is_none());
+        assert_eq!(*breaking.starts.lock().expect("no test panics while holding it"), [0, 13, 13, 14]);
+    });
+}
