@@ -54,8 +54,7 @@ const BELOW_THE_PORCH: [&str; 13] =
     ["base", "wire", "env", "log", "lease", "auth", "watch", "wal", "mvcc", "machine", "consensus", "node", "driver"];
 
 /// Each dependency of the package and the rooms that may name it. A dependency without a line is a finding.
-const GUESTS: [(&str, &[&str]); 31] = [
-    ("axum", &["api", "server"]),
+const GUESTS: [(&str, &[&str]); 29] = [
     ("base64", &["api", "server", "ctl"]),
     ("bytes", &["*"]),
     ("clap", &["server", "ctl", "bin"]),
@@ -81,7 +80,6 @@ const GUESTS: [(&str, &[&str]); 31] = [
     ("tokio_stream", &["api", "server", "client", "ctl"]),
     ("tonic", &["wire", "api", "server", "client", "ctl"]),
     ("tonic_prost", &["wire", "api", "client"]),
-    ("tower", &["api", "server", "client"]),
     ("tracing", &["driver", "api", "server", "client", "ctl"]),
     ("tracing_subscriber", &["server"]),
     // Development only.

@@ -43,6 +43,7 @@ impl Counters {
     }
 
     /// The applied index of the newest durable checkpoint.
+    #[cfg(test)]
     pub fn last_checkpointed(&self) -> LogIndex {
         self.checkpointed
     }

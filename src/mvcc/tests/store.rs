@@ -93,7 +93,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         16 => (prop::collection::vec(change(), 0..5), any::<bool>()).prop_map(|(c, p)| Step::Txn(c, p)),
         8 => query().prop_map(Step::Read),
-        3 => (0i64..30, b'0'..b'9', any::<bool>(), 1usize..4000, 1usize..9).prop_map(
+        3 => (0i64..30, b'0'..=b'9', any::<bool>(), 1usize..4000, 1usize..9).prop_map(
             |(back, last, with_prev, budget, revisions)| Step::Events { back, last, with_prev, budget, revisions }),
         2 => (0i64..12).prop_map(Step::Compact),
         3 => (1usize..20).prop_map(Step::Prune),
