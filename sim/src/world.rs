@@ -201,6 +201,7 @@ impl World {
             election_ticks: 10,
             pre_vote: true,
             max_request_bytes: quorate::base::limits::MAX_REQUEST_BYTES,
+            wal_segment_bytes: setting.wal_segment_bytes,
             machine: MachineOptions { min_lease_ttl: MIN_TTL, store },
             node: NodeConfig {
                 member: MemberId(0),

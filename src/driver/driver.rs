@@ -34,6 +34,8 @@ pub struct DriverConfig {
     pub pre_vote: bool,
     /// Largest log payload of a request, in bytes.
     pub max_request_bytes: usize,
+    /// Bytes of a segment of the log.
+    pub wal_segment_bytes: u64,
     /// The machine's options.
     pub machine: MachineOptions,
     /// The node's options; `member` is filled in here.

@@ -126,7 +126,7 @@ impl<D: Disk> Node<D> {
             }
             Input::KeepAlive { id, reply } => reply.send(self.keep_alive(id, now)),
             Input::TimeToLive { id, keys, reply } => reply.send(self.time_to_live(id, keys, now)),
-            Input::Leases { reply } => reply.send(Ok(self.lease_clock.ids_by_remaining())),
+            Input::Leases { reply } => reply.send(self.leases()),
             Input::Watch(input) => self.watches.input(input, self.hub_now()),
             Input::Persisted { number } => self.group.persisted(number),
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
@@ -337,6 +337,14 @@ impl<D: Disk> Node<D> {
             return Err(Refusal::NoLeader);
         }
         Ok(self.lease_clock.renew(id, now))
+    }
+
+    /// Before the duties are taken up the clock knows none of the leases there are.
+    fn leases(&self) -> Result<Vec<LeaseId>, Refusal> {
+        if !self.roles.on_duty() {
+            return Err(Refusal::NoLeader);
+        }
+        Ok(self.lease_clock.ids_by_remaining())
     }
 
     fn time_to_live(&self, id: LeaseId, keys: bool, now: Instant) -> Result<Option<LeaseStanding>, Refusal> {

@@ -57,6 +57,9 @@ impl DiskFaults {
     }
 }
 
+/// Bytes of a write that go into the trace.
+const NOTED: usize = 4096;
+
 /// How a loss of power goes.
 #[derive(Clone, Copy, Debug)]
 pub enum Loss {
@@ -428,7 +431,8 @@ impl DiskFile for SimFile {
             bytes.write_back_some(&mut platter.dice);
         }
         drop(bytes);
-        platter.trace.note("write", &data[..fits]);
+        platter.trace.note("write", &data[..fits.min(NOTED)]);
+        platter.trace.note("written", &end.to_le_bytes());
         if fits < data.len() { Err(self.full("write", &platter)) } else { Ok(()) }
     }
 

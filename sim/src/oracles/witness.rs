@@ -98,11 +98,13 @@ pub fn acknowledged(
 pub fn refused(ledger: &mut Ledger, began: Began, asked: &Request, refusal: &str) -> Verdict {
     let is_it = |entry: &Entry| {
         !entry.claimed
-            && entry.at >= began.at
             && same_request(asked, entry.request.as_ref())
             && entry.step.answer == Err(refusal_text(refusal))
     };
-    let found = ledger.entries().iter().rev().find(|(_, entry)| is_it(entry)).map(|(index, _)| *index);
+    // The earliest since the call: calls come here in the order of their answers, and among equal ones this
+    // leaves the later entries to those who need them.
+    let since = ledger.entries().iter().rev().take_while(|(_, entry)| entry.at >= began.at);
+    let found = since.filter(|(_, entry)| is_it(entry)).last().map(|(index, _)| *index);
     match found {
         Some(index) => {
             ledger.claim(index);
