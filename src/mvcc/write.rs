@@ -91,6 +91,18 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         Ok(KeyValue { value, ..node.bare() })
     }
 
+    /// What the event of a delete tells of the past: what the key held before this revision, which is not
+    /// `prev` where the transaction itself put the key.
+    fn told_before(&self, node: &KeyNode, prev: &KeyValue) -> Result<Option<KeyValue>, Wrong> {
+        if !self.want_prev {
+            Ok(None)
+        } else if node.latest().revision.main > self.store.revision {
+            self.reading().get_at(node.key(), self.store.revision)
+        } else {
+            Ok(Some(prev.clone()))
+        }
+    }
+
     /// Writes a key. Returns what it held before, the value only if previous values are wanted.
     pub fn put(&mut self, put: NewValue) -> Result<Option<KeyValue>, Wrong> {
         let NewValue { key, value, lease, backing_bytes } = put;
@@ -144,14 +156,15 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         let nodes: Vec<Arc<KeyNode>> =
             self.reading().visible_nodes(range, self.revision(), usize::MAX).into_iter().cloned().collect();
         let prevs = nodes.iter().map(|node| self.previous(node)).collect::<Result<Vec<_>, _>>()?;
-        for (node, prev) in nodes.into_iter().zip(&prevs) {
+        let told = nodes.iter().zip(&prevs).map(|(node, prev)| self.told_before(node, prev));
+        let told = told.collect::<Result<Vec<_>, _>>()?;
+        for ((node, prev), prev_kv) in nodes.into_iter().zip(&prevs).zip(told) {
             self.store.cache.forget(node.slot(), node.latest().revision);
             // Let go of the node, so that the index changes it in place.
             drop(node);
             let revision = self.next_revision();
             let key = self.advance(&prev.key, KeyMeta { revision, ..KeyMeta::default() }, NO_SLOT);
             let kv = KeyValue { key, mod_revision: revision.main, ..KeyValue::default() };
-            let prev_kv = self.want_prev.then(|| prev.clone());
             self.events.push(Event { kind: EventKind::Delete, kv, prev_kv });
         }
         Ok(prevs)
