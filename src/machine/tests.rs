@@ -88,6 +88,43 @@ fn a_transaction_that_is_refused_leaves_no_trace() {
     assert_eq!(bench.machine.store().key_count(), 1);
 }
 
+fn txn(success: Vec<Op>) -> Command {
+    Command::Txn(Txn { success, ..Txn::default() })
+}
+
+#[test]
+fn the_first_thing_wrong_along_the_path_is_told() {
+    let mut bench = Bench::new();
+    let future = || Op::Range(RangeQuery { revision: 9, ..RangeQuery::plain(KeyRange::single(bytes("a"))) });
+    let missing = || Op::Put(Put { ignore_value: true, ..plain_put("a", "") });
+    let unleased = || Op::Put(Put { lease: 77, ..plain_put("b", "") });
+    for (ops, refusal) in [
+        (vec![future(), missing(), unleased()], Refusal::FutureRevision),
+        (vec![missing(), future()], Refusal::KeyNotFound),
+        (vec![Op::Txn(Txn { success: vec![unleased()], ..Txn::default() }), missing()], Refusal::LeaseNotFound),
+        (vec![Op::Put(Put { lease: 77, ignore_value: true, ..plain_put("a", "") })], Refusal::LeaseNotFound),
+    ] {
+        assert_eq!(bench.apply(txn(ops)).answer, Err(refusal));
+    }
+}
+
+#[test]
+fn what_the_transaction_deleted_before_cannot_be_kept() {
+    let mut bench = Bench::new();
+    bench.put("k/5", "old");
+    let keep = |key| Op::Put(Put { ignore_value: true, ..plain_put(key, "") });
+    let keep_lease = Op::Put(Put { ignore_lease: true, ..plain_put("k/5", "new") });
+    let nested = Op::Txn(Txn { success: vec![keep("k/5")], ..Txn::default() });
+    for put in [keep("k/5"), keep_lease, nested] {
+        let refused = bench.apply(txn(vec![Op::DeleteRange(delete("k/3", "\0")), put]));
+        assert_eq!((refused.answer, refused.revision), (Err(Refusal::KeyNotFound), 2));
+    }
+    // The other way round there is something to keep.
+    let kept = bench.apply(txn(vec![keep("k/5"), Op::DeleteRange(delete("k/3", "\0"))]));
+    assert!(kept.answer.is_ok());
+    assert_eq!((kept.revision, bench.machine.store().key_count()), (3, 0));
+}
+
 #[test]
 fn compares_look_at_the_state_before_the_transaction_even_nested_ones() {
     let mut bench = Bench::new();

@@ -6,7 +6,7 @@
 use std::cmp::Ordering;
 
 use super::command::{Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer, Put, Txn, TxnAnswer};
-use crate::base::{KeyValue, LeaseId, Refusal, Wrong};
+use crate::base::{KeyRange, KeyValue, LeaseId, Refusal, Wrong};
 use crate::env::Disk;
 use crate::lease::LeaseTable;
 use crate::mvcc::{KeyMeta, NewValue, RangeAnswer, RangeQuery, ReadFailure, View, WriteTxn};
@@ -126,8 +126,12 @@ fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
     }
 }
 
-/// Checks the operations along the path taken, in order.
-fn check(txn: &Txn, path: &Path, one: &impl Fn(&Op) -> Result<(), Refusal>) -> Result<(), Refusal> {
+/// Checks the operations along the path taken, in their order.
+fn check<'a>(
+    txn: &'a Txn,
+    path: &Path,
+    one: &mut impl FnMut(&'a Op) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
     let mut nested = path.nested.iter();
     for op in branch(txn, path.succeeded) {
         match op {
@@ -141,20 +145,24 @@ fn check(txn: &Txn, path: &Path, one: &impl Fn(&Op) -> Result<(), Refusal>) -> R
     Ok(())
 }
 
-fn check_put(source: &impl Source, leases: &LeaseTable, op: &Op) -> Result<(), Refusal> {
-    let Op::Put(put) = op else { return Ok(()) };
-    if (put.ignore_value || put.ignore_lease) && source.meta(&put.key).is_none() {
+/// Refuses a put that cannot be done: the lease is looked at first, as in etcd. `deleted` are the ranges the
+/// transaction deletes before it.
+fn check_put(source: &impl Source, leases: &LeaseTable, put: &Put, deleted: &[&KeyRange]) -> Result<(), Refusal> {
+    check_lease(leases, put.lease)?;
+    // A key deleted just before has nothing left to keep. etcd 3.7.1 looks only at the state before the
+    // transaction here, and then panics while it applies: nobody can rely on an answer.
+    let gone = || deleted.iter().any(|range| range.contains(&put.key));
+    if (put.ignore_value || put.ignore_lease) && (source.meta(&put.key).is_none() || gone()) {
         return Err(Refusal::KeyNotFound);
     }
-    check_lease(leases, put.lease)
+    Ok(())
 }
 
 fn check_lease(leases: &LeaseTable, lease: LeaseId) -> Result<(), Refusal> {
     if lease != 0 && !leases.contains(lease) { Err(Refusal::LeaseNotFound) } else { Ok(()) }
 }
 
-fn check_range(source: &impl Source, op: &Op) -> Result<(), Refusal> {
-    let Op::Range(query) = op else { return Ok(()) };
+fn check_range(source: &impl Source, query: &RangeQuery) -> Result<(), Refusal> {
     if query.revision == 0 {
         Ok(())
     } else if query.revision > source.revision() {
@@ -170,7 +178,11 @@ fn check_range(source: &impl Source, op: &Op) -> Result<(), Refusal> {
 /// Answers a transaction that only reads.
 pub fn read_txn<D: Disk>(view: &View<D>, txn: &Txn) -> Result<TxnAnswer, ReadFailure> {
     let path = Path::of(view, txn).map_err(ReadFailure::Wrong)?;
-    check(txn, &path, &|op| check_range(view, op)).map_err(ReadFailure::Refused)?;
+    let mut range_only = |op: &Op| match op {
+        Op::Range(query) => check_range(view, query),
+        _ => unreachable!("a read-only transaction holds ranges only"),
+    };
+    check(txn, &path, &mut range_only).map_err(ReadFailure::Refused)?;
     let mut answers = Vec::new();
     for op in branch(txn, path.succeeded) {
         let Op::Range(query) = op else { unreachable!("a read-only transaction holds ranges only") };
@@ -192,9 +204,16 @@ impl<D: Disk> Writer<'_, '_, D> {
     pub(super) fn txn(&mut self, txn: &Txn) -> Result<Result<TxnAnswer, Refusal>, Wrong> {
         let source = &*self.write;
         let path = Path::of(source, txn)?;
-        // One pass over both kinds: the first operation that cannot be done names the refusal, as in etcd 3.7.
-        let checked =
-            check(txn, &path, &|op| check_put(source, self.leases, op).and_then(|()| check_range(source, op)));
+        let mut deleted = Vec::new();
+        let checked = check(txn, &path, &mut |op| match op {
+            Op::Put(put) => check_put(source, self.leases, put, &deleted),
+            Op::Range(query) => check_range(source, query),
+            Op::DeleteRange(delete) => {
+                deleted.push(&delete.range);
+                Ok(())
+            }
+            Op::Txn(_) => unreachable!("nested transactions are walked, not checked"),
+        });
         match checked {
             Ok(()) => self.run(txn, &path).map(Ok),
             Err(refusal) => Ok(Err(refusal)),
@@ -234,13 +253,9 @@ impl<D: Disk> Writer<'_, '_, D> {
         }
     }
 
-    /// Refuses a put outside a transaction that cannot be done: the lease is looked at first, as in etcd.
+    /// Refuses a put outside a transaction that cannot be done.
     pub(super) fn check_put(&self, put: &Put) -> Result<(), Refusal> {
-        check_lease(self.leases, put.lease)?;
-        if (put.ignore_value || put.ignore_lease) && self.write.meta(&put.key).is_none() {
-            return Err(Refusal::KeyNotFound);
-        }
-        Ok(())
+        check_put(&*self.write, self.leases, put, &[])
     }
 
     /// Writes a key that was checked; what it held before if that was asked for.

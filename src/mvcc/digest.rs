@@ -26,11 +26,16 @@ pub struct HashKv {
 }
 
 impl<D: Disk> View<D> {
-    /// etcd's digest of the changes up to `revision`; 0 or less is the view's own. Members that agree on the
-    /// compact revision must agree on it.
+    /// etcd's digest of the changes up to `revision`; 0 is the view's own, and below 0 there are none. Members
+    /// that agree on the compact revision must agree on it.
     pub fn hash_kv(&self, revision: i64) -> Result<HashKv, ReadFailure> {
         let compacted = self.compact_revision();
-        let at = if revision <= 0 { self.revision } else { revision };
+        if revision < 0 {
+            // Never refused, however much is compacted: an etcd quirk.
+            let hash = crc32c::crc32c(BUCKET);
+            return Ok(HashKv { hash, compact_revision: compacted, hash_revision: revision });
+        }
+        let at = if revision == 0 { self.revision } else { revision };
         if at < compacted {
             return Err(Refusal::Compacted.into());
         }

@@ -91,15 +91,15 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         Ok(KeyValue { value, ..node.bare() })
     }
 
-    /// What a watcher is told of the key before: what it held before the *revision*, which is not `prev` if
-    /// this transaction has changed the key already.
-    fn told_before(&self, prev: &KeyValue) -> Option<KeyValue> {
+    /// What the event of a delete tells of the past: what the key held before this revision, which is not
+    /// `prev` where the transaction itself put the key.
+    fn told_before(&self, node: &KeyNode, prev: &KeyValue) -> Result<Option<KeyValue>, Wrong> {
         if !self.want_prev {
-            None
-        } else if prev.mod_revision <= self.store.revision {
-            Some(prev.clone())
+            Ok(None)
+        } else if node.latest().revision.main > self.store.revision {
+            self.reading().get_at(node.key(), self.store.revision)
         } else {
-            self.events.iter().find(|event| event.kv.key == prev.key).and_then(|event| event.prev_kv.clone())
+            Ok(Some(prev.clone()))
         }
     }
 
@@ -124,7 +124,7 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         let slot = self.store.cache.replace(slot, old_revision, revision, value.clone());
         let key = self.advance(&key, meta, slot);
         let kv = KeyValue { key, value, create_revision, mod_revision: revision.main, version, lease };
-        let prev_kv = prev.as_ref().and_then(|prev| self.told_before(prev));
+        let prev_kv = if self.want_prev { prev.clone() } else { None };
         self.events.push(Event { kind: EventKind::Put, kv, prev_kv });
         Ok(prev)
     }
@@ -156,14 +156,15 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         let nodes: Vec<Arc<KeyNode>> =
             self.reading().visible_nodes(range, self.revision(), usize::MAX).into_iter().cloned().collect();
         let prevs = nodes.iter().map(|node| self.previous(node)).collect::<Result<Vec<_>, _>>()?;
-        for (node, prev) in nodes.into_iter().zip(&prevs) {
+        let told = nodes.iter().zip(&prevs).map(|(node, prev)| self.told_before(node, prev));
+        let told = told.collect::<Result<Vec<_>, _>>()?;
+        for ((node, prev), prev_kv) in nodes.into_iter().zip(&prevs).zip(told) {
             self.store.cache.forget(node.slot(), node.latest().revision);
             // Let go of the node, so that the index changes it in place.
             drop(node);
             let revision = self.next_revision();
             let key = self.advance(&prev.key, KeyMeta { revision, ..KeyMeta::default() }, NO_SLOT);
             let kv = KeyValue { key, mod_revision: revision.main, ..KeyValue::default() };
-            let prev_kv = self.told_before(prev);
             self.events.push(Event { kind: EventKind::Delete, kv, prev_kv });
         }
         Ok(prevs)

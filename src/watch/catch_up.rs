@@ -162,6 +162,9 @@ impl WatchHub {
                 break;
             }
             self.remove(id, watch_id);
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stream.spent.insert(watch_id);
+            }
         }
         if self.streams.get(&id).is_none_or(|stream| !stream.is_hungry()) {
             self.hungry.remove(&id);

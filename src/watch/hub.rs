@@ -111,16 +111,18 @@ impl WatchHub {
         if !self.answer(id, WatchMessage::Created { watch_id, revision }) {
             return;
         }
+        let stream = self.streams.get_mut(&id).expect("a stream that took an answer is open");
         if spec.start_revision > 0 && spec.start_revision < self.compacted {
             // As etcd: it was made, and is gone at once, with the compact revision and no revision in the header.
             let compact_revision = self.compacted;
+            stream.spent.insert(watch_id);
             self.answer(id, WatchMessage::Canceled { watch_id, revision: 0, compact_revision });
             return;
         }
         let behind = (1..=revision).contains(&spec.start_revision);
         let next = if behind { spec.start_revision } else { spec.start_revision.max(revision + 1) };
         let slot = self.roster.add(Watcher::new(id, buffer, watch_id, &spec, next));
-        let stream = self.streams.get_mut(&id).expect("looked up above");
+        let stream = self.streams.get_mut(&id).expect("a stream that took an answer is open");
         stream.watchers.insert(watch_id, slot);
         if behind {
             self.fall_behind(id, slot, next);
@@ -134,10 +136,12 @@ impl WatchHub {
         }
     }
 
-    /// Ends a watcher, and says so. An unknown id is passed over, as etcd does.
+    /// Ends a watcher, and says so, also to one that compaction ended before. An unknown id is passed over. Both
+    /// as etcd does.
     pub fn cancel(&mut self, id: StreamId, watch_id: WatchId, now: HubNow) {
         self.observe(now);
-        if self.remove(id, watch_id) {
+        let was_spent = self.streams.get_mut(&id).is_some_and(|stream| stream.spent.remove(&watch_id));
+        if was_spent || self.remove(id, watch_id) {
             self.answer(id, WatchMessage::Canceled { watch_id, revision: now.revision, compact_revision: 0 });
         }
     }
@@ -298,9 +302,9 @@ fn refusal(stream: &Stream, spec: &WatchSpec, max_watchers: usize) -> Option<&'s
         Some(COMPACTED)
     } else if spec.range.is_empty() {
         Some(RANGE_IS_EMPTY)
-    } else if spec.watch_id != 0 && stream.watchers.contains_key(&spec.watch_id) {
+    } else if spec.watch_id != 0 && stream.has_id(spec.watch_id) {
         Some(DUPLICATE_ID)
-    } else if stream.watchers.len() >= max_watchers {
+    } else if stream.watchers.len() + stream.spent.len() >= max_watchers {
         Some(TOO_MANY_WATCHERS)
     } else {
         None

@@ -14,6 +14,8 @@ pub(super) struct Stream {
     pub(super) buffer: Arc<StreamBuffer>,
     /// Slots by id.
     pub(super) watchers: BTreeMap<WatchId, u32>,
+    /// Ids of watchers that compaction cancelled: taken until the client cancels them, too, as in etcd.
+    pub(super) spent: BTreeSet<WatchId>,
     /// Where the search for an unused id goes on.
     next_id: WatchId,
     /// Catching-up watchers nobody reads for, by position.
@@ -35,6 +37,7 @@ impl Stream {
         Self {
             buffer,
             watchers: BTreeMap::new(),
+            spent: BTreeSet::new(),
             next_id: 0,
             waiting: BTreeSet::new(),
             fetching: 0,
@@ -45,9 +48,14 @@ impl Stream {
         }
     }
 
+    /// Whether an id is taken.
+    pub(super) fn has_id(&self, id: WatchId) -> bool {
+        self.watchers.contains_key(&id) || self.spent.contains(&id)
+    }
+
     /// The next unused id, from 0 on; ids once given are not given again.
     pub(super) fn assign_id(&mut self) -> WatchId {
-        while self.watchers.contains_key(&self.next_id) {
+        while self.has_id(self.next_id) {
             self.next_id += 1;
         }
         self.next_id += 1;

@@ -162,6 +162,29 @@ fn a_start_below_compaction_is_created_and_canceled_and_at_it_is_fine() {
 }
 
 #[test]
+fn the_id_of_a_watcher_that_compaction_ended_is_taken_until_the_client_cancels_it() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    let now = HubNow { revision: 9, compact_revision: 5 };
+    let own = |watch_id, start| WatchSpec { watch_id, ..spec("a", "", start) };
+    hub.create(STREAM, own(1, 3), now);
+    hub.create(STREAM, spec("a", "", 3), now);
+    told(&buffer);
+    hub.create(STREAM, own(1, 0), now);
+    hub.create(STREAM, spec("a", "", 0), now);
+    hub.cancel(STREAM, 1, now);
+    hub.cancel(STREAM, 1, now);
+    hub.create(STREAM, own(1, 0), now);
+    let answers = [
+        "refused at 9: mvcc: duplicate watch ID provided on the WatchStream",
+        "created 2 at 9",
+        "canceled 1 at 9 compact 0",
+        "created 1 at 9",
+    ];
+    assert_eq!(told(&buffer), answers);
+}
+
+#[test]
 fn compaction_cancels_who_still_needs_what_it_forgot() {
     let mut hub = small_hub(10_000, 100);
     let buffer = hub.open_stream(STREAM, silent());

@@ -413,6 +413,21 @@ fn digests_are_etcds() {
     let one = bench.store.view().hash_kv(0).unwrap();
     assert_eq!(one, HashKv { hash: 645_561_629, compact_revision: -1, hash_revision: 2 });
     assert!(matches!(bench.store.view().hash_kv(3), Err(ReadFailure::Refused(Refusal::FutureRevision))));
+    let none = bench.store.view().hash_kv(-4).unwrap();
+    assert_eq!(none, HashKv { hash: 1_084_519_789, compact_revision: -1, hash_revision: -4 });
+}
+
+#[test]
+fn the_event_of_a_delete_tells_what_was_before_the_transaction() {
+    let mut bench = Bench::new(StoreOptions::default());
+    put(&mut bench.store, "old", "1");
+    let mut txn = bench.store.begin(true);
+    for key in ["new", "old"] {
+        txn.put(NewValue { key: key.into(), value: "2".into(), lease: 0, backing_bytes: 0 }).unwrap();
+    }
+    assert_eq!(txn.delete_range(&KeyRange::all()).unwrap().len(), 2);
+    let before: Vec<_> = txn.commit().into_iter().map(|event| event.prev_kv.map(|kv| kv.value)).collect();
+    assert_eq!(before, [None, Some("1".into()), None, Some("1".into())]);
 }
 
 /// The space of what was compacted comes back, and a digest never changes by it.

@@ -93,6 +93,8 @@ struct Tally {
     next_batch: AtomicU64,
     requests: AtomicU64,
     refused: AtomicU64,
+    /// Requests to methods the right side says it does not have yet; asked, but not compared.
+    unbuilt: AtomicU64,
     events: AtomicU64,
     seeds: AtomicU64,
     stop: AtomicBool,
@@ -158,9 +160,10 @@ pub async fn run(mut args: TwinArgs) -> Result<bool, Trouble> {
     let took = began.elapsed().as_secs_f64();
     let requests = tally.requests.load(Ordering::Relaxed);
     println!(
-        "twin: {} seeds, {requests} requests to each side ({} refused), {} watch events, {} differences, {took:.1} s ({:.0} requests/s)",
+        "twin: {} seeds, {requests} requests to each side ({} refused, {} more to methods not built on the right), {} watch events, {} differences, {took:.1} s ({:.0} requests/s)",
         tally.seeds.load(Ordering::Relaxed),
         tally.refused.load(Ordering::Relaxed),
+        tally.unbuilt.load(Ordering::Relaxed),
         tally.events.load(Ordering::Relaxed),
         differences.len(),
         requests as f64 / took,

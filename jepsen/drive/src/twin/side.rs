@@ -119,6 +119,11 @@ impl Heard {
     pub fn is_ok(&self) -> bool {
         self.replies.first().is_some_and(Reply::is_ok)
     }
+
+    /// True when a method was asked for that is not there yet.
+    pub fn is_unbuilt(&self) -> bool {
+        self.replies.iter().any(Reply::is_unbuilt)
+    }
 }
 
 impl Side {
