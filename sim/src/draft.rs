@@ -9,6 +9,9 @@ use quorate_spec::request::{AlarmKind, Bytes, Compare, DeleteRange, Op, Put, Ran
 /// The member alarms are raised for.
 const ALARMED: u64 = 7;
 
+/// The leases clients choose ids for; an id the node makes is never among them.
+pub const LEASES: [i64; 9] = [1, 2, 3, 4, 5, 5, 4, i64::MAX, -9];
+
 /// What a draft is made from.
 pub struct Drafting<'a> {
     /// Dice of this draft alone.
@@ -82,7 +85,7 @@ impl Drafting<'_> {
 
     /// One of the leases the clients fight over.
     pub fn lease(&mut self) -> i64 {
-        self.one_of(&[1, 2, 3, 4, 5, 5, 4, i64::MAX, -9])
+        self.one_of(&LEASES)
     }
 
     /// A read.

@@ -185,7 +185,7 @@ async fn come_right(world: &Arc<World>, lives: &mut Lives, streams: &Streams) ->
     }
     watchers::all_caught_up(world, streams)?;
     for promise in world.take_promises() {
-        promise.is_kept(world).await?;
+        promise.look(world).await?;
     }
     lives.end(End::Power(Loss::DropAll)).await;
     lives.boot().await;

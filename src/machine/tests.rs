@@ -317,3 +317,28 @@ proptest! {
         prop_assert!(Image::decode(&file.into()).is_err());
     }
 }
+
+#[test]
+fn of_two_operations_that_cannot_be_done_the_first_names_the_refusal() {
+    let mut bench = Bench::new();
+    let future = Op::Range(RangeQuery { revision: 9, ..RangeQuery::plain(KeyRange::single(bytes("a"))) });
+    let kept = Op::Put(Put { ignore_value: true, ..plain_put("missing", "") });
+    for (ops, refusal) in
+        [([future.clone(), kept.clone()], Refusal::FutureRevision), ([kept, future], Refusal::KeyNotFound)]
+    {
+        let txn = Txn { success: ops.to_vec(), ..Txn::default() };
+        assert_eq!(bench.apply(Command::Txn(txn)).answer, Err(refusal));
+    }
+}
+
+#[test]
+fn an_event_tells_what_the_key_held_before_the_revision() {
+    let mut bench = Bench::new();
+    bench.put("old", "1");
+    let nested = Txn { success: vec![Op::Put(plain_put("new", "2"))], ..Txn::default() };
+    let again = Txn { success: vec![Op::Put(plain_put("old", "3"))], ..Txn::default() };
+    let ops = vec![Op::Txn(nested), Op::Txn(again), Op::DeleteRange(delete("a", "z"))];
+    let events = bench.apply(Command::Txn(Txn { success: ops, ..Txn::default() })).events;
+    let before: Vec<_> = events.iter().map(|event| event.prev_kv.as_ref().map(|kv| kv.value.clone())).collect();
+    assert_eq!(before, [None, Some(bytes("1")), None, Some(bytes("1"))]);
+}

@@ -193,17 +193,11 @@ impl SimDisk {
     }
 
     /// Whether everything written is durable, names included.
+    #[cfg(test)]
     pub fn is_clean(&self) -> bool {
         let platter = self.lock();
         let dirty = |file: &Shared| file.lock().expect("no holder of a file panics").is_dirty();
         platter.tree.pending() == 0 && !platter.tree.shown().files.values().any(dirty)
-    }
-
-    /// The names of all files, with their lengths.
-    pub fn files(&self) -> Vec<(String, u64)> {
-        let platter = self.lock();
-        let len = |file: &Shared| file.lock().expect("no holder of a file panics").len();
-        platter.tree.shown().files.iter().map(|(name, file)| (name.clone(), len(file))).collect()
     }
 
     /// The platter, if this incarnation may use it.
@@ -452,26 +446,24 @@ impl DiskFile for SimFile {
         Ok(())
     }
 
-    fn sync(&self) -> impl Future<Output = Result<(), Fault>> + Send {
-        async move {
-            let captured = {
-                let _platter = self.alive("sync")?;
-                self.bytes().capture()
-            };
-            let fails = self.disk.sync_delay(&self.name).await?;
-            let mut platter = self.alive("sync")?;
-            if fails {
-                platter.marks.hit("disk: sync of a file failed");
-                self.bytes().fail_sync(captured, &mut platter.dice);
-                return Err(Fault::new("sync", &self.name, Error::from_raw_os_error(5)));
-            }
-            if !platter.faults.lies {
-                self.bytes().make_durable(captured);
-            }
-            drop(platter);
-            // A life may also end when the sync is done and nobody has heard of it.
-            drop(self.alive("sync")?);
-            Ok(())
+    async fn sync(&self) -> Result<(), Fault> {
+        let captured = {
+            let _platter = self.alive("sync")?;
+            self.bytes().capture()
+        };
+        let fails = self.disk.sync_delay(&self.name).await?;
+        let mut platter = self.alive("sync")?;
+        if fails {
+            platter.marks.hit("disk: sync of a file failed");
+            self.bytes().fail_sync(captured, &mut platter.dice);
+            return Err(Fault::new("sync", &self.name, Error::from_raw_os_error(5)));
         }
+        if !platter.faults.lies {
+            self.bytes().make_durable(captured);
+        }
+        drop(platter);
+        // A life may also end when the sync is done and nobody has heard of it.
+        drop(self.alive("sync")?);
+        Ok(())
     }
 }

@@ -76,6 +76,7 @@ impl FileBytes {
     }
 
     /// Whether anything, the length included, is not on the platter.
+    #[cfg(test)]
     pub fn is_dirty(&self) -> bool {
         self.len != self.durable_len || self.cache.values().any(|page| page.dirty != 0)
     }
@@ -161,7 +162,7 @@ impl FileBytes {
             // A page gone from the cache was written back meanwhile, as it was or newer.
             let Some(cached) = self.cache.get(&page) else { continue };
             let newer = cached.stamp != stamp;
-            self.to_platter(page, &bytes, dirty);
+            self.put_on_platter(page, &bytes, dirty);
             if !newer {
                 self.cache.remove(&page);
             }
@@ -174,7 +175,7 @@ impl FileBytes {
     pub fn fail_sync(&mut self, captured: Captured, dice: &mut SeededDice) {
         for (page, bytes, dirty, _) in captured.pages {
             if dice.one_in(2) {
-                self.to_platter(page, &bytes, dirty);
+                self.put_on_platter(page, &bytes, dirty);
             }
             if let Some(cached) = self.cache.get_mut(&page) {
                 cached.dirty = 0;
@@ -197,10 +198,10 @@ impl FileBytes {
             return;
         }
         let (bytes, dirty) = (cached.bytes, cached.dirty);
-        self.to_platter(page, &bytes, dirty);
+        self.put_on_platter(page, &bytes, dirty);
     }
 
-    fn to_platter(&mut self, page: u64, bytes: &Page, dirty: u8) {
+    fn put_on_platter(&mut self, page: u64, bytes: &Page, dirty: u8) {
         let target = self.platter.entry(page).or_insert_with(|| Box::new([0; PAGE]));
         for sector in sectors_of(dirty) {
             target[sector.clone()].copy_from_slice(&bytes[sector]);

@@ -180,6 +180,7 @@ impl Tree {
     }
 
     /// How many changes are not durable.
+    #[cfg(test)]
     pub fn pending(&self) -> usize {
         self.pending.len()
     }

@@ -28,7 +28,7 @@ impl Promise {
     }
 
     /// Boots the copy and looks.
-    pub async fn is_kept(self, world: &Arc<World>) -> Result<(), Violation> {
+    pub async fn look(self, world: &Arc<World>) -> Result<(), Violation> {
         let witness = Arc::new(CopyWitness { world: world.clone(), seen: Mutex::default() });
         let env = SimEnv::new(SimClock::exact(), self.disk.power_on(), SeededDice::new(self.index));
         let config = world.driver_config(env.dice().next_u64(), witness.clone());

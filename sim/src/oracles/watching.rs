@@ -91,7 +91,9 @@ message {} of its stream: {message:?}",
                 require(expected.is_some(), "a watcher is refused for its own fault", || {
                     format!("refused with {reason:?}; expected were {:?}", self.refusals)
                 })?;
-                expected.into_iter().for_each(|at| drop(self.refusals.remove(at)));
+                if let Some(at) = expected {
+                    self.refusals.swap_remove(at);
+                }
                 Ok(())
             }
             WatchMessage::Canceled { watch_id, compact_revision, .. } => {

@@ -10,6 +10,8 @@ use std::time::Duration;
 use quorate_spec::history::{Call, Operation, Outcome};
 use quorate_spec::request::{Answer, RangeAnswer, Request, Txn, TxnAnswer, text};
 
+use crate::draft::LEASES;
+
 use super::ledger::{Entry, Ledger, same_answer};
 use super::{Verdict, Violation, require};
 
@@ -54,7 +56,7 @@ fn same_request(asked: &Request, logged: Option<&Request>) -> bool {
     match (asked, logged) {
         // A lease without an id is given one before the log.
         (Request::LeaseGrant { id: 0, ttl }, Some(Request::LeaseGrant { id, ttl: logged })) => {
-            *id != 0 && ttl == logged
+            *id != 0 && !LEASES.contains(id) && ttl == logged
         }
         (asked, logged) => logged == Some(asked),
     }
@@ -97,9 +99,7 @@ pub fn acknowledged(
 /// A change the state machine refused: its entry must be there.
 pub fn refused(ledger: &mut Ledger, began: Began, asked: &Request, refusal: &str) -> Verdict {
     let is_it = |entry: &Entry| {
-        !entry.claimed
-            && same_request(asked, entry.request.as_ref())
-            && entry.step.answer == Err(refusal_text(refusal))
+        !entry.claimed && same_request(asked, entry.request.as_ref()) && entry.step.answer == Err(refusal_text(refusal))
     };
     // The earliest since the call: calls come here in the order of their answers, and among equal ones this
     // leaves the later entries to those who need them.
