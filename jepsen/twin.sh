@@ -20,6 +20,6 @@ if [ -z "$server" ]; then
 fi
 cargo build --quiet -p quorate-jepsen
 drive=$target/debug/quorate-jepsen
-"$drive" twin --left-bin "$peers/etcd" --right-bin "$server" --seeds "$seeds" --requests "$steps" --flag=--unsafe-no-fsync
+"$drive" twin --left-bin "$peers/etcd" --right-bin "$server" --seeds "$seeds" --requests "$steps" --left-flag=--unsafe-no-fsync
 "$drive" rawwire --left-bin "$peers/etcd" --right-bin "$server"
 exec "$drive" edges --left-bin "$peers/etcd" --right-bin "$server"

@@ -25,6 +25,7 @@ fn config() -> DriverConfig {
         election_ticks: 10,
         pre_vote: true,
         max_request_bytes: 1_572_864,
+        wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
         machine: MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() },
         node: NodeConfig {
             member: Default::default(),

@@ -15,13 +15,9 @@ use quorate_spec::request as spec;
 pub fn command(request: &spec::Request, max_ops: usize) -> Result<product::Command, Refusal> {
     Ok(match request {
         spec::Request::Put(it) => product::Command::Put(codec::put_from_wire(put(it))?),
-        spec::Request::DeleteRange(it) => {
-            product::Command::DeleteRange(codec::delete_range_from_wire(delete(it))?)
-        }
+        spec::Request::DeleteRange(it) => product::Command::DeleteRange(codec::delete_range_from_wire(delete(it))?),
         spec::Request::Txn(it) => product::Command::Txn(codec::txn_from_wire(txn(it), max_ops)?),
-        spec::Request::Compact { revision } => {
-            product::Command::Compact { revision: *revision, physical: false }
-        }
+        spec::Request::Compact { revision } => product::Command::Compact { revision: *revision, physical: false },
         spec::Request::LeaseGrant { id, ttl } => product::Command::LeaseGrant { id: *id, ttl: *ttl },
         spec::Request::LeaseRevoke { id } => product::Command::LeaseRevoke { id: *id },
         spec::Request::Alarm { on, member, kind } => product::Command::Alarm {
@@ -145,9 +141,7 @@ pub fn request(command: &product::Command) -> spec::Request {
             member: member.0,
             kind: alarm_kind(*kind),
         },
-        product::Command::SetMemberAttributes { .. } | product::Command::SetClusterVersion(_) => {
-            spec::Request::Other
-        }
+        product::Command::SetMemberAttributes { .. } | product::Command::SetClusterVersion(_) => spec::Request::Other,
     }
 }
 
@@ -270,11 +264,9 @@ pub fn txn_answer(it: &product::TxnAnswer) -> spec::TxnAnswer {
         product::OpAnswer::Put { prev_kv, revision } => {
             spec::OpAnswer::Put { prev_kv: prev_kv.as_ref().map(key_value), revision: *revision }
         }
-        product::OpAnswer::DeleteRange { deleted, prev_kvs, revision } => spec::OpAnswer::DeleteRange {
-            deleted: *deleted,
-            prev_kvs: key_values(prev_kvs),
-            revision: *revision,
-        },
+        product::OpAnswer::DeleteRange { deleted, prev_kvs, revision } => {
+            spec::OpAnswer::DeleteRange { deleted: *deleted, prev_kvs: key_values(prev_kvs), revision: *revision }
+        }
         product::OpAnswer::Txn(nested) => spec::OpAnswer::Txn(txn_answer(nested)),
     };
     spec::TxnAnswer { succeeded: it.succeeded, answers: it.answers.iter().map(one).collect() }

@@ -4,9 +4,7 @@
 //! operation only.
 
 use quorate::base::{Dice, SeededDice};
-use quorate_spec::request::{
-    AlarmKind, Bytes, Compare, DeleteRange, Op, Put, Range, Request, Span, Target, Txn,
-};
+use quorate_spec::request::{AlarmKind, Bytes, Compare, DeleteRange, Op, Put, Range, Request, Span, Target, Txn};
 
 /// The member alarms are raised for.
 const ALARMED: u64 = 7;
@@ -62,7 +60,7 @@ impl Drafting<'_> {
         }
         let mut value = format!("{}.{}", self.stamp, self.values).into_bytes();
         if self.chance(8) {
-            let padding = self.one_of(&[10, 600, 5_000, 20_000]);
+            let padding = self.one_of(&[10, 600, 600, 9_000]);
             value.resize(value.len() + padding, b'.');
         }
         value
@@ -214,11 +212,7 @@ impl Drafting<'_> {
 
     /// A compaction; mostly a little behind now, so that reads of the past stay possible.
     pub fn compaction(&mut self) -> Request {
-        let revision = if self.chance(3) {
-            self.revision()
-        } else {
-            (self.seen - self.dice.below(30) as i64).max(1)
-        };
+        let revision = if self.chance(3) { self.revision() } else { (self.seen - self.dice.below(30) as i64).max(1) };
         Request::Compact { revision }
     }
 

@@ -100,6 +100,8 @@ pub enum Trouble {
 /// How the node is set up and what world it stands in.
 #[derive(Clone, Debug)]
 pub struct Setting {
+    /// Bytes of a segment of the log.
+    pub wal_segment_bytes: u64,
     /// Bytes at which a history segment is sealed.
     pub segment_bytes: u64,
     /// Bytes of values kept in memory.
@@ -173,8 +175,10 @@ fn setting(dice: &mut SeededDice) -> Setting {
         short_read_one_in: one_of(dice, &[0, 3, 50]),
         sync_error_one_in: one_of(dice, &[0, 0, 0, 400]),
         capacity: None,
+        lies: false,
     };
     Setting {
+        wal_segment_bytes: one_of(dice, &[8 << 10, 32 << 10, 256 << 10, 2 << 20]),
         segment_bytes: one_of(dice, &[4 << 10, 16 << 10, 64 << 10, 64 << 20]),
         cache_bytes: one_of(dice, &[0, 200, 10_000, 128 << 20]),
         checkpoint_entries: one_of(dice, &[3, 20, 100, 100_000]),

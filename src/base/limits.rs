@@ -74,7 +74,7 @@ pub const MAX_UNWRITTEN_HISTORY_BYTES: usize = 128 * 1024 * 1024;
 pub const MAX_IMAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
 /// Log bytes after which a checkpoint is made: bounds the work of a restart.
-pub const CHECKPOINT_EVERY_BYTES: u64 = 64 * 1024 * 1024;
+pub const CHECKPOINT_EVERY_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Log entries after which a checkpoint is made: etcd's `--snapshot-count` is 10,000; applying is cheaper here.
 pub const CHECKPOINT_EVERY_ENTRIES: u64 = 100_000;

@@ -85,7 +85,7 @@ pub(super) async fn boot<E: Env>(
     let found = checkpoint_files::newest(disk)?;
     let (members, own, cluster) = founders(config);
     let from_flags = WalIdentity { cluster, member: own };
-    let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?;
+    let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
     let identity = unrecovered.identity().unwrap_or(from_flags);
     let founded = unrecovered.identity().is_none();
     if founded && (found.image.is_some() || !found.damaged.is_empty()) {

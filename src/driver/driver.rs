@@ -34,6 +34,8 @@ pub struct DriverConfig {
     pub pre_vote: bool,
     /// Largest log payload of a request, in bytes.
     pub max_request_bytes: usize,
+    /// Bytes of a segment of the log.
+    pub wal_segment_bytes: u64,
     /// The machine's options.
     pub machine: MachineOptions,
     /// The node's options; `member` is filled in here.
@@ -49,13 +51,15 @@ pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, B
         let mailbox = mailbox.clone();
         Arc::new(move || mailbox.put_completion(Input::Watch(WatchInput::Room)))
     };
-    // Ids of requests: unique over restarts by the wall clock, within one start by counting. As in etcd, the
-    // member's low bits keep members apart; the node's own proposals count from the middle.
-    let id_base = (env.clock().wall_ms() & 0xff_ffff_ffff) << 8;
+    // Ids of requests: unique over restarts by the dice, because the wall clock may show the same time again and
+    // an entry of an earlier life would then answer a request of this one; within one start by counting. As in
+    // etcd, the member's low bits keep members apart; the node's own proposals count from the middle.
+    let id_base = ((env.clock().wall_ms() ^ env.dice().next_u64()) & 0xff_ffff_ffff) << 8;
     let Booted { mut node, journal, report } = boot::boot(&env, &config, facts.clone(), bell).await?;
     let member_bits = (report.identity.member.0 & 0xffff) << 48;
     node.count_own_ids_from(member_bits | (id_base ^ (1 << 47)));
 
+    let views = node.views();
     let ending = Ending::default();
     let to_keeper = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS));
     let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS));
@@ -70,6 +74,7 @@ pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, B
         identity,
         mailbox,
         facts,
+        views,
         ending,
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
@@ -110,7 +115,8 @@ async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>, shell: She
     let mut outputs = Vec::new();
     let mut next_tick = env.clock().now().plus(tick);
     let mut alarm = Box::pin(sleep_until(env.clone(), next_tick));
-    let mut more = false;
+    // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
+    let mut more = true;
     loop {
         let open = poll_fn(|cx| wait(cx, &shell.mailbox, &mut inputs, alarm.as_mut(), more)).await;
         if !open {

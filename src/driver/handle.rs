@@ -12,7 +12,7 @@ use crate::base::{ClusterId, LeaseId, MemberId, Refusal};
 use crate::env::Env;
 use crate::machine::{Command, codec, put_cost};
 use crate::mvcc::View;
-use crate::node::{Facts, Input, LeaseStanding, NodeStatus, Proposed, Reply, WatchInput};
+use crate::node::{Facts, Input, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
 
 /// Who a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -29,6 +29,7 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) identity: Identity,
     pub(super) mailbox: Arc<Mailbox<Input<E::Disk>>>,
     pub(super) facts: Arc<Facts>,
+    pub(super) views: Arc<ViewCell<E::Disk>>,
     pub(super) ending: Ending,
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
@@ -93,6 +94,12 @@ impl<E: Env> Handle<E> {
 
     /// A view to read from: linearizable, or of whatever this member holds.
     pub async fn view(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
+        let facts = &self.0.parts.facts;
+        if (facts.reads_alone() || !linearizable)
+            && let Some(view) = self.0.parts.views.of(facts.revision())
+        {
+            return Ok(view);
+        }
         self.ask(|reply| Input::Read { linearizable, reply }).await?
     }
 

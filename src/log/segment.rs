@@ -7,6 +7,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::frame::{self, FrameWrong, Place};
+use super::tail;
 use crate::base::limits::SECTOR_BYTES;
 use crate::base::{Fault, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
@@ -110,10 +111,49 @@ pub fn read_whole<D: Disk>(disk: &D, path: &str, max_len: u64) -> Result<Bytes, 
     Ok(bytes.freeze())
 }
 
+/// A segment as it was read.
+#[derive(Clone, Debug)]
+pub struct WholeSegment {
+    /// All its bytes. Pages that hold only zeroes were never written to here, so they cost address space, not memory.
+    pub bytes: Bytes,
+    /// End of the last byte that is not zero; 0 if there is none.
+    pub written: u64,
+}
+
+/// Bytes read and looked at in one go: they stay in a processor's cache meanwhile.
+const READ_SLICE: usize = 128 * 1024;
+
+/// Reads a segment that must not be longer than `max_len`. As [`read_whole`], but a segment that is written ahead
+/// consists of zeroes for the most part, and start-up must not pay for these with more than reading them.
+pub fn read_segment<D: Disk>(disk: &D, path: &str, max_len: u64) -> Result<WholeSegment, Wrong> {
+    static ZEROES: [u8; READ_SLICE] = [0; READ_SLICE];
+    let file = disk.open(path, OpenMode::Read)?;
+    let len = file.len()?;
+    if len > max_len {
+        return Err(Wrong::corrupt(path, max_len, format!("the file has {len} bytes, more than it can have")));
+    }
+    let mut bytes = BytesMut::zeroed(len as usize);
+    let mut slice = vec![0; READ_SLICE];
+    let (mut at, mut written) = (0, 0);
+    while at < bytes.len() {
+        let want = READ_SLICE.min(bytes.len() - at);
+        let n = file.read_full_at(at as u64, &mut slice[..want])?;
+        if slice[..n] != ZEROES[..n] {
+            bytes[at..at + n].copy_from_slice(&slice[..n]);
+            written = at as u64 + tail::end_of_writing(&slice[..n]);
+        }
+        at += n;
+        if n < want {
+            bytes.truncate(at);
+        }
+    }
+    Ok(WholeSegment { bytes: bytes.freeze(), written })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::env::MemoryDisk;
+    use crate::env::{MemoryDisk, ScramblingDisk};
     use crate::log::{LOG_HISTORY, LOG_WAL};
 
     fn header() -> SegmentHeader {
@@ -141,6 +181,24 @@ mod tests {
         }
         assert_eq!(list(&disk, "w").expect("listed"), [2, 255]);
         assert_eq!(path("w", 255), "w/00000000000000ff.seg");
+    }
+
+    #[test]
+    fn a_segment_read_in_slices_is_the_file() {
+        let len = 3 * READ_SLICE as u64 + 77;
+        let ends = [0, 1, READ_SLICE as u64 - 1, READ_SLICE as u64, READ_SLICE as u64 + 1, len - 1, len];
+        for (at, end) in ends.into_iter().enumerate() {
+            let disk = ScramblingDisk::new(MemoryDisk::new(), at as u64);
+            let file = disk.open("x", OpenMode::Create).expect("made");
+            file.set_len(len).expect("grown");
+            for byte in [end / 2, end].into_iter().filter(|byte| *byte > 0) {
+                file.write_at(byte - 1, &[7]).expect("written");
+            }
+            let read = read_segment(&disk, "x", len).expect("read");
+            assert_eq!(read.written, end);
+            assert_eq!(read.bytes, read_whole(&disk, "x", len).expect("read"));
+            read_segment(&disk, "x", len - 1).expect_err("too long");
+        }
     }
 
     #[test]

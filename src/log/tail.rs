@@ -3,18 +3,26 @@
 //! A torn tail and damage look the same at that point; what tells them apart is what still verifies behind it.
 //! This file finds that; it does not judge, because it does not know what the records promise.
 
-use bytes::Bytes;
-
 use super::frame::{self, FrameWrong, Framed, Place};
+use super::segment::WholeSegment;
 
-/// Calls `found` for every frame of this log and segment that verifies in `bytes` (the whole segment), at or
-/// behind `from` and at multiples of `step`. Returns the end of the last frame, or of the last header whose body does not
+/// Calls `found` for every frame of this log and segment that verifies in `whole`, at or behind `from` and at
+/// multiples of `step`. Returns the end of the last frame, or of the last header whose body does not
 /// verify, as far as the bytes reach; `from` if there is none.
-pub fn search(log: u32, segment: u64, bytes: &Bytes, from: u64, step: u64, mut found: impl FnMut(u64, Framed)) -> u64 {
+pub fn search(
+    log: u32,
+    segment: u64,
+    whole: &WholeSegment,
+    from: u64,
+    step: u64,
+    mut found: impl FnMut(u64, Framed),
+) -> u64 {
+    let bytes = &whole.bytes;
     assert!(step.is_multiple_of(frame::FRAME_ALIGN as u64) && step > 0, "frames start at aligned places");
     let mut end = from;
     let mut offset = from.next_multiple_of(step);
-    while offset < bytes.len() as u64 {
+    // A header is never all zero, so none begins behind the last byte that is not zero; its body may end there.
+    while offset < whole.written {
         let rest = bytes.slice(offset as usize..);
         let place = Place { log, segment, offset };
         if let Ok(head) = frame::decode_head(place, &rest) {
@@ -32,10 +40,9 @@ pub fn search(log: u32, segment: u64, bytes: &Bytes, from: u64, step: u64, mut f
     end
 }
 
-/// The end of the last byte that is not zero in `bytes`, at or behind `from`; `from` if there is none.
-pub fn end_of_writing(bytes: &[u8], from: u64) -> u64 {
-    let behind = bytes.get(from as usize..).unwrap_or_default();
-    behind.iter().rposition(|byte| *byte != 0).map_or(from, |at| from + at as u64 + 1)
+/// The end of the last byte that is not zero in `bytes`; 0 if there is none.
+pub fn end_of_writing(bytes: &[u8]) -> u64 {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
 }
 
 #[cfg(test)]
@@ -57,14 +64,13 @@ mod tests {
         let end = segment.len() as u64;
         segment[starts[1] as usize + 20] ^= 1;
         segment.extend_from_slice(&[0; 40]);
-        let segment = segment.freeze();
+        let whole = WholeSegment { written: end_of_writing(&segment), bytes: segment.freeze() };
         let mut found = Vec::new();
-        let reach = search(LOG_WAL, 3, &segment, starts[1], 8, |at, framed| found.push((at, framed.kind)));
+        let reach = search(LOG_WAL, 3, &whole, starts[1], 8, |at, framed| found.push((at, framed.kind)));
         assert_eq!(found, [(starts[2], 3), (starts[3], 4)]);
         assert_eq!(reach, end);
-        assert_eq!(search(LOG_WAL, 4, &segment, 0, 8, |_, _| panic!("another segment")), 0);
-        assert_eq!(end_of_writing(&segment, 0), end - 3);
-        assert_eq!(end_of_writing(&segment, end), end);
-        assert_eq!(end_of_writing(&segment, 1 << 40), 1 << 40);
+        assert_eq!(search(LOG_WAL, 4, &whole, 0, 8, |_, _| panic!("another segment")), 0);
+        assert_eq!(whole.written, end - 3);
+        assert_eq!(end_of_writing(&[0; 9]), 0);
     }
 }

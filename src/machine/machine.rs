@@ -45,7 +45,7 @@ pub struct Machine<D: Disk> {
 impl<D: Disk> Machine<D> {
     /// Takes up the state an image describes; an empty image is a new cluster's beginning.
     pub fn open(disk: D, options: MachineOptions, image: &Image) -> Result<Self, Wrong> {
-        let store = Store::open(disk, options.store.clone(), &image.position)?;
+        let store = Store::open(disk, options.store, &image.position)?;
         let mut leases = LeaseTable::new();
         for lease in &image.leases {
             leases

@@ -14,11 +14,14 @@
 //!
 //! Does not know what the entries are.
 
-use std::cmp::Ordering;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use crate::base::{KeyRange, RangeEnd};
+
+mod heads;
+
+use heads::{Bounds, Heads, shared_prefix};
 
 /// Entries of a leaf and children of an inner node: large enough that three levels hold millions, small enough
 /// that copying a shared path stays in the microseconds.
@@ -60,121 +63,6 @@ impl Tally {
             live: sum.live + tally.live,
             newest: sum.newest.max(tally.newest),
         })
-    }
-}
-
-/// What the parents say of the keys in a node: from `low` on and below `high`; `None` at the rim of the tree.
-#[derive(Clone, Copy, Debug)]
-struct Bounds<'a> {
-    low: Option<&'a [u8]>,
-    high: Option<&'a [u8]>,
-}
-
-impl<'a> Bounds<'a> {
-    const NONE: Self = Self { low: None, high: None };
-
-    /// Those of child `i` of a node with these bounds and `fences`.
-    fn of_child(self, fences: &'a [Option<Arc<[u8]>>; FAN_OUT], i: usize) -> Self {
-        let low = if i == 0 { self.low } else { fences[i].as_deref() };
-        let high = fences.get(i + 1).and_then(Option::as_deref).or(self.high);
-        Self { low, high }
-    }
-
-    /// Those of the two parts when `fence` parts them.
-    fn parted(self, fence: &'a [u8]) -> (Self, Self) {
-        (Self { high: Some(fence), ..self }, Self { low: Some(fence), ..self })
-    }
-}
-
-fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
-    a.iter().zip(b).take_while(|(a, b)| a == b).count()
-}
-
-/// The sorted keys of a node, as heads behind their common prefix.
-#[derive(Clone, Debug)]
-struct Heads {
-    len: usize,
-    prefix: usize,
-    /// Every key that is looked for here has the prefix.
-    sure: bool,
-    heads: [u64; FAN_OUT],
-}
-
-impl Heads {
-    fn head_of(key: &[u8], prefix: usize) -> u64 {
-        let rest = key.get(prefix..).unwrap_or_default();
-        match rest.first_chunk::<8>() {
-            Some(bytes) => u64::from_be_bytes(*bytes),
-            None => {
-                let mut padded = [0; 8];
-                padded[..rest.len()].copy_from_slice(rest);
-                u64::from_be_bytes(padded)
-            }
-        }
-    }
-
-    const NONE: Self = Self { len: 0, prefix: 0, sure: false, heads: [0; FAN_OUT] };
-
-    /// The heads of keys that ascend, in a node within `bounds`. What both bounds begin with, everything that
-    /// is looked for here begins with; at the rim of the tree it is the common prefix of the first and the last.
-    fn of<'a>(len: usize, bounds: Bounds<'_>, key: impl Fn(usize) -> &'a [u8]) -> Self {
-        let mut fresh = Self { len, ..Self::NONE };
-        if let Bounds { low: Some(low), high: Some(high) } = bounds {
-            fresh.sure = true;
-            fresh.prefix = shared_prefix(low, high);
-        } else if len > 0 {
-            fresh.prefix = shared_prefix(key(0), key(len - 1));
-        }
-        if len > 0 {
-            for i in 0..len {
-                fresh.heads[i] = Self::head_of(key(i), fresh.prefix);
-            }
-        }
-        fresh
-    }
-
-    /// Where `key` is, or where it belongs.
-    fn search<'a>(&self, key: &[u8], key_at: impl Fn(usize) -> &'a [u8]) -> Result<usize, usize> {
-        if self.len == 0 {
-            return Err(0);
-        }
-        let head = Self::head_of(key, self.prefix);
-        let mut at = self.heads[..self.len].partition_point(|other| *other < head);
-        if !self.sure {
-            // Every key of the node has the prefix; any one can vouch for it.
-            let witness = key_at(at.min(self.len - 1));
-            let shared = key.len().min(self.prefix);
-            match key[..shared].cmp(&witness[..shared]) {
-                Ordering::Less => return Err(0),
-                Ordering::Greater => return Err(self.len),
-                Ordering::Equal if key.len() < self.prefix => return Err(0),
-                Ordering::Equal => {}
-            }
-        }
-        while at < self.len && self.heads[at] == head {
-            match key_at(at).cmp(key) {
-                Ordering::Less => at += 1,
-                Ordering::Equal => return Ok(at),
-                Ordering::Greater => return Err(at),
-            }
-        }
-        Err(at)
-    }
-
-    /// Makes room for `key` at `at`; false when it does not share the prefix and all must be made anew.
-    fn insert(&mut self, at: usize, key: &[u8], neighbour: &[u8]) -> bool {
-        self.len += 1;
-        if !self.sure && (key.len() < self.prefix || key[..self.prefix] != neighbour[..self.prefix]) {
-            return false;
-        }
-        self.heads[at..self.len].rotate_right(1);
-        self.heads[at] = Self::head_of(key, self.prefix);
-        true
-    }
-
-    fn remove(&mut self, at: usize) {
-        self.heads[at..self.len].rotate_left(1);
-        self.len -= 1;
     }
 }
 

@@ -37,7 +37,7 @@ impl Record {
         out.reserve(FIXED_BYTES + self.key.len() + self.value.len());
         out.put_i64_le(meta.revision.main);
         out.put_u32_le(meta.revision.sub);
-        out.put_u8(u8::from(meta.is_tombstone()) * TOMBSTONE | u8::from(self.last) * LAST);
+        out.put_u8((u8::from(meta.is_tombstone()) * TOMBSTONE) | (u8::from(self.last) * LAST));
         out.put_i64_le(meta.create_revision);
         out.put_i64_le(meta.version);
         out.put_i64_le(meta.lease);

@@ -42,11 +42,6 @@ impl Counters {
         self.applied
     }
 
-    /// The applied index of the newest durable checkpoint.
-    pub fn last_checkpointed(&self) -> LogIndex {
-        self.checkpointed
-    }
-
     fn advance(name: &str, counter: &mut LogIndex, index: LogIndex) {
         assert!(index >= *counter, "{name} goes back from {counter} to {index}");
         *counter = index;
@@ -71,7 +66,7 @@ mod tests {
         counters.applied(8);
         counters.checkpointed(8);
         counters.released(5);
-        assert_eq!((counters.last_applied(), counters.last_checkpointed()), (8, 8));
+        assert_eq!(counters.last_applied(), 8);
     }
 
     #[test]

@@ -50,6 +50,7 @@ macro_rules! noticeboard {
             pub(super) leader: AtomicU64,
             pub(super) is_leader: AtomicBool,
             pub(super) ready: AtomicBool,
+            pub(super) reads_alone: AtomicBool,
             rare: Mutex<Arc<RareFacts>>,
         }
 
@@ -118,6 +119,12 @@ impl Facts {
     /// The current revision, for response headers.
     pub fn revision(&self) -> i64 {
         self.revision.load(Ordering::Acquire)
+    }
+
+    /// Whether this member leads and is the only voter: what it has applied is all there is, and a view of the
+    /// current revision is linearizable without asking anyone.
+    pub fn reads_alone(&self) -> bool {
+        self.reads_alone.load(Ordering::Acquire)
     }
 
     /// Whether any member has this alarm.

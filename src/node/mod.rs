@@ -21,6 +21,7 @@ mod output;
 mod proposals;
 mod reads;
 mod roles;
+mod view_cell;
 mod watches;
 
 pub use facts::{Facts, NodeStatus};
@@ -28,6 +29,7 @@ pub use input::{Input, LeaseStanding, Proposed, Reply, WatchInput};
 pub use lease_clock::LeaseClock;
 pub use node::{Node, NodeConfig, Observer};
 pub use output::Output;
+pub use view_cell::ViewCell;
 
 #[cfg(test)]
 mod tests;

@@ -13,11 +13,13 @@ use super::output::Output;
 use super::proposals::Proposals;
 use super::reads::ReadQueue;
 use super::roles::{Change, Roles};
+use super::view_cell::ViewCell;
 use super::watches::Watches;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::consensus::{Group, conf_change_context};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Machine, codec};
+use crate::mvcc::View;
 use crate::wal::{EntryKind, LogEntry};
 use crate::watch::{HubNow, RoomBell, WatchHub};
 
@@ -69,6 +71,7 @@ pub struct Node<D: Disk> {
     checkpoints: Checkpoints,
     roles: Roles,
     facts: Arc<Facts>,
+    views: Arc<ViewCell<D>>,
     own_ids: u64,
     /// Whether alarms, members or version changed since the facts were told.
     rare_changed: bool,
@@ -92,6 +95,7 @@ impl<D: Disk> Node<D> {
             lease_clock: LeaseClock::new(),
             roles: Roles::default(),
             own_ids: 0,
+            views: Arc::default(),
             rare_changed: true,
             space_alarm_proposed: false,
             reclaiming: false,
@@ -116,13 +120,13 @@ impl<D: Disk> Node<D> {
                 }
                 Err(refusal) => reply.send(Err(refusal)),
             },
-            Input::Read { linearizable: false, reply } => reply.send(Ok(self.machine.store().view())),
+            Input::Read { linearizable: false, reply } => reply.send(Ok(fresh_view(&self.machine, &self.views))),
             Input::Read { linearizable: true, reply } => {
                 self.reads.add(now.plus(self.config.request_timeout), reply);
             }
             Input::KeepAlive { id, reply } => reply.send(self.keep_alive(id, now)),
             Input::TimeToLive { id, keys, reply } => reply.send(self.time_to_live(id, keys, now)),
-            Input::Leases { reply } => reply.send(Ok(self.lease_clock.ids_by_remaining())),
+            Input::Leases { reply } => reply.send(self.leases()),
             Input::Watch(input) => self.watches.input(input, self.hub_now()),
             Input::Persisted { number } => self.group.persisted(number),
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
@@ -159,7 +163,8 @@ impl<D: Disk> Node<D> {
             }
             Change::LayDown => self.lease_clock = LeaseClock::new(),
         }
-        self.reads.serve(index, || self.machine.store().view());
+        let (machine, views) = (&self.machine, &self.views);
+        self.reads.serve(index, || fresh_view(machine, views));
         let more = self.background(out)? || self.reads.waits_to_ask();
         self.tell_facts();
         self.finish_draining();
@@ -226,6 +231,7 @@ impl<D: Disk> Node<D> {
 
     fn apply(&mut self, now: Instant, entries: Vec<LogEntry>) -> Result<(), Wrong> {
         let Some(last) = entries.last() else { return Ok(()) };
+        self.views.clear();
         let (last_index, last_term) = (last.index, last.term);
         self.counters.committed(last_index);
         for entry in entries {
@@ -333,6 +339,14 @@ impl<D: Disk> Node<D> {
         Ok(self.lease_clock.renew(id, now))
     }
 
+    /// Before the duties are taken up the clock knows none of the leases there are.
+    fn leases(&self) -> Result<Vec<LeaseId>, Refusal> {
+        if !self.roles.on_duty() {
+            return Err(Refusal::NoLeader);
+        }
+        Ok(self.lease_clock.ids_by_remaining())
+    }
+
     fn time_to_live(&self, id: LeaseId, keys: bool, now: Instant) -> Result<Option<LeaseStanding>, Refusal> {
         if !self.roles.on_duty() {
             return Err(Refusal::NoLeader);
@@ -397,6 +411,11 @@ impl<D: Disk> Node<D> {
         HubNow { revision: store.revision(), compact_revision: store.compact_revision() }
     }
 
+    /// Where the view last taken is found.
+    pub fn views(&self) -> Arc<ViewCell<D>> {
+        self.views.clone()
+    }
+
     /// Counting looks at every stream: once a tick, not once a turn.
     fn tell_watches(&self) {
         let (facts, watches) = (&self.facts, self.watches.hub().counts());
@@ -410,6 +429,7 @@ impl<D: Disk> Node<D> {
         let (facts, standing, store) = (&self.facts, self.group.standing(), self.machine.store());
         facts.leader.store(standing.leader.map_or(0, |member| member.0), Relaxed);
         facts.is_leader.store(self.roles.on_duty(), Relaxed);
+        facts.reads_alone.store(self.roles.on_duty() && self.group.is_lone_voter(), Release);
         facts.term.store(standing.term, Relaxed);
         facts.committed.store(standing.committed, Relaxed);
         facts.applied.store(self.counters.last_applied(), Relaxed);
@@ -440,4 +460,11 @@ impl<D: Disk> Node<D> {
         assert!(base >= self.own_ids, "ids are not used twice");
         self.own_ids = base;
     }
+}
+
+/// A view of now, which is also left in the cell.
+fn fresh_view<D: Disk>(machine: &Machine<D>, views: &ViewCell<D>) -> View<D> {
+    let view = machine.store().view();
+    views.put(view.clone());
+    view
 }

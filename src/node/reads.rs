@@ -8,12 +8,15 @@ use crate::mvcc::View;
 
 type Waiting<D> = Reply<Result<View<D>, Refusal>>;
 
+/// Reads with the moment at which each is given up.
+type Reads<D> = Vec<(Instant, Waiting<D>)>;
+
 /// Reads that wait for a round, the rounds under way, and reads confirmed at an index not yet applied.
 pub(super) struct ReadQueue<D: Disk> {
-    fresh: Vec<(Instant, Waiting<D>)>,
+    fresh: Reads<D>,
     /// At most one round is under way; a new one starts when it is confirmed or given up.
     round: Option<Round<D>>,
-    confirmed: Vec<(LogIndex, Vec<(Instant, Waiting<D>)>)>,
+    confirmed: Vec<(LogIndex, Reads<D>)>,
     /// Attempts so far: each round has its own, or a late answer to an old one could confirm a stale read.
     attempts: u64,
 }
@@ -21,7 +24,7 @@ pub(super) struct ReadQueue<D: Disk> {
 struct Round<D: Disk> {
     attempt: u64,
     retry_at: Instant,
-    reads: Vec<(Instant, Waiting<D>)>,
+    reads: Reads<D>,
 }
 
 impl<D: Disk> ReadQueue<D> {
@@ -87,7 +90,7 @@ impl<D: Disk> ReadQueue<D> {
 
     /// Refuses those whose time is up.
     pub(super) fn expire(&mut self, now: Instant) {
-        let late = |reads: &mut Vec<(Instant, Waiting<D>)>| {
+        let late = |reads: &mut Reads<D>| {
             for (_, reply) in reads.extract_if(.., |(deadline, _)| *deadline <= now) {
                 reply.send(Err(Refusal::Timeout));
             }

@@ -99,7 +99,8 @@ impl Bench {
     /// Every round handed out so far becomes durable, until nothing is due any more.
     fn settle(&mut self) {
         loop {
-            if let Some(number) = self.unsynced.drain(..).last() {
+            let newest = self.unsynced.drain(..).next_back();
+            if let Some(number) = newest {
                 self.step(Input::Persisted { number });
             }
             let more = self.turn();
@@ -238,7 +239,7 @@ fn a_lease_ends_when_its_time_is_up_and_lives_on_when_renewed() {
 #[test]
 fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
     let mut bench = Bench::new(config());
-    let _ = bench.propose(&put("before"));
+    drop(bench.propose(&put("before")));
     bench.settle();
     let (reply, mut opened) = Reply::pair();
     bench.step(Input::Watch(WatchInput::Open { stream: StreamId(1), reply }));
@@ -256,7 +257,7 @@ fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
         };
         bench.step(Input::Watch(WatchInput::Create { stream: StreamId(1), spec }));
     }
-    let _ = bench.propose(&put("after"));
+    drop(bench.propose(&put("after")));
     bench.settle();
     let mut heard: Vec<(i64, Vec<i64>)> = Vec::new();
     for message in next_messages(&buffer) {
@@ -273,7 +274,7 @@ fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
 fn a_checkpoint_is_made_after_its_history_and_lets_the_log_go() {
     let mut bench = Bench::new(NodeConfig { checkpoint_entries: 10, ..config() });
     for n in 0..10 {
-        let _ = bench.propose(&put(&format!("k{n}")));
+        drop(bench.propose(&put(&format!("k{n}"))));
         bench.settle();
     }
     let kinds: Vec<&str> = bench

@@ -300,6 +300,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
         election_ticks: usize::try_from(ticks(config.election_timeout)).unwrap_or(usize::MAX),
         pre_vote: config.pre_vote,
         max_request_bytes: config.max_request_bytes,
+        wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
         machine: MachineOptions {
             min_lease_ttl,
             store: StoreOptions { cache_bytes: config.value_cache_bytes, ..Default::default() },

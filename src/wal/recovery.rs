@@ -163,8 +163,8 @@ impl<D: Disk> UnrecoveredWal<D> {
         let segments = segment::list(&self.disk, &self.dir)?;
         for segment in segments.into_iter().filter(|segment| *segment >= mark.oldest) {
             let path = segment::path(&self.dir, segment);
-            let bytes = segment::read_whole(&self.disk, &path, self.segment_bytes.max(max_segment_bytes()))?;
-            let header = SegmentHeader::decode(LOG_WAL, segment, &bytes);
+            let whole = segment::read_segment(&self.disk, &path, self.segment_bytes.max(max_segment_bytes()))?;
+            let header = SegmentHeader::decode(LOG_WAL, segment, &whole.bytes);
             if let Ok(header) = &header {
                 check_header_identity(&path, header, identity)?;
             }
@@ -174,7 +174,7 @@ impl<D: Disk> UnrecoveredWal<D> {
                 && segment == next
                 && rests.iter().all(|rest| rest.segment < segment && rest.header.is_ok())
             {
-                replay.read_segment(segment, &path, &bytes, header.zeroed)?;
+                replay.read_segment(segment, &path, &whole.bytes, header.zeroed)?;
                 if replay.expected > before || replay.segments.len() == 1 {
                     // The log goes on here: whatever followed the last batch of the segment before is nothing.
                     rests.clear();
@@ -185,12 +185,12 @@ impl<D: Disk> UnrecoveredWal<D> {
             let is_last_read = replay.segments.last().is_some_and(|seen| seen.about.segment == segment);
             let from = if is_last_read { replay.segments.last().map_or(0, |seen| seen.end) } else { FIRST_RECORD_AT };
             let mut begins_whole = false;
-            let mut reach = tail::search(LOG_WAL, segment, &bytes, from, SECTOR_BYTES as u64, |offset, framed| {
+            let mut reach = tail::search(LOG_WAL, segment, &whole, from, SECTOR_BYTES as u64, |offset, framed| {
                 begins_whole |= offset == from;
                 replay.hear(framed.kind, &framed.body);
             });
             if header.as_ref().is_ok_and(|header| header.zeroed) {
-                reach = reach.max(tail::end_of_writing(&bytes, from));
+                reach = reach.max(whole.written);
             }
             rests.push(Rest { segment, from, reach, begins_whole, header });
         }

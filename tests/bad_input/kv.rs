@@ -56,7 +56,7 @@ async fn malformed_requests_are_refused_in_etcds_words() {
         let sorted = pb::RangeRequest { sort_target: wrong, ..range("k") };
         server.refuses(RANGE, &sorted, 3, "etcdserver: invalid sort option").await;
     }
-    server.is_well_at(1).await;
+    server.must_be_well_at(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +94,7 @@ async fn revisions_and_ranges_at_their_edges() {
     }
     let old = pb::RangeRequest { revision: 2, ..range("a") };
     server.refuses(RANGE, &old, 11, "etcdserver: mvcc: required revision has been compacted").await;
-    server.is_well_at(4).await;
+    server.must_be_well_at(4).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,7 +127,7 @@ async fn transactions_beyond_their_bounds() {
     let odd = pb::Compare { key: bytes("k"), target: 99, result: 99, ..Default::default() };
     let odd = pb::TxnRequest { compare: vec![odd], ..Default::default() };
     let _: pb::TxnResponse = server.call(TXN, &odd).await.unwrap();
-    server.is_well_at(1).await;
+    server.must_be_well_at(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,7 +146,7 @@ async fn sizes_at_their_bounds() {
     let request = pb::RangeRequest { key: odd_key.clone(), ..Default::default() };
     let answer: pb::RangeResponse = server.call(RANGE, &request).await.unwrap();
     assert_eq!(answer.kvs[0].value, odd_key);
-    server.is_well_at(3).await;
+    server.must_be_well_at(3).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -175,7 +175,7 @@ async fn bytes_that_are_no_message() {
     server.put("k", "v").await;
     let answer = pb::RangeResponse::decode(server.raw(RANGE, twice.into()).await.unwrap()).unwrap();
     assert_eq!(answer.count, 1);
-    server.is_well_at(2).await;
+    server.must_be_well_at(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -208,5 +208,5 @@ async fn range_streams() {
     assert_eq!(chunks.iter().map(|chunk| chunk.kvs.len()).collect::<Vec<_>>(), [10, 2]);
     assert!(chunks[0].header.is_none());
     assert_eq!((chunks[1].count, chunks[1].header.map(|header| header.revision)), (12, Some(13)));
-    server.is_well_at(13).await;
+    server.must_be_well_at(13).await;
 }

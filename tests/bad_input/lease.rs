@@ -28,7 +28,7 @@ async fn grants_at_their_edges() {
     let standing: pb::LeaseTimeToLiveResponse =
         server.call("/etcdserverpb.Lease/LeaseTimeToLive", &unknown).await.unwrap();
     assert_eq!((standing.ttl, standing.granted_ttl), (-1, 0));
-    server.is_well_at(1).await;
+    server.must_be_well_at(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -44,5 +44,5 @@ async fn keep_alives_are_answered_one_by_one() {
         count += 1;
     }
     assert_eq!(count, 1_000);
-    server.is_well_at(1).await;
+    server.must_be_well_at(1).await;
 }

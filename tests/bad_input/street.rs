@@ -85,7 +85,7 @@ impl Server {
     }
 
     /// Asserts that the server works, at the same revision as before, and stops it.
-    pub async fn is_well_at(self, revision: i64) {
+    pub async fn must_be_well_at(self, revision: i64) {
         let request = pb::RangeRequest { key: bytes("\0"), range_end: bytes("\0"), ..Default::default() };
         let answer: pb::RangeResponse = self.call("/etcdserverpb.KV/Range", &request).await.unwrap();
         assert_eq!(answer.header.unwrap().revision, revision);

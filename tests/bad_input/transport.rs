@@ -39,7 +39,7 @@ async fn noise_ends_its_own_connection_only() {
         exchange(&server, &[&preface[..], &settings, frame].concat()).await;
     }
     server.put("k", "v").await;
-    server.is_well_at(2).await;
+    server.must_be_well_at(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -54,7 +54,7 @@ async fn unknown_methods_are_named() {
     ] {
         server.refuses(path, &ask, 12, text).await;
     }
-    server.is_well_at(1).await;
+    server.must_be_well_at(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -81,7 +81,7 @@ async fn http_endpoints_are_etcds() {
     assert!(post.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{post}");
     let options = exchange(&server, b"OPTIONS /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(options.starts_with("HTTP/1.1 200 OK\r\n"), "{options}");
-    server.is_well_at(1).await;
+    server.must_be_well_at(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,5 +98,5 @@ async fn alarms_make_the_server_unhealthy() {
     let cleared: pb::AlarmResponse = server.call("/etcdserverpb.Maintenance/Alarm", &alarm(2)).await.unwrap();
     assert_eq!(cleared.alarms.len(), 1);
     assert!(get(&server, "/health").await.starts_with("HTTP/1.1 200 OK"));
-    server.is_well_at(1).await;
+    server.must_be_well_at(1).await;
 }

@@ -64,7 +64,7 @@ async fn refused_watches_leave_the_stream_open() {
     assert_eq!((event.watch_id, event.events.len()), (7, 1));
     stream.say(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: 7 })).await;
     assert!(stream.next().await.canceled);
-    server.is_well_at(2).await;
+    server.must_be_well_at(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -94,7 +94,7 @@ async fn forgotten_and_far_revisions() {
     server.put("a", "6").await;
     let both = [stream.next().await.watch_id, stream.next().await.watch_id];
     assert!(both.contains(&whole) && both.contains(&far.watch_id), "{both:?}");
-    server.is_well_at(7).await;
+    server.must_be_well_at(7).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -117,5 +117,5 @@ async fn large_answers_are_split_only_on_request() {
         seen.push((answer.watch_id, answer.events.len()));
     }
     assert!(seen.contains(&(whole, 1)) && seen.contains(&(split, 1)));
-    server.is_well_at(4).await;
+    server.must_be_well_at(4).await;
 }

@@ -5,7 +5,7 @@
 use crate::request::{Answer, Range, Request, Txn};
 
 /// What a client asked.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Call {
     /// Something that takes a place in the log.
     Change(Request),
@@ -26,7 +26,7 @@ pub enum Call {
 }
 
 /// How a call ended.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum Outcome {
     /// With an answer and the revision in its header.
     Done {
@@ -42,7 +42,7 @@ pub enum Outcome {
 }
 
 /// One call of one client.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Operation {
     /// Its number in the run.
     pub id: u64,
@@ -61,7 +61,7 @@ pub struct Operation {
 }
 
 /// One entry of the log, as a node applied it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Entry {
     /// Its place.
     pub index: u64,
@@ -74,7 +74,7 @@ pub struct Entry {
 }
 
 /// A whole run.
-#[derive(Clone, PartialEq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct History {
     /// The calls, in the order they returned.
     pub operations: Vec<Operation>,

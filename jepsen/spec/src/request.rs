@@ -42,7 +42,7 @@ pub mod text {
 }
 
 /// A key with its value and its place in history.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub struct KeyValue {
     pub key: Bytes,
@@ -54,7 +54,7 @@ pub struct KeyValue {
 }
 
 /// One change of one key, as a watcher hears of it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Event {
     /// Whether the key was deleted; then `kv` carries only key and `mod_revision`.
     pub deleted: bool,
@@ -65,7 +65,7 @@ pub struct Event {
 }
 
 /// The keys an operation speaks of, as `key` and `range_end` of etcd's messages.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Span {
     /// The first key, or the only one.
     pub key: Bytes,
@@ -102,7 +102,7 @@ impl Span {
 }
 
 /// Read a span at a revision.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub struct Range {
     pub span: Span,
@@ -121,7 +121,7 @@ pub struct Range {
 }
 
 /// Write one key.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub struct Put {
     pub key: Bytes,
@@ -133,7 +133,7 @@ pub struct Put {
 }
 
 /// Delete the keys of a span.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub struct DeleteRange {
     pub span: Span,
@@ -141,7 +141,7 @@ pub struct DeleteRange {
 }
 
 /// What a compare looks at, with its operand.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub enum Target {
     Version(i64),
@@ -154,7 +154,7 @@ pub enum Target {
 }
 
 /// A condition of a transaction.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Compare {
     /// The keys; the condition must hold for each.
     pub span: Span,
@@ -165,7 +165,7 @@ pub struct Compare {
 }
 
 /// One operation of a transaction.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub enum Op {
     Range(Range),
@@ -175,7 +175,7 @@ pub enum Op {
 }
 
 /// If all compares hold then `success` else `failure`.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub struct Txn {
     pub compares: Vec<Compare>,
@@ -200,7 +200,7 @@ impl Txn {
 }
 
 /// What is wrong with a member.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub enum AlarmKind {
     NoSpace,
@@ -208,7 +208,7 @@ pub enum AlarmKind {
 }
 
 /// A request that takes its place in the order of all changes.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub enum Request {
     Put(Put),
@@ -235,7 +235,7 @@ pub enum Request {
 }
 
 /// What a range hears.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct RangeAnswer {
     /// The key-values in order.
     pub kvs: Vec<KeyValue>,
@@ -248,7 +248,7 @@ pub struct RangeAnswer {
 }
 
 /// What one operation of a transaction hears.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub enum OpAnswer {
     Range(RangeAnswer),
@@ -258,7 +258,7 @@ pub enum OpAnswer {
 }
 
 /// What a transaction hears.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub struct TxnAnswer {
     pub succeeded: bool,
@@ -266,7 +266,7 @@ pub struct TxnAnswer {
 }
 
 /// What a request hears.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs, reason = "the names are etcd's")]
 pub enum Answer {
     Put {

@@ -37,6 +37,8 @@ pub struct DiskFaults {
     pub sync_error_one_in: u64,
     /// Bytes the disk holds.
     pub capacity: Option<u64>,
+    /// A sync says it is done and does nothing: only to see whether the judges notice.
+    pub lies: bool,
 }
 
 impl DiskFaults {
@@ -50,9 +52,13 @@ impl DiskFaults {
             short_read_one_in: 0,
             sync_error_one_in: 0,
             capacity: None,
+            lies: false,
         }
     }
 }
+
+/// Bytes of a write that go into the trace.
+const NOTED: usize = 4096;
 
 /// How a loss of power goes.
 #[derive(Clone, Copy, Debug)]
@@ -85,9 +91,14 @@ impl Loss {
     }
 }
 
+/// What ends a life in the middle of an operation.
+type Trap = Box<dyn FnOnce() + Send>;
+
 struct Platter {
     /// The incarnation that may use the disk; odd while one lives.
     life: u64,
+    /// The life ends in the n-th operation from now.
+    trap: Option<(u64, Trap)>,
     tree: Tree,
     faults: DiskFaults,
     dice: SeededDice,
@@ -116,7 +127,7 @@ impl SimDisk {
     /// An empty disk. The handle returned is dead until [`SimDisk::power_on`] gives one that lives.
     pub fn new(faults: DiskFaults, dice: SeededDice, trace: Trace, marks: Marks) -> Self {
         let tree = Tree::default();
-        let platter = Platter { life: 0, tree, faults, dice, stalled_until: Duration::ZERO, trace, marks };
+        let platter = Platter { life: 0, trap: None, tree, faults, dice, stalled_until: Duration::ZERO, trace, marks };
         Self { platter: Arc::new(Mutex::new(platter)), life: u64::MAX }
     }
 
@@ -132,18 +143,32 @@ impl SimDisk {
         Self { platter: Arc::clone(&self.platter), life: platter.life }
     }
 
-    /// The process ends; the system lives on.
+    /// The process ends, if it has not yet; the system lives on.
     pub fn kill(&self) {
-        let mut platter = self.lock();
-        platter.end_life();
-        platter.marks.hit("disk: process killed, system lived on");
+        self.lock().end_life();
     }
 
-    /// The process ends because the power goes. Tells what became of the dirty sectors.
+    /// The power goes, and with it the process. Tells what became of the dirty sectors.
     pub fn lose_power(&self, loss: Loss) -> Toll {
         let mut platter = self.lock();
         platter.end_life();
         platter.lose_power(loss)
+    }
+
+    /// Ends the life in its n-th operation from now, before the operation does anything; `trap` is called in
+    /// that moment.
+    pub fn arm(&self, nth: u64, trap: impl FnOnce() + Send + 'static) {
+        self.lock().trap = Some((nth, Box::new(trap)));
+    }
+
+    /// Takes the trap away.
+    pub fn disarm(&self) {
+        self.lock().trap = None;
+    }
+
+    /// Whether this incarnation may still use the disk.
+    pub fn is_alive(&self) -> bool {
+        self.lock().life == self.life
     }
 
     /// Every sync from now on waits until then.
@@ -183,9 +208,10 @@ impl SimDisk {
 
     /// The platter, if this incarnation may use it.
     fn alive(&self, doing: &'static str, path: &str) -> Result<MutexGuard<'_, Platter>, Fault> {
-        let platter = self.lock();
+        let mut platter = self.lock();
         if platter.life == self.life {
-            return Ok(platter);
+            let Some(trap) = platter.spring() else { return Ok(platter) };
+            trap();
         }
         let dead = Error::new(ErrorKind::BrokenPipe, "the machine is down");
         Err(Fault::new(doing, path, dead))
@@ -202,8 +228,21 @@ impl SimDisk {
 
 impl Platter {
     fn end_life(&mut self) {
-        assert!(!self.life.is_multiple_of(2), "no incarnation lives");
-        self.life += 1;
+        self.life = self.life.next_multiple_of(2);
+        self.trap = None;
+    }
+
+    /// Counts an operation; the trap, if it is the one that ends the life.
+    fn spring(&mut self) -> Option<Trap> {
+        let (left, _) = self.trap.as_mut()?;
+        *left = left.saturating_sub(1);
+        if *left > 0 {
+            return None;
+        }
+        let (_, trap) = self.trap.take()?;
+        self.end_life();
+        self.marks.hit("life ended in the middle of a disk operation");
+        Some(trap)
     }
 
     fn draw_sync(&mut self) -> (Duration, bool) {
@@ -338,6 +377,7 @@ impl Disk for SimDisk {
                 return Err(Fault::new("sync", dir, Error::from_raw_os_error(5)));
             }
             disk.alive("sync", &dir)?.tree.sync_dir(&dir);
+            drop(disk.alive("sync", &dir)?);
             Ok(())
         }
     }
@@ -391,7 +431,8 @@ impl DiskFile for SimFile {
             bytes.write_back_some(&mut platter.dice);
         }
         drop(bytes);
-        platter.trace.note("write", &data[..fits]);
+        platter.trace.note("write", &data[..fits.min(NOTED)]);
+        platter.trace.note("written", &end.to_le_bytes());
         if fits < data.len() { Err(self.full("write", &platter)) } else { Ok(()) }
     }
 
@@ -424,7 +465,12 @@ impl DiskFile for SimFile {
                 self.bytes().fail_sync(captured, &mut platter.dice);
                 return Err(Fault::new("sync", &self.name, Error::from_raw_os_error(5)));
             }
-            self.bytes().make_durable(captured);
+            if !platter.faults.lies {
+                self.bytes().make_durable(captured);
+            }
+            drop(platter);
+            // A life may also end when the sync is done and nobody has heard of it.
+            drop(self.alive("sync")?);
             Ok(())
         }
     }

@@ -32,12 +32,27 @@ pub struct Entry {
     pub claimed: bool,
 }
 
+/// A lease from its grant to its end, in places of [`Ledger::vantages`].
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseLife {
+    /// The place from which on it exists.
+    pub from: usize,
+    /// The place from which on it does not, if it has ended.
+    pub to: Option<usize>,
+    /// Seconds it was granted for.
+    pub ttl: i64,
+    /// When the grant was applied.
+    pub at: Duration,
+}
+
 /// See the module's head.
 pub struct Ledger {
     model: Model,
     entries: BTreeMap<u64, Entry>,
     /// Where a reader could have stood, in order: after the n-th entry at place n.
     vantages: Vec<Vantage>,
+    /// The lives of each lease, in order.
+    leases: BTreeMap<i64, Vec<LeaseLife>>,
     /// The last entry applied in the present life.
     last_in_life: Option<u64>,
 }
@@ -47,7 +62,7 @@ impl Ledger {
     pub fn new(min_ttl: i64) -> Self {
         let model = Model::new(min_ttl);
         let vantages = vec![model.vantage()];
-        Self { model, entries: BTreeMap::new(), vantages, last_in_life: None }
+        Self { model, entries: BTreeMap::new(), vantages, leases: BTreeMap::new(), last_in_life: None }
     }
 
     /// The store as it stands after the last entry.
@@ -80,6 +95,31 @@ impl Ledger {
         self.entries.last_key_value().map_or(0, |(index, _)| *index)
     }
 
+    /// The lives of a lease, in order.
+    pub fn lives_of(&self, lease: i64) -> &[LeaseLife] {
+        self.leases.get(&lease).map_or(&[], Vec::as_slice)
+    }
+
+    /// The leases that were ever granted.
+    pub fn leases(&self) -> impl Iterator<Item = i64> {
+        self.leases.keys().copied()
+    }
+
+    fn follow_leases(&mut self, entry: &Entry) {
+        let place = self.vantages.len();
+        match (&entry.request, &entry.step.answer) {
+            (Some(Request::LeaseGrant { id, .. }), Ok(Answer::LeaseGrant { ttl, .. })) => {
+                let life = LeaseLife { from: place, to: None, ttl: *ttl, at: entry.at };
+                self.leases.entry(*id).or_default().push(life);
+            }
+            (Some(Request::LeaseRevoke { id }), Ok(_)) => {
+                let lives = self.leases.get_mut(id).expect("a lease that is revoked was granted");
+                lives.last_mut().expect("a lease granted has a life").to = Some(place);
+            }
+            _ => {}
+        }
+    }
+
     /// A new life begins.
     pub fn new_life(&mut self) {
         self.last_in_life = None;
@@ -95,7 +135,10 @@ impl Ledger {
         if let Some(known) = self.entries.get(&index) {
             let same = known.term == term && known.request == request;
             require(same, "an entry once applied stays (durability)", || {
-                format!("entry {index} was (term {}) {:?}\nand is now (term {term}) {request:?}", known.term, known.request)
+                format!(
+                    "entry {index} was (term {}) {:?}\nand is now (term {term}) {request:?}",
+                    known.term, known.request
+                )
             })?;
             return agree(&self.model, index, known, applied);
         }
@@ -110,6 +153,7 @@ impl Ledger {
         };
         let entry = Entry { term, at: true_now(), request, step, before, claimed: false };
         let verdict = agree(&self.model, index, &entry, applied);
+        self.follow_leases(&entry);
         self.entries.insert(index, entry);
         self.vantages.push(self.model.vantage());
         verdict

@@ -98,11 +98,13 @@ pub fn acknowledged(
 pub fn refused(ledger: &mut Ledger, began: Began, asked: &Request, refusal: &str) -> Verdict {
     let is_it = |entry: &Entry| {
         !entry.claimed
-            && entry.at >= began.at
             && same_request(asked, entry.request.as_ref())
             && entry.step.answer == Err(refusal_text(refusal))
     };
-    let found = ledger.entries().iter().rev().find(|(_, entry)| is_it(entry)).map(|(index, _)| *index);
+    // The earliest since the call: calls come here in the order of their answers, and among equal ones this
+    // leaves the later entries to those who need them.
+    let since = ledger.entries().iter().rev().take_while(|(_, entry)| entry.at >= began.at);
+    let found = since.filter(|(_, entry)| is_it(entry)).last().map(|(index, _)| *index);
     match found {
         Some(index) => {
             ledger.claim(index);
@@ -130,7 +132,11 @@ pub fn read(
     let first = if linearizable { began.entries } else { 0 };
     let mut window = ledger.vantages()[first..].to_vec();
     window.dedup();
-    let promise = if linearizable { "a read is what the store held between call and answer" } else { "a serializable read is what the store held once" };
+    let promise = if linearizable {
+        "a read is what the store held between call and answer"
+    } else {
+        "a serializable read is what the store held once"
+    };
     require(window.iter().rev().any(|vantage| admits(ledger, *vantage)), promise, || {
         let last = *window.last().expect("there is always a vantage");
         format!("{}\nbetween {:?} and {last:?}", story(), window[0])

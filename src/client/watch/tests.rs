@@ -44,7 +44,7 @@ fn from_now_on_is_fixed_by_the_creation() {
 fn events_already_delivered_are_dropped_after_a_break() {
     let mut watcher = watcher(5);
     assert_eq!(seen(watcher.take(events(&[5, 6, 6]))), [5, 6, 6]);
-    assert_eq!(seen(watcher.take(events(&[5, 6]))), []);
+    assert!(seen(watcher.take(events(&[5, 6]))).is_empty());
     assert_eq!(seen(watcher.take(events(&[6, 7, 9]))), [7, 9]);
     assert_eq!(watcher.next_revision(), 10);
 }

@@ -1,4 +1,6 @@
 //! Tests of the store as a whole, against a naive twin.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
+
 mod store;
 mod twin;

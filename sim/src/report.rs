@@ -1,0 +1,315 @@
+//! What people see: one run told as a story, many runs as a bar and a summary.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Parser, Subcommand};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::plan::Plan;
+use crate::run::{Report, run};
+
+/// Characters of a failure shown in the summary of many seeds.
+const SHORT: usize = 600;
+
+/// Bytes of a value shown.
+const SHORT_VALUE: usize = 24;
+
+/// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
+const WANTED: [&str; 19] = [
+    "booted from a checkpoint",
+    "disk: length lost or ahead of data",
+    "disk: name vanished or came back",
+    "disk: power lost between write and sync",
+    "disk: sector dropped",
+    "disk: sector torn",
+    "disk: sector turned to garbage",
+    "disk: sync of a file failed",
+    "disk: sync stalled",
+    "honesty: a copy of the platter held its promise",
+    "leases expired",
+    "life ended during boot",
+    "life ended in the middle of a disk operation",
+    "process killed, system lived on",
+    "stopped cleanly",
+    "the node stopped on a fault of the disk",
+    "torn tail of the log cut",
+    "watcher fell behind",
+    "watcher ended by a compaction",
+];
+
+/// Runs the product's own driver on a simulated disk, clock and scheduler, breaks what can break, and holds
+/// every answer and every watch event against the specification. A seed decides everything.
+#[derive(Parser)]
+#[command(name = "cargo sim", bin_name = "cargo sim", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Run one seed and tell what happened. The same seed always tells the same.
+    Run {
+        /// The seed.
+        #[arg(long)]
+        seed: u64,
+        /// Show the plan drawn from the seed: every step of every client, and all troubles.
+        #[arg(long)]
+        plan: bool,
+    },
+    /// Run many seeds, show a summary, and fail (exit code 1) if one of them does.
+    Swarm {
+        /// The seeds, first..end; the end is left out.
+        #[arg(long, value_parser = seeds, value_name = "A..B")]
+        seeds: Range<u64>,
+        /// Seeds run at the same time.
+        #[arg(long, default_value_t = 2)]
+        jobs: u64,
+        /// Stop after so many failures; 0 goes on to the end.
+        #[arg(long, default_value_t = 20)]
+        max_failures: u64,
+    },
+    /// Run each seed in two fresh processes, in opposite order, and compare the trace hashes.
+    Twice {
+        /// The seeds, first..end; the end is left out.
+        #[arg(long, value_parser = seeds, value_name = "A..B")]
+        seeds: Range<u64>,
+    },
+    /// Print the trace hash of each seed, in the order given (used by `twice`).
+    #[command(hide = true)]
+    Trace {
+        /// The seeds.
+        seeds: Vec<u64>,
+    },
+}
+
+fn seeds(text: &str) -> Result<Range<u64>, String> {
+    let (first, end) = text.split_once("..").ok_or("give two numbers with .. between, as 0..500")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|error| format!("{text:?}: {error}"));
+    let seeds = number(first)?..number(end)?;
+    if seeds.is_empty() { Err("the end must be above the first".to_string()) } else { Ok(seeds) }
+}
+
+/// The command line.
+pub fn main() -> ExitCode {
+    let good = match Arguments::parse().what {
+        What::Run { seed, plan } => run_one(seed, plan),
+        What::Swarm { seeds, jobs, max_failures } => swarm(seeds, jobs.max(1), max_failures),
+        What::Twice { seeds } => twice(seeds),
+        What::Trace { seeds } => {
+            for seed in seeds {
+                let report = run(seed);
+                println!("{seed} {} {}", report.trace, report.happenings);
+            }
+            true
+        }
+    };
+    if good { ExitCode::SUCCESS } else { ExitCode::from(1) }
+}
+
+fn run_one(seed: u64, show_plan: bool) -> bool {
+    let plan = Plan::of(seed);
+    if show_plan {
+        println!("{plan:#?}");
+    } else {
+        println!("setting: {:#?}", plan.setting);
+        let steps: usize = plan.clients.iter().map(Vec::len).sum();
+        println!(
+            "{} clients with {steps} steps over {} keys, watching: {:?}",
+            plan.clients.len(),
+            plan.keys,
+            plan.watching
+        );
+        println!("troubles, each after a rest:");
+        plan.troubles.iter().for_each(|(rest, trouble)| println!("  {rest:?} {trouble:?}"));
+    }
+    let began = Instant::now();
+    let report = run(seed);
+    println!("\nwhat happened:");
+    print_marks(&report.marks);
+    println!(
+        "seed {seed}: {} operations, {} entries, {:.1} s of virtual time in {:.2} s; trace {} over {} happenings",
+        report.operations,
+        report.entries,
+        report.virtual_time.as_secs_f64(),
+        began.elapsed().as_secs_f64(),
+        report.trace,
+        report.happenings,
+    );
+    match &report.failure {
+        None => println!("seed {seed} kept every promise"),
+        Some(failure) => {
+            println!("\nthe end of the history:");
+            report.tail.iter().for_each(|line| println!("  {}", readable(line)));
+            println!("\nseed {seed} FAILED {}", readable(failure));
+        }
+    }
+    report.failure.is_none()
+}
+
+fn print_marks(marks: &BTreeMap<&'static str, u64>) {
+    marks.iter().for_each(|(name, count)| println!("  {count:>10}  {name}"));
+}
+
+/// What many runs add up to.
+#[derive(Default)]
+struct Total {
+    seeds: u64,
+    operations: u64,
+    entries: u64,
+    virtual_time: Duration,
+    marks: BTreeMap<&'static str, u64>,
+    failures: Vec<Report>,
+}
+
+impl Total {
+    fn add(&mut self, report: Report) {
+        self.seeds += 1;
+        self.operations += report.operations;
+        self.entries += report.entries;
+        self.virtual_time += report.virtual_time;
+        for (name, count) in &report.marks {
+            *self.marks.entry(name).or_default() += count;
+        }
+        if report.failure.is_some() {
+            self.failures.push(report);
+        }
+    }
+}
+
+fn swarm(seeds: Range<u64>, jobs: u64, max_failures: u64) -> bool {
+    let began = Instant::now();
+    let bar = ProgressBar::new(seeds.end - seeds.start);
+    let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} seeds, {per_sec}, {msg}");
+    bar.set_style(style.expect("the template is well-formed"));
+    bar.set_message("none failed");
+    let next = AtomicU64::new(seeds.start);
+    let total = Mutex::new(Total::default());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= seeds.end {
+                        return;
+                    }
+                    let report = run(seed);
+                    let mut total = total.lock().expect("no holder of this lock panics");
+                    if let Some(failure) = &report.failure {
+                        bar.suspend(|| println!("seed {seed} FAILED {}", short(&readable(failure))));
+                    }
+                    total.add(report);
+                    let failed = total.failures.len() as u64;
+                    bar.set_message(if failed == 0 { "none failed".to_string() } else { format!("{failed} failed") });
+                    bar.inc(1);
+                    if max_failures > 0 && failed >= max_failures {
+                        next.store(seeds.end, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+    });
+    bar.finish_and_clear();
+    summary(&total.into_inner().expect("no holder of this lock panics"), began.elapsed())
+}
+
+fn short(failure: &str) -> &str {
+    let cut = failure.char_indices().nth(SHORT).map_or(failure.len(), |(at, _)| at);
+    &failure[..cut]
+}
+
+/// Lists of bytes as text: `[107, 49]` is `"k1"`; long ones are cut.
+fn readable(story: &str) -> String {
+    let mut told = String::new();
+    let mut rest = story;
+    while let Some(at) = rest.find('[') {
+        told.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let bytes = rest.find(']').and_then(|end| {
+            let numbers: Result<Vec<u8>, _> = rest[..end].split(", ").map(str::parse).collect();
+            Some((end, numbers.ok()?))
+        });
+        match bytes {
+            Some((end, bytes)) => {
+                let cut = bytes.len().min(SHORT_VALUE);
+                let dots = if cut < bytes.len() { "..." } else { "" };
+                told.push_str(&format!("\"{}{dots}\"", bytes[..cut].escape_ascii()));
+                rest = &rest[end + 1..];
+            }
+            None => told.push('['),
+        }
+    }
+    told + rest
+}
+
+fn summary(total: &Total, wall: Duration) -> bool {
+    let seconds = wall.as_secs_f64();
+    println!("sometimes:");
+    print_marks(&total.marks);
+    let never: Vec<_> = WANTED.iter().filter(|name| total.marks.get(**name).is_none_or(|count| *count == 0)).collect();
+    if !never.is_empty() {
+        println!("never: {never:?}");
+    }
+    println!(
+        "{} seeds, {} operations, {} log entries, {:.0} s of virtual time in {seconds:.1} s: {:.1} seeds/s, {:.0} virtual seconds a second",
+        total.seeds,
+        total.operations,
+        total.entries,
+        total.virtual_time.as_secs_f64(),
+        total.seeds as f64 / seconds,
+        total.virtual_time.as_secs_f64() / seconds,
+    );
+    if total.failures.is_empty() {
+        println!("every seed kept every promise");
+        return true;
+    }
+    let mut failed: Vec<u64> = total.failures.iter().map(|report| report.seed).collect();
+    failed.sort_unstable();
+    println!("{} seeds FAILED: {failed:?}", failed.len());
+    println!("replay one with: cargo sim run --seed {}", failed[0]);
+    false
+}
+
+fn twice(seeds: Range<u64>) -> bool {
+    let forth: Vec<u64> = seeds.clone().collect();
+    let back: Vec<u64> = seeds.rev().collect();
+    let (Ok(forth), Ok(back)) = (start_traces(&forth), start_traces(&back)) else {
+        eprintln!("a process could not be started");
+        return false;
+    };
+    let (Some(first), Some(second)) = (traces(forth), traces(back)) else {
+        eprintln!("a process ended early");
+        return false;
+    };
+    let mut same = true;
+    for (seed, trace) in &first {
+        if second.get(seed) != Some(trace) {
+            println!("seed {seed}: traces differ: {trace} and {:?}", second.get(seed));
+            same = false;
+        }
+    }
+    println!("{} seeds in two processes: {}", first.len(), if same { "all traces equal" } else { "traces DIFFER" });
+    same
+}
+
+fn start_traces(seeds: &[u64]) -> std::io::Result<std::process::Child> {
+    let program = std::env::current_exe()?;
+    let seeds = seeds.iter().map(u64::to_string);
+    Command::new(program).arg("trace").args(seeds).stdout(Stdio::piped()).spawn()
+}
+
+/// The trace of each seed, as a process printed it.
+fn traces(child: std::process::Child) -> Option<BTreeMap<u64, String>> {
+    let output = child.wait_with_output().ok().filter(|output| output.status.success())?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let line = |line: &str| {
+        let (seed, trace) = line.split_once(' ')?;
+        Some((seed.parse().ok()?, trace.to_string()))
+    };
+    text.lines().map(line).collect()
+}

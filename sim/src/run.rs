@@ -1,0 +1,259 @@
+//! One run: a seed in, a report out.
+//!
+//! Each run has a thread of its own, because std seeds its hash maps once a thread. First the plan with all its
+//! troubles; then a calm world in which everything must come right; then one more loss of power, after which
+//! everything acknowledged must be there.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Once};
+use std::time::Duration;
+
+use madsim::runtime::Runtime;
+use quorate_spec::request::{Range, Span};
+
+use crate::draft;
+use crate::env::{Loss, true_now, true_sleep};
+use crate::lifecycle::Lives;
+use crate::oracles::{Verdict, Violation, require, witness};
+use crate::plan::{End, Plan};
+use crate::traffic::Client;
+use crate::watchers::{self, Streams};
+use crate::world::{World, eventually};
+
+/// Longest time a calm world may take to come right.
+const CALM_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What became of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The seed.
+    pub seed: u64,
+    /// What went wrong, told for people; nothing if all promises were kept.
+    pub failure: Option<String>,
+    /// The last things before it went wrong, for people.
+    pub tail: Vec<String>,
+    /// The trace hash.
+    pub trace: String,
+    /// Happenings the trace covers.
+    pub happenings: u64,
+    /// Operations of clients.
+    pub operations: u64,
+    /// Entries of the log.
+    pub entries: u64,
+    /// True time the run covered.
+    pub virtual_time: Duration,
+    /// What happened sometimes.
+    pub marks: BTreeMap<&'static str, u64>,
+}
+
+thread_local! {
+    static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Keeps what a panic said and where, for the report, instead of printing it in the middle of a progress bar.
+fn keep_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        std::panic::set_hook(Box::new(|panic| {
+            let story = format!("{panic}\n{}", std::backtrace::Backtrace::force_capture());
+            PANIC.with(|kept| {
+                kept.borrow_mut().get_or_insert(story);
+            });
+        }));
+    });
+}
+
+/// Runs a seed.
+pub fn run(seed: u64) -> Report {
+    run_plan(Plan::of(seed))
+}
+
+/// Runs a plan.
+pub fn run_plan(plan: Plan) -> Report {
+    keep_panics();
+    let seed = plan.seed;
+    let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(16 << 20);
+    let ran = thread.spawn(move || {
+        let world = World::new(plan);
+        let kept = world.clone();
+        let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
+            runtime.set_time_limit(Duration::from_secs(24 * 3600));
+            runtime.block_on(async move {
+                story(&kept).await;
+                true_now()
+            })
+        }));
+        let panic = PANIC.with(|kept| kept.borrow_mut().take());
+        report_of(&world, ran.ok(), panic)
+    });
+    ran.expect("a thread can be started").join().expect("the run itself catches panics")
+}
+
+fn report_of(world: &World, virtual_time: Option<Duration>, panic: Option<String>) -> Report {
+    let (trace, happenings) = world.trace.digest();
+    let failure = match (world.violation(), panic) {
+        (Some(violation), _) => Some(violation.to_string()),
+        (None, Some(panic)) => Some(format!("a bug asserted itself\n{panic}")),
+        (None, None) => virtual_time.is_none().then(|| "the run ended without a word".to_string()),
+    };
+    // A panic may have poisoned what it held.
+    let sound = failure.is_none() || world.violation().is_some();
+    let (operations, entries, tail) = if sound { counted(world) } else { (0, 0, Vec::new()) };
+    let tail = if failure.is_some() { tail } else { Vec::new() };
+    Report {
+        seed: world.plan.seed,
+        failure,
+        tail,
+        trace,
+        happenings,
+        operations,
+        entries,
+        virtual_time: virtual_time.unwrap_or_default(),
+        marks: world.marks.counts(),
+    }
+}
+
+/// How much there was, and the end of it.
+fn counted(world: &World) -> (u64, u64, Vec<String>) {
+    let (operations, ledger) = (world.operations(), world.ledger());
+    let mut tail = Vec::new();
+    for operation in operations.iter().rev().take(12).rev() {
+        let (from, to) = (operation.called_at as f64 / 1e9, operation.returned_at as f64 / 1e9);
+        let who = operation.client;
+        tail.push(format!("client {who}, {from:.6} to {to:.6}: {:?}\n    {:?}", operation.call, operation.outcome));
+    }
+    for (index, entry) in ledger.entries().iter().rev().take(6).rev() {
+        let (at, term) = (entry.at.as_secs_f64(), entry.term);
+        tail.push(format!("entry {index} (term {term}), {at:.6}: {:?}\n    {:?}", entry.request, entry.step.answer));
+    }
+    (operations.len() as u64, ledger.entries().len() as u64, tail)
+}
+
+/// From the first boot to the last look.
+async fn story(world: &Arc<World>) {
+    let mut clients = Vec::new();
+    for (number, steps) in (0..).zip(world.plan.clients.clone()) {
+        clients.push(madsim::task::spawn(Client::new(world.clone(), number).run(steps)));
+    }
+    let streams = Streams::default();
+    for plan in world.plan.watching.clone() {
+        drop(madsim::task::spawn(watchers::watch(world.clone(), streams.clone(), plan)));
+    }
+    let mut lives = Lives::new(world.clone());
+    lives.suffer().await;
+    for client in clients {
+        // The node must be looked after while the clients finish.
+        while !client.is_finished() && world.violation().is_none() {
+            lives.live_for(Duration::from_millis(50)).await;
+        }
+    }
+    if world.violation().is_none() {
+        let verdict = come_right(world, &mut lives, &streams).await;
+        world.judge(verdict);
+    }
+}
+
+/// The calm world, and the last loss of power.
+async fn come_right(world: &Arc<World>, lives: &mut Lives, streams: &Streams) -> Verdict {
+    world.calm_down();
+    lives.look_after().await;
+    if world.living().is_none() {
+        lives.boot().await;
+    }
+    let mut auditor = Client::new(world.clone(), u32::MAX);
+    let calm = true_now();
+    for request in draft::all_clear() {
+        let mut done = false;
+        while !done && true_now() < calm + CALM_PATIENCE {
+            lives.look_after().await;
+            done = auditor.change(request.clone()).await;
+        }
+        require(done, "a calm node does what it is asked", || format!("{request:?} since {calm:?}"))?;
+    }
+    audit(world, &mut auditor).await?;
+    let caught_up = eventually(CALM_PATIENCE, || watchers::all_caught_up(world, streams).is_ok()).await;
+    if !caught_up {
+        watchers::all_caught_up(world, streams)?;
+    }
+    note_slow_watchers(world);
+    true_sleep(Duration::from_secs(9)).await;
+    {
+        let ledger = world.ledger();
+        world.lease_times.lock().expect("no judge panics").none_outlived(&ledger, calm)?;
+    }
+    watchers::all_caught_up(world, streams)?;
+    for promise in world.take_promises() {
+        promise.is_kept(world).await?;
+    }
+    lives.end(End::Power(Loss::DropAll)).await;
+    lives.boot().await;
+    audit(world, &mut auditor).await?;
+    last_words(world)
+}
+
+/// Everything there is now, and something of the past.
+async fn audit(world: &World, auditor: &mut Client) -> Verdict {
+    let all = Range { span: Span::all(), ..Range::default() };
+    let answered = auditor.range(all.clone(), true, Duration::ZERO).await;
+    require(answered, "a calm node answers reads", || format!("{all:?}"))?;
+    let (now, compacted) = {
+        let ledger = world.ledger();
+        (ledger.model().revision(), ledger.model().compacted())
+    };
+    for revision in [compacted, compacted + 1, (compacted + now) / 2, now - 1] {
+        auditor.range(Range { revision, ..all.clone() }, true, Duration::ZERO).await;
+    }
+    auditor.leases().await;
+    world.violation().map_or(Ok(()), Err)
+}
+
+fn note_slow_watchers(world: &World) {
+    if let Some(living) = world.living() {
+        let status = living.door.status();
+        world.marks.add("checkpoints made (last life)", status.checkpoints);
+        world.marks.add("leases named as due (last life)", status.expired_leases);
+    }
+}
+
+fn last_words(world: &World) -> Verdict {
+    let ledger = world.ledger();
+    let operations = world.operations();
+    witness::unclaimed(&ledger, &operations)?;
+    let times = world.lease_times.lock().expect("no judge panics");
+    let expiries: Result<u64, Violation> = times.ended_in_time(&ledger, &operations);
+    world.marks.add("leases expired", expiries?);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_keeps_every_promise_and_tells_the_same_twice() {
+        for seed in 0..8 {
+            let (first, second) = (run(seed), run(seed));
+            assert_eq!(first.failure, None, "seed {seed}");
+            assert_eq!((first.trace, first.happenings), (second.trace, second.happenings), "seed {seed}");
+        }
+    }
+
+    #[test]
+    fn different_seeds_tell_different_stories() {
+        assert_ne!(run(1).trace, run(2).trace);
+    }
+
+    /// The judges themselves: on a disk whose syncs do nothing, promises are broken, and it is noticed.
+    #[test]
+    fn a_disk_that_lies_is_noticed() {
+        let lied = |seed| {
+            let mut plan = Plan::of(seed);
+            plan.setting.disk.lies = true;
+            run_plan(plan).failure
+        };
+        let noticed = (0..10).filter(|seed| lied(*seed).is_some()).count();
+        assert!(noticed >= 9, "noticed in {noticed} of 10 runs, each of which ends with a loss of power");
+    }
+}
