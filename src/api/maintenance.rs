@@ -37,12 +37,7 @@ impl<E: Env> Porch<E> {
     /// Lists, raises or clears alarms. What names no alarm to raise or clear does nothing, as in etcd.
     pub async fn alarm(&self, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, Refusal> {
         if request.action == alarm_request::AlarmAction::Get as i32 {
-            let kind = match pb::AlarmType::try_from(request.alarm) {
-                Ok(pb::AlarmType::Nospace) => Some(AlarmKind::NoSpace),
-                Ok(pb::AlarmType::Corrupt) => Some(AlarmKind::Corrupt),
-                _ => None,
-            };
-            return self.list_alarms(kind).await;
+            return self.list_alarms(request.alarm).await;
         }
         let Some(command) = codec::alarm_from_wire(&request) else {
             let header = Some(self.header(self.handle.facts().revision()));
@@ -53,14 +48,15 @@ impl<E: Env> Porch<E> {
         Ok(pb::AlarmResponse { header: Some(header), alarms: alarms.into_iter().map(answers::alarm).collect() })
     }
 
-    async fn list_alarms(&self, kind: Option<AlarmKind>) -> Result<pb::AlarmResponse, Refusal> {
+    /// Those of a kind by its number, 0 is all. A number nobody knows finds none.
+    async fn list_alarms(&self, kind: i32) -> Result<pb::AlarmResponse, Refusal> {
         // Once a linearizable view is there, every alarm raised before this request is applied.
         self.handle.view(true).await?;
         let status = self.handle.status();
-        let wanted = status.alarms.iter().filter(|(_, have)| kind.is_none_or(|kind| kind == *have));
+        let alarms = status.alarms.iter().copied().map(answers::alarm);
         Ok(pb::AlarmResponse {
             header: Some(self.header_of(status.revision, status.term)),
-            alarms: wanted.copied().map(answers::alarm).collect(),
+            alarms: alarms.filter(|alarm| kind == 0 || alarm.alarm == kind).collect(),
         })
     }
 

@@ -92,6 +92,13 @@ async fn alarms_make_the_server_unhealthy() {
     assert_eq!(raised.alarms.len(), 1);
     assert!(get(&server, "/health").await.ends_with("{\"health\":\"false\",\"reason\":\"ALARM NOSPACE\"}"));
     assert!(get(&server, "/health?exclude=NOSPACE").await.starts_with("HTTP/1.1 200 OK"));
+    for (alarm, listed) in [(0, 1), (1, 1), (2, 0), (3, 0)] {
+        let get = pb::AlarmRequest { action: 0, member_id: 0, alarm };
+        let found: pb::AlarmResponse = server.call("/etcdserverpb.Maintenance/Alarm", &get).await.unwrap();
+        assert_eq!(found.alarms.len(), listed, "{alarm}");
+    }
+    let long = pb::LeaseGrantRequest { id: 1, ttl: i64::MAX };
+    server.refuses("/etcdserverpb.Lease/LeaseGrant", &long, 8, "etcdserver: mvcc: database space exceeded").await;
     let put = pb::PutRequest { key: bytes("k"), ..Default::default() };
     let full = "etcdserver: mvcc: database space exceeded";
     server.refuses("/etcdserverpb.KV/Put", &put, 8, full).await;

@@ -88,6 +88,8 @@ struct Reader {
     /// Create requests not yet answered, with the revision they were made at.
     asked: VecDeque<(WatchSpec, i64)>,
     live: BTreeMap<WatchId, Told>,
+    /// Cancelled by compaction, and not yet by the client.
+    spent: BTreeSet<WatchId>,
 }
 
 struct Twin {
@@ -109,6 +111,7 @@ impl Twin {
                 buffer: hub.open_stream(StreamId(id), silent()),
                 asked: VecDeque::new(),
                 live: BTreeMap::new(),
+                spent: BTreeSet::new(),
             })
             .collect();
         Self { hub, readers, history: Vec::new(), compacted: 0, tasks: Vec::new() }
@@ -222,14 +225,19 @@ impl Twin {
                 assert!(spec.start_revision >= 0);
                 let start = if spec.start_revision == 0 { asked_at + 1 } else { spec.start_revision };
                 let was = reader.live.insert(*watch_id, Told { spec, start, seen: Vec::new() });
-                assert!(was.is_none(), "an id in use was given");
+                assert!(was.is_none() && !reader.spent.contains(watch_id), "an id in use was given");
             }
             WatchMessage::Refused { revision, .. } => {
                 let (spec, asked_at) = self.readers[stream].asked.pop_front().expect("answers follow requests");
                 assert_eq!(*revision, asked_at);
                 assert!(spec.start_revision < 0 || spec.watch_id != 0, "refused without a reason");
             }
+            WatchMessage::Canceled { watch_id, compact_revision: 0, .. }
+                if self.readers[stream].spent.remove(watch_id) => {}
             WatchMessage::Canceled { watch_id, compact_revision, .. } => {
+                if *compact_revision != 0 {
+                    self.readers[stream].spent.insert(*watch_id);
+                }
                 let told = self.readers[stream].live.remove(watch_id).expect("only a live watcher is cancelled");
                 let seen_to = told.seen.last().map_or(0, |last| last.0);
                 assert_eq!(told.seen, self.due(&told, seen_to), "a prefix in whole revisions");

@@ -243,7 +243,7 @@ impl Table {
         if matches!(step, Step::Refused(_)) && right.is_unbuilt() {
             return Ok(right.replies);
         }
-        if self.is_remembered(step) && left.is_ok() && right.is_ok() {
+        if self.is_remembered(step) && [&left, &right].iter().all(|heard| heard.is_ok() || heard.is_out_of_range()) {
             return Ok(Vec::new());
         }
         if left != right {
@@ -264,7 +264,8 @@ impl Table {
 
     /// Whether a digest may honestly differ. etcd makes a digest while it compacts, with the compact revision before, and
     /// answers HashKV at exactly this revision from memory until ten more compactions or its next start; after a start it
-    /// makes the digest from what is left, which is what quorate always does (a digest a compaction would read everything).
+    /// makes the digest from what is left, or refuses below the compact revision, which is what quorate always does (a digest
+    /// a compaction would read everything).
     fn is_remembered(&self, step: &Step) -> bool {
         matches!(step, Step::HashKv(revision) if self.compactions.contains(revision))
     }
