@@ -48,6 +48,17 @@ pub struct Framed {
     pub total: usize,
 }
 
+/// As [`Framed`], with the body where it lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FramedSlice<'a> {
+    /// What the body is; never 0.
+    pub kind: u8,
+    /// The body.
+    pub body: &'a [u8],
+    /// Bytes of the whole frame: the next one starts this far on.
+    pub total: usize,
+}
+
 /// Why there is no frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FrameWrong {
@@ -127,20 +138,26 @@ pub fn fingerprint(frame: &[u8]) -> u32 {
 
 /// Reads the frame at the start of `bytes`, which may go on behind it. Verifies everything.
 pub fn decode(place: Place, bytes: &Bytes) -> Result<Framed, FrameWrong> {
+    let FramedSlice { kind, body, total } = decode_slice(place, bytes)?;
+    Ok(Framed { kind, body: bytes.slice(FRAME_HEADER_BYTES..FRAME_HEADER_BYTES + body.len()), total })
+}
+
+/// As [`decode`], without taking hold of the bytes.
+pub fn decode_slice(place: Place, bytes: &[u8]) -> Result<FramedSlice<'_>, FrameWrong> {
     let head = decode_head(place, bytes)?;
     let total = total_len(head.body_len);
     if bytes.len() < total {
         return Err(FrameWrong::Short { need: total });
     }
     let body_end = FRAME_HEADER_BYTES + head.body_len;
-    let body = bytes.slice(FRAME_HEADER_BYTES..body_end);
-    if crc32c::crc32c(&body) != head.body_checksum {
+    let body = &bytes[FRAME_HEADER_BYTES..body_end];
+    if crc32c::crc32c(body) != head.body_checksum {
         return Err(FrameWrong::Damaged("the body does not match its checksum"));
     }
     if bytes[body_end..total].iter().any(|byte| *byte != 0) {
         return Err(FrameWrong::Damaged("the padding is not zero"));
     }
-    Ok(Framed { kind: head.kind, body, total })
+    Ok(FramedSlice { kind: head.kind, body, total })
 }
 
 /// Reads and verifies only the header at the start of `bytes`; the body may be anything.

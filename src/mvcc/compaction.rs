@@ -73,20 +73,17 @@ impl<D: Disk> Store<D> {
     }
 
     fn prune_key(&mut self, key: &[u8], watermark: i64) {
-        if !self.index.get(key).is_some_and(|node| node.has_prunable(watermark)) {
-            return;
-        }
-        let mut pruned = None;
-        self.index.put(key, |node| {
-            pruned = node.map(|node| Arc::make_mut(node).prune(watermark));
+        let (table, mut gone) = (self.history.table(), false);
+        self.index.put(key, |found| {
+            if let Some(node) = found
+                && node.has_prunable(watermark)
+            {
+                gone = Arc::make_mut(node).prune(watermark, |mark| table.bury(mark));
+            }
             None
         });
-        let pruned = pruned.expect("the key is in the index");
-        if pruned.gone {
+        if gone {
             self.index.remove(key);
-        }
-        for mark in pruned.dropped {
-            self.history.table().bury(mark);
         }
     }
 }

@@ -78,7 +78,7 @@ impl<D: Disk> Table<D> {
     }
 
     fn holding(&self, main: i64) -> Option<&Arc<Segment<D>>> {
-        self.segments.partition_point(|segment| segment.first() <= main).checked_sub(1).map(|at| &self.segments[at])
+        holding(&self.segments, main)
     }
 
     /// The record of `revision`, which the index says is there.
@@ -101,6 +101,11 @@ impl<D: Disk> Table<D> {
         let at = self.segments.partition_point(|segment| segment.first() <= from).saturating_sub(1);
         Scan { table: self.clone(), at, current: None, from, to, window }
     }
+}
+
+/// The one of `segments` that main revision `main` belongs to.
+pub(super) fn holding<D: Disk>(segments: &[Arc<Segment<D>>], main: i64) -> Option<&Arc<Segment<D>>> {
+    segments.partition_point(|segment| segment.first() <= main).checked_sub(1).map(|at| &segments[at])
 }
 
 /// A walk over records; see [`Table::scan`].
@@ -147,6 +152,8 @@ pub struct History<D: Disk> {
     segment_bytes: u64,
     next_number: AtomicU64,
     unwritten: usize,
+    /// The last segment takes no more records.
+    sealed: bool,
 }
 
 impl<D: Disk> History<D> {
@@ -155,7 +162,7 @@ impl<D: Disk> History<D> {
         assert!((1..=u64::from(u32::MAX / 4)).contains(&segment_bytes), "tables say where a record starts in 31 bits");
         let next = segments.iter().map(|segment| segment.number() + 1).max().unwrap_or(0);
         let table = Arc::new(Table { segments });
-        Self { disk, table, segment_bytes, next_number: AtomicU64::new(next), unwritten: 0 }
+        Self { disk, table, segment_bytes, next_number: AtomicU64::new(next), unwritten: 0, sealed: false }
     }
 
     /// The segments as they are now.
@@ -180,6 +187,7 @@ impl<D: Disk> History<D> {
         if !room {
             let segment = Segment::new(self.disk.clone(), self.fresh_number(), main, false);
             Arc::make_mut(&mut self.table).segments.push(Arc::new(segment));
+            self.sealed = false;
         }
         let segment = self.active().expect("one was just made").clone();
         for record in records {
@@ -188,7 +196,18 @@ impl<D: Disk> History<D> {
     }
 
     fn active(&self) -> Option<&Arc<Segment<D>>> {
-        self.table.segments.last().filter(|segment| !segment.is_sparse())
+        self.table.segments.last().filter(|segment| !segment.is_sparse() && !self.sealed)
+    }
+
+    /// Lets the segment that grows take no more records: the next transaction begins another.
+    pub fn seal(&mut self) {
+        self.sealed = true;
+    }
+
+    /// The segments that will not grow any more.
+    pub fn sealed(&self) -> &[Arc<Segment<D>>] {
+        let segments = &self.table.segments;
+        &segments[..segments.len() - usize::from(self.active().is_some())]
     }
 
     /// What the disk was not given yet, in order.

@@ -84,6 +84,18 @@ impl Past {
         None
     }
 
+    fn newest(&self) -> Mark {
+        self.marks[self.marks.len() - 1]
+    }
+
+    fn each(&self, on_mark: &mut impl FnMut(Mark)) {
+        let mut chunk = Some(self);
+        while let Some(past) = chunk {
+            past.marks.iter().copied().for_each(&mut *on_mark);
+            chunk = past.before.as_deref();
+        }
+    }
+
     fn oldest(&self) -> Mark {
         let mut past = self;
         while let Some(before) = &past.before {
@@ -135,7 +147,7 @@ impl Past {
 /// One key of the index.
 #[derive(Debug)]
 pub struct KeyNode {
-    key: Bytes,
+    key: Box<[u8]>,
     latest: KeyMeta,
     past: Option<Arc<Past>>,
     slot: AtomicU32,
@@ -161,23 +173,15 @@ impl Entry for Arc<KeyNode> {
     }
 }
 
-/// What compaction took from a node.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Pruned {
-    /// Revisions nobody can read any more.
-    pub dropped: Vec<Mark>,
-    /// Nothing is left: the key goes from the index.
-    pub gone: bool,
-}
-
 impl KeyNode {
-    /// A key's first revision. The key is copied, so that it pins no larger buffer.
+    /// A key's first revision. The key is copied: an answer copies it too, which is cheaper than counting a
+    /// reference in memory nobody looked at for long, and keeps the index small.
     pub fn new(key: &[u8], latest: KeyMeta) -> Self {
-        Self { key: Bytes::copy_from_slice(key), latest, past: None, slot: AtomicU32::new(NO_SLOT) }
+        Self { key: key.into(), latest, past: None, slot: AtomicU32::new(NO_SLOT) }
     }
 
     /// The key.
-    pub fn key(&self) -> &Bytes {
+    pub fn key(&self) -> &[u8] {
         &self.key
     }
 
@@ -186,10 +190,10 @@ impl KeyNode {
         self.latest
     }
 
-    /// The latest put as an answer, without its value.
-    pub fn bare(&self) -> KeyValue {
+    /// The latest put as an answer, without its value; `key` is its key.
+    pub fn bare(&self, key: Bytes) -> KeyValue {
         KeyValue {
-            key: self.key.clone(),
+            key,
             value: Bytes::new(),
             create_revision: self.latest.create_revision,
             mod_revision: self.latest.revision.main,
@@ -261,13 +265,22 @@ impl KeyNode {
 
     /// Drops what no read from `watermark` on can see: everything at or below it but the newest, and that too
     /// when it is a tombstone from before. A tombstone exactly at the watermark stays, so that a watcher that
-    /// starts there still sees the delete.
-    pub fn prune(&mut self, watermark: i64) -> Pruned {
+    /// starts there still sees the delete. Tells what went, and returns whether nothing is left of the key.
+    pub fn prune(&mut self, watermark: i64, mut on_dropped: impl FnMut(Mark)) -> bool {
+        let latest = self.latest.mark();
+        if latest.revision.main <= watermark
+            && !latest.tombstone
+            && let Some(past) = self.past.take_if(|past| past.newest().revision.main < watermark)
+        {
+            // The usual case: only the latest stays.
+            past.each(&mut on_dropped);
+            return false;
+        }
         let mut marks = Vec::new();
         if let Some(past) = &self.past {
             past.collect_into(&mut marks);
         }
-        marks.push(self.latest.mark());
+        marks.push(latest);
         let newest = self.newest_at(watermark).map(|mark| mark.revision);
         let (kept, dropped): (Vec<Mark>, Vec<Mark>) = marks.into_iter().partition(|mark| {
             let Mark { revision, tombstone } = *mark;
@@ -275,11 +288,10 @@ impl KeyNode {
                 || tombstone && revision.main == watermark
                 || !tombstone && Some(revision) == newest
         });
-        let Some((_, past)) = kept.split_last() else {
-            return Pruned { dropped, gone: true };
-        };
+        dropped.into_iter().for_each(on_dropped);
+        let Some((_, past)) = kept.split_last() else { return true };
         self.past = (!past.is_empty()).then(|| Arc::new(Past { marks: past.to_vec(), before: None }));
-        Pruned { dropped, gone: false }
+        false
     }
 }
 
@@ -358,10 +370,13 @@ mod tests {
                 let expected = kept(&all, cut);
                 let prunable = expected.len() < all.len();
                 prop_assert_eq!(node.has_prunable(cut), prunable);
-                let pruned = Arc::make_mut(&mut node).prune(cut);
-                prop_assert_eq!(pruned.dropped.len(), all.len() - expected.len());
-                prop_assert_eq!(pruned.gone, expected.is_empty());
-                if pruned.gone {
+                let mut dropped = Vec::new();
+                let gone = Arc::make_mut(&mut node).prune(cut, |mark| dropped.push((mark.revision.main, mark.tombstone)));
+                dropped.sort_unstable();
+                let left_out: Vec<_> = all.iter().filter(|mark| !expected.contains(mark)).copied().collect();
+                prop_assert_eq!(dropped, left_out);
+                prop_assert_eq!(gone, expected.is_empty());
+                if gone {
                     return Ok(());
                 }
                 prop_assert_eq!(marks_of(&node), expected.clone());

@@ -10,7 +10,7 @@ use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::counted_tree::{Entry, Visit};
 use super::history::Table;
@@ -107,18 +107,19 @@ impl<'a, D: Disk> Reading<'a, D> {
         let push_down = !filtered && (query.order == SortOrder::None || in_key_order);
         let fetch = if push_down { limit.saturating_add(1) } else { usize::MAX };
         let nodes = self.visible_nodes(&query.range, at, fetch);
+        let mut keys = BytesMut::with_capacity(nodes.iter().take(limit).map(|node| node.key().len()).sum());
         if push_down && in_key_order {
             answer.more = nodes.len() > limit;
             answer.kvs.reserve_exact(nodes.len().min(limit));
             for node in nodes.into_iter().take(limit) {
-                let row = self.row(node, at)?;
+                let row = self.row(node, at, &mut keys)?;
                 answer.kvs.push(self.finish(row, query)?);
             }
             return Ok(answer);
         }
         let mut rows = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let mut row = self.row(node, at)?;
+            let mut row = self.row(node, at, &mut keys)?;
             if filtered && !passes(query, &row.kv) {
                 continue;
             }
@@ -177,9 +178,11 @@ impl<'a, D: Disk> Reading<'a, D> {
     }
 
     /// What an alive `node` was at `at`: from the index while it did not change since, else from the history.
-    fn row(&self, node: &'a Arc<KeyNode>, at: i64) -> Result<Row<'a>, Wrong> {
+    /// The keys of one answer lie in one buffer, `keys`.
+    fn row(&self, node: &'a Arc<KeyNode>, at: i64, keys: &mut BytesMut) -> Result<Row<'a>, Wrong> {
         if node.stamp() <= at {
-            return Ok(Row { kv: node.bare(), node: Some(node) });
+            keys.extend_from_slice(node.key());
+            return Ok(Row { kv: node.bare(keys.split().freeze()), node: Some(node) });
         }
         let revision = node.visible_at(at).expect("only alive nodes become rows");
         Ok(Row { kv: self.old(node, revision)?, node: None })
@@ -190,7 +193,7 @@ impl<'a, D: Disk> Reading<'a, D> {
         let record = self.table.read(revision)?;
         same_key(node, &record.key, revision)?;
         let mut kv = record.into_key_value();
-        kv.key = node.key().clone();
+        kv.key = Bytes::copy_from_slice(node.key());
         Ok(kv)
     }
 
@@ -238,7 +241,7 @@ impl<'a, D: Disk> Reading<'a, D> {
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, Wrong> {
         match self.index.get(key).filter(|node| node.is_live()) {
             None => Ok(None),
-            Some(node) => Ok(Some(KeyValue { value: self.value_of(node)?, ..node.bare() })),
+            Some(node) => Ok(Some(KeyValue { value: self.value_of(node)?, ..node.bare(Bytes::copy_from_slice(key)) })),
         }
     }
 
@@ -247,14 +250,14 @@ impl<'a, D: Disk> Reading<'a, D> {
         let Some(node) = self.index.get(key).filter(|node| node.visible_at(at).is_some()) else {
             return Ok(None);
         };
-        let mut row = self.row(node, at)?;
+        let mut row = self.row(node, at, &mut BytesMut::new())?;
         self.fetch_value(&mut row)?;
         Ok(Some(row.kv))
     }
 }
 
 fn same_key(node: &KeyNode, key: &[u8], revision: Revision) -> Result<(), Wrong> {
-    if node.key()[..] == *key {
+    if node.key() == key {
         return Ok(());
     }
     Err(Wrong::corrupt(super::history::HISTORY_DIR, 0, format!("revision {revision} is of another key")))

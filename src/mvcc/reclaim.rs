@@ -52,7 +52,7 @@ impl<D: Disk> Store<D> {
             // What is dead is not counted yet.
             return None;
         }
-        let (_, sealed) = self.history.table().segments().split_last()?;
+        let sealed = self.history.sealed();
         let sealed = &sealed[..sealed.iter().take_while(|segment| !segment.has_unwritten()).count()];
         let (run, drop_tombstones) = worst_run(sealed, self.history.segment_bytes())?;
         let segments = sealed[run].to_vec();
@@ -64,6 +64,15 @@ impl<D: Disk> Store<D> {
             watermark: self.compact_revision(),
             number: self.history.fresh_number(),
         })
+    }
+
+    /// Makes what is dead in the segment that still grows reclaimable too, by beginning another one with the
+    /// next change. For a client that asks for its space now; without anything dead there it does nothing, so
+    /// asking again and again makes no small files.
+    pub fn request_reclaim(&mut self) {
+        if self.history.table().segments().last().is_some_and(|segment| segment.dead().bytes() > 0) {
+            self.history.seal();
+        }
     }
 
     /// Puts the rewritten segment in place of the old ones, whose files stay until [`Self::garbage`] names them.

@@ -47,27 +47,10 @@ impl Record {
     }
 
     /// Reads a body; key and value share its bytes. The text says what does not hold.
-    pub fn decode(mut body: Bytes) -> Result<Self, &'static str> {
-        if body.len() < FIXED_BYTES {
-            return Err("a record is shorter than its fixed part");
-        }
-        let revision = Revision::new(body.get_i64_le(), body.get_u32_le());
-        let flags = body.get_u8();
-        let (create_revision, version, lease) = (body.get_i64_le(), body.get_i64_le(), body.get_i64_le());
-        let key_len = body.get_u32_le() as usize;
-        if key_len > body.len() {
-            return Err("a record's key is longer than the record");
-        }
-        if flags & !(TOMBSTONE | LAST) != 0 {
-            return Err("a record has unknown flags");
-        }
-        let tombstone = flags & TOMBSTONE != 0;
-        let key = body.split_to(key_len);
-        if tombstone != (version == 0) || version < 0 || tombstone && !body.is_empty() {
-            return Err("a record contradicts its own tombstone mark");
-        }
-        let meta = KeyMeta { create_revision, revision, version, lease };
-        Ok(Self { meta, last: flags & LAST != 0, key, value: body })
+    pub fn decode(body: Bytes) -> Result<Self, &'static str> {
+        let RecordSlice { meta, last, key, .. } = RecordSlice::decode(&body)?;
+        let value_start = FIXED_BYTES + key.len();
+        Ok(Self { meta, last, key: body.slice(FIXED_BYTES..value_start), value: body.slice(value_start..) })
     }
 
     /// The key-value the change left.
@@ -80,6 +63,42 @@ impl Record {
             version: self.meta.version,
             lease: self.meta.lease,
         }
+    }
+}
+
+/// As [`Record`], where it lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecordSlice<'a> {
+    /// Revision, create revision, version and lease; version 0 is a tombstone.
+    pub meta: KeyMeta,
+    /// Whether its transaction ends with it.
+    pub last: bool,
+    /// The key.
+    pub key: &'a [u8],
+    /// The value; empty in a tombstone.
+    pub value: &'a [u8],
+}
+
+impl<'a> RecordSlice<'a> {
+    /// Reads a body. The text says what does not hold.
+    pub fn decode(mut body: &'a [u8]) -> Result<Self, &'static str> {
+        if body.len() < FIXED_BYTES {
+            return Err("a record is shorter than its fixed part");
+        }
+        let revision = Revision::new(body.get_i64_le(), body.get_u32_le());
+        let flags = body.get_u8();
+        let (create_revision, version, lease) = (body.get_i64_le(), body.get_i64_le(), body.get_i64_le());
+        let key_len = body.get_u32_le() as usize;
+        if flags & !(TOMBSTONE | LAST) != 0 {
+            return Err("a record has unknown flags");
+        }
+        let tombstone = flags & TOMBSTONE != 0;
+        let (key, value) = body.split_at_checked(key_len).ok_or("a record's key is longer than the record")?;
+        if tombstone != (version == 0) || version < 0 || tombstone && !value.is_empty() {
+            return Err("a record contradicts its own tombstone mark");
+        }
+        let meta = KeyMeta { create_revision, revision, version, lease };
+        Ok(Self { meta, last: flags & LAST != 0, key, value })
     }
 }
 

@@ -12,6 +12,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 
 use bytes::{Buf, Bytes, BytesMut};
 
+mod load;
+
+pub use load::Window;
+
 use super::history::{HISTORY_DIR, HistoryWrite, WriteMark};
 use super::key_index::Mark;
 use super::record::{KIND_RECORD, Record};
@@ -60,6 +64,16 @@ struct Tail {
     len: u64,
     blocks: VecDeque<Block>,
     open: BytesMut,
+}
+
+impl Layout {
+    /// Gives back what was reserved for records to come.
+    fn shrink(&mut self) {
+        match self {
+            Self::Dense(starts) => starts.shrink_to_fit(),
+            Self::Sparse(starts) => starts.shrink_to_fit(),
+        }
+    }
 }
 
 impl Tail {
@@ -240,7 +254,7 @@ impl<D: Disk> Segment<D> {
         tail.last = last;
     }
 
-    /// Counts a record that lies at the end of what is known: at boot and in a rewritten segment.
+    /// Counts a record that lies at the end of what is known: in a rewritten segment.
     pub fn note(&self, revision: Revision, total: usize) -> Result<(), &'static str> {
         let mut tail = self.tail_mut();
         let start = u32::try_from(tail.len).map_err(|_| "a segment is longer than its table can say")?;
@@ -313,10 +327,8 @@ impl<D: Disk> Segment<D> {
     }
 
     /// Up to `len` bytes from `at`, in whole frames or to the end of them; never none.
-    fn fetch(&self, at: u64, len: usize, in_file: bool) -> Result<Bytes, Wrong> {
-        let file_end = if in_file {
-            at + len as u64
-        } else {
+    fn fetch(&self, at: u64, len: usize) -> Result<Bytes, Wrong> {
+        let file_end = {
             let tail = self.tail();
             if at >= tail.memory_start() {
                 return Ok(tail.in_memory(at, len).expect("memory has no gap"));
@@ -342,7 +354,7 @@ impl<D: Disk> Segment<D> {
             return Err(self.damaged(0, &format!("revision {revision} is not in it")));
         };
         let window = if span.single { (span.end - span.start) as usize } else { SEARCH_WINDOW };
-        let mut frames = Frames { at: span.start, end: span.end, window, bytes: Bytes::new(), in_file: false };
+        let mut frames = Frames { at: span.start, end: span.end, window, bytes: Bytes::new() };
         for _ in 0..span.skip {
             frames.next(self)?;
         }
@@ -406,8 +418,6 @@ struct Frames {
     window: usize,
     /// What was fetched from `at` on.
     bytes: Bytes,
-    /// Everything is in the file, whatever the segment knows of itself: at boot.
-    in_file: bool,
 }
 
 impl Frames {
@@ -421,7 +431,7 @@ impl Frames {
             if self.bytes.len() < need {
                 let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
                 if need <= left {
-                    self.bytes = segment.fetch(self.at, self.window.max(need).min(left), self.in_file)?;
+                    self.bytes = segment.fetch(self.at, self.window.max(need).min(left))?;
                 }
                 // Neither a block of memory nor the file ends inside a frame.
                 if self.bytes.len() < need {
@@ -460,14 +470,8 @@ pub struct SegmentScan<D: Disk> {
 impl<D: Disk> SegmentScan<D> {
     /// From main revision `main` on, reading `window` bytes at a time.
     pub fn new(segment: Arc<Segment<D>>, main: i64, window: usize) -> Self {
-        let frames =
-            Frames { at: segment.start_of(main), end: segment.len(), window, bytes: Bytes::new(), in_file: false };
+        let frames = Frames { at: segment.start_of(main), end: segment.len(), window, bytes: Bytes::new() };
         Self { segment, frames }
-    }
-
-    /// The first `len` bytes, whatever the segment knows of itself: for boot.
-    pub fn whole(segment: Arc<Segment<D>>, len: u64, window: usize) -> Self {
-        Self { segment, frames: Frames { at: 0, end: len, window, bytes: Bytes::new(), in_file: true } }
     }
 
     /// The next record with its offset and the bytes of its frame; `None` at the end.

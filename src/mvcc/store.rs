@@ -96,7 +96,7 @@ impl<D: Disk> Store<D> {
         self.index.walk(&KeyRange::all(), Visit::Live, &mut |_, _| false, &mut |node| {
             let latest = node.latest();
             if latest.lease != 0 && !latest.is_tombstone() {
-                found.push((node.key().clone(), latest.lease));
+                found.push((Bytes::copy_from_slice(node.key()), latest.lease));
             }
             ControlFlow::Continue(())
         });

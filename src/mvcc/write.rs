@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::counted_tree::Entry;
 use super::key_index::{KeyMeta, KeyNode, NO_SLOT};
 use super::query::{RangeAnswer, RangeQuery};
 use super::range_read::{ReadFailure, Reading};
@@ -85,10 +86,9 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         Revision::new(self.store.revision + 1, sub)
     }
 
-    /// An alive node as what a change replaces; with its value only where it is wanted.
-    fn previous(&self, node: &KeyNode) -> Result<KeyValue, Wrong> {
-        let value = if self.want_prev { self.reading().value_of(node)? } else { Bytes::new() };
-        Ok(KeyValue { value, ..node.bare() })
+    /// The value a change replaces, where it is wanted.
+    fn value_before(&self, node: &KeyNode) -> Result<Bytes, Wrong> {
+        if self.want_prev { self.reading().value_of(node) } else { Ok(Bytes::new()) }
     }
 
     /// What the event of a delete tells of the past: what the key held before this revision, which is not
@@ -107,64 +107,61 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
     pub fn put(&mut self, put: NewValue) -> Result<Option<KeyValue>, Wrong> {
         let NewValue { key, value, lease, backing_bytes } = put;
         assert!(!key.is_empty(), "an empty key is refused before the store");
-        let revision = self.next_revision();
-        let (mut slot, mut old_revision, mut prev) = (NO_SLOT, Revision::default(), None);
-        if let Some(node) = self.store.index.get(&key) {
-            (slot, old_revision) = (node.slot(), node.latest().revision);
-            if !node.latest().is_tombstone() {
-                prev = Some(self.previous(node)?);
-            }
-        }
-        let (create_revision, version) = match &prev {
-            Some(prev) => (prev.create_revision, prev.version + 1),
-            None => (revision.main, 1),
+        let old_value = match self.store.index.get(&key).filter(|_| self.want_prev) {
+            Some(node) if node.is_live() => self.value_before(node)?,
+            _ => Bytes::new(),
         };
-        let meta = KeyMeta { create_revision, revision, version, lease };
-        let value = unpinned(value, backing_bytes);
-        let slot = self.store.cache.replace(slot, old_revision, revision, value.clone());
-        let key = self.advance(&key, meta, slot);
+        let revision = self.next_revision();
+        let (key, value) = (unpinned(key, backing_bytes), unpinned(value, backing_bytes));
+        let (mut prev, mut meta) = (None, KeyMeta { create_revision: revision.main, revision, version: 1, lease });
+        let Store { index, cache, .. } = &mut *self.store;
+        index.put(&key, |found| {
+            let Some(node) = found else {
+                let node = KeyNode::new(&key, meta);
+                node.set_slot(cache.replace(NO_SLOT, Revision::default(), revision, value.clone()));
+                return Some(Arc::new(node));
+            };
+            if node.is_live() {
+                let before = KeyValue { value: old_value, ..node.bare(key.clone()) };
+                (meta.create_revision, meta.version) = (before.create_revision, before.version + 1);
+                prev = Some(before);
+            }
+            let slot = cache.replace(node.slot(), node.latest().revision, revision, value.clone());
+            let node = Arc::make_mut(node);
+            node.advance(meta);
+            node.set_slot(slot);
+            None
+        });
+        let KeyMeta { create_revision, version, .. } = meta;
         let kv = KeyValue { key, value, create_revision, mod_revision: revision.main, version, lease };
         let prev_kv = if self.want_prev { prev.clone() } else { None };
         self.events.push(Event { kind: EventKind::Put, kv, prev_kv });
         Ok(prev)
     }
 
-    /// Makes `meta` the latest of `key` in the index. Returns the index's own copy of the key.
-    fn advance(&mut self, key: &[u8], meta: KeyMeta, slot: u32) -> Bytes {
-        let mut own_key = Bytes::new();
-        self.store.index.put(key, |node| match node {
-            Some(node) => {
-                let node = Arc::make_mut(node);
-                node.advance(meta);
-                node.set_slot(slot);
-                own_key = node.key().clone();
-                None
-            }
-            None => {
-                let node = KeyNode::new(key, meta);
-                node.set_slot(slot);
-                own_key = node.key().clone();
-                Some(Arc::new(node))
-            }
-        });
-        own_key
-    }
-
     /// Deletes the alive keys of a range, in key order. Returns what they held, values only if previous values
     /// are wanted.
     pub fn delete_range(&mut self, range: &KeyRange) -> Result<Vec<KeyValue>, Wrong> {
-        let nodes: Vec<Arc<KeyNode>> =
-            self.reading().visible_nodes(range, self.revision(), usize::MAX).into_iter().cloned().collect();
-        let prevs = nodes.iter().map(|node| self.previous(node)).collect::<Result<Vec<_>, _>>()?;
-        let told = nodes.iter().zip(&prevs).map(|(node, prev)| self.told_before(node, prev));
-        let told = told.collect::<Result<Vec<_>, _>>()?;
-        for ((node, prev), prev_kv) in nodes.into_iter().zip(&prevs).zip(told) {
-            self.store.cache.forget(node.slot(), node.latest().revision);
-            // Let go of the node, so that the index changes it in place.
-            drop(node);
+        let nodes = self.reading().visible_nodes(range, self.revision(), usize::MAX);
+        let (mut prevs, mut told) = (Vec::with_capacity(nodes.len()), Vec::with_capacity(nodes.len()));
+        for node in nodes {
+            let value = self.value_before(node)?;
+            let prev = KeyValue { value, ..node.bare(Bytes::copy_from_slice(node.key())) };
+            told.push(self.told_before(node, &prev)?);
+            prevs.push(prev);
+        }
+        for (prev, prev_kv) in prevs.iter().zip(told) {
             let revision = self.next_revision();
-            let key = self.advance(&prev.key, KeyMeta { revision, ..KeyMeta::default() }, NO_SLOT);
-            let kv = KeyValue { key, mod_revision: revision.main, ..KeyValue::default() };
+            let Store { index, cache, .. } = &mut *self.store;
+            index.put(&prev.key, |found| {
+                let node = found.expect("an alive key is in the index");
+                cache.forget(node.slot(), node.latest().revision);
+                let node = Arc::make_mut(node);
+                node.advance(KeyMeta { revision, ..KeyMeta::default() });
+                node.set_slot(NO_SLOT);
+                None
+            });
+            let kv = KeyValue { key: prev.key.clone(), mod_revision: revision.main, ..KeyValue::default() };
             self.events.push(Event { kind: EventKind::Delete, kv, prev_kv });
         }
         Ok(prevs)

@@ -4,9 +4,8 @@
 //! same head the keys themselves decide. Does not know of entries, children or counts.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
-use super::FAN_OUT;
+use super::nodes::{FAN_OUT, Fence};
 
 /// What the parents say of the keys in a node: from `low` on and below `high`; `None` at the rim of the tree.
 #[derive(Clone, Copy, Debug)]
@@ -19,9 +18,9 @@ impl<'a> Bounds<'a> {
     pub(super) const NONE: Self = Self { low: None, high: None };
 
     /// Those of child `i` of a node with these bounds and `fences`.
-    pub(super) fn of_child(self, fences: &'a [Option<Arc<[u8]>>; FAN_OUT], i: usize) -> Self {
-        let low = if i == 0 { self.low } else { fences[i].as_deref() };
-        let high = fences.get(i + 1).and_then(Option::as_deref).or(self.high);
+    pub(super) fn of_child(self, fences: &'a [Fence], i: usize) -> Self {
+        let low = if i == 0 { self.low } else { Some(&fences[i - 1][..]) };
+        let high = fences.get(i).map(|fence| &fence[..]).or(self.high);
         Self { low, high }
     }
 
@@ -36,6 +35,19 @@ pub(super) fn shared_prefix(a: &[u8], b: &[u8]) -> usize {
     a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
+/// The eight bytes of `key` behind its first `prefix`, as a number that sorts like them; zeroes where it ends.
+pub fn head_of(key: &[u8], prefix: usize) -> u64 {
+    let rest = key.get(prefix..).unwrap_or_default();
+    match rest.first_chunk::<8>() {
+        Some(bytes) => u64::from_be_bytes(*bytes),
+        None => {
+            let mut padded = [0; 8];
+            padded[..rest.len()].copy_from_slice(rest);
+            u64::from_be_bytes(padded)
+        }
+    }
+}
+
 /// The sorted keys of a node, as heads behind their common prefix.
 #[derive(Clone, Debug)]
 pub(super) struct Heads {
@@ -47,18 +59,6 @@ pub(super) struct Heads {
 }
 
 impl Heads {
-    pub(super) fn head_of(key: &[u8], prefix: usize) -> u64 {
-        let rest = key.get(prefix..).unwrap_or_default();
-        match rest.first_chunk::<8>() {
-            Some(bytes) => u64::from_be_bytes(*bytes),
-            None => {
-                let mut padded = [0; 8];
-                padded[..rest.len()].copy_from_slice(rest);
-                u64::from_be_bytes(padded)
-            }
-        }
-    }
-
     pub(super) const NONE: Self = Self { len: 0, prefix: 0, sure: false, heads: [0; FAN_OUT] };
 
     /// The heads of keys that ascend, in a node within `bounds`. What both bounds begin with, everything that
@@ -73,7 +73,7 @@ impl Heads {
         }
         if len > 0 {
             for i in 0..len {
-                fresh.heads[i] = Self::head_of(key(i), fresh.prefix);
+                fresh.heads[i] = head_of(key(i), fresh.prefix);
             }
         }
         fresh
@@ -84,7 +84,7 @@ impl Heads {
         if self.len == 0 {
             return Err(0);
         }
-        let head = Self::head_of(key, self.prefix);
+        let head = head_of(key, self.prefix);
         let mut at = self.heads[..self.len].partition_point(|other| *other < head);
         if !self.sure {
             // Every key of the node has the prefix; any one can vouch for it.
@@ -114,7 +114,7 @@ impl Heads {
             return false;
         }
         self.heads[at..self.len].rotate_right(1);
-        self.heads[at] = Self::head_of(key, self.prefix);
+        self.heads[at] = head_of(key, self.prefix);
         true
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::heads::shared_prefix;
 use super::*;
 
 #[derive(Clone, Debug, PartialEq)]
@@ -30,9 +31,8 @@ impl Entry for Word {
 fn check(node: &Node<Word>, low: Option<&[u8]>, high: Option<&[u8]>) -> (usize, usize) {
     match node {
         Node::Leaf(leaf) => {
-            let keys: Vec<_> = leaf.entries.iter().flatten().map(|e| e.key.clone()).collect();
-            assert_eq!(keys.len(), leaf.heads.len);
-            assert!(leaf.entries[keys.len()..].iter().all(Option::is_none));
+            let keys: Vec<_> = leaf.entries().iter().flatten().map(|e| e.key.clone()).collect();
+            assert_eq!(keys.len(), leaf.len());
             assert!(keys.is_sorted_by(|a, b| a < b));
             assert!(keys.iter().all(|k| low.is_none_or(|l| l <= &k[..]) && high.is_none_or(|h| &k[..] < h)));
             for (i, key) in keys.iter().enumerate() {
@@ -41,7 +41,7 @@ fn check(node: &Node<Word>, low: Option<&[u8]>, high: Option<&[u8]>) -> (usize, 
                     let (low, high) = (low.expect("sure"), high.expect("sure"));
                     assert!(leaf.heads.prefix <= shared_prefix(low, high));
                 }
-                assert_eq!(leaf.heads.heads[i], Heads::head_of(key, leaf.heads.prefix));
+                assert_eq!(leaf.heads.heads[i], head_of(key, leaf.heads.prefix));
             }
             (1, keys.len())
         }
@@ -51,10 +51,10 @@ fn check(node: &Node<Word>, low: Option<&[u8]>, high: Option<&[u8]>) -> (usize, 
             for i in 0..inner.len() {
                 let child = inner.child(i);
                 let exact = child.tally();
-                assert_eq!(exact.live, inner.tallies[i].live);
-                assert!(exact.newest <= inner.tallies[i].newest);
-                let l = if i == 0 { low } else { Some(fence_at(&inner.fences, i)) };
-                let h = if i + 1 < inner.len() { Some(fence_at(&inner.fences, i + 1)) } else { high };
+                assert_eq!(exact.live, inner.tallies()[i].live);
+                assert!(exact.newest <= inner.tallies()[i].newest);
+                let l = if i == 0 { low } else { Some(&inner.fences()[i - 1][..]) };
+                let h = inner.fences().get(i).map_or(high, |fence| Some(&fence[..]));
                 let (d, n) = check(child, l, h);
                 assert_eq!(*depth.get_or_insert(d), d);
                 sum += n;
@@ -138,6 +138,29 @@ proptest! {
             assert_same(&tree, &twin);
         }
     }
+
+    #[test]
+    fn built_at_once_is_as_built_by_puts(
+        keys in prop::collection::btree_set(key(), 0..2000),
+        after in prop::collection::vec((key(), any::<bool>()), 0..300),
+    ) {
+        let word = |key: &Vec<u8>, stamp| Word { key: key.clone(), live: key.len() % 3 != 0, stamp };
+        let mut twin: BTreeMap<_, _> = keys.iter().zip(1..).map(|(k, stamp)| (k.clone(), word(k, stamp))).collect();
+        let mut tree = CountedTree::from_ascending(twin.values().cloned());
+        assert_same(&tree, &twin);
+        for (key, remove) in after {
+            if remove {
+                assert_eq!(tree.remove(&key), twin.remove(&key));
+            } else {
+                tree.put(&key, |old| match old {
+                    Some(old) => { *old = word(&key, 9_999); None }
+                    None => Some(word(&key, 9_999)),
+                });
+                twin.insert(key.clone(), word(&key, 9_999));
+            }
+        }
+        assert_same(&tree, &twin);
+    }
 }
 
 #[test]
@@ -177,5 +200,5 @@ fn emptied_tree_is_as_new() {
         assert!(tree.remove(format!("{n}").as_bytes()).is_some());
     }
     assert_eq!((tree.len(), tree.live(), tree.count(&KeyRange::all())), (0, 0, 0));
-    assert!(matches!(&*tree.root, Node::Leaf(_)));
+    assert!(matches!(&tree.root, Node::Leaf(_)));
 }

@@ -1,0 +1,117 @@
+//! Building the key index at boot, from records that come in order of revision.
+//!
+//! Putting them into the tree one by one would walk it for each, every walk through cold memory. So records are
+//! gathered in batches, a batch is sorted by key and folded into nodes, and those are merged with the nodes of
+//! the batches before; the tree is built once, at the end, from nodes in order.
+//!
+//! Invariants: what comes out is what applying the records one by one and compacting at the watermark would
+//! leave. A batch is as large as what was built before it, so merging costs a logarithm of passes; its memory
+//! is bounded by that of the index.
+//!
+//! Does not know of files.
+
+use std::sync::Arc;
+
+use super::counted_tree::CountedTree;
+use super::key_index::{KeyIndex, KeyMeta, KeyNode, Mark};
+use super::key_sort::{self, KeyRef};
+use super::record::RecordSlice;
+
+/// Records of a batch, at least.
+const BATCH_RECORDS: usize = 1 << 20;
+
+/// Bytes of keys after which a batch is full whatever it counts.
+const BATCH_KEY_BYTES: usize = 256 * 1024 * 1024;
+
+/// A record of the batch; its key lies at `start` in the batch's key bytes.
+struct Gathered {
+    meta: KeyMeta,
+    start: usize,
+    len: usize,
+}
+
+/// The index while it is built.
+pub struct IndexBuild {
+    watermark: i64,
+    keys: Vec<u8>,
+    records: Vec<Gathered>,
+    nodes: Vec<Arc<KeyNode>>,
+    dead: Vec<Mark>,
+}
+
+impl IndexBuild {
+    /// Nothing yet; for a store compacted at `watermark`.
+    pub fn new(watermark: i64) -> Self {
+        Self { watermark, keys: Vec::new(), records: Vec::new(), nodes: Vec::new(), dead: Vec::new() }
+    }
+
+    /// Adds the next record.
+    pub fn add(&mut self, record: &RecordSlice<'_>) {
+        let gathered = Gathered { meta: record.meta, start: self.keys.len(), len: record.key.len() };
+        self.keys.extend_from_slice(record.key);
+        self.records.push(gathered);
+    }
+
+    /// Whether the batch should be folded in: [`Self::fold`].
+    pub fn is_full(&self) -> bool {
+        self.records.len() >= self.nodes.len().max(BATCH_RECORDS) || self.keys.len() >= BATCH_KEY_BYTES
+    }
+
+    /// Folds the batch into the nodes. Returns the records that no read can see any more, known since the last
+    /// call.
+    pub fn fold(&mut self) -> Vec<Mark> {
+        let keys = std::mem::take(&mut self.keys);
+        let records = std::mem::take(&mut self.records);
+        let key_at = |at: u32| {
+            let Gathered { start, len, .. } = records[at as usize];
+            &keys[start..start + len]
+        };
+        let count = u32::try_from(records.len()).expect("a batch is folded long before 2^32 records");
+        let mut refs: Vec<KeyRef> = (0..count).map(KeyRef::new).collect();
+        key_sort::sort(&mut refs, &key_at);
+        let old = std::mem::take(&mut self.nodes);
+        let mut merged = Vec::with_capacity(old.len().max(refs.len()));
+        let mut old = old.into_iter().peekable();
+        for of_key in refs.chunk_by(|a, b| key_at(a.at()) == key_at(b.at())) {
+            let key = key_at(of_key[0].at());
+            while let Some(other) = old.next_if(|node| node.key() < key) {
+                merged.push(other);
+            }
+            let mut node = old.next_if(|node| node.key() == key);
+            for record in of_key {
+                node = self.apply(node, key, records[record.at() as usize].meta);
+            }
+            merged.extend(node);
+        }
+        merged.extend(old);
+        merged.shrink_to_fit();
+        self.nodes = merged;
+        std::mem::take(&mut self.dead)
+    }
+
+    /// What one change leaves of a key.
+    fn apply(&mut self, node: Option<Arc<KeyNode>>, key: &[u8], meta: KeyMeta) -> Option<Arc<KeyNode>> {
+        // Nothing at or below the watermark can be seen behind it: whatever comes later is a new life.
+        let gone = meta.is_tombstone() && meta.revision.main < self.watermark;
+        let node = match node {
+            Some(mut node) => {
+                let own = Arc::get_mut(&mut node).expect("nobody else has seen a node that is being built");
+                self.dead.extend(own.advance_compacted(meta, self.watermark));
+                Some(node)
+            }
+            None if gone => None,
+            None => Some(Arc::new(KeyNode::new(key, meta))),
+        };
+        if gone {
+            self.dead.push(meta.mark());
+            return None;
+        }
+        node
+    }
+
+    /// The index, once everything is folded in.
+    pub fn finish(self) -> KeyIndex {
+        assert!(self.records.is_empty(), "the last batch is folded in before the index is taken");
+        CountedTree::from_ascending(self.nodes)
+    }
+}
