@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::base::KeyRange;
 use quorate::driver::{DriverConfig, FoundingMember, Handle, start};
-use quorate::env::TokioEnv;
+use quorate::env::{Env, TokioEnv};
 use quorate::machine::{Command, MachineOptions, Put};
 use quorate::mvcc::{RangeQuery, StoreOptions};
 use quorate::node::NodeConfig;
@@ -46,7 +46,14 @@ fn config() -> DriverConfig {
 async fn open(dir: &std::path::Path) -> (TokioEnv, Handle<TokioEnv>) {
     let env = TokioEnv::new(dir.to_path_buf(), 1).unwrap();
     let (handle, _) = start(env.clone(), config()).await.unwrap();
+    tokio::time::timeout(Duration::from_secs(60), until_ready(&handle)).await.expect("a lone member gets ready");
     (env, handle)
+}
+
+async fn until_ready<E: Env>(handle: &Handle<E>) {
+    while !handle.status().ready {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 #[tokio::test]
