@@ -85,22 +85,6 @@ impl Home {
         server
     }
 
-    /// A server, or nothing where it refuses to start.
-    pub fn refused_or_started(&self) -> Option<Server> {
-        let mut server = running(self.command());
-        let began = Instant::now();
-        while std::net::TcpStream::connect(("127.0.0.1", self.client_port)).is_err() {
-            if let Some(status) = server.child.try_wait().unwrap() {
-                assert_eq!(status.code(), Some(1), "{}", server.stderr());
-                return None;
-            }
-            assert!(began.elapsed() < LIMIT);
-            std::thread::sleep(Duration::from_millis(2));
-        }
-        server.port = self.client_port;
-        Some(server)
-    }
-
     /// Waits until a line of the log has all these words.
     pub fn wait_for_log(&self, words: &[&str]) {
         let began = Instant::now();
@@ -186,11 +170,6 @@ impl Server {
     pub fn stop(mut self) {
         self.signal("TERM");
         assert_eq!(self.wait().code(), Some(0), "{}", self.stderr());
-    }
-
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.wait();
     }
 
     pub fn kv(&self) -> KvClient<Channel> {
