@@ -7,6 +7,8 @@
 
 #[path = "manners/damage.rs"]
 mod damage;
+#[path = "manners/full_disk.rs"]
+mod full_disk;
 #[path = "manners/process.rs"]
 mod process;
 #[path = "manners/start.rs"]

@@ -120,12 +120,28 @@ pub enum Command {
     Put(Put),
     DeleteRange(DeleteRange),
     Txn(Txn),
-    Compact { revision: i64, physical: bool },
-    LeaseGrant { id: LeaseId, ttl: i64 },
-    LeaseRevoke { id: LeaseId },
-    Alarm { action: AlarmAction, member: MemberId, kind: AlarmKind },
+    Compact {
+        revision: i64,
+        physical: bool,
+    },
+    LeaseGrant {
+        id: LeaseId,
+        ttl: i64,
+    },
+    LeaseRevoke {
+        id: LeaseId,
+    },
+    Alarm {
+        action: AlarmAction,
+        member: MemberId,
+        kind: AlarmKind,
+    },
     /// A member tells its name and where clients reach it.
-    SetMemberAttributes { member: MemberId, name: String, client_urls: Vec<String> },
+    SetMemberAttributes {
+        member: MemberId,
+        name: String,
+        client_urls: Vec<String>,
+    },
     /// The version all members agree to speak, as `major.minor.patch`.
     SetClusterVersion(String),
 }
@@ -153,11 +169,19 @@ pub struct TxnAnswer {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names are the commands")]
 pub enum Answer {
-    Put { prev_kv: Option<KeyValue> },
-    DeleteRange { deleted: i64, prev_kvs: Vec<KeyValue> },
+    Put {
+        prev_kv: Option<KeyValue>,
+    },
+    DeleteRange {
+        deleted: i64,
+        prev_kvs: Vec<KeyValue>,
+    },
     Txn(TxnAnswer),
     Compact,
-    LeaseGrant { id: LeaseId, ttl: i64 },
+    LeaseGrant {
+        id: LeaseId,
+        ttl: i64,
+    },
     LeaseRevoke,
     /// The alarms of that kind that stand (activate) or were cleared (deactivate).
     Alarm(Vec<(MemberId, AlarmKind)>),

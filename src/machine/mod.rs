@@ -17,8 +17,8 @@ mod shape;
 mod txn;
 
 pub use command::{
-    AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op,
-    OpAnswer, Put, Txn, TxnAnswer,
+    AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer,
+    Put, Txn, TxnAnswer,
 };
 pub use image::{Image, LeaseImage};
 pub use machine::{Machine, MachineOptions, Outcome, put_cost};

@@ -122,8 +122,7 @@ pub fn said(command: &mut Command) -> (i32, String) {
 }
 
 pub fn ended(command: &mut Command) -> Output {
-    let mut server =
-        Server { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), port: 0 };
+    let mut server = Server { child: command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap(), port: 0 };
     let status = server.wait();
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     server.child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
@@ -220,11 +219,8 @@ pub fn value(number: u32) -> String {
 
 /// Everything the server holds, key and value.
 pub async fn all(server: &Server) -> Vec<(String, String)> {
-    let request = pb::RangeRequest {
-        key: Bytes::from_static(b"\0"),
-        range_end: Bytes::from_static(b"\0"),
-        ..Default::default()
-    };
+    let request =
+        pb::RangeRequest { key: Bytes::from_static(b"\0"), range_end: Bytes::from_static(b"\0"), ..Default::default() };
     let text = |bytes: Bytes| String::from_utf8(bytes.to_vec()).unwrap();
     let answer = server.kv().range(request).await.unwrap().into_inner();
     answer.kvs.into_iter().map(|kv| (text(kv.key), text(kv.value))).collect()
