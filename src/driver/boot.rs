@@ -35,7 +35,7 @@ pub struct BootReport {
     pub founded: bool,
     /// The applied index of the checkpoint started from, 0 without one.
     pub checkpoint: LogIndex,
-    /// Checkpoint images passed over because they are damaged.
+    /// Checkpoint images passed over because they are damaged; renamed since, see [`super::DAMAGED_SUFFIX`].
     pub damaged: Vec<Corruption>,
     /// Log entries behind the checkpoint.
     pub replayed: usize,
@@ -88,8 +88,8 @@ pub(super) async fn boot<E: Env>(
     let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
     let identity = unrecovered.identity().unwrap_or(from_flags);
     let founded = unrecovered.identity().is_none();
-    if founded && (found.image.is_some() || !found.damaged.is_empty()) {
-        return Err(Wrong::corrupt("wal", 0, "the log is gone, but a checkpoint is there"));
+    if founded {
+        check_nothing_is_left(disk)?;
     }
     let image = found.image.unwrap_or_default();
     let mut wal = unrecovered.recover(identity, image.applied.0).await?;
@@ -97,6 +97,8 @@ pub(super) async fn boot<E: Env>(
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;
+    // Only now: a start that is refused changes nothing.
+    checkpoint_files::set_aside(disk, &found.damaged).await?;
     let voters = voters(&image, &wal.entries);
     let report = BootReport {
         identity,
@@ -134,6 +136,16 @@ async fn found_cluster<D: Disk>(wal: &mut RecoveredWal<D>, members: &[Member]) -
     wal.journal.sync().await?;
     wal.hard_state = hard_state;
     wal.entries = entries;
+    Ok(())
+}
+
+/// The log comes into being before anything else: where there is none, nothing else may be there, or a log was lost.
+fn check_nothing_is_left<D: Disk>(disk: &D) -> Result<(), Wrong> {
+    for dir in [checkpoint_files::DIR, "history"] {
+        if let Some(file) = disk.list(dir)?.first() {
+            return Err(Wrong::corrupt("wal", 0, format!("the log is gone, but {dir}/{file} is there")));
+        }
+    }
     Ok(())
 }
 

@@ -67,6 +67,20 @@ pub(super) fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
     Ok(Found { image: None, damaged })
 }
 
+/// Ends the name of an image that was found damaged: it counts as no image any more, and is there to be looked at.
+pub const DAMAGED_SUFFIX: &str = ".damaged";
+
+/// Renames damaged images, so that they are not kept in place of good ones.
+pub(super) async fn set_aside<D: Disk>(disk: &D, damaged: &[Corruption]) -> Result<(), Fault> {
+    for image in damaged {
+        disk.rename(&image.file, &format!("{}{DAMAGED_SUFFIX}", image.file))?;
+    }
+    if !damaged.is_empty() {
+        disk.sync_dir(DIR).await?;
+    }
+    Ok(())
+}
+
 fn read<D: Disk>(disk: &D, path: &str) -> Result<Result<Image, String>, Fault> {
     let file = disk.open(path, OpenMode::Read)?;
     let len = file.len()?;

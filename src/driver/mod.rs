@@ -19,6 +19,7 @@ mod mailbox;
 mod watch_stream;
 
 pub use boot::{BootReport, FoundingMember};
+pub use checkpoint_files::DAMAGED_SUFFIX;
 pub use driver::{DriverConfig, start};
 pub use ending::Ending;
 pub use handle::{Handle, Identity};

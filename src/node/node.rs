@@ -75,6 +75,8 @@ pub struct Node<D: Disk> {
     own_ids: u64,
     /// Whether alarms, members or version changed since the facts were told.
     rare_changed: bool,
+    /// Whether the cluster knows this member's name.
+    told: bool,
     space_alarm_proposed: bool,
     reclaiming: bool,
     draining: Vec<Reply<()>>,
@@ -97,6 +99,7 @@ impl<D: Disk> Node<D> {
             own_ids: 0,
             views: Arc::default(),
             rare_changed: true,
+            told: false,
             space_alarm_proposed: false,
             reclaiming: false,
             draining: Vec::new(),
@@ -445,14 +448,15 @@ impl<D: Disk> Node<D> {
         if self.rare_changed {
             self.rare_changed = false;
             let members = self.machine.members();
-            let told = members.iter().any(|member| member.id == self.config.member && !member.name.is_empty());
-            facts.ready.store(told && standing.leader.is_some(), Release);
+            self.told = members.iter().any(|member| member.id == self.config.member && !member.name.is_empty());
             facts.set_rare(RareFacts {
                 alarms: self.machine.alarms(),
                 members,
                 cluster_version: self.machine.cluster_version().map(str::to_string),
             });
         }
+        // At every telling: a member started from a checkpoint knows its name before there is a leader.
+        facts.ready.store(self.told && standing.leader.is_some(), Release);
     }
 
     /// Ids of the node's own proposals count from here; unique to this start of this member.

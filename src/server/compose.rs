@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -26,7 +26,7 @@ use crate::node::NodeConfig;
 use crate::server::config::Config;
 use crate::server::flags::{FlagStop, Flags};
 use crate::server::listen::{Listener, Manners, Traffic};
-use crate::server::logs;
+use crate::server::{logs, notices};
 
 /// The configuration or the start is refused.
 const EXIT_REFUSED: u8 = 1;
@@ -119,14 +119,48 @@ fn abort_on_panic() {
     }));
 }
 
-async fn run(config: Config) -> ExitCode {
-    tracing::info!(config = config.describe(), version = env!("CARGO_PKG_VERSION"), "starting");
-    let serving = match Serving::start(&config).await {
-        Ok(serving) => serving,
-        Err(text) => {
-            tracing::error!("{text}");
-            return complain(&text, EXIT_REFUSED);
+/// The last word of a server: one line on stderr, and in the log where that goes elsewhere.
+fn last_word(config: &Config, text: &str, code: u8) -> ExitCode {
+    if !config.logs_to_stderr() {
+        tracing::error!("{text}");
+    }
+    complain(text, code)
+}
+
+/// Why a running server stops by itself, with what helps.
+fn stopped_by(wrong: &Wrong) -> String {
+    match wrong {
+        Wrong::Fault(fault) if fault.is_no_space() => {
+            format!("stopped: {wrong}; what was acknowledged is safe: free some space and start again")
         }
+        _ => format!("stopped: {wrong}"),
+    }
+}
+
+async fn run(config: Config) -> ExitCode {
+    notices::starting(&config);
+    let mut signals = match Signals::new() {
+        Ok(signals) => signals,
+        Err(error) => return last_word(&config, &format!("cannot listen for signals: {error}"), EXIT_REFUSED),
+    };
+    // A task of its own: reading a large directory must not keep a signal waiting.
+    let start = {
+        let config = config.clone();
+        tokio::spawn(async move { Serving::start(&config).await })
+    };
+    let started = tokio::select! {
+        biased;
+        started = start => started,
+        name = signals.next() => {
+            // As after a crash: whatever the start had begun, the next one takes up.
+            tracing::info!(signal = name, "stopped while starting");
+            return ExitCode::SUCCESS;
+        }
+    };
+    let serving = match started {
+        Ok(Ok(serving)) => serving,
+        Ok(Err(text)) => return last_word(&config, &text, EXIT_REFUSED),
+        Err(error) => return last_word(&config, &format!("the start was given up: {error}"), EXIT_REFUSED),
     };
     let ended = {
         let ending = serving.handle.ending().clone();
@@ -136,15 +170,12 @@ async fn run(config: Config) -> ExitCode {
         biased;
         outcome = ended => match outcome {
             Ok(()) => ExitCode::SUCCESS,
-            Err(wrong) => {
-                tracing::error!(error = %wrong, "stopping: the data can no longer be trusted to the disk");
-                complain(&format!("stopped: {wrong}"), EXIT_FAULT)
-            }
+            Err(wrong) => last_word(&config, &stopped_by(&wrong), EXIT_FAULT),
         },
-        name = stop_signal() => {
+        name = signals.next() => {
             tracing::info!(signal = name, "stopping");
-            tokio::spawn(async {
-                stop_signal().await;
+            tokio::spawn(async move {
+                signals.next().await;
                 std::process::exit(EXIT_IMPATIENT);
             });
             match serving.stop().await {
@@ -152,23 +183,30 @@ async fn run(config: Config) -> ExitCode {
                     tracing::info!("stopped");
                     ExitCode::SUCCESS
                 }
-                Err(wrong) => complain(&format!("stopped: {wrong}"), EXIT_FAULT),
+                Err(wrong) => last_word(&config, &stopped_by(&wrong), EXIT_FAULT),
             }
         }
     }
 }
 
-/// Completes when the process is asked to stop; gives the signal's name.
-async fn stop_signal() -> &'static str {
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // Without handlers the system's own apply, which end the process.
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        biased;
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
+/// The signals that ask to stop. Made once, so that one that comes while another is obeyed is not lost.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Completes when the process is asked to stop; gives the signal's name.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            biased;
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
     }
 }
 
@@ -200,7 +238,7 @@ impl Serving {
         let (handle, report) = driver::start(env.clone(), driver_config(config, &env))
             .await
             .map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?;
-        tracing::info!(report = ?report, "booted");
+        notices::booted(&report);
         ready(&handle).await?;
         let member = handle.identity().member.to_string();
         let terms = Terms {
@@ -223,7 +261,7 @@ impl Serving {
             tokio::spawn(listener.serve(porch.clone(), manners.clone(), stopping.clone()))
         };
         let listeners = sockets.into_iter().map(serve).collect();
-        tracing::info!("ready to serve client requests");
+        tracing::info!(pid = std::process::id(), "ready to serve client requests");
         Ok(Self { handle, env, stop, listeners, client_addresses, _lock: lock })
     }
 
@@ -279,7 +317,7 @@ async fn ready(handle: &Handle<TokioEnv>) -> Result<(), String> {
 }
 
 /// Pause between two looks at a node that is not ready.
-const READY_PAUSE: Duration = Duration::from_millis(5);
+const READY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Time a request waits for its outcome beside two election timeouts, as in etcd.
 const REQUEST_TIME: Duration = Duration::from_secs(5);

@@ -152,9 +152,9 @@ impl Config {
         })
     }
 
-    /// Everything, for the log at start.
-    pub fn describe(&self) -> String {
-        format!("{self:?}")
+    /// Whether log lines go where people read what a command says.
+    pub fn logs_to_stderr(&self) -> bool {
+        self.log_outputs.iter().any(|output| matches!(output.as_str(), "default" | "stderr"))
     }
 }
 

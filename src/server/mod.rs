@@ -9,6 +9,7 @@ mod flag_table;
 pub mod flags;
 pub mod listen;
 mod logs;
+mod notices;
 mod values;
 
 pub use compose::{Serving, main};

@@ -1,0 +1,94 @@
+//! What the log says of the start: the configuration, and what boot found.
+//!
+//! Invariant: whatever boot passed over, cut off or overruled is told as a warning that names the file. Does not
+//! decide anything.
+
+use crate::driver::{BootReport, DAMAGED_SUFFIX};
+use crate::server::config::Config;
+
+/// The configuration in effect, under the names of its flags.
+pub fn starting(config: &Config) {
+    let quota = config.quota_bytes.map_or_else(|| "none".to_string(), |bytes| bytes.to_string());
+    let cluster: Vec<String> = config.initial_cluster.iter().map(|(name, url)| format!("{name}={url}")).collect();
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        pid = std::process::id(),
+        name = config.name,
+        data_dir = config.data_dir,
+        listen_client_urls = addresses(&config.listen_client),
+        advertise_client_urls = config.advertise_client_urls.join(","),
+        listen_peer_urls = config.listen_peer_urls.join(","),
+        initial_advertise_peer_urls = config.advertise_peer_urls.join(","),
+        listen_metrics_urls = addresses(&config.listen_metrics),
+        initial_cluster = cluster.join(","),
+        initial_cluster_token = config.initial_cluster_token,
+        initial_cluster_state = config.initial_cluster_state,
+        "starting"
+    );
+    tracing::info!(
+        heartbeat_interval = ?config.heartbeat,
+        election_timeout = ?config.election_timeout,
+        pre_vote = config.pre_vote,
+        strict_reconfig_check = config.strict_reconfig_check,
+        snapshot_count = config.snapshot_count,
+        quota_backend_bytes = quota,
+        max_txn_ops = config.max_txn_ops as u64,
+        max_request_bytes = config.max_request_bytes as u64,
+        max_concurrent_streams = config.max_concurrent_streams,
+        grpc_keepalive_interval = ?config.keepalive_interval.unwrap_or_default(),
+        grpc_keepalive_timeout = ?config.keepalive_timeout,
+        watch_progress_notify_interval = ?config.watch_progress_interval,
+        value_cache_bytes = config.value_cache_bytes as u64,
+        log_level = config.log_level,
+        cors = config.cors.join(","),
+        "limits and timers"
+    );
+}
+
+fn addresses(addresses: &[std::net::SocketAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+    texts.join(",")
+}
+
+/// What boot found in the data directory.
+pub fn booted(report: &BootReport) {
+    for image in &report.damaged {
+        let kept_as = format!("{}{DAMAGED_SUFFIX}", image.file);
+        tracing::warn!(
+            file = image.file,
+            what = image.what,
+            kept_as,
+            "a checkpoint is damaged and was passed over for an older one"
+        );
+    }
+    let tail = &report.tail;
+    if tail.torn_bytes > 0 || tail.torn_segments > 0 {
+        tracing::warn!(
+            file = tail.file,
+            offset = tail.offset,
+            torn_bytes = tail.torn_bytes,
+            torn_segments = tail.torn_segments,
+            "the end of the log was torn by a crash and was cut off; nothing of it had been acknowledged"
+        );
+    }
+    if let Some(flags) = &report.differs_from_flags {
+        tracing::warn!(
+            member_of_flags = %flags.member,
+            cluster_of_flags = %flags.cluster,
+            member = %report.identity.member,
+            cluster = %report.identity.cluster,
+            "the flags describe another member or cluster than the data directory; the directory counts"
+        );
+    }
+    tracing::info!(
+        member = %report.identity.member,
+        cluster = %report.identity.cluster,
+        founded = report.founded,
+        checkpoint_index = report.checkpoint,
+        replayed_entries = report.replayed as u64,
+        log_file = tail.file,
+        log_offset = tail.offset,
+        torn_bytes = tail.torn_bytes,
+        "booted"
+    );
+}

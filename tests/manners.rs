@@ -1,0 +1,17 @@
+//! How the server behaves as a process: what it refuses and how it says so, how it stops, and what it does with a data
+//! directory in which something is wrong. Every test starts real processes on ports of its own and ends them by
+//! their own ids.
+
+#![cfg(all(feature = "server", feature = "client"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "manners/damage.rs"]
+mod damage;
+#[path = "manners/full_disk.rs"]
+mod full_disk;
+#[path = "manners/process.rs"]
+mod process;
+#[path = "manners/start.rs"]
+mod start;
+#[path = "manners/stop.rs"]
+mod stop;
