@@ -16,7 +16,7 @@ use tonic::server::{Grpc, ServerStreamingService, StreamingService, UnaryService
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
-use crate::api::gate::Caller;
+use crate::api::gate::{Caller, malformed};
 use crate::api::health;
 use crate::api::metrics::Metrics;
 use crate::api::porch::Porch;
@@ -37,6 +37,11 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError> + Send,
 {
+    if let Some((code, text)) = malformed(request.method(), request.headers()) {
+        let mut response = Status::internal(text).into_http();
+        *response.status_mut() = code;
+        return response;
+    }
     let path = request.uri().path();
     let Some(rpc) = Rpc::from_path(path) else {
         return Status::unimplemented(unknown_method_text(path)).into_http();
@@ -91,7 +96,7 @@ pub(super) async fn received<E: Env, Q>(
 }
 
 /// What the library says about a message it does not take, in etcd's terms: too large is the client's
-/// resources exhausted, nested too deep is too many operations.
+/// resources exhausted, transactions nested too deep are too many operations, a message cut off is an end of file.
 fn as_etcd(status: Status) -> Status {
     let text = status.message();
     if status.code() == Code::OutOfRange && text.contains("message length too large") {
@@ -99,8 +104,14 @@ fn as_etcd(status: Status) -> Status {
         let (found, limit) = (numbers.next().unwrap_or("?"), numbers.next().unwrap_or("?"));
         return Status::resource_exhausted(format!("grpc: received message larger than max ({found} vs. {limit})"));
     }
-    if text.contains("recursion limit reached") {
+    if text.contains("recursion limit reached") && text.contains("TxnRequest") {
         return status_of(&Refusal::TooManyOps);
+    }
+    if status.code() == Code::Internal && text == "Missing request message." {
+        return Status::unknown("EOF");
+    }
+    if status.code() == Code::Internal && text == "Unexpected EOF decoding stream." {
+        return Status::unknown("unexpected EOF");
     }
     status
 }
@@ -379,6 +390,14 @@ mod tests {
         assert_eq!(large.message(), "grpc: received message larger than max (9 vs. 5)");
         let compacted = as_etcd(status_of(&Refusal::Compacted));
         assert_eq!(compacted.code(), Code::OutOfRange, "a refusal of ours stays");
+        for (text, code) in [
+            ("TxnRequest.success: recursion limit reached", Code::InvalidArgument),
+            ("recursion limit reached", Code::Internal),
+            ("Missing request message.", Code::Unknown),
+            ("Unexpected EOF decoding stream.", Code::Unknown),
+        ] {
+            assert_eq!(as_etcd(Status::internal(text)).code(), code, "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, Method, StatusCode};
 
 use crate::base::Refusal;
 
@@ -49,6 +49,34 @@ fn shortened(version: String) -> String {
     if version.len() <= MAX_VERSION_CHARS { version } else { version.chars().take(MAX_VERSION_CHARS).collect() }
 }
 
+/// What etcd's gRPC library refuses before it looks at the method: the HTTP status and the text.
+pub fn malformed(method: &Method, headers: &HeaderMap) -> Option<(StatusCode, String)> {
+    let not_base64 = headers.iter().find(|(name, value)| name.as_str().ends_with("-bin") && !is_base64(value.as_bytes()));
+    if let Some((name, value)) = not_base64 {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        return Some((StatusCode::BAD_REQUEST, format!("malformed binary metadata {value:?} in header {:?}", name.as_str())));
+    }
+    if method != Method::POST {
+        let text = format!("Received a HEADERS frame with :method {:?} which should be POST", method.as_str());
+        return Some((StatusCode::METHOD_NOT_ALLOWED, text));
+    }
+    let patience = headers.get("grpc-timeout")?;
+    if patience.to_str().ok().and_then(timeout).is_some() {
+        return None;
+    }
+    let patience = String::from_utf8_lossy(patience.as_bytes());
+    Some((StatusCode::BAD_REQUEST, format!("malformed grpc-timeout: {patience:?}")))
+}
+
+/// Whether bytes are base64, with padding or without.
+fn is_base64(bytes: &[u8]) -> bool {
+    let digits = match bytes {
+        [digits @ .., b'=', b'='] | [digits @ .., b'='] if bytes.len() % 4 == 0 => digits,
+        digits => digits,
+    };
+    digits.len() % 4 != 1 && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
+}
+
 /// gRPC's own notation: up to eight digits and a unit. Anything else is no timeout.
 fn timeout(text: &str) -> Option<Duration> {
     let digits = text.get(..text.len().checked_sub(1)?)?;
@@ -88,6 +116,25 @@ mod tests {
 
         headers.insert("client-api-version", HeaderValue::from_bytes(b"\xff").expect("a header value"));
         assert_eq!(Caller::from_headers(&headers), Err(Refusal::InvalidClientApiVersion));
+    }
+
+    #[test]
+    fn what_the_transport_does_not_take_is_refused_before_the_method() {
+        let refused = |method, name, value: &'static str| {
+            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))]);
+            malformed(&method, &headers).map(|(code, _)| code.as_u16())
+        };
+        assert_eq!(refused(Method::GET, "te", "trailers"), Some(405));
+        for bad in ["10", "xyz", "123456789S", "S", ""] {
+            assert_eq!(refused(Method::POST, "grpc-timeout", bad), Some(400), "{bad}");
+        }
+        assert_eq!(refused(Method::POST, "grpc-timeout", "99999999H"), None);
+        for bad in ["!!", "A", "AAA=A", "AAAAA"] {
+            assert_eq!(refused(Method::POST, "x-bin", bad), Some(400), "{bad}");
+        }
+        for good in ["", "AA", "AA==", "AAA=", "+/09"] {
+            assert_eq!(refused(Method::POST, "x-bin", good), None, "{good}");
+        }
     }
 
     #[test]

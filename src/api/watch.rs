@@ -3,9 +3,11 @@
 //! A task reads what the client wants and tells the node; the answers come from the node's bounded buffer in
 //! the order the hub put them there, so that nothing overtakes.
 //!
-//! Invariants: nothing is queued here beyond the batch in hand; the stream ends when the client's side ends.
+//! Invariants: nothing is queued here beyond the batch in hand; a client that has said everything is still told
+//! of events until it goes away, as in etcd.
 
 use std::collections::VecDeque;
+use std::future::pending;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -36,8 +38,8 @@ pub struct WatchAnswers<E: Env> {
     reader: WatchReader,
     /// Answers made from the last batch.
     ready: VecDeque<RawWatchResponse>,
-    /// How the client's side ended.
-    ended: oneshot::Receiver<Option<Status>>,
+    /// How the client's side failed.
+    failed: oneshot::Receiver<Status>,
     wishes: AbortHandle,
 }
 
@@ -45,14 +47,13 @@ impl<E: Env> WatchAnswers<E> {
     /// Opens a stream and begins to read what the client wants.
     pub async fn open(porch: Arc<Porch<E>>, inbound: Streaming<pb::WatchRequest>) -> Result<Self, Refusal> {
         let (stream, reader) = porch.handle.open_watch_stream().await?;
-        let (end, ended) = oneshot::channel();
+        let (fail, failed) = oneshot::channel();
         let service = porch.clone();
         let wishes = tokio::spawn(async move {
-            let outcome = obey(&service, stream, inbound).await;
-            // Nobody listens any more if the answers were dropped first.
-            let _ = end.send(outcome);
+            // The failure is told before the stream is closed. Nobody listens if the answers were dropped first.
+            let _ = fail.send(obey(&service, &stream, inbound).await);
         });
-        Ok(Self { porch, reader, ready: VecDeque::new(), ended, wishes: wishes.abort_handle() })
+        Ok(Self { porch, reader, ready: VecDeque::new(), failed, wishes: wishes.abort_handle() })
     }
 }
 
@@ -72,7 +73,7 @@ impl<E: Env> Answers for WatchAnswers<E> {
             }
             let batch = tokio::select! {
                 biased;
-                ended = &mut self.ended => return ended.unwrap_or_else(|_| Some(stopped())).map(Err),
+                failed = &mut self.failed => return Some(Err(failed.unwrap_or_else(|_| stopped()))),
                 batch = self.reader.next_batch() => batch,
             };
             let Some(batch) = batch else { return Some(Err(stopped())) };
@@ -90,18 +91,19 @@ fn stopped() -> Status {
     status_of(&Refusal::Stopped)
 }
 
-/// Carries out what the client wants until its side ends: in order (`None`) or with an error.
+/// Carries out what the client wants until its side fails. One that ends in order only listens from then on.
 async fn obey<E: Env>(
     porch: &Porch<E>,
-    stream: WatchStream<E>,
+    stream: &WatchStream<E>,
     mut inbound: Streaming<pb::WatchRequest>,
-) -> Option<Status> {
+) -> Status {
     loop {
         let request = match received(porch, Rpc::Watch, &mut inbound).await {
-            Ok(request) => request?,
+            Ok(Some(request)) => request,
+            Ok(None) => return pending().await,
             Err(status) => {
                 porch.metrics.stream_failure("receive", "watch");
-                return Some(status);
+                return status;
             }
         };
         let done = match request.request_union {
@@ -112,7 +114,7 @@ async fn obey<E: Env>(
             None => Ok(()),
         };
         if let Err(refusal) = done {
-            return Some(status_of(&refusal));
+            return status_of(&refusal);
         }
     }
 }

@@ -68,6 +68,21 @@ async fn refused_watches_leave_the_stream_open() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_has_said_everything_still_listens() {
+    let server = Server::start().await;
+    let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(on("a"))) };
+    let said = tokio_stream::once(Bytes::from(create.encode_to_vec()));
+    let mut answers = server.stream("/etcdserverpb.Watch/Watch", said).await.unwrap();
+    let created = pb::WatchResponse::decode(answers.message().await.unwrap().unwrap()).unwrap();
+    assert!(created.created);
+    server.put("a", "1").await;
+    let event = pb::WatchResponse::decode(answers.message().await.unwrap().unwrap()).unwrap();
+    assert_eq!(event.events.len(), 1);
+    drop(answers);
+    server.must_be_well_at(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn forgotten_and_far_revisions() {
     let server = Server::start().await;
     for value in ["1", "2", "3", "4"] {

