@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::base::KeyRange;
+use quorate::base::{KeyRange, limits};
 use quorate::driver::{DriverConfig, FoundingMember, Handle, start};
 use quorate::env::TokioEnv;
 use quorate::machine::{Command, MachineOptions, Put};
