@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::base::{Dice, KeyRange, Refusal, Wrong};
+use quorate::base::{Dice, KeyRange, Refusal, Wrong, limits};
 use quorate::driver::{DriverConfig, FoundingMember, Handle, start};
 use quorate::env::{Env, MemoryDisk, ScramblingDisk, TokioClock, TokioEnv, TokioTasks};
 use quorate::machine::{Command, MachineOptions, Put};

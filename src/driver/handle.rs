@@ -125,6 +125,11 @@ impl<E: Env> Handle<E> {
         Ok((WatchStream::new(stream, self.0.parts.mailbox.clone()), WatchReader::new(buffer)))
     }
 
+    /// Asks for the space of what was compacted. Answers at once; the rewriting goes on by itself.
+    pub fn give_space_back(&self) {
+        let _ = self.0.parts.mailbox.put(Input::GiveSpaceBack);
+    }
+
     /// Finishes what was begun, then ends the driver. Requests that come meanwhile are refused as stopped.
     pub async fn stop(&self) {
         let _ = self.ask(|reply| Input::Drain { reply }).await;

@@ -137,6 +137,8 @@ pub enum Input<D: Disk> {
     },
     /// A segment was rewritten without its dead records.
     Reclaimed(Reclaimed<D>),
+    /// A client asks for the space of what was compacted now.
+    GiveSpaceBack,
     /// No more requests are taken; those waiting are finished.
     Drain {
         /// Answered when nothing waits any more.

@@ -138,6 +138,7 @@ impl<D: Disk> Node<D> {
                 self.reclaiming = false;
                 self.machine.store_mut().reclaimed(done);
             }
+            Input::GiveSpaceBack => self.machine.store_mut().request_reclaim(),
             Input::Drain { reply } => self.draining.push(reply),
         }
     }
