@@ -63,7 +63,7 @@ impl<E: Env> Porch<E> {
 
     /// Whether this member knows a leader.
     pub(super) fn has_leader(&self) -> bool {
-        self.handle.status().leader.is_some()
+        self.handle.facts().has_leader()
     }
 
     /// A response header at `revision` and the current term.

@@ -46,7 +46,7 @@ pub struct DriverConfig {
 /// [`crate::node::NodeStatus::ready`] says so.
 pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, BootReport), Wrong> {
     let facts = Arc::new(Facts::default());
-    let mailbox = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS));
+    let mailbox = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let bell = {
         let mailbox = mailbox.clone();
         Arc::new(move || mailbox.put_completion(Input::Watch(WatchInput::Room)))
@@ -61,8 +61,9 @@ pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, B
 
     let views = node.views();
     let ending = Ending::default();
-    let to_keeper = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS));
-    let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS));
+    // Only completions of what the node has admitted pass here: its bounds are theirs.
+    let to_keeper = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
+    let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let tasks = env.tasks().clone();
     tasks.spawn("keeper", keeper::keep(journal, to_keeper.clone(), mailbox.clone(), ending.clone()));
     tasks.spawn("archive", archive::keep_archive(env.clone(), to_archive.clone(), mailbox.clone(), ending.clone()));
@@ -145,6 +146,7 @@ async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>, shell: She
             yield_once().await;
         }
     }
+    node.close();
     shell.mailbox.close();
     shell.to_archive.close();
     // The keeper tells the end, when the log is closed.

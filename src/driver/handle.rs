@@ -89,7 +89,8 @@ impl<E: Env> Handle<E> {
             return Err(Refusal::RequestTooLarge);
         }
         let cost = put_cost(&command);
-        self.ask(|reply| Input::Propose { id, payload, cost, reply }).await?
+        let weight = payload.len();
+        self.ask_weighing(weight, |reply| Input::Propose { id, payload, cost, reply }).await?
     }
 
     /// A view to read from: linearizable, or of whatever this member holds.
@@ -121,13 +122,15 @@ impl<E: Env> Handle<E> {
     /// Opens a watch stream: one side to speak, one to listen.
     pub async fn open_watch_stream(&self) -> Result<(WatchStream<E>, WatchReader), Refusal> {
         let stream = crate::watch::StreamId(self.0.next_stream.fetch_add(1, Ordering::Relaxed));
+        // Made before the question: should the asker go away while it waits, the stream is closed behind it.
+        let speaker = WatchStream::new(stream, self.0.parts.mailbox.clone());
         let buffer = self.ask(|reply| Input::Watch(WatchInput::Open { stream, reply })).await?;
-        Ok((WatchStream::new(stream, self.0.parts.mailbox.clone()), WatchReader::new(buffer)))
+        Ok((speaker, WatchReader::new(buffer)))
     }
 
     /// Asks for the space of what was compacted. Answers at once; the rewriting goes on by itself.
     pub fn give_space_back(&self) {
-        let _ = self.0.parts.mailbox.put(Input::GiveSpaceBack);
+        let _ = self.0.parts.mailbox.put(Input::GiveSpaceBack, 0);
     }
 
     /// Finishes what was begun, then ends the driver. Requests that come meanwhile are refused as stopped.
@@ -138,8 +141,16 @@ impl<E: Env> Handle<E> {
     }
 
     async fn ask<T>(&self, input: impl FnOnce(Reply<T>) -> Input<E::Disk>) -> Result<T, Refusal> {
+        self.ask_weighing(0, input).await
+    }
+
+    async fn ask_weighing<T>(
+        &self,
+        bytes: usize,
+        input: impl FnOnce(Reply<T>) -> Input<E::Disk>,
+    ) -> Result<T, Refusal> {
         let (reply, answer) = Reply::pair();
-        match self.0.parts.mailbox.put(input(reply)) {
+        match self.0.parts.mailbox.put(input(reply), bytes) {
             Ok(()) => {}
             Err((NotTaken::Full, _)) => return Err(Refusal::TooManyRequests),
             Err((NotTaken::Closed, _)) => return Err(Refusal::Stopped),

@@ -18,6 +18,8 @@ pub enum NotTaken {
 
 struct State<T> {
     items: Vec<T>,
+    /// What the items weigh, as their senders told.
+    bytes: usize,
     taker: Option<Waker>,
     closed: bool,
 }
@@ -26,36 +28,40 @@ struct State<T> {
 pub struct Mailbox<T> {
     state: Mutex<State<T>>,
     capacity: usize,
+    max_bytes: usize,
 }
 
 impl<T> Mailbox<T> {
-    /// A queue of at most `capacity` items.
-    pub fn new(capacity: usize) -> Self {
-        let state = State { items: Vec::new(), taker: None, closed: false };
-        Self { state: Mutex::new(state), capacity }
+    /// A queue of at most `capacity` items that weigh at most `max_bytes`.
+    pub fn new(capacity: usize, max_bytes: usize) -> Self {
+        let state = State { items: Vec::new(), bytes: 0, taker: None, closed: false };
+        Self { state: Mutex::new(state), capacity, max_bytes }
     }
 
-    /// Puts an item in, or gives it back where the queue is full or closed.
-    pub fn put(&self, item: T) -> Result<(), (NotTaken, T)> {
-        self.put_below(item, self.capacity)
+    /// Puts an item that weighs `bytes` in, or gives it back where the queue is full or closed. What weighs more
+    /// than all that is allowed is taken where it is alone.
+    pub fn put(&self, item: T, bytes: usize) -> Result<(), (NotTaken, T)> {
+        self.put_below(item, bytes, self.capacity, self.max_bytes)
     }
 
     /// Puts an item in even where the queue is full: for completions, of which there are never more than the
     /// taker itself has asked for. Dropped where the queue is closed.
     pub fn put_completion(&self, item: T) {
-        let _ = self.put_below(item, usize::MAX);
+        let _ = self.put_below(item, 0, usize::MAX, usize::MAX);
     }
 
-    fn put_below(&self, item: T, capacity: usize) -> Result<(), (NotTaken, T)> {
+    fn put_below(&self, item: T, bytes: usize, capacity: usize, max_bytes: usize) -> Result<(), (NotTaken, T)> {
         let taker = {
             let mut state = self.lock();
             if state.closed {
                 return Err((NotTaken::Closed, item));
             }
-            if state.items.len() >= capacity {
+            let too_heavy = state.bytes > 0 && bytes > 0 && state.bytes.saturating_add(bytes) > max_bytes;
+            if state.items.len() >= capacity || too_heavy {
                 return Err((NotTaken::Full, item));
             }
             state.items.push(item);
+            state.bytes = state.bytes.saturating_add(bytes);
             state.taker.take()
         };
         if let Some(taker) = taker {
@@ -76,6 +82,7 @@ impl<T> Mailbox<T> {
             return Poll::Pending;
         }
         std::mem::swap(&mut state.items, into);
+        state.bytes = 0;
         Poll::Ready(())
     }
 
@@ -114,21 +121,28 @@ mod tests {
 
     #[test]
     fn everything_is_handed_over_in_order_and_bounds_hold() {
-        let mailbox = Mailbox::new(2);
+        let mailbox = Mailbox::new(2, usize::MAX);
         let mut cx = Context::from_waker(Waker::noop());
         let mut taken = Vec::new();
         assert!(mailbox.poll_take(&mut cx, &mut taken).is_pending());
-        assert_eq!(mailbox.put(1), Ok(()));
-        assert_eq!(mailbox.put(2), Ok(()));
-        assert_eq!(mailbox.put(3), Err((NotTaken::Full, 3)));
+        assert_eq!(mailbox.put(1, 0), Ok(()));
+        assert_eq!(mailbox.put(2, 0), Ok(()));
+        assert_eq!(mailbox.put(3, 0), Err((NotTaken::Full, 3)));
         mailbox.put_completion(4);
         assert!(mailbox.poll_take(&mut cx, &mut taken).is_ready());
         assert_eq!(taken, [1, 2, 4]);
         assert!(!mailbox.has_items());
+        taken.clear();
+        let heavy = Mailbox::new(10, 100);
+        assert_eq!(heavy.put(1, 500), Ok(()), "alone, anything is taken");
+        assert_eq!(heavy.put(2, 1), Err((NotTaken::Full, 2)));
+        assert_eq!(heavy.put(3, 0), Ok(()));
+        assert!(heavy.poll_take(&mut cx, &mut taken).is_ready());
+        assert_eq!(heavy.put(4, 60), Ok(()));
         mailbox.close();
         taken.clear();
         assert!(mailbox.poll_take(&mut cx, &mut taken).is_ready());
         assert!(taken.is_empty());
-        assert_eq!(mailbox.put(5), Err((NotTaken::Closed, 5)));
+        assert_eq!(mailbox.put(5, 0), Err((NotTaken::Closed, 5)));
     }
 }

@@ -35,7 +35,7 @@ impl<E: Env> WatchStream<E> {
     }
 
     fn say(&self, input: WatchInput) -> Result<(), Refusal> {
-        self.mailbox.put(Input::Watch(input)).map_err(|(why, _)| match why {
+        self.mailbox.put(Input::Watch(input), 0).map_err(|(why, _)| match why {
             NotTaken::Full => Refusal::TooManyRequests,
             NotTaken::Closed => Refusal::Stopped,
         })
@@ -56,6 +56,12 @@ pub struct WatchReader {
 impl WatchReader {
     pub(super) fn new(buffer: Arc<StreamBuffer>) -> Self {
         Self { buffer }
+    }
+
+    /// Waits until the listener has taken enough for another answer: to be awaited before the client's next
+    /// question is taken, so that one who asks and never reads cannot fill the memory.
+    pub async fn room(&self) {
+        self.buffer.room().await;
     }
 
     /// Everything that has come since, at least one message; nothing more when the stream is closed.

@@ -127,6 +127,11 @@ impl Facts {
         self.reads_alone.load(Ordering::Acquire)
     }
 
+    /// Whether a leader is known.
+    pub fn has_leader(&self) -> bool {
+        self.leader.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether any member has this alarm.
     pub fn has_alarm(&self, kind: AlarmKind) -> bool {
         self.rare().alarms.iter().any(|(_, standing)| *standing == kind)

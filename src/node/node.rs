@@ -16,7 +16,7 @@ use super::roles::{Change, Roles};
 use super::view_cell::ViewCell;
 use super::watches::Watches;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, Wrong, limits};
-use crate::consensus::{Group, conf_change_context};
+use crate::consensus::{Group, Role, conf_change_context};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Machine, codec};
 use crate::mvcc::View;
@@ -79,6 +79,8 @@ pub struct Node<D: Disk> {
     told: bool,
     space_alarm_proposed: bool,
     reclaiming: bool,
+    /// No proposal is taken any more.
+    stopping: bool,
     draining: Vec<Reply<()>>,
 }
 
@@ -102,6 +104,7 @@ impl<D: Disk> Node<D> {
             told: false,
             space_alarm_proposed: false,
             reclaiming: false,
+            stopping: false,
             draining: Vec::new(),
             config,
             group,
@@ -139,7 +142,10 @@ impl<D: Disk> Node<D> {
                 self.machine.store_mut().reclaimed(done);
             }
             Input::GiveSpaceBack => self.machine.store_mut().request_reclaim(),
-            Input::Drain { reply } => self.draining.push(reply),
+            Input::Drain { reply } => {
+                self.stopping = true;
+                self.draining.push(reply);
+            }
         }
     }
 
@@ -148,7 +154,10 @@ impl<D: Disk> Node<D> {
     ///
     /// An error is damage or a fault met while applying: the process must stop.
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
-        self.proposals.propose(&mut self.group);
+        // A round for each batch: what is proposed together is handed to the log as one.
+        while self.proposals.propose(&mut self.group) {
+            self.rounds(now, out)?;
+        }
         let retry_at = now.plus(self.config.read_retry);
         self.reads.ask(&mut self.group, now, retry_at);
         self.rounds(now, out)?;
@@ -165,7 +174,7 @@ impl<D: Disk> Node<D> {
                 self.reads.ask(&mut self.group, now, retry_at);
                 self.rounds(now, out)?;
             }
-            Change::LayDown => self.lease_clock = LeaseClock::new(),
+            Change::LayDown => self.lease_clock.demote(),
         }
         let (machine, views) = (&self.machine, &self.views);
         self.reads.serve(index, || fresh_view(machine, views));
@@ -203,7 +212,8 @@ impl<D: Disk> Node<D> {
         self.reads.expire(now);
         self.watches.tick(self.hub_now());
         self.tell_watches();
-        if self.roles.on_duty() {
+        // Under a corruption alarm every revocation would be refused, for ever.
+        if self.roles.on_duty() && !self.facts.has_alarm(AlarmKind::Corrupt) {
             let room = limits::MAX_REVOCATIONS_IN_FLIGHT.saturating_sub(self.lease_clock.in_flight());
             for id in self.lease_clock.due(now, room) {
                 self.propose_own(&Command::LeaseRevoke { id });
@@ -214,7 +224,7 @@ impl<D: Disk> Node<D> {
 
     /// Whether a proposal may be taken in now.
     fn admit(&mut self, cost: u64) -> Result<(), Refusal> {
-        if !self.draining.is_empty() {
+        if self.stopping {
             return Err(Refusal::Stopped);
         }
         let store = self.machine.store();
@@ -277,6 +287,10 @@ impl<D: Disk> Node<D> {
             self.follow_up(now, command, &applied);
         }
         self.facts.revision.store(applied.revision, Release);
+        if self.rare_changed {
+            // Before the answer leaves: who has it may ask the noticeboard next.
+            self.tell_rare();
+        }
         if let Some(proposal) = outcome.proposal {
             self.proposals.applied(proposal.id, entry.index, entry.term, applied);
         }
@@ -446,18 +460,31 @@ impl<D: Disk> Node<D> {
         facts.pending_proposals.store(self.proposals.len() as u64, Relaxed);
         facts.leader_changes.store(self.roles.leader_changes(), Relaxed);
         facts.checkpoints.store(self.checkpoints.made(), Relaxed);
+        // At every telling: a member started from a checkpoint knows its name before there is a leader. A leader
+        // that has not applied an entry of its own term yet may not have applied all that was acknowledged.
+        let knows_all = standing.leader.is_some() && (standing.role != Role::Leader || self.roles.on_duty());
+        facts.ready.store(self.told && knows_all, Release);
         if self.rare_changed {
-            self.rare_changed = false;
-            let members = self.machine.members();
-            self.told = members.iter().any(|member| member.id == self.config.member && !member.name.is_empty());
-            facts.set_rare(RareFacts {
-                alarms: self.machine.alarms(),
-                members,
-                cluster_version: self.machine.cluster_version().map(str::to_string),
-            });
+            self.tell_rare();
         }
-        // At every telling: a member started from a checkpoint knows its name before there is a leader.
-        facts.ready.store(self.told && standing.leader.is_some(), Release);
+    }
+
+    fn tell_rare(&mut self) {
+        self.rare_changed = false;
+        let members = self.machine.members();
+        self.told = members.iter().any(|member| member.id == self.config.member && !member.name.is_empty());
+        self.facts.set_rare(RareFacts {
+            alarms: self.machine.alarms(),
+            members,
+            cluster_version: self.machine.cluster_version().map(str::to_string),
+        });
+    }
+
+    /// The end: nothing is answered from here any more, not even from the view last taken.
+    pub fn close(&self) {
+        self.facts.reads_alone.store(false, Release);
+        self.facts.ready.store(false, Release);
+        self.views.clear();
     }
 
     /// Ids of the node's own proposals count from here; unique to this start of this member.

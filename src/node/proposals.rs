@@ -19,7 +19,7 @@ type Waiting = Reply<Result<Proposed, Refusal>>;
 /// asker, and it may still be applied.
 #[derive(Default)]
 pub(super) struct Proposals {
-    fresh: Vec<(u64, Bytes)>,
+    fresh: VecDeque<(u64, Bytes)>,
     waiting: FxHashMap<u64, (Waiting, usize)>,
     /// Deadlines in the order they were given; ids answered meanwhile are passed over.
     deadlines: VecDeque<(Instant, u64)>,
@@ -37,30 +37,39 @@ impl Proposals {
         self.bytes += payload.len();
         self.waiting.insert(id, (reply, payload.len()));
         self.deadlines.push_back((deadline, id));
-        self.fresh.push((id, payload));
+        self.fresh.push_back((id, payload));
     }
 
     /// A proposal of the node's own: nobody waits for it.
     pub(super) fn add_own(&mut self, id: u64, payload: Bytes) {
-        self.fresh.push((id, payload));
+        self.fresh.push_back((id, payload));
     }
 
-    /// Proposes what was collected, in one step. Where it is refused none of it has reached a log, and all of
-    /// it is answered so; what was proposed before keeps waiting, for its outcome is open.
-    pub(super) fn propose(&mut self, group: &mut Group) {
-        if self.fresh.is_empty() {
-            return;
+    /// Proposes what was collected, as much as one batch of the log may hold, and at least one; whether any is
+    /// left. The raft crate hands all it was given to the log at once: the bound must be kept here.
+    ///
+    /// Where it is refused none of it has reached a log, and it is answered so; what was proposed before keeps
+    /// waiting, for its outcome is open.
+    pub(super) fn propose(&mut self, group: &mut Group) -> bool {
+        let mut bytes = 0;
+        let fits = self.fresh.iter().take_while(|(_, payload)| {
+            bytes += payload.len();
+            bytes <= limits::MAX_BATCH_BYTES
+        });
+        let count = fits.count().max(1).min(self.fresh.len());
+        if count == 0 {
+            return false;
         }
-        let payloads = self.fresh.iter().map(|(_, payload)| payload.clone());
-        if let Err(refusal) = group.propose(payloads) {
-            for (id, _) in &self.fresh {
-                if let Some((reply, bytes)) = self.waiting.remove(id) {
-                    self.bytes -= bytes;
-                    reply.send(Err(refusal.clone()));
-                }
+        let payloads = self.fresh.iter().take(count).map(|(_, payload)| payload.clone());
+        let refused = group.propose(payloads).err();
+        for (id, _) in self.fresh.drain(..count) {
+            let Some(refusal) = &refused else { continue };
+            if let Some((reply, bytes)) = self.waiting.remove(&id) {
+                self.bytes -= bytes;
+                reply.send(Err(refusal.clone()));
             }
         }
-        self.fresh.clear();
+        !self.fresh.is_empty()
     }
 
     /// Answers whoever waits for this proposal.

@@ -182,6 +182,29 @@ fn many_writes_share_one_round() {
 }
 
 #[test]
+fn what_is_proposed_together_is_logged_in_batches_the_log_can_hold() {
+    let mut bench = Bench::new(config());
+    let value = Bytes::from(vec![7; 1_500_000]);
+    let big = |n: usize| {
+        let key = Bytes::from(format!("big-{n}").into_bytes());
+        Command::Put(Put { key, value: value.clone(), ..Put::default() })
+    };
+    let mut answers: Vec<_> = (0..60).map(|n| bench.propose(&big(n))).collect();
+    bench.node.turn(bench.now, &mut bench.outputs).expect("a memory disk has no faults");
+    let mut batches = 0;
+    for output in bench.outputs.drain(..) {
+        let Output::Persist { number, batch } = output else { continue };
+        let bytes: usize = batch.entries.iter().map(|entry| entry.data.len()).sum();
+        assert!(bytes <= crate::base::limits::MAX_BATCH_BYTES, "{bytes} bytes in one batch");
+        bench.unsynced.push(number);
+        batches += 1;
+    }
+    assert!(batches > 10, "90 MB are more than one batch");
+    bench.settle();
+    assert!(answers.iter_mut().all(|answer| matches!(answered(answer), Some(Ok(_)))));
+}
+
+#[test]
 fn a_read_sees_every_write_answered_before_it() {
     let mut bench = Bench::new(config());
     for n in 1..20 {

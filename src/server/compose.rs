@@ -219,7 +219,7 @@ pub struct Serving {
     /// Where clients are served; useful when port 0 was asked for.
     pub client_addresses: Vec<std::net::SocketAddr>,
     /// Held until the node has ended.
-    _lock: DirLock,
+    lock: DirLock,
 }
 
 impl Serving {
@@ -262,7 +262,7 @@ impl Serving {
         };
         let listeners = sockets.into_iter().map(serve).collect();
         tracing::info!(pid = std::process::id(), "ready to serve client requests");
-        Ok(Self { handle, env, stop, listeners, client_addresses, _lock: lock })
+        Ok(Self { handle, env, stop, listeners, client_addresses, lock })
     }
 
     /// Stops in order: listeners, requests under way, node.
@@ -285,6 +285,8 @@ impl Serving {
         let joined = tokio::task::spawn_blocking(move || env.join(JOIN_TIME)).await;
         if let Ok(Err(tasks)) = joined {
             tracing::warn!(?tasks, "some tasks did not end in time");
+            // They may still write: the directory stays locked until the process is gone.
+            std::mem::forget(self.lock);
         }
         outcome
     }
