@@ -51,10 +51,14 @@ fn shortened(version: String) -> String {
 
 /// What etcd's gRPC library refuses before it looks at the method: the HTTP status and the text.
 pub fn malformed(method: &Method, headers: &HeaderMap) -> Option<(StatusCode, String)> {
-    let not_base64 = headers.iter().find(|(name, value)| name.as_str().ends_with("-bin") && !is_base64(value.as_bytes()));
+    let not_base64 =
+        headers.iter().find(|(name, value)| name.as_str().ends_with("-bin") && !is_base64(value.as_bytes()));
     if let Some((name, value)) = not_base64 {
         let value = String::from_utf8_lossy(value.as_bytes());
-        return Some((StatusCode::BAD_REQUEST, format!("malformed binary metadata {value:?} in header {:?}", name.as_str())));
+        return Some((
+            StatusCode::BAD_REQUEST,
+            format!("malformed binary metadata {value:?} in header {:?}", name.as_str()),
+        ));
     }
     if method != Method::POST {
         let text = format!("Received a HEADERS frame with :method {:?} which should be POST", method.as_str());
@@ -121,7 +125,8 @@ mod tests {
     #[test]
     fn what_the_transport_does_not_take_is_refused_before_the_method() {
         let refused = |method, name, value: &'static str| {
-            let headers = HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))]);
+            let headers =
+                HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))]);
             malformed(&method, &headers).map(|(code, _)| code.as_u16())
         };
         assert_eq!(refused(Method::GET, "te", "trailers"), Some(405));

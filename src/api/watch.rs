@@ -92,11 +92,7 @@ fn stopped() -> Status {
 }
 
 /// Carries out what the client wants until its side fails. One that ends in order only listens from then on.
-async fn obey<E: Env>(
-    porch: &Porch<E>,
-    stream: &WatchStream<E>,
-    mut inbound: Streaming<pb::WatchRequest>,
-) -> Status {
+async fn obey<E: Env>(porch: &Porch<E>, stream: &WatchStream<E>, mut inbound: Streaming<pb::WatchRequest>) -> Status {
     loop {
         let request = match received(porch, Rpc::Watch, &mut inbound).await {
             Ok(Some(request)) => request,

@@ -127,11 +127,7 @@ fn holds_for(compare: &Compare, kv: &KeyValue) -> bool {
 }
 
 /// Checks the operations along the path taken, in their order.
-fn check<'a>(
-    txn: &'a Txn,
-    path: &Path,
-    one: &mut impl FnMut(&'a Op) -> Result<(), Refusal>,
-) -> Result<(), Refusal> {
+fn check<'a>(txn: &'a Txn, path: &Path, one: &mut impl FnMut(&'a Op) -> Result<(), Refusal>) -> Result<(), Refusal> {
     let mut nested = path.nested.iter();
     for op in branch(txn, path.succeeded) {
         match op {
