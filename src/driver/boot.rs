@@ -74,6 +74,7 @@ fn founders(config: &DriverConfig) -> (Vec<Member>, MemberId, ClusterId) {
 pub(super) async fn boot<E: Env>(
     env: &E,
     config: &DriverConfig,
+    wal_segment_bytes: u64,
     facts: Arc<Facts>,
     bell: RoomBell,
 ) -> Result<Booted<E::Disk>, Wrong> {
@@ -85,7 +86,7 @@ pub(super) async fn boot<E: Env>(
     let found = checkpoint_files::newest(disk)?;
     let (members, own, cluster) = founders(config);
     let from_flags = WalIdentity { cluster, member: own };
-    let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?;
+    let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(wal_segment_bytes);
     let identity = unrecovered.identity().unwrap_or(from_flags);
     let founded = unrecovered.identity().is_none();
     if founded {

@@ -43,6 +43,16 @@ pub struct DriverConfig {
 /// Boots from the data directory and starts the tasks. The handle answers at once; clients are welcome when
 /// [`crate::node::NodeStatus::ready`] says so.
 pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, BootReport), Wrong> {
+    start_sized(env, config, limits::WAL_SEGMENT_BYTES).await
+}
+
+/// As [`start`], with segments of the log of another size: for tests and the simulator, so that changes of segment
+/// are as frequent as they like.
+pub async fn start_sized<E: Env>(
+    env: E,
+    config: DriverConfig,
+    wal_segment_bytes: u64,
+) -> Result<(Handle<E>, BootReport), Wrong> {
     let facts = Arc::new(Facts::default());
     let mailbox = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS));
     let bell = {
@@ -52,7 +62,8 @@ pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, B
     // Ids of requests: unique over restarts by the wall clock, within one start by counting. As in etcd, the
     // member's low bits keep members apart; the node's own proposals count from the middle.
     let id_base = (env.clock().wall_ms() & 0xff_ffff_ffff) << 8;
-    let Booted { mut node, journal, report } = boot::boot(&env, &config, facts.clone(), bell).await?;
+    let Booted { mut node, journal, report } =
+        boot::boot(&env, &config, wal_segment_bytes, facts.clone(), bell).await?;
     let member_bits = (report.identity.member.0 & 0xffff) << 48;
     node.count_own_ids_from(member_bits | (id_base ^ (1 << 47)));
 

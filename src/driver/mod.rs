@@ -20,7 +20,7 @@ mod watch_stream;
 
 pub use boot::{BootReport, FoundingMember};
 pub use checkpoint_files::DAMAGED_SUFFIX;
-pub use driver::{DriverConfig, start};
+pub use driver::{DriverConfig, start, start_sized};
 pub use ending::Ending;
 pub use handle::{Handle, Identity};
 pub use mailbox::{Mailbox, NotTaken};
