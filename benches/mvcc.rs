@@ -99,6 +99,7 @@ fn main() {
     let mut bench = Bench { store, writer: HistoryWriter::new(disk.clone()) };
     let keys: Vec<Bytes> = (0..KEYS).map(key).collect();
     load_and_read(&mut bench, &keys);
+    bench.write_out();
     // A second store on the same files, as after a kill; the position names all of them, so none is touched.
     let position = bench.store.position();
     drop(once("reopen, 1 M keys, 1 M records", || Store::open(disk.clone(), options, &position).expect("opens")));
