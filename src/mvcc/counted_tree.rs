@@ -23,7 +23,7 @@ mod heads;
 mod nodes;
 
 use heads::Bounds;
-pub use heads::head_of;
+pub use heads::{head_of, shared_prefix};
 use nodes::{Inner, Leaf, Node, Tally};
 
 /// What the tree needs to know of an entry.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::counted_tree::CountedTree;
 use super::key_index::{KeyIndex, KeyMeta, KeyNode, Mark};
-use super::key_sort::{self, KeyRef};
+use super::key_sort::{KeyHeap, KeyRef};
 use super::record::RecordSlice;
 
 /// Records of a batch, at least.
@@ -23,18 +23,14 @@ const BATCH_RECORDS: usize = 1 << 20;
 /// Bytes of keys after which a batch is full whatever it counts.
 const BATCH_KEY_BYTES: usize = 256 * 1024 * 1024;
 
-/// A record of the batch; its key lies at `start` in the batch's key bytes.
-struct Gathered {
-    meta: KeyMeta,
-    start: usize,
-    len: usize,
-}
-
 /// The index while it is built.
 pub struct IndexBuild {
     watermark: i64,
-    keys: Vec<u8>,
-    records: Vec<Gathered>,
+    /// The batch: keys, where each lies, and what belongs to them, all in order of revision.
+    keys: KeyHeap,
+    refs: Vec<KeyRef>,
+    metas: Vec<KeyMeta>,
+    /// What was folded, in order of key.
     nodes: Vec<Arc<KeyNode>>,
     dead: Vec<Mark>,
 }
@@ -42,44 +38,45 @@ pub struct IndexBuild {
 impl IndexBuild {
     /// Nothing yet; for a store compacted at `watermark`.
     pub fn new(watermark: i64) -> Self {
-        Self { watermark, keys: Vec::new(), records: Vec::new(), nodes: Vec::new(), dead: Vec::new() }
+        Self {
+            watermark,
+            keys: KeyHeap::default(),
+            refs: Vec::new(),
+            metas: Vec::new(),
+            nodes: Vec::new(),
+            dead: Vec::new(),
+        }
     }
 
     /// Adds the next record.
     pub fn add(&mut self, record: &RecordSlice<'_>) {
-        let gathered = Gathered { meta: record.meta, start: self.keys.len(), len: record.key.len() };
-        self.keys.extend_from_slice(record.key);
-        self.records.push(gathered);
+        self.refs.push(self.keys.push(record.key));
+        self.metas.push(record.meta);
     }
 
     /// Whether the batch should be folded in: [`Self::fold`].
     pub fn is_full(&self) -> bool {
-        self.records.len() >= self.nodes.len().max(BATCH_RECORDS) || self.keys.len() >= BATCH_KEY_BYTES
+        self.metas.len() >= self.nodes.len().max(BATCH_RECORDS) || self.keys.len() >= BATCH_KEY_BYTES
     }
 
     /// Folds the batch into the nodes. Returns the records that no read can see any more, known since the last
     /// call.
     pub fn fold(&mut self) -> Vec<Mark> {
         let keys = std::mem::take(&mut self.keys);
-        let records = std::mem::take(&mut self.records);
-        let key_at = |at: u32| {
-            let Gathered { start, len, .. } = records[at as usize];
-            &keys[start..start + len]
-        };
-        let count = u32::try_from(records.len()).expect("a batch is folded long before 2^32 records");
-        let mut refs: Vec<KeyRef> = (0..count).map(KeyRef::new).collect();
-        key_sort::sort(&mut refs, &key_at);
+        let metas = std::mem::take(&mut self.metas);
+        let mut refs = std::mem::take(&mut self.refs);
+        keys.sort(&mut refs);
         let old = std::mem::take(&mut self.nodes);
         let mut merged = Vec::with_capacity(old.len().max(refs.len()));
         let mut old = old.into_iter().peekable();
-        for of_key in refs.chunk_by(|a, b| key_at(a.at()) == key_at(b.at())) {
-            let key = key_at(of_key[0].at());
+        for of_key in refs.chunk_by(|a, b| keys.get(*a) == keys.get(*b)) {
+            let key = keys.get(of_key[0]);
             while let Some(other) = old.next_if(|node| node.key() < key) {
                 merged.push(other);
             }
             let mut node = old.next_if(|node| node.key() == key);
             for record in of_key {
-                node = self.apply(node, key, records[record.at() as usize].meta);
+                node = self.apply(node, key, metas[record.number()]);
             }
             merged.extend(node);
         }
@@ -111,7 +108,7 @@ impl IndexBuild {
 
     /// The index, once everything is folded in.
     pub fn finish(self) -> KeyIndex {
-        assert!(self.records.is_empty(), "the last batch is folded in before the index is taken");
+        assert!(self.metas.is_empty(), "the last batch is folded in before the index is taken");
         CountedTree::from_ascending(self.nodes)
     }
 }

@@ -67,33 +67,41 @@ impl KeyMeta {
 /// at most a small chunk for each put, and a search passes a logarithm of chunks.
 #[derive(Debug)]
 struct Past {
-    marks: Vec<Mark>,
+    /// The newest of the chunk: most keys have one older revision, and for that one this is enough.
+    newest: Mark,
+    /// The others of the chunk, oldest first.
+    older: Vec<Mark>,
     before: Option<Arc<Past>>,
 }
 
 impl Past {
+    fn one(newest: Mark, before: Option<Arc<Self>>) -> Arc<Self> {
+        Arc::new(Self { newest, older: Vec::new(), before })
+    }
+
+    /// Of all these marks, oldest first; `None` of none.
+    fn of(mut marks: Vec<Mark>) -> Option<Arc<Self>> {
+        let newest = marks.pop()?;
+        Some(Arc::new(Self { newest, older: marks, before: None }))
+    }
+
+    fn len(&self) -> usize {
+        self.older.len() + 1
+    }
+
     fn newest_at(&self, main: i64) -> Option<Mark> {
         let mut chunk = Some(self);
         while let Some(past) = chunk {
-            let at = past.marks.partition_point(|mark| mark.revision.main <= main);
+            if past.newest.revision.main <= main {
+                return Some(past.newest);
+            }
+            let at = past.older.partition_point(|mark| mark.revision.main <= main);
             if at > 0 {
-                return Some(past.marks[at - 1]);
+                return Some(past.older[at - 1]);
             }
             chunk = past.before.as_deref();
         }
         None
-    }
-
-    fn newest(&self) -> Mark {
-        self.marks[self.marks.len() - 1]
-    }
-
-    fn each(&self, on_mark: &mut impl FnMut(Mark)) {
-        let mut chunk = Some(self);
-        while let Some(past) = chunk {
-            past.marks.iter().copied().for_each(&mut *on_mark);
-            chunk = past.before.as_deref();
-        }
     }
 
     fn oldest(&self) -> Mark {
@@ -101,7 +109,17 @@ impl Past {
         while let Some(before) = &past.before {
             past = before;
         }
-        past.marks[0]
+        past.older.first().copied().unwrap_or(past.newest)
+    }
+
+    /// All marks, in no order that matters.
+    fn each(&self, on_mark: &mut impl FnMut(Mark)) {
+        let mut chunk = Some(self);
+        while let Some(past) = chunk {
+            on_mark(past.newest);
+            past.older.iter().copied().for_each(&mut *on_mark);
+            chunk = past.before.as_deref();
+        }
     }
 
     fn collect_into(&self, marks: &mut Vec<Mark>) {
@@ -110,35 +128,40 @@ impl Past {
             chunks.push(before);
         }
         for chunk in chunks.iter().rev() {
-            marks.extend_from_slice(&chunk.marks);
+            marks.extend_from_slice(&chunk.older);
+            marks.push(chunk.newest);
         }
+    }
+
+    /// The marks of this chunk with room for more behind them.
+    fn marks_and(&self, more: usize) -> Vec<Mark> {
+        let mut marks = Vec::with_capacity(self.len() + more);
+        marks.extend_from_slice(&self.older);
+        marks.push(self.newest);
+        marks
     }
 
     fn push(past: &mut Option<Arc<Self>>, mark: Mark) {
         let Some(shared) = past else {
-            *past = Some(Arc::new(Self { marks: vec![mark], before: None }));
+            *past = Some(Self::one(mark, None));
             return;
         };
         if let Some(own) = Arc::get_mut(shared) {
-            own.marks.push(mark);
-        } else if shared.marks.len() < COPIED_CHUNK {
-            let mut marks = Vec::with_capacity(shared.marks.len() + 1);
-            marks.extend_from_slice(&shared.marks);
-            marks.push(mark);
-            *past = Some(Arc::new(Self { marks, before: shared.before.clone() }));
+            own.older.push(own.newest);
+            own.newest = mark;
+        } else if shared.len() < COPIED_CHUNK {
+            *past = Some(Arc::new(Self { newest: mark, older: shared.marks_and(0), before: shared.before.clone() }));
         } else {
-            let before = Self::merged(shared.clone());
-            *past = Some(Arc::new(Self { marks: vec![mark], before: Some(before) }));
+            *past = Some(Self::one(mark, Some(Self::merged(shared.clone()))));
         }
     }
 
     /// Joins chunks until each is longer than the one after it, which bounds their number.
     fn merged(mut newest: Arc<Self>) -> Arc<Self> {
-        while let Some(before) = newest.before.clone().filter(|before| before.marks.len() <= newest.marks.len()) {
-            let mut marks = Vec::with_capacity(before.marks.len() + newest.marks.len());
-            marks.extend_from_slice(&before.marks);
-            marks.extend_from_slice(&newest.marks);
-            newest = Arc::new(Self { marks, before: before.before.clone() });
+        while let Some(before) = newest.before.clone().filter(|before| before.len() <= newest.len()) {
+            let mut older = before.marks_and(newest.older.len());
+            older.extend_from_slice(&newest.older);
+            newest = Arc::new(Self { newest: newest.newest, older, before: before.before.clone() });
         }
         newest
     }
@@ -270,7 +293,7 @@ impl KeyNode {
         let latest = self.latest.mark();
         if latest.revision.main <= watermark
             && !latest.tombstone
-            && let Some(past) = self.past.take_if(|past| past.newest().revision.main < watermark)
+            && let Some(past) = self.past.take_if(|past| past.newest.revision.main < watermark)
         {
             // The usual case: only the latest stays.
             past.each(&mut on_dropped);
@@ -282,15 +305,17 @@ impl KeyNode {
         }
         marks.push(latest);
         let newest = self.newest_at(watermark).map(|mark| mark.revision);
-        let (kept, dropped): (Vec<Mark>, Vec<Mark>) = marks.into_iter().partition(|mark| {
+        let (mut kept, dropped): (Vec<Mark>, Vec<Mark>) = marks.into_iter().partition(|mark| {
             let Mark { revision, tombstone } = *mark;
             revision.main > watermark
                 || tombstone && revision.main == watermark
                 || !tombstone && Some(revision) == newest
         });
         dropped.into_iter().for_each(on_dropped);
-        let Some((_, past)) = kept.split_last() else { return true };
-        self.past = (!past.is_empty()).then(|| Arc::new(Past { marks: past.to_vec(), before: None }));
+        if kept.pop().is_none() {
+            return true;
+        }
+        self.past = Past::of(kept);
         false
     }
 }

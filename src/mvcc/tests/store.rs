@@ -30,6 +30,7 @@ enum Step {
     View,
     Reopen { grown: bool },
     Reclaim,
+    RequestReclaim,
 }
 
 fn key() -> impl Strategy<Value = Bytes> {
@@ -101,6 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::View),
         1 => any::<bool>().prop_map(|grown| Step::Reopen { grown }),
         2 => Just(Step::Reclaim),
+        1 => Just(Step::RequestReclaim),
     ]
 }
 
@@ -283,6 +285,7 @@ impl Bench {
                 self.reopen(grown);
             }
             Step::Reclaim => self.reclaim(),
+            Step::RequestReclaim => self.store.request_reclaim(),
         }
     }
 
@@ -473,6 +476,37 @@ fn reclaim_gives_space_back() {
     // The view from before reads on from files that have no name any more.
     assert_eq!(before.get(b"k1").unwrap().unwrap().value, "a value of some length");
     assert_eq!(before.range(&RangeQuery::plain(KeyRange::all())).unwrap().count, 10);
+}
+
+/// Who asks for space gets it from the segment that still grows too; nothing dead, nothing done.
+#[test]
+fn requested_reclaim_covers_the_segment_that_grows() {
+    let mut bench = Bench::new(StoreOptions { cache_bytes: 0, segment_bytes: 1 << 20 });
+    let reclaim = |bench: &mut Bench| {
+        while let Some(job) = bench.store.reclaim_candidate() {
+            bench.store.reclaimed(run_ready(job.run(&bench.disk)).unwrap());
+        }
+        bench.store.position().files().count()
+    };
+    bench.store.request_reclaim();
+    for n in 0..100 {
+        bench.txn(vec![Change::Put("k".into(), format!("value {n}").into(), 0)], false);
+    }
+    bench.write();
+    bench.store.request_reclaim();
+    assert_eq!(reclaim(&mut bench), 1, "nothing is dead");
+    bench.run(Step::Compact(2));
+    while bench.store.compaction_step(9).unwrap() {}
+    let before = bench.store.size_bytes();
+    reclaim(&mut bench);
+    assert_eq!(bench.store.size_bytes(), before, "the segment still grows");
+    bench.store.request_reclaim();
+    reclaim(&mut bench);
+    assert!(bench.store.size_bytes() < before / 50);
+    bench.txn(vec![Change::Put("k".into(), "later".into(), 0)], false);
+    bench.write();
+    bench.reopen(false);
+    bench.finish();
 }
 
 /// A dead put that stays in a file because too little else died with it must not come back to life at boot
