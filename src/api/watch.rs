@@ -9,6 +9,7 @@
 use std::collections::VecDeque;
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::oneshot;
@@ -48,10 +49,10 @@ impl<E: Env> WatchAnswers<E> {
     pub async fn open(porch: Arc<Porch<E>>, inbound: Streaming<pb::WatchRequest>) -> Result<Self, Refusal> {
         let (stream, reader) = porch.handle.open_watch_stream().await?;
         let (fail, failed) = oneshot::channel();
-        let service = porch.clone();
+        let (service, room) = (porch.clone(), reader.clone());
         let wishes = tokio::spawn(async move {
             // The failure is told before the stream is closed. Nobody listens if the answers were dropped first.
-            let _ = fail.send(obey(&service, &stream, inbound).await);
+            let _ = fail.send(obey(&service, &stream, &room, inbound).await);
         });
         Ok(Self { porch, reader, ready: VecDeque::new(), failed, wishes: wishes.abort_handle() })
     }
@@ -92,8 +93,15 @@ fn stopped() -> Status {
 }
 
 /// Carries out what the client wants until its side fails. One that ends in order only listens from then on.
-async fn obey<E: Env>(porch: &Porch<E>, stream: &WatchStream<E>, mut inbound: Streaming<pb::WatchRequest>) -> Status {
+/// The next wish is taken when there is room for its answer: who asks and never reads is not served further.
+async fn obey<E: Env>(
+    porch: &Porch<E>,
+    stream: &WatchStream<E>,
+    room: &WatchReader,
+    mut inbound: Streaming<pb::WatchRequest>,
+) -> Status {
     loop {
+        room.room().await;
         let request = match received(porch, Rpc::Watch, &mut inbound).await {
             Ok(Some(request)) => request,
             Ok(None) => return pending().await,
@@ -102,16 +110,27 @@ async fn obey<E: Env>(porch: &Porch<E>, stream: &WatchStream<E>, mut inbound: St
                 return status;
             }
         };
-        let done = match request.request_union {
-            Some(RequestUnion::CreateRequest(create)) => stream.create(spec(create)),
-            Some(RequestUnion::CancelRequest(cancel)) => stream.cancel(cancel.watch_id),
-            Some(RequestUnion::ProgressRequest(_)) => stream.request_progress(),
-            // As etcd: probably a newer client; ignored.
-            None => Ok(()),
-        };
-        if let Err(refusal) = done {
-            return status_of(&refusal);
+        // As etcd: a request of no kind is probably a newer client's; ignored.
+        let Some(wish) = request.request_union else { continue };
+        loop {
+            match tell(stream, &wish) {
+                Ok(()) => break,
+                // The node is behind: the client is not told off but kept waiting.
+                Err(Refusal::TooManyRequests) => tokio::time::sleep(CROWDED_PAUSE).await,
+                Err(refusal) => return status_of(&refusal),
+            }
         }
+    }
+}
+
+/// Pause before a full node is told again.
+const CROWDED_PAUSE: Duration = Duration::from_millis(2);
+
+fn tell<E: Env>(stream: &WatchStream<E>, wish: &RequestUnion) -> Result<(), Refusal> {
+    match wish {
+        RequestUnion::CreateRequest(create) => stream.create(spec(create.clone())),
+        RequestUnion::CancelRequest(cancel) => stream.cancel(cancel.watch_id),
+        RequestUnion::ProgressRequest(_) => stream.request_progress(),
     }
 }
 

@@ -48,7 +48,8 @@ impl<E: Env> Drop for WatchStream<E> {
     }
 }
 
-/// The listening end.
+/// The listening end. One clone listens; another may wait for room.
+#[derive(Clone)]
 pub struct WatchReader {
     buffer: Arc<StreamBuffer>,
 }
