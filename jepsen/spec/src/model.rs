@@ -172,7 +172,7 @@ impl Model {
     pub fn read_only_txn(&self, at: Vantage, txn: &Txn) -> Result<TxnAnswer, Refusal> {
         assert!(txn.is_read_only(), "a transaction that writes must be applied");
         let state = &self.states[&at.revision];
-        self.check_taken(at, txn)?;
+        self.check_taken(at, txn, &mut Vec::new())?;
         let succeeded = holds(state, txn);
         let taken = if succeeded { &txn.success } else { &txn.failure };
         let mut answers = Vec::new();
@@ -257,7 +257,7 @@ impl Model {
                 Ok(Answer::DeleteRange { deleted, prev_kvs })
             }
             Request::Txn(txn) => {
-                self.check_taken(self.vantage(), txn)?;
+                self.check_taken(self.vantage(), txn, &mut Vec::new())?;
                 let mut writing = self.begin();
                 let answer = self.run(txn, &mut writing);
                 *events = self.end(writing);
@@ -299,21 +299,26 @@ impl Model {
         if keeps && !self.current().keys.contains_key(&put.key) { Err(text::KEY_NOT_FOUND) } else { Ok(()) }
     }
 
-    /// Whether the operations on the path the compares choose can be done, looked at before any is.
-    fn check_taken(&self, at: Vantage, txn: &Txn) -> Result<(), Refusal> {
+    /// Whether the operations on the path the compares choose can be done, looked at before any is. `gone` are the
+    /// ranges deleted so far along the path: what was in them can no longer be kept.
+    fn check_taken<'t>(&self, at: Vantage, txn: &'t Txn, gone: &mut Vec<&'t Span>) -> Result<(), Refusal> {
         let taken = if holds(&self.states[&at.revision], txn) { &txn.success } else { &txn.failure };
         for op in taken {
             match op {
                 Op::Range(range) if range.revision == 0 => {}
                 Op::Range(range) if range.revision > at.revision => return Err(text::FUTURE_REVISION),
                 Op::Range(range) if range.revision < at.compacted => return Err(text::COMPACTED),
-                Op::Range(_) | Op::DeleteRange(_) => {}
-                // Unlike a put by itself, one in a transaction looks for the key first.
+                Op::Range(_) => {}
+                Op::DeleteRange(delete) => gone.push(&delete.span),
                 Op::Put(put) => {
-                    self.check_kept(put)?;
                     self.check_lease(put.lease)?;
+                    self.check_kept(put)?;
+                    let keeps = put.ignore_value || put.ignore_lease;
+                    if keeps && gone.iter().any(|span| span.holds(&put.key)) {
+                        return Err(text::KEY_NOT_FOUND);
+                    }
                 }
-                Op::Txn(nested) => self.check_taken(at, nested)?,
+                Op::Txn(nested) => self.check_taken(at, nested, gone)?,
             }
         }
         Ok(())

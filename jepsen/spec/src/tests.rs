@@ -145,7 +145,8 @@ fn a_transaction_that_cannot_be_done_changes_nothing() {
     let future = Op::Range(Range { span: Span::one("a"), revision: 6, ..Range::default() });
     for (op, refusal) in [
         (future, text::FUTURE_REVISION),
-        (Op::Put(Put { ignore_value: true, lease: 9, ..put("q", "") }), text::KEY_NOT_FOUND),
+        (Op::Put(Put { ignore_value: true, ..put("q", "") }), text::KEY_NOT_FOUND),
+        (Op::Put(Put { ignore_value: true, lease: 9, ..put("q", "") }), text::LEASE_NOT_FOUND),
         (Op::Put(Put { lease: 9, ..put("a", "") }), text::LEASE_NOT_FOUND),
     ] {
         let txn = Txn { success: vec![Op::Put(put("b", "9")), op], ..Txn::default() };

@@ -38,6 +38,8 @@ struct Watcher {
     progress: i64,
     cancel_asked: bool,
     canceled: bool,
+    /// Compaction ended it, and its client has not been told that it is cancelled.
+    id_is_kept: bool,
 }
 
 /// One stream, as its reader sees it.
@@ -53,7 +55,8 @@ pub struct StreamJudge {
 impl StreamJudge {
     /// A watcher was asked for, under an id not in use.
     pub fn asked(&mut self, id: i64, wanted: Wanted) {
-        let watcher = Watcher { wanted, next: None, progress: 0, cancel_asked: false, canceled: false };
+        let watcher =
+            Watcher { wanted, next: None, progress: 0, cancel_asked: false, canceled: false, id_is_kept: false };
         self.watchers.insert(id, watcher);
     }
 
@@ -125,8 +128,15 @@ message {} of its stream: {message:?}",
     }
 
     fn canceled(&mut self, model: &Model, id: i64, compact_revision: i64) -> Verdict {
+        // As in etcd: a watcher that compaction ended keeps its id until its client cancels it, which is answered.
+        if let Some(watcher) = self.watchers.get_mut(&id).filter(|watcher| watcher.id_is_kept && compact_revision == 0)
+        {
+            watcher.id_is_kept = false;
+            return require(watcher.cancel_asked, "a watcher ends when it is asked to", || format!("{watcher:?}"));
+        }
         let watcher = self.living(id)?;
         watcher.canceled = true;
+        watcher.id_is_kept = compact_revision != 0;
         if compact_revision == 0 {
             return require(watcher.cancel_asked, "a watcher ends when it is asked to", || format!("{watcher:?}"));
         }
