@@ -29,7 +29,7 @@ impl Promise {
 
     /// Boots the copy and looks.
     pub async fn look(self, world: &Arc<World>) -> Result<(), Violation> {
-        let witness = Arc::new(CopyWitness { world: world.clone(), seen: Mutex::default() });
+        let witness = Arc::new(CopyWitness { world: world.clone(), promised: self.index, seen: Mutex::default() });
         let env = SimEnv::new(SimClock::exact(), self.disk.power_on(), SeededDice::new(self.index));
         let config = world.driver_config(env.dice().next_u64(), witness.clone());
         let node = madsim::runtime::Handle::current().create_node().name("copy").build();
@@ -76,13 +76,15 @@ struct Seen {
 
 struct CopyWitness {
     world: Arc<World>,
+    /// What comes behind it the copy may have made itself, be it in the same term as the original.
+    promised: u64,
     seen: Mutex<Seen>,
 }
 
 impl Observer for CopyWitness {
     fn applied(&self, index: u64, term: u64, command: Option<&Command>, _: &Applied) {
         let mut seen = self.seen.lock().expect("no holder of this lock panics");
-        if seen.own.is_some() {
+        if seen.own.is_some() || index > self.promised {
             return;
         }
         let ledger = self.world.ledger();
