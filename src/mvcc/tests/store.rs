@@ -566,6 +566,10 @@ fn digests_of_a_history_are_those_a_stock_etcd_gave() {
         let words: Vec<Bytes> = step.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
         match &words[..] {
             [put, key, value] if put == "put" => bench.txn(vec![Change::Put(key.clone(), value.clone(), 0)], false),
+            [again, key, value] if again == "again" => {
+                let all = Change::Delete(KeyRange { start: key.clone(), end: RangeEnd::Open });
+                bench.txn(vec![all, Change::Put(key.clone(), value.clone(), 0)], false);
+            }
             [_, from, to] => {
                 let range = KeyRange { start: from.clone(), end: RangeEnd::Before(to.clone()) };
                 bench.txn(vec![Change::Delete(range)], false);
