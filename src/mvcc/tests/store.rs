@@ -271,6 +271,9 @@ impl Bench {
         while next <= view.revision() {
             let turn = view.events(next, i64::MAX, &wanted, with_prev, budget, revisions).unwrap();
             assert!(turn.next > next && turn.next <= view.revision() + 1);
+            let passed = |kv: &&KeyValue| (next..turn.next).contains(&kv.mod_revision);
+            let bytes = |kv: &KeyValue| kv.key.len() + kv.value.len() + size_of::<crate::base::Event>();
+            assert_eq!(turn.read, twin.changes.iter().filter(passed).map(bytes).sum::<usize>());
             let mut mains: Vec<i64> = turn.events.iter().map(|event| event.kv.mod_revision).collect();
             assert!(mains.iter().all(|main| (next..turn.next).contains(main)));
             mains.dedup();
