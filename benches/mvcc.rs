@@ -95,14 +95,14 @@ fn main() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let disk = TokioDisk::open(dir.path().to_path_buf()).expect("the directory opens");
     let options = StoreOptions { cache_bytes: 1 << 30, ..StoreOptions::default() };
-    let store = Store::open(disk.clone(), options, &StorePosition::default()).expect("a fresh store opens");
+    let store = Store::open(disk.clone(), options, &StorePosition::default(), &[]).expect("a fresh store opens");
     let mut bench = Bench { store, writer: HistoryWriter::new(disk.clone()) };
     let keys: Vec<Bytes> = (0..KEYS).map(key).collect();
     load_and_read(&mut bench, &keys);
     bench.write_out();
     // A second store on the same files, as after a kill; the position names all of them, so none is touched.
     let position = bench.store.position();
-    drop(once("reopen, 1 M keys, 1 M records", || Store::open(disk.clone(), options, &position).expect("opens")));
+    drop(once("reopen, 1 M keys, 1 M records", || Store::open(disk.clone(), options, &position, &[]).expect("opens")));
     overwrite_and_compact(&mut bench, &keys);
     reopen(bench, disk, &keys);
 }
@@ -190,7 +190,8 @@ fn reopen(mut bench: Bench, disk: TokioDisk, keys: &[Bytes]) {
     drop(bench);
     let before = HELD.load(Ordering::Relaxed);
     let store = once("reopen, 1 M keys, 1.7 M records", || {
-        Store::open(disk, StoreOptions { cache_bytes: 1 << 30, ..StoreOptions::default() }, &position).expect("opens")
+        Store::open(disk, StoreOptions { cache_bytes: 1 << 30, ..StoreOptions::default() }, &position, &[])
+            .expect("opens")
     });
     let held = HELD.load(Ordering::Relaxed) - before;
     println!("{:<44} {:>14.1} bytes", "memory for each key, values not cached", held as f64 / KEYS as f64);

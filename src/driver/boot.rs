@@ -97,8 +97,6 @@ pub(super) async fn boot<E: Env>(
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;
-    // Only now: a start that is refused changes nothing.
-    checkpoint_files::set_aside(disk, &found.damaged).await?;
     let voters = voters(&image, &wal.entries);
     let report = BootReport {
         identity,
@@ -109,7 +107,10 @@ pub(super) async fn boot<E: Env>(
         tail: wal.tail,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
-    let machine = Machine::open(disk.clone(), config.machine.clone(), &image)?;
+    let older = found.older.as_ref();
+    let machine = Machine::open(disk.clone(), config.machine.clone(), &image, older.as_slice())?;
+    // Only now: a start that is refused changes nothing.
+    checkpoint_files::set_aside(disk, &report.damaged).await?;
     let hard_state = HardState { commit: wal.hard_state.commit.max(image.applied.0), ..wal.hard_state };
     let group_config = GroupConfig {
         member: identity.member,
@@ -121,7 +122,7 @@ pub(super) async fn boot<E: Env>(
     };
     let group = Group::start(&group_config, hard_state, wal.entries);
     let node_config = NodeConfig { member: identity.member, ..config.node.clone() };
-    let node = Node::new(node_config, group, machine, facts, bell);
+    let node = Node::new(node_config, group, machine, older, facts, bell);
     Ok(Booted { node, journal: wal.journal, report })
 }
 

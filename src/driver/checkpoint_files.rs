@@ -41,30 +41,37 @@ pub(super) async fn write<D: Disk>(disk: &D, applied: LogIndex, image: &Bytes) -
     Ok(())
 }
 
-/// The newest image that can be read, and the damaged ones passed over on the way to it.
+/// The newest image that can be read and the next older one, and the damaged ones passed over on the way.
+#[derive(Default)]
 pub(super) struct Found {
     pub(super) image: Option<Image>,
+    /// What a later start falls back on, should the newest be found damaged then.
+    pub(super) older: Option<Image>,
     pub(super) damaged: Vec<Corruption>,
 }
 
-/// Looks for the newest good image.
+/// Looks for the newest good images.
 pub(super) fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
     let mut indexes: Vec<LogIndex> = disk.list(DIR)?.iter().filter_map(|file| applied_of(file)).collect();
     indexes.sort_unstable();
-    let mut damaged = Vec::new();
+    let mut found = Found::default();
     for applied in indexes.into_iter().rev() {
         let path = format!("{DIR}/{}", name(applied));
         match read(disk, &path)? {
-            Ok(image) if image.applied.0 == applied => return Ok(Found { image: Some(image), damaged }),
-            Ok(image) => damaged.push(Corruption {
+            Ok(image) if image.applied.0 == applied && found.image.is_none() => found.image = Some(image),
+            Ok(image) if image.applied.0 == applied => {
+                found.older = Some(image);
+                break;
+            }
+            Ok(image) => found.damaged.push(Corruption {
                 file: path,
                 offset: 0,
                 what: format!("it holds index {} under the name of {applied}", image.applied.0),
             }),
-            Err(what) => damaged.push(Corruption { file: path, offset: 0, what }),
+            Err(what) => found.damaged.push(Corruption { file: path, offset: 0, what }),
         }
     }
-    Ok(Found { image: None, damaged })
+    Ok(found)
 }
 
 /// Ends the name of an image that was found damaged: it counts as no image any more, and is there to be looked at.

@@ -11,7 +11,7 @@ use super::txn::Writer;
 use crate::base::{Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::LeaseTable;
-use crate::mvcc::{Store, StoreOptions};
+use crate::mvcc::{Store, StoreOptions, StorePosition};
 
 /// What of a machine's behaviour comes from flags. All members must be started with the same.
 #[derive(Clone, Debug)]
@@ -43,9 +43,11 @@ pub struct Machine<D: Disk> {
 }
 
 impl<D: Disk> Machine<D> {
-    /// Takes up the state an image describes; an empty image is a new cluster's beginning.
-    pub fn open(disk: D, options: MachineOptions, image: &Image) -> Result<Self, Wrong> {
-        let store = Store::open(disk, options.store, &image.position)?;
+    /// Takes up the state an image describes; an empty image is a new cluster's beginning. The files of the
+    /// images `kept` beside it stay.
+    pub fn open(disk: D, options: MachineOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
+        let kept: Vec<&StorePosition> = kept.iter().map(|image| &image.position).collect();
+        let store = Store::open(disk, options.store, &image.position, &kept)?;
         let mut leases = LeaseTable::new();
         for lease in &image.leases {
             leases

@@ -34,7 +34,7 @@ impl Bench {
 
 fn open(disk: &MemoryDisk, image: &Image) -> Machine<MemoryDisk> {
     let options = MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() };
-    Machine::open(disk.clone(), options, image).expect("the image opens")
+    Machine::open(disk.clone(), options, image, &[]).expect("the image opens")
 }
 
 fn bytes(text: &str) -> Bytes {

@@ -1,11 +1,14 @@
 //! Opening a store at a position: the history is cut back to it and the index is built by one walk over it.
 //!
 //! Invariants: afterwards the store is what it was when the position was taken, with every compaction up to
-//! then pruned. What the position does not name is not ours any more: such files go. A file that is missing,
-//! short or damaged is a corruption, named with its place; nothing is guessed.
+//! then pruned. A file that neither this position nor one kept beside it names is not ours any more and goes;
+//! one that only a kept position names stays, and its number is not used again, so that the next start may still
+//! begin there. A file that is missing, short or damaged is a corruption, named with its place; nothing is
+//! guessed. The disk is changed only when everything was read and found good.
 //!
 //! The only part of the store that waits for the disk; it runs before there are clients.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
@@ -14,17 +17,18 @@ use super::history::{HISTORY_DIR, History, holding};
 use super::index_build::IndexBuild;
 use super::key_index::Mark;
 use super::position::StorePosition;
-use super::segment::{Segment, Window};
+use super::segment::{Segment, Window, file_name};
 use super::store::{Store, StoreOptions};
 use super::value_cache::ValueCache;
 use crate::base::Wrong;
 use crate::env::{Disk, DiskFile, OpenMode};
 
 impl<D: Disk> Store<D> {
-    /// Opens the store at `from`; the default position makes a fresh one.
-    pub fn open(disk: D, options: StoreOptions, from: &StorePosition) -> Result<Self, Wrong> {
+    /// Opens the store at `from`; the default position makes a fresh one. `kept` are the positions of older
+    /// checkpoints that a later start may take: their files stay until [`Store::garbage`] names them.
+    pub fn open(disk: D, options: StoreOptions, from: &StorePosition, kept: &[&StorePosition]) -> Result<Self, Wrong> {
         disk.create_dir(HISTORY_DIR)?;
-        cut_back(&disk, from)?;
+        check_files(&disk, from)?;
         let mut build = IndexBuild::new(from.compact_revision);
         let mut window = Window::default();
         let mut segments = Vec::with_capacity(from.segments.len());
@@ -35,14 +39,17 @@ impl<D: Disk> Store<D> {
             }
         }
         bury(&segments, build.fold());
+        let replaced = only_kept(&disk, from, kept)?;
+        cut_back(&disk, from, kept)?;
+        let used = kept.iter().filter_map(|position| position.last_number()).max();
         Ok(Self {
             index: build.finish(),
-            history: History::new(disk, segments, options.segment_bytes),
+            history: History::new(disk, segments, options.segment_bytes, used),
             cache: Arc::new(ValueCache::new(options.cache_bytes)),
             watermark: Arc::new(AtomicI64::new(from.compact_revision)),
             revision: from.revision,
             pruning: Pruning::new(from.compact_revision),
-            replaced: Vec::new(),
+            replaced,
             torn: false,
         })
     }
@@ -55,9 +62,37 @@ fn bury<D: Disk>(segments: &[Arc<Segment<D>>], dead: Vec<Mark>) {
     }
 }
 
-/// Removes files the position does not name and cuts what grew after it.
-fn cut_back<D: Disk>(disk: &D, from: &StorePosition) -> Result<(), Wrong> {
-    let names: Vec<String> = from.files().map(|(name, _)| name).collect();
+/// Holds the files `from` names to be there, and long enough.
+fn check_files<D: Disk>(disk: &D, from: &StorePosition) -> Result<(), Wrong> {
+    for (name, len) in from.files() {
+        if !disk.exists(&name)? {
+            return Err(Wrong::corrupt(name, 0, "the checkpoint names it, but it is not there"));
+        }
+        let found = disk.open(&name, OpenMode::Read)?.len()?;
+        if found < len {
+            return Err(Wrong::corrupt(name, found, format!("the checkpoint says {len} bytes, the file ends here")));
+        }
+    }
+    Ok(())
+}
+
+/// The files that only a kept position names: reclaim replaced them since. One that is not there is no reason to
+/// refuse, because nothing at `from` needs it.
+fn only_kept<D: Disk>(disk: &D, from: &StorePosition, kept: &[&StorePosition]) -> Result<Vec<Arc<Segment<D>>>, Wrong> {
+    let mut found = BTreeMap::new();
+    for mark in kept.iter().flat_map(|position| &position.segments) {
+        if !from.names(mark.number) && disk.exists(&file_name(mark.number))? {
+            let segment = Segment::new(disk.clone(), mark.number, mark.first, mark.sparse);
+            found.insert(mark.number, Arc::new(segment));
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// Removes the files no position names, and cuts what grew after `from`.
+fn cut_back<D: Disk>(disk: &D, from: &StorePosition, kept: &[&StorePosition]) -> Result<(), Wrong> {
+    let positions = kept.iter().copied().chain([from]);
+    let names: BTreeSet<String> = positions.flat_map(|position| position.files().map(|(name, _)| name)).collect();
     for name in disk.list(HISTORY_DIR)? {
         let path = format!("{HISTORY_DIR}/{name}");
         if !names.contains(&path) {
@@ -65,15 +100,8 @@ fn cut_back<D: Disk>(disk: &D, from: &StorePosition) -> Result<(), Wrong> {
         }
     }
     for (name, len) in from.files() {
-        if !disk.exists(&name)? {
-            return Err(Wrong::corrupt(name, 0, "the checkpoint names it, but it is not there"));
-        }
         let file = disk.open(&name, OpenMode::Write)?;
-        let found = file.len()?;
-        if found < len {
-            return Err(Wrong::corrupt(name, found, format!("the checkpoint says {len} bytes, the file ends here")));
-        }
-        if found > len {
+        if file.len()? > len {
             file.set_len(len)?;
         }
     }

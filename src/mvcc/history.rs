@@ -157,10 +157,10 @@ pub struct History<D: Disk> {
 }
 
 impl<D: Disk> History<D> {
-    /// A history of these segments, in order.
-    pub fn new(disk: D, segments: Vec<Arc<Segment<D>>>, segment_bytes: u64) -> Self {
+    /// A history of these segments, in order. Numbers up to `used` belong to others.
+    pub fn new(disk: D, segments: Vec<Arc<Segment<D>>>, segment_bytes: u64, used: Option<u64>) -> Self {
         assert!((1..=u64::from(u32::MAX / 4)).contains(&segment_bytes), "tables say where a record starts in 31 bits");
-        let next = segments.iter().map(|segment| segment.number() + 1).max().unwrap_or(0);
+        let next = segments.iter().map(|segment| segment.number()).chain(used).max().map_or(0, |last| last + 1);
         let table = Arc::new(Table { segments });
         Self { disk, table, segment_bytes, next_number: AtomicU64::new(next), unwritten: 0, sealed: false }
     }

@@ -248,6 +248,17 @@ impl KeyNode {
         self.newest_at(main).filter(|mark| !mark.tombstone).map(|mark| mark.revision)
     }
 
+    /// Whether main revision `main`, which is not compacted, deleted the key, whatever it did with it after that.
+    pub fn died_in(&self, main: i64) -> bool {
+        let mut died = false;
+        let mut look = |mark: Mark| died |= mark.tombstone && mark.revision.main == main;
+        look(self.latest.mark());
+        if let Some(past) = &self.past {
+            past.each(&mut look);
+        }
+        died
+    }
+
     /// Makes `meta` the latest; what was becomes past.
     pub fn advance(&mut self, meta: KeyMeta) {
         assert!(meta.revision > self.latest.revision, "revisions of a key ascend");

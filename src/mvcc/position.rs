@@ -59,6 +59,11 @@ impl StorePosition {
         self.segments.iter().map(|segment| (file_name(segment.number), segment.len))
     }
 
+    /// The largest number of its segments.
+    pub(super) fn last_number(&self) -> Option<u64> {
+        self.segments.iter().map(|segment| segment.number).max()
+    }
+
     /// Whether segment `number` belongs to it.
     pub(super) fn names(&self, number: u64) -> bool {
         self.segments.iter().any(|segment| segment.number == number)

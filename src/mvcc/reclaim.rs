@@ -28,6 +28,10 @@ const WRITE_BYTES: usize = 1024 * 1024;
 /// A segment below this part of its full size is small: neighbours that are small become one.
 const SMALL_PART: u64 = 4;
 
+/// Bytes a rewritten segment can have at most, because its table says where each record starts in 32 bits. What is
+/// longer, by one huge transaction, stays as it is.
+const LONGEST: u64 = u32::MAX as u64;
+
 /// Segments to be rewritten as one. Holds all it needs, so it may run beside the store.
 pub struct ReclaimJob<D: Disk> {
     segments: Vec<Arc<Segment<D>>>,
@@ -124,12 +128,14 @@ fn worst_run<D: Disk>(sealed: &[Arc<Segment<D>>], full: u64) -> Option<(Range<us
         let frees = dead.put_bytes + if clean { dead.tombstone_bytes } else { 0 };
         let poor = frees * 2 > len;
         let in_the_way = dead.puts > 0 && waiting > live;
-        if poor || in_the_way || small(segment) && sealed.get(at + 1).is_some_and(small) {
-            let mut together = live;
+        let worth_it = poor || in_the_way || small(segment) && sealed.get(at + 1).is_some_and(small);
+        if worth_it && len <= LONGEST {
+            let (mut together, mut total) = (live, len);
             let more = sealed[at + 1..].iter().take_while(|next| {
                 let bytes = next.dead().bytes();
                 together += next.len().saturating_sub(bytes);
-                (bytes * 2 > next.len() || small(next)) && together <= full
+                total += next.len();
+                (bytes * 2 > next.len() || small(next)) && together <= full && total <= LONGEST
             });
             return Some((at..at + 1 + more.count(), clean));
         }
@@ -193,5 +199,35 @@ impl<D: Disk> ReclaimJob<D> {
         let file = file.as_ref().expect("it was just opened");
         file.write_at(at, &bytes)?;
         Ok(bytes.len() as u64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Revision;
+    use crate::env::MemoryDisk;
+
+    /// A segment of one transaction, all of it dead.
+    fn dead_segment(number: u64, len: u64) -> Arc<Segment<MemoryDisk>> {
+        let main = number as i64 + 2;
+        let segment = Segment::new(MemoryDisk::new(), number, main, false);
+        segment.note(Revision::new(main, 0), len as usize).expect("the first");
+        segment.bury_more(Dead { puts: 1, put_bytes: len, tombstone_bytes: 0 });
+        Arc::new(segment)
+    }
+
+    #[test]
+    fn what_a_table_cannot_say_is_left_out() {
+        let (full, huge) = (1000, 5 << 30);
+        let run = |lens: &[u64]| {
+            let sealed: Vec<_> = (0..).zip(lens).map(|(number, len)| dead_segment(number, *len)).collect();
+            worst_run(&sealed, full).map(|(run, _)| run)
+        };
+        assert_eq!(run(&[1000, 1000]), Some(0..2));
+        assert_eq!(run(&[huge]), None);
+        assert_eq!(run(&[huge, 1000]), Some(1..2));
+        assert_eq!(run(&[1000, huge, 1000]), Some(0..1));
+        assert_eq!(run(&[3 << 30, 2 << 30, 1000]), Some(0..1), "together they would be too long");
     }
 }

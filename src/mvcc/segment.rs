@@ -257,7 +257,7 @@ impl<D: Disk> Segment<D> {
     /// Counts a record that lies at the end of what is known: in a rewritten segment.
     pub fn note(&self, revision: Revision, total: usize) -> Result<(), &'static str> {
         let mut tail = self.tail_mut();
-        let start = u32::try_from(tail.len).map_err(|_| "a segment is longer than its table can say")?;
+        let start = tail.len;
         note_in(&mut tail, self.first, revision, start)?;
         tail.len += total as u64;
         Ok(())
@@ -269,10 +269,9 @@ impl<D: Disk> Segment<D> {
         let tail = &mut *guard;
         let start = tail.open.len();
         let place = Place { log: LOG_HISTORY, segment: self.number, offset: tail.len };
-        let first_of_transaction = record.meta.revision.main > tail.last;
-        let at =
-            if first_of_transaction { u32::try_from(tail.len).expect("a full segment is sealed first") } else { 0 };
-        note_in(tail, self.first, record.meta.revision, at).expect("revisions of the history ascend without gap");
+        let at = tail.len;
+        note_in(tail, self.first, record.meta.revision, at)
+            .expect("a full segment is sealed first, and revisions ascend without gap");
         let begun = frame::begin(&mut tail.open);
         record.encode(&mut tail.open);
         frame::seal(&mut tail.open, begun, place, KIND_RECORD);
@@ -383,7 +382,13 @@ impl<D: Disk> Segment<D> {
     }
 }
 
-fn note_in(tail: &mut Tail, first: i64, revision: Revision, start: u32) -> Result<(), &'static str> {
+/// Notes the next record, which lies at `start`. Only a start that the table holds must fit it: the last
+/// transaction of a dense segment may be of any length.
+fn note_in(tail: &mut Tail, first: i64, revision: Revision, start: u64) -> Result<(), &'static str> {
+    let fits = |most: u32| match u32::try_from(start) {
+        Ok(start) if start <= most => Ok(start),
+        _ => Err("a segment is longer than its table can say"),
+    };
     match &mut tail.layout {
         Layout::Dense(starts) if revision.main == tail.last && revision.sub > 0 => {
             let start = starts.last_mut().ok_or("a segment begins inside a transaction")?;
@@ -393,16 +398,13 @@ fn note_in(tail: &mut Tail, first: i64, revision: Revision, start: u32) -> Resul
             if revision.main != tail.last + 1 || revision.main != first + starts.len() as i64 || revision.sub != 0 {
                 return Err("revisions do not follow each other");
             }
-            if start & SEVERAL != 0 {
-                return Err("a segment is longer than its table can say");
-            }
-            starts.push(start);
+            starts.push(fits(SEVERAL - 1)?);
         }
         Layout::Sparse(starts) => {
             if starts.last().is_some_and(|entry| entry.0 >= revision) || revision.main < first {
                 return Err("revisions do not ascend");
             }
-            starts.push((revision, start));
+            starts.push((revision, fits(u32::MAX)?));
         }
     }
     tail.last = tail.last.max(revision.main);
@@ -477,5 +479,36 @@ impl<D: Disk> SegmentScan<D> {
     /// The next record with its offset and the bytes of its frame; `None` at the end.
     pub fn next(&mut self) -> Result<Option<(u64, Record, usize)>, Wrong> {
         self.frames.next(&self.segment)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::MemoryDisk;
+
+    const HUGE: u64 = 5 << 30;
+
+    /// A transaction may be of any length: only where it starts must fit the table.
+    #[test]
+    fn the_last_transaction_of_a_dense_segment_may_be_huge() {
+        let segment = Segment::new(MemoryDisk::new(), 1, 7, false);
+        let mut tail = segment.tail_mut();
+        assert_eq!(note_in(&mut tail, 7, Revision::new(7, 0), 0), Ok(()));
+        assert_eq!(note_in(&mut tail, 7, Revision::new(7, 1), HUGE), Ok(()));
+        tail.len = HUGE + 100;
+        let span = tail.find(7, Revision::new(7, 1)).expect("noted");
+        assert_eq!((span.start, span.end, span.skip, span.single), (0, HUGE + 100, 1, false));
+        assert!(note_in(&mut tail, 7, Revision::new(8, 0), HUGE).is_err(), "this start does not fit");
+        assert!(note_in(&mut tail, 7, Revision::new(8, 0), 1 << 31).is_err(), "nor does this");
+        assert_eq!(note_in(&mut tail, 7, Revision::new(8, 0), (1 << 31) - 1), Ok(()));
+    }
+
+    #[test]
+    fn a_sparse_segment_holds_every_start() {
+        let segment = Segment::new(MemoryDisk::new(), 1, 7, true);
+        let mut tail = segment.tail_mut();
+        assert_eq!(note_in(&mut tail, 7, Revision::new(7, 0), u64::from(u32::MAX)), Ok(()));
+        assert!(note_in(&mut tail, 7, Revision::new(7, 1), HUGE).is_err());
     }
 }

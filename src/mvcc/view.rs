@@ -46,6 +46,8 @@ pub struct CatchUp {
     pub events: Vec<Event>,
     /// The first main revision that was not looked at.
     pub next: i64,
+    /// Bytes of history that were looked at, matching or not: what the turn cost.
+    pub read: usize,
 }
 
 impl<D: Disk> View<D> {
@@ -116,7 +118,7 @@ impl<D: Disk> View<D> {
             let main = record.meta.revision.main;
             if main >= next {
                 if main > from && (bytes >= byte_budget || revisions >= max_revisions) {
-                    return Ok(CatchUp { events, next: main });
+                    return Ok(CatchUp { events, next: main, read: bytes });
                 }
                 next = main + 1;
             }
@@ -133,6 +135,6 @@ impl<D: Disk> View<D> {
             let prev_kv = if has_prev { reading.get_at(&record.key, main - 1)? } else { None };
             events.push(Event { kind, kv: record.into_key_value(), prev_kv });
         }
-        Ok(CatchUp { events, next: next.max(to + 1) })
+        Ok(CatchUp { events, next: next.max(to + 1), read: bytes })
     }
 }

@@ -14,23 +14,22 @@ pub(super) struct Checkpoints {
     every_entries: u64,
     under_way: Option<Checkpoint>,
     newest: Checkpoint,
-    older: Checkpoint,
+    older: Option<Checkpoint>,
     made: u64,
 }
 
 /// A checkpoint, as far as letting go depends on it.
 #[derive(Clone, Debug, Default)]
-struct Checkpoint {
-    applied: LogIndex,
-    position: StorePosition,
+pub(super) struct Checkpoint {
+    /// The log up to here is in it.
+    pub(super) applied: LogIndex,
+    /// Where its history ends.
+    pub(super) position: StorePosition,
 }
 
 impl Checkpoints {
-    /// Starts from the checkpoint the node was opened with. Which one is kept beside it is not known: until
-    /// there are two new ones, nothing is let go.
-    pub(super) fn new(applied: LogIndex, position: StorePosition, every_entries: u64) -> Self {
-        let newest = Checkpoint { applied, position };
-        let older = Checkpoint::default();
+    /// Starts from the checkpoint the node was opened with, and the one that is kept beside it, if there is one.
+    pub(super) fn new(newest: Checkpoint, older: Option<Checkpoint>, every_entries: u64) -> Self {
         Self { entries: 0, bytes: 0, every_entries, under_way: None, newest, older, made: 0 }
     }
 
@@ -58,14 +57,14 @@ impl Checkpoints {
     pub(super) fn durable(&mut self, applied: LogIndex) -> LogIndex {
         let done = self.under_way.take().expect("a checkpoint that is durable was under way");
         assert_eq!(done.applied, applied, "the checkpoint that is durable is the one under way");
-        self.older = std::mem::replace(&mut self.newest, done);
+        let older = self.older.insert(std::mem::replace(&mut self.newest, done));
         self.made += 1;
-        self.older.applied
+        older.applied
     }
 
     /// Where the history ends for the checkpoints that are kept; nothing until both are known.
     pub(super) fn kept(&self) -> Option<[&StorePosition; 2]> {
-        (self.made > 0).then_some([&self.older.position, &self.newest.position])
+        self.older.as_ref().map(|older| [&older.position, &self.newest.position])
     }
 
     /// Checkpoints made since start.
@@ -80,7 +79,7 @@ mod tests {
 
     #[test]
     fn what_is_let_go_is_in_two_checkpoints() {
-        let mut checkpoints = Checkpoints::new(0, StorePosition::default(), 2);
+        let mut checkpoints = Checkpoints::new(Checkpoint::default(), None, 2);
         checkpoints.applied(10);
         assert!(!checkpoints.due());
         checkpoints.applied(10);
@@ -98,8 +97,17 @@ mod tests {
     }
 
     #[test]
+    fn one_kept_from_before_the_start_counts() {
+        let at = |applied| Checkpoint { applied, position: StorePosition::default() };
+        let mut checkpoints = Checkpoints::new(at(9), Some(at(4)), 2);
+        assert!(checkpoints.kept().is_some(), "both are known");
+        checkpoints.begun(12, StorePosition::default());
+        assert_eq!(checkpoints.durable(12), 9);
+    }
+
+    #[test]
     fn many_bytes_make_one_due() {
-        let mut checkpoints = Checkpoints::new(0, StorePosition::default(), u64::MAX);
+        let mut checkpoints = Checkpoints::new(Checkpoint::default(), None, u64::MAX);
         checkpoints.applied(limits::CHECKPOINT_EVERY_BYTES as usize);
         assert!(checkpoints.due());
     }

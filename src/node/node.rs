@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
-use super::checkpoints::Checkpoints;
+use super::checkpoints::{Checkpoint, Checkpoints};
 use super::counters::Counters;
 use super::facts::{Facts, RareFacts};
 use super::input::{Input, LeaseStanding, Reply};
@@ -18,7 +18,7 @@ use super::watches::Watches;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::consensus::{Group, Role, conf_change_context};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Machine, codec};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Image, Machine, codec};
 use crate::mvcc::View;
 use crate::wal::{EntryKind, LogEntry};
 use crate::watch::{HubNow, RoomBell, WatchHub};
@@ -86,13 +86,23 @@ pub struct Node<D: Disk> {
 
 impl<D: Disk> Node<D> {
     /// A node from its recovered parts; `bell` is rung when a full watch stream has room again.
-    pub fn new(config: NodeConfig, group: Group, machine: Machine<D>, facts: Arc<Facts>, bell: RoomBell) -> Self {
+    /// `older` is the image kept beside the one the machine was opened from.
+    pub fn new(
+        config: NodeConfig,
+        group: Group,
+        machine: Machine<D>,
+        older: Option<&Image>,
+        facts: Arc<Facts>,
+        bell: RoomBell,
+    ) -> Self {
         let start = machine.applied().0;
+        let newest = Checkpoint { applied: start, position: machine.store().position() };
+        let older = older.map(|image| Checkpoint { applied: image.applied.0, position: image.position.clone() });
         let hub = WatchHub::new(config.progress_ticks, config.seed);
         facts.quota_bytes.store(config.quota_bytes, Relaxed);
         let mut node = Self {
             counters: Counters::starting_at(start),
-            checkpoints: Checkpoints::new(start, machine.store().position(), config.checkpoint_entries),
+            checkpoints: Checkpoints::new(newest, older, config.checkpoint_entries),
             watches: Watches::new(hub, bell),
             proposals: Proposals::default(),
             reads: ReadQueue::new(),

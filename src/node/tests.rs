@@ -63,9 +63,9 @@ impl Bench {
         };
         let group = Group::start(&group_config, HardState { term: 1, vote: 0, commit: 1 }, entries);
         let options = MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() };
-        let machine = Machine::open(MemoryDisk::new(), options, &Image::default()).expect("opens");
+        let machine = Machine::open(MemoryDisk::new(), options, &Image::default(), &[]).expect("opens");
         let facts = Arc::new(Facts::default());
-        let node = Node::new(config, group, machine, facts.clone(), Arc::new(|| {}));
+        let node = Node::new(config, group, machine, None, facts.clone(), Arc::new(|| {}));
         Self { node, facts, now: Instant(1), unsynced: Vec::new(), outputs: Vec::new(), next_id: 1_000 }
     }
 

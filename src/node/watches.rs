@@ -85,9 +85,11 @@ impl Watches {
             );
             match found {
                 Ok(caught) => {
+                    // What was looked at, not what was found: a watcher that waits for something rare costs as
+                    // much as one that wants all.
+                    budget = budget.saturating_sub(caught.read);
                     let events: Vec<Arc<SharedEvent>> =
                         caught.events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
-                    budget = budget.saturating_sub(events.iter().map(|event| event.weight(task.prev_kv)).sum());
                     self.hub.caught_up(task.watcher, events, caught.next, now);
                 }
                 // Compacted meanwhile: the hub cancels it when it hears of the compaction.
@@ -99,5 +101,55 @@ impl Watches {
             }
         }
         Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::base::{KeyRange, RangeEnd};
+    use crate::env::MemoryDisk;
+    use crate::mvcc::{NewValue, StoreOptions, StorePosition};
+    use crate::watch::{StreamId, WatchSpec};
+
+    /// Watchers that find nothing cost what they look at: one turn reads its budget, not once for each.
+    #[test]
+    fn watchers_of_rare_keys_share_the_turn() {
+        const STREAMS: u64 = 64;
+        let mut store = Store::open(MemoryDisk::new(), StoreOptions::default(), &StorePosition::default(), &[])
+            .expect("a memory disk has no faults");
+        let value = Bytes::from(vec![7; limits::CATCH_UP_BYTES_PER_TURN / 20]);
+        for _ in 0..15 {
+            let mut txn = store.begin(false);
+            txn.put(NewValue { key: "a".into(), value: value.clone(), lease: 0, backing_bytes: 0 }).expect("written");
+            txn.commit();
+        }
+        let now = HubNow { revision: store.revision(), compact_revision: store.compact_revision() };
+        let mut watches = Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}));
+        let mut buffers = Vec::new();
+        for stream in (1..=STREAMS).map(StreamId) {
+            buffers.push(watches.hub.open_stream(stream, watches.bell.clone()));
+            let spec = WatchSpec {
+                range: KeyRange { start: "rare".into(), end: RangeEnd::Open },
+                start_revision: 1,
+                watch_id: 0,
+                no_put: false,
+                no_delete: false,
+                prev_kv: false,
+                progress_notify: false,
+                fragment: false,
+            };
+            watches.hub.create(stream, spec, now);
+        }
+        let slow = |watches: &Watches| watches.hub.counts().slow_watchers as u64;
+        assert_eq!(slow(&watches), STREAMS);
+        watches.catch_up(&store, now).expect("no faults");
+        assert!(slow(&watches) >= STREAMS - 2, "one turn's budget is not enough for two");
+        for _ in 0..2 * STREAMS {
+            watches.catch_up(&store, now).expect("no faults");
+        }
+        assert_eq!(slow(&watches), 0, "every turn brings at least one there");
     }
 }

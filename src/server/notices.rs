@@ -54,12 +54,7 @@ fn addresses(addresses: &[std::net::SocketAddr]) -> String {
 pub fn booted(report: &BootReport) {
     for image in &report.damaged {
         let kept_as = format!("{}{DAMAGED_SUFFIX}", image.file);
-        tracing::warn!(
-            file = image.file,
-            what = image.what,
-            kept_as,
-            "a checkpoint is damaged and was passed over for an older one"
-        );
+        tracing::warn!(file = image.file, what = image.what, kept_as, "a checkpoint is damaged and was passed over");
     }
     let tail = &report.tail;
     if tail.torn_bytes > 0 || tail.torn_segments > 0 {

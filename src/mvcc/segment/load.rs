@@ -88,8 +88,7 @@ impl<D: Disk> Segment<D> {
             if revision.main > mark.last {
                 return Err(damaged(at, "a revision beyond what the checkpoint says"));
             }
-            let start = u32::try_from(at).map_err(|_| damaged(at, "a segment is longer than its table can say"))?;
-            note_in(&mut tail, mark.first, revision, start).map_err(|what| damaged(at, what))?;
+            note_in(&mut tail, mark.first, revision, at).map_err(|what| damaged(at, what))?;
             on_record(&record);
             (before, ended) = (revision, record.last);
             tail.len += framed.total as u64;

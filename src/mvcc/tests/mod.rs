@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+mod restarts;
 mod store;
 mod twin;

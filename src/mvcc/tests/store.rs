@@ -29,6 +29,7 @@ enum Step {
     Write,
     View,
     Reopen { grown: bool },
+    FallBack,
     Reclaim,
     RequestReclaim,
 }
@@ -101,6 +102,7 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Write),
         1 => Just(Step::View),
         1 => any::<bool>().prop_map(|grown| Step::Reopen { grown }),
+        1 => Just(Step::FallBack),
         2 => Just(Step::Reclaim),
         1 => Just(Step::RequestReclaim),
     ]
@@ -114,6 +116,9 @@ struct Bench {
     twin: Twin,
     views: Vec<(View<MemoryDisk>, Twin)>,
     job: Option<ReclaimJob<MemoryDisk>>,
+    /// The checkpoints that are kept, and what they are of.
+    newest: Option<(StorePosition, Twin)>,
+    older: Option<(StorePosition, Twin)>,
 }
 
 fn same_answer(
@@ -134,9 +139,10 @@ fn without_values(kvs: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
 impl Bench {
     fn new(options: StoreOptions) -> Self {
         let disk = MemoryDisk::new();
-        let store = Store::open(disk.clone(), options, &StorePosition::default()).unwrap();
+        let store = Store::open(disk.clone(), options, &StorePosition::default(), &[]).unwrap();
         let writer = HistoryWriter::new(disk.clone());
-        Self { disk, options, store, writer, twin: Twin::new(), views: Vec::new(), job: None }
+        let (twin, views) = (Twin::new(), Vec::new());
+        Self { disk, options, store, writer, twin, views, job: None, newest: None, older: None }
     }
 
     fn txn(&mut self, changes: Vec<Change>, want_prev: bool) {
@@ -191,11 +197,35 @@ impl Bench {
         assert!(self.store.size_bytes() <= before);
     }
 
-    /// As after a checkpoint.
-    fn collect(&mut self, position: &StorePosition) {
-        for name in self.store.garbage(&[position]) {
+    fn collect(&mut self, kept: &[&StorePosition]) {
+        for name in self.store.garbage(kept) {
             self.disk.remove(&name).unwrap();
         }
+    }
+
+    /// The newest two are kept.
+    fn checkpoint(&mut self) -> StorePosition {
+        let position = self.store.position();
+        self.write();
+        self.older = self.newest.replace((position.clone(), self.twin.clone()));
+        let older = self.older.as_ref().map(|older| older.0.clone());
+        self.collect(&older.iter().chain([&position]).collect::<Vec<_>>());
+        position
+    }
+
+    /// As when the newest checkpoint is found damaged.
+    fn fall_back(&mut self) {
+        let Some((position, twin)) = self.older.take() else { return };
+        self.check_views();
+        self.views.clear();
+        self.job = None;
+        self.disk = self.disk.copy();
+        self.store = Store::open(self.disk.clone(), self.options, &position, &[]).unwrap();
+        self.writer = HistoryWriter::new(self.disk.clone());
+        self.twin = twin.clone();
+        self.newest = Some((position, twin));
+        let query = RangeQuery::plain(KeyRange::all());
+        same_answer(self.store.view().range(&query), self.twin.range(&query, self.twin.revision));
     }
 
     fn reopen(&mut self, grown: bool) {
@@ -203,9 +233,7 @@ impl Bench {
         self.check_views();
         self.views.clear();
         self.job = None;
-        let position = self.store.position();
-        self.write();
-        self.collect(&position);
+        let position = self.checkpoint();
         if grown {
             // Written after the checkpoint: must not come back.
             self.store
@@ -220,10 +248,12 @@ impl Bench {
         }
         self.disk = self.disk.copy();
         let position = StorePosition::decode(position.encode()).unwrap();
-        self.store = Store::open(self.disk.clone(), self.options, &position).unwrap();
+        let older = self.older.as_ref().map(|older| &older.0);
+        self.store = Store::open(self.disk.clone(), self.options, &position, older.as_slice()).unwrap();
         self.writer = HistoryWriter::new(self.disk.clone());
         assert_eq!(self.store.position(), position);
-        let files: Vec<String> = position.files().map(|(name, _)| name).collect();
+        let kept = older.into_iter().chain([&position]);
+        let files: Vec<String> = kept.flat_map(|position| position.files().map(|(name, _)| name)).collect();
         assert!(self.disk.all_files().iter().all(|name| files.contains(name)));
         assert_eq!(self.store.compact_revision(), self.twin.compacted);
     }
@@ -241,6 +271,9 @@ impl Bench {
         while next <= view.revision() {
             let turn = view.events(next, i64::MAX, &wanted, with_prev, budget, revisions).unwrap();
             assert!(turn.next > next && turn.next <= view.revision() + 1);
+            let passed = |kv: &&KeyValue| (next..turn.next).contains(&kv.mod_revision);
+            let bytes = |kv: &KeyValue| kv.key.len() + kv.value.len() + size_of::<crate::base::Event>();
+            assert_eq!(turn.read, twin.changes.iter().filter(passed).map(bytes).sum::<usize>());
             let mut mains: Vec<i64> = turn.events.iter().map(|event| event.kv.mod_revision).collect();
             assert!(mains.iter().all(|main| (next..turn.next).contains(main)));
             mains.dedup();
@@ -275,15 +308,12 @@ impl Bench {
             Step::Prune(budget) => {
                 self.store.compaction_step(budget).unwrap();
             }
-            Step::Write => {
-                let position = self.store.position();
-                self.write();
-                self.collect(&position);
-            }
+            Step::Write => drop(self.checkpoint()),
             Step::View => self.views.push((self.store.view(), self.twin.clone())),
             Step::Reopen { grown } => {
                 self.reopen(grown);
             }
+            Step::FallBack => self.fall_back(),
             Step::Reclaim => self.reclaim(),
             Step::RequestReclaim => self.store.request_reclaim(),
         }
@@ -307,7 +337,7 @@ impl Bench {
         while self.store.compaction_step(7).unwrap() {}
         // Once pruned, the index holds what the keep rule keeps and nothing else: a rebuilt one says so.
         self.write();
-        let again = Store::open(self.disk.copy(), self.options, &self.store.position()).unwrap();
+        let again = Store::open(self.disk.copy(), self.options, &self.store.position(), &[]).unwrap();
         assert_eq!(again.index.len(), self.store.index.len());
         assert_eq!(again.key_count(), self.store.key_count());
         assert_eq!(again.key_count(), self.twin.alive(&KeyRange::all(), self.twin.revision).len() as u64);
@@ -384,15 +414,15 @@ fn damage_is_named_never_answered() {
             let mut byte = [0];
             file.read_full_at(at, &mut byte).unwrap();
             file.write_at(at, &[byte[0] ^ 0x10]).unwrap();
-            let error = Store::open(disk.clone(), bench.options, &position).err().expect("noticed");
+            let error = Store::open(disk.clone(), bench.options, &position, &[]).err().expect("noticed");
             assert!(matches!(&error, crate::base::Wrong::Corruption(c) if c.file == name && c.offset <= at), "{error}");
         }
         let disk = bench.disk.copy();
         disk.open(&name, OpenMode::Write).unwrap().set_len(len - 1).unwrap();
-        assert!(Store::open(disk, bench.options, &position).is_err());
+        assert!(Store::open(disk, bench.options, &position, &[]).is_err());
         let disk = bench.disk.copy();
         disk.remove(&name).unwrap();
-        assert!(Store::open(disk, bench.options, &position).is_err());
+        assert!(Store::open(disk, bench.options, &position, &[]).is_err());
         // The same while it is being read.
         let file = bench.disk.open(&name, OpenMode::Write).unwrap();
         let mut byte = [0];
@@ -455,7 +485,7 @@ fn reclaim_gives_space_back() {
     assert_eq!(bench.store.view().hash_kv(0).unwrap(), digest);
     let files = bench.disk.all_files().len();
     let position = bench.store.position();
-    bench.collect(&StorePosition {
+    bench.collect(&[&StorePosition {
         segments: before
             .table
             .segments()
@@ -469,9 +499,9 @@ fn reclaim_gives_space_back() {
             })
             .collect(),
         ..position.clone()
-    });
+    }]);
     assert_eq!(bench.disk.all_files().len(), files, "the old checkpoint still needs them");
-    bench.collect(&position);
+    bench.collect(&[&position]);
     assert!(bench.disk.all_files().len() < files / 2);
     // The view from before reads on from files that have no name any more.
     assert_eq!(before.get(b"k1").unwrap().unwrap().value, "a value of some length");
@@ -539,6 +569,10 @@ fn digests_of_a_history_are_those_a_stock_etcd_gave() {
         let words: Vec<Bytes> = step.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
         match &words[..] {
             [put, key, value] if put == "put" => bench.txn(vec![Change::Put(key.clone(), value.clone(), 0)], false),
+            [again, key, value] if again == "again" => {
+                let all = Change::Delete(KeyRange { start: key.clone(), end: RangeEnd::Open });
+                bench.txn(vec![all, Change::Put(key.clone(), value.clone(), 0)], false);
+            }
             [_, from, to] => {
                 let range = KeyRange { start: from.clone(), end: RangeEnd::Before(to.clone()) };
                 bench.txn(vec![Change::Delete(range)], false);

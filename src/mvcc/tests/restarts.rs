@@ -1,0 +1,115 @@
+//! What a start does to the files: the checkpoint that is kept beside the one it begins at stays usable, and a
+//! start that is refused changes nothing.
+
+use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
+use crate::mvcc::{HistoryWriter, NewValue, RangeQuery, Store, StoreOptions, StorePosition};
+
+const OPTIONS: StoreOptions = StoreOptions { cache_bytes: 0, segment_bytes: 300 };
+
+fn put(store: &mut Store<MemoryDisk>, key: &str) {
+    let mut txn = store.begin(false);
+    txn.put(NewValue { key: key.to_string().into(), value: "a value".into(), lease: 0, backing_bytes: 0 }).unwrap();
+    txn.commit();
+}
+
+fn write(store: &mut Store<MemoryDisk>, writer: &mut HistoryWriter<MemoryDisk>) {
+    if let Some(mark) = writer.write(&store.take_writes()).unwrap() {
+        store.written(mark);
+    }
+}
+
+fn everything(store: &Store<MemoryDisk>) -> crate::mvcc::RangeAnswer {
+    store.view().range(&RangeQuery::plain(crate::base::KeyRange::all())).unwrap()
+}
+
+/// A store that was reclaimed between its two checkpoints: the disk, and older and newer position.
+fn reclaimed_between() -> (MemoryDisk, StorePosition, StorePosition) {
+    let disk = MemoryDisk::new();
+    let mut store = Store::open(disk.clone(), OPTIONS, &StorePosition::default(), &[]).unwrap();
+    let mut writer = HistoryWriter::new(disk.clone());
+    for n in 0..60 {
+        put(&mut store, &format!("k{}", n % 3));
+    }
+    write(&mut store, &mut writer);
+    let older = store.position();
+    store.compact(50).unwrap();
+    while store.compaction_step(9).unwrap() {}
+    while let Some(job) = store.reclaim_candidate() {
+        store.reclaimed(run_ready(job.run(&disk)).unwrap());
+    }
+    put(&mut store, "later");
+    write(&mut store, &mut writer);
+    let newer = store.position();
+    assert!(store.garbage(&[&older, &newer]).is_empty(), "the older needs all");
+    (disk, older, newer)
+}
+
+#[test]
+fn the_older_checkpoint_outlives_a_start_from_the_newer() {
+    let (disk, older, newer) = reclaimed_between();
+    let expected = everything(&Store::open(disk.copy(), OPTIONS, &older, &[]).unwrap());
+    let mut store = Store::open(disk.clone(), OPTIONS, &newer, &[&older]).unwrap();
+    let numbers = |position: &StorePosition| -> Vec<String> { position.files().map(|(name, _)| name).collect() };
+    // What is written now takes no number of a file that is kept.
+    let mut writer = HistoryWriter::new(disk.clone());
+    for n in 0..20 {
+        put(&mut store, &format!("new{n}"));
+    }
+    write(&mut store, &mut writer);
+    let known: Vec<String> = numbers(&older).into_iter().chain(numbers(&newer)).collect();
+    assert!(store.position().files().any(|(name, _)| !known.contains(&name)));
+    assert_eq!(everything(&Store::open(disk.copy(), OPTIONS, &older, &[]).unwrap()), expected);
+    // Two checkpoints later they go.
+    let later = store.position();
+    let garbage = store.garbage(&[&newer, &later]);
+    let only_older: Vec<String> = numbers(&older).into_iter().filter(|name| !numbers(&newer).contains(name)).collect();
+    assert_eq!(garbage, only_older);
+    assert!(!garbage.is_empty());
+}
+
+/// A number that only the older position names, the largest of all, is not given again.
+#[test]
+fn numbers_of_kept_files_are_not_given_again() {
+    let (disk, older, newer) = reclaimed_between();
+    // The newer as the older, as if its reclaim had been undone: it has the larger numbers.
+    let mut store = Store::open(disk.clone(), OPTIONS, &older, &[&newer]).unwrap();
+    for n in 0..20 {
+        put(&mut store, &format!("new{n}"));
+    }
+    for write in store.take_writes() {
+        let len = newer.files().find(|(name, _)| *name == write.file()).map_or(0, |(_, len)| len);
+        assert!(len == 0 || older.files().any(|(name, _)| name == write.file()), "{} is kept", write.file());
+    }
+}
+
+#[test]
+fn a_refused_start_changes_nothing() {
+    let (disk, older, newer) = reclaimed_between();
+    let content = |disk: &MemoryDisk| -> Vec<(String, Vec<u8>)> {
+        let read = |name: String| {
+            let file = disk.open(&name, OpenMode::Read).unwrap();
+            let mut bytes = vec![0; file.len().unwrap() as usize];
+            file.read_full_at(0, &mut bytes).unwrap();
+            (name, bytes)
+        };
+        disk.all_files().into_iter().map(read).collect()
+    };
+    // Something to remove and something to cut, in every case.
+    disk.open("history/ffff.seg", OpenMode::Create).unwrap().write_at(0, b"junk").unwrap();
+    let (last, len) = newer.files().last().unwrap();
+    disk.open(&last, OpenMode::Write).unwrap().write_at(len, b"more junk").unwrap();
+    for (name, len) in newer.files() {
+        let harms: [&dyn Fn(&MemoryDisk); 3] = [
+            &|disk| disk.remove(&name).unwrap(),
+            &|disk| disk.open(&name, OpenMode::Write).unwrap().set_len(len - 1).unwrap(),
+            &|disk| disk.open(&name, OpenMode::Write).unwrap().write_at(len / 2, b"\xa5\xa5\xa5").unwrap(),
+        ];
+        for harm in harms {
+            let disk = disk.copy();
+            harm(&disk);
+            let before = content(&disk);
+            assert!(Store::open(disk.clone(), OPTIONS, &newer, &[&older]).is_err());
+            assert_eq!(content(&disk), before, "{name}");
+        }
+    }
+}
