@@ -122,7 +122,7 @@ struct Exception {
 const EXCEPTIONS: &[Exception] = &[
     Exception {
         rule: "names",
-        path: "src/mvcc/counted_tree.rs",
+        path: "src/mvcc/counted_tree/nodes.rs",
         what: "Inner",
         most: 1,
         why: "the book's word for a node that is no leaf; private to one file",
