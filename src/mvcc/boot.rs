@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicI64;
 
 use super::compaction::Pruning;
 use super::history::{HISTORY_DIR, History, holding};
-use super::index_build::IndexBuild;
+use super::index_build::{BATCH_RECORDS, IndexBuild};
 use super::key_index::Mark;
 use super::position::StorePosition;
 use super::segment::{Segment, Window, file_name};
@@ -27,9 +27,20 @@ impl<D: Disk> Store<D> {
     /// Opens the store at `from`; the default position makes a fresh one. `kept` are the positions of older
     /// checkpoints that a later start may take: their files stay until [`Store::garbage`] names them.
     pub fn open(disk: D, options: StoreOptions, from: &StorePosition, kept: &[&StorePosition]) -> Result<Self, Wrong> {
+        Self::open_in_batches(disk, options, from, kept, BATCH_RECORDS)
+    }
+
+    /// [`Self::open`], with the index built in batches of `batch_records` at least.
+    pub(super) fn open_in_batches(
+        disk: D,
+        options: StoreOptions,
+        from: &StorePosition,
+        kept: &[&StorePosition],
+        batch_records: usize,
+    ) -> Result<Self, Wrong> {
         disk.create_dir(HISTORY_DIR)?;
         check_files(&disk, from)?;
-        let mut build = IndexBuild::new(from.compact_revision);
+        let mut build = IndexBuild::new(from.compact_revision, batch_records);
         let mut window = Window::default();
         let mut segments = Vec::with_capacity(from.segments.len());
         for mark in &from.segments {

@@ -73,12 +73,12 @@ impl<D: Disk> Store<D> {
     }
 
     fn prune_key(&mut self, key: &[u8], watermark: i64) {
-        let (table, mut gone) = (self.history.table(), false);
+        let (history, mut gone) = (&mut self.history, false);
         self.index.put(key, |found| {
             if let Some(node) = found
                 && node.has_prunable(watermark)
             {
-                gone = Arc::make_mut(node).prune(watermark, |mark| table.bury(mark));
+                gone = Arc::make_mut(node).prune(watermark, |mark| history.bury(mark));
             }
             None
         });

@@ -89,13 +89,6 @@ impl<D: Disk> Table<D> {
         }
     }
 
-    /// Counts the record of `mark` as dead.
-    pub fn bury(&self, mark: Mark) {
-        if let Some(segment) = self.holding(mark.revision.main) {
-            segment.bury(mark);
-        }
-    }
-
     /// The records from main revision `from` to `to`, both included, in order; reads `window` bytes at a time.
     pub fn scan(self: &Arc<Self>, from: i64, to: i64, window: usize) -> Scan<D> {
         let at = self.segments.partition_point(|segment| segment.first() <= from).saturating_sub(1);
@@ -152,6 +145,11 @@ pub struct History<D: Disk> {
     segment_bytes: u64,
     next_number: AtomicU64,
     unwritten: usize,
+    /// Sums over the segments, kept because they are asked for at every write.
+    size: u64,
+    in_use: u64,
+    /// Whether something died, or a segment was sealed, written or replaced, since reclaim found nothing to do.
+    stirred: bool,
     /// The last segment takes no more records.
     sealed: bool,
 }
@@ -161,8 +159,19 @@ impl<D: Disk> History<D> {
     pub fn new(disk: D, segments: Vec<Arc<Segment<D>>>, segment_bytes: u64, used: Option<u64>) -> Self {
         assert!((1..=u64::from(u32::MAX / 4)).contains(&segment_bytes), "tables say where a record starts in 31 bits");
         let next = segments.iter().map(|segment| segment.number()).chain(used).max().map_or(0, |last| last + 1);
-        let table = Arc::new(Table { segments });
-        Self { disk, table, segment_bytes, next_number: AtomicU64::new(next), unwritten: 0, sealed: false }
+        let size = segments.iter().map(|segment| segment.len()).sum();
+        let in_use = segments.iter().map(|segment| segment.live_bytes()).sum();
+        Self {
+            disk,
+            table: Arc::new(Table { segments }),
+            segment_bytes,
+            next_number: AtomicU64::new(next),
+            unwritten: 0,
+            size,
+            in_use,
+            stirred: true,
+            sealed: false,
+        }
     }
 
     /// The segments as they are now.
@@ -188,11 +197,35 @@ impl<D: Disk> History<D> {
             let segment = Segment::new(self.disk.clone(), self.fresh_number(), main, false);
             Arc::make_mut(&mut self.table).segments.push(Arc::new(segment));
             self.sealed = false;
+            self.stirred = true;
         }
         let segment = self.active().expect("one was just made").clone();
+        let (len, live) = (segment.len(), segment.live_bytes());
         for record in records {
             self.unwritten += segment.append(&record);
         }
+        self.size += segment.len() - len;
+        self.in_use += segment.live_bytes() - live;
+    }
+
+    /// Counts the record of `mark` as dead.
+    pub fn bury(&mut self, mark: Mark) {
+        if let Some(segment) = self.table.holding(mark.revision.main) {
+            let live = segment.live_bytes();
+            segment.bury(mark);
+            self.in_use -= live - segment.live_bytes();
+            self.stirred = true;
+        }
+    }
+
+    /// Whether reclaim may find something to do that it did not find before.
+    pub fn is_stirred(&self) -> bool {
+        self.stirred
+    }
+
+    /// Reclaim found nothing to do.
+    pub fn settle(&mut self) {
+        self.stirred = false;
     }
 
     fn active(&self) -> Option<&Arc<Segment<D>>> {
@@ -202,6 +235,7 @@ impl<D: Disk> History<D> {
     /// Lets the segment that grows take no more records: the next transaction begins another.
     pub fn seal(&mut self) {
         self.sealed = true;
+        self.stirred = true;
     }
 
     /// The segments that will not grow any more.
@@ -220,6 +254,7 @@ impl<D: Disk> History<D> {
 
     /// The files hold everything up to `upto`.
     pub fn written(&mut self, upto: WriteMark) {
+        let active = self.active().map(|segment| segment.number());
         for segment in self.table.segments.iter().rev() {
             if !segment.has_unwritten() && segment.number() < upto.segment {
                 break;
@@ -230,6 +265,7 @@ impl<D: Disk> History<D> {
                 std::cmp::Ordering::Greater => continue,
             };
             let dropped = segment.written(end);
+            self.stirred |= dropped > 0 && active != Some(segment.number());
             self.unwritten = self.unwritten.checked_sub(dropped).expect("only what was appended is written");
         }
     }
@@ -246,7 +282,15 @@ impl<D: Disk> History<D> {
         let at = at.expect("one reclaim runs at a time, so its segments are still there");
         let old: Vec<u64> = segments[at..at + numbers.len()].iter().map(|segment| segment.number()).collect();
         assert_eq!(old, numbers, "reclaimed segments are neighbours");
-        segments.splice(at..at + numbers.len(), replacement);
+        if let Some(new) = &replacement {
+            self.size += new.len();
+            self.in_use += new.live_bytes();
+        }
+        for old in segments.splice(at..at + numbers.len(), replacement) {
+            self.size -= old.len();
+            self.in_use -= old.live_bytes();
+        }
+        self.stirred = true;
     }
 
     /// The segments for a position. An empty one is left out.
@@ -263,11 +307,11 @@ impl<D: Disk> History<D> {
 
     /// Bytes of all segments.
     pub fn size(&self) -> u64 {
-        self.table.segments.iter().map(|segment| segment.len()).sum()
+        self.size
     }
 
     /// Bytes of records that can still be read.
     pub fn in_use(&self) -> u64 {
-        self.table.segments.iter().map(|segment| segment.len().saturating_sub(segment.dead().bytes())).sum()
+        self.in_use
     }
 }

@@ -17,8 +17,8 @@ use super::key_index::{KeyIndex, KeyMeta, KeyNode, Mark};
 use super::key_sort::{KeyHeap, KeyRef};
 use super::record::RecordSlice;
 
-/// Records of a batch, at least.
-const BATCH_RECORDS: usize = 1 << 20;
+/// Records of a batch, at least; see [`IndexBuild::new`].
+pub const BATCH_RECORDS: usize = 1 << 20;
 
 /// Bytes of keys after which a batch is full whatever it counts.
 const BATCH_KEY_BYTES: usize = 256 * 1024 * 1024;
@@ -26,6 +26,7 @@ const BATCH_KEY_BYTES: usize = 256 * 1024 * 1024;
 /// The index while it is built.
 pub struct IndexBuild {
     watermark: i64,
+    batch_records: usize,
     /// The batch: keys, where each lies, and what belongs to them, all in order of revision.
     keys: KeyHeap,
     refs: Vec<KeyRef>,
@@ -36,10 +37,12 @@ pub struct IndexBuild {
 }
 
 impl IndexBuild {
-    /// Nothing yet; for a store compacted at `watermark`.
-    pub fn new(watermark: i64) -> Self {
+    /// Nothing yet; for a store compacted at `watermark`. A batch holds `batch_records` at least, which is
+    /// [`BATCH_RECORDS`] but in tests: what comes out does not depend on it.
+    pub fn new(watermark: i64, batch_records: usize) -> Self {
         Self {
             watermark,
+            batch_records,
             keys: KeyHeap::default(),
             refs: Vec::new(),
             metas: Vec::new(),
@@ -56,7 +59,7 @@ impl IndexBuild {
 
     /// Whether the batch should be folded in: [`Self::fold`].
     pub fn is_full(&self) -> bool {
-        self.metas.len() >= self.nodes.len().max(BATCH_RECORDS) || self.keys.len() >= BATCH_KEY_BYTES
+        self.metas.len() >= self.nodes.len().max(self.batch_records) || self.keys.len() >= BATCH_KEY_BYTES
     }
 
     /// Folds the batch into the nodes. Returns the records that no read can see any more, known since the last

@@ -50,16 +50,17 @@ pub struct Reclaimed<D: Disk> {
 }
 
 impl<D: Disk> Store<D> {
-    /// Sealed segments worth rewriting as one. The job runs before another is asked for.
-    pub fn reclaim_candidate(&self) -> Option<ReclaimJob<D>> {
-        if self.is_pruning() {
-            // What is dead is not counted yet.
+    /// Sealed segments worth rewriting as one. The job runs before another is asked for. Costs nothing while
+    /// nothing changed since the last time there were none.
+    pub fn reclaim_candidate(&mut self) -> Option<ReclaimJob<D>> {
+        // While pruning, what is dead is not counted yet.
+        if self.is_pruning() || !self.history.is_stirred() {
             return None;
         }
-        let sealed = self.history.sealed();
-        let sealed = &sealed[..sealed.iter().take_while(|segment| !segment.has_unwritten()).count()];
-        let (run, drop_tombstones) = worst_run(sealed, self.history.segment_bytes())?;
-        let segments = sealed[run].to_vec();
+        let Some((segments, drop_tombstones)) = self.worth_reclaiming() else {
+            self.history.settle();
+            return None;
+        };
         Some(ReclaimJob {
             dead: dead_of(&segments),
             segments,
@@ -68,6 +69,14 @@ impl<D: Disk> Store<D> {
             watermark: self.compact_revision(),
             number: self.history.fresh_number(),
         })
+    }
+
+    /// What to rewrite as one, and whether dead tombstones may go from it; looks at every segment.
+    pub(super) fn worth_reclaiming(&self) -> Option<(Vec<Arc<Segment<D>>>, bool)> {
+        let sealed = self.history.sealed();
+        let sealed = &sealed[..sealed.iter().take_while(|segment| !segment.has_unwritten()).count()];
+        let (run, drop_tombstones) = worst_run(sealed, self.history.segment_bytes())?;
+        Some((sealed[run].to_vec(), drop_tombstones))
     }
 
     /// Makes what is dead in the segment that still grows reclaimable too, by beginning another one with the

@@ -227,6 +227,11 @@ impl<D: Disk> Segment<D> {
         *lock(&self.dead)
     }
 
+    /// Bytes of it that can still be read; what is dead is partly an estimate, so never below 0.
+    pub fn live_bytes(&self) -> u64 {
+        self.len().saturating_sub(self.dead().bytes())
+    }
+
     /// The record of `mark` died. Its bytes are exact where its transaction had one record, else the average.
     pub fn bury(&self, mark: Mark) {
         let tail = self.tail();

@@ -1,8 +1,9 @@
 //! What a start does to the files: the checkpoint that is kept beside the one it begins at stays usable, and a
 //! start that is refused changes nothing.
 
+use crate::base::{KeyRange, Wrong};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
-use crate::mvcc::{HistoryWriter, NewValue, RangeQuery, Store, StoreOptions, StorePosition};
+use crate::mvcc::{HistoryWriter, NewValue, RangeAnswer, RangeQuery, ReadFailure, Store, StoreOptions, StorePosition};
 
 const OPTIONS: StoreOptions = StoreOptions { cache_bytes: 0, segment_bytes: 300 };
 
@@ -18,8 +19,8 @@ fn write(store: &mut Store<MemoryDisk>, writer: &mut HistoryWriter<MemoryDisk>) 
     }
 }
 
-fn everything(store: &Store<MemoryDisk>) -> crate::mvcc::RangeAnswer {
-    store.view().range(&RangeQuery::plain(crate::base::KeyRange::all())).unwrap()
+fn everything(store: &Store<MemoryDisk>) -> RangeAnswer {
+    store.view().range(&RangeQuery::plain(KeyRange::all())).unwrap()
 }
 
 /// A store that was reclaimed between its two checkpoints: the disk, and older and newer position.
@@ -80,6 +81,46 @@ fn numbers_of_kept_files_are_not_given_again() {
         let len = newer.files().find(|(name, _)| *name == write.file()).map_or(0, |(_, len)| len);
         assert!(len == 0 || older.files().any(|(name, _)| name == write.file()), "{} is kept", write.file());
     }
+}
+
+/// Every byte of every file, changed one at a time, is noticed at open and at reading, with its file.
+#[test]
+fn damage_is_named_never_answered() {
+    let disk = MemoryDisk::new();
+    let mut store = Store::open(disk.clone(), OPTIONS, &StorePosition::default(), &[]).unwrap();
+    for n in 0..9 {
+        put(&mut store, &format!("k{n}"));
+    }
+    write(&mut store, &mut HistoryWriter::new(disk.clone()));
+    let position = store.position();
+    assert!(position.files().count() > 1);
+    let (whole, expected) = (disk, everything(&store));
+    for (name, len) in position.files() {
+        for at in 0..len {
+            let disk = whole.copy();
+            let file = disk.open(&name, OpenMode::Write).unwrap();
+            let mut byte = [0];
+            file.read_full_at(at, &mut byte).unwrap();
+            file.write_at(at, &[byte[0] ^ 0x10]).unwrap();
+            let error = Store::open(disk.clone(), OPTIONS, &position, &[]).err().expect("noticed");
+            assert!(matches!(&error, Wrong::Corruption(c) if c.file == name && c.offset <= at), "{error}");
+        }
+        let disk = whole.copy();
+        disk.open(&name, OpenMode::Write).unwrap().set_len(len - 1).unwrap();
+        assert!(Store::open(disk, OPTIONS, &position, &[]).is_err());
+        let disk = whole.copy();
+        disk.remove(&name).unwrap();
+        assert!(Store::open(disk, OPTIONS, &position, &[]).is_err());
+        // The same while it is being read.
+        let file = whole.open(&name, OpenMode::Write).unwrap();
+        let mut byte = [0];
+        file.read_full_at(len / 2, &mut byte).unwrap();
+        file.write_at(len / 2, &[!byte[0]]).unwrap();
+        let read = store.view().range(&RangeQuery::plain(KeyRange::all()));
+        assert!(matches!(read, Err(ReadFailure::Wrong(Wrong::Corruption(c))) if c.file == name));
+        file.write_at(len / 2, &byte).unwrap();
+    }
+    assert_eq!(everything(&store), expected);
 }
 
 #[test]

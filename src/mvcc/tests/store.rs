@@ -111,6 +111,8 @@ fn step() -> impl Strategy<Value = Step> {
 struct Bench {
     disk: MemoryDisk,
     options: StoreOptions,
+    /// Records of a batch when the index is built.
+    batch: usize,
     store: Store<MemoryDisk>,
     writer: HistoryWriter<MemoryDisk>,
     twin: Twin,
@@ -142,7 +144,7 @@ impl Bench {
         let store = Store::open(disk.clone(), options, &StorePosition::default(), &[]).unwrap();
         let writer = HistoryWriter::new(disk.clone());
         let (twin, views) = (Twin::new(), Vec::new());
-        Self { disk, options, store, writer, twin, views, job: None, newest: None, older: None }
+        Self { disk, options, batch: 1 << 20, store, writer, twin, views, job: None, newest: None, older: None }
     }
 
     fn txn(&mut self, changes: Vec<Change>, want_prev: bool) {
@@ -220,7 +222,7 @@ impl Bench {
         self.views.clear();
         self.job = None;
         self.disk = self.disk.copy();
-        self.store = Store::open(self.disk.clone(), self.options, &position, &[]).unwrap();
+        self.store = Store::open_in_batches(self.disk.clone(), self.options, &position, &[], self.batch).unwrap();
         self.writer = HistoryWriter::new(self.disk.clone());
         self.twin = twin.clone();
         self.newest = Some((position, twin));
@@ -249,7 +251,8 @@ impl Bench {
         self.disk = self.disk.copy();
         let position = StorePosition::decode(position.encode()).unwrap();
         let older = self.older.as_ref().map(|older| &older.0);
-        self.store = Store::open(self.disk.clone(), self.options, &position, older.as_slice()).unwrap();
+        self.store =
+            Store::open_in_batches(self.disk.clone(), self.options, &position, older.as_slice(), self.batch).unwrap();
         self.writer = HistoryWriter::new(self.disk.clone());
         assert_eq!(self.store.position(), position);
         let kept = older.into_iter().chain([&position]);
@@ -317,6 +320,17 @@ impl Bench {
             Step::Reclaim => self.reclaim(),
             Step::RequestReclaim => self.store.request_reclaim(),
         }
+        self.check_sums();
+    }
+
+    /// The sums that are kept are those of the segments, and reclaim rests only when there is nothing to do.
+    fn check_sums(&mut self) {
+        let segments = self.store.history.table().segments();
+        assert_eq!(self.store.size_bytes(), segments.iter().map(|segment| segment.len()).sum::<u64>());
+        assert_eq!(self.store.in_use_bytes(), segments.iter().map(|segment| segment.live_bytes()).sum::<u64>());
+        if !self.store.history.is_stirred() {
+            assert!(self.store.worth_reclaiming().is_none());
+        }
     }
 
     /// Views show what they showed, whatever happened since.
@@ -337,7 +351,10 @@ impl Bench {
         while self.store.compaction_step(7).unwrap() {}
         // Once pruned, the index holds what the keep rule keeps and nothing else: a rebuilt one says so.
         self.write();
-        let again = Store::open(self.disk.copy(), self.options, &self.store.position(), &[]).unwrap();
+        let again =
+            Store::open_in_batches(self.disk.copy(), self.options, &self.store.position(), &[], self.batch).unwrap();
+        let whole = Store::open(self.disk.copy(), self.options, &self.store.position(), &[]).unwrap();
+        assert_eq!(again.in_use_bytes(), whole.in_use_bytes());
         assert_eq!(again.index.len(), self.store.index.len());
         assert_eq!(again.key_count(), self.store.key_count());
         assert_eq!(again.key_count(), self.twin.alive(&KeyRange::all(), self.twin.revision).len() as u64);
@@ -358,9 +375,10 @@ proptest! {
     fn does_what_the_twin_does(
         cache_bytes in prop_oneof![Just(0usize), Just(600), Just(1 << 20)],
         segment_bytes in prop_oneof![Just(1u64), Just(700), Just(1 << 20)],
+        batch in prop_oneof![1usize..4, Just(20), Just(1 << 20)],
         steps in prop::collection::vec(step(), 1..120),
     ) {
-        let mut bench = Bench::new(StoreOptions { cache_bytes, segment_bytes });
+        let mut bench = Bench { batch, ..Bench::new(StoreOptions { cache_bytes, segment_bytes }) };
         for step in steps {
             bench.run(step);
         }
@@ -395,44 +413,6 @@ fn a_dropped_transaction_is_a_bug() {
     let value = NewValue { key: "a".into(), value: "1".into(), lease: 0, backing_bytes: 0 };
     bench.store.begin(false).put(value).unwrap();
     bench.store.begin(false);
-}
-
-/// Every byte of every file, changed one at a time, is noticed at open and at reading, with its file.
-#[test]
-fn damage_is_named_never_answered() {
-    let mut bench = Bench::new(StoreOptions { cache_bytes: 0, segment_bytes: 200 });
-    for n in 0..6 {
-        put(&mut bench.store, &format!("k{n}"), "some value");
-    }
-    bench.write();
-    let position = bench.store.position();
-    let expected = bench.store.view().range(&RangeQuery::plain(KeyRange::all())).unwrap();
-    for (name, len) in position.files() {
-        for at in 0..len {
-            let disk = bench.disk.copy();
-            let file = disk.open(&name, OpenMode::Write).unwrap();
-            let mut byte = [0];
-            file.read_full_at(at, &mut byte).unwrap();
-            file.write_at(at, &[byte[0] ^ 0x10]).unwrap();
-            let error = Store::open(disk.clone(), bench.options, &position, &[]).err().expect("noticed");
-            assert!(matches!(&error, crate::base::Wrong::Corruption(c) if c.file == name && c.offset <= at), "{error}");
-        }
-        let disk = bench.disk.copy();
-        disk.open(&name, OpenMode::Write).unwrap().set_len(len - 1).unwrap();
-        assert!(Store::open(disk, bench.options, &position, &[]).is_err());
-        let disk = bench.disk.copy();
-        disk.remove(&name).unwrap();
-        assert!(Store::open(disk, bench.options, &position, &[]).is_err());
-        // The same while it is being read.
-        let file = bench.disk.open(&name, OpenMode::Write).unwrap();
-        let mut byte = [0];
-        file.read_full_at(len / 2, &mut byte).unwrap();
-        file.write_at(len / 2, &[!byte[0]]).unwrap();
-        let read = bench.store.view().range(&RangeQuery::plain(KeyRange::all()));
-        assert!(matches!(read, Err(ReadFailure::Wrong(crate::base::Wrong::Corruption(c))) if c.file == name));
-        file.write_at(len / 2, &byte).unwrap();
-    }
-    assert_eq!(bench.store.view().range(&RangeQuery::plain(KeyRange::all())).unwrap(), expected);
 }
 
 #[test]
@@ -506,6 +486,11 @@ fn reclaim_gives_space_back() {
     // The view from before reads on from files that have no name any more.
     assert_eq!(before.get(b"k1").unwrap().unwrap().value, "a value of some length");
     assert_eq!(before.range(&RangeQuery::plain(KeyRange::all())).unwrap().count, 10);
+    // The first put may begin a segment; the second is nothing to look for.
+    put(&mut bench.store, "k0", "a value of some length");
+    assert!(bench.store.reclaim_candidate().is_none());
+    put(&mut bench.store, "k0", "a value of some length");
+    assert!(!bench.store.history.is_stirred());
 }
 
 /// Who asks for space gets it from the segment that still grows too; nothing dead, nothing done.
