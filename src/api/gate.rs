@@ -75,7 +75,7 @@ pub fn malformed(method: &Method, headers: &HeaderMap) -> Option<(StatusCode, St
 /// Whether bytes are base64, with padding or without.
 fn is_base64(bytes: &[u8]) -> bool {
     let digits = match bytes {
-        [digits @ .., b'=', b'='] | [digits @ .., b'='] if bytes.len() % 4 == 0 => digits,
+        [digits @ .., b'=', b'='] | [digits @ .., b'='] if bytes.len().is_multiple_of(4) => digits,
         digits => digits,
     };
     digits.len() % 4 != 1 && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/'))
