@@ -24,7 +24,7 @@ mod nodes;
 
 use heads::Bounds;
 pub use heads::{head_of, shared_prefix};
-use nodes::{Inner, Leaf, Node, Tally};
+use nodes::{Fork, Leaf, Node, Tally};
 
 /// What the tree needs to know of an entry.
 pub trait Entry: Clone {
@@ -89,7 +89,7 @@ impl<E: Entry> CountedTree<E> {
         let mut node = &self.root;
         loop {
             match node {
-                Node::Inner(inner) => node = inner.child(inner.child_for(key)),
+                Node::Fork(inner) => node = inner.child(inner.child_for(key)),
                 Node::Leaf(leaf) => return leaf.search(key).ok().map(|at| leaf.entry(at)),
             }
         }
@@ -103,7 +103,7 @@ impl<E: Entry> CountedTree<E> {
         let (done, split) = self.root.put(key, Bounds::NONE, &mut once);
         self.len += usize::from(done.added);
         if let Some((fence, right)) = split {
-            let mut root = Inner::of_one(self.root.clone());
+            let mut root = Fork::of_one(self.root.clone());
             root.insert(1, fence, right, Bounds::NONE);
             self.root = Node::from(root);
         }
@@ -113,7 +113,7 @@ impl<E: Entry> CountedTree<E> {
     pub fn remove(&mut self, key: &[u8]) -> Option<E> {
         let removed = self.root.remove(key, Bounds::NONE)?;
         self.len -= 1;
-        while let Node::Inner(root) = &self.root
+        while let Node::Fork(root) = &self.root
             && root.len() == 1
         {
             self.root = root.child(0).clone();
@@ -136,7 +136,7 @@ impl<E: Entry> CountedTree<E> {
         let mut below = 0;
         loop {
             match node {
-                Node::Inner(inner) => {
+                Node::Fork(inner) => {
                     let i = inner.child_for(key);
                     below += Tally::sum(&inner.tallies()[..i]).live;
                     node = inner.child(i);
@@ -188,7 +188,7 @@ impl<'t, E: Entry> Walk<'_, 't, E> {
                 let last = end.map_or(leaf.len(), |key| leaf.search(key).unwrap_or_else(|at| at));
                 leaf.entries()[first..last.max(first)].iter().flatten().try_for_each(|entry| (self.on_entry)(entry))
             }
-            Node::Inner(inner) => {
+            Node::Fork(inner) => {
                 let first = start.map_or(0, |key| inner.child_for(key));
                 let last = end.map_or(inner.len() - 1, |key| inner.child_for(key));
                 for i in first..=last {

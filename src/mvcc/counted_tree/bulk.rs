@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 
 use super::heads::Bounds;
-use super::nodes::{FAN_OUT, Fence, Inner, Leaf, Node, fence_between};
+use super::nodes::{FAN_OUT, Fence, Fork, Leaf, Node, fence_between};
 use super::{CountedTree, Entry};
 
 /// Slots taken in a node that is built here.
@@ -53,7 +53,7 @@ fn level_above<E: Entry>(mut below: Level<E>) -> Level<E> {
             .map(|(fence, node)| (fence.expect("only the first node of a level has no fence"), node))
             .collect();
         let high = below.front().and_then(|(fence, _)| fence.clone());
-        let inner = Inner::of(first, more, Bounds { low: low.as_deref(), high: high.as_deref() });
+        let inner = Fork::of(first, more, Bounds { low: low.as_deref(), high: high.as_deref() });
         above.push_back((low, Node::from(inner)));
     }
     above

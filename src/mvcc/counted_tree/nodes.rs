@@ -60,7 +60,7 @@ pub(super) struct Leaf<E> {
 
 /// Child `i` holds keys from fence `i - 1` on and below fence `i`; heads are those of the fences.
 #[derive(Clone, Debug)]
-pub(super) struct Inner<E> {
+pub(super) struct Fork<E> {
     pub(super) heads: Heads,
     tallies: [Tally; FAN_OUT],
     children: [Option<Node<E>>; FAN_OUT],
@@ -70,7 +70,7 @@ pub(super) struct Inner<E> {
 #[derive(Clone, Debug)]
 pub(super) enum Node<E> {
     Leaf(Arc<Leaf<E>>),
-    Inner(Arc<Inner<E>>),
+    Fork(Arc<Fork<E>>),
 }
 
 impl<E> From<Leaf<E>> for Node<E> {
@@ -79,9 +79,9 @@ impl<E> From<Leaf<E>> for Node<E> {
     }
 }
 
-impl<E> From<Inner<E>> for Node<E> {
-    fn from(inner: Inner<E>) -> Self {
-        Self::Inner(Arc::new(inner))
+impl<E> From<Fork<E>> for Node<E> {
+    fn from(inner: Fork<E>) -> Self {
+        Self::Fork(Arc::new(inner))
     }
 }
 
@@ -214,7 +214,7 @@ fn entry_at<E>(entries: &[Option<E>; FAN_OUT], at: usize) -> &E {
     entries[at].as_ref().expect("slots below len are taken")
 }
 
-impl<E: Entry> Inner<E> {
+impl<E: Entry> Fork<E> {
     /// A node of one child, which holds everything.
     pub(super) fn of_one(child: Node<E>) -> Self {
         let mut inner = Self {
@@ -371,7 +371,7 @@ impl<E: Entry> Inner<E> {
                 }
                 left.rehead(both);
             }
-            (Node::Inner(left), Node::Inner(right)) => {
+            (Node::Fork(left), Node::Fork(right)) => {
                 let left = Arc::make_mut(left);
                 let base = left.len();
                 left.tallies[base..base + right.len()].copy_from_slice(right.tallies());
@@ -392,14 +392,14 @@ impl<E: Entry> Node<E> {
     pub(super) fn tally(&self) -> Tally {
         match self {
             Self::Leaf(leaf) => Tally::of(leaf.entries()),
-            Self::Inner(inner) => Tally::sum(inner.tallies()),
+            Self::Fork(inner) => Tally::sum(inner.tallies()),
         }
     }
 
     fn slots(&self) -> usize {
         match self {
             Self::Leaf(leaf) => leaf.len(),
-            Self::Inner(inner) => inner.len(),
+            Self::Fork(inner) => inner.len(),
         }
     }
 
@@ -407,7 +407,7 @@ impl<E: Entry> Node<E> {
     fn is_hollow(&self) -> bool {
         match self {
             Self::Leaf(leaf) => leaf.len() == 0,
-            Self::Inner(inner) => inner.len() == 1 && inner.child(0).is_hollow(),
+            Self::Fork(inner) => inner.len() == 1 && inner.child(0).is_hollow(),
         }
     }
 
@@ -420,14 +420,14 @@ impl<E: Entry> Node<E> {
     ) -> (Change, Split<E>) {
         match self {
             Self::Leaf(leaf) => Arc::make_mut(leaf).put(key, bounds, change),
-            Self::Inner(inner) => Arc::make_mut(inner).put(key, bounds, change),
+            Self::Fork(inner) => Arc::make_mut(inner).put(key, bounds, change),
         }
     }
 
     pub(super) fn remove(&mut self, key: &[u8], bounds: Bounds<'_>) -> Option<E> {
         match self {
             Self::Leaf(leaf) => Arc::make_mut(leaf).remove(key),
-            Self::Inner(inner) => Arc::make_mut(inner).remove(key, bounds),
+            Self::Fork(inner) => Arc::make_mut(inner).remove(key, bounds),
         }
     }
 }

@@ -45,7 +45,7 @@ fn check(node: &Node<Word>, low: Option<&[u8]>, high: Option<&[u8]>) -> (usize, 
             }
             (1, keys.len())
         }
-        Node::Inner(inner) => {
+        Node::Fork(inner) => {
             let mut sum = 0;
             let mut depth = None;
             for i in 0..inner.len() {
