@@ -4,10 +4,14 @@
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "bad_input/heavy.rs"]
+mod heavy;
 #[path = "bad_input/kv.rs"]
 mod kv;
 #[path = "bad_input/lease.rs"]
 mod lease;
+#[path = "bad_input/quota.rs"]
+mod quota;
 #[path = "bad_input/street.rs"]
 mod street;
 #[path = "bad_input/transport.rs"]

@@ -79,6 +79,8 @@ pub struct Node<D: Disk> {
     told: bool,
     space_alarm_proposed: bool,
     reclaiming: bool,
+    /// A client asked for the space of what was compacted.
+    space_wanted: bool,
     /// No proposal is taken any more.
     stopping: bool,
     draining: Vec<Reply<()>>,
@@ -114,6 +116,7 @@ impl<D: Disk> Node<D> {
             told: false,
             space_alarm_proposed: false,
             reclaiming: false,
+            space_wanted: false,
             stopping: false,
             draining: Vec::new(),
             config,
@@ -151,7 +154,7 @@ impl<D: Disk> Node<D> {
                 self.reclaiming = false;
                 self.machine.store_mut().reclaimed(done);
             }
-            Input::GiveSpaceBack => self.machine.store_mut().request_reclaim(),
+            Input::GiveSpaceBack => self.space_wanted = true,
             Input::Drain { reply } => {
                 self.stopping = true;
                 self.draining.push(reply);
@@ -412,8 +415,15 @@ impl<D: Disk> Node<D> {
             self.reclaiming = true;
             out.push(Output::Reclaim(job));
         }
+        // Asked for space: once it is counted what is dead, the segment that grows is closed and written out, or
+        // it could never be rewritten where nothing more is written, as under a used-up quota.
+        let give = self.space_wanted && !store.is_pruning();
+        if give {
+            self.space_wanted = false;
+            store.request_reclaim();
+        }
         let due = self.checkpoints.due();
-        if due || store.unwritten_bytes() >= limits::WRITE_HISTORY_BYTES {
+        if due || give || store.unwritten_bytes() >= limits::WRITE_HISTORY_BYTES {
             let writes = store.take_writes();
             if let Some(mark) = writes.last().map(|write| write.mark()) {
                 out.push(Output::WriteHistory { writes, mark });

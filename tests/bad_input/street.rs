@@ -73,6 +73,13 @@ impl Server {
         grpc
     }
 
+    /// The member's id.
+    pub async fn member(&self) -> u64 {
+        let status: pb::StatusResponse =
+            self.call("/etcdserverpb.Maintenance/Status", &pb::StatusRequest {}).await.unwrap();
+        status.header.unwrap().member_id
+    }
+
     pub async fn put(&self, key: &'static str, value: &'static str) -> pb::PutResponse {
         let request = pb::PutRequest { key: bytes(key), value: bytes(value), ..Default::default() };
         self.call("/etcdserverpb.KV/Put", &request).await.unwrap()
