@@ -230,7 +230,7 @@ pub struct Witness {
 }
 
 impl Observer for Witness {
-    fn applied(&self, index: u64, term: u64, command: Option<&Command>, applied: &Applied) {
+    fn applied(&self, (index, term): (u64, u64), _: Option<u64>, command: Option<&Command>, applied: &Applied) {
         if !self.disk.is_alive() {
             return;
         }

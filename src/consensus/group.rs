@@ -4,6 +4,7 @@ use bytes::Bytes;
 use raft::eraftpb::{ConfChange, ConfState, Entry, Message, MessageType};
 use raft::{RawNode, StateRole};
 
+use super::codec::{protobuf_bytes, protobuf_from};
 use super::jitter::Jitter;
 use super::log_cache::LogCache;
 use super::ready::{self, ConfirmedRead, Ready};
@@ -261,12 +262,4 @@ pub fn founding_entry(index: LogIndex, member: MemberId, context: Bytes) -> LogE
 pub fn conf_change_context(entry: &LogEntry) -> Option<(MemberId, Bytes)> {
     let change: ConfChange = protobuf_from(&entry.data)?;
     Some((MemberId(change.node_id), change.context.clone()))
-}
-
-fn protobuf_bytes(message: &impl protobuf::Message) -> Bytes {
-    message.write_to_bytes().expect("a message in memory encodes").into()
-}
-
-fn protobuf_from<M: protobuf::Message>(bytes: &[u8]) -> Option<M> {
-    M::parse_from_bytes(bytes).ok()
 }

@@ -11,10 +11,13 @@
 //!
 //! Does not know what an entry means, except for changes of the configuration.
 
+mod codec;
 mod group;
 mod jitter;
 mod log_cache;
+mod message;
 mod ready;
 
 pub use group::{Group, GroupConfig, Role, Standing, conf_change_context, founding_entry};
+pub use message::{MessageKind, PeerMessage};
 pub use ready::{ConfirmedRead, Ready};

@@ -17,6 +17,7 @@ mod input;
 mod lease_clock;
 #[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
 mod node;
+mod observer;
 mod output;
 mod proposals;
 mod reads;
@@ -27,7 +28,8 @@ mod watches;
 pub use facts::{Facts, NodeStatus};
 pub use input::{Input, LeaseStanding, Proposed, Reply, WatchInput};
 pub use lease_clock::LeaseClock;
-pub use node::{Node, NodeConfig, Observer};
+pub use node::{Node, NodeConfig};
+pub use observer::Observer;
 pub use output::Output;
 pub use view_cell::ViewCell;
 

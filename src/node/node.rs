@@ -9,25 +9,20 @@ use super::counters::Counters;
 use super::facts::{Facts, RareFacts};
 use super::input::{Input, LeaseStanding, Reply};
 use super::lease_clock::LeaseClock;
+use super::observer::Observer;
 use super::output::Output;
 use super::proposals::Proposals;
 use super::reads::ReadQueue;
 use super::roles::{Change, Roles};
 use super::view_cell::ViewCell;
 use super::watches::Watches;
-use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, Wrong, limits};
+use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Wrong, limits};
 use crate::consensus::{Group, Role, conf_change_context};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Image, Machine, codec};
 use crate::mvcc::View;
 use crate::wal::{EntryKind, LogEntry};
 use crate::watch::{HubNow, RoomBell, WatchHub};
-
-/// Someone who is told of every entry in the moment it is applied: the simulator's witness.
-pub trait Observer: Send + Sync {
-    /// An ordinary entry was applied. `command` is absent for a leader's first entry.
-    fn applied(&self, index: LogIndex, term: Term, command: Option<&Command>, applied: &Applied);
-}
 
 /// What of a node's behaviour comes from flags.
 #[derive(Clone)]
@@ -293,7 +288,8 @@ impl<D: Disk> Node<D> {
         let mut applied = outcome.applied;
         let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
         if let Some(observer) = &self.config.observer {
-            observer.applied(entry.index, entry.term, command, &applied);
+            let request = outcome.proposal.as_ref().map(|proposal| proposal.id);
+            observer.applied((entry.index, entry.term), request, command, &applied);
         }
         self.watches.applied(applied.revision, std::mem::take(&mut applied.events));
         if let Some(command) = command {

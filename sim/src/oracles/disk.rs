@@ -82,7 +82,7 @@ struct CopyWitness {
 }
 
 impl Observer for CopyWitness {
-    fn applied(&self, index: u64, term: u64, command: Option<&Command>, _: &Applied) {
+    fn applied(&self, (index, term): (u64, u64), _: Option<u64>, command: Option<&Command>, _: &Applied) {
         let mut seen = self.seen.lock().expect("no holder of this lock panics");
         if seen.own.is_some() || index > self.promised {
             return;
