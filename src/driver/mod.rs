@@ -14,8 +14,10 @@ mod checkpoint_files;
 mod driver;
 mod ending;
 mod handle;
+mod install;
 mod keeper;
 mod mailbox;
+mod opening;
 mod watch_stream;
 
 pub use boot::{BootReport, FoundingMember};
@@ -23,5 +25,6 @@ pub use checkpoint_files::DAMAGED_SUFFIX;
 pub use driver::{DriverConfig, start};
 pub use ending::Ending;
 pub use handle::{Handle, Identity};
+pub use install::{DurableImage, InstalledImage, cut_log, forget_older, install, make_durable};
 pub use mailbox::{Mailbox, NotTaken};
 pub use watch_stream::{WatchReader, WatchStream};

@@ -1,6 +1,6 @@
 //! Who belongs to the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -66,9 +66,22 @@ impl Member {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Members {
     by_id: BTreeMap<MemberId, Member>,
+    /// Ids that were removed: they never come back.
+    removed: BTreeSet<MemberId>,
 }
 
 impl Members {
+    /// The members that belong to the cluster, and the ids of those that did.
+    pub fn new(members: &[Member], removed: &[MemberId]) -> Self {
+        let by_id = members.iter().map(|member| (member.id, member.clone())).collect();
+        Self { by_id, removed: removed.iter().copied().collect() }
+    }
+
+    /// Ids of members that were removed, ascending.
+    pub fn removed(&self) -> Vec<MemberId> {
+        self.removed.iter().copied().collect()
+    }
+
     /// Adds a member, or describes it anew; what it told of itself is kept.
     pub fn add(&mut self, member: Member) {
         let known = self.by_id.entry(member.id).or_default();
