@@ -74,8 +74,11 @@ impl<D: Disk> SnapshotSource<D> {
     /// Goes back to where the receiver is. False where this is no place the receiver can have come to by this
     /// snapshot: then it has to begin anew.
     pub fn resume(&mut self, from: SnapshotProgress) -> bool {
+        if self.at == from {
+            return true;
+        }
         let known = usize::try_from(from.chunk).ok().and_then(|chunk| self.waypoints.get(chunk));
-        if self.at != from && known != Some(&from) {
+        if known != Some(&from) {
             return false;
         }
         self.waypoints.truncate(from.chunk as usize);
