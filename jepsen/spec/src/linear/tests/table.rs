@@ -196,10 +196,13 @@ fn bad() -> Vec<(&'static str, Story)> {
     vec![
         ("a stale read", second().read((40, 50), one("a"), &[a("1", (2, 2, 1))], 2)),
         ("a stale value under the new revision", second().read((40, 50), one("a"), &[a("1", (2, 2, 1))], 3)),
-        ("a read from the future", first().read((12, 15), one("a"), &[new.clone()], 3).wrote((20, 30), "a", "2", 3)),
+        (
+            "a read from the future",
+            first().read((12, 15), one("a"), std::slice::from_ref(&new), 3).wrote((20, 30), "a", "2", 3),
+        ),
         (
             "a read that goes back",
-            first().wrote((20, 100), "a", "2", 3).read((30, 40), one("a"), &[new.clone()], 3).read(
+            first().wrote((20, 100), "a", "2", 3).read((30, 40), one("a"), std::slice::from_ref(&new), 3).read(
                 (50, 60),
                 one("a"),
                 &[a("1", (2, 2, 1))],
@@ -220,7 +223,7 @@ fn bad() -> Vec<(&'static str, Story)> {
         ),
         (
             "an open write that was there, and then never",
-            first().open((12, 13), put("a", "2")).read((40, 50), one("a"), &[new.clone()], 3).read(
+            first().open((12, 13), put("a", "2")).read((40, 50), one("a"), std::slice::from_ref(&new), 3).read(
                 (60, 70),
                 one("a"),
                 &[a("1", (2, 2, 1))],
@@ -229,19 +232,19 @@ fn bad() -> Vec<(&'static str, Story)> {
         ),
         (
             "an open write before its call",
-            first().read((20, 30), one("a"), &[new.clone()], 3).open((40, 50), put("a", "2")),
+            first().read((20, 30), one("a"), std::slice::from_ref(&new), 3).open((40, 50), put("a", "2")),
         ),
         (
             "an open write twice",
             first()
                 .open((12, 13), put("a", "2"))
-                .read((40, 50), one("a"), &[new.clone()], 3)
+                .read((40, 50), one("a"), std::slice::from_ref(&new), 3)
                 .wrote((60, 70), "a", "3", 4)
                 .read((80, 90), one("a"), &[a("2", (2, 5, 4))], 5),
         ),
         (
             "turned away, yet done",
-            first().surely_not((20, 30), put("a", "2")).read((40, 50), one("a"), &[new.clone()], 3),
+            first().surely_not((20, 30), put("a", "2")).read((40, 50), one("a"), std::slice::from_ref(&new), 3),
         ),
         (
             "refused by the machine, yet done",
