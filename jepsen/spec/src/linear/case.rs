@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::history::{Call, Effect, Operation, Outcome};
-use crate::request::{Answer, KeyValue, Op, OpAnswer, Range, RangeAnswer, Request, Txn, TxnAnswer};
+use crate::request::{Answer, Bytes, KeyValue, Op, OpAnswer, Range, RangeAnswer, Request, Txn, TxnAnswer};
 
 use super::{Placed, Session, Start};
 
@@ -86,6 +86,8 @@ impl Task {
 pub struct Seen {
     kv: KeyValue,
     keys_only: bool,
+    /// A revision at which it was so.
+    at: i64,
 }
 
 impl Seen {
@@ -121,6 +123,8 @@ pub struct Case {
     pub makers: BTreeMap<i64, Vec<usize>>,
     /// By mod revision: what was seen.
     pub seen: BTreeMap<i64, Vec<Seen>>,
+    /// By key: the revision it was written at and one at which that was still the last, for each that was seen.
+    pub at_rest: HashMap<Bytes, Vec<(i64, i64)>>,
 }
 
 impl Case {
@@ -132,6 +136,7 @@ impl Case {
             open: 0,
             makers: BTreeMap::new(),
             seen: BTreeMap::new(),
+            at_rest: HashMap::new(),
         };
         let mut groups: HashMap<Request, Vec<usize>> = HashMap::new();
         let mut sessions: HashMap<u32, usize> = HashMap::new();
@@ -178,9 +183,11 @@ impl Case {
             if made_a_revision(answer) {
                 self.makers.entry(*revision).or_default().push(number);
             }
-            let mut shown = Vec::new();
-            show(&task.ask, answer, &mut shown);
-            for seen in shown {
+            for seen in shown(&task.ask, answer, *revision) {
+                if seen.kv.mod_revision < seen.at {
+                    let spells = self.at_rest.entry(seen.kv.key.clone()).or_default();
+                    spells.push((seen.kv.mod_revision, seen.at));
+                }
                 self.seen.entry(seen.kv.mod_revision).or_default().push(seen);
             }
         }
@@ -289,34 +296,40 @@ fn made_a_revision(answer: &Answer) -> bool {
     }
 }
 
-/// Every key-value an answer shows.
-fn show(ask: &Ask, answer: &Answer, shown: &mut Vec<Seen>) {
-    let mut whole = |kv: &KeyValue| shown.push(Seen { kv: kv.clone(), keys_only: false });
+/// Every key-value an answer shows; `revision` is its header's.
+fn shown(ask: &Ask, answer: &Answer, revision: i64) -> Vec<Seen> {
+    // A change may have made its revision; what it shows of before was so at the one before, at least.
+    let at = if matches!(ask, Ask::Change(_)) { revision - 1 } else { revision };
+    let mut shown = Vec::new();
     match (ask, answer) {
-        (_, Answer::Put { prev_kv }) => prev_kv.iter().for_each(whole),
-        (_, Answer::DeleteRange { prev_kvs, .. }) => prev_kvs.iter().for_each(&mut whole),
-        (Ask::Range(query), Answer::Range(answer)) => show_range(query, answer, shown),
-        (Ask::Change(Request::Txn(txn)) | Ask::ReadOnlyTxn(txn), Answer::Txn(answer)) => show_txn(txn, answer, shown),
+        (_, Answer::Put { prev_kv }) => show(prev_kv.iter(), false, at, &mut shown),
+        (_, Answer::DeleteRange { prev_kvs, .. }) => show(prev_kvs.iter(), false, at, &mut shown),
+        (Ask::Range(query), Answer::Range(answer)) => show_range(query, answer, at, &mut shown),
+        (Ask::Change(Request::Txn(txn)) | Ask::ReadOnlyTxn(txn), Answer::Txn(answer)) => {
+            show_txn(txn, answer, at, &mut shown);
+        }
         _ => {}
     }
+    shown
 }
 
-fn show_range(query: &Range, answer: &RangeAnswer, shown: &mut Vec<Seen>) {
-    shown.extend(answer.kvs.iter().map(|kv| Seen { kv: kv.clone(), keys_only: query.keys_only }));
+fn show<'a>(kvs: impl Iterator<Item = &'a KeyValue>, keys_only: bool, at: i64, shown: &mut Vec<Seen>) {
+    shown.extend(kvs.map(|kv| Seen { kv: kv.clone(), keys_only, at }));
 }
 
-fn show_txn(txn: &Txn, answer: &TxnAnswer, shown: &mut Vec<Seen>) {
+fn show_range(query: &Range, answer: &RangeAnswer, now: i64, shown: &mut Vec<Seen>) {
+    let at = if query.revision > 0 { query.revision } else { now };
+    show(answer.kvs.iter(), query.keys_only, at, shown);
+}
+
+fn show_txn(txn: &Txn, answer: &TxnAnswer, at: i64, shown: &mut Vec<Seen>) {
     let ops = if answer.succeeded { &txn.success } else { &txn.failure };
     for (op, answer) in ops.iter().zip(&answer.answers) {
         match (op, answer) {
-            (Op::Range(query), OpAnswer::Range(answer)) => show_range(query, answer, shown),
-            (Op::Txn(nested), OpAnswer::Txn(answer)) => show_txn(nested, answer, shown),
-            (_, OpAnswer::Put { prev_kv, .. }) => {
-                shown.extend(prev_kv.iter().map(|kv| Seen { kv: kv.clone(), keys_only: false }));
-            }
-            (_, OpAnswer::DeleteRange { prev_kvs, .. }) => {
-                shown.extend(prev_kvs.iter().map(|kv| Seen { kv: kv.clone(), keys_only: false }));
-            }
+            (Op::Range(query), OpAnswer::Range(answer)) => show_range(query, answer, at, shown),
+            (Op::Txn(nested), OpAnswer::Txn(answer)) => show_txn(nested, answer, at, shown),
+            (_, OpAnswer::Put { prev_kv, .. }) => show(prev_kv.iter(), false, at, shown),
+            (_, OpAnswer::DeleteRange { prev_kvs, .. }) => show(prev_kvs.iter(), false, at, shown),
             _ => {}
         }
     }
