@@ -8,33 +8,12 @@
 use std::time::Duration;
 
 use quorate_spec::history::{Call, Operation, Outcome};
-use quorate_spec::request::{Answer, RangeAnswer, Request, Txn, TxnAnswer, text};
+use quorate_spec::request::{Answer, RangeAnswer, Request, Txn, TxnAnswer};
 
 use crate::draft::LEASES;
 
 use super::ledger::{Entry, Ledger, same_answer};
 use super::{Verdict, Violation, require};
-
-/// Texts that say the state machine decided: such a call has its place in the log.
-const DECIDED: [&str; 8] = [
-    text::KEY_NOT_FOUND,
-    text::COMPACTED,
-    text::FUTURE_REVISION,
-    text::NO_SPACE,
-    text::LEASE_NOT_FOUND,
-    text::LEASE_EXISTS,
-    text::LEASE_TTL_TOO_LARGE,
-    text::CORRUPT,
-];
-
-/// How the outcome of a change with this refusal is to be read.
-pub fn outcome_of_refusal(refusal: &str) -> Outcome {
-    if DECIDED.contains(&refusal) {
-        Outcome::Refused(refusal.to_string())
-    } else {
-        Outcome::Unknown(refusal.to_string())
-    }
-}
 
 /// Where in the ledger a call began.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +78,9 @@ pub fn acknowledged(
 /// A change the state machine refused: its entry must be there.
 pub fn refused(ledger: &mut Ledger, began: Began, asked: &Request, refusal: &str) -> Verdict {
     let is_it = |entry: &Entry| {
-        !entry.claimed && same_request(asked, entry.request.as_ref()) && entry.step.answer == Err(refusal_text(refusal))
+        !entry.claimed
+            && same_request(asked, entry.request.as_ref())
+            && entry.step.answer.as_ref().is_err_and(|text| *text == refusal)
     };
     // The earliest since the call: calls come here in the order of their answers, and among equal ones this
     // leaves the later entries to those who need them.
@@ -115,10 +96,6 @@ pub fn refused(ledger: &mut Ledger, began: Began, asked: &Request, refusal: &str
             format!("{asked:?}\nwas refused with {refusal:?}, but no entry since the call says so"),
         )),
     }
-}
-
-fn refusal_text(refusal: &str) -> &'static str {
-    DECIDED.into_iter().find(|text| *text == refusal).unwrap_or("")
 }
 
 /// A read that was answered, or refused by the store.
