@@ -10,7 +10,7 @@ use bytes::Bytes;
 use quorate::base::{Dice, KeyRange, Refusal, Wrong, limits};
 use quorate::driver::{DriverConfig, FoundingMember, Handle, start};
 use quorate::env::{Env, MemoryDisk, ScramblingDisk, TokioClock, TokioEnv, TokioTasks};
-use quorate::machine::{Command, MachineOptions, Put};
+use quorate::machine::{Command, Put};
 use quorate::mvcc::{RangeQuery, StoreOptions};
 use quorate::node::NodeConfig;
 
@@ -27,7 +27,8 @@ fn config() -> DriverConfig {
         pre_vote: true,
         max_request_bytes: 1_572_864,
         wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
-        machine: MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() },
+        min_lease_ttl: 2,
+        store: StoreOptions::default(),
         node: NodeConfig {
             member: Default::default(),
             name: "one".to_string(),

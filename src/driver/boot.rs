@@ -82,7 +82,7 @@ pub(super) async fn boot<E: Env>(
         disk.create_dir(dir)?;
     }
     disk.sync_dir("").await?;
-    let found = checkpoint_files::newest(disk)?;
+    let found = checkpoint_files::newest(disk).await?;
     let (members, own, cluster) = founders(config);
     let from_flags = WalIdentity { cluster, member: own };
     let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
@@ -108,7 +108,7 @@ pub(super) async fn boot<E: Env>(
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
     let older = found.older.as_ref();
-    let machine = Machine::open(disk.clone(), config.machine.clone(), &image, older.as_slice())?;
+    let machine = Machine::open(disk.clone(), config.store.clone(), &image, older.as_slice())?;
     // Only now: a start that is refused changes nothing.
     checkpoint_files::set_aside(disk, &report.damaged).await?;
     let hard_state = HardState { commit: wal.hard_state.commit.max(image.applied.0), ..wal.hard_state };

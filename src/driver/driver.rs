@@ -14,7 +14,7 @@ use super::keeper::{self, KeeperJob};
 use super::mailbox::Mailbox;
 use crate::base::{Wrong, limits};
 use crate::env::{Clock, Disk, Env, Tasks};
-use crate::machine::MachineOptions;
+use crate::mvcc::StoreOptions;
 use crate::node::{Facts, Input, Node, NodeConfig, Output, WatchInput};
 
 /// Everything that is decided by flags.
@@ -36,8 +36,10 @@ pub struct DriverConfig {
     pub max_request_bytes: usize,
     /// Bytes of a segment of the log.
     pub wal_segment_bytes: u64,
-    /// The machine's options.
-    pub machine: MachineOptions,
+    /// Shortest lease, in seconds; a shorter one is proposed as one of this length, as in etcd.
+    pub min_lease_ttl: i64,
+    /// Where and how data is kept.
+    pub store: StoreOptions,
     /// The node's options; `member` is filled in here.
     pub node: NodeConfig,
 }
@@ -79,6 +81,7 @@ pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, B
         ending,
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
+        min_lease_ttl: config.min_lease_ttl,
     });
     Ok((handle, report))
 }

@@ -24,11 +24,13 @@ pub struct LeaseImage {
     pub ttl: i64,
     /// Seconds left at the last checkpoint of the leader's clock, 0 where it was renewed since.
     pub remaining: i64,
+    /// Index of the entry that granted it.
+    pub granted_at: LogIndex,
 }
 
 impl LeaseImage {
     pub(super) fn new(id: LeaseId, lease: Lease) -> Self {
-        Self { id, ttl: lease.ttl, remaining: lease.remaining }
+        Self { id, ttl: lease.ttl, remaining: lease.remaining, granted_at: lease.granted_at }
     }
 }
 
@@ -97,6 +99,8 @@ struct LeaseMessage {
     ttl: i64,
     #[prost(sint64, tag = "3")]
     remaining: i64,
+    #[prost(uint64, tag = "4")]
+    granted_at: u64,
 }
 
 impl Image {
@@ -131,7 +135,12 @@ impl Image {
             leases: self
                 .leases
                 .iter()
-                .map(|lease| LeaseMessage { id: lease.id, ttl: lease.ttl, remaining: lease.remaining })
+                .map(|lease| LeaseMessage {
+                    id: lease.id,
+                    ttl: lease.ttl,
+                    remaining: lease.remaining,
+                    granted_at: lease.granted_at,
+                })
                 .collect(),
             position: self.position.encode(),
         };
@@ -187,7 +196,12 @@ impl Image {
             leases: message
                 .leases
                 .into_iter()
-                .map(|lease| LeaseImage { id: lease.id, ttl: lease.ttl, remaining: lease.remaining })
+                .map(|lease| LeaseImage {
+                    id: lease.id,
+                    ttl: lease.ttl,
+                    remaining: lease.remaining,
+                    granted_at: lease.granted_at,
+                })
                 .collect(),
             position: StorePosition::decode(message.position)?,
         })

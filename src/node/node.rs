@@ -19,7 +19,7 @@ use super::watches::Watches;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Wrong, limits};
 use crate::consensus::{Group, Role, conf_change_context};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Image, Machine, codec};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Expiry, Image, Machine, codec};
 use crate::mvcc::View;
 use crate::wal::{EntryKind, LogEntry};
 use crate::watch::{HubNow, RoomBell, WatchHub};
@@ -224,10 +224,19 @@ impl<D: Disk> Node<D> {
         if self.roles.on_duty() && !self.facts.has_alarm(AlarmKind::Corrupt) {
             let room = limits::MAX_REVOCATIONS_IN_FLIGHT.saturating_sub(self.lease_clock.in_flight());
             for id in self.lease_clock.due(now, room) {
-                self.propose_own(&Command::LeaseRevoke { id });
+                let expiry = self.expiry(id);
+                self.propose_own(&Command::LeaseRevoke { id, expiry: Some(expiry) });
                 self.facts.expired_leases.fetch_add(1, Relaxed);
             }
         }
+    }
+
+    /// What names the lease that is on the clock, and this leadership.
+    fn expiry(&self, id: LeaseId) -> Expiry {
+        let term = self.roles.duty_term().expect("only the member on duty counts leases");
+        // The clock and the table change with the same entries.
+        let granted_at = self.machine.leases().get(id).expect("a lease on the clock is in the table").granted_at;
+        Expiry { granted_at, term }
     }
 
     /// Whether a proposal may be taken in now.
@@ -314,9 +323,11 @@ impl<D: Disk> Node<D> {
                     self.lease_clock.grant(*id, *ttl, now);
                 }
             }
-            Command::LeaseRevoke { id } => match &applied.answer {
+            Command::LeaseRevoke { id, .. } => match &applied.answer {
                 // Not revoked although due, for an alarm forbids it: it stays due.
                 Err(Refusal::Corrupt) => self.lease_clock.retry(*id),
+                // An expiry that came too late, for one granted anew: that one's time runs on.
+                Err(_) if self.machine.leases().contains(*id) => {}
                 _ => self.lease_clock.forget(*id),
             },
             Command::Compact { revision, .. } if applied.answer.is_ok() => {

@@ -48,6 +48,11 @@ impl Roles {
         self.duties.is_some()
     }
 
+    /// The term of the duties, while they are this member's.
+    pub(super) fn duty_term(&self) -> Option<Term> {
+        self.duties
+    }
+
     /// Leaders seen since start.
     pub(super) fn leader_changes(&self) -> u64 {
         self.leader_changes
