@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::checkpoint_files;
-use super::driver::DriverConfig;
+use super::config::DriverConfig;
 use crate::base::{ClusterId, Corruption, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
-use crate::consensus::{Group, GroupConfig, conf_change_context, founding_entry};
+use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Disk, Env};
 use crate::machine::{Image, Machine, Member};
 use crate::node::{Facts, Node, NodeConfig};
@@ -16,15 +16,6 @@ use crate::wal::{
     Batch, EntryKind, HardState, Journal, LogEntry, RecoveredWal, TailReport, UnrecoveredWal, WalIdentity,
 };
 use crate::watch::RoomBell;
-
-/// A member of a new cluster, as the flags name it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FoundingMember {
-    /// Its name.
-    pub name: String,
-    /// Where its peers reach it.
-    pub peer_urls: Vec<String>,
-}
 
 /// What boot found, for the log.
 #[derive(Debug)]
@@ -97,7 +88,7 @@ pub(super) async fn boot<E: Env>(
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;
-    let voters = voters(&image, &wal.entries);
+    let electorate = electorate(&image, &wal.entries);
     let report = BootReport {
         identity,
         founded,
@@ -114,7 +105,7 @@ pub(super) async fn boot<E: Env>(
     let hard_state = HardState { commit: wal.hard_state.commit.max(image.applied.0), ..wal.hard_state };
     let group_config = GroupConfig {
         member: identity.member,
-        voters,
+        electorate,
         election_ticks: config.election_ticks,
         pre_vote: config.pre_vote,
         seed: env.dice().next_u64(),
@@ -165,14 +156,14 @@ fn check_reaches<D: Disk>(wal: &RecoveredWal<D>, image: &Image) -> Result<(), Wr
     }
 }
 
-/// The voters at the checkpoint, or of the founding entries where there is none yet.
-fn voters(image: &Image, entries: &[LogEntry]) -> Vec<MemberId> {
-    if image.members.is_empty() {
-        return entries
-            .iter()
-            .take_while(|entry| entry.kind == EntryKind::ConfChange && entry.term == 1)
-            .filter_map(|entry| conf_change_context(entry).map(|(member, _)| member))
-            .collect();
+/// Who votes at the checkpoint, or by the founding entries where there is none yet.
+fn electorate(image: &Image, entries: &[LogEntry]) -> Electorate {
+    if image.applied.0 == 0 {
+        let founding = entries.iter().take_while(|entry| entry.kind == EntryKind::ConfChange && entry.term == 1);
+        let changes = founding.filter_map(|entry| ConfChange::decode(&entry.data)).filter(|change| change.id == 0);
+        return Electorate { voters: changes.map(|change| change.member).collect(), learners: Vec::new() };
     }
-    image.members.iter().filter(|member| !member.is_learner).map(|member| member.id).collect()
+    let (learners, voters): (Vec<&Member>, Vec<&Member>) = image.members.iter().partition(|member| member.is_learner);
+    let ids = |members: Vec<&Member>| members.iter().map(|member| member.id).collect();
+    Electorate { voters: ids(voters), learners: ids(learners) }
 }
