@@ -77,6 +77,7 @@ pub(super) async fn boot<E: Env>(
     let (members, own, cluster) = founders(config);
     let from_flags = WalIdentity { cluster, member: own };
     let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
+    let unrecovered = unrecovered.with_catch_up(config.node.catch_up_entries.max(1));
     let identity = unrecovered.identity().unwrap_or(from_flags);
     let founded = unrecovered.identity().is_none();
     if founded {
@@ -88,13 +89,20 @@ pub(super) async fn boot<E: Env>(
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;
+    let at_image = wal.entries.iter().find(|entry| entry.index == image.applied.0);
+    if at_image.is_some_and(|entry| entry.term != image.applied.1) {
+        // A snapshot was installed, and the log was not cut any more: what it holds is another leader's story.
+        wal.journal.cut(image.applied.0)?;
+        wal.journal.sync().await?;
+        wal.entries.clear();
+    }
     let electorate = electorate(&image, &wal.entries);
     let report = BootReport {
         identity,
         founded,
         checkpoint: image.applied.0,
         damaged: found.damaged,
-        replayed: wal.entries.len(),
+        replayed: wal.entries.iter().filter(|entry| entry.index > image.applied.0).count(),
         tail: wal.tail,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
@@ -144,7 +152,7 @@ fn check_nothing_is_left<D: Disk>(disk: &D) -> Result<(), Wrong> {
 /// The log must go on where the checkpoint ends, or a part of history is missing.
 fn check_reaches<D: Disk>(wal: &RecoveredWal<D>, image: &Image) -> Result<(), Wrong> {
     match wal.entries.first() {
-        Some(first) if first.index != image.applied.0 + 1 => Err(Wrong::corrupt(
+        Some(first) if first.index > image.applied.0 + 1 => Err(Wrong::corrupt(
             "wal",
             0,
             format!(
