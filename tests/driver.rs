@@ -10,7 +10,7 @@ use bytes::Bytes;
 use quorate::base::{Dice, KeyRange, Refusal, Wrong, limits};
 use quorate::driver::{DriverConfig, FoundingMember, Handle, start};
 use quorate::env::{Env, MemoryDisk, ScramblingDisk, TokioClock, TokioEnv, TokioTasks};
-use quorate::machine::{Command, Put};
+use quorate::machine::{Answer, Command, Put};
 use quorate::mvcc::{RangeQuery, StoreOptions};
 use quorate::node::NodeConfig;
 
@@ -74,6 +74,22 @@ async fn writes_survive_restarts_and_checkpoints() {
             put(&handle, format!("key-{round}-{n}")).await.unwrap();
             written += 1;
         }
+        handle.stop().await;
+    }
+}
+
+/// The shortest lease is a matter of who proposes it: what was answered holds under other flags, too.
+#[tokio::test]
+async fn a_lease_stays_as_long_as_it_was_answered_under_other_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    for (min_lease_ttl, id) in [(15, 1), (2, 2), (30, 3)] {
+        let env = TokioEnv::new(dir.path().to_path_buf(), 1).unwrap();
+        let (handle, _) = start(env, DriverConfig { min_lease_ttl, ..config() }).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), until_ready(&handle)).await.expect("a lone member gets ready");
+        let granted = handle.propose(Command::LeaseGrant { id, ttl: 1 }).await.unwrap();
+        assert_eq!(granted.answer, Answer::LeaseGrant { id, ttl: min_lease_ttl });
+        let first = handle.time_to_live(1, false).await.unwrap().expect("it lives");
+        assert_eq!(first.granted_ttl, 15);
         handle.stop().await;
     }
 }
