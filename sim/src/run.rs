@@ -230,7 +230,7 @@ fn last_words(world: &World) -> Verdict {
     let operations = world.operations();
     witness::unclaimed(&ledger, &operations)?;
     let times = world.lease_times.lock().expect("no judge panics");
-    let expiries: Result<u64, Violation> = times.ended_in_time(&ledger, &operations);
+    let expiries: Result<u64, Violation> = times.ended_in_time(&ledger);
     world.marks.add("leases expired", expiries?);
     let decided = linear::check(&operations, MIN_TTL);
     let decided = decided.map_err(|story| Violation::now("an order explains every answer", story))?;

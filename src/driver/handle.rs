@@ -8,7 +8,7 @@ use futures_channel::oneshot;
 
 use super::ending::Ending;
 use super::mailbox::{Mailbox, NotTaken};
-use super::watch_stream::{WatchReader, WatchStream};
+use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
 use crate::base::{ClusterId, LeaseId, MemberId, Refusal};
 use crate::env::Env;
 use crate::machine::{Command, MemberChange, codec, put_cost};
@@ -36,6 +36,7 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) ending: Ending,
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
+    pub(super) min_lease_ttl: i64,
 }
 
 struct Shared<E: Env> {
@@ -79,13 +80,17 @@ impl<E: Env> Handle<E> {
         &self.0.parts.ending
     }
 
-    /// Has a command agreed on and applied. A lease granted without an id gets one.
+    /// Has a command agreed on and applied. A lease granted without an id gets one, and one too short is made as long as
+    /// leases must be at least: here, so that the log says for how long and no member's flags have a say later.
     ///
     /// [`Refusal::Timeout`] and [`Refusal::Stopped`] leave the outcome open: it may still be applied.
     pub async fn propose(&self, mut command: Command) -> Result<Proposed, Refusal> {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        if let Command::LeaseGrant { id: lease @ 0, .. } = &mut command {
-            *lease = fresh_lease_id(id);
+        if let Command::LeaseGrant { id: lease, ttl } = &mut command {
+            *ttl = self.0.parts.min_lease_ttl.max(*ttl);
+            if *lease == 0 {
+                *lease = fresh_lease_id(id);
+            }
         }
         let payload = codec::encode(id, &command);
         if payload.len() > self.0.parts.max_request_bytes {
@@ -146,9 +151,9 @@ impl<E: Env> Handle<E> {
     pub async fn open_watch_stream(&self) -> Result<(WatchStream<E>, WatchReader), Refusal> {
         let stream = crate::watch::StreamId(self.0.next_stream.fetch_add(1, Ordering::Relaxed));
         // Made before the question: should the asker go away while it waits, the stream is closed behind it.
-        let speaker = WatchStream::new(stream, self.0.parts.mailbox.clone());
+        let place = StreamPlace::new(stream, self.0.parts.mailbox.clone());
         let buffer = self.ask(|reply| Input::Watch(WatchInput::Open { stream, reply })).await?;
-        Ok((speaker, WatchReader::new(buffer)))
+        Ok((WatchStream::new(place, buffer.clone()), WatchReader::new(buffer)))
     }
 
     /// Asks for the space of what was compacted. Answers at once; the rewriting goes on by itself.

@@ -7,7 +7,8 @@
 use super::checkpoint_files::{self, Found};
 use crate::base::{Corruption, LogIndex, Term, Wrong};
 use crate::env::Disk;
-use crate::machine::{Image, Machine, MachineOptions};
+use crate::machine::{Image, Machine};
+use crate::mvcc::StoreOptions;
 use crate::wal::{HardState, RecoveredWal, WalIdentity};
 
 /// A machine at a checkpoint.
@@ -24,7 +25,7 @@ pub(super) struct Opened<D: Disk> {
 /// Opens the machine at the newest checkpoint whose history is whole. Changes nothing.
 pub(super) fn open<D: Disk>(
     disk: &D,
-    options: &MachineOptions,
+    options: &StoreOptions,
     identity: WalIdentity,
     found: Found,
 ) -> Result<Opened<D>, Wrong> {

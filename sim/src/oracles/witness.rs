@@ -11,6 +11,7 @@ use quorate_spec::history::{Call, Operation, Outcome};
 use quorate_spec::request::{Answer, RangeAnswer, Request, Txn, TxnAnswer};
 
 use crate::draft::LEASES;
+use crate::world::MIN_TTL;
 
 use super::ledger::{Entry, Ledger, same_answer};
 use super::{Verdict, Violation, require};
@@ -33,9 +34,10 @@ impl Began {
 
 fn same_request(asked: &Request, logged: Option<&Request>) -> bool {
     match (asked, logged) {
-        // A lease without an id is given one before the log.
-        (Request::LeaseGrant { id: 0, ttl }, Some(Request::LeaseGrant { id, ttl: logged })) => {
-            *id != 0 && !LEASES.contains(id) && ttl == logged
+        // A lease without an id is given one before the log, and a short one the least time there is.
+        (Request::LeaseGrant { id: asked, ttl }, Some(Request::LeaseGrant { id, ttl: logged })) => {
+            let named = if *asked == 0 { *id != 0 && !LEASES.contains(id) } else { asked == id };
+            named && *logged == (*ttl).max(MIN_TTL)
         }
         (asked, logged) => logged == Some(asked),
     }
@@ -56,9 +58,11 @@ pub fn acknowledged(
             format!("{asked:?}\nwas acknowledged at entry {index}, which no one has applied"),
         ));
     };
-    require(same_request(asked, entry.request.as_ref()), "an answer is to the question asked", || {
-        format!("{asked:?}\nwas answered by entry {index}, which is {:?}", entry.request)
-    })?;
+    require(
+        entry.expiry.is_none() && same_request(asked, entry.request.as_ref()),
+        "an answer is to the question asked",
+        || format!("{asked:?}\nwas answered by entry {index}, which is {:?}", entry.request),
+    )?;
     require(entry.at >= began.at, "a change takes effect between call and answer", || {
         format!("{asked:?}\nwas called at {:?} and answered by entry {index}, applied at {:?}", began.at, entry.at)
     })?;
@@ -165,6 +169,9 @@ pub fn unclaimed(ledger: &Ledger, operations: &[Operation]) -> Verdict {
     }
     for (index, entry) in ledger.entries().iter().filter(|(_, entry)| !entry.claimed) {
         let Some(request) = &entry.request else { continue };
+        if entry.expiry.is_some() {
+            continue;
+        }
         let asked = |(operation, asked): &(&Operation, &Request)| {
             u128::from(operation.called_at) <= entry.at.as_nanos() && same_request(asked, Some(request))
         };
@@ -172,7 +179,7 @@ pub fn unclaimed(ledger: &Ledger, operations: &[Operation]) -> Verdict {
             open.remove(at);
             continue;
         }
-        let own = matches!(request, Request::Other | Request::LeaseRevoke { .. });
+        let own = matches!(request, Request::Other);
         require(own, "the log holds what was asked, once", || {
             format!("entry {index}, applied at {:?}, was asked for by nobody who waits: {request:?}", entry.at)
         })?;
