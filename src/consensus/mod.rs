@@ -19,5 +19,5 @@ mod message;
 mod ready;
 
 pub use group::{Group, GroupConfig, Role, Standing, conf_change_context, founding_entry};
-pub use message::{MessageKind, PeerMessage};
+pub use message::{LINK_HEARTBEAT, MessageKind, PartialAppend, PeerMessage};
 pub use ready::{ConfirmedRead, Ready};
