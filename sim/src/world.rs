@@ -16,7 +16,7 @@ use quorate::node::{NodeConfig, Observer};
 use quorate_spec::history::Operation;
 
 use crate::convert;
-use crate::env::{DiskFaults, Marks, SimDisk, SimEnv, Trace, forked, true_now, true_sleep};
+use crate::env::{DiskFaults, Marks, SimDisk, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
 use crate::oracles::Violation;
 use crate::oracles::disk::Promise;
 use crate::oracles::leases::LeaseTimes;
@@ -58,6 +58,8 @@ pub struct World {
     pub plan: Plan,
     /// The disk; this handle uses nothing itself.
     pub disk: SimDisk,
+    /// The network; this handle uses nothing itself.
+    pub net: SimNet,
     /// The trace hash.
     pub trace: Trace,
     /// What happened sometimes.
@@ -78,11 +80,13 @@ impl World {
         let (trace, marks) = (Trace::default(), Marks::default());
         let dice = forked(plan.seed, "disk", 0);
         let disk = SimDisk::new(plan.setting.disk.clone(), dice, trace.clone(), marks.clone());
+        let net = SimNet::new(plan.seed, trace.clone(), marks.clone());
         let lease_times = LeaseTimes::new(plan.setting.drift_ppb);
         let promises = Mutex::new((Vec::new(), forked(plan.seed, "promises", 0)));
         Arc::new(Self {
             plan,
             disk,
+            net,
             trace,
             marks,
             ledger: Mutex::new(Ledger::new(MIN_TTL)),
@@ -211,6 +215,7 @@ impl World {
                 request_timeout: Duration::from_secs(7),
                 read_retry: Duration::from_millis(500),
                 election_timeout: Duration::from_secs(1),
+                catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
                 quota_bytes: 0,
                 checkpoint_entries: setting.checkpoint_entries,
                 progress_ticks: setting.progress_ticks,

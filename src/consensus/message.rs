@@ -4,8 +4,9 @@
 //! arrives is believed only as far as [`PeerMessage::decode`] has looked: fields are bounded by the frame they came in,
 //! and everything else is raft's to judge.
 
-use raft::eraftpb::{ConfChange, ConfChangeV2, Entry, EntryType, Message, MessageType};
+use raft::eraftpb::{ConfChangeV2, Entry, EntryType, Message, MessageType};
 
+use super::conf_change::{self, ConfChange};
 use crate::base::{LogIndex, MemberId, Term, limits};
 
 /// What says that a connection is alive, encoded: a heartbeat from nobody to nobody.
@@ -135,12 +136,23 @@ impl PeerMessage {
     /// # Panics
     /// If there is no such entry.
     pub fn encode_entry(&self, number: usize, out: &mut Vec<u8>) {
-        super::codec::protobuf_into(&self.0.entries[number], out);
+        let entry = &self.0.entries[number];
+        if entry.get_entry_type() != EntryType::EntryConfChange {
+            return super::codec::protobuf_into(entry, out);
+        }
+        let mut outside = entry.clone();
+        conf_change::to_outside(&mut outside);
+        super::codec::protobuf_into(&outside, out);
     }
 
     /// Writes its protobuf form behind what is in `out`.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        super::codec::protobuf_into(&self.0, out);
+        if self.0.entries.iter().all(|entry| entry.get_entry_type() != EntryType::EntryConfChange) {
+            return super::codec::protobuf_into(&self.0, out);
+        }
+        let mut outside = self.0.clone();
+        outside.mut_entries().iter_mut().for_each(conf_change::to_outside);
+        super::codec::protobuf_into(&outside, out);
     }
 
     /// Reads the protobuf form. Any bytes may be given; says what does not hold. Nothing comes of a message without
@@ -153,7 +165,7 @@ impl PeerMessage {
         if (message.from, message.to) == (0, 0) && message.get_msg_type() == MessageType::MsgHeartbeat {
             return Ok(None);
         }
-        Self(message).judged().map(Some)
+        Self(message).judged().map(|message| Some(message.inside()))
     }
 
     /// The message itself, where raft can make something of it. What only raft can know is left to it.
@@ -185,6 +197,12 @@ impl PeerMessage {
             _ => {}
         }
         Ok(self)
+    }
+
+    /// With its entries in the form the crate can read.
+    fn inside(mut self) -> Self {
+        self.0.mut_entries().iter_mut().for_each(conf_change::to_inside);
+        self
     }
 
     fn check_entries(&self) -> Result<(), String> {
@@ -230,7 +248,7 @@ impl PartialAppend {
     /// The whole.
     pub fn finish(mut self, commit: LogIndex) -> Result<PeerMessage, String> {
         self.0.commit = commit;
-        PeerMessage(self.0).judged()
+        PeerMessage(self.0).judged().map(PeerMessage::inside)
     }
 }
 
@@ -239,7 +257,7 @@ fn check_changes(entries: &[Entry]) -> Result<(), String> {
     for entry in entries {
         let readable = match entry.get_entry_type() {
             EntryType::EntryNormal => true,
-            EntryType::EntryConfChange => super::codec::protobuf_from::<ConfChange>(&entry.data).is_some(),
+            EntryType::EntryConfChange => ConfChange::decode(&entry.data).is_some(),
             EntryType::EntryConfChangeV2 => super::codec::protobuf_from::<ConfChangeV2>(&entry.data).is_some(),
         };
         if !readable {
@@ -320,6 +338,28 @@ mod tests {
         assert!(PeerMessage::decode(&[0x3a, 0].repeat(limits::PEER_MESSAGE_ENTRIES + 1)).is_err(), "many entries");
         // An unknown type, as etcd's MsgForgetLeader.
         assert!(PeerMessage::decode(&[8, 23, 16, 2, 24, 1, 32, 7]).is_err());
+    }
+
+    #[test]
+    fn a_change_of_members_travels_in_etcds_form() {
+        let change = ConfChange {
+            id: 9,
+            kind: super::super::ConfChangeKind::AddLearner,
+            member: MemberId(4),
+            context: bytes::Bytes::new(),
+        };
+        let mut raw = append(&[(4, 7)]);
+        raw.entries[0].set_entry_type(EntryType::EntryConfChange);
+        raw.entries[0].data = change.encode();
+        let message = PeerMessage(raw.clone()).inside();
+        assert_ne!(message.0, raw);
+        let mut out = Vec::new();
+        message.encode(&mut out);
+        assert_eq!(super::super::codec::protobuf_from(&out), Some(raw.clone()));
+        assert_eq!(PeerMessage::decode(&out), Ok(Some(message.clone())));
+        let mut entry = Vec::new();
+        message.encode_entry(0, &mut entry);
+        assert_eq!(super::super::codec::protobuf_from(&entry), Some(raw.entries[0].clone()));
     }
 
     #[test]

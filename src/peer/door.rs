@@ -52,15 +52,19 @@ pub trait PeerDoor: Send + Sync + 'static {
     /// A snapshot is offered: `message` is its head, `manifest` is what [`ChunkSource::manifest`] gave at the other
     /// end. Asked twice for each sending: to tell the sender where to begin (the sink is dropped), and to receive. The
     /// error says why it is refused. The message itself comes by [`PeerDoor::arrived`] once the sink has finished.
+    ///
+    /// A member that takes no snapshots refuses all of them.
     fn snapshot_offered(
         &self,
-        message: &PeerMessage,
-        manifest: Bytes,
-    ) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>>;
+        _message: &PeerMessage,
+        _manifest: Bytes,
+    ) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>> {
+        Box::pin(std::future::ready(Err("this member takes no snapshots".to_string())))
+    }
 
     /// A question of a member of the same cluster, by its own word: `from` may be unknown. Not answered when the reply
-    /// is dropped.
-    fn asked(&self, from: MemberId, question: Bytes, reply: Reply);
+    /// is dropped, as by a member that knows no questions.
+    fn asked(&self, _from: MemberId, _question: Bytes, _reply: Reply) {}
 }
 
 /// What the member tells the transport. Every method answers at once.

@@ -12,6 +12,12 @@ use super::wait::Latch;
 use crate::base::{MemberId, limits};
 use crate::env::{Clock, Env, Instant, Net, NetStream};
 
+/// The version of etcd whose protocol is spoken.
+pub const VERSION: &str = "3.7.1";
+
+/// The version of etcd whose storage would hold the same.
+pub const STORAGE_VERSION: &str = "3.7.0";
+
 /// Everything of a transport that is decided by flags.
 #[derive(Clone, Debug)]
 pub struct PeerConfig {
@@ -21,7 +27,7 @@ pub struct PeerConfig {
     pub urls: Vec<String>,
     /// Where it listens, as `host:port` each.
     pub listen: Vec<String>,
-    /// The version it speaks for, as `3.7.1`.
+    /// The version it speaks for: [`VERSION`].
     pub version: &'static str,
     /// Time connecting to a peer may take.
     pub dial_timeout: Duration,
@@ -38,7 +44,7 @@ impl PeerConfig {
             member,
             urls,
             listen,
-            version: "3.7.1",
+            version: VERSION,
             dial_timeout: Duration::from_millis(limits::PEER_DIAL_MS) + election_timeout,
             read_timeout: Duration::from_millis(limits::PEER_READ_TIMEOUT_MS),
             snapshot_bytes_per_second: limits::SNAPSHOT_BYTES_PER_SECOND,

@@ -41,6 +41,6 @@ mod wrong;
 
 pub use ask::{Fetched, fetch};
 pub use door::{AskFailure, ChunkSink, ChunkSource, PeerAddress, PeerDoor, PeerSender, Reply, Roster};
-pub use exchange::PeerConfig;
+pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
 pub use transport::Transport;
 pub use wait::BoxFuture;
