@@ -135,7 +135,9 @@ impl Cluster {
         if dropped || self.lost.contains(&message.kind()) {
             return;
         }
-        let message = PeerMessage::decode(&message.encode()).expect("what is sent can be read");
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let message = PeerMessage::decode(&bytes).expect("what is sent can be read").expect("it is of someone");
         let now = self.now;
         if let Some(seat) = self.seats.iter_mut().find(|seat| seat.id == message.to()) {
             let mut outputs = Vec::new();
