@@ -20,7 +20,7 @@ mod tokio_disk;
 mod tokio_env;
 
 #[cfg(test)]
-pub(crate) use crashing_disk::CrashingDisk;
+pub(crate) use crashing_disk::{CrashingDisk, CrashingFile};
 pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
 pub use scrambling_disk::{ScramblingDisk, ScramblingFile};
 pub use seam::{Clock, Disk, DiskFile, Env, Instant, OpenMode, Tasks};
