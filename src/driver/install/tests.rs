@@ -232,7 +232,9 @@ fn founded<D: Disk>(disk: &D, identity: WalIdentity) -> Machine<D> {
 fn checkpoint<D: Disk>(disk: &D, machine: &mut Machine<D>) -> Image {
     machine.store_mut().pad();
     let mut writer = HistoryWriter::new(disk.clone());
-    writer.write(&machine.store_mut().take_writes()).unwrap().map(|mark| machine.store_mut().written(mark));
+    if let Some(mark) = writer.write(&machine.store_mut().take_writes()).unwrap() {
+        machine.store_mut().written(mark);
+    }
     run_ready(writer.sync()).unwrap();
     let image = machine.image();
     run_ready(checkpoint_files::write(disk, image.state.applied.0, &image.encode())).unwrap();
