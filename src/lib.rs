@@ -20,6 +20,8 @@ pub mod machine;
 
 pub mod consensus;
 
+pub mod peer;
+
 pub mod node;
 
 pub mod driver;

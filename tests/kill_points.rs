@@ -17,7 +17,7 @@ use bytes::Bytes;
 use quorate::base::{Dice, Fault, KeyRange};
 use quorate::driver::{DriverConfig, FoundingMember, Handle, start};
 use quorate::env::{Disk, DiskFile, Env, MemoryDisk, MemoryFile, OpenMode, TokioClock, TokioEnv, TokioTasks};
-use quorate::machine::{Command, MachineOptions, Put};
+use quorate::machine::{Command, Put};
 use quorate::mvcc::{RangeQuery, StoreOptions};
 use quorate::node::NodeConfig;
 
@@ -177,7 +177,8 @@ fn config() -> DriverConfig {
         election_ticks: 10,
         pre_vote: true,
         max_request_bytes: 1_572_864,
-        machine: MachineOptions { min_lease_ttl: 2, store: StoreOptions { segment_bytes: 4096, cache_bytes: 1024 } },
+        min_lease_ttl: 2,
+        store: StoreOptions { segment_bytes: 4096, cache_bytes: 1024 },
         node: NodeConfig {
             member: Default::default(),
             name: "one".to_string(),
@@ -186,6 +187,7 @@ fn config() -> DriverConfig {
             request_timeout: Duration::from_secs(7),
             read_retry: Duration::from_millis(500),
             election_timeout: Duration::from_secs(1),
+            catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
             quota_bytes: 0,
             checkpoint_entries: 20,
             progress_ticks: 6000,

@@ -134,6 +134,7 @@ impl Lives {
         if let Some(node) = self.node.take() {
             Sim::current().kill(node.id());
         }
+        self.world.net.kill("one");
         match end {
             End::Stop => self.world.disk.kill(),
             End::Kill => {
@@ -192,7 +193,7 @@ impl Lives {
             1_600_000_000_000
         };
         let clock = SimClock { base: 1_000_000_000 * self.lives, drift_ppb: setting.drift_ppb, wall_base_ms };
-        let env = SimEnv::new(clock, disk.clone(), forked(world.plan.seed, "env", self.lives));
+        let env = SimEnv::new(clock, disk.clone(), world.net.boot("one"), forked(world.plan.seed, "env", self.lives));
         let seed = quorate::base::Dice::next_u64(&mut self.dice);
         let config = world.driver_config(seed, Arc::new(Witness { world: world.clone(), disk }));
         world.ledger().new_life();

@@ -10,13 +10,13 @@ use std::time::Duration;
 use madsim::runtime::NodeHandle;
 use quorate::base::{Dice, MemberId, SeededDice};
 use quorate::driver::{DriverConfig, FoundingMember, Handle};
-use quorate::machine::{Applied, Command, MachineOptions};
+use quorate::machine::{Applied, Command};
 use quorate::mvcc::StoreOptions;
 use quorate::node::{NodeConfig, Observer};
 use quorate_spec::history::Operation;
 
 use crate::convert;
-use crate::env::{DiskFaults, Marks, SimDisk, SimEnv, Trace, forked, true_now, true_sleep};
+use crate::env::{DiskFaults, Marks, SimDisk, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
 use crate::oracles::Violation;
 use crate::oracles::disk::Promise;
 use crate::oracles::leases::LeaseTimes;
@@ -58,6 +58,8 @@ pub struct World {
     pub plan: Plan,
     /// The disk; this handle uses nothing itself.
     pub disk: SimDisk,
+    /// The network; this handle uses nothing itself.
+    pub net: SimNet,
     /// The trace hash.
     pub trace: Trace,
     /// What happened sometimes.
@@ -78,11 +80,13 @@ impl World {
         let (trace, marks) = (Trace::default(), Marks::default());
         let dice = forked(plan.seed, "disk", 0);
         let disk = SimDisk::new(plan.setting.disk.clone(), dice, trace.clone(), marks.clone());
+        let net = SimNet::new(plan.seed, trace.clone(), marks.clone());
         let lease_times = LeaseTimes::new(plan.setting.drift_ppb);
         let promises = Mutex::new((Vec::new(), forked(plan.seed, "promises", 0)));
         Arc::new(Self {
             plan,
             disk,
+            net,
             trace,
             marks,
             ledger: Mutex::new(Ledger::new(MIN_TTL)),
@@ -202,7 +206,8 @@ impl World {
             pre_vote: true,
             max_request_bytes: quorate::base::limits::MAX_REQUEST_BYTES,
             wal_segment_bytes: setting.wal_segment_bytes,
-            machine: MachineOptions { min_lease_ttl: MIN_TTL, store },
+            min_lease_ttl: MIN_TTL,
+            store,
             node: NodeConfig {
                 member: MemberId(0),
                 name: "one".to_string(),
@@ -211,6 +216,7 @@ impl World {
                 request_timeout: Duration::from_secs(7),
                 read_retry: Duration::from_millis(500),
                 election_timeout: Duration::from_secs(1),
+                catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
                 quota_bytes: 0,
                 checkpoint_entries: setting.checkpoint_entries,
                 progress_ticks: setting.progress_ticks,
@@ -230,7 +236,7 @@ pub struct Witness {
 }
 
 impl Observer for Witness {
-    fn applied(&self, index: u64, term: u64, command: Option<&Command>, applied: &Applied) {
+    fn applied(&self, (index, term): (u64, u64), _: Option<u64>, command: Option<&Command>, applied: &Applied) {
         if !self.disk.is_alive() {
             return;
         }

@@ -6,10 +6,10 @@
 use std::sync::Arc;
 
 use super::checkpoint_files;
-use super::driver::DriverConfig;
+use super::config::DriverConfig;
 use super::opening::{self, Opened};
 use crate::base::{ClusterId, Corruption, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
-use crate::consensus::{Group, GroupConfig, conf_change_context, founding_entry};
+use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Disk, Env};
 use crate::machine::{Image, Member, State};
 use crate::node::{Facts, Node, NodeConfig};
@@ -17,15 +17,6 @@ use crate::wal::{
     Batch, EntryKind, HardState, Journal, LogEntry, RecoveredWal, TailReport, UnrecoveredWal, WalIdentity,
 };
 use crate::watch::RoomBell;
-
-/// A member of a new cluster, as the flags name it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FoundingMember {
-    /// Its name.
-    pub name: String,
-    /// Where its peers reach it.
-    pub peer_urls: Vec<String>,
-}
 
 /// What boot found, for the log.
 #[derive(Debug)]
@@ -83,16 +74,17 @@ pub(super) async fn boot<E: Env>(
         disk.create_dir(dir)?;
     }
     disk.sync_dir("").await?;
-    let found = checkpoint_files::newest(disk)?;
+    let found = checkpoint_files::newest(disk).await?;
     let (members, own, cluster) = founders(config);
     let from_flags = WalIdentity { cluster, member: own };
     let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
+    let unrecovered = unrecovered.with_catch_up(config.node.catch_up_entries.max(1));
     let identity = unrecovered.identity().unwrap_or(from_flags);
     let founded = unrecovered.identity().is_none();
     if founded {
         check_nothing_is_left(disk)?;
     }
-    let Opened { mut machine, image, older, damaged } = opening::open(disk, &config.machine, identity, found)?;
+    let Opened { mut machine, image, older, damaged } = opening::open(disk, &config.store, identity, found)?;
     let applied = image.state.applied;
     let mut wal = unrecovered.recover(identity, applied.0).await?;
     opening::cut_if_void(&mut wal, applied).await?;
@@ -100,13 +92,13 @@ pub(super) async fn boot<E: Env>(
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;
-    let voters = voters(&image.state, &wal.entries);
+    let electorate = electorate(&image.state, &wal.entries);
     let report = BootReport {
         identity,
         founded,
         checkpoint: applied.0,
         damaged,
-        replayed: wal.entries.len(),
+        replayed: wal.entries.iter().filter(|entry| entry.index > applied.0).count(),
         tail: wal.tail,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
@@ -117,7 +109,7 @@ pub(super) async fn boot<E: Env>(
     let hard_state = opening::raised(wal.hard_state, applied);
     let group_config = GroupConfig {
         member: identity.member,
-        voters,
+        electorate,
         election_ticks: config.election_ticks,
         pre_vote: config.pre_vote,
         seed: env.dice().next_u64(),
@@ -156,7 +148,7 @@ fn check_nothing_is_left<D: Disk>(disk: &D) -> Result<(), Wrong> {
 /// The log must go on where the checkpoint ends, or a part of history is missing.
 fn check_reaches<D: Disk>(wal: &RecoveredWal<D>, image: &Image) -> Result<(), Wrong> {
     match wal.entries.first() {
-        Some(first) if first.index != image.state.applied.0 + 1 => Err(Wrong::corrupt(
+        Some(first) if first.index > image.state.applied.0 + 1 => Err(Wrong::corrupt(
             "wal",
             0,
             format!(
@@ -168,14 +160,14 @@ fn check_reaches<D: Disk>(wal: &RecoveredWal<D>, image: &Image) -> Result<(), Wr
     }
 }
 
-/// The voters at the checkpoint, or of the founding entries where there is none yet.
-fn voters(state: &State, entries: &[LogEntry]) -> Vec<MemberId> {
-    if state.members.is_empty() {
-        return entries
-            .iter()
-            .take_while(|entry| entry.kind == EntryKind::ConfChange && entry.term == 1)
-            .filter_map(|entry| conf_change_context(entry).map(|(member, _)| member))
-            .collect();
+/// Who votes at the checkpoint, or by the founding entries where there is none yet.
+fn electorate(state: &State, entries: &[LogEntry]) -> Electorate {
+    if state.applied.0 == 0 {
+        let founding = entries.iter().take_while(|entry| entry.kind == EntryKind::ConfChange && entry.term == 1);
+        let changes = founding.filter_map(|entry| ConfChange::decode(&entry.data)).filter(|change| change.id == 0);
+        return Electorate { voters: changes.map(|change| change.member).collect(), learners: Vec::new() };
     }
-    state.members.iter().filter(|member| !member.is_learner).map(|member| member.id).collect()
+    let (learners, voters): (Vec<&Member>, Vec<&Member>) = state.members.iter().partition(|member| member.is_learner);
+    let ids = |members: Vec<&Member>| members.iter().map(|member| member.id).collect();
+    Electorate { voters: ids(voters), learners: ids(learners) }
 }

@@ -19,12 +19,19 @@ mod tokio_disk;
 #[cfg(feature = "tokio-env")]
 mod tokio_env;
 
+#[cfg(feature = "tokio-env")]
+mod tokio_net;
+
 #[cfg(test)]
 pub(crate) use crashing_disk::{CrashingDisk, CrashingFile};
 pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
 pub use scrambling_disk::{ScramblingDisk, ScramblingFile};
-pub use seam::{Clock, Disk, DiskFile, Env, Instant, OpenMode, Tasks};
+pub use seam::{
+    Clock, Disk, DiskFile, Env, Instant, Net, NetListener, NetReader, NetStream, NetWriter, OpenMode, Tasks,
+};
 #[cfg(feature = "tokio-env")]
 pub use tokio_disk::{DirLock, TokioDisk, TokioFile};
 #[cfg(feature = "tokio-env")]
 pub use tokio_env::{TokioClock, TokioEnv, TokioTasks, entropy_seed};
+#[cfg(feature = "tokio-env")]
+pub use tokio_net::{TokioListener, TokioNet, TokioReader, TokioStream, TokioWriter};

@@ -38,6 +38,67 @@ pub trait Tasks: Clone + Send + Sync + 'static {
     /// Runs `future` by itself. `name` is for people. In production each long-lived task that waits for the
     /// disk has a thread of its own; in the simulator all are tasks of one node and die with it.
     fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static);
+
+    /// Runs `future` beside others of its kind: for tasks that wait for nothing but the network and the clock and
+    /// never for the disk, of which there may be many. In production they share a runtime that drives sockets, and
+    /// [`Net`] may be used in them alone.
+    fn spawn_light(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static);
+}
+
+/// Byte streams between members. An address is `host:port`.
+///
+/// What a stream promises is what TCP does: bytes arrive in order and without a gap, or the stream ends; a peer that
+/// dies or is cut off may never be noticed. Faults of the network are ordinary: no caller may treat one as fatal.
+pub trait Net: Clone + Send + Sync + 'static {
+    /// A connection.
+    type Stream: NetStream;
+    /// Where connections come in.
+    type Listener: NetListener<Stream = Self::Stream>;
+
+    /// Opens an address for others to connect to.
+    fn listen(&self, address: &str) -> impl Future<Output = Result<Self::Listener, Fault>> + Send;
+
+    /// Connects. May wait for long, as for a host that does not answer: the caller bounds it by a clock.
+    fn dial(&self, address: &str) -> impl Future<Output = Result<Self::Stream, Fault>> + Send;
+}
+
+/// Where connections come in. Dropping it closes the address.
+pub trait NetListener: Send + 'static {
+    /// A connection.
+    type Stream: NetStream;
+
+    /// The next connection, with the address of its other end as people read it.
+    fn accept(&mut self) -> impl Future<Output = Result<(Self::Stream, String), Fault>> + Send;
+
+    /// The address listened at, with the port that was given where 0 was asked for.
+    fn address(&self) -> String;
+}
+
+/// A connection. Dropping both halves closes it.
+pub trait NetStream: Send + 'static {
+    /// The half that is read from.
+    type Reader: NetReader;
+    /// The half that is written to.
+    type Writer: NetWriter;
+
+    /// The two halves, for two tasks.
+    fn split(self) -> (Self::Reader, Self::Writer);
+}
+
+/// The half of a connection that is read from.
+pub trait NetReader: Send + 'static {
+    /// Waits for bytes; 0 when the other end has finished. A read given up before it is ready has taken nothing.
+    fn read(&mut self, buf: &mut [u8]) -> impl Future<Output = Result<usize, Fault>> + Send;
+}
+
+/// The half of a connection that is written to.
+pub trait NetWriter: Send + 'static {
+    /// Writes all of `data`; waits while the other end does not read. Given up before it is ready it may have
+    /// written a part, and the connection is of no use any more.
+    fn write(&mut self, data: &[u8]) -> impl Future<Output = Result<(), Fault>> + Send;
+
+    /// Says that nothing more will be written.
+    fn finish(&mut self) -> impl Future<Output = Result<(), Fault>> + Send;
 }
 
 /// How a file is opened.
@@ -124,6 +185,8 @@ pub trait Env: Clone + Send + Sync + 'static {
     type Clock: Clock;
     /// Its disk: the data directory.
     type Disk: Disk;
+    /// Its network.
+    type Net: Net;
     /// Its tasks.
     type Tasks: Tasks;
 
@@ -131,6 +194,8 @@ pub trait Env: Clone + Send + Sync + 'static {
     fn clock(&self) -> &Self::Clock;
     /// The disk.
     fn disk(&self) -> &Self::Disk;
+    /// The network.
+    fn net(&self) -> &Self::Net;
     /// The tasks.
     fn tasks(&self) -> &Self::Tasks;
     /// Fresh dice, different at every call, from the env's own seed.

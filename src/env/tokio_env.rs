@@ -1,7 +1,7 @@
 //! The world as it ships: the system's clock, files and threads.
 //!
 //! Invariant: every spawned task has a thread of its own with a small runtime for timers, so a task that waits
-//! for the disk delays no other. Does not know what the tasks do, nor how they are told to end.
+//! for the disk delays no other; the light ones, which never do, share one runtime. Does not know what the tasks do, nor how they are told to end.
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::seam::{Clock, Env, Instant, Tasks};
 use super::tokio_disk::TokioDisk;
+use super::tokio_net::TokioNet;
 use crate::base::{Dice, Fault, SeededDice};
 
 /// The real world. Clones are the same world.
@@ -19,6 +20,7 @@ use crate::base::{Dice, Fault, SeededDice};
 pub struct TokioEnv {
     clock: TokioClock,
     disk: TokioDisk,
+    net: TokioNet,
     tasks: TokioTasks,
     seed: u64,
     dice_given: Arc<AtomicU64>,
@@ -30,10 +32,20 @@ pub struct TokioClock {
     start: std::time::Instant,
 }
 
-/// Threads, one a task.
+/// Threads, one a task, and one runtime for the light ones, begun with the first of them.
 #[derive(Clone, Debug, Default)]
 pub struct TokioTasks {
     running: Arc<(Mutex<Running>, Condvar)>,
+    light: Arc<Mutex<Light>>,
+}
+
+/// The runtime of the light tasks.
+#[derive(Debug, Default)]
+enum Light {
+    #[default]
+    NotBegun,
+    Runs(tokio::runtime::Runtime),
+    Ended,
 }
 
 #[derive(Debug, Default)]
@@ -54,6 +66,7 @@ impl TokioEnv {
         Ok(Self {
             clock: TokioClock { start: std::time::Instant::now() },
             disk: TokioDisk::open(root)?,
+            net: TokioNet,
             tasks: TokioTasks::default(),
             seed,
             dice_given: Arc::default(),
@@ -61,7 +74,7 @@ impl TokioEnv {
     }
 
     /// Blocks this thread until every task has ended, at most `timeout`; the error names those that have not.
-    /// A task that panicked has ended. To be called at shutdown, from outside the tasks.
+    /// A task that panicked has ended. The light tasks are dropped. To be called at shutdown, from outside the tasks.
     pub fn join(&self, timeout: Duration) -> Result<(), Vec<&'static str>> {
         self.tasks.join(timeout)
     }
@@ -70,6 +83,7 @@ impl TokioEnv {
 impl Env for TokioEnv {
     type Clock = TokioClock;
     type Disk = TokioDisk;
+    type Net = TokioNet;
     type Tasks = TokioTasks;
 
     fn clock(&self) -> &TokioClock {
@@ -78,6 +92,10 @@ impl Env for TokioEnv {
 
     fn disk(&self) -> &TokioDisk {
         &self.disk
+    }
+
+    fn net(&self) -> &TokioNet {
+        &self.net
     }
 
     fn tasks(&self) -> &TokioTasks {
@@ -117,6 +135,11 @@ impl TokioTasks {
         let (left, _) = ended
             .wait_timeout_while(lock(running), timeout, |running| !running.tasks.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
+        let light = std::mem::replace(&mut *self.light.lock().unwrap_or_else(PoisonError::into_inner), Light::Ended);
+        if let Light::Runs(runtime) = light {
+            // Its tasks guard nothing: they are dropped where they wait.
+            runtime.shutdown_background();
+        }
         if left.tasks.is_empty() { Ok(()) } else { Err(left.tasks.values().copied().collect()) }
     }
 }
@@ -155,6 +178,18 @@ impl Tasks for TokioTasks {
         let thread = std::thread::Builder::new().name(name.to_string()).spawn(work);
         // Its end is told by `Standing`, so the handle is not needed.
         drop(thread.expect("the system gives a thread"));
+    }
+
+    fn spawn_light(&self, _name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let mut light = self.light.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Light::NotBegun = &*light {
+            let mut runtime = tokio::runtime::Builder::new_multi_thread();
+            let runtime = runtime.worker_threads(1).thread_name("light").enable_all().build();
+            *light = Light::Runs(runtime.expect("the system gives a thread and a timer"));
+        }
+        if let Light::Runs(runtime) = &*light {
+            drop(runtime.spawn(future));
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Scenarios of a node whose disk is this file: what was persisted is said by hand.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -9,12 +10,14 @@ use futures_channel::oneshot::Receiver;
 
 use super::*;
 use crate::base::{KeyRange, MemberId, Refusal};
-use crate::consensus::{Group, GroupConfig, founding_entry};
+use crate::consensus::{Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Instant, MemoryDisk};
-use crate::machine::{Answer, Command, Image, Machine, MachineOptions, Member, Put, codec};
+use crate::machine::{Answer, Command, Image, Machine, Member, Put, codec};
 use crate::mvcc::{RangeQuery, StoreOptions, View};
 use crate::wal::HardState;
 use crate::watch::{StreamBuffer, StreamId, WatchMessage, WatchSpec};
+
+mod cluster;
 
 type Output = super::Output<MemoryDisk>;
 type Input = super::Input<MemoryDisk>;
@@ -40,6 +43,7 @@ fn config() -> NodeConfig {
         request_timeout: Duration::from_secs(7),
         read_retry: Duration::from_millis(500),
         election_timeout: Duration::from_secs(1),
+        catch_up_entries: 5_000,
         quota_bytes: 0,
         checkpoint_entries: 1_000,
         progress_ticks: 6_000,
@@ -55,15 +59,14 @@ impl Bench {
         let entries = vec![founding_entry(1, MEMBER, member.context())];
         let group_config = GroupConfig {
             member: MEMBER,
-            voters: vec![MEMBER],
+            electorate: Electorate { voters: vec![MEMBER], learners: Vec::new() },
             election_ticks: 10,
             pre_vote: true,
             seed: 1,
             applied: (0, 0),
         };
         let group = Group::start(&group_config, HardState { term: 1, vote: 0, commit: 1 }, entries);
-        let options = MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() };
-        let machine = Machine::open(MemoryDisk::new(), options, &Image::default(), &[]).expect("opens");
+        let machine = Machine::open(MemoryDisk::new(), StoreOptions::default(), &Image::default(), &[]).expect("opens");
         let facts = Arc::new(Facts::default());
         let node = Node::new(config, group, machine, None, facts.clone(), Arc::new(|| {}));
         Self { node, facts, now: Instant(1), unsynced: Vec::new(), outputs: Vec::new(), next_id: 1_000 }
@@ -83,13 +86,15 @@ impl Bench {
     }
 
     fn turn(&mut self) -> bool {
-        let more = self.node.turn(self.now, &mut self.outputs).expect("a memory disk has no faults");
+        self.node.turn(self.now, &mut self.outputs).expect("nothing is wrong");
+        let more = self.node.work(self.now, &mut self.outputs).expect("a memory disk has no faults");
         for output in std::mem::take(&mut self.outputs) {
             match output {
                 Output::Persist { number, batch } => {
                     assert!(!batch.is_empty());
                     self.unsynced.push(number);
                 }
+                Output::Members(_) => {}
                 other => self.outputs.push(other),
             }
         }
@@ -248,15 +253,39 @@ fn a_lease_ends_when_its_time_is_up_and_lives_on_when_renewed() {
     assert!(matches!(answered(&mut held), Some(Ok(_))));
     bench.pass(Duration::from_secs(4));
     let (reply, mut renewed) = Reply::pair();
-    bench.step(Input::KeepAlive { id: 42, reply });
+    bench.step(Input::Lease(LeaseQuestion::KeepAlive { id: 42, reply }));
     assert_eq!(answered(&mut renewed), Some(Ok(Some(5))));
     bench.pass(Duration::from_secs(4));
     assert_eq!(bench.keys(), 1);
     bench.pass(Duration::from_secs(2));
     assert_eq!(bench.keys(), 0);
     let (reply, mut standing) = Reply::pair();
-    bench.step(Input::TimeToLive { id: 42, keys: true, reply });
+    bench.step(Input::Lease(LeaseQuestion::TimeToLive { id: 42, keys: true, reply }));
     assert_eq!(answered(&mut standing), Some(Ok(None)));
+}
+
+/// In one queue stand a client's revoke, its grant of the same id, and the node's own revoke of the lease that fell due.
+#[test]
+fn a_lease_granted_anew_outlives_the_expiry_of_the_old_one() {
+    let mut bench = Bench::new(config());
+    drop(bench.propose(&Command::LeaseGrant { id: 42, ttl: 5 }));
+    bench.settle();
+    bench.now = bench.now.plus(Duration::from_secs(6));
+    let mut revoked = bench.propose(&Command::LeaseRevoke { id: 42, expiry: None });
+    let mut granted = bench.propose(&Command::LeaseGrant { id: 42, ttl: 9 });
+    let mut held = bench.propose(&Command::Put(Put { key: Bytes::from_static(b"held"), lease: 42, ..Put::default() }));
+    bench.step(Input::Tick);
+    assert_eq!(bench.facts.expired_leases.load(Relaxed), 1, "the old one was named as due");
+    bench.settle();
+    for answer in [&mut revoked, &mut granted, &mut held] {
+        assert!(matches!(answered(answer), Some(Ok(_))));
+    }
+    assert_eq!(bench.keys(), 1, "the new lease was not meant");
+    let (reply, mut renewed) = Reply::pair();
+    bench.step(Input::Lease(LeaseQuestion::KeepAlive { id: 42, reply }));
+    assert_eq!(answered(&mut renewed), Some(Ok(Some(9))), "its time runs");
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.keys(), 0, "and ends");
 }
 
 #[test]
@@ -278,7 +307,8 @@ fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
             progress_notify: false,
             fragment: false,
         };
-        bench.step(Input::Watch(WatchInput::Create { stream: StreamId(1), spec }));
+        let question = buffer.ask().expect("there is room");
+        bench.step(Input::Watch(WatchInput::Create { stream: StreamId(1), spec, question }));
     }
     drop(bench.propose(&put("after")));
     bench.settle();

@@ -3,6 +3,7 @@
 //! Invariants: what is cut was never synced, as far as the durable mark and every batch that still verifies can
 //! tell; everything else that does not verify stops the start with file and offset, and nothing is changed
 //! then. What is handed out is durable first. Every step may be interrupted: the next recovery judges the same.
+//! A write or sync that fails here leaves the same note behind as one of the journal's: nothing is forgotten.
 
 use std::collections::VecDeque;
 use std::io::{Error, ErrorKind};
@@ -10,7 +11,7 @@ use std::io::{Error, ErrorKind};
 use bytes::BytesMut;
 
 use super::entry::{HardState, LogEntry, TailReport, WalIdentity};
-use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity, suspect_path};
+use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity, leave_suspect, suspect_path};
 use super::mark::{self, Mark, MarkFile};
 use super::replay::{Replay, Seen};
 use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
@@ -26,6 +27,7 @@ pub struct UnrecoveredWal<D: Disk> {
     disk: D,
     dir: String,
     segment_bytes: u64,
+    catch_up: u64,
     mark: Option<Mark>,
 }
 
@@ -35,7 +37,8 @@ pub struct RecoveredWal<D: Disk> {
     pub journal: Journal<D>,
     /// The hard state of the last batch.
     pub hard_state: HardState,
-    /// The entries above the checkpoint, without gaps, from the one behind it.
+    /// The entries above the checkpoint, without gaps, from the one behind it; before them those that were asked for
+    /// with [`UnrecoveredWal::with_catch_up`], as far as they are there.
     pub entries: Vec<LogEntry>,
     /// Term of the entry at the checkpoint's index, where the log still holds it. Where it is another than the
     /// checkpoint's, the checkpoint was installed and the log was not cut any more: its entries are void.
@@ -73,7 +76,7 @@ impl<D: Disk> UnrecoveredWal<D> {
             let path = segment::path(dir, *segment);
             return Err(Wrong::corrupt(path, 0, "the segment has no durable mark beside it"));
         }
-        Ok(Self { disk, dir: dir.to_string(), segment_bytes: WAL_SEGMENT_BYTES, mark })
+        Ok(Self { disk, dir: dir.to_string(), segment_bytes: WAL_SEGMENT_BYTES, catch_up: 0, mark })
     }
 
     /// Segments of another size, for tests and the simulator.
@@ -86,6 +89,12 @@ impl<D: Disk> UnrecoveredWal<D> {
         self
     }
 
+    /// Also hands out up to so many entries that the checkpoint covers, for peers that lag a little.
+    pub fn with_catch_up(mut self, entries: u64) -> Self {
+        self.catch_up = entries;
+        self
+    }
+
     /// Whose log it is; `None` for a fresh directory.
     pub fn identity(&self) -> Option<WalIdentity> {
         self.mark.map(|mark| mark.identity)
@@ -93,12 +102,25 @@ impl<D: Disk> UnrecoveredWal<D> {
 
     /// Reads and mends the log. Entries at or below `after` are covered by a checkpoint and are not handed out;
     /// a log that ends before `after` goes on behind it. A fresh directory becomes the log of `identity`; the
-    /// log of another is refused.
+    /// log of another is refused. A fault on the way is noted for the next recovery, as [`Journal`] notes its own.
     pub async fn recover(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
-        let mark = self.open_mark(identity).await?;
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        let answer = self.recover_unwatched(identity, after).await;
+        if let Err(Wrong::Fault(_)) = &answer {
+            leave_suspect(&disk, &dir);
+        }
+        answer
+    }
+
+    async fn recover_unwatched(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
+        let mut mark = self.open_mark(identity).await?;
         let (replay, rests) = self.read(identity, &mark.mark(), after)?;
         judge(&self.dir, self.segment_bytes, &mark.mark(), &replay, &rests)?;
         replay.check_complete()?;
+        if self.disk.exists(&suspect_path(&self.dir))? {
+            // Before anything is removed because of what it says.
+            mark = mark.renew(&self.disk, &self.dir).await?;
+        }
         self.clean(&mark.mark()).await?;
         let tail = report(&self.dir, &mark.mark(), &rests);
         let hard_state = replay.hard_state;
@@ -112,7 +134,9 @@ impl<D: Disk> UnrecoveredWal<D> {
         let ready = self.mend(identity, &replay, &rests).await?;
         let abouts: Vec<(Closed, u64)> = replay.segments.iter().map(|seen| (seen.about, seen.end)).collect();
         let term_at = replay.term_at;
-        let entries = replay.into_entries();
+        // A log that ends before the checkpoint goes on behind it: there is a gap between.
+        let covers = position.last_index >= after;
+        let entries = if covers { replay.into_entries() } else { Vec::new() };
         let mut journal = self.into_journal(identity, mark, ready, abouts, position).await?;
         if after > position.last_index {
             journal.cut(after)?;
@@ -162,7 +186,7 @@ impl<D: Disk> UnrecoveredWal<D> {
 
     /// Reads the batches, and searches what lies behind the last one.
     fn read(&self, identity: WalIdentity, mark: &Mark, after: LogIndex) -> Result<(Replay, Vec<Rest>), Wrong> {
-        let mut replay = Replay::new(after, mark.oldest_batch, mark.durable);
+        let mut replay = Replay::new(after, after.saturating_sub(self.catch_up), mark.oldest_batch, mark.durable);
         let mut rests: Vec<Rest> = Vec::new();
         let segments = segment::list(&self.disk, &self.dir)?;
         for segment in segments.into_iter().filter(|segment| *segment >= mark.oldest) {
@@ -233,10 +257,11 @@ impl<D: Disk> UnrecoveredWal<D> {
             let rest = rests.iter().find(|rest| rest.segment == seen.about.segment);
             self.mend_segment(identity, seen, rest, replay.vouched, is_suspect).await?;
         }
+        // The note goes last: whatever fails before leaves it to the next recovery.
+        self.disk.sync_dir(&self.dir).await?;
         if is_suspect {
             self.disk.remove(&suspect)?;
         }
-        self.disk.sync_dir(&self.dir).await?;
         Ok(ready)
     }
 

@@ -12,7 +12,7 @@ use quorate::node::Observer;
 
 use super::Violation;
 use crate::convert;
-use crate::env::{SimClock, SimDisk, SimEnv, true_sleep};
+use crate::env::{Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, true_sleep};
 use crate::world::World;
 
 /// A copy of the platter, and the entry that was acknowledged.
@@ -30,7 +30,8 @@ impl Promise {
     /// Boots the copy and looks.
     pub async fn look(self, world: &Arc<World>) -> Result<(), Violation> {
         let witness = Arc::new(CopyWitness { world: world.clone(), promised: self.index, seen: Mutex::default() });
-        let env = SimEnv::new(SimClock::exact(), self.disk.power_on(), SeededDice::new(self.index));
+        let net = SimNet::new(self.index, Trace::default(), Marks::default()).boot("copy");
+        let env = SimEnv::new(SimClock::exact(), self.disk.power_on(), net, SeededDice::new(self.index));
         let config = world.driver_config(env.dice().next_u64(), witness.clone());
         let node = madsim::runtime::Handle::current().create_node().name("copy").build();
         let started = node.spawn(quorate::driver::start(env, config)).await;
@@ -82,7 +83,7 @@ struct CopyWitness {
 }
 
 impl Observer for CopyWitness {
-    fn applied(&self, index: u64, term: u64, command: Option<&Command>, _: &Applied) {
+    fn applied(&self, (index, term): (u64, u64), _: Option<u64>, command: Option<&Command>, _: &Applied) {
         let mut seen = self.seen.lock().expect("no holder of this lock panics");
         if seen.own.is_some() || index > self.promised {
             return;

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::{ClusterId, Dice, Fault, LogIndex, MemberId, SeededDice, Term, Wrong};
-use crate::driver::boot::{Booted, FoundingMember, boot};
-use crate::driver::driver::DriverConfig;
+use crate::driver::boot::{Booted, boot};
+use crate::driver::config::{DriverConfig, FoundingMember};
 use crate::driver::{checkpoint_files, install, make_durable};
 use crate::env::{
-    Clock, CrashingDisk, CrashingFile, Disk, DiskFile, Env, Instant, MemoryDisk, OpenMode, Tasks, run_ready,
+    Clock, CrashingDisk, CrashingFile, Disk, DiskFile, Env, Instant, MemoryDisk, OpenMode, Tasks, TokioNet, run_ready,
 };
-use crate::machine::{Command, Image, Machine, MachineOptions, Member, Put, State, codec};
+use crate::machine::{Command, Image, Machine, Member, Put, State, codec};
 use crate::mvcc::{HistoryWriter, SnapshotBuilder, StoreOptions};
 use crate::node::{Facts, NodeConfig, NodeStatus};
 use crate::wal::{Batch, EntryKind, HardState, Journal, LogEntry, WalIdentity};
@@ -43,11 +43,16 @@ impl<D: Disk> Tasks for Still<D> {
     fn spawn(&self, name: &'static str, _: impl Future<Output = ()> + Send + 'static) {
         panic!("booting starts no task, and not {name}");
     }
+
+    fn spawn_light(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, future);
+    }
 }
 
 impl<D: Disk> Env for Still<D> {
     type Clock = Self;
     type Disk = D;
+    type Net = TokioNet;
     type Tasks = Self;
 
     fn clock(&self) -> &Self {
@@ -56,6 +61,10 @@ impl<D: Disk> Env for Still<D> {
 
     fn disk(&self) -> &D {
         &self.0
+    }
+
+    fn net(&self) -> &TokioNet {
+        &TokioNet
     }
 
     fn tasks(&self) -> &Self {
@@ -168,8 +177,8 @@ impl DiskFile for FilmedFile {
     }
 }
 
-fn options() -> MachineOptions {
-    MachineOptions { min_lease_ttl: 2, store: StoreOptions { cache_bytes: 0, segment_bytes: 700 } }
+fn options() -> StoreOptions {
+    StoreOptions { cache_bytes: 0, segment_bytes: 700 }
 }
 
 fn config(token: &str) -> DriverConfig {
@@ -182,7 +191,8 @@ fn config(token: &str) -> DriverConfig {
         pre_vote: true,
         max_request_bytes: 1_572_864,
         wal_segment_bytes: 4096,
-        machine: options(),
+        min_lease_ttl: 2,
+        store: options(),
         node: NodeConfig {
             member: MemberId::default(),
             name: "one".to_string(),
@@ -193,6 +203,7 @@ fn config(token: &str) -> DriverConfig {
             election_timeout: Duration::from_secs(1),
             quota_bytes: 0,
             checkpoint_entries: 1_000,
+            catch_up_entries: 5_000,
             progress_ticks: 6_000,
             seed: 1,
             observer: None,
@@ -225,7 +236,7 @@ fn founded<D: Disk>(disk: &D, identity: WalIdentity) -> Machine<D> {
     let image = Image { identity, ..Image::default() };
     let mut machine = Machine::open(disk.clone(), options(), &image, &[]).unwrap();
     let member = Member { id: identity.member, name: "one".to_string(), ..Member::default() };
-    machine.add_member(1, 1, &member.context()).unwrap();
+    machine.found_member(1, 1, member);
     machine
 }
 
@@ -310,13 +321,13 @@ fn every_moment_of_an_installation_can_be_the_last() {
                 assert_eq!((booted.report.replayed, status.applied), (0, SNAPSHOT.0), "{context}");
                 assert!(status.committed == SNAPSHOT.0 && status.term == SNAPSHOT.1, "{context}: {status:?}");
                 assert_eq!(booted.journal.last_index(), SNAPSHOT.0, "{context}");
-                let found = checkpoint_files::newest(&copy).unwrap().image.unwrap();
+                let found = run_ready(checkpoint_files::newest(&copy)).unwrap().image.unwrap();
                 let state = Machine::load(copy.clone(), options(), &found, &[]).unwrap();
                 assert_eq!(state.store().view().hash_kv(0).unwrap(), expected, "{context}");
                 assert_eq!(state.state(), from.state(), "{context}");
             }
             // What was not finished is gone, and the next start finds the same.
-            let found = checkpoint_files::newest(&copy).unwrap();
+            let found = run_ready(checkpoint_files::newest(&copy)).unwrap();
             let named = found.image.iter().chain(&found.older).flat_map(|image| image.position.files());
             let mut named: Vec<String> = named.map(|(name, _)| name).collect();
             named.sort();
