@@ -33,8 +33,7 @@ pub(super) fn open<D: Disk>(
     for image in image.iter().chain(&older) {
         check_identity(image, identity)?;
     }
-    let load =
-        |image: &Image, kept: Option<&Image>| Machine::load(disk.clone(), options.clone(), image, kept.as_slice());
+    let load = |image: &Image, kept: Option<&Image>| Machine::load(disk.clone(), *options, image, kept.as_slice());
     let image = image.unwrap_or_else(|| Image { identity, ..Image::default() });
     let first = match load(&image, older.as_ref()) {
         Ok(machine) => return Ok(Opened { machine, image, older, damaged }),

@@ -130,6 +130,14 @@ fn apply(names: &mut BTreeMap<String, usize>, change: &NameChange) {
     }
 }
 
+impl NameChange {
+    fn name(&self) -> &str {
+        match self {
+            Self::Create(name, _) | Self::Rename(name, _) | Self::Remove(name) => name,
+        }
+    }
+}
+
 impl Inode {
     fn carry_out(&mut self, change: Change) {
         match change {
@@ -249,9 +257,12 @@ impl Disk for CrashingDisk {
         }
         let tree = &mut *self.lock();
         tree.sync(dir)?;
-        // All directories at once: the logs under test use one each.
-        tree.durable_names = tree.names.clone();
-        tree.unsynced_names.clear();
+        // Files are renamed within a directory only, so one directory's changes stand apart from the others'.
+        let changes = std::mem::take(&mut tree.unsynced_names);
+        let (synced, left) = changes.into_iter().partition(|change| parent(change.name()) == dir);
+        let synced: Vec<NameChange> = synced;
+        synced.iter().for_each(|change| apply(&mut tree.durable_names, change));
+        tree.unsynced_names = left;
         Ok(())
     }
 }

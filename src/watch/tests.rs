@@ -500,3 +500,67 @@ fn many_watchers_of_many_streams_take_turns() {
 }
 
 mod twin;
+
+/// Answers every task with what the history holds for it, up to `now`.
+fn feed(hub: &mut WatchHub, history: &[i64], now: HubNow) -> Vec<i64> {
+    let tasks = hub.catch_up_work(10);
+    for task in &tasks {
+        assert!(task.from >= now.compact_revision, "nobody reads what is forgotten");
+        let events: Vec<_> = history.iter().filter(|at| **at >= task.from).map(|at| put("a", *at)).collect();
+        hub.caught_up(task.watcher, events, now.revision + 1, now);
+    }
+    tasks.iter().map(|task| task.from).collect()
+}
+
+#[test]
+fn an_installed_snapshot_leaves_no_gap() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    // Synced; starting within the jump; starting behind it.
+    for start in [0, 12, 30] {
+        hub.create(STREAM, spec("a", "", start), at(5));
+    }
+    hub.apply(6, &[put("a", 6)]);
+    assert_eq!(told(&buffer)[3..], ["events 0 at 6: a@6"]);
+    hub.restored(at(20));
+    assert_eq!(feed(&mut hub, &[9, 12, 20], at(20)), [7, 12]);
+    assert_eq!(told(&buffer), ["events 0 at 20: a@9 a@12 a@20", "events 1 at 20: a@12 a@20"]);
+    hub.apply(21, &[put("a", 21)]);
+    hub.apply(30, &[put("a", 30)]);
+    assert_eq!(
+        told(&buffer),
+        [
+            "events 0 at 21: a@21",
+            "events 1 at 21: a@21",
+            "events 0 at 30: a@30",
+            "events 1 at 30: a@30",
+            "events 2 at 30: a@30"
+        ]
+    );
+}
+
+#[test]
+fn an_installed_snapshot_tells_who_needs_what_is_compacted() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    for start in [0, 11, 12] {
+        hub.create(STREAM, spec("a", "", start), at(5));
+    }
+    // One that fell behind before, too.
+    hub.create(STREAM, spec("a", "", 3), at(5));
+    assert_eq!(told(&buffer).len(), 4);
+    let now = HubNow { revision: 20, compact_revision: 12 };
+    hub.restored(now);
+    assert_eq!(feed(&mut hub, &[12, 15], now), [12]);
+    let mut told = told(&buffer);
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "canceled 0 at 0 compact 12",
+            "canceled 1 at 0 compact 12",
+            "canceled 3 at 0 compact 12",
+            "events 2 at 20: a@12 a@15"
+        ]
+    );
+}
