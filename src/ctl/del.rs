@@ -11,8 +11,8 @@ use crate::wire::etcdserverpb as pb;
 use super::command::{Command, Deed, Section};
 use super::failure::Failure;
 use super::output::{Look, Object, Reply, Streams, Tree, header, key_values, kv_lines};
-use super::session::Session;
-use super::{get, go, parse};
+use super::session::{Session, bytes};
+use super::{get, go};
 
 /// `del`
 pub const COMMAND: Command = Command {
@@ -72,7 +72,7 @@ impl Del {
         if self.range {
             return None;
         }
-        let quoted = |word| go::quote(&parse::bytes(word));
+        let quoted = |word| go::quote(&bytes(word));
         Some(format!(
             "Warning: Keys between {} and {} will be deleted. Please interrupt the command within next 2 seconds \
              to cancel. You can provide `--range` flag to avoid the delay.",
