@@ -12,7 +12,7 @@ use crate::wire::etcdserverpb::range_request::{SortOrder, SortTarget};
 use super::command::{Command, Deed, Section};
 use super::failure::{Exit, Failure};
 use super::go;
-use super::output::{Look, Object, Reply, Streams, Tree, header, key_values, kv_lines};
+use super::output::{Fields, Look, Object, Reply, Streams, Tree, header, key_values, kv_lines};
 use super::session::{Session, bytes};
 
 /// `get`
@@ -239,6 +239,11 @@ impl Reply for pb::RangeResponse {
             .unless_empty("more", Tree::Bool(self.more))
             .unless_empty("count", Tree::Int(self.count));
         Tree::Object(object)
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        let fields = Fields::of(self.header.as_ref(), look).each(&self.kvs, |fields, kv| fields.pair("", kv));
+        Some(fields.value("More", self.more).value("Count", self.count))
     }
 }
 

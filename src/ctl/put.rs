@@ -11,7 +11,7 @@ use crate::wire::etcdserverpb as pb;
 use super::command::{Command, Deed, Section};
 use super::failure::Failure;
 use super::go;
-use super::output::{Look, Object, Reply, Streams, Tree, header, key_value, kv_lines};
+use super::output::{Fields, Look, Object, Reply, Streams, Tree, header, key_value, kv_lines};
 use super::session::{Session, bytes};
 
 /// `put`
@@ -105,5 +105,10 @@ impl Reply for pb::PutResponse {
     fn tree(&self, _look: Look) -> Tree<'_> {
         let object = header(Object::new(), self.header.as_ref());
         Tree::Object(object.unless_empty("prev_kv", key_value(self.prev_kv.as_ref())))
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        let fields = Fields::of(self.header.as_ref(), look);
+        Some(self.prev_kv.iter().fold(fields, |fields, kv| fields.pair("Prev", kv)))
     }
 }

@@ -41,7 +41,7 @@ fn an_unknown_word_is_told_with_what_was_meant() {
 
 #[test]
 fn what_is_not_built_takes_part_in_finding_and_is_told() {
-    for (line, text) in [("auth enable", "auth"), ("member add x", "member add"), ("mem rem x", "member remove")] {
+    for (line, text) in [("auth enable", "auth"), ("downgrade enable", "downgrade"), ("snap save", "snapshot")] {
         let failure = refusal(line);
         assert_eq!((failure.exit, failure.text), (Exit::InvalidInput, format!("command {text} is not built yet")));
     }
