@@ -82,7 +82,7 @@ impl From<Status> for Error {
 /// True when the request cannot have reached a server: the connection was never made, or was found closed before the
 /// request left its queue.
 pub(super) fn never_sent(status: &Status) -> bool {
-    caused_by::<ConnectError>(status) || causes(status).any(|error| is_unsent(error))
+    caused_by::<ConnectError>(status) || causes(status).any(is_unsent)
 }
 
 fn is_unsent(error: &(dyn StdError + 'static)) -> bool {
