@@ -200,6 +200,8 @@ impl World {
                 name: "one".to_string(),
                 peer_urls: vec!["http://one:2380".to_string()],
             }],
+            joins: None,
+            strict_reconfig_check: true,
             listen_peers: Vec::new(),
             cluster_token: "sim".to_string(),
             tick: Duration::from_millis(100),

@@ -156,6 +156,9 @@ pub const MAX_PEER_BYTES: usize = 64 * 1024 * 1024;
 /// Pause before the leader is asked again, where there was none or it could not be reached.
 pub const ASK_LEADER_AGAIN_MS: u64 = 50;
 
+/// How long a connection must have been good for its member to count as healthy when members are changed, as in etcd.
+pub const HEALTHY_FOR_MS: u64 = 5_000;
+
 /// Learners in a cluster at once, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 
