@@ -159,6 +159,9 @@ pub const ASK_LEADER_AGAIN_MS: u64 = 50;
 /// How long a connection must have been good for its member to count as healthy when members are changed, as in etcd.
 pub const HEALTHY_FOR_MS: u64 = 5_000;
 
+/// Ticks of a leader's silence after which nothing is passed on to it: one heartbeat may be late.
+pub const LEADER_SILENT_TICKS: usize = 2;
+
 /// Learners in a cluster at once, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 
