@@ -151,6 +151,17 @@ impl Outbox {
         dropped
     }
 
+    /// Ends the streams that are there, as if newer ones had taken over; what waits for them is dropped.
+    pub(super) fn end_streams(&self) {
+        let wakers = {
+            let mut state = self.lock();
+            state.drop_for(&[Taker::Messages, Taker::Appends]);
+            state.streams = [None, None];
+            std::mem::take(&mut state.wakers)
+        };
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
     /// A post failed: what waits to be posted is dropped, and so is what comes until [`Self::posts_resume`]. How many
     /// messages were dropped.
     pub(super) fn posts_fail(&self) -> usize {

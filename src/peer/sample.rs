@@ -37,6 +37,27 @@ pub(super) fn message(kind: u64, from: MemberId, to: MemberId, term: u64) -> Pee
     PeerMessage::decode(&bytes).expect("a message").expect("of someone")
 }
 
+/// The head of a snapshot of this index and term 3, with one voter.
+pub(super) fn snapshot(from: MemberId, to: MemberId, term: u64, index: u64) -> PeerMessage {
+    let (mut state, mut metadata, mut whole, mut bytes) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    field(&mut state, 1, 1);
+    nested(&mut metadata, 1, &state);
+    field(&mut metadata, 2, index);
+    field(&mut metadata, 3, 3);
+    nested(&mut whole, 2, &metadata);
+    for (number, value) in [(1, 7), (2, to.0), (3, from.0), (4, term)] {
+        field(&mut bytes, number, value);
+    }
+    nested(&mut bytes, 9, &whole);
+    PeerMessage::decode(&bytes).expect("a message").expect("of someone")
+}
+
+fn nested(out: &mut Vec<u8>, number: u64, message: &[u8]) {
+    varint(out, number << 3 | 2);
+    varint(out, message.len() as u64);
+    out.extend_from_slice(message);
+}
+
 fn field(out: &mut Vec<u8>, number: u64, value: u64) {
     varint(out, number << 3);
     varint(out, value);
