@@ -68,13 +68,15 @@ impl State {
         }
     }
 
-    /// Drops what the taker would have taken; how many messages that were.
+    /// Drops what these would have taken; how many messages that were.
     fn drop_for(&mut self, takers: &[Taker]) -> usize {
-        (0..self.lanes.len())
-            .filter(|lane| takers.contains(&self.taker(*lane)))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .fold(0, |dropped, lane| dropped + self.lanes[lane].clear())
+        let mut dropped = 0;
+        for lane in 0..self.lanes.len() {
+            if takers.contains(&self.taker(lane)) {
+                dropped += self.lanes[lane].clear();
+            }
+        }
+        dropped
     }
 }
 

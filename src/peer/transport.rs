@@ -127,5 +127,6 @@ impl<E: Env> PeerSender for Transport<E> {
         self.exchange.latch.fall();
         let links = std::mem::take(&mut *self.exchange.links());
         links.into_values().for_each(|link| link.latch.fall());
+        self.exchange.drop_idle(|_| false);
     }
 }
