@@ -586,8 +586,7 @@ fn long_and_slow_requests_are_cut_off() {
             assert!(world.now().since(began) < Duration::from_secs(20), "{path}");
             let chunked = format!("POST {path} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n");
             let endless =
-                [chunked.as_bytes(), &b"8000\r\n".to_vec(), &vec![0; 0x8000], b"\r\n8000\r\n", &vec![0; 0x8000]]
-                    .concat();
+                [chunked.as_bytes(), b"8000\r\n", &vec![0; 0x8000], b"\r\n8000\r\n", &vec![0; 0x8000]].concat();
             raw(&world, A, &endless).await;
         }
         let began = world.now();
