@@ -89,6 +89,10 @@ pub const MAX_UNWRITTEN_HISTORY_BYTES: usize = 128 * 1024 * 1024;
 /// Largest checkpoint image read: a hundred million leases.
 pub const MAX_IMAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
+/// Records in one chunk of a snapshot for another member, in bytes (a single larger record makes a chunk of its own):
+/// what is sent again after a cut, and what either side holds of the data.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+
 /// Log bytes after which a checkpoint is made: bounds the work of a restart.
 pub const CHECKPOINT_EVERY_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -148,6 +152,9 @@ pub const MAX_PEER_MESSAGES: usize = 4_096;
 
 /// Bytes of entries in messages of peers that wait for the node; beyond it appends are dropped and asked for again.
 pub const MAX_PEER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Pause before the leader is asked again, where there was none or it could not be reached.
+pub const ASK_LEADER_AGAIN_MS: u64 = 50;
 
 /// Learners in a cluster at once, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
@@ -251,8 +258,8 @@ pub const PEER_QUESTION_MS: u64 = 5_000;
 /// What a snapshot says of itself before its chunks.
 pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;
 
-/// Largest chunk of a snapshot on its way to a member.
-pub const SNAPSHOT_CHUNK_BYTES: usize = 1024 * 1024;
+/// Largest chunk of a snapshot on its way to a member: one record goes alone, however large.
+pub const SNAPSHOT_FRAME_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 
 /// Bytes of snapshots sent to one member in a second: a fraction of what a disk or a network gives, so that the leader's
 /// other work keeps its pace.

@@ -29,7 +29,7 @@ mod tokio_net;
 mod tokio_virtual_env;
 
 #[cfg(test)]
-pub(crate) use crashing_disk::CrashingDisk;
+pub(crate) use crashing_disk::{CrashingDisk, CrashingFile};
 pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
 pub use memory_net::{MemoryListener, MemoryNet, MemoryReader, MemoryStream, MemoryWriter};
 pub use net_conformance::check_net;

@@ -95,7 +95,7 @@ pub trait ChunkSource: Send + 'static {
     /// `SNAPSHOT_MANIFEST_BYTES`.
     fn manifest(&self) -> Bytes;
 
-    /// The chunk of this number, from 0, at most `SNAPSHOT_CHUNK_BYTES`; nothing behind the last one. Numbers rise by
+    /// The chunk of this number, from 0, at most `SNAPSHOT_FRAME_BYTES`; nothing behind the last one. Numbers rise by
     /// one from wherever the receiver wants to begin.
     fn chunk(&mut self, number: u64) -> BoxFuture<'_, Result<Option<Bytes>, Wrong>>;
 }

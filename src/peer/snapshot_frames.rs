@@ -69,7 +69,7 @@ pub(super) async fn read_introduction<R: NetReader, C: Clock>(
 pub(super) async fn read_frame<R: NetReader, C: Clock>(
     incoming: &mut Incoming<R, C>,
 ) -> Result<SnapshotFrame, LineWrong> {
-    match read(incoming, "a chunk", limits::SNAPSHOT_CHUNK_BYTES).await? {
+    match read(incoming, "a chunk", limits::SNAPSHOT_FRAME_BYTES).await? {
         SnapshotFrame::Chunk(chunk) if chunk.is_empty() => Err(LineWrong::malformed("a chunk of nothing")),
         frame => Ok(frame),
     }

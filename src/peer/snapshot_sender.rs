@@ -166,8 +166,8 @@ async fn send_chunks<E: Env>(
             outgoing.send(&out).await?;
             break;
         };
-        if chunk.is_empty() || chunk.len() > limits::SNAPSHOT_CHUNK_BYTES {
-            let (bytes, limit) = (chunk.len() as u64, limits::SNAPSHOT_CHUNK_BYTES);
+        if chunk.is_empty() || chunk.len() > limits::SNAPSHOT_FRAME_BYTES {
+            let (bytes, limit) = (chunk.len() as u64, limits::SNAPSHOT_FRAME_BYTES);
             return Err(LineWrong::TooLong { what: "a chunk", bytes, limit });
         }
         put_chunk(&chunk, &mut frame);

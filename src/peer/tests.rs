@@ -737,7 +737,7 @@ fn a_snapshot_that_is_not_wanted_is_refused_clean() {
             assert_eq!(std::mem::take(&mut told.snapshots), [(B, false), (B, false), (C, false)]);
         });
         assert!(asked.lock().expect("nobody panics with it").is_empty(), "no chunk is sent unasked");
-        a.transport.send_snapshot(snapshot(A, B, 9, 50), source("wanted", 1, limits::SNAPSHOT_CHUNK_BYTES + 1).0);
+        a.transport.send_snapshot(snapshot(A, B, 9, 50), source("wanted", 1, limits::SNAPSHOT_FRAME_BYTES + 1).0);
         world.pass(Duration::from_secs(60)).await;
         a.door.told(|told| assert_eq!(std::mem::take(&mut told.snapshots), [(B, false)]));
         b.door.told(|told| assert!(told.chunks.is_empty() && told.finished == 0 && told.arrived.is_empty()));

@@ -48,8 +48,7 @@ fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId]
         applied: (0, 0),
     };
     let group = Group::start(&group_config, hard_state, log.clone());
-    let options = MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() };
-    let machine = Machine::open(MemoryDisk::new(), options, &Image::default(), &[]).expect("opens");
+    let machine = Machine::open(MemoryDisk::new(), StoreOptions::default(), &Image::default(), &[]).expect("opens");
     let facts = Arc::new(Facts::default());
     let config = NodeConfig { member: id(n), name: format!("m{n}"), seed: n as u64, ..config() };
     let mut node = Node::new(config, group, machine, None, facts.clone(), Arc::new(|| {}));
