@@ -200,6 +200,7 @@ impl World {
                 name: "one".to_string(),
                 peer_urls: vec!["http://one:2380".to_string()],
             }],
+            listen_peers: Vec::new(),
             cluster_token: "sim".to_string(),
             tick: Duration::from_millis(100),
             election_ticks: 10,
