@@ -350,7 +350,11 @@ fn a_stock_etcd_is_a_peer() {
 
     // It stands for election, wins by this member's vote, and serves reads that this member's heartbeats confirm.
     until("its candidacy", || door.last(MessageKind::Vote).is_some_and(|message| message.from() == stock));
-    until("its appends", || door.last(MessageKind::Append).is_some_and(|message| message.entry_count() > 0));
+    // An append of nothing, which tells how far is committed, may be the last one.
+    until("its appends", || {
+        let arrived = door.arrived.lock().unwrap();
+        arrived.iter().any(|message| message.kind() == MessageKind::Append && message.entry_count() > 0)
+    });
     until("its health", || etcd.healthy());
     until("streams from it", || sender.connected_for(stock).is_some());
     // As its own log says of the streams both ways.
