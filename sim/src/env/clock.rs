@@ -25,7 +25,7 @@ pub fn true_sleep(duration: Duration) -> impl Future<Output = ()> + Send {
 }
 
 /// A wait for a moment of true time.
-struct Waiting {
+pub struct Waiting {
     until: Duration,
     sleep: Option<Pin<Box<Sleep>>>,
     /// Who is woken: each poll of madsim's sleep leaves a timer behind, so it is polled again only for another.
@@ -33,8 +33,14 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn until(until: Duration) -> Self {
+    /// Until `until`, which may have passed.
+    pub fn until(until: Duration) -> Self {
         Self { until, sleep: None, waker: None }
+    }
+
+    /// What it waits for.
+    pub fn moment(&self) -> Duration {
+        self.until
     }
 }
 

@@ -8,12 +8,17 @@
 mod clock;
 mod disk;
 mod file;
+mod link;
+mod net;
+mod network;
+mod pipe;
 mod sim_env;
 mod trace;
 mod tree;
 
 pub use clock::{SimClock, true_now, true_sleep};
 pub use disk::{DiskFaults, Loss, SimDisk};
+pub use net::SimNet;
 pub use sim_env::SimEnv;
 pub use trace::{Marks, Trace};
 

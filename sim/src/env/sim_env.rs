@@ -8,6 +8,7 @@ use quorate::env::{Env, Tasks};
 
 use super::clock::SimClock;
 use super::disk::SimDisk;
+use super::net::SimNet;
 
 /// Tasks of the node that spawns them: they die with it.
 #[derive(Clone, Copy, Debug)]
@@ -17,26 +18,33 @@ impl Tasks for SimTasks {
     fn spawn(&self, _name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
         drop(madsim::task::spawn(future));
     }
+
+    fn spawn_light(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, future);
+    }
 }
 
-/// Clock, disk, tasks and dice of one incarnation.
+/// Clock, disk, network, tasks and dice of one incarnation.
 #[derive(Clone)]
 pub struct SimEnv {
     clock: SimClock,
     disk: SimDisk,
+    net: SimNet,
     dice: Arc<Mutex<SeededDice>>,
 }
 
 impl SimEnv {
-    /// The world of an incarnation; `disk` must be one that [`SimDisk::power_on`] gave.
-    pub fn new(clock: SimClock, disk: SimDisk, dice: SeededDice) -> Self {
-        Self { clock, disk, dice: Arc::new(Mutex::new(dice)) }
+    /// The world of an incarnation; `disk` must be one that [`SimDisk::power_on`] gave, `net` one that
+    /// [`SimNet::boot`] gave.
+    pub fn new(clock: SimClock, disk: SimDisk, net: SimNet, dice: SeededDice) -> Self {
+        Self { clock, disk, net, dice: Arc::new(Mutex::new(dice)) }
     }
 }
 
 impl Env for SimEnv {
     type Clock = SimClock;
     type Disk = SimDisk;
+    type Net = SimNet;
     type Tasks = SimTasks;
 
     fn clock(&self) -> &SimClock {
@@ -45,6 +53,10 @@ impl Env for SimEnv {
 
     fn disk(&self) -> &SimDisk {
         &self.disk
+    }
+
+    fn net(&self) -> &SimNet {
+        &self.net
     }
 
     fn tasks(&self) -> &SimTasks {

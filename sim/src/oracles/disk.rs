@@ -11,27 +11,31 @@ use quorate::machine::{Applied, Command};
 use quorate::node::Observer;
 
 use super::Violation;
+use super::ledger::Ledger;
+use crate::config::driver_config;
 use crate::convert;
-use crate::env::{SimClock, SimDisk, SimEnv, true_sleep};
-use crate::world::World;
+use crate::env::{Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, true_sleep};
+use crate::plan::Plan;
 
 /// A copy of the platter, and the entry that was acknowledged.
 pub struct Promise {
     disk: SimDisk,
+    member: usize,
     index: u64,
 }
 
 impl Promise {
     /// What the platter holds as the answer for `index` leaves.
-    pub fn now(disk: &SimDisk, index: u64) -> Self {
-        Self { disk: disk.fork_platter(), index }
+    pub fn now(disk: &SimDisk, member: usize, index: u64) -> Self {
+        Self { disk: disk.fork_platter(), member, index }
     }
 
-    /// Boots the copy and looks.
-    pub async fn look(self, world: &Arc<World>) -> Result<(), Violation> {
-        let witness = Arc::new(CopyWitness { world: world.clone(), promised: self.index, seen: Mutex::default() });
-        let env = SimEnv::new(SimClock::exact(), self.disk.power_on(), SeededDice::new(self.index));
-        let config = world.driver_config(env.dice().next_u64(), witness.clone());
+    /// Boots the copy of a lone member and looks.
+    pub async fn look(self, plan: &Plan, ledger: Arc<Mutex<Ledger>>, marks: &Marks) -> Result<(), Violation> {
+        let witness = Arc::new(CopyWitness { ledger, promised: self.index, seen: Mutex::default() });
+        let net = SimNet::new(self.index, Trace::default(), Marks::default()).boot("copy");
+        let env = SimEnv::new(SimClock::exact(), self.disk.power_on(), net, SeededDice::new(self.index));
+        let config = driver_config(plan, self.member, env.dice().next_u64(), witness.clone());
         let node = madsim::runtime::Handle::current().create_node().name("copy").build();
         let started = node.spawn(quorate::driver::start(env, config)).await;
         let handle = match started {
@@ -60,7 +64,7 @@ impl Promise {
             );
             return Err(Violation::now(PROMISE, story));
         }
-        world.marks.hit("honesty: a copy of the platter held its promise");
+        marks.hit("honesty: a copy of the platter held its promise");
         Ok(())
     }
 }
@@ -75,7 +79,7 @@ struct Seen {
 }
 
 struct CopyWitness {
-    world: Arc<World>,
+    ledger: Arc<Mutex<Ledger>>,
     /// What comes behind it the copy may have made itself, be it in the same term as the original.
     promised: u64,
     seen: Mutex<Seen>,
@@ -87,7 +91,7 @@ impl Observer for CopyWitness {
         if seen.own.is_some() || index > self.promised {
             return;
         }
-        let ledger = self.world.ledger();
+        let ledger = self.ledger.lock().expect("no judge panics");
         let request = command.map(convert::request);
         match ledger.entry(index) {
             Some(known) if known.term == term && known.request == request => {}

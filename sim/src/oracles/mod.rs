@@ -1,10 +1,11 @@
 //! The judges: each holds a part of what happened against the specification.
 //!
-//! [`ledger`] takes every applied entry and is the claimed order of all changes; [`witness`] holds the clients'
-//! answers against it; [`watching`] the watch streams; [`leases`] the times of leases; [`disk`] what was
+//! [`ledger`] takes every applied entry of every member and is the order of all changes; [`ids`] knows what was tried under
+//! which request id; [`witness`] holds the clients' answers against both; [`watching`] the watch streams; [`leases`] the times of leases; [`disk`] what was
 //! durable when a promise left.
 
 pub mod disk;
+pub mod ids;
 pub mod leases;
 pub mod ledger;
 pub mod watching;

@@ -7,9 +7,9 @@ use madsim::runtime::Runtime;
 use quorate::base::{Dice, SeededDice};
 use quorate::env::{Disk, DiskFile, OpenMode};
 
-use super::clock::{true_now, true_sleep};
-use super::file::{FileBytes, PAGE, SECTOR, SectorFates};
-use super::{DiskFaults, Loss, Marks, SimDisk, Trace};
+use super::super::clock::{true_now, true_sleep};
+use super::super::file::{FileBytes, PAGE, SECTOR, SectorFates};
+use super::super::{DiskFaults, Loss, Marks, SimDisk, Trace};
 
 fn disk(seed: u64) -> SimDisk {
     SimDisk::new(DiskFaults::calm(), SeededDice::new(seed), Trace::default(), Marks::default())

@@ -1,0 +1,4 @@
+//! What the heads of the models promise, promise by promise.
+
+mod disk;
+mod net;
