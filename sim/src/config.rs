@@ -23,6 +23,14 @@ pub const ELECTION: Duration = Duration::from_secs(1);
 /// How long a request may wait for its outcome on a member.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 
+/// Part of the ids.
+pub const TOKEN: &str = "sim";
+
+/// Where its peers reach a member.
+pub fn peer_url(member: usize) -> String {
+    format!("http://{}:2380", host(member))
+}
+
 /// The host of a member, which is its name, too.
 pub fn host(member: usize) -> String {
     format!("m{}", member + 1)
@@ -32,12 +40,11 @@ pub fn host(member: usize) -> String {
 pub fn driver_config(plan: &Plan, member: usize, seed: u64, observer: Arc<dyn Observer>) -> DriverConfig {
     let setting = &plan.setting;
     let store = StoreOptions { cache_bytes: setting.cache_bytes, segment_bytes: setting.segment_bytes };
-    let founder =
-        |member| FoundingMember { name: host(member), peer_urls: vec![format!("http://{}:2380", host(member))] };
+    let founder = |member| FoundingMember { name: host(member), peer_urls: vec![peer_url(member)] };
     DriverConfig {
         name: host(member),
         founding_members: (0..plan.members.len()).map(founder).collect(),
-        cluster_token: "sim".to_string(),
+        cluster_token: TOKEN.to_string(),
         tick: TICK,
         election_ticks: 10,
         pre_vote: true,

@@ -15,7 +15,7 @@ use quorate::base::Dice;
 
 use crate::env::forked;
 use crate::plan::{
-    Action, Cut, DiskMood, End, Kind, MemberSetting, Plan, PowerLoss, Setting, Step, Timed, Watching, Who,
+    Action, Cut, DiskMood, End, Kind, LaneMood, MemberSetting, Plan, PowerLoss, Setting, Step, Timed, Watching, Who,
 };
 
 const KINDS: [(Kind, u64); 13] = [
@@ -34,8 +34,8 @@ const KINDS: [(Kind, u64); 13] = [
     (Kind::Alarm, 1),
 ];
 
-/// Cluster sizes and how often each: what the product can do today.
-const SIZES: &[usize] = &[1];
+/// Cluster sizes, as often as each is drawn.
+const SIZES: &[usize] = &[1, 1, 1, 2, 3, 3, 3, 3, 4, 5];
 
 /// A value of a strategy, from the seed and the purpose alone.
 fn drawn<T: std::fmt::Debug>(seed: u64, purpose: &str, number: u64, strategy: impl Strategy<Value = T>) -> T {
@@ -106,6 +106,12 @@ fn member() -> impl Strategy<Value = MemberSetting> {
     parts.prop_map(|(drift_ppb, wall_restarts, disk)| MemberSetting { drift_ppb, wall_restarts, disk })
 }
 
+fn lane() -> impl Strategy<Value = LaneMood> {
+    let micros = select(&[(50, 200), (300, 2_000), (1_000, 20_000), (100, 200_000)][..]);
+    let parts = (micros, select(&[0, 0, 30, 500][..]), select(&[0, 0, 20, 300][..]));
+    parts.prop_map(|(micros, slow_one_in, replay_one_in)| LaneMood { micros, slow_one_in, replay_one_in })
+}
+
 fn setting() -> impl Strategy<Value = Setting> {
     let parts = (
         select(&[8 << 10, 32 << 10, 256 << 10, 2 << 20][..]),
@@ -114,10 +120,11 @@ fn setting() -> impl Strategy<Value = Setting> {
         select(&[3, 20, 100, 100_000][..]),
         select(&[2, 10, 100][..]),
         select(&[10, 500, 5_000][..]),
+        lane(),
     );
-    parts.prop_map(|(wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire)| {
+    parts.prop_map(|(wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire, lane)| {
         let wire = Duration::from_micros(wire);
-        Setting { wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire }
+        Setting { wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire, lane }
     })
 }
 

@@ -18,6 +18,8 @@ mod draw;
 #[cfg(madsim)]
 mod env;
 #[cfg(madsim)]
+mod lane;
+#[cfg(madsim)]
 mod lifecycle;
 #[cfg(madsim)]
 mod member;

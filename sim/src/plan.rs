@@ -214,6 +214,17 @@ pub struct MemberSetting {
     pub disk: DiskMood,
 }
 
+/// How messages between members travel.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LaneMood {
+    /// A message takes between these, in microseconds.
+    pub micros: (u64, u64),
+    /// One in so many takes thirty times as long, and holds up those behind it; off at 0.
+    pub slow_one_in: u64,
+    /// One in so many comes again within five seconds; off at 0.
+    pub replay_one_in: u64,
+}
+
 /// How the members are set up and what world they stand in.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Setting {
@@ -229,6 +240,8 @@ pub struct Setting {
     pub progress_ticks: u64,
     /// How long a message between client and member takes at most.
     pub wire: Duration,
+    /// How messages between members travel.
+    pub lane: LaneMood,
 }
 
 /// A whole run.

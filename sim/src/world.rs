@@ -15,6 +15,7 @@ use quorate_spec::history::Operation;
 
 use crate::config::MIN_TTL;
 use crate::env::{Marks, SimDisk, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
+use crate::lane::Lane;
 use crate::member::Member;
 use crate::oracles::Violation;
 use crate::oracles::disk::Promise;
@@ -48,7 +49,9 @@ pub struct World {
     /// The members, by number.
     pub members: Vec<Arc<Member>>,
     /// What is cut.
-    pub wires: Wires,
+    pub wires: Arc<Wires>,
+    /// How messages between members travel.
+    pub lane: Arc<Lane>,
     /// The trace hash.
     pub trace: Trace,
     /// What happened sometimes.
@@ -67,13 +70,17 @@ impl World {
     pub fn new(plan: Plan) -> Arc<Self> {
         let (trace, marks) = (Trace::default(), Marks::default());
         let net = SimNet::new(plan.seed, trace.clone(), marks.clone());
-        let member = |number| Arc::new(Member::new(&plan, number, net.clone(), trace.clone(), marks.clone()));
+        let wires = Arc::<Wires>::default();
+        let lane = Lane::new(&plan, wires.clone(), trace.clone(), marks.clone());
+        let member =
+            |number| Arc::new(Member::new(&plan, number, net.clone(), lane.clone(), trace.clone(), marks.clone()));
         let members = (0..plan.members.len()).map(member).collect();
         let drifts: Vec<i64> = plan.members.iter().map(|member| member.drift_ppb).collect();
         let promises = Mutex::new((Vec::new(), forked(plan.seed, "promises", 0)));
         Arc::new(Self {
             members,
-            wires: Wires::default(),
+            wires,
+            lane,
             trace,
             marks,
             lease_times: Mutex::new(LeaseTimes::new(&drifts)),
@@ -123,6 +130,7 @@ impl World {
     pub fn calm_down(&self) {
         *self.calm.lock().expect("no holder of this lock panics") = true;
         self.wires.heal_all();
+        self.lane.calm_down();
         self.members.iter().for_each(|member| member.calm_down());
     }
 
