@@ -130,6 +130,20 @@ fn counted(world: &World) -> (u64, u64, Vec<String>) {
         let (at, term) = (entry.at.as_secs_f64(), entry.term);
         tail.push(format!("entry {index} (term {term}), {at:.6}: {:?}\n    {:?}", entry.request, entry.step.answer));
     }
+    for member in &world.members {
+        let stands = match member.living() {
+            None => format!("down, life {}", member.lives()),
+            Some(living) => {
+                let status = living.door.status();
+                let role = if status.is_leader { "leads" } else { "follows" };
+                format!(
+                    "{role} in term {} (leader {:x?}), committed {}, applied {}, life {}",
+                    status.term, status.leader, status.committed, status.applied, living.life
+                )
+            }
+        };
+        tail.push(format!("{}: {stands}", member.host));
+    }
     (operations.len() as u64, ledger.entries().len() as u64, tail)
 }
 
@@ -184,6 +198,7 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     watchers::all_caught_up(world, streams)?;
     note_last_lives(world);
     none_outlives(world, calm).await?;
+    eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
     for promise in world.take_promises() {
         // Only a lone member makes its promises alone.
