@@ -59,6 +59,11 @@ impl Lane {
         self.traffic.lock().expect("no holder of the lane panics")
     }
 
+    /// The ids of the members, by number.
+    pub fn ids(&self) -> &[MemberId] {
+        &self.ids
+    }
+
     /// The number of a member.
     pub fn number_of(&self, id: MemberId) -> Option<usize> {
         self.ids.iter().position(|known| *known == id)

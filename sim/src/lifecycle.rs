@@ -17,7 +17,8 @@ use crate::env::{forked, true_now, true_sleep};
 use crate::member::{Birth, Living, Member};
 use crate::oracles::Violation;
 use crate::plan::{End, PowerLoss};
-use crate::world::{Witness, World};
+use crate::witness::Witness;
+use crate::world::World;
 
 /// Longest time a boot, or a stop that was asked for, may take in any weather.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -105,6 +106,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     let witness = Arc::new(Witness { world: world.clone(), member: member.number, disk });
     let config = driver_config(&world.plan, member.number, seed, witness);
     world.ledger().new_life(member.number);
+    world.raft().new_life(member.number);
     let (lane, number, ground) = (world.lane.clone(), member.number, Sim::current().get_node(madsim::plugin::node()));
     let ground = ground.expect("this task runs on a node");
     let starting = node.spawn(quorate::driver::start_with(env, config, move |_, door| {

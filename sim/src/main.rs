@@ -38,6 +38,8 @@ mod watchers;
 #[cfg(madsim)]
 mod wires;
 #[cfg(madsim)]
+mod witness;
+#[cfg(madsim)]
 mod world;
 
 #[cfg(madsim)]

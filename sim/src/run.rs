@@ -10,10 +10,12 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use madsim::runtime::{NodeHandle, Runtime};
+use quorate_spec::history::Operation;
 use quorate_spec::request::{Range, Span};
 
+use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
-use crate::oracles::{Verdict, require};
+use crate::oracles::{Verdict, Violation, linear, require};
 use crate::plan::{End, Plan, PowerLoss};
 use crate::traffic::{Client, Settled};
 use crate::watchers::{self, Streams};
@@ -73,6 +75,11 @@ pub fn run(seed: u64) -> Report {
 
 /// Runs a plan.
 pub fn run_plan(plan: Plan) -> Report {
+    recorded(plan).0
+}
+
+/// Runs a plan; what clients asked and heard comes with the report.
+fn recorded(plan: Plan) -> (Report, Vec<Operation>) {
     keep_panics();
     let seed = plan.seed;
     let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(16 << 20);
@@ -88,7 +95,9 @@ pub fn run_plan(plan: Plan) -> Report {
             })
         }));
         let panic = PANIC.with(|kept| kept.borrow_mut().take());
-        report_of(&world, ran.ok(), panic)
+        let report = report_of(&world, ran.ok(), panic);
+        let operations = std::mem::take(&mut *world.operations());
+        (report, operations)
     });
     ran.expect("a thread can be started").join().expect("the run itself catches panics")
 }
@@ -201,18 +210,24 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
     for promise in world.take_promises() {
-        // Only a lone member makes its promises alone.
-        if world.members.len() == 1 {
-            promise.look(&world.plan, world.shared_ledger(), &world.marks).await?;
-        }
+        promise.look(&world.plan, world.shared_ledger(), &world.marks).await?;
     }
     for member in &world.members {
         member.end(End::Power(PowerLoss::DropAll), Duration::ZERO);
     }
     audit(world, &mut auditor).await?;
+    last_words(world)
+}
+
+fn last_words(world: &World) -> Verdict {
     let ledger = world.ledger();
     let times = world.lease_times.lock().expect("no judge panics");
     world.marks.add("leases expired", times.ended_in_time(&ledger)?);
+    let decided = linear::check(&world.operations(), MIN_TTL);
+    let decided = decided.map_err(|story| Violation::now("an order explains every answer", story))?;
+    world.marks.add("order of all answers found", u64::from(decided.linearizable));
+    world.marks.add("order of all answers undecided", u64::from(!decided.linearizable));
+    world.marks.add("serializable reads undecided", u64::from(!decided.serializable));
     Ok(())
 }
 
@@ -221,6 +236,8 @@ async fn none_outlives(world: &World, calm: Duration) -> Verdict {
     loop {
         let due = {
             let (ledger, times) = (world.ledger(), world.lease_times.lock().expect("no judge panics"));
+            // Whoever began to lead later counts from then.
+            let calm = calm.max(world.raft().led_since());
             times.none_outlived(&ledger, calm)?;
             times.next_due(&ledger, calm)
         };
@@ -260,6 +277,7 @@ async fn audit(world: &World, auditor: &mut Client) -> Verdict {
 }
 
 fn note_last_lives(world: &World) {
+    world.marks.add("leaders elected", world.raft().elections() as u64);
     for living in world.members.iter().filter_map(|member| member.living()) {
         let status = living.door.status();
         world.marks.add("checkpoints made (last life)", status.checkpoints);
@@ -269,6 +287,9 @@ fn note_last_lives(world: &World) {
 
 #[cfg(test)]
 mod tests {
+    use quorate_spec::history::{Call, Outcome};
+    use quorate_spec::request::Answer;
+
     use super::*;
 
     #[test]
@@ -278,6 +299,30 @@ mod tests {
             assert_eq!(first.failure, None, "seed {seed}");
             assert_eq!((first.trace, first.happenings), (second.trace, second.happenings), "seed {seed}");
         }
+    }
+
+    /// The search itself: the histories of seeds have an order, and with one read altered they have none.
+    #[test]
+    fn an_altered_read_is_noticed() {
+        let mut altered = 0;
+        for seed in 0..6 {
+            let (report, mut operations) = recorded(Plan::of(seed));
+            assert_eq!(report.failure, None, "seed {seed}");
+            assert!(linear::check(&operations, MIN_TTL).is_ok_and(|decided| decided.linearizable), "seed {seed}");
+            let read =
+                operations.iter_mut().rev().find_map(|operation| match (&operation.call, &mut operation.outcome) {
+                    (Call::Range { serializable: false, .. }, Outcome::Done { answer: Answer::Range(answer), .. }) => {
+                        answer.kvs.iter_mut().find(|kv| !kv.value.is_empty())
+                    }
+                    _ => None,
+                });
+            let Some(read) = read else { continue };
+            read.value = b"altered".to_vec();
+            let story = linear::check(&operations, MIN_TTL).expect_err("an altered read");
+            assert!(story.contains(&format!("{:?}", b"altered")), "seed {seed}: {story}");
+            altered += 1;
+        }
+        assert!(altered >= 3, "{altered} histories with a read");
     }
 
     #[test]

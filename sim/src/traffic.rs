@@ -16,6 +16,7 @@ use quorate_spec::shape;
 use crate::convert;
 use crate::draft::Drafting;
 use crate::env::{forked, true_now, true_sleep};
+use crate::oracles::disk::Promised;
 use crate::oracles::ids::{Attempt, Ending};
 use crate::oracles::witness::{self, Began};
 use crate::oracles::{Verdict, Violation, require};
@@ -223,7 +224,7 @@ impl Client {
             world.judge(world.ledger().attempts_mut().begin(id, attempt));
             let proposed = door.propose_as(id, command).await;
             if let Ok(proposed) = &proposed {
-                world.promised(member, proposed.index);
+                world.promised(member, Promised::Entry { index: proposed.index, term: proposed.term });
             }
             (id, proposed)
         });
@@ -237,7 +238,7 @@ impl Client {
                 (Outcome::Done { answer, revision }, Settled::Yes)
             }
             Ok((id, Err(refusal))) => self.refused(id, refusal.text()),
-            Err(Lost::Down) => (Outcome::Unknown("the member was down".to_string()), Settled::Not),
+            Err(Lost::Down) => (Outcome::SurelyNot("the member was down".to_string()), Settled::Not),
             Err(Lost::NoAnswer) => (Outcome::Unknown("no answer".to_string()), Settled::Open),
         };
         self.record(began, Call::Change(request), outcome);
@@ -245,22 +246,15 @@ impl Client {
     }
 
     fn refused(&self, id: u64, refusal: &str) -> (Outcome, Settled) {
-        let (verdict, ending) = witness::refused(&mut self.world.ledger(), id, refusal);
+        let (verdict, outcome) = witness::refused(&mut self.world.ledger(), id, refusal);
         self.world.judge(verdict);
-        match ending {
-            Ending::Decided => {
-                self.world.marks.hit("change refused by the state machine");
-                (Outcome::Refused(refusal.to_string()), Settled::Yes)
-            }
-            Ending::SurelyNot => {
-                self.world.marks.hit("change refused before it was tried");
-                (Outcome::Unknown(refusal.to_string()), Settled::Not)
-            }
-            Ending::Open => {
-                self.world.marks.hit("change of open outcome");
-                (Outcome::Unknown(refusal.to_string()), Settled::Open)
-            }
-        }
+        let (settled, mark) = match &outcome {
+            Outcome::Refused(_) | Outcome::Done { .. } => (Settled::Yes, "change refused by the state machine"),
+            Outcome::SurelyNot(_) => (Settled::Not, "change refused before it was tried"),
+            Outcome::Unknown(_) => (Settled::Open, "change of open outcome"),
+        };
+        self.world.marks.hit(mark);
+        (outcome, settled)
     }
 
     /// A read, after the view was held for a while.

@@ -9,18 +9,17 @@ use std::time::Duration;
 
 use quorate::base::{Dice, SeededDice};
 use quorate::driver::Handle;
-use quorate::machine::{Applied, Command};
-use quorate::node::Observer;
 use quorate_spec::history::Operation;
 
 use crate::config::MIN_TTL;
-use crate::env::{Marks, SimDisk, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
+use crate::env::{Marks, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
 use crate::lane::Lane;
 use crate::member::Member;
 use crate::oracles::Violation;
-use crate::oracles::disk::Promise;
+use crate::oracles::disk::{Promise, Promised};
 use crate::oracles::leases::LeaseTimes;
 use crate::oracles::ledger::Ledger;
+use crate::oracles::raft::RaftJudge;
 use crate::plan::{Plan, Who};
 use crate::wires::{Host, Way, Wires};
 
@@ -31,7 +30,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// Copies of the platter taken in one run.
-const PROMISES: usize = 2;
+const PROMISES: usize = 4;
 
 /// Why a question has no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +58,7 @@ pub struct World {
     /// What is known of the times of leases.
     pub lease_times: Mutex<LeaseTimes>,
     ledger: Arc<Mutex<Ledger>>,
+    raft: Mutex<RaftJudge>,
     operations: Mutex<Vec<Operation>>,
     promises: Mutex<(Vec<Promise>, SeededDice)>,
     violation: Mutex<Option<Violation>>,
@@ -75,6 +75,7 @@ impl World {
         let member =
             |number| Arc::new(Member::new(&plan, number, net.clone(), lane.clone(), trace.clone(), marks.clone()));
         let members = (0..plan.members.len()).map(member).collect();
+        let ids = lane.ids().to_vec();
         let drifts: Vec<i64> = plan.members.iter().map(|member| member.drift_ppb).collect();
         let promises = Mutex::new((Vec::new(), forked(plan.seed, "promises", 0)));
         Arc::new(Self {
@@ -85,6 +86,7 @@ impl World {
             marks,
             lease_times: Mutex::new(LeaseTimes::new(&drifts)),
             ledger: Arc::new(Mutex::new(Ledger::new(MIN_TTL, plan.members.len()))),
+            raft: Mutex::new(RaftJudge::new(ids)),
             operations: Mutex::default(),
             promises,
             violation: Mutex::default(),
@@ -96,6 +98,11 @@ impl World {
     /// The ledger. Never held over a wait.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().expect("no judge panics")
+    }
+
+    /// The judge of what members tell each other. Never held over a wait.
+    pub fn raft(&self) -> MutexGuard<'_, RaftJudge> {
+        self.raft.lock().expect("no judge panics")
     }
 
     /// The ledger, for who lives longer than a borrow.
@@ -185,11 +192,11 @@ impl World {
         self.operations.lock().expect("no holder of this lock panics")
     }
 
-    /// A member's answer for `index` leaves: now and then its platter is copied, to be looked at later.
-    pub fn promised(&self, member: usize, index: u64) {
+    /// A promise of a member leaves: now and then its platter is copied, to be looked at later.
+    pub fn promised(&self, member: usize, promised: Promised) {
         let mut promises = self.promises.lock().expect("no holder of this lock panics");
         if promises.0.len() < PROMISES && promises.1.one_in(60) {
-            promises.0.push(Promise::now(&self.members[member].disk, member, index));
+            promises.0.push(Promise::now(&self.members[member].disk, member, promised));
         }
     }
 
@@ -237,30 +244,6 @@ impl World {
             true_sleep(AGAIN).await;
         }
         Ok(())
-    }
-}
-
-/// What a member tells in the moment it does something.
-pub struct Witness {
-    /// Whom it is told to.
-    pub world: Arc<World>,
-    /// Who tells.
-    pub member: usize,
-    /// The disk of the life that tells: a life that has ended tells nothing more.
-    pub disk: SimDisk,
-}
-
-impl Observer for Witness {
-    fn applied(&self, entry: (u64, u64), request: Option<u64>, command: Option<&Command>, applied: &Applied) {
-        if !self.disk.is_alive() {
-            return;
-        }
-        let mut ledger = self.world.ledger();
-        let verdict = ledger.applied(self.member, entry, request, command, applied);
-        let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest);
-        drop(ledger);
-        self.world.trace.note("applied", &fxhash::hash64(&(self.member, entry, digest)).to_le_bytes());
-        self.world.judge(verdict);
     }
 }
 

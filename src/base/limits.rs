@@ -89,6 +89,10 @@ pub const MAX_UNWRITTEN_HISTORY_BYTES: usize = 128 * 1024 * 1024;
 /// Largest checkpoint image read: a hundred million leases.
 pub const MAX_IMAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 
+/// Records in one chunk of a snapshot for another member, in bytes (a single larger record makes a chunk of its own):
+/// what is sent again after a cut, and what either side holds of the data.
+pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
+
 /// Log bytes after which a checkpoint is made: bounds the work of a restart.
 pub const CHECKPOINT_EVERY_BYTES: u64 = 32 * 1024 * 1024;
 

@@ -58,6 +58,12 @@ impl PeerMessage {
         self.0.index
     }
 
+    /// The last entry in the state of a snapshot; nothing in other messages.
+    pub fn snapshot_at(&self) -> Option<(LogIndex, Term)> {
+        let metadata = self.0.get_snapshot().get_metadata();
+        (self.kind() == MessageKind::Snapshot).then_some((metadata.index, metadata.term))
+    }
+
     /// Where an [`MessageKind::AppendResponse`] or a vote is a refusal.
     pub fn rejects(&self) -> bool {
         self.0.reject

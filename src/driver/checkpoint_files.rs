@@ -16,6 +16,11 @@ fn name(applied: LogIndex) -> String {
     format!("{applied:016x}.image")
 }
 
+/// The image of this applied index, relative to the data directory.
+pub(super) fn path(applied: LogIndex) -> String {
+    format!("{DIR}/{}", name(applied))
+}
+
 fn applied_of(file: &str) -> Option<LogIndex> {
     u64::from_str_radix(file.strip_suffix(".image")?, 16).ok()
 }
@@ -58,20 +63,28 @@ pub(super) fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
     for applied in indexes.into_iter().rev() {
         let path = format!("{DIR}/{}", name(applied));
         match read(disk, &path)? {
-            Ok(image) if image.applied.0 == applied && found.image.is_none() => found.image = Some(image),
-            Ok(image) if image.applied.0 == applied => {
+            Ok(image) if image.state.applied.0 == applied && found.image.is_none() => found.image = Some(image),
+            Ok(image) if image.state.applied.0 == applied => {
                 found.older = Some(image);
                 break;
             }
             Ok(image) => found.damaged.push(Corruption {
                 file: path,
                 offset: 0,
-                what: format!("it holds index {} under the name of {applied}", image.applied.0),
+                what: format!("it holds index {} under the name of {applied}", image.state.applied.0),
             }),
             Err(what) => found.damaged.push(Corruption { file: path, offset: 0, what }),
         }
     }
     Ok(found)
+}
+
+/// Removes images older than `applied`.
+pub(super) fn forget_older<D: Disk>(disk: &D, applied: LogIndex) -> Result<(), Fault> {
+    for old in disk.list(DIR)?.iter().filter_map(|file| applied_of(file)).filter(|old| *old < applied) {
+        disk.remove(&format!("{DIR}/{}", name(old)))?;
+    }
+    Ok(())
 }
 
 /// Ends the name of an image that was found damaged: it counts as no image any more, and is there to be looked at.

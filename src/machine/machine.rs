@@ -5,13 +5,14 @@ use bytes::Bytes;
 use super::alarms::Alarms;
 use super::codec::{self, Proposal};
 use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Op, Put, Txn};
-use super::image::Image;
+use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
 use super::txn::Writer;
 use crate::base::{Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::LeaseTable;
-use crate::mvcc::{Store, StoreOptions, StorePosition};
+use crate::mvcc::{SnapshotSource, Store, StoreOptions, StorePosition};
+use crate::wal::WalIdentity;
 
 /// What of a machine's behaviour comes from flags. All members must be started with the same.
 #[derive(Clone, Debug)]
@@ -40,16 +41,46 @@ pub struct Machine<D: Disk> {
     alarms: Alarms,
     cluster_version: Option<String>,
     applied: (LogIndex, Term),
+    identity: WalIdentity,
 }
 
 impl<D: Disk> Machine<D> {
     /// Takes up the state an image describes; an empty image is a new cluster's beginning. The files of the
     /// images `kept` beside it stay.
     pub fn open(disk: D, options: MachineOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
-        let kept: Vec<&StorePosition> = kept.iter().map(|image| &image.position).collect();
-        let store = Store::open(disk, options.store, &image.position, &kept)?;
+        let mut machine = Self::load(disk.clone(), options, image, kept)?;
+        machine.tidy_files(&disk, image, kept)?;
+        Ok(machine)
+    }
+
+    /// The first half of [`Self::open`]: reads all of the history and changes nothing. It may run beside a machine that
+    /// goes on, for [`Self::replace`].
+    pub fn load(disk: D, options: MachineOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
+        let store = Store::load(disk, options.store, &image.position, &positions(kept))?;
+        Self::around(store, options, image)
+    }
+
+    /// The second half of [`Self::open`], with the same images: removes and cuts what they do not name.
+    pub fn tidy_files(&mut self, disk: &D, image: &Image, kept: &[&Image]) -> Result<(), Wrong> {
+        self.store.tidy_files(disk, &image.position, &positions(kept))
+    }
+
+    /// Puts `next`, [loaded](Self::load) beside this one, in this one's place: data, leases, members, alarms, version and
+    /// applied index in one move. Answers with what was, for the caller to drop where it may take time.
+    ///
+    /// # Panics
+    /// If that would go back.
+    pub fn replace(&mut self, mut next: Self) -> Self {
+        assert!(next.applied.0 > self.applied.0, "an installed snapshot is ahead of what is applied");
+        assert!(next.store.revision() >= self.store.revision(), "revisions never go back");
+        next.store.take_place_of(&self.store);
+        std::mem::replace(self, next)
+    }
+
+    fn around(store: Store<D>, options: MachineOptions, image: &Image) -> Result<Self, Wrong> {
+        let state = &image.state;
         let mut leases = LeaseTable::new();
-        for lease in &image.leases {
+        for lease in &state.leases {
             leases
                 .grant(lease.id, lease.ttl)
                 .map_err(|refusal| Wrong::corrupt("checkpoint", 0, format!("lease {:x}: {refusal}", lease.id)))?;
@@ -60,33 +91,44 @@ impl<D: Disk> Machine<D> {
                 Wrong::corrupt("checkpoint", 0, format!("a key hangs on lease {lease:x}, which is not in the image"))
             })?;
         }
-        let members = Members::restore(image.members.iter().cloned(), image.removed.iter().copied());
         let mut alarms = Alarms::default();
-        for (member, kind) in &image.alarms {
+        for (member, kind) in &state.alarms {
             alarms.activate(*member, *kind);
         }
         Ok(Self {
             options,
             store,
             leases,
-            members,
+            members: Members::restore(state.members.iter().cloned(), state.removed.iter().copied()),
             alarms,
-            cluster_version: image.cluster_version.clone(),
-            applied: image.applied,
+            cluster_version: state.cluster_version.clone(),
+            applied: state.applied,
+            identity: image.identity,
         })
     }
 
-    /// Everything a checkpoint must hold beside the history up to its position.
-    pub fn image(&self) -> Image {
-        Image {
+    /// What all members hold alike at this applied index, beside the data.
+    pub fn state(&self) -> State {
+        State {
             applied: self.applied,
             members: self.members.list(),
             removed: self.members.removed(),
             alarms: self.alarms.list(),
             cluster_version: self.cluster_version.clone(),
             leases: self.leases.iter().map(|(id, lease)| super::image::LeaseImage::new(id, lease)).collect(),
-            position: self.store.position(),
+            revision: self.store.revision(),
+            compact_revision: self.store.compact_revision(),
         }
+    }
+
+    /// Everything a checkpoint must hold beside the history up to its position.
+    pub fn image(&self) -> Image {
+        Image { identity: self.identity, state: self.state(), position: self.store.position() }
+    }
+
+    /// All there is, for another member.
+    pub fn snapshot(&self) -> SnapshotSource<D> {
+        self.store.snapshot(self.applied.0, self.state().encode())
     }
 
     /// Applies an ordinary entry. `want_prev` loads what changed keys held before, for the watchers; it does
@@ -295,6 +337,10 @@ impl<D: Disk> Machine<D> {
     pub fn cluster_version(&self) -> Option<&str> {
         self.cluster_version.as_deref()
     }
+}
+
+fn positions<'a>(images: &[&'a Image]) -> Vec<&'a StorePosition> {
+    images.iter().map(|image| &image.position).collect()
 }
 
 /// Bytes a command may add to the store by etcd's reckoning, 0 for one that adds nothing: a put counts

@@ -20,7 +20,7 @@ pub use command::{
     AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer,
     Put, Txn, TxnAnswer,
 };
-pub use image::{Image, LeaseImage};
+pub use image::{Image, LeaseImage, State};
 pub use machine::{Machine, MachineOptions, Outcome, put_cost};
 pub use members::{Member, MemberChange, members_json};
 pub use txn::read_txn;

@@ -310,7 +310,8 @@ proptest! {
 
     #[test]
     fn a_changed_image_is_refused(at in any::<prop::sample::Index>(), flip in 1_u8..=255) {
-        let image = Image { applied: (7, 2), cluster_version: Some("3.7.0".to_string()), ..Image::default() };
+        let state = State { applied: (7, 2), cluster_version: Some("3.7.0".to_string()), ..State::default() };
+        let image = Image { state, ..Image::default() };
         let mut file = image.encode().to_vec();
         let at = at.index(file.len());
         file[at] ^= flip;

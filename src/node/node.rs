@@ -112,7 +112,7 @@ impl<D: Disk> Node<D> {
     ) -> Self {
         let start = machine.applied().0;
         let newest = Checkpoint { applied: start, position: machine.store().position() };
-        let older = older.map(|image| Checkpoint { applied: image.applied.0, position: image.position.clone() });
+        let older = older.map(|image| Checkpoint { applied: image.state.applied.0, position: image.position.clone() });
         let hub = WatchHub::new(config.progress_ticks, config.seed);
         facts.quota_bytes.store(config.quota_bytes, Relaxed);
         let mut node = Self {
@@ -443,6 +443,9 @@ impl<D: Disk> Node<D> {
             store.request_reclaim();
         }
         let due = self.checkpoints.due();
+        if due {
+            store.pad();
+        }
         if due || give || store.unwritten_bytes() >= limits::WRITE_HISTORY_BYTES {
             let writes = store.take_writes();
             if let Some(mark) = writes.last().map(|write| write.mark()) {
@@ -451,7 +454,7 @@ impl<D: Disk> Node<D> {
         }
         if due {
             let image = self.machine.image();
-            let applied = image.applied.0;
+            let applied = image.state.applied.0;
             self.checkpoints.begun(applied, image.position.clone());
             out.push(Output::Checkpoint { applied, image: image.encode() });
         }

@@ -15,7 +15,7 @@ use super::mark::{self, Mark, MarkFile};
 use super::replay::{Replay, Seen};
 use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
 use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_SEGMENT_BYTES};
-use crate::base::{Fault, LogIndex, Wrong};
+use crate::base::{Fault, LogIndex, Term, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::segment::{self, FIRST_RECORD_AT, SegmentHeader};
 use crate::log::{LOG_WAL, tail};
@@ -39,6 +39,9 @@ pub struct RecoveredWal<D: Disk> {
     /// The entries above the checkpoint, without gaps, from the one behind it; before them those that were asked for
     /// with [`UnrecoveredWal::with_catch_up`], as far as they are there.
     pub entries: Vec<LogEntry>,
+    /// Term of the entry at the checkpoint's index, where the log still holds it. Where it is another than the
+    /// checkpoint's, the checkpoint was installed and the log was not cut any more: its entries are void.
+    pub term_at: Option<Term>,
     /// What was found at the end.
     pub tail: TailReport,
 }
@@ -116,6 +119,7 @@ impl<D: Disk> UnrecoveredWal<D> {
         };
         let ready = self.mend(identity, &replay, &rests).await?;
         let abouts: Vec<(Closed, u64)> = replay.segments.iter().map(|seen| (seen.about, seen.end)).collect();
+        let term_at = replay.term_at;
         // A log that ends before the checkpoint goes on behind it: there is a gap between.
         let covers = position.last_index >= after;
         let entries = if covers { replay.into_entries() } else { Vec::new() };
@@ -124,7 +128,7 @@ impl<D: Disk> UnrecoveredWal<D> {
             journal.cut(after)?;
             journal.sync().await?;
         }
-        Ok(RecoveredWal { journal, hard_state, entries, tail })
+        Ok(RecoveredWal { journal, hard_state, entries, term_at, tail })
     }
 
     async fn open_mark(&self, identity: WalIdentity) -> Result<MarkFile<D::File>, Wrong> {

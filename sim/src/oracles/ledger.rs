@@ -132,6 +132,11 @@ impl Ledger {
         &self.vantages
     }
 
+    /// The last entry anyone applied, with its term.
+    pub fn last(&self) -> Option<(u64, u64)> {
+        self.entries.last_key_value().map(|(index, entry)| (*index, entry.term))
+    }
+
     /// The last index applied in any life; 0 before the first.
     pub fn last_index(&self) -> u64 {
         self.entries.last_key_value().map_or(0, |(index, _)| *index)

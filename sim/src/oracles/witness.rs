@@ -8,31 +8,12 @@
 use std::time::Duration;
 
 use quorate_spec::Vantage;
-use quorate_spec::request::{Answer, Range, RangeAnswer, Txn, TxnAnswer, text};
+use quorate_spec::history::Outcome;
+use quorate_spec::request::{Answer, Range, RangeAnswer, Txn, TxnAnswer};
 
 use super::ids::Ending;
 use super::ledger::{Ledger, same_answer};
 use super::{Verdict, Violation, require};
-
-/// Texts that say the state machine decided: such a call has its place in the log.
-const DECIDED: [&str; 8] = [
-    text::KEY_NOT_FOUND,
-    text::COMPACTED,
-    text::FUTURE_REVISION,
-    text::NO_SPACE,
-    text::LEASE_NOT_FOUND,
-    text::LEASE_EXISTS,
-    text::LEASE_TTL_TOO_LARGE,
-    text::CORRUPT,
-];
-
-/// Texts that say that nothing was tried: such a call has no place in the log, now or later.
-const NOT_TRIED: [&str; 4] = [
-    "etcdserver: too many requests",
-    "etcdserver: request is too large",
-    "etcdserver: no leader",
-    "etcdserver: not leader",
-];
 
 /// Where in the ledger a call began.
 #[derive(Clone, Copy, Debug)]
@@ -75,25 +56,21 @@ pub fn acknowledged(ledger: &mut Ledger, id: u64, index: u64, answer: &Answer, r
 }
 
 /// A change that was refused, and how that ended it: where the state machine decided, its entry must be there and say so.
-pub fn refused(ledger: &mut Ledger, id: u64, refusal: &str) -> (Verdict, Ending) {
+pub fn refused(ledger: &mut Ledger, id: u64, refusal: &str) -> (Verdict, Outcome) {
+    let outcome = Outcome::of_refusal(refusal);
     let found = ledger.attempts().index_of(id).and_then(|index| ledger.entry(index));
-    // Full space is told at the door as well as by the log.
-    let not_tried = NOT_TRIED.contains(&refusal) || (refusal == text::NO_SPACE && found.is_none());
-    if not_tried {
-        return (ledger.attempts_mut().ended(id, Ending::SurelyNot), Ending::SurelyNot);
-    }
-    if !DECIDED.contains(&refusal) {
-        return (Ok(()), Ending::Open);
-    }
-    let says_so = found.is_some_and(|entry| entry.step.answer == Err(refusal_text(refusal)));
-    let verdict = require(says_so, "a refusal is decided in the log", || {
-        format!("{:?}\nwas refused with {refusal:?}; its entry is {found:?}", ledger.attempts().of(id))
-    });
-    (verdict.and_then(|()| ledger.attempts_mut().ended(id, Ending::Decided)), Ending::Decided)
-}
-
-fn refusal_text(refusal: &str) -> &'static str {
-    DECIDED.into_iter().find(|text| *text == refusal).unwrap_or("")
+    let verdict = match &outcome {
+        Outcome::SurelyNot(_) => ledger.attempts_mut().ended(id, Ending::SurelyNot),
+        Outcome::Refused(_) => {
+            let says_so = found.is_some_and(|entry| entry.step.answer.as_ref().is_err_and(|text| *text == refusal));
+            let verdict = require(says_so, "a refusal is decided in the log", || {
+                format!("{:?}\nwas refused with {refusal:?}; its entry is {found:?}", ledger.attempts().of(id))
+            });
+            verdict.and_then(|()| ledger.attempts_mut().ended(id, Ending::Decided))
+        }
+        Outcome::Done { .. } | Outcome::Unknown(_) => Ok(()),
+    };
+    (verdict, outcome)
 }
 
 /// A read that was answered, or refused by the store: what it says must be so somewhere in its window.
