@@ -59,7 +59,7 @@ impl Observer for Witness {
         if !self.disk.is_alive() {
             return;
         }
-        let raft = self.world.raft();
+        let mut raft = self.world.raft();
         let verdict = raft.sends(self.member, message);
         let promised = Promised::of(message, |index| raft.term_at(self.member, index));
         drop(raft);

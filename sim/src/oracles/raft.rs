@@ -166,21 +166,21 @@ impl RaftJudge {
     }
 
     /// A message leaves.
-    pub fn sends(&self, member: usize, message: &PeerMessage) -> Verdict {
-        let told = &self.members[member];
+    pub fn sends(&mut self, member: usize, message: &PeerMessage) -> Verdict {
         let term = message.term();
         match message.kind() {
             MessageKind::Append | MessageKind::Heartbeat | MessageKind::Snapshot | MessageKind::TimeoutNow => {
-                let leader = self.leaders.get(&term);
-                require(leader == Some(&member), "only the leader of a term sends entries in it", || {
-                    format!("member {member} sends {:?} in term {term}, led by {leader:?}", message.kind())
+                // It may send before it tells that it leads.
+                let leader = *self.leaders.entry(term).or_insert(member);
+                require(leader == member, "one leader a term: nobody else sends entries in it", || {
+                    format!("member {member} sends {:?} in term {term}, led by {leader}", message.kind())
                 })
             }
             MessageKind::AppendResponse if !message.rejects() => {
                 let index = message.index();
                 let open =
                     |flying: &&Flying| flying.first.is_some_and(|first| first <= index) && flying.state.term <= term;
-                let open = told.flying.iter().find(open);
+                let open = self.members[member].flying.iter().find(open);
                 require(open.is_none(), "an append is answered when it is durable (honesty)", || {
                     format!("member {member} answers for entry {index} in term {term}, but {open:?} is not durable")
                 })
