@@ -93,6 +93,11 @@ impl Lane {
 
     fn leave(self: &Arc<Self>, from: usize, message: &PeerMessage, ground: &NodeHandle) {
         let Some(to) = self.number_of(message.to()) else { return };
+        if message.kind() == MessageKind::Snapshot {
+            // A state is no message: it is the transport's to bring.
+            let door = self.traffic().doors.get(&from).cloned();
+            return door.into_iter().for_each(|(_, door, _)| door.snapshot_sent(message.to(), false));
+        }
         let bytes = message.encode();
         self.trace.note("sent", &bytes[..bytes.len().min(64)]);
         if !self.wires.open((Host::Member(from), Host::Member(to))) {

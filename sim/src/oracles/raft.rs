@@ -82,7 +82,12 @@ impl RaftJudge {
 
     /// A new life of a member begins.
     pub fn new_life(&mut self, member: usize) {
+        let lone = self.members.len() == 1;
         let told = &mut self.members[member];
+        if lone && let Some(first) = told.flying.iter().filter_map(|flying| flying.first).min() {
+            // Nobody else heard of them, and their term may be lost with them.
+            told.log.range(first..).for_each(|entry| drop(self.seen.remove(&(*entry.0, *entry.1))));
+        }
         told.left = told.flying.iter().next_back().map(|flying| flying.state).or(told.left);
         told.flying.clear();
         told.handed = told.durable;
