@@ -8,9 +8,12 @@
 mod clock;
 mod disk;
 mod file;
+mod hosts;
+mod lane;
 mod link;
 mod net;
 mod network;
+pub mod partition;
 mod pipe;
 mod sim_env;
 mod trace;
@@ -18,6 +21,8 @@ mod tree;
 
 pub use clock::{SimClock, true_now, true_sleep};
 pub use disk::{DiskFaults, Loss, SimDisk};
+pub use lane::{Lane, LaneMood, LaneSender};
+pub use link::{Calls, Latency, LinkMood};
 pub use net::SimNet;
 pub use sim_env::SimEnv;
 pub use trace::{Marks, Trace};
