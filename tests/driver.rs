@@ -36,6 +36,7 @@ fn config() -> DriverConfig {
             request_timeout: Duration::from_secs(7),
             read_retry: Duration::from_millis(500),
             election_timeout: Duration::from_secs(1),
+            catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
             quota_bytes: 0,
             checkpoint_entries: 50,
             progress_ticks: 6000,

@@ -186,6 +186,7 @@ fn config() -> DriverConfig {
             request_timeout: Duration::from_secs(7),
             read_retry: Duration::from_millis(500),
             election_timeout: Duration::from_secs(1),
+            catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
             quota_bytes: 0,
             checkpoint_entries: 20,
             progress_ticks: 6000,

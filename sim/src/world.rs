@@ -215,6 +215,7 @@ impl World {
                 request_timeout: Duration::from_secs(7),
                 read_retry: Duration::from_millis(500),
                 election_timeout: Duration::from_secs(1),
+                catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
                 quota_bytes: 0,
                 checkpoint_entries: setting.checkpoint_entries,
                 progress_ticks: setting.progress_ticks,

@@ -23,12 +23,23 @@ pub fn code_of(refusal: &Refusal) -> Code {
         Refusal::Compacted | Refusal::FutureRevision | Refusal::LeaseTtlTooLarge => Code::OutOfRange,
         Refusal::NoSpace => Code::ResourceExhausted,
         Refusal::LeaseNotFound | Refusal::MemberNotFound => Code::NotFound,
-        Refusal::LeaseExists | Refusal::NotLeader => Code::FailedPrecondition,
-        Refusal::TooManyRequests => Code::Unknown,
+        Refusal::LeaseExists
+        | Refusal::NotLeader
+        | Refusal::MemberExists
+        | Refusal::PeerUrlExists
+        | Refusal::MemberNotLearner
+        | Refusal::LearnerNotReady
+        | Refusal::TooManyLearners
+        | Refusal::BadTransferee
+        | Refusal::NotSupportedForLearner => Code::FailedPrecondition,
+        Refusal::TooManyRequests | Refusal::NotEnoughStarted | Refusal::TimeoutTransfer => Code::Unknown,
         Refusal::NoLeader
         | Refusal::LeaderChanged
         | Refusal::Stopped
         | Refusal::Timeout
+        | Refusal::TimeoutLeaderFail
+        | Refusal::TimeoutConnectionLost
+        | Refusal::Unhealthy
         | Refusal::TimeoutWaitingForApply => Code::Unavailable,
         Refusal::Corrupt | Refusal::Damaged(_) => Code::DataLoss,
         Refusal::Canceled | Refusal::WatchCanceled => Code::Cancelled,

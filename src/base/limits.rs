@@ -41,6 +41,22 @@ pub const MAX_APPLY_BACKLOG: u64 = 5_000;
 /// Bytes in one write-ahead batch: large enough to share a sync, small enough not to delay it.
 pub const MAX_BATCH_BYTES: usize = 8 * 1024 * 1024;
 
+/// Bytes of entries in one append to a follower, as in etcd: one entry may be larger and goes alone.
+pub const APPEND_BYTES: usize = 1024 * 1024;
+
+/// Bytes of entries believed of one message of a peer: what fits into one record of the log beside a batch that was
+/// almost full before.
+pub const MAX_APPEND_BYTES: usize = 32 * 1024 * 1024;
+
+/// Appends under way to one follower before the leader waits for an answer, as in etcd.
+pub const MAX_INFLIGHT_APPENDS: usize = 512;
+
+/// Bytes of committed entries applied before other work gets its turn, raft's clock above all.
+pub const APPLY_BYTES_PER_TURN: usize = 1024 * 1024;
+
+/// Entries applied in one go, for the same reason: a few milliseconds of small ones.
+pub const APPLY_ENTRIES_PER_TURN: usize = 1_000;
+
 /// Size of one write-ahead segment, recycled and pre-written, as etcd's 64 MB.
 pub const WAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
@@ -126,6 +142,15 @@ pub const CATCH_UP_TASKS_PER_TURN: usize = 64;
 
 /// Reads waiting for one read-index round.
 pub const MAX_PENDING_READS: usize = 100_000;
+
+/// Messages of peers waiting for the node; votes and heartbeats may be as many again. Beyond it they are dropped.
+pub const MAX_PEER_MESSAGES: usize = 4_096;
+
+/// Bytes of entries in messages of peers that wait for the node; beyond it appends are dropped and asked for again.
+pub const MAX_PEER_BYTES: usize = 64 * 1024 * 1024;
+
+/// Learners in a cluster at once, as in etcd.
+pub const MAX_LEARNERS: usize = 1;
 
 /// A raft tick.
 pub const TICK_MS: u64 = 100;

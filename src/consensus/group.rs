@@ -1,15 +1,18 @@
 //! One member's part in the consensus.
 
 use bytes::Bytes;
-use raft::eraftpb::{ConfChange, ConfState, Entry, Message, MessageType};
-use raft::{RawNode, StateRole};
+use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
+use raft::{RawNode, SnapshotStatus, StateRole};
 
-use super::codec::{protobuf_bytes, protobuf_from};
+use super::conf_change::{self, ConfChange};
+use super::guard::{self, Admission};
 use super::jitter::Jitter;
 use super::log_cache::LogCache;
-use super::ready::{self, ConfirmedRead, Ready};
-use crate::base::{LogIndex, MemberId, Refusal, Term};
-use crate::wal::{Batch, EntryKind, HardState, LogEntry};
+use super::message::PeerMessage;
+use super::outbox::Outbox;
+use super::ready::{self, ConfirmedRead, ReadStamp, Ready};
+use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
+use crate::wal::{Batch, HardState, LogEntry};
 
 /// What a member does in its term.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,40 +38,74 @@ pub struct Standing {
     pub role_changes: u64,
 }
 
+/// Who votes and who only learns.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Electorate {
+    /// Those who vote.
+    pub voters: Vec<MemberId>,
+    /// Those who do not.
+    pub learners: Vec<MemberId>,
+}
+
 /// How a group starts.
 #[derive(Clone, Debug)]
 pub struct GroupConfig {
     /// This member.
     pub member: MemberId,
-    /// The voters as of `applied`.
-    pub voters: Vec<MemberId>,
+    /// Who votes as of `applied`.
+    pub electorate: Electorate,
     /// Ticks without a leader before an election; the timeout is drawn from `election_ticks..2*election_ticks`.
     pub election_ticks: usize,
     /// Ask before standing for election, so that a member cut off does not disturb the others.
     pub pre_vote: bool,
-    /// Seed of the election timeouts.
+    /// Seed of the election timeouts, and what tells this life's reads from an earlier one's.
     pub seed: u64,
     /// What a checkpoint covers: the machine starts behind this entry.
     pub applied: (LogIndex, Term),
 }
 
+/// How far another member has come, as the leader knows it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PeerProgress {
+    /// Who.
+    pub member: MemberId,
+    /// The last entry it acknowledged.
+    pub matched: LogIndex,
+    /// Whether it was heard of lately.
+    pub active: bool,
+    /// Whether it votes.
+    pub votes: bool,
+}
+
 /// One member's part in the consensus. See the room's head for the invariants.
 pub struct Group {
-    raw: RawNode<LogCache>,
+    pub(super) raw: RawNode<LogCache>,
     jitter: Jitter,
     role: StateRole,
     role_changes: u64,
+    nonce: u64,
+    election_ticks: usize,
     /// The last round whose batch was handed out, and the last whose batch is durable.
     handed_out: u64,
     persisted: u64,
+    /// Ticks for which something handed out has not become durable.
+    ticks_unsynced: usize,
     applied: LogIndex,
+    outbox: Outbox,
+    /// Bytes stepped in since the last round.
+    unready_bytes: usize,
 }
 
 impl Group {
-    /// Takes up the group where the log left it. `entries` follow `config.applied` without a gap.
+    /// Takes up the group where the log left it. `entries` follow each other without a gap and reach at least to
+    /// `config.applied`, or begin right behind it; those up to it are kept for peers that lag a little.
     pub fn start(config: &GroupConfig, hard_state: HardState, entries: Vec<LogEntry>) -> Self {
-        let conf_state =
-            ConfState { voters: config.voters.iter().map(|member| member.0).collect(), ..ConfState::default() };
+        let ids = |members: &[MemberId]| members.iter().map(|member| member.0).collect();
+        let conf_state = ConfState {
+            voters: ids(&config.electorate.voters),
+            learners: ids(&config.electorate.learners),
+            ..ConfState::default()
+        };
         let entries: Vec<Entry> = entries.into_iter().map(ready::raft_entry).collect();
         let cache = LogCache::new(ready::raft_hard_state(hard_state), conf_state, config.applied, entries);
         let raft_config = raft::Config {
@@ -76,8 +113,10 @@ impl Group {
             election_tick: config.election_ticks,
             heartbeat_tick: 1,
             applied: config.applied.0,
-            max_size_per_msg: 1024 * 1024,
-            max_inflight_msgs: 512,
+            max_size_per_msg: limits::APPEND_BYTES as u64,
+            max_inflight_msgs: limits::MAX_INFLIGHT_APPENDS,
+            max_uncommitted_size: limits::MAX_PENDING_BYTES as u64,
+            max_committed_size_per_ready: limits::APPLY_BYTES_PER_TURN as u64,
             check_quorum: true,
             pre_vote: config.pre_vote,
             ..raft::Config::default()
@@ -90,53 +129,201 @@ impl Group {
             jitter: Jitter::new(config.seed ^ config.member.0, config.election_ticks),
             role: StateRole::Follower,
             role_changes: 0,
+            nonce: config.seed,
+            election_ticks: config.election_ticks,
             handed_out: 0,
             persisted: 0,
+            ticks_unsynced: 0,
             applied: config.applied.0,
+            outbox: Outbox::new(hard_state.term),
+            unready_bytes: 0,
         };
         group.settle();
         group
     }
 
-    /// Stands for election at once. A lone voter wins without waiting for a timeout.
+    /// Stands for election at once. A lone voter wins without waiting for a timeout; it may not stand while anything
+    /// it handed out is not durable.
     pub fn campaign(&mut self) {
-        // Refused only while a change of the configuration waits to be applied; a later tick tries again.
-        let _ = self.raw.campaign();
-        self.settle();
+        if self.may_stand() {
+            // Refused only while a change of the configuration waits to be applied; a later tick tries again.
+            let _ = self.raw.campaign();
+            self.settle();
+        }
+    }
+
+    /// The crate counts a lone voter's own vote at once, and expects of a leader that everything before its term is
+    /// durable; where others vote, the request for their votes waits for that.
+    fn may_stand(&self) -> bool {
+        let all_durable = self.handed_out == self.persisted && self.raw.raft.raft_log.unstable_entries().is_empty();
+        all_durable || !self.is_lone_voter()
     }
 
     /// Whether this member is the only voter, so that it alone decides.
     pub fn is_lone_voter(&self) -> bool {
-        self.raw.raft.prs().is_singleton()
+        self.raw.raft.prs().is_singleton() && self.raw.raft.promotable()
+    }
+
+    /// Whether this member votes.
+    pub fn is_voter(&self) -> bool {
+        self.raw.raft.promotable()
     }
 
     /// One tick of the logical clock.
+    ///
+    /// A leader whose disk has not answered for an election timeout hands over to the one who is furthest, and steps
+    /// down after another; as long as the disk hangs, it does not stand again.
     pub fn tick(&mut self) {
-        self.raw.tick();
+        self.ticks_unsynced = if self.handed_out > self.persisted { self.ticks_unsynced + 1 } else { 0 };
+        let hangs = self.ticks_unsynced >= self.election_ticks;
+        let leads = self.raw.raft.state == StateRole::Leader;
+        if hangs && leads && !self.is_lone_voter() {
+            if self.ticks_unsynced >= 2 * self.election_ticks {
+                let term = self.raw.raft.term;
+                self.raw.raft.become_follower(term, raft::INVALID_ID);
+            } else if let Some(heir) = self.heir() {
+                self.transfer(heir);
+            }
+        }
+        // A tick of one who does not lead can only bring it to stand.
+        if leads || (!hangs && self.may_stand()) {
+            self.raw.tick();
+        }
         self.settle();
     }
 
-    /// Proposes entries, in order, in one step.
-    pub fn propose(&mut self, payloads: impl IntoIterator<Item = Bytes>) -> Result<(), Refusal> {
+    /// Whether the disk has not answered for an election timeout.
+    pub fn disk_hangs(&self) -> bool {
+        self.ticks_unsynced >= self.election_ticks
+    }
+
+    /// The voter to hand the leadership to: of those heard of lately the one that has most of the log.
+    pub fn heir(&self) -> Option<MemberId> {
+        let peers = self.progress();
+        let heirs = peers.iter().filter(|peer| peer.votes && peer.active && peer.member.0 != self.raw.raft.id);
+        heirs.max_by_key(|peer| (peer.matched, peer.member)).map(|peer| peer.member)
+    }
+
+    /// Hands the leadership to a voter, as far as it lies with this member. It is over when another leads, or after
+    /// an election timeout; meanwhile proposals are refused.
+    pub fn transfer(&mut self, to: MemberId) {
+        self.raw.transfer_leader(to.0);
+        self.settle();
+    }
+
+    /// How far the others have come. Empty unless this member leads.
+    pub fn progress(&self) -> Vec<PeerProgress> {
         if self.raw.raft.state != StateRole::Leader {
+            return Vec::new();
+        }
+        let prs = self.raw.raft.prs();
+        let mut peers: Vec<PeerProgress> = prs
+            .iter()
+            .map(|(id, progress)| PeerProgress {
+                member: MemberId(*id),
+                matched: progress.matched,
+                active: progress.recent_active || *id == self.raw.raft.id,
+                votes: prs.conf().voters().contains(*id),
+            })
+            .collect();
+        peers.sort_unstable_by_key(|peer| peer.member);
+        peers
+    }
+
+    /// Proposes entries, in order, in one step; a follower passes them on to its leader, and they may get lost.
+    ///
+    /// Refused without a leader ([`Refusal::NoLeader`]), and where too much is not committed yet or the leadership is
+    /// being handed over ([`Refusal::TooManyRequests`]): then none of it has reached a log.
+    pub fn propose(&mut self, payloads: impl IntoIterator<Item = Bytes>) -> Result<(), Refusal> {
+        let entries = payloads.into_iter().map(|data| Entry { data, ..Entry::default() }).collect();
+        self.propose_entries(entries)
+    }
+
+    /// Proposes a change of the configuration. While another is not applied, its entry becomes an empty one.
+    pub fn propose_change(&mut self, change: &ConfChange) -> Result<(), Refusal> {
+        let mut entry = Entry { data: change.encode(), ..Entry::default() };
+        entry.set_entry_type(EntryType::EntryConfChange);
+        conf_change::to_inside(&mut entry);
+        self.propose_entries(vec![entry])
+    }
+
+    fn propose_entries(&mut self, entries: Vec<Entry>) -> Result<(), Refusal> {
+        if self.raw.raft.leader_id == raft::INVALID_ID {
             return Err(Refusal::NoLeader);
         }
-        let mut message = Message::default();
+        let mut message = Message { from: self.raw.raft.id, ..Message::default() };
         message.set_msg_type(MessageType::MsgPropose);
-        message.from = self.raw.raft.id;
-        message.entries =
-            payloads.into_iter().map(|data| Entry { data, ..Entry::default() }).collect::<Vec<_>>().into();
+        message.entries = entries.into();
         let outcome = self.raw.step(message);
         self.settle();
         outcome.map_err(|_| Refusal::TooManyRequests)
     }
 
-    /// Asks for the index a linearizable read must wait for. `attempt` must never be used twice: it comes
-    /// back in [`Ready::reads`]. The request is dropped silently before the first commit of a term, so the
-    /// caller tries again with a new attempt.
+    /// Whether a proposal finds a leader now: there is one, and it is not handing over.
+    pub fn takes_proposals(&self) -> bool {
+        self.raw.raft.leader_id != raft::INVALID_ID && self.raw.raft.lead_transferee.is_none()
+    }
+
+    /// Whether a change of the configuration may be under way.
+    pub fn has_pending_change(&self) -> bool {
+        self.raw.raft.has_pending_conf()
+    }
+
+    /// Takes in a message of another member.
+    ///
+    /// What no sound peer sends is turned away with the reason, and harms nothing. An error is damage: this member's
+    /// log is not what it was, and it must stop.
+    pub fn step(&mut self, message: PeerMessage) -> Result<Stepped, Wrong> {
+        let from = message.from();
+        match guard::admit(&self.raw.raft, &message.0) {
+            Admission::Sound => {}
+            Admission::Malformed(why) => return Ok(Stepped::TurnedAway(why)),
+            Admission::PeerLogLost { acknowledged, last } => {
+                return Ok(Stepped::PeerLogLost { member: from, acknowledged, last });
+            }
+            Admission::OwnLogLost { acknowledged, last } => {
+                let what = format!(
+                    "the log ends at entry {last}, but this member acknowledged entry {acknowledged} to {from}: \
+                     entries were lost"
+                );
+                return Err(Wrong::corrupt("wal", 0, what));
+            }
+            Admission::OwnLogDiffers { index } => {
+                let what = format!("entry {index} is committed and differs from that of the leader {from}");
+                return Err(Wrong::corrupt("wal", 0, what));
+            }
+        }
+        self.unready_bytes += message.payload_bytes();
+        // Refused where the sender is no member, or what it passes on finds no leader: it asks again.
+        let _ = self.raw.step(message.0);
+        self.settle();
+        Ok(Stepped::Taken)
+    }
+
+    /// Whether so much was stepped in that a round should be taken before more: what one batch of the log may hold.
+    pub fn is_heavy(&self) -> bool {
+        self.unready_bytes >= limits::MAX_BATCH_BYTES
+    }
+
+    /// A message to this member, or the connection to it, was lost.
+    pub fn unreachable(&mut self, member: MemberId) {
+        self.raw.report_unreachable(member.0);
+        self.settle();
+    }
+
+    /// What became of a snapshot that was sent.
+    pub fn snapshot_sent(&mut self, member: MemberId, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(member.0, status);
+        self.settle();
+    }
+
+    /// Asks for the index a linearizable read must wait for. `attempt` must never be used twice in this life: it comes
+    /// back in [`Ready::reads`]. The request is dropped silently without a leader, before the first commit of a term,
+    /// and on the way, so the caller tries again with a new attempt.
     pub fn read_index(&mut self, attempt: u64) {
-        let term = self.raw.raft.term;
-        self.raw.read_index(ready::read_context(term, attempt));
+        let context = ReadStamp { member: MemberId(self.raw.raft.id), nonce: self.nonce, attempt };
+        self.raw.read_index(context.encode());
         self.settle();
     }
 
@@ -146,9 +333,32 @@ impl Group {
         if !self.raw.has_ready() {
             return None;
         }
+        self.unready_bytes = 0;
         let mut rd = self.raw.ready();
-        assert!(rd.snapshot().get_metadata().index == 0, "snapshots come with peers");
-        assert!(rd.messages().is_empty() && rd.persisted_messages().is_empty(), "a lone voter has nobody to tell");
+        assert!(rd.snapshot().get_metadata().index == 0, "a snapshot is never stepped in as a message");
+        let number = rd.number();
+        let batch = self.batch_of(&mut rd);
+        let committed: Vec<LogEntry> = rd.take_committed_entries().iter().map(ready::log_entry).collect();
+        let reads = rd.take_read_states().into_iter().filter_map(|state| self.confirmed(state)).collect();
+        let mut messages = rd.take_messages();
+        messages.append(&mut rd.take_persisted_messages());
+        self.raw.advance_append_async(rd);
+        if !batch.is_empty() {
+            self.handed_out = number;
+            self.outbox.handed_out(number, self.raw.raft.term);
+        } else if self.handed_out <= self.persisted {
+            // Nothing to persist, and nothing before it is under way: the round is done. Otherwise the
+            // acknowledgement of a later round covers it.
+            self.raw.on_persist_ready(number);
+        }
+        let settled = self.handed_out <= self.persisted;
+        let messages = messages.into_iter().map(PeerMessage);
+        let messages = messages.filter_map(|message| self.outbox.post(self.handed_out, settled, message)).collect();
+        self.settle();
+        Some(Ready { number, batch, messages, committed, reads })
+    }
+
+    fn batch_of(&mut self, rd: &mut raft::Ready) -> Batch {
         let entries = rd.take_entries();
         let mut batch = Batch::default();
         if let Some(state) = rd.hs() {
@@ -163,54 +373,64 @@ impl Group {
         if !batch.entries.is_empty() && batch.hard_state.is_none() {
             batch.hard_state = Some(ready::hard_state(&self.raw.raft.hard_state()));
         }
-        let committed: Vec<LogEntry> = rd.take_committed_entries().iter().map(ready::log_entry).collect();
-        let reads = rd
-            .take_read_states()
-            .into_iter()
-            .filter_map(|state| {
-                let attempt = ready::attempt_of(&state.request_ctx)?;
-                Some(ConfirmedRead { attempt, index: state.index })
-            })
-            .collect();
-        let number = rd.number();
-        self.raw.advance_append_async(rd);
-        if !batch.is_empty() {
-            self.handed_out = number;
-        } else if self.handed_out <= self.persisted {
-            // Nothing to persist, and nothing before it is under way: the round is done. Otherwise the
-            // acknowledgement of a later round covers it.
-            self.raw.on_persist_ready(number);
-        }
-        self.settle();
-        Some(Ready { number, batch, committed, reads })
+        batch
     }
 
-    /// The batches of all rounds up to `number` are durable.
-    pub fn persisted(&mut self, number: u64) {
+    /// Only what this life of this member asked counts.
+    fn confirmed(&self, state: raft::ReadState) -> Option<ConfirmedRead> {
+        let context = ReadStamp::decode(&state.request_ctx)?;
+        let own = context.member.0 == self.raw.raft.id && context.nonce == self.nonce;
+        own.then_some(ConfirmedRead { attempt: context.attempt, index: state.index })
+    }
+
+    /// The batches of all rounds up to `number` are durable: the messages that waited for it.
+    #[must_use]
+    pub fn persisted(&mut self, number: u64) -> Vec<PeerMessage> {
         assert!(self.persisted < number && number <= self.handed_out, "rounds are persisted in order");
         self.persisted = number;
+        self.ticks_unsynced = 0;
         self.raw.on_persist_ready(number);
+        let messages = self.outbox.persisted(number);
         self.settle();
+        messages
     }
 
     /// The machine has applied everything up to `index`.
     pub fn applied(&mut self, index: LogIndex) {
         assert!(index >= self.applied, "applying never goes back");
         assert!(index <= self.raw.raft.raft_log.committed, "only committed entries are applied");
+        assert!(index <= self.raw.raft.raft_log.persisted, "only what is durable here is applied");
         self.applied = index;
         self.raw.advance_apply_to(index);
         self.settle();
     }
 
-    /// Takes a committed change of the configuration into force; the voters after it.
-    pub fn apply_conf_change(&mut self, entry: &LogEntry) -> Vec<MemberId> {
-        assert_eq!(entry.kind, EntryKind::ConfChange, "changes come one at a time, as in etcd");
-        let change: ConfChange =
-            protobuf_from(&entry.data).expect("a committed change was encoded by a member of this cluster");
-        let conf_state = self.raw.apply_conf_change(&change).expect("a committed change is valid");
-        self.raw.mut_store().set_conf_state(conf_state.clone());
+    /// Takes a committed change of the configuration into force. One that the machine refused must not come here. The
+    /// electorate after it.
+    ///
+    /// A leader that is no voter any more steps down: it could not commit anything further.
+    pub fn apply_change(&mut self, change: &ConfChange) -> Electorate {
+        if let Some(change) = change.for_raft() {
+            let conf_state = self.raw.apply_conf_change(&change).expect("the machine refuses an impossible change");
+            self.raw.mut_store().set_conf_state(conf_state);
+        }
+        if self.raw.raft.state == StateRole::Leader && !self.raw.raft.promotable() {
+            let term = self.raw.raft.term;
+            self.raw.raft.become_follower(term, raft::INVALID_ID);
+        }
         self.settle();
-        conf_state.voters.iter().copied().map(MemberId).collect()
+        self.electorate()
+    }
+
+    /// Who votes now.
+    pub fn electorate(&self) -> Electorate {
+        let conf_state = self.raw.raft.prs().conf().to_conf_state();
+        let members = |ids: &[u64]| {
+            let mut members: Vec<MemberId> = ids.iter().copied().map(MemberId).collect();
+            members.sort_unstable();
+            members
+        };
+        Electorate { voters: members(&conf_state.voters), learners: members(&conf_state.learners) }
     }
 
     /// Forgets entries a durable checkpoint covers.
@@ -248,18 +468,20 @@ impl Group {
     }
 }
 
-/// The log entry that brings a founding member into the configuration, as etcd writes it: a `ConfChange`
-/// whose context describes the member.
-pub fn founding_entry(index: LogIndex, member: MemberId, context: Bytes) -> LogEntry {
-    let mut change = ConfChange::default();
-    change.set_change_type(raft::eraftpb::ConfChangeType::AddNode);
-    change.node_id = member.0;
-    change.context = context;
-    LogEntry { index, term: 1, kind: EntryKind::ConfChange, data: protobuf_bytes(&change) }
-}
-
-/// What a committed change of the configuration says of its member, for the machine.
-pub fn conf_change_context(entry: &LogEntry) -> Option<(MemberId, Bytes)> {
-    let change: ConfChange = protobuf_from(&entry.data)?;
-    Some((MemberId(change.node_id), change.context.clone()))
+/// What became of a message that was stepped in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Stepped {
+    /// It was taken.
+    Taken,
+    /// No sound peer sends it; why.
+    TurnedAway(&'static str),
+    /// It shows that a peer lacks what it acknowledged; it is not counted on.
+    PeerLogLost {
+        /// The peer.
+        member: MemberId,
+        /// The entry it acknowledged.
+        acknowledged: LogIndex,
+        /// What it says it has.
+        last: LogIndex,
+    },
 }

@@ -19,16 +19,24 @@ pub(super) struct LogCache {
 }
 
 impl LogCache {
+    /// A log whose machine starts behind `applied`. Where it begins before that, the first entry only lends its term
+    /// to the place it begins behind.
     pub(super) fn new(
         hard_state: HardState,
         conf_state: ConfState,
-        released: (LogIndex, Term),
+        applied: (LogIndex, Term),
         entries: Vec<Entry>,
     ) -> Self {
-        let cache = Self { hard_state, conf_state, released, entries: entries.into() };
-        if let Some(first) = cache.entries.front() {
-            assert_eq!(first.index, released.0 + 1, "the recovered log starts right after the checkpoint");
+        let mut entries: VecDeque<Entry> = entries.into();
+        let mut released = applied;
+        if let Some(first) = entries.pop_front_if(|first| first.index <= applied.0) {
+            released = (first.index, first.term);
         }
+        let cache = Self { hard_state, conf_state, released, entries };
+        if let Some(first) = cache.entries.front() {
+            assert_eq!(first.index, cache.released.0 + 1, "the recovered log has no gap before the checkpoint");
+        }
+        assert!(cache.last() >= applied.0, "the recovered log reaches the checkpoint");
         cache
     }
 

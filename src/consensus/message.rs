@@ -5,8 +5,9 @@
 //! and everything else is raft's to judge.
 
 use bytes::Bytes;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{EntryType, Message, MessageType};
 
+use super::conf_change;
 use crate::base::{LogIndex, MemberId, Term};
 
 /// One message from one member's group to another's.
@@ -94,12 +95,18 @@ impl PeerMessage {
 
     /// Its protobuf form.
     pub fn encode(&self) -> Bytes {
-        super::codec::protobuf_bytes(&self.0)
+        if self.0.entries.iter().all(|entry| entry.get_entry_type() != EntryType::EntryConfChange) {
+            return super::codec::protobuf_bytes(&self.0);
+        }
+        let mut outside = self.0.clone();
+        outside.mut_entries().iter_mut().for_each(conf_change::to_outside);
+        super::codec::protobuf_bytes(&outside)
     }
 
     /// Reads the protobuf form. Any bytes may be given; says what does not hold.
     pub fn decode(bytes: &[u8]) -> Result<Self, String> {
-        let message: Message = super::codec::protobuf_from(bytes).ok_or("it is no raft message")?;
+        let mut message: Message = super::codec::protobuf_from(bytes).ok_or("it is no raft message")?;
+        message.mut_entries().iter_mut().for_each(conf_change::to_inside);
         let message = Self(message);
         if message.kind() == MessageKind::Local {
             return Err(format!("a message of type {:?} is never sent", message.0.get_msg_type()));

@@ -12,12 +12,16 @@
 //! Does not know what an entry means, except for changes of the configuration.
 
 mod codec;
+mod conf_change;
 mod group;
+mod guard;
 mod jitter;
 mod log_cache;
 mod message;
+mod outbox;
 mod ready;
 
-pub use group::{Group, GroupConfig, Role, Standing, conf_change_context, founding_entry};
+pub use conf_change::{ConfChange, ConfChangeKind, founding_entry};
+pub use group::{Electorate, Group, GroupConfig, PeerProgress, Role, Standing, Stepped};
 pub use message::{MessageKind, PeerMessage};
 pub use ready::{ConfirmedRead, Ready};

@@ -2,7 +2,9 @@
 
 use raft::eraftpb::{Entry, EntryType};
 
-use crate::base::{LogIndex, Term};
+use super::conf_change;
+use super::message::PeerMessage;
+use crate::base::{LogIndex, MemberId};
 use crate::wal::{Batch, EntryKind, HardState, LogEntry};
 
 /// A read whose index the group has confirmed: it may be served once that index is applied.
@@ -21,6 +23,8 @@ pub struct Ready {
     pub number: u64,
     /// To be made durable; where it is empty there is nothing to acknowledge.
     pub batch: Batch,
+    /// To be sent: they may leave now. Those that promise something come later, of [`super::Group::persisted`].
+    pub messages: Vec<PeerMessage>,
     /// To be applied, in order. They are durable here already.
     pub committed: Vec<LogEntry>,
     /// Reads confirmed since the last round.
@@ -33,7 +37,15 @@ pub(super) fn log_entry(entry: &Entry) -> LogEntry {
         EntryType::EntryConfChange => EntryKind::ConfChange,
         EntryType::EntryConfChangeV2 => EntryKind::ConfChangeV2,
     };
-    LogEntry { index: entry.index, term: entry.term, kind, data: entry.data.clone() }
+    let data = match kind {
+        EntryKind::ConfChange => {
+            let mut outside = entry.clone();
+            conf_change::to_outside(&mut outside);
+            outside.data
+        }
+        _ => entry.data.clone(),
+    };
+    LogEntry { index: entry.index, term: entry.term, kind, data }
 }
 
 pub(super) fn raft_entry(entry: LogEntry) -> Entry {
@@ -43,6 +55,7 @@ pub(super) fn raft_entry(entry: LogEntry) -> Entry {
         EntryKind::ConfChange => EntryType::EntryConfChange,
         EntryKind::ConfChangeV2 => EntryType::EntryConfChangeV2,
     });
+    conf_change::to_inside(&mut out);
     out
 }
 
@@ -59,15 +72,26 @@ pub(super) fn raft_hard_state(state: HardState) -> raft::eraftpb::HardState {
     }
 }
 
-/// A read attempt's number as the context the raft crate carries; unique for ever, because the crate keys
-/// pending reads by it and a reused one could confirm a stale read.
-pub(super) fn read_context(term: Term, attempt: u64) -> Vec<u8> {
-    let mut context = Vec::with_capacity(16);
-    context.extend_from_slice(&term.to_be_bytes());
-    context.extend_from_slice(&attempt.to_be_bytes());
-    context
+/// What a read attempt carries through the group, and what tells it from every other: the crate keys pending reads by
+/// it, over all members, and one used twice could confirm a stale read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ReadStamp {
+    /// Who asks.
+    pub member: MemberId,
+    /// Drawn at each start of the member.
+    pub nonce: u64,
+    /// Counted by the asker.
+    pub attempt: u64,
 }
 
-pub(super) fn attempt_of(context: &[u8]) -> Option<u64> {
-    context.get(8..16).and_then(|bytes| bytes.try_into().ok()).map(u64::from_be_bytes)
+impl ReadStamp {
+    pub(super) fn encode(self) -> Vec<u8> {
+        [self.member.0, self.nonce, self.attempt].iter().flat_map(|part| part.to_be_bytes()).collect()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; 24] = bytes.try_into().ok()?;
+        let part = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"));
+        Some(Self { member: MemberId(part(0)), nonce: part(8), attempt: part(16) })
+    }
 }

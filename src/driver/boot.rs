@@ -6,9 +6,9 @@
 use std::sync::Arc;
 
 use super::checkpoint_files;
-use super::driver::DriverConfig;
+use super::config::DriverConfig;
 use crate::base::{ClusterId, Corruption, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
-use crate::consensus::{Group, GroupConfig, conf_change_context, founding_entry};
+use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Disk, Env};
 use crate::machine::{Image, Machine, Member};
 use crate::node::{Facts, Node, NodeConfig};
@@ -16,15 +16,6 @@ use crate::wal::{
     Batch, EntryKind, HardState, Journal, LogEntry, RecoveredWal, TailReport, UnrecoveredWal, WalIdentity,
 };
 use crate::watch::RoomBell;
-
-/// A member of a new cluster, as the flags name it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct FoundingMember {
-    /// Its name.
-    pub name: String,
-    /// Where its peers reach it.
-    pub peer_urls: Vec<String>,
-}
 
 /// What boot found, for the log.
 #[derive(Debug)]
@@ -86,6 +77,7 @@ pub(super) async fn boot<E: Env>(
     let (members, own, cluster) = founders(config);
     let from_flags = WalIdentity { cluster, member: own };
     let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
+    let unrecovered = unrecovered.with_catch_up(config.node.catch_up_entries.max(1));
     let identity = unrecovered.identity().unwrap_or(from_flags);
     let founded = unrecovered.identity().is_none();
     if founded {
@@ -97,13 +89,20 @@ pub(super) async fn boot<E: Env>(
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;
-    let voters = voters(&image, &wal.entries);
+    let at_image = wal.entries.iter().find(|entry| entry.index == image.applied.0);
+    if at_image.is_some_and(|entry| entry.term != image.applied.1) {
+        // A snapshot was installed, and the log was not cut any more: what it holds is another leader's story.
+        wal.journal.cut(image.applied.0)?;
+        wal.journal.sync().await?;
+        wal.entries.clear();
+    }
+    let electorate = electorate(&image, &wal.entries);
     let report = BootReport {
         identity,
         founded,
         checkpoint: image.applied.0,
         damaged: found.damaged,
-        replayed: wal.entries.len(),
+        replayed: wal.entries.iter().filter(|entry| entry.index > image.applied.0).count(),
         tail: wal.tail,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
@@ -114,7 +113,7 @@ pub(super) async fn boot<E: Env>(
     let hard_state = HardState { commit: wal.hard_state.commit.max(image.applied.0), ..wal.hard_state };
     let group_config = GroupConfig {
         member: identity.member,
-        voters,
+        electorate,
         election_ticks: config.election_ticks,
         pre_vote: config.pre_vote,
         seed: env.dice().next_u64(),
@@ -153,7 +152,7 @@ fn check_nothing_is_left<D: Disk>(disk: &D) -> Result<(), Wrong> {
 /// The log must go on where the checkpoint ends, or a part of history is missing.
 fn check_reaches<D: Disk>(wal: &RecoveredWal<D>, image: &Image) -> Result<(), Wrong> {
     match wal.entries.first() {
-        Some(first) if first.index != image.applied.0 + 1 => Err(Wrong::corrupt(
+        Some(first) if first.index > image.applied.0 + 1 => Err(Wrong::corrupt(
             "wal",
             0,
             format!(
@@ -165,14 +164,14 @@ fn check_reaches<D: Disk>(wal: &RecoveredWal<D>, image: &Image) -> Result<(), Wr
     }
 }
 
-/// The voters at the checkpoint, or of the founding entries where there is none yet.
-fn voters(image: &Image, entries: &[LogEntry]) -> Vec<MemberId> {
-    if image.members.is_empty() {
-        return entries
-            .iter()
-            .take_while(|entry| entry.kind == EntryKind::ConfChange && entry.term == 1)
-            .filter_map(|entry| conf_change_context(entry).map(|(member, _)| member))
-            .collect();
+/// Who votes at the checkpoint, or by the founding entries where there is none yet.
+fn electorate(image: &Image, entries: &[LogEntry]) -> Electorate {
+    if image.applied.0 == 0 {
+        let founding = entries.iter().take_while(|entry| entry.kind == EntryKind::ConfChange && entry.term == 1);
+        let changes = founding.filter_map(|entry| ConfChange::decode(&entry.data)).filter(|change| change.id == 0);
+        return Electorate { voters: changes.map(|change| change.member).collect(), learners: Vec::new() };
     }
-    image.members.iter().filter(|member| !member.is_learner).map(|member| member.id).collect()
+    let (learners, voters): (Vec<&Member>, Vec<&Member>) = image.members.iter().partition(|member| member.is_learner);
+    let ids = |members: Vec<&Member>| members.iter().map(|member| member.id).collect();
+    Electorate { voters: ids(voters), learners: ids(learners) }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_channel::oneshot;
 
@@ -10,9 +11,10 @@ use super::mailbox::{Mailbox, NotTaken};
 use super::watch_stream::{WatchReader, WatchStream};
 use crate::base::{ClusterId, LeaseId, MemberId, Refusal};
 use crate::env::Env;
-use crate::machine::{Command, codec, put_cost};
+use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
-use crate::node::{Facts, Input, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
+use crate::node::{Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
+use crate::peer::PeerSender;
 
 /// Who a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -30,6 +32,7 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) mailbox: Arc<Mailbox<Input<E::Disk>>>,
     pub(super) facts: Arc<Facts>,
     pub(super) views: Arc<ViewCell<E::Disk>>,
+    pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
@@ -93,6 +96,25 @@ impl<E: Env> Handle<E> {
         self.ask_weighing(weight, |reply| Input::Propose { id, payload, cost, reply }).await?
     }
 
+    /// Has a change of who belongs to the cluster agreed on and applied. Outcomes as of [`Handle::propose`].
+    ///
+    /// A promotion is refused as [`Refusal::NotLeader`] where another leads: only the leader knows how far a learner is.
+    pub async fn change_members(&self, change: MemberChange) -> Result<Proposed, Refusal> {
+        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+        self.ask(|reply| Input::ChangeMembers { id, change, reply }).await?
+    }
+
+    /// Hands the leadership to another voter, and answers when it leads. [`Refusal::NotLeader`] where another leads
+    /// already.
+    pub async fn move_leader(&self, to: MemberId) -> Result<(), Refusal> {
+        self.ask(|reply| Input::HandOver { to: Some(to), reply }).await?
+    }
+
+    /// How long the connection to another member has been good, if it is.
+    pub fn connected_for(&self, member: MemberId) -> Option<Duration> {
+        self.0.parts.peers.connected_for(member)
+    }
+
     /// A view to read from: linearizable, or of whatever this member holds.
     pub async fn view(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
         let facts = &self.0.parts.facts;
@@ -106,17 +128,18 @@ impl<E: Env> Handle<E> {
 
     /// Renews a lease; its seconds, or nothing where it is gone or past its time.
     pub async fn keep_alive(&self, id: LeaseId) -> Result<Option<i64>, Refusal> {
-        self.ask(|reply| Input::KeepAlive { id, reply }).await?
+        self.ask(|reply| Input::Lease(LeaseQuestion::KeepAlive { id, reply })).await?.map_err(as_seen_by_client)
     }
 
     /// A lease's standing, or nothing where it is gone.
     pub async fn time_to_live(&self, id: LeaseId, keys: bool) -> Result<Option<LeaseStanding>, Refusal> {
-        self.ask(|reply| Input::TimeToLive { id, keys, reply }).await?
+        let asked = self.ask(|reply| Input::Lease(LeaseQuestion::TimeToLive { id, keys, reply }));
+        asked.await?.map_err(as_seen_by_client)
     }
 
     /// All leases, the soonest to end first.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, Refusal> {
-        self.ask(|reply| Input::Leases { reply }).await?
+        self.ask(|reply| Input::Lease(LeaseQuestion::Leases { reply })).await?.map_err(as_seen_by_client)
     }
 
     /// Opens a watch stream: one side to speak, one to listen.
@@ -134,7 +157,10 @@ impl<E: Env> Handle<E> {
     }
 
     /// Finishes what was begun, then ends the driver. Requests that come meanwhile are refused as stopped.
+    ///
+    /// A leader with peers hands its leadership over first, so that they need not wait for its silence.
     pub async fn stop(&self) {
+        let _ = self.ask(|reply| Input::HandOver { to: None, reply }).await;
         let _ = self.ask(|reply| Input::Drain { reply }).await;
         self.0.parts.mailbox.close();
         let _ = self.0.parts.ending.wait().await;
@@ -157,6 +183,11 @@ impl<E: Env> Handle<E> {
         }
         answer.await.map_err(|oneshot::Canceled| Refusal::Stopped)
     }
+}
+
+/// Only the leader answers; that this member does not lead is no word for a client.
+fn as_seen_by_client(refusal: Refusal) -> Refusal {
+    if refusal == Refusal::NotLeader { Refusal::NoLeader } else { refusal }
 }
 
 /// A lease id as etcd makes one: a request id without its sign bit, never 0.

@@ -44,6 +44,11 @@ impl<T> Mailbox<T> {
         self.put_below(item, bytes, self.capacity, self.max_bytes)
     }
 
+    /// Puts an item in where the queue holds up to `reserve` items more than it otherwise takes.
+    pub fn put_with_reserve(&self, item: T, bytes: usize, reserve: usize) -> Result<(), (NotTaken, T)> {
+        self.put_below(item, bytes, self.capacity + reserve, self.max_bytes)
+    }
+
     /// Puts an item in even where the queue is full: for completions, of which there are never more than the
     /// taker itself has asked for. Dropped where the queue is closed.
     pub fn put_completion(&self, item: T) {

@@ -10,17 +10,21 @@
 mod archive;
 mod boot;
 mod checkpoint_files;
+mod config;
+mod doors;
 #[allow(clippy::module_inception, reason = "the room's main task has the room's name")]
 mod driver;
 mod ending;
 mod handle;
 mod keeper;
 mod mailbox;
+mod node_task;
 mod watch_stream;
 
-pub use boot::{BootReport, FoundingMember};
+pub use boot::BootReport;
 pub use checkpoint_files::DAMAGED_SUFFIX;
-pub use driver::{DriverConfig, start};
+pub use config::{DriverConfig, FoundingMember};
+pub use driver::{start, start_with};
 pub use ending::Ending;
 pub use handle::{Handle, Identity};
 pub use mailbox::{Mailbox, NotTaken};

@@ -39,6 +39,8 @@ pub struct Image {
     pub applied: (LogIndex, Term),
     /// The members.
     pub members: Vec<Member>,
+    /// Those who were members once.
+    pub removed: Vec<MemberId>,
     /// The alarms that stand.
     pub alarms: Vec<(MemberId, AlarmKind)>,
     /// The version agreed on.
@@ -65,6 +67,8 @@ struct ImageMessage {
     leases: Vec<LeaseMessage>,
     #[prost(bytes = "bytes", tag = "7")]
     position: Bytes,
+    #[prost(uint64, repeated, tag = "8")]
+    removed: Vec<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -134,6 +138,7 @@ impl Image {
                 .map(|lease| LeaseMessage { id: lease.id, ttl: lease.ttl, remaining: lease.remaining })
                 .collect(),
             position: self.position.encode(),
+            removed: self.removed.iter().map(|member| member.0).collect(),
         };
         let len = message.encoded_len();
         let mut out = BytesMut::with_capacity(HEAD + len);
@@ -172,6 +177,7 @@ impl Image {
         Ok(Self {
             applied: (message.applied_index, message.applied_term),
             alarms: alarms.collect::<Result<_, _>>()?,
+            removed: message.removed.into_iter().map(MemberId).collect(),
             members: message
                 .members
                 .into_iter()

@@ -6,7 +6,7 @@ use super::alarms::Alarms;
 use super::codec::{self, Proposal};
 use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Op, Put, Txn};
 use super::image::Image;
-use super::members::{Member, Members};
+use super::members::{Member, MemberChange, Members};
 use super::txn::Writer;
 use crate::base::{Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
@@ -60,8 +60,7 @@ impl<D: Disk> Machine<D> {
                 Wrong::corrupt("checkpoint", 0, format!("a key hangs on lease {lease:x}, which is not in the image"))
             })?;
         }
-        let mut members = Members::default();
-        image.members.iter().cloned().for_each(|member| members.add(member));
+        let members = Members::restore(image.members.iter().cloned(), image.removed.iter().copied());
         let mut alarms = Alarms::default();
         for (member, kind) in &image.alarms {
             alarms.activate(*member, *kind);
@@ -82,6 +81,7 @@ impl<D: Disk> Machine<D> {
         Image {
             applied: self.applied,
             members: self.members.list(),
+            removed: self.members.removed(),
             alarms: self.alarms.list(),
             cluster_version: self.cluster_version.clone(),
             leases: self.leases.iter().map(|(id, lease)| super::image::LeaseImage::new(id, lease)).collect(),
@@ -106,13 +106,24 @@ impl<D: Disk> Machine<D> {
         Ok(Outcome { proposal, applied })
     }
 
-    /// Applies the entry that adds a member.
-    pub fn add_member(&mut self, index: LogIndex, term: Term, context: &[u8]) -> Result<(), Wrong> {
+    /// Applies an entry that changes who belongs to the cluster; refused where it is impossible, and then nothing
+    /// changes but the applied index.
+    pub fn change_member(&mut self, index: LogIndex, term: Term, change: MemberChange) -> Result<(), Refusal> {
         self.advance(index, term);
-        let member = Member::from_context(context)
-            .map_err(|what| Wrong::corrupt("wal", 0, format!("the member of entry {index} cannot be read: {what}")))?;
-        self.members.add(member);
+        self.members.check(&change)?;
+        self.members.change(change);
         Ok(())
+    }
+
+    /// Whether a change would be possible now.
+    pub fn check_change(&self, change: &MemberChange) -> Result<(), Refusal> {
+        self.members.check(change)
+    }
+
+    /// Applies an entry that founds the cluster, or a change whose member is known already: it is described anew.
+    pub fn found_member(&mut self, index: LogIndex, term: Term, member: Member) {
+        self.advance(index, term);
+        self.members.add(member);
     }
 
     fn advance(&mut self, index: LogIndex, term: Term) {
@@ -270,9 +281,9 @@ impl<D: Disk> Machine<D> {
         self.members.list()
     }
 
-    /// The members that vote.
-    pub fn voters(&self) -> Vec<MemberId> {
-        self.members.voters()
+    /// Those who were members once.
+    pub fn removed(&self) -> Vec<MemberId> {
+        self.members.removed()
     }
 
     /// The alarms that stand, by member.

@@ -1,11 +1,11 @@
 //! Who belongs to the cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::base::MemberId;
+use crate::base::{MemberId, Refusal, limits};
 
 /// A member as the cluster knows it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -27,48 +27,207 @@ pub struct Member {
 struct MemberRecord {
     id: u64,
     #[serde(rename = "peerURLs")]
-    peer_urls: Vec<String>,
+    peer_urls: Option<Vec<String>>,
     #[serde(rename = "isLearner", default, skip_serializing_if = "std::ops::Not::not")]
     is_learner: bool,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     name: String,
     #[serde(rename = "clientURLs", default, skip_serializing_if = "Vec::is_empty")]
     client_urls: Vec<String>,
+    /// Absent in what founds a cluster.
+    #[serde(rename = "isPromote", default, skip_serializing_if = "Option::is_none")]
+    is_promote: Option<bool>,
+}
+
+/// One change of who belongs to the cluster.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum MemberChange {
+    /// A new member, by its own description a voter or a learner.
+    Add(Member),
+    /// It belongs to the cluster no more, for ever.
+    Remove(MemberId),
+    /// It is reached elsewhere.
+    Update {
+        /// Who.
+        id: MemberId,
+        /// Where now.
+        peer_urls: Vec<String>,
+    },
+    /// A learner becomes a voter.
+    Promote(MemberId),
+}
+
+impl MemberChange {
+    /// Whom it is about.
+    pub fn member(&self) -> MemberId {
+        match self {
+            Self::Add(member) => member.id,
+            Self::Remove(id) | Self::Promote(id) | Self::Update { id, .. } => *id,
+        }
+    }
+
+    /// The context of its entry, as etcd writes it.
+    pub fn context(&self) -> Bytes {
+        let id = self.member().0;
+        let plain = MemberRecord {
+            id,
+            peer_urls: None,
+            is_learner: false,
+            name: String::new(),
+            client_urls: Vec::new(),
+            is_promote: None,
+        };
+        let record = match self {
+            Self::Add(member) => MemberRecord { is_promote: Some(false), ..member.record() },
+            Self::Remove(_) => return Bytes::new(),
+            Self::Update { peer_urls, .. } => MemberRecord { peer_urls: Some(peer_urls.clone()), ..plain },
+            Self::Promote(_) => MemberRecord { is_promote: Some(true), ..plain },
+        };
+        encode(&record)
+    }
+
+    /// The change an entry describes that makes a member a voter or a learner: who is promoted, or added.
+    pub fn addition(context: &[u8]) -> Result<Self, String> {
+        let record: MemberRecord = serde_json::from_slice(context).map_err(|error| error.to_string())?;
+        if record.is_promote == Some(true) {
+            return Ok(Self::Promote(MemberId(record.id)));
+        }
+        Ok(Self::Add(Member::from_record(record)))
+    }
+
+    /// The change an entry describes that says where a member is reached.
+    pub fn update(context: &[u8]) -> Result<Self, String> {
+        let Member { id, peer_urls, .. } = Member::from_context(context)?;
+        Ok(Self::Update { id, peer_urls })
+    }
+}
+
+fn encode(record: &MemberRecord) -> Bytes {
+    serde_json::to_vec(record).expect("strings and numbers have a JSON form").into()
 }
 
 impl Member {
-    /// The context of the change of the configuration that adds this member.
-    pub fn context(&self) -> Bytes {
-        let context = MemberRecord {
+    fn record(&self) -> MemberRecord {
+        MemberRecord {
             id: self.id.0,
-            peer_urls: self.peer_urls.clone(),
+            peer_urls: Some(self.peer_urls.clone()),
             is_learner: self.is_learner,
             name: self.name.clone(),
             client_urls: self.client_urls.clone(),
-        };
-        serde_json::to_vec(&context).expect("strings and numbers have a JSON form").into()
+            is_promote: None,
+        }
+    }
+
+    fn from_record(record: MemberRecord) -> Self {
+        Self {
+            id: MemberId(record.id),
+            name: record.name,
+            peer_urls: record.peer_urls.unwrap_or_default(),
+            client_urls: record.client_urls,
+            is_learner: record.is_learner,
+        }
+    }
+
+    /// The context of the change of the configuration that founds a cluster with this member.
+    pub fn context(&self) -> Bytes {
+        encode(&self.record())
     }
 
     /// The member a context describes.
     pub fn from_context(context: &[u8]) -> Result<Self, String> {
-        let context: MemberRecord = serde_json::from_slice(context).map_err(|error| error.to_string())?;
-        Ok(Self {
-            id: MemberId(context.id),
-            name: context.name,
-            peer_urls: context.peer_urls,
-            client_urls: context.client_urls,
-            is_learner: context.is_learner,
-        })
+        serde_json::from_slice(context).map(Self::from_record).map_err(|error| error.to_string())
     }
+}
+
+/// The members as etcd's peers tell of them.
+pub fn members_json(members: &[Member]) -> Bytes {
+    let records: Vec<MemberRecord> = members.iter().map(Member::record).collect();
+    serde_json::to_vec(&records).expect("strings and numbers have a JSON form").into()
 }
 
 /// The members, by id.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Members {
     by_id: BTreeMap<MemberId, Member>,
+    removed: BTreeSet<MemberId>,
 }
 
 impl Members {
+    /// The members as an image has them.
+    pub fn restore(members: impl IntoIterator<Item = Member>, removed: impl IntoIterator<Item = MemberId>) -> Self {
+        Self {
+            by_id: members.into_iter().map(|member| (member.id, member)).collect(),
+            removed: removed.into_iter().collect(),
+        }
+    }
+
+    /// Whether a change is possible, by etcd's rules. All members decide alike, from the log alone; what is refused
+    /// here changes nothing, and the group is not told of it.
+    pub fn check(&self, change: &MemberChange) -> Result<(), Refusal> {
+        let id = change.member();
+        if self.removed.contains(&id) {
+            return Err(Refusal::MemberNotFound);
+        }
+        let known = self.by_id.get(&id);
+        match change {
+            MemberChange::Add(member) => {
+                if known.is_some() {
+                    return Err(Refusal::MemberExists);
+                }
+                self.check_urls(id, &member.peer_urls)?;
+                let learners = self.by_id.values().filter(|member| member.is_learner).count();
+                if member.is_learner && learners >= limits::MAX_LEARNERS {
+                    return Err(Refusal::TooManyLearners);
+                }
+            }
+            MemberChange::Remove(_) => {
+                let known = known.ok_or(Refusal::MemberNotFound)?;
+                // etcd lets this be committed, and no member starts again.
+                if !known.is_learner && self.voters().len() == 1 {
+                    return Err(Refusal::NotEnoughStarted);
+                }
+            }
+            MemberChange::Update { peer_urls, .. } => {
+                known.ok_or(Refusal::MemberNotFound)?;
+                self.check_urls(id, peer_urls)?;
+            }
+            MemberChange::Promote(_) => {
+                if !known.ok_or(Refusal::MemberNotFound)?.is_learner {
+                    return Err(Refusal::MemberNotLearner);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_urls(&self, id: MemberId, urls: &[String]) -> Result<(), Refusal> {
+        let others = self.by_id.values().filter(|member| member.id != id);
+        let taken = others.flat_map(|member| &member.peer_urls).any(|url| urls.contains(url));
+        if taken { Err(Refusal::PeerUrlExists) } else { Ok(()) }
+    }
+
+    /// Carries out a change that [`Members::check`] let pass.
+    pub fn change(&mut self, change: MemberChange) {
+        match change {
+            MemberChange::Add(member) => self.add(member),
+            MemberChange::Remove(id) => {
+                self.by_id.remove(&id);
+                self.removed.insert(id);
+            }
+            MemberChange::Update { id, peer_urls } => {
+                self.by_id.get_mut(&id).expect("checked: it is a member").peer_urls = peer_urls;
+            }
+            MemberChange::Promote(id) => {
+                self.by_id.get_mut(&id).expect("checked: it is a member").is_learner = false;
+            }
+        }
+    }
+
+    /// Those who were members once: they are never let in again.
+    pub fn removed(&self) -> Vec<MemberId> {
+        self.removed.iter().copied().collect()
+    }
+
     /// Adds a member, or describes it anew; what it told of itself is kept.
     pub fn add(&mut self, member: Member) {
         let known = self.by_id.entry(member.id).or_default();
@@ -105,6 +264,10 @@ impl Members {
 mod tests {
     use super::*;
 
+    fn member(id: u64, is_learner: bool) -> Member {
+        Member { id: MemberId(id), peer_urls: vec![format!("http://{id}:2380")], is_learner, ..Member::default() }
+    }
+
     #[test]
     fn the_context_is_etcds_json() {
         let member = Member {
@@ -120,6 +283,20 @@ mod tests {
         );
         assert_eq!(Member::from_context(&context), Ok(member));
         assert!(Member::from_context(b"{").is_err());
+        assert_eq!(
+            MemberChange::Promote(MemberId(5)).context(),
+            r#"{"id":5,"peerURLs":null,"isPromote":true}"#.as_bytes()
+        );
+    }
+
+    #[test]
+    fn a_change_survives_its_context() {
+        let add = MemberChange::Add(member(4, true));
+        assert_eq!(MemberChange::addition(&add.context()), Ok(add));
+        let promote = MemberChange::Promote(MemberId(4));
+        assert_eq!(MemberChange::addition(&promote.context()), Ok(promote));
+        let update = MemberChange::Update { id: MemberId(4), peer_urls: vec!["http://x:1".to_string()] };
+        assert_eq!(MemberChange::update(&update.context()), Ok(update));
     }
 
     #[test]
@@ -134,5 +311,35 @@ mod tests {
         let list = members.list();
         assert_eq!((list[0].name.as_str(), list[0].client_urls.len(), list[0].peer_urls.len()), ("a", 1, 1));
         assert_eq!(members.voters(), vec![id]);
+    }
+
+    #[test]
+    fn impossible_changes_are_refused() {
+        let mut members = Members::restore([member(1, false), member(2, true)], []);
+        let check = |members: &Members, change| members.check(&change).err();
+        assert_eq!(check(&members, MemberChange::Add(member(1, false))), Some(Refusal::MemberExists));
+        let elsewhere = Member { id: MemberId(9), ..member(1, false) };
+        assert_eq!(check(&members, MemberChange::Add(elsewhere)), Some(Refusal::PeerUrlExists));
+        assert_eq!(check(&members, MemberChange::Add(member(3, true))), Some(Refusal::TooManyLearners));
+        assert_eq!(check(&members, MemberChange::Promote(MemberId(1))), Some(Refusal::MemberNotLearner));
+        assert_eq!(check(&members, MemberChange::Promote(MemberId(7))), Some(Refusal::MemberNotFound));
+        assert_eq!(
+            check(&members, MemberChange::Remove(MemberId(1))),
+            Some(Refusal::NotEnoughStarted),
+            "the last voter"
+        );
+        assert_eq!(check(&members, MemberChange::Remove(MemberId(2))), None);
+        members.change(MemberChange::Remove(MemberId(2)));
+        assert_eq!(check(&members, MemberChange::Add(member(2, false))), Some(Refusal::MemberNotFound), "for ever");
+        assert_eq!(members.removed(), [MemberId(2)]);
+    }
+
+    #[test]
+    fn a_promoted_learner_votes() {
+        let mut members = Members::restore([member(1, false), member(2, true)], []);
+        members.change(MemberChange::Promote(MemberId(2)));
+        assert_eq!(members.voters(), [MemberId(1), MemberId(2)]);
+        members.change(MemberChange::Update { id: MemberId(2), peer_urls: vec!["http://new:1".to_string()] });
+        assert_eq!(members.list()[1].peer_urls, ["http://new:1"]);
     }
 }

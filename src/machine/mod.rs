@@ -22,7 +22,7 @@ pub use command::{
 };
 pub use image::{Image, LeaseImage};
 pub use machine::{Machine, MachineOptions, Outcome, put_cost};
-pub use members::Member;
+pub use members::{Member, MemberChange, members_json};
 pub use txn::read_txn;
 
 #[cfg(test)]

@@ -34,9 +34,19 @@ pub struct NodeStatus {
     pub leader_changes: u64,
     pub checkpoints: u64,
     pub expired_leases: u64,
+    /// Messages of peers that no sound peer sends.
+    pub turned_away: u64,
+    /// Messages that showed that a peer lacks what it acknowledged.
+    pub peers_log_lost: u64,
     pub alarms: Vec<(MemberId, AlarmKind)>,
     pub members: Vec<Member>,
+    /// Those who were members once.
+    pub removed_members: Vec<MemberId>,
     pub cluster_version: Option<String>,
+    /// Whether this member only learns and has no vote.
+    pub is_learner: bool,
+    /// Whether this member was removed from the cluster.
+    pub removed: bool,
     /// Whether the member has told its name and leads or follows: clients are welcome.
     pub ready: bool,
 }
@@ -51,6 +61,8 @@ macro_rules! noticeboard {
             pub(super) is_leader: AtomicBool,
             pub(super) ready: AtomicBool,
             pub(super) reads_alone: AtomicBool,
+            pub(super) is_learner: AtomicBool,
+            pub(super) removed: AtomicBool,
             rare: Mutex<Arc<RareFacts>>,
         }
 
@@ -64,6 +76,9 @@ macro_rules! noticeboard {
                     leader: (leader != 0).then_some(MemberId(leader)),
                     is_leader: self.is_leader.load(Ordering::Relaxed),
                     ready: self.ready.load(Ordering::Relaxed),
+                    is_learner: self.is_learner.load(Ordering::Relaxed),
+                    removed: self.removed.load(Ordering::Relaxed),
+                    removed_members: rare.removed.clone(),
                     alarms: rare.alarms.clone(),
                     members: rare.members.clone(),
                     cluster_version: rare.cluster_version.clone(),
@@ -92,6 +107,8 @@ noticeboard! {
     leader_changes: AtomicU64,
     checkpoints: AtomicU64,
     expired_leases: AtomicU64,
+    turned_away: AtomicU64,
+    peers_log_lost: AtomicU64,
 }
 
 /// Facts that change seldom and are not numbers.
@@ -99,6 +116,7 @@ noticeboard! {
 pub(super) struct RareFacts {
     pub(super) alarms: Vec<(MemberId, AlarmKind)>,
     pub(super) members: Vec<Member>,
+    pub(super) removed: Vec<MemberId>,
     pub(super) cluster_version: Option<String>,
 }
 
@@ -125,6 +143,22 @@ impl Facts {
     /// current revision is linearizable without asking anyone.
     pub fn reads_alone(&self) -> bool {
         self.reads_alone.load(Ordering::Acquire)
+    }
+
+    /// Who leads, as far as this member knows.
+    pub fn leader(&self) -> Option<MemberId> {
+        let leader = self.leader.load(Ordering::Relaxed);
+        (leader != 0).then_some(MemberId(leader))
+    }
+
+    /// Whether this member only learns.
+    pub fn is_learner(&self) -> bool {
+        self.is_learner.load(Ordering::Acquire)
+    }
+
+    /// Others say that this member was removed.
+    pub fn told_removed(&self) {
+        self.removed.store(true, Ordering::Release);
     }
 
     /// Whether a leader is known.

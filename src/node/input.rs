@@ -5,9 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
-use crate::base::{LeaseId, LogIndex, Refusal, Term, WatchId};
+use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
+use crate::consensus::PeerMessage;
 use crate::env::Disk;
-use crate::machine::Answer;
+use crate::machine::{Answer, MemberChange};
 use crate::mvcc::{Reclaimed, View, WriteMark};
 use crate::watch::{StreamBuffer, StreamId, WatchSpec};
 
@@ -50,6 +51,43 @@ pub struct LeaseStanding {
     pub ttl: i64,
     /// The keys attached, sorted; empty unless asked for.
     pub keys: Vec<Bytes>,
+}
+
+/// What only the leader's clock of leases can answer.
+#[derive(Debug)]
+pub enum LeaseQuestion {
+    /// A lease is to live on.
+    KeepAlive {
+        /// Which.
+        id: LeaseId,
+        /// Answered with its seconds, or nothing where it is gone.
+        reply: Reply<Result<Option<i64>, Refusal>>,
+    },
+    /// How long has a lease to live?
+    TimeToLive {
+        /// Which.
+        id: LeaseId,
+        /// With its keys.
+        keys: bool,
+        /// Answered with nothing where it is gone.
+        reply: Reply<Result<Option<LeaseStanding>, Refusal>>,
+    },
+    /// Which leases are there? Ordered by the time they have left.
+    Leases {
+        /// Who waits.
+        reply: Reply<Result<Vec<LeaseId>, Refusal>>,
+    },
+}
+
+impl LeaseQuestion {
+    /// Answers that it cannot be answered.
+    pub(super) fn refuse(self, refusal: Refusal) {
+        match self {
+            Self::KeepAlive { reply, .. } => reply.send(Err(refusal)),
+            Self::TimeToLive { reply, .. } => reply.send(Err(refusal)),
+            Self::Leases { reply } => reply.send(Err(refusal)),
+        }
+    }
 }
 
 /// What a watch stream asks.
@@ -100,27 +138,28 @@ pub enum Input<D: Disk> {
         /// Who waits.
         reply: Reply<Result<View<D>, Refusal>>,
     },
-    /// A lease is to live on.
-    KeepAlive {
-        /// Which.
-        id: LeaseId,
-        /// Answered with its seconds, or nothing where it is gone.
-        reply: Reply<Result<Option<i64>, Refusal>>,
-    },
-    /// How long has a lease to live?
-    TimeToLive {
-        /// Which.
-        id: LeaseId,
-        /// With its keys.
-        keys: bool,
-        /// Answered with nothing where it is gone.
-        reply: Reply<Result<Option<LeaseStanding>, Refusal>>,
-    },
-    /// Which leases are there? Ordered by the time they have left.
-    Leases {
+    /// A question of leases: refused as [`Refusal::NotLeader`] where another leads.
+    Lease(LeaseQuestion),
+    /// A change of who belongs to the cluster.
+    ChangeMembers {
+        /// The id its entry carries.
+        id: u64,
+        /// The change. A promotion is asked of the leader: others refuse it as [`Refusal::NotLeader`].
+        change: MemberChange,
         /// Who waits.
-        reply: Reply<Result<Vec<LeaseId>, Refusal>>,
+        reply: Reply<Result<Proposed, Refusal>>,
     },
+    /// The leadership is to be another's: asked of the leader.
+    HandOver {
+        /// Whose; the one's who is furthest where nobody is named.
+        to: Option<MemberId>,
+        /// Answered when it is done.
+        reply: Reply<Result<(), Refusal>>,
+    },
+    /// Another member's message.
+    Peer(PeerMessage),
+    /// A message to this member, or the connection to it, was lost.
+    Unreachable(MemberId),
     /// A watch stream speaks.
     Watch(WatchInput),
     /// The rounds up to this one are durable.

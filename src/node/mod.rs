@@ -1,7 +1,7 @@
 //! The node: where consensus, machine, leases and watches meet. A synchronous state machine.
 //!
-//! [`Node::step`] takes one input, [`Node::turn`] does the work a batch of inputs makes due; both leave
-//! [`Output`]s. Nothing here waits, reads a clock or touches a disk to write. `node.rs` holds the struct and
+//! [`Node::step`] takes one input, [`Node::turn`] decides what a batch of inputs makes due, [`Node::work`] applies and
+//! answers; all leave [`Output`]s. Nothing here waits, reads a clock or touches a disk to write. `node.rs` holds the struct and
 //! the dispatch only; each concern is a small struct in its own file.
 //!
 //! Invariants:
@@ -10,11 +10,16 @@
 //! - `released <= checkpointed <= applied <= committed` ([`counters`]).
 //! - A request is answered exactly once, at the latest after the request timeout.
 
+mod applying;
 mod checkpoints;
+mod contacts;
 mod counters;
 mod facts;
 mod input;
+mod leadership;
 mod lease_clock;
+mod lease_desk;
+mod membership;
 #[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
 mod node;
 mod observer;
@@ -22,11 +27,12 @@ mod output;
 mod proposals;
 mod reads;
 mod roles;
+mod telling;
 mod view_cell;
 mod watches;
 
 pub use facts::{Facts, NodeStatus};
-pub use input::{Input, LeaseStanding, Proposed, Reply, WatchInput};
+pub use input::{Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
 pub use lease_clock::LeaseClock;
 pub use node::{Node, NodeConfig};
 pub use observer::Observer;

@@ -1,27 +1,30 @@
 //! The node itself: the struct, the dispatch on inputs, and the order of a turn.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::checkpoints::{Checkpoint, Checkpoints};
+use super::contacts::Contacts;
 use super::counters::Counters;
-use super::facts::{Facts, RareFacts};
-use super::input::{Input, LeaseStanding, Reply};
+use super::facts::Facts;
+use super::input::{Input, Reply};
+use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
 use super::observer::Observer;
 use super::output::Output;
-use super::proposals::Proposals;
-use super::reads::ReadQueue;
+use super::proposals::{OwnProposal, Proposals};
+use super::reads::{Question, ReadQueue};
 use super::roles::{Change, Roles};
 use super::view_cell::ViewCell;
 use super::watches::Watches;
-use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Wrong, limits};
-use crate::consensus::{Group, Role, conf_change_context};
+use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
+use crate::consensus::{Group, PeerMessage, Role, Standing, Stepped};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Image, Machine, codec};
+use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, codec};
 use crate::mvcc::View;
-use crate::wal::{EntryKind, LogEntry};
+use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
 
 /// What of a node's behaviour comes from flags.
@@ -39,8 +42,11 @@ pub struct NodeConfig {
     pub request_timeout: Duration,
     /// How long a read round may go unanswered before it is tried anew.
     pub read_retry: Duration,
-    /// Added to every lease when a new leader begins to count it: what may have passed unseen.
+    /// Added to every lease when a new leader begins to count it: what may have passed unseen. A member not heard of
+    /// for this long counts as not connected.
     pub election_timeout: Duration,
+    /// Entries kept in memory behind a checkpoint for members that lag a little.
+    pub catch_up_entries: u64,
     /// Bytes of history beyond which writing is refused; 0 is no bound.
     pub quota_bytes: u64,
     /// Entries after which a checkpoint is made.
@@ -55,30 +61,42 @@ pub struct NodeConfig {
 
 /// One member's core. See the room's head for the invariants.
 pub struct Node<D: Disk> {
-    config: NodeConfig,
-    group: Group,
-    machine: Machine<D>,
-    counters: Counters,
-    proposals: Proposals,
-    reads: ReadQueue<D>,
-    lease_clock: LeaseClock,
-    watches: Watches,
-    checkpoints: Checkpoints,
-    roles: Roles,
-    facts: Arc<Facts>,
-    views: Arc<ViewCell<D>>,
+    pub(super) config: NodeConfig,
+    pub(super) group: Group,
+    pub(super) machine: Machine<D>,
+    pub(super) counters: Counters,
+    pub(super) proposals: Proposals,
+    pub(super) reads: ReadQueue<D>,
+    pub(super) lease_clock: LeaseClock,
+    pub(super) watches: Watches,
+    pub(super) checkpoints: Checkpoints,
+    pub(super) roles: Roles,
+    pub(super) leadership: Leadership,
+    pub(super) contacts: Contacts,
+    pub(super) facts: Arc<Facts>,
+    pub(super) views: Arc<ViewCell<D>>,
+    /// Committed and not applied yet, in order.
+    pub(super) committed: VecDeque<LogEntry>,
     own_ids: u64,
     /// Whether alarms, members or version changed since the facts were told.
-    rare_changed: bool,
+    pub(super) rare_changed: bool,
+    /// Whether the transport has not been told yet who the members are.
+    pub(super) members_changed: bool,
     /// Whether the cluster knows this member's name.
-    told: bool,
-    space_alarm_proposed: bool,
-    reclaiming: bool,
+    pub(super) told: bool,
+    /// Whether this member was removed from the cluster.
+    pub(super) removed: bool,
+    telling: bool,
+    pub(super) space_alarm_proposed: bool,
+    pub(super) reclaiming: bool,
     /// A client asked for the space of what was compacted.
-    space_wanted: bool,
+    pub(super) space_wanted: bool,
     /// No proposal is taken any more.
     stopping: bool,
     draining: Vec<Reply<()>>,
+    /// What an input brought to light, until the turn ends the member with it.
+    wrong: Option<Wrong>,
+    stands: Option<Standing>,
 }
 
 impl<D: Disk> Node<D> {
@@ -105,15 +123,23 @@ impl<D: Disk> Node<D> {
             reads: ReadQueue::new(),
             lease_clock: LeaseClock::new(),
             roles: Roles::default(),
+            leadership: Leadership::default(),
+            contacts: Contacts::new(config.election_timeout),
             own_ids: 0,
             views: Arc::default(),
+            committed: VecDeque::new(),
             rare_changed: true,
+            members_changed: true,
             told: false,
+            removed: false,
+            telling: false,
             space_alarm_proposed: false,
             reclaiming: false,
             space_wanted: false,
             stopping: false,
             draining: Vec::new(),
+            wrong: None,
+            stands: None,
             config,
             group,
             machine,
@@ -123,26 +149,28 @@ impl<D: Disk> Node<D> {
         node
     }
 
-    /// Takes one input in. The work it makes due is done by [`Node::turn`].
+    /// Takes one input in. The work it makes due is done by [`Node::turn`] and [`Node::work`].
     pub fn step(&mut self, now: Instant, input: Input<D>, out: &mut Vec<Output<D>>) {
         match input {
             Input::Tick => self.tick(now),
-            Input::Propose { id, payload, cost, reply } => match self.admit(cost) {
-                Ok(()) => {
-                    let deadline = now.plus(self.config.request_timeout);
-                    self.proposals.add(id, payload, deadline, reply);
-                }
+            Input::Propose { id, payload, cost, reply } => match self.admit(cost, now) {
+                Ok(()) => self.proposals.add(id, payload, now, reply),
                 Err(refusal) => reply.send(Err(refusal)),
             },
-            Input::Read { linearizable: false, reply } => reply.send(Ok(fresh_view(&self.machine, &self.views))),
-            Input::Read { linearizable: true, reply } => {
-                self.reads.add(now.plus(self.config.request_timeout), reply);
-            }
-            Input::KeepAlive { id, reply } => reply.send(self.keep_alive(id, now)),
-            Input::TimeToLive { id, keys, reply } => reply.send(self.time_to_live(id, keys, now)),
-            Input::Leases { reply } => reply.send(self.leases()),
+            Input::ChangeMembers { id, change, reply } => self.change_members(id, &change, now, reply),
+            Input::Read { linearizable: false, reply } => reply.send(Ok(self.fresh_view())),
+            Input::Read { linearizable: true, reply } => self.reads.add(now, Question::View(reply)),
+            Input::Lease(question) => self.lease_question(question, now),
             Input::Watch(input) => self.watches.input(input, self.hub_now()),
-            Input::Persisted { number } => self.group.persisted(number),
+            Input::Persisted { number } => self.persisted(number, out),
+            Input::Peer(message) => self.peer_message(message, now, out),
+            Input::Unreachable(member) => self.group.unreachable(member),
+            Input::HandOver { to, reply } => {
+                // One that stops must not wait long for others.
+                let patience = if to.is_some() { self.config.request_timeout } else { self.config.election_timeout };
+                let give_up_at = now.plus(patience);
+                self.leadership.hand_over(&mut self.group, to, give_up_at, reply);
+            }
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
             Input::Reclaimed(done) => {
@@ -157,86 +185,189 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// Does what the inputs since the last turn made due. True asks for another turn soon: there is
-    /// background work left that must not keep inputs waiting.
+    fn persisted(&mut self, number: u64, out: &mut Vec<Output<D>>) {
+        if let Some(observer) = &self.config.observer {
+            observer.persisted(number);
+        }
+        let messages = self.group.persisted(number);
+        self.send(messages, out);
+    }
+
+    fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
+        let from = message.from();
+        match self.group.step(message) {
+            Ok(Stepped::Taken) => self.contacts.heard(from, now),
+            Ok(Stepped::TurnedAway(_)) => {
+                self.facts.turned_away.fetch_add(1, Relaxed);
+            }
+            Ok(Stepped::PeerLogLost { .. }) => {
+                self.facts.peers_log_lost.fetch_add(1, Relaxed);
+            }
+            Err(wrong) => self.wrong = Some(wrong),
+        }
+        if self.group.is_heavy() {
+            // What one batch of the log may hold is handed out before more is taken in.
+            self.rounds(out);
+        }
+    }
+
+    /// Decides what the inputs since the last turn made due: what is to be persisted and sent is in `out` and should
+    /// leave before [`Node::work`] is called, which takes longer.
     ///
-    /// An error is damage or a fault met while applying: the process must stop.
-    pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
+    /// An error is damage or a fault: the process must stop.
+    pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
+        if let Some(wrong) = self.wrong.take() {
+            return Err(wrong);
+        }
         // A round for each batch: what is proposed together is handed to the log as one.
         while self.proposals.propose(&mut self.group) {
-            self.rounds(now, out)?;
+            self.rounds(out);
         }
         let retry_at = now.plus(self.config.read_retry);
         self.reads.ask(&mut self.group, now, retry_at);
-        self.rounds(now, out)?;
-        if self.group.standing().leader.is_none() {
-            self.stand_alone();
-            self.rounds(now, out)?;
+        self.rounds(out);
+        if self.stand_alone() {
+            self.rounds(out);
         }
-        let (index, term) = self.machine.applied();
-        match self.roles.observe(&self.group.standing(), term) {
-            Change::None => {}
-            Change::TakeUp => {
-                self.take_up_duties(now);
-                self.reads.ask_again();
-                self.reads.ask(&mut self.group, now, retry_at);
-                self.rounds(now, out)?;
-            }
-            Change::LayDown => self.lease_clock.demote(),
-        }
+        self.observe(now);
+        Ok(())
+    }
+
+    /// Does what the turn left: applies a part of what is committed, answers, and gives a slice to work nobody waits
+    /// for. True asks for another turn soon.
+    ///
+    /// An error is damage or a fault: the process must stop.
+    pub fn work(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
+        self.apply(now)?;
+        self.observe(now);
+        let applied = self.counters.last_applied();
         let (machine, views) = (&self.machine, &self.views);
-        self.reads.serve(index, || fresh_view(machine, views));
-        let more = self.background(out)? || self.reads.waits_to_ask();
+        for (asked, question) in self.reads.serve(applied, || fresh_view(machine, views)) {
+            self.answer_lease_question(question, asked, now);
+        }
+        for own in self.proposals.take_lost() {
+            self.own_came_to_nothing(own);
+        }
+        if std::mem::take(&mut self.members_changed) {
+            out.push(Output::Members(self.machine.members()));
+        }
+        let mut more = self.background(out)? || self.reads.waits_to_ask() || !self.committed.is_empty();
+        more |= self.proposals.wants_turn(&self.group);
         self.tell_facts();
         self.finish_draining();
         Ok(more)
     }
 
-    /// Takes the group's rounds apart: what to persist goes out, what is committed is applied.
-    fn rounds(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
+    /// Takes the group's rounds apart: what to send and to persist goes out, what is committed is kept to be applied.
+    fn rounds(&mut self, out: &mut Vec<Output<D>>) {
         while let Some(ready) = self.group.ready() {
+            self.send(ready.messages, out);
             if !ready.batch.is_empty() {
+                if let Some(observer) = &self.config.observer {
+                    observer.appends(ready.number, &ready.batch);
+                }
                 out.push(Output::Persist { number: ready.number, batch: ready.batch });
             }
             ready.reads.iter().for_each(|read| self.reads.confirmed(read));
-            self.apply(now, ready.committed)?;
+            self.committed.extend(ready.committed);
         }
-        Ok(())
+    }
+
+    fn send(&self, messages: Vec<PeerMessage>, out: &mut Vec<Output<D>>) {
+        for message in messages {
+            if let Some(observer) = &self.config.observer {
+                observer.sends(&message);
+            }
+            out.push(Output::Send(message));
+        }
     }
 
     /// A lone voter without a leader stands for election at once: nobody else could win, so there is no reason
-    /// to wait for a timeout. It waits only until what is committed is applied.
-    fn stand_alone(&mut self) {
+    /// to wait for a timeout. It waits only until what is committed is applied. Whether it stood.
+    fn stand_alone(&mut self) -> bool {
         let standing = self.group.standing();
         let caught_up = standing.committed == self.counters.last_applied();
-        if standing.leader.is_none() && caught_up && self.group.is_lone_voter() {
+        let stands = standing.leader.is_none() && caught_up && self.group.is_lone_voter();
+        if stands {
             self.group.campaign();
+        }
+        stands
+    }
+
+    /// Looks at role and leader, and takes up or lays down what goes with them.
+    fn observe(&mut self, now: Instant) {
+        let standing = self.group.standing();
+        if self.stands != Some(standing) {
+            self.stands = Some(standing);
+            if let Some(observer) = &self.config.observer {
+                observer.stands(&standing);
+            }
+        }
+        if self.leadership.observe(standing.leader, now) {
+            self.reads.ask_again();
+        }
+        match self.roles.observe(&standing, self.machine.applied().1) {
+            Change::None => {}
+            Change::TakeUp => {
+                self.take_up_duties(now);
+                self.reads.ask_again();
+            }
+            Change::LayDown => self.lease_clock.demote(),
         }
     }
 
     fn tick(&mut self, now: Instant) {
         self.group.tick();
-        self.proposals.expire(now);
-        self.reads.expire(now);
+        let until = Instant(now.0.saturating_sub(u64::try_from(self.config.request_timeout.as_nanos()).unwrap_or(0)));
+        let late = Lateness::at(self, now);
+        self.proposals.expire(until, |asked| late.refusal(asked));
+        self.reads.expire(until, |asked| late.refusal(asked));
+        self.leadership.expire(now);
         self.watches.tick(self.hub_now());
         self.tell_watches();
+        self.tell_name(now);
+        self.end_due_leases(now);
+    }
+
+    /// Proposes the end of leases that fell due, where it is this member's to do.
+    fn end_due_leases(&mut self, now: Instant) {
         // Under a corruption alarm every revocation would be refused, for ever.
         if self.roles.on_duty() && !self.facts.has_alarm(AlarmKind::Corrupt) {
             let room = limits::MAX_REVOCATIONS_IN_FLIGHT.saturating_sub(self.lease_clock.in_flight());
             for id in self.lease_clock.due(now, room) {
-                self.propose_own(&Command::LeaseRevoke { id });
+                self.propose_own(&Command::LeaseRevoke { id }, OwnProposal::Revoke(id), now);
                 self.facts.expired_leases.fetch_add(1, Relaxed);
             }
         }
     }
 
+    /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
+    fn tell_name(&mut self, now: Instant) {
+        let knows = self.machine.members().iter().any(|member| {
+            member.id == self.config.member
+                && member.name == self.config.name
+                && member.client_urls == self.config.client_urls
+        });
+        if knows || self.telling || self.removed || self.group.standing().leader.is_none() {
+            return;
+        }
+        self.telling = true;
+        let command = Command::SetMemberAttributes {
+            member: self.config.member,
+            name: self.config.name.clone(),
+            client_urls: self.config.client_urls.clone(),
+        };
+        self.propose_own(&command, OwnProposal::Attributes, now);
+    }
+
     /// Whether a proposal may be taken in now.
-    fn admit(&mut self, cost: u64) -> Result<(), Refusal> {
+    fn admit(&mut self, cost: u64, now: Instant) -> Result<(), Refusal> {
         if self.stopping {
             return Err(Refusal::Stopped);
         }
+        let behind = self.group.standing().committed - self.counters.last_applied();
         let store = self.machine.store();
-        if store.unwritten_bytes() > limits::MAX_UNWRITTEN_HISTORY_BYTES {
+        if store.unwritten_bytes() > limits::MAX_UNWRITTEN_HISTORY_BYTES || behind > limits::MAX_APPLY_BACKLOG {
             return Err(Refusal::TooManyRequests);
         }
         let quota = self.config.quota_bytes;
@@ -244,151 +375,44 @@ impl<D: Disk> Node<D> {
             if !self.space_alarm_proposed {
                 self.space_alarm_proposed = true;
                 let member = self.config.member;
-                self.propose_own(&Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace });
+                let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace };
+                self.propose_own(&command, OwnProposal::SpaceAlarm, now);
             }
             return Err(Refusal::NoSpace);
         }
         Ok(())
     }
 
-    fn apply(&mut self, now: Instant, entries: Vec<LogEntry>) -> Result<(), Wrong> {
-        let Some(last) = entries.last() else { return Ok(()) };
-        self.views.clear();
-        let (last_index, last_term) = (last.index, last.term);
-        self.counters.committed(last_index);
-        for entry in entries {
-            self.checkpoints.applied(entry.data.len());
-            match entry.kind {
-                EntryKind::Normal => self.apply_command(now, &entry)?,
-                EntryKind::ConfChange => self.apply_member(&entry)?,
-                EntryKind::ConfChangeV2 => {
-                    return Err(Wrong::corrupt("wal", 0, format!("entry {} is of a kind not in use", entry.index)));
-                }
-            }
-        }
-        self.counters.applied(last_index);
-        self.group.applied(last_index);
-        debug_assert_eq!(self.machine.applied(), (last_index, last_term));
-        Ok(())
-    }
-
-    fn apply_member(&mut self, entry: &LogEntry) -> Result<(), Wrong> {
-        let Some((_, context)) = conf_change_context(entry) else {
-            return Err(Wrong::corrupt("wal", 0, format!("entry {} is no change of the configuration", entry.index)));
-        };
-        self.machine.add_member(entry.index, entry.term, &context)?;
-        self.group.apply_conf_change(entry);
-        self.rare_changed = true;
-        Ok(())
-    }
-
-    fn apply_command(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
-        let want_prev = self.watches.want_prev();
-        let outcome = self.machine.apply(entry.index, entry.term, &entry.data, want_prev)?;
-        let mut applied = outcome.applied;
-        let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
-        if let Some(observer) = &self.config.observer {
-            let request = outcome.proposal.as_ref().map(|proposal| proposal.id);
-            observer.applied((entry.index, entry.term), request, command, &applied);
-        }
-        self.watches.applied(applied.revision, std::mem::take(&mut applied.events));
-        if let Some(command) = command {
-            self.follow_up(now, command, &applied);
-        }
-        self.facts.revision.store(applied.revision, Release);
-        if self.rare_changed {
-            // Before the answer leaves: who has it may ask the noticeboard next.
-            self.tell_rare();
-        }
-        if let Some(proposal) = outcome.proposal {
-            self.proposals.applied(proposal.id, entry.index, entry.term, applied);
-        }
-        Ok(())
-    }
-
-    /// What a command asks of the node beside the machine.
-    fn follow_up(&mut self, now: Instant, command: &Command, applied: &Applied) {
-        match command {
-            Command::LeaseGrant { .. } => {
-                if let (true, Ok(Answer::LeaseGrant { id, ttl })) = (self.roles.on_duty(), &applied.answer) {
-                    self.lease_clock.grant(*id, *ttl, now);
-                }
-            }
-            Command::LeaseRevoke { id } => match &applied.answer {
-                // Not revoked although due, for an alarm forbids it: it stays due.
-                Err(Refusal::Corrupt) => self.lease_clock.retry(*id),
-                _ => self.lease_clock.forget(*id),
-            },
-            Command::Compact { revision, .. } if applied.answer.is_ok() => {
-                self.watches.compacted(*revision, self.hub_now());
-            }
-            Command::Alarm { action, kind, .. } => {
-                self.rare_changed = true;
-                if (*action, *kind) == (AlarmAction::Deactivate, AlarmKind::NoSpace) {
-                    self.space_alarm_proposed = false;
-                }
-            }
-            Command::SetMemberAttributes { .. } | Command::SetClusterVersion(_) => self.rare_changed = true,
-            _ => {}
-        }
-    }
-
     fn take_up_duties(&mut self, now: Instant) {
         let leases = self.machine.leases().iter().map(|(id, lease)| (id, lease.ttl, lease.remaining));
         self.lease_clock.promote(now, leases, self.config.election_timeout);
-        let told = self.machine.members().iter().any(|member| {
-            member.id == self.config.member
-                && member.name == self.config.name
-                && member.client_urls == self.config.client_urls
-        });
-        if !told {
-            self.propose_own(&Command::SetMemberAttributes {
-                member: self.config.member,
-                name: self.config.name.clone(),
-                client_urls: self.config.client_urls.clone(),
-            });
-        }
+        self.tell_name(now);
         if self.machine.cluster_version() != Some(&self.config.cluster_version) {
-            self.propose_own(&Command::SetClusterVersion(self.config.cluster_version.clone()));
+            let command = Command::SetClusterVersion(self.config.cluster_version.clone());
+            self.propose_own(&command, OwnProposal::Version, now);
         }
-        self.proposals.propose(&mut self.group);
     }
 
-    fn propose_own(&mut self, command: &Command) {
+    fn propose_own(&mut self, command: &Command, own: OwnProposal, now: Instant) {
         self.own_ids += 1;
-        self.proposals.add_own(self.own_ids, codec::encode(self.own_ids, command));
+        self.proposals.add_own(self.own_ids, codec::encode(self.own_ids, command), now, own);
     }
 
-    fn keep_alive(&mut self, id: LeaseId, now: Instant) -> Result<Option<i64>, Refusal> {
-        if !self.roles.on_duty() {
-            return Err(Refusal::NoLeader);
+    /// A proposal of the node's own was refused, or nothing was heard of it: it will be made again where it is still
+    /// wanted. Each may be applied twice without harm.
+    fn own_came_to_nothing(&mut self, own: OwnProposal) {
+        match own {
+            OwnProposal::Revoke(id) => self.lease_clock.retry(id),
+            OwnProposal::SpaceAlarm => self.space_alarm_proposed = false,
+            OwnProposal::Attributes => self.telling = false,
+            // The next leader sees that it is missing.
+            OwnProposal::Version => {}
         }
-        Ok(self.lease_clock.renew(id, now))
-    }
-
-    /// Before the duties are taken up the clock knows none of the leases there are.
-    fn leases(&self) -> Result<Vec<LeaseId>, Refusal> {
-        if !self.roles.on_duty() {
-            return Err(Refusal::NoLeader);
-        }
-        Ok(self.lease_clock.ids_by_remaining())
-    }
-
-    fn time_to_live(&self, id: LeaseId, keys: bool, now: Instant) -> Result<Option<LeaseStanding>, Refusal> {
-        if !self.roles.on_duty() {
-            return Err(Refusal::NoLeader);
-        }
-        let (Some(lease), Some(left)) = (self.machine.leases().get(id), self.lease_clock.remaining(id, now)) else {
-            return Ok(None);
-        };
-        let keys = if keys { self.machine.leases().keys(id).cloned().collect() } else { Vec::new() };
-        let ttl = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
-        Ok(Some(LeaseStanding { granted_ttl: lease.ttl, ttl, keys }))
     }
 
     fn checkpointed(&mut self, applied: LogIndex, out: &mut Vec<Output<D>>) {
         self.counters.checkpointed(applied);
-        self.group.release(applied);
+        self.group.release(applied.saturating_sub(self.config.catch_up_entries));
         let up_to = self.checkpoints.durable(applied);
         self.counters.released(up_to);
         out.push(Output::ReleaseLog { up_to });
@@ -440,7 +464,7 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn hub_now(&self) -> HubNow {
+    pub(super) fn hub_now(&self) -> HubNow {
         let store = self.machine.store();
         HubNow { revision: store.revision(), compact_revision: store.compact_revision() }
     }
@@ -450,57 +474,8 @@ impl<D: Disk> Node<D> {
         self.views.clone()
     }
 
-    /// Counting looks at every stream: once a tick, not once a turn.
-    fn tell_watches(&self) {
-        let (facts, watches) = (&self.facts, self.watches.hub().counts());
-        facts.watchers.store(watches.watchers as u64, Relaxed);
-        facts.watch_streams.store(watches.streams as u64, Relaxed);
-        facts.slow_watchers.store(watches.slow_watchers as u64, Relaxed);
-        facts.pending_events.store(watches.pending_events as u64, Relaxed);
-    }
-
-    fn tell_facts(&mut self) {
-        let (facts, standing, store) = (&self.facts, self.group.standing(), self.machine.store());
-        facts.leader.store(standing.leader.map_or(0, |member| member.0), Relaxed);
-        facts.is_leader.store(self.roles.on_duty(), Relaxed);
-        facts.reads_alone.store(self.roles.on_duty() && self.group.is_lone_voter(), Release);
-        facts.term.store(standing.term, Relaxed);
-        facts.committed.store(standing.committed, Relaxed);
-        facts.applied.store(self.counters.last_applied(), Relaxed);
-        facts.revision.store(store.revision(), Release);
-        facts.compact_revision.store(store.compact_revision(), Relaxed);
-        facts.size_bytes.store(store.size_bytes(), Relaxed);
-        facts.in_use_bytes.store(store.in_use_bytes(), Relaxed);
-        facts.key_count.store(store.key_count(), Relaxed);
-        facts.leases.store(self.machine.leases().len() as u64, Relaxed);
-        facts.pending_proposals.store(self.proposals.len() as u64, Relaxed);
-        facts.leader_changes.store(self.roles.leader_changes(), Relaxed);
-        facts.checkpoints.store(self.checkpoints.made(), Relaxed);
-        // At every telling: a member started from a checkpoint knows its name before there is a leader. A leader
-        // that has not applied an entry of its own term yet may not have applied all that was acknowledged.
-        let knows_all = standing.leader.is_some() && (standing.role != Role::Leader || self.roles.on_duty());
-        facts.ready.store(self.told && knows_all, Release);
-        if self.rare_changed {
-            self.tell_rare();
-        }
-    }
-
-    fn tell_rare(&mut self) {
-        self.rare_changed = false;
-        let members = self.machine.members();
-        self.told = members.iter().any(|member| member.id == self.config.member && !member.name.is_empty());
-        self.facts.set_rare(RareFacts {
-            alarms: self.machine.alarms(),
-            members,
-            cluster_version: self.machine.cluster_version().map(str::to_string),
-        });
-    }
-
-    /// The end: nothing is answered from here any more, not even from the view last taken.
-    pub fn close(&self) {
-        self.facts.reads_alone.store(false, Release);
-        self.facts.ready.store(false, Release);
-        self.views.clear();
+    fn fresh_view(&self) -> View<D> {
+        fresh_view(&self.machine, &self.views)
     }
 
     /// Ids of the node's own proposals count from here; unique to this start of this member.
@@ -515,4 +490,39 @@ fn fresh_view<D: Disk>(machine: &Machine<D>, views: &ViewCell<D>) -> View<D> {
     let view = machine.store().view();
     views.put(view.clone());
     view
+}
+
+/// Why what was asked comes too late, in etcd's words.
+struct Lateness {
+    leader_since: Instant,
+    election_timeout: Duration,
+    connected: bool,
+}
+
+impl Lateness {
+    fn at<D: Disk>(node: &Node<D>, now: Instant) -> Self {
+        let standing = node.group.standing();
+        let connected = |member| node.contacts.connected_since(member, now, now);
+        Self {
+            leader_since: node.leadership.since(),
+            election_timeout: node.config.election_timeout,
+            connected: match standing.leader {
+                None => true,
+                Some(_) if standing.role == Role::Leader => {
+                    let voters = node.group.electorate().voters;
+                    let reached = voters.iter().filter(|member| **member == node.config.member || connected(**member));
+                    reached.count() > voters.len() / 2
+                }
+                Some(leader) => connected(leader),
+            },
+        }
+    }
+
+    fn refusal(&self, asked: Instant) -> Refusal {
+        // A leader was elected after it was asked and not long ago: the one before was probably lost with it.
+        if asked < self.leader_since && self.leader_since.since(asked) < self.election_timeout * 2 {
+            return Refusal::TimeoutLeaderFail;
+        }
+        if self.connected { Refusal::Timeout } else { Refusal::TimeoutConnectionLost }
+    }
 }

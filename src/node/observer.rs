@@ -16,10 +16,10 @@ pub trait Observer: Send + Sync {
     /// Role, term or leader changed.
     fn stands(&self, _standing: &Standing) {}
 
-    /// A batch is handed to the log.
-    fn appends(&self, _batch: &Batch) {}
+    /// A batch is handed to the log, under the number by which it is told durable.
+    fn appends(&self, _number: u64, _batch: &Batch) {}
 
-    /// The log up to this entry, and the last hard state handed out, are durable, as the node was told.
+    /// The batches up to this number are durable, as the node was told.
     fn persisted(&self, _number: u64) {}
 
     /// A message leaves for another member.

@@ -3,7 +3,9 @@
 use bytes::Bytes;
 
 use crate::base::LogIndex;
+use crate::consensus::PeerMessage;
 use crate::env::Disk;
+use crate::machine::Member;
 use crate::mvcc::{HistoryWrite, ReclaimJob, WriteMark};
 use crate::wal::Batch;
 
@@ -17,6 +19,10 @@ pub enum Output<D: Disk> {
         /// What to write; where it is empty nothing needs a sync.
         batch: Batch,
     },
+    /// To another member, at once.
+    Send(PeerMessage),
+    /// To the transport: the members are others now, or reached elsewhere.
+    Members(Vec<Member>),
     /// To the log's keeper: segments that hold nothing above this index may be used again.
     ReleaseLog {
         /// Covered by two durable checkpoints.

@@ -6,51 +6,99 @@ use bytes::Bytes;
 use fxhash::FxHashMap;
 
 use super::input::{Proposed, Reply};
-use crate::base::{LogIndex, Refusal, Term, limits};
-use crate::consensus::Group;
+use crate::base::{LeaseId, LogIndex, Refusal, Term, limits};
+use crate::consensus::{ConfChange, Group, Role};
 use crate::env::Instant;
 use crate::machine::Applied;
 
 type Waiting = Reply<Result<Proposed, Refusal>>;
 
-/// Proposals that wait to be proposed, and those that wait to be applied.
-///
-/// One that is proposed and not applied in time is answered with a time-out: its outcome is unknown to the
-/// asker, and it may still be applied.
-#[derive(Default)]
-pub(super) struct Proposals {
-    fresh: VecDeque<(u64, Bytes)>,
-    waiting: FxHashMap<u64, (Waiting, usize)>,
-    /// Deadlines in the order they were given; ids answered meanwhile are passed over.
-    deadlines: VecDeque<(Instant, u64)>,
+/// What the node proposed of its own accord, for whoever must know when it came to nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum OwnProposal {
+    /// A lease that fell due is to end.
+    Revoke(LeaseId),
+    /// The quota is used up.
+    SpaceAlarm,
+    /// The cluster is told this member's name.
+    Attributes,
+    /// The cluster agrees on a version.
+    Version,
+}
+
+enum Asker {
+    Client(Waiting),
+    Node(OwnProposal),
+}
+
+struct Pending {
+    asker: Asker,
     bytes: usize,
 }
 
+/// Proposals that wait to be proposed, and those that wait to be applied.
+///
+/// One that is not applied in time is answered with a time-out: its outcome is unknown to the asker, and it may still
+/// be applied. While there is no leader, or the leadership is being handed over, proposals wait.
+#[derive(Default)]
+pub(super) struct Proposals {
+    fresh: VecDeque<(u64, Bytes)>,
+    changes: VecDeque<(u64, ConfChange)>,
+    pending: FxHashMap<u64, Pending>,
+    /// When each was asked, in that order; ids answered meanwhile are passed over.
+    asked: VecDeque<(Instant, u64)>,
+    bytes: usize,
+    clients: usize,
+    /// The node's own that came to nothing, or may have.
+    lost: Vec<OwnProposal>,
+}
+
 impl Proposals {
-    /// Takes a proposal in, or refuses it where too many wait.
-    pub(super) fn add(&mut self, id: u64, payload: Bytes, deadline: Instant, reply: Waiting) {
-        let full = self.waiting.len() >= limits::MAX_PENDING_REQUESTS
-            || self.bytes + payload.len() > limits::MAX_PENDING_BYTES;
-        if full || self.waiting.contains_key(&id) {
-            return reply.send(Err(Refusal::TooManyRequests));
+    /// Takes a client's proposal in, or refuses it where too many wait.
+    pub(super) fn add(&mut self, id: u64, payload: Bytes, now: Instant, reply: Waiting) {
+        let bytes = payload.len();
+        if self.wait_for(id, bytes, now, reply) {
+            self.fresh.push_back((id, payload));
         }
-        self.bytes += payload.len();
-        self.waiting.insert(id, (reply, payload.len()));
-        self.deadlines.push_back((deadline, id));
+    }
+
+    /// Takes a change of the configuration in.
+    pub(super) fn add_change(&mut self, change: ConfChange, now: Instant, reply: Waiting) {
+        if self.wait_for(change.id, change.context.len(), now, reply) {
+            self.changes.push_back((change.id, change));
+        }
+    }
+
+    fn wait_for(&mut self, id: u64, bytes: usize, now: Instant, reply: Waiting) -> bool {
+        let full = self.clients >= limits::MAX_PENDING_REQUESTS || self.bytes + bytes > limits::MAX_PENDING_BYTES;
+        if full || self.pending.contains_key(&id) {
+            reply.send(Err(Refusal::TooManyRequests));
+            return false;
+        }
+        self.bytes += bytes;
+        self.clients += 1;
+        self.pending.insert(id, Pending { asker: Asker::Client(reply), bytes });
+        self.asked.push_back((now, id));
+        true
+    }
+
+    /// A proposal of the node's own. That it came to nothing is told by [`Proposals::take_lost`].
+    pub(super) fn add_own(&mut self, id: u64, payload: Bytes, now: Instant, own: OwnProposal) {
+        self.pending.insert(id, Pending { asker: Asker::Node(own), bytes: 0 });
+        self.asked.push_back((now, id));
         self.fresh.push_back((id, payload));
     }
 
-    /// A proposal of the node's own: nobody waits for it.
-    pub(super) fn add_own(&mut self, id: u64, payload: Bytes) {
-        self.fresh.push_back((id, payload));
-    }
-
-    /// Proposes what was collected, as much as one batch of the log may hold, and at least one; whether any is
-    /// left. The raft crate hands all it was given to the log at once: the bound must be kept here.
+    /// Proposes what was collected, as much as one batch of the log may hold, and at least one; whether more should
+    /// follow at once. The raft crate hands all it was given to the log at once: the bound must be kept here.
     ///
     /// Where it is refused none of it has reached a log, and it is answered so; what was proposed before keeps
     /// waiting, for its outcome is open.
     pub(super) fn propose(&mut self, group: &mut Group) -> bool {
+        if !group.takes_proposals() {
+            return false;
+        }
+        self.propose_change(group);
         let mut bytes = 0;
         let fits = self.fresh.iter().take_while(|(_, payload)| {
             bytes += payload.len();
@@ -62,40 +110,81 @@ impl Proposals {
         }
         let payloads = self.fresh.iter().take(count).map(|(_, payload)| payload.clone());
         let refused = group.propose(payloads).err();
-        for (id, _) in self.fresh.drain(..count) {
-            let Some(refusal) = &refused else { continue };
-            if let Some((reply, bytes)) = self.waiting.remove(&id) {
-                self.bytes -= bytes;
-                reply.send(Err(refusal.clone()));
+        for id in self.fresh.drain(..count).map(|(id, _)| id).collect::<Vec<_>>() {
+            if let Some(refusal) = &refused {
+                self.refuse(id, refusal.clone());
             }
         }
         !self.fresh.is_empty()
     }
 
-    /// Answers whoever waits for this proposal.
-    pub(super) fn applied(&mut self, id: u64, index: LogIndex, term: Term, applied: Applied) {
-        let Some((reply, bytes)) = self.waiting.remove(&id) else { return };
-        self.bytes -= bytes;
-        let revision = applied.revision;
-        reply.send(applied.answer.map(|answer| Proposed { answer, revision, term, index }));
+    /// One change at a time: the next waits until the one before is applied. A follower cannot know, and passes it
+    /// on; should the leader have another under way, this one comes to nothing and times out, as in etcd.
+    fn propose_change(&mut self, group: &mut Group) {
+        let leads = group.standing().role == Role::Leader;
+        if self.changes.is_empty() || (leads && group.has_pending_change()) {
+            return;
+        }
+        let Some((id, change)) = self.changes.pop_front() else { return };
+        if let Err(refusal) = group.propose_change(&change) {
+            self.refuse(id, refusal);
+        }
     }
 
-    /// Answers those whose time is up.
-    pub(super) fn expire(&mut self, now: Instant) {
-        while let Some((deadline, id)) = self.deadlines.front().copied() {
-            if deadline > now && self.waiting.contains_key(&id) {
+    fn take(&mut self, id: u64) -> Option<Asker> {
+        let Pending { asker, bytes } = self.pending.remove(&id)?;
+        self.bytes -= bytes;
+        if let Asker::Client(_) = asker {
+            self.clients -= 1;
+        }
+        Some(asker)
+    }
+
+    fn refuse(&mut self, id: u64, refusal: Refusal) {
+        match self.take(id) {
+            Some(Asker::Client(reply)) => reply.send(Err(refusal)),
+            Some(Asker::Node(own)) => self.lost.push(own),
+            None => {}
+        }
+    }
+
+    /// Answers whoever waits for this proposal.
+    pub(super) fn applied(&mut self, id: u64, index: LogIndex, term: Term, applied: Applied) {
+        if let Some(Asker::Client(reply)) = self.take(id) {
+            let revision = applied.revision;
+            reply.send(applied.answer.map(|answer| Proposed { answer, revision, term, index }));
+        }
+    }
+
+    /// Answers those who asked at or before `until`; `why` is told when each asked.
+    pub(super) fn expire(&mut self, until: Instant, why: impl Fn(Instant) -> Refusal) {
+        while let Some((asked, id)) = self.asked.front().copied() {
+            if asked > until && self.pending.contains_key(&id) {
                 break;
             }
-            self.deadlines.pop_front();
-            if let Some((reply, bytes)) = self.waiting.remove(&id) {
-                self.bytes -= bytes;
-                reply.send(Err(Refusal::Timeout));
+            self.asked.pop_front();
+            if self.pending.contains_key(&id) {
+                self.refuse(id, why(asked));
+                // Never proposed, it is not proposed any more. The queue is in the order of asking, too.
+                self.fresh.pop_front_if(|(fresh, _)| *fresh == id);
+                self.changes.pop_front_if(|(fresh, _)| *fresh == id);
             }
         }
     }
 
-    /// How many wait.
+    /// Whether something waits that the group would take now.
+    pub(super) fn wants_turn(&self, group: &Group) -> bool {
+        let change = !self.changes.is_empty() && !group.has_pending_change();
+        (change || !self.fresh.is_empty()) && group.takes_proposals()
+    }
+
+    /// The node's own proposals that came to nothing, or may have, since it was last asked.
+    pub(super) fn take_lost(&mut self) -> Vec<OwnProposal> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// How many clients wait.
     pub(super) fn len(&self) -> usize {
-        self.waiting.len()
+        self.clients
     }
 }

@@ -1,22 +1,38 @@
-//! Linearizable reads: one read-index round for all that wait, then a view.
+//! Linearizable questions: one read-index round for all that wait, then an answer.
+//!
+//! A view is asked for on any member. What only the leader's clock of leases can answer is asked this way, too, so that
+//! one who was deposed and does not know it yet answers nothing.
 
-use super::input::Reply;
+use super::input::{LeaseQuestion, Reply};
 use crate::base::{LogIndex, Refusal, limits};
 use crate::consensus::{ConfirmedRead, Group};
 use crate::env::{Disk, Instant};
 use crate::mvcc::View;
 
-type Waiting<D> = Reply<Result<View<D>, Refusal>>;
+/// Who waits for a round.
+pub(super) enum Question<D: Disk> {
+    View(Reply<Result<View<D>, Refusal>>),
+    Lease(LeaseQuestion),
+}
 
-/// Reads with the moment at which each is given up.
-type Reads<D> = Vec<(Instant, Waiting<D>)>;
+impl<D: Disk> Question<D> {
+    fn refuse(self, refusal: Refusal) {
+        match self {
+            Self::View(reply) => reply.send(Err(refusal)),
+            Self::Lease(question) => question.refuse(refusal),
+        }
+    }
+}
 
-/// Reads that wait for a round, the rounds under way, and reads confirmed at an index not yet applied.
+/// Questions with the moment at which each was asked.
+type Questions<D> = Vec<(Instant, Question<D>)>;
+
+/// Questions that wait for a round, the round under way, and those confirmed at an index not yet applied.
 pub(super) struct ReadQueue<D: Disk> {
-    fresh: Reads<D>,
+    fresh: Questions<D>,
     /// At most one round is under way; a new one starts when it is confirmed or given up.
     round: Option<Round<D>>,
-    confirmed: Vec<(LogIndex, Reads<D>)>,
+    confirmed: Vec<(LogIndex, Questions<D>)>,
     /// Attempts so far: each round has its own, or a late answer to an old one could confirm a stale read.
     attempts: u64,
 }
@@ -24,7 +40,7 @@ pub(super) struct ReadQueue<D: Disk> {
 struct Round<D: Disk> {
     attempt: u64,
     retry_at: Instant,
-    reads: Reads<D>,
+    questions: Questions<D>,
 }
 
 impl<D: Disk> ReadQueue<D> {
@@ -32,15 +48,15 @@ impl<D: Disk> ReadQueue<D> {
         Self { fresh: Vec::new(), round: None, confirmed: Vec::new(), attempts: 0 }
     }
 
-    /// Takes a read in, or refuses it where too many wait.
-    pub(super) fn add(&mut self, deadline: Instant, reply: Waiting<D>) {
+    /// Takes a question in, or refuses it where too many wait.
+    pub(super) fn add(&mut self, now: Instant, question: Question<D>) {
         if self.len() >= limits::MAX_PENDING_READS {
-            return reply.send(Err(Refusal::TooManyRequests));
+            return question.refuse(Refusal::TooManyRequests);
         }
-        self.fresh.push((deadline, reply));
+        self.fresh.push((now, question));
     }
 
-    /// Starts a round where reads wait and none is under way, or gives up one that was not answered: before
+    /// Starts a round where questions wait and none is under way, or gives up one that was not answered: before
     /// the first commit of a term the group drops the question silently.
     pub(super) fn ask(&mut self, group: &mut Group, now: Instant, retry_at: Instant) {
         match &mut self.round {
@@ -49,19 +65,20 @@ impl<D: Disk> ReadQueue<D> {
                 self.attempts += 1;
                 round.attempt = self.attempts;
                 round.retry_at = retry_at;
-                round.reads.append(&mut self.fresh);
+                round.questions.append(&mut self.fresh);
             }
             None if self.fresh.is_empty() => return,
             None => {
                 self.attempts += 1;
-                let reads = std::mem::take(&mut self.fresh);
-                self.round = Some(Round { attempt: self.attempts, retry_at, reads });
+                let questions = std::mem::take(&mut self.fresh);
+                self.round = Some(Round { attempt: self.attempts, retry_at, questions });
             }
         }
         group.read_index(self.attempts);
     }
 
-    /// The term has its first commit: a question dropped before it is asked again at once.
+    /// The leader is another, or the term has its first commit: a question that may have been dropped is asked again
+    /// at once.
     pub(super) fn ask_again(&mut self) {
         if let Some(round) = &mut self.round {
             round.retry_at = Instant::default();
@@ -71,47 +88,55 @@ impl<D: Disk> ReadQueue<D> {
     /// A round was confirmed. One given up meanwhile confirms nothing.
     pub(super) fn confirmed(&mut self, read: &ConfirmedRead) {
         if let Some(round) = self.round.take_if(|round| round.attempt == read.attempt) {
-            self.confirmed.push((read.index, round.reads));
+            self.confirmed.push((read.index, round.questions));
         }
     }
 
-    /// Serves the reads whose index is applied.
-    pub(super) fn serve(&mut self, applied: LogIndex, view: impl Fn() -> View<D>) {
+    /// Serves the views whose index is applied; the questions of leases among them are given back to be answered.
+    pub(super) fn serve(&mut self, applied: LogIndex, view: impl Fn() -> View<D>) -> Vec<(Instant, LeaseQuestion)> {
+        let mut leases = Vec::new();
         if self.confirmed.iter().all(|(index, _)| *index > applied) {
-            return;
+            return leases;
         }
-        let view = view();
-        for (_, reads) in self.confirmed.extract_if(.., |(index, _)| *index <= applied) {
-            for (_, reply) in reads {
-                reply.send(Ok(view.clone()));
+        let mut taken = None;
+        for (_, questions) in self.confirmed.extract_if(.., |(index, _)| *index <= applied) {
+            for (asked, question) in questions {
+                match question {
+                    Question::View(reply) => reply.send(Ok(taken.get_or_insert_with(&view).clone())),
+                    Question::Lease(question) => leases.push((asked, question)),
+                }
             }
         }
+        leases
     }
 
-    /// Refuses those whose time is up.
-    pub(super) fn expire(&mut self, now: Instant) {
-        let late = |reads: &mut Reads<D>| {
-            for (_, reply) in reads.extract_if(.., |(deadline, _)| *deadline <= now) {
-                reply.send(Err(Refusal::Timeout));
+    /// Refuses those who asked at or before `until`; `why` is told when each asked.
+    pub(super) fn expire(&mut self, until: Instant, why: impl Fn(Instant) -> Refusal) {
+        let late = |questions: &mut Questions<D>| {
+            for (asked, question) in questions.extract_if(.., |(asked, _)| *asked <= until) {
+                question.refuse(why(asked));
             }
         };
         late(&mut self.fresh);
         if let Some(round) = &mut self.round {
-            late(&mut round.reads);
+            late(&mut round.questions);
         }
-        self.confirmed.iter_mut().for_each(|(_, reads)| late(reads));
-        self.confirmed.retain(|(_, reads)| !reads.is_empty());
+        self.confirmed.iter_mut().for_each(|(_, questions)| late(questions));
+        self.confirmed.retain(|(_, questions)| !questions.is_empty());
     }
 
-    /// Whether reads wait for a round and none is under way.
+    /// Whether questions wait for a round and none is under way, or the one under way is to be asked again now.
     pub(super) fn waits_to_ask(&self) -> bool {
-        self.round.is_none() && !self.fresh.is_empty()
+        match &self.round {
+            None => !self.fresh.is_empty(),
+            Some(round) => round.retry_at == Instant::default(),
+        }
     }
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.fresh.len()
-            + self.round.as_ref().map_or(0, |round| round.reads.len())
-            + self.confirmed.iter().map(|(_, reads)| reads.len()).sum::<usize>()
+            + self.round.as_ref().map_or(0, |round| round.questions.len())
+            + self.confirmed.iter().map(|(_, questions)| questions.len()).sum::<usize>()
     }
 }

@@ -8,8 +8,6 @@ use crate::consensus::{Role, Standing};
 #[derive(Debug, Default)]
 pub(super) struct Roles {
     duties: Option<Term>,
-    leader_changes: u64,
-    last_leader: Option<crate::base::MemberId>,
 }
 
 /// What to do after looking at the standing.
@@ -25,10 +23,6 @@ pub(super) enum Change {
 impl Roles {
     /// Holds the standing against the duties. `applied_term` is the term of the last entry applied.
     pub(super) fn observe(&mut self, standing: &Standing, applied_term: Term) -> Change {
-        if standing.leader.is_some() && standing.leader != self.last_leader {
-            self.last_leader = standing.leader;
-            self.leader_changes += 1;
-        }
         let leads = standing.role == Role::Leader;
         match self.duties {
             Some(term) if !leads || term != standing.term => {
@@ -46,11 +40,6 @@ impl Roles {
     /// Whether the duties are this member's.
     pub(super) fn on_duty(&self) -> bool {
         self.duties.is_some()
-    }
-
-    /// Leaders seen since start.
-    pub(super) fn leader_changes(&self) -> u64 {
-        self.leader_changes
     }
 }
 
@@ -72,7 +61,6 @@ mod tests {
         assert_eq!(roles.observe(&standing(Role::Leader, 3), 3), Change::None);
         assert_eq!(roles.observe(&standing(Role::Follower, 3), 3), Change::LayDown);
         assert!(!roles.on_duty());
-        assert_eq!(roles.leader_changes(), 1);
     }
 
     #[test]

@@ -9,12 +9,14 @@ use futures_channel::oneshot::Receiver;
 
 use super::*;
 use crate::base::{KeyRange, MemberId, Refusal};
-use crate::consensus::{Group, GroupConfig, founding_entry};
+use crate::consensus::{Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Instant, MemoryDisk};
 use crate::machine::{Answer, Command, Image, Machine, MachineOptions, Member, Put, codec};
 use crate::mvcc::{RangeQuery, StoreOptions, View};
 use crate::wal::HardState;
 use crate::watch::{StreamBuffer, StreamId, WatchMessage, WatchSpec};
+
+mod cluster;
 
 type Output = super::Output<MemoryDisk>;
 type Input = super::Input<MemoryDisk>;
@@ -40,6 +42,7 @@ fn config() -> NodeConfig {
         request_timeout: Duration::from_secs(7),
         read_retry: Duration::from_millis(500),
         election_timeout: Duration::from_secs(1),
+        catch_up_entries: 5_000,
         quota_bytes: 0,
         checkpoint_entries: 1_000,
         progress_ticks: 6_000,
@@ -55,7 +58,7 @@ impl Bench {
         let entries = vec![founding_entry(1, MEMBER, member.context())];
         let group_config = GroupConfig {
             member: MEMBER,
-            voters: vec![MEMBER],
+            electorate: Electorate { voters: vec![MEMBER], learners: Vec::new() },
             election_ticks: 10,
             pre_vote: true,
             seed: 1,
@@ -83,13 +86,15 @@ impl Bench {
     }
 
     fn turn(&mut self) -> bool {
-        let more = self.node.turn(self.now, &mut self.outputs).expect("a memory disk has no faults");
+        self.node.turn(self.now, &mut self.outputs).expect("nothing is wrong");
+        let more = self.node.work(self.now, &mut self.outputs).expect("a memory disk has no faults");
         for output in std::mem::take(&mut self.outputs) {
             match output {
                 Output::Persist { number, batch } => {
                     assert!(!batch.is_empty());
                     self.unsynced.push(number);
                 }
+                Output::Members(_) => {}
                 other => self.outputs.push(other),
             }
         }
@@ -248,14 +253,14 @@ fn a_lease_ends_when_its_time_is_up_and_lives_on_when_renewed() {
     assert!(matches!(answered(&mut held), Some(Ok(_))));
     bench.pass(Duration::from_secs(4));
     let (reply, mut renewed) = Reply::pair();
-    bench.step(Input::KeepAlive { id: 42, reply });
+    bench.step(Input::Lease(LeaseQuestion::KeepAlive { id: 42, reply }));
     assert_eq!(answered(&mut renewed), Some(Ok(Some(5))));
     bench.pass(Duration::from_secs(4));
     assert_eq!(bench.keys(), 1);
     bench.pass(Duration::from_secs(2));
     assert_eq!(bench.keys(), 0);
     let (reply, mut standing) = Reply::pair();
-    bench.step(Input::TimeToLive { id: 42, keys: true, reply });
+    bench.step(Input::Lease(LeaseQuestion::TimeToLive { id: 42, keys: true, reply }));
     assert_eq!(answered(&mut standing), Some(Ok(None)));
 }
 

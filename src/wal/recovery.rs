@@ -26,6 +26,7 @@ pub struct UnrecoveredWal<D: Disk> {
     disk: D,
     dir: String,
     segment_bytes: u64,
+    catch_up: u64,
     mark: Option<Mark>,
 }
 
@@ -35,7 +36,8 @@ pub struct RecoveredWal<D: Disk> {
     pub journal: Journal<D>,
     /// The hard state of the last batch.
     pub hard_state: HardState,
-    /// The entries above the checkpoint, without gaps, from the one behind it.
+    /// The entries above the checkpoint, without gaps, from the one behind it; before them those that were asked for
+    /// with [`UnrecoveredWal::with_catch_up`], as far as they are there.
     pub entries: Vec<LogEntry>,
     /// What was found at the end.
     pub tail: TailReport,
@@ -70,7 +72,7 @@ impl<D: Disk> UnrecoveredWal<D> {
             let path = segment::path(dir, *segment);
             return Err(Wrong::corrupt(path, 0, "the segment has no durable mark beside it"));
         }
-        Ok(Self { disk, dir: dir.to_string(), segment_bytes: WAL_SEGMENT_BYTES, mark })
+        Ok(Self { disk, dir: dir.to_string(), segment_bytes: WAL_SEGMENT_BYTES, catch_up: 0, mark })
     }
 
     /// Segments of another size, for tests and the simulator.
@@ -80,6 +82,12 @@ impl<D: Disk> UnrecoveredWal<D> {
     pub fn with_segment_bytes(mut self, bytes: u64) -> Self {
         assert!(bytes >= 2 * SECTOR_BYTES as u64, "a segment holds its header and a batch");
         self.segment_bytes = bytes;
+        self
+    }
+
+    /// Also hands out up to so many entries that the checkpoint covers, for peers that lag a little.
+    pub fn with_catch_up(mut self, entries: u64) -> Self {
+        self.catch_up = entries;
         self
     }
 
@@ -108,7 +116,9 @@ impl<D: Disk> UnrecoveredWal<D> {
         };
         let ready = self.mend(identity, &replay, &rests).await?;
         let abouts: Vec<(Closed, u64)> = replay.segments.iter().map(|seen| (seen.about, seen.end)).collect();
-        let entries = replay.into_entries();
+        // A log that ends before the checkpoint goes on behind it: there is a gap between.
+        let covers = position.last_index >= after;
+        let entries = if covers { replay.into_entries() } else { Vec::new() };
         let mut journal = self.into_journal(identity, mark, ready, abouts, position).await?;
         if after > position.last_index {
             journal.cut(after)?;
@@ -158,7 +168,7 @@ impl<D: Disk> UnrecoveredWal<D> {
 
     /// Reads the batches, and searches what lies behind the last one.
     fn read(&self, identity: WalIdentity, mark: &Mark, after: LogIndex) -> Result<(Replay, Vec<Rest>), Wrong> {
-        let mut replay = Replay::new(after, mark.oldest_batch, mark.durable);
+        let mut replay = Replay::new(after, after.saturating_sub(self.catch_up), mark.oldest_batch, mark.durable);
         let mut rests: Vec<Rest> = Vec::new();
         let segments = segment::list(&self.disk, &self.dir)?;
         for segment in segments.into_iter().filter(|segment| *segment >= mark.oldest) {

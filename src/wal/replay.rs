@@ -1,7 +1,7 @@
 //! Reading the batches of the log in order, up to the first that is not there.
 //!
 //! Invariants: a batch is taken only if its frame verifies, its number is the expected one and its chain is the
-//! fingerprint of the one before; the entries kept are those above the checkpoint, the last writer's. What the
+//! fingerprint of the one before; the entries kept are those above the checkpoint and some before, the last writer's. What the
 //! end means is judged in `recovery`.
 
 use bytes::Bytes;
@@ -17,7 +17,10 @@ use crate::log::{FrameWrong, LOG_WAL, Place, frame};
 /// What the batches read so far say.
 #[derive(Debug)]
 pub(super) struct Replay {
+    /// A checkpoint covers the entries up to here.
     after: LogIndex,
+    /// Entries up to here are not kept.
+    keep_after: LogIndex,
     /// Number of the batch that comes next.
     pub expected: u64,
     /// Fingerprint of the last batch; `None` before the first, whose predecessor may be gone.
@@ -58,9 +61,10 @@ struct Kept {
 
 impl Replay {
     /// Before the first batch, which has the number `expected`. `durable` is what the mark says.
-    pub fn new(after: LogIndex, expected: u64, durable: u64) -> Self {
+    pub fn new(after: LogIndex, keep_after: LogIndex, expected: u64, durable: u64) -> Self {
         Self {
             after,
+            keep_after,
             expected,
             chain: None,
             last_index: None,
@@ -164,7 +168,7 @@ impl Replay {
             }
             self.segments.last_mut().expect("a segment is being read").about.max_index = head.last_index;
         }
-        let (after, seen) = (self.after, self.segments.len() - 1);
+        let (after, seen) = (self.keep_after, self.segments.len() - 1);
         batch::decode_entries(head, body, |entry| {
             if entry.index > after {
                 self.entries.push(Kept { entry, seen });
@@ -181,7 +185,7 @@ impl Replay {
         }
     }
 
-    /// The entries above the checkpoint, complete and without gaps. Their data share the segment they were read
+    /// The entries kept, complete and without gaps. Their data share the segment they were read
     /// from only where they make up half of it.
     pub fn into_entries(mut self) -> Vec<LogEntry> {
         let mut kept_bytes = vec![0; self.segments.len()];
@@ -212,7 +216,7 @@ impl Replay {
         }
         let held = self.entries.first().map(|kept| kept.entry.index);
         match held {
-            Some(first) if first != after + 1 => {
+            Some(first) if first > after + 1 => {
                 corrupt(format!("the log begins with entry {first}, but the checkpoint ends at {after}"))
             }
             None if last > after => {

@@ -50,6 +50,14 @@ fn what_was_appended_comes_back() {
     assert_eq!(again.hard_state, HardState { term: 3, vote: 1, commit: 57 });
     assert_eq!((again.tail.torn_bytes, again.tail.torn_segments), (0, 0));
     assert_eq!(recover(&disk, 50).expect("recovered").entries, expected[50..]);
+    let with_catch_up = |entries, after| {
+        let wal = UnrecoveredWal::open(disk.clone(), "wal").expect("opened").with_segment_bytes(SEGMENT);
+        run_ready(wal.with_catch_up(entries).recover(ME, after)).expect("recovered").entries
+    };
+    assert_eq!(with_catch_up(7, 50), expected[43..], "for peers that lag a little");
+    assert_eq!(with_catch_up(99, 50), expected);
+    assert_eq!(with_catch_up(7, 60), expected[53..]);
+    assert!(with_catch_up(7, 61).is_empty(), "what comes goes on behind a gap");
 }
 
 #[test]

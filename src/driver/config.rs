@@ -1,0 +1,40 @@
+//! What of a member's behaviour comes from flags.
+
+use std::time::Duration;
+
+use crate::machine::MachineOptions;
+use crate::node::NodeConfig;
+
+/// A member of a new cluster, as the flags name it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundingMember {
+    /// Its name.
+    pub name: String,
+    /// Where its peers reach it.
+    pub peer_urls: Vec<String>,
+}
+
+/// Everything that is decided by flags.
+#[derive(Clone)]
+pub struct DriverConfig {
+    /// This member's name; one of the founding members has it.
+    pub name: String,
+    /// The members of the cluster when it is new.
+    pub founding_members: Vec<FoundingMember>,
+    /// Part of the ids of a new cluster.
+    pub cluster_token: String,
+    /// The tick of the logical clock.
+    pub tick: Duration,
+    /// Ticks without a leader before an election.
+    pub election_ticks: usize,
+    /// Ask before standing for election.
+    pub pre_vote: bool,
+    /// Largest log payload of a request, in bytes.
+    pub max_request_bytes: usize,
+    /// Bytes of a segment of the log.
+    pub wal_segment_bytes: u64,
+    /// The machine's options.
+    pub machine: MachineOptions,
+    /// The node's options; `member` is filled in here.
+    pub node: NodeConfig,
+}

@@ -1,0 +1,145 @@
+//! The task that owns the node.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::archive::ArchiveJob;
+use super::ending::Ending;
+use super::keeper::KeeperJob;
+use super::mailbox::Mailbox;
+use crate::base::{MemberId, Wrong};
+use crate::env::{Clock, Disk, Env, Instant};
+use crate::node::{Input, Node, Output};
+use crate::peer::{PeerAddress, PeerSender};
+
+/// What the node's task talks to.
+pub(super) struct Shell<D: Disk> {
+    pub(super) member: MemberId,
+    pub(super) mailbox: Arc<Mailbox<Input<D>>>,
+    /// What other members say: taken before what clients ask, and dropped where it is too much.
+    pub(super) from_peers: Arc<Mailbox<Input<D>>>,
+    pub(super) to_keeper: Arc<Mailbox<KeeperJob>>,
+    pub(super) to_archive: Arc<Mailbox<ArchiveJob<D>>>,
+    pub(super) peers: Arc<dyn PeerSender>,
+    pub(super) ending: Ending,
+}
+
+impl<D: Disk> Shell<D> {
+    fn send(&self, output: Output<D>) {
+        match output {
+            Output::Persist { number, batch } => {
+                self.to_keeper.put_completion(KeeperJob::Persist { number, batch });
+            }
+            Output::Send(message) => self.peers.send(message),
+            Output::Members(members) => {
+                let others = members.into_iter().filter(|member| member.id != self.member);
+                let addresses = others.map(|member| PeerAddress { member: member.id, urls: member.peer_urls });
+                self.peers.set_peers(addresses.collect());
+            }
+            Output::ReleaseLog { up_to } => self.to_keeper.put_completion(KeeperJob::Release(up_to)),
+            Output::WriteHistory { writes, mark } => {
+                self.to_archive.put_completion(ArchiveJob::Write { writes, mark });
+            }
+            Output::Checkpoint { applied, image } => {
+                self.to_archive.put_completion(ArchiveJob::Checkpoint { applied, image });
+            }
+            Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
+            Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),
+        }
+    }
+}
+
+/// Feeds the node until the mailbox is closed or the node cannot go on.
+pub(super) async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>, shell: Shell<E::Disk>) {
+    let (mut from_peers, mut inputs) = (Vec::new(), Vec::new());
+    let mut outputs = Vec::new();
+    let mut next_tick = env.clock().now().plus(tick);
+    let mut alarm = Box::pin(sleep_until(env.clone(), next_tick));
+    // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
+    let mut more = true;
+    loop {
+        let open = poll_fn(|cx| wait(cx, &shell, &mut from_peers, &mut inputs, alarm.as_mut(), more)).await;
+        if !open {
+            break;
+        }
+        let now = env.clock().now();
+        for input in from_peers.drain(..).chain(inputs.drain(..)) {
+            node.step(now, input, &mut outputs);
+        }
+        if now >= next_tick {
+            // One tick however many were missed: a pause must not look like a run of elections.
+            node.step(now, Input::Tick, &mut outputs);
+            next_tick = now.plus(tick);
+            alarm = Box::pin(sleep_until(env.clone(), next_tick));
+        }
+        match one_turn(now, &mut node, &mut outputs, &shell) {
+            Ok(left) => more = left,
+            Err(wrong) => {
+                tracing::error!(error = %wrong, "the state cannot be carried on: stopping");
+                shell.ending.tell(Err(wrong));
+                break;
+            }
+        }
+        if more {
+            yield_once().await;
+        }
+    }
+    node.close();
+    shell.mailbox.close();
+    shell.from_peers.close();
+    shell.peers.stop();
+    shell.to_archive.close();
+    // The keeper tells the end, when the log is closed.
+    shell.to_keeper.put_completion(KeeperJob::Stop);
+}
+
+/// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it.
+fn one_turn<D: Disk>(
+    now: Instant,
+    node: &mut Node<D>,
+    outputs: &mut Vec<Output<D>>,
+    shell: &Shell<D>,
+) -> Result<bool, Wrong> {
+    node.turn(now, outputs)?;
+    outputs.drain(..).for_each(|output| shell.send(output));
+    let more = node.work(now, outputs);
+    outputs.drain(..).for_each(|output| shell.send(output));
+    more
+}
+
+async fn sleep_until<E: Env>(env: E, deadline: Instant) {
+    env.clock().sleep_until(deadline).await;
+}
+
+/// Ready with true when there is something to do, with false when the mailbox is closed.
+fn wait<D: Disk>(
+    cx: &mut Context<'_>,
+    shell: &Shell<D>,
+    from_peers: &mut Vec<Input<D>>,
+    inputs: &mut Vec<Input<D>>,
+    alarm: Pin<&mut impl Future<Output = ()>>,
+    more: bool,
+) -> Poll<bool> {
+    let heard = shell.from_peers.poll_take(cx, from_peers).is_ready();
+    if shell.mailbox.poll_take(cx, inputs).is_ready() {
+        return Poll::Ready(!inputs.is_empty());
+    }
+    if heard || alarm.poll(cx).is_ready() || more { Poll::Ready(true) } else { Poll::Pending }
+}
+
+/// Lets other tasks of the same thread have a turn.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,152 @@
+//! Applying what is committed, and what goes with it: watchers, answers, the clock of leases, the noticeboard.
+
+use std::sync::atomic::Ordering::Release;
+
+use super::node::Node;
+use crate::base::{Refusal, Wrong, limits};
+use crate::consensus::{ConfChange, ConfChangeKind};
+use crate::env::{Disk, Instant};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, MemberChange};
+use crate::wal::{EntryKind, LogEntry};
+
+impl<D: Disk> Node<D> {
+    /// Applies as much of what is committed as one turn may.
+    pub(super) fn apply(&mut self, now: Instant) -> Result<(), Wrong> {
+        let (mut entries, mut bytes) = (0, 0);
+        let mut last = None;
+        while entries < limits::APPLY_ENTRIES_PER_TURN && bytes < limits::APPLY_BYTES_PER_TURN {
+            let Some(entry) = self.committed.pop_front() else { break };
+            if last.is_none() {
+                self.views.clear();
+            }
+            entries += 1;
+            bytes += entry.data.len();
+            self.checkpoints.applied(entry.data.len());
+            self.counters.committed(entry.index);
+            match entry.kind {
+                EntryKind::Normal => self.apply_command(now, &entry)?,
+                EntryKind::ConfChange => self.apply_change(&entry)?,
+                EntryKind::ConfChangeV2 => {
+                    return Err(Wrong::corrupt("wal", 0, format!("entry {} is of a kind not in use", entry.index)));
+                }
+            }
+            last = Some((entry.index, entry.term));
+        }
+        if let Some((index, term)) = last {
+            self.counters.applied(index);
+            self.group.applied(index);
+            debug_assert_eq!(self.machine.applied(), (index, term));
+        }
+        Ok(())
+    }
+
+    fn apply_change(&mut self, entry: &LogEntry) -> Result<(), Wrong> {
+        let unreadable = |what: &str| {
+            Wrong::corrupt("wal", 0, format!("entry {} is no change of the configuration: {what}", entry.index))
+        };
+        let change = ConfChange::decode(&entry.data).ok_or_else(|| unreadable("it cannot be read"))?;
+        let (index, term) = (entry.index, entry.term);
+        let outcome = match self.change_of(&change).map_err(|what| unreadable(&what))? {
+            Some(member_change) => self.machine.change_member(index, term, member_change),
+            None => {
+                let member = Member::from_context(&change.context).map_err(|what| unreadable(&what))?;
+                self.machine.found_member(index, term, member);
+                Ok(())
+            }
+        };
+        if outcome.is_ok() {
+            let electorate = self.group.apply_change(&change);
+            self.rare_changed = true;
+            self.members_changed = true;
+            self.removed |= change.kind == ConfChangeKind::Remove && change.member == self.config.member;
+            self.contacts.keep(|member| electorate.voters.contains(&member) || electorate.learners.contains(&member));
+            // Before an answer leaves: who has it may read here at once.
+            self.tell_facts();
+        }
+        if let Some(observer) = &self.config.observer {
+            observer.reconfigured(entry);
+        }
+        let applied = Applied {
+            answer: outcome.map(|()| Answer::Done),
+            revision: self.machine.store().revision(),
+            events: Vec::new(),
+        };
+        self.proposals.applied(change.id, index, term, applied);
+        Ok(())
+    }
+
+    /// What an entry changes; nothing where it founds the cluster, as an entry without a request does.
+    fn change_of(&self, change: &ConfChange) -> Result<Option<MemberChange>, String> {
+        let founding = change.id == 0 && change.kind == ConfChangeKind::Add;
+        let member_change = match change.kind {
+            ConfChangeKind::Add | ConfChangeKind::AddLearner => MemberChange::addition(&change.context)?,
+            ConfChangeKind::Remove => MemberChange::Remove(change.member),
+            ConfChangeKind::Update => MemberChange::update(&change.context)?,
+        };
+        if member_change.member() != change.member {
+            return Err("its member and its context differ".to_string());
+        }
+        if let MemberChange::Add(member) = &member_change
+            && member.is_learner != (change.kind == ConfChangeKind::AddLearner)
+        {
+            return Err("its kind and its context differ".to_string());
+        }
+        Ok((!founding).then_some(member_change))
+    }
+
+    fn apply_command(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
+        let want_prev = self.watches.want_prev();
+        let outcome = self.machine.apply(entry.index, entry.term, &entry.data, want_prev)?;
+        let mut applied = outcome.applied;
+        let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
+        if let Some(observer) = &self.config.observer {
+            let request = outcome.proposal.as_ref().map(|proposal| proposal.id);
+            observer.applied((entry.index, entry.term), request, command, &applied);
+        }
+        self.watches.applied(applied.revision, std::mem::take(&mut applied.events));
+        if let Some(command) = command {
+            self.follow_up(now, command, &applied);
+        }
+        self.facts.revision.store(applied.revision, Release);
+        if self.rare_changed {
+            // Before the answer leaves: who has it may ask the noticeboard next.
+            self.tell_rare();
+        }
+        if let Some(proposal) = outcome.proposal {
+            self.proposals.applied(proposal.id, entry.index, entry.term, applied);
+        }
+        Ok(())
+    }
+
+    /// What a command asks of the node beside the machine.
+    fn follow_up(&mut self, now: Instant, command: &Command, applied: &Applied) {
+        match command {
+            Command::LeaseGrant { .. } => {
+                if let (true, Ok(Answer::LeaseGrant { id, ttl })) = (self.roles.on_duty(), &applied.answer) {
+                    self.lease_clock.grant(*id, *ttl, now);
+                }
+            }
+            Command::LeaseRevoke { id } => match &applied.answer {
+                // Not revoked although due, for an alarm forbids it: it stays due.
+                Err(Refusal::Corrupt) => self.lease_clock.retry(*id),
+                _ => self.lease_clock.forget(*id),
+            },
+            Command::Compact { revision, .. } if applied.answer.is_ok() => {
+                self.watches.compacted(*revision, self.hub_now());
+            }
+            Command::Alarm { action, member, kind } => {
+                self.rare_changed = true;
+                let own = *member == self.config.member || member.0 == 0;
+                if own && (*action, *kind) == (AlarmAction::Deactivate, AlarmKind::NoSpace) {
+                    self.space_alarm_proposed = false;
+                }
+            }
+            Command::SetMemberAttributes { .. } => {
+                self.rare_changed = true;
+                self.members_changed = true;
+            }
+            Command::SetClusterVersion(_) => self.rare_changed = true,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! What the node writes on the noticeboard.
+
+use std::sync::atomic::Ordering::{Relaxed, Release};
+
+use super::facts::RareFacts;
+use super::node::Node;
+use crate::consensus::Role;
+use crate::env::Disk;
+
+impl<D: Disk> Node<D> {
+    /// Counting looks at every stream: once a tick, not once a turn.
+    pub(super) fn tell_watches(&self) {
+        let (facts, watches) = (&self.facts, self.watches.hub().counts());
+        facts.watchers.store(watches.watchers as u64, Relaxed);
+        facts.watch_streams.store(watches.streams as u64, Relaxed);
+        facts.slow_watchers.store(watches.slow_watchers as u64, Relaxed);
+        facts.pending_events.store(watches.pending_events as u64, Relaxed);
+    }
+
+    pub(super) fn tell_facts(&mut self) {
+        let (facts, standing, store) = (&self.facts, self.group.standing(), self.machine.store());
+        facts.leader.store(standing.leader.map_or(0, |member| member.0), Relaxed);
+        facts.is_leader.store(self.roles.on_duty(), Relaxed);
+        facts.reads_alone.store(self.roles.on_duty() && self.group.is_lone_voter(), Release);
+        facts.term.store(standing.term, Relaxed);
+        facts.committed.store(standing.committed, Relaxed);
+        facts.applied.store(self.machine.applied().0, Relaxed);
+        facts.revision.store(store.revision(), Release);
+        facts.compact_revision.store(store.compact_revision(), Relaxed);
+        facts.size_bytes.store(store.size_bytes(), Relaxed);
+        facts.in_use_bytes.store(store.in_use_bytes(), Relaxed);
+        facts.key_count.store(store.key_count(), Relaxed);
+        facts.leases.store(self.machine.leases().len() as u64, Relaxed);
+        facts.pending_proposals.store(self.proposals.len() as u64, Relaxed);
+        facts.leader_changes.store(self.leadership.changes(), Relaxed);
+        facts.checkpoints.store(self.checkpoints.made(), Relaxed);
+        facts.removed.fetch_or(self.removed, Release);
+        // At every telling: a member started from a checkpoint knows its name before there is a leader. A leader
+        // that has not applied an entry of its own term yet may not have applied all that was acknowledged.
+        let knows_all = standing.leader.is_some() && (standing.role != Role::Leader || self.roles.on_duty());
+        facts.ready.store(self.told && knows_all && !self.removed, Release);
+        if self.rare_changed {
+            self.tell_rare();
+        }
+    }
+
+    pub(super) fn tell_rare(&mut self) {
+        self.rare_changed = false;
+        let members = self.machine.members();
+        let own = members.iter().find(|member| member.id == self.config.member);
+        self.told = own.is_some_and(|member| !member.name.is_empty());
+        self.facts.is_learner.store(own.is_some_and(|member| member.is_learner), Release);
+        self.facts.set_rare(RareFacts {
+            alarms: self.machine.alarms(),
+            members,
+            removed: self.machine.removed(),
+            cluster_version: self.machine.cluster_version().map(str::to_string),
+        });
+    }
+
+    /// The end: nothing is answered from here any more, not even from the view last taken.
+    pub fn close(&self) {
+        self.facts.reads_alone.store(false, Release);
+        self.facts.ready.store(false, Release);
+        self.views.clear();
+    }
+}

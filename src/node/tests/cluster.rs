@@ -1,0 +1,463 @@
+//! Scenarios of several nodes in one thread: messages go over their wire form, and only where this file lets them.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::base::LeaseId;
+use crate::consensus::{MessageKind, PeerMessage};
+use crate::machine::MemberChange;
+use crate::wal::{Batch, LogEntry};
+
+/// One member: its node, and the log as its disk has it.
+struct Seat {
+    id: MemberId,
+    node: Node<MemoryDisk>,
+    facts: Arc<Facts>,
+    unsynced: Vec<(u64, Batch)>,
+    hard_state: HardState,
+    log: Vec<LogEntry>,
+    /// Its disk does not answer.
+    hangs: bool,
+}
+
+struct Cluster {
+    seats: Vec<Seat>,
+    now: Instant,
+    /// Who is cut off from everybody.
+    cut: BTreeSet<MemberId>,
+    /// Kinds that do not get through.
+    lost: Vec<MessageKind>,
+    next_id: u64,
+}
+
+fn id(n: usize) -> MemberId {
+    MemberId(n as u64 + 1)
+}
+
+fn member(n: usize) -> Member {
+    Member { id: id(n), peer_urls: vec![format!("http://m{n}:2380")], ..Member::default() }
+}
+
+fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId], life: u64) -> Seat {
+    let group_config = GroupConfig {
+        member: id(n),
+        electorate: Electorate { voters: voters.to_vec(), learners: Vec::new() },
+        election_ticks: 10,
+        pre_vote: true,
+        seed: 77 + life,
+        applied: (0, 0),
+    };
+    let group = Group::start(&group_config, hard_state, log.clone());
+    let options = MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() };
+    let machine = Machine::open(MemoryDisk::new(), options, &Image::default(), &[]).expect("opens");
+    let facts = Arc::new(Facts::default());
+    let config = NodeConfig { member: id(n), name: format!("m{n}"), seed: n as u64, ..config() };
+    let mut node = Node::new(config, group, machine, None, facts.clone(), Arc::new(|| {}));
+    node.count_own_ids_from((n as u64 + 1) << 32 | life << 20);
+    Seat { id: id(n), node, facts, unsynced: Vec::new(), hard_state, log, hangs: false }
+}
+
+impl Seat {
+    fn turn(&mut self, now: Instant) -> (bool, Vec<PeerMessage>) {
+        let mut outputs = Vec::new();
+        self.node.turn(now, &mut outputs).expect("nothing is wrong");
+        let more = self.node.work(now, &mut outputs).expect("a memory disk has no faults");
+        (more, self.take_outputs(outputs))
+    }
+
+    fn take_outputs(&mut self, outputs: Vec<Output>) -> Vec<PeerMessage> {
+        let mut messages = Vec::new();
+        for output in outputs {
+            match output {
+                Output::Persist { number, batch } => self.unsynced.push((number, batch)),
+                Output::Send(message) => messages.push(message),
+                _ => {}
+            }
+        }
+        messages
+    }
+
+    /// Everything handed out so far becomes durable.
+    fn sync(&mut self, now: Instant) -> Vec<PeerMessage> {
+        let mut newest = None;
+        for (number, batch) in self.unsynced.drain(..) {
+            newest = Some(number);
+            self.hard_state = batch.hard_state.unwrap_or(self.hard_state);
+            if let Some(first) = batch.entries.first() {
+                self.log.retain(|entry| entry.index < first.index);
+                self.log.extend(batch.entries);
+            }
+        }
+        let mut outputs = Vec::new();
+        if let Some(number) = newest {
+            self.node.step(now, Input::Persisted { number }, &mut outputs);
+        }
+        self.take_outputs(outputs)
+    }
+}
+
+impl Cluster {
+    fn new(members: usize) -> Self {
+        let ids: Vec<MemberId> = (0..members).map(id).collect();
+        let log: Vec<LogEntry> =
+            (0..members).map(|n| founding_entry(n as u64 + 1, id(n), member(n).context())).collect();
+        let hard_state = HardState { term: 1, vote: 0, commit: members as u64 };
+        let seats = (0..members).map(|n| seat(n, hard_state, log.clone(), &ids, 0)).collect();
+        Self { seats, now: Instant(1), cut: BTreeSet::new(), lost: Vec::new(), next_id: 1_000 }
+    }
+
+    /// Lets everything happen that needs no time.
+    fn settle(&mut self) {
+        for _ in 0..10_000 {
+            let mut messages = Vec::new();
+            let mut busy = false;
+            for seat in &mut self.seats {
+                let (more, sent) = seat.turn(self.now);
+                messages.extend(sent);
+                busy |= more;
+                if !seat.hangs {
+                    busy |= !seat.unsynced.is_empty();
+                    messages.extend(seat.sync(self.now));
+                }
+            }
+            busy |= !messages.is_empty();
+            for message in messages {
+                self.deliver(&message);
+            }
+            if !busy {
+                return;
+            }
+        }
+        panic!("it never comes to rest");
+    }
+
+    fn deliver(&mut self, message: &PeerMessage) {
+        let dropped = self.cut.contains(&message.from()) || self.cut.contains(&message.to());
+        if dropped || self.lost.contains(&message.kind()) {
+            return;
+        }
+        let message = PeerMessage::decode(&message.encode()).expect("what is sent can be read");
+        let now = self.now;
+        if let Some(seat) = self.seats.iter_mut().find(|seat| seat.id == message.to()) {
+            let mut outputs = Vec::new();
+            seat.node.step(now, Input::Peer(message), &mut outputs);
+            let sent = seat.take_outputs(outputs);
+            assert!(sent.is_empty(), "a step sends nothing by itself");
+        }
+    }
+
+    /// Lets time pass, tick by tick.
+    fn pass(&mut self, ticks: usize) {
+        for _ in 0..ticks {
+            self.now = self.now.plus(Duration::from_millis(100));
+            for seat in &mut self.seats {
+                seat.node.step(self.now, Input::Tick, &mut Vec::new());
+            }
+            self.settle();
+        }
+    }
+
+    fn leader(&self) -> Option<usize> {
+        let leaders: Vec<usize> = (0..self.seats.len()).filter(|n| self.seats[*n].facts.status().is_leader).collect();
+        let reachable: Vec<usize> = leaders.into_iter().filter(|n| !self.cut.contains(&id(*n))).collect();
+        assert!(reachable.len() <= 1, "two lead: {reachable:?}");
+        reachable.first().copied()
+    }
+
+    fn elect(&mut self) -> usize {
+        for _ in 0..100 {
+            self.pass(1);
+            if let Some(leader) = self.leader() {
+                return leader;
+            }
+        }
+        panic!("nobody is elected");
+    }
+
+    fn step(&mut self, n: usize, input: Input) {
+        self.seats[n].node.step(self.now, input, &mut Vec::new());
+    }
+
+    fn propose(&mut self, n: usize, command: &Command) -> Receiver<Result<Proposed, Refusal>> {
+        self.next_id += 1;
+        let (reply, answer) = Reply::pair();
+        let payload = codec::encode(self.next_id, command);
+        self.step(n, Input::Propose { id: self.next_id, payload, cost: 0, reply });
+        answer
+    }
+
+    fn change(&mut self, n: usize, change: MemberChange) -> Receiver<Result<Proposed, Refusal>> {
+        self.next_id += 1;
+        let (reply, answer) = Reply::pair();
+        self.step(n, Input::ChangeMembers { id: self.next_id, change, reply });
+        answer
+    }
+
+    fn read(&mut self, n: usize) -> Receiver<Result<View<MemoryDisk>, Refusal>> {
+        let (reply, answer) = Reply::pair();
+        self.step(n, Input::Read { linearizable: true, reply });
+        answer
+    }
+
+    fn keys(&mut self, n: usize) -> usize {
+        let mut answer = self.read(n);
+        self.settle();
+        let view = answered(&mut answer).expect("served").expect("not refused");
+        view.range(&RangeQuery::plain(KeyRange::all())).expect("read").kvs.len()
+    }
+
+    /// The member starts again from what its disk has.
+    fn restart(&mut self, n: usize, life: u64) {
+        let founders: Vec<MemberId> = (0..self.seats.len()).map(id).collect();
+        let old = &self.seats[n];
+        self.seats[n] = seat(n, old.hard_state, old.log.clone(), &founders, life);
+    }
+
+    fn keep_alive(&mut self, n: usize, id: LeaseId) -> Receiver<Result<Option<i64>, Refusal>> {
+        let (reply, answer) = Reply::pair();
+        self.step(n, Input::Lease(LeaseQuestion::KeepAlive { id, reply }));
+        answer
+    }
+}
+
+fn done<T>(answer: &mut Receiver<Result<T, Refusal>>) -> T {
+    answered(answer).expect("answered").expect("not refused")
+}
+
+#[test]
+fn three_elect_one_and_every_member_writes_and_reads() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    for n in 0..3 {
+        let mut answer = cluster.propose(n, &put(&format!("k{n}")));
+        cluster.settle();
+        assert_eq!(done(&mut answer).revision, n as i64 + 2);
+        for reader in 0..3 {
+            assert_eq!(cluster.keys(reader), n + 1, "member {reader}, leader {leader}");
+        }
+    }
+    cluster.pass(2);
+    let names: Vec<String> = cluster.seats[0].facts.status().members.into_iter().map(|member| member.name).collect();
+    assert_eq!(names, ["m0", "m1", "m2"], "each has told its name");
+    assert!(cluster.seats.iter().all(|seat| seat.facts.status().ready));
+}
+
+#[test]
+fn a_leader_cut_off_answers_nothing_and_another_takes_over() {
+    let mut cluster = Cluster::new(3);
+    let old = cluster.elect();
+    cluster.pass(2);
+    cluster.cut.insert(id(old));
+    let mut stale = cluster.read(old);
+    let mut lost = cluster.propose(old, &put("lost"));
+    let mut renewal = cluster.keep_alive(old, 1);
+    cluster.settle();
+    assert!(answered(&mut stale).is_none(), "nobody confirms that it leads");
+    assert!(answered(&mut renewal).is_none());
+    let new = cluster.elect();
+    assert_ne!(old, new);
+    let mut written = cluster.propose(new, &put("kept"));
+    cluster.settle();
+    done(&mut written);
+    cluster.pass(80);
+    assert!(matches!(answered(&mut stale), Some(Err(_))), "given up after its time");
+    assert!(matches!(answered(&mut lost), Some(Err(_))));
+    cluster.cut.clear();
+    cluster.pass(30);
+    for n in 0..3 {
+        assert_eq!(cluster.keys(n), 1, "what was never agreed on is gone");
+    }
+}
+
+#[test]
+fn nothing_is_acknowledged_before_a_majority_has_it_on_disk() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let followers: Vec<usize> = (0..3).filter(|n| *n != leader).collect();
+    for n in &followers {
+        cluster.seats[*n].hangs = true;
+    }
+    let mut answer = cluster.propose(leader, &put("a"));
+    cluster.settle();
+    assert!(answered(&mut answer).is_none(), "the leader's disk alone is no majority");
+    cluster.seats[followers[0]].hangs = false;
+    cluster.settle();
+    done(&mut answer);
+}
+
+#[test]
+fn an_append_leaves_before_the_leaders_own_sync() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let mut answer = cluster.propose(leader, &put("a"));
+    let (_, messages) = cluster.seats[leader].turn(cluster.now);
+    let appends =
+        messages.iter().filter(|message| message.kind() == MessageKind::Append && message.payload_bytes() > 0);
+    assert_eq!(appends.count(), 2);
+    assert!(answered(&mut answer).is_none());
+}
+
+#[test]
+fn a_leader_whose_disk_hangs_hands_over_and_does_not_stand_again() {
+    let mut cluster = Cluster::new(3);
+    let old = cluster.elect();
+    cluster.pass(2);
+    cluster.seats[old].hangs = true;
+    let mut answer = cluster.propose(old, &put("a"));
+    cluster.pass(15);
+    let new = cluster.leader().expect("another leads");
+    assert_ne!(new, old);
+    assert!(answered(&mut answer).is_none(), "not durable there, so not applied there");
+    let mut written = cluster.propose(new, &put("b"));
+    cluster.settle();
+    done(&mut written);
+    cluster.pass(20);
+    assert_eq!(cluster.leader(), Some(new));
+    cluster.seats[old].hangs = false;
+    cluster.pass(3);
+    assert_eq!(done(&mut answer).revision, 2, "its disk came back: it was agreed on");
+}
+
+#[test]
+fn a_restarted_member_catches_up_and_old_reads_confirm_nothing() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let follower = (leader + 1) % 3;
+    cluster.lost = vec![MessageKind::ReadIndexResponse];
+    let mut early = cluster.read(follower);
+    cluster.settle();
+    assert!(answered(&mut early).is_none());
+    let mut written = cluster.propose(leader, &put("a"));
+    cluster.settle();
+    done(&mut written);
+    cluster.restart(follower, 1);
+    cluster.lost.clear();
+    cluster.pass(15);
+    assert_eq!(cluster.keys(follower), 1);
+}
+
+#[test]
+fn the_leadership_moves_when_asked_and_writes_wait_for_it() {
+    let mut cluster = Cluster::new(3);
+    let old = cluster.elect();
+    cluster.pass(2);
+    let to = (old + 1) % 3;
+    let (reply, mut moved) = Reply::pair();
+    cluster.step(old, Input::HandOver { to: Some(id(to)), reply });
+    let mut written = cluster.propose(old, &put("a"));
+    cluster.settle();
+    done(&mut moved);
+    assert_eq!(cluster.leader(), Some(to));
+    done(&mut written);
+    let (reply, mut refused) = Reply::pair();
+    cluster.step(old, Input::HandOver { to: Some(id(old)), reply });
+    assert_eq!(answered(&mut refused), Some(Err(Refusal::NotLeader)));
+    let (reply, mut refused) = Reply::pair();
+    cluster.step(to, Input::HandOver { to: Some(MemberId(99)), reply });
+    assert_eq!(answered(&mut refused), Some(Err(Refusal::BadTransferee)));
+}
+
+#[test]
+fn members_come_and_go() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(3);
+    let mut added = cluster.change(leader, MemberChange::Add(Member { is_learner: true, ..member(3) }));
+    cluster.settle();
+    done(&mut added);
+    cluster.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
+    cluster.pass(5);
+    assert!(cluster.seats[3].facts.status().is_learner);
+    assert_eq!(cluster.seats[3].facts.status().members.len(), 4);
+    let mut early = cluster.change((leader + 1) % 3, MemberChange::Promote(id(3)));
+    assert_eq!(answered(&mut early).expect("at once").err(), Some(Refusal::NotLeader));
+    let mut promoted = cluster.change(leader, MemberChange::Promote(id(3)));
+    cluster.settle();
+    done(&mut promoted);
+    assert!(!cluster.seats[3].facts.status().is_learner);
+    let gone = (leader + 2) % 3;
+    let mut removed = cluster.change((leader + 1) % 3, MemberChange::Remove(id(gone)));
+    cluster.settle();
+    done(&mut removed);
+    cluster.pass(2);
+    assert!(cluster.seats[gone].facts.status().removed, "it is told, and stops");
+    let mut again = cluster.change(leader, MemberChange::Add(member(gone)));
+    cluster.settle();
+    assert_eq!(answered(&mut again).expect("answered").err(), Some(Refusal::MemberNotFound), "never again");
+    assert_eq!(cluster.seats[3].facts.status().members.len(), 3);
+}
+
+#[test]
+fn a_leader_may_remove_itself() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let mut removed = cluster.change(leader, MemberChange::Remove(id(leader)));
+    cluster.settle();
+    done(&mut removed);
+    cluster.cut.insert(id(leader));
+    let next = cluster.elect();
+    assert_ne!(next, leader);
+    let mut written = cluster.propose(next, &put("a"));
+    cluster.settle();
+    done(&mut written);
+}
+
+#[test]
+fn the_last_voter_cannot_be_removed() {
+    let mut cluster = Cluster::new(1);
+    let leader = cluster.elect();
+    let mut refused = cluster.change(leader, MemberChange::Remove(id(leader)));
+    cluster.settle();
+    assert_eq!(answered(&mut refused).expect("answered").err(), Some(Refusal::NotEnoughStarted));
+}
+
+#[test]
+fn a_lease_lives_on_under_another_leader_and_followers_know_no_time() {
+    let mut cluster = Cluster::new(3);
+    let old = cluster.elect();
+    cluster.pass(2);
+    let mut granted = cluster.propose(old, &Command::LeaseGrant { id: 42, ttl: 5 });
+    cluster.settle();
+    done(&mut granted);
+    let mut renewed = cluster.keep_alive(old, 42);
+    cluster.settle();
+    assert_eq!(done(&mut renewed), Some(5));
+    let mut refused = cluster.keep_alive((old + 1) % 3, 42);
+    assert_eq!(answered(&mut refused), Some(Err(Refusal::NotLeader)));
+    cluster.cut.insert(id(old));
+    let new = cluster.elect();
+    cluster.pass(50);
+    assert_eq!(cluster.seats[new].facts.status().leases, 1, "a change of leader shortens no lease");
+    cluster.pass(20);
+    assert_eq!(cluster.seats[new].facts.status().leases, 0);
+}
+
+#[test]
+fn a_member_whose_log_went_back_stops_instead_of_voting_on() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let follower = (leader + 1) % 3;
+    let (hard_state, log) = (cluster.seats[follower].hard_state, cluster.seats[follower].log.clone());
+    for n in 0..5 {
+        let mut written = cluster.propose(leader, &put(&format!("k{n}")));
+        cluster.settle();
+        done(&mut written);
+    }
+    let seat = &mut cluster.seats[follower];
+    (seat.hard_state, seat.log) = (hard_state, log);
+    cluster.restart(follower, 1);
+    // The leader counts on what it was told: its heartbeat says so.
+    let now = cluster.now.plus(Duration::from_millis(100));
+    cluster.seats[leader].node.step(now, Input::Tick, &mut Vec::new());
+    let (_, messages) = cluster.seats[leader].turn(now);
+    let heartbeat = messages.into_iter().find(|message| message.to() == id(follower)).expect("a heartbeat");
+    let seat = &mut cluster.seats[follower];
+    seat.node.step(now, Input::Peer(heartbeat), &mut Vec::new());
+    let wrong = seat.node.turn(now, &mut Vec::new()).expect_err("it stops");
+    assert!(wrong.to_string().contains("entries were lost"), "{wrong}");
+}
