@@ -4,8 +4,8 @@
 //! clogged, nor if it is when it would arrive; beyond that it may be dropped, delivered twice, held back behind later
 //! ones, or delivered once more long after, to whatever life and term the receiver is in by then. Who sent a message
 //! that did not arrive is told so now and then, as a broken connection tells. The fate of a snapshot is always told,
-//! unless the sender's life ended. A receiver that counts the sender among the removed, or itself to another cluster,
-//! refuses. What is not modelled: the transport itself, its streams and its bounds.
+//! unless the sender's life ended. A receiver that counts the sender among the removed refuses,
+//! and says so. What is not modelled: the transport itself, its streams and its bounds.
 //!
 //! Invariant (the fence): a sender belongs to one life of its host and sends nothing after it; a door is called only
 //! while the life that opened it goes on.
@@ -285,7 +285,9 @@ impl Lane {
         }
         let arrives = self.net.arrival(from, &host, message.payload_bytes());
         let Some(arrives) = arrives.filter(|_| !fate.dropped) else { return self.failed(&message, sender) };
-        if fate.twice && let Some(again) = self.net.arrival(from, &host, message.payload_bytes()) {
+        if fate.twice
+            && let Some(again) = self.net.arrival(from, &host, message.payload_bytes())
+        {
             self.at(again, arrival(message.clone(), false));
         }
         self.at(arrives + fate.delay, arrival(message, true));
@@ -359,6 +361,9 @@ impl PeerSender for LaneSender {
     }
 
     fn connected_for(&self, member: MemberId) -> Option<Duration> {
+        if !self.net.is_alive() {
+            return None;
+        }
         let (host, since) = {
             let way = self.lane.lock();
             let open = way.open.get(&member).filter(|open| open.net.is_alive() && self.knows(member))?;
