@@ -188,11 +188,11 @@ impl Lives {
         let setting = &world.plan.setting;
         let wall_base_ms = if setting.wall_restarts {
             // The clock shows the same time at every start.
-            1_500_000_000_000 - u64::try_from(true_now().as_millis()).unwrap_or(0)
+            1_500_000_000_000 - i64::try_from(true_now().as_millis()).unwrap_or(0)
         } else {
             1_600_000_000_000
         };
-        let clock = SimClock { base: 1_000_000_000 * self.lives, drift_ppb: setting.drift_ppb, wall_base_ms };
+        let clock = SimClock::new(1_000_000_000 * self.lives, setting.drift_ppb, wall_base_ms);
         let env = SimEnv::new(clock, disk.clone(), world.net.boot("one"), forked(world.plan.seed, "env", self.lives));
         let seed = quorate::base::Dice::next_u64(&mut self.dice);
         let config = world.driver_config(seed, Arc::new(Witness { world: world.clone(), disk }));

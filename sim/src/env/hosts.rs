@@ -93,11 +93,6 @@ impl Hosts {
         *port
     }
 
-    /// The mood of links that were given no other.
-    pub fn base(&self) -> LinkMood {
-        self.base
-    }
-
     /// Links made from now on will be in this mood.
     pub fn set_base(&mut self, base: LinkMood) {
         self.base = base;

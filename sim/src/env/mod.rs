@@ -6,6 +6,7 @@
 //! Invariant: whatever happens here is a function of the seed alone.
 
 mod clock;
+mod cpu;
 mod disk;
 mod file;
 mod hosts;
@@ -19,7 +20,8 @@ mod sim_env;
 mod trace;
 mod tree;
 
-pub use clock::{SimClock, true_now, true_sleep};
+pub use clock::{LateTimers, SimClock, true_now, true_sleep};
+pub use cpu::{CpuMood, SimCpu};
 pub use disk::{DiskFaults, Loss, SimDisk};
 pub use lane::{Lane, LaneMood, LaneSender};
 pub use link::{Calls, Latency, LinkMood};

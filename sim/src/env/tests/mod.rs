@@ -1,5 +1,7 @@
 //! What the heads of the models promise, promise by promise.
 
+mod clock;
+mod cpu;
 mod disk;
 mod lane;
 mod net;
