@@ -174,8 +174,7 @@ fn setting(dice: &mut SeededDice) -> Setting {
         write_back_one_in: one_of(dice, &[0, 2, 20]),
         short_read_one_in: one_of(dice, &[0, 3, 50]),
         sync_error_one_in: one_of(dice, &[0, 0, 0, 400]),
-        capacity: None,
-        lies: false,
+        ..DiskFaults::calm()
     };
     Setting {
         wal_segment_bytes: one_of(dice, &[8 << 10, 32 << 10, 256 << 10, 2 << 20]),

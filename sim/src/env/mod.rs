@@ -8,6 +8,7 @@
 mod clock;
 mod cpu;
 mod disk;
+mod faults;
 mod file;
 mod hosts;
 mod lane;
@@ -16,13 +17,15 @@ mod net;
 mod network;
 pub mod partition;
 mod pipe;
+mod platter;
 mod sim_env;
 mod trace;
 mod tree;
 
 pub use clock::{LateTimers, SimClock, true_now, true_sleep};
 pub use cpu::{CpuMood, SimCpu};
-pub use disk::{DiskFaults, Loss, SimDisk};
+pub use disk::SimDisk;
+pub use faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss};
 pub use lane::{Lane, LaneMood, LaneSender};
 pub use link::{Calls, Latency, LinkMood};
 pub use net::SimNet;

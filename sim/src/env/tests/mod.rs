@@ -2,6 +2,7 @@
 
 mod clock;
 mod cpu;
+mod damage;
 mod disk;
 mod lane;
 mod net;
