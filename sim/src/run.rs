@@ -10,16 +10,17 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use madsim::runtime::Runtime;
+use quorate_spec::history::Operation;
 use quorate_spec::request::{Range, Span};
 
 use crate::draft;
 use crate::env::{Loss, true_now, true_sleep};
 use crate::lifecycle::Lives;
-use crate::oracles::{Verdict, Violation, require, witness};
+use crate::oracles::{Verdict, Violation, linear, require, witness};
 use crate::plan::{End, Plan};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
-use crate::world::{World, eventually};
+use crate::world::{MIN_TTL, World, eventually};
 
 /// Longest time a calm world may take to come right.
 const CALM_PATIENCE: Duration = Duration::from_secs(30);
@@ -71,6 +72,11 @@ pub fn run(seed: u64) -> Report {
 
 /// Runs a plan.
 pub fn run_plan(plan: Plan) -> Report {
+    recorded(plan).0
+}
+
+/// Runs a plan; what clients asked and heard comes with the report.
+fn recorded(plan: Plan) -> (Report, Vec<Operation>) {
     keep_panics();
     let seed = plan.seed;
     let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(16 << 20);
@@ -86,7 +92,9 @@ pub fn run_plan(plan: Plan) -> Report {
             })
         }));
         let panic = PANIC.with(|kept| kept.borrow_mut().take());
-        report_of(&world, ran.ok(), panic)
+        let report = report_of(&world, ran.ok(), panic);
+        let operations = world.operations().clone();
+        (report, operations)
     });
     ran.expect("a thread can be started").join().expect("the run itself catches panics")
 }
@@ -222,13 +230,21 @@ fn last_words(world: &World) -> Verdict {
     let operations = world.operations();
     witness::unclaimed(&ledger, &operations)?;
     let times = world.lease_times.lock().expect("no judge panics");
-    let expiries: Result<u64, Violation> = times.ended_in_time(&ledger, &operations);
+    let expiries: Result<u64, Violation> = times.ended_in_time(&ledger);
     world.marks.add("leases expired", expiries?);
+    let decided = linear::check(&operations, MIN_TTL);
+    let decided = decided.map_err(|story| Violation::now("an order explains every answer", story))?;
+    world.marks.add("order of all answers found", u64::from(decided.linearizable));
+    world.marks.add("order of all answers undecided", u64::from(!decided.linearizable));
+    world.marks.add("serializable reads undecided", u64::from(!decided.serializable));
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use quorate_spec::history::{Call, Outcome};
+    use quorate_spec::request::Answer;
+
     use super::*;
 
     #[test]
@@ -238,6 +254,30 @@ mod tests {
             assert_eq!(first.failure, None, "seed {seed}");
             assert_eq!((first.trace, first.happenings), (second.trace, second.happenings), "seed {seed}");
         }
+    }
+
+    /// The search itself: the histories of seeds have an order, and with one read altered they have none.
+    #[test]
+    fn an_altered_read_is_noticed() {
+        let mut altered = 0;
+        for seed in 0..6 {
+            let (report, mut operations) = recorded(Plan::of(seed));
+            assert_eq!(report.failure, None, "seed {seed}");
+            assert!(linear::check(&operations, MIN_TTL).is_ok_and(|decided| decided.linearizable), "seed {seed}");
+            let read =
+                operations.iter_mut().rev().find_map(|operation| match (&operation.call, &mut operation.outcome) {
+                    (Call::Range { serializable: false, .. }, Outcome::Done { answer: Answer::Range(answer), .. }) => {
+                        answer.kvs.iter_mut().find(|kv| !kv.value.is_empty())
+                    }
+                    _ => None,
+                });
+            let Some(read) = read else { continue };
+            read.value = b"altered".to_vec();
+            let story = linear::check(&operations, MIN_TTL).expect_err("an altered read");
+            assert!(story.contains(&format!("{:?}", b"altered")), "seed {seed}: {story}");
+            altered += 1;
+        }
+        assert!(altered >= 3, "{altered} histories with a read");
     }
 
     #[test]

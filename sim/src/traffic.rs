@@ -166,6 +166,7 @@ impl Client {
                 Outcome::Done { answer, revision }
             }
             Ok(Err(refusal)) => self.refused(began, &request, &text_of(&refusal)),
+            Err(Lost::Down) => Outcome::SurelyNot("no node was there to ask".to_string()),
             Err(lost) => Outcome::Unknown(format!("{lost:?}")),
         };
         let done = matches!(outcome, Outcome::Done { .. } | Outcome::Refused(_));
@@ -174,13 +175,14 @@ impl Client {
     }
 
     fn refused(&self, began: Began, request: &Request, refusal: &str) -> Outcome {
-        let outcome = witness::outcome_of_refusal(refusal);
+        let outcome = Outcome::of_refusal(refusal);
         match &outcome {
             Outcome::Refused(refusal) => {
                 let verdict = witness::refused(&mut self.world.ledger(), began, request, refusal);
                 self.world.judge(verdict);
                 self.world.marks.hit("change refused by the state machine");
             }
+            Outcome::SurelyNot(_) => self.world.marks.hit("change turned away before the log"),
             _ => self.world.marks.hit("change of open outcome"),
         }
         outcome

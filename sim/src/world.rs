@@ -10,7 +10,7 @@ use std::time::Duration;
 use madsim::runtime::NodeHandle;
 use quorate::base::{Dice, MemberId, SeededDice};
 use quorate::driver::{DriverConfig, FoundingMember, Handle};
-use quorate::machine::{Applied, Command, MachineOptions};
+use quorate::machine::{Applied, Command};
 use quorate::mvcc::StoreOptions;
 use quorate::node::{NodeConfig, Observer};
 use quorate_spec::history::Operation;
@@ -206,7 +206,8 @@ impl World {
             pre_vote: true,
             max_request_bytes: quorate::base::limits::MAX_REQUEST_BYTES,
             wal_segment_bytes: setting.wal_segment_bytes,
-            machine: MachineOptions { min_lease_ttl: MIN_TTL, store },
+            min_lease_ttl: MIN_TTL,
+            store,
             node: NodeConfig {
                 member: MemberId(0),
                 name: "one".to_string(),

@@ -335,15 +335,15 @@ impl Group {
         }
         self.unready_bytes = 0;
         let mut rd = self.raw.ready();
-        assert!(rd.snapshot().get_metadata().index == 0, "a snapshot is never stepped in as a message");
         let number = rd.number();
+        let snapshot = self.snapshot_of(&rd);
         let batch = self.batch_of(&mut rd);
         let committed: Vec<LogEntry> = rd.take_committed_entries().iter().map(ready::log_entry).collect();
         let reads = rd.take_read_states().into_iter().filter_map(|state| self.confirmed(state)).collect();
         let mut messages = rd.take_messages();
         messages.append(&mut rd.take_persisted_messages());
         self.raw.advance_append_async(rd);
-        if !batch.is_empty() {
+        if !batch.is_empty() || snapshot.is_some() {
             self.handed_out = number;
             self.outbox.handed_out(number, self.raw.raft.term);
         } else if self.handed_out <= self.persisted {
@@ -355,7 +355,23 @@ impl Group {
         let messages = messages.into_iter().map(PeerMessage);
         let messages = messages.filter_map(|message| self.outbox.post(self.handed_out, settled, message)).collect();
         self.settle();
-        Some(Ready { number, batch, messages, committed, reads })
+        Some(Ready { number, snapshot, batch, messages, committed, reads })
+    }
+
+    fn snapshot_of(&mut self, rd: &raft::Ready) -> Option<(LogIndex, Term)> {
+        let metadata = rd.snapshot().get_metadata();
+        let snapshot = (metadata.index, metadata.term);
+        if snapshot.0 == 0 {
+            return None;
+        }
+        self.raw.mut_store().restart_behind(snapshot, metadata.get_conf_state().clone());
+        Some(snapshot)
+    }
+
+    /// Stamps the head of a snapshot with the state that is sent with it: what is applied now, which may be more than
+    /// when the snapshot was called for.
+    pub fn stamp_snapshot(&self, message: &mut PeerMessage) {
+        message.0.set_snapshot(self.raw.store().snapshot_of_applied());
     }
 
     fn batch_of(&mut self, rd: &mut raft::Ready) -> Batch {
@@ -402,6 +418,7 @@ impl Group {
         assert!(index <= self.raw.raft.raft_log.persisted, "only what is durable here is applied");
         self.applied = index;
         self.raw.advance_apply_to(index);
+        self.raw.mut_store().set_applied(index);
         self.settle();
     }
 

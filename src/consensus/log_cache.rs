@@ -15,6 +15,8 @@ pub(super) struct LogCache {
     conf_state: ConfState,
     /// The entry before the first held one: covered by a checkpoint.
     released: (LogIndex, Term),
+    /// What the machine has applied: a snapshot made now is of this state.
+    applied: (LogIndex, Term),
     entries: VecDeque<Entry>,
 }
 
@@ -32,7 +34,7 @@ impl LogCache {
         if let Some(first) = entries.pop_front_if(|first| first.index <= applied.0) {
             released = (first.index, first.term);
         }
-        let cache = Self { hard_state, conf_state, released, entries };
+        let cache = Self { hard_state, conf_state, released, applied, entries };
         if let Some(first) = cache.entries.front() {
             assert_eq!(first.index, cache.released.0 + 1, "the recovered log has no gap before the checkpoint");
         }
@@ -73,6 +75,33 @@ impl LogCache {
         }
     }
 
+    pub(super) fn set_applied(&mut self, index: LogIndex) {
+        let term = self.term_of(index).expect("what was applied just now is held");
+        self.applied = (index, term);
+    }
+
+    /// The log starts anew behind a snapshot.
+    pub(super) fn restart_behind(&mut self, snapshot: (LogIndex, Term), conf_state: ConfState) {
+        assert!(snapshot.0 >= self.released.0, "a snapshot is newer than what was released");
+        self.entries.clear();
+        self.released = snapshot;
+        self.conf_state = conf_state;
+    }
+
+    fn term_of(&self, index: LogIndex) -> Option<Term> {
+        if index == self.released.0 { Some(self.released.1) } else { self.at(index).map(|entry| entry.term) }
+    }
+
+    /// A snapshot of what is applied, in name: the state itself is taken when it is sent.
+    pub(super) fn snapshot_of_applied(&self) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let metadata = snapshot.mut_metadata();
+        metadata.index = self.applied.0;
+        metadata.term = self.applied.1;
+        metadata.set_conf_state(self.conf_state.clone());
+        snapshot
+    }
+
     fn at(&self, index: LogIndex) -> Option<&Entry> {
         let offset = index.checked_sub(self.released.0 + 1)?;
         self.entries.get(usize::try_from(offset).ok()?)
@@ -110,13 +139,10 @@ impl raft::Storage for LogCache {
     }
 
     fn term(&self, index: u64) -> raft::Result<u64> {
-        if index == self.released.0 {
-            return Ok(self.released.1);
-        }
         if index < self.released.0 {
             return Err(StorageError::Compacted.into());
         }
-        self.at(index).map(|entry| entry.term).ok_or_else(|| StorageError::Unavailable.into())
+        self.term_of(index).ok_or_else(|| StorageError::Unavailable.into())
     }
 
     fn first_index(&self) -> raft::Result<u64> {
@@ -128,7 +154,10 @@ impl raft::Storage for LogCache {
     }
 
     fn snapshot(&self, _request_index: u64, _to: u64) -> raft::Result<Snapshot> {
-        Err(StorageError::SnapshotTemporarilyUnavailable.into())
+        if self.applied.0 == 0 {
+            return Err(StorageError::SnapshotTemporarilyUnavailable.into());
+        }
+        Ok(self.snapshot_of_applied())
     }
 }
 
@@ -153,6 +182,16 @@ mod tests {
         assert_eq!(cache.term(6).ok(), Some(3));
         assert_eq!(cache.term(5).ok(), Some(1));
         assert!(cache.term(7).is_err());
+    }
+
+    #[test]
+    fn a_snapshot_is_of_what_is_applied_and_restarts_the_log() {
+        let mut cache = cache();
+        cache.set_applied(6);
+        let metadata = cache.snapshot(0, 2).expect("there is one").get_metadata().clone();
+        assert_eq!((metadata.index, metadata.term), (6, 2));
+        cache.restart_behind((40, 5), ConfState::default());
+        assert_eq!((cache.first_index().ok(), cache.last(), cache.term(40).ok()), (Some(41), 40, Some(5)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use raft::eraftpb::{Entry, EntryType};
 
 use super::conf_change;
 use super::message::PeerMessage;
-use crate::base::{LogIndex, MemberId};
+use crate::base::{LogIndex, MemberId, Term};
 use crate::wal::{Batch, EntryKind, HardState, LogEntry};
 
 /// A read whose index the group has confirmed: it may be served once that index is applied.
@@ -23,6 +23,9 @@ pub struct Ready {
     pub number: u64,
     /// To be made durable; where it is empty there is nothing to acknowledge.
     pub batch: Batch,
+    /// The snapshot whose state replaces this member's. It is to be made durable as part of this round, before `batch`,
+    /// and the log cut behind it; what is committed from now on comes after it.
+    pub snapshot: Option<(LogIndex, Term)>,
     /// To be sent: they may leave now. Those that promise something come later, of [`super::Group::persisted`].
     pub messages: Vec<PeerMessage>,
     /// To be applied, in order. They are durable here already.

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::checkpoint_files;
 use super::config::DriverConfig;
+use super::opening::{self, Opened};
 use crate::base::{ClusterId, Corruption, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
 use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Disk, Env};
-use crate::machine::{Image, Machine, Member};
+use crate::machine::{Image, Member, State};
 use crate::node::{Facts, Node, NodeConfig};
 use crate::wal::{
     Batch, EntryKind, HardState, Journal, LogEntry, RecoveredWal, TailReport, UnrecoveredWal, WalIdentity,
@@ -73,7 +74,7 @@ pub(super) async fn boot<E: Env>(
         disk.create_dir(dir)?;
     }
     disk.sync_dir("").await?;
-    let found = checkpoint_files::newest(disk)?;
+    let found = checkpoint_files::newest(disk).await?;
     let (members, own, cluster) = founders(config);
     let from_flags = WalIdentity { cluster, member: own };
     let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
@@ -83,41 +84,36 @@ pub(super) async fn boot<E: Env>(
     if founded {
         check_nothing_is_left(disk)?;
     }
-    let image = found.image.unwrap_or_default();
-    let mut wal = unrecovered.recover(identity, image.applied.0).await?;
+    let Opened { mut machine, image, older, damaged } = opening::open(disk, &config.store, identity, found)?;
+    let applied = image.state.applied;
+    let mut wal = unrecovered.recover(identity, applied.0).await?;
+    opening::cut_if_void(&mut wal, applied).await?;
     if wal.hard_state == HardState::default() && wal.entries.is_empty() {
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;
-    let at_image = wal.entries.iter().find(|entry| entry.index == image.applied.0);
-    if at_image.is_some_and(|entry| entry.term != image.applied.1) {
-        // A snapshot was installed, and the log was not cut any more: what it holds is another leader's story.
-        wal.journal.cut(image.applied.0)?;
-        wal.journal.sync().await?;
-        wal.entries.clear();
-    }
-    let electorate = electorate(&image, &wal.entries);
+    let electorate = electorate(&image.state, &wal.entries);
     let report = BootReport {
         identity,
         founded,
-        checkpoint: image.applied.0,
-        damaged: found.damaged,
-        replayed: wal.entries.iter().filter(|entry| entry.index > image.applied.0).count(),
+        checkpoint: applied.0,
+        damaged,
+        replayed: wal.entries.iter().filter(|entry| entry.index > applied.0).count(),
         tail: wal.tail,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
-    let older = found.older.as_ref();
-    let machine = Machine::open(disk.clone(), config.machine.clone(), &image, older.as_slice())?;
+    let older = older.as_ref();
+    machine.tidy_files(disk, &image, older.as_slice())?;
     // Only now: a start that is refused changes nothing.
     checkpoint_files::set_aside(disk, &report.damaged).await?;
-    let hard_state = HardState { commit: wal.hard_state.commit.max(image.applied.0), ..wal.hard_state };
+    let hard_state = opening::raised(wal.hard_state, applied);
     let group_config = GroupConfig {
         member: identity.member,
         electorate,
         election_ticks: config.election_ticks,
         pre_vote: config.pre_vote,
         seed: env.dice().next_u64(),
-        applied: image.applied,
+        applied,
     };
     let group = Group::start(&group_config, hard_state, wal.entries);
     let node_config = NodeConfig { member: identity.member, ..config.node.clone() };
@@ -152,12 +148,12 @@ fn check_nothing_is_left<D: Disk>(disk: &D) -> Result<(), Wrong> {
 /// The log must go on where the checkpoint ends, or a part of history is missing.
 fn check_reaches<D: Disk>(wal: &RecoveredWal<D>, image: &Image) -> Result<(), Wrong> {
     match wal.entries.first() {
-        Some(first) if first.index > image.applied.0 + 1 => Err(Wrong::corrupt(
+        Some(first) if first.index > image.state.applied.0 + 1 => Err(Wrong::corrupt(
             "wal",
             0,
             format!(
                 "the log begins at entry {}, but the newest good checkpoint ends at {}",
-                first.index, image.applied.0
+                first.index, image.state.applied.0
             ),
         )),
         _ => Ok(()),
@@ -165,13 +161,13 @@ fn check_reaches<D: Disk>(wal: &RecoveredWal<D>, image: &Image) -> Result<(), Wr
 }
 
 /// Who votes at the checkpoint, or by the founding entries where there is none yet.
-fn electorate(image: &Image, entries: &[LogEntry]) -> Electorate {
-    if image.applied.0 == 0 {
+fn electorate(state: &State, entries: &[LogEntry]) -> Electorate {
+    if state.applied.0 == 0 {
         let founding = entries.iter().take_while(|entry| entry.kind == EntryKind::ConfChange && entry.term == 1);
         let changes = founding.filter_map(|entry| ConfChange::decode(&entry.data)).filter(|change| change.id == 0);
         return Electorate { voters: changes.map(|change| change.member).collect(), learners: Vec::new() };
     }
-    let (learners, voters): (Vec<&Member>, Vec<&Member>) = image.members.iter().partition(|member| member.is_learner);
+    let (learners, voters): (Vec<&Member>, Vec<&Member>) = state.members.iter().partition(|member| member.is_learner);
     let ids = |members: Vec<&Member>| members.iter().map(|member| member.id).collect();
     Electorate { voters: ids(voters), learners: ids(learners) }
 }

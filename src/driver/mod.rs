@@ -16,9 +16,11 @@ mod doors;
 mod driver;
 mod ending;
 mod handle;
+mod install;
 mod keeper;
 mod mailbox;
 mod node_task;
+mod opening;
 mod watch_stream;
 
 pub use boot::BootReport;
@@ -27,5 +29,6 @@ pub use config::{DriverConfig, FoundingMember};
 pub use driver::{start, start_with};
 pub use ending::Ending;
 pub use handle::{Handle, Identity};
+pub use install::{DurableImage, InstalledImage, cut_log, forget_older, install, make_durable};
 pub use mailbox::{Mailbox, NotTaken};
 pub use watch_stream::{WatchReader, WatchStream};

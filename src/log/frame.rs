@@ -23,6 +23,10 @@ pub const LOG_WAL: u32 = b'W' as u32;
 /// [`Place::log`] of the history.
 pub const LOG_HISTORY: u32 = b'H' as u32;
 
+/// [`Place::log`] of a snapshot on its way from one member to another: the segment is the applied index it is of,
+/// the offset eight times the chunk's number.
+pub const LOG_SNAPSHOT: u32 = b'S' as u32;
+
 const BODY_CHECKSUM_AT: usize = 8;
 const HEADER_CHECKSUM_AT: usize = 12;
 

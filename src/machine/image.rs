@@ -1,18 +1,20 @@
-//! The checkpoint image: everything the machine holds beside the history.
+//! What the machine holds beside the history: the state that members share, and the checkpoint image of one member.
 //!
-//! A small protobuf message between a magic number and a checksum (`docs/formats.md`). It names the position
-//! up to which the history belongs to it, so that the applied index and its effects are one atomic fact.
+//! An image is a small protobuf message behind a magic number and a checksum (`docs/formats.md`). It names the position
+//! up to which the history belongs to it, so that the applied index and its effects are one atomic fact; and it
+//! says whose it is, because a history that follows from another cluster's log must not be taken for one's own.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
 use super::command::AlarmKind;
 use super::members::Member;
-use crate::base::{LeaseId, LogIndex, MemberId, Term};
+use crate::base::{ClusterId, LeaseId, LogIndex, MemberId, Term};
 use crate::lease::Lease;
 use crate::mvcc::StorePosition;
+use crate::wal::WalIdentity;
 
-const MAGIC: &[u8; 8] = b"QRCHKPT1";
+const MAGIC: &[u8; 8] = b"QRCHKPT2";
 const HEAD: usize = MAGIC.len() + 4 + 8;
 
 /// A lease as an image holds it.
@@ -24,22 +26,24 @@ pub struct LeaseImage {
     pub ttl: i64,
     /// Seconds left at the last checkpoint of the leader's clock, 0 where it was renewed since.
     pub remaining: i64,
+    /// Index of the entry that granted it.
+    pub granted_at: LogIndex,
 }
 
 impl LeaseImage {
     pub(super) fn new(id: LeaseId, lease: Lease) -> Self {
-        Self { id, ttl: lease.ttl, remaining: lease.remaining }
+        Self { id, ttl: lease.ttl, remaining: lease.remaining, granted_at: lease.granted_at }
     }
 }
 
-/// The machine's state at one applied index, beside the history. The default is a new cluster's beginning.
-#[derive(Clone, PartialEq, Debug, Default)]
-pub struct Image {
+/// What all members hold alike at one applied index, beside the data. The default is a new cluster's beginning.
+#[derive(Clone, PartialEq, Debug)]
+pub struct State {
     /// The last entry applied.
     pub applied: (LogIndex, Term),
-    /// The members.
+    /// The members; learners among them.
     pub members: Vec<Member>,
-    /// Those who were members once.
+    /// Ids of members that were removed: they never come back.
     pub removed: Vec<MemberId>,
     /// The alarms that stand.
     pub alarms: Vec<(MemberId, AlarmKind)>,
@@ -47,12 +51,53 @@ pub struct Image {
     pub cluster_version: Option<String>,
     /// The leases; which keys hang on them is in the history.
     pub leases: Vec<LeaseImage>,
+    /// The store's revision.
+    pub revision: i64,
+    /// The store's compact revision; −1 is never.
+    pub compact_revision: i64,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let fresh = StorePosition::default();
+        Self {
+            applied: (0, 0),
+            members: Vec::new(),
+            removed: Vec::new(),
+            alarms: Vec::new(),
+            cluster_version: None,
+            leases: Vec::new(),
+            revision: fresh.revision(),
+            compact_revision: fresh.compact_revision(),
+        }
+    }
+}
+
+/// A checkpoint of one member: the shared state, and where this member's history holds the data belonging to it.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Image {
+    /// Whose it is; nobody's before there is a cluster.
+    pub identity: WalIdentity,
+    /// What members share.
+    pub state: State,
     /// Where the history belonging to it ends.
     pub position: StorePosition,
 }
 
 #[derive(Clone, PartialEq, Message)]
 struct ImageMessage {
+    #[prost(uint64, tag = "1")]
+    cluster: u64,
+    #[prost(uint64, tag = "2")]
+    member: u64,
+    #[prost(message, required, tag = "3")]
+    state: StateMessage,
+    #[prost(bytes = "bytes", tag = "4")]
+    position: Bytes,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StateMessage {
     #[prost(uint64, tag = "1")]
     applied_index: u64,
     #[prost(uint64, tag = "2")]
@@ -65,10 +110,12 @@ struct ImageMessage {
     cluster_version: Option<String>,
     #[prost(message, repeated, tag = "6")]
     leases: Vec<LeaseMessage>,
-    #[prost(bytes = "bytes", tag = "7")]
-    position: Bytes,
-    #[prost(uint64, repeated, tag = "8")]
+    #[prost(uint64, repeated, tag = "7")]
     removed: Vec<u64>,
+    #[prost(sint64, tag = "8")]
+    revision: i64,
+    #[prost(sint64, tag = "9")]
+    compact_revision: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -101,12 +148,23 @@ struct LeaseMessage {
     ttl: i64,
     #[prost(sint64, tag = "3")]
     remaining: i64,
+    #[prost(uint64, tag = "4")]
+    granted_at: u64,
 }
 
-impl Image {
-    /// The file's bytes.
+impl State {
+    /// Its bytes, as a snapshot for another member carries them.
     pub fn encode(&self) -> Bytes {
-        let message = ImageMessage {
+        self.to_message().encode_to_vec().into()
+    }
+
+    /// Reads what [`Self::encode`] wrote. Any bytes may be given; the text says what does not hold.
+    pub fn decode(bytes: Bytes) -> Result<Self, String> {
+        Self::from_message(StateMessage::decode(bytes).map_err(|error| error.to_string())?)
+    }
+
+    fn to_message(&self) -> StateMessage {
+        StateMessage {
             applied_index: self.applied.0,
             applied_term: self.applied.1,
             members: self
@@ -135,10 +193,77 @@ impl Image {
             leases: self
                 .leases
                 .iter()
-                .map(|lease| LeaseMessage { id: lease.id, ttl: lease.ttl, remaining: lease.remaining })
+                .map(|lease| LeaseMessage {
+                    id: lease.id,
+                    ttl: lease.ttl,
+                    remaining: lease.remaining,
+                    granted_at: lease.granted_at,
+                })
                 .collect(),
-            position: self.position.encode(),
             removed: self.removed.iter().map(|member| member.0).collect(),
+            revision: self.revision,
+            compact_revision: self.compact_revision,
+        }
+    }
+
+    fn from_message(message: StateMessage) -> Result<Self, String> {
+        let alarms = message.alarms.iter().map(|alarm| match alarm.kind {
+            1 => Ok((MemberId(alarm.member), AlarmKind::NoSpace)),
+            2 => Ok((MemberId(alarm.member), AlarmKind::Corrupt)),
+            other => Err(format!("alarm kind {other} is not known to this version")),
+        });
+        Ok(Self {
+            applied: (message.applied_index, message.applied_term),
+            alarms: alarms.collect::<Result<_, _>>()?,
+            members: message
+                .members
+                .into_iter()
+                .map(|member| Member {
+                    id: MemberId(member.id),
+                    name: member.name,
+                    peer_urls: member.peer_urls,
+                    client_urls: member.client_urls,
+                    is_learner: member.is_learner,
+                })
+                .collect(),
+            cluster_version: message.cluster_version,
+            leases: message
+                .leases
+                .into_iter()
+                .map(|lease| LeaseImage {
+                    id: lease.id,
+                    ttl: lease.ttl,
+                    remaining: lease.remaining,
+                    granted_at: lease.granted_at,
+                })
+                .collect(),
+            removed: message.removed.into_iter().map(MemberId).collect(),
+            revision: message.revision,
+            compact_revision: message.compact_revision,
+        })
+    }
+}
+
+impl Image {
+    /// An image of what belongs together; says why, where it does not.
+    pub fn new(identity: WalIdentity, state: State, position: StorePosition) -> Result<Self, String> {
+        if (state.revision, state.compact_revision) != (position.revision(), position.compact_revision()) {
+            return Err(format!(
+                "its state is of revision {} and its history of {}",
+                state.revision,
+                position.revision()
+            ));
+        }
+        Ok(Self { identity, state, position })
+    }
+
+    /// The file's bytes.
+    pub fn encode(&self) -> Bytes {
+        let message = ImageMessage {
+            cluster: self.identity.cluster.0,
+            member: self.identity.member.0,
+            state: self.state.to_message(),
+            position: self.position.encode(),
         };
         let len = message.encoded_len();
         let mut out = BytesMut::with_capacity(HEAD + len);
@@ -165,37 +290,9 @@ impl Image {
             return Err("its checksum does not hold".to_string());
         }
         let message = ImageMessage::decode(file.slice(HEAD..)).map_err(|error| error.to_string())?;
-        Self::from_message(message)
-    }
-
-    fn from_message(message: ImageMessage) -> Result<Self, String> {
-        let alarms = message.alarms.iter().map(|alarm| match alarm.kind {
-            1 => Ok((MemberId(alarm.member), AlarmKind::NoSpace)),
-            2 => Ok((MemberId(alarm.member), AlarmKind::Corrupt)),
-            other => Err(format!("alarm kind {other} is not known to this version")),
-        });
-        Ok(Self {
-            applied: (message.applied_index, message.applied_term),
-            alarms: alarms.collect::<Result<_, _>>()?,
-            removed: message.removed.into_iter().map(MemberId).collect(),
-            members: message
-                .members
-                .into_iter()
-                .map(|member| Member {
-                    id: MemberId(member.id),
-                    name: member.name,
-                    peer_urls: member.peer_urls,
-                    client_urls: member.client_urls,
-                    is_learner: member.is_learner,
-                })
-                .collect(),
-            cluster_version: message.cluster_version,
-            leases: message
-                .leases
-                .into_iter()
-                .map(|lease| LeaseImage { id: lease.id, ttl: lease.ttl, remaining: lease.remaining })
-                .collect(),
-            position: StorePosition::decode(message.position)?,
-        })
+        let position = StorePosition::decode(message.position)?;
+        let state = State::from_message(message.state)?;
+        let identity = WalIdentity { cluster: ClusterId(message.cluster), member: MemberId(message.member) };
+        Self::new(identity, state, position)
     }
 }

@@ -4,23 +4,15 @@ use bytes::Bytes;
 
 use super::alarms::Alarms;
 use super::codec::{self, Proposal};
-use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Op, Put, Txn};
-use super::image::Image;
+use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Expiry, Op, Put, Txn};
+use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
 use super::txn::Writer;
 use crate::base::{Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::LeaseTable;
-use crate::mvcc::{Store, StoreOptions, StorePosition};
-
-/// What of a machine's behaviour comes from flags. All members must be started with the same.
-#[derive(Clone, Debug)]
-pub struct MachineOptions {
-    /// Shortest lease, in seconds; shorter ones are granted for this long, as in etcd.
-    pub min_lease_ttl: i64,
-    /// Where and how data is kept.
-    pub store: StoreOptions,
-}
+use crate::mvcc::{SnapshotSource, Store, StoreOptions, StorePosition};
+use crate::wal::WalIdentity;
 
 /// What applying one entry did, for the node.
 #[derive(Debug)]
@@ -33,25 +25,54 @@ pub struct Outcome {
 
 /// The replicated state. See the room's head for the invariants.
 pub struct Machine<D: Disk> {
-    options: MachineOptions,
     store: Store<D>,
     leases: LeaseTable,
     members: Members,
     alarms: Alarms,
     cluster_version: Option<String>,
     applied: (LogIndex, Term),
+    identity: WalIdentity,
 }
 
 impl<D: Disk> Machine<D> {
     /// Takes up the state an image describes; an empty image is a new cluster's beginning. The files of the
     /// images `kept` beside it stay.
-    pub fn open(disk: D, options: MachineOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
-        let kept: Vec<&StorePosition> = kept.iter().map(|image| &image.position).collect();
-        let store = Store::open(disk, options.store, &image.position, &kept)?;
+    pub fn open(disk: D, options: StoreOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
+        let mut machine = Self::load(disk.clone(), options, image, kept)?;
+        machine.tidy_files(&disk, image, kept)?;
+        Ok(machine)
+    }
+
+    /// The first half of [`Self::open`]: reads all of the history and changes nothing. It may run beside a machine that
+    /// goes on, for [`Self::replace`].
+    pub fn load(disk: D, options: StoreOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
+        let store = Store::load(disk, options, &image.position, &positions(kept))?;
+        Self::around(store, image)
+    }
+
+    /// The second half of [`Self::open`], with the same images: removes and cuts what they do not name.
+    pub fn tidy_files(&mut self, disk: &D, image: &Image, kept: &[&Image]) -> Result<(), Wrong> {
+        self.store.tidy_files(disk, &image.position, &positions(kept))
+    }
+
+    /// Puts `next`, [loaded](Self::load) beside this one, in this one's place: data, leases, members, alarms, version and
+    /// applied index in one move. Answers with what was, for the caller to drop where it may take time.
+    ///
+    /// # Panics
+    /// If that would go back.
+    pub fn replace(&mut self, mut next: Self) -> Self {
+        assert!(next.applied.0 > self.applied.0, "an installed snapshot is ahead of what is applied");
+        assert!(next.store.revision() >= self.store.revision(), "revisions never go back");
+        next.store.take_place_of(&self.store);
+        std::mem::replace(self, next)
+    }
+
+    fn around(store: Store<D>, image: &Image) -> Result<Self, Wrong> {
+        let state = &image.state;
         let mut leases = LeaseTable::new();
-        for lease in &image.leases {
+        for lease in &state.leases {
             leases
-                .grant(lease.id, lease.ttl)
+                .grant(lease.id, lease.ttl, lease.granted_at)
                 .map_err(|refusal| Wrong::corrupt("checkpoint", 0, format!("lease {:x}: {refusal}", lease.id)))?;
             leases.checkpoint(lease.id, lease.remaining);
         }
@@ -60,33 +81,43 @@ impl<D: Disk> Machine<D> {
                 Wrong::corrupt("checkpoint", 0, format!("a key hangs on lease {lease:x}, which is not in the image"))
             })?;
         }
-        let members = Members::restore(image.members.iter().cloned(), image.removed.iter().copied());
         let mut alarms = Alarms::default();
-        for (member, kind) in &image.alarms {
+        for (member, kind) in &state.alarms {
             alarms.activate(*member, *kind);
         }
         Ok(Self {
-            options,
             store,
             leases,
-            members,
+            members: Members::restore(state.members.iter().cloned(), state.removed.iter().copied()),
             alarms,
-            cluster_version: image.cluster_version.clone(),
-            applied: image.applied,
+            cluster_version: state.cluster_version.clone(),
+            applied: state.applied,
+            identity: image.identity,
         })
     }
 
-    /// Everything a checkpoint must hold beside the history up to its position.
-    pub fn image(&self) -> Image {
-        Image {
+    /// What all members hold alike at this applied index, beside the data.
+    pub fn state(&self) -> State {
+        State {
             applied: self.applied,
             members: self.members.list(),
             removed: self.members.removed(),
             alarms: self.alarms.list(),
             cluster_version: self.cluster_version.clone(),
             leases: self.leases.iter().map(|(id, lease)| super::image::LeaseImage::new(id, lease)).collect(),
-            position: self.store.position(),
+            revision: self.store.revision(),
+            compact_revision: self.store.compact_revision(),
         }
+    }
+
+    /// Everything a checkpoint must hold beside the history up to its position.
+    pub fn image(&self) -> Image {
+        Image { identity: self.identity, state: self.state(), position: self.store.position() }
+    }
+
+    /// All there is, for another member.
+    pub fn snapshot(&self) -> SnapshotSource<D> {
+        self.store.snapshot(self.applied.0, self.state().encode())
     }
 
     /// Applies an ordinary entry. `want_prev` loads what changed keys held before, for the watchers; it does
@@ -139,6 +170,11 @@ impl<D: Disk> Machine<D> {
         want_prev: bool,
         events: &mut Vec<Event>,
     ) -> Result<Result<Answer, Refusal>, Wrong> {
+        if let Command::LeaseRevoke { id, expiry: Some(expiry) } = command
+            && !self.has_expired(*id, expiry)
+        {
+            return Ok(Err(Refusal::LeaseNotFound));
+        }
         if let Err(refusal) = self.permitted(command) {
             return Ok(Err(refusal));
         }
@@ -148,7 +184,7 @@ impl<D: Disk> Machine<D> {
             Command::Txn(txn) => self.txn(txn, backing_bytes, want_prev, events),
             Command::Compact { revision, .. } => Ok(self.store.compact(*revision).map(|()| Answer::Compact)),
             Command::LeaseGrant { id, ttl } => Ok(self.lease_grant(*id, *ttl)),
-            Command::LeaseRevoke { id } => self.lease_revoke(*id, want_prev, events),
+            Command::LeaseRevoke { id, .. } => self.lease_revoke(*id, want_prev, events),
             Command::Alarm { action, member, kind } => Ok(Ok(Answer::Alarm(match action {
                 AlarmAction::Activate => self.alarms.activate(*member, *kind),
                 AlarmAction::Deactivate => self.alarms.deactivate(*member, *kind),
@@ -232,10 +268,16 @@ impl<D: Disk> Machine<D> {
         if id == 0 {
             return Err(Refusal::LeaseNotFound);
         }
-        // The upper bound is looked at first, as in etcd; `grant` does both checks.
-        let ttl = ttl.max(self.options.min_lease_ttl);
-        self.leases.grant(id, ttl)?;
+        // The time is the proposer's: a bound of this member's flags here would make members, and replays, differ.
+        self.leases.grant(id, ttl, self.applied.0)?;
         Ok(Answer::LeaseGrant { id, ttl })
+    }
+
+    /// Whether the entry under way may end the lease as expired: it is still the one that was named, and the entry is
+    /// of the term whose leader named it.
+    fn has_expired(&self, id: LeaseId, expiry: &Expiry) -> bool {
+        let same = self.leases.get(id).is_some_and(|lease| lease.granted_at == expiry.granted_at);
+        same && expiry.term == self.applied.1
     }
 
     fn lease_revoke(
@@ -295,6 +337,10 @@ impl<D: Disk> Machine<D> {
     pub fn cluster_version(&self) -> Option<&str> {
         self.cluster_version.as_deref()
     }
+}
+
+fn positions<'a>(images: &[&'a Image]) -> Vec<&'a StorePosition> {
+    images.iter().map(|image| &image.position).collect()
 }
 
 /// Bytes a command may add to the store by etcd's reckoning, 0 for one that adds nothing: a put counts

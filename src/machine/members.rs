@@ -149,6 +149,7 @@ pub fn members_json(members: &[Member]) -> Bytes {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Members {
     by_id: BTreeMap<MemberId, Member>,
+    /// Ids that were removed: they never come back.
     removed: BTreeSet<MemberId>,
 }
 
@@ -223,7 +224,7 @@ impl Members {
         }
     }
 
-    /// Those who were members once: they are never let in again.
+    /// Ids of members that were removed, ascending.
     pub fn removed(&self) -> Vec<MemberId> {
         self.removed.iter().copied().collect()
     }

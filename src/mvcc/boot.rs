@@ -38,6 +38,31 @@ impl<D: Disk> Store<D> {
         kept: &[&StorePosition],
         batch_records: usize,
     ) -> Result<Self, Wrong> {
+        let mut store = Self::load_in_batches(disk.clone(), options, from, kept, batch_records)?;
+        store.tidy_files(&disk, from, kept)?;
+        Ok(store)
+    }
+
+    /// The first half of [`Self::open`]: reads, and changes nothing. All of it for a store that is opened beside one that
+    /// still runs: see [`Self::take_place_of`].
+    pub fn load(disk: D, options: StoreOptions, from: &StorePosition, kept: &[&StorePosition]) -> Result<Self, Wrong> {
+        Self::load_in_batches(disk, options, from, kept, BATCH_RECORDS)
+    }
+
+    /// The second half of [`Self::open`], with the same positions, before anything is appended: removes what nobody
+    /// names, cuts what grew.
+    pub fn tidy_files(&mut self, disk: &D, from: &StorePosition, kept: &[&StorePosition]) -> Result<(), Wrong> {
+        self.replaced = only_kept(disk, from, kept)?;
+        cut_back(disk, from, kept)
+    }
+
+    fn load_in_batches(
+        disk: D,
+        options: StoreOptions,
+        from: &StorePosition,
+        kept: &[&StorePosition],
+        batch_records: usize,
+    ) -> Result<Self, Wrong> {
         disk.create_dir(HISTORY_DIR)?;
         check_files(&disk, from)?;
         let mut build = IndexBuild::new(from.compact_revision, batch_records);
@@ -50,8 +75,6 @@ impl<D: Disk> Store<D> {
             }
         }
         bury(&segments, build.fold());
-        let replaced = only_kept(&disk, from, kept)?;
-        cut_back(&disk, from, kept)?;
         let used = kept.iter().filter_map(|position| position.last_number()).max();
         Ok(Self {
             index: build.finish(),
@@ -60,7 +83,7 @@ impl<D: Disk> Store<D> {
             watermark: Arc::new(AtomicI64::new(from.compact_revision)),
             revision: from.revision,
             pruning: Pruning::new(from.compact_revision),
-            replaced,
+            replaced: Vec::new(),
             torn: false,
         })
     }

@@ -16,8 +16,14 @@ use super::key_index::Mark;
 use super::position::SegmentMark;
 use super::record::Record;
 use super::segment::{Segment, SegmentScan, file_name};
-use crate::base::{Revision, Wrong};
+use crate::base::limits::SECTOR_BYTES;
+use crate::base::{Fault, Revision, Wrong};
 use crate::env::Disk;
+
+/// Segment numbers of one generation: the upper half of a number says which. A generation is what one snapshot
+/// was built into, and all that was appended and rewritten after it, so what is being built beside a history never
+/// takes a number of it.
+pub(super) const GENERATION_NUMBERS: u64 = 1 << 32;
 
 /// The directory of the segments.
 pub const HISTORY_DIR: &str = "history";
@@ -152,6 +158,8 @@ pub struct History<D: Disk> {
     stirred: bool,
     /// The last segment takes no more records.
     sealed: bool,
+    /// The newest generation that was given away.
+    generation: u64,
 }
 
 impl<D: Disk> History<D> {
@@ -160,6 +168,8 @@ impl<D: Disk> History<D> {
         assert!((1..=u64::from(u32::MAX / 4)).contains(&segment_bytes), "tables say where a record starts in 31 bits");
         let next = segments.iter().map(|segment| segment.number()).chain(used).max().map_or(0, |last| last + 1);
         let size = segments.iter().map(|segment| segment.len()).sum();
+        // What was promised is not written to again, not even its last sector: see `Self::pad`.
+        let ends_a_sector = segments.last().is_none_or(|last| last.len().is_multiple_of(SECTOR_BYTES as u64));
         let in_use = segments.iter().map(|segment| segment.live_bytes()).sum();
         Self {
             disk,
@@ -170,7 +180,8 @@ impl<D: Disk> History<D> {
             size,
             in_use,
             stirred: true,
-            sealed: false,
+            sealed: !ends_a_sector,
+            generation: next / GENERATION_NUMBERS,
         }
     }
 
@@ -186,7 +197,25 @@ impl<D: Disk> History<D> {
 
     /// A segment number that no other segment has or will have.
     pub fn fresh_number(&self) -> u64 {
-        self.next_number.fetch_add(1, Ordering::Relaxed)
+        let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+        assert!(!(number + 1).is_multiple_of(GENERATION_NUMBERS), "a generation has fewer than 2^32 segments");
+        number
+    }
+
+    /// A generation that nothing here has a number of, nor will have.
+    pub fn fresh_generation(&mut self) -> u64 {
+        self.generation += 1;
+        self.generation
+    }
+
+    /// Fills the sector that was begun: what is appended from here on touches none that was written before.
+    pub fn pad(&mut self) {
+        let Some(segment) = self.active() else { return };
+        let (segment, live) = (segment.clone(), segment.live_bytes());
+        let pad = segment.pad();
+        self.unwritten += pad;
+        self.size += pad as u64;
+        self.in_use += segment.live_bytes() - live;
     }
 
     /// Appends the records of one transaction.
@@ -273,6 +302,16 @@ impl<D: Disk> History<D> {
     /// Bytes held in memory because the files do not have them yet.
     pub fn unwritten(&self) -> usize {
         self.unwritten
+    }
+
+    /// Whether a segment's file is there.
+    pub fn has_file(&self, number: u64) -> Result<bool, Fault> {
+        self.disk.exists(&file_name(number))
+    }
+
+    /// Whether the segments with these numbers are here, and not only in a history this one took the place of.
+    pub fn holds(&self, numbers: &[u64]) -> bool {
+        self.table.segments.iter().any(|segment| numbers.first() == Some(&segment.number()))
     }
 
     /// Puts `replacement` where the segments with these numbers are.

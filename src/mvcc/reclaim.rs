@@ -91,6 +91,11 @@ impl<D: Disk> Store<D> {
     /// Puts the rewritten segment in place of the old ones, whose files stay until [`Self::garbage`] names them.
     pub fn reclaimed(&mut self, done: Reclaimed<D>) {
         let numbers: Vec<u64> = done.old.iter().map(|segment| segment.number()).collect();
+        if !self.history.holds(&numbers) {
+            // It was begun in a store whose place this one took: what it wrote is of no use.
+            self.replaced.extend(done.new);
+            return;
+        }
         if let Some(new) = &done.new {
             // What died in the old segments meanwhile is dead in the new one.
             new.bury_more(dead_of(&done.old).since(done.dead));
@@ -99,15 +104,24 @@ impl<D: Disk> Store<D> {
         self.replaced.extend(done.old);
     }
 
+    /// Makes this store, [loaded](Self::load) beside `old`, its successor: the old one's files go the way of
+    /// replaced ones, by [`Self::garbage`], and stay readable for the views that are about. What the disk does not
+    /// have of them is written no more.
+    pub fn take_place_of(&mut self, old: &Self) {
+        self.replaced.extend(old.history.table().segments().iter().chain(&old.replaced).cloned());
+    }
+
     /// Files that may be removed, because neither the store nor one of `kept`, the checkpoints that are on the
     /// disk and a restart may take, names them. Each is named once.
     pub fn garbage(&mut self, kept: &[&StorePosition]) -> Vec<String> {
         let mut names = Vec::new();
         self.replaced.retain(|segment| {
             let needed = kept.iter().any(|position| position.names(segment.number()));
-            // A view may still read it: through a handle opened before the name goes. If that fails, later.
-            let stays = needed || segment.file().is_err();
-            if !stays {
+            // A view may still read it: through a handle opened before the name goes. If that fails, later; unless
+            // it never came to a file.
+            let is_open = segment.file().is_ok();
+            let stays = needed || !is_open && !matches!(self.history.has_file(segment.number()), Ok(false));
+            if !stays && is_open {
                 names.push(file_name(segment.number()));
             }
             stays

@@ -11,6 +11,10 @@ use crate::base::{KeyValue, Revision};
 /// Kind of frame a record is in.
 pub const KIND_RECORD: u8 = 1;
 
+/// Kind of frame that says nothing: it fills the rest of a sector, so that what is written next touches none that a
+/// checkpoint promised.
+pub const KIND_PAD: u8 = 2;
+
 /// Bytes of a body before the key.
 const FIXED_BYTES: usize = 8 + 4 + 1 + 8 + 8 + 8 + 4;
 
@@ -31,10 +35,15 @@ pub struct Record {
 }
 
 impl Record {
+    /// Bytes of the body.
+    pub fn encoded_len(&self) -> usize {
+        FIXED_BYTES + self.key.len() + self.value.len()
+    }
+
     /// Appends the body's bytes.
     pub fn encode(&self, out: &mut BytesMut) {
         let meta = &self.meta;
-        out.reserve(FIXED_BYTES + self.key.len() + self.value.len());
+        out.reserve(self.encoded_len());
         out.put_i64_le(meta.revision.main);
         out.put_u32_le(meta.revision.sub);
         out.put_u8((u8::from(meta.is_tombstone()) * TOMBSTONE) | (u8::from(self.last) * LAST));

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 mod load;
 
@@ -18,11 +18,12 @@ pub use load::Window;
 
 use super::history::{HISTORY_DIR, HistoryWrite, WriteMark};
 use super::key_index::Mark;
-use super::record::{KIND_RECORD, Record};
+use super::record::{KIND_PAD, KIND_RECORD, Record};
 use super::value_cache::unpinned;
+use crate::base::limits::SECTOR_BYTES;
 use crate::base::{Revision, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
-use crate::log::frame;
+use crate::log::frame::{self, FRAME_HEADER_BYTES};
 use crate::log::{FrameWrong, LOG_HISTORY, Place};
 
 /// Marks a start in a dense table whose transaction has several records.
@@ -285,6 +286,20 @@ impl<D: Disk> Segment<D> {
         total
     }
 
+    /// Fills the sector that was begun, so that later records begin in the next one. To be called between
+    /// transactions, before what it holds is promised. Returns the bytes it took.
+    pub fn pad(&self) -> usize {
+        let mut guard = self.tail_mut();
+        let tail = &mut *guard;
+        let Some(pad) = pad_bytes(tail.len) else { return 0 };
+        let place = Place { log: LOG_HISTORY, segment: self.number, offset: tail.len };
+        let begun = frame::begin(&mut tail.open);
+        tail.open.put_bytes(0, pad - FRAME_HEADER_BYTES);
+        frame::seal(&mut tail.open, begun, place, KIND_PAD);
+        tail.len += pad as u64;
+        pad
+    }
+
     /// Hands out what the disk was not given yet. To be called between transactions.
     pub fn take_write(&self) -> Option<HistoryWrite> {
         let mut tail = self.tail_mut();
@@ -387,6 +402,13 @@ impl<D: Disk> Segment<D> {
     }
 }
 
+/// Bytes of the frame that ends the sector in which a segment of `len` bytes ends; `None` where it ends with one.
+fn pad_bytes(len: u64) -> Option<usize> {
+    let rest = (len.next_multiple_of(SECTOR_BYTES as u64) - len) as usize;
+    // Not even a header may fit: then the next sector is filled too.
+    (rest > 0).then_some(if rest < FRAME_HEADER_BYTES { rest + SECTOR_BYTES } else { rest })
+}
+
 /// Notes the next record, which lies at `start`. Only a start that the table holds must fit it: the last
 /// transaction of a dense segment may be of any length.
 fn note_in(tail: &mut Tail, first: i64, revision: Revision, start: u64) -> Result<(), &'static str> {
@@ -447,6 +469,11 @@ impl Frames {
             }
             let place = Place { log: LOG_HISTORY, segment: segment.number, offset: self.at };
             match frame::decode(place, &self.bytes) {
+                Ok(framed) if framed.kind == KIND_PAD => {
+                    self.at += framed.total as u64;
+                    self.bytes.advance(framed.total);
+                    need = 1;
+                }
                 Ok(framed) if framed.kind != KIND_RECORD => {
                     return Err(segment.damaged(self.at, "a frame of unknown kind"));
                 }

@@ -17,6 +17,7 @@ use super::key_index::KeyIndex;
 use super::position::StorePosition;
 use super::range_read::Reading;
 use super::segment::Segment;
+use super::snapshot_source::SnapshotSource;
 use super::value_cache::ValueCache;
 use super::view::View;
 use super::write::WriteTxn;
@@ -111,6 +112,23 @@ impl<D: Disk> Store<D> {
             compact_revision: self.compact_revision(),
             segments: self.history.marks(),
         }
+    }
+
+    /// To be called before the writes that a checkpoint waits for are taken: what is appended afterwards touches no
+    /// sector that the checkpoint promises.
+    pub fn pad(&mut self) {
+        self.history.pad();
+    }
+
+    /// A generation of the history that nothing on the disk belongs to: for a [`super::SnapshotBuilder`].
+    pub fn fresh_generation(&mut self) -> u64 {
+        self.history.fresh_generation()
+    }
+
+    /// The whole state as it is now, to be sent to another member. `id` tells this snapshot from others, `state` is
+    /// what belongs to it beside the data.
+    pub fn snapshot(&self, id: u64, state: Bytes) -> SnapshotSource<D> {
+        SnapshotSource::new(self.view(), self.compact_revision(), id, state, limits::SNAPSHOT_CHUNK_BYTES)
     }
 
     /// What is to be written to the disk, in order. Each byte is handed out once.

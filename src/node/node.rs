@@ -19,10 +19,10 @@ use super::reads::{Question, ReadQueue};
 use super::roles::{Change, Roles};
 use super::view_cell::ViewCell;
 use super::watches::Watches;
-use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
+use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Wrong, limits};
 use crate::consensus::{Group, PeerMessage, Role, Standing, Stepped};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, codec};
+use crate::machine::{AlarmAction, AlarmKind, Command, Expiry, Image, Machine, codec};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
@@ -112,7 +112,7 @@ impl<D: Disk> Node<D> {
     ) -> Self {
         let start = machine.applied().0;
         let newest = Checkpoint { applied: start, position: machine.store().position() };
-        let older = older.map(|image| Checkpoint { applied: image.applied.0, position: image.position.clone() });
+        let older = older.map(|image| Checkpoint { applied: image.state.applied.0, position: image.position.clone() });
         let hub = WatchHub::new(config.progress_ticks, config.seed);
         facts.quota_bytes.store(config.quota_bytes, Relaxed);
         let mut node = Self {
@@ -335,10 +335,19 @@ impl<D: Disk> Node<D> {
         if self.roles.on_duty() && !self.facts.has_alarm(AlarmKind::Corrupt) {
             let room = limits::MAX_REVOCATIONS_IN_FLIGHT.saturating_sub(self.lease_clock.in_flight());
             for id in self.lease_clock.due(now, room) {
-                self.propose_own(&Command::LeaseRevoke { id }, OwnProposal::Revoke(id), now);
+                let command = Command::LeaseRevoke { id, expiry: Some(self.expiry(id)) };
+                self.propose_own(&command, OwnProposal::Revoke(id), now);
                 self.facts.expired_leases.fetch_add(1, Relaxed);
             }
         }
+    }
+
+    /// What names the lease that is on the clock, and this leadership.
+    fn expiry(&self, id: LeaseId) -> Expiry {
+        let term = self.roles.duty_term().expect("only the member on duty counts leases");
+        // The clock and the table change with the same entries.
+        let granted_at = self.machine.leases().get(id).expect("a lease on the clock is in the table").granted_at;
+        Expiry { granted_at, term }
     }
 
     /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
@@ -443,6 +452,9 @@ impl<D: Disk> Node<D> {
             store.request_reclaim();
         }
         let due = self.checkpoints.due();
+        if due {
+            store.pad();
+        }
         if due || give || store.unwritten_bytes() >= limits::WRITE_HISTORY_BYTES {
             let writes = store.take_writes();
             if let Some(mark) = writes.last().map(|write| write.mark()) {
@@ -451,7 +463,7 @@ impl<D: Disk> Node<D> {
         }
         if due {
             let image = self.machine.image();
-            let applied = image.applied.0;
+            let applied = image.state.applied.0;
             self.checkpoints.begun(applied, image.position.clone());
             out.push(Output::Checkpoint { applied, image: image.encode() });
         }

@@ -76,7 +76,7 @@ impl Batch {
 }
 
 /// Whose log it is; stored in every segment, so that a log moved to another member is refused.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct WalIdentity {
     /// The cluster.
     pub cluster: ClusterId,

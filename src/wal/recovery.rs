@@ -3,6 +3,7 @@
 //! Invariants: what is cut was never synced, as far as the durable mark and every batch that still verifies can
 //! tell; everything else that does not verify stops the start with file and offset, and nothing is changed
 //! then. What is handed out is durable first. Every step may be interrupted: the next recovery judges the same.
+//! A write or sync that fails here leaves the same note behind as one of the journal's: nothing is forgotten.
 
 use std::collections::VecDeque;
 use std::io::{Error, ErrorKind};
@@ -10,12 +11,12 @@ use std::io::{Error, ErrorKind};
 use bytes::BytesMut;
 
 use super::entry::{HardState, LogEntry, TailReport, WalIdentity};
-use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity, suspect_path};
+use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity, leave_suspect, suspect_path};
 use super::mark::{self, Mark, MarkFile};
 use super::replay::{Replay, Seen};
 use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
 use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_SEGMENT_BYTES};
-use crate::base::{Fault, LogIndex, Wrong};
+use crate::base::{Fault, LogIndex, Term, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::segment::{self, FIRST_RECORD_AT, SegmentHeader};
 use crate::log::{LOG_WAL, tail};
@@ -39,6 +40,9 @@ pub struct RecoveredWal<D: Disk> {
     /// The entries above the checkpoint, without gaps, from the one behind it; before them those that were asked for
     /// with [`UnrecoveredWal::with_catch_up`], as far as they are there.
     pub entries: Vec<LogEntry>,
+    /// Term of the entry at the checkpoint's index, where the log still holds it. Where it is another than the
+    /// checkpoint's, the checkpoint was installed and the log was not cut any more: its entries are void.
+    pub term_at: Option<Term>,
     /// What was found at the end.
     pub tail: TailReport,
 }
@@ -98,12 +102,25 @@ impl<D: Disk> UnrecoveredWal<D> {
 
     /// Reads and mends the log. Entries at or below `after` are covered by a checkpoint and are not handed out;
     /// a log that ends before `after` goes on behind it. A fresh directory becomes the log of `identity`; the
-    /// log of another is refused.
+    /// log of another is refused. A fault on the way is noted for the next recovery, as [`Journal`] notes its own.
     pub async fn recover(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
-        let mark = self.open_mark(identity).await?;
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        let answer = self.recover_unwatched(identity, after).await;
+        if let Err(Wrong::Fault(_)) = &answer {
+            leave_suspect(&disk, &dir);
+        }
+        answer
+    }
+
+    async fn recover_unwatched(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
+        let mut mark = self.open_mark(identity).await?;
         let (replay, rests) = self.read(identity, &mark.mark(), after)?;
         judge(&self.dir, self.segment_bytes, &mark.mark(), &replay, &rests)?;
         replay.check_complete()?;
+        if self.disk.exists(&suspect_path(&self.dir))? {
+            // Before anything is removed because of what it says.
+            mark = mark.renew(&self.disk, &self.dir).await?;
+        }
         self.clean(&mark.mark()).await?;
         let tail = report(&self.dir, &mark.mark(), &rests);
         let hard_state = replay.hard_state;
@@ -116,6 +133,7 @@ impl<D: Disk> UnrecoveredWal<D> {
         };
         let ready = self.mend(identity, &replay, &rests).await?;
         let abouts: Vec<(Closed, u64)> = replay.segments.iter().map(|seen| (seen.about, seen.end)).collect();
+        let term_at = replay.term_at;
         // A log that ends before the checkpoint goes on behind it: there is a gap between.
         let covers = position.last_index >= after;
         let entries = if covers { replay.into_entries() } else { Vec::new() };
@@ -124,7 +142,7 @@ impl<D: Disk> UnrecoveredWal<D> {
             journal.cut(after)?;
             journal.sync().await?;
         }
-        Ok(RecoveredWal { journal, hard_state, entries, tail })
+        Ok(RecoveredWal { journal, hard_state, entries, term_at, tail })
     }
 
     async fn open_mark(&self, identity: WalIdentity) -> Result<MarkFile<D::File>, Wrong> {
@@ -239,10 +257,11 @@ impl<D: Disk> UnrecoveredWal<D> {
             let rest = rests.iter().find(|rest| rest.segment == seen.about.segment);
             self.mend_segment(identity, seen, rest, replay.vouched, is_suspect).await?;
         }
+        // The note goes last: whatever fails before leaves it to the next recovery.
+        self.disk.sync_dir(&self.dir).await?;
         if is_suspect {
             self.disk.remove(&suspect)?;
         }
-        self.disk.sync_dir(&self.dir).await?;
         Ok(ready)
     }
 

@@ -10,7 +10,7 @@ use super::batch::{self, BatchHead, KIND_BATCH};
 use super::entry::{HardState, LogEntry};
 use super::journal::Closed;
 use crate::base::limits::SECTOR_BYTES;
-use crate::base::{LogIndex, Wrong};
+use crate::base::{LogIndex, Term, Wrong};
 use crate::log::segment::FIRST_RECORD_AT;
 use crate::log::{FrameWrong, LOG_WAL, Place, frame};
 
@@ -31,6 +31,8 @@ pub(super) struct Replay {
     pub vouched: u64,
     /// Segments read, without gaps.
     pub segments: Vec<Seen>,
+    /// Term of the entry at `after`, where the log still holds it.
+    pub term_at: Option<Term>,
     /// Entries at or below this are void: the log was started anew behind it.
     floor: LogIndex,
     entries: Vec<Kept>,
@@ -71,6 +73,7 @@ impl Replay {
             hard_state: HardState::default(),
             vouched: durable,
             segments: Vec::new(),
+            term_at: None,
             floor: 0,
             entries: Vec::new(),
         }
@@ -168,9 +171,15 @@ impl Replay {
             }
             self.segments.last_mut().expect("a segment is being read").about.max_index = head.last_index;
         }
-        let (after, seen) = (self.keep_after, self.segments.len() - 1);
+        let (after, keep_after, seen) = (self.after, self.keep_after, self.segments.len() - 1);
+        if head.cut || head.count > 0 && kept < after {
+            self.term_at = None;
+        }
         batch::decode_entries(head, body, |entry| {
-            if entry.index > after {
+            if entry.index == after {
+                self.term_at = Some(entry.term);
+            }
+            if entry.index > keep_after {
                 self.entries.push(Kept { entry, seen });
             }
         })

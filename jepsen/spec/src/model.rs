@@ -56,6 +56,17 @@ pub struct Model {
     alarms: BTreeSet<(u64, AlarmKind)>,
 }
 
+/// What is needed to take a request back: where the store stood before it.
+#[derive(Clone, Debug)]
+pub struct Undo {
+    revision: i64,
+    compacted: i64,
+    /// The lease the request speaks of, with its time to live if it was there.
+    lease: Option<(i64, Option<i64>)>,
+    /// The alarm the request speaks of, and whether it stood.
+    alarm: Option<((u64, AlarmKind), bool)>,
+}
+
 /// A write transaction under way: the state as its next operation sees it.
 struct Writing {
     before: Arc<State>,
@@ -227,6 +238,39 @@ impl Model {
             None => self.act(request, &mut events),
         };
         Step { answer, revision: self.revision, events }
+    }
+
+    /// Notes what `request` is about to change, so that it can be taken back.
+    pub fn undo_of(&self, request: &Request) -> Undo {
+        let lease = match request {
+            Request::LeaseGrant { id, .. } | Request::LeaseRevoke { id } => Some((*id, self.leases.get(id).copied())),
+            _ => None,
+        };
+        let alarm = match request {
+            Request::Alarm { member, kind, .. } => Some(((*member, *kind), self.alarms.contains(&(*member, *kind)))),
+            _ => None,
+        };
+        Undo { revision: self.revision, compacted: self.compacted, lease, alarm }
+    }
+
+    /// Takes the last request back; `undo` was noted right before it.
+    pub fn take_back(&mut self, undo: &Undo) {
+        while self.revision > undo.revision {
+            self.states.remove(&self.revision);
+            self.events.remove(&self.revision);
+            self.revision -= 1;
+        }
+        self.compacted = undo.compacted;
+        match undo.lease {
+            Some((id, Some(ttl))) => drop(self.leases.insert(id, ttl)),
+            Some((id, None)) => drop(self.leases.remove(&id)),
+            None => {}
+        }
+        match undo.alarm {
+            Some((alarm, true)) => drop(self.alarms.insert(alarm)),
+            Some((alarm, false)) => drop(self.alarms.remove(&alarm)),
+            None => {}
+        }
     }
 
     fn alarmed(&self, request: &Request) -> Option<Refusal> {

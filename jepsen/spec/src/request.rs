@@ -25,6 +25,10 @@ pub mod text {
     pub const DUPLICATE_KEY: &str = "etcdserver: duplicate key given in txn request";
     /// A sort target or order outside the enumeration.
     pub const INVALID_SORT: &str = "etcdserver: invalid sort option";
+    /// More bytes than a request may have.
+    pub const REQUEST_TOO_LARGE: &str = "etcdserver: request is too large";
+    /// Too much is waiting already; the request was not taken in.
+    pub const TOO_MANY_REQUESTS: &str = "etcdserver: too many requests";
     /// The revision is behind the compaction.
     pub const COMPACTED: &str = "etcdserver: mvcc: required revision has been compacted";
     /// The revision is ahead of the store.

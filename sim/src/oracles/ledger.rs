@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate::machine::{Applied, Command};
-use quorate_spec::request::{Answer, Event, Request};
+use quorate_spec::request::{Answer, Event, Request, text};
 use quorate_spec::{Model, Step, Vantage};
 
 use super::{Verdict, require};
@@ -24,6 +24,8 @@ pub struct Entry {
     pub at: Duration,
     /// What it asked; nothing in a leader's first entry.
     pub request: Option<Request>,
+    /// The grant and the term it names, where it ends a lease as fallen due.
+    pub expiry: Option<(u64, u64)>,
     /// What the model did with it.
     pub step: Step,
     /// The vantage before it.
@@ -39,6 +41,8 @@ pub struct LeaseLife {
     pub from: usize,
     /// The place from which on it does not, if it has ended.
     pub to: Option<usize>,
+    /// Index of the entry that granted it.
+    pub index: u64,
     /// Seconds it was granted for.
     pub ttl: i64,
     /// When the grant was applied.
@@ -105,19 +109,26 @@ impl Ledger {
         self.leases.keys().copied()
     }
 
-    fn follow_leases(&mut self, entry: &Entry) {
+    fn follow_leases(&mut self, index: u64, entry: &Entry) {
         let place = self.vantages.len();
         match (&entry.request, &entry.step.answer) {
             (Some(Request::LeaseGrant { id, .. }), Ok(Answer::LeaseGrant { ttl, .. })) => {
-                let life = LeaseLife { from: place, to: None, ttl: *ttl, at: entry.at };
+                let life = LeaseLife { from: place, to: None, index, ttl: *ttl, at: entry.at };
                 self.leases.entry(*id).or_default().push(life);
             }
-            (Some(Request::LeaseRevoke { id }), Ok(_)) => {
+            (Some(Request::LeaseRevoke { id, .. }), Ok(_)) => {
                 let lives = self.leases.get_mut(id).expect("a lease that is revoked was granted");
                 lives.last_mut().expect("a lease granted has a life").to = Some(place);
             }
             _ => {}
         }
+    }
+
+    /// Whether an entry of `term` may end a lease as fallen due: the grant it names is the one that stands, and who
+    /// named it led in the term of the entry.
+    fn may_expire(&self, id: i64, (granted_at, named_in): (u64, u64), term: u64) -> bool {
+        let living = self.lives_of(id).last().filter(|life| life.to.is_none());
+        named_in == term && living.is_some_and(|life| life.index == granted_at)
     }
 
     /// A new life begins.
@@ -128,12 +139,13 @@ impl Ledger {
     /// Takes an entry in the moment it is applied.
     pub fn applied(&mut self, index: u64, term: u64, command: Option<&Command>, applied: &Applied) -> Verdict {
         let request = command.map(convert::request);
+        let expiry = command.and_then(convert::expiry);
         let last = self.last_in_life.replace(index);
         require(last.is_none_or(|last| index > last), "entries are applied in order", || {
             format!("entry {index} came after entry {last:?}")
         })?;
         if let Some(known) = self.entries.get(&index) {
-            let same = known.term == term && known.request == request;
+            let same = known.term == term && known.request == request && known.expiry == expiry;
             require(same, "an entry once applied stays (durability)", || {
                 format!(
                     "entry {index} was (term {}) {:?}\nand is now (term {term}) {request:?}",
@@ -147,13 +159,16 @@ impl Ledger {
             format!("entry {index} is new, though entry {newest} was applied before: {request:?}")
         })?;
         let before = self.model.vantage();
-        let step = match &request {
-            Some(request) => self.model.apply(request),
-            None => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
+        let step = match (&request, expiry) {
+            (Some(Request::LeaseRevoke { id }), Some(expiry)) if !self.may_expire(*id, expiry, term) => {
+                Step { answer: Err(text::LEASE_NOT_FOUND.into()), revision: before.revision, events: Vec::new() }
+            }
+            (Some(request), _) => self.model.apply(request),
+            (None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
         };
-        let entry = Entry { term, at: true_now(), request, step, before, claimed: false };
+        let entry = Entry { term, at: true_now(), request, expiry, step, before, claimed: false };
         let verdict = agree(&self.model, index, &entry, applied);
-        self.follow_leases(&entry);
+        self.follow_leases(index, &entry);
         self.entries.insert(index, entry);
         self.vantages.push(self.model.vantage());
         verdict

@@ -1,12 +1,13 @@
 //! The judges: each holds a part of what happened against the specification.
 //!
 //! [`ledger`] takes every applied entry and is the claimed order of all changes; [`witness`] holds the clients'
-//! answers against it; [`watching`] the watch streams; [`leases`] the times of leases; [`disk`] what was
-//! durable when a promise left.
+//! answers against it; [`linear`] needs neither and looks for an order of its own; [`watching`] the watch
+//! streams; [`leases`] the times of leases; [`disk`] what was durable when a promise left.
 
 pub mod disk;
 pub mod leases;
 pub mod ledger;
+pub mod linear;
 pub mod watching;
 pub mod witness;
 

@@ -8,33 +8,13 @@
 use std::time::Duration;
 
 use quorate_spec::history::{Call, Operation, Outcome};
-use quorate_spec::request::{Answer, RangeAnswer, Request, Txn, TxnAnswer, text};
+use quorate_spec::request::{Answer, RangeAnswer, Request, Txn, TxnAnswer};
 
 use crate::draft::LEASES;
+use crate::world::MIN_TTL;
 
 use super::ledger::{Entry, Ledger, same_answer};
 use super::{Verdict, Violation, require};
-
-/// Texts that say the state machine decided: such a call has its place in the log.
-const DECIDED: [&str; 8] = [
-    text::KEY_NOT_FOUND,
-    text::COMPACTED,
-    text::FUTURE_REVISION,
-    text::NO_SPACE,
-    text::LEASE_NOT_FOUND,
-    text::LEASE_EXISTS,
-    text::LEASE_TTL_TOO_LARGE,
-    text::CORRUPT,
-];
-
-/// How the outcome of a change with this refusal is to be read.
-pub fn outcome_of_refusal(refusal: &str) -> Outcome {
-    if DECIDED.contains(&refusal) {
-        Outcome::Refused(refusal.to_string())
-    } else {
-        Outcome::Unknown(refusal.to_string())
-    }
-}
 
 /// Where in the ledger a call began.
 #[derive(Clone, Copy, Debug)]
@@ -54,9 +34,10 @@ impl Began {
 
 fn same_request(asked: &Request, logged: Option<&Request>) -> bool {
     match (asked, logged) {
-        // A lease without an id is given one before the log.
-        (Request::LeaseGrant { id: 0, ttl }, Some(Request::LeaseGrant { id, ttl: logged })) => {
-            *id != 0 && !LEASES.contains(id) && ttl == logged
+        // A lease without an id is given one before the log, and a short one the least time there is.
+        (Request::LeaseGrant { id: asked, ttl }, Some(Request::LeaseGrant { id, ttl: logged })) => {
+            let named = if *asked == 0 { *id != 0 && !LEASES.contains(id) } else { asked == id };
+            named && *logged == (*ttl).max(MIN_TTL)
         }
         (asked, logged) => logged == Some(asked),
     }
@@ -77,9 +58,11 @@ pub fn acknowledged(
             format!("{asked:?}\nwas acknowledged at entry {index}, which no one has applied"),
         ));
     };
-    require(same_request(asked, entry.request.as_ref()), "an answer is to the question asked", || {
-        format!("{asked:?}\nwas answered by entry {index}, which is {:?}", entry.request)
-    })?;
+    require(
+        entry.expiry.is_none() && same_request(asked, entry.request.as_ref()),
+        "an answer is to the question asked",
+        || format!("{asked:?}\nwas answered by entry {index}, which is {:?}", entry.request),
+    )?;
     require(entry.at >= began.at, "a change takes effect between call and answer", || {
         format!("{asked:?}\nwas called at {:?} and answered by entry {index}, applied at {:?}", began.at, entry.at)
     })?;
@@ -99,7 +82,9 @@ pub fn acknowledged(
 /// A change the state machine refused: its entry must be there.
 pub fn refused(ledger: &mut Ledger, began: Began, asked: &Request, refusal: &str) -> Verdict {
     let is_it = |entry: &Entry| {
-        !entry.claimed && same_request(asked, entry.request.as_ref()) && entry.step.answer == Err(refusal_text(refusal))
+        !entry.claimed
+            && same_request(asked, entry.request.as_ref())
+            && entry.step.answer.as_ref().is_err_and(|text| *text == refusal)
     };
     // The earliest since the call: calls come here in the order of their answers, and among equal ones this
     // leaves the later entries to those who need them.
@@ -115,10 +100,6 @@ pub fn refused(ledger: &mut Ledger, began: Began, asked: &Request, refusal: &str
             format!("{asked:?}\nwas refused with {refusal:?}, but no entry since the call says so"),
         )),
     }
-}
-
-fn refusal_text(refusal: &str) -> &'static str {
-    DECIDED.into_iter().find(|text| *text == refusal).unwrap_or("")
 }
 
 /// A read that was answered, or refused by the store.
@@ -188,6 +169,9 @@ pub fn unclaimed(ledger: &Ledger, operations: &[Operation]) -> Verdict {
     }
     for (index, entry) in ledger.entries().iter().filter(|(_, entry)| !entry.claimed) {
         let Some(request) = &entry.request else { continue };
+        if entry.expiry.is_some() {
+            continue;
+        }
         let asked = |(operation, asked): &(&Operation, &Request)| {
             u128::from(operation.called_at) <= entry.at.as_nanos() && same_request(asked, Some(request))
         };
@@ -195,7 +179,7 @@ pub fn unclaimed(ledger: &Ledger, operations: &[Operation]) -> Verdict {
             open.remove(at);
             continue;
         }
-        let own = matches!(request, Request::Other | Request::LeaseRevoke { .. });
+        let own = matches!(request, Request::Other);
         require(own, "the log holds what was asked, once", || {
             format!("entry {index}, applied at {:?}, was asked for by nobody who waits: {request:?}", entry.at)
         })?;

@@ -12,7 +12,7 @@ use crate::env::{Disk, DiskFile};
 use crate::log::frame::{self, FramedSlice};
 use crate::log::{FrameWrong, LOG_HISTORY, Place};
 use crate::mvcc::position::SegmentMark;
-use crate::mvcc::record::{KIND_RECORD, RecordSlice};
+use crate::mvcc::record::{KIND_PAD, KIND_RECORD, RecordSlice};
 
 /// Bytes read at once: large enough that the call does not count, small enough to stay in a processor's cache
 /// from the read to the checksum.
@@ -67,6 +67,11 @@ impl<D: Disk> Segment<D> {
             let at = tail.len;
             let place = Place { log: LOG_HISTORY, segment: mark.number, offset: at };
             let (framed, record) = match frame::decode_slice(place, window.unread()) {
+                Ok(framed) if framed.kind == KIND_PAD => {
+                    tail.len += framed.total as u64;
+                    window.from += framed.total;
+                    continue;
+                }
                 Ok(framed) => (framed, record_in(&framed).map_err(|what| damaged(at, what))?),
                 Err(FrameWrong::Short { need }) => {
                     let left = mark.len - at;

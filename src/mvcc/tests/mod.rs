@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
 mod restarts;
+mod snapshot;
 mod store;
 mod twin;

@@ -13,14 +13,14 @@ use crate::mvcc::{
 };
 
 #[derive(Clone, Debug)]
-enum Change {
+pub(super) enum Change {
     Put(Bytes, Bytes, i64),
     Delete(KeyRange),
     Read(RangeQuery),
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub(super) enum Step {
     Txn(Vec<Change>, bool),
     Read(RangeQuery),
     Events { back: i64, last: u8, with_prev: bool, budget: usize, revisions: usize },
@@ -91,7 +91,7 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         16 => (prop::collection::vec(change(), 0..5), any::<bool>()).prop_map(|(c, p)| Step::Txn(c, p)),
         8 => query().prop_map(Step::Read),
@@ -108,14 +108,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-struct Bench {
-    disk: MemoryDisk,
+pub(super) struct Bench {
+    pub(super) disk: MemoryDisk,
     options: StoreOptions,
     /// Records of a batch when the index is built.
     batch: usize,
-    store: Store<MemoryDisk>,
+    pub(super) store: Store<MemoryDisk>,
     writer: HistoryWriter<MemoryDisk>,
-    twin: Twin,
+    pub(super) twin: Twin,
     views: Vec<(View<MemoryDisk>, Twin)>,
     job: Option<ReclaimJob<MemoryDisk>>,
     /// The checkpoints that are kept, and what they are of.
@@ -123,7 +123,7 @@ struct Bench {
     older: Option<(StorePosition, Twin)>,
 }
 
-fn same_answer(
+pub(super) fn same_answer(
     got: Result<crate::mvcc::RangeAnswer, ReadFailure>,
     expected: Result<crate::mvcc::RangeAnswer, Refusal>,
 ) {
@@ -139,7 +139,7 @@ fn without_values(kvs: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
 }
 
 impl Bench {
-    fn new(options: StoreOptions) -> Self {
+    pub(super) fn new(options: StoreOptions) -> Self {
         let disk = MemoryDisk::new();
         let store = Store::open(disk.clone(), options, &StorePosition::default(), &[]).unwrap();
         let writer = HistoryWriter::new(disk.clone());
@@ -207,6 +207,7 @@ impl Bench {
 
     /// The newest two are kept.
     fn checkpoint(&mut self) -> StorePosition {
+        self.store.pad();
         let position = self.store.position();
         self.write();
         self.older = self.newest.replace((position.clone(), self.twin.clone()));
@@ -261,7 +262,7 @@ impl Bench {
         assert_eq!(self.store.compact_revision(), self.twin.compacted);
     }
 
-    fn catch_up(view: &View<MemoryDisk>, twin: &Twin, step: &Step) {
+    pub(super) fn catch_up(view: &View<MemoryDisk>, twin: &Twin, step: &Step) {
         let Step::Events { back, last, with_prev, budget, revisions } = *step else { unreachable!() };
         let from = (view.revision() - back).max(1);
         let wanted = |key: &[u8]| key[key.len() - 1] >= last;
@@ -287,7 +288,7 @@ impl Bench {
         assert_eq!(events, twin.events(from, view.revision(), wanted, with_prev));
     }
 
-    fn run(&mut self, step: Step) {
+    pub(super) fn run(&mut self, step: Step) {
         match step {
             Step::Txn(changes, want_prev) => self.txn(changes, want_prev),
             Step::Read(query) => {
@@ -346,7 +347,7 @@ impl Bench {
         }
     }
 
-    fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         self.check_views();
         while self.store.compaction_step(7).unwrap() {}
         // Once pruned, the index holds what the keep rule keeps and nothing else: a rebuilt one says so.

@@ -1,0 +1,95 @@
+//! Which checkpoint a start begins at, and whether log and checkpoint belong together.
+//!
+//! Invariants: a checkpoint of another cluster or member is refused before anything is read behind it; a history that
+//! is damaged behind the older checkpoint's position costs a longer replay and not the data; an installed snapshot whose
+//! log was not cut any more is taken to the end. Nothing on the disk is changed here but that cut.
+
+use super::checkpoint_files::{self, Found};
+use crate::base::{Corruption, LogIndex, Term, Wrong};
+use crate::env::Disk;
+use crate::machine::{Image, Machine};
+use crate::mvcc::StoreOptions;
+use crate::wal::{HardState, RecoveredWal, WalIdentity};
+
+/// A machine at a checkpoint.
+pub(super) struct Opened<D: Disk> {
+    pub(super) machine: Machine<D>,
+    /// The checkpoint; a new cluster's beginning where there is none.
+    pub(super) image: Image,
+    /// What is kept beside it.
+    pub(super) older: Option<Image>,
+    /// Images passed over.
+    pub(super) damaged: Vec<Corruption>,
+}
+
+/// Opens the machine at the newest checkpoint whose history is whole. Changes nothing.
+pub(super) fn open<D: Disk>(
+    disk: &D,
+    options: &StoreOptions,
+    identity: WalIdentity,
+    found: Found,
+) -> Result<Opened<D>, Wrong> {
+    let Found { image, older, mut damaged } = found;
+    for image in image.iter().chain(&older) {
+        check_identity(image, identity)?;
+    }
+    let load = |image: &Image, kept: Option<&Image>| Machine::load(disk.clone(), *options, image, kept.as_slice());
+    let image = image.unwrap_or_else(|| Image { identity, ..Image::default() });
+    let first = match load(&image, older.as_ref()) {
+        Ok(machine) => return Ok(Opened { machine, image, older, damaged }),
+        Err(Wrong::Corruption(first)) => first,
+        Err(fault) => return Err(fault),
+    };
+    // What is damaged may lie behind what the older checkpoint names: the log has it all again.
+    let Some(older) = older else { return Err(first.into()) };
+    match load(&older, None) {
+        Ok(machine) => {
+            let file = checkpoint_files::path(image.state.applied.0);
+            damaged.push(Corruption { file, offset: 0, what: format!("the history it names is not whole: {first}") });
+            Ok(Opened { machine, image: older, older: None, damaged })
+        }
+        Err(Wrong::Corruption(_)) => Err(first.into()),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn check_identity(image: &Image, own: WalIdentity) -> Result<(), Wrong> {
+    let WalIdentity { cluster, member } = image.identity;
+    if image.identity == own {
+        return Ok(());
+    }
+    let what = format!(
+        "it is of member {member} of cluster {cluster}, but the log beside it is of member {} of cluster {}",
+        own.member, own.cluster
+    );
+    Err(Wrong::corrupt(checkpoint_files::path(image.state.applied.0), 0, what))
+}
+
+/// Takes an installation to its end that was interrupted between making the checkpoint durable and cutting the log: then
+/// the log holds another entry than the checkpoint's, and nothing in it was ever committed from there on.
+pub(super) async fn cut_if_void<D: Disk>(
+    wal: &mut RecoveredWal<D>,
+    (index, term): (LogIndex, Term),
+) -> Result<(), Wrong> {
+    if wal.term_at.is_none_or(|held| held == term) {
+        return Ok(());
+    }
+    if wal.hard_state.commit >= index {
+        let what = format!("entry {index} was committed, and is not the one the checkpoint at {index} ends with");
+        return Err(Wrong::corrupt("wal", 0, what));
+    }
+    wal.journal.cut(index)?;
+    wal.journal.sync().await?;
+    wal.entries.clear();
+    Ok(())
+}
+
+/// The hard state with what the checkpoint says beyond it: that its last entry is committed, and that there was its
+/// term, in which this member has not voted.
+pub(super) fn raised(hard_state: HardState, (index, term): (LogIndex, Term)) -> HardState {
+    let commit = hard_state.commit.max(index);
+    if hard_state.term >= term {
+        return HardState { commit, ..hard_state };
+    }
+    HardState { term, vote: 0, commit }
+}

@@ -1,0 +1,257 @@
+//! Builds a history of its own from a snapshot's chunks.
+//!
+//! Invariants: chunks are taken in order, each checked whole before anything of it is written; a chunk that is refused
+//! changes nothing and may be sent again. What is built is named by nobody until [`Built`] is in a checkpoint image that
+//! is durable: a start before that removes it, as it does any file that no checkpoint names. It lies in a generation of
+//! its own, so it meets no number of the history that is in use beside it. A chunk is in memory, and the state that
+//! belongs to the data.
+//!
+//! Records from the compact revision on are complete and become dense segments; those before are what is left of
+//! older revisions and become sparse ones.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::history::{GENERATION_NUMBERS, HISTORY_DIR};
+use super::position::{SegmentMark, StorePosition};
+use super::record::{KIND_RECORD, RecordSlice};
+use super::segment::file_name;
+use super::snapshot::{self, Chunk, SnapshotHeader, SnapshotProgress};
+use crate::base::{Fault, Revision, Wrong};
+use crate::env::{Disk, DiskFile, OpenMode};
+use crate::log::{LOG_HISTORY, Place, frame};
+
+/// Why a chunk was not taken.
+#[derive(Debug)]
+pub enum BuildFailure {
+    /// It is not the one that comes next, or is damaged; the text says more. Nothing changed.
+    Refused(String),
+    /// The world is at fault: the build is over.
+    Wrong(Wrong),
+}
+
+impl From<String> for BuildFailure {
+    fn from(what: String) -> Self {
+        Self::Refused(what)
+    }
+}
+
+impl From<Fault> for BuildFailure {
+    fn from(fault: Fault) -> Self {
+        Self::Wrong(fault.into())
+    }
+}
+
+/// A history that was built, durable and named by nobody yet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Built {
+    /// The state that belongs to the data.
+    pub state: Bytes,
+    /// The history.
+    pub position: StorePosition,
+}
+
+/// The record that came last, and whether its transaction ended with it.
+type Last = Option<(Revision, bool)>;
+
+/// A segment that is being written.
+struct Growing<F> {
+    mark: SegmentMark,
+    file: F,
+}
+
+/// A history being built; see the module's head.
+pub struct SnapshotBuilder<D: Disk> {
+    disk: D,
+    id: u64,
+    segment_bytes: u64,
+    next_number: u64,
+    header: Option<SnapshotHeader>,
+    state: BytesMut,
+    at: SnapshotProgress,
+    last: Last,
+    /// Segments that are whole and synced.
+    done: Vec<SegmentMark>,
+    growing: Option<Growing<D::File>>,
+    ended: bool,
+    /// A chunk is half taken.
+    torn: bool,
+}
+
+impl<D: Disk> SnapshotBuilder<D> {
+    /// Begins to build snapshot `id` into `generation`, which is
+    /// [fresh](super::Store::fresh_generation), in segments of about `segment_bytes`.
+    pub fn new(disk: D, id: u64, generation: u64, segment_bytes: u64) -> Self {
+        assert!(generation > 0 && generation < GENERATION_NUMBERS, "a generation of its own, in 32 bits");
+        Self {
+            disk,
+            id,
+            segment_bytes,
+            next_number: generation * GENERATION_NUMBERS,
+            header: None,
+            state: BytesMut::new(),
+            at: SnapshotProgress::default(),
+            last: None,
+            done: Vec::new(),
+            growing: None,
+            ended: false,
+            torn: false,
+        }
+    }
+
+    /// How far it is: from where a cut transfer is to go on.
+    pub fn progress(&self) -> SnapshotProgress {
+        self.at
+    }
+
+    /// What the first chunk said, once it was taken.
+    pub fn header(&self) -> Option<SnapshotHeader> {
+        self.header
+    }
+
+    /// Whether the last chunk was taken: then [`Self::finish`].
+    pub fn is_complete(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes the next chunk. A future that is dropped half-way ends the build: whatever comes then is refused.
+    pub async fn take(&mut self, bytes: &Bytes) -> Result<(), BuildFailure> {
+        if self.torn || self.ended {
+            return Err(BuildFailure::Refused("the build is over".to_string()));
+        }
+        let chunk = Chunk::decode(self.id, self.at.chunk, bytes)?;
+        match (chunk, self.header) {
+            (Chunk::Header(header), None) => {
+                header.check()?;
+                self.header = Some(header);
+                self.at = self.at.behind(0, &[], None);
+            }
+            (Chunk::State(piece), Some(header)) if (self.state.len() as u64) < header.state_bytes => {
+                if (self.state.len() + piece.len()) as u64 > header.state_bytes {
+                    return Err(BuildFailure::Refused("more state than the header says".to_string()));
+                }
+                self.state.put_slice(&piece);
+                self.at = self.at.behind(0, &[], None);
+            }
+            (Chunk::Records(body), Some(header)) if self.state.len() as u64 == header.state_bytes => {
+                let (last, records) = check(&body, &header, self.last)?;
+                self.torn = true;
+                self.write(&body, header.compact_revision).await?;
+                self.torn = false;
+                self.last = last;
+                self.at = self.at.behind(records, &body, last.map(|(revision, _)| revision));
+            }
+            (end @ Chunk::End { .. }, Some(header)) if self.state.len() as u64 == header.state_bytes => {
+                if end != self.at.end() {
+                    return Err(BuildFailure::Refused("the digest of all records does not hold".to_string()));
+                }
+                // A fresh store stands at revision 1 and has none.
+                let whole = self.last.map_or((1, true), |(last, ended)| (last.main, ended)) == (header.revision, true);
+                if !whole {
+                    return Err(BuildFailure::Refused("the last revision is not there".to_string()));
+                }
+                self.at = self.at.behind(0, &[], None);
+                self.ended = true;
+            }
+            _ => return Err(BuildFailure::Refused("a chunk out of its order".to_string())),
+        }
+        Ok(())
+    }
+
+    /// Frames the records of a chunk that was checked, and writes them.
+    async fn write(&mut self, body: &Bytes, compacted: i64) -> Result<(), BuildFailure> {
+        let (mut out, mut rest) = (BytesMut::with_capacity(body.len() + body.len() / 4), body.clone());
+        while !rest.is_empty() {
+            let len = u32::from_le_bytes(rest[..4].try_into().expect("four bytes")) as usize;
+            let record = rest.split_to(4 + len).slice(4..);
+            let meta = RecordSlice::decode(&record).expect("it was checked").meta;
+            let main = meta.revision.main;
+            let dense = main >= compacted;
+            let is_full = self.growing.as_ref().is_some_and(|growing| {
+                let mark = &growing.mark;
+                mark.last < main && (mark.len >= self.segment_bytes || mark.sparse == dense)
+            });
+            if is_full {
+                self.flush(&mut out)?;
+                self.close().await?;
+            }
+            if self.growing.is_none() {
+                let mark = SegmentMark { number: self.next_number, first: main, last: main, len: 0, sparse: !dense };
+                let file = self.disk.open(&file_name(mark.number), OpenMode::Create)?;
+                self.next_number += 1;
+                self.growing = Some(Growing { mark, file });
+            }
+            let mark = &mut self.growing.as_mut().expect("it was just made").mark;
+            let place = Place { log: LOG_HISTORY, segment: mark.number, offset: mark.len };
+            let begun = frame::begin(&mut out);
+            out.put_slice(&record);
+            mark.len += frame::seal(&mut out, begun, place, KIND_RECORD) as u64;
+            mark.last = main;
+        }
+        self.flush(&mut out)
+    }
+
+    fn flush(&self, out: &mut BytesMut) -> Result<(), BuildFailure> {
+        let growing = self.growing.as_ref().expect("what was framed belongs to a segment");
+        growing.file.write_at(growing.mark.len - out.len() as u64, out)?;
+        out.clear();
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), BuildFailure> {
+        if let Some(growing) = self.growing.take() {
+            growing.file.sync().await?;
+            self.done.push(growing.mark);
+        }
+        Ok(())
+    }
+
+    /// Makes what was built durable, when it is complete.
+    pub async fn finish(mut self) -> Result<Built, BuildFailure> {
+        let header = self.header.filter(|_| self.ended && !self.torn);
+        let header = header.ok_or_else(|| "the snapshot is not complete".to_string())?;
+        self.close().await?;
+        self.disk.sync_dir(HISTORY_DIR).await?;
+        let (revision, compact_revision) = (header.revision, header.compact_revision);
+        let position = StorePosition { revision, compact_revision, segments: self.done };
+        Ok(Built { state: self.state.freeze(), position })
+    }
+
+    /// Gives up: removes what was written.
+    pub fn abandon(self) -> Result<(), Fault> {
+        let growing = self.growing.map(|growing| growing.mark);
+        for mark in self.done.iter().chain(&growing) {
+            self.disk.remove(&file_name(mark.number))?;
+        }
+        Ok(())
+    }
+}
+
+/// Holds the records of a chunk to what may come after `last`; says what comes last in it and how many there are.
+fn check(body: &[u8], header: &SnapshotHeader, last: Last) -> Result<(Last, u64), String> {
+    let (mut last, mut records) = (last, 0);
+    snapshot::each_record(body, |record, _| {
+        check_one(record, header, last)?;
+        last = Some((record.meta.revision, record.last));
+        records += 1;
+        Ok(())
+    })?;
+    Ok((last, records))
+}
+
+fn check_one(record: &RecordSlice<'_>, header: &SnapshotHeader, last: Last) -> Result<(), String> {
+    let (revision, compacted) = (record.meta.revision, header.compact_revision);
+    let complete_from = compacted.max(2);
+    let follows = if revision.main < complete_from {
+        revision.main > 1 && !record.meta.is_tombstone() && last.is_none_or(|(last, _)| last < revision)
+    } else {
+        match last.filter(|(last, _)| last.main >= complete_from) {
+            Some((last, true)) => revision == Revision::new(last.main + 1, 0),
+            Some((last, false)) => revision == Revision::new(last.main, last.sub + 1),
+            None => revision == Revision::new(complete_from, 0),
+        }
+    };
+    if !follows || revision.main > header.revision {
+        return Err(format!("revision {revision} is not what comes next"));
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The whole state of one view, as chunks for another member.
+//!
+//! Invariants: what is sent is what a reader of the view could ask for at any revision that was not compacted when the
+//! source was made, no more and no less, in order of revision. A chunk and a window of the history are in memory, and one
+//! small waypoint a chunk. Nobody waits for a source: it reads through the view's own segments, whose files
+//! stay readable until it is dropped.
+//!
+//! Does not know to whom it goes, nor how fast.
+
+use bytes::{Bytes, BytesMut};
+
+use super::history::Scan;
+use super::record::Record;
+use super::snapshot::{self, Chunk, SnapshotHeader, SnapshotProgress};
+use super::view::{SCAN_WINDOW, View};
+use crate::base::Wrong;
+use crate::env::Disk;
+
+/// A snapshot being sent; see the module's head. It reads, so it belongs on a task that may wait for the disk.
+pub struct SnapshotSource<D: Disk> {
+    view: View<D>,
+    /// The compact revision when it was made; the view's own goes on rising.
+    compacted: i64,
+    id: u64,
+    state: Bytes,
+    chunk_bytes: usize,
+    /// Where each chunk made so far begins.
+    waypoints: Vec<SnapshotProgress>,
+    at: SnapshotProgress,
+    scan: Option<Scan<D>>,
+    /// Read, and to be sent with the next chunk.
+    pending: Option<Record>,
+    ended: bool,
+}
+
+impl<D: Disk> SnapshotSource<D> {
+    pub(super) fn new(view: View<D>, compacted: i64, id: u64, state: Bytes, chunk_bytes: usize) -> Self {
+        assert!(chunk_bytes > 0, "a chunk holds something");
+        Self {
+            view,
+            compacted,
+            id,
+            state,
+            chunk_bytes,
+            waypoints: Vec::new(),
+            at: SnapshotProgress::default(),
+            scan: None,
+            pending: None,
+            ended: false,
+        }
+    }
+
+    /// What tells this snapshot from others.
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// What the first chunk says.
+    pub fn header(&self) -> SnapshotHeader {
+        SnapshotHeader {
+            revision: self.view.revision(),
+            compact_revision: self.compacted,
+            state_bytes: self.state.len() as u64,
+            about_bytes: self.view.table.segments().iter().map(|segment| segment.live_bytes()).sum(),
+            keys: self.view.index.live(),
+        }
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> SnapshotProgress {
+        self.at
+    }
+
+    /// Goes back to where the receiver is. False where this is no place the receiver can have come to by this
+    /// snapshot: then it has to begin anew.
+    pub fn resume(&mut self, from: SnapshotProgress) -> bool {
+        if self.at == from {
+            return true;
+        }
+        let known = usize::try_from(from.chunk).ok().and_then(|chunk| self.waypoints.get(chunk));
+        if known != Some(&from) {
+            return false;
+        }
+        self.waypoints.truncate(from.chunk as usize);
+        (self.at, self.scan, self.pending, self.ended) = (from, None, None, false);
+        true
+    }
+
+    /// The next chunk; `None` when all were given.
+    pub fn next_chunk(&mut self) -> Result<Option<Bytes>, Wrong> {
+        if self.ended {
+            return Ok(None);
+        }
+        let number = self.at.chunk;
+        let (chunk, behind) = match number {
+            0 => (Chunk::Header(self.header()), self.at.behind(0, &[], None)),
+            _ if number <= snapshot::state_chunks(self.state.len() as u64, self.chunk_bytes) => {
+                let from = (number as usize - 1) * self.chunk_bytes;
+                let piece = self.state.slice(from..self.state.len().min(from + self.chunk_bytes));
+                (Chunk::State(piece), self.at.behind(0, &[], None))
+            }
+            _ => self.records()?,
+        };
+        self.ended = matches!(chunk, Chunk::End { .. });
+        self.waypoints.push(self.at);
+        self.at = behind;
+        Ok(Some(chunk.encode(self.id, number)))
+    }
+
+    /// The next chunk of records, or the last chunk where there are no more.
+    fn records(&mut self) -> Result<(Chunk, SnapshotProgress), Wrong> {
+        let (mut body, mut records, mut last) = (BytesMut::new(), 0, None);
+        while let Some(record) = self.next_record()? {
+            let is_full = body.len() + 4 + record.encoded_len() > self.chunk_bytes;
+            if is_full && records > 0 {
+                self.pending = Some(record);
+                break;
+            }
+            snapshot::put_record(&mut body, &record);
+            last = Some(record.meta.revision);
+            records += 1;
+        }
+        if records == 0 {
+            return Ok((self.at.end(), self.at.behind(0, &[], None)));
+        }
+        let behind = self.at.behind(records, &body, last);
+        Ok((Chunk::Records(body.freeze()), behind))
+    }
+
+    /// The next record that can still be read.
+    fn next_record(&mut self) -> Result<Option<Record>, Wrong> {
+        if let Some(record) = self.pending.take() {
+            return Ok(Some(record));
+        }
+        let (from, to) = (self.at.next, self.view.revision());
+        let scan = self.scan.get_or_insert_with(|| self.view.table.scan(from.main, to, SCAN_WINDOW));
+        while let Some(record) = scan.next()? {
+            let revision = record.meta.revision;
+            let readable = || {
+                let node = self.view.index.get(&record.key);
+                node.and_then(|node| node.visible_at(self.compacted)) == Some(revision)
+            };
+            // What was sent before the transfer was cut comes again where it stopped inside a transaction.
+            if revision >= from && (revision.main >= self.compacted || readable()) {
+                return Ok(Some(record));
+            }
+        }
+        Ok(None)
+    }
+}
