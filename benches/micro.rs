@@ -61,6 +61,14 @@ fn watch_fan_out(watchers: u64) {
     let mut hub = WatchHub::new(u64::MAX, 1);
     let buffers: Vec<_> = (0..16).map(|n| hub.open_stream(StreamId(n), Arc::new(|| {}))).collect();
     let now = HubNow { revision: 1, compact_revision: -1 };
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut drain = || {
+        for buffer in &buffers {
+            while let Poll::Ready(Some(messages)) = buffer.poll_batch(&mut cx) {
+                std::hint::black_box(messages);
+            }
+        }
+    };
     for n in 0..watchers {
         let spec = WatchSpec {
             range: KeyRange::from_wire(Bytes::from_static(b"/registry/"), Bytes::from_static(b"/registry0")),
@@ -73,15 +81,10 @@ fn watch_fan_out(watchers: u64) {
             fragment: false,
         };
         hub.create(StreamId(n % 16), spec, now);
-    }
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut drain = || {
-        for buffer in &buffers {
-            while let Poll::Ready(Some(messages)) = buffer.poll_batch(&mut cx) {
-                std::hint::black_box(messages);
-            }
+        if n % 1_024 == 0 {
+            drain();
         }
-    };
+    }
     drain();
     let rounds = 2_000_000 / watchers.max(1_000);
     each(&format!("one event to {watchers} watchers on 16 streams, each"), rounds, watchers, |round| {

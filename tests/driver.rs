@@ -9,8 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::base::{Dice, KeyRange, Refusal, Wrong, limits};
 use quorate::driver::{DriverConfig, FoundingMember, Handle, start};
-use quorate::env::{Env, MemoryDisk, ScramblingDisk, TokioClock, TokioEnv, TokioTasks};
-use quorate::machine::{Command, MachineOptions, Put};
+use quorate::env::{Env, MemoryDisk, ScramblingDisk, TokioClock, TokioEnv, TokioNet, TokioTasks};
+use quorate::machine::{Answer, Command, Put};
 use quorate::mvcc::{RangeQuery, StoreOptions};
 use quorate::node::NodeConfig;
 
@@ -27,7 +27,8 @@ fn config() -> DriverConfig {
         pre_vote: true,
         max_request_bytes: 1_572_864,
         wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
-        machine: MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() },
+        min_lease_ttl: 2,
+        store: StoreOptions::default(),
         node: NodeConfig {
             member: Default::default(),
             name: "one".to_string(),
@@ -77,6 +78,22 @@ async fn writes_survive_restarts_and_checkpoints() {
     }
 }
 
+/// The shortest lease is a matter of who proposes it: what was answered holds under other flags, too.
+#[tokio::test]
+async fn a_lease_stays_as_long_as_it_was_answered_under_other_flags() {
+    let dir = tempfile::tempdir().unwrap();
+    for (min_lease_ttl, id) in [(15, 1), (2, 2), (30, 3)] {
+        let env = TokioEnv::new(dir.path().to_path_buf(), 1).unwrap();
+        let (handle, _) = start(env, DriverConfig { min_lease_ttl, ..config() }).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(60), until_ready(&handle)).await.expect("a lone member gets ready");
+        let granted = handle.propose(Command::LeaseGrant { id, ttl: 1 }).await.unwrap();
+        assert_eq!(granted.answer, Answer::LeaseGrant { id, ttl: min_lease_ttl });
+        let first = handle.time_to_live(1, false).await.unwrap().expect("it lives");
+        assert_eq!(first.granted_ttl, 15);
+        handle.stop().await;
+    }
+}
+
 async fn put<E: Env>(handle: &Handle<E>, key: String) -> Result<(), Refusal> {
     let put = Put { key: key.into(), value: Bytes::from_static(b"value"), ..Put::default() };
     handle.propose(Command::Put(put)).await.map(drop)
@@ -97,6 +114,7 @@ struct FailingEnv {
 impl Env for FailingEnv {
     type Clock = TokioClock;
     type Disk = ScramblingDisk<MemoryDisk>;
+    type Net = TokioNet;
     type Tasks = TokioTasks;
 
     fn clock(&self) -> &TokioClock {
@@ -105,6 +123,10 @@ impl Env for FailingEnv {
 
     fn disk(&self) -> &Self::Disk {
         &self.disk
+    }
+
+    fn net(&self) -> &TokioNet {
+        self.real.net()
     }
 
     fn tasks(&self) -> &TokioTasks {

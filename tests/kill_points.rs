@@ -16,8 +16,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::base::{Dice, Fault, KeyRange};
 use quorate::driver::{DriverConfig, FoundingMember, Handle, start};
-use quorate::env::{Disk, DiskFile, Env, MemoryDisk, MemoryFile, OpenMode, TokioClock, TokioEnv, TokioTasks};
-use quorate::machine::{Command, MachineOptions, Put};
+use quorate::env::{Disk, DiskFile, Env, MemoryDisk, MemoryFile, OpenMode, TokioClock, TokioEnv, TokioNet, TokioTasks};
+use quorate::machine::{Command, Put};
 use quorate::mvcc::{RangeQuery, StoreOptions};
 use quorate::node::NodeConfig;
 
@@ -147,6 +147,7 @@ struct CopiedEnv {
 impl Env for CopiedEnv {
     type Clock = TokioClock;
     type Disk = CopiedDisk;
+    type Net = TokioNet;
     type Tasks = TokioTasks;
 
     fn clock(&self) -> &TokioClock {
@@ -155,6 +156,10 @@ impl Env for CopiedEnv {
 
     fn disk(&self) -> &CopiedDisk {
         &self.disk
+    }
+
+    fn net(&self) -> &TokioNet {
+        self.real.net()
     }
 
     fn tasks(&self) -> &TokioTasks {
@@ -177,7 +182,8 @@ fn config() -> DriverConfig {
         election_ticks: 10,
         pre_vote: true,
         max_request_bytes: 1_572_864,
-        machine: MachineOptions { min_lease_ttl: 2, store: StoreOptions { segment_bytes: 4096, cache_bytes: 1024 } },
+        min_lease_ttl: 2,
+        store: StoreOptions { segment_bytes: 4096, cache_bytes: 1024 },
         node: NodeConfig {
             member: Default::default(),
             name: "one".to_string(),

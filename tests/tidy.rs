@@ -69,15 +69,16 @@ const BELOW_THE_PORCH: [&str; 14] = [
 ];
 
 /// Each dependency of the package and the rooms that may name it. A dependency without a line is a finding.
-const GUESTS: [(&str, &[&str]); 29] = [
+const GUESTS: [(&str, &[&str]); 30] = [
     ("base64", &["ctl"]),
     ("bytes", &["*"]),
     ("clap", &["ctl"]),
-    ("crc32c", &["log", "machine", "mvcc"]),
-    ("futures_channel", &["node", "driver", "client"]),
+    ("crc32c", &["log", "machine", "mvcc", "peer"]),
+    ("futures_channel", &["peer", "node", "driver", "client"]),
     ("futures_util", &["api", "server", "client", "ctl"]),
     ("fxhash", &["*"]),
     ("http", &["wire", "api", "server", "client"]),
+    ("httparse", &["peer"]),
     ("http_body_util", &["api", "server"]),
     ("hyper", &["server"]),
     ("hyper_util", &["server"]),
@@ -95,7 +96,7 @@ const GUESTS: [(&str, &[&str]); 29] = [
     ("tokio_stream", &["api", "server", "client", "ctl"]),
     ("tonic", &["wire", "api", "server", "client", "ctl"]),
     ("tonic_prost", &["wire", "api", "client"]),
-    ("tracing", &["driver", "api", "server", "client", "ctl"]),
+    ("tracing", &["peer", "driver", "api", "server", "client", "ctl"]),
     ("tracing_subscriber", &["server"]),
     // Development only.
     ("proptest", &["*"]),

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use quorate::base::MemberId;
 use quorate::driver::{DriverConfig, FoundingMember};
-use quorate::machine::MachineOptions;
 use quorate::mvcc::StoreOptions;
 use quorate::node::{NodeConfig, Observer};
 
@@ -50,7 +49,8 @@ pub fn driver_config(plan: &Plan, member: usize, seed: u64, observer: Arc<dyn Ob
         pre_vote: true,
         max_request_bytes: quorate::base::limits::MAX_REQUEST_BYTES,
         wal_segment_bytes: setting.wal_segment_bytes,
-        machine: MachineOptions { min_lease_ttl: MIN_TTL, store },
+        min_lease_ttl: MIN_TTL,
+        store,
         node: NodeConfig {
             member: MemberId(0),
             name: host(member),

@@ -19,7 +19,7 @@ pub fn command(request: &spec::Request, max_ops: usize) -> Result<product::Comma
         spec::Request::Txn(it) => product::Command::Txn(codec::txn_from_wire(txn(it), max_ops)?),
         spec::Request::Compact { revision } => product::Command::Compact { revision: *revision, physical: false },
         spec::Request::LeaseGrant { id, ttl } => product::Command::LeaseGrant { id: *id, ttl: *ttl },
-        spec::Request::LeaseRevoke { id } => product::Command::LeaseRevoke { id: *id },
+        spec::Request::LeaseRevoke { id } => product::Command::LeaseRevoke { id: *id, expiry: None },
         spec::Request::Alarm { on, member, kind } => product::Command::Alarm {
             action: if *on { product::AlarmAction::Activate } else { product::AlarmAction::Deactivate },
             member: MemberId(*member),
@@ -126,6 +126,14 @@ fn range(it: &spec::Range) -> pb::RangeRequest {
 
 const TARGETS: [SortTarget; 5] =
     [SortTarget::Key, SortTarget::Version, SortTarget::Create, SortTarget::Mod, SortTarget::Value];
+
+/// The grant and the term that a revocation of a lease that fell due names; a client's names nothing.
+pub fn expiry(command: &product::Command) -> Option<(u64, u64)> {
+    match command {
+        product::Command::LeaseRevoke { expiry: Some(expiry), .. } => Some((expiry.granted_at, expiry.term)),
+        _ => None,
+    }
+}
 
 /// The specification's request for a command of the log.
 pub fn request(command: &product::Command) -> spec::Request {

@@ -122,11 +122,11 @@ impl Member {
         let disk = self.disk.power_on();
         let wall_base_ms = if self.setting.wall_restarts {
             // The clock shows the same time at every start.
-            1_500_000_000_000 - u64::try_from(true_now().as_millis()).unwrap_or(0)
+            1_500_000_000_000 - i64::try_from(true_now().as_millis()).unwrap_or(0)
         } else {
             1_600_000_000_000
         };
-        let clock = SimClock { base: 1_000_000_000 * life, drift_ppb: self.setting.drift_ppb, wall_base_ms };
+        let clock = SimClock::new(1_000_000_000 * life, self.setting.drift_ppb, wall_base_ms);
         let dice = forked(self.seed, &format!("env {}", self.host), life);
         let env = SimEnv::new(clock, disk.clone(), self.net.boot(&self.host), dice);
         Birth { life, env, disk, node, over }

@@ -24,7 +24,7 @@ impl<E: Env> Porch<E> {
 
     /// Ends a lease and deletes its keys.
     pub async fn lease_revoke(&self, request: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse, Refusal> {
-        let (header, _) = self.propose(Command::LeaseRevoke { id: request.id }).await?;
+        let (header, _) = self.propose(Command::LeaseRevoke { id: request.id, expiry: None }).await?;
         Ok(pb::LeaseRevokeResponse { header: Some(header) })
     }
 

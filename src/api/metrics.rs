@@ -11,11 +11,8 @@ use crate::api::rpc::Rpc;
 use crate::machine::AlarmKind;
 use crate::node::NodeStatus;
 
-/// The version of the API that clients are told, etcd's own.
-pub const API_VERSION: &str = "3.7.1";
-
-/// The storage version that clients are told.
-pub const STORAGE_VERSION: &str = "3.7.0";
+/// The versions that clients are told are those that peers are told.
+pub use crate::peer::{STORAGE_VERSION, VERSION as API_VERSION};
 
 type Reading = fn(&NodeStatus) -> u64;
 

@@ -32,7 +32,9 @@ pub fn code_of(refusal: &Refusal) -> Code {
         | Refusal::TooManyLearners
         | Refusal::BadTransferee
         | Refusal::NotSupportedForLearner => Code::FailedPrecondition,
-        Refusal::TooManyRequests | Refusal::NotEnoughStarted | Refusal::TimeoutTransfer => Code::Unknown,
+        Refusal::TooManyRequests | Refusal::NotEnoughStarted | Refusal::TimeoutTransfer | Refusal::Told(_) => {
+            Code::Unknown
+        }
         Refusal::NoLeader
         | Refusal::LeaderChanged
         | Refusal::Stopped

@@ -153,6 +153,9 @@ pub const MAX_PEER_MESSAGES: usize = 4_096;
 /// Bytes of entries in messages of peers that wait for the node; beyond it appends are dropped and asked for again.
 pub const MAX_PEER_BYTES: usize = 64 * 1024 * 1024;
 
+/// Pause before the leader is asked again, where there was none or it could not be reached.
+pub const ASK_LEADER_AGAIN_MS: u64 = 50;
+
 /// Learners in a cluster at once, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 
@@ -186,3 +189,88 @@ pub const DRAIN_MS: u64 = 5_000;
 
 /// Time between closing the listeners and ending the node: requests under way get their answers.
 pub const STOP_GRACE_MS: u64 = 200;
+
+/// Largest message between members: an append of raft's message size, or of one entry of any size that the log takes.
+pub const PEER_MESSAGE_BYTES: usize = MAX_RECORD_BYTES;
+
+/// Head of a request or an answer between members: peer URLs are the only part that grows.
+pub const PEER_HEAD_BYTES: usize = 16 * 1024;
+
+/// Header lines of such a head.
+pub const PEER_HEAD_LINES: usize = 64;
+
+/// Messages waiting for one peer in each class, as etcd's stream buffer.
+pub const PEER_QUEUE_MESSAGES: usize = 4_096;
+
+/// Bytes of appends, and of proposals passed on, waiting for one peer: raft keeps fewer in flight; what is beyond is
+/// dropped and sent again.
+pub const PEER_QUEUE_BYTES: usize = 64 * 1024 * 1024;
+
+/// Bytes of votes, heartbeats, reads and answers waiting for one peer: a few dozen bytes each.
+pub const PEER_URGENT_BYTES: usize = 4 * 1024 * 1024;
+
+/// Messages written in one go: what an urgent message may have to wait for.
+pub const PEER_WRITE_MESSAGES: usize = 64;
+
+/// Bytes of messages written in one go, for the same reason; one message may be larger.
+pub const PEER_WRITE_BYTES: usize = 256 * 1024;
+
+/// Buffers of a connection between members that grew beyond this are given back when they are empty.
+pub const PEER_KEPT_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Bytes read from a connection between members at once, as in etcd.
+pub const PEER_READ_BYTES: usize = 64 * 1024;
+
+/// Silence after which a connection between members is given up, as etcd's; kept alive at a third of it.
+pub const PEER_READ_TIMEOUT_MS: u64 = 5_000;
+
+/// What connecting to a peer may take beyond an election timeout, as in etcd.
+pub const PEER_DIAL_MS: u64 = 1_000;
+
+/// First pause after a peer could not be reached, as etcd's only one.
+pub const PEER_REDIAL_MS: u64 = 100;
+
+/// Longest pause: a healed network is noticed within it.
+pub const PEER_REDIAL_MAX_MS: u64 = 1_000;
+
+/// Connections that others have opened to the peer port: two streams, two pipelines, a snapshot and some questions of
+/// each member, many times over.
+pub const PEER_CONNECTIONS: usize = 1_024;
+
+/// Senders that are not known as members and are answered all the same: those who joined while this member was away.
+pub const PEER_REMOTES: usize = 16;
+
+/// Largest question between members, as etcd bounds its own.
+pub const PEER_QUESTION_BYTES: usize = 64 * 1024;
+
+/// Largest answer to one, and largest list of members.
+pub const PEER_ANSWER_BYTES: usize = 1024 * 1024;
+
+/// Questions to one peer under way at once.
+pub const PEER_QUESTIONS: usize = 256;
+
+/// Idle connections for questions kept to one peer.
+pub const PEER_IDLE_CONNECTIONS: usize = 8;
+
+/// Time a question has, with connecting: within etcd's own timeout of a request.
+pub const PEER_QUESTION_MS: u64 = 5_000;
+
+/// What a snapshot says of itself before its chunks.
+pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;
+
+/// Largest chunk of a snapshot on its way to a member: one record goes alone, however large.
+pub const SNAPSHOT_FRAME_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
+
+/// Bytes of snapshots sent to one member in a second: a fraction of what a disk or a network gives, so that the leader's
+/// other work keeps its pace.
+pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+
+/// Time the receiver of a snapshot has to take a chunk in, or to take the whole over: it waits for its disk.
+pub const SNAPSHOT_STALL_MS: u64 = 30_000;
+
+/// Snapshots received at once: there is one leader, and now and then one that does not know that it was.
+pub const SNAPSHOTS_RECEIVED: usize = 2;
+
+/// Entries of one message between members: raft's message size holds fewer, and an entry of no bytes weighs a hundred
+/// times in memory what it weighs on the wire.
+pub const PEER_MESSAGE_ENTRIES: usize = 128 * 1024;

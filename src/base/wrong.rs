@@ -49,6 +49,8 @@ pub enum Refusal {
     StreamFilterUnsupported,
     /// A method or form that is not built yet; the text names it.
     Unimplemented(String),
+    /// What another member refused with, in words this version does not know.
+    Told(String),
     /// Damage was found while reading for this request; the text names file and offset.
     Damaged(String),
 }
@@ -99,8 +101,57 @@ impl Refusal {
             Self::InvalidClientApiVersion => "etcdserver: invalid client api version",
             Self::StreamSortUnsupported => "RangeStream does not support custom sort orders",
             Self::StreamFilterUnsupported => "RangeStream does not support revision filters",
-            Self::Unimplemented(text) | Self::Damaged(text) => text,
+            Self::Unimplemented(text) | Self::Told(text) | Self::Damaged(text) => text,
         }
+    }
+}
+
+impl Refusal {
+    /// The refusal with this text, as another member told it; one this version does not know keeps its text.
+    pub fn from_text(text: &str) -> Self {
+        let known = [
+            Self::EmptyKey,
+            Self::KeyNotFound,
+            Self::ValueProvided,
+            Self::LeaseProvided,
+            Self::TooManyOps,
+            Self::DuplicateKey,
+            Self::InvalidSortOption,
+            Self::Compacted,
+            Self::FutureRevision,
+            Self::NoSpace,
+            Self::LeaseNotFound,
+            Self::LeaseExists,
+            Self::LeaseTtlTooLarge,
+            Self::RequestTooLarge,
+            Self::TooManyRequests,
+            Self::MemberNotFound,
+            Self::MemberExists,
+            Self::PeerUrlExists,
+            Self::MemberNotLearner,
+            Self::LearnerNotReady,
+            Self::TooManyLearners,
+            Self::NotEnoughStarted,
+            Self::Unhealthy,
+            Self::BadTransferee,
+            Self::TimeoutTransfer,
+            Self::NotSupportedForLearner,
+            Self::NoLeader,
+            Self::NotLeader,
+            Self::LeaderChanged,
+            Self::Stopped,
+            Self::Timeout,
+            Self::TimeoutLeaderFail,
+            Self::TimeoutConnectionLost,
+            Self::TimeoutWaitingForApply,
+            Self::Corrupt,
+            Self::Canceled,
+            Self::WatchCanceled,
+            Self::InvalidClientApiVersion,
+            Self::StreamSortUnsupported,
+            Self::StreamFilterUnsupported,
+        ];
+        known.into_iter().find(|refusal| refusal.text() == text).unwrap_or_else(|| Self::Told(text.to_string()))
     }
 }
 

@@ -74,7 +74,7 @@ pub(super) async fn boot<E: Env>(
         disk.create_dir(dir)?;
     }
     disk.sync_dir("").await?;
-    let found = checkpoint_files::newest(disk)?;
+    let found = checkpoint_files::newest(disk).await?;
     let (members, own, cluster) = founders(config);
     let from_flags = WalIdentity { cluster, member: own };
     let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
@@ -84,7 +84,7 @@ pub(super) async fn boot<E: Env>(
     if founded {
         check_nothing_is_left(disk)?;
     }
-    let Opened { mut machine, image, older, damaged } = opening::open(disk, &config.machine, identity, found)?;
+    let Opened { mut machine, image, older, damaged } = opening::open(disk, &config.store, identity, found)?;
     let applied = image.state.applied;
     let mut wal = unrecovered.recover(identity, applied.0).await?;
     opening::cut_if_void(&mut wal, applied).await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::machine::MachineOptions;
+use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
 
 /// A member of a new cluster, as the flags name it.
@@ -33,8 +33,10 @@ pub struct DriverConfig {
     pub max_request_bytes: usize,
     /// Bytes of a segment of the log.
     pub wal_segment_bytes: u64,
-    /// The machine's options.
-    pub machine: MachineOptions,
+    /// Shortest lease, in seconds; a shorter one is proposed as one of this length, as in etcd.
+    pub min_lease_ttl: i64,
+    /// Where and how data is kept.
+    pub store: StoreOptions,
     /// The node's options; `member` is filled in here.
     pub node: NodeConfig,
 }

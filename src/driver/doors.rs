@@ -1,46 +1,77 @@
 //! Where what the transport brings enters, and the peers of a member that has none.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
+
+use super::handle::Handle;
 use super::mailbox::Mailbox;
-use crate::base::{ClusterId, MemberId};
+use super::questions::{Question, encode_answer};
+use super::snapshot_desk::Sink;
+use crate::base::{MemberId, limits};
 use crate::consensus::{MessageKind, PeerMessage};
-use crate::env::Disk;
+use crate::env::{Env, Tasks};
 use crate::machine::members_json;
-use crate::node::{Facts, Input};
-use crate::peer::{PeerAddress, PeerDoor, PeerSender, Roster};
+use crate::node::{Facts, Input, Reply};
+use crate::peer::{
+    self, AskFailure, BoxFuture, ChunkSink, ChunkSource, PeerAddress, PeerDoor, PeerSender, Roster, STORAGE_VERSION,
+    VERSION,
+};
+use crate::wal::WalIdentity;
 
 /// The member's door for its peers.
 ///
 /// What they say has a mailbox of its own, so that no heartbeat waits behind clients; where it is full, what carries
 /// entries is dropped, and raft asks for it again.
-pub(super) struct MemberDoor<D: Disk> {
-    cluster: ClusterId,
-    mailbox: Arc<Mailbox<Input<D>>>,
+pub(super) struct MemberDoor<E: Env> {
+    env: E,
+    identity: WalIdentity,
+    mailbox: Arc<Mailbox<Input<E::Disk>>>,
     facts: Arc<Facts>,
+    segment_bytes: u64,
+    /// Set once the member runs: before that it answers no questions.
+    handle: OnceLock<Handle<E>>,
 }
 
-impl<D: Disk> MemberDoor<D> {
-    pub(super) fn new(cluster: ClusterId, mailbox: Arc<Mailbox<Input<D>>>, facts: Arc<Facts>) -> Self {
-        Self { cluster, mailbox, facts }
+impl<E: Env> MemberDoor<E> {
+    pub(super) fn new(
+        env: E,
+        identity: WalIdentity,
+        mailbox: Arc<Mailbox<Input<E::Disk>>>,
+        facts: Arc<Facts>,
+        segment_bytes: u64,
+    ) -> Self {
+        Self { env, identity, mailbox, facts, segment_bytes, handle: OnceLock::new() }
+    }
+
+    /// The member runs.
+    pub(super) fn open(&self, handle: Handle<E>) {
+        assert!(self.handle.set(handle).is_ok(), "a member begins to run once");
     }
 }
 
-impl<D: Disk> PeerDoor for MemberDoor<D> {
+impl<E: Env> PeerDoor for MemberDoor<E> {
     fn arrived(&self, message: PeerMessage) {
+        if message.kind() == MessageKind::Snapshot {
+            // It came with its sink, which knows what was built.
+            return;
+        }
         let bytes = message.payload_bytes();
         let light = !matches!(message.kind(), MessageKind::Append | MessageKind::Propose);
         // Votes and heartbeats are few, but a peer that floods with them must not fill the memory either.
-        let room = if light { crate::base::limits::MAX_PEER_MESSAGES } else { 0 };
-        let _ = self.mailbox.put_with_reserve(Input::Peer(message), bytes, room);
+        let reserve = if light { limits::MAX_PEER_MESSAGES } else { 0 };
+        let _ = self.mailbox.put_with_reserve(Input::Peer(message), bytes, reserve);
     }
 
     fn unreachable(&self, member: MemberId) {
-        let _ = self.mailbox.put(Input::Unreachable(member), 0);
+        let _ = self.mailbox.put_with_reserve(Input::Unreachable(member), 0, limits::MAX_PEER_MESSAGES);
     }
 
-    fn snapshot_sent(&self, _member: MemberId, _arrived: bool) {}
+    fn snapshot_sent(&self, member: MemberId, arrived: bool) {
+        // Lost, the leader would wait for ever: there is at most one of each member.
+        self.mailbox.put_completion(Input::SnapshotSent { member, arrived });
+    }
 
     fn removed(&self) {
         self.facts.told_removed();
@@ -48,7 +79,40 @@ impl<D: Disk> PeerDoor for MemberDoor<D> {
 
     fn roster(&self) -> Roster {
         let status = self.facts.status();
-        Roster { cluster: self.cluster, members_json: members_json(&status.members), removed: status.removed_members }
+        let cluster_version = status.cluster_version.as_deref().unwrap_or("not_decided");
+        let version = format!(
+            r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster_version}","storage":"{STORAGE_VERSION}"}}"#
+        );
+        Roster {
+            cluster: self.identity.cluster,
+            members_json: members_json(&status.members),
+            version_json: version.into(),
+            removed: status.removed_members,
+        }
+    }
+
+    fn snapshot_offered(
+        &self,
+        message: &PeerMessage,
+        manifest: Bytes,
+    ) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>> {
+        let (env, mailbox, message) = (self.env.clone(), self.mailbox.clone(), message.clone());
+        let (identity, segment_bytes) = (self.identity, self.segment_bytes);
+        Box::pin(async move {
+            let at = message.snapshot_at().ok_or("no snapshot")?;
+            let (reply, answer) = Reply::pair();
+            mailbox.put_completion(Input::SnapshotOffered { at, reply });
+            let generation = answer.await.map_err(|_| "the member stops")??;
+            let sink = Sink::new(env, identity, generation, segment_bytes, message, &manifest, mailbox)?;
+            Ok(Box::new(sink) as Box<dyn ChunkSink>)
+        })
+    }
+
+    fn asked(&self, _from: MemberId, question: Bytes, reply: peer::Reply) {
+        let (Some(handle), Some(question)) = (self.handle.get().cloned(), Question::decode(question)) else { return };
+        self.env.tasks().spawn_light("peer's question", async move {
+            reply.answer(encode_answer(&handle.answer_as_leader(question).await));
+        });
     }
 }
 
@@ -58,6 +122,12 @@ pub(super) struct NoPeers;
 impl PeerSender for NoPeers {
     fn send(&self, _message: PeerMessage) {}
 
+    fn send_snapshot(&self, _message: PeerMessage, _source: Box<dyn ChunkSource>) {}
+
+    fn ask(&self, _member: MemberId, _question: Bytes) -> BoxFuture<'static, Result<Bytes, AskFailure>> {
+        Box::pin(std::future::ready(Err(AskFailure::Unknown)))
+    }
+
     fn set_peers(&self, _peers: Vec<PeerAddress>) {}
 
     fn connected_for(&self, _member: MemberId) -> Option<Duration> {
@@ -66,3 +136,4 @@ impl PeerSender for NoPeers {
 
     fn stop(&self) {}
 }
+

@@ -82,6 +82,7 @@ where
         ending,
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
+        min_lease_ttl: config.min_lease_ttl,
     });
     Ok((handle, report))
 }

@@ -8,13 +8,14 @@ use futures_channel::oneshot;
 
 use super::ending::Ending;
 use super::mailbox::{Mailbox, NotTaken};
-use super::watch_stream::{WatchReader, WatchStream};
-use crate::base::{ClusterId, LeaseId, MemberId, Refusal};
-use crate::env::Env;
+use super::questions::{Question, Told};
+use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
+use crate::base::{ClusterId, LeaseId, MemberId, Refusal, limits};
+use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
 use crate::node::{Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
-use crate::peer::PeerSender;
+use crate::peer::{AskFailure, PeerSender};
 
 /// Who a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,6 +29,8 @@ pub struct Identity {
 }
 
 pub(super) struct HandleParts<E: Env> {
+    pub(super) env: E,
+    pub(super) request_timeout: Duration,
     pub(super) identity: Identity,
     pub(super) mailbox: Arc<Mailbox<Input<E::Disk>>>,
     pub(super) facts: Arc<Facts>,
@@ -36,6 +39,7 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) ending: Ending,
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
+    pub(super) min_lease_ttl: i64,
 }
 
 struct Shared<E: Env> {
@@ -79,7 +83,8 @@ impl<E: Env> Handle<E> {
         &self.0.parts.ending
     }
 
-    /// Has a command agreed on and applied. A lease granted without an id gets one.
+    /// Has a command agreed on and applied. A lease granted without an id gets one, and one too short is made as long as
+    /// leases must be at least: here, so that the log says for how long and no member's flags have a say later.
     ///
     /// [`Refusal::Timeout`] and [`Refusal::Stopped`] leave the outcome open: it may still be applied.
     pub async fn propose(&self, command: Command) -> Result<Proposed, Refusal> {
@@ -93,8 +98,11 @@ impl<E: Env> Handle<E> {
 
     /// As [`Handle::propose`], under an id of [`Handle::fresh_request_id`], for who wants to find the entry in the log.
     pub async fn propose_as(&self, id: u64, mut command: Command) -> Result<Proposed, Refusal> {
-        if let Command::LeaseGrant { id: lease @ 0, .. } = &mut command {
-            *lease = fresh_lease_id(id);
+        if let Command::LeaseGrant { id: lease, ttl } = &mut command {
+            *ttl = self.0.parts.min_lease_ttl.max(*ttl);
+            if *lease == 0 {
+                *lease = fresh_lease_id(id);
+            }
         }
         let payload = codec::encode(id, &command);
         if payload.len() > self.0.parts.max_request_bytes {
@@ -107,10 +115,73 @@ impl<E: Env> Handle<E> {
 
     /// Has a change of who belongs to the cluster agreed on and applied. Outcomes as of [`Handle::propose`].
     ///
-    /// A promotion is refused as [`Refusal::NotLeader`] where another leads: only the leader knows how far a learner is.
-    pub async fn change_members(&self, change: MemberChange) -> Result<Proposed, Refusal> {
+    /// A promotion is the leader's to propose, who alone knows how far a learner is: others ask it to.
+    pub async fn change_members(&self, change: MemberChange) -> Result<(), Refusal> {
+        let promoted = if let MemberChange::Promote(id) = &change { Some(*id) } else { None };
+        match (self.change_members_here(change).await, promoted) {
+            (Err(Refusal::NotLeader), Some(id)) => self.ask_leader(Question::Promote(id)).await.map(|_| ()),
+            (outcome, _) => outcome,
+        }
+    }
+
+    async fn change_members_here(&self, change: MemberChange) -> Result<(), Refusal> {
         let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
-        self.ask(|reply| Input::ChangeMembers { id, change, reply }).await?
+        self.ask(|reply| Input::ChangeMembers { id, change, reply }).await?.map(|_| ())
+    }
+
+    /// Has this member, as the leader, answer another's question.
+    pub(super) async fn answer_as_leader(&self, question: Question) -> Result<Told, Refusal> {
+        match question {
+            Question::KeepAlive(id) => {
+                let asked = self.ask(|reply| Input::Lease(LeaseQuestion::KeepAlive { id, reply }));
+                asked.await?.map(Told::KeepAlive)
+            }
+            Question::TimeToLive { id, keys } => {
+                let asked = self.ask(|reply| Input::Lease(LeaseQuestion::TimeToLive { id, keys, reply }));
+                asked.await?.map(Told::TimeToLive)
+            }
+            Question::Leases => {
+                let asked = self.ask(|reply| Input::Lease(LeaseQuestion::Leases { reply }));
+                asked.await?.map(Told::Leases)
+            }
+            Question::Promote(id) => {
+                self.change_members_here(MemberChange::Promote(id)).await.map(|()| Told::Done)
+            }
+        }
+    }
+
+    /// Asks the leader, be it this member or another; again while there is none or it cannot be reached, for as long
+    /// as a request may take. Asking twice must do no harm.
+    async fn ask_leader(&self, question: Question) -> Result<Told, Refusal> {
+        let Shared { parts, .. } = &*self.0;
+        let clock = parts.env.clock();
+        let give_up_at = clock.now().plus(parts.request_timeout);
+        loop {
+            let refused = match self.answer_as_leader(question).await {
+                Err(Refusal::NotLeader) => match self.ask_other(question).await {
+                    Ok(told) => return Ok(told),
+                    Err(refusal) => refusal,
+                },
+                outcome => return outcome,
+            };
+            let again = matches!(refused, Refusal::NotLeader | Refusal::NoLeader | Refusal::TimeoutConnectionLost);
+            if !again || clock.now() >= give_up_at {
+                return Err(as_seen_by_client(refused));
+            }
+            clock.sleep_until(clock.now().plus(Duration::from_millis(limits::ASK_LEADER_AGAIN_MS))).await;
+        }
+    }
+
+    async fn ask_other(&self, question: Question) -> Result<Told, Refusal> {
+        let parts = &self.0.parts;
+        let leader = parts.facts.leader().filter(|leader| *leader != parts.identity.member).ok_or(Refusal::NoLeader)?;
+        match parts.peers.ask(leader, question.encode()).await {
+            Ok(answer) => question.answer(answer).unwrap_or(Err(Refusal::NotLeader)),
+            Err(AskFailure::NoRoom) => Err(Refusal::TooManyRequests),
+            // A leader of another make answers no such questions.
+            Err(AskFailure::Unsupported) => Err(Refusal::NoLeader),
+            Err(_) => Err(Refusal::TimeoutConnectionLost),
+        }
     }
 
     /// Hands the leadership to another voter, and answers when it leads. [`Refusal::NotLeader`] where another leads
@@ -137,27 +208,35 @@ impl<E: Env> Handle<E> {
 
     /// Renews a lease; its seconds, or nothing where it is gone or past its time.
     pub async fn keep_alive(&self, id: LeaseId) -> Result<Option<i64>, Refusal> {
-        self.ask(|reply| Input::Lease(LeaseQuestion::KeepAlive { id, reply })).await?.map_err(as_seen_by_client)
+        match self.ask_leader(Question::KeepAlive(id)).await? {
+            Told::KeepAlive(ttl) => Ok(ttl),
+            _ => Err(Refusal::NoLeader),
+        }
     }
 
     /// A lease's standing, or nothing where it is gone.
     pub async fn time_to_live(&self, id: LeaseId, keys: bool) -> Result<Option<LeaseStanding>, Refusal> {
-        let asked = self.ask(|reply| Input::Lease(LeaseQuestion::TimeToLive { id, keys, reply }));
-        asked.await?.map_err(as_seen_by_client)
+        match self.ask_leader(Question::TimeToLive { id, keys }).await? {
+            Told::TimeToLive(standing) => Ok(standing),
+            _ => Err(Refusal::NoLeader),
+        }
     }
 
     /// All leases, the soonest to end first.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, Refusal> {
-        self.ask(|reply| Input::Lease(LeaseQuestion::Leases { reply })).await?.map_err(as_seen_by_client)
+        match self.ask_leader(Question::Leases).await? {
+            Told::Leases(leases) => Ok(leases),
+            _ => Err(Refusal::NoLeader),
+        }
     }
 
     /// Opens a watch stream: one side to speak, one to listen.
     pub async fn open_watch_stream(&self) -> Result<(WatchStream<E>, WatchReader), Refusal> {
         let stream = crate::watch::StreamId(self.0.next_stream.fetch_add(1, Ordering::Relaxed));
         // Made before the question: should the asker go away while it waits, the stream is closed behind it.
-        let speaker = WatchStream::new(stream, self.0.parts.mailbox.clone());
+        let place = StreamPlace::new(stream, self.0.parts.mailbox.clone());
         let buffer = self.ask(|reply| Input::Watch(WatchInput::Open { stream, reply })).await?;
-        Ok((speaker, WatchReader::new(buffer)))
+        Ok((WatchStream::new(place, buffer.clone()), WatchReader::new(buffer)))
     }
 
     /// Asks for the space of what was compacted. Answers at once; the rewriting goes on by itself.

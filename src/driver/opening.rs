@@ -7,7 +7,8 @@
 use super::checkpoint_files::{self, Found};
 use crate::base::{Corruption, LogIndex, Term, Wrong};
 use crate::env::Disk;
-use crate::machine::{Image, Machine, MachineOptions};
+use crate::machine::{Image, Machine};
+use crate::mvcc::StoreOptions;
 use crate::wal::{HardState, RecoveredWal, WalIdentity};
 
 /// A machine at a checkpoint.
@@ -24,7 +25,7 @@ pub(super) struct Opened<D: Disk> {
 /// Opens the machine at the newest checkpoint whose history is whole. Changes nothing.
 pub(super) fn open<D: Disk>(
     disk: &D,
-    options: &MachineOptions,
+    options: &StoreOptions,
     identity: WalIdentity,
     found: Found,
 ) -> Result<Opened<D>, Wrong> {
@@ -32,8 +33,7 @@ pub(super) fn open<D: Disk>(
     for image in image.iter().chain(&older) {
         check_identity(image, identity)?;
     }
-    let load =
-        |image: &Image, kept: Option<&Image>| Machine::load(disk.clone(), options.clone(), image, kept.as_slice());
+    let load = |image: &Image, kept: Option<&Image>| Machine::load(disk.clone(), *options, image, kept.as_slice());
     let image = image.unwrap_or_else(|| Image { identity, ..Image::default() });
     let first = match load(&image, older.as_ref()) {
         Ok(machine) => return Ok(Opened { machine, image, older, damaged }),

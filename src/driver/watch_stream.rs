@@ -6,43 +6,58 @@ use super::mailbox::{Mailbox, NotTaken};
 use crate::base::{Refusal, WatchId};
 use crate::env::Env;
 use crate::node::{Input, WatchInput};
-use crate::watch::{StreamBuffer, StreamId, WatchMessage, WatchSpec};
+use crate::watch::{Question, StreamBuffer, StreamId, WatchMessage, WatchSpec};
 
-/// The speaking end. Dropping it closes the stream.
-pub struct WatchStream<E: Env> {
+/// A stream that is asked for, or open. Dropping it closes the stream.
+pub(super) struct StreamPlace<E: Env> {
     stream: StreamId,
     mailbox: Arc<Mailbox<Input<E::Disk>>>,
 }
 
-impl<E: Env> WatchStream<E> {
+impl<E: Env> StreamPlace<E> {
     pub(super) fn new(stream: StreamId, mailbox: Arc<Mailbox<Input<E::Disk>>>) -> Self {
         Self { stream, mailbox }
+    }
+}
+
+/// The speaking end. Dropping it closes the stream. What is asked is refused with [`Refusal::TooManyRequests`] while
+/// the stream has no room for the answers, or the node none for the question.
+pub struct WatchStream<E: Env> {
+    place: StreamPlace<E>,
+    buffer: Arc<StreamBuffer>,
+}
+
+impl<E: Env> WatchStream<E> {
+    pub(super) fn new(place: StreamPlace<E>, buffer: Arc<StreamBuffer>) -> Self {
+        Self { place, buffer }
     }
 
     /// Asks for a watcher; the answer arrives at the listening end.
     pub fn create(&self, spec: WatchSpec) -> Result<(), Refusal> {
-        self.say(WatchInput::Create { stream: self.stream, spec })
+        self.ask(|stream, question| WatchInput::Create { stream, spec, question })
     }
 
     /// Ends a watcher; one that is not there is passed over.
     pub fn cancel(&self, watch_id: WatchId) -> Result<(), Refusal> {
-        self.say(WatchInput::Cancel { stream: self.stream, watch_id })
+        self.ask(|stream, question| WatchInput::Cancel { stream, watch_id, question })
     }
 
     /// Asks how far the stream has got.
     pub fn request_progress(&self) -> Result<(), Refusal> {
-        self.say(WatchInput::Progress { stream: self.stream })
+        self.ask(|stream, question| WatchInput::Progress { stream, question })
     }
 
-    fn say(&self, input: WatchInput) -> Result<(), Refusal> {
-        self.mailbox.put(Input::Watch(input), 0).map_err(|(why, _)| match why {
+    fn ask(&self, input: impl FnOnce(StreamId, Question) -> WatchInput) -> Result<(), Refusal> {
+        let question = self.buffer.ask().ok_or(Refusal::TooManyRequests)?;
+        let input = Input::Watch(input(self.place.stream, question));
+        self.place.mailbox.put(input, 0).map_err(|(why, _)| match why {
             NotTaken::Full => Refusal::TooManyRequests,
             NotTaken::Closed => Refusal::Stopped,
         })
     }
 }
 
-impl<E: Env> Drop for WatchStream<E> {
+impl<E: Env> Drop for StreamPlace<E> {
     fn drop(&mut self) {
         self.mailbox.put_completion(Input::Watch(WatchInput::Close { stream: self.stream }));
     }

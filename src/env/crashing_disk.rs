@@ -1,7 +1,8 @@
 //! A disk for tests that can lose power: what was not synced survives only in part.
 //!
 //! Invariants: after [`CrashingDisk::crash`] synced bytes and synced names are there; of the unsynced ones any subset is,
-//! by sectors and in any order, and an unsynced sector may hold garbage. Renames are atomic.
+//! by sectors and in any order, and an unsynced sector may hold garbage. Renames are atomic. A sync made to fail drops what
+//! it was asked for from what can become durable, while reads go on showing it; of a directory it changes nothing.
 
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
@@ -27,6 +28,7 @@ struct Tree {
     unsynced_names: Vec<NameChange>,
     dirs: Vec<String>,
     inodes: Vec<Inode>,
+    syncs_until_fault: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +78,11 @@ impl CrashingDisk {
         Self { tree: Arc::new(Mutex::new(after)) }
     }
 
+    /// The `n`-th sync of a file or directory from now (1 is the next) fails, and those after it succeed.
+    pub(crate) fn fail_sync(&self, n: u64) {
+        self.lock().syncs_until_fault = Some(n);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Tree> {
         self.tree.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -99,6 +106,14 @@ impl CrashingDisk {
     }
 }
 
+impl Tree {
+    fn sync(&mut self, name: &str) -> Result<(), Fault> {
+        let left = self.syncs_until_fault.map(|left| left - 1);
+        self.syncs_until_fault = left.filter(|left| *left > 0);
+        if left == Some(0) { Err(Fault::new("sync", name, Error::other("planned"))) } else { Ok(()) }
+    }
+}
+
 fn apply(names: &mut BTreeMap<String, usize>, change: &NameChange) {
     match change {
         NameChange::Create(name, inode) => {
@@ -115,7 +130,22 @@ fn apply(names: &mut BTreeMap<String, usize>, change: &NameChange) {
     }
 }
 
+impl NameChange {
+    fn name(&self) -> &str {
+        match self {
+            Self::Create(name, _) | Self::Rename(name, _) | Self::Remove(name) => name,
+        }
+    }
+}
+
 impl Inode {
+    fn carry_out(&mut self, change: Change) {
+        match change {
+            Change::Write(offset, data) => write(&mut self.durable, offset as usize, &data),
+            Change::SetLen(len) => self.durable.resize(len as usize, 0),
+        }
+    }
+
     fn survive(&self, dice: &mut dyn Dice, kept_in_hundred: u64, garbage: bool) -> Vec<u8> {
         let mut bytes = self.durable.clone();
         for change in &self.unsynced {
@@ -226,9 +256,13 @@ impl Disk for CrashingDisk {
             return Err(Fault::new("sync", dir, Error::from(ErrorKind::NotFound)));
         }
         let tree = &mut *self.lock();
-        // All directories at once: the logs under test use one each.
-        tree.durable_names = tree.names.clone();
-        tree.unsynced_names.clear();
+        tree.sync(dir)?;
+        // Files are renamed within a directory only, so one directory's changes stand apart from the others'.
+        let changes = std::mem::take(&mut tree.unsynced_names);
+        let (synced, left) = changes.into_iter().partition(|change| parent(change.name()) == dir);
+        let synced: Vec<NameChange> = synced;
+        synced.iter().for_each(|change| apply(&mut tree.durable_names, change));
+        tree.unsynced_names = left;
         Ok(())
     }
 }
@@ -282,11 +316,16 @@ impl DiskFile for CrashingFile {
     }
 
     async fn sync(&self) -> Result<(), Fault> {
-        self.with(|inode| {
-            inode.durable = inode.now.clone();
-            inode.unsynced.clear();
-        });
-        Ok(())
+        let mut tree = self.tree.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = tree.sync(&self.name);
+        let inode = &mut tree.inodes[self.inode];
+        if answer.is_ok() {
+            for change in std::mem::take(&mut inode.unsynced) {
+                inode.carry_out(change);
+            }
+        }
+        inode.unsynced.clear();
+        answer
     }
 }
 

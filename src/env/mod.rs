@@ -23,7 +23,7 @@ mod tokio_env;
 mod tokio_net;
 
 #[cfg(test)]
-pub(crate) use crashing_disk::CrashingDisk;
+pub(crate) use crashing_disk::{CrashingDisk, CrashingFile};
 pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
 pub use scrambling_disk::{ScramblingDisk, ScramblingFile};
 pub use seam::{

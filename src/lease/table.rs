@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::Bytes;
 
 use crate::base::limits::MAX_LEASE_TTL_SECONDS;
-use crate::base::{LeaseId, Refusal};
+use crate::base::{LeaseId, LogIndex, Refusal};
 
 /// A lease without its keys.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,6 +14,8 @@ pub struct Lease {
     pub ttl: i64,
     /// Seconds that were left at the last checkpoint, or 0 where there was none since the last renewal.
     pub remaining: i64,
+    /// Index of the entry that granted it: an id may be granted again after a revocation, an index is used once.
+    pub granted_at: LogIndex,
 }
 
 /// A lease with its keys. Most leases hold one key or none (a session, a Kubernetes event batch), which then
@@ -49,9 +51,9 @@ impl LeaseTable {
         Self::default()
     }
 
-    /// Makes a lease of `ttl` seconds. `ttl` is what the leader decided on (etcd's minimum already in it);
-    /// only its upper bound is checked here. An existing lease is refused and left as it is.
-    pub fn grant(&mut self, id: LeaseId, ttl: i64) -> Result<(), Refusal> {
+    /// Makes a lease of `ttl` seconds by the entry at `granted_at`. `ttl` is what the proposer decided on (etcd's
+    /// minimum already in it); only its upper bound is checked here. An existing lease is refused and left as it is.
+    pub fn grant(&mut self, id: LeaseId, ttl: i64, granted_at: LogIndex) -> Result<(), Refusal> {
         if id == 0 {
             // 0 means "no lease" on a key: as in etcd there can be no such lease.
             return Err(Refusal::LeaseNotFound);
@@ -62,7 +64,7 @@ impl LeaseTable {
         if self.leases.contains_key(&id) {
             return Err(Refusal::LeaseExists);
         }
-        self.leases.insert(id, Entry { lease: Lease { ttl, remaining: 0 }, keys: Keys::None });
+        self.leases.insert(id, Entry { lease: Lease { ttl, remaining: 0, granted_at }, keys: Keys::None });
         Ok(())
     }
 
@@ -220,22 +222,22 @@ mod tests {
     #[test]
     fn grants_are_checked_as_etcd_does() {
         let mut table = LeaseTable::new();
-        assert_eq!(table.grant(7, MAX_LEASE_TTL_SECONDS), Ok(()));
-        assert_eq!(table.grant(7, 1), Err(Refusal::LeaseExists));
-        assert_eq!(table.grant(8, MAX_LEASE_TTL_SECONDS + 1), Err(Refusal::LeaseTtlTooLarge));
-        assert_eq!(table.grant(7, i64::MAX), Err(Refusal::LeaseTtlTooLarge), "the ttl is looked at first");
-        assert_eq!(table.grant(-3, 5), Ok(()), "a negative id is a lease like any other");
-        assert_eq!(table.grant(0, 5), Err(Refusal::LeaseNotFound));
+        assert_eq!(table.grant(7, MAX_LEASE_TTL_SECONDS, 9), Ok(()));
+        assert_eq!(table.grant(7, 1, 9), Err(Refusal::LeaseExists));
+        assert_eq!(table.grant(8, MAX_LEASE_TTL_SECONDS + 1, 9), Err(Refusal::LeaseTtlTooLarge));
+        assert_eq!(table.grant(7, i64::MAX, 9), Err(Refusal::LeaseTtlTooLarge), "the ttl is looked at first");
+        assert_eq!(table.grant(-3, 5, 9), Ok(()), "a negative id is a lease like any other");
+        assert_eq!(table.grant(0, 5, 9), Err(Refusal::LeaseNotFound));
         assert_eq!(table.ids().collect::<Vec<_>>(), [-3, 7]);
-        assert_eq!(table.get(7), Some(Lease { ttl: MAX_LEASE_TTL_SECONDS, remaining: 0 }));
+        assert_eq!(table.get(7), Some(Lease { ttl: MAX_LEASE_TTL_SECONDS, remaining: 0, granted_at: 9 }));
         assert_eq!(table.get(8), None);
     }
 
     #[test]
     fn a_key_moves_and_a_refused_move_leaves_it() {
         let mut table = LeaseTable::new();
-        table.grant(1, 5).expect("accepted");
-        table.grant(2, 5).expect("accepted");
+        table.grant(1, 5, 9).expect("accepted");
+        table.grant(2, 5, 9).expect("accepted");
         table.attach(1, &key("a")).expect("accepted");
         table.attach(2, &key("a")).expect("accepted");
         assert_eq!(table.lease_of(b"a"), 2);
@@ -250,27 +252,27 @@ mod tests {
     #[test]
     fn a_revoked_lease_gives_its_keys_sorted_and_frees_them() {
         let mut table = LeaseTable::new();
-        table.grant(1, 5).expect("accepted");
+        table.grant(1, 5, 9).expect("accepted");
         for name in ["c", "a", "b", "a"] {
             table.attach(1, &key(name)).expect("accepted");
         }
         assert_eq!(table.revoke(1), Ok(vec![key("a"), key("b"), key("c")]));
         assert_eq!(table.lease_of(b"a"), 0);
         assert_eq!(table.revoke(1), Err(Refusal::LeaseNotFound));
-        assert_eq!(table.grant(1, 5), Ok(()), "an id is free again");
+        assert_eq!(table.grant(1, 5, 9), Ok(()), "an id is free again");
         assert_eq!(table.keys(1).count(), 0);
     }
 
     #[test]
     fn a_checkpoint_stays_within_the_lease() {
         let mut table = LeaseTable::new();
-        table.grant(1, 60).expect("accepted");
+        table.grant(1, 60, 9).expect("accepted");
         table.checkpoint(1, 20);
-        assert_eq!(table.get(1), Some(Lease { ttl: 60, remaining: 20 }));
+        assert_eq!(table.get(1), Some(Lease { ttl: 60, remaining: 20, granted_at: 9 }));
         table.checkpoint(1, 100);
-        assert_eq!(table.get(1), Some(Lease { ttl: 60, remaining: 60 }));
+        assert_eq!(table.get(1), Some(Lease { ttl: 60, remaining: 60, granted_at: 9 }));
         table.checkpoint(1, 0);
-        assert_eq!(table.get(1), Some(Lease { ttl: 60, remaining: 0 }));
+        assert_eq!(table.get(1), Some(Lease { ttl: 60, remaining: 0, granted_at: 9 }));
         table.checkpoint(9, 20);
         assert!(!table.contains(9));
     }
@@ -305,7 +307,7 @@ mod tests {
                 match step {
                     Step::Grant(id) => {
                         let fresh = !leases.contains(&id);
-                        prop_assert_eq!(table.grant(id, 5).is_ok(), fresh);
+                        prop_assert_eq!(table.grant(id, 5, 9).is_ok(), fresh);
                         if fresh { leases.push(id); }
                     }
                     Step::Revoke(id) => {

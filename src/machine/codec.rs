@@ -7,7 +7,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::command::{
-    AlarmAction, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, Put, Txn,
+    AlarmAction, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op, Put, Txn,
 };
 use super::shape;
 use crate::base::{KeyRange, MemberId, Refusal, limits};
@@ -36,7 +36,11 @@ pub fn encode(id: u64, command: &Command) -> Bytes {
             request.compaction = Some(pb::CompactionRequest { revision: *revision, physical: *physical });
         }
         Command::LeaseGrant { id, ttl } => request.lease_grant = Some(pb::LeaseGrantRequest { ttl: *ttl, id: *id }),
-        Command::LeaseRevoke { id } => request.lease_revoke = Some(pb::LeaseRevokeRequest { id: *id }),
+        Command::LeaseRevoke { id, expiry } => {
+            request.lease_revoke = Some(pb::LeaseRevokeRequest { id: *id });
+            request.quorate_lease_expiry =
+                expiry.map(|expiry| pb::QuorateLeaseExpiry { granted_at: expiry.granted_at, term: expiry.term });
+        }
         Command::Alarm { action, member, kind } => request.alarm = Some(alarm_to_wire(*action, *member, *kind)),
         Command::SetMemberAttributes { member, name, client_urls } => {
             request.cluster_member_attr_set = Some(membershippb::ClusterMemberAttrSetRequest {
@@ -77,7 +81,9 @@ pub fn decode(payload: &Bytes) -> Result<Option<Proposal>, Undecodable> {
     } else if let Some(grant) = request.lease_grant {
         Ok(Command::LeaseGrant { id: grant.id, ttl: grant.ttl })
     } else if let Some(revoke) = request.lease_revoke {
-        Ok(Command::LeaseRevoke { id: revoke.id })
+        let expiry = request.quorate_lease_expiry;
+        let expiry = expiry.map(|expiry| Expiry { granted_at: expiry.granted_at, term: expiry.term });
+        Ok(Command::LeaseRevoke { id: revoke.id, expiry })
     } else if let Some(alarm) = request.alarm {
         match alarm_from_wire(&alarm) {
             Some(command) => Ok(command),

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::base::{Event, KeyRange, KeyValue, LeaseId, MemberId, Refusal};
+use crate::base::{Event, KeyRange, KeyValue, LeaseId, LogIndex, MemberId, Refusal, Term};
 use crate::mvcc::{RangeAnswer, RangeQuery};
 
 /// Write one key.
@@ -113,6 +113,16 @@ pub enum AlarmAction {
     Deactivate,
 }
 
+/// Which lease has fallen due, and who counted its time. Between proposing and applying the lease may have been revoked
+/// and its id granted anew, and the leader deposed by one who knows of a renewal: such an expiry is no one's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Expiry {
+    /// Index of the entry that granted the lease.
+    pub granted_at: LogIndex,
+    /// The term in which the proposer led.
+    pub term: Term,
+}
+
 /// One step of the machine, carried by one log entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names are etcd's requests")]
@@ -130,6 +140,8 @@ pub enum Command {
     },
     LeaseRevoke {
         id: LeaseId,
+        /// Absent where a client asks; it means whatever lease has the id then.
+        expiry: Option<Expiry>,
     },
     Alarm {
         action: AlarmAction,

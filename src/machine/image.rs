@@ -26,11 +26,13 @@ pub struct LeaseImage {
     pub ttl: i64,
     /// Seconds left at the last checkpoint of the leader's clock, 0 where it was renewed since.
     pub remaining: i64,
+    /// Index of the entry that granted it.
+    pub granted_at: LogIndex,
 }
 
 impl LeaseImage {
     pub(super) fn new(id: LeaseId, lease: Lease) -> Self {
-        Self { id, ttl: lease.ttl, remaining: lease.remaining }
+        Self { id, ttl: lease.ttl, remaining: lease.remaining, granted_at: lease.granted_at }
     }
 }
 
@@ -146,6 +148,8 @@ struct LeaseMessage {
     ttl: i64,
     #[prost(sint64, tag = "3")]
     remaining: i64,
+    #[prost(uint64, tag = "4")]
+    granted_at: u64,
 }
 
 impl State {
@@ -189,7 +193,12 @@ impl State {
             leases: self
                 .leases
                 .iter()
-                .map(|lease| LeaseMessage { id: lease.id, ttl: lease.ttl, remaining: lease.remaining })
+                .map(|lease| LeaseMessage {
+                    id: lease.id,
+                    ttl: lease.ttl,
+                    remaining: lease.remaining,
+                    granted_at: lease.granted_at,
+                })
                 .collect(),
             removed: self.removed.iter().map(|member| member.0).collect(),
             revision: self.revision,
@@ -221,7 +230,12 @@ impl State {
             leases: message
                 .leases
                 .into_iter()
-                .map(|lease| LeaseImage { id: lease.id, ttl: lease.ttl, remaining: lease.remaining })
+                .map(|lease| LeaseImage {
+                    id: lease.id,
+                    ttl: lease.ttl,
+                    remaining: lease.remaining,
+                    granted_at: lease.granted_at,
+                })
                 .collect(),
             removed: message.removed.into_iter().map(MemberId).collect(),
             revision: message.revision,

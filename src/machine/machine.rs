@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::alarms::Alarms;
 use super::codec::{self, Proposal};
-use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Op, Put, Txn};
+use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Expiry, Op, Put, Txn};
 use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
 use super::txn::Writer;
@@ -13,15 +13,6 @@ use crate::env::Disk;
 use crate::lease::LeaseTable;
 use crate::mvcc::{SnapshotSource, Store, StoreOptions, StorePosition};
 use crate::wal::WalIdentity;
-
-/// What of a machine's behaviour comes from flags. All members must be started with the same.
-#[derive(Clone, Debug)]
-pub struct MachineOptions {
-    /// Shortest lease, in seconds; shorter ones are granted for this long, as in etcd.
-    pub min_lease_ttl: i64,
-    /// Where and how data is kept.
-    pub store: StoreOptions,
-}
 
 /// What applying one entry did, for the node.
 #[derive(Debug)]
@@ -34,7 +25,6 @@ pub struct Outcome {
 
 /// The replicated state. See the room's head for the invariants.
 pub struct Machine<D: Disk> {
-    options: MachineOptions,
     store: Store<D>,
     leases: LeaseTable,
     members: Members,
@@ -47,7 +37,7 @@ pub struct Machine<D: Disk> {
 impl<D: Disk> Machine<D> {
     /// Takes up the state an image describes; an empty image is a new cluster's beginning. The files of the
     /// images `kept` beside it stay.
-    pub fn open(disk: D, options: MachineOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
+    pub fn open(disk: D, options: StoreOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
         let mut machine = Self::load(disk.clone(), options, image, kept)?;
         machine.tidy_files(&disk, image, kept)?;
         Ok(machine)
@@ -55,9 +45,9 @@ impl<D: Disk> Machine<D> {
 
     /// The first half of [`Self::open`]: reads all of the history and changes nothing. It may run beside a machine that
     /// goes on, for [`Self::replace`].
-    pub fn load(disk: D, options: MachineOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
-        let store = Store::load(disk, options.store, &image.position, &positions(kept))?;
-        Self::around(store, options, image)
+    pub fn load(disk: D, options: StoreOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
+        let store = Store::load(disk, options, &image.position, &positions(kept))?;
+        Self::around(store, image)
     }
 
     /// The second half of [`Self::open`], with the same images: removes and cuts what they do not name.
@@ -77,12 +67,12 @@ impl<D: Disk> Machine<D> {
         std::mem::replace(self, next)
     }
 
-    fn around(store: Store<D>, options: MachineOptions, image: &Image) -> Result<Self, Wrong> {
+    fn around(store: Store<D>, image: &Image) -> Result<Self, Wrong> {
         let state = &image.state;
         let mut leases = LeaseTable::new();
         for lease in &state.leases {
             leases
-                .grant(lease.id, lease.ttl)
+                .grant(lease.id, lease.ttl, lease.granted_at)
                 .map_err(|refusal| Wrong::corrupt("checkpoint", 0, format!("lease {:x}: {refusal}", lease.id)))?;
             leases.checkpoint(lease.id, lease.remaining);
         }
@@ -96,7 +86,6 @@ impl<D: Disk> Machine<D> {
             alarms.activate(*member, *kind);
         }
         Ok(Self {
-            options,
             store,
             leases,
             members: Members::restore(state.members.iter().cloned(), state.removed.iter().copied()),
@@ -181,6 +170,11 @@ impl<D: Disk> Machine<D> {
         want_prev: bool,
         events: &mut Vec<Event>,
     ) -> Result<Result<Answer, Refusal>, Wrong> {
+        if let Command::LeaseRevoke { id, expiry: Some(expiry) } = command
+            && !self.has_expired(*id, expiry)
+        {
+            return Ok(Err(Refusal::LeaseNotFound));
+        }
         if let Err(refusal) = self.permitted(command) {
             return Ok(Err(refusal));
         }
@@ -190,7 +184,7 @@ impl<D: Disk> Machine<D> {
             Command::Txn(txn) => self.txn(txn, backing_bytes, want_prev, events),
             Command::Compact { revision, .. } => Ok(self.store.compact(*revision).map(|()| Answer::Compact)),
             Command::LeaseGrant { id, ttl } => Ok(self.lease_grant(*id, *ttl)),
-            Command::LeaseRevoke { id } => self.lease_revoke(*id, want_prev, events),
+            Command::LeaseRevoke { id, .. } => self.lease_revoke(*id, want_prev, events),
             Command::Alarm { action, member, kind } => Ok(Ok(Answer::Alarm(match action {
                 AlarmAction::Activate => self.alarms.activate(*member, *kind),
                 AlarmAction::Deactivate => self.alarms.deactivate(*member, *kind),
@@ -274,10 +268,16 @@ impl<D: Disk> Machine<D> {
         if id == 0 {
             return Err(Refusal::LeaseNotFound);
         }
-        // The upper bound is looked at first, as in etcd; `grant` does both checks.
-        let ttl = ttl.max(self.options.min_lease_ttl);
-        self.leases.grant(id, ttl)?;
+        // The time is the proposer's: a bound of this member's flags here would make members, and replays, differ.
+        self.leases.grant(id, ttl, self.applied.0)?;
         Ok(Answer::LeaseGrant { id, ttl })
+    }
+
+    /// Whether the entry under way may end the lease as expired: it is still the one that was named, and the entry is
+    /// of the term whose leader named it.
+    fn has_expired(&self, id: LeaseId, expiry: &Expiry) -> bool {
+        let same = self.leases.get(id).is_some_and(|lease| lease.granted_at == expiry.granted_at);
+        same && expiry.term == self.applied.1
     }
 
     fn lease_revoke(

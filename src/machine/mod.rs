@@ -17,11 +17,11 @@ mod shape;
 mod txn;
 
 pub use command::{
-    AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer,
-    Put, Txn, TxnAnswer,
+    AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op,
+    OpAnswer, Put, Txn, TxnAnswer,
 };
 pub use image::{Image, LeaseImage, State};
-pub use machine::{Machine, MachineOptions, Outcome, put_cost};
+pub use machine::{Machine, Outcome, put_cost};
 pub use members::{Member, MemberChange, members_json};
 pub use txn::read_txn;
 

@@ -33,8 +33,7 @@ impl Bench {
 }
 
 fn open(disk: &MemoryDisk, image: &Image) -> Machine<MemoryDisk> {
-    let options = MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() };
-    Machine::open(disk.clone(), options, image, &[]).expect("the image opens")
+    Machine::open(disk.clone(), StoreOptions::default(), image, &[]).expect("the image opens")
 }
 
 fn bytes(text: &str) -> Bytes {
@@ -86,6 +85,40 @@ fn a_transaction_that_is_refused_leaves_no_trace() {
     assert_eq!(refused.answer, Err(Refusal::LeaseNotFound));
     assert_eq!((refused.revision, refused.events.len()), (2, 0));
     assert_eq!(bench.machine.store().key_count(), 1);
+}
+
+/// An expiry ends the lease it names and no other, and only by the word of the term's own leader.
+#[test]
+fn an_expiry_is_bound_to_the_grant_and_to_the_term() {
+    let mut bench = Bench::new();
+    bench.apply(Command::LeaseGrant { id: 5, ttl: 10 });
+    let granted_at = bench.machine.applied().0;
+    let expiry = |granted_at, term| Command::LeaseRevoke { id: 5, expiry: Some(Expiry { granted_at, term }) };
+    bench.apply(Command::Put(Put { lease: 5, ..plain_put("held", "") }));
+    for stale in [expiry(granted_at + 1, 1), expiry(granted_at, 0), expiry(granted_at, 2)] {
+        let applied = bench.apply(stale);
+        assert_eq!((applied.answer, applied.events.len()), (Err(Refusal::LeaseNotFound), 0));
+    }
+    // An image carries it.
+    let image = Image::decode(&bench.machine.image().encode()).expect("read back");
+    assert_eq!(image.state.leases[0].granted_at, granted_at);
+    assert_eq!(bench.apply(expiry(granted_at, 1)).events.len(), 1);
+    assert!(!bench.machine.leases().contains(5));
+    bench.apply(Command::LeaseGrant { id: 5, ttl: 10 });
+    assert!(bench.apply(expiry(granted_at, 1)).answer.is_err(), "granted anew");
+    assert!(bench.apply(Command::LeaseRevoke { id: 5, expiry: None }).answer.is_ok(), "a client means any");
+}
+
+/// What the log says is what is granted: no flag of a member has a say in it.
+#[test]
+fn a_lease_is_as_long_as_the_log_says() {
+    let mut bench = Bench::new();
+    for ttl in [-1, 0, 1, 7] {
+        let id = 100 + ttl;
+        let granted = bench.apply(Command::LeaseGrant { id, ttl });
+        assert_eq!(granted.answer, Ok(Answer::LeaseGrant { id, ttl }));
+        assert_eq!(bench.machine.leases().get(id).map(|lease| lease.ttl), Some(ttl));
+    }
 }
 
 fn txn(success: Vec<Op>) -> Command {
@@ -165,22 +198,18 @@ fn a_missing_key_compares_as_zero_and_never_by_value() {
 #[test]
 fn a_lease_takes_its_keys_with_it_in_one_revision() {
     let mut bench = Bench::new();
-    assert_eq!(
-        bench.apply(Command::LeaseGrant { id: 5, ttl: 1 }).answer,
-        Ok(Answer::LeaseGrant { id: 5, ttl: 2 }),
-        "short leases are granted for the shortest time"
-    );
+    assert_eq!(bench.apply(Command::LeaseGrant { id: 5, ttl: 2 }).answer, Ok(Answer::LeaseGrant { id: 5, ttl: 2 }));
     assert_eq!(bench.apply(Command::LeaseGrant { id: 5, ttl: 9 }).answer, Err(Refusal::LeaseExists));
     for key in ["b", "a", "c"] {
         bench.apply(Command::Put(Put { lease: 5, ..plain_put(key, "v") }));
     }
     bench.put("c", "detached");
-    let revoked = bench.apply(Command::LeaseRevoke { id: 5 });
+    let revoked = bench.apply(Command::LeaseRevoke { id: 5, expiry: None });
     assert_eq!(revoked.revision, 6);
     let keys: Vec<_> = revoked.events.iter().map(|event| event.kv.key.clone()).collect();
     assert_eq!(keys, ["a", "b"]);
     assert!(revoked.events.iter().all(|event| event.kv.mod_revision == revoked.revision));
-    assert_eq!(bench.apply(Command::LeaseRevoke { id: 5 }).answer, Err(Refusal::LeaseNotFound));
+    assert_eq!(bench.apply(Command::LeaseRevoke { id: 5, expiry: None }).answer, Err(Refusal::LeaseNotFound));
 }
 
 #[test]

@@ -126,9 +126,11 @@ impl<D: Disk> Node<D> {
                     self.lease_clock.grant(*id, *ttl, now);
                 }
             }
-            Command::LeaseRevoke { id } => match &applied.answer {
+            Command::LeaseRevoke { id, .. } => match &applied.answer {
                 // Not revoked although due, for an alarm forbids it: it stays due.
                 Err(Refusal::Corrupt) => self.lease_clock.retry(*id),
+                // An expiry that came too late, for one granted anew: that one's time runs on.
+                Err(_) if self.machine.leases().contains(*id) => {}
                 _ => self.lease_clock.forget(*id),
             },
             Command::Compact { revision, .. } if applied.answer.is_ok() => {

@@ -15,6 +15,8 @@ pub(super) struct Checkpoints {
     under_way: Option<Checkpoint>,
     newest: Checkpoint,
     older: Option<Checkpoint>,
+    /// The one under way is of a state that an installed snapshot has replaced since.
+    superseded: bool,
     made: u64,
 }
 
@@ -30,7 +32,7 @@ pub(super) struct Checkpoint {
 impl Checkpoints {
     /// Starts from the checkpoint the node was opened with, and the one that is kept beside it, if there is one.
     pub(super) fn new(newest: Checkpoint, older: Option<Checkpoint>, every_entries: u64) -> Self {
-        Self { entries: 0, bytes: 0, every_entries, under_way: None, newest, older, made: 0 }
+        Self { entries: 0, bytes: 0, every_entries, under_way: None, newest, older, superseded: false, made: 0 }
     }
 
     /// An entry was applied.
@@ -57,9 +59,24 @@ impl Checkpoints {
     pub(super) fn durable(&mut self, applied: LogIndex) -> LogIndex {
         let done = self.under_way.take().expect("a checkpoint that is durable was under way");
         assert_eq!(done.applied, applied, "the checkpoint that is durable is the one under way");
-        let older = self.older.insert(std::mem::replace(&mut self.newest, done));
         self.made += 1;
+        if std::mem::take(&mut self.superseded) {
+            return self.older.as_ref().map_or(0, |older| older.applied);
+        }
+        let older = self.older.insert(std::mem::replace(&mut self.newest, done));
         older.applied
+    }
+
+    /// A snapshot was installed, and its image is durable. It stands for both that are kept: the log behind any older one
+    /// is gone. One that is under way is of the state before; whether it comes to the disk makes no difference.
+    #[cfg_attr(not(test), expect(dead_code, reason = "called when snapshots arrive from peers"))]
+    pub(super) fn installed(&mut self, applied: LogIndex, position: StorePosition) {
+        assert!(applied > self.newest.applied, "an installed snapshot is ahead of every checkpoint");
+        self.superseded |= self.under_way.is_some();
+        self.newest = Checkpoint { applied, position };
+        self.older = Some(self.newest.clone());
+        self.entries = 0;
+        self.bytes = 0;
     }
 
     /// Where the history ends for the checkpoints that are kept; nothing until both are known.
@@ -103,6 +120,22 @@ mod tests {
         assert!(checkpoints.kept().is_some(), "both are known");
         checkpoints.begun(12, StorePosition::default());
         assert_eq!(checkpoints.durable(12), 9);
+    }
+
+    #[test]
+    fn an_installed_snapshot_stands_for_both() {
+        let mut checkpoints = Checkpoints::new(Checkpoint::default(), None, 2);
+        checkpoints.begun(4, StorePosition::default());
+        checkpoints.installed(9, StorePosition::default());
+        assert!(checkpoints.kept().is_some());
+        assert_eq!(checkpoints.durable(4), 9, "the one under way was overtaken");
+        checkpoints.applied(1);
+        checkpoints.applied(1);
+        assert!(checkpoints.due());
+        checkpoints.begun(12, StorePosition::default());
+        assert_eq!(checkpoints.durable(12), 9);
+        checkpoints.begun(14, StorePosition::default());
+        assert_eq!(checkpoints.durable(14), 12);
     }
 
     #[test]

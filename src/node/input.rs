@@ -10,7 +10,7 @@ use crate::consensus::PeerMessage;
 use crate::env::Disk;
 use crate::machine::{Answer, MemberChange};
 use crate::mvcc::{Reclaimed, View, WriteMark};
-use crate::watch::{StreamBuffer, StreamId, WatchSpec};
+use crate::watch::{Question, StreamBuffer, StreamId, WatchSpec};
 
 /// Where an answer goes. An asker who has gone away is no error.
 #[derive(Debug)]
@@ -101,13 +101,16 @@ pub enum WatchInput {
     Create {
         stream: StreamId,
         spec: WatchSpec,
+        question: Question,
     },
     Cancel {
         stream: StreamId,
         watch_id: WatchId,
+        question: Question,
     },
     Progress {
         stream: StreamId,
+        question: Question,
     },
     Close {
         stream: StreamId,

@@ -19,10 +19,10 @@ use super::reads::{Question, ReadQueue};
 use super::roles::{Change, Roles};
 use super::view_cell::ViewCell;
 use super::watches::Watches;
-use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
+use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Wrong, limits};
 use crate::consensus::{Group, PeerMessage, Role, Standing, Stepped};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, codec};
+use crate::machine::{AlarmAction, AlarmKind, Command, Expiry, Image, Machine, codec};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
@@ -335,10 +335,19 @@ impl<D: Disk> Node<D> {
         if self.roles.on_duty() && !self.facts.has_alarm(AlarmKind::Corrupt) {
             let room = limits::MAX_REVOCATIONS_IN_FLIGHT.saturating_sub(self.lease_clock.in_flight());
             for id in self.lease_clock.due(now, room) {
-                self.propose_own(&Command::LeaseRevoke { id }, OwnProposal::Revoke(id), now);
+                let command = Command::LeaseRevoke { id, expiry: Some(self.expiry(id)) };
+                self.propose_own(&command, OwnProposal::Revoke(id), now);
                 self.facts.expired_leases.fetch_add(1, Relaxed);
             }
         }
+    }
+
+    /// What names the lease that is on the clock, and this leadership.
+    fn expiry(&self, id: LeaseId) -> Expiry {
+        let term = self.roles.duty_term().expect("only the member on duty counts leases");
+        // The clock and the table change with the same entries.
+        let granted_at = self.machine.leases().get(id).expect("a lease on the clock is in the table").granted_at;
+        Expiry { granted_at, term }
     }
 
     /// Tells the cluster this member's name and where clients reach it, as long as it does not know.

@@ -41,6 +41,11 @@ impl Roles {
     pub(super) fn on_duty(&self) -> bool {
         self.duties.is_some()
     }
+
+    /// The term of the duties, while they are this member's.
+    pub(super) fn duty_term(&self) -> Option<Term> {
+        self.duties
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Scenarios of a node whose disk is this file: what was persisted is said by hand.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use super::*;
 use crate::base::{KeyRange, MemberId, Refusal};
 use crate::consensus::{Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Instant, MemoryDisk};
-use crate::machine::{Answer, Command, Image, Machine, MachineOptions, Member, Put, codec};
+use crate::machine::{Answer, Command, Image, Machine, Member, Put, codec};
 use crate::mvcc::{RangeQuery, StoreOptions, View};
 use crate::wal::HardState;
 use crate::watch::{StreamBuffer, StreamId, WatchMessage, WatchSpec};
@@ -65,8 +66,7 @@ impl Bench {
             applied: (0, 0),
         };
         let group = Group::start(&group_config, HardState { term: 1, vote: 0, commit: 1 }, entries);
-        let options = MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() };
-        let machine = Machine::open(MemoryDisk::new(), options, &Image::default(), &[]).expect("opens");
+        let machine = Machine::open(MemoryDisk::new(), StoreOptions::default(), &Image::default(), &[]).expect("opens");
         let facts = Arc::new(Facts::default());
         let node = Node::new(config, group, machine, None, facts.clone(), Arc::new(|| {}));
         Self { node, facts, now: Instant(1), unsynced: Vec::new(), outputs: Vec::new(), next_id: 1_000 }
@@ -264,6 +264,30 @@ fn a_lease_ends_when_its_time_is_up_and_lives_on_when_renewed() {
     assert_eq!(answered(&mut standing), Some(Ok(None)));
 }
 
+/// In one queue stand a client's revoke, its grant of the same id, and the node's own revoke of the lease that fell due.
+#[test]
+fn a_lease_granted_anew_outlives_the_expiry_of_the_old_one() {
+    let mut bench = Bench::new(config());
+    drop(bench.propose(&Command::LeaseGrant { id: 42, ttl: 5 }));
+    bench.settle();
+    bench.now = bench.now.plus(Duration::from_secs(6));
+    let mut revoked = bench.propose(&Command::LeaseRevoke { id: 42, expiry: None });
+    let mut granted = bench.propose(&Command::LeaseGrant { id: 42, ttl: 9 });
+    let mut held = bench.propose(&Command::Put(Put { key: Bytes::from_static(b"held"), lease: 42, ..Put::default() }));
+    bench.step(Input::Tick);
+    assert_eq!(bench.facts.expired_leases.load(Relaxed), 1, "the old one was named as due");
+    bench.settle();
+    for answer in [&mut revoked, &mut granted, &mut held] {
+        assert!(matches!(answered(answer), Some(Ok(_))));
+    }
+    assert_eq!(bench.keys(), 1, "the new lease was not meant");
+    let (reply, mut renewed) = Reply::pair();
+    bench.step(Input::Lease(LeaseQuestion::KeepAlive { id: 42, reply }));
+    assert_eq!(answered(&mut renewed), Some(Ok(Some(9))), "its time runs");
+    bench.pass(Duration::from_secs(10));
+    assert_eq!(bench.keys(), 0, "and ends");
+}
+
 #[test]
 fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
     let mut bench = Bench::new(config());
@@ -283,7 +307,8 @@ fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
             progress_notify: false,
             fragment: false,
         };
-        bench.step(Input::Watch(WatchInput::Create { stream: StreamId(1), spec }));
+        let question = buffer.ask().expect("there is room");
+        bench.step(Input::Watch(WatchInput::Create { stream: StreamId(1), spec, question }));
     }
     drop(bench.propose(&put("after")));
     bench.settle();

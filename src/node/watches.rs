@@ -26,9 +26,10 @@ impl Watches {
                 let buffer = self.hub.open_stream(stream, self.bell.clone());
                 reply.send(buffer);
             }
-            WatchInput::Create { stream, spec } => self.hub.create(stream, spec, now),
-            WatchInput::Cancel { stream, watch_id } => self.hub.cancel(stream, watch_id, now),
-            WatchInput::Progress { stream } => self.hub.request_progress(stream, now),
+            // A question is dropped once it is answered.
+            WatchInput::Create { stream, spec, question: _question } => self.hub.create(stream, spec, now),
+            WatchInput::Cancel { stream, watch_id, question: _question } => self.hub.cancel(stream, watch_id, now),
+            WatchInput::Progress { stream, question: _question } => self.hub.request_progress(stream, now),
             WatchInput::Close { stream } => self.hub.close_stream(stream),
             // Room alone asks for nothing; the next turn finds it.
             WatchInput::Room => {}
@@ -114,6 +115,50 @@ mod tests {
     use crate::mvcc::{NewValue, StoreOptions, StorePosition};
     use crate::watch::{StreamId, WatchSpec};
 
+    fn waiting_for_a_key(start_revision: i64) -> WatchSpec {
+        WatchSpec {
+            range: KeyRange { start: "rare".into(), end: RangeEnd::Open },
+            start_revision,
+            watch_id: 0,
+            no_put: false,
+            no_delete: false,
+            prev_kv: false,
+            progress_notify: false,
+            fragment: false,
+        }
+    }
+
+    /// The node takes all that was asked at once, and before it has answered as much is asked again, and again: nobody
+    /// reads. The stream lives, what is asked is bounded, and each question is answered.
+    #[test]
+    fn a_stream_that_asks_faster_than_it_is_answered_is_held_up_and_loses_nothing() {
+        const STREAM: StreamId = StreamId(1);
+        let now = HubNow { revision: 9, compact_revision: 5 };
+        let mut watches = Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}));
+        let buffer = watches.hub.open_stream(STREAM, watches.bell.clone());
+        let (mut asked, mut told) = (0, 0);
+        while asked < 20_000 {
+            let mut held_up = false;
+            while !held_up {
+                let batch: Vec<_> = std::iter::from_fn(|| buffer.ask()).take(limits::MAX_PENDING_REQUESTS).collect();
+                held_up = batch.is_empty();
+                asked += batch.len();
+                for question in batch {
+                    // Compacted: two answers, the most there are.
+                    let spec = waiting_for_a_key(2);
+                    watches.input(WatchInput::Create { stream: STREAM, spec, question }, now);
+                }
+            }
+            assert_eq!(watches.hub.counts().streams, 1, "the stream is not given up");
+            while let std::task::Poll::Ready(batch) =
+                buffer.poll_batch(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+            {
+                told += batch.expect("open").len();
+            }
+            assert_eq!(told, 2 * asked);
+        }
+    }
+
     /// Watchers that find nothing cost what they look at: one turn reads its budget, not once for each.
     #[test]
     fn watchers_of_rare_keys_share_the_turn() {
@@ -131,17 +176,7 @@ mod tests {
         let mut buffers = Vec::new();
         for stream in (1..=STREAMS).map(StreamId) {
             buffers.push(watches.hub.open_stream(stream, watches.bell.clone()));
-            let spec = WatchSpec {
-                range: KeyRange { start: "rare".into(), end: RangeEnd::Open },
-                start_revision: 1,
-                watch_id: 0,
-                no_put: false,
-                no_delete: false,
-                prev_kv: false,
-                progress_notify: false,
-                fragment: false,
-            };
-            watches.hub.create(stream, spec, now);
+            watches.hub.create(stream, waiting_for_a_key(1), now);
         }
         let slow = |watches: &Watches| watches.hub.counts().slow_watchers as u64;
         assert_eq!(slow(&watches), STREAMS);

@@ -1,10 +1,13 @@
-//! The two doors between the transport and the member.
+//! The doors between the transport and the member.
 
+use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_channel::oneshot;
 
-use crate::base::{ClusterId, MemberId};
+use super::wait::BoxFuture;
+use crate::base::{ClusterId, MemberId, Wrong};
 use crate::consensus::PeerMessage;
 
 /// Where a peer is reached.
@@ -23,13 +26,15 @@ pub struct Roster {
     pub cluster: ClusterId,
     /// The members as etcd's JSON of `/members`.
     pub members_json: Bytes,
+    /// Etcd's JSON of `/version`.
+    pub version_json: Bytes,
     /// Those who were removed: they are refused for ever.
     pub removed: Vec<MemberId>,
 }
 
 /// What the transport tells the member. Every method answers at once and may be called from any task.
 pub trait PeerDoor: Send + Sync + 'static {
-    /// A message arrived. It may be dropped where there is no room: the group asks again.
+    /// A message arrived from a peer, for this member. It may be dropped where there is no room: the group asks again.
     fn arrived(&self, message: PeerMessage);
 
     /// A message to this member was dropped, or its connection is gone.
@@ -43,13 +48,36 @@ pub trait PeerDoor: Send + Sync + 'static {
 
     /// What to tell of the cluster.
     fn roster(&self) -> Roster;
+
+    /// A snapshot is offered: `message` is its head, `manifest` is what [`ChunkSource::manifest`] gave at the other
+    /// end. Asked twice for each sending: to tell the sender where to begin (the sink is dropped), and to receive. The
+    /// error says why it is refused. The message itself comes by [`PeerDoor::arrived`] once the sink has finished.
+    ///
+    /// A member that takes no snapshots refuses all of them.
+    fn snapshot_offered(
+        &self,
+        _message: &PeerMessage,
+        _manifest: Bytes,
+    ) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>> {
+        Box::pin(std::future::ready(Err("this member takes no snapshots".to_string())))
+    }
+
+    /// A question of a member of the same cluster, by its own word: `from` may be unknown. Not answered when the reply
+    /// is dropped, as by a member that knows no questions.
+    fn asked(&self, _from: MemberId, _question: Bytes, _reply: Reply) {}
 }
 
 /// What the member tells the transport. Every method answers at once.
 pub trait PeerSender: Send + Sync + 'static {
     /// Sends a message, or drops it where there is no room or no connection; what matters is told by
-    /// [`PeerDoor::unreachable`].
+    /// [`PeerDoor::unreachable`]. Snapshots have their own way.
     fn send(&self, message: PeerMessage);
+
+    /// Sends a snapshot: `message` is its head. What became of it is told by [`PeerDoor::snapshot_sent`], always once.
+    fn send_snapshot(&self, message: PeerMessage, source: Box<dyn ChunkSource>);
+
+    /// Asks a member, within the time a question has.
+    fn ask(&self, member: MemberId, question: Bytes) -> BoxFuture<'static, Result<Bytes, AskFailure>>;
 
     /// The peers from now on, this member left out: new ones are dialled, others are let go.
     fn set_peers(&self, peers: Vec<PeerAddress>);
@@ -60,3 +88,72 @@ pub trait PeerSender: Send + Sync + 'static {
     /// Ends every connection and listens no more.
     fn stop(&self);
 }
+
+/// Where the chunks of a snapshot come from. For the same manifest they are the same, chunk by chunk.
+pub trait ChunkSource: Send + 'static {
+    /// What the receiver needs to know which snapshot this is, and whether what it holds is a part of it. At most
+    /// `SNAPSHOT_MANIFEST_BYTES`.
+    fn manifest(&self) -> Bytes;
+
+    /// The chunk of this number, from 0, at most `SNAPSHOT_FRAME_BYTES`; nothing behind the last one. Numbers rise by
+    /// one from wherever the receiver wants to begin.
+    fn chunk(&mut self, number: u64) -> BoxFuture<'_, Result<Option<Bytes>, Wrong>>;
+}
+
+/// Where the chunks of a snapshot go. Dropped where the sending ends early: what it holds may be resumed.
+pub trait ChunkSink: Send + 'static {
+    /// The number of the next chunk wanted; those below are held.
+    fn next(&self) -> u64;
+
+    /// Takes the next chunk in. The error says why the snapshot is not wanted any more.
+    fn put(&mut self, chunk: Bytes) -> BoxFuture<'_, Result<(), String>>;
+
+    /// All chunks are in: makes the snapshot ready to be installed.
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), String>>;
+}
+
+/// The way back to a member that asked.
+#[derive(Debug)]
+pub struct Reply(oneshot::Sender<Bytes>);
+
+impl Reply {
+    /// A way back, and where the answer comes out.
+    pub fn new() -> (Self, oneshot::Receiver<Bytes>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    /// Answers, with at most `PEER_ANSWER_BYTES`. Nothing happens when nobody waits any more.
+    pub fn answer(self, answer: Bytes) {
+        let _ = self.0.send(answer);
+    }
+}
+
+/// Why a question was not answered.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum AskFailure {
+    /// No such peer.
+    Unknown,
+    /// Too many questions to this peer are under way, or this one is too long.
+    NoRoom,
+    /// It could not be reached or did not answer in time. It may have acted on the question.
+    Unreachable(String),
+    /// It answers no such questions, as a member of another make.
+    Unsupported,
+    /// It refused to listen: another cluster, or this member was removed.
+    Refused(String),
+}
+
+impl fmt::Display for AskFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown => f.write_str("there is no such peer"),
+            Self::NoRoom => f.write_str("too many questions are under way"),
+            Self::Unreachable(why) => write!(f, "the peer did not answer: {why}"),
+            Self::Unsupported => f.write_str("the peer answers no such questions"),
+            Self::Refused(why) => write!(f, "the peer refused: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for AskFailure {}

@@ -11,6 +11,36 @@
 //!
 //! Does not know what a message means, nor who should be a member.
 
+mod answer;
+mod ask;
+mod body;
+mod dialer;
 mod door;
+mod exchange;
+mod greeting;
+mod head;
+mod letting_in;
+mod link;
+mod links;
+mod listener;
+mod message_codec;
+mod msgapp_codec;
+mod outbox;
+mod pipeline;
+mod post;
+#[cfg(test)]
+mod sample;
+mod snapshot_frames;
+mod snapshot_receiver;
+mod snapshot_sender;
+mod stream;
+mod transport;
+mod url;
+mod wait;
+mod wrong;
 
-pub use door::{PeerAddress, PeerDoor, PeerSender, Roster};
+pub use ask::{Fetched, fetch};
+pub use door::{AskFailure, ChunkSink, ChunkSource, PeerAddress, PeerDoor, PeerSender, Reply, Roster};
+pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
+pub use transport::Transport;
+pub use wait::BoxFuture;

@@ -20,7 +20,6 @@ use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms};
 use crate::base::{MemberId, Wrong, limits};
 use crate::driver::{self, DriverConfig, FoundingMember, Handle};
 use crate::env::{DirLock, Env, TokioEnv, entropy_seed};
-use crate::machine::MachineOptions;
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
 use crate::server::config::Config;
@@ -341,10 +340,8 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
         pre_vote: config.pre_vote,
         max_request_bytes: config.max_request_bytes,
         wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
-        machine: MachineOptions {
-            min_lease_ttl,
-            store: StoreOptions { cache_bytes: config.value_cache_bytes, ..Default::default() },
-        },
+        min_lease_ttl,
+        store: StoreOptions { cache_bytes: config.value_cache_bytes, ..Default::default() },
         node: NodeConfig {
             // Filled in by the driver, from the data directory.
             member: MemberId::default(),

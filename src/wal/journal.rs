@@ -343,13 +343,10 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Remembers a failure: from here on the journal is dead. Leaves a note for the next process too: after a
-    /// failed sync the system may show bytes that never reached the disk, as long as it keeps them in memory. The note
-    /// needs no sync, because it is needed only as long as that memory lives.
+    /// Remembers a failure: from here on the journal is dead. Leaves a note for the next process, too.
     pub(super) fn watch_over<T>(&mut self, answer: Result<T, Fault>) -> Result<T, Wrong> {
         answer.map_err(|fault| {
-            // If even this fails, there is nobody left to tell.
-            let _ = self.disk.open(&suspect_path(&self.dir), OpenMode::Create);
+            leave_suspect(&self.disk, &self.dir);
             self.failure = Some(Failure {
                 doing: fault.doing,
                 path: fault.path.clone(),
@@ -372,6 +369,14 @@ impl Failure {
 /// Name of the note that a write or sync of the log failed.
 pub(super) fn suspect_path(dir: &str) -> String {
     format!("{dir}/suspect")
+}
+
+/// Notes for the next process that a write or sync of the log failed: the system may show bytes that never reached
+/// the disk, as long as it keeps them in memory. The note needs no sync, because it is needed only as long as that
+/// memory lives.
+pub(super) fn leave_suspect<D: Disk>(disk: &D, dir: &str) {
+    // It may stand there already; and if it cannot be made, there is nobody left to tell.
+    let _ = disk.open(&suspect_path(dir), OpenMode::Create);
 }
 
 fn assert_contiguous(entries: &[LogEntry]) {

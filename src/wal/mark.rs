@@ -110,13 +110,24 @@ fn read_slots<D: Disk>(disk: &D, dir: &str) -> Result<Option<(Mark, u64, u64)>, 
 impl<F: DiskFile> MarkFile<F> {
     /// Makes the mark of an empty log that begins with segment 1, durably. Repeats what a crash interrupted.
     pub async fn create<D: Disk<File = F>>(disk: &D, dir: &str, identity: WalIdentity) -> Result<Self, Fault> {
+        Self::begin(disk, dir, Mark { identity, durable: 0, oldest: 1, oldest_batch: 1 }).await
+    }
+
+    /// Says the same in a new file, which takes the old one's place: to be asked for after a failed sync. The newest
+    /// slot may then be in memory only and yet count as written, so that a sync of it does nothing; the other one
+    /// would be written over while it is the only one the disk holds, and both could be lost. Nor are the old slots
+    /// written again in place: a crash could harm what the failure had not.
+    pub async fn renew<D: Disk<File = F>>(self, disk: &D, dir: &str) -> Result<Self, Fault> {
+        Self::begin(disk, dir, self.mark).await
+    }
+
+    async fn begin<D: Disk<File = F>>(disk: &D, dir: &str, mark: Mark) -> Result<Self, Fault> {
         let new = path_of_new(dir);
         if disk.exists(&new)? {
             // Gone for good before the name is used again: a crash may keep a rename and lose what came before it.
             disk.remove(&new)?;
             disk.sync_dir(dir).await?;
         }
-        let mark = Mark { identity, durable: 0, oldest: 1, oldest_batch: 1 };
         let file = disk.open(&new, OpenMode::Create)?;
         file.set_len(SLOTS * SLOT_BYTES)?;
         for slot in 0..SLOTS {

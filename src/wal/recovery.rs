@@ -3,6 +3,7 @@
 //! Invariants: what is cut was never synced, as far as the durable mark and every batch that still verifies can
 //! tell; everything else that does not verify stops the start with file and offset, and nothing is changed
 //! then. What is handed out is durable first. Every step may be interrupted: the next recovery judges the same.
+//! A write or sync that fails here leaves the same note behind as one of the journal's: nothing is forgotten.
 
 use std::collections::VecDeque;
 use std::io::{Error, ErrorKind};
@@ -10,7 +11,7 @@ use std::io::{Error, ErrorKind};
 use bytes::BytesMut;
 
 use super::entry::{HardState, LogEntry, TailReport, WalIdentity};
-use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity, suspect_path};
+use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity, leave_suspect, suspect_path};
 use super::mark::{self, Mark, MarkFile};
 use super::replay::{Replay, Seen};
 use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
@@ -101,12 +102,25 @@ impl<D: Disk> UnrecoveredWal<D> {
 
     /// Reads and mends the log. Entries at or below `after` are covered by a checkpoint and are not handed out;
     /// a log that ends before `after` goes on behind it. A fresh directory becomes the log of `identity`; the
-    /// log of another is refused.
+    /// log of another is refused. A fault on the way is noted for the next recovery, as [`Journal`] notes its own.
     pub async fn recover(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
-        let mark = self.open_mark(identity).await?;
+        let (disk, dir) = (self.disk.clone(), self.dir.clone());
+        let answer = self.recover_unwatched(identity, after).await;
+        if let Err(Wrong::Fault(_)) = &answer {
+            leave_suspect(&disk, &dir);
+        }
+        answer
+    }
+
+    async fn recover_unwatched(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
+        let mut mark = self.open_mark(identity).await?;
         let (replay, rests) = self.read(identity, &mark.mark(), after)?;
         judge(&self.dir, self.segment_bytes, &mark.mark(), &replay, &rests)?;
         replay.check_complete()?;
+        if self.disk.exists(&suspect_path(&self.dir))? {
+            // Before anything is removed because of what it says.
+            mark = mark.renew(&self.disk, &self.dir).await?;
+        }
         self.clean(&mark.mark()).await?;
         let tail = report(&self.dir, &mark.mark(), &rests);
         let hard_state = replay.hard_state;
@@ -243,10 +257,11 @@ impl<D: Disk> UnrecoveredWal<D> {
             let rest = rests.iter().find(|rest| rest.segment == seen.about.segment);
             self.mend_segment(identity, seen, rest, replay.vouched, is_suspect).await?;
         }
+        // The note goes last: whatever fails before leaves it to the next recovery.
+        self.disk.sync_dir(&self.dir).await?;
         if is_suspect {
             self.disk.remove(&suspect)?;
         }
-        self.disk.sync_dir(&self.dir).await?;
         Ok(ready)
     }
 

@@ -162,3 +162,19 @@ fn few_entries_do_not_hold_a_whole_segment_in_memory() {
     let data = entries.into_iter().next().expect("one").data;
     assert!(data.is_unique(), "400 bytes of a segment of 4096 are copied");
 }
+
+/// Where log and checkpoint meet, recovery says of which term the log's entry is, as it was last written.
+#[test]
+fn the_term_at_the_checkpoint_is_told() {
+    let disk = MemoryDisk::new();
+    let mut journal = recover(&disk, 0).expect("fresh").journal;
+    append_synced(&mut journal, &batch(2, 1, 6, 10));
+    let term_at = |after| recover(&disk.copy(), after).expect("recovered").term_at;
+    assert_eq!((term_at(0), term_at(1), term_at(6), term_at(7)), (None, Some(2), Some(2), None));
+    append_synced(&mut journal, &batch(3, 4, 1, 10));
+    assert_eq!((term_at(3), term_at(4)), (Some(2), Some(3)));
+    assert_eq!(term_at(5), None, "replaced, and not written again");
+    journal.cut(4).expect("cut");
+    run_ready(journal.sync()).expect("synced");
+    assert_eq!(term_at(4), None, "what was before the cut is void");
+}

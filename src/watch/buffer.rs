@@ -1,8 +1,8 @@
 //! The bounded buffer between the hub and the reader of one stream.
 //!
 //! Invariants: messages leave in the order they came; events are taken in only while there is room, so the
-//! buffer holds at most its bounds and one message more (a revision is never split); answers to requests are
-//! always taken in, which the porch bounds by asking [`StreamBuffer::room`] before it takes the next request.
+//! buffer holds at most its bounds and one message more (a revision is never split); answers to questions are
+//! always taken in, and room for them is set aside when the question is asked: see [`Question`].
 //! Whoever was turned away for lack of room is called once the buffer drained below half, and not before.
 //!
 //! Does not know which watchers fill it.
@@ -13,9 +13,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use super::message::{StreamId, WatchMessage};
-use crate::base::limits::{
-    MAX_PENDING_REQUESTS, WATCH_BATCH_BYTES, WATCH_BATCH_RESPONSES, WATCH_BUFFER_BYTES, WATCH_BUFFER_RESPONSES,
-};
+use crate::base::limits::{WATCH_BATCH_BYTES, WATCH_BATCH_RESPONSES, WATCH_BUFFER_BYTES, WATCH_BUFFER_RESPONSES};
+
+/// Most answers to one question: a watcher was made, and is gone at once because its start is compacted.
+const ANSWERS_TO_ONE: usize = 2;
 
 /// Called, on the reader's side, when a buffer that had turned the hub away has room again: the node then
 /// gives the hub a turn. It must not block and must not call into the hub.
@@ -31,7 +32,7 @@ pub(super) struct Bounds {
     pub(super) bytes: usize,
     /// Messages held before events are turned away.
     pub(super) responses: usize,
-    /// Messages held, answers to requests included, before the stream is given up.
+    /// Messages held at most, answers included: beyond it more was answered than was asked.
     pub(super) answers: usize,
     /// Bytes after which a batch ends.
     pub(super) batch_bytes: usize,
@@ -44,9 +45,8 @@ impl Default for Bounds {
         Self {
             bytes: WATCH_BUFFER_BYTES,
             responses: WATCH_BUFFER_RESPONSES,
-            // Every request the node holds may be answered on one stream: more cannot come from a porch
-            // that waits for room before it takes the next request.
-            answers: WATCH_BUFFER_RESPONSES + MAX_PENDING_REQUESTS,
+            // Events fill what is for events, and the answers to what was asked before come behind them.
+            answers: 2 * WATCH_BUFFER_RESPONSES,
             batch_bytes: WATCH_BATCH_BYTES,
             batch_responses: WATCH_BATCH_RESPONSES,
         }
@@ -83,7 +83,8 @@ struct State {
     /// The hub was turned away and waits to be called.
     hub_waits: bool,
     closed: bool,
-    overrun: bool,
+    /// Questions on their way to the hub.
+    asked: usize,
     reader: Option<Waker>,
     requester: Option<Waker>,
 }
@@ -91,6 +92,11 @@ struct State {
 impl State {
     fn has_room(&self, bounds: &Bounds) -> bool {
         !self.closed && self.bytes < bounds.bytes && self.queue.len() < bounds.responses
+    }
+
+    /// Whether the answers to one more question will fit beside what is held and what is still to be answered.
+    fn has_room_to_ask(&self, bounds: &Bounds) -> bool {
+        self.bytes < bounds.bytes && self.queue.len() + ANSWERS_TO_ONE * (self.asked + 1) <= bounds.responses
     }
 
     fn below_half(&self, bounds: &Bounds) -> bool {
@@ -107,7 +113,8 @@ impl State {
 
 impl StreamBuffer {
     pub(super) fn new(id: StreamId, bounds: Bounds, made: RoomMade, bell: RoomBell) -> Self {
-        assert!(bounds.bytes > 0 && bounds.responses > 0, "a buffer without room would never call the hub");
+        let least = bounds.bytes > 0 && bounds.responses >= ANSWERS_TO_ONE;
+        assert!(least, "a buffer without room would never call the hub, or never be asked anything");
         assert!(bounds.batch_bytes > 0 && bounds.batch_responses > 0, "an empty batch would make no room");
         Self { id, bounds, made, bell, state: Mutex::default() }
     }
@@ -143,11 +150,23 @@ impl StreamBuffer {
         poll_fn(|cx| self.poll_batch(cx)).await
     }
 
-    /// Ready when the stream may take another request from its client, or is closed: a client that sends
+    /// Sets room aside for the answers to one question; `None` where there is too little. Whoever asks does so
+    /// before the question leaves, and the question takes this along. On a closed stream anything may be asked: nothing
+    /// is answered.
+    pub fn ask(self: &Arc<Self>) -> Option<Question> {
+        let mut state = self.lock();
+        if !state.closed && !state.has_room_to_ask(&self.bounds) {
+            return None;
+        }
+        state.asked += 1;
+        Some(Question(Arc::clone(self)))
+    }
+
+    /// Ready when the stream may take another question from its client, or is closed: a client that sends
     /// without reading is held up here, not in memory. One waiter at a time.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.closed || state.has_room(&self.bounds) {
+        if state.closed || state.has_room_to_ask(&self.bounds) {
             return Poll::Ready(());
         }
         state.requester = Some(cx.waker().clone());
@@ -162,11 +181,6 @@ impl StreamBuffer {
     /// Whether events would be taken in.
     pub fn has_room(&self) -> bool {
         self.lock().has_room(&self.bounds)
-    }
-
-    /// Whether the stream was closed because its client kept asking without reading the answers.
-    pub fn overrun(&self) -> bool {
-        self.lock().overrun
     }
 
     /// Whether a reader would get something, be it the end.
@@ -208,17 +222,20 @@ impl StreamBuffer {
         Offer::Taken
     }
 
-    /// Takes in the answer to a request, room or not. `false`: there were too many, the stream is closed.
+    /// Takes in the answer to a question, for which room was set aside. `false`: the stream is closed.
+    ///
+    /// # Panics
+    /// If more is answered than was asked: a bug of whoever asks without a [`Question`].
     pub(super) fn answer(&self, message: WatchMessage) -> bool {
         let mut state = self.lock();
         if state.closed {
             return false;
         }
-        if state.queue.len() >= self.bounds.answers {
-            state.overrun = true;
+        let held = state.queue.len();
+        if held >= self.bounds.answers {
+            // Not under the lock: questions are dropped on the way out, and take it.
             drop(state);
-            self.close();
-            return false;
+            panic!("{held} messages wait on one stream: it was answered more than it asked");
         }
         let reader = state.put(message);
         drop(state);
@@ -255,6 +272,26 @@ impl StreamBuffer {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nobody panics holding a stream's buffer")
+    }
+}
+
+/// A question on its way to the hub, with room set aside for its answers. It travels with what is asked and is dropped
+/// when the hub has answered, or when it is clear that nobody will.
+///
+/// Counted where questions are put, because only there they can be held up: the node takes its mailbox whole, so any
+/// number may be under way by the time the first is answered.
+#[derive(Debug)]
+pub struct Question(Arc<StreamBuffer>);
+
+impl Drop for Question {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.asked -= 1;
+        let requester = if state.has_room_to_ask(&self.0.bounds) { state.requester.take() } else { None };
+        drop(state);
+        if let Some(requester) = requester {
+            requester.wake();
+        }
     }
 }
 

@@ -19,7 +19,7 @@ mod stream;
 mod tests;
 mod watcher;
 
-pub use buffer::{RoomBell, StreamBuffer};
+pub use buffer::{Question, RoomBell, StreamBuffer};
 pub use hub::WatchHub;
 pub use message::{
     CatchUpTask, EventBatch, HubCounts, HubNow, SharedEvent, StreamId, WatchMessage, WatchSpec, WatcherKey,

@@ -7,6 +7,7 @@ use fxhash::FxHashMap;
 use quorate_spec::request::Request;
 
 use super::{Verdict, require};
+use crate::config::MIN_TTL;
 use crate::draft::LEASES;
 
 /// How an attempt ended.
@@ -71,19 +72,19 @@ impl Attempts {
     }
 
     /// An entry with an id is applied for the first time by anyone.
-    pub fn applied(&mut self, id: u64, index: u64, request: Option<&Request>) -> Verdict {
+    /// `expires` says that it ends a lease as fallen due.
+    pub fn applied(&mut self, id: u64, index: u64, request: Option<&Request>, expires: bool) -> Verdict {
         let before = self.places.insert(id, index);
         require(before.is_none(), "a request takes effect once", || {
             format!("id {id:#x} is entry {before:?} and entry {index}: {request:?}")
         })?;
         let Some(attempt) = self.known.get(&id) else {
-            let own =
-                matches!(request, None | Some(Request::Other | Request::LeaseRevoke { .. } | Request::Alarm { .. }));
+            let own = expires || matches!(request, None | Some(Request::Other | Request::Alarm { .. }));
             return require(own, "the log holds what was asked", || {
                 format!("entry {index} (id {id:#x}) was asked for by nobody: {request:?}")
             });
         };
-        require(same_request(&attempt.request, request), "an entry holds what was asked", || {
+        require(!expires && same_request(&attempt.request, request), "an entry holds what was asked", || {
             format!("{attempt:?}\nbecame entry {index}: {request:?}")
         })?;
         require(attempt.ending != Ending::SurelyNot, NOT_DONE, || format!("{attempt:?}\nbecame entry {index}"))
@@ -94,9 +95,10 @@ const NOT_DONE: &str = "what was refused before it was tried is never done";
 
 fn same_request(asked: &Request, logged: Option<&Request>) -> bool {
     match (asked, logged) {
-        // A lease without an id is given one before the log.
-        (Request::LeaseGrant { id: 0, ttl }, Some(Request::LeaseGrant { id, ttl: logged })) => {
-            *id != 0 && !LEASES.contains(id) && ttl == logged
+        // A lease without an id is given one before the log, and a short one the least time there is.
+        (Request::LeaseGrant { id: asked, ttl }, Some(Request::LeaseGrant { id, ttl: logged })) => {
+            let named = if *asked == 0 { *id != 0 && !LEASES.contains(id) } else { asked == id };
+            named && *logged == (*ttl).max(MIN_TTL)
         }
         (asked, logged) => logged == Some(asked),
     }
@@ -115,8 +117,8 @@ mod tests {
         let mut attempts = Attempts::default();
         assert!(attempts.begin(7, attempt(1)).is_ok());
         assert!(attempts.begin(7, attempt(1)).is_err());
-        assert!(attempts.applied(7, 20, Some(&Request::Compact { revision: 1 })).is_ok());
-        assert!(attempts.applied(7, 21, Some(&Request::Compact { revision: 1 })).is_err());
+        assert!(attempts.applied(7, 20, Some(&Request::Compact { revision: 1 }), false).is_ok());
+        assert!(attempts.applied(7, 21, Some(&Request::Compact { revision: 1 }), false).is_err());
     }
 
     #[test]
@@ -124,9 +126,9 @@ mod tests {
         let mut attempts = Attempts::default();
         attempts.begin(7, attempt(1)).unwrap();
         attempts.ended(7, Ending::SurelyNot).unwrap();
-        assert!(attempts.applied(7, 20, Some(&Request::Compact { revision: 1 })).is_err());
+        assert!(attempts.applied(7, 20, Some(&Request::Compact { revision: 1 }), false).is_err());
         attempts.begin(8, attempt(1)).unwrap();
-        attempts.applied(8, 21, Some(&Request::Compact { revision: 1 })).unwrap();
+        attempts.applied(8, 21, Some(&Request::Compact { revision: 1 }), false).unwrap();
         assert!(attempts.ended(8, Ending::SurelyNot).is_err());
     }
 
@@ -134,8 +136,8 @@ mod tests {
     fn an_entry_is_what_was_asked_or_the_products_own() {
         let mut attempts = Attempts::default();
         attempts.begin(7, attempt(1)).unwrap();
-        assert!(attempts.applied(7, 20, Some(&Request::Compact { revision: 2 })).is_err());
-        assert!(attempts.applied(8, 21, Some(&Request::LeaseRevoke { id: 1 })).is_ok());
-        assert!(attempts.applied(9, 22, Some(&Request::Compact { revision: 2 })).is_err());
+        assert!(attempts.applied(7, 20, Some(&Request::Compact { revision: 2 }), false).is_err());
+        assert!(attempts.applied(8, 21, Some(&Request::LeaseRevoke { id: 1 }), true).is_ok());
+        assert!(attempts.applied(9, 22, Some(&Request::Compact { revision: 2 }), false).is_err());
     }
 }

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate::machine::{Applied, Command};
-use quorate_spec::request::{Answer, Event, Request};
+use quorate_spec::request::{Answer, Event, Request, text};
 use quorate_spec::{Model, Step, Vantage};
 
 use super::ids::Attempts;
@@ -26,6 +26,8 @@ pub struct Entry {
     pub at: Duration,
     /// What it asked; nothing in a leader's first entry.
     pub request: Option<Request>,
+    /// The grant and the term it names, where it ends a lease as fallen due.
+    pub expiry: Option<(u64, u64)>,
     /// What the model did with it.
     pub step: Step,
     /// The vantage before it.
@@ -54,6 +56,8 @@ pub struct LeaseLife {
     pub from: usize,
     /// The place from which on it does not, if it has ended.
     pub to: Option<usize>,
+    /// Index of the entry that granted it.
+    pub index: u64,
     /// Seconds it was granted for.
     pub ttl: i64,
     /// When the grant was applied.
@@ -152,19 +156,26 @@ impl Ledger {
         self.leases.keys().copied()
     }
 
-    fn follow_leases(&mut self, entry: &Entry) {
+    fn follow_leases(&mut self, index: u64, entry: &Entry) {
         let place = self.vantages.len();
         match (&entry.request, &entry.step.answer) {
             (Some(Request::LeaseGrant { id, .. }), Ok(Answer::LeaseGrant { ttl, .. })) => {
-                let life = LeaseLife { from: place, to: None, ttl: *ttl, at: entry.at };
+                let life = LeaseLife { from: place, to: None, index, ttl: *ttl, at: entry.at };
                 self.leases.entry(*id).or_default().push(life);
             }
-            (Some(Request::LeaseRevoke { id }), Ok(_)) => {
+            (Some(Request::LeaseRevoke { id, .. }), Ok(_)) => {
                 let lives = self.leases.get_mut(id).expect("a lease that is revoked was granted");
                 lives.last_mut().expect("a lease granted has a life").to = Some(place);
             }
             _ => {}
         }
+    }
+
+    /// Whether an entry of `term` may end a lease as fallen due: the grant it names is the one that stands, and who
+    /// named it led in the term of the entry.
+    fn may_expire(&self, id: i64, (granted_at, named_in): (u64, u64), term: u64) -> bool {
+        let living = self.lives_of(id).last().filter(|life| life.to.is_none());
+        named_in == term && living.is_some_and(|life| life.index == granted_at)
     }
 
     /// A new life of a member begins.
@@ -182,11 +193,12 @@ impl Ledger {
         applied: &Applied,
     ) -> Verdict {
         let request = command.map(convert::request);
+        let expiry = command.and_then(convert::expiry);
         let last = self.progress[member].last.replace(index);
         require(last.is_none_or(|last| index > last), "entries are applied in order", || {
             format!("member {member}: entry {index} came after entry {last:?}")
         })?;
-        let digest = digest(term, id, request.as_ref(), applied);
+        let digest = digest(term, id, (request.as_ref(), expiry), applied);
         if let Some(known) = self.entries.get(&index) {
             let place = known.place;
             let same = known.digest == digest && applied.events.iter().all(|event| event.prev_kv.is_none());
@@ -200,18 +212,21 @@ impl Ledger {
             format!("member {member}: entry {index} is new, though entry {newest} was applied before: {request:?}")
         })?;
         if let Some(id) = id {
-            self.attempts.applied(id, index, request.as_ref())?;
+            self.attempts.applied(id, index, request.as_ref(), expiry.is_some())?;
         }
         let before = self.model.vantage();
-        let step = match &request {
-            Some(request) => self.model.apply(request),
-            None => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
+        let step = match (&request, expiry) {
+            (Some(Request::LeaseRevoke { id }), Some(expiry)) if !self.may_expire(*id, expiry, term) => {
+                Step { answer: Err(text::LEASE_NOT_FOUND.into()), revision: before.revision, events: Vec::new() }
+            }
+            (Some(request), _) => self.model.apply(request),
+            (None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
         };
         let asked = id.is_some_and(|id| self.attempts.of(id).is_some());
         let place = self.vantages.len();
-        let entry = Entry { term, at: true_now(), request, step, before, place, asked, digest };
+        let entry = Entry { term, at: true_now(), request, expiry, step, before, place, asked, digest };
         let verdict = agree(&self.model, index, &entry, applied);
-        self.follow_leases(&entry);
+        self.follow_leases(index, &entry);
         self.entries.insert(index, entry);
         self.vantages.push(self.model.vantage());
         self.progress[member].top = place;
@@ -250,7 +265,12 @@ now   {applied:?}",
 }
 
 /// See [`Entry::digest`]. What a key held before is left out: it is loaded only where someone wants it.
-fn digest(term: u64, id: Option<u64>, request: Option<&Request>, applied: &Applied) -> u64 {
+fn digest(
+    term: u64,
+    id: Option<u64>,
+    request: (Option<&Request>, Option<(u64, u64)>),
+    applied: &Applied,
+) -> u64 {
     let answer = applied.answer.as_ref().map(convert::answer).map_err(|refusal| refusal.text());
     let events: Vec<_> = applied.events.iter().map(|event| (event.kind as u8, convert::key_value(&event.kv))).collect();
     fxhash::hash64(&(term, id, request, answer, applied.revision, events))

@@ -48,8 +48,7 @@ fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId]
         applied: (0, 0),
     };
     let group = Group::start(&group_config, hard_state, log.clone());
-    let options = MachineOptions { min_lease_ttl: 2, store: StoreOptions::default() };
-    let machine = Machine::open(MemoryDisk::new(), options, &Image::default(), &[]).expect("opens");
+    let machine = Machine::open(MemoryDisk::new(), StoreOptions::default(), &Image::default(), &[]).expect("opens");
     let facts = Arc::new(Facts::default());
     let config = NodeConfig { member: id(n), name: format!("m{n}"), seed: n as u64, ..config() };
     let mut node = Node::new(config, group, machine, None, facts.clone(), Arc::new(|| {}));
@@ -136,7 +135,9 @@ impl Cluster {
         if dropped || self.lost.contains(&message.kind()) {
             return;
         }
-        let message = PeerMessage::decode(&message.encode()).expect("what is sent can be read");
+        let mut bytes = Vec::new();
+        message.encode(&mut bytes);
+        let message = PeerMessage::decode(&bytes).expect("what is sent can be read").expect("it is of someone");
         let now = self.now;
         if let Some(seat) = self.seats.iter_mut().find(|seat| seat.id == message.to()) {
             let mut outputs = Vec::new();

@@ -177,3 +177,63 @@ fn no_crash_loses_what_was_synced() {
         Run::new(seed).go(8);
     }
 }
+
+/// Whichever sync of a recovery fails: the next one must not take for durable what that failure left in memory alone,
+/// and what is acknowledged afterwards outlives a loss of power.
+#[test]
+fn a_sync_that_fails_during_recovery_is_not_forgotten() {
+    let mut failed = 0;
+    for seed in 0..60 {
+        for nth in 1..12 {
+            let disk = CrashingDisk::default();
+            let mut dice = SeededDice::new(seed * 100 + nth);
+            let mut last = 0;
+            {
+                let mut journal = recover(&disk, 0).expect("fresh").journal;
+                for index in 1..=4 + dice.below(12) {
+                    append_synced(&mut journal, &batch(1, index, 1, 900));
+                    last = index;
+                }
+                // The process ends before the sync of these.
+                for _ in 0..dice.below(4) {
+                    last += 1;
+                    journal.append(&batch(1, last, 1, 900)).expect("appended");
+                }
+            }
+            disk.fail_sync(nth);
+            failed += u64::from(recover(&disk, 0).is_err());
+            disk.fail_sync(u64::MAX);
+            let mut recovered = recover(&disk, 0).expect("nothing was lost yet");
+            last = recovered.entries.last().map_or(0, |entry| entry.index);
+            append_synced(&mut recovered.journal, &batch(1, last + 1, 1, 900));
+            let after = disk.crash(&mut dice, seed % 2 == 0);
+            let entries = recover(&after, 0).expect("what is durable is there").entries;
+            assert_eq!(entries.len() as u64, last + 1, "seed {seed}, sync {nth}");
+        }
+    }
+    assert!(failed > 200, "{failed} recoveries failed");
+}
+
+/// The mark's newest slot may be one that a failed sync left in memory alone. Whatever comes next, one of the slots on
+/// the disk says what the log was promised to hold, and names no segment that is gone.
+#[test]
+fn a_failed_sync_of_the_mark_costs_neither_slot() {
+    for seed in 0..300 {
+        let disk = CrashingDisk::default();
+        let mut dice = SeededDice::new(seed);
+        let mut journal = recover(&disk, 0).expect("fresh").journal;
+        for index in 1..=30 {
+            append_synced(&mut journal, &batch(1, index, 1, 900));
+        }
+        journal.release(28).expect("alive");
+        disk.fail_sync(1);
+        run_ready(journal.prepare()).expect_err("the mark cannot be synced");
+        drop(journal);
+        // A start that is cut short by the loss of power, after any number of its syncs.
+        disk.fail_sync(1 + dice.below(12));
+        let _ = recover(&disk, 28);
+        let after = disk.crash(&mut dice, true);
+        let entries = recover(&after, 28).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}")).entries;
+        assert_eq!(entries.len(), 2, "seed {seed}");
+    }
+}

@@ -1134,6 +1134,17 @@ pub struct InternalRaftRequest {
     >,
     #[prost(message, optional, tag = "9900")]
     pub downgrade_version_test: ::core::option::Option<DowngradeVersionTestRequest>,
+    /// Not etcd's: beside lease_revoke, where a lease fell due. See docs/formats.md.
+    #[prost(message, optional, tag = "25001")]
+    pub quorate_lease_expiry: ::core::option::Option<QuorateLeaseExpiry>,
+}
+/// Not etcd's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QuorateLeaseExpiry {
+    #[prost(uint64, tag = "1")]
+    pub granted_at: u64,
+    #[prost(uint64, tag = "2")]
+    pub term: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EmptyResponse {}

@@ -1,0 +1,165 @@
+//! What one member asks another, as bytes.
+//!
+//! A question is a kind and its numbers, an answer either what was asked for or the text of a refusal; all numbers are
+//! big-endian. Both ends are of this program: a member of another make answers no such questions. Any bytes may come.
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+
+use crate::base::{LeaseId, MemberId, Refusal, limits};
+use crate::node::LeaseStanding;
+
+/// A question only the leader can answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Question {
+    KeepAlive(LeaseId),
+    TimeToLive { id: LeaseId, keys: bool },
+    Leases,
+    Promote(MemberId),
+}
+
+/// What comes back where it was not refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Told {
+    KeepAlive(Option<i64>),
+    TimeToLive(Option<LeaseStanding>),
+    Leases(Vec<LeaseId>),
+    Done,
+}
+
+impl Question {
+    pub(super) fn encode(self) -> Bytes {
+        let mut out = BytesMut::new();
+        match self {
+            Self::KeepAlive(id) => {
+                out.put_u8(1);
+                out.put_i64(id);
+            }
+            Self::TimeToLive { id, keys } => {
+                out.put_u8(2);
+                out.put_i64(id);
+                out.put_u8(u8::from(keys));
+            }
+            Self::Leases => out.put_u8(3),
+            Self::Promote(member) => {
+                out.put_u8(4);
+                out.put_u64(member.0);
+            }
+        }
+        out.freeze()
+    }
+
+    pub(super) fn decode(mut bytes: Bytes) -> Option<Self> {
+        let question = match bytes.try_get_u8().ok()? {
+            1 => Self::KeepAlive(bytes.try_get_i64().ok()?),
+            2 => Self::TimeToLive { id: bytes.try_get_i64().ok()?, keys: bytes.try_get_u8().ok()? != 0 },
+            3 => Self::Leases,
+            4 => Self::Promote(MemberId(bytes.try_get_u64().ok()?)),
+            _ => return None,
+        };
+        bytes.is_empty().then_some(question)
+    }
+
+    /// Reads an answer to this question.
+    pub(super) fn answer(self, mut bytes: Bytes) -> Option<Result<Told, Refusal>> {
+        if bytes.try_get_u8().ok()? != 0 {
+            let text = std::str::from_utf8(&bytes).ok()?;
+            return Some(Err(Refusal::from_text(text)));
+        }
+        let told = match self {
+            Self::KeepAlive(_) => Told::KeepAlive(if bytes.is_empty() { None } else { Some(bytes.try_get_i64().ok()?) }),
+            Self::TimeToLive { .. } => Told::TimeToLive(if bytes.is_empty() { None } else { Some(standing(&mut bytes)?) }),
+            Self::Leases => {
+                let mut leases = Vec::with_capacity(bytes.len() / 8);
+                while !bytes.is_empty() {
+                    leases.push(bytes.try_get_i64().ok()?);
+                }
+                Told::Leases(leases)
+            }
+            Self::Promote(_) => Told::Done,
+        };
+        bytes.is_empty().then_some(Ok(told))
+    }
+}
+
+fn standing(bytes: &mut Bytes) -> Option<LeaseStanding> {
+    let (granted_ttl, ttl) = (bytes.try_get_i64().ok()?, bytes.try_get_i64().ok()?);
+    let mut keys = Vec::new();
+    while !bytes.is_empty() {
+        let len = bytes.try_get_u32().ok()? as usize;
+        if bytes.len() < len {
+            return None;
+        }
+        keys.push(bytes.split_to(len));
+    }
+    Some(LeaseStanding { granted_ttl, ttl, keys })
+}
+
+/// The bytes of an answer; one too long to be carried becomes a refusal.
+pub(super) fn encode_answer(answer: &Result<Told, Refusal>) -> Bytes {
+    let mut out = BytesMut::new();
+    match answer {
+        Ok(told) => {
+            out.put_u8(0);
+            put_told(&mut out, told);
+        }
+        Err(refusal) => {
+            out.put_u8(1);
+            out.put_slice(refusal.text().as_bytes());
+        }
+    }
+    if out.len() > limits::PEER_ANSWER_BYTES {
+        return encode_answer(&Err(Refusal::RequestTooLarge));
+    }
+    out.freeze()
+}
+
+fn put_told(out: &mut BytesMut, told: &Told) {
+    match told {
+        Told::KeepAlive(None) | Told::TimeToLive(None) | Told::Done => {}
+        Told::KeepAlive(Some(ttl)) => out.put_i64(*ttl),
+        Told::TimeToLive(Some(standing)) => {
+            out.put_i64(standing.granted_ttl);
+            out.put_i64(standing.ttl);
+            for key in &standing.keys {
+                out.put_u32(u32::try_from(key.len()).expect("a key is within the request limit"));
+                out.put_slice(key);
+            }
+        }
+        Told::Leases(leases) => leases.iter().for_each(|lease| out.put_i64(*lease)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn questions_and_answers_survive_the_way() {
+        let standing = LeaseStanding { granted_ttl: 9, ttl: 3, keys: vec![Bytes::from_static(b"a"), Bytes::new()] };
+        let cases = [
+            (Question::KeepAlive(-5), Ok(Told::KeepAlive(Some(7)))),
+            (Question::KeepAlive(5), Ok(Told::KeepAlive(None))),
+            (Question::TimeToLive { id: 4, keys: true }, Ok(Told::TimeToLive(Some(standing)))),
+            (Question::TimeToLive { id: 4, keys: false }, Ok(Told::TimeToLive(None))),
+            (Question::Leases, Ok(Told::Leases(vec![3, -4]))),
+            (Question::Promote(MemberId(8)), Ok(Told::Done)),
+            (Question::Promote(MemberId(8)), Err(Refusal::LearnerNotReady)),
+            (Question::Leases, Err(Refusal::Told("of a later version".to_string()))),
+        ];
+        for (question, answer) in cases {
+            assert_eq!(Question::decode(question.encode()), Some(question));
+            assert_eq!(question.answer(encode_answer(&answer)), Some(answer));
+        }
+    }
+
+    #[test]
+    fn nonsense_is_nothing() {
+        for bytes in [&b""[..], b"\x09", b"\x01\x00", b"\x03\x00"] {
+            assert_eq!(Question::decode(Bytes::copy_from_slice(bytes)), None, "{bytes:?}");
+        }
+        let asked = Question::TimeToLive { id: 1, keys: true };
+        assert_eq!(asked.answer(Bytes::from_static(b"\x00\x01")), None);
+        let cut = [&[0_u8; 17][..], b"\x00\x00\x00\x09abc"].concat();
+        assert_eq!(asked.answer(cut.into()), None, "a key longer than what is there");
+    }
+}

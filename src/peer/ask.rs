@@ -1,0 +1,110 @@
+//! Questions: of one member to another, and of one that is no member yet.
+//!
+//! Invariants: a question and its answer have bounds and a time; questions to one peer have a number. Does not know what
+//! is asked.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::body::{Incoming, Outgoing};
+use super::dialer::{dial_within, refusal};
+use super::door::AskFailure;
+use super::exchange::Exchange;
+use super::greeting::CLUSTER_ID;
+use super::head::write_head;
+use super::link::Link;
+use super::post::{Post, post};
+use super::url::PeerUrl;
+use super::wait::Timer;
+use super::wrong::LineWrong;
+use crate::base::{ClusterId, limits};
+use crate::env::{Env, NetStream};
+
+/// Where questions are answered. Members of another make know no such place.
+pub(super) const ASK_PATH: &str = "/quorate/ask";
+
+/// Asks a peer.
+pub(super) async fn ask<E: Env>(exchange: &Exchange<E>, link: &Link, question: &[u8]) -> Result<Bytes, AskFailure> {
+    let what = Post {
+        path: ASK_PATH,
+        content_type: "application/octet-stream",
+        body: question,
+        deadline: exchange.now().plus(Duration::from_millis(limits::PEER_QUESTION_MS)),
+        answer_limit: limits::PEER_ANSWER_BYTES,
+    };
+    let mut idle = None;
+    let (head, answer) = match post(exchange, link, &mut idle, &what).await {
+        Ok(answered) => answered,
+        Err(wrong) => return Err(AskFailure::Unreachable(wrong.to_string())),
+    };
+    match head.status {
+        200 => Ok(answer.into()),
+        404 => Err(AskFailure::Unsupported),
+        503 | 408 | 500 => Err(AskFailure::Unreachable(format!("it answered {}", head.status))),
+        _ => match refusal(exchange, link.member, &head, &answer) {
+            LineWrong::Removed => {
+                exchange.door.removed();
+                Err(AskFailure::Refused(LineWrong::Removed.to_string()))
+            }
+            wrong => Err(AskFailure::Refused(wrong.to_string())),
+        },
+    }
+}
+
+/// A place among the questions to one peer.
+pub(super) struct Place(Arc<Link>);
+
+impl Place {
+    /// Takes one, if there is one left.
+    pub(super) fn take(link: &Arc<Link>) -> Option<Self> {
+        let before = link.questions.fetch_add(1, Ordering::Relaxed);
+        let place = Self(link.clone());
+        (before < limits::PEER_QUESTIONS).then_some(place)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.questions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What was found at a peer URL.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fetched {
+    /// The cluster of who answered, where it said so.
+    pub cluster: Option<ClusterId>,
+    /// The answer.
+    pub body: Bytes,
+}
+
+/// Asks for what lies at a path of a peer URL, as `/members` or `/version`, before anything is known of the cluster. In a
+/// light task alone. The error is for people.
+pub async fn fetch<E: Env>(env: &E, url: &str, path: &str, timeout: Duration) -> Result<Fetched, String> {
+    let url = PeerUrl::parse(url)?;
+    let mut timer = Timer::new(env.clock().clone());
+    let deadline = timer.after(timeout);
+    let fetched = timer.within(deadline, fetch_at(env, &url, path, timeout)).await;
+    fetched.unwrap_or(Err(LineWrong::Late("asking"))).map_err(|wrong| format!("{}: {wrong}", url.address))
+}
+
+async fn fetch_at<E: Env>(env: &E, url: &PeerUrl, path: &str, timeout: Duration) -> Result<Fetched, LineWrong> {
+    let (reader, writer) = dial_within(env, &url.address, timeout).await?.split();
+    let mut incoming = Incoming::new(reader, env.clock().clone(), timeout);
+    let mut outgoing = Outgoing::new(writer, env.clock().clone(), timeout);
+    let own = [("Host", url.address.as_str()), ("Connection", "close")];
+    outgoing.send(&write_head(&format!("GET {path} HTTP/1.1"), &own)).await?;
+    let head = incoming.response().await?;
+    let body = incoming.whole("an answer", limits::PEER_ANSWER_BYTES).await?;
+    if head.status != 200 {
+        return Err(LineWrong::Refused {
+            status: head.status,
+            text: String::from_utf8_lossy(&body).trim().to_string(),
+        });
+    }
+    let cluster = head.headers.get(CLUSTER_ID).and_then(|id| u64::from_str_radix(id, 16).ok()).map(ClusterId);
+    Ok(Fetched { cluster, body: body.into() })
+}

@@ -1,0 +1,44 @@
+//! Who may speak to this member.
+
+use super::answer::Answer;
+use super::exchange::Exchange;
+use super::greeting::{CLUSTER_ID, LIFE, check, from_header};
+use super::head::RequestHead;
+use crate::base::MemberId;
+use crate::env::Env;
+
+/// Who is asking, if it is one of this cluster; else what to answer.
+pub(super) fn let_in<E: Env>(exchange: &Exchange<E>, head: &RequestHead) -> Result<MemberId, Answer> {
+    let roster = exchange.door.roster();
+    let local = exchange.config.member;
+    let with_cluster = |answer: Answer| answer.with(CLUSTER_ID, &roster.cluster.to_string());
+    check(&head.headers, local, exchange.config.version, roster.cluster)
+        .map_err(|text| with_cluster(Answer::text(412, text)))?;
+    let from = from_header(&head.headers).ok_or_else(|| with_cluster(Answer::text(404, "invalid from")))?;
+    if roster.removed.contains(&from) {
+        tracing::warn!(
+            "local-member-id" = %local,
+            "remote-peer-id-from" = %from,
+            "rejected stream from remote peer because it was removed"
+        );
+        return Err(with_cluster(Answer::text(410, "removed member")));
+    }
+    if doubled(exchange, head, from) {
+        return Err(with_cluster(Answer::text(412, "another process is alive under this member id")));
+    }
+    Ok(from)
+}
+
+/// Whether another process is being heard under the id of who is asking: a copied disk, or a machine cloned.
+pub(super) fn doubled<E: Env>(exchange: &Exchange<E>, head: &RequestHead, from: MemberId) -> bool {
+    let life = head.headers.get(LIFE).and_then(|life| u64::from_str_radix(life, 16).ok());
+    let doubled = life.zip(exchange.link(from)).is_some_and(|(life, link)| link.has_other_life(life));
+    if doubled {
+        tracing::error!(
+            "local-member-id" = %exchange.config.member,
+            "remote-peer-id-from" = %from,
+            "two processes are alive under one member id: the newer one is refused"
+        );
+    }
+    doubled
+}

@@ -1,0 +1,192 @@
+//! Receiving a snapshot: the offer is answered with where to begin, then the chunks go to the member's sink.
+//!
+//! Invariants: a body that is not marked as ours is not read; few are received at once; the message of the snapshot
+//! reaches the group only when every chunk is in and the sink has finished.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::answer::Answer;
+use super::door::ChunkSink;
+use super::exchange::{Ends, Exchange, Reader};
+use super::greeting::{CLUSTER_ID, SNAPSHOT};
+use super::head::RequestHead;
+use super::letting_in::let_in;
+use super::snapshot_frames::{SnapshotFrame, read_frame, read_introduction};
+use super::wrong::LineWrong;
+use crate::base::{MemberId, limits};
+use crate::consensus::PeerMessage;
+use crate::env::Env;
+
+/// Why a snapshot was not received.
+enum NotReceived {
+    /// The connection is of no use any more.
+    Line(LineWrong),
+    /// It is refused with this status and text.
+    Refused(u16, String),
+}
+
+impl From<LineWrong> for NotReceived {
+    fn from(wrong: LineWrong) -> Self {
+        match wrong {
+            LineWrong::TooLong { .. } | LineWrong::Malformed(_) => {
+                Self::Refused(400, format!("failed to decode raft message ({wrong})"))
+            }
+            wrong => Self::Line(wrong),
+        }
+    }
+}
+
+/// A place among the snapshots received at once.
+struct Place<'a, E: Env>(&'a Exchange<E>);
+
+impl<'a, E: Env> Place<'a, E> {
+    fn take(exchange: &'a Exchange<E>) -> Option<Self> {
+        let before = exchange.snapshots.fetch_add(1, Ordering::Relaxed);
+        let place = Self(exchange);
+        (before < limits::SNAPSHOTS_RECEIVED).then_some(place)
+    }
+}
+
+impl<E: Env> Drop for Place<'_, E> {
+    fn drop(&mut self) {
+        self.0.snapshots.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Answers an offer with the number of the first chunk that is wanted.
+pub(super) async fn offered<E: Env>(
+    exchange: &Exchange<E>,
+    ends: &mut Ends<E>,
+    head: &RequestHead,
+) -> Result<Answer, LineWrong> {
+    let from = match let_in(exchange, head) {
+        Ok(from) => from,
+        Err(answer) => return Ok(answer.ending()),
+    };
+    // Opening a sink may wait for the disk.
+    let deadline = ends.0.after(Duration::from_millis(limits::SNAPSHOT_STALL_MS));
+    ends.0.set_deadline(Some(deadline));
+    match open(exchange, ends, from).await {
+        Ok((_, sink)) => Ok(Answer::plain(&sink.next().to_string())),
+        Err(NotReceived::Refused(status, text)) => {
+            tracing::warn!("remote-snapshot-sender-id" = %from, error = text, "a snapshot that was offered is refused");
+            Ok(Answer::text(status, &text).ending())
+        }
+        Err(NotReceived::Line(wrong)) => Err(wrong),
+    }
+}
+
+/// Receives a snapshot. The connection ends with it.
+pub(super) async fn serve<E: Env>(
+    exchange: &Arc<Exchange<E>>,
+    ends: &mut Ends<E>,
+    head: &RequestHead,
+) -> Result<(), LineWrong> {
+    let cluster = exchange.door.roster().cluster.to_string();
+    let answer = match receive(exchange, ends, head).await {
+        Ok(()) => Answer::nothing(),
+        Err(Stopped::Answered(answer)) => answer,
+        Err(Stopped::Not(NotReceived::Line(wrong))) => return Err(wrong),
+        Err(Stopped::Not(NotReceived::Refused(status, text))) => {
+            tracing::warn!(
+                "local-member-id" = %exchange.config.member,
+                error = text,
+                "failed to save incoming database snapshot"
+            );
+            Answer::text(status, &text)
+        }
+    };
+    ends.1.send(&answer.with(CLUSTER_ID, &cluster).bytes(false)).await
+}
+
+enum Stopped {
+    Answered(Answer),
+    Not(NotReceived),
+}
+
+impl<T: Into<NotReceived>> From<T> for Stopped {
+    fn from(not: T) -> Self {
+        Self::Not(not.into())
+    }
+}
+
+async fn receive<E: Env>(exchange: &Exchange<E>, ends: &mut Ends<E>, head: &RequestHead) -> Result<(), Stopped> {
+    if head.method != "POST" {
+        return Err(Stopped::Answered(Answer::text(405, "Method Not Allowed").with("Allow", "POST")));
+    }
+    let from = let_in(exchange, head).map_err(Stopped::Answered)?;
+    let Some(begin) = head.headers.get(SNAPSHOT) else {
+        // What stock etcd sends: its database file, which this store cannot take over.
+        let text = "failed to save KV snapshot (a member of another make sent it)".to_string();
+        return Err(NotReceived::Refused(500, text).into());
+    };
+    let Some(_place) = Place::take(exchange) else {
+        return Err(NotReceived::Refused(503, "too many snapshots are being received".to_string()).into());
+    };
+    ends.0.set_deadline(None);
+    ends.0.set_silence(Duration::from_millis(limits::SNAPSHOT_STALL_MS));
+    let (message, mut sink) = open(exchange, ends, from).await?;
+    if sink.next().to_string() != begin {
+        return Err(NotReceived::Refused(412, format!("chunk {} is wanted, not {begin}", sink.next())).into());
+    }
+    tracing::info!(
+        "local-member-id" = %exchange.config.member,
+        "remote-snapshot-sender-id" = %from,
+        "incoming-snapshot-index" = message.snapshot_index(),
+        "receiving database snapshot"
+    );
+    take_chunks::<E>(&mut ends.0, sink.as_mut()).await?;
+    let refused = |text: String| NotReceived::Refused(500, format!("failed to save KV snapshot ({text})"));
+    sink.finish().await.map_err(refused)?;
+    tracing::info!(
+        "local-member-id" = %exchange.config.member,
+        "remote-snapshot-sender-id" = %from,
+        "incoming-snapshot-index" = message.snapshot_index(),
+        "received and saved database snapshot"
+    );
+    exchange.door.arrived(message);
+    Ok(())
+}
+
+/// Reads what the snapshot says of itself and opens a sink for it.
+async fn open<E: Env>(
+    exchange: &Exchange<E>,
+    ends: &mut Ends<E>,
+    from: MemberId,
+) -> Result<(PeerMessage, Box<dyn ChunkSink>), NotReceived> {
+    let (message, manifest): (PeerMessage, Bytes) = read_introduction(&mut ends.0).await?;
+    if message.to() != exchange.config.member || message.from() != from {
+        return Err(NotReceived::Refused(403, "cannot process message to mismatch member".to_string()));
+    }
+    let time = Duration::from_millis(limits::SNAPSHOT_STALL_MS);
+    match ends.1.within(time, exchange.door.snapshot_offered(&message, manifest)).await {
+        Some(Ok(sink)) => Ok((message, sink)),
+        Some(Err(text)) => Err(NotReceived::Refused(500, text)),
+        None => Err(NotReceived::Line(LineWrong::Late("opening a snapshot"))),
+    }
+}
+
+async fn take_chunks<E: Env>(
+    incoming: &mut super::body::Incoming<Reader<E>, E::Clock>,
+    sink: &mut dyn ChunkSink,
+) -> Result<(), NotReceived> {
+    loop {
+        match read_frame(incoming).await? {
+            SnapshotFrame::Chunk(chunk) => {
+                let number = sink.next();
+                let refused = |text: String| NotReceived::Refused(500, format!("failed to save KV snapshot ({text})"));
+                sink.put(chunk).await.map_err(refused)?;
+                assert_eq!(sink.next(), number + 1, "a chunk that was taken in is held");
+            }
+            SnapshotFrame::End(chunks) if chunks == sink.next() => return Ok(()),
+            SnapshotFrame::End(chunks) => {
+                let text = format!("{chunks} chunks were sent and {} arrived", sink.next());
+                return Err(NotReceived::Refused(400, text));
+            }
+        }
+    }
+}
