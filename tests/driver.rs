@@ -21,6 +21,7 @@ fn config() -> DriverConfig {
             name: "one".to_string(),
             peer_urls: vec!["http://localhost:2380".to_string()],
         }],
+        listen_peers: Vec::new(),
         cluster_token: "etcd-cluster".to_string(),
         tick: Duration::from_millis(100),
         election_ticks: 10,

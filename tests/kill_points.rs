@@ -177,6 +177,7 @@ fn config() -> DriverConfig {
         wal_segment_bytes: WAL_SEGMENT_BYTES,
         name: "one".to_string(),
         founding_members: vec![member],
+        listen_peers: Vec::new(),
         cluster_token: "etcd-cluster".to_string(),
         tick: Duration::from_millis(100),
         election_ticks: 10,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::base::MemberId;
+use quorate::base::{MemberId, derive_member_id};
 use quorate::driver::{DriverConfig, FoundingMember};
 use quorate::mvcc::StoreOptions;
 use quorate::node::{NodeConfig, Observer};
@@ -30,6 +30,11 @@ pub fn peer_url(member: usize) -> String {
     format!("http://{}:2380", host(member))
 }
 
+/// The id of a member.
+pub fn member_id(member: usize) -> MemberId {
+    derive_member_id(&[peer_url(member)], TOKEN, None)
+}
+
 /// The host of a member, which is its name, too.
 pub fn host(member: usize) -> String {
     format!("m{}", member + 1)
@@ -43,6 +48,7 @@ pub fn driver_config(plan: &Plan, member: usize, seed: u64, observer: Arc<dyn Ob
     DriverConfig {
         name: host(member),
         founding_members: (0..plan.members.len()).map(founder).collect(),
+        listen_peers: vec![format!("{}:2380", host(member))],
         cluster_token: TOKEN.to_string(),
         tick: TICK,
         election_ticks: 10,

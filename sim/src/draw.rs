@@ -15,7 +15,7 @@ use quorate::base::Dice;
 
 use crate::env::forked;
 use crate::plan::{
-    Action, Cut, DiskMood, End, Kind, LaneMood, MemberSetting, Plan, PowerLoss, Setting, Step, Timed, Watching, Who,
+    Action, Cut, DiskMood, End, Kind, Links, MemberSetting, Plan, PowerLoss, Setting, Step, Timed, Watching, Who,
 };
 
 const KINDS: [(Kind, u64); 13] = [
@@ -106,10 +106,18 @@ fn member() -> impl Strategy<Value = MemberSetting> {
     parts.prop_map(|(drift_ppb, wall_restarts, disk)| MemberSetting { drift_ppb, wall_restarts, disk })
 }
 
-fn lane() -> impl Strategy<Value = LaneMood> {
-    let micros = select(&[(50, 200), (300, 2_000), (1_000, 20_000), (100, 200_000)][..]);
-    let parts = (micros, select(&[0, 0, 30, 500][..]), select(&[0, 0, 20, 300][..]));
-    parts.prop_map(|(micros, slow_one_in, replay_one_in)| LaneMood { micros, slow_one_in, replay_one_in })
+fn links() -> impl Strategy<Value = Links> {
+    let micros = select(&[(50, 200), (300, 2_000), (1_000, 20_000), (100, 50_000)][..]);
+    let bytes = select(&[0, 0, 0, 20_000, 1_000_000][..]);
+    let parts =
+        (micros, select(&[0, 0, 30, 500][..]), select(&[0, 0, 10, 200][..]), bytes, select(&[0, 0, 50, 1_000][..]));
+    parts.prop_map(|(micros, slow_one_in, loss_one_in, bytes_per_second, cut_one_in)| Links {
+        micros,
+        slow_one_in,
+        loss_one_in,
+        bytes_per_second,
+        cut_one_in,
+    })
 }
 
 fn setting() -> impl Strategy<Value = Setting> {
@@ -120,12 +128,14 @@ fn setting() -> impl Strategy<Value = Setting> {
         select(&[3, 20, 100, 100_000][..]),
         select(&[2, 10, 100][..]),
         select(&[10, 500, 5_000][..]),
-        lane(),
+        links(),
     );
-    parts.prop_map(|(wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire, lane)| {
-        let wire = Duration::from_micros(wire);
-        Setting { wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire, lane }
-    })
+    parts.prop_map(
+        |(wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire, links)| {
+            let wire = Duration::from_micros(wire);
+            Setting { wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire, links }
+        },
+    )
 }
 
 /// Which operations there are, and how often each: a third is left out, but never all that write.

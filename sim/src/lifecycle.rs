@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use madsim::runtime::Handle as Sim;
 use quorate::base::{Dice, SeededDice, Wrong};
 use quorate::driver::BootReport;
 
@@ -107,11 +106,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     let config = driver_config(&world.plan, member.number, seed, witness);
     world.ledger().new_life(member.number);
     world.raft().new_life(member.number);
-    let (lane, number, ground) = (world.lane.clone(), member.number, Sim::current().get_node(madsim::plugin::node()));
-    let ground = ground.expect("this task runs on a node");
-    let starting = node.spawn(quorate::driver::start_with(env, config, move |_, door| {
-        std::future::ready(Ok(lane.connect(number, life, door, ground)))
-    }));
+    let starting = node.spawn(quorate::driver::start(env, config));
     let started = match select(pin!(madsim::time::timeout(PATIENCE, starting)), over).await {
         Either::Left((started, over)) => (started, over),
         Either::Right(_) => {

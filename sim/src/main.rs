@@ -18,8 +18,6 @@ mod draw;
 #[cfg(madsim)]
 mod env;
 #[cfg(madsim)]
-mod lane;
-#[cfg(madsim)]
 mod lifecycle;
 #[cfg(madsim)]
 mod member;

@@ -12,7 +12,6 @@ use quorate::driver::Handle;
 
 use crate::config::host;
 use crate::env::{Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, forked, true_now};
-use crate::lane::Lane;
 use crate::plan::{End, MemberSetting, Plan, PowerLoss};
 
 /// A member that serves.
@@ -69,7 +68,6 @@ pub struct Member {
     pub disk: SimDisk,
     seed: u64,
     net: SimNet,
-    lane: Arc<Lane>,
     trace: Trace,
     marks: Marks,
     standing: Mutex<Standing>,
@@ -77,12 +75,12 @@ pub struct Member {
 
 impl Member {
     /// A member that never lived.
-    pub fn new(plan: &Plan, number: usize, net: SimNet, lane: Arc<Lane>, trace: Trace, marks: Marks) -> Self {
+    pub fn new(plan: &Plan, number: usize, net: SimNet, trace: Trace, marks: Marks) -> Self {
         let setting = plan.members[number].clone();
         let dice = forked(plan.seed, "disk", number as u64);
         let disk = SimDisk::new(setting.disk.faults(), dice, trace.clone(), marks.clone());
         let standing = Mutex::default();
-        Self { number, host: host(number), setting, disk, seed: plan.seed, net, lane, trace, marks, standing }
+        Self { number, host: host(number), setting, disk, seed: plan.seed, net, trace, marks, standing }
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
@@ -176,8 +174,10 @@ impl Member {
                 self.disk.lose_power(loss.loss());
             }
         }
-        self.net.kill(&self.host);
-        self.lane.kill(self.number);
+        match how {
+            End::Stop | End::Kill => self.net.kill(&self.host),
+            End::Power(_) => self.net.lose_power(&self.host),
+        }
         self.trace.note("end", format!("{} {how:?}", self.host).as_bytes());
         self.marks.hit(match how {
             End::Stop => "stopped cleanly",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::env::{DiskFaults, Loss};
+use crate::env::{DiskFaults, Latency, LinkMood, Loss};
 
 /// What a client may do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -214,15 +214,32 @@ pub struct MemberSetting {
     pub disk: DiskMood,
 }
 
-/// How messages between members travel.
+/// How the links between members behave. Every "one in" is off at 0.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct LaneMood {
-    /// A message takes between these, in microseconds.
+pub struct Links {
+    /// A packet takes between these, in microseconds.
     pub micros: (u64, u64),
-    /// One in so many takes thirty times as long, and holds up those behind it; off at 0.
+    /// One packet in so many takes up to a hundred times as long.
     pub slow_one_in: u64,
-    /// One in so many comes again within five seconds; off at 0.
-    pub replay_one_in: u64,
+    /// One packet in so many is lost, and sent again.
+    pub loss_one_in: u64,
+    /// Bytes a second; 0 for no limit.
+    pub bytes_per_second: u64,
+    /// One write in so many arrives in part, and then the connection is reset.
+    pub cut_one_in: u64,
+}
+
+impl Links {
+    /// As the network knows it.
+    pub fn mood(&self) -> LinkMood {
+        let (low, high) = self.micros;
+        let latency = match self.slow_one_in {
+            0 => Latency::Uniform(low, high),
+            rare_one_in => Latency::LongTail { usual: (low, high), rare: (high, 100 * high), rare_one_in },
+        };
+        let (loss_one_in, bytes_per_second, cut_one_in) = (self.loss_one_in, self.bytes_per_second, self.cut_one_in);
+        LinkMood { latency, loss_one_in, bytes_per_second, cut_one_in, ..LinkMood::calm() }
+    }
 }
 
 /// How the members are set up and what world they stand in.
@@ -240,8 +257,8 @@ pub struct Setting {
     pub progress_ticks: u64,
     /// How long a message between client and member takes at most.
     pub wire: Duration,
-    /// How messages between members travel.
-    pub lane: LaneMood,
+    /// The links between members.
+    pub links: Links,
 }
 
 /// A whole run.

@@ -1,11 +1,13 @@
 //! What can reach what: the ways between hosts that are cut.
 //!
 //! A way is cut as often as someone cut it, so that troubles that overlap heal each by itself. Members among themselves
-//! talk over the simulated network, which is told of every change; clients and members ask here.
+//! talk over the simulated network, which is told of every change ([`Wires::cuts`]); clients and members ask here.
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
+use crate::config::host;
+use crate::env::partition::Cuts;
 use crate::plan::Cut;
 
 /// A place on the network.
@@ -30,38 +32,37 @@ impl Wires {
         !self.0.lock().expect("no holder of this lock panics").contains_key(&way)
     }
 
-    /// Cuts ways; those that were open.
-    pub fn cut(&self, ways: &[Way]) -> Vec<Way> {
+    /// Cuts ways.
+    pub fn cut(&self, ways: &[Way]) {
         let mut cuts = self.0.lock().expect("no holder of this lock panics");
-        let mut newly = Vec::new();
-        for way in ways {
-            let count = cuts.entry(*way).or_default();
-            *count += 1;
-            if *count == 1 {
-                newly.push(*way);
-            }
-        }
-        newly
+        ways.iter().for_each(|way| *cuts.entry(*way).or_default() += 1);
     }
 
-    /// Heals ways that were cut once each; those that are open now.
-    pub fn heal(&self, ways: &[Way]) -> Vec<Way> {
+    /// Heals ways that were cut, once each.
+    pub fn heal(&self, ways: &[Way]) {
         let mut cuts = self.0.lock().expect("no holder of this lock panics");
-        let mut newly = Vec::new();
         for way in ways {
             let Some(count) = cuts.get_mut(way) else { continue };
             *count -= 1;
             if *count == 0 {
                 cuts.remove(way);
-                newly.push(*way);
             }
         }
-        newly
     }
 
-    /// Heals everything; what was cut.
-    pub fn heal_all(&self) -> Vec<Way> {
-        std::mem::take(&mut *self.0.lock().expect("no holder of this lock panics")).into_keys().collect()
+    /// Heals everything.
+    pub fn heal_all(&self) {
+        self.0.lock().expect("no holder of this lock panics").clear();
+    }
+
+    /// The cuts between members, as the network knows hosts.
+    pub fn cuts(&self) -> Cuts {
+        let cuts = self.0.lock().expect("no holder of this lock panics");
+        let named = |way: &Way| match way {
+            (Host::Member(from), Host::Member(to)) => Some((host(*from), host(*to))),
+            _ => None,
+        };
+        cuts.keys().filter_map(named).collect()
     }
 }
 
@@ -116,14 +117,16 @@ mod tests {
     fn cuts_that_overlap_heal_each_by_itself() {
         let wires = Wires::default();
         let way = (Member(0), Member(1));
-        assert_eq!(wires.cut(&[way]), [way]);
-        assert!(wires.cut(&[way]).is_empty() && !wires.open(way));
-        assert!(wires.heal(&[way]).is_empty() && !wires.open(way));
-        assert_eq!(wires.heal(&[way]), [way]);
-        assert!(wires.open(way) && wires.open((Member(1), Member(0))));
         wires.cut(&[way]);
-        assert_eq!(wires.heal_all(), [way]);
-        assert!(wires.heal(&[way]).is_empty() && wires.open(way), "healed before its time");
+        wires.cut(&[way, (Member(0), Client(3))]);
+        assert_eq!(wires.cuts(), [("m1".to_string(), "m2".to_string())]);
+        wires.heal(&[way]);
+        assert!(!wires.open(way) && wires.open((Member(1), Member(0))));
+        wires.heal(&[way]);
+        assert!(wires.open(way) && !wires.open((Member(0), Client(3))));
+        wires.heal_all();
+        wires.heal(&[way, (Member(0), Client(3))]);
+        assert!(wires.open((Member(0), Client(3))), "healed before its time");
     }
 
     #[test]

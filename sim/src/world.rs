@@ -11,9 +11,8 @@ use quorate::base::{Dice, SeededDice};
 use quorate::driver::Handle;
 use quorate_spec::history::Operation;
 
-use crate::config::MIN_TTL;
+use crate::config::{MIN_TTL, member_id};
 use crate::env::{Marks, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
-use crate::lane::Lane;
 use crate::member::Member;
 use crate::oracles::Violation;
 use crate::oracles::disk::{Promise, Promised};
@@ -48,9 +47,9 @@ pub struct World {
     /// The members, by number.
     pub members: Vec<Arc<Member>>,
     /// What is cut.
-    pub wires: Arc<Wires>,
-    /// How messages between members travel.
-    pub lane: Arc<Lane>,
+    pub wires: Wires,
+    /// The network between members; this handle uses nothing itself.
+    pub net: SimNet,
     /// The trace hash.
     pub trace: Trace,
     /// What happened sometimes.
@@ -70,18 +69,16 @@ impl World {
     pub fn new(plan: Plan) -> Arc<Self> {
         let (trace, marks) = (Trace::default(), Marks::default());
         let net = SimNet::new(plan.seed, trace.clone(), marks.clone());
-        let wires = Arc::<Wires>::default();
-        let lane = Lane::new(&plan, wires.clone(), trace.clone(), marks.clone());
-        let member =
-            |number| Arc::new(Member::new(&plan, number, net.clone(), lane.clone(), trace.clone(), marks.clone()));
+        net.set_all_links(plan.setting.links.mood());
+        let member = |number| Arc::new(Member::new(&plan, number, net.clone(), trace.clone(), marks.clone()));
         let members = (0..plan.members.len()).map(member).collect();
-        let ids = lane.ids().to_vec();
+        let ids = (0..plan.members.len()).map(member_id).collect();
         let drifts: Vec<i64> = plan.members.iter().map(|member| member.drift_ppb).collect();
         let promises = Mutex::new((Vec::new(), forked(plan.seed, "promises", 0)));
         Arc::new(Self {
             members,
-            wires,
-            lane,
+            net,
+            wires: Wires::default(),
             trace,
             marks,
             lease_times: Mutex::new(LeaseTimes::new(&drifts)),
@@ -137,7 +134,7 @@ impl World {
     pub fn calm_down(&self) {
         *self.calm.lock().expect("no holder of this lock panics") = true;
         self.wires.heal_all();
-        self.lane.calm_down();
+        self.net.heal();
         self.members.iter().for_each(|member| member.calm_down());
     }
 
@@ -149,11 +146,13 @@ impl World {
     /// Cuts ways.
     pub fn cut(&self, ways: &[Way]) {
         self.wires.cut(ways);
+        self.net.partition(&self.wires.cuts());
     }
 
     /// Heals ways that were cut.
     pub fn heal(&self, ways: &[Way]) {
         self.wires.heal(ways);
+        self.net.partition(&self.wires.cuts());
     }
 
     /// Whom a trouble befalls, by how things stand now.

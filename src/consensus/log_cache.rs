@@ -31,8 +31,9 @@ impl LogCache {
     ) -> Self {
         let mut entries: VecDeque<Entry> = entries.into();
         let mut released = applied;
-        if let Some(first) = entries.pop_front_if(|first| first.index <= applied.0) {
+        if let Some(first) = entries.front().filter(|first| first.index <= applied.0) {
             released = (first.index, first.term);
+            entries.pop_front();
         }
         let cache = Self { hard_state, conf_state, released, applied, entries };
         if let Some(first) = cache.entries.front() {

@@ -56,8 +56,9 @@ impl Outbox {
 
     /// The rounds up to this one are durable; the messages that may leave now.
     pub(super) fn persisted(&mut self, round: u64) -> Vec<PeerMessage> {
-        while let Some((_, term)) = self.terms.pop_front_if(|(of, _)| *of <= round) {
-            self.durable_term = term;
+        while let Some((_, term)) = self.terms.front().filter(|(of, _)| *of <= round) {
+            self.durable_term = *term;
+            self.terms.pop_front();
         }
         let ready = self.held.iter().take_while(|(of, _)| *of <= round).count();
         self.held.drain(..ready).map(|(_, message)| message).collect()

@@ -3,19 +3,23 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_channel::oneshot;
 
 use super::checkpoint_files;
 use super::ending::Ending;
+use super::install::{DurableImage, InstalledImage, forget_older, make_durable};
 use super::mailbox::Mailbox;
 use crate::base::{LogIndex, Wrong};
 use crate::env::{Disk, Env, Tasks};
-use crate::mvcc::{HistoryWrite, HistoryWriter, ReclaimJob, WriteMark};
+use crate::machine::{Image, Machine};
+use crate::mvcc::{HistoryWrite, HistoryWriter, ReclaimJob, StoreOptions, WriteMark};
 use crate::node::Input;
 
 /// One thing the archive is asked.
 pub(super) enum ArchiveJob<D: Disk> {
     Write { writes: Vec<HistoryWrite>, mark: WriteMark },
     Checkpoint { applied: LogIndex, image: Bytes },
+    Install { image: Box<Image>, durable: oneshot::Sender<DurableImage>, installed: oneshot::Receiver<InstalledImage> },
     Reclaim(ReclaimJob<D>),
     Remove(Vec<String>),
 }
@@ -23,6 +27,7 @@ pub(super) enum ArchiveJob<D: Disk> {
 /// Does what it is asked, in order. Ends on the first fault.
 pub(super) async fn keep_archive<E: Env>(
     env: E,
+    store: StoreOptions,
     jobs: Arc<Mailbox<ArchiveJob<E::Disk>>>,
     node: Arc<Mailbox<Input<E::Disk>>>,
     ending: Ending,
@@ -31,7 +36,7 @@ pub(super) async fn keep_archive<E: Env>(
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         for job in batch.drain(..) {
-            if let Err(wrong) = one_job(&env, &mut writer, job, &node, &ending).await {
+            if let Err(wrong) = one_job(&env, &store, &mut writer, job, &node, &ending).await {
                 tracing::error!(error = %wrong, "history cannot be written: stopping");
                 ending.tell(Err(wrong));
                 jobs.close();
@@ -44,6 +49,7 @@ pub(super) async fn keep_archive<E: Env>(
 
 async fn one_job<E: Env>(
     env: &E,
+    store: &StoreOptions,
     writer: &mut HistoryWriter<E::Disk>,
     job: ArchiveJob<E::Disk>,
     node: &Arc<Mailbox<Input<E::Disk>>>,
@@ -59,6 +65,17 @@ async fn one_job<E: Env>(
             writer.sync().await?;
             checkpoint_files::write(env.disk(), applied, &image).await?;
             node.put_completion(Input::Checkpointed { applied });
+        }
+        ArchiveJob::Install { image, durable, installed } => {
+            // What was written before belongs to the state that goes; it may still be named by an image that is kept.
+            writer.sync().await?;
+            let _ = durable.send(make_durable(env.disk(), &image).await?);
+            // Not cut: the keeper has told the end.
+            let Ok(installed) = installed.await else { return Ok(()) };
+            forget_older(env.disk(), &installed)?;
+            let mut machine = Machine::load(env.disk().clone(), store.clone(), &image, &[])?;
+            machine.tidy_files(env.disk(), &image, &[])?;
+            node.put_completion(Input::Installed(Box::new(machine)));
         }
         ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), ending.clone()),
         ArchiveJob::Remove(files) => {

@@ -21,6 +21,8 @@ pub struct DriverConfig {
     pub name: String,
     /// The members of the cluster when it is new.
     pub founding_members: Vec<FoundingMember>,
+    /// Where this member listens for its peers, as `host:port` each.
+    pub listen_peers: Vec<String>,
     /// Part of the ids of a new cluster.
     pub cluster_token: String,
     /// The tick of the logical clock.

@@ -80,9 +80,8 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
     fn roster(&self) -> Roster {
         let status = self.facts.status();
         let cluster_version = status.cluster_version.as_deref().unwrap_or("not_decided");
-        let version = format!(
-            r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster_version}","storage":"{STORAGE_VERSION}"}}"#
-        );
+        let version =
+            format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster_version}","storage":"{STORAGE_VERSION}"}}"#);
         Roster {
             cluster: self.identity.cluster,
             members_json: members_json(&status.members),
@@ -136,4 +135,3 @@ impl PeerSender for NoPeers {
 
     fn stop(&self) {}
 }
-

@@ -1,6 +1,6 @@
 //! The start of everything below the porch.
 
-use std::future::{Future, ready};
+use std::future::Future;
 use std::sync::Arc;
 
 use super::archive;
@@ -15,14 +15,25 @@ use super::node_task::{self, Shell};
 use crate::base::{Fault, Wrong, limits};
 use crate::env::{Clock, Env, Tasks};
 use crate::node::{Facts, Input, WatchInput};
-use crate::peer::{PeerDoor, PeerSender};
+use crate::peer::{PeerConfig, PeerDoor, PeerSender, Transport};
 
 /// Boots from the data directory and starts the tasks. The handle answers at once; clients are welcome when
 /// [`crate::node::NodeStatus::ready`] says so.
 ///
-/// The member has no peers: [`start_with`] gives it some.
+/// It listens for its peers where the configuration says; with nowhere to listen it has none.
 pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, BootReport), Wrong> {
-    start_with(env, config, |_, _| ready(Ok(Arc::new(NoPeers) as Arc<dyn PeerSender>))).await
+    let (world, listen) = (env.clone(), config.listen_peers.clone());
+    let own = config.founding_members.iter().find(|member| member.name == config.name);
+    let urls = own.map(|member| member.peer_urls.clone()).unwrap_or_default();
+    let election_timeout = config.node.election_timeout;
+    start_with(env, config, async move |identity: Identity, door| {
+        if listen.is_empty() {
+            return Ok(Arc::new(NoPeers) as Arc<dyn PeerSender>);
+        }
+        let peers = PeerConfig::new(identity.member, urls, listen, election_timeout);
+        Ok(Arc::new(Transport::start(world, peers, door).await?) as Arc<dyn PeerSender>)
+    })
+    .await
 }
 
 /// As [`start`], with peers: `connect` is told who the member is and where to bring what arrives, and gives back what
@@ -52,8 +63,10 @@ where
     let identity =
         Identity { member: report.identity.member, cluster: report.identity.cluster, name: config.name.clone() };
     let from_peers = Arc::new(Mailbox::new(limits::MAX_PEER_MESSAGES, limits::MAX_PEER_BYTES));
-    let door = MemberDoor::new(identity.cluster, from_peers.clone(), facts.clone());
-    let peers = connect(identity.clone(), Arc::new(door)).await?;
+    let segment_bytes = config.store.segment_bytes;
+    let door = MemberDoor::new(env.clone(), report.identity, from_peers.clone(), facts.clone(), segment_bytes);
+    let door = Arc::new(door);
+    let peers = connect(identity.clone(), door.clone()).await?;
 
     let views = node.views();
     let ending = Ending::default();
@@ -62,7 +75,10 @@ where
     let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let tasks = env.tasks().clone();
     tasks.spawn("keeper", keeper::keep(journal, to_keeper.clone(), mailbox.clone(), ending.clone()));
-    tasks.spawn("archive", archive::keep_archive(env.clone(), to_archive.clone(), mailbox.clone(), ending.clone()));
+    tasks.spawn(
+        "archive",
+        archive::keep_archive(env.clone(), config.store.clone(), to_archive.clone(), mailbox.clone(), ending.clone()),
+    );
     let shell = Shell {
         member: identity.member,
         mailbox: mailbox.clone(),
@@ -74,6 +90,8 @@ where
     };
     tasks.spawn("node", node_task::run(env.clone(), config.tick, node, shell));
     let handle = Handle::new(HandleParts {
+        env,
+        request_timeout: config.node.request_timeout,
         identity,
         mailbox,
         facts,
@@ -84,5 +102,6 @@ where
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,
     });
+    door.open(handle.clone());
     Ok((handle, report))
 }

@@ -144,9 +144,7 @@ impl<E: Env> Handle<E> {
                 let asked = self.ask(|reply| Input::Lease(LeaseQuestion::Leases { reply }));
                 asked.await?.map(Told::Leases)
             }
-            Question::Promote(id) => {
-                self.change_members_here(MemberChange::Promote(id)).await.map(|()| Told::Done)
-            }
+            Question::Promote(id) => self.change_members_here(MemberChange::Promote(id)).await.map(|()| Told::Done),
         }
     }
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_channel::oneshot;
+
 use super::ending::Ending;
+use super::install::{DurableImage, InstalledImage, cut_log};
 use super::mailbox::Mailbox;
 use crate::base::{LogIndex, Wrong};
 use crate::env::Disk;
@@ -15,6 +18,13 @@ pub(super) enum KeeperJob {
     Persist {
         number: u64,
         batch: Batch,
+    },
+    /// As `Persist`, behind a snapshot: once its image is durable the log is cut. Who made the image is told.
+    Install {
+        number: u64,
+        durable: oneshot::Receiver<DurableImage>,
+        batch: Batch,
+        installed: oneshot::Sender<InstalledImage>,
     },
     /// Segments with nothing above this may be used again.
     Release(LogIndex),
@@ -68,6 +78,18 @@ async fn one_round<D: Disk>(
             KeeperJob::Persist { number, batch } => {
                 journal.append(&batch)?;
                 persisted = Some(number);
+            }
+            KeeperJob::Install { number, durable, batch, installed } => {
+                // Not made: whoever makes it has told the end, and nothing is written any more.
+                let Ok(durable) = durable.await else { return Ok(false) };
+                let cut = cut_log(journal, durable).await?;
+                if !batch.is_empty() {
+                    journal.append(&batch)?;
+                    journal.sync().await?;
+                }
+                node.put_completion(Input::Persisted { number });
+                persisted = None;
+                let _ = installed.send(cut);
             }
             KeeperJob::Release(up_to) => journal.release(up_to)?,
             KeeperJob::Stop => going_on = false,

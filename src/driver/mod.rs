@@ -21,6 +21,8 @@ mod keeper;
 mod mailbox;
 mod node_task;
 mod opening;
+mod questions;
+mod snapshot_desk;
 mod watch_stream;
 
 pub use boot::BootReport;

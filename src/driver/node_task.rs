@@ -6,10 +6,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_channel::oneshot;
+
 use super::archive::ArchiveJob;
 use super::ending::Ending;
 use super::keeper::KeeperJob;
 use super::mailbox::Mailbox;
+use super::snapshot_desk::Source;
 use crate::base::{MemberId, Wrong};
 use crate::env::{Clock, Disk, Env, Instant};
 use crate::node::{Input, Node, Output};
@@ -28,12 +31,21 @@ pub(super) struct Shell<D: Disk> {
 }
 
 impl<D: Disk> Shell<D> {
-    fn send(&self, output: Output<D>) {
+    fn send<E: Env<Disk = D>>(&self, env: &E, output: Output<D>) {
         match output {
             Output::Persist { number, batch } => {
                 self.to_keeper.put_completion(KeeperJob::Persist { number, batch });
             }
             Output::Send(message) => self.peers.send(message),
+            Output::SendSnapshot { message, source } => {
+                self.peers.send_snapshot(message, Box::new(Source::new(env, *source)));
+            }
+            Output::Install { number, image, batch } => {
+                let (durable, is_durable) = oneshot::channel();
+                let (installed, is_installed) = oneshot::channel();
+                self.to_keeper.put_completion(KeeperJob::Install { number, durable: is_durable, batch, installed });
+                self.to_archive.put_completion(ArchiveJob::Install { image, durable, installed: is_installed });
+            }
             Output::Members(members) => {
                 let others = members.into_iter().filter(|member| member.id != self.member);
                 let addresses = others.map(|member| PeerAddress { member: member.id, urls: member.peer_urls });
@@ -75,7 +87,7 @@ pub(super) async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>,
             next_tick = now.plus(tick);
             alarm = Box::pin(sleep_until(env.clone(), next_tick));
         }
-        match one_turn(now, &mut node, &mut outputs, &shell) {
+        match one_turn(&env, now, &mut node, &mut outputs, &shell) {
             Ok(left) => more = left,
             Err(wrong) => {
                 tracing::error!(error = %wrong, "the state cannot be carried on: stopping");
@@ -97,16 +109,17 @@ pub(super) async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>,
 }
 
 /// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it.
-fn one_turn<D: Disk>(
+fn one_turn<E: Env>(
+    env: &E,
     now: Instant,
-    node: &mut Node<D>,
-    outputs: &mut Vec<Output<D>>,
-    shell: &Shell<D>,
+    node: &mut Node<E::Disk>,
+    outputs: &mut Vec<Output<E::Disk>>,
+    shell: &Shell<E::Disk>,
 ) -> Result<bool, Wrong> {
     node.turn(now, outputs)?;
-    outputs.drain(..).for_each(|output| shell.send(output));
+    outputs.drain(..).for_each(|output| shell.send(env, output));
     let more = node.work(now, outputs);
-    outputs.drain(..).for_each(|output| shell.send(output));
+    outputs.drain(..).for_each(|output| shell.send(env, output));
     more
 }
 

@@ -66,8 +66,12 @@ impl Question {
             return Some(Err(Refusal::from_text(text)));
         }
         let told = match self {
-            Self::KeepAlive(_) => Told::KeepAlive(if bytes.is_empty() { None } else { Some(bytes.try_get_i64().ok()?) }),
-            Self::TimeToLive { .. } => Told::TimeToLive(if bytes.is_empty() { None } else { Some(standing(&mut bytes)?) }),
+            Self::KeepAlive(_) => {
+                Told::KeepAlive(if bytes.is_empty() { None } else { Some(bytes.try_get_i64().ok()?) })
+            }
+            Self::TimeToLive { .. } => {
+                Told::TimeToLive(if bytes.is_empty() { None } else { Some(standing(&mut bytes)?) })
+            }
             Self::Leases => {
                 let mut leases = Vec::with_capacity(bytes.len() / 8);
                 while !bytes.is_empty() {

@@ -12,6 +12,9 @@ use crate::wal::{EntryKind, LogEntry};
 impl<D: Disk> Node<D> {
     /// Applies as much of what is committed as one turn may.
     pub(super) fn apply(&mut self, now: Instant) -> Result<(), Wrong> {
+        if self.snapshots.installing() {
+            return Ok(());
+        }
         let (mut entries, mut bytes) = (0, 0);
         let mut last = None;
         while entries < limits::APPLY_ENTRIES_PER_TURN && bytes < limits::APPLY_BYTES_PER_TURN {

@@ -69,7 +69,6 @@ impl Checkpoints {
 
     /// A snapshot was installed, and its image is durable. It stands for both that are kept: the log behind any older one
     /// is gone. One that is under way is of the state before; whether it comes to the disk makes no difference.
-    #[cfg_attr(not(test), expect(dead_code, reason = "called when snapshots arrive from peers"))]
     pub(super) fn installed(&mut self, applied: LogIndex, position: StorePosition) {
         assert!(applied > self.newest.applied, "an installed snapshot is ahead of every checkpoint");
         self.superseded |= self.under_way.is_some();

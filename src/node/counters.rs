@@ -37,6 +37,18 @@ impl Counters {
         self.check();
     }
 
+    /// The highest entry a durable checkpoint covers.
+    pub fn last_checkpointed(&self) -> LogIndex {
+        self.checkpointed
+    }
+
+    /// A snapshot took the place of what was applied: it is a checkpoint, too, and the log before it is gone.
+    pub fn installed(&mut self, index: LogIndex) {
+        self.committed(self.committed.max(index));
+        self.applied(index);
+        self.checkpointed(index);
+    }
+
     /// The highest entry applied.
     pub fn last_applied(&self) -> LogIndex {
         self.applied

@@ -8,7 +8,7 @@ use futures_channel::oneshot;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
 use crate::consensus::PeerMessage;
 use crate::env::Disk;
-use crate::machine::{Answer, MemberChange};
+use crate::machine::{Answer, Image, Machine, MemberChange};
 use crate::mvcc::{Reclaimed, View, WriteMark};
 use crate::watch::{Question, StreamBuffer, StreamId, WatchSpec};
 
@@ -119,6 +119,14 @@ pub enum WatchInput {
     Room,
 }
 
+/// A snapshot that arrived whole.
+pub struct ArrivedSnapshot {
+    /// The message it came with.
+    pub message: PeerMessage,
+    /// What it says, and where its history is.
+    pub image: Image,
+}
+
 /// One thing a node is told.
 pub enum Input<D: Disk> {
     /// The logical clock moved on.
@@ -163,6 +171,24 @@ pub enum Input<D: Disk> {
     Peer(PeerMessage),
     /// A message to this member, or the connection to it, was lost.
     Unreachable(MemberId),
+    /// What became of a snapshot that was sent.
+    SnapshotSent {
+        /// To whom.
+        member: MemberId,
+        /// Whether it arrived whole.
+        arrived: bool,
+    },
+    /// A snapshot of this entry's state could be had from another member.
+    SnapshotOffered {
+        /// The last entry in it.
+        at: (LogIndex, Term),
+        /// Answered with the generation of history it may be built in, or why it is not wanted.
+        reply: Reply<Result<u64, String>>,
+    },
+    /// A snapshot arrived whole; its history is durable, and nothing names it yet.
+    SnapshotArrived(Box<ArrivedSnapshot>),
+    /// The snapshot taken last is in force on the disk, and its state was read.
+    Installed(Box<Machine<D>>),
     /// A watch stream speaks.
     Watch(WatchInput),
     /// The rounds up to this one are durable.

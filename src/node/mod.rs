@@ -27,12 +27,14 @@ mod output;
 mod proposals;
 mod reads;
 mod roles;
+mod snapshot_steps;
+mod snapshots;
 mod telling;
 mod view_cell;
 mod watches;
 
 pub use facts::{Facts, NodeStatus};
-pub use input::{Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
+pub use input::{ArrivedSnapshot, Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
 pub use lease_clock::LeaseClock;
 pub use node::{Node, NodeConfig};
 pub use observer::Observer;

@@ -17,10 +17,11 @@ use super::output::Output;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
 use super::roles::{Change, Roles};
+use super::snapshots::Snapshots;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Wrong, limits};
-use crate::consensus::{Group, PeerMessage, Role, Standing, Stepped};
+use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Command, Expiry, Image, Machine, codec};
 use crate::mvcc::View;
@@ -95,7 +96,8 @@ pub struct Node<D: Disk> {
     stopping: bool,
     draining: Vec<Reply<()>>,
     /// What an input brought to light, until the turn ends the member with it.
-    wrong: Option<Wrong>,
+    pub(super) wrong: Option<Wrong>,
+    pub(super) snapshots: Snapshots,
     stands: Option<Standing>,
 }
 
@@ -139,6 +141,7 @@ impl<D: Disk> Node<D> {
             stopping: false,
             draining: Vec::new(),
             wrong: None,
+            snapshots: Snapshots::default(),
             stands: None,
             config,
             group,
@@ -165,6 +168,10 @@ impl<D: Disk> Node<D> {
             Input::Persisted { number } => self.persisted(number, out),
             Input::Peer(message) => self.peer_message(message, now, out),
             Input::Unreachable(member) => self.group.unreachable(member),
+            Input::SnapshotSent { member, arrived } => self.group.snapshot_sent(member, arrived),
+            Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
+            Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
+            Input::Installed(machine) => self.installed(*machine),
             Input::HandOver { to, reply } => {
                 // One that stops must not wait long for others.
                 let patience = if to.is_some() { self.config.request_timeout } else { self.config.election_timeout };
@@ -173,6 +180,8 @@ impl<D: Disk> Node<D> {
             }
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
+            // Of a state that a snapshot has replaced since: its files are gone.
+            Input::Reclaimed(_) if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
             Input::Reclaimed(done) => {
                 self.reclaiming = false;
                 self.machine.store_mut().reclaimed(done);
@@ -216,9 +225,7 @@ impl<D: Disk> Node<D> {
     ///
     /// An error is damage or a fault: the process must stop.
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
-        if let Some(wrong) = self.wrong.take() {
-            return Err(wrong);
-        }
+        self.take_wrong()?;
         // A round for each batch: what is proposed together is handed to the log as one.
         while self.proposals.propose(&mut self.group) {
             self.rounds(out);
@@ -251,7 +258,9 @@ impl<D: Disk> Node<D> {
         if std::mem::take(&mut self.members_changed) {
             out.push(Output::Members(self.machine.members()));
         }
-        let mut more = self.background(out)? || self.reads.waits_to_ask() || !self.committed.is_empty();
+        let installing = self.snapshots.installing();
+        let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
+        more |= self.reads.waits_to_ask();
         more |= self.proposals.wants_turn(&self.group);
         self.tell_facts();
         self.finish_draining();
@@ -259,10 +268,13 @@ impl<D: Disk> Node<D> {
     }
 
     /// Takes the group's rounds apart: what to send and to persist goes out, what is committed is kept to be applied.
-    fn rounds(&mut self, out: &mut Vec<Output<D>>) {
+    pub(super) fn rounds(&mut self, out: &mut Vec<Output<D>>) {
         while let Some(ready) = self.group.ready() {
             self.send(ready.messages, out);
-            if !ready.batch.is_empty() {
+            if let Some(at) = ready.snapshot {
+                let image = Box::new(self.take_snapshot(at));
+                out.push(Output::Install { number: ready.number, image, batch: ready.batch });
+            } else if !ready.batch.is_empty() {
                 if let Some(observer) = &self.config.observer {
                     observer.appends(ready.number, &ready.batch);
                 }
@@ -273,12 +285,15 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn send(&self, messages: Vec<PeerMessage>, out: &mut Vec<Output<D>>) {
+    fn send(&mut self, messages: Vec<PeerMessage>, out: &mut Vec<Output<D>>) {
         for message in messages {
             if let Some(observer) = &self.config.observer {
                 observer.sends(&message);
             }
-            out.push(Output::Send(message));
+            match message.kind() {
+                MessageKind::Snapshot => self.send_snapshot(message, out),
+                _ => out.push(Output::Send(message)),
+            }
         }
     }
 
@@ -420,9 +435,12 @@ impl<D: Disk> Node<D> {
     }
 
     fn checkpointed(&mut self, applied: LogIndex, out: &mut Vec<Output<D>>) {
-        self.counters.checkpointed(applied);
-        self.group.release(applied.saturating_sub(self.config.catch_up_entries));
         let up_to = self.checkpoints.durable(applied);
+        // One of the state before a snapshot was installed comes too late to count.
+        if applied >= self.counters.last_checkpointed() {
+            self.counters.checkpointed(applied);
+            self.group.release(applied.saturating_sub(self.config.catch_up_entries));
+        }
         self.counters.released(up_to);
         out.push(Output::ReleaseLog { up_to });
         if let Some(kept) = self.checkpoints.kept() {
@@ -439,6 +457,7 @@ impl<D: Disk> Node<D> {
         let store = self.machine.store_mut();
         more |= store.compaction_step(limits::COMPACTION_SLICE)?;
         if !self.reclaiming
+            && self.snapshots.stale_reclaims == 0
             && let Some(job) = store.reclaim_candidate()
         {
             self.reclaiming = true;

@@ -5,8 +5,8 @@ use bytes::Bytes;
 use crate::base::LogIndex;
 use crate::consensus::PeerMessage;
 use crate::env::Disk;
-use crate::machine::Member;
-use crate::mvcc::{HistoryWrite, ReclaimJob, WriteMark};
+use crate::machine::{Image, Member};
+use crate::mvcc::{HistoryWrite, ReclaimJob, SnapshotSource, WriteMark};
 use crate::wal::Batch;
 
 /// One thing a node wants done. Answers to requests do not pass here: they leave by their
@@ -21,6 +21,23 @@ pub enum Output<D: Disk> {
     },
     /// To another member, at once.
     Send(PeerMessage),
+    /// To another member: a snapshot, then say [`super::Input::SnapshotSent`].
+    SendSnapshot {
+        /// Its head.
+        message: PeerMessage,
+        /// The state.
+        source: Box<SnapshotSource<D>>,
+    },
+    /// To archive and keeper: make the image durable, cut the log behind it, append the batch, then say
+    /// [`super::Input::Persisted`]; read the state, then say [`super::Input::Installed`].
+    Install {
+        /// The round's number.
+        number: u64,
+        /// The image of the snapshot; its history is durable.
+        image: Box<Image>,
+        /// What is to be durable behind the cut.
+        batch: Batch,
+    },
     /// To the transport: the members are others now, or reached elsewhere.
     Members(Vec<Member>),
     /// To the log's keeper: segments that hold nothing above this index may be used again.

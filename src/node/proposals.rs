@@ -166,8 +166,12 @@ impl Proposals {
             if self.pending.contains_key(&id) {
                 self.refuse(id, why(asked));
                 // Never proposed, it is not proposed any more. The queue is in the order of asking, too.
-                self.fresh.pop_front_if(|(fresh, _)| *fresh == id);
-                self.changes.pop_front_if(|(fresh, _)| *fresh == id);
+                if self.fresh.front().is_some_and(|(fresh, _)| *fresh == id) {
+                    self.fresh.pop_front();
+                }
+                if self.changes.front().is_some_and(|(fresh, _)| *fresh == id) {
+                    self.changes.pop_front();
+                }
             }
         }
     }

@@ -1,29 +1,15 @@
-//! Snapshots between members, as far as the node has a part in them: when the state is taken for another, and how another's
-//! takes the place of its own.
-//!
-//! An installation has these steps: the state arrived whole and durable ([`Input::SnapshotArrived`]); raft takes it
-//! ([`super::Output::Install`] leaves, and from here on nothing is applied); its image is durable and the log is cut
-//! ([`Input::Persisted`]); it was read ([`Input::Installed`]) and takes the place of what was.
-//!
-//! [`Input::SnapshotArrived`]: super::Input::SnapshotArrived
-//! [`Input::Persisted`]: super::Input::Persisted
-//! [`Input::Installed`]: super::Input::Installed
+//! Where the installation of a snapshot stands.
 
-use super::input::ArrivedSnapshot;
-use super::node::Node;
-use super::output::Output;
-use crate::base::{LogIndex, Term, Wrong};
-use crate::consensus::{PeerMessage, Stepped};
-use crate::env::{Disk, Instant};
-use crate::machine::{Image, Machine};
+use crate::base::{LogIndex, Term};
+use crate::machine::Image;
 
 /// Where an installation stands.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
     /// Arrived, and offered to raft.
-    arrived: Option<Image>,
+    pub(super) arrived: Option<Image>,
     /// Taken by raft and not in place yet.
-    installing: Option<(LogIndex, Term)>,
+    pub(super) installing: Option<(LogIndex, Term)>,
     /// Rewritings of segments under way that belong to a state replaced since.
     pub(super) stale_reclaims: u32,
 }
@@ -33,86 +19,4 @@ impl Snapshots {
     pub(super) fn installing(&self) -> bool {
         self.installing.is_some()
     }
-}
-
-impl<D: Disk> Node<D> {
-    /// A snapshot for another member leaves with the state as it is now.
-    pub(super) fn send_snapshot(&mut self, mut message: PeerMessage, out: &mut Vec<Output<D>>) {
-        if self.snapshots.installing() {
-            // Not a leader any more, or it would not be installing: nobody waits for it.
-            return;
-        }
-        self.group.stamp_snapshot(&mut message);
-        debug_assert_eq!(message.snapshot_at(), Some(self.machine.applied()), "it is stamped with what is sent");
-        out.push(Output::SendSnapshot { message, source: Box::new(self.machine.snapshot()) });
-    }
-
-    /// Whether a snapshot of this state would be taken: the generation it may be built in.
-    pub(super) fn snapshot_offered(&mut self, (index, _): (LogIndex, Term)) -> Result<u64, String> {
-        if self.snapshots.installing() {
-            return Err("another is being installed".to_string());
-        }
-        if index <= self.counters.last_applied() {
-            return Err(format!("entry {index} is applied here already"));
-        }
-        Ok(self.machine.store_mut().fresh_generation())
-    }
-
-    pub(super) fn snapshot_arrived(&mut self, snapshot: ArrivedSnapshot, now: Instant, out: &mut Vec<Output<D>>) {
-        let ArrivedSnapshot { message, image } = snapshot;
-        if self.snapshots.installing() {
-            return discard(&image, out);
-        }
-        let from = message.from();
-        self.snapshots.arrived = Some(image);
-        match self.group.step(message) {
-            Ok(Stepped::Taken) => self.contacts.heard(from, now),
-            Ok(_) => {}
-            Err(wrong) => self.wrong = Some(wrong),
-        }
-        self.rounds(out);
-        if let Some(image) = self.snapshots.arrived.take() {
-            // Raft had no use for it: this member has come as far by itself, or the sender leads no more.
-            discard(&image, out);
-        }
-    }
-
-    /// Raft takes the snapshot that arrived.
-    pub(super) fn take_snapshot(&mut self, at: (LogIndex, Term)) -> Image {
-        let image = self.snapshots.arrived.take().expect("raft takes only what was offered");
-        assert_eq!(image.state.applied, at, "raft takes what was offered");
-        self.snapshots.installing = Some(at);
-        // What was committed and not applied is in it.
-        self.committed.clear();
-        image
-    }
-
-    /// The state of the snapshot was read: it takes the place of what was.
-    pub(super) fn installed(&mut self, machine: Machine<D>) {
-        let (index, term) = self.snapshots.installing.take().expect("what was read is being installed");
-        assert_eq!(machine.applied(), (index, term));
-        let position = machine.store().position();
-        drop(self.machine.replace(machine));
-        self.views.clear();
-        self.counters.installed(index);
-        self.checkpoints.installed(index, position);
-        self.group.applied(index);
-        if std::mem::take(&mut self.reclaiming) {
-            self.snapshots.stale_reclaims += 1;
-        }
-        let now = self.hub_now();
-        self.watches.restored(now);
-        self.rare_changed = true;
-        self.members_changed = true;
-        self.tell_facts();
-    }
-
-    /// What an input brought to light and ends the member.
-    pub(super) fn take_wrong(&mut self) -> Result<(), Wrong> {
-        self.wrong.take().map_or(Ok(()), Err)
-    }
-}
-
-fn discard<D: Disk>(image: &Image, out: &mut Vec<Output<D>>) {
-    out.push(Output::Remove(image.position.files().map(|(file, _)| file).collect()));
 }

@@ -15,6 +15,11 @@ pub(super) struct Watches {
 }
 
 impl Watches {
+    /// The state was replaced by another member's: who was in step is fed what lies between.
+    pub(super) fn restored(&mut self, now: HubNow) {
+        self.hub.restored(now);
+    }
+
     pub(super) fn new(hub: WatchHub, bell: RoomBell) -> Self {
         Self { hub, bell }
     }

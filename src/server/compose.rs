@@ -334,6 +334,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
     DriverConfig {
         name: config.name.clone(),
         founding_members: vec![FoundingMember { name: config.name.clone(), peer_urls }],
+        listen_peers: Vec::new(),
         cluster_token: config.initial_cluster_token.clone(),
         tick: config.heartbeat,
         election_ticks: usize::try_from(ticks(config.election_timeout)).unwrap_or(usize::MAX),

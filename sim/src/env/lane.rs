@@ -17,9 +17,10 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use bytes::Bytes;
 use quorate::base::{Dice, MemberId, SeededDice};
 use quorate::consensus::{MessageKind, PeerMessage};
-use quorate::peer::{PeerAddress, PeerDoor, PeerSender};
+use quorate::peer::{AskFailure, ChunkSource, PeerAddress, PeerDoor, PeerSender};
 
 use super::clock::{Waiting, true_now};
 use super::forked;
@@ -351,6 +352,23 @@ impl PeerSender for LaneSender {
         if self.net.is_alive() && self.knows(message.to()) {
             self.lane.send(message, &self.host, &self.net);
         }
+    }
+
+    /// The lane carries messages alone: a state does not get through.
+    fn send_snapshot(&self, message: PeerMessage, _source: Box<dyn ChunkSource>) {
+        let door = self.lane.lock().open.get(&self.member).map(|open| open.door.clone());
+        if let Some(door) = door {
+            door.snapshot_sent(message.to(), false);
+        }
+    }
+
+    /// Nor are questions.
+    fn ask(
+        &self,
+        _member: MemberId,
+        _question: Bytes,
+    ) -> Pin<Box<dyn Future<Output = Result<Bytes, AskFailure>> + Send>> {
+        Box::pin(std::future::ready(Err(AskFailure::Unsupported)))
     }
 
     fn set_peers(&self, peers: Vec<PeerAddress>) {

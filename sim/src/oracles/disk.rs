@@ -15,7 +15,7 @@ use quorate::wal::UnrecoveredWal;
 
 use super::Violation;
 use super::ledger::Ledger;
-use crate::config::driver_config;
+use crate::config::{driver_config, host};
 use crate::convert;
 use crate::env::{Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, true_sleep};
 use crate::plan::Plan;
@@ -106,7 +106,7 @@ impl Promise {
     /// Boots the copy of a lone member and looks.
     async fn boot(self, index: u64, plan: &Plan, ledger: Arc<Mutex<Ledger>>, marks: &Marks) -> Result<(), Violation> {
         let witness = Arc::new(CopyWitness { ledger, promised: index, seen: Mutex::default() });
-        let net = SimNet::new(index, Trace::default(), Marks::default()).boot("copy");
+        let net = SimNet::new(index, Trace::default(), Marks::default()).boot(&host(self.member));
         let env = SimEnv::new(SimClock::exact(), self.disk.power_on(), net, SeededDice::new(index));
         let config = driver_config(plan, self.member, env.dice().next_u64(), witness.clone());
         let node = madsim::runtime::Handle::current().create_node().name("copy").build();

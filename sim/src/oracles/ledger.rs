@@ -34,8 +34,6 @@ pub struct Entry {
     pub before: Vantage,
     /// Its place among [`Ledger::vantages`]: readers behind it stand there.
     pub place: usize,
-    /// Whether a client asked for it.
-    pub asked: bool,
     /// What whoever applies it must come to: of its term, id, request, answer, revision and events.
     pub digest: u64,
 }
@@ -222,9 +220,8 @@ impl Ledger {
             (Some(request), _) => self.model.apply(request),
             (None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
         };
-        let asked = id.is_some_and(|id| self.attempts.of(id).is_some());
         let place = self.vantages.len();
-        let entry = Entry { term, at: true_now(), request, expiry, step, before, place, asked, digest };
+        let entry = Entry { term, at: true_now(), request, expiry, step, before, place, digest };
         let verdict = agree(&self.model, index, &entry, applied);
         self.follow_leases(index, &entry);
         self.entries.insert(index, entry);
@@ -265,12 +262,7 @@ now   {applied:?}",
 }
 
 /// See [`Entry::digest`]. What a key held before is left out: it is loaded only where someone wants it.
-fn digest(
-    term: u64,
-    id: Option<u64>,
-    request: (Option<&Request>, Option<(u64, u64)>),
-    applied: &Applied,
-) -> u64 {
+fn digest(term: u64, id: Option<u64>, request: (Option<&Request>, Option<(u64, u64)>), applied: &Applied) -> u64 {
     let answer = applied.answer.as_ref().map(convert::answer).map_err(|refusal| refusal.text());
     let events: Vec<_> = applied.events.iter().map(|event| (event.kind as u8, convert::key_value(&event.kv))).collect();
     fxhash::hash64(&(term, id, request, answer, applied.revision, events))

@@ -86,7 +86,9 @@ impl RaftJudge {
         let told = &mut self.members[member];
         if lone && let Some(first) = told.flying.iter().filter_map(|flying| flying.first).min() {
             // Nobody else heard of them, and their term may be lost with them.
-            told.log.range(first..).for_each(|entry| drop(self.seen.remove(&(*entry.0, *entry.1))));
+            for (index, term) in told.log.range(first..) {
+                self.seen.remove(&(*index, *term));
+            }
         }
         told.left = told.flying.iter().next_back().map(|flying| flying.state).or(told.left);
         told.flying.clear();

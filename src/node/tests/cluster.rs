@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use super::*;
 use crate::base::LeaseId;
 use crate::consensus::{MessageKind, PeerMessage};
-use crate::machine::MemberChange;
+use crate::env::run_ready;
+use crate::machine::{MemberChange, State};
+use crate::mvcc::{SnapshotBuilder, SnapshotSource};
+use crate::wal::WalIdentity;
 use crate::wal::{Batch, LogEntry};
 
 /// One member: its node, and the log as its disk has it.
@@ -18,6 +21,12 @@ struct Seat {
     log: Vec<LogEntry>,
     /// Its disk does not answer.
     hangs: bool,
+    disk: MemoryDisk,
+    snapshots: Vec<(PeerMessage, Box<SnapshotSource<MemoryDisk>>)>,
+    /// Images made durable, whose state is not in place yet.
+    installs: Vec<Image>,
+    /// Checkpoints that are durable and not told yet.
+    checkpoints: Vec<u64>,
 }
 
 struct Cluster {
@@ -48,12 +57,35 @@ fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId]
         applied: (0, 0),
     };
     let group = Group::start(&group_config, hard_state, log.clone());
-    let machine = Machine::open(MemoryDisk::new(), StoreOptions::default(), &Image::default(), &[]).expect("opens");
+    let disk = MemoryDisk::new();
+    for dir in ["history", "checkpoint"] {
+        crate::env::Disk::create_dir(&disk, dir).expect("made");
+    }
+    let machine = Machine::open(disk.clone(), StoreOptions::default(), &Image::default(), &[]).expect("opens");
     let facts = Arc::new(Facts::default());
-    let config = NodeConfig { member: id(n), name: format!("m{n}"), seed: n as u64, ..config() };
+    let config = NodeConfig {
+        member: id(n),
+        name: format!("m{n}"),
+        seed: n as u64,
+        checkpoint_entries: 20,
+        catch_up_entries: 5,
+        ..config()
+    };
     let mut node = Node::new(config, group, machine, None, facts.clone(), Arc::new(|| {}));
     node.count_own_ids_from((n as u64 + 1) << 32 | life << 20);
-    Seat { id: id(n), node, facts, unsynced: Vec::new(), hard_state, log, hangs: false }
+    Seat {
+        id: id(n),
+        node,
+        facts,
+        unsynced: Vec::new(),
+        hard_state,
+        log,
+        hangs: false,
+        disk,
+        snapshots: Vec::new(),
+        installs: Vec::new(),
+        checkpoints: Vec::new(),
+    }
 }
 
 impl Seat {
@@ -70,6 +102,13 @@ impl Seat {
             match output {
                 Output::Persist { number, batch } => self.unsynced.push((number, batch)),
                 Output::Send(message) => messages.push(message),
+                Output::SendSnapshot { message, source } => self.snapshots.push((message, source)),
+                Output::Checkpoint { applied, .. } => self.checkpoints.push(applied),
+                Output::Install { number, image, batch } => {
+                    self.log.clear();
+                    self.installs.push(*image);
+                    self.unsynced.push((number, batch));
+                }
                 _ => {}
             }
         }
@@ -91,7 +130,35 @@ impl Seat {
         if let Some(number) = newest {
             self.node.step(now, Input::Persisted { number }, &mut outputs);
         }
+        for applied in std::mem::take(&mut self.checkpoints) {
+            self.node.step(now, Input::Checkpointed { applied }, &mut outputs);
+        }
+        for image in std::mem::take(&mut self.installs) {
+            let machine = Machine::open(self.disk.clone(), StoreOptions::default(), &image, &[]).expect("it is whole");
+            self.node.step(now, Input::Installed(Box::new(machine)), &mut outputs);
+        }
         self.take_outputs(outputs)
+    }
+}
+
+impl Seat {
+    fn take_snapshot(&mut self, message: &PeerMessage, source: &mut SnapshotSource<MemoryDisk>, now: Instant) {
+        let at = message.snapshot_at().expect("it is one");
+        let (reply, mut offered) = Reply::pair();
+        self.node.step(now, Input::SnapshotOffered { at, reply }, &mut Vec::new());
+        let Ok(generation) = answered(&mut offered).expect("answered") else { return };
+        let mut builder = SnapshotBuilder::new(self.disk.clone(), source.id(), generation, 4_096);
+        while let Some(chunk) = source.next_chunk().expect("read") {
+            run_ready(builder.take(&chunk)).expect("taken");
+        }
+        let built = run_ready(builder.finish()).expect("whole");
+        let state = State::decode(built.state).expect("readable");
+        let image = Image::new(WalIdentity::default(), state, built.position).expect("it belongs together");
+        let snapshot = ArrivedSnapshot { message: message.clone(), image };
+        let mut outputs = Vec::new();
+        self.node.step(now, Input::SnapshotArrived(Box::new(snapshot)), &mut outputs);
+        let sent = self.take_outputs(outputs);
+        assert!(sent.is_empty(), "nothing is promised before it is durable");
     }
 }
 
@@ -120,6 +187,7 @@ impl Cluster {
                 }
             }
             busy |= !messages.is_empty();
+            busy |= self.carry_snapshots();
             for message in messages {
                 self.deliver(&message);
             }
@@ -145,6 +213,24 @@ impl Cluster {
             let sent = seat.take_outputs(outputs);
             assert!(sent.is_empty(), "a step sends nothing by itself");
         }
+    }
+
+    /// Snapshots go their way, chunk by chunk; whether there were any.
+    fn carry_snapshots(&mut self) -> bool {
+        let now = self.now;
+        let sent: Vec<_> = self.seats.iter_mut().flat_map(|seat| std::mem::take(&mut seat.snapshots)).collect();
+        let any = !sent.is_empty();
+        for (message, mut source) in sent {
+            let (from, to) = (message.from(), message.to());
+            let arrives = !self.cut.contains(&from) && !self.cut.contains(&to);
+            let receiver = self.seats.iter_mut().find(|seat| seat.id == to);
+            if let (true, Some(seat)) = (arrives, receiver) {
+                seat.take_snapshot(&message, &mut source, now);
+            }
+            let n = self.seats.iter().position(|seat| seat.id == from).expect("who sends is there");
+            self.step(n, Input::SnapshotSent { member: to, arrived: arrives });
+        }
+        any
     }
 
     /// Lets time pass, tick by tick.
@@ -461,4 +547,38 @@ fn a_member_whose_log_went_back_stops_instead_of_voting_on() {
     seat.node.step(now, Input::Peer(heartbeat), &mut Vec::new());
     let wrong = seat.node.turn(now, &mut Vec::new()).expect_err("it stops");
     assert!(wrong.to_string().contains("entries were lost"), "{wrong}");
+}
+
+#[test]
+fn who_lags_too_far_gets_a_snapshot_and_goes_on_from_there() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let late = (leader + 1) % 3;
+    let mut granted = cluster.propose(leader, &Command::LeaseGrant { id: 42, ttl: 500 });
+    cluster.settle();
+    done(&mut granted);
+    cluster.cut.insert(id(late));
+    for n in 0..100 {
+        let mut written = cluster.propose(leader, &put(&format!("k{n}")));
+        cluster.settle();
+        done(&mut written);
+    }
+    assert!(cluster.seats[leader].facts.status().checkpoints > 1, "the log before is gone");
+    let (reply, mut opened) = Reply::pair();
+    cluster.step(late, Input::Watch(WatchInput::Open { stream: StreamId(1), reply }));
+    let buffer = answered(&mut opened).expect("opened");
+    let before = cluster.seats[late].facts.status().revision;
+    cluster.cut.clear();
+    cluster.pass(15);
+    assert_eq!(cluster.seats[late].facts.status().revision, 101);
+    assert!(before < 101);
+    assert_eq!(cluster.seats[late].facts.status().leases, 1);
+    assert_eq!(cluster.seats[late].facts.status().members.len(), 3);
+    assert_eq!(cluster.keys(late), 100);
+    let mut written = cluster.propose(late, &put("after"));
+    cluster.settle();
+    assert_eq!(done(&mut written).revision, 102);
+    assert_eq!(cluster.keys(late), 101);
+    drop(buffer);
 }

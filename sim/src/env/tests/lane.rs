@@ -56,7 +56,7 @@ impl PeerDoor for Told {
 
 /// A message of raft's from member 1 to member 2, told apart by its index.
 fn message(kind: u8, index: u8) -> PeerMessage {
-    PeerMessage::decode(&[0x08, kind, 0x10, 2, 0x18, 1, 0x20, 9, 0x30, index]).unwrap()
+    PeerMessage::decode(&[0x08, kind, 0x10, 2, 0x18, 1, 0x20, 9, 0x30, index]).unwrap().unwrap()
 }
 
 struct Two {
