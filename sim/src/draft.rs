@@ -12,6 +12,21 @@ const ALARMED: u64 = 7;
 /// The leases clients choose ids for; an id the node makes is never among them.
 pub const LEASES: [i64; 9] = [1, 2, 3, 4, 5, 5, 4, i64::MAX, -9];
 
+/// A revision, said so that it means the same in a run that went a little differently.
+#[derive(Clone, Copy, Debug)]
+enum Moment {
+    /// Whatever is newest.
+    Newest,
+    /// So far from the newest the client has heard of.
+    Seen(i64),
+    /// So many thousandths of the way from the first to the newest it has heard of.
+    Share(u64),
+    /// So far from the newest compaction it has heard of.
+    Compacted(i64),
+    /// A number.
+    Exactly(i64),
+}
+
 /// What a draft is made from.
 pub struct Drafting<'a> {
     /// Dice of this draft alone.
@@ -20,6 +35,8 @@ pub struct Drafting<'a> {
     pub keys: u64,
     /// The newest revision the client has heard of.
     pub seen: i64,
+    /// The newest compaction the client has heard of.
+    pub compacted: i64,
     /// What makes the values of this operation its own.
     pub stamp: String,
     /// Values made so far.
@@ -71,15 +88,32 @@ impl Drafting<'_> {
 
     /// A revision to read at: mostly now, else recent, old, future or absurd.
     pub fn revision(&mut self) -> i64 {
+        let moment = self.moment();
+        self.at(moment)
+    }
+
+    fn moment(&mut self) -> Moment {
+        let dice = &mut self.dice;
+        match dice.below(20) {
+            0..=9 => Moment::Newest,
+            10..=13 => Moment::Seen(-(dice.below(6) as i64)),
+            14..=15 => Moment::Share(dice.below(1_000)),
+            16 => Moment::Seen(1 + dice.below(3) as i64),
+            17 => Moment::Seen(0),
+            18 => Moment::Compacted(dice.below(3) as i64 - 1),
+            _ => self.one_of(&[1, 2, -1, -2, i64::MAX, i64::MIN].map(Moment::Exactly)),
+        }
+    }
+
+    /// The revision of a moment, as far as the client knows.
+    fn at(&self, moment: Moment) -> i64 {
         let seen = self.seen.max(1);
-        match self.dice.below(20) {
-            0..=9 => 0,
-            10..=13 => seen - self.dice.below(6) as i64,
-            14..=15 => 1 + self.dice.below(seen as u64) as i64,
-            16 => seen + 1 + self.dice.below(3) as i64,
-            17 => seen,
-            18 => self.one_of(&[-1, -2, 1, 2]),
-            _ => self.one_of(&[i64::MAX, i64::MIN, seen + 100]),
+        match moment {
+            Moment::Newest => 0,
+            Moment::Seen(more) => seen + more,
+            Moment::Share(thousandths) => 1 + (seen - 1) * thousandths as i64 / 1_000,
+            Moment::Compacted(more) => self.compacted + more,
+            Moment::Exactly(revision) => revision,
         }
     }
 

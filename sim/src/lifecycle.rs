@@ -1,256 +1,190 @@
-//! The lives of the node: how each begins, what befalls it, how it ends.
+//! Looking after a member, as a supervisor of processes would: it is started, and started again whenever it has ended,
+//! until the run is over.
+//!
+//! Each member has a task of its own for this, so that a boot that takes long holds nobody else up.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use madsim::runtime::{Handle as Sim, NodeHandle};
-use quorate::base::{SeededDice, Wrong};
+use futures_util::future::{Either, select};
+use quorate::base::{Dice, SeededDice, Wrong};
 use quorate::driver::BootReport;
 
-use crate::env::{Loss, SimClock, SimEnv, forked, true_now, true_sleep};
+use crate::config::driver_config;
+use crate::env::{forked, true_now, true_sleep};
+use crate::member::{Birth, Living, Member};
 use crate::oracles::Violation;
-use crate::plan::{End, Trouble};
-use crate::world::{Living, Witness, World, eventually};
+use crate::plan::{End, PowerLoss};
+use crate::witness::Witness;
+use crate::world::World;
 
 /// Longest time a boot, or a stop that was asked for, may take in any weather.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How long a trap in the disk waits for its operation before the life is ended without.
-const TRAP_PATIENCE: Duration = Duration::from_secs(2);
+/// How soon a process that ended by itself is started again.
+const RESTART: Duration = Duration::from_millis(10);
 
-/// Drives one node through its lives.
-pub struct Lives {
-    world: Arc<World>,
-    dice: SeededDice,
-    lives: u64,
-    node: Option<NodeHandle>,
-    /// Set by the trap when it ends a life.
-    sprung: Arc<AtomicBool>,
+/// Boots in a row that may fail.
+const BOOTS: u32 = 100;
+
+/// How a boot went.
+enum Boot {
+    /// The member serves; the one to hear of the end of the life.
+    Serves(Living, futures_channel::oneshot::Receiver<()>),
+    /// It did not come to that.
+    Failed,
 }
 
-impl Lives {
-    /// Nothing lives yet.
-    pub fn new(world: Arc<World>) -> Self {
-        let dice = forked(world.plan.seed, "lives", 0);
-        Self { world, dice, lives: 0, node: None, sprung: Arc::default() }
-    }
-
-    /// All troubles of the plan, one after the other.
-    pub async fn suffer(&mut self) {
-        self.boot().await;
-        let troubles = self.world.plan.troubles.clone();
-        for (rest, trouble) in troubles {
-            self.live_for(rest).await;
-            if self.world.violation().is_some() || self.world.is_calm() {
-                return;
+/// Looks after a member until the run is over.
+pub async fn look_after(world: Arc<World>, number: usize) {
+    let member = Arc::clone(&world.members[number]);
+    let mut dice = forked(world.plan.seed, "lives", number as u64);
+    let mut failed = 0;
+    while !world.is_lost() {
+        let wait = member.up_from().saturating_sub(true_now());
+        if !wait.is_zero() {
+            // In steps: calm lets it come up at once.
+            true_sleep(wait.min(Duration::from_millis(50))).await;
+            continue;
+        }
+        match boot(&world, &member, &mut dice).await {
+            Boot::Serves(living, over) => {
+                failed = 0;
+                see_to_the_end(&world, &member, &living, over).await;
             }
-            match trouble {
-                Trouble::Stall(duration) => {
-                    self.world.marks.hit("the disk stalled for long");
-                    self.world.disk.stall_for(duration);
-                }
-                Trouble::Ending { end, at_disk_operation, down } => {
-                    self.wait_for_operation(at_disk_operation).await;
-                    self.end(end).await;
-                    true_sleep(down).await;
-                    // Every other boot that follows at once may itself be cut short.
-                    if at_disk_operation % 3 == 1 {
-                        self.arm(at_disk_operation / 2 + 1);
-                    }
-                    self.boot().await;
-                }
-            }
+            Boot::Failed => failed += 1,
+        }
+        if let Some((how, down)) = member.take_sprung() {
+            member.end(how, down);
+        }
+        if failed >= BOOTS {
+            let story = format!("{BOOTS} boots of {} in a row failed", member.host);
+            world.judge(Err(Violation::now("a member boots", story)));
         }
     }
+}
 
-    /// Lets the node live; should it end by itself, it is started again as a supervisor would.
-    pub async fn live_for(&mut self, time: Duration) {
-        let until = true_now() + time;
-        loop {
-            self.look_after().await;
-            let left = until.saturating_sub(true_now());
-            if left.is_zero() || self.world.violation().is_some() {
-                return;
-            }
-            true_sleep(left.min(Duration::from_millis(5))).await;
-        }
-    }
-
-    /// Starts the node again if it has ended by itself or by the trap.
-    pub async fn look_after(&mut self) {
-        let ended = self.world.living().and_then(|living| living.door.ending().now());
-        if self.sprung.swap(false, Ordering::Relaxed) {
-            self.end(End::Power(Loss::torn())).await;
-            self.boot().await;
-        } else if let Some(how) = ended {
-            let excused = match &how {
-                Err(wrong) => self.is_injected(wrong),
-                Ok(()) => false,
-            };
-            if !excused {
-                let story = format!("the node ended by itself: {how:?}");
-                self.world.judge(Err(Violation::now("a node lives until it is ended", story)));
-                return;
-            }
-            self.world.marks.hit("the node stopped on a fault of the disk");
-            self.end(End::Kill).await;
-            self.boot().await;
-        }
-    }
-
-    fn is_injected(&self, wrong: &Wrong) -> bool {
-        self.world.plan.setting.disk.sync_error_one_in > 0
-            && matches!(wrong, Wrong::Fault(fault) if fault.source.raw_os_error() == Some(5))
-    }
-
-    /// Ends the life, or the one about to begin, in its n-th operation on the disk.
-    fn arm(&self, nth: u64) {
-        let sprung = self.sprung.clone();
-        self.world.disk.arm(nth, move || {
-            sprung.store(true, Ordering::Relaxed);
-            // The task that stepped into it runs to its next wait, and no other task of the node runs again.
-            Sim::current().kill(madsim::plugin::node());
-        });
-    }
-
-    async fn wait_for_operation(&mut self, nth: u64) {
-        if nth == 0 || self.world.living().is_none() {
+/// Waits for the end of a life that serves.
+async fn see_to_the_end(world: &World, member: &Member, living: &Living, over: futures_channel::oneshot::Receiver<()>) {
+    let how = match select(pin!(living.door.ending().wait()), over).await {
+        Either::Left((Ok(()), over)) if member.is_stopping() => {
+            // Whoever asked for it does the rest.
+            let _ = over.await;
             return;
         }
-        self.arm(nth);
-        let sprung = self.sprung.clone();
-        eventually(TRAP_PATIENCE, || sprung.load(Ordering::Relaxed)).await;
-        self.world.disk.disarm();
-    }
-
-    /// Ends the present life.
-    pub async fn end(&mut self, end: End) {
-        if matches!(end, End::Stop) && !self.sprung.load(Ordering::Relaxed) {
-            self.stop().await;
+        // The task that stepped into a trap may tell its own end first.
+        Either::Left((how, mut over)) => match over.try_recv() {
+            Ok(None) => how,
+            Ok(Some(())) | Err(_) => return,
+        },
+        Either::Right(_) => return,
+    };
+    match how {
+        Err(wrong) if is_injected(member, &wrong) => {
+            world.marks.hit("the node stopped on a fault of the disk");
+            member.end(End::Kill, RESTART);
         }
-        self.sprung.store(false, Ordering::Relaxed);
-        self.world.set_living(None);
-        if let Some(node) = self.node.take() {
-            Sim::current().kill(node.id());
-        }
-        self.world.net.kill("one");
-        match end {
-            End::Stop => self.world.disk.kill(),
-            End::Kill => {
-                self.world.marks.hit("process killed, system lived on");
-                self.world.disk.kill();
-            }
-            End::Power(loss) => {
-                self.world.marks.hit("power lost");
-                self.world.disk.lose_power(loss);
-            }
-        }
-        self.world.trace.note("end", format!("{end:?}").as_bytes());
-    }
-
-    async fn stop(&mut self) {
-        let Some(living) = self.world.living() else { return };
-        let door = living.door.clone();
-        let stopped = living.node.spawn(async move { door.stop().await });
-        let in_time = madsim::time::timeout(PATIENCE, stopped).await;
-        let clean = matches!(living.door.ending().now(), Some(Ok(())));
-        let excused = living.door.ending().now().is_some_and(|how| how.is_err_and(|wrong| self.is_injected(&wrong)));
-        if in_time.is_err() || !(clean || excused) {
-            let story = format!("asked to stop; after {PATIENCE:?}: {:?}", living.door.ending().now());
-            self.world.judge(Err(Violation::now("a node stops when it is asked to", story)));
-        }
-        self.world.marks.hit("stopped cleanly");
-    }
-
-    /// Begins a life; again and again while the disk fails, as a supervisor would.
-    pub async fn boot(&mut self) {
-        for _ in 0..100 {
-            if self.world.violation().is_some() {
-                return;
-            }
-            match self.try_boot().await {
-                Ok(()) => return,
-                Err(end) => {
-                    self.end(end).await;
-                    true_sleep(Duration::from_millis(10)).await;
-                }
-            }
-        }
-        let story = "a hundred boots failed".to_string();
-        self.world.judge(Err(Violation::now("a node boots", story)));
-    }
-
-    async fn try_boot(&mut self) -> Result<(), End> {
-        self.lives += 1;
-        let world = self.world.clone();
-        let disk = world.disk.power_on();
-        let setting = &world.plan.setting;
-        let wall_base_ms = if setting.wall_restarts {
-            // The clock shows the same time at every start.
-            1_500_000_000_000 - u64::try_from(true_now().as_millis()).unwrap_or(0)
-        } else {
-            1_600_000_000_000
-        };
-        let clock = SimClock { base: 1_000_000_000 * self.lives, drift_ppb: setting.drift_ppb, wall_base_ms };
-        let env = SimEnv::new(clock, disk.clone(), world.net.boot("one"), forked(world.plan.seed, "env", self.lives));
-        let seed = quorate::base::Dice::next_u64(&mut self.dice);
-        let config = world.driver_config(seed, Arc::new(Witness { world: world.clone(), disk }));
-        world.ledger().new_life();
-        let node = Sim::current().create_node().name(format!("life-{}", self.lives)).build();
-        self.node = Some(node.clone());
-        let starting = node.spawn(quorate::driver::start(env, config));
-        match madsim::time::timeout(PATIENCE, starting).await {
-            Ok(Ok(_)) if self.sprung.load(Ordering::Relaxed) => {
-                world.marks.hit("life ended during boot");
-                Err(End::Power(Loss::torn()))
-            }
-            Ok(Ok(Ok((door, report)))) => {
-                self.took_off(&report);
-                world.set_living(Some(Living { door, node, life: self.lives }));
-                Ok(())
-            }
-            Ok(Ok(Err(wrong))) if self.is_injected(&wrong) => {
-                world.marks.hit("the disk failed a boot");
-                Err(End::Kill)
-            }
-            Ok(Ok(Err(wrong))) => {
-                world.judge(Err(Violation::now("a node boots from what a crash left", format!("{wrong:?}"))));
-                Ok(())
-            }
-            Ok(Err(_)) => {
-                world.marks.hit("life ended during boot");
-                Err(End::Power(Loss::torn()))
-            }
-            Err(_) => {
-                let story = format!("no answer after {PATIENCE:?}");
-                world.judge(Err(Violation::now("a node boots", story)));
-                Ok(())
-            }
+        how => {
+            let story = format!("{} ended by itself: {how:?}", member.host);
+            world.judge(Err(Violation::now("a member lives until it is ended", story)));
         }
     }
+}
 
-    fn took_off(&self, report: &BootReport) {
-        let marks = &self.world.marks;
-        marks.hit("lives");
-        if self.lives > 1 {
-            marks.hit("restarts");
+/// Whether the disk was told to fail like this.
+fn is_injected(member: &Member, wrong: &Wrong) -> bool {
+    member.setting.disk.sync_error_one_in > 0
+        && matches!(wrong, Wrong::Fault(fault) if fault.source.raw_os_error() == Some(5))
+}
+
+/// Begins a life and boots it.
+async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -> Boot {
+    let Birth { life, env, disk, node, over } = member.begin();
+    let seed = dice.next_u64();
+    let witness = Arc::new(Witness { world: world.clone(), member: member.number, disk });
+    let config = driver_config(&world.plan, member.number, seed, witness);
+    world.ledger().new_life(member.number);
+    world.raft().new_life(member.number);
+    let starting = node.spawn(quorate::driver::start(env, config));
+    let started = match select(pin!(madsim::time::timeout(PATIENCE, starting)), over).await {
+        Either::Left((started, over)) => (started, over),
+        Either::Right(_) => {
+            world.marks.hit("life ended during boot");
+            return Boot::Failed;
         }
-        if report.checkpoint > 0 {
-            marks.hit("booted from a checkpoint");
+    };
+    let (started, mut over) = started;
+    // The boot may have heard of the end of its life before we did.
+    let ended = matches!(over.try_recv(), Ok(Some(())) | Err(_));
+    match started {
+        Ok(Ok(Ok((door, report)))) => {
+            took_off(world, life, &report);
+            let living = Living { door, node, life };
+            if member.serves(living.clone()) {
+                return Boot::Serves(living, over);
+            }
+            world.marks.hit("life ended during boot");
         }
-        if !report.damaged.is_empty() {
-            marks.hit("booted past a damaged checkpoint");
+        Ok(Ok(Err(_)) | Err(_)) if ended => world.marks.hit("life ended during boot"),
+        Ok(Ok(Err(wrong))) if is_injected(member, &wrong) => {
+            world.marks.hit("the disk failed a boot");
+            member.end(End::Kill, RESTART);
         }
-        if report.replayed > 0 && self.lives > 1 {
-            marks.hit("log replayed at boot");
+        Ok(Ok(Err(wrong))) => {
+            let story = format!("{}: {wrong:?}", member.host);
+            world.judge(Err(Violation::now("a member boots from what a crash left", story)));
         }
-        self.world.trace.note("boot", format!("{report:?}").as_bytes());
-        if report.tail.torn_bytes > 0 {
-            marks.hit("torn tail of the log cut");
+        Ok(Err(_)) => member.end(End::Power(PowerLoss::Torn), RESTART),
+        Err(_) => {
+            let story = format!("{} gave no answer after {PATIENCE:?}", member.host);
+            world.judge(Err(Violation::now("a member boots", story)));
         }
-        if report.tail.torn_segments > 0 {
-            marks.hit("torn segment of the log cut");
-        }
+    }
+    Boot::Failed
+}
+
+/// Asks a member to stop, and ends its life when it has; however long that takes.
+pub async fn stop(world: Arc<World>, number: usize, down: Duration) {
+    let member = &world.members[number];
+    let Some(living) = member.begin_stop() else { return };
+    let door = living.door.clone();
+    let stopped = living.node.spawn(async move { door.stop().await });
+    let in_time = madsim::time::timeout(PATIENCE, stopped).await;
+    if member.lives() != living.life || member.living().is_none() {
+        // Something else ended it.
+        return;
+    }
+    let how = living.door.ending().now();
+    let clean = matches!(how, Some(Ok(())));
+    let excused = matches!(&how, Some(Err(wrong)) if is_injected(member, wrong));
+    if in_time.is_err() || !(clean || excused) {
+        let story = format!("{} was asked to stop; after {PATIENCE:?}: {how:?}", member.host);
+        world.judge(Err(Violation::now("a member stops when it is asked to", story)));
+    }
+    member.end(End::Stop, down);
+}
+
+fn took_off(world: &World, life: u64, report: &BootReport) {
+    let marks = &world.marks;
+    marks.hit("lives");
+    if life > 1 {
+        marks.hit("restarts");
+    }
+    if report.checkpoint > 0 {
+        marks.hit("booted from a checkpoint");
+    }
+    if !report.damaged.is_empty() {
+        marks.hit("booted past a damaged checkpoint");
+    }
+    if report.replayed > 0 && life > 1 {
+        marks.hit("log replayed at boot");
+    }
+    world.trace.note("boot", format!("{report:?}").as_bytes());
+    if report.tail.torn_bytes > 0 {
+        marks.hit("torn tail of the log cut");
+    }
+    if report.tail.torn_segments > 0 {
+        marks.hit("torn segment of the log cut");
     }
 }

@@ -6,13 +6,21 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that finds nothing must stop"))]
 
 #[cfg(madsim)]
+mod config;
+#[cfg(madsim)]
 mod convert;
 #[cfg(madsim)]
+mod director;
+#[cfg(madsim)]
 mod draft;
+#[cfg(madsim)]
+mod draw;
 #[cfg(madsim)]
 mod env;
 #[cfg(madsim)]
 mod lifecycle;
+#[cfg(madsim)]
+mod member;
 #[cfg(madsim)]
 mod oracles;
 #[cfg(madsim)]
@@ -25,6 +33,10 @@ mod run;
 mod traffic;
 #[cfg(madsim)]
 mod watchers;
+#[cfg(madsim)]
+mod wires;
+#[cfg(madsim)]
+mod witness;
 #[cfg(madsim)]
 mod world;
 

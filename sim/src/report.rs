@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::plan::Plan;
-use crate::run::{Report, run};
+use crate::run::{Report, run, run_plan};
 
 /// Characters of a failure shown in the summary of many seeds.
 const SHORT: usize = 600;
@@ -57,11 +57,14 @@ enum What {
     /// Run one seed and tell what happened. The same seed always tells the same.
     Run {
         /// The seed.
-        #[arg(long)]
-        seed: u64,
+        #[arg(long, required_unless_present = "plan_file")]
+        seed: Option<u64>,
+        /// Run the plan in this file instead, as one was written when a seed failed; it may have been cut down by hand.
+        #[arg(long = "plan", value_name = "FILE", conflicts_with = "seed")]
+        plan_file: Option<std::path::PathBuf>,
         /// Show the plan drawn from the seed: every step of every client, and all troubles.
         #[arg(long)]
-        plan: bool,
+        show_plan: bool,
     },
     /// Run many seeds, show a summary, and fail (exit code 1) if one of them does.
     Swarm {
@@ -99,7 +102,13 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 /// The command line.
 pub fn main() -> ExitCode {
     let good = match Arguments::parse().what {
-        What::Run { seed, plan } => run_one(seed, plan),
+        What::Run { seed, plan_file, show_plan } => match planned(seed, plan_file) {
+            Ok(plan) => run_one(plan, show_plan),
+            Err(story) => {
+                eprintln!("{story}");
+                false
+            }
+        },
         What::Swarm { seeds, jobs, max_failures } => swarm(seeds, jobs.max(1), max_failures),
         What::Twice { seeds } => twice(seeds),
         What::Trace { seeds } => {
@@ -113,24 +122,38 @@ pub fn main() -> ExitCode {
     if good { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
-fn run_one(seed: u64, show_plan: bool) -> bool {
-    let plan = Plan::of(seed);
+/// The plan asked for.
+fn planned(seed: Option<u64>, file: Option<std::path::PathBuf>) -> Result<Plan, String> {
+    let Some(file) = file else { return Ok(Plan::of(seed.unwrap_or_default())) };
+    let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+    serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))
+}
+
+/// Writes the plan of a run that failed, so that it can be cut down and run again.
+fn keep(plan: &Plan) {
+    let file = format!("target/sim/plan-{}.json", plan.seed);
+    let text = serde_json::to_string_pretty(plan).expect("a plan is plain data");
+    match std::fs::write(&file, text) {
+        Ok(()) => println!("the plan: cargo sim run --plan {file}"),
+        Err(error) => println!("the plan could not be written to {file}: {error}"),
+    }
+}
+
+fn run_one(plan: Plan, show_plan: bool) -> bool {
+    let seed = plan.seed;
     if show_plan {
         println!("{plan:#?}");
     } else {
-        println!("setting: {:#?}", plan.setting);
+        plan.members.iter().for_each(|member| println!("member: {member:?}"));
+        println!("setting: {:?}", plan.setting);
         let steps: usize = plan.clients.iter().map(Vec::len).sum();
-        println!(
-            "{} clients with {steps} steps over {} keys, watching: {:?}",
-            plan.clients.len(),
-            plan.keys,
-            plan.watching
-        );
-        println!("troubles, each after a rest:");
-        plan.troubles.iter().for_each(|(rest, trouble)| println!("  {rest:?} {trouble:?}"));
+        let (clients, keys) = (plan.clients.len(), plan.keys);
+        println!("{clients} clients with {steps} steps over {keys} keys, watching: {:?}", plan.watching);
+        println!("troubles:");
+        plan.timeline.iter().for_each(|timed| println!("  {:?} {:?}", timed.at, timed.action));
     }
     let began = Instant::now();
-    let report = run(seed);
+    let report = run_plan(plan.clone());
     println!("\nwhat happened:");
     print_marks(&report.marks);
     println!(
@@ -148,6 +171,7 @@ fn run_one(seed: u64, show_plan: bool) -> bool {
             println!("\nthe end of the history:");
             report.tail.iter().for_each(|line| println!("  {}", readable(line)));
             println!("\nseed {seed} FAILED {}", readable(failure));
+            keep(&plan);
         }
     }
     report.failure.is_none()

@@ -1,7 +1,7 @@
 //! One run: a seed in, a report out.
 //!
 //! Each run has a thread of its own, because std seeds its hash maps once a thread. First the plan with all its
-//! troubles; then a calm world in which everything must come right; then one more loss of power, after which
+//! troubles; then a calm world in which everything must come right; then one more loss of power everywhere, after which
 //! everything acknowledged must be there.
 
 use std::cell::RefCell;
@@ -9,21 +9,24 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
-use madsim::runtime::Runtime;
+use madsim::runtime::{NodeHandle, Runtime};
 use quorate_spec::history::Operation;
 use quorate_spec::request::{Range, Span};
 
-use crate::draft;
-use crate::env::{Loss, true_now, true_sleep};
-use crate::lifecycle::Lives;
-use crate::oracles::{Verdict, Violation, linear, require, witness};
-use crate::plan::{End, Plan};
-use crate::traffic::Client;
+use crate::config::MIN_TTL;
+use crate::env::{true_now, true_sleep};
+use crate::oracles::{Verdict, Violation, linear, require};
+use crate::plan::{End, Plan, PowerLoss};
+use crate::traffic::{Client, Settled};
 use crate::watchers::{self, Streams};
-use crate::world::{MIN_TTL, World, eventually};
+use crate::world::{World, eventually};
+use crate::{director, draft, lifecycle};
 
 /// Longest time a calm world may take to come right.
 const CALM_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Leases that end within this time are waited for.
+const LEASE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What became of a run.
 #[derive(Clone, Debug)]
@@ -93,7 +96,7 @@ fn recorded(plan: Plan) -> (Report, Vec<Operation>) {
         }));
         let panic = PANIC.with(|kept| kept.borrow_mut().take());
         let report = report_of(&world, ran.ok(), panic);
-        let operations = world.operations().clone();
+        let operations = std::mem::take(&mut *world.operations());
         (report, operations)
     });
     ran.expect("a thread can be started").join().expect("the run itself catches panics")
@@ -136,108 +139,150 @@ fn counted(world: &World) -> (u64, u64, Vec<String>) {
         let (at, term) = (entry.at.as_secs_f64(), entry.term);
         tail.push(format!("entry {index} (term {term}), {at:.6}: {:?}\n    {:?}", entry.request, entry.step.answer));
     }
+    for member in &world.members {
+        let stands = match member.living() {
+            None => format!("down, life {}", member.lives()),
+            Some(living) => {
+                let status = living.door.status();
+                let role = if status.is_leader { "leads" } else { "follows" };
+                format!(
+                    "{role} in term {} (leader {:x?}), committed {}, applied {}, life {}",
+                    status.term, status.leader, status.committed, status.applied, living.life
+                )
+            }
+        };
+        tail.push(format!("{}: {stands}", member.host));
+    }
     (operations.len() as u64, ledger.entries().len() as u64, tail)
 }
 
 /// From the first boot to the last look.
 async fn story(world: &Arc<World>) {
+    for number in 0..world.members.len() {
+        drop(madsim::task::spawn(lifecycle::look_after(world.clone(), number)));
+    }
+    drop(madsim::task::spawn(director::direct(world.clone())));
     let mut clients = Vec::new();
     for (number, steps) in (0..).zip(world.plan.clients.clone()) {
-        clients.push(madsim::task::spawn(Client::new(world.clone(), number).run(steps)));
+        clients.push(host(number).spawn(Client::new(world.clone(), number).run(steps)));
     }
     let streams = Streams::default();
-    for plan in world.plan.watching.clone() {
-        drop(madsim::task::spawn(watchers::watch(world.clone(), streams.clone(), plan)));
+    for (number, plan) in (clients.len() as u32..).zip(world.plan.watching.clone()) {
+        drop(host(number).spawn(watchers::watch(world.clone(), streams.clone(), number, plan)));
     }
-    let mut lives = Lives::new(world.clone());
-    lives.suffer().await;
     for client in clients {
-        // The node must be looked after while the clients finish.
-        while !client.is_finished() && world.violation().is_none() {
-            lives.live_for(Duration::from_millis(50)).await;
-        }
+        drop(client.await);
     }
-    if world.violation().is_none() {
-        let verdict = come_right(world, &mut lives, &streams).await;
+    if !world.is_lost() {
+        let verdict = come_right(world, &streams).await;
         world.judge(verdict);
     }
 }
 
+/// Where a client runs.
+fn host(client: u32) -> NodeHandle {
+    madsim::runtime::Handle::current().create_node().name(format!("c{client}")).build()
+}
+
 /// The calm world, and the last loss of power.
-async fn come_right(world: &Arc<World>, lives: &mut Lives, streams: &Streams) -> Verdict {
+async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     world.calm_down();
-    lives.look_after().await;
-    if world.living().is_none() {
-        lives.boot().await;
-    }
-    let mut auditor = Client::new(world.clone(), u32::MAX);
     let calm = true_now();
+    let mut auditor = Client::new(world.clone(), u32::MAX);
     for request in draft::all_clear() {
-        let mut done = false;
-        while !done && true_now() < calm + CALM_PATIENCE {
-            lives.look_after().await;
-            done = auditor.change(request.clone()).await;
+        let mut settled = Settled::Not;
+        while settled != Settled::Yes && true_now() < calm + CALM_PATIENCE && !world.is_lost() {
+            settled = auditor.change(request.clone()).await;
+            if settled != Settled::Yes {
+                auditor.turn_to(auditor.member() + 1);
+                true_sleep(Duration::from_millis(100)).await;
+            }
         }
-        require(done, "a calm node does what it is asked", || format!("{request:?} since {calm:?}"))?;
+        require(settled == Settled::Yes, "a calm cluster does what it is asked", || {
+            format!("{request:?} since {calm:?}")
+        })?;
     }
     audit(world, &mut auditor).await?;
-    let caught_up = eventually(CALM_PATIENCE, || watchers::all_caught_up(world, streams).is_ok()).await;
-    if !caught_up {
-        watchers::all_caught_up(world, streams)?;
-    }
-    note_slow_watchers(world);
-    true_sleep(Duration::from_secs(9)).await;
-    {
-        let ledger = world.ledger();
-        world.lease_times.lock().expect("no judge panics").none_outlived(&ledger, calm)?;
-    }
+    eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
+    watchers::all_caught_up(world, streams)?;
+    note_last_lives(world);
+    none_outlives(world, calm).await?;
+    eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
     for promise in world.take_promises() {
-        promise.look(world).await?;
+        promise.look(&world.plan, world.shared_ledger(), &world.marks).await?;
     }
-    lives.end(End::Power(Loss::DropAll)).await;
-    lives.boot().await;
+    for member in &world.members {
+        member.end(End::Power(PowerLoss::DropAll), Duration::ZERO);
+    }
     audit(world, &mut auditor).await?;
     last_words(world)
 }
 
-/// Everything there is now, and something of the past.
-async fn audit(world: &World, auditor: &mut Client) -> Verdict {
-    let all = Range { span: Span::all(), ..Range::default() };
-    let answered = auditor.range(all.clone(), true, Duration::ZERO).await;
-    require(answered, "a calm node answers reads", || format!("{all:?}"))?;
-    let (now, compacted) = {
-        let ledger = world.ledger();
-        (ledger.model().revision(), ledger.model().compacted())
-    };
-    for revision in [compacted, compacted + 1, (compacted + now) / 2, now - 1] {
-        auditor.range(Range { revision, ..all.clone() }, true, Duration::ZERO).await;
-    }
-    auditor.leases().await;
-    world.violation().map_or(Ok(()), Err)
-}
-
-fn note_slow_watchers(world: &World) {
-    if let Some(living) = world.living() {
-        let status = living.door.status();
-        world.marks.add("checkpoints made (last life)", status.checkpoints);
-        world.marks.add("leases named as due (last life)", status.expired_leases);
-    }
-}
-
 fn last_words(world: &World) -> Verdict {
     let ledger = world.ledger();
-    let operations = world.operations();
-    witness::unclaimed(&ledger, &operations)?;
     let times = world.lease_times.lock().expect("no judge panics");
-    let expiries: Result<u64, Violation> = times.ended_in_time(&ledger);
-    world.marks.add("leases expired", expiries?);
-    let decided = linear::check(&operations, MIN_TTL);
+    world.marks.add("leases expired", times.ended_in_time(&ledger)?);
+    let decided = linear::check(&world.operations(), MIN_TTL);
     let decided = decided.map_err(|story| Violation::now("an order explains every answer", story))?;
     world.marks.add("order of all answers found", u64::from(decided.linearizable));
     world.marks.add("order of all answers undecided", u64::from(!decided.linearizable));
     world.marks.add("serializable reads undecided", u64::from(!decided.serializable));
     Ok(())
+}
+
+/// Waits until every lease that has to end has ended, and sees to it that none is late.
+async fn none_outlives(world: &World, calm: Duration) -> Verdict {
+    loop {
+        let due = {
+            let (ledger, times) = (world.ledger(), world.lease_times.lock().expect("no judge panics"));
+            // Whoever began to lead later counts from then.
+            let calm = calm.max(world.raft().led_since());
+            times.none_outlived(&ledger, calm)?;
+            times.next_due(&ledger, calm)
+        };
+        match due {
+            Some(due) if due < true_now() + LEASE_PATIENCE && !world.is_lost() => {
+                true_sleep(due.saturating_sub(true_now()) + Duration::from_millis(1)).await;
+            }
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// Everything there is now, and something of the past.
+async fn audit(world: &World, auditor: &mut Client) -> Verdict {
+    let all = Range { span: Span::all(), ..Range::default() };
+    for member in 0..world.members.len() {
+        auditor.turn_to(member);
+        let since = true_now();
+        let mut settled = Settled::Not;
+        while settled != Settled::Yes && true_now() < since + CALM_PATIENCE && !world.is_lost() {
+            settled = auditor.range(all.clone(), true, Duration::ZERO).await;
+            if settled != Settled::Yes {
+                true_sleep(Duration::from_millis(50)).await;
+            }
+        }
+        require(settled == Settled::Yes, "a calm cluster answers reads", || format!("member {member}: {all:?}"))?;
+        let (now, compacted) = {
+            let ledger = world.ledger();
+            (ledger.model().revision(), ledger.model().compacted())
+        };
+        for revision in [compacted, compacted + 1, (compacted + now) / 2, now - 1] {
+            auditor.range(Range { revision, ..all.clone() }, true, Duration::ZERO).await;
+        }
+        auditor.leases().await;
+    }
+    world.violation().map_or(Ok(()), Err)
+}
+
+fn note_last_lives(world: &World) {
+    world.marks.add("leaders elected", world.raft().elections() as u64);
+    for living in world.members.iter().filter_map(|member| member.living()) {
+        let status = living.door.status();
+        world.marks.add("checkpoints made (last life)", status.checkpoints);
+        world.marks.add("leases named as due (last life)", status.expired_leases);
+    }
 }
 
 #[cfg(test)]
@@ -290,7 +335,7 @@ mod tests {
     fn a_disk_that_lies_is_noticed() {
         let lied = |seed| {
             let mut plan = Plan::of(seed);
-            plan.setting.disk.lies = true;
+            plan.members[0].disk.lies = true;
             run_plan(plan).failure
         };
         let noticed = (0..10).filter(|seed| lied(*seed).is_some()).count();

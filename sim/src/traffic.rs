@@ -1,4 +1,8 @@
 //! The clients: each does the steps of its plan, one after the other, and has every answer judged.
+//!
+//! A client knows what a client knows: whom it talks to, what it was answered. When a member does not answer, or says
+//! that it cannot serve, it turns to the next; what surely did not happen it asks again, and now and then also what may
+//! have happened, as programs do: then it may happen twice, each time under an id of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,21 +16,44 @@ use quorate_spec::shape;
 use crate::convert;
 use crate::draft::Drafting;
 use crate::env::{forked, true_now, true_sleep};
+use crate::oracles::disk::Promised;
+use crate::oracles::ids::{Attempt, Ending};
 use crate::oracles::witness::{self, Began};
 use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{Kind, Step};
-use crate::world::{Lost, World};
+use crate::world::{Lost, PATIENCE, World};
 
 /// Longest list of a transaction, as the default flag has it.
 const MAX_TXN_OPS: usize = 128;
+
+/// Times a step is asked at most.
+const TRIES: u32 = 4;
+
+/// How one attempt ended, as the client sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Settled {
+    /// Answered, or refused for a reason of the request's own.
+    Yes,
+    /// It was not done.
+    Not,
+    /// It may have been done.
+    Open,
+}
+
+/// What a read came to on its member: where the member stood when it was asked, and the answer.
+type Looked<T> = (usize, Result<T, ReadFailure>);
 
 /// One client.
 pub struct Client {
     world: Arc<World>,
     number: u32,
+    /// Whom it talks to.
+    member: usize,
     dice: SeededDice,
     /// The newest revision it has heard of.
     seen: i64,
+    /// The newest compaction it has heard of.
+    compacted: i64,
     asked: u64,
 }
 
@@ -42,70 +69,96 @@ impl Client {
     /// A client by its number.
     pub fn new(world: Arc<World>, number: u32) -> Self {
         let dice = forked(world.plan.seed, "wire", u64::from(number));
-        Self { world, number, dice, seen: 1, asked: 0 }
+        let member = number as usize % world.members.len();
+        Self { world, number, member, dice, seen: 1, compacted: 0, asked: 0 }
+    }
+
+    /// Turns to a member.
+    pub fn turn_to(&mut self, member: usize) {
+        self.member = member % self.world.members.len();
+    }
+
+    /// Whom it talks to.
+    pub fn member(&self) -> usize {
+        self.member
     }
 
     /// Does its steps, until they or the run end.
     pub async fn run(mut self, steps: Vec<Step>) {
         for step in steps {
             true_sleep(step.pause).await;
-            if self.world.violation().is_some() {
+            if self.world.is_lost() || true_now() > self.world.plan.until {
                 return;
             }
-            self.step(step).await;
+            if let Some(member) = step.turn_to {
+                self.turn_to(member);
+            }
+            let again = SeededDice::new(step.dice ^ 1).one_in(4);
+            for attempt in 1..=TRIES {
+                match self.step(step).await {
+                    Settled::Yes => break,
+                    Settled::Open if !again => break,
+                    Settled::Not | Settled::Open => {
+                        self.world.marks.hit("a client asked again");
+                        self.turn_to(self.member + 1);
+                        true_sleep(Duration::from_millis(u64::from(20 * attempt))).await;
+                    }
+                }
+            }
         }
     }
 
-    async fn step(&mut self, step: Step) {
+    async fn step(&mut self, step: Step) -> Settled {
         self.asked += 1;
         let mut dice = SeededDice::new(step.dice);
         let stamp = format!("{}.{}", self.number, self.asked);
-        let mut draft = Drafting { dice: &mut dice, keys: self.world.plan.keys, seen: self.seen, stamp, values: 0 };
+        let (keys, seen, compacted) = (self.world.plan.keys, self.seen, self.compacted);
+        let mut draft = Drafting { dice: &mut dice, keys, seen, compacted, stamp, values: 0 };
         match step.kind {
             Kind::Put => {
                 let put = draft.put();
-                self.change(Request::Put(put)).await;
+                self.change(Request::Put(put)).await
             }
             Kind::Delete => {
                 let delete = draft.delete();
-                self.change(Request::DeleteRange(delete)).await;
+                self.change(Request::DeleteRange(delete)).await
             }
             Kind::Txn => {
                 let txn = draft.txn(2);
-                self.txn(txn).await;
+                self.txn(txn).await
             }
             Kind::ReadOnlyTxn => {
                 let txn = draft.read_only_txn();
-                self.txn(txn).await;
+                self.txn(txn).await
             }
             Kind::Range | Kind::SerializableRange => {
                 let range = draft.range();
-                self.range(range, step.kind == Kind::Range, Duration::from_millis(dice.below(25))).await;
+                self.range(range, step.kind == Kind::Range, Duration::from_millis(dice.below(25))).await
             }
             Kind::Compact => {
                 let request = draft.compaction();
-                self.change(request).await;
+                self.change(request).await
             }
             Kind::LeaseGrant => {
                 let request = draft.grant();
-                self.change(request).await;
+                self.change(request).await
             }
             Kind::LeaseRevoke => {
                 let id = draft.lease();
-                self.change(Request::LeaseRevoke { id }).await;
+                self.change(Request::LeaseRevoke { id }).await
             }
             Kind::KeepAlive => {
                 let id = draft.lease();
-                self.keep_alive(id).await;
+                self.keep_alive(id).await
             }
             Kind::TimeToLive => {
                 let (id, keys) = (draft.lease(), dice.one_in(2));
-                self.time_to_live(id, keys).await;
+                self.time_to_live(id, keys).await
             }
             Kind::Leases => self.leases().await,
             Kind::Alarm => {
                 let request = draft.alarm();
-                self.change(request).await;
+                self.change(request).await
             }
         }
     }
@@ -114,9 +167,19 @@ impl Client {
         Began::now(&self.world.ledger())
     }
 
+    /// How long it waits this time.
+    fn patience(&mut self) -> Duration {
+        let lone = self.world.members.len() == 1;
+        let choices = if lone { [PATIENCE; 3] } else { [Duration::from_secs(1), Duration::from_secs(5), PATIENCE] };
+        choices[self.dice.below(3) as usize]
+    }
+
     fn record(&mut self, began: Began, call: Call, outcome: Outcome) {
         if let Outcome::Done { revision, .. } = &outcome {
             self.seen = self.seen.max(*revision);
+            if let Call::Change(Request::Compact { revision }) = &call {
+                self.compacted = self.compacted.max(*revision);
+            }
         }
         let operation = Operation {
             id: self.asked,
@@ -131,155 +194,174 @@ impl Client {
     }
 
     /// The door of the product and the door of the specification let the same in.
-    fn same_door<T>(&self, product: &Result<T, Refusal>, spec: Result<(), &str>, asked: &str) -> Verdict {
-        let got = product.as_ref().map(|_| ()).map_err(text_of);
-        require(got == spec.map_err(str::to_string), "the door turns away what etcd turns away", || {
-            format!("{asked}\nexpected {spec:?}, got {got:?}")
+    fn same_door<T>(
+        &self,
+        product: &Result<T, Refusal>,
+        spec: Result<(), &str>,
+        asked: &impl std::fmt::Debug,
+    ) -> Verdict {
+        let got = product.as_ref().map(|_| ()).map_err(Refusal::text);
+        require(got == spec, "the door turns away what etcd turns away", || {
+            format!("{asked:?}\nexpected {spec:?}, got {got:?}")
         })
     }
 
-    /// Has a change done; whether it was.
-    pub async fn change(&mut self, request: Request) -> bool {
+    /// Has a change done.
+    pub async fn change(&mut self, request: Request) -> Settled {
         let command = convert::command(&request, MAX_TXN_OPS);
         let spec = shape::check(&request, MAX_TXN_OPS);
-        self.world.judge(self.same_door(&command, spec, &format!("{request:?}")));
+        self.world.judge(self.same_door(&command, spec, &request));
         let Ok(command) = command else {
             self.world.marks.hit("request turned away at the door");
-            return false;
+            return Settled::Yes;
         };
-        let began = self.began();
-        let world = self.world.clone();
-        let asked = self.world.ask(&mut self.dice, move |door| async move {
-            let proposed = door.propose(command).await;
+        let (began, patience) = (self.began(), self.patience());
+        let (world, member, asked) = (self.world.clone(), self.member, request.clone());
+        let client = self.number;
+        let proposing = self.world.ask((client, member), patience, &mut self.dice, move |door| async move {
+            let id = door.fresh_request_id();
+            let attempt = Attempt { client, request: asked, ending: Ending::Open };
+            world.judge(world.ledger().attempts_mut().begin(id, attempt));
+            let proposed = door.propose_as(id, command).await;
             if let Ok(proposed) = &proposed {
-                world.promised(proposed.index);
+                world.promised(member, Promised::Entry { index: proposed.index, term: proposed.term });
             }
-            proposed
+            (id, proposed)
         });
-        let outcome = match asked.await {
-            Ok(Ok(proposed)) => {
+        let (outcome, settled) = match proposing.await {
+            Ok((id, Ok(proposed))) => {
                 let (answer, revision) = (convert::answer(&proposed.answer), proposed.revision);
                 let mut ledger = self.world.ledger();
-                let verdict = witness::acknowledged(&mut ledger, began, &request, proposed.index, &answer, revision);
+                let verdict = witness::acknowledged(&mut ledger, id, proposed.index, &answer, revision);
                 drop(ledger);
                 self.world.judge(verdict);
-                Outcome::Done { answer, revision }
+                (Outcome::Done { answer, revision }, Settled::Yes)
             }
-            Ok(Err(refusal)) => self.refused(began, &request, &text_of(&refusal)),
-            Err(Lost::Down) => Outcome::SurelyNot("no node was there to ask".to_string()),
-            Err(lost) => Outcome::Unknown(format!("{lost:?}")),
+            Ok((id, Err(refusal))) => self.refused(id, refusal.text()),
+            Err(Lost::Down) => (Outcome::SurelyNot("the member was down".to_string()), Settled::Not),
+            Err(Lost::NoAnswer) => (Outcome::Unknown("no answer".to_string()), Settled::Open),
         };
-        let done = matches!(outcome, Outcome::Done { .. } | Outcome::Refused(_));
         self.record(began, Call::Change(request), outcome);
-        done
+        settled
     }
 
-    fn refused(&self, began: Began, request: &Request, refusal: &str) -> Outcome {
-        let outcome = Outcome::of_refusal(refusal);
-        match &outcome {
-            Outcome::Refused(refusal) => {
-                let verdict = witness::refused(&mut self.world.ledger(), began, request, refusal);
-                self.world.judge(verdict);
-                self.world.marks.hit("change refused by the state machine");
-            }
-            Outcome::SurelyNot(_) => self.world.marks.hit("change turned away before the log"),
-            _ => self.world.marks.hit("change of open outcome"),
-        }
-        outcome
+    fn refused(&self, id: u64, refusal: &str) -> (Outcome, Settled) {
+        let (verdict, outcome) = witness::refused(&mut self.world.ledger(), id, refusal);
+        self.world.judge(verdict);
+        let (settled, mark) = match &outcome {
+            Outcome::Refused(_) | Outcome::Done { .. } => (Settled::Yes, "change refused by the state machine"),
+            Outcome::SurelyNot(_) => (Settled::Not, "change refused before it was tried"),
+            Outcome::Unknown(_) => (Settled::Open, "change of open outcome"),
+        };
+        self.world.marks.hit(mark);
+        (outcome, settled)
     }
 
     /// A read, after the view was held for a while.
-    pub async fn range(&mut self, range: Range, linearizable: bool, held: Duration) -> bool {
+    pub async fn range(&mut self, range: Range, linearizable: bool, held: Duration) -> Settled {
         let query = convert::query(&range, !linearizable);
-        self.world.judge(self.same_door(&query, shape::check_range(&range), &format!("{range:?}")));
-        let Ok(query) = query else { return false };
-        let began = self.began();
-        let asked = self.world.ask(&mut self.dice, move |door| async move {
-            let view = door.view(linearizable).await.map_err(ReadFailure::Refused)?;
+        self.world.judge(self.same_door(&query, shape::check_range(&range), &range));
+        let Ok(query) = query else { return Settled::Yes };
+        let (began, patience) = (self.began(), self.patience());
+        let (world, member) = (self.world.clone(), self.member);
+        let asked = self.world.ask((self.number, member), patience, &mut self.dice, move |door| async move {
+            let stood = world.ledger().place_of(door.status().applied);
+            let view = door.view(linearizable).await?;
             if !held.is_zero() {
                 true_sleep(held).await;
             }
-            let answer = view.range(&query);
-            Ok((view.revision(), answer))
+            let answer = view.range(&query).map(|answer| convert::range_answer(&answer));
+            Ok((stood, answer.map(|answer| (answer, view.revision()))))
         });
-        let (outcome, got) = match asked.await {
-            Ok(Ok((_, Ok(answer)))) => {
-                let answer = convert::range_answer(&answer);
-                let revision = answer.revision;
-                (Outcome::Done { answer: Answer::Range(answer.clone()), revision }, Some(Ok(answer)))
-            }
-            Ok(Ok((_, Err(ReadFailure::Refused(refusal))))) => {
-                (Outcome::Refused(text_of(&refusal)), Some(Err(text_of(&refusal))))
-            }
-            Ok(Err(ReadFailure::Refused(refusal))) => (Outcome::Unknown(text_of(&refusal)), None),
-            Ok(Ok((_, Err(ReadFailure::Wrong(wrong)))) | Err(ReadFailure::Wrong(wrong))) => {
-                self.damaged(&format!("{range:?}"), &wrong);
-                (Outcome::Unknown(wrong.to_string()), None)
-            }
-            Err(lost) => (Outcome::Unknown(format!("{lost:?}")), None),
-        };
-        let answered = got.is_some();
+        let answer = asked.await;
+        let (stood, got, outcome) = self.looked(&range, answer, |(answer, revision)| {
+            (answer.clone(), Outcome::Done { answer: Answer::Range(answer), revision })
+        });
+        let settled = if got.is_some() { Settled::Yes } else { Settled::Not };
         if let Some(got) = got {
-            let verdict = witness::range(&self.world.ledger(), began, linearizable, &range, &got);
+            let ledger = self.world.ledger();
+            let window = ledger.window(began.entries, (!linearizable).then_some((member, stood)));
+            let verdict = witness::range(&ledger, window, &range, &got);
+            drop(ledger);
             self.world.judge(verdict);
         }
         self.record(began, Call::Range { query: range, serializable: !linearizable }, outcome);
-        answered
+        settled
     }
 
-    /// Reading what was written never fails while the machine is up: nothing here damages what is at rest.
-    fn damaged(&self, asked: &str, wrong: &quorate::base::Wrong) {
-        if !wrong.to_string().contains("the machine is down") {
-            let story = format!("{asked}\nfailed with {wrong}");
-            self.world.judge(Err(Violation::now("what was written can be read", story)));
+    /// What became of a read: where its member stood, what was answered if anything was, and the outcome.
+    fn looked<T, U>(
+        &self,
+        asked: &impl std::fmt::Debug,
+        answer: Result<Result<Looked<T>, Refusal>, Lost>,
+        done: impl FnOnce(T) -> (U, Outcome),
+    ) -> (usize, Option<Result<U, String>>, Outcome) {
+        match answer {
+            Ok(Ok((stood, Ok(answer)))) => {
+                let (answer, outcome) = done(answer);
+                (stood, Some(Ok(answer)), outcome)
+            }
+            Ok(Ok((stood, Err(ReadFailure::Refused(refusal))))) => {
+                (stood, Some(Err(text_of(&refusal))), Outcome::Refused(text_of(&refusal)))
+            }
+            Ok(Ok((_, Err(ReadFailure::Wrong(wrong))))) => {
+                // Reading what was written never fails while the machine is up: nothing here damages what is at rest.
+                if !wrong.to_string().contains("the machine is down") {
+                    let story = format!("{asked:?}\nfailed with {wrong}");
+                    self.world.judge(Err(Violation::now("what was written can be read", story)));
+                }
+                (0, None, Outcome::Unknown(wrong.to_string()))
+            }
+            Ok(Err(refusal)) => (0, None, Outcome::Unknown(text_of(&refusal))),
+            Err(lost) => (0, None, Outcome::Unknown(format!("{lost:?}"))),
         }
     }
 
-    async fn txn(&mut self, txn: Txn) {
+    async fn txn(&mut self, txn: Txn) -> Settled {
         if !txn.is_read_only() {
-            self.change(Request::Txn(txn)).await;
-            return;
+            return self.change(Request::Txn(txn)).await;
         }
         let product = convert::read_only_txn(&txn, MAX_TXN_OPS);
         let spec = shape::check(&Request::Txn(txn.clone()), MAX_TXN_OPS);
-        self.world.judge(self.same_door(&product, spec, &format!("{txn:?}")));
-        let Ok(product) = product else { return };
-        let began = self.began();
-        let asked = self.world.ask(&mut self.dice, move |door| async move {
-            let view = door.view(true).await.map_err(ReadFailure::Refused)?;
-            Ok((view.revision(), quorate::machine::read_txn(&view, &product)))
+        self.world.judge(self.same_door(&product, spec, &txn));
+        let Ok(product) = product else { return Settled::Yes };
+        let (began, patience) = (self.began(), self.patience());
+        let asked = self.world.ask((self.number, self.member), patience, &mut self.dice, move |door| async move {
+            let view = door.view(true).await?;
+            let answer = quorate::machine::read_txn(&view, &product);
+            Ok((0, answer.map(|answer| (convert::txn_answer(&answer), view.revision()))))
         });
-        let (outcome, got) = match asked.await {
-            Ok(Ok((revision, Ok(answer)))) => {
-                let answer = convert::txn_answer(&answer);
-                (Outcome::Done { answer: Answer::Txn(answer.clone()), revision }, Some(Ok(answer)))
-            }
-            Ok(Ok((_, Err(ReadFailure::Refused(refusal))))) => {
-                (Outcome::Refused(text_of(&refusal)), Some(Err(text_of(&refusal))))
-            }
-            Ok(Err(ReadFailure::Refused(refusal))) => (Outcome::Unknown(text_of(&refusal)), None),
-            Ok(Ok((_, Err(ReadFailure::Wrong(wrong)))) | Err(ReadFailure::Wrong(wrong))) => {
-                self.damaged(&format!("{txn:?}"), &wrong);
-                (Outcome::Unknown(wrong.to_string()), None)
-            }
-            Err(lost) => (Outcome::Unknown(format!("{lost:?}")), None),
-        };
+        let answer = asked.await;
+        let (_, got, outcome) = self.looked(&txn, answer, |(answer, revision)| {
+            (answer.clone(), Outcome::Done { answer: Answer::Txn(answer), revision })
+        });
+        let settled = if got.is_some() { Settled::Yes } else { Settled::Not };
         if let Some(got) = got {
-            let verdict = witness::read_only_txn(&self.world.ledger(), began, true, &txn, &got);
+            let ledger = self.world.ledger();
+            let window = ledger.window(began.entries, None);
+            let verdict = witness::read_only_txn(&ledger, window, &txn, &got);
+            drop(ledger);
             self.world.judge(verdict);
         }
         self.record(began, Call::ReadOnlyTxn { txn, serializable: false }, outcome);
+        settled
     }
 
-    fn note_lease(&self, what: &str, lost: Result<(), Lost>) {
-        self.world.trace.note("lease answer", format!("{what} {lost:?}").as_bytes());
+    /// What became of a question about leases, for the trace and the client.
+    fn heard<T>(&self, what: &impl std::fmt::Debug, answer: &Result<Result<T, Refusal>, Lost>) -> Settled
+    where
+        T: std::fmt::Debug,
+    {
+        self.world.trace.note("lease answer", format!("{what:?} {answer:?}").as_bytes());
+        if matches!(answer, Ok(Ok(_))) { Settled::Yes } else { Settled::Not }
     }
 
-    async fn keep_alive(&mut self, id: i64) {
-        let began = self.began();
-        let asked = self.world.ask(&mut self.dice, move |door| async move { door.keep_alive(id).await });
+    async fn keep_alive(&mut self, id: i64) -> Settled {
+        let (began, patience) = (self.began(), self.patience());
+        let way = (self.number, self.member);
+        let asked = self.world.ask(way, patience, &mut self.dice, move |door| async move { door.keep_alive(id).await });
         let answer = asked.await;
-        self.note_lease(&format!("{id} {answer:?}"), Ok(()));
+        let settled = self.heard(&id, &answer);
         if let Ok(Ok(got)) = answer {
             if got.is_none() {
                 self.world.marks.hit("keep-alive of a lease that is gone");
@@ -291,13 +373,16 @@ impl Client {
             drop(ledger);
             self.world.judge(verdict);
         }
+        settled
     }
 
-    async fn time_to_live(&mut self, id: i64, keys: bool) {
-        let began = self.began();
-        let asked = self.world.ask(&mut self.dice, move |door| async move { door.time_to_live(id, keys).await });
+    async fn time_to_live(&mut self, id: i64, keys: bool) -> Settled {
+        let (began, patience) = (self.began(), self.patience());
+        let way = (self.number, self.member);
+        let asked =
+            self.world.ask(way, patience, &mut self.dice, move |door| async move { door.time_to_live(id, keys).await });
         let answer = asked.await;
-        self.note_lease(&format!("{id} {answer:?}"), Ok(()));
+        let settled = self.heard(&id, &answer);
         if let Ok(Ok(got)) = answer {
             let got = got.map(|standing| {
                 let held = standing.keys.iter().map(|key| key.to_vec()).collect();
@@ -310,14 +395,16 @@ impl Client {
             drop(ledger);
             self.world.judge(verdict);
         }
+        settled
     }
 
     /// Asks for all leases.
-    pub async fn leases(&mut self) {
-        let began = self.began();
-        let asked = self.world.ask(&mut self.dice, |door| async move { door.leases().await });
+    pub async fn leases(&mut self) -> Settled {
+        let (began, patience) = (self.began(), self.patience());
+        let way = (self.number, self.member);
+        let asked = self.world.ask(way, patience, &mut self.dice, |door| async move { door.leases().await });
         let answer = asked.await;
-        self.note_lease(&format!("{answer:?}"), Ok(()));
+        let settled = self.heard(&"all", &answer);
         if let Ok(Ok(got)) = answer {
             let ledger = self.world.ledger();
             let times = self.world.lease_times.lock().expect("no judge panics");
@@ -326,5 +413,6 @@ impl Client {
             drop(ledger);
             self.world.judge(verdict);
         }
+        settled
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quorate::base::{Dice, SeededDice};
-use quorate::driver::{WatchReader, WatchStream};
+use quorate::driver::{Handle, WatchReader, WatchStream};
 use quorate::watch::{WatchMessage, WatchSpec};
 use quorate_spec::request::Span;
 
@@ -14,6 +14,7 @@ use crate::draft::Drafting;
 use crate::env::{SimEnv, true_now, true_sleep};
 use crate::oracles::watching::{StreamJudge, Wanted};
 use crate::plan::Watching;
+use crate::wires::{Host, Way};
 use crate::world::World;
 
 const EMPTY: &str = "mvcc: watcher range is empty";
@@ -23,7 +24,8 @@ const DUPLICATE: &str = "mvcc: duplicate watch ID provided on the WatchStream";
 /// A stream a client has open, for the judge at the end.
 pub struct OpenStream {
     judge: Arc<Mutex<StreamJudge>>,
-    /// The life of the node it belongs to.
+    /// The member it is on, and the life it belongs to.
+    member: usize,
     life: u64,
     /// Whether its client still reads.
     reads: Arc<Mutex<bool>>,
@@ -32,40 +34,59 @@ pub struct OpenStream {
 /// All streams of a run.
 pub type Streams = Arc<Mutex<Vec<OpenStream>>>;
 
-/// Opens streams one after the other until the run ends.
-pub async fn watch(world: Arc<World>, streams: Streams, plan: Watching) {
+/// Where a watcher had got to when its stream ended: it is asked for again, on whichever member comes next.
+type Resume = Arc<Mutex<Option<Wanted>>>;
+
+/// Opens streams one after the other, on one member after the other, until the run ends.
+pub async fn watch(world: Arc<World>, streams: Streams, number: u32, plan: Watching) {
     let mut dice = SeededDice::new(plan.dice);
-    while world.violation().is_none() {
-        let Some(living) = world.living() else {
+    let mut member = number as usize % world.members.len();
+    let resume = Resume::default();
+    while !world.is_lost() {
+        member = if dice.one_in(2) { member + 1 } else { member } % world.members.len();
+        let way = (Host::Client(number), Host::Member(member));
+        let reached = world.travel(way, &mut dice, true_now() + Duration::from_secs(2)).await;
+        let (Some(living), Ok(())) = (world.members[member].living(), reached) else {
             true_sleep(Duration::from_millis(20)).await;
             continue;
         };
         let judge = Arc::new(Mutex::new(StreamJudge::default()));
         let reads = Arc::new(Mutex::new(true));
-        let stream = OpenStream { judge: judge.clone(), life: living.life, reads: reads.clone() };
+        let stream = OpenStream { judge: judge.clone(), member, life: living.life, reads: reads.clone() };
         streams.lock().expect("no holder of this lock panics").push(stream);
-        let client = StreamClient { world: world.clone(), judge, plan, dice: SeededDice::new(dice.next_u64()) };
-        let door = living.door.clone();
+        let dice_of_stream = SeededDice::new(dice.next_u64());
+        let (world_of_stream, resume_of_stream) = (world.clone(), resume.clone());
+        let (judge_of_stream, door) = (judge.clone(), living.door.clone());
+        let client = StreamClient {
+            world: world_of_stream,
+            judge: judge_of_stream,
+            resume: resume_of_stream,
+            way,
+            door: door.clone(),
+            plan,
+            dice: dice_of_stream,
+        };
         let running = living.node.spawn(async move {
             if let Ok((stream, reader)) = door.open_watch_stream().await {
                 client.run(stream, reader).await;
             }
         });
-        // It dies with the node; what it heard until then has been judged.
+        // It dies with the member; what it heard until then has been judged.
         let ended = running.await;
         world.trace.note("stream ended", format!("{:?}", ended.is_ok()).as_bytes());
         *reads.lock().expect("no holder of this lock panics") = false;
+        let left = judge.lock().expect("no judge panics").left_off(1);
+        *resume.lock().expect("no holder of this lock panics") = left;
         true_sleep(Duration::from_millis(1 + dice.below(50))).await;
     }
 }
 
-/// In a calm world: every stream of the present life that is read has told everything.
+/// In a calm world: every stream of a present life that is read has told everything; the first that has not.
 pub fn all_caught_up(world: &World, streams: &Streams) -> crate::oracles::Verdict {
-    let Some(living) = world.living() else { return Ok(()) };
     let ledger = world.ledger();
     for stream in streams.lock().expect("no holder of this lock panics").iter() {
-        let reads = *stream.reads.lock().expect("no holder of this lock panics");
-        if stream.life == living.life && reads {
+        let lives = world.members[stream.member].living().is_some_and(|living| living.life == stream.life);
+        if lives && *stream.reads.lock().expect("no holder of this lock panics") {
             stream.judge.lock().expect("no judge panics").caught_up(ledger.model())?;
         }
     }
@@ -89,6 +110,11 @@ fn digest(message: &WatchMessage) -> u64 {
 struct StreamClient {
     world: Arc<World>,
     judge: Arc<Mutex<StreamJudge>>,
+    /// What the stream before left off.
+    resume: Resume,
+    /// The client's way to its member.
+    way: Way,
+    door: Handle<SimEnv>,
     plan: Watching,
     dice: SeededDice,
 }
@@ -96,8 +122,15 @@ struct StreamClient {
 impl StreamClient {
     async fn run(mut self, stream: WatchStream<SimEnv>, reader: WatchReader) {
         let until = true_now() + Duration::from_millis(self.dice.below(1 + self.plan.life.as_millis() as u64));
+        let resumed = self.resume.lock().expect("no holder of this lock panics").take();
         for nth in 0..self.plan.watchers {
-            self.create(&stream, nth);
+            match &resumed {
+                Some(wanted) if nth == 1 => {
+                    self.world.marks.hit("watcher resumed on another stream");
+                    self.send(&stream, 1, wanted.clone());
+                }
+                _ => self.create(&stream, nth),
+            }
         }
         loop {
             // In a calm world streams stay, so that it can be seen that they catch up.
@@ -105,6 +138,12 @@ impl StreamClient {
                 return;
             }
             self.say_something(&stream);
+            // What the member says waits while it cannot get through.
+            let back = (self.way.1, self.way.0);
+            let patience = true_now() + Duration::from_secs(10);
+            if !self.world.wires.open(back) && self.world.travel(back, &mut self.dice, patience).await.is_err() {
+                return;
+            }
             let wait = Duration::from_millis(20 + self.dice.below(200));
             match madsim::time::timeout(wait, reader.next_batch()).await {
                 Ok(Some(messages)) => {
@@ -139,13 +178,13 @@ impl StreamClient {
             WatchMessage::Refused { .. } => marks.hit("watcher refused"),
             _ => {}
         }
-        if self.world.living().is_some_and(|living| living.door.status().slow_watchers > 0) {
+        if self.door.status().slow_watchers > 0 {
             marks.hit("watcher fell behind");
         }
     }
 
     fn say_something(&mut self, stream: &WatchStream<SimEnv>) {
-        if self.world.is_calm() {
+        if self.world.is_calm() || !self.world.wires.open(self.way) {
             return;
         }
         if self.dice.one_in(6) {
@@ -165,7 +204,7 @@ impl StreamClient {
             (ledger.model().compacted(), ledger.model().revision())
         };
         let keys = self.world.plan.keys;
-        let mut draft = Drafting { dice: &mut self.dice, keys, seen, stamp: String::new(), values: 0 };
+        let mut draft = Drafting { dice: &mut self.dice, keys, seen, compacted, stamp: String::new(), values: 0 };
         let mut span = draft.span();
         let start = match draft.dice.below(8) {
             0..=2 => 0,

@@ -1,54 +1,42 @@
-//! The world of a run: one node that lives and dies, its disk, the judges, and how clients reach it.
+//! The world of a run: the members, the network, the judges, and how clients reach a member.
 //!
-//! Invariant: whatever a client asks runs as a task of the node, so that it dies with it, and its answer
-//! travels; a client hears either the answer or, after a while, nothing.
+//! Invariant: whatever a client asks runs as a task of the member it asks, so that it dies with it, and its answer
+//! travels; a client hears either the answer or, after a while, nothing. What way is cut lets neither through.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use madsim::runtime::NodeHandle;
-use quorate::base::{Dice, MemberId, SeededDice};
-use quorate::driver::{DriverConfig, FoundingMember, Handle};
-use quorate::machine::{Applied, Command};
-use quorate::mvcc::StoreOptions;
-use quorate::node::{NodeConfig, Observer};
+use quorate::base::{Dice, SeededDice};
+use quorate::driver::Handle;
 use quorate_spec::history::Operation;
 
-use crate::convert;
-use crate::env::{DiskFaults, Marks, SimDisk, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
+use crate::config::{MIN_TTL, member_id};
+use crate::env::{Marks, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
+use crate::member::Member;
 use crate::oracles::Violation;
-use crate::oracles::disk::Promise;
+use crate::oracles::disk::{Promise, Promised};
 use crate::oracles::leases::LeaseTimes;
 use crate::oracles::ledger::Ledger;
-use crate::plan::Plan;
+use crate::oracles::raft::RaftJudge;
+use crate::plan::{Plan, Who};
+use crate::wires::{Host, Way, Wires};
 
-/// Shortest lease, in seconds, as the default flags make it.
-pub const MIN_TTL: i64 = 2;
+/// How long the most patient client waits for an answer: longer than a member may take to give one.
+pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a client waits for an answer: longer than the node may take to give one.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a message that cannot get through is tried again.
+const AGAIN: Duration = Duration::from_millis(200);
 
 /// Copies of the platter taken in one run.
-const PROMISES: usize = 2;
-
-/// A node that lives.
-#[derive(Clone)]
-pub struct Living {
-    /// Its door.
-    pub door: Handle<SimEnv>,
-    /// Where its tasks run.
-    pub node: NodeHandle,
-    /// Which life this is, from 1.
-    pub life: u64,
-}
+const PROMISES: usize = 4;
 
 /// Why a question has no answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lost {
-    /// No node lives.
+    /// The member does not live: the question never reached anyone.
     Down,
-    /// The node died before it answered, or its answer took too long.
+    /// The member died before it answered, its answer took too long, or the way was cut.
     NoAnswer,
 }
 
@@ -56,18 +44,20 @@ pub enum Lost {
 pub struct World {
     /// What is to happen.
     pub plan: Plan,
-    /// The disk; this handle uses nothing itself.
-    pub disk: SimDisk,
-    /// The network; this handle uses nothing itself.
+    /// The members, by number.
+    pub members: Vec<Arc<Member>>,
+    /// What is cut.
+    pub wires: Wires,
+    /// The network between members; this handle uses nothing itself.
     pub net: SimNet,
     /// The trace hash.
     pub trace: Trace,
     /// What happened sometimes.
     pub marks: Marks,
-    ledger: Mutex<Ledger>,
     /// What is known of the times of leases.
     pub lease_times: Mutex<LeaseTimes>,
-    living: Mutex<Option<Living>>,
+    ledger: Arc<Mutex<Ledger>>,
+    raft: Mutex<RaftJudge>,
     operations: Mutex<Vec<Operation>>,
     promises: Mutex<(Vec<Promise>, SeededDice)>,
     violation: Mutex<Option<Violation>>,
@@ -75,27 +65,30 @@ pub struct World {
 }
 
 impl World {
-    /// An empty disk and no node yet.
+    /// Empty disks and no life yet.
     pub fn new(plan: Plan) -> Arc<Self> {
         let (trace, marks) = (Trace::default(), Marks::default());
-        let dice = forked(plan.seed, "disk", 0);
-        let disk = SimDisk::new(plan.setting.disk.clone(), dice, trace.clone(), marks.clone());
         let net = SimNet::new(plan.seed, trace.clone(), marks.clone());
-        let lease_times = LeaseTimes::new(plan.setting.drift_ppb);
+        net.set_all_links(plan.setting.links.mood());
+        let member = |number| Arc::new(Member::new(&plan, number, net.clone(), trace.clone(), marks.clone()));
+        let members = (0..plan.members.len()).map(member).collect();
+        let ids = (0..plan.members.len()).map(member_id).collect();
+        let drifts: Vec<i64> = plan.members.iter().map(|member| member.drift_ppb).collect();
         let promises = Mutex::new((Vec::new(), forked(plan.seed, "promises", 0)));
         Arc::new(Self {
-            plan,
-            disk,
+            members,
             net,
+            wires: Wires::default(),
             trace,
             marks,
-            ledger: Mutex::new(Ledger::new(MIN_TTL)),
-            lease_times: Mutex::new(lease_times),
-            living: Mutex::default(),
+            lease_times: Mutex::new(LeaseTimes::new(&drifts)),
+            ledger: Arc::new(Mutex::new(Ledger::new(MIN_TTL, plan.members.len()))),
+            raft: Mutex::new(RaftJudge::new(ids)),
             operations: Mutex::default(),
             promises,
             violation: Mutex::default(),
             calm: Mutex::default(),
+            plan,
         })
     }
 
@@ -104,14 +97,14 @@ impl World {
         self.ledger.lock().expect("no judge panics")
     }
 
-    /// The node, if one lives.
-    pub fn living(&self) -> Option<Living> {
-        self.living.lock().expect("no holder of this lock panics").clone()
+    /// The judge of what members tell each other. Never held over a wait.
+    pub fn raft(&self) -> MutexGuard<'_, RaftJudge> {
+        self.raft.lock().expect("no judge panics")
     }
 
-    /// A life begins or ends.
-    pub fn set_living(&self, living: Option<Living>) {
-        *self.living.lock().expect("no holder of this lock panics") = living;
+    /// The ledger, for who lives longer than a borrow.
+    pub fn shared_ledger(&self) -> Arc<Mutex<Ledger>> {
+        Arc::clone(&self.ledger)
     }
 
     /// A promise was broken; the first counts.
@@ -122,12 +115,17 @@ impl World {
         }
     }
 
-    /// The first promise broken.
+    /// The first promise that was broken.
     pub fn violation(&self) -> Option<Violation> {
         self.violation.lock().expect("no holder of this lock panics").clone()
     }
 
-    /// Whether troubles are over.
+    /// Whether a promise was broken: there is no use in going on.
+    pub fn is_lost(&self) -> bool {
+        self.violation.lock().expect("no holder of this lock panics").is_some()
+    }
+
+    /// Whether all troubles are over.
     pub fn is_calm(&self) -> bool {
         *self.calm.lock().expect("no holder of this lock panics")
     }
@@ -135,8 +133,50 @@ impl World {
     /// Troubles are over.
     pub fn calm_down(&self) {
         *self.calm.lock().expect("no holder of this lock panics") = true;
-        let lies = self.plan.setting.disk.lies;
-        self.disk.set_faults(DiskFaults { lies, ..DiskFaults::calm() });
+        self.wires.heal_all();
+        self.net.heal();
+        self.members.iter().for_each(|member| member.calm_down());
+    }
+
+    /// How many clients there are; their numbers count from 0, the watching ones behind the others.
+    pub fn client_count(&self) -> u32 {
+        u32::try_from(self.plan.clients.len() + self.plan.watching.len()).expect("a plan has few clients")
+    }
+
+    /// Cuts ways.
+    pub fn cut(&self, ways: &[Way]) {
+        self.wires.cut(ways);
+        self.net.partition(&self.wires.cuts());
+    }
+
+    /// Heals ways that were cut.
+    pub fn heal(&self, ways: &[Way]) {
+        self.wires.heal(ways);
+        self.net.partition(&self.wires.cuts());
+    }
+
+    /// Whom a trouble befalls, by how things stand now.
+    pub fn named(&self, who: Who) -> Vec<usize> {
+        let count = self.members.len();
+        match who {
+            Who::Member(number) => vec![number % count],
+            Who::All => (0..count).collect(),
+            Who::Leader => vec![self.leader().unwrap_or(0)],
+            Who::Follower(nth) => {
+                let leader = self.leader().unwrap_or(0);
+                let others: Vec<usize> = (0..count).filter(|number| *number != leader).collect();
+                vec![if others.is_empty() { leader } else { others[nth % others.len()] }]
+            }
+        }
+    }
+
+    /// Who leads; of two who think so, the one in the later term.
+    pub fn leader(&self) -> Option<usize> {
+        let led = |member: &Arc<Member>| {
+            let status = member.living()?.door.status();
+            status.is_leader.then_some((status.term, member.number))
+        };
+        self.members.iter().filter_map(led).max().map(|(_, number)| number)
     }
 
     /// Puts an operation on record.
@@ -151,11 +191,11 @@ impl World {
         self.operations.lock().expect("no holder of this lock panics")
     }
 
-    /// An answer for `index` leaves: now and then the platter is copied, to be looked at later.
-    pub fn promised(&self, index: u64) {
+    /// A promise of a member leaves: now and then its platter is copied, to be looked at later.
+    pub fn promised(&self, member: usize, promised: Promised) {
         let mut promises = self.promises.lock().expect("no holder of this lock panics");
         if promises.0.len() < PROMISES && promises.1.one_in(60) {
-            promises.0.push(Promise::now(&self.disk, index));
+            promises.0.push(Promise::now(&self.members[member].disk, member, promised));
         }
     }
 
@@ -164,9 +204,11 @@ impl World {
         std::mem::take(&mut self.promises.lock().expect("no holder of this lock panics").0)
     }
 
-    /// Has the node do something for a client, a message's way there and back.
+    /// Has a member do something for a client, a message's way there and back, in at most `patience`.
     pub async fn ask<T, F>(
         &self,
+        (client, member): (u32, usize),
+        patience: Duration,
         dice: &mut SeededDice,
         what: impl FnOnce(Handle<SimEnv>) -> F + Send + 'static,
     ) -> Result<T, Lost>
@@ -174,81 +216,33 @@ impl World {
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        true_sleep(self.wire(dice)).await;
-        let living = self.living().ok_or(Lost::Down)?;
+        let until = true_now() + patience;
+        let (here, there) = (Host::Client(client), Host::Member(member));
+        self.travel((here, there), dice, until).await?;
+        let living = self.members[member].living().ok_or(Lost::Down)?;
         let asked = living.node.spawn(async move { what(living.door).await });
-        match madsim::time::timeout(PATIENCE, asked).await {
+        match madsim::time::timeout(until.saturating_sub(true_now()), asked).await {
             Ok(Ok(answer)) => {
-                true_sleep(self.wire(dice)).await;
+                self.travel((there, here), dice, until).await?;
                 Ok(answer)
             }
             Ok(Err(_)) | Err(_) => Err(Lost::NoAnswer),
         }
     }
 
-    fn wire(&self, dice: &mut SeededDice) -> Duration {
-        Duration::from_nanos(dice.below(1 + self.plan.setting.wire.as_nanos() as u64))
-    }
-
-    /// The node's flags.
-    pub fn driver_config(&self, seed: u64, observer: Arc<dyn Observer>) -> DriverConfig {
-        let setting = &self.plan.setting;
-        let store = StoreOptions { cache_bytes: setting.cache_bytes, segment_bytes: setting.segment_bytes };
-        DriverConfig {
-            name: "one".to_string(),
-            founding_members: vec![FoundingMember {
-                name: "one".to_string(),
-                peer_urls: vec!["http://one:2380".to_string()],
-            }],
-            joins: None,
-            strict_reconfig_check: true,
-            listen_peers: Vec::new(),
-            cluster_token: "sim".to_string(),
-            tick: Duration::from_millis(100),
-            election_ticks: 10,
-            pre_vote: true,
-            max_request_bytes: quorate::base::limits::MAX_REQUEST_BYTES,
-            wal_segment_bytes: setting.wal_segment_bytes,
-            min_lease_ttl: MIN_TTL,
-            store,
-            node: NodeConfig {
-                member: MemberId(0),
-                name: "one".to_string(),
-                client_urls: vec!["http://one:2379".to_string()],
-                cluster_version: "3.7.0".to_string(),
-                request_timeout: Duration::from_secs(7),
-                read_retry: Duration::from_millis(500),
-                election_timeout: Duration::from_secs(1),
-                catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
-                quota_bytes: 0,
-                checkpoint_entries: setting.checkpoint_entries,
-                progress_ticks: setting.progress_ticks,
-                seed,
-                observer: Some(observer),
-            },
+    /// A message's way; one that cannot get through is sent again until time is up.
+    pub async fn travel(&self, way: Way, dice: &mut SeededDice, until: Duration) -> Result<(), Lost> {
+        let time = Duration::from_nanos(dice.below(1 + self.plan.setting.wire.as_nanos() as u64));
+        true_sleep(time).await;
+        while !self.wires.open(way) {
+            if true_now() + AGAIN >= until {
+                self.marks.hit("a client's message got stuck at a cut");
+                true_sleep(until.saturating_sub(true_now())).await;
+                return Err(Lost::NoAnswer);
+            }
+            true_sleep(AGAIN).await;
         }
-    }
-}
-
-/// What the node tells in the moment it applies an entry.
-pub struct Witness {
-    /// Whom it is told to.
-    pub world: Arc<World>,
-    /// The disk of the life that tells: a life that has ended tells nothing more.
-    pub disk: SimDisk,
-}
-
-impl Observer for Witness {
-    fn applied(&self, (index, term): (u64, u64), _: Option<u64>, command: Option<&Command>, applied: &Applied) {
-        if !self.disk.is_alive() {
-            return;
-        }
-        let answer = applied.answer.as_ref().map(convert::answer).map_err(|refusal| refusal.text());
-        let request = command.map(convert::request);
-        let what = fxhash::hash64(&(index, term, request, answer, applied.revision, applied.events.len()));
-        self.world.trace.note("applied", &what.to_le_bytes());
-        let verdict = self.world.ledger().applied(index, term, command, applied);
-        self.world.judge(verdict);
+        Ok(())
     }
 }
 
@@ -259,7 +253,7 @@ pub async fn eventually(patience: Duration, mut holds: impl FnMut() -> bool) -> 
         if true_now() >= until {
             return false;
         }
-        true_sleep(Duration::from_millis(5)).await;
+        true_sleep(Duration::from_millis(20)).await;
     }
     true
 }

@@ -89,8 +89,17 @@ impl<E: Env> Handle<E> {
     /// leases must be at least: here, so that the log says for how long and no member's flags have a say later.
     ///
     /// [`Refusal::Timeout`] and [`Refusal::Stopped`] leave the outcome open: it may still be applied.
-    pub async fn propose(&self, mut command: Command) -> Result<Proposed, Refusal> {
-        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+    pub async fn propose(&self, command: Command) -> Result<Proposed, Refusal> {
+        self.propose_as(self.fresh_request_id(), command).await
+    }
+
+    /// An id for one proposal, given once.
+    pub fn fresh_request_id(&self) -> u64 {
+        self.0.next_id.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// As [`Handle::propose`], under an id of [`Handle::fresh_request_id`], for who wants to find the entry in the log.
+    pub async fn propose_as(&self, id: u64, mut command: Command) -> Result<Proposed, Refusal> {
         if let Command::LeaseGrant { id: lease, ttl } = &mut command {
             *ttl = self.0.parts.min_lease_ttl.max(*ttl);
             if *lease == 0 {

@@ -1,4 +1,12 @@
-//! Clocks: one true time, and for every node a clock that is off by an offset and a drift.
+//! Clocks: one true time, and for every machine a clock of its own that is off in ways of its own.
+//!
+//! What is modelled: the monotonic clock starts anywhere, runs too fast or too slow by a drift that may change, and
+//! stands still while the machine is suspended; the wall clock is another, steps either way, and may start before 1970.
+//! Timers fire when the monotonic clock shows their moment, never before, and now and then late. A process that is
+//! paused (madsim's pause, as SIGSTOP) stands still while its clocks go on: nothing here is needed for it. A wait that
+//! is under way when the drift rises ends by the old drift, late, as a timer may be at any time.
+//!
+//! Invariant: the monotonic clock never goes back, whatever is done to it.
 //!
 //! True time is madsim's. Its own sleeps last at least a millisecond and, asked for a moment that has passed,
 //! a millisecond as well, so that a loop that renews `sleep_until(next_tick)` faster than that never ticks.
@@ -6,10 +14,12 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use madsim::time::{Sleep, TimeHandle};
+use quorate::base::{Dice, SeededDice};
 use quorate::env::{Clock, Instant};
 
 const BILLION: i128 = 1_000_000_000;
@@ -67,106 +77,166 @@ impl Future for Waiting {
     }
 }
 
-/// The clock of one incarnation of a node.
-#[derive(Clone, Copy, Debug)]
+/// The clocks of a machine. Clones are the same clocks.
+#[derive(Clone)]
 pub struct SimClock {
-    /// What the monotonic clock shows at true time zero, in nanoseconds.
-    pub base: u64,
-    /// How much too fast it runs, in billionths; negative is too slow.
-    pub drift_ppb: i64,
-    /// What the wall clock shows at true time zero, in milliseconds since 1970.
-    pub wall_base_ms: u64,
+    face: Arc<Mutex<Face>>,
 }
 
-impl SimClock {
-    /// A clock that shows true time.
-    pub fn exact() -> Self {
-        Self { base: 0, drift_ppb: 0, wall_base_ms: 1_600_000_000_000 }
-    }
+struct Face {
+    /// Since this moment of true time the drift is what it is, and this is what the monotonic clock showed then.
+    since: Duration,
+    shown: u64,
+    /// How much too fast it runs, in billionths; negative is too slow.
+    drift_ppb: i64,
+    /// The latest reading.
+    latest: u64,
+    /// What the wall clock shows at true time zero, in milliseconds since 1970.
+    wall_base_ms: i64,
+    late: LateTimers,
+    dice: SeededDice,
+}
 
+/// How timers are late.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LateTimers {
+    /// One wait in so many; none at 0.
+    pub one_in: u64,
+    /// By between these, in microseconds.
+    pub micros: (u64, u64),
+}
+
+impl Face {
     fn rate(&self) -> i128 {
         BILLION + i128::from(self.drift_ppb)
     }
 
-    /// What this clock shows at a moment of true time.
-    pub fn at(&self, true_time: Duration) -> Instant {
-        let passed = true_time.as_nanos() as i128 * self.rate() / BILLION;
-        Instant(self.base + u64::try_from(passed).expect("a run ends before the clock does"))
+    /// The monotonic clock at a moment of true time.
+    fn at(&self, true_time: Duration) -> u64 {
+        let passed = true_time.saturating_sub(self.since).as_nanos() as i128 * self.rate() / BILLION;
+        self.shown + u64::try_from(passed).expect("a run ends before the clock does")
     }
 
-    /// The first moment of true time at which this clock shows `instant`.
+    fn read(&mut self) -> u64 {
+        self.latest = self.latest.max(self.at(true_now()));
+        self.latest
+    }
+
+    /// From now on it goes on from here, by this drift.
+    fn go_on_from(&mut self, shown: u64, drift_ppb: i64) {
+        self.since = true_now();
+        self.shown = shown.max(self.latest);
+        self.drift_ppb = drift_ppb;
+    }
+
+    /// The first moment of true time at which this clock will show `instant`, if nothing is done to it.
     fn true_time_of(&self, instant: Instant) -> Duration {
-        let passed = i128::from(instant.0.saturating_sub(self.base));
+        let passed = i128::from(instant.0.saturating_sub(self.shown));
         let nanos = (passed * BILLION + self.rate() - 1) / self.rate();
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 4).min(u64::MAX / 4))
+        self.since + Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX / 4).min(u64::MAX / 4))
+    }
+}
+
+impl SimClock {
+    /// Clocks that show `base` nanoseconds and `wall_base_ms` milliseconds since 1970 at true time zero, or would have
+    /// with the drift they have now. The drift is in billionths.
+    pub fn new(base: u64, drift_ppb: i64, wall_base_ms: i64) -> Self {
+        let late = LateTimers { one_in: 0, micros: (0, 0) };
+        let (since, dice) = (Duration::ZERO, SeededDice::new(0));
+        let face = Face { since, shown: base, drift_ppb, latest: 0, wall_base_ms, late, dice };
+        Self { face: Arc::new(Mutex::new(face)) }
+    }
+
+    /// Clocks that show true time.
+    pub fn exact() -> Self {
+        Self::new(0, 0, 1_600_000_000_000)
+    }
+
+    fn face(&self) -> MutexGuard<'_, Face> {
+        self.face.lock().expect("no holder of the clock panics")
+    }
+
+    /// From now on the monotonic clock is so many billionths too fast.
+    pub fn set_drift(&self, drift_ppb: i64) {
+        let mut face = self.face();
+        let shown = face.read();
+        face.go_on_from(shown, drift_ppb);
+    }
+
+    /// The wall clock steps, back if `ms` is negative.
+    pub fn step_wall(&self, ms: i64) {
+        let mut face = self.face();
+        face.wall_base_ms = face.wall_base_ms.saturating_add(ms);
+    }
+
+    /// The machine was suspended for `duration` until now: the monotonic clock did not count it. Whoever read it
+    /// meanwhile, as only a process that was not paused can, is not shown an earlier moment.
+    pub fn was_suspended(&self, duration: Duration) {
+        let mut face = self.face();
+        let then = face.at(true_now().saturating_sub(duration));
+        let drift_ppb = face.drift_ppb;
+        face.go_on_from(then, drift_ppb);
+    }
+
+    /// From now on timers are late so.
+    pub fn set_late_timers(&self, late: LateTimers, dice: SeededDice) {
+        let mut face = self.face();
+        (face.late, face.dice) = (late, dice);
     }
 }
 
 impl Clock for SimClock {
     fn now(&self) -> Instant {
-        self.at(true_now())
+        Instant(self.face().read())
     }
 
     fn wall_ms(&self) -> u64 {
-        self.wall_base_ms + u64::try_from(true_now().as_millis()).unwrap_or(0)
+        let passed = i64::try_from(true_now().as_millis()).unwrap_or(i64::MAX);
+        // A system whose clock stands before 1970 shows the seam 0.
+        u64::try_from(self.face().wall_base_ms.saturating_add(passed)).unwrap_or(0)
     }
 
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
-        // A wait beyond a year is a wait for ever, and must not overflow the timer.
-        let until = self.true_time_of(deadline).min(Duration::from_secs(366 * 24 * 3600));
-        Waiting::until(until)
+        ClockWait { clock: self.clone(), deadline, wait: None }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use madsim::runtime::Runtime;
+/// A wait for a moment of a machine's clock.
+struct ClockWait {
+    clock: SimClock,
+    deadline: Instant,
+    wait: Option<Waiting>,
+}
 
-    #[test]
-    fn a_moment_that_has_passed_is_ready_at_once_and_short_waits_are_exact() {
-        Runtime::new().block_on(async {
-            let clock = SimClock { base: 5_000, drift_ppb: 0, wall_base_ms: 0 };
-            true_sleep(Duration::from_millis(3)).await;
-            let before = true_now();
-            clock.sleep_until(Instant(4_000)).await;
-            clock.sleep_until(clock.now()).await;
-            assert_eq!(true_now(), before);
-            clock.sleep_until(clock.now().plus(Duration::from_micros(50))).await;
-            let waited = true_now() - before;
-            assert!(waited >= Duration::from_micros(50), "{waited:?}");
-            assert!(waited < Duration::from_micros(60), "{waited:?}");
-        });
+impl ClockWait {
+    /// A wait for the moment of true time at which the timer fires.
+    fn timer(&self) -> Waiting {
+        let mut face = self.clock.face();
+        // A wait beyond a year is a wait for ever, and must not overflow the timer.
+        let until = face.true_time_of(self.deadline).min(Duration::from_secs(366 * 24 * 3600));
+        let LateTimers { one_in, micros: (low, high) } = face.late;
+        let late = if face.dice.one_in(one_in) { low + face.dice.below(high - low + 1) } else { 0 };
+        Waiting::until(until + Duration::from_micros(late))
     }
+}
 
-    #[test]
-    fn a_loop_that_renews_its_deadline_ticks() {
-        Runtime::new().block_on(async {
-            let clock = SimClock::exact();
-            let (mut ticks, mut next) = (0, clock.now().plus(Duration::from_millis(100)));
-            while true_now() < Duration::from_millis(950) {
-                true_sleep(Duration::from_micros(100)).await;
-                let mut tick = std::pin::pin!(clock.sleep_until(next));
-                let ready = std::future::poll_fn(|context| Poll::Ready(tick.as_mut().poll(context).is_ready()));
-                if ready.await {
-                    ticks += 1;
-                    next = next.plus(Duration::from_millis(100));
+impl Future for ClockWait {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if self.wait.is_none() {
+                if self.clock.now() >= self.deadline {
+                    return Poll::Ready(());
                 }
+                self.wait = Some(self.timer());
             }
-            assert_eq!(ticks, 9);
-        });
-    }
-
-    #[test]
-    fn a_drifting_clock_wakes_when_it_shows_the_time() {
-        Runtime::new().block_on(async {
-            for drift_ppb in [-100_000_000, -3, 0, 7, 250_000_000] {
-                let clock = SimClock { base: 77, drift_ppb, wall_base_ms: 0 };
-                let deadline = clock.now().plus(Duration::from_secs(10));
-                clock.sleep_until(deadline).await;
-                let late = clock.now().since(deadline);
-                assert!(clock.now() >= deadline && late < Duration::from_micros(1), "{drift_ppb} {late:?}");
+            let wait = self.wait.as_mut().expect("it was just set");
+            if Pin::new(wait).poll(context).is_pending() {
+                return Poll::Pending;
             }
-        });
+            // The clock may have slowed down meanwhile: then it is not yet time.
+            self.wait = None;
+        }
     }
 }

@@ -1,112 +1,48 @@
-//! The simulated disk: what was not synced may be lost, torn or reordered when the power goes.
+//! The simulated disk, as one incarnation of a node uses it.
 //!
-//! A process can end in two ways. *Killed*: the system lives on and shows everything that was written, but
-//! nothing more of it is durable than before. *Power lost*: what is not on the platter meets its fate, sector
-//! by sector, length by length, name by name.
+//! What is modelled, one model for log, history and images alike:
+//!
+//! - *Durability.* Writes, lengths and names are shown at once and durable only by a sync, of the file or of the
+//!   directory. A process can end in two ways. Killed: the system lives on and shows everything that was written, but
+//!   nothing more of it is durable than before. Power lost: what is not on the platter meets its fate, sector by
+//!   sector, length by length, name by name: kept, dropped, torn (half of the tears within the bytes that change), or
+//!   garbage in just these bytes; now and then everything in order up to some sector, and nothing behind.
+//! - *Errors.* A sync fails after one page or another has been written; its pages count as clean, the next sync lies.
+//!   The error is told to every handle open at the time, once, and if no process has heard of it, to the next opener
+//!   of the file or the next to sync the directory (Linux's errseq); a loss of power forgets it. A failed sync of a
+//!   directory leaves its changes to a later one, as a journal does. Reads may fail once, or be short.
+//! - *Room.* A full disk takes the part that fits of a write, or nothing; it never refuses what is rewritten in place.
+//! - *Time.* Syncs and writes take time, a write from the turn of its task; stalls of any length hold all syncs up.
+//! - *The surface.* At rest a sector rots (flipped bits, zeroes, garbage) or becomes unreadable, until it is written
+//!   again; a page that a sync writes may be lost or land on a neighbouring page, which shows only when the system has
+//!   forgotten what it meant to write: after a loss of power. A budget bounds all of this.
+//! - *Traps.* A life ends in the n-th change (looks do not count), of a kind and class that can be aimed at; in the
+//!   middle of a write a part of it has happened, in a sync it is the beginning, the effect or the answer.
+//!
+//! Not modelled: a directory or a length that rots, a read that is misdirected, a disk that turns read-only.
 //!
 //! Invariant (the fence): a handle belongs to one incarnation. After the end of it every call fails and
 //! changes nothing, because destructors run after the crash they did not survive.
 
 use std::future::Future;
 use std::io::{Error, ErrorKind};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use quorate::base::{Dice, Fault, SeededDice};
+use quorate::base::{Fault, SeededDice};
 use quorate::env::{Disk, DiskFile, OpenMode};
 
 use super::clock::{true_now, true_sleep};
-use super::file::{SectorFates, Toll};
+use super::cpu::charge_turn;
+use super::faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss};
+use super::file::Toll;
+use super::platter::Platter;
 use super::trace::{Marks, Trace};
-use super::tree::{Shared, Tree, parent};
-
-/// How the disk misbehaves while the process lives. Every "one in" is off at 0.
-#[derive(Clone, Debug)]
-pub struct DiskFaults {
-    /// A sync takes between these, in microseconds.
-    pub sync_micros: (u64, u64),
-    /// One sync in so many stalls.
-    pub stall_one_in: u64,
-    /// A stall takes between these, in milliseconds.
-    pub stall_millis: (u64, u64),
-    /// After one write in so many the system writes something back by itself.
-    pub write_back_one_in: u64,
-    /// One read in so many returns fewer bytes than asked.
-    pub short_read_one_in: u64,
-    /// One sync in so many fails.
-    pub sync_error_one_in: u64,
-    /// Bytes the disk holds.
-    pub capacity: Option<u64>,
-    /// A sync says it is done and does nothing: only to see whether the judges notice.
-    pub lies: bool,
-}
-
-impl DiskFaults {
-    /// A disk without moods: syncs of a tenth of a millisecond.
-    pub fn calm() -> Self {
-        Self {
-            sync_micros: (100, 100),
-            stall_one_in: 0,
-            stall_millis: (0, 0),
-            write_back_one_in: 0,
-            short_read_one_in: 0,
-            sync_error_one_in: 0,
-            capacity: None,
-            lies: false,
-        }
-    }
-}
+use super::tree::{Shared, parent};
 
 /// Bytes of a write that go into the trace.
 const NOTED: usize = 4096;
-
-/// How a loss of power goes.
-#[derive(Clone, Copy, Debug)]
-pub enum Loss {
-    /// Nothing that was not synced survives.
-    DropAll,
-    /// Everything does.
-    KeepAll,
-    /// Each sector and name is drawn; the weights are for sectors.
-    Draw(SectorFates),
-}
-
-impl Loss {
-    /// Sectors are kept, dropped or torn.
-    pub fn torn() -> Self {
-        Self::Draw(SectorFates { keep: 4, drop: 4, tear: 2, garbage: 0 })
-    }
-
-    /// Sectors may turn to garbage as well.
-    pub fn garbage() -> Self {
-        Self::Draw(SectorFates { keep: 3, drop: 3, tear: 2, garbage: 2 })
-    }
-
-    fn fates(self) -> (SectorFates, u64) {
-        match self {
-            Self::DropAll => (SectorFates { keep: 0, drop: 1, tear: 0, garbage: 0 }, 0),
-            Self::KeepAll => (SectorFates { keep: 1, drop: 0, tear: 0, garbage: 0 }, 8),
-            Self::Draw(fates) => (fates, 4),
-        }
-    }
-}
-
-/// What ends a life in the middle of an operation.
-type Trap = Box<dyn FnOnce() + Send>;
-
-struct Platter {
-    /// The incarnation that may use the disk; odd while one lives.
-    life: u64,
-    /// The life ends in the n-th operation from now.
-    trap: Option<(u64, Trap)>,
-    tree: Tree,
-    faults: DiskFaults,
-    dice: SeededDice,
-    /// Until when every sync waits, in true time.
-    stalled_until: Duration,
-    trace: Trace,
-    marks: Marks,
-}
 
 /// A disk, as one incarnation of a node holds it.
 #[derive(Clone)]
@@ -121,14 +57,14 @@ pub struct SimFile {
     name: String,
     file: Shared,
     writable: bool,
+    /// Write errors of the file that this handle has heard of, or was opened after.
+    errors: AtomicU64,
 }
 
 impl SimDisk {
     /// An empty disk. The handle returned is dead until [`SimDisk::power_on`] gives one that lives.
     pub fn new(faults: DiskFaults, dice: SeededDice, trace: Trace, marks: Marks) -> Self {
-        let tree = Tree::default();
-        let platter = Platter { life: 0, trap: None, tree, faults, dice, stalled_until: Duration::ZERO, trace, marks };
-        Self { platter: Arc::new(Mutex::new(platter)), life: u64::MAX }
+        Self { platter: Arc::new(Mutex::new(Platter::new(faults, dice, trace, marks))), life: u64::MAX }
     }
 
     fn lock(&self) -> MutexGuard<'_, Platter> {
@@ -155,15 +91,20 @@ impl SimDisk {
         platter.lose_power(loss)
     }
 
-    /// Ends the life in its n-th operation from now, before the operation does anything; `trap` is called in
-    /// that moment.
+    /// Ends the life in its n-th change from now, whatever it is; `trap` is called in that moment.
     pub fn arm(&self, nth: u64, trap: impl FnOnce() + Send + 'static) {
-        self.lock().trap = Some((nth, Box::new(trap)));
+        self.arm_at(Aim::default(), nth, trap);
+    }
+
+    /// Ends the life in the n-th change from now that the aim counts; a file is of the class of the name it was opened
+    /// by.
+    pub fn arm_at(&self, aim: Aim, nth: u64, trap: impl FnOnce() + Send + 'static) {
+        self.lock().arm(Some((aim, nth, Box::new(trap))));
     }
 
     /// Takes the trap away.
     pub fn disarm(&self) {
-        self.lock().trap = None;
+        self.lock().arm(None);
     }
 
     /// Whether this incarnation may still use the disk.
@@ -182,11 +123,26 @@ impl SimDisk {
         self.lock().faults = faults;
     }
 
+    /// Damage is held against this budget, as the member's. Without, nothing that a member needs is damaged.
+    pub fn set_budget(&self, budget: DamageBudget, member: &str) {
+        self.lock().set_budget(budget, member);
+    }
+
+    /// Damages a sector at rest of a file of that class, if there is one and the budget allows it: which.
+    pub fn damage(&self, class: FileClass, damage: Damage) -> Option<(String, u64)> {
+        self.lock().damage(class, damage)
+    }
+
+    /// Sectors that are damaged and have not been written since, by file.
+    pub fn damaged(&self) -> Vec<(String, u64)> {
+        self.lock().damaged()
+    }
+
     /// A disk of its own that holds what this one's platter holds now: what a loss of power that drops
     /// everything would leave.
     pub fn fork_platter(&self) -> Self {
         let mine = self.lock();
-        let fork = Self::new(DiskFaults::calm(), mine.dice.clone(), Trace::default(), Marks::default());
+        let fork = Self::new(DiskFaults::calm(), SeededDice::new(0), Trace::default(), Marks::default());
         fork.lock().tree = mine.tree.platter_only();
         drop(mine);
         fork
@@ -200,109 +156,52 @@ impl SimDisk {
         platter.tree.pending() == 0 && !platter.tree.shown().files.values().any(dirty)
     }
 
-    /// The platter, if this incarnation may use it.
+    /// The platter, if this incarnation may use it: for a look, or for the rest of a change that was counted.
     fn alive(&self, doing: &'static str, path: &str) -> Result<MutexGuard<'_, Platter>, Fault> {
-        let mut platter = self.lock();
-        if platter.life == self.life {
-            let Some(trap) = platter.spring() else { return Ok(platter) };
-            trap();
-        }
-        let dead = Error::new(ErrorKind::BrokenPipe, "the machine is down");
-        Err(Fault::new(doing, path, dead))
+        let platter = self.lock();
+        if platter.life == self.life { Ok(platter) } else { Err(down(doing, path)) }
     }
 
-    /// Waits as long as a sync takes; `true` if it shall fail.
-    async fn sync_delay(&self, path: &str) -> Result<bool, Fault> {
-        let (delay, fails) = self.alive("sync", path)?.draw_sync();
-        true_sleep(delay).await;
-        self.alive("sync", path)?.trace.note("sync", path.as_bytes());
-        Ok(fails)
+    /// The platter for a change, if this incarnation may use it and does not end in it.
+    fn change(&self, change: Change, doing: &'static str, path: &str) -> Result<MutexGuard<'_, Platter>, Fault> {
+        let mut platter = self.alive(doing, path)?;
+        let Some(trap) = platter.spring(change, path) else { return Ok(platter) };
+        trap();
+        Err(down(doing, path))
     }
 }
 
-impl Platter {
-    fn end_life(&mut self) {
-        self.life = self.life.next_multiple_of(2);
-        self.trap = None;
-    }
+fn down(doing: &'static str, path: &str) -> Fault {
+    Fault::new(doing, path, Error::new(ErrorKind::BrokenPipe, "the machine is down"))
+}
 
-    /// Counts an operation; the trap, if it is the one that ends the life.
-    fn spring(&mut self) -> Option<Trap> {
-        let (left, _) = self.trap.as_mut()?;
-        *left = left.saturating_sub(1);
-        if *left > 0 {
-            return None;
-        }
-        let (_, trap) = self.trap.take()?;
-        self.end_life();
-        self.marks.hit("life ended in the middle of a disk operation");
-        Some(trap)
-    }
-
-    fn draw_sync(&mut self) -> (Duration, bool) {
-        let between = |dice: &mut SeededDice, (low, high): (u64, u64)| low + dice.below(high - low + 1);
-        let mut delay = Duration::from_micros(between(&mut self.dice, self.faults.sync_micros));
-        if self.dice.one_in(self.faults.stall_one_in) {
-            self.marks.hit("disk: sync stalled");
-            delay += Duration::from_millis(between(&mut self.dice, self.faults.stall_millis));
-        }
-        delay = delay.max(self.stalled_until.saturating_sub(true_now()));
-        (delay, self.dice.one_in(self.faults.sync_error_one_in))
-    }
-
-    fn lose_power(&mut self, loss: Loss) -> Toll {
-        let (fates, keep_of_8) = loss.fates();
-        let vanished = self.tree.lose_power(keep_of_8, &mut self.dice);
-        let mut total = Toll::default();
-        for file in self.tree.shown().files.values() {
-            let toll = file.lock().expect("no holder of a file panics").lose_power(fates, &mut self.dice);
-            total.dirty += toll.dirty;
-            total.kept += toll.kept;
-            total.dropped += toll.dropped;
-            total.torn += toll.torn;
-            total.garbage += toll.garbage;
-            total.lengths += toll.lengths;
-        }
-        for (name, count) in [
-            ("disk: power lost between write and sync", u64::from(total.dirty > 0)),
-            ("disk: sector dropped", total.dropped),
-            ("disk: sector torn", total.torn),
-            ("disk: sector turned to garbage", total.garbage),
-            ("disk: length lost or ahead of data", total.lengths),
-            ("disk: name vanished or came back", vanished),
-        ] {
-            self.marks.add(name, count);
-        }
-        self.stalled_until = Duration::ZERO;
-        total
-    }
-
-    fn used(&self) -> u64 {
-        let len = |file: &Shared| file.lock().expect("no holder of a file panics").len();
-        self.tree.shown().files.values().map(len).sum()
-    }
-
-    fn known_dir(&self, doing: &'static str, dir: &str) -> Result<(), Fault> {
-        if self.tree.shown().has_dir(dir) { Ok(()) } else { Err(missing(doing, dir)) }
-    }
-
-    fn known_file(&self, doing: &'static str, name: &str) -> Result<Shared, Fault> {
-        self.tree.shown().files.get(name).cloned().ok_or_else(|| missing(doing, name))
-    }
+fn input_output(doing: &'static str, path: &str) -> Fault {
+    Fault::new(doing, path, Error::from_raw_os_error(5))
 }
 
 fn missing(doing: &'static str, path: &str) -> Fault {
     Fault::new(doing, path, Error::new(ErrorKind::NotFound, "no such file or directory"))
 }
 
+fn known_dir(platter: &Platter, doing: &'static str, dir: &str) -> Result<(), Fault> {
+    if platter.tree.shown().has_dir(dir) { Ok(()) } else { Err(missing(doing, dir)) }
+}
+
+fn known_file(platter: &Platter, doing: &'static str, name: &str) -> Result<Shared, Fault> {
+    platter.tree.shown().files.get(name).cloned().ok_or_else(|| missing(doing, name))
+}
+
 impl Disk for SimDisk {
     type File = SimFile;
 
     fn open(&self, name: &str, mode: OpenMode) -> Result<SimFile, Fault> {
-        let mut platter = self.alive("open", name)?;
-        platter.known_dir("open", parent(name))?;
+        let mut platter = match mode {
+            OpenMode::Create => self.change(Change::Create, "open", name)?,
+            OpenMode::Read | OpenMode::Write => self.alive("open", name)?,
+        };
+        known_dir(&platter, "open", parent(name))?;
         let file = match mode {
-            OpenMode::Read | OpenMode::Write => platter.known_file("open", name)?,
+            OpenMode::Read | OpenMode::Write => known_file(&platter, "open", name)?,
             OpenMode::Create if platter.tree.shown().holds(name) => {
                 return Err(Fault::new("open", name, Error::new(ErrorKind::AlreadyExists, "file exists")));
             }
@@ -312,19 +211,20 @@ impl Disk for SimDisk {
             }
         };
         drop(platter);
-        Ok(SimFile { disk: self.clone(), name: name.to_string(), file, writable: mode != OpenMode::Read })
+        let errors = AtomicU64::new(file.lock().expect("no holder of a file panics").errors_at_open());
+        Ok(SimFile { disk: self.clone(), name: name.to_string(), file, writable: mode != OpenMode::Read, errors })
     }
 
     fn list(&self, dir: &str) -> Result<Vec<String>, Fault> {
         let platter = self.alive("list", dir)?;
-        platter.known_dir("list", dir)?;
+        known_dir(&platter, "list", dir)?;
         let own = |name: &&String| parent(name) == dir;
         let short = |name: &String| name.rsplit_once('/').map_or(name.as_str(), |(_, short)| short).to_string();
         Ok(platter.tree.shown().files.keys().filter(own).map(short).collect())
     }
 
     fn create_dir(&self, dir: &str) -> Result<(), Fault> {
-        let mut platter = self.alive("create directory", dir)?;
+        let mut platter = self.change(Change::CreateDir, "create directory", dir)?;
         let shown = platter.tree.shown();
         let mut above = dir;
         while !above.is_empty() {
@@ -338,9 +238,9 @@ impl Disk for SimDisk {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
-        let mut platter = self.alive("rename", from)?;
-        platter.known_file("rename", from)?;
-        platter.known_dir("rename", parent(to))?;
+        let mut platter = self.change(Change::Rename, "rename", to)?;
+        known_file(&platter, "rename", from)?;
+        known_dir(&platter, "rename", parent(to))?;
         if platter.tree.shown().dirs.contains(to) {
             return Err(Fault::new("rename", to, Error::new(ErrorKind::IsADirectory, "a directory")));
         }
@@ -350,8 +250,8 @@ impl Disk for SimDisk {
     }
 
     fn remove(&self, name: &str) -> Result<(), Fault> {
-        let mut platter = self.alive("remove", name)?;
-        platter.known_file("remove", name)?;
+        let mut platter = self.change(Change::Remove, "remove", name)?;
+        known_file(&platter, "remove", name)?;
         platter.trace.note("remove", name.as_bytes());
         platter.tree.remove(name);
         Ok(())
@@ -365,13 +265,26 @@ impl Disk for SimDisk {
         let disk = self.clone();
         let dir = dir.to_string();
         async move {
-            disk.alive("sync", &dir)?.known_dir("sync", &dir)?;
-            if disk.sync_delay(&dir).await? {
-                disk.lock().marks.hit("disk: sync of a directory failed");
-                return Err(Fault::new("sync", dir, Error::from_raw_os_error(5)));
+            let (delay, fails) = {
+                let mut platter = disk.change(Change::SyncDir, "sync", &dir)?;
+                known_dir(&platter, "sync", &dir)?;
+                let (delay, fails) = platter.draw_sync();
+                if fails {
+                    platter.marks.hit("disk: sync of a directory failed");
+                    platter.tree.fail_sync_dir(&dir);
+                }
+                (delay, fails)
+            };
+            true_sleep(delay).await;
+            let mut platter = disk.alive("sync", &dir)?;
+            platter.trace.note("sync", dir.as_bytes());
+            let unheard = platter.tree.hear_error(&dir);
+            if fails || unheard {
+                return Err(input_output("sync", &dir));
             }
-            disk.alive("sync", &dir)?.tree.sync_dir(&dir);
-            drop(disk.alive("sync", &dir)?);
+            drop(platter);
+            disk.change(Change::SyncDir, "sync", &dir)?.tree.sync_dir(&dir);
+            drop(disk.change(Change::SyncDir, "sync", &dir)?);
             Ok(())
         }
     }
@@ -382,10 +295,9 @@ impl SimFile {
         self.disk.alive(doing, &self.name)
     }
 
-    fn alive_for_change(&self, doing: &'static str) -> Result<MutexGuard<'_, Platter>, Fault> {
-        let platter = self.alive(doing)?;
+    fn is_writable(&self, doing: &'static str) -> Result<(), Fault> {
         if self.writable {
-            return Ok(platter);
+            return Ok(());
         }
         Err(Fault::new(doing, &self.name, Error::new(ErrorKind::PermissionDenied, "opened for reading")))
     }
@@ -403,31 +315,40 @@ impl SimFile {
 impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Fault> {
         let mut platter = self.alive("read")?;
-        let one_in = platter.faults.short_read_one_in;
-        let short = buf.len() > 1 && platter.dice.one_in(one_in);
-        let wanted = if short { 1 + platter.dice.below(buf.len() as u64 - 1) as usize } else { buf.len() };
-        Ok(self.bytes().read(offset, &mut buf[..wanted]))
+        let bytes = self.bytes();
+        let wanted = platter.draw_read(buf.len());
+        match wanted {
+            Some(wanted) if !bytes.is_unreadable(offset, wanted) => Ok(bytes.read(offset, &mut buf[..wanted])),
+            _ => Err(input_output("read", &self.name)),
+        }
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), Fault> {
-        let mut platter = self.alive_for_change("write")?;
+        let mut platter = self.alive("write")?;
+        self.is_writable("write")?;
         let end = offset + data.len() as u64;
         let growth = end.saturating_sub(self.bytes().len());
-        let room = platter.faults.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(platter.used()));
-        // A full disk takes the part that fits.
-        let fits = data.len().saturating_sub(growth.saturating_sub(room) as usize);
-        let mut bytes = self.bytes();
+        let lacking = if growth == 0 { 0 } else { growth.saturating_sub(platter.room()) as usize };
+        let fits = match lacking {
+            0 => data.len(),
+            _ if platter.faults.refuses_whole => 0,
+            lacking => data.len().saturating_sub(lacking),
+        };
+        if let Some(trap) = platter.spring(Change::Write, &self.name) {
+            let part = platter.draw_interrupted(fits);
+            self.bytes().write(offset, &data[..part]);
+            drop(platter);
+            trap();
+            return Err(down("write", &self.name));
+        }
         if fits > 0 {
-            bytes.write(offset, &data[..fits]);
+            self.bytes().write(offset, &data[..fits]);
         }
-        let one_in = platter.faults.write_back_one_in;
-        if platter.dice.one_in(one_in) {
-            bytes.write_back_some(&mut platter.dice);
-        }
-        drop(bytes);
+        platter.write_back(&mut self.bytes());
+        charge_turn(platter.draw_write());
         platter.trace.note("write", &data[..fits.min(NOTED)]);
         platter.trace.note("written", &end.to_le_bytes());
-        if fits < data.len() { Err(self.full("write", &platter)) } else { Ok(()) }
+        if lacking > 0 { Err(self.full("write", &platter)) } else { Ok(()) }
     }
 
     fn len(&self) -> Result<u64, Fault> {
@@ -436,9 +357,10 @@ impl DiskFile for SimFile {
     }
 
     fn set_len(&self, len: u64) -> Result<(), Fault> {
-        let platter = self.alive_for_change("set length of")?;
+        self.is_writable("set length of")?;
+        let platter = self.disk.change(Change::SetLen, "set length of", &self.name)?;
         let growth = len.saturating_sub(self.bytes().len());
-        if platter.faults.capacity.is_some_and(|capacity| platter.used() + growth > capacity) {
+        if growth > 0 && growth > platter.room() {
             return Err(self.full("set length of", &platter));
         }
         platter.trace.note("set length", &len.to_le_bytes());
@@ -447,23 +369,32 @@ impl DiskFile for SimFile {
     }
 
     async fn sync(&self) -> Result<(), Fault> {
-        let captured = {
-            let _platter = self.alive("sync")?;
-            self.bytes().capture()
+        let (delay, captured) = {
+            let mut platter = self.disk.change(Change::Sync, "sync", &self.name)?;
+            let captured = self.bytes().capture();
+            let (delay, fails) = platter.draw_sync();
+            if fails {
+                // What fails does so whether or not the process lives to hear of it.
+                platter.fail_sync(&mut self.bytes(), captured);
+                (delay, None)
+            } else {
+                (delay, Some(captured))
+            }
         };
-        let fails = self.disk.sync_delay(&self.name).await?;
-        let mut platter = self.alive("sync")?;
-        if fails {
-            platter.marks.hit("disk: sync of a file failed");
-            self.bytes().fail_sync(captured, &mut platter.dice);
-            return Err(Fault::new("sync", &self.name, Error::from_raw_os_error(5)));
+        true_sleep(delay).await;
+        let platter = self.alive("sync")?;
+        platter.trace.note("sync", self.name.as_bytes());
+        if self.bytes().hear_error(&self.errors) || captured.is_none() {
+            return Err(input_output("sync", &self.name));
         }
-        if !platter.faults.lies {
-            self.bytes().make_durable(captured);
+        drop(platter);
+        let mut platter = self.disk.change(Change::Sync, "sync", &self.name)?;
+        if let Some(captured) = captured.filter(|_| !platter.faults.lies) {
+            platter.make_durable(&self.file, captured);
         }
         drop(platter);
         // A life may also end when the sync is done and nobody has heard of it.
-        drop(self.alive("sync")?);
+        drop(self.disk.change(Change::Sync, "sync", &self.name)?);
         Ok(())
     }
 }

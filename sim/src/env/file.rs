@@ -1,11 +1,17 @@
 //! One file in two layers: what the system shows, and what is on the platter.
 //!
+//! What the device does to a sector stands here: it reaches the platter whole, not at all, in part, or as garbage in the
+//! bytes that were changing; it may rot at rest, become unreadable, or a write to it may be lost or land elsewhere.
+//!
 //! Invariants: a page stands in `cache` only while it may differ from `platter`; a sector not marked dirty in
 //! its cached page is not written by anything but another write. Bytes beyond the length shown read as zeroes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate::base::{Dice, SeededDice};
+
+use super::faults::Damage;
 
 /// The unit a device writes whole, as a rule.
 pub const SECTOR: usize = 512;
@@ -53,10 +59,33 @@ pub struct Toll {
     pub lengths: u64,
 }
 
+impl Toll {
+    /// Adds another file's.
+    pub fn add(&mut self, other: Self) {
+        self.dirty += other.dirty;
+        self.kept += other.kept;
+        self.dropped += other.dropped;
+        self.torn += other.torn;
+        self.garbage += other.garbage;
+        self.lengths += other.lengths;
+    }
+}
+
 /// What a sync under way will make durable.
 pub struct Captured {
     pages: Vec<(u64, Page, u8, u64)>,
     len: u64,
+}
+
+/// What the device does with a page that a sync gives it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WriteFate {
+    /// It is written.
+    Written,
+    /// It is not, and says it was.
+    Lost,
+    /// It is written over another page of the file.
+    Misdirected,
 }
 
 /// A file's bytes.
@@ -67,6 +96,13 @@ pub struct FileBytes {
     len: u64,
     durable_len: u64,
     stamp: u64,
+    /// Sectors of the platter that were damaged and not written since.
+    damaged: BTreeSet<u64>,
+    /// Those of them that cannot be read.
+    unreadable: BTreeSet<u64>,
+    /// Write errors so far, and whether anybody has heard of the last.
+    errors: u64,
+    last_error_seen: bool,
 }
 
 impl FileBytes {
@@ -83,6 +119,73 @@ impl FileBytes {
 
     fn shown(&self, page: u64) -> Option<&Page> {
         self.cache.get(&page).map(|cached| &cached.bytes).or_else(|| self.platter.get(&page))
+    }
+
+    /// Whether a read of this range meets a sector that cannot be read.
+    pub fn is_unreadable(&self, offset: u64, len: usize) -> bool {
+        let end = (offset + len as u64).min(self.len);
+        if self.unreadable.is_empty() || offset >= end {
+            return false;
+        }
+        let shown_from_platter = |sector: &u64| !self.cache.contains_key(&(sector * SECTOR as u64 / PAGE as u64));
+        let (first, last) = (offset / SECTOR as u64, (end - 1) / SECTOR as u64);
+        self.unreadable.range(first..=last).any(|sector| shown_from_platter(sector))
+    }
+
+    /// Sectors that rot can strike: on the platter, within the length, and shown from there.
+    pub fn resting_sectors(&self) -> Vec<u64> {
+        let per_page = SECTORS_PER_PAGE as u64;
+        let resting = self.platter.iter().filter(|(page, _)| !self.cache.contains_key(page));
+        let sectors = resting.flat_map(|(page, bytes)| {
+            let holds = |sector: &u64| {
+                let at = *sector as usize * SECTOR;
+                bytes[at..at + SECTOR].iter().any(|byte| *byte != 0)
+            };
+            (0..per_page).filter(holds).map(move |sector| page * per_page + sector)
+        });
+        let end = self.len.min(self.durable_len);
+        sectors.filter(|sector| sector * (SECTOR as u64) < end).collect()
+    }
+
+    /// Sectors that were damaged and not written since.
+    pub fn damaged(&self) -> &BTreeSet<u64> {
+        &self.damaged
+    }
+
+    /// Damages a sector of the platter.
+    pub fn damage(&mut self, sector: u64, damage: Damage, dice: &mut SeededDice) {
+        let (page, at) = split(sector * SECTOR as u64);
+        let end = self.len.saturating_sub(sector * SECTOR as u64).min(SECTOR as u64) as usize;
+        let Some(bytes) = self.platter.get_mut(&page).map(|page| &mut page[at..at + end]) else { return };
+        match damage {
+            Damage::Flip(bits) => {
+                let mut flipped = BTreeSet::new();
+                while flipped.len() < (bits as usize).min(end * 8) {
+                    flipped.insert(dice.below(end as u64 * 8) as usize);
+                }
+                flipped.into_iter().for_each(|bit| bytes[bit / 8] ^= 1 << (bit % 8));
+            }
+            Damage::Zero => bytes.fill(0),
+            Damage::Garbage => bytes.iter_mut().for_each(|byte| *byte = dice.next_u64() as u8),
+            Damage::Unreadable => {
+                self.unreadable.insert(sector);
+            }
+        }
+        self.damaged.insert(sector);
+    }
+
+    /// What a handle opened now has to remember, to hear of errors that are not its own past: an error nobody has
+    /// heard of is the next opener's.
+    pub fn errors_at_open(&self) -> u64 {
+        if self.last_error_seen { self.errors } else { self.errors.saturating_sub(1) }
+    }
+
+    /// Whether there was an error since `known`, which is then known; somebody has heard of it.
+    pub fn hear_error(&mut self, known: &AtomicU64) -> bool {
+        let before = known.swap(self.errors, Ordering::Relaxed);
+        let news = self.errors > before;
+        self.last_error_seen |= news;
+        news
     }
 
     /// Reads what is shown; the number of bytes is less than asked only at the end.
@@ -155,24 +258,49 @@ impl FileBytes {
         Captured { pages, len: self.len }
     }
 
-    /// The sync succeeded.
-    pub fn make_durable(&mut self, captured: Captured) {
+    /// The sync succeeded; `fate` says what the device did with each page.
+    pub fn make_durable(&mut self, captured: Captured, mut fate: impl FnMut(&Self, u64) -> WriteFate) {
         self.durable_len = captured.len;
         for (page, bytes, dirty, stamp) in captured.pages {
             // A page gone from the cache was written back meanwhile, as it was or newer.
             let Some(cached) = self.cache.get(&page) else { continue };
             let newer = cached.stamp != stamp;
-            self.put_on_platter(page, &bytes, dirty);
-            if !newer {
+            match fate(self, page) {
+                WriteFate::Written => self.put_on_platter(page, &bytes, dirty),
+                WriteFate::Lost => self.lose_write(page, dirty),
+                WriteFate::Misdirected => self.misdirect(page, &bytes, dirty),
+            }
+            let Some(cached) = self.cache.get_mut(&page).filter(|_| !newer) else { continue };
+            // While the device has something else than it should, the system goes on showing what was written.
+            if self.damaged.range(sectors_of_page(page)).next().is_some() {
+                cached.dirty = 0;
+            } else {
                 self.cache.remove(&page);
             }
         }
         self.forget_beyond_end();
     }
 
-    /// The sync failed: each page is on the platter or is not, and counts as clean either way, so that the
-    /// next sync succeeds without writing it.
+    fn lose_write(&mut self, page: u64, dirty: u8) {
+        self.platter.entry(page).or_insert_with(|| Box::new([0; PAGE]));
+        self.damaged.extend(numbers_of(page, dirty));
+    }
+
+    /// What was meant for a page lands on the page before it, or behind it if it is the first.
+    fn misdirect(&mut self, page: u64, bytes: &Page, dirty: u8) {
+        let other = page.checked_sub(1).unwrap_or(page + 1);
+        self.lose_write(page, dirty);
+        if self.platter.contains_key(&other) && !self.cache.contains_key(&other) {
+            self.put_on_platter(other, bytes, dirty);
+            self.damaged.extend(numbers_of(other, dirty));
+        }
+    }
+
+    /// The sync fails: each page is on the platter or is not, and counts as clean either way, so that the
+    /// next sync succeeds without writing it. Nobody has heard of it yet.
     pub fn fail_sync(&mut self, captured: Captured, dice: &mut SeededDice) {
+        self.errors += 1;
+        self.last_error_seen = false;
         for (page, bytes, dirty, _) in captured.pages {
             if dice.one_in(2) {
                 self.put_on_platter(page, &bytes, dirty);
@@ -183,8 +311,9 @@ impl FileBytes {
         }
     }
 
-    /// The system writes one page back by itself, or the length.
-    pub fn write_back_some(&mut self, dice: &mut SeededDice) {
+    /// The system writes one page back by itself, or the length; a page that fails counts as clean, and nobody has
+    /// heard of it yet.
+    pub fn write_back_some(&mut self, dice: &mut SeededDice, fails: bool) {
         if dice.one_in(4) {
             self.durable_len = self.len;
             return;
@@ -197,6 +326,12 @@ impl FileBytes {
             self.cache.insert(page, cached);
             return;
         }
+        if fails {
+            self.errors += 1;
+            self.last_error_seen = false;
+            self.cache.insert(page, Cached { dirty: 0, ..cached });
+            return;
+        }
         let (bytes, dirty) = (cached.bytes, cached.dirty);
         self.put_on_platter(page, &bytes, dirty);
     }
@@ -206,15 +341,36 @@ impl FileBytes {
         for sector in sectors_of(dirty) {
             target[sector.clone()].copy_from_slice(&bytes[sector]);
         }
+        for sector in numbers_of(page, dirty) {
+            self.damaged.remove(&sector);
+            self.unreadable.remove(&sector);
+        }
     }
 
-    /// The power goes: of each dirty sector and of the length it is decided what had reached the platter.
+    /// The power goes: of each dirty sector and of the length it is decided what had reached the platter. Now and then
+    /// the device has written in order, up to some sector and nothing behind it. Errors nobody heard of are forgotten.
     pub fn lose_power(&mut self, fates: SectorFates, dice: &mut SeededDice) -> Toll {
         let mut toll = Toll::default();
-        for (page, cached) in std::mem::take(&mut self.cache) {
+        let cache = std::mem::take(&mut self.cache);
+        let dirty: u64 = cache.values().map(|cached| u64::from(cached.dirty.count_ones())).sum();
+        let in_order = fates.keep > 0 && fates.drop > 0 && dice.one_in(3);
+        let mut left = if in_order { dice.below(dirty + 1) } else { u64::MAX };
+        for (page, cached) in cache {
             for sector in sectors_of(cached.dirty) {
+                let fates = match left {
+                    u64::MAX => fates,
+                    0 => SectorFates { keep: 0, drop: 1, tear: 0, garbage: 0 },
+                    // The last one to be written is the one that may be torn.
+                    1 => SectorFates { drop: 0, ..fates },
+                    _ => SectorFates { keep: 1, drop: 0, tear: 0, garbage: 0 },
+                };
+                left = if in_order { left.saturating_sub(1) } else { left };
+                let number = (page * PAGE as u64 + sector.start as u64) / SECTOR as u64;
                 let target = self.platter.entry(page).or_insert_with(|| Box::new([0; PAGE]));
-                meet_fate(&mut target[sector.clone()], &cached.bytes[sector], fates, dice, &mut toll);
+                if meet_fate(&mut target[sector.clone()], &cached.bytes[sector], fates, dice, &mut toll) {
+                    self.damaged.remove(&number);
+                    self.unreadable.remove(&number);
+                }
             }
         }
         if self.len != self.durable_len {
@@ -223,6 +379,7 @@ impl FileBytes {
         }
         self.len = self.durable_len;
         self.forget_beyond_end();
+        (self.errors, self.last_error_seen) = (0, false);
         toll
     }
 
@@ -246,12 +403,17 @@ impl FileBytes {
         if let Some(page) = self.platter.get_mut(&last) {
             page[at..].fill(0);
         }
+        let beyond = self.len.max(self.durable_len).div_ceil(SECTOR as u64);
+        self.damaged.split_off(&beyond);
+        self.unreadable.split_off(&beyond);
     }
 
     /// A copy that is what the platter holds and nothing else.
     pub fn platter_only(&self) -> Self {
         let len = self.durable_len;
-        let mut copy = Self { platter: self.platter.clone(), cache: BTreeMap::new(), len, durable_len: len, stamp: 0 };
+        let (damaged, unreadable) = (self.damaged.clone(), self.unreadable.clone());
+        let platter = self.platter.clone();
+        let mut copy = Self { platter, len, durable_len: len, damaged, unreadable, ..Self::default() };
         copy.forget_beyond_end();
         copy
     }
@@ -267,18 +429,42 @@ fn sectors_of(dirty: u8) -> impl Iterator<Item = std::ops::Range<usize>> {
         .map(|sector| sector * SECTOR..(sector + 1) * SECTOR)
 }
 
+/// The numbers in the file of the sectors of a page that are dirty.
+fn numbers_of(page: u64, dirty: u8) -> impl Iterator<Item = u64> {
+    let first = page * SECTORS_PER_PAGE as u64;
+    (0..SECTORS_PER_PAGE as u64).filter(move |sector| dirty & (1 << sector) != 0).map(move |sector| first + sector)
+}
+
+fn sectors_of_page(page: u64) -> std::ops::Range<u64> {
+    page * SECTORS_PER_PAGE as u64..(page + 1) * SECTORS_PER_PAGE as u64
+}
+
+/// Where a sector is torn: half of the tears go through the bytes that change, however few they are.
+fn tear_point(old: &[u8], new: &[u8], dice: &mut SeededDice) -> usize {
+    let changes = |at: &usize| old[*at] != new[*at];
+    let first = (0..new.len()).find(changes);
+    let last = (0..new.len()).rfind(changes);
+    match (first, last) {
+        (Some(first), Some(last)) if first < last && dice.one_in(2) => {
+            first + 1 + dice.below((last - first) as u64) as usize
+        }
+        _ => dice.below(new.len() as u64) as usize,
+    }
+}
+
 /// Garbage takes only the bytes that were being changed: a device writes a sector whole or not, and what an
-/// earlier sync promised in the same sector is not at stake.
-fn meet_fate(old: &mut [u8], new: &[u8], fates: SectorFates, dice: &mut SeededDice, toll: &mut Toll) {
+/// earlier sync promised in the same sector is not at stake. Whether the sector was written whole.
+fn meet_fate(old: &mut [u8], new: &[u8], fates: SectorFates, dice: &mut SeededDice, toll: &mut Toll) -> bool {
     toll.dirty += 1;
     let drawn = dice.below(fates.keep + fates.drop + fates.tear + fates.garbage);
     if drawn < fates.keep {
         old.copy_from_slice(new);
         toll.kept += 1;
+        return true;
     } else if drawn < fates.keep + fates.drop {
         toll.dropped += 1;
     } else if drawn < fates.keep + fates.drop + fates.tear {
-        let cut = dice.below(new.len() as u64) as usize;
+        let cut = tear_point(old, new, dice);
         old[..cut].copy_from_slice(&new[..cut]);
         toll.torn += 1;
     } else {
@@ -287,4 +473,5 @@ fn meet_fate(old: &mut [u8], new: &[u8], fates: SectorFates, dice: &mut SeededDi
         }
         toll.garbage += 1;
     }
+    false
 }

@@ -6,18 +6,28 @@
 //! Invariant: whatever happens here is a function of the seed alone.
 
 mod clock;
+mod cpu;
 mod disk;
+mod faults;
 mod file;
+mod hosts;
+mod lane;
 mod link;
 mod net;
 mod network;
+pub mod partition;
 mod pipe;
+mod platter;
 mod sim_env;
 mod trace;
 mod tree;
 
-pub use clock::{SimClock, true_now, true_sleep};
-pub use disk::{DiskFaults, Loss, SimDisk};
+pub use clock::{LateTimers, SimClock, true_now, true_sleep};
+pub use cpu::{CpuMood, SimCpu};
+pub use disk::SimDisk;
+pub use faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss};
+pub use lane::{Lane, LaneMood, LaneSender};
+pub use link::{Calls, Latency, LinkMood};
 pub use net::SimNet;
 pub use sim_env::SimEnv;
 pub use trace::{Marks, Trace};

@@ -1,49 +1,51 @@
-//! The state of the whole network: hosts, links between them, listeners, connections.
+//! The state of the whole network: who listens, and the connections, on top of the hosts and their links.
 //!
-//! Invariant (the fence): a connection's end belongs to one life of its host. After the end of that life its handles
-//! fail and change nothing.
+//! What is modelled: connections as the systems at both ends see them. Data on its way meets a link that is clogged:
+//! it waits, as does what is written later, until the link is released. What was read counts against the writer until
+//! the reader's system could say so. An end that is gone (its process killed, its halves dropped, its connection
+//! reset) is noticed by the other only if a packet crosses: the last words of the dying, if the link passes then, or
+//! the answer to something the other sends later, while the machine has power. Otherwise the connection is half open,
+//! and the survivor may wait for ever. A call waits for an answer; a machine without power gives none.
+//!
+//! Invariant (the fence): an end belongs to one life of its host. After the end of that life its handles fail and
+//! change nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::task::Waker;
 use std::time::Duration;
 
-use super::forked;
-use super::link::{Link, LinkMood};
-use super::pipe::{Pipe, wake};
+use super::hosts::{HostId, Hosts};
+use super::link::{Calls, Cut, LinkMood};
+use super::pipe::{HELD, Pipe, wake};
 use super::trace::{Marks, Trace};
 
 /// Connections that wait to be accepted; more are not answered.
 const BACKLOG: usize = 128;
 
-/// A host, by the order in which it was first named.
-pub type HostId = usize;
-
-struct Host {
-    name: String,
-    /// The life that may use the network; odd while one lives.
-    life: u64,
-    next_port: u16,
-}
-
 /// One end of a connection.
 pub struct End {
     /// Whose it is.
     pub host: HostId,
-    /// In which life.
-    pub life: u64,
+    life: u64,
     /// Its address, for people.
     pub address: String,
-    /// Whether the half that reads is still held.
-    pub reads: bool,
-    /// Whether the half that writes is still held.
-    pub writes: bool,
-    /// When it hears that the other end is gone for good.
+    reads: bool,
+    writes: bool,
+    /// When it hears that the connection is over.
     pub reset_at: Option<Duration>,
+    /// Something was sent to the other end, which is gone, and no answer came: it is sent again.
+    knocks: bool,
 }
 
 impl End {
-    fn is_gone(&self) -> bool {
+    /// Both halves were let go, or the life ended.
+    fn is_released(&self) -> bool {
         !self.reads && !self.writes
+    }
+
+    /// Whatever arrives at `at` is answered with a reset.
+    fn is_gone(&self, at: Duration) -> bool {
+        self.is_released() || self.reset_at.is_some_and(|reset| reset <= at)
     }
 }
 
@@ -55,222 +57,31 @@ pub struct Connection {
     pub pipes: [Pipe; 2],
 }
 
+impl Connection {
+    fn way_from(&self, side: usize) -> (HostId, HostId) {
+        (self.ends[side].host, self.ends[1 - side].host)
+    }
+
+    /// An end hears at `at` that the connection is over.
+    fn reset(&mut self, side: usize, at: Duration) {
+        let end = &mut self.ends[side];
+        end.reset_at = Some(end.reset_at.map_or(at, |before| before.min(at)));
+        end.knocks = false;
+        wake(&mut self.pipes[1 - side].reader);
+        wake(&mut self.pipes[side].writer);
+    }
+}
+
 /// An open address.
-#[derive(Default)]
 pub struct Listening {
+    host: HostId,
+    life: u64,
+    /// Tells it from others that had the same address.
+    number: u64,
     /// Connections not accepted yet.
     pub waiting: VecDeque<u64>,
     /// Who waits for one.
     pub acceptor: Option<Waker>,
-}
-
-/// See the module's head.
-pub struct Network {
-    seed: u64,
-    hosts: Vec<Host>,
-    links: BTreeMap<(HostId, HostId), Link>,
-    /// Open addresses with their hosts and lives.
-    listeners: BTreeMap<String, (HostId, u64, Listening)>,
-    connections: BTreeMap<u64, Connection>,
-    next_connection: u64,
-    /// The trace of the run.
-    pub trace: Trace,
-    /// What happened sometimes.
-    pub marks: Marks,
-}
-
-/// What came of an attempt to connect.
-pub enum Dialled {
-    /// It is open, this being its number.
-    Open(u64),
-    /// Nobody listens there.
-    Refused,
-    /// No answer.
-    Silence,
-}
-
-impl Network {
-    /// No host yet.
-    pub fn new(seed: u64, trace: Trace, marks: Marks) -> Self {
-        let (links, listeners, connections) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { seed, hosts: Vec::new(), links, listeners, connections, next_connection: 0, trace, marks }
-    }
-
-    /// A host by its name, made where it is unknown.
-    pub fn host(&mut self, name: &str) -> HostId {
-        if let Some(known) = self.hosts.iter().position(|host| host.name == name) {
-            return known;
-        }
-        self.hosts.push(Host { name: name.to_string(), life: 0, next_port: 49_152 });
-        self.hosts.len() - 1
-    }
-
-    /// Begins a life of a host; the one before must have ended.
-    pub fn boot(&mut self, host: HostId) -> u64 {
-        let host = &mut self.hosts[host];
-        assert!(host.life.is_multiple_of(2), "the life before has not ended");
-        host.life += 1;
-        host.life
-    }
-
-    /// Whether that life of the host goes on.
-    pub fn lives(&self, host: HostId, life: u64) -> bool {
-        self.hosts[host].life == life
-    }
-
-    /// A port of the host that was not given before.
-    pub fn fresh_port(&mut self, host: HostId) -> u16 {
-        let port = &mut self.hosts[host].next_port;
-        *port = port.checked_add(1).unwrap_or(49_152);
-        *port
-    }
-
-    /// When a packet from one host to another arrives that is sent at `now`.
-    pub fn arrival(&mut self, from: HostId, to: HostId, now: Duration) -> Duration {
-        let (seed, hosts) = (self.seed, &self.hosts);
-        let link = self.links.entry((from, to)).or_insert_with(|| {
-            let way = format!("link {} {}", hosts[from].name, hosts[to].name);
-            Link::new(LinkMood::calm(), forked(seed, &way, 0))
-        });
-        link.arrival(now)
-    }
-
-    /// A life ends: its addresses close, and the other ends of its connections hear of it.
-    pub fn kill(&mut self, host: HostId, now: Duration) {
-        let life = self.hosts[host].life;
-        self.hosts[host].life = life.next_multiple_of(2);
-        self.listeners.retain(|_, (owner, _, _)| *owner != host);
-        let own = |connection: &Connection, side: usize| {
-            let end = &connection.ends[side];
-            end.host == host && end.life == life && !end.is_gone()
-        };
-        let numbers: Vec<(u64, usize)> = (self.connections.iter())
-            .flat_map(|(number, connection)| [0, 1].map(|side| (*number, side, own(connection, side))))
-            .filter_map(|(number, side, own)| own.then_some((number, side)))
-            .collect();
-        for (number, side) in numbers {
-            self.reset_other(number, side, now);
-            if let Some(connection) = self.connections.get_mut(&number) {
-                let end = &mut connection.ends[side];
-                (end.reads, end.writes) = (false, false);
-            }
-            self.forget_if_over(number);
-        }
-    }
-
-    /// Tells the end opposite to `side` that this one is gone.
-    fn reset_other(&mut self, number: u64, side: usize, now: Duration) {
-        let Some(connection) = self.connections.get(&number) else { return };
-        let (from, to) = (connection.ends[side].host, connection.ends[1 - side].host);
-        self.marks.hit("net: connection reset");
-        let at = self.arrival(from, to, now);
-        let connection = self.connections.get_mut(&number).expect("it was just found");
-        let other = &mut connection.ends[1 - side];
-        other.reset_at = Some(other.reset_at.map_or(at, |before| before.min(at)));
-        wake(&mut connection.pipes[side].reader);
-        wake(&mut connection.pipes[1 - side].writer);
-    }
-
-    /// Opens an address. `false` if it is open.
-    pub fn listen(&mut self, address: &str, host: HostId, life: u64) -> bool {
-        if self.listeners.contains_key(address) {
-            return false;
-        }
-        self.listeners.insert(address.to_string(), (host, life, Listening::default()));
-        true
-    }
-
-    /// The listener of a life at an address.
-    pub fn listening(&mut self, address: &str, host: HostId, life: u64) -> Option<&mut Listening> {
-        let (owner, of_life, listening) = self.listeners.get_mut(address)?;
-        (*owner == host && *of_life == life).then_some(listening)
-    }
-
-    /// Closes an address; who waits to be accepted is reset.
-    pub fn close(&mut self, address: &str, host: HostId, life: u64, now: Duration) {
-        if self.listening(address, host, life).is_none() {
-            return;
-        }
-        let Some((_, _, listening)) = self.listeners.remove(address) else { return };
-        for number in listening.waiting {
-            self.drop_half(number, 1, Half::Reader, now);
-            self.drop_half(number, 1, Half::Writer, now);
-        }
-    }
-
-    /// A call has arrived at an address.
-    pub fn connect(&mut self, from: (HostId, u64), address: &str) -> Dialled {
-        let port = self.fresh_port(from.0);
-        let Some((host, life, listening)) = self.listeners.get_mut(address) else { return Dialled::Refused };
-        if listening.waiting.len() >= BACKLOG {
-            return Dialled::Silence;
-        }
-        let end = |(host, life), address| End { host, life, address, reads: true, writes: true, reset_at: None };
-        let caller = format!("{}:{port}", self.hosts[from.0].name);
-        let ends = [end(from, caller), end((*host, *life), address.to_string())];
-        let number = self.next_connection;
-        self.next_connection += 1;
-        self.connections.insert(number, Connection { ends, pipes: Default::default() });
-        listening.waiting.push_back(number);
-        wake(&mut listening.acceptor);
-        Dialled::Open(number)
-    }
-
-    /// A connection, as long as one of its ends is held.
-    pub fn connection(&mut self, number: u64) -> Option<&mut Connection> {
-        self.connections.get_mut(&number)
-    }
-
-    /// An end says that it will write no more.
-    pub fn finish(&mut self, number: u64, side: usize, now: Duration) {
-        let Some(connection) = self.connections.get(&number) else { return };
-        if connection.pipes[side].is_finished() {
-            return;
-        }
-        let (from, to) = (connection.ends[side].host, connection.ends[1 - side].host);
-        let at = self.arrival(from, to, now);
-        if let Some(connection) = self.connections.get_mut(&number) {
-            connection.pipes[side].finish(at);
-        }
-    }
-
-    /// A half of an end is let go. With the writing half the stream ends; with both, whatever still comes is answered
-    /// with a reset.
-    pub fn drop_half(&mut self, number: u64, side: usize, half: Half, now: Duration) {
-        let Some(connection) = self.connections.get_mut(&number) else { return };
-        let end = &mut connection.ends[side];
-        match half {
-            Half::Reader => end.reads = false,
-            Half::Writer => end.writes = false,
-        }
-        let gone = end.is_gone();
-        if half == Half::Writer {
-            self.finish(number, side, now);
-        }
-        if gone && !self.connections[&number].pipes[1 - side].is_quiet() {
-            self.reset_other(number, side, now);
-        }
-        self.forget_if_over(number);
-    }
-
-    fn forget_if_over(&mut self, number: u64) {
-        if self.connections.get(&number).is_some_and(|connection| connection.ends.iter().all(End::is_gone)) {
-            self.connections.remove(&number);
-        }
-    }
-
-    /// Bytes from an end that may write so many; `false` if the other end is gone, which it will hear.
-    pub fn send(&mut self, number: u64, side: usize, bytes: &[u8], now: Duration) {
-        let Some(connection) = self.connections.get(&number) else { return };
-        let (from, to) = (connection.ends[side].host, connection.ends[1 - side].host);
-        let gone = connection.ends[1 - side].is_gone();
-        let arrives = self.arrival(from, to, now);
-        if gone {
-            self.reset_other(number, 1 - side, arrives);
-        } else if let Some(connection) = self.connections.get_mut(&number) {
-            connection.pipes[side].push(bytes, arrives);
-        }
-    }
 }
 
 /// Half of an end.
@@ -280,4 +91,314 @@ pub enum Half {
     Reader,
     /// It writes.
     Writer,
+}
+
+/// What came of a call that arrived.
+pub enum Called {
+    /// It is open, this being its number.
+    Open(u64),
+    /// Nobody listens there.
+    Refused,
+    /// No answer.
+    Silence,
+}
+
+/// See the module's head.
+pub struct Network {
+    /// Hosts and links.
+    pub hosts: Hosts,
+    /// Open addresses.
+    listeners: BTreeMap<String, Listening>,
+    connections: BTreeMap<u64, Connection>,
+    /// Of listeners and connections.
+    next_number: u64,
+    /// The trace of the run.
+    pub trace: Trace,
+    marks: Marks,
+}
+
+impl Network {
+    /// No host yet.
+    pub fn new(seed: u64, trace: Trace, marks: Marks) -> Self {
+        let hosts = Hosts::new(seed, LinkMood::calm(), marks.clone());
+        let (listeners, connections) = (BTreeMap::new(), BTreeMap::new());
+        Self { hosts, listeners, connections, next_number: 0, trace, marks }
+    }
+
+    /// Begins a life of a host.
+    pub fn boot(&mut self, host: HostId, now: Duration) -> u64 {
+        let life = self.hosts.boot(host);
+        self.knock_again(now);
+        life
+    }
+
+    /// A life ends, and with `power` the machine too: its addresses close, and the other ends of its connections hear
+    /// of it if they can.
+    pub fn kill(&mut self, host: HostId, power: bool, now: Duration) {
+        let Some(life) = self.hosts.end_life(host, power) else { return };
+        self.listeners.retain(|_, listening| listening.host != host);
+        for number in self.connections.keys().copied().collect::<Vec<_>>() {
+            for side in [0, 1] {
+                let own = |connection: &&mut Connection| {
+                    let end = &connection.ends[side];
+                    end.host == host && end.life == life && !end.is_released()
+                };
+                let Some(connection) = self.connections.get_mut(&number).filter(own) else { continue };
+                (connection.ends[side].reads, connection.ends[side].writes) = (false, false);
+                self.part(number, side, !power, now);
+                self.forget_if_over(number);
+            }
+        }
+    }
+
+    /// The last words of an end that dies, if its machine can still say any.
+    fn part(&mut self, number: u64, side: usize, speaks: bool, now: Duration) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let (from, to) = connection.way_from(side);
+        let unread = !connection.pipes[1 - side].is_quiet();
+        let arrives = if speaks { self.hosts.arrival(from, to, now, 0) } else { None };
+        match arrives {
+            // Nothing was left unread: the system ends the stream as a polite process would.
+            Some(at) if !unread => connection.pipes[side].finish(at),
+            Some(at) => {
+                self.marks.hit("net: connection reset");
+                connection.pipes[side].abandon();
+                connection.reset(1 - side, at);
+            }
+            None => {
+                self.marks.hit("net: half-open");
+                connection.pipes[side].abandon();
+                connection.ends[1 - side].knocks |= unread;
+            }
+        }
+    }
+
+    fn fresh_number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Opens an address; its number, or nothing if it is open.
+    pub fn listen(&mut self, address: &str, host: HostId, life: u64) -> Option<u64> {
+        if self.listeners.contains_key(address) {
+            return None;
+        }
+        let number = self.fresh_number();
+        let listening = Listening { host, life, number, waiting: VecDeque::new(), acceptor: None };
+        self.listeners.insert(address.to_string(), listening);
+        Some(number)
+    }
+
+    /// The listener of that number at an address.
+    pub fn listening(&mut self, address: &str, number: u64) -> Option<&mut Listening> {
+        self.listeners.get_mut(address).filter(|listening| listening.number == number)
+    }
+
+    /// Closes an address, whoever holds it: who waits to be accepted is reset. Whether it was open.
+    pub fn close(&mut self, address: &str, now: Duration) -> bool {
+        let Some(mut listening) = self.listeners.remove(address) else { return false };
+        for number in listening.waiting {
+            self.drop_half(number, 1, Half::Reader, now);
+            self.drop_half(number, 1, Half::Writer, now);
+        }
+        wake(&mut listening.acceptor);
+        true
+    }
+
+    /// A call from a host has arrived at an address.
+    pub fn called(&mut self, from: (HostId, u64), to: HostId, address: &str) -> Called {
+        let calls = self.hosts.link(from.0, to).mood().calls;
+        let reached = self.hosts.is_up(to) && self.hosts.passes(from.0, to) && self.hosts.passes(to, from.0);
+        if !reached || calls == Calls::Swallowed {
+            self.marks.hit("net: call swallowed");
+            return Called::Silence;
+        }
+        let (port, number) = (self.hosts.fresh_port(from.0), self.fresh_number());
+        let (Calls::Answered, Some(listening)) = (calls, self.listeners.get_mut(address)) else {
+            self.marks.hit("net: call refused");
+            return Called::Refused;
+        };
+        if listening.waiting.len() >= BACKLOG {
+            self.marks.hit("net: backlog full");
+            return Called::Silence;
+        }
+        let caller = format!("{}:{port}", self.hosts.name(from.0));
+        let end = |(host, life), address| {
+            let (reads, writes, knocks, reset_at) = (true, true, false, None);
+            End { host, life, address, reads, writes, reset_at, knocks }
+        };
+        let ends = [end(from, caller), end((listening.host, listening.life), address.to_string())];
+        self.connections.insert(number, Connection { ends, pipes: Default::default() });
+        listening.waiting.push_back(number);
+        wake(&mut listening.acceptor);
+        Called::Open(number)
+    }
+
+    /// A connection, as long as one of its ends is held.
+    pub fn connection(&mut self, number: u64) -> Option<&mut Connection> {
+        self.connections.get_mut(&number)
+    }
+
+    /// Reads what has arrived at an end by `now`.
+    pub fn read(&mut self, number: u64, side: usize, now: Duration, buf: &mut [u8]) -> Option<super::pipe::Found> {
+        let connection = self.connections.get_mut(&number)?;
+        let (reader, writer) = connection.way_from(side);
+        let heard = self.hosts.passes(reader, writer);
+        Some(connection.pipes[1 - side].read(now, buf, heard))
+    }
+
+    /// Bytes from an end that has room for them.
+    pub fn send(&mut self, number: u64, side: usize, bytes: &[u8], now: Duration) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let (from, to) = connection.way_from(side);
+        let arrives = self.hosts.arrival(from, to, now, bytes.len()).unwrap_or(HELD);
+        if connection.ends[1 - side].is_gone(arrives) {
+            connection.pipes[side].push(bytes, HELD);
+            self.knock(number, side, now);
+        } else if arrives != HELD
+            && let Some(cut) = self.hosts.link(from, to).cut()
+        {
+            connection.pipes[side].push(&bytes[..cut.arriving_of(bytes.len())], arrives);
+            self.cut(number, side, cut, now);
+        } else {
+            connection.pipes[side].push(bytes, arrives);
+        }
+    }
+
+    /// An end says that it will write no more.
+    pub fn finish(&mut self, number: u64, side: usize, now: Duration) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        if !connection.pipes[side].is_finished() {
+            let (from, to) = connection.way_from(side);
+            connection.pipes[side].finish(self.hosts.arrival(from, to, now, 0).unwrap_or(HELD));
+        }
+    }
+
+    /// A half of an end is let go. With the writing half the stream ends; with both, whatever still comes is answered
+    /// with a reset, as is what was left unread.
+    pub fn drop_half(&mut self, number: u64, side: usize, half: Half, now: Duration) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let end = &mut connection.ends[side];
+        match half {
+            Half::Reader => end.reads = false,
+            Half::Writer => end.writes = false,
+        }
+        if end.is_released() && !connection.pipes[1 - side].is_quiet() {
+            self.part(number, side, true, now);
+        } else if half == Half::Writer {
+            self.finish(number, side, now);
+        }
+        self.forget_if_over(number);
+    }
+
+    fn forget_if_over(&mut self, number: u64) {
+        if self.connections.get(&number).is_some_and(|connection| connection.ends.iter().all(End::is_released)) {
+            self.connections.remove(&number);
+        }
+    }
+
+    /// Something was sent from an end to the other, which is gone: the answer, if one can come, is a reset.
+    fn knock(&mut self, number: u64, side: usize, now: Duration) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        let (from, to) = connection.way_from(side);
+        let up = self.hosts.is_up(to);
+        let there = if up { self.hosts.arrival(from, to, now, 0) } else { None };
+        match there.and_then(|there| self.hosts.arrival(to, from, there, 0)) {
+            Some(back) => {
+                self.marks.hit("net: half-open end told by an answer");
+                connection.reset(side, back);
+            }
+            None => connection.ends[side].knocks = true,
+        }
+    }
+
+    /// Whoever got no answer tries again.
+    fn knock_again(&mut self, now: Duration) {
+        for number in self.connections.keys().copied().collect::<Vec<_>>() {
+            for side in [0, 1] {
+                let knocks = |connection: &Connection| connection.ends[side].knocks;
+                if self.connections.get(&number).is_some_and(knocks) {
+                    self.knock(number, side, now);
+                }
+            }
+        }
+    }
+
+    /// A connection is cut while `side` writes: a part of what is on its way arrives, then those who hear of it do.
+    fn cut(&mut self, number: u64, side: usize, cut: Cut, now: Duration) {
+        let Some(connection) = self.connections.get_mut(&number) else { return };
+        self.marks.hit("net: connection cut in the middle");
+        let (there, back) = (connection.way_from(side), connection.way_from(1 - side));
+        let arrived = connection.pipes[side].cut(now, |bytes| bytes);
+        connection.pipes[1 - side].cut(now, |bytes| cut.arriving_of(bytes));
+        if cut.reader_hears {
+            let at = self.hosts.arrival(there.0, there.1, now, 0).unwrap_or(now);
+            connection.reset(1 - side, at.max(arrived));
+        }
+        if cut.writer_hears {
+            let at = self.hosts.arrival(back.0, back.1, now, 0).unwrap_or(now);
+            connection.reset(side, at);
+        }
+    }
+
+    /// Cuts every connection between two hosts, each at a place of its own.
+    pub fn cut_all(&mut self, one: HostId, other: HostId, now: Duration) {
+        for number in self.connections.keys().copied().collect::<Vec<_>>() {
+            for side in [0, 1] {
+                let between = |connection: &&mut Connection| connection.way_from(side) == (one, other);
+                let Some(connection) = self.connections.get_mut(&number).filter(between) else { continue };
+                let cut = self.hosts.link(one, other).draw_cut();
+                connection.pipes[side].cut(now, |bytes| cut.arriving_of(bytes));
+                self.cut(number, side, cut, now);
+            }
+        }
+    }
+
+    /// Changes a link, and lets what is on its way meet the change.
+    pub fn change_link(&mut self, from: HostId, to: HostId, mood: LinkMood, severed: bool, now: Duration) {
+        let link = self.hosts.link(from, to);
+        let stood = now.saturating_sub(link.since());
+        if !link.change(mood, severed, now) {
+            return;
+        }
+        let passes = link.passes();
+        self.trace.note(if passes { "link released" } else { "link clogged" }, self.hosts.name(to).as_bytes());
+        for number in self.connections.keys().copied().collect::<Vec<_>>() {
+            for side in [0, 1] {
+                let on_it = |connection: &&mut Connection| connection.way_from(side) == (from, to);
+                let Some(connection) = self.connections.get_mut(&number).filter(on_it) else { continue };
+                if passes {
+                    Self::release(&mut self.hosts, connection, side, stood, now);
+                } else {
+                    if connection.pipes[side].hold(now) {
+                        self.marks.hit("net: data met a partition on its way");
+                    }
+                    Self::lose_last_words(connection, side, now);
+                }
+            }
+        }
+        if passes {
+            self.knock_again(now);
+        }
+    }
+
+    /// The link from `side` passes again, after it stood clogged.
+    fn release(hosts: &mut Hosts, connection: &mut Connection, side: usize, stood: Duration, now: Duration) {
+        let (from, to) = connection.way_from(side);
+        if connection.ends[1 - side].is_gone(now) {
+            connection.ends[side].knocks |= !connection.pipes[side].is_quiet();
+        } else {
+            let again = hosts.link(from, to).retry(now, stood);
+            connection.pipes[side].release(|bytes| hosts.link(from, to).arrival(again, bytes).0);
+        }
+        connection.pipes[1 - side].hear();
+    }
+
+    /// The reset that an end now gone sent to the other is lost if it is still on its way.
+    fn lose_last_words(connection: &mut Connection, side: usize, now: Duration) {
+        if connection.ends[side].is_released() {
+            let other = &mut connection.ends[1 - side];
+            other.reset_at = other.reset_at.filter(|at| *at <= now);
+        }
+    }
 }

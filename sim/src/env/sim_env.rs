@@ -7,16 +7,17 @@ use quorate::base::{Dice, SeededDice};
 use quorate::env::{Env, Tasks};
 
 use super::clock::SimClock;
+use super::cpu::{CpuMood, SimCpu};
 use super::disk::SimDisk;
 use super::net::SimNet;
 
-/// Tasks of the node that spawns them: they die with it.
+/// Tasks of the node that spawns them: they die with it, and pay for their turns.
 #[derive(Clone, Copy, Debug)]
 pub struct SimTasks;
 
 impl Tasks for SimTasks {
     fn spawn(&self, _name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
-        drop(madsim::task::spawn(future));
+        drop(madsim::task::spawn(SimCpu::paced(future)));
     }
 
     fn spawn_light(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
@@ -30,6 +31,7 @@ pub struct SimEnv {
     clock: SimClock,
     disk: SimDisk,
     net: SimNet,
+    cpu: SimCpu,
     dice: Arc<Mutex<SeededDice>>,
 }
 
@@ -37,7 +39,13 @@ impl SimEnv {
     /// The world of an incarnation; `disk` must be one that [`SimDisk::power_on`] gave, `net` one that
     /// [`SimNet::boot`] gave.
     pub fn new(clock: SimClock, disk: SimDisk, net: SimNet, dice: SeededDice) -> Self {
-        Self { clock, disk, net, dice: Arc::new(Mutex::new(dice)) }
+        let cpu = SimCpu::new(CpuMood::free());
+        Self { clock, disk, net, cpu, dice: Arc::new(Mutex::new(dice)) }
+    }
+
+    /// Its processor: whoever watches the product work charges it here.
+    pub fn cpu(&self) -> &SimCpu {
+        &self.cpu
     }
 }
 

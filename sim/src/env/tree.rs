@@ -87,12 +87,29 @@ pub struct Tree {
     shown: Names,
     durable: Names,
     pending: Vec<Change>,
+    /// Directories whose sync failed without that anybody heard of it.
+    unheard: BTreeSet<String>,
 }
 
 impl Tree {
     /// The tree the system shows.
     pub fn shown(&self) -> &Names {
         &self.shown
+    }
+
+    /// The tree on the platter.
+    pub fn durable(&self) -> &Names {
+        &self.durable
+    }
+
+    /// A sync of a directory fails: its changes are left to a later one.
+    pub fn fail_sync_dir(&mut self, dir: &str) {
+        self.unheard.insert(dir.to_string());
+    }
+
+    /// Whether a sync of the directory failed that nobody had heard of before.
+    pub fn hear_error(&mut self, dir: &str) -> bool {
+        self.unheard.remove(dir)
     }
 
     fn record(&mut self, change: Change) {
@@ -154,6 +171,7 @@ impl Tree {
     pub fn lose_power(&mut self, keep_of_8: u64, dice: &mut SeededDice) -> u64 {
         let mut blocked: BTreeSet<String> = BTreeSet::new();
         let mut vanished = 0;
+        self.unheard.clear();
         for change in std::mem::take(&mut self.pending) {
             let free = change.names().iter().all(|name| !blocked.contains(*name));
             if free && dice.below(8) < keep_of_8 {
@@ -176,7 +194,7 @@ impl Tree {
             let copy = file.lock().expect("no holder panics").platter_only();
             *file = Arc::new(Mutex::new(copy));
         }
-        Self { shown: durable.clone(), durable, pending: Vec::new() }
+        Self { shown: durable.clone(), durable, ..Self::default() }
     }
 
     /// How many changes are not durable.

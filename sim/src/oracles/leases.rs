@@ -1,6 +1,6 @@
 //! Leases: what clients hear of them, and when they end.
 //!
-//! A lease must not end before its time: not before its seconds have passed on the node's clock since the last
+//! A lease must not end before its time: not before its seconds have passed on the fastest member's clock since the last
 //! renewal a client heard of, counted from the call. It must not outlive its time for long either, once the
 //! world is calm. And what is said of a lease must have been so between call and answer.
 
@@ -31,26 +31,35 @@ struct Renewal {
 /// What is known of renewals.
 pub struct LeaseTimes {
     renewals: BTreeMap<i64, Vec<Renewal>>,
-    /// Billionths by which the node's clock may be off.
-    drift: f64,
+    /// How much too fast the fastest clock of all members runs, as a share.
+    fastest: f64,
+    /// The same of the slowest; negative where it runs too slow.
+    slowest: f64,
 }
 
 impl LeaseTimes {
-    /// No renewals yet; the node's clock runs too fast by `drift_ppb` billionths.
-    pub fn new(drift_ppb: i64) -> Self {
-        Self { renewals: BTreeMap::new(), drift: drift_ppb as f64 / 1e9 }
+    /// No renewals yet; the members' clocks run too fast by so many billionths.
+    pub fn new(drifts_ppb: &[i64]) -> Self {
+        let share = |drift: Option<&i64>| *drift.unwrap_or(&0) as f64 / 1e9;
+        let (fastest, slowest) = (share(drifts_ppb.iter().max()), share(drifts_ppb.iter().min()));
+        Self { renewals: BTreeMap::new(), fastest, slowest }
     }
 
-    /// How long so many seconds on the node's clock are in truth.
-    fn in_truth(&self, seconds: i64) -> Duration {
-        Duration::from_secs_f64((seconds as f64 / (1.0 + self.drift)).min(1e12))
+    /// How long so many seconds are at least, in truth.
+    fn at_least(&self, seconds: i64) -> Duration {
+        Duration::from_secs_f64((seconds as f64 / (1.0 + self.fastest)).min(1e12))
+    }
+
+    /// How long so many seconds are at most, in truth.
+    fn at_most(&self, seconds: i64) -> Duration {
+        Duration::from_secs_f64((seconds as f64 / (1.0 + self.slowest)).min(1e12))
     }
 
     /// The earliest a lease may end, looked at from `at`.
     fn earliest_end(&self, id: i64, life: &LeaseLife, at: Duration) -> Duration {
         let renewed = self.renewals.get(&id).into_iter().flatten();
         let renewed = renewed.filter(|renewal| renewal.returned <= at).map(|renewal| renewal.called);
-        renewed.max().unwrap_or_default().max(life.at) + self.in_truth(life.ttl)
+        renewed.max().unwrap_or_default().max(life.at) + self.at_least(life.ttl)
     }
 
     /// A keep-alive was answered.
@@ -98,7 +107,7 @@ impl LeaseTimes {
             format!("lease {id}, granted for {granted} s, is said to have {left} s left")
         })?;
         let end = life.map_or(Duration::ZERO, |life| self.earliest_end(id, life, began.at));
-        let least = end.saturating_sub(now).as_secs_f64() * (1.0 - self.drift.abs()) - 1.0;
+        let least = end.saturating_sub(now).as_secs_f64() * (1.0 - self.fastest.abs().max(self.slowest.abs())) - 1.0;
         require(left as f64 >= least, "a lease has the time left that it was promised", || {
             format!("lease {id} is said to have {left} s left at {now:?}, but may not end before {end:?}")
         })?;
@@ -150,19 +159,29 @@ impl LeaseTimes {
         Ok(expiries)
     }
 
-    /// In a calm world since `calm`, with a node that took up its duties before: no lease outlives its time.
+    /// The latest a lease may end in a world that is calm since `calm`.
+    fn latest_end(&self, ledger: &Ledger, id: i64, ttl: i64, calm: Duration) -> Duration {
+        let granted = ledger.lives_of(id).last().map_or(Duration::ZERO, |life| life.at);
+        let renewed = self.renewals.get(&id).into_iter().flatten().map(|renewal| renewal.returned).max();
+        let counted_from = granted.max(renewed.unwrap_or_default()).max(calm + EXTENSION);
+        counted_from + self.at_most(ttl) + SLACK
+    }
+
+    /// In a calm world since `calm`, with a member that took up its duties before: no lease outlives its time.
     pub fn none_outlived(&self, ledger: &Ledger, calm: Duration) -> Verdict {
         let now = true_now();
         for (id, ttl) in ledger.model().leases() {
-            let granted = ledger.lives_of(*id).last().map_or(Duration::ZERO, |life| life.at);
-            let renewed = self.renewals.get(id).into_iter().flatten().map(|renewal| renewal.returned).max();
-            let counted_from = granted.max(renewed.unwrap_or_default()).max(calm + EXTENSION);
-            let latest = counted_from + self.in_truth(*ttl) + SLACK;
+            let latest = self.latest_end(ledger, *id, *ttl, calm);
             require(now <= latest, "a lease does not outlive its time", || {
                 format!("lease {id} of {ttl} s is there at {now:?} and should have ended by {latest:?}")
             })?;
         }
         Ok(())
+    }
+
+    /// The next moment at which a lease must have ended that is there now.
+    pub fn next_due(&self, ledger: &Ledger, calm: Duration) -> Option<Duration> {
+        ledger.model().leases().iter().map(|(id, ttl)| self.latest_end(ledger, *id, *ttl, calm)).min()
     }
 }
 

@@ -1,8 +1,9 @@
-//! The ledger: every entry of the log as it was applied, in every life of the node, and the model beside it.
+//! The committed ledger: every entry of the log as it was first applied by any member, and the model beside it.
 //!
-//! Invariants held against the product: an entry once applied never changes, in no later life; entries are
-//! applied in order; each does exactly what the model does. An entry is applied only when it is durable, so
-//! this is also the ledger of durability: an acknowledged change that a crash took is an entry that changed.
+//! Invariants held against the product: an entry once applied by anyone never changes, on no member and in no later
+//! life; entries are applied in order; the first to apply one does exactly what the model does, and every other does the
+//! same, by digest. An entry is applied only when it is durable on a quorum, so this is also the ledger of durability: an
+//! acknowledged change that a crash took is an entry that changed.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use quorate::machine::{Applied, Command};
 use quorate_spec::request::{Answer, Event, Request, text};
 use quorate_spec::{Model, Step, Vantage};
 
+use super::ids::Attempts;
 use super::{Verdict, require};
 use crate::convert;
 use crate::env::true_now;
@@ -30,8 +32,19 @@ pub struct Entry {
     pub step: Step,
     /// The vantage before it.
     pub before: Vantage,
-    /// Whether a client was told of it.
-    pub claimed: bool,
+    /// Its place among [`Ledger::vantages`]: readers behind it stand there.
+    pub place: usize,
+    /// What whoever applies it must come to: of its term, id, request, answer, revision and events.
+    pub digest: u64,
+}
+
+/// What a member has applied.
+#[derive(Clone, Copy, Debug, Default)]
+struct Progress {
+    /// The last entry of the present life.
+    last: Option<u64>,
+    /// The highest place of any life.
+    top: usize,
 }
 
 /// A lease from its grant to its end, in places of [`Ledger::vantages`].
@@ -57,16 +70,24 @@ pub struct Ledger {
     vantages: Vec<Vantage>,
     /// The lives of each lease, in order.
     leases: BTreeMap<i64, Vec<LeaseLife>>,
-    /// The last entry applied in the present life.
-    last_in_life: Option<u64>,
+    attempts: Attempts,
+    /// By member.
+    progress: Vec<Progress>,
 }
 
 impl Ledger {
-    /// A ledger of an empty store whose leases live at least `min_ttl` seconds.
-    pub fn new(min_ttl: i64) -> Self {
+    /// A ledger of an empty store on so many members, whose leases live at least `min_ttl` seconds.
+    pub fn new(min_ttl: i64, members: usize) -> Self {
         let model = Model::new(min_ttl);
         let vantages = vec![model.vantage()];
-        Self { model, entries: BTreeMap::new(), vantages, leases: BTreeMap::new(), last_in_life: None }
+        Self {
+            model,
+            entries: BTreeMap::new(),
+            vantages,
+            leases: BTreeMap::new(),
+            attempts: Attempts::default(),
+            progress: vec![Progress::default(); members],
+        }
     }
 
     /// The store as it stands after the last entry.
@@ -79,9 +100,28 @@ impl Ledger {
         self.entries.get(&index)
     }
 
-    /// A client was told of the entry; `false` if one was before.
-    pub fn claim(&mut self, index: u64) -> bool {
-        self.entries.get_mut(&index).is_some_and(|entry| !std::mem::replace(&mut entry.claimed, true))
+    /// What clients tried.
+    pub fn attempts(&self) -> &Attempts {
+        &self.attempts
+    }
+
+    /// What clients tried.
+    pub fn attempts_mut(&mut self) -> &mut Attempts {
+        &mut self.attempts
+    }
+
+    /// Where a reader stands who has seen the log up to this index.
+    pub fn place_of(&self, index: u64) -> usize {
+        self.entries.range(..=index).next_back().map_or(0, |(_, entry)| entry.place)
+    }
+
+    /// Where a read may have stood that began at this place. A serializable one is about its member alone: not before
+    /// where that one stood when it was asked, not behind what it ever applied.
+    pub fn window(&self, began: usize, serializable: Option<(usize, usize)>) -> &[Vantage] {
+        match serializable {
+            None => &self.vantages[began..],
+            Some((member, stood)) => &self.vantages[stood..=self.progress[member].top.max(stood)],
+        }
     }
 
     /// All entries, by index.
@@ -92,6 +132,11 @@ impl Ledger {
     /// Where readers could stand so far; a reader of now stands at the last.
     pub fn vantages(&self) -> &[Vantage] {
         &self.vantages
+    }
+
+    /// The last entry anyone applied, with its term.
+    pub fn last(&self) -> Option<(u64, u64)> {
+        self.entries.last_key_value().map(|(index, entry)| (*index, entry.term))
     }
 
     /// The last index applied in any life; 0 before the first.
@@ -131,33 +176,42 @@ impl Ledger {
         named_in == term && living.is_some_and(|life| life.index == granted_at)
     }
 
-    /// A new life begins.
-    pub fn new_life(&mut self) {
-        self.last_in_life = None;
+    /// A new life of a member begins.
+    pub fn new_life(&mut self, member: usize) {
+        self.progress[member].last = None;
     }
 
-    /// Takes an entry in the moment it is applied.
-    pub fn applied(&mut self, index: u64, term: u64, command: Option<&Command>, applied: &Applied) -> Verdict {
+    /// Takes an entry in the moment a member applies it.
+    pub fn applied(
+        &mut self,
+        member: usize,
+        (index, term): (u64, u64),
+        id: Option<u64>,
+        command: Option<&Command>,
+        applied: &Applied,
+    ) -> Verdict {
         let request = command.map(convert::request);
         let expiry = command.and_then(convert::expiry);
-        let last = self.last_in_life.replace(index);
+        let last = self.progress[member].last.replace(index);
         require(last.is_none_or(|last| index > last), "entries are applied in order", || {
-            format!("entry {index} came after entry {last:?}")
+            format!("member {member}: entry {index} came after entry {last:?}")
         })?;
+        let digest = digest(term, id, (request.as_ref(), expiry), applied);
         if let Some(known) = self.entries.get(&index) {
-            let same = known.term == term && known.request == request && known.expiry == expiry;
-            require(same, "an entry once applied stays (durability)", || {
-                format!(
-                    "entry {index} was (term {}) {:?}\nand is now (term {term}) {request:?}",
-                    known.term, known.request
-                )
-            })?;
-            return agree(&self.model, index, known, applied);
+            let place = known.place;
+            let same = known.digest == digest && applied.events.iter().all(|event| event.prev_kv.is_none());
+            let verdict =
+                if same { Ok(()) } else { self.compare(member, index, term, request.as_ref(), applied, digest) };
+            self.progress[member].top = self.progress[member].top.max(place);
+            return verdict;
         }
         let newest = self.last_index();
         require(index > newest, "an entry once applied stays (durability)", || {
-            format!("entry {index} is new, though entry {newest} was applied before: {request:?}")
+            format!("member {member}: entry {index} is new, though entry {newest} was applied before: {request:?}")
         })?;
+        if let Some(id) = id {
+            self.attempts.applied(id, index, request.as_ref(), expiry.is_some())?;
+        }
         let before = self.model.vantage();
         let step = match (&request, expiry) {
             (Some(Request::LeaseRevoke { id }), Some(expiry)) if !self.may_expire(*id, expiry, term) => {
@@ -166,13 +220,52 @@ impl Ledger {
             (Some(request), _) => self.model.apply(request),
             (None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
         };
-        let entry = Entry { term, at: true_now(), request, expiry, step, before, claimed: false };
+        let place = self.vantages.len();
+        let entry = Entry { term, at: true_now(), request, expiry, step, before, place, digest };
         let verdict = agree(&self.model, index, &entry, applied);
         self.follow_leases(index, &entry);
         self.entries.insert(index, entry);
         self.vantages.push(self.model.vantage());
+        self.progress[member].top = place;
         verdict
     }
+
+    /// An entry that was applied before, and now differs, or tells more.
+    fn compare(
+        &self,
+        member: usize,
+        index: u64,
+        term: u64,
+        request: Option<&Request>,
+        applied: &Applied,
+        digest: u64,
+    ) -> Verdict {
+        let Some(known) = self.entries.get(&index) else { return Ok(()) };
+        let same = known.term == term && known.request.as_ref() == request;
+        require(same, "an entry once applied stays (durability, state machine safety)", || {
+            format!(
+                "member {member}: entry {index} was (term {}) {:?}
+and is now (term {term}) {request:?}",
+                known.term, known.request
+            )
+        })?;
+        agree(&self.model, index, known, applied)?;
+        require(known.digest == digest, "all members do the same with an entry", || {
+            format!(
+                "member {member}: entry {index}: {request:?}
+first {:?}
+now   {applied:?}",
+                known.step
+            )
+        })
+    }
+}
+
+/// See [`Entry::digest`]. What a key held before is left out: it is loaded only where someone wants it.
+fn digest(term: u64, id: Option<u64>, request: (Option<&Request>, Option<(u64, u64)>), applied: &Applied) -> u64 {
+    let answer = applied.answer.as_ref().map(convert::answer).map_err(|refusal| refusal.text());
+    let events: Vec<_> = applied.events.iter().map(|event| (event.kind as u8, convert::key_value(&event.kv))).collect();
+    fxhash::hash64(&(term, id, request, answer, applied.revision, events))
 }
 
 /// Whether the product did with an entry what the model did.

@@ -1,13 +1,16 @@
 //! The judges: each holds a part of what happened against the specification.
 //!
-//! [`ledger`] takes every applied entry and is the claimed order of all changes; [`witness`] holds the clients'
-//! answers against it; [`linear`] needs neither and looks for an order of its own; [`watching`] the watch
-//! streams; [`leases`] the times of leases; [`disk`] what was durable when a promise left.
+//! [`ledger`] takes every applied entry of every member and is the order of all changes; [`ids`] knows what was tried
+//! under which request id; [`witness`] holds the clients' answers against both; [`linear`] needs none of them and looks for
+//! an order of its own; [`watching`] judges the watch streams; [`leases`] the times of leases; [`raft`] what members say
+//! to each other, and when; [`disk`] what was durable when a promise left.
 
 pub mod disk;
+pub mod ids;
 pub mod leases;
 pub mod ledger;
 pub mod linear;
+pub mod raft;
 pub mod watching;
 pub mod witness;
 

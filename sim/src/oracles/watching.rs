@@ -72,6 +72,13 @@ impl StreamJudge {
         }
     }
 
+    /// What a watcher would ask for that goes on where this one has got to.
+    pub fn left_off(&self, id: i64) -> Option<Wanted> {
+        let watcher = self.watchers.get(&id).filter(|watcher| !watcher.canceled && !watcher.cancel_asked)?;
+        let start = watcher.next?;
+        Some(Wanted { start, ..watcher.wanted.clone() })
+    }
+
     /// Takes one message.
     pub fn heard(&mut self, model: &Model, message: &WatchMessage) -> Verdict {
         self.messages += 1;
@@ -111,9 +118,12 @@ message {} of its stream: {message:?}",
     }
 
     fn living(&mut self, id: i64) -> Result<&mut Watcher, super::Violation> {
-        let all = format!("watcher {id} is {:?}", self.watchers.get(&id));
-        let known = self.watchers.get_mut(&id).filter(|watcher| !watcher.canceled);
-        known.ok_or_else(|| super::Violation::now("a message is for a watcher that lives", all))
+        let known = self.watchers.get(&id);
+        if known.is_none_or(|watcher| watcher.canceled) {
+            let story = format!("watcher {id} is {known:?}");
+            return Err(super::Violation::now("a message is for a watcher that lives", story));
+        }
+        Ok(self.watchers.get_mut(&id).expect("it was just looked at"))
     }
 
     fn created(&mut self, model: &Model, id: i64, revision: i64) -> Verdict {

@@ -8,7 +8,7 @@ use quorate::base::{Dice, SeededDice};
 use quorate::env::{Disk, DiskFile, OpenMode};
 
 use super::super::clock::{true_now, true_sleep};
-use super::super::file::{FileBytes, PAGE, SECTOR, SectorFates};
+use super::super::file::{FileBytes, PAGE, SECTOR, SectorFates, WriteFate};
 use super::super::{DiskFaults, Loss, Marks, SimDisk, Trace};
 
 fn disk(seed: u64) -> SimDisk {
@@ -286,7 +286,7 @@ fn random_writes_cuts_and_syncs_show_what_a_vector_shows() {
             assert_eq!(shown[..twin.len()], twin, "seed {seed}");
         }
         let captured = file.capture();
-        file.make_durable(captured);
+        file.make_durable(captured, |_, _| WriteFate::Written);
         assert!(!file.is_dirty());
         file.lose_power(SectorFates { keep: 0, drop: 1, tear: 0, garbage: 0 }, &mut dice);
         let mut left = vec![0; twin.len()];
@@ -308,7 +308,7 @@ fn random_step(file: &mut FileBytes, twin: &mut Vec<u8>, dice: &mut SeededDice) 
             file.set_len(offset as u64);
             twin.resize(offset, 0);
         }
-        4 => file.write_back_some(dice),
+        4 => file.write_back_some(dice, false),
         _ => {
             // Something is written, or cut, while the sync is under way.
             let captured = file.capture();
@@ -321,7 +321,7 @@ fn random_step(file: &mut FileBytes, twin: &mut Vec<u8>, dice: &mut SeededDice) 
                 file.set_len(offset as u64);
                 twin.resize(offset, 0);
             }
-            file.make_durable(captured);
+            file.make_durable(captured, |_, _| WriteFate::Written);
             let promised = file.platter_only();
             let mut durable = vec![0; len];
             assert_eq!(promised.read(0, &mut durable), len);

@@ -1,0 +1,78 @@
+//! The flags of a member, as the plan has them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate::base::{MemberId, derive_member_id};
+use quorate::driver::{DriverConfig, FoundingMember};
+use quorate::mvcc::StoreOptions;
+use quorate::node::{NodeConfig, Observer};
+
+use crate::plan::Plan;
+
+/// Shortest lease, in seconds, as the default flags make it.
+pub const MIN_TTL: i64 = 2;
+
+/// The tick of a member's logical clock.
+pub const TICK: Duration = Duration::from_millis(100);
+
+/// How long a member waits for a leader, at least.
+pub const ELECTION: Duration = Duration::from_secs(1);
+
+/// How long a request may wait for its outcome on a member.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// Part of the ids.
+pub const TOKEN: &str = "sim";
+
+/// Where its peers reach a member.
+pub fn peer_url(member: usize) -> String {
+    format!("http://{}:2380", host(member))
+}
+
+/// The id of a member.
+pub fn member_id(member: usize) -> MemberId {
+    derive_member_id(&[peer_url(member)], TOKEN, None)
+}
+
+/// The host of a member, which is its name, too.
+pub fn host(member: usize) -> String {
+    format!("m{}", member + 1)
+}
+
+/// The flags of a member; what it draws follows from `seed`.
+pub fn driver_config(plan: &Plan, member: usize, seed: u64, observer: Arc<dyn Observer>) -> DriverConfig {
+    let setting = &plan.setting;
+    let store = StoreOptions { cache_bytes: setting.cache_bytes, segment_bytes: setting.segment_bytes };
+    let founder = |member| FoundingMember { name: host(member), peer_urls: vec![peer_url(member)] };
+    DriverConfig {
+        name: host(member),
+        founding_members: (0..plan.members.len()).map(founder).collect(),
+        joins: None,
+        strict_reconfig_check: true,
+        listen_peers: vec![format!("{}:2380", host(member))],
+        cluster_token: TOKEN.to_string(),
+        tick: TICK,
+        election_ticks: 10,
+        pre_vote: true,
+        max_request_bytes: quorate::base::limits::MAX_REQUEST_BYTES,
+        wal_segment_bytes: setting.wal_segment_bytes,
+        min_lease_ttl: MIN_TTL,
+        store,
+        node: NodeConfig {
+            member: MemberId(0),
+            name: host(member),
+            client_urls: vec![format!("http://{}:2379", host(member))],
+            cluster_version: "3.7.0".to_string(),
+            request_timeout: REQUEST_TIMEOUT,
+            read_retry: Duration::from_millis(500),
+            election_timeout: ELECTION,
+            catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
+            quota_bytes: 0,
+            checkpoint_entries: setting.checkpoint_entries,
+            progress_ticks: setting.progress_ticks,
+            seed,
+            observer: Some(observer),
+        },
+    }
+}

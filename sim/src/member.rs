@@ -1,0 +1,234 @@
+//! A member of the cluster and its lives: what it keeps over them, how one begins and how one ends.
+//!
+//! Invariant: at most one life at a time. Whoever ends it does all of it in one step: the process, the disk, the network;
+//! the one who looks after the member hears of it afterwards.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use madsim::runtime::{Handle as Sim, NodeHandle};
+use quorate::driver::Handle;
+
+use crate::config::host;
+use crate::env::{Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, forked, true_now};
+use crate::plan::{End, MemberSetting, Plan, PowerLoss};
+
+/// A member that serves.
+#[derive(Clone)]
+pub struct Living {
+    /// Its door.
+    pub door: Handle<SimEnv>,
+    /// Where its tasks run.
+    pub node: NodeHandle,
+    /// Which life this is, from 1.
+    pub life: u64,
+}
+
+#[derive(Default)]
+struct Standing {
+    /// The present life, once it has booted.
+    living: Option<Living>,
+    /// Where the present life runs, from its first moment on.
+    node: Option<NodeHandle>,
+    lives: u64,
+    /// It is not started before.
+    up_from: Duration,
+    /// Tells the one who looks after the member that the life is over.
+    over: Option<oneshot::Sender<()>>,
+    /// A trap ended the life, and this is how and for how long; the rest is still to be done.
+    sprung: Option<(End, Duration)>,
+    /// The present life was asked to stop.
+    stopping: bool,
+}
+
+/// A life that begins.
+pub struct Birth {
+    /// Its number, from 1.
+    pub life: u64,
+    /// Its world.
+    pub env: SimEnv,
+    /// The disk in it.
+    pub disk: SimDisk,
+    /// Where it runs.
+    pub node: NodeHandle,
+    /// Hears of its end.
+    pub over: oneshot::Receiver<()>,
+}
+
+/// See the module's head.
+pub struct Member {
+    /// Its number, from 0.
+    pub number: usize,
+    /// Its host and name.
+    pub host: String,
+    /// What sets it apart.
+    pub setting: MemberSetting,
+    /// Its disk; this handle uses nothing itself.
+    pub disk: SimDisk,
+    seed: u64,
+    net: SimNet,
+    trace: Trace,
+    marks: Marks,
+    standing: Mutex<Standing>,
+}
+
+impl Member {
+    /// A member that never lived.
+    pub fn new(plan: &Plan, number: usize, net: SimNet, trace: Trace, marks: Marks) -> Self {
+        let setting = plan.members[number].clone();
+        let dice = forked(plan.seed, "disk", number as u64);
+        let disk = SimDisk::new(setting.disk.faults(), dice, trace.clone(), marks.clone());
+        let standing = Mutex::default();
+        Self { number, host: host(number), setting, disk, seed: plan.seed, net, trace, marks, standing }
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().expect("no holder of this lock panics")
+    }
+
+    /// The life that serves, if one does.
+    pub fn living(&self) -> Option<Living> {
+        self.standing().living.clone()
+    }
+
+    /// Lives so far.
+    pub fn lives(&self) -> u64 {
+        self.standing().lives
+    }
+
+    /// Until when it stays down.
+    pub fn up_from(&self) -> Duration {
+        self.standing().up_from
+    }
+
+    /// Whether the present life was asked to stop.
+    pub fn is_stopping(&self) -> bool {
+        self.standing().stopping
+    }
+
+    /// Begins a life. The one before must have ended.
+    pub fn begin(&self) -> Birth {
+        let mut standing = self.standing();
+        assert!(standing.node.is_none(), "a member lives once at a time");
+        standing.lives += 1;
+        let life = standing.lives;
+        let node = Sim::current().create_node().name(format!("{}-{life}", self.host)).build();
+        let (sender, over) = oneshot::channel();
+        (standing.node, standing.over, standing.stopping) = (Some(node.clone()), Some(sender), false);
+        drop(standing);
+        let disk = self.disk.power_on();
+        let wall_base_ms = if self.setting.wall_restarts {
+            // The clock shows the same time at every start.
+            1_500_000_000_000 - i64::try_from(true_now().as_millis()).unwrap_or(0)
+        } else {
+            1_600_000_000_000
+        };
+        let clock = SimClock::new(1_000_000_000 * life, self.setting.drift_ppb, wall_base_ms);
+        let dice = forked(self.seed, &format!("env {}", self.host), life);
+        let env = SimEnv::new(clock, disk.clone(), self.net.boot(&self.host), dice);
+        Birth { life, env, disk, node, over }
+    }
+
+    /// The life that began has booted and serves; `false` if it has ended meanwhile.
+    pub fn serves(&self, living: Living) -> bool {
+        let mut standing = self.standing();
+        let goes_on = standing.node.is_some() && standing.lives == living.life && standing.sprung.is_none();
+        if goes_on {
+            standing.living = Some(living);
+        }
+        goes_on
+    }
+
+    /// Takes how a trap ended the life, if one did.
+    pub fn take_sprung(&self) -> Option<(End, Duration)> {
+        self.standing().sprung.take()
+    }
+
+    /// The present life is asked to stop from now on; it, if it serves and was not asked before.
+    pub fn begin_stop(&self) -> Option<Living> {
+        let mut standing = self.standing();
+        if standing.stopping {
+            return None;
+        }
+        standing.stopping = standing.living.is_some();
+        standing.living.clone()
+    }
+
+    /// Ends the present life, if there is one, and keeps the member down for a while from now.
+    pub fn end(&self, how: End, down: Duration) {
+        let (node, over) = {
+            let mut standing = self.standing();
+            (standing.living, standing.sprung) = (None, None);
+            standing.up_from = standing.up_from.max(true_now() + down);
+            (standing.node.take(), standing.over.take())
+        };
+        if let Some(node) = node {
+            // One that stands still would never notice.
+            Sim::current().resume(node.id());
+            Sim::current().kill(node.id());
+        }
+        match how {
+            End::Stop | End::Kill => self.disk.kill(),
+            End::Power(loss) => {
+                self.disk.lose_power(loss.loss());
+            }
+        }
+        match how {
+            End::Stop | End::Kill => self.net.kill(&self.host),
+            End::Power(_) => self.net.lose_power(&self.host),
+        }
+        self.trace.note("end", format!("{} {how:?}", self.host).as_bytes());
+        self.marks.hit(match how {
+            End::Stop => "stopped cleanly",
+            End::Kill => "process killed, system lived on",
+            End::Power(PowerLoss::DropAll) => "power lost, and everything unsynced",
+            End::Power(_) => "power lost",
+        });
+        if let Some(over) = over {
+            // Nobody listens any more where the boot was given up.
+            let _ = over.send(());
+        }
+    }
+
+    /// Ends the present life, or the one about to begin, in its n-th operation on the disk.
+    pub fn arm(self: &Arc<Self>, nth: u64, how: End, down: Duration) {
+        let member = Arc::clone(self);
+        self.disk.arm(nth, move || {
+            // The task that stepped into it runs to its next wait, and no other task of the node runs again.
+            Sim::current().kill(madsim::plugin::node());
+            let mut standing = member.standing();
+            (standing.living, standing.sprung) = (None, Some((how, down)));
+            if let Some(over) = standing.over.take() {
+                let _ = over.send(());
+            }
+        });
+    }
+
+    /// Lets the member stand still; where, so that it can go on.
+    pub fn pause(&self) -> Option<NodeHandle> {
+        let node = self.standing().node.clone()?;
+        Sim::current().pause(node.id());
+        Some(node)
+    }
+
+    /// Lets a life go on that stood still, unless it has ended.
+    pub fn resume(&self, node: &NodeHandle) {
+        let same = self.standing().node.as_ref().is_some_and(|present| present.id() == node.id());
+        if same {
+            Sim::current().resume(node.id());
+        }
+    }
+
+    /// No more troubles: whatever is armed, stalled or standing still goes on.
+    pub fn calm_down(&self) {
+        let lies = self.setting.disk.lies;
+        self.disk.disarm();
+        self.disk.set_faults(crate::env::DiskFaults { lies, ..crate::env::DiskFaults::calm() });
+        let mut standing = self.standing();
+        standing.up_from = Duration::ZERO;
+        if let Some(node) = &standing.node {
+            Sim::current().resume(node.id());
+        }
+    }
+}

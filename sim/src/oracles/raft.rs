@@ -1,0 +1,272 @@
+//! Raft's own promises, from what members tell of themselves while they do it.
+//!
+//! *One leader a term*; *log matching*: an entry of an index and a term is the same on everyone's log, and so is the one
+//! before it; *leader completeness*: who leads holds everything anyone has applied; a term never falls, a vote is given
+//! once a term; only the leader of a term sends entries in it; and no promise leaves before the log was told durable: an
+//! answer to an append covers what is durable here, a vote is written before it is sent.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use fxhash::FxHashMap;
+use quorate::base::MemberId;
+use quorate::consensus::{MessageKind, PeerMessage, Role, Standing};
+use quorate::wal::{Batch, HardState};
+
+use super::{Verdict, require};
+use crate::env::true_now;
+
+/// What was handed to the log and is not told durable.
+#[derive(Clone, Debug)]
+struct Flying {
+    number: u64,
+    /// The first of its entries.
+    first: Option<u64>,
+    /// The hard state with it.
+    state: HardState,
+}
+
+/// What is known of one member.
+#[derive(Debug, Default)]
+struct Told {
+    /// The terms of its log, as far as it was handed out in any life.
+    log: BTreeMap<u64, u64>,
+    flying: VecDeque<Flying>,
+    /// Told durable in this life, or what may have been left by the one before.
+    durable: HardState,
+    /// Handed out in the life before and perhaps durable.
+    left: Option<HardState>,
+    /// The newest handed out.
+    handed: HardState,
+    standing: Option<(u64, Role)>,
+}
+
+/// One entry wherever it was seen.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    digest: u64,
+    /// The term of the entry before it, where known.
+    before: Option<u64>,
+}
+
+/// See the module's head.
+#[derive(Default)]
+pub struct RaftJudge {
+    members: Vec<Told>,
+    ids: Vec<MemberId>,
+    seen: FxHashMap<(u64, u64), Seen>,
+    leaders: BTreeMap<u64, usize>,
+    led_since: Duration,
+}
+
+impl RaftJudge {
+    /// Nothing is known of these members yet.
+    pub fn new(ids: Vec<MemberId>) -> Self {
+        Self { members: ids.iter().map(|_| Told::default()).collect(), ids, ..Self::default() }
+    }
+
+    /// When someone last began to lead.
+    pub fn led_since(&self) -> Duration {
+        self.led_since
+    }
+
+    /// How many led so far.
+    pub fn elections(&self) -> usize {
+        self.leaders.len()
+    }
+
+    /// The term of an entry of a member's log, as it was handed out.
+    pub fn term_at(&self, member: usize, index: u64) -> Option<u64> {
+        self.members[member].log.get(&index).copied()
+    }
+
+    /// A new life of a member begins.
+    pub fn new_life(&mut self, member: usize) {
+        let lone = self.members.len() == 1;
+        let told = &mut self.members[member];
+        if lone && let Some(first) = told.flying.iter().filter_map(|flying| flying.first).min() {
+            // Nobody else heard of them, and their term may be lost with them.
+            for (index, term) in told.log.range(first..) {
+                self.seen.remove(&(*index, *term));
+            }
+        }
+        told.left = told.flying.iter().next_back().map(|flying| flying.state).or(told.left);
+        told.flying.clear();
+        told.handed = told.durable;
+        told.standing = None;
+    }
+
+    /// A member's role or term changed. `applied` is the last entry anyone has applied, and its term.
+    pub fn stands(&mut self, member: usize, standing: &Standing, applied: Option<(u64, u64)>) -> Verdict {
+        let told = &mut self.members[member];
+        let before = told.standing.replace((standing.term, standing.role));
+        let least = before.map_or(0, |(term, _)| term).max(told.durable.term);
+        require(standing.term >= least, "a term never falls", || {
+            format!("member {member} was in term {least} and is in {}", standing.term)
+        })?;
+        let newly = standing.role == Role::Leader && before != Some((standing.term, Role::Leader));
+        if !newly {
+            return Ok(());
+        }
+        self.led_since = true_now();
+        let leader = *self.leaders.entry(standing.term).or_insert(member);
+        require(leader == member, "one leader a term", || {
+            format!("in term {} member {leader} led, and now member {member}", standing.term)
+        })?;
+        let Some((index, term)) = applied else { return Ok(()) };
+        let log = &self.members[member].log;
+        let holds = match log.get(&index) {
+            Some(held) => *held == term,
+            // Before the first entry it was handed: of a snapshot, or of the founding.
+            None => log.first_key_value().is_none_or(|(first, _)| *first > index),
+        };
+        require(holds, "who leads holds everything committed (leader completeness)", || {
+            let end = log.last_key_value();
+            format!(
+                "member {member} leads term {}; entry {index} of term {term} was applied, its log has {:?} there and ends at {end:?}",
+                standing.term,
+                log.get(&index)
+            )
+        })
+    }
+
+    /// A member hands a batch to its log.
+    pub fn appends(&mut self, member: usize, number: u64, batch: &Batch) -> Verdict {
+        let told = &mut self.members[member];
+        if let Some(state) = batch.hard_state {
+            let before = std::mem::replace(&mut told.handed, state);
+            let known = if before.term >= told.durable.term { before } else { told.durable };
+            let once = state.term > known.term || known.vote == 0 || state.vote == known.vote;
+            require(state.term >= known.term && once, "a term never falls, a vote is given once a term", || {
+                format!("member {member}: {known:?} is followed by {state:?}")
+            })?;
+        }
+        let first = batch.entries.first().map(|entry| entry.index);
+        told.flying.push_back(Flying { number, first, state: told.handed });
+        if let Some(first) = first {
+            drop(told.log.split_off(&first));
+        }
+        for entry in &batch.entries {
+            let before = told.log.get(&entry.index.saturating_sub(1)).copied();
+            told.log.insert(entry.index, entry.term);
+            let digest = fxhash::hash64(&(entry.kind as u8, &entry.data[..]));
+            let seen = self.seen.entry((entry.index, entry.term)).or_insert(Seen { digest, before });
+            let same = seen.digest == digest && (seen.before.is_none() || before.is_none() || seen.before == before);
+            seen.before = seen.before.or(before);
+            require(same, "an entry of a term is the same on every log (log matching)", || {
+                format!(
+                    "member {member}: entry {} of term {} behind one of {before:?}, was {seen:?}",
+                    entry.index, entry.term
+                )
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A member was told that what it handed out is durable, up to a number.
+    pub fn persisted(&mut self, member: usize, number: u64) {
+        let told = &mut self.members[member];
+        while let Some(flying) = told.flying.pop_front_if(|flying| flying.number <= number) {
+            told.durable = flying.state;
+            told.left = None;
+        }
+    }
+
+    /// A message leaves.
+    pub fn sends(&mut self, member: usize, message: &PeerMessage) -> Verdict {
+        let term = message.term();
+        match message.kind() {
+            MessageKind::Append | MessageKind::Heartbeat | MessageKind::Snapshot | MessageKind::TimeoutNow => {
+                // It may send before it tells that it leads.
+                let leader = *self.leaders.entry(term).or_insert(member);
+                require(leader == member, "one leader a term: nobody else sends entries in it", || {
+                    format!("member {member} sends {:?} in term {term}, led by {leader}", message.kind())
+                })
+            }
+            MessageKind::AppendResponse if !message.rejects() => {
+                let index = message.index();
+                let open =
+                    |flying: &&Flying| flying.first.is_some_and(|first| first <= index) && flying.state.term <= term;
+                let open = self.members[member].flying.iter().find(open);
+                require(open.is_none(), "an append is answered when it is durable (honesty)", || {
+                    format!("member {member} answers for entry {index} in term {term}, but {open:?} is not durable")
+                })
+            }
+            MessageKind::VoteResponse if !message.rejects() => self.vote(member, term, message.to()),
+            MessageKind::Vote => self.vote(member, term, self.ids[member]),
+            _ => Ok(()),
+        }
+    }
+
+    /// A vote leaves, in this term for this member.
+    fn vote(&self, member: usize, term: u64, candidate: MemberId) -> Verdict {
+        let told = &self.members[member];
+        let covers = |state: &HardState| state.term > term || (state.term == term && state.vote == candidate.0);
+        let covered = covers(&told.durable) || told.left.as_ref().is_some_and(covers);
+        require(covered, "a vote is durable before it leaves (honesty)", || {
+            format!(
+                "member {member} votes in term {term} for {candidate:x?}; durable is {:?}, left {:?}, under way {:?}",
+                told.durable, told.left, told.flying
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate::wal::{EntryKind, LogEntry};
+
+    use super::*;
+
+    fn judge() -> RaftJudge {
+        RaftJudge::new(vec![MemberId(11), MemberId(12), MemberId(13)])
+    }
+
+    fn batch(term: u64, vote: u64, entries: &[(u64, u64, &'static [u8])]) -> Batch {
+        let entry = |(index, term, data): &(u64, u64, &'static [u8])| LogEntry {
+            index: *index,
+            term: *term,
+            kind: EntryKind::Normal,
+            data: bytes::Bytes::from_static(data),
+        };
+        Batch { hard_state: Some(HardState { term, vote, commit: 0 }), entries: entries.iter().map(entry).collect() }
+    }
+
+    fn leads(term: u64) -> Standing {
+        Standing { role: Role::Leader, term, leader: None, committed: 0, role_changes: 0 }
+    }
+
+    #[test]
+    fn two_leaders_of_a_term_are_noticed_and_a_leader_without_what_was_applied() {
+        let mut judge = judge();
+        judge.appends(0, 1, &batch(2, 11, &[(4, 2, b"a"), (5, 2, b"b")])).unwrap();
+        judge.appends(1, 1, &batch(2, 11, &[(4, 2, b"a")])).unwrap();
+        assert!(judge.stands(0, &leads(2), None).is_ok());
+        assert!(judge.stands(1, &leads(2), None).is_err());
+        assert!(judge.stands(0, &leads(3), Some((5, 2))).is_ok());
+        assert!(judge.stands(1, &leads(4), Some((5, 2))).is_err(), "entry 5 is missing");
+        assert!(judge.stands(0, &leads(2), None).is_err(), "back in an older term");
+    }
+
+    #[test]
+    fn logs_that_do_not_match_are_noticed() {
+        let mut judge = judge();
+        judge.appends(0, 1, &batch(2, 11, &[(4, 2, b"a"), (5, 2, b"b")])).unwrap();
+        assert!(judge.appends(1, 1, &batch(2, 11, &[(4, 2, b"x")])).is_err());
+        judge.appends(2, 1, &batch(2, 11, &[(4, 1, b"a")])).unwrap();
+        assert!(judge.appends(2, 2, &batch(2, 11, &[(5, 2, b"b")])).is_err(), "another one before it");
+    }
+
+    #[test]
+    fn a_vote_is_given_once_a_term() {
+        let mut judge = judge();
+        judge.appends(0, 1, &batch(3, 12, &[])).unwrap();
+        assert!(judge.appends(0, 2, &batch(3, 13, &[])).is_err());
+        assert!(judge.appends(1, 1, &batch(3, 12, &[])).is_ok());
+        assert!(judge.appends(1, 2, &batch(2, 12, &[])).is_err());
+        assert!(judge.vote(0, 3, MemberId(12)).is_err(), "not durable yet");
+        judge.persisted(0, 1);
+        assert!(judge.vote(0, 3, MemberId(12)).is_ok());
+        assert!(judge.vote(0, 3, MemberId(13)).is_err());
+    }
+}

@@ -1,0 +1,71 @@
+//! The ear of the judges: what a member tells in the moment it does something.
+
+use std::sync::Arc;
+
+use quorate::consensus::{PeerMessage, Standing};
+use quorate::machine::{Applied, Command};
+use quorate::node::Observer;
+use quorate::wal::Batch;
+
+use crate::env::SimDisk;
+use crate::oracles::disk::Promised;
+use crate::world::World;
+
+/// What a member tells in the moment it does something.
+pub struct Witness {
+    /// Whom it is told to.
+    pub world: Arc<World>,
+    /// Who tells.
+    pub member: usize,
+    /// The disk of the life that tells: a life that has ended tells nothing more.
+    pub disk: SimDisk,
+}
+
+impl Observer for Witness {
+    fn applied(&self, entry: (u64, u64), request: Option<u64>, command: Option<&Command>, applied: &Applied) {
+        if !self.disk.is_alive() {
+            return;
+        }
+        let mut ledger = self.world.ledger();
+        let verdict = ledger.applied(self.member, entry, request, command, applied);
+        let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest);
+        drop(ledger);
+        self.world.trace.note("applied", &fxhash::hash64(&(self.member, entry, digest)).to_le_bytes());
+        self.world.judge(verdict);
+    }
+
+    fn stands(&self, standing: &Standing) {
+        if self.disk.is_alive() {
+            let applied = self.world.ledger().last();
+            let verdict = self.world.raft().stands(self.member, standing, applied);
+            self.world.judge(verdict);
+        }
+    }
+
+    fn appends(&self, number: u64, batch: &Batch) {
+        if self.disk.is_alive() {
+            let verdict = self.world.raft().appends(self.member, number, batch);
+            self.world.judge(verdict);
+        }
+    }
+
+    fn persisted(&self, number: u64) {
+        if self.disk.is_alive() {
+            self.world.raft().persisted(self.member, number);
+        }
+    }
+
+    fn sends(&self, message: &PeerMessage) {
+        if !self.disk.is_alive() {
+            return;
+        }
+        let mut raft = self.world.raft();
+        let verdict = raft.sends(self.member, message);
+        let promised = Promised::of(message, |index| raft.term_at(self.member, index));
+        drop(raft);
+        self.world.judge(verdict);
+        if let Some(promised) = promised {
+            self.world.promised(self.member, promised);
+        }
+    }
+}
