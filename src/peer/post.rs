@@ -19,6 +19,8 @@ pub(super) struct Post<'a> {
     pub(super) path: &'static str,
     pub(super) content_type: &'static str,
     pub(super) body: &'a [u8],
+    /// Whether it does no harm twice. What does goes over a fresh connection, once.
+    pub(super) repeatable: bool,
     /// When the answer must have come.
     pub(super) deadline: Instant,
     /// Bytes the answer may have.
@@ -33,7 +35,9 @@ pub(super) async fn post<E: Env>(
     idle: &mut Option<IdleLine<E>>,
     post: &Post<'_>,
 ) -> Result<(ResponseHead, Vec<u8>), LineWrong> {
-    if let Some(line) = idle.take() {
+    if post.repeatable
+        && let Some(line) = idle.take()
+    {
         match over(exchange, line, idle, post).await {
             Err(LineWrong::Fault(_) | LineWrong::Cut | LineWrong::Finished) => {}
             answered => return answered,
