@@ -1,18 +1,23 @@
 #!/usr/bin/env bash
-# Compares two etcdctl-like tools side by side against one server: standard output, standard error and exit
-# code of every command, in formats simple and json, for good and bad input.
+# Compares two etcdctl-like tools side by side against one server or one cluster: standard output, standard error
+# and exit code of every command, in formats simple, json, fields and table, for good and bad input.
 #
-#   jepsen/compare_ctl.sh REFERENCE CANDIDATE ENDPOINT
+#   jepsen/compare_ctl.sh REFERENCE CANDIDATE ENDPOINT[,ENDPOINT...]
 #
-# ENDPOINT must be on loopback: the script writes, deletes and compacts there. Ends with 1 on any difference.
-# What cannot be equal is masked: the tool's name, times, log lines, and after writes revisions and lease ids.
+# With several endpoints, which must be all members of one cluster, the commands that change members and leaders are
+# compared too. Endpoints must be on loopback: the script writes, deletes, compacts, adds and removes there. ONLY=cluster
+# leaves out what one endpoint is enough for. Ends with 1 on any difference. What cannot be equal is masked: the tool's
+# name, times, log lines, and after writes revisions and ids.
 set -u
-if [ $# -ne 3 ]; then sed -n '2,9p' "$0" >&2; exit 2; fi
-reference=$1 candidate=$2 endpoint=$3
-case ${endpoint#http://} in
-  127.*|localhost:*|'[::1]:'*) ;;
-  *) echo "the endpoint must be on loopback" >&2; exit 2 ;;
-esac
+if [ $# -ne 3 ]; then sed -n '2,12p' "$0" >&2; exit 2; fi
+reference=$1 candidate=$2 endpoints=$3 endpoint=${3%%,*}
+IFS=, read -ra each_endpoint <<<"$endpoints"
+for one in "${each_endpoint[@]}"; do
+  case ${one#http://} in
+    127.*|localhost:*|'[::1]:'*) ;;
+    *) echo "the endpoints must be on loopback" >&2; exit 2 ;;
+  esac
+done
 unset "${!ETCDCTL_@}"
 work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
 total=0 different=0
@@ -20,13 +25,28 @@ total=0 different=0
 # What differs from run to run or by name alone.
 clean() {
   sed -E -e '/^\{"level":/d' -e 's/etcdctl|quoratectl/CTL/g' \
-    -e 's/took( =|\.)? [0-9.hms]+(µs|ns|ms|s)?/took T/g' -e 's/"took":"[^"]*"/"took":"T"/g'
+    -e 's/took( =|\.)? [0-9.hms]+(µs|ns|ms|s)?/took T/g' -e 's/"took":"[^"]*"/"took":"T"/g' -e 's/^"Took" : .*/"Took" : T/'
 }
 # What a write made earlier moves on.
 masked() {
   clean | sed -E -e 's/"(revision|create_revision|mod_revision|version|raftIndex|raftAppliedIndex|dbSize|dbSizeInUse|hash|hash_revision|ttl)":[0-9]+/"\1":N/g' \
-    -e 's/"(ID|id)":[0-9]+/"\1":L/g' -e 's/lease [0-9a-f]{16}/lease L/g' -e 's/remaining\([0-9]+s\)/remaining(R)/'
+    -e 's/"(ID|id)":[0-9]+/"\1":L/g' -e 's/lease [0-9a-f]{16}/lease L/g' -e 's/remaining\([0-9]+s\)/remaining(R)/' \
+    -e 's/"member_id":("?)[0-9a-f]+/"member_id":\1M/' -e 's/^"MemberID" : .*/"MemberID" : M/' \
+    -e 's/^"(\w*Revision|\w*Version|RaftIndex|RaftAppliedIndex|DBSize|DBSizeInUse|Hash|ID|TTL|\w*Lease)" : [0-9]+/"\1" : N/'
 }
+# A table's cells that move with time move the frame, too: a row of them is held against its names.
+framed() { masked | sed -E -e 's/─+/─/g' -e 's/[0-9.]+(µs|ns|ms|s) /T /g' -e 's/ +/ /g'; }
+# Lists that the reference tool prints in no order.
+unordered() { masked | sed -E -e 's/\},\{/}\n{/g' -e 's/[][]//g' | LC_ALL=C sort; }
+# The ids and ports of members that come and go, and where by their ids they stand among the others.
+anonymous() {
+  masked | sed -E -e 's/Member +[0-9a-f]{1,16} /Member M /' -e 's/^[0-9a-f]{1,16}, unstarted/M, unstarted/' \
+    -e 's/127\.0\.0\.1:[0-9]{1,3}\b/127.0.0.1:P/g' -e 's/"ID":"[0-9a-f]+"/"ID":"M"/g' \
+    -e 's/^(ETCD_INITIAL_CLUSTER=")((m[0-9]=[^,"]*,)+)(n[^,]*P(,n[^,]*P)?)(.*)$/\1\4,\2\6/' \
+    -e 's/("members":\[)((\{[^}]*"name"[^}]*\},)+)(\{"ID":("M"|L),"peerURLs"[^}]*\})/\1\4,\2/' \
+    -e 's/,+(\]|"$)/\1/g' -e 's/,+/,/g' | LC_ALL=C sort
+}
+
 
 # run TOOL SIDE FILTER INPUT ARGS...: leaves SIDE.out, SIDE.err, SIDE.code
 run() {
@@ -56,15 +76,19 @@ both() {
 }
 at=(--endpoints "$endpoint")
 # A read: nothing is masked but times and names.
-read_() { both clean '' "${at[@]}" "$@"; both clean '' "${at[@]}" "$@" -w json; }
+read_() { local w; both clean '' "${at[@]}" "$@"; for w in json fields; do both clean '' "${at[@]}" "$@" -w $w; done; }
+# A read of a list that has no order.
+list_() { local w; for w in simple json fields; do both unordered '' "${at[@]}" "$@" -w $w; done; }
 # A write, by each tool in turn, after one that both find done.
-write_() { "$reference" "${at[@]}" "$@" </dev/null >/dev/null 2>&1; both masked '' "${at[@]}" "$@"; both masked '' "${at[@]}" "$@" -w json; }
+write_() { "$reference" "${at[@]}" "$@" </dev/null >/dev/null 2>&1; both masked '' "${at[@]}" "$@"
+  both masked '' "${at[@]}" "$@" -w json; both masked '' "${at[@]}" "$@" -w fields; }
 # Bad input: one format will do.
 bad() { both clean '' "${at[@]}" "$@"; }
-txn() { both masked "$1" "${at[@]}" txn "${@:2}"; both masked "$1" "${at[@]}" txn "${@:2}" -w json; }
+txn() { both masked "$1" "${at[@]}" txn "${@:2}"; both masked "$1" "${at[@]}" txn "${@:2}" -w json; both masked "$1" "${at[@]}" txn "${@:2}" -w fields; }
 reset() { "$reference" "${at[@]}" del '' --prefix >/dev/null; }
 grant() { "$reference" "${at[@]}" lease grant "$1" | cut -d' ' -f2; }
 
+one_endpoint() {
 reset
 # put
 write_ put a 1; write_ put a 2 --prev-kv; write_ put a --ignore-value; write_ put a 3 --ignore-lease
@@ -119,7 +143,7 @@ lease=$(grant 300); # One key only: etcd gives several in no order.
 "$reference" "${at[@]}" put l1 v --lease "$lease" >/dev/null
 write_ lease timetolive "$lease"; write_ lease timetolive "$lease" --keys; read_ lease timetolive 123; read_ lease timetolive -- -5
 read_ get l1; read_ lease keep-alive "$lease" --once; read_ lease keep-alive 123; LIMIT=1 read_ lease keep-alive "$lease"
-read_ lease list
+list_ lease list
 for format in simple json; do
   for tool in "$reference" "$candidate"; do
     side=$([ "$tool" = "$reference" ] && echo a || echo b)
@@ -136,8 +160,11 @@ both clean 'bogus\n\nwatch\nwatch a b --prefix\n' "${at[@]}" watch -i
 ETCDCTL_WATCH_KEY=a LIMIT=1 bad watch --rev "$past"; ETCDCTL_WATCH_KEY=a bad watch b; ETCDCTL_WATCH_RANGE_END=a bad watch b
 ETCDCTL_WATCH_KEY=k1 ETCDCTL_WATCH_RANGE_END=k4 LIMIT=1 bad watch --rev "$past" -- echo event
 # cluster
+for args in 'member list' 'endpoint hashkv' 'put a b' 'alarm list' 'get a'; do bad $args -w table; done
+both framed '' "${at[@]}" endpoint status -w table; both framed '' "${at[@]}" endpoint health -w table
+both clean '' --endpoints 127.0.0.1:1 --command-timeout=300ms endpoint status -w table
 read_ member list; read_ member list --consistency s; read_ member list --hex; read_ member list extra; read_ alarm list; read_ alarm disarm
-write_ endpoint status; read_ endpoint hashkv; read_ endpoint hashkv --cluster; read_ endpoint health; read_ endpoint health --cluster; write_ endpoint status --cluster
+write_ endpoint status; read_ endpoint hashkv; read_ endpoint hashkv --cluster; read_ endpoint health; list_ endpoint health --cluster; write_ endpoint status --cluster
 write_ defrag; write_ defrag --cluster
 # compaction, last but for what it changes
 write_ compaction 1
@@ -147,7 +174,7 @@ run "$candidate" b masked '' "${at[@]}" compaction $((now + 1)); sed -i "s/$((no
 both clean '' "${at[@]}" compact "$now"; read_ get a --rev 2; read_ watch a --rev 1
 # help of what both tools have in full
 for words in get del compaction watch lease 'lease grant' 'lease list' 'lease revoke' 'lease timetolive' alarm 'alarm list' \
-  'alarm disarm' defrag endpoint 'endpoint health' 'endpoint status' 'endpoint hashkv' 'member list' options version; do
+  'alarm disarm' defrag endpoint 'endpoint health' 'endpoint status' 'endpoint hashkv' 'member list' 'member add' 'member update' 'member remove' 'member promote' member move-leader options version; do
   bad $words --help; bad help $words
 done
 bad lease bogus; bad options; bad lease -h
@@ -163,11 +190,94 @@ both clean '' --endpoints= get a; both clean '' --endpoints "127.0.0.1:1,$endpoi
 # nobody reads
 for i in $(seq 400); do echo "put big$i $(printf '%01000d' 0)"; done | split -l 100 - "$work/big."
 for part in "$work"/big.*; do { echo; cat "$part"; echo; echo; } | "$reference" "${at[@]}" txn >/dev/null; done
+local tool side
 for tool in "$reference" "$candidate"; do
   side=$([ "$tool" = "$reference" ] && echo a || echo b); : >"$work/$side.out"
   { "$tool" "${at[@]}" get big --prefix 2>"$work/$side.err"; echo $? >"$work/$side.code"; } | true
   sleep 0.5
 done; judge 'output to a closed pipe'
+# members, without changing any
+for args in 'member add' 'member add a' 'member add a --peer-urls=' 'member add a b' 'member add a http://b HTTP://c' 'member remove' \
+  'member remove zz' 'member remove 1 2' 'member remove 10000000000000000' 'member remove 12345' 'member update' 'member update 1' \
+  'member update zz --peer-urls=http://127.0.0.1:1' 'member promote' 'member promote zz' 'member add a --bogus' 'move-leader' \
+  'move-leader zz' 'move-leader 1 2'; do bad $args; done
+for url in 127.0.0.1:1 :a 'http://a b:1' http://a:1x http://::1:1 'http://[::1:1' 'http://[::1]' http:// http: http:a:1 http:/a \
+  http://%zz:1 http://%41:1 http://a:1/ http://a:1/b 1http://a:1 a_b://x ftp://a:1 x /x //a:1 'http://u<@a:1' '?x' %zz '*' \
+  http://127.0.0.1:1,ftp://a 'http://a\\b:1' $'http://a\x01:1' ' '; do bad member add a --peer-urls="$url"; done
+bad member update 1 --peer-urls=ftp://a:1
+}
+
+# Commands that need several members. What one tool changed is changed back before the other's turn. {new} is a URL
+# that nobody has and none had: etcd derives a member's id from its URLs and the second, and lets none come back.
+new_ports=0
+new_url() { new_ports=$((new_ports + 1)); new=http://127.0.0.1:$new_ports; }
+each_tool() {
+  local filter=$1 tool side new; shift
+  for tool in "$reference" "$candidate"; do
+    side=$([ "$tool" = "$reference" ] && echo a || echo b)
+    new_url
+    run "$tool" "$side" "$filter" '' "${all[@]}" "${@//\{new\}/$new}"
+    restore
+  done
+  judge "$*"
+}
+leader() { "$reference" "${all[@]}" endpoint status | awk -F', ' -v want="$1" '$9 == want { print $'"$2"'; exit }'; }
+# The id of the member that has not been started, if there is one.
+unstarted() { "$reference" "${all[@]}" member list | awk -F', ' '$2 == "unstarted" { print $1 }'; }
+forget_unstarted() { local id; for id in $(unstarted); do "$reference" "${all[@]}" member remove "$id" >/dev/null; done; }
+several_endpoints() {
+  local all=(--endpoints "$endpoints") new w id
+  restore() { forget_unstarted; }
+  # A member that has heard of all others for five seconds lets the cluster change.
+  sleep 6
+  for w in simple json fields table; do
+    both masked '' "${all[@]}" member list -w $w; both framed '' "${all[@]}" endpoint status -w $w
+    both clean '' "${all[@]}" endpoint hashkv -w $w; both framed '' --endpoints "$endpoint" endpoint status --cluster -w $w
+    both clean '' --endpoints "$endpoint" endpoint hashkv --cluster -w $w
+    for one in "${each_endpoint[@]}"; do both framed '' --endpoints "$one" endpoint health -w $w; done
+  done
+  both clean '' "${at[@]}" member list --hex -w json; both clean '' "${all[@]}" member list --consistency s
+  for w in simple json fields table; do each_tool anonymous member add new --peer-urls={new} -w $w; done
+  each_tool anonymous member add new --learner --peer-urls={new}; each_tool anonymous member add 'n"\w' --peer-urls={new},http://127.0.0.1:900
+  each_tool anonymous member add new --learner --peer-urls={new} --hex -w json
+  # Refusals of the cluster.
+  taken=$("$reference" "${all[@]}" member list | awk -F', ' 'NR == 1 { print $4 }')
+  each_tool clean member add new --peer-urls="$taken"; each_tool clean member update 1 --peer-urls={new}
+  each_tool clean member promote 1; each_tool clean member promote "$(leader true 2)"; each_tool clean member remove 1
+  new_url; "$reference" "${all[@]}" member add learner --learner --peer-urls=$new >/dev/null
+  restore() { :; }
+  each_tool clean member add another --learner --peer-urls={new}; each_tool clean member promote "$(unstarted)"
+  each_tool anonymous member update "$(unstarted)" --peer-urls={new}
+  each_tool anonymous member update "$(unstarted)" --peer-urls={new} -w json
+  each_tool clean member update "$(unstarted)" --peer-urls="$taken"
+  both anonymous '' "${all[@]}" member list
+  each_tool clean move-leader "$(unstarted)"
+  forget_unstarted
+  for w in simple json fields table; do
+    for tool in "$reference" "$candidate"; do
+      side=$([ "$tool" = "$reference" ] && echo a || echo b)
+      new_url; "$reference" "${all[@]}" member add new --peer-urls=$new >/dev/null; id=$(unstarted)
+      run "$tool" "$side" anonymous '' "${all[@]}" member remove "$id" -w $w
+    done; judge "member remove -w $w"
+  done
+  # The leader.
+  for w in simple json fields table; do
+    local from to; from=$(leader true 2) to=$(leader false 2)
+    restore() { "$reference" "${all[@]}" move-leader "$from" >/dev/null; }
+    each_tool clean move-leader "$to" -w $w
+  done
+  restore() { :; }
+  both clean '' "${all[@]}" move-leader "$(leader true 2)"; both clean '' "${all[@]}" move-leader 1
+  both clean '' --endpoints "$(leader false 1)" move-leader "$(leader true 2)"
+  both clean '' --endpoints "$(leader false 1),127.0.0.1:1" --command-timeout=300ms move-leader "$(leader true 2)"
+  # One endpoint is away: reads and writes go on.
+  both clean '' --endpoints "127.0.0.1:1,$endpoints" put away 1; both clean '' --endpoints "127.0.0.1:1,$endpoints" get away
+  both clean '' --endpoints "127.0.0.1:1,$endpoint" --command-timeout=1s endpoint status -w fields | grep -v Index
+  both clean '' --endpoints "127.0.0.1:1,$endpoints" member list
+}
+
+[ "${ONLY:-}" = cluster ] || one_endpoint
+[ "$endpoint" = "$endpoints" ] || several_endpoints
 
 echo "$total compared, $different different"
 [ "$different" -eq 0 ]

@@ -21,6 +21,8 @@ fn config() -> DriverConfig {
             name: "one".to_string(),
             peer_urls: vec!["http://localhost:2380".to_string()],
         }],
+        joins: None,
+        strict_reconfig_check: true,
         listen_peers: Vec::new(),
         cluster_token: "etcd-cluster".to_string(),
         tick: Duration::from_millis(100),

@@ -177,6 +177,8 @@ fn config() -> DriverConfig {
         wal_segment_bytes: WAL_SEGMENT_BYTES,
         name: "one".to_string(),
         founding_members: vec![member],
+        joins: None,
+        strict_reconfig_check: true,
         listen_peers: Vec::new(),
         cluster_token: "etcd-cluster".to_string(),
         tick: Duration::from_millis(100),

@@ -48,6 +48,8 @@ pub fn driver_config(plan: &Plan, member: usize, seed: u64, observer: Arc<dyn Ob
     DriverConfig {
         name: host(member),
         founding_members: (0..plan.members.len()).map(founder).collect(),
+        joins: None,
+        strict_reconfig_check: true,
         listen_peers: vec![format!("{}:2380", host(member))],
         cluster_token: TOKEN.to_string(),
         tick: TICK,

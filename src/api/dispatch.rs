@@ -18,6 +18,7 @@ use tonic_prost::ProstCodec;
 
 use crate::api::gate::{Caller, malformed};
 use crate::api::health;
+use crate::api::inbound::as_etcd;
 use crate::api::metrics::Metrics;
 use crate::api::porch::Porch;
 use crate::api::range_chunks::RangeChunks;
@@ -57,6 +58,11 @@ where
         Rpc::LeaseRevoke => call.unary(request, |porch, q| async move { porch.lease_revoke(q).await }).await,
         Rpc::LeaseTimeToLive => call.unary(request, |porch, q| async move { porch.lease_time_to_live(q).await }).await,
         Rpc::LeaseLeases => call.unary(request, |porch, q| async move { porch.lease_leases(q).await }).await,
+        Rpc::MemberAdd => call.unary(request, |porch, q| async move { porch.member_add(q).await }).await,
+        Rpc::MemberUpdate => call.unary(request, |porch, q| async move { porch.member_update(q).await }).await,
+        Rpc::MemberRemove => call.unary(request, |porch, q| async move { porch.member_remove(q).await }).await,
+        Rpc::MemberPromote => call.unary(request, |porch, q| async move { porch.member_promote(q).await }).await,
+        Rpc::MoveLeader => call.unary(request, |porch, q| async move { porch.move_leader(q).await }).await,
         Rpc::MemberList => call.unary(request, |porch, q| async move { porch.member_list(q).await }).await,
         Rpc::Status => call.unary(request, |porch, q| async move { porch.status(q).await }).await,
         Rpc::Alarm => call.unary(request, |porch, q| async move { porch.alarm(q).await }).await,
@@ -73,47 +79,8 @@ where
         Rpc::LeaseKeepAlive => {
             call.bidi_stream(request, |porch, inbound| ready(Ok(KeepAlives { porch, inbound }))).await
         }
-        unbuilt => call.refuse(&Refusal::Unimplemented(unbuilt_text(unbuilt))),
+        unbuilt => call.refuse(&unbuilt.unbuilt()),
     }
-}
-
-/// What a method that etcd has and this server has not yet is answered with.
-fn unbuilt_text(rpc: Rpc) -> String {
-    format!("quorate: {} is not implemented yet", &rpc.path()[1..])
-}
-
-/// The next message of a client's stream, counted; `None` when the client's side ended in order.
-pub(super) async fn received<E: Env, Q>(
-    porch: &Porch<E>,
-    rpc: Rpc,
-    inbound: &mut Streaming<Q>,
-) -> Result<Option<Q>, Status> {
-    let message = inbound.message().await.map_err(as_etcd)?;
-    if message.is_some() {
-        porch.metrics.rpc(rpc).received.inc();
-    }
-    Ok(message)
-}
-
-/// What the library says about a message it does not take, in etcd's terms: too large is the client's
-/// resources exhausted, transactions nested too deep are too many operations, a message cut off is an end of file.
-fn as_etcd(status: Status) -> Status {
-    let text = status.message();
-    if status.code() == Code::OutOfRange && text.contains("message length too large") {
-        let mut numbers = text.split(|c: char| !c.is_ascii_digit()).filter(|word| !word.is_empty());
-        let (found, limit) = (numbers.next().unwrap_or("?"), numbers.next().unwrap_or("?"));
-        return Status::resource_exhausted(format!("grpc: received message larger than max ({found} vs. {limit})"));
-    }
-    if text.contains("recursion limit reached") && text.contains("TxnRequest") {
-        return status_of(&Refusal::TooManyOps);
-    }
-    if status.code() == Code::Internal && text == "Missing request message." {
-        return Status::unknown("EOF");
-    }
-    if status.code() == Code::Internal && text == "Unexpected EOF decoding stream." {
-        return Status::unknown("unexpected EOF");
-    }
-    status
 }
 
 /// Counts a request's end once: with its code, or as canceled when it is dropped before.
@@ -374,34 +341,5 @@ where
 
     fn call(&mut self, request: Request<Streaming<Q>>) -> Fut {
         (self.0)(request)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_librarys_words_become_etcds() {
-        let large =
-            Status::out_of_range("Error, decoded message length too large: found 9 bytes, the limit is: 5 bytes");
-        let large = as_etcd(large);
-        assert_eq!(large.code(), Code::ResourceExhausted);
-        assert_eq!(large.message(), "grpc: received message larger than max (9 vs. 5)");
-        let compacted = as_etcd(status_of(&Refusal::Compacted));
-        assert_eq!(compacted.code(), Code::OutOfRange, "a refusal of ours stays");
-        for (text, code) in [
-            ("TxnRequest.success: recursion limit reached", Code::InvalidArgument),
-            ("recursion limit reached", Code::Internal),
-            ("Missing request message.", Code::Unknown),
-            ("Unexpected EOF decoding stream.", Code::Unknown),
-        ] {
-            assert_eq!(as_etcd(Status::internal(text)).code(), code, "{text}");
-        }
-    }
-
-    #[test]
-    fn unbuilt_methods_are_named() {
-        assert_eq!(unbuilt_text(Rpc::AuthEnable), "quorate: etcdserverpb.Auth/AuthEnable is not implemented yet");
     }
 }

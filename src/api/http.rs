@@ -126,15 +126,20 @@ async fn health<E: Env>(porch: &Porch<E>, query: &Query<'_>) -> Answer {
 }
 
 async fn unhealthy<E: Env>(porch: &Porch<E>, query: &Query<'_>, serializable: bool) -> Option<String> {
-    let status = porch.handle.status();
-    if let Some(alarm) = standing_alarm(&status, query) {
-        return Some(format!("ALARM {alarm}"));
-    }
-    if !serializable && status.leader.is_none() {
-        return Some("RAFT NO LEADER".to_string());
+    if let Some(reason) = known_reason(&porch.handle.status(), query, serializable) {
+        return Some(reason);
     }
     let refusal = porch.handle.view(!serializable).await.err()?;
     Some(format!("RANGE ERROR:{refusal}"))
+}
+
+/// Why a member is unhealthy, as far as it is known without asking the cluster: what needs a leader is not even tried
+/// without one, because it would wait for it.
+fn known_reason(status: &NodeStatus, query: &Query<'_>, serializable: bool) -> Option<String> {
+    if let Some(alarm) = standing_alarm(status, query) {
+        return Some(format!("ALARM {alarm}"));
+    }
+    (!serializable && status.leader.is_none()).then(|| "RAFT NO LEADER".to_string())
 }
 
 fn standing_alarm(status: &NodeStatus, query: &Query<'_>) -> Option<&'static str> {
@@ -169,7 +174,7 @@ impl Check {
 
     async fn look<E: Env>(self, porch: &Porch<E>) -> Result<(), String> {
         let status = porch.handle.status();
-        let read = |refusal: Refusal| format!("range error: {refusal}");
+        let read = |refusal: Refusal| refusal.to_string();
         match self {
             Self::DataCorruption if status.alarms.iter().any(|(_, kind)| *kind == AlarmKind::Corrupt) => {
                 Err("alarm activated: CORRUPT".to_string())
@@ -233,6 +238,18 @@ mod tests {
         assert_eq!(standing_alarm(&status, &Query("")), Some("NOSPACE"));
         assert_eq!(standing_alarm(&status, &Query("exclude=NOSPACE")), None);
         assert_eq!(standing_alarm(&status, &Query("exclude=CORRUPT")), Some("NOSPACE"));
+    }
+
+    #[test]
+    fn without_a_leader_a_member_is_unhealthy_but_for_what_needs_none() {
+        let mut status = NodeStatus::default();
+        let no_leader = Some("RAFT NO LEADER".to_string());
+        assert_eq!(known_reason(&status, &Query(""), false), no_leader);
+        assert_eq!(known_reason(&status, &Query(""), true), None);
+        status.leader = Some(MemberId(1));
+        assert_eq!(known_reason(&status, &Query(""), false), None);
+        status.alarms.push((MemberId(1), AlarmKind::Corrupt));
+        assert_eq!(known_reason(&status, &Query(""), true), Some("ALARM CORRUPT".to_string()));
     }
 
     #[test]

@@ -60,6 +60,15 @@ impl<E: Env> Porch<E> {
         })
     }
 
+    /// Hands the leadership to another member.
+    pub async fn move_leader(&self, request: pb::MoveLeaderRequest) -> Result<pb::MoveLeaderResponse, Refusal> {
+        let (member, target) = (self.handle.identity().member, MemberId(request.target_id));
+        if let HandOver::Needed = hand_over(&self.handle.status(), member, target)? {
+            self.handle.move_leader(target).await?;
+        }
+        Ok(pb::MoveLeaderResponse { header: None })
+    }
+
     /// Succeeds at once: space is given back in the background all the time.
     pub async fn defragment(&self, _: pb::DefragmentRequest) -> Result<pb::DefragmentResponse, Refusal> {
         self.handle.give_space_back();
@@ -87,6 +96,26 @@ impl<E: Env> Porch<E> {
     }
 }
 
+/// What is left to do of a hand-over that may be done.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum HandOver {
+    /// Nothing: the target leads already.
+    Done,
+    /// The target must take over.
+    Needed,
+}
+
+/// Only the leader hands over, and only to a voter of its cluster.
+fn hand_over(status: &NodeStatus, member: MemberId, target: MemberId) -> Result<HandOver, Refusal> {
+    if status.leader != Some(member) {
+        return Err(Refusal::NotLeader);
+    }
+    if !status.members.iter().any(|have| have.id == target && !have.is_learner) {
+        return Err(Refusal::BadTransferee);
+    }
+    Ok(if target == member { HandOver::Done } else { HandOver::Needed })
+}
+
 fn signed(bytes: u64) -> i64 {
     bytes.try_into().unwrap_or(i64::MAX)
 }
@@ -111,6 +140,25 @@ fn errors(status: &NodeStatus) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_leader_hands_over_to_a_voter_and_nobody_else_does() {
+        let member = |id, is_learner| crate::machine::Member {
+            id: MemberId(id),
+            name: String::new(),
+            peer_urls: vec![],
+            client_urls: vec![],
+            is_learner,
+        };
+        let members = vec![member(1, false), member(2, false), member(3, true)];
+        let status = NodeStatus { leader: Some(MemberId(1)), members, ..Default::default() };
+        let to = |target| hand_over(&status, MemberId(1), MemberId(target));
+        assert_eq!((to(1), to(2)), (Ok(HandOver::Done), Ok(HandOver::Needed)));
+        assert_eq!((to(3), to(4)), (Err(Refusal::BadTransferee), Err(Refusal::BadTransferee)));
+        assert_eq!(hand_over(&status, MemberId(2), MemberId(2)), Err(Refusal::NotLeader));
+        let leaderless = NodeStatus { leader: None, ..status.clone() };
+        assert_eq!(hand_over(&leaderless, MemberId(1), MemberId(1)), Err(Refusal::NotLeader));
+    }
 
     #[test]
     fn a_status_names_what_is_wrong() {

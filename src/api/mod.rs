@@ -13,6 +13,7 @@ mod dispatch;
 mod gate;
 mod health;
 mod http;
+mod inbound;
 mod kv;
 mod lease;
 mod maintenance;

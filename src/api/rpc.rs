@@ -3,6 +3,8 @@
 //! Invariant: a method known to etcd is in the table, built or not, so that its metrics exist from the start
 //! and its refusal names it.
 
+use crate::base::Refusal;
+
 /// How a method's messages flow, as etcd's metrics name it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Flow {
@@ -122,6 +124,11 @@ impl Rpc {
     pub fn method(self) -> &'static str {
         self.path()[1..].split_once('/').map_or("", |(_, method)| method)
     }
+
+    /// What a method that etcd has and this server has not yet is answered with.
+    pub fn unbuilt(self) -> Refusal {
+        Refusal::Unimplemented(format!("quorate: {} is not implemented yet", &self.path()[1..]))
+    }
 }
 
 /// What a path that names no method is answered with, in the words of etcd's gRPC library.
@@ -147,6 +154,12 @@ mod tests {
             assert_eq!(Rpc::from_path(rpc.path()), Some(rpc));
             assert_eq!(format!("/{}/{}", rpc.service(), rpc.method()), rpc.path());
         }
+    }
+
+    #[test]
+    fn unbuilt_methods_are_named() {
+        let text = "quorate: etcdserverpb.Auth/AuthEnable is not implemented yet";
+        assert_eq!(Rpc::AuthEnable.unbuilt(), Refusal::Unimplemented(text.to_string()));
     }
 
     #[test]

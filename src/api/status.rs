@@ -19,6 +19,7 @@ pub fn code_of(refusal: &Refusal) -> Code {
         | Refusal::DuplicateKey
         | Refusal::InvalidSortOption
         | Refusal::RequestTooLarge
+        | Refusal::MemberBadUrls
         | Refusal::InvalidClientApiVersion => Code::InvalidArgument,
         Refusal::Compacted | Refusal::FutureRevision | Refusal::LeaseTtlTooLarge => Code::OutOfRange,
         Refusal::NoSpace => Code::ResourceExhausted,
@@ -107,6 +108,8 @@ mod tests {
             (Refusal::LeaseTtlTooLarge, 11, "etcdserver: too large lease TTL"),
             (Refusal::WatchCanceled, 1, "etcdserver: watch canceled"),
             (Refusal::MemberNotFound, 5, "etcdserver: member not found"),
+            (Refusal::MemberBadUrls, 3, "etcdserver: given member URLs are invalid"),
+            (Refusal::BadTransferee, 9, "etcdserver: bad leader transferee"),
             (Refusal::RequestTooLarge, 3, "etcdserver: request is too large"),
             (Refusal::TooManyRequests, 2, "etcdserver: too many requests"),
             (Refusal::NoLeader, 14, "etcdserver: no leader"),

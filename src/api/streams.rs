@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tonic::{Status, Streaming};
 
-use crate::api::dispatch::received;
 use crate::api::health;
+use crate::api::inbound::received;
 use crate::api::porch::Porch;
 use crate::api::range_chunks::RangeChunks;
 use crate::api::rpc::Rpc;

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tonic::{Status, Streaming};
 
-use crate::api::dispatch::received;
+use crate::api::inbound::received;
 use crate::api::porch::Porch;
 use crate::api::rpc::Rpc;
 use crate::api::status::status_of;

@@ -156,6 +156,12 @@ pub const MAX_PEER_BYTES: usize = 64 * 1024 * 1024;
 /// Pause before the leader is asked again, where there was none or it could not be reached.
 pub const ASK_LEADER_AGAIN_MS: u64 = 50;
 
+/// How long a connection must have been good for its member to count as healthy when members are changed, as in etcd.
+pub const HEALTHY_FOR_MS: u64 = 5_000;
+
+/// Ticks of a leader's silence after which nothing is passed on to it: one heartbeat may be late.
+pub const LEADER_SILENT_TICKS: usize = 2;
+
 /// Learners in a cluster at once, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 
@@ -190,8 +196,8 @@ pub const DRAIN_MS: u64 = 5_000;
 /// Time between closing the listeners and ending the node: requests under way get their answers.
 pub const STOP_GRACE_MS: u64 = 200;
 
-/// Largest message between members: an append of raft's message size, or of one entry of any size that the log takes.
-pub const PEER_MESSAGE_BYTES: usize = MAX_RECORD_BYTES;
+/// Largest message between members: the largest append that is believed, and what frames its entries.
+pub const PEER_MESSAGE_BYTES: usize = MAX_APPEND_BYTES + 4 * 1024 * 1024;
 
 /// Head of a request or an answer between members: peer URLs are the only part that grows.
 pub const PEER_HEAD_BYTES: usize = 16 * 1024;

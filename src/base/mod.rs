@@ -1,4 +1,4 @@
-//! Words every room uses: ids, revisions, keys, ranges, records, limits, the three kinds of wrong.
+//! Words every room uses: ids, revisions, keys, ranges, records, limits, URLs, the three kinds of wrong.
 //!
 //! Invariants: no type here knows of disks, networks, raft or protobuf; everything is plain data.
 
@@ -8,6 +8,7 @@ mod key_range;
 pub mod limits;
 mod record;
 mod revision;
+mod url;
 mod wrong;
 
 pub use dice::{Dice, SeededDice};
@@ -15,4 +16,5 @@ pub use ids::{ClusterId, LeaseId, LogIndex, MemberId, Term, WatchId, derive_clus
 pub use key_range::{KeyRange, RangeEnd};
 pub use record::{Event, EventKind, KeyValue};
 pub use revision::Revision;
+pub use url::Url;
 pub use wrong::{Corruption, Fault, Refusal, Wrong};

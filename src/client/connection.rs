@@ -1,14 +1,15 @@
-//! One handle on a cluster: channels, rotation between them, and the rule of when to try again.
+//! One handle on a cluster: channels, and the rule of when to try again.
 //!
 //! Invariants: a read may be tried on another endpoint whenever one says it is unavailable; a write only when
-//! the connection was never made, because then no server can have seen it. Attempts are bounded by the
-//! caller's timeout, and without one by [`MAX_ATTEMPTS`].
+//! it never left, because then no server can have seen it. Attempts are bounded by the caller's timeout, and
+//! without one by [`MAX_ATTEMPTS`]. A read that nobody answers for [`HEDGE_AFTER`] is sent to one endpoint more, so
+//! that a member that is silent (and not away) costs a read a second, not its timeout.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -21,6 +22,7 @@ use crate::wire::services::auth_client::AuthClient;
 
 use super::error::{Error, never_sent};
 use super::options::{Credentials, Options, channel};
+use super::rotation::Rotation;
 
 /// Attempts of one request that has no timeout, as in etcd's client.
 const MAX_ATTEMPTS: usize = 100;
@@ -28,6 +30,9 @@ const MAX_ATTEMPTS: usize = 100;
 /// Pause after every endpoint was tried once, grown with each round up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Time a read may go unanswered before another endpoint is asked too.
+const HEDGE_AFTER: Duration = Duration::from_secs(1);
 
 /// The API version this client was written for; servers count requests by it.
 const API_VERSION: &str = "3.7";
@@ -79,8 +84,8 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     channels: Vec<(String, Channel)>,
-    /// The endpoint that gets the next request, modulo their number.
-    turn: AtomicUsize,
+    /// Whose turn it is among `channels`.
+    rotation: Rotation,
     options: Options,
     token: Mutex<Option<MetadataValue<Ascii>>>,
 }
@@ -101,7 +106,12 @@ impl Client {
         }
         let timeout = options.timeout;
         let client = Client {
-            shared: Arc::new(Shared { channels, turn: AtomicUsize::new(0), options, token: Mutex::new(None) }),
+            shared: Arc::new(Shared {
+                rotation: Rotation::new(channels.len()),
+                channels,
+                options,
+                token: Mutex::new(None),
+            }),
             timeout,
         };
         client.authenticate().await?;
@@ -136,8 +146,7 @@ impl Client {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         let mut refreshed = false;
         for attempt in 1.. {
-            let wire = self.wire(deadline, false);
-            let Some(result) = bounded(deadline, send(wire)).await else {
+            let Some(result) = bounded(deadline, self.attempt(safety, deadline, &send)).await else {
                 return Err(Error::Deadline);
             };
             let status = match result {
@@ -161,6 +170,47 @@ impl Client {
         unreachable!("the attempts of a request end by its timeout or their bound")
     }
 
+    /// One attempt: at one endpoint, or where a read stays unanswered at two.
+    async fn attempt<T, F, Sent>(
+        &self,
+        safety: Safety,
+        deadline: Option<Instant>,
+        send: &F,
+    ) -> Result<Response<T>, Status>
+    where
+        F: Fn(Wire) -> Sent,
+        Sent: Future<Output = Result<Response<T>, Status>>,
+    {
+        let first = std::pin::pin!(self.at_one(deadline, send));
+        if safety == Safety::Write || self.shared.channels.len() == 1 {
+            return first.await;
+        }
+        let first = match select(first, std::pin::pin!(sleep(HEDGE_AFTER))).await {
+            Either::Left((answer, _)) => return answer,
+            Either::Right(((), first)) => first,
+        };
+        let second = std::pin::pin!(self.at_one(deadline, send));
+        match select(first, second).await {
+            Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => Ok(answer),
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
+        }
+    }
+
+    /// Sends to the endpoint whose turn it is, and remembers whether it was there. Given up before an answer counts
+    /// as away: the caller's timeout passed, or another endpoint was quicker by a second.
+    async fn at_one<T, F, Sent>(&self, deadline: Option<Instant>, send: &F) -> Result<Response<T>, Status>
+    where
+        F: Fn(Wire) -> Sent,
+        Sent: Future<Output = Result<Response<T>, Status>>,
+    {
+        let (place, wire) = self.wire(deadline, false);
+        let visit = Visit { rotation: &self.shared.rotation, place, answered: false };
+        let answer = send(wire).await;
+        visit.ended(&answer);
+        answer
+    }
+
     /// Awaits the rest of an answer that comes in parts, within the timeout of a request.
     pub(super) async fn rest<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
@@ -178,14 +228,16 @@ impl Client {
 
     /// The next endpoint's channel for a stream: no timeout, because a stream lives as long as it is wanted.
     pub(super) fn stream_wire(&self, needs_leader: bool) -> Wire {
-        self.wire(None, needs_leader)
+        self.wire(None, needs_leader).1
     }
 
-    fn wire(&self, deadline: Option<Instant>, needs_leader: bool) -> Wire {
-        let turn = self.shared.turn.fetch_add(1, Ordering::Relaxed) % self.shared.channels.len();
+    /// The endpoint whose turn it is, by its place in the list, and its channel.
+    fn wire(&self, deadline: Option<Instant>, needs_leader: bool) -> (usize, Wire) {
+        let place = self.shared.rotation.take(Instant::now());
         let token = self.shared.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        InterceptedService::new(self.shared.channels[turn].1.clone(), Attach { token, needs_leader, timeout })
+        let attach = Attach { token, needs_leader, timeout };
+        (place, InterceptedService::new(self.shared.channels[place].1.clone(), attach))
     }
 
     fn has_password(&self) -> bool {
@@ -215,17 +267,44 @@ impl Client {
         let request = AuthenticateRequest { name, password };
         let deadline = Instant::now() + self.timeout.unwrap_or(self.shared.options.connect_timeout);
         for attempt in 1.. {
-            let mut stub = AuthClient::new(self.wire(Some(deadline), false));
-            match timeout_at(deadline, stub.authenticate(request.clone())).await {
+            // Asking for a token changes nothing that a second asking would not.
+            let ask = |wire| {
+                let request = request.clone();
+                async move { AuthClient::new(wire).authenticate(request).await }
+            };
+            match timeout_at(deadline, self.attempt(Safety::Read, Some(deadline), &ask)).await {
                 Err(_) => break,
                 Ok(Ok(response)) => return Ok(response.into_inner().token),
                 Ok(Err(status)) if status.code() != Code::Unavailable => return Err(status.into()),
-                // Asking for a token changes nothing that a second asking would not.
                 Ok(Err(_)) if timeout_at(deadline, self.pause(attempt)).await.is_err() => break,
                 Ok(Err(_)) => {}
             }
         }
         Err(Error::Deadline)
+    }
+}
+
+/// One request at one endpoint.
+struct Visit<'a> {
+    rotation: &'a Rotation,
+    place: usize,
+    answered: bool,
+}
+
+impl Visit<'_> {
+    fn ended<T>(mut self, answer: &Result<T, Status>) {
+        // Only a member that cannot serve says that it is unavailable; any other refusal is an answer.
+        self.answered = answer.as_ref().err().is_none_or(|status| status.code() != Code::Unavailable);
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        if self.answered {
+            self.rotation.is_here(self.place);
+        } else {
+            self.rotation.is_away(self.place, Instant::now());
+        }
     }
 }
 

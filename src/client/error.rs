@@ -16,6 +16,8 @@ pub enum Error {
     BadEndpoint(String),
     /// The endpoint asks for TLS, which this client does not speak yet.
     TlsNotBuilt(String),
+    /// A peer URL has not the form of one; the text says why. Nothing was sent.
+    BadUrl(String),
     /// The timeout passed. A write may or may not have been done.
     Deadline,
     /// The server, or the transport in its place, answered with a code and a text.
@@ -52,7 +54,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::NoEndpoints => f.write_str("etcdclient: no available endpoints"),
-            Error::BadEndpoint(reason) => f.write_str(reason),
+            Error::BadEndpoint(reason) | Error::BadUrl(reason) => f.write_str(reason),
             Error::TlsNotBuilt(endpoint) => write!(f, "endpoint {endpoint}: TLS is not built yet"),
             Error::Deadline => f.write_str("context deadline exceeded"),
             // An etcd text stands for itself; anything else came from the transport and is shown with its code.
@@ -77,20 +79,22 @@ impl From<Status> for Error {
     }
 }
 
-/// True when the request cannot have reached a server: the connection was never made.
+/// True when the request cannot have reached a server: the connection was never made, or was found closed before the
+/// request left its queue.
 pub(super) fn never_sent(status: &Status) -> bool {
-    caused_by::<ConnectError>(status)
+    caused_by::<ConnectError>(status) || causes(status).any(is_unsent)
+}
+
+fn is_unsent(error: &(dyn StdError + 'static)) -> bool {
+    error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
 }
 
 fn caused_by<T: StdError + 'static>(status: &Status) -> bool {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        if error.is::<T>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    causes(status).any(|error| error.is::<T>())
+}
+
+fn causes(status: &Status) -> impl Iterator<Item = &(dyn StdError + 'static)> {
+    std::iter::successors(status.source(), |error| StdError::source(*error))
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The client library: one handle on a cluster, over the generated messages and nothing else of the house.
+//! The client library: one handle on a cluster, over the generated messages and the house's plain words.
 //!
 //! Purpose: spread requests over endpoints, fail over when one is away, and turn replies into typed errors
 //! that keep the server's text. Invariants: a write that may have left this process is never sent again; a
@@ -11,6 +11,7 @@ mod error;
 mod keep_alive;
 mod options;
 mod requests;
+mod rotation;
 mod watch;
 
 pub use connection::{Attach, Client, Safety, Wire};

@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt as _;
 
+use crate::base::Url;
 use crate::wire::etcdserverpb as pb;
 use crate::wire::services::cluster_client::ClusterClient;
 use crate::wire::services::kv_client::KvClient;
@@ -57,6 +58,39 @@ impl Client {
         hash_kv, maintenance, HashKvRequest -> HashKvResponse, Read);
     request!(/// Asks the member that answers to give back free space.
         defragment, maintenance, DefragmentRequest -> DefragmentResponse, Write);
+
+    request!(/// Removes a member.
+        member_remove, cluster, MemberRemoveRequest -> MemberRemoveResponse, Write);
+    request!(/// Makes a learner a voter.
+        member_promote, cluster, MemberPromoteRequest -> MemberPromoteResponse, Write);
+    request!(/// Asks the leader to hand over to another member; whoever answers must be the leader.
+        move_leader, maintenance, MoveLeaderRequest -> MoveLeaderResponse, Write);
+
+    /// Adds a member.
+    ///
+    /// # Errors
+    /// [`Error::BadUrl`] before anything is sent, the server's refusal, or that no answer came in time.
+    pub async fn member_add(&self, request: pb::MemberAddRequest) -> Result<pb::MemberAddResponse, Error> {
+        Url::read_all(&request.peer_ur_ls).map_err(Error::BadUrl)?;
+        let send = |wire| {
+            let request = request.clone();
+            async move { self.cluster(wire).member_add(request).await }
+        };
+        self.call(Safety::Write, send).await
+    }
+
+    /// Changes a member's peer URLs.
+    ///
+    /// # Errors
+    /// As [`Client::member_add`].
+    pub async fn member_update(&self, request: pb::MemberUpdateRequest) -> Result<pb::MemberUpdateResponse, Error> {
+        Url::read_all(&request.peer_ur_ls).map_err(Error::BadUrl)?;
+        let send = |wire| {
+            let request = request.clone();
+            async move { self.cluster(wire).member_update(request).await }
+        };
+        self.call(Safety::Write, send).await
+    }
 
     /// Reads keys through the streaming call and joins the chunks into one response.
     ///

@@ -154,6 +154,44 @@ fn a_write_goes_elsewhere_when_nobody_can_have_seen_it() {
     });
 }
 
+/// A port that takes connections and never says a word, as a member that is stopped.
+async fn silent() -> (String, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+    (listener.local_addr().expect("bound").to_string(), listener)
+}
+
+#[test]
+fn a_silent_member_costs_a_read_a_second_and_the_next_one_nothing() {
+    in_runtime(async {
+        let flaky = Flaky::default();
+        flaky.ranges.store(1, Ordering::SeqCst);
+        let (stopped, _listener) = silent().await;
+        let endpoints = [stopped, serve(flaky.clone(), Breaking::default()).await];
+        let client = Client::connect(&endpoints, patient()).await.expect("good");
+        let begun = std::time::Instant::now();
+        client.range(pb::RangeRequest::default()).await.expect("the living endpoint");
+        assert!(begun.elapsed() < Duration::from_secs(10), "a read does not wait for its timeout of 30 s");
+        client.range(pb::RangeRequest::default()).await.expect("the living endpoint");
+        assert_eq!(flaky.ranges.load(Ordering::SeqCst), 3, "each was asked for once where it was answered");
+    });
+}
+
+#[test]
+fn a_write_that_a_silent_member_may_have_is_sent_nowhere_else() {
+    in_runtime(async {
+        let flaky = Flaky::default();
+        flaky.puts.store(1, Ordering::SeqCst);
+        let (stopped, _listener) = silent().await;
+        let endpoints = [stopped, serve(flaky.clone(), Breaking::default()).await];
+        let client = Client::connect(&endpoints, patient()).await.expect("good");
+        let soon = client.within(Some(Duration::from_millis(1_500)));
+        assert!(matches!(soon.put(pb::PutRequest::default()).await, Err(Error::Deadline)));
+        assert_eq!(flaky.puts.load(Ordering::SeqCst), 1, "nobody else was asked");
+        soon.put(pb::PutRequest::default()).await.expect("the silent one is passed over now");
+        assert_eq!(flaky.puts.load(Ordering::SeqCst), 2);
+    });
+}
+
 #[test]
 fn a_request_ends_by_its_timeout_and_a_refusal_keeps_its_text() {
     in_runtime(async {

@@ -259,9 +259,12 @@ impl Group {
         outcome.map_err(|_| Refusal::TooManyRequests)
     }
 
-    /// Whether a proposal finds a leader now: there is one, and it is not handing over.
+    /// Whether a proposal finds a leader now: there is one, it is not handing over, and it was heard of within the last
+    /// heartbeats. What is passed on to a leader that is gone is lost, and its outcome open.
     pub fn takes_proposals(&self) -> bool {
-        self.raw.raft.leader_id != raft::INVALID_ID && self.raw.raft.lead_transferee.is_none()
+        let raft = &self.raw.raft;
+        let heard = raft.state == StateRole::Leader || raft.election_elapsed <= limits::LEADER_SILENT_TICKS;
+        raft.leader_id != raft::INVALID_ID && raft.lead_transferee.is_none() && heard
     }
 
     /// Whether a change of the configuration may be under way.

@@ -10,7 +10,7 @@ use crate::wire::etcdserverpb::alarm_request::AlarmAction;
 
 use super::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
 use super::failure::Failure;
-use super::output::{Look, Object, Reply, Streams, Tree, header};
+use super::output::{Fields, Look, Object, Reply, Streams, Tree, header};
 use super::session::Session;
 
 /// `alarm`
@@ -99,5 +99,14 @@ impl Reply for pb::AlarmResponse {
             Tree::Object(object)
         });
         Tree::Object(header(Object::new(), self.header.as_ref()).unless_empty("alarms", alarms))
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        let fields = Fields::of(self.header.as_ref(), look);
+        Some(fields.each(&self.alarms, |fields, alarm| {
+            let name = AlarmType::try_from(alarm.alarm).map(|alarm| alarm.as_str_name().to_owned());
+            let name = name.unwrap_or_else(|_| alarm.alarm.to_string());
+            fields.id("MemberID", alarm.member_id).value("AlarmType", name).blank()
+        }))
     }
 }

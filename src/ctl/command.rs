@@ -1,12 +1,26 @@
 //! What a command is: its place in the tree of commands, its words in help, its flags, its deed.
 //!
-//! A command group is one file with one [`Command`] and one line in [`super::COMMANDS`].
+//! A command group is one file with one [`Command`] and one line in the list of [`Commands`] in the room's head.
 
 use clap::ArgMatches;
 use futures_util::future::LocalBoxFuture;
 
 use super::failure::Failure;
 use super::session::Session;
+
+/// What the tool is called.
+pub const NAME: &str = "quoratectl";
+
+/// Every command there is, and the names of those to come.
+#[derive(Clone, Copy)]
+pub struct Commands {
+    /// The commands of the first level.
+    pub built: &'static [&'static Command],
+    /// Commands of etcdctl that are still to come, by their way from the first level. They take part in finding a
+    /// command, so that a beginning that is ambiguous there is not taken for another command here, and so that a
+    /// script that needs one fails.
+    pub not_built: &'static [&'static [&'static str]],
+}
 
 /// Headings of the main help, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

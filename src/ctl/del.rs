@@ -10,9 +10,9 @@ use crate::wire::etcdserverpb as pb;
 
 use super::command::{Command, Deed, Section};
 use super::failure::Failure;
-use super::output::{Look, Object, Reply, Streams, Tree, header, key_values, kv_lines};
-use super::session::Session;
-use super::{get, go, parse};
+use super::output::{Fields, Look, Object, Reply, Streams, Tree, header, key_values, kv_lines};
+use super::session::{Session, bytes};
+use super::{get, go};
 
 /// `del`
 pub const COMMAND: Command = Command {
@@ -72,7 +72,7 @@ impl Del {
         if self.range {
             return None;
         }
-        let quoted = |word| go::quote(&parse::bytes(word));
+        let quoted = |word| go::quote(&bytes(word));
         Some(format!(
             "Warning: Keys between {} and {} will be deleted. Please interrupt the command within next 2 seconds \
              to cancel. You can provide `--range` flag to avoid the delay.",
@@ -109,5 +109,10 @@ impl Reply for pb::DeleteRangeResponse {
             .unless_empty("deleted", Tree::Int(self.deleted))
             .unless_empty("prev_kvs", key_values(&self.prev_kvs));
         Tree::Object(object)
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        let fields = Fields::of(self.header.as_ref(), look).value("Deleted", self.deleted);
+        Some(fields.each(&self.prev_kvs, |fields, kv| fields.pair("Prev", kv)))
     }
 }

@@ -14,7 +14,7 @@ use super::alarm::every_alarm;
 use super::command::{Command, Deed, Section, no_flags};
 use super::failure::{Exit, Failure};
 use super::go;
-use super::output::{Look, Object, Reply, Streams, Table, Tree, header, human_bytes};
+use super::output::{Fields, Look, Object, Reply, Streams, Table, Tree, header, human_bytes};
 use super::session::Session;
 
 /// `endpoint`
@@ -164,6 +164,20 @@ impl Reply for Vec<Health> {
             Tree::Object(object)
         })
     }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        Some(Fields::new(look).each(self, |fields, health| {
+            let fields = fields.quoted("Endpoint", &health.endpoint).value("Health", health.healthy);
+            fields.value("Took", &health.took).value("Error", &health.error).blank()
+        }))
+    }
+
+    fn table(&self) -> Option<Table> {
+        let row = |Health { endpoint, healthy, took, error }: &Health| {
+            vec![endpoint.clone(), healthy.to_string(), took.clone(), error.clone()]
+        };
+        Some(Table { names: &["endpoint", "health", "took", "error"], rows: self.iter().map(row).collect() })
+    }
 }
 
 /// An empty list is Go's `null`: nothing was ever put in it.
@@ -209,6 +223,25 @@ async fn hash_kv(session: &mut Session, matches: &ArgMatches) -> Result<(), Fail
     failure.map_or(Ok(()), |error| Err(error.into()))
 }
 
+const STATUS_NAMES: &[&str] = &[
+    "endpoint",
+    "ID",
+    "version",
+    "storage version",
+    "db size",
+    "in use",
+    "percentage not in use",
+    "quota",
+    "is leader",
+    "is learner",
+    "raft term",
+    "raft index",
+    "raft applied index",
+    "errors",
+    "downgrade target version",
+    "downgrade enabled",
+];
+
 fn status_row((endpoint, status): &(String, pb::StatusResponse)) -> Vec<String> {
     let member = status.header.as_ref().map_or(0, |header| header.member_id);
     let size = |bytes: i64| human_bytes(u64::try_from(bytes).unwrap_or(0));
@@ -237,13 +270,40 @@ fn status_row((endpoint, status): &(String, pb::StatusResponse)) -> Vec<String> 
 
 impl Reply for Answered<pb::StatusResponse> {
     fn simple(&self, _look: Look, to: &mut Streams<'_>) -> io::Result<()> {
-        Table { rows: self.iter().map(status_row).collect() }.lines(to.out)
+        self.table().unwrap_or_default().lines(to.out)
     }
 
     fn tree(&self, _look: Look) -> Tree<'_> {
         list_or_null(self, |(endpoint, status)| {
             Tree::Object(Object::new().always("Endpoint", Tree::text(endpoint)).always("Status", status_tree(status)))
         })
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        Some(Fields::new(look).each(self, |fields, (endpoint, status)| {
+            let downgrade = status.downgrade_info.clone().unwrap_or_default();
+            fields
+                .header(status.header.as_ref())
+                .quoted("Version", &status.version)
+                .quoted("StorageVersion", &status.storage_version)
+                .value("DBSize", status.db_size)
+                .value("DBSizeInUse", status.db_size_in_use)
+                .value("DBSizeQuota", status.db_size_quota)
+                .value("Leader", status.leader)
+                .value("IsLearner", status.is_learner)
+                .value("RaftIndex", status.raft_index)
+                .value("RaftTerm", status.raft_term)
+                .value("RaftAppliedIndex", status.raft_applied_index)
+                .value("Errors", format_args!("[{}]", status.errors.join(" ")))
+                .quoted("Endpoint", endpoint)
+                .quoted("DowngradeTargetVersion", &downgrade.target_version)
+                .value("DowngradeEnabled", downgrade.enabled)
+                .blank()
+        }))
+    }
+
+    fn table(&self) -> Option<Table> {
+        Some(Table { names: STATUS_NAMES, rows: self.iter().map(status_row).collect() })
     }
 }
 
@@ -272,10 +332,7 @@ fn status_tree(status: &pb::StatusResponse) -> Tree<'_> {
 
 impl Reply for Answered<pb::HashKvResponse> {
     fn simple(&self, _look: Look, to: &mut Streams<'_>) -> io::Result<()> {
-        let row = |(endpoint, answer): &(String, pb::HashKvResponse)| {
-            vec![endpoint.clone(), answer.hash.to_string(), answer.hash_revision.to_string()]
-        };
-        Table { rows: self.iter().map(row).collect() }.lines(to.out)
+        self.table().unwrap_or_default().lines(to.out)
     }
 
     fn tree(&self, _look: Look) -> Tree<'_> {
@@ -287,5 +344,23 @@ impl Reply for Answered<pb::HashKvResponse> {
             let answer = Tree::Object(object);
             Tree::Object(Object::new().always("Endpoint", Tree::text(endpoint)).always("HashKV", answer))
         })
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        Some(Fields::new(look).each(self, |fields, (endpoint, answer)| {
+            fields
+                .header(answer.header.as_ref())
+                .quoted("Endpoint", endpoint)
+                .value("Hash", answer.hash)
+                .value("HashRevision", answer.hash_revision)
+                .blank()
+        }))
+    }
+
+    fn table(&self) -> Option<Table> {
+        let row = |(endpoint, answer): &(String, pb::HashKvResponse)| {
+            vec![endpoint.clone(), answer.hash.to_string(), answer.hash_revision.to_string()]
+        };
+        Some(Table { names: &["endpoint", "hash", "hash revision"], rows: self.iter().map(row).collect() })
     }
 }

@@ -11,9 +11,9 @@ use crate::wire::etcdserverpb::range_request::{SortOrder, SortTarget};
 
 use super::command::{Command, Deed, Section};
 use super::failure::{Exit, Failure};
-use super::output::{Look, Object, Reply, Streams, Tree, header, key_values, kv_lines};
-use super::session::Session;
-use super::{go, parse};
+use super::go;
+use super::output::{Fields, Look, Object, Reply, Streams, Tree, header, key_values, kv_lines};
+use super::session::{Session, bytes};
 
 /// `get`
 pub const COMMAND: Command = Command {
@@ -187,12 +187,12 @@ pub fn range(key: &OsString, end: Option<&OsString>, prefix: bool, from_key: boo
         ));
     }
     const ZERO: Bytes = Bytes::from_static(b"\0");
-    let key = parse::bytes(key);
+    let key = bytes(key);
     if (prefix || from_key) && key.is_empty() {
         return Ok((ZERO, ZERO));
     }
     let end = match end {
-        Some(end) => parse::bytes(end),
+        Some(end) => bytes(end),
         None if prefix => prefix_end(&key),
         None if from_key => ZERO,
         None => Bytes::new(),
@@ -239,6 +239,11 @@ impl Reply for pb::RangeResponse {
             .unless_empty("more", Tree::Bool(self.more))
             .unless_empty("count", Tree::Int(self.count));
         Tree::Object(object)
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        let fields = Fields::of(self.header.as_ref(), look).each(&self.kvs, |fields, kv| fields.pair("", kv));
+        Some(fields.value("More", self.more).value("Count", self.count))
     }
 }
 

@@ -12,6 +12,7 @@ use crate::client::{Credentials, Options};
 
 use super::failure::{Exit, Failure};
 use super::go;
+use super::go_flags::as_go_flags;
 
 /// The options every command takes.
 #[derive(Args, Clone, Debug)]
@@ -90,6 +91,11 @@ pub fn variable(option: &str) -> String {
 }
 
 impl Global {
+    /// The options every command takes, as flags.
+    pub fn flags() -> clap::Command {
+        as_go_flags(Global::augment_args(clap::Command::new("options")))
+    }
+
     /// The options of one call: the command line, completed by `variables`. Only a command that talks to a
     /// server has its options `checked` beyond their form.
     ///
@@ -98,9 +104,9 @@ impl Global {
     pub fn read(
         matches: &ArgMatches,
         variables: impl Fn(&str) -> Option<String>,
-        command: clap::Command,
         checked: bool,
     ) -> Result<Global, Failure> {
+        let command = Global::flags();
         let mut from_variables = Vec::new();
         for option in command.get_arguments().filter_map(|arg| arg.get_long()) {
             let variable = variable(option);
@@ -114,7 +120,7 @@ impl Global {
             // etcdctl keeps the default where a variable cannot be read; saying so is kinder.
             from_variables.push(format!("--{option}={value}"));
         }
-        let fill = command.clone().try_get_matches_from(&from_variables).map_err(|error| {
+        let fill = command.try_get_matches_from(&from_variables).map_err(|error| {
             let text = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             Failure::bad_args(format!("invalid environment variable: {text}"))
         })?;
@@ -214,14 +220,12 @@ fn split_endpoints(lists: &[String]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parse;
     use super::*;
 
     fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Global, Failure> {
-        let command = parse::global_command();
-        let matches = command.clone().try_get_matches_from(args).expect("good arguments");
+        let matches = Global::flags().try_get_matches_from(args).expect("good arguments");
         let look_up = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        Global::read(&matches, look_up, command, true)
+        Global::read(&matches, look_up, true)
     }
 
     #[test]

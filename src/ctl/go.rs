@@ -23,6 +23,17 @@ pub fn parse_int(text: &str, base: u32) -> Result<i64, String> {
     i64::from_str_radix(text, base).map_err(|_| number_error("ParseInt", text, "value out of range"))
 }
 
+/// An unsigned number in a fixed base, as `strconv.ParseUint(text, base, 64)`.
+///
+/// # Errors
+/// Go's text for bad syntax or range.
+pub fn parse_uint(text: &str, base: u32) -> Result<u64, String> {
+    if text.is_empty() || !text.chars().all(|digit| digit.is_digit(base)) {
+        return Err(number_error("ParseUint", text, "invalid syntax"));
+    }
+    u64::from_str_radix(text, base).map_err(|_| number_error("ParseUint", text, "value out of range"))
+}
+
 /// A signed number whose base is told by its prefix, as flags read it.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use crate::wire::etcdserverpb as pb;
 use super::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
 use super::failure::{Exit, Failure};
 use super::go::{self, hex16};
-use super::output::{Look, Object, Reply, Streams, Tree, header, header_fields};
+use super::output::{Fields, Look, Object, Reply, Streams, Tree, header, header_fields};
 use super::session::Session;
 
 /// `lease`
@@ -174,6 +174,10 @@ impl Reply for pb::LeaseGrantResponse {
             .always("Error", Tree::Text(self.error.as_str().into()));
         Tree::Object(object)
     }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        Some(Fields::of(self.header.as_ref(), look).lease("ID", self.id).value("TTL", self.ttl))
+    }
 }
 
 /// A revocation's answer does not say which lease it was.
@@ -193,6 +197,10 @@ impl Reply for Revoked {
     fn tree(&self, _look: Look) -> Tree<'_> {
         Tree::Object(header(Object::new(), self.response.header.as_ref()))
     }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        Some(Fields::of(self.response.header.as_ref(), look))
+    }
 }
 
 impl Reply for pb::LeaseKeepAliveResponse {
@@ -203,6 +211,10 @@ impl Reply for pb::LeaseKeepAliveResponse {
     fn tree(&self, _look: Look) -> Tree<'_> {
         let object = among(self.header.as_ref()).always("ID", Tree::Int(self.id)).always("TTL", Tree::Int(self.ttl));
         Tree::Object(object)
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        Some(Fields::of(self.header.as_ref(), look).lease("ID", self.id).value("TTL", self.ttl))
     }
 }
 
@@ -243,6 +255,15 @@ impl Reply for Remaining {
             .always("keys", keys);
         Tree::Object(object)
     }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        let response = &self.response;
+        let fields = Fields::of(response.header.as_ref(), look)
+            .lease("ID", response.id)
+            .value("TTL", response.ttl)
+            .value("GrantedTTL", response.granted_ttl);
+        Some(fields.each(&response.keys, |fields, key| fields.quoted("Key", key)))
+    }
 }
 
 impl Reply for pb::LeaseLeasesResponse {
@@ -254,5 +275,10 @@ impl Reply for pb::LeaseLeasesResponse {
     fn tree(&self, _look: Look) -> Tree<'_> {
         let leases = Tree::list(&self.leases, |lease| Tree::Object(Object::new().always("id", Tree::Int(lease.id))));
         Tree::Object(among(self.header.as_ref()).always("leases", leases))
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        let fields = Fields::of(self.header.as_ref(), look);
+        Some(fields.each(&self.leases, |fields, lease| fields.lease("ID", lease.id)))
     }
 }

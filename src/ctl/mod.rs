@@ -12,9 +12,11 @@ mod defrag;
 mod del;
 mod endpoint;
 mod failure;
+mod flags;
 mod get;
 mod global;
 mod go;
+mod go_flags;
 mod lease;
 mod member;
 mod output;
@@ -32,53 +34,44 @@ use std::ffi::OsString;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::process::ExitCode;
 
-use command::{Command, Deed};
+use command::{Commands, Deed};
 use failure::{Exit, Failure};
 use global::Global;
 use parse::Meaning;
 use session::Session;
 
-/// What the tool is called.
-const NAME: &str = "quoratectl";
-
-/// Every command of the first level.
-const COMMANDS: &[&Command] = &[
-    &get::COMMAND,
-    &put::COMMAND,
-    &del::COMMAND,
-    &txn::COMMAND,
-    &compaction::COMMAND,
-    &alarm::COMMAND,
-    &defrag::COMMAND,
-    &endpoint::COMMAND,
-    &watch::COMMAND,
-    &tool::VERSION,
-    &lease::COMMAND,
-    &member::COMMAND,
-    &tool::OPTIONS,
-    &tool::HELP,
-];
-
-/// Commands of etcdctl that are still to come, by their way from the first level. They take part in finding a
-/// command, so that a beginning that is ambiguous there is not taken for another command here, and so that a
-/// script that needs one fails. A new command leaves this list.
-const NOT_BUILT: &[&[&str]] = &[
-    &["auth"],
-    &["check"],
-    &["completion"],
-    &["downgrade"],
-    &["elect"],
-    &["lock"],
-    &["make-mirror"],
-    &["member", "add"],
-    &["member", "promote"],
-    &["member", "remove"],
-    &["member", "update"],
-    &["move-leader"],
-    &["role"],
-    &["snapshot"],
-    &["user"],
-];
+/// Every command. One that was still to come and is built moves from the second list to the first.
+const COMMANDS: Commands = Commands {
+    built: &[
+        &get::COMMAND,
+        &put::COMMAND,
+        &del::COMMAND,
+        &txn::COMMAND,
+        &compaction::COMMAND,
+        &alarm::COMMAND,
+        &defrag::COMMAND,
+        &endpoint::COMMAND,
+        &watch::COMMAND,
+        &tool::VERSION,
+        &lease::COMMAND,
+        &member::COMMAND,
+        &member::MOVE_LEADER,
+        &tool::OPTIONS,
+        &tool::HELP,
+    ],
+    not_built: &[
+        &["auth"],
+        &["check"],
+        &["completion"],
+        &["downgrade"],
+        &["elect"],
+        &["lock"],
+        &["make-mirror"],
+        &["role"],
+        &["snapshot"],
+        &["user"],
+    ],
+};
 
 /// Runs the tool on the words of the process and gives its exit code.
 pub fn main() -> ExitCode {
@@ -101,8 +94,8 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         return tool::print_version(&mut io::stdout());
     }
     let found = parse::find(COMMANDS, words)?;
-    let matches = match parse::read(&found)? {
-        Meaning::Help => return Ok(io::stdout().write_all(usage::help(&found.path).as_bytes())?),
+    let matches = match parse::read(COMMANDS, &found)? {
+        Meaning::Help => return Ok(io::stdout().write_all(usage::help(COMMANDS, &found.path).as_bytes())?),
         Meaning::Run(matches) => matches,
     };
     let command = found.path.last().expect("only a command has values to run with");
@@ -110,10 +103,11 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
     // The tool's own words need no server, and must work whatever the environment says.
     let needs_variables = command.section != Some(command::Section::Utility);
     let variable = |name: &str| std::env::var(name).ok().filter(|_| needs_variables);
-    let global = Global::read(&matches, variable, parse::global_command(), needs_variables)?;
+    let global = Global::read(&matches, variable, needs_variables)?;
     let mut session = Session::new(
         global,
         words.to_vec(),
+        |words| parse::help_on(COMMANDS, words),
         Box::new(BufReader::new(io::stdin())),
         Box::new(BufWriter::new(io::stdout())),
         Box::new(io::stderr()),

@@ -10,9 +10,9 @@ use crate::wire::etcdserverpb as pb;
 
 use super::command::{Command, Deed, Section};
 use super::failure::Failure;
-use super::output::{Look, Object, Reply, Streams, Tree, header, key_value, kv_lines};
-use super::session::Session;
-use super::{go, parse};
+use super::go;
+use super::output::{Fields, Look, Object, Reply, Streams, Tree, header, key_value, kv_lines};
+use super::session::{Session, bytes};
 
 /// `put`
 pub const COMMAND: Command = Command {
@@ -75,7 +75,7 @@ impl Put {
         let lease = go::parse_int(&self.lease, 16)
             .map_err(|error| Failure::bad_args(format!("bad lease ID ({error}), expecting ID in Hex")))?;
         Ok(pb::PutRequest {
-            key: parse::bytes(key),
+            key: bytes(key),
             value,
             lease,
             prev_kv: self.prev_kv,
@@ -105,5 +105,10 @@ impl Reply for pb::PutResponse {
     fn tree(&self, _look: Look) -> Tree<'_> {
         let object = header(Object::new(), self.header.as_ref());
         Tree::Object(object.unless_empty("prev_kv", key_value(self.prev_kv.as_ref())))
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        let fields = Fields::of(self.header.as_ref(), look);
+        Some(self.prev_kv.iter().fold(fields, |fields, kv| fields.pair("Prev", kv)))
     }
 }

@@ -1,6 +1,6 @@
 //! One call of the tool: its options, its streams, its connection.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, BufRead, Write};
 
 use crate::client::{self, Client};
@@ -8,6 +8,9 @@ use crate::client::{self, Client};
 use super::failure::{Exit, Failure};
 use super::global::Global;
 use super::output::{Look, Print, Reply, Streams, format};
+
+/// Finds the help on some words, or tells that there is none.
+pub type HelpOn = fn(&[OsString]) -> Result<String, String>;
 
 /// One call of the tool.
 pub struct Session {
@@ -17,6 +20,9 @@ pub struct Session {
     pub words: Vec<OsString>,
     /// How results are shown; a command may narrow it.
     pub look: Look,
+    /// Finds the help on some words, or tells that there is none. A value of the call, because the one command that
+    /// needs it (`help`) is itself among the commands it looks through.
+    pub help_on: HelpOn,
     out: Box<dyn Write>,
     err: Box<dyn Write>,
     input: Option<Box<dyn BufRead + Send>>,
@@ -27,12 +33,13 @@ impl Session {
     pub fn new(
         global: Global,
         words: Vec<OsString>,
+        help_on: HelpOn,
         input: Box<dyn BufRead + Send>,
         out: Box<dyn Write>,
         err: Box<dyn Write>,
     ) -> Session {
         let look = Look { hex: global.hex, values_only: false };
-        Session { global, words, look, out, err, input: Some(input) }
+        Session { global, words, look, help_on, out, err, input: Some(input) }
     }
 
     /// Connects to the endpoints of the call, after checking that the output format can be shown.
@@ -112,10 +119,16 @@ impl Session {
     /// Never for reading: an unreadable input counts as missing, as in etcdctl.
     pub fn word_or_input(&mut self, word: Option<&OsString>) -> Option<bytes::Bytes> {
         if let Some(word) = word {
-            return Some(super::parse::bytes(word));
+            return Some(bytes(word));
         }
         let mut value = Vec::new();
         io::Read::read_to_end(self.input(), &mut value).ok()?;
         (!value.is_empty()).then(|| value.into())
     }
+}
+
+/// The plain words of a command as bytes: keys and values need not be text.
+pub fn bytes(word: &OsStr) -> bytes::Bytes {
+    use std::os::unix::ffi::OsStrExt as _;
+    bytes::Bytes::copy_from_slice(word.as_bytes())
 }

@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use super::command::{Command, Deed, Section, no_flags, words};
+use super::command::{Command, Deed, NAME, Section, no_flags, words};
 use super::failure::Failure;
-use super::{NAME, usage};
+use super::usage;
 
 /// The API version this tool speaks.
 const API_VERSION: &str = "3.7";
@@ -47,7 +47,7 @@ pub const HELP: Command = Command {
     flags: no_flags,
     deed: Deed::Run(|session, matches| {
         Box::pin(async move {
-            match usage::help_on(&words(matches)) {
+            match (session.help_on)(&words(matches)) {
                 Ok(help) => session.say(help.trim_end_matches('\n')),
                 Err(unknown) => {
                     session.complain(unknown.trim_end_matches('\n'));

@@ -10,7 +10,7 @@ use crate::wire::etcdserverpb::response_op::Response;
 
 use super::command::{Command, Deed, Section};
 use super::failure::{Exit, Failure};
-use super::output::{Look, Object, Reply, Streams, Tree, header};
+use super::output::{Fields, Look, Object, Reply, Streams, Tree, header};
 use super::session::Session;
 use super::txn_script::{self, Op};
 
@@ -132,5 +132,16 @@ impl Reply for pb::TxnResponse {
             .unless_empty("succeeded", Tree::Bool(self.succeeded))
             .unless_empty("responses", responses);
         Tree::Object(object)
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        let fields = Fields::of(self.header.as_ref(), look).value("Succeeded", self.succeeded);
+        Some(fields.each(&self.responses, |fields, response| match &response.response {
+            Some(Response::ResponseRange(reply)) => fields.then(reply.fields(look)),
+            Some(Response::ResponsePut(reply)) => fields.then(reply.fields(look)),
+            Some(Response::ResponseDeleteRange(reply)) => fields.then(reply.fields(look)),
+            Some(Response::ResponseTxn(reply)) => fields.then(reply.fields(look)),
+            None => fields,
+        }))
     }
 }

@@ -12,11 +12,14 @@ use clap::FromArgMatches;
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 
+use super::command::Command;
 use super::del::Del;
 use super::failure::{Exit, Failure};
+use super::flags::own_flags;
 use super::get::Get;
 use super::put::Put;
-use super::{del, get, go, parse, put};
+use super::session::bytes;
+use super::{del, get, go, put};
 
 /// One request of a transaction.
 #[derive(Debug)]
@@ -114,10 +117,8 @@ pub fn op(line: &[u8]) -> Result<Op, Failure> {
     }
     let unreadable = |_| invalid(format!("invalid txn request: {}", shown()));
     let name = words.remove(0);
-    let matches = |command: &'static super::Command| {
-        parse::own_flags(&[command]).try_get_matches_from(&words).map_err(unreadable)
-    };
-    let word_only = |word: Option<&OsString>| word.map(|word| parse::bytes(word));
+    let matches = |command: &'static Command| own_flags(&[command]).try_get_matches_from(&words).map_err(unreadable);
+    let word_only = |word: Option<&OsString>| word.map(|word| bytes(word));
     match name.to_str() {
         Some("put") => {
             let put = Put::from_arg_matches(&matches(&put::COMMAND)?).map_err(unreadable)?;

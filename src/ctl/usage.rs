@@ -4,15 +4,16 @@ use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction};
 
-use super::command::{Command, Section};
+use super::command::{Command, Commands, NAME, Section};
 use super::failure::{Exit, Failure};
-use super::parse;
-use super::{COMMANDS, NAME, NOT_BUILT};
+use super::flags::own_flags;
+use super::global::Global;
+use super::go_flags::is_switch;
 
 const ABOUT: &str = "A simple command line client for quorate and etcd3.";
 
 /// The help of a command; the tool's own for an empty path.
-pub fn help(path: &[&'static Command]) -> String {
+pub fn help(commands: Commands, path: &[&'static Command]) -> String {
     let about = match path.last() {
         None => ABOUT,
         Some(command) if command.long.is_empty() => command.short,
@@ -21,15 +22,15 @@ pub fn help(path: &[&'static Command]) -> String {
     format!(
         "{}\n\n{}Use \"{NAME} options\" for a list of global command-line options (applies to all commands).\n",
         about.trim_end(),
-        usage(path)
+        usage(commands, path)
     )
 }
 
 /// The usage of a command; the tool's own for an empty path.
-pub fn usage(path: &[&'static Command]) -> String {
+pub fn usage(commands: Commands, path: &[&'static Command]) -> String {
     let words: String = path.iter().map(|command| format!(" {}", command.name)).collect();
     let children: Vec<&Command> = match path.last() {
-        None => COMMANDS.to_vec(),
+        None => commands.built.to_vec(),
         Some(command) => command.children().iter().collect(),
     };
     let mut text = String::from("Usage:\n");
@@ -68,10 +69,10 @@ fn flags(text: &mut String, path: &[&'static Command]) {
     let Some((last, groups)) = path.split_last() else { return };
     let help =
         Arg::new("help").long("help").short('h').action(ArgAction::SetTrue).help(format!("help for {}", last.name));
-    let own = parse::own_flags(&[last]).arg(help);
+    let own = own_flags(&[last]).arg(help);
     let _ = writeln!(text, "\nFlags:");
     text.push_str(&flag_lines(&own));
-    let shared = flag_lines(&parse::own_flags(groups));
+    let shared = flag_lines(&own_flags(groups));
     if !shared.is_empty() {
         let _ = write!(text, "\nGlobal Flags:\n{shared}");
     }
@@ -97,7 +98,7 @@ fn flag_head(arg: &Arg) -> String {
         Some(short) => format!("  -{short}, --{long}"),
         None => format!("      --{long}"),
     };
-    if !parse::is_switch(arg)
+    if !is_switch(arg)
         && let Some([kind, ..]) = arg.get_value_names()
     {
         let _ = write!(head, " {kind}");
@@ -120,13 +121,13 @@ fn flag_default(arg: &Arg) -> String {
 }
 
 /// The failure for a word that is no command, with the ones that may have been meant.
-pub fn unknown_command(commands: &[&'static Command], word: &str) -> Failure {
+pub fn unknown_command(commands: Commands, word: &str) -> Failure {
     let mut text = format!("unknown command {word:?} for {NAME:?}\n");
     let lower = word.to_lowercase();
     let near = |name: &str| distance(&lower, name) <= 2 || name.starts_with(&lower);
-    let not_built = NOT_BUILT.iter().filter(|way| way.len() == 1).flat_map(|way| way.iter().copied());
+    let not_built = commands.not_built.iter().filter(|way| way.len() == 1).flat_map(|way| way.iter().copied());
     let mut meant: Vec<&str> =
-        commands.iter().map(|command| command.name).chain(not_built).filter(|name| near(name)).collect();
+        commands.built.iter().map(|command| command.name).chain(not_built).filter(|name| near(name)).collect();
     meant.sort_unstable();
     if !meant.is_empty() {
         text.push_str("\nDid you mean this?\n");
@@ -157,14 +158,5 @@ fn distance(a: &str, b: &str) -> usize {
 
 /// The text of `options`: every global option.
 pub fn options() -> String {
-    format!("The following options can be passed to any command:\n\n{}", flag_lines(&parse::global_command()))
-}
-
-/// The help asked for by words after `help`; what is not found is told with the tool's usage.
-pub fn help_on(words: &[std::ffi::OsString]) -> Result<String, String> {
-    let asked = || words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
-    match parse::find(COMMANDS, words) {
-        Ok(found) => Ok(help(&found.path)),
-        Err(_) => Err(format!("Unknown help topic [`{}`]\n{}", asked(), usage(&[]))),
-    }
+    format!("The following options can be passed to any command:\n\n{}", flag_lines(&Global::flags()))
 }

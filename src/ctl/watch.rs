@@ -16,7 +16,7 @@ use crate::wire::mvccpb::event::EventType;
 use super::command::{Command, Deed, Section};
 use super::failure::{Exit, Failure};
 use super::go;
-use super::output::{Look, Object, Reply, Streams, Tree, header_fields, key_value, kv_lines};
+use super::output::{Fields, Look, Object, Reply, Streams, Tree, header_fields, key_value, kv_lines};
 use super::session::Session;
 use super::watch_words::{self, Environment, Line, Watch};
 
@@ -205,5 +205,14 @@ impl Reply for pb::WatchResponse {
             .always("Created", Tree::Bool(self.created))
             .always("CancelReason", Tree::text(&self.cancel_reason));
         Tree::Object(object)
+    }
+
+    fn fields(&self, look: Look) -> Option<Fields> {
+        let fields = Fields::of(self.header.as_ref(), look);
+        Some(fields.each(&self.events, |fields, event| {
+            let fields = fields.value("Type", event_name(event));
+            let fields = event.prev_kv.iter().fold(fields, |fields, kv| fields.pair("Prev", kv));
+            fields.pair("", event.kv.as_ref().unwrap_or(&Default::default()))
+        }))
     }
 }

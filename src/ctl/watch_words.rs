@@ -9,7 +9,8 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use crate::client::WatchRange;
 
 use super::failure::Failure;
-use super::{get, go, parse};
+use super::go_flags::{as_go_flags, explain};
+use super::{get, go};
 
 /// The flags and words of `watch`.
 #[derive(Args, Debug)]
@@ -68,6 +69,11 @@ impl Environment {
 }
 
 impl Watch {
+    /// Its flags alone, for a line of interactive mode.
+    fn flags() -> clap::Command {
+        as_go_flags(Watch::augment_args(clap::Command::new("watch")))
+    }
+
     /// Reads flags and words.
     ///
     /// # Errors
@@ -150,11 +156,11 @@ pub fn line(text: &[u8], environment: &Environment) -> Result<Line, Failure> {
         }
         Some("watch") => {
             let words = &words[1..];
-            let flags = parse::own_flags(&[&super::watch::COMMAND]);
+            let flags = Watch::flags();
             let matches = flags
                 .clone()
                 .try_get_matches_from(words)
-                .map_err(|error| Failure::bad_args(parse::explain(&error, &flags, words)))?;
+                .map_err(|error| Failure::bad_args(explain(&error, &flags, words)))?;
             let watch = Watch::read(&matches)?;
             let (keys, run) = watch.keys(words, environment)?;
             match watch.range(&keys) {
@@ -173,7 +179,7 @@ mod tests {
 
     fn wanted(words: &[&str], environment: &Environment) -> Result<Wanted, String> {
         let raw: Vec<OsString> = words.iter().map(OsString::from).collect();
-        let matches = parse::own_flags(&[&super::super::watch::COMMAND]).try_get_matches_from(&raw).expect("flags");
+        let matches = Watch::flags().try_get_matches_from(&raw).expect("flags");
         Watch::read(&matches).and_then(|watch| watch.wanted(&raw, environment)).map_err(|failure| failure.text)
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::checkpoint_files;
 use super::config::DriverConfig;
 use super::opening::{self, Opened};
-use crate::base::{ClusterId, Corruption, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
+use crate::base::{ClusterId, Corruption, Fault, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
 use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Disk, Env};
 use crate::machine::{Image, Member, State};
@@ -35,6 +35,11 @@ pub struct BootReport {
     pub tail: TailReport,
     /// Ids from the flags, where the data directory says otherwise and wins.
     pub differs_from_flags: Option<WalIdentity>,
+}
+
+/// Whether this data directory has begun to be a member's: then the flags that found or join a cluster say nothing.
+pub fn has_log<D: Disk>(disk: &D) -> Result<bool, Fault> {
+    Ok(disk.exists("wal")? && !disk.list("wal")?.is_empty())
 }
 
 /// A node ready to run, with the journal its keeper will own.
@@ -76,7 +81,7 @@ pub(super) async fn boot<E: Env>(
     disk.sync_dir("").await?;
     let found = checkpoint_files::newest(disk).await?;
     let (members, own, cluster) = founders(config);
-    let from_flags = WalIdentity { cluster, member: own };
+    let from_flags = config.joins.unwrap_or(WalIdentity { cluster, member: own });
     let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
     let unrecovered = unrecovered.with_catch_up(config.node.catch_up_entries.max(1));
     let identity = unrecovered.identity().unwrap_or(from_flags);
@@ -88,7 +93,8 @@ pub(super) async fn boot<E: Env>(
     let applied = image.state.applied;
     let mut wal = unrecovered.recover(identity, applied.0).await?;
     opening::cut_if_void(&mut wal, applied).await?;
-    if wal.hard_state == HardState::default() && wal.entries.is_empty() {
+    // One that joins has nothing until the others send it their log or a snapshot, and no vote until that says so.
+    if wal.hard_state == HardState::default() && wal.entries.is_empty() && config.joins.is_none() {
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
+use crate::wal::WalIdentity;
 
 /// A member of a new cluster, as the flags name it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -21,6 +22,11 @@ pub struct DriverConfig {
     pub name: String,
     /// The members of the cluster when it is new.
     pub founding_members: Vec<FoundingMember>,
+    /// Who this member is in a cluster that it was added to, where it starts for the first time; by
+    /// [`super::find_cluster`].
+    pub joins: Option<WalIdentity>,
+    /// Whether a change of members is refused that could cost the majority, by etcd's rules.
+    pub strict_reconfig_check: bool,
     /// Where this member listens for its peers, as `host:port` each.
     pub listen_peers: Vec<String>,
     /// Part of the ids of a new cluster.

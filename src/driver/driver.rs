@@ -92,6 +92,7 @@ where
     let handle = Handle::new(HandleParts {
         env,
         request_timeout: config.node.request_timeout,
+        strict_reconfig_check: config.strict_reconfig_check,
         identity,
         mailbox,
         facts,

@@ -9,6 +9,7 @@ use futures_channel::oneshot;
 use super::ending::Ending;
 use super::mailbox::{Mailbox, NotTaken};
 use super::questions::{Question, Told};
+use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
 use crate::base::{ClusterId, LeaseId, MemberId, Refusal, limits};
 use crate::env::{Clock, Env};
@@ -31,6 +32,7 @@ pub struct Identity {
 pub(super) struct HandleParts<E: Env> {
     pub(super) env: E,
     pub(super) request_timeout: Duration,
+    pub(super) strict_reconfig_check: bool,
     pub(super) identity: Identity,
     pub(super) mailbox: Arc<Mailbox<Input<E::Disk>>>,
     pub(super) facts: Arc<Facts>,
@@ -117,6 +119,11 @@ impl<E: Env> Handle<E> {
     ///
     /// A promotion is the leader's to propose, who alone knows how far a learner is: others ask it to.
     pub async fn change_members(&self, change: MemberChange) -> Result<(), Refusal> {
+        if self.0.parts.strict_reconfig_check {
+            let members = self.status().members;
+            let connected_for = |member| self.connected_for(member);
+            Outlook { own: self.identity().member, members: &members, connected_for }.check(&change)?;
+        }
         let promoted = if let MemberChange::Promote(id) = &change { Some(*id) } else { None };
         match (self.change_members_here(change).await, promoted) {
             (Err(Refusal::NotLeader), Some(id)) => self.ask_leader(Question::Promote(id)).await.map(|_| ()),
@@ -186,6 +193,11 @@ impl<E: Env> Handle<E> {
     /// already.
     pub async fn move_leader(&self, to: MemberId) -> Result<(), Refusal> {
         self.ask(|reply| Input::HandOver { to: Some(to), reply }).await?
+    }
+
+    /// Milliseconds since 1970 by the wall clock of this member.
+    pub fn wall_ms(&self) -> u64 {
+        self.0.parts.env.clock().wall_ms()
     }
 
     /// How long the connection to another member has been good, if it is.

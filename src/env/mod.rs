@@ -1,7 +1,8 @@
 //! The runtime seam: what the house asks of the world, and nothing else.
 //!
 //! [`Env`] ships as `TokioEnv` (real clock, files, threads) and runs in the simulator as `SimEnv`. Dispatch is
-//! static. [`MemoryDisk`] and [`ScramblingDisk`] are disks for tests; every disk passes [`conformance`].
+//! static. [`MemoryDisk`] and [`ScramblingDisk`] are disks for tests, [`MemoryNet`] is a network;
+//! every disk passes [`conformance`], every network [`check_net`].
 //!
 //! Invariant: a name passed to a disk is relative to the data directory and uses `/`; the empty name is the
 //! data directory itself.
@@ -10,6 +11,8 @@ pub mod conformance;
 #[cfg(test)]
 mod crashing_disk;
 mod memory_disk;
+mod memory_net;
+mod net_conformance;
 mod scrambling_disk;
 mod seam;
 
@@ -23,8 +26,13 @@ mod tokio_env;
 mod tokio_net;
 
 #[cfg(test)]
+mod tokio_virtual_env;
+
+#[cfg(test)]
 pub(crate) use crashing_disk::{CrashingDisk, CrashingFile};
 pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
+pub use memory_net::{MemoryListener, MemoryNet, MemoryReader, MemoryStream, MemoryWriter};
+pub use net_conformance::check_net;
 pub use scrambling_disk::{ScramblingDisk, ScramblingFile};
 pub use seam::{
     Clock, Disk, DiskFile, Env, Instant, Net, NetListener, NetReader, NetStream, NetWriter, OpenMode, Tasks,
@@ -35,3 +43,5 @@ pub use tokio_disk::{DirLock, TokioDisk, TokioFile};
 pub use tokio_env::{TokioClock, TokioEnv, TokioTasks, entropy_seed};
 #[cfg(feature = "tokio-env")]
 pub use tokio_net::{TokioListener, TokioNet, TokioReader, TokioStream, TokioWriter};
+#[cfg(test)]
+pub(crate) use tokio_virtual_env::{VirtualEnv, virtual_timeout};

@@ -95,3 +95,15 @@ impl NetWriter for TokioWriter {
         self.0.shutdown().await.map_err(fault("close", "a peer"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_systems_network_conforms() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let checked = runtime
+            .expect("the system gives a timer")
+            .block_on(super::super::check_net(&super::TokioNet, "127.0.0.1:0"));
+        checked.expect("it conforms");
+    }
+}

@@ -145,6 +145,12 @@ pub fn members_json(members: &[Member]) -> Bytes {
     serde_json::to_vec(&records).expect("strings and numbers have a JSON form").into()
 }
 
+/// Reads what [`members_json`] makes. Any bytes may be given.
+pub fn members_from_json(bytes: &[u8]) -> Result<Vec<Member>, String> {
+    let records: Vec<MemberRecord> = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    Ok(records.into_iter().map(Member::from_record).collect())
+}
+
 /// The members, by id.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Members {

@@ -27,6 +27,16 @@ impl Contacts {
         *last = now;
     }
 
+    /// The connection to the member is gone: it counts as silent until it is heard of again.
+    pub(super) fn lost(&mut self, member: MemberId) {
+        self.heard.remove(&member);
+    }
+
+    /// Whether it was heard of since its connection was last lost.
+    pub(super) fn is_known(&self, member: MemberId) -> bool {
+        self.heard.contains_key(&member)
+    }
+
     /// Whether the member was heard of without a pause from `since` on until now.
     pub(super) fn connected_since(&self, member: MemberId, since: Instant, now: Instant) -> bool {
         let Some((first, last)) = self.heard.get(&member) else { return false };

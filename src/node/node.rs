@@ -167,7 +167,10 @@ impl<D: Disk> Node<D> {
             Input::Watch(input) => self.watches.input(input, self.hub_now()),
             Input::Persisted { number } => self.persisted(number, out),
             Input::Peer(message) => self.peer_message(message, now, out),
-            Input::Unreachable(member) => self.group.unreachable(member),
+            Input::Unreachable(member) => {
+                self.contacts.lost(member);
+                self.group.unreachable(member);
+            }
             Input::SnapshotSent { member, arrived } => self.group.snapshot_sent(member, arrived),
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
@@ -227,7 +230,7 @@ impl<D: Disk> Node<D> {
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         self.take_wrong()?;
         // A round for each batch: what is proposed together is handed to the log as one.
-        while self.proposals.propose(&mut self.group) {
+        while self.reaches_leader() && self.proposals.propose(&mut self.group) {
             self.rounds(out);
         }
         let retry_at = now.plus(self.config.read_retry);
@@ -261,7 +264,7 @@ impl<D: Disk> Node<D> {
         let installing = self.snapshots.installing();
         let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
         more |= self.reads.waits_to_ask();
-        more |= self.proposals.wants_turn(&self.group);
+        more |= self.reaches_leader() && self.proposals.wants_turn(&self.group);
         self.tell_facts();
         self.finish_draining();
         Ok(more)
@@ -295,6 +298,12 @@ impl<D: Disk> Node<D> {
                 _ => out.push(Output::Send(message)),
             }
         }
+    }
+
+    /// Whether what is passed on to the leader now may be hoped to arrive: what is lost on the way has an open outcome.
+    fn reaches_leader(&self) -> bool {
+        let standing = self.group.standing();
+        standing.role == Role::Leader || standing.leader.is_some_and(|leader| self.contacts.is_known(leader))
     }
 
     /// A lone voter without a leader stands for election at once: nobody else could win, so there is no reason

@@ -36,11 +36,12 @@ pub(super) async fn ask<E: Env>(exchange: &Exchange<E>, link: &Link, question: &
         deadline: exchange.now().plus(Duration::from_millis(limits::PEER_QUESTION_MS)),
         answer_limit: limits::PEER_ANSWER_BYTES,
     };
-    let mut idle = None;
-    let (head, answer) = match post(exchange, link, &mut idle, &what).await {
-        Ok(answered) => answered,
-        Err(wrong) => return Err(AskFailure::Unreachable(wrong.to_string())),
-    };
+    let mut idle = exchange.take_idle(link.member);
+    let posted = post(exchange, link, &mut idle, &what).await;
+    if let Some(line) = idle {
+        exchange.keep_idle(link.member, line);
+    }
+    let (head, answer) = posted.map_err(|wrong| AskFailure::Unreachable(wrong.to_string()))?;
     match head.status {
         200 => Ok(answer.into()),
         404 => Err(AskFailure::Unsupported),

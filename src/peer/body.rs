@@ -190,7 +190,8 @@ impl<R: NetReader, C: Clock> Incoming<R, C> {
         }
     }
 
-    fn begin(&mut self, body: BodyLength) {
+    /// A body of this length comes next.
+    pub(super) fn begin(&mut self, body: BodyLength) {
         self.left = match body {
             BodyLength::Bytes(bytes) => Left::Bytes(bytes),
             BodyLength::Chunked => Left::Chunked(Chunk::Size),
@@ -393,5 +394,72 @@ impl<W: NetWriter, C: Clock> Outgoing<W, C> {
     pub(super) async fn within<T>(&mut self, duration: Duration, future: impl Future<Output = T>) -> Option<T> {
         let until = self.timer.after(duration);
         self.timer.within(until, future).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::sample::NoClock;
+    use super::*;
+    use crate::env::{MemoryNet, Net, NetListener, NetStream, run_ready};
+
+    /// What a body of this length is, of these bytes.
+    fn whole(bytes: &[u8], length: BodyLength, limit: usize) -> Result<Vec<u8>, LineWrong> {
+        run_ready(async {
+            let net = MemoryNet::new("a");
+            let mut listener = net.listen("a:1").await?;
+            let (reader, _writer) = net.dial("a:1").await?.split();
+            let (_, mut writer) = listener.accept().await?.0.split();
+            writer.write(bytes).await?;
+            writer.finish().await?;
+            let mut incoming = Incoming::new(reader, NoClock, Duration::from_secs(1));
+            incoming.begin(length);
+            incoming.whole("a body", limit).await
+        })
+    }
+
+    #[test]
+    fn bodies_end_where_they_say() {
+        assert_eq!(whole(b"abcdef", BodyLength::Bytes(3), 9).ok().as_deref(), Some(&b"abc"[..]));
+        assert_eq!(whole(b"abc", BodyLength::ToEnd, 9).ok().as_deref(), Some(&b"abc"[..]));
+        assert_eq!(whole(b"", BodyLength::Bytes(0), 9).ok().as_deref(), Some(&b""[..]));
+        let chunked = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nTrailer: x\r\n\r\nnext";
+        assert_eq!(whole(chunked, BodyLength::Chunked, 9).ok().as_deref(), Some(&b"abcde"[..]));
+        assert!(matches!(whole(b"ab", BodyLength::Bytes(3), 9), Err(LineWrong::Cut)));
+        for bad in
+            ["3\r\nabcd\r\n", "x\r\n", "-1\r\n", "+1\r\na\r\n", "10000000000000000\r\n", "3\r\nab", "3\r\nabc\r\n0\r\n"]
+        {
+            assert!(whole(bad.as_bytes(), BodyLength::Chunked, 9).is_err(), "{bad}");
+        }
+        assert!(whole(&b"1;".repeat(400), BodyLength::Chunked, 9).is_err(), "a line without an end");
+    }
+
+    #[test]
+    fn a_body_has_a_limit_however_it_comes() {
+        let too_long = |result| matches!(result, Err(LineWrong::TooLong { .. }));
+        assert!(too_long(whole(b"", BodyLength::Bytes(10), 9)), "it is refused before it comes");
+        assert!(too_long(whole(&[0; 10], BodyLength::ToEnd, 9)));
+        assert!(too_long(whole(b"a\r\n0123456789\r\n0\r\n\r\n", BodyLength::Chunked, 9)));
+    }
+
+    proptest! {
+        #[test]
+        fn chunks_are_put_together(parts in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..300), 0..20)) {
+            let mut bytes = Vec::new();
+            for part in &parts {
+                bytes.extend_from_slice(format!("{:x}\r\n", part.len()).as_bytes());
+                bytes.extend_from_slice(part);
+                bytes.extend_from_slice(b"\r\n");
+            }
+            bytes.extend_from_slice(b"0\r\n\r\n");
+            prop_assert_eq!(whole(&bytes, BodyLength::Chunked, 10_000).ok(), Some(parts.concat()));
+        }
+
+        #[test]
+        fn any_chunks_are_judged_without_harm(bytes in proptest::collection::vec(any::<u8>(), 0..100)) {
+            let _ = whole(&bytes, BodyLength::Chunked, 50);
+        }
     }
 }

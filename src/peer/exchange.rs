@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::body::{Incoming, Outgoing};
 use super::door::PeerDoor;
 use super::link::Link;
+use super::url::PeerUrl;
 use super::wait::Latch;
 use crate::base::{MemberId, limits};
 use crate::env::{Clock, Env, Instant, Net, NetStream};
@@ -59,6 +60,12 @@ pub(super) type Writer<E> = <<<E as Env>::Net as Net>::Stream as NetStream>::Wri
 /// Both, with their times.
 pub(super) type Ends<E> = (Incoming<Reader<E>, <E as Env>::Clock>, Outgoing<Writer<E>, <E as Env>::Clock>);
 
+/// A connection that waits for its next request.
+pub(super) struct IdleLine<E: Env> {
+    pub(super) ends: Ends<E>,
+    pub(super) url: PeerUrl,
+}
+
 /// What the tasks of one transport share.
 pub(super) struct Exchange<E: Env> {
     pub(super) env: E,
@@ -69,6 +76,8 @@ pub(super) struct Exchange<E: Env> {
     /// Falls when all ends.
     pub(super) latch: Latch,
     links: Mutex<BTreeMap<MemberId, Arc<Link>>>,
+    /// Connections kept for the next question, by peer.
+    idle: Mutex<BTreeMap<MemberId, Vec<IdleLine<E>>>>,
     /// Connections that others have opened.
     pub(super) accepted: AtomicUsize,
     /// Snapshots being received.
@@ -86,6 +95,7 @@ impl<E: Env> Exchange<E> {
             life,
             latch: Latch::default(),
             links: Mutex::default(),
+            idle: Mutex::new(BTreeMap::new()),
             accepted: AtomicUsize::new(0),
             snapshots: AtomicUsize::new(0),
         }
@@ -111,6 +121,33 @@ impl<E: Env> Exchange<E> {
     /// The link to a peer.
     pub(super) fn peer(&self, member: MemberId) -> Option<Arc<Link>> {
         self.link(member).filter(|link| link.is_peer())
+    }
+
+    /// A connection to a peer that waits for a question, if there is one.
+    pub(super) fn take_idle(&self, member: MemberId) -> Option<IdleLine<E>> {
+        self.idle().get_mut(&member).and_then(Vec::pop)
+    }
+
+    /// Keeps a connection for the next question, where there are few.
+    pub(super) fn keep_idle(&self, member: MemberId, line: IdleLine<E>) {
+        // One that was let go meanwhile is asked no more.
+        if self.latch.has_fallen() || self.link(member).is_none() {
+            return;
+        }
+        let mut idle = self.idle();
+        let lines = idle.entry(member).or_default();
+        if lines.len() < limits::PEER_IDLE_CONNECTIONS {
+            lines.push(line);
+        }
+    }
+
+    /// Closes the connections that wait for questions to those who are not kept.
+    pub(super) fn drop_idle(&self, keep: impl Fn(MemberId) -> bool) {
+        self.idle().retain(|member, _| keep(*member));
+    }
+
+    fn idle(&self) -> MutexGuard<'_, BTreeMap<MemberId, Vec<IdleLine<E>>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn links(&self) -> MutexGuard<'_, BTreeMap<MemberId, Arc<Link>>> {

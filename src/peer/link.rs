@@ -13,7 +13,7 @@ use crate::env::Instant;
 
 #[derive(Default)]
 struct Status {
-    /// Streams that are open now, either way.
+    /// Streams from the peer that are open now. Those to it say nothing: who is cut off is written to all the same.
     open: usize,
     /// When the first of them was opened.
     since: Option<Instant>,
@@ -97,7 +97,7 @@ impl Link {
         }
     }
 
-    /// A stream to or from the peer is open.
+    /// A stream from the peer is open.
     pub(super) fn stream_opened(&self, now: Instant) {
         let mut status = self.lock();
         status.open += 1;
@@ -107,7 +107,7 @@ impl Link {
         }
     }
 
-    /// A stream is closed, for this reason.
+    /// A stream from it is closed, for this reason.
     pub(super) fn stream_closed(&self, wrong: &LineWrong) {
         let mut status = self.lock();
         status.open = status.open.checked_sub(1).expect("a stream is closed once, after it was opened");
@@ -121,7 +121,7 @@ impl Link {
         }
     }
 
-    /// How long at least one stream has been open.
+    /// How long at least one stream from it has been open.
     pub(super) fn connected_for(&self, now: Instant) -> Option<Duration> {
         self.lock().since.map(|since| now.since(since))
     }

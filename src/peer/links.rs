@@ -38,6 +38,7 @@ pub(super) fn set_peers<E: Env>(exchange: &Arc<Exchange<E>>, peers: Vec<PeerAddr
         }
         stays
     });
+    exchange.drop_idle(|member| links.contains_key(&member));
     for (member, urls) in wanted {
         match links.get(&member) {
             Some(link) => {

@@ -50,3 +50,50 @@ pub(super) async fn next_message<R: NetReader, C: Clock>(
     incoming.take(length);
     message
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::sample::{append, heartbeat, read_pieces};
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn messages_survive_any_cutting(sizes in proptest::collection::vec(0..5_000_usize, 0..8), piece in 1..3_000_usize) {
+            let mut bytes = Vec::new();
+            let mut sent = Vec::new();
+            for size in sizes {
+                put_keep_alive(&mut bytes);
+                for message in [append(size), heartbeat()] {
+                    put_message(&message, &mut bytes);
+                    sent.push(message);
+                }
+            }
+            let (read, wrong) = read_pieces(&bytes, piece, async |incoming| next_message(incoming).await);
+            prop_assert_eq!(read, sent);
+            prop_assert!(matches!(wrong, LineWrong::Finished), "{}", wrong);
+        }
+
+        #[test]
+        fn any_bytes_end_with_what_is_wrong(bytes in proptest::collection::vec(any::<u8>(), 0..200), small in any::<bool>()) {
+            let mut bytes = bytes;
+            if small {
+                // Or hardly any length is believed.
+                bytes.splice(0..0, [0, 0, 0, 0, 0, 0, 0, 20]);
+            }
+            let (_, wrong) = read_pieces(&bytes, 7, async |incoming| next_message(incoming).await);
+            prop_assert!(!matches!(wrong, LineWrong::Fault(_) | LineWrong::Silent(_)), "{}", wrong);
+        }
+    }
+
+    #[test]
+    fn a_stream_cut_within_a_frame_is_told_from_one_that_ended() {
+        let mut bytes = Vec::new();
+        put_message(&append(100), &mut bytes);
+        for cut in 1..bytes.len() {
+            let (read, wrong) = read_pieces(&bytes[..cut], 64, async |incoming| next_message(incoming).await);
+            assert!(read.is_empty() && matches!(wrong, LineWrong::Cut), "{cut}: {wrong}");
+        }
+    }
+}

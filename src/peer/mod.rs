@@ -34,6 +34,8 @@ mod snapshot_frames;
 mod snapshot_receiver;
 mod snapshot_sender;
 mod stream;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod url;
 mod wait;

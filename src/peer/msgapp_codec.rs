@@ -105,3 +105,72 @@ fn in_the_middle(wrong: LineWrong) -> LineWrong {
         wrong => wrong,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::sample::{append_of, read_pieces};
+    use super::*;
+
+    const FROM: MemberId = MemberId(1);
+    const TO: MemberId = MemberId(2);
+
+    fn read(bytes: &[u8], piece: usize) -> (Vec<PeerMessage>, LineWrong) {
+        let place = std::sync::Mutex::new(MsgAppPlace::default());
+        read_pieces(bytes, piece, async |incoming| {
+            let mut now = *place.lock().expect("nobody panics with it");
+            let next = now.next(incoming, FROM, TO).await;
+            *place.lock().expect("nobody panics with it") = now;
+            next
+        })
+    }
+
+    #[test]
+    fn frames_are_etcds_byte_by_byte() {
+        let mut place = MsgAppPlace::default();
+        let mut bytes = Vec::new();
+        place.put(&append_of(FROM, TO, 7, 3, &[]), &mut bytes);
+        let whole = bytes.len();
+        assert_eq!(bytes[..9], [2, 0, 0, 0, 0, 0, 0, 0, whole as u8 - 9]);
+        place.put(&append_of(FROM, TO, 7, 3, &[1]), &mut bytes);
+        let entry = [16, 7, 24, 4, 34, 1, b'x'];
+        let expected =
+            [&[1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 7][..], &entry, &[0, 0, 0, 0, 0, 0, 0, 3]].concat();
+        assert_eq!(bytes[whole..], expected);
+        MsgAppPlace::put_keep_alive(&mut bytes);
+        assert_eq!(bytes.last(), Some(&0));
+    }
+
+    proptest! {
+        #[test]
+        fn appends_survive_any_cutting(
+            steps in proptest::collection::vec((proptest::collection::vec(0..2_000_usize, 0..5), 0..4_u8), 1..10),
+            piece in 1..3_000_usize,
+        ) {
+            let (mut term, mut index) = (3, 10);
+            let (mut place, mut bytes, mut sent) = (MsgAppPlace::default(), Vec::new(), Vec::new());
+            for (payloads, step) in steps {
+                match step {
+                    0 => term += 1,
+                    1 => index = 10,
+                    _ => MsgAppPlace::put_keep_alive(&mut bytes),
+                }
+                let message = append_of(FROM, TO, term, index, &payloads);
+                index += payloads.len() as u64;
+                place.put(&message, &mut bytes);
+                sent.push(message);
+            }
+            let (read, wrong) = read(&bytes, piece);
+            prop_assert_eq!(read, sent);
+            prop_assert!(matches!(wrong, LineWrong::Finished), "{}", wrong);
+        }
+
+        #[test]
+        fn any_bytes_end_with_what_is_wrong(mut bytes in proptest::collection::vec(any::<u8>(), 1..200), kind in 0..4_u8) {
+            bytes[0] = kind;
+            let (_, wrong) = read(&bytes, 7);
+            prop_assert!(!matches!(wrong, LineWrong::Fault(_) | LineWrong::Silent(_)), "{}", wrong);
+        }
+    }
+}

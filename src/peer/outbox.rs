@@ -68,13 +68,15 @@ impl State {
         }
     }
 
-    /// Drops what the taker would have taken; how many messages that were.
+    /// Drops what these would have taken; how many messages that were.
     fn drop_for(&mut self, takers: &[Taker]) -> usize {
-        (0..self.lanes.len())
-            .filter(|lane| takers.contains(&self.taker(*lane)))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .fold(0, |dropped, lane| dropped + self.lanes[lane].clear())
+        let mut dropped = 0;
+        for lane in 0..self.lanes.len() {
+            if takers.contains(&self.taker(lane)) {
+                dropped += self.lanes[lane].clear();
+            }
+        }
+        dropped
     }
 }
 
@@ -149,6 +151,17 @@ impl Outbox {
         };
         wakers.into_iter().flatten().for_each(Waker::wake);
         dropped
+    }
+
+    /// Ends the streams that are there, as if newer ones had taken over; what waits for them is dropped.
+    pub(super) fn end_streams(&self) {
+        let wakers = {
+            let mut state = self.lock();
+            state.drop_for(&[Taker::Messages, Taker::Appends]);
+            state.streams = [None, None];
+            std::mem::take(&mut state.wakers)
+        };
+        wakers.into_iter().flatten().for_each(Waker::wake);
     }
 
     /// A post failed: what waits to be posted is dropped, and so is what comes until [`Self::posts_resume`]. How many

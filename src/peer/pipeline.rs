@@ -7,10 +7,10 @@ use std::future::poll_fn;
 use std::sync::Arc;
 
 use super::dialer::refusal;
-use super::exchange::Exchange;
+use super::exchange::{Exchange, IdleLine};
 use super::link::Link;
 use super::outbox::Taker;
-use super::post::{IdleLine, Post, post};
+use super::post::{Post, post};
 use super::wait::{BackOff, Timer};
 use super::wrong::LineWrong;
 use crate::base::limits;

@@ -1,18 +1,11 @@
 //! Posting to a peer and waiting for its answer, over a connection that is used again.
 
 use super::dialer::{dial, request_head};
-use super::exchange::{Ends, Exchange};
+use super::exchange::{Exchange, IdleLine};
 use super::head::ResponseHead;
 use super::link::Link;
-use super::url::PeerUrl;
 use super::wrong::LineWrong;
 use crate::env::{Env, Instant};
-
-/// A connection that waits for its next request.
-pub(super) struct IdleLine<E: Env> {
-    ends: Ends<E>,
-    url: PeerUrl,
-}
 
 /// What is posted.
 pub(super) struct Post<'a> {

@@ -74,7 +74,6 @@ pub(super) async fn write_stream<E: Env>(
 ) {
     let local = exchange.config.member;
     let number = link.outbox.attach(kind.taker());
-    link.stream_opened(exchange.now());
     tracing::info!(
         "stream-writer-type" = kind.name(),
         "local-member-id" = %local,
@@ -82,11 +81,12 @@ pub(super) async fn write_stream<E: Env>(
         "established TCP streaming connection with remote peer"
     );
     let wrong = match write_messages(exchange, link, kind, number, incoming, outgoing).await {
-        Ok(()) => LineWrong::Refused { status: 0, text: "a newer stream has taken over".to_string() },
+        Ok(()) => {
+            LineWrong::Refused { status: 0, text: "a newer stream has taken over, or the peer is silent".to_string() }
+        }
         Err(wrong) => wrong,
     };
     let dropped = link.outbox.detach(kind.taker(), number);
-    link.stream_closed(&wrong);
     tracing::warn!(
         "stream-writer-type" = kind.name(),
         "local-member-id" = %local,
@@ -178,6 +178,11 @@ pub(super) async fn read_stream<E: Env>(exchange: Arc<Exchange<E>>, link: Arc<Li
                     error = %wrong,
                     "lost TCP streaming connection with remote peer"
                 );
+                if matches!(wrong, LineWrong::Silent(_)) && link.connected_for(exchange.now()).is_none() {
+                    // A peer that is not heard does not hear either: what is written to it would come late, if ever.
+                    link.outbox.end_streams();
+                    exchange.door.unreachable(link.member);
+                }
                 // One that never lives long is no reason to knock faster.
                 if exchange.now().since(opened) >= Duration::from_millis(limits::PEER_REDIAL_MAX_MS) {
                     back_off.reset();

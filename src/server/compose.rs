@@ -24,6 +24,7 @@ use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
 use crate::server::config::Config;
 use crate::server::flags::{FlagStop, Flags};
+use crate::server::founding::InitialMember;
 use crate::server::listen::{Listener, Manners, Traffic};
 use crate::server::{logs, notices};
 
@@ -49,7 +50,7 @@ pub fn main() -> ExitCode {
         Err(FlagStop::Usage(text)) => return complain(&format!("{text} (see quorate --help)"), EXIT_USAGE),
         Err(FlagStop::Refused(text)) => return complain(&text, EXIT_REFUSED),
     };
-    let config = match Config::from_flags(&flags) {
+    let config = match Config::from_flags(&flags).and_then(|config| config.check_served().map(|()| config)) {
         Ok(config) => config,
         Err(text) => return complain(&text, EXIT_REFUSED),
     };
@@ -234,7 +235,11 @@ impl Serving {
         for address in &config.listen_metrics {
             sockets.push(bind(*address, Traffic::Metrics).await?);
         }
-        let (handle, report) = driver::start(env.clone(), driver_config(config, &env))
+        let mut driver_config = driver_config(config, &env);
+        if config.cluster_exists && !driver::has_log(env.disk()).map_err(|fault| fault.to_string())? {
+            driver_config.joins = Some(driver::find_cluster(&env, &driver_config).await?);
+        }
+        let (handle, report) = driver::start(env.clone(), driver_config)
             .await
             .map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?;
         notices::booted(&report);
@@ -328,13 +333,16 @@ const READ_RETRY: Duration = Duration::from_millis(500);
 
 fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
     let ticks = |time: Duration| time.as_millis().div_ceil(config.heartbeat.as_millis().max(1));
-    let peer_urls = config.initial_cluster.iter().map(|(_, url)| url.clone()).collect();
+    let founder =
+        |member: &InitialMember| FoundingMember { name: member.name.clone(), peer_urls: member.peer_urls.clone() };
     // Three half election timeouts, in whole seconds, as in etcd: no lease may end while a leader is elected.
     let min_lease_ttl = (config.election_timeout.as_secs_f64() * 1.5).ceil() as i64;
     DriverConfig {
         name: config.name.clone(),
-        founding_members: vec![FoundingMember { name: config.name.clone(), peer_urls }],
-        listen_peers: Vec::new(),
+        founding_members: config.initial_cluster.iter().map(founder).collect(),
+        joins: None,
+        strict_reconfig_check: config.strict_reconfig_check,
+        listen_peers: config.listen_peers.clone(),
         cluster_token: config.initial_cluster_token.clone(),
         tick: config.heartbeat,
         election_ticks: usize::try_from(ticks(config.election_timeout)).unwrap_or(usize::MAX),

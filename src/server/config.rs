@@ -6,9 +6,11 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::base::limits;
+use crate::base::{Url, limits};
+use crate::server::auto_compaction::{self, AutoCompaction};
 use crate::server::flags::Flags;
-use crate::server::values::{self, Url};
+use crate::server::founding::{self, InitialMember};
+use crate::server::values;
 
 /// A server's configuration.
 #[derive(Clone, Debug)]
@@ -19,13 +21,22 @@ pub struct Config {
     pub listen_client: Vec<SocketAddr>,
     pub advertise_client_urls: Vec<String>,
     pub listen_peer_urls: Vec<String>,
+    /// The same as addresses to bind, `host:port` each.
+    pub listen_peers: Vec<String>,
     pub advertise_peer_urls: Vec<String>,
-    pub initial_cluster: Vec<(String, String)>,
+    /// Sorted by name.
+    pub initial_cluster: Vec<InitialMember>,
     pub initial_cluster_token: String,
-    pub initial_cluster_state: String,
+    /// Whether `--initial-cluster-state` is `existing`.
+    pub cluster_exists: bool,
+    pub force_new_cluster: bool,
+    pub initial_election_tick_advance: bool,
     pub heartbeat: Duration,
     pub election_timeout: Duration,
     pub snapshot_count: u64,
+    pub snapshot_catchup_entries: u64,
+    /// `None` compacts nothing by itself.
+    pub auto_compaction: Option<AutoCompaction>,
     /// `None` is no quota.
     pub quota_bytes: Option<u64>,
     pub max_txn_ops: usize,
@@ -97,7 +108,7 @@ impl Reader<'_> {
     }
 
     fn listen(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
-        self.urls(name)?.iter().map(|url| url.socket_address(name)).collect()
+        self.urls(name)?.iter().map(|url| values::socket_address(url, name)).collect()
     }
 }
 
@@ -114,20 +125,36 @@ impl Config {
             "" => format!("{name}.etcd"),
             given => given.to_string(),
         };
+        // In etcd's order, so that of several things that are wrong the same one is told.
+        let (listen_peer_urls, listen_peers) = listen_peers(&read)?;
+        let (listen_client, listen_metrics) = (read.listen("listen-client-urls")?, read.listen("listen-metrics-urls")?);
+        let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
+        let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
+        let (heartbeat, election_timeout) = timers(&read)?;
         if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") {
             return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".into());
         }
-        let (heartbeat, election_timeout) = timers(&read)?;
-        let peer_urls = read.some_urls("initial-advertise-peer-urls")?;
         read.some_urls("listen-client-urls")?;
+        auto_compaction::check_mode(flags.get("auto-compaction-mode"))?;
+        let given = flags.is_given("initial-cluster").then(|| flags.get("initial-cluster"));
+        let initial_cluster = founding::members(given, &name, &advertise_peer_urls)?;
+        let (mode, retention) = (flags.get("auto-compaction-mode"), flags.get("auto-compaction-retention"));
+        let auto_compaction = auto_compaction::retention(mode, retention)?;
+        let cluster_exists = flags.get("initial-cluster-state") == "existing";
+        founding::check(&initial_cluster, &name, &advertise_peer_urls, cluster_exists)?;
         Ok(Self {
-            listen_client: read.listen("listen-client-urls")?,
-            advertise_client_urls: texts(&read.some_urls("advertise-client-urls")?),
-            listen_peer_urls: listen_peers(&read)?,
-            advertise_peer_urls: texts(&peer_urls),
-            initial_cluster: initial_cluster(&read, &name, &texts(&peer_urls))?,
+            listen_client,
+            advertise_client_urls,
+            listen_peer_urls,
+            listen_peers,
+            advertise_peer_urls,
+            initial_cluster,
             initial_cluster_token: read.text("initial-cluster-token"),
-            initial_cluster_state: new_cluster(&read)?,
+            cluster_exists,
+            force_new_cluster: read.flag("force-new-cluster")?,
+            initial_election_tick_advance: read.flag("initial-election-tick-advance")?,
+            snapshot_catchup_entries: read.number("snapshot-catchup-entries")?,
+            auto_compaction,
             heartbeat,
             election_timeout,
             snapshot_count: read.within("snapshot-count", 1, u64::MAX)?,
@@ -145,11 +172,26 @@ impl Config {
             log_level: read.text("log-level"),
             log_format: read.text("log-format"),
             log_outputs: values::words(flags.get("log-outputs")),
-            listen_metrics: read.listen("listen-metrics-urls")?,
+            listen_metrics,
             cors: values::words(flags.get("cors")),
             name,
             data_dir,
         })
+    }
+
+    /// What of a configuration that holds together this version cannot serve yet, by the flag.
+    ///
+    /// # Errors
+    /// There is something.
+    pub fn check_served(&self) -> Result<(), String> {
+        let unserved = if self.force_new_cluster {
+            "--force-new-cluster"
+        } else if self.auto_compaction.is_some() {
+            "--auto-compaction-retention other than 0"
+        } else {
+            return Ok(());
+        };
+        Err(format!("{unserved} is not supported by quorate yet"))
     }
 
     /// Whether log lines go where people read what a command says.
@@ -183,50 +225,25 @@ fn timers(read: &Reader<'_>) -> Result<(Duration, Duration), String> {
     Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
 }
 
-fn listen_peers(read: &Reader<'_>) -> Result<Vec<String>, String> {
-    read.listen("listen-peer-urls")?;
-    Ok(texts(&read.some_urls("listen-peer-urls")?))
+/// The URLs, and what they bind.
+fn listen_peers(read: &Reader<'_>) -> Result<(Vec<String>, Vec<String>), String> {
+    let addresses = read.listen("listen-peer-urls")?.iter().map(ToString::to_string).collect();
+    Ok((texts(&read.some_urls("listen-peer-urls")?), addresses))
 }
 
-fn new_cluster(read: &Reader<'_>) -> Result<String, String> {
-    match read.text("initial-cluster-state").as_str() {
-        "existing" => Err("--initial-cluster-state=existing is not supported by quorate yet".into()),
-        state => Ok(state.to_string()),
-    }
-}
+/// The form of a client URL, as etcd's text has it.
+const CLIENT_FORM: &str = "in the format \"host:port\", \"unix:/path/to/socket\" or \"unixs:/path/to/socket\"";
 
-/// Members by name. Without the flag it is this member alone, under its own name and peer URLs.
-fn initial_cluster(read: &Reader<'_>, name: &str, peer_urls: &[String]) -> Result<Vec<(String, String)>, String> {
-    let given = read.text("initial-cluster");
-    if given.is_empty() {
-        return Ok(peer_urls.iter().map(|url| (name.to_string(), url.clone())).collect());
+/// URLs that others are told: each must name a host.
+fn told_urls(read: &Reader<'_>, name: &str, form: &str) -> Result<Vec<String>, String> {
+    let urls = read.some_urls(name)?;
+    let told = texts(&urls);
+    match urls.iter().find(|url| url.host.is_empty()) {
+        None => Ok(told),
+        Some(url) => {
+            Err(format!("--{name} {:?} must be {form} (unexpected empty host ({}))", told.join(","), url.text))
+        }
     }
-    let mut members = Vec::new();
-    for entry in given.split(',') {
-        let (member, url) = entry
-            .trim()
-            .split_once('=')
-            .ok_or_else(|| format!("--initial-cluster: {entry:?} does not have the form name=url"))?;
-        values::urls(url).map_err(|why| format!("--initial-cluster: {why}"))?;
-        members.push((member.to_string(), url.to_string()));
-    }
-    if !members.iter().any(|(member, _)| member == name) {
-        return Err(format!("couldn't find local name {name:?} in the initial cluster configuration"));
-    }
-    if members.iter().any(|(member, _)| member != name) {
-        return Err("--initial-cluster with more than one member is not supported by quorate yet".into());
-    }
-    let mut ours: Vec<&String> = members.iter().map(|(_, url)| url).collect();
-    let mut advertised: Vec<&String> = peer_urls.iter().collect();
-    ours.sort();
-    advertised.sort();
-    if ours != advertised {
-        return Err(format!(
-            "--initial-cluster={given} differs from --initial-advertise-peer-urls={}",
-            peer_urls.join(",")
-        ));
-    }
-    Ok(members)
 }
 
 fn quota(flags: &Flags) -> Result<Option<u64>, String> {
@@ -257,7 +274,9 @@ mod tests {
         let config = config(&[]).expect("defaults hold together");
         assert_eq!(config.data_dir, "default.etcd");
         assert_eq!(config.listen_client, ["127.0.0.1:2379".parse().expect("an address")]);
-        assert_eq!(config.initial_cluster, [("default".to_string(), "http://localhost:2380".to_string())]);
+        assert_eq!(founding::shown(&config.initial_cluster), "default=http://localhost:2380");
+        assert_eq!((config.auto_compaction, config.snapshot_catchup_entries), (None, 5_000));
+        assert_eq!(config.check_served(), Ok(()));
         assert_eq!((config.quota_bytes, config.max_txn_ops), (Some(2 << 30), 128));
         assert_eq!(config.watch_progress_interval, Duration::from_secs(600));
     }
@@ -266,7 +285,7 @@ mod tests {
     fn a_name_names_the_directory_and_the_only_member() {
         let config = config(&["--name=m1", "--initial-advertise-peer-urls=http://10.0.0.1:2380"]).expect("fine");
         assert_eq!(config.data_dir, "m1.etcd");
-        assert_eq!(config.initial_cluster, [("m1".to_string(), "http://10.0.0.1:2380".to_string())]);
+        assert_eq!(founding::shown(&config.initial_cluster), "m1=http://10.0.0.1:2380");
         assert_eq!(super::tests::config(&["--quota-backend-bytes=-1"]).expect("fine").quota_bytes, None);
     }
 
@@ -282,12 +301,22 @@ mod tests {
             (&["--listen-peer-urls="], "--listen-peer-urls must not be empty"),
             (&["--listen-metrics-urls=https://127.0.0.1:1"], "--listen-metrics-urls: https"),
             (&["--initial-cluster=a=http://localhost:2380"], "couldn't find local name \"default\""),
-            (&["--initial-cluster=default=http://localhost:1"], "--initial-cluster=default"),
+            (&["--initial-cluster=default=http://localhost:1"], "--initial-cluster has default=http://localhost:1 but"),
             (
-                &["--initial-cluster=default=http://localhost:2380,b=http://localhost:1"],
-                "--initial-cluster with more than one member",
+                &["--initial-cluster=default=http://localhost:2380,b=http://localhost:2380"],
+                "initial cluster b=http://localhost:2380,default=http://localhost:2380 has duplicate url",
             ),
-            (&["--initial-cluster-state=existing"], "--initial-cluster-state=existing"),
+            (
+                &["--initial-advertise-peer-urls=http://:1"],
+                "--initial-advertise-peer-urls \"http://:1\" must be \"host:port\" (unexpected empty host (http://:1))",
+            ),
+            (
+                &["--advertise-client-urls=http://:1"],
+                "--advertise-client-urls \"http://:1\" must be in the format \"host:port\", \"unix:/path/to/socket\" or \
+                 \"unixs:/path/to/socket\" (unexpected empty host (http://:1))",
+            ),
+            (&["--auto-compaction-mode=foo"], "unknown auto-compaction-mode \"foo\""),
+            (&["--auto-compaction-retention=x"], "error parsing CompactionRetention: time: invalid duration \"x\""),
             (&["--max-txn-ops=0"], "--max-txn-ops=0 is out of range"),
             (&["--max-request-bytes=99999999999"], "--max-request-bytes=99999999999 is out of range"),
             (&["--snapshot-count=0"], "--snapshot-count=0 is out of range"),
@@ -295,6 +324,19 @@ mod tests {
         for (arguments, text) in table {
             let refused = config(arguments).expect_err("does not hold together");
             assert!(refused.starts_with(text), "{arguments:?}: {refused}");
+        }
+    }
+    #[test]
+    fn what_holds_together_and_is_not_served_yet_is_named() {
+        let several = "--initial-cluster=default=http://localhost:2380,b=http://localhost:1";
+        for (argument, flag) in [
+            (several, "--initial-cluster with more than one member"),
+            ("--initial-cluster-state=existing", "--initial-cluster-state=existing"),
+            ("--force-new-cluster", "--force-new-cluster"),
+            ("--auto-compaction-retention=1h", "--auto-compaction-retention other than 0"),
+        ] {
+            let held = config(&[argument]).expect("holds together").check_served();
+            assert_eq!(held, Err(format!("{flag} is not supported by quorate yet")));
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum Kind {
     /// Words, separated by commas.
     Words,
     OneOf(&'static [&'static str]),
+    /// As `OneOf`, where etcd's flag library is what refuses another.
+    Choice(&'static [&'static str]),
 }
 
 /// Whether a flag does something.
@@ -120,7 +122,7 @@ const fn ignored(name: &'static str, kind: Kind, default: &'static str) -> Flag 
 }
 
 use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring};
-use Kind::{Bool, Duration, OneOf, Signed, Text, Unsigned, Urls, Words};
+use Kind::{Bool, Choice, Duration, OneOf, Signed, Text, Unsigned, Urls, Words};
 
 /// Every flag.
 #[rustfmt::skip]
@@ -133,10 +135,12 @@ pub const FLAGS: &[Flag] = &[
     built(Member, "election-timeout", Unsigned, "1000", "Time without a leader before an election, in milliseconds."),
     built(Member, "initial-election-tick-advance", Bool, "true", "Fast-forward the first election at start."),
     built(Member, "snapshot-count", Unsigned, "100000", "Log entries after which a checkpoint is made."),
+    built(Member, "snapshot-catchup-entries", Unsigned, "5000", "Log entries kept after a checkpoint, for members that are a little behind (no effect yet)."),
     built(Clustering, "initial-advertise-peer-urls", Urls, "http://localhost:2380", "This member's peer URLs, told to the cluster."),
     built(Clustering, "advertise-client-urls", Urls, "http://localhost:2379", "This member's client URLs, told to the cluster."),
-    built(Clustering, "initial-cluster", Text, "", "Members at first start: 'name=url,...'."),
-    built(Clustering, "initial-cluster-state", OneOf(&["new", "existing"]), "new", "Whether the cluster is new or exists."),
+    built(Clustering, "initial-cluster", Text, "", "Members at first start: 'name=url,...'; one member yet."),
+    built(Clustering, "initial-cluster-state", Choice(&["new", "existing"]), "new", "Whether the cluster is 'new' or 'existing' (only 'new' is served yet)."),
+    built(Clustering, "force-new-cluster", Bool, "false", "Start as the only member, whoever else there was (not served yet)."),
     built(Clustering, "initial-cluster-token", Text, "etcd-cluster", "Token that sets clusters apart."),
     built(Clustering, "strict-reconfig-check", Bool, "true", "Refuse changes of members that would lose the quorum."),
     built(Clustering, "pre-vote", Bool, "true", "Ask before an election whether it could be won."),
@@ -148,6 +152,8 @@ pub const FLAGS: &[Flag] = &[
     built(Limits, "grpc-keepalive-interval", Duration, "2h0m0s", "Time between pings to a silent client; 0 is never."),
     built(Limits, "grpc-keepalive-timeout", Duration, "20s", "Time a client has to answer a ping."),
     built(Limits, "value-cache-bytes", Unsigned, "134217728", "Memory for values; what is beyond is read from disk. (quorate)"),
+    built(Compaction, "auto-compaction-mode", Text, "periodic", "What the retention counts: 'periodic' is time, 'revision' revisions."),
+    built(Compaction, "auto-compaction-retention", Text, "0", "History kept: hours or a duration, or revisions; 0 keeps all (not served yet)."),
     built(Compaction, "watch-progress-notify-interval", Duration, "0s", "Time between progress notices of quiet watches; 0s is 10m."),
     built(Logging, "logger", OneOf(&["zap"]), "zap", "Kind of log lines; 'zap' is the only one."),
     built(Logging, "log-level", OneOf(&["debug", "info", "warn", "error", "panic", "fatal"]), "info", "Least level that is logged."),
@@ -205,8 +211,6 @@ pub const FLAGS: &[Flag] = &[
     unbuilt("host-whitelist", Words, "*"),
     unbuilt("enable-log-rotation", Bool, "false"),
     unbuilt("log-rotation-config-json", Text, r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#),
-    unbuilt("auto-compaction-retention", Text, "0"),
-    unbuilt("auto-compaction-mode", OneOf(&["periodic", "revision"]), "periodic"),
     unbuilt("enable-pprof", Bool, "false"),
     unbuilt("enable-distributed-tracing", Bool, "false"),
     unbuilt("distributed-tracing-address", Text, "localhost:4317"),
@@ -219,7 +223,6 @@ pub const FLAGS: &[Flag] = &[
     unbuilt("corrupt-check-time", Duration, "0s"),
     unbuilt("memory-mlock", Bool, "false"),
     unbuilt("max-learners", Signed, "1"),
-    unbuilt("force-new-cluster", Bool, "false"),
     unbuilt("feature-gates", Words, ""),
     Flag {
         name: "unsafe-no-fsync", kind: Bool, default: "false", group: Member,
@@ -241,6 +244,5 @@ pub const FLAGS: &[Flag] = &[
     ignored("warning-apply-duration", Duration, "100ms"),
     ignored("warning-unary-request-duration", Duration, "300ms"),
     ignored("bootstrap-defrag-threshold-megabytes", Unsigned, "0"),
-    ignored("snapshot-catchup-entries", Unsigned, "5000"),
-    ignored("v2-deprecation", OneOf(&["write-only", "write-only-drop-data", "gone"]), "write-only"),
+    ignored("v2-deprecation", Choice(&["write-only", "write-only-drop-data", "gone"]), "write-only"),
 ];

@@ -182,7 +182,8 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
         Kind::Signed => values::signed(value).map(drop),
         Kind::Duration => values::duration(value).map(drop),
         Kind::Urls => values::urls(value).map(drop),
-        Kind::OneOf(allowed) if allowed.contains(&value) => Ok(()),
+        Kind::OneOf(allowed) | Kind::Choice(allowed) if allowed.contains(&value) => Ok(()),
+        Kind::Choice(_) => Err("invalid value".to_string()),
         Kind::OneOf(allowed) => Err(format!("must be one of {}", allowed.join(", "))),
     }
 }

@@ -52,6 +52,12 @@ fn wrong_command_lines_are_named() {
             "invalid value \"99999999999999999999\" for flag -max-txn-ops: value out of range",
         ),
         (&["--grpc-keepalive-timeout", "5"], "invalid value \"5\" for flag -grpc-keepalive-timeout: parse error"),
+        (&["--initial-cluster-state=foo"], "invalid value \"foo\" for flag -initial-cluster-state: invalid value"),
+        (
+            &["--listen-peer-urls=http://a"],
+            "invalid value \"http://a\" for flag -listen-peer-urls: URL address does not have the form \"host:port\": \
+             http://a",
+        ),
         (
             &["--log-level=loud"],
             "invalid value \"loud\" for flag -log-level: must be one of debug, info, warn, error, panic, fatal",

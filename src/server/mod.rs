@@ -2,15 +2,19 @@
 //!
 //! Invariant: everything that can be refused is refused before the data directory is touched.
 
+mod auto_compaction;
 mod compose;
 pub mod config;
 mod counted;
 mod flag_table;
 pub mod flags;
+mod founding;
 pub mod listen;
 mod logs;
 mod notices;
 mod values;
 
+pub use auto_compaction::AutoCompaction;
 pub use compose::{Serving, main};
 pub use config::Config;
+pub use founding::InitialMember;

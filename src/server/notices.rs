@@ -5,11 +5,11 @@
 
 use crate::driver::{BootReport, DAMAGED_SUFFIX};
 use crate::server::config::Config;
+use crate::server::founding;
 
 /// The configuration in effect, under the names of its flags.
 pub fn starting(config: &Config) {
     let quota = config.quota_bytes.map_or_else(|| "none".to_string(), |bytes| bytes.to_string());
-    let cluster: Vec<String> = config.initial_cluster.iter().map(|(name, url)| format!("{name}={url}")).collect();
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         pid = std::process::id(),
@@ -20,9 +20,9 @@ pub fn starting(config: &Config) {
         listen_peer_urls = config.listen_peer_urls.join(","),
         initial_advertise_peer_urls = config.advertise_peer_urls.join(","),
         listen_metrics_urls = addresses(&config.listen_metrics),
-        initial_cluster = cluster.join(","),
+        initial_cluster = founding::shown(&config.initial_cluster),
         initial_cluster_token = config.initial_cluster_token,
-        initial_cluster_state = config.initial_cluster_state,
+        initial_cluster_state = if config.cluster_exists { "existing" } else { "new" },
         "starting"
     );
     tracing::info!(
@@ -31,6 +31,9 @@ pub fn starting(config: &Config) {
         pre_vote = config.pre_vote,
         strict_reconfig_check = config.strict_reconfig_check,
         snapshot_count = config.snapshot_count,
+        snapshot_catchup_entries = config.snapshot_catchup_entries,
+        initial_election_tick_advance = config.initial_election_tick_advance,
+        auto_compaction = ?config.auto_compaction,
         quota_backend_bytes = quota,
         max_txn_ops = config.max_txn_ops as u64,
         max_request_bytes = config.max_request_bytes as u64,

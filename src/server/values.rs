@@ -5,6 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use crate::base::Url;
+
 /// A bool in the spellings of etcd's flag library.
 pub fn boolean(text: &str) -> Result<bool, String> {
     match text {
@@ -61,60 +63,27 @@ pub fn words(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_string).collect()
 }
 
-/// A URL of the kind `--listen-...-urls` and `--advertise-...-urls` take.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Url {
-    /// `http`, `https`, `unix` or `unixs`.
-    pub scheme: String,
-    /// The host, without brackets.
-    pub host: String,
-    /// The port.
-    pub port: u16,
-    /// As it was given.
-    pub text: String,
-}
-
-/// URLs, separated by commas. An empty text is none.
+/// URLs, separated by commas; sorted, each once. An empty text is none.
 pub fn urls(text: &str) -> Result<Vec<Url>, String> {
     if text.is_empty() {
         return Ok(Vec::new());
     }
-    text.split(',').map(|one| url(one.trim())).collect()
+    let mut urls = Url::read_all(text.split(','))?;
+    urls.dedup();
+    Ok(urls)
 }
 
-fn url(text: &str) -> Result<Url, String> {
-    let (scheme, rest) =
-        text.split_once("://").ok_or_else(|| format!("URL scheme must be http, https, unix, or unixs: {text}"))?;
-    if !["http", "https", "unix", "unixs"].contains(&scheme) {
-        return Err(format!("URL scheme must be http, https, unix, or unixs: {text}"));
+/// Where to listen. Only addresses are taken (and `localhost`), so that a name server is never asked.
+pub fn socket_address(url: &Url, flag: &str) -> Result<SocketAddr, String> {
+    if url.scheme != "http" {
+        return Err(format!("--{flag}: {} needs TLS or a unix socket, not supported by quorate yet", url.text));
     }
-    if rest.contains(['/', '?', '#']) {
-        return Err(format!("URL must not contain a path: {text}"));
-    }
-    let address = || format!("URL address does not have the form \"host:port\": {text}");
-    let (host, port) = rest.rsplit_once(':').ok_or_else(address)?;
-    let port: u16 = port.parse().map_err(|_| address())?;
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    if host.contains('@') || bracketed.is_none() && host.contains([':', '[', ']']) {
-        return Err(address());
-    }
-    let host = bracketed.unwrap_or(host).to_string();
-    Ok(Url { scheme: scheme.to_string(), host, port, text: text.to_string() })
-}
-
-impl Url {
-    /// Where to listen. Only addresses are taken (and `localhost`), so that a name server is never asked.
-    pub fn socket_address(&self, flag: &str) -> Result<SocketAddr, String> {
-        if self.scheme != "http" {
-            return Err(format!("--{flag}: {} needs TLS or a unix socket, not supported by quorate yet", self.text));
-        }
-        let ip = match self.host.as_str() {
-            "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            "" => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            host => host.parse().map_err(|_| format!("--{flag}: expected IP in URL for binding ({})", self.text))?,
-        };
-        Ok(SocketAddr::new(ip, self.port))
-    }
+    let ip = match url.host.as_str() {
+        "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        host => host.parse().map_err(|_| format!("--{flag}: expected IP in URL for binding ({})", url.text))?,
+    };
+    let port = url.port.parse().map_err(|_| format!("--{flag}: no port to listen on ({})", url.text))?;
+    Ok(SocketAddr::new(ip, port))
 }
 
 #[cfg(test)]
@@ -143,24 +112,20 @@ mod tests {
     #[test]
     fn urls_have_scheme_host_and_port() {
         let both = urls("http://10.0.0.1:2379,http://[::1]:2380").expect("two URLs");
-        assert_eq!((both[0].host.as_str(), both[0].port), ("10.0.0.1", 2379));
-        assert_eq!(both[1].socket_address("x"), Ok("[::1]:2380".parse().expect("an address")));
-        for wrong in [
-            "10.0.0.1:2379",
-            "ftp://a:1",
-            "http://a",
-            "http://a:65536",
-            "http://a:1/path",
-            "http://::1:1",
-            "http://u@a:1",
-            "http://a:",
-        ] {
+        assert_eq!((both[0].host.as_str(), both[0].port.as_str()), ("10.0.0.1", "2379"));
+        assert_eq!(socket_address(&both[1], "x"), Ok("[::1]:2380".parse().expect("an address")));
+        assert_eq!(urls("http://b:1,http://a:1,http://b:1").map(|urls| urls.len()), Ok(2));
+        for wrong in ["10.0.0.1:2379", "ftp://a:1", "http://a", "http://a:1/path", "http://::1:1"] {
             assert!(urls(wrong).is_err(), "{wrong}");
         }
-        let name = urls("http://example.com:1").expect("a URL");
-        assert_eq!(
-            name[0].socket_address("listen-client-urls"),
-            Err("--listen-client-urls: expected IP in URL for binding (http://example.com:1)".to_string())
-        );
+        for (text, why) in [
+            ("http://example.com:1", "expected IP in URL for binding (http://example.com:1)"),
+            ("http://:1", "expected IP in URL for binding (http://:1)"),
+            ("http://1.2.3.4:65536", "no port to listen on (http://1.2.3.4:65536)"),
+            ("http://1.2.3.4:", "no port to listen on (http://1.2.3.4:)"),
+        ] {
+            let url = Url::read(text).expect("a URL");
+            assert_eq!(socket_address(&url, "listen-client-urls"), Err(format!("--listen-client-urls: {why}")));
+        }
     }
 }

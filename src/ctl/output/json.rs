@@ -9,12 +9,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::tree::Tree;
-use super::{Look, Reply, Streams};
 
-/// Prints the reply's tree.
-pub fn print(reply: &dyn Reply, look: Look, to: &mut Streams<'_>) -> io::Result<()> {
-    write(&reply.tree(look), to.out)?;
-    to.out.write_all(b"\n")
+/// Writes a tree on a line of its own.
+///
+/// # Errors
+/// Writing failed.
+pub fn write_line(tree: &Tree<'_>, out: &mut dyn Write) -> io::Result<()> {
+    write(tree, out)?;
+    out.write_all(b"\n")
 }
 
 fn write(tree: &Tree<'_>, out: &mut dyn Write) -> io::Result<()> {

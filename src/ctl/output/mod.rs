@@ -1,17 +1,18 @@
 //! What a command shows, and in which format.
 //!
-//! A command describes its result once, as a [`Reply`]: the plain lines, the tree of named values, the table.
-//! A format is one file here that renders one of those views, and one line in [`FORMATS`]. Neither knows the
-//! other, so that a new command needs no change here and a new format none in the commands.
+//! A command describes its result once, as a [`Reply`]: the plain lines, the tree of named values, and
+//! where etcdctl has them the fields and the table.
+//! A format renders one of those views and is one line in [`FORMATS`]; what it takes to render one is a file here.
 
+mod fields;
 mod json;
 mod kv;
-mod simple;
 mod table;
 mod tree;
 
 use std::io::{self, Write};
 
+pub use fields::Fields;
 pub use kv::{header, header_fields, key_value, key_values, kv_lines};
 pub use table::{Table, human_bytes};
 pub use tree::{Object, Tree};
@@ -45,6 +46,16 @@ pub trait Reply {
 
     /// The named values, in order, as the protobuf structs have them.
     fn tree(&self, look: Look) -> Tree<'_>;
+
+    /// The lines of format `fields`; `None` for a reply that etcdctl does not show so.
+    fn fields(&self, _look: Look) -> Option<Fields> {
+        None
+    }
+
+    /// The rows of format `table`; `None` for a reply that etcdctl does not show so.
+    fn table(&self) -> Option<Table> {
+        None
+    }
 }
 
 /// An output format.
@@ -56,16 +67,37 @@ pub struct Format {
 }
 
 /// Renders one reply.
-pub type Print = fn(&dyn Reply, Look, &mut Streams<'_>) -> io::Result<()>;
+pub type Print = fn(&dyn Reply, Look, &mut Streams<'_>) -> Result<(), Failure>;
 
 /// Every format etcdctl has.
 const FORMATS: &[Format] = &[
-    Format { name: "simple", print: Some(simple::print) },
-    Format { name: "json", print: Some(json::print) },
-    Format { name: "fields", print: None },
+    Format { name: "simple", print: Some(print_simple) },
+    Format { name: "json", print: Some(print_json) },
+    Format { name: "fields", print: Some(print_fields) },
     Format { name: "protobuf", print: None },
-    Format { name: "table", print: None },
+    Format { name: "table", print: Some(print_table) },
 ];
+
+fn print_simple(reply: &dyn Reply, look: Look, to: &mut Streams<'_>) -> Result<(), Failure> {
+    Ok(reply.simple(look, to)?)
+}
+
+fn print_json(reply: &dyn Reply, look: Look, to: &mut Streams<'_>) -> Result<(), Failure> {
+    Ok(json::write_line(&reply.tree(look), to.out)?)
+}
+
+fn print_fields(reply: &dyn Reply, look: Look, to: &mut Streams<'_>) -> Result<(), Failure> {
+    Ok(reply.fields(look).ok_or_else(|| not_shown_so("fields"))?.write(to.out)?)
+}
+
+fn print_table(reply: &dyn Reply, _look: Look, to: &mut Streams<'_>) -> Result<(), Failure> {
+    Ok(reply.table().ok_or_else(|| not_shown_so("table"))?.framed(to.out)?)
+}
+
+/// The request was done; only its reply cannot be shown. etcdctl says so no earlier.
+fn not_shown_so(format: &str) -> Failure {
+    Failure::new(Exit::BadFeature, format!("{format} not supported as output format"))
+}
 
 /// The format of that name.
 ///

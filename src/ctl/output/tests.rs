@@ -174,7 +174,11 @@ fn unknown_and_unbuilt_formats_differ() {
     assert_eq!(format("json").expect("built").0, "json");
     let unknown = format("xml").expect_err("unknown");
     assert_eq!((unknown.exit, unknown.text.as_str()), (Exit::BadFeature, "unsupported output format"));
-    let unbuilt = format("table").expect_err("not built");
+    let unbuilt = format("protobuf").expect_err("not built");
     assert_eq!(unbuilt.exit, Exit::InvalidInput);
-    assert_eq!(unbuilt.text, "output format table is not built yet");
+    assert_eq!(unbuilt.text, "output format protobuf is not built yet");
+    let (_, table) = format("table").expect("built");
+    let mut streams = Streams { out: &mut Vec::new(), err: &mut Vec::new() };
+    let refused = table(&pb::PutResponse::default(), Look::default(), &mut streams).expect_err("a put has no table");
+    assert_eq!((refused.exit, refused.text.as_str()), (Exit::BadFeature, "table not supported as output format"));
 }

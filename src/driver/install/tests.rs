@@ -185,6 +185,8 @@ fn config(token: &str) -> DriverConfig {
     DriverConfig {
         name: "one".to_string(),
         founding_members: vec![FoundingMember { name: "one".to_string(), peer_urls: vec!["http://p".to_string()] }],
+        joins: None,
+        strict_reconfig_check: true,
         listen_peers: Vec::new(),
         cluster_token: token.to_string(),
         tick: Duration::from_millis(100),

@@ -1,0 +1,114 @@
+//! What is looked at before a change of the members is proposed, where `--strict-reconfig-check` asks for it: etcd's
+//! rules that keep a cluster from being led into losing its majority.
+//!
+//! These look at who has started and who can be reached now, which members need not agree on; what they must agree on is
+//! decided when the change is applied.
+
+use std::time::Duration;
+
+use crate::base::{MemberId, Refusal, limits};
+use crate::machine::{Member, MemberChange};
+
+/// The cluster as one member sees it.
+pub(super) struct Outlook<'a, F> {
+    pub(super) own: MemberId,
+    pub(super) members: &'a [Member],
+    /// How long the connection to another member has been good, if it is.
+    pub(super) connected_for: F,
+}
+
+impl<F: Fn(MemberId) -> Option<Duration>> Outlook<'_, F> {
+    /// Whether the change should be proposed.
+    pub(super) fn check(&self, change: &MemberChange) -> Result<(), Refusal> {
+        match change {
+            MemberChange::Add(member) if member.is_learner => self.all_reached(),
+            MemberChange::Add(_) => {
+                self.enough_started(None, true)?;
+                self.all_reached()
+            }
+            MemberChange::Promote(member) => self.enough_started(Some(*member), true),
+            MemberChange::Remove(member) => self.check_removal(*member),
+            MemberChange::Update { .. } => Ok(()),
+        }
+    }
+
+    fn voters(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| !member.is_learner)
+    }
+
+    /// Whether those who have started would be a majority of the voters with one more.
+    fn enough_started(&self, promoted: Option<MemberId>, one_more: bool) -> Result<(), Refusal> {
+        let is_started = |member: &&Member| !member.name.is_empty();
+        let joins = self.members.iter().filter(|member| Some(member.id) == promoted).filter(is_started).count();
+        let started = self.voters().filter(is_started).count() + joins;
+        let all = self.voters().count() + usize::from(one_more);
+        // One member alone may always be joined: the new one has to start before anything is agreed on.
+        let from_one = started == 1 && all == 2;
+        if from_one || started > all / 2 { Ok(()) } else { Err(Refusal::NotEnoughStarted) }
+    }
+
+    fn check_removal(&self, gone: MemberId) -> Result<(), Refusal> {
+        if !self.voters().any(|member| member.id == gone) {
+            return Ok(());
+        }
+        let left: Vec<&Member> = self.voters().filter(|member| member.id != gone).collect();
+        let started = left.iter().filter(|member| !member.name.is_empty()).count();
+        if started <= left.len() / 2 {
+            return Err(Refusal::NotEnoughStarted);
+        }
+        if gone != self.own && (self.connected_for)(gone).is_none() {
+            // Down, it counts for nothing now: without it there is only less to lose.
+            return Ok(());
+        }
+        let reached = self.voters().filter(|member| self.is_reached(member.id)).count();
+        if reached.saturating_sub(1) < 1 + left.len() / 2 { Err(Refusal::Unhealthy) } else { Ok(()) }
+    }
+
+    fn all_reached(&self) -> Result<(), Refusal> {
+        if self.voters().all(|member| self.is_reached(member.id)) { Ok(()) } else { Err(Refusal::Unhealthy) }
+    }
+
+    fn is_reached(&self, member: MemberId) -> bool {
+        let steady = Duration::from_millis(limits::HEALTHY_FOR_MS);
+        member == self.own || (self.connected_for)(member).is_some_and(|time| time >= steady)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member(id: u64, name: &str, is_learner: bool) -> Member {
+        Member { id: MemberId(id), name: name.to_string(), is_learner, ..Member::default() }
+    }
+
+    fn check(members: &[Member], reached: &[u64], change: &MemberChange) -> Option<Refusal> {
+        let connected_for = |member: MemberId| reached.contains(&member.0).then_some(Duration::from_secs(9));
+        Outlook { own: MemberId(1), members, connected_for }.check(change).err()
+    }
+
+    #[test]
+    fn a_cluster_grows_only_while_it_is_whole() {
+        let add = MemberChange::Add(member(9, "", false));
+        let three = [member(1, "a", false), member(2, "b", false), member(3, "c", false)];
+        assert_eq!(check(&three, &[2, 3], &add), None);
+        assert_eq!(check(&three, &[2], &add), Some(Refusal::Unhealthy));
+        assert_eq!(check(&three[..1], &[], &add), None, "one grows to two");
+        let unstarted = [member(1, "a", false), member(2, "", false)];
+        assert_eq!(check(&unstarted, &[2], &add), Some(Refusal::NotEnoughStarted));
+    }
+
+    #[test]
+    fn nobody_is_removed_whom_the_majority_needs() {
+        let three = [member(1, "a", false), member(2, "b", false), member(3, "c", false)];
+        let remove = |id| MemberChange::Remove(MemberId(id));
+        assert_eq!(check(&three, &[2, 3], &remove(3)), None);
+        assert_eq!(check(&three, &[2], &remove(3)), None, "one that is down");
+        assert_eq!(check(&three, &[2], &remove(2)), Some(Refusal::Unhealthy));
+        let unstarted = [member(1, "a", false), member(2, "b", false), member(3, "", false)];
+        assert_eq!(check(&unstarted, &[2], &remove(2)), Some(Refusal::NotEnoughStarted));
+        assert_eq!(check(&unstarted, &[2], &remove(3)), None, "one that never started");
+        let learner = [member(1, "a", false), member(2, "", true)];
+        assert_eq!(check(&learner, &[], &remove(2)), None);
+    }
+}
