@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use madsim::runtime::{NodeHandle, Runtime};
 use quorate_spec::history::Operation;
-use quorate_spec::request::{Range, Span};
 
+use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves};
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
 use crate::oracles::{Verdict, Violation, linear, require};
@@ -20,10 +20,7 @@ use crate::plan::{End, Plan, PowerLoss};
 use crate::traffic::{Client, Settled};
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{director, draft, lifecycle};
-
-/// Longest time a calm world may take to come right.
-const CALM_PATIENCE: Duration = Duration::from_secs(30);
+use crate::{director, lifecycle};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -187,21 +184,12 @@ fn host(client: u32) -> NodeHandle {
 /// The calm world, and the last loss of power.
 async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     world.calm_down();
-    let calm = true_now();
     let mut auditor = Client::new(world.clone(), u32::MAX);
-    for request in draft::all_clear() {
-        let mut settled = Settled::Not;
-        while settled != Settled::Yes && true_now() < calm + CALM_PATIENCE && !world.is_lost() {
-            settled = auditor.change(request.clone()).await;
-            if settled != Settled::Yes {
-                auditor.turn_to(auditor.member() + 1);
-                true_sleep(Duration::from_millis(100)).await;
-            }
-        }
-        require(settled == Settled::Yes, "a calm cluster does what it is asked", || {
-            format!("{request:?} since {calm:?}")
-        })?;
-    }
+    quorum_serves(world, &mut auditor).await?;
+    world.calm_down();
+    let calm = true_now();
+    let everyone: Vec<usize> = (0..world.members.len()).collect();
+    all_clear(world, &mut auditor, &everyone).await?;
     audit(world, &mut auditor).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
@@ -216,6 +204,7 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
         member.end(End::Power(PowerLoss::DropAll), Duration::ZERO);
     }
     audit(world, &mut auditor).await?;
+    agree(world, &everyone).await?;
     last_words(world)
 }
 
@@ -248,32 +237,6 @@ async fn none_outlives(world: &World, calm: Duration) -> Verdict {
             _ => return Ok(()),
         }
     }
-}
-
-/// Everything there is now, and something of the past.
-async fn audit(world: &World, auditor: &mut Client) -> Verdict {
-    let all = Range { span: Span::all(), ..Range::default() };
-    for member in 0..world.members.len() {
-        auditor.turn_to(member);
-        let since = true_now();
-        let mut settled = Settled::Not;
-        while settled != Settled::Yes && true_now() < since + CALM_PATIENCE && !world.is_lost() {
-            settled = auditor.range(all.clone(), true, Duration::ZERO).await;
-            if settled != Settled::Yes {
-                true_sleep(Duration::from_millis(50)).await;
-            }
-        }
-        require(settled == Settled::Yes, "a calm cluster answers reads", || format!("member {member}: {all:?}"))?;
-        let (now, compacted) = {
-            let ledger = world.ledger();
-            (ledger.model().revision(), ledger.model().compacted())
-        };
-        for revision in [compacted, compacted + 1, (compacted + now) / 2, now - 1] {
-            auditor.range(Range { revision, ..all.clone() }, true, Duration::ZERO).await;
-        }
-        auditor.leases().await;
-    }
-    world.violation().map_or(Ok(()), Err)
 }
 
 fn note_last_lives(world: &World) {
