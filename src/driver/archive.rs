@@ -73,7 +73,7 @@ async fn one_job<E: Env>(
             // Not cut: the keeper has told the end.
             let Ok(installed) = installed.await else { return Ok(()) };
             forget_older(env.disk(), &installed)?;
-            let mut machine = Machine::load(env.disk().clone(), store.clone(), &image, &[])?;
+            let mut machine = Machine::load(env.disk().clone(), *store, &image, &[])?;
             machine.tidy_files(env.disk(), &image, &[])?;
             node.put_completion(Input::Installed(Box::new(machine)));
         }

@@ -77,7 +77,7 @@ where
     tasks.spawn("keeper", keeper::keep(journal, to_keeper.clone(), mailbox.clone(), ending.clone()));
     tasks.spawn(
         "archive",
-        archive::keep_archive(env.clone(), config.store.clone(), to_archive.clone(), mailbox.clone(), ending.clone()),
+        archive::keep_archive(env.clone(), config.store, to_archive.clone(), mailbox.clone(), ending.clone()),
     );
     let shell = Shell {
         member: identity.member,

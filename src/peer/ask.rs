@@ -32,7 +32,6 @@ pub(super) async fn ask<E: Env>(exchange: &Exchange<E>, link: &Link, question: &
         path: ASK_PATH,
         content_type: "application/octet-stream",
         body: question,
-        repeatable: false,
         deadline: exchange.now().plus(Duration::from_millis(limits::PEER_QUESTION_MS)),
         answer_limit: limits::PEER_ANSWER_BYTES,
     };

@@ -14,7 +14,7 @@ use super::post::{Post, post};
 use super::wait::{BackOff, Timer};
 use super::wrong::LineWrong;
 use crate::base::limits;
-use crate::consensus::{MessageKind, PeerMessage};
+use crate::consensus::PeerMessage;
 use crate::env::Env;
 
 /// Posts what waits for the peer and has no stream to go by, for as long as the link is there.
@@ -68,8 +68,6 @@ async fn post_all<E: Env>(
             path: "/raft",
             content_type: "application/protobuf",
             body: &body,
-            // A proposal passed on twice would be agreed on twice.
-            repeatable: message.kind() != MessageKind::Propose,
             deadline: exchange.now().plus(timeout),
             answer_limit: limits::PEER_QUESTION_BYTES,
         };

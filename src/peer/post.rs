@@ -1,5 +1,9 @@
 //! Posting to a peer and waiting for its answer, over a connection that is used again.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+
 use super::dialer::{dial, request_head};
 use super::exchange::{Exchange, IdleLine};
 use super::head::ResponseHead;
@@ -12,29 +16,27 @@ pub(super) struct Post<'a> {
     pub(super) path: &'static str,
     pub(super) content_type: &'static str,
     pub(super) body: &'a [u8],
-    /// Whether it does no harm twice. What does goes over a fresh connection, once.
-    pub(super) repeatable: bool,
     /// When the answer must have come.
     pub(super) deadline: Instant,
     /// Bytes the answer may have.
     pub(super) answer_limit: usize,
 }
 
-/// Posts and gives the answer. Uses the idle connection where there is one and leaves one where it can be used again. A
-/// connection that the peer has closed meanwhile is no failure: the post is tried once more over a new one.
+/// Posts and gives the answer. Uses the idle connection where there is one that the peer has not closed meanwhile, and
+/// leaves one where it can be used again.
+///
+/// What may have left is never posted again: the peer may have acted on it, and a proposal that arrives twice takes effect
+/// twice.
 pub(super) async fn post<E: Env>(
     exchange: &Exchange<E>,
     link: &Link,
     idle: &mut Option<IdleLine<E>>,
     post: &Post<'_>,
 ) -> Result<(ResponseHead, Vec<u8>), LineWrong> {
-    if post.repeatable
-        && let Some(line) = idle.take()
+    if let Some(mut line) = idle.take()
+        && !is_closed(&mut line).await
     {
-        match over(exchange, line, idle, post).await {
-            Err(LineWrong::Fault(_) | LineWrong::Cut | LineWrong::Finished) => {}
-            answered => return answered,
-        }
+        return over(exchange, line, idle, post).await;
     }
     let (ends, url) = dial(exchange, link).await?;
     let answered = over(exchange, IdleLine { ends, url: url.clone() }, idle, post).await;
@@ -42,6 +44,12 @@ pub(super) async fn post<E: Env>(
         link.pick_another(&url);
     }
     answered
+}
+
+/// Whether the peer is known to have closed the connection.
+async fn is_closed<E: Env>(line: &mut IdleLine<E>) -> bool {
+    let mut finished = pin!(line.ends.0.finished());
+    poll_fn(|cx| Poll::Ready(finished.as_mut().poll(cx).is_ready())).await
 }
 
 async fn over<E: Env>(

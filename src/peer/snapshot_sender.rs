@@ -130,7 +130,6 @@ async fn offer<E: Env>(exchange: &Exchange<E>, link: &Link, introduction: &[u8])
         path: OFFER_PATH,
         content_type: "application/octet-stream",
         body: introduction,
-        repeatable: true,
         deadline: exchange.now().plus(Duration::from_millis(limits::SNAPSHOT_STALL_MS)),
         answer_limit: limits::PEER_QUESTION_BYTES,
     };
