@@ -173,10 +173,19 @@ impl Server {
     /// # Errors
     /// When the process does not end within `limit`, or not in order.
     pub async fn stop(&mut self, limit: Duration) -> Result<Duration, Trouble> {
-        let began = Instant::now();
         self.signal(Signal::TERM)?;
+        self.end(limit).await
+    }
+
+    /// Waits for the end after SIGTERM; tells how long it took.
+    ///
+    /// # Errors
+    /// As [`Server::stop`].
+    pub async fn end(&mut self, limit: Duration) -> Result<Duration, Trouble> {
+        let began = Instant::now();
         let ended = tokio::time::timeout(limit, self.child.wait()).await;
-        let status = ended.map_err(|_| format!("SIGTERM is not obeyed within {limit:?}; see {}", self.log.display()))??;
+        let status =
+            ended.map_err(|_| format!("SIGTERM is not obeyed within {limit:?}; see {}", self.log.display()))??;
         // Stock etcd ends by the signal itself.
         if status.success() || status.signal() == Some(Signal::TERM.as_raw()) {
             return Ok(began.elapsed());

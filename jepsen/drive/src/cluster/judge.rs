@@ -172,7 +172,8 @@ fn of_events(told: &Told, contents: &Contents) -> Vec<String> {
     }
     let backward = told.events.windows(2).filter(|pair| pair[1].1 < pair[0].1);
     broken.extend(backward.map(|pair| format!("the watcher saw {:?} before {:?}", pair[0], pair[1])));
-    let there = contents.iter().filter(|(key, _)| key.starts_with('w')).map(|(key, held)| (key.as_str(), held.revision));
+    let there =
+        contents.iter().filter(|(key, _)| key.starts_with('w')).map(|(key, held)| (key.as_str(), held.revision));
     let changes = told.changes.iter().map(|(key, revision)| (key.as_str(), *revision)).chain(there);
     broken.extend(
         changes
@@ -233,7 +234,10 @@ mod tests {
     #[test]
     fn a_probe_that_was_put_too_often_or_not_often_enough_is_broken() {
         let of = |version| {
-            of_probes(&BTreeMap::from([("p/1".to_owned(), (5, 3))]), &BTreeMap::from([("p/1".to_owned(), held("5", 9, version))]))
+            of_probes(
+                &BTreeMap::from([("p/1".to_owned(), (5, 3))]),
+                &BTreeMap::from([("p/1".to_owned(), held("5", 9, version))]),
+            )
         };
         assert_eq!([2, 3, 5, 6].map(|version| of(version).len()), [1, 0, 0, 1]);
     }

@@ -157,7 +157,11 @@ impl Nemesis {
             }
         }
         for member in &mut self.cluster.members {
-            if in_order { member.stop().await.map(|_| ())? } else { member.kill().await? }
+            if in_order {
+                member.server.take().ok_or("it does not run")?.end(END_LIMIT).await?;
+            } else {
+                member.kill().await?;
+            }
         }
         self.cluster.start_all()
     }
@@ -184,8 +188,7 @@ impl Nemesis {
             ends_by_itself(&mut gone).await?;
         }
         let launch = self.cluster.next_launch()?;
-        let add =
-            pb::MemberAddRequest { peer_ur_ls: vec![launch.peer_url()], is_learner: true };
+        let add = pb::MemberAddRequest { peer_ur_ls: vec![launch.peer_url()], is_learner: true };
         let added = until_allowed("member add", async || client.member_add(add.clone()).await).await?;
         let id = added.member.ok_or("the answer to member add names no member")?.id;
         self.cluster.join(launch)?;
@@ -196,10 +199,7 @@ impl Nemesis {
 }
 
 /// Asks until it is allowed.
-async fn until_allowed<T>(
-    what: &str,
-    ask: impl AsyncFn() -> Result<T, quorate::client::Error>,
-) -> Result<T, Trouble> {
+async fn until_allowed<T>(what: &str, ask: impl AsyncFn() -> Result<T, quorate::client::Error>) -> Result<T, Trouble> {
     let began = Instant::now();
     loop {
         match ask().await {

@@ -344,11 +344,7 @@ async fn count_one(client: &Client) -> Result<Option<(i64, i64)>, (Error, bool)>
         target_union: Some(pb::compare::TargetUnion::ModRevision(seen)),
         ..Default::default()
     };
-    let put = pb::PutRequest {
-        key: COUNTER.into(),
-        value: (number + 1).to_string().into(),
-        ..Default::default()
-    };
+    let put = pb::PutRequest { key: COUNTER.into(), value: (number + 1).to_string().into(), ..Default::default() };
     let success = vec![pb::RequestOp { request: Some(Request::RequestPut(put)) }];
     let step = pb::TxnRequest { compare: vec![unchanged], success, ..Default::default() };
     let answer = client.txn(step).await.map_err(|why| (why, true))?;
