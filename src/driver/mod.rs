@@ -27,7 +27,7 @@ mod reconfiguration;
 mod snapshot_desk;
 mod watch_stream;
 
-pub use boot::{BootReport, has_log};
+pub use boot::{BootReport, own_identity};
 pub use checkpoint_files::DAMAGED_SUFFIX;
 pub use config::{DriverConfig, FoundingMember};
 pub use driver::{start, start_with};

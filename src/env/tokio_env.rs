@@ -44,8 +44,21 @@ pub struct TokioTasks {
 enum Light {
     #[default]
     NotBegun,
-    Runs(tokio::runtime::Runtime),
+    Runs(LightRuntime),
     Ended,
+}
+
+/// Ends in the background: it may be dropped by a task of another runtime, which must not be blocked. Its tasks guard
+/// nothing: they are dropped where they wait.
+#[derive(Debug)]
+struct LightRuntime(Option<tokio::runtime::Runtime>);
+
+impl Drop for LightRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -135,11 +148,7 @@ impl TokioTasks {
         let (left, _) = ended
             .wait_timeout_while(lock(running), timeout, |running| !running.tasks.is_empty())
             .unwrap_or_else(PoisonError::into_inner);
-        let light = std::mem::replace(&mut *self.light.lock().unwrap_or_else(PoisonError::into_inner), Light::Ended);
-        if let Light::Runs(runtime) = light {
-            // Its tasks guard nothing: they are dropped where they wait.
-            runtime.shutdown_background();
-        }
+        *self.light.lock().unwrap_or_else(PoisonError::into_inner) = Light::Ended;
         if left.tasks.is_empty() { Ok(()) } else { Err(left.tasks.values().copied().collect()) }
     }
 }
@@ -185,9 +194,9 @@ impl Tasks for TokioTasks {
         if let Light::NotBegun = &*light {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
             let runtime = runtime.worker_threads(1).thread_name("light").enable_all().build();
-            *light = Light::Runs(runtime.expect("the system gives a thread and a timer"));
+            *light = Light::Runs(LightRuntime(Some(runtime.expect("the system gives a thread and a timer"))));
         }
-        if let Light::Runs(runtime) = &*light {
+        if let Light::Runs(LightRuntime(Some(runtime))) = &*light {
             drop(runtime.spawn(future));
         }
     }
@@ -229,6 +238,14 @@ mod tests {
         assert_eq!(env.join(Duration::from_millis(20)), Err(vec!["blocked"]));
         drop(to_task);
         assert_eq!(env.join(Duration::from_secs(60)), Ok(()));
+    }
+
+    #[test]
+    fn a_world_with_light_tasks_may_be_dropped_inside_a_runtime() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("made");
+        let (_dir, env) = env();
+        env.tasks().spawn_light("waits", std::future::pending());
+        runtime.block_on(async move { drop(env) });
     }
 
     #[test]

@@ -236,8 +236,13 @@ impl Serving {
             sockets.push(bind(*address, Traffic::Metrics).await?);
         }
         let mut driver_config = driver_config(config, &env);
-        if config.cluster_exists && !driver::has_log(env.disk()).map_err(|fault| fault.to_string())? {
-            driver_config.joins = Some(driver::find_cluster(&env, &driver_config).await?);
+        if config.cluster_exists {
+            // Only the first start asks the others: later they may be away, or be others than the flags say.
+            let own = driver::own_identity(env.disk());
+            driver_config.joins = match own.map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))? {
+                Some(identity) => Some(identity),
+                None => Some(driver::find_cluster(&env, &driver_config).await?),
+            };
         }
         let (handle, report) = driver::start(env.clone(), driver_config)
             .await
