@@ -34,6 +34,6 @@ pub use driver::{start, start_with};
 pub use ending::Ending;
 pub use handle::{Handle, Identity};
 pub use install::{DurableImage, InstalledImage, cut_log, forget_older, install, make_durable};
-pub use joining::find_cluster;
+pub use joining::{check_not_begun, find_cluster};
 pub use mailbox::{Mailbox, NotTaken};
 pub use watch_stream::{WatchReader, WatchStream};

@@ -244,6 +244,12 @@ impl Serving {
                 None => Some(driver::find_cluster(&env, &driver_config).await?),
             };
         }
+        if !config.cluster_exists && driver_config.founding_members.len() > 1 {
+            let own = driver::own_identity(env.disk());
+            if own.map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?.is_none() {
+                driver::check_not_begun(&env, &driver_config).await?;
+            }
+        }
         let (handle, report) = driver::start(env.clone(), driver_config)
             .await
             .map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?;
