@@ -371,7 +371,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
             request_timeout: REQUEST_TIME + 2 * config.election_timeout,
             read_retry: READ_RETRY,
             election_timeout: config.election_timeout,
-            catch_up_entries: crate::base::limits::CATCH_UP_ENTRIES,
+            catch_up_entries: config.snapshot_catchup_entries,
             quota_bytes: config.quota_bytes.unwrap_or(0),
             checkpoint_entries: config.snapshot_count,
             progress_ticks: u64::try_from(ticks(config.watch_progress_interval)).unwrap_or(u64::MAX).max(1),
