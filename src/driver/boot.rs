@@ -94,7 +94,8 @@ pub(super) async fn boot<E: Env>(
     let applied = image.state.applied;
     let mut wal = unrecovered.recover(identity, applied.0).await?;
     opening::cut_if_void(&mut wal, applied).await?;
-    // One that joins has nothing until the others send it their log or a snapshot, and no vote until that says so.
+    // One that joins has nothing until the others send it their log or a snapshot, and stands for nothing until that
+    // says that it votes. Asked for its vote it gives one, as raft wants of a member whose log lags.
     let founds = config.joins.is_none() && identity == from_flags;
     if founds && wal.hard_state == HardState::default() && wal.entries.is_empty() {
         found_cluster(&mut wal, &members).await?;

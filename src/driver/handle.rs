@@ -88,7 +88,8 @@ impl<E: Env> Handle<E> {
     /// Has a command agreed on and applied. A lease granted without an id gets one, and one too short is made as long as
     /// leases must be at least: here, so that the log says for how long and no member's flags have a say later.
     ///
-    /// [`Refusal::Timeout`] and [`Refusal::Stopped`] leave the outcome open: it may still be applied.
+    /// A time-out ([`Refusal::Timeout`], [`Refusal::TimeoutLeaderFail`], [`Refusal::TimeoutConnectionLost`]) and
+    /// [`Refusal::Stopped`] leave the outcome open: it may still be applied.
     pub async fn propose(&self, command: Command) -> Result<Proposed, Refusal> {
         self.propose_as(self.fresh_request_id(), command).await
     }
@@ -156,7 +157,8 @@ impl<E: Env> Handle<E> {
     }
 
     /// Asks the leader, be it this member or another; again while there is none or it cannot be reached, for as long
-    /// as a request may take. Asking twice must do no harm.
+    /// as a request may take, besides the last attempt. Asking twice must do no harm; who promotes a learner twice may
+    /// hear the second time that it is none.
     async fn ask_leader(&self, question: Question) -> Result<Told, Refusal> {
         let Shared { parts, .. } = &*self.0;
         let clock = parts.env.clock();

@@ -101,6 +101,7 @@ enum Work {
 }
 
 /// The end a snapshot arrives at: builds a history generation of its own, and hands it to the node when it is whole.
+/// Dropped before, it removes what it built: the next sending begins at the first chunk.
 pub(super) struct Sink<E: Env> {
     /// What the building begins from, with the first chunk: being asked where to begin makes no files.
     beginning: Option<Beginning<E>>,

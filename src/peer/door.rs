@@ -100,7 +100,7 @@ pub trait ChunkSource: Send + 'static {
     fn chunk(&mut self, number: u64) -> BoxFuture<'_, Result<Option<Bytes>, Wrong>>;
 }
 
-/// Where the chunks of a snapshot go. Dropped where the sending ends early: what it holds may be resumed.
+/// Where the chunks of a snapshot go. Dropped where the sending ends early: what it holds may be kept for another.
 pub trait ChunkSink: Send + 'static {
     /// The number of the next chunk wanted; those below are held.
     fn next(&self) -> u64;
