@@ -13,9 +13,11 @@ use madsim::runtime::{NodeHandle, Runtime};
 use quorate_spec::history::Operation;
 use quorate_spec::request::{Range, Span};
 
+use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
 use crate::oracles::{Verdict, Violation, linear, require};
+use crate::page::Told;
 use crate::plan::{End, Plan, PowerLoss};
 use crate::traffic::{Client, Settled};
 use crate::watchers::{self, Streams};
@@ -80,11 +82,28 @@ pub fn run_plan(plan: Plan) -> Report {
 
 /// Runs a plan; what clients asked and heard comes with the report.
 fn recorded(plan: Plan) -> (Report, Vec<Operation>) {
+    staged(plan, Chronicle::default(), |world, report| (report, world.take_operations()))
+}
+
+/// Runs a plan and tells all that can be told of it.
+pub fn run_told(plan: Plan) -> Told {
+    staged(plan.clone(), Chronicle::on(), |world, report| {
+        let (operations, entries) = (world.take_operations(), world.last_entries());
+        Told { plan, report, violation: world.violation(), operations, noted: world.chronicle.take(), entries }
+    })
+}
+
+/// Runs a plan, and has a look at the world when it is over.
+fn staged<T: Send + 'static>(
+    plan: Plan,
+    chronicle: Chronicle,
+    look: impl FnOnce(&World, Report) -> T + Send + 'static,
+) -> T {
     keep_panics();
     let seed = plan.seed;
     let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(16 << 20);
     let ran = thread.spawn(move || {
-        let world = World::new(plan);
+        let world = World::new(plan, chronicle);
         let kept = world.clone();
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
@@ -96,8 +115,7 @@ fn recorded(plan: Plan) -> (Report, Vec<Operation>) {
         }));
         let panic = PANIC.with(|kept| kept.borrow_mut().take());
         let report = report_of(&world, ran.ok(), panic);
-        let operations = std::mem::take(&mut *world.operations());
-        (report, operations)
+        look(&world, report)
     });
     ran.expect("a thread can be started").join().expect("the run itself catches panics")
 }
