@@ -22,6 +22,9 @@ use lanes::{Band, Lane, nanos};
 use verdicts::{Judgement, Order, Searched};
 pub use words::readable;
 
+/// Operations told in the story of an order that ends.
+const STUCK: usize = 6;
+
 /// A run, with everything that was recorded.
 pub struct Told {
     /// What was to happen.
@@ -148,11 +151,12 @@ fn page(told: &Told) -> Page {
     }
 }
 
-/// Alters the value that the last linearizable read in the first half told; `false` where there is none.
+/// Alters a value that a linearizable read told, one in the middle of the run if it can be; `false` where there is none.
 pub fn falsify(operations: &mut [Operation]) -> bool {
-    let half = operations.len() / 2;
+    let middle = operations.len() / 2;
+    let (early, late) = operations.split_at_mut(middle);
     let read =
-        operations[..half].iter_mut().rev().find_map(|operation| match (&operation.call, &mut operation.outcome) {
+        early.iter_mut().rev().chain(late).find_map(|operation| match (&operation.call, &mut operation.outcome) {
             (Call::Range { serializable: false, .. }, Outcome::Done { answer: Answer::Range(answer), .. }) => {
                 answer.kvs.iter_mut().find(|kv| !kv.value.is_empty())
             }
@@ -194,12 +198,16 @@ fn wrong(told: &Told, searched: &Searched) -> Option<Wrong> {
     if let Some(failure) = &told.report.failure {
         return Some(Wrong { at: None, words: "the run did not end well".to_string(), story: readable(failure) });
     }
-    let stuck = searched.order.stuck.iter().chain(&searched.stuck_old);
-    let first = stuck.min_by_key(|at| told.operations[**at].returned_at)?;
-    let at = Some(told.operations[*first].returned_at);
+    let stuck: Vec<&Operation> =
+        searched.order.stuck.iter().chain(&searched.stuck_old).map(|at| &told.operations[*at]).collect();
+    let at = Some(stuck.iter().map(|operation| operation.returned_at).min()?);
     let [(_, linear), (_, old)] = &searched.stands;
-    let story = if searched.order.stuck.is_empty() { old } else { linear };
-    Some(Wrong { at, words: "no order explains every answer".to_string(), story: story.clone() })
+    let mut story = if searched.order.stuck.is_empty() { old.clone() } else { linear.clone() };
+    for operation in stuck.iter().take(STUCK) {
+        let (ask, (_, got)) = (words::call(&operation.call), words::outcome(&operation.outcome));
+        story.push_str(&format!("\n\n{} asked: {ask}\nand heard: {got}", lanes::client(operation.client)));
+    }
+    Some(Wrong { at, words: "no order explains every answer".to_string(), story })
 }
 
 fn drawn(told: &Told, searched: &Searched, clients: &[u32]) -> Vec<Drawn> {

@@ -11,13 +11,13 @@ const plural = (n, word) => n.toLocaleString("en") + " " + word + (n === 1 ? "" 
 const clamp = (x, low, high) => Math.min(Math.max(x, low), high);
 
 // Hues of terms, in an order in which neighbours differ.
-const HUES = [215, 28, 285, 165, 340, 55, 190, 255];
+const HUES = [215, 25, 330, 185, 50, 245, 95, 350];
 const hue = (term) => "--hue:" + HUES[term % HUES.length];
 
 const ops = run.operations;
 const moments = new Map(run.order.places.map(([op, at], nth) => [op, { at, nth }]));
 const wrongOps = ops.map((op, i) => i).filter((i) => ops[i].wrong);
-const LABELS = 66, AXIS = 26, EDGE = 12, SHORTEST = 2000;
+const LABELS = 74, AXIS = 26, EDGE = 16, SHORTEST = 2000;
 
 // ---- lanes: what stands where
 
@@ -35,7 +35,9 @@ for (const band of run.bands) {
 if (rows.length) addLane("network", "network", rows.length * 18 + 8, {});
 run.members.forEach((member, m) => addLane("member", member.name, 40, { m }));
 addLane("log", "log", 26, {});
-run.clients.forEach((name, c) => addLane("client", name, 28, { c }));
+// Few clients get tall lanes: the picture is to fill a screen.
+const clientTall = clamp(Math.floor((500 - height) / run.clients.length), 28, 46);
+run.clients.forEach((name, c) => addLane("client", name, clientTall, { c }));
 height += 10;
 const memberLanes = lanes.filter((lane) => lane.kind === "member");
 const clientLanes = lanes.filter((lane) => lane.kind === "client");
@@ -78,12 +80,12 @@ const fits = (text, px, each = 6.3) => { const n = Math.floor((px - 8) / each); 
 const isChosen = (what, i, j) => chosen && chosen.what === what && chosen.i === i && (j === undefined || chosen.j === j);
 
 const DEFS = `<defs>
-<clipPath id="plot"><rect x="${LABELS}" y="0" width="100%" height="100%"/></clipPath>
-<pattern id="candidate" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="7" height="7" fill="var(--refused)" fill-opacity=".25"/><rect width="3" height="7" fill="var(--refused)"/></pattern>
+<clipPath id="plot"><rect x="${LABELS - 8}" y="0" width="100%" height="100%"/></clipPath>
+<pattern id="candidate" width="7" height="7" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="7" height="7" fill="var(--stand)"/><rect width="3" height="7" fill="var(--refused)" fill-opacity=".32"/></pattern>
 <pattern id="boot" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="2" height="6" fill="var(--down)"/></pattern>
 <pattern id="paused" width="6" height="6" patternUnits="userSpaceOnUse"><rect width="6" height="6" fill="var(--card)" fill-opacity=".6"/><rect width="2.5" height="6" fill="var(--soft)" fill-opacity=".75"/></pattern>
 <pattern id="cutting" width="8" height="8" patternUnits="userSpaceOnUse" patternTransform="rotate(-45)"><rect width="8" height="8" fill="var(--band)" fill-opacity=".13"/><rect width="2" height="8" fill="var(--band)" fill-opacity=".3"/></pattern>
-<pattern id="opening" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="6" height="6" fill="var(--open)" fill-opacity=".35"/><rect width="3" height="6" fill="var(--open)"/></pattern>
+<pattern id="opening" width="6" height="6" patternUnits="userSpaceOnUse" patternTransform="rotate(45)"><rect width="6" height="6" fill="var(--open)"/><rect width="2" height="6" fill="var(--card)" fill-opacity=".28"/></pattern>
 </defs>`;
 
 const MOMENTS = {
@@ -102,7 +104,18 @@ function axis() {
   let told = "";
   for (let at = Math.ceil(view.from / step) * step; at <= view.to; at += step) {
     const px = x(at).toFixed(1);
-    told += `<path class="grid" d="M${px} ${AXIS - 5}V${height}"/><text x="${px}" y="15" text-anchor="middle">${(at / 1e9).toFixed(digits)} s</text>`;
+    told += `<path class="grid" d="M${px} ${AXIS - 5}V${height}"/><text x="${px}" y="15" text-anchor="${px - LABELS < 20 ? "start" : "middle"}">${(at / 1e9).toFixed(digits)} s</text>`;
+  }
+  return told;
+}
+
+// Behind the members: whom a partition is about more strongly than the others.
+function drawShades() {
+  let told = "";
+  for (const band of run.bands) {
+    if (!isIn(band.from, band.to)) continue;
+    const [left, w] = clipped(band.from, band.to, 1.5);
+    for (const member of memberLanes) told += box(band.about.includes(member.name) ? "cut about" : "cut", left, member.y + 1, w, member.tall - 1);
   }
   return told;
 }
@@ -113,10 +126,6 @@ function drawBands() {
   run.bands.forEach((band, i) => {
     if (!isIn(band.from, band.to)) return;
     const [left, w] = clipped(band.from, band.to, 1.5);
-    for (const member of memberLanes) {
-      if (band.about.includes(member.name)) told += box("cut about", left, member.y, w, member.tall);
-      else told += box("cut", left, member.y, w, member.tall);
-    }
     const y = lane.y + 4 + band.row * 18;
     told += box("cutbar" + (isChosen("band", i) ? " hov" : ""), left, y, w, 16, of("band", i) + ' rx="3"');
     const label = fits(band.words, w);
@@ -149,7 +158,8 @@ function drawMember(lane) {
   });
   member.moments.forEach((moment, j) => {
     if (!isIn(moment.at, moment.at)) return;
-    const px = x(moment.at);
+    // A life often begins in the moment the one before ended.
+    const px = x(moment.at) + (moment.what === "boot" ? 5 : -4);
     told += MOMENTS[moment.what](+px.toFixed(1), y - 1) + box("hit", px - 7, y - 9, 14, 16, of("moment", lane.m, j));
   });
   return told;
@@ -185,7 +195,7 @@ function drawClient(lane) {
     else told += rect;
     const label = w > 40 && fits(op.ask.split("\n")[0], w, 5.7);
     if (label) (op.wrong ? (over += text(label)) : (told += text(label)));
-    function text(label) { return `<text class="op" x="${(left + 5).toFixed(1)}" y="${y + tall / 2 + 3.8}">${esc(label)}</text>`; }
+    function text(label) { return `<text class="op${op.writes ? "" : " pale"}" x="${(left + 5).toFixed(1)}" y="${y + tall / 2 + 3.8}">${esc(label)}</text>`; }
   }
   return told + over;
 }
@@ -201,11 +211,11 @@ function drawOrder() {
   last = Math.min(last + 1, places.length - 1);
   const shown = places.slice(first, last + 1);
   const apart = (width - LABELS) / Math.max(shown.length, 1);
-  const strong = clamp(apart / 14, 0.22, 1);
+  const strong = clamp(apart / 14, 0.06, 1);
   let told = "";
   if (shown.length) {
     const points = shown.map(([op, at]) => `${clamp(x(at), -1e4, 1e5).toFixed(1)},${laneY(op)}`).join(" ");
-    told += `<polyline class="order" points="${points}" stroke-width="${(0.6 + strong).toFixed(2)}" stroke-opacity="${(0.25 + 0.65 * strong).toFixed(2)}"/>`;
+    told += `<polyline class="order" points="${points}" stroke-width="${(0.6 + strong).toFixed(2)}" stroke-opacity="${(0.1 + 0.8 * strong).toFixed(2)}"/>`;
     if (apart > 5) for (const [op, at] of shown) if (isIn(at, at)) told += `<circle class="dot" cx="${x(at).toFixed(1)}" cy="${laneY(op)}" r="${apart > 12 ? 3.2 : 2}"/>`;
   }
   if (run.order.stuck.length) {
@@ -234,7 +244,7 @@ function draw() {
     told += `<path class="rule" d="M0 ${lane.y}H${width}"/>`;
     names += `<text class="name" x="12" y="${lane.y + lane.tall / 2 + 4}" ${of("lane", lanes.indexOf(lane))}>${esc(lane.name)}</text>`;
   }
-  told += `<g clip-path="url(#plot)">` + axis();
+  told += `<g clip-path="url(#plot)">` + axis() + drawShades();
   for (const lane of lanes) {
     if (lane.kind === "member") told += drawMember(lane);
     if (lane.kind === "log") told += drawLog(lane);
@@ -291,7 +301,7 @@ function tell({ what, i, j }) {
       row("wrong", op.wrong, "bad") + code("asked", op.ask) + code("heard", op.got) +
       row("outcome", OUTCOMES[op.outcome]) + row("revision", op.revision) + row("log index", op.index) +
       row("called", seconds(op.from)) + row("answered", seconds(op.to)) + row("took", lasted(op.to - op.from)) +
-      row("in the order", place ? `number ${place.nth + 1}, at ${seconds(place.at)}` : "no place") + "</dl>";
+      row("in the order", place ? `number ${place.nth + 1}, at ${seconds(place.at)}` : placeless(op)) + "</dl>";
   }
   if (what === "span") {
     const span = run.members[i].spans[j];
@@ -307,6 +317,7 @@ function tell({ what, i, j }) {
     const moment = run.members[i].moments[j];
     return `<h2>${esc(run.members[i].name)}</h2><dl>${row("at", seconds(moment.at))}${row("what", moment.words)}</dl>`;
   }
+  if (what === "lane") return tellLane(lanes[i]);
   if (what === "band") return tellBand(run.bands[i]);
   if (what === "entry") {
     const entry = run.entries[i];
@@ -322,6 +333,29 @@ function tell({ what, i, j }) {
     return `<h2>${esc(promise.name)} <small>${esc(promise.subject.toLowerCase())}</small></h2><p>${esc(promise.sentence)}</p><p class="${promise.stands === "broken" ? "bad" : "hint"}">${GLYPHS[promise.stands]} ${esc(promise.why)}</p>`;
   }
   return "";
+}
+
+// A lane as a whole: how a member is set up and how long it stood how, what became of what a client asked.
+function tellLane(lane) {
+  if (lane.kind === "member") {
+    const sums = {};
+    for (const span of run.members[lane.m].spans) sums[span.stand] = (sums[span.stand] || 0) + span.to - span.from;
+    return `<h2>${esc(lane.name)}</h2><dl>` + Object.entries(sums).map(([stand, ns]) => row(STANDS[stand], lasted(ns))).join("") +
+      flat(run.plan.members[lane.m]).map(([name, value]) => row(esc(name), value)).join("") + "</dl>";
+  }
+  if (lane.kind === "client") {
+    const sums = {};
+    for (const i of opsOf[lane.c]) sums[ops[i].outcome] = (sums[ops[i].outcome] || 0) + 1;
+    return `<h2>${esc(lane.name)} <small>${plural(opsOf[lane.c].length, "operation")}</small></h2><dl>` + Object.entries(sums).map(([outcome, n]) => row(OUTCOMES[outcome], n)).join("") + "</dl>";
+  }
+  const words = lane.kind === "log" ? `${plural(run.entries.length, "entry").replace("entrys", "entries")}, each when the first member applied it` : plural(run.bands.length, "partition");
+  return `<h2>${lane.name}</h2><p>${words}</p>`;
+}
+
+function placeless(op) {
+  if (op.outcome === "not") return "none, as it was not done";
+  if (op.outcome === "open") return "none: it need not have taken effect";
+  return op.kind === "old range" ? "none of its own: its answer may be old" : "none found";
 }
 
 // A partition with a picture of who reaches whom.
@@ -351,7 +385,12 @@ function tellBand(band) {
 }
 
 const HINT = `<p class="hint">Point at anything, or tap it.</p><p class="hint"><kbd>←</kbd> <kbd>→</kbd> walk through a client's operations, <kbd>↑</kbd> <kbd>↓</kbd> change the client, <kbd>n</kbd> <kbd>p</kbd> follow the order.<br><kbd>+</kbd> <kbd>−</kbd> zoom, <kbd>Shift</kbd> <kbd>←</kbd> <kbd>→</kbd> move, <kbd>0</kbd> whole run, <kbd>w</kbd> what went wrong, <kbd>Esc</kbd> let go.</p><p class="hint">Drag to move; pinch, or <kbd>Ctrl</kbd> and the wheel, to zoom.</p>`;
-function show(item) { $("details").innerHTML = (item && tell(item)) || HINT; }
+const narrow = matchMedia("(max-width: 900px)");
+function show(item) {
+  const told = item && tell(item);
+  $("details").innerHTML = told || HINT;
+  $("details").classList.toggle("empty", !told);
+}
 function choose(item) { chosen = item; show(item); redraw(); }
 
 // Brings an operation into view and chooses it.
@@ -363,9 +402,11 @@ function visit(i) {
     look(middle - wide / 2, middle + wide / 2);
   }
   choose({ what: "op", i });
+  const lane = clientLanes[op.client], top = chart.getBoundingClientRect().top + lane.y;
+  if (top < 40 || top + lane.tall > innerHeight - 20) scrollBy(0, top - innerHeight / 2);
 }
 
-function visitWrong() {
+function visitWrong(alone = false) {
   const bad = wrongOps.length ? wrongOps : null;
   const at = run.wrong.at ?? run.end;
   let from = bad ? Math.min(...bad.map((i) => ops[i].from)) : at, to = bad ? Math.max(...bad.map((i) => ops[i].to)) : at;
@@ -376,14 +417,15 @@ function visitWrong() {
   const near = ops.map((op) => Math.abs(op.from - middle)).sort((a, b) => a - b);
   const around = Math.max((to - from) * 0.8, near[Math.min(24, near.length - 1)] || 1e6, 1e6);
   look(middle - around, middle + around);
-  if (bad) choose({ what: "op", i: bad.find((i) => ops[i].outcome === "done") ?? bad[0] });
+  // On a small screen details cover the lanes: they wait until they are asked for.
+  if (bad && !(alone && narrow.matches)) choose({ what: "op", i: bad.find((i) => ops[i].outcome === "done") ?? bad[0] });
 }
 
 // ---- input: pointers, wheel, keys
 
 const itemOf = (target) => {
   const on = target.closest && target.closest("[data-w]");
-  return on && on.dataset.w !== "lane" ? { what: on.dataset.w, i: +on.dataset.i, j: on.dataset.j === "" ? undefined : +on.dataset.j } : null;
+  return on ? { what: on.dataset.w, i: +on.dataset.i, j: on.dataset.j === "" ? undefined : +on.dataset.j } : null;
 };
 // The closest operation of a lane within a few pixels: what is two pixels wide is hard to hit.
 function nearItem(event) {
@@ -413,7 +455,7 @@ chart.addEventListener("pointerdown", (event) => {
 chart.addEventListener("pointermove", (event) => {
   const pointer = pointers.get(event.pointerId);
   const left = chart.getBoundingClientRect().left;
-  if (!pointer) { if (!chosen) show(nearItem(event)); return; }
+  if (!pointer) { show(nearItem(event) || chosen); return; }
   const by = event.clientX - pointer.x;
   pointer.x = event.clientX;
   moved += Math.abs(by);
@@ -432,7 +474,7 @@ const release = (event) => {
 };
 chart.addEventListener("pointerup", release);
 chart.addEventListener("pointercancel", release);
-chart.addEventListener("pointerleave", (event) => { if (!event.buttons && !chosen) show(null); });
+chart.addEventListener("pointerleave", (event) => { if (!event.buttons) show(chosen); });
 chart.addEventListener("dblclick", (event) => zoom(event.shiftKey ? 3 : 1 / 3, ns(event.clientX - chart.getBoundingClientRect().left)));
 chart.addEventListener("wheel", (event) => {
   const at = ns(event.clientX - chart.getBoundingClientRect().left);
@@ -527,6 +569,10 @@ function legend() {
   ].join("");
 }
 
+// A part of the plan as pairs of a name and a value.
+const inWords = (value) => value && typeof value === "object" && "secs" in value ? lasted(value.secs * 1e9 + value.nanos) : Array.isArray(value) ? value.join(" to ") : String(value);
+const flat = (value, before = "") => Object.entries(value).flatMap(([name, value]) => value && typeof value === "object" && !("secs" in value) && !Array.isArray(value) ? flat(value, before + name + ", ") : [[(before + name).replaceAll("_", " "), inWords(value)]]);
+
 function more() {
   const groups = new Map();
   for (const [name, n] of Object.entries(run.marks)) {
@@ -535,10 +581,8 @@ function more() {
     groups.set(key, [...(groups.get(key) || []), [["disk", "net", "cut", "honesty"].includes(key) ? rest : name, n]]);
   }
   const sorted = [...groups].sort(([a], [b]) => (a === "other") - (b === "other") || (a < b ? -1 : 1));
-  $("marks").innerHTML = sorted.map(([group, list]) => `<div><h3>${group}</h3>` + list.map(([name, n]) => `<p><span>${esc(name)}</span><b>${n.toLocaleString("en")}</b></p>`).join("") + "</div>").join("");
-  const time = (value) => value && typeof value === "object" && "secs" in value ? lasted(value.secs * 1e9 + value.nanos) : Array.isArray(value) ? value.join(" to ") : String(value);
-  const flat = (value, before = "") => Object.entries(value).flatMap(([name, value]) => value && typeof value === "object" && !("secs" in value) && !Array.isArray(value) ? flat(value, before + name + ", ") : [[before + name, time(value)]]);
-  const table = (name, value) => `<div><h3>${name}</h3><table>` + flat(value).map(([name, value]) => `<tr><td>${esc(name.replaceAll("_", " "))}</td><td>${esc(value)}</td></tr>`).join("") + "</table></div>";
+  $("marks").innerHTML = sorted.map(([group, list]) => `<div><h3>${group}</h3>` + list.map(([name, n]) => `<p class="${n ? "" : "never"}"><span>${esc(name)}</span><b>${n.toLocaleString("en")}</b></p>`).join("") + "</div>").join("");
+  const table = (name, value) => `<div><h3>${name}</h3><table>` + flat(value).map(([name, value]) => `<tr><td>${esc(name)}</td><td>${esc(value)}</td></tr>`).join("") + "</table></div>";
   const { members, setting, keys, watching, steps, troubles } = run.plan;
   $("setting").innerHTML = table("run", { clients: run.clients.length, steps_planned: steps, keys, watching_clients: watching, troubles_planned: troubles, trace: run.trace }) +
     table("members share", setting) + members.map((member, m) => table(run.members[m].name, member)).join("");
@@ -550,9 +594,9 @@ more();
 $("in").onclick = () => zoom(1 / 1.8);
 $("out").onclick = () => zoom(1.8);
 $("fit").onclick = () => look(0, run.end);
-$("find").onclick = visitWrong;
+$("find").onclick = () => visitWrong();
 new ResizeObserver(redraw).observe(chart);
 show(null);
 if (location.hash.length > 1) { const [from, to] = location.hash.slice(1).split("-").map((part) => parseFloat(part) * 1e9); look(from, to || run.end); }
-else if (run.wrong) visitWrong();
+else if (run.wrong) visitWrong(true);
 draw();

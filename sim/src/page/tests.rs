@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::*;
-use crate::run::run_told;
+use crate::run::{run, run_drawn};
 
 /// The data a page carries, taken out of it as a browser would.
 fn data(html: &str) -> Value {
@@ -20,7 +20,7 @@ fn marked(data: &Value) -> Vec<&Value> {
 #[test]
 fn the_page_of_a_seed_holds_every_operation_and_needs_nothing_else() {
     for seed in [1, 4] {
-        let told = run_told(Plan::of(seed));
+        let told = run_drawn(Plan::of(seed));
         assert_eq!(told.report.failure, None, "seed {seed}");
         let html = html(&told);
         for outside in ["http://", "https://", "src=", "@import", "url("] {
@@ -51,8 +51,16 @@ fn the_page_of_a_seed_holds_every_operation_and_needs_nothing_else() {
 }
 
 #[test]
+fn a_run_that_is_drawn_is_the_run_that_is_not() {
+    for seed in [2, 6] {
+        let (drawn, swarmed) = (run_drawn(Plan::of(seed)).report, run(seed));
+        assert_eq!((drawn.trace, drawn.happenings), (swarmed.trace, swarmed.happenings), "seed {seed}");
+    }
+}
+
+#[test]
 fn every_member_has_spans_from_the_first_moment_to_the_last() {
-    let told = run_told(Plan::of(2));
+    let told = run_drawn(Plan::of(2));
     let page = page(&told);
     assert_eq!(page.members.len(), told.plan.members.len());
     for lane in &page.members {
@@ -66,7 +74,7 @@ fn every_member_has_spans_from_the_first_moment_to_the_last() {
 
 #[test]
 fn a_false_answer_is_marked_and_the_order_ends_there() {
-    let mut told = run_told(Plan::of(1));
+    let mut told = run_drawn(Plan::of(1));
     assert!(falsify(&mut told.operations));
     let data = data(&html(&told));
     let marked = marked(&data);
@@ -88,7 +96,7 @@ fn what_a_judge_saw_broken_is_named_and_marked() {
     let broken = (0..20).find_map(|seed| {
         let mut plan = Plan::of(seed);
         plan.members.iter_mut().for_each(|member| member.disk.lies = true);
-        let told = run_told(plan);
+        let told = run_drawn(plan);
         told.violation.is_some().then_some(told)
     });
     let told = broken.unwrap();

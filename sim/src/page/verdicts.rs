@@ -166,13 +166,13 @@ fn read(judged: &Judged) -> ((Stands, String), Order) {
         Verdict::Linearizable(_) => (
             Stands::Kept,
             format!(
-                "one order of {count} operations and {expiries} expiries gives every answer ({states} states looked at)"
+                "one order of {count} operations gives every answer (leases that expire in it: {expiries}; states looked at: {states})"
             ),
         ),
         Verdict::NotLinearizable(failure) => (
             Stands::Broken,
             format!(
-                "{count} operations have an order, up to revision {}; none of {} can be next ({states} states looked at)",
+                "{count} operations have an order, up to revision {}; one of {} would have to be next, and none can (states looked at: {states})",
                 failure.revision,
                 failure.stuck.len()
             ),
