@@ -224,6 +224,9 @@ fn shape(ways: &[Way], members: usize) -> (String, Vec<usize>) {
         };
         told.entry(word).or_default().push(member);
     }
+    if let Some((from, to)) = cut.first().filter(|_| cut.len() == 1) {
+        return (format!("{} to {} cut{clients}", host(*from), host(*to)), vec![*from, *to]);
+    }
     let involved = || cut.iter().flat_map(|(from, to)| [*from, *to]).collect::<BTreeSet<_>>().into_iter().collect();
     if told.is_empty() || (members == 2 && told.contains_key("apart")) {
         let count = format!("{} of {} links cut{clients}", cut.len(), members * members.saturating_sub(1));
@@ -307,6 +310,7 @@ mod tests {
         let words: Vec<_> = bands.iter().map(|band| (band.from, band.to, &band.words[..])).collect();
         assert_eq!(words, [(1, 4, "m1 apart"), (2, 6, "m2 mute, clients too"), (5, 6, "m1 apart")]);
         assert_eq!(bands[0].about, ["m1"]);
+        assert_eq!(shape(&ways(&Cut::Links(vec![(1, 0)]), &[], 2, &[]), 2).0, "m2 to m1 cut");
         assert_eq!(shape(&ring, 5), ("10 of 20 links cut".to_string(), vec![0, 1, 2, 3, 4]));
     }
 }

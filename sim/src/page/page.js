@@ -211,7 +211,7 @@ function drawOrder() {
   last = Math.min(last + 1, places.length - 1);
   const shown = places.slice(first, last + 1);
   const apart = (width - LABELS) / Math.max(shown.length, 1);
-  const strong = clamp(apart / 14, 0.06, 1);
+  const strong = clamp(Math.sqrt(apart / 14), 0.06, 1);
   let told = "";
   if (shown.length) {
     const points = shown.map(([op, at]) => `${clamp(x(at), -1e4, 1e5).toFixed(1)},${laneY(op)}`).join(" ");
@@ -418,7 +418,10 @@ function visitWrong(alone = false) {
   const around = Math.max((to - from) * 0.8, near[Math.min(24, near.length - 1)] || 1e6, 1e6);
   look(middle - around, middle + around);
   // On a small screen details cover the lanes: they wait until they are asked for.
-  if (bad && !(alone && narrow.matches)) choose({ what: "op", i: bad.find((i) => ops[i].outcome === "done") ?? bad[0] });
+  if (alone && narrow.matches) return;
+  const broken = run.promises.findIndex((promise) => promise.stands === "broken");
+  if (bad) choose({ what: "op", i: bad.find((i) => ops[i].outcome === "done") ?? bad[0] });
+  else if (broken >= 0) choose({ what: "promise", i: broken });
 }
 
 // ---- input: pointers, wheel, keys
