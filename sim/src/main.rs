@@ -8,6 +8,8 @@
 #[cfg(madsim)]
 mod calm;
 #[cfg(madsim)]
+mod chronicle;
+#[cfg(madsim)]
 mod config;
 #[cfg(madsim)]
 mod convert;
@@ -25,6 +27,8 @@ mod lifecycle;
 mod member;
 #[cfg(madsim)]
 mod oracles;
+#[cfg(madsim)]
+mod page;
 #[cfg(madsim)]
 mod plan;
 #[cfg(madsim)]

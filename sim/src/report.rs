@@ -10,17 +10,15 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::page::{self, readable};
 use crate::plan::Plan;
-use crate::run::{Report, run, run_told};
+use crate::run::{Report, run, run_drawn, run_told};
 
 /// Characters of a failure shown in the summary of many seeds.
 const SHORT: usize = 600;
 
 /// Lines of the history shown of a run that failed.
 const TAIL: usize = 24;
-
-/// Bytes of a value shown.
-const SHORT_VALUE: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
 const WANTED: [&str; 38] = [
@@ -93,6 +91,21 @@ enum What {
         #[arg(long)]
         log: bool,
     },
+    /// Run one seed and draw it: one HTML page with everything in it, to be opened in a browser.
+    Report {
+        /// The seed.
+        #[arg(long, required_unless_present = "plan_file")]
+        seed: Option<u64>,
+        /// Run the plan in this file instead.
+        #[arg(long = "plan", value_name = "FILE", conflicts_with = "seed")]
+        plan_file: Option<std::path::PathBuf>,
+        /// The page [default: target/sim/report-SEED.html].
+        #[arg(long, value_name = "FILE")]
+        out: Option<std::path::PathBuf>,
+        /// Falsify one answer after the run, to see what a broken promise looks like.
+        #[arg(long)]
+        falsify: bool,
+    },
     /// Run many seeds, show a summary, and fail (exit code 1) if one of them does.
     Swarm {
         /// The seeds, first..end; the end is left out.
@@ -136,6 +149,13 @@ pub fn main() -> ExitCode {
                 false
             }
         },
+        What::Report { seed, plan_file, out, falsify } => match planned(seed, plan_file) {
+            Ok(plan) => draw(plan, out, falsify),
+            Err(story) => {
+                eprintln!("{story}");
+                false
+            }
+        },
         What::Swarm { seeds, jobs, max_failures } => swarm(seeds, jobs.max(1), max_failures),
         What::Twice { seeds } => twice(seeds),
         What::Trace { seeds } => {
@@ -164,6 +184,30 @@ fn keep(plan: &Plan) {
         Ok(()) => println!("the plan: cargo sim run --plan {file}"),
         Err(error) => println!("the plan could not be written to {file}: {error}"),
     }
+}
+
+/// Runs a plan and writes its page. `false` where a promise was broken or the page could not be written.
+fn draw(plan: Plan, out: Option<std::path::PathBuf>, falsify: bool) -> bool {
+    let seed = plan.seed;
+    let file = out.unwrap_or_else(|| format!("target/sim/report-{seed}.html").into());
+    let mut told = run_drawn(plan);
+    if falsify && !page::falsify(&mut told.operations) {
+        eprintln!("seed {seed} has no read whose answer could be falsified");
+        return false;
+    }
+    let html = page::html(&told);
+    if let Err(error) = std::fs::write(&file, &html) {
+        eprintln!("{}: {error}", file.display());
+        return false;
+    }
+    let (operations, kilobytes) = (told.operations.len(), html.len() >> 10);
+    println!("seed {seed}: {operations} operations on a page of {kilobytes} KiB: {}", file.display());
+    match &told.report.failure {
+        None if !falsify => println!("seed {seed} kept every promise"),
+        None => println!("one answer was falsified"),
+        Some(failure) => println!("seed {seed} FAILED {}", short(&readable(failure))),
+    }
+    told.report.failure.is_none()
 }
 
 fn run_one(plan: Plan, show_plan: bool, log: bool) -> bool {
@@ -277,30 +321,6 @@ fn swarm(seeds: Range<u64>, jobs: u64, max_failures: u64) -> bool {
 fn short(failure: &str) -> &str {
     let cut = failure.char_indices().nth(SHORT).map_or(failure.len(), |(at, _)| at);
     &failure[..cut]
-}
-
-/// Lists of bytes as text: `[107, 49]` is `"k1"`; long ones are cut.
-fn readable(story: &str) -> String {
-    let mut told = String::new();
-    let mut rest = story;
-    while let Some(at) = rest.find('[') {
-        told.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let bytes = rest.find(']').and_then(|end| {
-            let numbers: Result<Vec<u8>, _> = rest[..end].split(", ").map(str::parse).collect();
-            Some((end, numbers.ok()?))
-        });
-        match bytes {
-            Some((end, bytes)) => {
-                let cut = bytes.len().min(SHORT_VALUE);
-                let dots = if cut < bytes.len() { "..." } else { "" };
-                told.push_str(&format!("\"{}{dots}\"", bytes[..cut].escape_ascii()));
-                rest = &rest[end + 1..];
-            }
-            None => told.push('['),
-        }
-    }
-    told + rest
 }
 
 fn summary(total: &Total, wall: Duration) -> bool {

@@ -13,9 +13,11 @@ use madsim::runtime::{NodeHandle, Runtime};
 use quorate_spec::history::Operation;
 
 use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves};
+use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
 use crate::oracles::{Verdict, Violation, linear};
+use crate::page::Told;
 use crate::plan::{End, Plan, PowerLoss};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
@@ -84,11 +86,38 @@ pub fn run_told(plan: Plan) -> Report {
 
 /// Runs a plan; what clients asked and heard comes with the report.
 fn recorded(plan: Plan, told: bool) -> (Report, Vec<Operation>) {
+    staged(plan, Chronicle::default(), move |world, mut report| {
+        // A panic may have poisoned what it held.
+        if report.entries == 0 {
+            return (report, Vec::new());
+        }
+        let operations = world.take_operations();
+        if told {
+            report.tail = history(world, &operations);
+        }
+        (report, operations)
+    })
+}
+
+/// Runs a plan and keeps all that can be drawn of it.
+pub fn run_drawn(plan: Plan) -> Told {
+    staged(plan.clone(), Chronicle::on(), |world, report| {
+        let (operations, entries) = (world.take_operations(), world.last_entries());
+        Told { plan, report, violation: world.violation(), operations, noted: world.chronicle.take(), entries }
+    })
+}
+
+/// Runs a plan, and has a look at the world when it is over.
+fn staged<T: Send + 'static>(
+    plan: Plan,
+    chronicle: Chronicle,
+    look: impl FnOnce(&World, Report) -> T + Send + 'static,
+) -> T {
     keep_panics();
     let seed = plan.seed;
     let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(16 << 20);
     let ran = thread.spawn(move || {
-        let world = World::new(plan);
+        let world = World::new(plan, chronicle);
         let kept = world.clone();
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
@@ -99,16 +128,8 @@ fn recorded(plan: Plan, told: bool) -> (Report, Vec<Operation>) {
             })
         }));
         let panic = PANIC.with(|kept| kept.borrow_mut().take());
-        let mut report = report_of(&world, ran.ok(), panic);
-        // A panic may have poisoned what it held.
-        if report.entries == 0 {
-            return (report, Vec::new());
-        }
-        let operations = std::mem::take(&mut *world.operations());
-        if told {
-            report.tail = history(&world, &operations);
-        }
-        (report, operations)
+        let report = report_of(&world, ran.ok(), panic);
+        look(&world, report)
     });
     ran.expect("a thread can be started").join().expect("the run itself catches panics")
 }
