@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::chronicle::Happening;
 use crate::env::{true_now, true_sleep};
 use crate::lifecycle;
 use crate::plan::{Action, Cut, End, Timed, Who};
@@ -43,7 +44,10 @@ fn befall(world: &Arc<World>, action: Action) {
         }
         Action::Stall { who, time } => {
             world.marks.hit("the disk stalled for long");
-            world.named(who).into_iter().for_each(|number| world.members[number].disk.stall_for(time));
+            for number in world.named(who) {
+                world.chronicle.member(number, || Happening::Stalls(time));
+                world.members[number].disk.stall_for(time);
+            }
         }
         Action::Pause { who, time } => pause(world, who, time),
         Action::Cut { cut, clients, time } => part(world, &cut, clients, time),

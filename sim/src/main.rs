@@ -6,6 +6,10 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that finds nothing must stop"))]
 
 #[cfg(madsim)]
+mod calm;
+#[cfg(madsim)]
+mod chronicle;
+#[cfg(madsim)]
 mod config;
 #[cfg(madsim)]
 mod convert;
@@ -23,6 +27,8 @@ mod lifecycle;
 mod member;
 #[cfg(madsim)]
 mod oracles;
+#[cfg(madsim)]
+mod page;
 #[cfg(madsim)]
 mod plan;
 #[cfg(madsim)]

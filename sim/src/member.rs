@@ -10,6 +10,7 @@ use futures_channel::oneshot;
 use madsim::runtime::{Handle as Sim, NodeHandle};
 use quorate::driver::Handle;
 
+use crate::chronicle::{Chronicle, Happening};
 use crate::config::host;
 use crate::env::{Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, forked, true_now};
 use crate::plan::{End, MemberSetting, Plan, PowerLoss};
@@ -70,17 +71,19 @@ pub struct Member {
     net: SimNet,
     trace: Trace,
     marks: Marks,
+    chronicle: Chronicle,
     standing: Mutex<Standing>,
 }
 
 impl Member {
     /// A member that never lived.
-    pub fn new(plan: &Plan, number: usize, net: SimNet, trace: Trace, marks: Marks) -> Self {
+    pub fn new(plan: &Plan, number: usize, net: SimNet, told: (Trace, Marks, Chronicle)) -> Self {
+        let (trace, marks, chronicle) = told;
         let setting = plan.members[number].clone();
         let dice = forked(plan.seed, "disk", number as u64);
         let disk = SimDisk::new(setting.disk.faults(), dice, trace.clone(), marks.clone());
         let standing = Mutex::default();
-        Self { number, host: host(number), setting, disk, seed: plan.seed, net, trace, marks, standing }
+        Self { number, host: host(number), setting, disk, seed: plan.seed, net, trace, marks, chronicle, standing }
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
@@ -113,6 +116,7 @@ impl Member {
         assert!(standing.node.is_none(), "a member lives once at a time");
         standing.lives += 1;
         let life = standing.lives;
+        self.chronicle.member(self.number, || Happening::Begins(life));
         let node = Sim::current().create_node().name(format!("{}-{life}", self.host)).build();
         let (sender, over) = oneshot::channel();
         (standing.node, standing.over, standing.stopping) = (Some(node.clone()), Some(sender), false);
@@ -136,6 +140,7 @@ impl Member {
         let goes_on = standing.node.is_some() && standing.lives == living.life && standing.sprung.is_none();
         if goes_on {
             standing.living = Some(living);
+            self.chronicle.member(self.number, || Happening::Serves);
         }
         goes_on
     }
@@ -178,6 +183,7 @@ impl Member {
             End::Stop | End::Kill => self.net.kill(&self.host),
             End::Power(_) => self.net.lose_power(&self.host),
         }
+        self.chronicle.member(self.number, || Happening::Ends(how));
         self.trace.note("end", format!("{} {how:?}", self.host).as_bytes());
         self.marks.hit(match how {
             End::Stop => "stopped cleanly",
@@ -197,6 +203,7 @@ impl Member {
         self.disk.arm(nth, move || {
             // The task that stepped into it runs to its next wait, and no other task of the node runs again.
             Sim::current().kill(madsim::plugin::node());
+            member.chronicle.member(member.number, || Happening::Ends(how));
             let mut standing = member.standing();
             (standing.living, standing.sprung) = (None, Some((how, down)));
             if let Some(over) = standing.over.take() {
@@ -209,6 +216,7 @@ impl Member {
     pub fn pause(&self) -> Option<NodeHandle> {
         let node = self.standing().node.clone()?;
         Sim::current().pause(node.id());
+        self.chronicle.member(self.number, || Happening::Pauses);
         Some(node)
     }
 
@@ -216,6 +224,7 @@ impl Member {
     pub fn resume(&self, node: &NodeHandle) {
         let same = self.standing().node.as_ref().is_some_and(|present| present.id() == node.id());
         if same {
+            self.chronicle.member(self.number, || Happening::GoesOn);
             Sim::current().resume(node.id());
         }
     }
@@ -223,6 +232,7 @@ impl Member {
     /// No more troubles: whatever is armed, stalled or standing still goes on.
     pub fn calm_down(&self) {
         let lies = self.setting.disk.lies;
+        self.chronicle.member(self.number, || Happening::Calms);
         self.disk.disarm();
         self.disk.set_faults(crate::env::DiskFaults { lies, ..crate::env::DiskFaults::calm() });
         let mut standing = self.standing();

@@ -10,18 +10,30 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::page::{self, readable};
 use crate::plan::Plan;
-use crate::run::{Report, run, run_plan};
+use crate::run::{Report, run, run_drawn, run_told};
 
 /// Characters of a failure shown in the summary of many seeds.
 const SHORT: usize = 600;
 
-/// Bytes of a value shown.
-const SHORT_VALUE: usize = 24;
+/// Lines of the history shown of a run that failed.
+const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 20] = [
+const WANTED: [&str; 38] = [
+    "a client asked again",
+    "a member stood still",
+    "a quorum alone had to serve",
     "booted from a checkpoint",
+    "change of open outcome",
+    "cut: a member is deaf",
+    "cut: a member is mute",
+    "cut: a ring",
+    "cut: members apart from the others",
+    "cut: single links",
+    "cut: two halves with a bridge",
+    "digests of members compared",
     "disk: length lost or ahead of data",
     "disk: name vanished or came back",
     "disk: power lost between write and sync",
@@ -30,18 +42,28 @@ const WANTED: [&str; 20] = [
     "disk: sector turned to garbage",
     "disk: sync of a file failed",
     "disk: sync stalled",
+    "every member ended at once",
+    "honesty: a copy of the log held the entry",
+    "honesty: a copy of the log held the vote",
     "honesty: a copy of the platter held its promise",
     "leases expired",
     "life ended during boot",
     "life ended in the middle of a disk operation",
+    "net: connection cut in the middle",
+    "net: data met a partition on its way",
+    "net: packet lost",
     "order of all answers found",
     "process killed, system lived on",
     "stopped cleanly",
     "the node stopped on a fault of the disk",
     "torn tail of the log cut",
-    "watcher fell behind",
     "watcher ended by a compaction",
+    "watcher fell behind",
+    "watcher resumed on another stream",
 ];
+
+/// From so many seeds on, a wanted thing that never happened fails the swarm.
+const LARGE: u64 = 1_000;
 
 /// Runs the product's own driver on a simulated disk, clock and scheduler, breaks what can break, and holds
 /// every answer and every watch event against the specification. A seed decides everything.
@@ -65,6 +87,24 @@ enum What {
         /// Show the plan drawn from the seed: every step of every client, and all troubles.
         #[arg(long)]
         show_plan: bool,
+        /// Tell everything that clients asked and that was applied, not only the end of it.
+        #[arg(long)]
+        log: bool,
+    },
+    /// Run one seed and draw it: one HTML page with everything in it, to be opened in a browser.
+    Report {
+        /// The seed.
+        #[arg(long, required_unless_present = "plan_file")]
+        seed: Option<u64>,
+        /// Run the plan in this file instead.
+        #[arg(long = "plan", value_name = "FILE", conflicts_with = "seed")]
+        plan_file: Option<std::path::PathBuf>,
+        /// The page [default: target/sim/report-SEED.html].
+        #[arg(long, value_name = "FILE")]
+        out: Option<std::path::PathBuf>,
+        /// Falsify one answer after the run, to see what a broken promise looks like.
+        #[arg(long)]
+        falsify: bool,
     },
     /// Run many seeds, show a summary, and fail (exit code 1) if one of them does.
     Swarm {
@@ -102,8 +142,15 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 /// The command line.
 pub fn main() -> ExitCode {
     let good = match Arguments::parse().what {
-        What::Run { seed, plan_file, show_plan } => match planned(seed, plan_file) {
-            Ok(plan) => run_one(plan, show_plan),
+        What::Run { seed, plan_file, show_plan, log } => match planned(seed, plan_file) {
+            Ok(plan) => run_one(plan, show_plan, log),
+            Err(story) => {
+                eprintln!("{story}");
+                false
+            }
+        },
+        What::Report { seed, plan_file, out, falsify } => match planned(seed, plan_file) {
+            Ok(plan) => draw(plan, out, falsify),
             Err(story) => {
                 eprintln!("{story}");
                 false
@@ -139,7 +186,31 @@ fn keep(plan: &Plan) {
     }
 }
 
-fn run_one(plan: Plan, show_plan: bool) -> bool {
+/// Runs a plan and writes its page. `false` where a promise was broken or the page could not be written.
+fn draw(plan: Plan, out: Option<std::path::PathBuf>, falsify: bool) -> bool {
+    let seed = plan.seed;
+    let file = out.unwrap_or_else(|| format!("target/sim/report-{seed}.html").into());
+    let mut told = run_drawn(plan);
+    if falsify && !page::falsify(&mut told.operations) {
+        eprintln!("seed {seed} has no read whose answer could be falsified");
+        return false;
+    }
+    let html = page::html(&told);
+    if let Err(error) = std::fs::write(&file, &html) {
+        eprintln!("{}: {error}", file.display());
+        return false;
+    }
+    let (operations, kilobytes) = (told.operations.len(), html.len() >> 10);
+    println!("seed {seed}: {operations} operations on a page of {kilobytes} KiB: {}", file.display());
+    match &told.report.failure {
+        None if !falsify => println!("seed {seed} kept every promise"),
+        None => println!("one answer was falsified"),
+        Some(failure) => println!("seed {seed} FAILED {}", short(&readable(failure))),
+    }
+    told.report.failure.is_none()
+}
+
+fn run_one(plan: Plan, show_plan: bool, log: bool) -> bool {
     let seed = plan.seed;
     if show_plan {
         println!("{plan:#?}");
@@ -153,7 +224,7 @@ fn run_one(plan: Plan, show_plan: bool) -> bool {
         plan.timeline.iter().for_each(|timed| println!("  {:?} {:?}", timed.at, timed.action));
     }
     let began = Instant::now();
-    let report = run_plan(plan.clone());
+    let report = run_told(plan.clone());
     println!("\nwhat happened:");
     print_marks(&report.marks);
     println!(
@@ -165,11 +236,15 @@ fn run_one(plan: Plan, show_plan: bool) -> bool {
         report.trace,
         report.happenings,
     );
+    if log || report.failure.is_some() {
+        println!("\nthe history{}:", if log { "" } else { ", its end" });
+        let skipped = if log { 0 } else { report.tail.len().saturating_sub(TAIL) };
+        report.tail.iter().skip(skipped).for_each(|line| println!("  {}", readable(line)));
+        report.standings.iter().for_each(|line| println!("  {line}"));
+    }
     match &report.failure {
         None => println!("seed {seed} kept every promise"),
         Some(failure) => {
-            println!("\nthe end of the history:");
-            report.tail.iter().for_each(|line| println!("  {}", readable(line)));
             println!("\nseed {seed} FAILED {}", readable(failure));
             keep(&plan);
         }
@@ -248,30 +323,6 @@ fn short(failure: &str) -> &str {
     &failure[..cut]
 }
 
-/// Lists of bytes as text: `[107, 49]` is `"k1"`; long ones are cut.
-fn readable(story: &str) -> String {
-    let mut told = String::new();
-    let mut rest = story;
-    while let Some(at) = rest.find('[') {
-        told.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let bytes = rest.find(']').and_then(|end| {
-            let numbers: Result<Vec<u8>, _> = rest[..end].split(", ").map(str::parse).collect();
-            Some((end, numbers.ok()?))
-        });
-        match bytes {
-            Some((end, bytes)) => {
-                let cut = bytes.len().min(SHORT_VALUE);
-                let dots = if cut < bytes.len() { "..." } else { "" };
-                told.push_str(&format!("\"{}{dots}\"", bytes[..cut].escape_ascii()));
-                rest = &rest[end + 1..];
-            }
-            None => told.push('['),
-        }
-    }
-    told + rest
-}
-
 fn summary(total: &Total, wall: Duration) -> bool {
     let seconds = wall.as_secs_f64();
     println!("sometimes:");
@@ -291,7 +342,11 @@ fn summary(total: &Total, wall: Duration) -> bool {
     );
     if total.failures.is_empty() {
         println!("every seed kept every promise");
-        return true;
+        let hole = total.seeds >= LARGE && !never.is_empty();
+        if hole {
+            println!("but so many seeds should have shown everything wanted: the plans have a hole");
+        }
+        return !hole;
     }
     let mut failed: Vec<u64> = total.failures.iter().map(|report| report.seed).collect();
     failed.sort_unstable();

@@ -11,19 +11,18 @@ use std::time::Duration;
 
 use madsim::runtime::{NodeHandle, Runtime};
 use quorate_spec::history::Operation;
-use quorate_spec::request::{Range, Span};
 
+use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves};
+use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
-use crate::oracles::{Verdict, Violation, linear, require};
+use crate::oracles::{Verdict, Violation, linear};
+use crate::page::Told;
 use crate::plan::{End, Plan, PowerLoss};
-use crate::traffic::{Client, Settled};
+use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{director, draft, lifecycle};
-
-/// Longest time a calm world may take to come right.
-const CALM_PATIENCE: Duration = Duration::from_secs(30);
+use crate::{director, lifecycle};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -35,8 +34,10 @@ pub struct Report {
     pub seed: u64,
     /// What went wrong, told for people; nothing if all promises were kept.
     pub failure: Option<String>,
-    /// The last things before it went wrong, for people.
+    /// Everything that happened, for people; told by [`run_told`] alone.
     pub tail: Vec<String>,
+    /// Where each member stood at the end, for people.
+    pub standings: Vec<String>,
     /// The trace hash.
     pub trace: String,
     /// Happenings the trace covers.
@@ -74,17 +75,49 @@ pub fn run(seed: u64) -> Report {
 }
 
 /// Runs a plan.
-pub fn run_plan(plan: Plan) -> Report {
-    recorded(plan).0
+fn run_plan(plan: Plan) -> Report {
+    recorded(plan, false).0
+}
+
+/// Runs a plan and tells its whole history.
+pub fn run_told(plan: Plan) -> Report {
+    recorded(plan, true).0
 }
 
 /// Runs a plan; what clients asked and heard comes with the report.
-fn recorded(plan: Plan) -> (Report, Vec<Operation>) {
+fn recorded(plan: Plan, told: bool) -> (Report, Vec<Operation>) {
+    staged(plan, Chronicle::default(), move |world, mut report| {
+        // A panic may have poisoned what it held.
+        if report.entries == 0 {
+            return (report, Vec::new());
+        }
+        let operations = world.take_operations();
+        if told {
+            report.tail = history(world, &operations);
+        }
+        (report, operations)
+    })
+}
+
+/// Runs a plan and keeps all that can be drawn of it.
+pub fn run_drawn(plan: Plan) -> Told {
+    staged(plan.clone(), Chronicle::on(), |world, report| {
+        let (operations, entries) = (world.take_operations(), world.last_entries());
+        Told { plan, report, violation: world.violation(), operations, noted: world.chronicle.take(), entries }
+    })
+}
+
+/// Runs a plan, and has a look at the world when it is over.
+fn staged<T: Send + 'static>(
+    plan: Plan,
+    chronicle: Chronicle,
+    look: impl FnOnce(&World, Report) -> T + Send + 'static,
+) -> T {
     keep_panics();
     let seed = plan.seed;
     let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(16 << 20);
     let ran = thread.spawn(move || {
-        let world = World::new(plan);
+        let world = World::new(plan, chronicle);
         let kept = world.clone();
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
@@ -96,8 +129,7 @@ fn recorded(plan: Plan) -> (Report, Vec<Operation>) {
         }));
         let panic = PANIC.with(|kept| kept.borrow_mut().take());
         let report = report_of(&world, ran.ok(), panic);
-        let operations = std::mem::take(&mut *world.operations());
-        (report, operations)
+        look(&world, report)
     });
     ran.expect("a thread can be started").join().expect("the run itself catches panics")
 }
@@ -111,12 +143,14 @@ fn report_of(world: &World, virtual_time: Option<Duration>, panic: Option<String
     };
     // A panic may have poisoned what it held.
     let sound = failure.is_none() || world.violation().is_some();
-    let (operations, entries, tail) = if sound { counted(world) } else { (0, 0, Vec::new()) };
-    let tail = if failure.is_some() { tail } else { Vec::new() };
+    let (operations, entries) =
+        if sound { (world.operations().len() as u64, world.ledger().entries().len() as u64) } else { (0, 0) };
+    let standings = if sound { standings(world) } else { Vec::new() };
     Report {
         seed: world.plan.seed,
         failure,
-        tail,
+        tail: Vec::new(),
+        standings,
         trace,
         happenings,
         operations,
@@ -126,34 +160,36 @@ fn report_of(world: &World, virtual_time: Option<Duration>, panic: Option<String
     }
 }
 
-/// How much there was, and the end of it.
-fn counted(world: &World) -> (u64, u64, Vec<String>) {
-    let (operations, ledger) = (world.operations(), world.ledger());
-    let mut tail = Vec::new();
-    for operation in operations.iter().rev().take(12).rev() {
+/// Everything that was asked and applied, in order of time.
+fn history(world: &World, operations: &[Operation]) -> Vec<String> {
+    let mut told = Vec::new();
+    for operation in operations {
         let (from, to) = (operation.called_at as f64 / 1e9, operation.returned_at as f64 / 1e9);
-        let who = operation.client;
-        tail.push(format!("client {who}, {from:.6} to {to:.6}: {:?}\n    {:?}", operation.call, operation.outcome));
+        let (who, call, outcome) = (operation.client, &operation.call, &operation.outcome);
+        told.push((to, format!("{to:.6}: client {who}, since {from:.6}: {call:?}\n    {outcome:?}")));
     }
-    for (index, entry) in ledger.entries().iter().rev().take(6).rev() {
-        let (at, term) = (entry.at.as_secs_f64(), entry.term);
-        tail.push(format!("entry {index} (term {term}), {at:.6}: {:?}\n    {:?}", entry.request, entry.step.answer));
+    for (index, entry) in world.ledger().entries() {
+        let (at, term, request, answer) = (entry.at.as_secs_f64(), entry.term, &entry.request, &entry.step.answer);
+        told.push((at, format!("{at:.6}: entry {index} (term {term}): {request:?}\n    {answer:?}")));
     }
-    for member in &world.members {
-        let stands = match member.living() {
-            None => format!("down, life {}", member.lives()),
-            Some(living) => {
-                let status = living.door.status();
-                let role = if status.is_leader { "leads" } else { "follows" };
-                format!(
-                    "{role} in term {} (leader {:x?}), committed {}, applied {}, life {}",
-                    status.term, status.leader, status.committed, status.applied, living.life
-                )
-            }
-        };
-        tail.push(format!("{}: {stands}", member.host));
-    }
-    (operations.len() as u64, ledger.entries().len() as u64, tail)
+    told.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+    told.into_iter().map(|(_, line)| line).collect()
+}
+
+/// Where each member stands at the end.
+fn standings(world: &World) -> Vec<String> {
+    let stands = |member: &Arc<crate::member::Member>| match member.living() {
+        None => format!("{}: down, life {}", member.host, member.lives()),
+        Some(living) => {
+            let status = living.door.status();
+            let role = if status.is_leader { "leads" } else { "follows" };
+            format!(
+                "{}: {role} in term {} (leader {:x?}), committed {}, applied {}, life {}",
+                member.host, status.term, status.leader, status.committed, status.applied, living.life
+            )
+        }
+    };
+    world.members.iter().map(stands).collect()
 }
 
 /// From the first boot to the last look.
@@ -187,21 +223,12 @@ fn host(client: u32) -> NodeHandle {
 /// The calm world, and the last loss of power.
 async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     world.calm_down();
-    let calm = true_now();
     let mut auditor = Client::new(world.clone(), u32::MAX);
-    for request in draft::all_clear() {
-        let mut settled = Settled::Not;
-        while settled != Settled::Yes && true_now() < calm + CALM_PATIENCE && !world.is_lost() {
-            settled = auditor.change(request.clone()).await;
-            if settled != Settled::Yes {
-                auditor.turn_to(auditor.member() + 1);
-                true_sleep(Duration::from_millis(100)).await;
-            }
-        }
-        require(settled == Settled::Yes, "a calm cluster does what it is asked", || {
-            format!("{request:?} since {calm:?}")
-        })?;
-    }
+    quorum_serves(world, &mut auditor).await?;
+    world.calm_down();
+    let calm = true_now();
+    let everyone: Vec<usize> = (0..world.members.len()).collect();
+    all_clear(world, &mut auditor, &everyone).await?;
     audit(world, &mut auditor).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
@@ -216,6 +243,7 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
         member.end(End::Power(PowerLoss::DropAll), Duration::ZERO);
     }
     audit(world, &mut auditor).await?;
+    agree(world, &everyone).await?;
     last_words(world)
 }
 
@@ -250,32 +278,6 @@ async fn none_outlives(world: &World, calm: Duration) -> Verdict {
     }
 }
 
-/// Everything there is now, and something of the past.
-async fn audit(world: &World, auditor: &mut Client) -> Verdict {
-    let all = Range { span: Span::all(), ..Range::default() };
-    for member in 0..world.members.len() {
-        auditor.turn_to(member);
-        let since = true_now();
-        let mut settled = Settled::Not;
-        while settled != Settled::Yes && true_now() < since + CALM_PATIENCE && !world.is_lost() {
-            settled = auditor.range(all.clone(), true, Duration::ZERO).await;
-            if settled != Settled::Yes {
-                true_sleep(Duration::from_millis(50)).await;
-            }
-        }
-        require(settled == Settled::Yes, "a calm cluster answers reads", || format!("member {member}: {all:?}"))?;
-        let (now, compacted) = {
-            let ledger = world.ledger();
-            (ledger.model().revision(), ledger.model().compacted())
-        };
-        for revision in [compacted, compacted + 1, (compacted + now) / 2, now - 1] {
-            auditor.range(Range { revision, ..all.clone() }, true, Duration::ZERO).await;
-        }
-        auditor.leases().await;
-    }
-    world.violation().map_or(Ok(()), Err)
-}
-
 fn note_last_lives(world: &World) {
     world.marks.add("leaders elected", world.raft().elections() as u64);
     for living in world.members.iter().filter_map(|member| member.living()) {
@@ -306,7 +308,7 @@ mod tests {
     fn an_altered_read_is_noticed() {
         let mut altered = 0;
         for seed in 0..6 {
-            let (report, mut operations) = recorded(Plan::of(seed));
+            let (report, mut operations) = recorded(Plan::of(seed), false);
             assert_eq!(report.failure, None, "seed {seed}");
             assert!(linear::check(&operations, MIN_TTL).is_ok_and(|decided| decided.linearizable), "seed {seed}");
             let read =

@@ -13,6 +13,7 @@ use quorate_spec::history::{Call, Operation, Outcome};
 use quorate_spec::request::{Answer, Range, Request, Txn};
 use quorate_spec::shape;
 
+use crate::chronicle::Happening;
 use crate::convert;
 use crate::draft::Drafting;
 use crate::env::{forked, true_now, true_sleep};
@@ -174,7 +175,7 @@ impl Client {
         choices[self.dice.below(3) as usize]
     }
 
-    fn record(&mut self, began: Began, call: Call, outcome: Outcome) {
+    fn record(&mut self, began: Began, call: Call, outcome: Outcome, index: Option<u64>) {
         if let Outcome::Done { revision, .. } = &outcome {
             self.seen = self.seen.max(*revision);
             if let Call::Change(Request::Compact { revision }) = &call {
@@ -188,9 +189,10 @@ impl Client {
             returned_at: nanos(true_now()),
             call,
             outcome,
-            index: None,
+            index,
         };
         self.world.record(operation);
+        self.world.chronicle.member(self.member, || Happening::Answers);
     }
 
     /// The door of the product and the door of the specification let the same in.
@@ -228,7 +230,9 @@ impl Client {
             }
             (id, proposed)
         });
-        let (outcome, settled) = match proposing.await {
+        let asked = proposing.await;
+        let id = asked.as_ref().ok().map(|(id, _)| *id);
+        let (outcome, settled) = match asked {
             Ok((id, Ok(proposed))) => {
                 let (answer, revision) = (convert::answer(&proposed.answer), proposed.revision);
                 let mut ledger = self.world.ledger();
@@ -241,7 +245,8 @@ impl Client {
             Err(Lost::Down) => (Outcome::SurelyNot("the member was down".to_string()), Settled::Not),
             Err(Lost::NoAnswer) => (Outcome::Unknown("no answer".to_string()), Settled::Open),
         };
-        self.record(began, Call::Change(request), outcome);
+        let index = id.and_then(|id| self.world.ledger().attempts().index_of(id));
+        self.record(began, Call::Change(request), outcome, index);
         settled
     }
 
@@ -285,7 +290,7 @@ impl Client {
             drop(ledger);
             self.world.judge(verdict);
         }
-        self.record(began, Call::Range { query: range, serializable: !linearizable }, outcome);
+        self.record(began, Call::Range { query: range, serializable: !linearizable }, outcome, None);
         settled
     }
 
@@ -343,7 +348,7 @@ impl Client {
             drop(ledger);
             self.world.judge(verdict);
         }
-        self.record(began, Call::ReadOnlyTxn { txn, serializable: false }, outcome);
+        self.record(began, Call::ReadOnlyTxn { txn, serializable: false }, outcome, None);
         settled
     }
 

@@ -7,6 +7,7 @@ use quorate::machine::{Applied, Command};
 use quorate::node::Observer;
 use quorate::wal::Batch;
 
+use crate::chronicle::Happening;
 use crate::env::SimDisk;
 use crate::oracles::disk::Promised;
 use crate::world::World;
@@ -31,11 +32,15 @@ impl Observer for Witness {
         let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest);
         drop(ledger);
         self.world.trace.note("applied", &fxhash::hash64(&(self.member, entry, digest)).to_le_bytes());
+        if verdict.is_err() {
+            self.world.chronicle.member(self.member, || Happening::Objects(entry.0));
+        }
         self.world.judge(verdict);
     }
 
     fn stands(&self, standing: &Standing) {
         if self.disk.is_alive() {
+            self.world.chronicle.member(self.member, || Happening::Stands(*standing));
             let applied = self.world.ledger().last();
             let verdict = self.world.raft().stands(self.member, standing, applied);
             self.world.judge(verdict);

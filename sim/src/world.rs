@@ -3,21 +3,23 @@
 //! Invariant: whatever a client asks runs as a task of the member it asks, so that it dies with it, and its answer
 //! travels; a client hears either the answer or, after a while, nothing. What way is cut lets neither through.
 
+use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate::base::{Dice, SeededDice};
 use quorate::driver::Handle;
 use quorate_spec::history::Operation;
 
+use crate::chronicle::{Chronicle, Happening};
 use crate::config::{MIN_TTL, member_id};
 use crate::env::{Marks, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
 use crate::member::Member;
 use crate::oracles::Violation;
 use crate::oracles::disk::{Promise, Promised};
 use crate::oracles::leases::LeaseTimes;
-use crate::oracles::ledger::Ledger;
+use crate::oracles::ledger::{Entry, Ledger};
 use crate::oracles::raft::RaftJudge;
 use crate::plan::{Plan, Who};
 use crate::wires::{Host, Way, Wires};
@@ -54,6 +56,8 @@ pub struct World {
     pub trace: Trace,
     /// What happened sometimes.
     pub marks: Marks,
+    /// What befell whom, if anybody wants to know.
+    pub chronicle: Chronicle,
     /// What is known of the times of leases.
     pub lease_times: Mutex<LeaseTimes>,
     ledger: Arc<Mutex<Ledger>>,
@@ -66,11 +70,12 @@ pub struct World {
 
 impl World {
     /// Empty disks and no life yet.
-    pub fn new(plan: Plan) -> Arc<Self> {
+    pub fn new(plan: Plan, chronicle: Chronicle) -> Arc<Self> {
         let (trace, marks) = (Trace::default(), Marks::default());
         let net = SimNet::new(plan.seed, trace.clone(), marks.clone());
         net.set_all_links(plan.setting.links.mood());
-        let member = |number| Arc::new(Member::new(&plan, number, net.clone(), trace.clone(), marks.clone()));
+        let told = (trace.clone(), marks.clone(), chronicle.clone());
+        let member = |number| Arc::new(Member::new(&plan, number, net.clone(), told.clone()));
         let members = (0..plan.members.len()).map(member).collect();
         let ids = (0..plan.members.len()).map(member_id).collect();
         let drifts: Vec<i64> = plan.members.iter().map(|member| member.drift_ppb).collect();
@@ -81,6 +86,7 @@ impl World {
             wires: Wires::default(),
             trace,
             marks,
+            chronicle,
             lease_times: Mutex::new(LeaseTimes::new(&drifts)),
             ledger: Arc::new(Mutex::new(Ledger::new(MIN_TTL, plan.members.len()))),
             raft: Mutex::new(RaftJudge::new(ids)),
@@ -133,6 +139,7 @@ impl World {
     /// Troubles are over.
     pub fn calm_down(&self) {
         *self.calm.lock().expect("no holder of this lock panics") = true;
+        self.chronicle.ways(|| Happening::HealAll);
         self.wires.heal_all();
         self.net.heal();
         self.members.iter().for_each(|member| member.calm_down());
@@ -145,12 +152,14 @@ impl World {
 
     /// Cuts ways.
     pub fn cut(&self, ways: &[Way]) {
+        self.chronicle.ways(|| Happening::Cut(ways.to_vec()));
         self.wires.cut(ways);
         self.net.partition(&self.wires.cuts());
     }
 
     /// Heals ways that were cut.
     pub fn heal(&self, ways: &[Way]) {
+        self.chronicle.ways(|| Happening::Heal(ways.to_vec()));
         self.wires.heal(ways);
         self.net.partition(&self.wires.cuts());
     }
@@ -189,6 +198,16 @@ impl World {
     /// All operations so far.
     pub fn operations(&self) -> MutexGuard<'_, Vec<Operation>> {
         self.operations.lock().expect("no holder of this lock panics")
+    }
+
+    /// All operations, to be looked at after the run: also where a panic ended it.
+    pub fn take_operations(&self) -> Vec<Operation> {
+        std::mem::take(&mut *self.operations.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The log, to be looked at after the run: also where a panic ended it.
+    pub fn last_entries(&self) -> BTreeMap<u64, Entry> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner).entries().clone()
     }
 
     /// A promise of a member leaves: now and then its platter is copied, to be looked at later.

@@ -126,6 +126,9 @@ impl<E: Env> Call<E> {
 
     /// Who is asking, if they may.
     fn admit<B>(&self, request: &http::Request<B>) -> Result<Caller, Refusal> {
+        if self.porch.handle.facts().is_learner() && !self.rpc.is_for_learners() {
+            return Err(Refusal::NotSupportedForLearner);
+        }
         let caller = Caller::from_headers(request.headers())?;
         let kind = if self.rpc.flow() == Flow::Unary { "unary" } else { "stream" };
         self.porch.metrics.client_request(kind, &caller.client_api_version);

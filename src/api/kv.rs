@@ -16,6 +16,9 @@ const LONG_READ_KEYS: i64 = 256;
 impl<E: Env> Porch<E> {
     /// Reads a range.
     pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Refusal> {
+        if !request.serializable && self.handle.facts().is_learner() {
+            return Err(Refusal::NotSupportedForLearner);
+        }
         let query = codec::range_from_wire(request)?;
         let view = self.handle.view(!query.serializable).await?;
         let answer = read(&view, &query)?;

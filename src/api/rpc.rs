@@ -59,6 +59,13 @@ macro_rules! rpcs {
     };
 }
 
+impl Rpc {
+    /// Whether a member that only learns answers it, as in etcd; of ranges those alone that need no other member.
+    pub fn is_for_learners(self) -> bool {
+        matches!(self, Self::Range | Self::Status | Self::Snapshot)
+    }
+}
+
 rpcs! {
     Range Unary "/etcdserverpb.KV/Range",
     RangeStream ServerStream "/etcdserverpb.KV/RangeStream",

@@ -162,6 +162,9 @@ pub const HEALTHY_FOR_MS: u64 = 5_000;
 /// Ticks of a leader's silence after which nothing is passed on to it: one heartbeat may be late.
 pub const LEADER_SILENT_TICKS: usize = 2;
 
+/// Time a founding member waits for another's word on whether the cluster has begun before.
+pub const FOUNDING_QUESTION_MS: u64 = 1_000;
+
 /// Learners in a cluster at once, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 

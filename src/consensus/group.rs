@@ -9,7 +9,7 @@ use super::guard::{self, Admission};
 use super::jitter::Jitter;
 use super::log_cache::LogCache;
 use super::message::PeerMessage;
-use super::outbox::Outbox;
+use super::outbox::{self, Outbox};
 use super::ready::{self, ConfirmedRead, ReadStamp, Ready};
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::wal::{Batch, HardState, LogEntry};
@@ -355,7 +355,8 @@ impl Group {
             self.raw.on_persist_ready(number);
         }
         let settled = self.handed_out <= self.persisted;
-        let messages = messages.into_iter().map(PeerMessage);
+        let own = self.raw.raft.id;
+        let messages = messages.into_iter().map(PeerMessage).filter_map(|message| outbox::in_own_name(own, message));
         let messages = messages.filter_map(|message| self.outbox.post(self.handed_out, settled, message)).collect();
         self.settle();
         Some(Ready { number, snapshot, batch, messages, committed, reads })

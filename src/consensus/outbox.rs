@@ -65,6 +65,17 @@ impl Outbox {
     }
 }
 
+/// A member speaks for itself alone, and what it says to another is taken for its own. Where others still took it for the
+/// leader, the crate passes on what they passed on, in their name: a proposal leaves as this member's own, because nobody
+/// answers it; a read is not passed on, because its answer would not find the way back, and whoever asked asks again.
+pub(super) fn in_own_name(own: u64, mut message: PeerMessage) -> Option<PeerMessage> {
+    if message.0.from == own {
+        return Some(message);
+    }
+    message.0.from = own;
+    (message.kind() == MessageKind::Propose).then_some(message)
+}
+
 #[cfg(test)]
 mod tests {
     use raft::eraftpb::{Message, MessageType};
@@ -88,6 +99,20 @@ mod tests {
         assert!(outbox.persisted(6).is_empty());
         assert_eq!(outbox.persisted(7).len(), 2);
         assert!(outbox.post(7, true, message(MessageType::MsgRequestVote, 3)).is_some(), "nothing is under way");
+    }
+
+    #[test]
+    fn what_others_passed_on_leaves_in_the_members_own_name_or_not_at_all() {
+        let passed = |kind, from| {
+            let mut message = message(kind, 0);
+            message.0.from = from;
+            in_own_name(2, message).map(|message| message.from())
+        };
+        let own = Some(crate::base::MemberId(2));
+        assert_eq!(passed(MessageType::MsgPropose, 1), own);
+        assert_eq!(passed(MessageType::MsgPropose, 2), own);
+        assert_eq!(passed(MessageType::MsgReadIndex, 2), own);
+        assert_eq!(passed(MessageType::MsgReadIndex, 1), None);
     }
 
     #[test]

@@ -73,8 +73,8 @@ async fn one_job<E: Env>(
             // Not cut: the keeper has told the end.
             let Ok(installed) = installed.await else { return Ok(()) };
             forget_older(env.disk(), &installed)?;
-            let mut machine = Machine::load(env.disk().clone(), *store, &image, &[])?;
-            machine.tidy_files(env.disk(), &image, &[])?;
+            // The files of the state before are the node's to let go of, once nothing reads them.
+            let machine = Machine::load(env.disk().clone(), *store, &image, &[])?;
             node.put_completion(Input::Installed(Box::new(machine)));
         }
         ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), ending.clone()),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::checkpoint_files;
 use super::config::DriverConfig;
 use super::opening::{self, Opened};
-use crate::base::{ClusterId, Corruption, Fault, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
+use crate::base::{ClusterId, Corruption, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
 use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Disk, Env};
 use crate::machine::{Image, Member, State};
@@ -37,9 +37,10 @@ pub struct BootReport {
     pub differs_from_flags: Option<WalIdentity>,
 }
 
-/// Whether this data directory has begun to be a member's: then the flags that found or join a cluster say nothing.
-pub fn has_log<D: Disk>(disk: &D) -> Result<bool, Fault> {
-    Ok(disk.exists("wal")? && !disk.list("wal")?.is_empty())
+/// Whose data directory this is, where it has begun to be a member's: then the flags that found or join a cluster say
+/// nothing.
+pub fn own_identity<D: Disk>(disk: &D) -> Result<Option<WalIdentity>, Wrong> {
+    Ok(UnrecoveredWal::open(disk.clone(), "wal")?.identity())
 }
 
 /// A node ready to run, with the journal its keeper will own.
@@ -95,7 +96,8 @@ pub(super) async fn boot<E: Env>(
     opening::cut_if_void(&mut wal, applied).await?;
     // One that joins has nothing until the others send it their log or a snapshot, and stands for nothing until that
     // says that it votes. Asked for its vote it gives one, as raft wants of a member whose log lags.
-    if wal.hard_state == HardState::default() && wal.entries.is_empty() && config.joins.is_none() {
+    let founds = config.joins.is_none() && identity == from_flags;
+    if founds && wal.hard_state == HardState::default() && wal.entries.is_empty() {
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;

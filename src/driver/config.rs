@@ -22,8 +22,8 @@ pub struct DriverConfig {
     pub name: String,
     /// The members of the cluster when it is new.
     pub founding_members: Vec<FoundingMember>,
-    /// Who this member is in a cluster that it was added to, where it starts for the first time; by
-    /// [`super::find_cluster`].
+    /// Who this member is in a cluster that it was added to: by [`super::own_identity`] or, where it starts for the first
+    /// time, by [`super::find_cluster`].
     pub joins: Option<WalIdentity>,
     /// Whether a change of members is refused that could cost the majority, by etcd's rules.
     pub strict_reconfig_check: bool,

@@ -24,6 +24,41 @@ pub async fn find_cluster<E: Env>(env: &E, config: &DriverConfig) -> Result<WalI
     found.await.unwrap_or_else(|_| Err("the process ends".to_string()))
 }
 
+/// Whether others know a member of this name that has begun before: then this member's disk was lost or is another's,
+/// and it must not found again what it has forgotten, least of all vote. Others that cannot be reached are passed over, as
+/// in etcd: a cluster begins when the first of its members are there.
+///
+/// # Errors
+/// It has begun before; etcd's text, and what to do.
+pub async fn check_not_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(), String> {
+    let (told, found) = oneshot::channel();
+    let (world, config) = (env.clone(), config.clone());
+    env.tasks().spawn_light("founding", async move {
+        let _ = told.send(ask_whether_begun(&world, &config).await);
+    });
+    found.await.unwrap_or_else(|_| Err("the process ends".to_string()))
+}
+
+async fn ask_whether_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(), String> {
+    let others = config.founding_members.iter().filter(|member| member.name != config.name);
+    for url in others.flat_map(|member| &member.peer_urls) {
+        let timeout = Duration::from_millis(limits::FOUNDING_QUESTION_MS);
+        let Ok(fetched) = fetch(env, url, "/members", timeout).await else { continue };
+        let Ok(members) = members_from_json(&fetched.body) else { continue };
+        if let Some(begun) = members.iter().find(|member| member.name == config.name && !member.client_urls.is_empty())
+        {
+            let id = begun.id;
+            return Err(format!(
+                "member {id} has already been bootstrapped: its data directory is empty or another's. To replace it: \
+                 quoratectl member remove {id}, quoratectl member add {}, then start it with \
+                 --initial-cluster-state=existing and an empty data directory",
+                config.name
+            ));
+        }
+    }
+    Ok(())
+}
+
 async fn ask_members<E: Env>(env: &E, config: &DriverConfig) -> Result<WalIdentity, String> {
     let mut last = "no other member is named".to_string();
     let others = config.founding_members.iter().filter(|member| member.name != config.name);

@@ -27,13 +27,13 @@ mod reconfiguration;
 mod snapshot_desk;
 mod watch_stream;
 
-pub use boot::{BootReport, has_log};
+pub use boot::{BootReport, own_identity};
 pub use checkpoint_files::DAMAGED_SUFFIX;
 pub use config::{DriverConfig, FoundingMember};
 pub use driver::{start, start_with};
 pub use ending::Ending;
 pub use handle::{Handle, Identity};
 pub use install::{DurableImage, InstalledImage, cut_log, forget_older, install, make_durable};
-pub use joining::find_cluster;
+pub use joining::{check_not_begun, find_cluster};
 pub use mailbox::{Mailbox, NotTaken};
 pub use watch_stream::{WatchReader, WatchStream};

@@ -51,11 +51,13 @@ impl LeaseClock {
     }
 
     /// Starts the time of a lease again, in full, and answers with its seconds. `None` when the lease is
-    /// unknown, has fallen due or is being revoked: it can not be saved any more, even if the revocation is
-    /// still under way, because its keys may be gone already elsewhere.
-    pub fn renew(&mut self, id: LeaseId, now: Instant) -> Option<i64> {
+    /// unknown, had fallen due when it was `asked` for or is being revoked: it can not be saved any more, even if the
+    /// revocation is still under way, because its keys may be gone already elsewhere.
+    ///
+    /// Between asking and now may lie a round that confirmed the leadership: it costs the lease nothing.
+    pub fn renew(&mut self, id: LeaseId, asked: Instant, now: Instant) -> Option<i64> {
         let timer = self.timers.get_mut(&id)?;
-        if timer.revoking || timer.deadline <= now {
+        if timer.revoking || timer.deadline <= asked {
             return None;
         }
         let was = std::mem::replace(&mut timer.deadline, now.plus(seconds(timer.ttl)));
@@ -205,13 +207,23 @@ mod tests {
     fn what_fell_due_cannot_be_renewed() {
         let mut clock = LeaseClock::new();
         clock.grant(1, 5, at(0));
-        assert_eq!(clock.renew(1, at(4)), Some(5));
-        assert_eq!(clock.renew(1, at(9)), None, "due, though not named yet");
+        assert_eq!(clock.renew(1, at(4), at(4)), Some(5));
+        assert_eq!(clock.renew(1, at(9), at(9)), None, "due, though not named yet");
         assert_eq!(clock.due(at(9), 9), [1]);
-        assert_eq!(clock.renew(1, at(9)), None);
+        assert_eq!(clock.renew(1, at(9), at(9)), None);
         clock.retry(1);
-        assert_eq!(clock.renew(1, at(9)), None, "a failed revocation does not bring it back");
-        assert_eq!(clock.renew(2, at(0)), None);
+        assert_eq!(clock.renew(1, at(9), at(9)), None, "a failed revocation does not bring it back");
+        assert_eq!(clock.renew(2, at(0), at(0)), None);
+    }
+
+    #[test]
+    fn a_renewal_that_waited_shortens_nothing() {
+        let mut clock = LeaseClock::new();
+        clock.promote(at(10), [(1, 5, 0)], Duration::from_secs(1));
+        assert_eq!(clock.renew(1, at(6), at(11)), Some(5), "asked before the promotion, confirmed after it");
+        assert!(clock.due(at(15), 9).is_empty());
+        assert_eq!(clock.renew(1, at(15), at(17)), Some(5), "asked in time");
+        assert_eq!(clock.due(at(22), 9), [1]);
     }
 
     #[test]
@@ -240,7 +252,7 @@ mod tests {
         assert_eq!(clock.remaining(3, at(50)), Some(Duration::from_secs(1)));
         assert_eq!(clock.remaining(9, at(50)), None);
         assert_eq!(clock.ids_by_remaining(), [3, 2, 1]);
-        assert_eq!(clock.renew(2, at(51)), Some(60), "a renewal is in full");
+        assert_eq!(clock.renew(2, at(51), at(51)), Some(60), "a renewal is in full");
     }
 
     #[test]
@@ -314,7 +326,7 @@ mod tests {
                             one.deadline = now + one.ttl as u64;
                             one.ttl
                         });
-                        prop_assert_eq!(clock.renew(id, at(now)), want);
+                        prop_assert_eq!(clock.renew(id, at(now), at(now)), want);
                     }
                     Step::Forget(id) => {
                         clock.forget(id);

@@ -20,14 +20,13 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// Answers a question whose round is confirmed. A renewal counts from when it was `asked`: that moment the round
-    /// has confirmed, and no later one.
+    /// Answers a question whose round is confirmed.
     pub(super) fn answer_lease_question(&mut self, question: LeaseQuestion, asked: Instant, now: Instant) {
         if !self.roles.on_duty() {
             return question.refuse(Refusal::NotLeader);
         }
         match question {
-            LeaseQuestion::KeepAlive { id, reply } => reply.send(Ok(self.lease_clock.renew(id, asked))),
+            LeaseQuestion::KeepAlive { id, reply } => reply.send(Ok(self.lease_clock.renew(id, asked, now))),
             // Before the duties are taken up the clock knows none of the leases there are.
             LeaseQuestion::Leases { reply } => reply.send(Ok(self.lease_clock.ids_by_remaining())),
             LeaseQuestion::TimeToLive { id, keys, reply } => reply.send(Ok(self.lease_standing(id, keys, now))),

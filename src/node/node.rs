@@ -174,7 +174,7 @@ impl<D: Disk> Node<D> {
             Input::SnapshotSent { member, arrived } => self.group.snapshot_sent(member, arrived),
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
-            Input::Installed(machine) => self.installed(*machine),
+            Input::Installed(machine) => self.installed(*machine, out),
             Input::HandOver { to, reply } => {
                 // One that stops must not wait long for others.
                 let patience = if to.is_some() { self.config.request_timeout } else { self.config.election_timeout };
@@ -452,6 +452,11 @@ impl<D: Disk> Node<D> {
         }
         self.counters.released(up_to);
         out.push(Output::ReleaseLog { up_to });
+        self.collect_garbage(out);
+    }
+
+    /// Lets go of history files that no checkpoint that is kept names any more.
+    pub(super) fn collect_garbage(&mut self, out: &mut Vec<Output<D>>) {
         if let Some(kept) = self.checkpoints.kept() {
             let files = self.machine.store_mut().garbage(&kept);
             if !files.is_empty() {

@@ -70,7 +70,7 @@ impl<D: Disk> Node<D> {
     }
 
     /// The state of the snapshot was read: it takes the place of what was.
-    pub(super) fn installed(&mut self, machine: Machine<D>) {
+    pub(super) fn installed(&mut self, machine: Machine<D>, out: &mut Vec<Output<D>>) {
         let (index, term) = self.snapshots.installing.take().expect("what was read is being installed");
         assert_eq!(machine.applied(), (index, term));
         let position = machine.store().position();
@@ -79,6 +79,7 @@ impl<D: Disk> Node<D> {
         self.counters.installed(index);
         self.checkpoints.installed(index, position);
         self.group.applied(index);
+        self.collect_garbage(out);
         if std::mem::take(&mut self.reclaiming) {
             self.snapshots.stale_reclaims += 1;
         }

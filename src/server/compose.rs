@@ -236,8 +236,19 @@ impl Serving {
             sockets.push(bind(*address, Traffic::Metrics).await?);
         }
         let mut driver_config = driver_config(config, &env);
-        if config.cluster_exists && !driver::has_log(env.disk()).map_err(|fault| fault.to_string())? {
-            driver_config.joins = Some(driver::find_cluster(&env, &driver_config).await?);
+        if config.cluster_exists {
+            // Only the first start asks the others: later they may be away, or be others than the flags say.
+            let own = driver::own_identity(env.disk());
+            driver_config.joins = match own.map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))? {
+                Some(identity) => Some(identity),
+                None => Some(driver::find_cluster(&env, &driver_config).await?),
+            };
+        }
+        if !config.cluster_exists && driver_config.founding_members.len() > 1 {
+            let own = driver::own_identity(env.disk());
+            if own.map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?.is_none() {
+                driver::check_not_begun(&env, &driver_config).await?;
+            }
         }
         let (handle, report) = driver::start(env.clone(), driver_config)
             .await
@@ -360,7 +371,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
             request_timeout: REQUEST_TIME + 2 * config.election_timeout,
             read_retry: READ_RETRY,
             election_timeout: config.election_timeout,
-            catch_up_entries: crate::base::limits::CATCH_UP_ENTRIES,
+            catch_up_entries: config.snapshot_catchup_entries,
             quota_bytes: config.quota_bytes.unwrap_or(0),
             checkpoint_entries: config.snapshot_count,
             progress_ticks: u64::try_from(ticks(config.watch_progress_interval)).unwrap_or(u64::MAX).max(1),

@@ -135,7 +135,7 @@ pub const FLAGS: &[Flag] = &[
     built(Member, "election-timeout", Unsigned, "1000", "Time without a leader before an election, in milliseconds."),
     built(Member, "initial-election-tick-advance", Bool, "true", "Fast-forward the first election at start."),
     built(Member, "snapshot-count", Unsigned, "100000", "Log entries after which a checkpoint is made."),
-    built(Member, "snapshot-catchup-entries", Unsigned, "5000", "Log entries kept after a checkpoint, for members that are a little behind (no effect yet)."),
+    built(Member, "snapshot-catchup-entries", Unsigned, "5000", "Log entries kept after a checkpoint, for members that are a little behind."),
     built(Clustering, "initial-advertise-peer-urls", Urls, "http://localhost:2380", "This member's peer URLs, told to the cluster."),
     built(Clustering, "advertise-client-urls", Urls, "http://localhost:2379", "This member's client URLs, told to the cluster."),
     built(Clustering, "initial-cluster", Text, "", "Members at first start: 'name=url,...'."),

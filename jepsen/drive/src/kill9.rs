@@ -163,9 +163,7 @@ impl Loop {
         for entry in answer.kvs {
             let key = String::from_utf8_lossy(&entry.key).into_owned();
             match owner(&key).and_then(|writer| there.get_mut(writer)) {
-                Some(of_writer) => {
-                    drop(of_writer.insert(key, Held { value: entry.value, revision: entry.mod_revision }))
-                }
+                Some(of_writer) => drop(of_writer.insert(key, Held::of(&entry))),
                 None => broken.push(format!("{key}: no writer writes this key")),
             }
         }

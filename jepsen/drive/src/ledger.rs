@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use quorate::wire::mvccpb::KeyValue;
 
 /// What a key holds: value and the revision of its last change.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,15 @@ pub struct Held {
     pub value: Bytes,
     /// The revision that wrote it.
     pub revision: i64,
+    /// How often it was put since it was created: a put that was applied twice shows here.
+    pub version: i64,
+}
+
+impl Held {
+    /// What an answer says of a key.
+    pub fn of(entry: &KeyValue) -> Self {
+        Self { value: entry.value.clone(), revision: entry.mod_revision, version: entry.version }
+    }
 }
 
 /// One write: new values, or deletes, of several keys at one revision.
@@ -42,10 +52,22 @@ impl Ledger {
         self.revision = self.revision.max(revision);
         for (key, value) in write {
             match value {
-                Some(value) => self.held.insert(key, Held { value, revision }),
+                Some(value) => {
+                    let version = self.next_version(&key);
+                    self.held.insert(key, Held { value, revision, version })
+                }
                 None => self.held.remove(&key),
             };
         }
+    }
+
+    fn next_version(&self, key: &str) -> i64 {
+        self.held.get(key).map_or(0, |held| held.version) + 1
+    }
+
+    /// Whether the key is there, as far as acknowledged writes say.
+    pub fn holds(&self, key: &str) -> bool {
+        self.held.contains_key(key)
     }
 
     /// True while a write is in flight or its outcome was never learned.
@@ -92,7 +114,7 @@ impl Ledger {
             (None, None) => true,
             (Some(value), Some(now)) => {
                 revisions.push(now.revision);
-                now.value == *value
+                now.value == *value && now.version == self.next_version(key)
             }
             _ => false,
         });
@@ -106,7 +128,11 @@ mod tests {
     use super::*;
 
     fn held(value: &str, revision: i64) -> Held {
-        Held { value: value.to_owned().into(), revision }
+        version(1, value, revision)
+    }
+
+    fn version(version: i64, value: &str, revision: i64) -> Held {
+        Held { value: value.to_owned().into(), revision, version }
     }
 
     fn there(pairs: &[(&str, Held)]) -> BTreeMap<String, Held> {
@@ -142,9 +168,19 @@ mod tests {
             ledger
         };
         assert!(unsure().judge(&there(&[("a", held("1", 5)), ("b", held("2", 5))])).is_empty());
-        assert!(unsure().judge(&there(&[("a", held("3", 6)), ("c", held("4", 6))])).is_empty());
-        assert_eq!(unsure().judge(&there(&[("a", held("3", 6)), ("b", held("2", 5))])).len(), 1);
-        assert_eq!(unsure().judge(&there(&[("a", held("3", 6)), ("c", held("4", 7))])).len(), 1);
-        assert_eq!(unsure().judge(&there(&[("a", held("3", 5)), ("c", held("4", 5))])).len(), 1);
+        let a = |revision| ("a", version(2, "3", revision));
+        assert!(unsure().judge(&there(&[a(6), ("c", held("4", 6))])).is_empty());
+        assert_eq!(unsure().judge(&there(&[a(6), ("b", held("2", 5))])).len(), 1);
+        assert_eq!(unsure().judge(&there(&[a(6), ("c", held("4", 7))])).len(), 1);
+        assert_eq!(unsure().judge(&there(&[a(5), ("c", held("4", 5))])).len(), 1);
+    }
+
+    #[test]
+    fn a_write_that_was_applied_twice_is_broken() {
+        let twice = [("a", version(2, "1", 5)), ("b", held("2", 5))];
+        assert_eq!(two_acknowledged().judge(&there(&twice)).len(), 1);
+        let mut unsure = two_acknowledged();
+        unsure.send(vec![put("a", "3")]);
+        assert_eq!(unsure.judge(&there(&[("a", version(3, "3", 7)), ("b", held("2", 5))])).len(), 1);
     }
 }

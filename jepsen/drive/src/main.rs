@@ -4,6 +4,7 @@
 //! `jepsen/README.md`. Knows only the client API, the command line and the process.
 
 mod bench;
+mod cluster;
 mod kill9;
 mod ledger;
 mod process;
@@ -28,6 +29,10 @@ enum Command {
     Twin(Box<twin::TwinArgs>),
     /// kill -9 under load, again and again; no acknowledged write may be lost.
     Kill9(kill9::Kill9Args),
+    /// A cluster under mishaps; no acknowledged write may be lost, no two members may differ.
+    Cluster(cluster::ClusterArgs),
+    /// Time without a put after a mishap of a cluster, again and again.
+    Gap(cluster::GapArgs),
     /// Fixed walks to two servers: fragments, many events at once, a full quota.
     Edges(twin::EdgesArgs),
     /// Hand-made bad frames to two servers.
@@ -43,6 +48,8 @@ async fn main() -> ExitCode {
     let outcome = match Args::parse().command {
         Command::Twin(args) => twin::run(*args).await,
         Command::Kill9(args) => kill9::run(args).await,
+        Command::Cluster(args) => cluster::run(args).await,
+        Command::Gap(args) => cluster::run_gap(args).await,
         Command::Edges(args) => twin::run_edges(args).await,
         Command::Rawwire(args) => rawwire::run(args).await,
         Command::Serve(args) => serve::run(args).await,

@@ -4,12 +4,15 @@
 //! are the ones stock etcd and quorate share. Does not know what is asked of the server.
 
 use std::net::TcpListener;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate::wire::etcdserverpb::RangeRequest;
 use quorate::wire::services::kv_client::KvClient;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
 use tonic::transport::Channel;
 
@@ -28,28 +31,52 @@ pub struct Launch {
     pub home: PathBuf,
     /// Further flags, given after the ones every run needs.
     pub flags: Vec<String>,
+    /// The member's name.
+    pub name: String,
+    /// `--initial-cluster`.
+    pub initial_cluster: String,
+    /// Whether the member was added to a cluster that is there.
+    pub joins: bool,
     client_port: u16,
     peer_port: u16,
 }
 
 impl Launch {
-    /// A server to start in `home`, on two loopback ports that are free now.
+    /// A lone server to start in `home`, on two loopback ports that are free now.
     pub fn new(binary: &Path, home: &Path, flags: &[String]) -> Result<Self, Trouble> {
+        let mut launch = Self::member(binary, home, "m1", flags)?;
+        launch.initial_cluster = launch.as_founder();
+        Ok(launch)
+    }
+
+    /// A member named `name` to start in `home`; `initial_cluster` is for the caller to fill in.
+    pub fn member(binary: &Path, home: &Path, name: &str, flags: &[String]) -> Result<Self, Trouble> {
         std::fs::create_dir_all(home)?;
-        // Both listeners live until both ports are known, so that the two differ.
-        let (first, second) = (TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?);
         Ok(Self {
             binary: binary.to_path_buf(),
             home: home.to_path_buf(),
             flags: flags.to_vec(),
-            client_port: first.local_addr()?.port(),
-            peer_port: second.local_addr()?.port(),
+            name: name.to_owned(),
+            initial_cluster: String::new(),
+            joins: false,
+            client_port: free_port()?,
+            peer_port: free_port()?,
         })
+    }
+
+    /// As `--initial-cluster` names it.
+    pub fn as_founder(&self) -> String {
+        format!("{}={}", self.name, self.peer_url())
     }
 
     /// Where clients find it.
     pub fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.client_port)
+    }
+
+    /// Where the other members find it.
+    pub fn peer_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.peer_port)
     }
 
     /// The client address without a scheme.
@@ -60,13 +87,13 @@ impl Launch {
     /// Starts the process and returns at once; see [`Server::ready`].
     pub fn start(&self) -> Result<Server, Trouble> {
         let log = std::fs::File::options().create(true).append(true).open(self.home.join("server.log"))?;
-        let peer = format!("http://127.0.0.1:{}", self.peer_port);
         let child = Command::new(&self.binary)
-            .args(["--name", "m1", "--data-dir"])
+            .args(["--name", &self.name, "--data-dir"])
             .arg(self.home.join("data"))
             .args(["--listen-client-urls", &self.url(), "--advertise-client-urls", &self.url()])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("m1={peer}")])
+            .args(["--listen-peer-urls", &self.peer_url(), "--initial-advertise-peer-urls", &self.peer_url()])
+            .args(["--initial-cluster", &self.initial_cluster])
+            .args(["--initial-cluster-state", if self.joins { "existing" } else { "new" }])
             .args(&self.flags)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -76,6 +103,26 @@ impl Launch {
             .map_err(|why| format!("cannot start {}: {why}", self.binary.display()))?;
         Ok(Server { child, url: self.url(), log: self.home.join("server.log") })
     }
+}
+
+/// Ports that are handed out lie below those that the system gives to outgoing connections, so that none of these takes
+/// the port of a server that is down for a moment.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// A loopback port that is free now and was not handed out before by this process.
+fn free_port() -> Result<u16, Trouble> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let span = u32::from(PORTS.end - PORTS.start);
+    // Runs side by side begin at different places.
+    let begin = std::process::id().wrapping_mul(97);
+    for _ in 0..span {
+        let step = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % span;
+        let port = PORTS.start + u16::try_from(step)?;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("no free port".into())
 }
 
 /// A running server process. Dropped, it is killed.
@@ -111,6 +158,39 @@ impl Server {
     /// True while the process has not ended by itself.
     pub fn is_alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Sends a signal. One to a process that has ended goes nowhere.
+    pub fn signal(&self, signal: Signal) -> Result<(), Trouble> {
+        if let Some(pid) = self.child.id().and_then(|id| Pid::from_raw(id.cast_signed())) {
+            kill_process(pid, signal)?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, then waits for the end; tells how long it took.
+    ///
+    /// # Errors
+    /// When the process does not end within `limit`, or not in order.
+    pub async fn stop(&mut self, limit: Duration) -> Result<Duration, Trouble> {
+        self.signal(Signal::TERM)?;
+        self.end(limit).await
+    }
+
+    /// Waits for the end after SIGTERM; tells how long it took.
+    ///
+    /// # Errors
+    /// As [`Server::stop`].
+    pub async fn end(&mut self, limit: Duration) -> Result<Duration, Trouble> {
+        let began = Instant::now();
+        let ended = tokio::time::timeout(limit, self.child.wait()).await;
+        let status =
+            ended.map_err(|_| format!("SIGTERM is not obeyed within {limit:?}; see {}", self.log.display()))??;
+        // Stock etcd ends by the signal itself.
+        if status.success() || status.signal() == Some(Signal::TERM.as_raw()) {
+            return Ok(began.elapsed());
+        }
+        Err(format!("stopped with {status}; see {}", self.log.display()).into())
     }
 
     /// kill -9, then waits for the end.

@@ -113,7 +113,8 @@ impl RaftJudge {
         require(leader == member, "one leader a term", || {
             format!("in term {} member {leader} led, and now member {member}", standing.term)
         })?;
-        let Some((index, term)) = applied else { return Ok(()) };
+        // One who is elected in a term that is over already, by votes that came late, owes what was committed before it.
+        let Some((index, term)) = applied.filter(|(_, term)| *term < standing.term) else { return Ok(()) };
         let log = &self.members[member].log;
         let holds = match log.get(&index) {
             Some(held) => *held == term,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::base::{ClusterId, Dice, Fault, LogIndex, MemberId, SeededDice, Term, Wrong};
-use crate::driver::boot::{Booted, boot};
+use crate::driver::boot::{Booted, boot, own_identity};
 use crate::driver::config::{DriverConfig, FoundingMember};
 use crate::driver::{checkpoint_files, install, make_durable};
 use crate::env::{
@@ -460,5 +460,20 @@ fn anothers_checkpoint_is_refused_and_left_alone() {
         let (member, cluster) = (identity.member, identity.cluster);
         assert!(wrong.contains(&format!("it is of member {member} of cluster {cluster}")), "{wrong}");
         assert_eq!(all_names(&disk), before);
+    }
+}
+
+/// A member that was added has nothing until the others send it something, however often it starts before that.
+#[test]
+fn who_has_joined_founds_nothing_at_a_later_start() {
+    let disk = MemoryDisk::new();
+    assert_eq!(own_identity(&disk).unwrap(), None);
+    let joined = WalIdentity { cluster: ClusterId(77), member: MemberId(78) };
+    for joins in [Some(joined), None] {
+        let config = DriverConfig { joins, ..config("token") };
+        let env = Still(disk.clone());
+        let booted = run_ready(boot(&env, &config, Arc::new(Facts::default()), Arc::new(|| {}))).unwrap();
+        assert_eq!((booted.report.identity, booted.report.replayed), (joined, 0));
+        assert_eq!(own_identity(&disk).unwrap(), Some(joined));
     }
 }

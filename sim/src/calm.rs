@@ -1,0 +1,153 @@
+//! The second half of a run: what must come right when troubles end.
+//!
+//! First a random quorum is healed and the rest stays in a bad way for good: the quorum must elect, finish what waits,
+//! do new work and agree, within a budget of virtual time. Then everything is healed, and every member must serve.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate::base::{Dice, SeededDice};
+use quorate_spec::request::{Put, Range, Request, Span};
+
+use crate::draft;
+use crate::env::{forked, true_now, true_sleep};
+use crate::oracles::{Verdict, require};
+use crate::plan::{Cut, End, Who};
+use crate::traffic::{Client, Settled};
+use crate::wires::ways;
+use crate::world::World;
+
+/// Longest time a calm world may take to come right.
+pub const CALM_PATIENCE: Duration = Duration::from_secs(30);
+
+/// New operations a healed quorum must do.
+const NEW_OPERATIONS: u32 = 100;
+
+/// Elections a healed quorum may need: more is a storm.
+const ELECTIONS: usize = 8;
+
+/// For good, as a run sees it.
+const FOR_GOOD: Duration = Duration::from_secs(3600);
+
+/// Heals a quorum alone and demands progress; a cluster that can spare nobody is passed over.
+pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client) -> Verdict {
+    let count = world.members.len();
+    let mut dice = forked(world.plan.seed, "core", 0);
+    let spare = dice.below((count as u64 - 1) / 2 + 1) as usize;
+    if spare == 0 {
+        return Ok(());
+    }
+    let mut core: Vec<usize> = (0..count).collect();
+    for _ in 0..spare {
+        let frozen = core.remove(dice.below(core.len() as u64) as usize);
+        freeze(world, frozen, &mut dice);
+    }
+    world.marks.hit("a quorum alone had to serve");
+    let elections = world.raft().elections();
+    all_clear(world, auditor, &core).await?;
+    for nth in 0..NEW_OPERATIONS {
+        let put = Put { key: b"calm".to_vec(), value: format!("{nth}").into_bytes(), ..Put::default() };
+        insist(world, auditor, &core, &Request::Put(put)).await?;
+    }
+    let held = world.raft().elections() - elections;
+    require(held <= ELECTIONS, "a healed quorum does not go on electing", || {
+        format!("{held} leaders were elected while members {core:?} alone had to serve")
+    })?;
+    agree(world, &core).await
+}
+
+/// Leaves a member in a bad way.
+fn freeze(world: &World, member: usize, dice: &mut SeededDice) {
+    let who = Who::Member(member);
+    let cut = match dice.below(5) {
+        0 => return world.members[member].end(End::Kill, FOR_GOOD),
+        1 => return drop(world.members[member].pause()),
+        2 => Cut::Apart(who),
+        3 => Cut::Mute(who),
+        _ => Cut::Deaf(who),
+    };
+    world.cut(&ways(&cut, &[member], world.members.len(), &[]));
+}
+
+/// Clears every alarm a draft can have raised.
+pub async fn all_clear(world: &World, auditor: &mut Client, members: &[usize]) -> Verdict {
+    for request in draft::all_clear() {
+        insist(world, auditor, members, &request).await?;
+    }
+    Ok(())
+}
+
+/// Asks one member after the other until a change is done.
+async fn insist(world: &World, auditor: &mut Client, members: &[usize], request: &Request) -> Verdict {
+    let since = true_now();
+    let mut at = members.iter().position(|member| *member == auditor.member()).unwrap_or(0);
+    while true_now() < since + CALM_PATIENCE && !world.is_lost() {
+        auditor.turn_to(members[at]);
+        if auditor.change(request.clone()).await == Settled::Yes {
+            return Ok(());
+        }
+        at = (at + 1) % members.len();
+        true_sleep(Duration::from_millis(100)).await;
+    }
+    require(world.is_lost(), "a calm quorum does what it is asked", || {
+        format!("{request:?} of members {members:?} since {since:?}")
+    })
+}
+
+/// Everything there is now on every member, and something of the past.
+pub async fn audit(world: &World, auditor: &mut Client) -> Verdict {
+    let all = Range { span: Span::all(), ..Range::default() };
+    for member in 0..world.members.len() {
+        auditor.turn_to(member);
+        let since = true_now();
+        let mut settled = Settled::Not;
+        while settled != Settled::Yes && true_now() < since + CALM_PATIENCE && !world.is_lost() {
+            settled = auditor.range(all.clone(), true, Duration::ZERO).await;
+            if settled != Settled::Yes {
+                true_sleep(Duration::from_millis(50)).await;
+            }
+        }
+        require(settled == Settled::Yes || world.is_lost(), "a calm member answers reads", || {
+            format!("member {member}: {all:?} since {since:?}")
+        })?;
+        let (now, compacted) = {
+            let ledger = world.ledger();
+            (ledger.model().revision(), ledger.model().compacted())
+        };
+        for revision in [compacted, compacted + 1, (compacted + now) / 2, now - 1] {
+            auditor.range(Range { revision, ..all.clone() }, true, Duration::ZERO).await;
+        }
+        auditor.leases().await;
+    }
+    world.violation().map_or(Ok(()), Err)
+}
+
+/// All these members, at one revision, hold the same by their own digest.
+pub async fn agree(world: &World, members: &[usize]) -> Verdict {
+    let since = true_now();
+    loop {
+        let mut told = Vec::new();
+        for member in members {
+            let Some(living) = world.members[*member].living() else { continue };
+            let hashed = living.node.spawn(async move {
+                let view = living.door.view(false).await.ok()?;
+                view.hash_kv(0).ok()
+            });
+            told.extend(hashed.await.ok().flatten().map(|hash| (*member, hash)));
+        }
+        let at_one = |(_, hash): &(usize, quorate::mvcc::HashKv)| {
+            (hash.hash_revision, hash.compact_revision) == (told[0].1.hash_revision, told[0].1.compact_revision)
+        };
+        if told.len() == members.len() && told.iter().all(at_one) {
+            let same = told.iter().all(|(_, hash)| hash.hash == told[0].1.hash);
+            world.marks.hit("digests of members compared");
+            return require(same, "members at one revision have one digest", || format!("{told:?}"));
+        }
+        let late = true_now() > since + CALM_PATIENCE;
+        require(!late || world.is_lost(), "calm members come to one revision", || format!("{told:?} since {since:?}"))?;
+        if world.is_lost() {
+            return Ok(());
+        }
+        true_sleep(Duration::from_millis(50)).await;
+    }
+}
