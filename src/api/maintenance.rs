@@ -20,7 +20,7 @@ impl<E: Env> Porch<E> {
         Ok(pb::StatusResponse {
             header: Some(self.header_of(status.revision, status.term)),
             version: API_VERSION.to_string(),
-            db_size: signed(status.size_bytes),
+            db_size: told_size(status.size_bytes),
             leader: status.leader.map_or(0, |leader| leader.0),
             raft_index: status.committed,
             raft_term: status.term,
@@ -137,9 +137,19 @@ fn errors(status: &NodeStatus) -> Vec<String> {
     leader.into_iter().chain(alarms).collect()
 }
 
+/// The size of a store as clients are told it: never 0, as etcd's file never is, because etcdctl divides by it.
+fn told_size(bytes: u64) -> i64 {
+    signed(bytes.max(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_is_never_told_to_have_no_size() {
+        assert_eq!([0, 1, 512].map(told_size), [1, 1, 512]);
+    }
 
     #[test]
     fn the_leader_hands_over_to_a_voter_and_nobody_else_does() {
