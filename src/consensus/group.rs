@@ -8,7 +8,7 @@ use super::conf_change::{self, ConfChange};
 use super::guard::{self, Admission};
 use super::jitter::Jitter;
 use super::log_cache::LogCache;
-use super::message::PeerMessage;
+use super::message::{MessageKind, PeerMessage};
 use super::outbox::{self, Outbox};
 use super::ready::{self, ConfirmedRead, ReadStamp, Ready};
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
@@ -156,7 +156,13 @@ impl Group {
     /// durable; where others vote, the request for their votes waits for that.
     fn may_stand(&self) -> bool {
         let all_durable = self.handed_out == self.persisted && self.raw.raft.raft_log.unstable_entries().is_empty();
-        all_durable || !self.is_lone_voter()
+        !self.is_installing() && (all_durable || !self.is_lone_voter())
+    }
+
+    /// Whether a snapshot was taken that is not applied. Until it is, this member does not stand: the crate would look
+    /// for changes of the configuration behind what is applied, where there is no log any more.
+    fn is_installing(&self) -> bool {
+        self.raw.store().begins_behind() > self.applied
     }
 
     /// Whether this member is the only voter, so that it alone decides.
@@ -295,6 +301,10 @@ impl Group {
                 let what = format!("entry {index} is committed and differs from that of the leader {from}");
                 return Err(Wrong::corrupt("wal", 0, what));
             }
+        }
+        if message.kind() == MessageKind::TimeoutNow && !self.may_stand() {
+            // Who hands over waits for an election timeout and goes on.
+            return Ok(Stepped::Taken);
         }
         self.unready_bytes += message.payload_bytes();
         // Refused where the sender is no member, or what it passes on finds no leader: it asks again.

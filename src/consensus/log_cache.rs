@@ -89,6 +89,11 @@ impl LogCache {
         self.conf_state = conf_state;
     }
 
+    /// The entry the log begins behind.
+    pub(super) fn begins_behind(&self) -> LogIndex {
+        self.released.0
+    }
+
     fn term_of(&self, index: LogIndex) -> Option<Term> {
         if index == self.released.0 { Some(self.released.1) } else { self.at(index).map(|entry| entry.term) }
     }

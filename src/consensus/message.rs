@@ -195,6 +195,10 @@ impl PeerMessage {
             MessageKind::Append => self.check_entries()?,
             MessageKind::Snapshot => self.check_snapshot()?,
             MessageKind::Propose if message.entries.is_empty() => return Err("a proposal of nothing".to_string()),
+            // Nobody proposes the later kind, and whoever applied it would have to stop.
+            MessageKind::Propose if message.entries.iter().any(is_later_change) => {
+                return Err("a change of members of a kind not in use".to_string());
+            }
             MessageKind::Propose => check_changes(&message.entries)?,
             // The context of a read travels as an entry, and the crate takes it without looking.
             MessageKind::ReadIndex | MessageKind::ReadIndexResponse if message.entries.len() == 1 => {}
@@ -258,6 +262,10 @@ impl PartialAppend {
     }
 }
 
+fn is_later_change(entry: &Entry) -> bool {
+    entry.get_entry_type() == EntryType::EntryConfChangeV2
+}
+
 /// A change of members must read as one, or whoever applies it could not.
 fn check_changes(entries: &[Entry]) -> Result<(), String> {
     for entry in entries {
@@ -315,7 +323,11 @@ mod tests {
         change.entries[0].set_entry_type(EntryType::EntryConfChange);
         change.entries[0].data = bytes::Bytes::from_static(b"\xff");
         let heartbeat = raw(MessageType::MsgHeartbeat);
+        let mut later = Entry::default();
+        later.set_entry_type(EntryType::EntryConfChangeV2);
+        let later = Message { term: 0, entries: vec![later].into(), ..raw(MessageType::MsgPropose) };
         let refused = [
+            ("a change of a kind not in use", later),
             ("local", raw(MessageType::MsgUnreachable)),
             ("to itself", Message { to: 1, ..heartbeat.clone() }),
             ("from nobody", Message { from: 0, ..heartbeat.clone() }),

@@ -7,7 +7,6 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::frame::{self, FrameWrong, Place};
-use super::tail;
 use crate::base::limits::SECTOR_BYTES;
 use crate::base::{Fault, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
@@ -140,7 +139,7 @@ pub fn read_segment<D: Disk>(disk: &D, path: &str, max_len: u64) -> Result<Whole
         let n = file.read_full_at(at as u64, &mut slice[..want])?;
         if slice[..n] != ZEROES[..n] {
             bytes[at..at + n].copy_from_slice(&slice[..n]);
-            written = at as u64 + tail::end_of_writing(&slice[..n]);
+            written = at as u64 + end_of_writing(&slice[..n]);
         }
         at += n;
         if n < want {
@@ -148,6 +147,11 @@ pub fn read_segment<D: Disk>(disk: &D, path: &str, max_len: u64) -> Result<Whole
         }
     }
     Ok(WholeSegment { bytes: bytes.freeze(), written })
+}
+
+/// The end of the last byte that is not zero in `bytes`; 0 if there is none.
+pub(super) fn end_of_writing(bytes: &[u8]) -> u64 {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
 }
 
 #[cfg(test)]

@@ -40,15 +40,11 @@ pub fn search(
     end
 }
 
-/// The end of the last byte that is not zero in `bytes`; 0 if there is none.
-pub fn end_of_writing(bytes: &[u8]) -> u64 {
-    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |at| at as u64 + 1)
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
 
+    use super::super::segment::end_of_writing;
     use super::*;
     use crate::log::LOG_WAL;
 

@@ -12,12 +12,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
-use super::compaction::Pruning;
-use super::history::{HISTORY_DIR, History, holding};
+use super::history::{History, holding};
+use super::history_write::{HISTORY_DIR, file_name};
 use super::index_build::{BATCH_RECORDS, IndexBuild};
 use super::key_index::Mark;
 use super::position::StorePosition;
-use super::segment::{Segment, Window, file_name};
+use super::pruning::Pruning;
+use super::segment::{Segment, Window};
 use super::store::{Store, StoreOptions};
 use super::value_cache::ValueCache;
 use crate::base::Wrong;

@@ -10,26 +10,10 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::history::Scan;
 use super::store::Store;
 use super::view::SCAN_WINDOW;
 use crate::base::{Refusal, Wrong};
 use crate::env::Disk;
-
-/// How far pruning is.
-pub(super) struct Pruning<D: Disk> {
-    /// Everything that was compacted up to here is pruned.
-    done: i64,
-    /// The pass under way: its walk and the watermark it prunes to.
-    pass: Option<(Scan<D>, i64)>,
-}
-
-impl<D: Disk> Pruning<D> {
-    /// Pruned up to the watermark `done`.
-    pub(super) fn new(done: i64) -> Self {
-        Self { done, pass: None }
-    }
-}
 
 impl<D: Disk> Store<D> {
     /// Forgets what only reads below `revision` could see.

@@ -19,22 +19,14 @@ use std::ops::ControlFlow;
 use crate::base::{KeyRange, RangeEnd};
 
 mod bulk;
+mod entry;
 mod heads;
 mod nodes;
 
+pub use entry::Entry;
 use heads::Bounds;
 pub use heads::{head_of, shared_prefix};
 use nodes::{Fork, Leaf, Node, Tally};
-
-/// What the tree needs to know of an entry.
-pub trait Entry: Clone {
-    /// The key it is sorted by; never changes.
-    fn key(&self) -> &[u8];
-    /// Whether it is counted.
-    fn is_live(&self) -> bool;
-    /// When it last changed.
-    fn stamp(&self) -> i64;
-}
 
 /// A persistent ordered map; see the module's head.
 #[derive(Clone, Debug)]

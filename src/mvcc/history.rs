@@ -10,12 +10,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
-
+use super::history_write::{HISTORY_DIR, HistoryWrite, WriteMark, file_name};
 use super::key_index::Mark;
 use super::position::SegmentMark;
 use super::record::Record;
-use super::segment::{Segment, SegmentScan, file_name};
+use super::segment::{Segment, SegmentScan};
 use crate::base::limits::SECTOR_BYTES;
 use crate::base::{Fault, Revision, Wrong};
 use crate::env::Disk;
@@ -24,47 +23,6 @@ use crate::env::Disk;
 /// was built into, and all that was appended and rewritten after it, so what is being built beside a history never
 /// takes a number of it.
 pub(super) const GENERATION_NUMBERS: u64 = 1 << 32;
-
-/// The directory of the segments.
-pub const HISTORY_DIR: &str = "history";
-
-/// Up to where the history is meant: a segment and an offset in it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct WriteMark {
-    pub(super) segment: u64,
-    pub(super) end: u64,
-}
-
-/// Bytes to be written. Those of one history come in order: each starts where the file ends.
-#[derive(Clone, Debug)]
-pub struct HistoryWrite {
-    pub(super) segment: u64,
-    pub(super) offset: u64,
-    pub(super) bytes: Bytes,
-    pub(super) mark: WriteMark,
-}
-
-impl HistoryWrite {
-    /// The file, relative to the data directory.
-    pub fn file(&self) -> String {
-        file_name(self.segment)
-    }
-
-    /// Where in it.
-    pub fn offset(&self) -> u64 {
-        self.offset
-    }
-
-    /// What.
-    pub fn bytes(&self) -> &Bytes {
-        &self.bytes
-    }
-
-    /// What is written once this is.
-    pub fn mark(&self) -> WriteMark {
-        self.mark
-    }
-}
 
 /// The segments at one moment.
 pub struct Table<D: Disk> {

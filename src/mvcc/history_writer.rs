@@ -7,8 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::history::{HISTORY_DIR, HistoryWrite, WriteMark};
-use super::segment::file_name;
+use super::history_write::{HISTORY_DIR, HistoryWrite, WriteMark, file_name};
 use crate::base::Fault;
 use crate::env::{Disk, DiskFile, OpenMode};
 

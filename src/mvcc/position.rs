@@ -6,7 +6,7 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::segment::file_name;
+use super::history_write::file_name;
 
 const VERSION: u8 = 1;
 const FIXED_BYTES: usize = 1 + 8 + 8 + 4;

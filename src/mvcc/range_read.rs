@@ -260,7 +260,7 @@ fn same_key(node: &KeyNode, key: &[u8], revision: Revision) -> Result<(), Wrong>
     if node.key() == key {
         return Ok(());
     }
-    Err(Wrong::corrupt(super::history::HISTORY_DIR, 0, format!("revision {revision} is of another key")))
+    Err(Wrong::corrupt(super::history_write::HISTORY_DIR, 0, format!("revision {revision} is of another key")))
 }
 
 fn has_filters(query: &RangeQuery) -> bool {

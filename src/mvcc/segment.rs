@@ -16,7 +16,7 @@ mod load;
 
 pub use load::Window;
 
-use super::history::{HISTORY_DIR, HistoryWrite, WriteMark};
+use super::history_write::{HistoryWrite, WriteMark, file_name};
 use super::key_index::Mark;
 use super::record::{KIND_PAD, KIND_RECORD, Record};
 use super::value_cache::unpinned;
@@ -174,11 +174,6 @@ impl Dead {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic is a bug that ends the process.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The file of segment `number`.
-pub fn file_name(number: u64) -> String {
-    format!("{HISTORY_DIR}/{number:016x}.seg")
 }
 
 impl<D: Disk> Segment<D> {

@@ -11,10 +11,10 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::history::{GENERATION_NUMBERS, HISTORY_DIR};
+use super::history::GENERATION_NUMBERS;
+use super::history_write::{HISTORY_DIR, file_name};
 use super::position::{SegmentMark, StorePosition};
 use super::record::{KIND_RECORD, RecordSlice};
-use super::segment::file_name;
 use super::snapshot::{self, Chunk, SnapshotHeader, SnapshotProgress};
 use crate::base::{Fault, Revision, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};

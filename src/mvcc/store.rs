@@ -10,17 +10,17 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 
-use super::compaction::Pruning;
 use super::counted_tree::Visit;
-use super::history::{History, HistoryWrite, WriteMark};
+use super::history::History;
+use super::history_write::{HistoryWrite, WriteMark};
 use super::key_index::KeyIndex;
 use super::position::StorePosition;
+use super::pruning::Pruning;
 use super::range_read::Reading;
 use super::segment::Segment;
 use super::snapshot_source::SnapshotSource;
 use super::value_cache::ValueCache;
 use super::view::View;
-use super::write::WriteTxn;
 use crate::base::{Event, KeyRange, LeaseId, limits};
 use crate::env::Disk;
 
@@ -63,11 +63,6 @@ impl<D: Disk> Store<D> {
             current,
             own,
         }
-    }
-
-    /// Begins a write transaction. With `want_prev` its changes tell the values they replaced.
-    pub fn begin(&mut self, want_prev: bool) -> WriteTxn<'_, D> {
-        WriteTxn::new(self, want_prev)
     }
 
     /// The store as it is now, for reading.

@@ -41,8 +41,15 @@ pub struct WriteTxn<'a, D: Disk> {
     events: Vec<Event>,
 }
 
+impl<D: Disk> Store<D> {
+    /// Begins a write transaction. With `want_prev` its changes tell the values they replaced.
+    pub fn begin(&mut self, want_prev: bool) -> WriteTxn<'_, D> {
+        WriteTxn::new(self, want_prev)
+    }
+}
+
 impl<'a, D: Disk> WriteTxn<'a, D> {
-    pub(super) fn new(store: &'a mut Store<D>, want_prev: bool) -> Self {
+    fn new(store: &'a mut Store<D>, want_prev: bool) -> Self {
         assert!(!store.torn, "a write transaction was dropped half done");
         Self { store, want_prev, events: Vec::new() }
     }

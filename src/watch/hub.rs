@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::buffer::{Bounds, Offer, RoomBell, RoomMade, StreamBuffer};
 use super::message::{EventBatch, HubCounts, HubNow, SharedEvent, StreamId, WatchMessage, WatchSpec};
-use super::progress::{ProgressClock, WHOLE_STREAM};
+use super::progress_clock::{ProgressClock, WHOLE_STREAM};
 use super::stream::Stream;
 use super::watcher::{Roster, Standing, Watcher};
 use crate::base::WatchId;

@@ -13,6 +13,7 @@ mod catch_up;
 mod hub;
 mod message;
 mod progress;
+mod progress_clock;
 mod range_index;
 mod stream;
 #[cfg(test)]

@@ -3,47 +3,12 @@
 //! Invariant: a notice for revision R stands in the queue behind every event up to R of the watchers it
 //! speaks for, because it is only made for synced watchers and travels as events do.
 
-use std::collections::BTreeSet;
-
 use super::buffer::Offer;
 use super::hub::WatchHub;
 use super::message::{HubNow, StreamId, WatchMessage};
+use super::progress_clock::WHOLE_STREAM;
+use crate::base::WatchId;
 use crate::base::limits::PROGRESS_NOTICES_PER_TURN;
-use crate::base::{Dice, SeededDice, WatchId};
-
-/// The id under which a notice speaks for every watcher on the stream.
-pub(super) const WHOLE_STREAM: WatchId = -1;
-
-/// When streams with watchers that want notices have their rounds, in ticks.
-pub(super) struct ProgressClock {
-    now: u64,
-    period: u64,
-    dice: SeededDice,
-    due: BTreeSet<(u64, StreamId)>,
-}
-
-impl ProgressClock {
-    pub(super) fn new(period: u64, seed: u64) -> Self {
-        Self { now: 0, period: period.max(1), dice: SeededDice::new(seed), due: BTreeSet::new() }
-    }
-
-    /// Notes the next round of a stream, a period and up to a tenth of it from now; answers when.
-    fn next_round(&mut self, id: StreamId) -> u64 {
-        // The jitter keeps the rounds of streams that were opened together apart.
-        let due = self.now + self.period + self.dice.below(self.period / 10 + 1);
-        self.due.insert((due, id));
-        due
-    }
-
-    fn next_tick(&mut self, id: StreamId) -> u64 {
-        self.due.insert((self.now + 1, id));
-        self.now + 1
-    }
-
-    pub(super) fn forget(&mut self, due: u64, id: StreamId) {
-        self.due.remove(&(due, id));
-    }
-}
 
 impl WatchHub {
     /// The client asks how far the whole stream has been told. Answered, with id -1, only when every watcher
@@ -60,12 +25,8 @@ impl WatchHub {
     /// nothing since the last round.
     pub fn tick_progress(&mut self, now: HubNow) {
         self.observe(now);
-        self.clock.now += 1;
-        while let Some((due, id)) = self.clock.due.first().copied() {
-            if due > self.clock.now {
-                break;
-            }
-            self.clock.due.pop_first();
+        self.clock.tick();
+        while let Some(id) = self.clock.take_due() {
             self.progress_round(id, now.revision);
         }
     }

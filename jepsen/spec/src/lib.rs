@@ -17,6 +17,7 @@ pub mod promises;
 mod range;
 pub mod request;
 pub mod shape;
+mod state;
 
 pub use model::{Model, Step, Undo, Vantage};
 

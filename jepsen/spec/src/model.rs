@@ -13,16 +13,10 @@ use crate::request::{
     AlarmKind, Answer, Bytes, Compare, DeleteRange, Event, KeyValue, Op, OpAnswer, Put, Range, RangeAnswer, Refusal,
     Request, Span, Target, Txn, TxnAnswer, text,
 };
+pub use crate::state::State;
 
 /// Longest lease, in seconds.
 pub const MAX_LEASE_TTL: i64 = 9_000_000_000;
-
-/// The key space at one revision.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct State {
-    /// Every key that exists, with its record.
-    pub keys: BTreeMap<Bytes, Arc<KeyValue>>,
-}
 
 /// What one request did.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -1,8 +1,9 @@
 //! Reading a span of one state, with every option of etcd's range.
 
-use crate::model::State;
-use crate::request::{KeyValue, Range, RangeAnswer};
 use std::cmp::Ordering;
+
+use crate::request::{KeyValue, Range, RangeAnswer};
+use crate::state::State;
 
 /// The answer of `range` over `state`; `revision` is what the header tells.
 pub fn read(state: &State, range: &Range, revision: i64) -> RangeAnswer {

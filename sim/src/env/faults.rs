@@ -4,7 +4,18 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use super::file::SectorFates;
+/// What happens to a dirty sector when the power goes, as weights.
+#[derive(Clone, Copy, Debug)]
+pub struct SectorFates {
+    /// It was written.
+    pub keep: u64,
+    /// It was not.
+    pub drop: u64,
+    /// Its first bytes were.
+    pub tear: u64,
+    /// The bytes being changed come out as anything.
+    pub garbage: u64,
+}
 
 /// How the disk misbehaves while the process lives. Every "one in" is off at 0.
 #[derive(Clone, Debug)]

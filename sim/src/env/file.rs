@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate::base::{Dice, SeededDice};
 
-use super::faults::Damage;
+use super::faults::{Damage, SectorFates};
 
 /// The unit a device writes whole, as a rule.
 pub const SECTOR: usize = 512;
@@ -27,19 +27,6 @@ struct Cached {
     dirty: u8,
     /// The write that touched it last.
     stamp: u64,
-}
-
-/// What happens to a dirty sector when the power goes, as weights.
-#[derive(Clone, Copy, Debug)]
-pub struct SectorFates {
-    /// It was written.
-    pub keep: u64,
-    /// It was not.
-    pub drop: u64,
-    /// Its first bytes were.
-    pub tear: u64,
-    /// The bytes being changed come out as anything.
-    pub garbage: u64,
 }
 
 /// What became of the dirty sectors.

@@ -5,8 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::heads::Bounds;
-use super::nodes::{FAN_OUT, Fence, Fork, Leaf, Node, fence_between};
+use super::heads::{Bounds, FAN_OUT, Fence};
+use super::nodes::{Fork, Leaf, Node, fence_between};
 use super::{CountedTree, Entry};
 
 /// Slots taken in a node that is built here.

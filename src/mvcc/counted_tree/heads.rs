@@ -4,8 +4,14 @@
 //! same head the keys themselves decide. Does not know of entries, children or counts.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
-use super::nodes::{FAN_OUT, Fence};
+/// Entries of a leaf and children of an inner node: large enough that five levels hold millions, small enough
+/// that copying a shared path stays near a microsecond.
+pub(super) const FAN_OUT: usize = 32;
+
+/// The shortest key that parts what is left of it from what is right.
+pub(super) type Fence = Arc<[u8]>;
 
 /// What the parents say of the keys in a node: from `low` on and below `high`; `None` at the rim of the tree.
 #[derive(Clone, Copy, Debug)]

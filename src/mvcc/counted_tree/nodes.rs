@@ -9,18 +9,11 @@
 use std::sync::Arc;
 
 use super::Entry;
-use super::heads::{Bounds, Heads, shared_prefix};
-
-/// Entries of a leaf and children of an inner node: large enough that five levels hold millions, small enough
-/// that copying a shared path stays near a microsecond.
-pub(super) const FAN_OUT: usize = 32;
+use super::heads::{Bounds, FAN_OUT, Fence, Heads, shared_prefix};
 
 /// Two neighbours with at most this many slots together become one; below [`FAN_OUT`], so that a merge is not
 /// undone by the next insert.
 const MERGE_AT: usize = FAN_OUT * 3 / 4;
-
-/// The shortest key that parts what is left of it from what is right.
-pub(super) type Fence = Arc<[u8]>;
 
 /// The shortest key that is above `low` and not above `high`.
 pub(super) fn fence_between(low: &[u8], high: &[u8]) -> Fence {

@@ -6,7 +6,8 @@
 
 use std::sync::Arc;
 
-use super::{Segment, file_name, note_in};
+use super::super::history_write::file_name;
+use super::{Segment, note_in};
 use crate::base::{Revision, Wrong};
 use crate::env::{Disk, DiskFile};
 use crate::log::frame::{self, FramedSlice};

@@ -21,6 +21,8 @@ struct Seat {
     log: Vec<LogEntry>,
     /// Its disk does not answer.
     hangs: bool,
+    /// What it installs is durable and not read yet.
+    reads_slowly: bool,
     disk: MemoryDisk,
     snapshots: Vec<(PeerMessage, Box<SnapshotSource<MemoryDisk>>)>,
     /// Images made durable, whose state is not in place yet.
@@ -81,6 +83,7 @@ fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId]
         hard_state,
         log,
         hangs: false,
+        reads_slowly: false,
         disk,
         snapshots: Vec::new(),
         installs: Vec::new(),
@@ -132,6 +135,9 @@ impl Seat {
         }
         for applied in std::mem::take(&mut self.checkpoints) {
             self.node.step(now, Input::Checkpointed { applied }, &mut outputs);
+        }
+        if self.reads_slowly {
+            return self.take_outputs(outputs);
         }
         for image in std::mem::take(&mut self.installs) {
             let machine = Machine::open(self.disk.clone(), StoreOptions::default(), &image, &[]).expect("it is whole");
@@ -549,8 +555,8 @@ fn a_member_whose_log_went_back_stops_instead_of_voting_on() {
     assert!(wrong.to_string().contains("entries were lost"), "{wrong}");
 }
 
-#[test]
-fn who_lags_too_far_gets_a_snapshot_and_goes_on_from_there() {
+/// A leader that has lost the log which the second needs, who is still cut off.
+fn with_one_far_behind() -> (Cluster, usize, usize) {
     let mut cluster = Cluster::new(3);
     let leader = cluster.elect();
     cluster.pass(2);
@@ -565,6 +571,37 @@ fn who_lags_too_far_gets_a_snapshot_and_goes_on_from_there() {
         done(&mut written);
     }
     assert!(cluster.seats[leader].facts.status().checkpoints > 1, "the log before is gone");
+    (cluster, leader, late)
+}
+
+/// Between cutting its log and having read the state there is nothing a member could stand on.
+#[test]
+fn who_installs_a_snapshot_does_not_stand_for_election() {
+    let (mut cluster, leader, late) = with_one_far_behind();
+    cluster.cut.clear();
+    cluster.seats[late].reads_slowly = true;
+    cluster.pass(15);
+    assert_eq!(cluster.seats[late].installs.len(), 1, "it installs");
+    let (reply, mut moved) = Reply::pair();
+    cluster.step(leader, Input::HandOver { to: Some(id(late)), reply });
+    cluster.pass(1);
+    assert!(answered(&mut moved).is_none(), "asked to stand, it does not");
+    cluster.cut.insert(id(leader));
+    cluster.cut.insert(id(3 - leader - late));
+    cluster.pass(60);
+    assert_eq!(cluster.seats[late].node.group.standing().role, crate::consensus::Role::Follower);
+    cluster.seats[late].reads_slowly = false;
+    cluster.cut.remove(&id(3 - leader - late));
+    let next = cluster.elect();
+    assert_ne!(next, leader);
+    let mut written = cluster.propose(late, &put("after"));
+    cluster.settle();
+    assert_eq!(done(&mut written).revision, 102);
+}
+
+#[test]
+fn who_lags_too_far_gets_a_snapshot_and_goes_on_from_there() {
+    let (mut cluster, _, late) = with_one_far_behind();
     let (reply, mut opened) = Reply::pair();
     cluster.step(late, Input::Watch(WatchInput::Open { stream: StreamId(1), reply }));
     let buffer = answered(&mut opened).expect("opened");

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{Case, Judge};
+use super::case::{Case, Judge};
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";

@@ -4,6 +4,7 @@
 //! HashKV shows after each case. Texts of the transport are not compared (Go's protobuf puts random blanks into its own,
 //! and other stacks word theirs differently); texts that begin with `etcdserver:` are.
 
+mod case;
 mod cases;
 
 use std::path::PathBuf;
@@ -14,6 +15,8 @@ use http::HeaderMap;
 use quorate::wire::etcdserverpb as pb;
 use quorate::wire::services::maintenance_client::MaintenanceClient;
 use tokio::net::TcpStream;
+
+use case::{Case, Judge};
 
 use crate::process::{Launch, Server, Trouble, connect, fresh_home};
 
@@ -41,26 +44,6 @@ pub struct RawArgs {
     /// Where the data directories go.
     #[arg(long)]
     base: Option<PathBuf>,
-}
-
-/// How strictly the two outcomes are compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Judge {
-    /// They must be equal.
-    Equal,
-    /// Each server may accept or refuse (limits of depth differ by design); neither may fall over.
-    Alive,
-}
-
-/// One bad request.
-#[derive(Clone, Debug)]
-pub(crate) struct Case {
-    pub(crate) name: String,
-    pub(crate) path: &'static str,
-    pub(crate) method: &'static str,
-    pub(crate) headers: Vec<(&'static str, Vec<u8>)>,
-    pub(crate) body: Bytes,
-    pub(crate) judge: Judge,
 }
 
 /// What came back.

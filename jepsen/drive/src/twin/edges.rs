@@ -12,12 +12,12 @@ use bytes::Bytes;
 use quorate::wire::etcdserverpb as pb;
 use quorate::wire::etcdserverpb::request_op::Request;
 
+use super::args::{Tally, TwinArgs};
 use super::lane::{Lane, Table};
 use super::plan::{FIRST_KEY, STREAMS};
 use super::reply::Reply;
 use super::side::{Heard, Side};
 use super::step::Step;
-use super::{Tally, TwinArgs};
 use crate::process::{Trouble, fresh_home};
 
 /// The quota of the quota walk.

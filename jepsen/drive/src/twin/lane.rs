@@ -9,12 +9,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::args::{Tally, TwinArgs};
 use super::plan::{FIRST_KEY, Plan, STREAMS};
 use super::reply::Reply;
 use super::side::{Heard, Side};
 use super::step::Step;
 use super::watching::Watching;
-use super::{Tally, TwinArgs};
 use crate::process::{Launch, Server, Trouble};
 
 use quorate::wire::etcdserverpb as pb;

@@ -62,7 +62,7 @@ impl Recording {
         let bad = |line: &str| format!("{}: not a recording: {line}", path.display());
         let (head, rest) = text.split_once('\n').ok_or_else(|| bad("empty"))?;
         let (seeds, requests) = head.split_once(' ').ok_or_else(|| bad(head))?;
-        let extent = Extent { seeds: super::parse_seeds(seeds)?, requests: requests.parse()? };
+        let extent = Extent { seeds: parse_seeds(seeds)?, requests: requests.parse()? };
         let mut lines = BTreeMap::new();
         for line in rest.lines() {
             let mut parts = line.splitn(3, ' ');
@@ -87,6 +87,14 @@ fn line(answer: &str) -> String {
 /// FNV-1a, 64 bits: enough to notice a difference, the same on every machine.
 fn sum(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Reads first..end.
+pub(super) fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+    let (first, end) = text.split_once("..").ok_or("seeds are first..end")?;
+    let first = first.parse().map_err(|why| format!("{first}: {why}"))?;
+    let end = end.parse().map_err(|why| format!("{end}: {why}"))?;
+    if first < end { Ok(first..end) } else { Err("no seeds in this range".to_owned()) }
 }
 
 #[cfg(test)]

@@ -10,7 +10,8 @@ use quorate::env::{Disk, DiskFile, OpenMode};
 
 use super::super::clock::{true_now, true_sleep};
 use super::super::cpu::SimCpu;
-use super::super::file::{PAGE, SECTOR, SectorFates};
+use super::super::faults::SectorFates;
+use super::super::file::{PAGE, SECTOR};
 use super::super::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss, Marks, SimDisk, Trace};
 
 const LOG: &str = "wal/0000000000000001.seg";

@@ -8,7 +8,8 @@ use quorate::base::{Dice, SeededDice};
 use quorate::env::{Disk, DiskFile, OpenMode};
 
 use super::super::clock::{true_now, true_sleep};
-use super::super::file::{FileBytes, PAGE, SECTOR, SectorFates, WriteFate};
+use super::super::faults::SectorFates;
+use super::super::file::{FileBytes, PAGE, SECTOR, WriteFate};
 use super::super::{DiskFaults, Loss, Marks, SimDisk, Trace};
 
 fn disk(seed: u64) -> SimDisk {
