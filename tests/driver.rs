@@ -44,6 +44,7 @@ fn config() -> DriverConfig {
             quota_bytes: 0,
             checkpoint_entries: 50,
             progress_ticks: 6000,
+            lease_checkpoint_interval: Duration::from_secs(300),
             seed: 1,
             observer: None,
         },

@@ -71,6 +71,7 @@ pub fn driver_config(plan: &Plan, member: usize, seed: u64, observer: Arc<dyn Ob
             quota_bytes: 0,
             checkpoint_entries: setting.checkpoint_entries,
             progress_ticks: setting.progress_ticks,
+            lease_checkpoint_interval: setting.lease_checkpoint,
             seed,
             observer: Some(observer),
         },

@@ -149,7 +149,9 @@ pub fn request(command: &product::Command) -> spec::Request {
             member: member.0,
             kind: alarm_kind(*kind),
         },
-        product::Command::SetMemberAttributes { .. } | product::Command::SetClusterVersion(_) => spec::Request::Other,
+        product::Command::LeaseCheckpoint { .. }
+        | product::Command::SetMemberAttributes { .. }
+        | product::Command::SetClusterVersion(_) => spec::Request::Other,
     }
 }
 

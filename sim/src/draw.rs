@@ -129,13 +129,22 @@ fn setting() -> impl Strategy<Value = Setting> {
         select(&[2, 10, 100][..]),
         select(&[10, 500, 5_000][..]),
         links(),
+        select(&[500, 1_000, 3_000, 300_000][..]),
     );
-    parts.prop_map(
-        |(wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire, links)| {
-            let wire = Duration::from_micros(wire);
-            Setting { wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire, links }
-        },
-    )
+    parts.prop_map(|parts| {
+        let (wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire, links, lease) =
+            parts;
+        Setting {
+            wal_segment_bytes,
+            segment_bytes,
+            cache_bytes,
+            checkpoint_entries,
+            progress_ticks,
+            lease_checkpoint: Duration::from_millis(lease),
+            wire: Duration::from_micros(wire),
+            links,
+        }
+    })
 }
 
 /// Which operations there are, and how often each: a third is left out, but never all that write.

@@ -255,6 +255,8 @@ pub struct Setting {
     pub checkpoint_entries: u64,
     /// Ticks between two notices of progress.
     pub progress_ticks: u64,
+    /// Time between two looks at what a lease has left.
+    pub lease_checkpoint: Duration,
     /// How long a message between client and member takes at most.
     pub wire: Duration,
     /// The links between members.

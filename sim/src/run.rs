@@ -284,6 +284,7 @@ fn note_last_lives(world: &World) {
         let status = living.door.status();
         world.marks.add("checkpoints made (last life)", status.checkpoints);
         world.marks.add("leases named as due (last life)", status.expired_leases);
+        world.marks.add("remainders of leases written (last life)", status.lease_checkpoints);
     }
 }
 

@@ -29,6 +29,12 @@ pub const LEASES_DUE_PER_SECOND_AFTER_PROMOTION: usize = 750;
 /// Revocations of due leases that are under way at once.
 pub const MAX_REVOCATIONS_IN_FLIGHT: usize = 64;
 
+/// Time between two looks at what a long lease has left, as in etcd: a shorter remainder is not written down.
+pub const LEASE_CHECKPOINT_MS: u64 = 5 * 60 * 1_000;
+
+/// Leases in one entry that says what they have left, as in etcd.
+pub const LEASES_PER_CHECKPOINT: usize = 1_000;
+
 /// Requests waiting for the node: beyond it a request is refused, so that memory and latency stay bounded.
 pub const MAX_PENDING_REQUESTS: usize = 10_000;
 

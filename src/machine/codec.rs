@@ -7,10 +7,11 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::command::{
-    AlarmAction, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op, Put, Txn,
+    AlarmAction, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op, Put, Remainder,
+    Txn,
 };
 use super::shape;
-use crate::base::{KeyRange, MemberId, Refusal, limits};
+use crate::base::{KeyRange, LogIndex, MemberId, Refusal, limits};
 use crate::mvcc::{RangeQuery, SortOrder, SortTarget};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::membershippb;
@@ -40,6 +41,14 @@ pub fn encode(id: u64, command: &Command) -> Bytes {
             request.lease_revoke = Some(pb::LeaseRevokeRequest { id: *id });
             request.quorate_lease_expiry =
                 expiry.map(|expiry| pb::QuorateLeaseExpiry { granted_at: expiry.granted_at, term: expiry.term });
+        }
+        Command::LeaseCheckpoint { remainders, counted_in } => {
+            let one = |it: &Remainder| pb::LeaseCheckpoint { id: it.id, remaining_ttl: it.seconds };
+            let checkpoints = remainders.iter().map(one).collect();
+            request.lease_checkpoint = Some(pb::LeaseCheckpointRequest { checkpoints });
+            let granted_at = || remainders.iter().map(|it| it.granted_at).collect();
+            request.quorate_lease_count =
+                counted_in.map(|term| pb::QuorateLeaseCount { term, granted_at: granted_at() });
         }
         Command::Alarm { action, member, kind } => request.alarm = Some(alarm_to_wire(*action, *member, *kind)),
         Command::SetMemberAttributes { member, name, client_urls } => {
@@ -84,6 +93,8 @@ pub fn decode(payload: &Bytes) -> Result<Option<Proposal>, Undecodable> {
         let expiry = request.quorate_lease_expiry;
         let expiry = expiry.map(|expiry| Expiry { granted_at: expiry.granted_at, term: expiry.term });
         Ok(Command::LeaseRevoke { id: revoke.id, expiry })
+    } else if let Some(checkpoint) = request.lease_checkpoint {
+        Ok(lease_checkpoint_of(checkpoint, request.quorate_lease_count))
     } else if let Some(alarm) = request.alarm {
         match alarm_from_wire(&alarm) {
             Some(command) => Ok(command),
@@ -102,6 +113,19 @@ pub fn decode(payload: &Bytes) -> Result<Option<Proposal>, Undecodable> {
         return Err(Undecodable("a logged request of a kind this version does not know".to_string()));
     };
     Ok(Some(Proposal { id, command }))
+}
+
+fn lease_checkpoint_of(request: pb::LeaseCheckpointRequest, count: Option<pb::QuorateLeaseCount>) -> Command {
+    let counted_in = count.as_ref().map(|count| count.term);
+    let granted = count.map(|count| count.granted_at).unwrap_or_default();
+    // Where one is missing its lease is nobody's: no entry has the index 0.
+    let granted = granted.into_iter().chain(std::iter::repeat(0));
+    let one = |(it, granted_at): (pb::LeaseCheckpoint, LogIndex)| Remainder {
+        id: it.id,
+        seconds: it.remaining_ttl,
+        granted_at,
+    };
+    Command::LeaseCheckpoint { remainders: request.checkpoints.into_iter().zip(granted).map(one).collect(), counted_in }
 }
 
 /// Checks and takes over a range request.

@@ -123,6 +123,17 @@ pub struct Expiry {
     pub term: Term,
 }
 
+/// The time one lease had left when the leader looked at its clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Remainder {
+    /// Which lease.
+    pub id: LeaseId,
+    /// Whole seconds, rounded up; 0 forgets an earlier remainder, because the lease was renewed.
+    pub seconds: i64,
+    /// Index of the entry that granted it; 0 where nobody says.
+    pub granted_at: LogIndex,
+}
+
 /// One step of the machine, carried by one log entry.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[allow(missing_docs, reason = "the names are etcd's requests")]
@@ -142,6 +153,12 @@ pub enum Command {
         id: LeaseId,
         /// Absent where a client asks; it means whatever lease has the id then.
         expiry: Option<Expiry>,
+    },
+    /// What is left of leases outlives a change of leader.
+    LeaseCheckpoint {
+        remainders: Vec<Remainder>,
+        /// The term in which the proposer led; absent in an entry of a stock etcd, which is believed as it is there.
+        counted_in: Option<Term>,
     },
     Alarm {
         action: AlarmAction,

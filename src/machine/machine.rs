@@ -4,13 +4,13 @@ use bytes::Bytes;
 
 use super::alarms::Alarms;
 use super::codec::{self, Proposal};
-use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Expiry, Op, Put, Txn};
+use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Expiry, Op, Put, Remainder, Txn};
 use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
 use super::txn::Writer;
 use crate::base::{Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
-use crate::lease::LeaseTable;
+use crate::lease::{Lease, LeaseTable};
 use crate::mvcc::{SnapshotSource, Store, StoreOptions, StorePosition};
 use crate::wal::WalIdentity;
 
@@ -185,6 +185,10 @@ impl<D: Disk> Machine<D> {
             Command::Compact { revision, .. } => Ok(self.store.compact(*revision).map(|()| Answer::Compact)),
             Command::LeaseGrant { id, ttl } => Ok(self.lease_grant(*id, *ttl)),
             Command::LeaseRevoke { id, .. } => self.lease_revoke(*id, want_prev, events),
+            Command::LeaseCheckpoint { remainders, counted_in } => {
+                self.lease_checkpoint(remainders, *counted_in);
+                Ok(Ok(Answer::Done))
+            }
             Command::Alarm { action, member, kind } => Ok(Ok(Answer::Alarm(match action {
                 AlarmAction::Activate => self.alarms.activate(*member, *kind),
                 AlarmAction::Deactivate => self.alarms.deactivate(*member, *kind),
@@ -205,7 +209,10 @@ impl<D: Disk> Machine<D> {
     fn permitted(&self, command: &Command) -> Result<(), Refusal> {
         let is_data = !matches!(
             command,
-            Command::Alarm { .. } | Command::SetMemberAttributes { .. } | Command::SetClusterVersion(_)
+            Command::Alarm { .. }
+                | Command::LeaseCheckpoint { .. }
+                | Command::SetMemberAttributes { .. }
+                | Command::SetClusterVersion(_)
         );
         if is_data && self.alarms.any(AlarmKind::Corrupt) {
             return Err(Refusal::Corrupt);
@@ -278,6 +285,19 @@ impl<D: Disk> Machine<D> {
     fn has_expired(&self, id: LeaseId, expiry: &Expiry) -> bool {
         let same = self.leases.get(id).is_some_and(|lease| lease.granted_at == expiry.granted_at);
         same && expiry.term == self.applied.1
+    }
+
+    /// What one term's leader counted is nothing in another term: it does not know of the renewals since.
+    fn lease_checkpoint(&mut self, remainders: &[Remainder], counted_in: Option<Term>) {
+        if counted_in.is_some_and(|term| term != self.applied.1) {
+            return;
+        }
+        for it in remainders {
+            let same = |lease: Lease| counted_in.is_none() || lease.granted_at == it.granted_at;
+            if self.leases.get(it.id).is_some_and(same) {
+                self.leases.checkpoint(it.id, it.seconds);
+            }
+        }
     }
 
     fn lease_revoke(

@@ -18,7 +18,7 @@ mod txn;
 
 pub use command::{
     AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op,
-    OpAnswer, Put, Txn, TxnAnswer,
+    OpAnswer, Put, Remainder, Txn, TxnAnswer,
 };
 pub use image::{Image, LeaseImage, State};
 pub use machine::{Machine, Outcome, put_cost};

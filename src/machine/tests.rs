@@ -111,6 +111,38 @@ fn an_expiry_is_bound_to_the_grant_and_to_the_term() {
 
 /// What the log says is what is granted: no flag of a member has a say in it.
 #[test]
+fn a_remainder_is_bound_to_the_grant_and_to_the_term() {
+    let mut bench = Bench::new();
+    bench.apply(Command::LeaseGrant { id: 5, ttl: 600 });
+    let granted_at = bench.machine.applied().0;
+    let say = |seconds, granted_at, counted_in| Command::LeaseCheckpoint {
+        remainders: vec![Remainder { id: 5, seconds, granted_at }, Remainder { id: 6, seconds, granted_at }],
+        counted_in,
+    };
+    for (seconds, at, term, left) in [
+        (300, granted_at, Some(1), 300),
+        (200, granted_at + 1, Some(1), 300),
+        (200, granted_at, Some(2), 300),
+        (200, granted_at, Some(0), 300),
+        (900, granted_at, Some(1), 600),
+        (0, granted_at, Some(1), 0),
+        (100, 0, None, 100),
+    ] {
+        let applied = bench.apply(say(seconds, at, term));
+        assert_eq!((applied.answer, applied.revision), (Ok(Answer::Done), 1), "nothing a client sees");
+        assert_eq!(bench.machine.leases().get(5).expect("it is there").remaining, left, "{seconds} {at} {term:?}");
+    }
+    bench.apply(Command::Alarm { action: AlarmAction::Activate, member: MemberId(3), kind: AlarmKind::Corrupt });
+    bench.apply(say(50, granted_at, Some(1)));
+    assert_eq!(
+        bench.machine.leases().get(5).expect("it is there").remaining,
+        50,
+        "as in etcd, alarms do not forbid it"
+    );
+    assert!(!bench.machine.leases().contains(6));
+}
+
+#[test]
 fn a_lease_is_as_long_as_the_log_says() {
     let mut bench = Bench::new();
     for ttl in [-1, 0, 1, 7] {
@@ -324,7 +356,10 @@ fn any_txn() -> impl Strategy<Value = Txn> {
 proptest! {
     #[test]
     fn what_is_encoded_is_decoded(id in any::<u64>(), txn in any_txn(), put in any_put(), ttl in any::<i64>()) {
-        for command in [Command::Txn(txn), Command::Put(put), Command::LeaseGrant { id: 3, ttl }] {
+        let remainder = |id, granted_at| Remainder { id, seconds: ttl, granted_at };
+        let counted = Command::LeaseCheckpoint { remainders: vec![remainder(3, 9), remainder(-4, 7)], counted_in: Some(id) };
+        let of_etcd = Command::LeaseCheckpoint { remainders: vec![remainder(3, 0)], counted_in: None };
+        for command in [Command::Txn(txn), Command::Put(put), Command::LeaseGrant { id: 3, ttl }, counted, of_etcd] {
             let decoded = codec::decode(&codec::encode(id, &command));
             prop_assert_eq!(decoded, Ok(Some(codec::Proposal { id, command: Ok(command) })));
         }

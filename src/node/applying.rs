@@ -134,8 +134,9 @@ impl<D: Disk> Node<D> {
                 Err(Refusal::Corrupt) => self.lease_clock.retry(*id),
                 // An expiry that came too late, for one granted anew: that one's time runs on.
                 Err(_) if self.machine.leases().contains(*id) => {}
-                _ => self.lease_clock.forget(*id),
+                _ => self.lease_ended(*id),
             },
+            Command::LeaseCheckpoint { remainders, counted_in } => self.remainders_applied(remainders, *counted_in),
             Command::Compact { revision, .. } if applied.answer.is_ok() => {
                 self.watches.compacted(*revision, self.hub_now());
             }

@@ -34,6 +34,8 @@ pub struct NodeStatus {
     pub leader_changes: u64,
     pub checkpoints: u64,
     pub expired_leases: u64,
+    /// Remainders of leases that were to be written down.
+    pub lease_checkpoints: u64,
     /// Messages of peers that no sound peer sends.
     pub turned_away: u64,
     /// Messages that showed that a peer lacks what it acknowledged.
@@ -107,6 +109,7 @@ noticeboard! {
     leader_changes: AtomicU64,
     checkpoints: AtomicU64,
     expired_leases: AtomicU64,
+    lease_checkpoints: AtomicU64,
     turned_away: AtomicU64,
     peers_log_lost: AtomicU64,
 }

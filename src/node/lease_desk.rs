@@ -26,7 +26,7 @@ impl<D: Disk> Node<D> {
             return question.refuse(Refusal::NotLeader);
         }
         match question {
-            LeaseQuestion::KeepAlive { id, reply } => reply.send(Ok(self.lease_clock.renew(id, asked, now))),
+            LeaseQuestion::KeepAlive { id, reply } => self.renew_lease(id, reply, (asked, now)),
             // Before the duties are taken up the clock knows none of the leases there are.
             LeaseQuestion::Leases { reply } => reply.send(Ok(self.lease_clock.ids_by_remaining())),
             LeaseQuestion::TimeToLive { id, keys, reply } => reply.send(Ok(self.lease_standing(id, keys, now))),

@@ -19,6 +19,7 @@ mod input;
 mod leadership;
 mod lease_clock;
 mod lease_desk;
+mod lease_duties;
 mod membership;
 #[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
 mod node;
@@ -26,6 +27,7 @@ mod observer;
 mod output;
 mod proposals;
 mod reads;
+mod renewals;
 mod roles;
 mod snapshot_steps;
 mod snapshots;
@@ -35,7 +37,7 @@ mod watches;
 
 pub use facts::{Facts, NodeStatus};
 pub use input::{ArrivedSnapshot, Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
-pub use lease_clock::LeaseClock;
+pub use lease_clock::{LeaseClock, Renewal};
 pub use node::{Node, NodeConfig};
 pub use observer::Observer;
 pub use output::Output;

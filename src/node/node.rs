@@ -16,14 +16,15 @@ use super::observer::Observer;
 use super::output::Output;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
+use super::renewals::Renewals;
 use super::roles::{Change, Roles};
 use super::snapshots::Snapshots;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
-use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Wrong, limits};
+use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
 use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Command, Expiry, Image, Machine, codec};
+use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, codec};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
@@ -54,6 +55,8 @@ pub struct NodeConfig {
     pub checkpoint_entries: u64,
     /// Ticks between two notices of progress to a watcher that asked for them.
     pub progress_ticks: u64,
+    /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
+    pub lease_checkpoint_interval: Duration,
     /// Seed of everything drawn here.
     pub seed: u64,
     /// Who is told of every entry applied.
@@ -69,6 +72,7 @@ pub struct Node<D: Disk> {
     pub(super) proposals: Proposals,
     pub(super) reads: ReadQueue<D>,
     pub(super) lease_clock: LeaseClock,
+    pub(super) renewals: Renewals,
     pub(super) watches: Watches,
     pub(super) checkpoints: Checkpoints,
     pub(super) roles: Roles,
@@ -123,7 +127,8 @@ impl<D: Disk> Node<D> {
             watches: Watches::new(hub, bell),
             proposals: Proposals::default(),
             reads: ReadQueue::new(),
-            lease_clock: LeaseClock::new(),
+            lease_clock: LeaseClock::new(config.lease_checkpoint_interval),
+            renewals: Renewals::default(),
             roles: Roles::default(),
             leadership: Leadership::default(),
             contacts: Contacts::new(config.election_timeout),
@@ -336,7 +341,10 @@ impl<D: Disk> Node<D> {
                 self.take_up_duties(now);
                 self.reads.ask_again();
             }
-            Change::LayDown => self.lease_clock.demote(),
+            Change::LayDown => {
+                self.lease_clock.demote();
+                self.renewals.refuse_all(&Refusal::NotLeader);
+            }
         }
     }
 
@@ -350,28 +358,7 @@ impl<D: Disk> Node<D> {
         self.watches.tick(self.hub_now());
         self.tell_watches();
         self.tell_name(now);
-        self.end_due_leases(now);
-    }
-
-    /// Proposes the end of leases that fell due, where it is this member's to do.
-    fn end_due_leases(&mut self, now: Instant) {
-        // Under a corruption alarm every revocation would be refused, for ever.
-        if self.roles.on_duty() && !self.facts.has_alarm(AlarmKind::Corrupt) {
-            let room = limits::MAX_REVOCATIONS_IN_FLIGHT.saturating_sub(self.lease_clock.in_flight());
-            for id in self.lease_clock.due(now, room) {
-                let command = Command::LeaseRevoke { id, expiry: Some(self.expiry(id)) };
-                self.propose_own(&command, OwnProposal::Revoke(id), now);
-                self.facts.expired_leases.fetch_add(1, Relaxed);
-            }
-        }
-    }
-
-    /// What names the lease that is on the clock, and this leadership.
-    fn expiry(&self, id: LeaseId) -> Expiry {
-        let term = self.roles.duty_term().expect("only the member on duty counts leases");
-        // The clock and the table change with the same entries.
-        let granted_at = self.machine.leases().get(id).expect("a lease on the clock is in the table").granted_at;
-        Expiry { granted_at, term }
+        self.count_leases(now);
     }
 
     /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
@@ -426,7 +413,7 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn propose_own(&mut self, command: &Command, own: OwnProposal, now: Instant) {
+    pub(super) fn propose_own(&mut self, command: &Command, own: OwnProposal, now: Instant) {
         self.own_ids += 1;
         self.proposals.add_own(self.own_ids, codec::encode(self.own_ids, command), now, own);
     }
@@ -440,6 +427,9 @@ impl<D: Disk> Node<D> {
             OwnProposal::Attributes => self.telling = false,
             // The next leader sees that it is missing.
             OwnProposal::Version => {}
+            // It is looked at again in an interval.
+            OwnProposal::Remainders => {}
+            OwnProposal::Forget(id) => self.renewal_came_to_nothing(id),
         }
     }
 
@@ -504,7 +494,7 @@ impl<D: Disk> Node<D> {
     }
 
     fn finish_draining(&mut self) {
-        if !self.draining.is_empty() && self.proposals.len() == 0 && self.reads.len() == 0 {
+        if !self.draining.is_empty() && self.proposals.len() == 0 && self.reads.len() == 0 && self.renewals.is_empty() {
             self.draining.drain(..).for_each(|reply| reply.send(()));
         }
     }

@@ -18,6 +18,10 @@ type Waiting = Reply<Result<Proposed, Refusal>>;
 pub(super) enum OwnProposal {
     /// A lease that fell due is to end.
     Revoke(LeaseId),
+    /// What leases have left is written down.
+    Remainders,
+    /// What a lease had left is forgotten, because it was renewed.
+    Forget(LeaseId),
     /// The quota is used up.
     SpaceAlarm,
     /// The cluster is told this member's name.

@@ -47,6 +47,7 @@ fn config() -> NodeConfig {
         quota_bytes: 0,
         checkpoint_entries: 1_000,
         progress_ticks: 6_000,
+        lease_checkpoint_interval: Duration::from_secs(300),
         seed: 1,
         observer: None,
     }

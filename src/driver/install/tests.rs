@@ -208,6 +208,7 @@ fn config(token: &str) -> DriverConfig {
             checkpoint_entries: 1_000,
             catch_up_entries: 5_000,
             progress_ticks: 6_000,
+            lease_checkpoint_interval: Duration::from_secs(300),
             seed: 1,
             observer: None,
         },

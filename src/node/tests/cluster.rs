@@ -70,6 +70,7 @@ fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId]
         name: format!("m{n}"),
         seed: n as u64,
         checkpoint_entries: 20,
+        lease_checkpoint_interval: Duration::from_secs(1),
         catch_up_entries: 5,
         ..config()
     };
@@ -526,6 +527,63 @@ fn a_lease_lives_on_under_another_leader_and_followers_know_no_time() {
     cluster.pass(50);
     assert_eq!(cluster.seats[new].facts.status().leases, 1, "a change of leader shortens no lease");
     cluster.pass(20);
+    assert_eq!(cluster.seats[new].facts.status().leases, 0);
+}
+
+/// A cluster whose leases are looked at every second, with a lease of 20 s at its leader.
+fn cluster_with_a_long_lease() -> (Cluster, usize) {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let mut granted = cluster.propose(leader, &Command::LeaseGrant { id: 42, ttl: 20 });
+    cluster.settle();
+    done(&mut granted);
+    (cluster, leader)
+}
+
+#[test]
+fn what_a_lease_has_left_outlives_a_change_of_leader() {
+    let (mut cluster, old) = cluster_with_a_long_lease();
+    cluster.pass(105);
+    cluster.cut.insert(id(old));
+    let new = cluster.elect();
+    // 10 s are written down, or a look's interval less is; an election timeout is added.
+    cluster.pass(99);
+    assert_eq!(cluster.seats[new].facts.status().leases, 1, "not shortened");
+    cluster.pass(35);
+    assert_eq!(cluster.seats[new].facts.status().leases, 0, "and not begun anew");
+}
+
+#[test]
+fn a_renewal_is_told_once_what_was_left_is_forgotten_and_then_holds() {
+    let (mut cluster, old) = cluster_with_a_long_lease();
+    cluster.pass(155);
+    cluster.lost = vec![MessageKind::AppendResponse];
+    let mut renewed = cluster.keep_alive(old, 42);
+    let mut again = cluster.keep_alive(old, 42);
+    cluster.settle();
+    assert!(answered(&mut renewed).is_none(), "the log still says that 5 s are left");
+    cluster.lost.clear();
+    cluster.pass(2);
+    assert_eq!((done(&mut renewed), done(&mut again)), (Some(20), Some(20)));
+    cluster.cut.insert(id(old));
+    let new = cluster.elect();
+    cluster.pass(195);
+    assert_eq!(cluster.seats[new].facts.status().leases, 1, "the renewal counts");
+    cluster.pass(60);
+    assert_eq!(cluster.seats[new].facts.status().leases, 0);
+}
+
+#[test]
+fn a_renewal_that_may_be_forgotten_is_not_told() {
+    let (mut cluster, old) = cluster_with_a_long_lease();
+    cluster.pass(155);
+    cluster.cut.insert(id(old));
+    let mut renewed = cluster.keep_alive(old, 42);
+    cluster.pass(30);
+    assert!(!matches!(answered(&mut renewed), Some(Ok(_))));
+    let new = cluster.leader().expect("another leads");
+    cluster.pass(60);
     assert_eq!(cluster.seats[new].facts.status().leases, 0);
 }
 

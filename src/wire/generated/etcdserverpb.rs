@@ -1137,6 +1137,9 @@ pub struct InternalRaftRequest {
     /// Not etcd's: beside lease_revoke, where a lease fell due. See docs/formats.md.
     #[prost(message, optional, tag = "25001")]
     pub quorate_lease_expiry: ::core::option::Option<QuorateLeaseExpiry>,
+    /// Not etcd's: beside lease_checkpoint, whose leases are meant and who counted. See docs/formats.md.
+    #[prost(message, optional, tag = "25002")]
+    pub quorate_lease_count: ::core::option::Option<QuorateLeaseCount>,
 }
 /// Not etcd's.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1145,6 +1148,15 @@ pub struct QuorateLeaseExpiry {
     pub granted_at: u64,
     #[prost(uint64, tag = "2")]
     pub term: u64,
+}
+/// Not etcd's.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct QuorateLeaseCount {
+    #[prost(uint64, tag = "1")]
+    pub term: u64,
+    /// Of each checkpoint, in their order.
+    #[prost(uint64, repeated, tag = "2")]
+    pub granted_at: ::prost::alloc::vec::Vec<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EmptyResponse {}
