@@ -165,6 +165,9 @@ pub const LEADER_SILENT_TICKS: usize = 2;
 /// Time a founding member waits for another's word on whether the cluster has begun before.
 pub const FOUNDING_QUESTION_MS: u64 = 1_000;
 
+/// Time between a member's removal and its end, as in etcd.
+pub const REMOVED_GRACE_MS: u64 = 1_000;
+
 /// Learners in a cluster at once, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 

@@ -47,13 +47,7 @@ async fn ask_whether_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(),
         let Ok(members) = members_from_json(&fetched.body) else { continue };
         if let Some(begun) = members.iter().find(|member| member.name == config.name && !member.client_urls.is_empty())
         {
-            let id = begun.id;
-            return Err(format!(
-                "member {id} has already been bootstrapped: its data directory is empty or another's. To replace it: \
-                 quoratectl member remove {id}, quoratectl member add {}, then start it with \
-                 --initial-cluster-state=existing and an empty data directory",
-                config.name
-            ));
+            return Err(begun_before(begun.id, &config.name));
         }
     }
     Ok(())
@@ -75,6 +69,14 @@ async fn ask_members<E: Env>(env: &E, config: &DriverConfig) -> Result<WalIdenti
     Err(format!(
         "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs ({last})"
     ))
+}
+
+fn begun_before(id: MemberId, name: &str) -> String {
+    format!(
+        "member {id} has already been bootstrapped: its data directory is empty or another's. To replace it: \
+         quoratectl member remove {id}, quoratectl member add {name}, then start it with \
+         --initial-cluster-state=existing and an empty data directory"
+    )
 }
 
 /// Every member of the cluster is named, and this one is a member.
@@ -101,6 +103,9 @@ fn identity(config: &DriverConfig, cluster: ClusterId, members: &Bytes) -> Resul
             )
         })?;
         if named.name == config.name {
+            if !found.client_urls.is_empty() {
+                return Err(begun_before(found.id, &config.name));
+            }
             own = Some(found.id);
         }
     }

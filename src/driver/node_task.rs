@@ -13,7 +13,7 @@ use super::ending::Ending;
 use super::keeper::KeeperJob;
 use super::mailbox::Mailbox;
 use super::snapshot_desk::Source;
-use crate::base::{MemberId, Wrong};
+use crate::base::{MemberId, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Instant};
 use crate::node::{Input, Node, Output};
 use crate::peer::{PeerAddress, PeerSender};
@@ -72,6 +72,7 @@ pub(super) async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>,
     let mut alarm = Box::pin(sleep_until(env.clone(), next_tick));
     // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
     let mut more = true;
+    let mut removed = None;
     loop {
         let open = poll_fn(|cx| wait(cx, &shell, &mut from_peers, &mut inputs, alarm.as_mut(), more)).await;
         if !open {
@@ -92,6 +93,19 @@ pub(super) async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>,
             Err(wrong) => {
                 tracing::error!(error = %wrong, "the state cannot be carried on: stopping");
                 shell.ending.tell(Err(wrong));
+                break;
+            }
+        }
+        if node.is_removed() {
+            // It stays a moment, so that who asked it for its own removal hears of it, and the others what it knows.
+            let ends_at = *removed.get_or_insert_with(|| {
+                tracing::warn!(
+                    "local-member-id" = %shell.member,
+                    "the member has been permanently removed from the cluster; its data directory must be removed"
+                );
+                now.plus(Duration::from_millis(limits::REMOVED_GRACE_MS))
+            });
+            if now >= ends_at {
                 break;
             }
         }

@@ -156,6 +156,11 @@ impl Facts {
         self.is_learner.load(Ordering::Acquire)
     }
 
+    /// Whether this member was removed from the cluster.
+    pub fn is_removed(&self) -> bool {
+        self.removed.load(Ordering::Acquire)
+    }
+
     /// Others say that this member was removed.
     pub fn told_removed(&self) {
         self.removed.store(true, Ordering::Release);

@@ -58,6 +58,11 @@ impl<D: Disk> Node<D> {
         });
     }
 
+    /// Whether this member was removed from the cluster, by its own log or by the word of others.
+    pub fn is_removed(&self) -> bool {
+        self.removed || self.facts.is_removed()
+    }
+
     /// The end: nothing is answered from here any more, not even from the view last taken.
     pub fn close(&self) {
         self.facts.reads_alone.store(false, Release);

@@ -34,6 +34,8 @@ const EXIT_REFUSED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
 /// A fault or damage ended a running server.
 const EXIT_FAULT: u8 = 3;
+/// The member was removed: nothing is wrong, and starting it again is of no use.
+const EXIT_REMOVED: u8 = 0;
 /// A second signal came before the first was obeyed.
 const EXIT_IMPATIENT: i32 = 130;
 
@@ -162,6 +164,8 @@ async fn run(config: Config) -> ExitCode {
         Ok(Err(text)) => return last_word(&config, &text, EXIT_REFUSED),
         Err(error) => return last_word(&config, &format!("the start was given up: {error}"), EXIT_REFUSED),
     };
+    let facts = serving.handle.facts().clone();
+    let removed = || facts.is_removed();
     let ended = {
         let ending = serving.handle.ending().clone();
         async move { ending.wait().await }
@@ -169,6 +173,9 @@ async fn run(config: Config) -> ExitCode {
     tokio::select! {
         biased;
         outcome = ended => match outcome {
+            Ok(()) if removed() => {
+                last_word(&config, "the member has been permanently removed from the cluster", EXIT_REMOVED)
+            }
             Ok(()) => ExitCode::SUCCESS,
             Err(wrong) => last_word(&config, &stopped_by(&wrong), EXIT_FAULT),
         },
