@@ -67,7 +67,7 @@ pub fn driver_config(plan: &Plan, member: usize, seed: u64, observer: Arc<dyn Ob
             request_timeout: REQUEST_TIMEOUT,
             read_retry: Duration::from_millis(500),
             election_timeout: ELECTION,
-            catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
+            catch_up_entries: setting.catch_up_entries,
             quota_bytes: 0,
             checkpoint_entries: setting.checkpoint_entries,
             progress_ticks: setting.progress_ticks,

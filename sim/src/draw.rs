@@ -121,24 +121,28 @@ fn links() -> impl Strategy<Value = Links> {
 }
 
 fn setting() -> impl Strategy<Value = Setting> {
+    let usual = quorate::base::limits::CATCH_UP_ENTRIES;
+    // Whoever lags by more than is kept is sent a snapshot.
+    let catch_up = select(vec![Some(0), Some(3), Some(20), None]).prop_map(move |few| few.unwrap_or(usual));
     let parts = (
         select(&[8 << 10, 32 << 10, 256 << 10, 2 << 20][..]),
         select(&[4 << 10, 16 << 10, 64 << 10, 64 << 20][..]),
         select(&[0, 200, 10_000, 128 << 20][..]),
-        select(&[3, 20, 100, 100_000][..]),
+        (select(&[3, 20, 100, 100_000][..]), catch_up),
         select(&[2, 10, 100][..]),
         select(&[10, 500, 5_000][..]),
         links(),
         select(&[500, 1_000, 3_000, 300_000][..]),
     );
     parts.prop_map(|parts| {
-        let (wal_segment_bytes, segment_bytes, cache_bytes, checkpoint_entries, progress_ticks, wire, links, lease) =
-            parts;
+        let (wal_segment_bytes, segment_bytes, cache_bytes, kept, progress_ticks, wire, links, lease) = parts;
+        let (checkpoint_entries, catch_up_entries) = kept;
         Setting {
             wal_segment_bytes,
             segment_bytes,
             cache_bytes,
             checkpoint_entries,
+            catch_up_entries,
             progress_ticks,
             lease_checkpoint: Duration::from_millis(lease),
             wire: Duration::from_micros(wire),

@@ -253,6 +253,8 @@ pub struct Setting {
     pub cache_bytes: usize,
     /// Entries after which a checkpoint is made.
     pub checkpoint_entries: u64,
+    /// Entries kept for members that lag: who lags further is sent a snapshot.
+    pub catch_up_entries: u64,
     /// Ticks between two notices of progress.
     pub progress_ticks: u64,
     /// Time between two looks at what a lease has left.

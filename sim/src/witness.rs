@@ -54,6 +54,22 @@ impl Observer for Witness {
         }
     }
 
+    fn installs(&self, number: u64, at: (u64, u64), batch: &Batch) {
+        if self.disk.is_alive() {
+            let verdict = self.world.raft().installs(self.member, number, at, batch);
+            self.world.judge(verdict);
+        }
+    }
+
+    fn installed(&self, at: (u64, u64)) {
+        if self.disk.is_alive() {
+            self.world.marks.hit("a snapshot was installed");
+            self.world.trace.note("installed", &fxhash::hash64(&(self.member, at)).to_le_bytes());
+            let verdict = self.world.ledger().installed(self.member, at);
+            self.world.judge(verdict);
+        }
+    }
+
     fn persisted(&self, number: u64) {
         if self.disk.is_alive() {
             self.world.raft().persisted(self.member, number);

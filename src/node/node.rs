@@ -281,6 +281,9 @@ impl<D: Disk> Node<D> {
             self.send(ready.messages, out);
             if let Some(at) = ready.snapshot {
                 let image = Box::new(self.take_snapshot(at));
+                if let Some(observer) = &self.config.observer {
+                    observer.installs(ready.number, at, &ready.batch);
+                }
                 out.push(Output::Install { number: ready.number, image, batch: ready.batch });
             } else if !ready.batch.is_empty() {
                 if let Some(observer) = &self.config.observer {

@@ -19,6 +19,13 @@ pub trait Observer: Send + Sync {
     /// A batch is handed to the log, under the number by which it is told durable.
     fn appends(&self, _number: u64, _batch: &Batch) {}
 
+    /// The state of another member takes the place of log and state. It is told durable by this number, like a batch; what
+    /// comes with it is its hard state.
+    fn installs(&self, _number: u64, _at: (LogIndex, Term), _batch: &Batch) {}
+
+    /// The state of another member, up to this entry, has taken the place of what was: entries up to it are not applied here.
+    fn installed(&self, _at: (LogIndex, Term)) {}
+
     /// The batches up to this number are durable, as the node was told.
     fn persisted(&self, _number: u64) {}
 

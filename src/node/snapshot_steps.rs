@@ -73,6 +73,9 @@ impl<D: Disk> Node<D> {
     pub(super) fn installed(&mut self, machine: Machine<D>, out: &mut Vec<Output<D>>) {
         let (index, term) = self.snapshots.installing.take().expect("what was read is being installed");
         assert_eq!(machine.applied(), (index, term));
+        if let Some(observer) = &self.config.observer {
+            observer.installed((index, term));
+        }
         let position = machine.store().position();
         drop(self.machine.replace(machine));
         self.views.clear();

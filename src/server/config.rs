@@ -326,12 +326,10 @@ mod tests {
             assert!(refused.starts_with(text), "{arguments:?}: {refused}");
         }
     }
+
     #[test]
     fn what_holds_together_and_is_not_served_yet_is_named() {
-        let several = "--initial-cluster=default=http://localhost:2380,b=http://localhost:1";
         for (argument, flag) in [
-            (several, "--initial-cluster with more than one member"),
-            ("--initial-cluster-state=existing", "--initial-cluster-state=existing"),
             ("--force-new-cluster", "--force-new-cluster"),
             ("--auto-compaction-retention=1h", "--auto-compaction-retention other than 0"),
         ] {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use quorate::base::SeededDice;
 use quorate::consensus::{MessageKind, PeerMessage};
-use quorate::env::Env;
+use quorate::env::{Disk, Env};
 use quorate::machine::{Applied, Command};
 use quorate::node::Observer;
 use quorate::wal::UnrecoveredWal;
@@ -86,13 +86,20 @@ impl Promise {
 
     /// Whether the copy's log holds what was promised; else the story.
     async fn read(&self, copy: SimDisk, plan: &Plan) -> Result<(), String> {
-        let wal = UnrecoveredWal::open(copy.power_on(), "wal").map_err(|wrong| format!("its log: {wrong}"))?;
+        let copy = copy.power_on();
+        let wal = UnrecoveredWal::open(copy.clone(), "wal").map_err(|wrong| format!("its log: {wrong}"))?;
         let wal = wal.with_segment_bytes(plan.setting.wal_segment_bytes);
         let identity = wal.identity().ok_or("it has no log")?;
         let after = match self.promised {
             Promised::Entry { index, .. } => index.saturating_sub(1),
             Promised::Vote { .. } => u64::MAX / 2,
         };
+        if let Promised::Entry { index, .. } = self.promised
+            && Self::newest_image(&copy)?.is_some_and(|image| image >= index)
+        {
+            // The log may be gone up to there.
+            return Ok(());
+        }
         let recovered = wal.recover(identity, after).await.map_err(|wrong| format!("its log: {wrong}"))?;
         let (first, state) = (recovered.entries.first(), recovered.hard_state);
         let holds = match self.promised {
@@ -101,6 +108,13 @@ impl Promise {
         };
         let found = first.map(|entry| (entry.index, entry.term));
         if holds { Ok(()) } else { Err(format!("its log holds {found:?} (index, term) there, and {state:?}")) }
+    }
+
+    /// The newest state on the copy: the log up to there may be gone.
+    fn newest_image(copy: &SimDisk) -> Result<Option<u64>, String> {
+        let files = copy.list("checkpoint").map_err(|fault| fault.to_string())?;
+        let index = |file: &String| u64::from_str_radix(file.strip_suffix(".image")?, 16).ok();
+        Ok(files.iter().filter_map(index).max())
     }
 
     /// Boots the copy of a lone member and looks.

@@ -181,6 +181,21 @@ impl Ledger {
         self.progress[member].last = None;
     }
 
+    /// A member took over the state of another, up to this entry.
+    pub fn installed(&mut self, member: usize, (index, term): (u64, u64)) -> Verdict {
+        let last = self.progress[member].last.replace(index);
+        require(last.is_none_or(|last| index > last), "a snapshot leads forward", || {
+            format!("member {member}: the snapshot at entry {index} came after entry {last:?}")
+        })?;
+        let known = self.entries.get(&index).map(|entry| entry.term);
+        require(known.is_none_or(|known| known == term), "a snapshot is of what was applied", || {
+            format!("member {member}: the snapshot at entry {index} is of term {term}; that entry was of {known:?}")
+        })?;
+        let place = self.place_of(index);
+        self.progress[member].top = self.progress[member].top.max(place);
+        Ok(())
+    }
+
     /// Takes an entry in the moment a member applies it.
     pub fn applied(
         &mut self,
@@ -195,6 +210,10 @@ impl Ledger {
         let last = self.progress[member].last.replace(index);
         require(last.is_none_or(|last| index > last), "entries are applied in order", || {
             format!("member {member}: entry {index} came after entry {last:?}")
+        })?;
+        let skipped = last.and_then(|last| self.entries.range(last + 1..index).next());
+        require(skipped.is_none(), "no entry is passed over but those a snapshot covers", || {
+            format!("member {member}: entry {index} came after entry {last:?}, without {skipped:?}")
         })?;
         let digest = digest(term, id, (request.as_ref(), expiry), applied);
         if let Some(known) = self.entries.get(&index) {

@@ -164,6 +164,17 @@ impl RaftJudge {
         Ok(())
     }
 
+    /// A member takes over another's state up to an entry: its log begins anew behind it.
+    pub fn installs(&mut self, member: usize, number: u64, (index, term): (u64, u64), batch: &Batch) -> Verdict {
+        let told = &mut self.members[member];
+        told.log = BTreeMap::from([(index, term)]);
+        self.appends(member, number, batch)?;
+        let flying = self.members[member].flying.back_mut().expect("what was handed out just now is under way");
+        // An answer that covers the snapshot is one for it.
+        flying.first = flying.first.map_or(Some(index), |first| Some(first.min(index)));
+        Ok(())
+    }
+
     /// A member was told that what it handed out is durable, up to a number.
     pub fn persisted(&mut self, member: usize, number: u64) {
         let told = &mut self.members[member];
