@@ -45,6 +45,7 @@ fn config() -> DriverConfig {
             checkpoint_entries: 50,
             progress_ticks: 6000,
             lease_checkpoint_interval: Duration::from_secs(300),
+            auto_compaction: None,
             seed: 1,
             observer: None,
         },

@@ -200,6 +200,7 @@ fn config() -> DriverConfig {
             checkpoint_entries: 20,
             progress_ticks: 6000,
             lease_checkpoint_interval: Duration::from_secs(300),
+            auto_compaction: None,
             seed: 1,
             observer: None,
         },

@@ -72,6 +72,7 @@ pub fn driver_config(plan: &Plan, member: usize, seed: u64, observer: Arc<dyn Ob
             checkpoint_entries: setting.checkpoint_entries,
             progress_ticks: setting.progress_ticks,
             lease_checkpoint_interval: setting.lease_checkpoint,
+            auto_compaction: None,
             seed,
             observer: Some(observer),
         },

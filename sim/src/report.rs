@@ -12,7 +12,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::page::{self, readable};
 use crate::plan::Plan;
-use crate::run::{Report, run, run_drawn, run_told};
+use crate::run::{run, run_drawn, run_told};
+use crate::told::Report;
 
 /// Characters of a failure shown in the summary of many seeds.
 const SHORT: usize = 600;

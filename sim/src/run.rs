@@ -5,7 +5,6 @@
 //! everything acknowledged must be there.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
@@ -17,8 +16,8 @@ use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
 use crate::oracles::{Verdict, Violation, linear};
-use crate::page::Told;
 use crate::plan::{End, Plan, PowerLoss};
+use crate::told::{Report, Told};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
@@ -26,31 +25,6 @@ use crate::{director, lifecycle};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
-
-/// What became of a run.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// The seed.
-    pub seed: u64,
-    /// What went wrong, told for people; nothing if all promises were kept.
-    pub failure: Option<String>,
-    /// Everything that happened, for people; told by [`run_told`] alone.
-    pub tail: Vec<String>,
-    /// Where each member stood at the end, for people.
-    pub standings: Vec<String>,
-    /// The trace hash.
-    pub trace: String,
-    /// Happenings the trace covers.
-    pub happenings: u64,
-    /// Operations of clients.
-    pub operations: u64,
-    /// Entries of the log.
-    pub entries: u64,
-    /// True time the run covered.
-    pub virtual_time: Duration,
-    /// What happened sometimes.
-    pub marks: BTreeMap<&'static str, u64>,
-}
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };

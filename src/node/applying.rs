@@ -74,7 +74,7 @@ impl<D: Disk> Node<D> {
             revision: self.machine.store().revision(),
             events: Vec::new(),
         };
-        self.proposals.applied(change.id, index, term, applied);
+        self.proposals.applied(change.id, (index, term), applied);
         Ok(())
     }
 
@@ -116,7 +116,10 @@ impl<D: Disk> Node<D> {
             self.tell_rare();
         }
         if let Some(proposal) = outcome.proposal {
-            self.proposals.applied(proposal.id, entry.index, entry.term, applied);
+            let own = self.proposals.applied(proposal.id, (entry.index, entry.term), applied);
+            if let Some((own, answer)) = own {
+                self.own_applied(own, &answer, now);
+            }
         }
         Ok(())
     }

@@ -11,6 +11,7 @@
 //! - A request is answered exactly once, at the latest after the request timeout.
 
 mod applying;
+mod auto_compaction;
 mod checkpoints;
 mod contacts;
 mod counters;
@@ -35,6 +36,7 @@ mod telling;
 mod view_cell;
 mod watches;
 
+pub use auto_compaction::AutoCompaction;
 pub use facts::{Facts, NodeStatus};
 pub use input::{ArrivedSnapshot, Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
 pub use lease_clock::{LeaseClock, Renewal};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::auto_compaction::{AutoCompaction, Compactor};
 use super::checkpoints::{Checkpoint, Checkpoints};
 use super::contacts::Contacts;
 use super::counters::Counters;
@@ -24,7 +25,7 @@ use super::watches::Watches;
 use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
 use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, codec};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Command, Image, Machine, codec};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
@@ -57,6 +58,8 @@ pub struct NodeConfig {
     pub progress_ticks: u64,
     /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
     pub lease_checkpoint_interval: Duration,
+    /// What of the history is compacted by itself.
+    pub auto_compaction: Option<AutoCompaction>,
     /// Seed of everything drawn here.
     pub seed: u64,
     /// Who is told of every entry applied.
@@ -73,6 +76,7 @@ pub struct Node<D: Disk> {
     pub(super) reads: ReadQueue<D>,
     pub(super) lease_clock: LeaseClock,
     pub(super) renewals: Renewals,
+    compactor: Compactor,
     pub(super) watches: Watches,
     pub(super) checkpoints: Checkpoints,
     pub(super) roles: Roles,
@@ -129,6 +133,7 @@ impl<D: Disk> Node<D> {
             reads: ReadQueue::new(),
             lease_clock: LeaseClock::new(config.lease_checkpoint_interval),
             renewals: Renewals::default(),
+            compactor: Compactor::new(config.auto_compaction),
             roles: Roles::default(),
             leadership: Leadership::default(),
             contacts: Contacts::new(config.election_timeout),
@@ -362,6 +367,26 @@ impl<D: Disk> Node<D> {
         self.tell_watches();
         self.tell_name(now);
         self.count_leases(now);
+        self.compact_by_itself(now);
+    }
+
+    fn compact_by_itself(&mut self, now: Instant) {
+        // Under a corruption alarm it would be refused.
+        let may = self.roles.on_duty() && !self.facts.has_alarm(AlarmKind::Corrupt);
+        if let Some(revision) = self.compactor.tick(now, self.machine.store().revision(), may) {
+            let command = Command::Compact { revision, physical: false };
+            self.propose_own(&command, OwnProposal::Compact(revision), now);
+        }
+    }
+
+    /// A proposal of the node's own was applied, with this answer.
+    pub(super) fn own_applied(&mut self, own: OwnProposal, answer: &Result<Answer, Refusal>, now: Instant) {
+        if let OwnProposal::Compact(revision) = own {
+            match answer {
+                Ok(_) | Err(Refusal::Compacted) => self.compactor.done(revision, now),
+                Err(_) => self.compactor.failed(),
+            }
+        }
     }
 
     /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
@@ -432,6 +457,7 @@ impl<D: Disk> Node<D> {
             OwnProposal::Version => {}
             // It is looked at again in an interval.
             OwnProposal::Remainders => {}
+            OwnProposal::Compact(_) => self.compactor.failed(),
             OwnProposal::Forget(id) => self.renewal_came_to_nothing(id),
         }
     }

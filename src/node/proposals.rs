@@ -9,7 +9,7 @@ use super::input::{Proposed, Reply};
 use crate::base::{LeaseId, LogIndex, Refusal, Term, limits};
 use crate::consensus::{ConfChange, Group, Role};
 use crate::env::Instant;
-use crate::machine::Applied;
+use crate::machine::{Answer, Applied};
 
 type Waiting = Reply<Result<Proposed, Refusal>>;
 
@@ -22,6 +22,8 @@ pub(super) enum OwnProposal {
     Remainders,
     /// What a lease had left is forgotten, because it was renewed.
     Forget(LeaseId),
+    /// History up to this revision is compacted by itself.
+    Compact(i64),
     /// The quota is used up.
     SpaceAlarm,
     /// The cluster is told this member's name.
@@ -152,11 +154,20 @@ impl Proposals {
         }
     }
 
-    /// Answers whoever waits for this proposal.
-    pub(super) fn applied(&mut self, id: u64, index: LogIndex, term: Term, applied: Applied) {
-        if let Some(Asker::Client(reply)) = self.take(id) {
-            let revision = applied.revision;
-            reply.send(applied.answer.map(|answer| Proposed { answer, revision, term, index }));
+    /// Answers whoever waits for this proposal; where that is the node itself, with what it was and the answer.
+    pub(super) fn applied(
+        &mut self,
+        id: u64,
+        (index, term): (LogIndex, Term),
+        applied: Applied,
+    ) -> Option<(OwnProposal, Result<Answer, Refusal>)> {
+        match self.take(id)? {
+            Asker::Client(reply) => {
+                let revision = applied.revision;
+                reply.send(applied.answer.map(|answer| Proposed { answer, revision, term, index }));
+                None
+            }
+            Asker::Node(own) => Some((own, applied.answer)),
         }
     }
 

@@ -48,6 +48,7 @@ fn config() -> NodeConfig {
         checkpoint_entries: 1_000,
         progress_ticks: 6_000,
         lease_checkpoint_interval: Duration::from_secs(300),
+        auto_compaction: None,
         seed: 1,
         observer: None,
     }

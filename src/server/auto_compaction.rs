@@ -4,16 +4,8 @@
 
 use std::time::Duration;
 
+use crate::node::AutoCompaction;
 use crate::server::values;
-
-/// What the cluster forgets by itself.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum AutoCompaction {
-    /// Revisions older than this.
-    Periodic(Duration),
-    /// All but this many revisions.
-    Revisions(u64),
-}
 
 const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -383,6 +383,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
             checkpoint_entries: config.snapshot_count,
             progress_ticks: u64::try_from(ticks(config.watch_progress_interval)).unwrap_or(u64::MAX).max(1),
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
+            auto_compaction: config.auto_compaction,
             seed: env.dice().next_u64(),
             observer: None,
         },

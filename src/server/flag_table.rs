@@ -153,7 +153,7 @@ pub const FLAGS: &[Flag] = &[
     built(Limits, "grpc-keepalive-timeout", Duration, "20s", "Time a client has to answer a ping."),
     built(Limits, "value-cache-bytes", Unsigned, "134217728", "Memory for values; what is beyond is read from disk. (quorate)"),
     built(Compaction, "auto-compaction-mode", Text, "periodic", "What the retention counts: 'periodic' is time, 'revision' revisions."),
-    built(Compaction, "auto-compaction-retention", Text, "0", "History kept: hours or a duration, or revisions; 0 keeps all (not served yet)."),
+    built(Compaction, "auto-compaction-retention", Text, "0", "History kept: hours or a duration, or revisions; 0 keeps all."),
     built(Compaction, "watch-progress-notify-interval", Duration, "0s", "Time between progress notices of quiet watches; 0s is 10m."),
     built(Logging, "logger", OneOf(&["zap"]), "zap", "Kind of log lines; 'zap' is the only one."),
     built(Logging, "log-level", OneOf(&["debug", "info", "warn", "error", "panic", "fatal"]), "info", "Least level that is logged."),

@@ -14,7 +14,6 @@ mod logs;
 mod notices;
 mod values;
 
-pub use auto_compaction::AutoCompaction;
 pub use compose::{Serving, main};
 pub use config::Config;
 pub use founding::InitialMember;

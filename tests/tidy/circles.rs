@@ -60,7 +60,8 @@ impl<'a> Tree<'a> {
             named.extend(paths.into_iter().map(|path| (module.clone(), path)));
         }
         for (module, path) in named.iter().filter(|(_, path)| path.passed_on) {
-            self.passed_on.insert(joined(module, &[path.alias.clone()]), self.absolute(module, &path.parts));
+            self.passed_on
+                .insert(joined(module, std::slice::from_ref(&path.alias)), self.absolute(module, &path.parts));
         }
         let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for (module, path) in &named {

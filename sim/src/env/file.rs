@@ -116,7 +116,7 @@ impl FileBytes {
         }
         let shown_from_platter = |sector: &u64| !self.cache.contains_key(&(sector * SECTOR as u64 / PAGE as u64));
         let (first, last) = (offset / SECTOR as u64, (end - 1) / SECTOR as u64);
-        self.unreadable.range(first..=last).any(|sector| shown_from_platter(sector))
+        self.unreadable.range(first..=last).any(shown_from_platter)
     }
 
     /// Sectors that rot can strike: on the platter, within the length, and shown from there.

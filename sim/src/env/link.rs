@@ -154,8 +154,9 @@ impl Link {
     /// When a packet of so many bytes sent at `now` arrives, and how often it was lost before.
     pub fn arrival(&mut self, now: Duration, bytes: usize) -> (Duration, u32) {
         let mut sent = now;
-        if self.mood.bytes_per_second > 0 {
-            let nanos = (bytes as u64).saturating_mul(1_000_000_000) / self.mood.bytes_per_second;
+        // 0 is no limit.
+        let nanos = (bytes as u64).saturating_mul(1_000_000_000).checked_div(self.mood.bytes_per_second);
+        if let Some(nanos) = nanos {
             sent = sent.max(self.free_at) + Duration::from_nanos(nanos);
             self.free_at = sent;
         }

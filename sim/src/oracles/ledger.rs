@@ -234,7 +234,7 @@ impl Ledger {
         let before = self.model.vantage();
         let step = match (&request, expiry) {
             (Some(Request::LeaseRevoke { id }), Some(expiry)) if !self.may_expire(*id, expiry, term) => {
-                Step { answer: Err(text::LEASE_NOT_FOUND.into()), revision: before.revision, events: Vec::new() }
+                Step { answer: Err(text::LEASE_NOT_FOUND), revision: before.revision, events: Vec::new() }
             }
             (Some(request), _) => self.model.apply(request),
             (None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },

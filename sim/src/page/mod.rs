@@ -14,32 +14,15 @@ use quorate_spec::request::Answer;
 use serde::Serialize;
 
 use crate::chronicle::{Happening, Noted};
-use crate::oracles::Violation;
 use crate::oracles::ledger::Entry;
 use crate::plan::Plan;
-use crate::run::Report;
+use crate::told::Told;
 use lanes::{Band, Lane, nanos};
 use verdicts::{Judgement, Order, Searched};
 pub use words::readable;
 
 /// Operations told in the story of an order that ends.
 const STUCK: usize = 6;
-
-/// A run, with everything that was recorded.
-pub struct Told {
-    /// What was to happen.
-    pub plan: Plan,
-    /// What became of it.
-    pub report: Report,
-    /// The promise that was seen broken.
-    pub violation: Option<Violation>,
-    /// What clients asked and heard.
-    pub operations: Vec<Operation>,
-    /// What befell members and ways.
-    pub noted: Vec<Noted>,
-    /// The log, by index.
-    pub entries: BTreeMap<u64, Entry>,
-}
 
 /// One operation, drawn as an interval on the lane of its client.
 #[derive(Debug, Serialize)]

@@ -209,6 +209,7 @@ fn config(token: &str) -> DriverConfig {
             catch_up_entries: 5_000,
             progress_ticks: 6_000,
             lease_checkpoint_interval: Duration::from_secs(300),
+            auto_compaction: None,
             seed: 1,
             observer: None,
         },

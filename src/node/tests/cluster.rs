@@ -71,6 +71,7 @@ fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId]
         seed: n as u64,
         checkpoint_entries: 20,
         lease_checkpoint_interval: Duration::from_secs(1),
+        auto_compaction: Some(AutoCompaction::Revisions(10)),
         catch_up_entries: 5,
         ..config()
     };
@@ -585,6 +586,32 @@ fn a_renewal_that_may_be_forgotten_is_not_told() {
     let new = cluster.leader().expect("another leads");
     cluster.pass(60);
     assert_eq!(cluster.seats[new].facts.status().leases, 0);
+}
+
+#[test]
+fn history_is_compacted_by_the_leader_and_by_its_successor() {
+    let mut cluster = Cluster::new(3);
+    let old = cluster.elect();
+    cluster.pass(2);
+    let write = |cluster: &mut Cluster, n: usize, count: usize| {
+        for _ in 0..count {
+            let mut written = cluster.propose(n, &put("a"));
+            cluster.settle();
+            done(&mut written);
+        }
+    };
+    let compacted = |cluster: &Cluster, n: usize| cluster.seats[n].facts.status().compact_revision;
+    write(&mut cluster, old, 30);
+    cluster.pass(3_100);
+    for n in 0..3 {
+        assert_eq!(compacted(&cluster, n), 21, "10 revisions of 31 are kept");
+    }
+    cluster.cut.insert(id(old));
+    let new = cluster.elect();
+    write(&mut cluster, new, 5);
+    cluster.pass(3_100);
+    assert_eq!(compacted(&cluster, new), 26);
+    assert_eq!(compacted(&cluster, old), 21);
 }
 
 #[test]
