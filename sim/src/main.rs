@@ -24,6 +24,8 @@ mod lifecycle;
 #[cfg(madsim)]
 mod member;
 #[cfg(madsim)]
+mod operator;
+#[cfg(madsim)]
 mod oracles;
 #[cfg(madsim)]
 mod plan;

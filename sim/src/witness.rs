@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate::consensus::{PeerMessage, Standing};
 use quorate::machine::{Applied, Command};
 use quorate::node::Observer;
-use quorate::wal::Batch;
+use quorate::wal::{Batch, LogEntry};
 
 use crate::env::SimDisk;
 use crate::oracles::disk::Promised;
@@ -32,6 +32,13 @@ impl Observer for Witness {
         drop(ledger);
         self.world.trace.note("applied", &fxhash::hash64(&(self.member, entry, digest)).to_le_bytes());
         self.world.judge(verdict);
+    }
+
+    fn reconfigured(&self, entry: &LogEntry) {
+        if self.disk.is_alive() {
+            let verdict = self.world.raft().reconfigured(self.member, entry);
+            self.world.judge(verdict);
+        }
     }
 
     fn stands(&self, standing: &Standing) {
