@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::base::{Dice, SeededDice};
+use quorate::base::{Dice, MemberId, SeededDice};
 use quorate_spec::request::{Put, Range, Request, Span};
 
+use crate::config::{REQUEST_TIMEOUT, member_id};
 use crate::draft;
 use crate::env::{forked, true_now, true_sleep};
-use crate::oracles::{Verdict, require};
+use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{Cut, End, Who};
 use crate::traffic::{Client, Settled};
 use crate::wires::ways;
@@ -29,17 +30,58 @@ const ELECTIONS: usize = 8;
 /// For good, as a run sees it.
 const FOR_GOOD: Duration = Duration::from_secs(3600);
 
+/// Who belongs to the cluster when every change of it has come to an end; whoever does not, retires.
+pub async fn settled_members(world: &Arc<World>, auditor: &mut Client) -> Result<Vec<usize>, Violation> {
+    if world.plan.errands.is_empty() {
+        return Ok((0..world.members.len()).collect());
+    }
+    // What is still waiting somewhere is given up or in a log, and what is in an old leader's log alone is gone, or agreed
+    // on with what is asked now.
+    true_sleep(REQUEST_TIMEOUT + Duration::from_secs(3)).await;
+    let started: Vec<usize> = (0..world.members.len()).filter(|member| world.members[*member].is_admitted()).collect();
+    all_clear(world, auditor, &started).await?;
+    let roster = world.raft().roster().all();
+    let belongs = |member: &usize| roster.contains(&member_id(*member));
+    for gone in started.iter().filter(|member| !belongs(member)) {
+        world.members[*gone].retire();
+    }
+    Ok(started.into_iter().filter(belongs).collect())
+}
+
+/// All these members name the members that the log has made.
+pub fn same_roster(world: &World, members: &[usize]) -> Verdict {
+    let raft = world.raft();
+    let (voters, learners) = (raft.roster().voters(), raft.roster().learners());
+    for member in members {
+        let Some(living) = world.members[*member].living() else { continue };
+        let status = living.door.status();
+        let named = |learner: bool| {
+            let those = status.members.iter().filter(|named| named.is_learner == learner).map(|named| named.id);
+            those.collect::<Vec<MemberId>>()
+        };
+        require(named(false) == voters && named(true) == learners, "members agree on who they are", || {
+            format!("member {member} names {:?}; by the log {voters:?} vote and {learners:?} learn", status.members)
+        })?;
+        require(!status.removed, "who belongs to the cluster is not told otherwise", || format!("member {member}"))?;
+    }
+    Ok(())
+}
+
 /// Heals a quorum alone and demands progress; a cluster that can spare nobody is passed over.
-pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client) -> Verdict {
-    let count = world.members.len();
+pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client, everyone: &[usize]) -> Verdict {
+    let voters = world.raft().roster().voters();
+    let mut voting: Vec<usize> =
+        everyone.iter().copied().filter(|member| voters.contains(&member_id(*member))).collect();
+    let count = voting.len();
     let mut dice = forked(world.plan.seed, "core", 0);
     let spare = dice.below((count as u64 - 1) / 2 + 1) as usize;
     if spare == 0 {
         return Ok(());
     }
-    let mut core: Vec<usize> = (0..count).collect();
+    let mut core = everyone.to_vec();
     for _ in 0..spare {
-        let frozen = core.remove(dice.below(core.len() as u64) as usize);
+        let frozen = voting.remove(dice.below(voting.len() as u64) as usize);
+        core.retain(|member| *member != frozen);
         freeze(world, frozen, &mut dice);
     }
     world.marks.hit("a quorum alone had to serve");
@@ -95,9 +137,9 @@ async fn insist(world: &World, auditor: &mut Client, members: &[usize], request:
 }
 
 /// Everything there is now on every member, and something of the past.
-pub async fn audit(world: &World, auditor: &mut Client) -> Verdict {
+pub async fn audit(world: &World, auditor: &mut Client, members: &[usize]) -> Verdict {
     let all = Range { span: Span::all(), ..Range::default() };
-    for member in 0..world.members.len() {
+    for member in members.iter().copied() {
         auditor.turn_to(member);
         let since = true_now();
         let mut settled = Settled::Not;

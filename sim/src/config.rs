@@ -7,6 +7,7 @@ use quorate::base::{MemberId, derive_member_id};
 use quorate::driver::{DriverConfig, FoundingMember};
 use quorate::mvcc::StoreOptions;
 use quorate::node::{NodeConfig, Observer};
+use quorate::wal::WalIdentity;
 
 use crate::plan::Plan;
 
@@ -40,15 +41,21 @@ pub fn host(member: usize) -> String {
     format!("m{}", member + 1)
 }
 
-/// The flags of a member; what it draws follows from `seed`.
-pub fn driver_config(plan: &Plan, member: usize, seed: u64, observer: Arc<dyn Observer>) -> DriverConfig {
+/// The flags of a member, and who it is where it was added; what it draws follows from `seed`.
+pub fn driver_config(
+    plan: &Plan,
+    (member, joins): (usize, Option<WalIdentity>),
+    seed: u64,
+    observer: Arc<dyn Observer>,
+) -> DriverConfig {
     let setting = &plan.setting;
     let store = StoreOptions { cache_bytes: setting.cache_bytes, segment_bytes: setting.segment_bytes };
     let founder = |member| FoundingMember { name: host(member), peer_urls: vec![peer_url(member)] };
     DriverConfig {
         name: host(member),
-        founding_members: (0..plan.members.len()).map(founder).collect(),
-        joins: None,
+        // One that joins is named among them, as flags name it.
+        founding_members: (0..plan.founders).chain((member >= plan.founders).then_some(member)).map(founder).collect(),
+        joins,
         strict_reconfig_check: true,
         listen_peers: vec![format!("{}:2380", host(member))],
         cluster_token: TOKEN.to_string(),

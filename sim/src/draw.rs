@@ -15,7 +15,8 @@ use quorate::base::Dice;
 
 use crate::env::forked;
 use crate::plan::{
-    Action, Cut, DiskMood, End, Kind, Links, MemberSetting, Plan, PowerLoss, Setting, Step, Timed, Watching, Who,
+    Action, Cut, DiskMood, End, Errand, Kind, Links, MemberSetting, Plan, Planned, PowerLoss, Setting, Step, Timed,
+    Watching, Who,
 };
 
 const KINDS: [(Kind, u64); 13] = [
@@ -56,9 +57,13 @@ impl Plan {
         let client = |number| drawn(seed, "client", number, vec(step(kinds.clone(), pace), steps));
         let mut timeline = drawn(seed, "timeline", 0, timeline(size, length));
         timeline.sort_by_key(|timed| timed.at);
+        let (joiners, mut errands) = drawn(seed, "errands", 0, errands(length));
+        errands.sort_by_key(|planned| planned.at);
         Self {
             seed,
-            members: (0..size as u64).map(|number| drawn(seed, "member", number, member())).collect(),
+            founders: size,
+            errands,
+            members: (0..(size + joiners) as u64).map(|number| drawn(seed, "member", number, member())).collect(),
             setting: drawn(seed, "setting", 0, setting()),
             keys,
             until: Duration::from_millis(4 * length + 20_000),
@@ -178,6 +183,24 @@ fn step(weights: Vec<(Kind, u64)>, pace: u64) -> impl Strategy<Value = Step> {
     let turn_to = (one_in(12), 0..5_usize).prop_map(|(turns, to)| turns.then_some(to));
     let parts = (pause, (0..total).prop_map(move |left| pick(&weights, left)), any::<u64>(), turn_to);
     parts.prop_map(|(pause, kind, dice, turn_to)| Step { pause, kind, dice, turn_to })
+}
+
+/// How many members may be added, and what the operator does; in every other run nothing.
+fn errands(length: u64) -> impl Strategy<Value = (usize, Vec<Planned>)> {
+    let count = select(&[0, 0, 0, 3, 6, 12][..]);
+    let changes = one_in(2);
+    (count, changes, 1..3_usize).prop_flat_map(move |(count, changes, joiners)| {
+        let joiners = if changes && count > 0 { joiners } else { 0 };
+        let kinds = if joiners > 0 { 8 } else { 2 };
+        let errand = (0..kinds, any::<u8>()).prop_map(|(kind, nth)| match kind {
+            0 | 1 => Errand::MoveLeader { to: usize::from(nth) },
+            2..=4 => Errand::Add,
+            5 | 6 => Errand::Promote,
+            _ => Errand::Remove { nth: usize::from(nth) },
+        });
+        let planned = (millis(0, length), errand).prop_map(|(at, errand)| Planned { at, errand });
+        (Just(joiners), vec(planned, count))
+    })
 }
 
 fn watching() -> impl Strategy<Value = Watching> {

@@ -41,7 +41,11 @@ pub async fn look_after(world: Arc<World>, number: usize) {
     let member = Arc::clone(&world.members[number]);
     let mut dice = forked(world.plan.seed, "lives", number as u64);
     let mut failed = 0;
-    while !world.is_lost() {
+    while !world.is_lost() && !member.is_retired() {
+        if !member.is_admitted() {
+            true_sleep(Duration::from_millis(50)).await;
+            continue;
+        }
         let wait = member.up_from().saturating_sub(true_now());
         if !wait.is_zero() {
             // In steps: calm lets it come up at once.
@@ -85,6 +89,8 @@ async fn see_to_the_end(world: &World, member: &Member, living: &Living, over: f
             world.marks.hit("the node stopped on a fault of the disk");
             member.end(End::Kill, RESTART);
         }
+        // It ends by itself, and whether it was removed indeed is judged with that.
+        Ok(()) if living.door.status().removed => member.retire(),
         how => {
             let story = format!("{} ended by itself: {how:?}", member.host);
             world.judge(Err(Violation::now("a member lives until it is ended", story)));
@@ -103,7 +109,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     let Birth { life, env, disk, node, over } = member.begin();
     let seed = dice.next_u64();
     let witness = Arc::new(Witness { world: world.clone(), member: member.number, disk });
-    let config = driver_config(&world.plan, member.number, seed, witness);
+    let config = driver_config(&world.plan, (member.number, member.joins()), seed, witness);
     world.ledger().new_life(member.number);
     world.raft().new_life(member.number);
     let starting = node.spawn(quorate::driver::start(env, config));

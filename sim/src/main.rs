@@ -27,6 +27,8 @@ mod lifecycle;
 #[cfg(madsim)]
 mod member;
 #[cfg(madsim)]
+mod operator;
+#[cfg(madsim)]
 mod oracles;
 #[cfg(madsim)]
 mod page;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 use madsim::runtime::{Handle as Sim, NodeHandle};
 use quorate::driver::Handle;
+use quorate::wal::WalIdentity;
 
 use crate::chronicle::{Chronicle, Happening};
 use crate::config::host;
@@ -41,6 +42,10 @@ struct Standing {
     sprung: Option<(End, Duration)>,
     /// The present life was asked to stop.
     stopping: bool,
+    /// Who it is in a cluster that it was added to.
+    joins: Option<WalIdentity>,
+    /// It was removed, and lives never again.
+    retired: bool,
 }
 
 /// A life that begins.
@@ -68,6 +73,7 @@ pub struct Member {
     /// Its disk; this handle uses nothing itself.
     pub disk: SimDisk,
     seed: u64,
+    founds: bool,
     net: SimNet,
     trace: Trace,
     marks: Marks,
@@ -83,7 +89,20 @@ impl Member {
         let dice = forked(plan.seed, "disk", number as u64);
         let disk = SimDisk::new(setting.disk.faults(), dice, trace.clone(), marks.clone());
         let standing = Mutex::default();
-        Self { number, host: host(number), setting, disk, seed: plan.seed, net, trace, marks, chronicle, standing }
+        let founds = number < plan.founders;
+        Self {
+            number,
+            host: host(number),
+            setting,
+            disk,
+            seed: plan.seed,
+            founds,
+            net,
+            trace,
+            marks,
+            chronicle,
+            standing,
+        }
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
@@ -108,6 +127,32 @@ impl Member {
     /// Whether the present life was asked to stop.
     pub fn is_stopping(&self) -> bool {
         self.standing().stopping
+    }
+
+    /// Who it is in the cluster it was added to, if it was.
+    pub fn joins(&self) -> Option<WalIdentity> {
+        self.standing().joins
+    }
+
+    /// It was added to the cluster, and may start.
+    pub fn admit(&self, identity: WalIdentity) {
+        self.standing().joins = Some(identity);
+    }
+
+    /// Whether it may start: it founds the cluster or was added to it.
+    pub fn is_admitted(&self) -> bool {
+        self.founds || self.joins().is_some()
+    }
+
+    /// It was removed: its life ends, and there is no other.
+    pub fn retire(&self) {
+        self.standing().retired = true;
+        self.end(End::Kill, Duration::ZERO);
+    }
+
+    /// Whether it was removed and lives never again.
+    pub fn is_retired(&self) -> bool {
+        self.standing().retired
     }
 
     /// Begins a life. The one before must have ended.

@@ -175,6 +175,33 @@ pub struct Timed {
     pub action: Action,
 }
 
+/// Something the operator does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Errand {
+    /// Moves the leadership to a member, counted around.
+    MoveLeader {
+        /// Whom.
+        to: usize,
+    },
+    /// Adds the next member that is not one yet, as a learner, and starts it.
+    Add,
+    /// Promotes the learners.
+    Promote,
+    /// Removes one of those who belong to the cluster, counted around.
+    Remove {
+        /// Which.
+        nth: usize,
+    },
+}
+
+/// An errand and the moment before which it is not begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Planned {
+    pub at: Duration,
+    pub errand: Errand,
+}
+
 /// A disk's moods while its member lives. Every "one in" is off at 0.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "see `env::DiskFaults`")]
@@ -270,8 +297,10 @@ pub struct Setting {
 pub struct Plan {
     /// The seed it was drawn from; what is drawn during the run follows from it, too.
     pub seed: u64,
-    /// The members.
+    /// The members; behind those who found the cluster those who may be added to it.
     pub members: Vec<MemberSetting>,
+    /// How many found the cluster.
+    pub founders: usize,
     /// What they share.
     pub setting: Setting,
     /// How many keys the clients fight over.
@@ -282,6 +311,8 @@ pub struct Plan {
     pub clients: Vec<Vec<Step>>,
     /// Who watches.
     pub watching: Vec<Watching>,
+    /// What the operator does, in order of time.
+    pub errands: Vec<Planned>,
     /// What goes wrong, in order of time.
     pub timeline: Vec<Timed>,
 }

@@ -22,10 +22,15 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 39] = [
+const WANTED: [&str; 45] = [
     "a client asked again",
+    "a learner was not ready",
+    "a learner was promoted",
     "a member stood still",
+    "a member was added",
+    "a member was removed",
     "a quorum alone had to serve",
+    "a removed member heard of it",
     "a snapshot was installed",
     "booted from a checkpoint",
     "change of open outcome",
@@ -57,6 +62,7 @@ const WANTED: [&str; 39] = [
     "order of all answers found",
     "process killed, system lived on",
     "stopped cleanly",
+    "the leadership was moved",
     "the node stopped on a fault of the disk",
     "torn tail of the log cut",
     "watcher ended by a compaction",

@@ -11,7 +11,7 @@ use std::time::Duration;
 use madsim::runtime::{NodeHandle, Runtime};
 use quorate_spec::history::Operation;
 
-use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves};
+use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves, same_roster, settled_members};
 use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
@@ -21,7 +21,7 @@ use crate::told::{Report, Told};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{director, lifecycle};
+use crate::{director, lifecycle, operator};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -172,6 +172,10 @@ async fn story(world: &Arc<World>) {
         drop(madsim::task::spawn(lifecycle::look_after(world.clone(), number)));
     }
     drop(madsim::task::spawn(director::direct(world.clone())));
+    if !world.plan.errands.is_empty() {
+        drop(madsim::task::spawn(operator::operate(world.clone())));
+        drop(madsim::task::spawn(operator::retire_removed(world.clone())));
+    }
     let mut clients = Vec::new();
     for (number, steps) in (0..).zip(world.plan.clients.clone()) {
         clients.push(host(number).spawn(Client::new(world.clone(), number).run(steps)));
@@ -198,12 +202,12 @@ fn host(client: u32) -> NodeHandle {
 async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     world.calm_down();
     let mut auditor = Client::new(world.clone(), u32::MAX);
-    quorum_serves(world, &mut auditor).await?;
+    let everyone = settled_members(world, &mut auditor).await?;
+    quorum_serves(world, &mut auditor, &everyone).await?;
     world.calm_down();
     let calm = true_now();
-    let everyone: Vec<usize> = (0..world.members.len()).collect();
     all_clear(world, &mut auditor, &everyone).await?;
-    audit(world, &mut auditor).await?;
+    audit(world, &mut auditor, &everyone).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
     note_last_lives(world);
@@ -216,8 +220,9 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     for member in &world.members {
         member.end(End::Power(PowerLoss::DropAll), Duration::ZERO);
     }
-    audit(world, &mut auditor).await?;
+    audit(world, &mut auditor, &everyone).await?;
     agree(world, &everyone).await?;
+    same_roster(world, &everyone)?;
     last_words(world)
 }
 

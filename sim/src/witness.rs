@@ -5,7 +5,7 @@ use std::sync::Arc;
 use quorate::consensus::{PeerMessage, Standing};
 use quorate::machine::{Applied, Command};
 use quorate::node::Observer;
-use quorate::wal::Batch;
+use quorate::wal::{Batch, LogEntry};
 
 use crate::chronicle::Happening;
 use crate::env::SimDisk;
@@ -36,6 +36,13 @@ impl Observer for Witness {
             self.world.chronicle.member(self.member, || Happening::Objects(entry.0));
         }
         self.world.judge(verdict);
+    }
+
+    fn reconfigured(&self, entry: &LogEntry) {
+        if self.disk.is_alive() {
+            let verdict = self.world.raft().reconfigured(self.member, entry);
+            self.world.judge(verdict);
+        }
     }
 
     fn stands(&self, standing: &Standing) {

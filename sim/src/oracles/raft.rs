@@ -11,8 +11,9 @@ use std::time::Duration;
 use fxhash::FxHashMap;
 use quorate::base::MemberId;
 use quorate::consensus::{MessageKind, PeerMessage, Role, Standing};
-use quorate::wal::{Batch, HardState};
+use quorate::wal::{Batch, HardState, LogEntry};
 
+use super::roster::Roster;
 use super::{Verdict, require};
 use crate::env::true_now;
 
@@ -57,6 +58,7 @@ pub struct RaftJudge {
     seen: FxHashMap<(u64, u64), Seen>,
     leaders: BTreeMap<u64, usize>,
     led_since: Duration,
+    roster: Roster,
 }
 
 impl RaftJudge {
@@ -68,6 +70,21 @@ impl RaftJudge {
     /// When someone last began to lead.
     pub fn led_since(&self) -> Duration {
         self.led_since
+    }
+
+    /// Who belongs to the cluster.
+    pub fn roster(&self) -> &Roster {
+        &self.roster
+    }
+
+    /// A member applies a change of the members.
+    pub fn reconfigured(&mut self, member: usize, entry: &LogEntry) -> Verdict {
+        self.roster.applied(member, entry)
+    }
+
+    /// Whether a member has led in any term.
+    pub fn has_led(&self, member: usize) -> bool {
+        self.leaders.values().any(|leader| *leader == member)
     }
 
     /// How many led so far.
@@ -226,7 +243,7 @@ impl RaftJudge {
 
 #[cfg(test)]
 mod tests {
-    use quorate::wal::{EntryKind, LogEntry};
+    use quorate::wal::EntryKind;
 
     use super::*;
 
