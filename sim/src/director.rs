@@ -49,6 +49,10 @@ fn befall(world: &Arc<World>, action: Action) {
                 world.members[number].disk.stall_for(time);
             }
         }
+        Action::StepWall { who, ms } => {
+            world.marks.hit("a wall clock stepped");
+            world.named(who).into_iter().for_each(|number| world.members[number].step_wall(ms));
+        }
         Action::Pause { who, time } => pause(world, who, time),
         Action::Cut { cut, clients, time } => part(world, &cut, clients, time),
     }

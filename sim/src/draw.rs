@@ -107,8 +107,14 @@ fn disk() -> impl Strategy<Value = DiskMood> {
 }
 
 fn member() -> impl Strategy<Value = MemberSetting> {
-    let parts = (select(&[0, 200_000, -200_000, 50_000_000, -50_000_000][..]), one_in(4), disk());
-    parts.prop_map(|(drift_ppb, wall_restarts, disk)| MemberSetting { drift_ppb, wall_restarts, disk })
+    let drift = select(&[0, 200_000, -200_000, 50_000_000, -50_000_000][..]);
+    let parts = (drift, one_in(4), select(&[0, 0, 5, 100][..]), disk());
+    parts.prop_map(|(drift_ppb, wall_restarts, late_one_in, disk)| MemberSetting {
+        drift_ppb,
+        wall_restarts,
+        late_one_in,
+        disk,
+    })
 }
 
 fn links() -> impl Strategy<Value = Links> {
@@ -251,6 +257,9 @@ fn trouble(all: &Troubles) -> impl Strategy<Value = Vec<Timed>> + use<> {
         let pause = (who(all.size), millis(10, 8_000)).prop_map(|(who, time)| Action::Pause { who, time });
         choices.push((1, alone(all, pause).boxed()));
     }
+    let step = select(&[-86_400_000, -5_000, 300, 5_000, 86_400_000][..]);
+    let step = (who(all.size), step).prop_map(|(who, ms)| Action::StepWall { who, ms });
+    choices.push((1, alone(all, step).boxed()));
     if all.cuts {
         let parts = (cut(all.size), any::<bool>(), millis(50, 15_000));
         let cut = parts.prop_map(|(cut, clients, time)| Action::Cut { cut, clients, time });
@@ -334,7 +343,7 @@ mod tests {
 
     #[test]
     fn plans_differ_and_every_kind_of_trouble_is_drawn_for_a_cluster() {
-        let mut seen = [0; 5];
+        let mut seen = [0; 6];
         for seed in 0..200 {
             for timed in drawn(seed, "timeline", 0, timeline(3, 10_000)) {
                 seen[match timed.action {
@@ -343,6 +352,7 @@ mod tests {
                     Action::Stall { .. } => 2,
                     Action::Pause { .. } => 3,
                     Action::Cut { .. } => 4,
+                    Action::StepWall { .. } => 5,
                 }] += 1;
             }
         }

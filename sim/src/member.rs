@@ -13,7 +13,7 @@ use quorate::wal::WalIdentity;
 
 use crate::chronicle::{Chronicle, Happening};
 use crate::config::host;
-use crate::env::{Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, forked, true_now};
+use crate::env::{LateTimers, Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, forked, true_now};
 use crate::plan::{End, MemberSetting, Plan, PowerLoss};
 
 /// A member that serves.
@@ -31,6 +31,8 @@ pub struct Living {
 struct Standing {
     /// The present life, once it has booted.
     living: Option<Living>,
+    /// The clocks of the present life, or of the last.
+    clock: Option<SimClock>,
     /// Where the present life runs, from its first moment on.
     node: Option<NodeHandle>,
     lives: u64,
@@ -174,6 +176,11 @@ impl Member {
             1_600_000_000_000
         };
         let clock = SimClock::new(1_000_000_000 * life, self.setting.drift_ppb, wall_base_ms);
+        if self.setting.late_one_in > 0 {
+            let late = LateTimers { one_in: self.setting.late_one_in, micros: (0, 50_000) };
+            clock.set_late_timers(late, forked(self.seed, &format!("late {}", self.host), life));
+        }
+        self.standing().clock = Some(clock.clone());
         let dice = forked(self.seed, &format!("env {}", self.host), life);
         let env = SimEnv::new(clock, disk.clone(), self.net.boot(&self.host), dice);
         Birth { life, env, disk, node, over }
@@ -271,6 +278,13 @@ impl Member {
         if same {
             self.chronicle.member(self.number, || Happening::GoesOn);
             Sim::current().resume(node.id());
+        }
+    }
+
+    /// The wall clock steps, back where `ms` is negative, until the next start.
+    pub fn step_wall(&self, ms: i64) {
+        if let Some(clock) = &self.standing().clock {
+            clock.step_wall(ms);
         }
     }
 

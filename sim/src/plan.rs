@@ -155,6 +155,13 @@ pub enum Action {
         /// How long.
         time: Duration,
     },
+    /// The wall clock steps, back where it is negative.
+    StepWall {
+        /// Whose.
+        who: Who,
+        /// By how much, in milliseconds.
+        ms: i64,
+    },
     /// The network falls apart, and heals after a time.
     Cut {
         /// How.
@@ -237,6 +244,8 @@ pub struct MemberSetting {
     pub drift_ppb: i64,
     /// Whether the wall clock starts from the same moment in every life, as on a machine without a battery.
     pub wall_restarts: bool,
+    /// One of its timers in so many is late, by up to 50 ms; none at 0.
+    pub late_one_in: u64,
     /// The disk's moods.
     pub disk: DiskMood,
 }
