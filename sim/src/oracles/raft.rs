@@ -99,7 +99,8 @@ impl RaftJudge {
 
     /// A new life of a member begins.
     pub fn new_life(&mut self, member: usize) {
-        let lone = self.members.len() == 1;
+        // Whoever voted alone so far: the others have not begun.
+        let lone = self.members.iter().enumerate().all(|(other, told)| other == member || told.log.is_empty());
         let told = &mut self.members[member];
         if lone && let Some(first) = told.flying.iter().filter_map(|flying| flying.first).min() {
             // Nobody else heard of them, and their term may be lost with them.
