@@ -282,6 +282,29 @@ fn check_changes(entries: &[Entry]) -> Result<(), String> {
 }
 
 #[cfg(test)]
+impl PeerMessage {
+    /// An append of empty entries behind `before`, each an index and a term; for tests.
+    pub fn append(
+        from: MemberId,
+        to: MemberId,
+        term: Term,
+        before: (LogIndex, Term),
+        entries: &[(LogIndex, Term)],
+    ) -> Self {
+        let mut message =
+            Message { from: from.0, to: to.0, term, index: before.0, log_term: before.1, ..Message::default() };
+        message.set_msg_type(MessageType::MsgAppend);
+        let entry = |(index, term): &(LogIndex, Term)| raft::eraftpb::Entry {
+            index: *index,
+            term: *term,
+            ..Default::default()
+        };
+        message.entries = entries.iter().map(entry).collect::<Vec<_>>().into();
+        Self(message)
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

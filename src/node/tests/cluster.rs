@@ -704,3 +704,25 @@ fn who_lags_too_far_gets_a_snapshot_and_goes_on_from_there() {
     assert_eq!(cluster.keys(late), 101);
     drop(buffer);
 }
+
+#[test]
+fn an_append_from_the_beginning_does_no_harm_where_the_beginning_is_released() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    for n in 0..100 {
+        let mut written = cluster.propose(leader, &put(&format!("k{n}")));
+        cluster.settle();
+        done(&mut written);
+    }
+    let follower = (leader + 1) % 3;
+    let term = cluster.seats[follower].facts.status().term;
+    let entries: Vec<(u64, u64)> = (1..=3).map(|index| (index, 1)).collect();
+    let early = PeerMessage::append(id(leader), id(follower), term, (0, 0), &entries);
+    let now = cluster.now;
+    let seat = &mut cluster.seats[follower];
+    seat.node.step(now, Input::Peer(early), &mut Vec::new());
+    seat.turn(now);
+    cluster.pass(2);
+    assert_eq!(cluster.keys(follower), 100);
+}
