@@ -32,6 +32,7 @@ impl Server {
             &data,
             "--listen-client-urls=http://127.0.0.1:0",
             "--advertise-client-urls=http://127.0.0.1:0",
+            "--listen-peer-urls=http://127.0.0.1:0",
             "--heartbeat-interval=10",
             "--election-timeout=100",
         ];
