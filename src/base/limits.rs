@@ -153,6 +153,10 @@ pub const CATCH_UP_TASKS_PER_TURN: usize = 64;
 /// Reads waiting for one read-index round.
 pub const MAX_PENDING_READS: usize = 100_000;
 
+/// Bytes of entries a member takes from its leader while its disk does not answer; beyond it they are dropped and sent
+/// again.
+pub const MAX_UNDURABLE_BYTES: usize = 64 * 1024 * 1024;
+
 /// Messages of peers waiting for the node; votes and heartbeats may be as many again. Beyond it they are dropped.
 pub const MAX_PEER_MESSAGES: usize = 4_096;
 

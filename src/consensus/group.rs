@@ -1,5 +1,7 @@
 //! One member's part in the consensus.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
@@ -94,6 +96,10 @@ pub struct Group {
     outbox: Outbox,
     /// Bytes stepped in since the last round.
     unready_bytes: usize,
+    /// Bytes of entries handed out and not known durable, by round.
+    undurable: VecDeque<(u64, usize)>,
+    /// Their sum.
+    undurable_bytes: usize,
 }
 
 impl Group {
@@ -137,6 +143,8 @@ impl Group {
             applied: config.applied.0,
             outbox: Outbox::new(hard_state.term),
             unready_bytes: 0,
+            undurable: VecDeque::new(),
+            undurable_bytes: 0,
         };
         group.settle();
         group
@@ -306,7 +314,12 @@ impl Group {
             // Who hands over waits for an election timeout and goes on.
             return Ok(Stepped::Taken);
         }
-        self.unready_bytes += message.payload_bytes();
+        let bytes = message.payload_bytes();
+        if bytes > 0 && message.kind() == MessageKind::Append && self.undurable_bytes > limits::MAX_UNDURABLE_BYTES {
+            // The disk does not follow: the leader sends them again when it is told how far this member is.
+            return Ok(Stepped::Taken);
+        }
+        self.unready_bytes += bytes;
         // Refused where the sender is no member, or what it passes on finds no leader: it asks again.
         let _ = self.raw.step(message.0);
         self.settle();
@@ -358,6 +371,9 @@ impl Group {
         self.raw.advance_append_async(rd);
         if !batch.is_empty() || snapshot.is_some() {
             self.handed_out = number;
+            let bytes: usize = batch.entries.iter().map(|entry| entry.data.len()).sum();
+            self.undurable.push_back((number, bytes));
+            self.undurable_bytes += bytes;
             self.outbox.handed_out(number, self.raw.raft.term);
         } else if self.handed_out <= self.persisted {
             // Nothing to persist, and nothing before it is under way: the round is done. Otherwise the
@@ -419,6 +435,10 @@ impl Group {
         assert!(self.persisted < number && number <= self.handed_out, "rounds are persisted in order");
         self.persisted = number;
         self.ticks_unsynced = 0;
+        while let Some((_, bytes)) = self.undurable.front().filter(|(round, _)| *round <= number) {
+            self.undurable_bytes -= bytes;
+            self.undurable.pop_front();
+        }
         self.raw.on_persist_ready(number);
         let messages = self.outbox.persisted(number);
         self.settle();

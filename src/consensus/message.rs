@@ -283,6 +283,18 @@ fn check_changes(entries: &[Entry]) -> Result<(), String> {
 
 #[cfg(test)]
 impl PeerMessage {
+    /// A proposal passed on, of a command or of a change of the members; for tests.
+    pub fn proposal(from: MemberId, to: MemberId, is_change: bool, data: bytes::Bytes) -> Self {
+        let mut message = Message { from: from.0, to: to.0, ..Message::default() };
+        message.set_msg_type(MessageType::MsgPropose);
+        let mut entry = raft::eraftpb::Entry { data, ..Default::default() };
+        if is_change {
+            entry.set_entry_type(EntryType::EntryConfChange);
+        }
+        message.entries = vec![entry].into();
+        Self(message)
+    }
+
     /// An append of empty entries behind `before`, each an index and a term; for tests.
     pub fn append(
         from: MemberId,

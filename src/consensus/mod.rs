@@ -24,4 +24,4 @@ mod ready;
 pub use conf_change::{ConfChange, ConfChangeKind, founding_entry};
 pub use group::{Electorate, Group, GroupConfig, PeerProgress, Role, Standing, Stepped};
 pub use message::{LINK_HEARTBEAT, MessageKind, PartialAppend, PeerMessage};
-pub use ready::{ConfirmedRead, Ready};
+pub use ready::{ConfirmedRead, Ready, passed_on};

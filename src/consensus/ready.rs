@@ -3,7 +3,7 @@
 use raft::eraftpb::{Entry, EntryType};
 
 use super::conf_change;
-use super::message::PeerMessage;
+use super::message::{MessageKind, PeerMessage};
 use crate::base::{LogIndex, MemberId, Term};
 use crate::wal::{Batch, EntryKind, HardState, LogEntry};
 
@@ -49,6 +49,11 @@ pub(super) fn log_entry(entry: &Entry) -> LogEntry {
         _ => entry.data.clone(),
     };
     LogEntry { index: entry.index, term: entry.term, kind, data }
+}
+
+/// What a member passes on to its leader to be proposed, as it would be committed; nothing of other messages.
+pub fn passed_on(message: &PeerMessage) -> Vec<LogEntry> {
+    if message.kind() == MessageKind::Propose { message.0.entries.iter().map(log_entry).collect() } else { Vec::new() }
 }
 
 pub(super) fn raft_entry(entry: LogEntry) -> Entry {

@@ -6,7 +6,7 @@ use super::node::Node;
 use crate::base::{Refusal, Wrong, limits};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, MemberChange};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, MemberChange, codec};
 use crate::wal::{EntryKind, LogEntry};
 
 impl<D: Disk> Node<D> {
@@ -76,6 +76,18 @@ impl<D: Disk> Node<D> {
         };
         self.proposals.applied(change.id, (index, term), applied);
         Ok(())
+    }
+
+    /// Whether every member could apply this, were it committed. What another passes on is looked at before it is
+    /// proposed: an entry that cannot be read would end every member, at every start.
+    pub(super) fn could_apply(&self, entry: &LogEntry) -> bool {
+        match entry.kind {
+            EntryKind::Normal => codec::decode(&entry.data).is_ok(),
+            EntryKind::ConfChange => {
+                ConfChange::decode(&entry.data).is_some_and(|change| change.id != 0 && self.change_of(&change).is_ok())
+            }
+            EntryKind::ConfChangeV2 => false,
+        }
     }
 
     /// What an entry changes; nothing where it founds the cluster, as an entry without a request does.

@@ -23,7 +23,7 @@ use super::snapshots::Snapshots;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
 use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
-use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped};
+use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Answer, Command, Image, Machine, codec};
 use crate::mvcc::View;
@@ -217,6 +217,10 @@ impl<D: Disk> Node<D> {
 
     fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
         let from = message.from();
+        if !passed_on(&message).iter().all(|entry| self.could_apply(entry)) {
+            self.facts.turned_away.fetch_add(1, Relaxed);
+            return;
+        }
         match self.group.step(message) {
             Ok(Stepped::Taken) => self.contacts.heard(from, now),
             Ok(Stepped::TurnedAway(_)) => {

@@ -726,3 +726,51 @@ fn an_append_from_the_beginning_does_no_harm_where_the_beginning_is_released() {
     cluster.pass(2);
     assert_eq!(cluster.keys(follower), 100);
 }
+
+#[test]
+fn what_nobody_could_apply_is_not_proposed_for_another() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let follower = (leader + 1) % 3;
+    let id_less = crate::consensus::founding_entry(1, id(9), member(8).context()).data;
+    for (is_change, payload) in
+        [(false, Bytes::from_static(b"\xff\xff")), (true, Bytes::from_static(b"{")), (true, id_less)]
+    {
+        let passed_on = PeerMessage::proposal(id(follower), id(leader), is_change, payload);
+        cluster.step(leader, Input::Peer(passed_on));
+        cluster.pass(1);
+    }
+    assert_eq!(cluster.seats[leader].facts.status().turned_away, 3);
+    let mut written = cluster.propose(follower, &put("a"));
+    cluster.settle();
+    done(&mut written);
+    assert_eq!(cluster.seats[leader].facts.status().members.len(), 3);
+}
+
+#[test]
+fn a_follower_whose_disk_hangs_holds_a_bounded_part_of_the_log_and_has_all_of_it_later() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let slow = (leader + 1) % 3;
+    cluster.seats[slow].hangs = true;
+    let value = Bytes::from(vec![7; 1 << 20]);
+    for n in 0..100 {
+        let key = Bytes::from(format!("big-{n}").into_bytes());
+        let big = Command::Put(Put { key, value: value.clone(), ..Put::default() });
+        let mut written = cluster.propose(leader, &big);
+        cluster.settle();
+        done(&mut written);
+    }
+    let held = |seat: &Seat| -> usize {
+        let entries = seat.unsynced.iter().flat_map(|(_, batch)| &batch.entries);
+        entries.map(|entry| entry.data.len()).sum()
+    };
+    let bytes = held(&cluster.seats[slow]);
+    assert!(bytes > 32 << 20, "it takes in what it may: {bytes}");
+    assert!(bytes <= crate::base::limits::MAX_UNDURABLE_BYTES + (2 << 20), "{bytes}");
+    cluster.seats[slow].hangs = false;
+    cluster.pass(20);
+    assert_eq!(cluster.keys(slow), 100);
+}
