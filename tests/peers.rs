@@ -2,6 +2,7 @@
 //!
 //! The second needs `target/peers/etcd` (`jepsen/build_peers.sh`, or `PEERS_DIR`) and says so where it is missing.
 
+#![cfg(feature = "tokio-env")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::io::{Read, Write};

@@ -29,7 +29,9 @@ mod tokio_net;
 mod tokio_virtual_env;
 
 #[cfg(test)]
-pub(crate) use crashing_disk::{CrashingDisk, CrashingFile};
+pub(crate) use crashing_disk::CrashingDisk;
+#[cfg(all(test, feature = "tokio-env"))]
+pub(crate) use crashing_disk::CrashingFile;
 pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
 pub use memory_net::{MemoryListener, MemoryNet, MemoryReader, MemoryStream, MemoryWriter};
 pub use net_conformance::check_net;
