@@ -49,10 +49,12 @@ impl Roster {
         }
         match change.kind {
             ConfChangeKind::AddLearner if !known && self.learners.len() < limits::MAX_LEARNERS => {
-                drop(self.learners.insert(id))
+                let _ = self.learners.insert(id);
             }
             // A learner is promoted; one who is new votes at once.
-            ConfChangeKind::Add if self.learners.remove(&id) || !known => drop(self.voters.insert(id)),
+            ConfChangeKind::Add if self.learners.remove(&id) || !known => {
+                let _ = self.voters.insert(id);
+            }
             ConfChangeKind::Remove if self.learners.contains(&id) || (known && self.voters.len() > 1) => {
                 self.learners.remove(&id);
                 self.voters.remove(&id);

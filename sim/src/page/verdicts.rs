@@ -80,6 +80,16 @@ const WORDED: &[(&str, Promise)] = &[
     ("a healed quorum does not go on electing", promises::LIVE),
     ("calm members come to one revision", promises::LIVE),
     ("members at one revision have one digest", promises::SAME),
+    ("a change of the members can be read", promises::COMMITTED),
+    ("a change of the members once applied stays", promises::COMMITTED),
+    ("changes of the members are applied in one order", promises::SAME),
+    ("a snapshot is of what was applied", promises::SAME),
+    ("a snapshot leads forward", promises::COMMITTED),
+    ("no entry is passed over but those a snapshot covers", promises::COMMITTED),
+    ("members agree on who they are", promises::SAME),
+    ("who belongs to the cluster is not told otherwise", promises::SAME),
+    ("who is told to be removed was removed", promises::SAME),
+    ("whom the leadership was moved to has led", promises::LIVE),
 ];
 
 /// How it stands with a promise.

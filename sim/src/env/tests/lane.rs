@@ -56,7 +56,12 @@ impl PeerDoor for Told {
 
 /// A message of raft's from member 1 to member 2, told apart by its index.
 fn message(kind: u8, index: u8) -> PeerMessage {
-    PeerMessage::decode(&[0x08, kind, 0x10, 2, 0x18, 1, 0x20, 9, 0x30, index]).unwrap().unwrap()
+    let mut bytes = vec![0x08, kind, 0x10, 2, 0x18, 1, 0x20, 9, 0x30, index];
+    if kind == 7 {
+        // A snapshot is of something: of this index, in term 1, with member 1 for a voter.
+        bytes.extend([0x4a, 10, 0x12, 8, 0x0a, 2, 0x08, 1, 0x10, index, 0x18, 1]);
+    }
+    PeerMessage::decode(&bytes).unwrap().unwrap()
 }
 
 struct Two {
