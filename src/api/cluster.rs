@@ -39,6 +39,10 @@ impl<E: Env> Porch<E> {
 
     /// Changes a member's peer URLs. etcd takes any text here, and a member that cannot read it never starts again.
     pub async fn member_update(&self, request: pb::MemberUpdateRequest) -> Result<pb::MemberUpdateResponse, Refusal> {
+        // Who is no member is told so first, as in etcd.
+        if !self.handle.status().members.iter().any(|member| member.id.0 == request.id) {
+            return Err(Refusal::MemberNotFound);
+        }
         let peer_urls = check_urls(&request.peer_ur_ls)?.into_iter().map(|url| url.text).collect();
         self.handle.change_members(MemberChange::Update { id: MemberId(request.id), peer_urls }).await?;
         let (header, members) = self.members();
