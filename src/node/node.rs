@@ -25,7 +25,7 @@ use super::watches::Watches;
 use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
 use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Command, Image, Machine, codec};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Command, Image, Machine, Member, codec};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
@@ -393,14 +393,18 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
-    fn tell_name(&mut self, now: Instant) {
-        let knows = self.machine.members().iter().any(|member| {
+    /// Whether the cluster, as these are its members, knows this member's name and where clients reach it.
+    pub(super) fn is_told(&self, members: &[Member]) -> bool {
+        members.iter().any(|member| {
             member.id == self.config.member
                 && member.name == self.config.name
                 && member.client_urls == self.config.client_urls
-        });
-        if knows || self.telling || self.removed || self.group.standing().leader.is_none() {
+        })
+    }
+
+    /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
+    fn tell_name(&mut self, now: Instant) {
+        if self.is_told(&self.machine.members()) || self.telling || self.removed || self.group.standing().leader.is_none() {
             return;
         }
         self.telling = true;

@@ -18,6 +18,9 @@ impl<D: Disk> Node<D> {
     }
 
     pub(super) fn tell_facts(&mut self) {
+        if self.rare_changed {
+            self.tell_rare();
+        }
         let (facts, standing, store) = (&self.facts, self.group.standing(), self.machine.store());
         facts.leader.store(standing.leader.map_or(0, |member| member.0), Relaxed);
         facts.is_leader.store(self.roles.on_duty(), Relaxed);
@@ -39,16 +42,15 @@ impl<D: Disk> Node<D> {
         // that has not applied an entry of its own term yet may not have applied all that was acknowledged.
         let knows_all = standing.leader.is_some() && (standing.role != Role::Leader || self.roles.on_duty());
         facts.ready.store(self.told && knows_all && !self.removed, Release);
-        if self.rare_changed {
-            self.tell_rare();
-        }
     }
 
     pub(super) fn tell_rare(&mut self) {
         self.rare_changed = false;
         let members = self.machine.members();
         let own = members.iter().find(|member| member.id == self.config.member);
-        self.told = own.is_some_and(|member| !member.name.is_empty());
+        // A founder's name is known from the start; where clients reach it only once it told, and only then does it
+        // serve them, as in etcd: who lists the members of a cluster that serves finds all it needs.
+        self.told = self.is_told(&members);
         self.facts.is_learner.store(own.is_some_and(|member| member.is_learner), Release);
         self.facts.set_rare(RareFacts {
             alarms: self.machine.alarms(),

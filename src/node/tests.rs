@@ -178,6 +178,20 @@ fn a_write_is_answered_after_its_sync_and_not_before() {
 }
 
 #[test]
+fn clients_are_welcome_once_the_cluster_knows_where_they_reach_this_member() {
+    let mut bench = Bench::cold(config());
+    let told = |status: &NodeStatus| status.members.iter().any(|member| member.client_urls == config().client_urls);
+    while !told(&bench.facts.status()) {
+        assert!(!bench.facts.status().ready, "a founder's name is known before it told anything");
+        let number = bench.unsynced.drain(..).next_back();
+        number.into_iter().for_each(|number| bench.step(Input::Persisted { number }));
+        bench.turn();
+    }
+    bench.settle();
+    assert!(bench.facts.status().ready);
+}
+
+#[test]
 fn many_writes_share_one_round() {
     let mut bench = Bench::new(config());
     let mut answers: Vec<_> = (0..100).map(|n| bench.propose(&put(&format!("k{n}")))).collect();
