@@ -65,6 +65,7 @@ macro_rules! noticeboard {
             pub(super) reads_alone: AtomicBool,
             pub(super) is_learner: AtomicBool,
             pub(super) removed: AtomicBool,
+            pub(super) told_removed: AtomicBool,
             rare: Mutex<Arc<RareFacts>>,
         }
 
@@ -166,7 +167,13 @@ impl Facts {
 
     /// Others say that this member was removed.
     pub fn told_removed(&self) {
+        self.told_removed.store(true, Ordering::Release);
         self.removed.store(true, Ordering::Release);
+    }
+
+    /// Whether others have said so: they have carried it out.
+    pub fn was_told_removed(&self) -> bool {
+        self.told_removed.load(Ordering::Acquire)
     }
 
     /// Whether a leader is known.
