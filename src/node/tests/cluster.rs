@@ -456,6 +456,46 @@ fn the_leadership_moves_when_asked_and_writes_wait_for_it() {
 }
 
 #[test]
+fn what_is_passed_on_while_the_leadership_is_handed_over_waits_too() {
+    let mut cluster = Cluster::new(3);
+    let old = cluster.elect();
+    cluster.pass(2);
+    let (to, third) = ((old + 1) % 3, (old + 2) % 3);
+    // The heir does not hear of it: the leader takes no proposals until it gives up.
+    cluster.lost = vec![MessageKind::TimeoutNow];
+    let (reply, _moved) = Reply::pair();
+    cluster.step(old, Input::HandOver { to: Some(id(to)), reply });
+    cluster.settle();
+    let mut written = cluster.propose(third, &put("a"));
+    cluster.settle();
+    assert!(answered(&mut written).is_none(), "it waits");
+    cluster.pass(11);
+    done(&mut written);
+    assert_eq!(cluster.keys(to), 1, "once");
+}
+
+#[test]
+fn who_has_much_to_apply_lets_its_clients_wait() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let follower = (leader + 1) % 3;
+    for n in 0..=crate::base::limits::MAX_APPLY_BACKLOG {
+        let _ = cluster.propose(leader, &put(&format!("k{n}")));
+    }
+    cluster.settle();
+    cluster.restart(follower, 1);
+    // What it slept through is committed for it all at once.
+    let now = cluster.now;
+    cluster.seats[leader].node.step(now, Input::Tick, &mut Vec::new());
+    let (_, messages) = cluster.seats[leader].turn(now);
+    messages.iter().filter(|message| message.to() == id(follower)).for_each(|message| cluster.deliver(message));
+    let mut written = cluster.propose(follower, &put("a"));
+    cluster.settle();
+    done(&mut written);
+}
+
+#[test]
 fn members_come_and_go() {
     let mut cluster = Cluster::new(3);
     let leader = cluster.elect();
