@@ -26,7 +26,7 @@ use super::watches::Watches;
 use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
 use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Command, Image, Machine, Member, codec};
+use crate::machine::{AlarmKind, Answer, Command, Image, Machine, Member, codec};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};

@@ -496,6 +496,46 @@ fn who_has_much_to_apply_lets_its_clients_wait() {
 }
 
 #[test]
+fn who_is_no_leader_hands_nothing_over() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let (heir, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    let (reply, _moved) = Reply::pair();
+    cluster.step(leader, Input::HandOver { to: Some(id(heir)), reply });
+    let now = cluster.now;
+    let (_, messages) = cluster.seats[leader].turn(now);
+    let order = messages.into_iter().find(|message| message.kind() == MessageKind::TimeoutNow).expect("it is told");
+    let order = order.in_the_name_of(id(third));
+    let term = cluster.seats[heir].facts.status().term;
+    cluster.deliver(&order);
+    cluster.settle();
+    assert_eq!(cluster.seats[heir].facts.status().term, term, "it does not stand");
+    assert_eq!(cluster.leader(), Some(leader));
+}
+
+#[test]
+fn the_first_behind_a_lost_leader_stands_as_soon_as_the_others_may_vote() {
+    for leader_first in 0..3 {
+        let mut cluster = Cluster::new(3);
+        let mut leader = cluster.elect();
+        cluster.pass(2);
+        if leader != leader_first {
+            let (reply, _moved) = Reply::pair();
+            cluster.step(leader, Input::HandOver { to: Some(id(leader_first)), reply });
+            cluster.pass(2);
+            leader = leader_first;
+        }
+        assert_eq!(cluster.leader(), Some(leader));
+        cluster.cut.insert(id(leader));
+        cluster.pass(10);
+        assert_eq!(cluster.leader(), None);
+        cluster.pass(1);
+        assert_eq!(cluster.leader(), Some((leader + 1) % 3));
+    }
+}
+
+#[test]
 fn members_come_and_go() {
     let mut cluster = Cluster::new(3);
     let leader = cluster.elect();
