@@ -41,7 +41,11 @@ pub const MAX_PENDING_REQUESTS: usize = 10_000;
 /// Bytes of proposals waiting for the node or the log.
 pub const MAX_PENDING_BYTES: usize = 256 * 1024 * 1024;
 
-/// Entries committed but not applied before new proposals are refused, as in etcd.
+/// Bytes of other members' proposals that wait while the leadership is handed over: what some thousand clients write
+/// in that time.
+pub const MAX_PASSED_ON_BYTES_WAITING: usize = 32 * 1024 * 1024;
+
+/// Entries committed but not applied before new proposals wait: etcd's number, which refuses them.
 pub const MAX_APPLY_BACKLOG: u64 = 5_000;
 
 /// Bytes in one write-ahead batch: large enough to share a sync, small enough not to delay it.

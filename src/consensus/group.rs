@@ -330,6 +330,10 @@ impl Group {
                 return Err(Wrong::corrupt("wal", 0, what));
             }
         }
+        if message.kind() == MessageKind::TimeoutNow && from.0 != self.raw.raft.leader_id {
+            // The crate would stand for election on anybody's word, past the leases of the others.
+            return Ok(Stepped::TurnedAway("only the leader hands over"));
+        }
         if message.kind() == MessageKind::TimeoutNow && !self.may_stand() {
             // Who hands over waits for an election timeout and goes on.
             return Ok(Stepped::Taken);
@@ -529,13 +533,30 @@ impl Group {
         }
     }
 
+    /// The timeout of a follower: it stands when it is its turn behind the leader.
+    fn turn(&self) -> Option<usize> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Follower || raft.leader_id == raft::INVALID_ID {
+            return None;
+        }
+        let behind_leader = |member: u64| member.wrapping_sub(raft.leader_id);
+        let own = behind_leader(raft.id);
+        let (mut turn, mut voters) = (0, 0);
+        for member in raft.prs().conf().voters().ids().iter() {
+            voters += 1;
+            turn += usize::from(member != raft.leader_id && behind_leader(member) < own);
+        }
+        self.jitter.turn(turn, voters)
+    }
+
     /// After every call that may have drawn an election timeout: put ours in its place.
     fn settle(&mut self) {
         if self.raw.raft.state != self.role {
             self.role = self.raw.raft.state;
             self.role_changes += 1;
         }
-        let timeout = self.jitter.timeout(self.raw.raft.term, self.role_changes);
+        let drawn = || self.jitter.timeout(self.raw.raft.term, self.role_changes);
+        let timeout = self.turn().unwrap_or_else(drawn);
         self.raw.raft.set_randomized_election_timeout(timeout);
         let log = &self.raw.raft.raft_log;
         assert!(self.applied <= log.committed && log.committed <= log.last_index(), "the raft counters form a chain");

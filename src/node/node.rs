@@ -15,6 +15,7 @@ use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
 use super::observer::Observer;
 use super::output::Output;
+use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
 use super::renewals::Renewals;
@@ -25,7 +26,7 @@ use super::watches::Watches;
 use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
 use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Command, Image, Machine, Member, codec};
+use crate::machine::{AlarmKind, Answer, Command, Image, Machine, Member, codec};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
@@ -73,6 +74,7 @@ pub struct Node<D: Disk> {
     pub(super) machine: Machine<D>,
     pub(super) counters: Counters,
     pub(super) proposals: Proposals,
+    pub(super) passed_on: PassedOn,
     pub(super) reads: ReadQueue<D>,
     pub(super) lease_clock: LeaseClock,
     pub(super) renewals: Renewals,
@@ -101,7 +103,7 @@ pub struct Node<D: Disk> {
     /// A client asked for the space of what was compacted.
     pub(super) space_wanted: bool,
     /// No proposal is taken any more.
-    stopping: bool,
+    pub(super) stopping: bool,
     draining: Vec<Reply<()>>,
     /// What an input brought to light, until the turn ends the member with it.
     pub(super) wrong: Option<Wrong>,
@@ -130,6 +132,7 @@ impl<D: Disk> Node<D> {
             checkpoints: Checkpoints::new(newest, older, config.checkpoint_entries),
             watches: Watches::new(hub, bell),
             proposals: Proposals::default(),
+            passed_on: PassedOn::default(),
             reads: ReadQueue::new(),
             lease_clock: LeaseClock::new(config.lease_checkpoint_interval),
             renewals: Renewals::default(),
@@ -221,6 +224,10 @@ impl<D: Disk> Node<D> {
             self.facts.turned_away.fetch_add(1, Relaxed);
             return;
         }
+        if self.must_wait(&message) {
+            self.contacts.heard(from, now);
+            return self.passed_on.add(message, now);
+        }
         match self.group.step(message) {
             Ok(Stepped::Taken) => self.contacts.heard(from, now),
             Ok(Stepped::TurnedAway(_)) => {
@@ -243,10 +250,7 @@ impl<D: Disk> Node<D> {
     /// An error is damage or a fault: the process must stop.
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         self.take_wrong()?;
-        // A round for each batch: what is proposed together is handed to the log as one.
-        while self.reaches_leader() && self.proposals.propose(&mut self.group) {
-            self.rounds(out);
-        }
+        self.propose_waiting(out);
         let retry_at = now.plus(self.config.read_retry);
         self.reads.ask(&mut self.group, now, retry_at);
         self.rounds(out);
@@ -278,7 +282,7 @@ impl<D: Disk> Node<D> {
         let installing = self.snapshots.installing();
         let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
         more |= self.reads.waits_to_ask();
-        more |= self.reaches_leader() && self.proposals.wants_turn(&self.group);
+        more |= self.wants_to_propose();
         self.tell_facts();
         self.finish_draining();
         Ok(more)
@@ -315,12 +319,6 @@ impl<D: Disk> Node<D> {
                 _ => out.push(Output::Send(message)),
             }
         }
-    }
-
-    /// Whether what is passed on to the leader now may be hoped to arrive: what is lost on the way has an open outcome.
-    fn reaches_leader(&self) -> bool {
-        let standing = self.group.standing();
-        standing.role == Role::Leader || standing.leader.is_some_and(|leader| self.contacts.is_known(leader))
     }
 
     /// A lone voter without a leader stands for election at once: nobody else could win, so there is no reason
@@ -365,6 +363,7 @@ impl<D: Disk> Node<D> {
         let until = Instant(now.0.saturating_sub(u64::try_from(self.config.request_timeout.as_nanos()).unwrap_or(0)));
         let late = Lateness::at(self, now);
         self.proposals.expire(until, |asked| late.refusal(asked));
+        self.passed_on.expire(until);
         self.reads.expire(until, |asked| late.refusal(asked));
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
@@ -404,7 +403,11 @@ impl<D: Disk> Node<D> {
 
     /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
     fn tell_name(&mut self, now: Instant) {
-        if self.is_told(&self.machine.members()) || self.telling || self.removed.is_some() || self.group.standing().leader.is_none() {
+        if self.is_told(&self.machine.members())
+            || self.telling
+            || self.removed.is_some()
+            || self.group.standing().leader.is_none()
+        {
             return;
         }
         self.telling = true;
@@ -414,29 +417,6 @@ impl<D: Disk> Node<D> {
             client_urls: self.config.client_urls.clone(),
         };
         self.propose_own(&command, OwnProposal::Attributes, now);
-    }
-
-    /// Whether a proposal may be taken in now.
-    fn admit(&mut self, cost: u64, now: Instant) -> Result<(), Refusal> {
-        if self.stopping {
-            return Err(Refusal::Stopped);
-        }
-        let behind = self.group.standing().committed - self.counters.last_applied();
-        let store = self.machine.store();
-        if store.unwritten_bytes() > limits::MAX_UNWRITTEN_HISTORY_BYTES || behind > limits::MAX_APPLY_BACKLOG {
-            return Err(Refusal::TooManyRequests);
-        }
-        let quota = self.config.quota_bytes;
-        if cost > 0 && quota > 0 && store.size_bytes() + cost >= quota {
-            if !self.space_alarm_proposed {
-                self.space_alarm_proposed = true;
-                let member = self.config.member;
-                let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace };
-                self.propose_own(&command, OwnProposal::SpaceAlarm, now);
-            }
-            return Err(Refusal::NoSpace);
-        }
-        Ok(())
     }
 
     fn take_up_duties(&mut self, now: Instant) {
