@@ -247,21 +247,10 @@ impl Group {
         peers
     }
 
-    /// Whether others know this entry as committed: a leader among them said so, or, where this member leads, a majority
-    /// did and every voter that is heard of.
+    /// Whether another, as a leader, said that this entry is committed. The leader that said it itself cannot know who
+    /// heard it: the crate has it step down as soon as it has applied its own removal.
     pub fn others_know(&self, index: LogIndex) -> bool {
-        if self.told_committed >= index {
-            return true;
-        }
-        let raft = &self.raw.raft;
-        if raft.state != StateRole::Leader {
-            return false;
-        }
-        let voters = raft.prs().conf().voters().ids();
-        let voting: Vec<_> = raft.prs().iter().filter(|(id, _)| voters.contains(**id) && **id != raft.id).collect();
-        let knows = voting.iter().filter(|(_, peer)| peer.committed_index >= index).count();
-        let unaware = voting.iter().any(|(_, peer)| peer.recent_active && peer.committed_index < index);
-        !unaware && knows > voting.len() / 2
+        self.told_committed >= index
     }
 
     /// Proposes entries, in order, in one step; a follower passes them on to its leader, and they may get lost.
