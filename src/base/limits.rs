@@ -77,6 +77,10 @@ pub const WAL_MARK_EVERY_BYTES: u64 = 8 * 1024 * 1024;
 /// Bytes of a coming write-ahead segment that are pre-written in one go: a few milliseconds of disk time.
 pub const WAL_PREPARE_BYTES: usize = 2 * 1024 * 1024;
 
+/// Bytes of these that are written with one call. ext4 holds what one call wrote as one piece (a folio) of the page cache,
+/// and a small write and its sync cost 28 us in pieces up to this size, 45 us in a piece of 2 MiB (Linux 6.18).
+pub const WAL_FILL_WRITE_BYTES: usize = 64 * 1024;
+
 /// Used write-ahead segments kept for use again; more would only hold space.
 pub const WAL_MAX_SPARES: usize = 2;
 

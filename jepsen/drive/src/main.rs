@@ -41,6 +41,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Two servers under the same load, in turns.
     Bench(bench::BenchArgs),
+    /// Two clusters under the same load, in turns.
+    BenchCluster(bench::BenchClusterArgs),
 }
 
 #[tokio::main]
@@ -54,6 +56,7 @@ async fn main() -> ExitCode {
         Command::Rawwire(args) => rawwire::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Bench(args) => bench::run(args).await,
+        Command::BenchCluster(args) => bench::run_cluster(args).await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

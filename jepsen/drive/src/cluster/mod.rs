@@ -5,7 +5,7 @@
 //! etcd-compatible server can be examined.
 
 mod judge;
-mod members;
+pub mod members;
 mod nemesis;
 mod probe;
 mod traffic;
