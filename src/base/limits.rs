@@ -300,3 +300,12 @@ pub const SNAPSHOTS_RECEIVED: usize = 2;
 /// Entries of one message between members: raft's message size holds fewer, and an entry of no bytes weighs a hundred
 /// times in memory what it weighs on the wire.
 pub const PEER_MESSAGE_ENTRIES: usize = 128 * 1024;
+
+/// Bytes of answers that a connection gathers before they are written: beyond, a call of the system more is nothing.
+pub const GATHERED_BYTES: usize = 64 * 1024;
+
+/// What is written at once from this size on is not gathered: copying it would cost more than the call it saves.
+pub const GATHERED_WRITE_BYTES: usize = 16 * 1024;
+
+/// Room for gathered answers that a connection keeps when they are written: there may be many connections.
+pub const GATHERED_KEPT_BYTES: usize = 16 * 1024;

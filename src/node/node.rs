@@ -244,7 +244,7 @@ impl<D: Disk> Node<D> {
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         self.take_wrong()?;
         // A round for each batch: what is proposed together is handed to the log as one.
-        while self.reaches_leader() && self.proposals.propose(&mut self.group) {
+        while self.may_propose() && self.proposals.propose(&mut self.group) {
             self.rounds(out);
         }
         let retry_at = now.plus(self.config.read_retry);
@@ -278,7 +278,7 @@ impl<D: Disk> Node<D> {
         let installing = self.snapshots.installing();
         let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
         more |= self.reads.waits_to_ask();
-        more |= self.reaches_leader() && self.proposals.wants_turn(&self.group);
+        more |= self.may_propose() && self.proposals.wants_turn(&self.group);
         self.tell_facts();
         self.finish_draining();
         Ok(more)
@@ -315,6 +315,10 @@ impl<D: Disk> Node<D> {
                 _ => out.push(Output::Send(message)),
             }
         }
+    }
+
+    fn may_propose(&self) -> bool {
+        self.reaches_leader() && !self.group.gathers()
     }
 
     /// Whether what is passed on to the leader now may be hoped to arrive: what is lost on the way has an open outcome.
@@ -404,7 +408,11 @@ impl<D: Disk> Node<D> {
 
     /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
     fn tell_name(&mut self, now: Instant) {
-        if self.is_told(&self.machine.members()) || self.telling || self.removed || self.group.standing().leader.is_none() {
+        if self.is_told(&self.machine.members())
+            || self.telling
+            || self.removed
+            || self.group.standing().leader.is_none()
+        {
             return;
         }
         self.telling = true;

@@ -87,7 +87,8 @@ impl Call for Puts {
     const PATH: &'static str = "/etcdserverpb.KV/Put";
 
     fn request(&mut self, out: &mut Vec<u8>) {
-        let put = pb::PutRequest { key: key(self.0.below(SMALL_STORE)), value: value(&mut self.0), ..Default::default() };
+        let put =
+            pb::PutRequest { key: key(self.0.below(SMALL_STORE)), value: value(&mut self.0), ..Default::default() };
         put.encode(out).expect("a vector has room");
     }
 
@@ -197,11 +198,7 @@ async fn case(
     Ok(())
 }
 
-async fn measure(
-    side: &Side,
-    (work, whom, clients): (Work, Whom, usize),
-    window: Duration,
-) -> Result<Window, Trouble> {
+async fn measure(side: &Side, (work, whom, clients): (Work, Whom, usize), window: Duration) -> Result<Window, Trouble> {
     let members = side.cluster.members.len();
     let places: Vec<usize> = match whom {
         Whom::Leader => vec![side.leader],
