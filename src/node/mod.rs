@@ -27,6 +27,7 @@ mod node;
 mod observer;
 mod output;
 mod proposals;
+mod proposing;
 mod reads;
 mod renewals;
 mod roles;

@@ -317,16 +317,6 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn may_propose(&self) -> bool {
-        self.reaches_leader() && !self.group.gathers()
-    }
-
-    /// Whether what is passed on to the leader now may be hoped to arrive: what is lost on the way has an open outcome.
-    fn reaches_leader(&self) -> bool {
-        let standing = self.group.standing();
-        standing.role == Role::Leader || standing.leader.is_some_and(|leader| self.contacts.is_known(leader))
-    }
-
     /// A lone voter without a leader stands for election at once: nobody else could win, so there is no reason
     /// to wait for a timeout. It waits only until what is committed is applied. Whether it stood.
     fn stand_alone(&mut self) -> bool {
