@@ -290,6 +290,13 @@ impl Group {
         raft.leader_id != raft::INVALID_ID && raft.lead_transferee.is_none() && heard
     }
 
+    /// Whether a proposal should wait for the batch that is being made durable, so that what comes meanwhile becomes the
+    /// next one: it could not become durable sooner, and the others are told once. Not where the disk is slow to answer:
+    /// they may commit without it.
+    pub fn gathers(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader && self.handed_out > self.persisted && self.ticks_unsynced == 0
+    }
+
     /// Whether a change of the configuration may be under way.
     pub fn has_pending_change(&self) -> bool {
         self.raw.raft.has_pending_conf()
@@ -399,6 +406,7 @@ impl Group {
         let settled = self.handed_out <= self.persisted;
         let own = self.raw.raft.id;
         let messages = messages.into_iter().map(PeerMessage).filter_map(|message| outbox::in_own_name(own, message));
+        let messages = outbox::joined(messages.collect()).into_iter();
         let messages = messages.filter_map(|message| self.outbox.post(self.handed_out, settled, message)).collect();
         self.settle();
         Some(Ready { number, snapshot, batch, messages, committed, reads })

@@ -71,9 +71,10 @@ impl<D: Disk> Node<D> {
         standing.role == Role::Leader || standing.leader.is_some_and(|leader| self.contacts.is_known(leader))
     }
 
-    /// Who has much to apply proposes nothing more until it has come nearer: its clients are slowed to its pace.
+    /// Who has much to apply proposes nothing more until it has come nearer: its clients are slowed to its pace. While a
+    /// batch of the leader's is being made durable, what comes gathers for the next.
     fn may_propose(&self) -> bool {
         let behind = self.group.standing().committed - self.counters.last_applied();
-        self.reaches_leader() && behind <= limits::MAX_APPLY_BACKLOG
+        self.reaches_leader() && behind <= limits::MAX_APPLY_BACKLOG && !self.group.gathers()
     }
 }

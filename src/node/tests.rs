@@ -211,18 +211,42 @@ fn what_is_proposed_together_is_logged_in_batches_the_log_can_hold() {
         Command::Put(Put { key, value: value.clone(), ..Put::default() })
     };
     let mut answers: Vec<_> = (0..60).map(|n| bench.propose(&big(n))).collect();
-    bench.node.turn(bench.now, &mut bench.outputs).expect("a memory disk has no faults");
     let mut batches = 0;
-    for output in bench.outputs.drain(..) {
-        let Output::Persist { number, batch } = output else { continue };
+    loop {
+        bench.node.turn(bench.now, &mut bench.outputs).expect("a memory disk has no faults");
+        let Some(Output::Persist { number, batch }) = bench.outputs.drain(..).next() else { break };
         let bytes: usize = batch.entries.iter().map(|entry| entry.data.len()).sum();
         assert!(bytes <= crate::base::limits::MAX_BATCH_BYTES, "{bytes} bytes in one batch");
-        bench.unsynced.push(number);
+        bench.step(Input::Persisted { number });
         batches += 1;
     }
     assert!(batches > 10, "90 MB are more than one batch");
     bench.settle();
     assert!(answers.iter_mut().all(|answer| matches!(answered(answer), Some(Ok(_)))));
+}
+
+#[test]
+fn what_comes_while_a_batch_is_made_durable_is_the_next_one_unless_the_disk_is_slow() {
+    let mut bench = Bench::new(config());
+    let entries = |bench: &mut Bench| {
+        bench.node.turn(bench.now, &mut bench.outputs).expect("a memory disk has no faults");
+        let batches = bench.outputs.drain(..).filter_map(|output| match output {
+            Output::Persist { number, batch } => Some((number, batch.entries.len())),
+            _ => None,
+        });
+        batches.collect::<Vec<_>>()
+    };
+    let _first = bench.propose(&put("a"));
+    let first = entries(&mut bench);
+    assert_eq!(first.len(), 1);
+    let _rest: Vec<_> = ["b", "c"].map(|key| bench.propose(&put(key))).into();
+    assert_eq!(entries(&mut bench), [], "one is under way");
+    bench.step(Input::Persisted { number: first[0].0 });
+    let next = entries(&mut bench);
+    assert_eq!((next.len(), next[0].1), (1, 2), "both in one");
+    let _last = bench.propose(&put("d"));
+    bench.step(Input::Tick);
+    assert_eq!(entries(&mut bench).len(), 1, "nobody waits for a disk that is slow");
 }
 
 #[test]
