@@ -8,6 +8,9 @@
 //! due is named once, until it is forgotten (the revocation was applied) or handed back (it failed); no lease
 //! is named before its deadline, and a change of leader never shortens one.
 //!
+//! Time in which the member heard nothing ([`LeaseClock::stand_still`]) is none: a lease has as much left after it as
+//! before, so what its client said meanwhile is heard first. All deadlines here are of a time that leaves it out.
+//!
 //! The last needs care where remainders are written down (`LeaseCheckpoint`): the next leader counts from what is
 //! written, which knows nothing of a renewal since. So a lease counts as written from the moment its remainder is named,
 //! and its renewal may be told only once an entry behind it has forgotten the remainder.
@@ -71,6 +74,8 @@ pub struct LeaseClock {
     looks: BTreeSet<(Instant, LeaseId)>,
     /// Time between two looks at a remainder; shorter ones are not written down.
     checkpoint_interval: Duration,
+    /// How long the member stood still since it began to count.
+    stood_still: Duration,
 }
 
 impl LeaseClock {
@@ -82,12 +87,24 @@ impl LeaseClock {
             revoking: BTreeSet::new(),
             looks: BTreeSet::new(),
             checkpoint_interval,
+            stood_still: Duration::ZERO,
         }
+    }
+
+    /// For so long the member heard nothing: for leases it did not pass.
+    pub fn stand_still(&mut self, time: Duration) {
+        self.stood_still = self.stood_still.saturating_add(time);
+    }
+
+    /// The moment as leases count. One before a standstill is taken for earlier than it was, which costs no lease anything.
+    fn counted(&self, moment: Instant) -> Instant {
+        Instant(self.stood_still.as_nanos().try_into().map_or(0, |still| moment.0.saturating_sub(still)))
     }
 
     /// Starts the time of a lease of `ttl` seconds. Replaces what was known of the id.
     pub fn grant(&mut self, id: LeaseId, ttl: i64, now: Instant) {
         self.forget(id);
+        let now = self.counted(now);
         self.start(id, ttl, now.plus(seconds(ttl)), Written::Nothing, now);
     }
 
@@ -95,6 +112,7 @@ impl LeaseClock {
     /// can not be saved any more, even if the revocation is still under way, because its keys may be gone already
     /// elsewhere. Between asking and now may lie a round that confirmed the leadership: it costs the lease nothing.
     pub fn renew(&mut self, id: LeaseId, asked: Instant, now: Instant) -> Renewal {
+        let (asked, now) = (self.counted(asked), self.counted(now));
         let Some(timer) = self.timers.get_mut(&id).filter(|timer| !timer.revoking && timer.deadline > asked) else {
             return Renewal::Gone;
         };
@@ -133,6 +151,7 @@ impl LeaseClock {
 
     /// Up to `max` leases whose remainder is to be written down now, with its seconds, rounded up.
     pub fn remainders(&mut self, now: Instant, max: usize) -> Vec<(LeaseId, i64)> {
+        let now = self.counted(now);
         let mut named = Vec::new();
         while named.len() < max {
             let Some((_, id)) = self.looks.first().copied().filter(|(at, _)| *at <= now) else { break };
@@ -167,7 +186,7 @@ impl LeaseClock {
 
     /// Time left; zero when it has fallen due, `None` when it is unknown.
     pub fn remaining(&self, id: LeaseId, now: Instant) -> Option<Duration> {
-        self.timers.get(&id).map(|timer| timer.deadline.since(now))
+        self.timers.get(&id).map(|timer| timer.deadline.since(self.counted(now)))
     }
 
     /// The lease is gone. Unknown ids are passed over.
@@ -216,6 +235,7 @@ impl LeaseClock {
     /// Up to `max` leases that have fallen due, the earliest first. Each is named once: its revocation is then
     /// under way until [`LeaseClock::forget`] or [`LeaseClock::retry`].
     pub fn due(&mut self, now: Instant, max: usize) -> Vec<LeaseId> {
+        let now = self.counted(now);
         let mut due = Vec::new();
         while due.len() < max {
             let Some((deadline, id)) = self.living.first().copied().filter(|(deadline, _)| *deadline <= now) else {
@@ -239,9 +259,9 @@ impl LeaseClock {
         self.living.insert((deadline, id));
     }
 
-    /// The earliest deadline of a lease that was not named as due.
+    /// The earliest deadline of a lease that was not named as due, if the member does not stand still until then.
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.living.first().map(|(deadline, _)| *deadline)
+        self.living.first().map(|(deadline, _)| deadline.plus(self.stood_still))
     }
 
     /// Leases whose revocation is under way.
@@ -321,6 +341,23 @@ mod tests {
         clock.retry(1);
         assert_eq!(clock.renew(1, at(9), at(9)), Renewal::Gone, "a failed revocation does not bring it back");
         assert_eq!(clock.renew(2, at(0), at(0)), Renewal::Gone);
+    }
+
+    #[test]
+    fn time_in_which_nothing_was_heard_is_none() {
+        let mut clock = new_clock();
+        clock.grant(1, 5, at(10));
+        clock.grant(2, 5, at(2));
+        clock.stand_still(Duration::from_secs(8));
+        assert_eq!(clock.remaining(1, at(20)), Some(Duration::from_secs(3)), "as at 12, when it stood still");
+        assert_eq!(clock.due(at(20), 9), [2], "it was due at 7, and the member heard until 12");
+        assert_eq!(clock.next_deadline(), Some(at(23)));
+        assert!(clock.due(at(22), 9).is_empty());
+        assert_eq!(clock.renew(1, at(22), at(22)), Renewal::Told(5));
+        assert!(clock.due(at(26), 9).is_empty());
+        assert_eq!(clock.due(at(27), 9), [1], "no longer than its time after that");
+        clock.promote(at(30), [(3, 5, 0)], Duration::from_secs(1));
+        assert_eq!(clock.due(at(36), 9), [3], "who begins to count begins anew");
     }
 
     #[test]
