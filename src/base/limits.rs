@@ -19,9 +19,6 @@ pub const DEFAULT_QUOTA_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Longest lease, in seconds, as in etcd.
 pub const MAX_LEASE_TTL_SECONDS: i64 = 9_000_000_000;
 
-/// Leases named to the leader as due in one tick, so that a million due at once cannot stall it.
-pub const MAX_LEASES_DUE_PER_TICK: usize = 1_000;
-
 /// Leases that may fall due in one second after a change of leader: the new leader grants those beyond it a
 /// little more time, so that they do not all die at once. Three quarters of etcd's revocation rate, as there.
 pub const LEASES_DUE_PER_SECOND_AFTER_PROMOTION: usize = 750;
@@ -110,9 +107,6 @@ pub const SNAPSHOT_CHUNK_BYTES: usize = 256 * 1024;
 /// Log bytes after which a checkpoint is made: bounds the work of a restart.
 pub const CHECKPOINT_EVERY_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Log entries after which a checkpoint is made: etcd's `--snapshot-count` is 10,000; applying is cheaper here.
-pub const CHECKPOINT_EVERY_ENTRIES: u64 = 100_000;
-
 /// Entries kept behind a checkpoint for peers that lag a little, as etcd's `--snapshot-catchup-entries`.
 pub const CATCH_UP_ENTRIES: u64 = 5_000;
 
@@ -192,12 +186,13 @@ pub const REMOVED_PATIENCE_MS: u64 = 60_000;
 /// Learners in a cluster at once, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 
-/// A raft tick.
-pub const TICK_MS: u64 = 100;
-
 /// Client connections at once: well under the usual limit of 65,536 descriptors, so that files and peers keep
 /// theirs.
 pub const MAX_CONNECTIONS: usize = 32_768;
+
+/// HTTP/2 streams that a client has given up before the server came to look at them, on one connection: a client that
+/// cancels all it had under way is within it, a flood of resets is not.
+pub const RESET_STREAMS: usize = 1_024;
 
 /// Time a new connection has to begin as an HTTP connection does.
 pub const GREETING_MS: u64 = 10_000;

@@ -18,6 +18,7 @@ mod contacts;
 mod counters;
 mod facts;
 mod input;
+mod lateness;
 mod leadership;
 mod lease_clock;
 mod lease_desk;

@@ -11,6 +11,7 @@ use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
 use super::input::{Input, Reply};
+use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
 use super::observer::Observer;
@@ -109,6 +110,8 @@ pub struct Node<D: Disk> {
     pub(super) wrong: Option<Wrong>,
     pub(super) snapshots: Snapshots,
     stands: Option<Standing>,
+    /// Whether the coming tick is the first after the member heard nothing for long.
+    was_deaf: bool,
 }
 
 impl<D: Disk> Node<D> {
@@ -156,6 +159,7 @@ impl<D: Disk> Node<D> {
             wrong: None,
             snapshots: Snapshots::default(),
             stands: None,
+            was_deaf: false,
             config,
             group,
             machine,
@@ -169,6 +173,10 @@ impl<D: Disk> Node<D> {
     pub fn step(&mut self, now: Instant, input: Input<D>, out: &mut Vec<Output<D>>) {
         match input {
             Input::Tick => self.tick(now),
+            Input::Deaf { time } => {
+                self.lease_clock.stand_still(time);
+                self.was_deaf = true;
+            }
             Input::Propose { id, payload, cost, reply } => match self.admit(cost, now) {
                 Ok(()) => self.proposals.add(id, payload, now, reply),
                 Err(refusal) => reply.send(Err(refusal)),
@@ -360,11 +368,17 @@ impl<D: Disk> Node<D> {
 
     fn tick(&mut self, now: Instant) {
         self.group.tick();
-        let until = Instant(now.0.saturating_sub(u64::try_from(self.config.request_timeout.as_nanos()).unwrap_or(0)));
-        let late = Lateness::at(self, now);
-        self.proposals.expire(until, |asked| late.refusal(asked));
-        self.passed_on.expire(until);
-        self.reads.expire(until, |asked| late.refusal(asked));
+        // What was waiting may be what they wait for: it is done before anyone is told that it comes too late.
+        if !std::mem::take(&mut self.was_deaf) {
+            let timeout = u64::try_from(self.config.request_timeout.as_nanos()).unwrap_or(0);
+            let until = Instant(now.0.saturating_sub(timeout));
+            let (since, election) = (self.leadership.since(), self.config.election_timeout);
+            let connected = |member| self.contacts.connected_since(member, now, now);
+            let late = Lateness::at(self.config.member, &self.group, since, election, connected);
+            self.proposals.expire(until, |asked| late.refusal(asked));
+            self.passed_on.expire(until);
+            self.reads.expire(until, |asked| late.refusal(asked));
+        }
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
         self.tell_watches();
@@ -542,39 +556,4 @@ fn fresh_view<D: Disk>(machine: &Machine<D>, views: &ViewCell<D>) -> View<D> {
     let view = machine.store().view();
     views.put(view.clone());
     view
-}
-
-/// Why what was asked comes too late, in etcd's words.
-struct Lateness {
-    leader_since: Instant,
-    election_timeout: Duration,
-    connected: bool,
-}
-
-impl Lateness {
-    fn at<D: Disk>(node: &Node<D>, now: Instant) -> Self {
-        let standing = node.group.standing();
-        let connected = |member| node.contacts.connected_since(member, now, now);
-        Self {
-            leader_since: node.leadership.since(),
-            election_timeout: node.config.election_timeout,
-            connected: match standing.leader {
-                None => true,
-                Some(_) if standing.role == Role::Leader => {
-                    let voters = node.group.electorate().voters;
-                    let reached = voters.iter().filter(|member| **member == node.config.member || connected(**member));
-                    reached.count() > voters.len() / 2
-                }
-                Some(leader) => connected(leader),
-            },
-        }
-    }
-
-    fn refusal(&self, asked: Instant) -> Refusal {
-        // A leader was elected after it was asked and not long ago: the one before was probably lost with it.
-        if asked < self.leader_since && self.leader_since.since(asked) < self.election_timeout * 2 {
-            return Refusal::TimeoutLeaderFail;
-        }
-        if self.connected { Refusal::Timeout } else { Refusal::TimeoutConnectionLost }
-    }
 }

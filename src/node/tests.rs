@@ -304,6 +304,33 @@ fn a_lease_ends_when_its_time_is_up_and_lives_on_when_renewed() {
     assert_eq!(answered(&mut standing), Some(Ok(None)));
 }
 
+/// The process stood still for longer than the lease: what its client said meanwhile waits, and is heard first.
+#[test]
+fn a_pause_is_not_time_that_passed() {
+    let mut bench = Bench::new(config());
+    for id in [42, 43] {
+        drop(bench.propose(&Command::LeaseGrant { id, ttl: 5 }));
+    }
+    bench.settle();
+    bench.pass(Duration::from_secs(3));
+    let mut write = bench.propose(&Command::Put(Put { key: Bytes::from_static(b"held"), lease: 43, ..Put::default() }));
+    bench.turn();
+    let pause = Duration::from_secs(8);
+    bench.now = bench.now.plus(pause);
+    bench.step(Input::Deaf { time: pause });
+    let (reply, mut renewed) = Reply::pair();
+    bench.step(Input::Lease(LeaseQuestion::KeepAlive { id: 42, reply }));
+    assert_eq!(answered(&mut renewed), Some(Ok(Some(5))));
+    bench.step(Input::Tick);
+    assert!(answered(&mut write).is_none(), "its sync may have been done all the while");
+    bench.settle();
+    assert!(matches!(answered(&mut write), Some(Ok(_))));
+    assert_eq!(bench.facts.expired_leases.load(Relaxed), 0);
+    bench.pass(Duration::from_secs(3));
+    assert_eq!(bench.keys(), 0, "nobody kept this one alive, and two seconds were left");
+    assert_eq!(bench.facts.expired_leases.load(Relaxed), 1);
+}
+
 /// In one queue stand a client's revoke, its grant of the same id, and the node's own revoke of the lease that fell due.
 #[test]
 fn a_lease_granted_anew_outlives_the_expiry_of_the_old_one() {

@@ -142,6 +142,8 @@ fn builder(manners: &Manners) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(manners.max_concurrent_streams)
+        .max_pending_accept_reset_streams(limits::RESET_STREAMS)
+        .max_local_error_reset_streams(limits::RESET_STREAMS)
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_header_list_size(limits::MAX_HEADER_BYTES)
