@@ -46,6 +46,7 @@ fn config() -> DriverConfig {
             progress_ticks: 6000,
             lease_checkpoint_interval: Duration::from_secs(300),
             auto_compaction: None,
+            rebuild_when_diverged: false,
             seed: 1,
             observer: None,
         },

@@ -45,6 +45,7 @@ pub fn host(member: usize) -> String {
 pub fn driver_config(
     plan: &Plan,
     (member, joins): (usize, Option<WalIdentity>),
+    rebuild_when_diverged: false,
     seed: u64,
     observer: Arc<dyn Observer>,
 ) -> DriverConfig {

@@ -65,6 +65,8 @@ macro_rules! noticeboard {
             pub(super) reads_alone: AtomicBool,
             pub(super) is_learner: AtomicBool,
             pub(super) removed: AtomicBool,
+            pub(super) corrupt: AtomicBool,
+            pub(super) waits_for_state: AtomicBool,
             rare: Mutex<Arc<RareFacts>>,
         }
 
@@ -167,6 +169,16 @@ impl Facts {
     /// Others say that this member was removed.
     pub fn told_removed(&self) {
         self.removed.store(true, Ordering::Release);
+    }
+
+    /// Whether this member's state is known to be wrong: an alarm names it, or it is being rebuilt. Nobody is served.
+    pub fn is_corrupt(&self) -> bool {
+        self.corrupt.load(Ordering::Acquire)
+    }
+
+    /// Whether another member's state is awaited, to rebuild this one's.
+    pub fn waits_for_state(&self) -> bool {
+        self.waits_for_state.load(Ordering::Acquire)
     }
 
     /// Whether a leader is known.

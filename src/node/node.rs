@@ -11,12 +11,14 @@ use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
 use super::input::{Input, Reply};
+use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
 use super::observer::Observer;
 use super::output::Output;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
+use super::rebuild::Rebuild;
 use super::renewals::Renewals;
 use super::roles::{Change, Roles};
 use super::snapshots::Snapshots;
@@ -60,6 +62,8 @@ pub struct NodeConfig {
     pub lease_checkpoint_interval: Duration,
     /// What of the history is compacted by itself.
     pub auto_compaction: Option<AutoCompaction>,
+    /// Whether a member that a majority names as differing takes the others' state by itself.
+    pub rebuild_when_diverged: bool,
     /// Seed of everything drawn here.
     pub seed: u64,
     /// Who is told of every entry applied.
@@ -106,6 +110,7 @@ pub struct Node<D: Disk> {
     /// What an input brought to light, until the turn ends the member with it.
     pub(super) wrong: Option<Wrong>,
     pub(super) snapshots: Snapshots,
+    pub(super) rebuild: Rebuild,
     stands: Option<Standing>,
 }
 
@@ -152,6 +157,7 @@ impl<D: Disk> Node<D> {
             draining: Vec::new(),
             wrong: None,
             snapshots: Snapshots::default(),
+            rebuild: Rebuild::default(),
             stands: None,
             config,
             group,
@@ -181,10 +187,23 @@ impl<D: Disk> Node<D> {
                 self.contacts.lost(member);
                 self.group.unreachable(member);
             }
-            Input::SnapshotSent { member, arrived } => self.group.snapshot_sent(member, arrived),
+            Input::SnapshotSent { member, arrived } => {
+                self.snapshots.sending.remove(&member);
+                self.group.snapshot_sent(member, arrived);
+            }
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, out),
+            Input::Rebuilt(machine) => {
+                let rebuilt = self.rebuilt(*machine, out);
+                self.wrong = rebuilt.err().or(self.wrong.take());
+            }
+            Input::StateAsked { to, reply } => self.state_asked(to, reply, out),
+            Input::DigestNoted { since, reply } => {
+                let at = self.machine.lasting_index(since);
+                reply.send((at, self.digest_at(at)));
+            }
+            Input::DigestAsked { at, reply } => reply.send(self.digest_at(at)),
             Input::HandOver { to, reply } => {
                 // One that stops must not wait long for others.
                 let patience = if to.is_some() { self.config.request_timeout } else { self.config.election_timeout };
@@ -217,6 +236,9 @@ impl<D: Disk> Node<D> {
 
     fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
         let from = message.from();
+        if self.rebuild.has_no_room(&message) {
+            return;
+        }
         if !passed_on(&message).iter().all(|entry| self.could_apply(entry)) {
             self.facts.turned_away.fetch_add(1, Relaxed);
             return;
@@ -275,7 +297,8 @@ impl<D: Disk> Node<D> {
         if std::mem::take(&mut self.members_changed) {
             out.push(Output::Members(self.machine.members()));
         }
-        let installing = self.snapshots.installing();
+        self.take_up_state(out);
+        let installing = self.snapshots.installing() || self.rebuild.under_way();
         let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
         more |= self.reads.waits_to_ask();
         more |= self.reaches_leader() && self.proposals.wants_turn(&self.group);
@@ -301,6 +324,7 @@ impl<D: Disk> Node<D> {
                 out.push(Output::Persist { number: ready.number, batch: ready.batch });
             }
             ready.reads.iter().for_each(|read| self.reads.confirmed(read));
+            self.rebuild.committed(&ready.committed);
             self.committed.extend(ready.committed);
         }
     }
@@ -369,6 +393,7 @@ impl<D: Disk> Node<D> {
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
         self.tell_watches();
+        self.drive_rebuild(now);
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);
@@ -385,6 +410,9 @@ impl<D: Disk> Node<D> {
 
     /// A proposal of the node's own was applied, with this answer.
     pub(super) fn own_applied(&mut self, own: OwnProposal, answer: &Result<Answer, Refusal>, now: Instant) {
+        if own == OwnProposal::Rebuilt {
+            self.rebuild.clearing_came_to_nothing();
+        }
         if let OwnProposal::Compact(revision) = own {
             match answer {
                 Ok(_) | Err(Refusal::Compacted) => self.compactor.done(revision, now),
@@ -467,6 +495,7 @@ impl<D: Disk> Node<D> {
             OwnProposal::Remainders => {}
             OwnProposal::Compact(_) => self.compactor.failed(),
             OwnProposal::Forget(id) => self.renewal_came_to_nothing(id),
+            OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
         }
     }
 
@@ -541,6 +570,11 @@ impl<D: Disk> Node<D> {
         HubNow { revision: store.revision(), compact_revision: store.compact_revision() }
     }
 
+    /// The digest at an index; nothing of a state that may be wrong.
+    fn digest_at(&self, index: LogIndex) -> Option<u64> {
+        if self.rebuild.under_way() { None } else { self.machine.digest_at(index) }
+    }
+
     /// Where the view last taken is found.
     pub fn views(&self) -> Arc<ViewCell<D>> {
         self.views.clone()
@@ -562,39 +596,4 @@ fn fresh_view<D: Disk>(machine: &Machine<D>, views: &ViewCell<D>) -> View<D> {
     let view = machine.store().view();
     views.put(view.clone());
     view
-}
-
-/// Why what was asked comes too late, in etcd's words.
-struct Lateness {
-    leader_since: Instant,
-    election_timeout: Duration,
-    connected: bool,
-}
-
-impl Lateness {
-    fn at<D: Disk>(node: &Node<D>, now: Instant) -> Self {
-        let standing = node.group.standing();
-        let connected = |member| node.contacts.connected_since(member, now, now);
-        Self {
-            leader_since: node.leadership.since(),
-            election_timeout: node.config.election_timeout,
-            connected: match standing.leader {
-                None => true,
-                Some(_) if standing.role == Role::Leader => {
-                    let voters = node.group.electorate().voters;
-                    let reached = voters.iter().filter(|member| **member == node.config.member || connected(**member));
-                    reached.count() > voters.len() / 2
-                }
-                Some(leader) => connected(leader),
-            },
-        }
-    }
-
-    fn refusal(&self, asked: Instant) -> Refusal {
-        // A leader was elected after it was asked and not long ago: the one before was probably lost with it.
-        if asked < self.leader_since && self.leader_since.since(asked) < self.election_timeout * 2 {
-            return Refusal::TimeoutLeaderFail;
-        }
-        if self.connected { Refusal::Timeout } else { Refusal::TimeoutConnectionLost }
-    }
 }

@@ -384,6 +384,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
             progress_ticks: u64::try_from(ticks(config.watch_progress_interval)).unwrap_or(u64::MAX).max(1),
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
             auto_compaction: config.auto_compaction,
+            rebuild_when_diverged: false,
             seed: env.dice().next_u64(),
             observer: None,
         },
