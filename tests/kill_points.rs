@@ -179,6 +179,7 @@ fn config() -> DriverConfig {
         founding_members: vec![member],
         joins: None,
         strict_reconfig_check: true,
+        rebuild_from_peers: false,
         listen_peers: Vec::new(),
         cluster_token: "etcd-cluster".to_string(),
         tick: Duration::from_millis(100),

@@ -58,6 +58,7 @@ pub fn driver_config(
         founding_members: (0..plan.founders).chain((member >= plan.founders).then_some(member)).map(founder).collect(),
         joins,
         strict_reconfig_check: true,
+        rebuild_from_peers: false,
         listen_peers: vec![format!("{}:2380", host(member))],
         cluster_token: TOKEN.to_string(),
         tick: TICK,

@@ -215,6 +215,10 @@ impl Group {
         // A tick of one who does not lead can only bring it to stand.
         if leads || (!hangs && self.may_stand()) {
             self.raw.tick();
+        } else {
+            // A leader it hears nothing of is over for it, too: another that asks for its vote is not refused for one.
+            let silent = self.raw.raft.election_elapsed + 1;
+            self.raw.raft.election_elapsed = silent.min(self.election_ticks);
         }
         self.settle();
     }

@@ -171,6 +171,11 @@ impl Facts {
         self.removed.store(true, Ordering::Release);
     }
 
+    /// Whether this member leads and has taken up the duties.
+    pub fn leads(&self) -> bool {
+        self.is_leader.load(Ordering::Acquire)
+    }
+
     /// Whether this member's state is known to be wrong: an alarm names it, or it is being rebuilt. Nobody is served.
     pub fn is_corrupt(&self) -> bool {
         self.corrupt.load(Ordering::Acquire)

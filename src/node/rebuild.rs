@@ -7,7 +7,7 @@
 //!
 //! It never leads meanwhile: it could apply nothing. A leader hands over first. A lone voter has nobody to ask.
 
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::Ordering::{AcqRel, Release};
 
 use super::input::{ArrivedSnapshot, Reply};
 use super::node::Node;
@@ -70,7 +70,8 @@ impl Rebuild {
     /// These were committed, and wait.
     pub(super) fn committed(&mut self, entries: &[LogEntry]) {
         if self.under_way() {
-            self.backlog += entries.iter().map(|entry| entry.data.len() + std::mem::size_of::<LogEntry>()).sum::<usize>();
+            self.backlog +=
+                entries.iter().map(|entry| entry.data.len() + std::mem::size_of::<LogEntry>()).sum::<usize>();
         }
     }
 
@@ -143,8 +144,13 @@ impl<D: Disk> Node<D> {
         self.tell_rebuild();
     }
 
-    pub(super) fn tell_rebuild(&self) {
-        self.facts.corrupt.store(self.rebuild.is_needed() || self.is_named(), Release);
+    pub(super) fn tell_rebuild(&mut self) {
+        let is_corrupt = self.rebuild.is_needed() || self.is_named();
+        if is_corrupt && !self.facts.corrupt.swap(true, AcqRel) {
+            self.views.clear();
+            self.watches.end_all();
+        }
+        self.facts.corrupt.store(is_corrupt, Release);
         self.facts.waits_for_state.store(self.rebuild.is_waiting(), Release);
     }
 
@@ -212,8 +218,8 @@ impl<D: Disk> Node<D> {
         self.counters.installed(index);
         self.checkpoints.rebuilt(index, position);
         self.group.applied(index);
-        self.settle_in(out);
         self.rebuild_done();
+        self.settle_in(out);
         Ok(())
     }
 
@@ -222,6 +228,8 @@ impl<D: Disk> Node<D> {
         if !self.rebuild.under_way() {
             return;
         }
+        // Of those who came in at the last moment.
+        self.watches.end_all();
         self.rebuild = Rebuild { clears_alarm: self.is_named(), ..Rebuild::default() };
         self.group.unbar();
         self.tell_facts();

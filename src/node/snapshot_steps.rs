@@ -83,12 +83,12 @@ impl<D: Disk> Node<D> {
             observer.installed((index, term));
         }
         let position = machine.store().position();
-        drop(self.machine.replace(machine));
+        drop(if self.rebuild.under_way() { self.machine.rebuild_from(machine) } else { self.machine.replace(machine) });
         self.counters.installed(index);
         self.checkpoints.installed(index, position);
         self.group.applied(index);
-        self.settle_in(out);
         self.rebuild_done();
+        self.settle_in(out);
     }
 
     /// What goes with a state that took the place of another.

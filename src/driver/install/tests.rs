@@ -187,6 +187,7 @@ fn config(token: &str) -> DriverConfig {
         founding_members: vec![FoundingMember { name: "one".to_string(), peer_urls: vec!["http://p".to_string()] }],
         joins: None,
         strict_reconfig_check: true,
+        rebuild_from_peers: false,
         listen_peers: Vec::new(),
         cluster_token: token.to_string(),
         tick: Duration::from_millis(100),
