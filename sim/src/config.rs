@@ -45,7 +45,6 @@ pub fn host(member: usize) -> String {
 pub fn driver_config(
     plan: &Plan,
     (member, joins): (usize, Option<WalIdentity>),
-    rebuild_when_diverged: false,
     seed: u64,
     observer: Arc<dyn Observer>,
 ) -> DriverConfig {
@@ -82,6 +81,7 @@ pub fn driver_config(
             progress_ticks: setting.progress_ticks,
             lease_checkpoint_interval: setting.lease_checkpoint,
             auto_compaction: None,
+            rebuild_when_diverged: false,
             seed,
             observer: Some(observer),
         },

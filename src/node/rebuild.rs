@@ -203,7 +203,8 @@ impl<D: Disk> Node<D> {
     pub(super) fn rebuilt(&mut self, machine: Machine<D>, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         let (index, term) = machine.applied();
         let ahead = index > self.counters.last_applied();
-        while let Some(entry) = self.committed.pop_front_if(|entry| entry.index <= index) {
+        while self.committed.front().is_some_and(|entry| entry.index <= index) {
+            let Some(entry) = self.committed.pop_front() else { break };
             // Who votes is consensus' to know, entry by entry; the rest is in the state.
             match entry.kind {
                 EntryKind::Normal => self.machine.pass_over(entry.index, entry.term),
