@@ -14,26 +14,28 @@ pub(super) struct Lateness {
     connected: bool,
 }
 
-impl Lateness {
-    /// As the node stands now.
-    pub(super) fn at<D: Disk>(node: &Node<D>, now: Instant) -> Self {
-        let standing = node.group.standing();
-        let connected = |member| node.contacts.connected_since(member, now, now);
-        Self {
-            leader_since: node.leadership.since(),
-            election_timeout: node.config.election_timeout,
+impl<D: Disk> Node<D> {
+    /// What those are told who waited too long, as things stand now.
+    pub(super) fn lateness(&self, now: Instant) -> Lateness {
+        let standing = self.group.standing();
+        let connected = |member| self.contacts.connected_since(member, now, now);
+        Lateness {
+            leader_since: self.leadership.since(),
+            election_timeout: self.config.election_timeout,
             connected: match standing.leader {
                 None => true,
                 Some(_) if standing.role == Role::Leader => {
-                    let voters = node.group.electorate().voters;
-                    let reached = voters.iter().filter(|member| **member == node.config.member || connected(**member));
+                    let voters = self.group.electorate().voters;
+                    let reached = voters.iter().filter(|member| **member == self.config.member || connected(**member));
                     reached.count() > voters.len() / 2
                 }
                 Some(leader) => connected(leader),
             },
         }
     }
+}
 
+impl Lateness {
     /// What it is answered who asked then.
     pub(super) fn refusal(&self, asked: Instant) -> Refusal {
         // A leader was elected after it was asked and not long ago: the one before was probably lost with it.

@@ -31,6 +31,7 @@ mod output;
 mod proposals;
 mod reads;
 mod rebuild;
+mod rebuild_steps;
 mod renewals;
 mod roles;
 mod snapshot_steps;

@@ -11,7 +11,6 @@ use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
 use super::input::{Input, Reply};
-use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
 use super::observer::Observer;
@@ -387,7 +386,7 @@ impl<D: Disk> Node<D> {
     fn tick(&mut self, now: Instant) {
         self.group.tick();
         let until = Instant(now.0.saturating_sub(u64::try_from(self.config.request_timeout.as_nanos()).unwrap_or(0)));
-        let late = Lateness::at(self, now);
+        let late = self.lateness(now);
         self.proposals.expire(until, |asked| late.refusal(asked));
         self.reads.expire(until, |asked| late.refusal(asked));
         self.leadership.expire(now);
@@ -572,11 +571,6 @@ impl<D: Disk> Node<D> {
     pub(super) fn hub_now(&self) -> HubNow {
         let store = self.machine.store();
         HubNow { revision: store.revision(), compact_revision: store.compact_revision() }
-    }
-
-    /// The digest at an index; nothing of a state that may be wrong.
-    fn digest_at(&self, index: LogIndex) -> Option<u64> {
-        if self.rebuild.under_way() { None } else { self.machine.digest_at(index) }
     }
 
     /// Where the view last taken is found.
