@@ -51,7 +51,7 @@ impl<E: Env> Porch<E> {
     /// Those of a kind by its number, 0 is all. A number nobody knows finds none.
     async fn list_alarms(&self, kind: i32) -> Result<pb::AlarmResponse, Refusal> {
         // Once a linearizable view is there, every alarm raised before this request is applied.
-        self.handle.view(true).await?;
+        self.handle.inspect(true).await?;
         let status = self.handle.status();
         let alarms = status.alarms.iter().copied().map(answers::alarm);
         Ok(pb::AlarmResponse {
@@ -77,7 +77,7 @@ impl<E: Env> Porch<E> {
 
     /// The digest of the key-values at a revision, equal to etcd's for the same changes.
     pub async fn hash_kv(&self, request: pb::HashKvRequest) -> Result<pb::HashKvResponse, Refusal> {
-        let view = self.handle.view(false).await?;
+        let view = self.handle.inspect(false).await?;
         let digest = kv::at_leisure(true, || view.hash_kv(request.revision)).map_err(kv::refusal_of)?;
         Ok(pb::HashKvResponse {
             header: Some(self.header(view.revision())),
@@ -90,7 +90,7 @@ impl<E: Env> Porch<E> {
     /// A digest of everything that can be read. etcd's is of its file, so the numbers differ from etcd's; both
     /// serve to hold members of one cluster against each other.
     pub async fn hash(&self, _: pb::HashRequest) -> Result<pb::HashResponse, Refusal> {
-        let view = self.handle.view(false).await?;
+        let view = self.handle.inspect(false).await?;
         let hash = kv::at_leisure(true, || view.hash()).map_err(kv::refusal_of)?;
         Ok(pb::HashResponse { header: Some(self.header(view.revision())), hash })
     }

@@ -77,7 +77,10 @@ impl<E: Env> Answers for WatchAnswers<E> {
                 failed = &mut self.failed => return Some(Err(failed.unwrap_or_else(|_| stopped()))),
                 batch = self.reader.next_batch() => batch,
             };
-            let Some(batch) = batch else { return Some(Err(stopped())) };
+            let Some(batch) = batch else {
+                let is_corrupt = self.porch.handle.facts().is_corrupt();
+                return Some(Err(if is_corrupt { status_of(&Refusal::Corrupt) } else { stopped() }));
+            };
             let term = self.porch.handle.facts().term();
             let limit = self.porch.terms.max_message_bytes();
             for message in batch {

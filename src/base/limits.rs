@@ -32,6 +32,22 @@ pub const LEASE_CHECKPOINT_MS: u64 = 5 * 60 * 1_000;
 /// Leases in one entry that says what they have left, as in etcd.
 pub const LEASES_PER_CHECKPOINT: usize = 1_000;
 
+/// Digests of earlier applied indexes kept beside those of the last entries, one for every 1,024 entries: members are
+/// compared at an index of a second ago, and no cluster applies 256 thousand entries in one.
+pub const KEPT_DIGESTS: usize = 256;
+
+/// Time between two looks at whether all members hold the same, and of a member without a sound state between two
+/// requests for one: soon enough that nothing much is served from a state that differs.
+pub const COMPARE_MS: u64 = 1_000;
+
+/// Comparisons that must find a difference without a majority before nobody is believed any more: a member that starts or
+/// lags may be about to settle it, and what differs once differs for ever.
+pub const COMPARISONS_WITHOUT_MAJORITY: u32 = 5;
+
+/// Bytes committed and not applied while another member's state is awaited; beyond it appends are not taken, and the
+/// leader sends them again.
+pub const REBUILD_BACKLOG_BYTES: usize = 256 * 1024 * 1024;
+
 /// Requests waiting for the node: beyond it a request is refused, so that memory and latency stay bounded.
 pub const MAX_PENDING_REQUESTS: usize = 10_000;
 

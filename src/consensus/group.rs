@@ -96,6 +96,8 @@ pub struct Group {
     /// The highest entry that another, as a leader, said to be committed.
     told_committed: LogIndex,
     outbox: Outbox,
+    /// It does not stand for election, whatever happens.
+    barred: bool,
     /// Bytes stepped in since the last round.
     unready_bytes: usize,
     /// Bytes of entries handed out and not known durable, by round.
@@ -145,6 +147,7 @@ impl Group {
             applied: config.applied.0,
             told_committed: 0,
             outbox: Outbox::new(hard_state.term),
+            barred: false,
             unready_bytes: 0,
             undurable: VecDeque::new(),
             undurable_bytes: 0,
@@ -167,7 +170,17 @@ impl Group {
     /// durable; where others vote, the request for their votes waits for that.
     fn may_stand(&self) -> bool {
         let all_durable = self.handed_out == self.persisted && self.raw.raft.raft_log.unstable_entries().is_empty();
-        !self.is_installing() && (all_durable || !self.is_lone_voter())
+        !self.barred && !self.is_installing() && (all_durable || !self.is_lone_voter())
+    }
+
+    /// From here on this member does not stand for election: it votes and appends, but has no state to lead with.
+    pub fn bar(&mut self) {
+        self.barred = true;
+    }
+
+    /// It may stand again.
+    pub fn unbar(&mut self) {
+        self.barred = false;
     }
 
     /// Whether a snapshot was taken that is not applied. Until it is, this member does not stand: the crate would look
@@ -205,6 +218,10 @@ impl Group {
         // A tick of one who does not lead can only bring it to stand.
         if leads || (!hangs && self.may_stand()) {
             self.raw.tick();
+        } else {
+            // A leader it hears nothing of is over for it, too: another that asks for its vote is not refused for one.
+            let silent = self.raw.raft.election_elapsed + 1;
+            self.raw.raft.election_elapsed = silent.min(self.election_ticks);
         }
         self.settle();
     }
@@ -426,6 +443,19 @@ impl Group {
     /// when the snapshot was called for.
     pub fn stamp_snapshot(&self, message: &mut PeerMessage) {
         message.0.set_snapshot(self.raw.store().snapshot_of_applied());
+    }
+
+    /// The head of a snapshot of what is applied, for a member that asked for it by itself.
+    pub fn snapshot_head(&self, to: MemberId) -> PeerMessage {
+        let mut message = Message { from: self.raw.raft.id, to: to.0, term: self.raw.raft.term, ..Message::default() };
+        message.set_msg_type(MessageType::MsgSnapshot);
+        message.set_snapshot(self.raw.store().snapshot_of_applied());
+        PeerMessage(message)
+    }
+
+    /// Whether the log has this entry.
+    pub fn holds(&self, (index, term): (LogIndex, Term)) -> bool {
+        self.raw.raft.raft_log.match_term(index, term)
     }
 
     fn batch_of(&mut self, rd: &mut raft::Ready) -> Batch {

@@ -7,7 +7,7 @@ use futures_channel::oneshot;
 
 use super::checkpoint_files;
 use super::ending::Ending;
-use super::install::{DurableImage, InstalledImage, forget_older, make_durable};
+use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
 use crate::base::{LogIndex, Wrong};
 use crate::env::{Disk, Env, Tasks};
@@ -20,6 +20,7 @@ pub(super) enum ArchiveJob<D: Disk> {
     Write { writes: Vec<HistoryWrite>, mark: WriteMark },
     Checkpoint { applied: LogIndex, image: Bytes },
     Install { image: Box<Image>, durable: oneshot::Sender<DurableImage>, installed: oneshot::Receiver<InstalledImage> },
+    Rebuild(Box<Image>),
     Reclaim(ReclaimJob<D>),
     Remove(Vec<String>),
 }
@@ -76,6 +77,12 @@ async fn one_job<E: Env>(
             // The files of the state before are the node's to let go of, once nothing reads them.
             let machine = Machine::load(env.disk().clone(), *store, &image, &[])?;
             node.put_completion(Input::Installed(Box::new(machine)));
+        }
+        ArchiveJob::Rebuild(image) => {
+            writer.sync().await?;
+            replace_images(env.disk(), &image).await?;
+            let machine = Machine::load(env.disk().clone(), *store, &image, &[])?;
+            node.put_completion(Input::Rebuilt(Box::new(machine)));
         }
         ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), ending.clone()),
         ArchiveJob::Remove(files) => {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::checkpoint_files;
 use super::config::DriverConfig;
 use super::opening::{self, Opened};
-use crate::base::{ClusterId, Corruption, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
+use crate::base::{ClusterId, Corruption, Fault, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
 use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Disk, Env};
 use crate::machine::{Image, Member, State};
@@ -29,12 +29,23 @@ pub struct BootReport {
     pub checkpoint: LogIndex,
     /// Checkpoint images passed over because they are damaged; renamed since, see [`super::DAMAGED_SUFFIX`].
     pub damaged: Vec<Corruption>,
+    /// Why another member's state is to take the place of this one's before anybody is served, if it is.
+    pub rebuilds: Option<Rebuilds>,
     /// Log entries behind the checkpoint.
     pub replayed: usize,
     /// What was cut off the end of the log, if anything.
     pub tail: TailReport,
     /// Ids from the flags, where the data directory says otherwise and wins.
     pub differs_from_flags: Option<WalIdentity>,
+}
+
+/// Why a member takes the others' state.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Rebuilds {
+    /// It was told to.
+    AsTold,
+    /// Its history is damaged.
+    Damaged(Corruption),
 }
 
 /// Whose data directory this is, where it has begun to be a member's: then the flags that found or join a cluster say
@@ -90,7 +101,7 @@ pub(super) async fn boot<E: Env>(
     if founded {
         check_nothing_is_left(disk)?;
     }
-    let Opened { mut machine, image, older, damaged } = opening::open(disk, &config.store, identity, found)?;
+    let Opened { mut machine, image, kept, damaged, hollow } = opening::open(disk, &config.store, identity, found)?;
     let applied = image.state.applied;
     let mut wal = unrecovered.recover(identity, applied.0).await?;
     opening::cut_if_void(&mut wal, applied).await?;
@@ -107,12 +118,13 @@ pub(super) async fn boot<E: Env>(
         founded,
         checkpoint: applied.0,
         damaged,
+        rebuilds: rebuilds(config, hollow, &electorate, identity, founded)?,
         replayed: wal.entries.iter().filter(|entry| entry.index > applied.0).count(),
         tail: wal.tail,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
-    let older = older.as_ref();
-    machine.tidy_files(disk, &image, older.as_slice())?;
+    let beside: Vec<&Image> = kept.iter().collect();
+    machine.tidy_files(disk, &image, &beside)?;
     // Only now: a start that is refused changes nothing.
     checkpoint_files::set_aside(disk, &report.damaged).await?;
     let hard_state = opening::raised(wal.hard_state, applied);
@@ -126,8 +138,34 @@ pub(super) async fn boot<E: Env>(
     };
     let group = Group::start(&group_config, hard_state, wal.entries);
     let node_config = NodeConfig { member: identity.member, ..config.node.clone() };
-    let node = Node::new(node_config, group, machine, older, facts, bell);
+    let is_damaged = matches!(report.rebuilds, Some(Rebuilds::Damaged(_)));
+    let older = kept.first().filter(|_| !is_damaged);
+    let mut node = Node::new(node_config, group, machine, older, facts, bell);
+    if report.rebuilds.is_some() {
+        node.rebuild();
+    }
     Ok(Booted { node, journal: wal.journal, report })
+}
+
+/// Whether the others' state is to be taken. A lone voter that is told to has nobody to take it from.
+fn rebuilds(
+    config: &DriverConfig,
+    hollow: Option<Corruption>,
+    electorate: &Electorate,
+    own: WalIdentity,
+    founded: bool,
+) -> Result<Option<Rebuilds>, Wrong> {
+    if let Some(damage) = hollow {
+        return Ok(Some(Rebuilds::Damaged(damage)));
+    }
+    if !config.rebuild_from_peers || founded {
+        return Ok(None);
+    }
+    if !electorate.voters.iter().any(|voter| *voter != own.member) {
+        let why = std::io::Error::other("no other member votes, from whom the state could be had");
+        return Err(Fault::new("rebuild", "history", why).into());
+    }
+    Ok(Some(Rebuilds::AsTold))
 }
 
 /// Writes the first entries of a new cluster: one for each founding member, committed by definition.

@@ -27,6 +27,8 @@ pub struct DriverConfig {
     pub joins: Option<WalIdentity>,
     /// Whether a change of members is refused that could cost the majority, by etcd's rules.
     pub strict_reconfig_check: bool,
+    /// Take the others' state at this start, before anybody is served.
+    pub rebuild_from_peers: bool,
     /// Where this member listens for its peers, as `host:port` each.
     pub listen_peers: Vec<String>,
     /// Part of the ids of a new cluster.

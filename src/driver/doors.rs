@@ -109,10 +109,10 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
         })
     }
 
-    fn asked(&self, _from: MemberId, question: Bytes, reply: peer::Reply) {
+    fn asked(&self, from: MemberId, question: Bytes, reply: peer::Reply) {
         let (Some(handle), Some(question)) = (self.handle.get().cloned(), Question::decode(question)) else { return };
         self.env.tasks().spawn_light("peer's question", async move {
-            reply.answer(encode_answer(&handle.answer_as_leader(question).await));
+            reply.answer(encode_answer(&handle.answer(from, question).await));
         });
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::archive;
 use super::boot::{self, BootReport, Booted};
+use super::comparison;
 use super::config::DriverConfig;
 use super::doors::{MemberDoor, NoPeers};
 use super::ending::Ending;
@@ -104,5 +105,6 @@ where
         min_lease_ttl: config.min_lease_ttl,
     });
     door.open(handle.clone());
+    handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
     Ok((handle, report))
 }

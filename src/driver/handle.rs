@@ -65,6 +65,10 @@ impl<E: Env> Handle<E> {
         Self(Arc::new(Shared { parts, next_id, next_stream: AtomicU64::new(1) }))
     }
 
+    pub(super) fn env(&self) -> &E {
+        &self.0.parts.env
+    }
+
     /// Who the node is.
     pub fn identity(&self) -> &Identity {
         &self.0.parts.identity
@@ -101,6 +105,9 @@ impl<E: Env> Handle<E> {
 
     /// As [`Handle::propose`], under an id of [`Handle::fresh_request_id`], for who wants to find the entry in the log.
     pub async fn propose_as(&self, id: u64, mut command: Command) -> Result<Proposed, Refusal> {
+        if !matches!(command, Command::Alarm { .. }) {
+            self.served()?;
+        }
         if let Command::LeaseGrant { id: lease, ttl } = &mut command {
             *ttl = self.0.parts.min_lease_ttl.max(*ttl);
             if *lease == 0 {
@@ -137,8 +144,21 @@ impl<E: Env> Handle<E> {
         self.ask(|reply| Input::ChangeMembers { id, change, reply }).await?.map(|_| ())
     }
 
-    /// Has this member, as the leader, answer another's question.
-    pub(super) async fn answer_as_leader(&self, question: Question) -> Result<Told, Refusal> {
+    /// Has this member answer another's question.
+    pub(super) async fn answer(&self, from: MemberId, question: Question) -> Result<Told, Refusal> {
+        match question {
+            Question::Digest(at) => self.ask(|reply| Input::DigestAsked { at, reply }).await.map(Told::Digest),
+            Question::State => self.ask(|reply| Input::StateAsked { to: from, reply }).await?.map(|()| Told::Done),
+            _ => self.answer_as_leader(question).await,
+        }
+    }
+
+    /// Asks the leader, who is another, to send its state.
+    pub(super) async fn ask_for_state(&self) -> Result<(), Refusal> {
+        self.ask_other(Question::State).await.map(|_| ())
+    }
+
+    async fn answer_as_leader(&self, question: Question) -> Result<Told, Refusal> {
         match question {
             Question::KeepAlive(id) => {
                 let asked = self.ask(|reply| Input::Lease(LeaseQuestion::KeepAlive { id, reply }));
@@ -153,6 +173,7 @@ impl<E: Env> Handle<E> {
                 asked.await?.map(Told::Leases)
             }
             Question::Promote(id) => self.change_members_here(MemberChange::Promote(id)).await.map(|()| Told::Done),
+            Question::Digest(_) | Question::State => Err(Refusal::NotLeader),
         }
     }
 
@@ -182,7 +203,11 @@ impl<E: Env> Handle<E> {
     async fn ask_other(&self, question: Question) -> Result<Told, Refusal> {
         let parts = &self.0.parts;
         let leader = parts.facts.leader().filter(|leader| *leader != parts.identity.member).ok_or(Refusal::NoLeader)?;
-        match parts.peers.ask(leader, question.encode()).await {
+        self.ask_member(leader, question).await
+    }
+
+    pub(super) async fn ask_member(&self, member: MemberId, question: Question) -> Result<Told, Refusal> {
+        match self.0.parts.peers.ask(member, question.encode()).await {
             Ok(answer) => question.answer(answer).unwrap_or(Err(Refusal::NotLeader)),
             Err(AskFailure::NoRoom) => Err(Refusal::TooManyRequests),
             // A leader of another make answers no such questions.
@@ -207,8 +232,19 @@ impl<E: Env> Handle<E> {
         self.0.parts.peers.connected_for(member)
     }
 
+    /// Whether clients are served: not where this member's state is known to be wrong, so that what it says is no answer.
+    fn served(&self) -> Result<(), Refusal> {
+        if self.0.parts.facts.is_corrupt() { Err(Refusal::Corrupt) } else { Ok(()) }
+    }
+
     /// A view to read from: linearizable, or of whatever this member holds.
     pub async fn view(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
+        self.served()?;
+        self.inspect(linearizable).await
+    }
+
+    /// As [`Handle::view`], for who looks for what is wrong: also where clients are not served.
+    pub async fn inspect(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
         let facts = &self.0.parts.facts;
         if (facts.reads_alone() || !linearizable)
             && let Some(view) = self.0.parts.views.of(facts.revision())
@@ -220,6 +256,7 @@ impl<E: Env> Handle<E> {
 
     /// Renews a lease; its seconds, or nothing where it is gone or past its time.
     pub async fn keep_alive(&self, id: LeaseId) -> Result<Option<i64>, Refusal> {
+        self.served()?;
         match self.ask_leader(Question::KeepAlive(id)).await? {
             Told::KeepAlive(ttl) => Ok(ttl),
             _ => Err(Refusal::NoLeader),
@@ -228,6 +265,7 @@ impl<E: Env> Handle<E> {
 
     /// A lease's standing, or nothing where it is gone.
     pub async fn time_to_live(&self, id: LeaseId, keys: bool) -> Result<Option<LeaseStanding>, Refusal> {
+        self.served()?;
         match self.ask_leader(Question::TimeToLive { id, keys }).await? {
             Told::TimeToLive(standing) => Ok(standing),
             _ => Err(Refusal::NoLeader),
@@ -236,6 +274,7 @@ impl<E: Env> Handle<E> {
 
     /// All leases, the soonest to end first.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, Refusal> {
+        self.served()?;
         match self.ask_leader(Question::Leases).await? {
             Told::Leases(leases) => Ok(leases),
             _ => Err(Refusal::NoLeader),
@@ -244,6 +283,7 @@ impl<E: Env> Handle<E> {
 
     /// Opens a watch stream: one side to speak, one to listen.
     pub async fn open_watch_stream(&self) -> Result<(WatchStream<E>, WatchReader), Refusal> {
+        self.served()?;
         let stream = crate::watch::StreamId(self.0.next_stream.fetch_add(1, Ordering::Relaxed));
         // Made before the question: should the asker go away while it waits, the stream is closed behind it.
         let place = StreamPlace::new(stream, self.0.parts.mailbox.clone());
@@ -266,7 +306,7 @@ impl<E: Env> Handle<E> {
         let _ = self.0.parts.ending.wait().await;
     }
 
-    async fn ask<T>(&self, input: impl FnOnce(Reply<T>) -> Input<E::Disk>) -> Result<T, Refusal> {
+    pub(super) async fn ask<T>(&self, input: impl FnOnce(Reply<T>) -> Input<E::Disk>) -> Result<T, Refusal> {
         self.ask_weighing(0, input).await
     }
 

@@ -58,6 +58,13 @@ pub async fn install<D: Disk>(disk: &D, journal: &mut Journal<D>, image: &Image)
     Ok(installed)
 }
 
+/// Makes the image of a built history durable in place of all others, whose histories are not to be believed. The log
+/// reaches it, and stays. Interrupted before the image is durable, a start finds the state before.
+pub async fn replace_images<D: Disk>(disk: &D, image: &Image) -> Result<(), Wrong> {
+    let DurableImage { applied } = make_durable(disk, image).await?;
+    Ok(checkpoint_files::forget_older(disk, applied)?)
+}
+
 /// Removes the images an installed one has left without a log.
 pub fn forget_older<D: Disk>(disk: &D, installed: &InstalledImage) -> Result<(), Wrong> {
     Ok(checkpoint_files::forget_older(disk, installed.applied)?)

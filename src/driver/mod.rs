@@ -10,6 +10,7 @@
 mod archive;
 mod boot;
 mod checkpoint_files;
+mod comparison;
 mod config;
 mod doors;
 #[allow(clippy::module_inception, reason = "the room's main task has the room's name")]
@@ -27,7 +28,7 @@ mod reconfiguration;
 mod snapshot_desk;
 mod watch_stream;
 
-pub use boot::{BootReport, own_identity};
+pub use boot::{BootReport, Rebuilds, own_identity};
 pub use checkpoint_files::DAMAGED_SUFFIX;
 pub use config::{DriverConfig, FoundingMember};
 pub use driver::{start, start_with};

@@ -46,6 +46,7 @@ impl<D: Disk> Shell<D> {
                 self.to_keeper.put_completion(KeeperJob::Install { number, durable: is_durable, batch, installed });
                 self.to_archive.put_completion(ArchiveJob::Install { image, durable, installed: is_installed });
             }
+            Output::Rebuild { image } => self.to_archive.put_completion(ArchiveJob::Rebuild(image)),
             Output::Members(members) => {
                 let others = members.into_iter().filter(|member| member.id != self.member);
                 let addresses = others.map(|member| PeerAddress { member: member.id, urls: member.peer_urls });

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a checkpoint of another cluster or member is refused before anything is read behind it; a history that
 //! is damaged behind the older checkpoint's position costs a longer replay and not the data; an installed snapshot whose
-//! log was not cut any more is taken to the end. Nothing on the disk is changed here but that cut.
+//! log was not cut any more is taken to the end. Nothing on the disk is changed here but that cut. Where no history is whole and
+//! others have the data, the member begins without: it takes theirs.
 
 use super::checkpoint_files::{self, Found};
 use crate::base::{Corruption, LogIndex, Term, Wrong};
@@ -17,9 +18,11 @@ pub(super) struct Opened<D: Disk> {
     /// The checkpoint; a new cluster's beginning where there is none.
     pub(super) image: Image,
     /// What is kept beside it.
-    pub(super) older: Option<Image>,
+    pub(super) kept: Vec<Image>,
     /// Images passed over.
     pub(super) damaged: Vec<Corruption>,
+    /// Why the machine has no data, where it has none: they are to be had from others.
+    pub(super) hollow: Option<Corruption>,
 }
 
 /// Opens the machine at the newest checkpoint whose history is whole. Changes nothing.
@@ -36,21 +39,45 @@ pub(super) fn open<D: Disk>(
     let load = |image: &Image, kept: Option<&Image>| Machine::load(disk.clone(), *options, image, kept.as_slice());
     let image = image.unwrap_or_else(|| Image { identity, ..Image::default() });
     let first = match load(&image, older.as_ref()) {
-        Ok(machine) => return Ok(Opened { machine, image, older, damaged }),
+        Ok(machine) => {
+            let kept = older.into_iter().collect();
+            return Ok(Opened { machine, image, kept, damaged, hollow: None });
+        }
         Err(Wrong::Corruption(first)) => first,
         Err(fault) => return Err(fault),
     };
     // What is damaged may lie behind what the older checkpoint names: the log has it all again.
-    let Some(older) = older else { return Err(first.into()) };
+    let Some(older) = older else { return hollow(disk, options, vec![image], damaged, first) };
     match load(&older, None) {
         Ok(machine) => {
             let file = checkpoint_files::path(image.state.applied.0);
             damaged.push(Corruption { file, offset: 0, what: format!("the history it names is not whole: {first}") });
-            Ok(Opened { machine, image: older, older: None, damaged })
+            Ok(Opened { machine, image: older, kept: Vec::new(), damaged, hollow: None })
         }
-        Err(Wrong::Corruption(_)) => Err(first.into()),
+        Err(Wrong::Corruption(_)) => hollow(disk, options, vec![image, older], damaged, first),
         Err(fault) => Err(fault),
     }
+}
+
+/// Opens a machine without data at the newest image, whose own bytes are good: it says who the members are. The files stay until
+/// there is something to put in their place. Refused where nobody else has the data.
+fn hollow<D: Disk>(
+    disk: &D,
+    options: &StoreOptions,
+    kept: Vec<Image>,
+    damaged: Vec<Corruption>,
+    mut damage: Corruption,
+) -> Result<Opened<D>, Wrong> {
+    let newest = kept.first().expect("the damage is in the history of an image");
+    let own = newest.identity.member;
+    if !newest.state.members.iter().any(|member| member.id != own && !member.is_learner) {
+        damage.what.push_str("; no other member votes, who would have the data: restore them from a backup");
+        return Err(damage.into());
+    }
+    let image = Image { identity: newest.identity, state: newest.state.clone(), ..Image::default() };
+    let beside: Vec<&Image> = kept.iter().collect();
+    let machine = Machine::load(disk.clone(), *options, &image, &beside)?;
+    Ok(Opened { machine, image, kept, damaged, hollow: Some(damage) })
 }
 
 fn check_identity(image: &Image, own: WalIdentity) -> Result<(), Wrong> {

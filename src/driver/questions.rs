@@ -5,16 +5,23 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use crate::base::{LeaseId, MemberId, Refusal, limits};
+use crate::base::{LeaseId, LogIndex, MemberId, Refusal, limits};
 use crate::node::LeaseStanding;
 
-/// A question only the leader can answer.
+/// A question; all but that for a digest only the leader can answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Question {
     KeepAlive(LeaseId),
-    TimeToLive { id: LeaseId, keys: bool },
+    TimeToLive {
+        id: LeaseId,
+        keys: bool,
+    },
     Leases,
     Promote(MemberId),
+    /// Of everything applied up to this entry.
+    Digest(LogIndex),
+    /// The state is to be sent to who asks, as a snapshot.
+    State,
 }
 
 /// What comes back where it was not refused.
@@ -23,6 +30,7 @@ pub(super) enum Told {
     KeepAlive(Option<i64>),
     TimeToLive(Option<LeaseStanding>),
     Leases(Vec<LeaseId>),
+    Digest(Option<u64>),
     Done,
 }
 
@@ -44,6 +52,11 @@ impl Question {
                 out.put_u8(4);
                 out.put_u64(member.0);
             }
+            Self::Digest(at) => {
+                out.put_u8(5);
+                out.put_u64(at);
+            }
+            Self::State => out.put_u8(6),
         }
         out.freeze()
     }
@@ -54,6 +67,8 @@ impl Question {
             2 => Self::TimeToLive { id: bytes.try_get_i64().ok()?, keys: bytes.try_get_u8().ok()? != 0 },
             3 => Self::Leases,
             4 => Self::Promote(MemberId(bytes.try_get_u64().ok()?)),
+            5 => Self::Digest(bytes.try_get_u64().ok()?),
+            6 => Self::State,
             _ => return None,
         };
         bytes.is_empty().then_some(question)
@@ -79,7 +94,8 @@ impl Question {
                 }
                 Told::Leases(leases)
             }
-            Self::Promote(_) => Told::Done,
+            Self::Digest(_) => Told::Digest(if bytes.is_empty() { None } else { Some(bytes.try_get_u64().ok()?) }),
+            Self::Promote(_) | Self::State => Told::Done,
         };
         bytes.is_empty().then_some(Ok(told))
     }
@@ -119,7 +135,8 @@ pub(super) fn encode_answer(answer: &Result<Told, Refusal>) -> Bytes {
 
 fn put_told(out: &mut BytesMut, told: &Told) {
     match told {
-        Told::KeepAlive(None) | Told::TimeToLive(None) | Told::Done => {}
+        Told::KeepAlive(None) | Told::TimeToLive(None) | Told::Digest(None) | Told::Done => {}
+        Told::Digest(Some(digest)) => out.put_u64(*digest),
         Told::KeepAlive(Some(ttl)) => out.put_i64(*ttl),
         Told::TimeToLive(Some(standing)) => {
             out.put_i64(standing.granted_ttl);
@@ -147,6 +164,10 @@ mod tests {
             (Question::TimeToLive { id: 4, keys: false }, Ok(Told::TimeToLive(None))),
             (Question::Leases, Ok(Told::Leases(vec![3, -4]))),
             (Question::Promote(MemberId(8)), Ok(Told::Done)),
+            (Question::Digest(7), Ok(Told::Digest(Some(u64::MAX)))),
+            (Question::Digest(7), Ok(Told::Digest(None))),
+            (Question::State, Ok(Told::Done)),
+            (Question::State, Err(Refusal::Corrupt)),
             (Question::Promote(MemberId(8)), Err(Refusal::LearnerNotReady)),
             (Question::Leases, Err(Refusal::Told("of a later version".to_string()))),
         ];

@@ -226,4 +226,6 @@ pub struct Applied {
     pub revision: i64,
     /// For the watchers: the changes of this revision in order; empty when nothing changed.
     pub events: Vec<Event>,
+    /// The digest of everything applied up to the entry, where it is known: the same on all members.
+    pub digest: Option<u64>,
 }

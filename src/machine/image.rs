@@ -55,6 +55,8 @@ pub struct State {
     pub revision: i64,
     /// The store's compact revision; −1 is never.
     pub compact_revision: i64,
+    /// The digest of everything that was applied; absent in what an earlier version wrote.
+    pub digest: Option<u64>,
 }
 
 impl Default for State {
@@ -69,6 +71,7 @@ impl Default for State {
             leases: Vec::new(),
             revision: fresh.revision(),
             compact_revision: fresh.compact_revision(),
+            digest: Some(0),
         }
     }
 }
@@ -116,6 +119,8 @@ struct StateMessage {
     revision: i64,
     #[prost(sint64, tag = "9")]
     compact_revision: i64,
+    #[prost(fixed64, optional, tag = "10")]
+    digest: Option<u64>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -203,6 +208,7 @@ impl State {
             removed: self.removed.iter().map(|member| member.0).collect(),
             revision: self.revision,
             compact_revision: self.compact_revision,
+            digest: self.digest,
         }
     }
 
@@ -240,6 +246,7 @@ impl State {
             removed: message.removed.into_iter().map(MemberId).collect(),
             revision: message.revision,
             compact_revision: message.compact_revision,
+            digest: message.digest,
         })
     }
 }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::alarms::Alarms;
 use super::codec::{self, Proposal};
 use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Expiry, Op, Put, Remainder, Txn};
+use super::digest::{RunningDigest, Shared};
 use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
 use super::txn::Writer;
@@ -31,6 +32,7 @@ pub struct Machine<D: Disk> {
     alarms: Alarms,
     cluster_version: Option<String>,
     applied: (LogIndex, Term),
+    digest: RunningDigest,
     identity: WalIdentity,
 }
 
@@ -67,6 +69,22 @@ impl<D: Disk> Machine<D> {
         std::mem::replace(self, next)
     }
 
+    /// As [`Self::replace`], for a state that was damaged or wrong: `next` may be of the same index, and what the one before
+    /// said of revisions is not believed.
+    ///
+    /// # Panics
+    /// If that would go back.
+    pub fn rebuild_from(&mut self, mut next: Self) -> Self {
+        assert!(next.applied.0 >= self.applied.0, "a state that is put in place never goes back");
+        next.store.take_place_of(&self.store);
+        std::mem::replace(self, next)
+    }
+
+    /// Passes over an ordinary entry, whose effect [`Self::rebuild_from`] brings: this state is about to go.
+    pub fn pass_over(&mut self, index: LogIndex, term: Term) {
+        self.advance(index, term);
+    }
+
     fn around(store: Store<D>, image: &Image) -> Result<Self, Wrong> {
         let state = &image.state;
         let mut leases = LeaseTable::new();
@@ -92,6 +110,7 @@ impl<D: Disk> Machine<D> {
             alarms,
             cluster_version: state.cluster_version.clone(),
             applied: state.applied,
+            digest: RunningDigest::resume(state.digest, state.applied.0),
             identity: image.identity,
         })
     }
@@ -107,6 +126,7 @@ impl<D: Disk> Machine<D> {
             leases: self.leases.iter().map(|(id, lease)| super::image::LeaseImage::new(id, lease)).collect(),
             revision: self.store.revision(),
             compact_revision: self.store.compact_revision(),
+            digest: self.digest.now(),
         }
     }
 
@@ -133,7 +153,9 @@ impl<D: Disk> Machine<D> {
             Some(Ok(command)) => self.perform(command, payload.len(), want_prev, &mut events)?,
             Some(Err(refusal)) => Err(refusal.clone()),
         };
-        let applied = Applied { answer, revision: self.store.revision(), events };
+        self.digest_entry(proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok()), &answer, &events);
+        let digest = self.digest.now();
+        let applied = Applied { answer, revision: self.store.revision(), events, digest };
         Ok(Outcome { proposal, applied })
     }
 
@@ -141,9 +163,14 @@ impl<D: Disk> Machine<D> {
     /// changes but the applied index.
     pub fn change_member(&mut self, index: LogIndex, term: Term, change: MemberChange) -> Result<(), Refusal> {
         self.advance(index, term);
-        self.members.check(&change)?;
-        self.members.change(change);
-        Ok(())
+        let checked = self.members.check(&change);
+        match &checked {
+            Ok(()) => self.members.change(change),
+            Err(refusal) => self.digest.refused(refusal),
+        }
+        self.digest.members(&self.members);
+        self.digest.end(index);
+        checked
     }
 
     /// Whether a change would be possible now.
@@ -155,12 +182,34 @@ impl<D: Disk> Machine<D> {
     pub fn found_member(&mut self, index: LogIndex, term: Term, member: Member) {
         self.advance(index, term);
         self.members.add(member);
+        self.digest.members(&self.members);
+        self.digest.end(index);
     }
 
     fn advance(&mut self, index: LogIndex, term: Term) {
         assert_eq!(index, self.applied.0 + 1, "entries are applied in order without a gap");
         assert!(term >= self.applied.1, "terms never go back along the log");
         self.applied = (index, term);
+        self.digest.begin(index, term);
+    }
+
+    /// Folds what the entry under way did.
+    fn digest_entry(&mut self, command: Option<&Command>, answer: &Result<Answer, Refusal>, events: &[Event]) {
+        match (command, answer) {
+            (_, Err(refusal)) => self.digest.refused(refusal),
+            (None, Ok(_)) => {}
+            (Some(command), Ok(answer)) => {
+                self.digest.events(events);
+                let shared = Shared {
+                    leases: &self.leases,
+                    members: &self.members,
+                    alarms: &self.alarms,
+                    compact_revision: self.store.compact_revision(),
+                };
+                self.digest.answered(command, answer, &shared);
+            }
+        }
+        self.digest.end(self.applied.0);
     }
 
     fn perform(
@@ -321,6 +370,17 @@ impl<D: Disk> Machine<D> {
     /// The last entry applied.
     pub fn applied(&self) -> (LogIndex, Term) {
         self.applied
+    }
+
+    /// The digest of everything the entries up to `index` did, equal on all members; nothing where `index` is not applied
+    /// or too long ago, or this state comes from a version that kept none.
+    pub fn digest_at(&self, index: LogIndex) -> Option<u64> {
+        self.digest.at(index)
+    }
+
+    /// An index of now at which members can be compared in a while; `since` is the one chosen before.
+    pub fn lasting_index(&self, since: LogIndex) -> LogIndex {
+        RunningDigest::lasting_index(self.applied.0, since)
     }
 
     /// The data.

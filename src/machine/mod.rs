@@ -9,6 +9,7 @@
 mod alarms;
 pub mod codec;
 mod command;
+mod digest;
 mod image;
 #[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
 mod machine;

@@ -407,3 +407,53 @@ fn an_event_tells_what_the_key_held_before_the_revision() {
     let before: Vec<_> = events.iter().map(|event| event.prev_kv.as_ref().map(|kv| kv.value.clone())).collect();
     assert_eq!(before, [None, Some(bytes("1")), None, Some(bytes("1"))]);
 }
+
+/// Two members apply the same entries, one of them with watchers that want to know what was before; a third begins at
+/// the checkpoint of the first.
+#[test]
+fn all_members_keep_the_same_digest_and_a_restart_goes_on_with_it() {
+    let mut one = Bench::new();
+    let other_disk = MemoryDisk::new();
+    let mut other = open(&other_disk, &Image::default());
+    let commands = [
+        put("a", "1"),
+        Command::LeaseGrant { id: 7, ttl: 60 },
+        put("a", "2"),
+        Command::Put(Put { lease: 7, ..plain_put("b", "3") }),
+        Command::DeleteRange(delete("a", "")),
+        Command::Put(Put { lease: 99, ..plain_put("refused", "") }),
+        Command::Compact { revision: 3, physical: false },
+        Command::Alarm { action: AlarmAction::Activate, member: MemberId(3), kind: AlarmKind::NoSpace },
+        Command::LeaseRevoke { id: 7, expiry: None },
+        Command::SetClusterVersion("3.7.0".to_string()),
+    ];
+    let mut seen = vec![Some(0)];
+    for (command, index) in commands.iter().zip(1..) {
+        let applied = one.apply(command.clone());
+        let outcome = other.apply(index, 1, &codec::encode(index + 100, command), false).expect("no faults");
+        assert_eq!(applied.digest, outcome.applied.digest, "entry {index}");
+        assert_eq!(one.machine.digest_at(index), applied.digest);
+        assert!(!seen.contains(&applied.digest), "entry {index} leaves a trace");
+        seen.push(applied.digest);
+    }
+    assert_eq!(one.machine.digest_at(4), seen[4], "earlier ones are kept");
+
+    let state = State::decode(one.machine.state().encode()).expect("readable");
+    let resumed = Machine::open(MemoryDisk::new(), StoreOptions::default(), &Image { state, ..Image::default() }, &[]);
+    assert_eq!(resumed.expect("opens").digest_at(10), seen[10], "it is in the image");
+}
+
+#[test]
+fn a_member_whose_data_differ_has_another_digest_from_the_next_entry_on_that_meets_them() {
+    let mut one = Bench::new();
+    let mut other = Bench::new();
+    for bench in [&mut one, &mut other] {
+        bench.put("a", "1");
+    }
+    let mut write = other.machine.store_mut().begin(false);
+    let value = crate::mvcc::NewValue { key: bytes("b"), value: bytes("x"), lease: 0, backing_bytes: 0 };
+    write.put(value).expect("no faults");
+    write.commit();
+    assert_ne!(one.put("a", "2").digest, other.put("a", "2").digest, "it stands at another revision");
+    assert_ne!(one.put("c", "").digest, other.put("c", "").digest, "for ever");
+}

@@ -12,7 +12,7 @@ use crate::wal::{EntryKind, LogEntry};
 impl<D: Disk> Node<D> {
     /// Applies as much of what is committed as one turn may.
     pub(super) fn apply(&mut self, now: Instant) -> Result<(), Wrong> {
-        if self.snapshots.installing() {
+        if self.snapshots.installing() || self.rebuild.under_way() {
             return Ok(());
         }
         let (mut entries, mut bytes) = (0, 0);
@@ -43,7 +43,7 @@ impl<D: Disk> Node<D> {
         Ok(())
     }
 
-    fn apply_change(&mut self, entry: &LogEntry) -> Result<(), Wrong> {
+    pub(super) fn apply_change(&mut self, entry: &LogEntry) -> Result<(), Wrong> {
         let unreadable = |what: &str| {
             Wrong::corrupt("wal", 0, format!("entry {} is no change of the configuration: {what}", entry.index))
         };
@@ -75,6 +75,7 @@ impl<D: Disk> Node<D> {
             answer: outcome.map(|()| Answer::Done),
             revision: self.machine.store().revision(),
             events: Vec::new(),
+            digest: self.machine.digest_at(index),
         };
         self.proposals.applied(change.id, (index, term), applied);
         Ok(())
@@ -159,6 +160,9 @@ impl<D: Disk> Node<D> {
             }
             Command::Alarm { action, member, kind } => {
                 self.rare_changed = true;
+                if *member == self.config.member && (*action, *kind) == (AlarmAction::Activate, AlarmKind::Corrupt) {
+                    self.rebuild.named();
+                }
                 let own = *member == self.config.member || member.0 == 0;
                 if own && (*action, *kind) == (AlarmAction::Deactivate, AlarmKind::NoSpace) {
                     self.space_alarm_proposed = false;

@@ -71,6 +71,13 @@ impl Checkpoints {
     /// is gone. One that is under way is of the state before; whether it comes to the disk makes no difference.
     pub(super) fn installed(&mut self, applied: LogIndex, position: StorePosition) {
         assert!(applied > self.newest.applied, "an installed snapshot is ahead of every checkpoint");
+        self.rebuilt(applied, position);
+    }
+
+    /// Another member's state took the place of this one's, and its image is durable. The log is whole behind it, but no older
+    /// state is good any more.
+    pub(super) fn rebuilt(&mut self, applied: LogIndex, position: StorePosition) {
+        assert!(applied >= self.newest.applied, "a state that is put in place never goes back");
         self.superseded |= self.under_way.is_some();
         self.newest = Checkpoint { applied, position };
         self.older = Some(self.newest.clone());

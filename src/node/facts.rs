@@ -66,6 +66,8 @@ macro_rules! noticeboard {
             pub(super) is_learner: AtomicBool,
             pub(super) removed: AtomicBool,
             pub(super) told_removed: AtomicBool,
+            pub(super) corrupt: AtomicBool,
+            pub(super) waits_for_state: AtomicBool,
             rare: Mutex<Arc<RareFacts>>,
         }
 
@@ -174,6 +176,21 @@ impl Facts {
     /// Whether others have said so: they have carried it out.
     pub fn was_told_removed(&self) -> bool {
         self.told_removed.load(Ordering::Acquire)
+    }
+
+    /// Whether this member leads and has taken up the duties.
+    pub fn leads(&self) -> bool {
+        self.is_leader.load(Ordering::Acquire)
+    }
+
+    /// Whether this member's state is known to be wrong: an alarm names it, or it is being rebuilt. Nobody is served.
+    pub fn is_corrupt(&self) -> bool {
+        self.corrupt.load(Ordering::Acquire)
+    }
+
+    /// Whether another member's state is awaited, to rebuild this one's.
+    pub fn waits_for_state(&self) -> bool {
+        self.waits_for_state.load(Ordering::Acquire)
     }
 
     /// Whether a leader is known.

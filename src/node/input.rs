@@ -195,6 +195,29 @@ pub enum Input<D: Disk> {
     SnapshotArrived(Box<ArrivedSnapshot>),
     /// The snapshot taken last is in force on the disk, and its state was read.
     Installed(Box<Machine<D>>),
+    /// A state of another member, taken to rebuild from, is in force on the disk and was read.
+    Rebuilt(Box<Machine<D>>),
+    /// Another member asks for the state, to rebuild its own from it.
+    StateAsked {
+        /// Who.
+        to: MemberId,
+        /// Answered when it is on its way, or why not.
+        reply: Reply<Result<(), Refusal>>,
+    },
+    /// Members will be compared at an index of now.
+    DigestNoted {
+        /// The index noted before, which says how busy the member is.
+        since: LogIndex,
+        /// Answered with the index and its digest, where it is known.
+        reply: Reply<(LogIndex, Option<u64>)>,
+    },
+    /// The digest of what was applied up to an index is asked for.
+    DigestAsked {
+        /// Which index.
+        at: LogIndex,
+        /// Answered with nothing where it is not known here.
+        reply: Reply<Option<u64>>,
+    },
     /// A watch stream speaks.
     Watch(WatchInput),
     /// The rounds up to this one are durable.

@@ -19,13 +19,14 @@ use super::output::Output;
 use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
+use super::rebuild::Rebuild;
 use super::renewals::Renewals;
 use super::roles::{Change, Roles};
 use super::snapshots::Snapshots;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
 use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
-use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped, passed_on};
+use crate::consensus::{Group, MessageKind, PeerMessage, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmKind, Answer, Command, Image, Machine, Member, codec};
 use crate::mvcc::View;
@@ -62,6 +63,8 @@ pub struct NodeConfig {
     pub lease_checkpoint_interval: Duration,
     /// What of the history is compacted by itself.
     pub auto_compaction: Option<AutoCompaction>,
+    /// Whether a member that a majority names as differing takes the others' state by itself.
+    pub rebuild_when_diverged: bool,
     /// Seed of everything drawn here.
     pub seed: u64,
     /// Who is told of every entry applied.
@@ -109,6 +112,7 @@ pub struct Node<D: Disk> {
     /// What an input brought to light, until the turn ends the member with it.
     pub(super) wrong: Option<Wrong>,
     pub(super) snapshots: Snapshots,
+    pub(super) rebuild: Rebuild,
     stands: Option<Standing>,
     /// Whether the coming tick is the first after the member heard nothing for long.
     was_deaf: bool,
@@ -158,6 +162,7 @@ impl<D: Disk> Node<D> {
             draining: Vec::new(),
             wrong: None,
             snapshots: Snapshots::default(),
+            rebuild: Rebuild::default(),
             stands: None,
             was_deaf: false,
             config,
@@ -192,10 +197,23 @@ impl<D: Disk> Node<D> {
                 self.contacts.lost(member);
                 self.group.unreachable(member);
             }
-            Input::SnapshotSent { member, arrived } => self.group.snapshot_sent(member, arrived),
+            Input::SnapshotSent { member, arrived } => {
+                self.snapshots.sending.remove(&member);
+                self.group.snapshot_sent(member, arrived);
+            }
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, out),
+            Input::Rebuilt(machine) => {
+                let rebuilt = self.rebuilt(*machine, out);
+                self.wrong = rebuilt.err().or(self.wrong.take());
+            }
+            Input::StateAsked { to, reply } => self.state_asked(to, reply, out),
+            Input::DigestNoted { since, reply } => {
+                let at = self.machine.lasting_index(since);
+                reply.send((at, self.digest_at(at)));
+            }
+            Input::DigestAsked { at, reply } => reply.send(self.digest_at(at)),
             Input::HandOver { to, reply } => {
                 // One that stops must not wait long for others.
                 let patience = if to.is_some() { self.config.request_timeout } else { self.config.election_timeout };
@@ -228,6 +246,9 @@ impl<D: Disk> Node<D> {
 
     fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
         let from = message.from();
+        if self.rebuild.has_no_room(&message) {
+            return;
+        }
         if !passed_on(&message).iter().all(|entry| self.could_apply(entry)) {
             self.facts.turned_away.fetch_add(1, Relaxed);
             return;
@@ -287,7 +308,8 @@ impl<D: Disk> Node<D> {
         if std::mem::take(&mut self.members_changed) {
             out.push(Output::Members(self.machine.members()));
         }
-        let installing = self.snapshots.installing();
+        self.take_up_state(out);
+        let installing = self.snapshots.installing() || self.rebuild.under_way();
         let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
         more |= self.reads.waits_to_ask();
         more |= self.wants_to_propose();
@@ -313,6 +335,7 @@ impl<D: Disk> Node<D> {
                 out.push(Output::Persist { number: ready.number, batch: ready.batch });
             }
             ready.reads.iter().for_each(|read| self.reads.confirmed(read));
+            self.rebuild.committed(&ready.committed);
             self.committed.extend(ready.committed);
         }
     }
@@ -382,6 +405,7 @@ impl<D: Disk> Node<D> {
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
         self.tell_watches();
+        self.drive_rebuild(now);
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);
@@ -398,6 +422,9 @@ impl<D: Disk> Node<D> {
 
     /// A proposal of the node's own was applied, with this answer.
     pub(super) fn own_applied(&mut self, own: OwnProposal, answer: &Result<Answer, Refusal>, now: Instant) {
+        if own == OwnProposal::Rebuilt {
+            self.rebuild.clearing_came_to_nothing();
+        }
         if let OwnProposal::Compact(revision) = own {
             match answer {
                 Ok(_) | Err(Refusal::Compacted) => self.compactor.done(revision, now),
@@ -461,6 +488,7 @@ impl<D: Disk> Node<D> {
             OwnProposal::Remainders => {}
             OwnProposal::Compact(_) => self.compactor.failed(),
             OwnProposal::Forget(id) => self.renewal_came_to_nothing(id),
+            OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
         }
     }
 

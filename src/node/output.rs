@@ -38,6 +38,11 @@ pub enum Output<D: Disk> {
         /// What is to be durable behind the cut.
         batch: Batch,
     },
+    /// To the archive: make the image durable in place of all others; read the state, then say [`super::Input::Rebuilt`].
+    Rebuild {
+        /// The image of another member's state; its history is durable, and the log reaches it.
+        image: Box<Image>,
+    },
     /// To the transport: the members are others now, or reached elsewhere.
     Members(Vec<Member>),
     /// To the log's keeper: segments that hold nothing above this index may be used again.

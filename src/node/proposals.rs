@@ -30,6 +30,8 @@ pub(super) enum OwnProposal {
     Attributes,
     /// The cluster agrees on a version.
     Version,
+    /// The state here was rebuilt: the alarm that named this member is over.
+    Rebuilt,
 }
 
 enum Asker {

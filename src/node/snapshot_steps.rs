@@ -31,20 +31,26 @@ impl<D: Disk> Node<D> {
 
     /// Whether a snapshot of this state would be taken: the generation it may be built in.
     pub(super) fn snapshot_offered(&mut self, (index, _): (LogIndex, Term)) -> Result<u64, String> {
-        if self.snapshots.installing() {
+        let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
+        if self.snapshots.installing() || rebuilding {
             return Err("another is being installed".to_string());
         }
-        if index <= self.counters.last_applied() {
+        if index <= self.counters.last_applied() && !self.may_rebuild_at(index) {
             return Err(format!("entry {index} is applied here already"));
         }
         Ok(self.machine.store_mut().fresh_generation())
     }
 
     pub(super) fn snapshot_arrived(&mut self, snapshot: ArrivedSnapshot, now: Instant, out: &mut Vec<Output<D>>) {
-        let ArrivedSnapshot { message, image } = snapshot;
-        if self.snapshots.installing() {
-            return discard(&image, out);
+        let at = snapshot.image.state.applied;
+        let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
+        if self.snapshots.installing() || rebuilding {
+            return discard(&snapshot.image, out);
         }
+        if self.may_rebuild_at(at.0) && self.group.holds(at) {
+            return self.keep_state(snapshot, now, out);
+        }
+        let ArrivedSnapshot { message, image } = snapshot;
         let from = message.from();
         self.snapshots.arrived = Some(image);
         match self.group.step(message) {
@@ -77,11 +83,17 @@ impl<D: Disk> Node<D> {
             observer.installed((index, term));
         }
         let position = machine.store().position();
-        drop(self.machine.replace(machine));
-        self.views.clear();
+        drop(if self.rebuild.under_way() { self.machine.rebuild_from(machine) } else { self.machine.replace(machine) });
         self.counters.installed(index);
         self.checkpoints.installed(index, position);
         self.group.applied(index);
+        self.rebuild_done();
+        self.settle_in(out);
+    }
+
+    /// What goes with a state that took the place of another.
+    pub(super) fn settle_in(&mut self, out: &mut Vec<Output<D>>) {
+        self.views.clear();
         self.collect_garbage(out);
         if std::mem::take(&mut self.reclaiming) {
             self.snapshots.stale_reclaims += 1;

@@ -1,6 +1,8 @@
 //! Where the installation of a snapshot stands.
 
-use crate::base::{LogIndex, Term};
+use std::collections::BTreeSet;
+
+use crate::base::{LogIndex, MemberId, Term};
 use crate::machine::Image;
 
 /// Where an installation stands.
@@ -12,6 +14,8 @@ pub(super) struct Snapshots {
     pub(super) installing: Option<(LogIndex, Term)>,
     /// Rewritings of segments under way that belong to a state replaced since.
     pub(super) stale_reclaims: u32,
+    /// To whom one is on its way.
+    pub(super) sending: BTreeSet<MemberId>,
 }
 
 impl Snapshots {

@@ -41,7 +41,7 @@ impl<D: Disk> Node<D> {
         // At every telling: a member started from a checkpoint knows its name before there is a leader. A leader
         // that has not applied an entry of its own term yet may not have applied all that was acknowledged.
         let knows_all = standing.leader.is_some() && (standing.role != Role::Leader || self.roles.on_duty());
-        facts.ready.store(self.told && knows_all && self.removed.is_none(), Release);
+        facts.ready.store(self.told && knows_all && self.removed.is_none() && !self.rebuild.under_way(), Release);
     }
 
     pub(super) fn tell_rare(&mut self) {
@@ -58,6 +58,7 @@ impl<D: Disk> Node<D> {
             removed: self.machine.removed(),
             cluster_version: self.machine.cluster_version().map(str::to_string),
         });
+        self.look_at_alarms();
     }
 
     /// Whether this member was removed from the cluster, by its own log or by the word of others.

@@ -49,6 +49,7 @@ fn config() -> NodeConfig {
         progress_ticks: 6_000,
         lease_checkpoint_interval: Duration::from_secs(300),
         auto_compaction: None,
+        rebuild_when_diverged: false,
         seed: 1,
         observer: None,
     }

@@ -20,6 +20,11 @@ impl Watches {
         self.hub.restored(now);
     }
 
+    /// The state is not to be believed: nobody is told of it any more.
+    pub(super) fn end_all(&mut self) {
+        self.hub.end_all();
+    }
+
     pub(super) fn new(hub: WatchHub, bell: RoomBell) -> Self {
         Self { hub, bell }
     }

@@ -3,7 +3,7 @@
 //! Invariant: whatever boot passed over, cut off or overruled is told as a warning that names the file. Does not
 //! decide anything.
 
-use crate::driver::{BootReport, DAMAGED_SUFFIX};
+use crate::driver::{BootReport, DAMAGED_SUFFIX, Rebuilds};
 use crate::server::config::Config;
 use crate::server::founding;
 
@@ -30,6 +30,7 @@ pub fn starting(config: &Config) {
         election_timeout = ?config.election_timeout,
         pre_vote = config.pre_vote,
         strict_reconfig_check = config.strict_reconfig_check,
+        rebuild_when_diverged = config.rebuild_when_diverged,
         snapshot_count = config.snapshot_count,
         snapshot_catchup_entries = config.snapshot_catchup_entries,
         initial_election_tick_advance = config.initial_election_tick_advance,
@@ -58,6 +59,18 @@ pub fn booted(report: &BootReport) {
     for image in &report.damaged {
         let kept_as = format!("{}{DAMAGED_SUFFIX}", image.file);
         tracing::warn!(file = image.file, what = image.what, kept_as, "a checkpoint is damaged and was passed over");
+    }
+    match &report.rebuilds {
+        None => {}
+        Some(Rebuilds::AsTold) => {
+            tracing::warn!("the data are taken from the other members; nobody is served until then")
+        }
+        Some(Rebuilds::Damaged(damage)) => tracing::warn!(
+            file = damage.file,
+            offset = damage.offset,
+            what = damage.what,
+            "the history is damaged: the data are taken from the other members; nobody is served until then"
+        ),
     }
     let tail = &report.tail;
     if tail.torn_bytes > 0 || tail.torn_segments > 0 {

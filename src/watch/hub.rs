@@ -197,6 +197,13 @@ impl WatchHub {
         }
     }
 
+    /// Ends every stream: what was told is not to be believed, or another history begins. Nothing was told of it yet.
+    pub fn end_all(&mut self) {
+        let ids: Vec<StreamId> = self.streams.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.close_stream(id));
+        (self.seen, self.compacted) = (0, 0);
+    }
+
     /// How much there is of everything. Costs time in proportion to the streams.
     pub fn counts(&self) -> HubCounts {
         HubCounts {

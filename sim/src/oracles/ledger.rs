@@ -36,6 +36,8 @@ pub struct Entry {
     pub place: usize,
     /// What whoever applies it must come to: of its term, id, request, answer, revision and events.
     pub digest: u64,
+    /// The digest its first applier kept of everything up to it.
+    pub running: Option<u64>,
 }
 
 /// What a member has applied.
@@ -221,8 +223,12 @@ impl Ledger {
             let same = known.digest == digest && applied.events.iter().all(|event| event.prev_kv.is_none());
             let verdict =
                 if same { Ok(()) } else { self.compare(member, index, term, request.as_ref(), applied, digest) };
+            let running = known.running;
             self.progress[member].top = self.progress[member].top.max(place);
-            return verdict;
+            verdict?;
+            return require(running == applied.digest, "all members keep the same digest of what they applied", || {
+                format!("member {member}: entry {index}: {request:?}\nfirst {running:x?}\nnow   {:x?}", applied.digest)
+            });
         }
         let newest = self.last_index();
         require(index > newest, "an entry once applied stays (durability)", || {
@@ -240,7 +246,8 @@ impl Ledger {
             (None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
         };
         let place = self.vantages.len();
-        let entry = Entry { term, at: true_now(), request, expiry, step, before, place, digest };
+        let running = applied.digest;
+        let entry = Entry { term, at: true_now(), request, expiry, step, before, place, digest, running };
         let verdict = agree(&self.model, index, &entry, applied);
         self.follow_leases(index, &entry);
         self.entries.insert(index, entry);

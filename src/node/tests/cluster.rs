@@ -11,6 +11,8 @@ use crate::mvcc::{SnapshotBuilder, SnapshotSource};
 use crate::wal::WalIdentity;
 use crate::wal::{Batch, LogEntry};
 
+mod rebuild;
+
 /// One member: its node, and the log as its disk has it.
 struct Seat {
     id: MemberId,
@@ -27,6 +29,8 @@ struct Seat {
     snapshots: Vec<(PeerMessage, Box<SnapshotSource<MemoryDisk>>)>,
     /// Images made durable, whose state is not in place yet.
     installs: Vec<Image>,
+    /// Images to rebuild from, not durable yet.
+    rebuilds: Vec<Image>,
     /// Checkpoints that are durable and not told yet.
     checkpoints: Vec<u64>,
 }
@@ -89,6 +93,7 @@ fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId]
         disk,
         snapshots: Vec::new(),
         installs: Vec::new(),
+        rebuilds: Vec::new(),
         checkpoints: Vec::new(),
     }
 }
@@ -114,6 +119,7 @@ impl Seat {
                     self.installs.push(*image);
                     self.unsynced.push((number, batch));
                 }
+                Output::Rebuild { image } => self.rebuilds.push(*image),
                 _ => {}
             }
         }
@@ -141,6 +147,10 @@ impl Seat {
         if self.reads_slowly {
             return self.take_outputs(outputs);
         }
+        for image in std::mem::take(&mut self.rebuilds) {
+            let machine = Machine::open(self.disk.clone(), StoreOptions::default(), &image, &[]).expect("it is whole");
+            self.node.step(now, Input::Rebuilt(Box::new(machine)), &mut outputs);
+        }
         for image in std::mem::take(&mut self.installs) {
             let machine = Machine::open(self.disk.clone(), StoreOptions::default(), &image, &[]).expect("it is whole");
             self.node.step(now, Input::Installed(Box::new(machine)), &mut outputs);
@@ -150,11 +160,17 @@ impl Seat {
 }
 
 impl Seat {
-    fn take_snapshot(&mut self, message: &PeerMessage, source: &mut SnapshotSource<MemoryDisk>, now: Instant) {
+    /// What it answers at once.
+    fn take_snapshot(
+        &mut self,
+        message: &PeerMessage,
+        source: &mut SnapshotSource<MemoryDisk>,
+        now: Instant,
+    ) -> Vec<PeerMessage> {
         let at = message.snapshot_at().expect("it is one");
         let (reply, mut offered) = Reply::pair();
         self.node.step(now, Input::SnapshotOffered { at, reply }, &mut Vec::new());
-        let Ok(generation) = answered(&mut offered).expect("answered") else { return };
+        let Ok(generation) = answered(&mut offered).expect("answered") else { return Vec::new() };
         let mut builder = SnapshotBuilder::new(self.disk.clone(), source.id(), generation, 4_096);
         while let Some(chunk) = source.next_chunk().expect("read") {
             run_ready(builder.take(&chunk)).expect("taken");
@@ -166,7 +182,8 @@ impl Seat {
         let mut outputs = Vec::new();
         self.node.step(now, Input::SnapshotArrived(Box::new(snapshot)), &mut outputs);
         let sent = self.take_outputs(outputs);
-        assert!(sent.is_empty(), "nothing is promised before it is durable");
+        assert!(sent.is_empty() || self.installs.is_empty(), "nothing is promised before it is durable");
+        sent
     }
 }
 
@@ -199,7 +216,7 @@ impl Cluster {
             messages.extend(sent);
             busy |= more;
             if !seat.hangs {
-                busy |= !seat.unsynced.is_empty();
+                busy |= !seat.unsynced.is_empty() || !seat.rebuilds.is_empty();
                 messages.extend(seat.sync(self.now));
             }
         }
@@ -238,7 +255,8 @@ impl Cluster {
             let arrives = !self.cut.contains(&from) && !self.cut.contains(&to);
             let receiver = self.seats.iter_mut().find(|seat| seat.id == to);
             if let (true, Some(seat)) = (arrives, receiver) {
-                seat.take_snapshot(&message, &mut source, now);
+                let answers = seat.take_snapshot(&message, &mut source, now);
+                answers.iter().for_each(|answer| self.deliver(answer));
             }
             let n = self.seats.iter().position(|seat| seat.id == from).expect("who sends is there");
             self.step(n, Input::SnapshotSent { member: to, arrived: arrives });

@@ -1,0 +1,182 @@
+//! Rebuilding: a member whose state is damaged, or differs from what the others hold, takes theirs in its place.
+//!
+//! Log and hard state stay, and with them every vote and every acknowledgement: the member goes on as a follower, votes and
+//! appends, while nothing is applied and nothing served. A state that arrives is put in place once the log here is committed up
+//! to it, and applying goes on behind it. Nothing of the old state goes before the new one is durable, so whatever
+//! interrupts this leaves what was there before, and the next start finds the same damage or the same alarm.
+//!
+//! It never leads meanwhile: it could apply nothing. A leader hands over first. A lone voter has nobody to ask.
+
+use std::sync::atomic::Ordering::{AcqRel, Release};
+
+use super::input::{ArrivedSnapshot, Reply};
+use super::node::Node;
+use super::output::Output;
+use super::proposals::OwnProposal;
+use super::rebuild::{Rebuild, Stage};
+use crate::base::{LogIndex, MemberId, Refusal, Wrong};
+use crate::consensus::Role;
+use crate::env::{Disk, Instant};
+use crate::machine::{AlarmAction, AlarmKind, Command, Machine};
+use crate::wal::EntryKind;
+
+impl<D: Disk> Node<D> {
+    /// The state here is to be replaced by another member's, as soon as another leads. Asked again it does no harm.
+    pub fn rebuild(&mut self) {
+        if !self.rebuild.is_needed() {
+            self.rebuild.stage = Stage::Wanted;
+            self.begin_rebuild();
+        }
+        self.tell_rebuild();
+    }
+
+    /// From here on this member only follows.
+    fn begin_rebuild(&mut self) {
+        let busy = self.snapshots.installing() || self.group.standing().role == Role::Leader;
+        if matches!(self.rebuild.stage, Stage::Wanted) && !busy {
+            self.group.bar();
+            self.views.clear();
+            self.rebuild.stage = Stage::Waiting;
+            let waiting = std::mem::take(&mut self.committed);
+            waiting.iter().for_each(|entry| self.rebuild.committed(std::slice::from_ref(entry)));
+            self.committed = waiting;
+        }
+    }
+
+    /// Once a tick.
+    pub(super) fn drive_rebuild(&mut self, now: Instant) {
+        if matches!(self.rebuild.stage, Stage::Wanted) {
+            self.begin_rebuild();
+            if self.group.standing().role == Role::Leader && self.group.takes_proposals() {
+                let give_up_at = now.plus(self.config.election_timeout);
+                self.leadership.hand_over(&mut self.group, None, give_up_at, Reply::pair().0);
+            }
+            self.tell_rebuild();
+        }
+        if self.rebuild.clears_alarm && !self.rebuild.clearing && self.group.standing().leader.is_some() {
+            self.rebuild.clears_alarm = self.is_named();
+            if self.rebuild.clears_alarm {
+                self.rebuild.clearing = true;
+                let member = self.config.member;
+                let command = Command::Alarm { action: AlarmAction::Deactivate, member, kind: AlarmKind::Corrupt };
+                self.propose_own(&command, OwnProposal::Rebuilt, now);
+            }
+        }
+    }
+
+    /// Whether an alarm names this member as one whose state is wrong.
+    fn is_named(&self) -> bool {
+        self.machine.alarms().contains(&(self.config.member, AlarmKind::Corrupt))
+    }
+
+    /// The alarms may be others than before.
+    pub(super) fn look_at_alarms(&mut self) {
+        let may = self.config.rebuild_when_diverged && self.group.electorate().voters.len() > 1;
+        if may && !self.rebuild.is_needed() && !self.rebuild.clears_alarm && self.is_named() {
+            self.rebuild.stage = Stage::Wanted;
+        }
+        self.tell_rebuild();
+    }
+
+    pub(super) fn tell_rebuild(&mut self) {
+        let is_corrupt = self.rebuild.is_needed() || self.is_named();
+        if is_corrupt && !self.facts.corrupt.swap(true, AcqRel) {
+            self.views.clear();
+            self.watches.end_all();
+        }
+        self.facts.corrupt.store(is_corrupt, Release);
+        self.facts.waits_for_state.store(self.rebuild.is_waiting(), Release);
+    }
+
+    /// Another member asks for the state, to rebuild its own. Who differs itself, or does not lead, has none to give.
+    pub(super) fn state_asked(&mut self, to: MemberId, reply: Reply<Result<(), Refusal>>, out: &mut Vec<Output<D>>) {
+        let refusal = if !self.roles.on_duty() {
+            Some(Refusal::NotLeader)
+        } else if self.rebuild.is_needed() || self.is_named() {
+            Some(Refusal::Corrupt)
+        } else if !self.machine.members().iter().any(|member| member.id == to && to != self.config.member) {
+            Some(Refusal::MemberNotFound)
+        } else {
+            None
+        };
+        // One that is on its way needs no second.
+        if refusal.is_none() && self.snapshots.sending.insert(to) {
+            let message = self.group.snapshot_head(to);
+            out.push(Output::SendSnapshot { message, source: Box::new(self.machine.snapshot()) });
+        }
+        reply.send(refusal.map_or(Ok(()), Err));
+    }
+
+    /// A state arrived, while one is awaited: kept where the log here reaches it. One beyond the log is raft's to install, as
+    /// any snapshot.
+    pub(super) fn keep_state(&mut self, snapshot: ArrivedSnapshot, now: Instant, out: &mut Vec<Output<D>>) {
+        // What is in it is committed, which raft learns from its head; it wants nothing else of it.
+        let from = snapshot.message.from();
+        self.rebuild.stage = Stage::Arrived(Box::new(snapshot.image));
+        match self.group.step(snapshot.message) {
+            Ok(_) => self.contacts.heard(from, now),
+            Err(wrong) => self.wrong = Some(wrong),
+        }
+        self.tell_rebuild();
+        self.rounds(out);
+    }
+
+    /// Puts the state that arrived in force, once the log here is committed up to it.
+    pub(super) fn take_up_state(&mut self, out: &mut Vec<Output<D>>) {
+        let committed = self.committed.back().map_or(self.counters.last_applied(), |last| last.index);
+        if let Stage::Arrived(image) = &mut self.rebuild.stage
+            && image.state.applied.0 <= committed
+        {
+            let image = std::mem::take(image);
+            self.rebuild.stage = Stage::Installing;
+            out.push(Output::Rebuild { image });
+        }
+    }
+
+    /// The state is in force on the disk and was read: it takes the place of what was, and applying goes on behind it.
+    pub(super) fn rebuilt(&mut self, machine: Machine<D>, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
+        let (index, term) = machine.applied();
+        let ahead = index > self.counters.last_applied();
+        while self.committed.front().is_some_and(|entry| entry.index <= index) {
+            let Some(entry) = self.committed.pop_front() else { break };
+            // Who votes is consensus' to know, entry by entry; the rest is in the state.
+            match entry.kind {
+                EntryKind::Normal => self.machine.pass_over(entry.index, entry.term),
+                _ => self.apply_change(&entry)?,
+            }
+        }
+        if let (true, Some(observer)) = (ahead, &self.config.observer) {
+            observer.installed((index, term));
+        }
+        let position = machine.store().position();
+        drop(self.machine.rebuild_from(machine));
+        self.counters.installed(index);
+        self.checkpoints.rebuilt(index, position);
+        self.group.applied(index);
+        self.rebuild_done();
+        self.settle_in(out);
+        Ok(())
+    }
+
+    /// A sound state is in place, however it came.
+    pub(super) fn rebuild_done(&mut self) {
+        if !self.rebuild.under_way() {
+            return;
+        }
+        // Of those who came in at the last moment.
+        self.watches.end_all();
+        self.rebuild = Rebuild { clears_alarm: self.is_named(), ..Rebuild::default() };
+        self.group.unbar();
+        self.tell_facts();
+    }
+
+    /// Of a state that is in force: whether a rebuilding may take it, by the index of its last entry.
+    pub(super) fn may_rebuild_at(&self, index: LogIndex) -> bool {
+        self.rebuild.is_waiting() && index >= self.counters.last_applied()
+    }
+
+    /// The digest at an index; nothing of a state that may be wrong.
+    pub(super) fn digest_at(&self, index: LogIndex) -> Option<u64> {
+        if self.rebuild.under_way() { None } else { self.machine.digest_at(index) }
+    }
+}

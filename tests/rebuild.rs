@@ -1,0 +1,154 @@
+//! Three members on real disks and sockets, one of which finds its history damaged at its start, or is told to take the
+//! others' state: it has all of it again before it serves anybody. A lone member is refused.
+
+#![cfg(feature = "tokio-env")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate::base::{KeyRange, limits};
+use quorate::driver::{BootReport, DriverConfig, FoundingMember, Handle, Rebuilds, start};
+use quorate::env::TokioEnv;
+use quorate::machine::{Command, Put};
+use quorate::mvcc::{RangeQuery, StoreOptions};
+use quorate::node::NodeConfig;
+
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+fn config(name: usize, ports: &[u16]) -> DriverConfig {
+    let url = |port: &u16| format!("http://127.0.0.1:{port}");
+    let founder = |(name, port): (&&str, &u16)| FoundingMember { name: name.to_string(), peer_urls: vec![url(port)] };
+    DriverConfig {
+        name: NAMES[name].to_string(),
+        founding_members: NAMES.iter().zip(ports).map(founder).collect(),
+        joins: None,
+        strict_reconfig_check: true,
+        rebuild_from_peers: false,
+        listen_peers: vec![format!("127.0.0.1:{}", ports[name])],
+        cluster_token: "rebuilding".to_string(),
+        tick: Duration::from_millis(50),
+        election_ticks: 10,
+        pre_vote: true,
+        max_request_bytes: 1_572_864,
+        wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
+        min_lease_ttl: 2,
+        store: StoreOptions::default(),
+        node: NodeConfig {
+            member: Default::default(),
+            name: NAMES[name].to_string(),
+            client_urls: vec![format!("http://{}:2379", NAMES[name])],
+            cluster_version: "3.7.0".to_string(),
+            request_timeout: Duration::from_secs(7),
+            read_retry: Duration::from_millis(500),
+            election_timeout: Duration::from_millis(500),
+            catch_up_entries: 20,
+            quota_bytes: 0,
+            checkpoint_entries: 30,
+            progress_ticks: 6000,
+            lease_checkpoint_interval: Duration::from_secs(300),
+            auto_compaction: None,
+            rebuild_when_diverged: false,
+            seed: name as u64,
+            observer: None,
+        },
+    }
+}
+
+async fn open(dir: &Path, config: DriverConfig) -> Result<(Handle<TokioEnv>, BootReport), String> {
+    let env = TokioEnv::new(dir.to_path_buf(), 1).unwrap();
+    start(env, config).await.map_err(|wrong| wrong.to_string())
+}
+
+async fn until_ready(handle: &Handle<TokioEnv>) {
+    let ready = async {
+        while !handle.status().ready {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), ready).await.expect("the member gets ready");
+}
+
+async fn put(handle: &Handle<TokioEnv>, n: usize) {
+    let put = Put { key: format!("key-{n}").into(), value: Bytes::from_static(b"value"), ..Put::default() };
+    handle.propose(Command::Put(put)).await.unwrap();
+}
+
+async fn digest(handle: &Handle<TokioEnv>) -> (i64, u32) {
+    let view = handle.view(true).await.unwrap();
+    (view.range(&RangeQuery::plain(KeyRange::all())).unwrap().count, view.hash_kv(0).unwrap().hash)
+}
+
+/// Turns a bit in the middle of the largest file of the history.
+fn damage(dir: &Path) {
+    let files = std::fs::read_dir(dir.join("history")).unwrap().map(|file| file.unwrap().path());
+    let file = files.max_by_key(|file| std::fs::metadata(file).unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = 300.min(bytes.len() / 2);
+    bytes[middle] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_member_takes_the_others_state_and_a_lone_one_is_refused() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let sockets: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+    drop(sockets);
+    let mut handles = Vec::new();
+    for (n, dir) in dirs.iter().enumerate() {
+        handles.push(open(dir.path(), config(n, &ports)).await.unwrap().0);
+    }
+    for handle in &handles {
+        until_ready(handle).await;
+    }
+    for n in 0..100 {
+        put(&handles[n % 3], n).await;
+    }
+    let third = handles.pop().unwrap();
+    tokio::time::timeout(Duration::from_secs(30), async {
+        while third.status().checkpoints < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("checkpoints are made");
+    third.stop().await;
+
+    damage(dirs[2].path());
+    let (third, report) = open(dirs[2].path(), config(2, &ports)).await.unwrap();
+    assert!(matches!(report.rebuilds, Some(Rebuilds::Damaged(_))), "{report:?}");
+    assert!(!third.status().ready);
+    put(&handles[0], 100).await;
+    until_ready(&third).await;
+    assert_eq!(digest(&third).await, digest(&handles[0]).await);
+    assert_eq!(digest(&third).await.0, 101);
+    third.stop().await;
+
+    // What it has now is sound; being told to, it takes it once more.
+    let told = DriverConfig { rebuild_from_peers: true, ..config(2, &ports) };
+    let (third, report) = open(dirs[2].path(), told).await.unwrap();
+    assert_eq!(report.rebuilds, Some(Rebuilds::AsTold));
+    until_ready(&third).await;
+    put(&third, 101).await;
+    assert_eq!(digest(&third).await, digest(&handles[1]).await);
+    for handle in handles.iter().chain([&third]) {
+        handle.stop().await;
+    }
+
+    let alone = tempfile::tempdir().unwrap();
+    let (lone, _) = open(alone.path(), config(0, &ports[..1])).await.unwrap();
+    until_ready(&lone).await;
+    for n in 0..100 {
+        put(&lone, n).await;
+    }
+    lone.stop().await;
+    let told = DriverConfig { rebuild_from_peers: true, ..config(0, &ports[..1]) };
+    let refused = open(alone.path(), told).await.err().expect("nobody has its data");
+    assert!(refused.contains("no other member votes"), "{refused}");
+    damage(alone.path());
+    let refused = open(alone.path(), config(0, &ports[..1])).await.err().expect("nobody has its data");
+    assert!(refused.contains("no other member votes, who would have the data"), "{refused}");
+}
