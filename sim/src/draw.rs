@@ -15,8 +15,8 @@ use quorate::base::Dice;
 
 use crate::env::forked;
 use crate::plan::{
-    Action, Cut, DiskMood, End, Errand, Kind, Links, MemberSetting, Plan, Planned, PowerLoss, Setting, Step, Timed,
-    Watching, Who,
+    Action, Bank, Cut, DiskMood, End, Errand, Kind, Links, MemberSetting, Plan, Planned, PowerLoss, Setting, Step,
+    Teller, Timed, Watching, Who,
 };
 
 const KINDS: [(Kind, u64); 13] = [
@@ -69,6 +69,7 @@ impl Plan {
             until: Duration::from_millis(4 * length + 20_000),
             clients: (0..clients as u64).map(client).collect(),
             watching: drawn(seed, "watching", 0, vec(watching(), 0..5)),
+            bank: drawn(seed, "bank", 0, bank(length)),
             timeline,
         }
     }
@@ -217,6 +218,16 @@ fn watching() -> impl Strategy<Value = Watching> {
         any::<u64>(),
     );
     parts.prop_map(|(watchers, slowness, life, dice)| Watching { watchers, slowness, life, dice })
+}
+
+/// A bank in every other run, whose clients are at it about as long as the others.
+fn bank(length: u64) -> impl Strategy<Value = Option<Bank>> {
+    let parts = (any::<bool>(), 2..9_u64, select(&[5, 15, 40][..]), vec(any::<u64>(), 1..4));
+    parts.prop_map(move |(opens, accounts, turns, dice)| {
+        let pause = Duration::from_millis(2 * length / turns);
+        let tellers = dice.into_iter().map(|dice| Teller { turns, pause, dice }).collect();
+        opens.then_some(Bank { accounts, tellers })
+    })
 }
 
 /// What kinds of trouble a seed has at all.

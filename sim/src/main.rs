@@ -6,6 +6,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that finds nothing must stop"))]
 
 #[cfg(madsim)]
+mod bank;
+#[cfg(madsim)]
 mod calm;
 #[cfg(madsim)]
 mod chronicle;

@@ -22,7 +22,8 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 46] = [
+const WANTED: [&str; 51] = [
+    "a bank opened",
     "a client asked again",
     "a learner was not ready",
     "a learner was promoted",
@@ -32,6 +33,9 @@ const WANTED: [&str; 46] = [
     "a quorum alone had to serve",
     "a removed member heard of it",
     "a snapshot was installed",
+    "a transfer met another",
+    "a transfer of open outcome",
+    "a transfer was done",
     "a wall clock stepped",
     "booted from a checkpoint",
     "change of open outcome",
@@ -61,6 +65,7 @@ const WANTED: [&str; 46] = [
     "net: data met a partition on its way",
     "net: packet lost",
     "order of all answers found",
+    "receipts held against the accounts",
     "process killed, system lived on",
     "stopped cleanly",
     "the leadership was moved",

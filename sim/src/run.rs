@@ -11,6 +11,7 @@ use std::time::Duration;
 use madsim::runtime::{NodeHandle, Runtime};
 use quorate_spec::history::Operation;
 
+use crate::bank::{self, BankClient};
 use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves, same_roster, settled_members};
 use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
@@ -184,6 +185,12 @@ async fn story(world: &Arc<World>) {
     for (number, plan) in (clients.len() as u32..).zip(world.plan.watching.clone()) {
         drop(host(number).spawn(watchers::watch(world.clone(), streams.clone(), number, plan)));
     }
+    if let Some(bank) = &world.plan.bank {
+        let first = world.client_count() - bank.tellers.len() as u32;
+        for (number, teller) in (first..).zip(bank.tellers.clone()) {
+            clients.push(host(number).spawn(BankClient::new(world.clone(), number, bank.accounts).run(teller)));
+        }
+    }
     for client in clients {
         drop(client.await);
     }
@@ -208,6 +215,7 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     let calm = true_now();
     all_clear(world, &mut auditor, &everyone).await?;
     audit(world, &mut auditor, &everyone).await?;
+    bank::audit(world, &mut auditor, &everyone).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
     note_last_lives(world);
@@ -221,6 +229,7 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
         member.end(End::Power(PowerLoss::DropAll), Duration::ZERO);
     }
     audit(world, &mut auditor, &everyone).await?;
+    bank::audit(world, &mut auditor, &everyone).await?;
     agree(world, &everyone).await?;
     same_roster(world, &everyone)?;
     last_words(world)

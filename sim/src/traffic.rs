@@ -10,7 +10,7 @@ use std::time::Duration;
 use quorate::base::{Dice, Refusal, SeededDice};
 use quorate::mvcc::ReadFailure;
 use quorate_spec::history::{Call, Operation, Outcome};
-use quorate_spec::request::{Answer, Range, Request, Txn};
+use quorate_spec::request::{Answer, Range, RangeAnswer, Request, Txn, TxnAnswer};
 use quorate_spec::shape;
 
 use crate::chronicle::Happening;
@@ -114,7 +114,8 @@ impl Client {
         let mut dice = SeededDice::new(step.dice);
         let stamp = format!("{}.{}", self.number, self.asked);
         let (keys, seen, compacted) = (self.world.plan.keys, self.seen, self.compacted);
-        let mut draft = Drafting { dice: &mut dice, keys, seen, compacted, stamp, values: 0 };
+        let mut draft =
+            Drafting { dice: &mut dice, keys, seen, compacted, stamp, values: 0, bank: self.world.plan.bank.is_some() };
         match step.kind {
             Kind::Put => {
                 let put = draft.put();
@@ -210,12 +211,20 @@ impl Client {
 
     /// Has a change done.
     pub async fn change(&mut self, request: Request) -> Settled {
+        self.changed(request).await.1
+    }
+
+    /// Has a change done, and tells what came of it.
+    pub async fn changed(&mut self, request: Request) -> (Outcome, Settled) {
         let command = convert::command(&request, MAX_TXN_OPS);
         let spec = shape::check(&request, MAX_TXN_OPS);
         self.world.judge(self.same_door(&command, spec, &request));
-        let Ok(command) = command else {
-            self.world.marks.hit("request turned away at the door");
-            return Settled::Yes;
+        let command = match command {
+            Ok(command) => command,
+            Err(refusal) => {
+                self.world.marks.hit("request turned away at the door");
+                return (Outcome::SurelyNot(text_of(&refusal)), Settled::Yes);
+            }
         };
         let (began, patience) = (self.began(), self.patience());
         let (world, member, asked) = (self.world.clone(), self.member, request.clone());
@@ -246,8 +255,8 @@ impl Client {
             Err(Lost::NoAnswer) => (Outcome::Unknown("no answer".to_string()), Settled::Open),
         };
         let index = id.and_then(|id| self.world.ledger().attempts().index_of(id));
-        self.record(began, Call::Change(request), outcome, index);
-        settled
+        self.record(began, Call::Change(request), outcome.clone(), index);
+        (outcome, settled)
     }
 
     fn refused(&self, id: u64, refusal: &str) -> (Outcome, Settled) {
@@ -264,9 +273,19 @@ impl Client {
 
     /// A read, after the view was held for a while.
     pub async fn range(&mut self, range: Range, linearizable: bool, held: Duration) -> Settled {
+        self.read(range, linearizable, held).await.0
+    }
+
+    /// A read, and what it was answered, if it was.
+    pub async fn read(
+        &mut self,
+        range: Range,
+        linearizable: bool,
+        held: Duration,
+    ) -> (Settled, Option<Result<RangeAnswer, String>>) {
         let query = convert::query(&range, !linearizable);
         self.world.judge(self.same_door(&query, shape::check_range(&range), &range));
-        let Ok(query) = query else { return Settled::Yes };
+        let Ok(query) = query else { return (Settled::Yes, None) };
         let (began, patience) = (self.began(), self.patience());
         let (world, member) = (self.world.clone(), self.member);
         let asked = self.world.ask((self.number, member), patience, &mut self.dice, move |door| async move {
@@ -283,15 +302,15 @@ impl Client {
             (answer.clone(), Outcome::Done { answer: Answer::Range(answer), revision })
         });
         let settled = if got.is_some() { Settled::Yes } else { Settled::Not };
-        if let Some(got) = got {
+        if let Some(got) = &got {
             let ledger = self.world.ledger();
             let window = ledger.window(began.entries, (!linearizable).then_some((member, stood)));
-            let verdict = witness::range(&ledger, window, &range, &got);
+            let verdict = witness::range(&ledger, window, &range, got);
             drop(ledger);
             self.world.judge(verdict);
         }
         self.record(began, Call::Range { query: range, serializable: !linearizable }, outcome, None);
-        settled
+        (settled, got)
     }
 
     /// What became of a read: where its member stood, what was answered if anything was, and the outcome.
@@ -326,10 +345,15 @@ impl Client {
         if !txn.is_read_only() {
             return self.change(Request::Txn(txn)).await;
         }
+        self.read_txn(txn).await.0
+    }
+
+    /// A transaction that only reads, and what it was answered, if it was.
+    pub async fn read_txn(&mut self, txn: Txn) -> (Settled, Option<Result<TxnAnswer, String>>) {
         let product = convert::read_only_txn(&txn, MAX_TXN_OPS);
         let spec = shape::check(&Request::Txn(txn.clone()), MAX_TXN_OPS);
         self.world.judge(self.same_door(&product, spec, &txn));
-        let Ok(product) = product else { return Settled::Yes };
+        let Ok(product) = product else { return (Settled::Yes, None) };
         let (began, patience) = (self.began(), self.patience());
         let asked = self.world.ask((self.number, self.member), patience, &mut self.dice, move |door| async move {
             let view = door.view(true).await?;
@@ -341,15 +365,15 @@ impl Client {
             (answer.clone(), Outcome::Done { answer: Answer::Txn(answer), revision })
         });
         let settled = if got.is_some() { Settled::Yes } else { Settled::Not };
-        if let Some(got) = got {
+        if let Some(got) = &got {
             let ledger = self.world.ledger();
             let window = ledger.window(began.entries, None);
-            let verdict = witness::read_only_txn(&ledger, window, &txn, &got);
+            let verdict = witness::read_only_txn(&ledger, window, &txn, got);
             drop(ledger);
             self.world.judge(verdict);
         }
         self.record(began, Call::ReadOnlyTxn { txn, serializable: false }, outcome, None);
-        settled
+        (settled, got)
     }
 
     /// What became of a question about leases, for the trace and the client.

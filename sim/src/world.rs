@@ -17,6 +17,7 @@ use crate::config::{MIN_TTL, member_id};
 use crate::env::{Marks, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
 use crate::member::Member;
 use crate::oracles::Violation;
+use crate::oracles::bank::BankJudge;
 use crate::oracles::disk::{Promise, Promised};
 use crate::oracles::leases::LeaseTimes;
 use crate::oracles::ledger::{Entry, Ledger};
@@ -62,6 +63,7 @@ pub struct World {
     pub lease_times: Mutex<LeaseTimes>,
     ledger: Arc<Mutex<Ledger>>,
     raft: Mutex<RaftJudge>,
+    bank: Mutex<BankJudge>,
     operations: Mutex<Vec<Operation>>,
     promises: Mutex<(Vec<Promise>, SeededDice)>,
     violation: Mutex<Option<Violation>>,
@@ -90,6 +92,7 @@ impl World {
             lease_times: Mutex::new(LeaseTimes::new(&drifts)),
             ledger: Arc::new(Mutex::new(Ledger::new(MIN_TTL, plan.members.len()))),
             raft: Mutex::new(RaftJudge::new(ids)),
+            bank: Mutex::new(BankJudge::new(plan.bank.as_ref().map_or(0, |bank| bank.accounts))),
             operations: Mutex::default(),
             promises,
             violation: Mutex::default(),
@@ -106,6 +109,11 @@ impl World {
     /// The judge of what members tell each other. Never held over a wait.
     pub fn raft(&self) -> MutexGuard<'_, RaftJudge> {
         self.raft.lock().expect("no judge panics")
+    }
+
+    /// The judge of the bank. Never held over a wait.
+    pub fn bank(&self) -> MutexGuard<'_, BankJudge> {
+        self.bank.lock().expect("no judge panics")
     }
 
     /// The ledger, for who lives longer than a borrow.
@@ -145,9 +153,10 @@ impl World {
         self.members.iter().for_each(|member| member.calm_down());
     }
 
-    /// How many clients there are; their numbers count from 0, the watching ones behind the others.
+    /// How many clients there are; their numbers count from 0, the watching ones behind the others, those of the bank last.
     pub fn client_count(&self) -> u32 {
-        u32::try_from(self.plan.clients.len() + self.plan.watching.len()).expect("a plan has few clients")
+        let tellers = self.plan.bank.as_ref().map_or(0, |bank| bank.tellers.len());
+        u32::try_from(self.plan.clients.len() + self.plan.watching.len() + tellers).expect("a plan has few clients")
     }
 
     /// Cuts ways.
