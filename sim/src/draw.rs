@@ -198,12 +198,13 @@ fn errands(length: u64) -> impl Strategy<Value = (usize, Vec<Planned>)> {
     let changes = one_in(2);
     (count, changes, 1..3_usize).prop_flat_map(move |(count, changes, joiners)| {
         let joiners = if changes && count > 0 { joiners } else { 0 };
-        let kinds = if joiners > 0 { 8 } else { 2 };
-        let errand = (0..kinds, any::<u8>()).prop_map(|(kind, nth)| match kind {
-            0 | 1 => Errand::MoveLeader { to: usize::from(nth) },
-            2..=4 => Errand::Add,
-            5 | 6 => Errand::Promote,
-            _ => Errand::Remove { nth: usize::from(nth) },
+        let kinds = if joiners > 0 { 10 } else { 4 };
+        let errand = (0..kinds, any::<u8>()).prop_map(|(kind, nth)| match (kind, usize::from(nth)) {
+            (0..=2, to) => Errand::MoveLeader { to },
+            (3, nth) => Errand::Update { nth, port: nth / 8 },
+            (4..=6, _) => Errand::Add,
+            (7 | 8, _) => Errand::Promote,
+            (_, nth) => Errand::Remove { nth },
         });
         let planned = (millis(0, length), errand).prop_map(|(at, errand)| Planned { at, errand });
         (Just(joiners), vec(planned, count))

@@ -37,6 +37,8 @@ mod page;
 #[cfg(madsim)]
 mod plan;
 #[cfg(madsim)]
+mod quiet;
+#[cfg(madsim)]
 mod report;
 #[cfg(madsim)]
 mod run;

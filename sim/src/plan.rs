@@ -199,6 +199,13 @@ pub enum Errand {
         /// Which.
         nth: usize,
     },
+    /// Tells the cluster that one of those who belong to it is reached at another address, both counted around.
+    Update {
+        /// Which.
+        nth: usize,
+        /// Where.
+        port: usize,
+    },
 }
 
 /// An errand and the moment before which it is not begun.

@@ -22,7 +22,7 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 51] = [
+const WANTED: [&str; 56] = [
     "a bank opened",
     "a client asked again",
     "a learner was not ready",
@@ -30,6 +30,9 @@ const WANTED: [&str; 51] = [
     "a member stood still",
     "a member was added",
     "a member was removed",
+    "a member was reached at its new address alone",
+    "a member's address was changed",
+    "a quiet member did what it was asked",
     "a quorum alone had to serve",
     "a removed member heard of it",
     "a snapshot was installed",
@@ -65,6 +68,8 @@ const WANTED: [&str; 51] = [
     "net: data met a partition on its way",
     "net: packet lost",
     "order of all answers found",
+    "quiet times judged",
+    "quiet times judged while troubles go on",
     "receipts held against the accounts",
     "process killed, system lived on",
     "stopped cleanly",

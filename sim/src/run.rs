@@ -22,7 +22,7 @@ use crate::told::{Report, Told};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{director, lifecycle, operator};
+use crate::{director, lifecycle, operator, quiet};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -177,6 +177,7 @@ async fn story(world: &Arc<World>) {
         drop(madsim::task::spawn(operator::operate(world.clone())));
         drop(madsim::task::spawn(operator::retire_removed(world.clone())));
     }
+    drop(madsim::task::spawn(quiet::watch(world.clone())));
     let mut clients = Vec::new();
     for (number, steps) in (0..).zip(world.plan.clients.clone()) {
         clients.push(host(number).spawn(Client::new(world.clone(), number).run(steps)));
@@ -216,6 +217,9 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     all_clear(world, &mut auditor, &everyone).await?;
     audit(world, &mut auditor, &everyone).await?;
     bank::audit(world, &mut auditor, &everyone).await?;
+    known_addresses(world, &everyone).await?;
+    operator::leave_old_addresses(world, &everyone);
+    audit(world, &mut auditor, &everyone).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
     note_last_lives(world);
@@ -233,6 +237,12 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     agree(world, &everyone).await?;
     same_roster(world, &everyone)?;
     last_words(world)
+}
+
+/// Waits until every member knows where the others are.
+async fn known_addresses(world: &World, members: &[usize]) -> Verdict {
+    eventually(CALM_PATIENCE, || world.is_lost() || same_roster(world, members).is_ok()).await;
+    same_roster(world, members)
 }
 
 fn last_words(world: &World) -> Verdict {
@@ -267,6 +277,7 @@ async fn none_outlives(world: &World, calm: Duration) -> Verdict {
 }
 
 fn note_last_lives(world: &World) {
+    world.marks.add("answers owed and given", world.quiet().kept());
     world.marks.add("leaders elected", world.raft().elections() as u64);
     for living in world.members.iter().filter_map(|member| member.living()) {
         let status = living.door.status();

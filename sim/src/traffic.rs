@@ -19,9 +19,11 @@ use crate::draft::Drafting;
 use crate::env::{forked, true_now, true_sleep};
 use crate::oracles::disk::Promised;
 use crate::oracles::ids::{Attempt, Ending};
+use crate::oracles::quiet::OWED;
 use crate::oracles::witness::{self, Began};
 use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{Kind, Step};
+use crate::quiet;
 use crate::world::{Lost, PATIENCE, World};
 
 /// Longest list of a transaction, as the default flag has it.
@@ -250,13 +252,51 @@ impl Client {
                 self.world.judge(verdict);
                 (Outcome::Done { answer, revision }, Settled::Yes)
             }
-            Ok((id, Err(refusal))) => self.refused(id, refusal.text()),
+            Ok((id, Err(refusal))) => {
+                self.turned_down(began, refusal.text(), &request);
+                self.refused(id, refusal.text())
+            }
             Err(Lost::Down) => (Outcome::SurelyNot("the member was down".to_string()), Settled::Not),
-            Err(Lost::NoAnswer) => (Outcome::Unknown("no answer".to_string()), Settled::Open),
+            Err(Lost::NoAnswer) => {
+                self.unanswered(began, patience, &request);
+                (Outcome::Unknown("no answer".to_string()), Settled::Open)
+            }
         };
+        if settled == Settled::Yes {
+            self.world.quiet().answered(began.at);
+        }
         let index = id.and_then(|id| self.world.ledger().attempts().index_of(id));
         self.record(began, Call::Change(request), outcome.clone(), index);
         (outcome, settled)
+    }
+
+    /// A request was turned down: it may not be while nothing is wrong, if it is not the request's own fault.
+    fn turned_down(&self, began: Began, why: &str, asked: &impl std::fmt::Debug) {
+        let story = || format!("client {} of member {}: {asked:?}", self.number, self.member);
+        quiet::refused(&self.world, began.at, why, story);
+    }
+
+    /// A request was not answered for so long.
+    fn unanswered(&self, began: Began, patience: Duration, asked: &impl std::fmt::Debug) {
+        if patience >= OWED {
+            self.turned_down(began, "", asked);
+        }
+    }
+
+    /// What became of a question, held against what is owed.
+    fn owed<T>(
+        &self,
+        began: Began,
+        patience: Duration,
+        answer: &Result<Result<T, Refusal>, Lost>,
+        asked: &impl std::fmt::Debug,
+    ) {
+        match answer {
+            Ok(Ok(_)) => self.world.quiet().answered(began.at),
+            Ok(Err(refusal)) => self.turned_down(began, refusal.text(), asked),
+            Err(Lost::NoAnswer) => self.unanswered(began, patience, asked),
+            Err(Lost::Down) => {}
+        }
     }
 
     fn refused(&self, id: u64, refusal: &str) -> (Outcome, Settled) {
@@ -298,6 +338,7 @@ impl Client {
             Ok((stood, answer.map(|answer| (answer, view.revision()))))
         });
         let answer = asked.await;
+        self.owed(began, patience, &answer, &range);
         let (stood, got, outcome) = self.looked(&range, answer, |(answer, revision)| {
             (answer.clone(), Outcome::Done { answer: Answer::Range(answer), revision })
         });
@@ -361,6 +402,7 @@ impl Client {
             Ok((0, answer.map(|answer| (convert::txn_answer(&answer), view.revision()))))
         });
         let answer = asked.await;
+        self.owed(began, patience, &answer, &txn);
         let (_, got, outcome) = self.looked(&txn, answer, |(answer, revision)| {
             (answer.clone(), Outcome::Done { answer: Answer::Txn(answer), revision })
         });
@@ -390,6 +432,7 @@ impl Client {
         let way = (self.number, self.member);
         let asked = self.world.ask(way, patience, &mut self.dice, move |door| async move { door.keep_alive(id).await });
         let answer = asked.await;
+        self.owed(began, patience, &answer, &id);
         let settled = self.heard(&id, &answer);
         if let Ok(Ok(got)) = answer {
             if got.is_none() {
@@ -411,6 +454,7 @@ impl Client {
         let asked =
             self.world.ask(way, patience, &mut self.dice, move |door| async move { door.time_to_live(id, keys).await });
         let answer = asked.await;
+        self.owed(began, patience, &answer, &id);
         let settled = self.heard(&id, &answer);
         if let Ok(Ok(got)) = answer {
             let got = got.map(|standing| {
@@ -433,6 +477,7 @@ impl Client {
         let way = (self.number, self.member);
         let asked = self.world.ask(way, patience, &mut self.dice, |door| async move { door.leases().await });
         let answer = asked.await;
+        self.owed(began, patience, &answer, &"all leases");
         let settled = self.heard(&"all", &answer);
         if let Ok(Ok(got)) = answer {
             let ledger = self.world.ledger();

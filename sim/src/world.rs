@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::oracles::bank::BankJudge;
 use crate::oracles::disk::{Promise, Promised};
 use crate::oracles::leases::LeaseTimes;
 use crate::oracles::ledger::{Entry, Ledger};
+use crate::oracles::quiet::QuietJudge;
 use crate::oracles::raft::RaftJudge;
 use crate::plan::{Plan, Who};
 use crate::wires::{Host, Way, Wires};
@@ -64,6 +66,8 @@ pub struct World {
     ledger: Arc<Mutex<Ledger>>,
     raft: Mutex<RaftJudge>,
     bank: Mutex<BankJudge>,
+    quiet: Mutex<QuietJudge>,
+    operator_busy: AtomicBool,
     operations: Mutex<Vec<Operation>>,
     promises: Mutex<(Vec<Promise>, SeededDice)>,
     violation: Mutex<Option<Violation>>,
@@ -93,6 +97,8 @@ impl World {
             ledger: Arc::new(Mutex::new(Ledger::new(MIN_TTL, plan.members.len()))),
             raft: Mutex::new(RaftJudge::new(ids)),
             bank: Mutex::new(BankJudge::new(plan.bank.as_ref().map_or(0, |bank| bank.accounts))),
+            quiet: Mutex::default(),
+            operator_busy: AtomicBool::new(false),
             operations: Mutex::default(),
             promises,
             violation: Mutex::default(),
@@ -114,6 +120,21 @@ impl World {
     /// The judge of the bank. Never held over a wait.
     pub fn bank(&self) -> MutexGuard<'_, BankJudge> {
         self.bank.lock().expect("no judge panics")
+    }
+
+    /// The judge of what is owed while nothing is wrong. Never held over a wait.
+    pub fn quiet(&self) -> MutexGuard<'_, QuietJudge> {
+        self.quiet.lock().expect("no judge panics")
+    }
+
+    /// Whether the operator is changing something.
+    pub fn operator_is_busy(&self) -> bool {
+        self.operator_busy.load(Ordering::Relaxed)
+    }
+
+    /// The operator begins to change something, or is done.
+    pub fn set_operator_busy(&self, busy: bool) {
+        self.operator_busy.store(busy, Ordering::Relaxed);
     }
 
     /// The ledger, for who lives longer than a borrow.
