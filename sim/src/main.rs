@@ -6,6 +6,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that finds nothing must stop"))]
 
 #[cfg(madsim)]
+mod ambush;
+#[cfg(madsim)]
 mod calm;
 #[cfg(madsim)]
 mod chronicle;
@@ -14,13 +16,14 @@ mod config;
 #[cfg(madsim)]
 mod convert;
 #[cfg(madsim)]
+mod damage;
+#[cfg(madsim)]
 mod director;
 #[cfg(madsim)]
 mod draft;
 #[cfg(madsim)]
 mod draw;
 #[cfg(madsim)]
-#[allow(dead_code, unused_imports, reason = "the catalogue of faults is larger than what plans draw yet: docs/NEXT.md")]
 mod env;
 #[cfg(madsim)]
 mod lifecycle;
@@ -42,6 +45,8 @@ mod run;
 mod told;
 #[cfg(madsim)]
 mod traffic;
+#[cfg(madsim)]
+mod troubles;
 #[cfg(madsim)]
 mod watchers;
 #[cfg(madsim)]

@@ -404,7 +404,11 @@ impl<D: Disk> Node<D> {
 
     /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
     fn tell_name(&mut self, now: Instant) {
-        if self.is_told(&self.machine.members()) || self.telling || self.removed || self.group.standing().leader.is_none() {
+        if self.is_told(&self.machine.members())
+            || self.telling
+            || self.removed
+            || self.group.standing().leader.is_none()
+        {
             return;
         }
         self.telling = true;

@@ -71,6 +71,10 @@ pub struct Platter {
     budget: DamageBudget,
     /// Whose disk it is, for the budget.
     member: String,
+    /// Syncs of the log that succeeded, as far as there may be damage to it.
+    log_syncs: u64,
+    /// Whether somebody was refused for lack of room.
+    pub was_full: bool,
     /// The trace of the run.
     pub trace: Trace,
     /// What happened sometimes.
@@ -86,7 +90,20 @@ impl Platter {
     pub fn new(faults: DiskFaults, dice: SeededDice, trace: Trace, marks: Marks) -> Self {
         let (tree, stalled_until) = (Tree::default(), Duration::ZERO);
         let (dice, budget, member) = (DiskDice::new(dice), DamageBudget::none(), String::new());
-        Self { life: 0, armed: None, tree, faults, dice, stalled_until, budget, member, trace, marks }
+        Self {
+            life: 0,
+            armed: None,
+            tree,
+            faults,
+            dice,
+            stalled_until,
+            budget,
+            member,
+            log_syncs: 0,
+            was_full: false,
+            trace,
+            marks,
+        }
     }
 
     /// Damage is held against this budget, as the member's.
@@ -177,7 +194,7 @@ impl Platter {
     pub fn make_durable(&mut self, file: &Shared, captured: Captured) {
         let (lost, misdirected) = (self.faults.lost_write_one_in, self.faults.misdirected_write_one_in);
         let honest = lost == 0 && misdirected == 0;
-        let class = if honest { FileClass::Aside } else { self.class_of(file) };
+        let class = if honest && !self.budget.is_open() { FileClass::Aside } else { self.class_of(file) };
         let spare = !honest && self.others_are_whole(class, file);
         let mut bytes = file.lock().expect("no holder of a file panics");
         bytes.make_durable(captured, |bytes, page| {
@@ -189,13 +206,17 @@ impl Platter {
                 return WriteFate::Written;
             };
             let sector = page * (PAGE / SECTOR) as u64;
-            if !may_damage(&self.budget, &self.member, class, sector, spare, bytes) {
+            if class == FileClass::Log || !may_damage(&self.budget, &self.member, class, sector, spare, bytes) {
                 return WriteFate::Written;
             }
             let lost = fate == WriteFate::Lost;
             self.marks.hit(if lost { "disk: write lost" } else { "disk: write misdirected" });
             fate
         });
+        if class == FileClass::Log {
+            self.log_syncs += 1;
+            bytes.rest(self.log_syncs);
+        }
     }
 
     /// The class of a file, by the name it has now, whatever it was opened as.
@@ -228,7 +249,9 @@ impl Platter {
         let spare = self.others_are_whole(class, file);
         let mut bytes = file.lock().expect("no holder of a file panics");
         let mut sectors = bytes.resting_sectors();
-        sectors.retain(|sector| !bytes.damaged().contains(sector));
+        let vouched =
+            |sector: &u64| class != FileClass::Log || bytes.rests_since(*sector) < self.log_syncs.saturating_sub(1);
+        sectors.retain(|sector| !bytes.damaged().contains(sector) && vouched(sector));
         if sectors.is_empty() {
             return None;
         }
@@ -278,6 +301,11 @@ impl Platter {
     pub fn used(&self) -> u64 {
         let len = |file: &Shared| file.lock().expect("no holder of a file panics").len();
         self.tree.shown().files.values().map(len).sum()
+    }
+
+    /// So many bytes may be written beyond what there is now; no limit without.
+    pub fn leave_room(&mut self, room: Option<u64>) {
+        self.faults.capacity = room.map(|room| self.used() + room);
     }
 
     /// How much room there is.
