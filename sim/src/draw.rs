@@ -180,7 +180,7 @@ fn member() -> impl Strategy<Value = MemberSetting> {
 }
 
 fn links() -> impl Strategy<Value = Links> {
-    let micros = select(&[(50, 200), (300, 2_000), (1_000, 20_000), (100, 50_000)][..]);
+    let micros = select(&[(50, 200), (300, 2_000), (500, 500), (1_000, 20_000), (100, 50_000)][..]);
     let bytes = select(&[0, 0, 0, 20_000, 1_000_000][..]);
     let parts =
         (micros, select(&[0, 0, 30, 500][..]), select(&[0, 0, 10, 200][..]), bytes, select(&[0, 0, 50, 1_000][..]));

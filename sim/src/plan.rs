@@ -438,6 +438,7 @@ impl Links {
     pub fn mood(&self) -> LinkMood {
         let (low, high) = self.micros;
         let latency = match self.slow_one_in {
+            0 if low == high => Latency::Constant(low),
             0 => Latency::Uniform(low, high),
             rare_one_in => Latency::LongTail { usual: (low, high), rare: (high, 100 * high), rare_one_in },
         };

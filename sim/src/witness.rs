@@ -74,6 +74,7 @@ impl Observer for Witness {
 
     fn installs(&self, number: u64, at: (u64, u64), batch: &Batch) {
         if self.disk.is_alive() {
+            self.disk.installs();
             let verdict = self.world.raft().installs(self.member, number, at, batch);
             self.world.judge(verdict);
         }

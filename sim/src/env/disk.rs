@@ -17,6 +17,7 @@
 //!   again; a page that a sync writes may be lost or land on a neighbouring page, which shows only when the system has
 //!   forgotten what it meant to write: after a loss of power. A budget bounds all of this. The end of the log, up to
 //!   what two later syncs of it vouch for, is spared: nobody can tell a promise that was lost there from one never made.
+//!   So are files that may become a segment of it. Once a state was installed its image has no older one to fall back to.
 //! - *Traps.* A life ends in the n-th change (looks do not count), of a kind and class that can be aimed at; in the
 //!   middle of a write a part of it has happened, in a sync it is the beginning, the effect or the answer.
 //!
@@ -92,6 +93,7 @@ impl SimDisk {
         platter.lose_power(loss)
     }
 
+    #[cfg(test)]
     /// Ends the life in its n-th change from now, whatever it is; `trap` is called in that moment.
     pub fn arm(&self, nth: u64, trap: impl FnOnce() + Send + 'static) {
         self.arm_at(Aim::default(), nth, trap);
@@ -124,6 +126,11 @@ impl SimDisk {
         self.lock().faults = faults;
     }
 
+    /// The product replaced its state by another's: the older image, if there is one, is of no use from now on.
+    pub fn installs(&self) {
+        self.lock().installs();
+    }
+
     /// So many bytes may be written beyond what there is now; no limit without.
     pub fn leave_room(&self, room: Option<u64>) {
         self.lock().leave_room(room);
@@ -145,6 +152,7 @@ impl SimDisk {
     }
 
     /// Sectors that are damaged and have not been written since, by file.
+    #[cfg(test)]
     pub fn damaged(&self) -> Vec<(String, u64)> {
         self.lock().damaged()
     }

@@ -103,6 +103,7 @@ impl SimNet {
     }
 
     /// Ends the partition; moods stay.
+    #[cfg(test)]
     pub fn end_partition(&self) {
         self.partition(&Cuts::new());
     }
@@ -121,6 +122,7 @@ impl SimNet {
     }
 
     /// An address closes by itself: its listener hears of it, calls are refused. Whether it was open.
+    #[cfg(test)]
     pub fn close_listener(&self, address: &str) -> bool {
         self.lock().close(address, true_now())
     }

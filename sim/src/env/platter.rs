@@ -73,6 +73,8 @@ pub struct Platter {
     member: String,
     /// Syncs of the log that succeeded, as far as there may be damage to it.
     log_syncs: u64,
+    /// A snapshot was installed: the older image is of no use.
+    installed: bool,
     /// Whether somebody was refused for lack of room.
     pub was_full: bool,
     /// The trace of the run.
@@ -100,6 +102,7 @@ impl Platter {
             budget,
             member,
             log_syncs: 0,
+            installed: false,
             was_full: false,
             trace,
             marks,
@@ -206,7 +209,9 @@ impl Platter {
                 return WriteFate::Written;
             };
             let sector = page * (PAGE / SECTOR) as u64;
-            if class == FileClass::Log || !may_damage(&self.budget, &self.member, class, sector, spare, bytes) {
+            if matches!(class, FileClass::Log | FileClass::Aside)
+                || !may_damage(&self.budget, &self.member, class, sector, spare, bytes)
+            {
                 return WriteFate::Written;
             }
             let lost = fate == WriteFate::Lost;
@@ -225,12 +230,20 @@ impl Platter {
         self.tree.shown().files.iter().find(own).map_or(FileClass::Aside, |(name, _)| FileClass::of(name))
     }
 
+    /// The state was replaced by another's: of the images only the newest is of use from now on.
+    pub fn installs(&mut self) {
+        self.installed = true;
+    }
+
     /// Whether there are others of the class with durable names, and no damage has struck any of them.
     fn others_are_whole(&self, class: FileClass, file: &Shared) -> bool {
         let other = |(name, other): (&String, &Shared)| {
             (FileClass::of(name) == class && !Shared::ptr_eq(other, file))
                 .then(|| other.lock().expect("no holder of a file panics").damaged().is_empty())
         };
+        if class == FileClass::Image && self.installed {
+            return false;
+        }
         let mut others = self.tree.durable().files.iter().filter_map(other).peekable();
         others.peek().is_some() && others.all(|whole| whole)
     }
@@ -266,6 +279,7 @@ impl Platter {
     }
 
     /// Damaged sectors of files that have a name.
+    #[cfg(test)]
     pub fn damaged(&self) -> Vec<(String, u64)> {
         let of = |(name, file): (&String, &Shared)| -> Vec<(String, u64)> {
             let file = file.lock().expect("no holder of a file panics");
