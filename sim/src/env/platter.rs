@@ -344,7 +344,11 @@ fn may_damage(
         FileClass::Image => others_are_whole,
         // Of its slots, each on a page of its own, any but one may be damaged; the hint, the third, speaks for little.
         FileClass::Mark => {
-            slot(&sector) >= 2 || bytes.damaged().iter().all(|other| slot(other) >= 2 || slot(other) == slot(&sector))
+            // A mark that is young has only one.
+            let rests = |wanted: u64| bytes.resting_sectors().iter().any(|sector| slot(sector) == wanted);
+            slot(&sector) >= 2
+                || rests(1 - slot(&sector))
+                    && bytes.damaged().iter().all(|other| slot(other) >= 2 || slot(other) == slot(&sector))
         }
         FileClass::Log | FileClass::History => false,
     };
