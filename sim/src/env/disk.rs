@@ -17,7 +17,7 @@
 //!   again; a page that a sync writes may be lost or land on a neighbouring page, which shows only when the system has
 //!   forgotten what it meant to write: after a loss of power. A budget bounds all of this. The end of the log, up to
 //!   what two later syncs of it vouch for, is spared: nobody can tell a promise that was lost there from one never made.
-//!   So are files that may become a segment of it. Once a state was installed its image has no older one to fall back to.
+//!   So are, by lost writes, files that may become a segment of it, and its mark: the slot before would verify. Once a state was installed its image has no older one to fall back to.
 //! - *Traps.* A life ends in the n-th change (looks do not count), of a kind and class that can be aimed at; in the
 //!   middle of a write a part of it has happened, in a sync it is the beginning, the effect or the answer.
 //!

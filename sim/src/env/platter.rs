@@ -209,7 +209,7 @@ impl Platter {
                 return WriteFate::Written;
             };
             let sector = page * (PAGE / SECTOR) as u64;
-            if matches!(class, FileClass::Log | FileClass::Aside)
+            if matches!(class, FileClass::Log | FileClass::Mark | FileClass::Aside)
                 || !may_damage(&self.budget, &self.member, class, sector, spare, bytes)
             {
                 return WriteFate::Written;
