@@ -29,6 +29,7 @@ fn config() -> DriverConfig {
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,
+        append_bytes: 1 << 20,
         max_request_bytes: 1_572_864,
         wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
         min_lease_ttl: 2,

@@ -185,6 +185,7 @@ fn config() -> DriverConfig {
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,
+        append_bytes: 1 << 20,
         max_request_bytes: 1_572_864,
         min_lease_ttl: 2,
         store: StoreOptions { segment_bytes: 4096, cache_bytes: 1024 },

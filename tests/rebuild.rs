@@ -27,6 +27,7 @@ fn config(name: usize, ports: &[u16]) -> DriverConfig {
         joins: None,
         strict_reconfig_check: true,
         rebuild_from_peers: false,
+        append_bytes: 1 << 20,
         listen_peers: vec![format!("127.0.0.1:{}", ports[name])],
         cluster_token: "rebuilding".to_string(),
         tick: Duration::from_millis(50),

@@ -33,12 +33,13 @@ const FOR_GOOD: Duration = Duration::from_secs(3600);
 /// Who belongs to the cluster when every change of it has come to an end; whoever does not, retires.
 pub async fn settled_members(world: &Arc<World>, auditor: &mut Client) -> Result<Vec<usize>, Violation> {
     if world.plan.errands.is_empty() {
-        return Ok((0..world.members.len()).collect());
+        return Ok((0..world.members.len()).filter(|member| !world.members[*member].is_broken()).collect());
     }
     // What is still waiting somewhere is given up or in a log, and what is in an old leader's log alone is gone, or agreed
     // on with what is asked now.
     true_sleep(REQUEST_TIMEOUT + Duration::from_secs(3)).await;
-    let started: Vec<usize> = (0..world.members.len()).filter(|member| world.members[*member].is_admitted()).collect();
+    let started = (0..world.members.len()).filter(|member| world.members[*member].is_admitted());
+    let started: Vec<usize> = started.filter(|member| !world.members[*member].is_broken()).collect();
     all_clear(world, auditor, &started).await?;
     let roster = world.raft().roster().all();
     let belongs = |member: &usize| roster.contains(&member_id(*member));
@@ -76,9 +77,10 @@ pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client, everyone: &
     let voters = world.raft().roster().voters();
     let mut voting: Vec<usize> =
         everyone.iter().copied().filter(|member| voters.contains(&member_id(*member))).collect();
-    let count = voting.len();
+    let broken = voters.len() - voting.len();
     let mut dice = forked(world.plan.seed, "core", 0);
-    let spare = dice.below((count as u64 - 1) / 2 + 1) as usize;
+    let sparable = ((voters.len() - 1) / 2).saturating_sub(broken);
+    let spare = dice.below(sparable as u64 + 1) as usize;
     if spare == 0 {
         return Ok(());
     }

@@ -76,6 +76,7 @@ pub fn driver_config(
         tick: TICK,
         election_ticks: 10,
         pre_vote: true,
+        append_bytes: setting.append_bytes,
         max_request_bytes: quorate::base::limits::MAX_REQUEST_BYTES,
         wal_segment_bytes: setting.wal_segment_bytes,
         min_lease_ttl: MIN_TTL,

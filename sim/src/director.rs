@@ -6,9 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
+
+use crate::ambush::Caught;
 use crate::chronicle::Happening;
-use crate::env::{true_now, true_sleep};
+use crate::config::host;
+use crate::env::{Calls, FileClass, LinkMood, true_now, true_sleep};
 use crate::lifecycle;
+use crate::member::Member;
 use crate::plan::{Action, Cut, End, Timed, Who};
 use crate::wires::ways;
 use crate::world::World;
@@ -22,6 +27,22 @@ pub async fn direct(world: Arc<World>) {
         }
         world.trace.note("action", format!("{action:?}").as_bytes());
         befall(&world, action);
+    }
+}
+
+/// Lets those be caught who step into an ambush, until the run is lost or calm.
+pub async fn spring(world: Arc<World>) {
+    let Some(mut caught) = world.ambushes.to_director() else { return };
+    while let Some(Caught { after, action }) = caught.next().await {
+        let world = world.clone();
+        drop(madsim::task::spawn(async move {
+            true_sleep(after).await;
+            if !world.is_lost() && !world.is_calm() {
+                world.trace.note("caught", format!("{action:?}").as_bytes());
+                world.marks.hit("a member stepped into an ambush");
+                befall(&world, action);
+            }
+        }));
     }
 }
 
@@ -39,8 +60,8 @@ fn befall(world: &Arc<World>, action: Action) {
                 }
             }
         }
-        Action::Trap { who, nth, how, down } => {
-            world.named(who).into_iter().for_each(|number| world.members[number].arm(nth, how, down));
+        Action::Trap { who, nth, aim, how, down } => {
+            world.named(who).into_iter().for_each(|number| world.members[number].arm((aim, nth), how, down));
         }
         Action::Stall { who, time } => {
             world.marks.hit("the disk stalled for long");
@@ -53,18 +74,95 @@ fn befall(world: &Arc<World>, action: Action) {
             world.marks.hit("a wall clock stepped");
             world.named(who).into_iter().for_each(|number| world.members[number].step_wall(ms));
         }
-        Action::Pause { who, time } => pause(world, who, time),
+        Action::Drift { who, ppb } => {
+            world.marks.hit("a clock's drift changed");
+            world.named(who).into_iter().for_each(|number| world.members[number].drift(ppb));
+        }
+        Action::Slow { who, percent, time } => {
+            world.marks.hit("a processor was slow");
+            passing(world, who, time, move |member| member.slow_down(Some(percent)), |member| member.slow_down(None));
+        }
+        Action::Fill { who, room, time } => {
+            world.marks.hit("a disk had little room");
+            let fill = move |member: &Member| member.disk.leave_room(Some(room));
+            passing(world, who, time, fill, |member| member.disk.leave_room(None));
+        }
+        Action::Rot { who, class, damage } => {
+            for number in world.named(who) {
+                let damaged = world.members[number].disk.damage(class, damage);
+                world.marks.add(mark_of(class), u64::from(damaged.is_some()));
+            }
+        }
+        Action::Reset { one, other } => {
+            let (one, other) = (one % world.members.len(), other % world.members.len());
+            world.marks.hit("all connections of two members were cut");
+            world.net.cut_connections(&host(one), &host(other));
+        }
+        Action::Block { from, to, told, time } => block(world, (from, to), told, time),
+        Action::Ambush { moment, nth, after, then } => world.ambushes.lay((moment, nth), after, *then),
+        Action::Suspend { who, time } => pause(world, who, time, true),
+        Action::Pause { who, time } => pause(world, who, time, false),
         Action::Cut { cut, clients, time } => part(world, &cut, clients, time),
     }
 }
 
-fn pause(world: &Arc<World>, who: Who, time: Duration) {
+fn mark_of(class: FileClass) -> &'static str {
+    match class {
+        FileClass::Log => "damage: log",
+        FileClass::Mark => "damage: mark of the log",
+        FileClass::History => "damage: history",
+        FileClass::Image => "damage: checkpoint image",
+        FileClass::Aside => "damage: a file that means nothing",
+    }
+}
+
+/// Something that befalls members for a time.
+fn passing(
+    world: &Arc<World>,
+    who: Who,
+    time: Duration,
+    begin: impl Fn(&Member),
+    end: impl Fn(&Member) + Send + 'static,
+) {
+    let named = world.named(who);
+    named.iter().for_each(|number| begin(&world.members[*number]));
+    let world = world.clone();
+    drop(madsim::task::spawn(async move {
+        true_sleep(time).await;
+        if !world.is_calm() {
+            named.iter().for_each(|number| end(&world.members[*number]));
+        }
+    }));
+}
+
+/// Calls from one member to another do not succeed for a time.
+fn block(world: &Arc<World>, (from, to): (usize, usize), told: bool, time: Duration) {
+    let (from, to) = (host(from % world.members.len()), host(to % world.members.len()));
+    if from == to {
+        return;
+    }
+    world.marks.hit("calls between two members were blocked");
+    let calls = if told { Calls::Refused } else { Calls::Swallowed };
+    world.net.set_link(&from, &to, LinkMood { calls, ..world.net.mood(&from, &to) });
+    let world = world.clone();
+    drop(madsim::task::spawn(async move {
+        true_sleep(time).await;
+        let answered = LinkMood { calls: Calls::Answered, ..world.net.mood(&from, &to) };
+        world.net.set_link(&from, &to, answered);
+    }));
+}
+
+fn pause(world: &Arc<World>, who: Who, time: Duration, suspended: bool) {
     for number in world.named(who) {
         let Some(node) = world.members[number].pause() else { continue };
         world.marks.hit("a member stood still");
         let world = world.clone();
         drop(madsim::task::spawn(async move {
             true_sleep(time).await;
+            if suspended && !world.is_calm() {
+                world.marks.hit("a machine was suspended");
+                world.members[number].was_suspended(time);
+            }
             world.members[number].resume(&node);
         }));
     }

@@ -15,9 +15,10 @@ use quorate::base::Dice;
 
 use crate::env::forked;
 use crate::plan::{
-    Action, Bank, Cut, DiskMood, End, Errand, Kind, Links, MemberSetting, Plan, Planned, PowerLoss, Setting, Step,
-    Teller, Timed, Watching, Who,
+    Bank, DiskMood, Errand, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned, Setting, Step, Teller,
+    Watching,
 };
+use crate::troubles::{Scene, figure_eight, millis, one_in, timeline};
 
 const KINDS: [(Kind, u64); 13] = [
     (Kind::Put, 24),
@@ -55,16 +56,36 @@ impl Plan {
         let (kinds, steps) = drawn(seed, "kinds", 0, (kinds(), 30..31 + 800 / clients));
         let length = pace * steps as u64;
         let client = |number| drawn(seed, "client", number, vec(step(kinds.clone(), pace), steps));
-        let mut timeline = drawn(seed, "timeline", 0, timeline(size, length));
-        timeline.sort_by_key(|timed| timed.at);
+        let (harm, lane) = (drawn(seed, "harm", 0, harm(size)), drawn(seed, "lane", 0, lane()));
+        let scene = Scene { size, length, harm };
         let (joiners, mut errands) = drawn(seed, "errands", 0, errands(length));
+        // Neither a lane nor a cluster that may be short of members carries a state to those who join.
+        let lane = lane.filter(|_| size > 1 && joiners == 0 && harm == Harm::Nothing);
+        let joiners = if harm == Harm::Nothing { joiners } else { 0 };
+        errands.retain(|planned| joiners > 0 || matches!(planned.errand, Errand::MoveLeader { .. }));
         errands.sort_by_key(|planned| planned.at);
+        let mut setting = drawn(seed, "setting", 0, setting());
+        let mut timeline = drawn(seed, "timeline", 0, timeline(scene));
+        if size > 2 && harm == Harm::Nothing && drawn(seed, "figure eight", 0, one_in(10)) {
+            timeline = drawn(seed, "figure eight", 1, figure_eight(scene));
+            setting.append_bytes = 0;
+        }
+        timeline.sort_by_key(|timed| timed.at);
+        if lane.is_some() {
+            setting.catch_up_entries = quorate::base::limits::CATCH_UP_ENTRIES;
+        }
+        setting.lane = lane;
+        let member = |number| {
+            let drawn = drawn(seed, "member", number, member());
+            MemberSetting { disk: harmed(drawn.disk, harm), ..drawn }
+        };
         Self {
             seed,
             founders: size,
             errands,
-            members: (0..(size + joiners) as u64).map(|number| drawn(seed, "member", number, member())).collect(),
-            setting: drawn(seed, "setting", 0, setting()),
+            members: (0..(size + joiners) as u64).map(member).collect(),
+            setting,
+            harm,
             keys,
             until: Duration::from_millis(4 * length + 20_000),
             clients: (0..clients as u64).map(client).collect(),
@@ -75,51 +96,93 @@ impl Plan {
     }
 }
 
-fn millis(low: u64, high: u64) -> impl Strategy<Value = Duration> {
-    (low * 1000..high * 1000 + 1).prop_map(Duration::from_micros)
-}
-
-/// True once in so many.
-fn one_in(many: u32) -> impl Strategy<Value = bool> {
-    (0..many).prop_map(move |n| n == many - 1)
-}
-
 /// Keys, pace in milliseconds, clients.
 fn load() -> impl Strategy<Value = (u64, u64, usize)> {
     (select(&[2, 5, 12, 30][..]), select(&[2, 10, 40, 150][..]), 1..8_usize)
 }
 
-fn disk() -> impl Strategy<Value = DiskMood> {
-    let parts = (
-        select(&[(10, 30), (50, 300), (100, 5_000), (5_000, 30_000)][..]),
-        select(&[0, 0, 50, 300][..]),
-        select(&[0, 2, 20][..]),
-        select(&[0, 3, 50][..]),
-        select(&[0, 0, 0, 400][..]),
-    );
-    parts.prop_map(|(sync_micros, stall_one_in, write_back_one_in, short_read_one_in, sync_error_one_in)| DiskMood {
-        sync_micros,
-        stall_one_in,
-        write_back_one_in,
-        short_read_one_in,
-        sync_error_one_in,
-        lies: false,
+/// How much may be damaged: in most runs nothing that a member cannot mend by itself.
+fn harm(size: usize) -> impl Strategy<Value = Harm> {
+    (0..20_u32).prop_map(move |n| match n {
+        0 => Harm::Beyond,
+        1 | 2 if size > 2 => Harm::Minority,
+        _ => Harm::Nothing,
     })
+}
+
+/// In most runs the transport carries what members say.
+fn lane() -> impl Strategy<Value = Option<LaneSetting>> {
+    let parts = (
+        select(&[0, 0, 20][..]),
+        select(&[0, 3, 30][..]),
+        select(&[0, 5, 50][..]),
+        select(&[5, 20, 200][..]),
+        select(&[1, 3][..]),
+    );
+    let setting = parts.prop_map(|(drop_one_in, duplicate_one_in, delay_one_in, replay_one_in, tells_one_in)| {
+        LaneSetting { drop_one_in, duplicate_one_in, delay_one_in, replay_one_in, tells_one_in }
+    });
+    (one_in(8), setting).prop_map(|(there, setting)| there.then_some(setting))
+}
+
+fn disk() -> impl Strategy<Value = DiskMood> {
+    let times = (
+        select(&[(10, 30), (50, 300), (100, 5_000), (5_000, 30_000)][..]),
+        select(&[(0, 0), (0, 0), (0, 0), (0, 300)][..]),
+        select(&[0, 0, 50, 300][..]),
+    );
+    let moods = (select(&[0, 2, 20][..]), select(&[0, 3, 50][..]), any::<bool>());
+    let errors = (
+        select(&[0, 0, 0, 0, 400, 60, 15][..]),
+        select(&[0, 0, 0, 0, 5_000, 500][..]),
+        select(&[0, 0, 0, 10, 100][..]),
+    );
+    let strays = (select(&[20, 100, 1_000][..]), select(&[20, 100, 1_000][..]));
+    (times, moods, errors, strays).prop_map(|(times, moods, errors, strays)| {
+        let (sync_micros, write_micros, stall_one_in) = times;
+        let (write_back_one_in, short_read_one_in, refuses_whole) = moods;
+        let (sync_error_one_in, read_error_one_in, write_back_error_one_in) = errors;
+        let (lost_write_one_in, misdirected_write_one_in) = strays;
+        DiskMood {
+            sync_micros,
+            write_micros,
+            stall_one_in,
+            write_back_one_in,
+            write_back_error_one_in,
+            short_read_one_in,
+            read_error_one_in,
+            sync_error_one_in,
+            refuses_whole,
+            lost_write_one_in,
+            misdirected_write_one_in,
+            lies: false,
+        }
+    })
+}
+
+/// Writes go astray only where damage may come.
+fn harmed(disk: DiskMood, harm: Harm) -> DiskMood {
+    match harm {
+        Harm::Nothing => DiskMood { lost_write_one_in: 0, misdirected_write_one_in: 0, ..disk },
+        Harm::Minority | Harm::Beyond => disk,
+    }
 }
 
 fn member() -> impl Strategy<Value = MemberSetting> {
     let drift = select(&[0, 200_000, -200_000, 50_000_000, -50_000_000][..]);
-    let parts = (drift, one_in(4), select(&[0, 0, 5, 100][..]), disk());
-    parts.prop_map(|(drift_ppb, wall_restarts, late_one_in, disk)| MemberSetting {
+    let cpu = select(&[0, 0, 0, 100, 2_000][..]);
+    let parts = (drift, one_in(4), select(&[0, 0, 5, 100][..]), cpu, disk());
+    parts.prop_map(|(drift_ppb, wall_restarts, late_one_in, cpu_percent, disk)| MemberSetting {
         drift_ppb,
         wall_restarts,
         late_one_in,
+        cpu_percent,
         disk,
     })
 }
 
 fn links() -> impl Strategy<Value = Links> {
-    let micros = select(&[(50, 200), (300, 2_000), (1_000, 20_000), (100, 50_000)][..]);
+    let micros = select(&[(50, 200), (300, 2_000), (500, 500), (1_000, 20_000), (100, 50_000)][..]);
     let bytes = select(&[0, 0, 0, 20_000, 1_000_000][..]);
     let parts =
         (micros, select(&[0, 0, 30, 500][..]), select(&[0, 0, 10, 200][..]), bytes, select(&[0, 0, 50, 1_000][..]));
@@ -136,11 +199,12 @@ fn setting() -> impl Strategy<Value = Setting> {
     let usual = quorate::base::limits::CATCH_UP_ENTRIES;
     // Whoever lags by more than is kept is sent a snapshot.
     let catch_up = select(vec![Some(0), Some(3), Some(20), None]).prop_map(move |few| few.unwrap_or(usual));
+    let append = select(vec![quorate::base::limits::APPEND_BYTES, quorate::base::limits::APPEND_BYTES, 10_000, 300, 0]);
     let parts = (
         select(&[8 << 10, 32 << 10, 256 << 10, 2 << 20][..]),
         select(&[4 << 10, 16 << 10, 64 << 10, 64 << 20][..]),
         select(&[0, 200, 10_000, 128 << 20][..]),
-        (select(&[3, 20, 100, 100_000][..]), catch_up),
+        (select(&[3, 20, 100, 100_000][..]), catch_up, append),
         select(&[2, 10, 100][..]),
         select(&[10, 500, 5_000][..]),
         links(),
@@ -148,17 +212,19 @@ fn setting() -> impl Strategy<Value = Setting> {
     );
     parts.prop_map(|parts| {
         let (wal_segment_bytes, segment_bytes, cache_bytes, kept, progress_ticks, wire, links, lease) = parts;
-        let (checkpoint_entries, catch_up_entries) = kept;
+        let (checkpoint_entries, catch_up_entries, append_bytes) = kept;
         Setting {
             wal_segment_bytes,
             segment_bytes,
             cache_bytes,
             checkpoint_entries,
+            append_bytes,
             catch_up_entries,
             progress_ticks,
             lease_checkpoint: Duration::from_millis(lease),
             wire: Duration::from_micros(wire),
             links,
+            lane: None,
         }
     })
 }
@@ -231,113 +297,6 @@ fn bank(length: u64) -> impl Strategy<Value = Option<Bank>> {
     })
 }
 
-/// What kinds of trouble a seed has at all.
-#[derive(Clone, Debug)]
-struct Troubles {
-    size: usize,
-    length: u64,
-    losses: Vec<PowerLoss>,
-    kills: bool,
-    stops: bool,
-    stalls: bool,
-    pauses: bool,
-    cuts: bool,
-}
-
-/// Troubles over a run of about `length` milliseconds; some runs have none.
-fn timeline(size: usize, length: u64) -> impl Strategy<Value = Vec<Timed>> {
-    let losses = [PowerLoss::DropAll, PowerLoss::KeepAll, PowerLoss::Torn, PowerLoss::Torn, PowerLoss::Garbage];
-    let only = (one_in(3), select(losses.to_vec()));
-    let allowed = (one_in(2), one_in(3), one_in(3), one_in(3), one_in(2));
-    let count = select(&[0, 1, 3, 6, 12][..]);
-    (only, allowed, count).prop_flat_map(move |((one, only), (kills, stops, stalls, pauses, cuts), count)| {
-        let losses = if one { vec![only] } else { losses.to_vec() };
-        let cuts = cuts && size > 1;
-        let troubles = Troubles { size, length, losses, kills, stops, stalls, pauses, cuts };
-        vec(trouble(&troubles), count).prop_map(|bursts| bursts.concat())
-    })
-}
-
-/// One trouble, or a burst of endings.
-fn trouble(all: &Troubles) -> impl Strategy<Value = Vec<Timed>> + use<> {
-    let mut choices = vec![(4, bursts(all).boxed())];
-    if all.stalls {
-        let stall = (who(all.size), millis(100, 6_000)).prop_map(|(who, time)| Action::Stall { who, time });
-        choices.push((1, alone(all, stall).boxed()));
-    }
-    if all.pauses {
-        let pause = (who(all.size), millis(10, 8_000)).prop_map(|(who, time)| Action::Pause { who, time });
-        choices.push((1, alone(all, pause).boxed()));
-    }
-    let step = select(&[-86_400_000, -5_000, 300, 5_000, 86_400_000][..]);
-    let step = (who(all.size), step).prop_map(|(who, ms)| Action::StepWall { who, ms });
-    choices.push((1, alone(all, step).boxed()));
-    if all.cuts {
-        let parts = (cut(all.size), any::<bool>(), millis(50, 15_000));
-        let cut = parts.prop_map(|(cut, clients, time)| Action::Cut { cut, clients, time });
-        choices.push((3, alone(all, cut).boxed()));
-    }
-    proptest::strategy::Union::new_weighted(choices)
-}
-
-fn alone<S: Strategy<Value = Action>>(all: &Troubles, action: S) -> impl Strategy<Value = Vec<Timed>> + use<S> {
-    (millis(0, all.length), action).prop_map(|(at, action)| vec![Timed { at, action }])
-}
-
-fn who(size: usize) -> impl Strategy<Value = Who> {
-    let choices = [
-        (4, (0..size).prop_map(Who::Member).boxed()),
-        (2, Just(Who::Leader).boxed()),
-        (2, (0..size).prop_map(Who::Follower).boxed()),
-        (1, Just(Who::All).boxed()),
-    ];
-    proptest::strategy::Union::new_weighted(choices.to_vec())
-}
-
-fn cut(size: usize) -> impl Strategy<Value = Cut> {
-    let link = (0..size, 0..size);
-    let choices = [
-        (4, who(size).prop_map(Cut::Apart).boxed()),
-        (2, who(size).prop_map(Cut::Mute).boxed()),
-        (2, who(size).prop_map(Cut::Deaf).boxed()),
-        (1, (0..size).prop_map(Cut::Bridge).boxed()),
-        (1, Just(Cut::Ring).boxed()),
-        (2, vec(link, 1..1 + size).prop_map(Cut::Links).boxed()),
-    ];
-    proptest::strategy::Union::new_weighted(choices.to_vec())
-}
-
-/// An ending; in a burst the next one comes while the member boots, or soon after.
-fn bursts(all: &Troubles) -> impl Strategy<Value = Vec<Timed>> + use<> {
-    let losses = select(all.losses.clone());
-    let (kills, stops) = (all.kills, all.stops);
-    let how = (0..4_u32, losses).prop_map(move |(n, loss)| match n {
-        0 if kills => End::Kill,
-        1 if stops => End::Stop,
-        _ => End::Power(loss),
-    });
-    let nth = (any::<bool>(), 1..41_u64).prop_map(|(at_once, nth)| if at_once { 0 } else { nth });
-    let down = select(&[0, 1, 50, 2_000][..]).prop_map(Duration::from_millis);
-    let endings = vec((how, nth, down, millis(0, 30)), 7);
-    let many = (one_in(5), 1..6_usize).prop_map(|(burst, more)| if burst { 1 + more } else { 1 });
-    let endings = (many, endings).prop_map(|(many, endings)| endings[..many].to_vec());
-    (who(all.size), millis(0, all.length), endings).prop_map(|(who, at, endings)| {
-        let mut at = at;
-        let mut burst = Vec::new();
-        for (place, (how, nth, down, rest)) in endings.into_iter().enumerate() {
-            let nth = if place > 0 { nth.max(1) } else { nth };
-            let action = match how {
-                End::Stop | End::Kill | End::Power(_) if nth == 0 => Action::End { who, how, down },
-                End::Stop => Action::End { who, how, down },
-                how => Action::Trap { who, nth, how, down },
-            };
-            burst.push(Timed { at, action });
-            at += down + rest;
-        }
-        burst
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -351,23 +310,5 @@ mod tests {
             let read: Plan = serde_json::from_str(&text).unwrap();
             assert_eq!(text, serde_json::to_string(&read).unwrap(), "seed {seed}");
         }
-    }
-
-    #[test]
-    fn plans_differ_and_every_kind_of_trouble_is_drawn_for_a_cluster() {
-        let mut seen = [0; 6];
-        for seed in 0..200 {
-            for timed in drawn(seed, "timeline", 0, timeline(3, 10_000)) {
-                seen[match timed.action {
-                    Action::End { .. } => 0,
-                    Action::Trap { .. } => 1,
-                    Action::Stall { .. } => 2,
-                    Action::Pause { .. } => 3,
-                    Action::Cut { .. } => 4,
-                    Action::StepWall { .. } => 5,
-                }] += 1;
-            }
-        }
-        assert!(seen.iter().all(|count| *count > 10), "{seen:?}");
     }
 }

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use quorate::base::{Dice, SeededDice, Wrong};
-use quorate::driver::BootReport;
+use quorate::driver::{BootReport, DriverConfig, Identity};
+use quorate::env::Env;
+use quorate::peer::{PeerDoor, PeerSender};
 
 use crate::config::driver_config;
-use crate::env::{forked, true_now, true_sleep};
+use crate::env::Lane;
+use crate::env::{SimEnv, forked, true_now, true_sleep};
 use crate::member::{Birth, Living, Member};
 use crate::oracles::Violation;
 use crate::plan::{End, PowerLoss};
@@ -25,7 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How soon a process that ended by itself is started again.
 const RESTART: Duration = Duration::from_millis(10);
 
-/// Boots in a row that may fail.
+/// How soon a process is started again that the disk made end.
+const LATER: Duration = Duration::from_millis(100);
+
+/// Boots in a row that may fail. Those that the disk fails do not count.
 const BOOTS: u32 = 100;
 
 /// How a boot went.
@@ -34,6 +40,8 @@ enum Boot {
     Serves(Living, futures_channel::oneshot::Receiver<()>),
     /// It did not come to that.
     Failed,
+    /// Nor could it, as the disk was.
+    Excused,
 }
 
 /// Looks after a member until the run is over.
@@ -58,6 +66,7 @@ pub async fn look_after(world: Arc<World>, number: usize) {
                 see_to_the_end(&world, &member, &living, over).await;
             }
             Boot::Failed => failed += 1,
+            Boot::Excused => {}
         }
         if let Some((how, down)) = member.take_sprung() {
             member.end(how, down);
@@ -85,9 +94,13 @@ async fn see_to_the_end(world: &World, member: &Member, living: &Living, over: f
         Either::Right(_) => return,
     };
     match how {
-        Err(wrong) if is_injected(member, &wrong) => {
+        Err(wrong) if member.excuses(&wrong) => {
             world.marks.hit("the node stopped on a fault of the disk");
-            member.end(End::Kill, RESTART);
+            member.end(End::Kill, LATER);
+        }
+        Err(wrong) if member.is_damaged_so(&wrong) => {
+            world.marks.hit("the node stopped on damage");
+            member.end(End::Kill, LATER);
         }
         // It ends by itself, and whether it was removed indeed is judged with that.
         Ok(()) if living.door.status().removed => member.retire(),
@@ -98,21 +111,30 @@ async fn see_to_the_end(world: &World, member: &Member, living: &Living, over: f
     }
 }
 
-/// Whether the disk was told to fail like this.
-fn is_injected(member: &Member, wrong: &Wrong) -> bool {
-    member.setting.disk.sync_error_one_in > 0
-        && matches!(wrong, Wrong::Fault(fault) if fault.source.raw_os_error() == Some(5))
+/// Starts a member on its transport, or on the lane in its place.
+async fn start(
+    env: SimEnv,
+    config: DriverConfig,
+    lane: Option<Lane>,
+) -> Result<(quorate::driver::Handle<SimEnv>, BootReport), Wrong> {
+    let Some(lane) = lane else { return quorate::driver::start(env, config).await };
+    let net = env.net().clone();
+    let connect = async move |identity: Identity, door: Arc<dyn PeerDoor>| {
+        lane.open(identity.member, &net, door);
+        Ok(Arc::new(lane.sender(identity.member, &net)) as Arc<dyn PeerSender>)
+    };
+    quorate::driver::start_with(env, config, connect).await
 }
 
 /// Begins a life and boots it.
 async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -> Boot {
     let Birth { life, env, disk, node, over } = member.begin();
     let seed = dice.next_u64();
-    let witness = Arc::new(Witness { world: world.clone(), member: member.number, disk });
+    let witness = Arc::new(Witness { world: world.clone(), member: member.number, disk, cpu: env.cpu().clone() });
     let config = driver_config(&world.plan, (member.number, member.joins(), &member.ports()), seed, witness);
     world.ledger().new_life(member.number);
     world.raft().new_life(member.number);
-    let starting = node.spawn(quorate::driver::start(env, config));
+    let starting = node.spawn(start(env, config, world.lane()));
     let started = match select(pin!(madsim::time::timeout(PATIENCE, starting)), over).await {
         Either::Left((started, over)) => (started, over),
         Either::Right(_) => {
@@ -133,9 +155,14 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
             world.marks.hit("life ended during boot");
         }
         Ok(Ok(Err(_)) | Err(_)) if ended => world.marks.hit("life ended during boot"),
-        Ok(Ok(Err(wrong))) if is_injected(member, &wrong) => {
+        Ok(Ok(Err(wrong))) if member.excuses(&wrong) => {
             world.marks.hit("the disk failed a boot");
-            member.end(End::Kill, RESTART);
+            member.end(End::Kill, LATER);
+            return Boot::Excused;
+        }
+        Ok(Ok(Err(wrong))) if member.is_damaged_so(&wrong) => {
+            world.trace.note("broken", wrong.to_string().as_bytes());
+            member.breaks();
         }
         Ok(Ok(Err(wrong))) => {
             let story = format!("{}: {wrong:?}", member.host);
@@ -163,7 +190,7 @@ pub async fn stop(world: Arc<World>, number: usize, down: Duration) {
     }
     let how = living.door.ending().now();
     let clean = matches!(how, Some(Ok(())));
-    let excused = matches!(&how, Some(Err(wrong)) if is_injected(member, wrong));
+    let excused = matches!(&how, Some(Err(wrong)) if member.excuses(wrong) || member.is_damaged_so(wrong));
     if in_time.is_err() || !(clean || excused) {
         let story = format!("{} was asked to stop; after {PATIENCE:?}: {how:?}", member.host);
         world.judge(Err(Violation::now("a member stops when it is asked to", story)));

@@ -6,6 +6,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that finds nothing must stop"))]
 
 #[cfg(madsim)]
+mod ambush;
+#[cfg(madsim)]
 mod bank;
 #[cfg(madsim)]
 mod calm;
@@ -16,13 +18,14 @@ mod config;
 #[cfg(madsim)]
 mod convert;
 #[cfg(madsim)]
+mod damage;
+#[cfg(madsim)]
 mod director;
 #[cfg(madsim)]
 mod draft;
 #[cfg(madsim)]
 mod draw;
 #[cfg(madsim)]
-#[allow(dead_code, unused_imports, reason = "the catalogue of faults is larger than what plans draw yet: docs/NEXT.md")]
 mod env;
 #[cfg(madsim)]
 mod lifecycle;
@@ -46,6 +49,8 @@ mod run;
 mod told;
 #[cfg(madsim)]
 mod traffic;
+#[cfg(madsim)]
+mod troubles;
 #[cfg(madsim)]
 mod watchers;
 #[cfg(madsim)]

@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 use madsim::runtime::{Handle as Sim, NodeHandle};
+use quorate::base::Wrong;
 use quorate::driver::Handle;
 use quorate::wal::WalIdentity;
 
 use crate::chronicle::{Chronicle, Happening};
 use crate::config::{PORTS, host, peer_address};
-use crate::env::{LateTimers, Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, forked, true_now};
+use crate::env::{
+    Aim, CpuMood, DamageBudget, DiskFaults, LateTimers, Marks, SimClock, SimCpu, SimDisk, SimEnv, SimNet, Trace,
+    forked, true_now,
+};
 use crate::plan::{End, MemberSetting, Plan, PowerLoss};
 
 /// A member that serves.
@@ -33,6 +37,8 @@ struct Standing {
     living: Option<Living>,
     /// The clocks of the present life, or of the last.
     clock: Option<SimClock>,
+    /// Its processor, likewise.
+    cpu: Option<SimCpu>,
     /// Where the present life runs, from its first moment on.
     node: Option<NodeHandle>,
     lives: u64,
@@ -46,12 +52,21 @@ struct Standing {
     stopping: bool,
     /// The present life stands still.
     paused: bool,
+    /// Its troubles are over.
+    calm: bool,
     /// Who it is in a cluster that it was added to.
     joins: Option<WalIdentity>,
     /// It was removed, and lives never again.
     retired: bool,
     /// The one port it listens at; without it all there are.
     port: Option<u16>,
+    /// It refuses to start on what is left of its disk, and lives never again.
+    broken: bool,
+}
+
+/// How fast a processor is on which work takes so many hundredths of its usual time.
+fn mood(percent: u64) -> CpuMood {
+    if percent == 0 { CpuMood::free() } else { CpuMood { slowness_percent: percent, ..CpuMood::usual() } }
 }
 
 /// A life that begins.
@@ -78,6 +93,8 @@ pub struct Member {
     pub setting: MemberSetting,
     /// Its disk; this handle uses nothing itself.
     pub disk: SimDisk,
+    /// What its disk may take, in common with the others'.
+    budget: DamageBudget,
     seed: u64,
     founds: bool,
     net: SimNet,
@@ -89,11 +106,12 @@ pub struct Member {
 
 impl Member {
     /// A member that never lived.
-    pub fn new(plan: &Plan, number: usize, net: SimNet, told: (Trace, Marks, Chronicle)) -> Self {
+    pub fn new(plan: &Plan, number: usize, net: SimNet, budget: DamageBudget, told: (Trace, Marks, Chronicle)) -> Self {
         let (trace, marks, chronicle) = told;
         let setting = plan.members[number].clone();
         let dice = forked(plan.seed, "disk", number as u64);
         let disk = SimDisk::new(setting.disk.faults(), dice, trace.clone(), marks.clone());
+        disk.set_budget(budget.clone(), &host(number));
         let standing = Mutex::default();
         let founds = number < plan.founders;
         Self {
@@ -101,6 +119,7 @@ impl Member {
             host: host(number),
             setting,
             disk,
+            budget,
             seed: plan.seed,
             founds,
             net,
@@ -175,9 +194,50 @@ impl Member {
         self.end(End::Kill, Duration::ZERO);
     }
 
-    /// Whether it was removed and lives never again.
+    /// Whether it was removed, or refuses to start on a damaged disk, and lives never again.
     pub fn is_retired(&self) -> bool {
-        self.standing().retired
+        let standing = self.standing();
+        standing.retired || standing.broken
+    }
+
+    /// It refuses to start on what is left of its disk: its life ends, and there is no other.
+    pub fn breaks(&self) {
+        self.marks.hit("a damaged member refused to start");
+        self.standing().broken = true;
+        self.end(End::Kill, Duration::ZERO);
+    }
+
+    /// It is taken away with its damaged disk: its life ends, and there is no other.
+    pub fn take_away(&self) {
+        self.standing().broken = true;
+        self.end(End::Kill, Duration::ZERO);
+    }
+
+    /// Whether it refuses to start on what is left of its disk.
+    pub fn is_broken(&self) -> bool {
+        self.standing().broken
+    }
+
+    /// Whether its disk has taken damage that it cannot mend by itself.
+    pub fn is_struck(&self) -> bool {
+        self.budget.spent_on().contains(&self.host)
+    }
+
+    /// Whether its disk was told to behave so that this may go wrong, in another try it may not.
+    pub fn excuses(&self, wrong: &Wrong) -> bool {
+        match wrong {
+            Wrong::Fault(fault) if fault.is_no_space() => self.disk.was_full(),
+            Wrong::Fault(fault) => self.setting.disk.fails() && fault.source.raw_os_error() == Some(5),
+            Wrong::Corruption(_) => false,
+        }
+    }
+
+    /// Whether the damage that its disk has taken accounts for this.
+    pub fn is_damaged_so(&self, wrong: &Wrong) -> bool {
+        match wrong {
+            Wrong::Fault(fault) => self.is_struck() && fault.source.raw_os_error() == Some(5),
+            Wrong::Corruption(_) => self.is_struck(),
+        }
     }
 
     /// Begins a life. The one before must have ended.
@@ -204,9 +264,12 @@ impl Member {
             let late = LateTimers { one_in: self.setting.late_one_in, micros: (0, 50_000) };
             clock.set_late_timers(late, forked(self.seed, &format!("late {}", self.host), life));
         }
-        self.standing().clock = Some(clock.clone());
         let dice = forked(self.seed, &format!("env {}", self.host), life);
-        let env = SimEnv::new(clock, disk.clone(), self.net.boot(&self.host), dice);
+        let env = SimEnv::new(clock.clone(), disk.clone(), self.net.boot(&self.host), dice);
+        let mut standing = self.standing();
+        env.cpu().set_mood(mood(if standing.calm { 0 } else { self.setting.cpu_percent }));
+        (standing.clock, standing.cpu) = (Some(clock), Some(env.cpu().clone()));
+        drop(standing);
         Birth { life, env, disk, node, over }
     }
 
@@ -273,10 +336,10 @@ impl Member {
         }
     }
 
-    /// Ends the present life, or the one about to begin, in its n-th operation on the disk.
-    pub fn arm(self: &Arc<Self>, nth: u64, how: End, down: Duration) {
+    /// Ends the present life, or the one about to begin, in its n-th operation on the disk that the aim counts.
+    pub fn arm(self: &Arc<Self>, (aim, nth): (Aim, u64), how: End, down: Duration) {
         let member = Arc::clone(self);
-        self.disk.arm(nth, move || {
+        self.disk.arm_at(aim, nth, move || {
             // The task that stepped into it runs to its next wait, and no other task of the node runs again.
             Sim::current().kill(madsim::plugin::node());
             member.chronicle.member(member.number, || Happening::Ends(how));
@@ -314,13 +377,38 @@ impl Member {
         }
     }
 
+    /// The monotonic clock drifts so from now on, until the next start.
+    pub fn drift(&self, ppb: i64) {
+        if let Some(clock) = &self.standing().clock {
+            clock.set_drift(ppb);
+        }
+    }
+
+    /// The machine was suspended for so long until now.
+    pub fn was_suspended(&self, time: Duration) {
+        if let Some(clock) = &self.standing().clock {
+            clock.was_suspended(time);
+        }
+    }
+
+    /// Work takes so many hundredths of its usual time, until the next start; as the plan has it without.
+    pub fn slow_down(&self, percent: Option<u64>) {
+        if let Some(cpu) = &self.standing().cpu {
+            cpu.set_mood(mood(percent.unwrap_or(self.setting.cpu_percent)));
+        }
+    }
+
     /// No more troubles: whatever is armed, stalled or standing still goes on.
     pub fn calm_down(&self) {
         let lies = self.setting.disk.lies;
         self.chronicle.member(self.number, || Happening::Calms);
         self.disk.disarm();
-        self.disk.set_faults(crate::env::DiskFaults { lies, ..crate::env::DiskFaults::calm() });
+        self.disk.set_faults(DiskFaults { lies, ..DiskFaults::calm() });
         let mut standing = self.standing();
+        standing.calm = true;
+        if let Some(cpu) = &standing.cpu {
+            cpu.set_mood(CpuMood::free());
+        }
         standing.up_from = Duration::ZERO;
         standing.paused = false;
         if let Some(node) = &standing.node {

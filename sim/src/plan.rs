@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::env::{DiskFaults, Latency, LinkMood, Loss};
+use crate::env::{Aim, Damage, DamageBudget, DiskFaults, FileClass, LaneMood, Latency, LinkMood, Loss};
 
 /// What a client may do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -99,6 +99,25 @@ pub enum Who {
     Follower(usize),
     /// Every member.
     All,
+    /// Who stepped into the ambush that this is a part of; elsewhere the first member.
+    Caught,
+}
+
+/// What a member does when an ambush waits for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Moment {
+    /// As the leader it sends an append.
+    Appends,
+    /// It is elected.
+    Elected,
+    /// As the leader it tells another to stand at once: the leadership is handed over.
+    HandsOver,
+    /// It gives its vote.
+    Votes,
+    /// As the leader it applies an entry of an earlier term.
+    AppliesOld,
+    /// It installs a snapshot.
+    Installs,
 }
 
 /// What cannot reach what. Members are counted around.
@@ -136,6 +155,9 @@ pub enum Action {
         who: Who,
         /// Which, from 1.
         nth: u64,
+        /// What is counted.
+        #[serde(default)]
+        aim: Aim,
         /// How; not by being asked to.
         how: End,
         /// How long it stays down.
@@ -162,6 +184,76 @@ pub enum Action {
         /// By how much, in milliseconds.
         ms: i64,
     },
+    /// The monotonic clock runs by another drift from now on, until the next start.
+    Drift {
+        /// Whose.
+        who: Who,
+        /// How much too fast, in billionths.
+        ppb: i64,
+    },
+    /// The machine was suspended just before, as a laptop is: its monotonic clock did not count the time.
+    Suspend {
+        /// Which.
+        who: Who,
+        /// How long.
+        time: Duration,
+    },
+    /// The processor is slow: work takes so many hundredths of its usual time.
+    Slow {
+        /// Whose.
+        who: Who,
+        /// In hundredths.
+        percent: u64,
+        /// How long.
+        time: Duration,
+    },
+    /// The disk has so much room left, and no more.
+    Fill {
+        /// Whose.
+        who: Who,
+        /// Bytes.
+        room: u64,
+        /// How long.
+        time: Duration,
+    },
+    /// A sector at rest is damaged, where the budget allows it.
+    Rot {
+        /// Whose.
+        who: Who,
+        /// In a file of this class.
+        class: FileClass,
+        /// How.
+        damage: Damage,
+    },
+    /// Every connection between two members, counted around, is cut in the middle of what is on its way.
+    Reset {
+        /// One.
+        one: usize,
+        /// The other.
+        other: usize,
+    },
+    /// Calls from one member to another, counted around, are refused or swallowed.
+    Block {
+        /// Who calls.
+        from: usize,
+        /// Who is called.
+        to: usize,
+        /// Whether the caller is told so.
+        told: bool,
+        /// How long.
+        time: Duration,
+    },
+    /// Waits for the n-th time from now that a member does something, and then lets another trouble befall.
+    Ambush {
+        /// What is waited for.
+        moment: Moment,
+        /// Which, from 1.
+        nth: u64,
+        /// So long after it.
+        after: Duration,
+        /// What befalls then, [`Who::Caught`] among others.
+        then: Box<Action>,
+    },
     /// The network falls apart, and heals after a time.
     Cut {
         /// How.
@@ -171,6 +263,41 @@ pub enum Action {
         /// How long.
         time: Duration,
     },
+}
+
+impl Action {
+    /// The same, with who was caught in place of [`Who::Caught`].
+    pub fn upon(mut self, member: usize) -> Self {
+        let found = |who: &mut Who| {
+            if *who == Who::Caught {
+                *who = Who::Member(member);
+            }
+        };
+        match &mut self {
+            Self::End { who, .. }
+            | Self::Trap { who, .. }
+            | Self::Stall { who, .. }
+            | Self::Pause { who, .. }
+            | Self::StepWall { who, .. }
+            | Self::Drift { who, .. }
+            | Self::Suspend { who, .. }
+            | Self::Slow { who, .. }
+            | Self::Fill { who, .. }
+            | Self::Rot { who, .. }
+            | Self::Cut { cut: Cut::Apart(who) | Cut::Mute(who) | Cut::Deaf(who), .. } => found(who),
+            Self::Cut { .. } | Self::Reset { .. } | Self::Block { .. } | Self::Ambush { .. } => {}
+        }
+        self
+    }
+
+    /// What it makes of the drift of clocks, if anything.
+    fn drift(&self) -> Option<i64> {
+        match self {
+            Self::Drift { ppb, .. } => Some(*ppb),
+            Self::Ambush { then, .. } => then.drift(),
+            _ => None,
+        }
+    }
 }
 
 /// An action and its moment.
@@ -221,10 +348,16 @@ pub struct Planned {
 #[allow(missing_docs, reason = "see `env::DiskFaults`")]
 pub struct DiskMood {
     pub sync_micros: (u64, u64),
+    pub write_micros: (u64, u64),
     pub stall_one_in: u64,
     pub write_back_one_in: u64,
+    pub write_back_error_one_in: u64,
     pub short_read_one_in: u64,
+    pub read_error_one_in: u64,
     pub sync_error_one_in: u64,
+    pub refuses_whole: bool,
+    pub lost_write_one_in: u64,
+    pub misdirected_write_one_in: u64,
     pub lies: bool,
 }
 
@@ -233,13 +366,46 @@ impl DiskMood {
     pub fn faults(&self) -> DiskFaults {
         DiskFaults {
             sync_micros: self.sync_micros,
+            write_micros: self.write_micros,
             stall_one_in: self.stall_one_in,
             stall_millis: (100, 3_000),
             write_back_one_in: self.write_back_one_in,
+            write_back_error_one_in: self.write_back_error_one_in,
             short_read_one_in: self.short_read_one_in,
+            read_error_one_in: self.read_error_one_in,
             sync_error_one_in: self.sync_error_one_in,
+            refuses_whole: self.refuses_whole,
+            lost_write_one_in: self.lost_write_one_in,
+            misdirected_write_one_in: self.misdirected_write_one_in,
             lies: self.lies,
             ..DiskFaults::calm()
+        }
+    }
+
+    /// Whether calls of the system fail that another try would do.
+    pub fn fails(&self) -> bool {
+        self.sync_error_one_in > 0 || self.read_error_one_in > 0 || self.write_back_error_one_in > 0
+    }
+}
+
+/// How much of what a member cannot restore by itself may be damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Harm {
+    /// Nothing.
+    Nothing,
+    /// A minority of the members': the others must serve all the same.
+    Minority,
+    /// Anything: such a run must fail loudly or not at all.
+    Beyond,
+}
+
+impl Harm {
+    /// The budget of a run among so many voters.
+    pub fn budget(self, voters: usize) -> DamageBudget {
+        match self {
+            Self::Nothing => DamageBudget::none(),
+            Self::Minority => DamageBudget::minority_of(voters),
+            Self::Beyond => DamageBudget::boundless(),
         }
     }
 }
@@ -253,6 +419,8 @@ pub struct MemberSetting {
     pub wall_restarts: bool,
     /// One of its timers in so many is late, by up to 50 ms; none at 0.
     pub late_one_in: u64,
+    /// How long work takes, in hundredths of what is usual; it takes no time at 0.
+    pub cpu_percent: u64,
     /// The disk's moods.
     pub disk: DiskMood,
 }
@@ -277,11 +445,38 @@ impl Links {
     pub fn mood(&self) -> LinkMood {
         let (low, high) = self.micros;
         let latency = match self.slow_one_in {
+            0 if low == high => Latency::Constant(low),
             0 => Latency::Uniform(low, high),
             rare_one_in => Latency::LongTail { usual: (low, high), rare: (high, 100 * high), rare_one_in },
         };
         let (loss_one_in, bytes_per_second, cut_one_in) = (self.loss_one_in, self.bytes_per_second, self.cut_one_in);
         LinkMood { latency, loss_one_in, bytes_per_second, cut_one_in, ..LinkMood::calm() }
+    }
+}
+
+/// A lane of whole messages in place of the transport's streams. Every "one in" is off at 0.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "see `env::LaneMood`")]
+pub struct LaneSetting {
+    pub drop_one_in: u64,
+    pub duplicate_one_in: u64,
+    pub delay_one_in: u64,
+    pub replay_one_in: u64,
+    pub tells_one_in: u64,
+}
+
+impl LaneSetting {
+    /// As the lane knows it.
+    pub fn mood(&self) -> LaneMood {
+        LaneMood {
+            drop_one_in: self.drop_one_in,
+            duplicate_one_in: self.duplicate_one_in,
+            delay_one_in: self.delay_one_in,
+            delay_micros: (1_000, 2_000_000),
+            replay_one_in: self.replay_one_in,
+            replay_millis: (10, 10_000),
+            tells_one_in: self.tells_one_in,
+        }
     }
 }
 
@@ -296,6 +491,8 @@ pub struct Setting {
     pub cache_bytes: usize,
     /// Entries after which a checkpoint is made.
     pub checkpoint_entries: u64,
+    /// Bytes of entries in one append to a follower.
+    pub append_bytes: usize,
     /// Entries kept for members that lag: who lags further is sent a snapshot.
     pub catch_up_entries: u64,
     /// Ticks between two notices of progress.
@@ -306,6 +503,8 @@ pub struct Setting {
     pub wire: Duration,
     /// The links between members.
     pub links: Links,
+    /// What carries messages in place of the transport, if anything.
+    pub lane: Option<LaneSetting>,
 }
 
 /// One client of the bank.
@@ -339,6 +538,8 @@ pub struct Plan {
     pub founders: usize,
     /// What they share.
     pub setting: Setting,
+    /// How much may be damaged.
+    pub harm: Harm,
     /// How many keys the clients fight over.
     pub keys: u64,
     /// No client begins anything after this.
@@ -354,4 +555,12 @@ pub struct Plan {
     pub errands: Vec<Planned>,
     /// What goes wrong, in order of time.
     pub timeline: Vec<Timed>,
+}
+
+impl Plan {
+    /// The drifts that any clock has at any time, in billionths.
+    pub fn drifts(&self) -> Vec<i64> {
+        let changes = self.timeline.iter().filter_map(|timed| timed.action.drift());
+        self.members.iter().map(|member| member.drift_ppb).chain(changes).collect()
+    }
 }

@@ -8,7 +8,7 @@ use quorate_spec::request::{Put, Request};
 use crate::config::member_id;
 use crate::env::{true_now, true_sleep};
 use crate::oracles::require;
-use crate::plan::Plan;
+use crate::plan::{Harm, Plan};
 use crate::traffic::{Client, Settled};
 use crate::world::World;
 
@@ -28,16 +28,18 @@ pub fn is_gentle(plan: &Plan) -> bool {
         disk.stall_one_in == 0 && disk.sync_error_one_in == 0 && !disk.lies
     });
     let links = &plan.setting.links;
+    let prompt = plan.members.iter().all(|member| member.cpu_percent <= 100);
     let slow = if links.slow_one_in == 0 { links.micros.1 } else { 100 * links.micros.1 };
     let steady = links.cut_one_in == 0 && (links.loss_one_in == 0 || links.loss_one_in >= 200);
-    disks && steady && slow <= 200_000 && (links.bytes_per_second == 0 || links.bytes_per_second >= 1_000_000)
+    disks && prompt && steady && slow <= 200_000 && (links.bytes_per_second == 0 || links.bytes_per_second >= 1_000_000)
 }
 
 /// Whether nothing is wrong now.
 fn is_quiet(world: &World) -> bool {
     // Where a leader keeps no entries for others, one that is a little behind gets a snapshot, and what it passed on lies in
     // it unnamed: whoever asked for it hears that the time ran out, with nothing wrong.
-    if world.plan.setting.catch_up_entries == 0 {
+    if world.plan.setting.catch_up_entries == 0 || world.plan.setting.lane.is_some() || world.plan.harm != Harm::Nothing
+    {
         return false;
     }
     if !(world.is_calm() || is_gentle(&world.plan)) || world.operator_is_busy() || world.wires.any_cut() {

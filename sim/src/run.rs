@@ -16,13 +16,14 @@ use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves, same_ro
 use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
+use crate::oracles::disk::Promise;
 use crate::oracles::{Verdict, Violation, linear};
-use crate::plan::{End, Plan, PowerLoss};
+use crate::plan::{End, Harm, Plan, PowerLoss};
 use crate::told::{Report, Told};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{director, lifecycle, operator, quiet};
+use crate::{damage, director, lifecycle, operator, quiet};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -169,10 +170,13 @@ fn standings(world: &World) -> Vec<String> {
 
 /// From the first boot to the last look.
 async fn story(world: &Arc<World>) {
+    // Made here, its task outlives all members.
+    drop(world.lane());
     for number in 0..world.members.len() {
         drop(madsim::task::spawn(lifecycle::look_after(world.clone(), number)));
     }
     drop(madsim::task::spawn(director::direct(world.clone())));
+    drop(madsim::task::spawn(director::spring(world.clone())));
     if !world.plan.errands.is_empty() {
         drop(madsim::task::spawn(operator::operate(world.clone())));
         drop(madsim::task::spawn(operator::retire_removed(world.clone())));
@@ -210,6 +214,10 @@ fn host(client: u32) -> NodeHandle {
 async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     world.calm_down();
     let mut auditor = Client::new(world.clone(), u32::MAX);
+    damage::part_with_struck(world, &mut auditor).await?;
+    if world.plan.harm == Harm::Beyond {
+        return last_words(world);
+    }
     let everyone = settled_members(world, &mut auditor).await?;
     quorum_serves(world, &mut auditor, &everyone).await?;
     world.calm_down();
@@ -226,7 +234,8 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     none_outlives(world, calm).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
-    for promise in world.take_promises() {
+    let sound = |promise: &Promise| !world.members[promise.member()].is_struck();
+    for promise in world.take_promises().into_iter().filter(sound) {
         promise.look(&world.plan, world.shared_ledger(), &world.marks).await?;
     }
     for member in &world.members {

@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use quorate::consensus::{PeerMessage, Standing};
+use quorate::consensus::{MessageKind, PeerMessage, Standing};
 use quorate::machine::{Applied, Command};
 use quorate::node::Observer;
 use quorate::wal::{Batch, LogEntry};
 
 use crate::chronicle::Happening;
-use crate::env::SimDisk;
+use crate::env::{SimCpu, SimDisk};
 use crate::oracles::disk::Promised;
+use crate::plan::Moment;
 use crate::world::World;
 
 /// What a member tells in the moment it does something.
@@ -20,13 +21,20 @@ pub struct Witness {
     pub member: usize,
     /// The disk of the life that tells: a life that has ended tells nothing more.
     pub disk: SimDisk,
+    /// The processor that what it does costs.
+    pub cpu: SimCpu,
 }
+
+/// What an entry costs beside the bytes it brings.
+const ENTRY: u64 = 1;
 
 impl Observer for Witness {
     fn applied(&self, entry: (u64, u64), request: Option<u64>, command: Option<&Command>, applied: &Applied) {
         if !self.disk.is_alive() {
             return;
         }
+        self.cpu.charge_work(ENTRY, 0);
+        self.world.ambushes.applies(self.member, entry.1);
         let mut ledger = self.world.ledger();
         let verdict = ledger.applied(self.member, entry, request, command, applied);
         let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest);
@@ -48,6 +56,7 @@ impl Observer for Witness {
     fn stands(&self, standing: &Standing) {
         if self.disk.is_alive() {
             self.world.chronicle.member(self.member, || Happening::Stands(*standing));
+            self.world.ambushes.stands(self.member, standing);
             let applied = self.world.ledger().last();
             let verdict = self.world.raft().stands(self.member, standing, applied);
             self.world.judge(verdict);
@@ -56,6 +65,8 @@ impl Observer for Witness {
 
     fn appends(&self, number: u64, batch: &Batch) {
         if self.disk.is_alive() {
+            let bytes: usize = batch.entries.iter().map(|entry| entry.data.len()).sum();
+            self.cpu.charge_work(batch.entries.len() as u64, bytes as u64);
             let verdict = self.world.raft().appends(self.member, number, batch);
             self.world.judge(verdict);
         }
@@ -63,6 +74,7 @@ impl Observer for Witness {
 
     fn installs(&self, number: u64, at: (u64, u64), batch: &Batch) {
         if self.disk.is_alive() {
+            self.disk.installs();
             let verdict = self.world.raft().installs(self.member, number, at, batch);
             self.world.judge(verdict);
         }
@@ -70,6 +82,7 @@ impl Observer for Witness {
 
     fn installed(&self, at: (u64, u64)) {
         if self.disk.is_alive() {
+            self.world.ambushes.does(self.member, Moment::Installs);
             self.world.marks.hit("a snapshot was installed");
             self.world.trace.note("installed", &fxhash::hash64(&(self.member, at)).to_le_bytes());
             let verdict = self.world.ledger().installed(self.member, at);
@@ -86,6 +99,13 @@ impl Observer for Witness {
     fn sends(&self, message: &PeerMessage) {
         if !self.disk.is_alive() {
             return;
+        }
+        self.cpu.charge_work(0, message.payload_bytes() as u64);
+        match message.kind() {
+            MessageKind::Append => self.world.ambushes.does(self.member, Moment::Appends),
+            MessageKind::TimeoutNow => self.world.ambushes.does(self.member, Moment::HandsOver),
+            MessageKind::VoteResponse if !message.rejects() => self.world.ambushes.does(self.member, Moment::Votes),
+            _ => {}
         }
         let mut raft = self.world.raft();
         let verdict = raft.sends(self.member, message);

@@ -6,16 +6,17 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use quorate::base::{Dice, SeededDice};
 use quorate::driver::Handle;
 use quorate_spec::history::Operation;
 
+use crate::ambush::Ambushes;
 use crate::chronicle::{Chronicle, Happening};
 use crate::config::{MIN_TTL, member_id};
-use crate::env::{Marks, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
+use crate::env::{Lane, LaneMood, Marks, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
 use crate::member::Member;
 use crate::oracles::Violation;
 use crate::oracles::bank::BankJudge;
@@ -55,6 +56,9 @@ pub struct World {
     pub wires: Wires,
     /// The network between members; this handle uses nothing itself.
     pub net: SimNet,
+    /// What waits for members to do something.
+    pub ambushes: Ambushes,
+    lane: OnceLock<Lane>,
     /// The trace hash.
     pub trace: Trace,
     /// What happened sometimes.
@@ -81,15 +85,18 @@ impl World {
         let net = SimNet::new(plan.seed, trace.clone(), marks.clone());
         net.set_all_links(plan.setting.links.mood());
         let told = (trace.clone(), marks.clone(), chronicle.clone());
-        let member = |number| Arc::new(Member::new(&plan, number, net.clone(), told.clone()));
+        let budget = plan.harm.budget(plan.founders);
+        let member = |number| Arc::new(Member::new(&plan, number, net.clone(), budget.clone(), told.clone()));
         let members = (0..plan.members.len()).map(member).collect();
         let ids = (0..plan.members.len()).map(member_id).collect();
-        let drifts: Vec<i64> = plan.members.iter().map(|member| member.drift_ppb).collect();
+        let drifts = plan.drifts();
         let promises = Mutex::new((Vec::new(), forked(plan.seed, "promises", 0)));
         Arc::new(Self {
             members,
             net,
             wires: Wires::default(),
+            ambushes: Ambushes::new(plan.members.len()),
+            lane: OnceLock::new(),
             trace,
             marks,
             chronicle,
@@ -160,6 +167,14 @@ impl World {
         self.violation.lock().expect("no holder of this lock panics").is_some()
     }
 
+    /// The lane that carries messages in place of the transport, if the plan has one. To be asked for the first time
+    /// by a task that lives as long as the run.
+    pub fn lane(&self) -> Option<Lane> {
+        let setting = self.plan.setting.lane.as_ref()?;
+        let of_run = || Lane::new(&self.net, setting.mood(), self.plan.seed, self.trace.clone(), self.marks.clone());
+        Some(self.lane.get_or_init(of_run).clone())
+    }
+
     /// Whether all troubles are over.
     pub fn is_calm(&self) -> bool {
         *self.calm.lock().expect("no holder of this lock panics")
@@ -169,6 +184,10 @@ impl World {
     pub fn calm_down(&self) {
         *self.calm.lock().expect("no holder of this lock panics") = true;
         self.chronicle.ways(|| Happening::HealAll);
+        self.ambushes.clear();
+        if let Some(lane) = self.lane.get() {
+            lane.set_mood(LaneMood::calm());
+        }
         self.wires.heal_all();
         self.net.heal();
         self.members.iter().for_each(|member| member.calm_down());
@@ -200,6 +219,7 @@ impl World {
         match who {
             Who::Member(number) => vec![number % count],
             Who::All => (0..count).collect(),
+            Who::Caught => vec![0],
             Who::Leader => vec![self.leader().unwrap_or(0)],
             Who::Follower(nth) => {
                 let leader = self.leader().unwrap_or(0);

@@ -60,6 +60,8 @@ pub struct GroupConfig {
     pub election_ticks: usize,
     /// Ask before standing for election, so that a member cut off does not disturb the others.
     pub pre_vote: bool,
+    /// Bytes of entries in one append to a follower; a larger entry goes alone.
+    pub append_bytes: usize,
     /// Seed of the election timeouts, and what tells this life's reads from an earlier one's.
     pub seed: u64,
     /// What a checkpoint covers: the machine starts behind this entry.
@@ -123,7 +125,7 @@ impl Group {
             election_tick: config.election_ticks,
             heartbeat_tick: 1,
             applied: config.applied.0,
-            max_size_per_msg: limits::APPEND_BYTES as u64,
+            max_size_per_msg: config.append_bytes as u64,
             max_inflight_msgs: limits::MAX_INFLIGHT_APPENDS,
             max_uncommitted_size: limits::MAX_PENDING_BYTES as u64,
             max_committed_size_per_ready: limits::APPLY_BYTES_PER_TURN as u64,

@@ -133,6 +133,7 @@ pub(super) async fn boot<E: Env>(
         electorate,
         election_ticks: config.election_ticks,
         pre_vote: config.pre_vote,
+        append_bytes: config.append_bytes,
         seed: env.dice().next_u64(),
         applied,
     };

@@ -39,6 +39,8 @@ pub struct DriverConfig {
     pub election_ticks: usize,
     /// Ask before standing for election.
     pub pre_vote: bool,
+    /// Bytes of entries in one append to a follower; a larger entry goes alone.
+    pub append_bytes: usize,
     /// Largest log payload of a request, in bytes.
     pub max_request_bytes: usize,
     /// Bytes of a segment of the log.

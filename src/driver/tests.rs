@@ -13,6 +13,7 @@ fn config() -> DriverConfig {
     let own = FoundingMember { name: "one".to_string(), peer_urls: vec!["http://localhost:2380".to_string()] };
     DriverConfig {
         rebuild_from_peers: false,
+        append_bytes: 1 << 20,
         name: own.name.clone(),
         founding_members: vec![own],
         joins: None,

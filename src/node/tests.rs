@@ -65,6 +65,7 @@ impl Bench {
             electorate: Electorate { voters: vec![MEMBER], learners: Vec::new() },
             election_ticks: 10,
             pre_vote: true,
+            append_bytes: 1 << 20,
             seed: 1,
             applied: (0, 0),
         };

@@ -366,6 +366,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
         tick: config.heartbeat,
         election_ticks: usize::try_from(ticks(config.election_timeout)).unwrap_or(usize::MAX),
         pre_vote: config.pre_vote,
+        append_bytes: limits::APPEND_BYTES,
         max_request_bytes: config.max_request_bytes,
         wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
         min_lease_ttl,

@@ -15,7 +15,9 @@
 //! - *Time.* Syncs and writes take time, a write from the turn of its task; stalls of any length hold all syncs up.
 //! - *The surface.* At rest a sector rots (flipped bits, zeroes, garbage) or becomes unreadable, until it is written
 //!   again; a page that a sync writes may be lost or land on a neighbouring page, which shows only when the system has
-//!   forgotten what it meant to write: after a loss of power. A budget bounds all of this.
+//!   forgotten what it meant to write: after a loss of power. A budget bounds all of this. The end of the log, up to
+//!   what two later syncs of it vouch for, is spared: nobody can tell a promise that was lost there from one never made.
+//!   So are, by lost writes, files that may become a segment of it, and its mark: the slot before would verify. Once a state was installed its image has no older one to fall back to.
 //! - *Traps.* A life ends in the n-th change (looks do not count), of a kind and class that can be aimed at; in the
 //!   middle of a write a part of it has happened, in a sync it is the beginning, the effect or the answer.
 //!
@@ -91,6 +93,7 @@ impl SimDisk {
         platter.lose_power(loss)
     }
 
+    #[cfg(test)]
     /// Ends the life in its n-th change from now, whatever it is; `trap` is called in that moment.
     pub fn arm(&self, nth: u64, trap: impl FnOnce() + Send + 'static) {
         self.arm_at(Aim::default(), nth, trap);
@@ -128,6 +131,21 @@ impl SimDisk {
         self.lock().faults = faults;
     }
 
+    /// The product replaced its state by another's: the older image, if there is one, is of no use from now on.
+    pub fn installs(&self) {
+        self.lock().installs();
+    }
+
+    /// So many bytes may be written beyond what there is now; no limit without.
+    pub fn leave_room(&self, room: Option<u64>) {
+        self.lock().leave_room(room);
+    }
+
+    /// Whether somebody was ever refused for lack of room.
+    pub fn was_full(&self) -> bool {
+        self.lock().was_full
+    }
+
     /// Damage is held against this budget, as the member's. Without, nothing that a member needs is damaged.
     pub fn set_budget(&self, budget: DamageBudget, member: &str) {
         self.lock().set_budget(budget, member);
@@ -139,6 +157,7 @@ impl SimDisk {
     }
 
     /// Sectors that are damaged and have not been written since, by file.
+    #[cfg(test)]
     pub fn damaged(&self) -> Vec<(String, u64)> {
         self.lock().damaged()
     }
@@ -311,7 +330,8 @@ impl SimFile {
         self.file.lock().expect("no holder of a file panics")
     }
 
-    fn full(&self, doing: &'static str, platter: &Platter) -> Fault {
+    fn full(&self, doing: &'static str, platter: &mut Platter) -> Fault {
+        platter.was_full = true;
         platter.marks.hit("disk: full");
         Fault::new(doing, &self.name, Error::new(ErrorKind::StorageFull, "no space left on device"))
     }
@@ -353,7 +373,7 @@ impl DiskFile for SimFile {
         charge_turn(platter.draw_write());
         platter.trace.note("write", &data[..fits.min(NOTED)]);
         platter.trace.note("written", &end.to_le_bytes());
-        if lacking > 0 { Err(self.full("write", &platter)) } else { Ok(()) }
+        if lacking > 0 { Err(self.full("write", &mut platter)) } else { Ok(()) }
     }
 
     fn len(&self) -> Result<u64, Fault> {
@@ -363,10 +383,10 @@ impl DiskFile for SimFile {
 
     fn set_len(&self, len: u64) -> Result<(), Fault> {
         self.is_writable("set length of")?;
-        let platter = self.disk.change(Change::SetLen, "set length of", &self.name)?;
+        let mut platter = self.disk.change(Change::SetLen, "set length of", &self.name)?;
         let growth = len.saturating_sub(self.bytes().len());
         if growth > 0 && growth > platter.room() {
-            return Err(self.full("set length of", &platter));
+            return Err(self.full("set length of", &mut platter));
         }
         platter.trace.note("set length", &len.to_le_bytes());
         self.bytes().set_len(len);

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
+use serde::{Deserialize, Serialize};
+
 /// What happens to a dirty sector when the power goes, as weights.
 #[derive(Clone, Copy, Debug)]
 pub struct SectorFates {
@@ -105,7 +107,7 @@ impl Loss {
 }
 
 /// What a file is to the product, by its name: what its loss means.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum FileClass {
     /// A segment of the raft log, or a file being filled to become one.
     Log,
@@ -133,7 +135,7 @@ impl FileClass {
 }
 
 /// Damage to a sector at rest.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Damage {
     /// So many of its bits flip.
     Flip(u32),
@@ -146,7 +148,7 @@ pub enum Damage {
 }
 
 /// A change to a disk.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Change {
     Create,
@@ -162,7 +164,7 @@ pub enum Change {
 }
 
 /// Which changes a trap counts. The default counts all.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Aim {
     /// Of this kind alone.
     pub change: Option<Change>,
@@ -207,15 +209,20 @@ impl DamageBudget {
     /// Whether a member may lose what it cannot restore; if so it counts as one that has.
     pub fn admits(&self, member: &str) -> bool {
         let mut members = self.members.lock().expect("no holder of the budget panics");
-        let Some(allowed) = self.allowed else { return true };
-        if !members.contains(member) && members.len() >= allowed {
+        if self.allowed.is_some_and(|allowed| !members.contains(member) && members.len() >= allowed) {
             return false;
         }
         members.insert(member.to_string());
         true
     }
 
+    /// Whether it admits anybody at all.
+    pub fn is_open(&self) -> bool {
+        self.allowed != Some(0)
+    }
+
     /// A member has been rebuilt from the others: it counts no more.
+    #[cfg(test)]
     pub fn restored(&self, member: &str) {
         self.members.lock().expect("no holder of the budget panics").remove(member);
     }

@@ -19,6 +19,9 @@ pub const SECTOR: usize = 512;
 pub const PAGE: usize = 4096;
 const SECTORS_PER_PAGE: usize = PAGE / SECTOR;
 
+/// No sync has succeeded since the page was written.
+const UNRESTED: u64 = u64::MAX;
+
 type Page = Box<[u8; PAGE]>;
 
 struct Cached {
@@ -87,6 +90,8 @@ pub struct FileBytes {
     damaged: BTreeSet<u64>,
     /// Those of them that cannot be read.
     unreadable: BTreeSet<u64>,
+    /// The sync that vouches for each page, as the platter counts those of the log; [`UNRESTED`] until there is one.
+    rested: BTreeMap<u64, u64>,
     /// Write errors so far, and whether anybody has heard of the last.
     errors: u64,
     last_error_seen: bool,
@@ -132,6 +137,19 @@ impl FileBytes {
         });
         let end = self.len.min(self.durable_len);
         sectors.filter(|sector| sector * (SECTOR as u64) < end).collect()
+    }
+
+    /// The sync that vouches for the page of a sector; far in the future where there is none yet.
+    pub fn rests_since(&self, sector: u64) -> u64 {
+        self.rested.get(&(sector / SECTORS_PER_PAGE as u64)).copied().unwrap_or(UNRESTED)
+    }
+
+    /// A sync has succeeded: it vouches for everything that was written and not vouched for.
+    pub fn rest(&mut self, sync: u64) {
+        let cache = &self.cache;
+        let clean = |page: &u64| cache.get(page).is_none_or(|cached| cached.dirty == 0);
+        let written = self.rested.iter_mut().filter(|(page, since)| **since == UNRESTED && clean(page));
+        written.for_each(|(_, since)| *since = sync);
     }
 
     /// Sectors that were damaged and not written since.
@@ -211,6 +229,7 @@ impl FileBytes {
     /// The bytes of a page about to change.
     fn dirty_page(&mut self, page: u64, part: std::ops::Range<usize>) -> &mut [u8] {
         self.stamp += 1;
+        self.rested.insert(page, UNRESTED);
         let platter = &self.platter;
         let cached = self.cache.entry(page).or_insert_with(|| {
             let bytes = platter.get(&page).cloned().unwrap_or_else(|| Box::new([0; PAGE]));
@@ -399,8 +418,8 @@ impl FileBytes {
     pub fn platter_only(&self) -> Self {
         let len = self.durable_len;
         let (damaged, unreadable) = (self.damaged.clone(), self.unreadable.clone());
-        let platter = self.platter.clone();
-        let mut copy = Self { platter, len, durable_len: len, damaged, unreadable, ..Self::default() };
+        let (platter, rested) = (self.platter.clone(), self.rested.clone());
+        let mut copy = Self { platter, rested, len, durable_len: len, damaged, unreadable, ..Self::default() };
         copy.forget_beyond_end();
         copy
     }

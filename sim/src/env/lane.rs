@@ -2,7 +2,8 @@
 //!
 //! What is modelled: a message takes as long as the link between its hosts says and does not pass it while it is
 //! clogged, nor if it is when it would arrive; beyond that it may be dropped, delivered twice, held back behind later
-//! ones, or delivered once more long after, to whatever life and term the receiver is in by then. Who sent a message
+//! ones, or delivered once more long after, to whatever life and term the receiver is in by then. Of these a proposal is
+//! spared the second coming: the transport promises that it arrives once at most. Who sent a message
 //! that did not arrive is told so now and then, as a broken connection tells. The fate of a snapshot is always told,
 //! unless the sender's life ended. A receiver that counts the sender among the removed refuses,
 //! and says so. What is not modelled: the transport itself, its streams and its bounds.
@@ -277,7 +278,10 @@ impl Lane {
 
     /// A message leaves.
     fn send(&self, message: PeerMessage, from: &str, sender: &SimNet) {
-        let fate = self.lock().fate(message.from(), message.to());
+        let mut fate = self.lock().fate(message.from(), message.to());
+        if message.kind() == MessageKind::Propose {
+            (fate.twice, fate.replay) = (false, None);
+        }
         let host = self.lock().open.get(&message.to()).map(|open| open.host.clone());
         let Some(host) = host else { return self.failed(&message, sender) };
         let arrival = |message, first| Due::Arrival { message, from: from.to_string(), first, sender: sender.clone() };

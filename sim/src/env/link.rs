@@ -80,6 +80,7 @@ impl LinkMood {
     }
 
     /// Nothing passes.
+    #[cfg(test)]
     pub fn clogged() -> Self {
         Self { clogged: true, ..Self::calm() }
     }

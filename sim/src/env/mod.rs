@@ -26,7 +26,9 @@ pub use clock::{LateTimers, SimClock, true_now, true_sleep};
 pub use cpu::{CpuMood, SimCpu};
 pub use disk::SimDisk;
 pub use faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss};
-pub use lane::{Lane, LaneMood, LaneSender};
+#[cfg(test)]
+pub use lane::LaneSender;
+pub use lane::{Lane, LaneMood};
 pub use link::{Calls, Latency, LinkMood};
 pub use net::SimNet;
 pub use sim_env::SimEnv;

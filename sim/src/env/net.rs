@@ -103,6 +103,7 @@ impl SimNet {
     }
 
     /// Ends the partition; moods stay.
+    #[cfg(test)]
     pub fn end_partition(&self) {
         self.partition(&Cuts::new());
     }

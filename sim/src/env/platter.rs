@@ -71,6 +71,12 @@ pub struct Platter {
     budget: DamageBudget,
     /// Whose disk it is, for the budget.
     member: String,
+    /// Syncs of the log that succeeded, as far as there may be damage to it.
+    log_syncs: u64,
+    /// A snapshot was installed: the older image is of no use.
+    installed: bool,
+    /// Whether somebody was refused for lack of room.
+    pub was_full: bool,
     /// The trace of the run.
     pub trace: Trace,
     /// What happened sometimes.
@@ -86,7 +92,21 @@ impl Platter {
     pub fn new(faults: DiskFaults, dice: SeededDice, trace: Trace, marks: Marks) -> Self {
         let (tree, stalled_until) = (Tree::default(), Duration::ZERO);
         let (dice, budget, member) = (DiskDice::new(dice), DamageBudget::none(), String::new());
-        Self { life: 0, armed: None, tree, faults, dice, stalled_until, budget, member, trace, marks }
+        Self {
+            life: 0,
+            armed: None,
+            tree,
+            faults,
+            dice,
+            stalled_until,
+            budget,
+            member,
+            log_syncs: 0,
+            installed: false,
+            was_full: false,
+            trace,
+            marks,
+        }
     }
 
     /// Damage is held against this budget, as the member's.
@@ -177,7 +197,7 @@ impl Platter {
     pub fn make_durable(&mut self, file: &Shared, captured: Captured) {
         let (lost, misdirected) = (self.faults.lost_write_one_in, self.faults.misdirected_write_one_in);
         let honest = lost == 0 && misdirected == 0;
-        let class = if honest { FileClass::Aside } else { self.class_of(file) };
+        let class = if honest && !self.budget.is_open() { FileClass::Aside } else { self.class_of(file) };
         let spare = !honest && self.others_are_whole(class, file);
         let mut bytes = file.lock().expect("no holder of a file panics");
         bytes.make_durable(captured, |bytes, page| {
@@ -189,13 +209,19 @@ impl Platter {
                 return WriteFate::Written;
             };
             let sector = page * (PAGE / SECTOR) as u64;
-            if !may_damage(&self.budget, &self.member, class, sector, spare, bytes) {
+            if matches!(class, FileClass::Log | FileClass::Mark | FileClass::Aside)
+                || !may_damage(&self.budget, &self.member, class, sector, spare, bytes)
+            {
                 return WriteFate::Written;
             }
             let lost = fate == WriteFate::Lost;
             self.marks.hit(if lost { "disk: write lost" } else { "disk: write misdirected" });
             fate
         });
+        if class == FileClass::Log {
+            self.log_syncs += 1;
+            bytes.rest(self.log_syncs);
+        }
     }
 
     /// The class of a file, by the name it has now, whatever it was opened as.
@@ -204,12 +230,20 @@ impl Platter {
         self.tree.shown().files.iter().find(own).map_or(FileClass::Aside, |(name, _)| FileClass::of(name))
     }
 
+    /// The state was replaced by another's: of the images only the newest is of use from now on.
+    pub fn installs(&mut self) {
+        self.installed = true;
+    }
+
     /// Whether there are others of the class with durable names, and no damage has struck any of them.
     fn others_are_whole(&self, class: FileClass, file: &Shared) -> bool {
         let other = |(name, other): (&String, &Shared)| {
             (FileClass::of(name) == class && !Shared::ptr_eq(other, file))
                 .then(|| other.lock().expect("no holder of a file panics").damaged().is_empty())
         };
+        if class == FileClass::Image && self.installed {
+            return false;
+        }
         let mut others = self.tree.durable().files.iter().filter_map(other).peekable();
         others.peek().is_some() && others.all(|whole| whole)
     }
@@ -228,7 +262,9 @@ impl Platter {
         let spare = self.others_are_whole(class, file);
         let mut bytes = file.lock().expect("no holder of a file panics");
         let mut sectors = bytes.resting_sectors();
-        sectors.retain(|sector| !bytes.damaged().contains(sector));
+        let vouched =
+            |sector: &u64| class != FileClass::Log || bytes.rests_since(*sector) < self.log_syncs.saturating_sub(1);
+        sectors.retain(|sector| !bytes.damaged().contains(sector) && vouched(sector));
         if sectors.is_empty() {
             return None;
         }
@@ -243,6 +279,7 @@ impl Platter {
     }
 
     /// Damaged sectors of files that have a name.
+    #[cfg(test)]
     pub fn damaged(&self) -> Vec<(String, u64)> {
         let of = |(name, file): (&String, &Shared)| -> Vec<(String, u64)> {
             let file = file.lock().expect("no holder of a file panics");
@@ -280,6 +317,11 @@ impl Platter {
         self.tree.shown().files.values().map(len).sum()
     }
 
+    /// So many bytes may be written beyond what there is now; no limit without.
+    pub fn leave_room(&mut self, room: Option<u64>) {
+        self.faults.capacity = room.map(|room| self.used() + room);
+    }
+
     /// How much room there is.
     pub fn room(&self) -> u64 {
         self.faults.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(self.used()))
@@ -302,7 +344,11 @@ fn may_damage(
         FileClass::Image => others_are_whole,
         // Of its slots, each on a page of its own, any but one may be damaged; the hint, the third, speaks for little.
         FileClass::Mark => {
-            slot(&sector) >= 2 || bytes.damaged().iter().all(|other| slot(other) >= 2 || slot(other) == slot(&sector))
+            // A mark that is young has only one.
+            let rests = |wanted: u64| bytes.resting_sectors().iter().any(|sector| slot(sector) == wanted);
+            slot(&sector) >= 2
+                || rests(1 - slot(&sector))
+                    && bytes.damaged().iter().all(|other| slot(other) >= 2 || slot(other) == slot(&sector))
         }
         FileClass::Log | FileClass::History => false,
     };

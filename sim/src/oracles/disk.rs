@@ -68,6 +68,11 @@ impl Promise {
         Self { disk: disk.fork_platter(), member, promised }
     }
 
+    /// Who promised.
+    pub fn member(&self) -> usize {
+        self.member
+    }
+
     /// Reads the copy's log, and boots the copy where the member stands alone.
     pub async fn look(self, plan: &Plan, ledger: Arc<Mutex<Ledger>>, marks: &Marks) -> Result<(), Violation> {
         let read = self.disk.fork_platter();

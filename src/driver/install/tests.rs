@@ -193,6 +193,7 @@ fn config(token: &str) -> DriverConfig {
         tick: Duration::from_millis(100),
         election_ticks: 10,
         pre_vote: true,
+        append_bytes: 1 << 20,
         max_request_bytes: 1_572_864,
         wal_segment_bytes: 4096,
         min_lease_ttl: 2,

@@ -59,6 +59,7 @@ fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId]
         electorate: Electorate { voters: voters.to_vec(), learners: Vec::new() },
         election_ticks: 10,
         pre_vote: true,
+        append_bytes: 1 << 20,
         seed: 77 + life,
         applied: (0, 0),
     };
