@@ -48,8 +48,13 @@ fn draft(dice: &mut SeededDice, count: u64, held: &Held, name: &str) -> Option<T
         let end = (first + 1 + dice.below(3)).min(count);
         let heirs: Vec<u64> = (0..count).filter(|number| !(first..end).contains(number)).collect();
         let heir = *heirs.get(dice.below(heirs.len().max(1) as u64) as usize)?;
+        let all: i64 = (first..end).map(sum).sum();
+        if all == 0 {
+            // It would change no account, and could be done twice.
+            return None;
+        }
         moves.extend((first..end).map(|number| (number, -sum(number))));
-        moves.push((heir, (first..end).map(sum).sum()));
+        moves.push((heir, all));
         merged = Some((first, end));
     } else {
         let from = dice.below(count);

@@ -227,7 +227,11 @@ impl Member {
     pub fn excuses(&self, wrong: &Wrong) -> bool {
         match wrong {
             Wrong::Fault(fault) if fault.is_no_space() => self.disk.was_full(),
-            Wrong::Fault(fault) => self.setting.disk.fails() && fault.source.raw_os_error() == Some(5),
+            // When its troubles are over, what cannot be read is damaged.
+            Wrong::Fault(fault) => {
+                let fails = self.setting.disk.fails() && !(self.standing().calm && self.is_struck());
+                fails && fault.source.raw_os_error() == Some(5)
+            }
             Wrong::Corruption(_) => false,
         }
     }

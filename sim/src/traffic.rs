@@ -300,6 +300,12 @@ impl Client {
     }
 
     fn refused(&self, id: u64, refusal: &str) -> (Outcome, Settled) {
+        let decided = self.world.ledger().attempts().index_of(id).is_some();
+        if refusal == Refusal::Corrupt.text() && !decided && self.world.members[self.member].is_struck() {
+            // Its disk was damaged, and it takes the others' state: until it has that, it serves nobody.
+            self.world.marks.hit("a damaged member served nobody");
+            return (Outcome::Unknown(refusal.to_string()), Settled::Open);
+        }
         let (verdict, outcome) = witness::refused(&mut self.world.ledger(), id, refusal);
         self.world.judge(verdict);
         let (settled, mark) = match &outcome {
