@@ -129,13 +129,32 @@ pub async fn retire_removed(world: Arc<World>) {
         for member in &world.members {
             let heard = member.living().is_some_and(|living| living.door.status().removed);
             if heard && !member.is_retired() {
-                world.marks.hit("a removed member heard of it");
                 let belongs = world.raft().roster().all().contains(&member_id(member.number));
                 world.judge(require(!belongs, "who is told to be removed was removed", || member.host.clone()));
                 true_sleep(Duration::from_millis(dice.below(LINGERS))).await;
-                member.retire();
+                if others_know(&world, member_id(member.number)) {
+                    world.marks.hit("a removed member heard of it");
+                    member.retire();
+                } else {
+                    world.marks.hit("a removed member is needed still");
+                }
             }
         }
         true_sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// Whether everyone who votes names this member no more, as far as they live: the machine of one that was removed is not
+/// taken away before that.
+fn others_know(world: &World, removed: MemberId) -> bool {
+    let voters = world.raft().roster().voters();
+    let mut aware = 0;
+    for voter in world.members.iter().filter(|member| voters.contains(&member_id(member.number))) {
+        let Some(living) = voter.living() else { continue };
+        if living.door.status().members.iter().any(|member| member.id == removed) {
+            return false;
+        }
+        aware += 1;
+    }
+    aware > voters.len() / 2
 }

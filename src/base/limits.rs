@@ -194,6 +194,9 @@ pub const FOUNDING_QUESTION_MS: u64 = 1_000;
 /// Time between a member's removal and its end, as in etcd.
 pub const REMOVED_GRACE_MS: u64 = 1_000;
 
+/// The same where the others may not know of the removal yet, and need this member's vote to learn of it.
+pub const REMOVED_PATIENCE_MS: u64 = 60_000;
+
 /// Learners in a cluster at once, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 

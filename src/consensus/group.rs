@@ -93,6 +93,8 @@ pub struct Group {
     /// Ticks for which something handed out has not become durable.
     ticks_unsynced: usize,
     applied: LogIndex,
+    /// The highest entry that another, as a leader, said to be committed.
+    told_committed: LogIndex,
     outbox: Outbox,
     /// It does not stand for election, whatever happens.
     barred: bool,
@@ -143,6 +145,7 @@ impl Group {
             persisted: 0,
             ticks_unsynced: 0,
             applied: config.applied.0,
+            told_committed: 0,
             outbox: Outbox::new(hard_state.term),
             barred: false,
             unready_bytes: 0,
@@ -261,6 +264,23 @@ impl Group {
         peers
     }
 
+    /// Whether others know this entry as committed: a leader among them said so, or, where this member leads, a majority
+    /// did and every voter that is heard of.
+    pub fn others_know(&self, index: LogIndex) -> bool {
+        if self.told_committed >= index {
+            return true;
+        }
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return false;
+        }
+        let voters = raft.prs().conf().voters().ids();
+        let voting: Vec<_> = raft.prs().iter().filter(|(id, _)| voters.contains(**id) && **id != raft.id).collect();
+        let knows = voting.iter().filter(|(_, peer)| peer.committed_index >= index).count();
+        let unaware = voting.iter().any(|(_, peer)| peer.recent_active && peer.committed_index < index);
+        !unaware && knows > voting.len() / 2
+    }
+
     /// Proposes entries, in order, in one step; a follower passes them on to its leader, and they may get lost.
     ///
     /// Refused without a leader ([`Refusal::NoLeader`]), and where too much is not committed yet or the leadership is
@@ -337,6 +357,9 @@ impl Group {
             return Ok(Stepped::Taken);
         }
         self.unready_bytes += bytes;
+        if matches!(message.kind(), MessageKind::Append | MessageKind::Heartbeat) {
+            self.told_committed = self.told_committed.max(message.0.commit);
+        }
         // Refused where the sender is no member, or what it passes on finds no leader: it asks again.
         let _ = self.raw.step(message.0);
         self.settle();

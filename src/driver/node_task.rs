@@ -98,15 +98,16 @@ pub(super) async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>,
             }
         }
         if node.is_removed() {
-            // It stays a moment, so that who asked it for its own removal hears of it, and the others what it knows.
-            let ends_at = *removed.get_or_insert_with(|| {
+            // It stays a moment, so that who asked it for its own removal hears of it, and until the others need it no more.
+            let since = *removed.get_or_insert_with(|| {
                 tracing::warn!(
                     "local-member-id" = %shell.member,
                     "the member has been permanently removed from the cluster; its data directory must be removed"
                 );
-                now.plus(Duration::from_millis(limits::REMOVED_GRACE_MS))
+                now
             });
-            if now >= ends_at {
+            let stays = if node.is_dispensable() { limits::REMOVED_GRACE_MS } else { limits::REMOVED_PATIENCE_MS };
+            if now >= since.plus(Duration::from_millis(stays)) {
                 break;
             }
         }

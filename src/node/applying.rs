@@ -61,7 +61,9 @@ impl<D: Disk> Node<D> {
             let electorate = self.group.apply_change(&change);
             self.rare_changed = true;
             self.members_changed = true;
-            self.removed |= change.kind == ConfChangeKind::Remove && change.member == self.config.member;
+            if change.kind == ConfChangeKind::Remove && change.member == self.config.member {
+                self.removed = Some(index);
+            }
             self.contacts.keep(|member| electorate.voters.contains(&member) || electorate.learners.contains(&member));
             // Before an answer leaves: who has it may read here at once.
             self.tell_facts();

@@ -67,6 +67,7 @@ macro_rules! noticeboard {
             pub(super) removed: AtomicBool,
             pub(super) corrupt: AtomicBool,
             pub(super) waits_for_state: AtomicBool,
+            pub(super) told_removed: AtomicBool,
             rare: Mutex<Arc<RareFacts>>,
         }
 
@@ -168,6 +169,7 @@ impl Facts {
 
     /// Others say that this member was removed.
     pub fn told_removed(&self) {
+        self.told_removed.store(true, Ordering::Release);
         self.removed.store(true, Ordering::Release);
     }
 
@@ -184,6 +186,11 @@ impl Facts {
     /// Whether another member's state is awaited, to rebuild this one's.
     pub fn waits_for_state(&self) -> bool {
         self.waits_for_state.load(Ordering::Acquire)
+    }
+
+    /// Whether others have said so: they have carried it out.
+    pub fn was_told_removed(&self) -> bool {
+        self.told_removed.load(Ordering::Acquire)
     }
 
     /// Whether a leader is known.

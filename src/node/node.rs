@@ -96,8 +96,8 @@ pub struct Node<D: Disk> {
     pub(super) members_changed: bool,
     /// Whether the cluster knows this member's name.
     pub(super) told: bool,
-    /// Whether this member was removed from the cluster.
-    pub(super) removed: bool,
+    /// The entry with which this member was removed from the cluster, or one behind it.
+    pub(super) removed: Option<LogIndex>,
     telling: bool,
     pub(super) space_alarm_proposed: bool,
     pub(super) reclaiming: bool,
@@ -147,7 +147,7 @@ impl<D: Disk> Node<D> {
             rare_changed: true,
             members_changed: true,
             told: false,
-            removed: false,
+            removed: machine.removed().contains(&config.member).then_some(start),
             telling: false,
             space_alarm_proposed: false,
             reclaiming: false,
@@ -433,7 +433,7 @@ impl<D: Disk> Node<D> {
     fn tell_name(&mut self, now: Instant) {
         if self.is_told(&self.machine.members())
             || self.telling
-            || self.removed
+            || self.removed.is_some()
             || self.group.standing().leader.is_none()
         {
             return;

@@ -37,11 +37,11 @@ impl<D: Disk> Node<D> {
         facts.pending_proposals.store(self.proposals.len() as u64, Relaxed);
         facts.leader_changes.store(self.leadership.changes(), Relaxed);
         facts.checkpoints.store(self.checkpoints.made(), Relaxed);
-        facts.removed.fetch_or(self.removed, Release);
+        facts.removed.fetch_or(self.removed.is_some(), Release);
         // At every telling: a member started from a checkpoint knows its name before there is a leader. A leader
         // that has not applied an entry of its own term yet may not have applied all that was acknowledged.
         let knows_all = standing.leader.is_some() && (standing.role != Role::Leader || self.roles.on_duty());
-        facts.ready.store(self.told && knows_all && !self.removed && !self.rebuild.under_way(), Release);
+        facts.ready.store(self.told && knows_all && self.removed.is_none() && !self.rebuild.under_way(), Release);
     }
 
     pub(super) fn tell_rare(&mut self) {
@@ -63,7 +63,14 @@ impl<D: Disk> Node<D> {
 
     /// Whether this member was removed from the cluster, by its own log or by the word of others.
     pub fn is_removed(&self) -> bool {
-        self.removed || self.facts.is_removed()
+        self.removed.is_some() || self.facts.is_removed()
+    }
+
+    /// Whether the others can go on without this member, who was removed: they say so themselves, or are known to have
+    /// the entry as committed. Before that, its vote and its copy of the log may be what they need to carry its own
+    /// removal out: of two members, the one that stays cannot commit the removal alone.
+    pub fn is_dispensable(&self) -> bool {
+        self.facts.was_told_removed() || self.removed.is_some_and(|index| self.group.others_know(index))
     }
 
     /// The end: nothing is answered from here any more, not even from the view last taken.

@@ -200,27 +200,32 @@ impl Cluster {
     /// Lets everything happen that needs no time.
     fn settle(&mut self) {
         for _ in 0..10_000 {
-            let mut messages = Vec::new();
-            let mut busy = false;
-            for seat in &mut self.seats {
-                let (more, sent) = seat.turn(self.now);
-                messages.extend(sent);
-                busy |= more;
-                if !seat.hangs {
-                    busy |= !seat.unsynced.is_empty() || !seat.rebuilds.is_empty();
-                    messages.extend(seat.sync(self.now));
-                }
-            }
-            busy |= !messages.is_empty();
-            busy |= self.carry_snapshots();
-            for message in messages {
-                self.deliver(&message);
-            }
-            if !busy {
+            if !self.exchange() {
                 return;
             }
         }
         panic!("it never comes to rest");
+    }
+
+    /// One turn of everybody, and what they say to each other; whether more is to come.
+    fn exchange(&mut self) -> bool {
+        let mut messages = Vec::new();
+        let mut busy = false;
+        for seat in &mut self.seats {
+            let (more, sent) = seat.turn(self.now);
+            messages.extend(sent);
+            busy |= more;
+            if !seat.hangs {
+                busy |= !seat.unsynced.is_empty() || !seat.rebuilds.is_empty();
+                messages.extend(seat.sync(self.now));
+            }
+        }
+        busy |= !messages.is_empty();
+        busy |= self.carry_snapshots();
+        for message in messages {
+            self.deliver(&message);
+        }
+        busy
     }
 
     fn deliver(&mut self, message: &PeerMessage) {
@@ -517,6 +522,52 @@ fn a_leader_may_remove_itself() {
     let mut written = cluster.propose(next, &put("a"));
     cluster.settle();
     done(&mut written);
+}
+
+/// Of two members the leader removes itself, and the other is down before it hears that this is committed.
+#[test]
+fn a_removed_member_stays_until_the_others_can_go_on_without_it() {
+    let mut cluster = Cluster::new(2);
+    let removed = cluster.elect();
+    let stays = 1 - removed;
+    cluster.pass(2);
+    assert!(!cluster.seats[removed].node.is_dispensable(), "nobody was removed");
+    let mut answer = cluster.change(removed, MemberChange::Remove(id(removed)));
+    // The entry reaches the other and is acknowledged; that it is committed does not reach it.
+    for _ in 0..100 {
+        if cluster.seats[removed].node.is_removed() {
+            break;
+        }
+        cluster.exchange();
+    }
+    done(&mut answer);
+    cluster.cut.insert(id(stays));
+    cluster.restart(stays, 9);
+    cluster.pass(30);
+    assert!(!cluster.seats[removed].node.is_dispensable(), "the other cannot elect itself without this vote");
+    cluster.cut.clear();
+    assert_eq!(cluster.elect(), stays);
+    cluster.pass(3);
+    let members = cluster.seats[stays].facts.status().members;
+    assert_eq!(members.iter().map(|member| member.id).collect::<Vec<_>>(), [id(stays)]);
+    // By then it says so to who was removed, at its peer port.
+    cluster.seats[removed].facts.told_removed();
+    assert!(cluster.seats[removed].node.is_dispensable());
+    let mut written = cluster.propose(stays, &put("a"));
+    cluster.settle();
+    done(&mut written);
+}
+
+/// Where all are heard of, the leader sees that they know, and goes.
+#[test]
+fn a_removed_leader_is_dispensable_once_the_others_know() {
+    let mut cluster = Cluster::new(3);
+    let removed = cluster.elect();
+    cluster.pass(2);
+    let mut answer = cluster.change(removed, MemberChange::Remove(id(removed)));
+    cluster.pass(3);
+    done(&mut answer);
+    assert!(cluster.seats[removed].node.is_dispensable());
 }
 
 #[test]
