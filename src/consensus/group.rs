@@ -264,21 +264,10 @@ impl Group {
         peers
     }
 
-    /// Whether others know this entry as committed: a leader among them said so, or, where this member leads, a majority
-    /// did and every voter that is heard of.
+    /// Whether another, as a leader, said that this entry is committed. The leader that said it itself cannot know who
+    /// heard it: the crate has it step down as soon as it has applied its own removal.
     pub fn others_know(&self, index: LogIndex) -> bool {
-        if self.told_committed >= index {
-            return true;
-        }
-        let raft = &self.raw.raft;
-        if raft.state != StateRole::Leader {
-            return false;
-        }
-        let voters = raft.prs().conf().voters().ids();
-        let voting: Vec<_> = raft.prs().iter().filter(|(id, _)| voters.contains(**id) && **id != raft.id).collect();
-        let knows = voting.iter().filter(|(_, peer)| peer.committed_index >= index).count();
-        let unaware = voting.iter().any(|(_, peer)| peer.recent_active && peer.committed_index < index);
-        !unaware && knows > voting.len() / 2
+        self.told_committed >= index
     }
 
     /// Proposes entries, in order, in one step; a follower passes them on to its leader, and they may get lost.
@@ -318,6 +307,13 @@ impl Group {
         raft.leader_id != raft::INVALID_ID && raft.lead_transferee.is_none() && heard
     }
 
+    /// Whether a proposal should wait for the batch that is being made durable, so that what comes meanwhile becomes the
+    /// next one: it could not become durable sooner, and the others are told once. Not where the disk is slow to answer:
+    /// they may commit without it.
+    pub fn gathers(&self) -> bool {
+        self.raw.raft.state == StateRole::Leader && self.handed_out > self.persisted && self.ticks_unsynced == 0
+    }
+
     /// Whether a change of the configuration may be under way.
     pub fn has_pending_change(&self) -> bool {
         self.raw.raft.has_pending_conf()
@@ -346,6 +342,10 @@ impl Group {
                 let what = format!("entry {index} is committed and differs from that of the leader {from}");
                 return Err(Wrong::corrupt("wal", 0, what));
             }
+        }
+        if message.kind() == MessageKind::TimeoutNow && from.0 != self.raw.raft.leader_id {
+            // The crate would stand for election on anybody's word, past the leases of the others.
+            return Ok(Stepped::TurnedAway("only the leader hands over"));
         }
         if message.kind() == MessageKind::TimeoutNow && !self.may_stand() {
             // Who hands over waits for an election timeout and goes on.
@@ -423,6 +423,7 @@ impl Group {
         let settled = self.handed_out <= self.persisted;
         let own = self.raw.raft.id;
         let messages = messages.into_iter().map(PeerMessage).filter_map(|message| outbox::in_own_name(own, message));
+        let messages = outbox::joined(messages.collect()).into_iter();
         let messages = messages.filter_map(|message| self.outbox.post(self.handed_out, settled, message)).collect();
         self.settle();
         Some(Ready { number, snapshot, batch, messages, committed, reads })
@@ -559,13 +560,30 @@ impl Group {
         }
     }
 
+    /// The timeout of a follower: it stands when it is its turn behind the leader.
+    fn turn(&self) -> Option<usize> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Follower || raft.leader_id == raft::INVALID_ID {
+            return None;
+        }
+        let behind_leader = |member: u64| member.wrapping_sub(raft.leader_id);
+        let own = behind_leader(raft.id);
+        let (mut turn, mut voters) = (0, 0);
+        for member in raft.prs().conf().voters().ids().iter() {
+            voters += 1;
+            turn += usize::from(member != raft.leader_id && behind_leader(member) < own);
+        }
+        self.jitter.turn(turn, voters)
+    }
+
     /// After every call that may have drawn an election timeout: put ours in its place.
     fn settle(&mut self) {
         if self.raw.raft.state != self.role {
             self.role = self.raw.raft.state;
             self.role_changes += 1;
         }
-        let timeout = self.jitter.timeout(self.raw.raft.term, self.role_changes);
+        let drawn = || self.jitter.timeout(self.raw.raft.term, self.role_changes);
+        let timeout = self.turn().unwrap_or_else(drawn);
         self.raw.raft.set_randomized_election_timeout(timeout);
         let log = &self.raw.raft.raft_log;
         assert!(self.applied <= log.committed && log.committed <= log.last_index(), "the raft counters form a chain");

@@ -283,6 +283,12 @@ fn check_changes(entries: &[Entry]) -> Result<(), String> {
 
 #[cfg(test)]
 impl PeerMessage {
+    /// The same, as if another had sent it; for tests.
+    pub fn in_the_name_of(mut self, from: MemberId) -> Self {
+        self.0.from = from.0;
+        self
+    }
+
     /// A proposal passed on, of a command or of a change of the members; for tests.
     pub fn proposal(from: MemberId, to: MemberId, is_change: bool, data: bytes::Bytes) -> Self {
         let mut message = Message { from: from.0, to: to.0, ..Message::default() };

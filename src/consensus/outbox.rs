@@ -10,8 +10,10 @@
 
 use std::collections::VecDeque;
 
+use raft::eraftpb::{Message, MessageType};
+
 use super::message::{MessageKind, PeerMessage};
-use crate::base::Term;
+use crate::base::{Term, limits};
 
 /// See the module's head.
 #[derive(Debug, Default)]
@@ -61,7 +63,7 @@ impl Outbox {
             self.terms.pop_front();
         }
         let ready = self.held.iter().take_while(|(of, _)| *of <= round).count();
-        self.held.drain(..ready).map(|(_, message)| message).collect()
+        joined(self.held.drain(..ready).map(|(_, message)| message).collect())
     }
 }
 
@@ -76,9 +78,62 @@ pub(super) fn in_own_name(own: u64, mut message: PeerMessage) -> Option<PeerMess
     (message.kind() == MessageKind::Propose).then_some(message)
 }
 
+/// Puts together what goes to one peer in one go and says the same as one message: an append that goes on where the one
+/// before ends, or only tells a later commit index; an acknowledgement that covers the one before. The crate writes one
+/// for every step, and each costs both ends as much as a whole batch.
+pub(super) fn joined(messages: Vec<PeerMessage>) -> Vec<PeerMessage> {
+    let mut joined: Vec<PeerMessage> = Vec::with_capacity(messages.len());
+    for PeerMessage(mut message) in messages {
+        match joined.iter_mut().rev().find(|last| last.0.to == message.to) {
+            Some(PeerMessage(last)) if goes_on(last, &message) => {
+                last.commit = last.commit.max(message.commit);
+                for entry in std::mem::take(&mut message.entries) {
+                    last.entries.push(entry);
+                }
+            }
+            Some(PeerMessage(last)) if covers(&message, last) => *last = message,
+            _ => joined.push(PeerMessage(message)),
+        }
+    }
+    joined
+}
+
+fn goes_on(last: &Message, next: &Message) -> bool {
+    let plain = |message: &Message| {
+        message.get_msg_type() == MessageType::MsgAppend && message.context.is_empty() && message.request_snapshot == 0
+    };
+    let end = last.entries.last().map_or((last.index, last.log_term), |entry| (entry.index, entry.term));
+    plain(last)
+        && plain(next)
+        && last.term == next.term
+        && last.from == next.from
+        && end == (next.index, next.log_term)
+        && {
+            let bytes = |message: &Message| message.entries.iter().map(|entry| entry.data.len()).sum::<usize>();
+            last.entries.len() + next.entries.len() <= limits::PEER_MESSAGE_ENTRIES
+                && (next.entries.is_empty() || bytes(last) + bytes(next) <= limits::APPEND_BYTES)
+        }
+}
+
+fn covers(next: &Message, last: &Message) -> bool {
+    let plain = |message: &Message| {
+        message.get_msg_type() == MessageType::MsgAppendResponse
+            && !message.reject
+            && message.context.is_empty()
+            && message.request_snapshot == 0
+    };
+    plain(last)
+        && plain(next)
+        && last.term == next.term
+        && last.from == next.from
+        && next.index >= last.index
+        && next.commit >= last.commit
+}
+
 #[cfg(test)]
 mod tests {
-    use raft::eraftpb::{Message, MessageType};
+    use proptest::prelude::*;
+    use raft::eraftpb::Entry;
 
     use super::*;
 
@@ -124,5 +179,67 @@ mod tests {
         assert!(outbox.post(7, false, message(MessageType::MsgPropose, 0)).is_some(), "passed on, in no term");
         assert_eq!(outbox.persisted(7).len(), 1);
         assert!(outbox.post(8, false, message(MessageType::MsgHeartbeat, 4)).is_some());
+    }
+
+    fn append(to: u64, index: u64, commit: u64, sizes: &[usize]) -> PeerMessage {
+        let mut append = message(MessageType::MsgAppend, 3);
+        (append.0.to, append.0.index, append.0.log_term, append.0.commit) = (to, index, 3, commit);
+        for (place, size) in sizes.iter().enumerate() {
+            let data = vec![7; *size].into();
+            append.0.entries.push(Entry { index: index + 1 + place as u64, term: 3, data, ..Entry::default() });
+        }
+        append
+    }
+
+    fn acknowledgement(index: u64, reject: bool) -> PeerMessage {
+        let mut response = message(MessageType::MsgAppendResponse, 3);
+        (response.0.to, response.0.index, response.0.reject) = (2, index, reject);
+        response
+    }
+
+    #[test]
+    fn acknowledgements_become_one_and_refusals_stay() {
+        let said = [acknowledgement(4, false), acknowledgement(7, false), acknowledgement(7, true)];
+        let said: Vec<(u64, bool)> = joined(said.to_vec()).iter().map(|said| (said.0.index, said.0.reject)).collect();
+        assert_eq!(said, [(7, false), (7, true)]);
+        let back = joined(vec![acknowledgement(7, false), acknowledgement(4, false)]);
+        assert_eq!(back.len(), 2, "what is said of less covers nothing");
+    }
+
+    #[test]
+    fn what_does_not_go_on_stays_apart() {
+        let apart = |one: PeerMessage, other: PeerMessage| joined(vec![one, other]).len() == 2;
+        assert!(!apart(append(2, 5, 4, &[1]), append(2, 6, 6, &[])));
+        assert!(apart(append(2, 5, 4, &[1]), append(3, 6, 6, &[])), "to another");
+        assert!(apart(append(2, 5, 4, &[1]), append(2, 7, 6, &[1])), "a gap");
+        assert!(apart(append(2, 5, 4, &[1]), append(2, 5, 4, &[1])), "sent again");
+        assert!(apart(append(2, 5, 4, &[limits::APPEND_BYTES]), append(2, 6, 4, &[1])), "larger than an append may be");
+        let mut later = append(2, 6, 6, &[1]);
+        later.0.term = 4;
+        assert!(apart(append(2, 5, 4, &[1]), later), "of another term");
+    }
+
+    proptest! {
+        #[test]
+        fn joined_appends_say_what_they_said(
+            steps in proptest::collection::vec((2..4_u64, proptest::collection::vec(0..40_usize, 0..4)), 0..20),
+        ) {
+            let mut next = [10_u64; 4];
+            let mut sent = Vec::new();
+            for (number, (to, sizes)) in steps.iter().enumerate() {
+                sent.push(append(*to, next[*to as usize], number as u64, sizes));
+                next[*to as usize] += sizes.len() as u64;
+            }
+            let told = |messages: &[PeerMessage], to: u64| {
+                let to = messages.iter().filter(|message| message.0.to == to);
+                let entries = to.clone().flat_map(|message| message.0.entries.iter().cloned()).collect::<Vec<_>>();
+                (entries, to.map(|message| message.0.commit).max())
+            };
+            let out = joined(sent.clone());
+            prop_assert!(out.len() <= 2);
+            for to in [2, 3] {
+                prop_assert_eq!(told(&sent, to), told(&out, to));
+            }
+        }
     }
 }

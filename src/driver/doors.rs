@@ -100,7 +100,9 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
         Box::pin(async move {
             let at = message.snapshot_at().ok_or("no snapshot")?;
             let (reply, answer) = Reply::pair();
-            mailbox.put_completion(Input::SnapshotOffered { at, reply });
+            // As with votes: who offers again and again must not fill the memory.
+            let offered = Input::SnapshotOffered { at, reply };
+            mailbox.put_with_reserve(offered, 0, limits::MAX_PEER_MESSAGES).map_err(|_| "too much is waiting here")?;
             let generation = answer.await.map_err(|_| "the member stops")??;
             let sink = Sink::new(env, identity, generation, segment_bytes, message, &manifest, mailbox)?;
             Ok(Box::new(sink) as Box<dyn ChunkSink>)

@@ -38,3 +38,6 @@ pub use install::{DurableImage, InstalledImage, cut_log, forget_older, install, 
 pub use joining::{check_not_begun, find_cluster};
 pub use mailbox::{Mailbox, NotTaken};
 pub use watch_stream::{WatchReader, WatchStream};
+
+#[cfg(test)]
+mod tests;

@@ -74,12 +74,17 @@ pub(super) async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>,
     // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
     let mut more = true;
     let mut removed = None;
+    let mut hearing = Hearing { heard_at: env.clock().now(), was_deaf: false };
     loop {
         let open = poll_fn(|cx| wait(cx, &shell, &mut from_peers, &mut inputs, alarm.as_mut(), more)).await;
         if !open {
             break;
         }
         let now = env.clock().now();
+        if let Some(time) = hearing.deaf_until(now, next_tick, tick) {
+            tracing::warn!(took = ?time, "the member stood still: what was waiting is heard first");
+            node.step(now, Input::Deaf { time }, &mut outputs);
+        }
         for input in from_peers.drain(..).chain(inputs.drain(..)) {
             node.step(now, input, &mut outputs);
         }
@@ -122,6 +127,30 @@ pub(super) async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>,
     shell.to_archive.close();
     // The keeper tells the end, when the log is closed.
     shell.to_keeper.put_completion(KeeperJob::Stop);
+}
+
+/// When the node last heard what there was to hear.
+struct Hearing {
+    heard_at: Instant,
+    /// Whether the last tick was late.
+    was_deaf: bool,
+}
+
+impl Hearing {
+    /// The node is about to hear what is there `now`. How long it was deaf, where its tick is late by another or more: the
+    /// process stood still (a signal, a machine that was put aside), or a turn took long.
+    ///
+    /// The first late tick counts from when it last heard, later ones from when they were due: a member that is always
+    /// late has a slow time, and not none at all.
+    fn deaf_until(&mut self, now: Instant, next_tick: Instant, tick: Duration) -> Option<Duration> {
+        let since = if self.was_deaf { next_tick } else { self.heard_at };
+        self.heard_at = now;
+        if now < next_tick {
+            return None;
+        }
+        self.was_deaf = now.since(next_tick) >= tick;
+        self.was_deaf.then(|| now.since(since))
+    }
 }
 
 /// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it.
@@ -171,4 +200,23 @@ async fn yield_once() {
         Poll::Pending
     })
     .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_late_by_a_tick_was_deaf_since_it_last_heard() {
+        let at = |ms: u64| Instant(ms * 1_000_000);
+        let (tick, ms) = (Duration::from_millis(100), Duration::from_millis);
+        let mut hearing = Hearing { heard_at: at(0), was_deaf: false };
+        assert_eq!(hearing.deaf_until(at(50), at(100), tick), None, "an input between two ticks");
+        assert_eq!(hearing.deaf_until(at(199), at(100), tick), None, "late, as a busy machine is");
+        assert_eq!(hearing.deaf_until(at(250), at(299), tick), None);
+        assert_eq!(hearing.deaf_until(at(8_250), at(299), tick), Some(ms(8_000)), "since 250");
+        assert_eq!(hearing.deaf_until(at(8_500), at(8_350), tick), Some(ms(150)), "a tick of time always passes");
+        assert_eq!(hearing.deaf_until(at(8_610), at(8_600), tick), None);
+        assert_eq!(hearing.deaf_until(at(9_000), at(8_710), tick), Some(ms(390)));
+    }
 }

@@ -58,6 +58,11 @@ impl VirtualEnv {
     pub(crate) async fn pass(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
     }
+
+    /// Time leaps: what was to happen meanwhile comes late, as after a pause of the whole process.
+    pub(crate) async fn leap(&self, duration: Duration) {
+        tokio::time::advance(duration).await;
+    }
 }
 
 impl Clock for VirtualClock {

@@ -1,6 +1,7 @@
 //! What a node is told.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -131,6 +132,11 @@ pub struct ArrivedSnapshot {
 pub enum Input<D: Disk> {
     /// The logical clock moved on.
     Tick,
+    /// For so long the member could hear nothing: it stood still, or a turn took long. Told before what was waiting.
+    Deaf {
+        /// How long.
+        time: Duration,
+    },
     /// A log payload is to be agreed on.
     Propose {
         /// The id inside the payload.

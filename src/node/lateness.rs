@@ -1,11 +1,13 @@
-//! What those are told whose answer comes too late.
+//! What is said to who waited too long.
+//!
+//! Knows nothing of what was asked: one look at who leads, since when, and who is
+//! connected serves all that are late.
 
 use std::time::Duration;
 
-use super::node::Node;
-use crate::base::Refusal;
-use crate::consensus::Role;
-use crate::env::{Disk, Instant};
+use crate::base::{MemberId, Refusal};
+use crate::consensus::{Group, Role};
+use crate::env::Instant;
 
 /// Why what was asked comes too late, in etcd's words.
 pub(super) struct Lateness {
@@ -14,29 +16,29 @@ pub(super) struct Lateness {
     connected: bool,
 }
 
-impl<D: Disk> Node<D> {
-    /// What those are told who waited too long, as things stand now.
-    pub(super) fn lateness(&self, now: Instant) -> Lateness {
-        let standing = self.group.standing();
-        let connected = |member| self.contacts.connected_since(member, now, now);
-        Lateness {
-            leader_since: self.leadership.since(),
-            election_timeout: self.config.election_timeout,
-            connected: match standing.leader {
-                None => true,
-                Some(_) if standing.role == Role::Leader => {
-                    let voters = self.group.electorate().voters;
-                    let reached = voters.iter().filter(|member| **member == self.config.member || connected(**member));
-                    reached.count() > voters.len() / 2
-                }
-                Some(leader) => connected(leader),
-            },
-        }
-    }
-}
-
 impl Lateness {
-    /// What it is answered who asked then.
+    /// As this `member` stands; `connected` says who of the others was heard of lately.
+    pub(super) fn at(
+        member: MemberId,
+        group: &Group,
+        leader_since: Instant,
+        election_timeout: Duration,
+        connected: impl Fn(MemberId) -> bool,
+    ) -> Self {
+        let standing = group.standing();
+        let connected = match standing.leader {
+            None => true,
+            Some(_) if standing.role == Role::Leader => {
+                let voters = group.electorate().voters;
+                let reached = voters.iter().filter(|voter| **voter == member || connected(**voter));
+                reached.count() > voters.len() / 2
+            }
+            Some(leader) => connected(leader),
+        };
+        Self { leader_since, election_timeout, connected }
+    }
+
+    /// What who `asked` then is told now.
     pub(super) fn refusal(&self, asked: Instant) -> Refusal {
         // A leader was elected after it was asked and not long ago: the one before was probably lost with it.
         if asked < self.leader_since && self.leader_since.since(asked) < self.election_timeout * 2 {

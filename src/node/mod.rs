@@ -10,6 +10,7 @@
 //! - `released <= checkpointed <= applied <= committed` ([`counters`]).
 //! - A request is answered exactly once, at the latest after the request timeout.
 
+mod admission;
 mod applying;
 mod auto_compaction;
 mod checkpoints;
@@ -28,6 +29,7 @@ mod membership;
 mod node;
 mod observer;
 mod output;
+mod passed_on;
 mod proposals;
 mod reads;
 mod rebuild;

@@ -11,10 +11,12 @@ use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
 use super::input::{Input, Reply};
+use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
 use super::observer::Observer;
 use super::output::Output;
+use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
 use super::rebuild::Rebuild;
@@ -24,9 +26,9 @@ use super::snapshots::Snapshots;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
 use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
-use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped, passed_on};
+use crate::consensus::{Group, MessageKind, PeerMessage, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Command, Image, Machine, Member, codec};
+use crate::machine::{AlarmKind, Answer, Command, Image, Machine, Member, codec};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
@@ -76,6 +78,7 @@ pub struct Node<D: Disk> {
     pub(super) machine: Machine<D>,
     pub(super) counters: Counters,
     pub(super) proposals: Proposals,
+    pub(super) passed_on: PassedOn,
     pub(super) reads: ReadQueue<D>,
     pub(super) lease_clock: LeaseClock,
     pub(super) renewals: Renewals,
@@ -104,13 +107,15 @@ pub struct Node<D: Disk> {
     /// A client asked for the space of what was compacted.
     pub(super) space_wanted: bool,
     /// No proposal is taken any more.
-    stopping: bool,
+    pub(super) stopping: bool,
     draining: Vec<Reply<()>>,
     /// What an input brought to light, until the turn ends the member with it.
     pub(super) wrong: Option<Wrong>,
     pub(super) snapshots: Snapshots,
     pub(super) rebuild: Rebuild,
     stands: Option<Standing>,
+    /// Whether the coming tick is the first after the member heard nothing for long.
+    was_deaf: bool,
 }
 
 impl<D: Disk> Node<D> {
@@ -134,6 +139,7 @@ impl<D: Disk> Node<D> {
             checkpoints: Checkpoints::new(newest, older, config.checkpoint_entries),
             watches: Watches::new(hub, bell),
             proposals: Proposals::default(),
+            passed_on: PassedOn::default(),
             reads: ReadQueue::new(),
             lease_clock: LeaseClock::new(config.lease_checkpoint_interval),
             renewals: Renewals::default(),
@@ -158,6 +164,7 @@ impl<D: Disk> Node<D> {
             snapshots: Snapshots::default(),
             rebuild: Rebuild::default(),
             stands: None,
+            was_deaf: false,
             config,
             group,
             machine,
@@ -171,6 +178,10 @@ impl<D: Disk> Node<D> {
     pub fn step(&mut self, now: Instant, input: Input<D>, out: &mut Vec<Output<D>>) {
         match input {
             Input::Tick => self.tick(now),
+            Input::Deaf { time } => {
+                self.lease_clock.stand_still(time);
+                self.was_deaf = true;
+            }
             Input::Propose { id, payload, cost, reply } => match self.admit(cost, now) {
                 Ok(()) => self.proposals.add(id, payload, now, reply),
                 Err(refusal) => reply.send(Err(refusal)),
@@ -242,6 +253,10 @@ impl<D: Disk> Node<D> {
             self.facts.turned_away.fetch_add(1, Relaxed);
             return;
         }
+        if self.must_wait(&message) {
+            self.contacts.heard(from, now);
+            return self.passed_on.add(message, now);
+        }
         match self.group.step(message) {
             Ok(Stepped::Taken) => self.contacts.heard(from, now),
             Ok(Stepped::TurnedAway(_)) => {
@@ -264,10 +279,7 @@ impl<D: Disk> Node<D> {
     /// An error is damage or a fault: the process must stop.
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         self.take_wrong()?;
-        // A round for each batch: what is proposed together is handed to the log as one.
-        while self.reaches_leader() && self.proposals.propose(&mut self.group) {
-            self.rounds(out);
-        }
+        self.propose_waiting(out);
         let retry_at = now.plus(self.config.read_retry);
         self.reads.ask(&mut self.group, now, retry_at);
         self.rounds(out);
@@ -300,7 +312,7 @@ impl<D: Disk> Node<D> {
         let installing = self.snapshots.installing() || self.rebuild.under_way();
         let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
         more |= self.reads.waits_to_ask();
-        more |= self.reaches_leader() && self.proposals.wants_turn(&self.group);
+        more |= self.wants_to_propose();
         self.tell_facts();
         self.finish_draining();
         Ok(more)
@@ -338,12 +350,6 @@ impl<D: Disk> Node<D> {
                 _ => out.push(Output::Send(message)),
             }
         }
-    }
-
-    /// Whether what is passed on to the leader now may be hoped to arrive: what is lost on the way has an open outcome.
-    fn reaches_leader(&self) -> bool {
-        let standing = self.group.standing();
-        standing.role == Role::Leader || standing.leader.is_some_and(|leader| self.contacts.is_known(leader))
     }
 
     /// A lone voter without a leader stands for election at once: nobody else could win, so there is no reason
@@ -385,10 +391,17 @@ impl<D: Disk> Node<D> {
 
     fn tick(&mut self, now: Instant) {
         self.group.tick();
-        let until = Instant(now.0.saturating_sub(u64::try_from(self.config.request_timeout.as_nanos()).unwrap_or(0)));
-        let late = self.lateness(now);
-        self.proposals.expire(until, |asked| late.refusal(asked));
-        self.reads.expire(until, |asked| late.refusal(asked));
+        // What was waiting may be what they wait for: it is done before anyone is told that it comes too late.
+        if !std::mem::take(&mut self.was_deaf) {
+            let timeout = u64::try_from(self.config.request_timeout.as_nanos()).unwrap_or(0);
+            let until = Instant(now.0.saturating_sub(timeout));
+            let (since, election) = (self.leadership.since(), self.config.election_timeout);
+            let connected = |member| self.contacts.connected_since(member, now, now);
+            let late = Lateness::at(self.config.member, &self.group, since, election, connected);
+            self.proposals.expire(until, |asked| late.refusal(asked));
+            self.passed_on.expire(until);
+            self.reads.expire(until, |asked| late.refusal(asked));
+        }
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
         self.tell_watches();
@@ -445,29 +458,6 @@ impl<D: Disk> Node<D> {
             client_urls: self.config.client_urls.clone(),
         };
         self.propose_own(&command, OwnProposal::Attributes, now);
-    }
-
-    /// Whether a proposal may be taken in now.
-    fn admit(&mut self, cost: u64, now: Instant) -> Result<(), Refusal> {
-        if self.stopping {
-            return Err(Refusal::Stopped);
-        }
-        let behind = self.group.standing().committed - self.counters.last_applied();
-        let store = self.machine.store();
-        if store.unwritten_bytes() > limits::MAX_UNWRITTEN_HISTORY_BYTES || behind > limits::MAX_APPLY_BACKLOG {
-            return Err(Refusal::TooManyRequests);
-        }
-        let quota = self.config.quota_bytes;
-        if cost > 0 && quota > 0 && store.size_bytes() + cost >= quota {
-            if !self.space_alarm_proposed {
-                self.space_alarm_proposed = true;
-                let member = self.config.member;
-                let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace };
-                self.propose_own(&command, OwnProposal::SpaceAlarm, now);
-            }
-            return Err(Refusal::NoSpace);
-        }
-        Ok(())
     }
 
     fn take_up_duties(&mut self, now: Instant) {

@@ -212,18 +212,42 @@ fn what_is_proposed_together_is_logged_in_batches_the_log_can_hold() {
         Command::Put(Put { key, value: value.clone(), ..Put::default() })
     };
     let mut answers: Vec<_> = (0..60).map(|n| bench.propose(&big(n))).collect();
-    bench.node.turn(bench.now, &mut bench.outputs).expect("a memory disk has no faults");
     let mut batches = 0;
-    for output in bench.outputs.drain(..) {
-        let Output::Persist { number, batch } = output else { continue };
+    loop {
+        bench.node.turn(bench.now, &mut bench.outputs).expect("a memory disk has no faults");
+        let Some(Output::Persist { number, batch }) = bench.outputs.drain(..).next() else { break };
         let bytes: usize = batch.entries.iter().map(|entry| entry.data.len()).sum();
         assert!(bytes <= crate::base::limits::MAX_BATCH_BYTES, "{bytes} bytes in one batch");
-        bench.unsynced.push(number);
+        bench.step(Input::Persisted { number });
         batches += 1;
     }
     assert!(batches > 10, "90 MB are more than one batch");
     bench.settle();
     assert!(answers.iter_mut().all(|answer| matches!(answered(answer), Some(Ok(_)))));
+}
+
+#[test]
+fn what_comes_while_a_batch_is_made_durable_is_the_next_one_unless_the_disk_is_slow() {
+    let mut bench = Bench::new(config());
+    let entries = |bench: &mut Bench| {
+        bench.node.turn(bench.now, &mut bench.outputs).expect("a memory disk has no faults");
+        let batches = bench.outputs.drain(..).filter_map(|output| match output {
+            Output::Persist { number, batch } => Some((number, batch.entries.len())),
+            _ => None,
+        });
+        batches.collect::<Vec<_>>()
+    };
+    let _first = bench.propose(&put("a"));
+    let first = entries(&mut bench);
+    assert_eq!(first.len(), 1);
+    let _rest: Vec<_> = ["b", "c"].map(|key| bench.propose(&put(key))).into();
+    assert_eq!(entries(&mut bench), [], "one is under way");
+    bench.step(Input::Persisted { number: first[0].0 });
+    let next = entries(&mut bench);
+    assert_eq!((next.len(), next[0].1), (1, 2), "both in one");
+    let _last = bench.propose(&put("d"));
+    bench.step(Input::Tick);
+    assert_eq!(entries(&mut bench).len(), 1, "nobody waits for a disk that is slow");
 }
 
 #[test]
@@ -279,6 +303,33 @@ fn a_lease_ends_when_its_time_is_up_and_lives_on_when_renewed() {
     let (reply, mut standing) = Reply::pair();
     bench.step(Input::Lease(LeaseQuestion::TimeToLive { id: 42, keys: true, reply }));
     assert_eq!(answered(&mut standing), Some(Ok(None)));
+}
+
+/// The process stood still for longer than the lease: what its client said meanwhile waits, and is heard first.
+#[test]
+fn a_pause_is_not_time_that_passed() {
+    let mut bench = Bench::new(config());
+    for id in [42, 43] {
+        drop(bench.propose(&Command::LeaseGrant { id, ttl: 5 }));
+    }
+    bench.settle();
+    bench.pass(Duration::from_secs(3));
+    let mut write = bench.propose(&Command::Put(Put { key: Bytes::from_static(b"held"), lease: 43, ..Put::default() }));
+    bench.turn();
+    let pause = Duration::from_secs(8);
+    bench.now = bench.now.plus(pause);
+    bench.step(Input::Deaf { time: pause });
+    let (reply, mut renewed) = Reply::pair();
+    bench.step(Input::Lease(LeaseQuestion::KeepAlive { id: 42, reply }));
+    assert_eq!(answered(&mut renewed), Some(Ok(Some(5))));
+    bench.step(Input::Tick);
+    assert!(answered(&mut write).is_none(), "its sync may have been done all the while");
+    bench.settle();
+    assert!(matches!(answered(&mut write), Some(Ok(_))));
+    assert_eq!(bench.facts.expired_leases.load(Relaxed), 0);
+    bench.pass(Duration::from_secs(3));
+    assert_eq!(bench.keys(), 0, "nobody kept this one alive, and two seconds were left");
+    assert_eq!(bench.facts.expired_leases.load(Relaxed), 1);
 }
 
 /// In one queue stand a client's revoke, its grant of the same id, and the node's own revoke of the lease that fell due.

@@ -6,8 +6,10 @@
 //! Does not know what requests ask.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -27,6 +29,7 @@ use crate::base::limits;
 use crate::env::Env;
 use crate::server::config::Config;
 use crate::server::counted::{Counted, Received};
+use crate::server::gathered::{Gathered, Turns};
 
 /// What a listener serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,6 +142,8 @@ fn builder(manners: &Manners) -> auto::Builder<TokioExecutor> {
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(manners.max_concurrent_streams)
+        .max_pending_accept_reset_streams(limits::RESET_STREAMS)
+        .max_local_error_reset_streams(limits::RESET_STREAMS)
         .initial_stream_window_size(limits::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(limits::CONNECTION_WINDOW_BYTES)
         .max_header_list_size(limits::MAX_HEADER_BYTES)
@@ -161,6 +166,8 @@ fn connection<E: Env>(
     let _ = stream.set_nodelay(true);
     let stream = Counted::new(stream, porch.metrics.clone());
     let received = stream.received();
+    let turns = Turns::default();
+    let stream = Gathered::new(stream, turns.clone());
     let spoke = Arc::new(AtomicBool::new(false));
     let service = {
         let (porch, cors, spoke) = (porch.clone(), manners.cors.clone(), spoke.clone());
@@ -172,6 +179,11 @@ fn connection<E: Env>(
     let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
     let serving = graceful.watch(serving);
     async move {
+        let mut serving = pin!(serving);
+        let serving = poll_fn(|cx| {
+            turns.begin();
+            serving.as_mut().poll(cx)
+        });
         tokio::select! {
             biased;
             outcome = serving => {

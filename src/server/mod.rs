@@ -9,6 +9,7 @@ mod counted;
 mod flag_table;
 pub mod flags;
 mod founding;
+mod gathered;
 pub mod listen;
 mod logs;
 mod notices;

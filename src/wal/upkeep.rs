@@ -6,7 +6,7 @@
 
 use super::journal::{Failure, Filling, Journal, ReadySegment};
 use super::mark::Mark;
-use crate::base::limits::{WAL_MAX_SPARES, WAL_PREPARE_BYTES};
+use crate::base::limits::{WAL_FILL_WRITE_BYTES, WAL_MAX_SPARES, WAL_PREPARE_BYTES};
 use crate::base::{Fault, LogIndex, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::segment;
@@ -68,8 +68,15 @@ impl<D: Disk> Journal<D> {
         };
         let left = self.segment_bytes.saturating_sub(filling.done);
         let slice = left.min(WAL_PREPARE_BYTES as u64);
-        filling.file.write_at(filling.done, &vec![0; slice as usize])?;
-        filling.done += slice;
+        // In small pieces: systems keep what was written at once as one piece in memory, and would look through all of it
+        // at every later write and sync of a sector in it.
+        let zeroes = vec![0; WAL_FILL_WRITE_BYTES];
+        let end = filling.done + slice;
+        while filling.done < end {
+            let piece = (end - filling.done).min(WAL_FILL_WRITE_BYTES as u64);
+            filling.file.write_at(filling.done, &zeroes[..piece as usize])?;
+            filling.done += piece;
+        }
         // Synced slice by slice, so that no later sync of the log waits for all of it at once.
         filling.file.sync().await?;
         if filling.done < self.segment_bytes {

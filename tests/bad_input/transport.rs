@@ -107,3 +107,39 @@ async fn alarms_make_the_server_unhealthy() {
     assert!(get(&server, "/health").await.starts_with("HTTP/1.1 200 OK"));
     server.must_be_well_at(1).await;
 }
+
+/// Streams that are opened and cancelled in one breath, then a ping: whether it is answered.
+async fn is_well_after_cancelling(server: &Server, streams: u32) -> bool {
+    let mut out = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0".to_vec();
+    for number in 0..streams {
+        let stream = (2 * number + 1).to_be_bytes();
+        // HEADERS: POST, http, /, authority "x"; then RST_STREAM: CANCEL.
+        out.extend_from_slice(&[0, 0, 6, 1, 4]);
+        out.extend_from_slice(&stream);
+        out.extend_from_slice(&[0x83, 0x86, 0x84, 0x41, 1, b'x']);
+        out.extend_from_slice(&[0, 0, 4, 3, 0]);
+        out.extend_from_slice(&stream);
+        out.extend_from_slice(&[0, 0, 0, 8]);
+    }
+    out.extend_from_slice(b"\0\0\x08\x06\0\0\0\0\0are-well");
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    // The server may end it before all is written.
+    let _ = stream.write_all(&out).await;
+    let (mut answer, mut buf) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = stream.read(&mut buf).await {
+        answer.extend_from_slice(&buf[..read]);
+        if answer.windows(8).any(|bytes| bytes == b"are-well") {
+            return true;
+        }
+    }
+    false
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_cancels_much_at_once_keeps_its_connection_and_a_flood_does_not() {
+    let server = Server::start().await;
+    assert!(is_well_after_cancelling(&server, 200).await, "an honest client goes on");
+    assert!(!is_well_after_cancelling(&server, 50_000).await, "a flood ends its connection");
+    server.put("k", "v").await;
+    server.must_be_well_at(2).await;
+}

@@ -33,6 +33,10 @@ enum Command {
     Cluster(cluster::ClusterArgs),
     /// Time without a put after a mishap of a cluster, again and again.
     Gap(cluster::GapArgs),
+    /// A leader whose disk answers nothing for a while.
+    Freeze(cluster::FreezeArgs),
+    /// Put latency and memory of a leader that feeds a member its whole state.
+    CatchUp(bench::CatchUpArgs),
     /// Fixed walks to two servers: fragments, many events at once, a full quota.
     Edges(twin::EdgesArgs),
     /// Hand-made bad frames to two servers.
@@ -41,6 +45,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Two servers under the same load, in turns.
     Bench(bench::BenchArgs),
+    /// Two clusters under the same load, in turns.
+    BenchCluster(bench::BenchClusterArgs),
 }
 
 #[tokio::main]
@@ -50,10 +56,13 @@ async fn main() -> ExitCode {
         Command::Kill9(args) => kill9::run(args).await,
         Command::Cluster(args) => cluster::run(args).await,
         Command::Gap(args) => cluster::run_gap(args).await,
+        Command::Freeze(args) => cluster::run_freeze(args).await,
+        Command::CatchUp(args) => bench::run_catch_up(args).await,
         Command::Edges(args) => twin::run_edges(args).await,
         Command::Rawwire(args) => rawwire::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Bench(args) => bench::run(args).await,
+        Command::BenchCluster(args) => bench::run_cluster(args).await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

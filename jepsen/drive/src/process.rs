@@ -109,15 +109,20 @@ impl Launch {
 /// the port of a server that is down for a moment.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
+/// Ports where somebody named the first, as for `three_members.sh`.
+const NAMED_PORTS: u16 = 1_000;
+
 /// A loopback port that is free now and was not handed out before by this process.
 fn free_port() -> Result<u16, Trouble> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let span = u32::from(PORTS.end - PORTS.start);
+    let named = std::env::var("FIRST_PORT").ok().and_then(|port| port.parse::<u16>().ok());
+    let ports = named.map_or(PORTS, |first| first..first.saturating_add(NAMED_PORTS));
+    let span = u32::from(ports.end - ports.start);
     // Runs side by side begin at different places.
     let begin = std::process::id().wrapping_mul(97);
     for _ in 0..span {
         let step = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % span;
-        let port = PORTS.start + u16::try_from(step)?;
+        let port = ports.start + u16::try_from(step)?;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return Ok(port);
         }

@@ -160,7 +160,7 @@ async fn client(
 }
 
 /// 256 bytes that do not compress.
-fn value(dice: &mut SeededDice) -> Bytes {
+pub fn value(dice: &mut SeededDice) -> Bytes {
     let mut bytes = Vec::with_capacity(256);
     while bytes.len() < 256 {
         bytes.extend_from_slice(&dice.next_u64().to_le_bytes());

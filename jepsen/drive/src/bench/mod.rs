@@ -4,13 +4,18 @@
 //! alternate so that a slow minute of the machine hits both. Does not keep old figures: the stock server is measured in
 //! every run.
 
+mod catch_up;
+mod lean;
 mod load;
+mod members;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::process::{Launch, Server, Trouble, fresh_home};
+pub use catch_up::{CatchUpArgs, run_catch_up};
 use load::{Figures, SMALL_STORE, Work, drive, fill};
+pub use members::{BenchClusterArgs, run_cluster};
 
 /// A start on a large store may take this long.
 const START_LIMIT: Duration = Duration::from_secs(600);

@@ -4,8 +4,9 @@
 //! moments and the writes, not the interleaving. Knows only the client API, the command line and the processes, so that any
 //! etcd-compatible server can be examined.
 
+mod freeze;
 mod judge;
-mod members;
+pub mod members;
 mod nemesis;
 mod probe;
 mod traffic;
@@ -17,6 +18,7 @@ use quorate::base::{Dice, SeededDice};
 use tokio::sync::watch;
 
 use crate::process::{Trouble, fresh_home};
+pub use freeze::{FreezeArgs, run_freeze};
 use members::Cluster;
 use nemesis::{Mishap, Nemesis, Outcome};
 use probe::Probe;

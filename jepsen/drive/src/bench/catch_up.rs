@@ -1,0 +1,207 @@
+//! A leader that feeds a member its whole state: what it costs those who write meanwhile, and the leader's memory.
+//!
+//! A follower is away while a store is filled, and comes back so far behind that it needs a snapshot. Puts at a steady pace
+//! at the leader are timed from the moment they were due, so that one that waits delays no other. They are compared with
+//! the same puts while all members are there and nothing is sent.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use quorate::base::{Dice, SeededDice};
+use quorate::wire::etcdserverpb as pb;
+use quorate::wire::services::kv_client::KvClient;
+use tonic::transport::Channel;
+
+use super::load::{SMALL_STORE, fill, key, value};
+use crate::cluster::members::{Cluster, Member};
+use crate::process::{Trouble, connect, fresh_home};
+
+/// A member may take so long.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(600);
+
+/// Options of the catching up.
+#[derive(clap::Args, Clone, Debug)]
+pub struct CatchUpArgs {
+    /// The server binary.
+    #[arg(long)]
+    bin: PathBuf,
+    /// Flag for every member; may be given several times.
+    #[arg(long = "flag", allow_hyphen_values = true)]
+    flags: Vec<String>,
+    /// Keys of the store.
+    #[arg(long, default_value_t = 1_000_000)]
+    keys: u64,
+    /// Puts a second at the leader.
+    #[arg(long, default_value_t = 500)]
+    rate: u32,
+    /// Seconds of the measures before and after.
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
+    /// Times the member is away and comes back.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// The 99th percentile while it catches up, in times of the steady one, that is not to be exceeded; 0 is none.
+    #[arg(long, default_value_t = 0.0)]
+    p99_at_most: f64,
+    /// Where the data directories go.
+    #[arg(long)]
+    base: Option<PathBuf>,
+}
+
+/// Latencies of one stretch, in microseconds, rising; and the most memory the leader had, in MiB.
+#[derive(Debug, Default)]
+struct Stretch {
+    latencies: Vec<u64>,
+    resident: u64,
+}
+
+impl Stretch {
+    fn at(&self, share: f64) -> f64 {
+        let place = ((self.latencies.len().saturating_sub(1)) as f64 * share) as usize;
+        self.latencies.get(place).map_or(0.0, |latency| *latency as f64 / 1_000.0)
+    }
+
+    fn print(&self, name: &str, took: Duration) {
+        println!(
+            "| {name} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {} |",
+            took.as_secs_f64(),
+            self.latencies.len(),
+            self.at(0.5),
+            self.at(0.99),
+            self.at(1.0),
+            self.resident
+        );
+    }
+}
+
+/// Fills, lets a member catch up, prints. Passed where the latency asked for holds.
+pub async fn run_catch_up(args: CatchUpArgs) -> Result<bool, Trouble> {
+    let home = fresh_home(args.base.as_deref(), "catch-up")?;
+    let mut cluster = Cluster::new(&args.bin, &home, &args.flags, 3)?;
+    cluster.start_all()?;
+    cluster.settle().await?;
+    let leader = cluster.leader().await?;
+    let away = (leader + 1) % 3;
+    println!("catch-up: 3 members of {}, {} keys, {} puts/s", args.bin.display(), args.keys, args.rate);
+    println!(
+        "| stretch | s | puts | p50 ms | p99 ms | worst ms | most RSS of the leader, MiB |\n|---|---|---|---|---|---|---|"
+    );
+    let mut worst = 0.0_f64;
+    for round in 1..=args.rounds {
+        cluster.members[away].kill().await?;
+        let filled = fill(cluster.members[leader].server.as_ref().ok_or("it does not run")?, args.keys).await?;
+        eprintln!("  filled in {filled:.1?}");
+        let pause = Duration::from_secs(args.seconds);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let began = Instant::now();
+        let before = stretch(&args, &cluster.members[leader], async move {
+            tokio::time::sleep(pause).await;
+            Ok(())
+        });
+        let before = before.await?;
+        before.print(&format!("{round}: one away"), began.elapsed());
+        let snapshots = received(&cluster.members[away]);
+        cluster.members[away].start()?;
+        let began = Instant::now();
+        let caught = caught_up(&cluster.members[leader], &cluster.members[away]);
+        let during = stretch(&args, &cluster.members[leader], caught).await?;
+        during.print(&format!("{round}: it catches up"), began.elapsed());
+        if received(&cluster.members[away]) == snapshots {
+            eprintln!("  its log tells of no snapshot");
+        }
+        let began = Instant::now();
+        let after = stretch(&args, &cluster.members[leader], async move {
+            tokio::time::sleep(pause).await;
+            Ok(())
+        });
+        let after = after.await?;
+        after.print(&format!("{round}: all there"), began.elapsed());
+        if cluster.leader().await? != leader {
+            return Err("another leads: nothing was measured".into());
+        }
+        worst = worst.max(during.at(0.99) / after.at(0.99));
+    }
+    println!("p99 while it catches up: at most {worst:.2} times the one with all there");
+    for member in &mut cluster.members {
+        member.kill().await?;
+    }
+    std::fs::remove_dir_all(&home)?;
+    Ok(args.p99_at_most == 0.0 || worst <= args.p99_at_most)
+}
+
+/// How often a member's log tells of a snapshot.
+fn received(member: &Member) -> usize {
+    let log = std::fs::read_to_string(member.launch.home.join("server.log")).unwrap_or_default();
+    log.lines().filter(|line| line.contains("snapshot")).count()
+}
+
+/// Ends when the member has applied what the leader has, but for what is written meanwhile.
+async fn caught_up(leader: &Member, away: &Member) -> Result<(), Trouble> {
+    let began = Instant::now();
+    while began.elapsed() < CATCH_UP_LIMIT {
+        let applied = async |member: &Member| {
+            let status = member.client().await.ok()?.status(pb::StatusRequest::default()).await.ok()?;
+            Some(status.raft_applied_index)
+        };
+        if let (Some(led), Some(followed)) = (applied(leader).await, applied(away).await)
+            && followed + 1_000 >= led
+        {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Err("it does not catch up".into())
+}
+
+/// Puts at the leader until `until` ends.
+async fn stretch(
+    args: &CatchUpArgs,
+    leader: &Member,
+    until: impl Future<Output = Result<(), Trouble>>,
+) -> Result<Stretch, Trouble> {
+    let channel = connect(&leader.launch.url()).await?;
+    let seen = Arc::new(Mutex::new(Stretch::default()));
+    let server = leader.server.as_ref().ok_or("it does not run")?;
+    let mut until = std::pin::pin!(until);
+    let mut dice = SeededDice::new(args.keys);
+    let mut due = Instant::now();
+    let mut under_way = tokio::task::JoinSet::new();
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut until => {
+                outcome?;
+                break;
+            }
+            () = tokio::time::sleep_until(due.into()) => {}
+        }
+        under_way.spawn(put(channel.clone(), key(dice.below(SMALL_STORE)), value(&mut dice), due, seen.clone()));
+        due += Duration::from_secs(1) / args.rate;
+        while let Some(done) = under_way.try_join_next() {
+            done??;
+        }
+        let resident = server.cost().map_or(0, |cost| cost.resident >> 20);
+        let mut seen = seen.lock().expect("no holder panics");
+        seen.resident = seen.resident.max(resident);
+    }
+    while let Some(done) = under_way.join_next().await {
+        done??;
+    }
+    let mut seen = std::mem::take(&mut *seen.lock().expect("no holder panics"));
+    seen.latencies.sort_unstable();
+    Ok(seen)
+}
+
+async fn put(
+    channel: Channel,
+    key: bytes::Bytes,
+    value: bytes::Bytes,
+    due: Instant,
+    seen: Arc<Mutex<Stretch>>,
+) -> Result<(), tonic::Status> {
+    KvClient::new(channel).put(pb::PutRequest { key, value, ..Default::default() }).await?;
+    let latency = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
+    seen.lock().expect("no holder panics").latencies.push(latency);
+    Ok(())
+}

@@ -1,0 +1,80 @@
+//! Which proposals are taken in, and when those taken in are handed to the group.
+//!
+//! What would only come to nothing for the moment waits: there is no leader, or none that is heard, the leadership is
+//! being handed over, or this member has still to apply what was committed while it was away. It waits as long as a
+//! request may take. Refused is what has no room, and what time alone does not mend.
+
+use super::node::Node;
+use super::output::Output;
+use super::proposals::OwnProposal;
+use crate::base::{Refusal, limits};
+use crate::consensus::{MessageKind, PeerMessage, Role};
+use crate::env::{Disk, Instant};
+use crate::machine::{AlarmAction, AlarmKind, Command};
+
+impl<D: Disk> Node<D> {
+    /// Whether a proposal may be taken in now.
+    pub(super) fn admit(&mut self, cost: u64, now: Instant) -> Result<(), Refusal> {
+        if self.stopping {
+            return Err(Refusal::Stopped);
+        }
+        let store = self.machine.store();
+        if store.unwritten_bytes() > limits::MAX_UNWRITTEN_HISTORY_BYTES {
+            return Err(Refusal::TooManyRequests);
+        }
+        let quota = self.config.quota_bytes;
+        if cost > 0 && quota > 0 && store.size_bytes() + cost >= quota {
+            if !self.space_alarm_proposed {
+                self.space_alarm_proposed = true;
+                let member = self.config.member;
+                let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace };
+                self.propose_own(&command, OwnProposal::SpaceAlarm, now);
+            }
+            return Err(Refusal::NoSpace);
+        }
+        Ok(())
+    }
+
+    /// Hands what waits to the group, a batch of the log at a time, where it would reach the leader.
+    pub(super) fn propose_waiting(&mut self, out: &mut Vec<Output<D>>) {
+        while self.takes_proposals()
+            && let Some(message) = self.passed_on.pop()
+        {
+            // Looked at when it came: of what a proposal may be, nothing harms this member.
+            let _ = self.group.step(message);
+            self.rounds(out);
+        }
+        // A round for each batch: what is proposed together is handed to the log as one.
+        while self.may_propose() && self.proposals.propose(&mut self.group) {
+            self.rounds(out);
+        }
+    }
+
+    /// Whether what waits would be handed on now.
+    pub(super) fn wants_to_propose(&self) -> bool {
+        let passed_on = !self.passed_on.is_empty() && self.takes_proposals();
+        passed_on || (self.may_propose() && self.proposals.wants_turn(&self.group))
+    }
+
+    /// A proposal of another's waits where this member would only drop it.
+    pub(super) fn must_wait(&self, message: &PeerMessage) -> bool {
+        message.kind() == MessageKind::Propose && !self.takes_proposals()
+    }
+
+    fn takes_proposals(&self) -> bool {
+        self.group.takes_proposals() && self.reaches_leader()
+    }
+
+    /// Whether what is passed on to the leader now may be hoped to arrive: what is lost on the way has an open outcome.
+    fn reaches_leader(&self) -> bool {
+        let standing = self.group.standing();
+        standing.role == Role::Leader || standing.leader.is_some_and(|leader| self.contacts.is_known(leader))
+    }
+
+    /// Who has much to apply proposes nothing more until it has come nearer: its clients are slowed to its pace. While a
+    /// batch of the leader's is being made durable, what comes gathers for the next.
+    fn may_propose(&self) -> bool {
+        let behind = self.group.standing().committed - self.counters.last_applied();
+        self.reaches_leader() && behind <= limits::MAX_APPLY_BACKLOG && !self.group.gathers()
+    }
+}

@@ -1,0 +1,200 @@
+//! A connection whose answers are gathered: what is written while other tasks of the thread are about to write, too,
+//! leaves with one call of the system.
+//!
+//! The HTTP library writes once for every answer, and each call costs more than the answer itself. So what is written
+//! in one turn of the connection's task is held until its next one, which is asked for at once and comes when those that
+//! are ready have had theirs.
+//!
+//! Invariants: what is held leaves in the next turn, by itself; the order of bytes stays; no more than the limits say is
+//! held. Does not know what the bytes mean.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::base::limits::{GATHERED_BYTES, GATHERED_KEPT_BYTES, GATHERED_WRITE_BYTES};
+
+/// Counts the turns of the task that serves a connection; clones are the same.
+#[derive(Clone, Debug, Default)]
+pub struct Turns(Arc<AtomicU64>);
+
+impl Turns {
+    /// To be called at the beginning of each.
+    pub fn begin(&self) {
+        self.0.fetch_add(1, Relaxed);
+    }
+}
+
+/// A connection that gathers what is written. Its task must call [`Turns::begin`], and in each turn read or flush, as
+/// every server of HTTP does.
+pub struct Gathered<S> {
+    stream: S,
+    held: Vec<u8>,
+    /// How much of it has left.
+    sent: usize,
+    turns: Turns,
+    /// The turn in which the first byte of what is held was written.
+    since: u64,
+}
+
+impl<S: AsyncWrite + Unpin> Gathered<S> {
+    pub fn new(stream: S, turns: Turns) -> Self {
+        Self { stream, held: Vec::new(), sent: 0, turns, since: 0 }
+    }
+
+    /// Whether something is held of an earlier turn.
+    fn is_due(&self) -> bool {
+        !self.held.is_empty() && self.turns.0.load(Relaxed) != self.since
+    }
+
+    /// Writes all that is held.
+    fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.sent < self.held.len() {
+            match ready!(Pin::new(&mut self.stream).poll_write(cx, &self.held[self.sent..]))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                bytes => self.sent += bytes,
+            }
+        }
+        self.sent = 0;
+        self.held.clear();
+        if self.held.capacity() > GATHERED_KEPT_BYTES {
+            self.held = Vec::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.is_due()
+            && let Poll::Ready(Err(error)) = self.poll_drain(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let large = buf.len() >= GATHERED_WRITE_BYTES;
+        if large || self.held.len() >= GATHERED_BYTES {
+            ready!(self.poll_drain(cx))?;
+        }
+        if large {
+            return Pin::new(&mut self.stream).poll_write(cx, buf);
+        }
+        if self.held.is_empty() && !buf.is_empty() {
+            self.since = self.turns.0.load(Relaxed);
+            cx.waker().wake_by_ref();
+        }
+        self.held.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_due() {
+            ready!(self.poll_drain(cx))?;
+        }
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_drain(cx))?;
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Wake, Waker};
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Rung(AtomicU64);
+
+    impl Wake for Rung {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn pair(room: usize) -> (Gathered<DuplexStream>, DuplexStream, Turns) {
+        let (near, far) = tokio::io::duplex(room);
+        let turns = Turns::default();
+        (Gathered::new(near, turns.clone()), far, turns)
+    }
+
+    fn arrived(far: &mut DuplexStream) -> usize {
+        let mut bytes = [0; 1 << 12];
+        let mut bytes = ReadBuf::new(&mut bytes);
+        let _ = Pin::new(far).poll_read(&mut Context::from_waker(Waker::noop()), &mut bytes);
+        bytes.filled().len()
+    }
+
+    #[test]
+    fn what_is_written_in_one_turn_leaves_in_the_next_which_is_asked_for() {
+        let (mut near, mut far, turns) = pair(1 << 12);
+        let rung = Arc::new(Rung::default());
+        let waker = Waker::from(rung.clone());
+        let mut cx = Context::from_waker(&waker);
+        turns.begin();
+        for _ in 0..3 {
+            assert!(Pin::new(&mut near).poll_write(&mut cx, b"abc").is_ready());
+            assert!(Pin::new(&mut near).poll_flush(&mut cx).is_ready());
+        }
+        assert_eq!((arrived(&mut far), rung.0.load(Relaxed)), (0, 1), "held, and the task is woken once");
+        turns.begin();
+        let mut nothing = ReadBuf::new(&mut []);
+        let _ = Pin::new(&mut near).poll_read(&mut cx, &mut nothing);
+        assert_eq!(arrived(&mut far), 9, "reading is enough");
+        assert!(Pin::new(&mut near).poll_write(&mut cx, b"de").is_ready());
+        turns.begin();
+        assert!(Pin::new(&mut near).poll_flush(&mut cx).is_ready());
+        assert_eq!(arrived(&mut far), 2);
+    }
+
+    #[tokio::test]
+    async fn bytes_keep_their_order_whatever_is_held() {
+        let (mut near, mut far, turns) = pair(1 << 10);
+        let sizes = [1, 700, GATHERED_WRITE_BYTES, 3, GATHERED_WRITE_BYTES - 1, GATHERED_WRITE_BYTES * 3, 5];
+        let sent: Vec<u8> = sizes.iter().enumerate().flat_map(|(place, size)| vec![place as u8; *size]).collect();
+        let expected = sent.repeat(10);
+        let writing = tokio::spawn(async move {
+            for _ in 0..10 {
+                let mut rest = sent.as_slice();
+                for size in sizes {
+                    turns.begin();
+                    near.write_all(&rest[..size]).await.expect("somebody reads");
+                    rest = &rest[size..];
+                }
+            }
+            near.shutdown().await.expect("somebody reads");
+        });
+        let mut read = Vec::new();
+        far.read_to_end(&mut read).await.expect("read");
+        writing.await.expect("written");
+        assert!(read == expected, "{} of {} bytes, or another order", read.len(), expected.len());
+    }
+
+    #[test]
+    fn no_more_than_the_limits_is_held() {
+        let (mut near, _far, turns) = pair(1);
+        turns.begin();
+        let mut cx = Context::from_waker(Waker::noop());
+        let piece = vec![7; GATHERED_WRITE_BYTES - 1];
+        let mut taken = 0;
+        while Pin::new(&mut near).poll_write(&mut cx, &piece).is_ready() {
+            taken += piece.len();
+            assert!(taken <= GATHERED_BYTES + piece.len());
+        }
+        assert!(taken >= GATHERED_BYTES);
+    }
+}
