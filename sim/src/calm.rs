@@ -62,6 +62,10 @@ pub fn same_roster(world: &World, members: &[usize]) -> Verdict {
         require(named(false) == voters && named(true) == learners, "members agree on who they are", || {
             format!("member {member} names {:?}; by the log {voters:?} vote and {learners:?} learn", status.members)
         })?;
+        let moved = status.members.iter().find(|named| named.peer_urls != raft.roster().urls(named.id));
+        require(moved.is_none(), "members agree on where they are", || {
+            format!("member {member} names {moved:?}; by the log {:?}", moved.map(|named| raft.roster().urls(named.id)))
+        })?;
         require(!status.removed, "who belongs to the cluster is not told otherwise", || format!("member {member}"))?;
     }
     Ok(())

@@ -26,9 +26,22 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
 /// Part of the ids.
 pub const TOKEN: &str = "sim";
 
-/// Where its peers reach a member.
+/// Where a member may be reached by its peers: the first until it is moved.
+pub const PORTS: [u16; 3] = [2380, 2381, 2382];
+
+/// Where its peers reach a member first.
 pub fn peer_url(member: usize) -> String {
-    format!("http://{}:2380", host(member))
+    peer_url_at(member, PORTS[0])
+}
+
+/// Where its peers reach a member at a port.
+pub fn peer_url_at(member: usize, port: u16) -> String {
+    format!("http://{}", peer_address(member, port))
+}
+
+/// The address of a member at a port.
+pub fn peer_address(member: usize, port: u16) -> String {
+    format!("{}:{port}", host(member))
 }
 
 /// The id of a member.
@@ -41,10 +54,10 @@ pub fn host(member: usize) -> String {
     format!("m{}", member + 1)
 }
 
-/// The flags of a member, and who it is where it was added; what it draws follows from `seed`.
+/// The flags of a member, who it is where it was added, and the ports it listens at; what it draws follows from `seed`.
 pub fn driver_config(
     plan: &Plan,
-    (member, joins): (usize, Option<WalIdentity>),
+    (member, joins, ports): (usize, Option<WalIdentity>, &[u16]),
     seed: u64,
     observer: Arc<dyn Observer>,
 ) -> DriverConfig {
@@ -58,7 +71,7 @@ pub fn driver_config(
         joins,
         strict_reconfig_check: true,
         rebuild_from_peers: false,
-        listen_peers: vec![format!("{}:2380", host(member))],
+        listen_peers: ports.iter().map(|port| peer_address(member, *port)).collect(),
         cluster_token: TOKEN.to_string(),
         tick: TICK,
         election_ticks: 10,

@@ -6,6 +6,8 @@
 use quorate::base::{Dice, SeededDice};
 use quorate_spec::request::{AlarmKind, Bytes, Compare, DeleteRange, Op, Put, Range, Request, Span, Target, Txn};
 
+use crate::oracles::bank::BANK;
+
 /// The member alarms are raised for.
 const ALARMED: u64 = 7;
 
@@ -41,6 +43,8 @@ pub struct Drafting<'a> {
     pub stamp: String,
     /// Values made so far.
     pub values: u64,
+    /// Whether there is a bank: nobody but its own clients touches its keys.
+    pub bank: bool,
 }
 
 impl Drafting<'_> {
@@ -175,7 +179,11 @@ impl Drafting<'_> {
 
     /// A delete.
     pub fn delete(&mut self) -> DeleteRange {
-        DeleteRange { span: self.span(), prev_kv: self.chance(2) }
+        let mut span = self.span();
+        if self.bank && span.holds(BANK.as_bytes()) {
+            span = Span::between(*b"k", *b"l");
+        }
+        DeleteRange { span, prev_kv: self.chance(2) }
     }
 
     fn compare(&mut self) -> Compare {

@@ -15,8 +15,8 @@ use quorate::base::Dice;
 
 use crate::env::forked;
 use crate::plan::{
-    Action, Cut, DiskMood, End, Errand, Kind, Links, MemberSetting, Plan, Planned, PowerLoss, Setting, Step, Timed,
-    Watching, Who,
+    Action, Bank, Cut, DiskMood, End, Errand, Kind, Links, MemberSetting, Plan, Planned, PowerLoss, Setting, Step,
+    Teller, Timed, Watching, Who,
 };
 
 const KINDS: [(Kind, u64); 13] = [
@@ -69,6 +69,7 @@ impl Plan {
             until: Duration::from_millis(4 * length + 20_000),
             clients: (0..clients as u64).map(client).collect(),
             watching: drawn(seed, "watching", 0, vec(watching(), 0..5)),
+            bank: drawn(seed, "bank", 0, bank(length)),
             timeline,
         }
     }
@@ -197,12 +198,13 @@ fn errands(length: u64) -> impl Strategy<Value = (usize, Vec<Planned>)> {
     let changes = one_in(2);
     (count, changes, 1..3_usize).prop_flat_map(move |(count, changes, joiners)| {
         let joiners = if changes && count > 0 { joiners } else { 0 };
-        let kinds = if joiners > 0 { 8 } else { 2 };
-        let errand = (0..kinds, any::<u8>()).prop_map(|(kind, nth)| match kind {
-            0 | 1 => Errand::MoveLeader { to: usize::from(nth) },
-            2..=4 => Errand::Add,
-            5 | 6 => Errand::Promote,
-            _ => Errand::Remove { nth: usize::from(nth) },
+        let kinds = if joiners > 0 { 10 } else { 4 };
+        let errand = (0..kinds, any::<u8>()).prop_map(|(kind, nth)| match (kind, usize::from(nth)) {
+            (0..=2, to) => Errand::MoveLeader { to },
+            (3, nth) => Errand::Update { nth, port: nth / 8 },
+            (4..=6, _) => Errand::Add,
+            (7 | 8, _) => Errand::Promote,
+            (_, nth) => Errand::Remove { nth },
         });
         let planned = (millis(0, length), errand).prop_map(|(at, errand)| Planned { at, errand });
         (Just(joiners), vec(planned, count))
@@ -217,6 +219,16 @@ fn watching() -> impl Strategy<Value = Watching> {
         any::<u64>(),
     );
     parts.prop_map(|(watchers, slowness, life, dice)| Watching { watchers, slowness, life, dice })
+}
+
+/// A bank in every other run, whose clients are at it about as long as the others.
+fn bank(length: u64) -> impl Strategy<Value = Option<Bank>> {
+    let parts = (any::<bool>(), 2..9_u64, select(&[5, 15, 40][..]), vec(any::<u64>(), 1..4));
+    parts.prop_map(move |(opens, accounts, turns, dice)| {
+        let pause = Duration::from_millis(2 * length / turns);
+        let tellers = dice.into_iter().map(|dice| Teller { turns, pause, dice }).collect();
+        opens.then_some(Bank { accounts, tellers })
+    })
 }
 
 /// What kinds of trouble a seed has at all.

@@ -109,7 +109,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     let Birth { life, env, disk, node, over } = member.begin();
     let seed = dice.next_u64();
     let witness = Arc::new(Witness { world: world.clone(), member: member.number, disk });
-    let config = driver_config(&world.plan, (member.number, member.joins()), seed, witness);
+    let config = driver_config(&world.plan, (member.number, member.joins(), &member.ports()), seed, witness);
     world.ledger().new_life(member.number);
     world.raft().new_life(member.number);
     let starting = node.spawn(quorate::driver::start(env, config));

@@ -6,6 +6,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that finds nothing must stop"))]
 
 #[cfg(madsim)]
+mod bank;
+#[cfg(madsim)]
 mod calm;
 #[cfg(madsim)]
 mod chronicle;
@@ -34,6 +36,8 @@ mod oracles;
 mod page;
 #[cfg(madsim)]
 mod plan;
+#[cfg(madsim)]
+mod quiet;
 #[cfg(madsim)]
 mod report;
 #[cfg(madsim)]

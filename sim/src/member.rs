@@ -12,7 +12,7 @@ use quorate::driver::Handle;
 use quorate::wal::WalIdentity;
 
 use crate::chronicle::{Chronicle, Happening};
-use crate::config::host;
+use crate::config::{PORTS, host, peer_address};
 use crate::env::{LateTimers, Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, forked, true_now};
 use crate::plan::{End, MemberSetting, Plan, PowerLoss};
 
@@ -44,10 +44,14 @@ struct Standing {
     sprung: Option<(End, Duration)>,
     /// The present life was asked to stop.
     stopping: bool,
+    /// The present life stands still.
+    paused: bool,
     /// Who it is in a cluster that it was added to.
     joins: Option<WalIdentity>,
     /// It was removed, and lives never again.
     retired: bool,
+    /// The one port it listens at; without it all there are.
+    port: Option<u16>,
 }
 
 /// A life that begins.
@@ -126,6 +130,12 @@ impl Member {
         self.standing().up_from
     }
 
+    /// Whether it serves, moves, is not about to stop, and its disk is not held up.
+    pub fn is_well(&self) -> bool {
+        let standing = self.standing();
+        standing.living.is_some() && !standing.stopping && !standing.paused && !self.disk.is_stalled()
+    }
+
     /// Whether the present life was asked to stop.
     pub fn is_stopping(&self) -> bool {
         self.standing().stopping
@@ -144,6 +154,19 @@ impl Member {
     /// Whether it may start: it founds the cluster or was added to it.
     pub fn is_admitted(&self) -> bool {
         self.founds || self.joins().is_some()
+    }
+
+    /// The ports it listens at in a life that begins now.
+    pub fn ports(&self) -> Vec<u16> {
+        self.standing().port.map_or_else(|| PORTS.to_vec(), |port| vec![port])
+    }
+
+    /// From now on it listens at this port alone.
+    pub fn keep_port(&self, port: u16) {
+        self.standing().port = Some(port);
+        for left in PORTS.into_iter().filter(|left| *left != port) {
+            self.net.close_listener(&peer_address(self.number, left));
+        }
     }
 
     /// It was removed: its life ends, and there is no other.
@@ -166,6 +189,7 @@ impl Member {
         self.chronicle.member(self.number, || Happening::Begins(life));
         let node = Sim::current().create_node().name(format!("{}-{life}", self.host)).build();
         let (sender, over) = oneshot::channel();
+        standing.paused = false;
         (standing.node, standing.over, standing.stopping) = (Some(node.clone()), Some(sender), false);
         drop(standing);
         let disk = self.disk.power_on();
@@ -267,6 +291,7 @@ impl Member {
     /// Lets the member stand still; where, so that it can go on.
     pub fn pause(&self) -> Option<NodeHandle> {
         let node = self.standing().node.clone()?;
+        self.standing().paused = true;
         Sim::current().pause(node.id());
         self.chronicle.member(self.number, || Happening::Pauses);
         Some(node)
@@ -276,6 +301,7 @@ impl Member {
     pub fn resume(&self, node: &NodeHandle) {
         let same = self.standing().node.as_ref().is_some_and(|present| present.id() == node.id());
         if same {
+            self.standing().paused = false;
             self.chronicle.member(self.number, || Happening::GoesOn);
             Sim::current().resume(node.id());
         }
@@ -296,6 +322,7 @@ impl Member {
         self.disk.set_faults(crate::env::DiskFaults { lies, ..crate::env::DiskFaults::calm() });
         let mut standing = self.standing();
         standing.up_from = Duration::ZERO;
+        standing.paused = false;
         if let Some(node) = &standing.node {
             Sim::current().resume(node.id());
         }

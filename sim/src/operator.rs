@@ -1,4 +1,4 @@
-//! The operator: moves the leadership and changes who belongs to the cluster, one thing after the other, as people do.
+//! The operator: moves the leadership and changes who belongs to the cluster and where they are reached, one thing after the other, as people do.
 //!
 //! It knows what people know: whom it added, what it was answered. A new member learns first and starts on an empty disk of
 //! its own once it was added; it is promoted when it has come far enough. One that was removed goes on until it has heard of
@@ -11,7 +11,7 @@ use quorate::base::{Dice, MemberId, Refusal, SeededDice};
 use quorate::machine::{Member, MemberChange};
 use quorate::wal::WalIdentity;
 
-use crate::config::{member_id, peer_url};
+use crate::config::{PORTS, host, member_id, peer_url, peer_url_at};
 use crate::env::{forked, true_now, true_sleep};
 use crate::oracles::require;
 use crate::plan::{Errand, Planned};
@@ -41,12 +41,15 @@ pub async fn operate(world: Arc<World>) {
             return;
         }
         world.trace.note("errand", format!("{errand:?}").as_bytes());
+        world.set_operator_busy(true);
         match errand {
             Errand::MoveLeader { to } => move_leader(&world, to, &mut dice).await,
             Errand::Add => add(&world, &mut dice).await,
             Errand::Promote => promote(&world, &mut dice).await,
             Errand::Remove { nth } => remove(&world, nth, &mut dice).await,
+            Errand::Update { nth, port } => update(&world, nth, PORTS[port % PORTS.len()], &mut dice).await,
         }
+        world.set_operator_busy(false);
     }
 }
 
@@ -119,6 +122,43 @@ async fn remove(world: &Arc<World>, nth: usize, dice: &mut SeededDice) {
     let id = members[nth % members.len()];
     if change(world, MemberChange::Remove(id), &[Refusal::MemberNotFound], dice).await {
         world.marks.hit("a member was removed");
+    }
+}
+
+/// Says where a member is reached; it listens there already, and goes on at the old address until calm.
+async fn update(world: &Arc<World>, nth: usize, port: u16, dice: &mut SeededDice) {
+    let members: Vec<MemberId> = world.raft().roster().all();
+    if members.is_empty() {
+        return;
+    }
+    let id = members[nth % members.len()];
+    let Some(member) = world.members.iter().find(|member| member_id(member.number) == id) else { return };
+    let peer_urls = vec![peer_url_at(member.number, port)];
+    if change(world, MemberChange::Update { id, peer_urls }, &[], dice).await {
+        world.marks.hit("a member's address was changed");
+    }
+}
+
+/// In a calm world: every member listens where the log says and nowhere else, and what was connected before is cut, so that
+/// the others have to find it there.
+pub fn leave_old_addresses(world: &World, members: &[usize]) {
+    for number in members.iter().copied() {
+        let urls = world.raft().roster().urls(member_id(number)).to_vec();
+        let port = PORTS.into_iter().find(|port| urls == [peer_url_at(number, *port)]);
+        world.judge(require(port.is_some(), "a member is reached where it was said to be", || {
+            format!("member {number} is to be reached at {urls:?}")
+        }));
+        let Some(port) = port else { continue };
+        world.members[number].keep_port(port);
+        if port == PORTS[0] {
+            continue;
+        }
+        world.marks.hit("a member was reached at its new address alone");
+        // For a moment the others do not find it.
+        drop(world.quiet().look(true_now(), (false, 0), 0, 0));
+        for other in members.iter().filter(|other| **other != number) {
+            world.net.cut_connections(&host(number), &host(*other));
+        }
     }
 }
 

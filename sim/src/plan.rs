@@ -199,6 +199,13 @@ pub enum Errand {
         /// Which.
         nth: usize,
     },
+    /// Tells the cluster that one of those who belong to it is reached at another address, both counted around.
+    Update {
+        /// Which.
+        nth: usize,
+        /// Where.
+        port: usize,
+    },
 }
 
 /// An errand and the moment before which it is not begun.
@@ -301,6 +308,26 @@ pub struct Setting {
     pub links: Links,
 }
 
+/// One client of the bank.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Teller {
+    /// Times it looks at the accounts and, mostly, moves something.
+    pub turns: u64,
+    /// It rests up to this long before each.
+    pub pause: Duration,
+    /// Seed of the details.
+    pub dice: u64,
+}
+
+/// The bank: accounts among which its clients move money.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bank {
+    /// How many accounts there are, from 2.
+    pub accounts: u64,
+    /// Its clients.
+    pub tellers: Vec<Teller>,
+}
+
 /// A whole run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -320,6 +347,9 @@ pub struct Plan {
     pub clients: Vec<Vec<Step>>,
     /// Who watches.
     pub watching: Vec<Watching>,
+    /// A bank, in runs that have one.
+    #[serde(default)]
+    pub bank: Option<Bank>,
     /// What the operator does, in order of time.
     pub errands: Vec<Planned>,
     /// What goes wrong, in order of time.

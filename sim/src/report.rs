@@ -22,17 +22,24 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 47] = [
+const WANTED: [&str; 57] = [
+    "a bank opened",
     "a client asked again",
     "a learner was not ready",
     "a learner was promoted",
     "a member stood still",
     "a member was added",
     "a member was removed",
+    "a member was reached at its new address alone",
+    "a member's address was changed",
+    "a quiet member did what it was asked",
     "a quorum alone had to serve",
     "a removed member heard of it",
     "a removed member is needed still",
     "a snapshot was installed",
+    "a transfer met another",
+    "a transfer of open outcome",
+    "a transfer was done",
     "a wall clock stepped",
     "booted from a checkpoint",
     "change of open outcome",
@@ -62,6 +69,9 @@ const WANTED: [&str; 47] = [
     "net: data met a partition on its way",
     "net: packet lost",
     "order of all answers found",
+    "quiet times judged",
+    "quiet times judged while troubles go on",
+    "receipts held against the accounts",
     "process killed, system lived on",
     "stopped cleanly",
     "the leadership was moved",

@@ -11,6 +11,7 @@ use std::time::Duration;
 use madsim::runtime::{NodeHandle, Runtime};
 use quorate_spec::history::Operation;
 
+use crate::bank::{self, BankClient};
 use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves, same_roster, settled_members};
 use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
@@ -21,7 +22,7 @@ use crate::told::{Report, Told};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{director, lifecycle, operator};
+use crate::{director, lifecycle, operator, quiet};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -176,6 +177,7 @@ async fn story(world: &Arc<World>) {
         drop(madsim::task::spawn(operator::operate(world.clone())));
         drop(madsim::task::spawn(operator::retire_removed(world.clone())));
     }
+    drop(madsim::task::spawn(quiet::watch(world.clone())));
     let mut clients = Vec::new();
     for (number, steps) in (0..).zip(world.plan.clients.clone()) {
         clients.push(host(number).spawn(Client::new(world.clone(), number).run(steps)));
@@ -183,6 +185,12 @@ async fn story(world: &Arc<World>) {
     let streams = Streams::default();
     for (number, plan) in (clients.len() as u32..).zip(world.plan.watching.clone()) {
         drop(host(number).spawn(watchers::watch(world.clone(), streams.clone(), number, plan)));
+    }
+    if let Some(bank) = &world.plan.bank {
+        let first = world.client_count() - bank.tellers.len() as u32;
+        for (number, teller) in (first..).zip(bank.tellers.clone()) {
+            clients.push(host(number).spawn(BankClient::new(world.clone(), number, bank.accounts).run(teller)));
+        }
     }
     for client in clients {
         drop(client.await);
@@ -208,6 +216,10 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     let calm = true_now();
     all_clear(world, &mut auditor, &everyone).await?;
     audit(world, &mut auditor, &everyone).await?;
+    bank::audit(world, &mut auditor, &everyone).await?;
+    known_addresses(world, &everyone).await?;
+    operator::leave_old_addresses(world, &everyone);
+    audit(world, &mut auditor, &everyone).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
     note_last_lives(world);
@@ -221,9 +233,16 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
         member.end(End::Power(PowerLoss::DropAll), Duration::ZERO);
     }
     audit(world, &mut auditor, &everyone).await?;
+    bank::audit(world, &mut auditor, &everyone).await?;
     agree(world, &everyone).await?;
     same_roster(world, &everyone)?;
     last_words(world)
+}
+
+/// Waits until every member knows where the others are.
+async fn known_addresses(world: &World, members: &[usize]) -> Verdict {
+    eventually(CALM_PATIENCE, || world.is_lost() || same_roster(world, members).is_ok()).await;
+    same_roster(world, members)
 }
 
 fn last_words(world: &World) -> Verdict {
@@ -258,6 +277,7 @@ async fn none_outlives(world: &World, calm: Duration) -> Verdict {
 }
 
 fn note_last_lives(world: &World) {
+    world.marks.add("answers owed and given", world.quiet().kept());
     world.marks.add("leaders elected", world.raft().elections() as u64);
     for living in world.members.iter().filter_map(|member| member.living()) {
         let status = living.door.status();

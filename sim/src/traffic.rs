@@ -10,7 +10,7 @@ use std::time::Duration;
 use quorate::base::{Dice, Refusal, SeededDice};
 use quorate::mvcc::ReadFailure;
 use quorate_spec::history::{Call, Operation, Outcome};
-use quorate_spec::request::{Answer, Range, Request, Txn};
+use quorate_spec::request::{Answer, Range, RangeAnswer, Request, Txn, TxnAnswer};
 use quorate_spec::shape;
 
 use crate::chronicle::Happening;
@@ -19,9 +19,11 @@ use crate::draft::Drafting;
 use crate::env::{forked, true_now, true_sleep};
 use crate::oracles::disk::Promised;
 use crate::oracles::ids::{Attempt, Ending};
+use crate::oracles::quiet::OWED;
 use crate::oracles::witness::{self, Began};
 use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{Kind, Step};
+use crate::quiet;
 use crate::world::{Lost, PATIENCE, World};
 
 /// Longest list of a transaction, as the default flag has it.
@@ -114,7 +116,8 @@ impl Client {
         let mut dice = SeededDice::new(step.dice);
         let stamp = format!("{}.{}", self.number, self.asked);
         let (keys, seen, compacted) = (self.world.plan.keys, self.seen, self.compacted);
-        let mut draft = Drafting { dice: &mut dice, keys, seen, compacted, stamp, values: 0 };
+        let mut draft =
+            Drafting { dice: &mut dice, keys, seen, compacted, stamp, values: 0, bank: self.world.plan.bank.is_some() };
         match step.kind {
             Kind::Put => {
                 let put = draft.put();
@@ -210,12 +213,20 @@ impl Client {
 
     /// Has a change done.
     pub async fn change(&mut self, request: Request) -> Settled {
+        self.changed(request).await.1
+    }
+
+    /// Has a change done, and tells what came of it.
+    pub async fn changed(&mut self, request: Request) -> (Outcome, Settled) {
         let command = convert::command(&request, MAX_TXN_OPS);
         let spec = shape::check(&request, MAX_TXN_OPS);
         self.world.judge(self.same_door(&command, spec, &request));
-        let Ok(command) = command else {
-            self.world.marks.hit("request turned away at the door");
-            return Settled::Yes;
+        let command = match command {
+            Ok(command) => command,
+            Err(refusal) => {
+                self.world.marks.hit("request turned away at the door");
+                return (Outcome::SurelyNot(text_of(&refusal)), Settled::Yes);
+            }
         };
         let (began, patience) = (self.began(), self.patience());
         let (world, member, asked) = (self.world.clone(), self.member, request.clone());
@@ -241,13 +252,51 @@ impl Client {
                 self.world.judge(verdict);
                 (Outcome::Done { answer, revision }, Settled::Yes)
             }
-            Ok((id, Err(refusal))) => self.refused(id, refusal.text()),
+            Ok((id, Err(refusal))) => {
+                self.turned_down(began, refusal.text(), &request);
+                self.refused(id, refusal.text())
+            }
             Err(Lost::Down) => (Outcome::SurelyNot("the member was down".to_string()), Settled::Not),
-            Err(Lost::NoAnswer) => (Outcome::Unknown("no answer".to_string()), Settled::Open),
+            Err(Lost::NoAnswer) => {
+                self.unanswered(began, patience, &request);
+                (Outcome::Unknown("no answer".to_string()), Settled::Open)
+            }
         };
+        if settled == Settled::Yes {
+            self.world.quiet().answered(began.at);
+        }
         let index = id.and_then(|id| self.world.ledger().attempts().index_of(id));
-        self.record(began, Call::Change(request), outcome, index);
-        settled
+        self.record(began, Call::Change(request), outcome.clone(), index);
+        (outcome, settled)
+    }
+
+    /// A request was turned down: it may not be while nothing is wrong, if it is not the request's own fault.
+    fn turned_down(&self, began: Began, why: &str, asked: &impl std::fmt::Debug) {
+        let story = || format!("client {} of member {}: {asked:?}", self.number, self.member);
+        quiet::refused(&self.world, began.at, why, story);
+    }
+
+    /// A request was not answered for so long.
+    fn unanswered(&self, began: Began, patience: Duration, asked: &impl std::fmt::Debug) {
+        if patience >= OWED {
+            self.turned_down(began, "", asked);
+        }
+    }
+
+    /// What became of a question, held against what is owed.
+    fn owed<T>(
+        &self,
+        began: Began,
+        patience: Duration,
+        answer: &Result<Result<T, Refusal>, Lost>,
+        asked: &impl std::fmt::Debug,
+    ) {
+        match answer {
+            Ok(Ok(_)) => self.world.quiet().answered(began.at),
+            Ok(Err(refusal)) => self.turned_down(began, refusal.text(), asked),
+            Err(Lost::NoAnswer) => self.unanswered(began, patience, asked),
+            Err(Lost::Down) => {}
+        }
     }
 
     fn refused(&self, id: u64, refusal: &str) -> (Outcome, Settled) {
@@ -264,9 +313,19 @@ impl Client {
 
     /// A read, after the view was held for a while.
     pub async fn range(&mut self, range: Range, linearizable: bool, held: Duration) -> Settled {
+        self.read(range, linearizable, held).await.0
+    }
+
+    /// A read, and what it was answered, if it was.
+    pub async fn read(
+        &mut self,
+        range: Range,
+        linearizable: bool,
+        held: Duration,
+    ) -> (Settled, Option<Result<RangeAnswer, String>>) {
         let query = convert::query(&range, !linearizable);
         self.world.judge(self.same_door(&query, shape::check_range(&range), &range));
-        let Ok(query) = query else { return Settled::Yes };
+        let Ok(query) = query else { return (Settled::Yes, None) };
         let (began, patience) = (self.began(), self.patience());
         let (world, member) = (self.world.clone(), self.member);
         let asked = self.world.ask((self.number, member), patience, &mut self.dice, move |door| async move {
@@ -279,19 +338,20 @@ impl Client {
             Ok((stood, answer.map(|answer| (answer, view.revision()))))
         });
         let answer = asked.await;
+        self.owed(began, patience, &answer, &range);
         let (stood, got, outcome) = self.looked(&range, answer, |(answer, revision)| {
             (answer.clone(), Outcome::Done { answer: Answer::Range(answer), revision })
         });
         let settled = if got.is_some() { Settled::Yes } else { Settled::Not };
-        if let Some(got) = got {
+        if let Some(got) = &got {
             let ledger = self.world.ledger();
             let window = ledger.window(began.entries, (!linearizable).then_some((member, stood)));
-            let verdict = witness::range(&ledger, window, &range, &got);
+            let verdict = witness::range(&ledger, window, &range, got);
             drop(ledger);
             self.world.judge(verdict);
         }
         self.record(began, Call::Range { query: range, serializable: !linearizable }, outcome, None);
-        settled
+        (settled, got)
     }
 
     /// What became of a read: where its member stood, what was answered if anything was, and the outcome.
@@ -326,10 +386,15 @@ impl Client {
         if !txn.is_read_only() {
             return self.change(Request::Txn(txn)).await;
         }
+        self.read_txn(txn).await.0
+    }
+
+    /// A transaction that only reads, and what it was answered, if it was.
+    pub async fn read_txn(&mut self, txn: Txn) -> (Settled, Option<Result<TxnAnswer, String>>) {
         let product = convert::read_only_txn(&txn, MAX_TXN_OPS);
         let spec = shape::check(&Request::Txn(txn.clone()), MAX_TXN_OPS);
         self.world.judge(self.same_door(&product, spec, &txn));
-        let Ok(product) = product else { return Settled::Yes };
+        let Ok(product) = product else { return (Settled::Yes, None) };
         let (began, patience) = (self.began(), self.patience());
         let asked = self.world.ask((self.number, self.member), patience, &mut self.dice, move |door| async move {
             let view = door.view(true).await?;
@@ -337,19 +402,20 @@ impl Client {
             Ok((0, answer.map(|answer| (convert::txn_answer(&answer), view.revision()))))
         });
         let answer = asked.await;
+        self.owed(began, patience, &answer, &txn);
         let (_, got, outcome) = self.looked(&txn, answer, |(answer, revision)| {
             (answer.clone(), Outcome::Done { answer: Answer::Txn(answer), revision })
         });
         let settled = if got.is_some() { Settled::Yes } else { Settled::Not };
-        if let Some(got) = got {
+        if let Some(got) = &got {
             let ledger = self.world.ledger();
             let window = ledger.window(began.entries, None);
-            let verdict = witness::read_only_txn(&ledger, window, &txn, &got);
+            let verdict = witness::read_only_txn(&ledger, window, &txn, got);
             drop(ledger);
             self.world.judge(verdict);
         }
         self.record(began, Call::ReadOnlyTxn { txn, serializable: false }, outcome, None);
-        settled
+        (settled, got)
     }
 
     /// What became of a question about leases, for the trace and the client.
@@ -366,6 +432,7 @@ impl Client {
         let way = (self.number, self.member);
         let asked = self.world.ask(way, patience, &mut self.dice, move |door| async move { door.keep_alive(id).await });
         let answer = asked.await;
+        self.owed(began, patience, &answer, &id);
         let settled = self.heard(&id, &answer);
         if let Ok(Ok(got)) = answer {
             if got.is_none() {
@@ -387,6 +454,7 @@ impl Client {
         let asked =
             self.world.ask(way, patience, &mut self.dice, move |door| async move { door.time_to_live(id, keys).await });
         let answer = asked.await;
+        self.owed(began, patience, &answer, &id);
         let settled = self.heard(&id, &answer);
         if let Ok(Ok(got)) = answer {
             let got = got.map(|standing| {
@@ -409,6 +477,7 @@ impl Client {
         let way = (self.number, self.member);
         let asked = self.world.ask(way, patience, &mut self.dice, |door| async move { door.leases().await });
         let answer = asked.await;
+        self.owed(began, patience, &answer, &"all leases");
         let settled = self.heard(&"all", &answer);
         if let Ok(Ok(got)) = answer {
             let ledger = self.world.ledger();

@@ -204,7 +204,8 @@ impl StreamClient {
             (ledger.model().compacted(), ledger.model().revision())
         };
         let keys = self.world.plan.keys;
-        let mut draft = Drafting { dice: &mut self.dice, keys, seen, compacted, stamp: String::new(), values: 0 };
+        let mut draft =
+            Drafting { dice: &mut self.dice, keys, seen, compacted, stamp: String::new(), values: 0, bank: false };
         let mut span = draft.span();
         let start = match draft.dice.below(8) {
             0..=2 => 0,

@@ -32,6 +32,11 @@ impl Wires {
         !self.0.lock().expect("no holder of this lock panics").contains_key(&way)
     }
 
+    /// Whether any way is cut.
+    pub fn any_cut(&self) -> bool {
+        !self.0.lock().expect("no holder of this lock panics").is_empty()
+    }
+
     /// Cuts ways.
     pub fn cut(&self, ways: &[Way]) {
         let mut cuts = self.0.lock().expect("no holder of this lock panics");

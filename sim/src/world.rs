@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -17,9 +18,11 @@ use crate::config::{MIN_TTL, member_id};
 use crate::env::{Marks, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
 use crate::member::Member;
 use crate::oracles::Violation;
+use crate::oracles::bank::BankJudge;
 use crate::oracles::disk::{Promise, Promised};
 use crate::oracles::leases::LeaseTimes;
 use crate::oracles::ledger::{Entry, Ledger};
+use crate::oracles::quiet::QuietJudge;
 use crate::oracles::raft::RaftJudge;
 use crate::plan::{Plan, Who};
 use crate::wires::{Host, Way, Wires};
@@ -62,6 +65,9 @@ pub struct World {
     pub lease_times: Mutex<LeaseTimes>,
     ledger: Arc<Mutex<Ledger>>,
     raft: Mutex<RaftJudge>,
+    bank: Mutex<BankJudge>,
+    quiet: Mutex<QuietJudge>,
+    operator_busy: AtomicBool,
     operations: Mutex<Vec<Operation>>,
     promises: Mutex<(Vec<Promise>, SeededDice)>,
     violation: Mutex<Option<Violation>>,
@@ -90,6 +96,9 @@ impl World {
             lease_times: Mutex::new(LeaseTimes::new(&drifts)),
             ledger: Arc::new(Mutex::new(Ledger::new(MIN_TTL, plan.members.len()))),
             raft: Mutex::new(RaftJudge::new(ids)),
+            bank: Mutex::new(BankJudge::new(plan.bank.as_ref().map_or(0, |bank| bank.accounts))),
+            quiet: Mutex::default(),
+            operator_busy: AtomicBool::new(false),
             operations: Mutex::default(),
             promises,
             violation: Mutex::default(),
@@ -106,6 +115,26 @@ impl World {
     /// The judge of what members tell each other. Never held over a wait.
     pub fn raft(&self) -> MutexGuard<'_, RaftJudge> {
         self.raft.lock().expect("no judge panics")
+    }
+
+    /// The judge of the bank. Never held over a wait.
+    pub fn bank(&self) -> MutexGuard<'_, BankJudge> {
+        self.bank.lock().expect("no judge panics")
+    }
+
+    /// The judge of what is owed while nothing is wrong. Never held over a wait.
+    pub fn quiet(&self) -> MutexGuard<'_, QuietJudge> {
+        self.quiet.lock().expect("no judge panics")
+    }
+
+    /// Whether the operator is changing something.
+    pub fn operator_is_busy(&self) -> bool {
+        self.operator_busy.load(Ordering::Relaxed)
+    }
+
+    /// The operator begins to change something, or is done.
+    pub fn set_operator_busy(&self, busy: bool) {
+        self.operator_busy.store(busy, Ordering::Relaxed);
     }
 
     /// The ledger, for who lives longer than a borrow.
@@ -145,9 +174,10 @@ impl World {
         self.members.iter().for_each(|member| member.calm_down());
     }
 
-    /// How many clients there are; their numbers count from 0, the watching ones behind the others.
+    /// How many clients there are; their numbers count from 0, the watching ones behind the others, those of the bank last.
     pub fn client_count(&self) -> u32 {
-        u32::try_from(self.plan.clients.len() + self.plan.watching.len()).expect("a plan has few clients")
+        let tellers = self.plan.bank.as_ref().map_or(0, |bank| bank.tellers.len());
+        u32::try_from(self.plan.clients.len() + self.plan.watching.len() + tellers).expect("a plan has few clients")
     }
 
     /// Cuts ways.

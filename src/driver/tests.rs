@@ -12,6 +12,7 @@ use crate::node::NodeConfig;
 fn config() -> DriverConfig {
     let own = FoundingMember { name: "one".to_string(), peer_urls: vec!["http://localhost:2380".to_string()] };
     DriverConfig {
+        rebuild_from_peers: false,
         name: own.name.clone(),
         founding_members: vec![own],
         joins: None,
@@ -27,6 +28,7 @@ fn config() -> DriverConfig {
         min_lease_ttl: 2,
         store: StoreOptions { segment_bytes: 64 * 1024, ..StoreOptions::default() },
         node: NodeConfig {
+            rebuild_when_diverged: false,
             member: Default::default(),
             name: "one".to_string(),
             client_urls: vec!["http://localhost:2379".to_string()],

@@ -65,9 +65,9 @@ macro_rules! noticeboard {
             pub(super) reads_alone: AtomicBool,
             pub(super) is_learner: AtomicBool,
             pub(super) removed: AtomicBool,
+            pub(super) told_removed: AtomicBool,
             pub(super) corrupt: AtomicBool,
             pub(super) waits_for_state: AtomicBool,
-            pub(super) told_removed: AtomicBool,
             rare: Mutex<Arc<RareFacts>>,
         }
 
@@ -173,6 +173,11 @@ impl Facts {
         self.removed.store(true, Ordering::Release);
     }
 
+    /// Whether others have said so: they have carried it out.
+    pub fn was_told_removed(&self) -> bool {
+        self.told_removed.load(Ordering::Acquire)
+    }
+
     /// Whether this member leads and has taken up the duties.
     pub fn leads(&self) -> bool {
         self.is_leader.load(Ordering::Acquire)
@@ -186,11 +191,6 @@ impl Facts {
     /// Whether another member's state is awaited, to rebuild this one's.
     pub fn waits_for_state(&self) -> bool {
         self.waits_for_state.load(Ordering::Acquire)
-    }
-
-    /// Whether others have said so: they have carried it out.
-    pub fn was_told_removed(&self) -> bool {
-        self.told_removed.load(Ordering::Acquire)
     }
 
     /// Whether a leader is known.

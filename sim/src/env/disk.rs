@@ -118,6 +118,11 @@ impl SimDisk {
         platter.stalled_until = platter.stalled_until.max(true_now() + duration);
     }
 
+    /// Whether syncs are held up now.
+    pub fn is_stalled(&self) -> bool {
+        self.lock().stalled_until > true_now()
+    }
+
     /// Changes the disk's moods.
     pub fn set_faults(&self, faults: DiskFaults) {
         self.lock().faults = faults;

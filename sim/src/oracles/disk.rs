@@ -15,7 +15,7 @@ use quorate::wal::UnrecoveredWal;
 
 use super::Violation;
 use super::ledger::Ledger;
-use crate::config::{driver_config, host};
+use crate::config::{PORTS, driver_config, host};
 use crate::convert;
 use crate::env::{Marks, SimClock, SimDisk, SimEnv, SimNet, Trace, true_sleep};
 use crate::plan::Plan;
@@ -122,7 +122,7 @@ impl Promise {
         let witness = Arc::new(CopyWitness { ledger, promised: index, seen: Mutex::default() });
         let net = SimNet::new(index, Trace::default(), Marks::default()).boot(&host(self.member));
         let env = SimEnv::new(SimClock::exact(), self.disk.power_on(), net, SeededDice::new(index));
-        let config = driver_config(plan, (self.member, None), env.dice().next_u64(), witness.clone());
+        let config = driver_config(plan, (self.member, None, &PORTS), env.dice().next_u64(), witness.clone());
         let node = madsim::runtime::Handle::current().create_node().name("copy").build();
         let started = node.spawn(quorate::driver::start(env, config)).await;
         let handle = match started {

@@ -1,5 +1,6 @@
 //! Who belongs to the cluster, by a model of its own: what each change in the log does, and that all members apply the
-//! same changes in the same order. One change adds, promotes or removes one member; what is impossible changes nothing.
+//! same changes in the same order. One change adds, promotes, moves or removes one member; what is impossible changes
+//! nothing. What a change says of a member is read here from etcd's JSON, not by the product.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +16,8 @@ pub struct Roster {
     voters: BTreeSet<MemberId>,
     learners: BTreeSet<MemberId>,
     removed: BTreeSet<MemberId>,
+    /// Where each is reached.
+    urls: BTreeMap<MemberId, Vec<String>>,
     /// The term and the digest of each change, by index.
     changes: BTreeMap<u64, (u64, u64)>,
 }
@@ -47,17 +50,28 @@ impl Roster {
         if self.removed.contains(&id) {
             return;
         }
+        let urls = urls_of(&change.context);
+        let taken = self.urls.iter().any(|(other, theirs)| *other != id && theirs.iter().any(|url| urls.contains(url)));
         match change.kind {
-            ConfChangeKind::AddLearner if !known && self.learners.len() < limits::MAX_LEARNERS => {
+            ConfChangeKind::AddLearner if !known && !taken && self.learners.len() < limits::MAX_LEARNERS => {
+                self.urls.insert(id, urls);
                 let _ = self.learners.insert(id);
             }
-            // A learner is promoted; one who is new votes at once.
-            ConfChangeKind::Add if self.learners.remove(&id) || !known => {
+            // A learner is promoted, and stays where it is; one who is new votes at once.
+            ConfChangeKind::Add if self.learners.remove(&id) => {
                 let _ = self.voters.insert(id);
+            }
+            ConfChangeKind::Add if !known && !taken => {
+                self.urls.insert(id, urls);
+                let _ = self.voters.insert(id);
+            }
+            ConfChangeKind::Update if known && !taken => {
+                self.urls.insert(id, urls);
             }
             ConfChangeKind::Remove if self.learners.contains(&id) || (known && self.voters.len() > 1) => {
                 self.learners.remove(&id);
                 self.voters.remove(&id);
+                self.urls.remove(&id);
                 self.removed.insert(id);
             }
             ConfChangeKind::Add | ConfChangeKind::AddLearner | ConfChangeKind::Remove | ConfChangeKind::Update => {}
@@ -74,10 +88,22 @@ impl Roster {
         self.learners.iter().copied().collect()
     }
 
+    /// Where a member is reached.
+    pub fn urls(&self, member: MemberId) -> &[String] {
+        self.urls.get(&member).map_or(&[], Vec::as_slice)
+    }
+
     /// Who belongs to the cluster.
     pub fn all(&self) -> Vec<MemberId> {
         self.voters.union(&self.learners).copied().collect()
     }
+}
+
+/// The peer URLs of a change, as etcd writes them; none where it says nothing of them.
+fn urls_of(context: &[u8]) -> Vec<String> {
+    let told: Option<serde_json::Value> = serde_json::from_slice(context).ok();
+    let urls = told.as_ref().and_then(|told| told.get("peerURLs")?.as_array());
+    urls.into_iter().flatten().filter_map(|url| url.as_str().map(String::from)).collect()
 }
 
 #[cfg(test)]
@@ -88,7 +114,14 @@ mod tests {
     use super::*;
 
     fn entry(index: u64, kind: ConfChangeKind, member: u64) -> LogEntry {
-        let data = ConfChange { id: index, kind, member: MemberId(member), context: Bytes::new() }.encode();
+        at(index, kind, member, "")
+    }
+
+    /// A change that says where the member is.
+    fn at(index: u64, kind: ConfChangeKind, member: u64, url: &str) -> LogEntry {
+        let context = if url.is_empty() { String::new() } else { format!(r#"{{"id":{member},"peerURLs":["{url}"]}}"#) };
+        let context = Bytes::from(context.into_bytes());
+        let data = ConfChange { id: index, kind, member: MemberId(member), context }.encode();
         LogEntry { index, term: 1, kind: EntryKind::ConfChange, data }
     }
 
@@ -115,5 +148,27 @@ mod tests {
         assert!(roster.applied(1, &entry(3, ConfChangeKind::Remove, 1)).is_ok());
         assert!(roster.applied(1, &entry(3, ConfChangeKind::Remove, 2)).is_err(), "another at the same place");
         assert!(roster.applied(1, &entry(0, ConfChangeKind::Remove, 2)).is_err(), "one that nobody else saw");
+    }
+
+    #[test]
+    fn a_member_moves_to_where_nobody_else_is_and_stays_there_when_it_is_promoted() {
+        let mut roster = Roster::default();
+        for entry in [
+            at(1, ConfChangeKind::Add, 1, "http://a:1"),
+            at(2, ConfChangeKind::AddLearner, 2, "http://b:1"),
+            at(3, ConfChangeKind::Update, 2, "http://a:1"),
+            at(4, ConfChangeKind::Update, 1, "http://a:2"),
+            entry(5, ConfChangeKind::Add, 2),
+            at(6, ConfChangeKind::Update, 3, "http://c:1"),
+            at(7, ConfChangeKind::Add, 4, "http://b:1"),
+        ] {
+            roster.applied(0, &entry).unwrap();
+        }
+        assert_eq!(roster.voters(), vec![MemberId(1), MemberId(2)], "the place of the last was taken");
+        assert_eq!(
+            (roster.urls(MemberId(1)), roster.urls(MemberId(2))),
+            (&["http://a:2".to_string()][..], &["http://b:1".to_string()][..])
+        );
+        assert!(roster.urls(MemberId(3)).is_empty());
     }
 }
