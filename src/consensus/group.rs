@@ -99,7 +99,7 @@ pub struct Group {
     told_committed: LogIndex,
     outbox: Outbox,
     /// It does not stand for election, whatever happens.
-    barred: bool,
+    pub(super) barred: bool,
     /// Bytes stepped in since the last round.
     unready_bytes: usize,
     /// Bytes of entries handed out and not known durable, by round.
@@ -173,16 +173,6 @@ impl Group {
     fn may_stand(&self) -> bool {
         let all_durable = self.handed_out == self.persisted && self.raw.raft.raft_log.unstable_entries().is_empty();
         !self.barred && !self.is_installing() && (all_durable || !self.is_lone_voter())
-    }
-
-    /// From here on this member does not stand for election: it votes and appends, but has no state to lead with.
-    pub fn bar(&mut self) {
-        self.barred = true;
-    }
-
-    /// It may stand again.
-    pub fn unbar(&mut self) {
-        self.barred = false;
     }
 
     /// Whether a snapshot was taken that is not applied. Until it is, this member does not stand: the crate would look
@@ -445,19 +435,6 @@ impl Group {
     /// when the snapshot was called for.
     pub fn stamp_snapshot(&self, message: &mut PeerMessage) {
         message.0.set_snapshot(self.raw.store().snapshot_of_applied());
-    }
-
-    /// The head of a snapshot of what is applied, for a member that asked for it by itself.
-    pub fn snapshot_head(&self, to: MemberId) -> PeerMessage {
-        let mut message = Message { from: self.raw.raft.id, to: to.0, term: self.raw.raft.term, ..Message::default() };
-        message.set_msg_type(MessageType::MsgSnapshot);
-        message.set_snapshot(self.raw.store().snapshot_of_applied());
-        PeerMessage(message)
-    }
-
-    /// Whether the log has this entry.
-    pub fn holds(&self, (index, term): (LogIndex, Term)) -> bool {
-        self.raw.raft.raft_log.match_term(index, term)
     }
 
     fn batch_of(&mut self, rd: &mut raft::Ready) -> Batch {

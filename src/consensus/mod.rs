@@ -20,6 +20,7 @@ mod log_cache;
 mod message;
 mod outbox;
 mod ready;
+mod rebuilding;
 
 pub use conf_change::{ConfChange, ConfChangeKind, founding_entry};
 pub use group::{Electorate, Group, GroupConfig, PeerProgress, Role, Standing, Stepped};

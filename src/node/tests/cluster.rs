@@ -505,7 +505,7 @@ fn who_has_much_to_apply_lets_its_clients_wait() {
     cluster.pass(2);
     let follower = (leader + 1) % 3;
     for n in 0..=crate::base::limits::MAX_APPLY_BACKLOG {
-        let _ = cluster.propose(leader, &put(&format!("k{n}")));
+        drop(cluster.propose(leader, &put(&format!("k{n}"))));
     }
     cluster.settle();
     cluster.restart(follower, 1);
