@@ -42,6 +42,8 @@ mod plan;
 #[cfg(madsim)]
 mod quiet;
 #[cfg(madsim)]
+mod quiet_client;
+#[cfg(madsim)]
 mod report;
 #[cfg(madsim)]
 mod run;

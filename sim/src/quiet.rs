@@ -1,25 +1,11 @@
-//! Looks whether anything is wrong, and has every member asked when nothing was for a while.
+//! Looks whether anything is wrong.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_spec::request::{Put, Request};
-
 use crate::config::member_id;
-use crate::env::{true_now, true_sleep};
-use crate::oracles::require;
+use crate::env::true_now;
 use crate::plan::{Harm, Plan};
-use crate::traffic::{Client, Settled};
 use crate::world::World;
-
-/// The number of the client that asks.
-const NUMBER: u32 = u32::MAX - 2;
-
-/// How often it is looked.
-const LOOK: Duration = Duration::from_millis(50);
-
-/// Times a member is asked at most.
-const TRIES: u32 = 3;
 
 /// Whether the moods of disks and links leave timers their meaning: nothing takes as long as an election timeout.
 pub fn is_gentle(plan: &Plan) -> bool {
@@ -56,7 +42,7 @@ fn is_quiet(world: &World) -> bool {
 }
 
 /// Takes a look, and judges what it finds.
-fn look(world: &World) -> bool {
+pub fn look(world: &World) -> bool {
     let quiet = is_quiet(world);
     let term = world.members.iter().filter_map(|member| Some(member.living()?.door.status().term)).max().unwrap_or(0);
     let elections = world.raft().elections();
@@ -71,43 +57,4 @@ pub fn refused(world: &World, asked: Duration, why: &str, story: impl FnOnce() -
     look(world);
     let verdict = world.quiet().refused(asked, why, story);
     world.judge(verdict);
-}
-
-/// Looks until the run is over; each time it has become quiet every member is asked something.
-pub async fn watch(world: Arc<World>) {
-    let mut client = Client::new(world.clone(), NUMBER);
-    while !world.is_lost() {
-        true_sleep(LOOK).await;
-        if !look(&world) {
-            continue;
-        }
-        world.marks.hit("quiet times judged");
-        if !world.is_calm() {
-            world.marks.hit("quiet times judged while troubles go on");
-        }
-        for member in 0..world.members.len() {
-            ask(&world, &mut client, member).await;
-        }
-    }
-}
-
-/// Has a member do something new, unless it stops being quiet meanwhile.
-async fn ask(world: &World, client: &mut Client, member: usize) {
-    let asked = true_now();
-    for _ in 0..TRIES {
-        client.turn_to(member);
-        if !world.members[member].is_well() || world.is_lost() {
-            return;
-        }
-        let put = Put { key: b"quiet".to_vec(), value: format!("{asked:?}").into_bytes(), ..Put::default() };
-        if client.change(Request::Put(put)).await == Settled::Yes {
-            world.marks.hit("a quiet member did what it was asked");
-            return;
-        }
-    }
-    look(world);
-    let owed = world.quiet().owes(asked);
-    world.judge(require(!owed, "a request is answered while nothing is wrong", || {
-        format!("member {member} did nothing new in {TRIES} attempts from {asked:?} on")
-    }));
 }

@@ -23,7 +23,7 @@ use crate::told::{Report, Told};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{damage, director, lifecycle, operator, quiet};
+use crate::{damage, director, lifecycle, operator, quiet_client};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -181,7 +181,7 @@ async fn story(world: &Arc<World>) {
         drop(madsim::task::spawn(operator::operate(world.clone())));
         drop(madsim::task::spawn(operator::retire_removed(world.clone())));
     }
-    drop(madsim::task::spawn(quiet::watch(world.clone())));
+    drop(madsim::task::spawn(quiet_client::watch(world.clone())));
     let mut clients = Vec::new();
     for (number, steps) in (0..).zip(world.plan.clients.clone()) {
         clients.push(host(number).spawn(Client::new(world.clone(), number).run(steps)));

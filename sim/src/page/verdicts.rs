@@ -73,6 +73,7 @@ const WORDED: &[(&str, Promise)] = &[
     ("an append is answered when it is durable (honesty)", promises::HONEST),
     ("a vote is durable before it leaves (honesty)", promises::HONEST),
     ("all members do the same with an entry", promises::SAME),
+    ("all members keep the same digest of what they applied", promises::SAME),
     ("an entry once applied stays (durability, state machine safety)", promises::COMMITTED),
     ("entries are applied in order", promises::COMMITTED),
     ("who leads holds everything committed (leader completeness)", promises::COMMITTED),

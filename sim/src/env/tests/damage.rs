@@ -16,6 +16,9 @@ use super::super::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Los
 
 const LOG: &str = "wal/0000000000000001.seg";
 
+/// Damage spares the end of the log: what rests long on a disk is history.
+const HISTORY: &str = "history/0000000000000007.seg";
+
 fn calm() -> DiskFaults {
     DiskFaults::calm()
 }
@@ -78,12 +81,12 @@ fn rot_strikes_one_sector_at_rest_and_a_write_heals_it() {
         for damage in [Damage::Flip(3), Damage::Zero, Damage::Garbage, Damage::Unreadable] {
             let (disk, live) = laid_out(1).await;
             disk.set_budget(DamageBudget::boundless(), "one");
-            assert_eq!(disk.damage(FileClass::Log, damage), None, "there is no such file");
-            make(&live, LOG, &[7; 3 * PAGE]).await;
-            make(&live, "history/0000000000000001.seg", &[7; PAGE]).await;
-            let (name, sector) = disk.damage(FileClass::Log, damage).unwrap();
-            assert_eq!((name.as_str(), disk.damaged()), (LOG, vec![(name.clone(), sector)]));
-            let file = live.open(LOG, OpenMode::Write).unwrap();
+            assert_eq!(disk.damage(FileClass::History, damage), None, "there is no such file");
+            make(&live, HISTORY, &[7; 3 * PAGE]).await;
+            make(&live, "checkpoint/0000000000000001.image", &[7; PAGE]).await;
+            let (name, sector) = disk.damage(FileClass::History, damage).unwrap();
+            assert_eq!((name.as_str(), disk.damaged()), (HISTORY, vec![(name.clone(), sector)]));
+            let file = live.open(HISTORY, OpenMode::Write).unwrap();
             let at = sector * SECTOR as u64;
             let (mut before, mut struck) = (vec![0; at as usize], vec![0; SECTOR]);
             assert_eq!(file.read_full_at(0, &mut before).unwrap(), before.len());
@@ -99,7 +102,7 @@ fn rot_strikes_one_sector_at_rest_and_a_write_heals_it() {
             assert!(disk.fork_platter().damaged() == disk.damaged(), "a copy of the platter is damaged as well");
             file.write_at(at, &[7; SECTOR]).unwrap();
             file.sync().await.unwrap();
-            assert!(disk.damaged().is_empty() && content(&live, LOG) == [7; 3 * PAGE]);
+            assert!(disk.damaged().is_empty() && content(&live, HISTORY) == [7; 3 * PAGE]);
         }
     });
 }
@@ -137,9 +140,9 @@ fn damage_keeps_to_its_budget() {
         for member in ["a", "b", "c", "d", "e"] {
             let (disk, live) = laid_out(3).await;
             disk.set_budget(budget.clone(), member);
-            make(&live, LOG, &[7; PAGE]).await;
-            let struck = disk.damage(FileClass::Log, Damage::Zero).is_some();
-            assert_eq!(struck, disk.damage(FileClass::Log, Damage::Zero).is_some(), "once admitted, always");
+            make(&live, HISTORY, &[7; PAGE]).await;
+            let struck = disk.damage(FileClass::History, Damage::Zero).is_some();
+            assert_eq!(struck, disk.damage(FileClass::History, Damage::Zero).is_some(), "once admitted, always");
             admitted += u32::from(struck);
         }
         assert!(admitted == 2 && budget.spent_on() == ["a", "b"]);
@@ -155,8 +158,8 @@ fn a_lost_or_misdirected_write_shows_after_the_power_has_gone() {
         let mut seen = BTreeSet::new();
         for seed in 0..20 {
             let (disk, live) = laid_out(seed).await;
-            make(&live, LOG, &[1; 4 * PAGE]).await;
-            let file = live.open(LOG, OpenMode::Write).unwrap();
+            make(&live, HISTORY, &[1; 4 * PAGE]).await;
+            let file = live.open(HISTORY, OpenMode::Write).unwrap();
             let misdirected = seed % 2 == 0;
             let (lost_write_one_in, misdirected_write_one_in) = if misdirected { (0, 1) } else { (1, 0) };
             let faults = DiskFaults { lost_write_one_in, misdirected_write_one_in, ..calm() };
@@ -167,9 +170,9 @@ fn a_lost_or_misdirected_write_shows_after_the_power_has_gone() {
             disk.set_budget(DamageBudget::boundless(), "one");
             file.write_at(2 * PAGE as u64, &[3; SECTOR]).unwrap();
             file.sync().await.unwrap();
-            assert_eq!(content(&live, LOG)[2 * PAGE], 3, "the system shows what was written");
+            assert_eq!(content(&live, HISTORY)[2 * PAGE], 3, "the system shows what was written");
             disk.lose_power(Loss::KeepAll);
-            let left = content(&disk.power_on(), LOG);
+            let left = content(&disk.power_on(), HISTORY);
             seen.insert((left[0], left[PAGE], left[2 * PAGE], left[3 * PAGE]));
         }
         assert_eq!(seen, BTreeSet::from([(1, 1, 2, 1), (1, 3, 2, 1)]));

@@ -1,0 +1,60 @@
+//! Has every member asked something when nothing was wrong for a while.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_spec::request::{Put, Request};
+
+use crate::env::{true_now, true_sleep};
+use crate::oracles::require;
+use crate::quiet::look;
+use crate::traffic::{Client, Settled};
+use crate::world::World;
+
+/// The number of the client that asks.
+const NUMBER: u32 = u32::MAX - 2;
+
+/// How often it is looked.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Times a member is asked at most.
+const TRIES: u32 = 3;
+
+/// Looks until the run is over; each time it has become quiet every member is asked something.
+pub async fn watch(world: Arc<World>) {
+    let mut client = Client::new(world.clone(), NUMBER);
+    while !world.is_lost() {
+        true_sleep(LOOK).await;
+        if !look(&world) {
+            continue;
+        }
+        world.marks.hit("quiet times judged");
+        if !world.is_calm() {
+            world.marks.hit("quiet times judged while troubles go on");
+        }
+        for member in 0..world.members.len() {
+            ask(&world, &mut client, member).await;
+        }
+    }
+}
+
+/// Has a member do something new, unless it stops being quiet meanwhile.
+async fn ask(world: &World, client: &mut Client, member: usize) {
+    let asked = true_now();
+    for _ in 0..TRIES {
+        client.turn_to(member);
+        if !world.members[member].is_well() || world.is_lost() {
+            return;
+        }
+        let put = Put { key: b"quiet".to_vec(), value: format!("{asked:?}").into_bytes(), ..Put::default() };
+        if client.change(Request::Put(put)).await == Settled::Yes {
+            world.marks.hit("a quiet member did what it was asked");
+            return;
+        }
+    }
+    look(world);
+    let owed = world.quiet().owes(asked);
+    world.judge(require(!owed, "a request is answered while nothing is wrong", || {
+        format!("member {member} did nothing new in {TRIES} attempts from {asked:?} on")
+    }));
+}
