@@ -350,6 +350,7 @@ mod tests {
         let lied = |seed| {
             let mut plan = Plan::of(seed);
             plan.members[0].disk.lies = true;
+            (plan.harm, plan.setting.lane) = (Harm::Nothing, None);
             run_plan(plan).failure
         };
         let noticed = (0..10).filter(|seed| lied(*seed).is_some()).count();
