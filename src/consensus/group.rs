@@ -92,6 +92,8 @@ pub struct Group {
     /// The last round whose batch was handed out, and the last whose batch is durable.
     handed_out: u64,
     persisted: u64,
+    /// The round that carries what this member proposed last.
+    own_round: u64,
     /// Ticks for which something handed out has not become durable.
     ticks_unsynced: usize,
     applied: LogIndex,
@@ -144,6 +146,7 @@ impl Group {
             nonce: config.seed,
             election_ticks: config.election_ticks,
             handed_out: 0,
+            own_round: 0,
             persisted: 0,
             ticks_unsynced: 0,
             applied: config.applied.0,
@@ -287,6 +290,7 @@ impl Group {
         message.set_msg_type(MessageType::MsgPropose);
         message.entries = entries.into();
         let outcome = self.raw.step(message);
+        self.own_round = self.handed_out + 1;
         self.settle();
         outcome.map_err(|_| Refusal::TooManyRequests)
     }
@@ -302,8 +306,11 @@ impl Group {
     /// Whether a proposal should wait for the batch that is being made durable, so that what comes meanwhile becomes the
     /// next one: it could not become durable sooner, and the others are told once. Not where the disk is slow to answer:
     /// they may commit without it.
+    ///
+    /// It waits for its own last batch alone: where others pass proposals on all the time, some batch always is under way.
     pub fn gathers(&self) -> bool {
-        self.raw.raft.state == StateRole::Leader && self.handed_out > self.persisted && self.ticks_unsynced == 0
+        let under_way = self.own_round.min(self.handed_out) > self.persisted;
+        self.raw.raft.state == StateRole::Leader && under_way && self.ticks_unsynced == 0
     }
 
     /// Whether a change of the configuration may be under way.

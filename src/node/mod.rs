@@ -43,7 +43,7 @@ mod view_cell;
 mod watches;
 
 pub use auto_compaction::AutoCompaction;
-pub use divergence::{Verdict, judge};
+pub use divergence::{Verdict, judge_all};
 pub use facts::{Facts, NodeStatus};
 pub use input::{ArrivedSnapshot, Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
 pub use lease_clock::{LeaseClock, Renewal};

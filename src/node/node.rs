@@ -116,6 +116,8 @@ pub struct Node<D: Disk> {
     stands: Option<Standing>,
     /// Whether the coming tick is the first after the member heard nothing for long.
     was_deaf: bool,
+    /// Whether the last tick was such a one.
+    deaf_before: bool,
 }
 
 impl<D: Disk> Node<D> {
@@ -165,6 +167,7 @@ impl<D: Disk> Node<D> {
             rebuild: Rebuild::default(),
             stands: None,
             was_deaf: false,
+            deaf_before: false,
             config,
             group,
             machine,
@@ -392,7 +395,9 @@ impl<D: Disk> Node<D> {
     fn tick(&mut self, now: Instant) {
         self.group.tick();
         // What was waiting may be what they wait for: it is done before anyone is told that it comes too late.
-        if !std::mem::take(&mut self.was_deaf) {
+        // Of ticks that are all late only the first is such: a member that is always late tells it all the same.
+        let deaf = std::mem::take(&mut self.was_deaf);
+        if !deaf || self.deaf_before {
             let timeout = u64::try_from(self.config.request_timeout.as_nanos()).unwrap_or(0);
             let until = Instant(now.0.saturating_sub(timeout));
             let (since, election) = (self.leadership.since(), self.config.election_timeout);
@@ -402,6 +407,7 @@ impl<D: Disk> Node<D> {
             self.passed_on.expire(until);
             self.reads.expire(until, |asked| late.refusal(asked));
         }
+        self.deaf_before = deaf;
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
         self.tell_watches();
@@ -422,8 +428,11 @@ impl<D: Disk> Node<D> {
 
     /// A proposal of the node's own was applied, with this answer.
     pub(super) fn own_applied(&mut self, own: OwnProposal, answer: &Result<Answer, Refusal>, now: Instant) {
-        if own == OwnProposal::Rebuilt {
-            self.rebuild.clearing_came_to_nothing();
+        match own {
+            OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
+            // An older description of this member may be applied after it, and is put right again.
+            OwnProposal::Attributes => self.telling = false,
+            _ => {}
         }
         if let OwnProposal::Compact(revision) = own {
             match answer {

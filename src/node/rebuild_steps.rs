@@ -32,7 +32,7 @@ impl<D: Disk> Node<D> {
 
     /// From here on this member only follows.
     fn begin_rebuild(&mut self) {
-        let busy = self.snapshots.installing() || self.group.standing().role == Role::Leader;
+        let busy = self.snapshots.installing() || self.group.standing().role != Role::Follower;
         if matches!(self.rebuild.stage, Stage::Wanted) && !busy {
             self.group.bar();
             self.views.clear();
@@ -47,11 +47,12 @@ impl<D: Disk> Node<D> {
     pub(super) fn drive_rebuild(&mut self, now: Instant) {
         if matches!(self.rebuild.stage, Stage::Wanted) {
             self.begin_rebuild();
-            if self.group.standing().role == Role::Leader && self.group.takes_proposals() {
-                let give_up_at = now.plus(self.config.election_timeout);
-                self.leadership.hand_over(&mut self.group, None, give_up_at, Reply::pair().0);
-            }
             self.tell_rebuild();
+        }
+        let leads = self.group.standing().role == Role::Leader && self.group.takes_proposals();
+        if leads && (self.rebuild.under_way() || matches!(self.rebuild.stage, Stage::Wanted)) {
+            let give_up_at = now.plus(self.config.election_timeout);
+            self.leadership.hand_over(&mut self.group, None, give_up_at, Reply::pair().0);
         }
         if self.rebuild.clears_alarm && !self.rebuild.clearing && self.group.standing().leader.is_some() {
             self.rebuild.clears_alarm = self.is_named();
@@ -65,7 +66,7 @@ impl<D: Disk> Node<D> {
     }
 
     /// Whether an alarm names this member as one whose state is wrong.
-    fn is_named(&self) -> bool {
+    pub(super) fn is_named(&self) -> bool {
         self.machine.alarms().contains(&(self.config.member, AlarmKind::Corrupt))
     }
 

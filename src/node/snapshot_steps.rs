@@ -24,6 +24,11 @@ impl<D: Disk> Node<D> {
             // Not a leader any more, or it would not be installing: nobody waits for it.
             return;
         }
+        if self.rebuild.is_needed() || self.is_named() {
+            // What is known to be wrong here is not spread; raft tries again, and by then another may lead.
+            self.group.snapshot_sent(message.to(), false);
+            return;
+        }
         self.group.stamp_snapshot(&mut message);
         debug_assert_eq!(message.snapshot_at(), Some(self.machine.applied()), "it is stamped with what is sent");
         out.push(Output::SendSnapshot { message, source: Box::new(self.machine.snapshot()) });

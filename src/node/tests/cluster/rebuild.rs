@@ -3,7 +3,7 @@
 use super::*;
 use crate::machine::{AlarmAction, AlarmKind};
 use crate::mvcc::NewValue;
-use crate::node::{Verdict, judge};
+use crate::node::{Verdict, judge_all};
 
 /// A revision that the others do not have.
 fn make_differ(cluster: &mut Cluster, n: usize) {
@@ -29,7 +29,7 @@ fn verdict(cluster: &mut Cluster, leader: usize) -> Verdict {
         cluster.step(n, Input::DigestAsked { at, reply });
         digests.extend(answered(&mut told).expect("answered").map(|digest| (id(n), digest)));
     }
-    judge(&digests, cluster.seats.len())
+    judge_all(&digests, &cluster.seats.iter().map(|seat| seat.id).collect::<Vec<_>>())
 }
 
 /// As the comparison does: the alarm for who was named.
