@@ -193,6 +193,46 @@ fn clients_are_welcome_once_the_cluster_knows_where_they_reach_this_member() {
     assert!(bench.facts.status().ready);
 }
 
+/// A description of an earlier life may be applied after that of this one.
+#[test]
+fn a_member_that_is_described_otherwise_tells_again_who_it_is() {
+    let mut bench = Bench::new(config());
+    let command = Command::SetMemberAttributes {
+        member: MEMBER,
+        name: "one".to_string(),
+        client_urls: vec!["http://old".to_string()],
+    };
+    let mut answer = bench.propose(&command);
+    bench.settle();
+    answered(&mut answer).expect("answered").expect("not refused");
+    bench.pass(Duration::from_millis(100));
+    let status = bench.facts.status();
+    assert_eq!(status.members[0].client_urls, config().client_urls);
+    assert!(status.ready);
+}
+
+#[test]
+fn who_always_comes_late_tells_all_the_same_that_time_ran_out() {
+    let mut bench = Bench::new(config());
+    let mut answer = bench.propose(&put("a"));
+    bench.turn();
+    let late = Duration::from_millis(300);
+    for _ in 0..8 {
+        bench.now = bench.now.plus(late);
+        bench.step(Input::Deaf { time: late });
+        bench.step(Input::Tick);
+        bench.turn();
+    }
+    assert!(answered(&mut answer).is_none(), "its time is not over");
+    for _ in 0..30 {
+        bench.now = bench.now.plus(late);
+        bench.step(Input::Deaf { time: late });
+        bench.step(Input::Tick);
+        bench.turn();
+    }
+    assert!(answered(&mut answer).expect("told").is_err());
+}
+
 #[test]
 fn many_writes_share_one_round() {
     let mut bench = Bench::new(config());
