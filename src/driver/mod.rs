@@ -16,6 +16,7 @@ mod doors;
 #[allow(clippy::module_inception, reason = "the room's main task has the room's name")]
 mod driver;
 mod ending;
+mod forcing;
 mod handle;
 mod install;
 mod joining;
@@ -33,6 +34,7 @@ pub use checkpoint_files::DAMAGED_SUFFIX;
 pub use config::{DriverConfig, FoundingMember};
 pub use driver::{start, start_with};
 pub use ending::Ending;
+pub use forcing::Forced;
 pub use handle::{Handle, Identity};
 pub use install::{DurableImage, InstalledImage, cut_log, forget_older, install, make_durable};
 pub use joining::{check_not_begun, find_cluster};

@@ -2,49 +2,19 @@
 
 use std::time::Duration;
 
-use super::{DriverConfig, FoundingMember, Handle, start};
-use crate::base::limits;
+use super::{DriverConfig, Handle, start};
 use crate::env::VirtualEnv;
 use crate::machine::Command;
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
 
 fn config() -> DriverConfig {
-    let own = FoundingMember { name: "one".to_string(), peer_urls: vec!["http://localhost:2380".to_string()] };
+    let own = DriverConfig::alone("one", "http://localhost:2380");
     DriverConfig {
-        rebuild_from_peers: false,
-        append_bytes: 1 << 20,
-        name: own.name.clone(),
-        founding_members: vec![own],
-        joins: None,
-        strict_reconfig_check: true,
-        listen_peers: Vec::new(),
-        cluster_token: "token".to_string(),
-        tick: Duration::from_millis(100),
-        election_ticks: 10,
-        pre_vote: true,
-        max_request_bytes: limits::MAX_REQUEST_BYTES,
         wal_segment_bytes: 64 * 1024,
-        min_lease_ttl: 2,
-        store: StoreOptions { segment_bytes: 64 * 1024, ..StoreOptions::default() },
-        node: NodeConfig {
-            rebuild_when_diverged: false,
-            member: Default::default(),
-            name: "one".to_string(),
-            client_urls: vec!["http://localhost:2379".to_string()],
-            cluster_version: "3.7.0".to_string(),
-            request_timeout: Duration::from_secs(7),
-            read_retry: Duration::from_millis(500),
-            election_timeout: Duration::from_secs(1),
-            catch_up_entries: limits::CATCH_UP_ENTRIES,
-            quota_bytes: 0,
-            checkpoint_entries: 1_000,
-            progress_ticks: 6_000,
-            lease_checkpoint_interval: Duration::from_secs(300),
-            auto_compaction: None,
-            seed: 1,
-            observer: None,
-        },
+        store: StoreOptions { segment_bytes: 64 * 1024, ..own.store },
+        node: NodeConfig { checkpoint_entries: 1_000, ..own.node },
+        ..own
     }
 }
 

@@ -23,7 +23,7 @@ pub use command::{
 };
 pub use image::{Image, LeaseImage, State};
 pub use machine::{Machine, Outcome, put_cost};
-pub use members::{Member, MemberChange, members_from_json, members_json};
+pub use members::{Member, MemberChange, Members, members_from_json, members_json};
 pub use txn::read_txn;
 
 #[cfg(test)]

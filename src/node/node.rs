@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
-use super::auto_compaction::{AutoCompaction, Compactor};
+use super::auto_compaction::Compactor;
 use super::checkpoints::{Checkpoint, Checkpoints};
+use super::config::NodeConfig;
 use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
@@ -14,7 +14,6 @@ use super::input::{Input, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
-use super::observer::Observer;
 use super::output::Output;
 use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
@@ -25,51 +24,13 @@ use super::roles::{Change, Roles};
 use super::snapshots::Snapshots;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
-use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
+use crate::base::{LogIndex, Refusal, Wrong, limits};
 use crate::consensus::{Group, MessageKind, PeerMessage, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmKind, Answer, Command, Image, Machine, Member, codec};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
-
-/// What of a node's behaviour comes from flags.
-#[derive(Clone)]
-pub struct NodeConfig {
-    /// This member.
-    pub member: MemberId,
-    /// Its name, told to the cluster.
-    pub name: String,
-    /// Where clients reach it, told to the cluster.
-    pub client_urls: Vec<String>,
-    /// The version this member speaks, as `major.minor.patch`.
-    pub cluster_version: String,
-    /// How long a request may wait for its outcome.
-    pub request_timeout: Duration,
-    /// How long a read round may go unanswered before it is tried anew.
-    pub read_retry: Duration,
-    /// Added to every lease when a new leader begins to count it: what may have passed unseen. A member not heard of
-    /// for this long counts as not connected.
-    pub election_timeout: Duration,
-    /// Entries kept in memory behind a checkpoint for members that lag a little.
-    pub catch_up_entries: u64,
-    /// Bytes of history beyond which writing is refused; 0 is no bound.
-    pub quota_bytes: u64,
-    /// Entries after which a checkpoint is made.
-    pub checkpoint_entries: u64,
-    /// Ticks between two notices of progress to a watcher that asked for them.
-    pub progress_ticks: u64,
-    /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
-    pub lease_checkpoint_interval: Duration,
-    /// What of the history is compacted by itself.
-    pub auto_compaction: Option<AutoCompaction>,
-    /// Whether a member that a majority names as differing takes the others' state by itself.
-    pub rebuild_when_diverged: bool,
-    /// Seed of everything drawn here.
-    pub seed: u64,
-    /// Who is told of every entry applied.
-    pub observer: Option<Arc<dyn Observer>>,
-}
 
 /// One member's core. See the room's head for the invariants.
 pub struct Node<D: Disk> {
