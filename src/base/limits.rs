@@ -299,6 +299,15 @@ pub const PEER_IDLE_CONNECTIONS: usize = 8;
 /// Time a question has, with connecting: within etcd's own timeout of a request.
 pub const PEER_QUESTION_MS: u64 = 5_000;
 
+/// Time a question of a lease by etcd's own path has, as in etcd.
+pub const PEER_LEASE_MS: u64 = 1_000;
+
+/// Digests of all data that others asked for and that are being made at once: each reads the whole history.
+pub const PEER_DIGESTS: usize = 2;
+
+/// Digests made at compactions that are kept, as in etcd.
+pub const COMPACTION_DIGESTS: usize = 10;
+
 /// What a snapshot says of itself before its chunks.
 pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;
 

@@ -12,10 +12,13 @@ mod boot;
 mod checkpoint_files;
 mod comparison;
 mod config;
+mod digests;
 mod doors;
 #[allow(clippy::module_inception, reason = "the room's main task has the room's name")]
 mod driver;
 mod ending;
+mod etcd_questions;
+mod etcd_words;
 mod forcing;
 mod handle;
 mod install;
