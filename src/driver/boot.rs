@@ -38,6 +38,8 @@ pub struct BootReport {
     pub replayed: usize,
     /// What was cut off the end of the log, if anything.
     pub tail: TailReport,
+    /// Parts of the log's mark that could not be read, and were made anew from the others.
+    pub unreadable: Vec<Corruption>,
     /// Ids from the flags, where the data directory says otherwise and wins.
     pub differs_from_flags: Option<WalIdentity>,
 }
@@ -131,6 +133,7 @@ pub(super) async fn boot<E: Env>(
         forced,
         replayed: wal.entries.iter().filter(|entry| entry.index > applied.0).count(),
         tail: wal.tail,
+        unreadable: wal.unreadable,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
     let beside: Vec<&Image> = kept.iter().collect();

@@ -55,17 +55,22 @@ pub(super) struct Found {
     pub(super) damaged: Vec<Corruption>,
 }
 
-/// Looks for the newest good images. What it finds is durable, content and name: whoever starts from an image removes
+/// Looks for the newest good images. One that cannot be read is as good as damaged while another can, and else a fault: the
+/// next start may find it readable. What it finds is durable, content and name: whoever starts from an image removes
 /// what only older ones need, and a process that ended between renaming and syncing leaves a name that a power
 /// failure may still take back. Content is never in doubt: it is synced before it gets such a name.
 pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
     disk.sync_dir(DIR).await?;
     let mut indexes: Vec<LogIndex> = disk.list(DIR)?.iter().filter_map(|file| applied_of(file)).collect();
     indexes.sort_unstable();
-    let mut found = Found::default();
+    let (mut found, mut unreadable) = (Found::default(), None);
     for applied in indexes.into_iter().rev() {
         let path = format!("{DIR}/{}", name(applied));
-        match read(disk, &path)? {
+        // Asked twice: what fails once may be a hiccup.
+        let read = read(disk, &path).or_else(|_| read(disk, &path)).or_else(|fault| {
+            if fault.is_of_device() { Ok(Err(unreadable.insert(fault).to_string())) } else { Err(fault) }
+        });
+        match read? {
             Ok(image) if image.state.applied.0 == applied && found.image.is_none() => found.image = Some(image),
             Ok(image) if image.state.applied.0 == applied => {
                 found.older = Some(image);
@@ -79,7 +84,10 @@ pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
             Err(what) => found.damaged.push(Corruption { file: path, offset: 0, what }),
         }
     }
-    Ok(found)
+    match unreadable {
+        Some(fault) if found.image.is_none() => Err(fault.into()),
+        _ => Ok(found),
+    }
 }
 
 /// Removes images older than `applied`.
@@ -120,7 +128,7 @@ fn read<D: Disk>(disk: &D, path: &str) -> Result<Result<Image, String>, Fault> {
 mod tests {
     use super::*;
     use crate::base::SeededDice;
-    use crate::env::{CrashingDisk, run_ready};
+    use crate::env::{CrashingDisk, MemoryDisk, ScramblingDisk, run_ready};
 
     fn image(applied: LogIndex) -> Image {
         Image { state: crate::machine::State { applied: (applied, 1), ..Default::default() }, ..Image::default() }
@@ -149,6 +157,23 @@ mod tests {
             let found = run_ready(newest(&after)).expect("read");
             assert_eq!(found.image.map(|image| image.state.applied.0), Some(20), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_read_is_passed_over_while_another_can() {
+        let disk = MemoryDisk::new();
+        disk.create_dir(DIR).expect("made");
+        for applied in [10, 20] {
+            run_ready(write(&disk, applied, &image(applied).encode())).expect("written");
+        }
+        let disk = ScramblingDisk::new(disk, 1);
+        disk.make_unreadable(&path(20), 0);
+        let found = run_ready(newest(&disk)).expect("read");
+        assert_eq!(found.image.map(|image| image.state.applied.0), Some(10));
+        assert_eq!(found.damaged.iter().map(|damage| damage.file.clone()).collect::<Vec<_>>(), [path(20)]);
+        disk.make_unreadable(&path(10), 0);
+        let wrong = run_ready(newest(&disk)).err().expect("there is none");
+        assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}");
     }
 
     #[test]

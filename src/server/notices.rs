@@ -61,6 +61,9 @@ pub fn booted(report: &BootReport) {
         let kept_as = format!("{}{DAMAGED_SUFFIX}", image.file);
         tracing::warn!(file = image.file, what = image.what, kept_as, "a checkpoint is damaged and was passed over");
     }
+    for part in &report.unreadable {
+        tracing::warn!(file = part.file, offset = part.offset, what = part.what, "made anew from its other copies");
+    }
     match &report.rebuilds {
         None => {}
         Some(Rebuilds::AsTold) => {
