@@ -308,6 +308,9 @@ pub const PEER_DIGESTS: usize = 2;
 /// Digests made at compactions that are kept, as in etcd.
 pub const COMPACTION_DIGESTS: usize = 10;
 
+/// Times a peer that the transport does not know yet is asked again, as right after a start.
+pub const ASK_NEW_PEER_TIMES: usize = 20;
+
 /// What a snapshot says of itself before its chunks.
 pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::base::limits;
-use crate::mvcc::HashKv;
+use crate::env::{Env, Tasks};
+use crate::mvcc::{HashKv, View};
 
 /// A member's digests.
 #[derive(Default)]
@@ -18,6 +19,20 @@ pub(super) struct Digests {
 }
 
 impl Digests {
+    /// Has the digest made of what was there before the compaction to `revision`, when the compact revision was `before`. Left
+    /// out where too many are being made: another compaction comes.
+    pub(super) fn make<E: Env>(self: &Arc<Self>, env: &E, view: View<E::Disk>, revision: i64, before: i64) {
+        let Some(place) = self.take_place() else { return };
+        let digests = self.clone();
+        env.tasks().spawn("digest", async move {
+            match view.hash_before_compaction(revision, before) {
+                Ok(hash) => digests.keep(hash),
+                Err(failure) => tracing::warn!(revision, error = %failure, "no digest was made at a compaction"),
+            }
+            drop(place);
+        });
+    }
+
     /// Keeps what was made at a compaction.
     pub(super) fn keep(&self, hash: HashKv) {
         let mut kept = self.kept();

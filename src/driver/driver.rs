@@ -7,6 +7,8 @@ use super::archive;
 use super::boot::{self, BootReport, Booted};
 use super::comparison;
 use super::config::DriverConfig;
+use super::corruption;
+use super::digests::Digests;
 use super::doors::{MemberDoor, NoPeers};
 use super::ending::Ending;
 use super::handle::{Handle, HandleParts, Identity};
@@ -71,6 +73,7 @@ where
 
     let views = node.views();
     let ending = Ending::default();
+    let digests = Arc::<Digests>::default();
     // Only completions of what the node has admitted pass here: its bounds are theirs.
     let to_keeper = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
@@ -88,6 +91,7 @@ where
         to_archive,
         peers: peers.clone(),
         ending: ending.clone(),
+        digests: digests.clone(),
     };
     tasks.spawn("node", node_task::run(env.clone(), config.tick, node, shell));
     let handle = Handle::new(HandleParts {
@@ -100,12 +104,13 @@ where
         views,
         peers,
         ending,
-        digests: Arc::default(),
+        digests,
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,
     });
     door.open(handle.clone());
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
+    corruption::begin(&handle, config.corruption);
     Ok((handle, report))
 }

@@ -12,7 +12,7 @@ use crate::env::{Env, Tasks};
 use crate::machine::{LeaseTimes, MemberChange, MemberHash, etcd_peer, members_json};
 use crate::mvcc::{HashKv, ReadFailure};
 use crate::node::LeaseStanding;
-use crate::peer::{EtcdAnswer, EtcdQuestion};
+use crate::peer::{AskFailure, EtcdAnswer, EtcdQuestion};
 
 impl<E: Env> Handle<E> {
     /// Has this member answer a question that came by one of etcd's paths.
@@ -102,14 +102,13 @@ impl<E: Env> Handle<E> {
     }
 
     /// Another member's digest at a revision.
-    pub(super) async fn hash_of_member(&self, member: MemberId, revision: i64) -> Result<MemberHash, String> {
+    pub(super) async fn hash_of_member(&self, member: MemberId, revision: i64) -> Result<MemberHash, AskFailure> {
         let body = etcd_peer::hash_question_to_json(revision);
-        let (status, body) =
-            self.ask_as_etcd(member, EtcdQuestion::HashKv(body)).await.map_err(|why| why.to_string())?;
+        let (status, body) = self.ask_as_etcd(member, EtcdQuestion::HashKv(body)).await?;
         if status != 200 {
-            return Err(String::from_utf8_lossy(&body).trim_end().to_string());
+            return Err(AskFailure::Refused(String::from_utf8_lossy(&body).trim_end().to_string()));
         }
-        MemberHash::from_json(&body).ok_or_else(|| "unexpected answer".to_string())
+        MemberHash::from_json(&body).ok_or_else(|| AskFailure::Refused("it cannot be read".to_string()))
     }
 }
 

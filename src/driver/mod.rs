@@ -12,6 +12,7 @@ mod boot;
 mod checkpoint_files;
 mod comparison;
 mod config;
+mod corruption;
 mod digests;
 mod doors;
 #[allow(clippy::module_inception, reason = "the room's main task has the room's name")]
@@ -34,7 +35,7 @@ mod watch_stream;
 
 pub use boot::{BootReport, Rebuilds, own_identity};
 pub use checkpoint_files::DAMAGED_SUFFIX;
-pub use config::{DriverConfig, FoundingMember};
+pub use config::{CorruptionChecks, DriverConfig, FoundingMember};
 pub use driver::{start, start_with};
 pub use ending::Ending;
 pub use forcing::Forced;

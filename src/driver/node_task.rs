@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 
 use super::archive::ArchiveJob;
+use super::digests::Digests;
 use super::ending::Ending;
 use super::keeper::KeeperJob;
 use super::mailbox::Mailbox;
@@ -28,6 +29,7 @@ pub(super) struct Shell<D: Disk> {
     pub(super) to_archive: Arc<Mailbox<ArchiveJob<D>>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
+    pub(super) digests: Arc<Digests>,
 }
 
 impl<D: Disk> Shell<D> {
@@ -58,6 +60,9 @@ impl<D: Disk> Shell<D> {
             }
             Output::Checkpoint { applied, image } => {
                 self.to_archive.put_completion(ArchiveJob::Checkpoint { applied, image });
+            }
+            Output::DigestCompaction { view, revision, before } => {
+                self.digests.make(env, *view, revision, before);
             }
             Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),

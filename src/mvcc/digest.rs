@@ -45,9 +45,19 @@ impl<D: Disk> View<D> {
         if at > self.revision {
             return Err(Refusal::FutureRevision.into());
         }
+        Ok(HashKv { hash: self.hash_kv_behind(at, compacted)?, compact_revision: compacted, hash_revision: at })
+    }
+
+    /// The digest that [`View::hash_kv`] would have given for the revision `at` when the compact revision was `compacted`: for
+    /// a view taken before anything was pruned that was compacted since.
+    pub fn hash_before_compaction(&self, at: i64, compacted: i64) -> Result<HashKv, ReadFailure> {
+        Ok(HashKv { hash: self.hash_kv_behind(at, compacted)?, compact_revision: compacted, hash_revision: at })
+    }
+
+    fn hash_kv_behind(&self, at: i64, compacted: i64) -> Result<u32, ReadFailure> {
         // etcd counts, of what is compacted, only what is alive at the revision; unless nothing is.
         let any_alive = self.any_alive(at, compacted);
-        let hash = self.digest(at, |record| {
+        self.digest(at, |record| {
             let (revision, tombstone) = (record.meta.revision, record.meta.is_tombstone());
             if revision.main > compacted {
                 return true;
@@ -55,8 +65,7 @@ impl<D: Disk> View<D> {
             let Some(node) = self.index.get(&record.key) else { return false };
             let alive_at = if any_alive { at } else { compacted };
             !tombstone && node.visible_at(alive_at) == Some(revision)
-        })?;
-        Ok(HashKv { hash, compact_revision: compacted, hash_revision: at })
+        })
     }
 
     /// Whether etcd finds a key alive at `at`. It overlooks a key that was deleted and put again in that very

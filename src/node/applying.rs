@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering::Release;
 
 use super::membership::change_of;
 use super::node::Node;
+use super::output::Output;
 use crate::base::{Refusal, Wrong, limits};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Instant};
@@ -96,6 +97,7 @@ impl<D: Disk> Node<D> {
 
     fn apply_command(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
         let want_prev = self.watches.want_prev();
+        let compacted = self.machine.store().compact_revision();
         let outcome = self.machine.apply(entry.index, entry.term, &entry.data, want_prev)?;
         let mut applied = outcome.applied;
         let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
@@ -106,6 +108,7 @@ impl<D: Disk> Node<D> {
         self.watches.applied(applied.revision, std::mem::take(&mut applied.events));
         if let Some(command) = command {
             self.follow_up(now, command, &applied);
+            self.note_compaction(command, compacted, &applied);
         }
         self.facts.revision.store(applied.revision, Release);
         if self.rare_changed {
@@ -119,6 +122,17 @@ impl<D: Disk> Node<D> {
             }
         }
         Ok(())
+    }
+
+    /// Has the digest made of what was there before a compaction, while nothing of it is pruned.
+    fn note_compaction(&mut self, command: &Command, before: i64, applied: &Applied) {
+        if let Command::Compact { revision, .. } = command
+            && applied.answer.is_ok()
+            && self.config.digests_compactions
+        {
+            let view = Box::new(self.machine.store().view());
+            self.compactions.push(Output::DigestCompaction { view, revision: *revision, before });
+        }
     }
 
     /// What a command asks of the node beside the machine.

@@ -67,6 +67,8 @@ pub struct Node<D: Disk> {
     pub(super) reclaiming: bool,
     /// A client asked for the space of what was compacted.
     pub(super) space_wanted: bool,
+    /// Compactions whose digests are to be made.
+    pub(super) compactions: Vec<Output<D>>,
     /// No proposal is taken any more.
     pub(super) stopping: bool,
     draining: Vec<Reply<()>>,
@@ -121,6 +123,7 @@ impl<D: Disk> Node<D> {
             space_alarm_proposed: false,
             reclaiming: false,
             space_wanted: false,
+            compactions: Vec::new(),
             stopping: false,
             draining: Vec::new(),
             wrong: None,
@@ -261,6 +264,7 @@ impl<D: Disk> Node<D> {
     pub fn work(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
         self.apply(now)?;
         self.observe(now);
+        out.append(&mut self.compactions);
         let applied = self.counters.last_applied();
         let (machine, views) = (&self.machine, &self.views);
         for (asked, question) in self.reads.serve(applied, || fresh_view(machine, views)) {
