@@ -210,6 +210,11 @@ impl<D: Disk> History<D> {
         self.stirred
     }
 
+    /// Reclaim is to look again.
+    pub fn stir(&mut self) {
+        self.stirred = true;
+    }
+
     /// Reclaim found nothing to do.
     pub fn settle(&mut self) {
         self.stirred = false;

@@ -4,6 +4,7 @@
 
 mod boot;
 mod compaction;
+mod compaction_digests;
 mod counted_tree;
 mod digest;
 mod history;
@@ -27,6 +28,7 @@ mod value_cache;
 mod view;
 mod write;
 
+pub use compaction_digests::DigestJob;
 pub use digest::HashKv;
 pub use history_write::{HISTORY_DIR, HistoryWrite, WriteMark};
 pub use history_writer::HistoryWriter;

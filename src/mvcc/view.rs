@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use super::compaction_digests::CompactionDigests;
 use super::history::Table;
 use super::key_index::{KeyIndex, KeyMeta};
 use super::query::{RangeAnswer, RangeQuery};
@@ -24,6 +25,7 @@ pub struct View<D: Disk> {
     pub(super) table: Arc<Table<D>>,
     pub(super) cache: Arc<ValueCache>,
     pub(super) watermark: Arc<AtomicI64>,
+    pub(super) digests: Arc<CompactionDigests<D>>,
     pub(super) revision: i64,
 }
 
@@ -34,6 +36,7 @@ impl<D: Disk> Clone for View<D> {
             table: self.table.clone(),
             cache: self.cache.clone(),
             watermark: self.watermark.clone(),
+            digests: self.digests.clone(),
             revision: self.revision,
         }
     }

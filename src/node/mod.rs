@@ -38,6 +38,7 @@ mod renewals;
 mod roles;
 mod snapshot_steps;
 mod snapshots;
+mod space;
 mod telling;
 mod view_cell;
 mod watches;
