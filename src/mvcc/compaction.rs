@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::compaction_digests::DigestSource;
+use super::history::SCAN_WINDOW;
 use super::store::Store;
-use super::view::SCAN_WINDOW;
 use crate::base::{Refusal, Wrong};
 use crate::env::Disk;
 

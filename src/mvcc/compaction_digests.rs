@@ -10,7 +10,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::digest::{self, HashKv};
+use super::entry_digest::{self, HashKv};
 use super::history::Table;
 use super::key_index::KeyIndex;
 use crate::base::{Wrong, limits};
@@ -30,7 +30,7 @@ impl<D: Disk> DigestSource<D> {
     fn digest(&self) -> Result<HashKv, Wrong> {
         // etcd's rule for what it is about to delete: some change of the revision itself is always kept, so that its
         // exception for an empty rest never applies.
-        let hash = digest::digest(&self.table, self.revision, |record| {
+        let hash = entry_digest::digest(&self.table, self.revision, |record| {
             let (revision, tombstone) = (record.meta.revision, record.meta.is_tombstone());
             let is_old = revision.main <= self.before;
             let lives =

@@ -7,6 +7,7 @@ mod compaction;
 mod compaction_digests;
 mod counted_tree;
 mod digest;
+mod entry_digest;
 mod history;
 mod history_write;
 mod history_writer;
@@ -29,7 +30,7 @@ mod view;
 mod write;
 
 pub use compaction_digests::DigestJob;
-pub use digest::HashKv;
+pub use entry_digest::HashKv;
 pub use history_write::{HISTORY_DIR, HistoryWrite, WriteMark};
 pub use history_writer::HistoryWriter;
 pub use key_index::KeyMeta;

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::history::SCAN_WINDOW;
 use super::history_write::{HISTORY_DIR, file_name};
 use super::key_index::KeyIndex;
 use super::position::StorePosition;
 use super::record::{KIND_RECORD, Record};
 use super::segment::{Dead, Segment, SegmentScan};
 use super::store::Store;
-use super::view::SCAN_WINDOW;
 use crate::base::Wrong;
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::frame;

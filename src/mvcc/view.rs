@@ -8,16 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::compaction_digests::CompactionDigests;
-use super::history::Table;
+use super::history::{SCAN_WINDOW, Table};
 use super::key_index::{KeyIndex, KeyMeta};
 use super::query::{RangeAnswer, RangeQuery};
 use super::range_read::{ReadFailure, Reading};
 use super::value_cache::ValueCache;
 use crate::base::{Event, EventKind, KeyRange, KeyValue, Refusal, Wrong};
 use crate::env::Disk;
-
-/// Bytes read at once when walking the history for watchers and digests.
-pub(super) const SCAN_WINDOW: usize = 256 * 1024;
 
 /// A reading point; see the module's head.
 pub struct View<D: Disk> {
