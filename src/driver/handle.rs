@@ -318,9 +318,14 @@ impl<E: Env> Handle<E> {
         Ok((WatchStream::new(place, buffer.clone()), WatchReader::new(buffer)))
     }
 
-    /// Asks for the space of what was compacted. Answers at once; the rewriting goes on by itself.
-    pub fn give_space_back(&self) {
-        let _ = self.0.parts.mailbox.put(Input::GiveSpaceBack, 0);
+    /// Gives back the space of what was compacted; answers when that is done.
+    pub async fn give_space_back(&self) -> Result<(), Refusal> {
+        self.ask(|reply| Input::GiveSpaceBack { reply }).await
+    }
+
+    /// Answers when a compaction at `revision`, which was applied here, is done: the index is pruned and its digest made.
+    pub async fn compacted(&self, revision: i64) -> Result<(), Refusal> {
+        self.ask(|reply| Input::Compacted { revision, reply }).await
     }
 
     /// Finishes what was begun, then ends the driver. Requests that come meanwhile are refused as stopped.

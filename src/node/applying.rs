@@ -35,6 +35,9 @@ impl<D: Disk> Node<D> {
                 }
             }
             last = Some((entry.index, entry.term));
+            if entry.index == self.replays_to {
+                self.machine.store_mut().keep_digests(true);
+            }
         }
         if let Some((index, term)) = last {
             self.counters.applied(index);
@@ -147,7 +150,7 @@ impl<D: Disk> Node<D> {
                 }
                 let own = *member == self.config.member || member.0 == 0;
                 if own && (*action, *kind) == (AlarmAction::Deactivate, AlarmKind::NoSpace) {
-                    self.space_alarm_proposed = false;
+                    self.space.alarm_proposed = false;
                 }
             }
             Command::SetMemberAttributes { .. } => {

@@ -39,6 +39,8 @@ mod renewals;
 mod roles;
 mod snapshot_steps;
 mod snapshots;
+mod space;
+mod space_steps;
 mod telling;
 mod view_cell;
 mod watches;
