@@ -167,11 +167,11 @@ mod tests {
             run_ready(write(&disk, applied, &image(applied).encode())).expect("written");
         }
         let disk = ScramblingDisk::new(disk, 1);
-        disk.make_unreadable(&path(20), 0);
+        disk.make_unreadable(&path(20), 0..512);
         let found = run_ready(newest(&disk)).expect("read");
         assert_eq!(found.image.map(|image| image.state.applied.0), Some(10));
         assert_eq!(found.damaged.iter().map(|damage| damage.file.clone()).collect::<Vec<_>>(), [path(20)]);
-        disk.make_unreadable(&path(10), 0);
+        disk.make_unreadable(&path(10), 0..512);
         let wrong = run_ready(newest(&disk)).err().expect("there is none");
         assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}");
     }
