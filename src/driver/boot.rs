@@ -145,6 +145,7 @@ pub(super) async fn boot<E: Env>(
     if report.rebuilds.is_some() {
         node.rebuild();
     }
+    node.doubt();
     Ok(Booted { node, journal: wal.journal, report })
 }
 

@@ -12,6 +12,7 @@ use super::questions::{Question, Told};
 use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
 use crate::base::{ClusterId, LeaseId, MemberId, Refusal, limits};
+use crate::consensus::Remembered;
 use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
@@ -148,6 +149,14 @@ impl<E: Env> Handle<E> {
     pub(super) async fn answer(&self, from: MemberId, question: Question) -> Result<Told, Refusal> {
         match question {
             Question::Digest(at) => self.ask(|reply| Input::DigestAsked { at, reply }).await.map(Told::Digest),
+            Question::Recollection { life, last } => {
+                let asked = self.ask(|reply| Input::RecollectionAsked { of: from, life, last, reply });
+                asked.await.map(Told::Recollection)
+            }
+            Question::Promises(promises) => {
+                let _ = self.0.parts.mailbox.put(Input::PromisesTold(promises), 0);
+                Ok(Told::Done)
+            }
             Question::State => self.ask(|reply| Input::StateAsked { to: from, reply }).await?.map(|()| Told::Done),
             _ => self.answer_as_leader(question).await,
         }
@@ -173,7 +182,7 @@ impl<E: Env> Handle<E> {
                 asked.await?.map(Told::Leases)
             }
             Question::Promote(id) => self.change_members_here(MemberChange::Promote(id)).await.map(|()| Told::Done),
-            Question::Digest(_) | Question::State => Err(Refusal::NotLeader),
+            _ => Err(Refusal::NotLeader),
         }
     }
 
@@ -185,8 +194,8 @@ impl<E: Env> Handle<E> {
         let clock = parts.env.clock();
         let give_up_at = clock.now().plus(parts.request_timeout);
         loop {
-            let refused = match self.answer_as_leader(question).await {
-                Err(Refusal::NotLeader) => match self.ask_other(question).await {
+            let refused = match self.answer_as_leader(question.clone()).await {
+                Err(Refusal::NotLeader) => match self.ask_other(question.clone()).await {
                     Ok(told) => return Ok(told),
                     Err(refusal) => refusal,
                 },
@@ -204,6 +213,20 @@ impl<E: Env> Handle<E> {
         let parts = &self.0.parts;
         let leader = parts.facts.leader().filter(|leader| *leader != parts.identity.member).ok_or(Refusal::NoLeader)?;
         self.ask_member(leader, question).await
+    }
+
+    /// What another member remembers of this one, or nothing where it cannot be had. One of another make remembers
+    /// nothing.
+    pub(super) async fn ask_recollection(&self, member: MemberId, life: u64) -> Option<Remembered> {
+        let question = Question::Recollection { life, last: self.0.parts.facts.log_end() };
+        match self.0.parts.peers.ask(member, question.encode()).await {
+            Err(AskFailure::Unsupported) => Some(Remembered::default()),
+            Err(_) => None,
+            Ok(answer) => match question.answer(answer) {
+                Some(Ok(Told::Recollection(remembered))) => Some(remembered),
+                _ => None,
+            },
+        }
     }
 
     pub(super) async fn ask_member(&self, member: MemberId, question: Question) -> Result<Told, Refusal> {

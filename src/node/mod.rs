@@ -29,11 +29,14 @@ mod membership;
 mod node;
 mod observer;
 mod output;
+mod own_proposals;
 mod passed_on;
 mod proposals;
 mod reads;
 mod rebuild;
 mod rebuild_steps;
+mod recollection;
+mod remembering;
 mod renewals;
 mod roles;
 mod snapshot_steps;
@@ -50,6 +53,7 @@ pub use lease_clock::{LeaseClock, Renewal};
 pub use node::{Node, NodeConfig};
 pub use observer::Observer;
 pub use output::Output;
+pub use recollection::Recalled;
 pub use view_cell::ViewCell;
 
 #[cfg(test)]
