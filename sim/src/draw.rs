@@ -18,7 +18,7 @@ use crate::plan::{
     Bank, DiskMood, Errand, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned, Setting, Step, Teller,
     Watching,
 };
-use crate::troubles::{Scene, figure_eight, millis, one_in, timeline};
+use crate::troubles::{Scene, figure_eight, millis, one_in, put_backs, timeline};
 
 const KINDS: [(Kind, u64); 13] = [
     (Kind::Put, 24),
@@ -70,6 +70,11 @@ impl Plan {
             timeline = drawn(seed, "figure eight", 1, figure_eight(scene));
             setting.append_bytes = 0;
         }
+        let forgets = size > 2 && harm == Harm::Nothing && lane.is_none() && joiners == 0;
+        let forgets = forgets && drawn(seed, "amnesia", 0, one_in(8));
+        if forgets {
+            timeline = drawn(seed, "amnesia", 1, put_backs(scene));
+        }
         timeline.sort_by_key(|timed| timed.at);
         if lane.is_some() {
             setting.catch_up_entries = quorate::base::limits::CATCH_UP_ENTRIES;
@@ -77,7 +82,8 @@ impl Plan {
         setting.lane = lane;
         let member = |number| {
             let drawn = drawn(seed, "member", number, member());
-            MemberSetting { disk: harmed(drawn.disk, harm), ..drawn }
+            let disk = harmed(drawn.disk, harm);
+            MemberSetting { disk: if forgets { without_errors(disk) } else { disk }, ..drawn }
         };
         Self {
             seed,
@@ -167,6 +173,11 @@ fn harmed(disk: DiskMood, harm: Harm) -> DiskMood {
         Harm::Nothing => DiskMood { lost_write_one_in: 0, misdirected_write_one_in: 0, ..disk },
         Harm::Minority | Harm::Beyond => disk,
     }
+}
+
+/// Nobody ends by itself while another has forgotten.
+fn without_errors(disk: DiskMood) -> DiskMood {
+    DiskMood { sync_error_one_in: 0, read_error_one_in: 0, write_back_error_one_in: 0, ..disk }
 }
 
 fn member() -> impl Strategy<Value = MemberSetting> {
