@@ -13,6 +13,7 @@ use super::handle::{Handle, HandleParts, Identity};
 use super::keeper;
 use super::mailbox::Mailbox;
 use super::node_task::{self, Shell};
+use super::remembering;
 use crate::base::{Fault, Wrong, limits};
 use crate::env::{Clock, Env, Tasks};
 use crate::node::{Facts, Input, WatchInput};
@@ -107,5 +108,8 @@ where
     });
     door.open(handle.clone());
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
+    let life = handle.env().dice().next_u64();
+    handle.env().tasks().spawn_light("recollection", remembering::ask_around(handle.clone(), life));
+    handle.env().tasks().spawn_light("promises", remembering::tell_around(handle.clone()));
     Ok((handle, report))
 }
