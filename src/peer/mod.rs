@@ -41,7 +41,7 @@ mod url;
 mod wait;
 mod wrong;
 
-pub use ask::{Fetched, fetch};
+pub use ask::{Asker, Fetched, fetch, inquire};
 pub use door::{AskFailure, ChunkSink, ChunkSource, PeerAddress, PeerDoor, PeerSender, Reply, Roster};
 pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
 pub use transport::Transport;
