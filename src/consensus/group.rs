@@ -64,8 +64,6 @@ pub struct Group {
     pub(super) silent_in: Term,
     pub(super) own: OwnPromises,
     pub(super) promises: Promises,
-    /// The starts of others that have asked what is remembered of them.
-    pub(super) lives: Vec<(MemberId, u64)>,
     /// Bytes stepped in since the last round.
     unready_bytes: usize,
     /// Bytes of entries handed out and not known durable, by round.
@@ -122,7 +120,6 @@ impl Group {
             silent_in: 0,
             own,
             promises: Promises::default(),
-            lives: Vec::new(),
             unready_bytes: 0,
             undurable: VecDeque::new(),
             undurable_bytes: 0,
@@ -490,7 +487,6 @@ impl Group {
         }
         let prs = self.raw.raft.prs();
         self.promises.keep(|member| prs.get(member.0).is_some());
-        self.lives.retain(|(member, _)| prs.get(member.0).is_some());
         self.settle();
         self.electorate()
     }

@@ -43,19 +43,9 @@ impl Group {
         self.own.lacks(promise, self.raw.raft.term)
     }
 
-    /// Answers a member that has started. One that leads does not count on more of its log than it says there is from
-    /// now on: it is what a new life begins with, and asking again in the same one changes nothing.
-    pub fn recall(&mut self, member: MemberId, life: u64, last: LogIndex) -> Remembered {
-        let known = self.lives.iter_mut().find(|(other, _)| *other == member);
-        let is_new = known.as_ref().is_none_or(|(_, known)| *known != life);
-        match known {
-            Some((_, known)) => *known = life,
-            None if self.raw.raft.prs().get(member.0).is_some() => self.lives.push((member, life)),
-            None => {}
-        }
-        if is_new {
-            self.count_on(member, last);
-        }
+    /// Answers a member that has started, whose log ends at `last`. One that leads counts on no more of it from now on.
+    pub fn recall(&mut self, member: MemberId, last: LogIndex) -> Remembered {
+        self.count_on(member, last);
         let raft = &self.raw.raft;
         let leads = (raft.state == StateRole::Leader).then(|| (raft.term, self.log_end()));
         Remembered { promise: self.promises.of(member), leads }

@@ -108,8 +108,6 @@ where
     });
     door.open(handle.clone());
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
-    let life = handle.env().dice().next_u64();
-    handle.env().tasks().spawn_light("recollection", remembering::ask_around(handle.clone(), life));
-    handle.env().tasks().spawn_light("promises", remembering::tell_around(handle.clone()));
+    remembering::begin(&handle);
     Ok((handle, report))
 }

@@ -153,8 +153,8 @@ impl<E: Env> Handle<E> {
     pub(super) async fn answer(&self, from: MemberId, question: Question) -> Result<Told, Refusal> {
         match question {
             Question::Digest(at) => self.ask(|reply| Input::DigestAsked { at, reply }).await.map(Told::Digest),
-            Question::Recollection { life, last } => {
-                let asked = self.ask(|reply| Input::RecollectionAsked { of: from, life, last, reply });
+            Question::Recollection(last) => {
+                let asked = self.ask(|reply| Input::RecollectionAsked { of: from, last, reply });
                 asked.await.map(Told::Recollection)
             }
             Question::Promises(promises) => {
@@ -221,8 +221,8 @@ impl<E: Env> Handle<E> {
 
     /// What another member remembers of this one, or nothing where it cannot be had. One of another make remembers
     /// nothing.
-    pub(super) async fn ask_recollection(&self, member: MemberId, life: u64) -> Option<Remembered> {
-        let question = Question::Recollection { life, last: self.0.parts.facts.log_end() };
+    pub(super) async fn ask_recollection(&self, member: MemberId) -> Option<Remembered> {
+        let question = Question::Recollection(self.0.parts.facts.log_end());
         match self.0.parts.peers.ask(member, question.encode()).await {
             Err(AskFailure::Unsupported) => Some(Remembered::default()),
             Err(_) => None,

@@ -23,11 +23,8 @@ pub(super) enum Question {
     Digest(LogIndex),
     /// The state is to be sent to who asks, as a snapshot.
     State,
-    /// What is remembered of who asks, in this start of it, whose log ends here.
-    Recollection {
-        life: u64,
-        last: LogIndex,
-    },
+    /// What is remembered of who asks, whose log ends here.
+    Recollection(LogIndex),
     /// No question: what the leader knows that members promised, to be remembered.
     Promises(Promises),
 }
@@ -66,9 +63,8 @@ impl Question {
                 out.put_u64(*at);
             }
             Self::State => out.put_u8(6),
-            Self::Recollection { life, last } => {
+            Self::Recollection(last) => {
                 out.put_u8(7);
-                out.put_u64(*life);
                 out.put_u64(*last);
             }
             Self::Promises(promises) => {
@@ -87,7 +83,7 @@ impl Question {
             4 => Self::Promote(MemberId(bytes.try_get_u64().ok()?)),
             5 => Self::Digest(bytes.try_get_u64().ok()?),
             6 => Self::State,
-            7 => Self::Recollection { life: bytes.try_get_u64().ok()?, last: bytes.try_get_u64().ok()? },
+            7 => Self::Recollection(bytes.try_get_u64().ok()?),
             8 => Self::Promises(promises(&mut bytes)?),
             _ => return None,
         };
@@ -115,7 +111,7 @@ impl Question {
                 Told::Leases(leases)
             }
             Self::Digest(_) => Told::Digest(if bytes.is_empty() { None } else { Some(bytes.try_get_u64().ok()?) }),
-            Self::Recollection { .. } => Told::Recollection(remembered(&mut bytes)?),
+            Self::Recollection(_) => Told::Recollection(remembered(&mut bytes)?),
             Self::Promote(_) | Self::State | Self::Promises(_) => Told::Done,
         };
         bytes.is_empty().then_some(Ok(told))
@@ -236,8 +232,8 @@ mod tests {
             (Question::Digest(7), Ok(Told::Digest(Some(u64::MAX)))),
             (Question::Digest(7), Ok(Told::Digest(None))),
             (Question::State, Ok(Told::Done)),
-            (Question::Recollection { life: 3, last: 4 }, Ok(Told::Recollection(Remembered::default()))),
-            (Question::Recollection { life: 3, last: 4 }, Ok(Told::Recollection(known))),
+            (Question::Recollection(4), Ok(Told::Recollection(Remembered::default()))),
+            (Question::Recollection(4), Ok(Told::Recollection(known))),
             (Question::Promises(Promises::told(vec![(MemberId(1), known.promise)])), Ok(Told::Done)),
             (Question::State, Err(Refusal::Corrupt)),
             (Question::Promote(MemberId(8)), Err(Refusal::LearnerNotReady)),

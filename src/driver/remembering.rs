@@ -19,6 +19,13 @@ use crate::node::{Input, Recalled};
 
 type Asked = BTreeMap<MemberId, oneshot::Receiver<Option<Remembered>>>;
 
+/// Begins both.
+pub(super) fn begin<E: Env>(handle: &Handle<E>) {
+    let tasks = handle.env().tasks();
+    tasks.spawn_light("recollection", ask_around(handle.clone()));
+    tasks.spawn_light("promises", tell_around(handle.clone()));
+}
+
 async fn pause<E: Env>(handle: &Handle<E>, ms: u64) -> bool {
     let clock = handle.env().clock();
     !ended_while(handle, clock.sleep_until(clock.now().plus(Duration::from_millis(ms)))).await
@@ -31,8 +38,8 @@ fn others<E: Env>(handle: &Handle<E>) -> Vec<MemberId> {
     members.filter(|member| member.id != own && !member.is_learner).map(|member| member.id).collect()
 }
 
-/// Until all have answered and this member knows that it is whole. `life` tells this start of it from others.
-pub(super) async fn ask_around<E: Env>(handle: Handle<E>, life: u64) {
+/// Until all have answered and this member knows that it is whole.
+async fn ask_around<E: Env>(handle: Handle<E>) {
     let (mut asked, mut answered, mut said) = (Asked::new(), BTreeSet::new(), None);
     loop {
         let doubts = handle.facts().doubts();
@@ -41,7 +48,7 @@ pub(super) async fn ask_around<E: Env>(handle: Handle<E>, life: u64) {
             return;
         }
         for other in others.into_iter().filter(|other| doubts || !answered.contains(other)) {
-            asked.entry(other).or_insert_with(|| begin(&handle, other, life));
+            asked.entry(other).or_insert_with(|| inquire(&handle, other));
         }
         let ms = if doubts { limits::REMEMBER_ASK_MS } else { limits::COMPARE_MS };
         if !pause(&handle, ms).await {
@@ -61,11 +68,11 @@ pub(super) async fn ask_around<E: Env>(handle: Handle<E>, life: u64) {
     }
 }
 
-fn begin<E: Env>(handle: &Handle<E>, other: MemberId, life: u64) -> oneshot::Receiver<Option<Remembered>> {
+fn inquire<E: Env>(handle: &Handle<E>, other: MemberId) -> oneshot::Receiver<Option<Remembered>> {
     let (tell, told) = oneshot::channel();
     let asking = handle.clone();
     handle.env().tasks().spawn_light("recollecting", async move {
-        let _ = tell.send(asking.ask_recollection(other, life).await);
+        let _ = tell.send(asking.ask_recollection(other).await);
     });
     told
 }
@@ -102,7 +109,7 @@ fn say<E: Env>(handle: &Handle<E>, recalled: Recalled) {
 }
 
 /// As the leader, until the member ends.
-pub(super) async fn tell_around<E: Env>(handle: Handle<E>) {
+async fn tell_around<E: Env>(handle: Handle<E>) {
     let mut last: Option<Promises> = None;
     while pause(&handle, limits::REMEMBER_TELL_MS).await {
         if !handle.facts().leads() {

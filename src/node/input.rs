@@ -223,8 +223,6 @@ pub enum Input<D: Disk> {
     RecollectionAsked {
         /// Who.
         of: MemberId,
-        /// Which start of it.
-        life: u64,
         /// The end of its log.
         last: LogIndex,
         /// Answered with what is known.

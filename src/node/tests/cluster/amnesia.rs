@@ -22,7 +22,7 @@ impl Cluster {
     fn recollect(&mut self, n: usize, other: usize) -> Recalled {
         let last = self.seats[n].facts.log_end();
         let (reply, mut remembered) = Reply::pair();
-        self.step(other, Input::RecollectionAsked { of: id(n), life: 7, last, reply });
+        self.step(other, Input::RecollectionAsked { of: id(n), last, reply });
         let remembered = answered(&mut remembered);
         let (reply, mut recalled) = Reply::pair();
         self.step(n, Input::Recollected { from: id(other), remembered, reply });
