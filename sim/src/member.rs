@@ -29,6 +29,8 @@ pub struct Living {
     pub node: NodeHandle,
     /// Which life this is, from 1.
     pub life: u64,
+    /// Its disk, as this life sees it.
+    pub disk: SimDisk,
 }
 
 #[derive(Default)]

@@ -156,6 +156,9 @@ enum What {
         /// Seeds run at the same time.
         #[arg(long, default_value_t = 2)]
         jobs: u64,
+        /// Run all seeds, to see how often each is caught.
+        #[arg(long)]
+        through: bool,
         /// Only list the bugs.
         #[arg(long)]
         list: bool,
@@ -169,6 +172,9 @@ enum What {
         /// Seeds run at the same time.
         #[arg(long, default_value_t = 2)]
         jobs: u64,
+        /// Go on after a failure.
+        #[arg(long)]
+        through: bool,
     },
     /// Print the trace hash of each seed, in the order given (used by `twice`).
     #[command(hide = true)]
@@ -204,9 +210,11 @@ pub fn main() -> ExitCode {
         },
         What::Swarm { seeds, jobs, max_failures } => swarm(seeds, jobs.max(1), max_failures),
         What::Twice { seeds } => twice(seeds),
-        What::Mutants { only, seeds, jobs, list } => mutants(&mutants::Wanted { only, seeds, jobs, list }),
-        What::Hunt { seeds, jobs } => {
-            hunt(seeds, jobs);
+        What::Mutants { only, seeds, jobs, through, list } => {
+            mutants(&mutants::Wanted { only, seeds, jobs, through, list })
+        }
+        What::Hunt { seeds, jobs, through } => {
+            hunt(seeds, jobs, through);
             true
         }
         What::Trace { seeds } => {

@@ -17,7 +17,7 @@ use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
 use crate::oracles::disk::Promise;
-use crate::oracles::{Verdict, Violation, linear};
+use crate::oracles::{Verdict, Violation, growth, linear, require};
 use crate::plan::{End, Harm, Plan, PowerLoss};
 use crate::told::{Report, Told};
 use crate::traffic::Client;
@@ -27,6 +27,9 @@ use crate::{damage, director, lifecycle, operator, quiet_client};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Rounds of notices that are no longer than this are waited for.
+const FREQUENT_TICKS: u64 = 10;
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -230,6 +233,8 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     audit(world, &mut auditor, &everyone).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
+    told_progress(world, streams).await?;
+    nothing_lies_about(world, &everyone).await?;
     note_last_lives(world);
     none_outlives(world, calm).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
@@ -246,6 +251,36 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     agree(world, &everyone).await?;
     same_roster(world, &everyone)?;
     last_words(world)
+}
+
+/// Waits for some rounds of notices, where they are short: whoever asked to be told how far it is must have been told.
+async fn told_progress(world: &World, streams: &Streams) -> Verdict {
+    if world.plan.setting.progress_ticks > FREQUENT_TICKS {
+        return Ok(());
+    }
+    let since = true_now();
+    let told = || world.is_lost() || watchers::all_told_progress(world, streams, since).is_ok();
+    eventually(CALM_PATIENCE, told).await;
+    world.marks.hit("notices of progress demanded");
+    if world.is_lost() { Ok(()) } else { watchers::all_told_progress(world, streams, since) }
+}
+
+/// Waits until no member keeps a history file that nobody needs.
+async fn nothing_lies_about(world: &World, members: &[usize]) -> Verdict {
+    for member in members {
+        let lying = || {
+            let living = world.members[*member].living().filter(|_| !world.members[*member].is_struck());
+            living.map_or(Ok(Vec::new()), |living| growth::unneeded(&living.disk))
+        };
+        eventually(CALM_PATIENCE, || world.is_lost() || lying().is_ok_and(|files| files.is_empty())).await;
+        let left = lying();
+        require(
+            world.is_lost() || left.as_ref().is_ok_and(Vec::is_empty),
+            "no history file stays that nobody needs",
+            || format!("member {member}: {left:?}"),
+        )?;
+    }
+    Ok(())
 }
 
 /// Waits until every member knows where the others are.

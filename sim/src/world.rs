@@ -75,7 +75,8 @@ pub struct World {
     operations: Mutex<Vec<Operation>>,
     promises: Mutex<(Vec<Promise>, SeededDice)>,
     violation: Mutex<Option<Violation>>,
-    calm: Mutex<bool>,
+    /// Since when all troubles are over, if they are.
+    calm: Mutex<Option<Duration>>,
 }
 
 impl World {
@@ -177,12 +178,17 @@ impl World {
 
     /// Whether all troubles are over.
     pub fn is_calm(&self) -> bool {
+        self.calm_since().is_some()
+    }
+
+    /// Since when all troubles are over, if they are.
+    pub fn calm_since(&self) -> Option<Duration> {
         *self.calm.lock().expect("no holder of this lock panics")
     }
 
     /// Troubles are over.
     pub fn calm_down(&self) {
-        *self.calm.lock().expect("no holder of this lock panics") = true;
+        *self.calm.lock().expect("no holder of this lock panics") = Some(true_now());
         self.chronicle.ways(|| Happening::HealAll);
         self.ambushes.clear();
         if let Some(lane) = self.lane.get() {

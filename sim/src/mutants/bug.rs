@@ -12,10 +12,12 @@
 //! [end]
 //! ```
 //!
-//! A file may edit several places, several times one file. `control: yes` says that nothing promised is broken. Lines
+//! A file may edit several places, several times one file. Both texts are *whole*: statements, or an expression, of the same
+//! type, so that many bugs fit in one build and are told apart when it runs; `whole: no` says that they are not.
+//! `with: another` plants it on top of another's edits. `control: yes` says that nothing promised is broken. Lines
 //! that begin with `#` outside of the texts are for people.
 
-use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 /// One text in the place of another.
@@ -39,6 +41,10 @@ pub struct Bug {
     pub seeds: u64,
     /// Nothing promised is broken.
     pub control: bool,
+    /// Whether its texts can be switched when the program runs.
+    pub whole: bool,
+    /// Whose edits come before its own, if any.
+    pub with: Option<String>,
     edits: Vec<Edit>,
 }
 
@@ -49,12 +55,19 @@ impl Bug {
         let mut files: Vec<_> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
         files.retain(|file| file.extension().is_some_and(|extension| extension == "bug"));
         files.sort();
-        let bug = |file: &std::path::PathBuf| {
+        let read = |file: &std::path::PathBuf| {
             let name = file.file_stem().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
             Self::read(&name, &text)
         };
-        files.iter().map(bug).collect()
+        let bugs = files.iter().map(read).collect::<Result<Vec<Self>, String>>()?;
+        for bug in &bugs {
+            let known = |with: &String| bugs.iter().any(|other| other.name == *with && other.with.is_none());
+            if bug.with.as_ref().is_some_and(|with| !known(with)) {
+                return Err(format!("{}: it is planted on top of what is not there", bug.name));
+            }
+        }
+        Ok(bugs)
     }
 
     /// Reads what a file says.
@@ -66,6 +79,8 @@ impl Bug {
             judge: String::new(),
             seeds: 0,
             control: false,
+            whole: true,
+            with: None,
             edits: Vec::new(),
         };
         let mut lines = text.lines();
@@ -88,6 +103,8 @@ impl Bug {
                 "judge" => bug.judge = value.to_string(),
                 "seeds" => bug.seeds = value.parse().map_err(|error| wrong(&format!("seeds: {error}")))?,
                 "control" => bug.control = value == "yes",
+                "whole" => bug.whole = value != "no",
+                "with" => bug.with = Some(value.to_string()),
                 _ => return Err(wrong(&format!("{key:?} is not known"))),
             }
         }
@@ -95,24 +112,46 @@ impl Bug {
         if whole { Ok(bug) } else { Err(wrong("breaks, judge, seeds and an edit are needed")) }
     }
 
-    /// The files it edits, with the bug in them.
-    pub fn edited(&self, root: &Path) -> Result<BTreeMap<String, String>, String> {
-        let mut files: BTreeMap<String, String> = BTreeMap::new();
-        for Edit { file, find, put } in &self.edits {
+    /// Where its edits go, in the sources below `root`. One that does not fit is an error.
+    pub fn places(&self, root: &Path) -> Result<Vec<Place>, String> {
+        let place = |edit: &Edit| {
+            let Edit { file, find, put } = edit;
             if !file.starts_with("src/") {
                 return Err(format!("{}: bugs are planted in the product alone, not in {file}", self.name));
             }
-            let text = match files.remove(file) {
-                Some(text) => text,
-                None => std::fs::read_to_string(root.join(file)).map_err(|error| format!("{file}: {error}"))?,
-            };
-            let count = text.matches(find.as_str()).count();
-            if count != 1 {
-                return Err(format!("{}: in {file} this stands {count} times, not once:\n{find}", self.name));
+            let text = std::fs::read_to_string(root.join(file)).map_err(|error| format!("{file}: {error}"))?;
+            let mut found = text.match_indices(find.as_str());
+            match (found.next(), found.next()) {
+                (Some((at, _)), None) => {
+                    Ok(Place { file: file.clone(), range: at..at + find.len(), find: find.clone(), put: put.clone() })
+                }
+                (first, _) => {
+                    let often = if first.is_some() { "several times" } else { "nowhere" };
+                    Err(format!("{}: in {file} this stands {often}, not once:\n{find}", self.name))
+                }
             }
-            files.insert(file.clone(), text.replacen(find.as_str(), put, 1));
-        }
-        Ok(files)
+        };
+        self.edits.iter().map(place).collect()
+    }
+}
+
+/// Where an edit goes, and what stands there then.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// The file.
+    pub file: String,
+    /// Its bytes that are replaced.
+    pub range: Range<usize>,
+    /// What stands there.
+    pub find: String,
+    /// What takes its place.
+    pub put: String,
+}
+
+impl Place {
+    /// Whether two edits touch.
+    pub fn meets(&self, other: &Self) -> bool {
+        self.file == other.file && self.range.start < other.range.end && other.range.start < self.range.end
     }
 }
 
@@ -157,9 +196,9 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let edited = |file: &str, find: &str| {
             let text = ONE.replace("src/lib.rs", file).replace("a\nb", find);
-            Bug::read("one", &text).unwrap().edited(root)
+            Bug::read("one", &text).unwrap().places(root)
         };
-        assert!(edited("src/lib.rs", "this stands nowhere").unwrap_err().contains("0 times"));
+        assert!(edited("src/lib.rs", "this is not there").unwrap_err().contains("nowhere"));
         assert!(edited("src/lib.rs", "mod ").is_err(), "it stands there several times");
         assert!(edited("sim/src/main.rs", "fn main").is_err(), "only the product");
     }
@@ -170,7 +209,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
         let bugs = Bug::all(&root.join("sim/mutants")).unwrap();
         assert!(bugs.len() > 5, "{}", bugs.len());
-        let wrong: Vec<String> = bugs.iter().filter_map(|bug| bug.edited(root).err()).collect();
+        let wrong: Vec<String> = bugs.iter().filter_map(|bug| bug.places(root).err()).collect();
         assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
     }
 }

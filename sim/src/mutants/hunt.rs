@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::batch::PLANTED;
 use crate::page::readable;
 use crate::run::run;
 
@@ -27,6 +28,8 @@ const STORY: usize = 400;
 pub struct Hunted {
     /// Seeds that were run to their end.
     pub seeds: u64,
+    /// How many of them failed.
+    pub failed: u64,
     /// The lowest seed that failed, if one did.
     pub caught: Option<u64>,
     /// The promise it broke, in the words of the judge.
@@ -36,6 +39,8 @@ pub struct Hunted {
 }
 
 struct Hunt {
+    /// Whether it goes on after a catch.
+    through: bool,
     next: AtomicU64,
     over: AtomicBool,
     running: Mutex<BTreeMap<u64, Instant>>,
@@ -54,10 +59,10 @@ impl Hunt {
             self.running().remove(&seed);
             let mut hunted = self.hunted.lock().expect("no holder of this lock panics");
             hunted.seeds += 1;
-            if let Some(failure) = report.failure
-                && hunted.caught.is_none_or(|lowest| seed < lowest)
-            {
-                self.over.store(true, Ordering::Relaxed);
+            let Some(failure) = report.failure else { continue };
+            hunted.failed += 1;
+            self.over.store(!self.through, Ordering::Relaxed);
+            if hunted.caught.is_none_or(|lowest| seed < lowest) {
                 hunted.caught = Some(seed);
                 (hunted.words, hunted.story) = words_of(&readable(&failure));
             }
@@ -81,9 +86,10 @@ fn words_of(failure: &str) -> (String, String) {
     (words.to_string(), rest.chars().take(STORY).collect())
 }
 
-/// Hunts with the program that this is, and prints what came of it as one line.
-pub fn hunt(seeds: Range<u64>, jobs: u64) {
+/// Hunts with the program that this is, and prints what came of it as one line. `through` counts how often it is caught.
+pub fn hunt(seeds: Range<u64>, jobs: u64, through: bool) {
     let hunt = Hunt {
+        through,
         next: AtomicU64::new(seeds.start),
         over: AtomicBool::new(false),
         running: Mutex::default(),
@@ -96,6 +102,7 @@ pub fn hunt(seeds: Range<u64>, jobs: u64) {
         if let Some(seed) = hunt.is_stuck() {
             let mut hunted = hunt.hunted.lock().expect("no holder of this lock panics");
             hunted.caught.get_or_insert(seed);
+            hunted.failed += 1;
             hunted.words = "a run comes to an end".to_string();
             break;
         }
@@ -104,17 +111,23 @@ pub fn hunt(seeds: Range<u64>, jobs: u64) {
     println!("{}", serde_json::to_string(&*hunted).expect("a hunt is plain data"));
 }
 
-/// Hunts with another program.
-pub fn in_process(program: &Path, seeds: Range<u64>, jobs: u64) -> Result<Hunted, String> {
+/// Hunts with another program, in which the bug of this number is planted.
+pub fn in_process(
+    program: &Path,
+    number: u32,
+    seeds: Range<u64>,
+    (jobs, through): (u64, bool),
+) -> Result<Hunted, String> {
     let (first, end) = (seeds.start, seeds.end);
     let mut command = Command::new(program);
     command.args(["hunt", "--seeds", &format!("{first}..{end}"), "--jobs", &jobs.to_string()]);
+    command.args(through.then_some("--through")).env(PLANTED, number.to_string());
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{}: {error}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout);
     let line = text.lines().next_back().unwrap_or_default();
     Ok(serde_json::from_str(line).unwrap_or_else(|_| {
         let story = String::from_utf8_lossy(&output.stderr).chars().take(STORY).collect();
-        Hunted { seeds: 0, caught: Some(first), words: "the process lives".to_string(), story }
+        Hunted { seeds: 0, failed: 1, caught: Some(first), words: "the process lives".to_string(), story }
     }))
 }
 

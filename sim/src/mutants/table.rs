@@ -25,9 +25,10 @@ impl Row {
     }
 
     fn outcome(&self) -> String {
-        let seeds = self.hunted.seeds;
+        let Hunted { seeds, failed, .. } = self.hunted;
         match (self.hunted.caught, self.bug.control) {
-            (Some(seed), false) => format!("{seed} (of {seeds} run)"),
+            (Some(seed), false) if failed > 1 => format!("{seed} ({failed} of {seeds})"),
+            (Some(seed), false) => format!("{seed}"),
             (Some(seed), true) => format!("{seed}, WRONGLY"),
             (None, false) => format!("NOT in {seeds}"),
             (None, true) => format!("not in {seeds}, rightly"),
@@ -54,7 +55,8 @@ impl Row {
 
 /// The table, as the track record has it.
 pub fn of(rows: &[Row]) -> String {
-    let mut table = String::from("| bug | what it breaks | judge | caught at seed | words | s |\n|---|---|---|---|---|---|\n");
+    let mut table =
+        String::from("| bug | what it breaks | judge | caught at seed | words | s |\n|---|---|---|---|---|---|\n");
     for row in rows {
         let Row { bug, took, .. } = row;
         let (name, breaks, judge) = (&bug.name, &bug.breaks, &bug.judge);

@@ -139,7 +139,11 @@ mod tests {
         std::fs::remove_dir_all(from.join("deep")).unwrap();
         mirror(&from, &to).unwrap();
         assert!(!to.join("deep").exists());
-        assert_eq!(std::fs::metadata(to.join("two")).unwrap().modified().unwrap(), before, "what is the same is let be");
+        assert_eq!(
+            std::fs::metadata(to.join("two")).unwrap().modified().unwrap(),
+            before,
+            "what is the same is let be"
+        );
         std::fs::remove_dir_all(dir).unwrap();
     }
 }
