@@ -305,6 +305,23 @@ impl Member {
         standing.living.clone()
     }
 
+    /// The run is over: whatever lives of it goes, without a word.
+    pub fn goes(&self) {
+        self.disk.disarm();
+        let mut standing = self.standing();
+        if let Some(node) = standing.node.take() {
+            Sim::current().kill(node.id());
+        }
+        standing.over = None;
+    }
+
+    /// Nobody looks at it any more: what it holds of its last life goes.
+    pub fn fold_up(&self) {
+        // After a panic that ended the run it may be poisoned.
+        let mut standing = self.standing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (standing.living, standing.over, standing.node) = (None, None, None);
+    }
+
     /// Ends the present life, if there is one, and keeps the member down for a while from now.
     pub fn end(&self, how: End, down: Duration) {
         let (node, over) = {

@@ -102,13 +102,21 @@ fn staged<T: Send + 'static>(
             let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
             runtime.set_time_limit(Duration::from_secs(24 * 3600));
             runtime.block_on(async move {
-                story(&kept).await;
-                true_now()
+                let stage = madsim::runtime::Handle::current().create_node().name("stage").build();
+                story(&kept, &stage).await;
+                let over = true_now();
+                // What waits holds what it waits for: it lets go of it only where its node is gone.
+                kept.end_all_lives();
+                kept.leave(stage);
+                true_sleep(Duration::from_millis(1)).await;
+                over
             })
         }));
         let panic = PANIC.with(|kept| kept.borrow_mut().take());
         let report = report_of(&world, ran.ok(), panic);
-        look(&world, report)
+        let seen = look(&world, report);
+        world.fold_up();
+        seen
     });
     ran.expect("a thread can be started").join().expect("the run itself catches panics")
 }
@@ -171,32 +179,33 @@ fn standings(world: &World) -> Vec<String> {
     world.members.iter().map(stands).collect()
 }
 
-/// From the first boot to the last look.
-async fn story(world: &Arc<World>) {
-    // Made here, its task outlives all members.
-    drop(world.lane());
+/// From the first boot to the last look. Whatever is no member and no client runs on the `stage`.
+async fn story(world: &Arc<World>, stage: &NodeHandle) {
+    let lane_of = world.clone();
+    // Made there, its task outlives all members.
+    let _ = stage.spawn(async move { drop(lane_of.lane()) }).await;
     for number in 0..world.members.len() {
-        drop(madsim::task::spawn(lifecycle::look_after(world.clone(), number)));
+        drop(stage.spawn(lifecycle::look_after(world.clone(), number)));
     }
-    drop(madsim::task::spawn(director::direct(world.clone())));
-    drop(madsim::task::spawn(director::spring(world.clone())));
+    drop(stage.spawn(director::direct(world.clone())));
+    drop(stage.spawn(director::spring(world.clone())));
     if !world.plan.errands.is_empty() {
-        drop(madsim::task::spawn(operator::operate(world.clone())));
-        drop(madsim::task::spawn(operator::retire_removed(world.clone())));
+        drop(stage.spawn(operator::operate(world.clone())));
+        drop(stage.spawn(operator::retire_removed(world.clone())));
     }
-    drop(madsim::task::spawn(quiet_client::watch(world.clone())));
+    drop(stage.spawn(quiet_client::watch(world.clone())));
     let mut clients = Vec::new();
     for (number, steps) in (0..).zip(world.plan.clients.clone()) {
-        clients.push(host(number).spawn(Client::new(world.clone(), number).run(steps)));
+        clients.push(host(world, number).spawn(Client::new(world.clone(), number).run(steps)));
     }
     let streams = Streams::default();
     for (number, plan) in (clients.len() as u32..).zip(world.plan.watching.clone()) {
-        drop(host(number).spawn(watchers::watch(world.clone(), streams.clone(), number, plan)));
+        drop(host(world, number).spawn(watchers::watch(world.clone(), streams.clone(), number, plan)));
     }
     if let Some(bank) = &world.plan.bank {
         let first = world.client_count() - bank.tellers.len() as u32;
         for (number, teller) in (first..).zip(bank.tellers.clone()) {
-            clients.push(host(number).spawn(BankClient::new(world.clone(), number, bank.accounts).run(teller)));
+            clients.push(host(world, number).spawn(BankClient::new(world.clone(), number, bank.accounts).run(teller)));
         }
     }
     for client in clients {
@@ -209,8 +218,10 @@ async fn story(world: &Arc<World>) {
 }
 
 /// Where a client runs.
-fn host(client: u32) -> NodeHandle {
-    madsim::runtime::Handle::current().create_node().name(format!("c{client}")).build()
+fn host(world: &World, client: u32) -> NodeHandle {
+    let node = madsim::runtime::Handle::current().create_node().name(format!("c{client}")).build();
+    world.visits(node.clone());
+    node
 }
 
 /// The calm world, and the last loss of power.
@@ -344,6 +355,18 @@ mod tests {
             let (first, second) = (run(seed), run(seed));
             assert_eq!(first.failure, None, "seed {seed}");
             assert_eq!((first.trace, first.happenings), (second.trace, second.happenings), "seed {seed}");
+        }
+    }
+
+    /// A swarm runs many seeds in one process.
+    #[test]
+    fn a_run_leaves_nothing_behind() {
+        for seed in 0..12 {
+            let world = staged(Plan::of(seed), Chronicle::default(), |world, report| {
+                assert_eq!(report.failure, None, "seed {seed}");
+                world.itself()
+            });
+            assert!(world.upgrade().is_none(), "seed {seed}: {} still hold it", world.strong_count());
         }
     }
 
