@@ -21,7 +21,7 @@ pub struct FoundingMember {
 pub struct CorruptionChecks {
     /// All of the data.
     pub interval: Option<Duration>,
-    /// What was there before the last compactions; only where every member makes those digests.
+    /// What was there before the last compactions.
     pub compactions: Option<Duration>,
 }
 
@@ -41,6 +41,8 @@ pub struct DriverConfig {
     pub rebuild_from_peers: bool,
     /// Go on alone at this start: the others are removed, unless a majority of them is there.
     pub force_new_cluster: bool,
+    /// Whether the first election of a start comes sooner once the others are there.
+    pub advances_first_election: bool,
     /// How the data are held against the other members' while they are served.
     pub corruption: CorruptionChecks,
     /// Where this member listens for its peers, as `host:port` each.
@@ -78,6 +80,7 @@ impl DriverConfig {
             strict_reconfig_check: true,
             rebuild_from_peers: false,
             force_new_cluster: false,
+            advances_first_election: true,
             corruption: CorruptionChecks::default(),
             listen_peers: Vec::new(),
             cluster_token: "etcd-cluster".to_string(),

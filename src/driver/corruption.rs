@@ -166,8 +166,9 @@ async fn check_compactions<E: Env>(handle: Handle<E>, interval: Duration) {
 async fn check_unchecked<E: Env>(handle: &Handle<E>, checked: i64) -> i64 {
     let leader = handle.identity().member;
     tracing::info!("local-member-id" = %leader, "starting compact hash check");
-    let hashes = handle.digests().at_compactions();
-    let unchecked: Vec<HashKv> = hashes.into_iter().take_while(|hash| hash.hash_revision > checked).collect();
+    let Ok(view) = handle.inspect(false).await else { return checked };
+    let hashes = view.compaction_digests();
+    let unchecked: Vec<HashKv> = hashes.into_iter().rev().take_while(|hash| hash.hash_revision > checked).collect();
     let mut all = checked;
     let mut looked_at = 0;
     for own in unchecked {
@@ -246,7 +247,12 @@ fn held_against(leader: MemberId, own: HashKv, peers: &[PeerHash]) -> Compared {
             Compared::NotAll
         };
     }
-    let majority = by_hash.iter().find(|(_, members)| members.len() > peers.len().div_ceil(2));
+    Compared::Differ(who_is_wrong(leader, own, by_hash, peers.len()))
+}
+
+/// Everybody but a majority; [`EVERYBODY`] where there is none.
+fn who_is_wrong(leader: MemberId, own: HashKv, by_hash: BTreeMap<u32, Vec<MemberId>>, peers: usize) -> Vec<MemberId> {
+    let majority = by_hash.iter().find(|(_, members)| members.len() > peers.div_ceil(2));
     let majority = majority.map(|(hash, _)| *hash);
     if majority.is_none() {
         tracing::error!(
@@ -272,7 +278,7 @@ fn held_against(leader: MemberId, own: HashKv, peers: &[PeerHash]) -> Compared {
         );
         named.extend(members);
     }
-    Compared::Differ(if majority.is_some() { named } else { vec![EVERYBODY] })
+    if majority.is_some() { named } else { vec![EVERYBODY] }
 }
 
 /// Names a member once for as long as its alarm stands.

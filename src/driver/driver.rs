@@ -8,13 +8,15 @@ use super::boot::{self, BootReport, Booted};
 use super::comparison;
 use super::config::DriverConfig;
 use super::corruption;
-use super::digests::Digests;
+use super::digests::DigestPlaces;
 use super::doors::{MemberDoor, NoPeers};
 use super::ending::Ending;
+use super::first_election;
 use super::handle::{Handle, HandleParts, Identity};
 use super::keeper;
 use super::mailbox::Mailbox;
 use super::node_task::{self, Shell};
+use super::remembering;
 use crate::base::{Fault, Wrong, limits};
 use crate::env::{Clock, Env, Tasks};
 use crate::node::{Facts, Input, WatchInput};
@@ -73,7 +75,6 @@ where
 
     let views = node.views();
     let ending = Ending::default();
-    let digests = Arc::<Digests>::default();
     // Only completions of what the node has admitted pass here: its bounds are theirs.
     let to_keeper = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
@@ -91,7 +92,6 @@ where
         to_archive,
         peers: peers.clone(),
         ending: ending.clone(),
-        digests: digests.clone(),
     };
     tasks.spawn("node", node_task::run(env.clone(), config.tick, node, shell));
     let handle = Handle::new(HandleParts {
@@ -104,13 +104,20 @@ where
         views,
         peers,
         ending,
-        digests,
+        digests: DigestPlaces::default(),
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,
     });
     door.open(handle.clone());
-    handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
-    corruption::begin(&handle, config.corruption);
+    begin_watches(&handle, &config);
     Ok((handle, report))
+}
+
+/// What goes on beside the node for as long as it does.
+fn begin_watches<E: Env>(handle: &Handle<E>, config: &DriverConfig) {
+    handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
+    corruption::begin(handle, config.corruption);
+    remembering::begin(handle);
+    first_election::begin(handle, config);
 }

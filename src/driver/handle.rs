@@ -7,19 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
-use super::digests::Digests;
+use super::digests::DigestPlaces;
 use super::ending::Ending;
 use super::etcd_words::{as_etcd, heard};
 use super::mailbox::{Mailbox, NotTaken};
+use super::promotions::{PromotionCounts, Promotions};
 use super::questions::{Question, Told};
 use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
 use crate::base::{ClusterId, LeaseId, MemberId, Refusal, limits};
+use crate::consensus::Remembered;
 use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
 use crate::node::{Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
-use crate::peer::{AskFailure, EtcdQuestion, PeerSender};
+use crate::peer::{AskFailure, EtcdQuestion, PeerSender, PeerTraffic};
 
 /// Who a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,7 +44,7 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) views: Arc<ViewCell<E::Disk>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
-    pub(super) digests: Arc<Digests>,
+    pub(super) digests: DigestPlaces,
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
     pub(super) min_lease_ttl: i64,
@@ -52,6 +54,7 @@ struct Shared<E: Env> {
     parts: HandleParts<E>,
     next_id: AtomicU64,
     next_stream: AtomicU64,
+    promotions: PromotionCounts,
 }
 
 /// A node's door. Clones are cheap; every method may be called from any task.
@@ -66,7 +69,12 @@ impl<E: Env> Clone for Handle<E> {
 impl<E: Env> Handle<E> {
     pub(super) fn new(parts: HandleParts<E>) -> Self {
         let next_id = AtomicU64::new(parts.first_id);
-        Self(Arc::new(Shared { parts, next_id, next_stream: AtomicU64::new(1) }))
+        Self(Arc::new(Shared {
+            parts,
+            next_id,
+            next_stream: AtomicU64::new(1),
+            promotions: PromotionCounts::default(),
+        }))
     }
 
     pub(super) fn env(&self) -> &E {
@@ -136,11 +144,18 @@ impl<E: Env> Handle<E> {
             let connected_for = |member| self.connected_for(member);
             Outlook { own: self.identity().member, members: &members, connected_for }.check(&change)?;
         }
-        let promoted = if let MemberChange::Promote(id) = &change { Some(*id) } else { None };
-        match (self.change_members_here(change).await, promoted) {
-            (Err(Refusal::NotLeader), Some(id)) => self.ask_leader(Question::Promote(id)).await.map(|_| ()),
-            (outcome, _) => outcome,
-        }
+        let MemberChange::Promote(id) = change else { return self.change_members_here(change).await };
+        let outcome = match self.change_members_here(change).await {
+            Err(Refusal::NotLeader) => self.ask_leader(Question::Promote(id)).await.map(|_| ()),
+            outcome => outcome,
+        };
+        self.0.promotions.count(&outcome);
+        outcome
+    }
+
+    /// How the promotions that were asked of this member came out.
+    pub fn promotions(&self) -> Promotions {
+        self.0.promotions.told()
     }
 
     async fn change_members_here(&self, change: MemberChange) -> Result<(), Refusal> {
@@ -152,6 +167,14 @@ impl<E: Env> Handle<E> {
     pub(super) async fn answer(&self, from: MemberId, question: Question) -> Result<Told, Refusal> {
         match question {
             Question::Digest(at) => self.ask(|reply| Input::DigestAsked { at, reply }).await.map(Told::Digest),
+            Question::Recollection(last) => {
+                let asked = self.ask(|reply| Input::RecollectionAsked { of: from, last, reply });
+                asked.await.map(Told::Recollection)
+            }
+            Question::Promises(promises) => {
+                let _ = self.0.parts.mailbox.put(Input::PromisesTold(promises), 0);
+                Ok(Told::Done)
+            }
             Question::State => self.ask(|reply| Input::StateAsked { to: from, reply }).await?.map(|()| Told::Done),
             _ => self.answer_as_leader(question).await,
         }
@@ -177,7 +200,7 @@ impl<E: Env> Handle<E> {
                 asked.await?.map(Told::Leases)
             }
             Question::Promote(id) => self.change_members_here(MemberChange::Promote(id)).await.map(|()| Told::Done),
-            Question::Digest(_) | Question::State => Err(Refusal::NotLeader),
+            _ => Err(Refusal::NotLeader),
         }
     }
 
@@ -189,8 +212,8 @@ impl<E: Env> Handle<E> {
         let clock = parts.env.clock();
         let give_up_at = clock.now().plus(parts.request_timeout);
         loop {
-            let refused = match self.answer_as_leader(question).await {
-                Err(Refusal::NotLeader) => match self.ask_other(question).await {
+            let refused = match self.answer_as_leader(question.clone()).await {
+                Err(Refusal::NotLeader) => match self.ask_other(question.clone()).await {
                     Ok(told) => return Ok(told),
                     Err(refusal) => refusal,
                 },
@@ -210,6 +233,20 @@ impl<E: Env> Handle<E> {
         self.ask_member(leader, question).await
     }
 
+    /// What another member remembers of this one, or nothing where it cannot be had. One of another make remembers
+    /// nothing.
+    pub(super) async fn ask_recollection(&self, member: MemberId) -> Option<Remembered> {
+        let question = Question::Recollection(self.0.parts.facts.log_end());
+        match self.0.parts.peers.ask(member, question.encode()).await {
+            Err(AskFailure::Unsupported) => Some(Remembered::default()),
+            Err(_) => None,
+            Ok(answer) => match question.answer(answer) {
+                Some(Ok(Told::Recollection(remembered))) => Some(remembered),
+                _ => None,
+            },
+        }
+    }
+
     pub(super) async fn ask_member(&self, member: MemberId, question: Question) -> Result<Told, Refusal> {
         match self.0.parts.peers.ask(member, question.encode()).await {
             Ok(answer) => question.answer(answer).unwrap_or(Err(Refusal::NotLeader)),
@@ -221,9 +258,9 @@ impl<E: Env> Handle<E> {
     }
 
     async fn ask_other_make(&self, member: MemberId, question: Question) -> Result<Told, Refusal> {
-        let asked = as_etcd(question).ok_or(Refusal::NoLeader)?;
+        let asked = as_etcd(&question).ok_or(Refusal::NoLeader)?;
         match self.ask_as_etcd(member, asked).await {
-            Ok((status, body)) => heard(question, status, &body),
+            Ok((status, body)) => heard(&question, status, &body),
             Err(AskFailure::NoRoom) => Err(Refusal::TooManyRequests),
             Err(AskFailure::Unsupported) => Err(Refusal::NoLeader),
             Err(_) => Err(Refusal::TimeoutConnectionLost),
@@ -239,7 +276,12 @@ impl<E: Env> Handle<E> {
         self.0.parts.peers.ask_as_etcd(member, question).await
     }
 
-    pub(super) fn digests(&self) -> &Digests {
+    /// What went between this member and its peers.
+    pub fn peer_traffic(&self) -> Vec<PeerTraffic> {
+        self.0.parts.peers.traffic()
+    }
+
+    pub(super) fn digests(&self) -> &DigestPlaces {
         &self.0.parts.digests
     }
 
@@ -318,9 +360,14 @@ impl<E: Env> Handle<E> {
         Ok((WatchStream::new(place, buffer.clone()), WatchReader::new(buffer)))
     }
 
-    /// Asks for the space of what was compacted. Answers at once; the rewriting goes on by itself.
-    pub fn give_space_back(&self) {
-        let _ = self.0.parts.mailbox.put(Input::GiveSpaceBack, 0);
+    /// Gives back the space of what was compacted; answers when that is done.
+    pub async fn give_space_back(&self) -> Result<(), Refusal> {
+        self.ask(|reply| Input::GiveSpaceBack { reply }).await
+    }
+
+    /// Answers when a compaction at `revision`, which was applied here, is done: the index is pruned and its digest made.
+    pub async fn compacted(&self, revision: i64) -> Result<(), Refusal> {
+        self.ask(|reply| Input::Compacted { revision, reply }).await
     }
 
     /// Finishes what was begun, then ends the driver. Requests that come meanwhile are refused as stopped.

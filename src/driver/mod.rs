@@ -20,6 +20,7 @@ mod driver;
 mod ending;
 mod etcd_questions;
 mod etcd_words;
+mod first_election;
 mod forcing;
 mod handle;
 mod install;
@@ -28,8 +29,10 @@ mod keeper;
 mod mailbox;
 mod node_task;
 mod opening;
+mod promotions;
 mod questions;
 mod reconfiguration;
+mod remembering;
 mod snapshot_desk;
 mod watch_stream;
 
@@ -43,6 +46,7 @@ pub use handle::{Handle, Identity};
 pub use install::{DurableImage, InstalledImage, cut_log, forget_older, install, make_durable};
 pub use joining::{check_not_begun, find_cluster};
 pub use mailbox::{Mailbox, NotTaken};
+pub use promotions::Promotions;
 pub use watch_stream::{WatchReader, WatchStream};
 
 #[cfg(test)]

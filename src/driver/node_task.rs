@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures_channel::oneshot;
 
 use super::archive::ArchiveJob;
-use super::digests::Digests;
 use super::ending::Ending;
 use super::keeper::KeeperJob;
 use super::mailbox::Mailbox;
@@ -29,7 +28,6 @@ pub(super) struct Shell<D: Disk> {
     pub(super) to_archive: Arc<Mailbox<ArchiveJob<D>>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
-    pub(super) digests: Arc<Digests>,
 }
 
 impl<D: Disk> Shell<D> {
@@ -61,10 +59,8 @@ impl<D: Disk> Shell<D> {
             Output::Checkpoint { applied, image } => {
                 self.to_archive.put_completion(ArchiveJob::Checkpoint { applied, image });
             }
-            Output::DigestCompaction { view, revision, before } => {
-                self.digests.make(env, *view, revision, before);
-            }
             Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
+            Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),
         }
     }

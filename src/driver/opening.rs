@@ -5,7 +5,7 @@
 //! log was not cut any more is taken to the end. Nothing on the disk is changed here but that cut. Where no history is whole and
 //! others have the data, the member begins without: it takes theirs.
 
-use super::checkpoint_files::{self, Found};
+use super::checkpoint_files::{Found, ImageFile};
 use crate::base::{Corruption, LogIndex, Term, Wrong};
 use crate::env::Disk;
 use crate::machine::{Image, Machine};
@@ -37,7 +37,9 @@ pub(super) fn open<D: Disk>(
         check_identity(image, identity)?;
     }
     let load = |image: &Image, kept: Option<&Image>| load(disk, options, image, kept.as_slice());
-    let image = image.unwrap_or_else(|| Image { identity, ..Image::default() });
+    let beginning = || ImageFile { file: String::new(), image: Image { identity, ..Image::default() } };
+    let ImageFile { file, image } = image.unwrap_or_else(beginning);
+    let older = older.map(|older| older.image);
     let first = match load(&image, older.as_ref()) {
         Ok(machine) => {
             let kept = older.into_iter().collect();
@@ -50,7 +52,6 @@ pub(super) fn open<D: Disk>(
     let Some(older) = older else { return hollow(disk, options, vec![image], damaged, first) };
     match load(&older, None) {
         Ok(machine) => {
-            let file = checkpoint_files::path(image.state.applied.0);
             damaged.push(Corruption { file, offset: 0, what: format!("the history it names is not whole: {first}") });
             Ok(Opened { machine, image: older, kept: Vec::new(), damaged, hollow: None })
         }
@@ -94,16 +95,16 @@ fn hollow<D: Disk>(
     Ok(Opened { machine, image, kept, damaged, hollow: Some(damage) })
 }
 
-fn check_identity(image: &Image, own: WalIdentity) -> Result<(), Wrong> {
-    let WalIdentity { cluster, member } = image.identity;
-    if image.identity == own {
+fn check_identity(found: &ImageFile, own: WalIdentity) -> Result<(), Wrong> {
+    let WalIdentity { cluster, member } = found.image.identity;
+    if found.image.identity == own {
         return Ok(());
     }
     let what = format!(
         "it is of member {member} of cluster {cluster}, but the log beside it is of member {} of cluster {}",
         own.member, own.cluster
     );
-    Err(Wrong::corrupt(checkpoint_files::path(image.state.applied.0), 0, what))
+    Err(Wrong::corrupt(&found.file, 0, what))
 }
 
 /// Takes an installation to its end that was interrupted between making the checkpoint durable and cutting the log: then

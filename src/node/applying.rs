@@ -4,7 +4,6 @@ use std::sync::atomic::Ordering::Release;
 
 use super::membership::change_of;
 use super::node::Node;
-use super::output::Output;
 use crate::base::{Refusal, Wrong, limits};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Instant};
@@ -36,6 +35,9 @@ impl<D: Disk> Node<D> {
                 }
             }
             last = Some((entry.index, entry.term));
+            if entry.index == self.replays_to {
+                self.machine.store_mut().keep_digests(true);
+            }
         }
         if let Some((index, term)) = last {
             self.counters.applied(index);
@@ -97,7 +99,6 @@ impl<D: Disk> Node<D> {
 
     fn apply_command(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
         let want_prev = self.watches.want_prev();
-        let compacted = self.machine.store().compact_revision();
         let outcome = self.machine.apply(entry.index, entry.term, &entry.data, want_prev)?;
         let mut applied = outcome.applied;
         let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
@@ -108,7 +109,6 @@ impl<D: Disk> Node<D> {
         self.watches.applied(applied.revision, std::mem::take(&mut applied.events));
         if let Some(command) = command {
             self.follow_up(now, command, &applied);
-            self.note_compaction(command, compacted, &applied);
         }
         self.facts.revision.store(applied.revision, Release);
         if self.rare_changed {
@@ -122,17 +122,6 @@ impl<D: Disk> Node<D> {
             }
         }
         Ok(())
-    }
-
-    /// Has the digest made of what was there before a compaction, while nothing of it is pruned.
-    fn note_compaction(&mut self, command: &Command, before: i64, applied: &Applied) {
-        if let Command::Compact { revision, .. } = command
-            && applied.answer.is_ok()
-            && self.config.digests_compactions
-        {
-            let view = Box::new(self.machine.store().view());
-            self.compactions.push(Output::DigestCompaction { view, revision: *revision, before });
-        }
     }
 
     /// What a command asks of the node beside the machine.
@@ -161,7 +150,7 @@ impl<D: Disk> Node<D> {
                 }
                 let own = *member == self.config.member || member.0 == 0;
                 if own && (*action, *kind) == (AlarmAction::Deactivate, AlarmKind::NoSpace) {
-                    self.space_alarm_proposed = false;
+                    self.space.alarm_proposed = false;
                 }
             }
             Command::SetMemberAttributes { .. } => {

@@ -39,8 +39,6 @@ pub struct NodeConfig {
     pub auto_compaction: Option<AutoCompaction>,
     /// Whether a member that a majority names as differing takes the others' state by itself.
     pub rebuild_when_diverged: bool,
-    /// Whether a digest of the data before each compaction is made, for the members to be held against each other.
-    pub digests_compactions: bool,
     /// Seed of everything drawn here.
     pub seed: u64,
     /// Who is told of every entry applied.
@@ -66,7 +64,6 @@ impl NodeConfig {
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
             auto_compaction: None,
             rebuild_when_diverged: false,
-            digests_compactions: false,
             seed: 1,
             observer: None,
         }

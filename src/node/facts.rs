@@ -17,7 +17,7 @@ pub struct NodeStatus {
     pub applied: LogIndex,
     pub revision: i64,
     pub compact_revision: i64,
-    /// Bytes of history on disk or on their way to it.
+    /// Bytes of history on disk or on their way to it, and of files that were replaced and wait to go.
     pub size_bytes: u64,
     /// Bytes of it that a read can still reach.
     pub in_use_bytes: u64,
@@ -40,6 +40,8 @@ pub struct NodeStatus {
     pub turned_away: u64,
     /// Messages that showed that a peer lacks what it acknowledged.
     pub peers_log_lost: u64,
+    /// Times this member led and its heartbeats were late by a tick or more, as it stood still.
+    pub late_heartbeats: u64,
     pub alarms: Vec<(MemberId, AlarmKind)>,
     pub members: Vec<Member>,
     /// Those who were members once.
@@ -68,6 +70,8 @@ macro_rules! noticeboard {
             pub(super) told_removed: AtomicBool,
             pub(super) corrupt: AtomicBool,
             pub(super) waits_for_state: AtomicBool,
+            pub(super) doubts: AtomicBool,
+            pub(super) log_end: AtomicU64,
             rare: Mutex<Arc<RareFacts>>,
         }
 
@@ -115,6 +119,7 @@ noticeboard! {
     lease_checkpoints: AtomicU64,
     turned_away: AtomicU64,
     peers_log_lost: AtomicU64,
+    late_heartbeats: AtomicU64,
 }
 
 /// Facts that change seldom and are not numbers.
@@ -191,6 +196,16 @@ impl Facts {
     /// Whether another member's state is awaited, to rebuild this one's.
     pub fn waits_for_state(&self) -> bool {
         self.waits_for_state.load(Ordering::Acquire)
+    }
+
+    /// Whether it is not known yet that this member has what it promised in earlier starts.
+    pub fn doubts(&self) -> bool {
+        self.doubts.load(Ordering::Acquire)
+    }
+
+    /// The last entry of the log.
+    pub fn log_end(&self) -> LogIndex {
+        self.log_end.load(Ordering::Relaxed)
     }
 
     /// Whether a leader is known.

@@ -50,7 +50,6 @@ fn config() -> NodeConfig {
         lease_checkpoint_interval: Duration::from_secs(300),
         auto_compaction: None,
         rebuild_when_diverged: false,
-        digests_compactions: false,
         seed: 1,
         observer: None,
     }

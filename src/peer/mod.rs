@@ -37,16 +37,18 @@ mod snapshot_sender;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod transport;
 mod url;
 mod wait;
 mod wrong;
 
-pub use ask::{Fetched, fetch};
+pub use ask::{Asker, Fetched, fetch, inquire};
 pub use door::{
     AskFailure, ChunkSink, ChunkSource, EtcdAnswer, EtcdQuestion, EtcdReply, PeerAddress, PeerDoor, PeerSender, Reply,
     Roster,
 };
 pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
+pub use traffic::{PeerTraffic, ROUND_TRIP_BOUNDS, SNAPSHOT_BOUNDS, ToldDurations, ToldSnapshots};
 pub use transport::Transport;
 pub use wait::BoxFuture;

@@ -385,6 +385,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
         strict_reconfig_check: config.strict_reconfig_check,
         rebuild_from_peers: config.rebuild_from_peers,
         force_new_cluster: config.force_new_cluster,
+        advances_first_election: config.initial_election_tick_advance,
         corruption: CorruptionChecks {
             interval: config.corrupt_check_time,
             compactions: config.compact_hash_check_time,
@@ -415,7 +416,6 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
             auto_compaction: config.auto_compaction,
             rebuild_when_diverged: config.rebuild_when_diverged,
-            digests_compactions: config.compact_hash_check_time.is_some(),
             seed: env.dice().next_u64(),
             observer: None,
         },

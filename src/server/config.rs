@@ -146,7 +146,6 @@ impl Config {
         }
         read.some_urls("listen-client-urls")?;
         let features = Features::read(flags.get("feature-gates"))?;
-        features.check()?;
         let (corrupt_check_time, compact_hash_check_time) = check_times(&read, &features)?;
         auto_compaction::check_mode(flags.get("auto-compaction-mode"))?;
         let given = flags.is_given("initial-cluster").then(|| flags.get("initial-cluster"));
@@ -155,11 +154,7 @@ impl Config {
         let auto_compaction = auto_compaction::retention(mode, retention)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
         founding::check(&initial_cluster, &name, &advertise_peer_urls, cluster_exists)?;
-        let (force_new_cluster, rebuild_from_peers) =
-            (read.flag("force-new-cluster")?, read.flag("rebuild-from-peers")?);
-        if force_new_cluster && rebuild_from_peers {
-            return Err("--force-new-cluster and --rebuild-from-peers contradict each other: choose one".into());
-        }
+        let (force_new_cluster, rebuild_from_peers) = at_this_start(&read)?;
         Ok(Self {
             listen_client,
             advertise_client_urls,
@@ -263,8 +258,18 @@ fn quota(flags: &Flags) -> Result<Option<u64>, String> {
     })
 }
 
+/// Whether to go on alone, and whether to take the others' state.
+fn at_this_start(read: &Reader<'_>) -> Result<(bool, bool), String> {
+    let (force, rebuild) = (read.flag("force-new-cluster")?, read.flag("rebuild-from-peers")?);
+    if force && rebuild {
+        return Err("--force-new-cluster and --rebuild-from-peers contradict each other: choose one".into());
+    }
+    Ok((force, rebuild))
+}
+
 /// Time between two comparisons of the data, and of what was compacted, where there are any.
 fn check_times(read: &Reader<'_>, features: &Features) -> Result<(Option<Duration>, Option<Duration>), String> {
+    features.check()?;
     let (data, compacted) = (read.duration("corrupt-check-time")?, read.duration("compact-hash-check-time")?);
     if compacted.is_zero() {
         return Err("--compact-hash-check-time must be >0 (set to 0s)".into());

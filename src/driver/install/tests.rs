@@ -301,14 +301,14 @@ fn every_moment_of_an_installation_can_be_the_last() {
                 assert_eq!((booted.report.replayed, status.applied), (0, SNAPSHOT.0), "{context}");
                 assert!(status.committed == SNAPSHOT.0 && status.term == SNAPSHOT.1, "{context}: {status:?}");
                 assert_eq!(booted.journal.last_index(), SNAPSHOT.0, "{context}");
-                let found = run_ready(checkpoint_files::newest(&copy)).unwrap().image.unwrap();
+                let found = run_ready(checkpoint_files::newest(&copy)).unwrap().image.unwrap().image;
                 let state = Machine::load(copy.clone(), options(), &found, &[]).unwrap();
                 assert_eq!(state.store().view().hash_kv(0).unwrap(), expected, "{context}");
                 assert_eq!(state.state(), from.state(), "{context}");
             }
             // What was not finished is gone, and the next start finds the same.
             let found = run_ready(checkpoint_files::newest(&copy)).unwrap();
-            let named = found.image.iter().chain(&found.older).flat_map(|image| image.position.files());
+            let named = found.image.iter().chain(&found.older).flat_map(|found| found.image.position.files());
             let mut named: Vec<String> = named.map(|(name, _)| name).collect();
             named.sort();
             named.dedup();
