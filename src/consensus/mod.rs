@@ -21,6 +21,7 @@ mod message;
 mod outbox;
 mod ready;
 mod rebuilding;
+mod sending;
 
 pub use conf_change::{ConfChange, ConfChangeKind, founding_entry};
 pub use group::{Electorate, Group, GroupConfig, PeerProgress, Role, Standing, Stepped};

@@ -26,6 +26,7 @@ mod opening;
 mod questions;
 mod reconfiguration;
 mod snapshot_desk;
+mod snapshot_sink;
 mod watch_stream;
 
 pub use boot::{BootReport, Rebuilds, own_identity};

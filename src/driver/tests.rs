@@ -39,6 +39,7 @@ fn config() -> DriverConfig {
             catch_up_entries: limits::CATCH_UP_ENTRIES,
             quota_bytes: 0,
             checkpoint_entries: 1_000,
+            snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
             progress_ticks: 6_000,
             lease_checkpoint_interval: Duration::from_secs(300),
             auto_compaction: None,

@@ -57,6 +57,8 @@ pub struct NodeConfig {
     pub quota_bytes: u64,
     /// Entries after which a checkpoint is made.
     pub checkpoint_entries: u64,
+    /// Bytes of records in a chunk of a snapshot for another member.
+    pub snapshot_chunk_bytes: usize,
     /// Ticks between two notices of progress to a watcher that asked for them.
     pub progress_ticks: u64,
     /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
@@ -111,7 +113,7 @@ pub struct Node<D: Disk> {
     draining: Vec<Reply<()>>,
     /// What an input brought to light, until the turn ends the member with it.
     pub(super) wrong: Option<Wrong>,
-    pub(super) snapshots: Snapshots,
+    pub(super) snapshots: Snapshots<D>,
     pub(super) rebuild: Rebuild,
     stands: Option<Standing>,
     /// Whether the coming tick is the first after the member heard nothing for long.
@@ -200,10 +202,7 @@ impl<D: Disk> Node<D> {
                 self.contacts.lost(member);
                 self.group.unreachable(member);
             }
-            Input::SnapshotSent { member, arrived } => {
-                self.snapshots.sending.remove(&member);
-                self.group.snapshot_sent(member, arrived);
-            }
+            Input::SnapshotSent { member, arrived } => self.snapshot_sent(member, arrived, now),
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, out),
@@ -225,12 +224,7 @@ impl<D: Disk> Node<D> {
             }
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
-            // Of a state that a snapshot has replaced since: its files are gone.
-            Input::Reclaimed(_) if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
-            Input::Reclaimed(done) => {
-                self.reclaiming = false;
-                self.machine.store_mut().reclaimed(done);
-            }
+            Input::Reclaimed(done) => self.reclaimed(done),
             Input::GiveSpaceBack => self.space_wanted = true,
             Input::Drain { reply } => {
                 self.stopping = true;
@@ -412,6 +406,7 @@ impl<D: Disk> Node<D> {
         self.watches.tick(self.hub_now());
         self.tell_watches();
         self.drive_rebuild(now);
+        self.expire_snapshots(now);
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);
@@ -506,7 +501,7 @@ impl<D: Disk> Node<D> {
         // One of the state before a snapshot was installed comes too late to count.
         if applied >= self.counters.last_checkpointed() {
             self.counters.checkpointed(applied);
-            self.group.release(applied.saturating_sub(self.config.catch_up_entries));
+            self.group.release(self.releasable(applied.saturating_sub(self.config.catch_up_entries)));
         }
         self.counters.released(up_to);
         out.push(Output::ReleaseLog { up_to });

@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crate::base::{ClusterId, Dice, Fault, LogIndex, MemberId, SeededDice, Term, Wrong};
+use crate::base::{ClusterId, Dice, Fault, LogIndex, MemberId, SeededDice, Term, Wrong, limits};
 use crate::driver::boot::{Booted, boot, own_identity};
 use crate::driver::config::{DriverConfig, FoundingMember};
 use crate::driver::{checkpoint_files, install, make_durable};
@@ -209,6 +209,7 @@ fn config(token: &str) -> DriverConfig {
             quota_bytes: 0,
             checkpoint_entries: 1_000,
             catch_up_entries: 5_000,
+            snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
             progress_ticks: 6_000,
             lease_checkpoint_interval: Duration::from_secs(300),
             auto_compaction: None,
@@ -284,7 +285,7 @@ fn sender(identity: WalIdentity) -> Machine<MemoryDisk> {
 }
 
 fn built<D: Disk>(disk: &D, from: &Machine<MemoryDisk>, identity: WalIdentity, to: &mut Machine<D>) -> Image {
-    let mut source = from.snapshot();
+    let mut source = from.snapshot(limits::SNAPSHOT_CHUNK_BYTES);
     let generation = to.store_mut().fresh_generation();
     let mut builder = SnapshotBuilder::new(disk.clone(), source.id(), generation, 700);
     while let Some(chunk) = source.next_chunk().unwrap() {
