@@ -14,10 +14,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::history::SCAN_WINDOW;
 use super::history::Scan;
 use super::record::Record;
 use super::snapshot::{self, Chunk, SnapshotHeader, SnapshotProgress};
-use super::view::{SCAN_WINDOW, View};
+use super::view::View;
 use crate::base::Wrong;
 use crate::env::Disk;
 

@@ -16,7 +16,6 @@ use crate::base::{LogIndex, MemberId, Term, Wrong, limits};
 use crate::consensus::{PeerMessage, Stepped};
 use crate::env::{Disk, Instant};
 use crate::machine::{Image, Machine};
-use crate::mvcc::Reclaimed;
 
 impl<D: Disk> Node<D> {
     /// A snapshot for another member leaves: of the state as it is now, or once more the one that was cut on its way.
@@ -94,7 +93,7 @@ impl<D: Disk> Node<D> {
         }
         let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
         if self.snapshots.installing() || rebuilding {
-            return discard(&snapshot.image, out);
+            return self.discard(&snapshot.image, out);
         }
         if self.may_rebuild_at(at.0) && self.group.holds(at) {
             return self.keep_state(snapshot, now, out);
@@ -110,7 +109,7 @@ impl<D: Disk> Node<D> {
         self.rounds(out);
         if let Some(image) = self.snapshots.arrived.take() {
             // Raft had no use for it: this member has come as far by itself, or the sender leads no more.
-            discard(&image, out);
+            self.discard(&image, out);
         }
     }
 
@@ -143,7 +142,7 @@ impl<D: Disk> Node<D> {
 
     /// A rewriting of a segment that is under way is of no use any more: the state it belongs to goes.
     pub(super) fn give_up_reclaim(&mut self) {
-        if !self.reclaiming {
+        if !self.space.reclaiming {
             return;
         }
         self.machine.store_mut().give_up_reclaim();
@@ -152,22 +151,12 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// A rewriting is done, or was given up.
-    pub(super) fn reclaimed(&mut self, done: Reclaimed<D>) {
-        match self.snapshots.stale_reclaims.checked_sub(1) {
-            // Of a state that another has replaced since: what it wrote goes.
-            Some(left) => self.snapshots.stale_reclaims = left,
-            None => self.reclaiming = false,
-        }
-        self.machine.store_mut().reclaimed(done);
-    }
-
     /// What goes with a state that took the place of another.
     pub(super) fn settle_in(&mut self, out: &mut Vec<Output<D>>) {
         self.views.clear();
         self.snapshots.forget_sent();
         self.collect_garbage(out);
-        if std::mem::take(&mut self.reclaiming) {
+        if std::mem::take(&mut self.space.reclaiming) {
             self.snapshots.stale_reclaims += 1;
         }
         let now = self.hub_now();
@@ -177,12 +166,12 @@ impl<D: Disk> Node<D> {
         self.tell_facts();
     }
 
+    fn discard(&mut self, image: &Image, out: &mut Vec<Output<D>>) {
+        self.remove(image.position.files().map(|(file, _)| file).collect(), out);
+    }
+
     /// What an input brought to light and ends the member.
     pub(super) fn take_wrong(&mut self) -> Result<(), Wrong> {
         self.wrong.take().map_or(Ok(()), Err)
     }
-}
-
-fn discard<D: Disk>(image: &Image, out: &mut Vec<Output<D>>) {
-    out.push(Output::Remove(image.position.files().map(|(file, _)| file).collect()));
 }
