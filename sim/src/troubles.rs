@@ -133,13 +133,7 @@ fn rarer(all: &Troubles, choices: &mut Vec<(u32, BoxedStrategy<Vec<Timed>>)>) {
         choices.push((3, alone(all, fill).boxed()));
     }
     if all.damage {
-        let rot = (who(size), class(), damage()).prop_map(|(who, class, damage)| match (class, damage) {
-            // The product reads the mark as a whole, and looks at what means nothing: docs/NEXT.md.
-            (FileClass::Mark | FileClass::Aside, Damage::Unreadable) => {
-                Action::Rot { who, class, damage: Damage::Garbage }
-            }
-            _ => Action::Rot { who, class, damage },
-        });
+        let rot = (who(size), class(), damage()).prop_map(|(who, class, damage)| Action::Rot { who, class, damage });
         choices.push((4, alone(all, rot).boxed()));
     }
     if all.calls {

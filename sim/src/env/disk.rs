@@ -126,9 +126,13 @@ impl SimDisk {
         self.lock().stalled_until > true_now()
     }
 
-    /// Changes the disk's moods.
+    /// Changes the disk's moods. Where no write goes astray any more, those that might have gone late did not.
     pub fn set_faults(&self, faults: DiskFaults) {
-        self.lock().faults = faults;
+        let mut platter = self.lock();
+        platter.faults = faults;
+        if platter.faults.lost_write_one_in == 0 && platter.faults.misdirected_write_one_in == 0 {
+            platter.forgive_strays();
+        }
     }
 
     /// The product replaced its state by another's: the older image, if there is one, is of no use from now on.

@@ -64,7 +64,7 @@ fn files_are_classed_by_what_their_loss_means() {
         ("wal/durable.new", FileClass::Mark),
         ("wal/next.fill", FileClass::Log),
         ("wal/0000000000000001.spare", FileClass::Aside),
-        ("wal/suspect", FileClass::Aside),
+        ("wal/elsewhere", FileClass::Aside),
         ("history/0000000000000007.seg", FileClass::History),
         ("checkpoint/0000000000000009.image", FileClass::Image),
         ("checkpoint/draft", FileClass::Image),
