@@ -71,7 +71,7 @@ pub struct Node<D: Disk> {
     draining: Vec<Reply<()>>,
     /// What an input brought to light, until the turn ends the member with it.
     pub(super) wrong: Option<Wrong>,
-    pub(super) snapshots: Snapshots,
+    pub(super) snapshots: Snapshots<D>,
     pub(super) rebuild: Rebuild,
     pub(super) recollection: Recollection,
     stands: Option<Standing>,
@@ -163,10 +163,7 @@ impl<D: Disk> Node<D> {
                 self.contacts.lost(member);
                 self.group.unreachable(member);
             }
-            Input::SnapshotSent { member, arrived } => {
-                self.snapshots.sending.remove(&member);
-                self.group.snapshot_sent(member, arrived);
-            }
+            Input::SnapshotSent { member, arrived } => self.snapshot_sent(member, arrived, now),
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, out),
@@ -194,8 +191,6 @@ impl<D: Disk> Node<D> {
             }
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
-            // Of a state that a snapshot has replaced since: its files are gone.
-            Input::Reclaimed(_) if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
             Input::Reclaimed(done) => self.reclaimed(done),
             Input::Digested => self.space.digesting = false,
             Input::Removed => self.space.removing -= 1,
@@ -382,6 +377,7 @@ impl<D: Disk> Node<D> {
         self.watches.tick(self.hub_now());
         self.tell_watches();
         self.drive_rebuild(now);
+        self.expire_snapshots(now);
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);
