@@ -11,6 +11,7 @@ pub mod codec;
 mod command;
 mod digest;
 mod image;
+mod later;
 #[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
 mod machine;
 mod members;

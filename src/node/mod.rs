@@ -50,7 +50,7 @@ pub use facts::{Facts, NodeStatus};
 pub use input::{ArrivedSnapshot, Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
 pub use lease_clock::{LeaseClock, Renewal};
 pub use node::{Node, NodeConfig};
-pub use observer::Observer;
+pub use observer::{Observer, TurnWork};
 pub use output::Output;
 pub use view_cell::ViewCell;
 
