@@ -10,7 +10,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::base::KeyRange;
+use quorate::base::{KeyRange, limits};
 use quorate::driver::{DriverConfig, FoundingMember, Handle, check_not_begun, find_cluster, start};
 use quorate::env::TokioEnv;
 use quorate::machine::{Command, Put};
