@@ -290,6 +290,12 @@ impl Member {
         goes_on
     }
 
+    /// Ends the present life, and puts the disk back to what a copy holds.
+    pub fn put_back(&self, copy: &SimDisk, down: Duration) {
+        self.end(End::Kill, down);
+        self.disk.put_back(copy);
+    }
+
     /// Takes how a trap ended the life, if one did.
     pub fn take_sprung(&self) -> Option<(End, Duration)> {
         self.standing().sprung.take()

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
-use super::auto_compaction::{AutoCompaction, Compactor};
+use super::auto_compaction::Compactor;
 use super::checkpoints::{Checkpoint, Checkpoints};
+use super::config::NodeConfig;
 use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
@@ -14,62 +14,25 @@ use super::input::{Input, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
-use super::observer::Observer;
 use super::output::Output;
 use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
 use super::rebuild::Rebuild;
+use super::recollection::Recollection;
 use super::renewals::Renewals;
 use super::roles::{Change, Roles};
 use super::snapshots::Snapshots;
+use super::space::Space;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
-use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
+use crate::base::{LogIndex, Refusal, Wrong};
 use crate::consensus::{Group, MessageKind, PeerMessage, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmKind, Answer, Command, Image, Machine, Member, codec};
+use crate::machine::{AlarmKind, Command, Image, Machine, Member};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
-
-/// What of a node's behaviour comes from flags.
-#[derive(Clone)]
-pub struct NodeConfig {
-    /// This member.
-    pub member: MemberId,
-    /// Its name, told to the cluster.
-    pub name: String,
-    /// Where clients reach it, told to the cluster.
-    pub client_urls: Vec<String>,
-    /// The version this member speaks, as `major.minor.patch`.
-    pub cluster_version: String,
-    /// How long a request may wait for its outcome.
-    pub request_timeout: Duration,
-    /// How long a read round may go unanswered before it is tried anew.
-    pub read_retry: Duration,
-    /// Added to every lease when a new leader begins to count it: what may have passed unseen. A member not heard of
-    /// for this long counts as not connected.
-    pub election_timeout: Duration,
-    /// Entries kept in memory behind a checkpoint for members that lag a little.
-    pub catch_up_entries: u64,
-    /// Bytes of history beyond which writing is refused; 0 is no bound.
-    pub quota_bytes: u64,
-    /// Entries after which a checkpoint is made.
-    pub checkpoint_entries: u64,
-    /// Ticks between two notices of progress to a watcher that asked for them.
-    pub progress_ticks: u64,
-    /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
-    pub lease_checkpoint_interval: Duration,
-    /// What of the history is compacted by itself.
-    pub auto_compaction: Option<AutoCompaction>,
-    /// Whether a member that a majority names as differing takes the others' state by itself.
-    pub rebuild_when_diverged: bool,
-    /// Seed of everything drawn here.
-    pub seed: u64,
-    /// Who is told of every entry applied.
-    pub observer: Option<Arc<dyn Observer>>,
-}
 
 /// One member's core. See the room's head for the invariants.
 pub struct Node<D: Disk> {
@@ -82,7 +45,7 @@ pub struct Node<D: Disk> {
     pub(super) reads: ReadQueue<D>,
     pub(super) lease_clock: LeaseClock,
     pub(super) renewals: Renewals,
-    compactor: Compactor,
+    pub(super) compactor: Compactor,
     pub(super) watches: Watches,
     pub(super) checkpoints: Checkpoints,
     pub(super) roles: Roles,
@@ -92,7 +55,7 @@ pub struct Node<D: Disk> {
     pub(super) views: Arc<ViewCell<D>>,
     /// Committed and not applied yet, in order.
     pub(super) committed: VecDeque<LogEntry>,
-    own_ids: u64,
+    pub(super) own_ids: u64,
     /// Whether alarms, members or version changed since the facts were told.
     pub(super) rare_changed: bool,
     /// Whether the transport has not been told yet who the members are.
@@ -101,11 +64,8 @@ pub struct Node<D: Disk> {
     pub(super) told: bool,
     /// The entry with which this member was removed from the cluster, or one behind it.
     pub(super) removed: Option<LogIndex>,
-    telling: bool,
-    pub(super) space_alarm_proposed: bool,
-    pub(super) reclaiming: bool,
-    /// A client asked for the space of what was compacted.
-    pub(super) space_wanted: bool,
+    pub(super) telling: bool,
+    pub(super) space: Space,
     /// No proposal is taken any more.
     pub(super) stopping: bool,
     draining: Vec<Reply<()>>,
@@ -113,7 +73,10 @@ pub struct Node<D: Disk> {
     pub(super) wrong: Option<Wrong>,
     pub(super) snapshots: Snapshots,
     pub(super) rebuild: Rebuild,
+    pub(super) recollection: Recollection,
     stands: Option<Standing>,
+    /// The log as it was found at the start ends here: what is applied up to there may be an earlier life's.
+    pub(super) replays_to: LogIndex,
     /// Whether the coming tick is the first after the member heard nothing for long.
     was_deaf: bool,
     /// Whether the last tick was such a one.
@@ -157,15 +120,15 @@ impl<D: Disk> Node<D> {
             told: false,
             removed: machine.removed().contains(&config.member).then_some(start),
             telling: false,
-            space_alarm_proposed: false,
-            reclaiming: false,
-            space_wanted: false,
+            space: Space::default(),
             stopping: false,
             draining: Vec::new(),
             wrong: None,
             snapshots: Snapshots::default(),
             rebuild: Rebuild::default(),
+            recollection: Recollection::default(),
             stands: None,
+            replays_to: start,
             was_deaf: false,
             deaf_before: false,
             config,
@@ -180,7 +143,7 @@ impl<D: Disk> Node<D> {
     /// Takes one input in. The work it makes due is done by [`Node::turn`] and [`Node::work`].
     pub fn step(&mut self, now: Instant, input: Input<D>, out: &mut Vec<Output<D>>) {
         match input {
-            Input::Tick => self.tick(now),
+            Input::Tick => self.tick(now, out),
             Input::Deaf { time } => {
                 self.lease_clock.stand_still(time);
                 self.was_deaf = true;
@@ -217,6 +180,12 @@ impl<D: Disk> Node<D> {
                 reply.send((at, self.digest_at(at)));
             }
             Input::DigestAsked { at, reply } => reply.send(self.digest_at(at)),
+            Input::RecollectionAsked { of, last, reply } => reply.send(self.group.recall(of, last)),
+            Input::Recollected { from, remembered, reply } => {
+                reply.send(self.recollected(from, remembered, now, out));
+            }
+            Input::PromisesWanted { reply } => reply.send(self.group.promises_to_tell()),
+            Input::PromisesTold(promises) => self.group.remember(&promises),
             Input::HandOver { to, reply } => {
                 // One that stops must not wait long for others.
                 let patience = if to.is_some() { self.config.request_timeout } else { self.config.election_timeout };
@@ -227,11 +196,11 @@ impl<D: Disk> Node<D> {
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
             // Of a state that a snapshot has replaced since: its files are gone.
             Input::Reclaimed(_) if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
-            Input::Reclaimed(done) => {
-                self.reclaiming = false;
-                self.machine.store_mut().reclaimed(done);
-            }
-            Input::GiveSpaceBack => self.space_wanted = true,
+            Input::Reclaimed(done) => self.reclaimed(done),
+            Input::Digested => self.space.digesting = false,
+            Input::Removed => self.space.removing -= 1,
+            Input::GiveSpaceBack { reply } => self.space.asked.push(reply),
+            Input::Compacted { revision, reply } => self.space.compactions.push((revision, reply)),
             Input::Drain { reply } => {
                 self.stopping = true;
                 self.draining.push(reply);
@@ -247,9 +216,9 @@ impl<D: Disk> Node<D> {
         self.send(messages, out);
     }
 
-    fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
+    pub(super) fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
         let from = message.from();
-        if self.rebuild.has_no_room(&message) {
+        if self.rebuild.has_no_room(&message) || self.recollection.holds_back(&message) {
             return;
         }
         if !passed_on(&message).iter().all(|entry| self.could_apply(entry)) {
@@ -392,7 +361,8 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn tick(&mut self, now: Instant) {
+    fn tick(&mut self, now: Instant, out: &mut Vec<Output<D>>) {
+        self.settle_doubt(now, out);
         self.group.tick();
         // What was waiting may be what they wait for: it is done before anyone is told that it comes too late.
         // Of ticks that are all late only the first is such: a member that is always late tells it all the same.
@@ -415,6 +385,7 @@ impl<D: Disk> Node<D> {
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);
+        self.let_go_at_rest();
     }
 
     fn compact_by_itself(&mut self, now: Instant) {
@@ -423,22 +394,6 @@ impl<D: Disk> Node<D> {
         if let Some(revision) = self.compactor.tick(now, self.machine.store().revision(), may) {
             let command = Command::Compact { revision, physical: false };
             self.propose_own(&command, OwnProposal::Compact(revision), now);
-        }
-    }
-
-    /// A proposal of the node's own was applied, with this answer.
-    pub(super) fn own_applied(&mut self, own: OwnProposal, answer: &Result<Answer, Refusal>, now: Instant) {
-        match own {
-            OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
-            // An older description of this member may be applied after it, and is put right again.
-            OwnProposal::Attributes => self.telling = false,
-            _ => {}
-        }
-        if let OwnProposal::Compact(revision) = own {
-            match answer {
-                Ok(_) | Err(Refusal::Compacted) => self.compactor.done(revision, now),
-                Err(_) => self.compactor.failed(),
-            }
         }
     }
 
@@ -479,88 +434,6 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    pub(super) fn propose_own(&mut self, command: &Command, own: OwnProposal, now: Instant) {
-        self.own_ids += 1;
-        self.proposals.add_own(self.own_ids, codec::encode(self.own_ids, command), now, own);
-    }
-
-    /// A proposal of the node's own was refused, or nothing was heard of it: it will be made again where it is still
-    /// wanted. Each may be applied twice without harm.
-    fn own_came_to_nothing(&mut self, own: OwnProposal) {
-        match own {
-            OwnProposal::Revoke(id) => self.lease_clock.retry(id),
-            OwnProposal::SpaceAlarm => self.space_alarm_proposed = false,
-            OwnProposal::Attributes => self.telling = false,
-            // The next leader sees that it is missing.
-            OwnProposal::Version => {}
-            // It is looked at again in an interval.
-            OwnProposal::Remainders => {}
-            OwnProposal::Compact(_) => self.compactor.failed(),
-            OwnProposal::Forget(id) => self.renewal_came_to_nothing(id),
-            OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
-        }
-    }
-
-    fn checkpointed(&mut self, applied: LogIndex, out: &mut Vec<Output<D>>) {
-        let up_to = self.checkpoints.durable(applied);
-        // One of the state before a snapshot was installed comes too late to count.
-        if applied >= self.counters.last_checkpointed() {
-            self.counters.checkpointed(applied);
-            self.group.release(applied.saturating_sub(self.config.catch_up_entries));
-        }
-        self.counters.released(up_to);
-        out.push(Output::ReleaseLog { up_to });
-        self.collect_garbage(out);
-    }
-
-    /// Lets go of history files that no checkpoint that is kept names any more.
-    pub(super) fn collect_garbage(&mut self, out: &mut Vec<Output<D>>) {
-        if let Some(kept) = self.checkpoints.kept() {
-            let files = self.machine.store_mut().garbage(&kept);
-            if !files.is_empty() {
-                out.push(Output::Remove(files));
-            }
-        }
-    }
-
-    /// Work nobody waits for, a slice of each; whether any is left.
-    fn background(&mut self, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
-        let mut more = self.watches.catch_up(self.machine.store(), self.hub_now())?;
-        let store = self.machine.store_mut();
-        more |= store.compaction_step(limits::COMPACTION_SLICE)?;
-        if !self.reclaiming
-            && self.snapshots.stale_reclaims == 0
-            && let Some(job) = store.reclaim_candidate()
-        {
-            self.reclaiming = true;
-            out.push(Output::Reclaim(job));
-        }
-        // Asked for space: once it is counted what is dead, the segment that grows is closed and written out, or
-        // it could never be rewritten where nothing more is written, as under a used-up quota.
-        let give = self.space_wanted && !store.is_pruning();
-        if give {
-            self.space_wanted = false;
-            store.request_reclaim();
-        }
-        let due = self.checkpoints.due();
-        if due {
-            store.pad();
-        }
-        if due || give || store.unwritten_bytes() >= limits::WRITE_HISTORY_BYTES {
-            let writes = store.take_writes();
-            if let Some(mark) = writes.last().map(|write| write.mark()) {
-                out.push(Output::WriteHistory { writes, mark });
-            }
-        }
-        if due {
-            let image = self.machine.image();
-            let applied = image.state.applied.0;
-            self.checkpoints.begun(applied, image.position.clone());
-            out.push(Output::Checkpoint { applied, image: image.encode() });
-        }
-        Ok(more)
-    }
-
     fn finish_draining(&mut self) {
         if !self.draining.is_empty() && self.proposals.len() == 0 && self.reads.len() == 0 && self.renewals.is_empty() {
             self.draining.drain(..).for_each(|reply| reply.send(()));
@@ -579,6 +452,13 @@ impl<D: Disk> Node<D> {
 
     fn fresh_view(&self) -> View<D> {
         fresh_view(&self.machine, &self.views)
+    }
+
+    /// Entries up to this index were in the log when the node started.
+    pub fn replays_to(&mut self, last: LogIndex) {
+        self.replays_to = last;
+        let is_there = self.machine.applied().0 >= last;
+        self.machine.store_mut().keep_digests(is_there);
     }
 
     /// Ids of the node's own proposals count from here; unique to this start of this member.
