@@ -182,6 +182,14 @@ impl SimDisk {
         fork
     }
 
+    /// Everything on it becomes what that copy holds. The life must have ended.
+    pub fn put_back(&self, copy: &Self) {
+        let tree = copy.lock().tree.platter_only();
+        let mut platter = self.lock();
+        assert!(platter.life.is_multiple_of(2), "nobody uses a disk that is put back");
+        platter.tree = tree;
+    }
+
     /// Whether everything written is durable, names included.
     #[cfg(test)]
     pub fn is_clean(&self) -> bool {
