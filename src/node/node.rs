@@ -15,6 +15,7 @@ use super::input::{Input, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
+use super::observer::TurnWork;
 use super::output::Output;
 use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
@@ -67,12 +68,14 @@ pub struct Node<D: Disk> {
     pub(super) removed: Option<LogIndex>,
     pub(super) telling: bool,
     pub(super) space: Space,
+    /// Of the turn under way, or the last.
+    pub(super) work: TurnWork,
     /// No proposal is taken any more.
     pub(super) stopping: bool,
     draining: Vec<Reply<()>>,
     /// What an input brought to light, until the turn ends the member with it.
     pub(super) wrong: Option<Wrong>,
-    pub(super) snapshots: Snapshots,
+    pub(super) snapshots: Snapshots<D>,
     pub(super) rebuild: Rebuild,
     pub(super) recollection: Recollection,
     stands: Option<Standing>,
@@ -122,6 +125,7 @@ impl<D: Disk> Node<D> {
             removed: machine.removed().contains(&config.member).then_some(start),
             telling: false,
             space: Space::default(),
+            work: TurnWork::default(),
             stopping: false,
             draining: Vec::new(),
             wrong: None,
@@ -161,10 +165,7 @@ impl<D: Disk> Node<D> {
                 self.contacts.lost(member);
                 self.group.unreachable(member);
             }
-            Input::SnapshotSent { member, arrived } => {
-                self.snapshots.sending.remove(&member);
-                self.group.snapshot_sent(member, arrived);
-            }
+            Input::SnapshotSent { member, arrived } => self.snapshot_sent(member, arrived, now),
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, out),
@@ -196,8 +197,6 @@ impl<D: Disk> Node<D> {
             }
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
-            // Of a state that a snapshot has replaced since: its files are gone.
-            Input::Reclaimed(_) if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
             Input::Reclaimed(done) => self.reclaimed(done),
             Input::Digested => self.space.digesting = false,
             Input::Removed => self.space.removing -= 1,
@@ -277,6 +276,7 @@ impl<D: Disk> Node<D> {
     ///
     /// An error is damage or a fault: the process must stop.
     pub fn work(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
+        self.work = TurnWork::default();
         self.apply(now)?;
         self.observe(now);
         let applied = self.counters.last_applied();
@@ -295,6 +295,9 @@ impl<D: Disk> Node<D> {
         let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
         more |= self.reads.waits_to_ask();
         more |= self.wants_to_propose();
+        if let Some(observer) = &self.config.observer {
+            observer.worked(&self.work);
+        }
         self.tell_facts();
         self.finish_draining();
         Ok(more)
@@ -392,6 +395,7 @@ impl<D: Disk> Node<D> {
         self.watches.tick(self.hub_now());
         self.tell_watches();
         self.drive_rebuild(now);
+        self.expire_snapshots(now);
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);
