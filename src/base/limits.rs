@@ -294,6 +294,17 @@ pub const PEER_REMOTES: usize = 16;
 /// Largest question between members, as etcd bounds its own.
 pub const PEER_QUESTION_BYTES: usize = 64 * 1024;
 
+/// Time between two rounds of questions of a member that has started and does not know yet whether it has what it
+/// promised: an election takes ten times as long at the least.
+pub const REMEMBER_ASK_MS: u64 = 50;
+
+/// Time between two tellings of what members have acknowledged: who loses its disk and its leader within it has lost
+/// what only those two knew.
+pub const REMEMBER_TELL_MS: u64 = 100;
+
+/// Terms of which a member knows what it promised in this start of it.
+pub const PROMISES_KEPT: usize = 1_000;
+
 /// Largest answer to one, and largest list of members.
 pub const PEER_ANSWER_BYTES: usize = 1024 * 1024;
 
@@ -321,9 +332,14 @@ pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;
 /// Largest chunk of a snapshot on its way to a member: one record goes alone, however large.
 pub const SNAPSHOT_FRAME_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 
-/// Bytes of snapshots sent to one member in a second: a fraction of what a disk or a network gives, so that the leader's
-/// other work keeps its pace.
+/// Bytes of snapshots sent to one member in a second, at most: what a disk or a network of today gives to one of several.
 pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 256 * 1024 * 1024;
+
+/// While clients' writes take clearly longer than before, one part of it in so many.
+pub const SNAPSHOT_PACES: u64 = 8;
+
+/// Time after which is looked how long clients' writes take: some dozens of a busy member.
+pub const SNAPSHOT_PACE_MS: u64 = 100;
 
 /// Bytes of a snapshot that its receiver writes before it syncs them: so much the others that wait for the same disk may have
 /// to wait for.

@@ -27,6 +27,7 @@ mod listener;
 mod message_codec;
 mod msgapp_codec;
 mod outbox;
+mod pace;
 mod pipeline;
 mod post;
 #[cfg(test)]
@@ -42,11 +43,12 @@ mod url;
 mod wait;
 mod wrong;
 
-pub use ask::{Fetched, fetch};
+pub use ask::{Asker, Fetched, fetch, inquire};
 pub use door::{
     AskFailure, ChunkSink, ChunkSource, EtcdAnswer, EtcdQuestion, EtcdReply, PeerAddress, PeerDoor, PeerSender, Reply,
     Roster,
 };
 pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
+pub use pace::AnsweredWrites;
 pub use transport::Transport;
 pub use wait::BoxFuture;
