@@ -6,6 +6,10 @@ pub const MAX_REQUEST_BYTES: usize = 1_572_864;
 /// What gRPC may receive beyond a request: etcd's own allowance for framing.
 pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 
+/// What the rows of a transaction's answer may take in memory, all its reads together. etcd stops at what gRPC can send, 2 GiB,
+/// and holds several times that; a hundred ranges over a few hundred thousand keys are no more than a slip of the pen.
+pub const MAX_TXN_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
 /// Operations in one list of a transaction, as etcd's `--max-txn-ops` defaults to.
 pub const MAX_TXN_OPS: usize = 128;
 
@@ -135,6 +139,13 @@ pub const CATCH_UP_ENTRIES: u64 = 5_000;
 
 /// Budget of values kept in memory where the flag gives none.
 pub const DEFAULT_VALUE_CACHE_BYTES: usize = 128 * 1024 * 1024;
+
+/// Bytes of keys and values read for compaction before other work gets its turn: large values count, too.
+pub const COMPACTION_SLICE_BYTES: usize = 1024 * 1024;
+
+/// Keys changed by entries that are applied in one go: an entry that deletes many is not joined by others. About five
+/// milliseconds.
+pub const APPLY_CHANGES_PER_TURN: usize = 5_000;
 
 /// Index entries compacted before other work gets its turn: some five microseconds each on a busy machine, so
 /// that a slice takes about 2 ms there.

@@ -14,6 +14,7 @@ use super::input::{Input, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
+use super::observer::TurnWork;
 use super::output::Output;
 use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
@@ -66,6 +67,8 @@ pub struct Node<D: Disk> {
     pub(super) removed: Option<LogIndex>,
     pub(super) telling: bool,
     pub(super) space: Space,
+    /// Of the turn under way, or the last.
+    pub(super) work: TurnWork,
     /// No proposal is taken any more.
     pub(super) stopping: bool,
     draining: Vec<Reply<()>>,
@@ -121,6 +124,7 @@ impl<D: Disk> Node<D> {
             removed: machine.removed().contains(&config.member).then_some(start),
             telling: false,
             space: Space::default(),
+            work: TurnWork::default(),
             stopping: false,
             draining: Vec::new(),
             wrong: None,
@@ -262,6 +266,7 @@ impl<D: Disk> Node<D> {
     ///
     /// An error is damage or a fault: the process must stop.
     pub fn work(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
+        self.work = TurnWork::default();
         self.apply(now)?;
         self.observe(now);
         let applied = self.counters.last_applied();
@@ -280,6 +285,9 @@ impl<D: Disk> Node<D> {
         let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
         more |= self.reads.waits_to_ask();
         more |= self.wants_to_propose();
+        if let Some(observer) = &self.config.observer {
+            observer.worked(&self.work);
+        }
         self.tell_facts();
         self.finish_draining();
         Ok(more)
