@@ -349,9 +349,14 @@ pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;
 /// Largest chunk of a snapshot on its way to a member: one record goes alone, however large.
 pub const SNAPSHOT_FRAME_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 
-/// Bytes of snapshots sent to one member in a second: a fraction of what a disk or a network gives, so that the leader's
-/// other work keeps its pace.
+/// Bytes of snapshots sent to one member in a second, at most: what a disk or a network of today gives to one of several.
 pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 256 * 1024 * 1024;
+
+/// While clients' writes take clearly longer than before, one part of it in so many.
+pub const SNAPSHOT_PACES: u64 = 8;
+
+/// Time after which is looked how long clients' writes take: some dozens of a busy member.
+pub const SNAPSHOT_PACE_MS: u64 = 100;
 
 /// Bytes of a snapshot that its receiver writes before it syncs them: so much the others that wait for the same disk may have
 /// to wait for.

@@ -15,8 +15,8 @@ use crate::env::{Env, Tasks};
 use crate::machine::members_json;
 use crate::node::{Facts, Input, Reply};
 use crate::peer::{
-    self, AskFailure, BoxFuture, ChunkSink, ChunkSource, EtcdQuestion, EtcdReply, PeerAddress, PeerDoor, PeerSender,
-    Roster, STORAGE_VERSION, VERSION,
+    self, AnsweredWrites, AskFailure, BoxFuture, ChunkSink, ChunkSource, EtcdQuestion, EtcdReply, PeerAddress,
+    PeerDoor, PeerSender, Roster, STORAGE_VERSION, VERSION,
 };
 use crate::wal::WalIdentity;
 
@@ -78,6 +78,11 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
     fn snapshot_sent(&self, member: MemberId, arrived: bool) {
         // Lost, the leader would wait for ever: there is at most one of each member.
         self.mailbox.put_completion(Input::SnapshotSent { member, arrived });
+    }
+
+    fn answered_writes(&self) -> AnsweredWrites {
+        let (count, waited_us) = self.facts.writes();
+        AnsweredWrites { count, waited_us }
     }
 
     fn removed(&self) {

@@ -79,7 +79,7 @@ impl<D: Disk> Node<D> {
             events: Vec::new(),
             digest: self.machine.digest_at(index),
         };
-        self.proposals.applied(change.id, (index, term), applied);
+        self.proposals.applied(change.id, (index, term), applied, None);
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl<D: Disk> Node<D> {
             self.tell_rare();
         }
         if let Some(proposal) = outcome.proposal {
-            let own = self.proposals.applied(proposal.id, (entry.index, entry.term), applied);
+            let own = self.proposals.applied(proposal.id, (entry.index, entry.term), applied, Some(now));
             if let Some((own, answer)) = own {
                 self.own_applied(own, &answer, now);
             }
