@@ -60,6 +60,10 @@ impl<D: Disk> Shell<D> {
                 self.to_archive.put_completion(ArchiveJob::Checkpoint { applied, image });
             }
             Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
+            Output::LookForRoom { sheds } => {
+                self.to_keeper.put_completion(KeeperJob::LookForRoom { sheds });
+                self.to_archive.put_completion(ArchiveJob::LookForRoom);
+            }
             Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),
         }

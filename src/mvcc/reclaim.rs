@@ -113,6 +113,11 @@ impl<D: Disk> Store<D> {
         self.replaced.iter().map(|segment| segment.len()).sum()
     }
 
+    /// The job that was begun could not be done: there is something to do again.
+    pub fn reclaim_put_off(&mut self) {
+        self.history.stir();
+    }
+
     /// Puts the rewritten segment in place of the old ones, whose files stay until [`Self::garbage`] names them.
     pub fn reclaimed(&mut self, done: Reclaimed<D>) {
         let numbers: Vec<u64> = done.old.iter().map(|segment| segment.number()).collect();
@@ -205,6 +210,11 @@ impl<D: Disk> ReclaimJob<D> {
             return true;
         }
         self.index.get(&record.key).and_then(|node| node.visible_at(self.watermark)) == Some(revision)
+    }
+
+    /// The new file: what is left of it where the job could not be done is of no use.
+    pub fn file(&self) -> String {
+        file_name(self.number)
     }
 
     /// Writes the new file and makes it durable.

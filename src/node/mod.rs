@@ -47,7 +47,7 @@ mod watches;
 pub use auto_compaction::AutoCompaction;
 pub use divergence::{Verdict, judge_all};
 pub use facts::{Facts, NodeStatus};
-pub use input::{ArrivedSnapshot, Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
+pub use input::{ArrivedSnapshot, DiskPart, Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
 pub use lease_clock::{LeaseClock, Renewal};
 pub use node::{Node, NodeConfig};
 pub use observer::{Observer, TurnWork};

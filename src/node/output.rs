@@ -67,6 +67,12 @@ pub enum Output<D: Disk> {
     },
     /// To the archive: rewrite a segment, then say [`super::Input::Reclaimed`].
     Reclaim(ReclaimJob<D>),
+    /// To keeper and archive: say by [`super::Input::Room`] whether what had no room has it now. With `sheds` the log gives
+    /// up what it keeps for use again.
+    LookForRoom {
+        /// Whether others need room.
+        sheds: bool,
+    },
     /// To the archive: make the digest of a compaction, then say [`super::Input::Digested`].
     Digest(DigestJob<D>),
     /// To the archive: these files no checkpoint that is kept names any more; then say [`super::Input::Removed`].
