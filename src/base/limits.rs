@@ -308,6 +308,17 @@ pub const PEER_REMOTES: usize = 16;
 /// Largest question between members, as etcd bounds its own.
 pub const PEER_QUESTION_BYTES: usize = 64 * 1024;
 
+/// Time between two rounds of questions of a member that has started and does not know yet whether it has what it
+/// promised: an election takes ten times as long at the least.
+pub const REMEMBER_ASK_MS: u64 = 50;
+
+/// Time between two tellings of what members have acknowledged: who loses its disk and its leader within it has lost
+/// what only those two knew.
+pub const REMEMBER_TELL_MS: u64 = 100;
+
+/// Terms of which a member knows what it promised in this start of it.
+pub const PROMISES_KEPT: usize = 1_000;
+
 /// Largest answer to one, and largest list of members.
 pub const PEER_ANSWER_BYTES: usize = 1024 * 1024;
 
@@ -319,6 +330,15 @@ pub const PEER_IDLE_CONNECTIONS: usize = 8;
 
 /// Time a question has, with connecting: within etcd's own timeout of a request.
 pub const PEER_QUESTION_MS: u64 = 5_000;
+
+/// Time a question of a lease by etcd's own path has, as in etcd.
+pub const PEER_LEASE_MS: u64 = 1_000;
+
+/// Digests of all data that others asked for and that are being made at once: each reads the whole history.
+pub const PEER_DIGESTS: usize = 2;
+
+/// Digests made at compactions that are kept, as in etcd.
+pub const COMPACTION_DIGESTS: usize = 10;
 
 /// What a snapshot says of itself before its chunks.
 pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;

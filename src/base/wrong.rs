@@ -191,6 +191,11 @@ impl Fault {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self.source.kind(), StorageFull | QuotaExceeded)
     }
+
+    /// Whether the device could not do it (`EIO`, 5 on every Unix): of a read, that what lies there cannot be had.
+    pub fn is_of_device(&self) -> bool {
+        self.source.raw_os_error() == Some(5)
+    }
 }
 
 impl fmt::Display for Fault {

@@ -19,10 +19,16 @@ mod jitter;
 mod log_cache;
 mod message;
 mod outbox;
+mod promises;
 mod ready;
 mod rebuilding;
+mod remembering;
+mod standing;
 
 pub use conf_change::{ConfChange, ConfChangeKind, founding_entry};
-pub use group::{Electorate, Group, GroupConfig, PeerProgress, Role, Standing, Stepped};
+pub use group::{Group, GroupConfig};
 pub use message::{LINK_HEARTBEAT, MessageKind, PartialAppend, PeerMessage};
+pub use promises::{Acknowledged, Forgotten, Promise, Promises};
 pub use ready::{ConfirmedRead, Ready, passed_on};
+pub use remembering::Remembered;
+pub use standing::{Electorate, PeerProgress, Role, Standing, Stepped};

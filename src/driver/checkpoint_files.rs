@@ -94,15 +94,20 @@ pub(super) struct Found {
     pub(super) damaged: Vec<Corruption>,
 }
 
-/// Looks for the newest good images. What it finds is durable, content and name: whoever starts from an image removes
+/// Looks for the newest good images. One that cannot be read is as good as damaged while another can, and else a fault: the
+/// next start may find it readable. What it finds is durable, content and name: whoever starts from an image removes
 /// what only older ones need, and a process that ended between renaming and syncing leaves a name that a power
 /// failure may still take back. Content is never in doubt: it is synced before it gets such a name.
 pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
     disk.sync_dir(DIR).await?;
-    let mut found = Found::default();
+    let (mut found, mut unreadable) = (Found::default(), None);
     for key in keys(disk)?.into_iter().rev() {
         let (file, applied) = (key.path(), key.applied);
-        match read(disk, &file)? {
+        // Asked twice: what fails once may be a hiccup.
+        let read = read(disk, &file).or_else(|_| read(disk, &file)).or_else(|fault| {
+            if fault.is_of_device() { Ok(Err(unreadable.insert(fault).to_string())) } else { Err(fault) }
+        });
+        match read? {
             Ok(image) if image.state.applied.0 == applied && found.image.is_none() => {
                 found.image = Some(ImageFile { file, image });
             }
@@ -118,7 +123,10 @@ pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
             Err(what) => found.damaged.push(Corruption { file, offset: 0, what }),
         }
     }
-    Ok(found)
+    match unreadable {
+        Some(fault) if found.image.is_none() => Err(fault.into()),
+        _ => Ok(found),
+    }
 }
 
 /// Removes images older than the newest of `applied`.
@@ -159,7 +167,7 @@ fn read<D: Disk>(disk: &D, path: &str) -> Result<Result<Image, String>, Fault> {
 mod tests {
     use super::*;
     use crate::base::SeededDice;
-    use crate::env::{CrashingDisk, run_ready};
+    use crate::env::{CrashingDisk, MemoryDisk, ScramblingDisk, run_ready};
 
     fn image(applied: LogIndex) -> Image {
         Image { state: crate::machine::State { applied: (applied, 1), ..Default::default() }, ..Image::default() }
@@ -211,6 +219,23 @@ mod tests {
         run_ready(write(&disk, 11, &image(11).encode())).expect("written");
         let found = run_ready(newest(&disk)).expect("read");
         assert_eq!(found.image.map(|found| found.image.state.applied.0), Some(11));
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_read_is_passed_over_while_another_can() {
+        let disk = MemoryDisk::new();
+        disk.create_dir(DIR).expect("made");
+        for applied in [10, 20] {
+            run_ready(write(&disk, applied, &image(applied).encode())).expect("written");
+        }
+        let disk = ScramblingDisk::new(disk, 1);
+        disk.make_unreadable(&Key::first(20).path(), 0..512);
+        let found = run_ready(newest(&disk)).expect("read");
+        assert_eq!(found.image.map(|found| found.image.state.applied.0), Some(10));
+        assert_eq!(found.damaged.iter().map(|damage| damage.file.clone()).collect::<Vec<_>>(), [Key::first(20).path()]);
+        disk.make_unreadable(&Key::first(10).path(), 0..512);
+        let wrong = run_ready(newest(&disk)).err().expect("there is none");
+        assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}");
     }
 
     #[test]

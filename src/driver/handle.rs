@@ -4,19 +4,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_channel::oneshot;
 
+use super::digests::Digests;
 use super::ending::Ending;
+use super::etcd_words::{as_etcd, heard};
 use super::mailbox::{Mailbox, NotTaken};
 use super::questions::{Question, Told};
 use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
 use crate::base::{ClusterId, LeaseId, MemberId, Refusal, limits};
+use crate::consensus::Remembered;
 use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
 use crate::node::{Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
-use crate::peer::{AskFailure, PeerSender};
+use crate::peer::{AskFailure, EtcdQuestion, PeerSender};
 
 /// Who a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +43,7 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) views: Arc<ViewCell<E::Disk>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
+    pub(super) digests: Arc<Digests>,
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
     pub(super) min_lease_ttl: i64,
@@ -148,6 +153,14 @@ impl<E: Env> Handle<E> {
     pub(super) async fn answer(&self, from: MemberId, question: Question) -> Result<Told, Refusal> {
         match question {
             Question::Digest(at) => self.ask(|reply| Input::DigestAsked { at, reply }).await.map(Told::Digest),
+            Question::Recollection(last) => {
+                let asked = self.ask(|reply| Input::RecollectionAsked { of: from, last, reply });
+                asked.await.map(Told::Recollection)
+            }
+            Question::Promises(promises) => {
+                let _ = self.0.parts.mailbox.put(Input::PromisesTold(promises), 0);
+                Ok(Told::Done)
+            }
             Question::State => self.ask(|reply| Input::StateAsked { to: from, reply }).await?.map(|()| Told::Done),
             _ => self.answer_as_leader(question).await,
         }
@@ -158,7 +171,7 @@ impl<E: Env> Handle<E> {
         self.ask_other(Question::State).await.map(|_| ())
     }
 
-    async fn answer_as_leader(&self, question: Question) -> Result<Told, Refusal> {
+    pub(super) async fn answer_as_leader(&self, question: Question) -> Result<Told, Refusal> {
         match question {
             Question::KeepAlive(id) => {
                 let asked = self.ask(|reply| Input::Lease(LeaseQuestion::KeepAlive { id, reply }));
@@ -173,7 +186,7 @@ impl<E: Env> Handle<E> {
                 asked.await?.map(Told::Leases)
             }
             Question::Promote(id) => self.change_members_here(MemberChange::Promote(id)).await.map(|()| Told::Done),
-            Question::Digest(_) | Question::State => Err(Refusal::NotLeader),
+            _ => Err(Refusal::NotLeader),
         }
     }
 
@@ -185,8 +198,8 @@ impl<E: Env> Handle<E> {
         let clock = parts.env.clock();
         let give_up_at = clock.now().plus(parts.request_timeout);
         loop {
-            let refused = match self.answer_as_leader(question).await {
-                Err(Refusal::NotLeader) => match self.ask_other(question).await {
+            let refused = match self.answer_as_leader(question.clone()).await {
+                Err(Refusal::NotLeader) => match self.ask_other(question.clone()).await {
                     Ok(told) => return Ok(told),
                     Err(refusal) => refusal,
                 },
@@ -206,14 +219,51 @@ impl<E: Env> Handle<E> {
         self.ask_member(leader, question).await
     }
 
+    /// What another member remembers of this one, or nothing where it cannot be had. One of another make remembers
+    /// nothing.
+    pub(super) async fn ask_recollection(&self, member: MemberId) -> Option<Remembered> {
+        let question = Question::Recollection(self.0.parts.facts.log_end());
+        match self.0.parts.peers.ask(member, question.encode()).await {
+            Err(AskFailure::Unsupported) => Some(Remembered::default()),
+            Err(_) => None,
+            Ok(answer) => match question.answer(answer) {
+                Some(Ok(Told::Recollection(remembered))) => Some(remembered),
+                _ => None,
+            },
+        }
+    }
+
     pub(super) async fn ask_member(&self, member: MemberId, question: Question) -> Result<Told, Refusal> {
         match self.0.parts.peers.ask(member, question.encode()).await {
             Ok(answer) => question.answer(answer).unwrap_or(Err(Refusal::NotLeader)),
             Err(AskFailure::NoRoom) => Err(Refusal::TooManyRequests),
-            // A leader of another make answers no such questions.
+            // One of another make.
+            Err(AskFailure::Unsupported) => self.ask_other_make(member, question).await,
+            Err(_) => Err(Refusal::TimeoutConnectionLost),
+        }
+    }
+
+    async fn ask_other_make(&self, member: MemberId, question: Question) -> Result<Told, Refusal> {
+        let asked = as_etcd(&question).ok_or(Refusal::NoLeader)?;
+        match self.ask_as_etcd(member, asked).await {
+            Ok((status, body)) => heard(&question, status, &body),
+            Err(AskFailure::NoRoom) => Err(Refusal::TooManyRequests),
             Err(AskFailure::Unsupported) => Err(Refusal::NoLeader),
             Err(_) => Err(Refusal::TimeoutConnectionLost),
         }
+    }
+
+    /// Asks a member by one of etcd's paths.
+    pub(super) async fn ask_as_etcd(
+        &self,
+        member: MemberId,
+        question: EtcdQuestion,
+    ) -> Result<(u16, Bytes), AskFailure> {
+        self.0.parts.peers.ask_as_etcd(member, question).await
+    }
+
+    pub(super) fn digests(&self) -> &Digests {
+        &self.0.parts.digests
     }
 
     /// Hands the leadership to another voter, and answers when it leads. [`Refusal::NotLeader`] where another leads

@@ -28,11 +28,10 @@ pub(super) enum KeeperJob {
     },
     /// Segments with nothing above this may be used again.
     Release(LogIndex),
-    /// The disk may have room again for the next segment; tell whether. With `sheds`, others need room: files kept for
-    /// use again go.
-    LookForRoom {
-        sheds: bool,
-    },
+    /// The disk may have room again for the next segment; tell whether.
+    LookForRoom,
+    /// Others need room: files kept for use again go.
+    GiveRoom,
     Stop,
 }
 
@@ -60,7 +59,7 @@ async fn rounds<D: Disk>(
 ) -> Result<(), Wrong> {
     let (mut batch, mut told_short) = (Vec::new(), false);
     while jobs.take(&mut batch).await {
-        let looks = batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom { .. }));
+        let looks = batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
         if !one_round(journal, &mut batch, node).await? {
             return journal.close().await;
         }
@@ -116,12 +115,8 @@ async fn one_round<D: Disk>(
                 let _ = installed.send(cut);
             }
             KeeperJob::Release(up_to) => journal.release(up_to)?,
-            KeeperJob::LookForRoom { sheds } => {
-                journal.look_for_room();
-                if sheds {
-                    journal.shed_spares()?;
-                }
-            }
+            KeeperJob::LookForRoom => journal.look_for_room(),
+            KeeperJob::GiveRoom => journal.shed_spares()?,
             KeeperJob::Stop => going_on = false,
         }
     }

@@ -60,8 +60,9 @@ impl<D: Disk> Shell<D> {
                 self.to_archive.put_completion(ArchiveJob::Checkpoint { applied, image });
             }
             Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
-            Output::LookForRoom { sheds } => {
-                self.to_keeper.put_completion(KeeperJob::LookForRoom { sheds });
+            Output::GiveRoom => self.to_keeper.put_completion(KeeperJob::GiveRoom),
+            Output::LookForRoom => {
+                self.to_keeper.put_completion(KeeperJob::LookForRoom);
                 self.to_archive.put_completion(ArchiveJob::LookForRoom);
             }
             Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),

@@ -36,7 +36,7 @@ pub(super) fn open<D: Disk>(
     for image in image.iter().chain(&older) {
         check_identity(image, identity)?;
     }
-    let load = |image: &Image, kept: Option<&Image>| Machine::load(disk.clone(), *options, image, kept.as_slice());
+    let load = |image: &Image, kept: Option<&Image>| load(disk, options, image, kept.as_slice());
     let beginning = || ImageFile { file: String::new(), image: Image { identity, ..Image::default() } };
     let ImageFile { file, image } = image.unwrap_or_else(beginning);
     let older = older.map(|older| older.image);
@@ -58,6 +58,20 @@ pub(super) fn open<D: Disk>(
         Err(Wrong::Corruption(_)) => hollow(disk, options, vec![image, older], damaged, first),
         Err(fault) => Err(fault),
     }
+}
+
+/// The machine at an image. A history that cannot be read is a damaged one. Asked twice: what fails once may be a hiccup.
+fn load<D: Disk>(disk: &D, options: &StoreOptions, image: &Image, kept: &[&Image]) -> Result<Machine<D>, Wrong> {
+    let once = || Machine::load(disk.clone(), *options, image, kept);
+    let of_device = |wrong: &Wrong| matches!(wrong, Wrong::Fault(fault) if fault.is_of_device());
+    let answer = match once() {
+        Err(wrong) if of_device(&wrong) => once(),
+        answer => answer,
+    };
+    answer.map_err(|wrong| match wrong {
+        Wrong::Fault(fault) if fault.is_of_device() => Wrong::corrupt(fault.path.clone(), 0, fault.to_string()),
+        wrong => wrong,
+    })
 }
 
 /// Opens a machine without data at the newest image, whose own bytes are good: it says who the members are. The files stay until

@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
-use super::auto_compaction::{AutoCompaction, Compactor};
+use super::auto_compaction::Compactor;
 use super::checkpoints::{Checkpoint, Checkpoints};
+use super::config::NodeConfig;
 use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
@@ -14,63 +14,26 @@ use super::input::{Input, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
-use super::observer::{Observer, TurnWork};
+use super::observer::TurnWork;
 use super::output::Output;
 use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
 use super::rebuild::Rebuild;
+use super::recollection::Recollection;
 use super::renewals::Renewals;
 use super::roles::{Change, Roles};
 use super::snapshots::Snapshots;
 use super::space::Space;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
-use crate::base::{LogIndex, MemberId, Refusal, Wrong};
+use crate::base::{LogIndex, Refusal, Wrong};
 use crate::consensus::{Group, MessageKind, PeerMessage, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmKind, Answer, Command, Image, Machine, Member, codec};
+use crate::machine::{AlarmKind, Command, Image, Machine, Member};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
-
-/// What of a node's behaviour comes from flags.
-#[derive(Clone)]
-pub struct NodeConfig {
-    /// This member.
-    pub member: MemberId,
-    /// Its name, told to the cluster.
-    pub name: String,
-    /// Where clients reach it, told to the cluster.
-    pub client_urls: Vec<String>,
-    /// The version this member speaks, as `major.minor.patch`.
-    pub cluster_version: String,
-    /// How long a request may wait for its outcome.
-    pub request_timeout: Duration,
-    /// How long a read round may go unanswered before it is tried anew.
-    pub read_retry: Duration,
-    /// Added to every lease when a new leader begins to count it: what may have passed unseen. A member not heard of
-    /// for this long counts as not connected.
-    pub election_timeout: Duration,
-    /// Entries kept in memory behind a checkpoint for members that lag a little.
-    pub catch_up_entries: u64,
-    /// Bytes of history beyond which writing is refused; 0 is no bound.
-    pub quota_bytes: u64,
-    /// Entries after which a checkpoint is made.
-    pub checkpoint_entries: u64,
-    /// Ticks between two notices of progress to a watcher that asked for them.
-    pub progress_ticks: u64,
-    /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
-    pub lease_checkpoint_interval: Duration,
-    /// What of the history is compacted by itself.
-    pub auto_compaction: Option<AutoCompaction>,
-    /// Whether a member that a majority names as differing takes the others' state by itself.
-    pub rebuild_when_diverged: bool,
-    /// Seed of everything drawn here.
-    pub seed: u64,
-    /// Who is told of every entry applied.
-    pub observer: Option<Arc<dyn Observer>>,
-}
 
 /// One member's core. See the room's head for the invariants.
 pub struct Node<D: Disk> {
@@ -83,7 +46,7 @@ pub struct Node<D: Disk> {
     pub(super) reads: ReadQueue<D>,
     pub(super) lease_clock: LeaseClock,
     pub(super) renewals: Renewals,
-    compactor: Compactor,
+    pub(super) compactor: Compactor,
     pub(super) watches: Watches,
     pub(super) checkpoints: Checkpoints,
     pub(super) roles: Roles,
@@ -93,7 +56,7 @@ pub struct Node<D: Disk> {
     pub(super) views: Arc<ViewCell<D>>,
     /// Committed and not applied yet, in order.
     pub(super) committed: VecDeque<LogEntry>,
-    own_ids: u64,
+    pub(super) own_ids: u64,
     /// Whether alarms, members or version changed since the facts were told.
     pub(super) rare_changed: bool,
     /// Whether the transport has not been told yet who the members are.
@@ -102,7 +65,7 @@ pub struct Node<D: Disk> {
     pub(super) told: bool,
     /// The entry with which this member was removed from the cluster, or one behind it.
     pub(super) removed: Option<LogIndex>,
-    telling: bool,
+    pub(super) telling: bool,
     pub(super) space: Space,
     /// Of the turn under way, or the last.
     pub(super) work: TurnWork,
@@ -113,6 +76,7 @@ pub struct Node<D: Disk> {
     pub(super) wrong: Option<Wrong>,
     pub(super) snapshots: Snapshots,
     pub(super) rebuild: Rebuild,
+    pub(super) recollection: Recollection,
     stands: Option<Standing>,
     /// The log as it was found at the start ends here: what is applied up to there may be an earlier life's.
     pub(super) replays_to: LogIndex,
@@ -166,6 +130,7 @@ impl<D: Disk> Node<D> {
             wrong: None,
             snapshots: Snapshots::default(),
             rebuild: Rebuild::default(),
+            recollection: Recollection::default(),
             stands: None,
             replays_to: start,
             was_deaf: false,
@@ -182,7 +147,7 @@ impl<D: Disk> Node<D> {
     /// Takes one input in. The work it makes due is done by [`Node::turn`] and [`Node::work`].
     pub fn step(&mut self, now: Instant, input: Input<D>, out: &mut Vec<Output<D>>) {
         match input {
-            Input::Tick => self.tick(now),
+            Input::Tick => self.tick(now, out),
             Input::Deaf { time } => {
                 self.lease_clock.stand_still(time);
                 self.was_deaf = true;
@@ -219,6 +184,12 @@ impl<D: Disk> Node<D> {
                 reply.send((at, self.digest_at(at)));
             }
             Input::DigestAsked { at, reply } => reply.send(self.digest_at(at)),
+            Input::RecollectionAsked { of, last, reply } => reply.send(self.group.recall(of, last)),
+            Input::Recollected { from, remembered, reply } => {
+                reply.send(self.recollected(from, remembered, now, out));
+            }
+            Input::PromisesWanted { reply } => reply.send(self.group.promises_to_tell()),
+            Input::PromisesTold(promises) => self.group.remember(&promises),
             Input::HandOver { to, reply } => {
                 // One that stops must not wait long for others.
                 let patience = if to.is_some() { self.config.request_timeout } else { self.config.election_timeout };
@@ -254,9 +225,9 @@ impl<D: Disk> Node<D> {
         self.send(messages, out);
     }
 
-    fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
+    pub(super) fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
         let from = message.from();
-        if self.rebuild.has_no_room(&message) {
+        if self.rebuild.has_no_room(&message) || self.recollection.holds_back(&message) {
             return;
         }
         if !passed_on(&message).iter().all(|entry| self.could_apply(entry)) {
@@ -403,7 +374,8 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn tick(&mut self, now: Instant) {
+    fn tick(&mut self, now: Instant, out: &mut Vec<Output<D>>) {
+        self.settle_doubt(now, out);
         self.group.tick();
         // What was waiting may be what they wait for: it is done before anyone is told that it comes too late.
         // Of ticks that are all late only the first is such: a member that is always late tells it all the same.
@@ -436,22 +408,6 @@ impl<D: Disk> Node<D> {
         if let Some(revision) = self.compactor.tick(now, self.machine.store().revision(), may) {
             let command = Command::Compact { revision, physical: false };
             self.propose_own(&command, OwnProposal::Compact(revision), now);
-        }
-    }
-
-    /// A proposal of the node's own was applied, with this answer.
-    pub(super) fn own_applied(&mut self, own: OwnProposal, answer: &Result<Answer, Refusal>, now: Instant) {
-        match own {
-            OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
-            // An older description of this member may be applied after it, and is put right again.
-            OwnProposal::Attributes => self.telling = false,
-            _ => {}
-        }
-        if let OwnProposal::Compact(revision) = own {
-            match answer {
-                Ok(_) | Err(Refusal::Compacted) => self.compactor.done(revision, now),
-                Err(_) => self.compactor.failed(),
-            }
         }
     }
 
@@ -489,28 +445,6 @@ impl<D: Disk> Node<D> {
         if self.machine.cluster_version() != Some(&self.config.cluster_version) {
             let command = Command::SetClusterVersion(self.config.cluster_version.clone());
             self.propose_own(&command, OwnProposal::Version, now);
-        }
-    }
-
-    pub(super) fn propose_own(&mut self, command: &Command, own: OwnProposal, now: Instant) {
-        self.own_ids += 1;
-        self.proposals.add_own(self.own_ids, codec::encode(self.own_ids, command), now, own);
-    }
-
-    /// A proposal of the node's own was refused, or nothing was heard of it: it will be made again where it is still
-    /// wanted. Each may be applied twice without harm.
-    fn own_came_to_nothing(&mut self, own: OwnProposal) {
-        match own {
-            OwnProposal::Revoke(id) => self.lease_clock.retry(id),
-            OwnProposal::SpaceAlarm => self.space.alarm_proposed = false,
-            OwnProposal::Attributes => self.telling = false,
-            // The next leader sees that it is missing.
-            OwnProposal::Version => {}
-            // It is looked at again in an interval.
-            OwnProposal::Remainders => {}
-            OwnProposal::Compact(_) => self.compactor.failed(),
-            OwnProposal::Forget(id) => self.renewal_came_to_nothing(id),
-            OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
         }
     }
 

@@ -16,6 +16,8 @@ pub(super) struct Space {
     pub(super) ticks_short: u64,
     /// Somebody is to look for room now.
     pub(super) looks: bool,
+    /// The log is to give room now.
+    pub(super) log_gives: bool,
     /// A segment is being rewritten.
     pub(super) reclaiming: bool,
     /// The digest of a compaction is being made.

@@ -32,7 +32,10 @@ impl<D: Disk> Node<D> {
             out.push(Output::Digest(job));
         }
         if std::mem::take(&mut self.space.looks) {
-            out.push(Output::LookForRoom { sheds: self.space.history_short });
+            out.push(Output::LookForRoom);
+        }
+        if std::mem::take(&mut self.space.log_gives) {
+            out.push(Output::GiveRoom);
         }
         let writes_out = self.begin_giving();
         let store = self.machine.store_mut();
@@ -59,7 +62,7 @@ impl<D: Disk> Node<D> {
         if due {
             store.pad();
         }
-        if due || wanted || store.unwritten_bytes() >= limits::WRITE_HISTORY_BYTES {
+        if due || wanted || store.gathered_bytes() >= limits::WRITE_HISTORY_BYTES {
             let writes = store.take_writes();
             if let Some(mark) = writes.last().map(|write| write.mark()) {
                 out.push(Output::WriteHistory { writes, mark });
@@ -93,13 +96,16 @@ impl<D: Disk> Node<D> {
     /// Takes the round under way as far as it goes.
     fn give_on(&mut self) {
         let (space, store) = (&mut self.space, self.machine.store());
-        let is_rewritten = !space.reclaiming && store.is_settled() && !store.has_sealed_unwritten();
+        // What there is no room for is not waited for.
+        let goes_no_further = space.waits_for_room || space.history_short;
+        let is_rewritten = goes_no_further || store.is_settled() && !store.has_sealed_unwritten();
+        let is_rewritten = is_rewritten && !space.reclaiming;
         if space.giving == Giving::Rewriting && is_rewritten {
             space.giving = Giving::LettingGo { checkpoints: CHECKPOINTS_TO_LET_GO };
         }
         if let Giving::LettingGo { checkpoints } = space.giving {
             let are_made = checkpoints == 0 && !self.checkpoints.is_under_way();
-            let are_made = are_made || space.waits_for_room;
+            let are_made = are_made || goes_no_further;
             if store.replaced_bytes() == 0 || are_made {
                 space.giving = Giving::Removing;
             }
@@ -142,8 +148,9 @@ impl<D: Disk> Node<D> {
         }
         if self.space.is_short() && !was_short {
             self.space.ticks_short = 0;
-            // What the log keeps for use again may be the room that is wanted.
-            self.space.looks |= part == DiskPart::History;
+            // What the log keeps for use again may be the room that is wanted. It is looked for in a while, not at once: what
+            // fails once more would be tried once more.
+            self.space.log_gives |= part == DiskPart::History;
             self.raise_space_alarm(now);
         }
     }

@@ -11,6 +11,7 @@ use crate::mvcc::{SnapshotBuilder, SnapshotSource};
 use crate::wal::WalIdentity;
 use crate::wal::{Batch, LogEntry};
 
+mod amnesia;
 mod rebuild;
 
 /// One member: its node, and the log as its disk has it.
