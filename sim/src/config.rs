@@ -93,6 +93,8 @@ pub fn driver_config(
             catch_up_entries: setting.catch_up_entries,
             quota_bytes: 0,
             checkpoint_entries: setting.checkpoint_entries,
+            // Who sends small appends sends small chunks.
+            snapshot_chunk_bytes: setting.append_bytes.clamp(64, quorate::base::limits::SNAPSHOT_CHUNK_BYTES),
             progress_ticks: setting.progress_ticks,
             lease_checkpoint_interval: setting.lease_checkpoint,
             auto_compaction: None,

@@ -105,6 +105,12 @@ impl Observer for Witness {
         }
     }
 
+    fn notes(&self, what: &'static str) {
+        if self.disk.is_alive() {
+            self.world.marks.hit(what);
+        }
+    }
+
     fn persisted(&self, number: u64) {
         if self.disk.is_alive() {
             self.world.raft().persisted(self.member, number);

@@ -348,7 +348,28 @@ pub const SNAPSHOT_FRAME_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 
 /// Bytes of snapshots sent to one member in a second: a fraction of what a disk or a network gives, so that the leader's
 /// other work keeps its pace.
-pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 256 * 1024 * 1024;
+
+/// Bytes of a snapshot that its receiver writes before it syncs them: so much the others that wait for the same disk may have
+/// to wait for.
+pub const SNAPSHOT_SYNC_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Time a snapshot that was cut on its way is kept for another attempt. It keeps the old versions of what changes meanwhile
+/// in memory, and its segments on the disk.
+pub const SNAPSHOT_KEPT_MS: u64 = 60_000;
+
+/// Time what arrived of a cut snapshot is kept by its receiver: longer than its sender can go on with it.
+pub const SNAPSHOT_HALF_KEPT_MS: u64 = 90_000;
+
+/// Attempts in a row to go on with a cut snapshot without coming further, after which a newer one is sent.
+pub const SNAPSHOT_FRUITLESS_ATTEMPTS: u32 = 3;
+
+/// Log held in memory for those to whom a snapshot is on its way, in bytes: what is written while a large state travels and
+/// is installed. Beyond it they need another.
+pub const SNAPSHOT_HELD_LOG_BYTES: usize = 128 * 1024 * 1024;
+
+/// Time one chunk of a snapshot may take to arrive, however slowly its bytes come.
+pub const SNAPSHOT_FRAME_MS: u64 = 120_000;
 
 /// Time the receiver of a snapshot has to take a chunk in, or to take the whole over: it waits for its disk.
 pub const SNAPSHOT_STALL_MS: u64 = 30_000;

@@ -90,7 +90,7 @@ where
         peers: peers.clone(),
         ending: ending.clone(),
     };
-    tasks.spawn("node", node_task::run(env.clone(), config.tick, node, shell));
+    tasks.spawn("node", node_task::run(env.clone(), config.tick, node, shell, door.halves()));
     let handle = Handle::new(HandleParts {
         env,
         request_timeout: config.node.request_timeout,

@@ -31,6 +31,7 @@ mod questions;
 mod reconfiguration;
 mod remembering;
 mod snapshot_desk;
+mod snapshot_sink;
 mod watch_stream;
 
 pub use boot::{BootReport, Rebuilds, own_identity};

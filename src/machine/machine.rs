@@ -136,8 +136,8 @@ impl<D: Disk> Machine<D> {
     }
 
     /// All there is, for another member.
-    pub fn snapshot(&self) -> SnapshotSource<D> {
-        self.store.snapshot(self.applied.0, self.state().encode())
+    pub fn snapshot(&self, chunk_bytes: usize) -> SnapshotSource<D> {
+        self.store.snapshot(self.applied.0, self.state().encode(), chunk_bytes)
     }
 
     /// Applies an ordinary entry. `want_prev` loads what changed keys held before, for the watchers; it does

@@ -127,6 +127,8 @@ pub struct ArrivedSnapshot {
     pub message: PeerMessage,
     /// What it says, and where its history is.
     pub image: Image,
+    /// It did not come in one go: a part was there when the rest was sent.
+    pub went_on: bool,
 }
 
 /// What the disk may have no room for.

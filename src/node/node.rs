@@ -74,7 +74,7 @@ pub struct Node<D: Disk> {
     draining: Vec<Reply<()>>,
     /// What an input brought to light, until the turn ends the member with it.
     pub(super) wrong: Option<Wrong>,
-    pub(super) snapshots: Snapshots,
+    pub(super) snapshots: Snapshots<D>,
     pub(super) rebuild: Rebuild,
     pub(super) recollection: Recollection,
     stands: Option<Standing>,
@@ -167,10 +167,7 @@ impl<D: Disk> Node<D> {
                 self.contacts.lost(member);
                 self.group.unreachable(member);
             }
-            Input::SnapshotSent { member, arrived } => {
-                self.snapshots.sending.remove(&member);
-                self.group.snapshot_sent(member, arrived);
-            }
+            Input::SnapshotSent { member, arrived } => self.snapshot_sent(member, arrived, now),
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, out),
@@ -198,8 +195,6 @@ impl<D: Disk> Node<D> {
             }
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
-            // Of a state that a snapshot has replaced since: its files are gone.
-            Input::Reclaimed(_) if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
             Input::Reclaimed(done) => self.reclaimed(done),
             Input::Room { part, short } => self.told_room(part, short, now),
             Input::CheckpointPutOff => self.checkpoint_put_off(now),
@@ -395,6 +390,7 @@ impl<D: Disk> Node<D> {
         self.watches.tick(self.hub_now());
         self.tell_watches();
         self.drive_rebuild(now);
+        self.expire_snapshots(now);
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);

@@ -70,6 +70,9 @@ pub trait Observer: Send + Sync {
     /// The batches up to this number are durable, as the node was told.
     fn persisted(&self, _number: u64) {}
 
+    /// Something rare happened that is worth counting.
+    fn notes(&self, _what: &'static str) {}
+
     /// A turn is over.
     fn worked(&self, _work: &TurnWork) {}
 

@@ -202,9 +202,13 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// A segment was rewritten.
+    /// A segment was rewritten, or that was given up.
     pub(super) fn reclaimed(&mut self, done: Reclaimed<D>) {
-        self.space.reclaiming = false;
+        match self.snapshots.stale_reclaims.checked_sub(1) {
+            // Of a state that another has replaced since: what it wrote goes.
+            Some(left) => self.snapshots.stale_reclaims = left,
+            None => self.space.reclaiming = false,
+        }
         self.machine.store_mut().reclaimed(done);
     }
 
@@ -214,7 +218,7 @@ impl<D: Disk> Node<D> {
         // One of the state before a snapshot was installed comes too late to count.
         if applied >= self.counters.last_checkpointed() {
             self.counters.checkpointed(applied);
-            self.group.release(applied.saturating_sub(self.config.catch_up_entries));
+            self.group.release(self.releasable(applied.saturating_sub(self.config.catch_up_entries)));
         }
         self.counters.released(up_to);
         out.push(Output::ReleaseLog { up_to });

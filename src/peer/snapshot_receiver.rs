@@ -175,6 +175,9 @@ async fn take_chunks<E: Env>(
     sink: &mut dyn ChunkSink,
 ) -> Result<(), NotReceived> {
     loop {
+        // Who sends a byte now and then would hold one of the few places for ever.
+        let deadline = incoming.after(Duration::from_millis(limits::SNAPSHOT_FRAME_MS));
+        incoming.set_deadline(Some(deadline));
         match read_frame(incoming).await? {
             SnapshotFrame::Chunk(chunk) => {
                 let number = sink.next();

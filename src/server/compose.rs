@@ -384,6 +384,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
             catch_up_entries: config.snapshot_catchup_entries,
             quota_bytes: config.quota_bytes.unwrap_or(0),
             checkpoint_entries: config.snapshot_count,
+            snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
             progress_ticks: u64::try_from(ticks(config.watch_progress_interval)).unwrap_or(u64::MAX).max(1),
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
             auto_compaction: config.auto_compaction,
