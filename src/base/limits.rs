@@ -55,6 +55,9 @@ pub const REBUILD_BACKLOG_BYTES: usize = 256 * 1024 * 1024;
 /// Digests of compactions kept, as in etcd: a member that lags may be asked about them for as many compactions.
 pub const KEPT_COMPACTION_DIGESTS: usize = 10;
 
+/// Ticks between two looks at whether a disk that was full has room again.
+pub const TICKS_BETWEEN_LOOKS: u64 = 10;
+
 /// Ticks for which files that were replaced wait while nothing is written, before checkpoints are made to let them go: long
 /// enough to gather what one compaction sets free, short enough that the disk follows within seconds.
 pub const TICKS_FILES_WAIT: u64 = 10;
