@@ -106,7 +106,7 @@ where
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,
     });
-    door.open(handle.clone());
+    door.open(&handle);
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
     remembering::begin(&handle);
     Ok((handle, report))
