@@ -188,6 +188,12 @@ impl Fault {
         use std::io::ErrorKind::{QuotaExceeded, StorageFull};
         matches!(self.source.kind(), StorageFull | QuotaExceeded)
     }
+
+    /// Whether the device or the file system says that what lies there cannot be read: `EIO`, and what file systems answer
+    /// for a sector or a block of their own that fails its check (`ENODATA`, `EBADMSG`, `EUCLEAN`).
+    pub fn is_unreadable(&self) -> bool {
+        matches!(self.source.raw_os_error(), Some(5 | 61 | 74 | 117))
+    }
 }
 
 impl fmt::Display for Fault {

@@ -12,6 +12,7 @@ use super::jitter::Jitter;
 use super::log_cache::LogCache;
 use super::message::{MessageKind, PeerMessage};
 use super::outbox::{self, Outbox};
+use super::passed_over::PassedOver;
 use super::ready::{self, ConfirmedRead, ReadStamp, Ready};
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::wal::{Batch, HardState, LogEntry};
@@ -68,19 +69,6 @@ pub struct GroupConfig {
     pub applied: (LogIndex, Term),
 }
 
-/// How far another member has come, as the leader knows it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PeerProgress {
-    /// Who.
-    pub member: MemberId,
-    /// The last entry it acknowledged.
-    pub matched: LogIndex,
-    /// Whether it was heard of lately.
-    pub active: bool,
-    /// Whether it votes.
-    pub votes: bool,
-}
-
 /// One member's part in the consensus. See the room's head for the invariants.
 pub struct Group {
     pub(super) raw: RawNode<LogCache>,
@@ -102,6 +90,7 @@ pub struct Group {
     outbox: Outbox,
     /// It does not stand for election, whatever happens.
     pub(super) barred: bool,
+    pub(super) passed_over: PassedOver,
     /// Bytes stepped in since the last round.
     unready_bytes: usize,
     /// Bytes of entries handed out and not known durable, by round.
@@ -153,6 +142,7 @@ impl Group {
             told_committed: 0,
             outbox: Outbox::new(hard_state.term),
             barred: false,
+            passed_over: PassedOver::default(),
             unready_bytes: 0,
             undurable: VecDeque::new(),
             undurable_bytes: 0,
@@ -206,8 +196,8 @@ impl Group {
             if self.ticks_unsynced >= 2 * self.election_ticks {
                 let term = self.raw.raft.term;
                 self.raw.raft.become_follower(term, raft::INVALID_ID);
-            } else if let Some(heir) = self.heir() {
-                self.transfer(heir);
+            } else {
+                self.transfer_to_heir();
             }
         }
         // A tick of one who does not lead can only bring it to stand.
@@ -224,39 +214,6 @@ impl Group {
     /// Whether the disk has not answered for an election timeout.
     pub fn disk_hangs(&self) -> bool {
         self.ticks_unsynced >= self.election_ticks
-    }
-
-    /// The voter to hand the leadership to: of those heard of lately the one that has most of the log.
-    pub fn heir(&self) -> Option<MemberId> {
-        let peers = self.progress();
-        let heirs = peers.iter().filter(|peer| peer.votes && peer.active && peer.member.0 != self.raw.raft.id);
-        heirs.max_by_key(|peer| (peer.matched, peer.member)).map(|peer| peer.member)
-    }
-
-    /// Hands the leadership to a voter, as far as it lies with this member. It is over when another leads, or after
-    /// an election timeout; meanwhile proposals are refused.
-    pub fn transfer(&mut self, to: MemberId) {
-        self.raw.transfer_leader(to.0);
-        self.settle();
-    }
-
-    /// How far the others have come. Empty unless this member leads.
-    pub fn progress(&self) -> Vec<PeerProgress> {
-        if self.raw.raft.state != StateRole::Leader {
-            return Vec::new();
-        }
-        let prs = self.raw.raft.prs();
-        let mut peers: Vec<PeerProgress> = prs
-            .iter()
-            .map(|(id, progress)| PeerProgress {
-                member: MemberId(*id),
-                matched: progress.matched,
-                active: progress.recent_active || *id == self.raw.raft.id,
-                votes: prs.conf().voters().contains(*id),
-            })
-            .collect();
-        peers.sort_unstable_by_key(|peer| peer.member);
-        peers
     }
 
     /// Whether another, as a leader, said that this entry is committed. The leader that said it itself cannot know who
@@ -563,7 +520,7 @@ impl Group {
     }
 
     /// After every call that may have drawn an election timeout: put ours in its place.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         if self.raw.raft.state != self.role {
             self.role = self.raw.raft.state;
             self.role_changes += 1;

@@ -15,14 +15,17 @@ mod codec;
 mod conf_change;
 mod group;
 mod guard;
+mod handing_over;
 mod jitter;
 mod log_cache;
 mod message;
 mod outbox;
+mod passed_over;
 mod ready;
 mod rebuilding;
 
 pub use conf_change::{ConfChange, ConfChangeKind, founding_entry};
-pub use group::{Electorate, Group, GroupConfig, PeerProgress, Role, Standing, Stepped};
+pub use group::{Electorate, Group, GroupConfig, Role, Standing, Stepped};
+pub use handing_over::PeerProgress;
 pub use message::{LINK_HEARTBEAT, MessageKind, PartialAppend, PeerMessage};
 pub use ready::{ConfirmedRead, Ready, passed_on};

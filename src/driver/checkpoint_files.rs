@@ -58,14 +58,26 @@ pub(super) struct Found {
 /// Looks for the newest good images. What it finds is durable, content and name: whoever starts from an image removes
 /// what only older ones need, and a process that ended between renaming and syncing leaves a name that a power
 /// failure may still take back. Content is never in doubt: it is synced before it gets such a name.
+///
+/// One that cannot be read is passed over as one that is damaged, or a single bad sector would keep this member from ever
+/// starting again. Where no other is found either, that fault is the answer: it may be gone the next time.
 pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
     disk.sync_dir(DIR).await?;
     let mut indexes: Vec<LogIndex> = disk.list(DIR)?.iter().filter_map(|file| applied_of(file)).collect();
     indexes.sort_unstable();
     let mut found = Found::default();
+    let mut unreadable = None;
     for applied in indexes.into_iter().rev() {
         let path = format!("{DIR}/{}", name(applied));
-        match read(disk, &path)? {
+        let image = match read(disk, &path) {
+            Err(fault) if fault.is_unreadable() => {
+                let what = fault.to_string();
+                unreadable = Some(fault);
+                Err(what)
+            }
+            image => image?,
+        };
+        match image {
             Ok(image) if image.state.applied.0 == applied && found.image.is_none() => found.image = Some(image),
             Ok(image) if image.state.applied.0 == applied => {
                 found.older = Some(image);
@@ -79,7 +91,10 @@ pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
             Err(what) => found.damaged.push(Corruption { file: path, offset: 0, what }),
         }
     }
-    Ok(found)
+    match unreadable {
+        Some(fault) if found.image.is_none() => Err(fault.into()),
+        _ => Ok(found),
+    }
 }
 
 /// Removes images older than `applied`.
@@ -149,6 +164,26 @@ mod tests {
             let found = run_ready(newest(&after)).expect("read");
             assert_eq!(found.image.map(|image| image.state.applied.0), Some(20), "seed {seed}");
         }
+    }
+
+    #[test]
+    fn an_image_that_cannot_be_read_is_passed_over_while_another_can() {
+        let disk = CrashingDisk::default();
+        disk.create_dir(DIR).expect("made");
+        for applied in [10, 20] {
+            run_ready(write(&disk, applied, &image(applied).encode())).expect("written");
+        }
+        let found = |disk: &CrashingDisk| {
+            let found = run_ready(newest(disk))?;
+            let indexes = [found.image, found.older].map(|image| image.map(|image| image.state.applied.0));
+            Ok::<_, Wrong>((indexes, found.damaged.into_iter().map(|damage| damage.file).collect::<Vec<_>>()))
+        };
+        disk.cannot_read(&path(10));
+        assert_eq!(found(&disk).expect("the newest is whole"), ([Some(20), None], vec![path(10)]));
+        disk.cannot_read(&path(20));
+        assert!(matches!(found(&disk), Err(Wrong::Fault(_))), "none is left: it is not as if there had been none");
+        disk.can_read(&path(10));
+        assert_eq!(found(&disk).expect("an older one is left"), ([Some(10), None], vec![path(20)]));
     }
 
     #[test]

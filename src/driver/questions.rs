@@ -17,7 +17,11 @@ pub(super) enum Question {
         keys: bool,
     },
     Leases,
-    Promote(MemberId),
+    /// Under the id its entry is to carry: who asks twice means one promotion.
+    Promote {
+        member: MemberId,
+        id: u64,
+    },
     /// Of everything applied up to this entry.
     Digest(LogIndex),
     /// The state is to be sent to who asks, as a snapshot.
@@ -48,9 +52,10 @@ impl Question {
                 out.put_u8(u8::from(keys));
             }
             Self::Leases => out.put_u8(3),
-            Self::Promote(member) => {
+            Self::Promote { member, id } => {
                 out.put_u8(4);
                 out.put_u64(member.0);
+                out.put_u64(id);
             }
             Self::Digest(at) => {
                 out.put_u8(5);
@@ -66,7 +71,7 @@ impl Question {
             1 => Self::KeepAlive(bytes.try_get_i64().ok()?),
             2 => Self::TimeToLive { id: bytes.try_get_i64().ok()?, keys: bytes.try_get_u8().ok()? != 0 },
             3 => Self::Leases,
-            4 => Self::Promote(MemberId(bytes.try_get_u64().ok()?)),
+            4 => Self::Promote { member: MemberId(bytes.try_get_u64().ok()?), id: bytes.try_get_u64().ok()? },
             5 => Self::Digest(bytes.try_get_u64().ok()?),
             6 => Self::State,
             _ => return None,
@@ -95,7 +100,7 @@ impl Question {
                 Told::Leases(leases)
             }
             Self::Digest(_) => Told::Digest(if bytes.is_empty() { None } else { Some(bytes.try_get_u64().ok()?) }),
-            Self::Promote(_) | Self::State => Told::Done,
+            Self::Promote { .. } | Self::State => Told::Done,
         };
         bytes.is_empty().then_some(Ok(told))
     }
@@ -163,12 +168,12 @@ mod tests {
             (Question::TimeToLive { id: 4, keys: true }, Ok(Told::TimeToLive(Some(standing)))),
             (Question::TimeToLive { id: 4, keys: false }, Ok(Told::TimeToLive(None))),
             (Question::Leases, Ok(Told::Leases(vec![3, -4]))),
-            (Question::Promote(MemberId(8)), Ok(Told::Done)),
+            (Question::Promote { member: MemberId(8), id: 77 }, Ok(Told::Done)),
             (Question::Digest(7), Ok(Told::Digest(Some(u64::MAX)))),
             (Question::Digest(7), Ok(Told::Digest(None))),
             (Question::State, Ok(Told::Done)),
             (Question::State, Err(Refusal::Corrupt)),
-            (Question::Promote(MemberId(8)), Err(Refusal::LearnerNotReady)),
+            (Question::Promote { member: MemberId(8), id: 77 }, Err(Refusal::LearnerNotReady)),
             (Question::Leases, Err(Refusal::Told("of a later version".to_string()))),
         ];
         for (question, answer) in cases {

@@ -77,7 +77,7 @@ impl<D: Disk> Node<D> {
             events: Vec::new(),
             digest: self.machine.digest_at(index),
         };
-        self.proposals.applied(change.id, (index, term), applied);
+        self.proposals.change_applied(change.id, (index, term), applied);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::base::{LogIndex, MemberId, Term};
+use crate::env::Instant;
 use crate::machine::Image;
 
 /// Where an installation stands.
@@ -16,6 +17,10 @@ pub(super) struct Snapshots {
     pub(super) stale_reclaims: u32,
     /// To whom one is on its way.
     pub(super) sending: BTreeSet<MemberId>,
+    /// The state that is offered, and the proposals that were on their way when it first was: it may hold some of them.
+    pub(super) offered: Option<((LogIndex, Term), Vec<u64>)>,
+    /// Those of the state in place, and when who waits for them is told: what is not applied by then is in it, or was lost.
+    pub(super) hidden: Option<(Instant, Vec<u64>)>,
 }
 
 impl Snapshots {

@@ -12,6 +12,7 @@ use crate::wal::WalIdentity;
 use crate::wal::{Batch, LogEntry};
 
 mod rebuild;
+mod waiting;
 
 /// One member: its node, and the log as its disk has it.
 struct Seat {
