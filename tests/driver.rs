@@ -7,52 +7,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::base::{Dice, KeyRange, Refusal, Wrong, limits};
-use quorate::driver::{DriverConfig, FoundingMember, Handle, start};
+use quorate::base::{Dice, KeyRange, Refusal, Wrong};
+use quorate::driver::{DriverConfig, Handle, start};
 use quorate::env::{Env, MemoryDisk, ScramblingDisk, TokioClock, TokioEnv, TokioNet, TokioTasks};
 use quorate::machine::{Answer, Command, Put};
-use quorate::mvcc::{RangeQuery, StoreOptions};
+use quorate::mvcc::RangeQuery;
 use quorate::node::NodeConfig;
 
 fn config() -> DriverConfig {
-    DriverConfig {
-        name: "one".to_string(),
-        founding_members: vec![FoundingMember {
-            name: "one".to_string(),
-            peer_urls: vec!["http://localhost:2380".to_string()],
-        }],
-        joins: None,
-        strict_reconfig_check: true,
-        rebuild_from_peers: false,
-        listen_peers: Vec::new(),
-        cluster_token: "etcd-cluster".to_string(),
-        tick: Duration::from_millis(100),
-        election_ticks: 10,
-        pre_vote: true,
-        append_bytes: 1 << 20,
-        max_request_bytes: 1_572_864,
-        wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
-        min_lease_ttl: 2,
-        store: StoreOptions::default(),
-        node: NodeConfig {
-            member: Default::default(),
-            name: "one".to_string(),
-            client_urls: vec!["http://localhost:2379".to_string()],
-            cluster_version: "3.7.0".to_string(),
-            request_timeout: Duration::from_secs(7),
-            read_retry: Duration::from_millis(500),
-            election_timeout: Duration::from_secs(1),
-            catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
-            quota_bytes: 0,
-            checkpoint_entries: 50,
-            progress_ticks: 6000,
-            lease_checkpoint_interval: Duration::from_secs(300),
-            auto_compaction: None,
-            rebuild_when_diverged: false,
-            seed: 1,
-            observer: None,
-        },
-    }
+    let own = DriverConfig::alone("one", "http://localhost:2380");
+    DriverConfig { node: NodeConfig { checkpoint_entries: 50, ..own.node }, ..own }
 }
 
 async fn open(dir: &std::path::Path) -> (TokioEnv, Handle<TokioEnv>) {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate::base::{Dice, Fault, KeyRange};
-use quorate::driver::{DriverConfig, FoundingMember, Handle, start};
+use quorate::driver::{DriverConfig, Handle, start};
 use quorate::env::{Disk, DiskFile, Env, MemoryDisk, MemoryFile, OpenMode, TokioClock, TokioEnv, TokioNet, TokioTasks};
 use quorate::machine::{Command, Put};
 use quorate::mvcc::{RangeQuery, StoreOptions};
@@ -172,41 +172,12 @@ impl Env for CopiedEnv {
 }
 
 fn config() -> DriverConfig {
-    let member = FoundingMember { name: "one".to_string(), peer_urls: vec!["http://localhost:2380".to_string()] };
+    let own = DriverConfig::alone("one", "http://localhost:2380");
     DriverConfig {
         wal_segment_bytes: WAL_SEGMENT_BYTES,
-        name: "one".to_string(),
-        founding_members: vec![member],
-        joins: None,
-        strict_reconfig_check: true,
-        rebuild_from_peers: false,
-        listen_peers: Vec::new(),
-        cluster_token: "etcd-cluster".to_string(),
-        tick: Duration::from_millis(100),
-        election_ticks: 10,
-        pre_vote: true,
-        append_bytes: 1 << 20,
-        max_request_bytes: 1_572_864,
-        min_lease_ttl: 2,
         store: StoreOptions { segment_bytes: 4096, cache_bytes: 1024 },
-        node: NodeConfig {
-            member: Default::default(),
-            name: "one".to_string(),
-            client_urls: vec!["http://localhost:2379".to_string()],
-            cluster_version: "3.7.0".to_string(),
-            request_timeout: Duration::from_secs(7),
-            read_retry: Duration::from_millis(500),
-            election_timeout: Duration::from_secs(1),
-            catch_up_entries: quorate::base::limits::CATCH_UP_ENTRIES,
-            quota_bytes: 0,
-            checkpoint_entries: 20,
-            progress_ticks: 6000,
-            lease_checkpoint_interval: Duration::from_secs(300),
-            auto_compaction: None,
-            rebuild_when_diverged: false,
-            seed: 1,
-            observer: None,
-        },
+        node: NodeConfig { checkpoint_entries: 20, ..own.node },
+        ..own
     }
 }
 

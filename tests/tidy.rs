@@ -145,7 +145,7 @@ struct Exception {
 
 const EXCEPTIONS: &[Exception] = &[Exception {
     rule: "guests",
-    path: "src/mvcc/digest.rs",
+    path: "src/mvcc/entry_digest.rs",
     what: "prost",
     most: 1,
     why: "etcd's digest is over its protobuf bytes; only the two varint functions are used, no message",

@@ -179,7 +179,7 @@ pub async fn agree(world: &World, members: &[usize]) -> Verdict {
             let Some(living) = world.members[*member].living() else { continue };
             let hashed = living.node.spawn(async move {
                 let view = living.door.view(false).await.ok()?;
-                view.hash_kv(0).ok()
+                view.fresh_hash_kv(0).ok()
             });
             told.extend(hashed.await.ok().flatten().map(|hash| (*member, hash)));
         }

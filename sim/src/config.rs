@@ -71,6 +71,7 @@ pub fn driver_config(
         joins,
         strict_reconfig_check: true,
         rebuild_from_peers: false,
+        force_new_cluster: false,
         listen_peers: ports.iter().map(|port| peer_address(member, *port)).collect(),
         cluster_token: TOKEN.to_string(),
         tick: TICK,

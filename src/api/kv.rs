@@ -62,6 +62,9 @@ impl<E: Env> Porch<E> {
     pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, Refusal> {
         let command = Command::Compact { revision: request.revision, physical: request.physical };
         let (header, _) = self.propose(command).await?;
+        if request.physical {
+            self.handle.compacted(request.revision).await?;
+        }
         Ok(pb::CompactionResponse { header: Some(header) })
     }
 }

@@ -1,6 +1,6 @@
 //! Service Maintenance: status, digests, defragmentation, alarms.
 //!
-//! Invariant: defragmentation answers at once, without a header, because space is reclaimed all the time.
+//! Invariant: defragmentation answers, without a header, when the disk holds what lives; space is reclaimed all the time.
 
 use crate::api::metrics::{API_VERSION, STORAGE_VERSION};
 use crate::api::porch::Porch;
@@ -69,9 +69,9 @@ impl<E: Env> Porch<E> {
         Ok(pb::MoveLeaderResponse { header: None })
     }
 
-    /// Succeeds at once: space is given back in the background all the time.
+    /// Answers when the space that could be given back was: the size that is told next is the one after.
     pub async fn defragment(&self, _: pb::DefragmentRequest) -> Result<pb::DefragmentResponse, Refusal> {
-        self.handle.give_space_back();
+        self.handle.give_space_back().await?;
         Ok(pb::DefragmentResponse { header: None })
     }
 

@@ -59,6 +59,13 @@ pub const COMPARISONS_WITHOUT_MAJORITY: u32 = 5;
 /// leader sends them again.
 pub const REBUILD_BACKLOG_BYTES: usize = 256 * 1024 * 1024;
 
+/// Digests of compactions kept, as in etcd: a member that lags may be asked about them for as many compactions.
+pub const KEPT_COMPACTION_DIGESTS: usize = 10;
+
+/// Ticks for which files that were replaced wait while nothing is written, before checkpoints are made to let them go: long
+/// enough to gather what one compaction sets free, short enough that the disk follows within seconds.
+pub const TICKS_FILES_WAIT: u64 = 10;
+
 /// Requests waiting for the node: beyond it a request is refused, so that memory and latency stay bounded.
 pub const MAX_PENDING_REQUESTS: usize = 10_000;
 
@@ -309,6 +316,15 @@ pub const PEER_IDLE_CONNECTIONS: usize = 8;
 
 /// Time a question has, with connecting: within etcd's own timeout of a request.
 pub const PEER_QUESTION_MS: u64 = 5_000;
+
+/// Time a question of a lease by etcd's own path has, as in etcd.
+pub const PEER_LEASE_MS: u64 = 1_000;
+
+/// Digests of all data that others asked for and that are being made at once: each reads the whole history.
+pub const PEER_DIGESTS: usize = 2;
+
+/// Digests made at compactions that are kept, as in etcd.
+pub const COMPACTION_DIGESTS: usize = 10;
 
 /// What a snapshot says of itself before its chunks.
 pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;

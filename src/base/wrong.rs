@@ -189,10 +189,9 @@ impl Fault {
         matches!(self.source.kind(), StorageFull | QuotaExceeded)
     }
 
-    /// Whether the device or the file system says that what lies there cannot be read: `EIO`, and what file systems answer
-    /// for a sector or a block of their own that fails its check (`ENODATA`, `EBADMSG`, `EUCLEAN`).
-    pub fn is_unreadable(&self) -> bool {
-        matches!(self.source.raw_os_error(), Some(5 | 61 | 74 | 117))
+    /// Whether the device could not do it (`EIO`, 5 on every Unix): of a read, that what lies there cannot be had.
+    pub fn is_of_device(&self) -> bool {
+        self.source.raw_os_error() == Some(5)
     }
 }
 

@@ -12,7 +12,7 @@ use super::mailbox::Mailbox;
 use crate::base::{LogIndex, Wrong};
 use crate::env::{Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
-use crate::mvcc::{HistoryWrite, HistoryWriter, ReclaimJob, StoreOptions, WriteMark};
+use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, ReclaimJob, StoreOptions, WriteMark};
 use crate::node::Input;
 
 /// One thing the archive is asked.
@@ -22,6 +22,7 @@ pub(super) enum ArchiveJob<D: Disk> {
     Install { image: Box<Image>, durable: oneshot::Sender<DurableImage>, installed: oneshot::Receiver<InstalledImage> },
     Rebuild(Box<Image>),
     Reclaim(ReclaimJob<D>),
+    Digest(DigestJob<D>),
     Remove(Vec<String>),
 }
 
@@ -85,10 +86,12 @@ async fn one_job<E: Env>(
             node.put_completion(Input::Rebuilt(Box::new(machine)));
         }
         ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), ending.clone()),
+        ArchiveJob::Digest(job) => digest(env, job, node.clone()),
         ArchiveJob::Remove(files) => {
             for file in files {
                 env.disk().remove(&file)?;
             }
+            node.put_completion(Input::Removed);
         }
     }
     Ok(())
@@ -106,5 +109,15 @@ fn reclaim<E: Env>(env: &E, job: ReclaimJob<E::Disk>, node: Arc<Mailbox<Input<E:
                 node.close();
             }
         }
+    });
+}
+
+/// Reads all of the history: also a task of its own. What cannot be read it only tells: whoever needs it will find it.
+fn digest<E: Env>(env: &E, job: DigestJob<E::Disk>, node: Arc<Mailbox<Input<E::Disk>>>) {
+    env.tasks().spawn("digest", async move {
+        if let Err(wrong) = job.run() {
+            tracing::error!(error = %wrong, "the digest of a compaction cannot be made");
+        }
+        node.put_completion(Input::Digested);
     });
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::checkpoint_files;
 use super::config::DriverConfig;
+use super::forcing::{self, Forced};
 use super::opening::{self, Opened};
 use crate::base::{ClusterId, Corruption, Fault, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
 use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
@@ -31,10 +32,14 @@ pub struct BootReport {
     pub damaged: Vec<Corruption>,
     /// Why another member's state is to take the place of this one's before anybody is served, if it is.
     pub rebuilds: Option<Rebuilds>,
+    /// What became of the wish to go on alone, where there was one.
+    pub forced: Option<Forced>,
     /// Log entries behind the checkpoint.
     pub replayed: usize,
     /// What was cut off the end of the log, if anything.
     pub tail: TailReport,
+    /// Parts of the log's mark that could not be read, and were made anew from the others.
+    pub unreadable: Vec<Corruption>,
     /// Ids from the flags, where the data directory says otherwise and wins.
     pub differs_from_flags: Option<WalIdentity>,
 }
@@ -112,6 +117,12 @@ pub(super) async fn boot<E: Env>(
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;
+    let forced = match hollow.clone() {
+        _ if founded || !config.force_new_cluster => None,
+        // There would be nobody left to have the data from.
+        Some(damage) => return Err(damage.into()),
+        None => Some(forcing::force(env, &mut wal, &image.state, identity).await?),
+    };
     let electorate = electorate(&image.state, &wal.entries);
     let report = BootReport {
         identity,
@@ -119,8 +130,10 @@ pub(super) async fn boot<E: Env>(
         checkpoint: applied.0,
         damaged,
         rebuilds: rebuilds(config, hollow, &electorate, identity, founded)?,
+        forced,
         replayed: wal.entries.iter().filter(|entry| entry.index > applied.0).count(),
         tail: wal.tail,
+        unreadable: wal.unreadable,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
     let beside: Vec<&Image> = kept.iter().collect();
@@ -137,11 +150,13 @@ pub(super) async fn boot<E: Env>(
         seed: env.dice().next_u64(),
         applied,
     };
+    let log_end = wal.entries.last().map_or(applied.0, |last| last.index.max(applied.0));
     let group = Group::start(&group_config, hard_state, wal.entries);
     let node_config = NodeConfig { member: identity.member, ..config.node.clone() };
     let is_damaged = matches!(report.rebuilds, Some(Rebuilds::Damaged(_)));
     let older = kept.first().filter(|_| !is_damaged);
     let mut node = Node::new(node_config, group, machine, older, facts, bell);
+    node.replays_to(log_end);
     if report.rebuilds.is_some() {
         node.rebuild();
     }

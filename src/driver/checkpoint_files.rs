@@ -12,83 +12,106 @@ pub(super) const DIR: &str = "checkpoint";
 /// Images kept: the newest, and the one before should the newest be found damaged.
 const KEPT: usize = 2;
 
-fn name(applied: LogIndex) -> String {
-    format!("{applied:016x}.image")
+/// Which of the images a file is: by applied index, and by number where there are several of one: nothing was applied
+/// between them, but the history was laid out anew.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Key {
+    applied: LogIndex,
+    number: u64,
 }
 
-/// The image of this applied index, relative to the data directory.
-pub(super) fn path(applied: LogIndex) -> String {
-    format!("{DIR}/{}", name(applied))
+impl Key {
+    fn first(applied: LogIndex) -> Self {
+        Self { applied, number: 0 }
+    }
+
+    /// The file, relative to the data directory.
+    fn path(self) -> String {
+        let Self { applied, number } = self;
+        if number == 0 {
+            format!("{DIR}/{applied:016x}.image")
+        } else {
+            format!("{DIR}/{applied:016x}.{number:x}.image")
+        }
+    }
+
+    /// Of a file's name without its directory.
+    fn of(file: &str) -> Option<Self> {
+        let stem = file.strip_suffix(".image")?;
+        let (applied, number) = stem.split_once('.').unwrap_or((stem, "0"));
+        Some(Self { applied: u64::from_str_radix(applied, 16).ok()?, number: u64::from_str_radix(number, 16).ok()? })
+    }
 }
 
-fn applied_of(file: &str) -> Option<LogIndex> {
-    u64::from_str_radix(file.strip_suffix(".image")?, 16).ok()
+/// The images there are, oldest first.
+fn keys<D: Disk>(disk: &D) -> Result<Vec<Key>, Fault> {
+    let mut keys: Vec<Key> = disk.list(DIR)?.iter().filter_map(|file| Key::of(file)).collect();
+    keys.sort_unstable();
+    Ok(keys)
 }
 
 /// Makes an image durable under its name: content, then name, then directory. Older ones beyond those kept
 /// are removed afterwards.
 pub(super) async fn write<D: Disk>(disk: &D, applied: LogIndex, image: &Bytes) -> Result<(), Fault> {
-    let (draft, final_name) = (format!("{DIR}/draft"), format!("{DIR}/{}", name(applied)));
+    let draft = format!("{DIR}/draft");
+    let same = keys(disk)?.into_iter().rfind(|key| key.applied == applied);
+    let key = same.map_or(Key::first(applied), |key| Key { number: key.number + 1, ..key });
     if disk.exists(&draft)? {
         disk.remove(&draft)?;
     }
     let file = disk.open(&draft, OpenMode::Create)?;
     file.write_at(0, image)?;
     file.sync().await?;
-    disk.rename(&draft, &final_name)?;
+    disk.rename(&draft, &key.path())?;
     disk.sync_dir(DIR).await?;
-    let mut kept: Vec<LogIndex> = disk.list(DIR)?.iter().filter_map(|file| applied_of(file)).collect();
-    kept.sort_unstable();
-    let surplus = kept.len().saturating_sub(KEPT);
-    for old in kept.into_iter().take(surplus) {
-        disk.remove(&format!("{DIR}/{}", name(old)))?;
-    }
-    Ok(())
+    let kept = keys(disk)?;
+    kept.iter().take(kept.len().saturating_sub(KEPT)).try_for_each(|old| disk.remove(&old.path()))
+}
+
+/// An image and where it lies.
+#[derive(Debug)]
+pub(super) struct ImageFile {
+    /// Relative to the data directory.
+    pub(super) file: String,
+    pub(super) image: Image,
 }
 
 /// The newest image that can be read and the next older one, and the damaged ones passed over on the way.
 #[derive(Default)]
 pub(super) struct Found {
-    pub(super) image: Option<Image>,
+    pub(super) image: Option<ImageFile>,
     /// What a later start falls back on, should the newest be found damaged then.
-    pub(super) older: Option<Image>,
+    pub(super) older: Option<ImageFile>,
     pub(super) damaged: Vec<Corruption>,
 }
 
-/// Looks for the newest good images. What it finds is durable, content and name: whoever starts from an image removes
+/// Looks for the newest good images. One that cannot be read is as good as damaged while another can, and else a fault: the
+/// next start may find it readable. What it finds is durable, content and name: whoever starts from an image removes
 /// what only older ones need, and a process that ended between renaming and syncing leaves a name that a power
 /// failure may still take back. Content is never in doubt: it is synced before it gets such a name.
-///
-/// One that cannot be read is passed over as one that is damaged, or a single bad sector would keep this member from ever
-/// starting again. Where no other is found either, that fault is the answer: it may be gone the next time.
 pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
     disk.sync_dir(DIR).await?;
-    let mut indexes: Vec<LogIndex> = disk.list(DIR)?.iter().filter_map(|file| applied_of(file)).collect();
-    indexes.sort_unstable();
-    let mut found = Found::default();
-    let mut unreadable = None;
-    for applied in indexes.into_iter().rev() {
-        let path = format!("{DIR}/{}", name(applied));
-        let image = match read(disk, &path) {
-            Err(fault) if fault.is_unreadable() => {
-                let what = fault.to_string();
-                unreadable = Some(fault);
-                Err(what)
+    let (mut found, mut unreadable) = (Found::default(), None);
+    for key in keys(disk)?.into_iter().rev() {
+        let (file, applied) = (key.path(), key.applied);
+        // Asked twice: what fails once may be a hiccup.
+        let read = read(disk, &file).or_else(|_| read(disk, &file)).or_else(|fault| {
+            if fault.is_of_device() { Ok(Err(unreadable.insert(fault).to_string())) } else { Err(fault) }
+        });
+        match read? {
+            Ok(image) if image.state.applied.0 == applied && found.image.is_none() => {
+                found.image = Some(ImageFile { file, image });
             }
-            image => image?,
-        };
-        match image {
-            Ok(image) if image.state.applied.0 == applied && found.image.is_none() => found.image = Some(image),
             Ok(image) if image.state.applied.0 == applied => {
-                found.older = Some(image);
+                found.older = Some(ImageFile { file, image });
                 break;
             }
             Ok(image) => found.damaged.push(Corruption {
-                file: path,
+                file,
                 offset: 0,
                 what: format!("it holds index {} under the name of {applied}", image.state.applied.0),
             }),
-            Err(what) => found.damaged.push(Corruption { file: path, offset: 0, what }),
+            Err(what) => found.damaged.push(Corruption { file, offset: 0, what }),
         }
     }
     match unreadable {
@@ -97,12 +120,12 @@ pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
     }
 }
 
-/// Removes images older than `applied`.
+/// Removes images older than the newest of `applied`.
 pub(super) fn forget_older<D: Disk>(disk: &D, applied: LogIndex) -> Result<(), Fault> {
-    for old in disk.list(DIR)?.iter().filter_map(|file| applied_of(file)).filter(|old| *old < applied) {
-        disk.remove(&format!("{DIR}/{}", name(old)))?;
-    }
-    Ok(())
+    let keys = keys(disk)?;
+    let newest = keys.iter().rfind(|key| key.applied == applied);
+    let older = |key: &&Key| newest.map_or(key.applied < applied, |newest| *key < newest);
+    keys.iter().filter(older).try_for_each(|old| disk.remove(&old.path()))
 }
 
 /// Ends the name of an image that was found damaged: it counts as no image any more, and is there to be looked at.
@@ -135,7 +158,7 @@ fn read<D: Disk>(disk: &D, path: &str) -> Result<Result<Image, String>, Fault> {
 mod tests {
     use super::*;
     use crate::base::SeededDice;
-    use crate::env::{CrashingDisk, run_ready};
+    use crate::env::{CrashingDisk, MemoryDisk, ScramblingDisk, run_ready};
 
     fn image(applied: LogIndex) -> Image {
         Image { state: crate::machine::State { applied: (applied, 1), ..Default::default() }, ..Image::default() }
@@ -150,7 +173,7 @@ mod tests {
         let file = disk.open(&draft, OpenMode::Create).expect("made");
         file.write_at(0, &image(20).encode()).expect("written");
         run_ready(file.sync()).expect("synced");
-        disk.rename(&draft, &format!("{DIR}/{}", name(20))).expect("renamed");
+        disk.rename(&draft, &Key::first(20).path()).expect("renamed");
         disk
     }
 
@@ -159,31 +182,51 @@ mod tests {
         for seed in 0..20 {
             let disk = named_but_not_synced();
             let found = run_ready(newest(&disk)).expect("read");
-            assert_eq!(found.image.map(|image| image.state.applied.0), Some(20));
+            assert_eq!(found.image.map(|found| found.image.state.applied.0), Some(20));
             let after = disk.crash(&mut SeededDice::new(seed), false);
             let found = run_ready(newest(&after)).expect("read");
-            assert_eq!(found.image.map(|image| image.state.applied.0), Some(20), "seed {seed}");
+            assert_eq!(found.image.map(|found| found.image.state.applied.0), Some(20), "seed {seed}");
         }
+    }
+
+    /// Where nothing is applied between two checkpoints both are kept, and the newer one counts.
+    #[test]
+    fn two_images_of_one_index_are_two_images() {
+        let disk = CrashingDisk::default();
+        disk.create_dir(DIR).expect("made");
+        let written = |cluster: u64| {
+            let identity = crate::wal::WalIdentity { cluster: crate::base::ClusterId(cluster), ..Default::default() };
+            Image { identity, ..image(10) }
+        };
+        for cluster in 1..=4 {
+            run_ready(write(&disk, 10, &written(cluster).encode())).expect("written");
+        }
+        let found = run_ready(newest(&disk)).expect("read");
+        assert_eq!(found.image.map(|found| found.image), Some(written(4)));
+        assert_eq!(found.older.map(|found| found.image), Some(written(3)));
+        assert_eq!(disk.list(DIR).expect("listed"), ["000000000000000a.2.image", "000000000000000a.3.image"]);
+        forget_older(&disk, 10).expect("removed");
+        assert_eq!(disk.list(DIR).expect("listed"), ["000000000000000a.3.image"]);
+        run_ready(write(&disk, 11, &image(11).encode())).expect("written");
+        let found = run_ready(newest(&disk)).expect("read");
+        assert_eq!(found.image.map(|found| found.image.state.applied.0), Some(11));
     }
 
     #[test]
     fn an_image_that_cannot_be_read_is_passed_over_while_another_can() {
-        let disk = CrashingDisk::default();
+        let disk = MemoryDisk::new();
         disk.create_dir(DIR).expect("made");
         for applied in [10, 20] {
             run_ready(write(&disk, applied, &image(applied).encode())).expect("written");
         }
-        let found = |disk: &CrashingDisk| {
-            let found = run_ready(newest(disk))?;
-            let indexes = [found.image, found.older].map(|image| image.map(|image| image.state.applied.0));
-            Ok::<_, Wrong>((indexes, found.damaged.into_iter().map(|damage| damage.file).collect::<Vec<_>>()))
-        };
-        disk.cannot_read(&path(10));
-        assert_eq!(found(&disk).expect("the newest is whole"), ([Some(20), None], vec![path(10)]));
-        disk.cannot_read(&path(20));
-        assert!(matches!(found(&disk), Err(Wrong::Fault(_))), "none is left: it is not as if there had been none");
-        disk.can_read(&path(10));
-        assert_eq!(found(&disk).expect("an older one is left"), ([Some(10), None], vec![path(20)]));
+        let disk = ScramblingDisk::new(disk, 1);
+        disk.make_unreadable(&Key::first(20).path(), 0);
+        let found = run_ready(newest(&disk)).expect("read");
+        assert_eq!(found.image.map(|found| found.image.state.applied.0), Some(10));
+        assert_eq!(found.damaged.iter().map(|damage| damage.file.clone()).collect::<Vec<_>>(), [Key::first(20).path()]);
+        disk.make_unreadable(&Key::first(10).path(), 0);
+        let wrong = run_ready(newest(&disk)).err().expect("there is none");
+        assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}");
     }
 
     #[test]

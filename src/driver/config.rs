@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::base::limits;
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
 use crate::wal::WalIdentity;
@@ -29,6 +30,8 @@ pub struct DriverConfig {
     pub strict_reconfig_check: bool,
     /// Take the others' state at this start, before anybody is served.
     pub rebuild_from_peers: bool,
+    /// Go on alone at this start: the others are removed, unless a majority of them is there.
+    pub force_new_cluster: bool,
     /// Where this member listens for its peers, as `host:port` each.
     pub listen_peers: Vec<String>,
     /// Part of the ids of a new cluster.
@@ -51,4 +54,35 @@ pub struct DriverConfig {
     pub store: StoreOptions,
     /// The node's options; `member` is filled in here.
     pub node: NodeConfig,
+}
+
+impl DriverConfig {
+    /// What the flags' defaults make of one of these members, who listens for no peers; for what a test or a tool does not
+    /// care about.
+    pub fn new(name: &str, founding_members: Vec<FoundingMember>) -> Self {
+        Self {
+            name: name.to_string(),
+            founding_members,
+            joins: None,
+            strict_reconfig_check: true,
+            rebuild_from_peers: false,
+            force_new_cluster: false,
+            listen_peers: Vec::new(),
+            cluster_token: "etcd-cluster".to_string(),
+            tick: Duration::from_millis(100),
+            election_ticks: 10,
+            pre_vote: true,
+            append_bytes: limits::APPEND_BYTES,
+            max_request_bytes: limits::MAX_REQUEST_BYTES,
+            wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
+            min_lease_ttl: 2,
+            store: StoreOptions::default(),
+            node: NodeConfig::new(name),
+        }
+    }
+
+    /// As [`DriverConfig::new`], for a member that founds a cluster alone.
+    pub fn alone(name: &str, peer_url: &str) -> Self {
+        Self::new(name, vec![FoundingMember { name: name.to_string(), peer_urls: vec![peer_url.to_string()] }])
+    }
 }

@@ -15,8 +15,8 @@ use crate::env::{Env, Tasks};
 use crate::machine::members_json;
 use crate::node::{Facts, Input, Reply};
 use crate::peer::{
-    self, AskFailure, BoxFuture, ChunkSink, ChunkSource, PeerAddress, PeerDoor, PeerSender, Roster, STORAGE_VERSION,
-    VERSION,
+    self, AskFailure, BoxFuture, ChunkSink, ChunkSource, EtcdQuestion, EtcdReply, PeerAddress, PeerDoor, PeerSender,
+    Roster, STORAGE_VERSION, VERSION,
 };
 use crate::wal::WalIdentity;
 
@@ -113,6 +113,13 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
         let (Some(handle), Some(question)) = (self.handle.get().cloned(), Question::decode(question)) else { return };
         self.env.tasks().spawn_light("peer's question", async move {
             reply.answer(encode_answer(&handle.answer(from, question).await));
+        });
+    }
+
+    fn asked_as_etcd(&self, question: EtcdQuestion, reply: EtcdReply) {
+        let Some(handle) = self.handle.get().cloned() else { return };
+        self.env.tasks().spawn_light("peer's question", async move {
+            reply.answer(handle.answer_as_etcd(question).await);
         });
     }
 }

@@ -100,6 +100,7 @@ where
         views,
         peers,
         ending,
+        digests: Arc::default(),
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,

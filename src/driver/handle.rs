@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_channel::oneshot;
 
+use super::digests::Digests;
 use super::ending::Ending;
+use super::etcd_words::{as_etcd, heard};
 use super::mailbox::{Mailbox, NotTaken};
 use super::questions::{Question, Told};
 use super::reconfiguration::Outlook;
@@ -16,7 +19,7 @@ use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
 use crate::node::{Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
-use crate::peer::{AskFailure, PeerSender};
+use crate::peer::{AskFailure, EtcdQuestion, PeerSender};
 
 /// Who a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +42,7 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) views: Arc<ViewCell<E::Disk>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
+    pub(super) digests: Arc<Digests>,
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
     pub(super) min_lease_ttl: i64,
@@ -160,7 +164,7 @@ impl<E: Env> Handle<E> {
         self.ask_other(Question::State).await.map(|_| ())
     }
 
-    async fn answer_as_leader(&self, question: Question) -> Result<Told, Refusal> {
+    pub(super) async fn answer_as_leader(&self, question: Question) -> Result<Told, Refusal> {
         match question {
             Question::KeepAlive(id) => {
                 let asked = self.ask(|reply| Input::Lease(LeaseQuestion::KeepAlive { id, reply }));
@@ -214,10 +218,33 @@ impl<E: Env> Handle<E> {
         match self.0.parts.peers.ask(member, question.encode()).await {
             Ok(answer) => question.answer(answer).unwrap_or(Err(Refusal::NotLeader)),
             Err(AskFailure::NoRoom) => Err(Refusal::TooManyRequests),
-            // A leader of another make answers no such questions.
+            // One of another make.
+            Err(AskFailure::Unsupported) => self.ask_other_make(member, question).await,
+            Err(_) => Err(Refusal::TimeoutConnectionLost),
+        }
+    }
+
+    async fn ask_other_make(&self, member: MemberId, question: Question) -> Result<Told, Refusal> {
+        let asked = as_etcd(question).ok_or(Refusal::NoLeader)?;
+        match self.ask_as_etcd(member, asked).await {
+            Ok((status, body)) => heard(question, status, &body),
+            Err(AskFailure::NoRoom) => Err(Refusal::TooManyRequests),
             Err(AskFailure::Unsupported) => Err(Refusal::NoLeader),
             Err(_) => Err(Refusal::TimeoutConnectionLost),
         }
+    }
+
+    /// Asks a member by one of etcd's paths.
+    pub(super) async fn ask_as_etcd(
+        &self,
+        member: MemberId,
+        question: EtcdQuestion,
+    ) -> Result<(u16, Bytes), AskFailure> {
+        self.0.parts.peers.ask_as_etcd(member, question).await
+    }
+
+    pub(super) fn digests(&self) -> &Digests {
+        &self.0.parts.digests
     }
 
     /// Hands the leadership to another voter, and answers when it leads. [`Refusal::NotLeader`] where another leads
@@ -295,9 +322,14 @@ impl<E: Env> Handle<E> {
         Ok((WatchStream::new(place, buffer.clone()), WatchReader::new(buffer)))
     }
 
-    /// Asks for the space of what was compacted. Answers at once; the rewriting goes on by itself.
-    pub fn give_space_back(&self) {
-        let _ = self.0.parts.mailbox.put(Input::GiveSpaceBack, 0);
+    /// Gives back the space of what was compacted; answers when that is done.
+    pub async fn give_space_back(&self) -> Result<(), Refusal> {
+        self.ask(|reply| Input::GiveSpaceBack { reply }).await
+    }
+
+    /// Answers when a compaction at `revision`, which was applied here, is done: the index is pruned and its digest made.
+    pub async fn compacted(&self, revision: i64) -> Result<(), Refusal> {
+        self.ask(|reply| Input::Compacted { revision, reply }).await
     }
 
     /// Finishes what was begun, then ends the driver. Requests that come meanwhile are refused as stopped.

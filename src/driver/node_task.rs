@@ -60,6 +60,7 @@ impl<D: Disk> Shell<D> {
                 self.to_archive.put_completion(ArchiveJob::Checkpoint { applied, image });
             }
             Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
+            Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),
         }
     }

@@ -5,7 +5,7 @@
 //! log was not cut any more is taken to the end. Nothing on the disk is changed here but that cut. Where no history is whole and
 //! others have the data, the member begins without: it takes theirs.
 
-use super::checkpoint_files::{self, Found};
+use super::checkpoint_files::{Found, ImageFile};
 use crate::base::{Corruption, LogIndex, Term, Wrong};
 use crate::env::Disk;
 use crate::machine::{Image, Machine};
@@ -36,8 +36,10 @@ pub(super) fn open<D: Disk>(
     for image in image.iter().chain(&older) {
         check_identity(image, identity)?;
     }
-    let load = |image: &Image, kept: Option<&Image>| Machine::load(disk.clone(), *options, image, kept.as_slice());
-    let image = image.unwrap_or_else(|| Image { identity, ..Image::default() });
+    let load = |image: &Image, kept: Option<&Image>| load(disk, options, image, kept.as_slice());
+    let beginning = || ImageFile { file: String::new(), image: Image { identity, ..Image::default() } };
+    let ImageFile { file, image } = image.unwrap_or_else(beginning);
+    let older = older.map(|older| older.image);
     let first = match load(&image, older.as_ref()) {
         Ok(machine) => {
             let kept = older.into_iter().collect();
@@ -50,13 +52,26 @@ pub(super) fn open<D: Disk>(
     let Some(older) = older else { return hollow(disk, options, vec![image], damaged, first) };
     match load(&older, None) {
         Ok(machine) => {
-            let file = checkpoint_files::path(image.state.applied.0);
             damaged.push(Corruption { file, offset: 0, what: format!("the history it names is not whole: {first}") });
             Ok(Opened { machine, image: older, kept: Vec::new(), damaged, hollow: None })
         }
         Err(Wrong::Corruption(_)) => hollow(disk, options, vec![image, older], damaged, first),
         Err(fault) => Err(fault),
     }
+}
+
+/// The machine at an image. A history that cannot be read is a damaged one. Asked twice: what fails once may be a hiccup.
+fn load<D: Disk>(disk: &D, options: &StoreOptions, image: &Image, kept: &[&Image]) -> Result<Machine<D>, Wrong> {
+    let once = || Machine::load(disk.clone(), *options, image, kept);
+    let of_device = |wrong: &Wrong| matches!(wrong, Wrong::Fault(fault) if fault.is_of_device());
+    let answer = match once() {
+        Err(wrong) if of_device(&wrong) => once(),
+        answer => answer,
+    };
+    answer.map_err(|wrong| match wrong {
+        Wrong::Fault(fault) if fault.is_of_device() => Wrong::corrupt(fault.path.clone(), 0, fault.to_string()),
+        wrong => wrong,
+    })
 }
 
 /// Opens a machine without data at the newest image, whose own bytes are good: it says who the members are. The files stay until
@@ -80,16 +95,16 @@ fn hollow<D: Disk>(
     Ok(Opened { machine, image, kept, damaged, hollow: Some(damage) })
 }
 
-fn check_identity(image: &Image, own: WalIdentity) -> Result<(), Wrong> {
-    let WalIdentity { cluster, member } = image.identity;
-    if image.identity == own {
+fn check_identity(found: &ImageFile, own: WalIdentity) -> Result<(), Wrong> {
+    let WalIdentity { cluster, member } = found.image.identity;
+    if found.image.identity == own {
         return Ok(());
     }
     let what = format!(
         "it is of member {member} of cluster {cluster}, but the log beside it is of member {} of cluster {}",
         own.member, own.cluster
     );
-    Err(Wrong::corrupt(checkpoint_files::path(image.state.applied.0), 0, what))
+    Err(Wrong::corrupt(&found.file, 0, what))
 }
 
 /// Takes an installation to its end that was interrupted between making the checkpoint durable and cutting the log: then

@@ -2,54 +2,29 @@
 
 use std::time::Duration;
 
-use super::{DriverConfig, FoundingMember, Handle, start};
-use crate::base::limits;
-use crate::env::VirtualEnv;
-use crate::machine::Command;
+use super::{DriverConfig, Handle, start};
+use crate::base::{Refusal, limits};
+use crate::env::{Disk, DiskFile, Env, OpenMode, VirtualEnv};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Command, Put};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
 
 fn config() -> DriverConfig {
-    let own = FoundingMember { name: "one".to_string(), peer_urls: vec!["http://localhost:2380".to_string()] };
+    let own = DriverConfig::alone("one", "http://localhost:2380");
     DriverConfig {
-        rebuild_from_peers: false,
-        append_bytes: 1 << 20,
-        name: own.name.clone(),
-        founding_members: vec![own],
-        joins: None,
-        strict_reconfig_check: true,
-        listen_peers: Vec::new(),
-        cluster_token: "token".to_string(),
-        tick: Duration::from_millis(100),
-        election_ticks: 10,
-        pre_vote: true,
-        max_request_bytes: limits::MAX_REQUEST_BYTES,
         wal_segment_bytes: 64 * 1024,
-        min_lease_ttl: 2,
-        store: StoreOptions { segment_bytes: 64 * 1024, ..StoreOptions::default() },
-        node: NodeConfig {
-            rebuild_when_diverged: false,
-            member: Default::default(),
-            name: "one".to_string(),
-            client_urls: vec!["http://localhost:2379".to_string()],
-            cluster_version: "3.7.0".to_string(),
-            request_timeout: Duration::from_secs(7),
-            read_retry: Duration::from_millis(500),
-            election_timeout: Duration::from_secs(1),
-            catch_up_entries: limits::CATCH_UP_ENTRIES,
-            quota_bytes: 0,
-            checkpoint_entries: 1_000,
-            progress_ticks: 6_000,
-            lease_checkpoint_interval: Duration::from_secs(300),
-            auto_compaction: None,
-            seed: 1,
-            observer: None,
-        },
+        store: StoreOptions { segment_bytes: 64 * 1024, ..own.store },
+        node: NodeConfig { checkpoint_entries: 1_000, ..own.node },
+        ..own
     }
 }
 
 async fn member(env: &VirtualEnv) -> Handle<VirtualEnv> {
-    let (handle, _) = start(env.clone(), config()).await.expect("an empty disk");
+    member_of(env, config()).await
+}
+
+async fn member_of(env: &VirtualEnv, config: DriverConfig) -> Handle<VirtualEnv> {
+    let (handle, _) = start(env.clone(), config).await.expect("it starts");
     while !handle.status().ready {
         env.pass(Duration::from_millis(1)).await;
     }
@@ -74,6 +49,102 @@ fn leases_live_through_a_pause_and_end_after_it() {
         assert_eq!(handle.leases().await, Ok(vec![1]), "the other had two seconds left");
         env.pass(Duration::from_secs(4)).await;
         assert_eq!(handle.leases().await, Ok(Vec::new()));
+        handle.stop().await;
+    });
+}
+
+fn put(key: &str, value: Vec<u8>) -> Command {
+    let (lease, prev_kv, ignore_value, ignore_lease) = (0, false, false, false);
+    Command::Put(Put { key: key.to_string().into(), value: value.into(), lease, prev_kv, ignore_value, ignore_lease })
+}
+
+/// Bytes of the history's files.
+fn history_bytes(env: &VirtualEnv) -> u64 {
+    let disk = env.disk();
+    let len = |name: &String| disk.open(&format!("history/{name}"), OpenMode::Read).and_then(|file| file.len());
+    disk.list("history").expect("listed").iter().map(|name| len(name).expect("read")).sum()
+}
+
+/// Puts `count` values under one key, and compacts all but the last.
+async fn overwrite(handle: &Handle<VirtualEnv>, count: usize) -> i64 {
+    for n in 0..count {
+        handle.propose(put("one", vec![n as u8; 10_000])).await.expect("written");
+    }
+    let revision = handle.status().revision;
+    let done = handle.propose(Command::Compact { revision, physical: true }).await.expect("compacted");
+    assert!(matches!(done.answer, Answer::Compact));
+    revision
+}
+
+/// Who asks for space is answered when the disk has it back, though nothing is written meanwhile that would make a
+/// checkpoint due; the size that is told is the disk's.
+#[test]
+fn space_that_was_asked_for_is_there_when_the_answer_comes() {
+    VirtualEnv::run(async |env| {
+        let handle = member(&env).await;
+        let revision = overwrite(&handle, 100).await;
+        handle.compacted(revision).await.expect("pruned");
+        handle.give_space_back().await.expect("given");
+        assert!(history_bytes(&env) < 20_000, "{} bytes where one value lives", history_bytes(&env));
+        let size = handle.status().size_bytes;
+        assert_eq!(size, history_bytes(&env), "as told");
+        assert_eq!(handle.status().size_bytes, size);
+        let made = handle.status().checkpoints;
+        handle.give_space_back().await.expect("given");
+        assert_eq!(handle.status().checkpoints, made, "nothing to give, nothing done");
+        handle.stop().await;
+        // Whatever the order of the last checkpoints: a start finds it all.
+        let handle = member(&env).await;
+        assert_eq!(handle.view(true).await.expect("led").get(b"one").expect("read").map(|kv| kv.value[0]), Some(99));
+        handle.stop().await;
+    });
+}
+
+/// Nobody asks and nothing is written: the files that were replaced go all the same.
+#[test]
+fn replaced_files_go_at_rest() {
+    VirtualEnv::run(async |env| {
+        let handle = member(&env).await;
+        overwrite(&handle, 150).await;
+        env.pass(Duration::from_secs(5)).await;
+        // The segment that grows stays as it is, where nobody asks.
+        assert!(history_bytes(&env) < 100_000, "{}", history_bytes(&env));
+        assert_eq!(handle.status().size_bytes, history_bytes(&env), "as told");
+        let made = handle.status().checkpoints;
+        env.pass(Duration::from_secs(20)).await;
+        assert_eq!(handle.status().checkpoints, made, "once");
+        handle.stop().await;
+    });
+}
+
+/// One program after the other's answer: compact, give space back, disarm, put.
+#[test]
+fn the_way_out_of_a_used_up_quota_leads_out() {
+    VirtualEnv::run(async |env| {
+        let mut config = config();
+        config.node.quota_bytes = 400_000;
+        let handle = member_of(&env, config).await;
+        let big = || put("one", vec![7; 10_000]);
+        let refused = loop {
+            if let Err(refusal) = handle.propose(big()).await {
+                break refusal;
+            }
+        };
+        assert_eq!(refused, Refusal::NoSpace);
+        let revision = handle.status().revision;
+        handle.propose(Command::Compact { revision, physical: true }).await.expect("compacted");
+        handle.compacted(revision).await.expect("pruned");
+        handle.give_space_back().await.expect("given");
+        assert!(handle.status().size_bytes < 30_000);
+        let disarm = Command::Alarm {
+            action: AlarmAction::Deactivate,
+            member: handle.identity().member,
+            kind: AlarmKind::NoSpace,
+        };
+        handle.propose(disarm).await.expect("disarmed");
+        for _ in 0..10 {
+            handle.propose(big()).await.expect("there is room");
+        }
         handle.stop().await;
     });
 }

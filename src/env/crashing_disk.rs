@@ -4,7 +4,7 @@
 //! by sectors and in any order, and an unsynced sector may hold garbage. Renames are atomic. A sync made to fail drops what
 //! it was asked for from what can become durable, while reads go on showing it; of a directory it changes nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -29,8 +29,6 @@ struct Tree {
     dirs: Vec<String>,
     inodes: Vec<Inode>,
     syncs_until_fault: Option<u64>,
-    /// Inodes whose bytes cannot be read.
-    unreadable: BTreeSet<usize>,
 }
 
 #[derive(Debug, Clone)]
@@ -83,20 +81,6 @@ impl CrashingDisk {
     /// The `n`-th sync of a file or directory from now (1 is the next) fails, and those after it succeed.
     pub(crate) fn fail_sync(&self, n: u64) {
         self.lock().syncs_until_fault = Some(n);
-    }
-
-    /// A sector of this file cannot be read from now on.
-    pub(crate) fn cannot_read(&self, name: &str) {
-        let mut tree = self.lock();
-        let inode = tree.names[name];
-        tree.unreadable.insert(inode);
-    }
-
-    /// It can be read again.
-    pub(crate) fn can_read(&self, name: &str) {
-        let mut tree = self.lock();
-        let inode = tree.names[name];
-        tree.unreadable.remove(&inode);
     }
 
     fn lock(&self) -> MutexGuard<'_, Tree> {
@@ -299,9 +283,6 @@ impl CrashingFile {
 
 impl DiskFile for CrashingFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Fault> {
-        if self.tree.lock().unwrap_or_else(PoisonError::into_inner).unreadable.contains(&self.inode) {
-            return Err(Fault::new("read", &self.name, Error::from_raw_os_error(5)));
-        }
         self.with(|inode| {
             let from = usize::try_from(offset).unwrap_or(usize::MAX).min(inode.now.len());
             let n = buf.len().min(inode.now.len() - from);

@@ -1,10 +1,10 @@
 //! A disk that does all a disk may do and a few things it may not: short reads always; on demand, changed
-//! bytes in what is read, and writes and syncs that fail.
+//! bytes in what is read, writes and syncs that fail, pages that cannot be read, and no room for more.
 //!
 //! Invariants: the same seed and the same calls give the same answers; with the demands off it is a correct
 //! disk and passes the conformance suite. Clones share dice and demands. Knows nothing of crashes.
 
-use std::io::Error;
+use std::io::{Error, ErrorKind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::seam::{Disk, DiskFile, OpenMode};
@@ -23,6 +23,9 @@ struct Plan {
     change_one_in: u64,
     writes_until_fault: Option<u64>,
     syncs_until_fault: Option<u64>,
+    /// Files, and where a page of theirs begins that cannot be read.
+    unreadable: Vec<(String, u64)>,
+    is_full: bool,
 }
 
 /// An open file of a [`ScramblingDisk`].
@@ -36,8 +39,14 @@ pub struct ScramblingFile<F> {
 impl<D> ScramblingDisk<D> {
     /// `disk` with dice of this seed; only reads are made short.
     pub fn new(disk: D, seed: u64) -> Self {
-        let plan =
-            Plan { dice: SeededDice::new(seed), change_one_in: 0, writes_until_fault: None, syncs_until_fault: None };
+        let plan = Plan {
+            dice: SeededDice::new(seed),
+            change_one_in: 0,
+            writes_until_fault: None,
+            syncs_until_fault: None,
+            unreadable: Vec::new(),
+            is_full: false,
+        };
         Self { disk, plan: Arc::new(Mutex::new(plan)) }
     }
 
@@ -55,9 +64,31 @@ impl<D> ScramblingDisk<D> {
     pub fn fail_sync(&self, n: u64) {
         lock(&self.plan).syncs_until_fault = Some(n);
     }
+
+    /// The page of the file that begins at `offset` cannot be read, nor written in part, until it is written whole.
+    pub fn make_unreadable(&self, name: &str, offset: u64) {
+        lock(&self.plan).unreadable.push((name.to_string(), offset));
+    }
+
+    /// From now on no file grows.
+    pub fn fill_up(&self) {
+        lock(&self.plan).is_full = true;
+    }
+}
+
+/// What a device cannot read as a rule, and a system reads before it writes a part of it.
+const PAGE: u64 = 4096;
+
+fn of_device(doing: &'static str, name: &str) -> Fault {
+    Fault::new(doing, name, Error::from_raw_os_error(5))
 }
 
 impl Plan {
+    fn meets_unreadable(&self, name: &str, offset: u64, len: usize) -> bool {
+        let meets = |page: &u64| *page < offset + len as u64 && offset < page + PAGE;
+        self.unreadable.iter().any(|(file, page)| file == name && meets(page))
+    }
+
     fn sync(&mut self, name: &str) -> Result<(), Fault> {
         if falls_due(&mut self.syncs_until_fault) {
             return Err(Fault::new("sync", name, Error::other("scrambled")));
@@ -122,6 +153,9 @@ impl<F: DiskFile> DiskFile for ScramblingFile<F> {
         } else {
             buf.len()
         };
+        if plan.meets_unreadable(&self.name, offset, want) {
+            return Err(of_device("read", &self.name));
+        }
         let n = self.file.read_at(offset, &mut buf[..want])?;
         let change_one_in = plan.change_one_in;
         if n > 0 && plan.dice.one_in(change_one_in) {
@@ -138,6 +172,14 @@ impl<F: DiskFile> DiskFile for ScramblingFile<F> {
             self.file.write_at(offset, &data[..part])?;
             return Err(Fault::new("write", &self.name, Error::other("scrambled")));
         }
+        let end = offset + data.len() as u64;
+        plan.unreadable.retain(|(name, page)| *name != self.name || offset > *page || end < page + PAGE);
+        if plan.meets_unreadable(&self.name, offset, data.len()) {
+            return Err(of_device("write", &self.name));
+        }
+        if plan.is_full && end > self.file.len()? {
+            return Err(Fault::new("write", &self.name, Error::from(ErrorKind::StorageFull)));
+        }
         self.file.write_at(offset, data)
     }
 
@@ -146,6 +188,9 @@ impl<F: DiskFile> DiskFile for ScramblingFile<F> {
     }
 
     fn set_len(&self, len: u64) -> Result<(), Fault> {
+        if lock(&self.plan).is_full && len > self.file.len()? {
+            return Err(Fault::new("set length of", &self.name, Error::from(ErrorKind::StorageFull)));
+        }
         self.file.set_len(len)
     }
 
@@ -182,5 +227,15 @@ mod tests {
         let mut buf = [0; 64];
         file.read_full_at(0, &mut buf).expect("read");
         assert_ne!(buf, [0; 64]);
+        disk.change_bytes(0);
+        disk.make_unreadable("x", 0);
+        assert!(file.read_full_at(0, &mut buf).expect_err("it cannot be read").is_of_device());
+        assert!(file.write_at(8, &buf).expect_err("nor written in part").is_of_device());
+        file.write_at(0, &[0; PAGE as usize]).expect("whole it can");
+        assert_eq!(file.read_full_at(0, &mut buf).expect("read"), 64);
+        disk.fill_up();
+        assert!(file.write_at(PAGE, &[1]).expect_err("full").is_no_space());
+        assert!(file.set_len(PAGE + 1).expect_err("full").is_no_space());
+        file.write_at(PAGE - 1, &[1]).expect("what is there is written over");
     }
 }

@@ -97,19 +97,6 @@ fn number(name: &str) -> Option<u64> {
     if canonical { u64::from_str_radix(digits, 16).ok() } else { None }
 }
 
-/// Reads a whole file that must not be longer than `max_len`, which bounds the memory it takes.
-pub fn read_whole<D: Disk>(disk: &D, path: &str, max_len: u64) -> Result<Bytes, Wrong> {
-    let file = disk.open(path, OpenMode::Read)?;
-    let len = file.len()?;
-    if len > max_len {
-        return Err(Wrong::corrupt(path, max_len, format!("the file has {len} bytes, more than it can have")));
-    }
-    let mut bytes = BytesMut::zeroed(len as usize);
-    let n = file.read_full_at(0, &mut bytes)?;
-    bytes.truncate(n);
-    Ok(bytes.freeze())
-}
-
 /// A segment as it was read.
 #[derive(Clone, Debug)]
 pub struct WholeSegment {
@@ -122,7 +109,7 @@ pub struct WholeSegment {
 /// Bytes read and looked at in one go: they stay in a processor's cache meanwhile.
 const READ_SLICE: usize = 128 * 1024;
 
-/// Reads a segment that must not be longer than `max_len`. As [`read_whole`], but a segment that is written ahead
+/// Reads a segment that must not be longer than `max_len`, which bounds the memory it takes. One that is written ahead
 /// consists of zeroes for the most part, and start-up must not pay for these with more than reading them.
 pub fn read_segment<D: Disk>(disk: &D, path: &str, max_len: u64) -> Result<WholeSegment, Wrong> {
     static ZEROES: [u8; READ_SLICE] = [0; READ_SLICE];
@@ -200,7 +187,9 @@ mod tests {
             }
             let read = read_segment(&disk, "x", len).expect("read");
             assert_eq!(read.written, end);
-            assert_eq!(read.bytes, read_whole(&disk, "x", len).expect("read"));
+            let mut whole = vec![0; len as usize];
+            assert_eq!(file.read_full_at(0, &mut whole).expect("read") as u64, len);
+            assert_eq!(read.bytes, whole);
             read_segment(&disk, "x", len - 1).expect_err("too long");
         }
     }
@@ -209,7 +198,7 @@ mod tests {
     fn a_file_too_long_is_not_read() {
         let disk = MemoryDisk::new();
         disk.open("x", OpenMode::Create).expect("made").set_len(1001).expect("grown");
-        assert_eq!(read_whole(&disk, "x", 1001).expect("read").len(), 1001);
-        read_whole(&disk, "x", 1000).expect_err("too long");
+        assert_eq!(read_segment(&disk, "x", 1001).expect("read").bytes.len(), 1001);
+        read_segment(&disk, "x", 1000).expect_err("too long");
     }
 }

@@ -65,7 +65,7 @@ impl<D: Disk> Machine<D> {
     pub fn replace(&mut self, mut next: Self) -> Self {
         assert!(next.applied.0 > self.applied.0, "an installed snapshot is ahead of what is applied");
         assert!(next.store.revision() >= self.store.revision(), "revisions never go back");
-        next.store.take_place_of(&self.store);
+        next.store.take_place_of(&self.store, true);
         std::mem::replace(self, next)
     }
 
@@ -82,7 +82,7 @@ impl<D: Disk> Machine<D> {
     /// If that would go back.
     pub fn rebuild_from(&mut self, mut next: Self) -> Self {
         assert!(next.applied.0 >= self.applied.0, "a state that is put in place never goes back");
-        next.store.take_place_of(&self.store);
+        next.store.take_place_of(&self.store, false);
         std::mem::replace(self, next)
     }
 

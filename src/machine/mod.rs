@@ -10,6 +10,7 @@ mod alarms;
 pub mod codec;
 mod command;
 mod digest;
+pub mod etcd_peer;
 mod image;
 #[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
 mod machine;
@@ -21,9 +22,10 @@ pub use command::{
     AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op,
     OpAnswer, Put, Remainder, Txn, TxnAnswer,
 };
+pub use etcd_peer::{LeaseTimes, MemberHash};
 pub use image::{Image, LeaseImage, State};
 pub use machine::{Machine, Outcome, put_cost};
-pub use members::{Member, MemberChange, members_from_json, members_json};
+pub use members::{Member, MemberChange, Members, members_from_json, members_json};
 pub use txn::read_txn;
 
 #[cfg(test)]

@@ -82,6 +82,8 @@ impl<D: Disk> Store<D> {
             history: History::new(disk, segments, options.segment_bytes, used),
             cache: Arc::new(ValueCache::new(options.cache_bytes)),
             watermark: Arc::new(AtomicI64::new(from.compact_revision)),
+            digests: Arc::default(),
+            keeps_digests: true,
             revision: from.revision,
             pruning: Pruning::new(from.compact_revision),
             replaced: Vec::new(),
@@ -117,8 +119,7 @@ fn only_kept<D: Disk>(disk: &D, from: &StorePosition, kept: &[&StorePosition]) -
     let mut found = BTreeMap::new();
     for mark in kept.iter().flat_map(|position| &position.segments) {
         if !from.names(mark.number) && disk.exists(&file_name(mark.number))? {
-            let segment = Segment::new(disk.clone(), mark.number, mark.first, mark.sparse);
-            found.insert(mark.number, Arc::new(segment));
+            found.insert(mark.number, Arc::new(Segment::replaced(disk.clone(), mark)));
         }
     }
     Ok(found.into_values().collect())

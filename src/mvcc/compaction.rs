@@ -10,8 +10,9 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::compaction_digests::DigestSource;
+use super::history::SCAN_WINDOW;
 use super::store::Store;
-use super::view::SCAN_WINDOW;
 use crate::base::{Refusal, Wrong};
 use crate::env::Disk;
 
@@ -23,6 +24,10 @@ impl<D: Disk> Store<D> {
         }
         if revision > self.revision {
             return Err(Refusal::FutureRevision);
+        }
+        if self.keeps_digests {
+            let (index, table) = (self.index.clone(), self.history.table().clone());
+            self.digests.add(DigestSource { index, table, before: self.compact_revision(), revision });
         }
         self.watermark.store(revision, Ordering::Release);
         Ok(())

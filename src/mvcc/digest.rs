@@ -5,33 +5,27 @@
 
 use std::ops::ControlFlow;
 
-use prost::encoding::{encode_varint, encoded_len_varint};
-
 use super::counted_tree::Visit;
+use super::entry_digest::{BUCKET, HashKv, digest};
 use super::range_read::ReadFailure;
-use super::record::Record;
-use super::view::{SCAN_WINDOW, View};
+use super::view::View;
 use crate::base::{KeyRange, Refusal};
 use crate::env::Disk;
 
-/// What etcd's digest begins with: the name of its bucket.
-const BUCKET: &[u8] = b"key";
-
-/// A digest of the data at a revision.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct HashKv {
-    /// The digest.
-    pub hash: u32,
-    /// The compact revision it was made with; −1 is never.
-    pub compact_revision: i64,
-    /// The revision it is of.
-    pub hash_revision: i64,
-}
-
 impl<D: Disk> View<D> {
     /// etcd's digest of the changes up to `revision`; 0 is the view's own, and below 0 there are none. Members
-    /// that agree on the compact revision must agree on it.
+    /// that agree on the compact revision must agree on it. At the revision of one of the last compactions of this life
+    /// it is the one made by the compaction, with the compact revision before it, as in etcd.
     pub fn hash_kv(&self, revision: i64) -> Result<HashKv, ReadFailure> {
+        if let Some(kept) = self.digests.at(revision)? {
+            return Ok(kept);
+        }
+        self.fresh_hash_kv(revision)
+    }
+
+    /// As [`Self::hash_kv`], made anew whatever compactions made before: it follows from the data and the compact revision
+    /// alone, however a member came to them.
+    pub fn fresh_hash_kv(&self, revision: i64) -> Result<HashKv, ReadFailure> {
         let compacted = self.compact_revision();
         if revision < 0 {
             // Never refused, however much is compacted: an etcd quirk.
@@ -47,7 +41,7 @@ impl<D: Disk> View<D> {
         }
         // etcd counts, of what is compacted, only what is alive at the revision; unless nothing is.
         let any_alive = self.any_alive(at, compacted);
-        let hash = self.digest(at, |record| {
+        let hash = digest(&self.table, at, |record| {
             let (revision, tombstone) = (record.meta.revision, record.meta.is_tombstone());
             if revision.main > compacted {
                 return true;
@@ -75,7 +69,7 @@ impl<D: Disk> View<D> {
     /// A digest of everything that can be read now at any revision.
     pub fn hash(&self) -> Result<u32, ReadFailure> {
         let compacted = self.compact_revision();
-        let digest = self.digest(self.revision, |record| {
+        let digest = digest(&self.table, self.revision, |record| {
             let revision = record.meta.revision;
             revision.main >= compacted
                 || self.index.get(&record.key).and_then(|node| node.visible_at(compacted)) == Some(revision)
@@ -83,57 +77,9 @@ impl<D: Disk> View<D> {
         Ok(crc32c::crc32c_append(digest, &compacted.to_be_bytes()))
     }
 
-    fn digest(&self, at: i64, counts: impl Fn(&Record) -> bool) -> Result<u32, ReadFailure> {
-        let mut hash = crc32c::crc32c(BUCKET);
-        let mut entry = Vec::new();
-        let mut scan = self.table.scan(0, at, SCAN_WINDOW);
-        while let Some(record) = scan.next()? {
-            if counts(&record) {
-                entry.clear();
-                let lease = put_entry(&mut entry, &record);
-                hash = crc32c::crc32c_append(hash, &entry[..lease]);
-                hash = crc32c::crc32c_append(hash, &record.value);
-                hash = crc32c::crc32c_append(hash, &entry[lease..]);
-            }
-        }
-        Ok(hash)
-    }
-}
-
-/// The entry etcd's file would hold for a record, without the value's bytes: its revision as the key, the
-/// key-value message as the value. Returns where the value's bytes belong.
-fn put_entry(entry: &mut Vec<u8>, record: &Record) -> usize {
-    let meta = &record.meta;
-    entry.extend_from_slice(&meta.revision.main.to_be_bytes());
-    entry.push(b'_');
-    entry.extend_from_slice(&i64::from(meta.revision.sub).to_be_bytes());
-    if meta.is_tombstone() {
-        entry.push(b't');
-    }
-    put_bytes_head(entry, 1, record.key.len());
-    entry.extend_from_slice(&record.key);
-    if !meta.is_tombstone() {
-        put_number(entry, 2, meta.create_revision);
-        put_number(entry, 3, meta.revision.main);
-        put_number(entry, 4, meta.version);
-        put_bytes_head(entry, 5, record.value.len());
-    }
-    let at = entry.len();
-    put_number(entry, 6, meta.lease);
-    at
-}
-
-fn put_bytes_head(entry: &mut Vec<u8>, field: u8, len: usize) {
-    if len > 0 {
-        debug_assert!(encoded_len_varint(u64::from(field) << 3) == 1, "small field numbers are one byte");
-        entry.push(field << 3 | 2);
-        encode_varint(len as u64, entry);
-    }
-}
-
-fn put_number(entry: &mut Vec<u8>, field: u8, number: i64) {
-    if number != 0 {
-        entry.push(field << 3);
-        encode_varint(number as u64, entry);
+    /// The digests of the last compactions of this life, in order of revision; those not made yet are left out. Members
+    /// that compacted at the same two revisions must agree on them.
+    pub fn compaction_digests(&self) -> Vec<HashKv> {
+        self.digests.made()
     }
 }

@@ -24,6 +24,9 @@ use crate::env::Disk;
 /// takes a number of it.
 pub(super) const GENERATION_NUMBERS: u64 = 1 << 32;
 
+/// Bytes read at once when walking the history for watchers, digests and reclaim.
+pub(super) const SCAN_WINDOW: usize = 256 * 1024;
+
 /// The segments at one moment.
 pub struct Table<D: Disk> {
     segments: Vec<Arc<Segment<D>>>,
@@ -208,6 +211,11 @@ impl<D: Disk> History<D> {
     /// Whether reclaim may find something to do that it did not find before.
     pub fn is_stirred(&self) -> bool {
         self.stirred
+    }
+
+    /// Reclaim is to look again.
+    pub fn stir(&mut self) {
+        self.stirred = true;
     }
 
     /// Reclaim found nothing to do.

@@ -4,8 +4,10 @@
 
 mod boot;
 mod compaction;
+mod compaction_digests;
 mod counted_tree;
 mod digest;
+mod entry_digest;
 mod history;
 mod history_write;
 mod history_writer;
@@ -27,7 +29,8 @@ mod value_cache;
 mod view;
 mod write;
 
-pub use digest::HashKv;
+pub use compaction_digests::DigestJob;
+pub use entry_digest::HashKv;
 pub use history_write::{HISTORY_DIR, HistoryWrite, WriteMark};
 pub use history_writer::HistoryWriter;
 pub use key_index::KeyMeta;

@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
+use super::history::SCAN_WINDOW;
 use super::history_write::{HISTORY_DIR, file_name};
 use super::key_index::KeyIndex;
 use super::position::StorePosition;
 use super::record::{KIND_RECORD, Record};
 use super::segment::{Dead, Segment, SegmentScan};
 use super::store::Store;
-use super::view::SCAN_WINDOW;
 use crate::base::Wrong;
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::frame;
@@ -27,6 +27,12 @@ const WRITE_BYTES: usize = 1024 * 1024;
 
 /// A segment below this part of its full size is small: neighbours that are small become one.
 const SMALL_PART: u64 = 4;
+
+/// A segment is rewritten when more than this part of it is dead: each byte given back costs at most one rewritten.
+const DEAD_PART: u64 = 2;
+
+/// The same where a client asked for space, who would rather wait: at most fifteen bytes are rewritten for one.
+const ASKED_DEAD_PART: u64 = 16;
 
 /// Bytes a rewritten segment can have at most, because its table says where each record starts in 32 bits. What is
 /// longer, by one huge transaction, stays as it is.
@@ -52,12 +58,15 @@ pub struct Reclaimed<D: Disk> {
 impl<D: Disk> Store<D> {
     /// Sealed segments worth rewriting as one. The job runs before another is asked for. Costs nothing while
     /// nothing changed since the last time there were none.
-    pub fn reclaim_candidate(&mut self) -> Option<ReclaimJob<D>> {
+    ///
+    /// A segment is worth it when half of it is dead, or, where space was asked for (`thorough`), a small part.
+    pub fn reclaim_candidate(&mut self, thorough: bool) -> Option<ReclaimJob<D>> {
         // While pruning, what is dead is not counted yet.
         if self.is_pruning() || !self.history.is_stirred() {
             return None;
         }
-        let Some((segments, drop_tombstones)) = self.worth_reclaiming() else {
+        let part = if thorough { ASKED_DEAD_PART } else { DEAD_PART };
+        let Some((segments, drop_tombstones)) = self.worth_reclaiming(part) else {
             self.history.settle();
             return None;
         };
@@ -72,10 +81,10 @@ impl<D: Disk> Store<D> {
     }
 
     /// What to rewrite as one, and whether dead tombstones may go from it; looks at every segment.
-    pub(super) fn worth_reclaiming(&self) -> Option<(Vec<Arc<Segment<D>>>, bool)> {
+    pub(super) fn worth_reclaiming(&self, dead_part: u64) -> Option<(Vec<Arc<Segment<D>>>, bool)> {
         let sealed = self.history.sealed();
         let sealed = &sealed[..sealed.iter().take_while(|segment| !segment.has_unwritten()).count()];
-        let (run, drop_tombstones) = worst_run(sealed, self.history.segment_bytes())?;
+        let (run, drop_tombstones) = worst_run(sealed, self.history.segment_bytes(), dead_part)?;
         Some((sealed[run].to_vec(), drop_tombstones))
     }
 
@@ -86,6 +95,22 @@ impl<D: Disk> Store<D> {
         if self.history.table().segments().last().is_some_and(|segment| segment.dead().bytes() > 0) {
             self.history.seal();
         }
+        self.history.stir();
+    }
+
+    /// Whether there is nothing to reclaim, now that everything that is dead is counted.
+    pub fn is_settled(&self) -> bool {
+        !self.is_pruning() && !self.history.is_stirred()
+    }
+
+    /// Whether a segment that will not grow any more is not written out: only then it can be reclaimed.
+    pub fn has_sealed_unwritten(&self) -> bool {
+        self.history.sealed().iter().any(|segment| segment.has_unwritten())
+    }
+
+    /// Bytes of files that were replaced and are still there.
+    pub fn replaced_bytes(&self) -> u64 {
+        self.replaced.iter().map(|segment| segment.len()).sum()
     }
 
     /// Puts the rewritten segment in place of the old ones, whose files stay until [`Self::garbage`] names them.
@@ -107,7 +132,12 @@ impl<D: Disk> Store<D> {
     /// Makes this store, [loaded](Self::load) beside `old`, its successor: the old one's files go the way of
     /// replaced ones, by [`Self::garbage`], and stay readable for the views that are about. What the disk does not
     /// have of them is written no more.
-    pub fn take_place_of(&mut self, old: &Self) {
+    ///
+    /// Digests of compactions stay those of `old` unless it was wrong: `believed`.
+    pub fn take_place_of(&mut self, old: &Self, believed: bool) {
+        if believed {
+            self.digests = old.digests.clone();
+        }
         self.replaced.extend(old.history.table().segments().iter().chain(&old.replaced).cloned());
     }
 
@@ -134,13 +164,13 @@ fn dead_of<D: Disk>(segments: &[Arc<Segment<D>>]) -> Dead {
     segments.iter().fold(Dead::default(), |sum, segment| sum.plus(segment.dead()))
 }
 
-/// The first neighbours that are less than half alive, or small, or dirty and in the way; and whether dead
+/// The first neighbours that are dead by more than one in `dead_part`, or small, or dirty and in the way; and whether dead
 /// tombstones may go from them.
 ///
 /// A dead tombstone may go only when no dead put lies before it: at boot that put would come back to life. So a
 /// segment that holds dead puts, though too few to be worth it, stands in the way of every tombstone behind it;
 /// once more of those wait than it has live bytes, it is rewritten for their sake.
-fn worst_run<D: Disk>(sealed: &[Arc<Segment<D>>], full: u64) -> Option<(Range<usize>, bool)> {
+fn worst_run<D: Disk>(sealed: &[Arc<Segment<D>>], full: u64, dead_part: u64) -> Option<(Range<usize>, bool)> {
     let mut waiting: u64 = sealed.iter().map(|segment| segment.dead().tombstone_bytes).sum();
     let small = |segment: &Arc<Segment<D>>| segment.len() < full / SMALL_PART;
     let mut clean = true;
@@ -149,7 +179,7 @@ fn worst_run<D: Disk>(sealed: &[Arc<Segment<D>>], full: u64) -> Option<(Range<us
         let live = len.saturating_sub(dead.bytes());
         waiting -= dead.tombstone_bytes;
         let frees = dead.put_bytes + if clean { dead.tombstone_bytes } else { 0 };
-        let poor = frees * 2 > len;
+        let poor = frees * dead_part > len;
         let in_the_way = dead.puts > 0 && waiting > live;
         let worth_it = poor || in_the_way || small(segment) && sealed.get(at + 1).is_some_and(small);
         if worth_it && len <= LONGEST {
@@ -158,7 +188,7 @@ fn worst_run<D: Disk>(sealed: &[Arc<Segment<D>>], full: u64) -> Option<(Range<us
                 let bytes = next.dead().bytes();
                 together += next.len().saturating_sub(bytes);
                 total += next.len();
-                (bytes * 2 > next.len() || small(next)) && together <= full && total <= LONGEST
+                (bytes * dead_part > next.len() || small(next)) && together <= full && total <= LONGEST
             });
             return Some((at..at + 1 + more.count(), clean));
         }
@@ -245,7 +275,7 @@ mod tests {
         let (full, huge) = (1000, 5 << 30);
         let run = |lens: &[u64]| {
             let sealed: Vec<_> = (0..).zip(lens).map(|(number, len)| dead_segment(number, *len)).collect();
-            worst_run(&sealed, full).map(|(run, _)| run)
+            worst_run(&sealed, full, DEAD_PART).map(|(run, _)| run)
         };
         assert_eq!(run(&[1000, 1000]), Some(0..2));
         assert_eq!(run(&[huge]), None);

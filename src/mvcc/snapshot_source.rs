@@ -9,10 +9,11 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::history::SCAN_WINDOW;
 use super::history::Scan;
 use super::record::Record;
 use super::snapshot::{self, Chunk, SnapshotHeader, SnapshotProgress};
-use super::view::{SCAN_WINDOW, View};
+use super::view::View;
 use crate::base::Wrong;
 use crate::env::Disk;
 

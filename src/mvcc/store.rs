@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
 
+use super::compaction_digests::{CompactionDigests, DigestJob};
 use super::counted_tree::Visit;
 use super::history::History;
 use super::history_write::{HistoryWrite, WriteMark};
@@ -45,6 +46,9 @@ pub struct Store<D: Disk> {
     pub(super) history: History<D>,
     pub(super) cache: Arc<ValueCache>,
     pub(super) watermark: Arc<AtomicI64>,
+    pub(super) digests: Arc<CompactionDigests<D>>,
+    /// Whether the digests of compactions are kept.
+    pub(super) keeps_digests: bool,
     pub(super) revision: i64,
     pub(super) pruning: Pruning<D>,
     /// Segments that were replaced and whose files are still there.
@@ -72,6 +76,7 @@ impl<D: Disk> Store<D> {
             table: self.history.table().clone(),
             cache: self.cache.clone(),
             watermark: self.watermark.clone(),
+            digests: self.digests.clone(),
             revision: self.revision,
         }
     }
@@ -84,6 +89,22 @@ impl<D: Disk> Store<D> {
     /// Reads below are refused; −1 when nothing was ever compacted.
     pub fn compact_revision(&self) -> i64 {
         self.watermark.load(Ordering::Acquire)
+    }
+
+    /// Whether the digests of compactions to come are kept: not while a start goes over what an earlier life did.
+    pub fn keep_digests(&mut self, keep: bool) {
+        self.keeps_digests = keep;
+    }
+
+    /// A digest of a compaction that is due, if one is. One job at a time.
+    pub fn digest_job(&self) -> Option<DigestJob<D>> {
+        DigestJob::of(&self.digests)
+    }
+
+    /// Whether everything that the compactions up to `revision` ask for is done: the index is pruned and their digests
+    /// are made.
+    pub fn has_compacted(&self, revision: i64) -> bool {
+        self.pruning.done >= revision && !self.digests.is_due(revision)
     }
 
     /// Every living key that hangs on a lease, in key order: what boot builds the lease table's attachments from.

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use super::history::Table;
+use super::compaction_digests::CompactionDigests;
+use super::history::{SCAN_WINDOW, Table};
 use super::key_index::{KeyIndex, KeyMeta};
 use super::query::{RangeAnswer, RangeQuery};
 use super::range_read::{ReadFailure, Reading};
@@ -15,15 +16,13 @@ use super::value_cache::ValueCache;
 use crate::base::{Event, EventKind, KeyRange, KeyValue, Refusal, Wrong};
 use crate::env::Disk;
 
-/// Bytes read at once when walking the history for watchers and digests.
-pub(super) const SCAN_WINDOW: usize = 256 * 1024;
-
 /// A reading point; see the module's head.
 pub struct View<D: Disk> {
     pub(super) index: KeyIndex,
     pub(super) table: Arc<Table<D>>,
     pub(super) cache: Arc<ValueCache>,
     pub(super) watermark: Arc<AtomicI64>,
+    pub(super) digests: Arc<CompactionDigests<D>>,
     pub(super) revision: i64,
 }
 
@@ -34,6 +33,7 @@ impl<D: Disk> Clone for View<D> {
             table: self.table.clone(),
             cache: self.cache.clone(),
             watermark: self.watermark.clone(),
+            digests: self.digests.clone(),
             revision: self.revision,
         }
     }

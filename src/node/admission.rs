@@ -24,8 +24,8 @@ impl<D: Disk> Node<D> {
         }
         let quota = self.config.quota_bytes;
         if cost > 0 && quota > 0 && store.size_bytes() + cost >= quota {
-            if !self.space_alarm_proposed {
-                self.space_alarm_proposed = true;
+            if !self.space.alarm_proposed {
+                self.space.alarm_proposed = true;
                 let member = self.config.member;
                 let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace };
                 self.propose_own(&command, OwnProposal::SpaceAlarm, now);

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering::Release;
 
+use super::membership::change_of;
 use super::node::Node;
 use crate::base::{Refusal, Wrong, limits};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, MemberChange, codec};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, codec};
 use crate::wal::{EntryKind, LogEntry};
 
 impl<D: Disk> Node<D> {
@@ -34,6 +35,9 @@ impl<D: Disk> Node<D> {
                 }
             }
             last = Some((entry.index, entry.term));
+            if entry.index == self.replays_to {
+                self.machine.store_mut().keep_digests(true);
+            }
         }
         if let Some((index, term)) = last {
             self.counters.applied(index);
@@ -49,7 +53,7 @@ impl<D: Disk> Node<D> {
         };
         let change = ConfChange::decode(&entry.data).ok_or_else(|| unreadable("it cannot be read"))?;
         let (index, term) = (entry.index, entry.term);
-        let outcome = match self.change_of(&change).map_err(|what| unreadable(&what))? {
+        let outcome = match change_of(&change).map_err(|what| unreadable(&what))? {
             Some(member_change) => self.machine.change_member(index, term, member_change),
             None => {
                 let member = Member::from_context(&change.context).map_err(|what| unreadable(&what))?;
@@ -87,29 +91,10 @@ impl<D: Disk> Node<D> {
         match entry.kind {
             EntryKind::Normal => codec::decode(&entry.data).is_ok(),
             EntryKind::ConfChange => {
-                ConfChange::decode(&entry.data).is_some_and(|change| change.id != 0 && self.change_of(&change).is_ok())
+                ConfChange::decode(&entry.data).is_some_and(|change| change.id != 0 && change_of(&change).is_ok())
             }
             EntryKind::ConfChangeV2 => false,
         }
-    }
-
-    /// What an entry changes; nothing where it founds the cluster, as an entry without a request does.
-    fn change_of(&self, change: &ConfChange) -> Result<Option<MemberChange>, String> {
-        let founding = change.id == 0 && change.kind == ConfChangeKind::Add;
-        let member_change = match change.kind {
-            ConfChangeKind::Add | ConfChangeKind::AddLearner => MemberChange::addition(&change.context)?,
-            ConfChangeKind::Remove => MemberChange::Remove(change.member),
-            ConfChangeKind::Update => MemberChange::update(&change.context)?,
-        };
-        if member_change.member() != change.member {
-            return Err("its member and its context differ".to_string());
-        }
-        if let MemberChange::Add(member) = &member_change
-            && member.is_learner != (change.kind == ConfChangeKind::AddLearner)
-        {
-            return Err("its kind and its context differ".to_string());
-        }
-        Ok((!founding).then_some(member_change))
     }
 
     fn apply_command(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
@@ -165,7 +150,7 @@ impl<D: Disk> Node<D> {
                 }
                 let own = *member == self.config.member || member.0 == 0;
                 if own && (*action, *kind) == (AlarmAction::Deactivate, AlarmKind::NoSpace) {
-                    self.space_alarm_proposed = false;
+                    self.space.alarm_proposed = false;
                 }
             }
             Command::SetMemberAttributes { .. } => {

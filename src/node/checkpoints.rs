@@ -47,6 +47,11 @@ impl Checkpoints {
         self.under_way.is_none() && enough
     }
 
+    /// Whether one is under way.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
     /// One is under way.
     pub(super) fn begun(&mut self, applied: LogIndex, position: StorePosition) {
         assert!(self.under_way.is_none(), "one checkpoint at a time");

@@ -17,7 +17,7 @@ pub struct NodeStatus {
     pub applied: LogIndex,
     pub revision: i64,
     pub compact_revision: i64,
-    /// Bytes of history on disk or on their way to it.
+    /// Bytes of history on disk or on their way to it, and of files that were replaced and wait to go.
     pub size_bytes: u64,
     /// Bytes of it that a read can still reach.
     pub in_use_bytes: u64,

@@ -234,8 +234,22 @@ pub enum Input<D: Disk> {
     },
     /// A segment was rewritten without its dead records.
     Reclaimed(Reclaimed<D>),
+    /// The digest of a compaction was made, or could not be.
+    Digested,
+    /// Files that were to be removed are.
+    Removed,
     /// A client asks for the space of what was compacted now.
-    GiveSpaceBack,
+    GiveSpaceBack {
+        /// Answered when it was given back.
+        reply: Reply<()>,
+    },
+    /// A client waits for all of a compaction that was applied here.
+    Compacted {
+        /// The revision compacted at.
+        revision: i64,
+        /// Answered when the index is pruned and its digest made.
+        reply: Reply<()>,
+    },
     /// No more requests are taken; those waiting are finished.
     Drain {
         /// Answered when nothing waits any more.

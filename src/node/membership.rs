@@ -54,3 +54,25 @@ impl<D: Disk> Node<D> {
         }
     }
 }
+
+/// What an entry changes; nothing where it founds the cluster, as an entry without a request does.
+///
+/// # Errors
+/// It is none, and why.
+pub fn change_of(change: &ConfChange) -> Result<Option<MemberChange>, String> {
+    let founding = change.id == 0 && change.kind == ConfChangeKind::Add;
+    let member_change = match change.kind {
+        ConfChangeKind::Add | ConfChangeKind::AddLearner => MemberChange::addition(&change.context)?,
+        ConfChangeKind::Remove => MemberChange::Remove(change.member),
+        ConfChangeKind::Update => MemberChange::update(&change.context)?,
+    };
+    if member_change.member() != change.member {
+        return Err("its member and its context differ".to_string());
+    }
+    if let MemberChange::Add(member) = &member_change
+        && member.is_learner != (change.kind == ConfChangeKind::AddLearner)
+    {
+        return Err("its kind and its context differ".to_string());
+    }
+    Ok((!founding).then_some(member_change))
+}

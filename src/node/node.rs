@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
-use super::auto_compaction::{AutoCompaction, Compactor};
+use super::auto_compaction::Compactor;
 use super::checkpoints::{Checkpoint, Checkpoints};
+use super::config::NodeConfig;
 use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
@@ -14,7 +14,6 @@ use super::input::{Input, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
-use super::observer::Observer;
 use super::output::Output;
 use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
@@ -23,53 +22,16 @@ use super::rebuild::Rebuild;
 use super::renewals::Renewals;
 use super::roles::{Change, Roles};
 use super::snapshots::Snapshots;
+use super::space::Space;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
-use crate::base::{LogIndex, MemberId, Refusal, Wrong, limits};
+use crate::base::{LogIndex, Refusal, Wrong};
 use crate::consensus::{Group, MessageKind, PeerMessage, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmKind, Answer, Command, Image, Machine, Member, codec};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
-
-/// What of a node's behaviour comes from flags.
-#[derive(Clone)]
-pub struct NodeConfig {
-    /// This member.
-    pub member: MemberId,
-    /// Its name, told to the cluster.
-    pub name: String,
-    /// Where clients reach it, told to the cluster.
-    pub client_urls: Vec<String>,
-    /// The version this member speaks, as `major.minor.patch`.
-    pub cluster_version: String,
-    /// How long a request may wait for its outcome.
-    pub request_timeout: Duration,
-    /// How long a read round may go unanswered before it is tried anew.
-    pub read_retry: Duration,
-    /// Added to every lease when a new leader begins to count it: what may have passed unseen. A member not heard of
-    /// for this long counts as not connected.
-    pub election_timeout: Duration,
-    /// Entries kept in memory behind a checkpoint for members that lag a little.
-    pub catch_up_entries: u64,
-    /// Bytes of history beyond which writing is refused; 0 is no bound.
-    pub quota_bytes: u64,
-    /// Entries after which a checkpoint is made.
-    pub checkpoint_entries: u64,
-    /// Ticks between two notices of progress to a watcher that asked for them.
-    pub progress_ticks: u64,
-    /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
-    pub lease_checkpoint_interval: Duration,
-    /// What of the history is compacted by itself.
-    pub auto_compaction: Option<AutoCompaction>,
-    /// Whether a member that a majority names as differing takes the others' state by itself.
-    pub rebuild_when_diverged: bool,
-    /// Seed of everything drawn here.
-    pub seed: u64,
-    /// Who is told of every entry applied.
-    pub observer: Option<Arc<dyn Observer>>,
-}
 
 /// One member's core. See the room's head for the invariants.
 pub struct Node<D: Disk> {
@@ -102,10 +64,7 @@ pub struct Node<D: Disk> {
     /// The entry with which this member was removed from the cluster, or one behind it.
     pub(super) removed: Option<LogIndex>,
     telling: bool,
-    pub(super) space_alarm_proposed: bool,
-    pub(super) reclaiming: bool,
-    /// A client asked for the space of what was compacted.
-    pub(super) space_wanted: bool,
+    pub(super) space: Space,
     /// No proposal is taken any more.
     pub(super) stopping: bool,
     draining: Vec<Reply<()>>,
@@ -114,6 +73,8 @@ pub struct Node<D: Disk> {
     pub(super) snapshots: Snapshots,
     pub(super) rebuild: Rebuild,
     stands: Option<Standing>,
+    /// The log as it was found at the start ends here: what is applied up to there may be an earlier life's.
+    pub(super) replays_to: LogIndex,
     /// Whether the coming tick is the first after the member heard nothing for long.
     was_deaf: bool,
     /// Whether the last tick was such a one.
@@ -157,15 +118,14 @@ impl<D: Disk> Node<D> {
             told: false,
             removed: machine.removed().contains(&config.member).then_some(start),
             telling: false,
-            space_alarm_proposed: false,
-            reclaiming: false,
-            space_wanted: false,
+            space: Space::default(),
             stopping: false,
             draining: Vec::new(),
             wrong: None,
             snapshots: Snapshots::default(),
             rebuild: Rebuild::default(),
             stands: None,
+            replays_to: start,
             was_deaf: false,
             deaf_before: false,
             config,
@@ -227,11 +187,11 @@ impl<D: Disk> Node<D> {
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
             // Of a state that a snapshot has replaced since: its files are gone.
             Input::Reclaimed(_) if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
-            Input::Reclaimed(done) => {
-                self.reclaiming = false;
-                self.machine.store_mut().reclaimed(done);
-            }
-            Input::GiveSpaceBack => self.space_wanted = true,
+            Input::Reclaimed(done) => self.reclaimed(done),
+            Input::Digested => self.space.digesting = false,
+            Input::Removed => self.space.removing -= 1,
+            Input::GiveSpaceBack { reply } => self.space.asked.push(reply),
+            Input::Compacted { revision, reply } => self.space.compactions.push((revision, reply)),
             Input::Drain { reply } => {
                 self.stopping = true;
                 self.draining.push(reply);
@@ -416,6 +376,7 @@ impl<D: Disk> Node<D> {
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);
+        self.let_go_at_rest();
     }
 
     fn compact_by_itself(&mut self, now: Instant) {
@@ -490,7 +451,7 @@ impl<D: Disk> Node<D> {
     fn own_came_to_nothing(&mut self, own: OwnProposal) {
         match own {
             OwnProposal::Revoke(id) => self.lease_clock.retry(id),
-            OwnProposal::SpaceAlarm => self.space_alarm_proposed = false,
+            OwnProposal::SpaceAlarm => self.space.alarm_proposed = false,
             OwnProposal::Attributes => self.telling = false,
             // The next leader sees that it is missing.
             OwnProposal::Version => {}
@@ -500,66 +461,6 @@ impl<D: Disk> Node<D> {
             OwnProposal::Forget(id) => self.renewal_came_to_nothing(id),
             OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
         }
-    }
-
-    fn checkpointed(&mut self, applied: LogIndex, out: &mut Vec<Output<D>>) {
-        let up_to = self.checkpoints.durable(applied);
-        // One of the state before a snapshot was installed comes too late to count.
-        if applied >= self.counters.last_checkpointed() {
-            self.counters.checkpointed(applied);
-            self.group.release(applied.saturating_sub(self.config.catch_up_entries));
-        }
-        self.counters.released(up_to);
-        out.push(Output::ReleaseLog { up_to });
-        self.collect_garbage(out);
-    }
-
-    /// Lets go of history files that no checkpoint that is kept names any more.
-    pub(super) fn collect_garbage(&mut self, out: &mut Vec<Output<D>>) {
-        if let Some(kept) = self.checkpoints.kept() {
-            let files = self.machine.store_mut().garbage(&kept);
-            if !files.is_empty() {
-                out.push(Output::Remove(files));
-            }
-        }
-    }
-
-    /// Work nobody waits for, a slice of each; whether any is left.
-    fn background(&mut self, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
-        let mut more = self.watches.catch_up(self.machine.store(), self.hub_now())?;
-        let store = self.machine.store_mut();
-        more |= store.compaction_step(limits::COMPACTION_SLICE)?;
-        if !self.reclaiming
-            && self.snapshots.stale_reclaims == 0
-            && let Some(job) = store.reclaim_candidate()
-        {
-            self.reclaiming = true;
-            out.push(Output::Reclaim(job));
-        }
-        // Asked for space: once it is counted what is dead, the segment that grows is closed and written out, or
-        // it could never be rewritten where nothing more is written, as under a used-up quota.
-        let give = self.space_wanted && !store.is_pruning();
-        if give {
-            self.space_wanted = false;
-            store.request_reclaim();
-        }
-        let due = self.checkpoints.due();
-        if due {
-            store.pad();
-        }
-        if due || give || store.unwritten_bytes() >= limits::WRITE_HISTORY_BYTES {
-            let writes = store.take_writes();
-            if let Some(mark) = writes.last().map(|write| write.mark()) {
-                out.push(Output::WriteHistory { writes, mark });
-            }
-        }
-        if due {
-            let image = self.machine.image();
-            let applied = image.state.applied.0;
-            self.checkpoints.begun(applied, image.position.clone());
-            out.push(Output::Checkpoint { applied, image: image.encode() });
-        }
-        Ok(more)
     }
 
     fn finish_draining(&mut self) {
@@ -580,6 +481,13 @@ impl<D: Disk> Node<D> {
 
     fn fresh_view(&self) -> View<D> {
         fresh_view(&self.machine, &self.views)
+    }
+
+    /// Entries up to this index were in the log when the node started.
+    pub fn replays_to(&mut self, last: LogIndex) {
+        self.replays_to = last;
+        let is_there = self.machine.applied().0 >= last;
+        self.machine.store_mut().keep_digests(is_there);
     }
 
     /// Ids of the node's own proposals count from here; unique to this start of this member.

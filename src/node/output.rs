@@ -6,7 +6,7 @@ use crate::base::LogIndex;
 use crate::consensus::PeerMessage;
 use crate::env::Disk;
 use crate::machine::{Image, Member};
-use crate::mvcc::{HistoryWrite, ReclaimJob, SnapshotSource, WriteMark};
+use crate::mvcc::{DigestJob, HistoryWrite, ReclaimJob, SnapshotSource, WriteMark};
 use crate::wal::Batch;
 
 /// One thing a node wants done. Answers to requests do not pass here: they leave by their
@@ -67,6 +67,8 @@ pub enum Output<D: Disk> {
     },
     /// To the archive: rewrite a segment, then say [`super::Input::Reclaimed`].
     Reclaim(ReclaimJob<D>),
-    /// To the archive: these files no checkpoint that is kept names any more.
+    /// To the archive: make the digest of a compaction, then say [`super::Input::Digested`].
+    Digest(DigestJob<D>),
+    /// To the archive: these files no checkpoint that is kept names any more; then say [`super::Input::Removed`].
     Remove(Vec<String>),
 }

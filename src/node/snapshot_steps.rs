@@ -56,7 +56,7 @@ impl<D: Disk> Node<D> {
         let at = snapshot.image.state.applied;
         let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
         if self.snapshots.installing() || rebuilding {
-            return discard(&snapshot.image, out);
+            return self.discard(&snapshot.image, out);
         }
         if self.may_rebuild_at(at.0) && self.group.holds(at) {
             return self.keep_state(snapshot, now, out);
@@ -72,7 +72,7 @@ impl<D: Disk> Node<D> {
         self.rounds(out);
         if let Some(image) = self.snapshots.arrived.take() {
             // Raft had no use for it: this member has come as far by itself, or the sender leads no more.
-            discard(&image, out);
+            self.discard(&image, out);
         }
     }
 
@@ -129,7 +129,7 @@ impl<D: Disk> Node<D> {
     pub(super) fn settle_in(&mut self, out: &mut Vec<Output<D>>) {
         self.views.clear();
         self.collect_garbage(out);
-        if std::mem::take(&mut self.reclaiming) {
+        if std::mem::take(&mut self.space.reclaiming) {
             self.snapshots.stale_reclaims += 1;
         }
         let now = self.hub_now();
@@ -139,12 +139,12 @@ impl<D: Disk> Node<D> {
         self.tell_facts();
     }
 
+    fn discard(&mut self, image: &Image, out: &mut Vec<Output<D>>) {
+        self.remove(image.position.files().map(|(file, _)| file).collect(), out);
+    }
+
     /// What an input brought to light and ends the member.
     pub(super) fn take_wrong(&mut self) -> Result<(), Wrong> {
         self.wrong.take().map_or(Ok(()), Err)
     }
-}
-
-fn discard<D: Disk>(image: &Image, out: &mut Vec<Output<D>>) {
-    out.push(Output::Remove(image.position.files().map(|(file, _)| file).collect()));
 }

@@ -35,9 +35,27 @@ impl Answer {
         Self::new(200, "application/octet-stream", body.to_vec())
     }
 
+    pub(super) fn protobuf(body: &[u8]) -> Self {
+        Self::new(200, "application/protobuf", body.to_vec())
+    }
+
     /// A word, without an end of line.
     pub(super) fn plain(word: &str) -> Self {
         Self::new(200, "text/plain; charset=utf-8", word.as_bytes().to_vec())
+    }
+
+    /// A word, of whose letters nothing is said.
+    pub(super) fn word(word: &str) -> Self {
+        Self::new(200, "text/plain", word.as_bytes().to_vec())
+    }
+
+    /// It is to be found at another path.
+    pub(super) fn elsewhere(path: &str) -> Self {
+        Self { status: 307, lines: vec![("Location", path.to_string())], body: Vec::new(), ends: false }
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        self.status == 200
     }
 
     /// Nothing more is answered on the connection.

@@ -11,10 +11,11 @@ use bytes::Bytes;
 
 use super::body::{Incoming, Outgoing};
 use super::dialer::{dial_within, refusal};
-use super::door::AskFailure;
+use super::door::{AskFailure, EtcdQuestion};
+use super::etcd_paths;
 use super::exchange::Exchange;
 use super::greeting::CLUSTER_ID;
-use super::head::write_head;
+use super::head::{ResponseHead, write_head};
 use super::link::Link;
 use super::post::{Post, post};
 use super::url::PeerUrl;
@@ -26,21 +27,9 @@ use crate::env::{Env, NetStream};
 /// Where questions are answered. Members of another make know no such place.
 pub(super) const ASK_PATH: &str = "/quorate/ask";
 
-/// Asks a peer.
+/// Asks a peer of this make.
 pub(super) async fn ask<E: Env>(exchange: &Exchange<E>, link: &Link, question: &[u8]) -> Result<Bytes, AskFailure> {
-    let what = Post {
-        path: ASK_PATH,
-        content_type: "application/octet-stream",
-        body: question,
-        deadline: exchange.now().plus(Duration::from_millis(limits::PEER_QUESTION_MS)),
-        answer_limit: limits::PEER_ANSWER_BYTES,
-    };
-    let mut idle = exchange.take_idle(link.member);
-    let posted = post(exchange, link, &mut idle, &what).await;
-    if let Some(line) = idle {
-        exchange.keep_idle(link.member, line);
-    }
-    let (head, answer) = posted.map_err(|wrong| AskFailure::Unreachable(wrong.to_string()))?;
+    let (head, answer) = ask_at(exchange, link, ("POST", ASK_PATH, "application/octet-stream"), question).await?;
     match head.status {
         200 => Ok(answer.into()),
         404 => Err(AskFailure::Unsupported),
@@ -53,6 +42,49 @@ pub(super) async fn ask<E: Env>(exchange: &Exchange<E>, link: &Link, question: &
             wrong => Err(AskFailure::Refused(wrong.to_string())),
         },
     }
+}
+
+/// Asks a peer of any make, by etcd's paths.
+pub(super) async fn ask_as_etcd<E: Env>(
+    exchange: &Exchange<E>,
+    link: &Link,
+    question: &EtcdQuestion,
+) -> Result<(u16, Bytes), AskFailure> {
+    let promotion;
+    let (method, path, kind, body) = match question {
+        EtcdQuestion::Promote(member) => {
+            promotion = format!("{}/{}", etcd_paths::PROMOTE, member.0);
+            ("POST", promotion.as_str(), "application/json", &Bytes::new())
+        }
+        EtcdQuestion::HashKv(body) => ("GET", etcd_paths::HASH_KV, "application/json", body),
+        EtcdQuestion::KeepAlive(body) => ("POST", etcd_paths::LEASES, "application/protobuf", body),
+        EtcdQuestion::TimeToLive(body) => ("POST", etcd_paths::LEASES_INTERNAL, "application/protobuf", body),
+    };
+    let (head, answer) = ask_at(exchange, link, (method, path, kind), body).await?;
+    Ok((head.status, answer.into()))
+}
+
+/// Asks by a method, at a path, with a body of a type.
+async fn ask_at<E: Env>(
+    exchange: &Exchange<E>,
+    link: &Link,
+    (method, path, content_type): (&'static str, &str, &'static str),
+    body: &[u8],
+) -> Result<(ResponseHead, Vec<u8>), AskFailure> {
+    let what = Post {
+        method,
+        path,
+        content_type,
+        body,
+        deadline: exchange.now().plus(Duration::from_millis(limits::PEER_QUESTION_MS)),
+        answer_limit: limits::PEER_ANSWER_BYTES,
+    };
+    let mut idle = exchange.take_idle(link.member);
+    let posted = post(exchange, link, &mut idle, &what).await;
+    if let Some(line) = idle {
+        exchange.keep_idle(link.member, line);
+    }
+    posted.map_err(|wrong| AskFailure::Unreachable(wrong.to_string()))
 }
 
 /// A place among the questions to one peer.

@@ -65,6 +65,9 @@ pub trait PeerDoor: Send + Sync + 'static {
     /// A question of a member of the same cluster, by its own word: `from` may be unknown. Not answered when the reply
     /// is dropped, as by a member that knows no questions.
     fn asked(&self, _from: MemberId, _question: Bytes, _reply: Reply) {}
+
+    /// A question by one of etcd's own paths, of anyone who reaches the peer port. Not answered when the reply is dropped.
+    fn asked_as_etcd(&self, _question: EtcdQuestion, _reply: EtcdReply) {}
 }
 
 /// What the member tells the transport. Every method answers at once.
@@ -78,6 +81,18 @@ pub trait PeerSender: Send + Sync + 'static {
 
     /// Asks a member, within the time a question has.
     fn ask(&self, member: MemberId, question: Bytes) -> BoxFuture<'static, Result<Bytes, AskFailure>>;
+
+    /// Asks a member by one of etcd's own paths, within the time a question has: the status and the body of its answer.
+    /// [`EtcdQuestion::Promote`] among others may have been acted on where the answer did not come.
+    ///
+    /// A transport that knows no paths supports no such questions.
+    fn ask_as_etcd(
+        &self,
+        _member: MemberId,
+        _question: EtcdQuestion,
+    ) -> BoxFuture<'static, Result<(u16, Bytes), AskFailure>> {
+        Box::pin(std::future::ready(Err(AskFailure::Unsupported)))
+    }
 
     /// The peers from now on, this member left out: new ones are dialled, others are let go.
     fn set_peers(&self, peers: Vec<PeerAddress>);
@@ -125,6 +140,49 @@ impl Reply {
 
     /// Answers, with at most `PEER_ANSWER_BYTES`. Nothing happens when nobody waits any more.
     pub fn answer(self, answer: Bytes) {
+        let _ = self.0.send(answer);
+    }
+}
+
+/// What a member of any make may be asked, and by what path; bodies are as they came, or as they go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EtcdQuestion {
+    /// That a learner be promoted: `/members/promote/<id>`.
+    Promote(MemberId),
+    /// For the digest of the data at a revision: `/members/hashkv`.
+    HashKv(Bytes),
+    /// That a lease be kept alive: `/leases`.
+    KeepAlive(Bytes),
+    /// For a lease's times: `/leases/internal`.
+    TimeToLive(Bytes),
+}
+
+/// What comes of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum EtcdAnswer {
+    /// It is done, and JSON says what there is to say.
+    Json(Bytes),
+    /// It is done, in protobuf.
+    Protobuf(Bytes),
+    /// It is not, with this status and text.
+    Refused(u16, String),
+    /// It is not, for a reason that etcd does not tell.
+    Failed,
+}
+
+/// The way back to whoever asked by one of etcd's paths.
+#[derive(Debug)]
+pub struct EtcdReply(oneshot::Sender<EtcdAnswer>);
+
+impl EtcdReply {
+    /// A way back, and where the answer comes out.
+    pub fn new() -> (Self, oneshot::Receiver<EtcdAnswer>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(sender), receiver)
+    }
+
+    /// Answers. Nothing happens when nobody waits any more.
+    pub fn answer(self, answer: EtcdAnswer) {
         let _ = self.0.send(answer);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::answer::Answer;
 use super::ask::ASK_PATH;
 use super::door::Reply;
+use super::etcd_paths;
 use super::exchange::{Ends, Exchange};
 use super::greeting::{CLUSTER_ID, LIFE, PEER_URLS, RAFT_TO, SERVER_VERSION, check, from_header, parse_id};
 use super::head::{RequestHead, write_head};
@@ -126,13 +127,17 @@ async fn answer<E: Env>(
     ends: &mut Ends<E>,
     head: &RequestHead,
 ) -> Result<Answer, LineWrong> {
+    if etcd_paths::is_one(&head.path) {
+        return etcd_paths::answer(exchange, ends, head).await;
+    }
     let allowed = if matches!(head.path.as_str(), "/raft" | "/quorate/snapshot" | ASK_PATH) { "POST" } else { "GET" };
     let known = ["/raft", "/raft/probing", "/members", "/version", "/quorate/snapshot", ASK_PATH];
     if !known.contains(&head.path.as_str()) {
         ends.0.whole("a request", limits::PEER_QUESTION_BYTES).await?;
         return Ok(Answer::text(404, "404 page not found"));
     }
-    if head.method != allowed {
+    // Of the prober etcd takes any method.
+    if head.method != allowed && head.path != "/raft/probing" {
         ends.0.whole("a request", limits::PEER_QUESTION_BYTES).await?;
         return Ok(Answer::text(405, "Method Not Allowed").with("Allow", allowed));
     }
@@ -144,9 +149,10 @@ async fn answer<E: Env>(
             ends.0.whole("a request", limits::PEER_QUESTION_BYTES).await?;
             let roster = exchange.door.roster();
             Ok(match path {
-                "/members" => Answer::json(&roster.members_json).with(CLUSTER_ID, &roster.cluster.to_string()),
+                "/members" => Answer::json(&[&roster.members_json[..], b"\n"].concat())
+                    .with(CLUSTER_ID, &roster.cluster.to_string()),
                 "/version" => Answer::json(&roster.version_json),
-                _ => Answer::json(super::answer::probing(exchange.env.clock().wall_ms()).as_bytes()),
+                _ => Answer::plain(&super::answer::probing(exchange.env.clock().wall_ms())),
             })
         }
     }

@@ -16,6 +16,7 @@ mod ask;
 mod body;
 mod dialer;
 mod door;
+mod etcd_paths;
 mod exchange;
 mod greeting;
 mod head;
@@ -42,7 +43,10 @@ mod wait;
 mod wrong;
 
 pub use ask::{Fetched, fetch};
-pub use door::{AskFailure, ChunkSink, ChunkSource, PeerAddress, PeerDoor, PeerSender, Reply, Roster};
+pub use door::{
+    AskFailure, ChunkSink, ChunkSource, EtcdAnswer, EtcdQuestion, EtcdReply, PeerAddress, PeerDoor, PeerSender, Reply,
+    Roster,
+};
 pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
 pub use transport::Transport;
 pub use wait::BoxFuture;

@@ -65,6 +65,7 @@ async fn post_all<E: Env>(
         message.encode(&mut body);
         let timeout = exchange.config.dial_timeout + exchange.config.read_timeout;
         let what = Post {
+            method: "POST",
             path: "/raft",
             content_type: "application/protobuf",
             body: &body,

@@ -13,7 +13,8 @@ use crate::env::{Env, Instant};
 
 /// What is posted.
 pub(super) struct Post<'a> {
-    pub(super) path: &'static str,
+    pub(super) method: &'static str,
+    pub(super) path: &'a str,
     pub(super) content_type: &'static str,
     pub(super) body: &'a [u8],
     /// When the answer must have come.
@@ -61,7 +62,7 @@ async fn over<E: Env>(
     let (incoming, outgoing) = &mut line.ends;
     incoming.set_deadline(Some(post.deadline));
     let length = post.body.len().to_string();
-    let first = format!("POST {} HTTP/1.1", post.path);
+    let first = format!("{} {} HTTP/1.1", post.method, post.path);
     let own = [("Content-Type", post.content_type), ("Content-Length", length.as_str())];
     let mut request = request_head(exchange, &line.url, &first, &own);
     request.extend_from_slice(post.body);

@@ -127,6 +127,7 @@ async fn send<E: Env>(
 /// Offers the snapshot; the number of the first chunk that is wanted.
 async fn offer<E: Env>(exchange: &Exchange<E>, link: &Link, introduction: &[u8]) -> Result<u64, LineWrong> {
     let what = Post {
+        method: "POST",
         path: OFFER_PATH,
         content_type: "application/octet-stream",
         body: introduction,

@@ -6,9 +6,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
-use super::ask::{Place, ask};
-use super::door::{AskFailure, ChunkSource, PeerAddress, PeerDoor, PeerSender};
+use super::ask::{Place, ask, ask_as_etcd};
+use super::door::{AskFailure, ChunkSource, EtcdQuestion, PeerAddress, PeerDoor, PeerSender};
 use super::exchange::{Exchange, PeerConfig};
+use super::link::Link;
 use super::links::{begin, set_peers};
 use super::listener::accept;
 use super::snapshot_sender::{Outcome, send_snapshot};
@@ -66,6 +67,40 @@ impl<E: Env> Transport<E> {
     }
 }
 
+impl<E: Env> Transport<E> {
+    /// Has a question of so many bytes asked, where there is room for one more.
+    fn question<T, F>(
+        &self,
+        member: MemberId,
+        bytes: usize,
+        asking: impl FnOnce(Arc<Exchange<E>>, Arc<Link>) -> F + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, AskFailure>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, AskFailure>> + Send + 'static,
+    {
+        let Some(link) = self.exchange.link(member) else {
+            return Box::pin(std::future::ready(Err(AskFailure::Unknown)));
+        };
+        let place = Place::take(&link);
+        let (Some(place), true) = (place, bytes <= limits::PEER_QUESTION_BYTES) else {
+            return Box::pin(std::future::ready(Err(AskFailure::NoRoom)));
+        };
+        let (told, answered) = oneshot::channel();
+        let asked = asking(self.exchange.clone(), link.clone());
+        begin(&self.exchange, &link, "peer question", async move {
+            let answer = asked.await;
+            drop(place);
+            let _ = told.send(answer);
+        });
+        Box::pin(async move {
+            // Dropped unanswered: the peer was let go, or all ends.
+            let ended = |_| Err(AskFailure::Unreachable("the connection was ended".to_string()));
+            answered.await.unwrap_or_else(ended)
+        })
+    }
+}
+
 impl<E: Env> PeerSender for Transport<E> {
     fn send(&self, message: PeerMessage) {
         let to = message.to();
@@ -95,27 +130,16 @@ impl<E: Env> PeerSender for Transport<E> {
     }
 
     fn ask(&self, member: MemberId, question: Bytes) -> BoxFuture<'static, Result<Bytes, AskFailure>> {
-        let Some(link) = self.exchange.link(member) else {
-            return Box::pin(std::future::ready(Err(AskFailure::Unknown)));
-        };
-        let place = Place::take(&link);
-        let fits = question.len() <= limits::PEER_QUESTION_BYTES;
-        let (Some(place), true) = (place, fits) else {
-            return Box::pin(std::future::ready(Err(AskFailure::NoRoom)));
-        };
-        let (told, answered) = oneshot::channel();
-        let exchange = self.exchange.clone();
-        let asking = link.clone();
-        begin(&self.exchange, &link, "peer question", async move {
-            let answer = ask(&exchange, &asking, &question).await;
-            drop(place);
-            let _ = told.send(answer);
-        });
-        Box::pin(async move {
-            // Dropped unanswered: the peer was let go, or all ends.
-            let ended = |_| Err(AskFailure::Unreachable("the connection was ended".to_string()));
-            answered.await.unwrap_or_else(ended)
-        })
+        let bytes = question.len();
+        self.question(member, bytes, move |exchange, link| async move { ask(&exchange, &link, &question).await })
+    }
+
+    fn ask_as_etcd(
+        &self,
+        member: MemberId,
+        question: EtcdQuestion,
+    ) -> BoxFuture<'static, Result<(u16, Bytes), AskFailure>> {
+        self.question(member, 0, move |exchange, link| async move { ask_as_etcd(&exchange, &link, &question).await })
     }
 
     fn set_peers(&self, peers: Vec<PeerAddress>) {

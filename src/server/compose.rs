@@ -52,7 +52,7 @@ pub fn main() -> ExitCode {
         Err(FlagStop::Usage(text)) => return complain(&format!("{text} (see quorate --help)"), EXIT_USAGE),
         Err(FlagStop::Refused(text)) => return complain(&text, EXIT_REFUSED),
     };
-    let config = match Config::from_flags(&flags).and_then(|config| config.check_served().map(|()| config)) {
+    let config = match Config::from_flags(&flags) {
         Ok(config) => config,
         Err(text) => return complain(&text, EXIT_REFUSED),
     };
@@ -361,6 +361,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
         joins: None,
         strict_reconfig_check: config.strict_reconfig_check,
         rebuild_from_peers: config.rebuild_from_peers,
+        force_new_cluster: config.force_new_cluster,
         listen_peers: config.listen_peers.clone(),
         cluster_token: config.initial_cluster_token.clone(),
         tick: config.heartbeat,

@@ -145,6 +145,11 @@ impl Config {
         let auto_compaction = auto_compaction::retention(mode, retention)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
         founding::check(&initial_cluster, &name, &advertise_peer_urls, cluster_exists)?;
+        let (force_new_cluster, rebuild_from_peers) =
+            (read.flag("force-new-cluster")?, read.flag("rebuild-from-peers")?);
+        if force_new_cluster && rebuild_from_peers {
+            return Err("--force-new-cluster and --rebuild-from-peers contradict each other: choose one".into());
+        }
         Ok(Self {
             listen_client,
             advertise_client_urls,
@@ -154,7 +159,7 @@ impl Config {
             initial_cluster,
             initial_cluster_token: read.text("initial-cluster-token"),
             cluster_exists,
-            force_new_cluster: read.flag("force-new-cluster")?,
+            force_new_cluster,
             initial_election_tick_advance: read.flag("initial-election-tick-advance")?,
             snapshot_catchup_entries: read.number("snapshot-catchup-entries")?,
             auto_compaction,
@@ -172,7 +177,7 @@ impl Config {
             watch_progress_interval: progress_interval(&read)?,
             pre_vote: read.flag("pre-vote")?,
             strict_reconfig_check: read.flag("strict-reconfig-check")?,
-            rebuild_from_peers: read.flag("rebuild-from-peers")?,
+            rebuild_from_peers,
             rebuild_when_diverged: read.flag("rebuild-when-diverged")?,
             log_level: read.text("log-level"),
             log_format: read.text("log-format"),
@@ -182,19 +187,6 @@ impl Config {
             name,
             data_dir,
         })
-    }
-
-    /// What of a configuration that holds together this version cannot serve yet, by the flag.
-    ///
-    /// # Errors
-    /// There is something.
-    pub fn check_served(&self) -> Result<(), String> {
-        let unserved = if self.force_new_cluster {
-            "--force-new-cluster"
-        } else {
-            return Ok(());
-        };
-        Err(format!("{unserved} is not supported by quorate yet"))
     }
 
     /// Whether log lines go where people read what a command says.
@@ -279,7 +271,6 @@ mod tests {
         assert_eq!(config.listen_client, ["127.0.0.1:2379".parse().expect("an address")]);
         assert_eq!(founding::shown(&config.initial_cluster), "default=http://localhost:2380");
         assert_eq!((config.auto_compaction, config.snapshot_catchup_entries), (None, 5_000));
-        assert_eq!(config.check_served(), Ok(()));
         assert_eq!((config.quota_bytes, config.max_txn_ops), (Some(2 << 30), 128));
         assert_eq!(config.watch_progress_interval, Duration::from_secs(600));
     }
@@ -322,19 +313,15 @@ mod tests {
             (&["--auto-compaction-retention=x"], "error parsing CompactionRetention: time: invalid duration \"x\""),
             (&["--max-txn-ops=0"], "--max-txn-ops=0 is out of range"),
             (&["--max-request-bytes=99999999999"], "--max-request-bytes=99999999999 is out of range"),
+            (
+                &["--force-new-cluster", "--rebuild-from-peers"],
+                "--force-new-cluster and --rebuild-from-peers contradict",
+            ),
             (&["--snapshot-count=0"], "--snapshot-count=0 is out of range"),
         ];
         for (arguments, text) in table {
             let refused = config(arguments).expect_err("does not hold together");
             assert!(refused.starts_with(text), "{arguments:?}: {refused}");
         }
-    }
-
-    #[test]
-    fn what_holds_together_and_is_not_served_yet_is_named() {
-        let held = config(&["--force-new-cluster"]).expect("holds together").check_served();
-        assert_eq!(held, Err("--force-new-cluster is not supported by quorate yet".to_string()));
-        let compacts = config(&["--auto-compaction-retention=1h"]).expect("holds together");
-        assert_eq!(compacts.check_served(), Ok(()));
     }
 }

@@ -140,7 +140,7 @@ pub const FLAGS: &[Flag] = &[
     built(Clustering, "advertise-client-urls", Urls, "http://localhost:2379", "This member's client URLs, told to the cluster."),
     built(Clustering, "initial-cluster", Text, "", "Members at first start: 'name=url,...'."),
     built(Clustering, "initial-cluster-state", Choice(&["new", "existing"]), "new", "Whether the cluster is 'new' or 'existing', at first start."),
-    built(Clustering, "force-new-cluster", Bool, "false", "Start as the only member, whoever else there was (not served yet)."),
+    built(Clustering, "force-new-cluster", Bool, "false", "Go on alone with one's data and remove the others: for when a majority is lost for good."),
     built(Clustering, "initial-cluster-token", Text, "etcd-cluster", "Token that sets clusters apart."),
     built(Clustering, "strict-reconfig-check", Bool, "true", "Refuse changes of members that would lose the quorum."),
     built(Clustering, "pre-vote", Bool, "true", "Ask before an election whether it could be won."),

@@ -3,7 +3,8 @@
 //! Invariant: whatever boot passed over, cut off or overruled is told as a warning that names the file. Does not
 //! decide anything.
 
-use crate::driver::{BootReport, DAMAGED_SUFFIX, Rebuilds};
+use crate::base::MemberId;
+use crate::driver::{BootReport, DAMAGED_SUFFIX, Forced, Rebuilds};
 use crate::server::config::Config;
 use crate::server::founding;
 
@@ -60,6 +61,9 @@ pub fn booted(report: &BootReport) {
         let kept_as = format!("{}{DAMAGED_SUFFIX}", image.file);
         tracing::warn!(file = image.file, what = image.what, kept_as, "a checkpoint is damaged and was passed over");
     }
+    for part in &report.unreadable {
+        tracing::warn!(file = part.file, offset = part.offset, what = part.what, "made anew from its other copies");
+    }
     match &report.rebuilds {
         None => {}
         Some(Rebuilds::AsTold) => {
@@ -72,6 +76,7 @@ pub fn booted(report: &BootReport) {
             "the history is damaged: the data are taken from the other members; nobody is served until then"
         ),
     }
+    forced(report);
     let tail = &report.tail;
     if tail.torn_bytes > 0 || tail.torn_segments > 0 {
         tracing::warn!(
@@ -102,4 +107,37 @@ pub fn booted(report: &BootReport) {
         torn_bytes = tail.torn_bytes,
         "booted"
     );
+}
+
+/// What became of `--force-new-cluster`; etcd's line where it has one.
+fn forced(report: &BootReport) {
+    let (cluster, member) = (report.identity.cluster, report.identity.member);
+    match &report.forced {
+        None => {}
+        Some(Forced::Removed { members, committed, commits }) => {
+            tracing::info!(
+                "cluster-id" = %cluster,
+                "local-member-id" = %member,
+                "wal-commit-index" = *committed,
+                "commit-index" = *commits,
+                "forcing restart member"
+            );
+            tracing::warn!(
+                "removed-member-ids" = listed(members),
+                "the other members were removed: this one goes on alone with its data; take --force-new-cluster out \
+                 and do not start the others again before their data directories are removed"
+            );
+        }
+        Some(Forced::Alone) => tracing::warn!(
+            "--force-new-cluster does nothing: there is no other member; take it out, or a later start may remove some"
+        ),
+        Some(Forced::MajorityAnswers(answering)) => tracing::warn!(
+            "answering-member-ids" = listed(answering),
+            "--force-new-cluster does nothing: a majority of the members answers; take it out, or stop the others first"
+        ),
+    }
+}
+
+fn listed(members: &[MemberId]) -> String {
+    members.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

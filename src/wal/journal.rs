@@ -315,11 +315,12 @@ impl<D: Disk> Journal<D> {
         self.forget_replaced();
         self.position.durable = target;
         self.position.check();
-        if rolled || self.bytes_written - self.bytes_at_mark >= WAL_MARK_EVERY_BYTES {
-            self.set_mark().await?;
+        if !rolled && self.bytes_written - self.bytes_at_mark < WAL_MARK_EVERY_BYTES {
+            self.mark.hint(target)
+        } else if self.releasable() > 0 {
             self.release_segments().await
         } else {
-            self.mark.hint(target)
+            self.set_mark().await
         }
     }
 
@@ -343,10 +344,10 @@ impl<D: Disk> Journal<D> {
         }
     }
 
-    /// Remembers a failure: from here on the journal is dead. Leaves a note for the next process, too.
+    /// Remembers a failure: from here on the journal is dead. The next process needs no note of it: it takes nothing that it
+    /// reads for written.
     pub(super) fn watch_over<T>(&mut self, answer: Result<T, Fault>) -> Result<T, Wrong> {
         answer.map_err(|fault| {
-            leave_suspect(&self.disk, &self.dir);
             self.failure = Some(Failure {
                 doing: fault.doing,
                 path: fault.path.clone(),
@@ -364,19 +365,6 @@ impl Failure {
         let text = "earlier work on it was dropped half-way".to_string();
         Self { doing: "go on with", path: dir.to_string(), kind: std::io::ErrorKind::Other, text }
     }
-}
-
-/// Name of the note that a write or sync of the log failed.
-pub(super) fn suspect_path(dir: &str) -> String {
-    format!("{dir}/suspect")
-}
-
-/// Notes for the next process that a write or sync of the log failed: the system may show bytes that never reached
-/// the disk, as long as it keeps them in memory. The note needs no sync, because it is needed only as long as that
-/// memory lives.
-pub(super) fn leave_suspect<D: Disk>(disk: &D, dir: &str) {
-    // It may stand there already; and if it cannot be made, there is nobody left to tell.
-    let _ = disk.open(&suspect_path(dir), OpenMode::Create);
 }
 
 fn assert_contiguous(entries: &[LogEntry]) {

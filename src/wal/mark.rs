@@ -2,16 +2,16 @@
 //! segment it begins, so that a log cut short, or one whose files were taken away, is noticed.
 //!
 //! Invariants: what it says is true (a batch is named only after its sync returned; a segment is dropped from the
-//! log here, durably, before its file goes); all it says only rises. Slots 0 and 1 are written in turn and synced
-//! before the other one is touched, so one of them is always whole. Slot 2 is a hint written after every sync of
+//! log here, durably and in every slot, before its file goes); all it says only rises. Slots 0 and 1 are written in turn
+//! and synced before the other one is touched, so one of them is always whole. Slot 2 is a hint written after every sync of
 //! the log without a sync of its own: it survives the end of the process, and perhaps a power failure.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use super::entry::WalIdentity;
-use crate::base::{ClusterId, Fault, MemberId, Wrong};
+use crate::base::{ClusterId, Corruption, Fault, MemberId, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
-use crate::log::{Place, frame, segment};
+use crate::log::{Place, frame};
 
 /// Slots are a page apart: no torn write touches two.
 const SLOT_BYTES: u64 = 4096;
@@ -19,6 +19,7 @@ const SLOTS: u64 = 3;
 const HINT: u64 = 2;
 const LOG_MARK: u32 = b'M' as u32;
 const KIND_MARK: u8 = 3;
+const BODY_BYTES: usize = 48;
 
 /// What the mark says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,7 +53,7 @@ fn path_of_new(dir: &str) -> String {
 }
 
 fn encode(mark: &Mark, serial: u64, slot: u64) -> Bytes {
-    let mut body = BytesMut::with_capacity(48);
+    let mut body = BytesMut::with_capacity(BODY_BYTES);
     for word in [serial, mark.identity.cluster.0, mark.identity.member.0, mark.durable, mark.oldest, mark.oldest_batch]
     {
         body.put_u64_le(word);
@@ -63,10 +64,9 @@ fn encode(mark: &Mark, serial: u64, slot: u64) -> Bytes {
 }
 
 fn decode(bytes: &Bytes, slot: u64) -> Option<(u64, Mark)> {
-    let bytes = bytes.slice((slot * SLOT_BYTES).min(bytes.len() as u64) as usize..);
-    let framed = frame::decode(place(slot), &bytes).ok()?;
+    let framed = frame::decode(place(slot), bytes).ok()?;
     let mut body = framed.body;
-    if framed.kind != KIND_MARK || body.len() != 48 {
+    if framed.kind != KIND_MARK || body.len() != BODY_BYTES {
         return None;
     }
     let serial = body.get_u64_le();
@@ -82,72 +82,113 @@ fn place(slot: u64) -> Place {
 
 /// Reads the mark in `dir`; `None` if there is none.
 pub(super) fn read<D: Disk>(disk: &D, dir: &str) -> Result<Option<Mark>, Wrong> {
-    Ok(read_slots(disk, dir)?.map(|(mark, ..)| mark))
+    Ok(read_slots(disk, dir)?.map(|found| found.mark))
 }
 
-/// The mark, the highest serial, and the slot that may be written next.
-fn read_slots<D: Disk>(disk: &D, dir: &str) -> Result<Option<(Mark, u64, u64)>, Wrong> {
-    if !disk.exists(&path(dir))? {
+/// What the slots say together.
+struct Found {
+    mark: Mark,
+    /// The highest there is.
+    serial: u64,
+    /// The newer of the synced slots, and whether the other one is whole.
+    newest: u64,
+    other_is_whole: bool,
+    /// The slots that cannot be read.
+    unreadable: Vec<Corruption>,
+}
+
+/// Each slot by itself: what cannot be read is as good as what does not verify, while another slot is whole.
+fn read_slots<D: Disk>(disk: &D, dir: &str) -> Result<Option<Found>, Wrong> {
+    let path = path(dir);
+    if !disk.exists(&path)? {
         return Ok(None);
     }
-    let bytes = segment::read_whole(disk, &path(dir), SLOTS * SLOT_BYTES)?;
-    let synced = [decode(&bytes, 0), decode(&bytes, 1)];
-    let newest = match synced {
-        [Some(zero), Some(one)] => usize::from(one.0 > zero.0),
-        [Some(_), None] => 0,
-        [None, Some(_)] => 1,
-        [None, None] => return Err(Wrong::corrupt(path(dir), 0, "neither slot of the durable mark verifies")),
+    let file = disk.open(&path, OpenMode::Read)?;
+    let (len, max) = (file.len()?, SLOTS * SLOT_BYTES);
+    if len > max {
+        return Err(Wrong::corrupt(path, max, format!("the file has {len} bytes, more than it can have")));
+    }
+    let (mut slots, mut fault, mut unreadable) = (Vec::new(), None, Vec::new());
+    for slot in 0..SLOTS {
+        let read = read_slot(&file, slot);
+        if let Err(wrong) = &read {
+            let offset = slot * SLOT_BYTES;
+            unreadable.push(Corruption { file: path.clone(), offset, what: wrong.to_string() });
+        }
+        slots.push(match read {
+            Ok(bytes) => decode(&bytes, slot),
+            Err(wrong) if wrong.is_of_device() => {
+                fault = Some(wrong);
+                None
+            }
+            Err(wrong) => return Err(wrong.into()),
+        });
+    }
+    let newest = match (slots[0], slots[1]) {
+        (Some(zero), Some(one)) => u64::from(one.0 > zero.0),
+        (Some(_), None) => 0,
+        (None, Some(_)) => 1,
+        (None, None) => {
+            let neither = || Wrong::corrupt(path, 0, "neither slot of the durable mark verifies");
+            return Err(fault.map_or_else(neither, Wrong::Fault));
+        }
     };
-    let slots = synced.into_iter().flatten().chain(decode(&bytes, HINT));
-    let merged = slots.reduce(|(serial, a), (other, b)| {
+    let other_is_whole = slots[1 - newest as usize].is_some();
+    let merged = slots.into_iter().flatten().reduce(|(serial, a), (other, b)| {
         let (newer, older) = if b.oldest > a.oldest { (b, a) } else { (a, b) };
         (serial.max(other), Mark { durable: newer.durable.max(older.durable), ..newer })
     });
     let (serial, mark) = merged.expect("one slot verified above");
-    Ok(Some((mark, serial, 1 - newest as u64)))
+    Ok(Some(Found { mark, serial, newest, other_is_whole, unreadable }))
+}
+
+/// The bytes of a slot. Asked twice: what fails once may be a hiccup, and the newest slot is not passed over for that.
+fn read_slot(file: &impl DiskFile, slot: u64) -> Result<Bytes, Fault> {
+    let mut bytes = BytesMut::zeroed(frame::total_len(BODY_BYTES));
+    let mut read = || file.read_full_at(slot * SLOT_BYTES, &mut bytes);
+    let n = read().or_else(|_| read())?;
+    bytes.truncate(n);
+    Ok(bytes.freeze())
+}
+
+/// Makes the mark of an empty log that begins with segment 1, durably. Repeats what a crash interrupted.
+pub(super) async fn create<D: Disk>(disk: &D, dir: &str, identity: WalIdentity) -> Result<Mark, Fault> {
+    let mark = Mark { identity, durable: 0, oldest: 1, oldest_batch: 1 };
+    let new = path_of_new(dir);
+    if disk.exists(&new)? {
+        // Gone for good before the name is used again: a crash may keep a rename and lose what came before it.
+        disk.remove(&new)?;
+        disk.sync_dir(dir).await?;
+    }
+    let file = disk.open(&new, OpenMode::Create)?;
+    let mut made = MarkFile { file, mark, synced_durable: 0, serial: 0, next_slot: 0 };
+    for slot in 0..SLOTS {
+        made.write_page(slot)?;
+    }
+    made.file.sync().await?;
+    disk.rename(&new, &path(dir))?;
+    disk.sync_dir(dir).await?;
+    Ok(mark)
 }
 
 impl<F: DiskFile> MarkFile<F> {
-    /// Makes the mark of an empty log that begins with segment 1, durably. Repeats what a crash interrupted.
-    pub async fn create<D: Disk<File = F>>(disk: &D, dir: &str, identity: WalIdentity) -> Result<Self, Fault> {
-        Self::begin(disk, dir, Mark { identity, durable: 0, oldest: 1, oldest_batch: 1 }).await
-    }
-
-    /// Says the same in a new file, which takes the old one's place: to be asked for after a failed sync. The newest
-    /// slot may then be in memory only and yet count as written, so that a sync of it does nothing; the other one
-    /// would be written over while it is the only one the disk holds, and both could be lost. Nor are the old slots
-    /// written again in place: a crash could harm what the failure had not.
-    pub async fn renew<D: Disk<File = F>>(self, disk: &D, dir: &str) -> Result<Self, Fault> {
-        Self::begin(disk, dir, self.mark).await
-    }
-
-    async fn begin<D: Disk<File = F>>(disk: &D, dir: &str, mark: Mark) -> Result<Self, Fault> {
-        let new = path_of_new(dir);
-        if disk.exists(&new)? {
-            // Gone for good before the name is used again: a crash may keep a rename and lose what came before it.
-            disk.remove(&new)?;
-            disk.sync_dir(dir).await?;
-        }
-        let file = disk.open(&new, OpenMode::Create)?;
-        file.set_len(SLOTS * SLOT_BYTES)?;
-        for slot in 0..SLOTS {
-            file.write_at(slot * SLOT_BYTES, &encode(&mark, slot, slot))?;
-        }
-        file.sync().await?;
-        disk.rename(&new, &path(dir))?;
-        disk.sync_dir(dir).await?;
-        Ok(Self { file, mark, synced_durable: 0, serial: SLOTS, next_slot: 0 })
-    }
-
-    /// Opens the mark that [`read`] found, and makes what it read durable: a process that ended between write and
-    /// sync left one slot unsynced, and then neither may be written.
-    pub async fn open<D: Disk<File = F>>(disk: &D, dir: &str) -> Result<Self, Wrong> {
+    /// Opens the mark that [`read`] found and says it anew, in every slot; also tells which could not be read. What was read may
+    /// be in the system's memory alone and yet count as written there, after an error that nobody heard of: then a
+    /// sync of it does nothing, and the other slot is the only one the disk holds. So the hint's slot takes it first, which nothing
+    /// rests on; then a slot that is lost anyway, or the one that said it; the other one last.
+    pub async fn open<D: Disk<File = F>>(disk: &D, dir: &str) -> Result<(Self, Vec<Corruption>), Wrong> {
         let found = read_slots(disk, dir)?;
-        let (mark, serial, next_slot) =
-            found.ok_or_else(|| Wrong::corrupt(path(dir), 0, "the durable mark is missing beside a log"))?;
+        let Some(Found { mark, serial, newest, other_is_whole, unreadable }) = found else {
+            return Err(Wrong::corrupt(path(dir), 0, "the durable mark is missing beside a log"));
+        };
         let file = disk.open(&path(dir), OpenMode::Write)?;
-        file.sync().await?;
-        Ok(Self { file, mark, synced_durable: 0, serial: serial + 1, next_slot })
+        let next_slot = if other_is_whole { newest } else { 1 - newest };
+        let mut opened = Self { file, mark, synced_durable: 0, serial, next_slot };
+        opened.write_page(HINT)?;
+        opened.file.sync().await?;
+        opened.set(mark).await?;
+        opened.set(mark).await?;
+        Ok((opened, unreadable))
     }
 
     /// What it says.
@@ -169,11 +210,20 @@ impl<F: DiskFile> MarkFile<F> {
     /// Says `mark`, durably when this returns.
     pub async fn set(&mut self, mark: Mark) -> Result<(), Fault> {
         self.raise(mark);
-        self.write(self.next_slot)?;
+        self.write_page(self.next_slot)?;
         self.file.sync().await?;
         self.next_slot = 1 - self.next_slot;
         self.synced_durable = mark.durable;
         Ok(())
+    }
+
+    /// Says `mark` in every slot, durably when this returns: as is wanted before a segment goes. A slot that says less
+    /// names segments that are gone, and would be no good alone.
+    pub async fn set_everywhere(&mut self, mark: Mark) -> Result<(), Fault> {
+        self.raise(mark);
+        self.write_page(HINT)?;
+        self.set(mark).await?;
+        self.set(mark).await
     }
 
     fn raise(&mut self, mark: Mark) {
@@ -187,5 +237,13 @@ impl<F: DiskFile> MarkFile<F> {
     fn write(&mut self, slot: u64) -> Result<(), Fault> {
         self.serial += 1;
         self.file.write_at(slot * SLOT_BYTES, &encode(&self.mark, self.serial, slot))
+    }
+
+    /// As [`Self::write`], with all of its page: no system has to read first what it cannot.
+    fn write_page(&mut self, slot: u64) -> Result<(), Fault> {
+        self.serial += 1;
+        let mut page = BytesMut::from(encode(&self.mark, self.serial, slot));
+        page.resize(SLOT_BYTES as usize, 0);
+        self.file.write_at(slot * SLOT_BYTES, &page)
     }
 }

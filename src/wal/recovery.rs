@@ -3,7 +3,9 @@
 //! Invariants: what is cut was never synced, as far as the durable mark and every batch that still verifies can
 //! tell; everything else that does not verify stops the start with file and offset, and nothing is changed
 //! then. What is handed out is durable first. Every step may be interrupted: the next recovery judges the same.
-//! A write or sync that fails here leaves the same note behind as one of the journal's: nothing is forgotten.
+//! Nothing that was read counts as written: a system that failed to write a page goes on showing it, counts it as clean
+//! and may have told nobody, so that a sync that succeeds later vouches for nothing that was dirty before. What no
+//! process has synced for certain is written anew.
 
 use std::collections::VecDeque;
 use std::io::{Error, ErrorKind};
@@ -11,15 +13,18 @@ use std::io::{Error, ErrorKind};
 use bytes::BytesMut;
 
 use super::entry::{HardState, LogEntry, TailReport, WalIdentity};
-use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity, leave_suspect, suspect_path};
+use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity};
 use super::mark::{self, Mark, MarkFile};
 use super::replay::{Replay, Seen};
 use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
-use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_SEGMENT_BYTES};
-use crate::base::{Fault, LogIndex, Term, Wrong};
+use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_FILL_WRITE_BYTES, WAL_SEGMENT_BYTES};
+use crate::base::{Corruption, Fault, LogIndex, Term, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::segment::{self, FIRST_RECORD_AT, SegmentHeader};
 use crate::log::{LOG_WAL, tail};
+
+/// A note that earlier versions left.
+const NOTE_OF_OLD: &str = "suspect";
 
 /// A raft log as it was left.
 #[derive(Debug)]
@@ -45,6 +50,8 @@ pub struct RecoveredWal<D: Disk> {
     pub term_at: Option<Term>,
     /// What was found at the end.
     pub tail: TailReport,
+    /// What could not be read of the durable mark, and was made anew from its other slots.
+    pub unreadable: Vec<Corruption>,
 }
 
 impl<D: Disk> std::fmt::Debug for RecoveredWal<D> {
@@ -102,25 +109,14 @@ impl<D: Disk> UnrecoveredWal<D> {
 
     /// Reads and mends the log. Entries at or below `after` are covered by a checkpoint and are not handed out;
     /// a log that ends before `after` goes on behind it. A fresh directory becomes the log of `identity`; the
-    /// log of another is refused. A fault on the way is noted for the next recovery, as [`Journal`] notes its own.
+    /// log of another is refused.
     pub async fn recover(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
-        let (disk, dir) = (self.disk.clone(), self.dir.clone());
-        let answer = self.recover_unwatched(identity, after).await;
-        if let Err(Wrong::Fault(_)) = &answer {
-            leave_suspect(&disk, &dir);
-        }
-        answer
-    }
-
-    async fn recover_unwatched(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
-        let mut mark = self.open_mark(identity).await?;
-        let (replay, rests) = self.read(identity, &mark.mark(), after)?;
-        judge(&self.dir, self.segment_bytes, &mark.mark(), &replay, &rests)?;
+        let mark = self.mark_of(identity).await?;
+        let (replay, rests) = self.read(identity, &mark, after)?;
+        judge(&self.dir, self.segment_bytes, &mark, &replay, &rests)?;
         replay.check_complete()?;
-        if self.disk.exists(&suspect_path(&self.dir))? {
-            // Before anything is removed because of what it says.
-            mark = mark.renew(&self.disk, &self.dir).await?;
-        }
+        // Before anything is removed because of what it says.
+        let (mark, unreadable) = MarkFile::open(&self.disk, &self.dir).await?;
         self.clean(&mark.mark()).await?;
         let tail = report(&self.dir, &mark.mark(), &rests);
         let hard_state = replay.hard_state;
@@ -142,23 +138,19 @@ impl<D: Disk> UnrecoveredWal<D> {
             journal.cut(after)?;
             journal.sync().await?;
         }
-        Ok(RecoveredWal { journal, hard_state, entries, term_at, tail })
+        Ok(RecoveredWal { journal, hard_state, entries, term_at, tail, unreadable })
     }
 
-    async fn open_mark(&self, identity: WalIdentity) -> Result<MarkFile<D::File>, Wrong> {
-        match self.mark {
-            Some(mark) => {
-                check_identity(&self.dir, mark.identity, identity)?;
-                MarkFile::open(&self.disk, &self.dir).await
-            }
-            None => {
-                for (end, _) in self.dir.match_indices('/') {
-                    self.disk.sync_dir(&self.dir[..end]).await?;
-                }
-                self.disk.sync_dir("").await?;
-                Ok(MarkFile::create(&self.disk, &self.dir, identity).await?)
-            }
+    async fn mark_of(&self, identity: WalIdentity) -> Result<Mark, Wrong> {
+        if let Some(mark) = self.mark {
+            check_identity(&self.dir, mark.identity, identity)?;
+            return Ok(mark);
         }
+        for (end, _) in self.dir.match_indices('/') {
+            self.disk.sync_dir(&self.dir[..end]).await?;
+        }
+        self.disk.sync_dir("").await?;
+        Ok(mark::create(&self.disk, &self.dir, identity).await?)
     }
 
     /// Removes what a crash left lying about. Spare files too: one may have been begun as the next segment and have
@@ -166,7 +158,7 @@ impl<D: Disk> UnrecoveredWal<D> {
     async fn clean(&self, mark: &Mark) -> Result<(), Fault> {
         let mut removed = false;
         for name in self.disk.list(&self.dir)? {
-            if name.ends_with(SPARE_SUFFIX) || name.ends_with(FILL_SUFFIX) {
+            if name.ends_with(SPARE_SUFFIX) || name.ends_with(FILL_SUFFIX) || name == NOTE_OF_OLD {
                 self.disk.remove(&format!("{}/{name}", self.dir))?;
                 removed = true;
             }
@@ -251,17 +243,11 @@ impl<D: Disk> UnrecoveredWal<D> {
                 self.disk.sync_dir(&self.dir).await?;
             }
         }
-        let suspect = suspect_path(&self.dir);
-        let is_suspect = self.disk.exists(&suspect)?;
         for seen in &replay.segments {
             let rest = rests.iter().find(|rest| rest.segment == seen.about.segment);
-            self.mend_segment(identity, seen, rest, replay.vouched, is_suspect).await?;
+            self.mend_segment(identity, seen, rest, replay.vouched).await?;
         }
-        // The note goes last: whatever fails before leaves it to the next recovery.
         self.disk.sync_dir(&self.dir).await?;
-        if is_suspect {
-            self.disk.remove(&suspect)?;
-        }
         Ok(ready)
     }
 
@@ -271,37 +257,53 @@ impl<D: Disk> UnrecoveredWal<D> {
         seen: &Seen,
         rest: Option<&Rest>,
         vouched: u64,
-        is_suspect: bool,
     ) -> Result<(), Fault> {
         let known = (vouched + 1).saturating_sub(seen.about.first_batch) as usize;
         let torn = rest.map_or(0, |rest| rest.reach - rest.from);
         if known >= seen.offsets.len() && torn == 0 && !seen.offsets.is_empty() {
             return Ok(());
         }
-        if is_suspect && known < seen.offsets.len() {
-            return self.rewrite(seen).await;
+        if known < seen.offsets.len() && self.rewrite(seen).await? {
+            return Ok(());
         }
         let file = self.disk.open(&seen.path, OpenMode::Write)?;
         if torn > 0 {
             erase(&file, seen.end, torn)?;
         }
-        if seen.offsets.is_empty() {
+        if known == 0 {
             // Begun without a sync, perhaps.
             file.write_at(0, &header_of(identity, seen))?;
+        }
+        if let Some(from) = seen.offsets.get(known) {
+            write_pieces(&file, *from, &seen.bytes[*from as usize..seen.whole_bytes()])?;
         }
         file.sync().await
     }
 
-    /// A sync had failed: the bytes that were read may be in memory only and yet count as written, so that another
-    /// sync would do nothing. They go to a new file, which takes the old one's place; written over in place,
-    /// a crash could harm what the failure had not.
-    async fn rewrite(&self, seen: &Seen) -> Result<(), Fault> {
+    /// What nothing vouches for goes to a new file, which takes the old one's place; written over in place, a crash
+    /// could harm what was whole. False where there is no room for that: then it is the better choice.
+    async fn rewrite(&self, seen: &Seen) -> Result<bool, Fault> {
         let path = format!("{}/mend{FILL_SUFFIX}", self.dir);
-        let file = self.disk.open(&path, OpenMode::Create)?;
-        file.write_at(0, &seen.bytes[..(seen.end as usize).min(seen.bytes.len())])?;
-        file.sync().await?;
-        self.disk.rename(&path, &seen.path)?;
-        self.disk.sync_dir(&self.dir).await
+        let written = async {
+            let file = self.disk.open(&path, OpenMode::Create)?;
+            write_pieces(&file, 0, &seen.bytes[..seen.whole_bytes()])?;
+            file.sync().await
+        };
+        match written.await {
+            Ok(()) => {
+                self.disk.rename(&path, &seen.path)?;
+                self.disk.sync_dir(&self.dir).await?;
+                Ok(true)
+            }
+            Err(fault) if fault.is_no_space() => {
+                if self.disk.exists(&path)? {
+                    self.disk.remove(&path)?;
+                    self.disk.sync_dir(&self.dir).await?;
+                }
+                Ok(false)
+            }
+            Err(fault) => Err(fault),
+        }
     }
 
     async fn into_journal(
@@ -407,6 +409,14 @@ fn report(dir: &str, mark: &Mark, rests: &[Rest]) -> TailReport {
 fn header_of(identity: WalIdentity, seen: &Seen) -> bytes::Bytes {
     let extra = encode_identity(&identity);
     SegmentHeader { log: LOG_WAL, segment: seen.about.segment, first: 0, zeroed: seen.zeroed, extra }.encode()
+}
+
+/// Writes in small pieces, as the upkeep does.
+fn write_pieces(file: &impl DiskFile, from: u64, bytes: &[u8]) -> Result<(), Fault> {
+    for (piece, at) in bytes.chunks(WAL_FILL_WRITE_BYTES).zip((from..).step_by(WAL_FILL_WRITE_BYTES)) {
+        file.write_at(at, piece)?;
+    }
+    Ok(())
 }
 
 fn erase(file: &impl DiskFile, from: u64, len: u64) -> Result<(), Fault> {

@@ -45,7 +45,7 @@ pub(super) struct Seen {
     pub path: String,
     /// Its bytes, while something may have to be done with them.
     pub bytes: Bytes,
-    len: usize,
+    read_bytes: usize,
     /// Where each batch starts.
     pub offsets: Vec<u64>,
     /// Where the next batch would stand, and why none does.
@@ -59,6 +59,13 @@ pub(super) struct Seen {
 struct Kept {
     entry: LogEntry,
     seen: usize,
+}
+
+impl Seen {
+    /// Bytes of the file up to the end of its last batch; less where the padding behind it is not there.
+    pub fn whole_bytes(&self) -> usize {
+        (self.end as usize).min(self.bytes.len())
+    }
 }
 
 impl Replay {
@@ -86,7 +93,7 @@ impl Replay {
             about,
             path: path.to_string(),
             bytes: bytes.clone(),
-            len: bytes.len(),
+            read_bytes: bytes.len(),
             offsets: Vec::new(),
             end: FIRST_RECORD_AT,
             why: "",
@@ -202,7 +209,7 @@ impl Replay {
             kept_bytes[kept.seen] += kept.entry.data.len();
         }
         for kept in &mut self.entries {
-            if kept_bytes[kept.seen] * 2 < self.segments[kept.seen].len {
+            if kept_bytes[kept.seen] * 2 < self.segments[kept.seen].read_bytes {
                 kept.entry.data = Bytes::copy_from_slice(&kept.entry.data);
             }
         }

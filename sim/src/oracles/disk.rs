@@ -118,7 +118,7 @@ impl Promise {
     /// The newest state on the copy: the log up to there may be gone.
     fn newest_image(copy: &SimDisk) -> Result<Option<u64>, String> {
         let files = copy.list("checkpoint").map_err(|fault| fault.to_string())?;
-        let index = |file: &String| u64::from_str_radix(file.strip_suffix(".image")?, 16).ok();
+        let index = |file: &String| u64::from_str_radix(file.strip_suffix(".image")?.split('.').next()?, 16).ok();
         Ok(files.iter().filter_map(index).max())
     }
 

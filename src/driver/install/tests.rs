@@ -4,11 +4,10 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use crate::base::{ClusterId, Dice, Fault, LogIndex, MemberId, SeededDice, Term, Wrong};
 use crate::driver::boot::{Booted, boot, own_identity};
-use crate::driver::config::{DriverConfig, FoundingMember};
+use crate::driver::config::DriverConfig;
 use crate::driver::{checkpoint_files, install, make_durable};
 use crate::env::{
     Clock, CrashingDisk, CrashingFile, Disk, DiskFile, Env, Instant, MemoryDisk, OpenMode, Tasks, TokioNet, run_ready,
@@ -182,40 +181,13 @@ fn options() -> StoreOptions {
 }
 
 fn config(token: &str) -> DriverConfig {
+    let own = DriverConfig::alone("one", "http://p");
     DriverConfig {
-        name: "one".to_string(),
-        founding_members: vec![FoundingMember { name: "one".to_string(), peer_urls: vec!["http://p".to_string()] }],
-        joins: None,
-        strict_reconfig_check: true,
-        rebuild_from_peers: false,
-        listen_peers: Vec::new(),
         cluster_token: token.to_string(),
-        tick: Duration::from_millis(100),
-        election_ticks: 10,
-        pre_vote: true,
-        append_bytes: 1 << 20,
-        max_request_bytes: 1_572_864,
         wal_segment_bytes: 4096,
-        min_lease_ttl: 2,
         store: options(),
-        node: NodeConfig {
-            member: MemberId::default(),
-            name: "one".to_string(),
-            client_urls: Vec::new(),
-            cluster_version: "3.7.0".to_string(),
-            request_timeout: Duration::from_secs(7),
-            read_retry: Duration::from_millis(500),
-            election_timeout: Duration::from_secs(1),
-            quota_bytes: 0,
-            checkpoint_entries: 1_000,
-            catch_up_entries: 5_000,
-            progress_ticks: 6_000,
-            lease_checkpoint_interval: Duration::from_secs(300),
-            auto_compaction: None,
-            rebuild_when_diverged: false,
-            seed: 1,
-            observer: None,
-        },
+        node: NodeConfig { checkpoint_entries: 1_000, ..own.node },
+        ..own
     }
 }
 
@@ -329,14 +301,14 @@ fn every_moment_of_an_installation_can_be_the_last() {
                 assert_eq!((booted.report.replayed, status.applied), (0, SNAPSHOT.0), "{context}");
                 assert!(status.committed == SNAPSHOT.0 && status.term == SNAPSHOT.1, "{context}: {status:?}");
                 assert_eq!(booted.journal.last_index(), SNAPSHOT.0, "{context}");
-                let found = run_ready(checkpoint_files::newest(&copy)).unwrap().image.unwrap();
+                let found = run_ready(checkpoint_files::newest(&copy)).unwrap().image.unwrap().image;
                 let state = Machine::load(copy.clone(), options(), &found, &[]).unwrap();
                 assert_eq!(state.store().view().hash_kv(0).unwrap(), expected, "{context}");
                 assert_eq!(state.state(), from.state(), "{context}");
             }
             // What was not finished is gone, and the next start finds the same.
             let found = run_ready(checkpoint_files::newest(&copy)).unwrap();
-            let named = found.image.iter().chain(&found.older).flat_map(|image| image.position.files());
+            let named = found.image.iter().chain(&found.older).flat_map(|found| found.image.position.files());
             let mut named: Vec<String> = named.map(|(name, _)| name).collect();
             named.sort();
             named.dedup();

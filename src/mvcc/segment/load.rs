@@ -50,6 +50,13 @@ impl Window {
 }
 
 impl<D: Disk> Segment<D> {
+    /// The segment of `mark`, of which nothing is known but its file: it was replaced, and waits to go.
+    pub fn replaced(disk: D, mark: &SegmentMark) -> Self {
+        let segment = Self::new(disk, mark.number, mark.first, mark.sparse);
+        segment.tail_mut().len = mark.len;
+        segment
+    }
+
     /// The segment of `mark`. Every record is shown to `on_record`, in order.
     pub fn load(
         disk: &D,

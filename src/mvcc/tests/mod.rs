@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
+mod compaction_digests;
 mod restarts;
 mod snapshot;
 mod store;

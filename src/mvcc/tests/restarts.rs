@@ -35,7 +35,7 @@ fn reclaimed_between() -> (MemoryDisk, StorePosition, StorePosition) {
     let older = store.position();
     store.compact(50).unwrap();
     while store.compaction_step(9).unwrap() {}
-    while let Some(job) = store.reclaim_candidate() {
+    while let Some(job) = store.reclaim_candidate(false) {
         store.reclaimed(run_ready(job.run(&disk)).unwrap());
     }
     put(&mut store, "later");

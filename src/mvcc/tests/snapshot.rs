@@ -64,7 +64,7 @@ struct Transfer {
 impl Transfer {
     fn begin(bench: &Bench, chunk_bytes: usize, segment_bytes: u64, state: Bytes) -> Self {
         let (store, view, disk) = (&bench.store, bench.store.view(), MemoryDisk::new());
-        let (hash_kv, hash) = (view.hash_kv(0).unwrap(), view.hash().unwrap());
+        let (hash_kv, hash) = (view.fresh_hash_kv(0).unwrap(), view.hash().unwrap());
         let source = SnapshotSource::new(view, store.compact_revision(), ID, state.clone(), chunk_bytes);
         let (builder, twin) = (builder(&disk, segment_bytes), bench.twin.clone());
         Self { source, builder, disk, chunk_bytes, segment_bytes, state, twin, hash_kv, hash, sent: Vec::new() }
@@ -107,7 +107,7 @@ impl Transfer {
         let mut store = Store::open(self.disk.clone(), options, &decoded, &[]).unwrap();
         assert_eq!((store.revision(), store.compact_revision()), (self.twin.revision, self.twin.compacted));
         let view = store.view();
-        assert_eq!((view.hash_kv(0).unwrap(), view.hash().unwrap()), (self.hash_kv, self.hash));
+        assert_eq!((view.fresh_hash_kv(0).unwrap(), view.hash().unwrap()), (self.hash_kv, self.hash));
         assert_eq!(store.key_count(), self.twin.alive(&KeyRange::all(), self.twin.revision).len() as u64);
         for revision in (self.twin.compacted - 2).max(1)..=self.twin.revision + 1 {
             let query = RangeQuery { revision, ..RangeQuery::plain(KeyRange::all()) };
@@ -238,7 +238,7 @@ fn what_no_checkpoint_names_is_removed_by_a_start() {
     for taken in 0..=chunks.len() {
         let disk = CrashingDisk::default();
         let (mut store, position, _) = sender(&disk);
-        let expected = store.view().hash_kv(0).unwrap();
+        let expected = store.view().fresh_hash_kv(0).unwrap();
         let generation = store.fresh_generation();
         assert_ne!(generation, store.fresh_generation(), "each is given once");
         let mut build = SnapshotBuilder::new(disk.clone(), ID, generation, 300);
@@ -253,7 +253,7 @@ fn what_no_checkpoint_names_is_removed_by_a_start() {
             let after = disk.crash(&mut dice, true);
             let options = StoreOptions { cache_bytes: 0, segment_bytes: 300 };
             let store = Store::open(after.clone(), options, &position, &[]).unwrap();
-            assert_eq!(store.view().hash_kv(0).unwrap(), expected);
+            assert_eq!(store.view().fresh_hash_kv(0).unwrap(), expected);
             assert_eq!(after.list("history").unwrap().len(), position.files().count());
         }
     }
@@ -274,20 +274,20 @@ fn a_store_takes_the_place_of_another() {
     writer.write(&old.take_writes()).unwrap().map(|mark| old.written(mark)).unwrap();
     old.compact(18).unwrap();
     while old.compaction_step(9).unwrap() {}
-    let job = old.reclaim_candidate().expect("most of it is dead");
+    let job = old.reclaim_candidate(false).expect("most of it is dead");
     let older = old.position();
     put(&mut old, "not written");
     let late = old.take_writes();
     let late_mark = late.last().unwrap().mark();
     put(&mut old, "not even taken");
-    let (view, expected) = (old.view(), old.view().hash_kv(0).unwrap());
+    let (view, expected) = (old.view(), old.view().fresh_hash_kv(0).unwrap());
 
     let mut build = SnapshotBuilder::new(disk.clone(), ID, old.fresh_generation(), 300);
     chunks.iter().for_each(|chunk| take(&mut build, chunk));
     let Built { position, .. } = run_ready(build.finish()).unwrap();
     let mut new = Store::load(disk.clone(), options, &position, &[]).unwrap();
     assert!(older.files().all(|(name, _)| disk.exists(&name).unwrap()), "no other history is touched");
-    new.take_place_of(&old);
+    new.take_place_of(&old, true);
     drop(old);
     // Completions of what the old one had asked for.
     writer.write(&late).unwrap();
@@ -300,12 +300,12 @@ fn a_store_takes_the_place_of_another() {
     garbage.iter().for_each(|name| disk.remove(name).unwrap());
     let names: Vec<String> = position.files().map(|(name, _)| name).collect();
     assert_eq!(disk.list("history").unwrap().len(), names.len(), "{:?}", disk.all_files());
-    assert_eq!(view.hash_kv(0).unwrap(), expected, "a view outlives the files it reads");
+    assert_eq!(view.fresh_hash_kv(0).unwrap(), expected, "a view outlives the files it reads");
     put(&mut new, "more");
     writer.write(&new.take_writes()).unwrap().map(|mark| new.written(mark)).unwrap();
-    let expected = new.view().hash_kv(0).unwrap();
+    let expected = new.view().fresh_hash_kv(0).unwrap();
     let again = Store::open(disk.clone(), options, &new.position(), &[]).unwrap();
-    assert_eq!(again.view().hash_kv(0).unwrap(), expected);
+    assert_eq!(again.view().fresh_hash_kv(0).unwrap(), expected);
     assert!(new.garbage(&[&position]).is_empty(), "each is named once");
 }
 
@@ -326,7 +326,7 @@ fn a_power_failure_takes_nothing_that_a_checkpoint_promised() {
         assert!(position.files().all(|(_, len)| len % 512 == 0));
         writer.write(&store.take_writes()).unwrap().map(|mark| store.written(mark)).unwrap();
         run_ready(writer.sync()).unwrap();
-        let expected = store.view().hash_kv(0).unwrap();
+        let expected = store.view().fresh_hash_kv(0).unwrap();
         for n in 0..30 {
             put(&mut store, &format!("later{n}"));
             writer.write(&store.take_writes()).unwrap().map(|mark| store.written(mark)).unwrap();
@@ -334,7 +334,7 @@ fn a_power_failure_takes_nothing_that_a_checkpoint_promised() {
         let mut after = disk.crash(&mut dice, true);
         for _ in 0..2 {
             let mut store = Store::open(after.clone(), options, &position, &[]).unwrap();
-            assert_eq!(store.view().hash_kv(0).unwrap(), expected);
+            assert_eq!(store.view().fresh_hash_kv(0).unwrap(), expected);
             put(&mut store, "after the start");
             HistoryWriter::new(after.clone()).write(&store.take_writes()).unwrap();
             after = after.crash(&mut dice, true);

@@ -191,7 +191,7 @@ impl Bench {
     /// Takes up a job, or ends the one that was taken up: other steps come between.
     fn reclaim(&mut self) {
         let Some(job) = self.job.take() else {
-            self.job = self.store.reclaim_candidate();
+            self.job = self.store.reclaim_candidate(false);
             return;
         };
         let before = self.store.size_bytes();
@@ -330,7 +330,7 @@ impl Bench {
         assert_eq!(self.store.size_bytes(), segments.iter().map(|segment| segment.len()).sum::<u64>());
         assert_eq!(self.store.in_use_bytes(), segments.iter().map(|segment| segment.live_bytes()).sum::<u64>());
         if !self.store.history.is_stirred() {
-            assert!(self.store.worth_reclaiming().is_none());
+            assert!(self.store.worth_reclaiming(2).is_none());
         }
     }
 
@@ -359,7 +359,7 @@ impl Bench {
         assert_eq!(again.index.len(), self.store.index.len());
         assert_eq!(again.key_count(), self.store.key_count());
         assert_eq!(again.key_count(), self.twin.alive(&KeyRange::all(), self.twin.revision).len() as u64);
-        assert_eq!(again.view().hash_kv(0).unwrap(), self.store.view().hash_kv(0).unwrap());
+        assert_eq!(again.view().fresh_hash_kv(0).unwrap(), self.store.view().fresh_hash_kv(0).unwrap());
         assert_eq!(again.view().hash().unwrap(), self.store.view().hash().unwrap());
         for revision in self.twin.compacted.max(1)..=self.twin.revision {
             let query = RangeQuery { revision, ..RangeQuery::plain(KeyRange::all()) };
@@ -419,12 +419,12 @@ fn a_dropped_transaction_is_a_bug() {
 #[test]
 fn digests_are_etcds() {
     let mut bench = Bench::new(StoreOptions::default());
-    let fresh = bench.store.view().hash_kv(0).unwrap();
+    let fresh = bench.store.view().fresh_hash_kv(0).unwrap();
     assert_eq!(fresh, HashKv { hash: 1_084_519_789, compact_revision: -1, hash_revision: 1 });
     let mut txn = bench.store.begin(false);
     txn.put(NewValue { key: "test-key".into(), value: "test-value".into(), lease: 1, backing_bytes: 0 }).unwrap();
     txn.commit();
-    let one = bench.store.view().hash_kv(0).unwrap();
+    let one = bench.store.view().fresh_hash_kv(0).unwrap();
     assert_eq!(one, HashKv { hash: 645_561_629, compact_revision: -1, hash_revision: 2 });
     assert!(matches!(bench.store.view().hash_kv(3), Err(ReadFailure::Refused(Refusal::FutureRevision))));
     let none = bench.store.view().hash_kv(-4).unwrap();
@@ -453,17 +453,17 @@ fn reclaim_gives_space_back() {
     }
     let before = bench.store.view();
     bench.write();
-    assert!(bench.store.reclaim_candidate().is_none(), "nothing is dead yet");
+    assert!(bench.store.reclaim_candidate(false).is_none(), "nothing is dead yet");
     bench.store.compact(990).unwrap();
     while bench.store.compaction_step(64).unwrap() {}
-    let digest = bench.store.view().hash_kv(0).unwrap();
+    let digest = bench.store.view().fresh_hash_kv(0).unwrap();
     assert!(bench.store.in_use_bytes() < 5_000 && bench.store.size_bytes() > 80_000);
-    while let Some(job) = bench.store.reclaim_candidate() {
+    while let Some(job) = bench.store.reclaim_candidate(false) {
         let done = run_ready(job.run(&bench.disk)).unwrap();
         bench.store.reclaimed(done);
     }
     assert!(bench.store.size_bytes() < 10_000);
-    assert_eq!(bench.store.view().hash_kv(0).unwrap(), digest);
+    assert_eq!(bench.store.view().fresh_hash_kv(0).unwrap(), digest);
     let files = bench.disk.all_files().len();
     let position = bench.store.position();
     bench.collect(&[&StorePosition {
@@ -489,7 +489,7 @@ fn reclaim_gives_space_back() {
     assert_eq!(before.range(&RangeQuery::plain(KeyRange::all())).unwrap().count, 10);
     // The first put may begin a segment; the second is nothing to look for.
     put(&mut bench.store, "k0", "a value of some length");
-    assert!(bench.store.reclaim_candidate().is_none());
+    assert!(bench.store.reclaim_candidate(false).is_none());
     put(&mut bench.store, "k0", "a value of some length");
     assert!(!bench.store.history.is_stirred());
 }
@@ -499,7 +499,7 @@ fn reclaim_gives_space_back() {
 fn requested_reclaim_covers_the_segment_that_grows() {
     let mut bench = Bench::new(StoreOptions { cache_bytes: 0, segment_bytes: 1 << 20 });
     let reclaim = |bench: &mut Bench| {
-        while let Some(job) = bench.store.reclaim_candidate() {
+        while let Some(job) = bench.store.reclaim_candidate(false) {
             bench.store.reclaimed(run_ready(job.run(&bench.disk)).unwrap());
         }
         bench.store.position().files().count()
@@ -540,7 +540,7 @@ fn reclaim_never_brings_a_deleted_key_back() {
     while bench.store.compaction_step(9).unwrap() {}
     bench.write();
     let segments = bench.store.position().files().count();
-    while let Some(job) = bench.store.reclaim_candidate() {
+    while let Some(job) = bench.store.reclaim_candidate(false) {
         bench.store.reclaimed(run_ready(job.run(&bench.disk)).unwrap());
     }
     assert!(bench.store.position().files().count() < segments);
@@ -575,7 +575,7 @@ fn digests_of_a_history_are_those_a_stock_etcd_gave() {
         bench.store.compaction_step(3).unwrap();
         bench.write();
         bench.reclaim();
-        let got = bench.store.view().hash_kv(0).unwrap();
+        let got = bench.store.view().fresh_hash_kv(0).unwrap();
         assert_eq!(format!("{} {} {}", got.hash, got.compact_revision, got.hash_revision), expected, "after {step}");
     }
 }

@@ -237,3 +237,49 @@ fn a_failed_sync_of_the_mark_costs_neither_slot() {
         assert_eq!(entries.len(), 2, "seed {seed}");
     }
 }
+
+/// The system failed to write a part of the tail, goes on showing it, and has told nobody who is left. What the next process
+/// syncs vouches for it only if it was written anew.
+#[test]
+fn what_was_read_back_is_written_anew() {
+    for seed in 0..60 {
+        let disk = CrashingDisk::default();
+        let mut dice = SeededDice::new(seed);
+        let synced = dice.below(8);
+        let mut journal = recover(&disk, 0).expect("fresh").journal;
+        (1..=synced).for_each(|index| append_synced(&mut journal, &batch(1, index, 1, 900)));
+        let appended = synced + 1 + dice.below(8);
+        for index in synced + 1..=appended {
+            journal.append(&batch(1, index, 1, 900)).expect("appended");
+        }
+        disk.fail_sync(1);
+        run_ready(journal.sync()).expect_err("the process ends before it can say so");
+        drop(journal);
+        let mut recovered = recover(&disk, 0).expect("all is shown");
+        assert_eq!(recovered.entries.len() as u64, appended);
+        append_synced(&mut recovered.journal, &batch(1, appended + 1, 1, 900));
+        let after = disk.crash(&mut dice, seed % 2 == 0);
+        let entries = recover(&after, 0).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}")).entries;
+        assert_eq!(entries.len() as u64, appended + 1, "seed {seed}");
+    }
+}
+
+/// Likewise where there is no room for a copy of the segment.
+#[test]
+fn on_a_full_disk_what_was_read_back_is_written_over_itself() {
+    for seed in 0..20 {
+        let disk = CrashingDisk::default();
+        let mut dice = SeededDice::new(seed);
+        let mut journal = recover(&disk, 0).expect("fresh").journal;
+        (1..=10).for_each(|index| append_synced(&mut journal, &batch(1, index, 1, 900)));
+        (11..=13).for_each(|index| assert_eq!(journal.append(&batch(1, index, 1, 900)).expect("appended"), index));
+        disk.fail_sync(1);
+        run_ready(journal.sync()).expect_err("failed");
+        drop(journal);
+        let full = ScramblingDisk::new(disk.clone(), seed);
+        full.fill_up();
+        assert_eq!(recover(&full, 0).expect("a start needs no room").entries.len(), 13);
+        let after = disk.crash(&mut dice, false);
+        assert_eq!(recover(&after, 0).expect("durable").entries.len(), 13, "seed {seed}");
+    }
+}

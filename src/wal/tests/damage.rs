@@ -151,3 +151,46 @@ fn a_file_of_absurd_name_or_size_is_no_harm() {
     assert_eq!(recover_small(&disk).expect("recovered").entries, entries);
     assert!(!disk.exists(far).expect("known"), "it was never part of the log");
 }
+
+#[test]
+fn a_slot_of_the_mark_that_cannot_be_read_is_made_anew() {
+    let (disk, entries) = small_log();
+    for slot in [0, 4096, 8192] {
+        let disk = ScramblingDisk::new(disk.copy(), 7);
+        disk.make_unreadable("wal/durable", slot);
+        let open = || UnrecoveredWal::open(disk.clone(), "wal").expect("opened").with_segment_bytes(SMALL);
+        let mut recovered = run_ready(open().recover(ME, 0)).expect("the other slots say it");
+        assert_eq!(recovered.entries, entries);
+        let told: Vec<(&str, u64)> =
+            recovered.unreadable.iter().map(|part| (part.file.as_str(), part.offset)).collect();
+        assert_eq!(told, [("wal/durable", slot)]);
+        append_synced(&mut recovered.journal, &batch(1, 6, 1, 60));
+        let again = run_ready(open().recover(ME, 0)).expect("recovered");
+        assert!(again.unreadable.is_empty() && again.entries.len() == 6);
+    }
+    let disk = ScramblingDisk::new(disk, 7);
+    disk.make_unreadable("wal/durable", 0);
+    disk.make_unreadable("wal/durable", 4096);
+    let wrong = UnrecoveredWal::open(disk, "wal").expect_err("neither slot says anything");
+    assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}");
+}
+
+/// Whichever slot is lost with the hint, the other one names no segment that is gone.
+#[test]
+fn one_slot_is_enough_after_segments_were_let_go() {
+    for released in 1..=4 {
+        let (disk, entries) = small_log();
+        let mut journal = recover_small(&disk).expect("recovered").journal;
+        journal.release(released).expect("alive");
+        while run_ready(journal.prepare()).expect("prepared") {}
+        drop(journal);
+        for lost in [0, 4096] {
+            let mut mark = content(&disk, "wal/durable");
+            mark[lost..lost + 4096].fill(0);
+            let left = without_hint(&with_content(&disk, "wal/durable", &mark));
+            let wal = UnrecoveredWal::open(left, "wal").expect("opened").with_segment_bytes(SMALL);
+            let recovered = run_ready(wal.recover(ME, released)).expect("recovered");
+            assert_eq!(recovered.entries, entries[released as usize..], "released {released}, lost {lost}");
+        }
+    }
+}

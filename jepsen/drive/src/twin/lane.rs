@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::args::{Tally, TwinArgs};
 use super::plan::{FIRST_KEY, Plan, STREAMS};
@@ -21,6 +21,8 @@ use quorate::wire::etcdserverpb as pb;
 
 /// Events are drained and compared at least every so many steps.
 const DRAIN_EVERY: u64 = 40;
+/// A compaction must have made its digest within this time.
+const DIGEST_LIMIT: Duration = Duration::from_secs(5);
 /// A pair of servers must serve within this time.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
@@ -239,12 +241,14 @@ impl Table {
             }
             _ => {}
         }
-        let (left, right) = tokio::join!(self.left.ask(step), self.right.ask(step));
+        let (mut left, mut right) = tokio::join!(self.left.ask(step), self.right.ask(step));
         if matches!(step, Step::Refused(_)) && right.is_unbuilt() {
             return Ok(right.replies);
         }
-        if self.is_remembered(step) && [&left, &right].iter().all(|heard| heard.is_ok() || heard.is_out_of_range()) {
-            return Ok(Vec::new());
+        let since = Instant::now();
+        while left != right && self.may_be_due(step) && since.elapsed() < DIGEST_LIMIT {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            (left, right) = tokio::join!(self.left.ask(step), self.right.ask(step));
         }
         if left != right {
             return Err(format!("  left  {}\n  right {}", shown(&left), shown(&right)));
@@ -262,11 +266,9 @@ impl Table {
         Ok(left.replies)
     }
 
-    /// Whether a digest may honestly differ. etcd makes a digest while it compacts, with the compact revision before, and
-    /// answers HashKV at exactly this revision from memory until ten more compactions or its next start; after a start it
-    /// makes the digest from what is left, or refuses below the compact revision, which is what quorate always does (a digest
-    /// a compaction would read everything).
-    fn is_remembered(&self, step: &Step) -> bool {
+    /// Whether a digest may honestly differ for a moment: a compaction makes one while it is carried out, after it was
+    /// answered where it is not a physical one.
+    fn may_be_due(&self, step: &Step) -> bool {
         matches!(step, Step::HashKv(revision) if self.compactions.contains(revision))
     }
 }

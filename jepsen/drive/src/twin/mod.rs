@@ -6,6 +6,7 @@
 //! sides is right.
 
 mod args;
+mod digests;
 mod edges;
 mod lane;
 mod plan;

@@ -120,11 +120,6 @@ impl Heard {
         self.replies.first().is_some_and(Reply::is_ok)
     }
 
-    /// True when the first answer refuses a revision.
-    pub fn is_out_of_range(&self) -> bool {
-        matches!(self.replies.first(), Some(Reply::Refused { code: 11, .. }))
-    }
-
     /// True when a method was asked for that is not there yet.
     pub fn is_unbuilt(&self) -> bool {
         self.replies.iter().any(Reply::is_unbuilt)

@@ -1,0 +1,71 @@
+//! What of a node's behaviour comes from flags.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::auto_compaction::AutoCompaction;
+use super::observer::Observer;
+use crate::base::{MemberId, limits};
+
+/// What of a node's behaviour comes from flags.
+#[derive(Clone)]
+pub struct NodeConfig {
+    /// This member.
+    pub member: MemberId,
+    /// Its name, told to the cluster.
+    pub name: String,
+    /// Where clients reach it, told to the cluster.
+    pub client_urls: Vec<String>,
+    /// The version this member speaks, as `major.minor.patch`.
+    pub cluster_version: String,
+    /// How long a request may wait for its outcome.
+    pub request_timeout: Duration,
+    /// How long a read round may go unanswered before it is tried anew.
+    pub read_retry: Duration,
+    /// Added to every lease when a new leader begins to count it: what may have passed unseen. A member not heard of
+    /// for this long counts as not connected.
+    pub election_timeout: Duration,
+    /// Entries kept in memory behind a checkpoint for members that lag a little.
+    pub catch_up_entries: u64,
+    /// Bytes of history beyond which writing is refused; 0 is no bound.
+    pub quota_bytes: u64,
+    /// Entries after which a checkpoint is made.
+    pub checkpoint_entries: u64,
+    /// Ticks between two notices of progress to a watcher that asked for them.
+    pub progress_ticks: u64,
+    /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
+    pub lease_checkpoint_interval: Duration,
+    /// What of the history is compacted by itself.
+    pub auto_compaction: Option<AutoCompaction>,
+    /// Whether a member that a majority names as differing takes the others' state by itself.
+    pub rebuild_when_diverged: bool,
+    /// Seed of everything drawn here.
+    pub seed: u64,
+    /// Who is told of every entry applied.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+impl NodeConfig {
+    /// What the flags' defaults make of a member of this name; for what a test or a tool does not care about.
+    pub fn new(name: &str) -> Self {
+        let election_timeout = Duration::from_secs(1);
+        Self {
+            member: MemberId::default(),
+            name: name.to_string(),
+            client_urls: vec!["http://localhost:2379".to_string()],
+            cluster_version: "3.7.0".to_string(),
+            request_timeout: Duration::from_secs(5) + 2 * election_timeout,
+            read_retry: Duration::from_millis(500),
+            election_timeout,
+            catch_up_entries: limits::CATCH_UP_ENTRIES,
+            quota_bytes: limits::DEFAULT_QUOTA_BYTES,
+            checkpoint_entries: 100_000,
+            progress_ticks: 6_000,
+            lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
+            auto_compaction: None,
+            rebuild_when_diverged: false,
+            seed: 1,
+            observer: None,
+        }
+    }
+}

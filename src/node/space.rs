@@ -1,0 +1,42 @@
+//! What is under way for the sake of space, and who waits for it.
+
+use super::input::Reply;
+
+/// What is under way for the sake of space.
+#[derive(Debug, Default)]
+pub(super) struct Space {
+    /// The alarm was proposed and is not cleared.
+    pub(super) alarm_proposed: bool,
+    /// A segment is being rewritten.
+    pub(super) reclaiming: bool,
+    /// The digest of a compaction is being made.
+    pub(super) digesting: bool,
+    /// Removals of files that were handed out and not told done.
+    pub(super) removing: usize,
+    /// Who wants the space of what was compacted.
+    pub(super) asked: Vec<Reply<()>>,
+    /// Who waits for all of a compaction.
+    pub(super) compactions: Vec<(i64, Reply<()>)>,
+    pub(super) giving: Giving,
+    /// Who waits for the round under way.
+    pub(super) served: Vec<Reply<()>>,
+    /// Ticks for which replaced files have waited while nothing else was done.
+    pub(super) ticks_waited: u64,
+}
+
+/// How far a round of giving space back is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Giving {
+    #[default]
+    Nothing,
+    /// What is dead is left out of new segments.
+    Rewriting,
+    /// The files they took the place of wait until no checkpoint names them; so many more are made for it.
+    LettingGo { checkpoints: u8 },
+    /// The last files go.
+    Removing,
+}
+
+/// Checkpoints made for one round: the first that names none of the files, one more so that both that are kept are such,
+/// and one in case the first was under way already.
+pub(super) const CHECKPOINTS_TO_LET_GO: u8 = 3;

@@ -1,0 +1,158 @@
+//! Work nobody waits for, and the space it gives back: compaction, digests, reclaim, checkpoints, files that go.
+//!
+//! Invariants: a file goes only when no checkpoint that is kept names it; where files wait for that and nothing is written
+//! that would make checkpoints due, they are made due. Who asks for space ([`Input::GiveSpaceBack`]) is answered when what
+//! could be given back at that time was given back, who asks for a compaction ([`Input::Compacted`]) when nothing of it is
+//! left to do.
+//!
+//! [`Input::GiveSpaceBack`]: super::Input::GiveSpaceBack
+//! [`Input::Compacted`]: super::Input::Compacted
+
+use super::node::Node;
+use super::output::Output;
+use super::space::{CHECKPOINTS_TO_LET_GO, Giving};
+use crate::base::{LogIndex, Wrong, limits};
+use crate::env::Disk;
+use crate::mvcc::Reclaimed;
+
+impl<D: Disk> Node<D> {
+    /// A slice of each kind of work; whether any is left.
+    pub(super) fn background(&mut self, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
+        let mut more = self.watches.catch_up(self.machine.store(), self.hub_now())?;
+        let store = self.machine.store_mut();
+        more |= store.compaction_step(limits::COMPACTION_SLICE)?;
+        if !self.space.digesting
+            && let Some(job) = store.digest_job()
+        {
+            self.space.digesting = true;
+            out.push(Output::Digest(job));
+        }
+        let writes_out = self.begin_giving();
+        let store = self.machine.store_mut();
+        if !self.space.reclaiming
+            && self.snapshots.stale_reclaims == 0
+            && let Some(job) = store.reclaim_candidate(self.space.giving == Giving::Rewriting)
+        {
+            self.space.reclaiming = true;
+            out.push(Output::Reclaim(job));
+        }
+        self.give_on();
+        self.answer_compactions();
+        self.write_out(writes_out, out);
+        Ok(more)
+    }
+
+    /// Hands out history to be written, and a checkpoint, where they are due.
+    fn write_out(&mut self, wanted: bool, out: &mut Vec<Output<D>>) {
+        let lets_go = matches!(self.space.giving, Giving::LettingGo { checkpoints: 1.. });
+        let due = self.checkpoints.due() || lets_go && !self.checkpoints.is_under_way();
+        let store = self.machine.store_mut();
+        if due {
+            store.pad();
+        }
+        if due || wanted || store.unwritten_bytes() >= limits::WRITE_HISTORY_BYTES {
+            let writes = store.take_writes();
+            if let Some(mark) = writes.last().map(|write| write.mark()) {
+                out.push(Output::WriteHistory { writes, mark });
+            }
+        }
+        if due {
+            if let Giving::LettingGo { checkpoints } = &mut self.space.giving {
+                *checkpoints = checkpoints.saturating_sub(1);
+            }
+            let image = self.machine.image();
+            let applied = image.state.applied.0;
+            self.checkpoints.begun(applied, image.position.clone());
+            out.push(Output::Checkpoint { applied, image: image.encode() });
+        }
+    }
+
+    /// Begins a round for those who asked, once it is counted what is dead. The segment that grows is closed and is to be
+    /// written out, or it could never be rewritten where nothing more is written, as under a used-up quota.
+    fn begin_giving(&mut self) -> bool {
+        let space = &mut self.space;
+        let store = self.machine.store_mut();
+        if space.asked.is_empty() || space.giving != Giving::Nothing || store.is_pruning() {
+            return false;
+        }
+        space.served = std::mem::take(&mut space.asked);
+        space.giving = Giving::Rewriting;
+        store.request_reclaim();
+        true
+    }
+
+    /// Takes the round under way as far as it goes.
+    fn give_on(&mut self) {
+        let (space, store) = (&mut self.space, self.machine.store());
+        let is_rewritten = !space.reclaiming && store.is_settled() && !store.has_sealed_unwritten();
+        if space.giving == Giving::Rewriting && is_rewritten {
+            space.giving = Giving::LettingGo { checkpoints: CHECKPOINTS_TO_LET_GO };
+        }
+        if let Giving::LettingGo { checkpoints } = space.giving {
+            let are_made = checkpoints == 0 && !self.checkpoints.is_under_way();
+            if store.replaced_bytes() == 0 || are_made {
+                space.giving = Giving::Removing;
+            }
+        }
+        // What is about to be read for a digest holds its files open.
+        if space.giving == Giving::Removing && space.removing == 0 && !space.digesting {
+            space.giving = Giving::Nothing;
+            space.served.drain(..).for_each(|reply| reply.send(()));
+        }
+    }
+
+    fn answer_compactions(&mut self) {
+        let store = self.machine.store();
+        for (_, reply) in self.space.compactions.extract_if(.., |(revision, _)| store.has_compacted(*revision)) {
+            reply.send(());
+        }
+    }
+
+    /// Once a tick: files that wait for checkpoints while nothing is written that would make one due do not wait for ever.
+    pub(super) fn let_go_at_rest(&mut self) {
+        let (space, store) = (&mut self.space, self.machine.store());
+        let rests = space.giving == Giving::Nothing && !space.reclaiming && store.is_settled();
+        space.ticks_waited = if rests && store.replaced_bytes() > 0 { space.ticks_waited + 1 } else { 0 };
+        if space.ticks_waited >= limits::TICKS_FILES_WAIT {
+            space.ticks_waited = 0;
+            space.giving = Giving::LettingGo { checkpoints: CHECKPOINTS_TO_LET_GO };
+        }
+    }
+
+    /// A segment was rewritten.
+    pub(super) fn reclaimed(&mut self, done: Reclaimed<D>) {
+        self.space.reclaiming = false;
+        self.machine.store_mut().reclaimed(done);
+    }
+
+    /// A checkpoint is durable.
+    pub(super) fn checkpointed(&mut self, applied: LogIndex, out: &mut Vec<Output<D>>) {
+        let up_to = self.checkpoints.durable(applied);
+        // One of the state before a snapshot was installed comes too late to count.
+        if applied >= self.counters.last_checkpointed() {
+            self.counters.checkpointed(applied);
+            self.group.release(applied.saturating_sub(self.config.catch_up_entries));
+        }
+        self.counters.released(up_to);
+        out.push(Output::ReleaseLog { up_to });
+        self.collect_garbage(out);
+    }
+
+    /// Lets go of history files that no checkpoint that is kept names any more.
+    pub(super) fn collect_garbage(&mut self, out: &mut Vec<Output<D>>) {
+        if let Some(kept) = self.checkpoints.kept() {
+            let files = self.machine.store_mut().garbage(&kept);
+            if !files.is_empty() {
+                // The view that lies ready would hold them open, and their space with them.
+                self.views.clear();
+                self.remove(files, out);
+            }
+        }
+    }
+
+    /// Has files removed that nothing names.
+    pub(super) fn remove(&mut self, files: Vec<String>, out: &mut Vec<Output<D>>) {
+        self.space.removing += 1;
+        out.push(Output::Remove(files));
+    }
+}
