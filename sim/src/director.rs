@@ -93,6 +93,7 @@ fn befall(world: &Arc<World>, action: Action) {
                 world.marks.add(mark_of(class), u64::from(damaged.is_some()));
             }
         }
+        Action::PutBack { who, after, down } => put_back(world, who, after, down),
         Action::Reset { one, other } => {
             let (one, other) = (one % world.members.len(), other % world.members.len());
             world.marks.hit("all connections of two members were cut");
@@ -150,6 +151,23 @@ fn block(world: &Arc<World>, (from, to): (usize, usize), told: bool, time: Durat
         let answered = LinkMood { calls: Calls::Answered, ..world.net.mood(&from, &to) };
         world.net.set_link(&from, &to, answered);
     }));
+}
+
+/// Copies a member's disk now and puts it back later.
+fn put_back(world: &Arc<World>, who: Who, after: Duration, down: Duration) {
+    for number in world.named(who) {
+        let copy = world.members[number].disk.fork_platter();
+        let known = world.raft().copied(number);
+        let world = world.clone();
+        drop(madsim::task::spawn(async move {
+            true_sleep(after).await;
+            if !world.is_lost() && !world.is_calm() {
+                world.marks.hit("a disk was put back to an older copy");
+                world.members[number].put_back(&copy, down);
+                world.raft().put_back(number, known);
+            }
+        }));
+    }
 }
 
 fn pause(world: &Arc<World>, who: Who, time: Duration, suspended: bool) {

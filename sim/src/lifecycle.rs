@@ -130,7 +130,8 @@ async fn start(
 async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -> Boot {
     let Birth { life, env, disk, node, over } = member.begin();
     let seed = dice.next_u64();
-    let witness = Arc::new(Witness { world: world.clone(), member: member.number, disk, cpu: env.cpu().clone() });
+    let (seen, world_of) = (disk.clone(), world.clone());
+    let witness = Arc::new(Witness { world: world_of, member: member.number, disk, cpu: env.cpu().clone() });
     let config = driver_config(&world.plan, (member.number, member.joins(), &member.ports()), seed, witness);
     world.ledger().new_life(member.number);
     world.raft().new_life(member.number);
@@ -148,7 +149,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     match started {
         Ok(Ok(Ok((door, report)))) => {
             took_off(world, life, &report);
-            let living = Living { door, node, life };
+            let living = Living { door, node, life, disk: seen };
             if member.serves(living.clone()) {
                 return Boot::Serves(living, over);
             }

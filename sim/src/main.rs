@@ -32,6 +32,8 @@ mod lifecycle;
 #[cfg(madsim)]
 mod member;
 #[cfg(madsim)]
+mod mutants;
+#[cfg(madsim)]
 mod operator;
 #[cfg(madsim)]
 mod oracles;

@@ -29,6 +29,8 @@ pub struct Living {
     pub node: NodeHandle,
     /// Which life this is, from 1.
     pub life: u64,
+    /// Its disk, as this life sees it.
+    pub disk: SimDisk,
 }
 
 #[derive(Default)]
@@ -288,6 +290,12 @@ impl Member {
         goes_on
     }
 
+    /// Ends the present life, and puts the disk back to what a copy holds.
+    pub fn put_back(&self, copy: &SimDisk, down: Duration) {
+        self.end(End::Kill, down);
+        self.disk.put_back(copy);
+    }
+
     /// Takes how a trap ended the life, if one did.
     pub fn take_sprung(&self) -> Option<(End, Duration)> {
         self.standing().sprung.take()
@@ -301,6 +309,23 @@ impl Member {
         }
         standing.stopping = standing.living.is_some();
         standing.living.clone()
+    }
+
+    /// The run is over: whatever lives of it goes, without a word.
+    pub fn goes(&self) {
+        self.disk.disarm();
+        let mut standing = self.standing();
+        if let Some(node) = standing.node.take() {
+            Sim::current().kill(node.id());
+        }
+        standing.over = None;
+    }
+
+    /// Nobody looks at it any more: what it holds of its last life goes.
+    pub fn fold_up(&self) {
+        // After a panic that ended the run it may be poisoned.
+        let mut standing = self.standing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        (standing.living, standing.over, standing.node) = (None, None, None);
     }
 
     /// Ends the present life, if there is one, and keeps the member down for a while from now.

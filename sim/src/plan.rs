@@ -243,6 +243,15 @@ pub enum Action {
         /// How long.
         time: Duration,
     },
+    /// A member's whole disk is copied, and a while later put back to that copy, and the member started on it.
+    PutBack {
+        /// Whose.
+        who: Who,
+        /// How long after the copy.
+        after: Duration,
+        /// How long it stays down.
+        down: Duration,
+    },
     /// Waits for the n-th time from now that a member does something, and then lets another trouble befall.
     Ambush {
         /// What is waited for.
@@ -284,6 +293,7 @@ impl Action {
             | Self::Slow { who, .. }
             | Self::Fill { who, .. }
             | Self::Rot { who, .. }
+            | Self::PutBack { who, .. }
             | Self::Cut { cut: Cut::Apart(who) | Cut::Mute(who) | Cut::Deaf(who), .. } => found(who),
             Self::Cut { .. } | Self::Reset { .. } | Self::Block { .. } | Self::Ambush { .. } => {}
         }

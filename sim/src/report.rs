@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::mutants::{self, hunt, mutants};
 use crate::page::{self, readable};
 use crate::plan::Plan;
 use crate::run::{run, run_drawn, run_told};
@@ -144,6 +145,37 @@ enum What {
         #[arg(long, value_parser = seeds, value_name = "A..B")]
         seeds: Range<u64>,
     },
+    /// Plant bugs in a copy of the sources, one after the other, and hunt each with a swarm until a seed fails.
+    Mutants {
+        /// Only bugs whose name has this in it; may be given several times.
+        #[arg(long)]
+        only: Vec<String>,
+        /// The seeds [default: from 0, as many as the bug has a budget for].
+        #[arg(long, value_parser = seeds, value_name = "A..B")]
+        seeds: Option<Range<u64>>,
+        /// Seeds run at the same time.
+        #[arg(long, default_value_t = 2)]
+        jobs: u64,
+        /// Run all seeds, to see how often each is caught.
+        #[arg(long)]
+        through: bool,
+        /// Only list the bugs.
+        #[arg(long)]
+        list: bool,
+    },
+    /// Run seeds until one fails, and tell so in one line of JSON (used by `mutants`).
+    #[command(hide = true)]
+    Hunt {
+        /// The seeds, first..end; the end is left out.
+        #[arg(long, value_parser = seeds, value_name = "A..B")]
+        seeds: Range<u64>,
+        /// Seeds run at the same time.
+        #[arg(long, default_value_t = 2)]
+        jobs: u64,
+        /// Go on after a failure.
+        #[arg(long)]
+        through: bool,
+    },
     /// Print the trace hash of each seed, in the order given (used by `twice`).
     #[command(hide = true)]
     Trace {
@@ -178,6 +210,13 @@ pub fn main() -> ExitCode {
         },
         What::Swarm { seeds, jobs, max_failures } => swarm(seeds, jobs.max(1), max_failures),
         What::Twice { seeds } => twice(seeds),
+        What::Mutants { only, seeds, jobs, through, list } => {
+            mutants(&mutants::Wanted { only, seeds, jobs, through, list })
+        }
+        What::Hunt { seeds, jobs, through } => {
+            hunt(seeds, jobs, through);
+            true
+        }
         What::Trace { seeds } => {
             for seed in seeds {
                 let report = run(seed);

@@ -17,7 +17,7 @@ use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
 use crate::oracles::disk::Promise;
-use crate::oracles::{Verdict, Violation, linear};
+use crate::oracles::{Verdict, Violation, growth, linear, require};
 use crate::plan::{End, Harm, Plan, PowerLoss};
 use crate::told::{Report, Told};
 use crate::traffic::Client;
@@ -27,6 +27,9 @@ use crate::{damage, director, lifecycle, operator, quiet_client};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Rounds of notices that are no longer than this are waited for.
+const FREQUENT_TICKS: u64 = 10;
 
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
@@ -99,13 +102,21 @@ fn staged<T: Send + 'static>(
             let mut runtime = Runtime::with_seed_and_config(seed, madsim::Config::default());
             runtime.set_time_limit(Duration::from_secs(24 * 3600));
             runtime.block_on(async move {
-                story(&kept).await;
-                true_now()
+                let stage = madsim::runtime::Handle::current().create_node().name("stage").build();
+                story(&kept, &stage).await;
+                let over = true_now();
+                // What waits holds what it waits for: it lets go of it only where its node is gone.
+                kept.end_all_lives();
+                kept.leave(stage);
+                true_sleep(Duration::from_millis(1)).await;
+                over
             })
         }));
         let panic = PANIC.with(|kept| kept.borrow_mut().take());
         let report = report_of(&world, ran.ok(), panic);
-        look(&world, report)
+        let seen = look(&world, report);
+        world.fold_up();
+        seen
     });
     ran.expect("a thread can be started").join().expect("the run itself catches panics")
 }
@@ -168,32 +179,33 @@ fn standings(world: &World) -> Vec<String> {
     world.members.iter().map(stands).collect()
 }
 
-/// From the first boot to the last look.
-async fn story(world: &Arc<World>) {
-    // Made here, its task outlives all members.
-    drop(world.lane());
+/// From the first boot to the last look. Whatever is no member and no client runs on the `stage`.
+async fn story(world: &Arc<World>, stage: &NodeHandle) {
+    let lane_of = world.clone();
+    // Made there, its task outlives all members.
+    let _ = stage.spawn(async move { drop(lane_of.lane()) }).await;
     for number in 0..world.members.len() {
-        drop(madsim::task::spawn(lifecycle::look_after(world.clone(), number)));
+        drop(stage.spawn(lifecycle::look_after(world.clone(), number)));
     }
-    drop(madsim::task::spawn(director::direct(world.clone())));
-    drop(madsim::task::spawn(director::spring(world.clone())));
+    drop(stage.spawn(director::direct(world.clone())));
+    drop(stage.spawn(director::spring(world.clone())));
     if !world.plan.errands.is_empty() {
-        drop(madsim::task::spawn(operator::operate(world.clone())));
-        drop(madsim::task::spawn(operator::retire_removed(world.clone())));
+        drop(stage.spawn(operator::operate(world.clone())));
+        drop(stage.spawn(operator::retire_removed(world.clone())));
     }
-    drop(madsim::task::spawn(quiet_client::watch(world.clone())));
+    drop(stage.spawn(quiet_client::watch(world.clone())));
     let mut clients = Vec::new();
     for (number, steps) in (0..).zip(world.plan.clients.clone()) {
-        clients.push(host(number).spawn(Client::new(world.clone(), number).run(steps)));
+        clients.push(host(world, number).spawn(Client::new(world.clone(), number).run(steps)));
     }
     let streams = Streams::default();
     for (number, plan) in (clients.len() as u32..).zip(world.plan.watching.clone()) {
-        drop(host(number).spawn(watchers::watch(world.clone(), streams.clone(), number, plan)));
+        drop(host(world, number).spawn(watchers::watch(world.clone(), streams.clone(), number, plan)));
     }
     if let Some(bank) = &world.plan.bank {
         let first = world.client_count() - bank.tellers.len() as u32;
         for (number, teller) in (first..).zip(bank.tellers.clone()) {
-            clients.push(host(number).spawn(BankClient::new(world.clone(), number, bank.accounts).run(teller)));
+            clients.push(host(world, number).spawn(BankClient::new(world.clone(), number, bank.accounts).run(teller)));
         }
     }
     for client in clients {
@@ -206,8 +218,10 @@ async fn story(world: &Arc<World>) {
 }
 
 /// Where a client runs.
-fn host(client: u32) -> NodeHandle {
-    madsim::runtime::Handle::current().create_node().name(format!("c{client}")).build()
+fn host(world: &World, client: u32) -> NodeHandle {
+    let node = madsim::runtime::Handle::current().create_node().name(format!("c{client}")).build();
+    world.visits(node.clone());
+    node
 }
 
 /// The calm world, and the last loss of power.
@@ -230,6 +244,8 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     audit(world, &mut auditor, &everyone).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
     watchers::all_caught_up(world, streams)?;
+    told_progress(world, streams).await?;
+    nothing_lies_about(world, &everyone).await?;
     note_last_lives(world);
     none_outlives(world, calm).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
@@ -246,6 +262,36 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     agree(world, &everyone).await?;
     same_roster(world, &everyone)?;
     last_words(world)
+}
+
+/// Waits for some rounds of notices, where they are short: whoever asked to be told how far it is must have been told.
+async fn told_progress(world: &World, streams: &Streams) -> Verdict {
+    if world.plan.setting.progress_ticks > FREQUENT_TICKS {
+        return Ok(());
+    }
+    let since = true_now();
+    let told = || world.is_lost() || watchers::all_told_progress(world, streams, since).is_ok();
+    eventually(CALM_PATIENCE, told).await;
+    world.marks.hit("notices of progress demanded");
+    if world.is_lost() { Ok(()) } else { watchers::all_told_progress(world, streams, since) }
+}
+
+/// Waits until no member keeps a history file that nobody needs.
+async fn nothing_lies_about(world: &World, members: &[usize]) -> Verdict {
+    for member in members {
+        let lying = || {
+            let living = world.members[*member].living().filter(|_| !world.members[*member].is_struck());
+            living.map_or(Ok(Vec::new()), |living| growth::unneeded(&living.disk))
+        };
+        eventually(CALM_PATIENCE, || world.is_lost() || lying().is_ok_and(|files| files.is_empty())).await;
+        let left = lying();
+        require(
+            world.is_lost() || left.as_ref().is_ok_and(Vec::is_empty),
+            "no history file stays that nobody needs",
+            || format!("member {member}: {left:?}"),
+        )?;
+    }
+    Ok(())
 }
 
 /// Waits until every member knows where the others are.
@@ -309,6 +355,18 @@ mod tests {
             let (first, second) = (run(seed), run(seed));
             assert_eq!(first.failure, None, "seed {seed}");
             assert_eq!((first.trace, first.happenings), (second.trace, second.happenings), "seed {seed}");
+        }
+    }
+
+    /// A swarm runs many seeds in one process.
+    #[test]
+    fn a_run_leaves_nothing_behind() {
+        for seed in 0..12 {
+            let world = staged(Plan::of(seed), Chronicle::default(), |world, report| {
+                assert_eq!(report.failure, None, "seed {seed}");
+                world.itself()
+            });
+            assert!(world.upgrade().is_none(), "seed {seed}: {} still hold it", world.strong_count());
         }
     }
 

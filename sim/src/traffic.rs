@@ -19,6 +19,7 @@ use crate::draft::Drafting;
 use crate::env::{forked, true_now, true_sleep};
 use crate::oracles::disk::Promised;
 use crate::oracles::ids::{Attempt, Ending};
+use crate::oracles::lease_order;
 use crate::oracles::quiet::OWED;
 use crate::oracles::witness::{self, Began};
 use crate::oracles::{Verdict, Violation, require};
@@ -490,7 +491,12 @@ impl Client {
         if let Ok(Ok(got)) = answer {
             let ledger = self.world.ledger();
             let times = self.world.lease_times.lock().expect("no judge panics");
-            let verdict = times.listed(&ledger, began, &got);
+            let mut verdict = times.listed(&ledger, began, &got);
+            if let Some(calm) = self.world.calm_since().filter(|calm| began.at >= *calm) {
+                // Whoever began to lead later counts from then.
+                let calm = calm.max(self.world.raft().led_since());
+                verdict = verdict.and_then(|()| lease_order::listed(&times, &ledger, began, &got, calm));
+            }
             drop(times);
             drop(ledger);
             self.world.judge(verdict);

@@ -133,13 +133,7 @@ fn rarer(all: &Troubles, choices: &mut Vec<(u32, BoxedStrategy<Vec<Timed>>)>) {
         choices.push((3, alone(all, fill).boxed()));
     }
     if all.damage {
-        let rot = (who(size), class(), damage()).prop_map(|(who, class, damage)| match (class, damage) {
-            // The product reads the mark as a whole, and looks at what means nothing: docs/NEXT.md.
-            (FileClass::Mark | FileClass::Aside, Damage::Unreadable) => {
-                Action::Rot { who, class, damage: Damage::Garbage }
-            }
-            _ => Action::Rot { who, class, damage },
-        });
+        let rot = (who(size), class(), damage()).prop_map(|(who, class, damage)| Action::Rot { who, class, damage });
         choices.push((4, alone(all, rot).boxed()));
     }
     if all.calls {
@@ -220,6 +214,44 @@ pub fn figure_eight(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
         }
         timeline
     })
+}
+
+/// One member at a time whose disk is put back to an older copy while the others live: what it acknowledged since is with
+/// them, though perhaps, where a disk stalls, with one of them alone. Later, when it is to have everything again, another's
+/// life ends.
+pub fn put_backs(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
+    let (length, size) = (scene.length.max(15_000), scene.size);
+    let rounds = (length / 15_000).clamp(1, 6) as usize;
+    let whom = || one_member(size);
+    let times = (millis(0, 1_500), select(&[50, 500, 3_000][..]), select(&[10, 100, 1_500][..]), 0..size);
+    let ends = (whom(), any::<bool>(), any::<bool>());
+    vec((whom(), times, ends), rounds).prop_map(move |drawn| {
+        let mut timeline = Vec::new();
+        for (nth, (who, (early, after, down, stalled), (other, stalls, ends))) in (0..).zip(drawn) {
+            let at = Duration::from_millis(500 + nth * length / rounds as u64);
+            let (after, down) = (Duration::from_millis(after), Duration::from_millis(down));
+            if stalls {
+                let time = early + after + Duration::from_millis(1_500);
+                timeline.push(Timed { at, action: Action::Stall { who: Who::Follower(stalled), time } });
+            }
+            timeline.push(Timed { at: at + early, action: Action::PutBack { who, after, down } });
+            if ends {
+                let at = at + Duration::from_millis(11_000);
+                timeline.push(Timed { at, action: Action::End { who: other, how: End::Kill, down } });
+            }
+        }
+        timeline
+    })
+}
+
+/// One member.
+fn one_member(size: usize) -> impl Strategy<Value = Who> {
+    let choices = [
+        (2, (0..size).prop_map(Who::Member).boxed()),
+        (1, Just(Who::Leader).boxed()),
+        (2, (0..size).prop_map(Who::Follower).boxed()),
+    ];
+    proptest::strategy::Union::new_weighted(choices.to_vec())
 }
 
 fn alone<S: Strategy<Value = Action>>(all: &Troubles, action: S) -> impl Strategy<Value = Vec<Timed>> + use<S> {
@@ -330,7 +362,7 @@ mod tests {
             lanes += u64::from(plan.setting.lane.is_some());
             harms[plan.harm as usize] += 1;
         }
-        assert_eq!(seen.len(), 14, "{seen:?}");
+        assert_eq!(seen.len(), 15, "{seen:?}");
         assert!(seen.values().all(|count| *count > 20), "{seen:?}");
         assert!(aimed > 50 && eights > 15 && lanes > 50, "{aimed}, {eights}, {lanes}");
         assert!(harms.iter().all(|count| *count > 30), "{harms:?}");

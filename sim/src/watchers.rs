@@ -93,6 +93,18 @@ pub fn all_caught_up(world: &World, streams: &Streams) -> crate::oracles::Verdic
     Ok(())
 }
 
+/// Some rounds of notices after `since`, in a calm world: every watcher that asked to be told how far it is was told.
+pub fn all_told_progress(world: &World, streams: &Streams, since: Duration) -> crate::oracles::Verdict {
+    let ledger = world.ledger();
+    for stream in streams.lock().expect("no holder of this lock panics").iter() {
+        let lives = world.members[stream.member].living().is_some_and(|living| living.life == stream.life);
+        if lives && *stream.reads.lock().expect("no holder of this lock panics") {
+            stream.judge.lock().expect("no judge panics").told_progress(ledger.model(), since)?;
+        }
+    }
+    Ok(())
+}
+
 /// What of a message goes into the trace.
 fn digest(message: &WatchMessage) -> u64 {
     match message {
@@ -236,7 +248,7 @@ impl StreamClient {
         // Its id again; one that is refused, or behind a compaction, may already be free.
         if self.dice.one_in(20) && nth > 1 && stays && taken {
             let again = Wanted { span: Span::all(), start: 0, no_put: false, no_delete: false, prev_kv: false };
-            if self.ask(stream, id, &again) {
+            if self.ask(stream, id, &again, false) {
                 self.judge.lock().expect("no judge panics").asked_in_vain(DUPLICATE);
             }
         }
@@ -251,18 +263,19 @@ impl StreamClient {
             (false, true) => Some(EMPTY),
             (false, false) => None,
         };
-        if !self.ask(stream, id, &wanted) {
+        let notifies = self.dice.one_in(3);
+        if !self.ask(stream, id, &wanted, notifies) {
             return false;
         }
         let mut judge = self.judge.lock().expect("no judge panics");
         match in_vain {
             Some(reason) => judge.asked_in_vain(reason),
-            None => judge.asked(id, wanted),
+            None => judge.asked(id, wanted, notifies),
         }
         in_vain.is_none()
     }
 
-    fn ask(&mut self, stream: &WatchStream<SimEnv>, id: i64, wanted: &Wanted) -> bool {
+    fn ask(&mut self, stream: &WatchStream<SimEnv>, id: i64, wanted: &Wanted, notifies: bool) -> bool {
         let spec = WatchSpec {
             range: convert::key_range(&wanted.span),
             start_revision: wanted.start,
@@ -270,7 +283,7 @@ impl StreamClient {
             no_put: wanted.no_put,
             no_delete: wanted.no_delete,
             prev_kv: wanted.prev_kv,
-            progress_notify: self.dice.one_in(3),
+            progress_notify: notifies,
             fragment: self.dice.one_in(4),
         };
         stream.create(spec).is_ok()

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use madsim::runtime::{Handle as Sim, NodeHandle};
 use quorate::base::{Dice, SeededDice};
 use quorate::driver::Handle;
 use quorate_spec::history::Operation;
@@ -75,7 +76,12 @@ pub struct World {
     operations: Mutex<Vec<Operation>>,
     promises: Mutex<(Vec<Promise>, SeededDice)>,
     violation: Mutex<Option<Violation>>,
-    calm: Mutex<bool>,
+    /// Since when all troubles are over, if they are.
+    calm: Mutex<Option<Duration>>,
+    /// The hosts of clients.
+    visitors: Mutex<Vec<NodeHandle>>,
+    #[cfg(test)]
+    itself: std::sync::Weak<Self>,
 }
 
 impl World {
@@ -91,7 +97,7 @@ impl World {
         let ids = (0..plan.members.len()).map(member_id).collect();
         let drifts = plan.drifts();
         let promises = Mutex::new((Vec::new(), forked(plan.seed, "promises", 0)));
-        Arc::new(Self {
+        Arc::new_cyclic(|_itself| Self {
             members,
             net,
             wires: Wires::default(),
@@ -110,6 +116,9 @@ impl World {
             promises,
             violation: Mutex::default(),
             calm: Mutex::default(),
+            visitors: Mutex::default(),
+            #[cfg(test)]
+            itself: _itself.clone(),
             plan,
         })
     }
@@ -177,12 +186,17 @@ impl World {
 
     /// Whether all troubles are over.
     pub fn is_calm(&self) -> bool {
+        self.calm_since().is_some()
+    }
+
+    /// Since when all troubles are over, if they are.
+    pub fn calm_since(&self) -> Option<Duration> {
         *self.calm.lock().expect("no holder of this lock panics")
     }
 
     /// Troubles are over.
     pub fn calm_down(&self) {
-        *self.calm.lock().expect("no holder of this lock panics") = true;
+        *self.calm.lock().expect("no holder of this lock panics") = Some(true_now());
         self.chronicle.ways(|| Happening::HealAll);
         self.ambushes.clear();
         if let Some(lane) = self.lane.get() {
@@ -191,6 +205,34 @@ impl World {
         self.wires.heal_all();
         self.net.heal();
         self.members.iter().for_each(|member| member.calm_down());
+    }
+
+    /// A client has a host of its own.
+    pub fn visits(&self, host: NodeHandle) {
+        self.visitors.lock().expect("no holder of this lock panics").push(host);
+    }
+
+    /// The run is over: every member and every client goes.
+    pub fn end_all_lives(&self) {
+        let visitors = std::mem::take(&mut *self.visitors.lock().expect("no holder of this lock panics"));
+        visitors.into_iter().for_each(|host| self.leave(host));
+        self.members.iter().for_each(|member| member.goes());
+    }
+
+    /// A node goes, and whatever runs there.
+    pub fn leave(&self, node: NodeHandle) {
+        Sim::current().kill(node.id());
+    }
+
+    /// Nobody looks at it any more: what it holds that holds it goes.
+    pub fn fold_up(&self) {
+        self.members.iter().for_each(|member| member.fold_up());
+    }
+
+    /// This world, as long as anybody has it.
+    #[cfg(test)]
+    pub fn itself(&self) -> std::sync::Weak<Self> {
+        self.itself.clone()
     }
 
     /// How many clients there are; their numbers count from 0, the watching ones behind the others, those of the bank last.

@@ -305,6 +305,17 @@ pub const PEER_REMOTES: usize = 16;
 /// Largest question between members, as etcd bounds its own.
 pub const PEER_QUESTION_BYTES: usize = 64 * 1024;
 
+/// Time between two rounds of questions of a member that has started and does not know yet whether it has what it
+/// promised: an election takes ten times as long at the least.
+pub const REMEMBER_ASK_MS: u64 = 50;
+
+/// Time between two tellings of what members have acknowledged: who loses its disk and its leader within it has lost
+/// what only those two knew.
+pub const REMEMBER_TELL_MS: u64 = 100;
+
+/// Terms of which a member knows what it promised in this start of it.
+pub const PROMISES_KEPT: usize = 1_000;
+
 /// Largest answer to one, and largest list of members.
 pub const PEER_ANSWER_BYTES: usize = 1024 * 1024;
 

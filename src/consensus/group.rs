@@ -13,42 +13,11 @@ use super::log_cache::LogCache;
 use super::message::{MessageKind, PeerMessage};
 use super::outbox::{self, Outbox};
 use super::passed_over::PassedOver;
+use super::promises::{OwnPromises, Promises};
 use super::ready::{self, ConfirmedRead, ReadStamp, Ready};
+use super::standing::{Electorate, PeerProgress, Role, Standing, Stepped};
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::wal::{Batch, HardState, LogEntry};
-
-/// What a member does in its term.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[allow(missing_docs, reason = "the names are raft's")]
-pub enum Role {
-    Follower,
-    Candidate,
-    Leader,
-}
-
-/// Where a member stands in its group.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Standing {
-    /// What it does.
-    pub role: Role,
-    /// Its term.
-    pub term: Term,
-    /// Whom it takes for the leader.
-    pub leader: Option<MemberId>,
-    /// The highest index known to be committed.
-    pub committed: LogIndex,
-    /// Elections and defeats seen since start.
-    pub role_changes: u64,
-}
-
-/// Who votes and who only learns.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Electorate {
-    /// Those who vote.
-    pub voters: Vec<MemberId>,
-    /// Those who do not.
-    pub learners: Vec<MemberId>,
-}
 
 /// How a group starts.
 #[derive(Clone, Debug)]
@@ -91,6 +60,12 @@ pub struct Group {
     /// It does not stand for election, whatever happens.
     pub(super) barred: bool,
     pub(super) passed_over: PassedOver,
+    /// It is not known yet whether this member has what it promised: until then it does not stand either.
+    pub(super) doubts: bool,
+    /// It votes in no term up to this one.
+    pub(super) silent_in: Term,
+    pub(super) own: OwnPromises,
+    pub(super) promises: Promises,
     /// Bytes stepped in since the last round.
     unready_bytes: usize,
     /// Bytes of entries handed out and not known durable, by round.
@@ -109,6 +84,7 @@ impl Group {
             learners: ids(&config.electorate.learners),
             ..ConfState::default()
         };
+        let own = OwnPromises::new(hard_state, config.applied, &entries);
         let entries: Vec<Entry> = entries.into_iter().map(ready::raft_entry).collect();
         let cache = LogCache::new(ready::raft_hard_state(hard_state), conf_state, config.applied, entries);
         let raft_config = raft::Config {
@@ -143,6 +119,10 @@ impl Group {
             outbox: Outbox::new(hard_state.term),
             barred: false,
             passed_over: PassedOver::default(),
+            doubts: false,
+            silent_in: 0,
+            own,
+            promises: Promises::default(),
             unready_bytes: 0,
             undurable: VecDeque::new(),
             undurable_bytes: 0,
@@ -165,7 +145,7 @@ impl Group {
     /// durable; where others vote, the request for their votes waits for that.
     fn may_stand(&self) -> bool {
         let all_durable = self.handed_out == self.persisted && self.raw.raft.raft_log.unstable_entries().is_empty();
-        !self.barred && !self.is_installing() && (all_durable || !self.is_lone_voter())
+        !self.barred && !self.doubts && !self.is_installing() && (all_durable || !self.is_lone_voter())
     }
 
     /// Whether a snapshot was taken that is not applied. Until it is, this member does not stand: the crate would look
@@ -282,11 +262,14 @@ impl Group {
     pub fn step(&mut self, message: PeerMessage) -> Result<Stepped, Wrong> {
         let from = message.from();
         match guard::admit(&self.raw.raft, &message.0) {
-            Admission::Sound => {}
+            Admission::Sound => self.promises.heard(&self.raw.raft, &message),
             Admission::Malformed(why) => return Ok(Stepped::TurnedAway(why)),
             Admission::PeerLogLost { acknowledged, last } => {
+                self.count_on(from, last);
                 return Ok(Stepped::PeerLogLost { member: from, acknowledged, last });
             }
+            // It asks the leader, who then counts on no more than there is.
+            Admission::OwnLogLost { .. } if self.doubts => return Ok(Stepped::Taken),
             Admission::OwnLogLost { acknowledged, last } => {
                 let what = format!(
                     "the log ends at entry {last}, but this member acknowledged entry {acknowledged} to {from}: \
@@ -305,6 +288,10 @@ impl Group {
         }
         if message.kind() == MessageKind::TimeoutNow && !self.may_stand() {
             // Who hands over waits for an election timeout and goes on.
+            return Ok(Stepped::Taken);
+        }
+        if message.kind() == MessageKind::Vote && message.term() <= self.silent_in {
+            // It stands again, in a later term.
             return Ok(Stepped::Taken);
         }
         let bytes = message.payload_bytes();
@@ -379,7 +366,9 @@ impl Group {
         let settled = self.handed_out <= self.persisted;
         let own = self.raw.raft.id;
         let messages = messages.into_iter().map(PeerMessage).filter_map(|message| outbox::in_own_name(own, message));
-        let messages = outbox::joined(messages.collect()).into_iter();
+        let messages = outbox::joined(messages.collect());
+        messages.iter().for_each(|message| self.own.says(&message.0));
+        let messages = messages.into_iter();
         let messages = messages.filter_map(|message| self.outbox.post(self.handed_out, settled, message)).collect();
         self.settle();
         Some(Ready { number, snapshot, batch, messages, committed, reads })
@@ -466,6 +455,8 @@ impl Group {
             let term = self.raw.raft.term;
             self.raw.raft.become_follower(term, raft::INVALID_ID);
         }
+        let prs = self.raw.raft.prs();
+        self.promises.keep(|member| prs.get(member.0).is_some());
         self.settle();
         self.electorate()
     }
@@ -531,22 +522,4 @@ impl Group {
         let log = &self.raw.raft.raft_log;
         assert!(self.applied <= log.committed && log.committed <= log.last_index(), "the raft counters form a chain");
     }
-}
-
-/// What became of a message that was stepped in.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Stepped {
-    /// It was taken.
-    Taken,
-    /// No sound peer sends it; why.
-    TurnedAway(&'static str),
-    /// It shows that a peer lacks what it acknowledged; it is not counted on.
-    PeerLogLost {
-        /// The peer.
-        member: MemberId,
-        /// The entry it acknowledged.
-        acknowledged: LogIndex,
-        /// What it says it has.
-        last: LogIndex,
-    },
 }

@@ -6,20 +6,8 @@
 use raft::StateRole;
 
 use super::group::Group;
-use crate::base::{LogIndex, MemberId};
-
-/// How far another member has come, as the leader knows it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PeerProgress {
-    /// Who.
-    pub member: MemberId,
-    /// The last entry it acknowledged.
-    pub matched: LogIndex,
-    /// Whether it was heard of lately.
-    pub active: bool,
-    /// Whether it votes.
-    pub votes: bool,
-}
+use super::standing::PeerProgress;
+use crate::base::MemberId;
 
 impl Group {
     /// The voter to hand the leadership to: of those heard of lately, and not passed over, the one that has most of the log.

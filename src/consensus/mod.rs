@@ -21,11 +21,16 @@ mod log_cache;
 mod message;
 mod outbox;
 mod passed_over;
+mod promises;
 mod ready;
 mod rebuilding;
+mod remembering;
+mod standing;
 
 pub use conf_change::{ConfChange, ConfChangeKind, founding_entry};
-pub use group::{Electorate, Group, GroupConfig, Role, Standing, Stepped};
-pub use handing_over::PeerProgress;
+pub use group::{Group, GroupConfig};
 pub use message::{LINK_HEARTBEAT, MessageKind, PartialAppend, PeerMessage};
+pub use promises::{Acknowledged, Forgotten, Promise, Promises};
 pub use ready::{ConfirmedRead, Ready, passed_on};
+pub use remembering::Remembered;
+pub use standing::{Electorate, PeerProgress, Role, Standing, Stepped};

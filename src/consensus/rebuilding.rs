@@ -2,8 +2,9 @@
 
 use raft::eraftpb::{ConfChangeType, Message, MessageType};
 
-use super::group::{Electorate, Group};
+use super::group::Group;
 use super::message::PeerMessage;
+use super::standing::Electorate;
 use crate::base::{LogIndex, MemberId, Term};
 
 impl Group {

@@ -160,6 +160,7 @@ pub(super) async fn boot<E: Env>(
     if report.rebuilds.is_some() {
         node.rebuild();
     }
+    node.doubt();
     Ok(Booted { node, journal: wal.journal, report })
 }
 

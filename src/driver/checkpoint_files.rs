@@ -220,11 +220,11 @@ mod tests {
             run_ready(write(&disk, applied, &image(applied).encode())).expect("written");
         }
         let disk = ScramblingDisk::new(disk, 1);
-        disk.make_unreadable(&Key::first(20).path(), 0);
+        disk.make_unreadable(&Key::first(20).path(), 0..512);
         let found = run_ready(newest(&disk)).expect("read");
         assert_eq!(found.image.map(|found| found.image.state.applied.0), Some(10));
         assert_eq!(found.damaged.iter().map(|damage| damage.file.clone()).collect::<Vec<_>>(), [Key::first(20).path()]);
-        disk.make_unreadable(&Key::first(10).path(), 0);
+        disk.make_unreadable(&Key::first(10).path(), 0..512);
         let wrong = run_ready(newest(&disk)).err().expect("there is none");
         assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}");
     }

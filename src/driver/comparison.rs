@@ -63,7 +63,7 @@ async fn pause<E: Env>(handle: &Handle<E>) {
 }
 
 /// Waits for one or the other; whether the member has ended.
-async fn ended_while<E: Env>(handle: &Handle<E>, pause: impl Future<Output = ()>) -> bool {
+pub(super) async fn ended_while<E: Env>(handle: &Handle<E>, pause: impl Future<Output = ()>) -> bool {
     let (mut ended, mut pause) = (pin!(handle.ending().wait()), pin!(pause));
     poll_fn(|cx| {
         if ended.as_mut().poll(cx).is_ready() {

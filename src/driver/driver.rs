@@ -13,6 +13,7 @@ use super::handle::{Handle, HandleParts, Identity};
 use super::keeper;
 use super::mailbox::Mailbox;
 use super::node_task::{self, Shell};
+use super::remembering;
 use crate::base::{Fault, Wrong, limits};
 use crate::env::{Clock, Env, Tasks};
 use crate::node::{Facts, Input, WatchInput};
@@ -107,5 +108,6 @@ where
     });
     door.open(handle.clone());
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
+    remembering::begin(&handle);
     Ok((handle, report))
 }

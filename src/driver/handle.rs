@@ -15,6 +15,7 @@ use super::questions::{Question, Told};
 use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
 use crate::base::{ClusterId, LeaseId, MemberId, Refusal, limits};
+use crate::consensus::Remembered;
 use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
@@ -154,6 +155,14 @@ impl<E: Env> Handle<E> {
     pub(super) async fn answer(&self, from: MemberId, question: Question) -> Result<Told, Refusal> {
         match question {
             Question::Digest(at) => self.ask(|reply| Input::DigestAsked { at, reply }).await.map(Told::Digest),
+            Question::Recollection(last) => {
+                let asked = self.ask(|reply| Input::RecollectionAsked { of: from, last, reply });
+                asked.await.map(Told::Recollection)
+            }
+            Question::Promises(promises) => {
+                let _ = self.0.parts.mailbox.put(Input::PromisesTold(promises), 0);
+                Ok(Told::Done)
+            }
             Question::State => self.ask(|reply| Input::StateAsked { to: from, reply }).await?.map(|()| Told::Done),
             _ => self.answer_as_leader(question).await,
         }
@@ -181,7 +190,7 @@ impl<E: Env> Handle<E> {
             Question::Promote { member, id } => {
                 self.change_members_here(id, MemberChange::Promote(member)).await.map(|()| Told::Done)
             }
-            Question::Digest(_) | Question::State => Err(Refusal::NotLeader),
+            _ => Err(Refusal::NotLeader),
         }
     }
 
@@ -193,8 +202,8 @@ impl<E: Env> Handle<E> {
         let clock = parts.env.clock();
         let give_up_at = clock.now().plus(parts.request_timeout);
         loop {
-            let refused = match self.answer_as_leader(question).await {
-                Err(Refusal::NotLeader) => match self.ask_other(question).await {
+            let refused = match self.answer_as_leader(question.clone()).await {
+                Err(Refusal::NotLeader) => match self.ask_other(question.clone()).await {
                     Ok(told) => return Ok(told),
                     Err(refusal) => refusal,
                 },
@@ -214,6 +223,20 @@ impl<E: Env> Handle<E> {
         self.ask_member(leader, question).await
     }
 
+    /// What another member remembers of this one, or nothing where it cannot be had. One of another make remembers
+    /// nothing.
+    pub(super) async fn ask_recollection(&self, member: MemberId) -> Option<Remembered> {
+        let question = Question::Recollection(self.0.parts.facts.log_end());
+        match self.0.parts.peers.ask(member, question.encode()).await {
+            Err(AskFailure::Unsupported) => Some(Remembered::default()),
+            Err(_) => None,
+            Ok(answer) => match question.answer(answer) {
+                Some(Ok(Told::Recollection(remembered))) => Some(remembered),
+                _ => None,
+            },
+        }
+    }
+
     pub(super) async fn ask_member(&self, member: MemberId, question: Question) -> Result<Told, Refusal> {
         match self.0.parts.peers.ask(member, question.encode()).await {
             Ok(answer) => question.answer(answer).unwrap_or(Err(Refusal::NotLeader)),
@@ -225,9 +248,9 @@ impl<E: Env> Handle<E> {
     }
 
     async fn ask_other_make(&self, member: MemberId, question: Question) -> Result<Told, Refusal> {
-        let asked = as_etcd(question).ok_or(Refusal::NoLeader)?;
+        let asked = as_etcd(&question).ok_or(Refusal::NoLeader)?;
         match self.ask_as_etcd(member, asked).await {
-            Ok((status, body)) => heard(question, status, &body),
+            Ok((status, body)) => heard(&question, status, &body),
             Err(AskFailure::NoRoom) => Err(Refusal::TooManyRequests),
             Err(AskFailure::Unsupported) => Err(Refusal::NoLeader),
             Err(_) => Err(Refusal::TimeoutConnectionLost),

@@ -7,10 +7,12 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use super::config::DriverConfig;
-use crate::base::{ClusterId, MemberId, limits};
+use super::questions::{Question, Told};
+use crate::base::{ClusterId, LogIndex, MemberId, limits};
+use crate::consensus::Promise;
 use crate::env::{Env, Tasks};
 use crate::machine::{Member, members_from_json};
-use crate::peer::fetch;
+use crate::peer::{Asker, fetch, inquire};
 use crate::wal::WalIdentity;
 
 /// Who this member is in the cluster that the configuration's other members belong to. The error is for people; the
@@ -39,6 +41,16 @@ pub async fn check_not_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(
     found.await.unwrap_or_else(|_| Err("the process ends".to_string()))
 }
 
+/// Whether who answers at this URL remembers anything of a member that is about to start with nothing.
+async fn is_remembered<E: Env>(env: &E, url: &str, own: WalIdentity) -> bool {
+    let asker = Asker { member: own.member, cluster: own.cluster };
+    let question = Question::Recollection(LogIndex::MAX);
+    let timeout = Duration::from_millis(limits::FOUNDING_QUESTION_MS);
+    let answer = inquire(env, url, asker, &question.encode(), timeout).await.ok().flatten();
+    let told = answer.and_then(|answer| question.answer(answer));
+    matches!(told, Some(Ok(Told::Recollection(remembered))) if remembered.promise != Promise::default())
+}
+
 async fn ask_whether_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(), String> {
     let others = config.founding_members.iter().filter(|member| member.name != config.name);
     for url in others.flat_map(|member| &member.peer_urls) {
@@ -48,6 +60,12 @@ async fn ask_whether_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(),
         if let Some(begun) = members.iter().find(|member| member.name == config.name && !member.client_urls.is_empty())
         {
             return Err(begun_before(begun.id, &config.name));
+        }
+        let own = members.iter().find(|member| member.name == config.name).zip(fetched.cluster);
+        if let Some((own, cluster)) = own
+            && is_remembered(env, url, WalIdentity { cluster, member: own.id }).await
+        {
+            return Err(begun_before(own.id, &config.name));
         }
     }
     Ok(())
@@ -60,7 +78,10 @@ async fn ask_members<E: Env>(env: &E, config: &DriverConfig) -> Result<WalIdenti
         let timeout = Duration::from_millis(limits::PEER_QUESTION_MS);
         match fetch(env, url, "/members", timeout).await {
             Ok(fetched) => match fetched.cluster {
-                Some(cluster) => return identity(config, cluster, &fetched.body),
+                Some(cluster) => {
+                    let own = identity(config, cluster, &fetched.body)?;
+                    return not_remembered(env, config, own).await;
+                }
                 None => last = format!("{url}: it does not say of which cluster it is"),
             },
             Err(why) => last = why,
@@ -69,6 +90,17 @@ async fn ask_members<E: Env>(env: &E, config: &DriverConfig) -> Result<WalIdenti
     Err(format!(
         "cannot fetch cluster info from peer urls: could not retrieve cluster information from the given URLs ({last})"
     ))
+}
+
+/// One that was added starts with nothing, and so has promised nothing to anybody who can be reached.
+async fn not_remembered<E: Env>(env: &E, config: &DriverConfig, own: WalIdentity) -> Result<WalIdentity, String> {
+    let others = config.founding_members.iter().filter(|member| member.name != config.name);
+    for url in others.flat_map(|member| &member.peer_urls) {
+        if is_remembered(env, url, own).await {
+            return Err(begun_before(own.member, &config.name));
+        }
+    }
+    Ok(own)
 }
 
 fn begun_before(id: MemberId, name: &str) -> String {

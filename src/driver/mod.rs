@@ -29,6 +29,7 @@ mod node_task;
 mod opening;
 mod questions;
 mod reconfiguration;
+mod remembering;
 mod snapshot_desk;
 mod watch_stream;
 

@@ -6,10 +6,11 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, limits};
+use crate::consensus::{Acknowledged, Promise, Promises, Remembered};
 use crate::node::LeaseStanding;
 
 /// A question; all but that for a digest only the leader can answer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Question {
     KeepAlive(LeaseId),
     TimeToLive {
@@ -26,6 +27,10 @@ pub(super) enum Question {
     Digest(LogIndex),
     /// The state is to be sent to who asks, as a snapshot.
     State,
+    /// What is remembered of who asks, whose log ends here.
+    Recollection(LogIndex),
+    /// No question: what the leader knows that members promised, to be remembered.
+    Promises(Promises),
 }
 
 /// What comes back where it was not refused.
@@ -35,33 +40,42 @@ pub(super) enum Told {
     TimeToLive(Option<LeaseStanding>),
     Leases(Vec<LeaseId>),
     Digest(Option<u64>),
+    Recollection(Remembered),
     Done,
 }
 
 impl Question {
-    pub(super) fn encode(self) -> Bytes {
+    pub(super) fn encode(&self) -> Bytes {
         let mut out = BytesMut::new();
         match self {
             Self::KeepAlive(id) => {
                 out.put_u8(1);
-                out.put_i64(id);
+                out.put_i64(*id);
             }
             Self::TimeToLive { id, keys } => {
                 out.put_u8(2);
-                out.put_i64(id);
-                out.put_u8(u8::from(keys));
+                out.put_i64(*id);
+                out.put_u8(u8::from(*keys));
             }
             Self::Leases => out.put_u8(3),
             Self::Promote { member, id } => {
                 out.put_u8(4);
                 out.put_u64(member.0);
-                out.put_u64(id);
+                out.put_u64(*id);
             }
             Self::Digest(at) => {
                 out.put_u8(5);
-                out.put_u64(at);
+                out.put_u64(*at);
             }
             Self::State => out.put_u8(6),
+            Self::Recollection(last) => {
+                out.put_u8(7);
+                out.put_u64(*last);
+            }
+            Self::Promises(promises) => {
+                out.put_u8(8);
+                put_promises(&mut out, promises);
+            }
         }
         out.freeze()
     }
@@ -74,13 +88,15 @@ impl Question {
             4 => Self::Promote { member: MemberId(bytes.try_get_u64().ok()?), id: bytes.try_get_u64().ok()? },
             5 => Self::Digest(bytes.try_get_u64().ok()?),
             6 => Self::State,
+            7 => Self::Recollection(bytes.try_get_u64().ok()?),
+            8 => Self::Promises(promises(&mut bytes)?),
             _ => return None,
         };
         bytes.is_empty().then_some(question)
     }
 
     /// Reads an answer to this question.
-    pub(super) fn answer(self, mut bytes: Bytes) -> Option<Result<Told, Refusal>> {
+    pub(super) fn answer(&self, mut bytes: Bytes) -> Option<Result<Told, Refusal>> {
         if bytes.try_get_u8().ok()? != 0 {
             let text = std::str::from_utf8(&bytes).ok()?;
             return Some(Err(Refusal::from_text(text)));
@@ -100,7 +116,8 @@ impl Question {
                 Told::Leases(leases)
             }
             Self::Digest(_) => Told::Digest(if bytes.is_empty() { None } else { Some(bytes.try_get_u64().ok()?) }),
-            Self::Promote { .. } | Self::State => Told::Done,
+            Self::Recollection(_) => Told::Recollection(remembered(&mut bytes)?),
+            Self::Promote { .. } | Self::State | Self::Promises(_) => Told::Done,
         };
         bytes.is_empty().then_some(Ok(told))
     }
@@ -117,6 +134,45 @@ fn standing(bytes: &mut Bytes) -> Option<LeaseStanding> {
         keys.push(bytes.split_to(len));
     }
     Some(LeaseStanding { granted_ttl, ttl, keys })
+}
+
+fn put_promise(out: &mut BytesMut, promise: &Promise) {
+    let Promise { term, vote, entry } = promise;
+    for number in [*term, vote.0, vote.1.0, entry.in_term, entry.index, entry.term] {
+        out.put_u64(number);
+    }
+}
+
+fn promise(bytes: &mut Bytes) -> Option<Promise> {
+    let mut next = || bytes.try_get_u64().ok();
+    let (term, vote) = (next()?, (next()?, MemberId(next()?)));
+    Some(Promise { term, vote, entry: Acknowledged { in_term: next()?, index: next()?, term: next()? } })
+}
+
+/// The bytes of what is remembered of members.
+pub(super) fn put_promises(out: &mut BytesMut, promises: &Promises) {
+    for (member, promise) in promises.all() {
+        out.put_u64(member.0);
+        put_promise(out, promise);
+    }
+}
+
+/// Reads them, to the end.
+pub(super) fn promises(bytes: &mut Bytes) -> Option<Promises> {
+    let mut told = Vec::new();
+    while !bytes.is_empty() {
+        told.push((MemberId(bytes.try_get_u64().ok()?), promise(bytes)?));
+    }
+    Some(Promises::told(told))
+}
+
+fn remembered(bytes: &mut Bytes) -> Option<Remembered> {
+    let promise = promise(bytes)?;
+    if bytes.is_empty() {
+        return Some(Remembered { promise, leads: None });
+    }
+    let mut next = || bytes.try_get_u64().ok();
+    Some(Remembered { promise, leads: Some((next()?, (next()?, next()?))) })
 }
 
 /// The bytes of an answer; one too long to be carried becomes a refusal.
@@ -142,6 +198,12 @@ fn put_told(out: &mut BytesMut, told: &Told) {
     match told {
         Told::KeepAlive(None) | Told::TimeToLive(None) | Told::Digest(None) | Told::Done => {}
         Told::Digest(Some(digest)) => out.put_u64(*digest),
+        Told::Recollection(Remembered { promise, leads }) => {
+            put_promise(out, promise);
+            if let Some((term, (last, last_term))) = leads {
+                [*term, *last, *last_term].into_iter().for_each(|number| out.put_u64(number));
+            }
+        }
         Told::KeepAlive(Some(ttl)) => out.put_i64(*ttl),
         Told::TimeToLive(Some(standing)) => {
             out.put_i64(standing.granted_ttl);
@@ -162,6 +224,9 @@ mod tests {
     #[test]
     fn questions_and_answers_survive_the_way() {
         let standing = LeaseStanding { granted_ttl: 9, ttl: 3, keys: vec![Bytes::from_static(b"a"), Bytes::new()] };
+        let entry = Acknowledged { in_term: 4, index: 5, term: 3 };
+        let promise = Promise { term: 7, vote: (6, MemberId(9)), entry };
+        let known = Remembered { promise, leads: Some((7, (8, 7))) };
         let cases = [
             (Question::KeepAlive(-5), Ok(Told::KeepAlive(Some(7)))),
             (Question::KeepAlive(5), Ok(Told::KeepAlive(None))),
@@ -172,12 +237,15 @@ mod tests {
             (Question::Digest(7), Ok(Told::Digest(Some(u64::MAX)))),
             (Question::Digest(7), Ok(Told::Digest(None))),
             (Question::State, Ok(Told::Done)),
+            (Question::Recollection(4), Ok(Told::Recollection(Remembered::default()))),
+            (Question::Recollection(4), Ok(Told::Recollection(known))),
+            (Question::Promises(Promises::told(vec![(MemberId(1), known.promise)])), Ok(Told::Done)),
             (Question::State, Err(Refusal::Corrupt)),
             (Question::Promote { member: MemberId(8), id: 77 }, Err(Refusal::LearnerNotReady)),
             (Question::Leases, Err(Refusal::Told("of a later version".to_string()))),
         ];
         for (question, answer) in cases {
-            assert_eq!(Question::decode(question.encode()), Some(question));
+            assert_eq!(Question::decode(question.encode()), Some(question.clone()));
             assert_eq!(question.answer(encode_answer(&answer)), Some(answer));
         }
     }

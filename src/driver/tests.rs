@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{DriverConfig, Handle, start};
-use crate::base::{Refusal, limits};
+use crate::base::Refusal;
 use crate::env::{Disk, DiskFile, Env, OpenMode, VirtualEnv};
 use crate::machine::{AlarmAction, AlarmKind, Answer, Command, Put};
 use crate::mvcc::StoreOptions;

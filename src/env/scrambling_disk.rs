@@ -5,6 +5,7 @@
 //! disk and passes the conformance suite. Clones share dice and demands. Knows nothing of crashes.
 
 use std::io::{Error, ErrorKind};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::seam::{Disk, DiskFile, OpenMode};
@@ -23,8 +24,8 @@ struct Plan {
     change_one_in: u64,
     writes_until_fault: Option<u64>,
     syncs_until_fault: Option<u64>,
-    /// Files, and where a page of theirs begins that cannot be read.
-    unreadable: Vec<(String, u64)>,
+    /// Files, and ranges of theirs that cannot be read.
+    unreadable: Vec<(String, Range<u64>)>,
     is_full: bool,
 }
 
@@ -65,9 +66,9 @@ impl<D> ScramblingDisk<D> {
         lock(&self.plan).syncs_until_fault = Some(n);
     }
 
-    /// The page of the file that begins at `offset` cannot be read, nor written in part, until it is written whole.
-    pub fn make_unreadable(&self, name: &str, offset: u64) {
-        lock(&self.plan).unreadable.push((name.to_string(), offset));
+    /// A range of the file cannot be read, nor written in part (a system has to read a page first), until it is written whole.
+    pub fn make_unreadable(&self, name: &str, range: Range<u64>) {
+        lock(&self.plan).unreadable.push((name.to_string(), range));
     }
 
     /// From now on no file grows.
@@ -76,17 +77,14 @@ impl<D> ScramblingDisk<D> {
     }
 }
 
-/// What a device cannot read as a rule, and a system reads before it writes a part of it.
-const PAGE: u64 = 4096;
-
 fn of_device(doing: &'static str, name: &str) -> Fault {
     Fault::new(doing, name, Error::from_raw_os_error(5))
 }
 
 impl Plan {
     fn meets_unreadable(&self, name: &str, offset: u64, len: usize) -> bool {
-        let meets = |page: &u64| *page < offset + len as u64 && offset < page + PAGE;
-        self.unreadable.iter().any(|(file, page)| file == name && meets(page))
+        let meets = |range: &Range<u64>| range.start < offset + len as u64 && offset < range.end;
+        self.unreadable.iter().any(|(file, range)| file == name && meets(range))
     }
 
     fn sync(&mut self, name: &str) -> Result<(), Fault> {
@@ -173,7 +171,7 @@ impl<F: DiskFile> DiskFile for ScramblingFile<F> {
             return Err(Fault::new("write", &self.name, Error::other("scrambled")));
         }
         let end = offset + data.len() as u64;
-        plan.unreadable.retain(|(name, page)| *name != self.name || offset > *page || end < page + PAGE);
+        plan.unreadable.retain(|(name, range)| *name != self.name || offset > range.start || end < range.end);
         if plan.meets_unreadable(&self.name, offset, data.len()) {
             return Err(of_device("write", &self.name));
         }
@@ -228,14 +226,14 @@ mod tests {
         file.read_full_at(0, &mut buf).expect("read");
         assert_ne!(buf, [0; 64]);
         disk.change_bytes(0);
-        disk.make_unreadable("x", 0);
+        disk.make_unreadable("x", 0..64);
         assert!(file.read_full_at(0, &mut buf).expect_err("it cannot be read").is_of_device());
         assert!(file.write_at(8, &buf).expect_err("nor written in part").is_of_device());
-        file.write_at(0, &[0; PAGE as usize]).expect("whole it can");
+        file.write_at(0, &[0; 80]).expect("whole it can");
         assert_eq!(file.read_full_at(0, &mut buf).expect("read"), 64);
         disk.fill_up();
-        assert!(file.write_at(PAGE, &[1]).expect_err("full").is_no_space());
-        assert!(file.set_len(PAGE + 1).expect_err("full").is_no_space());
-        file.write_at(PAGE - 1, &[1]).expect("what is there is written over");
+        assert!(file.write_at(80, &[1]).expect_err("full").is_no_space());
+        assert!(file.set_len(81).expect_err("full").is_no_space());
+        file.write_at(79, &[1]).expect("what is there is written over");
     }
 }

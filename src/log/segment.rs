@@ -98,19 +98,31 @@ fn number(name: &str) -> Option<u64> {
 }
 
 /// A segment as it was read.
-#[derive(Clone, Debug)]
+#[derive(Debug, Default)]
 pub struct WholeSegment {
     /// All its bytes. Pages that hold only zeroes were never written to here, so they cost address space, not memory.
     pub bytes: Bytes,
     /// End of the last byte that is not zero; 0 if there is none.
     pub written: u64,
+    /// Pieces that the device cannot read, from and to; they stand as zeroes in `bytes`.
+    pub unreadable: Vec<(u64, u64)>,
+    /// What it said of the first of them.
+    pub fault: Option<Fault>,
+}
+
+impl WholeSegment {
+    /// Whether something of these bytes cannot be read.
+    pub fn is_unreadable(&self, from: u64, to: u64) -> bool {
+        self.unreadable.iter().any(|(start, end)| *start < to && from < *end)
+    }
 }
 
 /// Bytes read and looked at in one go: they stay in a processor's cache meanwhile.
 const READ_SLICE: usize = 128 * 1024;
 
 /// Reads a segment that must not be longer than `max_len`, which bounds the memory it takes. One that is written ahead
-/// consists of zeroes for the most part, and start-up must not pay for these with more than reading them.
+/// consists of zeroes for the most part, and start-up must not pay for these with more than reading them. What the device
+/// cannot read is left out and told: whether it matters is for the caller to say.
 pub fn read_segment<D: Disk>(disk: &D, path: &str, max_len: u64) -> Result<WholeSegment, Wrong> {
     static ZEROES: [u8; READ_SLICE] = [0; READ_SLICE];
     let file = disk.open(path, OpenMode::Read)?;
@@ -118,12 +130,16 @@ pub fn read_segment<D: Disk>(disk: &D, path: &str, max_len: u64) -> Result<Whole
     if len > max_len {
         return Err(Wrong::corrupt(path, max_len, format!("the file has {len} bytes, more than it can have")));
     }
+    let mut whole = WholeSegment::default();
     let mut bytes = BytesMut::zeroed(len as usize);
     let mut slice = vec![0; READ_SLICE];
     let (mut at, mut written) = (0, 0);
     while at < bytes.len() {
         let want = READ_SLICE.min(bytes.len() - at);
-        let n = file.read_full_at(at as u64, &mut slice[..want])?;
+        let n = match file.read_full_at(at as u64, &mut slice[..want]) {
+            Err(fault) if fault.is_of_device() => read_around(&file, at as u64, &mut slice[..want], &mut whole)?,
+            answer => answer?,
+        };
         if slice[..n] != ZEROES[..n] {
             bytes[at..at + n].copy_from_slice(&slice[..n]);
             written = at as u64 + end_of_writing(&slice[..n]);
@@ -133,7 +149,28 @@ pub fn read_segment<D: Disk>(disk: &D, path: &str, max_len: u64) -> Result<Whole
             bytes.truncate(at);
         }
     }
-    Ok(WholeSegment { bytes: bytes.freeze(), written })
+    Ok(WholeSegment { bytes: bytes.freeze(), written, ..whole })
+}
+
+/// Reads sector by sector, each twice at most: what fails once may be a hiccup.
+fn read_around(file: &impl DiskFile, from: u64, slice: &mut [u8], whole: &mut WholeSegment) -> Result<usize, Fault> {
+    let mut done = 0;
+    for piece in slice.chunks_mut(SECTOR_BYTES) {
+        let at = from + done as u64;
+        let first = file.read_full_at(at, piece);
+        match first.or_else(|_| file.read_full_at(at, piece)) {
+            Ok(n) if n == piece.len() => {}
+            Ok(n) => return Ok(done + n),
+            Err(fault) if fault.is_of_device() => {
+                piece.fill(0);
+                whole.unreadable.push((at, at + piece.len() as u64));
+                whole.fault.get_or_insert(fault);
+            }
+            Err(fault) => return Err(fault),
+        }
+        done += piece.len();
+    }
+    Ok(done)
 }
 
 /// The end of the last byte that is not zero in `bytes`; 0 if there is none.
@@ -192,6 +229,24 @@ mod tests {
             assert_eq!(read.bytes, whole);
             read_segment(&disk, "x", len - 1).expect_err("too long");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_and_the_rest_is_read() {
+        let disk = ScramblingDisk::new(MemoryDisk::new(), 5);
+        let len = READ_SLICE as u64 + 10_000;
+        disk.open("x", OpenMode::Create).expect("made").write_at(0, &vec![7; len as usize]).expect("written");
+        assert!(read_segment(&disk, "x", len).expect("read").fault.is_none());
+        for page in [4096, 3 * 4096, READ_SLICE as u64 + 8192] {
+            disk.make_unreadable("x", page..page + 4096);
+        }
+        let read = read_segment(&disk, "x", len).expect("read around");
+        assert!(read.fault.as_ref().is_some_and(Fault::is_of_device));
+        for at in (0..len).step_by(SECTOR_BYTES) {
+            let lost = [1, 3, READ_SLICE as u64 / 4096 + 2].contains(&(at / 4096));
+            assert_eq!((read.is_unreadable(at, at + 1), read.bytes[at as usize] == 0), (lost, lost), "{at}");
+        }
+        assert!(read.is_unreadable(0, 4097) && !read.is_unreadable(0, 4096) && !read.is_unreadable(8192, 12_288));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A torn tail and damage look the same at that point; what tells them apart is what still verifies behind it.
 //! This file finds that; it does not judge, because it does not know what the records promise.
 
-use super::frame::{self, FrameWrong, Framed, Place};
+use super::frame::{self, FRAME_HEADER_BYTES, FrameWrong, Framed, Place};
 use super::segment::WholeSegment;
 
 /// Calls `found` for every frame of this log and segment that verifies in `whole`, at or behind `from` and at
@@ -40,6 +40,14 @@ pub fn search(
     end
 }
 
+/// Whether a frame may stand at `from` of which something cannot be read: then nobody can say that there is none.
+pub fn hides(log: u32, segment: u64, whole: &WholeSegment, from: u64) -> bool {
+    let rest = whole.bytes.slice((from as usize).min(whole.bytes.len())..);
+    let head = frame::decode_head(Place { log, segment, offset: from }, &rest);
+    let total = head.map_or(FRAME_HEADER_BYTES, |head| frame::total_len(head.body_len));
+    whole.is_unreadable(from, from + total as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::BytesMut;
@@ -60,7 +68,8 @@ mod tests {
         let end = segment.len() as u64;
         segment[starts[1] as usize + 20] ^= 1;
         segment.extend_from_slice(&[0; 40]);
-        let whole = WholeSegment { written: end_of_writing(&segment), bytes: segment.freeze() };
+        let written = end_of_writing(&segment);
+        let whole = WholeSegment { written, bytes: segment.freeze(), ..WholeSegment::default() };
         let mut found = Vec::new();
         let reach = search(LOG_WAL, 3, &whole, starts[1], 8, |at, framed| found.push((at, framed.kind)));
         assert_eq!(found, [(starts[2], 3), (starts[3], 4)]);

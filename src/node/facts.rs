@@ -70,6 +70,8 @@ macro_rules! noticeboard {
             pub(super) told_removed: AtomicBool,
             pub(super) corrupt: AtomicBool,
             pub(super) waits_for_state: AtomicBool,
+            pub(super) doubts: AtomicBool,
+            pub(super) log_end: AtomicU64,
             rare: Mutex<Arc<RareFacts>>,
         }
 
@@ -194,6 +196,16 @@ impl Facts {
     /// Whether another member's state is awaited, to rebuild this one's.
     pub fn waits_for_state(&self) -> bool {
         self.waits_for_state.load(Ordering::Acquire)
+    }
+
+    /// Whether it is not known yet that this member has what it promised in earlier starts.
+    pub fn doubts(&self) -> bool {
+        self.doubts.load(Ordering::Acquire)
+    }
+
+    /// The last entry of the log.
+    pub fn log_end(&self) -> LogIndex {
+        self.log_end.load(Ordering::Relaxed)
     }
 
     /// Whether a leader is known.

@@ -6,8 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
+use super::recollection::Recalled;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
-use crate::consensus::PeerMessage;
+use crate::consensus::{PeerMessage, Promises, Remembered};
 use crate::env::Disk;
 use crate::machine::{Answer, Image, Machine, MemberChange};
 use crate::mvcc::{Reclaimed, View, WriteMark};
@@ -218,6 +219,31 @@ pub enum Input<D: Disk> {
         /// Answered with nothing where it is not known here.
         reply: Reply<Option<u64>>,
     },
+    /// A member that has started asks what is remembered of it.
+    RecollectionAsked {
+        /// Who.
+        of: MemberId,
+        /// The end of its log.
+        last: LogIndex,
+        /// Answered with what is known.
+        reply: Reply<Remembered>,
+    },
+    /// What another member remembers of this one, or that it cannot be had.
+    Recollected {
+        /// Whose memory.
+        from: MemberId,
+        /// What it is; nothing where it cannot be reached.
+        remembered: Option<Remembered>,
+        /// Answered with what that makes of this member.
+        reply: Reply<Recalled>,
+    },
+    /// What members promised, for the others to remember, is asked for.
+    PromisesWanted {
+        /// Answered with nothing where another leads.
+        reply: Reply<Option<Promises>>,
+    },
+    /// The leader tells what members promised.
+    PromisesTold(Promises),
     /// A watch stream speaks.
     Watch(WatchInput),
     /// The rounds up to this one are durable.

@@ -30,11 +30,14 @@ mod membership;
 mod node;
 mod observer;
 mod output;
+mod own_proposals;
 mod passed_on;
 mod proposals;
 mod reads;
 mod rebuild;
 mod rebuild_steps;
+mod recollection;
+mod remembering;
 mod renewals;
 mod roles;
 mod snapshot_steps;
@@ -55,6 +58,7 @@ pub use membership::change_of;
 pub use node::Node;
 pub use observer::Observer;
 pub use output::Output;
+pub use recollection::Recalled;
 pub use view_cell::ViewCell;
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
 use super::rebuild::Rebuild;
+use super::recollection::Recollection;
 use super::renewals::Renewals;
 use super::roles::{Change, Roles};
 use super::snapshots::Snapshots;
@@ -28,7 +29,7 @@ use super::watches::Watches;
 use crate::base::{LogIndex, Refusal, Wrong};
 use crate::consensus::{Group, MessageKind, PeerMessage, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmKind, Answer, Command, Image, Machine, Member, codec};
+use crate::machine::{AlarmKind, Command, Image, Machine, Member};
 use crate::mvcc::View;
 use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
@@ -44,7 +45,7 @@ pub struct Node<D: Disk> {
     pub(super) reads: ReadQueue<D>,
     pub(super) lease_clock: LeaseClock,
     pub(super) renewals: Renewals,
-    compactor: Compactor,
+    pub(super) compactor: Compactor,
     pub(super) watches: Watches,
     pub(super) checkpoints: Checkpoints,
     pub(super) roles: Roles,
@@ -54,7 +55,7 @@ pub struct Node<D: Disk> {
     pub(super) views: Arc<ViewCell<D>>,
     /// Committed and not applied yet, in order.
     pub(super) committed: VecDeque<LogEntry>,
-    own_ids: u64,
+    pub(super) own_ids: u64,
     /// Whether alarms, members or version changed since the facts were told.
     pub(super) rare_changed: bool,
     /// Whether the transport has not been told yet who the members are.
@@ -63,7 +64,7 @@ pub struct Node<D: Disk> {
     pub(super) told: bool,
     /// The entry with which this member was removed from the cluster, or one behind it.
     pub(super) removed: Option<LogIndex>,
-    telling: bool,
+    pub(super) telling: bool,
     pub(super) space: Space,
     /// No proposal is taken any more.
     pub(super) stopping: bool,
@@ -72,6 +73,7 @@ pub struct Node<D: Disk> {
     pub(super) wrong: Option<Wrong>,
     pub(super) snapshots: Snapshots,
     pub(super) rebuild: Rebuild,
+    pub(super) recollection: Recollection,
     stands: Option<Standing>,
     /// The log as it was found at the start ends here: what is applied up to there may be an earlier life's.
     pub(super) replays_to: LogIndex,
@@ -124,6 +126,7 @@ impl<D: Disk> Node<D> {
             wrong: None,
             snapshots: Snapshots::default(),
             rebuild: Rebuild::default(),
+            recollection: Recollection::default(),
             stands: None,
             replays_to: start,
             was_deaf: false,
@@ -140,7 +143,7 @@ impl<D: Disk> Node<D> {
     /// Takes one input in. The work it makes due is done by [`Node::turn`] and [`Node::work`].
     pub fn step(&mut self, now: Instant, input: Input<D>, out: &mut Vec<Output<D>>) {
         match input {
-            Input::Tick => self.tick(now),
+            Input::Tick => self.tick(now, out),
             Input::Deaf { time } => {
                 self.lease_clock.stand_still(time);
                 self.was_deaf = true;
@@ -177,6 +180,12 @@ impl<D: Disk> Node<D> {
                 reply.send((at, self.digest_at(at)));
             }
             Input::DigestAsked { at, reply } => reply.send(self.digest_at(at)),
+            Input::RecollectionAsked { of, last, reply } => reply.send(self.group.recall(of, last)),
+            Input::Recollected { from, remembered, reply } => {
+                reply.send(self.recollected(from, remembered, now, out));
+            }
+            Input::PromisesWanted { reply } => reply.send(self.group.promises_to_tell()),
+            Input::PromisesTold(promises) => self.group.remember(&promises),
             Input::HandOver { to, reply } => {
                 // One that stops must not wait long for others.
                 let patience = if to.is_some() { self.config.request_timeout } else { self.config.election_timeout };
@@ -207,9 +216,9 @@ impl<D: Disk> Node<D> {
         self.send(messages, out);
     }
 
-    fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
+    pub(super) fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
         let from = message.from();
-        if self.rebuild.has_no_room(&message) {
+        if self.rebuild.has_no_room(&message) || self.recollection.holds_back(&message) {
             return;
         }
         if !passed_on(&message).iter().all(|entry| self.could_apply(entry)) {
@@ -352,7 +361,8 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn tick(&mut self, now: Instant) {
+    fn tick(&mut self, now: Instant, out: &mut Vec<Output<D>>) {
+        self.settle_doubt(now, out);
         self.group.tick();
         // What was waiting may be what they wait for: it is done before anyone is told that it comes too late.
         // Of ticks that are all late only the first is such: a member that is always late tells it all the same.
@@ -385,22 +395,6 @@ impl<D: Disk> Node<D> {
         if let Some(revision) = self.compactor.tick(now, self.machine.store().revision(), may) {
             let command = Command::Compact { revision, physical: false };
             self.propose_own(&command, OwnProposal::Compact(revision), now);
-        }
-    }
-
-    /// A proposal of the node's own was applied, with this answer.
-    pub(super) fn own_applied(&mut self, own: OwnProposal, answer: &Result<Answer, Refusal>, now: Instant) {
-        match own {
-            OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
-            // An older description of this member may be applied after it, and is put right again.
-            OwnProposal::Attributes => self.telling = false,
-            _ => {}
-        }
-        if let OwnProposal::Compact(revision) = own {
-            match answer {
-                Ok(_) | Err(Refusal::Compacted) => self.compactor.done(revision, now),
-                Err(_) => self.compactor.failed(),
-            }
         }
     }
 
@@ -438,28 +432,6 @@ impl<D: Disk> Node<D> {
         if self.machine.cluster_version() != Some(&self.config.cluster_version) {
             let command = Command::SetClusterVersion(self.config.cluster_version.clone());
             self.propose_own(&command, OwnProposal::Version, now);
-        }
-    }
-
-    pub(super) fn propose_own(&mut self, command: &Command, own: OwnProposal, now: Instant) {
-        self.own_ids += 1;
-        self.proposals.add_own(self.own_ids, codec::encode(self.own_ids, command), now, own);
-    }
-
-    /// A proposal of the node's own was refused, or nothing was heard of it: it will be made again where it is still
-    /// wanted. Each may be applied twice without harm.
-    fn own_came_to_nothing(&mut self, own: OwnProposal) {
-        match own {
-            OwnProposal::Revoke(id) => self.lease_clock.retry(id),
-            OwnProposal::SpaceAlarm => self.space.alarm_proposed = false,
-            OwnProposal::Attributes => self.telling = false,
-            // The next leader sees that it is missing.
-            OwnProposal::Version => {}
-            // It is looked at again in an interval.
-            OwnProposal::Remainders => {}
-            OwnProposal::Compact(_) => self.compactor.failed(),
-            OwnProposal::Forget(id) => self.renewal_came_to_nothing(id),
-            OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
         }
     }
 

@@ -27,6 +27,7 @@ impl<D: Disk> Node<D> {
         facts.reads_alone.store(self.roles.on_duty() && self.group.is_lone_voter(), Release);
         facts.term.store(standing.term, Relaxed);
         facts.committed.store(standing.committed, Relaxed);
+        facts.log_end.store(self.group.log_end().0, Relaxed);
         facts.applied.store(self.machine.applied().0, Relaxed);
         facts.revision.store(store.revision(), Release);
         facts.compact_revision.store(store.compact_revision(), Relaxed);

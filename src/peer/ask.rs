@@ -13,15 +13,15 @@ use super::body::{Incoming, Outgoing};
 use super::dialer::{dial_within, refusal};
 use super::door::{AskFailure, EtcdQuestion};
 use super::etcd_paths;
-use super::exchange::Exchange;
-use super::greeting::CLUSTER_ID;
+use super::exchange::{Exchange, VERSION};
+use super::greeting::{CLUSTER_ID, MIN_CLUSTER_VERSION, MIN_VERSION, SERVER_FROM, SERVER_VERSION};
 use super::head::{ResponseHead, write_head};
 use super::link::Link;
 use super::post::{Post, post};
 use super::url::PeerUrl;
 use super::wait::Timer;
 use super::wrong::LineWrong;
-use crate::base::{ClusterId, limits};
+use crate::base::{ClusterId, MemberId, limits};
 use crate::env::{Env, NetStream};
 
 /// Where questions are answered. Members of another make know no such place.
@@ -102,6 +102,64 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.questions.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Who asks a question before it is a member's process that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Asker {
+    /// The member it will be.
+    pub member: MemberId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+}
+
+/// Puts a question to whoever is found at a peer URL; nothing where it answers no such questions. In a light task alone.
+/// The error is for people.
+pub async fn inquire<E: Env>(
+    env: &E,
+    url: &str,
+    asker: Asker,
+    question: &[u8],
+    timeout: Duration,
+) -> Result<Option<Bytes>, String> {
+    let url = PeerUrl::parse(url)?;
+    let mut timer = Timer::new(env.clock().clone());
+    let deadline = timer.after(timeout);
+    let asked = timer.within(deadline, inquire_at(env, &url, asker, question, timeout)).await;
+    asked.unwrap_or(Err(LineWrong::Late("asking"))).map_err(|wrong| format!("{}: {wrong}", url.address))
+}
+
+async fn inquire_at<E: Env>(
+    env: &E,
+    url: &PeerUrl,
+    asker: Asker,
+    question: &[u8],
+    timeout: Duration,
+) -> Result<Option<Bytes>, LineWrong> {
+    let (reader, writer) = dial_within(env, &url.address, timeout).await?.split();
+    let mut incoming = Incoming::new(reader, env.clock().clone(), timeout);
+    let mut outgoing = Outgoing::new(writer, env.clock().clone(), timeout);
+    let (member, cluster, length) = (asker.member.to_string(), asker.cluster.to_string(), question.len().to_string());
+    let lines = [
+        ("Host", url.address.as_str()),
+        (SERVER_FROM, &member),
+        (SERVER_VERSION, VERSION),
+        (MIN_VERSION, MIN_CLUSTER_VERSION),
+        (CLUSTER_ID, &cluster),
+        ("Content-Type", "application/octet-stream"),
+        ("Content-Length", &length),
+        ("Connection", "close"),
+    ];
+    let mut request = write_head(&format!("POST {ASK_PATH} HTTP/1.1"), &lines);
+    request.extend_from_slice(question);
+    outgoing.send(&request).await?;
+    let head = incoming.response().await?;
+    let body = incoming.whole("an answer", limits::PEER_ANSWER_BYTES).await?;
+    match head.status {
+        200 => Ok(Some(body.into())),
+        404 => Ok(None),
+        status => Err(LineWrong::Refused { status, text: String::from_utf8_lossy(&body).trim().to_string() }),
     }
 }
 

@@ -2,7 +2,7 @@
 //! segment it begins, so that a log cut short, or one whose files were taken away, is noticed.
 //!
 //! Invariants: what it says is true (a batch is named only after its sync returned; a segment is dropped from the
-//! log here, durably and in every slot, before its file goes); all it says only rises. Slots 0 and 1 are written in turn
+//! log here, durably and in both slots, before its file goes); all it says only rises. Slots 0 and 1 are written in turn
 //! and synced before the other one is touched, so one of them is always whole. Slot 2 is a hint written after every sync of
 //! the log without a sync of its own: it survives the end of the process, and perhaps a power failure.
 
@@ -172,7 +172,7 @@ pub(super) async fn create<D: Disk>(disk: &D, dir: &str, identity: WalIdentity) 
 }
 
 impl<F: DiskFile> MarkFile<F> {
-    /// Opens the mark that [`read`] found and says it anew, in every slot; also tells which could not be read. What was read may
+    /// Opens the mark that [`read`] found and says it anew in every slot; also tells which could not be read. What was read may
     /// be in the system's memory alone and yet count as written there, after an error that nobody heard of: then a
     /// sync of it does nothing, and the other slot is the only one the disk holds. So the hint's slot takes it first, which nothing
     /// rests on; then a slot that is lost anyway, or the one that said it; the other one last.
@@ -186,8 +186,7 @@ impl<F: DiskFile> MarkFile<F> {
         let mut opened = Self { file, mark, synced_durable: 0, serial, next_slot };
         opened.write_page(HINT)?;
         opened.file.sync().await?;
-        opened.set(mark).await?;
-        opened.set(mark).await?;
+        opened.set_in_turn(mark).await?;
         Ok((opened, unreadable))
     }
 
@@ -217,11 +216,11 @@ impl<F: DiskFile> MarkFile<F> {
         Ok(())
     }
 
-    /// Says `mark` in every slot, durably when this returns: as is wanted before a segment goes. A slot that says less
-    /// names segments that are gone, and would be no good alone.
-    pub async fn set_everywhere(&mut self, mark: Mark) -> Result<(), Fault> {
-        self.raise(mark);
-        self.write_page(HINT)?;
+    /// Says `mark` in both slots, durably when this returns: as is wanted before a segment goes. A slot that says less
+    /// names segments that are gone, and would be no good alone. In the first one twice: a device may have written the
+    /// second one there.
+    pub async fn set_in_turn(&mut self, mark: Mark) -> Result<(), Fault> {
+        self.set(mark).await?;
         self.set(mark).await?;
         self.set(mark).await
     }

@@ -50,7 +50,8 @@ pub struct RecoveredWal<D: Disk> {
     pub term_at: Option<Term>,
     /// What was found at the end.
     pub tail: TailReport,
-    /// What could not be read of the durable mark, and was made anew from its other slots.
+    /// What could not be read and says nothing that is not said elsewhere: leftovers, and slots of the durable mark. It was
+    /// written over.
     pub unreadable: Vec<Corruption>,
 }
 
@@ -70,6 +71,18 @@ struct Rest {
     /// Whether what stands right at `from` verifies.
     begins_whole: bool,
     header: Result<SegmentHeader, &'static str>,
+    /// Whether the next batch may stand there and cannot be read.
+    hides: bool,
+}
+
+/// What was read of a log.
+struct Reading {
+    replay: Replay,
+    rests: Vec<Rest>,
+    /// What the device said of the first piece of it that it cannot read.
+    fault: Option<Fault>,
+    /// Where such pieces are.
+    unreadable: Vec<Corruption>,
 }
 
 impl<D: Disk> UnrecoveredWal<D> {
@@ -112,11 +125,12 @@ impl<D: Disk> UnrecoveredWal<D> {
     /// log of another is refused.
     pub async fn recover(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
         let mark = self.mark_of(identity).await?;
-        let (replay, rests) = self.read(identity, &mark, after)?;
-        judge(&self.dir, self.segment_bytes, &mark, &replay, &rests)?;
+        let Reading { replay, rests, fault, mut unreadable } = self.read(identity, &mark, after)?;
+        judge(&self.dir, self.segment_bytes, &mark, (&replay, &rests), fault)?;
         replay.check_complete()?;
         // Before anything is removed because of what it says.
-        let (mark, unreadable) = MarkFile::open(&self.disk, &self.dir).await?;
+        let (mark, slots) = MarkFile::open(&self.disk, &self.dir).await?;
+        unreadable.extend(slots);
         self.clean(&mark.mark()).await?;
         let tail = report(&self.dir, &mark.mark(), &rests);
         let hard_state = replay.hard_state;
@@ -177,13 +191,19 @@ impl<D: Disk> UnrecoveredWal<D> {
     }
 
     /// Reads the batches, and searches what lies behind the last one.
-    fn read(&self, identity: WalIdentity, mark: &Mark, after: LogIndex) -> Result<(Replay, Vec<Rest>), Wrong> {
+    fn read(&self, identity: WalIdentity, mark: &Mark, after: LogIndex) -> Result<Reading, Wrong> {
         let mut replay = Replay::new(after, after.saturating_sub(self.catch_up), mark.oldest_batch, mark.durable);
-        let mut rests: Vec<Rest> = Vec::new();
+        let (mut rests, mut fault, mut unreadable): (Vec<Rest>, _, _) = (Vec::new(), None, Vec::new());
         let segments = segment::list(&self.disk, &self.dir)?;
         for segment in segments.into_iter().filter(|segment| *segment >= mark.oldest) {
             let path = segment::path(&self.dir, segment);
-            let whole = segment::read_segment(&self.disk, &path, self.segment_bytes.max(max_segment_bytes()))?;
+            let mut whole = segment::read_segment(&self.disk, &path, self.segment_bytes.max(max_segment_bytes()))?;
+            fault = fault.or(whole.fault.take());
+            unreadable.extend(whole.unreadable.first().map(|(offset, _)| Corruption {
+                file: path.clone(),
+                offset: *offset,
+                what: "it cannot be read".to_string(),
+            }));
             let header = SegmentHeader::decode(LOG_WAL, segment, &whole.bytes);
             if let Ok(header) = &header {
                 check_header_identity(&path, header, identity)?;
@@ -212,9 +232,11 @@ impl<D: Disk> UnrecoveredWal<D> {
             if header.as_ref().is_ok_and(|header| header.zeroed) {
                 reach = reach.max(whole.written);
             }
-            rests.push(Rest { segment, from, reach, begins_whole, header });
+            reach = reach.max(whole.unreadable.last().map_or(0, |(_, end)| *end));
+            let hides = whole.is_unreadable(0, FIRST_RECORD_AT) || tail::hides(LOG_WAL, segment, &whole, from);
+            rests.push(Rest { segment, from, reach, begins_whole, header, hides });
         }
-        Ok((replay, rests))
+        Ok(Reading { replay, rests, fault, unreadable })
     }
 
     /// Makes the cut and what was read durable. Returns the segment that stands ready behind the last one.
@@ -357,10 +379,22 @@ fn max_segment_bytes() -> u64 {
     WAL_SEGMENT_BYTES + MAX_RECORD_BYTES as u64 + 2 * SECTOR_BYTES as u64
 }
 
-/// Refuses the log if anything says that the batch which is not there was durable.
-fn judge(dir: &str, segment_bytes: u64, mark: &Mark, replay: &Replay, rests: &[Rest]) -> Result<(), Wrong> {
-    if replay.vouched < replay.expected {
+/// Refuses the log if anything says that the batch which is not there was durable, or it may be there and cannot be read.
+/// Where anything could not be read that is told instead of damage: another start may find it readable.
+fn judge(
+    dir: &str,
+    segment_bytes: u64,
+    mark: &Mark,
+    (replay, rests): (&Replay, &[Rest]),
+    fault: Option<Fault>,
+) -> Result<(), Wrong> {
+    let last = replay.segments.last().map_or(mark.oldest, |seen| seen.about.segment);
+    let is_hidden = rests.iter().any(|rest| rest.hides && rest.segment <= last + 1);
+    if replay.vouched < replay.expected && !is_hidden {
         return Ok(());
+    }
+    if let Some(fault) = fault {
+        return Err(fault.into());
     }
     let (path, offset, why) = blame(dir, segment_bytes, mark, replay, rests);
     let (expected, vouched) = (replay.expected, replay.vouched);
@@ -411,7 +445,7 @@ fn header_of(identity: WalIdentity, seen: &Seen) -> bytes::Bytes {
     SegmentHeader { log: LOG_WAL, segment: seen.about.segment, first: 0, zeroed: seen.zeroed, extra }.encode()
 }
 
-/// Writes in small pieces, as the upkeep does.
+/// Writes in small pieces, for the reason of their size's.
 fn write_pieces(file: &impl DiskFile, from: u64, bytes: &[u8]) -> Result<(), Fault> {
     for (piece, at) in bytes.chunks(WAL_FILL_WRITE_BYTES).zip((from..).step_by(WAL_FILL_WRITE_BYTES)) {
         file.write_at(at, piece)?;
@@ -419,13 +453,14 @@ fn write_pieces(file: &impl DiskFile, from: u64, bytes: &[u8]) -> Result<(), Fau
     Ok(())
 }
 
+/// Writes zeroes, in pieces that begin where pages do: of a page that cannot be read no part can be written.
 fn erase(file: &impl DiskFile, from: u64, len: u64) -> Result<(), Fault> {
-    static ZEROES: [u8; 64 * 1024] = [0; 64 * 1024];
-    let mut done = 0;
-    while done < len {
-        let part = (len - done).min(ZEROES.len() as u64);
-        file.write_at(from + done, &ZEROES[..part as usize])?;
-        done += part;
+    static ZEROES: [u8; WAL_FILL_WRITE_BYTES] = [0; WAL_FILL_WRITE_BYTES];
+    let (mut at, end) = (from, from + len);
+    while at < end {
+        let next = (at + 1).next_multiple_of(WAL_FILL_WRITE_BYTES as u64).min(end);
+        file.write_at(at, &ZEROES[..(next - at) as usize])?;
+        at = next;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The journal's work off the hot path: making the next segment ready and letting old ones go.
 //!
-//! Invariants: a segment is dropped from the log in every slot of the durable mark before its file is touched; only segments
+//! Invariants: a segment is dropped from the log in both slots of the durable mark before its file is touched; only segments
 //! behind which a durable batch stands are dropped, because that batch repeats the hard state; a ready segment's
 //! header and name are durable before it takes a batch.
 
@@ -120,7 +120,7 @@ impl<D: Disk> Journal<D> {
         let oldest = self.closed.get(count).unwrap_or(&self.active.about);
         let durable = self.position.durable;
         let mark = Mark { durable, oldest: oldest.segment, oldest_batch: oldest.first_batch, ..self.mark.mark() };
-        self.mark.set_everywhere(mark).await?;
+        self.mark.set_in_turn(mark).await?;
         self.bytes_at_mark = self.bytes_written;
         for _ in 0..count {
             let closed = self.closed.pop_front().expect("counted above");

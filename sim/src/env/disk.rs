@@ -9,15 +9,21 @@
 //!   garbage in just these bytes; now and then everything in order up to some sector, and nothing behind.
 //! - *Errors.* A sync fails after one page or another has been written; its pages count as clean, the next sync lies.
 //!   The error is told to every handle open at the time, once, and if no process has heard of it, to the next opener
-//!   of the file or the next to sync the directory (Linux's errseq); a loss of power forgets it. A failed sync of a
+//!   of the file or the next to sync the directory (Linux's errseq); a loss of power forgets it. A write-back that the
+//!   system makes by itself may fail likewise; then the system may also forget the error when the process ends, and with it
+//!   what it showed: the next process sees the platter, or what never reaches it, and hears of nothing. A failed sync of a
 //!   directory leaves its changes to a later one, as a journal does. Reads may fail once, or be short.
 //! - *Room.* A full disk takes the part that fits of a write, or nothing; it never refuses what is rewritten in place.
 //! - *Time.* Syncs and writes take time, a write from the turn of its task; stalls of any length hold all syncs up.
 //! - *The surface.* At rest a sector rots (flipped bits, zeroes, garbage) or becomes unreadable, until it is written
 //!   again; a page that a sync writes may be lost or land on a neighbouring page, which shows only when the system has
-//!   forgotten what it meant to write: after a loss of power. A budget bounds all of this. The end of the log, up to
-//!   what two later syncs of it vouch for, is spared: nobody can tell a promise that was lost there from one never made.
-//!   So are, by lost writes, files that may become a segment of it, and its mark: the slot before would verify. Once a state was installed its image has no older one to fall back to.
+//!   forgotten what it meant to write: after a loss of power. A budget bounds all of this. Of what there is twice one is
+//!   spared: of the images, and of the mark's first two slots, where one that a loss of power tore counts as lost; a
+//!   write of the mark goes astray only where it is whole, and may take another slot along. Once a state was installed its
+//!   image has no older one to fall back to. The end of the log, up to what two later syncs of it vouch for, is spared:
+//!   nobody can tell a promise that was lost there from one never made. So writes of the log go astray late: at the loss of
+//!   power, of what was written since the last one and stands as it was written. A spare of the log becomes unreadable only
+//!   where the log may be lost: the sector may be where its end will be.
 //! - *Traps.* A life ends in the n-th change (looks do not count), of a kind and class that can be aimed at; in the
 //!   middle of a write a part of it has happened, in a sync it is the beginning, the effect or the answer.
 //!
@@ -126,9 +132,13 @@ impl SimDisk {
         self.lock().stalled_until > true_now()
     }
 
-    /// Changes the disk's moods.
+    /// Changes the disk's moods. Where no write goes astray any more, those that might have gone late did not.
     pub fn set_faults(&self, faults: DiskFaults) {
-        self.lock().faults = faults;
+        let mut platter = self.lock();
+        platter.faults = faults;
+        if platter.faults.lost_write_one_in == 0 && platter.faults.misdirected_write_one_in == 0 {
+            platter.forgive_strays();
+        }
     }
 
     /// The product replaced its state by another's: the older image, if there is one, is of no use from now on.
@@ -170,6 +180,14 @@ impl SimDisk {
         fork.lock().tree = mine.tree.platter_only();
         drop(mine);
         fork
+    }
+
+    /// Everything on it becomes what that copy holds. The life must have ended.
+    pub fn put_back(&self, copy: &Self) {
+        let tree = copy.lock().tree.platter_only();
+        let mut platter = self.lock();
+        assert!(platter.life.is_multiple_of(2), "nobody uses a disk that is put back");
+        platter.tree = tree;
     }
 
     /// Whether everything written is durable, names included.

@@ -76,6 +76,21 @@ pub enum WriteFate {
     Lost,
     /// It is written over another page of the file.
     Misdirected,
+    /// One of both, which shows only once so much was written behind it that somebody can notice: [`FileBytes::go_astray`].
+    Late {
+        /// It lands on another page.
+        misdirected: bool,
+    },
+}
+
+/// A write that may turn out to have gone astray.
+struct Stray {
+    page: u64,
+    /// What was there.
+    before: Option<Page>,
+    after: Page,
+    dirty: u8,
+    misdirected: bool,
 }
 
 /// A file's bytes.
@@ -90,6 +105,9 @@ pub struct FileBytes {
     damaged: BTreeSet<u64>,
     /// Those of them that cannot be read.
     unreadable: BTreeSet<u64>,
+    /// Sectors that a loss of power left neither old nor new, and that were not written since.
+    torn: BTreeSet<u64>,
+    strays: Vec<Stray>,
     /// The sync that vouches for each page, as the platter counts those of the log; [`UNRESTED`] until there is one.
     rested: BTreeMap<u64, u64>,
     /// Write errors so far, and whether anybody has heard of the last.
@@ -157,6 +175,16 @@ impl FileBytes {
         &self.damaged
     }
 
+    /// Whether a sector holds anything but what was last synced there, or what was there before.
+    pub fn is_impaired(&self, sector: u64) -> bool {
+        self.damaged.contains(&sector) || self.torn.contains(&sector)
+    }
+
+    /// Whether no sector is impaired.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.torn.is_empty()
+    }
+
     /// Damages a sector of the platter.
     pub fn damage(&mut self, sector: u64, damage: Damage, dice: &mut SeededDice) {
         let (page, at) = split(sector * SECTOR as u64);
@@ -191,6 +219,14 @@ impl FileBytes {
         let news = self.errors > before;
         self.last_error_seen |= news;
         news
+    }
+
+    /// The system forgets errors that nobody has heard of, and with `evicts` what it shows of pages that failed.
+    pub fn forget_errors(&mut self, evicts: bool) {
+        self.last_error_seen = true;
+        if evicts {
+            self.cache.retain(|_, cached| cached.dirty != 0);
+        }
     }
 
     /// Reads what is shown; the number of bytes is less than asked only at the end.
@@ -275,6 +311,11 @@ impl FileBytes {
                 WriteFate::Written => self.put_on_platter(page, &bytes, dirty),
                 WriteFate::Lost => self.lose_write(page, dirty),
                 WriteFate::Misdirected => self.misdirect(page, &bytes, dirty),
+                WriteFate::Late { misdirected } => {
+                    let before = self.platter.get(&page).cloned();
+                    self.put_on_platter(page, &bytes, dirty);
+                    self.strays.push(Stray { page, before, after: bytes, dirty, misdirected });
+                }
             }
             let Some(cached) = self.cache.get_mut(&page).filter(|_| !newer) else { continue };
             // While the device has something else than it should, the system goes on showing what was written.
@@ -300,6 +341,37 @@ impl FileBytes {
             self.put_on_platter(other, bytes, dirty);
             self.damaged.extend(numbers_of(other, dirty));
         }
+    }
+
+    /// None of those that might have gone astray did.
+    pub fn forgive_strays(&mut self) {
+        self.strays.clear();
+    }
+
+    /// Shows which writes went astray late, of pages that are still as they were written and that enough syncs vouch for.
+    /// The others were written after all. Tells how many.
+    pub fn go_astray(&mut self, vouched: impl Fn(u64) -> bool, mut admits: impl FnMut() -> bool) -> u64 {
+        let mut gone = 0;
+        for Stray { page, before, after, dirty, misdirected } in std::mem::take(&mut self.strays) {
+            let rests = |page: u64| {
+                !self.cache.contains_key(&page) && vouched(self.rests_since(page * SECTORS_PER_PAGE as u64))
+            };
+            let stands = |at: &Page| sectors_of(dirty).all(|sector| at[sector.clone()] == after[sector]);
+            if !rests(page) || !self.platter.get(&page).is_some_and(stands) || !admits() {
+                continue;
+            }
+            gone += 1;
+            let other = page.checked_sub(1).unwrap_or(page + 1);
+            let lands = misdirected && rests(other) && self.platter.contains_key(&other);
+            let before = before.unwrap_or_else(|| Box::new([0; PAGE]));
+            self.put_on_platter(page, &before, dirty);
+            self.damaged.extend(numbers_of(page, dirty));
+            if lands {
+                self.put_on_platter(other, &after, dirty);
+                self.damaged.extend(numbers_of(other, dirty));
+            }
+        }
+        gone
     }
 
     /// The sync fails: each page is on the platter or is not, and counts as clean either way, so that the
@@ -350,6 +422,7 @@ impl FileBytes {
         for sector in numbers_of(page, dirty) {
             self.damaged.remove(&sector);
             self.unreadable.remove(&sector);
+            self.torn.remove(&sector);
         }
     }
 
@@ -373,9 +446,13 @@ impl FileBytes {
                 left = if in_order { left.saturating_sub(1) } else { left };
                 let number = (page * PAGE as u64 + sector.start as u64) / SECTOR as u64;
                 let target = self.platter.entry(page).or_insert_with(|| Box::new([0; PAGE]));
+                let harmed = toll.torn + toll.garbage;
                 if meet_fate(&mut target[sector.clone()], &cached.bytes[sector], fates, dice, &mut toll) {
                     self.damaged.remove(&number);
                     self.unreadable.remove(&number);
+                    self.torn.remove(&number);
+                } else if toll.torn + toll.garbage > harmed {
+                    self.torn.insert(number);
                 }
             }
         }
@@ -412,6 +489,7 @@ impl FileBytes {
         let beyond = self.len.max(self.durable_len).div_ceil(SECTOR as u64);
         self.damaged.split_off(&beyond);
         self.unreadable.split_off(&beyond);
+        self.torn.split_off(&beyond);
     }
 
     /// A copy that is what the platter holds and nothing else.

@@ -29,6 +29,8 @@ pub struct DiskDice {
     /// What becomes of the pages of a sync that fails.
     failing: SeededDice,
     write_backs: SeededDice,
+    /// What the system forgets when a process has ended.
+    forgetting: SeededDice,
     reads: SeededDice,
     losses: SeededDice,
     /// What the device does with the pages of a sync.
@@ -47,6 +49,7 @@ impl DiskDice {
             errors: of("errors"),
             failing: of("failing"),
             write_backs: of("write-backs"),
+            forgetting: of("forgetting"),
             reads: of("reads"),
             losses: of("losses"),
             device: of("device"),
@@ -114,8 +117,16 @@ impl Platter {
         (self.budget, self.member) = (budget, member.to_string());
     }
 
-    /// The life ends, if one lives.
+    /// The life ends, if one lives. Where write-backs fail, the system may forget what nobody has heard of, of any file.
     pub fn end_life(&mut self) {
+        if !self.life.is_multiple_of(2) && self.faults.write_back_error_one_in > 0 {
+            for file in self.tree.shown().files.values() {
+                let (forgets, evicts) = (self.dice.forgetting.one_in(3), self.dice.forgetting.one_in(2));
+                if forgets {
+                    file.lock().expect("no holder of a file panics").forget_errors(evicts);
+                }
+            }
+        }
         self.life = self.life.next_multiple_of(2);
         self.armed = None;
     }
@@ -201,22 +212,31 @@ impl Platter {
         let spare = !honest && self.others_are_whole(class, file);
         let mut bytes = file.lock().expect("no holder of a file panics");
         bytes.make_durable(captured, |bytes, page| {
-            let fate = if self.dice.device.one_in(lost) {
-                WriteFate::Lost
-            } else if self.dice.device.one_in(misdirected) {
-                WriteFate::Misdirected
-            } else {
-                return WriteFate::Written;
-            };
-            let sector = page * (PAGE / SECTOR) as u64;
-            if matches!(class, FileClass::Log | FileClass::Mark | FileClass::Aside)
-                || !may_damage(&self.budget, &self.member, class, sector, spare, bytes)
-            {
+            let lost = self.dice.device.one_in(lost);
+            if !lost && !self.dice.device.one_in(misdirected) {
                 return WriteFate::Written;
             }
-            let lost = fate == WriteFate::Lost;
-            self.marks.hit(if lost { "disk: write lost" } else { "disk: write misdirected" });
-            fate
+            let sector = page * (PAGE / SECTOR) as u64;
+            let may = match class {
+                FileClass::Log if self.budget.is_open() => return WriteFate::Late { misdirected: !lost },
+                FileClass::Log | FileClass::Aside => false,
+                // Of what is lost the slot before stays, and it may take another slot along.
+                FileClass::Mark => bytes.is_whole(),
+                FileClass::History | FileClass::Image => {
+                    may_damage(&self.budget, &self.member, class, sector, spare, bytes)
+                }
+            };
+            match (may, lost) {
+                (false, _) => WriteFate::Written,
+                (true, true) => {
+                    self.marks.hit("disk: write lost");
+                    WriteFate::Lost
+                }
+                (true, false) => {
+                    self.marks.hit("disk: write misdirected");
+                    WriteFate::Misdirected
+                }
+            }
         });
         if class == FileClass::Log {
             self.log_syncs += 1;
@@ -269,13 +289,37 @@ impl Platter {
             return None;
         }
         let sector = sectors[self.dice.rot.below(sectors.len() as u64) as usize];
-        if !may_damage(&self.budget, &self.member, class, sector, spare, &bytes) {
+        // It may become a segment of the log, and the sector be where its end is.
+        let is_spare = damage == Damage::Unreadable && name.ends_with(".spare");
+        let may = if is_spare {
+            self.budget.admits(&self.member)
+        } else {
+            may_damage(&self.budget, &self.member, class, sector, spare, &bytes)
+        };
+        if !may {
             return None;
         }
         bytes.damage(sector, damage, &mut self.dice.rot);
         self.marks.hit("disk: sector damaged at rest");
         self.trace.note("damage", name.as_bytes());
         Some((name.clone(), sector))
+    }
+
+    /// Where the power has gone, what the device has done to the log in secret shows.
+    fn go_astray(&mut self) {
+        let vouched = |since: u64| since < self.log_syncs.saturating_sub(1);
+        for (_, file) in self.tree.shown().files.iter().filter(|(name, _)| FileClass::of(name) == FileClass::Log) {
+            let mut file = file.lock().expect("no holder of a file panics");
+            let gone = file.go_astray(vouched, || self.budget.admits(&self.member));
+            self.marks.add("disk: write of the log went astray", gone);
+        }
+    }
+
+    /// No write has gone astray but those that show.
+    pub fn forgive_strays(&mut self) {
+        for file in self.tree.shown().files.values() {
+            file.lock().expect("no holder of a file panics").forgive_strays();
+        }
     }
 
     /// Damaged sectors of files that have a name.
@@ -292,6 +336,7 @@ impl Platter {
     pub fn lose_power(&mut self, loss: Loss) -> Toll {
         let (fates, keep_of_8) = loss.fates();
         let vanished = self.tree.lose_power(keep_of_8, &mut self.dice.losses);
+        self.go_astray();
         let mut total = Toll::default();
         for file in self.tree.shown().files.values() {
             let mut file = file.lock().expect("no holder of a file panics");
@@ -342,14 +387,11 @@ fn may_damage(
         FileClass::Aside => true,
         // One at a time: of the next two that the product keeps, one is whole.
         FileClass::Image => others_are_whole,
-        // Of its slots, each on a page of its own, any but one may be damaged; the hint, the third, speaks for little.
-        FileClass::Mark => {
-            // A mark that is young has only one.
-            let rests = |wanted: u64| bytes.resting_sectors().iter().any(|sector| slot(sector) == wanted);
-            slot(&sector) >= 2
-                || rests(1 - slot(&sector))
-                    && bytes.damaged().iter().all(|other| slot(other) >= 2 || slot(other) == slot(&sector))
-        }
+        // Of its slots, each on a page of its own, one of the first two stays whole. A mark that is young has only one.
+        FileClass::Mark => [0, 1].into_iter().any(|other| {
+            let is_whole = |sector: &u64| slot(sector) == other && !bytes.is_impaired(*sector);
+            other != slot(&sector) && bytes.resting_sectors().iter().any(is_whole)
+        }),
         FileClass::Log | FileClass::History => false,
     };
     spared || budget.admits(member)

@@ -3,6 +3,8 @@
 //! Outcomes are of three kinds: decided (the entry is there and says so), surely not (no entry of this id, ever), and
 //! open. An id that no client was given is the product's own.
 
+use std::fmt;
+
 use fxhash::FxHashMap;
 use quorate_spec::request::Request;
 
@@ -24,13 +26,18 @@ pub enum Ending {
 /// One attempt to have a change done.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// Whose; for the story.
-    #[allow(dead_code, reason = "told by Debug")]
+    /// Whose.
     pub client: u32,
     /// What was asked.
     pub request: Request,
     /// How it ended.
     pub ending: Ending,
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "what client {} asked ({:?}): {:?}", self.client, self.ending, self.request)
+    }
 }
 
 /// All attempts of a run.
@@ -85,9 +92,9 @@ impl Attempts {
             });
         };
         require(!expires && same_request(&attempt.request, request), "an entry holds what was asked", || {
-            format!("{attempt:?}\nbecame entry {index}: {request:?}")
+            format!("{attempt}\nbecame entry {index}: {request:?}")
         })?;
-        require(attempt.ending != Ending::SurelyNot, NOT_DONE, || format!("{attempt:?}\nbecame entry {index}"))
+        require(attempt.ending != Ending::SurelyNot, NOT_DONE, || format!("{attempt}\nbecame entry {index}"))
     }
 }
 

@@ -56,7 +56,7 @@ impl LeaseTimes {
     }
 
     /// The earliest a lease may end, looked at from `at`.
-    fn earliest_end(&self, id: i64, life: &LeaseLife, at: Duration) -> Duration {
+    pub(super) fn earliest_end(&self, id: i64, life: &LeaseLife, at: Duration) -> Duration {
         let renewed = self.renewals.get(&id).into_iter().flatten();
         let renewed = renewed.filter(|renewal| renewal.returned <= at).map(|renewal| renewal.called);
         renewed.max().unwrap_or_default().max(life.at) + self.at_least(life.ttl)
@@ -160,7 +160,7 @@ impl LeaseTimes {
     }
 
     /// The latest a lease may end in a world that is calm since `calm`.
-    fn latest_end(&self, ledger: &Ledger, id: i64, ttl: i64, calm: Duration) -> Duration {
+    pub(super) fn latest_end(&self, ledger: &Ledger, id: i64, ttl: i64, calm: Duration) -> Duration {
         let granted = ledger.lives_of(id).last().map_or(Duration::ZERO, |life| life.at);
         let renewed = self.renewals.get(&id).into_iter().flatten().map(|renewal| renewal.returned).max();
         let counted_from = granted.max(renewed.unwrap_or_default()).max(calm + EXTENSION);

@@ -50,9 +50,18 @@ struct Seen {
     before: Option<u64>,
 }
 
+/// What is known of a member whose disk is copied.
+pub struct Copied {
+    log: BTreeMap<u64, u64>,
+    durable: HardState,
+    handed: HardState,
+}
+
 /// See the module's head.
 #[derive(Default)]
 pub struct RaftJudge {
+    /// For whom a member voted in a term, whatever became of its disk since.
+    votes: BTreeMap<(usize, u64), MemberId>,
     members: Vec<Told>,
     ids: Vec<MemberId>,
     seen: FxHashMap<(u64, u64), Seen>,
@@ -95,6 +104,17 @@ impl RaftJudge {
     /// The term of an entry of a member's log, as it was handed out.
     pub fn term_at(&self, member: usize, index: u64) -> Option<u64> {
         self.members[member].log.get(&index).copied()
+    }
+
+    /// A member's disk is copied.
+    pub fn copied(&self, member: usize) -> Copied {
+        let Told { log, durable, handed, .. } = &self.members[member];
+        Copied { log: log.clone(), durable: *durable, handed: *handed }
+    }
+
+    /// And put back to the copy, before its next life.
+    pub fn put_back(&mut self, member: usize, Copied { log, durable, handed }: Copied) {
+        self.members[member] = Told { log, durable, left: Some(handed), handed: durable, ..Told::default() };
     }
 
     /// A new life of a member begins.
@@ -222,10 +242,18 @@ impl RaftJudge {
                     format!("member {member} answers for entry {index} in term {term}, but {open:?} is not durable")
                 })
             }
-            MessageKind::VoteResponse if !message.rejects() => self.vote(member, term, message.to()),
-            MessageKind::Vote => self.vote(member, term, self.ids[member]),
+            MessageKind::VoteResponse if !message.rejects() => self.votes(member, term, message.to()),
+            MessageKind::Vote => self.votes(member, term, self.ids[member]),
             _ => Ok(()),
         }
+    }
+
+    fn votes(&mut self, member: usize, term: u64, candidate: MemberId) -> Verdict {
+        let given = *self.votes.entry((member, term)).or_insert(candidate);
+        require(given == candidate, "a vote is given once a term, whatever becomes of the disk", || {
+            format!("member {member} voted in term {term} for {given:x?} and votes for {candidate:x?}")
+        })?;
+        self.vote(member, term, candidate)
     }
 
     /// A vote leaves, in this term for this member.

@@ -3,9 +3,10 @@
 //! The promises are etcd's: *filter* (only what was asked for), *ordered*, *unique*, *reliable* (no gap),
 //! *atomic* (a revision is never split), *resumable* (the first event is the first from the start asked for),
 //! *bookmarkable* (a notice of progress at r means that everything up to r was told), and previous key-values
-//! are right or behind the compaction.
+//! are right or behind the compaction; and what an event says of its key's creation is so (*creation*).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use quorate::watch::WatchMessage;
 use quorate_spec::Model;
@@ -36,6 +37,10 @@ struct Watcher {
     next: Option<i64>,
     /// The revision of its last notice of progress.
     progress: i64,
+    /// It asked to be told how far it is.
+    notifies: bool,
+    /// When it was last told how far it is by itself.
+    notified_at: Option<Duration>,
     cancel_asked: bool,
     canceled: bool,
     /// Compaction ended it, and its client has not been told that it is cancelled.
@@ -53,10 +58,18 @@ pub struct StreamJudge {
 }
 
 impl StreamJudge {
-    /// A watcher was asked for, under an id not in use.
-    pub fn asked(&mut self, id: i64, wanted: Wanted) {
-        let watcher =
-            Watcher { wanted, next: None, progress: 0, cancel_asked: false, canceled: false, id_is_kept: false };
+    /// A watcher was asked for, under an id not in use; `notifies` says that it asked to be told how far it is.
+    pub fn asked(&mut self, id: i64, wanted: Wanted, notifies: bool) {
+        let watcher = Watcher {
+            wanted,
+            next: None,
+            progress: 0,
+            notifies,
+            notified_at: None,
+            cancel_asked: false,
+            canceled: false,
+            id_is_kept: false,
+        };
         self.watchers.insert(id, watcher);
     }
 
@@ -172,8 +185,8 @@ message {} of its stream: {message:?}",
             format!("{watcher:?}")
         })?;
         let expected: Vec<&Event> = wanted(model, &watcher.wanted, next, last).collect();
-        let same = expected.len() == told.len() && expected.iter().zip(told).all(|(want, got)| same_change(want, got));
-        require(same, "a watcher is told everything, in order, once, revisions whole", || {
+        let broken = broken(&watcher.wanted, (next, next == watcher.wanted.start), &expected, told);
+        require(broken.is_none(), broken.unwrap_or_default(), || {
             format!("watcher {id} {watcher:?}\nexpected {expected:?}\ngot      {told:?}")
         })?;
         for (want, got) in expected.iter().zip(told).filter(|_| prev_kv) {
@@ -208,6 +221,9 @@ message {} of its stream: {message:?}",
                 format!("watcher {other}: {revision} after {}", watcher.progress)
             })?;
             watcher.progress = watcher.progress.max(revision);
+            if !all {
+                watcher.notified_at = Some(crate::env::true_now());
+            }
             watcher.next = Some(next.max(revision + 1));
         }
         Ok(())
@@ -230,6 +246,67 @@ message {} of its stream: {message:?}",
     }
 }
 
+impl StreamJudge {
+    /// In a calm world, some rounds of notices after `since`: whoever asked to be told how far it is was told.
+    pub fn told_progress(&self, model: &Model, since: Duration) -> Verdict {
+        let waits = |watcher: &Watcher| {
+            // One that starts in the future is told nothing before; the id -1 speaks for the whole stream.
+            let may_know = watcher.next.is_some_and(|next| next <= model.revision() + 1);
+            watcher.notifies && !watcher.canceled && may_know && watcher.wanted.start <= model.revision()
+        };
+        for (id, watcher) in self.watchers.iter().filter(|(id, watcher)| **id != -1 && waits(watcher)) {
+            let told = watcher.notified_at.is_some_and(|at| at >= since);
+            require(told, "who asks to be told how far it is, is told (bookmarkable)", || {
+                format!("watcher {id}, since {since:?}: {watcher:?}")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// What is wrong with what a watcher was told, if anything: it was told everything before `next`, and nothing at all yet
+/// where it is `fresh`; `expected` is what there is from there to the last revision told.
+fn broken(wanted: &Wanted, (next, fresh): (i64, bool), expected: &[&Event], told: &[Event]) -> Option<&'static str> {
+    let same = |(want, got): (&&Event, &Event)| want.deleted == got.deleted && want.kv == got.kv;
+    if expected.len() == told.len() && expected.iter().zip(told).all(same) {
+        return None;
+    }
+    let at = |event: &Event| event.kv.mod_revision;
+    let filtered = |event: &Event| if event.deleted { wanted.no_delete } else { wanted.no_put };
+    let foreign = |event: &Event| !wanted.span.holds(&event.kv.key) || filtered(event);
+    if told.iter().any(foreign) {
+        return Some("a watcher hears of what it asked for, and of nothing else (filter)");
+    }
+    if !told.is_sorted_by_key(at) {
+        return Some("revisions never fall within a watch (ordered)");
+    }
+    let twice = |(place, event): (usize, &Event)| {
+        told[..place].iter().any(|before| at(before) == at(event) && before.kv.key == event.kv.key)
+    };
+    if told.iter().any(|event| at(event) < next) || told.iter().enumerate().any(twice) {
+        return Some("no event is told twice (unique)");
+    }
+    let created = |(want, got): (&&Event, &Event)| {
+        want.kv.key == got.kv.key
+            && at(want) == at(got)
+            && (want.kv.create_revision, want.kv.version) != (got.kv.create_revision, got.kv.version)
+    };
+    if expected.iter().zip(told).any(created) {
+        return Some("an event says that its key was created when it was (creation)");
+    }
+    let missing = |want: &&&Event| !told.iter().any(|got| at(got) == at(want) && got.kv.key == want.kv.key);
+    let Some(first) = expected.iter().find(missing) else {
+        return Some("a watcher is told everything, in order, once, revisions whole");
+    };
+    if told.iter().any(|got| at(got) == at(first)) {
+        return Some("a revision is told whole (atomic)");
+    }
+    if fresh && told.first().is_some_and(|got| at(got) > at(first)) {
+        return Some("a watch begins with the first event at or after its start (resumable)");
+    }
+    Some("a watcher is told everything, in order, once, revisions whole")
+}
+
 /// The events a watcher must be told of from `next` up to `last`.
 fn wanted<'a>(model: &'a Model, wanted: &'a Wanted, next: i64, last: i64) -> impl Iterator<Item = &'a Event> {
     let revisions = model.events_from(next).take_while(move |(revision, _)| *revision <= last);
@@ -239,6 +316,57 @@ fn wanted<'a>(model: &'a Model, wanted: &'a Wanted, next: i64, last: i64) -> imp
     })
 }
 
-fn same_change(want: &Event, got: &Event) -> bool {
-    want.deleted == got.deleted && want.kv == got.kv
+#[cfg(test)]
+mod tests {
+    use quorate_spec::request::KeyValue;
+
+    use super::*;
+    use crate::page::promise_of;
+
+    fn event(key: &str, revision: i64, version: i64) -> Event {
+        let kv = KeyValue {
+            key: key.as_bytes().to_vec(),
+            create_revision: revision + 1 - version,
+            mod_revision: revision,
+            version,
+            ..KeyValue::default()
+        };
+        Event { deleted: false, kv, prev: None }
+    }
+
+    fn deleted(key: &str, revision: i64) -> Event {
+        let kv = KeyValue { key: key.as_bytes().to_vec(), mod_revision: revision, ..KeyValue::default() };
+        Event { deleted: true, kv, prev: None }
+    }
+
+    /// What the judge says of `told` to a watcher of k..m that starts at 5, and the promise that it names.
+    fn named(next: i64, told: &[Event]) -> Option<&'static str> {
+        let there = [event("k", 5, 1), event("l", 5, 1), event("k", 6, 2), deleted("l", 7), event("k", 8, 3)];
+        let span = Span::between(*b"k", *b"m");
+        let wanted = Wanted { span, start: 5, no_put: false, no_delete: true, prev_kv: false };
+        let last = told.last().map_or(0, |event| event.kv.mod_revision);
+        let within = |event: &&Event| (next..=last).contains(&event.kv.mod_revision) && !event.deleted;
+        let expected: Vec<&Event> = there.iter().filter(within).collect();
+        let words = broken(&wanted, (next, next == 5), &expected, told)?;
+        Some(promise_of(words).expect("the words are a promise's").name)
+    }
+
+    #[test]
+    fn what_a_watcher_is_told_wrongly_breaks_the_promise_that_it_breaks() {
+        let (k5, l5, k6, k8) = (event("k", 5, 1), event("l", 5, 1), event("k", 6, 2), event("k", 8, 3));
+        let all = [k5.clone(), l5.clone(), k6.clone(), k8.clone()];
+        assert_eq!(named(5, &all), None);
+        assert_eq!(named(6, &all[2..]), None);
+        assert_eq!(named(5, &[k5.clone(), l5.clone(), event("x", 6, 1)]), Some("filter"));
+        assert_eq!(named(5, &[k5.clone(), l5.clone(), k6.clone(), deleted("l", 7)]), Some("filter"));
+        assert_eq!(named(5, &[k6.clone(), k5.clone(), l5.clone()]), Some("ordered"));
+        assert_eq!(named(6, &[l5.clone(), k6.clone()]), Some("unique"));
+        assert_eq!(named(6, &[k6.clone(), k6.clone()]), Some("unique"));
+        assert_eq!(named(5, std::slice::from_ref(&k5)), Some("atomic"));
+        assert_eq!(named(5, &[l5.clone(), k6.clone()]), Some("atomic"));
+        assert_eq!(named(5, &[k5.clone(), l5.clone(), k8.clone()]), Some("reliable"));
+        assert_eq!(named(5, &[k6.clone(), k8.clone()]), Some("resumable"));
+        assert_eq!(named(6, std::slice::from_ref(&k8)), Some("reliable"));
+        assert_eq!(named(6, &[event("k", 6, 1), k8]), Some("creation"));
+    }
 }

@@ -18,6 +18,8 @@ use crate::oracles::ledger::Entry;
 use crate::plan::Plan;
 use crate::told::Told;
 use lanes::{Band, Lane, nanos};
+#[cfg(test)]
+pub use verdicts::promise_of;
 use verdicts::{Judgement, Order, Searched};
 pub use words::readable;
 

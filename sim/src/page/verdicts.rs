@@ -42,6 +42,13 @@ const WORDED: &[(&str, Promise)] = &[
     ("a request takes effect once", promises::ONCE),
     ("a watcher is told everything, in order, once, revisions whole", WATCH[4]),
     ("a watcher is told everything in the end (reliable)", WATCH[4]),
+    ("a watcher hears of what it asked for, and of nothing else (filter)", WATCH[0]),
+    ("revisions never fall within a watch (ordered)", WATCH[1]),
+    ("no event is told twice (unique)", WATCH[2]),
+    ("a revision is told whole (atomic)", WATCH[3]),
+    ("a watch begins with the first event at or after its start (resumable)", WATCH[5]),
+    ("who asks to be told how far it is, is told (bookmarkable)", WATCH[6]),
+    ("an event says that its key was created when it was (creation)", WATCH[8]),
     ("no message from the future, none without events", WATCH[1]),
     ("no message from the future", WATCH[1]),
     ("no event before the watcher is created", WATCH[1]),
@@ -60,6 +67,7 @@ const WORDED: &[(&str, Promise)] = &[
     ("a lease does not outlive its time", promises::LEASE_ENDED),
     ("a lease kept alive exists", promises::LEASE_TOLD),
     ("a lease that is told of exists", promises::LEASE_TOLD),
+    ("leases are listed by the time they have left", promises::LEASE_TOLD),
     ("a lease has no more time left than it was granted", promises::LEASE_TOLD),
     ("a lease has the time left that it was promised", promises::LEASE_TOLD),
     ("the keys told of are the lease's", promises::LEASE_TOLD),
@@ -106,6 +114,8 @@ const WORDED: &[(&str, Promise)] = &[
     ("who belongs to the cluster is not told otherwise", promises::SAME),
     ("who is told to be removed was removed", promises::SAME),
     ("whom the leadership was moved to has led", promises::LIVE),
+    ("no history file stays that nobody needs", promises::LIVE),
+    ("what a member holds in memory is bounded", promises::LIVE),
 ];
 
 /// How it stands with a promise.

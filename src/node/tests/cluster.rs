@@ -11,6 +11,7 @@ use crate::mvcc::{SnapshotBuilder, SnapshotSource};
 use crate::wal::WalIdentity;
 use crate::wal::{Batch, LogEntry};
 
+mod amnesia;
 mod rebuild;
 mod waiting;
 

@@ -157,7 +157,7 @@ fn a_slot_of_the_mark_that_cannot_be_read_is_made_anew() {
     let (disk, entries) = small_log();
     for slot in [0, 4096, 8192] {
         let disk = ScramblingDisk::new(disk.copy(), 7);
-        disk.make_unreadable("wal/durable", slot);
+        disk.make_unreadable("wal/durable", slot..slot + 4096);
         let open = || UnrecoveredWal::open(disk.clone(), "wal").expect("opened").with_segment_bytes(SMALL);
         let mut recovered = run_ready(open().recover(ME, 0)).expect("the other slots say it");
         assert_eq!(recovered.entries, entries);
@@ -169,8 +169,8 @@ fn a_slot_of_the_mark_that_cannot_be_read_is_made_anew() {
         assert!(again.unreadable.is_empty() && again.entries.len() == 6);
     }
     let disk = ScramblingDisk::new(disk, 7);
-    disk.make_unreadable("wal/durable", 0);
-    disk.make_unreadable("wal/durable", 4096);
+    disk.make_unreadable("wal/durable", 0..4096);
+    disk.make_unreadable("wal/durable", 4096..8192);
     let wrong = UnrecoveredWal::open(disk, "wal").expect_err("neither slot says anything");
     assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}");
 }
@@ -193,4 +193,40 @@ fn one_slot_is_enough_after_segments_were_let_go() {
             assert_eq!(recovered.entries, entries[released as usize..], "released {released}, lost {lost}");
         }
     }
+}
+
+/// A sector that cannot be read where nothing stands that counts: the rest of a segment, or one made ready. Where the next
+/// batch would stand nobody can say that there is none.
+#[test]
+fn a_leftover_that_cannot_be_read_is_written_over() {
+    let (disk, _) = small_log();
+    let mut journal = recover_small(&disk).expect("recovered").journal;
+    for index in [6, 7] {
+        append_synced(&mut journal, &batch(1, index, 1, 60));
+        while run_ready(journal.prepare()).expect("prepared") {}
+    }
+    drop(journal);
+    let files: Vec<String> = disk.all_files().into_iter().filter(|name| name.ends_with(".seg")).collect();
+    assert_eq!(files.len(), 4, "three batches in each but the last two");
+    let mut passed_over = Vec::new();
+    for file in &files {
+        for sector in (0..SMALL).step_by(512) {
+            let disk = ScramblingDisk::new(disk.copy(), sector);
+            disk.make_unreadable(file, sector..sector + 512);
+            let open = || UnrecoveredWal::open(disk.clone(), "wal").expect("opened").with_segment_bytes(SMALL);
+            match run_ready(open().recover(ME, 0)) {
+                Ok(mut recovered) => {
+                    assert_eq!(recovered.entries.len(), 7, "{file} at {sector}");
+                    assert_eq!(recovered.unreadable.len(), 1);
+                    append_synced(&mut recovered.journal, &batch(1, 8, 1, 60));
+                    let again = run_ready(open().recover(ME, 0)).expect("recovered");
+                    assert!(again.unreadable.is_empty() && again.entries.len() == 8, "{file} at {sector}");
+                    passed_over.push((file.as_str(), sector));
+                }
+                Err(wrong) => assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}"),
+            }
+        }
+    }
+    let (active, ready) = (files[2].as_str(), files[3].as_str());
+    assert_eq!(passed_over, [(active, 1536), (ready, 1024), (ready, 1536)]);
 }

@@ -1,0 +1,103 @@
+//! What a member that starts asks of consensus: what others promised it, and that it says nothing that rests on its own
+//! memory before it knows that it has one.
+
+use raft::{INVALID_ID, StateRole};
+
+use super::group::Group;
+use super::promises::{Acknowledged, Forgotten, Promise, Promises};
+use crate::base::{LogIndex, MemberId, Term};
+
+/// What a member answers one that asks what is remembered of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Remembered {
+    /// The last it promised, as far as is known.
+    pub promise: Promise,
+    /// Where who answers leads: in which term, and the end of its log, behind which nobody can have acknowledged to it.
+    pub leads: Option<(Term, (LogIndex, Term))>,
+}
+
+impl Group {
+    /// From here on this member neither stands nor is to be asked for its vote; it goes on following.
+    pub fn doubt(&mut self) {
+        self.doubts = true;
+        let raft = &mut self.raw.raft;
+        if matches!(raft.state, StateRole::Candidate | StateRole::PreCandidate) {
+            let term = raft.term;
+            raft.become_follower(term, INVALID_ID);
+            self.settle();
+        }
+    }
+
+    /// It has what it promised. In a term that has a leader already it gives no vote any more: it may have given one that
+    /// it does not know of.
+    pub fn trust(&mut self) {
+        self.doubts = false;
+        let raft = &self.raw.raft;
+        if raft.leader_id != INVALID_ID {
+            self.silent_in = raft.term;
+        }
+    }
+
+    /// What of a promise this member gave is not there.
+    pub fn lacks(&self, promise: &Promise) -> Option<Forgotten> {
+        self.own.lacks(promise, self.raw.raft.term)
+    }
+
+    /// Answers a member that has started, whose log ends at `last`. One that leads counts on no more of it from now on.
+    pub fn recall(&mut self, member: MemberId, last: LogIndex) -> Remembered {
+        self.count_on(member, last);
+        let raft = &self.raw.raft;
+        let leads = (raft.state == StateRole::Leader).then(|| (raft.term, self.log_end()));
+        Remembered { promise: self.promises.of(member), leads }
+    }
+
+    /// Of a peer's log no more than this is there, whatever it acknowledged: what lies behind is sent again.
+    pub(super) fn count_on(&mut self, member: MemberId, last: LogIndex) {
+        let end = self.raw.raft.raft_log.last_index();
+        if self.raw.raft.state != StateRole::Leader || member.0 == self.raw.raft.id {
+            return;
+        }
+        let Some(progress) = self.raw.raft.mut_prs().get_mut(member.0).filter(|peer| peer.matched > last) else {
+            return;
+        };
+        progress.matched = 0;
+        progress.become_probe();
+        progress.next_idx = last.min(end) + 1;
+    }
+
+    /// Last entry of the log.
+    pub fn log_end(&self) -> (LogIndex, Term) {
+        let log = &self.raw.raft.raft_log;
+        (log.last_index(), log.last_term())
+    }
+
+    /// Whether the log reaches an entry, or a checkpoint covers it.
+    pub fn reaches(&self, (index, term): (LogIndex, Term)) -> bool {
+        index < self.raw.store().begins_behind() || self.holds((index, term))
+    }
+
+    /// What the leader knows of everybody's promises, its own among them, for the others to remember; nothing of another.
+    pub fn promises_to_tell(&mut self) -> Option<Promises> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return None;
+        }
+        let index = raft.prs().get(raft.id).map_or(0, |own| own.matched);
+        let entry = Acknowledged { in_term: raft.term, index, term: raft.raft_log.term(index).unwrap_or(0) };
+        let own = MemberId(raft.id);
+        let promise = Promise { term: raft.term, vote: (raft.term, own), entry };
+        self.own.acknowledges(entry.in_term, entry.index);
+        let mut told = self.promises.clone();
+        told.merge(own, &promise);
+        Some(told)
+    }
+
+    /// Others told what is remembered of members.
+    pub fn remember(&mut self, promises: &Promises) {
+        for (member, promise) in promises.all() {
+            if self.raw.raft.prs().get(member.0).is_some() {
+                self.promises.merge(*member, promise);
+            }
+        }
+    }
+}

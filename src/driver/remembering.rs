@@ -1,0 +1,130 @@
+//! Asking the others what they remember of this member, when it starts; and, as the leader, telling them what members
+//! have promised.
+//!
+//! Invariants: who has not answered is asked until it has, in this start once it is known to be whole at leisure; what did
+//! not change is not told again. Does not know what follows from an answer.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+
+use super::comparison::ended_while;
+use super::handle::Handle;
+use super::questions::Question;
+use crate::base::{MemberId, limits};
+use crate::consensus::{Promises, Remembered};
+use crate::env::{Clock, Env, Tasks};
+use crate::node::{Input, Recalled};
+
+type Asked = BTreeMap<MemberId, oneshot::Receiver<Option<Remembered>>>;
+
+/// Begins both.
+pub(super) fn begin<E: Env>(handle: &Handle<E>) {
+    let tasks = handle.env().tasks();
+    tasks.spawn_light("recollection", ask_around(handle.clone()));
+    tasks.spawn_light("promises", tell_around(handle.clone()));
+}
+
+async fn pause<E: Env>(handle: &Handle<E>, ms: u64) -> bool {
+    let clock = handle.env().clock();
+    !ended_while(handle, clock.sleep_until(clock.now().plus(Duration::from_millis(ms)))).await
+}
+
+/// The members that vote, besides this one.
+fn others<E: Env>(handle: &Handle<E>) -> Vec<MemberId> {
+    let own = handle.identity().member;
+    let members = handle.status().members.into_iter();
+    members.filter(|member| member.id != own && !member.is_learner).map(|member| member.id).collect()
+}
+
+/// Until all have answered and this member knows that it is whole.
+async fn ask_around<E: Env>(handle: Handle<E>) {
+    let (mut asked, mut answered, mut said) = (Asked::new(), BTreeSet::new(), None);
+    loop {
+        let doubts = handle.facts().doubts();
+        let others = others(&handle);
+        if !doubts && others.iter().all(|other| answered.contains(other)) {
+            return;
+        }
+        for other in others.into_iter().filter(|other| doubts || !answered.contains(other)) {
+            asked.entry(other).or_insert_with(|| inquire(&handle, other));
+        }
+        let ms = if doubts { limits::REMEMBER_ASK_MS } else { limits::COMPARE_MS };
+        if !pause(&handle, ms).await {
+            return;
+        }
+        for (from, remembered) in arrived(&mut asked) {
+            if remembered.is_some() {
+                answered.insert(from);
+            }
+            let told = handle.ask(|reply| Input::Recollected { from, remembered, reply });
+            let Ok(recalled) = told.await else { return };
+            if remembered.is_some() && said != Some(recalled) {
+                say(&handle, recalled);
+                said = Some(recalled);
+            }
+        }
+    }
+}
+
+fn inquire<E: Env>(handle: &Handle<E>, other: MemberId) -> oneshot::Receiver<Option<Remembered>> {
+    let (tell, told) = oneshot::channel();
+    let asking = handle.clone();
+    handle.env().tasks().spawn_light("recollecting", async move {
+        let _ = tell.send(asking.ask_recollection(other).await);
+    });
+    told
+}
+
+/// What has come of the questions under way, each by who was asked.
+fn arrived(asked: &mut Asked) -> Vec<(MemberId, Option<Remembered>)> {
+    let mut arrived = Vec::new();
+    asked.retain(|other, told| match told.try_recv() {
+        Ok(None) => true,
+        Ok(Some(remembered)) => {
+            arrived.push((*other, remembered));
+            false
+        }
+        Err(oneshot::Canceled) => false,
+    });
+    arrived
+}
+
+fn say<E: Env>(handle: &Handle<E>, recalled: Recalled) {
+    let (id, name) = (handle.identity().member, &handle.identity().name);
+    match recalled {
+        Recalled::Waits => {}
+        Recalled::Whole => tracing::info!("local-member-id" = %id, "{recalled}"),
+        Recalled::Restored => tracing::warn!("local-member-id" = %id, "{recalled}"),
+        Recalled::Forgets { leads, .. } => tracing::error!(
+            "local-member-id" = %id,
+            leads,
+            "{recalled}. It votes for nobody and waits for a leader that the others elect. If they cannot, replace it: \
+             quoratectl member remove {id}, quoratectl member add {name}, then start it with \
+             --initial-cluster-state=existing and an empty data directory. If all members were started on old copies, \
+             start the one that holds most with --force-new-cluster"
+        ),
+    }
+}
+
+/// As the leader, until the member ends.
+async fn tell_around<E: Env>(handle: Handle<E>) {
+    let mut last: Option<Promises> = None;
+    while pause(&handle, limits::REMEMBER_TELL_MS).await {
+        if !handle.facts().leads() {
+            last = None;
+            continue;
+        }
+        let Ok(promises) = handle.ask(|reply| Input::PromisesWanted { reply }).await else { return };
+        let Some(promises) = promises.filter(|promises| last.as_ref() != Some(promises)) else { continue };
+        for other in others(&handle) {
+            let (telling, question) = (handle.clone(), Question::Promises(promises.clone()));
+            handle.env().tasks().spawn_light("telling promises", async move {
+                // Who cannot be reached hears it the next time.
+                let _ = telling.ask_member(other, question).await;
+            });
+        }
+        last = Some(promises);
+    }
+}

@@ -1,0 +1,143 @@
+//! A member that starts on an older copy of its disk.
+
+use super::*;
+use crate::node::Recalled;
+
+/// What a member's disk holds.
+type Copied = (HardState, Vec<LogEntry>);
+
+impl Cluster {
+    fn copied(&self, n: usize) -> Copied {
+        (self.seats[n].hard_state, self.seats[n].log.clone())
+    }
+
+    /// The member starts again, on this copy of its disk.
+    fn put_back(&mut self, n: usize, (hard_state, log): Copied, life: u64) {
+        let founders: Vec<MemberId> = (0..self.seats.len()).map(id).collect();
+        self.seats[n] = seat(n, hard_state, log, &founders, life);
+        self.seats[n].node.doubt();
+    }
+
+    /// A member asks another what it remembers.
+    fn recollect(&mut self, n: usize, other: usize) -> Recalled {
+        let last = self.seats[n].facts.log_end();
+        let (reply, mut remembered) = Reply::pair();
+        self.step(other, Input::RecollectionAsked { of: id(n), last, reply });
+        let remembered = answered(&mut remembered);
+        let (reply, mut recalled) = Reply::pair();
+        self.step(n, Input::Recollected { from: id(other), remembered, reply });
+        answered(&mut recalled).expect("answered")
+    }
+
+    fn tell_promises(&mut self, leader: usize, to: usize) {
+        let (reply, mut promises) = Reply::pair();
+        self.step(leader, Input::PromisesWanted { reply });
+        let promises = answered(&mut promises).expect("answered").expect("it leads");
+        self.step(to, Input::PromisesTold(promises));
+    }
+
+    fn write(&mut self, leader: usize, key: &str) {
+        let mut answer = self.propose(leader, &put(key));
+        self.settle();
+        done(&mut answer);
+    }
+}
+
+/// Three members, the leader first; a copy of the second, which since has acknowledged a write that the third lacks.
+fn with_a_write_on_two() -> (Cluster, [usize; 3], Copied) {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let (second, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.write(leader, "before");
+    let copy = cluster.copied(second);
+    cluster.tell_promises(leader, third);
+    cluster.cut.insert(id(third));
+    cluster.write(leader, "on two");
+    (cluster, [leader, second, third], copy)
+}
+
+#[test]
+fn an_older_copy_does_not_help_to_elect_one_that_lacks_what_was_committed() {
+    let (mut cluster, [leader, second, third], copy) = with_a_write_on_two();
+    // The leader's word of it arrives; the entry does not.
+    cluster.tell_promises(leader, third);
+    cluster.cut = BTreeSet::from([id(leader)]);
+    cluster.put_back(second, copy, 1);
+    assert!(matches!(cluster.recollect(second, third), Recalled::Forgets { from, .. } if from == id(third)));
+    cluster.pass(100);
+    assert_eq!(cluster.leader(), None, "one that lacks the write is not elected");
+    cluster.cut.clear();
+    let leads = cluster.elect();
+    for other in [leader, third] {
+        let _ = cluster.recollect(second, other);
+    }
+    cluster.pass(20);
+    assert_eq!(cluster.keys(leads), 2);
+    assert!(!cluster.seats[second].facts.doubts(), "it has again what it promised");
+    assert_eq!(cluster.keys(second), 2);
+}
+
+#[test]
+fn the_leader_gives_back_what_an_older_copy_lacks_and_then_it_votes() {
+    let (mut cluster, [leader, second, third], copy) = with_a_write_on_two();
+    cluster.put_back(second, copy, 1);
+    cluster.pass(3);
+    assert!(cluster.seats[second].facts.doubts());
+    assert!(matches!(cluster.recollect(second, leader), Recalled::Forgets { .. }));
+    cluster.pass(3);
+    assert!(!cluster.seats[second].facts.doubts());
+    cluster.write(leader, "with it");
+    cluster.cut = BTreeSet::from([id(leader)]);
+    let new = cluster.elect();
+    assert_eq!(new, second, "the third lacks what was committed");
+    assert_eq!(cluster.keys(third), 3);
+}
+
+#[test]
+fn a_member_that_has_all_it_promised_goes_on_with_a_majority() {
+    let (mut cluster, [leader, second, third], _) = with_a_write_on_two();
+    let copy = cluster.copied(second);
+    cluster.cut = BTreeSet::from([id(leader)]);
+    cluster.put_back(second, copy, 1);
+    assert_eq!(cluster.recollect(second, third), Recalled::Waits, "the leader may still answer");
+    cluster.pass(30);
+    assert!(!cluster.seats[second].facts.doubts());
+    assert_eq!(cluster.leader(), Some(second));
+    assert_eq!(cluster.keys(third), 2);
+}
+
+#[test]
+fn nobody_is_asked_twice_for_a_vote_it_has_forgotten() {
+    let mut cluster = Cluster::new(3);
+    let before: Vec<Copied> = (0..3).map(|n| cluster.copied(n)).collect();
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let (voter, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.cut.insert(id(third));
+    cluster.put_back(voter, before[voter].clone(), 1);
+    assert!(matches!(cluster.recollect(voter, leader), Recalled::Forgets { .. }));
+    // The third never heard of that term, and stands in it.
+    cluster.put_back(third, before[third].clone(), 1);
+    cluster.seats[third].node.trust_itself();
+    cluster.cut = BTreeSet::from([id(leader)]);
+    cluster.pass(60);
+    assert_eq!(cluster.leader(), None, "the vote of that term was given");
+}
+
+#[test]
+fn requests_for_a_vote_wait_for_the_others_word() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let (second, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    let copy = cluster.copied(second);
+    cluster.put_back(second, copy, 1);
+    cluster.cut = BTreeSet::from([id(leader)]);
+    cluster.pass(40);
+    assert_eq!(cluster.leader(), None, "it has not asked anybody yet");
+    assert_eq!(cluster.recollect(second, third), Recalled::Whole);
+    cluster.settle();
+    cluster.pass(30);
+    assert!(cluster.leader().is_some());
+}

@@ -1,0 +1,202 @@
+//! Three members on real disks and sockets, of which one is started on an older copy of its directory, or on an empty one:
+//! it takes no part in an election before it has again what it promised.
+
+#![cfg(feature = "tokio-env")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate::base::{KeyRange, limits};
+use quorate::driver::{DriverConfig, FoundingMember, Handle, check_not_begun, find_cluster, start};
+use quorate::env::TokioEnv;
+use quorate::machine::{Command, Put};
+use quorate::mvcc::{RangeQuery, StoreOptions};
+use quorate::node::NodeConfig;
+
+const NAMES: [&str; 3] = ["one", "two", "three"];
+
+fn config(name: usize, ports: &[u16]) -> DriverConfig {
+    let url = |port: &u16| format!("http://127.0.0.1:{port}");
+    let founder = |(name, port): (&&str, &u16)| FoundingMember { name: name.to_string(), peer_urls: vec![url(port)] };
+    DriverConfig {
+        name: NAMES[name].to_string(),
+        founding_members: NAMES.iter().zip(ports).map(founder).collect(),
+        joins: None,
+        strict_reconfig_check: true,
+        rebuild_from_peers: false,
+        append_bytes: 1 << 20,
+        listen_peers: vec![format!("127.0.0.1:{}", ports[name])],
+        cluster_token: "amnesia".to_string(),
+        tick: Duration::from_millis(50),
+        election_ticks: 10,
+        pre_vote: true,
+        max_request_bytes: 1_572_864,
+        wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
+        min_lease_ttl: 2,
+        store: StoreOptions::default(),
+        node: NodeConfig {
+            member: Default::default(),
+            name: NAMES[name].to_string(),
+            client_urls: vec![format!("http://{}:2379", NAMES[name])],
+            cluster_version: "3.7.0".to_string(),
+            request_timeout: Duration::from_secs(7),
+            read_retry: Duration::from_millis(500),
+            election_timeout: Duration::from_millis(500),
+            catch_up_entries: 1_000,
+            quota_bytes: 0,
+            checkpoint_entries: 30,
+            progress_ticks: 6000,
+            lease_checkpoint_interval: Duration::from_secs(300),
+            auto_compaction: None,
+            rebuild_when_diverged: false,
+            seed: name as u64,
+            observer: None,
+        },
+    }
+}
+
+fn world(dir: &Path) -> TokioEnv {
+    TokioEnv::new(dir.to_path_buf(), 1).unwrap()
+}
+
+async fn open(dir: &Path, config: DriverConfig) -> Handle<TokioEnv> {
+    start(world(dir), config).await.unwrap().0
+}
+
+async fn until(what: &str, holds: impl Fn() -> bool) {
+    let holds = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), holds).await.expect(what);
+}
+
+async fn until_ready(handle: &Handle<TokioEnv>) {
+    until("the member gets ready", || handle.status().ready).await;
+}
+
+async fn put(handle: &Handle<TokioEnv>, n: usize) {
+    let put = Put { key: format!("key-{n}").into(), value: Bytes::from_static(b"value"), ..Put::default() };
+    handle.propose(Command::Put(put)).await.unwrap();
+}
+
+async fn count(handle: &Handle<TokioEnv>) -> i64 {
+    let view = handle.view(true).await.unwrap();
+    view.range(&RangeQuery::plain(KeyRange::all())).unwrap().count
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            fs::copy(file.path(), to).unwrap();
+        }
+    }
+}
+
+fn put_back(copied: &Path, dir: &Path) {
+    fs::remove_dir_all(dir).unwrap();
+    copy(copied, dir);
+}
+
+#[tokio::test]
+async fn a_member_on_an_older_copy_waits_for_a_leader_that_the_others_elect() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let copied = tempfile::tempdir().unwrap();
+    let sockets: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+    drop(sockets);
+    let mut members = Vec::new();
+    for (n, dir) in dirs.iter().enumerate() {
+        members.push(open(dir.path(), config(n, &ports)).await);
+    }
+    for member in &members {
+        until_ready(member).await;
+    }
+    put(&members[0], 0).await;
+    let leader = members.iter().position(|member| member.status().is_leader).unwrap();
+    let (old, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    members[old].stop().await;
+    copy(dirs[old].path(), copied.path());
+    members[old] = open(dirs[old].path(), config(old, &ports)).await;
+    until("it has what it promised", || !members[old].facts().doubts()).await;
+    for n in 1..100 {
+        put(&members[leader], n).await;
+    }
+    let end = members[leader].facts().log_end();
+    until("all have all", || members.iter().all(|member| member.facts().log_end() >= end)).await;
+
+    // While the leader lives it sends what is missing.
+    members[old].stop().await;
+    put_back(copied.path(), dirs[old].path());
+    members[old] = open(dirs[old].path(), config(old, &ports)).await;
+    assert!(members[old].facts().doubts());
+    until("it has again what it promised", || !members[old].facts().doubts()).await;
+    assert_eq!(count(&members[old]).await, 100);
+
+    // With the leader away the third remembers, and the two elect nobody.
+    tokio::time::sleep(Duration::from_millis(3 * limits::REMEMBER_TELL_MS)).await;
+    members[old].stop().await;
+    put_back(copied.path(), dirs[old].path());
+    members[leader].stop().await;
+    // It handed over to the third, who finds no majority.
+    until("nobody leads", || !members[third].status().is_leader && members[third].status().leader.is_none()).await;
+    members[old] = open(dirs[old].path(), config(old, &ports)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!members[third].status().is_leader && !members[old].status().is_leader);
+    members[leader] = open(dirs[leader].path(), config(leader, &ports)).await;
+    for member in &members {
+        until_ready(member).await;
+    }
+    until("it has again what it promised", || !members[old].facts().doubts()).await;
+    assert_eq!(count(&members[old]).await, 100);
+
+    // An empty directory is refused, whatever the flags say of the cluster.
+    members[old].stop().await;
+    let empty = tempfile::tempdir().unwrap();
+    let existing = find_cluster(&world(empty.path()), &config(old, &ports)).await.unwrap_err();
+    let new = check_not_begun(&world(empty.path()), &config(old, &ports)).await.unwrap_err();
+    assert!(existing.contains("quoratectl member remove") && new == existing, "{existing} {new}");
+    for n in [leader, third] {
+        members[n].stop().await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_has_promised_something_is_refused_though_it_never_said_where_clients_reach_it() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let sockets: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+    drop(sockets);
+    let silent = |n: usize| {
+        let config = config(n, &ports);
+        DriverConfig { node: NodeConfig { client_urls: Vec::new(), ..config.node.clone() }, ..config }
+    };
+    check_not_begun(&world(dirs[0].path()), &silent(0)).await.unwrap();
+    let mut members = Vec::new();
+    for (n, dir) in dirs.iter().enumerate() {
+        members.push(open(dir.path(), silent(n)).await);
+    }
+    for member in &members {
+        until_ready(member).await;
+    }
+    put(&members[0], 0).await;
+    let old = members.iter().position(|member| !member.status().is_leader).unwrap();
+    members.remove(old).stop().await;
+    let empty = tempfile::tempdir().unwrap();
+    let existing = find_cluster(&world(empty.path()), &silent(old)).await.unwrap_err();
+    let new = check_not_begun(&world(empty.path()), &silent(old)).await.unwrap_err();
+    assert!(existing.contains("already been bootstrapped") && new == existing, "{existing} {new}");
+    for member in members {
+        member.stop().await;
+    }
+}
