@@ -78,6 +78,8 @@ impl Plan {
         timeline.sort_by_key(|timed| timed.at);
         if lane.is_some() {
             setting.catch_up_entries = quorate::base::limits::CATCH_UP_ENTRIES;
+            // Nor does a member that restarts have entries that its log has let go.
+            setting.wal_segment_bytes = 2 << 20;
         }
         setting.lane = lane;
         let member = |number| {
