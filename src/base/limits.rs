@@ -44,6 +44,17 @@ pub const KEPT_DIGESTS: usize = 256;
 /// requests for one: soon enough that nothing much is served from a state that differs.
 pub const COMPARE_MS: u64 = 1_000;
 
+/// Requests for a state that come to nothing in a row before it is told, the first time and then again: a start or an
+/// election takes a few, and a member that waits for ever must say so without filling its log.
+pub const STATE_REQUESTS_UNTOLD: u64 = 10;
+
+/// The same of those after.
+pub const STATE_REQUESTS_BETWEEN_TWO_TELLINGS: u64 = 300;
+
+/// Changes of the members whose outcome is remembered for who asks a second time, because the first answer was lost: they
+/// come one at a time, and whoever asks again does so within seconds.
+pub const CHANGES_REMEMBERED: usize = 64;
+
 /// Comparisons that must find a difference without a majority before nobody is believed any more: a member that starts or
 /// lags may be about to settle it, and what differs once differs for ever.
 pub const COMPARISONS_WITHOUT_MAJORITY: u32 = 5;

@@ -158,9 +158,10 @@ impl<E: Env> Handle<E> {
             let connected_for = |member| self.connected_for(member);
             Outlook { own: self.identity().member, members: &members, connected_for }.check(&change)?;
         }
-        let MemberChange::Promote(id) = change else { return self.change_members_here(change).await };
-        let outcome = match self.change_members_here(change).await {
-            Err(Refusal::NotLeader) => self.ask_leader(Question::Promote(id)).await.map(|_| ()),
+        let id = self.fresh_request_id();
+        let MemberChange::Promote(member) = change else { return self.change_members_here(id, change).await };
+        let outcome = match self.change_members_here(id, change).await {
+            Err(Refusal::NotLeader) => self.ask_leader(Question::Promote { member, id }).await.map(|_| ()),
             outcome => outcome,
         };
         self.0.promotions.count(&outcome);
@@ -172,8 +173,7 @@ impl<E: Env> Handle<E> {
         self.0.promotions.told()
     }
 
-    async fn change_members_here(&self, change: MemberChange) -> Result<(), Refusal> {
-        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+    async fn change_members_here(&self, id: u64, change: MemberChange) -> Result<(), Refusal> {
         self.ask(|reply| Input::ChangeMembers { id, change, reply }).await?.map(|_| ())
     }
 
@@ -213,14 +213,16 @@ impl<E: Env> Handle<E> {
                 let asked = self.ask(|reply| Input::Lease(LeaseQuestion::Leases { reply }));
                 asked.await?.map(Told::Leases)
             }
-            Question::Promote(id) => self.change_members_here(MemberChange::Promote(id)).await.map(|()| Told::Done),
+            Question::Promote { member, id } => {
+                self.change_members_here(id, MemberChange::Promote(member)).await.map(|()| Told::Done)
+            }
             _ => Err(Refusal::NotLeader),
         }
     }
 
     /// Asks the leader, be it this member or another; again while there is none or it cannot be reached, for as long
-    /// as a request may take, besides the last attempt. Asking twice must do no harm; who promotes a learner twice may
-    /// hear the second time that it is none.
+    /// as a request may take, besides the last attempt. Asking twice must do no harm: a promotion has an id by which
+    /// the leader knows it again.
     async fn ask_leader(&self, question: Question) -> Result<Told, Refusal> {
         let Shared { parts, .. } = &*self.0;
         let clock = parts.env.clock();

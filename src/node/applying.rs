@@ -79,7 +79,7 @@ impl<D: Disk> Node<D> {
             events: Vec::new(),
             digest: self.machine.digest_at(index),
         };
-        self.proposals.applied(change.id, (index, term), applied, None);
+        self.proposals.change_applied(change.id, (index, term), applied);
         Ok(())
     }
 

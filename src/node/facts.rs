@@ -40,6 +40,8 @@ pub struct NodeStatus {
     pub expired_leases: u64,
     /// Remainders of leases that were to be written down.
     pub lease_checkpoints: u64,
+    /// States of this member that a state of more of the log replaced, and that had revisions it does not have.
+    pub states_refuted: u64,
     /// Messages of peers that no sound peer sends.
     pub turned_away: u64,
     /// Messages that showed that a peer lacks what it acknowledged.
@@ -123,6 +125,7 @@ noticeboard! {
     checkpoints: AtomicU64,
     expired_leases: AtomicU64,
     lease_checkpoints: AtomicU64,
+    states_refuted: AtomicU64,
     turned_away: AtomicU64,
     peers_log_lost: AtomicU64,
     late_heartbeats: AtomicU64,

@@ -168,7 +168,7 @@ impl<D: Disk> Node<D> {
             Input::SnapshotSent { member, arrived } => self.snapshot_sent(member, arrived, now),
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
-            Input::Installed(machine) => self.installed(*machine, out),
+            Input::Installed(machine) => self.installed(*machine, now, out),
             Input::Rebuilt(machine) => {
                 let rebuilt = self.rebuilt(*machine, out);
                 self.wrong = rebuilt.err().or(self.wrong.take());
@@ -396,6 +396,7 @@ impl<D: Disk> Node<D> {
             self.reads.expire(until, |asked| late.refusal(asked));
         }
         self.deaf_before = deaf;
+        self.give_up_hidden(now);
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
         self.tell_watches();
