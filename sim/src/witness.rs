@@ -37,7 +37,7 @@ impl Observer for Witness {
         self.world.ambushes.applies(self.member, entry.1);
         let mut ledger = self.world.ledger();
         let verdict = ledger.applied(self.member, entry, request, command, applied);
-        let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest);
+        let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest.unwrap_or_default());
         drop(ledger);
         self.world.trace.note("applied", &fxhash::hash64(&(self.member, entry, digest)).to_le_bytes());
         if verdict.is_err() {
@@ -87,6 +87,12 @@ impl Observer for Witness {
             self.world.trace.note("installed", &fxhash::hash64(&(self.member, at)).to_le_bytes());
             let verdict = self.world.ledger().installed(self.member, at);
             self.world.judge(verdict);
+        }
+    }
+
+    fn notes(&self, what: &'static str) {
+        if self.disk.is_alive() {
+            self.world.marks.hit(what);
         }
     }
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
-use raft::{RawNode, SnapshotStatus, StateRole};
+use raft::{RawNode, StateRole};
 
 use super::conf_change::{self, ConfChange};
 use super::guard::{self, Admission};
@@ -15,7 +15,7 @@ use super::outbox::{self, Outbox};
 use super::passed_over::PassedOver;
 use super::promises::{OwnPromises, Promises};
 use super::ready::{self, ConfirmedRead, ReadStamp, Ready};
-use super::standing::{Electorate, PeerProgress, Role, Standing, Stepped};
+use super::standing::{Electorate, Role, Standing, Stepped};
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::wal::{Batch, HardState, LogEntry};
 
@@ -191,6 +191,15 @@ impl Group {
         self.settle();
     }
 
+    /// So many ticks without a leader count as passed, but not all that it waits for; nothing where there is one.
+    pub fn advance_election(&mut self, ticks: usize) {
+        let raft = &mut self.raw.raft;
+        if raft.leader_id == raft::INVALID_ID && raft.state == StateRole::Follower {
+            let passed = raft.election_elapsed + ticks;
+            raft.election_elapsed = passed.min(self.election_ticks.saturating_sub(1)).max(raft.election_elapsed);
+        }
+    }
+
     /// Whether the disk has not answered for an election timeout.
     pub fn disk_hangs(&self) -> bool {
         self.ticks_unsynced >= self.election_ticks
@@ -320,13 +329,6 @@ impl Group {
         self.settle();
     }
 
-    /// What became of a snapshot that was sent.
-    pub fn snapshot_sent(&mut self, member: MemberId, arrived: bool) {
-        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
-        self.raw.report_snapshot(member.0, status);
-        self.settle();
-    }
-
     /// Asks for the index a linearizable read must wait for. `attempt` must never be used twice in this life: it comes
     /// back in [`Ready::reads`]. The request is dropped silently without a leader, before the first commit of a term,
     /// and on the way, so the caller tries again with a new attempt.
@@ -382,12 +384,6 @@ impl Group {
         }
         self.raw.mut_store().restart_behind(snapshot, metadata.get_conf_state().clone());
         Some(snapshot)
-    }
-
-    /// Stamps the head of a snapshot with the state that is sent with it: what is applied now, which may be more than
-    /// when the snapshot was called for.
-    pub fn stamp_snapshot(&self, message: &mut PeerMessage) {
-        message.0.set_snapshot(self.raw.store().snapshot_of_applied());
     }
 
     fn batch_of(&mut self, rd: &mut raft::Ready) -> Batch {

@@ -25,6 +25,7 @@ mod promises;
 mod ready;
 mod rebuilding;
 mod remembering;
+mod sending;
 mod standing;
 
 pub use conf_change::{ConfChange, ConfChangeKind, founding_entry};

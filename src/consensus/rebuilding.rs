@@ -1,9 +1,8 @@
 //! What rebuilding a member's state asks of consensus, whose log stays as it is.
 
-use raft::eraftpb::{ConfChangeType, Message, MessageType};
+use raft::eraftpb::ConfChangeType;
 
 use super::group::Group;
-use super::message::PeerMessage;
 use super::standing::Electorate;
 use crate::base::{LogIndex, MemberId, Term};
 
@@ -40,14 +39,6 @@ impl Group {
             self.raw.mut_store().set_conf_state(conf_state);
         }
         self.settle();
-    }
-
-    /// The head of a snapshot of what is applied, for a member that asked for it by itself.
-    pub fn snapshot_head(&self, to: MemberId) -> PeerMessage {
-        let mut message = Message { from: self.raw.raft.id, to: to.0, term: self.raw.raft.term, ..Message::default() };
-        message.set_msg_type(MessageType::MsgSnapshot);
-        message.set_snapshot(self.raw.store().snapshot_of_applied());
-        PeerMessage(message)
     }
 
     /// Whether the log has this entry.

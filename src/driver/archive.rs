@@ -9,7 +9,7 @@ use super::checkpoint_files;
 use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
-use crate::base::{LogIndex, Wrong};
+use crate::base::{Fault, LogIndex, Wrong};
 use crate::env::{Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
 use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, ReclaimJob, StoreOptions, WriteMark};
@@ -76,14 +76,12 @@ async fn one_job<E: Env>(
             let Ok(installed) = installed.await else { return Ok(()) };
             forget_older(env.disk(), &installed)?;
             // The files of the state before are the node's to let go of, once nothing reads them.
-            let machine = Machine::load(env.disk().clone(), *store, &image, &[])?;
-            node.put_completion(Input::Installed(Box::new(machine)));
+            node.put_completion(Input::Installed(load(env, store, image).await?));
         }
         ArchiveJob::Rebuild(image) => {
             writer.sync().await?;
             replace_images(env.disk(), &image).await?;
-            let machine = Machine::load(env.disk().clone(), *store, &image, &[])?;
-            node.put_completion(Input::Rebuilt(Box::new(machine)));
+            node.put_completion(Input::Rebuilt(load(env, store, image).await?));
         }
         ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), ending.clone()),
         ArchiveJob::Digest(job) => digest(env, job, node.clone()),
@@ -97,10 +95,22 @@ async fn one_job<E: Env>(
     Ok(())
 }
 
+/// Reads the whole state of an image, in a task that gives way to others: nothing is written meanwhile, because nothing is
+/// applied.
+async fn load<E: Env>(env: &E, store: &StoreOptions, image: Box<Image>) -> Result<Box<Machine<E::Disk>>, Wrong> {
+    let (done, loaded) = oneshot::channel();
+    let (disk, store) = (env.disk().clone(), *store);
+    env.tasks().spawn_quiet("load", async move {
+        let _ = done.send(Machine::load(disk, store, &image, &[]));
+    });
+    let ended = || Fault::new("read", "history", std::io::Error::other("the member stops")).into();
+    loaded.await.unwrap_or_else(|_| Err(ended())).map(Box::new)
+}
+
 /// Rewriting a segment takes long and nothing waits for it: it has a task of its own.
 fn reclaim<E: Env>(env: &E, job: ReclaimJob<E::Disk>, node: Arc<Mailbox<Input<E::Disk>>>, ending: Ending) {
     let disk = env.disk().clone();
-    env.tasks().spawn("reclaim", async move {
+    env.tasks().spawn_quiet("reclaim", async move {
         match job.run(&disk).await {
             Ok(done) => node.put_completion(Input::Reclaimed(done)),
             Err(wrong) => {

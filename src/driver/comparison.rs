@@ -20,12 +20,12 @@ use crate::machine::{AlarmAction, AlarmKind, Command};
 use crate::node::{Input, Verdict, judge_all};
 
 /// The member an alarm is raised for where nobody can be named: all of them, as in etcd.
-const EVERYBODY: MemberId = MemberId(0);
+pub(super) const EVERYBODY: MemberId = MemberId(0);
 
 /// Watches until the member ends.
 pub(super) async fn watch<E: Env>(handle: Handle<E>) {
     let (mut comparison, mut requests, mut refuted) = (Comparison::default(), Requests::default(), 0);
-    while !ended_while(&handle, pause(&handle)).await {
+    while !ended_while(&handle, Duration::from_millis(limits::COMPARE_MS)).await {
         let facts = handle.facts();
         if facts.waits_for_state() {
             let answer = handle.ask_for_state().await;
@@ -57,13 +57,10 @@ pub(super) async fn watch<E: Env>(handle: Handle<E>) {
     }
 }
 
-async fn pause<E: Env>(handle: &Handle<E>) {
+/// Waits for so long or for the member's end; whether it has ended.
+pub(super) async fn ended_while<E: Env>(handle: &Handle<E>, time: Duration) -> bool {
     let clock = handle.env().clock();
-    clock.sleep_until(clock.now().plus(Duration::from_millis(limits::COMPARE_MS))).await;
-}
-
-/// Waits for one or the other; whether the member has ended.
-pub(super) async fn ended_while<E: Env>(handle: &Handle<E>, pause: impl Future<Output = ()>) -> bool {
+    let pause = clock.sleep_until(clock.now().plus(time));
     let (mut ended, mut pause) = (pin!(handle.ending().wait()), pin!(pause));
     poll_fn(|cx| {
         if ended.as_mut().poll(cx).is_ready() {
@@ -152,7 +149,7 @@ fn describe(verdict: &Verdict) -> String {
 }
 
 /// What comes to nothing is found again in the next round.
-async fn raise<E: Env>(handle: &Handle<E>, member: MemberId) {
+pub(super) async fn raise<E: Env>(handle: &Handle<E>, member: MemberId) {
     let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::Corrupt };
     let _ = handle.propose(command).await;
 }

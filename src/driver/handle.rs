@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
-use super::digests::Digests;
+use super::digests::DigestPlaces;
 use super::ending::Ending;
 use super::etcd_words::{as_etcd, heard};
 use super::mailbox::{Mailbox, NotTaken};
+use super::promotions::{PromotionCounts, Promotions};
 use super::questions::{Question, Told};
 use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
@@ -20,7 +21,7 @@ use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
 use crate::node::{Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
-use crate::peer::{AskFailure, EtcdQuestion, PeerSender};
+use crate::peer::{AskFailure, EtcdQuestion, PeerSender, PeerTraffic};
 
 /// Who a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +44,7 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) views: Arc<ViewCell<E::Disk>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
-    pub(super) digests: Arc<Digests>,
+    pub(super) digests: DigestPlaces,
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
     pub(super) min_lease_ttl: i64,
@@ -53,6 +54,7 @@ struct Shared<E: Env> {
     parts: HandleParts<E>,
     next_id: AtomicU64,
     next_stream: AtomicU64,
+    promotions: PromotionCounts,
 }
 
 /// A node's door. Clones are cheap; every method may be called from any task.
@@ -67,7 +69,12 @@ impl<E: Env> Clone for Handle<E> {
 impl<E: Env> Handle<E> {
     pub(super) fn new(parts: HandleParts<E>) -> Self {
         let next_id = AtomicU64::new(parts.first_id);
-        Self(Arc::new(Shared { parts, next_id, next_stream: AtomicU64::new(1) }))
+        Self(Arc::new(Shared {
+            parts,
+            next_id,
+            next_stream: AtomicU64::new(1),
+            promotions: PromotionCounts::default(),
+        }))
     }
 
     pub(super) fn env(&self) -> &E {
@@ -138,13 +145,18 @@ impl<E: Env> Handle<E> {
             Outlook { own: self.identity().member, members: &members, connected_for }.check(&change)?;
         }
         let id = self.fresh_request_id();
-        let promoted = if let MemberChange::Promote(member) = &change { Some(*member) } else { None };
-        match (self.change_members_here(id, change).await, promoted) {
-            (Err(Refusal::NotLeader), Some(member)) => {
-                self.ask_leader(Question::Promote { member, id }).await.map(|_| ())
-            }
-            (outcome, _) => outcome,
-        }
+        let MemberChange::Promote(member) = change else { return self.change_members_here(id, change).await };
+        let outcome = match self.change_members_here(id, change).await {
+            Err(Refusal::NotLeader) => self.ask_leader(Question::Promote { member, id }).await.map(|_| ()),
+            outcome => outcome,
+        };
+        self.0.promotions.count(&outcome);
+        outcome
+    }
+
+    /// How the promotions that were asked of this member came out.
+    pub fn promotions(&self) -> Promotions {
+        self.0.promotions.told()
     }
 
     async fn change_members_here(&self, id: u64, change: MemberChange) -> Result<(), Refusal> {
@@ -266,7 +278,12 @@ impl<E: Env> Handle<E> {
         self.0.parts.peers.ask_as_etcd(member, question).await
     }
 
-    pub(super) fn digests(&self) -> &Digests {
+    /// What went between this member and its peers.
+    pub fn peer_traffic(&self) -> Vec<PeerTraffic> {
+        self.0.parts.peers.traffic()
+    }
+
+    pub(super) fn digests(&self) -> &DigestPlaces {
         &self.0.parts.digests
     }
 

@@ -169,6 +169,11 @@ impl<D: Disk> History<D> {
         self.generation
     }
 
+    /// Generations that `before` gave away are not given again: something may still be built in one.
+    pub fn skip_generations(&mut self, before: &Self) {
+        self.generation = self.generation.max(before.generation);
+    }
+
     /// Fills the sector that was begun: what is appended from here on touches none that was written before.
     pub fn pad(&mut self) {
         let Some(segment) = self.active() else { return };

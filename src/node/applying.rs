@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Release;
 
 use super::membership::change_of;
 use super::node::Node;
-use crate::base::{Refusal, Wrong, limits};
+use crate::base::{Refusal, Wrong};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, codec};
@@ -16,15 +16,13 @@ impl<D: Disk> Node<D> {
         if self.snapshots.installing() || self.rebuild.under_way() {
             return Ok(());
         }
-        let (mut entries, mut bytes) = (0, 0);
         let mut last = None;
-        while entries < limits::APPLY_ENTRIES_PER_TURN && bytes < limits::APPLY_BYTES_PER_TURN {
+        while self.work.may_apply_more() {
             let Some(entry) = self.committed.pop_front() else { break };
             if last.is_none() {
                 self.views.clear();
             }
-            entries += 1;
-            bytes += entry.data.len();
+            self.work.begins(entry.data.len());
             self.checkpoints.applied(entry.data.len());
             self.counters.committed(entry.index);
             match entry.kind {
@@ -101,6 +99,7 @@ impl<D: Disk> Node<D> {
         let want_prev = self.watches.want_prev();
         let outcome = self.machine.apply(entry.index, entry.term, &entry.data, want_prev)?;
         let mut applied = outcome.applied;
+        self.work.changed(applied.events.len());
         let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
         if let Some(observer) = &self.config.observer {
             let request = outcome.proposal.as_ref().map(|proposal| proposal.id);

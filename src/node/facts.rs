@@ -42,6 +42,8 @@ pub struct NodeStatus {
     pub turned_away: u64,
     /// Messages that showed that a peer lacks what it acknowledged.
     pub peers_log_lost: u64,
+    /// Times this member led and its heartbeats were late by a tick or more, as it stood still.
+    pub late_heartbeats: u64,
     pub alarms: Vec<(MemberId, AlarmKind)>,
     pub members: Vec<Member>,
     /// Those who were members once.
@@ -120,6 +122,7 @@ noticeboard! {
     states_refuted: AtomicU64,
     turned_away: AtomicU64,
     peers_log_lost: AtomicU64,
+    late_heartbeats: AtomicU64,
 }
 
 /// Facts that change seldom and are not numbers.

@@ -127,6 +127,8 @@ pub struct ArrivedSnapshot {
     pub message: PeerMessage,
     /// What it says, and where its history is.
     pub image: Image,
+    /// It did not come in one go: a part was there when the rest was sent.
+    pub went_on: bool,
 }
 
 /// One thing a node is told.
@@ -204,6 +206,13 @@ pub enum Input<D: Disk> {
         to: MemberId,
         /// Answered when it is on its way, or why not.
         reply: Reply<Result<(), Refusal>>,
+    },
+    /// So many ticks of the time without a leader count as passed, unless there is one.
+    AdvanceElection {
+        /// How many.
+        ticks: usize,
+        /// Done.
+        reply: Reply<()>,
     },
     /// Members will be compared at an index of now.
     DigestNoted {

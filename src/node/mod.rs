@@ -56,7 +56,7 @@ pub use input::{ArrivedSnapshot, Input, LeaseQuestion, LeaseStanding, Proposed, 
 pub use lease_clock::{LeaseClock, Renewal};
 pub use membership::change_of;
 pub use node::Node;
-pub use observer::Observer;
+pub use observer::{Observer, TurnWork};
 pub use output::Output;
 pub use recollection::Recalled;
 pub use view_cell::ViewCell;

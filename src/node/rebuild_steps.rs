@@ -105,9 +105,8 @@ impl<D: Disk> Node<D> {
             self.group.pass_over(to);
         }
         // One that is on its way needs no second.
-        if refusal.is_none() && self.snapshots.sending.insert(to) {
-            let message = self.group.snapshot_head(to);
-            out.push(Output::SendSnapshot { message, source: Box::new(self.machine.snapshot()) });
+        if refusal.is_none() && !self.snapshots.is_under_way(to) {
+            self.begin_sending(self.group.snapshot_head(to), out);
         }
         reply.send(refusal.map_or(Ok(()), Err));
     }
@@ -134,6 +133,7 @@ impl<D: Disk> Node<D> {
         {
             let image = std::mem::take(image);
             self.rebuild.stage = Stage::Installing;
+            self.give_up_reclaim();
             out.push(Output::Rebuild { image });
         }
     }

@@ -18,9 +18,10 @@ use crate::mvcc::Reclaimed;
 impl<D: Disk> Node<D> {
     /// A slice of each kind of work; whether any is left.
     pub(super) fn background(&mut self, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
-        let mut more = self.watches.catch_up(self.machine.store(), self.hub_now())?;
+        let mut more = self.watches.catch_up(self.machine.store(), self.hub_now(), &mut self.work.catch_up_bytes)?;
         let store = self.machine.store_mut();
         more |= store.compaction_step(limits::COMPACTION_SLICE)?;
+        self.work.compaction_bytes = store.compaction_read();
         if !self.space.digesting
             && let Some(job) = store.digest_job()
         {
@@ -119,9 +120,13 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// A segment was rewritten.
+    /// A segment was rewritten, or that was given up.
     pub(super) fn reclaimed(&mut self, done: Reclaimed<D>) {
-        self.space.reclaiming = false;
+        match self.snapshots.stale_reclaims.checked_sub(1) {
+            // Of a state that another has replaced since: what it wrote goes.
+            Some(left) => self.snapshots.stale_reclaims = left,
+            None => self.space.reclaiming = false,
+        }
         self.machine.store_mut().reclaimed(done);
     }
 
@@ -131,7 +136,7 @@ impl<D: Disk> Node<D> {
         // One of the state before a snapshot was installed comes too late to count.
         if applied >= self.counters.last_checkpointed() {
             self.counters.checkpointed(applied);
-            self.group.release(applied.saturating_sub(self.config.catch_up_entries));
+            self.group.release(self.releasable(applied.saturating_sub(self.config.catch_up_entries)));
         }
         self.counters.released(up_to);
         out.push(Output::ReleaseLog { up_to });

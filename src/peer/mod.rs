@@ -37,6 +37,7 @@ mod snapshot_sender;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod transport;
 mod url;
 mod wait;
@@ -48,5 +49,6 @@ pub use door::{
     Roster,
 };
 pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
+pub use traffic::{PeerTraffic, ROUND_TRIP_BOUNDS, SNAPSHOT_BOUNDS, ToldDurations, ToldSnapshots};
 pub use transport::Transport;
 pub use wait::BoxFuture;

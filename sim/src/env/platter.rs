@@ -382,15 +382,16 @@ fn may_damage(
     others_are_whole: bool,
     bytes: &FileBytes,
 ) -> bool {
-    let slot = |sector: &u64| sector / (PAGE / SECTOR) as u64;
+    let slot = sector / (PAGE / SECTOR) as u64;
     let spared = match class {
         FileClass::Aside => true,
         // One at a time: of the next two that the product keeps, one is whole.
         FileClass::Image => others_are_whole,
         // Of its slots, each on a page of its own, one of the first two stays whole. A mark that is young has only one.
         FileClass::Mark => [0, 1].into_iter().any(|other| {
-            let is_whole = |sector: &u64| slot(sector) == other && !bytes.is_impaired(*sector);
-            other != slot(&sector) && bytes.resting_sectors().iter().any(is_whole)
+            let sectors = other * (PAGE / SECTOR) as u64..(other + 1) * (PAGE / SECTOR) as u64;
+            let rests = bytes.resting_sectors().iter().any(|sector| sectors.contains(sector));
+            other != slot && rests && sectors.into_iter().all(|sector| !bytes.is_impaired(sector))
         }),
         FileClass::Log | FileClass::History => false,
     };
