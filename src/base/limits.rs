@@ -66,6 +66,9 @@ pub const REBUILD_BACKLOG_BYTES: usize = 256 * 1024 * 1024;
 /// Digests of compactions kept, as in etcd: a member that lags may be asked about them for as many compactions.
 pub const KEPT_COMPACTION_DIGESTS: usize = 10;
 
+/// Ticks between two looks at whether a disk that was full has room again.
+pub const TICKS_BETWEEN_LOOKS: u64 = 10;
+
 /// Ticks for which files that were replaced wait while nothing is written, before checkpoints are made to let them go: long
 /// enough to gather what one compaction sets free, short enough that the disk follows within seconds.
 pub const TICKS_FILES_WAIT: u64 = 10;
@@ -360,9 +363,14 @@ pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;
 /// Largest chunk of a snapshot on its way to a member: one record goes alone, however large.
 pub const SNAPSHOT_FRAME_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 
-/// Bytes of snapshots sent to one member in a second: a fraction of what a disk or a network gives, so that the leader's
-/// other work keeps its pace.
+/// Bytes of snapshots sent to one member in a second, at most: what a disk or a network of today gives to one of several.
 pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 256 * 1024 * 1024;
+
+/// While clients' writes take clearly longer than before, one part of it in so many.
+pub const SNAPSHOT_PACES: u64 = 8;
+
+/// Time after which is looked how long clients' writes take: some dozens of a busy member.
+pub const SNAPSHOT_PACE_MS: u64 = 100;
 
 /// Bytes of a snapshot that its receiver writes before it syncs them: so much the others that wait for the same disk may have
 /// to wait for.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::handle::Handle;
+use super::handle::{Handle, WeakHandle};
 use super::mailbox::Mailbox;
 use super::questions::{Question, encode_answer};
 use super::snapshot_sink::{Beginning, Halves, Sink};
@@ -15,8 +15,8 @@ use crate::env::{Env, Tasks};
 use crate::machine::members_json;
 use crate::node::{Facts, Input, Reply};
 use crate::peer::{
-    self, AskFailure, BoxFuture, ChunkSink, ChunkSource, EtcdQuestion, EtcdReply, PeerAddress, PeerDoor, PeerSender,
-    Roster, STORAGE_VERSION, VERSION,
+    self, AnsweredWrites, AskFailure, BoxFuture, ChunkSink, ChunkSource, EtcdQuestion, EtcdReply, PeerAddress,
+    PeerDoor, PeerSender, Roster, STORAGE_VERSION, VERSION,
 };
 use crate::wal::WalIdentity;
 
@@ -32,7 +32,7 @@ pub(super) struct MemberDoor<E: Env> {
     segment_bytes: u64,
     halves: Halves<E>,
     /// Set once the member runs: before that it answers no questions.
-    handle: OnceLock<Handle<E>>,
+    handle: OnceLock<WeakHandle<E>>,
 }
 
 impl<E: Env> MemberDoor<E> {
@@ -52,9 +52,9 @@ impl<E: Env> MemberDoor<E> {
         self.halves.clone()
     }
 
-    /// The member runs.
-    pub(super) fn open(&self, handle: Handle<E>) {
-        assert!(self.handle.set(handle).is_ok(), "a member begins to run once");
+    /// The member runs. Only whoever serves it holds its handle: the handle holds the transport, and that this door.
+    pub(super) fn open(&self, handle: &Handle<E>) {
+        assert!(self.handle.set(handle.downgrade()).is_ok(), "a member begins to run once");
     }
 }
 
@@ -78,6 +78,11 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
     fn snapshot_sent(&self, member: MemberId, arrived: bool) {
         // Lost, the leader would wait for ever: there is at most one of each member.
         self.mailbox.put_completion(Input::SnapshotSent { member, arrived });
+    }
+
+    fn answered_writes(&self) -> AnsweredWrites {
+        let (count, waited_us) = self.facts.writes();
+        AnsweredWrites { count, waited_us }
     }
 
     fn removed(&self) {
@@ -117,14 +122,18 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
     }
 
     fn asked(&self, from: MemberId, question: Bytes, reply: peer::Reply) {
-        let (Some(handle), Some(question)) = (self.handle.get().cloned(), Question::decode(question)) else { return };
+        let (Some(handle), Some(question)) =
+            (self.handle.get().and_then(WeakHandle::upgrade), Question::decode(question))
+        else {
+            return;
+        };
         self.env.tasks().spawn_light("peer's question", async move {
             reply.answer(encode_answer(&handle.answer(from, question).await));
         });
     }
 
     fn asked_as_etcd(&self, question: EtcdQuestion, reply: EtcdReply) {
-        let Some(handle) = self.handle.get().cloned() else { return };
+        let Some(handle) = self.handle.get().and_then(WeakHandle::upgrade) else { return };
         self.env.tasks().spawn_light("peer's question", async move {
             reply.answer(handle.answer_as_etcd(question).await);
         });

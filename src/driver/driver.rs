@@ -109,7 +109,7 @@ where
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,
     });
-    door.open(handle.clone());
+    door.open(&handle);
     begin_watches(&handle, &config);
     Ok((handle, report))
 }

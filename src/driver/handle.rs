@@ -1,7 +1,7 @@
 //! How the porch, or the simulator, talks to a node.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -60,6 +60,16 @@ struct Shared<E: Env> {
 /// A node's door. Clones are cheap; every method may be called from any task.
 pub struct Handle<E: Env>(Arc<Shared<E>>);
 
+/// A door as the transport knows it: it does not hold it.
+pub(super) struct WeakHandle<E: Env>(Weak<Shared<E>>);
+
+impl<E: Env> WeakHandle<E> {
+    /// The door, as long as anybody serves it.
+    pub(super) fn upgrade(&self) -> Option<Handle<E>> {
+        self.0.upgrade().map(Handle)
+    }
+}
+
 impl<E: Env> Clone for Handle<E> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -84,6 +94,10 @@ impl<E: Env> Handle<E> {
     /// Who the node is.
     pub fn identity(&self) -> &Identity {
         &self.0.parts.identity
+    }
+
+    pub(super) fn downgrade(&self) -> WeakHandle<E> {
+        WeakHandle(Arc::downgrade(&self.0))
     }
 
     /// Where it stands, as of its last turn.

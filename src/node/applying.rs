@@ -115,7 +115,7 @@ impl<D: Disk> Node<D> {
             self.tell_rare();
         }
         if let Some(proposal) = outcome.proposal {
-            let own = self.proposals.applied(proposal.id, (entry.index, entry.term), applied);
+            let own = self.proposals.applied(proposal.id, (entry.index, entry.term), applied, Some(now));
             if let Some((own, answer)) = own {
                 self.own_applied(own, &answer, now);
             }
@@ -149,7 +149,7 @@ impl<D: Disk> Node<D> {
                 }
                 let own = *member == self.config.member || member.0 == 0;
                 if own && (*action, *kind) == (AlarmAction::Deactivate, AlarmKind::NoSpace) {
-                    self.space.alarm_proposed = false;
+                    self.space_alarm_cleared();
                 }
             }
             Command::SetMemberAttributes { .. } => {

@@ -31,6 +31,10 @@ pub struct NodeStatus {
     /// Events waiting in stream buffers.
     pub pending_events: u64,
     pub pending_proposals: u64,
+    /// Clients' writes that were answered here since the start.
+    pub writes_answered: u64,
+    /// How long they had waited from being taken in to being applied, in all, in microseconds.
+    pub writes_waited_us: u64,
     pub leader_changes: u64,
     pub checkpoints: u64,
     pub expired_leases: u64,
@@ -115,6 +119,8 @@ noticeboard! {
     slow_watchers: AtomicU64,
     pending_events: AtomicU64,
     pending_proposals: AtomicU64,
+    writes_answered: AtomicU64,
+    writes_waited_us: AtomicU64,
     leader_changes: AtomicU64,
     checkpoints: AtomicU64,
     expired_leases: AtomicU64,
@@ -141,6 +147,11 @@ impl Facts {
 
     fn rare(&self) -> Arc<RareFacts> {
         self.rare.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Clients' writes answered since the start, and for how many microseconds they had waited, in all.
+    pub fn writes(&self) -> (u64, u64) {
+        (self.writes_answered.load(Ordering::Relaxed), self.writes_waited_us.load(Ordering::Relaxed))
     }
 
     /// The term, for response headers.

@@ -131,6 +131,15 @@ pub struct ArrivedSnapshot {
     pub went_on: bool,
 }
 
+/// What the disk may have no room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DiskPart {
+    /// The next segment of the log.
+    Log,
+    /// History and checkpoints.
+    History,
+}
+
 /// One thing a node is told.
 pub enum Input<D: Disk> {
     /// The logical clock moved on.
@@ -269,6 +278,17 @@ pub enum Input<D: Disk> {
     },
     /// A segment was rewritten without its dead records.
     Reclaimed(Reclaimed<D>),
+    /// The disk has no room for what is to be written, or has it again.
+    Room {
+        /// For what.
+        part: DiskPart,
+        /// Whether there is none.
+        short: bool,
+    },
+    /// There was no room for the checkpoint under way.
+    CheckpointPutOff,
+    /// There was no room to rewrite a segment.
+    ReclaimPutOff,
     /// The digest of a compaction was made, or could not be.
     Digested,
     /// Files that were to be removed are.

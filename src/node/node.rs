@@ -198,6 +198,11 @@ impl<D: Disk> Node<D> {
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
             Input::Reclaimed(done) => self.reclaimed(done),
+            Input::Room { part, short } => self.told_room(part, short, now),
+            Input::CheckpointPutOff => self.checkpoint_put_off(now),
+            // Of a state that a snapshot has replaced since.
+            Input::ReclaimPutOff if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
+            Input::ReclaimPutOff => self.reclaim_put_off(now),
             Input::Digested => self.space.digesting = false,
             Input::Removed => self.space.removing -= 1,
             Input::GiveSpaceBack { reply } => self.space.asked.push(reply),
@@ -401,6 +406,7 @@ impl<D: Disk> Node<D> {
         self.count_leases(now);
         self.compact_by_itself(now);
         self.let_go_at_rest();
+        self.look_for_room();
     }
 
     fn compact_by_itself(&mut self, now: Instant) {

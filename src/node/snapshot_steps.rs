@@ -161,14 +161,6 @@ impl<D: Disk> Node<D> {
         self.settle_in(out);
     }
 
-    /// Tells those whose proposals lie in the state that was put in place, which does not say what became of them. Not at
-    /// once: what is in the log behind it comes within a moment.
-    pub(super) fn give_up_hidden(&mut self, now: Instant) {
-        if let Some((_, hidden)) = self.snapshots.hidden.take_if(|(at, _)| *at <= now) {
-            self.proposals.give_up(hidden);
-        }
-    }
-
     /// A rewriting of a segment that is under way is of no use any more: the state it belongs to goes.
     pub(super) fn give_up_reclaim(&mut self) {
         if !self.space.reclaiming {
@@ -177,6 +169,14 @@ impl<D: Disk> Node<D> {
         self.machine.store_mut().give_up_reclaim();
         if let Some(observer) = &self.config.observer {
             observer.notes("a rewriting met a new state");
+        }
+    }
+
+    /// Tells those whose proposals lie in the state that was put in place, which does not say what became of them. Not at
+    /// once: what is in the log behind it comes within a moment.
+    pub(super) fn give_up_hidden(&mut self, now: Instant) {
+        if let Some((_, hidden)) = self.snapshots.hidden.take_if(|(at, _)| *at <= now) {
+            self.proposals.give_up(hidden);
         }
     }
 

@@ -27,6 +27,7 @@ mod listener;
 mod message_codec;
 mod msgapp_codec;
 mod outbox;
+mod pace;
 mod pipeline;
 mod post;
 #[cfg(test)]
@@ -49,6 +50,7 @@ pub use door::{
     Roster,
 };
 pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
+pub use pace::AnsweredWrites;
 pub use traffic::{PeerTraffic, ROUND_TRIP_BOUNDS, SNAPSHOT_BOUNDS, ToldDurations, ToldSnapshots};
 pub use transport::Transport;
 pub use wait::BoxFuture;

@@ -17,6 +17,8 @@ use crate::consensus::{MessageKind, PeerMessage};
 use crate::env::{Env, Net, NetListener, NetReader, NetStream, NetWriter, VirtualEnv};
 
 const ELECTION: Duration = Duration::from_secs(1);
+mod snapshots;
+
 const A: MemberId = MemberId(1);
 const B: MemberId = MemberId(2);
 const C: MemberId = MemberId(3);

@@ -71,7 +71,7 @@ pub async fn in_its_data(dir: &Path, key: &Bytes) {
     let empty = Image { identity, ..Image::default() };
     let generation = Machine::open(disk.clone(), StoreOptions::default(), &empty, &[]).unwrap();
     let generation = { generation }.store_mut().fresh_generation();
-    let mut source = wrong.snapshot();
+    let mut source = wrong.snapshot(256 * 1024);
     let mut builder = SnapshotBuilder::new(disk.clone(), source.id(), generation, 64 << 20);
     while let Some(chunk) = source.next_chunk().unwrap() {
         builder.take(&chunk).await.unwrap();
