@@ -45,7 +45,14 @@ struct Sending<D: Disk> {
 
 impl<D: Disk> Default for Snapshots<D> {
     fn default() -> Self {
-        Self { arrived: None, installing: None, stale_reclaims: 0, sending: BTreeMap::new(), offered: None, hidden: None }
+        Self {
+            arrived: None,
+            installing: None,
+            stale_reclaims: 0,
+            sending: BTreeMap::new(),
+            offered: None,
+            hidden: None,
+        }
     }
 }
 
