@@ -9,6 +9,7 @@ use super::checkpoint_files;
 use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
+use super::memory_file;
 use crate::base::{LogIndex, Wrong};
 use crate::env::{Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
@@ -17,13 +18,25 @@ use crate::node::Input;
 
 /// One thing the archive is asked.
 pub(super) enum ArchiveJob<D: Disk> {
-    Write { writes: Vec<HistoryWrite>, mark: WriteMark },
-    Checkpoint { applied: LogIndex, image: Bytes },
-    Install { image: Box<Image>, durable: oneshot::Sender<DurableImage>, installed: oneshot::Receiver<InstalledImage> },
+    Write {
+        writes: Vec<HistoryWrite>,
+        mark: WriteMark,
+    },
+    Checkpoint {
+        applied: LogIndex,
+        image: Bytes,
+    },
+    Install {
+        image: Box<Image>,
+        durable: oneshot::Sender<DurableImage>,
+        installed: oneshot::Receiver<InstalledImage>,
+    },
     Rebuild(Box<Image>),
     Reclaim(ReclaimJob<D>),
     Digest(DigestJob<D>),
     Remove(Vec<String>),
+    /// What is remembered of members: of use to a later start, and to nobody else.
+    Remember(Bytes),
 }
 
 /// Does what it is asked, in order. Ends on the first fault.
@@ -84,6 +97,11 @@ async fn one_job<E: Env>(
             replace_images(env.disk(), &image).await?;
             let machine = Machine::load(env.disk().clone(), *store, &image, &[])?;
             node.put_completion(Input::Rebuilt(Box::new(machine)));
+        }
+        ArchiveJob::Remember(promises) => {
+            if let Err(fault) = memory_file::write(env.disk(), &promises).await {
+                tracing::warn!(error = %fault, "what members promised is not kept");
+            }
         }
         ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), ending.clone()),
         ArchiveJob::Digest(job) => digest(env, job, node.clone()),

@@ -86,7 +86,7 @@ where
         mailbox: mailbox.clone(),
         from_peers,
         to_keeper,
-        to_archive,
+        to_archive: to_archive.clone(),
         peers: peers.clone(),
         ending: ending.clone(),
     };
@@ -108,6 +108,6 @@ where
     });
     door.open(handle.clone());
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
-    remembering::begin(&handle);
+    remembering::begin(&handle, to_archive);
     Ok((handle, report))
 }

@@ -25,6 +25,7 @@ mod install;
 mod joining;
 mod keeper;
 mod mailbox;
+mod memory_file;
 mod node_task;
 mod opening;
 mod questions;
