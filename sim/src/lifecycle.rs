@@ -121,7 +121,7 @@ async fn start(
     let net = env.net().clone();
     let connect = async move |identity: Identity, door: Arc<dyn PeerDoor>| {
         lane.open(identity.member, &net, door);
-        Ok(Arc::new(lane.sender(identity.member, &net)) as Arc<dyn PeerSender>)
+        Ok(Arc::new(LaneSender::new(&lane, identity.member, &net)) as Arc<dyn PeerSender>)
     };
     quorate::driver::start_with(env, config, connect).await
 }
