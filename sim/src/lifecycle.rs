@@ -14,8 +14,7 @@ use quorate::env::Env;
 use quorate::peer::{PeerDoor, PeerSender};
 
 use crate::config::driver_config;
-use crate::env::Lane;
-use crate::env::{SimEnv, forked, true_now, true_sleep};
+use crate::env::{Lane, LaneSender, SimEnv, forked, true_now, true_sleep};
 use crate::member::{Birth, Living, Member};
 use crate::oracles::Violation;
 use crate::plan::{End, PowerLoss};

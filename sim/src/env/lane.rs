@@ -18,10 +18,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use quorate::base::{Dice, MemberId, SeededDice};
 use quorate::consensus::{MessageKind, PeerMessage};
-use quorate::peer::{AskFailure, ChunkSource, PeerAddress, PeerDoor, PeerSender};
+use quorate::peer::PeerDoor;
 
 use super::clock::{Waiting, true_now};
 use super::forked;
@@ -302,7 +301,7 @@ impl Lane {
     }
 
     /// A message leaves.
-    fn send(&self, message: PeerMessage, from: &str, sender: &SimNet) {
+    pub(super) fn send(&self, message: PeerMessage, from: &str, sender: &SimNet) {
         let mut fate = self.lock().fate(message.from(), message.to());
         if message.kind() == MessageKind::Propose {
             (fate.twice, fate.replay) = (false, None);
