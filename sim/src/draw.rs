@@ -65,7 +65,7 @@ impl Plan {
         let (harm, lane) = (drawn(seed, "harm", 0, harm(size)), drawn(seed, "lane", 0, lane()));
         let scene = Scene { size, length, harm };
         let (joiners, mut errands) = drawn(seed, "errands", 0, errands(length));
-        // Neither a lane nor a cluster that may be short of members carries a state to those who join.
+        // A lane carries no questions, and a cluster that may be short of members no state, to those who join.
         let lane = lane.filter(|_| size > 1 && joiners == 0 && harm == Harm::Nothing);
         let joiners = if harm == Harm::Nothing { joiners } else { 0 };
         errands.retain(|planned| joiners > 0 || matches!(planned.errand, Errand::MoveLeader { .. }));
@@ -82,9 +82,6 @@ impl Plan {
             timeline = drawn(seed, "amnesia", 1, put_backs(scene));
         }
         timeline.sort_by_key(|timed| timed.at);
-        if lane.is_some() {
-            setting.catch_up_entries = quorate::base::limits::CATCH_UP_ENTRIES;
-        }
         setting.lane = lane;
         let member = |number| {
             let drawn_here = drawn(seed, "member", number, member());
