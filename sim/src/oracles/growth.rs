@@ -33,7 +33,7 @@ pub fn unneeded<D: Disk>(disk: &D) -> Result<Vec<String>, Fault> {
         bytes.truncate(got);
         images.extend(Image::decode(&Bytes::from(bytes)));
     }
-    let named = |image: &Image| image.position.files().map(|(name, _)| name).collect();
+    let named = |image: &Image| image.position.files().map(|(name, _)| name).collect::<Vec<String>>();
     let there = disk.list(HISTORY_DIR)?.into_iter().map(|name| format!("{HISTORY_DIR}/{name}"));
     Ok(lying(there.collect(), &images.iter().map(named).collect::<Vec<_>>()))
 }
