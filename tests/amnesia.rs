@@ -25,7 +25,6 @@ fn config(name: usize, ports: &[u16]) -> DriverConfig {
     let own = DriverConfig::new(NAMES[name], NAMES.iter().zip(ports).map(founder).collect());
     DriverConfig {
         listen_peers: vec![format!("127.0.0.1:{}", ports[name])],
-        cluster_token: "amnesia".to_string(),
         tick: Duration::from_millis(50),
         node: NodeConfig {
             client_urls: vec![format!("http://{}:2379", NAMES[name])],

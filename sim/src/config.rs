@@ -72,6 +72,8 @@ pub fn driver_config(
         strict_reconfig_check: true,
         rebuild_from_peers: false,
         force_new_cluster: false,
+        advances_first_election: true,
+        corruption: Default::default(),
         listen_peers: ports.iter().map(|port| peer_address(member, *port)).collect(),
         cluster_token: TOKEN.to_string(),
         tick: TICK,

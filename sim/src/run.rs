@@ -57,7 +57,7 @@ pub fn run(seed: u64) -> Report {
 }
 
 /// Runs a plan.
-fn run_plan(plan: Plan) -> Report {
+pub fn run_plan(plan: Plan) -> Report {
     recorded(plan, false).0
 }
 

@@ -44,6 +44,17 @@ pub const KEPT_DIGESTS: usize = 256;
 /// requests for one: soon enough that nothing much is served from a state that differs.
 pub const COMPARE_MS: u64 = 1_000;
 
+/// Requests for a state that come to nothing in a row before it is told, the first time and then again: a start or an
+/// election takes a few, and a member that waits for ever must say so without filling its log.
+pub const STATE_REQUESTS_UNTOLD: u64 = 10;
+
+/// The same of those after.
+pub const STATE_REQUESTS_BETWEEN_TWO_TELLINGS: u64 = 300;
+
+/// Changes of the members whose outcome is remembered for who asks a second time, because the first answer was lost: they
+/// come one at a time, and whoever asks again does so within seconds.
+pub const CHANGES_REMEMBERED: usize = 64;
+
 /// Comparisons that must find a difference without a majority before nobody is believed any more: a member that starts or
 /// lags may be about to settle it, and what differs once differs for ever.
 pub const COMPARISONS_WITHOUT_MAJORITY: u32 = 5;
@@ -54,6 +65,9 @@ pub const REBUILD_BACKLOG_BYTES: usize = 256 * 1024 * 1024;
 
 /// Digests of compactions kept, as in etcd: a member that lags may be asked about them for as many compactions.
 pub const KEPT_COMPACTION_DIGESTS: usize = 10;
+
+/// Ticks between two looks at whether a disk that was full has room again.
+pub const TICKS_BETWEEN_LOOKS: u64 = 10;
 
 /// Ticks for which files that were replaced wait while nothing is written, before checkpoints are made to let them go: long
 /// enough to gather what one compaction sets free, short enough that the disk follows within seconds.
@@ -334,8 +348,14 @@ pub const PEER_LEASE_MS: u64 = 1_000;
 /// Digests of all data that others asked for and that are being made at once: each reads the whole history.
 pub const PEER_DIGESTS: usize = 2;
 
-/// Digests made at compactions that are kept, as in etcd.
-pub const COMPACTION_DIGESTS: usize = 10;
+/// Times a peer that the transport does not know yet is asked again, as right after a start.
+pub const ASK_NEW_PEER_TIMES: usize = 20;
+
+/// Ticks that are left to wait for a leader's word at a start once the others are there, as in etcd.
+pub const FIRST_ELECTION_TICKS: usize = 2;
+
+/// Time between two looks for the others at a start, as in etcd.
+pub const FIRST_ELECTION_LOOK_MS: u64 = 50;
 
 /// What a snapshot says of itself before its chunks.
 pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::handle::Handle;
+use super::handle::{Handle, WeakHandle};
 use super::mailbox::Mailbox;
 use super::questions::{Question, encode_answer};
 use super::snapshot_sink::{Beginning, Halves, Sink};
@@ -32,7 +32,7 @@ pub(super) struct MemberDoor<E: Env> {
     segment_bytes: u64,
     halves: Halves<E>,
     /// Set once the member runs: before that it answers no questions.
-    handle: OnceLock<Handle<E>>,
+    handle: OnceLock<WeakHandle<E>>,
 }
 
 impl<E: Env> MemberDoor<E> {
@@ -52,9 +52,9 @@ impl<E: Env> MemberDoor<E> {
         self.halves.clone()
     }
 
-    /// The member runs.
-    pub(super) fn open(&self, handle: Handle<E>) {
-        assert!(self.handle.set(handle).is_ok(), "a member begins to run once");
+    /// The member runs. Only whoever serves it holds its handle: the handle holds the transport, and that this door.
+    pub(super) fn open(&self, handle: &Handle<E>) {
+        assert!(self.handle.set(handle.downgrade()).is_ok(), "a member begins to run once");
     }
 }
 
@@ -122,14 +122,18 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
     }
 
     fn asked(&self, from: MemberId, question: Bytes, reply: peer::Reply) {
-        let (Some(handle), Some(question)) = (self.handle.get().cloned(), Question::decode(question)) else { return };
+        let (Some(handle), Some(question)) =
+            (self.handle.get().and_then(WeakHandle::upgrade), Question::decode(question))
+        else {
+            return;
+        };
         self.env.tasks().spawn_light("peer's question", async move {
             reply.answer(encode_answer(&handle.answer(from, question).await));
         });
     }
 
     fn asked_as_etcd(&self, question: EtcdQuestion, reply: EtcdReply) {
-        let Some(handle) = self.handle.get().cloned() else { return };
+        let Some(handle) = self.handle.get().and_then(WeakHandle::upgrade) else { return };
         self.env.tasks().spawn_light("peer's question", async move {
             reply.answer(handle.answer_as_etcd(question).await);
         });

@@ -7,8 +7,11 @@ use super::archive;
 use super::boot::{self, BootReport, Booted};
 use super::comparison;
 use super::config::DriverConfig;
+use super::corruption;
+use super::digests::DigestPlaces;
 use super::doors::{MemberDoor, NoPeers};
 use super::ending::Ending;
+use super::first_election;
 use super::handle::{Handle, HandleParts, Identity};
 use super::keeper;
 use super::mailbox::Mailbox;
@@ -101,13 +104,20 @@ where
         views,
         peers,
         ending,
-        digests: Arc::default(),
+        digests: DigestPlaces::default(),
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,
     });
-    door.open(handle.clone());
-    handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
-    remembering::begin(&handle);
+    door.open(&handle);
+    begin_watches(&handle, &config);
     Ok((handle, report))
+}
+
+/// What goes on beside the node for as long as it does.
+fn begin_watches<E: Env>(handle: &Handle<E>, config: &DriverConfig) {
+    handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
+    corruption::begin(handle, config.corruption);
+    remembering::begin(handle);
+    first_election::begin(handle, config);
 }

@@ -61,6 +61,11 @@ impl<D: Disk> Shell<D> {
                 self.to_archive.put_completion(ArchiveJob::Checkpoint { applied, image });
             }
             Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
+            Output::GiveRoom => self.to_keeper.put_completion(KeeperJob::GiveRoom),
+            Output::LookForRoom => {
+                self.to_keeper.put_completion(KeeperJob::LookForRoom);
+                self.to_archive.put_completion(ArchiveJob::LookForRoom);
+            }
             Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),
         }

@@ -69,6 +69,12 @@ impl<D: Disk> Machine<D> {
         std::mem::replace(self, next)
     }
 
+    /// Whether [`Self::replace`] would not let revisions fall. Where it would, this state is not what the log makes: it has
+    /// revisions that those who are further do not have.
+    pub fn may_go_before(&self, next: &Self) -> bool {
+        next.store.revision() >= self.store.revision()
+    }
+
     /// As [`Self::replace`], for a state that was damaged or wrong: `next` may be of the same index, and what the one before
     /// said of revisions is not believed.
     ///

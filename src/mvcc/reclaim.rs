@@ -126,6 +126,11 @@ impl<D: Disk> Store<D> {
         self.replaced.iter().map(|segment| segment.len()).sum()
     }
 
+    /// The job that was begun could not be done: there is something to do again.
+    pub fn reclaim_put_off(&mut self) {
+        self.history.stir();
+    }
+
     /// The job that is under way ends soon and without a result: this store is about to be replaced, and nobody is to wait
     /// for the disk because of it.
     pub fn give_up_reclaim(&mut self) {
@@ -226,6 +231,11 @@ impl<D: Disk> ReclaimJob<D> {
             return true;
         }
         self.index.get(&record.key).and_then(|node| node.visible_at(self.watermark)) == Some(revision)
+    }
+
+    /// The new file: what is left of it where the job could not be done is of no use.
+    pub fn file(&self) -> String {
+        file_name(self.number)
     }
 
     /// Writes the new file and makes it durable.

@@ -164,6 +164,11 @@ impl<D: Disk> Store<D> {
         self.history.unwritten()
     }
 
+    /// Bytes of these that [`Self::take_writes`] would hand out.
+    pub fn gathered_bytes(&self) -> usize {
+        self.history.gathered()
+    }
+
     /// Bytes of the history.
     pub fn size_bytes(&self) -> u64 {
         self.history.size()

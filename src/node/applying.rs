@@ -79,7 +79,7 @@ impl<D: Disk> Node<D> {
             events: Vec::new(),
             digest: self.machine.digest_at(index),
         };
-        self.proposals.applied(change.id, (index, term), applied, None);
+        self.proposals.change_applied(change.id, (index, term), applied);
         Ok(())
     }
 
@@ -149,7 +149,7 @@ impl<D: Disk> Node<D> {
                 }
                 let own = *member == self.config.member || member.0 == 0;
                 if own && (*action, *kind) == (AlarmAction::Deactivate, AlarmKind::NoSpace) {
-                    self.space.alarm_proposed = false;
+                    self.space_alarm_cleared();
                 }
             }
             Command::SetMemberAttributes { .. } => {

@@ -40,10 +40,14 @@ pub struct NodeStatus {
     pub expired_leases: u64,
     /// Remainders of leases that were to be written down.
     pub lease_checkpoints: u64,
+    /// States of this member that a state of more of the log replaced, and that had revisions it does not have.
+    pub states_refuted: u64,
     /// Messages of peers that no sound peer sends.
     pub turned_away: u64,
     /// Messages that showed that a peer lacks what it acknowledged.
     pub peers_log_lost: u64,
+    /// Times this member led and its heartbeats were late by a tick or more, as it stood still.
+    pub late_heartbeats: u64,
     pub alarms: Vec<(MemberId, AlarmKind)>,
     pub members: Vec<Member>,
     /// Those who were members once.
@@ -121,8 +125,10 @@ noticeboard! {
     checkpoints: AtomicU64,
     expired_leases: AtomicU64,
     lease_checkpoints: AtomicU64,
+    states_refuted: AtomicU64,
     turned_away: AtomicU64,
     peers_log_lost: AtomicU64,
+    late_heartbeats: AtomicU64,
 }
 
 /// Facts that change seldom and are not numbers.

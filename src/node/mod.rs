@@ -52,7 +52,7 @@ pub use auto_compaction::AutoCompaction;
 pub use config::NodeConfig;
 pub use divergence::{Verdict, judge_all};
 pub use facts::{Facts, NodeStatus};
-pub use input::{ArrivedSnapshot, Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
+pub use input::{ArrivedSnapshot, DiskPart, Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
 pub use lease_clock::{LeaseClock, Renewal};
 pub use membership::change_of;
 pub use node::Node;

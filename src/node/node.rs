@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::auto_compaction::Compactor;
 use super::checkpoints::{Checkpoint, Checkpoints};
@@ -28,7 +29,7 @@ use super::space::Space;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
 use crate::base::{LogIndex, Refusal, Wrong};
-use crate::consensus::{Group, MessageKind, PeerMessage, Standing, Stepped, passed_on};
+use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmKind, Command, Image, Machine, Member};
 use crate::mvcc::View;
@@ -148,10 +149,7 @@ impl<D: Disk> Node<D> {
     pub fn step(&mut self, now: Instant, input: Input<D>, out: &mut Vec<Output<D>>) {
         match input {
             Input::Tick => self.tick(now, out),
-            Input::Deaf { time } => {
-                self.lease_clock.stand_still(time);
-                self.was_deaf = true;
-            }
+            Input::Deaf { time } => self.stood_still(time),
             Input::Propose { id, payload, cost, reply } => match self.admit(cost, now) {
                 Ok(()) => self.proposals.add(id, payload, now, reply),
                 Err(refusal) => reply.send(Err(refusal)),
@@ -170,12 +168,16 @@ impl<D: Disk> Node<D> {
             Input::SnapshotSent { member, arrived } => self.snapshot_sent(member, arrived, now),
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
-            Input::Installed(machine) => self.installed(*machine, out),
+            Input::Installed(machine) => self.installed(*machine, now, out),
             Input::Rebuilt(machine) => {
                 let rebuilt = self.rebuilt(*machine, out);
                 self.wrong = rebuilt.err().or(self.wrong.take());
             }
             Input::StateAsked { to, reply } => self.state_asked(to, reply, out),
+            Input::AdvanceElection { ticks, reply } => {
+                self.group.advance_election(ticks);
+                reply.send(());
+            }
             Input::DigestNoted { since, reply } => {
                 let at = self.machine.lasting_index(since);
                 reply.send((at, self.digest_at(at)));
@@ -196,6 +198,11 @@ impl<D: Disk> Node<D> {
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
             Input::Reclaimed(done) => self.reclaimed(done),
+            Input::Room { part, short } => self.told_room(part, short, now),
+            Input::CheckpointPutOff => self.checkpoint_put_off(now),
+            // Of a state that a snapshot has replaced since.
+            Input::ReclaimPutOff if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
+            Input::ReclaimPutOff => self.reclaim_put_off(now),
             Input::Digested => self.space.digesting = false,
             Input::Removed => self.space.removing -= 1,
             Input::GiveSpaceBack { reply } => self.space.asked.push(reply),
@@ -204,6 +211,14 @@ impl<D: Disk> Node<D> {
                 self.stopping = true;
                 self.draining.push(reply);
             }
+        }
+    }
+
+    fn stood_still(&mut self, time: Duration) {
+        self.lease_clock.stand_still(time);
+        self.was_deaf = true;
+        if self.group.standing().role == Role::Leader {
+            self.facts.late_heartbeats.fetch_add(1, Relaxed);
         }
     }
 
@@ -381,6 +396,7 @@ impl<D: Disk> Node<D> {
             self.reads.expire(until, |asked| late.refusal(asked));
         }
         self.deaf_before = deaf;
+        self.give_up_hidden(now);
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
         self.tell_watches();
@@ -390,6 +406,7 @@ impl<D: Disk> Node<D> {
         self.count_leases(now);
         self.compact_by_itself(now);
         self.let_go_at_rest();
+        self.look_for_room();
     }
 
     fn compact_by_itself(&mut self, now: Instant) {

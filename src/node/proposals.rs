@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use fxhash::FxHashMap;
+use fxhash::{FxHashMap, FxHashSet};
 
 use super::input::{Proposed, Reply};
 use crate::base::{LeaseId, LogIndex, Refusal, Term, limits};
@@ -68,6 +68,8 @@ pub(super) struct Proposals {
     /// The node's own that came to nothing, or may have.
     lost: Vec<OwnProposal>,
     waits: Waits,
+    /// Changes of the configuration that were made last, whoever proposed them.
+    changes_made: VecDeque<(u64, Proposed)>,
 }
 
 impl Proposals {
@@ -79,8 +81,13 @@ impl Proposals {
         }
     }
 
-    /// Takes a change of the configuration in.
+    /// Takes a change of the configuration in. One that waits already is asked for again, because the first answer found no
+    /// way: who asked first has gone away.
     pub(super) fn add_change(&mut self, change: ConfChange, now: Instant, reply: Waiting) {
+        if let Some(Pending { asker, .. }) = self.pending.get_mut(&change.id) {
+            *asker = Asker::Client(reply);
+            return;
+        }
         if self.wait_for(change.id, change.context.len(), now, reply) {
             self.changes.push_back((change.id, change));
         }
@@ -191,6 +198,33 @@ impl Proposals {
             }
             (Asker::Node(own), _) => Some((own, applied.answer)),
         }
+    }
+
+    /// As [`Proposals::applied`], of a change of the configuration. One that was made is remembered.
+    pub(super) fn change_applied(&mut self, id: u64, (index, term): (LogIndex, Term), applied: Applied) {
+        if let Ok(answer) = &applied.answer {
+            let made = Proposed { answer: answer.clone(), revision: applied.revision, term, index };
+            self.changes_made.truncate(limits::CHANGES_REMEMBERED - 1);
+            self.changes_made.push_front((id, made));
+        }
+        self.applied(id, (index, term), applied, None);
+    }
+
+    /// The change of this id, if it was made lately, here or by another leader.
+    pub(super) fn change_made(&self, id: u64) -> Option<Proposed> {
+        self.changes_made.iter().find(|(made, _)| *made == id).map(|(_, made)| made.clone())
+    }
+
+    /// Those that were handed on and are not applied here.
+    pub(super) fn on_their_way(&self) -> Vec<u64> {
+        let waiting = self.fresh.iter().map(|(id, _)| id).chain(self.changes.iter().map(|(id, _)| id));
+        let waiting: FxHashSet<u64> = waiting.copied().collect();
+        self.pending.keys().copied().filter(|id| !waiting.contains(id)).collect()
+    }
+
+    /// Answers those of these that still wait: what became of them will not be learned here.
+    pub(super) fn give_up(&mut self, ids: impl IntoIterator<Item = u64>) {
+        ids.into_iter().for_each(|id| self.refuse(id, Refusal::TimeoutConnectionLost));
     }
 
     /// Answers those who asked at or before `until`; `why` is told when each asked.

@@ -9,6 +9,8 @@
 //! [`Input::Persisted`]: super::Input::Persisted
 //! [`Input::Installed`]: super::Input::Installed
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::input::ArrivedSnapshot;
 use super::node::Node;
 use super::output::Output;
@@ -75,13 +77,17 @@ impl<D: Disk> Node<D> {
     }
 
     /// Whether a snapshot of this state would be taken: the generation it may be built in.
-    pub(super) fn snapshot_offered(&mut self, (index, _): (LogIndex, Term)) -> Result<u64, String> {
+    pub(super) fn snapshot_offered(&mut self, (index, term): (LogIndex, Term)) -> Result<u64, String> {
         let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
         if self.snapshots.installing() || rebuilding {
             return Err("another is being installed".to_string());
         }
         if index <= self.counters.last_applied() && !self.may_rebuild_at(index) {
             return Err(format!("entry {index} is applied here already"));
+        }
+        // What leaves for the leader from here on is not in it.
+        if self.snapshots.offered.as_ref().is_none_or(|(at, _)| *at != (index, term)) {
+            self.snapshots.offered = Some(((index, term), self.proposals.on_their_way()));
         }
         Ok(self.machine.store_mut().fresh_generation())
     }
@@ -125,17 +131,32 @@ impl<D: Disk> Node<D> {
     }
 
     /// The state of the snapshot was read: it takes the place of what was.
-    pub(super) fn installed(&mut self, machine: Machine<D>, out: &mut Vec<Output<D>>) {
+    ///
+    /// Where it has fewer revisions than there were, those were never the cluster's: this member differed, and nobody had
+    /// named it. What goes is treated as a state that is known to be wrong.
+    pub(super) fn installed(&mut self, machine: Machine<D>, now: Instant, out: &mut Vec<Output<D>>) {
         let (index, term) = self.snapshots.installing.take().expect("what was read is being installed");
         assert_eq!(machine.applied(), (index, term));
         if let Some(observer) = &self.config.observer {
             observer.installed((index, term));
         }
         let position = machine.store().position();
-        drop(if self.rebuild.under_way() { self.machine.rebuild_from(machine) } else { self.machine.replace(machine) });
+        if self.rebuild.under_way() {
+            drop(self.machine.rebuild_from(machine));
+        } else if self.machine.may_go_before(&machine) {
+            drop(self.machine.replace(machine));
+        } else {
+            self.facts.states_refuted.fetch_add(1, Relaxed);
+            self.watches.end_all();
+            drop(self.machine.rebuild_from(machine));
+        }
         self.counters.installed(index);
         self.checkpoints.installed(index, position);
         self.group.applied(index);
+        let (at, offered) = self.snapshots.offered.take().unwrap_or_default();
+        if at == (index, term) {
+            self.snapshots.hidden = Some((now.plus(self.config.election_timeout), offered));
+        }
         self.rebuild_done();
         self.settle_in(out);
     }
@@ -148,6 +169,14 @@ impl<D: Disk> Node<D> {
         self.machine.store_mut().give_up_reclaim();
         if let Some(observer) = &self.config.observer {
             observer.notes("a rewriting met a new state");
+        }
+    }
+
+    /// Tells those whose proposals lie in the state that was put in place, which does not say what became of them. Not at
+    /// once: what is in the log behind it comes within a moment.
+    pub(super) fn give_up_hidden(&mut self, now: Instant) {
+        if let Some((_, hidden)) = self.snapshots.hidden.take_if(|(at, _)| *at <= now) {
+            self.proposals.give_up(hidden);
         }
     }
 

@@ -24,6 +24,10 @@ pub(super) struct Snapshots<D: Disk> {
     /// Rewritings of segments under way that belong to a state replaced since.
     pub(super) stale_reclaims: u32,
     sending: BTreeMap<MemberId, Sending<D>>,
+    /// The state that is offered, and the proposals that were on their way when it first was: it may hold some of them.
+    pub(super) offered: Option<((LogIndex, Term), Vec<u64>)>,
+    /// Those of the state in place, and when who waits for them is told: what is not applied by then is in it, or was lost.
+    pub(super) hidden: Option<(Instant, Vec<u64>)>,
 }
 
 /// A snapshot that is on its way to a member, was cut, or arrived and is not in place there yet.
@@ -41,7 +45,7 @@ struct Sending<D: Disk> {
 
 impl<D: Disk> Default for Snapshots<D> {
     fn default() -> Self {
-        Self { arrived: None, installing: None, stale_reclaims: 0, sending: BTreeMap::new() }
+        Self { arrived: None, installing: None, stale_reclaims: 0, sending: BTreeMap::new(), offered: None, hidden: None }
     }
 }
 

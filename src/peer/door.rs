@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use super::pace::AnsweredWrites;
+use super::traffic::PeerTraffic;
 use super::wait::BoxFuture;
 use crate::base::{ClusterId, MemberId, Wrong};
 use crate::consensus::PeerMessage;
@@ -105,6 +106,11 @@ pub trait PeerSender: Send + Sync + 'static {
 
     /// How long the connection to a peer has been good, if it is.
     fn connected_for(&self, member: MemberId) -> Option<Duration>;
+
+    /// What went between this member and each it has a link to; nothing where nobody counts.
+    fn traffic(&self) -> Vec<PeerTraffic> {
+        Vec::new()
+    }
 
     /// Ends every connection and listens no more.
     fn stop(&self);

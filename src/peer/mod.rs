@@ -38,6 +38,7 @@ mod snapshot_sender;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod transport;
 mod url;
 mod wait;
@@ -50,5 +51,6 @@ pub use door::{
 };
 pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
 pub use pace::AnsweredWrites;
+pub use traffic::{PeerTraffic, ROUND_TRIP_BOUNDS, SNAPSHOT_BOUNDS, ToldDurations, ToldSnapshots};
 pub use transport::Transport;
 pub use wait::BoxFuture;

@@ -22,26 +22,32 @@ use super::snapshot_frames::{OFFER_PATH, SNAPSHOT_PATH, put_chunk, put_end, put_
 use super::wrong::LineWrong;
 use crate::base::limits;
 use crate::consensus::PeerMessage;
-use crate::env::{Env, NetWriter};
+use crate::env::{Env, Instant, NetWriter};
 
 /// Tells what became of the sending when it goes, also where its task was dropped.
 pub(super) struct Outcome<E: Env> {
     exchange: Arc<Exchange<E>>,
     link: Arc<Link>,
     arrived: bool,
+    began: Instant,
 }
 
 impl<E: Env> Outcome<E> {
     /// The right to send a snapshot to this peer; nothing while another is on its way.
     pub(super) fn begin(exchange: &Arc<Exchange<E>>, link: &Arc<Link>) -> Option<Self> {
         let free = !link.sends_snapshot.swap(true, Ordering::AcqRel);
-        free.then(|| Self { exchange: exchange.clone(), link: link.clone(), arrived: false })
+        free.then(|| {
+            link.traffic.sent_snapshots.begins();
+            Self { exchange: exchange.clone(), link: link.clone(), arrived: false, began: exchange.now() }
+        })
     }
 }
 
 impl<E: Env> Drop for Outcome<E> {
     fn drop(&mut self) {
         self.link.sends_snapshot.store(false, Ordering::Release);
+        let took = self.exchange.now().since(self.began);
+        self.link.traffic.sent_snapshots.ends(self.arrived.then_some(took));
         self.exchange.door.snapshot_sent(self.link.member, self.arrived);
     }
 }

@@ -20,7 +20,7 @@
 //!   forgotten what it meant to write: after a loss of power. A budget bounds all of this. Of what there is twice one is
 //!   spared: of the images, and of the mark's first two slots, where one that a loss of power tore counts as lost; a
 //!   write of the mark goes astray only where it is whole, and may take another slot along. Once a state was installed its
-//!   image has no older one to fall back to. The end of the log, up to what two later syncs of it vouch for, is spared:
+//!   image has no older one to fall back to. The end of the log, up to what three later syncs of it vouch for, is spared:
 //!   nobody can tell a promise that was lost there from one never made. So writes of the log go astray late: at the loss of
 //!   power, of what was written since the last one and stands as it was written. A spare of the log becomes unreadable only
 //!   where the log may be lost: the sector may be where its end will be.

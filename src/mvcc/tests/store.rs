@@ -206,6 +206,7 @@ impl Bench {
 
     fn write(&mut self) {
         let writes = self.store.take_writes();
+        assert_eq!(self.store.gathered_bytes(), 0, "each byte is handed out once");
         if let Some(mark) = self.writer.write(&writes).unwrap() {
             self.store.written(mark);
         }
@@ -301,7 +302,9 @@ impl Bench {
             assert!(turn.next > next && turn.next <= view.revision() + 1);
             let passed = |kv: &&KeyValue| (next..turn.next).contains(&kv.mod_revision);
             let bytes = |kv: &KeyValue| kv.key.len() + kv.value.len() + size_of::<crate::base::Event>();
-            assert_eq!(turn.read, twin.changes.iter().filter(passed).map(bytes).sum::<usize>());
+            let before = turn.events.iter().filter_map(|event| event.prev_kv.as_ref());
+            let before = before.map(|prev| prev.key.len() + prev.value.len()).sum::<usize>();
+            assert_eq!(turn.read, twin.changes.iter().filter(passed).map(bytes).sum::<usize>() + before);
             let mut mains: Vec<i64> = turn.events.iter().map(|event| event.kv.mod_revision).collect();
             assert!(mains.iter().all(|main| (next..turn.next).contains(main)));
             mains.dedup();

@@ -14,6 +14,7 @@ use crate::wal::{Batch, LogEntry};
 mod amnesia;
 mod rebuild;
 mod snapshots;
+mod waiting;
 
 /// One member: its node, and the log as its disk has it.
 struct Seat {
