@@ -28,9 +28,8 @@ pub use clock::{LateTimers, SimClock, true_now, true_sleep};
 pub use cpu::{CpuMood, SimCpu};
 pub use disk::SimDisk;
 pub use faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss};
-#[cfg(test)]
-pub use lane_sender::LaneSender;
 pub use lane::{Lane, LaneMood};
+pub use lane_sender::LaneSender;
 pub use link::{Calls, Latency, LinkMood};
 pub use net::SimNet;
 pub use sim_env::SimEnv;
