@@ -179,3 +179,52 @@ async fn one_that_has_promised_something_is_refused_though_it_never_said_where_c
         member.stop().await;
     }
 }
+
+#[tokio::test]
+async fn members_on_copies_of_different_ages_say_so_and_elect_nobody() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let copies: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let sockets: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+    drop(sockets);
+    let start_all = async || {
+        let mut members = Vec::new();
+        for (n, dir) in dirs.iter().enumerate() {
+            members.push(open(dir.path(), config(n, &ports)).await);
+        }
+        members
+    };
+    let members = start_all().await;
+    for member in &members {
+        until_ready(member).await;
+    }
+    put(&members[0], 0).await;
+    for member in &members {
+        member.stop().await;
+    }
+    for (dir, to) in dirs.iter().zip(&copies) {
+        copy(dir.path(), to.path());
+    }
+    let members = start_all().await;
+    for member in &members {
+        until_ready(member).await;
+    }
+    for n in 1..100 {
+        put(&members[n % 3], n).await;
+    }
+    // What they remember of each other is kept now and then.
+    tokio::time::sleep(Duration::from_millis(2 * limits::REMEMBER_KEEP_MS)).await;
+    for member in &members {
+        member.stop().await;
+    }
+
+    put_back(copies[0].path(), dirs[0].path());
+    put_back(copies[1].path(), dirs[1].path());
+    let members = start_all().await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(members[0].facts().doubts() && members[1].facts().doubts());
+    assert!(members.iter().all(|member| !member.status().is_leader));
+    for member in &members {
+        member.stop().await;
+    }
+}

@@ -155,7 +155,7 @@ impl PeerDoor for Door {
         let version = r#"{"etcdserver":"3.7.1","etcdcluster":"3.7.0","storage":"3.7.0"}"#;
         Roster {
             cluster: ClusterId(self.cluster),
-            members_json: Bytes::from_static(b"[]\n"),
+            members_json: Bytes::from_static(b"[]"),
             version_json: Bytes::from_static(version.as_bytes()),
             removed: Vec::new(),
         }

@@ -14,8 +14,7 @@ use quorate::env::Env;
 use quorate::peer::{PeerDoor, PeerSender};
 
 use crate::config::driver_config;
-use crate::env::Lane;
-use crate::env::{SimEnv, forked, true_now, true_sleep};
+use crate::env::{Lane, LaneSender, SimEnv, forked, true_now, true_sleep};
 use crate::member::{Birth, Living, Member};
 use crate::oracles::Violation;
 use crate::plan::{End, PowerLoss};
@@ -121,7 +120,7 @@ async fn start(
     let net = env.net().clone();
     let connect = async move |identity: Identity, door: Arc<dyn PeerDoor>| {
         lane.open(identity.member, &net, door);
-        Ok(Arc::new(lane.sender(identity.member, &net)) as Arc<dyn PeerSender>)
+        Ok(Arc::new(LaneSender::new(&lane, identity.member, &net)) as Arc<dyn PeerSender>)
     };
     quorate::driver::start_with(env, config, connect).await
 }

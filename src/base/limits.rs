@@ -327,6 +327,13 @@ pub const REMEMBER_ASK_MS: u64 = 50;
 /// what only those two knew.
 pub const REMEMBER_TELL_MS: u64 = 100;
 
+/// Time between two writings of what is remembered of the others, where it changed: a cluster of which all members start
+/// again has forgotten no more than this.
+pub const REMEMBER_KEEP_MS: u64 = 5_000;
+
+/// Largest file of what is remembered: a member has six numbers and its id.
+pub const MEMORY_BYTES: u64 = 64 * 1024;
+
 /// Terms of which a member knows what it promised in this start of it.
 pub const PROMISES_KEPT: usize = 1_000;
 

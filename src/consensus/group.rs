@@ -62,8 +62,6 @@ pub struct Group {
     pub(super) passed_over: PassedOver,
     /// It is not known yet whether this member has what it promised: until then it does not stand either.
     pub(super) doubts: bool,
-    /// It votes in no term up to this one.
-    pub(super) silent_in: Term,
     pub(super) own: OwnPromises,
     pub(super) promises: Promises,
     /// Bytes stepped in since the last round.
@@ -120,7 +118,6 @@ impl Group {
             barred: false,
             passed_over: PassedOver::default(),
             doubts: false,
-            silent_in: 0,
             own,
             promises: Promises::default(),
             unready_bytes: 0,
@@ -297,10 +294,6 @@ impl Group {
         }
         if message.kind() == MessageKind::TimeoutNow && !self.may_stand() {
             // Who hands over waits for an election timeout and goes on.
-            return Ok(Stepped::Taken);
-        }
-        if message.kind() == MessageKind::Vote && message.term() <= self.silent_in {
-            // It stands again, in a later term.
             return Ok(Stepped::Taken);
         }
         let bytes = message.payload_bytes();

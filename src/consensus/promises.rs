@@ -153,6 +153,11 @@ impl OwnPromises {
         }
     }
 
+    /// It votes, and tells nobody.
+    pub(super) fn votes(&mut self, term: Term, to: u64) {
+        self.votes.push((term, to));
+    }
+
     pub(super) fn acknowledges(&mut self, term: Term, index: LogIndex) {
         match self.entries.last_mut() {
             Some((last, highest)) if *last == term => *highest = index.max(*highest),
@@ -209,7 +214,8 @@ impl Promises {
         self.0.iter().find(|(other, _)| *other == member).map(|(_, promise)| *promise).unwrap_or_default()
     }
 
-    pub(super) fn merge(&mut self, member: MemberId, promise: &Promise) {
+    /// With more of a member.
+    pub fn merge(&mut self, member: MemberId, promise: &Promise) {
         match self.0.iter_mut().find(|(other, _)| *other == member) {
             Some((_, known)) => known.merge(promise),
             None => self.0.push((member, *promise)),

@@ -28,13 +28,14 @@ impl Group {
         }
     }
 
-    /// It has what it promised. In a term that has a leader already it gives no vote any more: it may have given one that
-    /// it does not know of.
+    /// It has what it promised. In a term that has a leader its vote is the leader's, where it knows of none: it may have
+    /// given one, and gives no other.
     pub fn trust(&mut self) {
         self.doubts = false;
-        let raft = &self.raw.raft;
-        if raft.leader_id != INVALID_ID {
-            self.silent_in = raft.term;
+        let raft = &mut self.raw.raft;
+        if raft.vote == INVALID_ID && raft.leader_id != INVALID_ID {
+            raft.vote = raft.leader_id;
+            self.own.votes(raft.term, raft.vote);
         }
     }
 
@@ -90,6 +91,11 @@ impl Group {
         let mut told = self.promises.clone();
         told.merge(own, &promise);
         Some(told)
+    }
+
+    /// What this member remembers of the others.
+    pub fn promises(&self) -> &Promises {
+        &self.promises
     }
 
     /// Others told what is remembered of members.

@@ -10,6 +10,7 @@ use super::checkpoint_files;
 use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
+use super::memory_file;
 use crate::base::{Fault, LogIndex, Wrong};
 use crate::env::{Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
@@ -18,14 +19,26 @@ use crate::node::{DiskPart, Input};
 
 /// One thing the archive is asked.
 pub(super) enum ArchiveJob<D: Disk> {
-    Write { writes: Vec<HistoryWrite>, mark: WriteMark },
-    Checkpoint { applied: LogIndex, image: Bytes },
-    Install { image: Box<Image>, durable: oneshot::Sender<DurableImage>, installed: oneshot::Receiver<InstalledImage> },
+    Write {
+        writes: Vec<HistoryWrite>,
+        mark: WriteMark,
+    },
+    Checkpoint {
+        applied: LogIndex,
+        image: Bytes,
+    },
+    Install {
+        image: Box<Image>,
+        durable: oneshot::Sender<DurableImage>,
+        installed: oneshot::Receiver<InstalledImage>,
+    },
     Rebuild(Box<Image>),
     Reclaim(ReclaimJob<D>),
     Digest(DigestJob<D>),
     Remove(Vec<String>),
     LookForRoom,
+    /// What is remembered of members: of use to a later start, and to nobody else.
+    Remember(Bytes),
 }
 
 /// What the archive holds between two jobs.
@@ -126,6 +139,11 @@ async fn one_job<E: Env>(
             files.writer.sync().await?;
             replace_images(env.disk(), &image).await?;
             node.put_completion(Input::Rebuilt(load(env, store, image).await?));
+        }
+        ArchiveJob::Remember(promises) => {
+            if let Err(fault) = memory_file::write(env.disk(), &promises).await {
+                tracing::warn!(error = %fault, "what members promised is not kept");
+            }
         }
         ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), ending.clone()),
         ArchiveJob::Digest(job) => digest(env, job, node.clone()),

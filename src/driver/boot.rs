@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::checkpoint_files;
 use super::config::DriverConfig;
 use super::forcing::{self, Forced};
+use super::memory_file;
 use super::opening::{self, Opened};
 use crate::base::{ClusterId, Corruption, Fault, LogIndex, MemberId, Term, Wrong, derive_cluster_id, derive_member_id};
 use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
@@ -149,6 +150,7 @@ pub(super) async fn boot<E: Env>(
     if report.rebuilds.is_some() {
         node.rebuild();
     }
+    node.remember(&memory_file::read(disk, identity));
     node.doubt();
     Ok(Booted { node, journal: wal.journal, report })
 }

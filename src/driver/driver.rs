@@ -89,7 +89,7 @@ where
         mailbox: mailbox.clone(),
         from_peers,
         to_keeper,
-        to_archive,
+        to_archive: to_archive.clone(),
         peers: peers.clone(),
         ending: ending.clone(),
     };
@@ -110,14 +110,18 @@ where
         min_lease_ttl: config.min_lease_ttl,
     });
     door.open(&handle);
-    begin_watches(&handle, &config);
+    begin_watches(&handle, &config, to_archive);
     Ok((handle, report))
 }
 
 /// What goes on beside the node for as long as it does.
-fn begin_watches<E: Env>(handle: &Handle<E>, config: &DriverConfig) {
+fn begin_watches<E: Env>(
+    handle: &Handle<E>,
+    config: &DriverConfig,
+    to_archive: Arc<Mailbox<archive::ArchiveJob<E::Disk>>>,
+) {
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
     corruption::begin(handle, config.corruption);
-    remembering::begin(handle);
+    remembering::begin(handle, to_archive);
     first_election::begin(handle, config);
 }

@@ -27,6 +27,7 @@ mod install;
 mod joining;
 mod keeper;
 mod mailbox;
+mod memory_file;
 mod node_task;
 mod opening;
 mod promotions;

@@ -5,25 +5,44 @@
 //! not change is not told again. Does not know what follows from an answer.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_channel::oneshot;
 
+use super::archive::ArchiveJob;
 use super::comparison::ended_while;
 use super::handle::Handle;
+use super::mailbox::Mailbox;
+use super::memory_file;
 use super::questions::Question;
 use crate::base::{MemberId, limits};
 use crate::consensus::{Promises, Remembered};
 use crate::env::{Env, Tasks};
 use crate::node::{Input, Recalled};
+use crate::wal::WalIdentity;
 
 type Asked = BTreeMap<MemberId, oneshot::Receiver<Option<Remembered>>>;
 
-/// Begins both.
-pub(super) fn begin<E: Env>(handle: &Handle<E>) {
+/// Begins all of it.
+pub(super) fn begin<E: Env>(handle: &Handle<E>, archive: Arc<Mailbox<ArchiveJob<E::Disk>>>) {
     let tasks = handle.env().tasks();
+    tasks.spawn_light("memory", keep(handle.clone(), archive));
     tasks.spawn_light("recollection", ask_around(handle.clone()));
     tasks.spawn_light("promises", tell_around(handle.clone()));
+}
+
+/// Keeps what is remembered for a later start, now and then.
+async fn keep<E: Env>(handle: Handle<E>, archive: Arc<Mailbox<ArchiveJob<E::Disk>>>) {
+    let identity = WalIdentity { cluster: handle.identity().cluster, member: handle.identity().member };
+    let mut kept = None;
+    while pause(&handle, limits::REMEMBER_KEEP_MS).await {
+        let Ok(held) = handle.ask(|reply| Input::PromisesHeld { reply }).await else { return };
+        if kept.as_ref() != Some(&held) {
+            archive.put_completion(ArchiveJob::Remember(memory_file::encode(identity, &held)));
+            kept = Some(held);
+        }
+    }
 }
 
 async fn pause<E: Env>(handle: &Handle<E>, ms: u64) -> bool {
@@ -43,7 +62,7 @@ async fn ask_around<E: Env>(handle: Handle<E>) {
     loop {
         let doubts = handle.facts().doubts();
         let others = others(&handle);
-        if !doubts && others.iter().all(|other| answered.contains(other)) {
+        if others.iter().all(|other| answered.contains(other)) && !doubts {
             return;
         }
         for other in others.into_iter().filter(|other| doubts || !answered.contains(other)) {

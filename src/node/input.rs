@@ -260,6 +260,11 @@ pub enum Input<D: Disk> {
         /// Answered with nothing where another leads.
         reply: Reply<Option<Promises>>,
     },
+    /// What is remembered of members, this one among them, is asked for, to be kept.
+    PromisesHeld {
+        /// Answered at once.
+        reply: Reply<Promises>,
+    },
     /// The leader tells what members promised.
     PromisesTold(Promises),
     /// A watch stream speaks.

@@ -188,6 +188,7 @@ impl<D: Disk> Node<D> {
                 reply.send(self.recollected(from, remembered, now, out));
             }
             Input::PromisesWanted { reply } => reply.send(self.group.promises_to_tell()),
+            Input::PromisesHeld { reply } => reply.send(self.promises_held()),
             Input::PromisesTold(promises) => self.group.remember(&promises),
             Input::HandOver { to, reply } => {
                 // One that stops must not wait long for others.

@@ -16,7 +16,7 @@ use super::node::Node;
 use super::output::Output;
 use super::recollection::Recalled;
 use crate::base::MemberId;
-use crate::consensus::{Remembered, Role};
+use crate::consensus::{Promise, Promises, Remembered, Role};
 use crate::env::{Disk, Instant};
 
 impl<D: Disk> Node<D> {
@@ -37,6 +37,25 @@ impl<D: Disk> Node<D> {
         self.recollection.since = None;
         self.facts.doubts.store(doubts, Release);
         if doubts { self.group.doubt() } else { self.group.trust() }
+    }
+
+    /// What was remembered in an earlier life, this member's own promises by the word of others among it.
+    pub fn remember(&mut self, promises: &Promises) {
+        self.group.remember(promises);
+        let own = promises.of(self.config.member);
+        if let Some(what) = self.group.lacks(&own) {
+            self.recollection.lost.merge(&own);
+            self.recollection.forgotten = Some((self.config.member, what));
+        }
+    }
+
+    /// What to keep for a later life.
+    pub(super) fn promises_held(&self) -> Promises {
+        let mut held = self.group.promises().clone();
+        if self.recollection.forgotten.is_some() {
+            held.merge(self.config.member, &self.recollection.lost);
+        }
+        held
     }
 
     /// Another's memory of this member, or that it cannot be reached.
@@ -71,7 +90,9 @@ impl<D: Disk> Node<D> {
             return Recalled::Whole;
         }
         let since = *self.recollection.since.get_or_insert(now);
-        let restored = self.is_restored();
+        // Nobody else has a say: the others were removed.
+        let alone = self.group.is_lone_voter();
+        let restored = alone || self.is_restored();
         match self.recollection.forgotten {
             _ if restored => {}
             Some((from, what)) => return Recalled::Forgets { from, what, leads: false },
@@ -82,6 +103,7 @@ impl<D: Disk> Node<D> {
         for message in self.recollection.take_held() {
             self.peer_message(message, now, out);
         }
+        self.recollection.lost = Promise::default();
         if self.recollection.forgotten.take().is_some() { Recalled::Restored } else { Recalled::Whole }
     }
 

@@ -179,7 +179,7 @@ async fn member(world: &VirtualEnv, id: MemberId, cluster: u64) -> Member {
     door.told(|told| {
         told.roster = Roster {
             cluster: ClusterId(cluster),
-            members_json: Bytes::from_static(b"[]\n"),
+            members_json: Bytes::from_static(b"[]"),
             version_json: Bytes::from_static(b"{}"),
             removed: Vec::new(),
         };

@@ -18,14 +18,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use bytes::Bytes;
 use quorate::base::{Dice, MemberId, SeededDice};
 use quorate::consensus::{MessageKind, PeerMessage};
-use quorate::peer::{AskFailure, ChunkSource, PeerAddress, PeerDoor, PeerSender};
+use quorate::peer::PeerDoor;
 
 use super::clock::{Waiting, true_now};
 use super::forked;
-use super::lane_snapshot;
 use super::net::SimNet;
 use super::pipe::wake;
 use super::trace::{Marks, Trace};
@@ -115,16 +113,6 @@ pub struct Lane {
     net: SimNet,
 }
 
-/// What one life of a member sends with.
-pub struct LaneSender {
-    lane: Lane,
-    member: MemberId,
-    net: SimNet,
-    host: String,
-    /// Whom it may send to; nobody once it was stopped.
-    peers: Mutex<Option<Vec<MemberId>>>,
-}
-
 impl Lane {
     /// A lane along the links of a network. To be made in a task that outlives all members: what is on its way is
     /// carried by a task spawned here.
@@ -145,10 +133,24 @@ impl Lane {
         self.lock().mood = mood;
     }
 
-    /// What the life of a host that `net` was given for sends with, as the member `member`. It knows no peers yet.
-    pub fn sender(&self, member: MemberId, net: &SimNet) -> LaneSender {
-        let (net, host) = (net.clone(), net.host_name());
-        LaneSender { lane: self.clone(), member, net, host, peers: Mutex::new(Some(Vec::new())) }
+    /// Since when a member takes messages, and on which host; nothing while it does not.
+    pub(super) fn opened(&self, member: MemberId) -> Option<(String, Duration)> {
+        let way = self.lock();
+        way.open.get(&member).filter(|open| open.net.is_alive()).map(|open| (open.host.clone(), open.since))
+    }
+
+    /// Since when messages pass both ways between two hosts; nothing while they do not.
+    pub(super) fn good_since(&self, here: &str, there: &str) -> Option<Duration> {
+        let ways = [self.net.passes(here, there), self.net.passes(there, here)];
+        ways.iter().all(|(passes, _)| *passes).then(|| ways.iter().map(|(_, since)| *since).max().unwrap_or_default())
+    }
+
+    /// A member takes no more messages in this life.
+    pub(super) fn close(&self, member: MemberId, net: &SimNet) {
+        let mut way = self.lock();
+        if way.open.get(&member).is_some_and(|open| open.net.is_same_life(net)) {
+            way.open.remove(&member);
+        }
     }
 
     /// A member can be reached from now on, as long as the life lasts that `net` was given for.
@@ -299,7 +301,7 @@ impl Lane {
     }
 
     /// A message leaves.
-    fn send(&self, message: PeerMessage, from: &str, sender: &SimNet) {
+    pub(super) fn send(&self, message: PeerMessage, from: &str, sender: &SimNet) {
         let mut fate = self.lock().fate(message.from(), message.to());
         if message.kind() == MessageKind::Propose {
             (fate.twice, fate.replay) = (false, None);
@@ -363,67 +365,5 @@ impl Way {
             self.marks.add(name, u64::from(happened));
         }
         fate
-    }
-}
-
-impl LaneSender {
-    fn knows(&self, member: MemberId) -> bool {
-        let peers = self.peers.lock().expect("no holder of the peers panics");
-        peers.as_ref().is_some_and(|peers| peers.contains(&member))
-    }
-}
-
-impl PeerSender for LaneSender {
-    fn send(&self, message: PeerMessage) {
-        if self.net.is_alive() && self.knows(message.to()) {
-            self.lane.send(message, &self.host, &self.net);
-        }
-    }
-
-    fn send_snapshot(&self, message: PeerMessage, source: Box<dyn ChunkSource>) {
-        if self.net.is_alive() && self.knows(message.to()) {
-            drop(madsim::task::spawn(lane_snapshot::carry(self.lane.clone(), self.net.clone(), message, source)));
-        } else {
-            self.lane.failed(&message, &self.net);
-        }
-    }
-
-    /// The lane carries messages and states; questions have no way.
-    fn ask(
-        &self,
-        _member: MemberId,
-        _question: Bytes,
-    ) -> Pin<Box<dyn Future<Output = Result<Bytes, AskFailure>> + Send>> {
-        Box::pin(std::future::ready(Err(AskFailure::Unsupported)))
-    }
-
-    fn set_peers(&self, peers: Vec<PeerAddress>) {
-        let mut known = self.peers.lock().expect("no holder of the peers panics");
-        if let Some(known) = known.as_mut() {
-            *known = peers.into_iter().map(|peer| peer.member).collect();
-        }
-    }
-
-    fn connected_for(&self, member: MemberId) -> Option<Duration> {
-        if !self.net.is_alive() {
-            return None;
-        }
-        let (host, since) = {
-            let way = self.lane.lock();
-            let open = way.open.get(&member).filter(|open| open.net.is_alive() && self.knows(member))?;
-            (open.host.clone(), open.since)
-        };
-        let ways = [self.lane.net.passes(&self.host, &host), self.lane.net.passes(&host, &self.host)];
-        let good = ways.iter().all(|(passes, _)| *passes);
-        let since = ways.iter().map(|(_, since)| *since).fold(since, Duration::max);
-        good.then(|| true_now().saturating_sub(since))
-    }
-
-    fn stop(&self) {
-        *self.peers.lock().expect("no holder of the peers panics") = None;
-        let mut way = self.lane.lock();
-        if way.open.get(&self.member).is_some_and(|open| open.net.is_same_life(&self.net)) {
-            way.open.remove(&self.member);
-        }
     }
 }

@@ -12,6 +12,7 @@ mod faults;
 mod file;
 mod hosts;
 mod lane;
+mod lane_sender;
 mod lane_snapshot;
 mod link;
 mod net;
@@ -28,7 +29,7 @@ pub use cpu::{CpuMood, SimCpu};
 pub use disk::SimDisk;
 pub use faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss};
 #[cfg(test)]
-pub use lane::LaneSender;
+pub use lane_sender::LaneSender;
 pub use lane::{Lane, LaneMood};
 pub use link::{Calls, Latency, LinkMood};
 pub use net::SimNet;

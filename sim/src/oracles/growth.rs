@@ -33,66 +33,35 @@ pub fn unneeded<D: Disk>(disk: &D) -> Result<Vec<String>, Fault> {
         bytes.truncate(got);
         images.extend(Image::decode(&Bytes::from(bytes)));
     }
-    if images.len() < 2 {
-        return Ok(Vec::new());
-    }
-    let named: BTreeSet<String> =
-        images.iter().flat_map(|image| image.position.files().map(|(name, _)| name)).collect();
-    let newest = images.last().and_then(|image| image.position.files().map(|(name, _)| name).max());
-    let Some(newest) = newest else { return Ok(Vec::new()) };
+    let named = |image: &Image| image.position.files().map(|(name, _)| name).collect::<Vec<String>>();
     let there = disk.list(HISTORY_DIR)?.into_iter().map(|name| format!("{HISTORY_DIR}/{name}"));
+    Ok(lying(there.collect(), &images.iter().map(named).collect::<Vec<_>>()))
+}
+
+/// Those of the files that are there which none of the images names, oldest first, though a newer one of the same
+/// generation is named.
+fn lying(there: Vec<String>, images: &[Vec<String>]) -> Vec<String> {
+    let newest = images.last().filter(|_| images.len() > 1).and_then(|named| named.iter().max());
+    let Some(newest) = newest else { return Vec::new() };
+    let named: BTreeSet<&String> = images.iter().flatten().collect();
     // Numbers are of one width: their order is that of their names, and the generation is what they begin with.
     let generation = &newest[..HISTORY_DIR.len() + 1 + GENERATION_DIGITS];
-    let lies = |name: &String| name.starts_with(generation) && *name < newest && !named.contains(name);
-    Ok(there.filter(lies).collect())
+    let lies = |name: &String| name.starts_with(generation) && name < newest && !named.contains(name);
+    there.into_iter().filter(lies).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use quorate::mvcc::{NewValue, StoreOptions, StorePosition};
-
     use super::*;
-    use crate::env::{DiskFaults, Marks, SimDisk, Trace};
-
-    /// A disk with the history of a few puts, and images of positions in it.
-    fn disk() -> SimDisk {
-        let dice = quorate::base::SeededDice::new(1);
-        let disk = SimDisk::new(DiskFaults::calm(), dice, Trace::default(), Marks::default()).power_on();
-        [IMAGES, HISTORY_DIR].iter().for_each(|dir| disk.create_dir(dir).unwrap());
-        disk
-    }
-
-    fn write(disk: &SimDisk, name: &str, bytes: &[u8]) {
-        disk.open(name, OpenMode::Create).unwrap().write_at(0, bytes).unwrap();
-    }
 
     #[test]
     fn a_file_that_no_image_names_and_a_newer_one_has_followed_is_told() {
-        let options = StoreOptions { cache_bytes: 0, segment_bytes: 1 };
-        let disk = disk();
-        let mut store = quorate::mvcc::Store::open(disk.clone(), options, &StorePosition::default(), &[]).unwrap();
-        let mut positions = Vec::new();
-        for _ in 0..3 {
-            let mut txn = store.begin(false);
-            txn.put(NewValue { key: "a".into(), value: "b".into(), lease: 0, backing_bytes: 0 }).unwrap();
-            txn.commit();
-            positions.push(store.position());
-        }
-        let image = |applied: u64, position: &StorePosition| {
-            let mut image = Image { position: position.clone(), ..Image::default() };
-            image.state.applied = (applied, 1);
-            image.encode()
-        };
-        let files: Vec<String> = positions[2].files().map(|(name, _)| name).collect();
-        assert_eq!(files.len(), 3);
-        files.iter().for_each(|file| write(&disk, file, b"x"));
-        write(&disk, "checkpoint/0000000000000001.image", &image(1, &positions[1]));
-        assert!(unneeded(&disk).unwrap().is_empty(), "one image tells nothing");
-        let mut last = positions[2].clone();
-        last.segments.remove(0);
-        write(&disk, "checkpoint/0000000000000002.image", &image(2, &last));
-        assert!(unneeded(&disk).unwrap().is_empty(), "the older one needs the first");
-        write(&disk, "checkpoint/0000000000000001.image", &image(1, &last));
-        assert_eq!(unneeded(&disk).unwrap(), [files[0].clone()]);
+        let file = |generation: u32, number: u32| format!("{HISTORY_DIR}/{generation:08x}{number:08x}.seg");
+        let files = |numbers: &[u32]| numbers.iter().map(|number| file(1, *number)).collect::<Vec<_>>();
+        let there = || [files(&[1, 2, 3, 4]), vec![file(0, 9)]].concat();
+        assert!(lying(there(), &[files(&[2, 3])]).is_empty(), "one image tells nothing");
+        assert!(lying(there(), &[files(&[1, 2]), files(&[2, 3])]).is_empty(), "the older one needs the first");
+        assert_eq!(lying(there(), &[files(&[2, 3]), files(&[2, 3])]), [file(1, 1)]);
+        assert_eq!(lying(there(), &[files(&[3]), files(&[3])]), files(&[1, 2]), "what is newer is not looked at");
     }
 }

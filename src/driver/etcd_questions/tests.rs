@@ -135,7 +135,7 @@ fn the_answers_are_stock_etcds() {
                     b"\x0a\x02\x08\x09",
                     200,
                     protobuf,
-                    b"\x0a\x08\x0a\x00\x10\x09\x18\x63\x20\x64",
+                    b"\x0a\x08\x0a\x00\x10\x09\x18\x64\x20\x64",
                 ),
                 text("POST /leases", b"\x08\x05", 404, none, b"lease not found\n"),
                 text("POST /leases/internal", b"\x0a\x02\x08\x05", 404, none, b"lease not found\n"),

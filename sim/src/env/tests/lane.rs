@@ -119,7 +119,7 @@ fn two(mood: LaneMood) -> Two {
     let (a, b) = (net.boot("a"), net.boot("b"));
     net.set_link("a", "b", LinkMood { latency: Latency::Constant(1_000), ..LinkMood::calm() });
     let (one, other) = (Arc::<Told>::default(), Arc::<Told>::default());
-    let sender = lane.sender(MemberId(1), &a);
+    let sender = LaneSender::new(&lane, MemberId(1), &a);
     sender.set_peers(vec![PeerAddress { member: MemberId(2), urls: Vec::new() }]);
     lane.open(MemberId(1), &a, one.clone());
     lane.open(MemberId(2), &b, other.clone());
@@ -221,7 +221,7 @@ fn a_dead_life_neither_sends_nor_hears() {
         let told = Arc::<Told>::default();
         two.lane.open(MemberId(1), &reborn, told.clone());
         two.net.kill("b");
-        let sender = two.lane.sender(MemberId(1), &reborn);
+        let sender = LaneSender::new(&two.lane, MemberId(1), &reborn);
         sender.send(message(APPEND, 3));
         true_sleep(millis(100)).await;
         assert!(told.unreachable.lock().unwrap().is_empty(), "it knew no peers");
