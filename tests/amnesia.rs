@@ -14,7 +14,7 @@ use quorate::base::{KeyRange, limits};
 use quorate::driver::{DriverConfig, FoundingMember, Handle, check_not_begun, find_cluster, start};
 use quorate::env::TokioEnv;
 use quorate::machine::{Command, Put};
-use quorate::mvcc::{RangeQuery, StoreOptions};
+use quorate::mvcc::RangeQuery;
 use quorate::node::NodeConfig;
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
@@ -22,41 +22,19 @@ const NAMES: [&str; 3] = ["one", "two", "three"];
 fn config(name: usize, ports: &[u16]) -> DriverConfig {
     let url = |port: &u16| format!("http://127.0.0.1:{port}");
     let founder = |(name, port): (&&str, &u16)| FoundingMember { name: name.to_string(), peer_urls: vec![url(port)] };
+    let own = DriverConfig::new(NAMES[name], NAMES.iter().zip(ports).map(founder).collect());
     DriverConfig {
-        name: NAMES[name].to_string(),
-        founding_members: NAMES.iter().zip(ports).map(founder).collect(),
-        joins: None,
-        strict_reconfig_check: true,
-        rebuild_from_peers: false,
-        force_new_cluster: false,
-        append_bytes: 1 << 20,
         listen_peers: vec![format!("127.0.0.1:{}", ports[name])],
-        cluster_token: "amnesia".to_string(),
         tick: Duration::from_millis(50),
-        election_ticks: 10,
-        pre_vote: true,
-        max_request_bytes: 1_572_864,
-        wal_segment_bytes: limits::WAL_SEGMENT_BYTES,
-        min_lease_ttl: 2,
-        store: StoreOptions::default(),
         node: NodeConfig {
-            member: Default::default(),
-            name: NAMES[name].to_string(),
             client_urls: vec![format!("http://{}:2379", NAMES[name])],
-            cluster_version: "3.7.0".to_string(),
-            request_timeout: Duration::from_secs(7),
-            read_retry: Duration::from_millis(500),
             election_timeout: Duration::from_millis(500),
             catch_up_entries: 1_000,
-            quota_bytes: 0,
             checkpoint_entries: 30,
-            progress_ticks: 6000,
-            lease_checkpoint_interval: Duration::from_secs(300),
-            auto_compaction: None,
-            rebuild_when_diverged: false,
             seed: name as u64,
-            observer: None,
+            ..own.node
         },
+        ..own
     }
 }
 

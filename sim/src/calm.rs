@@ -79,7 +79,7 @@ pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client, everyone: &
         everyone.iter().copied().filter(|member| voters.contains(&member_id(*member))).collect();
     let broken = voters.len() - voting.len();
     let mut dice = forked(world.plan.seed, "core", 0);
-    let sparable = ((voters.len() - 1) / 2).saturating_sub(broken);
+    let sparable = (voters.len().saturating_sub(1) / 2).saturating_sub(broken);
     let spare = dice.below(sparable as u64 + 1) as usize;
     if spare == 0 {
         return Ok(());

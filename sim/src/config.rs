@@ -72,6 +72,8 @@ pub fn driver_config(
         strict_reconfig_check: true,
         rebuild_from_peers: false,
         force_new_cluster: false,
+        advances_first_election: true,
+        corruption: Default::default(),
         listen_peers: ports.iter().map(|port| peer_address(member, *port)).collect(),
         cluster_token: TOKEN.to_string(),
         tick: TICK,
@@ -93,6 +95,8 @@ pub fn driver_config(
             catch_up_entries: setting.catch_up_entries,
             quota_bytes: 0,
             checkpoint_entries: setting.checkpoint_entries,
+            // Who sends small appends sends small chunks.
+            snapshot_chunk_bytes: setting.append_bytes.clamp(64, quorate::base::limits::SNAPSHOT_CHUNK_BYTES),
             progress_ticks: setting.progress_ticks,
             lease_checkpoint_interval: setting.lease_checkpoint,
             auto_compaction: None,

@@ -278,6 +278,7 @@ pub fn txn_answer(it: &product::TxnAnswer) -> spec::TxnAnswer {
             spec::OpAnswer::DeleteRange { deleted: *deleted, prev_kvs: key_values(prev_kvs), revision: *revision }
         }
         product::OpAnswer::Txn(nested) => spec::OpAnswer::Txn(txn_answer(nested)),
+        product::OpAnswer::Later(..) => unreachable!("what was put off is carried out first"),
     };
     spec::TxnAnswer { succeeded: it.succeeded, answers: it.answers.iter().map(one).collect() }
 }
@@ -297,5 +298,6 @@ pub fn answer(it: &product::Answer) -> spec::Answer {
             spec::Answer::Alarm(list.iter().map(|(member, kind)| (member.0, alarm_kind(*kind))).collect())
         }
         product::Answer::Done => spec::Answer::Done,
+        product::Answer::Later(..) => unreachable!("what was put off is carried out first"),
     }
 }

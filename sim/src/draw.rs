@@ -51,15 +51,21 @@ fn drawn<T: std::fmt::Debug>(seed: u64, purpose: &str, number: u64, strategy: im
 impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64) -> Self {
+        Self::lasting(seed, Duration::ZERO)
+    }
+
+    /// The plan of a seed whose clients are at it for about so long at least: they rest longer, and do no more.
+    pub fn lasting(seed: u64, least: Duration) -> Self {
         let size = drawn(seed, "size", 0, select(SIZES));
         let (keys, pace, clients) = drawn(seed, "load", 0, load());
         let (kinds, steps) = drawn(seed, "kinds", 0, (kinds(), 30..31 + 800 / clients));
+        let pace = pace.max(least.as_millis() as u64 / steps as u64);
         let length = pace * steps as u64;
         let client = |number| drawn(seed, "client", number, vec(step(kinds.clone(), pace), steps));
         let (harm, lane) = (drawn(seed, "harm", 0, harm(size)), drawn(seed, "lane", 0, lane()));
         let scene = Scene { size, length, harm };
         let (joiners, mut errands) = drawn(seed, "errands", 0, errands(length));
-        // Neither a lane nor a cluster that may be short of members carries a state to those who join.
+        // A lane carries no questions, and a cluster that may be short of members no state, to those who join.
         let lane = lane.filter(|_| size > 1 && joiners == 0 && harm == Harm::Nothing);
         let joiners = if harm == Harm::Nothing { joiners } else { 0 };
         errands.retain(|planned| joiners > 0 || matches!(planned.errand, Errand::MoveLeader { .. }));
@@ -76,9 +82,6 @@ impl Plan {
             timeline = drawn(seed, "amnesia", 1, put_backs(scene));
         }
         timeline.sort_by_key(|timed| timed.at);
-        if lane.is_some() {
-            setting.catch_up_entries = quorate::base::limits::CATCH_UP_ENTRIES;
-        }
         setting.lane = lane;
         let member = |number| {
             let drawn_here = drawn(seed, "member", number, member());
@@ -309,6 +312,16 @@ fn bank(length: u64) -> impl Strategy<Value = Option<Bank>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_plan_that_is_to_last_lasts_and_is_the_same_otherwise() {
+        for seed in 0..20 {
+            let (plan, longer) = (Plan::of(seed), Plan::lasting(seed, Duration::from_secs(60)));
+            assert!(longer.until >= plan.until && longer.until > Duration::from_secs(200), "seed {seed}");
+            let steps = |plan: &Plan| plan.clients.iter().map(Vec::len).collect::<Vec<_>>();
+            assert_eq!((plan.founders, steps(&plan)), (longer.founders, steps(&longer)), "seed {seed}");
+        }
+    }
 
     #[test]
     fn a_plan_follows_from_its_seed_and_survives_a_file() {

@@ -326,6 +326,8 @@ impl Member {
         // After a panic that ended the run it may be poisoned.
         let mut standing = self.standing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         (standing.living, standing.over, standing.node) = (None, None, None);
+        // A driver's doors hold each other, and with them the disk, also when the life is over.
+        self.disk.empty();
     }
 
     /// Ends the present life, if there is one, and keeps the member down for a while from now.

@@ -13,7 +13,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::mutants::{self, hunt, mutants};
 use crate::page::{self, readable};
 use crate::plan::Plan;
-use crate::run::{run, run_drawn, run_told};
+use crate::run::{run, run_drawn, run_plan, run_told};
 use crate::told::Report;
 
 /// Characters of a failure shown in the summary of many seeds.
@@ -135,6 +135,9 @@ enum What {
         /// Seeds run at the same time.
         #[arg(long, default_value_t = 2)]
         jobs: u64,
+        /// Seconds for which the clients of each seed are at it, at least.
+        #[arg(long, default_value_t = 0)]
+        length: u64,
         /// Stop after so many failures; 0 goes on to the end.
         #[arg(long, default_value_t = 20)]
         max_failures: u64,
@@ -208,7 +211,9 @@ pub fn main() -> ExitCode {
                 false
             }
         },
-        What::Swarm { seeds, jobs, max_failures } => swarm(seeds, jobs.max(1), max_failures),
+        What::Swarm { seeds, jobs, length, max_failures } => {
+            swarm(seeds, jobs.max(1), Duration::from_secs(length), max_failures)
+        }
         What::Twice { seeds } => twice(seeds),
         What::Mutants { only, seeds, jobs, through, list } => {
             mutants(&mutants::Wanted { only, seeds, jobs, through, list })
@@ -341,7 +346,7 @@ impl Total {
     }
 }
 
-fn swarm(seeds: Range<u64>, jobs: u64, max_failures: u64) -> bool {
+fn swarm(seeds: Range<u64>, jobs: u64, length: Duration, max_failures: u64) -> bool {
     let began = Instant::now();
     let bar = ProgressBar::new(seeds.end - seeds.start);
     let style = ProgressStyle::with_template("{elapsed_precise} {wide_bar} {pos}/{len} seeds, {per_sec}, {msg}");
@@ -357,7 +362,7 @@ fn swarm(seeds: Range<u64>, jobs: u64, max_failures: u64) -> bool {
                     if seed >= seeds.end {
                         return;
                     }
-                    let report = run(seed);
+                    let report = run_plan(Plan::lasting(seed, length));
                     let mut total = total.lock().expect("no holder of this lock panics");
                     if let Some(failure) = &report.failure {
                         bar.suspend(|| println!("seed {seed} FAILED {}", short(&readable(failure))));

@@ -31,6 +31,9 @@ const LEASE_PATIENCE: Duration = Duration::from_secs(10);
 /// Rounds of notices that are no longer than this are waited for.
 const FREQUENT_TICKS: u64 = 10;
 
+/// No timer in a run is set for longer.
+const LONGER_THAN_ANY_TIMER: Duration = Duration::from_secs(3 * 3600);
+
 thread_local! {
     static PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
 }
@@ -54,7 +57,7 @@ pub fn run(seed: u64) -> Report {
 }
 
 /// Runs a plan.
-fn run_plan(plan: Plan) -> Report {
+pub fn run_plan(plan: Plan) -> Report {
     recorded(plan, false).0
 }
 
@@ -109,6 +112,8 @@ fn staged<T: Send + 'static>(
                 kept.end_all_lives();
                 kept.leave(stage);
                 true_sleep(Duration::from_millis(1)).await;
+                // A timer that was set holds its task as long as it has not gone off.
+                true_sleep(LONGER_THAN_ANY_TIMER).await;
                 over
             })
         }));

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate::base::limits::MAX_TXN_ANSWER_BYTES;
 use quorate::base::{Dice, Refusal, SeededDice};
 use quorate::mvcc::ReadFailure;
 use quorate_spec::history::{Call, Operation, Outcome};
@@ -236,9 +237,15 @@ impl Client {
             let id = door.fresh_request_id();
             let attempt = Attempt { client, request: asked, ending: Ending::Open };
             world.judge(world.ledger().attempts_mut().begin(id, attempt));
-            let proposed = door.propose_as(id, command).await;
-            if let Ok(proposed) = &proposed {
-                world.promised(member, Promised::Entry { index: proposed.index, term: proposed.term });
+            let mut proposed = door.propose_as(id, command).await;
+            if let Ok(told) = &mut proposed {
+                world.promised(member, Promised::Entry { index: told.index, term: told.term });
+                let answer = std::mem::replace(&mut told.answer, quorate::machine::Answer::Done);
+                match answer.carry_out(MAX_TXN_ANSWER_BYTES) {
+                    Ok(answer) => told.answer = answer,
+                    // A fault of the disk: what was done stays done, and the client hears nothing of it.
+                    Err(_) => proposed = Err(Refusal::Timeout),
+                }
             }
             (id, proposed)
         });

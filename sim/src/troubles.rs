@@ -135,6 +135,7 @@ fn rarer(all: &Troubles, choices: &mut Vec<(u32, BoxedStrategy<Vec<Timed>>)>) {
     if all.damage {
         let rot = (who(size), class(), damage()).prop_map(|(who, class, damage)| Action::Rot { who, class, damage });
         choices.push((4, alone(all, rot).boxed()));
+        choices.push((2, spoilt(all).boxed()));
     }
     if all.calls {
         let reset = (0..size, 1..size).prop_map(move |(one, on)| Action::Reset { one, other: (one + on) % size });
@@ -149,6 +150,19 @@ fn rarer(all: &Troubles, choices: &mut Vec<(u32, BoxedStrategy<Vec<Timed>>)>) {
     if all.ambushes {
         choices.push((4, alone(all, ambush(all)).boxed()));
     }
+}
+
+/// A member starts, its image or its history is damaged some time later, and it starts again: what the one start let go of
+/// is what the other may need.
+fn spoilt(all: &Troubles) -> impl Strategy<Value = Vec<Timed>> + use<> {
+    let class = select(&[FileClass::Image, FileClass::Image, FileClass::History][..]);
+    let parts = (0..all.size, millis(0, all.length), millis(100, 4_000), class, damage());
+    parts.prop_map(|(member, at, later, class, damage)| {
+        let who = Who::Member(member);
+        let ends = |at| Timed { at, action: Action::End { who, how: End::Kill, down: Duration::ZERO } };
+        let rot = Action::Rot { who, class, damage };
+        vec![ends(at), Timed { at: at + later, action: rot }, ends(at + later + Duration::from_micros(1))]
+    })
 }
 
 fn class() -> impl Strategy<Value = FileClass> {
@@ -329,11 +343,21 @@ fn aim() -> impl Strategy<Value = Aim> {
         Change::SyncDir,
         Change::CreateDir,
     ];
-    (any::<bool>(), select(changes.to_vec()), any::<bool>(), class()).prop_map(|(of_kind, change, of_class, class)| {
+    let any = (any::<bool>(), select(changes.to_vec()), any::<bool>(), class());
+    let any = any.prop_map(|(of_kind, change, of_class, class)| {
         // A directory is of no class.
         let of_class = of_class && !matches!(change, Change::SyncDir | Change::CreateDir);
         Aim { change: (of_kind || !of_class).then_some(change), class: of_class.then_some(class) }
-    })
+    });
+    // Rare by themselves, and what comes next depends on them.
+    let telling = [
+        (Change::Sync, FileClass::Mark),
+        (Change::Write, FileClass::Mark),
+        (Change::Sync, FileClass::Image),
+        (Change::Rename, FileClass::Image),
+    ];
+    let telling = select(telling.to_vec()).prop_map(|(change, class)| Aim { change: Some(change), class: Some(class) });
+    proptest::strategy::Union::new_weighted(vec![(3, any.boxed()), (1, telling.boxed())])
 }
 
 #[cfg(test)]

@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 
+use quorate::base::limits;
 use quorate::consensus::{MessageKind, PeerMessage, Standing};
 use quorate::machine::{Applied, Command};
-use quorate::node::Observer;
+use quorate::node::{Observer, TurnWork};
 use quorate::wal::{Batch, LogEntry};
 
 use crate::chronicle::Happening;
 use crate::env::{SimCpu, SimDisk};
 use crate::oracles::disk::Promised;
+use crate::oracles::require;
 use crate::plan::Moment;
 use crate::world::World;
 
@@ -37,13 +39,26 @@ impl Observer for Witness {
         self.world.ambushes.applies(self.member, entry.1);
         let mut ledger = self.world.ledger();
         let verdict = ledger.applied(self.member, entry, request, command, applied);
-        let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest);
+        let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest.unwrap_or_default());
         drop(ledger);
         self.world.trace.note("applied", &fxhash::hash64(&(self.member, entry, digest)).to_le_bytes());
         if verdict.is_err() {
             self.world.chronicle.member(self.member, || Happening::Objects(entry.0));
         }
         self.world.judge(verdict);
+    }
+
+    /// What a turn did beside its last entry, and beside one record and one revision, is bounded.
+    fn worked(&self, work: &TurnWork) {
+        if !self.disk.is_alive() {
+            return;
+        }
+        let (bytes, changes) = (work.entry_bytes - work.last_bytes, work.changes - work.last_changes);
+        let applied = work.entries <= limits::APPLY_ENTRIES_PER_TURN
+            && bytes < limits::APPLY_BYTES_PER_TURN
+            && changes < limits::APPLY_CHANGES_PER_TURN;
+        let read = work.compaction_bytes < limits::COMPACTION_SLICE_BYTES + limits::MAX_REQUEST_BYTES;
+        self.world.judge(require(applied && read, "a turn of the node is bounded", || format!("{work:?}")));
     }
 
     fn reconfigured(&self, entry: &LogEntry) {
@@ -87,6 +102,12 @@ impl Observer for Witness {
             self.world.trace.note("installed", &fxhash::hash64(&(self.member, at)).to_le_bytes());
             let verdict = self.world.ledger().installed(self.member, at);
             self.world.judge(verdict);
+        }
+    }
+
+    fn notes(&self, what: &'static str) {
+        if self.disk.is_alive() {
+            self.world.marks.hit(what);
         }
     }
 

@@ -56,6 +56,7 @@ fn op(answer: OpAnswer) -> pb::ResponseOp {
             })
         }
         OpAnswer::Txn(answer) => Response::ResponseTxn(txn(pb::ResponseHeader::default(), answer)),
+        OpAnswer::Later(..) => unreachable!("what was put off is carried out before it is answered"),
     };
     pb::ResponseOp { response: Some(response) }
 }

@@ -10,6 +10,7 @@ use http_body_util::Full;
 
 use crate::api::maintenance::is_learner;
 use crate::api::metrics::{API_VERSION, STORAGE_VERSION};
+use crate::api::peer_metrics::PeerMetrics;
 use crate::api::porch::Porch;
 use crate::base::Refusal;
 use crate::env::Env;
@@ -94,7 +95,12 @@ fn version(status: &NodeStatus) -> Answer {
 }
 
 fn metrics<E: Env>(porch: &Porch<E>) -> Answer {
-    let text = porch.metrics.render(&porch.handle.status());
+    let status = porch.handle.status();
+    let mut text = porch.metrics.render(&status);
+    let (traffic, promotions) = (porch.handle.peer_traffic(), porch.handle.promotions());
+    let local = porch.handle.identity().member;
+    let peers = PeerMetrics { local, status: &status, traffic: &traffic, promotions: &promotions };
+    text.extend_from_slice(peers.render().as_bytes());
     answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", text)
 }
 

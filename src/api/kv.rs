@@ -4,7 +4,7 @@
 
 use crate::api::answers;
 use crate::api::porch::Porch;
-use crate::base::Refusal;
+use crate::base::{Refusal, limits};
 use crate::env::{Disk, Env};
 use crate::machine::{self, Answer, Command, Op, Txn, codec};
 use crate::mvcc::{RangeAnswer, RangeQuery, ReadFailure, View};
@@ -28,16 +28,16 @@ impl<E: Env> Porch<E> {
     /// Writes one key.
     pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Refusal> {
         let command = Command::Put(codec::put_from_wire(request)?);
-        let (header, proposed) = self.propose(command).await?;
-        let Answer::Put { prev_kv } = proposed.answer else { unreachable_answer("put") };
+        let (header, answer) = self.carried_out(command).await?;
+        let Answer::Put { prev_kv } = answer else { unreachable_answer("put") };
         Ok(pb::PutResponse { header: Some(header), prev_kv: prev_kv.map(answers::key_value) })
     }
 
     /// Deletes a range.
     pub async fn delete_range(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, Refusal> {
         let command = Command::DeleteRange(codec::delete_range_from_wire(request)?);
-        let (header, proposed) = self.propose(command).await?;
-        let Answer::DeleteRange { deleted, prev_kvs } = proposed.answer else { unreachable_answer("delete") };
+        let (header, answer) = self.carried_out(command).await?;
+        let Answer::DeleteRange { deleted, prev_kvs } = answer else { unreachable_answer("delete") };
         Ok(pb::DeleteRangeResponse { header: Some(header), deleted, prev_kvs: answers::key_values(prev_kvs) })
     }
 
@@ -47,9 +47,20 @@ impl<E: Env> Porch<E> {
         if txn.is_read_only() {
             return self.read_txn(&txn).await;
         }
-        let (header, proposed) = self.propose(Command::Txn(txn)).await?;
-        let Answer::Txn(answer) = proposed.answer else { unreachable_answer("txn") };
+        let (header, answer) = self.carried_out(Command::Txn(txn)).await?;
+        let Answer::Txn(answer) = answer else { unreachable_answer("txn") };
         Ok(answers::txn(header, answer))
+    }
+
+    /// Has a command agreed on, and reads here what its answer left to be read.
+    async fn carried_out(&self, command: Command) -> Result<(pb::ResponseHeader, Answer), Refusal> {
+        let (header, proposed) = self.propose(command).await?;
+        let (answer, room) = (proposed.answer, limits::MAX_TXN_ANSWER_BYTES);
+        if !answer.is_put_off() {
+            return Ok((header, answer));
+        }
+        let answer = at_leisure(true, || answer.carry_out(room)).map_err(refusal_of)?;
+        Ok((header, answer))
     }
 
     async fn read_txn(&self, txn: &Txn) -> Result<pb::TxnResponse, Refusal> {

@@ -19,6 +19,9 @@ type Reading = fn(&NodeStatus) -> u64;
 /// Gauges that mirror the node: name, help, reading.
 const GAUGES: &[(&str, &str, Reading)] = &[
     ("etcd_server_has_leader", "Whether or not a leader exists.", |s| s.leader.is_some().into()),
+    ("etcd_server_is_learner", "Whether or not this member is a learner. 1 if is, 0 otherwise.", |s| {
+        s.is_learner.into()
+    }),
     ("etcd_server_is_leader", "Whether or not this member is the leader.", |s| s.is_leader.into()),
     ("etcd_server_proposals_committed_total", "Entries committed.", |s| s.committed),
     ("etcd_server_proposals_applied_total", "Entries applied.", |s| s.applied),
@@ -132,7 +135,6 @@ impl Metrics {
         make.gauges("etcd_server_id", "Server or member ID in hexadecimal format.", &["server_id"])
             .with_label_values(&[member])
             .set(1.0);
-        make.gauge("etcd_server_is_learner", "Whether or not this member is a learner.");
         Self {
             rpcs,
             handled,

@@ -18,6 +18,7 @@ mod kv;
 mod lease;
 mod maintenance;
 mod metrics;
+mod peer_metrics;
 mod porch;
 mod range_chunks;
 mod rpc;

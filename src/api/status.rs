@@ -22,7 +22,7 @@ pub fn code_of(refusal: &Refusal) -> Code {
         | Refusal::MemberBadUrls
         | Refusal::InvalidClientApiVersion => Code::InvalidArgument,
         Refusal::Compacted | Refusal::FutureRevision | Refusal::LeaseTtlTooLarge => Code::OutOfRange,
-        Refusal::NoSpace => Code::ResourceExhausted,
+        Refusal::NoSpace | Refusal::AnswerTooLarge => Code::ResourceExhausted,
         Refusal::LeaseNotFound | Refusal::MemberNotFound => Code::NotFound,
         Refusal::LeaseExists
         | Refusal::NotLeader

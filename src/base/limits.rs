@@ -6,6 +6,10 @@ pub const MAX_REQUEST_BYTES: usize = 1_572_864;
 /// What gRPC may receive beyond a request: etcd's own allowance for framing.
 pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 
+/// What the rows of a transaction's answer may take in memory, all its reads together. etcd stops at what gRPC can send, 2 GiB,
+/// and holds several times that; a hundred ranges over a few hundred thousand keys are no more than a slip of the pen.
+pub const MAX_TXN_ANSWER_BYTES: usize = 256 * 1024 * 1024;
+
 /// Operations in one list of a transaction, as etcd's `--max-txn-ops` defaults to.
 pub const MAX_TXN_OPS: usize = 128;
 
@@ -40,6 +44,17 @@ pub const KEPT_DIGESTS: usize = 256;
 /// requests for one: soon enough that nothing much is served from a state that differs.
 pub const COMPARE_MS: u64 = 1_000;
 
+/// Requests for a state that come to nothing in a row before it is told, the first time and then again: a start or an
+/// election takes a few, and a member that waits for ever must say so without filling its log.
+pub const STATE_REQUESTS_UNTOLD: u64 = 10;
+
+/// The same of those after.
+pub const STATE_REQUESTS_BETWEEN_TWO_TELLINGS: u64 = 300;
+
+/// Changes of the members whose outcome is remembered for who asks a second time, because the first answer was lost: they
+/// come one at a time, and whoever asks again does so within seconds.
+pub const CHANGES_REMEMBERED: usize = 64;
+
 /// Comparisons that must find a difference without a majority before nobody is believed any more: a member that starts or
 /// lags may be about to settle it, and what differs once differs for ever.
 pub const COMPARISONS_WITHOUT_MAJORITY: u32 = 5;
@@ -50,6 +65,9 @@ pub const REBUILD_BACKLOG_BYTES: usize = 256 * 1024 * 1024;
 
 /// Digests of compactions kept, as in etcd: a member that lags may be asked about them for as many compactions.
 pub const KEPT_COMPACTION_DIGESTS: usize = 10;
+
+/// Ticks between two looks at whether a disk that was full has room again.
+pub const TICKS_BETWEEN_LOOKS: u64 = 10;
 
 /// Ticks for which files that were replaced wait while nothing is written, before checkpoints are made to let them go: long
 /// enough to gather what one compaction sets free, short enough that the disk follows within seconds.
@@ -135,6 +153,13 @@ pub const CATCH_UP_ENTRIES: u64 = 5_000;
 
 /// Budget of values kept in memory where the flag gives none.
 pub const DEFAULT_VALUE_CACHE_BYTES: usize = 128 * 1024 * 1024;
+
+/// Bytes of keys and values read for compaction before other work gets its turn: large values count, too.
+pub const COMPACTION_SLICE_BYTES: usize = 1024 * 1024;
+
+/// Keys changed by entries that are applied in one go: an entry that deletes many is not joined by others. About five
+/// milliseconds.
+pub const APPLY_CHANGES_PER_TURN: usize = 5_000;
 
 /// Index entries compacted before other work gets its turn: some five microseconds each on a busy machine, so
 /// that a slice takes about 2 ms there.
@@ -330,8 +355,14 @@ pub const PEER_LEASE_MS: u64 = 1_000;
 /// Digests of all data that others asked for and that are being made at once: each reads the whole history.
 pub const PEER_DIGESTS: usize = 2;
 
-/// Digests made at compactions that are kept, as in etcd.
-pub const COMPACTION_DIGESTS: usize = 10;
+/// Times a peer that the transport does not know yet is asked again, as right after a start.
+pub const ASK_NEW_PEER_TIMES: usize = 20;
+
+/// Ticks that are left to wait for a leader's word at a start once the others are there, as in etcd.
+pub const FIRST_ELECTION_TICKS: usize = 2;
+
+/// Time between two looks for the others at a start, as in etcd.
+pub const FIRST_ELECTION_LOOK_MS: u64 = 50;
 
 /// What a snapshot says of itself before its chunks.
 pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;
@@ -339,9 +370,35 @@ pub const SNAPSHOT_MANIFEST_BYTES: usize = 1024 * 1024;
 /// Largest chunk of a snapshot on its way to a member: one record goes alone, however large.
 pub const SNAPSHOT_FRAME_BYTES: usize = MAX_RECORD_BYTES + 64 * 1024;
 
-/// Bytes of snapshots sent to one member in a second: a fraction of what a disk or a network gives, so that the leader's
-/// other work keeps its pace.
-pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+/// Bytes of snapshots sent to one member in a second, at most: what a disk or a network of today gives to one of several.
+pub const SNAPSHOT_BYTES_PER_SECOND: u64 = 256 * 1024 * 1024;
+
+/// While clients' writes take clearly longer than before, one part of it in so many.
+pub const SNAPSHOT_PACES: u64 = 8;
+
+/// Time after which is looked how long clients' writes take: some dozens of a busy member.
+pub const SNAPSHOT_PACE_MS: u64 = 100;
+
+/// Bytes of a snapshot that its receiver writes before it syncs them: so much the others that wait for the same disk may have
+/// to wait for.
+pub const SNAPSHOT_SYNC_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Time a snapshot that was cut on its way is kept for another attempt. It keeps the old versions of what changes meanwhile
+/// in memory, and its segments on the disk.
+pub const SNAPSHOT_KEPT_MS: u64 = 60_000;
+
+/// Time what arrived of a cut snapshot is kept by its receiver: longer than its sender can go on with it.
+pub const SNAPSHOT_HALF_KEPT_MS: u64 = 90_000;
+
+/// Attempts in a row to go on with a cut snapshot without coming further, after which a newer one is sent.
+pub const SNAPSHOT_FRUITLESS_ATTEMPTS: u32 = 3;
+
+/// Log held in memory for those to whom a snapshot is on its way, in bytes: what is written while a large state travels and
+/// is installed. Beyond it they need another.
+pub const SNAPSHOT_HELD_LOG_BYTES: usize = 128 * 1024 * 1024;
+
+/// Time one chunk of a snapshot may take to arrive, however slowly its bytes come.
+pub const SNAPSHOT_FRAME_MS: u64 = 120_000;
 
 /// Time the receiver of a snapshot has to take a chunk in, or to take the whole over: it waits for its disk.
 pub const SNAPSHOT_STALL_MS: u64 = 30_000;

@@ -21,6 +21,7 @@ pub enum Refusal {
     LeaseExists,
     LeaseTtlTooLarge,
     RequestTooLarge,
+    AnswerTooLarge,
     TooManyRequests,
     MemberNotFound,
     MemberExists,
@@ -74,6 +75,8 @@ impl Refusal {
             Self::LeaseExists => "etcdserver: lease already exists",
             Self::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
             Self::RequestTooLarge => "etcdserver: request is too large",
+            // The words of etcd's gRPC library; no more is counted than shows that it is too large.
+            Self::AnswerTooLarge => "grpc: trying to send message larger than max (268435457 vs. 268435456)",
             Self::TooManyRequests => "etcdserver: too many requests",
             Self::MemberNotFound => "etcdserver: member not found",
             Self::MemberExists => "etcdserver: member ID already exist",

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 use raft::eraftpb::{ConfState, Entry, EntryType, Message, MessageType};
-use raft::{RawNode, SnapshotStatus, StateRole};
+use raft::{RawNode, StateRole};
 
 use super::conf_change::{self, ConfChange};
 use super::guard::{self, Admission};
@@ -12,9 +12,10 @@ use super::jitter::Jitter;
 use super::log_cache::LogCache;
 use super::message::{MessageKind, PeerMessage};
 use super::outbox::{self, Outbox};
+use super::passed_over::PassedOver;
 use super::promises::{OwnPromises, Promises};
 use super::ready::{self, ConfirmedRead, ReadStamp, Ready};
-use super::standing::{Electorate, PeerProgress, Role, Standing, Stepped};
+use super::standing::{Electorate, Role, Standing, Stepped};
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::wal::{Batch, HardState, LogEntry};
 
@@ -58,6 +59,7 @@ pub struct Group {
     outbox: Outbox,
     /// It does not stand for election, whatever happens.
     pub(super) barred: bool,
+    pub(super) passed_over: PassedOver,
     /// It is not known yet whether this member has what it promised: until then it does not stand either.
     pub(super) doubts: bool,
     pub(super) own: OwnPromises,
@@ -114,6 +116,7 @@ impl Group {
             told_committed: 0,
             outbox: Outbox::new(hard_state.term),
             barred: false,
+            passed_over: PassedOver::default(),
             doubts: false,
             own,
             promises: Promises::default(),
@@ -170,8 +173,8 @@ impl Group {
             if self.ticks_unsynced >= 2 * self.election_ticks {
                 let term = self.raw.raft.term;
                 self.raw.raft.become_follower(term, raft::INVALID_ID);
-            } else if let Some(heir) = self.heir() {
-                self.transfer(heir);
+            } else {
+                self.transfer_to_heir();
             }
         }
         // A tick of one who does not lead can only bring it to stand.
@@ -185,42 +188,18 @@ impl Group {
         self.settle();
     }
 
+    /// So many ticks without a leader count as passed, but not all that it waits for; nothing where there is one.
+    pub fn advance_election(&mut self, ticks: usize) {
+        let raft = &mut self.raw.raft;
+        if raft.leader_id == raft::INVALID_ID && raft.state == StateRole::Follower {
+            let passed = raft.election_elapsed + ticks;
+            raft.election_elapsed = passed.min(self.election_ticks.saturating_sub(1)).max(raft.election_elapsed);
+        }
+    }
+
     /// Whether the disk has not answered for an election timeout.
     pub fn disk_hangs(&self) -> bool {
         self.ticks_unsynced >= self.election_ticks
-    }
-
-    /// The voter to hand the leadership to: of those heard of lately the one that has most of the log.
-    pub fn heir(&self) -> Option<MemberId> {
-        let peers = self.progress();
-        let heirs = peers.iter().filter(|peer| peer.votes && peer.active && peer.member.0 != self.raw.raft.id);
-        heirs.max_by_key(|peer| (peer.matched, peer.member)).map(|peer| peer.member)
-    }
-
-    /// Hands the leadership to a voter, as far as it lies with this member. It is over when another leads, or after
-    /// an election timeout; meanwhile proposals are refused.
-    pub fn transfer(&mut self, to: MemberId) {
-        self.raw.transfer_leader(to.0);
-        self.settle();
-    }
-
-    /// How far the others have come. Empty unless this member leads.
-    pub fn progress(&self) -> Vec<PeerProgress> {
-        if self.raw.raft.state != StateRole::Leader {
-            return Vec::new();
-        }
-        let prs = self.raw.raft.prs();
-        let mut peers: Vec<PeerProgress> = prs
-            .iter()
-            .map(|(id, progress)| PeerProgress {
-                member: MemberId(*id),
-                matched: progress.matched,
-                active: progress.recent_active || *id == self.raw.raft.id,
-                votes: prs.conf().voters().contains(*id),
-            })
-            .collect();
-        peers.sort_unstable_by_key(|peer| peer.member);
-        peers
     }
 
     /// Whether another, as a leader, said that this entry is committed. The leader that said it itself cannot know who
@@ -343,13 +322,6 @@ impl Group {
         self.settle();
     }
 
-    /// What became of a snapshot that was sent.
-    pub fn snapshot_sent(&mut self, member: MemberId, arrived: bool) {
-        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
-        self.raw.report_snapshot(member.0, status);
-        self.settle();
-    }
-
     /// Asks for the index a linearizable read must wait for. `attempt` must never be used twice in this life: it comes
     /// back in [`Ready::reads`]. The request is dropped silently without a leader, before the first commit of a term,
     /// and on the way, so the caller tries again with a new attempt.
@@ -405,12 +377,6 @@ impl Group {
         }
         self.raw.mut_store().restart_behind(snapshot, metadata.get_conf_state().clone());
         Some(snapshot)
-    }
-
-    /// Stamps the head of a snapshot with the state that is sent with it: what is applied now, which may be more than
-    /// when the snapshot was called for.
-    pub fn stamp_snapshot(&self, message: &mut PeerMessage) {
-        message.0.set_snapshot(self.raw.store().snapshot_of_applied());
     }
 
     fn batch_of(&mut self, rd: &mut raft::Ready) -> Batch {

@@ -94,6 +94,12 @@ impl LogCache {
         self.released.0
     }
 
+    /// Bytes of the entries behind this one.
+    pub(super) fn bytes_behind(&self, index: LogIndex) -> usize {
+        let behind = self.entries.iter().rev().take_while(|entry| entry.index > index);
+        behind.map(|entry| entry.data.len() + size_of::<Entry>()).sum()
+    }
+
     fn term_of(&self, index: LogIndex) -> Option<Term> {
         if index == self.released.0 { Some(self.released.1) } else { self.at(index).map(|entry| entry.term) }
     }

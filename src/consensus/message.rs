@@ -72,6 +72,11 @@ impl PeerMessage {
         (self.kind() == MessageKind::Snapshot).then_some((metadata.index, metadata.term))
     }
 
+    /// Makes it the head of the same snapshot as `other`.
+    pub fn take_snapshot_of(&mut self, other: &Self) {
+        self.0.set_snapshot(other.0.get_snapshot().clone());
+    }
+
     /// Where an [`MessageKind::AppendResponse`] or a vote is a refusal.
     pub fn rejects(&self) -> bool {
         self.0.reject

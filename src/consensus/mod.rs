@@ -15,14 +15,17 @@ mod codec;
 mod conf_change;
 mod group;
 mod guard;
+mod handing_over;
 mod jitter;
 mod log_cache;
 mod message;
 mod outbox;
+mod passed_over;
 mod promises;
 mod ready;
 mod rebuilding;
 mod remembering;
+mod sending;
 mod standing;
 
 pub use conf_change::{ConfChange, ConfChangeKind, founding_entry};

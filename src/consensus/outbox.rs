@@ -82,23 +82,26 @@ pub(super) fn in_own_name(own: u64, mut message: PeerMessage) -> Option<PeerMess
 /// before ends, or only tells a later commit index; an acknowledgement that covers the one before. The crate writes one
 /// for every step, and each costs both ends as much as a whole batch.
 pub(super) fn joined(messages: Vec<PeerMessage>) -> Vec<PeerMessage> {
-    let mut joined: Vec<PeerMessage> = Vec::with_capacity(messages.len());
+    // Each with the bytes of its entries: counted anew for every step, a long append would cost its length squared.
+    let mut joined: Vec<(PeerMessage, usize)> = Vec::with_capacity(messages.len());
     for PeerMessage(mut message) in messages {
-        match joined.iter_mut().rev().find(|last| last.0.to == message.to) {
-            Some(PeerMessage(last)) if goes_on(last, &message) => {
+        let bytes = message.entries.iter().map(|entry| entry.data.len()).sum::<usize>();
+        match joined.iter_mut().rev().find(|(last, _)| last.0.to == message.to) {
+            Some((PeerMessage(last), before)) if goes_on((last, *before), (&message, bytes)) => {
                 last.commit = last.commit.max(message.commit);
+                *before += bytes;
                 for entry in std::mem::take(&mut message.entries) {
                     last.entries.push(entry);
                 }
             }
-            Some(PeerMessage(last)) if covers(&message, last) => *last = message,
-            _ => joined.push(PeerMessage(message)),
+            Some((PeerMessage(last), before)) if covers(&message, last) => (*last, *before) = (message, bytes),
+            _ => joined.push((PeerMessage(message), bytes)),
         }
     }
-    joined
+    joined.into_iter().map(|(message, _)| message).collect()
 }
 
-fn goes_on(last: &Message, next: &Message) -> bool {
+fn goes_on((last, before): (&Message, usize), (next, bytes): (&Message, usize)) -> bool {
     let plain = |message: &Message| {
         message.get_msg_type() == MessageType::MsgAppend && message.context.is_empty() && message.request_snapshot == 0
     };
@@ -108,11 +111,8 @@ fn goes_on(last: &Message, next: &Message) -> bool {
         && last.term == next.term
         && last.from == next.from
         && end == (next.index, next.log_term)
-        && {
-            let bytes = |message: &Message| message.entries.iter().map(|entry| entry.data.len()).sum::<usize>();
-            last.entries.len() + next.entries.len() <= limits::PEER_MESSAGE_ENTRIES
-                && (next.entries.is_empty() || bytes(last) + bytes(next) <= limits::APPEND_BYTES)
-        }
+        && last.entries.len() + next.entries.len() <= limits::PEER_MESSAGE_ENTRIES
+        && (next.entries.is_empty() || before + bytes <= limits::APPEND_BYTES)
 }
 
 fn covers(next: &Message, last: &Message) -> bool {

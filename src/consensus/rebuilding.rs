@@ -1,9 +1,9 @@
 //! What rebuilding a member's state asks of consensus, whose log stays as it is.
 
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::ConfChangeType;
 
 use super::group::Group;
-use super::message::PeerMessage;
+use super::standing::Electorate;
 use crate::base::{LogIndex, MemberId, Term};
 
 impl Group {
@@ -17,12 +17,28 @@ impl Group {
         self.barred = false;
     }
 
-    /// The head of a snapshot of what is applied, for a member that asked for it by itself.
-    pub fn snapshot_head(&self, to: MemberId) -> PeerMessage {
-        let mut message = Message { from: self.raw.raft.id, to: to.0, term: self.raw.raft.term, ..Message::default() };
-        message.set_msg_type(MessageType::MsgSnapshot);
-        message.set_snapshot(self.raw.store().snapshot_of_applied());
-        PeerMessage(message)
+    /// Takes over who votes from a state that took the place of one which was not to be believed: what that one made of
+    /// changes may have been wrong, too.
+    pub fn adopt(&mut self, electorate: &Electorate) {
+        let Electorate { voters: own_voters, learners: own_learners } = self.electorate();
+        let mut steps = Vec::new();
+        let missing = |all: &[MemberId], own: &[MemberId], kind| {
+            let missing: Vec<_> =
+                all.iter().filter(|member| !own.contains(member)).map(|member| (kind, *member)).collect();
+            missing
+        };
+        // Those who come first: there is a voter at every step.
+        steps.extend(missing(&electorate.voters, &own_voters, ConfChangeType::AddNode));
+        steps.extend(missing(&electorate.learners, &own_learners, ConfChangeType::AddLearnerNode));
+        let all = [&electorate.voters[..], &electorate.learners].concat();
+        steps.extend(missing(&[own_voters, own_learners].concat(), &all, ConfChangeType::RemoveNode));
+        for (kind, member) in steps {
+            let mut change = raft::eraftpb::ConfChange { node_id: member.0, ..Default::default() };
+            change.set_change_type(kind);
+            let conf_state = self.raw.apply_conf_change(&change).expect("a state of a cluster has voters");
+            self.raw.mut_store().set_conf_state(conf_state);
+        }
+        self.settle();
     }
 
     /// Whether the log has this entry.

@@ -1,5 +1,6 @@
 //! The archive: the task that writes history and checkpoints. Nobody's answer waits for it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,11 +11,11 @@ use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
 use super::memory_file;
-use crate::base::{LogIndex, Wrong};
+use crate::base::{Fault, LogIndex, Wrong};
 use crate::env::{Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
-use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, ReclaimJob, StoreOptions, WriteMark};
-use crate::node::Input;
+use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, ReclaimJob, Reclaimed, StoreOptions, WriteMark};
+use crate::node::{DiskPart, Input};
 
 /// One thing the archive is asked.
 pub(super) enum ArchiveJob<D: Disk> {
@@ -37,6 +38,46 @@ pub(super) enum ArchiveJob<D: Disk> {
     Remove(Vec<String>),
     /// What is remembered of members: of use to a later start, and to nobody else.
     Remember(Bytes),
+    LookForRoom,
+}
+
+/// What the archive holds between two jobs.
+struct Files<D: Disk> {
+    writer: HistoryWriter<D>,
+    /// What there was no room for yet, in order.
+    waiting: VecDeque<(Vec<HistoryWrite>, WriteMark)>,
+}
+
+impl<D: Disk> Files<D> {
+    /// Writes what waits, as far as there is room; whether all of it is written. A write that was refused for want of room is
+    /// done again from its beginning: nothing of it was promised.
+    fn write_waiting(&mut self, node: &Mailbox<Input<D>>) -> Result<bool, Wrong> {
+        while let Some((writes, mark)) = self.waiting.front() {
+            match self.writer.write(writes) {
+                Ok(_) => {
+                    node.put_completion(Input::HistoryWritten(*mark));
+                    self.waiting.pop_front();
+                }
+                Err(fault) if fault.is_no_space() => return Ok(false),
+                Err(fault) => return Err(fault.into()),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes a checkpoint durable; whether there was room for it.
+    async fn checkpoint(&mut self, disk: &D, applied: LogIndex, image: &Bytes) -> Result<bool, Wrong> {
+        // The image names history; so history is durable first.
+        self.writer.sync().await?;
+        match checkpoint_files::write(disk, applied, image).await {
+            Ok(()) => Ok(true),
+            Err(fault) if fault.is_no_space() => {
+                checkpoint_files::discard_draft(disk)?;
+                Ok(false)
+            }
+            Err(fault) => Err(fault.into()),
+        }
+    }
 }
 
 /// Does what it is asked, in order. Ends on the first fault.
@@ -47,11 +88,11 @@ pub(super) async fn keep_archive<E: Env>(
     node: Arc<Mailbox<Input<E::Disk>>>,
     ending: Ending,
 ) {
-    let mut writer = HistoryWriter::new(env.disk().clone());
+    let mut files = Files { writer: HistoryWriter::new(env.disk().clone()), waiting: VecDeque::new() };
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         for job in batch.drain(..) {
-            if let Err(wrong) = one_job(&env, &store, &mut writer, job, &node, &ending).await {
+            if let Err(wrong) = one_job(&env, &store, &mut files, job, &node, &ending).await {
                 tracing::error!(error = %wrong, "history cannot be written: stopping");
                 ending.tell(Err(wrong));
                 jobs.close();
@@ -65,38 +106,39 @@ pub(super) async fn keep_archive<E: Env>(
 async fn one_job<E: Env>(
     env: &E,
     store: &StoreOptions,
-    writer: &mut HistoryWriter<E::Disk>,
+    files: &mut Files<E::Disk>,
     job: ArchiveJob<E::Disk>,
     node: &Arc<Mailbox<Input<E::Disk>>>,
     ending: &Ending,
 ) -> Result<(), Wrong> {
     match job {
         ArchiveJob::Write { writes, mark } => {
-            writer.write(&writes)?;
-            node.put_completion(Input::HistoryWritten(mark));
+            let had_room = files.waiting.is_empty();
+            files.waiting.push_back((writes, mark));
+            if !files.write_waiting(node)? && had_room {
+                node.put_completion(Input::Room { part: DiskPart::History, short: true });
+            }
         }
         ArchiveJob::Checkpoint { applied, image } => {
-            // The image names history; so history is durable first.
-            writer.sync().await?;
-            checkpoint_files::write(env.disk(), applied, &image).await?;
-            node.put_completion(Input::Checkpointed { applied });
+            let is_made = files.write_waiting(node)? && files.checkpoint(env.disk(), applied, &image).await?;
+            node.put_completion(if is_made { Input::Checkpointed { applied } } else { Input::CheckpointPutOff });
         }
         ArchiveJob::Install { image, durable, installed } => {
             // What was written before belongs to the state that goes; it may still be named by an image that is kept.
-            writer.sync().await?;
+            files.waiting.clear();
+            files.writer.sync().await?;
             let _ = durable.send(make_durable(env.disk(), &image).await?);
             // Not cut: the keeper has told the end.
             let Ok(installed) = installed.await else { return Ok(()) };
             forget_older(env.disk(), &installed)?;
             // The files of the state before are the node's to let go of, once nothing reads them.
-            let machine = Machine::load(env.disk().clone(), *store, &image, &[])?;
-            node.put_completion(Input::Installed(Box::new(machine)));
+            node.put_completion(Input::Installed(load(env, store, image).await?));
         }
         ArchiveJob::Rebuild(image) => {
-            writer.sync().await?;
+            files.waiting.clear();
+            files.writer.sync().await?;
             replace_images(env.disk(), &image).await?;
-            let machine = Machine::load(env.disk().clone(), *store, &image, &[])?;
-            node.put_completion(Input::Rebuilt(Box::new(machine)));
+            node.put_completion(Input::Rebuilt(load(env, store, image).await?));
         }
         ArchiveJob::Remember(promises) => {
             if let Err(fault) = memory_file::write(env.disk(), &promises).await {
@@ -111,16 +153,34 @@ async fn one_job<E: Env>(
             }
             node.put_completion(Input::Removed);
         }
+        ArchiveJob::LookForRoom => {
+            let short = !files.write_waiting(node)?;
+            node.put_completion(Input::Room { part: DiskPart::History, short });
+        }
     }
     Ok(())
+}
+
+/// Reads the whole state of an image, in a task that gives way to others: nothing is written meanwhile, because nothing is
+/// applied.
+async fn load<E: Env>(env: &E, store: &StoreOptions, image: Box<Image>) -> Result<Box<Machine<E::Disk>>, Wrong> {
+    let (done, loaded) = oneshot::channel();
+    let (disk, store) = (env.disk().clone(), *store);
+    env.tasks().spawn_quiet("load", async move {
+        let _ = done.send(Machine::load(disk, store, &image, &[]));
+    });
+    let ended = || Fault::new("read", "history", std::io::Error::other("the member stops")).into();
+    loaded.await.unwrap_or_else(|_| Err(ended())).map(Box::new)
 }
 
 /// Rewriting a segment takes long and nothing waits for it: it has a task of its own.
 fn reclaim<E: Env>(env: &E, job: ReclaimJob<E::Disk>, node: Arc<Mailbox<Input<E::Disk>>>, ending: Ending) {
     let disk = env.disk().clone();
-    env.tasks().spawn("reclaim", async move {
-        match job.run(&disk).await {
-            Ok(done) => node.put_completion(Input::Reclaimed(done)),
+    let file = job.file();
+    env.tasks().spawn_quiet("reclaim", async move {
+        match put_off(job.run(&disk).await, &disk, &file) {
+            Ok(Some(done)) => node.put_completion(Input::Reclaimed(done)),
+            Ok(None) => node.put_completion(Input::ReclaimPutOff),
             Err(wrong) => {
                 tracing::error!(error = %wrong, "a history segment cannot be rewritten: stopping");
                 ending.tell(Err(wrong));
@@ -128,6 +188,19 @@ fn reclaim<E: Env>(env: &E, job: ReclaimJob<E::Disk>, node: Arc<Mailbox<Input<E:
             }
         }
     });
+}
+
+/// Nothing where there was no room: then the `file` that was begun goes.
+fn put_off<D: Disk>(outcome: Result<Reclaimed<D>, Wrong>, disk: &D, file: &str) -> Result<Option<Reclaimed<D>>, Wrong> {
+    match outcome {
+        Err(Wrong::Fault(fault)) if fault.is_no_space() => {
+            if disk.exists(file)? {
+                disk.remove(file)?;
+            }
+            Ok(None)
+        }
+        outcome => outcome.map(Some),
+    }
 }
 
 /// Reads all of the history: also a task of its own. What cannot be read it only tells: whoever needs it will find it.

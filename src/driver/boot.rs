@@ -10,7 +10,7 @@ use super::config::DriverConfig;
 use super::forcing::{self, Forced};
 use super::memory_file;
 use super::opening::{self, Opened};
-use crate::base::{ClusterId, Corruption, Fault, LogIndex, MemberId, Wrong, derive_cluster_id, derive_member_id};
+use crate::base::{ClusterId, Corruption, Fault, LogIndex, MemberId, Term, Wrong, derive_cluster_id, derive_member_id};
 use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Disk, Env};
 use crate::machine::{Image, Member, State};
@@ -118,12 +118,9 @@ pub(super) async fn boot<E: Env>(
         found_cluster(&mut wal, &members).await?;
     }
     check_reaches(&wal, &image)?;
-    let forced = match hollow.clone() {
-        _ if founded || !config.force_new_cluster => None,
-        // There would be nobody left to have the data from.
-        Some(damage) => return Err(damage.into()),
-        None => Some(forcing::force(env, &mut wal, &image.state, identity).await?),
-    };
+    let wanted = config.force_new_cluster && !founded;
+    let forced =
+        if wanted { Some(forcing::force(env, &mut wal, &image.state, identity, &hollow).await?) } else { None };
     let electorate = electorate(&image.state, &wal.entries);
     let report = BootReport {
         identity,
@@ -142,16 +139,8 @@ pub(super) async fn boot<E: Env>(
     // Only now: a start that is refused changes nothing.
     checkpoint_files::set_aside(disk, &report.damaged).await?;
     let hard_state = opening::raised(wal.hard_state, applied);
-    let group_config = GroupConfig {
-        member: identity.member,
-        electorate,
-        election_ticks: config.election_ticks,
-        pre_vote: config.pre_vote,
-        append_bytes: config.append_bytes,
-        seed: env.dice().next_u64(),
-        applied,
-    };
     let log_end = wal.entries.last().map_or(applied.0, |last| last.index.max(applied.0));
+    let group_config = group_config(env, config, (identity.member, applied), electorate);
     let group = Group::start(&group_config, hard_state, wal.entries);
     let node_config = NodeConfig { member: identity.member, ..config.node.clone() };
     let is_damaged = matches!(report.rebuilds, Some(Rebuilds::Damaged(_)));
@@ -161,9 +150,25 @@ pub(super) async fn boot<E: Env>(
     if report.rebuilds.is_some() {
         node.rebuild();
     }
-    node.remember(&memory_file::read(disk, identity));
-    node.doubt();
+    node.doubt(&memory_file::read(disk, identity));
     Ok(Booted { node, journal: wal.journal, report })
+}
+
+fn group_config<E: Env>(
+    env: &E,
+    config: &DriverConfig,
+    (member, applied): (MemberId, (LogIndex, Term)),
+    electorate: Electorate,
+) -> GroupConfig {
+    GroupConfig {
+        member,
+        electorate,
+        election_ticks: config.election_ticks,
+        pre_vote: config.pre_vote,
+        append_bytes: config.append_bytes,
+        seed: env.dice().next_u64(),
+        applied,
+    }
 }
 
 /// Whether the others' state is to be taken. A lone voter that is told to has nobody to take it from.

@@ -53,7 +53,7 @@ fn keys<D: Disk>(disk: &D) -> Result<Vec<Key>, Fault> {
 /// Makes an image durable under its name: content, then name, then directory. Older ones beyond those kept
 /// are removed afterwards.
 pub(super) async fn write<D: Disk>(disk: &D, applied: LogIndex, image: &Bytes) -> Result<(), Fault> {
-    let draft = format!("{DIR}/draft");
+    let draft = draft();
     let same = keys(disk)?.into_iter().rfind(|key| key.applied == applied);
     let key = same.map_or(Key::first(applied), |key| Key { number: key.number + 1, ..key });
     if disk.exists(&draft)? {
@@ -66,6 +66,15 @@ pub(super) async fn write<D: Disk>(disk: &D, applied: LogIndex, image: &Bytes) -
     disk.sync_dir(DIR).await?;
     let kept = keys(disk)?;
     kept.iter().take(kept.len().saturating_sub(KEPT)).try_for_each(|old| disk.remove(&old.path()))
+}
+
+fn draft() -> String {
+    format!("{DIR}/draft")
+}
+
+/// Gives the space of an image back that could not be written.
+pub(super) fn discard_draft<D: Disk>(disk: &D) -> Result<(), Fault> {
+    if disk.exists(&draft())? { disk.remove(&draft()) } else { Ok(()) }
 }
 
 /// An image and where it lies.

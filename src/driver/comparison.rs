@@ -14,22 +14,40 @@ use futures_channel::oneshot;
 
 use super::handle::Handle;
 use super::questions::{Question, Told};
-use crate::base::{LogIndex, MemberId, limits};
+use crate::base::{LogIndex, MemberId, Refusal, limits};
 use crate::env::{Clock, Env, Tasks};
 use crate::machine::{AlarmAction, AlarmKind, Command};
 use crate::node::{Input, Verdict, judge_all};
 
 /// The member an alarm is raised for where nobody can be named: all of them, as in etcd.
-const EVERYBODY: MemberId = MemberId(0);
+pub(super) const EVERYBODY: MemberId = MemberId(0);
 
 /// Watches until the member ends.
 pub(super) async fn watch<E: Env>(handle: Handle<E>) {
-    let mut comparison = Comparison::default();
-    while !ended_while(&handle, pause(&handle)).await {
+    let (mut comparison, mut requests, mut refuted) = (Comparison::default(), Requests::default(), 0);
+    while !ended_while(&handle, Duration::from_millis(limits::COMPARE_MS)).await {
         let facts = handle.facts();
         if facts.waits_for_state() {
-            // Refused, or nobody leads: asked again.
-            let _ = handle.ask_for_state().await;
+            let answer = handle.ask_for_state().await;
+            if let Some(refusal) = requests.tells(answer.err()) {
+                let own = handle.identity().member;
+                let others =
+                    handle.status().members.iter().filter(|other| other.id != own && !other.is_learner).count();
+                tracing::warn!(
+                    "local-member-id" = %own,
+                    "other-voters" = others,
+                    error = %refusal,
+                    "still waiting for another member's state, without which nobody is served here; where no other voter is \
+                     left, restore this member from a backup, or remove it and let a new one join"
+                );
+            }
+        }
+        let seen = std::mem::replace(&mut refuted, handle.status().states_refuted);
+        if seen < refuted {
+            tracing::error!(
+                "local-member-id" = %handle.identity().member,
+                "this member had revisions that the cluster does not have; a snapshot has replaced its state"
+            );
         }
         if facts.leads() {
             comparison.round(&handle).await;
@@ -39,13 +57,10 @@ pub(super) async fn watch<E: Env>(handle: Handle<E>) {
     }
 }
 
-async fn pause<E: Env>(handle: &Handle<E>) {
+/// Waits for so long or for the member's end; whether it has ended.
+pub(super) async fn ended_while<E: Env>(handle: &Handle<E>, time: Duration) -> bool {
     let clock = handle.env().clock();
-    clock.sleep_until(clock.now().plus(Duration::from_millis(limits::COMPARE_MS))).await;
-}
-
-/// Waits for one or the other; whether the member has ended.
-pub(super) async fn ended_while<E: Env>(handle: &Handle<E>, pause: impl Future<Output = ()>) -> bool {
+    let pause = clock.sleep_until(clock.now().plus(time));
     let (mut ended, mut pause) = (pin!(handle.ending().wait()), pin!(pause));
     poll_fn(|cx| {
         if ended.as_mut().poll(cx).is_ready() {
@@ -54,6 +69,21 @@ pub(super) async fn ended_while<E: Env>(handle: &Handle<E>, pause: impl Future<O
         pause.as_mut().poll(cx).map(|()| false)
     })
     .await
+}
+
+/// Requests for a state, while nobody gives one.
+#[derive(Default)]
+struct Requests {
+    in_vain: u64,
+}
+
+impl Requests {
+    /// One was answered, or refused so: whether it should be told now, which is so rarely.
+    fn tells(&mut self, refusal: Option<Refusal>) -> Option<Refusal> {
+        self.in_vain = if refusal.is_some() { self.in_vain + 1 } else { 0 };
+        let since_first = self.in_vain.checked_sub(limits::STATE_REQUESTS_UNTOLD)?;
+        refusal.filter(|_| since_first.is_multiple_of(limits::STATE_REQUESTS_BETWEEN_TWO_TELLINGS))
+    }
 }
 
 /// The leader's, from round to round.
@@ -78,41 +108,48 @@ impl Comparison {
         let voting = status.members.iter().filter(|member| !member.is_learner).map(|member| member.id);
         let verdict = judge_all(&digests, &voting.collect::<Vec<_>>());
         self.undecided = if matches!(verdict, Verdict::Undecided(_)) { self.undecided + 1 } else { 0 };
-        let is_named = |id| status.alarms.contains(&(id, AlarmKind::Corrupt));
-        match verdict {
-            // Since then a majority may have been made by handing a wrong state on: whoever disarms the alarm has looked.
-            Verdict::Differ { .. } if is_named(EVERYBODY) => {}
-            Verdict::Alike => {}
-            Verdict::Differ { majority, others } => {
-                for (id, digest) in others.into_iter().filter(|(id, _)| !is_named(*id)) {
-                    tracing::error!(
-                        "corrupted-member-id" = %id,
-                        "applied-index" = at,
-                        digest = format!("{digest:016x}"),
-                        "majority-digest" = format!("{majority:016x}"),
-                        "a member's state differs from that of the majority"
-                    );
-                    raise(handle, id).await;
-                }
-            }
-            Verdict::Undecided(digests) => {
-                if self.undecided >= limits::COMPARISONS_WITHOUT_MAJORITY && !is_named(EVERYBODY) {
-                    let digests: Vec<String> =
-                        digests.iter().map(|(id, digest)| format!("{id}: {digest:016x}")).collect();
-                    tracing::error!(
-                        "applied-index" = at,
-                        digests = digests.join(", "),
-                        "the members' states differ, and no majority says which are right"
-                    );
-                    raise(handle, EVERYBODY).await;
-                }
-            }
+        for id in to_name(&verdict, self.undecided, &status.alarms) {
+            tracing::error!(
+                "corrupted-member-id" = %id,
+                "applied-index" = at,
+                verdict = describe(&verdict),
+                "members' states differ"
+            );
+            raise(handle, id).await;
         }
     }
 }
 
+/// Who is to be named, of those who are not: everybody where for long no majority says who is right.
+fn to_name(verdict: &Verdict, undecided: u32, alarms: &[(MemberId, AlarmKind)]) -> Vec<MemberId> {
+    let is_named = |id| alarms.contains(&(id, AlarmKind::Corrupt));
+    // While all are named nobody is: a majority may have been made since by handing a wrong state on. Whoever disarms the
+    // alarm has looked.
+    if is_named(EVERYBODY) {
+        return Vec::new();
+    }
+    match verdict {
+        Verdict::Differ { others, .. } => others.iter().map(|(id, _)| *id).filter(|id| !is_named(*id)).collect(),
+        Verdict::Undecided(_) if undecided >= limits::COMPARISONS_WITHOUT_MAJORITY => vec![EVERYBODY],
+        Verdict::Undecided(_) | Verdict::Alike => Vec::new(),
+    }
+}
+
+/// For the log: each with its digest.
+fn describe(verdict: &Verdict) -> String {
+    let list = |digests: &[(MemberId, u64)]| {
+        let digests: Vec<String> = digests.iter().map(|(id, digest)| format!("{id}: {digest:016x}")).collect();
+        digests.join(", ")
+    };
+    match verdict {
+        Verdict::Alike => String::new(),
+        Verdict::Differ { majority, others } => format!("the majority has {majority:016x}; {}", list(others)),
+        Verdict::Undecided(digests) => format!("no majority says which are right; {}", list(digests)),
+    }
+}
+
 /// What comes to nothing is found again in the next round.
-async fn raise<E: Env>(handle: &Handle<E>, member: MemberId) {
+pub(super) async fn raise<E: Env>(handle: &Handle<E>, member: MemberId) {
     let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::Corrupt };
     let _ = handle.propose(command).await;
 }
@@ -141,4 +178,38 @@ async fn ask_all<E: Env>(
         }
     }
     digests
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_all_are_named_nobody_is_and_no_one_twice() {
+        let differ = Verdict::Differ { majority: 7, others: vec![(MemberId(2), 8), (MemberId(3), 9)] };
+        let alarm = |id| (MemberId(id), AlarmKind::Corrupt);
+        assert_eq!(to_name(&differ, 0, &[]), [MemberId(2), MemberId(3)]);
+        assert_eq!(to_name(&differ, 0, &[alarm(2), (MemberId(3), AlarmKind::NoSpace)]), [MemberId(3)]);
+        assert_eq!(to_name(&differ, 0, &[alarm(0)]), [], "whoever disarms it has looked");
+        let undecided = Verdict::Undecided(vec![(MemberId(1), 7), (MemberId(2), 8)]);
+        let enough = limits::COMPARISONS_WITHOUT_MAJORITY;
+        assert_eq!(to_name(&undecided, enough - 1, &[]), []);
+        assert_eq!(to_name(&undecided, enough, &[]), [EVERYBODY]);
+        assert_eq!(to_name(&undecided, enough, &[alarm(0)]), []);
+        assert_eq!(to_name(&Verdict::Alike, enough, &[]), []);
+    }
+
+    #[test]
+    fn who_waits_for_a_state_in_vain_says_so_again_and_again_but_seldom() {
+        let mut requests = Requests::default();
+        let mut told = |times: u64, refusal: Option<Refusal>| {
+            (0..times).filter(|_| requests.tells(refusal.clone()).is_some()).count()
+        };
+        let refused = Some(Refusal::NoLeader);
+        assert_eq!(told(limits::STATE_REQUESTS_UNTOLD - 1, refused.clone()), 0);
+        assert_eq!(told(1, refused.clone()), 1);
+        assert_eq!(told(3 * limits::STATE_REQUESTS_BETWEEN_TWO_TELLINGS, refused.clone()), 3);
+        assert_eq!(told(1, None), 0, "one was sent");
+        assert_eq!(told(limits::STATE_REQUESTS_UNTOLD - 1, refused), 0, "it begins anew");
+    }
 }

@@ -16,6 +16,15 @@ pub struct FoundingMember {
     pub peer_urls: Vec<String>,
 }
 
+/// How often a leader holds the members' data against each other as they lie, besides what they do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct CorruptionChecks {
+    /// All of the data.
+    pub interval: Option<Duration>,
+    /// What was there before the last compactions.
+    pub compactions: Option<Duration>,
+}
+
 /// Everything that is decided by flags.
 #[derive(Clone)]
 pub struct DriverConfig {
@@ -32,6 +41,10 @@ pub struct DriverConfig {
     pub rebuild_from_peers: bool,
     /// Go on alone at this start: the others are removed, unless a majority of them is there.
     pub force_new_cluster: bool,
+    /// Whether the first election of a start comes sooner once the others are there.
+    pub advances_first_election: bool,
+    /// How the data are held against the other members' while they are served.
+    pub corruption: CorruptionChecks,
     /// Where this member listens for its peers, as `host:port` each.
     pub listen_peers: Vec<String>,
     /// Part of the ids of a new cluster.
@@ -67,6 +80,8 @@ impl DriverConfig {
             strict_reconfig_check: true,
             rebuild_from_peers: false,
             force_new_cluster: false,
+            advances_first_election: true,
+            corruption: CorruptionChecks::default(),
             listen_peers: Vec::new(),
             cluster_token: "etcd-cluster".to_string(),
             tick: Duration::from_millis(100),

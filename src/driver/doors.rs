@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::handle::Handle;
+use super::handle::{Handle, WeakHandle};
 use super::mailbox::Mailbox;
 use super::questions::{Question, encode_answer};
-use super::snapshot_desk::Sink;
+use super::snapshot_sink::{Beginning, Halves, Sink};
 use crate::base::{MemberId, limits};
 use crate::consensus::{MessageKind, PeerMessage};
 use crate::env::{Env, Tasks};
 use crate::machine::members_json;
 use crate::node::{Facts, Input, Reply};
 use crate::peer::{
-    self, AskFailure, BoxFuture, ChunkSink, ChunkSource, EtcdQuestion, EtcdReply, PeerAddress, PeerDoor, PeerSender,
-    Roster, STORAGE_VERSION, VERSION,
+    self, AnsweredWrites, AskFailure, BoxFuture, ChunkSink, ChunkSource, EtcdQuestion, EtcdReply, PeerAddress,
+    PeerDoor, PeerSender, Roster, STORAGE_VERSION, VERSION,
 };
 use crate::wal::WalIdentity;
 
@@ -30,8 +30,9 @@ pub(super) struct MemberDoor<E: Env> {
     mailbox: Arc<Mailbox<Input<E::Disk>>>,
     facts: Arc<Facts>,
     segment_bytes: u64,
+    halves: Halves<E>,
     /// Set once the member runs: before that it answers no questions.
-    handle: OnceLock<Handle<E>>,
+    handle: OnceLock<WeakHandle<E>>,
 }
 
 impl<E: Env> MemberDoor<E> {
@@ -42,12 +43,18 @@ impl<E: Env> MemberDoor<E> {
         facts: Arc<Facts>,
         segment_bytes: u64,
     ) -> Self {
-        Self { env, identity, mailbox, facts, segment_bytes, handle: OnceLock::new() }
+        let halves = Halves::new(env.clone());
+        Self { env, identity, mailbox, facts, segment_bytes, halves, handle: OnceLock::new() }
     }
 
-    /// The member runs.
-    pub(super) fn open(&self, handle: Handle<E>) {
-        assert!(self.handle.set(handle).is_ok(), "a member begins to run once");
+    /// What is kept of snapshots that were cut.
+    pub(super) fn halves(&self) -> Halves<E> {
+        self.halves.clone()
+    }
+
+    /// The member runs. Only whoever serves it holds its handle: the handle holds the transport, and that this door.
+    pub(super) fn open(&self, handle: &Handle<E>) {
+        assert!(self.handle.set(handle.downgrade()).is_ok(), "a member begins to run once");
     }
 }
 
@@ -73,6 +80,11 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
         self.mailbox.put_completion(Input::SnapshotSent { member, arrived });
     }
 
+    fn answered_writes(&self) -> AnsweredWrites {
+        let (count, waited_us) = self.facts.writes();
+        AnsweredWrites { count, waited_us }
+    }
+
     fn removed(&self) {
         self.facts.told_removed();
     }
@@ -95,7 +107,7 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
         message: &PeerMessage,
         manifest: Bytes,
     ) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>> {
-        let (env, mailbox, message) = (self.env.clone(), self.mailbox.clone(), message.clone());
+        let (halves, mailbox, message) = (self.halves.clone(), self.mailbox.clone(), message.clone());
         let (identity, segment_bytes) = (self.identity, self.segment_bytes);
         Box::pin(async move {
             let at = message.snapshot_at().ok_or("no snapshot")?;
@@ -104,20 +116,24 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
             let offered = Input::SnapshotOffered { at, reply };
             mailbox.put_with_reserve(offered, 0, limits::MAX_PEER_MESSAGES).map_err(|_| "too much is waiting here")?;
             let generation = answer.await.map_err(|_| "the member stops")??;
-            let sink = Sink::new(env, identity, generation, segment_bytes, message, &manifest, mailbox)?;
-            Ok(Box::new(sink) as Box<dyn ChunkSink>)
+            let beginning = Beginning { identity, generation, segment_bytes, node: mailbox };
+            Ok(Box::new(Sink::open(halves, message, manifest, beginning).await?) as Box<dyn ChunkSink>)
         })
     }
 
     fn asked(&self, from: MemberId, question: Bytes, reply: peer::Reply) {
-        let (Some(handle), Some(question)) = (self.handle.get().cloned(), Question::decode(question)) else { return };
+        let (Some(handle), Some(question)) =
+            (self.handle.get().and_then(WeakHandle::upgrade), Question::decode(question))
+        else {
+            return;
+        };
         self.env.tasks().spawn_light("peer's question", async move {
             reply.answer(encode_answer(&handle.answer(from, question).await));
         });
     }
 
     fn asked_as_etcd(&self, question: EtcdQuestion, reply: EtcdReply) {
-        let Some(handle) = self.handle.get().cloned() else { return };
+        let Some(handle) = self.handle.get().and_then(WeakHandle::upgrade) else { return };
         self.env.tasks().spawn_light("peer's question", async move {
             reply.answer(handle.answer_as_etcd(question).await);
         });

@@ -3,12 +3,15 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::archive;
+use super::archive::{self, ArchiveJob};
 use super::boot::{self, BootReport, Booted};
 use super::comparison;
 use super::config::DriverConfig;
+use super::corruption;
+use super::digests::DigestPlaces;
 use super::doors::{MemberDoor, NoPeers};
 use super::ending::Ending;
+use super::first_election;
 use super::handle::{Handle, HandleParts, Identity};
 use super::keeper;
 use super::mailbox::Mailbox;
@@ -90,7 +93,7 @@ where
         peers: peers.clone(),
         ending: ending.clone(),
     };
-    tasks.spawn("node", node_task::run(env.clone(), config.tick, node, shell));
+    tasks.spawn("node", node_task::run(env.clone(), config.tick, node, shell, door.halves()));
     let handle = Handle::new(HandleParts {
         env,
         request_timeout: config.node.request_timeout,
@@ -101,13 +104,20 @@ where
         views,
         peers,
         ending,
-        digests: Arc::default(),
+        digests: DigestPlaces::default(),
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,
     });
-    door.open(handle.clone());
-    handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
-    remembering::begin(&handle, to_archive);
+    door.open(&handle);
+    begin_watches(&handle, &config, to_archive);
     Ok((handle, report))
+}
+
+/// What goes on beside the node for as long as it does.
+fn begin_watches<E: Env>(handle: &Handle<E>, config: &DriverConfig, archive: Arc<Mailbox<ArchiveJob<E::Disk>>>) {
+    handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
+    corruption::begin(handle, config.corruption);
+    remembering::begin(handle, archive);
+    first_election::begin(handle, config);
 }

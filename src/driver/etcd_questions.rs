@@ -6,13 +6,14 @@
 use futures_channel::oneshot;
 
 use super::handle::Handle;
+use super::promotions::reason;
 use super::questions::{Question, Told};
 use crate::base::{LeaseId, MemberId, Refusal};
 use crate::env::{Env, Tasks};
 use crate::machine::{LeaseTimes, MemberChange, MemberHash, etcd_peer, members_json};
 use crate::mvcc::{HashKv, ReadFailure};
 use crate::node::LeaseStanding;
-use crate::peer::{EtcdAnswer, EtcdQuestion};
+use crate::peer::{AskFailure, EtcdAnswer, EtcdQuestion};
 
 impl<E: Env> Handle<E> {
     /// Has this member answer a question that came by one of etcd's paths.
@@ -79,15 +80,11 @@ impl<E: Env> Handle<E> {
         }
     }
 
-    /// The digest of this member's data at a revision, 0 being its own, and its revision. Where the digest of that very
-    /// revision was made at a compaction, it is that one, as in etcd.
+    /// The digest of this member's data at a revision, 0 being its own, and its revision.
     pub async fn hash_kv(&self, revision: i64) -> Result<MemberHash, Refusal> {
         let view = self.inspect(false).await?;
         let current = view.revision();
-        if let Some(kept) = self.digests().at_compaction(revision) {
-            return Ok(told(current, kept));
-        }
-        let place = self.digests().take_place().ok_or(Refusal::TooManyRequests)?;
+        let place = self.digests().take().ok_or(Refusal::TooManyRequests)?;
         let (tell, made) = oneshot::channel();
         self.env().tasks().spawn("digest", async move {
             let _ = tell.send(view.hash_kv(revision));
@@ -102,14 +99,13 @@ impl<E: Env> Handle<E> {
     }
 
     /// Another member's digest at a revision.
-    pub(super) async fn hash_of_member(&self, member: MemberId, revision: i64) -> Result<MemberHash, String> {
+    pub(super) async fn hash_of_member(&self, member: MemberId, revision: i64) -> Result<MemberHash, AskFailure> {
         let body = etcd_peer::hash_question_to_json(revision);
-        let (status, body) =
-            self.ask_as_etcd(member, EtcdQuestion::HashKv(body)).await.map_err(|why| why.to_string())?;
+        let (status, body) = self.ask_as_etcd(member, EtcdQuestion::HashKv(body)).await?;
         if status != 200 {
-            return Err(String::from_utf8_lossy(&body).trim_end().to_string());
+            return Err(AskFailure::Refused(String::from_utf8_lossy(&body).trim_end().to_string()));
         }
-        MemberHash::from_json(&body).ok_or_else(|| "unexpected answer".to_string())
+        MemberHash::from_json(&body).ok_or_else(|| AskFailure::Refused("it cannot be read".to_string()))
     }
 }
 
@@ -118,14 +114,12 @@ fn told(revision: i64, HashKv { hash, compact_revision, hash_revision }: HashKv)
 }
 
 fn promotion_refused(refusal: &Refusal) -> EtcdAnswer {
-    match refusal {
-        Refusal::MemberNotFound => EtcdAnswer::Refused(404, "membership: ID not found".to_string()),
-        Refusal::MemberNotLearner => {
-            EtcdAnswer::Refused(412, "membership: can only promote a learner member".to_string())
-        }
-        Refusal::LearnerNotReady => EtcdAnswer::Refused(412, refusal.text().to_string()),
-        _ => EtcdAnswer::Failed,
-    }
+    let status = match refusal {
+        Refusal::MemberNotFound => 404,
+        Refusal::MemberNotLearner | Refusal::LearnerNotReady => 412,
+        _ => return EtcdAnswer::Failed,
+    };
+    EtcdAnswer::Refused(status, reason(refusal).to_string())
 }
 
 fn lease_not_found() -> EtcdAnswer {

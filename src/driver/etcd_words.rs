@@ -13,7 +13,7 @@ pub(super) fn as_etcd(question: &Question) -> Option<EtcdQuestion> {
     match *question {
         Question::KeepAlive(id) => Some(EtcdQuestion::KeepAlive(etcd_peer::keep_alive_to_bytes(id))),
         Question::TimeToLive { id, keys } => Some(EtcdQuestion::TimeToLive(etcd_peer::time_to_live_to_bytes(id, keys))),
-        Question::Promote(member) => Some(EtcdQuestion::Promote(member)),
+        Question::Promote { member, .. } => Some(EtcdQuestion::Promote(member)),
         Question::Leases
         | Question::Digest(_)
         | Question::State
@@ -35,10 +35,10 @@ pub(super) fn heard(question: &Question, status: u16, body: &Bytes) -> Result<To
             Ok(Told::TimeToLive(Some(LeaseStanding { granted_ttl, ttl, keys })))
         }
         (Question::TimeToLive { .. }, 404) => Ok(Told::TimeToLive(None)),
-        (Question::Promote(_), 200) => Ok(Told::Done),
-        (Question::Promote(_), 404) => Err(Refusal::MemberNotFound),
-        (Question::Promote(_), 412) if body.starts_with(b"membership:") => Err(Refusal::MemberNotLearner),
-        (Question::Promote(_), 412) => Err(Refusal::LearnerNotReady),
+        (Question::Promote { .. }, 200) => Ok(Told::Done),
+        (Question::Promote { .. }, 404) => Err(Refusal::MemberNotFound),
+        (Question::Promote { .. }, 412) if body.starts_with(b"membership:") => Err(Refusal::MemberNotLearner),
+        (Question::Promote { .. }, 412) => Err(Refusal::LearnerNotReady),
         // It leads no more, or not yet.
         _ => Err(Refusal::NotLeader),
     }
@@ -52,7 +52,7 @@ mod tests {
     #[test]
     fn what_another_make_answers_is_understood() {
         let (kept, times) = (Question::KeepAlive(5), Question::TimeToLive { id: 5, keys: false });
-        let promoted = Question::Promote(MemberId(5));
+        let promoted = Question::Promote { member: MemberId(5), id: 7 };
         let standing = LeaseStanding { granted_ttl: 100, ttl: 99, keys: Vec::new() };
         for (question, status, body, told) in [
             (&kept, 200, &b"\x10\x05\x18\x64"[..], Ok(Told::KeepAlive(Some(100)))),

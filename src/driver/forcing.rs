@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 
 use super::opening;
-use crate::base::{ClusterId, Fault, LogIndex, MemberId, Term, Wrong, limits};
+use crate::base::{ClusterId, Corruption, Fault, LogIndex, MemberId, Term, Wrong, limits};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Env, Tasks};
 use crate::machine::{Member, MemberChange, Members, State, members_from_json};
@@ -41,13 +41,18 @@ pub enum Forced {
 /// Makes the recovered log that of a member alone, unless a majority answers.
 ///
 /// # Errors
-/// The member was removed, or the log cannot be written or read.
+/// The member was removed, its data are damaged (`hollow`), or the log cannot be written or read.
 pub(super) async fn force<E: Env>(
     env: &E,
     wal: &mut RecoveredWal<E::Disk>,
     state: &State,
     own: WalIdentity,
+    hollow: &Option<Corruption>,
 ) -> Result<Forced, Wrong> {
+    if let Some(damage) = hollow {
+        // There would be nobody left to have the data from.
+        return Err(damage.clone().into());
+    }
     let members = members_at_the_end(state, &wal.entries)?;
     if !members.list().iter().any(|member| member.id == own.member) {
         let why = std::io::Error::other("this member was removed from the cluster: it cannot go on with its data");

@@ -1,16 +1,17 @@
 //! How the porch, or the simulator, talks to a node.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
 
-use super::digests::Digests;
+use super::digests::DigestPlaces;
 use super::ending::Ending;
 use super::etcd_words::{as_etcd, heard};
 use super::mailbox::{Mailbox, NotTaken};
+use super::promotions::{PromotionCounts, Promotions};
 use super::questions::{Question, Told};
 use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
@@ -20,7 +21,7 @@ use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
 use crate::node::{Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
-use crate::peer::{AskFailure, EtcdQuestion, PeerSender};
+use crate::peer::{AskFailure, EtcdQuestion, PeerSender, PeerTraffic};
 
 /// Who a node is.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,7 +44,7 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) views: Arc<ViewCell<E::Disk>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
-    pub(super) digests: Arc<Digests>,
+    pub(super) digests: DigestPlaces,
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
     pub(super) min_lease_ttl: i64,
@@ -53,10 +54,21 @@ struct Shared<E: Env> {
     parts: HandleParts<E>,
     next_id: AtomicU64,
     next_stream: AtomicU64,
+    promotions: PromotionCounts,
 }
 
 /// A node's door. Clones are cheap; every method may be called from any task.
 pub struct Handle<E: Env>(Arc<Shared<E>>);
+
+/// A door as the transport knows it: it does not hold it.
+pub(super) struct WeakHandle<E: Env>(Weak<Shared<E>>);
+
+impl<E: Env> WeakHandle<E> {
+    /// The door, as long as anybody serves it.
+    pub(super) fn upgrade(&self) -> Option<Handle<E>> {
+        self.0.upgrade().map(Handle)
+    }
+}
 
 impl<E: Env> Clone for Handle<E> {
     fn clone(&self) -> Self {
@@ -67,7 +79,12 @@ impl<E: Env> Clone for Handle<E> {
 impl<E: Env> Handle<E> {
     pub(super) fn new(parts: HandleParts<E>) -> Self {
         let next_id = AtomicU64::new(parts.first_id);
-        Self(Arc::new(Shared { parts, next_id, next_stream: AtomicU64::new(1) }))
+        Self(Arc::new(Shared {
+            parts,
+            next_id,
+            next_stream: AtomicU64::new(1),
+            promotions: PromotionCounts::default(),
+        }))
     }
 
     pub(super) fn env(&self) -> &E {
@@ -77,6 +94,10 @@ impl<E: Env> Handle<E> {
     /// Who the node is.
     pub fn identity(&self) -> &Identity {
         &self.0.parts.identity
+    }
+
+    pub(super) fn downgrade(&self) -> WeakHandle<E> {
+        WeakHandle(Arc::downgrade(&self.0))
     }
 
     /// Where it stands, as of its last turn.
@@ -137,15 +158,22 @@ impl<E: Env> Handle<E> {
             let connected_for = |member| self.connected_for(member);
             Outlook { own: self.identity().member, members: &members, connected_for }.check(&change)?;
         }
-        let promoted = if let MemberChange::Promote(id) = &change { Some(*id) } else { None };
-        match (self.change_members_here(change).await, promoted) {
-            (Err(Refusal::NotLeader), Some(id)) => self.ask_leader(Question::Promote(id)).await.map(|_| ()),
-            (outcome, _) => outcome,
-        }
+        let id = self.fresh_request_id();
+        let MemberChange::Promote(member) = change else { return self.change_members_here(id, change).await };
+        let outcome = match self.change_members_here(id, change).await {
+            Err(Refusal::NotLeader) => self.ask_leader(Question::Promote { member, id }).await.map(|_| ()),
+            outcome => outcome,
+        };
+        self.0.promotions.count(&outcome);
+        outcome
     }
 
-    async fn change_members_here(&self, change: MemberChange) -> Result<(), Refusal> {
-        let id = self.0.next_id.fetch_add(1, Ordering::Relaxed);
+    /// How the promotions that were asked of this member came out.
+    pub fn promotions(&self) -> Promotions {
+        self.0.promotions.told()
+    }
+
+    async fn change_members_here(&self, id: u64, change: MemberChange) -> Result<(), Refusal> {
         self.ask(|reply| Input::ChangeMembers { id, change, reply }).await?.map(|_| ())
     }
 
@@ -185,14 +213,16 @@ impl<E: Env> Handle<E> {
                 let asked = self.ask(|reply| Input::Lease(LeaseQuestion::Leases { reply }));
                 asked.await?.map(Told::Leases)
             }
-            Question::Promote(id) => self.change_members_here(MemberChange::Promote(id)).await.map(|()| Told::Done),
+            Question::Promote { member, id } => {
+                self.change_members_here(id, MemberChange::Promote(member)).await.map(|()| Told::Done)
+            }
             _ => Err(Refusal::NotLeader),
         }
     }
 
     /// Asks the leader, be it this member or another; again while there is none or it cannot be reached, for as long
-    /// as a request may take, besides the last attempt. Asking twice must do no harm; who promotes a learner twice may
-    /// hear the second time that it is none.
+    /// as a request may take, besides the last attempt. Asking twice must do no harm: a promotion has an id by which
+    /// the leader knows it again.
     async fn ask_leader(&self, question: Question) -> Result<Told, Refusal> {
         let Shared { parts, .. } = &*self.0;
         let clock = parts.env.clock();
@@ -262,7 +292,12 @@ impl<E: Env> Handle<E> {
         self.0.parts.peers.ask_as_etcd(member, question).await
     }
 
-    pub(super) fn digests(&self) -> &Digests {
+    /// What went between this member and its peers.
+    pub fn peer_traffic(&self) -> Vec<PeerTraffic> {
+        self.0.parts.peers.traffic()
+    }
+
+    pub(super) fn digests(&self) -> &DigestPlaces {
         &self.0.parts.digests
     }
 

@@ -9,7 +9,7 @@ use super::install::{DurableImage, InstalledImage, cut_log};
 use super::mailbox::Mailbox;
 use crate::base::{LogIndex, Wrong};
 use crate::env::Disk;
-use crate::node::Input;
+use crate::node::{DiskPart, Input};
 use crate::wal::{Batch, Journal};
 
 /// One thing the keeper is asked.
@@ -28,6 +28,10 @@ pub(super) enum KeeperJob {
     },
     /// Segments with nothing above this may be used again.
     Release(LogIndex),
+    /// The disk may have room again for the next segment; tell whether.
+    LookForRoom,
+    /// Others need room: files kept for use again go.
+    GiveRoom,
     Stop,
 }
 
@@ -53,14 +57,33 @@ async fn rounds<D: Disk>(
     jobs: &Mailbox<KeeperJob>,
     node: &Mailbox<Input<D>>,
 ) -> Result<(), Wrong> {
-    let mut batch = Vec::new();
+    let (mut batch, mut told_short) = (Vec::new(), false);
     while jobs.take(&mut batch).await {
+        let looks = batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
         if !one_round(journal, &mut batch, node).await? {
             return journal.close().await;
         }
         if !jobs.has_items() {
-            journal.prepare().await?;
+            prepare(journal, jobs, looks, &mut told_short, node).await?;
         }
+    }
+    Ok(())
+}
+
+/// Readies the next segment by a slice; where somebody looks for room, until it is ready, or nothing more fits, or somebody
+/// else waits. Tells when it begins or ceases to lack room.
+async fn prepare<D: Disk>(
+    journal: &mut Journal<D>,
+    jobs: &Mailbox<KeeperJob>,
+    looks: bool,
+    told_short: &mut bool,
+    node: &Mailbox<Input<D>>,
+) -> Result<(), Wrong> {
+    while journal.prepare().await? && looks && !jobs.has_items() {}
+    let short = journal.lacks_room();
+    if short != *told_short || looks {
+        *told_short = short;
+        node.put_completion(Input::Room { part: DiskPart::Log, short });
     }
     Ok(())
 }
@@ -92,6 +115,8 @@ async fn one_round<D: Disk>(
                 let _ = installed.send(cut);
             }
             KeeperJob::Release(up_to) => journal.release(up_to)?,
+            KeeperJob::LookForRoom => journal.look_for_room(),
+            KeeperJob::GiveRoom => journal.shed_spares()?,
             KeeperJob::Stop => going_on = false,
         }
     }

@@ -12,6 +12,7 @@ mod boot;
 mod checkpoint_files;
 mod comparison;
 mod config;
+mod corruption;
 mod digests;
 mod doors;
 #[allow(clippy::module_inception, reason = "the room's main task has the room's name")]
@@ -19,6 +20,7 @@ mod driver;
 mod ending;
 mod etcd_questions;
 mod etcd_words;
+mod first_election;
 mod forcing;
 mod handle;
 mod install;
@@ -28,15 +30,17 @@ mod mailbox;
 mod memory_file;
 mod node_task;
 mod opening;
+mod promotions;
 mod questions;
 mod reconfiguration;
 mod remembering;
 mod snapshot_desk;
+mod snapshot_sink;
 mod watch_stream;
 
 pub use boot::{BootReport, Rebuilds, own_identity};
 pub use checkpoint_files::DAMAGED_SUFFIX;
-pub use config::{DriverConfig, FoundingMember};
+pub use config::{CorruptionChecks, DriverConfig, FoundingMember};
 pub use driver::{start, start_with};
 pub use ending::Ending;
 pub use forcing::Forced;
@@ -44,6 +48,7 @@ pub use handle::{Handle, Identity};
 pub use install::{DurableImage, InstalledImage, cut_log, forget_older, install, make_durable};
 pub use joining::{check_not_begun, find_cluster};
 pub use mailbox::{Mailbox, NotTaken};
+pub use promotions::Promotions;
 pub use watch_stream::{WatchReader, WatchStream};
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::ending::Ending;
 use super::keeper::KeeperJob;
 use super::mailbox::Mailbox;
 use super::snapshot_desk::Source;
+use super::snapshot_sink::Halves;
 use crate::base::{MemberId, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Instant};
 use crate::node::{Input, Node, Output};
@@ -60,6 +61,11 @@ impl<D: Disk> Shell<D> {
                 self.to_archive.put_completion(ArchiveJob::Checkpoint { applied, image });
             }
             Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
+            Output::GiveRoom => self.to_keeper.put_completion(KeeperJob::GiveRoom),
+            Output::LookForRoom => {
+                self.to_keeper.put_completion(KeeperJob::LookForRoom);
+                self.to_archive.put_completion(ArchiveJob::LookForRoom);
+            }
             Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),
         }
@@ -67,7 +73,13 @@ impl<D: Disk> Shell<D> {
 }
 
 /// Feeds the node until the mailbox is closed or the node cannot go on.
-pub(super) async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>, shell: Shell<E::Disk>) {
+pub(super) async fn run<E: Env>(
+    env: E,
+    tick: Duration,
+    mut node: Node<E::Disk>,
+    shell: Shell<E::Disk>,
+    halves: Halves<E>,
+) {
     let (mut from_peers, mut inputs) = (Vec::new(), Vec::new());
     let mut outputs = Vec::new();
     let mut next_tick = env.clock().now().plus(tick);
@@ -125,6 +137,7 @@ pub(super) async fn run<E: Env>(env: E, tick: Duration, mut node: Node<E::Disk>,
     shell.mailbox.close();
     shell.from_peers.close();
     shell.peers.stop();
+    halves.close();
     shell.to_archive.close();
     // The keeper tells the end, when the log is closed.
     shell.to_keeper.put_completion(KeeperJob::Stop);

@@ -18,7 +18,11 @@ pub(super) enum Question {
         keys: bool,
     },
     Leases,
-    Promote(MemberId),
+    /// Under the id its entry is to carry: who asks twice means one promotion.
+    Promote {
+        member: MemberId,
+        id: u64,
+    },
     /// Of everything applied up to this entry.
     Digest(LogIndex),
     /// The state is to be sent to who asks, as a snapshot.
@@ -54,9 +58,10 @@ impl Question {
                 out.put_u8(u8::from(*keys));
             }
             Self::Leases => out.put_u8(3),
-            Self::Promote(member) => {
+            Self::Promote { member, id } => {
                 out.put_u8(4);
                 out.put_u64(member.0);
+                out.put_u64(*id);
             }
             Self::Digest(at) => {
                 out.put_u8(5);
@@ -80,7 +85,7 @@ impl Question {
             1 => Self::KeepAlive(bytes.try_get_i64().ok()?),
             2 => Self::TimeToLive { id: bytes.try_get_i64().ok()?, keys: bytes.try_get_u8().ok()? != 0 },
             3 => Self::Leases,
-            4 => Self::Promote(MemberId(bytes.try_get_u64().ok()?)),
+            4 => Self::Promote { member: MemberId(bytes.try_get_u64().ok()?), id: bytes.try_get_u64().ok()? },
             5 => Self::Digest(bytes.try_get_u64().ok()?),
             6 => Self::State,
             7 => Self::Recollection(bytes.try_get_u64().ok()?),
@@ -112,7 +117,7 @@ impl Question {
             }
             Self::Digest(_) => Told::Digest(if bytes.is_empty() { None } else { Some(bytes.try_get_u64().ok()?) }),
             Self::Recollection(_) => Told::Recollection(remembered(&mut bytes)?),
-            Self::Promote(_) | Self::State | Self::Promises(_) => Told::Done,
+            Self::Promote { .. } | Self::State | Self::Promises(_) => Told::Done,
         };
         bytes.is_empty().then_some(Ok(told))
     }
@@ -228,7 +233,7 @@ mod tests {
             (Question::TimeToLive { id: 4, keys: true }, Ok(Told::TimeToLive(Some(standing)))),
             (Question::TimeToLive { id: 4, keys: false }, Ok(Told::TimeToLive(None))),
             (Question::Leases, Ok(Told::Leases(vec![3, -4]))),
-            (Question::Promote(MemberId(8)), Ok(Told::Done)),
+            (Question::Promote { member: MemberId(8), id: 77 }, Ok(Told::Done)),
             (Question::Digest(7), Ok(Told::Digest(Some(u64::MAX)))),
             (Question::Digest(7), Ok(Told::Digest(None))),
             (Question::State, Ok(Told::Done)),
@@ -236,7 +241,7 @@ mod tests {
             (Question::Recollection(4), Ok(Told::Recollection(known))),
             (Question::Promises(Promises::told(vec![(MemberId(1), known.promise)])), Ok(Told::Done)),
             (Question::State, Err(Refusal::Corrupt)),
-            (Question::Promote(MemberId(8)), Err(Refusal::LearnerNotReady)),
+            (Question::Promote { member: MemberId(8), id: 77 }, Err(Refusal::LearnerNotReady)),
             (Question::Leases, Err(Refusal::Told("of a later version".to_string()))),
         ];
         for (question, answer) in cases {

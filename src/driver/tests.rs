@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{DriverConfig, Handle, start};
 use crate::base::Refusal;
 use crate::env::{Disk, DiskFile, Env, OpenMode, VirtualEnv};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Command, Put};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Command, DeleteRange, Put};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
 
@@ -136,15 +136,66 @@ fn the_way_out_of_a_used_up_quota_leads_out() {
         handle.compacted(revision).await.expect("pruned");
         handle.give_space_back().await.expect("given");
         assert!(handle.status().size_bytes < 30_000);
-        let disarm = Command::Alarm {
-            action: AlarmAction::Deactivate,
-            member: handle.identity().member,
-            kind: AlarmKind::NoSpace,
-        };
-        handle.propose(disarm).await.expect("disarmed");
+        disarm(&handle).await;
         for _ in 0..10 {
             handle.propose(big()).await.expect("there is room");
         }
+        handle.stop().await;
+    });
+}
+
+async fn disarm(handle: &Handle<VirtualEnv>) {
+    let (action, member) = (AlarmAction::Deactivate, handle.identity().member);
+    handle.propose(Command::Alarm { action, member, kind: AlarmKind::NoSpace }).await.expect("disarmed");
+}
+
+/// A full disk is a state: what needs room is refused, everything else works, a start too; and when there is room again
+/// and the alarm is disarmed, writing goes on.
+#[test]
+fn a_full_disk_is_a_state() {
+    VirtualEnv::run(async |env| {
+        let handle = member(&env).await;
+        for n in 0..100 {
+            handle.propose(put(&format!("key{}", n % 10), vec![n as u8; 4_000])).await.expect("written");
+        }
+        handle.propose(Command::LeaseGrant { id: 1, ttl: 5 }).await.expect("granted");
+        env.disk().leave_room(Some(300_000));
+        let refused = loop {
+            if let Err(refusal) = handle.propose(put("one", vec![7; 4_000])).await {
+                break refusal;
+            }
+            env.pass(Duration::from_millis(10)).await;
+        };
+        assert_eq!(refused, Refusal::NoSpace);
+        env.pass(Duration::from_secs(1)).await;
+        assert!(handle.status().alarms.iter().any(|(_, kind)| *kind == AlarmKind::NoSpace));
+        // Reads, deletes, a lease's end, compaction.
+        let alive = |view: &crate::mvcc::View<_>| view.count(&crate::base::KeyRange::all());
+        assert_eq!(alive(&handle.view(true).await.expect("led")), 11);
+        let range = crate::base::KeyRange::single("key1".into());
+        handle.propose(Command::DeleteRange(DeleteRange { range, prev_kv: true })).await.expect("deleted");
+        env.pass(Duration::from_secs(8)).await;
+        assert_eq!(handle.leases().await, Ok(Vec::new()), "it fell due and was ended");
+        let revision = handle.status().revision;
+        handle.propose(Command::Compact { revision, physical: true }).await.expect("compacted");
+        handle.compacted(revision).await.expect("pruned");
+        handle.stop().await;
+        // A start, on the same disk.
+        let handle = member(&env).await;
+        assert_eq!(alive(&handle.view(true).await.expect("led")), 10);
+        let size = handle.status().size_bytes;
+        handle.give_space_back().await.expect("given what can be given");
+        assert!(handle.status().size_bytes <= size);
+        env.disk().leave_room(None);
+        disarm(&handle).await;
+        env.pass(Duration::from_secs(3)).await;
+        for n in 0..300 {
+            handle.propose(put("one", vec![n as u8; 4_000])).await.expect("there is room");
+        }
+        assert!(handle.status().alarms.is_empty());
+        handle.stop().await;
+        let handle = member(&env).await;
+        assert_eq!(alive(&handle.view(true).await.expect("led")), 10);
         handle.stop().await;
     });
 }

@@ -1,7 +1,7 @@
 //! A disk in memory, for tests: plain, exact, never failing where a real one would not.
 //!
 //! Invariants: clones are the same tree; a file removed or replaced while open lives on in its handles. Knows
-//! nothing of crashes: what is written is there.
+//! nothing of crashes: what is written is there. It has no end, unless it was told how much all files may hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -23,6 +23,8 @@ pub struct MemoryDisk {
 struct Tree {
     files: BTreeMap<String, Arc<Mutex<Vec<u8>>>>,
     dirs: BTreeSet<String>,
+    /// What all files together may hold.
+    capacity: Option<usize>,
 }
 
 /// An open file of a [`MemoryDisk`].
@@ -31,6 +33,7 @@ pub struct MemoryFile {
     name: String,
     writable: bool,
     bytes: Arc<Mutex<Vec<u8>>>,
+    tree: Arc<Mutex<Tree>>,
 }
 
 /// The answer of a future that never waits, as those of a [`MemoryDisk`] and of code that waits for nothing else.
@@ -55,7 +58,13 @@ impl MemoryDisk {
         let tree = lock(&self.tree);
         let files =
             tree.files.iter().map(|(name, bytes)| (name.clone(), Arc::new(Mutex::new(lock(bytes).clone())))).collect();
-        Self { tree: Arc::new(Mutex::new(Tree { files, dirs: tree.dirs.clone() })) }
+        Self { tree: Arc::new(Mutex::new(Tree { files, dirs: tree.dirs.clone(), capacity: tree.capacity })) }
+    }
+
+    /// From now on all files together may grow by so many bytes; `None` is no bound.
+    pub fn leave_room(&self, room: Option<usize>) {
+        let mut tree = lock(&self.tree);
+        tree.capacity = room.map(|room| tree.used() + room);
     }
 
     /// The names of all files in all directories, sorted.
@@ -65,6 +74,10 @@ impl MemoryDisk {
 }
 
 impl Tree {
+    fn used(&self) -> usize {
+        self.files.values().map(|bytes| lock(bytes).len()).sum()
+    }
+
     fn has_dir(&self, dir: &str) -> bool {
         dir.is_empty() || self.dirs.contains(dir)
     }
@@ -104,7 +117,7 @@ impl Disk for MemoryDisk {
                 bytes
             }
         };
-        Ok(MemoryFile { name: name.to_string(), writable: mode != OpenMode::Read, bytes })
+        Ok(MemoryFile { name: name.to_string(), writable: mode != OpenMode::Read, bytes, tree: self.tree.clone() })
     }
 
     fn list(&self, dir: &str) -> Result<Vec<String>, Fault> {
@@ -156,6 +169,17 @@ impl Disk for MemoryDisk {
 }
 
 impl MemoryFile {
+    /// Refuses to grow to `len` where there is no room.
+    fn check_room(&self, doing: &'static str, len: usize) -> Result<(), Fault> {
+        let tree = lock(&self.tree);
+        let Some(capacity) = tree.capacity else { return Ok(()) };
+        let more = len.saturating_sub(lock(&self.bytes).len());
+        if more > 0 && tree.used() + more > capacity {
+            return Err(Fault::new(doing, &self.name, Error::from(ErrorKind::StorageFull)));
+        }
+        Ok(())
+    }
+
     fn check_writable(&self, doing: &'static str) -> Result<(), Fault> {
         if self.writable {
             return Ok(());
@@ -182,8 +206,9 @@ impl DiskFile for MemoryFile {
         if data.is_empty() {
             return Ok(());
         }
-        let mut bytes = lock(&self.bytes);
         let from = size(offset);
+        self.check_room("write", from + data.len())?;
+        let mut bytes = lock(&self.bytes);
         if bytes.len() < from + data.len() {
             bytes.resize(from + data.len(), 0);
         }
@@ -197,6 +222,7 @@ impl DiskFile for MemoryFile {
 
     fn set_len(&self, len: u64) -> Result<(), Fault> {
         self.check_writable("resize")?;
+        self.check_room("resize", size(len))?;
         lock(&self.bytes).resize(size(len), 0);
         Ok(())
     }

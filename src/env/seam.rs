@@ -39,6 +39,11 @@ pub trait Tasks: Clone + Send + Sync + 'static {
     /// disk has a thread of its own; in the simulator all are tasks of one node and die with it.
     fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static);
 
+    /// As [`Tasks::spawn`], for work that is long and that nobody waits for: where the system can, it gives way to all others.
+    fn spawn_quiet(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(name, future);
+    }
+
     /// Runs `future` beside others of its kind: for tasks that wait for nothing but the network and the clock and
     /// never for the disk, of which there may be many. In production they share a runtime that drives sockets, and
     /// [`Net`] may be used in them alone.

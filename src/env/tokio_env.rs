@@ -153,6 +153,36 @@ impl TokioTasks {
     }
 }
 
+impl TokioTasks {
+    /// Runs `first` in the task's thread, then the task.
+    fn spawn_after(&self, name: &'static str, first: fn(), future: impl Future<Output = ()> + Send + 'static) {
+        let standing = {
+            let mut running = lock(&self.running.0);
+            let number = running.next;
+            running.next += 1;
+            running.tasks.insert(number, name);
+            Standing { tasks: self.clone(), number }
+        };
+        let work = move || {
+            let standing = standing;
+            first();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+            runtime.expect("the system gives a timer").block_on(future);
+            drop(standing);
+        };
+        let thread = std::thread::Builder::new().name(name.to_string()).spawn(work);
+        // Its end is told by `Standing`, so the handle is not needed.
+        drop(thread.expect("the system gives a thread"));
+    }
+}
+
+/// Gives this thread a tenth of the weight of others: enough that it comes to an end on a machine that is never idle.
+fn give_way() {
+    // On Linux the process that is named by nothing is the thread that calls. Where it is refused, all are equal.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, 10);
+}
+
 /// Strikes its task off the list when it goes, also when the task panics.
 struct Standing {
     tasks: TokioTasks,
@@ -171,22 +201,13 @@ impl Tasks for TokioTasks {
     /// # Panics
     /// If the system gives no thread or no timer: nothing useful can be done without.
     fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
-        let standing = {
-            let mut running = lock(&self.running.0);
-            let number = running.next;
-            running.next += 1;
-            running.tasks.insert(number, name);
-            Standing { tasks: self.clone(), number }
-        };
-        let work = move || {
-            let standing = standing;
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-            runtime.expect("the system gives a timer").block_on(future);
-            drop(standing);
-        };
-        let thread = std::thread::Builder::new().name(name.to_string()).spawn(work);
-        // Its end is told by `Standing`, so the handle is not needed.
-        drop(thread.expect("the system gives a thread"));
+        self.spawn_after(name, || {}, future);
+    }
+
+    /// # Panics
+    /// As [`Tasks::spawn`].
+    fn spawn_quiet(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        self.spawn_after(name, give_way, future);
     }
 
     fn spawn_light(&self, _name: &'static str, future: impl Future<Output = ()> + Send + 'static) {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::base::{Event, KeyRange, KeyValue, LeaseId, LogIndex, MemberId, Refusal, Term};
-use crate::mvcc::{RangeAnswer, RangeQuery};
+use crate::mvcc::{LaterRange, RangeAnswer, RangeQuery};
 
 /// Write one key.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -180,9 +180,18 @@ pub enum Command {
 #[allow(missing_docs, reason = "the names say it")]
 pub enum OpAnswer {
     Range(RangeAnswer),
-    Put { prev_kv: Option<KeyValue>, revision: i64 },
-    DeleteRange { deleted: i64, prev_kvs: Vec<KeyValue>, revision: i64 },
+    Put {
+        prev_kv: Option<KeyValue>,
+        revision: i64,
+    },
+    DeleteRange {
+        deleted: i64,
+        prev_kvs: Vec<KeyValue>,
+        revision: i64,
+    },
     Txn(TxnAnswer),
+    /// The rows of the answer are still to be read: see [`Answer::carry_out`].
+    Later(Box<OpAnswer>, LaterRange),
 }
 
 /// The answer to a transaction.
@@ -215,6 +224,8 @@ pub enum Answer {
     /// The alarms of that kind that stand (activate) or were cleared (deactivate).
     Alarm(Vec<(MemberId, AlarmKind)>),
     Done,
+    /// The rows of the answer are still to be read: see [`Answer::carry_out`].
+    Later(Box<Answer>, LaterRange),
 }
 
 /// What applying one log entry did.

@@ -69,6 +69,12 @@ impl<D: Disk> Machine<D> {
         std::mem::replace(self, next)
     }
 
+    /// Whether [`Self::replace`] would not let revisions fall. Where it would, this state is not what the log makes: it has
+    /// revisions that those who are further do not have.
+    pub fn may_go_before(&self, next: &Self) -> bool {
+        next.store.revision() >= self.store.revision()
+    }
+
     /// As [`Self::replace`], for a state that was damaged or wrong: `next` may be of the same index, and what the one before
     /// said of revisions is not believed.
     ///
@@ -136,8 +142,8 @@ impl<D: Disk> Machine<D> {
     }
 
     /// All there is, for another member.
-    pub fn snapshot(&self) -> SnapshotSource<D> {
-        self.store.snapshot(self.applied.0, self.state().encode())
+    pub fn snapshot(&self, chunk_bytes: usize) -> SnapshotSource<D> {
+        self.store.snapshot(self.applied.0, self.state().encode(), chunk_bytes)
     }
 
     /// Applies an ordinary entry. `want_prev` loads what changed keys held before, for the watchers; it does
@@ -286,7 +292,10 @@ impl<D: Disk> Machine<D> {
         }
         let prev_kv = writer.put(put)?;
         *events = write.commit();
-        Ok(Ok(Answer::Put { prev_kv }))
+        Ok(Ok(match prev_kv {
+            Ok(prev_kv) => Answer::Put { prev_kv },
+            Err(later) => Answer::Later(Box::new(Answer::Put { prev_kv: None }), later),
+        }))
     }
 
     fn delete_range(
@@ -299,7 +308,11 @@ impl<D: Disk> Machine<D> {
         let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes: 0 };
         let (deleted, prev_kvs) = writer.delete_range(delete)?;
         *events = write.commit();
-        Ok(Ok(Answer::DeleteRange { deleted, prev_kvs }))
+        let bare = Answer::DeleteRange { deleted, prev_kvs: Vec::new() };
+        Ok(Ok(match prev_kvs {
+            Some(later) => Answer::Later(Box::new(bare), later),
+            None => bare,
+        }))
     }
 
     fn txn(

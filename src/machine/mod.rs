@@ -12,6 +12,7 @@ mod command;
 mod digest;
 pub mod etcd_peer;
 mod image;
+mod later;
 #[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
 mod machine;
 mod members;

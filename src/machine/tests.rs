@@ -4,9 +4,11 @@ use bytes::Bytes;
 use proptest::prelude::*;
 
 use super::*;
+use crate::base::limits;
 use crate::base::{KeyRange, MemberId, Refusal};
+use crate::env::Disk;
 use crate::env::MemoryDisk;
-use crate::mvcc::{RangeQuery, StoreOptions};
+use crate::mvcc::{HISTORY_DIR, HistoryWriter, RangeQuery, ReadFailure, StoreOptions};
 
 struct Bench {
     machine: Machine<MemoryDisk>,
@@ -208,6 +210,113 @@ fn compares_look_at_the_state_before_the_transaction_even_nested_ones() {
     let found =
         bench.machine.store().view().range(&RangeQuery::plain(KeyRange::single(bytes("branch")))).expect("read");
     assert_eq!(found.kvs[0].value, "else");
+}
+
+fn all_keys() -> KeyRange {
+    KeyRange::from_wire(Bytes::from_static(b"\0"), Bytes::from_static(b"\0"))
+}
+
+/// Values that are on the disk alone, and no disk: what is applied for nobody needs none.
+#[test]
+fn applying_reads_nothing_that_does_not_change_the_state() {
+    let disk = MemoryDisk::new();
+    let options = StoreOptions { cache_bytes: 0, ..StoreOptions::default() };
+    let machine = Machine::open(disk.clone(), options, &Image::default(), &[]).expect("opens");
+    let mut bench = Bench { machine, disk: disk.clone() };
+    let apply = |bench: &mut Bench, command: Command| {
+        let (index, _) = bench.machine.applied();
+        let payload = codec::encode(index + 100, &command);
+        bench.machine.apply(index + 1, 1, &payload, false).expect("nothing need be read").applied
+    };
+    for key in ["a", "b", "c"] {
+        apply(&mut bench, put(key, "a value"));
+    }
+    let writes = bench.machine.store_mut().take_writes();
+    let mark = HistoryWriter::new(disk.clone()).write(&writes).expect("written").expect("something");
+    bench.machine.store_mut().written(mark);
+    for file in disk.list(HISTORY_DIR).expect("listed") {
+        disk.rename(&format!("{HISTORY_DIR}/{file}"), "elsewhere").expect("renamed");
+    }
+    let newer = |version| Compare {
+        range: all_keys(),
+        target: CompareTarget::Version(version),
+        result: CompareResult::Greater,
+    };
+    let txn = Txn {
+        compares: vec![newer(0)],
+        success: vec![
+            Op::Range(RangeQuery::plain(all_keys())),
+            Op::Range(RangeQuery::plain(KeyRange::single(bytes("a")))),
+            Op::Put(Put { prev_kv: true, ..plain_put("a", "new") }),
+            Op::Range(RangeQuery::plain(all_keys())),
+            Op::DeleteRange(DeleteRange { range: KeyRange::single(bytes("b")), prev_kv: true }),
+        ],
+        failure: Vec::new(),
+    };
+    let answer = apply(&mut bench, Command::Txn(txn.clone())).answer.expect("done");
+    let Answer::Txn(told) = &answer else { panic!("a transaction") };
+    assert!(told.succeeded && answer.is_put_off());
+    let failure = answer.clone().carry_out(limits::MAX_TXN_ANSWER_BYTES);
+    assert!(matches!(failure, Err(ReadFailure::Wrong(_))), "who wants it hears what is wrong");
+    let deleted = apply(&mut bench, Command::DeleteRange(DeleteRange { range: all_keys(), prev_kv: true })).answer;
+    assert!(deleted.expect("done").is_put_off());
+    // The disk is back: the answers are those of their places in the transaction.
+    let position = bench.machine.store().position();
+    let (name, _) = position.files().next().expect("one file");
+    disk.rename("elsewhere", &name).expect("renamed");
+    let Ok(Answer::Txn(told)) = answer.carry_out(limits::MAX_TXN_ANSWER_BYTES) else { panic!("a transaction") };
+    let values = |answer: &OpAnswer| match answer {
+        OpAnswer::Range(answer) => answer.kvs.iter().map(|kv| kv.value.clone()).collect(),
+        OpAnswer::Put { prev_kv, .. } => prev_kv.iter().map(|kv| kv.value.clone()).collect(),
+        OpAnswer::DeleteRange { prev_kvs, .. } => prev_kvs.iter().map(|kv| kv.value.clone()).collect(),
+        _ => Vec::new(),
+    };
+    let (old, new) = (bytes("a value"), bytes("new"));
+    assert_eq!(values(&told.answers[0]), [&old, &old, &old]);
+    assert_eq!(values(&told.answers[1]), [&old]);
+    assert_eq!(values(&told.answers[2]), [&old]);
+    assert_eq!(values(&told.answers[3]), [&new, &old, &old]);
+    assert_eq!(values(&told.answers[4]), [&old]);
+}
+
+/// A hundred ranges over all there is: refused in etcd's words, and what was done stays done.
+#[test]
+fn an_answer_has_a_limit() {
+    let mut bench = Bench::new();
+    for n in 0..100 {
+        bench.put(&format!("{n}"), "a value of some length");
+    }
+    let range = || Op::Range(RangeQuery::plain(all_keys()));
+    let mut success = vec![Op::Put(plain_put("x", ""))];
+    success.extend((0..100).map(|_| range()));
+    let txn = Txn { success, ..Txn::default() };
+    let answer = bench.apply(Command::Txn(txn)).answer.expect("done");
+    assert!(answer.clone().carry_out(10_000 * 200).is_ok());
+    let Err(ReadFailure::Refused(refusal)) = answer.carry_out(100_000) else { panic!("it is too large") };
+    assert_eq!(refusal, Refusal::AnswerTooLarge);
+    let most = limits::MAX_TXN_ANSWER_BYTES;
+    assert_eq!(refusal.text(), format!("grpc: trying to send message larger than max ({} vs. {most})", most + 1));
+    assert_eq!(bench.machine.store().key_count(), 101);
+    // Transactions that only read have the same limit.
+    let view = bench.machine.store().view();
+    assert!(read_txn(&view, &Txn { success: vec![range()], ..Txn::default() }).is_ok());
+}
+
+#[test]
+fn a_compare_of_a_range_stops_at_the_first_key_that_fails() {
+    let mut bench = Bench::new();
+    for key in ["a", "b", "c"] {
+        bench.put(key, "1");
+    }
+    bench.put("b", "2");
+    let view = bench.machine.store().view();
+    let mut seen = Vec::new();
+    let all = view.all(&all_keys(), true, &mut |kv| {
+        seen.push(kv.value.clone());
+        kv.version == 1
+    });
+    assert_eq!((all.expect("read"), seen), (Some(false), vec![bytes("1"), bytes("2")]));
+    assert_eq!(view.all(&KeyRange::single(bytes("z")), true, &mut |_| true).expect("read"), None);
 }
 
 #[test]

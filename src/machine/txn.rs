@@ -5,23 +5,36 @@
 
 use std::cmp::Ordering;
 
+use bytes::Bytes;
+
 use super::command::{Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer, Put, Txn, TxnAnswer};
-use crate::base::{KeyRange, KeyValue, LeaseId, Refusal, Wrong};
+use crate::base::{KeyRange, KeyValue, LeaseId, Refusal, Wrong, limits};
 use crate::env::Disk;
 use crate::lease::LeaseTable;
-use crate::mvcc::{KeyMeta, NewValue, RangeAnswer, RangeQuery, ReadFailure, View, WriteTxn};
+use crate::mvcc::{KeyMeta, LaterRange, NewValue, RangeQuery, ReadFailure, View, WriteTxn};
 
 /// Something a transaction reads from: the state it starts from.
 pub(super) trait Source {
-    fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, ReadFailure>;
+    /// Whether `holds` says so of every alive key of `range`; nothing of a range without one.
+    fn all(
+        &self,
+        range: &KeyRange,
+        with_values: bool,
+        holds: &mut dyn FnMut(&KeyValue) -> bool,
+    ) -> Result<Option<bool>, Wrong>;
     fn meta(&self, key: &[u8]) -> Option<KeyMeta>;
     fn revision(&self) -> i64;
     fn compact_revision(&self) -> i64;
 }
 
 impl<D: Disk> Source for View<D> {
-    fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, ReadFailure> {
-        View::range(self, query)
+    fn all(
+        &self,
+        range: &KeyRange,
+        with_values: bool,
+        holds: &mut dyn FnMut(&KeyValue) -> bool,
+    ) -> Result<Option<bool>, Wrong> {
+        View::all(self, range, with_values, holds)
     }
     fn meta(&self, key: &[u8]) -> Option<KeyMeta> {
         View::meta(self, key)
@@ -35,8 +48,13 @@ impl<D: Disk> Source for View<D> {
 }
 
 impl<D: Disk> Source for WriteTxn<'_, D> {
-    fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, ReadFailure> {
-        WriteTxn::range(self, query)
+    fn all(
+        &self,
+        range: &KeyRange,
+        with_values: bool,
+        holds: &mut dyn FnMut(&KeyValue) -> bool,
+    ) -> Result<Option<bool>, Wrong> {
+        WriteTxn::all(self, range, with_values, holds)
     }
     fn meta(&self, key: &[u8]) -> Option<KeyMeta> {
         WriteTxn::meta(self, key)
@@ -86,15 +104,9 @@ fn holds(source: &impl Source, compare: &Compare) -> Result<bool, Wrong> {
         let found = source.meta(key).map_or_else(KeyValue::default, numbers_of);
         return Ok(holds_for(compare, &found));
     }
-    let answer = match source.range(&RangeQuery::plain(compare.range.clone())) {
-        Ok(answer) => answer,
-        Err(ReadFailure::Refused(_)) => return Ok(false),
-        Err(ReadFailure::Wrong(wrong)) => return Err(wrong),
-    };
-    if answer.kvs.is_empty() {
-        return Ok(!matches!(compare.target, CompareTarget::Value(_)) && holds_for(compare, &KeyValue::default()));
-    }
-    Ok(answer.kvs.iter().all(|kv| holds_for(compare, kv)))
+    let of_values = matches!(compare.target, CompareTarget::Value(_));
+    let found = source.all(&compare.range, of_values, &mut |kv| holds_for(compare, kv))?;
+    Ok(found.unwrap_or_else(|| !of_values && holds_for(compare, &KeyValue::default())))
 }
 
 /// What a compare of numbers looks at.
@@ -179,10 +191,10 @@ pub fn read_txn<D: Disk>(view: &View<D>, txn: &Txn) -> Result<TxnAnswer, ReadFai
         _ => unreachable!("a read-only transaction holds ranges only"),
     };
     check(txn, &path, &mut range_only).map_err(ReadFailure::Refused)?;
-    let mut answers = Vec::new();
+    let (mut answers, mut room) = (Vec::new(), limits::MAX_TXN_ANSWER_BYTES);
     for op in branch(txn, path.succeeded) {
         let Op::Range(query) = op else { unreachable!("a read-only transaction holds ranges only") };
-        answers.push(OpAnswer::Range(view.range(query)?));
+        answers.push(OpAnswer::Range(view.range_within(query, &mut room)?));
     }
     Ok(TxnAnswer { succeeded: path.succeeded, answers })
 }
@@ -221,14 +233,20 @@ impl<D: Disk> Writer<'_, '_, D> {
         let mut answers = Vec::new();
         for op in branch(txn, path.succeeded) {
             answers.push(match op {
-                Op::Range(query) => OpAnswer::Range(self.range(query)?),
+                Op::Range(query) => self.range(query)?,
                 Op::Put(put) => {
                     let prev_kv = self.put(put)?;
-                    OpAnswer::Put { prev_kv, revision: self.write.revision() }
+                    let revision = self.write.revision();
+                    let bare = |prev_kv| OpAnswer::Put { prev_kv, revision };
+                    prev_kv.map_or_else(|later| OpAnswer::Later(Box::new(bare(None)), later), bare)
                 }
                 Op::DeleteRange(delete) => {
                     let (deleted, prev_kvs) = self.delete_range(delete)?;
-                    OpAnswer::DeleteRange { deleted, prev_kvs, revision: self.write.revision() }
+                    let bare = OpAnswer::DeleteRange { deleted, prev_kvs: Vec::new(), revision: self.write.revision() };
+                    match prev_kvs {
+                        Some(later) => OpAnswer::Later(Box::new(bare), later),
+                        None => bare,
+                    }
                 }
                 Op::Txn(inner) => {
                     let inner_path = nested.next().expect("a path has a branch for every nested transaction taken");
@@ -239,11 +257,16 @@ impl<D: Disk> Writer<'_, '_, D> {
         Ok(TxnAnswer { succeeded: path.succeeded, answers })
     }
 
-    fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, Wrong> {
-        match self.write.range(query) {
-            Ok(answer) => Ok(answer),
-            Err(ReadFailure::Wrong(wrong)) => Err(wrong),
-            Err(ReadFailure::Refused(refusal)) => {
+    /// The answer to a range where it is at hand; else it is put off, because nobody may want it.
+    fn range(&mut self, query: &RangeQuery) -> Result<OpAnswer, Wrong> {
+        match self.write.range_at_hand(query) {
+            None => {
+                let later = self.write.range_later(query.clone());
+                Ok(OpAnswer::Later(Box::new(OpAnswer::empty_range()), later))
+            }
+            Some(Ok(answer)) => Ok(OpAnswer::Range(answer)),
+            Some(Err(ReadFailure::Wrong(wrong))) => Err(wrong),
+            Some(Err(ReadFailure::Refused(refusal))) => {
                 unreachable!("a range checked along the path was refused: {refusal}")
             }
         }
@@ -254,8 +277,8 @@ impl<D: Disk> Writer<'_, '_, D> {
         check_put(&*self.write, self.leases, put, &[])
     }
 
-    /// Writes a key that was checked; what it held before if that was asked for.
-    pub(super) fn put(&mut self, put: &Put) -> Result<Option<KeyValue>, Wrong> {
+    /// Writes a key that was checked; what it held before if that was asked for, be it still to be read.
+    pub(super) fn put(&mut self, put: &Put) -> Result<Result<Option<KeyValue>, LaterRange>, Wrong> {
         let (mut value, mut lease, mut backing_bytes) = (put.value.clone(), put.lease, self.backing_bytes);
         if put.ignore_lease {
             lease = self.write.meta(&put.key).map_or(0, |meta| meta.lease);
@@ -266,16 +289,21 @@ impl<D: Disk> Writer<'_, '_, D> {
             backing_bytes = kept.value.len();
             value = kept.value;
         }
-        let prev_kv = if put.prev_kv { self.write.get(&put.key)? } else { None };
+        let prev_kv = if put.prev_kv { self.before(&put.key)? } else { Ok(None) };
         self.write.put(NewValue { key: put.key.clone(), value, lease, backing_bytes })?;
         self.leases.attach(lease, &put.key).expect("the lease was checked before anything was written");
         Ok(prev_kv)
     }
 
-    /// Deletes a range; how many keys, and what they held if that was asked for.
-    pub(super) fn delete_range(&mut self, delete: &DeleteRange) -> Result<(i64, Vec<KeyValue>), Wrong> {
-        let prev_kvs =
-            if delete.prev_kv { self.range(&RangeQuery::plain(delete.range.clone()))?.kvs } else { Vec::new() };
+    /// What a key holds, at hand or to be read.
+    fn before(&mut self, key: &Bytes) -> Result<Result<Option<KeyValue>, LaterRange>, Wrong> {
+        let query = RangeQuery::plain(KeyRange::single(key.clone()));
+        if self.write.is_at_hand(&query) { self.write.get(key).map(Ok) } else { Ok(Err(self.write.range_later(query))) }
+    }
+
+    /// Deletes a range; how many keys, and where to read what they held if that was asked for.
+    pub(super) fn delete_range(&mut self, delete: &DeleteRange) -> Result<(i64, Option<LaterRange>), Wrong> {
+        let prev_kvs = delete.prev_kv.then(|| self.write.range_later(RangeQuery::plain(delete.range.clone())));
         let deleted = self.write.delete_range(&delete.range)?;
         for gone in &deleted {
             self.leases.detach(&gone.key);

@@ -87,6 +87,7 @@ impl<D: Disk> Store<D> {
             revision: from.revision,
             pruning: Pruning::new(from.compact_revision),
             replaced: Vec::new(),
+            reclaim_given_up: Arc::default(),
             torn: false,
         })
     }

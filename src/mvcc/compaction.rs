@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 use super::compaction_digests::DigestSource;
 use super::history::SCAN_WINDOW;
 use super::store::Store;
-use crate::base::{Refusal, Wrong};
+use crate::base::{Refusal, Wrong, limits};
 use crate::env::Disk;
 
 impl<D: Disk> Store<D> {
@@ -33,9 +33,14 @@ impl<D: Disk> Store<D> {
         Ok(())
     }
 
-    /// Prunes, looking at no more than `budget` changes. Returns whether there is more to do.
+    /// Prunes, looking at no more than `budget` changes, and no more once it has read [`limits::COMPACTION_SLICE_BYTES`].
+    /// Returns whether there is more to do.
     pub fn compaction_step(&mut self, budget: usize) -> Result<bool, Wrong> {
+        self.pruning.read = 0;
         for _ in 0..budget {
+            if self.pruning.read >= limits::COMPACTION_SLICE_BYTES {
+                break;
+            }
             let watermark = self.compact_revision();
             if self.pruning.pass.is_none() {
                 if self.pruning.done >= watermark {
@@ -46,7 +51,10 @@ impl<D: Disk> Store<D> {
             }
             let (scan, goal) = self.pruning.pass.as_mut().expect("it was just made");
             match scan.next()? {
-                Some(record) => self.prune_key(&record.key, watermark),
+                Some(record) => {
+                    self.pruning.read += record.key.len() + record.value.len();
+                    self.prune_key(&record.key, watermark);
+                }
                 None => {
                     self.pruning.done = *goal;
                     self.pruning.pass = None;
@@ -54,6 +62,11 @@ impl<D: Disk> Store<D> {
             }
         }
         Ok(self.pruning.pass.is_some() || self.pruning.done < self.compact_revision())
+    }
+
+    /// Bytes of keys and values that the last step read.
+    pub fn compaction_read(&self) -> usize {
+        self.pruning.read
     }
 
     /// Whether a compaction is not pruned yet.

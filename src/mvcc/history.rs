@@ -112,6 +112,8 @@ pub struct History<D: Disk> {
     segment_bytes: u64,
     next_number: AtomicU64,
     unwritten: usize,
+    /// What of it was handed out to be written.
+    handed_out: usize,
     /// Sums over the segments, kept because they are asked for at every write.
     size: u64,
     in_use: u64,
@@ -138,6 +140,7 @@ impl<D: Disk> History<D> {
             segment_bytes,
             next_number: AtomicU64::new(next),
             unwritten: 0,
+            handed_out: 0,
             size,
             in_use,
             stirred: true,
@@ -167,6 +170,11 @@ impl<D: Disk> History<D> {
     pub fn fresh_generation(&mut self) -> u64 {
         self.generation += 1;
         self.generation
+    }
+
+    /// Generations that `before` gave away are not given again: something may still be built in one.
+    pub fn skip_generations(&mut self, before: &Self) {
+        self.generation = self.generation.max(before.generation);
     }
 
     /// Fills the sector that was begun: what is appended from here on touches none that was written before.
@@ -244,6 +252,7 @@ impl<D: Disk> History<D> {
         let unwritten = self.table.segments.iter().rev().take_while(|segment| segment.has_unwritten());
         let mut writes: Vec<HistoryWrite> = unwritten.filter_map(|segment| segment.take_write()).collect();
         writes.reverse();
+        self.handed_out = self.unwritten;
         writes
     }
 
@@ -262,12 +271,18 @@ impl<D: Disk> History<D> {
             let dropped = segment.written(end);
             self.stirred |= dropped > 0 && active != Some(segment.number());
             self.unwritten = self.unwritten.checked_sub(dropped).expect("only what was appended is written");
+            self.handed_out = self.handed_out.checked_sub(dropped).expect("only what was handed out is written");
         }
     }
 
     /// Bytes held in memory because the files do not have them yet.
     pub fn unwritten(&self) -> usize {
         self.unwritten
+    }
+
+    /// Bytes held in memory that nobody was given to write.
+    pub fn gathered(&self) -> usize {
+        self.unwritten - self.handed_out
     }
 
     /// Whether a segment's file is there.

@@ -23,10 +23,15 @@ pub const BATCH_RECORDS: usize = 1 << 20;
 /// Bytes of keys after which a batch is full whatever it counts.
 const BATCH_KEY_BYTES: usize = 256 * 1024 * 1024;
 
+/// Bytes of keys that are never gathered: a batch that would pass them is folded at once, be it within a segment. One
+/// transaction may hold any number of keys; a heap of them says where each lies in 32 bits.
+const MOST_KEY_BYTES: usize = 1024 * 1024 * 1024;
+
 /// The index while it is built.
 pub struct IndexBuild {
     watermark: i64,
     batch_records: usize,
+    most_key_bytes: usize,
     /// The batch: keys, where each lies, and what belongs to them, all in order of revision.
     keys: KeyHeap,
     refs: Vec<KeyRef>,
@@ -43,6 +48,7 @@ impl IndexBuild {
         Self {
             watermark,
             batch_records,
+            most_key_bytes: MOST_KEY_BYTES,
             keys: KeyHeap::default(),
             refs: Vec::new(),
             metas: Vec::new(),
@@ -53,6 +59,9 @@ impl IndexBuild {
 
     /// Adds the next record.
     pub fn add(&mut self, record: &RecordSlice<'_>) {
+        if self.keys.len() + record.key.len() > self.most_key_bytes {
+            self.fold_batch();
+        }
         self.refs.push(self.keys.push(record.key));
         self.metas.push(record.meta);
     }
@@ -65,6 +74,11 @@ impl IndexBuild {
     /// Folds the batch into the nodes. Returns the records that no read can see any more, known since the last
     /// call.
     pub fn fold(&mut self) -> Vec<Mark> {
+        self.fold_batch();
+        std::mem::take(&mut self.dead)
+    }
+
+    fn fold_batch(&mut self) {
         let keys = std::mem::take(&mut self.keys);
         let metas = std::mem::take(&mut self.metas);
         let mut refs = std::mem::take(&mut self.refs);
@@ -86,7 +100,6 @@ impl IndexBuild {
         merged.extend(old);
         merged.shrink_to_fit();
         self.nodes = merged;
-        std::mem::take(&mut self.dead)
     }
 
     /// What one change leaves of a key.
@@ -113,5 +126,36 @@ impl IndexBuild {
     pub fn finish(self) -> KeyIndex {
         assert!(self.metas.is_empty(), "the last batch is folded in before the index is taken");
         CountedTree::from_ascending(self.nodes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Revision;
+
+    /// One transaction, or one segment, may hold more keys than are gathered.
+    #[test]
+    fn a_batch_is_folded_before_its_keys_are_too_many() {
+        let built = |most_key_bytes: usize| {
+            let mut build = IndexBuild { most_key_bytes, ..IndexBuild::new(3, 1 << 20) };
+            let mut largest = 0;
+            for sub in 0..500_u32 {
+                let main = 2 + i64::from(sub / 300);
+                let key = format!("key{:03}", sub * 7 % 90);
+                let meta = KeyMeta { create_revision: 2, revision: Revision::new(main, sub), version: 1, lease: 0 };
+                build.add(&RecordSlice { meta, last: true, key: key.as_bytes(), value: b"" });
+                largest = largest.max(build.keys.len());
+            }
+            let dead: Vec<Mark> = build.fold();
+            let mut marks: Vec<Revision> = dead.iter().map(|mark| mark.revision).collect();
+            marks.sort_unstable();
+            (largest, marks, build.finish().len())
+        };
+        let (all, dead, keys) = built(MOST_KEY_BYTES);
+        let (bounded, same_dead, same_keys) = built(200);
+        assert!(all > 4_000 && bounded <= 210, "{all} {bounded}");
+        assert_eq!((dead.len(), keys), (410, 90));
+        assert_eq!((same_dead, same_keys), (dead, keys));
     }
 }

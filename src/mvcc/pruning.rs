@@ -9,11 +9,13 @@ pub(super) struct Pruning<D: Disk> {
     pub(super) done: i64,
     /// The pass under way: its walk and the watermark it prunes to.
     pub(super) pass: Option<(Scan<D>, i64)>,
+    /// Bytes of keys and values that the last slice read.
+    pub(super) read: usize,
 }
 
 impl<D: Disk> Pruning<D> {
     /// Pruned up to the watermark `done`.
     pub(super) fn new(done: i64) -> Self {
-        Self { done, pass: None }
+        Self { done, pass: None, read: 0 }
     }
 }

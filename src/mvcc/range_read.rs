@@ -87,8 +87,8 @@ impl<'a, D: Disk> Reading<'a, D> {
         Ok(query.revision)
     }
 
-    /// Answers a range read.
-    pub(super) fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, ReadFailure> {
+    /// Answers a range read. `room` is what the answer's rows may take in memory; what they take is taken off it.
+    pub(super) fn range(&self, query: &RangeQuery, room: &mut usize) -> Result<RangeAnswer, ReadFailure> {
         let at = self.revision_of(query)?;
         let mut answer = RangeAnswer {
             kvs: Vec::new(),
@@ -113,7 +113,9 @@ impl<'a, D: Disk> Reading<'a, D> {
             answer.kvs.reserve_exact(nodes.len().min(limit));
             for node in nodes.into_iter().take(limit) {
                 let row = self.row(node, at, &mut keys)?;
-                answer.kvs.push(self.finish(row, query)?);
+                let kv = self.finish(row, query)?;
+                take_room(room, size_of::<KeyValue>() + kv.key.len() + kv.value.len())?;
+                answer.kvs.push(kv);
             }
             return Ok(answer);
         }
@@ -126,6 +128,7 @@ impl<'a, D: Disk> Reading<'a, D> {
             if query.target == SortTarget::Value {
                 self.fetch_value(&mut row)?;
             }
+            take_room(room, size_of::<Row<'_>>() + row.kv.key.len() + row.kv.value.len())?;
             rows.push(row);
         }
         if !in_key_order {
@@ -134,7 +137,10 @@ impl<'a, D: Disk> Reading<'a, D> {
         answer.more = rows.len() > limit;
         answer.kvs.reserve_exact(rows.len().min(limit));
         for row in rows.into_iter().take(limit) {
-            answer.kvs.push(self.finish(row, query)?);
+            let taken = row.kv.value.len();
+            let kv = self.finish(row, query)?;
+            take_room(room, kv.value.len().saturating_sub(taken))?;
+            answer.kvs.push(kv);
         }
         Ok(answer)
     }
@@ -237,6 +243,39 @@ impl<'a, D: Disk> Reading<'a, D> {
         Ok(record.value)
     }
 
+    /// Whether `holds` says so of every alive key of `range`, in key order up to the first of which it does not; nothing of
+    /// a range without one. Values are read only where they are wanted.
+    pub(super) fn all(
+        &self,
+        range: &KeyRange,
+        with_values: bool,
+        holds: &mut dyn FnMut(&KeyValue) -> bool,
+    ) -> Result<Option<bool>, Wrong> {
+        let mut found = Ok(None);
+        self.index.walk(range, Visit::Live, &mut |_, _| false, &mut |node| {
+            if !node.is_live() {
+                return ControlFlow::Continue(());
+            }
+            let value = if with_values { self.value_of(node) } else { Ok(Bytes::new()) };
+            found = value.map(|value| Some(holds(&KeyValue { value, ..node.bare(Bytes::new()) })));
+            if matches!(found, Ok(Some(true))) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        found
+    }
+
+    /// Whether a read of one key, or of a count, takes nothing from the history's files.
+    pub(super) fn is_at_hand(&self, query: &RangeQuery) -> bool {
+        if query.revision > 0 {
+            return false;
+        }
+        let Some(key) = query.range.as_single() else { return query.count_only };
+        let needs_value = !query.count_only && !query.keys_only || query.target == SortTarget::Value;
+        let Some(node) = self.index.get(key).filter(|node| node.is_live() && needs_value) else { return true };
+        let revision = node.latest().revision;
+        let own = revision.main == self.current && self.own.get(revision.sub as usize).is_some();
+        own || self.cache.get(node.slot(), revision).is_some()
+    }
+
     /// A key as it is now, with its value.
     pub(super) fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, Wrong> {
         match self.index.get(key).filter(|node| node.is_live()) {
@@ -254,6 +293,11 @@ impl<'a, D: Disk> Reading<'a, D> {
         self.fetch_value(&mut row)?;
         Ok(Some(row.kv))
     }
+}
+
+fn take_room(room: &mut usize, bytes: usize) -> Result<(), Refusal> {
+    *room = room.checked_sub(bytes).ok_or(Refusal::AnswerTooLarge)?;
+    Ok(())
 }
 
 fn same_key(node: &KeyNode, key: &[u8], revision: Revision) -> Result<(), Wrong> {

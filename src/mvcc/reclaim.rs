@@ -3,10 +3,12 @@
 //! Invariants: only records below the watermark that no read can see are left behind, so every answer stays the
 //! same, and a tombstone is left behind only when no older put of its key can lie in any file; the index is not touched, because it knows no places. The new file is durable before the table names
 //! it; an old file goes only after a checkpoint that no longer names it is durable, and stays readable for
-//! views that still hold it. One job at a time: what it works on must still be there when it is done.
+//! views that still hold it. One job at a time: what it works on must still be there when it is done. A job of a store
+//! that is replaced is given up; it reads through files that stay open, also when their names are gone.
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 
@@ -46,13 +48,22 @@ pub struct ReclaimJob<D: Disk> {
     index: KeyIndex,
     watermark: i64,
     number: u64,
+    given_up: Arc<AtomicBool>,
 }
 
 /// A reclaim that ran; to be handed to [`Store::reclaimed`].
 pub struct Reclaimed<D: Disk> {
     old: Vec<Arc<Segment<D>>>,
     dead: Dead,
-    new: Option<Arc<Segment<D>>>,
+    outcome: Outcome<D>,
+}
+
+/// What came of rewriting.
+enum Outcome<D: Disk> {
+    /// What is alive of them, where anything is.
+    Rewritten(Option<Arc<Segment<D>>>),
+    /// It was given up, and left no file.
+    GivenUp,
 }
 
 impl<D: Disk> Store<D> {
@@ -70,7 +81,9 @@ impl<D: Disk> Store<D> {
             self.history.settle();
             return None;
         };
+        self.reclaim_given_up = Arc::default();
         Some(ReclaimJob {
+            given_up: self.reclaim_given_up.clone(),
             dead: dead_of(&segments),
             segments,
             drop_tombstones,
@@ -113,19 +126,31 @@ impl<D: Disk> Store<D> {
         self.replaced.iter().map(|segment| segment.len()).sum()
     }
 
+    /// The job that was begun could not be done: there is something to do again.
+    pub fn reclaim_put_off(&mut self) {
+        self.history.stir();
+    }
+
+    /// The job that is under way ends soon and without a result: this store is about to be replaced, and nobody is to wait
+    /// for the disk because of it.
+    pub fn give_up_reclaim(&mut self) {
+        self.reclaim_given_up.store(true, Ordering::Relaxed);
+    }
+
     /// Puts the rewritten segment in place of the old ones, whose files stay until [`Self::garbage`] names them.
     pub fn reclaimed(&mut self, done: Reclaimed<D>) {
+        let Outcome::Rewritten(new) = done.outcome else { return };
         let numbers: Vec<u64> = done.old.iter().map(|segment| segment.number()).collect();
         if !self.history.holds(&numbers) {
             // It was begun in a store whose place this one took: what it wrote is of no use.
-            self.replaced.extend(done.new);
+            self.replaced.extend(new);
             return;
         }
-        if let Some(new) = &done.new {
+        if let Some(new) = &new {
             // What died in the old segments meanwhile is dead in the new one.
             new.bury_more(dead_of(&done.old).since(done.dead));
         }
-        self.history.replace(&numbers, done.new);
+        self.history.replace(&numbers, new);
         self.replaced.extend(done.old);
     }
 
@@ -139,6 +164,7 @@ impl<D: Disk> Store<D> {
             self.digests = old.digests.clone();
         }
         self.replaced.extend(old.history.table().segments().iter().chain(&old.replaced).cloned());
+        self.history.skip_generations(&old.history);
     }
 
     /// Files that may be removed, because neither the store nor one of `kept`, the checkpoints that are on the
@@ -207,6 +233,11 @@ impl<D: Disk> ReclaimJob<D> {
         self.index.get(&record.key).and_then(|node| node.visible_at(self.watermark)) == Some(revision)
     }
 
+    /// The new file: what is left of it where the job could not be done is of no use.
+    pub fn file(&self) -> String {
+        file_name(self.number)
+    }
+
     /// Writes the new file and makes it durable.
     pub async fn run(self, disk: &D) -> Result<Reclaimed<D>, Wrong> {
         let (first, last) = (&self.segments[0], &self.segments[self.segments.len() - 1]);
@@ -216,6 +247,9 @@ impl<D: Disk> ReclaimJob<D> {
         for segment in &self.segments {
             let mut scan = SegmentScan::new(segment.clone(), segment.first(), SCAN_WINDOW);
             while let Some((at, record, _)) = scan.next()? {
+                if self.given_up.load(Ordering::Relaxed) {
+                    return self.give_up(disk, file);
+                }
                 if !self.is_kept(&record) {
                     continue;
                 }
@@ -242,7 +276,14 @@ impl<D: Disk> ReclaimJob<D> {
         }
         new.close_at(last.last());
         let new = file.is_some().then_some(new);
-        Ok(Reclaimed { old: self.segments, dead: self.dead, new })
+        Ok(Reclaimed { old: self.segments, dead: self.dead, outcome: Outcome::Rewritten(new) })
+    }
+
+    fn give_up(self, disk: &D, file: Option<D::File>) -> Result<Reclaimed<D>, Wrong> {
+        if file.is_some() {
+            disk.remove(&file_name(self.number))?;
+        }
+        Ok(Reclaimed { old: self.segments, dead: self.dead, outcome: Outcome::GivenUp })
     }
 
     fn write(&self, disk: &D, file: &mut Option<D::File>, at: u64, bytes: Bytes) -> Result<u64, Wrong> {

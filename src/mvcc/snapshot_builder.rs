@@ -16,7 +16,7 @@ use super::history_write::{HISTORY_DIR, file_name};
 use super::position::{SegmentMark, StorePosition};
 use super::record::{KIND_RECORD, RecordSlice};
 use super::snapshot::{self, Chunk, SnapshotHeader, SnapshotProgress};
-use crate::base::{Fault, Revision, Wrong};
+use crate::base::{Fault, Revision, Wrong, limits};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::{LOG_HISTORY, Place, frame};
 
@@ -57,6 +57,8 @@ type Last = Option<(Revision, bool)>;
 struct Growing<F> {
     mark: SegmentMark,
     file: F,
+    /// Up to here it is synced.
+    synced: u64,
 }
 
 /// A history being built; see the module's head.
@@ -136,6 +138,7 @@ impl<D: Disk> SnapshotBuilder<D> {
                 let (last, records) = check(&body, &header, self.last)?;
                 self.torn = true;
                 self.write(&body, header.compact_revision).await?;
+                self.sync_often().await?;
                 self.torn = false;
                 self.last = last;
                 self.at = self.at.behind(records, &body, last.map(|(revision, _)| revision));
@@ -178,7 +181,7 @@ impl<D: Disk> SnapshotBuilder<D> {
                 let mark = SegmentMark { number: self.next_number, first: main, last: main, len: 0, sparse: !dense };
                 let file = self.disk.open(&file_name(mark.number), OpenMode::Create)?;
                 self.next_number += 1;
-                self.growing = Some(Growing { mark, file });
+                self.growing = Some(Growing { mark, file, synced: 0 });
             }
             let mark = &mut self.growing.as_mut().expect("it was just made").mark;
             let place = Place { log: LOG_HISTORY, segment: mark.number, offset: mark.len };
@@ -197,23 +200,37 @@ impl<D: Disk> SnapshotBuilder<D> {
         Ok(())
     }
 
-    async fn close(&mut self) -> Result<(), BuildFailure> {
-        if let Some(growing) = self.growing.take() {
+    /// Syncs what was written, where it is enough: in pieces, because whoever else waits for a disk waits for the whole of what
+    /// is synced at once.
+    async fn sync_often(&mut self) -> Result<(), BuildFailure> {
+        if let Some(growing) = &mut self.growing
+            && growing.mark.len - growing.synced >= limits::SNAPSHOT_SYNC_BYTES
+        {
             growing.file.sync().await?;
-            self.done.push(growing.mark);
+            growing.synced = growing.mark.len;
         }
         Ok(())
     }
 
-    /// Makes what was built durable, when it is complete.
-    pub async fn finish(mut self) -> Result<Built, BuildFailure> {
+    async fn close(&mut self) -> Result<(), BuildFailure> {
+        // It stays where it is until it is synced: what is abandoned is removed.
+        if let Some(growing) = &self.growing {
+            growing.file.sync().await?;
+        }
+        self.done.extend(self.growing.take().map(|growing| growing.mark));
+        Ok(())
+    }
+
+    /// Makes what was built durable, when it is complete. It is then whoever's who has its position; where this fails it
+    /// still is to be [abandoned](Self::abandon).
+    pub async fn finish(&mut self) -> Result<Built, BuildFailure> {
         let header = self.header.filter(|_| self.ended && !self.torn);
         let header = header.ok_or_else(|| "the snapshot is not complete".to_string())?;
         self.close().await?;
         self.disk.sync_dir(HISTORY_DIR).await?;
         let (revision, compact_revision) = (header.revision, header.compact_revision);
-        let position = StorePosition { revision, compact_revision, segments: self.done };
-        Ok(Built { state: self.state.freeze(), position })
+        let position = StorePosition { revision, compact_revision, segments: self.done.clone() };
+        Ok(Built { state: self.state.split().freeze(), position })
     }
 
     /// Gives up: removes what was written.

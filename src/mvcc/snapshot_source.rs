@@ -5,9 +5,14 @@
 //! small waypoint a chunk. Nobody waits for a source: it reads through the view's own segments, whose files
 //! stay readable until it is dropped.
 //!
+//! A source may be taken [again](SnapshotSource::again), for a transfer that goes on in another attempt: both know each other's
+//! waypoints, so that what was sent before is not read once more.
+//!
 //! Does not know to whom it goes, nor how fast.
 
-use bytes::{Bytes, BytesMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::{BufMut, Bytes, BytesMut};
 
 use super::history::SCAN_WINDOW;
 use super::history::Scan;
@@ -17,6 +22,15 @@ use super::view::View;
 use crate::base::Wrong;
 use crate::env::Disk;
 
+/// Where chunks begin.
+#[derive(Debug)]
+struct Waypoints {
+    /// Of each chunk made so far, and of the one behind them.
+    at: Vec<SnapshotProgress>,
+    /// How many chunks there are, once the last was made.
+    chunks: Option<u64>,
+}
+
 /// A snapshot being sent; see the module's head. It reads, so it belongs on a task that may wait for the disk.
 pub struct SnapshotSource<D: Disk> {
     view: View<D>,
@@ -25,8 +39,7 @@ pub struct SnapshotSource<D: Disk> {
     id: u64,
     state: Bytes,
     chunk_bytes: usize,
-    /// Where each chunk made so far begins.
-    waypoints: Vec<SnapshotProgress>,
+    waypoints: Arc<Mutex<Waypoints>>,
     at: SnapshotProgress,
     scan: Option<Scan<D>>,
     /// Read, and to be sent with the next chunk.
@@ -43,7 +56,7 @@ impl<D: Disk> SnapshotSource<D> {
             id,
             state,
             chunk_bytes,
-            waypoints: Vec::new(),
+            waypoints: Arc::new(Mutex::new(Waypoints { at: vec![SnapshotProgress::default()], chunks: None })),
             at: SnapshotProgress::default(),
             scan: None,
             pending: None,
@@ -51,9 +64,45 @@ impl<D: Disk> SnapshotSource<D> {
         }
     }
 
+    /// The same snapshot from its first chunk on.
+    pub fn again(&self) -> Self {
+        Self {
+            view: self.view.clone(),
+            state: self.state.clone(),
+            waypoints: self.waypoints.clone(),
+            at: SnapshotProgress::default(),
+            scan: None,
+            pending: None,
+            ended: false,
+            ..*self
+        }
+    }
+
     /// What tells this snapshot from others.
     pub fn id(&self) -> u64 {
         self.id
+    }
+
+    /// What tells the receiver whether what it has is a part of this snapshot: chunks are the same where this is.
+    pub fn manifest(&self) -> Bytes {
+        let mut manifest = BytesMut::with_capacity(36);
+        manifest.put_u64(self.id);
+        manifest.put_i64(self.view.revision());
+        manifest.put_i64(self.compacted);
+        manifest.put_u64(self.chunk_bytes as u64);
+        // With the state goes the digest of everything that was applied.
+        manifest.put_u32(crc32c::crc32c(&self.state));
+        manifest.freeze()
+    }
+
+    /// How many chunks were made so far, by this source and those taken again from it.
+    pub fn made(&self) -> u64 {
+        self.waypoints().at.len() as u64 - 1
+    }
+
+    fn waypoints(&self) -> MutexGuard<'_, Waypoints> {
+        // A panic is a bug that ends the process.
+        self.waypoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What the first chunk says.
@@ -78,13 +127,32 @@ impl<D: Disk> SnapshotSource<D> {
         if self.at == from {
             return true;
         }
-        let known = usize::try_from(from.chunk).ok().and_then(|chunk| self.waypoints.get(chunk));
-        if known != Some(&from) {
+        let known = usize::try_from(from.chunk).ok().and_then(|chunk| self.waypoints().at.get(chunk).copied());
+        if known != Some(from) {
             return false;
         }
-        self.waypoints.truncate(from.chunk as usize);
-        (self.at, self.scan, self.pending, self.ended) = (from, None, None, false);
+        self.go_to(from);
         true
+    }
+
+    /// Goes to the chunk of this number, or to the end where there are not so many. Chunks between that were never made
+    /// are made in vain.
+    pub fn seek(&mut self, number: u64) -> Result<(), Wrong> {
+        let known = {
+            let waypoints = self.waypoints();
+            let furthest = waypoints.at.len() - 1;
+            waypoints.at[usize::try_from(number).map_or(furthest, |number| number.min(furthest))]
+        };
+        if self.at.chunk > number || self.at.chunk < known.chunk {
+            self.go_to(known);
+        }
+        while self.at.chunk < number && self.next_chunk()?.is_some() {}
+        Ok(())
+    }
+
+    fn go_to(&mut self, at: SnapshotProgress) {
+        let ended = self.waypoints().chunks == Some(at.chunk);
+        (self.at, self.scan, self.pending, self.ended) = (at, None, None, ended);
     }
 
     /// The next chunk; `None` when all were given.
@@ -103,8 +171,15 @@ impl<D: Disk> SnapshotSource<D> {
             _ => self.records()?,
         };
         self.ended = matches!(chunk, Chunk::End { .. });
-        self.waypoints.push(self.at);
         self.at = behind;
+        let mut waypoints = self.waypoints();
+        if waypoints.at.len() as u64 == behind.chunk {
+            waypoints.at.push(behind);
+        }
+        if self.ended {
+            waypoints.chunks = Some(behind.chunk);
+        }
+        drop(waypoints);
         Ok(Some(chunk.encode(self.id, number)))
     }
 

@@ -6,7 +6,7 @@
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use bytes::Bytes;
 
@@ -54,6 +54,8 @@ pub struct Store<D: Disk> {
     /// Segments that were replaced and whose files are still there.
     pub(super) replaced: Vec<Arc<Segment<D>>>,
     /// A write transaction was dropped half done.
+    /// Tells the reclaim that is under way to end without a result.
+    pub(super) reclaim_given_up: Arc<AtomicBool>,
     pub(super) torn: bool,
 }
 
@@ -142,9 +144,9 @@ impl<D: Disk> Store<D> {
     }
 
     /// The whole state as it is now, to be sent to another member. `id` tells this snapshot from others, `state` is
-    /// what belongs to it beside the data.
-    pub fn snapshot(&self, id: u64, state: Bytes) -> SnapshotSource<D> {
-        SnapshotSource::new(self.view(), self.compact_revision(), id, state, limits::SNAPSHOT_CHUNK_BYTES)
+    /// what belongs to it beside the data; a chunk has about `chunk_bytes`.
+    pub fn snapshot(&self, id: u64, state: Bytes, chunk_bytes: usize) -> SnapshotSource<D> {
+        SnapshotSource::new(self.view(), self.compact_revision(), id, state, chunk_bytes)
     }
 
     /// What is to be written to the disk, in order. Each byte is handed out once.
@@ -160,6 +162,11 @@ impl<D: Disk> Store<D> {
     /// Bytes held in memory because the files do not have them yet.
     pub fn unwritten_bytes(&self) -> usize {
         self.history.unwritten()
+    }
+
+    /// Bytes of these that [`Self::take_writes`] would hand out.
+    pub fn gathered_bytes(&self) -> usize {
+        self.history.gathered()
     }
 
     /// Bytes of the history.

@@ -46,7 +46,7 @@ pub struct CatchUp {
     pub events: Vec<Event>,
     /// The first main revision that was not looked at.
     pub next: i64,
-    /// Bytes of history that were looked at, matching or not: what the turn cost.
+    /// Bytes of history that were looked at, matching or not, and of what was there before: what the turn cost.
     pub read: usize,
 }
 
@@ -74,7 +74,22 @@ impl<D: Disk> View<D> {
 
     /// Answers a range read.
     pub fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, ReadFailure> {
-        self.reading().range(query)
+        self.range_within(query, &mut { usize::MAX })
+    }
+
+    /// As [`Self::range`], refused where the rows take more than `room` in memory; what they take is taken off it.
+    pub fn range_within(&self, query: &RangeQuery, room: &mut usize) -> Result<RangeAnswer, ReadFailure> {
+        self.reading().range(query, room)
+    }
+
+    /// Whether `holds` says so of every alive key of `range`, values left out unless wanted; nothing of a range without one.
+    pub fn all(
+        &self,
+        range: &KeyRange,
+        with_values: bool,
+        holds: &mut dyn FnMut(&KeyValue) -> bool,
+    ) -> Result<Option<bool>, Wrong> {
+        self.reading().all(range, with_values, holds)
     }
 
     /// A key with its value.
@@ -133,6 +148,7 @@ impl<D: Disk> View<D> {
             let kind = if record.meta.is_tombstone() { EventKind::Delete } else { EventKind::Put };
             let has_prev = with_prev && record.meta.version != 1 && main > watermark;
             let prev_kv = if has_prev { reading.get_at(&record.key, main - 1)? } else { None };
+            bytes += prev_kv.as_ref().map_or(0, |prev| prev.key.len() + prev.value.len());
             events.push(Event { kind, kv: record.into_key_value(), prev_kv });
         }
         Ok(CatchUp { events, next: next.max(to + 1), read: bytes })

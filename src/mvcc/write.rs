@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::counted_tree::Entry;
 use super::key_index::{KeyMeta, KeyNode, NO_SLOT};
+use super::later::{CommittedTable, LaterRange, PutOff};
 use super::query::{RangeAnswer, RangeQuery};
 use super::range_read::{ReadFailure, Reading};
 use super::record::Record;
@@ -39,6 +40,8 @@ pub struct WriteTxn<'a, D: Disk> {
     store: &'a mut Store<D>,
     want_prev: bool,
     events: Vec<Event>,
+    /// For the reads that were put off.
+    committed: Option<CommittedTable<D>>,
 }
 
 impl<D: Disk> Store<D> {
@@ -51,7 +54,7 @@ impl<D: Disk> Store<D> {
 impl<'a, D: Disk> WriteTxn<'a, D> {
     fn new(store: &'a mut Store<D>, want_prev: bool) -> Self {
         assert!(!store.torn, "a write transaction was dropped half done");
-        Self { store, want_prev, events: Vec::new() }
+        Self { store, want_prev, events: Vec::new(), committed: None }
     }
 
     fn reading(&self) -> Reading<'_, D> {
@@ -83,9 +86,37 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         self.store.index.get(key).map(|node| node.latest()).filter(|meta| !meta.is_tombstone())
     }
 
-    /// Answers a range read, own changes included.
-    pub fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, ReadFailure> {
-        self.reading().range(query)
+    /// Whether `holds` says so of every alive key of `range`, values left out unless wanted; nothing of a range without one.
+    pub fn all(
+        &self,
+        range: &KeyRange,
+        with_values: bool,
+        holds: &mut dyn FnMut(&KeyValue) -> bool,
+    ) -> Result<Option<bool>, Wrong> {
+        self.reading().all(range, with_values, holds)
+    }
+
+    /// Whether a read of one key, or of a count, takes nothing from the history's files.
+    pub fn is_at_hand(&self, query: &RangeQuery) -> bool {
+        self.reading().is_at_hand(query)
+    }
+
+    /// Answers a range read, own changes included, where nothing need be read for it.
+    pub fn range_at_hand(&self, query: &RangeQuery) -> Option<Result<RangeAnswer, ReadFailure>> {
+        let reading = self.reading();
+        reading.is_at_hand(query).then(|| reading.range(query, &mut { usize::MAX }))
+    }
+
+    /// A range read as of now, own changes included, to be carried out after the transaction is committed.
+    pub fn range_later(&mut self, query: RangeQuery) -> LaterRange {
+        LaterRange::new(PutOff {
+            query,
+            index: self.store.index.clone(),
+            cache: self.store.cache.clone(),
+            table: self.committed.get_or_insert_default().clone(),
+            watermark: self.compact_revision(),
+            current: self.revision(),
+        })
     }
 
     fn next_revision(&self) -> Revision {
@@ -182,6 +213,10 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
             let records = events.iter().zip(0..).map(|(event, sub)| record_of(event, sub, sub as usize == last));
             self.store.history.append(main, records);
             self.store.revision = main;
+        }
+        if let Some(committed) = self.committed.take() {
+            // Set once: here.
+            let _ = committed.set(self.store.history.table().clone());
         }
         events
     }

@@ -6,11 +6,9 @@
 
 use super::node::Node;
 use super::output::Output;
-use super::proposals::OwnProposal;
 use crate::base::{Refusal, limits};
 use crate::consensus::{MessageKind, PeerMessage, Role};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Command};
 
 impl<D: Disk> Node<D> {
     /// Whether a proposal may be taken in now.
@@ -23,13 +21,9 @@ impl<D: Disk> Node<D> {
             return Err(Refusal::TooManyRequests);
         }
         let quota = self.config.quota_bytes;
-        if cost > 0 && quota > 0 && store.size_bytes() + cost >= quota {
-            if !self.space.alarm_proposed {
-                self.space.alarm_proposed = true;
-                let member = self.config.member;
-                let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace };
-                self.propose_own(&command, OwnProposal::SpaceAlarm, now);
-            }
+        let is_used_up = quota > 0 && store.size_bytes() + cost >= quota;
+        if cost > 0 && (is_used_up || self.space.is_short()) {
+            self.raise_space_alarm(now);
             return Err(Refusal::NoSpace);
         }
         Ok(())

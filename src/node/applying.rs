@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Release;
 
 use super::membership::change_of;
 use super::node::Node;
-use crate::base::{Refusal, Wrong, limits};
+use crate::base::{Refusal, Wrong};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, codec};
@@ -16,15 +16,13 @@ impl<D: Disk> Node<D> {
         if self.snapshots.installing() || self.rebuild.under_way() {
             return Ok(());
         }
-        let (mut entries, mut bytes) = (0, 0);
         let mut last = None;
-        while entries < limits::APPLY_ENTRIES_PER_TURN && bytes < limits::APPLY_BYTES_PER_TURN {
+        while self.work.may_apply_more() {
             let Some(entry) = self.committed.pop_front() else { break };
             if last.is_none() {
                 self.views.clear();
             }
-            entries += 1;
-            bytes += entry.data.len();
+            self.work.begins(entry.data.len());
             self.checkpoints.applied(entry.data.len());
             self.counters.committed(entry.index);
             match entry.kind {
@@ -81,7 +79,7 @@ impl<D: Disk> Node<D> {
             events: Vec::new(),
             digest: self.machine.digest_at(index),
         };
-        self.proposals.applied(change.id, (index, term), applied);
+        self.proposals.change_applied(change.id, (index, term), applied);
         Ok(())
     }
 
@@ -101,6 +99,7 @@ impl<D: Disk> Node<D> {
         let want_prev = self.watches.want_prev();
         let outcome = self.machine.apply(entry.index, entry.term, &entry.data, want_prev)?;
         let mut applied = outcome.applied;
+        self.work.changed(applied.events.len());
         let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
         if let Some(observer) = &self.config.observer {
             let request = outcome.proposal.as_ref().map(|proposal| proposal.id);
@@ -116,7 +115,7 @@ impl<D: Disk> Node<D> {
             self.tell_rare();
         }
         if let Some(proposal) = outcome.proposal {
-            let own = self.proposals.applied(proposal.id, (entry.index, entry.term), applied);
+            let own = self.proposals.applied(proposal.id, (entry.index, entry.term), applied, Some(now));
             if let Some((own, answer)) = own {
                 self.own_applied(own, &answer, now);
             }
@@ -150,7 +149,7 @@ impl<D: Disk> Node<D> {
                 }
                 let own = *member == self.config.member || member.0 == 0;
                 if own && (*action, *kind) == (AlarmAction::Deactivate, AlarmKind::NoSpace) {
-                    self.space.alarm_proposed = false;
+                    self.space_alarm_cleared();
                 }
             }
             Command::SetMemberAttributes { .. } => {

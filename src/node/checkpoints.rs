@@ -17,6 +17,8 @@ pub(super) struct Checkpoints {
     older: Option<Checkpoint>,
     /// The one under way is of a state that an installed snapshot has replaced since.
     superseded: bool,
+    /// One that was due could not be made.
+    overdue: bool,
     made: u64,
 }
 
@@ -32,7 +34,17 @@ pub(super) struct Checkpoint {
 impl Checkpoints {
     /// Starts from the checkpoint the node was opened with, and the one that is kept beside it, if there is one.
     pub(super) fn new(newest: Checkpoint, older: Option<Checkpoint>, every_entries: u64) -> Self {
-        Self { entries: 0, bytes: 0, every_entries, under_way: None, newest, older, superseded: false, made: 0 }
+        Self {
+            entries: 0,
+            bytes: 0,
+            every_entries,
+            under_way: None,
+            newest,
+            older,
+            superseded: false,
+            overdue: false,
+            made: 0,
+        }
     }
 
     /// An entry was applied.
@@ -44,7 +56,7 @@ impl Checkpoints {
     /// Whether one is to be made now.
     pub(super) fn due(&self) -> bool {
         let enough = self.entries >= self.every_entries || self.bytes >= limits::CHECKPOINT_EVERY_BYTES;
-        self.under_way.is_none() && enough
+        self.under_way.is_none() && (enough || self.overdue)
     }
 
     /// Whether one is under way.
@@ -58,6 +70,13 @@ impl Checkpoints {
         self.under_way = Some(Checkpoint { applied, position });
         self.entries = 0;
         self.bytes = 0;
+        self.overdue = false;
+    }
+
+    /// The one under way could not be made: it is due again.
+    pub(super) fn put_off(&mut self) {
+        assert!(self.under_way.take().is_some(), "a checkpoint that is put off was under way");
+        (self.superseded, self.overdue) = (false, true);
     }
 
     /// The one under way is durable. The index up to which both that are kept now cover the log.

@@ -31,6 +31,8 @@ pub struct NodeConfig {
     pub quota_bytes: u64,
     /// Entries after which a checkpoint is made.
     pub checkpoint_entries: u64,
+    /// Bytes of records in a chunk of a snapshot for another member.
+    pub snapshot_chunk_bytes: usize,
     /// Ticks between two notices of progress to a watcher that asked for them.
     pub progress_ticks: u64,
     /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
@@ -60,6 +62,7 @@ impl NodeConfig {
             catch_up_entries: limits::CATCH_UP_ENTRIES,
             quota_bytes: limits::DEFAULT_QUOTA_BYTES,
             checkpoint_entries: 100_000,
+            snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
             progress_ticks: 6_000,
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
             auto_compaction: None,

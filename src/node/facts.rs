@@ -31,15 +31,23 @@ pub struct NodeStatus {
     /// Events waiting in stream buffers.
     pub pending_events: u64,
     pub pending_proposals: u64,
+    /// Clients' writes that were answered here since the start.
+    pub writes_answered: u64,
+    /// How long they had waited from being taken in to being applied, in all, in microseconds.
+    pub writes_waited_us: u64,
     pub leader_changes: u64,
     pub checkpoints: u64,
     pub expired_leases: u64,
     /// Remainders of leases that were to be written down.
     pub lease_checkpoints: u64,
+    /// States of this member that a state of more of the log replaced, and that had revisions it does not have.
+    pub states_refuted: u64,
     /// Messages of peers that no sound peer sends.
     pub turned_away: u64,
     /// Messages that showed that a peer lacks what it acknowledged.
     pub peers_log_lost: u64,
+    /// Times this member led and its heartbeats were late by a tick or more, as it stood still.
+    pub late_heartbeats: u64,
     pub alarms: Vec<(MemberId, AlarmKind)>,
     pub members: Vec<Member>,
     /// Those who were members once.
@@ -111,12 +119,16 @@ noticeboard! {
     slow_watchers: AtomicU64,
     pending_events: AtomicU64,
     pending_proposals: AtomicU64,
+    writes_answered: AtomicU64,
+    writes_waited_us: AtomicU64,
     leader_changes: AtomicU64,
     checkpoints: AtomicU64,
     expired_leases: AtomicU64,
     lease_checkpoints: AtomicU64,
+    states_refuted: AtomicU64,
     turned_away: AtomicU64,
     peers_log_lost: AtomicU64,
+    late_heartbeats: AtomicU64,
 }
 
 /// Facts that change seldom and are not numbers.
@@ -135,6 +147,11 @@ impl Facts {
 
     fn rare(&self) -> Arc<RareFacts> {
         self.rare.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Clients' writes answered since the start, and for how many microseconds they had waited, in all.
+    pub fn writes(&self) -> (u64, u64) {
+        (self.writes_answered.load(Ordering::Relaxed), self.writes_waited_us.load(Ordering::Relaxed))
     }
 
     /// The term, for response headers.

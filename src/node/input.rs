@@ -127,6 +127,17 @@ pub struct ArrivedSnapshot {
     pub message: PeerMessage,
     /// What it says, and where its history is.
     pub image: Image,
+    /// It did not come in one go: a part was there when the rest was sent.
+    pub went_on: bool,
+}
+
+/// What the disk may have no room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DiskPart {
+    /// The next segment of the log.
+    Log,
+    /// History and checkpoints.
+    History,
 }
 
 /// One thing a node is told.
@@ -205,6 +216,13 @@ pub enum Input<D: Disk> {
         /// Answered when it is on its way, or why not.
         reply: Reply<Result<(), Refusal>>,
     },
+    /// So many ticks of the time without a leader count as passed, unless there is one.
+    AdvanceElection {
+        /// How many.
+        ticks: usize,
+        /// Done.
+        reply: Reply<()>,
+    },
     /// Members will be compared at an index of now.
     DigestNoted {
         /// The index noted before, which says how busy the member is.
@@ -265,6 +283,17 @@ pub enum Input<D: Disk> {
     },
     /// A segment was rewritten without its dead records.
     Reclaimed(Reclaimed<D>),
+    /// The disk has no room for what is to be written, or has it again.
+    Room {
+        /// For what.
+        part: DiskPart,
+        /// Whether there is none.
+        short: bool,
+    },
+    /// There was no room for the checkpoint under way.
+    CheckpointPutOff,
+    /// There was no room to rewrite a segment.
+    ReclaimPutOff,
     /// The digest of a compaction was made, or could not be.
     Digested,
     /// Files that were to be removed are.

@@ -8,7 +8,7 @@ use crate::env::{Disk, Instant};
 use crate::machine::MemberChange;
 
 impl<D: Disk> Node<D> {
-    /// Proposes a change. What can be seen to be impossible now is refused at once; the machine decides when it is
+    /// Proposes a change. Under an id whose change was made already it is answered as done. What can be seen to be impossible now is refused at once; the machine decides when it is
     /// applied.
     pub(super) fn change_members(
         &mut self,
@@ -17,6 +17,10 @@ impl<D: Disk> Node<D> {
         now: Instant,
         reply: Reply<Result<Proposed, Refusal>>,
     ) {
+        // Asked again by who did not hear the answer.
+        if let Some(made) = self.proposals.change_made(id) {
+            return reply.send(Ok(made));
+        }
         let refused = match change {
             MemberChange::Promote(member) => self.check_promotion(*member),
             _ => Ok(()),

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use super::auto_compaction::Compactor;
 use super::checkpoints::{Checkpoint, Checkpoints};
@@ -14,6 +15,7 @@ use super::input::{Input, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
+use super::observer::TurnWork;
 use super::output::Output;
 use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
@@ -27,7 +29,7 @@ use super::space::Space;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
 use crate::base::{LogIndex, Refusal, Wrong};
-use crate::consensus::{Group, MessageKind, PeerMessage, Standing, Stepped, passed_on};
+use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmKind, Command, Image, Machine, Member};
 use crate::mvcc::View;
@@ -66,12 +68,14 @@ pub struct Node<D: Disk> {
     pub(super) removed: Option<LogIndex>,
     pub(super) telling: bool,
     pub(super) space: Space,
+    /// Of the turn under way, or the last.
+    pub(super) work: TurnWork,
     /// No proposal is taken any more.
     pub(super) stopping: bool,
     draining: Vec<Reply<()>>,
     /// What an input brought to light, until the turn ends the member with it.
     pub(super) wrong: Option<Wrong>,
-    pub(super) snapshots: Snapshots,
+    pub(super) snapshots: Snapshots<D>,
     pub(super) rebuild: Rebuild,
     pub(super) recollection: Recollection,
     stands: Option<Standing>,
@@ -121,6 +125,7 @@ impl<D: Disk> Node<D> {
             removed: machine.removed().contains(&config.member).then_some(start),
             telling: false,
             space: Space::default(),
+            work: TurnWork::default(),
             stopping: false,
             draining: Vec::new(),
             wrong: None,
@@ -144,10 +149,7 @@ impl<D: Disk> Node<D> {
     pub fn step(&mut self, now: Instant, input: Input<D>, out: &mut Vec<Output<D>>) {
         match input {
             Input::Tick => self.tick(now, out),
-            Input::Deaf { time } => {
-                self.lease_clock.stand_still(time);
-                self.was_deaf = true;
-            }
+            Input::Deaf { time } => self.stood_still(time),
             Input::Propose { id, payload, cost, reply } => match self.admit(cost, now) {
                 Ok(()) => self.proposals.add(id, payload, now, reply),
                 Err(refusal) => reply.send(Err(refusal)),
@@ -163,18 +165,19 @@ impl<D: Disk> Node<D> {
                 self.contacts.lost(member);
                 self.group.unreachable(member);
             }
-            Input::SnapshotSent { member, arrived } => {
-                self.snapshots.sending.remove(&member);
-                self.group.snapshot_sent(member, arrived);
-            }
+            Input::SnapshotSent { member, arrived } => self.snapshot_sent(member, arrived, now),
             Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
-            Input::Installed(machine) => self.installed(*machine, out),
+            Input::Installed(machine) => self.installed(*machine, now, out),
             Input::Rebuilt(machine) => {
                 let rebuilt = self.rebuilt(*machine, out);
                 self.wrong = rebuilt.err().or(self.wrong.take());
             }
             Input::StateAsked { to, reply } => self.state_asked(to, reply, out),
+            Input::AdvanceElection { ticks, reply } => {
+                self.group.advance_election(ticks);
+                reply.send(());
+            }
             Input::DigestNoted { since, reply } => {
                 let at = self.machine.lasting_index(since);
                 reply.send((at, self.digest_at(at)));
@@ -195,9 +198,12 @@ impl<D: Disk> Node<D> {
             }
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
-            // Of a state that a snapshot has replaced since: its files are gone.
-            Input::Reclaimed(_) if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
             Input::Reclaimed(done) => self.reclaimed(done),
+            Input::Room { part, short } => self.told_room(part, short, now),
+            Input::CheckpointPutOff => self.checkpoint_put_off(now),
+            // Of a state that a snapshot has replaced since.
+            Input::ReclaimPutOff if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
+            Input::ReclaimPutOff => self.reclaim_put_off(now),
             Input::Digested => self.space.digesting = false,
             Input::Removed => self.space.removing -= 1,
             Input::GiveSpaceBack { reply } => self.space.asked.push(reply),
@@ -206,6 +212,14 @@ impl<D: Disk> Node<D> {
                 self.stopping = true;
                 self.draining.push(reply);
             }
+        }
+    }
+
+    fn stood_still(&mut self, time: Duration) {
+        self.lease_clock.stand_still(time);
+        self.was_deaf = true;
+        if self.group.standing().role == Role::Leader {
+            self.facts.late_heartbeats.fetch_add(1, Relaxed);
         }
     }
 
@@ -268,6 +282,7 @@ impl<D: Disk> Node<D> {
     ///
     /// An error is damage or a fault: the process must stop.
     pub fn work(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
+        self.work = TurnWork::default();
         self.apply(now)?;
         self.observe(now);
         let applied = self.counters.last_applied();
@@ -286,6 +301,9 @@ impl<D: Disk> Node<D> {
         let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
         more |= self.reads.waits_to_ask();
         more |= self.wants_to_propose();
+        if let Some(observer) = &self.config.observer {
+            observer.worked(&self.work);
+        }
         self.tell_facts();
         self.finish_draining();
         Ok(more)
@@ -379,14 +397,17 @@ impl<D: Disk> Node<D> {
             self.reads.expire(until, |asked| late.refusal(asked));
         }
         self.deaf_before = deaf;
+        self.give_up_hidden(now);
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
         self.tell_watches();
         self.drive_rebuild(now);
+        self.expire_snapshots(now);
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);
         self.let_go_at_rest();
+        self.look_for_room();
     }
 
     fn compact_by_itself(&mut self, now: Instant) {

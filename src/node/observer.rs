@@ -1,9 +1,50 @@
 //! Who is told of what happens inside: the simulator's witness.
 
-use crate::base::{LogIndex, Term};
+use crate::base::{LogIndex, Term, limits};
 use crate::consensus::{PeerMessage, Standing};
 use crate::machine::{Applied, Command};
 use crate::wal::{Batch, LogEntry};
+
+/// What one turn did on the node's thread, where raft's clock waits for it: bounded, one entry, one record and one revision
+/// apart, however large they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TurnWork {
+    /// Entries applied.
+    pub entries: usize,
+    /// Bytes of them.
+    pub entry_bytes: usize,
+    /// Keys they changed.
+    pub changes: usize,
+    /// Keys that the last of them changed: it was begun within the bound.
+    pub last_changes: usize,
+    /// Bytes of the last of them.
+    pub last_bytes: usize,
+    /// Bytes of history read to prune what was compacted.
+    pub compaction_bytes: usize,
+    /// Bytes of history read for watchers that fell behind.
+    pub catch_up_bytes: usize,
+}
+
+impl TurnWork {
+    pub(super) fn may_apply_more(&self) -> bool {
+        self.entries < limits::APPLY_ENTRIES_PER_TURN
+            && self.entry_bytes < limits::APPLY_BYTES_PER_TURN
+            && self.changes < limits::APPLY_CHANGES_PER_TURN
+    }
+
+    /// An entry is applied.
+    pub(super) fn begins(&mut self, bytes: usize) {
+        self.entries += 1;
+        self.entry_bytes += bytes;
+        (self.last_bytes, self.last_changes) = (bytes, 0);
+    }
+
+    /// It changed so many keys.
+    pub(super) fn changed(&mut self, keys: usize) {
+        self.changes += keys;
+        self.last_changes = keys;
+    }
+}
 
 /// Someone who is told of what a node does in the moment it does it. All but [`Observer::applied`] may be left out.
 pub trait Observer: Send + Sync {
@@ -28,6 +69,12 @@ pub trait Observer: Send + Sync {
 
     /// The batches up to this number are durable, as the node was told.
     fn persisted(&self, _number: u64) {}
+
+    /// Something rare happened that is worth counting.
+    fn notes(&self, _what: &'static str) {}
+
+    /// A turn is over.
+    fn worked(&self, _work: &TurnWork) {}
 
     /// A message leaves for another member.
     fn sends(&self, _message: &PeerMessage) {}

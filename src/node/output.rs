@@ -67,6 +67,10 @@ pub enum Output<D: Disk> {
     },
     /// To the archive: rewrite a segment, then say [`super::Input::Reclaimed`].
     Reclaim(ReclaimJob<D>),
+    /// To keeper and archive: say by [`super::Input::Room`] whether what had no room has it now.
+    LookForRoom,
+    /// To the log's keeper: what it keeps for use again is to go, others need the room.
+    GiveRoom,
     /// To the archive: make the digest of a compaction, then say [`super::Input::Digested`].
     Digest(DigestJob<D>),
     /// To the archive: these files no checkpoint that is kept names any more; then say [`super::Input::Removed`].

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use fxhash::FxHashMap;
+use fxhash::{FxHashMap, FxHashSet};
 
 use super::input::{Proposed, Reply};
 use crate::base::{LeaseId, LogIndex, Refusal, Term, limits};
@@ -42,6 +42,14 @@ enum Asker {
 struct Pending {
     asker: Asker,
     bytes: usize,
+    asked: Instant,
+}
+
+/// Clients' writes that were answered, and for how long they had waited, in all.
+#[derive(Clone, Copy, Default, Debug)]
+pub(super) struct Waits {
+    pub(super) writes: u64,
+    pub(super) micros: u64,
 }
 
 /// Proposals that wait to be proposed, and those that wait to be applied.
@@ -59,6 +67,9 @@ pub(super) struct Proposals {
     clients: usize,
     /// The node's own that came to nothing, or may have.
     lost: Vec<OwnProposal>,
+    waits: Waits,
+    /// Changes of the configuration that were made last, whoever proposed them.
+    changes_made: VecDeque<(u64, Proposed)>,
 }
 
 impl Proposals {
@@ -70,8 +81,13 @@ impl Proposals {
         }
     }
 
-    /// Takes a change of the configuration in.
+    /// Takes a change of the configuration in. One that waits already is asked for again, because the first answer found no
+    /// way: who asked first has gone away.
     pub(super) fn add_change(&mut self, change: ConfChange, now: Instant, reply: Waiting) {
+        if let Some(Pending { asker, .. }) = self.pending.get_mut(&change.id) {
+            *asker = Asker::Client(reply);
+            return;
+        }
         if self.wait_for(change.id, change.context.len(), now, reply) {
             self.changes.push_back((change.id, change));
         }
@@ -85,14 +101,14 @@ impl Proposals {
         }
         self.bytes += bytes;
         self.clients += 1;
-        self.pending.insert(id, Pending { asker: Asker::Client(reply), bytes });
+        self.pending.insert(id, Pending { asker: Asker::Client(reply), bytes, asked: now });
         self.asked.push_back((now, id));
         true
     }
 
     /// A proposal of the node's own. That it came to nothing is told by [`Proposals::take_lost`].
     pub(super) fn add_own(&mut self, id: u64, payload: Bytes, now: Instant, own: OwnProposal) {
-        self.pending.insert(id, Pending { asker: Asker::Node(own), bytes: 0 });
+        self.pending.insert(id, Pending { asker: Asker::Node(own), bytes: 0, asked: now });
         self.asked.push_back((now, id));
         self.fresh.push_back((id, payload));
     }
@@ -139,38 +155,76 @@ impl Proposals {
         }
     }
 
-    fn take(&mut self, id: u64) -> Option<Asker> {
-        let Pending { asker, bytes } = self.pending.remove(&id)?;
+    fn take(&mut self, id: u64) -> Option<(Asker, Instant)> {
+        let Pending { asker, bytes, asked } = self.pending.remove(&id)?;
         self.bytes -= bytes;
         if let Asker::Client(_) = asker {
             self.clients -= 1;
         }
-        Some(asker)
+        Some((asker, asked))
+    }
+
+    /// How long writes have waited, of all those that were answered since the start.
+    pub(super) fn waits(&self) -> Waits {
+        self.waits
     }
 
     fn refuse(&mut self, id: u64, refusal: Refusal) {
         match self.take(id) {
-            Some(Asker::Client(reply)) => reply.send(Err(refusal)),
-            Some(Asker::Node(own)) => self.lost.push(own),
+            Some((Asker::Client(reply), _)) => reply.send(Err(refusal)),
+            Some((Asker::Node(own), _)) => self.lost.push(own),
             None => {}
         }
     }
 
-    /// Answers whoever waits for this proposal; where that is the node itself, with what it was and the answer.
+    /// Answers whoever waits for this proposal; where that is the node itself, with what it was and the answer. How long a
+    /// client waited is counted where it is said what time it is `now`.
     pub(super) fn applied(
         &mut self,
         id: u64,
         (index, term): (LogIndex, Term),
         applied: Applied,
+        now: Option<Instant>,
     ) -> Option<(OwnProposal, Result<Answer, Refusal>)> {
         match self.take(id)? {
-            Asker::Client(reply) => {
+            (Asker::Client(reply), asked) => {
+                if let Some(now) = now {
+                    self.waits.writes += 1;
+                    self.waits.micros += u64::try_from(now.since(asked).as_micros()).unwrap_or(0);
+                }
                 let revision = applied.revision;
                 reply.send(applied.answer.map(|answer| Proposed { answer, revision, term, index }));
                 None
             }
-            Asker::Node(own) => Some((own, applied.answer)),
+            (Asker::Node(own), _) => Some((own, applied.answer)),
         }
+    }
+
+    /// As [`Proposals::applied`], of a change of the configuration. One that was made is remembered.
+    pub(super) fn change_applied(&mut self, id: u64, (index, term): (LogIndex, Term), applied: Applied) {
+        if let Ok(answer) = &applied.answer {
+            let made = Proposed { answer: answer.clone(), revision: applied.revision, term, index };
+            self.changes_made.truncate(limits::CHANGES_REMEMBERED - 1);
+            self.changes_made.push_front((id, made));
+        }
+        self.applied(id, (index, term), applied, None);
+    }
+
+    /// The change of this id, if it was made lately, here or by another leader.
+    pub(super) fn change_made(&self, id: u64) -> Option<Proposed> {
+        self.changes_made.iter().find(|(made, _)| *made == id).map(|(_, made)| made.clone())
+    }
+
+    /// Those that were handed on and are not applied here.
+    pub(super) fn on_their_way(&self) -> Vec<u64> {
+        let waiting = self.fresh.iter().map(|(id, _)| id).chain(self.changes.iter().map(|(id, _)| id));
+        let waiting: FxHashSet<u64> = waiting.copied().collect();
+        self.pending.keys().copied().filter(|id| !waiting.contains(id)).collect()
+    }
+
+    /// Answers those of these that still wait: what became of them will not be learned here.
+    pub(super) fn give_up(&mut self, ids: impl IntoIterator<Item = u64>) {
+        ids.into_iter().for_each(|id| self.refuse(id, Refusal::TimeoutConnectionLost));
     }
 
     /// Answers those who asked at or before `until`; `why` is told when each asked.

@@ -15,9 +15,9 @@ use super::output::Output;
 use super::proposals::OwnProposal;
 use super::rebuild::{Rebuild, Stage};
 use crate::base::{LogIndex, MemberId, Refusal, Wrong};
-use crate::consensus::Role;
+use crate::consensus::{Electorate, Role};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Command, Machine};
+use crate::machine::{AlarmAction, AlarmKind, Command, Machine, Member, codec};
 use crate::wal::EntryKind;
 
 impl<D: Disk> Node<D> {
@@ -89,7 +89,8 @@ impl<D: Disk> Node<D> {
         self.facts.waits_for_state.store(self.rebuild.is_waiting(), Release);
     }
 
-    /// Another member asks for the state, to rebuild its own. Who differs itself, or does not lead, has none to give.
+    /// Another member asks for the state, to rebuild its own. Who differs itself, or does not lead, has none to give. The
+    /// leadership would be lost on who asks.
     pub(super) fn state_asked(&mut self, to: MemberId, reply: Reply<Result<(), Refusal>>, out: &mut Vec<Output<D>>) {
         let refusal = if !self.roles.on_duty() {
             Some(Refusal::NotLeader)
@@ -100,10 +101,12 @@ impl<D: Disk> Node<D> {
         } else {
             None
         };
+        if refusal.is_none() {
+            self.group.pass_over(to);
+        }
         // One that is on its way needs no second.
-        if refusal.is_none() && self.snapshots.sending.insert(to) {
-            let message = self.group.snapshot_head(to);
-            out.push(Output::SendSnapshot { message, source: Box::new(self.machine.snapshot()) });
+        if refusal.is_none() && !self.snapshots.is_under_way(to) {
+            self.begin_sending(self.group.snapshot_head(to), out);
         }
         reply.send(refusal.map_or(Ok(()), Err));
     }
@@ -130,6 +133,7 @@ impl<D: Disk> Node<D> {
         {
             let image = std::mem::take(image);
             self.rebuild.stage = Stage::Installing;
+            self.give_up_reclaim();
             out.push(Output::Rebuild { image });
         }
     }
@@ -142,7 +146,12 @@ impl<D: Disk> Node<D> {
             let Some(entry) = self.committed.pop_front() else { break };
             // Who votes is consensus' to know, entry by entry; the rest is in the state.
             match entry.kind {
-                EntryKind::Normal => self.machine.pass_over(entry.index, entry.term),
+                EntryKind::Normal => {
+                    self.machine.pass_over(entry.index, entry.term);
+                    // It is done; with what answer, the state does not say.
+                    let proposal = codec::decode(&entry.data).ok().flatten();
+                    self.proposals.give_up(proposal.map(|proposal| proposal.id));
+                }
                 _ => self.apply_change(&entry)?,
             }
         }
@@ -154,9 +163,17 @@ impl<D: Disk> Node<D> {
         self.counters.installed(index);
         self.checkpoints.rebuilt(index, position);
         self.group.applied(index);
+        self.group.adopt(&self.voting_members());
         self.rebuild_done();
         self.settle_in(out);
         Ok(())
+    }
+
+    /// Who votes by the state that is in place.
+    fn voting_members(&self) -> Electorate {
+        let (learners, voters) = self.machine.members().into_iter().partition(|member| member.is_learner);
+        let ids = |members: Vec<Member>| members.iter().map(|member| member.id).collect();
+        Electorate { voters: ids(voters), learners: ids(learners) }
     }
 
     /// A sound state is in place, however it came.

@@ -9,33 +9,75 @@
 //! [`Input::Persisted`]: super::Input::Persisted
 //! [`Input::Installed`]: super::Input::Installed
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::input::ArrivedSnapshot;
 use super::node::Node;
 use super::output::Output;
-use crate::base::{LogIndex, Term, Wrong};
+use crate::base::{LogIndex, MemberId, Term, Wrong, limits};
 use crate::consensus::{PeerMessage, Stepped};
 use crate::env::{Disk, Instant};
 use crate::machine::{Image, Machine};
 
 impl<D: Disk> Node<D> {
-    /// A snapshot for another member leaves with the state as it is now.
-    pub(super) fn send_snapshot(&mut self, mut message: PeerMessage, out: &mut Vec<Output<D>>) {
+    /// A snapshot for another member leaves: of the state as it is now, or once more the one that was cut on its way.
+    pub(super) fn send_snapshot(&mut self, message: PeerMessage, out: &mut Vec<Output<D>>) {
         if self.snapshots.installing() {
             // Not a leader any more, or it would not be installing: nobody waits for it.
             return;
         }
-        if self.rebuild.is_needed() || self.is_named() {
+        if self.rebuild.is_needed() || self.is_named() || self.snapshots.is_under_way(message.to()) {
             // What is known to be wrong here is not spread; raft tries again, and by then another may lead.
             self.group.snapshot_sent(message.to(), false);
             return;
         }
-        self.group.stamp_snapshot(&mut message);
-        debug_assert_eq!(message.snapshot_at(), Some(self.machine.applied()), "it is stamped with what is sent");
-        out.push(Output::SendSnapshot { message, source: Box::new(self.machine.snapshot()) });
+        self.begin_sending(message, out);
+    }
+
+    /// To a member to whom none is on its way.
+    pub(super) fn begin_sending(&mut self, mut message: PeerMessage, out: &mut Vec<Output<D>>) {
+        let group = &self.group;
+        let source = match self.snapshots.go_on(message.to(), |index| group.goes_on_behind(index)) {
+            Some((head, source)) => {
+                message.take_snapshot_of(head);
+                source
+            }
+            None => {
+                self.group.stamp_snapshot(&mut message);
+                debug_assert_eq!(
+                    message.snapshot_at(),
+                    Some(self.machine.applied()),
+                    "it is stamped with what is sent"
+                );
+                let source = self.machine.snapshot(self.config.snapshot_chunk_bytes);
+                self.snapshots.begun(message.clone(), source.again());
+                source
+            }
+        };
+        out.push(Output::SendSnapshot { message, source: Box::new(source) });
+    }
+
+    /// What became of a snapshot that was sent.
+    pub(super) fn snapshot_sent(&mut self, member: MemberId, arrived: bool, now: Instant) {
+        self.snapshots.ended(member, arrived, now);
+        self.group.snapshot_sent(member, arrived);
+    }
+
+    /// Once a tick: what is kept for those who get a snapshot is let go when they need it no more.
+    pub(super) fn expire_snapshots(&mut self, now: Instant) {
+        let group = &self.group;
+        self.snapshots.expire(now, |member, index| group.has_reached(member, index));
+    }
+
+    /// Up to where the log in memory may be let go, of what is behind `up_to`: not behind a snapshot that is on its way, or
+    /// whoever installs it would need another at once. A receiver that is too slow for what may be held has to take another.
+    pub(super) fn releasable(&self, up_to: LogIndex) -> LogIndex {
+        let affordable = |held: &LogIndex| self.group.bytes_behind(*held) <= limits::SNAPSHOT_HELD_LOG_BYTES;
+        self.snapshots.held().filter(|held| *held < up_to).filter(affordable).unwrap_or(up_to)
     }
 
     /// Whether a snapshot of this state would be taken: the generation it may be built in.
-    pub(super) fn snapshot_offered(&mut self, (index, _): (LogIndex, Term)) -> Result<u64, String> {
+    pub(super) fn snapshot_offered(&mut self, (index, term): (LogIndex, Term)) -> Result<u64, String> {
         let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
         if self.snapshots.installing() || rebuilding {
             return Err("another is being installed".to_string());
@@ -43,11 +85,18 @@ impl<D: Disk> Node<D> {
         if index <= self.counters.last_applied() && !self.may_rebuild_at(index) {
             return Err(format!("entry {index} is applied here already"));
         }
+        // What leaves for the leader from here on is not in it.
+        if self.snapshots.offered.as_ref().is_none_or(|(at, _)| *at != (index, term)) {
+            self.snapshots.offered = Some(((index, term), self.proposals.on_their_way()));
+        }
         Ok(self.machine.store_mut().fresh_generation())
     }
 
     pub(super) fn snapshot_arrived(&mut self, snapshot: ArrivedSnapshot, now: Instant, out: &mut Vec<Output<D>>) {
         let at = snapshot.image.state.applied;
+        if let (true, Some(observer)) = (snapshot.went_on, &self.config.observer) {
+            observer.notes("a snapshot went on after a cut");
+        }
         let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
         if self.snapshots.installing() || rebuilding {
             return self.discard(&snapshot.image, out);
@@ -55,7 +104,7 @@ impl<D: Disk> Node<D> {
         if self.may_rebuild_at(at.0) && self.group.holds(at) {
             return self.keep_state(snapshot, now, out);
         }
-        let ArrivedSnapshot { message, image } = snapshot;
+        let ArrivedSnapshot { message, image, .. } = snapshot;
         let from = message.from();
         self.snapshots.arrived = Some(image);
         match self.group.step(message) {
@@ -75,30 +124,66 @@ impl<D: Disk> Node<D> {
         let image = self.snapshots.arrived.take().expect("raft takes only what was offered");
         assert_eq!(image.state.applied, at, "raft takes what was offered");
         self.snapshots.installing = Some(at);
+        self.give_up_reclaim();
         // What was committed and not applied is in it.
         self.committed.clear();
         image
     }
 
     /// The state of the snapshot was read: it takes the place of what was.
-    pub(super) fn installed(&mut self, machine: Machine<D>, out: &mut Vec<Output<D>>) {
+    ///
+    /// Where it has fewer revisions than there were, those were never the cluster's: this member differed, and nobody had
+    /// named it. What goes is treated as a state that is known to be wrong.
+    pub(super) fn installed(&mut self, machine: Machine<D>, now: Instant, out: &mut Vec<Output<D>>) {
         let (index, term) = self.snapshots.installing.take().expect("what was read is being installed");
         assert_eq!(machine.applied(), (index, term));
         if let Some(observer) = &self.config.observer {
             observer.installed((index, term));
         }
         let position = machine.store().position();
-        drop(if self.rebuild.under_way() { self.machine.rebuild_from(machine) } else { self.machine.replace(machine) });
+        if self.rebuild.under_way() {
+            drop(self.machine.rebuild_from(machine));
+        } else if self.machine.may_go_before(&machine) {
+            drop(self.machine.replace(machine));
+        } else {
+            self.facts.states_refuted.fetch_add(1, Relaxed);
+            self.watches.end_all();
+            drop(self.machine.rebuild_from(machine));
+        }
         self.counters.installed(index);
         self.checkpoints.installed(index, position);
         self.group.applied(index);
+        let (at, offered) = self.snapshots.offered.take().unwrap_or_default();
+        if at == (index, term) {
+            self.snapshots.hidden = Some((now.plus(self.config.election_timeout), offered));
+        }
         self.rebuild_done();
         self.settle_in(out);
+    }
+
+    /// A rewriting of a segment that is under way is of no use any more: the state it belongs to goes.
+    pub(super) fn give_up_reclaim(&mut self) {
+        if !self.space.reclaiming {
+            return;
+        }
+        self.machine.store_mut().give_up_reclaim();
+        if let Some(observer) = &self.config.observer {
+            observer.notes("a rewriting met a new state");
+        }
+    }
+
+    /// Tells those whose proposals lie in the state that was put in place, which does not say what became of them. Not at
+    /// once: what is in the log behind it comes within a moment.
+    pub(super) fn give_up_hidden(&mut self, now: Instant) {
+        if let Some((_, hidden)) = self.snapshots.hidden.take_if(|(at, _)| *at <= now) {
+            self.proposals.give_up(hidden);
+        }
     }
 
     /// What goes with a state that took the place of another.
     pub(super) fn settle_in(&mut self, out: &mut Vec<Output<D>>) {
         self.views.clear();
+        self.snapshots.forget_sent();
         self.collect_garbage(out);
         if std::mem::take(&mut self.space.reclaiming) {
             self.snapshots.stale_reclaims += 1;

@@ -7,6 +7,17 @@ use super::input::Reply;
 pub(super) struct Space {
     /// The alarm was proposed and is not cleared.
     pub(super) alarm_proposed: bool,
+    /// What the disk has no room for.
+    pub(super) log_short: bool,
+    pub(super) history_short: bool,
+    /// Whether work that needs room of the archive waits until somebody has looked for some.
+    pub(super) waits_for_room: bool,
+    /// Ticks since somebody looked for room, while there is none.
+    pub(super) ticks_short: u64,
+    /// Somebody is to look for room now.
+    pub(super) looks: bool,
+    /// The log is to give room now.
+    pub(super) log_gives: bool,
     /// A segment is being rewritten.
     pub(super) reclaiming: bool,
     /// The digest of a compaction is being made.
@@ -22,6 +33,13 @@ pub(super) struct Space {
     pub(super) served: Vec<Reply<()>>,
     /// Ticks for which replaced files have waited while nothing else was done.
     pub(super) ticks_waited: u64,
+}
+
+impl Space {
+    /// Whether the disk has no room for something: nothing is taken in that needs more.
+    pub(super) fn is_short(&self) -> bool {
+        self.log_short || self.history_short
+    }
 }
 
 /// How far a round of giving space back is.

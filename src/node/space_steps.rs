@@ -8,28 +8,39 @@
 //! [`Input::GiveSpaceBack`]: super::Input::GiveSpaceBack
 //! [`Input::Compacted`]: super::Input::Compacted
 
+use super::input::DiskPart;
 use super::node::Node;
 use super::output::Output;
+use super::proposals::OwnProposal;
 use super::space::{CHECKPOINTS_TO_LET_GO, Giving};
 use crate::base::{LogIndex, Wrong, limits};
-use crate::env::Disk;
+use crate::env::{Disk, Instant};
+use crate::machine::{AlarmAction, AlarmKind, Command};
 use crate::mvcc::Reclaimed;
 
 impl<D: Disk> Node<D> {
     /// A slice of each kind of work; whether any is left.
     pub(super) fn background(&mut self, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
-        let mut more = self.watches.catch_up(self.machine.store(), self.hub_now())?;
+        let mut more = self.watches.catch_up(self.machine.store(), self.hub_now(), &mut self.work.catch_up_bytes)?;
         let store = self.machine.store_mut();
         more |= store.compaction_step(limits::COMPACTION_SLICE)?;
+        self.work.compaction_bytes = store.compaction_read();
         if !self.space.digesting
             && let Some(job) = store.digest_job()
         {
             self.space.digesting = true;
             out.push(Output::Digest(job));
         }
+        if std::mem::take(&mut self.space.looks) {
+            out.push(Output::LookForRoom);
+        }
+        if std::mem::take(&mut self.space.log_gives) {
+            out.push(Output::GiveRoom);
+        }
         let writes_out = self.begin_giving();
         let store = self.machine.store_mut();
         if !self.space.reclaiming
+            && !self.space.waits_for_room
             && self.snapshots.stale_reclaims == 0
             && let Some(job) = store.reclaim_candidate(self.space.giving == Giving::Rewriting)
         {
@@ -46,11 +57,12 @@ impl<D: Disk> Node<D> {
     fn write_out(&mut self, wanted: bool, out: &mut Vec<Output<D>>) {
         let lets_go = matches!(self.space.giving, Giving::LettingGo { checkpoints: 1.. });
         let due = self.checkpoints.due() || lets_go && !self.checkpoints.is_under_way();
+        let due = due && !self.space.waits_for_room;
         let store = self.machine.store_mut();
         if due {
             store.pad();
         }
-        if due || wanted || store.unwritten_bytes() >= limits::WRITE_HISTORY_BYTES {
+        if due || wanted || store.gathered_bytes() >= limits::WRITE_HISTORY_BYTES {
             let writes = store.take_writes();
             if let Some(mark) = writes.last().map(|write| write.mark()) {
                 out.push(Output::WriteHistory { writes, mark });
@@ -84,12 +96,16 @@ impl<D: Disk> Node<D> {
     /// Takes the round under way as far as it goes.
     fn give_on(&mut self) {
         let (space, store) = (&mut self.space, self.machine.store());
-        let is_rewritten = !space.reclaiming && store.is_settled() && !store.has_sealed_unwritten();
+        // What there is no room for is not waited for.
+        let goes_no_further = space.waits_for_room || space.history_short;
+        let is_rewritten = goes_no_further || store.is_settled() && !store.has_sealed_unwritten();
+        let is_rewritten = is_rewritten && !space.reclaiming;
         if space.giving == Giving::Rewriting && is_rewritten {
             space.giving = Giving::LettingGo { checkpoints: CHECKPOINTS_TO_LET_GO };
         }
         if let Giving::LettingGo { checkpoints } = space.giving {
             let are_made = checkpoints == 0 && !self.checkpoints.is_under_way();
+            let are_made = are_made || goes_no_further;
             if store.replaced_bytes() == 0 || are_made {
                 space.giving = Giving::Removing;
             }
@@ -119,9 +135,80 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// A segment was rewritten.
-    pub(super) fn reclaimed(&mut self, done: Reclaimed<D>) {
+    /// Whether a part of the disk is short is told. Full is told to the cluster as a used-up quota is: what needs more room
+    /// is refused by all from then on, until somebody disarms the alarm.
+    pub(super) fn told_room(&mut self, part: DiskPart, short: bool, now: Instant) {
+        let was_short = self.space.is_short();
+        match part {
+            DiskPart::Log => self.space.log_short = short,
+            DiskPart::History => self.space.history_short = short,
+        }
+        if part == DiskPart::History && !short {
+            self.space.waits_for_room = false;
+        }
+        if self.space.is_short() && !was_short {
+            self.space.ticks_short = 0;
+            // What the log keeps for use again may be the room that is wanted. It is looked for in a while, not at once: what
+            // fails once more would be tried once more.
+            self.space.log_gives |= part == DiskPart::History;
+            self.raise_space_alarm(now);
+        }
+    }
+
+    /// The archive had no room for what it was to do.
+    fn wait_for_room(&mut self, now: Instant) {
+        self.space.waits_for_room = true;
+        self.told_room(DiskPart::History, true, now);
+    }
+
+    pub(super) fn checkpoint_put_off(&mut self, now: Instant) {
+        self.checkpoints.put_off();
+        self.wait_for_room(now);
+    }
+
+    pub(super) fn reclaim_put_off(&mut self, now: Instant) {
         self.space.reclaiming = false;
+        self.machine.store_mut().reclaim_put_off();
+        if self.space.giving == Giving::Rewriting {
+            // Who asked has what could be given.
+            self.space.giving = Giving::LettingGo { checkpoints: CHECKPOINTS_TO_LET_GO };
+        }
+        self.wait_for_room(now);
+    }
+
+    /// Proposes the alarm, once until it is cleared.
+    pub(super) fn raise_space_alarm(&mut self, now: Instant) {
+        if !self.space.alarm_proposed && !self.stopping {
+            self.space.alarm_proposed = true;
+            let member = self.config.member;
+            let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace };
+            self.propose_own(&command, OwnProposal::SpaceAlarm, now);
+        }
+    }
+
+    /// The alarm of this member was cleared: it needs fresh evidence to be raised again.
+    pub(super) fn space_alarm_cleared(&mut self) {
+        self.space.alarm_proposed = false;
+        self.space.looks |= self.space.is_short();
+        (self.space.log_short, self.space.history_short) = (false, false);
+    }
+
+    /// Once a tick: where there is no room, somebody looks from time to time.
+    pub(super) fn look_for_room(&mut self) {
+        let space = &mut self.space;
+        space.ticks_short = if space.is_short() || space.waits_for_room { space.ticks_short + 1 } else { 0 };
+        if space.ticks_short >= limits::TICKS_BETWEEN_LOOKS {
+            (space.ticks_short, space.looks) = (0, true);
+        }
+    }
+
+    /// A segment was rewritten, or that was given up.
+    pub(super) fn reclaimed(&mut self, done: Reclaimed<D>) {
+        match self.snapshots.stale_reclaims.checked_sub(1) {
+            // Of a state that another has replaced since: what it wrote goes.
+            Some(left) => self.snapshots.stale_reclaims = left,
+            None => self.space.reclaiming = false,
+        }
         self.machine.store_mut().reclaimed(done);
     }
 
@@ -131,7 +218,7 @@ impl<D: Disk> Node<D> {
         // One of the state before a snapshot was installed comes too late to count.
         if applied >= self.counters.last_checkpointed() {
             self.counters.checkpointed(applied);
-            self.group.release(applied.saturating_sub(self.config.catch_up_entries));
+            self.group.release(self.releasable(applied.saturating_sub(self.config.catch_up_entries)));
         }
         self.counters.released(up_to);
         out.push(Output::ReleaseLog { up_to });

@@ -36,6 +36,9 @@ impl<D: Disk> Node<D> {
         facts.key_count.store(store.key_count(), Relaxed);
         facts.leases.store(self.machine.leases().len() as u64, Relaxed);
         facts.pending_proposals.store(self.proposals.len() as u64, Relaxed);
+        let waits = self.proposals.waits();
+        facts.writes_answered.store(waits.writes, Relaxed);
+        facts.writes_waited_us.store(waits.micros, Relaxed);
         facts.leader_changes.store(self.leadership.changes(), Relaxed);
         facts.checkpoints.store(self.checkpoints.made(), Relaxed);
         facts.removed.fetch_or(self.removed.is_some(), Release);

@@ -46,6 +46,7 @@ fn config() -> NodeConfig {
         catch_up_entries: 5_000,
         quota_bytes: 0,
         checkpoint_entries: 1_000,
+        snapshot_chunk_bytes: crate::base::limits::SNAPSHOT_CHUNK_BYTES,
         progress_ticks: 6_000,
         lease_checkpoint_interval: Duration::from_secs(300),
         auto_compaction: None,

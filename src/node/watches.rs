@@ -73,7 +73,8 @@ impl Watches {
     }
 
     /// Feeds watchers that fell behind, within one turn's budget; whether there is more to do.
-    pub(super) fn catch_up<D: Disk>(&mut self, store: &Store<D>, now: HubNow) -> Result<bool, Wrong> {
+    /// What was read is added to `read`.
+    pub(super) fn catch_up<D: Disk>(&mut self, store: &Store<D>, now: HubNow, read: &mut usize) -> Result<bool, Wrong> {
         let tasks = self.hub.catch_up_work(limits::CATCH_UP_TASKS_PER_TURN);
         if tasks.is_empty() {
             return Ok(self.hub.has_catch_up_work());
@@ -99,6 +100,7 @@ impl Watches {
                     // What was looked at, not what was found: a watcher that waits for something rare costs as
                     // much as one that wants all.
                     budget = budget.saturating_sub(caught.read);
+                    *read += caught.read;
                     let events: Vec<Arc<SharedEvent>> =
                         caught.events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
                     self.hub.caught_up(task.watcher, events, caught.next, now);
@@ -190,10 +192,10 @@ mod tests {
         }
         let slow = |watches: &Watches| watches.hub.counts().slow_watchers as u64;
         assert_eq!(slow(&watches), STREAMS);
-        watches.catch_up(&store, now).expect("no faults");
+        watches.catch_up(&store, now, &mut 0).expect("no faults");
         assert!(slow(&watches) >= STREAMS - 2, "one turn's budget is not enough for two");
         for _ in 0..2 * STREAMS {
-            watches.catch_up(&store, now).expect("no faults");
+            watches.catch_up(&store, now, &mut 0).expect("no faults");
         }
         assert_eq!(slow(&watches), 0, "every turn brings at least one there");
     }

@@ -80,9 +80,13 @@ async fn ask_at<E: Env>(
         answer_limit: limits::PEER_ANSWER_BYTES,
     };
     let mut idle = exchange.take_idle(link.member);
+    let asked_at = exchange.now();
     let posted = post(exchange, link, &mut idle, &what).await;
     if let Some(line) = idle {
         exchange.keep_idle(link.member, line);
+    }
+    if posted.is_ok() {
+        link.traffic.round_trips.took(exchange.now().since(asked_at));
     }
     posted.map_err(|wrong| AskFailure::Unreachable(wrong.to_string()))
 }

@@ -104,6 +104,8 @@ pub(super) struct Incoming<R, C> {
     deadline: Option<Instant>,
     /// The other half of the connection, where nothing is written any more but closing it would end both.
     kept: Option<Box<dyn Send>>,
+    /// Bytes of bodies that were taken.
+    taken: u64,
 }
 
 impl<R: NetReader, C: Clock> Incoming<R, C> {
@@ -118,6 +120,7 @@ impl<R: NetReader, C: Clock> Incoming<R, C> {
             silence,
             deadline: None,
             kept: None,
+            taken: 0,
         }
     }
 
@@ -241,8 +244,14 @@ impl<R: NetReader, C: Clock> Incoming<R, C> {
         Ok(Some(&buffer.filled()[..n]))
     }
 
+    /// Bytes of bodies that were taken away so far.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken
+    }
+
     /// Takes `n` bytes away that [`Self::exactly`] has shown.
     pub(super) fn take(&mut self, n: usize) {
+        self.taken += n as u64;
         match &mut self.left {
             Left::Chunked(_) => self.plain.take(n),
             Left::ToEnd => self.raw.take(n),

@@ -6,6 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
+use super::pace::AnsweredWrites;
+use super::traffic::PeerTraffic;
 use super::wait::BoxFuture;
 use crate::base::{ClusterId, MemberId, Wrong};
 use crate::consensus::PeerMessage;
@@ -48,6 +50,11 @@ pub trait PeerDoor: Send + Sync + 'static {
 
     /// What to tell of the cluster.
     fn roster(&self) -> Roster;
+
+    /// Clients' writes this member has answered: what is sent beside them goes slower while they take longer.
+    fn answered_writes(&self) -> AnsweredWrites {
+        AnsweredWrites::default()
+    }
 
     /// A snapshot is offered: `message` is its head, `manifest` is what [`ChunkSource::manifest`] gave at the other
     /// end. Asked twice for each sending: to tell the sender where to begin (the sink is dropped), and to receive. The
@@ -99,6 +106,11 @@ pub trait PeerSender: Send + Sync + 'static {
 
     /// How long the connection to a peer has been good, if it is.
     fn connected_for(&self, member: MemberId) -> Option<Duration>;
+
+    /// What went between this member and each it has a link to; nothing where nobody counts.
+    fn traffic(&self) -> Vec<PeerTraffic> {
+        Vec::new()
+    }
 
     /// Ends every connection and listens no more.
     fn stop(&self);

@@ -5,6 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::outbox::Outbox;
+use super::traffic::Traffic;
 use super::url::PeerUrl;
 use super::wait::Latch;
 use super::wrong::LineWrong;
@@ -41,6 +42,7 @@ pub(super) struct Link {
     pub(super) sends_snapshot: AtomicBool,
     /// Questions to it under way.
     pub(super) questions: AtomicUsize,
+    pub(super) traffic: Traffic,
 }
 
 impl Link {
@@ -54,6 +56,7 @@ impl Link {
             status: Mutex::default(),
             sends_snapshot: AtomicBool::new(false),
             questions: AtomicUsize::new(0),
+            traffic: Traffic::default(),
         };
         link.set_urls(urls);
         link
@@ -113,6 +116,7 @@ impl Link {
         status.open = status.open.checked_sub(1).expect("a stream is closed once, after it was opened");
         if status.open == 0 {
             status.since = None;
+            self.traffic.disconnected.fetch_add(1, Ordering::Relaxed);
             tracing::warn!(
                 "peer-id" = %self.member,
                 error = %wrong,

@@ -201,6 +201,9 @@ async fn take_message<E: Env>(
         return Ok(with_cluster(Answer::text(412, "from field mismatch")));
     }
     answer_stranger(exchange, message.from(), head.headers.get(PEER_URLS));
+    if let Some(link) = exchange.link(message.from()) {
+        link.traffic.received(body.len());
+    }
     exchange.door.arrived(message);
     Ok(with_cluster(Answer::nothing()))
 }

@@ -27,6 +27,7 @@ mod listener;
 mod message_codec;
 mod msgapp_codec;
 mod outbox;
+mod pace;
 mod pipeline;
 mod post;
 #[cfg(test)]
@@ -37,6 +38,7 @@ mod snapshot_sender;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod transport;
 mod url;
 mod wait;
@@ -48,5 +50,7 @@ pub use door::{
     Roster,
 };
 pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
+pub use pace::AnsweredWrites;
+pub use traffic::{PeerTraffic, ROUND_TRIP_BOUNDS, SNAPSHOT_BOUNDS, ToldDurations, ToldSnapshots};
 pub use transport::Transport;
 pub use wait::BoxFuture;

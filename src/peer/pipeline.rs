@@ -5,6 +5,7 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::dialer::refusal;
 use super::exchange::{Exchange, IdleLine};
@@ -72,7 +73,12 @@ async fn post_all<E: Env>(
             deadline: exchange.now().plus(timeout),
             answer_limit: limits::PEER_QUESTION_BYTES,
         };
-        let (head, text) = post(exchange, link, idle, &what).await?;
+        let posted = post(exchange, link, idle, &what).await;
+        if !matches!(&posted, Ok((head, _)) if head.status == 204) {
+            link.traffic.sent_failures.fetch_add(1, Ordering::Relaxed);
+        }
+        let (head, text) = posted?;
+        link.traffic.sent(body.len());
         if head.status != 204 {
             return Err(refusal(exchange, link.member, &head, &text));
         }

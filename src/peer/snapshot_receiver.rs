@@ -127,6 +127,25 @@ async fn receive<E: Env>(exchange: &Exchange<E>, ends: &mut Ends<E>, head: &Requ
     let Some(_place) = Place::take(exchange) else {
         return Err(NotReceived::Refused(503, "too many snapshots are being received".to_string()).into());
     };
+    let (link, began) = (exchange.link(from), exchange.now());
+    if let Some(link) = &link {
+        link.traffic.received_snapshots.begins();
+    }
+    let received = receive_from(exchange, ends, from, begin).await;
+    if let Some(link) = &link {
+        let took = exchange.now().since(began);
+        link.traffic.received_snapshots.ends(received.is_ok().then_some(took));
+    }
+    received
+}
+
+/// Receives a snapshot of this member, from the chunk that is to be `begin`.
+async fn receive_from<E: Env>(
+    exchange: &Exchange<E>,
+    ends: &mut Ends<E>,
+    from: MemberId,
+    begin: &str,
+) -> Result<(), Stopped> {
     ends.0.set_deadline(None);
     ends.0.set_silence(Duration::from_millis(limits::SNAPSHOT_STALL_MS));
     let (message, mut sink) = open(exchange, ends, from).await?;
@@ -175,6 +194,9 @@ async fn take_chunks<E: Env>(
     sink: &mut dyn ChunkSink,
 ) -> Result<(), NotReceived> {
     loop {
+        // Who sends a byte now and then would hold one of the few places for ever.
+        let deadline = incoming.after(Duration::from_millis(limits::SNAPSHOT_FRAME_MS));
+        incoming.set_deadline(Some(deadline));
         match read_frame(incoming).await? {
             SnapshotFrame::Chunk(chunk) => {
                 let number = sink.next();

@@ -2,7 +2,7 @@
 //! begin, then its head and its chunks in one long request.
 //!
 //! Invariants: a peer that has not said that it takes chunks is never sent one; the chunks of a second stay within a
-//! budget; what became of it is told once, however it ends.
+//! budget, which is smaller while clients feel it; what became of it is told once, however it ends.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,32 +16,38 @@ use super::exchange::Exchange;
 use super::greeting::SNAPSHOT;
 use super::link::Link;
 use super::message_codec::put_message;
+use super::pace::Pace;
 use super::post::{Post, post};
 use super::snapshot_frames::{OFFER_PATH, SNAPSHOT_PATH, put_chunk, put_end, put_manifest};
-use super::wait::Timer;
 use super::wrong::LineWrong;
 use crate::base::limits;
 use crate::consensus::PeerMessage;
-use crate::env::{Clock, Env, Instant, NetWriter};
+use crate::env::{Env, Instant, NetWriter};
 
 /// Tells what became of the sending when it goes, also where its task was dropped.
 pub(super) struct Outcome<E: Env> {
     exchange: Arc<Exchange<E>>,
     link: Arc<Link>,
     arrived: bool,
+    began: Instant,
 }
 
 impl<E: Env> Outcome<E> {
     /// The right to send a snapshot to this peer; nothing while another is on its way.
     pub(super) fn begin(exchange: &Arc<Exchange<E>>, link: &Arc<Link>) -> Option<Self> {
         let free = !link.sends_snapshot.swap(true, Ordering::AcqRel);
-        free.then(|| Self { exchange: exchange.clone(), link: link.clone(), arrived: false })
+        free.then(|| {
+            link.traffic.sent_snapshots.begins();
+            Self { exchange: exchange.clone(), link: link.clone(), arrived: false, began: exchange.now() }
+        })
     }
 }
 
 impl<E: Env> Drop for Outcome<E> {
     fn drop(&mut self) {
         self.link.sends_snapshot.store(false, Ordering::Release);
+        let took = self.exchange.now().since(self.began);
+        self.link.traffic.sent_snapshots.ends(self.arrived.then_some(took));
         self.exchange.door.snapshot_sent(self.link.member, self.arrived);
     }
 }
@@ -153,7 +159,8 @@ async fn send_chunks<E: Env>(
     from: u64,
 ) -> Result<u64, LineWrong> {
     outgoing.set_patience(Duration::from_millis(limits::SNAPSHOT_STALL_MS));
-    let mut pace = Pace::new(exchange.env.clock().clone(), exchange.config.snapshot_bytes_per_second);
+    let writes = || exchange.door.answered_writes();
+    let mut pace = Pace::new(exchange.env.clock().clone(), exchange.config.snapshot_bytes_per_second, writes());
     let (mut bytes, mut frame, mut out) = (0, Vec::new(), Vec::new());
     for number in from.. {
         let chunk: Option<Bytes> =
@@ -173,7 +180,7 @@ async fn send_chunks<E: Env>(
         }
         put_chunk(&chunk, &mut frame);
         http_chunk(&frame, &mut out);
-        pace.spend(chunk.len() as u64).await;
+        pace.spend(chunk.len() as u64, writes).await;
         outgoing.send(&out).await?;
         bytes += chunk.len() as u64;
     }
@@ -185,30 +192,4 @@ fn http_chunk(bytes: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
     out.extend_from_slice(bytes);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Bytes by the second: what is spent ahead is waited for.
-struct Pace<C: Clock> {
-    timer: Timer<C>,
-    bytes_per_second: u64,
-    /// When everything spent until now is paid for.
-    paid_at: Instant,
-}
-
-impl<C: Clock> Pace<C> {
-    fn new(clock: C, bytes_per_second: u64) -> Self {
-        let timer = Timer::new(clock);
-        let paid_at = timer.now();
-        Self { timer, bytes_per_second: bytes_per_second.max(1), paid_at }
-    }
-
-    async fn spend(&mut self, bytes: u64) {
-        let now = self.timer.now();
-        if self.paid_at > now {
-            self.timer.sleep(self.paid_at.since(now)).await;
-        }
-        let cost = u128::from(bytes) * 1_000_000_000 / u128::from(self.bytes_per_second);
-        // What was not used is gone: a pause is no credit for a burst.
-        self.paid_at = self.paid_at.max(now).plus(Duration::from_nanos(u64::try_from(cost).unwrap_or(u64::MAX)));
-    }
 }

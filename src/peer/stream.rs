@@ -7,6 +7,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -84,7 +85,10 @@ pub(super) async fn write_stream<E: Env>(
         Ok(()) => {
             LineWrong::Refused { status: 0, text: "a newer stream has taken over, or the peer is silent".to_string() }
         }
-        Err(wrong) => wrong,
+        Err(wrong) => {
+            link.traffic.sent_failures.fetch_add(1, Relaxed);
+            wrong
+        }
     };
     let dropped = link.outbox.detach(kind.taker(), number);
     tracing::warn!(
@@ -129,6 +133,7 @@ async fn write_messages<E: Env>(
             }
         }
         outgoing.send(&out).await?;
+        link.traffic.sent(out.len());
         out.clear();
         if out.capacity() > limits::PEER_KEPT_BUFFER_BYTES {
             out = Vec::new();
@@ -259,11 +264,14 @@ async fn read_open_stream<E: Env>(
         "established TCP streaming connection with remote peer"
     );
     let mut place = MsgAppPlace::default();
+    let mut taken = incoming.taken();
     let wrong = loop {
         let next = match kind {
             StreamKind::Message => message_codec::next_message(incoming).await,
             StreamKind::MsgApp => place.next(incoming, link.member, exchange.config.member).await,
         };
+        link.traffic.received((incoming.taken() - taken) as usize);
+        taken = incoming.taken();
         match next {
             Ok(None) => {}
             Ok(Some(message)) => receive(exchange, link, message),
@@ -272,6 +280,9 @@ async fn read_open_stream<E: Env>(
     };
     if let Some(life) = life {
         link.life_gone(life);
+    }
+    if matches!(wrong, LineWrong::Malformed(_) | LineWrong::TooLong { .. }) {
+        link.traffic.received_failures.fetch_add(1, Relaxed);
     }
     link.stream_closed(&wrong);
     wrong

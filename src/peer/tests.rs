@@ -17,6 +17,8 @@ use crate::consensus::{MessageKind, PeerMessage};
 use crate::env::{Env, Net, NetListener, NetReader, NetStream, NetWriter, VirtualEnv};
 
 const ELECTION: Duration = Duration::from_secs(1);
+mod snapshots;
+
 const A: MemberId = MemberId(1);
 const B: MemberId = MemberId(2);
 const C: MemberId = MemberId(3);
@@ -704,8 +706,8 @@ fn a_snapshot_goes_on_where_it_stopped() {
         b.door.told(|told| told.refuse_after = None);
         let (chunks, asked) = source("wanted", 300, 100_000);
         a.transport.send_snapshot(snapshot(A, B, 9, 50), chunks);
-        // Cut off in the middle: the budget makes it last about half a second.
-        world.pass(Duration::from_millis(200)).await;
+        // Cut off in the middle: the budget makes it last about a tenth of a second.
+        world.pass(Duration::from_millis(50)).await;
         world.net().reset(&host(A), &host(B));
         world.pass(Duration::from_secs(1)).await;
         a.door.told(|told| assert_eq!(std::mem::take(&mut told.snapshots), [(B, false)]));

@@ -1,6 +1,7 @@
 //! The transport: begun, told what to send, and ended.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +14,7 @@ use super::link::Link;
 use super::links::{begin, set_peers};
 use super::listener::accept;
 use super::snapshot_sender::{Outcome, send_snapshot};
+use super::traffic::PeerTraffic;
 use super::wait::BoxFuture;
 use crate::base::{Fault, MemberId, limits};
 use crate::consensus::{MessageKind, PeerMessage};
@@ -112,6 +114,9 @@ impl<E: Env> PeerSender for Transport<E> {
         let taken = self.exchange.link(to).is_some_and(|link| link.outbox.put(message));
         // Of the others nothing is told: they are asked for again anyway, and a follower's answer to one leader is no
         // news of the other followers.
+        if !taken && let Some(link) = self.exchange.link(to) {
+            link.traffic.sent_failures.fetch_add(1, Ordering::Relaxed);
+        }
         if !taken && kind == MessageKind::Append {
             self.exchange.door.unreachable(to);
         }
@@ -148,6 +153,14 @@ impl<E: Env> PeerSender for Transport<E> {
 
     fn connected_for(&self, member: MemberId) -> Option<Duration> {
         self.exchange.link(member)?.connected_for(self.exchange.now())
+    }
+
+    fn traffic(&self) -> Vec<PeerTraffic> {
+        let links = self.exchange.links();
+        links
+            .values()
+            .map(|link| link.traffic.told(link.member, link.connected_for(self.exchange.now()).is_some()))
+            .collect()
     }
 
     fn stop(&self) {

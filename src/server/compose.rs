@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms};
 use crate::base::{MemberId, Wrong, limits};
-use crate::driver::{self, DriverConfig, FoundingMember, Handle};
+use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle};
 use crate::env::{DirLock, Env, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
@@ -161,7 +161,8 @@ async fn run(config: Config) -> ExitCode {
     };
     let serving = match started {
         Ok(Ok(serving)) => serving,
-        Ok(Err(text)) => return last_word(&config, &text, EXIT_REFUSED),
+        Ok(Err(NotStarted::Removed)) => return last_word(&config, REMOVED, EXIT_REMOVED),
+        Ok(Err(NotStarted::Refused(text))) => return last_word(&config, &text, EXIT_REFUSED),
         Err(error) => return last_word(&config, &format!("the start was given up: {error}"), EXIT_REFUSED),
     };
     let facts = serving.handle.facts().clone();
@@ -174,7 +175,7 @@ async fn run(config: Config) -> ExitCode {
         biased;
         outcome = ended => match outcome {
             Ok(()) if removed() => {
-                last_word(&config, "the member has been permanently removed from the cluster", EXIT_REMOVED)
+                last_word(&config, REMOVED, EXIT_REMOVED)
             }
             Ok(()) => ExitCode::SUCCESS,
             Err(wrong) => last_word(&config, &stopped_by(&wrong), EXIT_FAULT),
@@ -217,6 +218,24 @@ impl Signals {
     }
 }
 
+/// What a member says that was removed, as etcd does.
+const REMOVED: &str = "the member has been permanently removed from the cluster";
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum NotStarted {
+    /// In one line.
+    Refused(String),
+    /// The member was removed from its cluster.
+    Removed,
+}
+
+impl From<String> for NotStarted {
+    fn from(text: String) -> Self {
+        Self::Refused(text)
+    }
+}
+
 /// A running server.
 pub struct Serving {
     handle: Handle<TokioEnv>,
@@ -231,7 +250,7 @@ pub struct Serving {
 
 impl Serving {
     /// Starts everything a configuration asks for, or tells in one line why not.
-    pub async fn start(config: &Config) -> Result<Self, String> {
+    pub async fn start(config: &Config) -> Result<Self, NotStarted> {
         let env = TokioEnv::new(PathBuf::from(&config.data_dir), entropy_seed())
             .map_err(|fault| format!("data directory {}: {fault}", config.data_dir))?;
         let lock = env.disk().lock().map_err(|fault| format!("data directory {}: {fault}", config.data_dir))?;
@@ -261,6 +280,9 @@ impl Serving {
             .await
             .map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?;
         notices::booted(&report);
+        if config.initial_corrupt_check && !report.founded {
+            handle.check_at_start().await?;
+        }
         ready(&handle).await?;
         let member = handle.identity().member.to_string();
         let terms = Terms {
@@ -319,7 +341,7 @@ async fn bind(address: std::net::SocketAddr, traffic: Traffic) -> Result<Listene
 }
 
 /// Waits until the node welcomes clients, or has ended.
-async fn ready(handle: &Handle<TokioEnv>) -> Result<(), String> {
+async fn ready(handle: &Handle<TokioEnv>) -> Result<(), NotStarted> {
     let welcome = async {
         loop {
             // A client may ask for the cluster's version first of all, so that is decided first.
@@ -333,8 +355,9 @@ async fn ready(handle: &Handle<TokioEnv>) -> Result<(), String> {
     tokio::select! {
         biased;
         outcome = handle.ending().wait() => match outcome {
-            Ok(()) => Err("the node ended while starting".to_string()),
-            Err(wrong) => Err(wrong.to_string()),
+            Ok(()) if handle.facts().is_removed() => Err(NotStarted::Removed),
+            Ok(()) => Err("the node ended while starting".to_string().into()),
+            Err(wrong) => Err(wrong.to_string().into()),
         },
         () = welcome => Ok(()),
     }
@@ -362,6 +385,11 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
         strict_reconfig_check: config.strict_reconfig_check,
         rebuild_from_peers: config.rebuild_from_peers,
         force_new_cluster: config.force_new_cluster,
+        advances_first_election: config.initial_election_tick_advance,
+        corruption: CorruptionChecks {
+            interval: config.corrupt_check_time,
+            compactions: config.compact_hash_check_time,
+        },
         listen_peers: config.listen_peers.clone(),
         cluster_token: config.initial_cluster_token.clone(),
         tick: config.heartbeat,
@@ -384,6 +412,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
             catch_up_entries: config.snapshot_catchup_entries,
             quota_bytes: config.quota_bytes.unwrap_or(0),
             checkpoint_entries: config.snapshot_count,
+            snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
             progress_ticks: u64::try_from(ticks(config.watch_progress_interval)).unwrap_or(u64::MAX).max(1),
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
             auto_compaction: config.auto_compaction,

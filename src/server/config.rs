@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::base::{Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
+use crate::server::features::Features;
 use crate::server::flags::Flags;
 use crate::server::founding::{self, InitialMember};
 use crate::server::values;
@@ -52,6 +53,12 @@ pub struct Config {
     pub strict_reconfig_check: bool,
     pub rebuild_from_peers: bool,
     pub rebuild_when_diverged: bool,
+    /// Compare the data with the other members' before clients are served.
+    pub initial_corrupt_check: bool,
+    /// `None` compares nothing.
+    pub corrupt_check_time: Option<Duration>,
+    /// `None` compares nothing.
+    pub compact_hash_check_time: Option<Duration>,
     pub log_level: String,
     pub log_format: String,
     pub log_outputs: Vec<String>,
@@ -138,6 +145,8 @@ impl Config {
             return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".into());
         }
         read.some_urls("listen-client-urls")?;
+        let features = Features::read(flags.get("feature-gates"))?;
+        let (corrupt_check_time, compact_hash_check_time) = check_times(&read, &features)?;
         auto_compaction::check_mode(flags.get("auto-compaction-mode"))?;
         let given = flags.is_given("initial-cluster").then(|| flags.get("initial-cluster"));
         let initial_cluster = founding::members(given, &name, &advertise_peer_urls)?;
@@ -145,11 +154,7 @@ impl Config {
         let auto_compaction = auto_compaction::retention(mode, retention)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
         founding::check(&initial_cluster, &name, &advertise_peer_urls, cluster_exists)?;
-        let (force_new_cluster, rebuild_from_peers) =
-            (read.flag("force-new-cluster")?, read.flag("rebuild-from-peers")?);
-        if force_new_cluster && rebuild_from_peers {
-            return Err("--force-new-cluster and --rebuild-from-peers contradict each other: choose one".into());
-        }
+        let (force_new_cluster, rebuild_from_peers) = at_this_start(&read)?;
         Ok(Self {
             listen_client,
             advertise_client_urls,
@@ -179,6 +184,9 @@ impl Config {
             strict_reconfig_check: read.flag("strict-reconfig-check")?,
             rebuild_from_peers,
             rebuild_when_diverged: read.flag("rebuild-when-diverged")?,
+            initial_corrupt_check: features.is_open("InitialCorruptCheck"),
+            corrupt_check_time,
+            compact_hash_check_time,
             log_level: read.text("log-level"),
             log_format: read.text("log-format"),
             log_outputs: values::words(flags.get("log-outputs")),
@@ -250,6 +258,26 @@ fn quota(flags: &Flags) -> Result<Option<u64>, String> {
     })
 }
 
+/// Whether to go on alone, and whether to take the others' state.
+fn at_this_start(read: &Reader<'_>) -> Result<(bool, bool), String> {
+    let (force, rebuild) = (read.flag("force-new-cluster")?, read.flag("rebuild-from-peers")?);
+    if force && rebuild {
+        return Err("--force-new-cluster and --rebuild-from-peers contradict each other: choose one".into());
+    }
+    Ok((force, rebuild))
+}
+
+/// Time between two comparisons of the data, and of what was compacted, where there are any.
+fn check_times(read: &Reader<'_>, features: &Features) -> Result<(Option<Duration>, Option<Duration>), String> {
+    features.check()?;
+    let (data, compacted) = (read.duration("corrupt-check-time")?, read.duration("compact-hash-check-time")?);
+    if compacted.is_zero() {
+        return Err("--compact-hash-check-time must be >0 (set to 0s)".into());
+    }
+    let compacted = features.is_open("CompactHashCheck").then_some(compacted);
+    Ok((Some(data).filter(|time| !time.is_zero()), compacted))
+}
+
 fn progress_interval(read: &Reader<'_>) -> Result<Duration, String> {
     let given = read.duration("watch-progress-notify-interval")?;
     Ok(if given.is_zero() { PROGRESS_INTERVAL } else { given.max(MIN_PROGRESS_INTERVAL) })
@@ -317,6 +345,9 @@ mod tests {
                 &["--force-new-cluster", "--rebuild-from-peers"],
                 "--force-new-cluster and --rebuild-from-peers contradict",
             ),
+            (&["--compact-hash-check-time=0s"], "--compact-hash-check-time must be >0 (set to 0s)"),
+            (&["--feature-gates=LeaseCheckpointPersist=true"], "enabling feature gate LeaseCheckpointPersist requires"),
+            (&["--feature-gates=Foo=true"], "invalid value \"Foo=true\" for flag -feature-gates: unrecognized feature"),
             (&["--snapshot-count=0"], "--snapshot-count=0 is out of range"),
         ];
         for (arguments, text) in table {

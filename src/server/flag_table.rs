@@ -16,6 +16,8 @@ pub enum Kind {
     Urls,
     /// Words, separated by commas.
     Words,
+    /// Feature gates: `A=true,B=false`.
+    Gates,
     OneOf(&'static [&'static str]),
     /// As `OneOf`, where etcd's flag library is what refuses another.
     Choice(&'static [&'static str]),
@@ -122,7 +124,7 @@ const fn ignored(name: &'static str, kind: Kind, default: &'static str) -> Flag 
 }
 
 use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring};
-use Kind::{Bool, Choice, Duration, OneOf, Signed, Text, Unsigned, Urls, Words};
+use Kind::{Bool, Choice, Duration, Gates, OneOf, Signed, Text, Unsigned, Urls, Words};
 
 /// Every flag.
 #[rustfmt::skip]
@@ -157,6 +159,9 @@ pub const FLAGS: &[Flag] = &[
     built(Compaction, "auto-compaction-mode", Text, "periodic", "What the retention counts: 'periodic' is time, 'revision' revisions."),
     built(Compaction, "auto-compaction-retention", Text, "0", "History kept: hours or a duration, or revisions; 0 keeps all."),
     built(Compaction, "watch-progress-notify-interval", Duration, "0s", "Time between progress notices of quiet watches; 0s is 10m."),
+    built(Monitoring, "corrupt-check-time", Duration, "0s", "Time between two comparisons of the members' data as they lie; 0s is none."),
+    built(Monitoring, "compact-hash-check-time", Duration, "1m0s", "Time between two comparisons of what was compacted (gate CompactHashCheck)."),
+    built(Monitoring, "feature-gates", Gates, "", "Gates, as InitialCorruptCheck=true,CompactHashCheck=true."),
     built(Logging, "logger", OneOf(&["zap"]), "zap", "Kind of log lines; 'zap' is the only one."),
     built(Logging, "log-level", OneOf(&["debug", "info", "warn", "error", "panic", "fatal"]), "info", "Least level that is logged."),
     built(Logging, "log-format", OneOf(&["json", "console"]), "json", "Form of log lines."),
@@ -224,7 +229,6 @@ pub const FLAGS: &[Flag] = &[
     unbuilt("auth-token-ttl", Unsigned, "300"),
     unbuilt("memory-mlock", Bool, "false"),
     unbuilt("max-learners", Signed, "1"),
-    unbuilt("feature-gates", Words, ""),
     Flag {
         name: "unsafe-no-fsync", kind: Bool, default: "false", group: Member,
         standing: Standing::Refused("an acknowledged write is always on the disk first"), help: "",
@@ -238,8 +242,6 @@ pub const FLAGS: &[Flag] = &[
     ignored("backend-batch-limit", Signed, "0"),
     ignored("raft-read-timeout", Duration, "5s"),
     ignored("raft-write-timeout", Duration, "5s"),
-    ignored("corrupt-check-time", Duration, "0s"),
-    ignored("compact-hash-check-time", Duration, "1m0s"),
     ignored("compaction-batch-limit", Signed, "0"),
     ignored("compaction-sleep-interval", Duration, "0s"),
     ignored("downgrade-check-time", Duration, "5s"),

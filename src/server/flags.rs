@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use crate::server::features::Features;
 pub use crate::server::flag_table::{FLAGS, Flag, Group, Kind, Standing};
 use crate::server::values;
 
@@ -177,6 +178,7 @@ pub fn find(name: &str) -> Option<&'static Flag> {
 fn check(flag: &Flag, value: &str) -> Result<(), String> {
     match flag.kind {
         Kind::Text | Kind::Words => Ok(()),
+        Kind::Gates => Features::read(value).map(drop),
         Kind::Bool => values::boolean(value).map(drop),
         Kind::Unsigned => values::unsigned(value).map(drop),
         Kind::Signed => values::signed(value).map(drop),

@@ -6,6 +6,7 @@ mod auto_compaction;
 mod compose;
 pub mod config;
 mod counted;
+mod features;
 mod flag_table;
 pub mod flags;
 mod founding;

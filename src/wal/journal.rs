@@ -37,6 +37,10 @@ pub struct Journal<D: Disk> {
     pub(super) ready: Option<ReadySegment<D::File>>,
     /// A file being pre-written for it.
     pub(super) filling: Option<Filling<D::File>>,
+    /// Whether there was no room for the next segment when it was last tried, and none was released since.
+    pub(super) lacks_room: bool,
+    /// Whether it is not tried again for now.
+    pub(super) is_put_off: bool,
     /// Names of used files kept for use again.
     pub(super) spares: Vec<String>,
     pub(super) position: Position,

@@ -354,6 +354,8 @@ impl<D: Disk> UnrecoveredWal<D> {
             dir_changed: false,
             ready,
             filling: None,
+            lacks_room: false,
+            is_put_off: false,
             spares: Vec::new(),
             position,
             replaced: Vec::new(),

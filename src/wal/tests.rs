@@ -177,3 +177,49 @@ fn the_term_at_the_checkpoint_is_told() {
     run_ready(journal.sync()).expect("synced");
     assert_eq!(term_at(4), None, "what was before the cut is void");
 }
+
+/// A disk without room for the next segment: it is put off, the present one goes on, and what is released is used again.
+#[test]
+fn a_full_disk_puts_work_off_and_takes_what_is_appended() {
+    let disk = MemoryDisk::new();
+    let mut journal = recover(&disk, 0).expect("fresh").journal;
+    let mut next = 1;
+    let mut fill = |journal: &mut Journal<MemoryDisk>, count: u64| {
+        for _ in 0..count {
+            append_synced(journal, &batch(1, next, 1, 900));
+            next += 1;
+            run_ready(journal.prepare()).expect("put off, and nothing worse");
+        }
+        next - 1
+    };
+    // The first segment of all grows as it is written; the ones after it were written before.
+    fill(&mut journal, 4);
+    while run_ready(journal.prepare()).expect("prepared") {}
+    disk.leave_room(Some(0));
+    let released = fill(&mut journal, 3);
+    assert!(journal.lacks_room(), "the one that was ready is in use, and there is none after it");
+    assert!(!disk.exists("wal/next.fill").expect("asked"), "what was begun went");
+    // A checkpoint lets go of the first, and that is the next: nothing has to grow.
+    journal.release(released).expect("released");
+    while run_ready(journal.prepare()).expect("prepared") {}
+    let last = fill(&mut journal, 4);
+    assert!(!disk.all_files().iter().any(|file| file.ends_with(".fill")));
+    assert_eq!(recover(&disk.copy(), released).expect("recovered").journal.last_index(), last);
+    // Room comes back, and nobody was told: it stays put off. Then somebody looks.
+    disk.leave_room(None);
+    let lacks = journal.lacks_room();
+    while run_ready(journal.prepare()).expect("prepared") {}
+    assert_eq!(journal.lacks_room(), lacks);
+    journal.look_for_room();
+    while run_ready(journal.prepare()).expect("prepared") {}
+    assert!(!journal.lacks_room());
+    // Others need room: what is kept for use again goes, and the log goes on.
+    let last = fill(&mut journal, 12);
+    journal.release(last - 1).expect("released");
+    while run_ready(journal.prepare()).expect("prepared") {}
+    assert!(disk.all_files().iter().any(|file| file.ends_with(".spare")));
+    journal.shed_spares().expect("removed");
+    assert!(!disk.all_files().iter().any(|file| file.ends_with(".spare")));
+    let last = fill(&mut journal, 3);
+    assert_eq!(recover(&disk, last - 1).expect("recovered").entries.len(), 1);
+}

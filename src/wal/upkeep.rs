@@ -28,14 +28,45 @@ impl<D: Disk> Journal<D> {
 
     /// Does a few milliseconds of work ahead: recycles what was released, pre-writes the next segment. Returns
     /// whether there is more to do. To be called when there is nothing to append; all of it is optional: without
-    /// it a segment is begun when it is needed, and grows as it is written. To be awaited to its end: dropped
+    /// it a segment is begun when it is needed, and grows as it is written. Where the disk has no room for it, it is put off
+    /// until [`Self::look_for_room`]: see [`Self::lacks_room`]. To be awaited to its end: dropped
     /// half-way it leaves files in between two states, and the journal refuses to go on.
     pub async fn prepare(&mut self) -> Result<bool, Wrong> {
         self.check_alive()?;
         self.failure = Some(Failure::abandoned(&self.dir));
-        let answer = self.prepare_slice().await;
+        let answer = match self.prepare_slice().await {
+            Err(fault) if fault.is_no_space() => self.put_off().map(|()| false),
+            answer => answer,
+        };
         self.failure = None;
+        self.lacks_room &= self.ready.is_none();
         self.watch_over(answer)
+    }
+
+    /// Whether there was no room on the disk for the next segment: what is left of the present one is all there is, until
+    /// a segment is released.
+    pub fn lacks_room(&self) -> bool {
+        self.lacks_room
+    }
+
+    /// There may be room again: the next [`Self::prepare`] tries.
+    pub fn look_for_room(&mut self) {
+        self.is_put_off = false;
+    }
+
+    /// Gives the space of used files back that are kept for use again; the next segment keeps one where it has none.
+    pub fn shed_spares(&mut self) -> Result<(), Wrong> {
+        self.check_alive()?;
+        let kept = usize::from(self.ready.is_none()).min(self.spares.len());
+        let answer = self.spares.split_off(kept).iter().try_for_each(|spare| self.disk.remove(spare));
+        self.watch_over(answer)
+    }
+
+    /// No room: what was begun goes, and makes some for others.
+    fn put_off(&mut self) -> Result<(), Fault> {
+        (self.lacks_room, self.is_put_off, self.filling) = (true, true, None);
+        let fill = self.fill_path();
+        if self.disk.exists(&fill)? { self.disk.remove(&fill) } else { Ok(()) }
     }
 
     /// Lets the durable mark name every durable batch, with a sync of its own: before an orderly end of the
@@ -60,6 +91,9 @@ impl<D: Disk> Journal<D> {
         if let Some(name) = self.spares.pop() {
             let file = self.disk.open(&name, OpenMode::Write)?;
             self.make_ready(&name, file, false).await?;
+            return Ok(false);
+        }
+        if self.is_put_off {
             return Ok(false);
         }
         let mut filling = match self.filling.take() {
@@ -88,9 +122,13 @@ impl<D: Disk> Journal<D> {
     }
 
     fn begin_filling(&self) -> Result<Filling<D::File>, Fault> {
-        let name = format!("{}/next{FILL_SUFFIX}", self.dir);
+        let name = self.fill_path();
         let file = self.disk.open(&name, OpenMode::Create)?;
         Ok(Filling { name, file, done: 0 })
+    }
+
+    fn fill_path(&self) -> String {
+        format!("{}/next{FILL_SUFFIX}", self.dir)
     }
 
     async fn make_ready(&mut self, name: &str, file: D::File, zeroed: bool) -> Result<(), Fault> {

@@ -208,6 +208,41 @@ impl Server {
     pub fn cost(&self) -> Option<Cost> {
         Cost::of(self.child.id()?)
     }
+
+    /// The system's number for the process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+}
+
+/// Processor time of a thread.
+#[derive(Clone, Debug)]
+pub struct ThreadCost {
+    /// The system's number for it.
+    pub id: u32,
+    /// Its name, as far as the system keeps it.
+    pub name: String,
+    /// Time on a processor since it began.
+    pub cpu: Duration,
+    /// Time in which it could have run and had no processor.
+    pub waited: Duration,
+}
+
+impl ThreadCost {
+    /// Of every thread of a process; those that have ended are not among them.
+    pub fn all(pid: u32) -> Vec<Self> {
+        let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+        let id = |entry: std::io::Result<std::fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+        tasks.filter_map(id).filter_map(|id| Self::of(pid, id)).collect()
+    }
+
+    fn of(pid: u32, id: u32) -> Option<Self> {
+        let name = std::fs::read_to_string(format!("/proc/{pid}/task/{id}/comm")).ok()?;
+        // Nanoseconds; `stat` has only hundredths of a second.
+        let times = std::fs::read_to_string(format!("/proc/{pid}/task/{id}/schedstat")).ok()?;
+        let mut nanos = times.split_whitespace().map_while(|word| word.parse().ok()).map(Duration::from_nanos);
+        Some(Self { id, name: name.trim().to_string(), cpu: nanos.next()?, waited: nanos.next()? })
+    }
 }
 
 async fn serves(url: &str) -> bool {

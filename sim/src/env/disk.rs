@@ -20,7 +20,7 @@
 //!   forgotten what it meant to write: after a loss of power. A budget bounds all of this. Of what there is twice one is
 //!   spared: of the images, and of the mark's first two slots, where one that a loss of power tore counts as lost; a
 //!   write of the mark goes astray only where it is whole, and may take another slot along. Once a state was installed its
-//!   image has no older one to fall back to. The end of the log, up to what two later syncs of it vouch for, is spared:
+//!   image has no older one to fall back to. The end of the log, up to what three later syncs of it vouch for, is spared:
 //!   nobody can tell a promise that was lost there from one never made. So writes of the log go astray late: at the loss of
 //!   power, of what was written since the last one and stands as it was written. A spare of the log becomes unreadable only
 //!   where the log may be lost: the sector may be where its end will be.
@@ -35,7 +35,7 @@
 use std::future::Future;
 use std::io::{Error, ErrorKind};
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate::base::{Fault, SeededDice};
@@ -47,7 +47,7 @@ use super::faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Lo
 use super::file::Toll;
 use super::platter::Platter;
 use super::trace::{Marks, Trace};
-use super::tree::{Shared, parent};
+use super::tree::{Shared, Tree, parent};
 
 /// Bytes of a write that go into the trace.
 const NOTED: usize = 4096;
@@ -85,6 +85,14 @@ impl SimDisk {
         assert!(platter.life.is_multiple_of(2), "the incarnation before still lives");
         platter.life += 1;
         Self { platter: Arc::clone(&self.platter), life: platter.life }
+    }
+
+    /// The run is over: all files go, whoever still holds the disk.
+    pub fn empty(&self) {
+        // After a panic that ended the run it may be poisoned.
+        let mut platter = self.platter.lock().unwrap_or_else(PoisonError::into_inner);
+        platter.end_life();
+        platter.tree = Tree::default();
     }
 
     /// The process ends, if it has not yet; the system lives on.

@@ -67,6 +67,13 @@ pub struct Captured {
     len: u64,
 }
 
+impl Captured {
+    /// Whether it will write nothing.
+    pub fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+}
+
 /// What the device does with a page that a sync gives it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WriteFate {

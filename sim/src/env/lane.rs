@@ -4,9 +4,9 @@
 //! clogged, nor if it is when it would arrive; beyond that it may be dropped, delivered twice, held back behind later
 //! ones, or delivered once more long after, to whatever life and term the receiver is in by then. Of these a proposal is
 //! spared the second coming: the transport promises that it arrives once at most. Who sent a message
-//! that did not arrive is told so now and then, as a broken connection tells. The fate of a snapshot is always told,
-//! unless the sender's life ended. A receiver that counts the sender among the removed refuses,
-//! and says so. What is not modelled: the transport itself, its streams and its bounds.
+//! that did not arrive is told so now and then, as a broken connection tells. A snapshot has its own way, in
+//! `lane_snapshot.rs`. A receiver that counts the sender among the removed refuses, and says so. What is not modelled: the
+//! transport itself, its streams and its bounds.
 //!
 //! Invariant (the fence): a sender belongs to one life of its host and sends nothing after it; a door is called only
 //! while the life that opened it goes on.
@@ -25,6 +25,7 @@ use quorate::peer::{AskFailure, ChunkSource, PeerAddress, PeerDoor, PeerSender};
 
 use super::clock::{Waiting, true_now};
 use super::forked;
+use super::lane_snapshot;
 use super::net::SimNet;
 use super::pipe::wake;
 use super::trace::{Marks, Trace};
@@ -240,11 +241,6 @@ impl Lane {
             }
             return;
         }
-        if message.kind() == MessageKind::Snapshot && first {
-            let at = back.unwrap_or_else(|| true_now() + Duration::from_secs(5));
-            let arrived = back.is_some();
-            self.at(at, Due::SnapshotSent { told: sender.clone(), member: to, from: sent_by, arrived });
-        }
         self.lock().trace.note("message", &[message.kind() as u8, u8::from(first)]);
         door.arrived(message);
     }
@@ -260,8 +256,34 @@ impl Lane {
         }
     }
 
+    /// The life of a member, and its door.
+    pub(super) fn life_of(&self, member: MemberId) -> Option<(SimNet, Arc<dyn PeerDoor>)> {
+        let way = self.lock();
+        let open = way.open.get(&member).filter(|open| open.net.is_alive())?;
+        Some((open.net.clone(), Arc::clone(&open.door)))
+    }
+
+    /// Whether what is sent now is dropped.
+    pub(super) fn drops(&self, from: MemberId, to: MemberId) -> bool {
+        let mut way = self.lock();
+        let one_in = way.mood.drop_one_in;
+        way.pair(from, to).drops.one_in(one_in)
+    }
+
+    /// The sender of a snapshot hears at `at` that it arrived.
+    pub(super) fn tell_sent(&self, message: &PeerMessage, sender: &SimNet, at: Duration) {
+        let (from, member) = (message.from(), message.to());
+        self.at(at, Due::SnapshotSent { told: sender.clone(), member, from, arrived: true });
+        self.lock().marks.hit("lane: state carried");
+    }
+
+    /// The sender hears at `at` that it was removed.
+    pub(super) fn tell_removed(&self, from: MemberId, sender: &SimNet, at: Duration) {
+        self.at(at, Due::Removed { told: sender.clone(), from });
+    }
+
     /// A message did not arrive: its sender may hear of it, and of a snapshot will.
-    fn failed(&self, message: &PeerMessage, sender: &SimNet) {
+    pub(super) fn failed(&self, message: &PeerMessage, sender: &SimNet) {
         let (from, member) = (message.from(), message.to());
         let soon = true_now() + Duration::from_millis(1);
         if message.kind() == MessageKind::Snapshot {
@@ -358,15 +380,15 @@ impl PeerSender for LaneSender {
         }
     }
 
-    /// The lane carries messages alone: a state does not get through.
-    fn send_snapshot(&self, message: PeerMessage, _source: Box<dyn ChunkSource>) {
-        let door = self.lane.lock().open.get(&self.member).map(|open| open.door.clone());
-        if let Some(door) = door {
-            door.snapshot_sent(message.to(), false);
+    fn send_snapshot(&self, message: PeerMessage, source: Box<dyn ChunkSource>) {
+        if self.net.is_alive() && self.knows(message.to()) {
+            drop(madsim::task::spawn(lane_snapshot::carry(self.lane.clone(), self.net.clone(), message, source)));
+        } else {
+            self.lane.failed(&message, &self.net);
         }
     }
 
-    /// Nor are questions.
+    /// The lane carries messages and states; questions have no way.
     fn ask(
         &self,
         _member: MemberId,

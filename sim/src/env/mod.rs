@@ -12,6 +12,7 @@ mod faults;
 mod file;
 mod hosts;
 mod lane;
+mod lane_snapshot;
 mod link;
 mod net;
 mod network;

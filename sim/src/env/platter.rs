@@ -210,6 +210,7 @@ impl Platter {
         let honest = lost == 0 && misdirected == 0;
         let class = if honest && !self.budget.is_open() { FileClass::Aside } else { self.class_of(file) };
         let spare = !honest && self.others_are_whole(class, file);
+        let wrote = !captured.is_empty();
         let mut bytes = file.lock().expect("no holder of a file panics");
         bytes.make_durable(captured, |bytes, page| {
             let lost = self.dice.device.one_in(lost);
@@ -239,7 +240,8 @@ impl Platter {
             }
         });
         if class == FileClass::Log {
-            self.log_syncs += 1;
+            // A file that is being filled says nothing of what is in others.
+            self.log_syncs += u64::from(wrote && self.is_segment(file));
             bytes.rest(self.log_syncs);
         }
     }
@@ -248,6 +250,17 @@ impl Platter {
     fn class_of(&self, file: &Shared) -> FileClass {
         let own = |entry: &(&String, &Shared)| Shared::ptr_eq(entry.1, file);
         self.tree.shown().files.iter().find(own).map_or(FileClass::Aside, |(name, _)| FileClass::of(name))
+    }
+
+    /// Whether it is a segment by name now.
+    fn is_segment(&self, file: &Shared) -> bool {
+        self.tree.shown().files.iter().any(|(name, other)| Shared::ptr_eq(other, file) && name.ends_with(".seg"))
+    }
+
+    /// Whether enough syncs of the log have succeeded since that one: what they wrote vouches for it. One of them may be of a
+    /// header, which does not.
+    fn is_vouched(&self, since: u64) -> bool {
+        since < self.log_syncs.saturating_sub(2)
     }
 
     /// The state was replaced by another's: of the images only the newest is of use from now on.
@@ -282,8 +295,7 @@ impl Platter {
         let spare = self.others_are_whole(class, file);
         let mut bytes = file.lock().expect("no holder of a file panics");
         let mut sectors = bytes.resting_sectors();
-        let vouched =
-            |sector: &u64| class != FileClass::Log || bytes.rests_since(*sector) < self.log_syncs.saturating_sub(1);
+        let vouched = |sector: &u64| class != FileClass::Log || self.is_vouched(bytes.rests_since(*sector));
         sectors.retain(|sector| !bytes.damaged().contains(sector) && vouched(sector));
         if sectors.is_empty() {
             return None;
@@ -307,7 +319,7 @@ impl Platter {
 
     /// Where the power has gone, what the device has done to the log in secret shows.
     fn go_astray(&mut self) {
-        let vouched = |since: u64| since < self.log_syncs.saturating_sub(1);
+        let vouched = |since: u64| self.is_vouched(since);
         for (_, file) in self.tree.shown().files.iter().filter(|(name, _)| FileClass::of(name) == FileClass::Log) {
             let mut file = file.lock().expect("no holder of a file panics");
             let gone = file.go_astray(vouched, || self.budget.admits(&self.member));
@@ -382,15 +394,16 @@ fn may_damage(
     others_are_whole: bool,
     bytes: &FileBytes,
 ) -> bool {
-    let slot = |sector: &u64| sector / (PAGE / SECTOR) as u64;
+    let slot = sector / (PAGE / SECTOR) as u64;
     let spared = match class {
         FileClass::Aside => true,
         // One at a time: of the next two that the product keeps, one is whole.
         FileClass::Image => others_are_whole,
         // Of its slots, each on a page of its own, one of the first two stays whole. A mark that is young has only one.
         FileClass::Mark => [0, 1].into_iter().any(|other| {
-            let is_whole = |sector: &u64| slot(sector) == other && !bytes.is_impaired(*sector);
-            other != slot(&sector) && bytes.resting_sectors().iter().any(is_whole)
+            let sectors = other * (PAGE / SECTOR) as u64..(other + 1) * (PAGE / SECTOR) as u64;
+            let rests = bytes.resting_sectors().iter().any(|sector| sectors.contains(sector));
+            other != slot && rests && sectors.into_iter().all(|sector| !bytes.is_impaired(sector))
         }),
         FileClass::Log | FileClass::History => false,
     };

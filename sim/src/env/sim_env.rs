@@ -2,22 +2,52 @@
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quorate::base::{Dice, SeededDice};
 use quorate::env::{Env, Tasks};
 
-use super::clock::SimClock;
+use super::clock::{SimClock, true_sleep};
 use super::cpu::{CpuMood, SimCpu};
 use super::disk::SimDisk;
 use super::net::SimNet;
 
-/// Tasks of the node that spawns them: they die with it, and pay for their turns.
-#[derive(Clone, Copy, Debug)]
-pub struct SimTasks;
+/// Tasks of the node that spawns them: they die with it, and pay for their turns. A quiet one may begin late: it gives way.
+#[derive(Clone)]
+pub struct SimTasks {
+    quiet: Arc<Mutex<SeededDice>>,
+}
+
+/// One quiet task in so many has to wait for others.
+const WAITS_ONE_IN: u64 = 3;
+
+/// For so many milliseconds at most.
+const WAITS_MS: u64 = 1_000;
+
+impl SimTasks {
+    fn new(dice: SeededDice) -> Self {
+        Self { quiet: Arc::new(Mutex::new(dice)) }
+    }
+
+    fn waits(&self) -> Option<Duration> {
+        let mut dice = self.quiet.lock().expect("no holder of the dice panics");
+        (dice.below(WAITS_ONE_IN) == 0).then(|| Duration::from_millis(dice.below(WAITS_MS)))
+    }
+}
 
 impl Tasks for SimTasks {
     fn spawn(&self, _name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
         drop(madsim::task::spawn(SimCpu::paced(future)));
+    }
+
+    fn spawn_quiet(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
+        let waits = self.waits();
+        self.spawn(name, async move {
+            if let Some(time) = waits {
+                true_sleep(time).await;
+            }
+            future.await;
+        });
     }
 
     fn spawn_light(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
@@ -32,6 +62,7 @@ pub struct SimEnv {
     disk: SimDisk,
     net: SimNet,
     cpu: SimCpu,
+    tasks: SimTasks,
     dice: Arc<Mutex<SeededDice>>,
 }
 
@@ -40,7 +71,9 @@ impl SimEnv {
     /// [`SimNet::boot`] gave.
     pub fn new(clock: SimClock, disk: SimDisk, net: SimNet, dice: SeededDice) -> Self {
         let cpu = SimCpu::new(CpuMood::free());
-        Self { clock, disk, net, cpu, dice: Arc::new(Mutex::new(dice)) }
+        // Of the same seed, and taking no throw from what the product is given.
+        let tasks = SimTasks::new(SeededDice::new(!dice.clone().next_u64()));
+        Self { clock, disk, net, cpu, tasks, dice: Arc::new(Mutex::new(dice)) }
     }
 
     /// Its processor: whoever watches the product work charges it here.
@@ -68,7 +101,7 @@ impl Env for SimEnv {
     }
 
     fn tasks(&self) -> &SimTasks {
-        &SimTasks
+        &self.tasks
     }
 
     fn dice(&self) -> Box<dyn Dice> {

@@ -75,6 +75,13 @@ impl Promise {
 
     /// Reads the copy's log, and boots the copy where the member stands alone.
     pub async fn look(self, plan: &Plan, ledger: Arc<Mutex<Ledger>>, marks: &Marks) -> Result<(), Violation> {
+        let copy = self.disk.clone();
+        let verdict = self.looked_at(plan, ledger, marks).await;
+        copy.empty();
+        verdict
+    }
+
+    async fn looked_at(self, plan: &Plan, ledger: Arc<Mutex<Ledger>>, marks: &Marks) -> Result<(), Violation> {
         let read = self.disk.fork_platter();
         self.read(read, plan).await.map_err(|story| {
             Violation::now(PROMISE, format!("member {} promised {:?}, but {story}", self.member, self.promised))

@@ -34,8 +34,9 @@ pub struct Entry {
     pub before: Vantage,
     /// Its place among [`Ledger::vantages`]: readers behind it stand there.
     pub place: usize,
-    /// What whoever applies it must come to: of its term, id, request, answer, revision and events.
-    pub digest: u64,
+    /// What whoever applies it must come to: of its term, id, request, answer, revision and events; nothing where its first
+    /// applier's disk did not give what the answer needs.
+    pub digest: Option<u64>,
     /// The digest its first applier kept of everything up to it.
     pub running: Option<u64>,
 }
@@ -217,12 +218,18 @@ impl Ledger {
         require(skipped.is_none(), "no entry is passed over but those a snapshot covers", || {
             format!("member {member}: entry {index} came after entry {last:?}, without {skipped:?}")
         })?;
-        let digest = digest(term, id, (request.as_ref(), expiry), applied);
+        let told = told(applied);
+        let digest = told.as_ref().map(|told| digest(term, id, (request.as_ref(), expiry), applied, told));
         if let Some(known) = self.entries.get(&index) {
             let place = known.place;
-            let same = known.digest == digest && applied.events.iter().all(|event| event.prev_kv.is_none());
-            let verdict =
-                if same { Ok(()) } else { self.compare(member, index, term, request.as_ref(), applied, digest) };
+            let same = known.digest.is_some()
+                && known.digest == digest
+                && applied.events.iter().all(|event| event.prev_kv.is_none());
+            let verdict = if same {
+                Ok(())
+            } else {
+                self.compare(member, (index, term), request.as_ref(), applied, (told, digest))
+            };
             let running = known.running;
             self.progress[member].top = self.progress[member].top.max(place);
             verdict?;
@@ -248,7 +255,7 @@ impl Ledger {
         let place = self.vantages.len();
         let running = applied.digest;
         let entry = Entry { term, at: true_now(), request, expiry, step, before, place, digest, running };
-        let verdict = agree(&self.model, index, &entry, applied);
+        let verdict = agree(&self.model, index, &entry, applied, told);
         self.follow_leases(index, &entry);
         self.entries.insert(index, entry);
         self.vantages.push(self.model.vantage());
@@ -260,11 +267,10 @@ impl Ledger {
     fn compare(
         &self,
         member: usize,
-        index: u64,
-        term: u64,
+        (index, term): (u64, u64),
         request: Option<&Request>,
         applied: &Applied,
-        digest: u64,
+        (told, digest): (Option<Told>, Option<u64>),
     ) -> Verdict {
         let Some(known) = self.entries.get(&index) else { return Ok(()) };
         let same = known.term == term && known.request.as_ref() == request;
@@ -275,8 +281,9 @@ and is now (term {term}) {request:?}",
                 known.term, known.request
             )
         })?;
-        agree(&self.model, index, known, applied)?;
-        require(known.digest == digest, "all members do the same with an entry", || {
+        agree(&self.model, index, known, applied, told)?;
+        let differs = known.digest.zip(digest).is_some_and(|(known, now)| known != now);
+        require(!differs, "all members do the same with an entry", || {
             format!(
                 "member {member}: entry {index}: {request:?}
 first {:?}
@@ -287,22 +294,36 @@ now   {applied:?}",
     }
 }
 
+/// What an entry was answered.
+type Told = Result<Answer, String>;
+
+/// What an entry was answered, with what was put off read now; nothing where the disk does not give it.
+fn told(applied: &Applied) -> Option<Told> {
+    match &applied.answer {
+        Ok(answer) => Some(Ok(convert::answer(&answer.clone().carry_out(usize::MAX).ok()?))),
+        Err(refusal) => Some(Err(refusal.text().to_string())),
+    }
+}
+
 /// See [`Entry::digest`]. What a key held before is left out: it is loaded only where someone wants it.
-fn digest(term: u64, id: Option<u64>, request: (Option<&Request>, Option<(u64, u64)>), applied: &Applied) -> u64 {
-    let answer = applied.answer.as_ref().map(convert::answer).map_err(|refusal| refusal.text());
+fn digest(
+    term: u64,
+    id: Option<u64>,
+    request: (Option<&Request>, Option<(u64, u64)>),
+    applied: &Applied,
+    answer: &Told,
+) -> u64 {
     let events: Vec<_> = applied.events.iter().map(|event| (event.kind as u8, convert::key_value(&event.kv))).collect();
     fxhash::hash64(&(term, id, request, answer, applied.revision, events))
 }
 
 /// Whether the product did with an entry what the model did.
-fn agree(model: &Model, index: u64, entry: &Entry, applied: &Applied) -> Verdict {
-    let got = match &applied.answer {
-        Ok(answer) => Ok(convert::answer(answer)),
-        Err(refusal) => Err(refusal.text().to_string()),
-    };
-    require(same_answer(model, entry, &got), "an entry is answered as the model answers", || {
-        format!("entry {index}: {:?}\nexpected {:?}\ngot      {got:?}", entry.request, entry.step.answer)
-    })?;
+fn agree(model: &Model, index: u64, entry: &Entry, applied: &Applied, told: Option<Told>) -> Verdict {
+    if let Some(got) = told {
+        require(same_answer(model, entry, &got), "an entry is answered as the model answers", || {
+            format!("entry {index}: {:?}\nexpected {:?}\ngot      {got:?}", entry.request, entry.step.answer)
+        })?;
+    }
     require(applied.revision == entry.step.revision, "an entry uses the revisions the model uses", || {
         format!(
             "entry {index}: {:?}\nexpected revision {}, got {}",

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use quorate::base::Refusal;
 use quorate_spec::Vantage;
 use quorate_spec::history::Outcome;
 use quorate_spec::request::{Answer, Range, RangeAnswer, Txn, TxnAnswer};
@@ -57,8 +58,12 @@ pub fn acknowledged(ledger: &mut Ledger, id: u64, index: u64, answer: &Answer, r
 
 /// A change that was refused, and how that ended it: where the state machine decided, its entry must be there and say so.
 pub fn refused(ledger: &mut Ledger, id: u64, refusal: &str) -> (Verdict, Outcome) {
-    let outcome = Outcome::of_refusal(refusal);
     let found = ledger.attempts().index_of(id).and_then(|index| ledger.entry(index));
+    let outcome = match Outcome::of_refusal(refusal) {
+        // A member whose disk is full refuses at the door, too.
+        Outcome::Refused(text) if found.is_none() && text == Refusal::NoSpace.text() => Outcome::SurelyNot(text),
+        outcome => outcome,
+    };
     let verdict = match &outcome {
         Outcome::SurelyNot(_) => ledger.attempts_mut().ended(id, Ending::SurelyNot),
         Outcome::Refused(_) => {

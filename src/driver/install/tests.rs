@@ -5,7 +5,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::base::{ClusterId, Dice, Fault, LogIndex, MemberId, SeededDice, Term, Wrong};
+use crate::base::{ClusterId, Dice, Fault, LogIndex, MemberId, SeededDice, Term, Wrong, limits};
 use crate::driver::boot::{Booted, boot, own_identity};
 use crate::driver::config::DriverConfig;
 use crate::driver::{checkpoint_files, install, make_durable};
@@ -256,7 +256,7 @@ fn sender(identity: WalIdentity) -> Machine<MemoryDisk> {
 }
 
 fn built<D: Disk>(disk: &D, from: &Machine<MemoryDisk>, identity: WalIdentity, to: &mut Machine<D>) -> Image {
-    let mut source = from.snapshot();
+    let mut source = from.snapshot(limits::SNAPSHOT_CHUNK_BYTES);
     let generation = to.store_mut().fresh_generation();
     let mut builder = SnapshotBuilder::new(disk.clone(), source.id(), generation, 700);
     while let Some(chunk) = source.next_chunk().unwrap() {

@@ -8,8 +8,8 @@ use crate::base::{KeyRange, KeyValue, RangeEnd, Refusal};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
 use crate::mvcc::position::SegmentMark;
 use crate::mvcc::{
-    HashKv, HistoryWriter, NewValue, RangeQuery, ReadFailure, ReclaimJob, SortOrder, SortTarget, Store, StoreOptions,
-    StorePosition, View,
+    HashKv, HistoryWriter, LaterRange, NewValue, RangeQuery, ReadFailure, ReclaimJob, SortOrder, SortTarget, Store,
+    StoreOptions, StorePosition, View,
 };
 
 #[derive(Clone, Debug)]
@@ -121,6 +121,8 @@ pub(super) struct Bench {
     /// The checkpoints that are kept, and what they are of.
     newest: Option<(StorePosition, Twin)>,
     older: Option<(StorePosition, Twin)>,
+    /// Reads of transactions, and what they answer whenever they are carried out.
+    put_off: Vec<(LaterRange, Result<crate::mvcc::RangeAnswer, Refusal>)>,
 }
 
 pub(super) fn same_answer(
@@ -144,11 +146,25 @@ impl Bench {
         let store = Store::open(disk.clone(), options, &StorePosition::default(), &[]).unwrap();
         let writer = HistoryWriter::new(disk.clone());
         let (twin, views) = (Twin::new(), Vec::new());
-        Self { disk, options, batch: 1 << 20, store, writer, twin, views, job: None, newest: None, older: None }
+        let put_off = Vec::new();
+        Self {
+            disk,
+            options,
+            batch: 1 << 20,
+            store,
+            writer,
+            twin,
+            views,
+            job: None,
+            newest: None,
+            older: None,
+            put_off,
+        }
     }
 
     fn txn(&mut self, changes: Vec<Change>, want_prev: bool) {
         let (main, before) = (self.twin.revision + 1, self.twin.changes.len());
+        let mut put_off = Vec::new();
         let mut txn = self.store.begin(want_prev);
         for change in changes {
             let wanted = |prevs: Vec<KeyValue>| if want_prev { prevs } else { without_values(prevs) };
@@ -166,7 +182,11 @@ impl Bench {
                 Change::Read(query) => {
                     let current = self.twin.revision + i64::from(self.twin.changes.len() > before);
                     let query = real(&query, current);
-                    same_answer(txn.range(&query), self.twin.range(&query, current));
+                    let expected = self.twin.range(&query, current);
+                    if let Some(answer) = txn.range_at_hand(&query) {
+                        same_answer(answer, expected.clone());
+                    }
+                    put_off.push((txn.range_later(query), expected));
                     assert_eq!(txn.get(b"k1").unwrap(), self.twin.at(b"k1", current).cloned());
                 }
             }
@@ -174,6 +194,10 @@ impl Bench {
         let changed = self.twin.changes.len() > before;
         assert_eq!(txn.changed(), changed);
         let events = txn.commit();
+        for (later, expected) in &put_off {
+            same_answer(later.read(&mut { usize::MAX }), expected.clone());
+        }
+        self.put_off.extend(put_off.into_iter().take(2));
         self.twin.revision += i64::from(changed);
         assert_eq!(self.store.revision(), self.twin.revision);
         let kvs: Vec<_> = events.iter().map(|event| event.kv.clone()).collect();
@@ -182,6 +206,7 @@ impl Bench {
 
     fn write(&mut self) {
         let writes = self.store.take_writes();
+        assert_eq!(self.store.gathered_bytes(), 0, "each byte is handed out once");
         if let Some(mark) = self.writer.write(&writes).unwrap() {
             self.store.written(mark);
         }
@@ -277,7 +302,9 @@ impl Bench {
             assert!(turn.next > next && turn.next <= view.revision() + 1);
             let passed = |kv: &&KeyValue| (next..turn.next).contains(&kv.mod_revision);
             let bytes = |kv: &KeyValue| kv.key.len() + kv.value.len() + size_of::<crate::base::Event>();
-            assert_eq!(turn.read, twin.changes.iter().filter(passed).map(bytes).sum::<usize>());
+            let before = turn.events.iter().filter_map(|event| event.prev_kv.as_ref());
+            let before = before.map(|prev| prev.key.len() + prev.value.len()).sum::<usize>();
+            assert_eq!(turn.read, twin.changes.iter().filter(passed).map(bytes).sum::<usize>() + before);
             let mut mains: Vec<i64> = turn.events.iter().map(|event| event.kv.mod_revision).collect();
             assert!(mains.iter().all(|main| (next..turn.next).contains(main)));
             mains.dedup();
@@ -350,6 +377,9 @@ impl Bench {
     pub(super) fn finish(mut self) {
         self.check_views();
         while self.store.compaction_step(7).unwrap() {}
+        for (later, expected) in std::mem::take(&mut self.put_off) {
+            same_answer(later.read(&mut { usize::MAX }), expected);
+        }
         // Once pruned, the index holds what the keep rule keeps and nothing else: a rebuilt one says so.
         self.write();
         let again =

@@ -13,6 +13,8 @@ use crate::wal::{Batch, LogEntry};
 
 mod amnesia;
 mod rebuild;
+mod snapshots;
+mod waiting;
 
 /// One member: its node, and the log as its disk has it.
 struct Seat {
@@ -28,6 +30,8 @@ struct Seat {
     reads_slowly: bool,
     disk: MemoryDisk,
     snapshots: Vec<(PeerMessage, Box<SnapshotSource<MemoryDisk>>)>,
+    /// Last entries of the snapshots that arrived here.
+    arrived: Vec<u64>,
     /// Images made durable, whose state is not in place yet.
     installs: Vec<Image>,
     /// Images to rebuild from, not durable yet.
@@ -94,6 +98,7 @@ fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId]
         reads_slowly: false,
         disk,
         snapshots: Vec::new(),
+        arrived: Vec::new(),
         installs: Vec::new(),
         rebuilds: Vec::new(),
         checkpoints: Vec::new(),
@@ -180,7 +185,8 @@ impl Seat {
         let built = run_ready(builder.finish()).expect("whole");
         let state = State::decode(built.state).expect("readable");
         let image = Image::new(WalIdentity::default(), state, built.position).expect("it belongs together");
-        let snapshot = ArrivedSnapshot { message: message.clone(), image };
+        let snapshot = ArrivedSnapshot { message: message.clone(), image, went_on: false };
+        self.arrived.push(at.0);
         let mut outputs = Vec::new();
         self.node.step(now, Input::SnapshotArrived(Box::new(snapshot)), &mut outputs);
         let sent = self.take_outputs(outputs);
@@ -211,6 +217,12 @@ impl Cluster {
 
     /// One turn of everybody, and what they say to each other; whether more is to come.
     fn exchange(&mut self) -> bool {
+        let busy = self.carry_snapshots();
+        self.exchange_but_snapshots() || busy
+    }
+
+    /// As [`Self::exchange`], while snapshots wait.
+    fn exchange_but_snapshots(&mut self) -> bool {
         let mut messages = Vec::new();
         let mut busy = false;
         for seat in &mut self.seats {
@@ -223,7 +235,6 @@ impl Cluster {
             }
         }
         busy |= !messages.is_empty();
-        busy |= self.carry_snapshots();
         for message in messages {
             self.deliver(&message);
         }

@@ -213,7 +213,7 @@ fn a_write_of_the_log_goes_astray_where_later_ones_tell() {
                 .filter(|(at, is)| *at != *is as usize)
                 .collect();
             assert!(seed < 49 || wrong.is_empty(), "within the budget, and while the disk is not calm: {wrong:?}");
-            assert!(wrong.iter().all(|(at, _)| *at <= usize::from(SYNCS) - 2), "{wrong:?}");
+            assert!(wrong.iter().all(|(at, _)| *at <= usize::from(SYNCS) - 3), "{wrong:?}");
             assert!(wrong.iter().all(|(at, is)| *is == 0 || misdirected && usize::from(*is) == at + 1), "{wrong:?}");
             gone.extend(wrong.into_iter().map(|(at, is)| (misdirected, at, is)));
         });
@@ -231,22 +231,22 @@ fn of_the_mark_one_write_goes_astray_and_leaves_a_slot() {
             make(&live, "wal/durable", &[1; 3 * PAGE]).await;
             let file = live.open("wal/durable", OpenMode::Write).unwrap();
             disk.set_faults(DiskFaults { lost_write_one_in: 4, misdirected_write_one_in: 4, ..calm() });
-            for (nth, slot) in [0, 1, 2, 0, 1].into_iter().enumerate() {
+            let first = seed % 2;
+            for (nth, slot) in [first, 1 - first, 2, first, 1 - first].into_iter().enumerate() {
                 file.write_at(slot * PAGE as u64, &[2 + nth as u8; 64]).unwrap();
                 file.sync().await.unwrap();
             }
             disk.lose_power(Loss::KeepAll);
             let left = content(&disk.power_on(), "wal/durable");
-            let slots = [left[0], left[PAGE], left[2 * PAGE]];
+            let slots = [left[first as usize * PAGE], left[(1 - first as usize) * PAGE], left[2 * PAGE]];
             // Whole: it holds one of the things that were written to it.
-            let whole = [slots[0] == 1 || slots[0] == 2 || slots[0] == 5, [1, 3, 6].contains(&slots[1])];
+            let whole = [[1, 2, 5].contains(&slots[0]), [1, 3, 6].contains(&slots[1])];
             assert!(whole[0] || whole[1], "seed {seed}: {slots:?}");
             seen.insert((whole, slots == [5, 6, 4]));
         });
     }
-    let cases =
-        BTreeSet::from([([true, true], true), ([true, true], false), ([true, false], false), ([false, true], false)]);
-    assert_eq!(seen, cases, "all as it should be, one stale, one written over");
+    let cases = BTreeSet::from([([true, true], true), ([true, true], false), ([false, true], false)]);
+    assert_eq!(seen, cases, "all as it should be, one stale, the last but one written over");
 }
 
 /// What a loss of power tore needs no rot to be lost.

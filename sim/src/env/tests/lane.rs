@@ -4,10 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use bytes::Bytes;
 use madsim::runtime::Runtime;
+use quorate::base::Wrong;
 use quorate::base::{ClusterId, MemberId};
 use quorate::consensus::PeerMessage;
-use quorate::peer::{PeerAddress, PeerDoor, PeerSender, Roster};
+use quorate::peer::{BoxFuture, ChunkSink, ChunkSource, PeerAddress, PeerDoor, PeerSender, Roster};
 
 use super::super::clock::{true_now, true_sleep};
 use super::super::{Lane, LaneMood, LaneSender, Latency, LinkMood, Marks, SimNet, Trace, partition};
@@ -23,6 +25,38 @@ struct Told {
     snapshots: Mutex<Vec<bool>>,
     removed: Mutex<bool>,
     removes: Mutex<Vec<MemberId>>,
+    chunks: Arc<Mutex<Vec<Bytes>>>,
+}
+
+struct Taken(Arc<Mutex<Vec<Bytes>>>);
+
+impl ChunkSink for Taken {
+    fn next(&self) -> u64 {
+        self.0.lock().unwrap().len() as u64
+    }
+
+    fn put(&mut self, chunk: Bytes) -> BoxFuture<'_, Result<(), String>> {
+        self.0.lock().unwrap().push(chunk);
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), String>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}
+
+/// So many chunks of a kilobyte.
+struct Chunks(u64);
+
+impl ChunkSource for Chunks {
+    fn manifest(&self) -> Bytes {
+        Bytes::new()
+    }
+
+    fn chunk(&mut self, number: u64) -> BoxFuture<'_, Result<Option<Bytes>, Wrong>> {
+        let chunk = (number < self.0).then(|| vec![number as u8; 1_000].into());
+        Box::pin(std::future::ready(Ok(chunk)))
+    }
 }
 
 impl Told {
@@ -42,6 +76,11 @@ impl PeerDoor for Told {
 
     fn snapshot_sent(&self, _: MemberId, arrived: bool) {
         self.snapshots.lock().unwrap().push(arrived);
+    }
+
+    fn snapshot_offered(&self, _: &PeerMessage, _: Bytes) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>> {
+        let sink: Box<dyn ChunkSink> = Box::new(Taken(self.chunks.clone()));
+        Box::pin(std::future::ready(Ok(sink)))
     }
 
     fn removed(&self) {
@@ -152,15 +191,16 @@ fn a_partition_holds_for_messages_on_their_way_too() {
         two.sender.send(message(APPEND, 1));
         two.net.partition(&partition::one_way("a", "b"));
         two.sender.send(message(APPEND, 2));
-        two.sender.send(message(SNAPSHOT, 3));
+        two.sender.send_snapshot(message(SNAPSHOT, 3), Box::new(Chunks(3)));
         assert_eq!(two.sender.connected_for(MemberId(2)), None);
         true_sleep(millis(100)).await;
         assert_eq!(two.one.unreachable.lock().unwrap().len(), 3);
         two.net.end_partition();
         two.sender.send(message(APPEND, 4));
-        two.sender.send(message(SNAPSHOT, 5));
+        two.sender.send_snapshot(message(SNAPSHOT, 5), Box::new(Chunks(3)));
         true_sleep(millis(100)).await;
         assert_eq!(two.other.indexes(), [4, 5]);
+        assert_eq!(two.other.chunks.lock().unwrap().len(), 3, "the state comes before its message");
         assert_eq!(*two.one.snapshots.lock().unwrap(), [false, true], "the fate of a snapshot is always told");
         let good = two.sender.connected_for(MemberId(2)).unwrap();
         assert!(good >= millis(100) && good < millis(150), "{good:?}");

@@ -174,3 +174,127 @@ fn a_member_that_waits_for_a_state_votes_and_appends_and_does_not_lead() {
     write(&mut cluster, third, "goes on");
     assert_eq!(cluster.keys(odd), 4);
 }
+
+/// A leader that is known to be wrong has a follower that needs a snapshot: it gets none.
+#[test]
+fn no_snapshot_of_a_wrong_state_leaves() {
+    let (mut cluster, leader, late) = with_one_far_behind();
+    raise(&mut cluster, leader, leader);
+    let before = cluster.seats[late].facts.status().applied;
+    cluster.cut.clear();
+    cluster.pass(15);
+    assert_eq!(cluster.leader(), Some(leader));
+    assert_eq!(cluster.seats[late].facts.status().applied, before);
+    let clear = Command::Alarm { action: AlarmAction::Deactivate, member: id(leader), kind: AlarmKind::Corrupt };
+    let mut cleared = cluster.propose(leader, &clear);
+    cluster.settle();
+    done(&mut cleared);
+    cluster.pass(15);
+    assert!(cluster.seats[late].facts.status().applied > before, "it is believed again");
+}
+
+/// Whoever stands may win, and would lead without a state.
+#[test]
+fn a_candidate_does_not_begin_to_rebuild() {
+    let (mut cluster, _, odd) = with_one_named(false);
+    cluster.cut.insert(id(odd));
+    for _ in 0..60 {
+        cluster.pass(1);
+        if cluster.seats[odd].node.group.standing().role == crate::consensus::Role::Candidate {
+            break;
+        }
+    }
+    assert_eq!(cluster.seats[odd].node.group.standing().role, crate::consensus::Role::Candidate);
+    cluster.seats[odd].node.rebuild();
+    assert!(!cluster.seats[odd].facts.waits_for_state());
+    cluster.pass(1);
+    cluster.cut.clear();
+    cluster.pass(20);
+    heals(&mut cluster, odd);
+}
+
+/// A member without a state keeps silent when it is asked to lead: the next one is asked.
+#[test]
+fn who_does_not_take_over_is_not_asked_again_before_the_others() {
+    for told in [false, true] {
+        let mut cluster = Cluster::new(3);
+        let leader = cluster.elect();
+        cluster.pass(2);
+        // The heir by number.
+        let idle = (0..3).rev().find(|n| *n != leader).expect("there are three");
+        cluster.seats[idle].node.rebuild();
+        cluster.pass(1);
+        assert!(cluster.seats[idle].facts.waits_for_state());
+        if told {
+            // Its state is on its way, and does not arrive.
+            cluster.cut.insert(id(idle));
+            assert_eq!(ask_for_state(&mut cluster, leader, idle), Ok(()));
+            cluster.settle();
+            cluster.cut.clear();
+        }
+        let hand_over = |cluster: &mut Cluster| {
+            let (reply, mut answer) = Reply::pair();
+            cluster.step(leader, Input::HandOver { to: None, reply });
+            cluster.pass(12);
+            answered(&mut answer).expect("answered")
+        };
+        if !told {
+            assert_eq!(hand_over(&mut cluster), Err(Refusal::TimeoutTransfer));
+        }
+        assert_eq!(hand_over(&mut cluster), Ok(()), "told: {told}");
+        assert_eq!(cluster.leader(), Some(3 - leader - idle));
+    }
+}
+
+/// One that differs and that nobody has named lags, and is sent a snapshot of less than it believes to have.
+#[test]
+fn a_snapshot_puts_right_who_differs_unnoticed() {
+    let (mut cluster, leader, late) = with_one_far_behind();
+    for _ in 0..200 {
+        make_differ(&mut cluster, late);
+    }
+    let (reply, mut opened) = Reply::pair();
+    cluster.step(late, Input::Watch(WatchInput::Open { stream: StreamId(1), reply }));
+    let buffer = answered(&mut opened).expect("opened");
+    cluster.cut.clear();
+    cluster.pass(15);
+    let status = cluster.seats[late].facts.status();
+    assert_eq!((status.states_refuted, status.revision), (1, cluster.seats[leader].facts.status().revision));
+    let next = buffer.poll_batch(&mut Context::from_waker(Waker::noop()));
+    assert!(matches!(next, Poll::Ready(None)), "what was told of revisions was wrong: {next:?}");
+    write(&mut cluster, late, "after");
+    assert_eq!(verdict(&mut cluster, leader), Verdict::Alike);
+}
+
+/// What a wrong state made of a change of the members is not kept.
+#[test]
+fn who_votes_is_taken_from_the_state_that_takes_the_place_of_a_wrong_one() {
+    let (mut cluster, leader, odd) = with_one_named(false);
+    let third = 3 - leader - odd;
+    let sound = cluster.seats[leader].node.group.electorate();
+    let wrong = Electorate { voters: vec![id(leader), id(odd), id(7)], learners: vec![id(third)] };
+    cluster.seats[odd].node.group.adopt(&wrong);
+    assert_eq!(cluster.seats[odd].node.group.electorate(), wrong);
+    cluster.seats[odd].node.rebuild();
+    heals(&mut cluster, odd);
+    assert_eq!(cluster.seats[odd].node.group.electorate(), sound);
+}
+
+/// The state does not say what became of a proposal whose entry it covers: who waits for it is told so at once.
+#[test]
+fn who_waits_for_what_the_state_has_done_hears_that_it_is_not_known() {
+    let (mut cluster, leader, odd) = with_one_named(false);
+    let clear = Command::Alarm { action: AlarmAction::Deactivate, member: id(odd), kind: AlarmKind::Corrupt };
+    let mut cleared = cluster.propose(leader, &clear);
+    cluster.settle();
+    done(&mut cleared);
+    cluster.seats[odd].node.rebuild();
+    cluster.pass(1);
+    let mut waiting = cluster.propose(odd, &put("in the state"));
+    cluster.pass(1);
+    assert!(answered(&mut waiting).is_none(), "nothing is applied here");
+    assert_eq!(ask_for_state(&mut cluster, leader, odd), Ok(()));
+    cluster.settle();
+    assert_eq!(answered(&mut waiting).expect("told").err(), Some(Refusal::TimeoutConnectionLost));
+    assert_eq!(cluster.keys(odd), 3, "it was done");
+}

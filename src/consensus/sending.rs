@@ -1,0 +1,47 @@
+//! Snapshots for other members, as far as consensus has a part in them: their heads, what became of them, and the log that is to
+//! go on behind them.
+
+use raft::SnapshotStatus;
+use raft::eraftpb::{Message, MessageType};
+
+use super::group::Group;
+use super::message::PeerMessage;
+use crate::base::{LogIndex, MemberId};
+
+impl Group {
+    /// Stamps the head of a snapshot with the state that is sent with it: what is applied now, which may be more than
+    /// when the snapshot was called for.
+    pub fn stamp_snapshot(&self, message: &mut PeerMessage) {
+        message.0.set_snapshot(self.raw.store().snapshot_of_applied());
+    }
+
+    /// The head of a snapshot of what is applied, for a member that asked for it by itself.
+    pub fn snapshot_head(&self, to: MemberId) -> PeerMessage {
+        let mut message = Message { from: self.raw.raft.id, to: to.0, term: self.raw.raft.term, ..Message::default() };
+        message.set_msg_type(MessageType::MsgSnapshot);
+        message.set_snapshot(self.raw.store().snapshot_of_applied());
+        PeerMessage(message)
+    }
+
+    /// What became of a snapshot that was sent.
+    pub fn snapshot_sent(&mut self, member: MemberId, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(member.0, status);
+        self.settle();
+    }
+
+    /// Whether the log that is held goes on behind this entry: for whoever has the state up to it.
+    pub fn goes_on_behind(&self, index: LogIndex) -> bool {
+        self.raw.store().begins_behind() <= index
+    }
+
+    /// Bytes of the log that is held behind this entry. Looks at each of them.
+    pub fn bytes_behind(&self, index: LogIndex) -> usize {
+        self.raw.store().bytes_behind(index)
+    }
+
+    /// Whether a member is known to have the log up to this entry. Only a leader knows.
+    pub fn has_reached(&self, member: MemberId, index: LogIndex) -> bool {
+        self.raw.raft.prs().get(member.0).is_some_and(|progress| progress.matched >= index)
+    }
+}

@@ -1,0 +1,91 @@
+//! Who waits for an outcome: what is in another's snapshot, what others' batches hold up, what is asked twice.
+
+use super::*;
+
+/// A follower's proposal is in the leader's log; then the follower is cut off, and the log is released.
+#[test]
+fn what_a_snapshot_hides_is_told_to_be_open_and_what_comes_behind_it_is_answered() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let late = (leader + 1) % 3;
+    let mut hidden = cluster.propose(late, &put("hidden"));
+    let now = cluster.now;
+    let (_, sent) = cluster.seats[late].turn(now);
+    sent.iter().for_each(|message| cluster.deliver(message));
+    cluster.cut.insert(id(late));
+    for n in 0..100 {
+        let mut written = cluster.propose(leader, &put(&format!("k{n}")));
+        cluster.settle();
+        done(&mut written);
+    }
+    assert!(answered(&mut hidden).is_none());
+    cluster.cut.clear();
+    cluster.seats[late].reads_slowly = true;
+    cluster.pass(5);
+    assert_eq!(cluster.seats[late].installs.len(), 1, "it installs");
+    let mut behind = cluster.propose(late, &put("behind"));
+    cluster.pass(1);
+    cluster.seats[late].reads_slowly = false;
+    cluster.pass(1);
+    done(&mut behind);
+    assert!(answered(&mut hidden).is_none(), "it might come with what is in the log behind the state");
+    cluster.pass(10);
+    assert_eq!(answered(&mut hidden).expect("told").err(), Some(Refusal::TimeoutConnectionLost));
+    assert_eq!(cluster.keys(late), 102, "it was done");
+}
+
+/// Where others pass proposals on all the time, some batch always is under way.
+#[test]
+fn a_leaders_own_proposal_waits_for_its_own_batch_alone() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let follower = (leader + 1) % 3;
+    let before = cluster.seats[follower].facts.status().revision;
+    cluster.seats[leader].hangs = true;
+    let _others = cluster.propose(follower, &put("of another"));
+    cluster.settle();
+    assert_eq!(cluster.seats[leader].unsynced.len(), 1, "a batch is under way");
+    let _own = cluster.propose(leader, &put("own"));
+    cluster.settle();
+    assert_eq!(cluster.seats[follower].facts.status().revision, before + 2);
+    let _next = cluster.propose(leader, &put("next"));
+    cluster.settle();
+    assert_eq!(cluster.seats[follower].facts.status().revision, before + 2, "now one of its own is");
+    cluster.seats[leader].hangs = false;
+    cluster.settle();
+    assert_eq!(cluster.seats[follower].facts.status().revision, before + 3);
+}
+
+#[test]
+fn a_promotion_asked_for_again_because_the_answer_was_lost_is_done() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let mut added = cluster.change(leader, MemberChange::Add(Member { is_learner: true, ..member(3) }));
+    cluster.settle();
+    done(&mut added);
+    cluster.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
+    cluster.pass(5);
+    let promote = |cluster: &mut Cluster, n: usize, asked: u64| {
+        let (reply, answer) = Reply::pair();
+        cluster.step(n, Input::ChangeMembers { id: asked, change: MemberChange::Promote(id(3)), reply });
+        answer
+    };
+    let _lost = promote(&mut cluster, leader, 5_000);
+    let mut again = promote(&mut cluster, leader, 5_000);
+    cluster.settle();
+    let index = done(&mut again).index;
+    let mut later = promote(&mut cluster, leader, 5_000);
+    assert_eq!(done(&mut later).index, index, "it was made once");
+    let mut another = promote(&mut cluster, leader, 5_001);
+    assert_eq!(answered(&mut another).expect("at once").err(), Some(Refusal::MemberNotLearner), "as in etcd");
+    let (reply, _moved) = Reply::pair();
+    let next = (leader + 1) % 3;
+    cluster.step(leader, Input::HandOver { to: Some(id(next)), reply });
+    cluster.pass(2);
+    assert_eq!(cluster.leader(), Some(next));
+    let mut of_the_next = promote(&mut cluster, next, 5_000);
+    assert_eq!(done(&mut of_the_next).index, index, "whoever leads knows it");
+}

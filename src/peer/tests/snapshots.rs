@@ -1,0 +1,95 @@
+//! What comes in as a snapshot and is none, or comes too slowly (F4).
+
+use super::*;
+
+/// A request that a snapshot comes in, with this body behind its head.
+fn receiving(cluster: &str, length: usize) -> Vec<u8> {
+    let head = format!("Content-Length: {length}\r\nX-Quorate-Snapshot: 0\r\n");
+    String::from_utf8_lossy(&post("/raft/snapshot", B, cluster, b"")).replace("Content-Length: 0\r\n", &head).into()
+}
+
+fn introduction(manifest: &[u8]) -> Vec<u8> {
+    let mut introduction = Vec::new();
+    super::super::message_codec::put_message(&snapshot(B, A, 9, 50), &mut introduction);
+    super::super::snapshot_frames::put_manifest(manifest, &mut introduction);
+    introduction
+}
+
+#[test]
+fn who_belongs_elsewhere_or_promises_too_much_sends_no_snapshot() {
+    VirtualEnv::run(async |world| {
+        let members = members(&world, &[A, B]).await;
+        let a = &members[0];
+        let answered = async |cluster: &str, body: &[u8]| {
+            let answer = raw(&world, A, &[receiving(cluster, body.len()), body.to_vec()].concat()).await;
+            answer.lines().next().unwrap_or_default().to_string()
+        };
+        assert!(answered("2b", &introduction(b"wanted")).await.contains(" 412 "), "another cluster");
+        // No length is believed, and no memory is taken for it.
+        let mut long_manifest = introduction(b"");
+        let at = long_manifest.len() - 8;
+        long_manifest[at..at + 4].copy_from_slice(&(limits::SNAPSHOT_MANIFEST_BYTES as u32 + 1).to_be_bytes());
+        assert!(answered("2a", &long_manifest).await.contains(" 400 "), "a manifest beyond its limit");
+        let mut long_chunk = introduction(b"wanted");
+        long_chunk.extend_from_slice(&(limits::SNAPSHOT_FRAME_BYTES as u32 + 1).to_be_bytes());
+        long_chunk.extend_from_slice(&[0; 4]);
+        assert!(answered("2a", &long_chunk).await.contains(" 400 "), "a chunk beyond its limit");
+        let mut long_head = (u64::MAX / 2).to_be_bytes().to_vec();
+        long_head.extend_from_slice(&[0; 64]);
+        assert!(answered("2a", &long_head).await.contains(" 400 "), "a head beyond its limit");
+        let mut empty = introduction(b"wanted");
+        super::super::snapshot_frames::put_chunk(b"", &mut empty);
+        assert!(answered("2a", &empty).await.contains(" 400 "), "a chunk of nothing");
+        // Cut in the middle of a chunk: there is nobody to answer.
+        let mut cut = introduction(b"wanted");
+        super::super::snapshot_frames::put_chunk(&[1; 1_000], &mut cut);
+        cut.truncate(cut.len() - 1);
+        assert_eq!(answered("2a", &cut).await, "");
+        a.door.told(|told| assert!(told.arrived.is_empty() && told.chunks.is_empty() && told.finished == 0));
+        // Every place is free again.
+        let (chunks, _) = source("wanted", 3, 1_000);
+        members[1].transport.send_snapshot(snapshot(B, A, 9, 50), chunks);
+        world.pass(Duration::from_secs(1)).await;
+        a.door.told(|told| assert_eq!((told.chunks.len(), told.finished), (3, 1)));
+    });
+}
+
+/// Who is silent, and who says a byte now and then, has a place for a time and no longer.
+#[test]
+fn a_slow_sender_of_a_snapshot_is_given_up() {
+    VirtualEnv::run(async |world| {
+        let members = members(&world, &[A, B]).await;
+        let a = &members[0];
+        let mut body = introduction(b"wanted");
+        super::super::snapshot_frames::put_chunk(&[7; 2_000], &mut body);
+        let whole = body.len();
+        super::super::snapshot_frames::put_chunk(&[8; 2_000], &mut body);
+        let most = Duration::from_millis(limits::SNAPSHOT_FRAME_MS);
+        let silence = Duration::from_millis(limits::SNAPSHOT_STALL_MS);
+        for (pause, least, most) in
+            [(silence - Duration::from_secs(1), most - silence, most + silence), (most, silence / 2, silence * 2)]
+        {
+            a.door.told(|told| told.chunks.clear());
+            let stream = world.at("slow").net().dial(&format!("{}:2380", host(A))).await.expect("it listens");
+            let (mut reader, mut writer) = stream.split();
+            writer.write(&receiving("2a", body.len())).await.expect("sent");
+            writer.write(&body[..whole]).await.expect("sent");
+            world.pass(Duration::from_secs(1)).await;
+            a.door.told(|told| assert_eq!(told.chunks.len(), 1, "what came is taken in"));
+            let began = world.now();
+            for byte in &body[whole..] {
+                if writer.write(&[*byte]).await.is_err() {
+                    break;
+                }
+                let mut buf = [0; 1_000];
+                if let Ok(given_up) = crate::env::virtual_timeout(pause, reader.read(&mut buf)).await {
+                    assert!(matches!(given_up, Ok(0) | Err(_)), "it is answered nothing");
+                    break;
+                }
+            }
+            let took = world.now().since(began);
+            assert!(took >= least && took <= most, "given up after {took:?}");
+        }
+        a.door.told(|told| assert!(told.finished == 0 && told.arrived.is_empty()));
+    });
+}

@@ -1,0 +1,16 @@
+//! Clusters of real processes at the hands of an operator: one member goes on alone where the majority is lost, a member is
+//! removed, one whose data differ is named. Every test has ports and directories of its own, and ends what it started.
+
+#![cfg(all(feature = "server", feature = "client", feature = "tokio-env"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "members/cluster.rs"]
+mod cluster;
+#[path = "members/differing.rs"]
+mod differing;
+#[path = "members/forced.rs"]
+mod forced;
+#[path = "members/plant.rs"]
+mod plant;
+#[path = "members/removed.rs"]
+mod removed;
