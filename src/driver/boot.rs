@@ -150,8 +150,7 @@ pub(super) async fn boot<E: Env>(
     if report.rebuilds.is_some() {
         node.rebuild();
     }
-    node.remember(&memory_file::read(disk, identity));
-    node.doubt();
+    node.doubt(&memory_file::read(disk, identity));
     Ok(Booted { node, journal: wal.journal, report })
 }
 

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use super::archive;
+use super::archive::{self, ArchiveJob};
 use super::boot::{self, BootReport, Booted};
 use super::comparison;
 use super::config::DriverConfig;
@@ -118,7 +118,7 @@ where
 fn begin_watches<E: Env>(
     handle: &Handle<E>,
     config: &DriverConfig,
-    to_archive: Arc<Mailbox<archive::ArchiveJob<E::Disk>>>,
+    to_archive: Arc<Mailbox<ArchiveJob<E::Disk>>>,
 ) {
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
     corruption::begin(handle, config.corruption);

@@ -20,8 +20,9 @@ use crate::consensus::{Promise, Promises, Remembered, Role};
 use crate::env::{Disk, Instant};
 
 impl<D: Disk> Node<D> {
-    /// It has started from a disk of an earlier life. Nothing to ask where nobody else votes.
-    pub fn doubt(&mut self) {
+    /// It has started from a disk of an earlier life, which kept this of members' promises. Nothing to ask where nobody else votes.
+    pub fn doubt(&mut self, kept: &Promises) {
+        self.remember(kept);
         let voters = self.group.electorate().voters;
         self.set_doubts(voters.iter().any(|voter| *voter != self.config.member));
     }
@@ -40,7 +41,7 @@ impl<D: Disk> Node<D> {
     }
 
     /// What was remembered in an earlier life, this member's own promises by the word of others among it.
-    pub fn remember(&mut self, promises: &Promises) {
+    fn remember(&mut self, promises: &Promises) {
         self.group.remember(promises);
         let own = promises.of(self.config.member);
         if let Some(what) = self.group.lacks(&own) {

@@ -1,6 +1,7 @@
 //! A member that starts on an older copy of its disk.
 
 use super::*;
+use crate::consensus::Promises;
 use crate::node::Recalled;
 
 /// What a member's disk holds.
@@ -15,7 +16,7 @@ impl Cluster {
     fn put_back(&mut self, n: usize, (hard_state, log): Copied, life: u64) {
         let founders: Vec<MemberId> = (0..self.seats.len()).map(id).collect();
         self.seats[n] = seat(n, hard_state, log, &founders, life);
-        self.seats[n].node.doubt();
+        self.seats[n].node.doubt(&Promises::default());
     }
 
     /// A member asks another what it remembers.
