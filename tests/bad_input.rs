@@ -18,3 +18,5 @@ mod street;
 mod transport;
 #[path = "bad_input/watch.rs"]
 mod watch;
+#[path = "bad_input/wire.rs"]
+mod wire;

@@ -5,6 +5,8 @@
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "manners/daemon.rs"]
+mod daemon;
 #[path = "manners/damage.rs"]
 mod damage;
 #[path = "manners/full_disk.rs"]

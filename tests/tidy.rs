@@ -77,7 +77,7 @@ const BELOW_THE_PORCH: [&str; 14] = [
 ];
 
 /// Each dependency of the package and the rooms that may name it. A dependency without a line is a finding.
-const GUESTS: [(&str, &[&str]); 30] = [
+const GUESTS: [(&str, &[&str]); 32] = [
     ("base64", &["ctl"]),
     ("bytes", &["*"]),
     ("clap", &["ctl"]),
@@ -87,6 +87,7 @@ const GUESTS: [(&str, &[&str]); 30] = [
     ("fxhash", &["*"]),
     ("http", &["wire", "api", "server", "client"]),
     ("httparse", &["peer"]),
+    ("http_body", &["api"]),
     ("http_body_util", &["api", "server"]),
     ("hyper", &["server", "client"]),
     ("hyper_util", &["server"]),
@@ -95,11 +96,12 @@ const GUESTS: [(&str, &[&str]); 30] = [
     ("prost", &["wire", "machine", "api", "client", "ctl"]),
     ("protobuf", &["consensus"]),
     ("raft", &["consensus"]),
-    ("rustix", &["env"]),
+    ("rustix", &["env", "server"]),
     ("serde", &["machine"]),
     ("serde_json", &["machine", "api", "server"]),
     ("sha1", &["base"]),
     ("slog", &["consensus"]),
+    ("socket2", &["server"]),
     ("tokio", &["env", "api", "server", "client", "ctl"]),
     ("tokio_stream", &["api", "server", "client", "ctl"]),
     ("tonic", &["wire", "api", "server", "client", "ctl"]),
@@ -143,13 +145,29 @@ struct Exception {
     why: &'static str,
 }
 
-const EXCEPTIONS: &[Exception] = &[Exception {
-    rule: "guests",
-    path: "src/mvcc/entry_digest.rs",
-    what: "prost",
-    most: 1,
-    why: "etcd's digest is over its protobuf bytes; only the two varint functions are used, no message",
-}];
+const EXCEPTIONS: &[Exception] = &[
+    Exception {
+        rule: "names",
+        path: "src/api/receive_room.rs",
+        what: "Data",
+        most: 2,
+        why: "the name is the HTTP library's: a body's type of bytes",
+    },
+    Exception {
+        rule: "names",
+        path: "src/api/replies.rs",
+        what: "Data",
+        most: 1,
+        why: "the name is the HTTP library's: a body's type of bytes",
+    },
+    Exception {
+        rule: "guests",
+        path: "src/mvcc/entry_digest.rs",
+        what: "prost",
+        most: 1,
+        why: "etcd's digest is over its protobuf bytes; only the two varint functions are used, no message",
+    },
+];
 
 // ---------------------------------------------------------------------------------------------------- the rules
 

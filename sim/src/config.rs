@@ -75,6 +75,7 @@ pub fn driver_config(
         advances_first_election: true,
         corruption: Default::default(),
         listen_peers: ports.iter().map(|port| peer_address(member, *port)).collect(),
+        peer_connections: quorate::base::limits::PEER_CONNECTIONS,
         cluster_token: TOKEN.to_string(),
         tick: TICK,
         election_ticks: 10,

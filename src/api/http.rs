@@ -3,6 +3,8 @@
 //! Invariants: bodies, codes and headers are etcd's, every answer carries the CORS headers, and nothing here
 //! changes the store. Does not know of sockets; the JSON gateway will stand beside it.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
@@ -12,7 +14,7 @@ use crate::api::maintenance::is_learner;
 use crate::api::metrics::{API_VERSION, STORAGE_VERSION};
 use crate::api::peer_metrics::PeerMetrics;
 use crate::api::porch::Porch;
-use crate::base::Refusal;
+use crate::base::{Refusal, calendar_day};
 use crate::env::Env;
 use crate::machine::AlarmKind;
 use crate::node::NodeStatus;
@@ -42,6 +44,9 @@ pub async fn respond<E: Env, B>(porch: &Porch<E>, cors: &Cors, request: &http::R
     headers
         .insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("accept, content-type, authorization"));
     headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"));
+    if let Some(date) = http_date(SystemTime::now()) {
+        headers.insert(header::DATE, date);
+    }
     if let Some(origin) = cors.allow_origin(request.headers().get(header::ORIGIN)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
@@ -55,21 +60,59 @@ async fn route<E: Env>(porch: &Porch<E>, method: &Method, uri: &http::Uri) -> An
     let query = Query(uri.query().unwrap_or(""));
     let path = uri.path();
     match path {
-        "/version" => return version(&porch.handle.status()),
-        "/health" | "/metrics" | "/livez" | "/readyz" => {}
+        "/version" | "/health" | "/metrics" | "/debug/vars" | "/livez" | "/readyz" => {}
         _ if path.starts_with("/livez/") || path.starts_with("/readyz/") => {}
         _ => return error(StatusCode::NOT_FOUND, "404 page not found\n"),
     }
-    if method != Method::GET {
+    // Metrics are shown whatever the method, as by etcd's library.
+    if method != Method::GET && path != "/metrics" {
         let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
         return answer;
     }
     match path {
         "/health" => health(porch, &query).await,
+        "/version" => version(&porch.handle.status()),
         "/metrics" => metrics(porch),
+        "/debug/vars" => variables(porch),
         _ => checks(porch, path, &query).await,
     }
+}
+
+/// A moment as HTTP writes it. A clock that shows a time before 1970, or one that no header can hold, dates nothing.
+fn http_date(now: SystemTime) -> Option<HeaderValue> {
+    const WEEKDAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let seconds = now.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let days = seconds / 86_400;
+    let (year, month, day) = calendar_day(days);
+    let (weekday, month) = (WEEKDAYS[(days % 7) as usize], MONTHS[(month - 1) as usize]);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    let text = format!("{weekday}, {day:02} {month} {year:04} {hour:02}:{minute:02}:{second:02} GMT");
+    HeaderValue::try_from(text).ok().filter(|_| year <= 9_999)
+}
+
+/// What etcd publishes of itself by Go's `expvar`, as far as there is something to say; never the command line, which
+/// may hold secrets.
+fn variables<E: Env>(porch: &Porch<E>) -> Answer {
+    let status = porch.handle.status();
+    let state = match (status.is_leader, status.leader) {
+        (true, _) => "StateLeader",
+        (false, Some(_)) => "StateFollower",
+        (false, None) => "StateCandidate",
+    };
+    let body = serde_json::json!({
+        "file_descriptor_limit": porch.metrics.descriptor_limit(),
+        "raft.status": {
+            "id": porch.handle.identity().member.to_string(),
+            "term": status.term,
+            "commit": status.committed,
+            "applied": status.applied,
+            "lead": status.leader.map_or_else(|| "0".to_string(), |leader| leader.to_string()),
+            "raftState": state,
+        },
+    });
+    answer(StatusCode::OK, "application/json; charset=utf-8", format!("{body}\n"))
 }
 
 fn answer(code: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
@@ -96,7 +139,7 @@ fn version(status: &NodeStatus) -> Answer {
 
 fn metrics<E: Env>(porch: &Porch<E>) -> Answer {
     let status = porch.handle.status();
-    let mut text = porch.metrics.render(&status);
+    let mut text = porch.metrics.render(&status, &porch.handle.facts().tallies);
     let (traffic, promotions) = (porch.handle.peer_traffic(), porch.handle.promotions());
     let local = porch.handle.identity().member;
     let peers = PeerMetrics { local, status: &status, traffic: &traffic, promotions: &promotions };
@@ -229,6 +272,7 @@ async fn checks<E: Env>(porch: &Porch<E>, path: &str, query: &Query<'_>) -> Answ
 mod tests {
     use super::*;
     use crate::base::MemberId;
+    use std::time::Duration;
 
     #[test]
     fn parameters_are_words() {
@@ -236,6 +280,15 @@ mod tests {
         assert!(query.has("verbose") && !query.has("verb"));
         assert_eq!(query.values("exclude").collect::<Vec<_>>(), ["a", "b"]);
         assert!(!Query("").has("verbose"));
+    }
+
+    #[test]
+    fn dates_are_https_and_an_early_clock_has_none() {
+        let at = |seconds| http_date(UNIX_EPOCH + Duration::from_secs(seconds));
+        assert_eq!(at(784_111_777), Some(HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT")));
+        assert_eq!(at(0), Some(HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT")));
+        assert_eq!(at(300_000_000_000), None, "beyond the year 9999");
+        assert_eq!(http_date(UNIX_EPOCH - Duration::from_secs(1)), None);
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! Invariant: a read-only transaction and a range need no log entry; everything else is one.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
 use crate::api::answers;
 use crate::api::porch::Porch;
 use crate::base::{Refusal, limits};
@@ -10,8 +13,9 @@ use crate::machine::{self, Answer, Command, Op, Txn, codec};
 use crate::mvcc::{RangeAnswer, RangeQuery, ReadFailure, View};
 use crate::wire::etcdserverpb as pb;
 
-/// A range of more keys than this is read where it may hold up a thread.
-const LONG_READ_KEYS: i64 = 256;
+/// A range of more keys than this is read where it may hold up a thread: some hundred microseconds of work. The threads
+/// that stand in meanwhile each keep memory of their own, so what is common stays below.
+const LONG_READ_KEYS: i64 = 1_000;
 
 impl<E: Env> Porch<E> {
     /// Reads a range.
@@ -20,8 +24,16 @@ impl<E: Env> Porch<E> {
             return Err(Refusal::NotSupportedForLearner);
         }
         let query = codec::range_from_wire(request)?;
-        let view = self.handle.view(!query.serializable).await?;
-        let answer = read(&view, &query)?;
+        let begun = Instant::now();
+        let outcome = self.read_range(&query).await;
+        self.metrics.requested("Range", outcome.is_ok(), begun.elapsed());
+        outcome
+    }
+
+    async fn read_range(&self, query: &RangeQuery) -> Result<pb::RangeResponse, Refusal> {
+        let view = self.view(!query.serializable).await?;
+        let answer = read(&view, query)?;
+        self.handle.facts().tallies.ranges.fetch_add(1, Relaxed);
         Ok(answers::range(self.header(answer.revision), answer))
     }
 
@@ -64,7 +76,7 @@ impl<E: Env> Porch<E> {
     }
 
     async fn read_txn(&self, txn: &Txn) -> Result<pb::TxnResponse, Refusal> {
-        let view = self.handle.view(!is_serializable(txn)).await?;
+        let view = self.view(!is_serializable(txn)).await?;
         let answer = at_leisure(true, || machine::read_txn(&view, txn)).map_err(refusal_of)?;
         Ok(answers::txn(self.header(view.revision()), answer))
     }
@@ -82,8 +94,19 @@ impl<E: Env> Porch<E> {
 
 /// A read at `view`.
 pub(super) fn read<D: Disk>(view: &View<D>, query: &RangeQuery) -> Result<RangeAnswer, Refusal> {
-    let short = query.range.as_single().is_some() || query.count_only || (1..=LONG_READ_KEYS).contains(&query.limit);
-    at_leisure(!short, || view.range(query)).map_err(refusal_of)
+    at_leisure(!is_short(view, query)?, || view.range(query)).map_err(refusal_of)
+}
+
+/// Whether a range has few keys, as far as that is cheap to know.
+fn is_short<D: Disk>(view: &View<D>, query: &RangeQuery) -> Result<bool, Refusal> {
+    let limited = (1..=LONG_READ_KEYS).contains(&query.limit) && query.stops_at_limit();
+    let named = query.range.as_single().is_some() || query.count_only || limited;
+    if named || query.revision > 0 {
+        return Ok(named);
+    }
+    // At the current revision the tree knows the number.
+    let count = RangeQuery { count_only: true, ..query.clone() };
+    Ok(view.range(&count).map_err(refusal_of)?.count <= LONG_READ_KEYS)
 }
 
 /// What a client is told of a read that failed. Damage is told with its place, to the client and to the log.

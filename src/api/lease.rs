@@ -19,6 +19,7 @@ impl<E: Env> Porch<E> {
         let Answer::LeaseGrant { id, ttl } = proposed.answer else {
             unreachable!("the machine answers a grant with a grant")
         };
+        self.metrics.asked.lease_ttl.observe(ttl as f64);
         Ok(pb::LeaseGrantResponse { header: Some(header), id, ttl, error: String::new() })
     }
 
@@ -35,7 +36,10 @@ impl<E: Env> Porch<E> {
     ) -> Result<pb::LeaseKeepAliveResponse, Refusal> {
         let header = self.header(self.handle.facts().revision());
         let ttl = match self.handle.keep_alive(request.id).await {
-            Ok(ttl) => ttl.unwrap_or(0),
+            Ok(ttl) => {
+                self.metrics.asked.leases_renewed.inc_by(ttl.is_some().into());
+                ttl.unwrap_or(0)
+            }
             Err(Refusal::LeaseNotFound) => 0,
             Err(refusal) => return Err(refusal),
         };

@@ -71,12 +71,14 @@ impl<E: Env> Porch<E> {
 
     /// Answers when the space that could be given back was: the size that is told next is the one after.
     pub async fn defragment(&self, _: pb::DefragmentRequest) -> Result<pb::DefragmentResponse, Refusal> {
+        let _time = self.metrics.asked.defrag_seconds.start_timer();
         self.handle.give_space_back().await?;
         Ok(pb::DefragmentResponse { header: None })
     }
 
     /// The digest of the key-values at a revision, equal to etcd's for the same changes.
     pub async fn hash_kv(&self, request: pb::HashKvRequest) -> Result<pb::HashKvResponse, Refusal> {
+        let _time = self.metrics.asked.hash_rev_seconds.start_timer();
         let view = self.handle.inspect(false).await?;
         let digest = kv::at_leisure(true, || view.hash_kv(request.revision)).map_err(kv::refusal_of)?;
         Ok(pb::HashKvResponse {
@@ -90,6 +92,7 @@ impl<E: Env> Porch<E> {
     /// A digest of everything that can be read. etcd's is of its file, so the numbers differ from etcd's; both
     /// serve to hold members of one cluster against each other.
     pub async fn hash(&self, _: pb::HashRequest) -> Result<pb::HashResponse, Refusal> {
+        let _time = self.metrics.asked.hash_seconds.start_timer();
         let view = self.handle.inspect(false).await?;
         let hash = kv::at_leisure(true, || view.hash()).map_err(kv::refusal_of)?;
         Ok(pb::HashResponse { header: Some(self.header(view.revision())), hash })

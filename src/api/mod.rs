@@ -8,6 +8,7 @@
 //! Does not know of raft, files, flags or listeners.
 
 mod answers;
+mod call;
 mod cluster;
 mod dispatch;
 mod gate;
@@ -18,9 +19,14 @@ mod kv;
 mod lease;
 mod maintenance;
 mod metrics;
+mod mirror;
 mod peer_metrics;
+mod pieces;
 mod porch;
+mod process;
 mod range_chunks;
+mod receive_room;
+mod replies;
 mod rpc;
 pub mod status;
 mod streams;
@@ -28,8 +34,9 @@ mod watch;
 mod watch_frames;
 
 pub use http::{Cors, respond};
-pub use metrics::{API_VERSION, Metrics, STORAGE_VERSION};
+pub use metrics::{API_VERSION, Metrics, STORAGE_VERSION, Traits};
 pub use porch::{Porch, Terms};
 pub use watch_frames::RawWatchResponse;
 
 pub use dispatch::serve;
+pub use receive_room::{ReceiveRoom, ReceiveRooms, TakenIn};

@@ -3,7 +3,7 @@
 //! Does not know single services.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -12,6 +12,7 @@ use crate::base::{Refusal, limits};
 use crate::driver::Handle;
 use crate::env::Env;
 use crate::machine::Command;
+use crate::mvcc::View;
 use crate::node::Proposed;
 use crate::wire::etcdserverpb as pb;
 
@@ -79,7 +80,54 @@ impl<E: Env> Porch<E> {
 
     /// Proposes a command and gives the answer with its header.
     pub(super) async fn propose(&self, command: Command) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
-        let proposed = self.handle.propose(command).await?;
+        let (kind, begun) = (kind_of(&command), Instant::now());
+        let outcome = self.handle.propose(command).await;
+        self.metrics.requested(kind, outcome.is_ok(), begun.elapsed());
+        if let Err(refusal) = &outcome
+            && is_lost(refusal)
+        {
+            self.metrics.asked.proposals_failed.inc();
+        }
+        let proposed = outcome?;
         Ok((self.header_of(proposed.revision, proposed.term), proposed))
+    }
+
+    /// A view, counted where it could not be had.
+    pub(super) async fn view(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
+        self.handle.view(linearizable).await.inspect_err(|refusal| match refusal {
+            refusal if !linearizable || !is_lost(refusal) => {}
+            Refusal::NoLeader | Refusal::Stopped => self.metrics.asked.read_indexes_failed.inc(),
+            _ => self.metrics.asked.slow_read_indexes.inc(),
+        })
+    }
+}
+
+/// Whether a request came to nothing, or its outcome is open.
+fn is_lost(refusal: &Refusal) -> bool {
+    matches!(
+        refusal,
+        Refusal::Timeout
+            | Refusal::TimeoutLeaderFail
+            | Refusal::TimeoutConnectionLost
+            | Refusal::TimeoutWaitingForApply
+            | Refusal::NoLeader
+            | Refusal::LeaderChanged
+            | Refusal::Stopped
+    )
+}
+
+/// What etcd's metrics call a command.
+fn kind_of(command: &Command) -> &'static str {
+    match command {
+        Command::Put(_) => "Put",
+        Command::DeleteRange(_) => "DeleteRange",
+        Command::Txn(_) => "Txn",
+        Command::Compact { .. } => "Compaction",
+        Command::LeaseGrant { .. } => "LeaseGrant",
+        Command::LeaseRevoke { .. } => "LeaseRevoke",
+        Command::LeaseCheckpoint { .. } => "LeaseCheckpoint",
+        Command::Alarm { .. } => "Alarm",
+        Command::SetMemberAttributes { .. } => "ClusterMemberAttrSet",
+        Command::SetClusterVersion(_) => "ClusterVersionSet",
     }
 }

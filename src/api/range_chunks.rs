@@ -42,7 +42,7 @@ impl<E: Env> RangeChunks<E> {
     async fn chunk(&mut self, query: RangeQuery) -> Result<pb::RangeStreamResponse, Refusal> {
         // Only the first chunk asks the others where the log stands; the rest read at its revision.
         let linearizable = self.plan.revision.is_none() && !query.serializable;
-        let view = self.porch.handle.view(linearizable).await?;
+        let view = self.porch.view(linearizable).await?;
         let answer = kv::read(&view, &query)?;
         Ok(pb::RangeStreamResponse { range_response: Some(self.plan.take(answer, &self.porch)) })
     }

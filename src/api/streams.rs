@@ -1,7 +1,7 @@
-//! Answers that come one after the other, as the gRPC library wants them.
+//! Answers that come one after the other.
 //!
-//! Invariants: no stream outlives the node; a stream whose client insists on a leader ends when there was none
-//! for three election timeouts.
+//! Invariants: no stream outlives the node, nor its client's deadline; a stream whose client insists on a leader ends
+//! when there was none for three election timeouts.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -10,15 +10,16 @@ use std::time::Duration;
 use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tonic::{Status, Streaming};
 
 use crate::api::health;
 use crate::api::inbound::received;
+use crate::api::pieces::{Pieces, RangePieces, Whole};
 use crate::api::porch::Porch;
 use crate::api::range_chunks::RangeChunks;
 use crate::api::rpc::Rpc;
-use crate::api::status::status_of;
+use crate::api::status::{deadline_exceeded, status_of};
 use crate::base::Refusal;
 use crate::env::Env;
 use crate::wire::etcdserverpb as pb;
@@ -26,15 +27,17 @@ use crate::wire::etcdserverpb as pb;
 /// Answers in order. After an error or `None` nothing follows.
 pub trait Answers: Send + 'static {
     /// What is answered.
-    type Message: Send + 'static;
+    type Message: Pieces + Unpin;
 
     /// The next answer.
     fn next(&mut self) -> impl Future<Output = Option<Result<Self::Message, Status>>> + Send;
 }
 
-/// Watches over a stream that might wait for ever: for the node's end and, if asked, for the loss of the leader.
+/// Watches over a stream that might wait for ever: for the node's end, for the client's deadline and, if asked, for the
+/// loss of the leader.
 pub struct Guard<E: Env> {
     porch: Arc<Porch<E>>,
+    deadline: Option<Instant>,
     ended: watch::Receiver<bool>,
     leader_tick: Option<Interval>,
     leaderless: u32,
@@ -45,18 +48,24 @@ const LEADERLESS_TIMEOUTS: u32 = 3;
 
 impl<E: Env> Guard<E> {
     /// A guard for one stream.
-    pub fn new(porch: Arc<Porch<E>>, require_leader: bool) -> Self {
+    pub fn new(porch: Arc<Porch<E>>, require_leader: bool, deadline: Option<Instant>) -> Self {
         let leader_tick = require_leader.then(|| {
             let mut tick = interval(porch.terms.election_timeout.max(Duration::from_millis(1)));
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             tick
         });
-        Self { ended: porch.ended(), porch, leader_tick, leaderless: 0 }
+        Self { ended: porch.ended(), porch, deadline, leader_tick, leaderless: 0 }
     }
 
     /// Completes when the stream is to be ended, with the reason.
-    async fn broken(&mut self) -> Refusal {
-        let Self { porch, ended, leader_tick, leaderless } = self;
+    async fn broken(&mut self) -> Status {
+        let Self { porch, deadline, ended, leader_tick, leaderless } = self;
+        let late = async {
+            match deadline {
+                None => std::future::pending().await,
+                Some(deadline) => sleep_until(*deadline).await,
+            }
+        };
         let lost = async {
             let Some(tick) = leader_tick else { return std::future::pending().await };
             while *leaderless <= LEADERLESS_TIMEOUTS {
@@ -66,8 +75,9 @@ impl<E: Env> Guard<E> {
         };
         tokio::select! {
             biased;
-            _ = ended.wait_for(|ended| *ended) => Refusal::Stopped,
-            () = lost => Refusal::NoLeader,
+            _ = ended.wait_for(|ended| *ended) => status_of(&Refusal::Stopped),
+            () = lost => status_of(&Refusal::NoLeader),
+            () = late => deadline_exceeded(),
         }
     }
 }
@@ -82,7 +92,7 @@ pub fn stream_of<A: Answers, E: Env>(
         let item = tokio::select! {
             biased;
             item = answers.next() => item,
-            reason = guard.broken() => Some(Err(status_of(&reason))),
+            reason = guard.broken() => Some(Err(reason)),
         }?;
         let rest = item.is_ok().then_some((answers, guard));
         Some((item, rest))
@@ -90,10 +100,11 @@ pub fn stream_of<A: Answers, E: Env>(
 }
 
 impl<E: Env> Answers for RangeChunks<E> {
-    type Message = pb::RangeStreamResponse;
+    type Message = RangePieces;
 
     async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
-        Some(RangeChunks::next(self).await?.map_err(|refusal| status_of(&refusal)))
+        let chunk = RangeChunks::next(self).await?;
+        Some(chunk.map(RangePieces::from).map_err(|refusal| status_of(&refusal)))
     }
 }
 
@@ -106,13 +117,13 @@ pub struct KeepAlives<E: Env> {
 }
 
 impl<E: Env> Answers for KeepAlives<E> {
-    type Message = pb::LeaseKeepAliveResponse;
+    type Message = Whole<pb::LeaseKeepAliveResponse>;
 
     async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
         match received(&self.porch, Rpc::LeaseKeepAlive, &mut self.inbound).await {
             Ok(request) => {
                 let answer = self.porch.lease_keep_alive(request?).await;
-                Some(answer.map_err(|refusal| status_of(&refusal)))
+                Some(answer.map(Whole::from).map_err(|refusal| status_of(&refusal)))
             }
             Err(status) => {
                 self.porch.metrics.stream_failure("receive", "lease-keepalive");
@@ -129,11 +140,11 @@ pub struct HealthWatch {
 }
 
 impl Answers for HealthWatch {
-    type Message = health::HealthCheckResponse;
+    type Message = Whole<health::HealthCheckResponse>;
 
     async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
         match self.answer.take() {
-            Some(answer) => Some(Ok(answer)),
+            Some(answer) => Some(Ok(Whole::from(answer))),
             None => std::future::pending().await,
         }
     }

@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 use tonic::{Status, Streaming};
 
 use crate::api::inbound::received;
+use crate::api::pieces::WatchPieces;
 use crate::api::porch::Porch;
 use crate::api::rpc::Rpc;
 use crate::api::status::status_of;
@@ -65,12 +66,12 @@ impl<E: Env> Drop for WatchAnswers<E> {
 }
 
 impl<E: Env> Answers for WatchAnswers<E> {
-    type Message = RawWatchResponse;
+    type Message = WatchPieces;
 
-    async fn next(&mut self) -> Option<Result<RawWatchResponse, Status>> {
+    async fn next(&mut self) -> Option<Result<WatchPieces, Status>> {
         loop {
             if let Some(response) = self.ready.pop_front() {
-                return Some(Ok(response));
+                return Some(Ok(WatchPieces::from(response)));
             }
             let batch = tokio::select! {
                 biased;
@@ -84,6 +85,9 @@ impl<E: Env> Answers for WatchAnswers<E> {
             let term = self.porch.handle.facts().term();
             let limit = self.porch.terms.max_message_bytes();
             for message in batch {
+                if let WatchMessage::Events { events, .. } = &message {
+                    self.porch.metrics.asked.events.inc_by(events.len() as u64);
+                }
                 let header = |revision| self.porch.header_of(revision, term);
                 self.ready.extend(responses(message, header, limit));
             }

@@ -234,9 +234,43 @@ pub const REMOVED_PATIENCE_MS: u64 = 60_000;
 /// Learners in a cluster at once, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 
-/// Client connections at once: well under the usual limit of 65,536 descriptors, so that files and peers keep
-/// theirs.
+/// Client connections at once, over all listeners, where the process may have as many descriptors; fewer where it may
+/// not (`server/descriptors.rs`).
 pub const MAX_CONNECTIONS: usize = 32_768;
+
+/// Connections at once to the listeners of `--listen-metrics-urls`, beside those of clients: a probe must come through
+/// when clients have taken all of theirs. A few scrapers and probes hold one each.
+pub const METRICS_CONNECTIONS: usize = 64;
+
+/// Threads beyond one a processor that stand in for those that a long read holds up, and wait for disks at the end.
+pub const STAND_IN_THREADS: usize = 6;
+
+/// Versions of clients that the metrics tell apart: each name that a client makes up would be a line of their page.
+pub const CLIENT_VERSIONS: usize = 64;
+
+/// Descriptors of the process itself: an idle member holds some 25 (log, lock, timers, listeners), opens a few while it
+/// checkpoints, gives space back and sends snapshots, and has some connections to each peer.
+pub const OWN_DESCRIPTORS: u64 = 64;
+
+/// Fewest client connections a start is content with: with fewer descriptors than this takes it is refused.
+pub const LEAST_CONNECTIONS: u64 = 16;
+
+/// Connections that wait to be accepted, as Go asks for on Linux (`net.core.somaxconn`): all clients of a cluster come
+/// back at once after a pause.
+pub const ACCEPT_BACKLOG: u32 = 4_096;
+
+/// Bytes that a connection's socket holds unsent beyond what is on its way, before it takes no more: a small answer
+/// waits for no more than these of the large ones before it.
+pub const UNSENT_BYTES: u32 = 128 * 1024;
+
+/// Least time between two warnings of one kind that a client can bring about; what was held back is counted.
+pub const SELDOM_MS: u64 = 10_000;
+
+/// Log lines waiting for an output that takes none, in bytes; beyond it lines are dropped and counted.
+pub const LOG_QUEUE_BYTES: usize = 4 * 1024 * 1024;
+
+/// Time the outputs get at the end to take what waits.
+pub const LOG_FINISH_MS: u64 = 1_000;
 
 /// HTTP/2 streams that a client has given up before the server came to look at them, on one connection: a client that
 /// cancels all it had under way is within it, a flood of resets is not.
@@ -251,14 +285,42 @@ pub const HEADER_READ_MS: u64 = 30_000;
 /// Headers of one request, in bytes: gRPC's own recommendation is 8 KiB, tokens may be larger.
 pub const MAX_HEADER_BYTES: u32 = 64 * 1024;
 
-/// HTTP/2 window of one stream: a request fits in one go.
-pub const STREAM_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// HTTP/2 window of one stream: what a request may have sent that was not taken yet. Most requests fit in one go, larger
+/// ones go on as they are taken; and those that wait for room together leave some of the connection's window to the rest.
+pub const STREAM_WINDOW_BYTES: u32 = 128 * 1024;
 
-/// HTTP/2 window of one connection: bounds what one client can make the server hold.
-pub const CONNECTION_WINDOW_BYTES: u32 = 16 * 1024 * 1024;
+/// HTTP/2 window of one connection: what a client may have sent that no request has taken yet. The library takes half of
+/// it as its budget for small frames that nobody has looked at (256 bytes each, so 49,152 of them): a client may put so
+/// many watches or keep-alives while the server is stopped, and a smaller window would cut it off.
+pub const CONNECTION_WINDOW_BYTES: u32 = 24 * 1024 * 1024;
 
-/// Answer bytes buffered for one stream whose client does not read.
-pub const SEND_BUFFER_BYTES: usize = 1024 * 1024;
+/// Bytes of messages that one connection has begun to send and not ended: a message of which a part is here has set its
+/// whole length aside, and who finds no room waits. Sixteen of the largest.
+pub const HALF_RECEIVED_BYTES: usize = 32 * 1024 * 1024;
+
+/// Messages of one connection that wait for such room; more are refused. Together they leave a third of the
+/// connection's window to those that have room, or nobody could go on.
+pub const WAITING_FOR_ROOM: usize = 128;
+
+/// The same of all connections together.
+pub const ALL_HALF_RECEIVED_BYTES: usize = 256 * 1024 * 1024;
+
+/// Time in which a message that has begun must go on. Longer than most pauses of a client's machine.
+pub const MESSAGE_STALL_MS: u64 = 30_000;
+
+/// The same where others wait for the room that it holds.
+pub const MESSAGE_STALL_PRESSED_MS: u64 = 2_000;
+
+/// Answer bytes buffered for one stream whose client does not read, and so the most that one large answer puts before
+/// a small one in a single go.
+pub const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
+/// Bytes of an answer that are encoded at once: large answers are made as they leave, in pieces of this size, so that
+/// none is ever held whole. Small against what the allocator keeps for use again, large against a frame of 16 KiB.
+pub const PIECE_BYTES: usize = 32 * 1024;
+
+/// Values from this size on are not copied into a piece but sent as they lie in the store.
+pub const UNCOPIED_VALUE_BYTES: usize = 16 * 1024;
 
 /// Time requests under way get to end when the server stops.
 pub const DRAIN_MS: u64 = 5_000;

@@ -2,7 +2,9 @@
 //!
 //! Invariants: no type here knows of disks, networks, raft or protobuf; everything is plain data.
 
+mod calendar;
 mod dice;
+mod durations;
 mod ids;
 mod key_range;
 pub mod limits;
@@ -11,7 +13,9 @@ mod revision;
 mod url;
 mod wrong;
 
+pub use calendar::calendar_day;
 pub use dice::{Dice, SeededDice};
+pub use durations::{Durations, Measured};
 pub use ids::{ClusterId, LeaseId, LogIndex, MemberId, Term, WatchId, derive_cluster_id, derive_member_id};
 pub use key_range::{KeyRange, RangeEnd};
 pub use record::{Event, EventKind, KeyValue};

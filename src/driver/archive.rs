@@ -12,10 +12,10 @@ use super::install::{DurableImage, InstalledImage, forget_older, make_durable, r
 use super::mailbox::Mailbox;
 use super::memory_file;
 use crate::base::{Fault, LogIndex, Wrong};
-use crate::env::{Disk, Env, Tasks};
+use crate::env::{Clock, Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
 use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, ReclaimJob, Reclaimed, StoreOptions, WriteMark};
-use crate::node::{DiskPart, Input};
+use crate::node::{DiskPart, Facts, Input, Tallies};
 
 /// One thing the archive is asked.
 pub(super) enum ArchiveJob<D: Disk> {
@@ -86,13 +86,13 @@ pub(super) async fn keep_archive<E: Env>(
     store: StoreOptions,
     jobs: Arc<Mailbox<ArchiveJob<E::Disk>>>,
     node: Arc<Mailbox<Input<E::Disk>>>,
-    ending: Ending,
+    (ending, facts): (Ending, Arc<Facts>),
 ) {
     let mut files = Files { writer: HistoryWriter::new(env.disk().clone()), waiting: VecDeque::new() };
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         for job in batch.drain(..) {
-            if let Err(wrong) = one_job(&env, &store, &mut files, job, &node, &ending).await {
+            if let Err(wrong) = one_job(&env, &store, &mut files, job, &node, (&ending, &facts.tallies)).await {
                 tracing::error!(error = %wrong, "history cannot be written: stopping");
                 ending.tell(Err(wrong));
                 jobs.close();
@@ -109,18 +109,22 @@ async fn one_job<E: Env>(
     files: &mut Files<E::Disk>,
     job: ArchiveJob<E::Disk>,
     node: &Arc<Mailbox<Input<E::Disk>>>,
-    ending: &Ending,
+    (ending, tallies): (&Ending, &Tallies),
 ) -> Result<(), Wrong> {
+    let begun = env.clock().now();
     match job {
         ArchiveJob::Write { writes, mark } => {
             let had_room = files.waiting.is_empty();
             files.waiting.push_back((writes, mark));
-            if !files.write_waiting(node)? && had_room {
+            let is_written = files.write_waiting(node)?;
+            tallies.history_writes.took(env.clock().now().since(begun));
+            if !is_written && had_room {
                 node.put_completion(Input::Room { part: DiskPart::History, short: true });
             }
         }
         ArchiveJob::Checkpoint { applied, image } => {
             let is_made = files.write_waiting(node)? && files.checkpoint(env.disk(), applied, &image).await?;
+            tallies.checkpoints.took(env.clock().now().since(begun));
             node.put_completion(if is_made { Input::Checkpointed { applied } } else { Input::CheckpointPutOff });
         }
         ArchiveJob::Install { image, durable, installed } => {

@@ -47,6 +47,8 @@ pub struct DriverConfig {
     pub corruption: CorruptionChecks,
     /// Where this member listens for its peers, as `host:port` each.
     pub listen_peers: Vec<String>,
+    /// Connections that others may have open to it.
+    pub peer_connections: usize,
     /// Part of the ids of a new cluster.
     pub cluster_token: String,
     /// The tick of the logical clock.
@@ -83,6 +85,7 @@ impl DriverConfig {
             advances_first_election: true,
             corruption: CorruptionChecks::default(),
             listen_peers: Vec::new(),
+            peer_connections: limits::PEER_CONNECTIONS,
             cluster_token: "etcd-cluster".to_string(),
             tick: Duration::from_millis(100),
             election_ticks: 10,

@@ -27,7 +27,7 @@ use crate::peer::{PeerConfig, PeerDoor, PeerSender, Transport};
 ///
 /// It listens for its peers where the configuration says; with nowhere to listen it has none.
 pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, BootReport), Wrong> {
-    let (world, listen) = (env.clone(), config.listen_peers.clone());
+    let (world, listen, connections) = (env.clone(), config.listen_peers.clone(), config.peer_connections);
     let own = config.founding_members.iter().find(|member| member.name == config.name);
     let urls = own.map(|member| member.peer_urls.clone()).unwrap_or_default();
     let election_timeout = config.node.election_timeout;
@@ -35,7 +35,8 @@ pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, B
         if listen.is_empty() {
             return Ok(Arc::new(NoPeers) as Arc<dyn PeerSender>);
         }
-        let peers = PeerConfig::new(identity.member, urls, listen, election_timeout);
+        let usual = PeerConfig::new(identity.member, urls, listen, election_timeout);
+        let peers = PeerConfig { connections, ..usual };
         Ok(Arc::new(Transport::start(world, peers, door).await?) as Arc<dyn PeerSender>)
     })
     .await
@@ -65,25 +66,23 @@ where
     let member_bits = (report.identity.member.0 & 0xffff) << 48;
     node.count_own_ids_from(member_bits | (id_base ^ (1 << 47)));
 
-    let identity =
-        Identity { member: report.identity.member, cluster: report.identity.cluster, name: config.name.clone() };
+    let (member, cluster) = (report.identity.member, report.identity.cluster);
+    let identity = Identity { member, cluster, name: config.name.clone() };
     let from_peers = Arc::new(Mailbox::new(limits::MAX_PEER_MESSAGES, limits::MAX_PEER_BYTES));
     let segment_bytes = config.store.segment_bytes;
-    let door = MemberDoor::new(env.clone(), report.identity, from_peers.clone(), facts.clone(), segment_bytes);
-    let door = Arc::new(door);
+    let door =
+        Arc::new(MemberDoor::new(env.clone(), report.identity, from_peers.clone(), facts.clone(), segment_bytes));
     let peers = connect(identity.clone(), door.clone()).await?;
 
-    let views = node.views();
-    let ending = Ending::default();
+    let (views, ending) = (node.views(), Ending::default());
     // Only completions of what the node has admitted pass here: its bounds are theirs.
     let to_keeper = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
-    let tasks = env.tasks().clone();
-    tasks.spawn("keeper", keeper::keep(journal, to_keeper.clone(), mailbox.clone(), ending.clone()));
-    tasks.spawn(
-        "archive",
-        archive::keep_archive(env.clone(), config.store, to_archive.clone(), mailbox.clone(), ending.clone()),
-    );
+    let (tasks, watched) = (env.tasks().clone(), (ending.clone(), facts.clone()));
+    let keeper = keeper::keep(env.clone(), journal, to_keeper.clone(), mailbox.clone(), watched.clone());
+    tasks.spawn("keeper", keeper);
+    let archive = archive::keep_archive(env.clone(), config.store, to_archive.clone(), mailbox.clone(), watched);
+    tasks.spawn("archive", archive);
     let shell = Shell {
         member: identity.member,
         mailbox: mailbox.clone(),
@@ -92,6 +91,7 @@ where
         to_archive: to_archive.clone(),
         peers: peers.clone(),
         ending: ending.clone(),
+        facts: facts.clone(),
     };
     tasks.spawn("node", node_task::run(env.clone(), config.tick, node, shell, door.halves()));
     let handle = Handle::new(HandleParts {
@@ -115,11 +115,7 @@ where
 }
 
 /// What goes on beside the node for as long as it does.
-fn begin_watches<E: Env>(
-    handle: &Handle<E>,
-    config: &DriverConfig,
-    to_archive: Arc<Mailbox<ArchiveJob<E::Disk>>>,
-) {
+fn begin_watches<E: Env>(handle: &Handle<E>, config: &DriverConfig, to_archive: Arc<Mailbox<ArchiveJob<E::Disk>>>) {
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
     corruption::begin(handle, config.corruption);
     remembering::begin(handle, to_archive);

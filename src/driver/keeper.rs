@@ -1,6 +1,7 @@
 //! The keeper: the one task that writes the log.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use futures_channel::oneshot;
 
@@ -8,8 +9,8 @@ use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, cut_log};
 use super::mailbox::Mailbox;
 use crate::base::{LogIndex, Wrong};
-use crate::env::Disk;
-use crate::node::{DiskPart, Input};
+use crate::env::{Clock, Disk, Env};
+use crate::node::{DiskPart, Facts, Input};
 use crate::wal::{Batch, Journal};
 
 /// One thing the keeper is asked.
@@ -37,13 +38,14 @@ pub(super) enum KeeperJob {
 
 /// Appends everything that waits, syncs once, says so; where nothing waits, readies the next segment a slice
 /// at a time. Ends on the first fault: a failed sync is never tried again.
-pub(super) async fn keep<D: Disk>(
-    mut journal: Journal<D>,
+pub(super) async fn keep<E: Env>(
+    env: E,
+    mut journal: Journal<E::Disk>,
     jobs: Arc<Mailbox<KeeperJob>>,
-    node: Arc<Mailbox<Input<D>>>,
-    ending: Ending,
+    node: Arc<Mailbox<Input<E::Disk>>>,
+    (ending, facts): (Ending, Arc<Facts>),
 ) {
-    let how = rounds(&mut journal, &jobs, &node).await;
+    let how = rounds(&mut journal, &jobs, &node, &(env, facts)).await;
     if let Err(wrong) = &how {
         tracing::error!(error = %wrong, "the log cannot be written: stopping");
     }
@@ -52,15 +54,16 @@ pub(super) async fn keep<D: Disk>(
     ending.tell(how);
 }
 
-async fn rounds<D: Disk>(
-    journal: &mut Journal<D>,
+async fn rounds<E: Env>(
+    journal: &mut Journal<E::Disk>,
     jobs: &Mailbox<KeeperJob>,
-    node: &Mailbox<Input<D>>,
+    node: &Mailbox<Input<E::Disk>>,
+    world: &(E, Arc<Facts>),
 ) -> Result<(), Wrong> {
     let (mut batch, mut told_short) = (Vec::new(), false);
     while jobs.take(&mut batch).await {
         let looks = batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
-        if !one_round(journal, &mut batch, node).await? {
+        if !one_round(journal, &mut batch, node, world).await? {
             return journal.close().await;
         }
         if !jobs.has_items() {
@@ -89,17 +92,22 @@ async fn prepare<D: Disk>(
 }
 
 /// False when no more is to come.
-async fn one_round<D: Disk>(
-    journal: &mut Journal<D>,
+async fn one_round<E: Env>(
+    journal: &mut Journal<E::Disk>,
     jobs: &mut Vec<KeeperJob>,
-    node: &Mailbox<Input<D>>,
+    node: &Mailbox<Input<E::Disk>>,
+    (env, facts): &(E, Arc<Facts>),
 ) -> Result<bool, Wrong> {
+    let (clock, tallies) = (env.clock(), &facts.tallies);
     let mut persisted = None;
     let mut going_on = true;
     for job in jobs.drain(..) {
         match job {
             KeeperJob::Persist { number, batch } => {
+                let (begun, before) = (clock.now(), journal.bytes_written());
                 journal.append(&batch)?;
+                tallies.log_bytes.fetch_add(journal.bytes_written().saturating_sub(before), Relaxed);
+                tallies.log_writes.took(clock.now().since(begun));
                 persisted = Some(number);
             }
             KeeperJob::Install { number, durable, batch, installed } => {
@@ -121,7 +129,9 @@ async fn one_round<D: Disk>(
         }
     }
     if let Some(number) = persisted {
+        let begun = clock.now();
         journal.sync().await?;
+        tallies.log_syncs.took(clock.now().since(begun));
         assert_eq!(journal.durable(), journal.appended(), "a sync covers everything appended before it");
         node.put_completion(Input::Persisted { number });
     }

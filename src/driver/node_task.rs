@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::snapshot_desk::Source;
 use super::snapshot_sink::Halves;
 use crate::base::{MemberId, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Instant};
-use crate::node::{Input, Node, Output};
+use crate::node::{Facts, Input, Node, Output, SLOW_APPLY};
 use crate::peer::{PeerAddress, PeerSender};
 
 /// What the node's task talks to.
@@ -29,6 +30,7 @@ pub(super) struct Shell<D: Disk> {
     pub(super) to_archive: Arc<Mailbox<ArchiveJob<D>>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
+    pub(super) facts: Arc<Facts>,
 }
 
 impl<D: Disk> Shell<D> {
@@ -177,7 +179,15 @@ fn one_turn<E: Env>(
 ) -> Result<bool, Wrong> {
     node.turn(now, outputs)?;
     outputs.drain(..).for_each(|output| shell.send(env, output));
+    let (before, begun) = (shell.facts.revision(), env.clock().now());
     let more = node.work(now, outputs);
+    if shell.facts.revision() != before {
+        let (took, tallies) = (env.clock().now().since(begun), &shell.facts.tallies);
+        tallies.applies.took(took);
+        if took >= SLOW_APPLY {
+            tallies.slow_applies.fetch_add(1, Relaxed);
+        }
+    }
     outputs.drain(..).for_each(|output| shell.send(env, output));
     more
 }

@@ -35,7 +35,25 @@ pub struct TokioFile {
 /// The sole right to use a data directory; given back when dropped, and by the system when the process ends.
 #[derive(Debug)]
 pub struct DirLock {
-    _file: File,
+    file: File,
+}
+
+/// What the lock's file holds once a member has begun in its directory.
+const BEGUN: &[u8] = b"a member has begun here\n";
+
+impl DirLock {
+    /// Whether a member has begun in this directory, as far as was noted.
+    pub fn has_begun(&self) -> bool {
+        self.file.metadata().is_ok_and(|found| found.len() > 0)
+    }
+
+    /// Notes that one has, for the next start. Not made durable: it helps against mistakes, not against crashes.
+    pub fn note_begun(&self) -> Result<(), Fault> {
+        if self.has_begun() {
+            return Ok(());
+        }
+        self.file.write_all_at(BEGUN, 0).map_err(|source| Fault::new("write", LOCK_FILE, source))
+    }
 }
 
 impl TokioDisk {
@@ -66,7 +84,7 @@ impl TokioDisk {
                 _ => source,
             })
         })?;
-        Ok(DirLock { _file: file })
+        Ok(DirLock { file })
     }
 
     /// Bytes that this user may still write to the file system of the root.

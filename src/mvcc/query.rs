@@ -72,6 +72,19 @@ impl RangeQuery {
             serializable: false,
         }
     }
+
+    /// Whether it drops some of the key-values of its range.
+    pub(super) fn has_filters(&self) -> bool {
+        let Self { min_mod_revision, max_mod_revision, min_create_revision, max_create_revision, .. } = self;
+        [min_mod_revision, max_mod_revision, min_create_revision, max_create_revision].iter().any(|bound| **bound != 0)
+    }
+
+    /// Whether no more keys are looked at than the limit allows: with order NONE, and wherever the answer is the same, the
+    /// limit is taken before anything else.
+    pub fn stops_at_limit(&self) -> bool {
+        let in_key_order = self.target == SortTarget::Key && self.order != SortOrder::Descend;
+        !self.has_filters() && (self.order == SortOrder::None || in_key_order)
+    }
 }
 
 /// The answer to a [`RangeQuery`].

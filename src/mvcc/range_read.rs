@@ -101,10 +101,9 @@ impl<'a, D: Disk> Reading<'a, D> {
         }
         let limit = usize::try_from(query.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
         let by_key = query.target == SortTarget::Key;
-        let filtered = has_filters(query);
+        let filtered = query.has_filters();
         let in_key_order = by_key && query.order != SortOrder::Descend;
-        // With order NONE, and wherever the answer is the same, the limit is taken before anything else.
-        let push_down = !filtered && (query.order == SortOrder::None || in_key_order);
+        let push_down = query.stops_at_limit();
         let fetch = if push_down { limit.saturating_add(1) } else { usize::MAX };
         let nodes = self.visible_nodes(&query.range, at, fetch);
         let mut keys = BytesMut::with_capacity(nodes.iter().take(limit).map(|node| node.key().len()).sum());
@@ -305,11 +304,6 @@ fn same_key(node: &KeyNode, key: &[u8], revision: Revision) -> Result<(), Wrong>
         return Ok(());
     }
     Err(Wrong::corrupt(super::history_write::HISTORY_DIR, 0, format!("revision {revision} is of another key")))
-}
-
-fn has_filters(query: &RangeQuery) -> bool {
-    let RangeQuery { min_mod_revision, max_mod_revision, min_create_revision, max_create_revision, .. } = query;
-    [min_mod_revision, max_mod_revision, min_create_revision, max_create_revision].iter().any(|bound| **bound != 0)
 }
 
 fn passes(query: &RangeQuery, kv: &KeyValue) -> bool {

@@ -107,6 +107,9 @@ impl<D: Disk> Node<D> {
         }
         self.watches.applied(applied.revision, std::mem::take(&mut applied.events));
         if let Some(command) = command {
+            if let Ok(answer) = &applied.answer {
+                self.facts.tallies.applied(command, answer);
+            }
             self.follow_up(now, command, &applied);
         }
         self.facts.revision.store(applied.revision, Release);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::tallies::Tallies;
 use crate::base::{LogIndex, MemberId, Term};
 use crate::machine::{AlarmKind, Member};
 
@@ -76,6 +77,8 @@ macro_rules! noticeboard {
             pub(super) told_removed: AtomicBool,
             pub(super) corrupt: AtomicBool,
             pub(super) waits_for_state: AtomicBool,
+            /// What was done, and how long it took.
+            pub tallies: Tallies,
             pub(super) doubts: AtomicBool,
             pub(super) log_end: AtomicU64,
             rare: Mutex<Arc<RareFacts>>,

@@ -44,6 +44,7 @@ mod snapshot_steps;
 mod snapshots;
 mod space;
 mod space_steps;
+mod tallies;
 mod telling;
 mod view_cell;
 mod watches;
@@ -59,6 +60,7 @@ pub use node::Node;
 pub use observer::{Observer, TurnWork};
 pub use output::Output;
 pub use recollection::Recalled;
+pub use tallies::{SLOW_APPLY, Tallies};
 pub use view_cell::ViewCell;
 
 #[cfg(test)]

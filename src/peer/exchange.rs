@@ -36,6 +36,8 @@ pub struct PeerConfig {
     pub read_timeout: Duration,
     /// Bytes of snapshots sent to one member in a second.
     pub snapshot_bytes_per_second: u64,
+    /// Connections that others may have open to this member.
+    pub connections: usize,
 }
 
 impl PeerConfig {
@@ -49,6 +51,7 @@ impl PeerConfig {
             dial_timeout: Duration::from_millis(limits::PEER_DIAL_MS) + election_timeout,
             read_timeout: Duration::from_millis(limits::PEER_READ_TIMEOUT_MS),
             snapshot_bytes_per_second: limits::SNAPSHOT_BYTES_PER_SECOND,
+            connections: limits::PEER_CONNECTIONS,
         }
     }
 }

@@ -60,7 +60,7 @@ impl<E: Env> Place<E> {
     fn take(exchange: &Arc<Exchange<E>>) -> Option<Self> {
         let before = exchange.accepted.fetch_add(1, Ordering::Relaxed);
         let place = Self(exchange.clone());
-        (before < limits::PEER_CONNECTIONS).then_some(place)
+        (before < exchange.config.connections).then_some(place)
     }
 }
 

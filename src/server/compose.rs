@@ -16,17 +16,19 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms};
+use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms, Traits};
 use crate::base::{MemberId, Wrong, limits};
 use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle};
 use crate::env::{DirLock, Env, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
 use crate::server::config::Config;
+use crate::server::descriptors::{self, Share};
 use crate::server::flags::{FlagStop, Flags};
 use crate::server::founding::InitialMember;
 use crate::server::listen::{Listener, Manners, Traffic};
-use crate::server::{logs, notices};
+use crate::server::socket::{Place, Socket};
+use crate::server::{directory, logs, notices, notify};
 
 /// The configuration or the start is refused.
 const EXIT_REFUSED: u8 = 1;
@@ -62,14 +64,23 @@ pub fn main() -> ExitCode {
     for warning in &flags.warnings {
         tracing::warn!("{warning}");
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start threads: {error}"), EXIT_REFUSED),
     };
     let code = runtime.block_on(run(config));
     // What still holds a connection must not hold the process.
     runtime.shutdown_timeout(RUNTIME_TIME);
+    logs::finish();
     code
+}
+
+/// The runtime of the porch. Threads that stand in for those held up by long reads are few: each keeps memory of its own,
+/// and more of them than processors read nothing sooner.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, |number| number.get());
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.enable_all().max_blocking_threads(processors + limits::STAND_IN_THREADS).build()
 }
 
 /// Time the runtime's threads get once everything is stopped.
@@ -85,16 +96,19 @@ fn print(text: &str) -> ExitCode {
 }
 
 fn complain(text: &str, code: u8) -> ExitCode {
-    let _ = writeln!(std::io::stderr(), "quorate: {text}");
+    logs::say(format!("quorate: {text}"));
     ExitCode::from(code)
 }
+
+/// The commit this was built from, where the build was told it.
+const COMMIT: Option<&str> = option_env!("QUORATE_COMMIT");
 
 /// Four lines in the shape of etcd's; tools look at the first and the last.
 fn version() -> String {
     format!(
-        "quorate Version: {} (etcd API {API_VERSION})\nStorage Version: {STORAGE_VERSION}\nRust Edition: 2024\n\
-         OS/Arch: {}/{}\n",
+        "quorate Version: {} (etcd API {API_VERSION})\nGit SHA: {}\nStorage Version: {STORAGE_VERSION}\nOS/Arch: {}/{}\n",
         env!("CARGO_PKG_VERSION"),
+        COMMIT.unwrap_or("not recorded"),
         std::env::consts::OS,
         std::env::consts::ARCH
     )
@@ -111,20 +125,21 @@ fn abort_on_panic() {
             .or_else(|| panic.payload().downcast_ref::<String>().cloned())
             .unwrap_or_default();
         let what = what.replace('\n', " ");
-        let _ = writeln!(
-            std::io::stderr(),
-            "quorate: bug at {}: {what} (version {}); stopping",
-            place.unwrap_or_default(),
-            env!("CARGO_PKG_VERSION")
-        );
+        let place = place.unwrap_or_default();
+        let text = format!("bug at {place}: {what} (version {}); stopping", env!("CARGO_PKG_VERSION"));
+        // For whoever collects the log, and for whoever looks at the terminal.
+        tracing::error!("{text}");
+        logs::finish();
+        logs::say(format!("quorate: {text}"));
         std::process::abort();
     }));
 }
 
-/// The last word of a server: one line on stderr, and in the log where that goes elsewhere.
+/// The last word of a server: a line of the log, and one for people on stderr where the log goes elsewhere.
 fn last_word(config: &Config, text: &str, code: u8) -> ExitCode {
-    if !config.logs_to_stderr() {
-        tracing::error!("{text}");
+    tracing::error!("{text}");
+    if config.logs_to_stderr() {
+        return ExitCode::from(code);
     }
     complain(text, code)
 }
@@ -182,8 +197,10 @@ async fn run(config: Config) -> ExitCode {
         },
         name = signals.next() => {
             tracing::info!(signal = name, "stopping");
+            notify::stopping();
             tokio::spawn(async move {
                 signals.next().await;
+                logs::finish();
                 std::process::exit(EXIT_IMPATIENT);
             });
             match serving.stop().await {
@@ -242,7 +259,7 @@ pub struct Serving {
     env: TokioEnv,
     stop: watch::Sender<bool>,
     listeners: Vec<JoinHandle<()>>,
-    /// Where clients are served; useful when port 0 was asked for.
+    /// Where clients are served over the network; useful when port 0 was asked for.
     pub client_addresses: Vec<std::net::SocketAddr>,
     /// Held until the node has ended.
     lock: DirLock,
@@ -251,61 +268,58 @@ pub struct Serving {
 impl Serving {
     /// Starts everything a configuration asks for, or tells in one line why not.
     pub async fn start(config: &Config) -> Result<Self, NotStarted> {
-        let env = TokioEnv::new(PathBuf::from(&config.data_dir), entropy_seed())
-            .map_err(|fault| format!("data directory {}: {fault}", config.data_dir))?;
-        let lock = env.disk().lock().map_err(|fault| format!("data directory {}: {fault}", config.data_dir))?;
-        let mut sockets = Vec::new();
-        for address in &config.listen_client {
-            sockets.push(bind(*address, Traffic::Clients).await?);
+        let root = PathBuf::from(&config.data_dir);
+        directory::check_foreign(&root)?;
+        if !directory::holds_member(&root) {
+            config.first_start.clone()?;
         }
-        for address in &config.listen_metrics {
-            sockets.push(bind(*address, Traffic::Metrics).await?);
+        let share = descriptors::share(descriptors::raise(), config.quota_bytes)?;
+        notices::descriptors(&share);
+        let sockets = bind_all(config)?;
+        let in_directory = |fault: &dyn std::fmt::Display| format!("data directory {}: {fault}", config.data_dir);
+        let env = TokioEnv::new(root.clone(), entropy_seed()).map_err(|fault| in_directory(&fault))?;
+        let lock = env.disk().lock().map_err(|fault| in_directory(&fault))?;
+        directory::check_log(&root, lock.has_begun())?;
+        if let Some(warning) = directory::open_to_others(&root) {
+            tracing::warn!("{warning}");
         }
-        let mut driver_config = driver_config(config, &env);
-        if config.cluster_exists {
-            // Only the first start asks the others: later they may be away, or be others than the flags say.
-            let own = driver::own_identity(env.disk());
-            driver_config.joins = match own.map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))? {
-                Some(identity) => Some(identity),
-                None => Some(driver::find_cluster(&env, &driver_config).await?),
-            };
-        }
-        if !config.cluster_exists && driver_config.founding_members.len() > 1 {
-            let own = driver::own_identity(env.disk());
-            if own.map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?.is_none() {
-                driver::check_not_begun(&env, &driver_config).await?;
-            }
-        }
-        let (handle, report) = driver::start(env.clone(), driver_config)
-            .await
-            .map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?;
+        let driver_config = founded_or_joined(config, &env, &share).await?;
+        let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
+        lock.note_begun().map_err(|fault| in_directory(&fault))?;
         notices::booted(&report);
         if config.initial_corrupt_check && !report.founded {
             handle.check_at_start().await?;
         }
         ready(&handle).await?;
-        let member = handle.identity().member.to_string();
+        let traits = Traits {
+            member: handle.identity().member.to_string(),
+            extensive: config.extensive_metrics,
+            descriptor_limit: share.limit,
+        };
         let terms = Terms {
             max_request_bytes: config.max_request_bytes,
             max_txn_ops: config.max_txn_ops,
             election_timeout: config.election_timeout,
         };
-        let porch = Arc::new(Porch::new(handle.clone(), terms, Arc::new(Metrics::new(&member))));
+        let porch = Arc::new(Porch::new(handle.clone(), terms, Arc::new(Metrics::new(traits))));
         let services = porch.clone();
         tokio::spawn(async move { services.end_streams_with_the_node().await });
         let (stop, stopping) = watch::channel(false);
-        let manners = Manners::new(config);
-        let client_addresses: Vec<_> = sockets
-            .iter()
-            .filter(|listener| listener.traffic() == Traffic::Clients)
-            .map(|listener| listener.address)
+        let manners = Manners::new(config, &share);
+        let clients = sockets.iter().filter(|listener| listener.traffic() == Traffic::Clients);
+        let client_addresses: Vec<_> = clients
+            .filter_map(|listener| match listener.place {
+                Place::Net(address) => Some(address),
+                Place::File(_) => None,
+            })
             .collect();
         let serve = |listener: Listener| {
-            tracing::info!(address = %listener.address, traffic = ?listener.traffic(), "serving");
+            tracing::info!(address = %listener.place, traffic = ?listener.traffic(), "serving");
             tokio::spawn(listener.serve(porch.clone(), manners.clone(), stopping.clone()))
         };
         let listeners = sockets.into_iter().map(serve).collect();
         tracing::info!(pid = std::process::id(), "ready to serve client requests");
+        notify::ready();
         Ok(Self { handle, env, stop, listeners, client_addresses, lock })
     }
 
@@ -336,8 +350,43 @@ impl Serving {
     }
 }
 
-async fn bind(address: std::net::SocketAddr, traffic: Traffic) -> Result<Listener, String> {
-    Listener::bind(address, traffic).await.map_err(|error| format!("cannot listen on {address}: {error}"))
+/// Takes every place of the configuration. Those of peers are let go again: the transport takes them in its turn, and a
+/// port that is in use must be found before the data directory is made.
+fn bind_all(config: &Config) -> Result<Vec<Listener>, String> {
+    let cannot = |place: &dyn std::fmt::Display, error| format!("cannot listen on {place}: {error}");
+    let bind = |place: &Place, traffic| Listener::bind(place, traffic).map_err(|error| cannot(place, error));
+    let clients = config.listen_client.iter().map(|place| bind(place, Traffic::Clients));
+    let metrics = config.listen_metrics.iter().map(|place| bind(place, Traffic::Metrics));
+    let sockets = clients.chain(metrics).collect::<Result<_, _>>()?;
+    let addresses = config.listen_peers.iter().filter_map(|address| address.parse().ok());
+    for place in addresses.map(Place::Net) {
+        Socket::bind(&place).map_err(|error| cannot(&place, error))?;
+    }
+    Ok(sockets)
+}
+
+/// The driver's configuration. Flags that describe the first start are read where there was none before, and nowhere else:
+/// later the others may be away, or be others than the flags say.
+async fn founded_or_joined(config: &Config, env: &TokioEnv, share: &Share) -> Result<DriverConfig, String> {
+    let mut driver_config = driver_config(config, env, share);
+    let own = driver::own_identity(env.disk());
+    let own = own.map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?;
+    if own.is_some() {
+        if let Err(text) = &config.first_start {
+            tracing::warn!("the flags of the first start do not hold together, and are not looked at any more: {text}");
+        }
+        if config.cluster_exists || config.first_start.is_err() {
+            driver_config.joins = own;
+        }
+        return Ok(driver_config);
+    }
+    config.first_start.clone()?;
+    if config.cluster_exists {
+        driver_config.joins = Some(driver::find_cluster(env, &driver_config).await?);
+    } else if driver_config.founding_members.len() > 1 {
+        driver::check_not_begun(env, &driver_config).await?;
+    }
+    Ok(driver_config)
 }
 
 /// Waits until the node welcomes clients, or has ended.
@@ -372,7 +421,7 @@ const REQUEST_TIME: Duration = Duration::from_secs(5);
 /// Time after which a read round is asked anew, as in etcd.
 const READ_RETRY: Duration = Duration::from_millis(500);
 
-fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
+fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig {
     let ticks = |time: Duration| time.as_millis().div_ceil(config.heartbeat.as_millis().max(1));
     let founder =
         |member: &InitialMember| FoundingMember { name: member.name.clone(), peer_urls: member.peer_urls.clone() };
@@ -391,6 +440,7 @@ fn driver_config(config: &Config, env: &TokioEnv) -> DriverConfig {
             compactions: config.compact_hash_check_time,
         },
         listen_peers: config.listen_peers.clone(),
+        peer_connections: share.peers,
         cluster_token: config.initial_cluster_token.clone(),
         tick: config.heartbeat,
         election_ticks: usize::try_from(ticks(config.election_timeout)).unwrap_or(usize::MAX),

@@ -3,7 +3,6 @@
 //! Invariant: what stands here can be served; everything that cannot be is refused before anything is
 //! touched, with one line that names the flag. Does not know of files or sockets.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::base::{Url, limits};
@@ -12,6 +11,7 @@ use crate::server::auto_compaction;
 use crate::server::features::Features;
 use crate::server::flags::Flags;
 use crate::server::founding::{self, InitialMember};
+use crate::server::socket::Place;
 use crate::server::values;
 
 /// A server's configuration.
@@ -20,14 +20,16 @@ use crate::server::values;
 pub struct Config {
     pub name: String,
     pub data_dir: String,
-    pub listen_client: Vec<SocketAddr>,
+    pub listen_client: Vec<Place>,
     pub advertise_client_urls: Vec<String>,
     pub listen_peer_urls: Vec<String>,
     /// The same as addresses to bind, `host:port` each.
     pub listen_peers: Vec<String>,
     pub advertise_peer_urls: Vec<String>,
-    /// Sorted by name.
+    /// Sorted by name. Where the flags do not hold together it is this member alone.
     pub initial_cluster: Vec<InitialMember>,
+    /// Whether the flags that describe the first start hold together, or what is wrong. A later start does not ask.
+    pub first_start: Result<(), String>,
     pub initial_cluster_token: String,
     /// Whether `--initial-cluster-state` is `existing`.
     pub cluster_exists: bool,
@@ -62,8 +64,10 @@ pub struct Config {
     pub log_level: String,
     pub log_format: String,
     pub log_outputs: Vec<String>,
-    pub listen_metrics: Vec<SocketAddr>,
+    pub listen_metrics: Vec<Place>,
     pub cors: Vec<String>,
+    /// Whether `--metrics` is `extensive`.
+    pub extensive_metrics: bool,
 }
 
 /// Longest election timeout, as in etcd.
@@ -117,13 +121,19 @@ impl Reader<'_> {
         if urls.is_empty() { Err(format!("--{name} must not be empty")) } else { Ok(urls) }
     }
 
-    fn listen(&self, name: &str) -> Result<Vec<SocketAddr>, String> {
-        self.urls(name)?.iter().map(|url| values::socket_address(url, name)).collect()
+    fn listen(&self, name: &str) -> Result<Vec<Place>, String> {
+        self.urls(name)?.iter().map(|url| values::place(url, name)).collect()
     }
 }
 
 fn texts(urls: &[Url]) -> Vec<String> {
     urls.iter().map(|url| url.text.clone()).collect()
+}
+
+fn compaction(flags: &Flags) -> Result<Option<AutoCompaction>, String> {
+    let (mode, retention) = (flags.get("auto-compaction-mode"), flags.get("auto-compaction-retention"));
+    auto_compaction::check_mode(mode)?;
+    auto_compaction::retention(mode, retention)
 }
 
 impl Config {
@@ -147,13 +157,12 @@ impl Config {
         read.some_urls("listen-client-urls")?;
         let features = Features::read(flags.get("feature-gates"))?;
         let (corrupt_check_time, compact_hash_check_time) = check_times(&read, &features)?;
-        auto_compaction::check_mode(flags.get("auto-compaction-mode"))?;
-        let given = flags.is_given("initial-cluster").then(|| flags.get("initial-cluster"));
-        let initial_cluster = founding::members(given, &name, &advertise_peer_urls)?;
-        let (mode, retention) = (flags.get("auto-compaction-mode"), flags.get("auto-compaction-retention"));
-        let auto_compaction = auto_compaction::retention(mode, retention)?;
+        let auto_compaction = compaction(flags)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
-        founding::check(&initial_cluster, &name, &advertise_peer_urls, cluster_exists)?;
+        let members = founders(flags, &name, &advertise_peer_urls, cluster_exists);
+        let first_start = members.as_ref().map(|_| ()).map_err(String::clone);
+        let alone = InitialMember { name: name.clone(), peer_urls: advertise_peer_urls.clone() };
+        let initial_cluster = members.unwrap_or_else(|_| vec![alone]);
         let (force_new_cluster, rebuild_from_peers) = at_this_start(&read)?;
         Ok(Self {
             listen_client,
@@ -162,6 +171,7 @@ impl Config {
             listen_peers,
             advertise_peer_urls,
             initial_cluster,
+            first_start,
             initial_cluster_token: read.text("initial-cluster-token"),
             cluster_exists,
             force_new_cluster,
@@ -191,6 +201,7 @@ impl Config {
             log_format: read.text("log-format"),
             log_outputs: values::words(flags.get("log-outputs")),
             listen_metrics,
+            extensive_metrics: flags.get("metrics") == "extensive",
             cors: values::words(flags.get("cors")),
             name,
             data_dir,
@@ -201,6 +212,14 @@ impl Config {
     pub fn logs_to_stderr(&self) -> bool {
         self.log_outputs.iter().any(|output| matches!(output.as_str(), "default" | "stderr"))
     }
+}
+
+/// The members that the flags of the first start name, where they hold together.
+fn founders(flags: &Flags, name: &str, told: &[String], cluster_exists: bool) -> Result<Vec<InitialMember>, String> {
+    let given = flags.is_given("initial-cluster").then(|| flags.get("initial-cluster"));
+    let members = founding::members(given, name, told)?;
+    founding::check(&members, name, told, cluster_exists)?;
+    flags.first_start_unbuilt.clone().map_or(Ok(members), Err)
 }
 
 fn usize_of(number: u64) -> usize {
@@ -230,7 +249,13 @@ fn timers(read: &Reader<'_>) -> Result<(Duration, Duration), String> {
 
 /// The URLs, and what they bind.
 fn listen_peers(read: &Reader<'_>) -> Result<(Vec<String>, Vec<String>), String> {
-    let addresses = read.listen("listen-peer-urls")?.iter().map(ToString::to_string).collect();
+    let address = |place: Place| match place {
+        Place::Net(address) => Ok(address.to_string()),
+        Place::File(_) => {
+            Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"))
+        }
+    };
+    let addresses = read.listen("listen-peer-urls")?.into_iter().map(address).collect::<Result<_, _>>()?;
     Ok((texts(&read.some_urls("listen-peer-urls")?), addresses))
 }
 
@@ -296,7 +321,7 @@ mod tests {
     fn defaults_are_etcds() {
         let config = config(&[]).expect("defaults hold together");
         assert_eq!(config.data_dir, "default.etcd");
-        assert_eq!(config.listen_client, ["127.0.0.1:2379".parse().expect("an address")]);
+        assert_eq!(config.listen_client, [Place::Net("127.0.0.1:2379".parse().expect("an address"))]);
         assert_eq!(founding::shown(&config.initial_cluster), "default=http://localhost:2380");
         assert_eq!((config.auto_compaction, config.snapshot_catchup_entries), (None, 5_000));
         assert_eq!((config.quota_bytes, config.max_txn_ops), (Some(2 << 30), 128));
@@ -351,7 +376,7 @@ mod tests {
             (&["--snapshot-count=0"], "--snapshot-count=0 is out of range"),
         ];
         for (arguments, text) in table {
-            let refused = config(arguments).expect_err("does not hold together");
+            let refused = config(arguments).and_then(|config| config.first_start).expect_err("does not hold together");
             assert!(refused.starts_with(text), "{arguments:?}: {refused}");
         }
     }

@@ -98,6 +98,16 @@ impl Flag {
         format!("ETCD_{}", self.name.to_uppercase().replace('-', "_"))
     }
 
+    /// Whether it describes the first start, and means nothing at a later one.
+    pub fn is_of_first_start(&self) -> bool {
+        self.name.starts_with("discovery-") || self.name.starts_with("initial-cluster")
+    }
+
+    /// Whether its value is never shown: not in a refusal, not in the log.
+    pub fn is_secret(&self) -> bool {
+        ["password", "token", "user"].iter().any(|word| self.name.contains(word)) && self.standing == Standing::Unbuilt
+    }
+
     /// Whether `value` says what the default says.
     pub fn is_default(&self, value: &str) -> bool {
         use crate::server::values;
@@ -166,7 +176,7 @@ pub const FLAGS: &[Flag] = &[
     built(Logging, "log-level", OneOf(&["debug", "info", "warn", "error", "panic", "fatal"]), "info", "Least level that is logged."),
     built(Logging, "log-format", OneOf(&["json", "console"]), "json", "Form of log lines."),
     built(Logging, "log-outputs", Words, "default", "Where the log goes: 'default' or 'stderr', 'stdout', or files."),
-    built(Monitoring, "metrics", OneOf(&["basic", "extensive"]), "basic", "Detail of metrics; both are the same yet."),
+    built(Monitoring, "metrics", OneOf(&["basic", "extensive"]), "basic", "Detail of metrics; 'extensive' adds the time of every kind of request."),
     built(Monitoring, "listen-metrics-urls", Urls, "", "Further URLs that serve only metrics and health."),
     built(Monitoring, "cors", Words, "*", "Web origins that may read answers."),
 

@@ -41,6 +41,8 @@ impl fmt::Display for FlagStop {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Flags {
     given: BTreeMap<&'static str, String>,
+    /// Why a first start is refused: a flag that describes it is not built.
+    pub first_start_unbuilt: Option<String>,
     /// Warnings for the log, which is not there yet when flags are read.
     pub warnings: Vec<String>,
 }
@@ -127,7 +129,8 @@ impl Flags {
                 continue;
             }
             let Some(flag) = FLAGS.iter().find(|flag| flag.variable() == variable && flag.name != "version") else {
-                self.warnings.push(format!("unrecognized environment variable: {variable}={value}"));
+                // Its value may be a secret, such as a password for a tool beside this one.
+                self.warnings.push(format!("unrecognized environment variable: {variable}"));
                 continue;
             };
             if value.is_empty() {
@@ -152,7 +155,12 @@ impl Flags {
             let Some(flag) = find(name) else { continue };
             match flag.standing {
                 Standing::Unbuilt if !flag.is_default(value) => {
-                    return Err(FlagStop::Refused(format!("--{name}={value} is not supported by quorate yet")));
+                    let shown = if flag.is_secret() { String::new() } else { format!("={value}") };
+                    let text = format!("--{name}{shown} is not supported by quorate yet");
+                    if !flag.is_of_first_start() {
+                        return Err(FlagStop::Refused(text));
+                    }
+                    self.first_start_unbuilt = Some(text);
                 }
                 Standing::Refused(why) if !flag.is_default(value) => {
                     return Err(FlagStop::Refused(format!("--{name} is refused: {why}")));
@@ -190,6 +198,9 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
     }
 }
 
+/// Columns of a line of the help.
+const HELP_WIDTH: usize = 100;
+
 /// The help text, by group. Flags that are not built stand at the end by name only.
 pub fn help() -> String {
     let mut text = String::from(
@@ -198,15 +209,22 @@ pub fn help() -> String {
          Show the version.\n\n  quorate -h | --help\n    Show this text.\n",
     );
     for group in Group::ALL {
-        text.push_str(&format!("\n{}:\n", group.title()));
-        for flag in FLAGS.iter().filter(|flag| flag.group == *group && flag.standing == Standing::Built) {
+        let mut flags = FLAGS.iter().filter(|flag| flag.group == *group && flag.standing == Standing::Built).peekable();
+        if flags.peek().is_some() {
+            text.push_str(&format!("\n{}:\n", group.title()));
+        }
+        for flag in flags {
             let default = if flag.default.is_empty() { "''".to_string() } else { format!("'{}'", flag.default) };
             text.push_str(&format!("  --{} {default}\n    {}\n", flag.name, flag.help));
         }
     }
-    text.push_str("\nKnown to etcd and not supported yet (accepted with their default value):\n ");
+    text.push_str("\nKnown to etcd and not supported yet (accepted with their default value):\n");
+    let mut width = HELP_WIDTH;
     for flag in FLAGS.iter().filter(|flag| !matches!(flag.standing, Standing::Built | Standing::Ignored)) {
-        text.push_str(&format!(" --{}", flag.name));
+        let begin = if width + flag.name.len() + 3 > HELP_WIDTH { "\n  --" } else { " --" };
+        width = if begin.starts_with('\n') { 1 } else { width } + flag.name.len() + 3;
+        text.push_str(begin);
+        text.push_str(flag.name);
     }
     text.push('\n');
     text

@@ -1,18 +1,17 @@
 //! Listeners: sockets in, requests out to the porch; HTTP/1.1 and HTTP/2 on one port.
 //!
-//! Invariants: connections are bounded in number, and one that says nothing sensible in its first seconds is
-//! closed; whatever a client sends, only its own connection ends; on stop no new connection is taken and the
-//! requests under way get a bounded time to end.
+//! Invariants: connections are bounded in number, over all listeners of a kind, and one that says nothing sensible in its
+//! first seconds is closed; whatever a client sends, only its own connection ends; on stop no new connection is taken
+//! and the requests under way get a bounded time to end.
 //! Does not know what requests ask.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -20,16 +19,19 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
-use crate::api::{self, Cors, Porch};
+use crate::api::{self, Cors, Porch, ReceiveRoom, ReceiveRooms, TakenIn};
 use crate::base::limits;
 use crate::env::Env;
 use crate::server::config::Config;
 use crate::server::counted::{Counted, Received};
+use crate::server::descriptors::Share;
 use crate::server::gathered::{Gathered, Turns};
+use crate::server::header_fields::Passable;
+use crate::server::seldom::Seldom;
+use crate::server::socket::{Place, Socket, Stream};
 
 /// What a listener serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,10 +44,10 @@ pub enum Traffic {
 
 /// A bound socket.
 pub struct Listener {
-    socket: TcpListener,
+    socket: Socket,
     traffic: Traffic,
     /// Where it listens.
-    pub address: SocketAddr,
+    pub place: Place,
 }
 
 /// How connections are served; the same for all.
@@ -55,26 +57,55 @@ pub struct Manners {
     keepalive_interval: Option<Duration>,
     keepalive_timeout: Duration,
     cors: Arc<Cors>,
+    clients: Arc<Slots>,
+    metrics: Arc<Slots>,
+    rooms: ReceiveRooms,
+}
+
+/// Connections that may be open at once, and the warnings when there are more.
+#[derive(Debug)]
+struct Slots {
+    free: Arc<Semaphore>,
+    limit: usize,
+    full: Seldom,
+    failed: Seldom,
+}
+
+impl Slots {
+    fn new(limit: usize) -> Arc<Self> {
+        let free = Arc::new(Semaphore::new(limit));
+        Arc::new(Self { free, limit, full: Seldom::default(), failed: Seldom::default() })
+    }
 }
 
 impl Manners {
-    /// The manners the flags set.
-    pub fn new(config: &Config) -> Self {
+    /// The manners the flags set, with so many connections as the descriptors allow.
+    pub fn new(config: &Config, share: &Share) -> Self {
         Self {
             max_concurrent_streams: config.max_concurrent_streams,
             keepalive_interval: config.keepalive_interval,
             keepalive_timeout: config.keepalive_timeout,
             cors: Arc::new(Cors { origins: config.cors.clone() }),
+            clients: Slots::new(share.clients),
+            metrics: Slots::new(share.metrics),
+            rooms: ReceiveRooms::default(),
+        }
+    }
+
+    fn slots(&self, traffic: Traffic) -> &Arc<Slots> {
+        match traffic {
+            Traffic::Clients => &self.clients,
+            Traffic::Metrics => &self.metrics,
         }
     }
 }
 
 impl Listener {
-    /// Takes an address.
-    pub async fn bind(address: SocketAddr, traffic: Traffic) -> io::Result<Self> {
-        let socket = TcpListener::bind(address).await?;
-        let address = socket.local_addr()?;
-        Ok(Self { socket, traffic, address })
+    /// Takes a place.
+    pub fn bind(place: &Place, traffic: Traffic) -> io::Result<Self> {
+        let socket = Socket::bind(place)?;
+        let place = socket.place()?;
+        Ok(Self { socket, traffic, place })
     }
 
     /// What it serves.
@@ -85,7 +116,7 @@ impl Listener {
     /// Serves until `stop` turns true, then lets requests end for a bounded time.
     pub async fn serve<E: Env>(self, porch: Arc<Porch<E>>, manners: Manners, mut stop: watch::Receiver<bool>) {
         let builder = Arc::new(builder(&manners));
-        let slots = Arc::new(Semaphore::new(limits::MAX_CONNECTIONS));
+        let slots = manners.slots(self.traffic).clone();
         let graceful = GracefulShutdown::new();
         loop {
             let accepted = tokio::select! {
@@ -94,19 +125,24 @@ impl Listener {
                 accepted = self.socket.accept() => accepted,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     // Out of descriptors, most likely: others keep theirs, this one waits its turn.
-                    tracing::warn!(%error, "cannot accept a connection");
+                    if let Some(times) = slots.failed.one_more(Instant::now()) {
+                        tracing::warn!(%error, times, "connections cannot be accepted");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
             };
-            let Ok(slot) = slots.clone().try_acquire_owned() else {
-                tracing::debug!(limit = limits::MAX_CONNECTIONS, "too many connections, one was closed");
+            let Ok(slot) = slots.free.clone().try_acquire_owned() else {
+                if let Some(times) = slots.full.one_more(Instant::now()) {
+                    let limit = slots.limit as u64;
+                    tracing::warn!(limit, times, traffic = ?self.traffic, "too many connections: new ones are closed");
+                }
                 continue;
             };
-            let connection = connection(stream, &porch, &manners, self.traffic, &builder, &graceful);
+            let connection = connection(stream, &porch, &manners, self.traffic, &builder, &graceful, stop.clone());
             tokio::spawn(async move {
                 connection.await;
                 drop(slot);
@@ -114,7 +150,7 @@ impl Listener {
         }
         drop(self.socket);
         if tokio::time::timeout(DRAIN_TIME, graceful.shutdown()).await.is_err() {
-            tracing::info!(address = %self.address, "some connections did not end in time");
+            tracing::info!(address = %self.place, "some connections did not end in time");
         }
     }
 }
@@ -137,10 +173,13 @@ fn builder(manners: &Manners) -> auto::Builder<TokioExecutor> {
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits::HEADER_READ_MS))
+        // The library ends the process where the clock shows a time before 1970; the endpoints date themselves.
+        .auto_date_header(false)
         .max_buf_size(limits::MAX_HEADER_BYTES as usize);
     builder
         .http2()
         .timer(TokioTimer::new())
+        .auto_date_header(false)
         .max_concurrent_streams(manners.max_concurrent_streams)
         .max_pending_accept_reset_streams(limits::RESET_STREAMS)
         .max_local_error_reset_streams(limits::RESET_STREAMS)
@@ -155,25 +194,25 @@ fn builder(manners: &Manners) -> auto::Builder<TokioExecutor> {
 
 /// One connection from its first byte to its last.
 fn connection<E: Env>(
-    stream: TcpStream,
+    stream: Stream,
     porch: &Arc<Porch<E>>,
     manners: &Manners,
     traffic: Traffic,
     builder: &Arc<auto::Builder<TokioExecutor>>,
     graceful: &GracefulShutdown,
+    mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
-    // A failure here shows again, and is told, at the first read or write.
-    let _ = stream.set_nodelay(true);
-    let stream = Counted::new(stream, porch.metrics.clone());
+    let stream = Counted::new(Passable::new(stream), porch.metrics.clone());
     let received = stream.received();
     let turns = Turns::default();
     let stream = Gathered::new(stream, turns.clone());
     let spoke = Arc::new(AtomicBool::new(false));
     let service = {
         let (porch, cors, spoke) = (porch.clone(), manners.cors.clone(), spoke.clone());
+        let room = manners.rooms.connection();
         service_fn(move |request| {
             spoke.store(true, Ordering::Relaxed);
-            answer(porch.clone(), cors.clone(), traffic, request)
+            answer(porch.clone(), cors.clone(), traffic, room.clone(), request)
         })
     };
     let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
@@ -184,6 +223,14 @@ fn connection<E: Env>(
             turns.begin();
             serving.as_mut().poll(cx)
         });
+        let stopped = async {
+            // Whoever has asked nothing yet is not waited for long.
+            let _ = stop.wait_for(|stop| *stop).await;
+            tokio::time::sleep(Duration::from_millis(limits::STOP_GRACE_MS)).await;
+            if spoke.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
         tokio::select! {
             biased;
             outcome = serving => {
@@ -192,7 +239,8 @@ fn connection<E: Env>(
                     tracing::debug!(%error, "a connection ended badly");
                 }
             }
-            () = silence(received, spoke) => tracing::debug!("a connection said nothing and was closed"),
+            () = silence(received, spoke.clone()) => tracing::debug!("a connection said nothing and was closed"),
+            () = stopped => {}
         }
     }
 }
@@ -209,10 +257,11 @@ async fn answer<E: Env>(
     porch: Arc<Porch<E>>,
     cors: Arc<Cors>,
     traffic: Traffic,
+    room: ReceiveRoom,
     request: http::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
     if traffic == Traffic::Clients && is_grpc(&request) {
-        return Ok(api::serve(porch, request).await);
+        return Ok(api::serve(porch, request.map(|body| TakenIn::new(body, room))).await);
     }
     let answer = api::respond(&porch, &cors, &request).await;
     Ok(answer.map(|body| Body::new(body.map_err(|never| match never {}))))

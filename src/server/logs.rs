@@ -1,23 +1,29 @@
 //! Log lines, in the form etcd's have: one JSON object a line, or columns for people.
 //!
-//! Invariant: a line that cannot be written is lost, never a reason to stop. Does not know who logs what.
+//! Invariant: a line that cannot be written is lost, never a reason to stop or to wait. Does not know who logs what.
 
 use std::fmt::{self, Write as _};
-use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::io::{self, Write as _};
+use std::sync::{OnceLock, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
-use tracing_subscriber::fmt::{FmtContext, MakeWriter};
 use tracing_subscriber::registry::LookupSpan;
+
+use crate::base::{calendar_day, limits};
+use crate::server::log_outputs::Outputs;
+
+/// The outputs in use, for those who have a last word.
+static OUTPUTS: OnceLock<Outputs> = OnceLock::new();
 
 /// Starts logging. Fails if a file cannot be opened or logging was started before.
 pub fn start(level: &str, format: &str, outputs: &[String]) -> Result<(), String> {
-    let outputs = Outputs::open(outputs)?;
+    let json = format == "json";
+    let outputs = Outputs::open(outputs, if json { dropped_as_json } else { dropped_in_columns })?;
     let level = match level {
         "debug" => Level::DEBUG,
         "info" => Level::INFO,
@@ -26,62 +32,54 @@ pub fn start(level: &str, format: &str, outputs: &[String]) -> Result<(), String
     };
     tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(outputs)
-        .event_format(Lines { json: format == "json" })
+        .with_writer(outputs.clone())
+        .event_format(Lines { json })
         .try_init()
-        .map_err(|error| format!("cannot start logging: {error}"))
+        .map_err(|error| format!("cannot start logging: {error}"))?;
+    // Set once, because logging starts once.
+    let _ = OUTPUTS.set(outputs);
+    Ok(())
 }
 
-/// Where lines go; each line to every output.
-#[derive(Clone)]
-struct Outputs(Arc<Vec<Output>>);
-
-enum Output {
-    Stderr,
-    Stdout,
-    File(File),
-}
-
-impl Outputs {
-    fn open(names: &[String]) -> Result<Self, String> {
-        let open = |name: &String| match name.as_str() {
-            "default" | "stderr" => Ok(Output::Stderr),
-            "stdout" => Ok(Output::Stdout),
-            path => OpenOptions::new()
-                .create(true)
-                .append(true)
-                .open(path)
-                .map(Output::File)
-                .map_err(|error| format!("--log-outputs: cannot open {path}: {error}")),
-        };
-        Ok(Self(Arc::new(names.iter().map(open).collect::<Result<_, _>>()?)))
+/// Gives the outputs a moment to take what waits; to be called before the process ends.
+pub fn finish() {
+    if let Some(outputs) = OUTPUTS.get() {
+        outputs.finish(Duration::from_millis(limits::LOG_FINISH_MS));
     }
 }
 
-impl Write for Outputs {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        for output in self.0.iter() {
-            // A full disk or a closed pipe must not stop the server.
-            let _ = match output {
-                Output::Stderr => io::stderr().write_all(line),
-                Output::Stdout => io::stdout().write_all(line),
-                Output::File(file) => (&*file).write_all(line),
-            };
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+/// Writes a line on stderr, past the log; given up when nobody takes it.
+pub fn say(line: String) {
+    let (done, written) = mpsc::sync_channel(1);
+    let write = move || {
+        let _ = writeln!(io::stderr(), "{line}");
+        // Nobody waits any more if it took too long.
+        let _ = done.send(());
+    };
+    if std::thread::Builder::new().name("last word".into()).spawn(write).is_ok() {
+        let _ = written.recv_timeout(Duration::from_millis(limits::LOG_FINISH_MS));
     }
 }
 
-impl<'a> MakeWriter<'a> for Outputs {
-    type Writer = Self;
+fn dropped_as_json(dropped: u64) -> Vec<u8> {
+    dropped_line(dropped, write_json)
+}
 
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
+fn dropped_in_columns(dropped: u64) -> Vec<u8> {
+    dropped_line(dropped, write_columns)
+}
+
+type WriteLine = fn(&mut Writer<'_>, &str, &str, &str, &Fields) -> fmt::Result;
+
+/// What is told of lines that found no room.
+fn dropped_line(dropped: u64, write: WriteLine) -> Vec<u8> {
+    let message = "log lines were dropped: the output did not take them".to_string();
+    let mut fields = Fields { message, ..Default::default() };
+    fields.rest.insert("dropped".into(), Value::from(dropped));
+    let mut line = String::new();
+    // Writing to a string does not fail.
+    let _ = write(&mut Writer::new(&mut line), "warn", &timestamp(SystemTime::now()), "server/logs.rs:0", &fields);
+    line.into_bytes()
 }
 
 /// The form of a line.
@@ -194,22 +192,9 @@ impl Visit for Fields {
 fn timestamp(now: SystemTime) -> String {
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (seconds, micros) = (since.as_secs(), since.subsec_micros());
-    let (year, month, day) = date(seconds / 86_400);
+    let (year, month, day) = calendar_day(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
-}
-
-/// Year, month and day of a day counted from 1970 (Hinnant's algorithm: eras of 400 years from 1 March 0000).
-fn date(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let era = days / 146_097;
-    let day_of_era = days % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@
 use crate::base::MemberId;
 use crate::driver::{BootReport, DAMAGED_SUFFIX, Forced, Rebuilds};
 use crate::server::config::Config;
+use crate::server::descriptors::Share;
 use crate::server::founding;
+use crate::server::socket::Place;
 
 /// The configuration in effect, under the names of its flags.
 pub fn starting(config: &Config) {
@@ -53,9 +55,20 @@ pub fn starting(config: &Config) {
     );
 }
 
-fn addresses(addresses: &[std::net::SocketAddr]) -> String {
+fn addresses(addresses: &[Place]) -> String {
     let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     texts.join(",")
+}
+
+/// How the descriptors are shared out.
+pub fn descriptors(share: &Share) {
+    tracing::info!(
+        limit = share.limit,
+        clients = share.clients as u64,
+        metrics = share.metrics as u64,
+        peers = share.peers as u64,
+        "file descriptors"
+    );
 }
 
 /// What boot found in the data directory.

@@ -3,9 +3,11 @@
 //! Invariant: a value is taken whole or refused with a reason; nothing is guessed.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::Url;
+use crate::server::socket::Place;
 
 /// A bool in the spellings of etcd's flag library.
 pub fn boolean(text: &str) -> Result<bool, String> {
@@ -73,17 +75,21 @@ pub fn urls(text: &str) -> Result<Vec<Url>, String> {
     Ok(urls)
 }
 
-/// Where to listen. Only addresses are taken (and `localhost`), so that a name server is never asked.
-pub fn socket_address(url: &Url, flag: &str) -> Result<SocketAddr, String> {
-    if url.scheme != "http" {
-        return Err(format!("--{flag}: {} needs TLS or a unix socket, not supported by quorate yet", url.text));
+/// Where to listen. Only addresses are taken (and `localhost`), so that a name server is never asked. A socket's file is,
+/// as in etcd, what follows `unix://`; without a slash at its beginning it lies in the working directory.
+pub fn place(url: &Url, flag: &str) -> Result<Place, String> {
+    match url.scheme.as_str() {
+        "unix" if url.host.is_empty() => return Err(format!("--{flag}: {} names no file for the socket", url.text)),
+        "unix" => return Ok(Place::File(PathBuf::from(&url.host))),
+        "http" => {}
+        _ => return Err(format!("--{flag}: {} needs TLS, which is not supported by quorate yet", url.text)),
     }
     let ip = match url.host.as_str() {
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
         host => host.parse().map_err(|_| format!("--{flag}: expected IP in URL for binding ({})", url.text))?,
     };
     let port = url.port.parse().map_err(|_| format!("--{flag}: no port to listen on ({})", url.text))?;
-    Ok(SocketAddr::new(ip, port))
+    Ok(Place::Net(SocketAddr::new(ip, port)))
 }
 
 #[cfg(test)]
@@ -113,7 +119,14 @@ mod tests {
     fn urls_have_scheme_host_and_port() {
         let both = urls("http://10.0.0.1:2379,http://[::1]:2380").expect("two URLs");
         assert_eq!((both[0].host.as_str(), both[0].port.as_str()), ("10.0.0.1", "2379"));
-        assert_eq!(socket_address(&both[1], "x"), Ok("[::1]:2380".parse().expect("an address")));
+        assert_eq!(place(&both[1], "x"), Ok(Place::Net("[::1]:2380".parse().expect("an address"))));
+        for (text, path) in
+            [("unix:///run/e.sock", "/run/e.sock"), ("unix://localhost:2379", "localhost:2379"), ("unix:e", "e")]
+        {
+            assert_eq!(place(&Url::read(text).expect("a URL"), "x"), Ok(Place::File(path.into())));
+        }
+        let encrypted = place(&Url::read("unixs:///run/e.sock").expect("a URL"), "listen-client-urls");
+        assert!(encrypted.expect_err("not built").contains("needs TLS"));
         assert_eq!(urls("http://b:1,http://a:1,http://b:1").map(|urls| urls.len()), Ok(2));
         for wrong in ["10.0.0.1:2379", "ftp://a:1", "http://a", "http://a:1/path", "http://::1:1"] {
             assert!(urls(wrong).is_err(), "{wrong}");
@@ -125,7 +138,7 @@ mod tests {
             ("http://1.2.3.4:", "no port to listen on (http://1.2.3.4:)"),
         ] {
             let url = Url::read(text).expect("a URL");
-            assert_eq!(socket_address(&url, "listen-client-urls"), Err(format!("--listen-client-urls: {why}")));
+            assert_eq!(place(&url, "listen-client-urls"), Err(format!("--listen-client-urls: {why}")));
         }
     }
 }

@@ -79,6 +79,8 @@ async fn http_endpoints_are_etcds() {
     assert!(metrics.contains("etcd_server_has_leader 1\n"), "{metrics}");
     let post = exchange(&server, b"POST /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(post.starts_with("HTTP/1.1 405 Method Not Allowed\r\n"), "{post}");
+    let post = exchange(&server, b"POST /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
+    assert!(post.starts_with("HTTP/1.1 200 OK\r\n"), "{post}");
     let options = exchange(&server, b"OPTIONS /x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await;
     assert!(options.starts_with("HTTP/1.1 200 OK\r\n"), "{options}");
     server.must_be_well_at(1).await;

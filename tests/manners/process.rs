@@ -137,6 +137,12 @@ pub struct Server {
 }
 
 impl Server {
+    /// The same, reached at this port.
+    pub fn on(mut self, port: u16) -> Self {
+        self.port = port;
+        self
+    }
+
     /// What marks this process's log lines among those of its predecessors.
     fn word(&self) -> String {
         format!("\"pid\":{}", self.child.id())

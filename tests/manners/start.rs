@@ -98,7 +98,7 @@ fn an_unknown_variable_is_warned_of() {
     let mut command = home.command();
     command.env("ETCD_NO_SUCH_THING", "1").env("ETCD_LOG_LEVEL", "warn");
     let server = crate::process::running(command);
-    home.wait_for_log(&["warn", "unrecognized environment variable: ETCD_NO_SUCH_THING=1"]);
+    home.wait_for_log(&["warn", "unrecognized environment variable: ETCD_NO_SUCH_THING"]);
     drop(server);
 }
 

@@ -19,10 +19,16 @@ use crate::process::{ANSWER_LIMIT, Cost, Server, Trouble, busy_of_all, connect};
 
 /// Keys of the small store.
 pub const SMALL_STORE: u64 = 10_000;
+/// Large values, and the keys they are put under: few, so that what lives is little and what is written much.
+const LARGE_VALUE: usize = 64 * 1024;
+const LARGE_VALUE_KEYS: u64 = 200;
 /// Connections that carry a load of many clients.
 const CONNECTIONS: usize = 4;
 /// Load that is not measured, before the window.
 const WARM_UP: Duration = Duration::from_millis(1_000);
+
+/// Time between two looks at the server's memory.
+const PEAK_EVERY: Duration = Duration::from_millis(100);
 
 /// What each client does, over and over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +37,12 @@ pub enum Work {
     Put,
     /// Linearizable get of a random key of the small store.
     Get,
+    /// Put of a value of 64 KiB under one of few keys.
+    PutLarge,
     /// Range over the whole prefix, limited to 500.
     Page,
+    /// The same, limited to 10,000.
+    LongPage,
     /// Count of the whole prefix.
     Count,
 }
@@ -48,7 +58,7 @@ pub struct Figures {
     pub p99: f64,
     /// Processor time of the server per operation, in microseconds.
     pub cpu: f64,
-    /// Resident memory of the server at the end, in MiB.
+    /// Most resident memory of the server that was seen within the window, in MiB.
     pub resident: f64,
     /// Bytes the server sent to the disk per operation.
     pub disk: f64,
@@ -77,7 +87,11 @@ pub async fn drive(server: &Server, work: Work, clients: usize, window: Duration
     }
     tokio::time::sleep_until(from.into()).await;
     let before = Reading::take(server)?;
-    tokio::time::sleep_until(until.into()).await;
+    let mut resident = 0;
+    while Instant::now() < until {
+        tokio::time::sleep_until(until.min(Instant::now() + PEAK_EVERY).into()).await;
+        resident = resident.max(server.cost().map_or(0, |cost| cost.resident));
+    }
     let after = Reading::take(server)?;
     let mut latencies: Vec<u32> = Vec::new();
     for task in tasks {
@@ -98,7 +112,7 @@ pub async fn drive(server: &Server, work: Work, clients: usize, window: Duration
         p50: at(0.50),
         p99: at(0.99),
         cpu: server_busy * 1e6 / operations,
-        resident: after.cost.resident as f64 / f64::from(1 << 20),
+        resident: resident as f64 / f64::from(1 << 20),
         disk: (after.cost.written - before.cost.written) as f64 / operations,
         others: ((all_busy - server_busy - own_busy) / elapsed).max(0.0),
     })
@@ -145,10 +159,15 @@ async fn client(
                 let key = key(dice.below(SMALL_STORE));
                 drop(kv.range(pb::RangeRequest { key, ..Default::default() }).await?);
             }
-            Work::Page => {
-                // A page from anywhere in the prefix; an answer without its 500 keys is no page.
-                let answer = kv.range(pb::RangeRequest { limit: 500, ..prefix }).await?;
-                assert_eq!(answer.get_ref().kvs.len(), 500, "a page has 500 keys");
+            Work::PutLarge => {
+                let key = key(dice.below(LARGE_VALUE_KEYS));
+                let value = Bytes::from(vec![dice.next_u64() as u8; LARGE_VALUE]);
+                drop(kv.put(pb::PutRequest { key, value, ..Default::default() }).await?);
+            }
+            Work::Page | Work::LongPage => {
+                let limit = if work == Work::Page { 500 } else { 10_000 };
+                let answer = kv.range(pb::RangeRequest { limit, ..prefix }).await?;
+                assert_eq!(answer.get_ref().kvs.len() as i64, limit, "an answer without all its keys is no page");
             }
             Work::Count => drop(kv.range(pb::RangeRequest { count_only: true, ..prefix }).await?),
         }

@@ -56,16 +56,22 @@ pub struct BenchArgs {
 }
 
 /// The cases on a store that is fresh for every measurement.
-const SMALL: [(&str, Work, usize); 4] = [
+const SMALL: [(&str, Work, usize); 5] = [
     ("put, 1 client", Work::Put, 1),
     ("put, 100 clients", Work::Put, 100),
+    ("put of 64 KiB, 100 clients", Work::PutLarge, 100),
     ("get, 1 client", Work::Get, 1),
     ("get, 100 clients", Work::Get, 100),
 ];
 
 /// The cases on the large store, which is loaded once for each side.
-const LARGE: [(&str, Work, usize); 2] =
-    [("large: page of 500, 1 client", Work::Page, 1), ("large: count, 1 client", Work::Count, 1)];
+const LARGE: [(&str, Work, usize); 5] = [
+    ("large: page of 500, 1 client", Work::Page, 1),
+    ("large: page of 500, 16 clients", Work::Page, 16),
+    ("large: page of 500, 32 clients", Work::Page, 32),
+    ("large: page of 10,000, 8 clients", Work::LongPage, 8),
+    ("large: count, 1 client", Work::Count, 1),
+];
 const RESTART: &str = "large: restart after kill -9";
 
 /// Runs the cases and prints the tables. True always: a bench measures, it does not judge.

@@ -1,0 +1,87 @@
+//! File descriptors: how many this process may have, and how they are shared out.
+//!
+//! Invariants: the soft limit is raised to the hard one, as every Go program does at its start; clients are given what is
+//! left when the member's own files, its peers and the metrics listeners have theirs, so that no number of connections
+//! keeps it from opening a file. Does not know who listens.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use crate::base::limits;
+
+/// How the descriptors are shared out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Share {
+    /// What the process may have.
+    pub limit: u64,
+    /// Connections of clients, over all listeners.
+    pub clients: usize,
+    /// Connections to the metrics listeners.
+    pub metrics: usize,
+    /// Connections that others open to the peer port.
+    pub peers: usize,
+}
+
+/// Raises the soft limit as far as this user may, and tells what it is then; the largest number is no limit.
+pub fn raise() -> u64 {
+    let given = getrlimit(Resource::Nofile);
+    if given.current != given.maximum {
+        // Refused only where the limit was changed meanwhile; then what is read below counts.
+        let _ = setrlimit(Resource::Nofile, Rlimit { current: given.maximum, maximum: given.maximum });
+    }
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
+/// Shares `limit` out. `quota` bounds the history, each segment of which has a file open.
+///
+/// # Errors
+/// There are too few to work with.
+pub fn share(limit: u64, quota: Option<u64>) -> Result<Share, String> {
+    // A quarter beyond the quota: it bounds what is there, and what was deleted may wait to be given back.
+    let history = quota.map_or(limit / 4, |bytes| bytes / limits::HISTORY_SEGMENT_BYTES * 5 / 4).min(limit / 4);
+    let peers = (limits::PEER_CONNECTIONS as u64).min(limit / 8);
+    let metrics = (limits::METRICS_CONNECTIONS as u64).min(limit / 16);
+    let own = limits::OWN_DESCRIPTORS + history + peers + metrics;
+    let clients = limit.saturating_sub(own).min(limits::MAX_CONNECTIONS as u64);
+    if clients < limits::LEAST_CONNECTIONS {
+        return Err(format!(
+            "the limit of open files is {limit}: too few for the member's own and any clients; raise it (ulimit -n, \
+             LimitNOFILE=)"
+        ));
+    }
+    let number = |share: u64| usize::try_from(share).unwrap_or(usize::MAX);
+    Ok(Share { limit, clients: number(clients), metrics: number(metrics), peers: number(peers) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUOTA: Option<u64> = Some(limits::DEFAULT_QUOTA_BYTES);
+
+    #[test]
+    fn files_and_peers_come_before_clients() {
+        for limit in [256, 1_024, 4_096, 65_536, u64::MAX] {
+            for quota in [QUOTA, None, Some(64 << 30)] {
+                let share = share(limit, quota).expect("enough");
+                let given = (share.clients + share.metrics + share.peers) as u64;
+                assert!(given + limits::OWN_DESCRIPTORS <= limit, "{share:?}");
+            }
+        }
+        let usual = share(1_024, QUOTA).expect("enough");
+        assert_eq!((usual.clients, usual.metrics, usual.peers), (728, 64, 128));
+        assert_eq!(share(u64::MAX, QUOTA).expect("enough").clients, limits::MAX_CONNECTIONS);
+    }
+
+    #[test]
+    fn too_few_are_refused_with_what_helps() {
+        let refused = share(64, QUOTA).expect_err("too few");
+        assert!(refused.contains("limit of open files is 64") && refused.contains("ulimit -n"), "{refused}");
+    }
+
+    #[test]
+    fn the_limit_is_raised_as_far_as_it_may_be() {
+        let limit = raise();
+        assert_eq!(getrlimit(Resource::Nofile).current, getrlimit(Resource::Nofile).maximum);
+        assert!(limit > 0);
+    }
+}

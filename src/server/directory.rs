@@ -1,0 +1,108 @@
+//! What is wrong with a data directory before anything of it is read: one of etcd's, one whose log was taken away, one
+//! that others may read.
+//!
+//! Invariants: a directory that is refused is not touched; a missing or empty one is fine. Does not know the formats.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// Refuses a directory that holds a store of etcd and none of ours: starting beside it would look like the loss of
+/// every key.
+pub fn check_foreign(root: &Path) -> Result<(), String> {
+    let etcds = root.join("member");
+    if root.join("wal").is_dir() || !(etcds.join("wal").is_dir() || etcds.join("snap").is_dir()) {
+        return Ok(());
+    }
+    Err(format!(
+        "data directory {}: it holds a data directory of etcd (member/), whose files cannot be read here; give another \
+         one, and copy the keys from a running etcd",
+        root.display()
+    ))
+}
+
+/// Whether a member has begun there.
+pub fn holds_member(root: &Path) -> bool {
+    root.join("wal/durable").exists()
+}
+
+/// Refuses a directory whose log is gone although the member had `begun`: it would start as a new one, without what it
+/// acknowledged.
+pub fn check_log(root: &Path, begun: bool) -> Result<(), String> {
+    let mut log = fs::read_dir(root.join("wal")).into_iter().flatten().flatten();
+    if !begun || log.any(|entry| entry.file_name() == "durable" || entry.path().extension().is_some_and(|e| e == "seg"))
+    {
+        return Ok(());
+    }
+    Err(format!(
+        "data directory {}: the member has begun, but its log (wal/) is gone; put it back, or remove the directory as a \
+         whole and let the member join again",
+        root.display()
+    ))
+}
+
+/// A warning where others than the owner may enter.
+pub fn open_to_others(root: &Path) -> Option<String> {
+    let mode = fs::metadata(root).ok()?.mode() & 0o777;
+    (mode & 0o077 != 0).then(|| {
+        let path = root.display();
+        format!(
+            "directory {path:?} exists, and its permission is {}; the recommended one is drwx------, which keeps the data \
+             from others",
+            letters(mode)
+        )
+    })
+}
+
+/// As `ls` has it.
+fn letters(mode: u32) -> String {
+    let of = |bits: u32| {
+        let letter = |bit, letter| if bits & bit != 0 { letter } else { '-' };
+        [letter(4, 'r'), letter(2, 'w'), letter(1, 'x')]
+    };
+    ['d'].into_iter().chain(of(mode >> 6)).chain(of(mode >> 3)).chain(of(mode)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_store_of_etcd_is_refused_and_not_touched() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        assert_eq!(check_foreign(&root.join("missing")), Ok(()));
+        assert_eq!(check_foreign(root), Ok(()));
+        fs::create_dir(root.join("member")).expect("made");
+        assert_eq!(check_foreign(root), Ok(()), "a name alone is nobody's");
+        fs::create_dir(root.join("member/snap")).expect("made");
+        assert!(check_foreign(root).expect_err("etcd's").contains("data directory of etcd"));
+        fs::create_dir(root.join("wal")).expect("made");
+        assert_eq!(check_foreign(root), Ok(()), "one of ours is there as well");
+    }
+
+    #[test]
+    fn a_log_that_was_taken_away_is_missed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        assert_eq!(check_log(root, false), Ok(()));
+        assert!(check_log(root, true).expect_err("no log").contains("is gone"));
+        fs::create_dir(root.join("wal")).expect("made");
+        assert!(check_log(root, true).is_err(), "an empty one is none");
+        fs::write(root.join("wal/0000000000000001.seg"), b"x").expect("written");
+        assert_eq!(check_log(root, true), Ok(()));
+    }
+
+    #[test]
+    fn only_the_owner_should_enter() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        for (mode, letters) in [(0o700, None), (0o755, Some("drwxr-xr-x")), (0o777, Some("drwxrwxrwx"))] {
+            fs::set_permissions(root, fs::Permissions::from_mode(mode)).expect("set");
+            let told = open_to_others(root);
+            assert_eq!(told.is_some(), letters.is_some());
+            assert!(told.is_none_or(|text| text.contains(letters.unwrap_or_default())));
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Where clients reach the server: an address of the network, or a socket in the file system.
+//!
+//! Invariants: a burst of clients finds room in the queue of those that wait to be accepted; a file is taken over only
+//! where it is a socket that nobody listens on any more; what was made is removed at the end. Does not know what is
+//! served.
+
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+
+use crate::base::limits;
+
+/// Where to listen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Place {
+    /// An address of the network.
+    Net(SocketAddr),
+    /// A socket in the file system.
+    File(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net(address) => address.fmt(f),
+            Self::File(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A socket that listens.
+#[derive(Debug)]
+pub enum Socket {
+    /// On the network.
+    Net(TcpListener),
+    /// In the file system.
+    File(FileSocket),
+}
+
+/// A socket that listens in the file system; its name goes when it does.
+#[derive(Debug)]
+pub struct FileSocket {
+    socket: UnixListener,
+    path: PathBuf,
+    /// Device and number of what was made: another may have taken the name since.
+    made: (u64, u64),
+}
+
+impl Socket {
+    /// Takes a place.
+    ///
+    /// # Errors
+    /// Somebody else has it, or it cannot be had.
+    pub fn bind(place: &Place) -> io::Result<Self> {
+        match place {
+            Place::Net(address) => {
+                let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+                socket.set_reuseaddr(true)?;
+                socket.bind(*address)?;
+                socket.listen(limits::ACCEPT_BACKLOG).map(Self::Net)
+            }
+            Place::File(path) => {
+                clear(path)?;
+                let socket = UnixListener::bind(path)?;
+                let made = identity(path)?;
+                Ok(Self::File(FileSocket { socket, path: path.clone(), made }))
+            }
+        }
+    }
+
+    /// Where it listens: the port, too, where any was asked for.
+    pub fn place(&self) -> io::Result<Place> {
+        match self {
+            Self::Net(socket) => socket.local_addr().map(Place::Net),
+            Self::File(socket) => Ok(Place::File(socket.path.clone())),
+        }
+    }
+
+    /// The next connection.
+    pub async fn accept(&self) -> io::Result<Stream> {
+        match self {
+            Self::Net(socket) => {
+                let (stream, _) = socket.accept().await?;
+                // A failure of these shows again, and is told, at the first read or write.
+                let _ = stream.set_nodelay(true);
+                #[cfg(target_os = "linux")]
+                let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(limits::UNSENT_BYTES);
+                Ok(Stream::Net(stream))
+            }
+            Self::File(socket) => socket.socket.accept().await.map(|(stream, _)| Stream::File(stream)),
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+impl Drop for FileSocket {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.made) {
+            // Whoever removed it meanwhile did the same.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes the socket of a server that is gone. Anything else stays where it is.
+fn clear(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket has that name"));
+    }
+    match std::os::unix::net::UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
+    }
+}
+
+/// A connection.
+#[derive(Debug)]
+pub enum Stream {
+    /// Over the network.
+    Net(TcpStream),
+    /// Within the machine.
+    File(UnixStream),
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Net(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::File(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Net(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::File(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Net(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::File(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Net(stream) => Pin::new(stream).poll_flush(cx),
+            Self::File(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Net(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::File(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_in_the_file_system_is_taken_over_only_from_the_dead() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let place = Place::File(directory.path().join("s"));
+        let Place::File(path) = &place else { unreachable!("it is one") };
+        let first = Socket::bind(&place).expect("bound");
+        let taken = Socket::bind(&place).expect_err("it lives");
+        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
+        drop(first);
+        assert!(!path.exists(), "its name went with it");
+        drop(std::os::unix::net::UnixListener::bind(path).expect("bound"));
+        assert!(path.exists(), "as after a crash");
+        let second = Socket::bind(&place).expect("taken over");
+        fs::remove_file(path).expect("removed");
+        fs::write(path, b"not ours").expect("written");
+        drop(second);
+        assert!(Socket::bind(&place).is_err() && path.exists(), "a file of another kind stays");
+    }
+
+    #[tokio::test]
+    async fn many_may_wait_to_be_accepted() {
+        let place = Place::Net("127.0.0.1:0".parse().expect("an address"));
+        let socket = Socket::bind(&place).expect("bound");
+        let Place::Net(address) = socket.place().expect("a place") else { unreachable!("it is one") };
+        let mut waiting = Vec::new();
+        for _ in 0..300 {
+            let connect = tokio::time::timeout(std::time::Duration::from_millis(500), TcpStream::connect(address));
+            waiting.push(connect.await.expect("there is room in the queue").expect("connected"));
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! A member as a daemon: descriptors, logs that nobody reads, the service manager, sockets of the file system, directories
+//! that are somebody else's.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::process::{Home, LIMIT, holds, put, put_many, running};
+
+/// The server's command under a limit of open files, soft and hard.
+fn limited(home: &Home, files: u32) -> Command {
+    let command = home.command();
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]).arg(command.get_program());
+    shell.args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    shell
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_leave_the_server_its_files() {
+    let home = Home::new();
+    let server = running(limited(&home, 256)).on(home.client_port);
+    home.wait_for_log(&["ready to serve"]);
+    let mut kv = server.kv();
+    put(&mut kv, "first".into(), "x".into()).await.unwrap();
+    let connect = || TcpStream::connect(("127.0.0.1", home.client_port));
+    let held: Vec<_> = (0..400).filter_map(|_| connect().ok()).collect();
+    home.wait_for_log(&["too many connections"]);
+    // Over an old connection history grows by several files.
+    for number in 0..150 {
+        put(&mut kv, format!("k{number}"), "v".repeat(1_000_000)).await.unwrap();
+    }
+    let warnings = home.log_text().lines().filter(|line| line.contains("too many connections")).count();
+    assert!(warnings < 5, "{warnings} warnings");
+    drop(held);
+    let began = Instant::now();
+    loop {
+        // The slots come back.
+        if let Ok(mut stream) = connect() {
+            stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+            let mut text = String::new();
+            if stream.read_to_string(&mut text).is_ok() && text.starts_with("HTTP/1.1 200") {
+                break;
+            }
+        }
+        assert!(began.elapsed() < LIMIT);
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    server.stop();
+}
+
+#[test]
+fn too_few_descriptors_are_refused_before_the_directory_is_made() {
+    let home = Home::new();
+    let (code, text) = crate::process::said(&mut limited(&home, 40));
+    assert_eq!(code, 1, "{text}");
+    assert!(text.contains("limit of open files is 40"), "{text}");
+    assert!(!home.data().exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_stops_nothing() {
+    let home = Home::new();
+    let mut command = home.command();
+    command.args(["--log-outputs=stderr", "--log-level=debug"]);
+    // Its pipe is never read.
+    let mut server = running(command).on(home.client_port);
+    let began = Instant::now();
+    while TcpStream::connect(("127.0.0.1", home.client_port)).is_err() {
+        assert!(began.elapsed() < LIMIT);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..3_000 {
+        // Each is a line of the log: no HTTP, and closed.
+        if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", home.client_port)) {
+            let _ = stream.write_all(&[b'x'; 64]);
+        }
+    }
+    let mut kv = server.kv();
+    tokio::time::timeout(LIMIT, put(&mut kv, "k".into(), "v".into())).await.expect("puts go on").unwrap();
+    server.signal("TERM");
+    assert_eq!(server.wait().code(), Some(0), "and it ends");
+}
+
+#[tokio::test]
+async fn the_service_manager_is_told() {
+    let home = Home::new();
+    let path = home.path().join("notify");
+    let manager = UnixDatagram::bind(&path).unwrap();
+    manager.set_read_timeout(Some(LIMIT)).unwrap();
+    let mut command = home.command();
+    command.env("NOTIFY_SOCKET", &path);
+    let server = running(command).on(home.client_port);
+    let hear = || {
+        let mut buf = [0; 64];
+        let length = manager.recv(&mut buf).unwrap();
+        String::from_utf8(buf[..length].to_vec()).unwrap()
+    };
+    assert_eq!(hear(), "READY=1");
+    assert!(server.get("/health").0.contains("200"), "it serves when it says so");
+    server.stop();
+    assert_eq!(hear(), "STOPPING=1");
+}
+
+#[tokio::test]
+async fn clients_come_by_a_socket_in_the_file_system_too() {
+    let home = Home::new();
+    let socket = home.path().join("client.sock");
+    let urls = format!("http://127.0.0.1:{},unix://{}", home.client_port, socket.display());
+    let server =
+        home.start_with(&[&format!("--listen-client-urls={urls}"), &format!("--advertise-client-urls={urls}")]);
+    let mut stream = UnixStream::connect(&socket).unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+    server.stop();
+    assert!(!socket.exists(), "its name goes with the server");
+}
+
+#[tokio::test]
+async fn flags_of_the_first_start_are_not_looked_at_later() {
+    let home = Home::new();
+    let server = home.start();
+    put_many(&server, 0..3).await;
+    server.stop();
+    for flag in [
+        "--initial-cluster-state=existing",
+        "--initial-cluster=b=http://127.0.0.1:9",
+        "--initial-cluster=b=ftp:9",
+        "--initial-cluster-token=other",
+        "--discovery-srv=example.com",
+        "--name=other",
+    ] {
+        let server = home.start_with(&[flag]);
+        holds(&server, 0..3).await;
+        server.stop();
+    }
+    let fresh = Home::new();
+    let (code, text) = fresh.refused(&["--discovery-srv=example.com"]);
+    assert!(code == 1 && text.contains("--discovery-srv"), "{text}");
+    assert!(!fresh.data().exists());
+}
+
+#[tokio::test]
+async fn a_directory_of_etcd_or_without_its_log_is_refused_by_name() {
+    let home = Home::new();
+    std::fs::create_dir_all(home.data().join("member/snap")).unwrap();
+    std::fs::create_dir(home.data().join("member/wal")).unwrap();
+    let (code, text) = home.refused(&[]);
+    assert!(code == 1 && text.contains("a data directory of etcd"), "{text}");
+    assert_eq!(std::fs::read_dir(home.data()).unwrap().count(), 1, "it is not touched");
+
+    let home = Home::new();
+    let server = home.start();
+    put_many(&server, 0..1).await;
+    server.stop();
+    std::fs::remove_dir_all(home.data().join("wal")).unwrap();
+    let (code, text) = home.refused(&[]);
+    assert!(code == 1 && text.contains("its log (wal/) is gone"), "{text}");
+}
+
+#[tokio::test]
+async fn a_directory_open_to_others_is_warned_of() {
+    let home = Home::new();
+    std::fs::create_dir(home.data()).unwrap();
+    std::fs::set_permissions(home.data(), std::fs::Permissions::from_mode(0o777)).unwrap();
+    let server = home.start();
+    assert!(home.log_has(&["warn", "drwxrwxrwx"]));
+    server.stop();
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let home = Home::new();
+    let (_, text) = home.refused(&["--discovery-password=geheim"]);
+    assert!(text.contains("--discovery-password") && !text.contains("geheim"), "{text}");
+    let mut command = home.command();
+    command.env("ETCD_SOMEBODYS_PASSWORD", "geheim");
+    let server = running(command).on(home.client_port);
+    home.wait_for_log(&["ETCD_SOMEBODYS_PASSWORD"]);
+    home.wait_for_log(&["ready to serve"]);
+    assert!(!home.log_text().contains("geheim"));
+    server.stop();
+}
