@@ -5,11 +5,13 @@
 //! everything acknowledged must be there.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use madsim::runtime::{NodeHandle, Runtime};
-use quorate_spec::history::Operation;
+use quorate_spec::history::{Call, Operation, Outcome};
+use quorate_spec::request::Request;
 
 use crate::bank::{self, BankClient};
 use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves, same_roster, settled_members};
@@ -17,6 +19,7 @@ use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
 use crate::oracles::disk::Promise;
+use crate::oracles::ledger::{Entry, Ledger};
 use crate::oracles::{Verdict, Violation, growth, linear, require};
 use crate::plan::{End, Harm, Plan, PowerLoss};
 use crate::told::{Report, Told};
@@ -305,11 +308,37 @@ async fn known_addresses(world: &World, members: &[usize]) -> Verdict {
     same_roster(world, members)
 }
 
+/// A member whose disk is full raises an alarm that no client asked for: it may explain what clients were refused, and hear
+/// of it when they clear it.
+fn members_own_alarms(ledger: &Ledger, operations: &[Operation]) -> Vec<Operation> {
+    let asked: BTreeSet<u64> = operations.iter().filter_map(|operation| operation.index).collect();
+    let raised = |entry: &Entry| matches!(entry.request, Some(Request::Alarm { on: true, .. }));
+    let own = ledger.entries().iter().filter(|(index, entry)| raised(entry) && !asked.contains(index));
+    let operations = own.zip(1..).filter_map(|((index, entry), nth)| {
+        let at = u64::try_from(entry.at.as_nanos()).unwrap_or(u64::MAX);
+        Some(Operation {
+            id: u64::MAX - u64::from(nth),
+            client: u32::MAX - 1_000 - nth,
+            called_at: at.saturating_sub(OWN_PROPOSAL_NANOS),
+            returned_at: at,
+            call: Call::Change(entry.request.clone()?),
+            outcome: Outcome::Unknown("a member's own".to_string()),
+            index: Some(*index),
+        })
+    });
+    operations.collect()
+}
+
+/// A member's own proposal is applied within this time, or given up.
+const OWN_PROPOSAL_NANOS: u64 = 60_000_000_000;
+
 fn last_words(world: &World) -> Verdict {
     let ledger = world.ledger();
     let times = world.lease_times.lock().expect("no judge panics");
     world.marks.add("leases expired", times.ended_in_time(&ledger)?);
-    let decided = linear::check(&world.operations(), MIN_TTL);
+    let mut operations = world.operations().clone();
+    operations.extend(members_own_alarms(&ledger, &operations));
+    let decided = linear::check(&operations, MIN_TTL);
     let decided = decided.map_err(|story| Violation::now("an order explains every answer", story))?;
     world.marks.add("order of all answers found", u64::from(decided.linearizable));
     world.marks.add("order of all answers undecided", u64::from(!decided.linearizable));
