@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use quorate::wire::etcdserverpb as pb;
 use quorate::wire::services::kv_client::KvClient;
+use quorate::wire::services::maintenance_client::MaintenanceClient;
 use tonic::transport::{Channel, Endpoint};
 
 /// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
@@ -178,8 +179,15 @@ impl Server {
     }
 
     pub fn kv(&self) -> KvClient<Channel> {
-        let endpoint = Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port)).unwrap();
-        KvClient::new(endpoint.connect_lazy())
+        KvClient::new(self.channel())
+    }
+
+    pub fn maintenance(&self) -> MaintenanceClient<Channel> {
+        MaintenanceClient::new(self.channel())
+    }
+
+    fn channel(&self) -> Channel {
+        Endpoint::from_shared(format!("http://127.0.0.1:{}", self.port)).unwrap().connect_lazy()
     }
 
     /// The status line and the body of an HTTP/1.1 GET.

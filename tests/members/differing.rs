@@ -1,5 +1,7 @@
 //! One of three members whose data differ is named: by what it did, and by what lies on its disk.
 
+use std::time::Duration;
+
 use quorate::wire::etcdserverpb as pb;
 
 use crate::cluster::{Member, Process, key, start_all};
@@ -16,9 +18,17 @@ async fn two_and_one_stopped(members: &[Member; 3], flags: &[&str]) -> (Vec<Proc
     (processes, id)
 }
 
-fn told(members: &[Member], words: &[&str]) {
+/// Lines are written beside what is done, so the log may come a little later.
+async fn told(members: &[Member], words: &[&str]) {
     let says = |member: &Member| member.log_text().lines().any(|line| words.iter().all(|word| line.contains(word)));
-    assert!(members.iter().any(says), "nobody's log has {words:?}");
+    for _ in 0..500 {
+        if members.iter().any(says) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let texts: Vec<String> = members.iter().map(Member::log_text).collect();
+    panic!("nobody's log has {words:?}: {texts:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,7 +40,7 @@ async fn one_that_did_another_thing_is_named_by_the_running_digest() {
     let [m0, m1, m2] = &members;
     let third = m2.spawn(&[m0, m1, m2], &[]);
     processes[0].until_named(id).await;
-    told(&members[..2], &["a member's state differs from that of the majority", &format!("{id:x}")]);
+    told(&members[..2], &["a member's state differs from that of the majority", &format!("{id:x}")]).await;
     let refused = third.kv().range(pb::RangeRequest { key: key(7), ..Default::default() }).await.unwrap_err();
     assert!(refused.message().contains("corrupt"), "it answers nobody: {refused}");
 }
@@ -44,7 +54,7 @@ async fn one_whose_data_changed_as_they_lay_is_named_on_the_interval() {
     let [m0, m1, m2] = &members;
     let _third = m2.start(&[m0, m1, m2], &flags);
     processes[0].until_named(id).await;
-    told(&members[..2], &["same compact revision then hashes must match", &format!("{id:x}")]);
+    told(&members[..2], &["same compact revision then hashes must match", &format!("{id:x}")]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,5 +80,5 @@ async fn one_whose_data_changed_as_they_lay_is_refused_at_its_start_and_named_at
     let compact = pb::CompactionRequest { revision: 20, ..Default::default() };
     processes[0].kv().compact(compact).await.unwrap();
     processes[0].until_named(id).await;
-    told(&members[..2], &["Detected compaction hash mismatch", "quorum-exist", &format!("{id:x}")]);
+    told(&members[..2], &["Detected compaction hash mismatch", "quorum-exist", &format!("{id:x}")]).await;
 }
