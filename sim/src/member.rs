@@ -371,8 +371,10 @@ impl Member {
     pub fn arm(self: &Arc<Self>, (aim, nth): (Aim, u64), how: End, down: Duration) {
         let member = Arc::clone(self);
         self.disk.arm_at(aim, nth, move || {
-            // The task that stepped into it runs to its next wait, and no other task of the node runs again.
-            Sim::current().kill(madsim::plugin::node());
+            // The task that stepped into it runs to its next wait, and no other task of the node runs again. It may be another
+            // member's, which hands over a state on the lane.
+            let node = member.standing().node.as_ref().map(NodeHandle::id);
+            Sim::current().kill(node.unwrap_or_else(madsim::plugin::node));
             member.chronicle.member(member.number, || Happening::Ends(how));
             let mut standing = member.standing();
             (standing.living, standing.sprung) = (None, Some((how, down)));
