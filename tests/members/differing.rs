@@ -40,7 +40,7 @@ async fn one_that_did_another_thing_is_named_by_the_running_digest() {
     let [m0, m1, m2] = &members;
     let third = m2.spawn(&[m0, m1, m2], &[]);
     processes[0].until_named(id).await;
-    told(&members[..2], &["a member's state differs from that of the majority", &format!("{id:x}")]).await;
+    told(&members[..2], &["members' states differ", &format!("{id:x}")]).await;
     let refused = third.kv().range(pb::RangeRequest { key: key(7), ..Default::default() }).await.unwrap_err();
     assert!(refused.message().contains("corrupt"), "it answers nobody: {refused}");
 }
