@@ -166,6 +166,9 @@ pub(super) async fn create<D: Disk>(disk: &D, dir: &str, identity: WalIdentity) 
         made.write_page(slot)?;
     }
     made.file.sync().await?;
+    // Once more, for a device may have written the second one there: then neither would be whole.
+    made.write_page(0)?;
+    made.file.sync().await?;
     disk.rename(&new, &path(dir))?;
     disk.sync_dir(dir).await?;
     Ok(mark)
