@@ -37,7 +37,12 @@ const fn room(name: &'static str, layer: u8) -> Room {
 const ROOMS: [Room; 22] = [
     room("base", 0),
     // Protobuf types end with those who speak the protocol.
-    Room { name: "wire", layer: 0, imports_only: None, entered_only_by: Some(&["machine", "backend", "api", "client", "ctl"]) },
+    Room {
+        name: "wire",
+        layer: 0,
+        imports_only: None,
+        entered_only_by: Some(&["machine", "backend", "api", "client", "ctl"]),
+    },
     room("bbolt", 1),
     room("env", 1),
     room("log", 2),

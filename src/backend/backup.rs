@@ -8,10 +8,11 @@ use bytes::{BufMut, Bytes};
 use sha2::{Digest, Sha256};
 
 use super::buckets as names;
-use super::content::{Content, Entries, Shown};
+use super::content::{Content, Entries};
 use crate::base::Wrong;
 use crate::bbolt::Writer;
 use crate::env::Disk;
+use crate::machine::Shown;
 use crate::mvcc::{Record, Retained, put_entry};
 
 /// A piece of the stream.
@@ -94,19 +95,26 @@ impl<D: Disk> Run<D> {
     }
 }
 
+/// Entries measured between two questions whether anybody still waits.
+const ASK_EVERY: u64 = 4096;
+
 impl<D: Disk> Backup<D> {
-    /// Measures the file: reads all that will be in it once.
-    pub fn measure(shown: &Shown<D>) -> Result<Self, Wrong> {
+    /// Measures the file: reads all that will be in it once. `given_up` is asked now and then: nothing comes of it then.
+    pub fn measure(shown: &Shown<D>, given_up: &dyn Fn() -> bool) -> Result<Option<Self>, Wrong> {
         let content = Content::of(&shown.state);
         let mut run = Run::new(Writer::measure(), content.clone(), shown.records.again());
-        let layout = loop {
+        for step in 0_u64.. {
             if run.rest.len() == 0 && !run.in_keys {
-                break run.writer.finish();
+                break;
+            }
+            if step.is_multiple_of(ASK_EVERY) && given_up() {
+                return Ok(None);
             }
             run.step()?;
-        };
+        }
+        let layout = run.writer.finish();
         let run = Run::new(Writer::new(layout), content, shown.records.again());
-        Ok(Self { run, size: layout.bytes(), given: 0, digest: Some(Sha256::new()) })
+        Ok(Some(Self { run, size: layout.bytes(), given: 0, digest: Some(Sha256::new()) }))
     }
 
     /// Bytes of the file, without the digest.

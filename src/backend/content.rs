@@ -7,17 +7,7 @@ use prost::Message;
 use super::buckets as names;
 use super::entry::revision_bytes;
 use super::versions::STORAGE_VERSION;
-use crate::env::Disk;
 use crate::machine::{AlarmKind, State};
-use crate::mvcc::Retained;
-
-/// What a node shows of its state at one moment, to be written down.
-pub struct Shown<D: Disk> {
-    /// What members share beside the data.
-    pub state: State,
-    /// The data.
-    pub records: Retained<D>,
-}
 
 /// A lease. Source: etcd server/lease/leasepb/lease.proto.
 #[derive(Clone, PartialEq, Message)]

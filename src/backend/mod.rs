@@ -16,7 +16,6 @@ mod status;
 mod versions;
 
 pub use backup::{Backup, Blob};
-pub use content::{Content, Shown};
 pub use foreign::{Foreign, ForeignAuth};
 pub use records::Records;
 pub use status::{FileStatus, hash_kv, status};

@@ -27,14 +27,9 @@ pub struct FileStatus {
 }
 
 /// Reads all of `database`, which errors call `name`. `heard` is told of the bytes that were looked at.
-pub fn status<S: Source>(
-    database: &Database<S>,
-    name: &str,
-    heard: &mut dyn FnMut(u64),
-) -> Result<FileStatus, Wrong> {
+pub fn status<S: Source>(database: &Database<S>, name: &str, heard: &mut dyn FnMut(u64)) -> Result<FileStatus, Wrong> {
     let mut seen = database.unseen();
-    let mut told =
-        FileStatus { hash: 0, revision: 0, keys: 0, bytes: database.bytes(), version: String::new() };
+    let mut told = FileStatus { hash: 0, revision: 0, keys: 0, bytes: database.bytes(), version: String::new() };
     let mut alive: FxHashSet<Box<[u8]>> = FxHashSet::default();
     let buckets: Vec<Bytes> = database.buckets().cloned().collect();
     for bucket in buckets {
@@ -47,8 +42,8 @@ pub fn status<S: Source>(
             if bucket[..] != *names::KEY {
                 continue;
             }
-            let record = read_entry(&key, value)
-                .map_err(|what| Wrong::corrupt(name, 0, format!("bucket key: {what}")))?;
+            let record =
+                read_entry(&key, value).map_err(|what| Wrong::corrupt(name, 0, format!("bucket key: {what}")))?;
             told.revision = record.meta.revision.main;
             if record.meta.is_tombstone() {
                 alive.remove(&record.key[..]);

@@ -8,9 +8,8 @@ use super::*;
 use crate::base::{Fault, MemberId, Refusal, Wrong};
 use crate::bbolt::{Database, Source};
 use crate::env::{MemoryDisk, run_ready};
-use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, Member, codec};
+use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, Member, Shown, codec};
 use crate::mvcc::{Import, ReadFailure, StoreOptions, StorePosition};
-use crate::wal::{EntryKind, LogEntry};
 
 struct Memory(Vec<u8>);
 
@@ -54,8 +53,8 @@ impl Bench {
 
     fn apply(&mut self, command: &Command) {
         let index = self.machine.applied().0 + 1;
-        let entry = LogEntry { index, term: 3, kind: EntryKind::Normal, data: codec::encode(index, command) };
-        self.machine.apply(&entry).unwrap();
+        let outcome = self.machine.apply(index, 3, &codec::encode(index, command), false).unwrap();
+        assert!(outcome.applied.answer.is_ok(), "{command:?}");
     }
 
     fn put(&mut self, key: &str, value: usize, lease: i64) {
@@ -80,22 +79,22 @@ impl Bench {
         }
         bench.delete("key0001");
         let at = bench.machine.store().revision();
-        bench.apply(&Command::Compact { revision: at });
+        bench.apply(&Command::Compact { revision: at, physical: false });
         for number in 0..500 {
             bench.put(&format!("key{:04}", number * 5 % 1200), 40_000 * usize::from(number == 250), 0);
         }
         bench.delete("key0005");
         let member = MemberId(9);
-        bench.apply(&Command::Alarm { action: AlarmAction::Raise, member, kind: Some(AlarmKind::NoSpace) });
+        bench.apply(&Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace });
         bench
     }
 
     fn shown(&self) -> Shown<Disk> {
-        Shown { state: self.machine.state(), records: self.machine.store().retained() }
+        self.machine.show()
     }
 
     fn file(&self) -> Vec<u8> {
-        let mut backup = Backup::measure(&self.shown()).unwrap();
+        let mut backup = Backup::measure(&self.shown(), &|| false).unwrap().unwrap();
         let (mut file, bytes) = (Vec::new(), backup.bytes());
         while let Some(blob) = backup.next(32 * 1024).unwrap() {
             file.extend_from_slice(&blob.bytes);
@@ -141,7 +140,9 @@ fn what_is_shown_comes_back_with_the_same_digest_at_every_revision() {
         assert_eq!(hash_kv(&database, "snapshot", at).unwrap(), expected, "of the file at {at}");
         assert_eq!(again.store().view().fresh_hash_kv(at).unwrap(), expected, "of what was built at {at}");
     }
-    for (at, refusal) in [(state.compact_revision - 1, Refusal::Compacted), (state.revision + 1, Refusal::FutureRevision)] {
+    for (at, refusal) in
+        [(state.compact_revision - 1, Refusal::Compacted), (state.revision + 1, Refusal::FutureRevision)]
+    {
         let refused = hash_kv(&database, "snapshot", at);
         assert!(matches!(refused, Err(ReadFailure::Refused(why)) if why == refusal), "{at}");
     }
@@ -177,8 +178,10 @@ fn an_empty_store_is_a_file_as_well() {
 #[test]
 fn a_file_is_of_one_moment_whatever_happens_meanwhile() {
     let mut bench = Bench::busy();
+    let (member, kind) = (MemberId(9), AlarmKind::NoSpace);
+    bench.apply(&Command::Alarm { action: AlarmAction::Deactivate, member, kind });
     let whole = bench.file();
-    let mut backup = Backup::measure(&bench.shown()).unwrap();
+    let mut backup = Backup::measure(&bench.shown(), &|| false).unwrap().unwrap();
     let mut file = Vec::new();
     let mut number = 0;
     while let Some(blob) = backup.next(4096).unwrap() {
@@ -187,7 +190,7 @@ fn a_file_is_of_one_moment_whatever_happens_meanwhile() {
         bench.put(&format!("later{number}"), 10, 0);
         if number == 20 {
             let at = bench.machine.store().revision();
-            bench.apply(&Command::Compact { revision: at });
+            bench.apply(&Command::Compact { revision: at, physical: false });
         }
     }
     assert!(number > 20 && file == whole);

@@ -491,3 +491,12 @@ pub const MAX_BBOLT_DEPTH: usize = 64;
 
 /// Buckets of a database that is read; etcd makes ten, and two more for tests.
 pub const MAX_BBOLT_BUCKETS: usize = 1024;
+
+/// Backups made for clients at once: each reads all of the history, and holds on to the index as it was when it began.
+pub const BACKUPS: usize = 4;
+
+/// Bytes of a backup in one message, as etcd's.
+pub const BACKUP_BLOB_BYTES: usize = 32 * 1024;
+
+/// Messages of a backup made in one go: so much is ready while as much is sent.
+pub const BACKUP_BLOBS: usize = 16;

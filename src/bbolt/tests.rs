@@ -71,13 +71,17 @@ fn numbered(entries: u64, value: usize) -> BTreeMap<Vec<u8>, Vec<u8>> {
 }
 
 fn some() -> Buckets {
+    some_of(600)
+}
+
+fn some_of(keys: u64) -> Buckets {
     let few = BTreeMap::from([(b"one".to_vec(), b"1".to_vec()), (b"two".to_vec(), Vec::new())]);
-    [(b"alarm".to_vec(), BTreeMap::new()), (b"key".to_vec(), numbered(20_000, 20)), (b"meta".to_vec(), few)].into()
+    [(b"alarm".to_vec(), BTreeMap::new()), (b"key".to_vec(), numbered(keys, 20)), (b"meta".to_vec(), few)].into()
 }
 
 #[test]
 fn a_tree_of_three_levels_is_read_as_it_was_written() {
-    let buckets = some();
+    let buckets = some_of(20_000);
     assert!(read(written(&buckets)).expect("it is whole") == buckets);
 }
 
@@ -177,7 +181,7 @@ fn no_flipped_bit_of_a_branch_is_followed_blindly() {
     let pages = file.len() / PAGE_BYTES;
     let is_branch = |page: &usize| file[page * PAGE_BYTES + 8] == 1;
     let branches: Vec<usize> = (2..pages).filter(is_branch).collect();
-    assert!(branches.len() > 2, "there are several levels");
+    assert!(!branches.is_empty(), "there are two levels");
     let top = branches[branches.len() - 1] * PAGE_BYTES;
     for bit in 0..(16 + 16 * 2 + 17) * 8 {
         let mut file = file.clone();

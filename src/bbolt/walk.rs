@@ -23,7 +23,6 @@ pub struct Walk<'a, S> {
 /// A page on the way.
 struct Level {
     id: u64,
-    is_leaf: bool,
     elements: std::vec::IntoIter<Element>,
     /// Keys in it and below are less than this.
     below: Option<Bytes>,
@@ -54,7 +53,8 @@ impl<'a, S: Source> Walk<'a, S> {
                 self.enter(id, page, None)?;
             }
             Some(Root::Inline(bytes)) => {
-                let page = read_page(&bytes).map_err(|what| self.database.damaged(0, format!("a small bucket: {what}")))?;
+                let page =
+                    read_page(&bytes).map_err(|what| self.database.damaged(0, format!("a small bucket: {what}")))?;
                 if !page.is_leaf {
                     return Err(self.database.damaged(0, "a small bucket has branches"));
                 }
@@ -98,7 +98,7 @@ impl<'a, S: Source> Walk<'a, S> {
         if page.elements.iter().any(|element| element.key.is_empty()) {
             return Err(self.database.damaged(id, format!("page {id}: a key is empty")));
         }
-        self.path.push(Level { id, is_leaf: page.is_leaf, elements: page.elements.into_iter(), below });
+        self.path.push(Level { id, elements: page.elements.into_iter(), below });
         Ok(())
     }
 }

@@ -52,6 +52,9 @@ impl<D: Disk> Import<D> {
     }
 
     async fn write(&mut self) -> Result<(), BuildFailure> {
+        if self.body.is_empty() {
+            return Ok(());
+        }
         let body = self.body.split().freeze();
         self.builder.take_records(&body, &self.bounds).await
     }

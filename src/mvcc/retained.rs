@@ -41,9 +41,8 @@ impl<D: Disk> Retained<D> {
 
     /// The next record; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Record>, Wrong> {
-        let scan = self
-            .scan
-            .get_or_insert_with(|| self.view.table.scan(self.from.main, self.view.revision(), SCAN_WINDOW));
+        let scan =
+            self.scan.get_or_insert_with(|| self.view.table.scan(self.from.main, self.view.revision(), SCAN_WINDOW));
         while let Some(record) = scan.next()? {
             let revision = record.meta.revision;
             let readable = || {

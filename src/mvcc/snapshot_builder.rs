@@ -135,7 +135,11 @@ impl<D: Disk> SnapshotBuilder<D> {
                 self.at = self.at.behind(0, &[], None);
             }
             (Chunk::Records(body), Some(header)) if self.state.len() as u64 == header.state_bytes => {
-                let bounds = Bounds { complete_from: header.compact_revision.max(2), newest: header.revision, may_hold_dead: false };
+                let bounds = Bounds {
+                    complete_from: header.compact_revision.max(2),
+                    newest: header.revision,
+                    may_hold_dead: false,
+                };
                 let (last, records) = check(&body, &bounds, self.last)?;
                 self.write_whole(&body, last, &bounds).await?;
                 self.at = self.at.behind(records, &body, last.map(|(revision, _)| revision));
@@ -294,7 +298,9 @@ fn check(body: &[u8], bounds: &Bounds, last: Last) -> Result<(Last, u64), String
 fn check_one(record: &RecordSlice<'_>, bounds: &Bounds, last: Last) -> Result<(), String> {
     let (revision, complete_from) = (record.meta.revision, bounds.complete_from);
     let follows = if revision.main < complete_from {
-        revision.main > 1 && (bounds.may_hold_dead || !record.meta.is_tombstone()) && last.is_none_or(|(last, _)| last < revision)
+        revision.main > 1
+            && (bounds.may_hold_dead || !record.meta.is_tombstone())
+            && last.is_none_or(|(last, _)| last < revision)
     } else {
         match last.filter(|(last, _)| last.main >= complete_from) {
             Some((last, true)) => revision == Revision::new(last.main + 1, 0),
