@@ -8,7 +8,6 @@ use super::boot::{self, BootReport, Booted};
 use super::comparison;
 use super::config::DriverConfig;
 use super::corruption;
-use super::digests::DigestPlaces;
 use super::doors::{MemberDoor, NoPeers};
 use super::ending::{AtWork, Ending};
 use super::first_election;
@@ -16,6 +15,7 @@ use super::handle::{Handle, HandleParts, Identity};
 use super::keeper;
 use super::mailbox::Mailbox;
 use super::node_task::{self, Shell};
+use super::places::Places;
 use super::remembering;
 use crate::base::{Fault, Wrong, limits};
 use crate::env::{Clock, Env, Tasks};
@@ -105,7 +105,8 @@ where
         views,
         peers,
         ending,
-        digests: DigestPlaces::default(),
+        digests: Places::new(limits::PEER_DIGESTS),
+        backups: Places::new(limits::BACKUPS),
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,

@@ -11,5 +11,6 @@ pub mod lease;
 pub mod maintenance;
 pub mod range_chunks;
 pub mod range_pieces;
+pub mod snapshot;
 pub mod watch;
 pub mod watch_frames;
