@@ -1,77 +1,29 @@
 //! The command-line client: etcdctl's commands, texts and exit codes, on the client library.
 //!
-//! Purpose: be the tool that etcdctl's users and scripts already know. A command group is one file here and
+//! Purpose: be the tool that etcdctl's users and scripts already know. A command group is one file in `commands/` and
 //! one line in [`COMMANDS`]; an output format is one file in `output/` and one line there. Invariants: results
 //! go to standard output, everything else to standard error; a failure prints `Error: ` with its text and
 //! ends with its exit code. It knows the client API and nothing of the server.
 
-mod alarm;
 mod command;
-mod compaction;
-mod defrag;
-mod del;
-mod endpoint;
+mod commands;
 mod failure;
 mod flags;
-mod get;
-mod global;
 mod go;
-mod go_flags;
-mod lease;
-mod member;
 mod output;
-mod parse;
-mod put;
 mod session;
-mod tool;
-mod txn;
-mod txn_script;
-mod usage;
-mod watch;
-mod watch_words;
 
 use std::ffi::OsString;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::process::ExitCode;
 
-use command::{Commands, Deed};
+use command::Deed;
+use commands::{COMMANDS, tool};
 use failure::{Exit, Failure};
-use global::Global;
-use parse::Meaning;
+use flags::find::{self, Meaning};
+use flags::global::Global;
+use flags::usage;
 use session::Session;
-
-/// Every command. One that was still to come and is built moves from the second list to the first.
-const COMMANDS: Commands = Commands {
-    built: &[
-        &get::COMMAND,
-        &put::COMMAND,
-        &del::COMMAND,
-        &txn::COMMAND,
-        &compaction::COMMAND,
-        &alarm::COMMAND,
-        &defrag::COMMAND,
-        &endpoint::COMMAND,
-        &watch::COMMAND,
-        &tool::VERSION,
-        &lease::COMMAND,
-        &member::COMMAND,
-        &member::MOVE_LEADER,
-        &tool::OPTIONS,
-        &tool::HELP,
-    ],
-    not_built: &[
-        &["auth"],
-        &["check"],
-        &["completion"],
-        &["downgrade"],
-        &["elect"],
-        &["lock"],
-        &["make-mirror"],
-        &["role"],
-        &["snapshot"],
-        &["user"],
-    ],
-};
 
 /// Runs the tool on the words of the process and gives its exit code.
 pub fn main() -> ExitCode {
@@ -93,8 +45,8 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
     if words.first().is_some_and(|word| word == "--version") {
         return tool::print_version(&mut io::stdout());
     }
-    let found = parse::find(COMMANDS, words)?;
-    let matches = match parse::read(COMMANDS, &found)? {
+    let found = find::find(COMMANDS, words)?;
+    let matches = match find::read(COMMANDS, &found)? {
         Meaning::Help => return Ok(io::stdout().write_all(usage::help(COMMANDS, &found.path).as_bytes())?),
         Meaning::Run(matches) => matches,
     };
@@ -107,7 +59,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
     let mut session = Session::new(
         global,
         words.to_vec(),
-        |words| parse::help_on(COMMANDS, words),
+        |words| find::help_on(COMMANDS, words),
         Box::new(BufReader::new(io::stdin())),
         Box::new(BufWriter::new(io::stdout())),
         Box::new(io::stderr()),

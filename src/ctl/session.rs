@@ -6,7 +6,7 @@ use std::io::{self, BufRead, Write};
 use crate::client::{self, Client};
 
 use super::failure::{Exit, Failure};
-use super::global::Global;
+use super::flags::global::Global;
 use super::output::{Look, Print, Reply, Streams, format};
 
 /// Finds the help on some words, or tells that there is none.

@@ -2,9 +2,9 @@
 //!
 //! The one change made to the record: stock builds separate the parts of an alarm by one space or two.
 
-use super::super::endpoint::Answered;
-use super::super::lease::{Remaining, Revoked};
 use super::*;
+use crate::ctl::commands::endpoint::Answered;
+use crate::ctl::commands::lease::{Remaining, Revoked};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::response_op::Response;
 use crate::wire::mvccpb::{Event, KeyValue};

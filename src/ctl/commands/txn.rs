@@ -8,11 +8,11 @@ use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::request_op::Request;
 use crate::wire::etcdserverpb::response_op::Response;
 
-use super::command::{Command, Deed, Section};
-use super::failure::{Exit, Failure};
-use super::output::{Fields, Look, Object, Reply, Streams, Tree, header};
-use super::session::Session;
 use super::txn_script::{self, Op};
+use crate::ctl::command::{Command, Deed, Section};
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header};
+use crate::ctl::session::Session;
 
 /// `txn`
 pub const COMMAND: Command = Command {

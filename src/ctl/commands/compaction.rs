@@ -6,10 +6,10 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::wire::etcdserverpb as pb;
 
-use super::command::{Command, Deed, Section};
-use super::failure::{Exit, Failure};
-use super::go;
-use super::session::Session;
+use crate::ctl::command::{Command, Deed, Section};
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
+use crate::ctl::session::Session;
 
 /// `compaction`
 pub const COMMAND: Command = Command {

@@ -4,11 +4,11 @@ use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction};
 
-use super::command::{Command, Commands, NAME, Section};
-use super::failure::{Exit, Failure};
-use super::flags::own_flags;
 use super::global::Global;
 use super::go_flags::is_switch;
+use super::own::own_flags;
+use crate::ctl::command::{Command, Commands, NAME, Section};
+use crate::ctl::failure::{Exit, Failure};
 
 const ABOUT: &str = "A simple command line client for quorate and etcd3.";
 

@@ -8,11 +8,11 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::wire::etcdserverpb as pb;
 
-use super::command::{Command, Deed, Section};
-use super::failure::Failure;
-use super::go;
-use super::output::{Fields, Look, Object, Reply, Streams, Tree, header, key_value, kv_lines};
-use super::session::{Session, bytes};
+use crate::ctl::command::{Command, Deed, Section};
+use crate::ctl::failure::Failure;
+use crate::ctl::go;
+use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header, key_value, kv_lines};
+use crate::ctl::session::{Session, bytes};
 
 /// `put`
 pub const COMMAND: Command = Command {

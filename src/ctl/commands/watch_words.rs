@@ -8,9 +8,10 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::client::WatchRange;
 
-use super::failure::Failure;
-use super::go_flags::{as_go_flags, explain};
-use super::{get, go};
+use super::get;
+use crate::ctl::failure::Failure;
+use crate::ctl::flags::go_flags::{as_go_flags, explain};
+use crate::ctl::go;
 
 /// The flags and words of `watch`.
 #[derive(Args, Debug)]

@@ -10,9 +10,9 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::client::{Credentials, Options};
 
-use super::failure::{Exit, Failure};
-use super::go;
 use super::go_flags::as_go_flags;
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
 
 /// The options every command takes.
 #[derive(Args, Clone, Debug)]

@@ -11,11 +11,11 @@ use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::AlarmType;
 
 use super::alarm::every_alarm;
-use super::command::{Command, Deed, Section, no_flags};
-use super::failure::{Exit, Failure};
-use super::go;
-use super::output::{Fields, Look, Object, Reply, Streams, Table, Tree, header, human_bytes};
-use super::session::Session;
+use crate::ctl::command::{Command, Deed, Section, no_flags};
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
+use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Table, Tree, header, human_bytes};
+use crate::ctl::session::Session;
 
 /// `endpoint`
 pub const COMMAND: Command = Command {

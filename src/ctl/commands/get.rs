@@ -9,11 +9,11 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::range_request::{SortOrder, SortTarget};
 
-use super::command::{Command, Deed, Section};
-use super::failure::{Exit, Failure};
-use super::go;
-use super::output::{Fields, Look, Object, Reply, Streams, Tree, header, key_values, kv_lines};
-use super::session::{Session, bytes};
+use crate::ctl::command::{Command, Deed, Section};
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
+use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header, key_values, kv_lines};
+use crate::ctl::session::{Session, bytes};
 
 /// `get`
 pub const COMMAND: Command = Command {

@@ -7,11 +7,11 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use crate::client;
 use crate::wire::etcdserverpb as pb;
 
-use super::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
-use super::failure::{Exit, Failure};
-use super::go::{self, hex16};
-use super::output::{Fields, Look, Object, Reply, Streams, Tree, header, header_fields};
-use super::session::Session;
+use crate::ctl::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go::{self, hex16};
+use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header, header_fields};
+use crate::ctl::session::Session;
 
 /// `lease`
 pub const COMMAND: Command = Command {

@@ -13,12 +13,12 @@ use crate::wire::etcdserverpb as pb;
 use crate::wire::mvccpb::Event;
 use crate::wire::mvccpb::event::EventType;
 
-use super::command::{Command, Deed, Section};
-use super::failure::{Exit, Failure};
-use super::go;
-use super::output::{Fields, Look, Object, Reply, Streams, Tree, header_fields, key_value, kv_lines};
-use super::session::Session;
 use super::watch_words::{self, Environment, Line, Watch};
+use crate::ctl::command::{Command, Deed, Section};
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
+use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header_fields, key_value, kv_lines};
+use crate::ctl::session::Session;
 
 /// `watch`
 pub const COMMAND: Command = Command {

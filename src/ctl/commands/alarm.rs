@@ -8,10 +8,10 @@ use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::AlarmType;
 use crate::wire::etcdserverpb::alarm_request::AlarmAction;
 
-use super::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
-use super::failure::Failure;
-use super::output::{Fields, Look, Object, Reply, Streams, Tree, header};
-use super::session::Session;
+use crate::ctl::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
+use crate::ctl::failure::Failure;
+use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header};
+use crate::ctl::session::Session;
 
 /// `alarm`
 pub const COMMAND: Command = Command {

@@ -1,7 +1,7 @@
 //! Finding commands and reading flags, against the stock tool's recorded texts.
 
-use super::super::COMMANDS;
 use super::*;
+use crate::ctl::commands::COMMANDS;
 
 fn words(line: &str) -> Vec<OsString> {
     line.split(' ').filter(|word| !word.is_empty()).map(OsString::from).collect()

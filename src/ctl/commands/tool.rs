@@ -2,9 +2,9 @@
 
 use std::io::Write;
 
-use super::command::{Command, Deed, NAME, Section, no_flags, words};
-use super::failure::Failure;
-use super::usage;
+use crate::ctl::command::{Command, Deed, NAME, Section, no_flags, words};
+use crate::ctl::failure::Failure;
+use crate::ctl::flags::usage;
 
 /// The API version this tool speaks.
 const API_VERSION: &str = "3.7";

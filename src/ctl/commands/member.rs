@@ -6,11 +6,12 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::wire::etcdserverpb as pb;
 
-use super::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
-use super::failure::{Exit, Failure};
-use super::output::{Fields, Look, Object, Reply, Streams, Table, Tree, header};
-use super::session::Session;
-use super::{get, go};
+use super::get;
+use crate::ctl::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
+use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Table, Tree, header};
+use crate::ctl::session::Session;
 
 /// `member`
 pub const COMMAND: Command = Command {

@@ -9,7 +9,7 @@ use clap::Arg;
 use clap::builder::{ArgAction, ValueRange};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::go;
+use crate::ctl::go;
 
 /// Makes flags behave as Go's do: truth values take `=false`, values may begin with `-`.
 pub fn as_go_flags(command: clap::Command) -> clap::Command {

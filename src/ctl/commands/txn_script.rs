@@ -12,14 +12,15 @@ use clap::FromArgMatches;
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
 
-use super::command::Command;
 use super::del::Del;
-use super::failure::{Exit, Failure};
-use super::flags::own_flags;
 use super::get::Get;
 use super::put::Put;
-use super::session::bytes;
-use super::{del, get, go, put};
+use super::{del, get, put};
+use crate::ctl::command::Command;
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::flags::own::own_flags;
+use crate::ctl::go;
+use crate::ctl::session::bytes;
 
 /// One request of a transaction.
 #[derive(Debug)]

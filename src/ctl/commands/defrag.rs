@@ -6,11 +6,11 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::wire::etcdserverpb as pb;
 
-use super::command::{Command, Deed, Section, no_flags};
 use super::endpoint::{Cluster, endpoints};
-use super::failure::{Exit, Failure};
-use super::go::show_duration;
-use super::session::Session;
+use crate::ctl::command::{Command, Deed, Section, no_flags};
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go::show_duration;
+use crate::ctl::session::Session;
 
 /// `defrag`
 pub const COMMAND: Command = Command {
