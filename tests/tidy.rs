@@ -77,10 +77,12 @@ const BELOW_THE_PORCH: [&str; 14] = [
 ];
 
 /// Each dependency of the package and the rooms that may name it. A dependency without a line is a finding.
-const GUESTS: [(&str, &[&str]); 32] = [
+const GUESTS: [(&str, &[&str]); 35] = [
     ("base64", &["ctl"]),
     ("bytes", &["*"]),
     ("clap", &["ctl"]),
+    ("clap_complete", &["ctl"]),
+    ("clap_mangen", &["ctl"]),
     ("crc32c", &["driver", "log", "machine", "mvcc", "peer"]),
     ("futures_channel", &["peer", "node", "driver", "client"]),
     ("futures_util", &["api", "server", "client", "ctl"]),
@@ -96,6 +98,7 @@ const GUESTS: [(&str, &[&str]); 32] = [
     ("prost", &["wire", "machine", "api", "client", "ctl"]),
     ("protobuf", &["consensus"]),
     ("raft", &["consensus"]),
+    ("rpassword", &["ctl"]),
     ("rustix", &["env", "server"]),
     ("serde", &["machine"]),
     ("serde_json", &["machine", "api", "server"]),

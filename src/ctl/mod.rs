@@ -11,10 +11,12 @@ mod failure;
 mod flags;
 mod go;
 mod output;
+mod progress;
 mod session;
+mod stop;
 
 use std::ffi::OsString;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
 
 use command::Deed;
@@ -22,7 +24,7 @@ use commands::{COMMANDS, tool};
 use failure::{Exit, Failure};
 use flags::find::{self, Meaning};
 use flags::global::Global;
-use flags::usage;
+use flags::{tree, usage};
 use session::Session;
 
 /// Runs the tool on the words of the process and gives its exit code.
@@ -32,13 +34,20 @@ pub fn main() -> ExitCode {
     let Err(failure) = ended else { return ExitCode::SUCCESS };
     let mut err = io::stderr();
     if !failure.text.is_empty() {
+        let error = if colour() { "\x1b[31mError:\x1b[0m" } else { "Error:" };
         // Nobody may be reading; the exit code tells all the same.
-        let _ = writeln!(err, "Error: {}", failure.text);
+        let _ = writeln!(err, "{error} {}", failure.text);
     }
     if let Some(usage) = failure.usage {
         let _ = writeln!(err, "{usage}");
     }
-    ExitCode::from(failure.exit as u8)
+    ExitCode::from(failure.exit.code())
+}
+
+/// Whether standard error may be coloured: a terminal, whose user did not say otherwise (<https://no-color.org>).
+fn colour() -> bool {
+    let given = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    io::stderr().is_terminal() && given("NO_COLOR").is_none() && given("TERM").is_some_and(|term| term != "dumb")
 }
 
 fn run(words: &[OsString]) -> Result<(), Failure> {
@@ -53,13 +62,13 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
     let command = found.path.last().expect("only a command has values to run with");
     let Deed::Run(deed) = command.deed else { unreachable!("a group has no values, only help") };
     // The tool's own words need no server, and must work whatever the environment says.
-    let needs_variables = command.section != Some(command::Section::Utility);
+    let needs_variables = !command.offline;
     let variable = |name: &str| std::env::var(name).ok().filter(|_| needs_variables);
     let global = Global::read(&matches, variable, needs_variables)?;
     let mut session = Session::new(
         global,
         words.to_vec(),
-        |words| find::help_on(COMMANDS, words),
+        (|words| find::help_on(COMMANDS, words), || tree::tree(COMMANDS)),
         Box::new(BufReader::new(io::stdin())),
         Box::new(BufWriter::new(io::stdout())),
         Box::new(io::stderr()),

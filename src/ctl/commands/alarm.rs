@@ -3,12 +3,13 @@
 use std::io;
 
 use clap::ArgMatches;
+use prost::Message as _;
 
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::AlarmType;
 use crate::wire::etcdserverpb::alarm_request::AlarmAction;
 
-use crate::ctl::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
+use crate::ctl::command::{Command, Deed, Section, no_shared_flags, words};
 use crate::ctl::failure::Failure;
 use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header};
 use crate::ctl::session::Session;
@@ -16,7 +17,6 @@ use crate::ctl::session::Session;
 /// `alarm`
 pub const COMMAND: Command = Command {
     name: "alarm",
-    usage: "",
     short: "Alarm related commands. Use `quoratectl alarm --help` to see subcommands",
     long: "Alarm related commands",
     section: Some(Section::Maintenance),
@@ -24,23 +24,18 @@ pub const COMMAND: Command = Command {
     deed: Deed::Group(&[
         Command {
             name: "disarm",
-            usage: "",
             short: "Disarms all alarms",
-            long: "",
-            section: None,
-            flags: no_flags,
             deed: Deed::Run(|session, matches| Box::pin(disarm(session, matches))),
+            ..Command::PLAIN
         },
         Command {
             name: "list",
-            usage: "",
             short: "Lists all alarms",
-            long: "",
-            section: None,
-            flags: no_flags,
             deed: Deed::Run(|session, matches| Box::pin(list(session, matches))),
+            ..Command::PLAIN
         },
     ]),
+    ..Command::PLAIN
 };
 
 /// Asks for every alarm.
@@ -108,5 +103,9 @@ impl Reply for pb::AlarmResponse {
             let name = name.unwrap_or_else(|_| alarm.alarm.to_string());
             fields.id("MemberID", alarm.member_id).value("AlarmType", name).blank()
         }))
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        Some(self.encode_to_vec())
     }
 }

@@ -16,10 +16,10 @@ pub const COMMAND: Command = Command {
     name: "compaction",
     usage: "[options] <revision>",
     short: "Compacts the event history in etcd",
-    long: "",
     section: Some(Section::KeyValue),
     flags: Compaction::augment_args,
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),
+    ..Command::PLAIN
 };
 
 #[derive(Args, Debug)]

@@ -15,12 +15,11 @@ use crate::ctl::session::Session;
 /// `defrag`
 pub const COMMAND: Command = Command {
     name: "defrag",
-    usage: "",
     short: "Defragments the storage of the etcd members with given endpoints",
-    long: "",
     section: Some(Section::Maintenance),
     flags: |command| Cluster::augment_args(no_flags(command)),
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),
+    ..Command::PLAIN
 };
 
 /// One endpoint after the other: defragmenting stops a stock member's work, and not all should stand at once.

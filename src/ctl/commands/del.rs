@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
+use prost::Message as _;
 
 use crate::wire::etcdserverpb as pb;
 
@@ -20,10 +21,10 @@ pub const COMMAND: Command = Command {
     name: "del",
     usage: "[options] <key> [range_end]",
     short: "Removes the specified key or range of keys [key, range_end)",
-    long: "",
     section: Some(Section::KeyValue),
     flags: Del::augment_args,
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),
+    ..Command::PLAIN
 };
 
 /// Time to think better of deleting a range, as in etcdctl.
@@ -115,5 +116,9 @@ impl Reply for pb::DeleteRangeResponse {
     fn fields(&self, look: Look) -> Option<Fields> {
         let fields = Fields::of(self.header.as_ref(), look).value("Deleted", self.deleted);
         Some(fields.each(&self.prev_kvs, |fields, kv| fields.pair("Prev", kv)))
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        Some(self.encode_to_vec())
     }
 }

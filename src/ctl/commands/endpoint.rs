@@ -20,7 +20,6 @@ use crate::ctl::session::Session;
 /// `endpoint`
 pub const COMMAND: Command = Command {
     name: "endpoint",
-    usage: "",
     short: "Endpoint related commands. Use `quoratectl endpoint --help` to see subcommands",
     long: "Endpoint related commands",
     section: Some(Section::Maintenance),
@@ -28,35 +27,29 @@ pub const COMMAND: Command = Command {
     deed: Deed::Group(&[
         Command {
             name: "hashkv",
-            usage: "",
             short: "Prints the KV history hash for each endpoint in --endpoints",
-            long: "",
-            section: None,
             flags: |command| HashKv::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(hash_kv(session, matches))),
-        },
+..Command::PLAIN
+},
         Command {
             name: "health",
-            usage: "",
             short: "Checks the healthiness of endpoints specified in `--endpoints` flag",
-            long: "",
-            section: None,
-            flags: no_flags,
             deed: Deed::Run(|session, matches| Box::pin(health(session, matches))),
-        },
+..Command::PLAIN
+},
         Command {
             name: "status",
-            usage: "",
             short: "Prints out the status of endpoints specified in `--endpoints` flag",
             long: "\
 When --write-out is set to simple, this command prints out comma-separated status lists for each endpoint.
 The items in the lists are endpoint, ID, version, db size, is leader, is learner, raft term, raft index, raft applied index, errors.
 ",
-            section: None,
-            flags: no_flags,
             deed: Deed::Run(|session, matches| Box::pin(status(session, matches))),
-        },
+..Command::PLAIN
+},
     ]),
+..Command::PLAIN
 };
 
 /// The flag that widens a command from the given endpoints to all of the cluster.
@@ -78,7 +71,7 @@ struct HashKv {
 ///
 /// # Errors
 /// The members cannot be listed.
-pub async fn endpoints(session: &Session, flags: &Cluster) -> Result<Vec<String>, Failure> {
+pub async fn endpoints(session: &mut Session, flags: &Cluster) -> Result<Vec<String>, Failure> {
     if !flags.cluster {
         return Ok(session.global.endpoints.clone());
     }

@@ -5,6 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 use clap::{ArgMatches, Args, FromArgMatches};
+use prost::Message as _;
 
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::range_request::{SortOrder, SortTarget};
@@ -20,10 +21,10 @@ pub const COMMAND: Command = Command {
     name: "get",
     usage: "[options] <key> [range_end]",
     short: "Gets the key or a range of keys",
-    long: "",
     section: Some(Section::KeyValue),
     flags: Get::augment_args,
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),
+    ..Command::PLAIN
 };
 
 /// The flags and words of `get`.
@@ -244,6 +245,10 @@ impl Reply for pb::RangeResponse {
     fn fields(&self, look: Look) -> Option<Fields> {
         let fields = Fields::of(self.header.as_ref(), look).each(&self.kvs, |fields, kv| fields.pair("", kv));
         Some(fields.value("More", self.more).value("Count", self.count))
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        Some(self.encode_to_vec())
     }
 }
 

@@ -3,6 +3,7 @@
 use std::io;
 
 use clap::{ArgMatches, Args, FromArgMatches};
+use prost::Message as _;
 
 use crate::client;
 use crate::wire::etcdserverpb as pb;
@@ -10,13 +11,12 @@ use crate::wire::etcdserverpb as pb;
 use crate::ctl::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::go::{self, hex16};
-use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header, header_fields};
+use crate::ctl::output::{Done, Fields, Look, Object, Reply, Streams, Tree, header_fields};
 use crate::ctl::session::Session;
 
 /// `lease`
 pub const COMMAND: Command = Command {
     name: "lease",
-    usage: "",
     short: "Lease related commands. Use `quoratectl lease --help` to see subcommands",
     long: "Lease related commands",
     section: Some(Section::KeyValue),
@@ -26,48 +26,40 @@ pub const COMMAND: Command = Command {
             name: "grant",
             usage: "<ttl>",
             short: "Creates leases",
-            long: "",
-            section: None,
-            flags: no_flags,
             deed: Deed::Run(|session, matches| Box::pin(grant(session, matches))),
+            ..Command::PLAIN
         },
         Command {
             name: "keep-alive",
             usage: "[options] <leaseID>",
             short: "Keeps leases alive (renew)",
-            long: "",
-            section: None,
             flags: |command| KeepAlive::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(keep_alive(session, matches))),
+            ..Command::PLAIN
         },
         Command {
             name: "list",
-            usage: "",
             short: "List all active leases",
-            long: "",
-            section: None,
-            flags: no_flags,
             deed: Deed::Run(|session, _| Box::pin(list(session))),
+            ..Command::PLAIN
         },
         Command {
             name: "revoke",
             usage: "<leaseID>",
             short: "Revokes leases",
-            long: "",
-            section: None,
-            flags: no_flags,
             deed: Deed::Run(|session, matches| Box::pin(revoke(session, matches))),
+            ..Command::PLAIN
         },
         Command {
             name: "timetolive",
             usage: "<leaseID> [options]",
             short: "Get lease information",
-            long: "",
-            section: None,
             flags: |command| TimeToLive::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(time_to_live(session, matches))),
+            ..Command::PLAIN
         },
     ]),
+    ..Command::PLAIN
 };
 
 #[derive(Args, Debug)]
@@ -122,7 +114,7 @@ async fn revoke(session: &mut Session, matches: &ArgMatches) -> Result<(), Failu
         .lease_revoke(pb::LeaseRevokeRequest { id })
         .await
         .map_err(|error| Failure::new(Exit::Error, format!("failed to revoke lease ({error})")))?;
-    session.show(&Revoked { id, response })
+    session.show(&Done { deed: format!("lease {} revoked", hex16(id)), header: response.header })
 }
 
 async fn time_to_live(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
@@ -162,6 +154,11 @@ fn among(header: Option<&pb::ResponseHeader>) -> Object<'static> {
     header.map_or_else(Object::new, |header| header_fields(Object::new(), header))
 }
 
+/// etcd's client wraps answers about leases so that only their header is left of them here.
+fn header_bytes(header: Option<&pb::ResponseHeader>) -> Option<Vec<u8>> {
+    Some(header.copied().unwrap_or_default().encode_to_vec())
+}
+
 impl Reply for pb::LeaseGrantResponse {
     fn simple(&self, _look: Look, to: &mut Streams<'_>) -> io::Result<()> {
         writeln!(to.out, "lease {} granted with TTL({}s)", hex16(self.id), self.ttl)
@@ -178,28 +175,9 @@ impl Reply for pb::LeaseGrantResponse {
     fn fields(&self, look: Look) -> Option<Fields> {
         Some(Fields::of(self.header.as_ref(), look).lease("ID", self.id).value("TTL", self.ttl))
     }
-}
 
-/// A revocation's answer does not say which lease it was.
-#[derive(Debug)]
-pub struct Revoked {
-    /// The lease.
-    pub id: i64,
-    /// The server's answer.
-    pub response: pb::LeaseRevokeResponse,
-}
-
-impl Reply for Revoked {
-    fn simple(&self, _look: Look, to: &mut Streams<'_>) -> io::Result<()> {
-        writeln!(to.out, "lease {} revoked", hex16(self.id))
-    }
-
-    fn tree(&self, _look: Look) -> Tree<'_> {
-        Tree::Object(header(Object::new(), self.response.header.as_ref()))
-    }
-
-    fn fields(&self, look: Look) -> Option<Fields> {
-        Some(Fields::of(self.response.header.as_ref(), look))
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        header_bytes(self.header.as_ref())
     }
 }
 
@@ -215,6 +193,10 @@ impl Reply for pb::LeaseKeepAliveResponse {
 
     fn fields(&self, look: Look) -> Option<Fields> {
         Some(Fields::of(self.header.as_ref(), look).lease("ID", self.id).value("TTL", self.ttl))
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        header_bytes(self.header.as_ref())
     }
 }
 
@@ -264,6 +246,10 @@ impl Reply for Remaining {
             .value("GrantedTTL", response.granted_ttl);
         Some(fields.each(&response.keys, |fields, key| fields.quoted("Key", key)))
     }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        header_bytes(self.response.header.as_ref())
+    }
 }
 
 impl Reply for pb::LeaseLeasesResponse {
@@ -280,5 +266,9 @@ impl Reply for pb::LeaseLeasesResponse {
     fn fields(&self, look: Look) -> Option<Fields> {
         let fields = Fields::of(self.header.as_ref(), look);
         Some(fields.each(&self.leases, |fields, lease| fields.lease("ID", lease.id)))
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        header_bytes(self.header.as_ref())
     }
 }

@@ -3,12 +3,13 @@
 use std::io;
 
 use clap::{ArgMatches, Args, FromArgMatches};
+use prost::Message as _;
 
 use crate::wire::etcdserverpb as pb;
 
 use super::get;
 use crate::ctl::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
-use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::failure::Failure;
 use crate::ctl::go;
 use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Table, Tree, header};
 use crate::ctl::session::Session;
@@ -16,7 +17,6 @@ use crate::ctl::session::Session;
 /// `member`
 pub const COMMAND: Command = Command {
     name: "member",
-    usage: "",
     short: "Membership related commands. Use `quoratectl member --help` to see subcommands",
     long: "Membership related commands",
     section: Some(Section::Maintenance),
@@ -26,51 +26,46 @@ pub const COMMAND: Command = Command {
             name: "add",
             usage: "<memberName> [options]",
             short: "Adds a member into the cluster",
-            long: "",
-            section: None,
             flags: |command| Add::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(add(session, matches))),
+            ..Command::PLAIN
         },
         Command {
             name: "list",
-            usage: "",
             short: "Lists all members in the cluster",
             long: "\
 When --write-out is set to simple, this command prints out comma-separated member lists for each endpoint.
 The items in the lists are ID, Status, Name, Peer Addrs, Client Addrs, Is Learner.
 ",
-            section: None,
             flags: |command| List::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(list(session, matches))),
+            ..Command::PLAIN
         },
         Command {
             name: "promote",
             usage: "<memberID>",
             short: "Promotes a non-voting member in the cluster",
             long: "Promotes a non-voting learner member to a voting one in the cluster.\n",
-            section: None,
-            flags: no_flags,
             deed: Deed::Run(|session, matches| Box::pin(promote(session, matches))),
+            ..Command::PLAIN
         },
         Command {
             name: "remove",
             usage: "<memberID>",
             short: "Removes a member from the cluster",
-            long: "",
-            section: None,
-            flags: no_flags,
             deed: Deed::Run(|session, matches| Box::pin(remove(session, matches))),
+            ..Command::PLAIN
         },
         Command {
             name: "update",
             usage: "<memberID> [options]",
             short: "Updates a member in the cluster",
-            long: "",
-            section: None,
             flags: |command| Update::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(update(session, matches))),
+            ..Command::PLAIN
         },
     ]),
+    ..Command::PLAIN
 };
 
 #[derive(Args, Debug)]
@@ -187,36 +182,6 @@ async fn update(session: &mut Session, matches: &ArgMatches) -> Result<(), Failu
     session.show(&Changed { id, deed: "updated in", header, members })
 }
 
-/// `move-leader`
-pub const MOVE_LEADER: Command = Command {
-    name: "move-leader",
-    usage: "<transferee-member-id>",
-    short: "Transfers leadership to another etcd cluster member.",
-    long: "",
-    section: Some(Section::Maintenance),
-    flags: no_flags,
-    deed: Deed::Run(|session, matches| Box::pin(move_leader(session, matches))),
-};
-
-/// Only the leader can hand over, so it is looked for among the endpoints first.
-async fn move_leader(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
-    let words = words(matches);
-    let [word] = &words[..] else { return Err(Failure::bad_args("move-leader command needs 1 argument")) };
-    let target = go::parse_uint(&word.to_string_lossy(), 16).map_err(Failure::bad_args)?;
-    let endpoints = session.global.endpoints.clone();
-    // Says what is wrong with all of them before one is asked.
-    session.client().await?;
-    for endpoint in &endpoints {
-        let client = session.client_of(std::slice::from_ref(endpoint)).await?;
-        let status = client.status(pb::StatusRequest {}).await?;
-        if status.header.is_some_and(|header| header.member_id == status.leader) {
-            let response = client.move_leader(pb::MoveLeaderRequest { target_id: target }).await?;
-            return session.show(&Moved { leader: status.leader, target, response });
-        }
-    }
-    Err(Failure::new(Exit::BadArgs, format!("no leader endpoint given at [{}]", endpoints.join(" "))))
-}
-
 /// A cluster's or member's id: hex text with `--hex`, else a number.
 fn id(id: u64, look: Look) -> Tree<'static> {
     if look.hex { Tree::Text(format!("{id:x}").into()) } else { Tree::Uint(id) }
@@ -281,6 +246,10 @@ impl Reply for pb::MemberAddResponse {
     fn tree(&self, look: Look) -> Tree<'_> {
         reply_tree(self.header.as_ref(), self.member.as_ref(), &self.members, look)
     }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        Some(self.encode_to_vec())
+    }
 }
 
 /// A member was changed. The server's answer does not say which it was.
@@ -304,26 +273,11 @@ impl Reply for Changed {
     fn tree(&self, look: Look) -> Tree<'_> {
         reply_tree(self.header.as_ref(), None, &self.members, look)
     }
-}
 
-/// The leadership was handed over. The server's answer does not say from whom to whom.
-#[derive(Debug)]
-pub struct Moved {
-    /// Who was the leader.
-    pub leader: u64,
-    /// Who is.
-    pub target: u64,
-    /// The server's answer.
-    pub response: pb::MoveLeaderResponse,
-}
-
-impl Reply for Moved {
-    fn simple(&self, _look: Look, to: &mut Streams<'_>) -> io::Result<()> {
-        writeln!(to.out, "Leadership transferred from {:x} to {:x}", self.leader, self.target)
-    }
-
-    fn tree(&self, _look: Look) -> Tree<'_> {
-        Tree::Object(header(Object::new(), self.response.header.as_ref()))
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        // Answers about a changed member are alike.
+        let answer = pb::MemberRemoveResponse { header: self.header, members: self.members.clone() };
+        Some(answer.encode_to_vec())
     }
 }
 
@@ -362,5 +316,9 @@ impl Reply for pb::MemberListResponse {
         };
         let names = &["ID", "Status", "Name", "Peer Addrs", "Client Addrs", "Is Learner"];
         Some(Table { names, rows: self.members.iter().map(row).collect() })
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        Some(self.encode_to_vec())
     }
 }

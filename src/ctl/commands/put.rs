@@ -5,6 +5,7 @@ use std::io;
 
 use bytes::Bytes;
 use clap::{ArgMatches, Args, FromArgMatches};
+use prost::Message as _;
 
 use crate::wire::etcdserverpb as pb;
 
@@ -35,6 +36,7 @@ stores the content of the file under <key>.
     section: Some(Section::KeyValue),
     flags: Put::augment_args,
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),
+    ..Command::PLAIN
 };
 
 /// The flags and words of `put`.
@@ -110,5 +112,9 @@ impl Reply for pb::PutResponse {
     fn fields(&self, look: Look) -> Option<Fields> {
         let fields = Fields::of(self.header.as_ref(), look);
         Some(self.prev_kv.iter().fold(fields, |fields, kv| fields.pair("Prev", kv)))
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        Some(self.encode_to_vec())
     }
 }

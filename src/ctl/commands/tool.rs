@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::ctl::command::{Command, Deed, NAME, Section, no_flags, words};
+use crate::ctl::command::{Command, Deed, NAME, Section, words};
 use crate::ctl::failure::Failure;
 use crate::ctl::flags::usage;
 
@@ -12,11 +12,9 @@ const API_VERSION: &str = "3.7";
 /// `version`
 pub const VERSION: Command = Command {
     name: "version",
-    usage: "",
     short: "Prints the version of quoratectl",
-    long: "",
     section: Some(Section::Utility),
-    flags: no_flags,
+    offline: true,
     deed: Deed::Run(|session, _| {
         Box::pin(async move {
             let mut text = Vec::new();
@@ -24,17 +22,17 @@ pub const VERSION: Command = Command {
             session.say(String::from_utf8_lossy(&text).trim_end())
         })
     }),
+    ..Command::PLAIN
 };
 
 /// `options`
 pub const OPTIONS: Command = Command {
     name: "options",
-    usage: "",
     short: "Show the global command-line flags",
-    long: "",
     section: Some(Section::Utility),
-    flags: no_flags,
+    offline: true,
     deed: Deed::Run(|session, _| Box::pin(async move { session.say(usage::options().trim_end()) })),
+    ..Command::PLAIN
 };
 
 /// `help`
@@ -42,9 +40,8 @@ pub const HELP: Command = Command {
     name: "help",
     usage: "[command]",
     short: "Help about any command",
-    long: "",
     section: Some(Section::Utility),
-    flags: no_flags,
+    offline: true,
     deed: Deed::Run(|session, matches| {
         Box::pin(async move {
             match (session.help_on)(&words(matches)) {
@@ -56,6 +53,7 @@ pub const HELP: Command = Command {
             }
         })
     }),
+    ..Command::PLAIN
 };
 
 /// Prints the versions of the tool and of the API.

@@ -3,6 +3,7 @@
 use std::io::{self, BufRead};
 
 use clap::{ArgMatches, Args, FromArgMatches};
+use prost::Message as _;
 
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::request_op::Request;
@@ -43,6 +44,7 @@ put key2 \"some extra key\"
     section: Some(Section::KeyValue),
     flags: Txn::augment_args,
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),
+    ..Command::PLAIN
 };
 
 #[derive(Args, Debug)]
@@ -143,5 +145,9 @@ impl Reply for pb::TxnResponse {
             Some(Response::ResponseTxn(reply)) => fields.then(reply.fields(look)),
             None => fields,
         }))
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        Some(self.encode_to_vec())
     }
 }

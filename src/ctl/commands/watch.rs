@@ -6,6 +6,7 @@ use std::io::{self, BufRead};
 use bytes::Bytes;
 use clap::{ArgMatches, Args};
 use futures_util::future::{Either, select, select_all};
+use prost::Message as _;
 use tokio::sync::mpsc;
 
 use crate::client::{self, Watcher};
@@ -25,10 +26,10 @@ pub const COMMAND: Command = Command {
     name: "watch",
     usage: "[options] [key or prefix] [range_end] [--] [exec-command arg1 arg2 ...]",
     short: "Watches events stream on keys or prefixes",
-    long: "",
     section: Some(Section::KeyValue),
     flags: Watch::augment_args,
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),
+    ..Command::PLAIN
 };
 
 /// Lines of standard input read ahead in interactive mode.
@@ -214,5 +215,18 @@ impl Reply for pb::WatchResponse {
             let fields = event.prev_kv.iter().fold(fields, |fields, kv| fields.pair("Prev", kv));
             fields.pair("", event.kv.as_ref().unwrap_or(&Default::default()))
         }))
+    }
+
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        // etcd's client has no more of it.
+        let shown = pb::WatchResponse {
+            header: self.header,
+            events: self.events.clone(),
+            compact_revision: self.compact_revision,
+            canceled: self.canceled,
+            created: self.created,
+            ..Default::default()
+        };
+        Some(shown.encode_to_vec())
     }
 }

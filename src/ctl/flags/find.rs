@@ -34,17 +34,13 @@ pub fn find(commands: Commands, words: &[OsString]) -> Result<Found, Failure> {
         let Some(at) = first_word(&flags, &rest) else { break };
         let word = rest[at].to_string_lossy().into_owned();
         let children: Vec<&'static Command> = match path.last() {
-            None => commands.built.to_vec(),
+            None => commands.to_vec(),
             Some(group) => group.children().iter().collect(),
         };
-        match by_beginning(&children, &not_built(commands, &path), &word) {
-            Some(Next::Built(command)) => {
+        match by_beginning(&children, &word) {
+            Some(command) => {
                 path.push(command);
                 rest.remove(at);
-            }
-            Some(Next::NotBuilt(name)) => {
-                let group: String = path.iter().map(|command| format!("{} ", command.name)).collect();
-                return Err(Failure::new(Exit::InvalidInput, format!("command {group}{name} is not built yet")));
             }
             None if path.is_empty() => return Err(usage::unknown_command(commands, &word)),
             None => break,
@@ -53,33 +49,14 @@ pub fn find(commands: Commands, words: &[OsString]) -> Result<Found, Failure> {
     Ok(Found { path, rest })
 }
 
-/// What a word names.
-enum Next {
-    Built(&'static Command),
-    NotBuilt(&'static str),
-}
-
-/// Names still to come right below `path`.
-fn not_built(commands: Commands, path: &[&'static Command]) -> Vec<&'static str> {
-    let below = |way: &&&[&'static str]| {
-        way.len() == path.len() + 1 && path.iter().zip(way.iter()).all(|(command, name)| command.name == *name)
-    };
-    commands.not_built.iter().filter(below).filter_map(|way| way.last().copied()).collect()
-}
-
 /// What is called `word`, or the only thing that begins so.
-fn by_beginning(built: &[&'static Command], not_built: &[&'static str], word: &str) -> Option<Next> {
-    let names = built.iter().map(|command| command.name).chain(not_built.iter().copied());
-    let name = match names.clone().find(|name| *name == word) {
-        Some(name) => name,
-        None => {
-            let mut beginning = names.filter(|name| name.starts_with(word));
-            let only = beginning.next()?;
-            beginning.next().is_none().then_some(only)?
-        }
-    };
-    let built = built.iter().find(|command| command.name == name);
-    Some(built.map_or(Next::NotBuilt(name), |command| Next::Built(command)))
+fn by_beginning(commands: &[&'static Command], word: &str) -> Option<&'static Command> {
+    if let Some(command) = commands.iter().find(|command| command.name == word) {
+        return Some(command);
+    }
+    let mut beginning = commands.iter().filter(|command| !command.hidden && command.name.starts_with(word));
+    let only = beginning.next()?;
+    beginning.next().is_none().then_some(only)
 }
 
 /// Where the first word stands that is neither a flag nor a flag's value.

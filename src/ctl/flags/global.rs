@@ -35,6 +35,9 @@ pub struct Global {
     /// timeout for short running command (excluding dial timeout)
     #[arg(long, value_name = "duration", default_value = "5s", value_parser = go::parse_duration)]
     pub command_timeout: Duration,
+    /// Whether the timeout was given: some commands have none of their own.
+    #[arg(skip)]
+    pub command_timeout_given: bool,
     /// keepalive time for client connections
     #[arg(long, value_name = "duration", default_value = "2s", value_parser = go::parse_duration)]
     pub keepalive_time: Duration,
@@ -126,6 +129,8 @@ impl Global {
         })?;
         let mut global = Global::from_arg_matches(matches).map_err(|error| Failure::bad_args(error.to_string()))?;
         let filled = |option: &str| fill.value_source(option) == Some(ValueSource::CommandLine);
+        global.command_timeout_given =
+            filled("command_timeout") || matches.value_source("command_timeout") == Some(ValueSource::CommandLine);
         global.fill(&fill, filled);
         global.endpoints = split_endpoints(&global.endpoints);
         if checked {
@@ -172,11 +177,11 @@ impl Global {
         Ok(())
     }
 
-    /// What the client library needs to know.
+    /// What the client library needs to know. The password is the one that was asked for, where the options say none.
     ///
     /// # Errors
-    /// A user without a password: there is no prompt yet.
-    pub fn client_options(&self) -> Result<Options, Failure> {
+    /// As the options of a connection can be wrong.
+    pub fn client_options(&self, asked: Option<String>) -> Result<Options, Failure> {
         let defaults = Options::default();
         let size = |bytes: i64, default: usize| match usize::try_from(bytes) {
             Ok(bytes) if bytes > 0 => bytes,
@@ -189,23 +194,39 @@ impl Global {
             keepalive_timeout: self.keepalive_timeout,
             max_request_bytes: size(self.max_request_bytes, defaults.max_request_bytes),
             max_response_bytes: size(self.max_recv_bytes, defaults.max_response_bytes),
-            credentials: self.credentials()?,
+            credentials: self.credentials(asked),
         })
     }
 
-    fn credentials(&self) -> Result<Option<Credentials>, Failure> {
-        let given = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
-        if let Some(token) = given(&self.auth_jwt_token) {
-            return Ok(Some(Credentials::Token(token)));
-        }
-        let Some(user) = given(&self.user) else { return Ok(None) };
-        let (name, password) = match (given(&self.password), user.split_once(':')) {
-            (Some(password), _) => (user, password),
-            (None, Some((name, password))) => (name.to_owned(), password.to_owned()),
-            (None, None) => return Err(Failure::bad_args("--user without a password: the prompt is not built yet")),
-        };
-        Ok(Some(Credentials::Password { name, password }))
+    /// Whether the options name a user and neither a password nor a token.
+    pub fn user_without_password(&self) -> bool {
+        given(&self.auth_jwt_token).is_none()
+            && given(&self.password).is_none()
+            && given(&self.user).is_some_and(|user| !user.contains(':'))
     }
+
+    fn credentials(&self, asked: Option<String>) -> Option<Credentials> {
+        if let Some(token) = given(&self.auth_jwt_token) {
+            return Some(Credentials::Token(token));
+        }
+        password_of(&self.user, asked.as_ref().or(self.password.as_ref()))
+    }
+}
+
+fn given(text: &Option<String>) -> Option<String> {
+    text.clone().filter(|text| !text.is_empty())
+}
+
+/// A user's name and password, given apart or with a colon between. An empty one of either is nobody: etcd's client asks
+/// for no token then, and the server says what it thinks of that.
+pub fn password_of(user: &Option<String>, password: Option<&String>) -> Option<Credentials> {
+    let user = given(user)?;
+    let (name, password) = match (password.filter(|password| !password.is_empty()), user.split_once(':')) {
+        (Some(password), _) => (user, password.clone()),
+        (None, Some((name, password))) => (name.to_owned(), password.to_owned()),
+        (None, None) => return None,
+    };
+    (!name.is_empty() && !password.is_empty()).then_some(Credentials::Password { name, password })
 }
 
 /// The flag holds comma-separated lists and may be repeated; an empty one is an empty list.
@@ -262,9 +283,26 @@ mod tests {
     }
 
     #[test]
+    fn a_password_is_asked_for_where_nothing_else_says_who() -> Result<(), Failure> {
+        for (args, asked) in [
+            (&["--user", "u"][..], true),
+            (&["--user", "u:"], false),
+            (&["--user", "u", "--password", "p"], false),
+            (&["--user", "u", "--auth-jwt-token", "t"], false),
+            (&[], false),
+        ] {
+            assert_eq!(read(args, &[])?.user_without_password(), asked, "{args:?}");
+        }
+        let options = read(&["--user", "u"], &[])?.client_options(Some("typed".to_owned()))?;
+        assert!(matches!(options.credentials, Some(Credentials::Password { password, .. }) if password == "typed"));
+        assert!(read(&["--user", "u:"], &[])?.credentials(None).is_none(), "nobody without a password");
+        Ok(())
+    }
+
+    #[test]
     fn a_password_comes_with_the_user_or_beside_it() -> Result<(), Failure> {
         for args in [&["--user", "u:p:q"][..], &["--user", "u", "--password", "p:q"]] {
-            match read(args, &[])?.credentials()? {
+            match read(args, &[])?.credentials(None) {
                 Some(Credentials::Password { name, password }) => assert_eq!((&*name, &*password), ("u", "p:q")),
                 other => panic!("{other:?}"),
             }

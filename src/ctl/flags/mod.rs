@@ -7,4 +7,5 @@ pub mod find;
 pub mod global;
 pub mod go_flags;
 pub mod own;
+pub mod tree;
 pub mod usage;

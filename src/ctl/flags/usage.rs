@@ -10,7 +10,8 @@ use super::own::own_flags;
 use crate::ctl::command::{Command, Commands, NAME, Section};
 use crate::ctl::failure::{Exit, Failure};
 
-const ABOUT: &str = "A simple command line client for quorate and etcd3.";
+/// What the tool is, in a line.
+pub const ABOUT: &str = "A simple command line client for quorate and etcd3.";
 
 /// The help of a command; the tool's own for an empty path.
 pub fn help(commands: Commands, path: &[&'static Command]) -> String {
@@ -30,16 +31,20 @@ pub fn help(commands: Commands, path: &[&'static Command]) -> String {
 pub fn usage(commands: Commands, path: &[&'static Command]) -> String {
     let words: String = path.iter().map(|command| format!(" {}", command.name)).collect();
     let children: Vec<&Command> = match path.last() {
-        None => commands.built.to_vec(),
+        None => commands.to_vec(),
         Some(command) => command.children().iter().collect(),
     };
     let mut text = String::from("Usage:\n");
     if children.is_empty() {
         let tail = path.last().map_or("", |command| command.usage);
         let space = if tail.is_empty() { "" } else { " " };
-        let _ = writeln!(text, "  {NAME}{words}{space}{tail} [flags]");
+        // A choice in brackets stands for itself.
+        let flags = if tail.contains('|') { "" } else { " [flags]" };
+        let _ = writeln!(text, "  {NAME}{words}{space}{tail}{flags}");
+        examples(&mut text, path);
     } else {
         let _ = writeln!(text, "  {NAME}{words} [command]");
+        examples(&mut text, path);
         if path.is_empty() {
             for (section, title) in Section::ALL {
                 list(&mut text, title, children.iter().filter(|command| command.section == Some(*section)).copied());
@@ -55,12 +60,22 @@ pub fn usage(commands: Commands, path: &[&'static Command]) -> String {
     text
 }
 
+/// Lines to try.
+fn examples(text: &mut String, path: &[&'static Command]) {
+    let Some(command) = path.last().filter(|command| !command.example.is_empty()) else { return };
+    text.push_str("\nExamples:\n");
+    for line in command.example.trim().lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+}
+
 fn list<'a>(text: &mut String, title: &str, commands: impl Iterator<Item = &'a Command>) {
-    let mut commands: Vec<&Command> = commands.collect();
+    let mut commands: Vec<&Command> = commands.filter(|command| !command.hidden).collect();
     commands.sort_by_key(|command| command.name);
     let _ = writeln!(text, "\n{title}");
+    let width = commands.iter().map(|command| command.name.len()).max().unwrap_or(0).max(11);
     for command in commands {
-        let _ = writeln!(text, "  {:<11} {}", command.name, command.short);
+        let _ = writeln!(text, "  {:<width$} {}", command.name, command.short);
     }
 }
 
@@ -125,9 +140,8 @@ pub fn unknown_command(commands: Commands, word: &str) -> Failure {
     let mut text = format!("unknown command {word:?} for {NAME:?}\n");
     let lower = word.to_lowercase();
     let near = |name: &str| distance(&lower, name) <= 2 || name.starts_with(&lower);
-    let not_built = commands.not_built.iter().filter(|way| way.len() == 1).flat_map(|way| way.iter().copied());
-    let mut meant: Vec<&str> =
-        commands.built.iter().map(|command| command.name).chain(not_built).filter(|name| near(name)).collect();
+    let shown = commands.iter().filter(|command| !command.hidden);
+    let mut meant: Vec<&str> = shown.map(|command| command.name).filter(|name| near(name)).collect();
     meant.sort_unstable();
     if !meant.is_empty() {
         text.push_str("\nDid you mean this?\n");

@@ -40,12 +40,11 @@ fn an_unknown_word_is_told_with_what_was_meant() {
 }
 
 #[test]
-fn what_is_not_built_takes_part_in_finding_and_is_told() {
-    for (line, text) in [("auth enable", "auth"), ("downgrade enable", "downgrade"), ("snap save", "snapshot")] {
-        let failure = refusal(line);
-        assert_eq!((failure.exit, failure.text), (Exit::InvalidInput, format!("command {text} is not built yet")));
-    }
+fn a_hidden_command_answers_to_its_whole_name_alone() {
+    assert_eq!(path_of("man-page").0, ["man-page"]);
+    assert_eq!(path_of("ma x").0, ["make-mirror"]);
     assert!(refusal("a list").text.contains("Did you mean this?\n\talarm\n\tauth\n"));
+    assert!(!refusal("man-pages").text.contains("man-page\n"), "nor is it suggested");
 }
 
 #[test]
@@ -114,7 +113,7 @@ fn the_definitions_of_all_flags_are_sound() {
             check(&longer);
         }
     }
-    for command in COMMANDS.built {
+    for command in COMMANDS {
         check(&[command]);
     }
 }
