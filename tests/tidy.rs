@@ -86,10 +86,12 @@ const BELOW_THE_PORCH: [&str; 16] = [
 ];
 
 /// Each dependency of the package and the rooms that may name it. A dependency without a line is a finding.
-const GUESTS: [(&str, &[&str]); 33] = [
+const GUESTS: &[(&str, &[&str])] = &[
     ("base64", &["ctl"]),
     ("bytes", &["*"]),
     ("clap", &["ctl"]),
+    ("clap_complete", &["ctl"]),
+    ("clap_mangen", &["ctl"]),
     ("crc32c", &["driver", "log", "machine", "mvcc", "peer"]),
     ("futures_channel", &["peer", "node", "driver", "client"]),
     ("futures_util", &["api", "server", "client", "ctl"]),
@@ -105,6 +107,7 @@ const GUESTS: [(&str, &[&str]); 33] = [
     ("prost", &["wire", "machine", "backend", "api", "client", "ctl"]),
     ("protobuf", &["consensus"]),
     ("raft", &["consensus"]),
+    ("rpassword", &["ctl"]),
     ("rustix", &["env", "server"]),
     ("serde", &["machine"]),
     ("serde_json", &["machine", "api", "server"]),
