@@ -151,6 +151,10 @@ pub const CHECKPOINT_EVERY_BYTES: u64 = 32 * 1024 * 1024;
 /// Entries kept behind a checkpoint for peers that lag a little, as etcd's `--snapshot-catchup-entries`.
 pub const CATCH_UP_ENTRIES: u64 = 5_000;
 
+/// The same in bytes, whatever their number: values may be large. Who is slower than this, and heard of, has what
+/// [`SNAPSHOT_HELD_LOG_BYTES`] allows.
+pub const CATCH_UP_LOG_BYTES: usize = 32 * 1024 * 1024;
+
 /// Budget of values kept in memory where the flag gives none.
 pub const DEFAULT_VALUE_CACHE_BYTES: usize = 128 * 1024 * 1024;
 

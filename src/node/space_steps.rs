@@ -218,7 +218,7 @@ impl<D: Disk> Node<D> {
         // One of the state before a snapshot was installed comes too late to count.
         if applied >= self.counters.last_checkpointed() {
             self.counters.checkpointed(applied);
-            self.group.release(self.releasable(applied.saturating_sub(self.config.catch_up_entries)));
+            self.group.release(self.released_by(applied));
         }
         self.counters.released(up_to);
         out.push(Output::ReleaseLog { up_to });
