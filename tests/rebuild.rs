@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate::base::KeyRange;
-use quorate::driver::{BootReport, DriverConfig, FoundingMember, Handle, Rebuilds, start};
+use quorate::driver::{BootReport, DriverConfig, FoundingMember, Handle, Rebuilds, ScrubPace, start};
 use quorate::env::TokioEnv;
 use quorate::machine::{Command, Put};
-use quorate::mvcc::RangeQuery;
+use quorate::mvcc::{RangeQuery, StoreOptions};
 use quorate::node::NodeConfig;
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
@@ -131,4 +131,71 @@ async fn a_damaged_member_takes_the_others_state_and_a_lone_one_is_refused() {
     damage(alone.path());
     let refused = open(alone.path(), config(0, &ports[..1])).await.err().expect("nobody has its data");
     assert!(refused.contains("no other member votes, who would have the data"), "{refused}");
+}
+
+/// Turns a bit in the first segment of the history, which has an outline: a start does not read it.
+fn damage_outlined(dir: &Path) {
+    let names = std::fs::read_dir(dir.join("history")).unwrap().map(|file| file.unwrap().path());
+    let outline = names.filter(|name| name.extension().is_some_and(|ending| ending == "outline")).min().unwrap();
+    let segment = outline.with_extension("seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[300] ^= 1;
+    std::fs::write(segment, bytes).unwrap();
+}
+
+/// Damage that a start does not see is found while the member serves, by itself or by whoever reads there, and the others'
+/// state takes its place, leader or not; meanwhile nobody is given what is damaged.
+#[tokio::test]
+async fn damage_found_while_serving_is_healed_from_the_others() {
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let sockets: Vec<_> = (0..3).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let ports: Vec<u16> = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+    drop(sockets);
+    let scrub = ScrubPace { rest: Duration::from_millis(500), step_bytes: 4096, pause: Duration::from_millis(1) };
+    let small = |n: usize| {
+        let own = config(n, &ports);
+        let store = StoreOptions { segment_bytes: 4096, cache_bytes: 0 };
+        DriverConfig { store, scrub: if n == 2 { scrub } else { own.scrub }, ..own }
+    };
+    let mut handles = Vec::new();
+    for (n, dir) in dirs.iter().enumerate() {
+        handles.push(open(dir.path(), small(n)).await.unwrap().0);
+    }
+    for handle in &handles {
+        until_ready(handle).await;
+    }
+    for n in 0..300 {
+        put(&handles[n % 3], n).await;
+    }
+    // At rest checkpoints name the outlines.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let expected = digest(&handles[0]).await;
+    for n in [2, 1] {
+        handles.remove(n).stop().await;
+        damage_outlined(dirs[n].path());
+        let (handle, report) = open(dirs[n].path(), small(n)).await.unwrap();
+        assert_eq!((report.rebuilds, report.outlines), (None, Vec::new()));
+        handles.insert(n, handle);
+        let handle = &handles[n];
+        let read = || async {
+            let view = handle.view(true).await.ok()?;
+            view.range(&RangeQuery::plain(KeyRange::all())).ok().map(|answer| answer.count)
+        };
+        if n == 1 {
+            // Nobody scrubs here: a client meets it.
+            until_ready(handle).await;
+            assert!(handle.view(true).await.is_ok_and(|view| view.hash_kv(0).is_err()));
+        }
+        let healed = async {
+            while !(handle.status().ready && read().await == Some(300)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), healed).await.expect("it is healed");
+        assert_eq!(digest(handle).await, expected);
+    }
+    for handle in &handles {
+        assert!(handle.status().alarms.is_empty());
+        handle.stop().await;
+    }
 }

@@ -1,8 +1,8 @@
 //! Snapshots for other members, as far as consensus has a part in them: their heads, what became of them, and the log that is to
 //! go on behind them.
 
-use raft::{ProgressState, SnapshotStatus, StateRole};
 use raft::eraftpb::{Message, MessageType};
+use raft::{ProgressState, SnapshotStatus, StateRole};
 
 use super::group::Group;
 use super::message::PeerMessage;

@@ -32,15 +32,17 @@ mod node_task;
 mod opening;
 mod promotions;
 mod questions;
+mod recheck;
 mod reconfiguration;
 mod remembering;
+mod scrub;
 mod snapshot_desk;
 mod snapshot_sink;
 mod watch_stream;
 
 pub use boot::{BootReport, Rebuilds, own_identity};
 pub use checkpoint_files::DAMAGED_SUFFIX;
-pub use config::{CorruptionChecks, DriverConfig, FoundingMember};
+pub use config::{CorruptionChecks, DriverConfig, FoundingMember, ScrubPace};
 pub use driver::{start, start_with};
 pub use ending::Ending;
 pub use forcing::Forced;
