@@ -8,14 +8,14 @@ use super::boot::{self, BootReport, Booted};
 use super::comparison;
 use super::config::DriverConfig;
 use super::corruption;
-use super::digests::DigestPlaces;
 use super::doors::{MemberDoor, NoPeers};
-use super::ending::Ending;
+use super::ending::{AtWork, Ending};
 use super::first_election;
 use super::handle::{Handle, HandleParts, Identity};
 use super::keeper;
 use super::mailbox::Mailbox;
 use super::node_task::{self, Shell};
+use super::places::Places;
 use super::remembering;
 use super::scrub;
 use crate::base::{Fault, Wrong, limits};
@@ -80,10 +80,11 @@ where
     let to_keeper = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let (tasks, watched) = (env.tasks().clone(), (ending.clone(), facts.clone()));
-    let keeper = keeper::keep(env.clone(), journal, to_keeper.clone(), mailbox.clone(), watched.clone());
+    let (at_work, at_rest) = AtWork::begin();
+    let keeper = keeper::keep(env.clone(), journal, to_keeper.clone(), mailbox.clone(), watched.clone(), at_rest);
     tasks.spawn("keeper", keeper);
-    let archive = archive::keep_archive(env.clone(), config.store, to_archive.clone(), mailbox.clone(), watched);
-    tasks.spawn("archive", archive);
+    let (jobs, inputs) = (to_archive.clone(), mailbox.clone());
+    tasks.spawn("archive", archive::keep_archive(env.clone(), config.store, jobs, inputs, watched, at_work));
     let shell = Shell {
         member: identity.member,
         mailbox: mailbox.clone(),
@@ -105,7 +106,8 @@ where
         views,
         peers,
         ending,
-        digests: DigestPlaces::default(),
+        digests: Places::new(limits::PEER_DIGESTS),
+        backups: Places::new(limits::BACKUPS),
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,
