@@ -283,7 +283,7 @@ fn guests(source: &Source) -> Vec<Finding> {
             let rooted = at < 2 || source.code[at - 1] != ':';
             let declared = source.code[..at].iter().rev().take(4).collect::<String>() == " esu";
             if rooted && (path || declared) {
-                found.push(source.finding("guests", at, guest));
+                found.push(source.finding("guests", at, *guest));
             }
         }
     }
@@ -443,7 +443,7 @@ fn every_guest_is_announced() {
         assert!(GUESTS.iter().any(|(guest, _)| *guest == name.replace('-', "_")), "{name} has no line in GUESTS");
     }
     for (guest, _) in GUESTS {
-        assert!(own.iter().any(|name| name.replace('-', "_") == guest), "{guest} has left: strike it from GUESTS");
+        assert!(own.iter().any(|name| name.replace('-', "_") == *guest), "{guest} has left: strike it from GUESTS");
     }
     for manifest in ["", "sim/", "jepsen/drive/", "jepsen/spec/", "tools/wiregen/"] {
         let Ok(text) = fs::read_to_string(root.join(manifest).join("Cargo.toml")) else { continue };
