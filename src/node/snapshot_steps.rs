@@ -75,6 +75,19 @@ impl<D: Disk> Node<D> {
         self.snapshots.expire(now, |member, index| group.has_reached(member, index));
     }
 
+    /// Up to where the log in memory is let go once a checkpoint of `applied` is durable. Behind that a part is kept for those
+    /// who lag a little, bounded by bytes as by number, and more for who is at it, or what they lack would have to become a
+    /// snapshot; nothing where there is nobody else.
+    pub(super) fn released_by(&self, applied: LogIndex) -> LogIndex {
+        if self.group.is_alone() {
+            return applied;
+        }
+        let kept = self.group.kept_behind(applied, self.config.catch_up_entries, limits::CATCH_UP_LOG_BYTES);
+        let most = self.group.kept_behind(applied, self.config.catch_up_entries, limits::SNAPSHOT_HELD_LOG_BYTES);
+        let wanted = self.group.slowest().map_or(kept, |slowest| slowest.min(kept));
+        self.releasable(wanted.max(most))
+    }
+
     /// Up to where the log in memory may be let go, of what is behind `up_to`: not behind a snapshot that is on its way, or
     /// whoever installs it would need another at once. A receiver that is too slow for what may be held has to take another.
     pub(super) fn releasable(&self, up_to: LogIndex) -> LogIndex {
