@@ -77,7 +77,7 @@ const BELOW_THE_PORCH: [&str; 14] = [
 ];
 
 /// Each dependency of the package and the rooms that may name it. A dependency without a line is a finding.
-const GUESTS: [(&str, &[&str]); 32] = [
+const GUESTS: [(&str, &[&str]); 33] = [
     ("base64", &["ctl"]),
     ("bytes", &["*"]),
     ("clap", &["ctl"]),
@@ -94,6 +94,7 @@ const GUESTS: [(&str, &[&str]); 32] = [
     ("mimalloc", &["bin"]),
     ("prometheus", &["api"]),
     ("prost", &["wire", "machine", "api", "client", "ctl"]),
+    ("prost_reflect", &["api"]),
     ("protobuf", &["consensus"]),
     ("raft", &["consensus"]),
     ("rustix", &["env", "server"]),
