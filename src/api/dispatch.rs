@@ -18,10 +18,12 @@ use crate::api::services::health::{self, HealthWatch};
 use crate::api::services::lease::KeepAlives;
 use crate::api::services::range_chunks::RangeChunks;
 use crate::api::services::range_pieces::RangePieces;
+use crate::api::services::snapshot::SnapshotBlobs;
 use crate::api::services::watch::WatchAnswers;
 use crate::api::transport::call::{Call, HttpResponse, StdError};
 use crate::api::transport::pieces::Whole;
 use crate::env::Env;
+use crate::wire::etcdserverpb as pb;
 
 /// Answers one gRPC request.
 pub async fn serve<E, B>(porch: Arc<Porch<E>>, request: http::Request<B>) -> HttpResponse
@@ -70,6 +72,7 @@ where
         Rpc::HealthCheck => call.plain(request, |q| health::check(&q).map(Whole::from)).await,
         Rpc::HealthList => call.plain(request, |_: health::HealthListRequest| Ok(Whole::from(health::list()))).await,
         Rpc::RangeStream => call.server_stream(request, |porch, q| ready(RangeChunks::open(porch, q))).await,
+        Rpc::Snapshot => call.server_stream(request, |porch, _: pb::SnapshotRequest| SnapshotBlobs::open(porch)).await,
         Rpc::HealthWatch => {
             call.server_stream(request, |_, q| ready(Ok(HealthWatch { answer: Some(health::watch(&q)) }))).await
         }

@@ -14,5 +14,6 @@ mod lock;
 pub mod maintenance;
 pub mod range_chunks;
 pub mod range_pieces;
+pub mod snapshot;
 pub mod watch;
 pub mod watch_frames;
