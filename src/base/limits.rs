@@ -480,3 +480,23 @@ pub const GATHERED_WRITE_BYTES: usize = 16 * 1024;
 
 /// Room for gathered answers that a connection keeps when they are written: there may be many connections.
 pub const GATHERED_KEPT_BYTES: usize = 16 * 1024;
+
+/// Pages that belong together in a database of etcd that is read: an entry is at most a record, and a page that was filled before it
+/// was split holds few of them.
+pub const MAX_BBOLT_RUN_BYTES: u64 = 3 * MAX_RECORD_BYTES as u64;
+
+/// Levels of a tree in a database that is read. The smallest page has two children and the largest file 2^63 bytes; a
+/// database of etcd has four or five.
+pub const MAX_BBOLT_DEPTH: usize = 64;
+
+/// Buckets of a database that is read; etcd makes ten, and two more for tests.
+pub const MAX_BBOLT_BUCKETS: usize = 1024;
+
+/// Backups made for clients at once: each reads all of the history, and holds on to the index as it was when it began.
+pub const BACKUPS: usize = 4;
+
+/// Bytes of a backup in one message, as etcd's.
+pub const BACKUP_BLOB_BYTES: usize = 32 * 1024;
+
+/// Messages of a backup made in one go: so much is ready while as much is sent.
+pub const BACKUP_BLOBS: usize = 16;

@@ -8,12 +8,12 @@
 //! is said only after the sync returned; a fault or damage ends the driver, it never goes on.
 
 mod archive;
+mod backups;
 mod boot;
 mod checkpoint_files;
 mod comparison;
 mod config;
 mod corruption;
-mod digests;
 mod doors;
 #[allow(clippy::module_inception, reason = "the room's main task has the room's name")]
 mod driver;
@@ -30,6 +30,7 @@ mod mailbox;
 mod memory_file;
 mod node_task;
 mod opening;
+mod places;
 mod promotions;
 mod questions;
 mod reconfiguration;
@@ -38,6 +39,7 @@ mod snapshot_desk;
 mod snapshot_sink;
 mod watch_stream;
 
+pub use backups::BackupStream;
 pub use boot::{BootReport, Rebuilds, own_identity};
 pub use checkpoint_files::DAMAGED_SUFFIX;
 pub use config::{CorruptionChecks, DriverConfig, FoundingMember};

@@ -12,7 +12,7 @@ use super::txn::Writer;
 use crate::base::{Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::{Lease, LeaseTable};
-use crate::mvcc::{SnapshotSource, Store, StoreOptions, StorePosition};
+use crate::mvcc::{Retained, SnapshotSource, Store, StoreOptions, StorePosition};
 use crate::wal::WalIdentity;
 
 /// What applying one entry did, for the node.
@@ -22,6 +22,14 @@ pub struct Outcome {
     pub proposal: Option<Proposal>,
     /// What came of it.
     pub applied: Applied,
+}
+
+/// What a machine shows of itself at one moment, to be written down elsewhere.
+pub struct Shown<D: Disk> {
+    /// What members share beside the data.
+    pub state: State,
+    /// The data.
+    pub records: Retained<D>,
 }
 
 /// The replicated state. See the room's head for the invariants.
@@ -134,6 +142,11 @@ impl<D: Disk> Machine<D> {
             compact_revision: self.store.compact_revision(),
             digest: self.digest.now(),
         }
+    }
+
+    /// Everything there is at this applied index.
+    pub fn show(&self) -> Shown<D> {
+        Shown { state: self.state(), records: self.store.retained() }
     }
 
     /// Everything a checkpoint must hold beside the history up to its position.

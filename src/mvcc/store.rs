@@ -18,11 +18,12 @@ use super::key_index::KeyIndex;
 use super::position::StorePosition;
 use super::pruning::Pruning;
 use super::range_read::Reading;
+use super::retained::Retained;
 use super::segment::Segment;
 use super::snapshot_source::SnapshotSource;
 use super::value_cache::ValueCache;
 use super::view::View;
-use crate::base::{Event, KeyRange, LeaseId, limits};
+use crate::base::{Event, KeyRange, LeaseId, Revision, limits};
 use crate::env::Disk;
 
 /// How a store is set up.
@@ -147,6 +148,11 @@ impl<D: Disk> Store<D> {
     /// what belongs to it beside the data; a chunk has about `chunk_bytes`.
     pub fn snapshot(&self, id: u64, state: Bytes, chunk_bytes: usize) -> SnapshotSource<D> {
         SnapshotSource::new(self.view(), self.compact_revision(), id, state, chunk_bytes)
+    }
+
+    /// Everything that can be read now, to be written down elsewhere.
+    pub fn retained(&self) -> Retained<D> {
+        Retained::new(self.view(), self.compact_revision(), Revision::new(0, 0))
     }
 
     /// What is to be written to the disk, in order. Each byte is handed out once.

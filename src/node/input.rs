@@ -10,7 +10,7 @@ use super::recollection::Recalled;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
 use crate::consensus::{PeerMessage, Promises, Remembered};
 use crate::env::Disk;
-use crate::machine::{Answer, Image, Machine, MemberChange};
+use crate::machine::{Answer, Image, Machine, MemberChange, Shown};
 use crate::mvcc::{Reclaimed, View, WriteMark};
 use crate::watch::{Question, StreamBuffer, StreamId, WatchSpec};
 
@@ -222,6 +222,11 @@ pub enum Input<D: Disk> {
         ticks: usize,
         /// Done.
         reply: Reply<()>,
+    },
+    /// All that this member holds is to be written down elsewhere.
+    Show {
+        /// Answered with the state as it is now; refused where it is known to be wrong.
+        reply: Reply<Result<Shown<D>, Refusal>>,
     },
     /// Members will be compared at an index of now.
     DigestNoted {

@@ -173,6 +173,7 @@ impl<D: Disk> Node<D> {
                 let rebuilt = self.rebuilt(*machine, out);
                 self.wrong = rebuilt.err().or(self.wrong.take());
             }
+            Input::Show { reply } => reply.send(self.show()),
             Input::StateAsked { to, reply } => self.state_asked(to, reply, out),
             Input::AdvanceElection { ticks, reply } => {
                 self.group.advance_election(ticks);

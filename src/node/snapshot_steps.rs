@@ -14,10 +14,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::input::ArrivedSnapshot;
 use super::node::Node;
 use super::output::Output;
-use crate::base::{LogIndex, MemberId, Term, Wrong, limits};
+use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::consensus::{PeerMessage, Stepped};
 use crate::env::{Disk, Instant};
-use crate::machine::{Image, Machine};
+use crate::machine::{Image, Machine, Shown};
 
 impl<D: Disk> Node<D> {
     /// A snapshot for another member leaves: of the state as it is now, or once more the one that was cut on its way.
@@ -32,6 +32,12 @@ impl<D: Disk> Node<D> {
             return;
         }
         self.begin_sending(message, out);
+    }
+
+    /// All there is, for a file: what is known to be wrong is not spread in one either.
+    pub(super) fn show(&self) -> Result<Shown<D>, Refusal> {
+        let is_wrong = self.rebuild.is_needed() || self.rebuild.under_way() || self.is_named();
+        if is_wrong { Err(Refusal::Corrupt) } else { Ok(self.machine.show()) }
     }
 
     /// To a member to whom none is on its way.

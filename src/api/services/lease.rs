@@ -1,0 +1,113 @@
+//! Service Lease.
+//!
+//! Invariant: a lease that is unknown or has run out is answered with a TTL (0 or -1), not with an error,
+//! where etcd does so.
+
+use std::sync::Arc;
+
+use tonic::{Status, Streaming};
+
+use crate::api::methods::Rpc;
+use crate::api::porch::Porch;
+use crate::api::status::status_of;
+use crate::api::transport::inbound::received;
+use crate::api::transport::pieces::Whole;
+use crate::api::transport::streams::Answers;
+use crate::base::Refusal;
+use crate::env::Env;
+use crate::machine::{Answer, Command};
+use crate::wire::etcdserverpb as pb;
+
+impl<E: Env> Porch<E> {
+    /// Makes a lease.
+    pub async fn lease_grant(&self, request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Refusal> {
+        // A life that is too long is refused by the machine, because a full store is told first, as in etcd.
+        // An id of 0 is replaced below the porch, before the grant enters the log.
+        let grant = Command::LeaseGrant { id: request.id, ttl: request.ttl };
+        let (header, proposed) = self.propose(grant).await?;
+        let Answer::LeaseGrant { id, ttl } = proposed.answer else {
+            unreachable!("the machine answers a grant with a grant")
+        };
+        self.metrics.asked.lease_ttl.observe(ttl as f64);
+        Ok(pb::LeaseGrantResponse { header: Some(header), id, ttl, error: String::new() })
+    }
+
+    /// Ends a lease and deletes its keys.
+    pub async fn lease_revoke(&self, request: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse, Refusal> {
+        let (header, _) = self.propose(Command::LeaseRevoke { id: request.id, expiry: None }).await?;
+        Ok(pb::LeaseRevokeResponse { header: Some(header) })
+    }
+
+    /// Gives a lease its full time again. The header is taken before, as in etcd.
+    pub async fn lease_keep_alive(
+        &self,
+        request: pb::LeaseKeepAliveRequest,
+    ) -> Result<pb::LeaseKeepAliveResponse, Refusal> {
+        let header = self.header(self.handle.facts().revision());
+        let ttl = match self.handle.keep_alive(request.id).await {
+            Ok(ttl) => {
+                self.metrics.asked.leases_renewed.inc_by(ttl.is_some().into());
+                ttl.unwrap_or(0)
+            }
+            Err(Refusal::LeaseNotFound) => 0,
+            Err(refusal) => return Err(refusal),
+        };
+        Ok(pb::LeaseKeepAliveResponse { header: Some(header), id: request.id, ttl })
+    }
+
+    /// Tells how long a lease has.
+    pub async fn lease_time_to_live(
+        &self,
+        request: pb::LeaseTimeToLiveRequest,
+    ) -> Result<pb::LeaseTimeToLiveResponse, Refusal> {
+        let standing = match self.handle.time_to_live(request.id, request.keys).await {
+            Err(Refusal::LeaseNotFound) => None,
+            other => other?,
+        };
+        let header = Some(self.header(self.handle.facts().revision()));
+        let response = pb::LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() };
+        Ok(match standing {
+            None => response,
+            Some(standing) => pb::LeaseTimeToLiveResponse {
+                ttl: standing.ttl,
+                granted_ttl: standing.granted_ttl,
+                keys: standing.keys,
+                ..response
+            },
+        })
+    }
+
+    /// Lists the leases.
+    pub async fn lease_leases(&self, _: pb::LeaseLeasesRequest) -> Result<pb::LeaseLeasesResponse, Refusal> {
+        let ids = self.handle.leases().await?;
+        Ok(pb::LeaseLeasesResponse {
+            header: Some(self.header(self.handle.facts().revision())),
+            leases: ids.into_iter().map(|id| pb::LeaseStatus { id }).collect(),
+        })
+    }
+}
+
+/// Keep-alives: one answer for each request, in order; the next request is not read before.
+pub struct KeepAlives<E: Env> {
+    /// The service.
+    pub porch: Arc<Porch<E>>,
+    /// What the client sends.
+    pub inbound: Streaming<pb::LeaseKeepAliveRequest>,
+}
+
+impl<E: Env> Answers for KeepAlives<E> {
+    type Message = Whole<pb::LeaseKeepAliveResponse>;
+
+    async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
+        match received(&self.porch, Rpc::LeaseKeepAlive, &mut self.inbound).await {
+            Ok(request) => {
+                let answer = self.porch.lease_keep_alive(request?).await;
+                Some(answer.map(Whole::from).map_err(|refusal| status_of(&refusal)))
+            }
+            Err(status) => {
+                self.porch.metrics.stream_failure("receive", "lease-keepalive");
+                Some(Err(status))
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! One request on its way: who asks, what it says, when it must be answered, and how it ended.
+//!
+//! Invariants: every request is counted when it starts and when it ends, also when its client goes away; a client's
+//! deadline covers all of its request, from the first byte of its body to the end of a stream; what the library says
+//! about bad messages leaves with etcd's codes. Does not know the methods.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, StreamExt};
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http_body::Body as HttpBody;
+use prost::Message;
+use tonic::body::Body;
+use tonic::codec::Streaming;
+use tonic::{Code, Status};
+use tonic_prost::ProstDecoder;
+
+use crate::api::gate::Caller;
+use crate::api::methods::{Flow, Rpc};
+use crate::api::metrics::registry::Metrics;
+use crate::api::porch::Porch;
+use crate::api::status::{code_name, deadline_exceeded, status_of};
+use crate::api::transport::inbound::as_etcd;
+use crate::api::transport::pieces::Pieces;
+use crate::api::transport::replies::{Replies, Reply};
+use crate::api::transport::streams::{Answers, Guard, stream_of};
+use crate::base::Refusal;
+use crate::env::Env;
+
+/// What the HTTP library sends.
+pub type HttpResponse = http::Response<Body>;
+
+/// Whatever a body may fail with.
+pub type StdError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Counts a request's end once: with its code, or as canceled when it is dropped before.
+struct Ended {
+    metrics: Arc<Metrics>,
+    rpc: Rpc,
+    begun: Instant,
+    told: bool,
+}
+
+impl Ended {
+    fn new(metrics: Arc<Metrics>, rpc: Rpc) -> Self {
+        metrics.rpc(rpc).started.inc();
+        Self { metrics, rpc, begun: Instant::now(), told: false }
+    }
+
+    fn tell(&mut self, code: Code) {
+        if !self.told {
+            self.told = true;
+            self.metrics.handled(self.rpc, code_name(code), self.begun.elapsed());
+        }
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.tell(Code::Cancelled);
+    }
+}
+
+/// When the client stops waiting.
+type Deadline = Option<tokio::time::Instant>;
+
+/// Does `work` as long as the client waits.
+async fn within<T>(deadline: Deadline, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
+    match deadline {
+        None => work.await,
+        Some(deadline) => tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| Err(deadline_exceeded())),
+    }
+}
+
+/// One request on its way.
+pub struct Call<E: Env> {
+    porch: Arc<Porch<E>>,
+    rpc: Rpc,
+    ended: Ended,
+}
+
+/// Who asks, and until when.
+struct Terms {
+    require_leader: bool,
+    deadline: Deadline,
+}
+
+impl<E: Env> Call<E> {
+    /// A request of this method.
+    pub fn new(porch: Arc<Porch<E>>, rpc: Rpc) -> Self {
+        Self { ended: Ended::new(porch.metrics.clone(), rpc), rpc, porch }
+    }
+
+    /// Ends it with a refusal.
+    pub fn refuse(self, refusal: &Refusal) -> HttpResponse {
+        self.fail(status_of(refusal))
+    }
+
+    fn fail(mut self, status: Status) -> HttpResponse {
+        self.ended.tell(status.code());
+        status.into_http()
+    }
+
+    /// Who is asking, if they may.
+    fn admit<B>(&self, request: &http::Request<B>) -> Result<Terms, Refusal> {
+        if self.porch.handle.facts().is_learner() && !self.rpc.is_for_learners() {
+            return Err(Refusal::NotSupportedForLearner);
+        }
+        let caller = Caller::from_headers(request.headers())?;
+        let kind = if self.rpc.flow() == Flow::Unary { "unary" } else { "stream" };
+        self.porch.metrics.client_request(kind, &caller.client_api_version);
+        caller.admit(self.porch.has_leader())?;
+        // A time beyond what a clock can show is no deadline.
+        let deadline = caller.patience.and_then(|patience| tokio::time::Instant::now().checked_add(patience));
+        Ok(Terms { require_leader: caller.require_leader, deadline })
+    }
+
+    /// The messages of a request.
+    fn messages<B, Q>(&self, request: http::Request<B>) -> Result<Streaming<Q>, Status>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+        Q: Message + Default + Send + 'static,
+    {
+        if let Some(encoding) = request.headers().get("grpc-encoding").filter(|encoding| *encoding != "identity") {
+            let encoding = String::from_utf8_lossy(encoding.as_bytes());
+            let text = format!("grpc: Decompressor is not installed for grpc-encoding {encoding:?}");
+            return Err(Status::unimplemented(text));
+        }
+        let limit = self.porch.terms.max_message_bytes();
+        Ok(Streaming::new_request(ProstDecoder::default(), request.into_body(), None, Some(limit)))
+    }
+
+    /// The one message of a request, counted.
+    async fn message<B, Q>(&self, request: http::Request<B>) -> Result<Q, Status>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+        Q: Message + Default + Send + 'static,
+    {
+        let mut messages = self.messages(request)?;
+        let message = messages.message().await.map_err(as_etcd)?;
+        let message = message.ok_or_else(|| as_etcd(Status::internal("Missing request message.")))?;
+        // Reads to the end: what follows the one message is refused.
+        messages.trailers().await.map_err(as_etcd)?;
+        self.porch.metrics.rpc(self.rpc).received.inc();
+        Ok(message)
+    }
+
+    /// A method of one request and one answer.
+    pub async fn unary<B, Q, P, F, Fut>(self, request: http::Request<B>, serve: F) -> HttpResponse
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+        Q: Message + Default + Send + 'static,
+        P: Pieces + Unpin,
+        F: FnOnce(Arc<Porch<E>>, Q) -> Fut + Send,
+        Fut: Future<Output = Result<P, Refusal>> + Send,
+    {
+        let deadline = match self.admit(&request) {
+            Ok(terms) => terms.deadline,
+            Err(refusal) => return self.refuse(&refusal),
+        };
+        let answer = async {
+            let message = self.message(request).await?;
+            serve(self.porch.clone(), message).await.map_err(|refusal| status_of(&refusal))
+        };
+        let answer = within(deadline, answer).await;
+        self.reply(answer)
+    }
+
+    /// A unary method that asks nothing of the node.
+    pub async fn plain<B, Q, P, F>(self, request: http::Request<B>, serve: F) -> HttpResponse
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+        Q: Message + Default + Send + 'static,
+        P: Pieces + Unpin,
+        F: FnOnce(Q) -> Result<P, Status> + Send,
+    {
+        let deadline = Caller::from_headers(request.headers()).ok().and_then(|caller| caller.patience);
+        let deadline = deadline.and_then(|patience| tokio::time::Instant::now().checked_add(patience));
+        let answer = within(deadline, async { serve(self.message(request).await?) }).await;
+        self.reply(answer)
+    }
+
+    fn reply<P: Pieces + Unpin>(mut self, answer: Result<P, Status>) -> HttpResponse {
+        match answer {
+            Err(status) => self.fail(status),
+            Ok(answer) => {
+                self.porch.metrics.rpc(self.rpc).sent.inc();
+                self.ended.tell(Code::Ok);
+                response(Reply::one(answer))
+            }
+        }
+    }
+
+    /// A method of one request and many answers.
+    pub async fn server_stream<B, Q, A, F, Fut>(self, request: http::Request<B>, open: F) -> HttpResponse
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+        Q: Message + Default + Send + 'static,
+        A: Answers,
+        F: FnOnce(Arc<Porch<E>>, Q) -> Fut + Send,
+        Fut: Future<Output = Result<A, Refusal>> + Send,
+    {
+        let terms = match self.admit(&request) {
+            Ok(terms) => terms,
+            Err(refusal) => return self.refuse(&refusal),
+        };
+        let opened = async {
+            let message = self.message(request).await?;
+            open(self.porch.clone(), message).await.map_err(|refusal| status_of(&refusal))
+        };
+        let opened = within(terms.deadline, opened).await;
+        self.begin(terms, opened)
+    }
+
+    /// A method of many requests and many answers.
+    pub async fn bidi_stream<B, Q, A, F, Fut>(self, request: http::Request<B>, open: F) -> HttpResponse
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<StdError>,
+        Q: Message + Default + Send + 'static,
+        A: Answers,
+        F: FnOnce(Arc<Porch<E>>, Streaming<Q>) -> Fut + Send,
+        Fut: Future<Output = Result<A, Refusal>> + Send,
+    {
+        let terms = match self.admit(&request) {
+            Ok(terms) => terms,
+            Err(refusal) => return self.refuse(&refusal),
+        };
+        let opened = async {
+            let messages = self.messages(request)?;
+            open(self.porch.clone(), messages).await.map_err(|refusal| status_of(&refusal))
+        };
+        let opened = within(terms.deadline, opened).await;
+        self.begin(terms, opened)
+    }
+
+    /// The answers of a stream that was opened; from here on the stream counts its own end.
+    fn begin<A: Answers>(self, terms: Terms, opened: Result<A, Status>) -> HttpResponse {
+        let answers = match opened {
+            Ok(answers) => answers,
+            Err(status) => return self.fail(status),
+        };
+        let guard = Guard::new(self.porch, terms.require_leader, terms.deadline);
+        let answers: BoxStream<'static, Result<A::Message, Status>> =
+            stream_of(Counted { answers, ended: self.ended }, guard).boxed();
+        response(Replies::all(answers))
+    }
+}
+
+fn response<B>(body: B) -> HttpResponse
+where
+    B: HttpBody<Data = Bytes, Error = Status> + Send + 'static,
+{
+    let mut response = http::Response::new(Body::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// Answers that count themselves.
+struct Counted<A> {
+    answers: A,
+    ended: Ended,
+}
+
+impl<A: Answers> Answers for Counted<A> {
+    type Message = A::Message;
+
+    async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
+        let answer = self.answers.next().await;
+        match &answer {
+            Some(Ok(_)) => self.ended.metrics.rpc(self.ended.rpc).sent.inc(),
+            Some(Err(status)) => self.ended.tell(status.code()),
+            None => self.ended.tell(Code::Ok),
+        }
+        answer
+    }
+}
