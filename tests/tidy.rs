@@ -90,7 +90,7 @@ const GUESTS: [(&str, &[&str]); 33] = [
     ("base64", &["ctl"]),
     ("bytes", &["*"]),
     ("clap", &["ctl"]),
-    ("crc32c", &["driver", "log", "machine", "mvcc", "peer"]),
+    ("crc32c", &["backend", "driver", "log", "machine", "mvcc", "peer"]),
     ("futures_channel", &["peer", "node", "driver", "client"]),
     ("futures_util", &["api", "server", "client", "ctl"]),
     ("fxhash", &["*"]),
