@@ -13,6 +13,7 @@ use tonic::Status;
 use crate::api::gate::malformed;
 use crate::api::methods::{Rpc, unknown_method_text};
 use crate::api::porch::Porch;
+use crate::api::services::election::Observed;
 use crate::api::services::health::{self, HealthWatch};
 use crate::api::services::lease::KeepAlives;
 use crate::api::services::range_chunks::RangeChunks;
@@ -79,6 +80,13 @@ where
         Rpc::LeaseKeepAlive => {
             call.bidi_stream(request, |porch, inbound| ready(Ok(KeepAlives { porch, inbound }))).await
         }
+        Rpc::Lock => ask!(lock),
+        Rpc::Unlock => ask!(unlock),
+        Rpc::Campaign => ask!(campaign),
+        Rpc::Proclaim => ask!(proclaim),
+        Rpc::Leader => ask!(leader),
+        Rpc::Resign => ask!(resign),
+        Rpc::Observe => call.server_stream(request, |porch, q| ready(Ok(Observed::open(porch, &q)))).await,
         unbuilt => call.refuse(&unbuilt.unbuilt()),
     }
 }

@@ -283,6 +283,9 @@ impl Serving {
         if let Some(warning) = directory::open_to_others(&root) {
             tracing::warn!("{warning}");
         }
+        if lock.is_copy().map_err(|fault| in_directory(&fault))? {
+            notices::copied(&config.data_dir);
+        }
         let driver_config = founded_or_joined(config, &env, &share).await?;
         let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
         lock.note_begun().map_err(|fault| in_directory(&fault))?;

@@ -71,6 +71,15 @@ pub fn descriptors(share: &Share) {
     );
 }
 
+/// The data directory is not the one its member began in. Told once: nothing later depends on it.
+pub fn copied(data_dir: &str) {
+    tracing::warn!(
+        data_dir,
+        "the data directory is a copy: what was acknowledged after the copy was made is here only if other members have \
+         it; a cluster whose members all start from copies goes on from the newest of them, and forgets the rest"
+    );
+}
+
 /// What boot found in the data directory.
 pub fn booted(report: &BootReport) {
     for image in &report.damaged {

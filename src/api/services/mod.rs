@@ -5,9 +5,12 @@
 
 mod answers;
 mod cluster;
+mod contest;
+pub mod election;
 pub mod health;
 mod kv;
 pub mod lease;
+mod lock;
 pub mod maintenance;
 pub mod range_chunks;
 pub mod range_pieces;
