@@ -526,3 +526,6 @@ pub const BACKUP_BLOB_BYTES: usize = 32 * 1024;
 
 /// Messages of a backup made in one go: so much is ready while as much is sent.
 pub const BACKUP_BLOBS: usize = 16;
+
+/// A part of etcd's raft log that is read: etcd begins another after 64 MB, and ends the one before with whole requests.
+pub const MAX_FOREIGN_LOG_BYTES: u64 = 1024 * 1024 * 1024;
