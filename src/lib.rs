@@ -7,6 +7,7 @@
 pub mod base;
 pub mod wire;
 
+pub mod bbolt;
 pub mod env;
 
 pub mod lease;
@@ -22,6 +23,7 @@ pub mod consensus;
 
 pub mod peer;
 
+pub mod backend;
 pub mod node;
 
 pub mod driver;
@@ -30,6 +32,8 @@ pub mod driver;
 pub mod api;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod utl;
 
 #[cfg(feature = "client")]
 pub mod client;

@@ -10,8 +10,8 @@ use super::recollection::Recalled;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
 use crate::consensus::{PeerMessage, Promises, Remembered};
 use crate::env::Disk;
-use crate::machine::{Answer, Image, Machine, MemberChange};
-use crate::mvcc::{Reclaimed, View, WriteMark};
+use crate::machine::{Answer, Image, Machine, MemberChange, Shown};
+use crate::mvcc::{Outlined, Reclaimed, View, WriteMark};
 use crate::watch::{Question, StreamBuffer, StreamId, WatchSpec};
 
 /// Where an answer goes. An asker who has gone away is no error.
@@ -223,6 +223,11 @@ pub enum Input<D: Disk> {
         /// Done.
         reply: Reply<()>,
     },
+    /// All that this member holds is to be written down elsewhere.
+    Show {
+        /// Answered with the state as it is now; refused where it is known to be wrong.
+        reply: Reply<Result<Shown<D>, Refusal>>,
+    },
     /// Members will be compared at an index of now.
     DigestNoted {
         /// The index noted before, which says how busy the member is.
@@ -292,8 +297,13 @@ pub enum Input<D: Disk> {
     },
     /// There was no room for the checkpoint under way.
     CheckpointPutOff,
-    /// There was no room to rewrite a segment.
-    ReclaimPutOff,
+    /// A segment was not rewritten.
+    ReclaimPutOff {
+        /// For want of room; else because it is damaged.
+        short: bool,
+    },
+    /// A segment was outlined, or will not be; nothing where there was no room for it.
+    Outlined(Option<Outlined<D>>),
     /// The digest of a compaction was made, or could not be.
     Digested,
     /// Files that were to be removed are.

@@ -14,10 +14,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::input::ArrivedSnapshot;
 use super::node::Node;
 use super::output::Output;
-use crate::base::{LogIndex, MemberId, Term, Wrong, limits};
+use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::consensus::{PeerMessage, Stepped};
 use crate::env::{Disk, Instant};
-use crate::machine::{Image, Machine};
+use crate::machine::{Image, Machine, Shown};
 
 impl<D: Disk> Node<D> {
     /// A snapshot for another member leaves: of the state as it is now, or once more the one that was cut on its way.
@@ -32,6 +32,12 @@ impl<D: Disk> Node<D> {
             return;
         }
         self.begin_sending(message, out);
+    }
+
+    /// All there is, for a file: what is known to be wrong is not spread in one either.
+    pub(super) fn show(&self) -> Result<Shown<D>, Refusal> {
+        let is_wrong = self.rebuild.is_needed() || self.rebuild.under_way() || self.is_named();
+        if is_wrong { Err(Refusal::Corrupt) } else { Ok(self.machine.show()) }
     }
 
     /// To a member to whom none is on its way.
@@ -67,6 +73,19 @@ impl<D: Disk> Node<D> {
     pub(super) fn expire_snapshots(&mut self, now: Instant) {
         let group = &self.group;
         self.snapshots.expire(now, |member, index| group.has_reached(member, index));
+    }
+
+    /// Up to where the log in memory is let go once a checkpoint of `applied` is durable. Behind that a part is kept for those
+    /// who lag a little, bounded by bytes as by number, and more for who is at it, or what they lack would have to become a
+    /// snapshot; nothing where there is nobody else.
+    pub(super) fn released_by(&self, applied: LogIndex) -> LogIndex {
+        if self.group.is_alone() {
+            return applied;
+        }
+        let kept = self.group.kept_behind(applied, self.config.catch_up_entries, limits::CATCH_UP_LOG_BYTES);
+        let most = self.group.kept_behind(applied, self.config.catch_up_entries, limits::SNAPSHOT_HELD_LOG_BYTES);
+        let wanted = self.group.slowest().map_or(kept, |slowest| slowest.min(kept));
+        self.releasable(wanted.max(most))
     }
 
     /// Up to where the log in memory may be let go, of what is behind `up_to`: not behind a snapshot that is on its way, or
