@@ -126,7 +126,7 @@ pub async fn all_clear(world: &World, auditor: &mut Client, members: &[usize]) -
 }
 
 /// Asks one member after the other until a change is done.
-async fn insist(world: &World, auditor: &mut Client, members: &[usize], request: &Request) -> Verdict {
+pub async fn insist(world: &World, auditor: &mut Client, members: &[usize], request: &Request) -> Verdict {
     let since = true_now();
     let mut at = members.iter().position(|member| *member == auditor.member()).unwrap_or(0);
     while true_now() < since + CALM_PATIENCE && !world.is_lost() {

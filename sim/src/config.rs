@@ -103,7 +103,7 @@ pub fn driver_config(
             progress_ticks: setting.progress_ticks,
             lease_checkpoint_interval: setting.lease_checkpoint,
             auto_compaction: None,
-            rebuild_when_diverged: false,
+            rebuild_when_diverged: plan.divergence.is_some_and(|divergence| divergence.rebuilds),
             seed,
             observer: Some(observer),
         },

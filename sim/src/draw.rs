@@ -15,8 +15,8 @@ use quorate::base::Dice;
 
 use crate::env::forked;
 use crate::plan::{
-    Bank, DiskMood, Errand, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned, Setting, Step, Teller,
-    Watching,
+    Bank, DiskMood, Divergence, Errand, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned, Setting, Step,
+    Teller, Watching,
 };
 use crate::troubles::{Scene, figure_eight, millis, one_in, put_backs, timeline};
 
@@ -82,6 +82,7 @@ impl Plan {
             timeline = drawn(seed, "amnesia", 1, put_backs(scene));
         }
         timeline.sort_by_key(|timed| timed.at);
+        let can_differ = harm == Harm::Nothing && lane.is_none() && !forgets;
         setting.lane = lane;
         let member = |number| {
             let drawn_here = drawn(seed, "member", number, member());
@@ -101,6 +102,8 @@ impl Plan {
             clients: (0..clients as u64).map(client).collect(),
             watching: drawn(seed, "watching", 0, vec(watching(), 0..5)),
             bank: drawn(seed, "bank", 0, bank(length)),
+            // A lane carries no questions, and who has forgotten may be put back to what differs.
+            divergence: drawn(seed, "divergence", 0, divergence()).filter(|_| can_differ),
             timeline,
         }
     }
@@ -307,6 +310,12 @@ fn bank(length: u64) -> impl Strategy<Value = Option<Bank>> {
         let tellers = dice.into_iter().map(|dice| Teller { turns, pause, dice }).collect();
         opens.then_some(Bank { accounts, tellers })
     })
+}
+
+/// A state that is falsified, in one run of four of those that can have one.
+fn divergence() -> impl Strategy<Value = Option<Divergence>> {
+    (one_in(4), 0..16_usize, any::<bool>())
+        .prop_map(|(differs, nth, rebuilds)| differs.then_some(Divergence { nth, rebuilds }))
 }
 
 #[cfg(test)]

@@ -13,9 +13,10 @@ use quorate::driver::{BootReport, DriverConfig, Identity};
 use quorate::env::Env;
 use quorate::peer::{PeerDoor, PeerSender};
 
-use crate::config::driver_config;
+use crate::config::{driver_config, member_id};
 use crate::env::{Lane, LaneSender, SimEnv, forked, true_now, true_sleep};
 use crate::member::{Birth, Living, Member};
+use crate::operator::others_know;
 use crate::oracles::Violation;
 use crate::plan::{End, PowerLoss};
 use crate::witness::Witness;
@@ -102,6 +103,12 @@ async fn see_to_the_end(world: &World, member: &Member, living: &Living, over: f
             member.end(End::Kill, LATER);
         }
         // It ends by itself, and whether it was removed indeed is judged with that.
+        Ok(()) if living.door.status().removed && !others_know(world, member_id(member.number)) => {
+            // Its patience is over, and who has not heard of the removal needs its vote: whoever looks after processes
+            // starts it again.
+            world.marks.hit("a removed member ended while it was needed");
+            member.end(End::Kill, LATER);
+        }
         Ok(()) if living.door.status().removed => member.retire(),
         how => {
             let story = format!("{} ended by itself: {how:?}", member.host);

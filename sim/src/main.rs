@@ -22,6 +22,8 @@ mod damage;
 #[cfg(madsim)]
 mod director;
 #[cfg(madsim)]
+mod diverging;
+#[cfg(madsim)]
 mod draft;
 #[cfg(madsim)]
 mod draw;

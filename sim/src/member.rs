@@ -10,6 +10,7 @@ use futures_channel::oneshot;
 use madsim::runtime::{Handle as Sim, NodeHandle};
 use quorate::base::Wrong;
 use quorate::driver::Handle;
+use quorate::node::Held;
 use quorate::wal::WalIdentity;
 
 use crate::chronicle::{Chronicle, Happening};
@@ -64,6 +65,8 @@ struct Standing {
     port: Option<u16>,
     /// It refuses to start on what is left of its disk, and lives never again.
     broken: bool,
+    /// What it held in memory after its last turn.
+    held: Held,
 }
 
 /// How fast a processor is on which work takes so many hundredths of its usual time.
@@ -139,6 +142,16 @@ impl Member {
     /// The life that serves, if one does.
     pub fn living(&self) -> Option<Living> {
         self.standing().living.clone()
+    }
+
+    /// What it holds in memory now, by its own word.
+    pub fn holds(&self, held: Held) {
+        self.standing().held = held;
+    }
+
+    /// What it held in memory after its last turn.
+    pub fn held(&self) -> Held {
+        self.standing().held
     }
 
     /// Lives so far.
@@ -294,6 +307,13 @@ impl Member {
     pub fn put_back(&self, copy: &SimDisk, down: Duration) {
         self.end(End::Kill, down);
         self.disk.put_back(copy);
+    }
+
+    /// Has its disk altered while it is down, before the next life.
+    pub async fn alter<F: Future>(&self, how: impl FnOnce(SimDisk) -> F) -> F::Output {
+        let altered = how(self.disk.power_on()).await;
+        self.disk.kill();
+        altered
     }
 
     /// Takes how a trap ended the life, if one did.

@@ -186,7 +186,7 @@ pub async fn retire_removed(world: Arc<World>) {
 
 /// Whether everyone who votes names this member no more, as far as they live: the machine of one that was removed is not
 /// taken away before that.
-fn others_know(world: &World, removed: MemberId) -> bool {
+pub fn others_know(world: &World, removed: MemberId) -> bool {
     let voters = world.raft().roster().voters();
     let mut aware = 0;
     for voter in world.members.iter().filter(|member| voters.contains(&member_id(member.number))) {

@@ -537,6 +537,15 @@ pub struct Bank {
     pub tellers: Vec<Teller>,
 }
 
+/// A member whose state is falsified at the end of the run.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Divergence {
+    /// Whose, counted around.
+    pub nth: usize,
+    /// Whether members take the others' state by themselves when they differ.
+    pub rebuilds: bool,
+}
+
 /// A whole run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Plan {
@@ -561,6 +570,9 @@ pub struct Plan {
     /// A bank, in runs that have one.
     #[serde(default)]
     pub bank: Option<Bank>,
+    /// A state that is falsified, in runs that have one.
+    #[serde(default)]
+    pub divergence: Option<Divergence>,
     /// What the operator does, in order of time.
     pub errands: Vec<Planned>,
     /// What goes wrong, in order of time.

@@ -1,4 +1,4 @@
-//! Has every member asked something when nothing was wrong for a while.
+//! Has every member asked something when nothing was wrong for a while, and looks at their queues at any time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_spec::request::{Put, Request};
 
 use crate::env::{true_now, true_sleep};
-use crate::oracles::require;
+use crate::oracles::{bounds, require};
 use crate::quiet::look;
 use crate::traffic::{Client, Settled};
 use crate::world::World;
@@ -25,6 +25,9 @@ pub async fn watch(world: Arc<World>) {
     let mut client = Client::new(world.clone(), NUMBER);
     while !world.is_lost() {
         true_sleep(LOOK).await;
+        for living in world.members.iter().filter_map(|member| member.living()) {
+            world.judge(bounds::queues_within(living.door.waiting(), &living.door.peer_traffic()));
+        }
         if !look(&world) {
             continue;
         }

@@ -20,13 +20,13 @@ use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
 use crate::oracles::disk::Promise;
 use crate::oracles::ledger::{Entry, Ledger};
-use crate::oracles::{Verdict, Violation, growth, linear, require};
+use crate::oracles::{Verdict, Violation, bounds, growth, linear, require};
 use crate::plan::{End, Harm, Plan, PowerLoss};
 use crate::told::{Report, Told};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{damage, director, lifecycle, operator, quiet_client};
+use crate::{damage, director, diverging, lifecycle, operator, quiet_client};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -254,6 +254,7 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     watchers::all_caught_up(world, streams)?;
     told_progress(world, streams).await?;
     nothing_lies_about(world, &everyone).await?;
+    nothing_waits(world, &everyone).await?;
     note_last_lives(world);
     none_outlives(world, calm).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;
@@ -269,6 +270,7 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     bank::audit(world, &mut auditor, &everyone).await?;
     agree(world, &everyone).await?;
     same_roster(world, &everyone)?;
+    diverging::look(world, &mut auditor, &everyone).await?;
     last_words(world)
 }
 
@@ -298,6 +300,18 @@ async fn nothing_lies_about(world: &World, members: &[usize]) -> Verdict {
             "no history file stays that nobody needs",
             || format!("member {member}: {left:?}"),
         )?;
+    }
+    Ok(())
+}
+
+/// Waits until no member holds anything in memory that somebody would wait for, nor more of its log than it is to keep.
+async fn nothing_waits(world: &World, members: &[usize]) -> Verdict {
+    for member in members {
+        let rests = || bounds::at_rest(&world.members[*member].held(), &world.plan.setting);
+        let rests = eventually(CALM_PATIENCE, || world.is_lost() || rests()).await;
+        require(rests || world.is_lost(), "who has nothing to do holds nothing", || {
+            format!("member {member}: {:?}", world.members[*member].held())
+        })?;
     }
     Ok(())
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use quorate::base::limits;
 use quorate::consensus::{MessageKind, PeerMessage, Standing};
 use quorate::machine::{Applied, Command};
-use quorate::node::{Observer, TurnWork};
+use quorate::node::{Held, Observer, TurnWork};
 use quorate::wal::{Batch, LogEntry};
 
 use crate::chronicle::Happening;
 use crate::env::{SimCpu, SimDisk};
 use crate::oracles::disk::Promised;
-use crate::oracles::require;
+use crate::oracles::{bounds, require};
 use crate::plan::Moment;
 use crate::world::World;
 
@@ -59,6 +59,13 @@ impl Observer for Witness {
             && changes < limits::APPLY_CHANGES_PER_TURN;
         let read = work.compaction_bytes < limits::COMPACTION_SLICE_BYTES + limits::MAX_REQUEST_BYTES;
         self.world.judge(require(applied && read, "a turn of the node is bounded", || format!("{work:?}")));
+    }
+
+    fn holds(&self, held: &Held) {
+        if self.disk.is_alive() {
+            self.world.judge(bounds::within(held));
+            self.world.members[self.member].holds(*held);
+        }
     }
 
     fn reconfigured(&self, entry: &LogEntry) {

@@ -56,7 +56,7 @@ pub struct Group {
     applied: LogIndex,
     /// The highest entry that another, as a leader, said to be committed.
     told_committed: LogIndex,
-    outbox: Outbox,
+    pub(super) outbox: Outbox,
     /// It does not stand for election, whatever happens.
     pub(super) barred: bool,
     pub(super) passed_over: PassedOver,
@@ -71,7 +71,7 @@ pub struct Group {
     /// Bytes of entries handed out and not known durable, by round.
     undurable: VecDeque<(u64, usize)>,
     /// Their sum.
-    undurable_bytes: usize,
+    pub(super) undurable_bytes: usize,
 }
 
 impl Group {

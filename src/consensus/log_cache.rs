@@ -18,6 +18,12 @@ pub(super) struct LogCache {
     /// What the machine has applied: a snapshot made now is of this state.
     applied: (LogIndex, Term),
     entries: VecDeque<Entry>,
+    /// Bytes of their payloads.
+    bytes: usize,
+}
+
+fn payloads<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> usize {
+    entries.into_iter().map(|entry| entry.data.len()).sum()
 }
 
 impl LogCache {
@@ -35,7 +41,8 @@ impl LogCache {
             released = (first.index, first.term);
             entries.pop_front();
         }
-        let cache = Self { hard_state, conf_state, released, applied, entries };
+        let bytes = payloads(&entries);
+        let cache = Self { hard_state, conf_state, released, applied, entries, bytes };
         if let Some(first) = cache.entries.front() {
             assert_eq!(first.index, cache.released.0 + 1, "the recovered log has no gap before the checkpoint");
         }
@@ -53,6 +60,8 @@ impl LogCache {
         assert!(first.index > self.released.0, "a released entry is never written again");
         assert!(first.index <= self.last() + 1, "the log has no gap");
         let keep = (first.index - self.released.0 - 1) as usize;
+        self.bytes -= payloads(self.entries.range(keep.min(self.entries.len())..));
+        self.bytes += payloads(entries);
         self.entries.truncate(keep);
         self.entries.extend(entries.iter().cloned());
     }
@@ -72,6 +81,7 @@ impl LogCache {
                 break;
             }
             self.released = (first.index, first.term);
+            self.bytes -= first.data.len();
             self.entries.pop_front();
         }
     }
@@ -85,6 +95,7 @@ impl LogCache {
     pub(super) fn restart_behind(&mut self, snapshot: (LogIndex, Term), conf_state: ConfState) {
         assert!(snapshot.0 >= self.released.0, "a snapshot is newer than what was released");
         self.entries.clear();
+        self.bytes = 0;
         self.released = snapshot;
         self.conf_state = conf_state;
     }
@@ -92,6 +103,11 @@ impl LogCache {
     /// The entry the log begins behind.
     pub(super) fn begins_behind(&self) -> LogIndex {
         self.released.0
+    }
+
+    /// How many entries there are, and the bytes of their payloads.
+    pub(super) fn held(&self) -> (usize, usize) {
+        (self.entries.len(), self.bytes)
     }
 
     /// Bytes of the entries behind this one.
@@ -195,6 +211,20 @@ mod tests {
 
     fn cache() -> LogCache {
         LogCache::new(HardState::default(), ConfState::default(), (4, 1), vec![entry(5, 1), entry(6, 2), entry(7, 2)])
+    }
+
+    #[test]
+    fn what_is_held_is_counted_however_it_goes() {
+        let of = |index: u64, term: u64, bytes: usize| Entry { data: vec![7; bytes].into(), ..entry(index, term) };
+        let mut cache =
+            LogCache::new(HardState::default(), ConfState::default(), (4, 1), vec![of(5, 1, 10), of(6, 1, 5)]);
+        assert_eq!(cache.held(), (2, 15));
+        cache.append(&[of(6, 2, 100), of(7, 2, 1)]);
+        assert_eq!(cache.held(), (3, 111));
+        cache.release(5);
+        assert_eq!(cache.held(), (2, 101));
+        cache.restart_behind((40, 5), ConfState::default());
+        assert_eq!(cache.held(), (0, 0));
     }
 
     #[test]

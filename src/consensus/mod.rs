@@ -34,4 +34,5 @@ pub use message::{LINK_HEARTBEAT, MessageKind, PartialAppend, PeerMessage};
 pub use promises::{Acknowledged, Forgotten, Promise, Promises};
 pub use ready::{ConfirmedRead, Ready, passed_on};
 pub use remembering::Remembered;
+pub use sending::LogHeld;
 pub use standing::{Electorate, PeerProgress, Role, Standing, Stepped};

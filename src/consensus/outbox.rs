@@ -48,6 +48,11 @@ impl Outbox {
         None
     }
 
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.held.len()
+    }
+
     fn is_free(&self, message: &PeerMessage) -> bool {
         match message.kind() {
             MessageKind::PreVote | MessageKind::PreVoteResponse => true,

@@ -8,7 +8,26 @@ use super::group::Group;
 use super::message::PeerMessage;
 use crate::base::{LogIndex, MemberId};
 
+/// What of the log and of messages is in memory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct LogHeld {
+    /// Entries.
+    pub entries: usize,
+    /// Bytes of their payloads.
+    pub bytes: usize,
+    /// Bytes of entries handed out and not known durable.
+    pub undurable_bytes: usize,
+    /// Messages that wait for a round to become durable.
+    pub held_back: usize,
+}
+
 impl Group {
+    /// What is in memory now.
+    pub fn held(&self) -> LogHeld {
+        let (entries, bytes) = self.raw.store().held();
+        LogHeld { entries, bytes, undurable_bytes: self.undurable_bytes, held_back: self.outbox.len() }
+    }
+
     /// Stamps the head of a snapshot with the state that is sent with it: what is applied now, which may be more than
     /// when the snapshot was called for.
     pub fn stamp_snapshot(&self, message: &mut PeerMessage) {

@@ -91,15 +91,18 @@ impl Requests {
 struct Comparison {
     /// The index the next round asks for, with the digest here.
     noted: Option<(LogIndex, Option<u64>)>,
+    /// What was applied then.
+    applied: Option<LogIndex>,
     /// Rounds in a row that found a difference and no majority.
     undecided: u32,
 }
 
 impl Comparison {
     async fn round<E: Env>(&mut self, handle: &Handle<E>) {
-        let since = self.noted.map_or(0, |(at, _)| at);
-        let Ok(noted) = handle.ask(|reply| Input::DigestNoted { since, reply }).await else { return };
-        let Some((at, Some(own))) = self.noted.replace(noted) else { return };
+        let since = self.applied;
+        let Ok((applied, at, own)) = handle.ask(|reply| Input::DigestNoted { since, reply }).await else { return };
+        self.applied = Some(applied);
+        let Some((at, Some(own))) = self.noted.replace((at, own)) else { return };
         let member = handle.identity().member;
         let status = handle.status();
         let mut digests = vec![(member, own)];

@@ -293,6 +293,11 @@ impl<E: Env> Handle<E> {
         self.0.parts.peers.ask_as_etcd(member, question).await
     }
 
+    /// How many questions of clients wait for the node, and what they weigh in bytes.
+    pub fn waiting(&self) -> (usize, usize) {
+        self.0.parts.mailbox.held()
+    }
+
     /// What went between this member and its peers.
     pub fn peer_traffic(&self) -> Vec<PeerTraffic> {
         self.0.parts.peers.traffic()

@@ -97,6 +97,12 @@ impl<T> Mailbox<T> {
         !into.is_empty()
     }
 
+    /// How many wait, and what they weigh.
+    pub fn held(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.items.len(), state.bytes)
+    }
+
     /// Whether something waits to be taken.
     pub fn has_items(&self) -> bool {
         !self.lock().items.is_empty()
@@ -138,10 +144,12 @@ mod tests {
         assert_eq!(taken, [1, 2, 4]);
         assert!(!mailbox.has_items());
         taken.clear();
+        assert_eq!(mailbox.held(), (0, 0));
         let heavy = Mailbox::new(10, 100);
         assert_eq!(heavy.put(1, 500), Ok(()), "alone, anything is taken");
         assert_eq!(heavy.put(2, 1), Err((NotTaken::Full, 2)));
         assert_eq!(heavy.put(3, 0), Ok(()));
+        assert_eq!(heavy.held(), (2, 500));
         assert!(heavy.poll_take(&mut cx, &mut taken).is_ready());
         assert_eq!(heavy.put(4, 60), Ok(()));
         mailbox.close();

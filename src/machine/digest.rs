@@ -73,10 +73,12 @@ impl RunningDigest {
     }
 
     /// The index to compare members at in a while, when others have come as far and this one further: what is applied
-    /// now, or a little before where so much is applied that it would not be kept.
-    pub(super) fn lasting_index(applied: LogIndex, since: LogIndex) -> LogIndex {
-        let is_busy = applied.saturating_sub(since) > RECENT / 4;
-        if is_busy { applied - applied % COARSE } else { applied }
+    /// now, or a little before where so much was applied since the last time that it would not be kept. What is not known
+    /// here, as after a start, is of no use.
+    pub(super) fn lasting_index(&self, since: Option<LogIndex>) -> LogIndex {
+        let is_busy = since.is_some_and(|since| self.applied.saturating_sub(since) > RECENT / 4);
+        let lasting = self.applied - self.applied % COARSE;
+        if is_busy && self.at(lasting).is_some() { lasting } else { self.applied }
     }
 
     fn fold(&mut self, word: u64) {
@@ -221,14 +223,17 @@ mod tests {
         for index in [10_001, 10_000 - RECENT, 7, COARSE + 1] {
             assert_eq!(digest.at(index), None, "entry {index}");
         }
-        assert_eq!(RunningDigest::lasting_index(10_000, 9_000), 9 * COARSE);
-        assert_eq!(RunningDigest::lasting_index(10_000, 9_990), 10_000);
+        assert_eq!(digest.lasting_index(Some(9_000)), 9 * COARSE);
+        assert_eq!(digest.lasting_index(Some(9_990)), 10_000);
+        assert_eq!(digest.lasting_index(None), 10_000);
     }
 
     #[test]
     fn a_digest_is_known_from_where_its_state_was_taken_up() {
         let resumed = RunningDigest::resume(after(&[1, 2, 3]).now(), 3);
         assert_eq!((resumed.at(3), resumed.at(2), resumed.at(4)), (after(&[1, 2, 3]).now(), None, None));
+        let started = RunningDigest::resume(Some(7), 700);
+        assert_eq!(started.lasting_index(Some(0)), 700, "what lasts is not known here");
         let unknown = RunningDigest::resume(None, 3);
         assert_eq!((unknown.now(), unknown.at(3)), (None, None));
     }

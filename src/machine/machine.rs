@@ -409,9 +409,9 @@ impl<D: Disk> Machine<D> {
         self.digest.at(index)
     }
 
-    /// An index of now at which members can be compared in a while; `since` is the one chosen before.
-    pub fn lasting_index(&self, since: LogIndex) -> LogIndex {
-        RunningDigest::lasting_index(self.applied.0, since)
+    /// An index of now at which members can be compared in a while; `since` is what was applied when one was chosen before.
+    pub fn lasting_index(&self, since: Option<LogIndex>) -> LogIndex {
+        self.digest.lasting_index(since)
     }
 
     /// The data.

@@ -230,10 +230,10 @@ pub enum Input<D: Disk> {
     },
     /// Members will be compared at an index of now.
     DigestNoted {
-        /// The index noted before, which says how busy the member is.
-        since: LogIndex,
-        /// Answered with the index and its digest, where it is known.
-        reply: Reply<(LogIndex, Option<u64>)>,
+        /// What was applied when an index was noted before, which says how busy the member is.
+        since: Option<LogIndex>,
+        /// Answered with what is applied, the index, and its digest where it is known.
+        reply: Reply<(LogIndex, LogIndex, Option<u64>)>,
     },
     /// The digest of what was applied up to an index is asked for.
     DigestAsked {

@@ -58,7 +58,7 @@ pub use input::{ArrivedSnapshot, DiskPart, Input, LeaseQuestion, LeaseStanding, 
 pub use lease_clock::{LeaseClock, Renewal};
 pub use membership::change_of;
 pub use node::Node;
-pub use observer::{Observer, TurnWork};
+pub use observer::{Held, Observer, TurnWork};
 pub use output::Output;
 pub use recollection::Recalled;
 pub use tallies::{SLOW_APPLY, Tallies};

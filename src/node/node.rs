@@ -181,7 +181,7 @@ impl<D: Disk> Node<D> {
             }
             Input::DigestNoted { since, reply } => {
                 let at = self.machine.lasting_index(since);
-                reply.send((at, self.digest_at(at)));
+                reply.send((self.machine.applied().0, at, self.digest_at(at)));
             }
             Input::DigestAsked { at, reply } => reply.send(self.digest_at(at)),
             Input::RecollectionAsked { of, last, reply } => reply.send(self.group.recall(of, last)),
@@ -306,6 +306,7 @@ impl<D: Disk> Node<D> {
         more |= self.wants_to_propose();
         if let Some(observer) = &self.config.observer {
             observer.worked(&self.work);
+            observer.holds(&self.held());
         }
         self.tell_facts();
         self.finish_draining();

@@ -46,6 +46,31 @@ impl TurnWork {
     }
 }
 
+/// What a node holds in memory after a turn, for others and for later.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Held {
+    /// Clients' proposals that wait to be applied.
+    pub proposals: usize,
+    /// Bytes of them.
+    pub proposal_bytes: usize,
+    /// Questions that wait for a round, or to be served.
+    pub reads: usize,
+    /// Bytes of what others pass on and cannot be proposed yet.
+    pub passed_on_bytes: usize,
+    /// Entries committed and not applied.
+    pub unapplied: usize,
+    /// Entries of the log.
+    pub log_entries: usize,
+    /// Bytes of their payloads.
+    pub log_bytes: usize,
+    /// Bytes of entries handed to the log and not known durable.
+    pub undurable_bytes: usize,
+    /// Messages that wait for what they promise to become durable.
+    pub held_back: usize,
+    /// Snapshots kept for others, and with them the log behind.
+    pub snapshots: usize,
+}
+
 /// Someone who is told of what a node does in the moment it does it. All but [`Observer::applied`] may be left out.
 pub trait Observer: Send + Sync {
     /// An ordinary entry was applied. `request` is the id inside it. Both are absent for a leader's first entry.
@@ -75,6 +100,9 @@ pub trait Observer: Send + Sync {
 
     /// A turn is over.
     fn worked(&self, _work: &TurnWork) {}
+
+    /// What is held after it.
+    fn holds(&self, _held: &Held) {}
 
     /// A message leaves for another member.
     fn sends(&self, _message: &PeerMessage) {}

@@ -260,6 +260,11 @@ impl Proposals {
         std::mem::take(&mut self.lost)
     }
 
+    /// Bytes of the clients' proposals.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// How many clients wait.
     pub(super) fn len(&self) -> usize {
         self.clients

@@ -115,6 +115,11 @@ impl<D: Disk> Snapshots<D> {
         });
     }
 
+    /// How many are on their way or kept.
+    pub(super) fn kept(&self) -> usize {
+        self.sending.len()
+    }
+
     /// The entry behind which the log is wanted for those who get or got a snapshot.
     pub(super) fn held(&self) -> Option<LogIndex> {
         self.sending.values().map(|sending| sending.head.snapshot_index()).min()

@@ -4,10 +4,28 @@ use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use super::facts::RareFacts;
 use super::node::Node;
+use super::observer::Held;
 use crate::consensus::Role;
 use crate::env::Disk;
 
 impl<D: Disk> Node<D> {
+    /// What is in memory now, for whoever holds it against its bounds. Costs nothing that grows.
+    pub(super) fn held(&self) -> Held {
+        let log = self.group.held();
+        Held {
+            proposals: self.proposals.len(),
+            proposal_bytes: self.proposals.bytes(),
+            reads: self.reads.len(),
+            passed_on_bytes: self.passed_on.bytes(),
+            unapplied: self.committed.len(),
+            log_entries: log.entries,
+            log_bytes: log.bytes,
+            undurable_bytes: log.undurable_bytes,
+            held_back: log.held_back,
+            snapshots: self.snapshots.kept(),
+        }
+    }
+
     /// Counting looks at every stream: once a tick, not once a turn.
     pub(super) fn tell_watches(&self) {
         let (facts, watches) = (&self.facts, self.watches.hub().counts());

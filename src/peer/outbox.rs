@@ -218,6 +218,12 @@ impl Outbox {
         Poll::Pending
     }
 
+    /// How many messages wait, and the bytes of their payloads.
+    pub(super) fn held(&self) -> (usize, usize) {
+        let state = self.lock();
+        state.lanes.iter().fold((0, 0), |(messages, bytes), lane| (messages + lane.messages.len(), bytes + lane.bytes))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -291,6 +297,7 @@ mod tests {
         assert!(outbox.put(append(limits::PEER_QUEUE_BYTES + 1)), "alone, anything is taken");
         assert!(!outbox.put(append(1)));
         assert!(outbox.put(heartbeat()));
+        assert_eq!(outbox.held(), (2, limits::PEER_QUEUE_BYTES + 1));
         for _ in 1..limits::PEER_QUEUE_MESSAGES {
             assert!(outbox.put(heartbeat()));
         }

@@ -134,10 +134,12 @@ impl Traffic {
         self.received_bytes.fetch_add(bytes as u64, Relaxed);
     }
 
-    pub(super) fn told(&self, member: MemberId, active: bool) -> PeerTraffic {
+    /// With how many messages wait, and their bytes.
+    pub(super) fn told(&self, member: MemberId, active: bool, waiting: (usize, usize)) -> PeerTraffic {
         PeerTraffic {
             member,
             active,
+            waiting,
             sent_bytes: self.sent_bytes.load(Relaxed),
             received_bytes: self.received_bytes.load(Relaxed),
             sent_failures: self.sent_failures.load(Relaxed),
@@ -181,6 +183,8 @@ pub struct PeerTraffic {
     pub member: MemberId,
     /// Whether a stream from it is open.
     pub active: bool,
+    /// Messages that wait to be sent to it, and the bytes of their payloads.
+    pub waiting: (usize, usize),
     /// Bytes of messages sent to it.
     pub sent_bytes: u64,
     /// Bytes of messages received from it.

@@ -159,7 +159,10 @@ impl<E: Env> PeerSender for Transport<E> {
         let links = self.exchange.links();
         links
             .values()
-            .map(|link| link.traffic.told(link.member, link.connected_for(self.exchange.now()).is_some()))
+            .map(|link| {
+                let active = link.connected_for(self.exchange.now()).is_some();
+                link.traffic.told(link.member, active, link.outbox.held())
+            })
             .collect()
     }
 

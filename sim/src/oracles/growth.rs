@@ -24,7 +24,8 @@ const GENERATION_DIGITS: usize = 8;
 pub fn unneeded<D: Disk>(disk: &D) -> Result<Vec<String>, Fault> {
     let mut names = disk.list(IMAGES)?;
     names.retain(|name| name.ends_with(".image"));
-    names.sort();
+    // By applied index, then by number, which the first of an index is without.
+    names.sort_by_key(|name| (name.split('.').next().map(str::to_string), name.len(), name.clone()));
     let mut images = Vec::new();
     for name in &names {
         let file = disk.open(&format!("{IMAGES}/{name}"), OpenMode::Read)?;

@@ -37,8 +37,8 @@ pub struct Entry {
     /// What whoever applies it must come to: of its term, id, request, answer, revision and events; nothing where its first
     /// applier's disk did not give what the answer needs.
     pub digest: Option<u64>,
-    /// The digest its first applier kept of everything up to it.
-    pub running: Option<u64>,
+    /// The digest its first applier kept of everything up to it; nothing yet while only one applied it whose state was falsified.
+    pub running: Option<Option<u64>>,
 }
 
 /// What a member has applied.
@@ -76,6 +76,8 @@ pub struct Ledger {
     attempts: Attempts,
     /// By member.
     progress: Vec<Progress>,
+    /// Whose state was falsified: its digests are its own.
+    differs: Option<usize>,
 }
 
 impl Ledger {
@@ -90,6 +92,7 @@ impl Ledger {
             leases: BTreeMap::new(),
             attempts: Attempts::default(),
             progress: vec![Progress::default(); members],
+            differs: None,
         }
     }
 
@@ -179,6 +182,21 @@ impl Ledger {
         named_in == term && living.is_some_and(|life| life.index == granted_at)
     }
 
+    /// The state of a member was falsified.
+    pub fn differs(&mut self, member: usize) {
+        self.differs = Some(member);
+    }
+
+    /// It has the others' state.
+    pub fn differs_no_more(&mut self) {
+        self.differs = None;
+    }
+
+    /// Whose state is falsified, and not replaced since.
+    pub fn who_differs(&self) -> Option<usize> {
+        self.differs
+    }
+
     /// A new life of a member begins.
     pub fn new_life(&mut self, member: usize) {
         self.progress[member].last = None;
@@ -196,6 +214,9 @@ impl Ledger {
         })?;
         let place = self.place_of(index);
         self.progress[member].top = self.progress[member].top.max(place);
+        if self.differs == Some(member) {
+            self.differs = None;
+        }
         Ok(())
     }
 
@@ -230,9 +251,13 @@ impl Ledger {
             } else {
                 self.compare(member, (index, term), request.as_ref(), applied, (told, digest))
             };
-            let running = known.running;
             self.progress[member].top = self.progress[member].top.max(place);
             verdict?;
+            if self.differs == Some(member) {
+                return Ok(());
+            }
+            let known = self.entries.get_mut(&index).expect("it was found above");
+            let running = *known.running.get_or_insert(applied.digest);
             return require(running == applied.digest, "all members keep the same digest of what they applied", || {
                 format!("member {member}: entry {index}: {request:?}\nfirst {running:x?}\nnow   {:x?}", applied.digest)
             });
@@ -253,7 +278,7 @@ impl Ledger {
             (None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
         };
         let place = self.vantages.len();
-        let running = applied.digest;
+        let running = (self.differs != Some(member)).then_some(applied.digest);
         let entry = Entry { term, at: true_now(), request, expiry, step, before, place, digest, running };
         let verdict = agree(&self.model, index, &entry, applied, told);
         self.follow_leases(index, &entry);

@@ -1,0 +1,67 @@
+//! Bounds: what a member holds in memory has limits, and when nothing is under way it holds nothing that somebody waits for,
+//! and of its log no more than its flags say.
+
+use quorate::base::limits;
+use quorate::node::Held;
+use quorate::peer::PeerTraffic;
+
+use super::{Verdict, require};
+use crate::plan::Setting;
+
+/// Entries beyond what flags say that a log may have: those written while checkpoints were made, which a start reads as well.
+const SLACK: u64 = 256;
+
+/// What holds at every moment.
+pub fn within(held: &Held) -> Verdict {
+    // What is larger than all that is allowed is taken where it is alone.
+    let one = limits::MAX_REQUEST_BYTES;
+    let batch = limits::MAX_APPEND_BYTES + limits::MAX_BATCH_BYTES;
+    let holds = held.proposals <= limits::MAX_PENDING_REQUESTS
+        && held.proposal_bytes <= limits::MAX_PENDING_BYTES
+        && held.reads <= limits::MAX_PENDING_READS
+        && held.passed_on_bytes <= limits::MAX_PASSED_ON_BYTES_WAITING + one
+        && held.undurable_bytes <= limits::MAX_UNDURABLE_BYTES + batch;
+    require(holds, "what is held is bounded", || format!("{held:?}"))
+}
+
+/// The same of what waits for the node, and for its peers.
+pub fn queues_within(mailbox: (usize, usize), peers: &[PeerTraffic]) -> Verdict {
+    // Votes of peers come beside what clients ask, and completions are taken in any case: one of each kind at most.
+    let most = limits::MAX_PENDING_REQUESTS + limits::MAX_PEER_MESSAGES + 64;
+    let holds = mailbox.0 <= most && mailbox.1 <= limits::MAX_PENDING_BYTES.max(limits::MAX_REQUEST_BYTES);
+    require(holds, "what waits for the node is bounded", || format!("{mailbox:?}"))?;
+    let bytes = 2 * limits::PEER_QUEUE_BYTES + limits::PEER_URGENT_BYTES + limits::PEER_MESSAGE_BYTES;
+    let sound = |peer: &PeerTraffic| peer.waiting.0 <= 3 * limits::PEER_QUEUE_MESSAGES && peer.waiting.1 <= bytes;
+    require(peers.iter().all(sound), "what waits for a peer is bounded", || format!("{peers:?}"))
+}
+
+/// Whether nothing is held that should have gone by now, in a calm world in which nobody asks anything.
+pub fn at_rest(held: &Held, setting: &Setting) -> bool {
+    let waiting = held.proposals + held.proposal_bytes + held.reads + held.passed_on_bytes + held.unapplied;
+    let log = setting.catch_up_entries + 2 * setting.checkpoint_entries + SLACK;
+    // For whom a snapshot is on its way the log behind it is kept.
+    waiting + held.undurable_bytes + held.held_back == 0 && (held.snapshots > 0 || held.log_entries as u64 <= log)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Plan;
+
+    #[test]
+    fn what_waits_or_grows_is_noticed() {
+        let setting = Setting { catch_up_entries: 3, checkpoint_entries: 20, ..Plan::of(1).setting };
+        let rests = |held: Held| at_rest(&held, &setting);
+        assert!(rests(Held { log_entries: 299, log_bytes: 9_000, ..Held::default() }));
+        assert!(!rests(Held { log_entries: 300, ..Held::default() }));
+        assert!(rests(Held { log_entries: 300, snapshots: 1, ..Held::default() }));
+        assert!(!rests(Held { reads: 1, ..Held::default() }) && !rests(Held { held_back: 1, ..Held::default() }));
+        assert!(!rests(Held { proposal_bytes: 1, ..Held::default() }), "bytes of nobody's proposal");
+        assert!(within(&Held { proposals: limits::MAX_PENDING_REQUESTS, ..Held::default() }).is_ok());
+        assert!(within(&Held { proposals: limits::MAX_PENDING_REQUESTS + 1, ..Held::default() }).is_err());
+        let peer = |messages| PeerTraffic { waiting: (messages, 0), ..PeerTraffic::default() };
+        assert!(queues_within((9, 9), &[peer(3)]).is_ok());
+        assert!(queues_within((9, 9), &[peer(3), peer(3 * limits::PEER_QUEUE_MESSAGES + 1)]).is_err());
+        assert!(queues_within((0, limits::MAX_PENDING_BYTES + 1), &[]).is_err());
+    }
+}
