@@ -123,6 +123,9 @@ pub const WAL_PREPARE_BYTES: usize = 2 * 1024 * 1024;
 /// and a small write and its sync cost 28 us in pieces up to this size, 45 us in a piece of 2 MiB (Linux 6.18).
 pub const WAL_FILL_WRITE_BYTES: usize = 64 * 1024;
 
+/// Time between two tries to write a batch for which the disk had no room.
+pub const WAL_ROOM_RETRY_MS: u64 = 200;
+
 /// Used write-ahead segments kept for use again; more would only hold space.
 pub const WAL_MAX_SPARES: usize = 2;
 
