@@ -6,6 +6,14 @@ pub const MAX_REQUEST_BYTES: usize = 1_572_864;
 /// What gRPC may receive beyond a request: etcd's own allowance for framing.
 pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 
+/// How much longer than the message it stands for a request in JSON may be: base64 makes four bytes of three, names and
+/// spaces come on top.
+pub const JSON_TIMES: usize = 2;
+
+/// Longest single message in JSON on a stream of requests. Nothing is set aside for it, so it is what a watch of long keys needs
+/// and no more.
+pub const JSON_STREAM_MESSAGE_BYTES: usize = 64 * 1024;
+
 /// What the rows of a transaction's answer may take in memory, all its reads together. etcd stops at what gRPC can send, 2 GiB,
 /// and holds several times that; a hundred ranges over a few hundred thousand keys are no more than a slip of the pen.
 pub const MAX_TXN_ANSWER_BYTES: usize = 256 * 1024 * 1024;
@@ -521,3 +529,6 @@ pub const BACKUP_BLOB_BYTES: usize = 32 * 1024;
 
 /// Messages of a backup made in one go: so much is ready while as much is sent.
 pub const BACKUP_BLOBS: usize = 16;
+
+/// A part of etcd's raft log that is read: etcd begins another after 64 MB, and ends the one before with whole requests.
+pub const MAX_FOREIGN_LOG_BYTES: u64 = 1024 * 1024 * 1024;

@@ -31,6 +31,7 @@ mod memory_file;
 mod node_task;
 mod opening;
 mod places;
+mod planting;
 mod promotions;
 mod questions;
 mod recheck;
@@ -52,6 +53,7 @@ pub use handle::{Handle, Identity};
 pub use install::{DurableImage, InstalledImage, cut_log, forget_older, install, make_durable};
 pub use joining::{check_not_begun, find_cluster};
 pub use mailbox::{Mailbox, NotTaken};
+pub use planting::{Seedling, plant, prepare};
 pub use promotions::Promotions;
 pub use watch_stream::{WatchReader, WatchStream};
 

@@ -196,10 +196,10 @@ pub enum Input<D: Disk> {
         /// Whether it arrived whole.
         arrived: bool,
     },
-    /// A snapshot of this entry's state could be had from another member.
+    /// A snapshot could be had from another member.
     SnapshotOffered {
-        /// The last entry in it.
-        at: (LogIndex, Term),
+        /// Its head.
+        message: Box<PeerMessage>,
         /// Answered with the generation of history it may be built in, or why it is not wanted.
         reply: Reply<Result<u64, String>>,
     },

@@ -166,7 +166,7 @@ impl<D: Disk> Node<D> {
                 self.group.unreachable(member);
             }
             Input::SnapshotSent { member, arrived } => self.snapshot_sent(member, arrived, now),
-            Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
+            Input::SnapshotOffered { message, reply } => reply.send(self.snapshot_offered(*message, now, out)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, now, out),
             Input::Rebuilt(machine) => {

@@ -95,13 +95,26 @@ impl<D: Disk> Node<D> {
         self.snapshots.held().filter(|held| *held < up_to).filter(affordable).unwrap_or(up_to)
     }
 
-    /// Whether a snapshot of this state would be taken: the generation it may be built in.
-    pub(super) fn snapshot_offered(&mut self, (index, term): (LogIndex, Term)) -> Result<u64, String> {
+    /// Whether a snapshot would be taken: the generation it may be built in.
+    ///
+    /// A leader that offers what is here already counts on less than there is (a question of an earlier moment came late,
+    /// [`Group::recall`]): raft tells it how far this member is, or it would offer the same for ever.
+    ///
+    /// [`Group::recall`]: crate::consensus::Group::recall
+    pub(super) fn snapshot_offered(
+        &mut self,
+        message: PeerMessage,
+        now: Instant,
+        out: &mut Vec<Output<D>>,
+    ) -> Result<u64, String> {
+        let (index, term) = message.snapshot_at().ok_or("no snapshot")?;
         let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
         if self.snapshots.installing() || rebuilding {
             return Err("another is being installed".to_string());
         }
         if index <= self.counters.last_applied() && !self.may_rebuild_at(index) {
+            // Raft has no use for it: nothing is installed.
+            self.peer_message(message, now, out);
             return Err(format!("entry {index} is applied here already"));
         }
         // What leaves for the leader from here on is not in it.
