@@ -26,3 +26,6 @@ pub fn main() -> ExitCode {
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     commands::run(words)
 }
+
+#[cfg(test)]
+mod tests;
