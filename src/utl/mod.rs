@@ -7,6 +7,7 @@
 
 mod arguments;
 mod beside;
+mod command;
 mod commands;
 mod data_directory;
 mod failure;
@@ -17,6 +18,7 @@ mod progress;
 mod restore;
 mod source;
 mod status;
+mod table;
 mod usage;
 
 use std::process::ExitCode;

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::arguments::{Given, read};
 use super::beside::{Beside, run};
-use super::commands::{COMMANDS, GLOBALS};
 use super::failure::Failure;
+use super::table::{COMMANDS, GLOBALS};
 use super::{import, restore};
 use crate::backend::Backup;
 use crate::driver::{self, DriverConfig};
