@@ -106,6 +106,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("mimalloc", &["bin"]),
     ("prometheus", &["api"]),
     ("prost", &["wire", "machine", "backend", "api", "client", "ctl"]),
+    ("prost_reflect", &["api"]),
     ("protobuf", &["consensus"]),
     ("raft", &["consensus"]),
     ("rpassword", &["ctl"]),
