@@ -4,6 +4,7 @@
 //! Everything up to and with [`driver`] is free of sockets, clocks, threads and ambient randomness and runs
 //! unchanged in the simulator; [`api`] and above are the network porch. `docs/ARCHITECTURE.md` is the map.
 
+pub mod auth;
 pub mod base;
 pub mod wire;
 

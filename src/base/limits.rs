@@ -480,3 +480,17 @@ pub const GATHERED_WRITE_BYTES: usize = 16 * 1024;
 
 /// Room for gathered answers that a connection keeps when they are written: there may be many connections.
 pub const GATHERED_KEPT_BYTES: usize = 16 * 1024;
+
+/// Names, password hashes and ranges of all users and roles, in bytes: every member holds them in memory, and each
+/// checkpoint writes them whole. A hundred thousand users are within it; etcd bounds them by its quota alone.
+pub const MAX_AUTH_BYTES: usize = 16 * 1024 * 1024;
+
+/// Time a token that is not used lives, as in etcd where `--auth-token-ttl` gives none.
+pub const TOKEN_TTL_MS: u64 = 300 * 1_000;
+
+/// Time between two looks for tokens that are over, as in etcd.
+pub const TOKEN_SWEEP_MS: u64 = 1_000;
+
+/// Tokens one member knows: a client library draws one a connection and endpoint. Some 20 MiB; etcd sets no bound, so that
+/// a loop that authenticates fills its memory.
+pub const MAX_TOKENS: usize = 100_000;
