@@ -4,12 +4,12 @@
 //! Everything up to and with [`driver`] is free of sockets, clocks, threads and ambient randomness and runs
 //! unchanged in the simulator; [`api`] and above are the network porch. `docs/ARCHITECTURE.md` is the map.
 
-pub mod auth;
 pub mod base;
 pub mod wire;
 
 pub mod env;
 
+pub mod auth;
 pub mod lease;
 pub mod log;
 pub mod watch;
@@ -29,6 +29,8 @@ pub mod driver;
 
 #[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
+pub mod passport;
 #[cfg(feature = "server")]
 pub mod server;
 

@@ -42,11 +42,13 @@ where
     /// A method of the porch that answers in one message.
     macro_rules! ask {
         ($method:ident) => {
-            call.unary(request, |porch, q| async move { porch.$method(q).await.map(Whole::from) }).await
+            call.unary(request, |session, q| async move { session.$method(q).await.map(Whole::from) }).await
         };
     }
     match rpc {
-        Rpc::Range => call.unary(request, |porch, q| async move { porch.range(q).await.map(RangePieces::from) }).await,
+        Rpc::Range => {
+            call.unary(request, |session, q| async move { session.range(q).await.map(RangePieces::from) }).await
+        }
         Rpc::Put => ask!(put),
         Rpc::DeleteRange => ask!(delete_range),
         Rpc::Txn => ask!(txn),
@@ -66,15 +68,32 @@ where
         Rpc::Defragment => ask!(defragment),
         Rpc::Hash => ask!(hash),
         Rpc::HashKv => ask!(hash_kv),
+        Rpc::AuthEnable => ask!(auth_enable),
+        Rpc::AuthDisable => ask!(auth_disable),
+        Rpc::AuthStatus => ask!(auth_status),
+        Rpc::Authenticate => ask!(authenticate),
+        Rpc::UserAdd => ask!(user_add),
+        Rpc::UserGet => ask!(user_get),
+        Rpc::UserList => ask!(user_list),
+        Rpc::UserDelete => ask!(user_delete),
+        Rpc::UserChangePassword => ask!(user_change_password),
+        Rpc::UserGrantRole => ask!(user_grant_role),
+        Rpc::UserRevokeRole => ask!(user_revoke_role),
+        Rpc::RoleAdd => ask!(role_add),
+        Rpc::RoleGet => ask!(role_get),
+        Rpc::RoleList => ask!(role_list),
+        Rpc::RoleDelete => ask!(role_delete),
+        Rpc::RoleGrantPermission => ask!(role_grant_permission),
+        Rpc::RoleRevokePermission => ask!(role_revoke_permission),
         Rpc::HealthCheck => call.plain(request, |q| health::check(&q).map(Whole::from)).await,
         Rpc::HealthList => call.plain(request, |_: health::HealthListRequest| Ok(Whole::from(health::list()))).await,
-        Rpc::RangeStream => call.server_stream(request, |porch, q| ready(RangeChunks::open(porch, q))).await,
+        Rpc::RangeStream => call.server_stream(request, |session, q| ready(RangeChunks::open(session, q))).await,
         Rpc::HealthWatch => {
             call.server_stream(request, |_, q| ready(Ok(HealthWatch { answer: Some(health::watch(&q)) }))).await
         }
         Rpc::Watch => call.bidi_stream(request, WatchAnswers::open).await,
         Rpc::LeaseKeepAlive => {
-            call.bidi_stream(request, |porch, inbound| ready(Ok(KeepAlives { porch, inbound }))).await
+            call.bidi_stream(request, |session, inbound| ready(Ok(KeepAlives { session, inbound }))).await
         }
         unbuilt => call.refuse(&unbuilt.unbuilt()),
     }

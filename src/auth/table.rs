@@ -116,6 +116,17 @@ impl Auth {
         if account.may_all(access) || (may(first) && keys.all(may)) { Ok(()) } else { Err(Refusal::PermissionDenied) }
     }
 
+    /// As [`Self::check_keys`], of keys on a lease: the role `root` is enough at whatever revision its holder was named, as
+    /// in etcd.
+    pub fn check_attached<'a>(
+        &self,
+        asker: Option<&Asker>,
+        keys: impl Iterator<Item = &'a bytes::Bytes>,
+        access: Access,
+    ) -> Result<(), Refusal> {
+        if self.check_root(asker).is_ok() { Ok(()) } else { self.check_keys(asker, keys, access) }
+    }
+
     /// The asker's account, nothing while nobody is asked who he is; or why the asker may access nothing.
     fn account_of(&self, asker: Option<&Asker>) -> Result<Option<&Account>, Refusal> {
         if !self.is_enabled {

@@ -111,10 +111,7 @@ fn commands_are_refused_as_etcd_does() {
         (grant("r", PermissionKind::Read, "b", "a"), Refusal::InvalidAuthManagement),
         (grant("r", PermissionKind::Read, "b", "b"), Refusal::InvalidAuthManagement),
         (grant("s", PermissionKind::Read, "b", "c"), Refusal::RoleNotFound),
-        (
-            AuthCommand::RoleRevokePermission { role: name("r"), range: range("a", "b") },
-            Refusal::PermissionNotGranted,
-        ),
+        (AuthCommand::RoleRevokePermission { role: name("r"), range: range("a", "b") }, Refusal::PermissionNotGranted),
         (AuthCommand::Authenticate { user: name("bert"), token: name("t") }, Refusal::AuthFailed),
     ];
     let revision = auth.revision();
@@ -130,9 +127,7 @@ fn commands_are_refused_as_etcd_does() {
 fn who_asks_is_looked_at_in_etcds_order() {
     let auth = with_anna();
     let key = range("a", "");
-    let check = |user: &str, revision| {
-        auth.check(Some(&Asker { user: user.into(), revision }), &key, Access::Read)
-    };
+    let check = |user: &str, revision| auth.check(Some(&Asker { user: user.into(), revision }), &key, Access::Read);
     assert_eq!(auth.check(None, &key, Access::Read), Err(Refusal::UserEmpty));
     assert_eq!(check("anna", 0), Err(Refusal::UserEmpty));
     assert_eq!(check("root", auth.revision() - 1), Err(Refusal::AuthOldRevision));

@@ -494,3 +494,10 @@ pub const TOKEN_SWEEP_MS: u64 = 1_000;
 /// Tokens one member knows: a client library draws one a connection and endpoint. Some 20 MiB; etcd sets no bound, so that
 /// a loop that authenticates fills its memory.
 pub const MAX_TOKENS: usize = 100_000;
+
+/// Requests that wait for a password to be hashed or compared: some 60 ms each, so the last one waits for half a minute.
+/// etcd hashes as many at once as are asked for, and serves nobody meanwhile.
+pub const MAX_WAITING_PASSWORDS: usize = 500;
+
+/// Times a read is begun anew because users or roles changed meanwhile, before its client is told to.
+pub const READS_WHILE_USERS_CHANGE: usize = 10;

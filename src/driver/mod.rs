@@ -9,6 +9,7 @@
 
 mod archive;
 mod boot;
+mod callers;
 mod checkpoint_files;
 mod comparison;
 mod config;

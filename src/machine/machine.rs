@@ -12,7 +12,7 @@ use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
 use super::permission;
 use super::txn::Writer;
-use crate::auth::{Asker, Auth, AuthCommand};
+use crate::auth::{Access, Asker, Auth, AuthCommand};
 use crate::base::{Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::{Lease, LeaseTable};
@@ -439,6 +439,16 @@ impl<D: Disk> Machine<D> {
     /// Users and roles.
     pub fn auth(&self) -> &Arc<Auth> {
         &self.auth
+    }
+
+    /// Refuses an asker who may not access all the keys on a lease so.
+    pub fn check_lease(&self, asker: Option<&Asker>, id: LeaseId, access: Access) -> Result<(), Refusal> {
+        permission::check_lease(&self.auth, &self.leases, asker, id, access)
+    }
+
+    /// Refuses an asker who may not read all the keys on all leases.
+    pub fn check_leases(&self, asker: Option<&Asker>) -> Result<(), Refusal> {
+        self.leases.ids().try_for_each(|id| self.check_lease(asker, id, Access::Read))
     }
 
     /// The members, by id.

@@ -11,12 +11,7 @@ use crate::lease::LeaseTable;
 use super::command::{Command, DeleteRange, Op, Put, Txn};
 
 /// Refuses what the asker may not do.
-pub(super) fn check(
-    auth: &Auth,
-    leases: &LeaseTable,
-    asker: Option<&Asker>,
-    command: &Command,
-) -> Result<(), Refusal> {
+pub(super) fn check(auth: &Auth, leases: &LeaseTable, asker: Option<&Asker>, command: &Command) -> Result<(), Refusal> {
     if !auth.is_enabled() {
         return Ok(());
     }
@@ -88,9 +83,6 @@ impl Guard<'_> {
 
     fn lease_keys(&self, id: LeaseId, access: Access) -> Result<(), Refusal> {
         let Some(leases) = self.leases.filter(|_| id != 0) else { return Ok(()) };
-        if self.auth.check_root(self.asker).is_ok() {
-            return Ok(());
-        }
-        self.auth.check_keys(self.asker, leases.keys(id), access)
+        self.auth.check_attached(self.asker, leases.keys(id), access)
     }
 }

@@ -68,6 +68,9 @@ pub struct Config {
     pub cors: Vec<String>,
     /// Whether `--metrics` is `extensive`.
     pub extensive_metrics: bool,
+    pub auth_token: String,
+    pub bcrypt_cost: u64,
+    pub auth_token_ttl: Duration,
 }
 
 /// Longest election timeout, as in etcd.
@@ -202,6 +205,9 @@ impl Config {
             log_outputs: values::words(flags.get("log-outputs")),
             listen_metrics,
             extensive_metrics: flags.get("metrics") == "extensive",
+            auth_token: read.text("auth-token"),
+            bcrypt_cost: read.number("bcrypt-cost")?,
+            auth_token_ttl: Duration::from_secs(read.number("auth-token-ttl")?),
             cors: values::words(flags.get("cors")),
             name,
             data_dir,

@@ -133,7 +133,7 @@ const fn ignored(name: &'static str, kind: Kind, default: &'static str) -> Flag 
     Flag { name, kind, default, group: Group::Member, standing: Standing::Ignored, help: "" }
 }
 
-use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring};
+use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring, Security};
 use Kind::{Bool, Choice, Duration, Gates, OneOf, Signed, Text, Unsigned, Urls, Words};
 
 /// Every flag.
@@ -234,9 +234,9 @@ pub const FLAGS: &[Flag] = &[
     unbuilt("distributed-tracing-service-name", Text, "etcd"),
     unbuilt("distributed-tracing-instance-id", Text, ""),
     unbuilt("distributed-tracing-sampling-rate", Signed, "0"),
-    unbuilt("auth-token", Text, "simple"),
-    unbuilt("bcrypt-cost", Unsigned, "10"),
-    unbuilt("auth-token-ttl", Unsigned, "300"),
+    built(Security, "auth-token", Text, "simple", "kind of the tokens that users hold: simple"),
+    built(Security, "bcrypt-cost", Unsigned, "10", "cost of a password's hash, 4 to 31"),
+    built(Security, "auth-token-ttl", Unsigned, "300", "seconds a simple token lives that is not used"),
     unbuilt("memory-mlock", Bool, "false"),
     unbuilt("max-learners", Signed, "1"),
     Flag {

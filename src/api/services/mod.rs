@@ -4,6 +4,7 @@
 //! deadlines.
 
 mod answers;
+mod auth;
 mod cluster;
 pub mod health;
 mod kv;
