@@ -85,15 +85,13 @@ impl Rpc {
         match self {
             Self::AuthStatus | Self::Authenticate => Right::Anyone,
             Self::HealthCheck | Self::HealthWatch | Self::HealthList => Right::Anyone,
-            // As in etcd, whose clients ask for it to find the members before they authenticate.
-            Self::MemberList => Right::Anyone,
             Self::Range | Self::RangeStream | Self::Put | Self::DeleteRange | Self::Txn | Self::Watch => {
                 Right::ByRequest
             }
             Self::UserGet | Self::RoleGet => Right::ByRequest,
             Self::LeaseKeepAlive => Right::ByRequest,
             Self::LeaseGrant | Self::LeaseRevoke | Self::LeaseTimeToLive | Self::LeaseLeases => Right::Named,
-            Self::Status | Self::Alarm => Right::Named,
+            Self::MemberList | Self::Status | Self::Alarm => Right::Named,
             // On the server these put and watch keys in their caller's name.
             Self::Lock | Self::Unlock | Self::Campaign | Self::Proclaim => Right::ByRequest,
             Self::Leader | Self::Observe | Self::Resign => Right::ByRequest,

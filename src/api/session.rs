@@ -60,6 +60,7 @@ impl<E: Env> Session<E> {
         };
         match &self.passports.tokens {
             TokenKind::Simple => self.handle.named_by(token).await.map(Some),
+            TokenKind::Jwt(jwt) => jwt.take(token, self.handle.wall_ms()).map(Some).ok_or(Refusal::InvalidAuthToken),
             TokenKind::Nothing => Err(Refusal::InvalidAuthToken),
         }
     }

@@ -501,3 +501,7 @@ pub const MAX_WAITING_PASSWORDS: usize = 500;
 
 /// Times a read is begun anew because users or roles changed meanwhile, before its client is told to.
 pub const READS_WHILE_USERS_CHANGE: usize = 10;
+
+/// Signed tokens whose signature is not looked at again while they are known: some 10 MiB. With more of them all are
+/// forgotten, and looked at again.
+pub const MAX_KNOWN_JWTS: usize = 10_000;

@@ -10,6 +10,8 @@ use crate::env::Disk;
 use crate::env::MemoryDisk;
 use crate::mvcc::{HISTORY_DIR, HistoryWriter, RangeQuery, ReadFailure, StoreOptions};
 
+mod auth;
+
 struct Bench {
     machine: Machine<MemoryDisk>,
     disk: MemoryDisk,

@@ -132,11 +132,15 @@ impl Watches {
     }
 }
 
-/// Why a watch is not made, or ends, as etcd words it: what it has no words for is a lack of permission.
+/// Why a watch is not made, or ends, as etcd words it: as its gRPC library shows a refusal, which clients compare. What it
+/// has no words for is a lack of permission.
 fn told_reason(refusal: &Refusal) -> String {
-    let known = matches!(refusal, Refusal::InvalidAuthToken | Refusal::AuthOldRevision | Refusal::UserEmpty);
-    let told = if known { refusal } else { &Refusal::PermissionDenied };
-    told.text().to_string()
+    let (code, told) = match refusal {
+        Refusal::InvalidAuthToken => ("Unauthenticated", refusal),
+        Refusal::AuthOldRevision | Refusal::UserEmpty => ("InvalidArgument", refusal),
+        _ => ("PermissionDenied", &Refusal::PermissionDenied),
+    };
+    format!("rpc error: code = {code} desc = {told}")
 }
 
 #[cfg(test)]

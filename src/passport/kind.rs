@@ -1,6 +1,11 @@
 //! What users hold once they have proved who they are: the flag `--auth-token`.
 
+use std::sync::Arc;
+
 use ring::rand::{SecureRandom, SystemRandom};
+
+use super::jwt::Jwt;
+use super::options::Options;
 
 /// Letters of the drawn part of a simple token, as in etcd.
 const DRAWN_LETTERS: usize = 16;
@@ -11,26 +16,21 @@ pub enum TokenKind {
     /// Drawn, and known to the members because they are in the log.
     #[default]
     Simple,
+    /// Signed: they say themselves whom they name.
+    Jwt(Arc<Jwt>),
     /// None at all: nobody can authenticate by password.
     Nothing,
 }
 
 impl TokenKind {
-    /// The kind that a value of the flag asks for, or etcd's word for what is wrong with it.
-    pub fn read(option: &str) -> Result<Self, String> {
-        let mut parts = option.split(',');
-        let kind = parts.next().unwrap_or_default();
-        let mut seen = Vec::new();
-        for part in parts {
-            match part.split('=').collect::<Vec<_>>()[..] {
-                [name, _] if !seen.contains(&name) => seen.push(name),
-                _ => return Err(INVALID_OPTIONS.to_string()),
-            }
-        }
-        match kind {
+    /// The kind that a value of the flag asks for, or etcd's word for what is wrong with it; `read` gives the files it
+    /// names.
+    pub fn read(option: &str, read: impl Fn(&str) -> std::io::Result<Vec<u8>>) -> Result<Self, String> {
+        let options = Options::read(option).ok_or(INVALID_OPTIONS)?;
+        match options.kind {
             "simple" => Ok(Self::Simple),
+            "jwt" => Jwt::new(&options, read).map(|jwt| Self::Jwt(Arc::new(jwt))),
             "" => Ok(Self::Nothing),
-            "jwt" => Err("tokens of kind jwt are not built yet".to_string()),
             _ => Err(INVALID_OPTIONS.to_string()),
         }
     }
@@ -39,7 +39,7 @@ impl TokenKind {
     pub fn draw(&self) -> Option<String> {
         match self {
             Self::Simple => letters(&SystemRandom::new()),
-            Self::Nothing => Some(String::new()),
+            Self::Jwt(_) | Self::Nothing => Some(String::new()),
         }
     }
 }
@@ -77,11 +77,16 @@ mod tests {
 
     #[test]
     fn options_that_are_none_are_refused_in_etcds_words() {
-        assert!(matches!(TokenKind::read("simple"), Ok(TokenKind::Simple)));
-        assert!(matches!(TokenKind::read(""), Ok(TokenKind::Nothing)));
-        assert!(matches!(TokenKind::read("simple,a=1,b=2"), Ok(TokenKind::Simple)));
-        for bad in ["other", "simple,", "simple,a", "simple,a=1,a=2", "simple,a=b=c", "jwt,x"] {
-            assert_eq!(TokenKind::read(bad).err().as_deref(), Some(INVALID_OPTIONS), "{bad}");
+        let read = |option| TokenKind::read(option, |_| Err(std::io::ErrorKind::NotFound.into()));
+        assert!(matches!(read("simple"), Ok(TokenKind::Simple)));
+        assert!(matches!(read(""), Ok(TokenKind::Nothing)));
+        assert!(matches!(read("simple,a=1,b=2"), Ok(TokenKind::Simple)));
+        for bad in
+            ["other", "simple,", "simple,a", "simple,a=1,a=2", "simple,a=b=c", "jwt,x", "jwt", "jwt,sign-method=X"]
+        {
+            assert_eq!(read(bad).err().as_deref(), Some(INVALID_OPTIONS), "{bad}");
         }
+        assert_eq!(read("jwt,sign-method=RS256").err().as_deref(), Some("auth: missing key data"));
+        assert_eq!(read("jwt,sign-method=RS256,priv-key=/no").err().as_deref(), Some(INVALID_OPTIONS));
     }
 }

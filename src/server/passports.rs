@@ -9,7 +9,8 @@ use crate::server::config::Config;
 
 /// What the flags ask for; or why it cannot be had.
 pub fn passports(config: &Config) -> Result<Passports, String> {
-    let tokens = TokenKind::read(&config.auth_token).map_err(|why| format!("--auth-token: {why}"))?;
+    let tokens = TokenKind::read(&config.auth_token, |path| std::fs::read(path))
+        .map_err(|why| format!("--auth-token: {why}"))?;
     Ok(Passports { tokens, hasher: Hasher::new(cost(config.bcrypt_cost)) })
 }
 

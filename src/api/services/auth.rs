@@ -94,8 +94,14 @@ impl<E: Env> Session<E> {
             };
             // Where users changed meanwhile, the password may have, too.
             if auth_revision == table.revision() {
-                let token = format!("{drawn}.{}", proposed.index);
-                return Ok(pb::AuthenticateResponse { header: Some(header), token });
+                let token = match tokens {
+                    TokenKind::Jwt(jwt) => jwt.give(&request.name, auth_revision, self.handle.wall_ms()),
+                    _ => Some(format!("{drawn}.{}", proposed.index)),
+                };
+                return match token {
+                    Some(token) => Ok(pb::AuthenticateResponse { header: Some(header), token }),
+                    None => Err(Refusal::VerifyOnly),
+                };
             }
         }
         Err(Refusal::AuthOldRevision)
