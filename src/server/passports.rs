@@ -9,9 +9,9 @@ use crate::server::config::Config;
 
 /// What the flags ask for; or why it cannot be had.
 pub fn passports(config: &Config) -> Result<Passports, String> {
-    let tokens = TokenKind::read(&config.auth_token, |path| std::fs::read(path))
+    let tokens = TokenKind::read(&config.proof.auth_token, |path| std::fs::read(path))
         .map_err(|why| format!("--auth-token: {why}"))?;
-    Ok(Passports { tokens, hasher: Hasher::new(cost(config.bcrypt_cost)) })
+    Ok(Passports { tokens, hasher: Hasher::new(cost(config.proof.bcrypt_cost)) })
 }
 
 /// As in etcd a cost that bcrypt does not know is passed over.
@@ -32,5 +32,5 @@ fn cost(given: u64) -> u32 {
 
 /// Time a token lives; as in etcd 0 is the default.
 pub fn token_ttl(config: &Config) -> Duration {
-    if config.auth_token_ttl.is_zero() { Duration::from_millis(limits::TOKEN_TTL_MS) } else { config.auth_token_ttl }
+    if config.proof.auth_token_ttl.is_zero() { Duration::from_millis(limits::TOKEN_TTL_MS) } else { config.proof.auth_token_ttl }
 }
