@@ -7,6 +7,7 @@
 pub mod base;
 pub mod wire;
 
+pub mod bbolt;
 pub mod env;
 
 pub mod auth;
@@ -23,6 +24,7 @@ pub mod consensus;
 
 pub mod peer;
 
+pub mod backend;
 pub mod node;
 
 pub mod driver;
@@ -33,6 +35,8 @@ pub mod api;
 pub mod passport;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod utl;
 
 #[cfg(feature = "client")]
 pub mod client;

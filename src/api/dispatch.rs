@@ -13,14 +13,24 @@ use tonic::Status;
 use crate::api::gate::malformed;
 use crate::api::methods::{Rpc, unknown_method_text};
 use crate::api::porch::Porch;
+use crate::api::services::election::Observed;
 use crate::api::services::health::{self, HealthWatch};
 use crate::api::services::lease::KeepAlives;
 use crate::api::services::range_chunks::RangeChunks;
 use crate::api::services::range_pieces::RangePieces;
+use crate::api::services::snapshot::SnapshotBlobs;
 use crate::api::services::watch::WatchAnswers;
 use crate::api::transport::call::{Call, HttpResponse, StdError};
 use crate::api::transport::pieces::Whole;
 use crate::env::Env;
+use crate::wire::etcdserverpb as pb;
+
+/// A method of a session that answers in one message.
+macro_rules! asked {
+    ($call:ident, $request:ident, $method:ident) => {
+        $call.unary($request, |session, q| async move { session.$method(q).await.map(Whole::from) }).await
+    };
+}
 
 /// Answers one gRPC request.
 pub async fn serve<E, B>(porch: Arc<Porch<E>>, request: http::Request<B>) -> HttpResponse
@@ -42,7 +52,7 @@ where
     /// A method of the porch that answers in one message.
     macro_rules! ask {
         ($method:ident) => {
-            call.unary(request, |session, q| async move { session.$method(q).await.map(Whole::from) }).await
+            asked!(call, request, $method)
         };
     }
     match rpc {
@@ -68,6 +78,43 @@ where
         Rpc::Defragment => ask!(defragment),
         Rpc::Hash => ask!(hash),
         Rpc::HashKv => ask!(hash_kv),
+        Rpc::HealthCheck => call.plain(request, |q| health::check(&q).map(Whole::from)).await,
+        Rpc::HealthList => call.plain(request, |_: health::HealthListRequest| Ok(Whole::from(health::list()))).await,
+        Rpc::RangeStream => call.server_stream(request, |session, q| ready(RangeChunks::open(session, q))).await,
+        Rpc::Snapshot => {
+            call.server_stream(request, |session, _: pb::SnapshotRequest| SnapshotBlobs::open(session)).await
+        }
+        Rpc::HealthWatch => {
+            call.server_stream(request, |_, q| ready(Ok(HealthWatch { answer: Some(health::watch(&q)) }))).await
+        }
+        Rpc::Watch => call.bidi_stream(request, WatchAnswers::open).await,
+        Rpc::LeaseKeepAlive => {
+            call.bidi_stream(request, |session, inbound| ready(Ok(KeepAlives { session, inbound }))).await
+        }
+        Rpc::Lock => ask!(lock),
+        Rpc::Unlock => ask!(unlock),
+        Rpc::Campaign => ask!(campaign),
+        Rpc::Proclaim => ask!(proclaim),
+        Rpc::Leader => ask!(leader),
+        Rpc::Resign => ask!(resign),
+        Rpc::Observe => call.server_stream(request, |session, q| ready(Ok(Observed::open(session, &q)))).await,
+        other => serve_users(call, other, request).await,
+    }
+}
+
+/// The methods that know of users.
+async fn serve_users<E, B>(call: Call<E>, rpc: Rpc, request: http::Request<B>) -> HttpResponse
+where
+    E: Env,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError> + Send,
+{
+    macro_rules! ask {
+        ($method:ident) => {
+            asked!(call, request, $method)
+        };
+    }
+    match rpc {
         Rpc::AuthEnable => ask!(auth_enable),
         Rpc::AuthDisable => ask!(auth_disable),
         Rpc::AuthStatus => ask!(auth_status),
@@ -85,16 +132,6 @@ where
         Rpc::RoleDelete => ask!(role_delete),
         Rpc::RoleGrantPermission => ask!(role_grant_permission),
         Rpc::RoleRevokePermission => ask!(role_revoke_permission),
-        Rpc::HealthCheck => call.plain(request, |q| health::check(&q).map(Whole::from)).await,
-        Rpc::HealthList => call.plain(request, |_: health::HealthListRequest| Ok(Whole::from(health::list()))).await,
-        Rpc::RangeStream => call.server_stream(request, |session, q| ready(RangeChunks::open(session, q))).await,
-        Rpc::HealthWatch => {
-            call.server_stream(request, |_, q| ready(Ok(HealthWatch { answer: Some(health::watch(&q)) }))).await
-        }
-        Rpc::Watch => call.bidi_stream(request, WatchAnswers::open).await,
-        Rpc::LeaseKeepAlive => {
-            call.bidi_stream(request, |session, inbound| ready(Ok(KeepAlives { session, inbound }))).await
-        }
         unbuilt => call.refuse(&unbuilt.unbuilt()),
     }
 }

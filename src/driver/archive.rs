@@ -7,14 +7,14 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use super::checkpoint_files;
-use super::ending::Ending;
+use super::ending::{AtWork, Ending};
 use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
 use super::memory_file;
 use crate::base::{Fault, LogIndex, Wrong};
 use crate::env::{Clock, Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
-use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, ReclaimJob, Reclaimed, StoreOptions, WriteMark};
+use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, OutlineJob, ReclaimJob, Reclaimed, StoreOptions, WriteMark};
 use crate::node::{DiskPart, Facts, Input, Tallies};
 
 /// One thing the archive is asked.
@@ -34,6 +34,7 @@ pub(super) enum ArchiveJob<D: Disk> {
     },
     Rebuild(Box<Image>),
     Reclaim(ReclaimJob<D>),
+    Outline(OutlineJob<D>),
     Digest(DigestJob<D>),
     Remove(Vec<String>),
     LookForRoom,
@@ -80,19 +81,21 @@ impl<D: Disk> Files<D> {
     }
 }
 
-/// Does what it is asked, in order. Ends on the first fault.
+/// Does what it is asked, in order. Ends on the first fault. It is `at_work` until nothing it began is under way.
 pub(super) async fn keep_archive<E: Env>(
     env: E,
     store: StoreOptions,
     jobs: Arc<Mailbox<ArchiveJob<E::Disk>>>,
     node: Arc<Mailbox<Input<E::Disk>>>,
     (ending, facts): (Ending, Arc<Facts>),
+    at_work: AtWork,
 ) {
     let mut files = Files { writer: HistoryWriter::new(env.disk().clone()), waiting: VecDeque::new() };
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         for job in batch.drain(..) {
-            if let Err(wrong) = one_job(&env, &store, &mut files, job, &node, (&ending, &facts.tallies)).await {
+            if let Err(wrong) = one_job(&env, &store, &mut files, job, &node, (&ending, &facts.tallies, &at_work)).await
+            {
                 tracing::error!(error = %wrong, "history cannot be written: stopping");
                 ending.tell(Err(wrong));
                 jobs.close();
@@ -109,7 +112,7 @@ async fn one_job<E: Env>(
     files: &mut Files<E::Disk>,
     job: ArchiveJob<E::Disk>,
     node: &Arc<Mailbox<Input<E::Disk>>>,
-    (ending, tallies): (&Ending, &Tallies),
+    (ending, tallies, at_work): (&Ending, &Tallies, &AtWork),
 ) -> Result<(), Wrong> {
     let begun = env.clock().now();
     match job {
@@ -149,11 +152,15 @@ async fn one_job<E: Env>(
                 tracing::warn!(error = %fault, "what members promised is not kept");
             }
         }
-        ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), ending.clone()),
+        ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), (ending.clone(), at_work.clone())),
+        ArchiveJob::Outline(job) => outline(env, job, node.clone(), at_work.clone()),
         ArchiveJob::Digest(job) => digest(env, job, node.clone()),
         ArchiveJob::Remove(files) => {
             for file in files {
-                env.disk().remove(&file)?;
+                // An outline may be removed twice: with its segment, and by whoever was making it then.
+                if env.disk().exists(&file)? {
+                    env.disk().remove(&file)?;
+                }
             }
             node.put_completion(Input::Removed);
         }
@@ -178,19 +185,55 @@ async fn load<E: Env>(env: &E, store: &StoreOptions, image: Box<Image>) -> Resul
 }
 
 /// Rewriting a segment takes long and nothing waits for it: it has a task of its own.
-fn reclaim<E: Env>(env: &E, job: ReclaimJob<E::Disk>, node: Arc<Mailbox<Input<E::Disk>>>, ending: Ending) {
+fn reclaim<E: Env>(
+    env: &E,
+    job: ReclaimJob<E::Disk>,
+    node: Arc<Mailbox<Input<E::Disk>>>,
+    (ending, at_work): (Ending, AtWork),
+) {
     let disk = env.disk().clone();
     let file = job.file();
     env.tasks().spawn_quiet("reclaim", async move {
+        let _held = at_work;
         match put_off(job.run(&disk).await, &disk, &file) {
             Ok(Some(done)) => node.put_completion(Input::Reclaimed(done)),
-            Ok(None) => node.put_completion(Input::ReclaimPutOff),
+            Ok(None) => node.put_completion(Input::ReclaimPutOff { short: true }),
+            // The node has seen it, and decides what becomes of it.
+            Err(wrong @ Wrong::Corruption(_)) => {
+                tracing::error!(error = %wrong, "a history segment cannot be rewritten");
+                let left = disk.exists(&file).and_then(|is| if is { disk.remove(&file) } else { Ok(()) });
+                if let Err(fault) = left {
+                    tracing::warn!(error = %fault, "what was rewritten of it is left");
+                }
+                node.put_completion(Input::ReclaimPutOff { short: false });
+            }
             Err(wrong) => {
                 tracing::error!(error = %wrong, "a history segment cannot be rewritten: stopping");
                 ending.tell(Err(wrong));
                 node.close();
             }
         }
+    });
+}
+
+/// Reads a segment and writes its outline: nothing waits for it, and a start does without where it cannot be made.
+fn outline<E: Env>(env: &E, job: OutlineJob<E::Disk>, node: Arc<Mailbox<Input<E::Disk>>>, at_work: AtWork) {
+    let disk = env.disk().clone();
+    env.tasks().spawn_quiet("outline", async move {
+        let _held = at_work;
+        let done = match job.run(&disk).await {
+            Ok(done) => Some(done),
+            Err(wrong) => {
+                let file = job.file();
+                let left = disk.exists(&file).and_then(|is| if is { disk.remove(&file) } else { Ok(()) });
+                let no_space = matches!(&wrong, Wrong::Fault(fault) if fault.is_no_space());
+                if left.is_err() || !no_space {
+                    tracing::warn!(file, error = %wrong, "a history segment has no outline: the next start reads all of it");
+                }
+                if no_space { None } else { Some(job.without()) }
+            }
+        };
+        node.put_completion(Input::Outlined(done));
     });
 }
 

@@ -5,8 +5,9 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use bytes::Bytes;
+use prost::Message;
 
-use crate::auth::{AuthCommand, PasswordHash, Permission, PermissionKind, User};
+use crate::auth::{Auth, AuthCommand, PasswordHash, Permission, PermissionKind, Role, User};
 use crate::base::{KeyRange, Refusal};
 use crate::wire::authpb;
 use crate::wire::etcdserverpb as pb;
@@ -186,6 +187,39 @@ pub(super) fn role_to_wire(name: &str, role: &[Permission]) -> authpb::Role {
 /// A role of an image.
 pub(super) fn role_from_wire(role: authpb::Role) -> Result<(String, Vec<Permission>), String> {
     Ok((name_of(&role.name)?, role.key_permission.into_iter().map(permission_from_wire).collect()))
+}
+
+/// A record of etcd's own store: a name, and a message under it.
+pub type AuthRecord = (Vec<u8>, Vec<u8>);
+
+/// Users and roles as etcd's own store keeps them.
+pub fn auth_records(auth: &Auth) -> (Vec<AuthRecord>, Vec<AuthRecord>) {
+    let of_user = |(name, user): (&str, &User)| (name.into(), user_to_wire(name, user).encode_to_vec());
+    let of_role = |(name, role): (&str, &Role)| (name.into(), role_to_wire(name, role).encode_to_vec());
+    (auth.users().map(of_user).collect(), auth.roles().map(of_role).collect())
+}
+
+/// The table that such records make. Any bytes may be given; the text says what does not hold.
+pub fn auth_of_records(
+    is_enabled: bool,
+    revision: u64,
+    users: &[AuthRecord],
+    roles: &[AuthRecord],
+) -> Result<Auth, String> {
+    let names = |key: &[u8], name: &[u8]| if key == name { Ok(()) } else { Err("a name stands under another") };
+    let mut read_users = Vec::new();
+    for (key, value) in users {
+        let user = authpb::User::decode(&value[..]).map_err(|error| error.to_string())?;
+        names(key, &user.name)?;
+        read_users.push(user_from_wire(user)?);
+    }
+    let mut read_roles = Vec::new();
+    for (key, value) in roles {
+        let role = authpb::Role::decode(&value[..]).map_err(|error| error.to_string())?;
+        names(key, &role.name)?;
+        read_roles.push(role_from_wire(role)?);
+    }
+    Ok(Auth::restore(is_enabled, revision, read_users, read_roles))
 }
 
 fn name_of(bytes: &[u8]) -> Result<String, String> {

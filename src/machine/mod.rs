@@ -21,14 +21,16 @@ mod permission;
 mod shape;
 mod txn;
 
-pub use auth_codec::{grant_from_wire, permission_to_wire, revoke_from_wire};
+pub use auth_codec::{
+    AuthRecord, auth_of_records, auth_records, grant_from_wire, permission_to_wire, revoke_from_wire,
+};
 pub use command::{
     AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op,
     OpAnswer, Put, Remainder, Txn, TxnAnswer,
 };
 pub use etcd_peer::{LeaseTimes, MemberHash};
 pub use image::{Image, LeaseImage, State};
-pub use machine::{Machine, Outcome, put_cost};
+pub use machine::{Machine, Outcome, Shown, put_cost};
 pub use members::{Member, MemberChange, Members, members_from_json, members_json};
 pub use permission::check_read_txn;
 pub use txn::read_txn;

@@ -21,6 +21,7 @@ mod contacts;
 mod counters;
 mod divergence;
 mod facts;
+mod history_steps;
 mod input;
 mod lateness;
 mod leadership;

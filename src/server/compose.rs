@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms, Traits};
 use crate::base::{MemberId, Wrong, limits};
-use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle};
+use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
 use crate::env::{DirLock, Env, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
@@ -284,6 +284,9 @@ impl Serving {
         if let Some(warning) = directory::open_to_others(&root) {
             tracing::warn!("{warning}");
         }
+        if lock.is_copy().map_err(|fault| in_directory(&fault))? {
+            notices::copied(&config.data_dir);
+        }
         let driver_config = founded_or_joined(config, &env, &share).await?;
         let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
         lock.note_begun().map_err(|fault| in_directory(&fault))?;
@@ -442,6 +445,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
             interval: config.corrupt_check_time,
             compactions: config.compact_hash_check_time,
         },
+        scrub: ScrubPace::default(),
         listen_peers: config.listen_peers.clone(),
         peer_connections: share.peers,
         cluster_token: config.initial_cluster_token.clone(),

@@ -32,5 +32,9 @@ fn cost(given: u64) -> u32 {
 
 /// Time a token lives; as in etcd 0 is the default.
 pub fn token_ttl(config: &Config) -> Duration {
-    if config.proof.auth_token_ttl.is_zero() { Duration::from_millis(limits::TOKEN_TTL_MS) } else { config.proof.auth_token_ttl }
+    if config.proof.auth_token_ttl.is_zero() {
+        Duration::from_millis(limits::TOKEN_TTL_MS)
+    } else {
+        config.proof.auth_token_ttl
+    }
 }
