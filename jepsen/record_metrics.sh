@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Records the families of stock etcd's metrics (name, kind, labels; every value as 0) into recorded/metrics-3.7.1.txt, which a
-# test of src/api/metrics.rs holds ours against. Takes the stock binaries of build_peers.sh; needs curl.
+# test of src/api/metrics/registry.rs holds ours against. Takes the stock binaries of build_peers.sh; needs curl.
 #
 #   jepsen/record_metrics.sh [directory of the binaries]
 set -euo pipefail

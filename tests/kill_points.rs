@@ -9,7 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -29,6 +29,9 @@ const COMPACT_EVERY: i64 = 30;
 const COMPACT_BEHIND: i64 = 9;
 /// A copy at every so many calls that change something; no divisor of the rhythm above.
 const COPY_EVERY: u64 = 3;
+
+/// Whether a member changed anything once it had told its end.
+static WROTE_AFTER_ITS_END: AtomicBool = AtomicBool::new(false);
 
 /// What was acknowledged: puts, and the revision compacted to.
 #[derive(Default)]
@@ -56,21 +59,34 @@ struct CopiedDisk {
     disk: MemoryDisk,
     camera: Arc<Mutex<Camera>>,
     acknowledged: Arc<Acknowledged>,
+    checkpoint_takes: Duration,
+    /// The member that worked on it has ended.
+    at_rest: Arc<AtomicBool>,
 }
 
 struct CopiedFile {
     file: MemoryFile,
     disk: CopiedDisk,
+    is_draft: bool,
 }
 
 impl CopiedDisk {
     fn new(disk: MemoryDisk) -> Self {
-        Self { disk, camera: Arc::default(), acknowledged: Arc::default() }
+        let (camera, acknowledged, at_rest) = Default::default();
+        Self { disk, camera, acknowledged, checkpoint_takes: Duration::ZERO, at_rest }
+    }
+
+    /// A checkpoint takes so long that it is often under way when the member is stopped, and another started behind it.
+    fn slow(disk: MemoryDisk) -> Self {
+        Self { checkpoint_takes: Duration::from_millis(15), ..Self::new(disk) }
     }
 
     /// One change at a time, so that a copy is of one moment.
     fn change<T>(&self, change: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
         let mut camera = self.camera.lock().unwrap();
+        if self.at_rest.load(Ordering::SeqCst) {
+            WROTE_AFTER_ITS_END.store(true, Ordering::SeqCst);
+        }
         camera.calls += 1;
         if camera.calls.is_multiple_of(COPY_EVERY) {
             let (puts, compacted) = (&self.acknowledged.puts, &self.acknowledged.compacted);
@@ -87,7 +103,7 @@ impl Disk for CopiedDisk {
     fn open(&self, name: &str, mode: OpenMode) -> Result<CopiedFile, Fault> {
         let open = || self.disk.open(name, mode);
         let file = if mode == OpenMode::Create { self.change(open)? } else { open()? };
-        Ok(CopiedFile { file, disk: self.clone() })
+        Ok(CopiedFile { file, disk: self.clone(), is_draft: name == "checkpoint/draft" })
     }
 
     fn list(&self, dir: &str) -> Result<Vec<String>, Fault> {
@@ -133,6 +149,9 @@ impl DiskFile for CopiedFile {
     }
 
     async fn sync(&self) -> Result<(), Fault> {
+        if self.is_draft {
+            tokio::time::sleep(self.disk.checkpoint_takes).await;
+        }
         self.file.sync().await
     }
 }
@@ -189,8 +208,15 @@ async fn open(real: &TokioEnv, disk: CopiedDisk) -> Handle<CopiedEnv> {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), until_ready).await.expect("a lone member gets ready");
+    if tokio::time::timeout(Duration::from_secs(60), until_ready).await.is_err() {
+        panic!("a lone member gets ready: {:?}, {:?}", handle.ending().now(), handle.status());
+    }
     handle
+}
+
+async fn close(handle: Handle<CopiedEnv>, disk: &CopiedDisk) {
+    handle.stop().await;
+    disk.at_rest.store(true, Ordering::SeqCst);
 }
 
 fn key(put: i64) -> Bytes {
@@ -245,7 +271,7 @@ async fn every_moment_can_be_the_last() {
     let disk = CopiedDisk::new(MemoryDisk::new());
     let handle = open(&real, disk.clone()).await;
     write(&handle, &disk.acknowledged, 1..=PUTS).await;
-    handle.stop().await;
+    close(handle, &disk).await;
     let copies = std::mem::take(&mut disk.camera.lock().unwrap().copies);
     assert!(copies.len() > 40, "{} copies", copies.len());
     let has = |copy: &Copy, what: &dyn Fn(&str) -> bool| copy.disk.all_files().iter().any(|file| what(file));
@@ -261,22 +287,24 @@ async fn every_moment_can_be_the_last() {
         // It goes on from there as if nothing had been, also over a second end.
         write(&handle, &disk.acknowledged, puts + 1..=puts + 40).await;
         let again = disk.camera.lock().unwrap().copies.pop().expect("there were changes");
-        handle.stop().await;
+        close(handle, &disk).await;
         let least = again.puts.max(puts);
         // And over a second fault: the newest checkpoint is damaged after a start from it.
-        let disk = again.disk;
-        let handle = open(&real, CopiedDisk::new(disk.clone())).await;
+        let (disk, files) = (CopiedDisk::slow(again.disk.clone()), again.disk);
+        let handle = open(&real, disk.clone()).await;
         judge(&handle, least, again.compacted).await;
-        handle.stop().await;
-        let images: Vec<String> = disk.all_files().into_iter().filter(|file| file.ends_with(".image")).collect();
+        close(handle, &disk).await;
+        let images: Vec<String> = files.all_files().into_iter().filter(|file| file.ends_with(".image")).collect();
         if let [_, newest] = &images[..] {
-            disk.open(newest, OpenMode::Write).unwrap().write_at(9, b"\xa5\xa5\xa5\xa5").unwrap();
+            files.open(newest, OpenMode::Write).unwrap().write_at(9, b"\xa5\xa5\xa5\xa5").unwrap();
             fallen_back += 1;
-            let handle = open(&real, CopiedDisk::new(disk)).await;
+            let disk = CopiedDisk::slow(files);
+            let handle = open(&real, disk.clone()).await;
             judge(&handle, least, again.compacted).await;
-            handle.stop().await;
+            close(handle, &disk).await;
         }
     }
     assert!(fallen_back > 20, "{fallen_back} starts from the older checkpoint");
+    assert!(!WROTE_AFTER_ITS_END.load(Ordering::SeqCst), "nothing writes in a directory whose member has ended");
     real.join(Duration::from_secs(60)).expect("every task ends");
 }

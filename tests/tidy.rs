@@ -148,14 +148,14 @@ struct Exception {
 const EXCEPTIONS: &[Exception] = &[
     Exception {
         rule: "names",
-        path: "src/api/receive_room.rs",
+        path: "src/api/transport/receive_room.rs",
         what: "Data",
         most: 2,
         why: "the name is the HTTP library's: a body's type of bytes",
     },
     Exception {
         rule: "names",
-        path: "src/api/replies.rs",
+        path: "src/api/transport/replies.rs",
         what: "Data",
         most: 1,
         why: "the name is the HTTP library's: a body's type of bytes",

@@ -10,15 +10,16 @@ use bytes::Bytes;
 use http_body::Body as HttpBody;
 use tonic::Status;
 
-use crate::api::call::{Call, HttpResponse, StdError};
 use crate::api::gate::malformed;
-use crate::api::health;
-use crate::api::pieces::{RangePieces, Whole};
+use crate::api::methods::{Rpc, unknown_method_text};
 use crate::api::porch::Porch;
-use crate::api::range_chunks::RangeChunks;
-use crate::api::rpc::{Rpc, unknown_method_text};
-use crate::api::streams::{HealthWatch, KeepAlives};
-use crate::api::watch::WatchAnswers;
+use crate::api::services::health::{self, HealthWatch};
+use crate::api::services::lease::KeepAlives;
+use crate::api::services::range_chunks::RangeChunks;
+use crate::api::services::range_pieces::RangePieces;
+use crate::api::services::watch::WatchAnswers;
+use crate::api::transport::call::{Call, HttpResponse, StdError};
+use crate::api::transport::pieces::Whole;
 use crate::env::Env;
 
 /// Answers one gRPC request.

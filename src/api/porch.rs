@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
-use crate::api::metrics::Metrics;
+use crate::api::metrics::registry::Metrics;
 use crate::base::{Refusal, limits};
 use crate::driver::Handle;
 use crate::env::Env;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use super::checkpoint_files;
-use super::ending::Ending;
+use super::ending::{AtWork, Ending};
 use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
 use super::memory_file;
@@ -80,19 +80,21 @@ impl<D: Disk> Files<D> {
     }
 }
 
-/// Does what it is asked, in order. Ends on the first fault.
+/// Does what it is asked, in order. Ends on the first fault. It is `at_work` until nothing it began is under way.
 pub(super) async fn keep_archive<E: Env>(
     env: E,
     store: StoreOptions,
     jobs: Arc<Mailbox<ArchiveJob<E::Disk>>>,
     node: Arc<Mailbox<Input<E::Disk>>>,
     (ending, facts): (Ending, Arc<Facts>),
+    at_work: AtWork,
 ) {
     let mut files = Files { writer: HistoryWriter::new(env.disk().clone()), waiting: VecDeque::new() };
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         for job in batch.drain(..) {
-            if let Err(wrong) = one_job(&env, &store, &mut files, job, &node, (&ending, &facts.tallies)).await {
+            if let Err(wrong) = one_job(&env, &store, &mut files, job, &node, (&ending, &facts.tallies, &at_work)).await
+            {
                 tracing::error!(error = %wrong, "history cannot be written: stopping");
                 ending.tell(Err(wrong));
                 jobs.close();
@@ -109,7 +111,7 @@ async fn one_job<E: Env>(
     files: &mut Files<E::Disk>,
     job: ArchiveJob<E::Disk>,
     node: &Arc<Mailbox<Input<E::Disk>>>,
-    (ending, tallies): (&Ending, &Tallies),
+    (ending, tallies, at_work): (&Ending, &Tallies, &AtWork),
 ) -> Result<(), Wrong> {
     let begun = env.clock().now();
     match job {
@@ -149,7 +151,7 @@ async fn one_job<E: Env>(
                 tracing::warn!(error = %fault, "what members promised is not kept");
             }
         }
-        ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), ending.clone()),
+        ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), (ending.clone(), at_work.clone())),
         ArchiveJob::Digest(job) => digest(env, job, node.clone()),
         ArchiveJob::Remove(files) => {
             for file in files {
@@ -178,10 +180,16 @@ async fn load<E: Env>(env: &E, store: &StoreOptions, image: Box<Image>) -> Resul
 }
 
 /// Rewriting a segment takes long and nothing waits for it: it has a task of its own.
-fn reclaim<E: Env>(env: &E, job: ReclaimJob<E::Disk>, node: Arc<Mailbox<Input<E::Disk>>>, ending: Ending) {
+fn reclaim<E: Env>(
+    env: &E,
+    job: ReclaimJob<E::Disk>,
+    node: Arc<Mailbox<Input<E::Disk>>>,
+    (ending, at_work): (Ending, AtWork),
+) {
     let disk = env.disk().clone();
     let file = job.file();
     env.tasks().spawn_quiet("reclaim", async move {
+        let _held = at_work;
         match put_off(job.run(&disk).await, &disk, &file) {
             Ok(Some(done)) => node.put_completion(Input::Reclaimed(done)),
             Ok(None) => node.put_completion(Input::ReclaimPutOff),

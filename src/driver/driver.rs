@@ -10,7 +10,7 @@ use super::config::DriverConfig;
 use super::corruption;
 use super::digests::DigestPlaces;
 use super::doors::{MemberDoor, NoPeers};
-use super::ending::Ending;
+use super::ending::{AtWork, Ending};
 use super::first_election;
 use super::handle::{Handle, HandleParts, Identity};
 use super::keeper;
@@ -79,10 +79,11 @@ where
     let to_keeper = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let (tasks, watched) = (env.tasks().clone(), (ending.clone(), facts.clone()));
-    let keeper = keeper::keep(env.clone(), journal, to_keeper.clone(), mailbox.clone(), watched.clone());
+    let (at_work, at_rest) = AtWork::begin();
+    let keeper = keeper::keep(env.clone(), journal, to_keeper.clone(), mailbox.clone(), watched.clone(), at_rest);
     tasks.spawn("keeper", keeper);
-    let archive = archive::keep_archive(env.clone(), config.store, to_archive.clone(), mailbox.clone(), watched);
-    tasks.spawn("archive", archive);
+    let (jobs, inputs) = (to_archive.clone(), mailbox.clone());
+    tasks.spawn("archive", archive::keep_archive(env.clone(), config.store, jobs, inputs, watched, at_work));
     let shell = Shell {
         member: identity.member,
         mailbox: mailbox.clone(),

@@ -4,7 +4,22 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
+use futures_channel::oneshot;
+
 use crate::base::Wrong;
+
+/// Held by each task that writes in the data directory beside the keeper. A clean end is told when none is held: the
+/// directory is then at rest, and may be copied, removed or opened by another start in the same process.
+#[derive(Clone)]
+pub(super) struct AtWork(#[allow(dead_code, reason = "that it is dropped is what counts")] Arc<oneshot::Sender<()>>);
+
+impl AtWork {
+    /// Work that begins, and what is told (by being dropped) when nobody does any.
+    pub(super) fn begin() -> (Self, oneshot::Receiver<()>) {
+        let (held, at_rest) = oneshot::channel();
+        (Self(Arc::new(held)), at_rest)
+    }
+}
 
 /// Told once; any number may wait for it.
 #[derive(Clone, Default)]

@@ -386,7 +386,8 @@ impl<E: Env> Handle<E> {
         self.ask(|reply| Input::Compacted { revision, reply }).await
     }
 
-    /// Finishes what was begun, then ends the driver. Requests that come meanwhile are refused as stopped.
+    /// Finishes what was begun, then ends the driver. Requests that come meanwhile are refused as stopped. Once it has
+    /// ended nothing writes in the data directory any more.
     ///
     /// A leader with peers hands its leadership over first, so that they need not wait for its silence.
     pub async fn stop(&self) {

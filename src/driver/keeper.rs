@@ -37,13 +37,15 @@ pub(super) enum KeeperJob {
 }
 
 /// Appends everything that waits, syncs once, says so; where nothing waits, readies the next segment a slice
-/// at a time. Ends on the first fault: a failed sync is never tried again.
+/// at a time. Ends on the first fault: a failed sync is never tried again. A clean end waits until the others who write
+/// in the data directory are `at_rest`.
 pub(super) async fn keep<E: Env>(
     env: E,
     mut journal: Journal<E::Disk>,
     jobs: Arc<Mailbox<KeeperJob>>,
     node: Arc<Mailbox<Input<E::Disk>>>,
     (ending, facts): (Ending, Arc<Facts>),
+    at_rest: oneshot::Receiver<()>,
 ) {
     let how = rounds(&mut journal, &jobs, &node, &(env, facts)).await;
     if let Err(wrong) = &how {
@@ -51,6 +53,10 @@ pub(super) async fn keep<E: Env>(
     }
     jobs.close();
     node.close();
+    if how.is_ok() {
+        // Nothing is ever sent: it ends with the last who could.
+        let _ = at_rest.await;
+    }
     ending.tell(how);
 }
 
@@ -136,4 +142,39 @@ async fn one_round<E: Env>(
         node.put_completion(Input::Persisted { number });
     }
     Ok(going_on)
+}
+
+#[cfg(all(test, feature = "tokio-env"))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::base::{ClusterId, MemberId};
+    use crate::driver::ending::AtWork;
+    use crate::env::{MemoryDisk, Tasks, VirtualEnv};
+    use crate::wal::{UnrecoveredWal, WalIdentity};
+
+    /// Whoever stops a member and starts another on its directory must not meet a checkpoint the first is still writing.
+    #[test]
+    fn the_end_is_told_when_nobody_writes_any_more() {
+        VirtualEnv::run(async |env| {
+            env.disk().create_dir("wal").expect("made");
+            let identity = WalIdentity { cluster: ClusterId(1), member: MemberId(1) };
+            let wal = UnrecoveredWal::open(env.disk().clone(), "wal").expect("opened");
+            let journal = wal.recover(identity, 0).await.expect("recovered").journal;
+            let jobs = Arc::new(Mailbox::new(1, 1));
+            let node: Arc<Mailbox<Input<MemoryDisk>>> = Arc::new(Mailbox::new(1, 1));
+            let (ending, (archive, at_rest)) = (Ending::default(), AtWork::begin());
+            let reclaim = archive.clone();
+            let watched = (ending.clone(), Arc::default());
+            env.tasks().spawn("keeper", keep(env.clone(), journal, jobs.clone(), node, watched, at_rest));
+            jobs.put_completion(KeeperJob::Stop);
+            drop(archive);
+            env.pass(Duration::from_secs(1)).await;
+            assert!(ending.now().is_none(), "a segment is still being rewritten");
+            drop(reclaim);
+            env.pass(Duration::from_millis(1)).await;
+            assert!(matches!(ending.now(), Some(Ok(()))));
+        });
+    }
 }

@@ -3,6 +3,8 @@
 //! An import is any path that begins with `crate`, `super`, `self` or a module declared in the same file, in a `use` or
 //! where a thing is named. It leads to the file that holds what is named, through re-exports. What a module file
 //! re-exports of its children is its table of contents and no import. Tests may look at everything.
+//!
+//! The same holds between the rooms inside a room: a directory, or a file with the directory of its name, is one of them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -63,7 +65,7 @@ impl<'a> Tree<'a> {
             self.passed_on
                 .insert(joined(module, std::slice::from_ref(&path.alias)), self.absolute(module, &path.parts));
         }
-        let mut imports: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        let mut imports: Imports<'_> = BTreeMap::new();
         for (module, path) in &named {
             let contents = path.passed_on && self.has_children(module);
             let Some(to) = self.resolve(self.absolute(module, &path.parts), 0).filter(|_| !contents) else { continue };
@@ -72,15 +74,10 @@ impl<'a> Tree<'a> {
                 imports.entry(from).or_default().insert(to);
             }
         }
-        let mut told: BTreeSet<&str> = BTreeSet::new();
-        let mut found = Vec::new();
-        for from in imports.keys() {
-            let circle = way_back(&imports, from);
-            if !circle.is_empty() && circle.iter().all(|file| !told.contains(file)) {
-                told.extend(&circle);
-                let what = circle.iter().skip(1).chain([from]).copied().collect::<Vec<_>>().join(" -> ");
-                found.push(Finding { rule: "circles", path: (*from).to_string(), what, line: 1, amount: 1 });
-            }
+        let mut found = knots(&imports, "circles");
+        if found.is_empty() {
+            // A circle of files is told once.
+            found = knots(&between_inner_rooms(&imports), "inner_rooms");
         }
         found
     }
@@ -117,12 +114,49 @@ impl<'a> Tree<'a> {
     }
 }
 
+type Imports<'a> = BTreeMap<&'a str, BTreeSet<&'a str>>;
+
+/// A circle in each knot.
+fn knots(imports: &Imports<'_>, rule: &'static str) -> Vec<Finding> {
+    let mut told: BTreeSet<&str> = BTreeSet::new();
+    let mut found = Vec::new();
+    for from in imports.keys() {
+        let circle = way_back(imports, from);
+        if !circle.is_empty() && circle.iter().all(|file| !told.contains(file)) {
+            told.extend(&circle);
+            let what = circle.iter().skip(1).chain([from]).copied().collect::<Vec<_>>().join(" -> ");
+            found.push(Finding { rule, path: (*from).to_string(), what, line: 1, amount: 1 });
+        }
+    }
+    found
+}
+
+/// The room inside a room that a file of the house belongs to: `src/room/inner`.
+fn inner_room(path: &str) -> Option<&str> {
+    let inside = path.strip_prefix("src/")?;
+    let (room, rest) = inside.split_once('/')?;
+    let inner = rest.split('/').next()?.trim_end_matches(".rs");
+    (inner != "mod").then(|| &path[.."src/".len() + room.len() + 1 + inner.len()])
+}
+
+/// What the rooms inside each room import of each other.
+fn between_inner_rooms<'a>(imports: &Imports<'a>) -> Imports<'a> {
+    let mut between: Imports<'a> = BTreeMap::new();
+    for (from, to) in imports.iter().flat_map(|(from, files)| files.iter().map(move |to| (*from, *to))) {
+        let (Some(from), Some(to)) = (inner_room(from), inner_room(to)) else { continue };
+        if from != to && from.rsplit_once('/').map(|(room, _)| room) == to.rsplit_once('/').map(|(room, _)| room) {
+            between.entry(from).or_default().insert(to);
+        }
+    }
+    between
+}
+
 fn joined(path: &[String], rest: &[String]) -> Names {
     path.iter().chain(rest).cloned().collect()
 }
 
 /// The files on the shortest way from a file back to it, itself first; none where there is no way.
-fn way_back<'a>(imports: &BTreeMap<&'a str, BTreeSet<&'a str>>, start: &'a str) -> Vec<&'a str> {
+fn way_back<'a>(imports: &Imports<'a>, start: &'a str) -> Vec<&'a str> {
     let mut before: BTreeMap<&str, &str> = BTreeMap::new();
     let mut waiting = VecDeque::from([start]);
     while let Some(file) = waiting.pop_front() {
@@ -270,4 +304,14 @@ fn circles_can_fail() {
     assert_eq!(seen(&[("src/log/mod.rs", "mod a;\npub use a::A;\npub struct X;\n"), child]), [""; 0]);
     let uses = ("src/log/mod.rs", "mod a;\npub struct X;\nfn f() { a::g() }\n");
     assert_eq!(seen(&[uses, child]), ["src/log/mod.rs -> src/log/a.rs"]);
+
+    // Rooms inside a room: no file leads back to itself, the rooms do.
+    let below = ("src/api/low/a.rs", "use crate::api::high::b::B;\n");
+    let above = [("src/api/high/b.rs", "struct B;\n"), ("src/api/high/c.rs", "use crate::api::low::d::D;\n")];
+    assert_eq!(seen(&[below, above[0], ("src/api/low/d.rs", "use super::a::A;\n")]), [""; 0]);
+    let circle = [below, above[0], above[1], ("src/api/low/d.rs", "struct D;\n")];
+    assert_eq!(seen(&circle), ["src/api/low -> src/api/high"]);
+    let elsewhere = circle.map(|(path, text)| (path.replace("src/api", "sim/src/api"), text));
+    let elsewhere: Vec<(&str, &str)> = elsewhere.iter().map(|(path, text)| (path.as_str(), *text)).collect();
+    assert_eq!(seen(&elsewhere), [""; 0], "only the house has rooms inside rooms");
 }

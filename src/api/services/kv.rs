@@ -5,8 +5,8 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use crate::api::answers;
 use crate::api::porch::Porch;
+use crate::api::services::answers;
 use crate::base::{Refusal, limits};
 use crate::env::{Disk, Env};
 use crate::machine::{self, Answer, Command, Op, Txn, codec};

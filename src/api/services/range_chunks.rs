@@ -6,9 +6,13 @@
 use std::sync::Arc;
 
 use bytes::{BufMut, BytesMut};
+use tonic::Status;
 
 use crate::api::porch::Porch;
-use crate::api::{answers, kv};
+use crate::api::services::range_pieces::RangePieces;
+use crate::api::services::{answers, kv};
+use crate::api::status::status_of;
+use crate::api::transport::streams::Answers;
 use crate::base::Refusal;
 use crate::env::Env;
 use crate::machine::codec;
@@ -45,6 +49,15 @@ impl<E: Env> RangeChunks<E> {
         let view = self.porch.view(linearizable).await?;
         let answer = kv::read(&view, &query)?;
         Ok(pb::RangeStreamResponse { range_response: Some(self.plan.take(answer, &self.porch)) })
+    }
+}
+
+impl<E: Env> Answers for RangeChunks<E> {
+    type Message = RangePieces;
+
+    async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
+        let chunk = RangeChunks::next(self).await?;
+        Some(chunk.map(RangePieces::from).map_err(|refusal| status_of(&refusal)))
     }
 }
 

@@ -11,18 +11,13 @@ use futures_util::Stream;
 use futures_util::stream::unfold;
 use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
-use tonic::{Status, Streaming};
+use tonic::Status;
 
-use crate::api::health;
-use crate::api::inbound::received;
-use crate::api::pieces::{Pieces, RangePieces, Whole};
 use crate::api::porch::Porch;
-use crate::api::range_chunks::RangeChunks;
-use crate::api::rpc::Rpc;
 use crate::api::status::{deadline_exceeded, status_of};
+use crate::api::transport::pieces::Pieces;
 use crate::base::Refusal;
 use crate::env::Env;
-use crate::wire::etcdserverpb as pb;
 
 /// Answers in order. After an error or `None` nothing follows.
 pub trait Answers: Send + 'static {
@@ -97,55 +92,4 @@ pub fn stream_of<A: Answers, E: Env>(
         let rest = item.is_ok().then_some((answers, guard));
         Some((item, rest))
     })
-}
-
-impl<E: Env> Answers for RangeChunks<E> {
-    type Message = RangePieces;
-
-    async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
-        let chunk = RangeChunks::next(self).await?;
-        Some(chunk.map(RangePieces::from).map_err(|refusal| status_of(&refusal)))
-    }
-}
-
-/// Keep-alives: one answer for each request, in order; the next request is not read before.
-pub struct KeepAlives<E: Env> {
-    /// The service.
-    pub porch: Arc<Porch<E>>,
-    /// What the client sends.
-    pub inbound: Streaming<pb::LeaseKeepAliveRequest>,
-}
-
-impl<E: Env> Answers for KeepAlives<E> {
-    type Message = Whole<pb::LeaseKeepAliveResponse>;
-
-    async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
-        match received(&self.porch, Rpc::LeaseKeepAlive, &mut self.inbound).await {
-            Ok(request) => {
-                let answer = self.porch.lease_keep_alive(request?).await;
-                Some(answer.map(Whole::from).map_err(|refusal| status_of(&refusal)))
-            }
-            Err(status) => {
-                self.porch.metrics.stream_failure("receive", "lease-keepalive");
-                Some(Err(status))
-            }
-        }
-    }
-}
-
-/// A health watch: one answer, then open until the client goes or the server stops.
-pub struct HealthWatch {
-    /// The answer, until it is given.
-    pub answer: Option<health::HealthCheckResponse>,
-}
-
-impl Answers for HealthWatch {
-    type Message = Whole<health::HealthCheckResponse>;
-
-    async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
-        match self.answer.take() {
-            Some(answer) => Some(Ok(Whole::from(answer))),
-            None => std::future::pending().await,
-        }
-    }
 }

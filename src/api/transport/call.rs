@@ -19,14 +19,14 @@ use tonic::{Code, Status};
 use tonic_prost::ProstDecoder;
 
 use crate::api::gate::Caller;
-use crate::api::inbound::as_etcd;
-use crate::api::metrics::Metrics;
-use crate::api::pieces::Pieces;
+use crate::api::methods::{Flow, Rpc};
+use crate::api::metrics::registry::Metrics;
 use crate::api::porch::Porch;
-use crate::api::replies::{Replies, Reply};
-use crate::api::rpc::{Flow, Rpc};
 use crate::api::status::{code_name, deadline_exceeded, status_of};
-use crate::api::streams::{Answers, Guard, stream_of};
+use crate::api::transport::inbound::as_etcd;
+use crate::api::transport::pieces::Pieces;
+use crate::api::transport::replies::{Replies, Reply};
+use crate::api::transport::streams::{Answers, Guard, stream_of};
 use crate::base::Refusal;
 use crate::env::Env;
 

@@ -3,7 +3,16 @@
 //! Invariant: a lease that is unknown or has run out is answered with a TTL (0 or -1), not with an error,
 //! where etcd does so.
 
+use std::sync::Arc;
+
+use tonic::{Status, Streaming};
+
+use crate::api::methods::Rpc;
 use crate::api::porch::Porch;
+use crate::api::status::status_of;
+use crate::api::transport::inbound::received;
+use crate::api::transport::pieces::Whole;
+use crate::api::transport::streams::Answers;
 use crate::base::Refusal;
 use crate::env::Env;
 use crate::machine::{Answer, Command};
@@ -75,5 +84,30 @@ impl<E: Env> Porch<E> {
             header: Some(self.header(self.handle.facts().revision())),
             leases: ids.into_iter().map(|id| pb::LeaseStatus { id }).collect(),
         })
+    }
+}
+
+/// Keep-alives: one answer for each request, in order; the next request is not read before.
+pub struct KeepAlives<E: Env> {
+    /// The service.
+    pub porch: Arc<Porch<E>>,
+    /// What the client sends.
+    pub inbound: Streaming<pb::LeaseKeepAliveRequest>,
+}
+
+impl<E: Env> Answers for KeepAlives<E> {
+    type Message = Whole<pb::LeaseKeepAliveResponse>;
+
+    async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
+        match received(&self.porch, Rpc::LeaseKeepAlive, &mut self.inbound).await {
+            Ok(request) => {
+                let answer = self.porch.lease_keep_alive(request?).await;
+                Some(answer.map(Whole::from).map_err(|refusal| status_of(&refusal)))
+            }
+            Err(status) => {
+                self.porch.metrics.stream_failure("receive", "lease-keepalive");
+                Some(Err(status))
+            }
+        }
     }
 }

@@ -16,13 +16,12 @@ use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tonic::{Status, Streaming};
 
-use crate::api::inbound::received;
-use crate::api::pieces::WatchPieces;
+use crate::api::methods::Rpc;
 use crate::api::porch::Porch;
-use crate::api::rpc::Rpc;
+use crate::api::services::watch_frames::{RawWatchResponse, WatchPieces, encode_event, split};
 use crate::api::status::status_of;
-use crate::api::streams::Answers;
-use crate::api::watch_frames::{RawWatchResponse, encode_event, split};
+use crate::api::transport::inbound::received;
+use crate::api::transport::streams::Answers;
 use crate::base::{KeyRange, Refusal};
 use crate::driver::{WatchReader, WatchStream};
 use crate::env::Env;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
-use crate::api::process::Process;
+use crate::api::metrics::process::Process;
 use crate::base::Measured;
 use crate::machine::AlarmKind;
 use crate::node::{NodeStatus, Tallies};

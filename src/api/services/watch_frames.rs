@@ -4,10 +4,13 @@
 //! client allowed it, and then every part but the last says so.
 //! Does not know where events come from.
 
-use bytes::{Buf, BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::encoding::{self, WireType};
 use prost::{DecodeError, Message};
 
+use crate::api::services::answers::key_value;
+use crate::api::transport::pieces::{Pieces, Step, is_full};
+use crate::base::limits::UNCOPIED_VALUE_BYTES;
 use crate::base::{Event, EventKind, KeyValue};
 use crate::wire::{etcdserverpb as pb, mvccpb};
 
@@ -73,7 +76,7 @@ pub fn encode_event(event: &Event, prev: bool) -> Bytes {
 }
 
 fn shared(kv: &KeyValue) -> mvccpb::KeyValue {
-    crate::api::answers::key_value(kv.clone())
+    key_value(kv.clone())
 }
 
 /// Splits an answer that is too large, if its watcher allows: as many events as fit into `limit` bytes
@@ -103,9 +106,55 @@ pub fn split(response: RawWatchResponse, limit: usize) -> Vec<RawWatchResponse> 
     parts
 }
 
+/// A watch answer, event by event.
+pub struct WatchPieces {
+    len: usize,
+    head: Option<pb::WatchResponse>,
+    events: std::vec::IntoIter<Bytes>,
+    kept: Option<Bytes>,
+}
+
+impl From<RawWatchResponse> for WatchPieces {
+    fn from(response: RawWatchResponse) -> Self {
+        let len = response.encoded_len();
+        let RawWatchResponse { head, events } = response;
+        Self { len, head: Some(head), events: events.into_iter(), kept: None }
+    }
+}
+
+impl Pieces for WatchPieces {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn step(&mut self, buf: &mut BytesMut, target: usize) -> Step {
+        if let Some(head) = self.head.take() {
+            buf.reserve(head.encoded_len());
+            head.encode_raw(buf);
+            return Step::Wrote;
+        }
+        let Some(event) = self.kept.take().or_else(|| self.events.next()) else { return Step::End };
+        let lump = event.len() >= UNCOPIED_VALUE_BYTES;
+        let before = encoding::key_len(EVENTS) + encoding::encoded_len_varint(event.len() as u64);
+        if is_full(buf, before + if lump { 0 } else { event.len() }, target) {
+            self.kept = Some(event);
+            return Step::Full;
+        }
+        encoding::encode_key(EVENTS, WireType::LengthDelimited, buf);
+        encoding::encode_varint(event.len() as u64, buf);
+        if lump {
+            return Step::Lump(event);
+        }
+        buf.put_slice(&event);
+        Step::Wrote
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::services::range_pieces::tests::sizes;
+    use crate::api::transport::pieces::tests::encoded;
     use proptest::prelude::*;
 
     fn event(key: Vec<u8>, value: Vec<u8>, delete: bool, prev: bool) -> Event {
@@ -126,6 +175,15 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn pieces_of_a_watch_answer_are_the_message(sizes in sizes(), target in 1..40_000_usize) {
+            let head = pb::WatchResponse { watch_id: 3, canceled: true, ..Default::default() };
+            let response = RawWatchResponse { head, events: sizes.iter().map(|size| vec![1; *size].into()).collect() };
+            let (bytes, len, _) = encoded(WatchPieces::from(response.clone()), target);
+            prop_assert_eq!(len, bytes.len());
+            prop_assert!(bytes == response.encode_to_vec());
+        }
+
         #[test]
         fn spliced_bytes_are_the_messages_own(
             events in proptest::collection::vec((any::<Vec<u8>>(), any::<Vec<u8>>(), any::<bool>(), any::<bool>()), 0..5),

@@ -2,9 +2,9 @@
 //!
 //! Invariant: defragmentation answers, without a header, when the disk holds what lives; space is reclaimed all the time.
 
-use crate::api::metrics::{API_VERSION, STORAGE_VERSION};
+use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
 use crate::api::porch::Porch;
-use crate::api::{answers, kv};
+use crate::api::services::{answers, kv};
 use crate::base::{MemberId, Refusal};
 use crate::env::Env;
 use crate::machine::{AlarmKind, Answer, codec};
@@ -124,7 +124,7 @@ fn signed(bytes: u64) -> i64 {
 }
 
 /// Whether `member` takes no part in votes.
-pub(super) fn is_learner(status: &NodeStatus, member: MemberId) -> bool {
+pub fn is_learner(status: &NodeStatus, member: MemberId) -> bool {
     status.members.iter().any(|have| have.id == member && have.is_learner)
 }
 

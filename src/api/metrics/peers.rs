@@ -11,12 +11,12 @@ use crate::node::NodeStatus;
 use crate::peer::{PeerTraffic, ROUND_TRIP_BOUNDS, SNAPSHOT_BOUNDS, ToldDurations, ToldSnapshots};
 
 /// Everything that is told here.
-pub(super) struct PeerMetrics<'a> {
+pub struct PeerMetrics<'a> {
     /// This member.
-    pub(super) local: MemberId,
-    pub(super) status: &'a NodeStatus,
-    pub(super) traffic: &'a [PeerTraffic],
-    pub(super) promotions: &'a Promotions,
+    pub local: MemberId,
+    pub status: &'a NodeStatus,
+    pub traffic: &'a [PeerTraffic],
+    pub promotions: &'a Promotions,
 }
 
 struct Page(String);
@@ -68,7 +68,7 @@ impl Page {
 
 impl PeerMetrics<'_> {
     /// The text, behind that of the others.
-    pub(super) fn render(&self) -> String {
+    pub fn render(&self) -> String {
         let mut page = Page(String::new());
         self.connections(&mut page);
         self.bytes(&mut page);

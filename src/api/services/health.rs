@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 use tonic::Status;
 
+use crate::api::transport::pieces::Whole;
+use crate::api::transport::streams::Answers;
+
 /// Names the service asked for.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct HealthCheckRequest {
@@ -55,4 +58,21 @@ pub fn watch(request: &HealthCheckRequest) -> HealthCheckResponse {
 pub fn list() -> HealthListResponse {
     let statuses = BTreeMap::from([(String::new(), HealthCheckResponse { status: SERVING })]);
     HealthListResponse { statuses }
+}
+
+/// A health watch: one answer, then open until the client goes or the server stops.
+pub struct HealthWatch {
+    /// The answer, until it is given.
+    pub answer: Option<HealthCheckResponse>,
+}
+
+impl Answers for HealthWatch {
+    type Message = Whole<HealthCheckResponse>;
+
+    async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
+        match self.answer.take() {
+            Some(answer) => Some(Ok(Whole::from(answer))),
+            None => std::future::pending().await,
+        }
+    }
 }

@@ -12,9 +12,9 @@ use prometheus::{
     TextEncoder,
 };
 
-use crate::api::mirror;
-use crate::api::process::Process;
-use crate::api::rpc::Rpc;
+use crate::api::methods::Rpc;
+use crate::api::metrics::mirror;
+use crate::api::metrics::process::Process;
 use crate::base::limits;
 use crate::node::{NodeStatus, Tallies};
 
@@ -421,7 +421,7 @@ mod tests {
 
     #[test]
     fn every_family_of_stock_etcd_is_here_or_named_as_absent() {
-        let stock = families(include_str!("../../jepsen/recorded/metrics-3.7.1.txt"));
+        let stock = families(include_str!("../../../jepsen/recorded/metrics-3.7.1.txt"));
         let metrics = Metrics::new(Traits { member: "1".into(), extensive: true, descriptor_limit: 9 });
         // What has labels shows itself once it counted something.
         metrics.handled(Rpc::Range, "OK", Duration::ZERO);

@@ -4,8 +4,8 @@
 
 use tonic::{Code, Status, Streaming};
 
+use crate::api::methods::Rpc;
 use crate::api::porch::Porch;
-use crate::api::rpc::Rpc;
 use crate::api::status::status_of;
 use crate::base::Refusal;
 use crate::env::Env;

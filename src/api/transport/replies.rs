@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body, Frame};
 use tonic::{Code, Status};
 
-use crate::api::pieces::{Pieces, Step};
+use crate::api::transport::pieces::{Pieces, Step};
 use crate::base::limits::PIECE_BYTES;
 
 /// Bytes before each message: whether it is compressed, and its length.
@@ -171,7 +171,8 @@ fn trailers(status: &Status) -> HeaderMap {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::pieces::{RangePieces, Whole};
+    use crate::api::services::range_pieces::RangePieces;
+    use crate::api::transport::pieces::Whole;
     use crate::wire::{etcdserverpb as pb, mvccpb};
     use futures_util::stream::{StreamExt, iter, pending};
     use prost::Message;

@@ -10,10 +10,10 @@ use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body_util::Full;
 
-use crate::api::maintenance::is_learner;
-use crate::api::metrics::{API_VERSION, STORAGE_VERSION};
-use crate::api::peer_metrics::PeerMetrics;
+use crate::api::metrics::peers::PeerMetrics;
+use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
 use crate::api::porch::Porch;
+use crate::api::services::maintenance::is_learner;
 use crate::base::{Refusal, calendar_day};
 use crate::env::Env;
 use crate::machine::AlarmKind;

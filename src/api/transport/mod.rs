@@ -1,0 +1,10 @@
+//! How messages come and go: frames, deadlines, room, counts, ends of streams.
+//!
+//! Invariant: this room alone decodes with the gRPC library. Does not know any method's messages.
+
+pub mod call;
+pub mod inbound;
+pub mod pieces;
+pub mod receive_room;
+pub mod replies;
+pub mod streams;
