@@ -8,6 +8,8 @@ pub mod base;
 pub mod wire;
 
 pub mod env;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub mod lease;
 pub mod log;

@@ -12,12 +12,13 @@ mod keep_alive;
 mod options;
 mod requests;
 mod rotation;
+mod tls;
 mod watch;
 
 pub use connection::{Attach, Client, Safety, Wire};
 pub use error::Error;
 pub use keep_alive::KeepAlive;
-pub use options::{Credentials, Options, channel};
+pub use options::{Credentials, Options, TlsOptions, channel};
 pub use watch::{WatchRange, Watcher};
 
 #[cfg(test)]

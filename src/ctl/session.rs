@@ -57,7 +57,7 @@ impl Session {
     pub async fn client_of(&self, endpoints: &[String]) -> Result<Client, Failure> {
         self.print()?;
         Client::connect(endpoints, self.global.client_options()?).await.map_err(|error| match error {
-            client::Error::BadEndpoint(_) | client::Error::TlsNotBuilt(_) => Failure::bad_args(error.to_string()),
+            client::Error::BadEndpoint(_) | client::Error::BadCertificate(_) => Failure::bad_args(error.to_string()),
             error => Failure::new(Exit::BadConnection, error.to_string()),
         })
     }
