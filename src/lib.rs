@@ -7,6 +7,7 @@
 pub mod base;
 pub mod wire;
 
+pub mod bbolt;
 pub mod env;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -24,6 +25,7 @@ pub mod consensus;
 
 pub mod peer;
 
+pub mod backend;
 pub mod node;
 
 pub mod driver;
@@ -32,6 +34,8 @@ pub mod driver;
 pub mod api;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod utl;
 
 #[cfg(feature = "client")]
 pub mod client;

@@ -13,14 +13,17 @@ use tonic::Status;
 use crate::api::gate::malformed;
 use crate::api::methods::{Rpc, unknown_method_text};
 use crate::api::porch::Porch;
+use crate::api::services::election::Observed;
 use crate::api::services::health::{self, HealthWatch};
 use crate::api::services::lease::KeepAlives;
 use crate::api::services::range_chunks::RangeChunks;
 use crate::api::services::range_pieces::RangePieces;
+use crate::api::services::snapshot::SnapshotBlobs;
 use crate::api::services::watch::WatchAnswers;
 use crate::api::transport::call::{Call, HttpResponse, StdError};
 use crate::api::transport::pieces::Whole;
 use crate::env::Env;
+use crate::wire::etcdserverpb as pb;
 
 /// Answers one gRPC request.
 pub async fn serve<E, B>(porch: Arc<Porch<E>>, request: http::Request<B>) -> HttpResponse
@@ -69,6 +72,7 @@ where
         Rpc::HealthCheck => call.plain(request, |q| health::check(&q).map(Whole::from)).await,
         Rpc::HealthList => call.plain(request, |_: health::HealthListRequest| Ok(Whole::from(health::list()))).await,
         Rpc::RangeStream => call.server_stream(request, |porch, q| ready(RangeChunks::open(porch, q))).await,
+        Rpc::Snapshot => call.server_stream(request, |porch, _: pb::SnapshotRequest| SnapshotBlobs::open(porch)).await,
         Rpc::HealthWatch => {
             call.server_stream(request, |_, q| ready(Ok(HealthWatch { answer: Some(health::watch(&q)) }))).await
         }
@@ -76,6 +80,13 @@ where
         Rpc::LeaseKeepAlive => {
             call.bidi_stream(request, |porch, inbound| ready(Ok(KeepAlives { porch, inbound }))).await
         }
+        Rpc::Lock => ask!(lock),
+        Rpc::Unlock => ask!(unlock),
+        Rpc::Campaign => ask!(campaign),
+        Rpc::Proclaim => ask!(proclaim),
+        Rpc::Leader => ask!(leader),
+        Rpc::Resign => ask!(resign),
+        Rpc::Observe => call.server_stream(request, |porch, q| ready(Ok(Observed::open(porch, &q)))).await,
         unbuilt => call.refuse(&unbuilt.unbuilt()),
     }
 }

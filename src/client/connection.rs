@@ -153,7 +153,7 @@ impl Client {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
-            if is_stale_token(&status) && !refreshed && self.has_password() {
+            if !refreshed && self.may_refresh(status.message()) {
                 // The server refused the request for its token, so it was not done.
                 refreshed = true;
                 self.authenticate().await?;
@@ -240,11 +240,14 @@ impl Client {
         (place, InterceptedService::new(self.shared.channels[place].1.clone(), attach))
     }
 
-    fn has_password(&self) -> bool {
-        matches!(self.shared.options.credentials, Some(Credentials::Password { .. }))
+    /// Whether a refusal with this text is for a token that another one may replace.
+    pub(super) fn may_refresh(&self, text: &str) -> bool {
+        let has_password = matches!(self.shared.options.credentials, Some(Credentials::Password { .. }));
+        has_password && STALE_TOKEN.iter().any(|stale| text.contains(stale))
     }
 
-    async fn authenticate(&self) -> Result<(), Error> {
+    /// Fetches a token for the options' user and password.
+    pub(super) async fn authenticate(&self) -> Result<(), Error> {
         let token = match &self.shared.options.credentials {
             None => return Ok(()),
             Some(Credentials::Token(token)) => token.clone(),
@@ -308,9 +311,9 @@ impl Drop for Visit<'_> {
     }
 }
 
-fn is_stale_token(status: &Status) -> bool {
-    status.message() == "etcdserver: invalid auth token"
-}
+/// What a server says of a token that is no longer good, or that it never got. The request was not done then.
+const STALE_TOKEN: [&str; 3] =
+    ["etcdserver: invalid auth token", "etcdserver: revision of auth store is old", "etcdserver: user name is empty"];
 
 async fn bounded<F: Future>(deadline: Option<Instant>, work: F) -> Option<F::Output> {
     match deadline {

@@ -24,6 +24,8 @@ pub enum Error {
     Answered(Code, String),
     /// A stream was closed by the server without a reason.
     StreamEnded,
+    /// What was held, or hoped for, is another's or nobody's: a lock, a leadership, a session. The text says which.
+    Lost(&'static str),
 }
 
 impl Error {
@@ -59,6 +61,7 @@ impl fmt::Display for Error {
             // An etcd text stands for itself; anything else came from the transport and is shown with its code.
             Error::Answered(_, text) if text.starts_with("etcdserver: ") => f.write_str(text),
             Error::Answered(code, text) => write!(f, "rpc error: code = {code:?} desc = {text}"),
+            Error::Lost(what) => f.write_str(what),
             Error::StreamEnded => f.write_str("the server closed the stream"),
         }
     }

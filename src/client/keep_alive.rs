@@ -74,6 +74,7 @@ impl KeepAlive {
     /// A refusal that another stream would meet again.
     pub async fn next(&mut self) -> Option<Result<pb::LeaseKeepAliveResponse, Error>> {
         sleep_until(self.due).await;
+        let mut refreshed = false;
         loop {
             let ends = self.ends;
             match timeout_at(ends, self.renew()).await {
@@ -90,6 +91,13 @@ impl KeepAlive {
                 }
                 Ok(Err(status)) => {
                     self.stream = None;
+                    if self.client.may_refresh(status.message()) && !refreshed {
+                        refreshed = true;
+                        if let Err(error) = self.client.authenticate().await {
+                            return Some(Err(error));
+                        }
+                        continue;
+                    }
                     if !matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Internal | tonic::Code::Unknown)
                     {
                         return Some(Err(status.into()));

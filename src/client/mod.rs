@@ -7,18 +7,31 @@
 //! are shown.
 
 mod connection;
+mod election;
 mod error;
 mod keep_alive;
+mod lock;
+mod namespace;
 mod options;
+mod ranges;
 mod requests;
 mod rotation;
+mod session;
+mod stm;
 mod tls;
+mod turn;
 mod watch;
 
 pub use connection::{Attach, Client, Safety, Wire};
+pub use election::{Candidate, Observer};
 pub use error::Error;
 pub use keep_alive::KeepAlive;
+pub use lock::Lock;
+pub use namespace::{Namespace, NamespaceWatcher};
 pub use options::{Credentials, Options, TlsOptions, channel};
+pub use ranges::{OPEN_END, prefix_end};
+pub use session::{DEFAULT_SESSION_SECONDS, Session};
+pub use stm::{Isolation, Stm};
 pub use watch::{WatchRange, Watcher};
 
 #[cfg(test)]

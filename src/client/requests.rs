@@ -1,9 +1,11 @@
 //! The unary requests, one method each, with their rule of safety.
 
 use futures_util::StreamExt as _;
+use tonic::Streaming;
 
 use crate::base::Url;
 use crate::wire::etcdserverpb as pb;
+use crate::wire::services::auth_client::AuthClient;
 use crate::wire::services::cluster_client::ClusterClient;
 use crate::wire::services::kv_client::KvClient;
 use crate::wire::services::lease_client::LeaseClient;
@@ -65,6 +67,52 @@ impl Client {
         member_promote, cluster, MemberPromoteRequest -> MemberPromoteResponse, Write);
     request!(/// Asks the leader to hand over to another member; whoever answers must be the leader.
         move_leader, maintenance, MoveLeaderRequest -> MoveLeaderResponse, Write);
+
+    request!(/// Validates, begins or cancels a downgrade of the cluster.
+        downgrade, maintenance, DowngradeRequest -> DowngradeResponse, Write);
+
+    request!(/// Turns authentication on; the user and the role `root` must be there.
+        auth_enable, auth, AuthEnableRequest -> AuthEnableResponse, Write);
+    request!(/// Turns authentication off.
+        auth_disable, auth, AuthDisableRequest -> AuthDisableResponse, Write);
+    request!(/// Asks whether authentication is on.
+        auth_status, auth, AuthStatusRequest -> AuthStatusResponse, Read);
+    request!(/// Adds a user.
+        user_add, auth, AuthUserAddRequest -> AuthUserAddResponse, Write);
+    request!(/// Deletes a user.
+        user_delete, auth, AuthUserDeleteRequest -> AuthUserDeleteResponse, Write);
+    request!(/// Asks for a user's roles.
+        user_get, auth, AuthUserGetRequest -> AuthUserGetResponse, Read);
+    request!(/// Lists users.
+        user_list, auth, AuthUserListRequest -> AuthUserListResponse, Read);
+    request!(/// Gives a user another password.
+        user_change_password, auth, AuthUserChangePasswordRequest -> AuthUserChangePasswordResponse, Write);
+    request!(/// Grants a role to a user.
+        user_grant_role, auth, AuthUserGrantRoleRequest -> AuthUserGrantRoleResponse, Write);
+    request!(/// Takes a role from a user.
+        user_revoke_role, auth, AuthUserRevokeRoleRequest -> AuthUserRevokeRoleResponse, Write);
+    request!(/// Adds a role.
+        role_add, auth, AuthRoleAddRequest -> AuthRoleAddResponse, Write);
+    request!(/// Deletes a role.
+        role_delete, auth, AuthRoleDeleteRequest -> AuthRoleDeleteResponse, Write);
+    request!(/// Asks what a role may do.
+        role_get, auth, AuthRoleGetRequest -> AuthRoleGetResponse, Read);
+    request!(/// Lists roles.
+        role_list, auth, AuthRoleListRequest -> AuthRoleListResponse, Read);
+    request!(/// Grants a role something to do on keys.
+        role_grant_permission, auth, AuthRoleGrantPermissionRequest -> AuthRoleGrantPermissionResponse, Write);
+    request!(/// Takes from a role what it may do on keys.
+        role_revoke_permission, auth, AuthRoleRevokePermissionRequest -> AuthRoleRevokePermissionResponse, Write);
+
+    /// Asks the member that answers for its whole state, as the bytes of a file. The request's timeout ends the wait
+    /// for the first part alone; a stream that breaks is not taken up again.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no answer came in time.
+    pub async fn snapshot(&self) -> Result<Streaming<pb::SnapshotResponse>, Error> {
+        let send = |wire| async move { self.maintenance(wire).snapshot(pb::SnapshotRequest {}).await };
+        self.call(Safety::Read, send).await
+    }
 
     /// Adds a member.
     ///
@@ -139,6 +187,11 @@ impl Client {
     fn maintenance(&self, wire: Wire) -> MaintenanceClient<Wire> {
         let (sent, taken) = self.sizes();
         MaintenanceClient::new(wire).max_encoding_message_size(sent).max_decoding_message_size(taken)
+    }
+
+    fn auth(&self, wire: Wire) -> AuthClient<Wire> {
+        let (sent, taken) = self.sizes();
+        AuthClient::new(wire).max_encoding_message_size(sent).max_decoding_message_size(taken)
     }
 
     fn sizes(&self) -> (usize, usize) {

@@ -46,13 +46,15 @@ pub struct Watcher {
     over: bool,
     /// Streams that broke in a row without delivering.
     broken: usize,
+    /// Whether the token was fetched anew since something was delivered.
+    refreshed: bool,
 }
 
 impl Client {
     /// Watches a range. The stream is opened by the first [`Watcher::next`].
     pub fn watch(&self, range: WatchRange) -> Watcher {
         let next = range.start_revision;
-        Watcher { client: self.clone(), range, next, stream: None, over: false, broken: 0 }
+        Watcher { client: self.clone(), range, next, stream: None, over: false, broken: 0, refreshed: false }
     }
 }
 
@@ -66,8 +68,10 @@ impl Watcher {
     pub async fn next(&mut self) -> Option<Result<pb::WatchResponse, Error>> {
         while !self.over {
             match self.receive().await {
+                Ok(response) if response.canceled && self.refreshes(&response.cancel_reason).await => {}
                 Ok(response) => {
                     self.broken = 0;
+                    self.refreshed = false;
                     if let Some(response) = self.take(response) {
                         return Some(Ok(response));
                     }
@@ -77,6 +81,7 @@ impl Watcher {
                     self.broken += 1;
                     self.client.pause(self.broken).await;
                 }
+                Err(status) if self.refreshes(status.message()).await => {}
                 Err(status) => {
                     self.over = true;
                     return Some(Err(status.into()));
@@ -101,6 +106,17 @@ impl Watcher {
     /// First revision the watch has not delivered; 0 while unknown.
     pub fn next_revision(&self) -> i64 {
         self.next
+    }
+
+    /// Fetches another token where the stream was refused for the one it had, so that it may be opened anew. Once
+    /// until something is delivered: a server that refuses the new one means it.
+    async fn refreshes(&mut self, why: &str) -> bool {
+        if self.refreshed || !self.client.may_refresh(why) {
+            return false;
+        }
+        self.refreshed = true;
+        self.stream = None;
+        self.client.authenticate().await.is_ok()
     }
 
     async fn receive(&mut self) -> Result<pb::WatchResponse, Status> {

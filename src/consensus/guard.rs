@@ -103,3 +103,160 @@ fn append_response<T: Storage>(raft: &Raft<T>, message: &Message) -> Admission {
     }
     Admission::Sound
 }
+
+#[cfg(test)]
+mod tests {
+    use raft::eraftpb::{Entry, Snapshot};
+    use raft::storage::MemStorage;
+    use raft::{Config, StateRole};
+
+    use super::*;
+
+    const OWN: u64 = 1;
+    const PEER: u64 = 2;
+    /// The member's term; its log holds entries 1 to 5 of term 2, of which 3 are committed.
+    const TERM: u64 = 3;
+
+    fn member() -> Raft<MemStorage> {
+        let storage = MemStorage::new_with_conf_state((vec![OWN, PEER, 3], vec![]));
+        let entries: Vec<Entry> = (1..=5).map(|index| entry(index, 2)).collect();
+        storage.wl().append(&entries).expect("they follow each other");
+        storage.wl().mut_hard_state().term = TERM;
+        storage.wl().mut_hard_state().commit = 3;
+        let config = Config { id: OWN, election_tick: 10, heartbeat_tick: 1, ..Config::default() };
+        Raft::new(&config, storage, &slog::Logger::root(slog::Discard, slog::o!())).expect("a sound member")
+    }
+
+    /// The member leads, and the peer has acknowledged entry 4.
+    fn leader() -> Raft<MemStorage> {
+        let mut raft = member();
+        raft.become_candidate();
+        raft.become_leader();
+        assert_eq!((raft.state, raft.term), (StateRole::Leader, TERM + 1));
+        raft.mut_prs().get_mut(PEER).expect("it votes").matched = 4;
+        raft
+    }
+
+    fn entry(index: u64, term: u64) -> Entry {
+        Entry { index, term, ..Entry::default() }
+    }
+
+    fn message(kind: MessageType) -> Message {
+        Message { msg_type: kind, from: PEER, to: OWN, term: TERM, ..Message::default() }
+    }
+
+    /// Entries behind this one.
+    fn appending(behind: (u64, u64), entries: Vec<Entry>) -> Message {
+        let (index, log_term) = behind;
+        Message { index, log_term, entries: entries.into(), ..message(MessageType::MsgAppend) }
+    }
+
+    fn refusing(hint: u64, index: u64) -> Message {
+        let kind = MessageType::MsgAppendResponse;
+        Message { reject: true, reject_hint: hint, index, term: TERM + 1, ..message(kind) }
+    }
+
+    #[track_caller]
+    fn malformed(raft: &Raft<MemStorage>, message: &Message, words: &'static str) {
+        assert_eq!(admit(raft, message), Admission::Malformed(words));
+    }
+
+    #[track_caller]
+    fn sound(raft: &Raft<MemStorage>, message: &Message) {
+        assert_eq!(admit(raft, message), Admission::Sound);
+    }
+
+    #[test]
+    fn who_it_is_from_and_for_is_looked_at() {
+        let raft = member();
+        let heartbeat = message(MessageType::MsgHeartbeat);
+        sound(&raft, &heartbeat);
+        malformed(&raft, &Message { to: 3, ..heartbeat.clone() }, "it is for another member");
+        malformed(&raft, &Message { from: 0, ..heartbeat.clone() }, "it is from nobody else");
+        malformed(&raft, &Message { from: OWN, ..heartbeat }, "it is from nobody else");
+    }
+
+    #[test]
+    fn what_no_member_sends_is_turned_away() {
+        let raft = member();
+        let one = || vec![Entry::default()];
+        let (propose, read) = (message(MessageType::MsgPropose), message(MessageType::MsgReadIndex));
+        malformed(&raft, &propose, "a proposal of nothing");
+        sound(&raft, &Message { entries: one().into(), term: 0, ..propose });
+        malformed(&raft, &read, "a read without a context");
+        malformed(
+            &raft,
+            &Message { entries: [one(), one()].concat().into(), ..read.clone() },
+            "a read without a context",
+        );
+        sound(&raft, &Message { entries: one().into(), term: 0, ..read });
+        sound(&raft, &Message { term: 0, ..message(MessageType::MsgTransferLeader) });
+        malformed(&raft, &Message { term: 0, ..message(MessageType::MsgHeartbeat) }, "it is of no term");
+        let mut snapshot = message(MessageType::MsgSnapshot);
+        malformed(&raft, &snapshot, "a snapshot of nothing");
+        let mut at = Snapshot::default();
+        at.mut_metadata().index = 9;
+        snapshot.set_snapshot(at);
+        sound(&raft, &snapshot);
+    }
+
+    #[test]
+    fn an_append_holds_what_it_may_and_no_more() {
+        let raft = member();
+        let of = |bytes: usize| {
+            let mut heavy = entry(6, TERM);
+            heavy.data = vec![0; bytes].into();
+            appending((5, 2), vec![heavy])
+        };
+        sound(&raft, &of(limits::MAX_APPEND_BYTES));
+        malformed(&raft, &of(limits::MAX_APPEND_BYTES + 1), "it carries more than an append may");
+    }
+
+    #[test]
+    fn entries_follow_each_other() {
+        let raft = member();
+        let words = "its entries do not follow each other";
+        sound(&raft, &appending((5, 2), vec![entry(6, 2), entry(7, TERM)]));
+        malformed(&raft, &appending((5, 2), vec![entry(7, TERM)]), words);
+        malformed(&raft, &appending((5, 2), vec![entry(6, TERM), entry(8, TERM)]), words);
+        malformed(&raft, &appending((5, 2), vec![entry(6, TERM), entry(7, 2)]), words);
+        malformed(&raft, &appending((5, 2), vec![entry(6, TERM + 1)]), words);
+        malformed(&raft, &appending((u64::MAX, 2), vec![entry(1, TERM)]), words);
+    }
+
+    #[test]
+    fn what_is_committed_is_the_same_at_whoever_leads() {
+        let raft = member();
+        assert_eq!(
+            admit(&raft, &appending((2, 2), vec![entry(3, TERM), entry(4, TERM)])),
+            Admission::OwnLogDiffers { index: 3 }
+        );
+        sound(&raft, &appending((2, 2), vec![entry(3, 2), entry(4, TERM)]));
+        sound(&raft, &appending((3, 2), vec![entry(4, TERM)]));
+        // Of an old term, it is nobody who leads: the crate passes it over.
+        let old = Message { term: TERM - 1, ..appending((2, 1), vec![entry(3, 1)]) };
+        sound(&raft, &old);
+    }
+
+    #[test]
+    fn a_heartbeat_counts_on_no_more_than_there_is() {
+        let raft = member();
+        let counting_on = |commit| Message { commit, ..message(MessageType::MsgHeartbeat) };
+        sound(&raft, &counting_on(5));
+        assert_eq!(admit(&raft, &counting_on(6)), Admission::OwnLogLost { acknowledged: 6, last: 5 });
+        sound(&raft, &Message { term: TERM - 1, ..counting_on(6) });
+    }
+
+    #[test]
+    fn a_refusal_of_what_was_acknowledged_is_a_lost_log() {
+        let raft = leader();
+        assert_eq!(admit(&raft, &refusing(3, 5)), Admission::PeerLogLost { acknowledged: 4, last: 3 });
+        sound(&raft, &refusing(4, 5));
+        // Overtaken by the acknowledgement.
+        sound(&raft, &refusing(3, 4));
+        sound(&raft, &Message { reject: false, ..refusing(3, 5) });
+        sound(&raft, &Message { request_snapshot: 7, ..refusing(3, 5) });
+        sound(&raft, &Message { term: TERM, ..refusing(3, 5) });
+        sound(&raft, &Message { from: 9, ..refusing(3, 5) });
+    }
+}

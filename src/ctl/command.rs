@@ -11,16 +11,8 @@ use super::session::Session;
 /// What the tool is called.
 pub const NAME: &str = "quoratectl";
 
-/// Every command there is, and the names of those to come.
-#[derive(Clone, Copy)]
-pub struct Commands {
-    /// The commands of the first level.
-    pub built: &'static [&'static Command],
-    /// Commands of etcdctl that are still to come, by their way from the first level. They take part in finding a
-    /// command, so that a beginning that is ambiguous there is not taken for another command here, and so that a
-    /// script that needs one fails.
-    pub not_built: &'static [&'static [&'static str]],
-}
+/// Every command of the first level.
+pub type Commands = &'static [&'static Command];
 
 /// Headings of the main help, in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +21,10 @@ pub enum Section {
     KeyValue,
     /// Looking after a cluster.
     Maintenance,
+    /// Taking turns.
+    Concurrency,
+    /// Who may do what.
+    Authentication,
     /// About the tool itself.
     Utility,
 }
@@ -38,6 +34,8 @@ impl Section {
     pub const ALL: &'static [(Section, &'static str)] = &[
         (Section::KeyValue, "Key-value commands"),
         (Section::Maintenance, "Cluster maintenance commands"),
+        (Section::Concurrency, "Concurrency commands"),
+        (Section::Authentication, "Authentication commands"),
         (Section::Utility, "Utility commands"),
     ];
 }
@@ -52,12 +50,19 @@ pub struct Command {
     pub short: &'static str,
     /// More about it; empty where `short` says all.
     pub long: &'static str,
+    /// Lines to try, without their indent.
+    pub example: &'static str,
     /// Its heading in the main help; only commands of the first level have one.
     pub section: Option<Section>,
     /// Adds its flags; of a group, the flags all its commands share.
     pub flags: fn(clap::Command) -> clap::Command,
     /// What it does.
     pub deed: Deed,
+    /// It needs no server, and must work whatever the environment says.
+    pub offline: bool,
+    /// It has no line in help and answers to its whole name alone: etcdctl has no such command, and no beginning of a
+    /// word may mean another command here than there.
+    pub hidden: bool,
 }
 
 /// What a command does.
@@ -69,6 +74,20 @@ pub enum Deed {
 }
 
 impl Command {
+    /// A command of which nothing is said. What a definition leaves out is as here.
+    pub const PLAIN: Command = Command {
+        name: "",
+        usage: "",
+        short: "",
+        long: "",
+        example: "",
+        section: None,
+        flags: no_flags,
+        deed: Deed::Group(&[]),
+        offline: false,
+        hidden: false,
+    };
+
     /// The commands of a group.
     pub fn children(&self) -> &'static [Command] {
         match self.deed {

@@ -8,21 +8,43 @@ use crate::client;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// The request failed.
-    Error = 1,
+    Error,
     /// The server could not be reached or dropped the stream.
-    BadConnection = 2,
+    BadConnection,
     /// The input (not the arguments) is wrong.
-    InvalidInput = 3,
+    InvalidInput,
     /// A good option has a value that is not supported.
-    BadFeature = 4,
+    BadFeature,
     /// The server ended what should have gone on.
-    Interrupted = 5,
+    Interrupted,
     /// Reading or writing failed.
-    Io = 6,
+    Io,
     /// The arguments are wrong.
-    BadArgs = 128,
+    BadArgs,
     /// Nobody reads the output any more: what a shell shows for a death by SIGPIPE, which is how etcdctl ends.
-    BrokenPipe = 141,
+    BrokenPipe,
+    /// The user stopped it by a signal: what a shell shows for a death by SIGINT, which is how etcdctl ends.
+    Stopped,
+    /// As a command that was run ended.
+    Of(u8),
+}
+
+impl Exit {
+    /// The number.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Error => 1,
+            Exit::BadConnection => 2,
+            Exit::InvalidInput => 3,
+            Exit::BadFeature => 4,
+            Exit::Interrupted => 5,
+            Exit::Io => 6,
+            Exit::BadArgs => 128,
+            Exit::Stopped => 130,
+            Exit::BrokenPipe => 141,
+            Exit::Of(code) => code,
+        }
+    }
 }
 
 /// Why a command ended badly. An empty text prints nothing: all was said already.

@@ -44,13 +44,7 @@ pub fn parse_flag_int(text: &str) -> Result<i64, String> {
         None => ("", text.strip_prefix('+').unwrap_or(text)),
     };
     let lower = digits.to_ascii_lowercase();
-    let (base, digits) = match lower.as_bytes() {
-        [b'0', b'x', ..] => (16, &lower[2..]),
-        [b'0', b'b', ..] => (2, &lower[2..]),
-        [b'0', b'o', ..] => (8, &lower[2..]),
-        [b'0', _, ..] => (8, &lower[1..]),
-        _ => (10, &lower[..]),
-    };
+    let (base, digits) = base_of(&lower);
     if digits.starts_with(['+', '-']) {
         return Err(number_error("ParseInt", text, "invalid syntax"));
     }
@@ -58,6 +52,29 @@ pub fn parse_flag_int(text: &str) -> Result<i64, String> {
         let range = error.ends_with("value out of range");
         number_error("ParseInt", text, if range { "value out of range" } else { "invalid syntax" })
     })
+}
+
+/// An unsigned number whose base is told by its prefix, as flags read it.
+///
+/// # Errors
+/// Go's text for bad syntax or range.
+pub fn parse_flag_uint(text: &str) -> Result<u64, String> {
+    let why =
+        |error: String| if error.ends_with("value out of range") { "value out of range" } else { "invalid syntax" };
+    let lower = text.to_ascii_lowercase();
+    let (base, digits) = base_of(&lower);
+    parse_uint(digits, base).map_err(|error| number_error("ParseUint", text, why(error)))
+}
+
+/// The base that a number's prefix tells, and the digits after it.
+fn base_of(lower: &str) -> (u32, &str) {
+    match lower.as_bytes() {
+        [b'0', b'x', ..] => (16, &lower[2..]),
+        [b'0', b'b', ..] => (2, &lower[2..]),
+        [b'0', b'o', ..] => (8, &lower[2..]),
+        [b'0', _, ..] => (8, &lower[1..]),
+        _ => (10, lower),
+    }
 }
 
 /// A truth value as `strconv.ParseBool` reads it.

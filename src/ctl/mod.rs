@@ -1,77 +1,31 @@
 //! The command-line client: etcdctl's commands, texts and exit codes, on the client library.
 //!
-//! Purpose: be the tool that etcdctl's users and scripts already know. A command group is one file here and
+//! Purpose: be the tool that etcdctl's users and scripts already know. A command group is one file in `commands/` and
 //! one line in [`COMMANDS`]; an output format is one file in `output/` and one line there. Invariants: results
 //! go to standard output, everything else to standard error; a failure prints `Error: ` with its text and
 //! ends with its exit code. It knows the client API and nothing of the server.
 
-mod alarm;
 mod command;
-mod compaction;
-mod defrag;
-mod del;
-mod endpoint;
+mod commands;
 mod failure;
 mod flags;
-mod get;
-mod global;
 mod go;
-mod go_flags;
-mod lease;
-mod member;
 mod output;
-mod parse;
-mod put;
+mod progress;
 mod session;
-mod tool;
-mod txn;
-mod txn_script;
-mod usage;
-mod watch;
-mod watch_words;
+mod stop;
 
 use std::ffi::OsString;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write};
 use std::process::ExitCode;
 
-use command::{Commands, Deed};
+use command::Deed;
+use commands::{COMMANDS, tool};
 use failure::{Exit, Failure};
-use global::Global;
-use parse::Meaning;
+use flags::find::{self, Meaning};
+use flags::global::Global;
+use flags::{tree, usage};
 use session::Session;
-
-/// Every command. One that was still to come and is built moves from the second list to the first.
-const COMMANDS: Commands = Commands {
-    built: &[
-        &get::COMMAND,
-        &put::COMMAND,
-        &del::COMMAND,
-        &txn::COMMAND,
-        &compaction::COMMAND,
-        &alarm::COMMAND,
-        &defrag::COMMAND,
-        &endpoint::COMMAND,
-        &watch::COMMAND,
-        &tool::VERSION,
-        &lease::COMMAND,
-        &member::COMMAND,
-        &member::MOVE_LEADER,
-        &tool::OPTIONS,
-        &tool::HELP,
-    ],
-    not_built: &[
-        &["auth"],
-        &["check"],
-        &["completion"],
-        &["downgrade"],
-        &["elect"],
-        &["lock"],
-        &["make-mirror"],
-        &["role"],
-        &["snapshot"],
-        &["user"],
-    ],
-};
 
 /// Runs the tool on the words of the process and gives its exit code.
 pub fn main() -> ExitCode {
@@ -80,34 +34,41 @@ pub fn main() -> ExitCode {
     let Err(failure) = ended else { return ExitCode::SUCCESS };
     let mut err = io::stderr();
     if !failure.text.is_empty() {
+        let error = if colour() { "\x1b[31mError:\x1b[0m" } else { "Error:" };
         // Nobody may be reading; the exit code tells all the same.
-        let _ = writeln!(err, "Error: {}", failure.text);
+        let _ = writeln!(err, "{error} {}", failure.text);
     }
     if let Some(usage) = failure.usage {
         let _ = writeln!(err, "{usage}");
     }
-    ExitCode::from(failure.exit as u8)
+    ExitCode::from(failure.exit.code())
+}
+
+/// Whether standard error may be coloured: a terminal, whose user did not say otherwise (<https://no-color.org>).
+fn colour() -> bool {
+    let given = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    io::stderr().is_terminal() && given("NO_COLOR").is_none() && given("TERM").is_some_and(|term| term != "dumb")
 }
 
 fn run(words: &[OsString]) -> Result<(), Failure> {
     if words.first().is_some_and(|word| word == "--version") {
         return tool::print_version(&mut io::stdout());
     }
-    let found = parse::find(COMMANDS, words)?;
-    let matches = match parse::read(COMMANDS, &found)? {
+    let found = find::find(COMMANDS, words)?;
+    let matches = match find::read(COMMANDS, &found)? {
         Meaning::Help => return Ok(io::stdout().write_all(usage::help(COMMANDS, &found.path).as_bytes())?),
         Meaning::Run(matches) => matches,
     };
     let command = found.path.last().expect("only a command has values to run with");
     let Deed::Run(deed) = command.deed else { unreachable!("a group has no values, only help") };
     // The tool's own words need no server, and must work whatever the environment says.
-    let needs_variables = command.section != Some(command::Section::Utility);
+    let needs_variables = !command.offline;
     let variable = |name: &str| std::env::var(name).ok().filter(|_| needs_variables);
     let global = Global::read(&matches, variable, needs_variables)?;
     let mut session = Session::new(
         global,
         words.to_vec(),
-        |words| parse::help_on(COMMANDS, words),
+        (|words| find::help_on(COMMANDS, words), || tree::tree(COMMANDS)),
         Box::new(BufReader::new(io::stdin())),
         Box::new(BufWriter::new(io::stdout())),
         Box::new(io::stderr()),

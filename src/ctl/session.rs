@@ -1,12 +1,12 @@
 //! One call of the tool: its options, its streams, its connection.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, IsTerminal as _, Write};
 
-use crate::client::{self, Client};
+use crate::client::{self, Client, Options};
 
 use super::failure::{Exit, Failure};
-use super::global::Global;
+use super::flags::global::Global;
 use super::output::{Look, Print, Reply, Streams, format};
 
 /// Finds the help on some words, or tells that there is none.
@@ -20,9 +20,13 @@ pub struct Session {
     pub words: Vec<OsString>,
     /// How results are shown; a command may narrow it.
     pub look: Look,
+    /// How to reach the endpoints, once it was found out: a password is asked for once a call.
+    options: Option<Options>,
     /// Finds the help on some words, or tells that there is none. A value of the call, because the one command that
     /// needs it (`help`) is itself among the commands it looks through.
     pub help_on: HelpOn,
+    /// Every command and flag, as it is asked for in the same way.
+    pub tree: fn() -> clap::Command,
     out: Box<dyn Write>,
     err: Box<dyn Write>,
     input: Option<Box<dyn BufRead + Send>>,
@@ -33,33 +37,69 @@ impl Session {
     pub fn new(
         global: Global,
         words: Vec<OsString>,
-        help_on: HelpOn,
+        (help_on, tree): (HelpOn, fn() -> clap::Command),
         input: Box<dyn BufRead + Send>,
         out: Box<dyn Write>,
         err: Box<dyn Write>,
     ) -> Session {
         let look = Look { hex: global.hex, values_only: false };
-        Session { global, words, look, help_on, out, err, input: Some(input) }
+        Session { global, words, look, options: None, help_on, tree, out, err, input: Some(input) }
     }
 
     /// Connects to the endpoints of the call, after checking that the output format can be shown.
     ///
     /// # Errors
     /// Bad options, or an endpoint that cannot be used.
-    pub async fn client(&self) -> Result<Client, Failure> {
-        self.client_of(&self.global.endpoints).await
+    pub async fn client(&mut self) -> Result<Client, Failure> {
+        let endpoints = self.global.endpoints.clone();
+        self.client_of(&endpoints).await
     }
 
     /// Connects to some endpoints with the options of the call.
     ///
     /// # Errors
     /// As [`Session::client`].
-    pub async fn client_of(&self, endpoints: &[String]) -> Result<Client, Failure> {
+    pub async fn client_of(&mut self, endpoints: &[String]) -> Result<Client, Failure> {
         self.print()?;
-        Client::connect(endpoints, self.global.client_options()?).await.map_err(|error| match error {
-            client::Error::BadEndpoint(_) | client::Error::BadCertificate(_) => Failure::bad_args(error.to_string()),
-            error => Failure::new(Exit::BadConnection, error.to_string()),
-        })
+        let options = self.options()?;
+        connect(endpoints, options).await
+    }
+
+    /// How to reach the endpoints of the call. Asks for the password where the call does not say it.
+    ///
+    /// # Errors
+    /// Bad options, or no password can be read.
+    pub fn options(&mut self) -> Result<Options, Failure> {
+        if let Some(options) = &self.options {
+            return Ok(options.clone());
+        }
+        let password = match self.global.user_without_password() {
+            true => Some(self.ask("Password: ").map_err(|failure| Failure::new(Exit::Error, failure.text))?),
+            false => None,
+        };
+        let options = self.global.client_options(password)?;
+        self.options = Some(options.clone());
+        Ok(options)
+    }
+
+    /// Asks for something that is not shown while it is typed. What is typed is read from the terminal, or from standard
+    /// input where that is none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn ask(&mut self, question: &str) -> Result<String, Failure> {
+        write!(self.out, "{question}")?;
+        self.out.flush()?;
+        let answer = if io::stdin().is_terminal() {
+            rpassword::read_password()
+        } else {
+            let mut line = String::new();
+            self.input().read_line(&mut line).map(|_| line)
+        };
+        writeln!(self.out)?;
+        self.out.flush()?;
+        let answer = answer.map_err(|error| Failure::bad_args(format!("failed to ask password: {error}")))?;
+        Ok(answer.trim().to_owned())
     }
 
     /// The name of the output format.
@@ -125,6 +165,17 @@ impl Session {
         io::Read::read_to_end(self.input(), &mut value).ok()?;
         (!value.is_empty()).then(|| value.into())
     }
+}
+
+/// Connects to some endpoints.
+///
+/// # Errors
+/// An endpoint cannot be used, or the user is refused.
+pub async fn connect(endpoints: &[String], options: Options) -> Result<Client, Failure> {
+    Client::connect(endpoints, options).await.map_err(|error| match error {
+        client::Error::BadEndpoint(_) | client::Error::BadCertificate(_) => Failure::bad_args(error.to_string()),
+        error => Failure::new(Exit::BadConnection, error.to_string()),
+    })
 }
 
 /// The plain words of a command as bytes: keys and values need not be text.

@@ -8,7 +8,6 @@ use super::boot::{self, BootReport, Booted};
 use super::comparison;
 use super::config::DriverConfig;
 use super::corruption;
-use super::digests::DigestPlaces;
 use super::doors::{MemberDoor, NoPeers};
 use super::ending::{AtWork, Ending};
 use super::first_election;
@@ -16,11 +15,14 @@ use super::handle::{Handle, HandleParts, Identity};
 use super::keeper;
 use super::mailbox::Mailbox;
 use super::node_task::{self, Shell};
+use super::places::Places;
 use super::remembering;
+use super::scrub;
 use crate::base::{Fault, Wrong, limits};
 use crate::env::{Clock, Env, Tasks};
 use crate::node::{Facts, Input, WatchInput};
 use crate::peer::{PeerConfig, PeerDoor, PeerSender, Transport};
+use crate::wal::WalIdentity;
 
 /// Boots from the data directory and starts the tasks. The handle answers at once; clients are welcome when
 /// [`crate::node::NodeStatus::ready`] says so.
@@ -65,8 +67,7 @@ where
     let Booted { mut node, journal, report } = boot::boot(&env, &config, facts.clone(), bell).await?;
     let member_bits = (report.identity.member.0 & 0xffff) << 48;
     node.count_own_ids_from(member_bits | (id_base ^ (1 << 47)));
-
-    let (member, cluster) = (report.identity.member, report.identity.cluster);
+    let WalIdentity { member, cluster } = report.identity;
     let identity = Identity { member, cluster, name: config.name.clone() };
     let from_peers = Arc::new(Mailbox::new(limits::MAX_PEER_MESSAGES, limits::MAX_PEER_BYTES));
     let segment_bytes = config.store.segment_bytes;
@@ -80,8 +81,8 @@ where
     let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let (tasks, watched) = (env.tasks().clone(), (ending.clone(), facts.clone()));
     let (at_work, at_rest) = AtWork::begin();
-    let keeper = keeper::keep(env.clone(), journal, to_keeper.clone(), mailbox.clone(), watched.clone(), at_rest);
-    tasks.spawn("keeper", keeper);
+    let (jobs, inputs) = (to_keeper.clone(), mailbox.clone());
+    tasks.spawn("keeper", keeper::keep(env.clone(), journal, jobs, inputs, watched.clone(), at_rest));
     let (jobs, inputs) = (to_archive.clone(), mailbox.clone());
     tasks.spawn("archive", archive::keep_archive(env.clone(), config.store, jobs, inputs, watched, at_work));
     let shell = Shell {
@@ -105,7 +106,8 @@ where
         views,
         peers,
         ending,
-        digests: DigestPlaces::default(),
+        digests: Places::new(limits::PEER_DIGESTS),
+        backups: Places::new(limits::BACKUPS),
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,
@@ -119,6 +121,7 @@ where
 fn begin_watches<E: Env>(handle: &Handle<E>, config: &DriverConfig, to_archive: Arc<Mailbox<ArchiveJob<E::Disk>>>) {
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
     corruption::begin(handle, config.corruption);
+    handle.env().tasks().spawn_quiet("scrub", scrub::scrub(handle.clone(), config.scrub));
     remembering::begin(handle, to_archive);
     first_election::begin(handle, config);
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
-use super::digests::DigestPlaces;
 use super::ending::Ending;
 use super::etcd_words::{as_etcd, heard};
 use super::mailbox::{Mailbox, NotTaken};
+use super::places::Places;
 use super::promotions::{PromotionCounts, Promotions};
 use super::questions::{Question, Told};
 use super::reconfiguration::Outlook;
@@ -44,7 +44,8 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) views: Arc<ViewCell<E::Disk>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
-    pub(super) digests: DigestPlaces,
+    pub(super) digests: Places,
+    pub(super) backups: Places,
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
     pub(super) min_lease_ttl: i64,
@@ -297,8 +298,12 @@ impl<E: Env> Handle<E> {
         self.0.parts.peers.traffic()
     }
 
-    pub(super) fn digests(&self) -> &DigestPlaces {
+    pub(super) fn digests(&self) -> &Places {
         &self.0.parts.digests
+    }
+
+    pub(super) fn backups(&self) -> &Places {
+        &self.0.parts.backups
     }
 
     /// Hands the leadership to another voter, and answers when it leads. [`Refusal::NotLeader`] where another leads

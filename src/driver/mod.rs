@@ -8,12 +8,12 @@
 //! is said only after the sync returned; a fault or damage ends the driver, it never goes on.
 
 mod archive;
+mod backups;
 mod boot;
 mod checkpoint_files;
 mod comparison;
 mod config;
 mod corruption;
-mod digests;
 mod doors;
 #[allow(clippy::module_inception, reason = "the room's main task has the room's name")]
 mod driver;
@@ -30,17 +30,22 @@ mod mailbox;
 mod memory_file;
 mod node_task;
 mod opening;
+mod places;
+mod planting;
 mod promotions;
 mod questions;
+mod recheck;
 mod reconfiguration;
 mod remembering;
+mod scrub;
 mod snapshot_desk;
 mod snapshot_sink;
 mod watch_stream;
 
+pub use backups::BackupStream;
 pub use boot::{BootReport, Rebuilds, own_identity};
 pub use checkpoint_files::DAMAGED_SUFFIX;
-pub use config::{CorruptionChecks, DriverConfig, FoundingMember};
+pub use config::{CorruptionChecks, DriverConfig, FoundingMember, ScrubPace};
 pub use driver::{start, start_with};
 pub use ending::Ending;
 pub use forcing::Forced;
@@ -48,6 +53,7 @@ pub use handle::{Handle, Identity};
 pub use install::{DurableImage, InstalledImage, cut_log, forget_older, install, make_durable};
 pub use joining::{check_not_begun, find_cluster};
 pub use mailbox::{Mailbox, NotTaken};
+pub use planting::{Seedling, plant, prepare};
 pub use promotions::Promotions;
 pub use watch_stream::{WatchReader, WatchStream};
 

@@ -35,9 +35,14 @@ impl<Q: Send + 'static, A: Send + 'static> Desk<Q, A> {
 
     /// Nothing where the task has ended.
     pub(super) async fn ask(&self, question: Q) -> Option<A> {
+        self.post(question)?.await.ok()
+    }
+
+    /// As [`Self::ask`], without waiting for the answer.
+    pub(super) fn post(&self, question: Q) -> Option<oneshot::Receiver<A>> {
         let (answer, answered) = oneshot::channel();
         self.0.put((question, answer), 0).ok()?;
-        answered.await.ok()
+        Some(answered)
     }
 }
 

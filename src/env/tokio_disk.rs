@@ -6,9 +6,10 @@
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use rustix::fs::{FlockOperation, flock, statvfs};
 
@@ -38,8 +39,10 @@ pub struct DirLock {
     file: File,
 }
 
-/// What the lock's file holds once a member has begun in its directory.
-const BEGUN: &[u8] = b"a member has begun here\n";
+/// What the lock's file begins with once a member has begun in its directory; behind it stands which file it is.
+const BEGUN: &str = "a member has begun here\n";
+/// The lock's file is read up to here.
+const NOTE_BYTES: u64 = 256;
 
 impl DirLock {
     /// Whether a member has begun in this directory, as far as was noted.
@@ -49,10 +52,36 @@ impl DirLock {
 
     /// Notes that one has, for the next start. Not made durable: it helps against mistakes, not against crashes.
     pub fn note_begun(&self) -> Result<(), Fault> {
-        if self.has_begun() {
+        let fault = |source| Fault::new("write", LOCK_FILE, source);
+        let note = self.note().map_err(fault)?;
+        if self.noted().map_err(fault)? == note {
             return Ok(());
         }
-        self.file.write_all_at(BEGUN, 0).map_err(|source| Fault::new("write", LOCK_FILE, source))
+        self.file.set_len(note.len() as u64).map_err(fault)?;
+        self.file.write_all_at(note.as_bytes(), 0).map_err(fault)
+    }
+
+    /// Whether the directory is a copy of the one a member began in: the note came along, the file is another. The number
+    /// of a device is not looked at, for it may change with every boot; a copy made over the same files is not seen.
+    pub fn is_copy(&self) -> Result<bool, Fault> {
+        let fault = |source| Fault::new("read", LOCK_FILE, source);
+        let noted = self.noted().map_err(fault)?;
+        // Nothing behind it: noted by a version that did not look.
+        let says_which = noted.strip_prefix(BEGUN).is_some_and(|which| !which.is_empty());
+        Ok(says_which && noted != self.note().map_err(fault)?)
+    }
+
+    fn note(&self) -> Result<String, Error> {
+        let found = self.file.metadata()?;
+        // Not every file system knows when a file was made.
+        let made = found.created().ok().and_then(|made| made.duration_since(UNIX_EPOCH).ok()).unwrap_or_default();
+        Ok(format!("{BEGUN}inode {} made at {} ns\n", found.ino(), made.as_nanos()))
+    }
+
+    fn noted(&self) -> Result<String, Error> {
+        let mut bytes = vec![0; self.file.metadata()?.len().min(NOTE_BYTES) as usize];
+        self.file.read_exact_at(&mut bytes, 0)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 }
 
@@ -242,6 +271,27 @@ mod tests {
         assert!(text.contains("in use") && text.contains(&dir.path().display().to_string()), "{text}");
         drop(held);
         disk.lock().expect("free again");
+    }
+
+    #[test]
+    fn a_copy_of_the_directory_is_known_as_one() {
+        let dir = tempfile::tempdir().expect("made");
+        let disk = |name| TokioDisk::open(dir.path().join(name)).expect("opened");
+        let lock = disk("one").lock().expect("free");
+        assert!(!lock.has_begun() && !lock.is_copy().expect("read"));
+        lock.note_begun().expect("noted");
+        lock.note_begun().expect("noted again");
+        drop(lock);
+        let lock = disk("one").lock().expect("free");
+        assert!(lock.has_begun() && !lock.is_copy().expect("read"), "the same, at the next start");
+        let (from, to) = (dir.path().join("one/LOCK"), disk("two").root().join("LOCK"));
+        std::fs::copy(from, to).expect("copied");
+        let copy = disk("two").lock().expect("free");
+        assert!(copy.has_begun() && copy.is_copy().expect("read"));
+        copy.note_begun().expect("noted");
+        assert!(!copy.is_copy().expect("read"), "told once: from now on it is the one");
+        std::fs::write(disk("old").root().join("LOCK"), BEGUN).expect("written");
+        assert!(!disk("old").lock().expect("free").is_copy().expect("read"), "nobody noted which file it was");
     }
 
     #[test]

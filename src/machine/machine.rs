@@ -9,10 +9,10 @@ use super::digest::{RunningDigest, Shared};
 use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
 use super::txn::Writer;
-use crate::base::{Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
+use crate::base::{Corruption, Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::{Lease, LeaseTable};
-use crate::mvcc::{SnapshotSource, Store, StoreOptions, StorePosition};
+use crate::mvcc::{Retained, SnapshotSource, Store, StoreOptions, StorePosition};
 use crate::wal::WalIdentity;
 
 /// What applying one entry did, for the node.
@@ -22,6 +22,14 @@ pub struct Outcome {
     pub proposal: Option<Proposal>,
     /// What came of it.
     pub applied: Applied,
+}
+
+/// What a machine shows of itself at one moment, to be written down elsewhere.
+pub struct Shown<D: Disk> {
+    /// What members share beside the data.
+    pub state: State,
+    /// The data.
+    pub records: Retained<D>,
 }
 
 /// The replicated state. See the room's head for the invariants.
@@ -55,6 +63,11 @@ impl<D: Disk> Machine<D> {
     /// The second half of [`Self::open`], with the same images: removes and cuts what they do not name.
     pub fn tidy_files(&mut self, disk: &D, image: &Image, kept: &[&Image]) -> Result<(), Wrong> {
         self.store.tidy_files(disk, &image.position, &positions(kept))
+    }
+
+    /// Outlines of the history that could not be used when it was loaded.
+    pub fn unusable_outlines(&self) -> &[Corruption] {
+        self.store.unusable_outlines()
     }
 
     /// Puts `next`, [loaded](Self::load) beside this one, in this one's place: data, leases, members, alarms, version and
@@ -134,6 +147,11 @@ impl<D: Disk> Machine<D> {
             compact_revision: self.store.compact_revision(),
             digest: self.digest.now(),
         }
+    }
+
+    /// Everything there is at this applied index.
+    pub fn show(&self) -> Shown<D> {
+        Shown { state: self.state(), records: self.store.retained() }
     }
 
     /// Everything a checkpoint must hold beside the history up to its position.

@@ -25,7 +25,7 @@ pub use command::{
 };
 pub use etcd_peer::{LeaseTimes, MemberHash};
 pub use image::{Image, LeaseImage, State};
-pub use machine::{Machine, Outcome, put_cost};
+pub use machine::{Machine, Outcome, Shown, put_cost};
 pub use members::{Member, MemberChange, Members, members_from_json, members_json};
 pub use txn::read_txn;
 

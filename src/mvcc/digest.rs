@@ -7,10 +7,49 @@ use std::ops::ControlFlow;
 
 use super::counted_tree::Visit;
 use super::entry_digest::{BUCKET, HashKv, digest};
+use super::key_index::{KeyIndex, KeyMeta};
 use super::range_read::ReadFailure;
 use super::view::View;
 use crate::base::{KeyRange, Refusal};
 use crate::env::Disk;
+
+/// Which records count for a digest.
+pub(super) struct Counting {
+    compacted: i64,
+    /// Of what is compacted counts what is alive at this revision.
+    alive_at: i64,
+}
+
+impl Counting {
+    /// For the digest at `at` of a store that is compacted at `compacted`.
+    pub(super) fn new(index: &KeyIndex, compacted: i64, at: i64) -> Self {
+        // etcd counts, of what is compacted, only what is alive at the revision; unless nothing is.
+        let alive_at = if any_alive(index, at, compacted) { at } else { compacted };
+        Self { compacted, alive_at }
+    }
+
+    /// Whether a record does.
+    pub(super) fn counts(&self, index: &KeyIndex, key: &[u8], meta: &KeyMeta) -> bool {
+        if meta.revision.main > self.compacted {
+            return true;
+        }
+        let Some(node) = index.get(key) else { return false };
+        !meta.is_tombstone() && node.visible_at(self.alive_at) == Some(meta.revision)
+    }
+}
+
+/// Whether etcd finds a key alive at `at`. It overlooks a key that was deleted and put again in that very
+/// revision: it takes the tombstone for the newest change. At the compact revision itself it is not asked
+/// for, because a pruned index does not hold that tombstone any more.
+fn any_alive(index: &KeyIndex, at: i64, compacted: i64) -> bool {
+    let mut found = false;
+    index.walk(&KeyRange::all(), Visit::LiveOrNewerThan(at), &mut |_, _| false, &mut |node| {
+        let Some(revision) = node.visible_at(at) else { return ControlFlow::Continue(()) };
+        found = revision.main < at || at == compacted || !node.died_in(at);
+        if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    found
+}
 
 impl<D: Disk> View<D> {
     /// etcd's digest of the changes up to `revision`; 0 is the view's own, and below 0 there are none. Members
@@ -39,31 +78,9 @@ impl<D: Disk> View<D> {
         if at > self.revision {
             return Err(Refusal::FutureRevision.into());
         }
-        // etcd counts, of what is compacted, only what is alive at the revision; unless nothing is.
-        let any_alive = self.any_alive(at, compacted);
-        let hash = digest(&self.table, at, |record| {
-            let (revision, tombstone) = (record.meta.revision, record.meta.is_tombstone());
-            if revision.main > compacted {
-                return true;
-            }
-            let Some(node) = self.index.get(&record.key) else { return false };
-            let alive_at = if any_alive { at } else { compacted };
-            !tombstone && node.visible_at(alive_at) == Some(revision)
-        })?;
+        let counting = Counting::new(&self.index, compacted, at);
+        let hash = digest(&self.table, at, |record| counting.counts(&self.index, &record.key, &record.meta))?;
         Ok(HashKv { hash, compact_revision: compacted, hash_revision: at })
-    }
-
-    /// Whether etcd finds a key alive at `at`. It overlooks a key that was deleted and put again in that very
-    /// revision: it takes the tombstone for the newest change. At the compact revision itself it is not asked
-    /// for, because a pruned index does not hold that tombstone any more.
-    fn any_alive(&self, at: i64, compacted: i64) -> bool {
-        let mut found = false;
-        self.index.walk(&KeyRange::all(), Visit::LiveOrNewerThan(at), &mut |_, _| false, &mut |node| {
-            let Some(revision) = node.visible_at(at) else { return ControlFlow::Continue(()) };
-            found = revision.main < at || at == compacted || !node.died_in(at);
-            if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        });
-        found
     }
 
     /// A digest of everything that can be read now at any revision.

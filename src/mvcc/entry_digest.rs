@@ -42,15 +42,20 @@ pub(super) fn digest<D: Disk>(table: &Arc<Table<D>>, at: i64, counts: impl Fn(&R
     Ok(hash)
 }
 
-/// The entry etcd's file would hold for a record, without the value's bytes: its revision as the key, the
+/// Appends the entry etcd's file would hold for a record, without the value's bytes: its revision as the key, the
 /// key-value message as the value. Returns where the value's bytes belong.
-fn put_entry(entry: &mut Vec<u8>, record: &Record) -> usize {
+///
+/// A record without a key is the mark that a restore leaves when it raises the revision: etcd's has nothing but a revision.
+pub fn put_entry(entry: &mut Vec<u8>, record: &Record) -> usize {
     let meta = &record.meta;
     entry.extend_from_slice(&meta.revision.main.to_be_bytes());
     entry.push(b'_');
     entry.extend_from_slice(&i64::from(meta.revision.sub).to_be_bytes());
     if meta.is_tombstone() {
         entry.push(b't');
+    }
+    if record.key.is_empty() {
+        return entry.len();
     }
     put_bytes_head(entry, 1, record.key.len());
     entry.extend_from_slice(&record.key);

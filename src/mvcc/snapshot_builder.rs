@@ -135,12 +135,13 @@ impl<D: Disk> SnapshotBuilder<D> {
                 self.at = self.at.behind(0, &[], None);
             }
             (Chunk::Records(body), Some(header)) if self.state.len() as u64 == header.state_bytes => {
-                let (last, records) = check(&body, &header, self.last)?;
-                self.torn = true;
-                self.write(&body, header.compact_revision).await?;
-                self.sync_often().await?;
-                self.torn = false;
-                self.last = last;
+                let bounds = Bounds {
+                    complete_from: header.compact_revision.max(2),
+                    newest: header.revision,
+                    may_hold_dead: false,
+                };
+                let (last, records) = check(&body, &bounds, self.last)?;
+                self.write_whole(&body, last, &bounds).await?;
                 self.at = self.at.behind(records, &body, last.map(|(revision, _)| revision));
             }
             (end @ Chunk::End { .. }, Some(header)) if self.state.len() as u64 == header.state_bytes => {
@@ -160,15 +161,35 @@ impl<D: Disk> SnapshotBuilder<D> {
         Ok(())
     }
 
+    /// Takes records that did not come in a chunk, each behind its length, of a store that is complete from a revision on.
+    pub(super) async fn take_records(&mut self, body: &Bytes, bounds: &Bounds) -> Result<(), BuildFailure> {
+        let (last, _) = check(body, bounds, self.last)?;
+        self.write_whole(body, last, bounds).await
+    }
+
+    /// The revision of the record that came last.
+    pub(super) fn last_revision(&self) -> Option<Revision> {
+        self.last.map(|(revision, _)| revision)
+    }
+
+    async fn write_whole(&mut self, body: &Bytes, last: Last, bounds: &Bounds) -> Result<(), BuildFailure> {
+        self.torn = true;
+        self.write(body, bounds.complete_from).await?;
+        self.sync_often().await?;
+        self.torn = false;
+        self.last = last;
+        Ok(())
+    }
+
     /// Frames the records of a chunk that was checked, and writes them.
-    async fn write(&mut self, body: &Bytes, compacted: i64) -> Result<(), BuildFailure> {
+    async fn write(&mut self, body: &Bytes, complete_from: i64) -> Result<(), BuildFailure> {
         let (mut out, mut rest) = (BytesMut::with_capacity(body.len() + body.len() / 4), body.clone());
         while !rest.is_empty() {
             let len = u32::from_le_bytes(rest[..4].try_into().expect("four bytes")) as usize;
             let record = rest.split_to(4 + len).slice(4..);
             let meta = RecordSlice::decode(&record).expect("it was checked").meta;
             let main = meta.revision.main;
-            let dense = main >= compacted;
+            let dense = main >= complete_from;
             let is_full = self.growing.as_ref().is_some_and(|growing| {
                 let mark = &growing.mark;
                 mark.last < main && (mark.len >= self.segment_bytes || mark.sparse == dense)
@@ -178,7 +199,8 @@ impl<D: Disk> SnapshotBuilder<D> {
                 self.close().await?;
             }
             if self.growing.is_none() {
-                let mark = SegmentMark { number: self.next_number, first: main, last: main, len: 0, sparse: !dense };
+                let (number, sparse) = (self.next_number, !dense);
+                let mark = SegmentMark { number, first: main, last: main, len: 0, sparse, outline: None };
                 let file = self.disk.open(&file_name(mark.number), OpenMode::Create)?;
                 self.next_number += 1;
                 self.growing = Some(Growing { mark, file, synced: 0 });
@@ -226,11 +248,20 @@ impl<D: Disk> SnapshotBuilder<D> {
     pub async fn finish(&mut self) -> Result<Built, BuildFailure> {
         let header = self.header.filter(|_| self.ended && !self.torn);
         let header = header.ok_or_else(|| "the snapshot is not complete".to_string())?;
+        let (revision, compact_revision) = (header.revision, header.compact_revision);
+        let position = self.finish_at(revision, compact_revision).await?;
+        Ok(Built { state: self.state.split().freeze(), position })
+    }
+
+    /// Makes what was taken durable: the history of a store at this revision.
+    pub(super) async fn finish_at(
+        &mut self,
+        revision: i64,
+        compact_revision: i64,
+    ) -> Result<StorePosition, BuildFailure> {
         self.close().await?;
         self.disk.sync_dir(HISTORY_DIR).await?;
-        let (revision, compact_revision) = (header.revision, header.compact_revision);
-        let position = StorePosition { revision, compact_revision, segments: self.done.clone() };
-        Ok(Built { state: self.state.split().freeze(), position })
+        Ok(StorePosition { revision, compact_revision, segments: self.done.clone() })
     }
 
     /// Gives up: removes what was written.
@@ -243,11 +274,21 @@ impl<D: Disk> SnapshotBuilder<D> {
     }
 }
 
+/// What records may come.
+pub(super) struct Bounds {
+    /// From this revision on all are there; before, what is left of older ones.
+    pub(super) complete_from: i64,
+    /// None is newer.
+    pub(super) newest: i64,
+    /// What is left of older ones may hold what nobody can read any more.
+    pub(super) may_hold_dead: bool,
+}
+
 /// Holds the records of a chunk to what may come after `last`; says what comes last in it and how many there are.
-fn check(body: &[u8], header: &SnapshotHeader, last: Last) -> Result<(Last, u64), String> {
+fn check(body: &[u8], bounds: &Bounds, last: Last) -> Result<(Last, u64), String> {
     let (mut last, mut records) = (last, 0);
     snapshot::each_record(body, |record, _| {
-        check_one(record, header, last)?;
+        check_one(record, bounds, last)?;
         last = Some((record.meta.revision, record.last));
         records += 1;
         Ok(())
@@ -255,11 +296,12 @@ fn check(body: &[u8], header: &SnapshotHeader, last: Last) -> Result<(Last, u64)
     Ok((last, records))
 }
 
-fn check_one(record: &RecordSlice<'_>, header: &SnapshotHeader, last: Last) -> Result<(), String> {
-    let (revision, compacted) = (record.meta.revision, header.compact_revision);
-    let complete_from = compacted.max(2);
+fn check_one(record: &RecordSlice<'_>, bounds: &Bounds, last: Last) -> Result<(), String> {
+    let (revision, complete_from) = (record.meta.revision, bounds.complete_from);
     let follows = if revision.main < complete_from {
-        revision.main > 1 && !record.meta.is_tombstone() && last.is_none_or(|(last, _)| last < revision)
+        revision.main > 1
+            && (bounds.may_hold_dead || !record.meta.is_tombstone())
+            && last.is_none_or(|(last, _)| last < revision)
     } else {
         match last.filter(|(last, _)| last.main >= complete_from) {
             Some((last, true)) => revision == Revision::new(last.main + 1, 0),
@@ -267,7 +309,7 @@ fn check_one(record: &RecordSlice<'_>, header: &SnapshotHeader, last: Last) -> R
             None => revision == Revision::new(complete_from, 0),
         }
     };
-    if !follows || revision.main > header.revision {
+    if !follows || revision.main > bounds.newest {
         return Err(format!("revision {revision} is not what comes next"));
     }
     Ok(())

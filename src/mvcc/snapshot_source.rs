@@ -14,9 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::history::SCAN_WINDOW;
-use super::history::Scan;
 use super::record::Record;
+use super::retained::Retained;
 use super::snapshot::{self, Chunk, SnapshotHeader, SnapshotProgress};
 use super::view::View;
 use crate::base::Wrong;
@@ -41,7 +40,7 @@ pub struct SnapshotSource<D: Disk> {
     chunk_bytes: usize,
     waypoints: Arc<Mutex<Waypoints>>,
     at: SnapshotProgress,
-    scan: Option<Scan<D>>,
+    scan: Option<Retained<D>>,
     /// Read, and to be sent with the next chunk.
     pending: Option<Record>,
     ended: bool,
@@ -208,19 +207,8 @@ impl<D: Disk> SnapshotSource<D> {
         if let Some(record) = self.pending.take() {
             return Ok(Some(record));
         }
-        let (from, to) = (self.at.next, self.view.revision());
-        let scan = self.scan.get_or_insert_with(|| self.view.table.scan(from.main, to, SCAN_WINDOW));
-        while let Some(record) = scan.next()? {
-            let revision = record.meta.revision;
-            let readable = || {
-                let node = self.view.index.get(&record.key);
-                node.and_then(|node| node.visible_at(self.compacted)) == Some(revision)
-            };
-            // What was sent before the transfer was cut comes again where it stopped inside a transaction.
-            if revision >= from && (revision.main >= self.compacted || readable()) {
-                return Ok(Some(record));
-            }
-        }
-        Ok(None)
+        // What was sent before the transfer was cut comes again where it stopped inside a transaction.
+        let (view, compacted, from) = (&self.view, self.compacted, self.at.next);
+        self.scan.get_or_insert_with(|| Retained::new(view.clone(), compacted, from)).next_record()
     }
 }

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms, Traits};
 use crate::base::{MemberId, Wrong, limits};
-use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle};
+use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
 use crate::env::{DirLock, Env, SEALED, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
@@ -283,6 +283,9 @@ impl Serving {
         if let Some(warning) = directory::open_to_others(&root) {
             tracing::warn!("{warning}");
         }
+        if lock.is_copy().map_err(|fault| in_directory(&fault))? {
+            notices::copied(&config.data_dir);
+        }
         let mut security = config.security.clone();
         security.warn(&config.listen_client, &config.listen_peers);
         security.make_own(&root, &config.listen_client, &config.listen_peers)?;
@@ -475,6 +478,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
             interval: config.corrupt_check_time,
             compactions: config.compact_hash_check_time,
         },
+        scrub: ScrubPace::default(),
         listen_peers: config.listen_peers.iter().map(peer_address).collect(),
         peer_connections: share.peers,
         cluster_token: config.initial_cluster_token.clone(),

@@ -203,6 +203,8 @@ pub const FLAGS: &[Flag] = &[
     built(Security, "peer-skip-client-san-verification", Bool, "false", "Peers may come from addresses that their certificates are not for."),
     built(Security, "tls-min-version", Text, "TLS1.2", "Least version of TLS: TLS1.2 or TLS1.3."),
     built(Security, "tls-max-version", Text, "", "Greatest version of TLS; empty is the greatest there is."),
+    built(Security, "host-whitelist", Words, "*", "Names by which HTTP requests without TLS may call this server."),
+    built(Member, "enable-grpc-gateway", Bool, "true", "Serve the JSON gateway under /v3/."),
 
     unbuilt("wal-dir", Text, ""),
     unbuilt("listen-client-http-urls", Urls, ""),
@@ -225,7 +227,6 @@ pub const FLAGS: &[Flag] = &[
     unbuilt("discovery-srv", Text, ""),
     unbuilt("discovery-srv-name", Text, ""),
     unbuilt("discovery-fallback", Text, "exit"),
-    unbuilt("host-whitelist", Words, "*"),
     unbuilt("enable-log-rotation", Bool, "false"),
     unbuilt("log-rotation-config-json", Text, r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#),
     unbuilt("enable-pprof", Bool, "false"),
@@ -244,7 +245,6 @@ pub const FLAGS: &[Flag] = &[
         standing: Standing::Refused("an acknowledged write is always on the disk first"), help: "",
     },
 
-    ignored("enable-grpc-gateway", Bool, "true"),
     ignored("max-snapshots", Unsigned, "5"),
     ignored("max-wals", Unsigned, "5"),
     ignored("backend-bbolt-freelist-type", Text, ""),

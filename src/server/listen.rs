@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,7 +21,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
-use crate::api::{self, Cors, Porch, ReceiveRoom, ReceiveRooms, TakenIn};
+use crate::api::{self, Asked, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
 use crate::base::limits;
 use crate::env::Env;
 use crate::server::config::Config;
@@ -33,7 +32,7 @@ use crate::server::header_fields::Passable;
 use crate::server::security::{Doors, tell_rejected};
 use crate::server::seldom::Seldom;
 use crate::server::socket::{Place, Socket, Stream};
-use crate::tls::{Acceptor, Rejected, VerifiedClient, go_text};
+use crate::tls::{Acceptor, CameSealed, Rejected, VerifiedClient, go_text};
 
 /// What a listener serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -80,7 +79,7 @@ pub struct Manners {
     max_concurrent_streams: u32,
     keepalive_interval: Option<Duration>,
     keepalive_timeout: Duration,
-    cors: Arc<Cors>,
+    web: Arc<Web>,
     clients: Arc<Slots>,
     metrics: Arc<Slots>,
     rooms: ReceiveRooms,
@@ -110,7 +109,11 @@ impl Manners {
             max_concurrent_streams: config.max_concurrent_streams,
             keepalive_interval: config.keepalive_interval,
             keepalive_timeout: config.keepalive_timeout,
-            cors: Arc::new(Cors { origins: config.cors.clone() }),
+            web: Arc::new(Web {
+                origins: config.cors.clone(),
+                hosts: config.host_whitelist.clone(),
+                gateway: config.grpc_gateway,
+            }),
             clients: Slots::new(share.clients),
             metrics: Slots::new(share.metrics),
             rooms: ReceiveRooms::default(),
@@ -275,20 +278,24 @@ fn connection<E: Env>(
     graceful: Watcher,
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
+    let sealed = matches!(stream, Stream::Sealed(_));
     let stream = Counted::new(Passable::new(stream), porch.metrics.clone());
     let received = stream.received();
     let turns = Turns::default();
     let stream = Gathered::new(stream, turns.clone());
     let spoke = Arc::new(AtomicBool::new(false));
     let service = {
-        let (porch, cors, spoke) = (porch.clone(), manners.cors.clone(), spoke.clone());
+        let (porch, web, spoke) = (porch.clone(), manners.web.clone(), spoke.clone());
         let room = manners.rooms.connection();
         service_fn(move |mut request: http::Request<Incoming>| {
+            if sealed {
+                request.extensions_mut().insert(CameSealed);
+            }
             if let Some(client) = &client {
                 request.extensions_mut().insert(client.clone());
             }
             spoke.store(true, Ordering::Relaxed);
-            answer(porch.clone(), cors.clone(), traffic, room.clone(), request)
+            answer(porch.clone(), web.clone(), traffic, room.clone(), request)
         })
     };
     let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
@@ -331,16 +338,18 @@ async fn silence(received: Received, spoke: Arc<AtomicBool>) {
 
 async fn answer<E: Env>(
     porch: Arc<Porch<E>>,
-    cors: Arc<Cors>,
+    web: Arc<Web>,
     traffic: Traffic,
     room: ReceiveRoom,
     request: http::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
-    if traffic == Traffic::Clients && is_grpc(&request) {
-        return Ok(api::serve(porch, request.map(|body| TakenIn::new(body, room))).await);
-    }
-    let answer = api::respond(&porch, &cors, &request).await;
-    Ok(answer.map(|body| Body::new(body.map_err(|never| match never {}))))
+    Ok(match traffic {
+        Traffic::Clients if is_grpc(&request) => {
+            api::serve(porch, request.map(|body| Asked::Sent(TakenIn::new(body, room)))).await
+        }
+        Traffic::Clients => api::respond(&porch, &web, request, room).await,
+        Traffic::Metrics => api::respond_metrics(&porch, &request).await,
+    })
 }
 
 /// gRPC is HTTP/2 with its content type; everything else is plain HTTP.

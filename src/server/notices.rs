@@ -71,6 +71,15 @@ pub fn descriptors(share: &Share) {
     );
 }
 
+/// The data directory is not the one its member began in. Told once: nothing later depends on it.
+pub fn copied(data_dir: &str) {
+    tracing::warn!(
+        data_dir,
+        "the data directory is a copy: what was acknowledged after the copy was made is here only if other members have \
+         it; a cluster whose members all start from copies goes on from the newest of them, and forgets the rest"
+    );
+}
+
 /// What boot found in the data directory.
 pub fn booted(report: &BootReport) {
     for image in &report.damaged {
@@ -79,6 +88,13 @@ pub fn booted(report: &BootReport) {
     }
     for part in &report.unreadable {
         tracing::warn!(file = part.file, offset = part.offset, what = part.what, "made anew from its other copies");
+    }
+    for outline in &report.outlines {
+        tracing::warn!(
+            file = outline.file,
+            what = outline.what,
+            "an outline cannot be used: its segment was read whole"
+        );
     }
     match &report.rebuilds {
         None => {}

@@ -37,6 +37,10 @@ pub use verify::Allowed;
 /// The first byte of a TLS connection: a record of the handshake.
 pub const FIRST_BYTE: u8 = 0x16;
 
+/// An extension of every request that came encrypted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CameSealed;
+
 /// Who a client is by the certificate that was verified. An extension of every request of its connection; where no
 /// certificate was asked for, there is none.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -22,6 +22,18 @@ pub mod etcdserverpb {
     include!("generated/etcdserverpb.rs");
 }
 
+pub mod v3lockpb {
+    include!("generated/v3lockpb.rs");
+}
+
+pub mod v3electionpb {
+    include!("generated/v3electionpb.rs");
+}
+
+/// Every message and method of the client API as an encoded `FileDescriptorSet`.
+#[cfg(feature = "server")]
+pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
+
 /// Service stubs: traits for the server side, typed calls for the client side.
 #[cfg(feature = "rpc")]
 pub mod services {

@@ -179,6 +179,24 @@ async fn a_directory_open_to_others_is_warned_of() {
     server.stop();
 }
 
+#[tokio::test]
+async fn a_copied_directory_is_told_once_and_serves() {
+    let home = Home::new();
+    let server = home.start();
+    put_many(&server, 0..3).await;
+    server.stop();
+    home.start().stop();
+    assert!(!home.log_has(&["data directory is a copy"]), "it is the same");
+    let copied = std::process::Command::new("cp").arg("-a").arg(home.data()).arg(home.path().join("copy")).status();
+    assert!(copied.unwrap().success());
+    std::fs::remove_dir_all(home.data()).unwrap();
+    std::fs::rename(home.path().join("copy"), home.data()).unwrap();
+    let server = home.start();
+    assert!(home.log_has(&["warn", "data directory is a copy"]));
+    holds(&server, 0..3).await;
+    server.stop();
+}
+
 #[test]
 fn secrets_are_not_shown() {
     let home = Home::new();

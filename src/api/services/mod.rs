@@ -5,11 +5,15 @@
 
 mod answers;
 mod cluster;
+mod contest;
+pub mod election;
 pub mod health;
 mod kv;
 pub mod lease;
+mod lock;
 pub mod maintenance;
 pub mod range_chunks;
 pub mod range_pieces;
+pub mod snapshot;
 pub mod watch;
 pub mod watch_frames;

@@ -36,6 +36,13 @@ impl Fields {
         self
     }
 
+    /// A name whose value is a list of nothing.
+    #[must_use]
+    pub fn nothing(mut self, name: &str) -> Fields {
+        let _ = writeln!(self.text, "\"{name}\" :");
+        self
+    }
+
     /// A text or bytes in quotes.
     #[must_use]
     pub fn quoted(self, name: &str, bytes: impl AsRef<[u8]>) -> Fields {

@@ -4,6 +4,7 @@
 //! where etcdctl has them the fields and the table.
 //! A format renders one of those views and is one line in [`FORMATS`]; what it takes to render one is a file here.
 
+mod done;
 mod fields;
 mod json;
 mod kv;
@@ -12,6 +13,7 @@ mod tree;
 
 use std::io::{self, Write};
 
+pub use done::Done;
 pub use fields::Fields;
 pub use kv::{header, header_fields, key_value, key_values, kv_lines};
 pub use table::{Table, human_bytes};
@@ -52,6 +54,11 @@ pub trait Reply {
         None
     }
 
+    /// The bytes of format `protobuf`; `None` for a reply that etcdctl does not show so.
+    fn protobuf(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// The rows of format `table`; `None` for a reply that etcdctl does not show so.
     fn table(&self) -> Option<Table> {
         None
@@ -62,8 +69,8 @@ pub trait Reply {
 pub struct Format {
     /// The word after `--write-out`.
     pub name: &'static str,
-    /// Renders one reply; `None` while the format is not built.
-    pub print: Option<Print>,
+    /// Renders one reply.
+    pub print: Print,
 }
 
 /// Renders one reply.
@@ -71,11 +78,11 @@ pub type Print = fn(&dyn Reply, Look, &mut Streams<'_>) -> Result<(), Failure>;
 
 /// Every format etcdctl has.
 const FORMATS: &[Format] = &[
-    Format { name: "simple", print: Some(print_simple) },
-    Format { name: "json", print: Some(print_json) },
-    Format { name: "fields", print: Some(print_fields) },
-    Format { name: "protobuf", print: None },
-    Format { name: "table", print: Some(print_table) },
+    Format { name: "simple", print: print_simple },
+    Format { name: "json", print: print_json },
+    Format { name: "fields", print: print_fields },
+    Format { name: "protobuf", print: print_protobuf },
+    Format { name: "table", print: print_table },
 ];
 
 fn print_simple(reply: &dyn Reply, look: Look, to: &mut Streams<'_>) -> Result<(), Failure> {
@@ -90,6 +97,11 @@ fn print_fields(reply: &dyn Reply, look: Look, to: &mut Streams<'_>) -> Result<(
     Ok(reply.fields(look).ok_or_else(|| not_shown_so("fields"))?.write(to.out)?)
 }
 
+/// The bytes alone, without a line end, as etcdctl has it.
+fn print_protobuf(reply: &dyn Reply, _look: Look, to: &mut Streams<'_>) -> Result<(), Failure> {
+    Ok(to.out.write_all(&reply.protobuf().ok_or_else(|| not_shown_so("protobuf"))?)?)
+}
+
 fn print_table(reply: &dyn Reply, _look: Look, to: &mut Streams<'_>) -> Result<(), Failure> {
     Ok(reply.table().ok_or_else(|| not_shown_so("table"))?.framed(to.out)?)
 }
@@ -102,16 +114,13 @@ fn not_shown_so(format: &str) -> Failure {
 /// The format of that name.
 ///
 /// # Errors
-/// It is unknown, or not built yet.
+/// It is unknown.
 pub fn format(name: &str) -> Result<(&'static str, Print), Failure> {
     let format = FORMATS
         .iter()
         .find(|format| format.name == name)
         .ok_or_else(|| Failure::new(Exit::BadFeature, "unsupported output format"))?;
-    let print = format
-        .print
-        .ok_or_else(|| Failure::new(Exit::InvalidInput, format!("output format {name} is not built yet")))?;
-    Ok((format.name, print))
+    Ok((format.name, format.print))
 }
 
 #[cfg(test)]

@@ -7,7 +7,15 @@
 use std::error::Error;
 use std::path::{Path, PathBuf};
 
+use prost::Message;
+
 const FILES: [&str; 4] = ["kv.proto", "auth.proto", "membership.proto", "rpc.proto"];
+
+/// Services that need no stubs: the porch names their methods itself, and no client of ours calls them.
+const WITHOUT_STUBS: [&str; 2] = ["lock.proto", "election.proto"];
+
+/// Every message and method as data, for what looks at them by name.
+const DESCRIPTORS: &str = "descriptors.bin";
 
 fn main() -> Result<(), Box<dyn Error>> {
     generate(&root().join("src/wire/generated"))
@@ -18,10 +26,15 @@ fn root() -> PathBuf {
 }
 
 fn generate(out: &Path) -> Result<(), Box<dyn Error>> {
-    let descriptors = protox::compile(FILES, [root().join("proto")])?;
+    let stubs = protox::compile(FILES, [root().join("proto")])?;
+    let mut all = protox::compile(FILES.iter().chain(&WITHOUT_STUBS), [root().join("proto")])?;
     let mut messages = prost_build::Config::new();
     messages.bytes(["."]).out_dir(out);
-    messages.compile_fds(descriptors.clone())?;
+    messages.compile_fds(all.clone())?;
+    for file in &mut all.file {
+        file.source_code_info = None;
+    }
+    std::fs::write(out.join(DESCRIPTORS), all.encode_to_vec())?;
 
     // Service stubs name the messages written above; they are written apart because the rooms below the
     // network porch use the messages and are built without gRPC.
@@ -34,7 +47,7 @@ fn generate(out: &Path) -> Result<(), Box<dyn Error>> {
         .extern_path(".authpb", "crate::wire::authpb")
         .extern_path(".membershippb", "crate::wire::membershippb")
         .build_transport(false)
-        .compile_fds(descriptors)?;
+        .compile_fds(stubs)?;
     Ok(())
 }
 
@@ -53,9 +66,8 @@ mod tests {
                     continue;
                 }
                 let committed = root().join("src/wire/generated").join(dir).join(file.file_name());
-                assert_eq!(
-                    std::fs::read_to_string(file.path())?,
-                    std::fs::read_to_string(&committed)?,
+                assert!(
+                    std::fs::read(file.path())? == std::fs::read(&committed)?,
                     "{} differs: run `cargo run -p wiregen`",
                     committed.display()
                 );

@@ -1,0 +1,216 @@
+//! Electing one of many, and hearing who it is.
+//!
+//! Invariants: who campaigned first and still lives leads; its word is the value of its key; an observer hears every
+//! word of every leader it hears of, in order and none twice; of leaders that came and went between two looks it hears the last.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+use crate::wire::etcdserverpb as pb;
+use crate::wire::mvccpb::KeyValue;
+use crate::wire::mvccpb::event::EventType;
+
+use super::connection::Client;
+use super::error::Error;
+use super::ranges::prefix_end;
+use super::session::Session;
+use super::turn::{Place, Taken, first_in, line_prefix};
+use super::watch::{WatchRange, Watcher};
+
+const NOT_LEADER: &str = "election: not leader";
+const NO_LEADER: &str = "election: no leader";
+
+/// Standing for election: waiting to lead, or leading.
+#[derive(Debug)]
+pub struct Candidate {
+    place: Place,
+}
+
+impl Session {
+    /// Stands for election `name` with a word to proclaim, without waiting.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no answer came in time.
+    pub async fn stand(&self, name: impl AsRef<[u8]>, word: impl Into<Bytes>) -> Result<Candidate, Error> {
+        let word = word.into();
+        let Taken { place, before, .. } = Place::take(self, name.as_ref(), word.clone()).await?;
+        let mut candidate = Candidate { place };
+        if before.is_some_and(|before| before != word) {
+            candidate.proclaim(word).await?;
+        }
+        Ok(candidate)
+    }
+
+    /// Stands for election `name` and waits until it leads.
+    ///
+    /// # Errors
+    /// The server's refusal, or that it cannot be reached.
+    pub async fn campaign(&self, name: impl AsRef<[u8]>, word: impl Into<Bytes>) -> Result<Candidate, Error> {
+        let candidate = self.stand(name, word).await?;
+        candidate.elected().await?;
+        Ok(candidate)
+    }
+}
+
+impl Candidate {
+    /// Waits until this candidate leads. May be given up (by dropping this future) and begun again.
+    ///
+    /// # Errors
+    /// The server's refusal, or that it cannot be reached.
+    pub async fn elected(&self) -> Result<(), Error> {
+        self.place.wait().await
+    }
+
+    /// Proclaims another word.
+    ///
+    /// # Errors
+    /// The candidate's session ended ([`Error::Lost`]), the server's refusal, or that no answer came in time.
+    pub async fn proclaim(&mut self, word: impl Into<Bytes>) -> Result<(), Error> {
+        self.place.say(word.into(), NOT_LEADER).await
+    }
+
+    /// Gives the leadership up, or stands no longer.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no answer came in time; it then ends with its session.
+    pub async fn resign(self) -> Result<(), Error> {
+        self.place.leave().await
+    }
+
+    /// The candidate's key.
+    pub fn key(&self) -> &Bytes {
+        self.place.key()
+    }
+
+    /// A number that grows from leader to leader.
+    pub fn revision(&self) -> i64 {
+        self.place.revision()
+    }
+
+    /// The comparison that holds as long as this candidate was not replaced.
+    pub fn held(&self) -> pb::Compare {
+        self.place.held()
+    }
+
+    /// Reads the candidate's key.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no answer came in time.
+    pub async fn read(&self) -> Result<pb::RangeResponse, Error> {
+        self.place.read().await
+    }
+}
+
+impl Client {
+    /// The pair of who leads election `name`.
+    ///
+    /// # Errors
+    /// Nobody leads ([`Error::Lost`]), the server's refusal, or that no answer came in time.
+    pub async fn leader_of(&self, name: impl AsRef<[u8]>) -> Result<KeyValue, Error> {
+        first_in(self, name.as_ref()).await?.1.ok_or(Error::Lost(NO_LEADER))
+    }
+
+    /// Observes election `name`. Nothing is asked before the first [`Observer::next`].
+    pub fn observe(&self, name: impl AsRef<[u8]>) -> Observer {
+        let name = Bytes::copy_from_slice(name.as_ref());
+        Observer { client: self.clone(), name, state: Observing::Looking, heard: VecDeque::new() }
+    }
+}
+
+/// Hears who leads.
+#[derive(Debug)]
+pub struct Observer {
+    client: Client,
+    name: Bytes,
+    state: Observing,
+    /// Words that came together and were not handed on yet.
+    heard: VecDeque<pb::RangeResponse>,
+}
+
+#[derive(Debug)]
+enum Observing {
+    /// Who leads is to be asked.
+    Looking,
+    /// Nobody leads: the first put is awaited.
+    Awaiting(Watcher),
+    /// Somebody leads: what becomes of its key is awaited.
+    Following(Watcher),
+}
+
+impl Observer {
+    /// The next word of a leader. Giving up waiting (dropping this future) loses nothing.
+    ///
+    /// # Errors
+    /// A watch is refused or lost, or who leads cannot be asked.
+    pub async fn next(&mut self) -> Result<pb::RangeResponse, Error> {
+        loop {
+            if let Some(word) = self.heard.pop_front() {
+                return Ok(word);
+            }
+            match &mut self.state {
+                Observing::Looking => {
+                    let (header, leader) = first_in(&self.client, &self.name).await?;
+                    if let Some(leader) = leader {
+                        return Ok(self.follow(header, leader));
+                    }
+                    let prefix = line_prefix(&self.name);
+                    let range = WatchRange {
+                        range_end: prefix_end(&prefix),
+                        key: prefix,
+                        start_revision: header.revision,
+                        ..WatchRange::default()
+                    };
+                    self.state = Observing::Awaiting(self.client.watch(range));
+                }
+                Observing::Awaiting(watcher) => {
+                    let response = next_of(watcher).await?;
+                    if response.compact_revision != 0 {
+                        self.state = Observing::Looking;
+                        continue;
+                    }
+                    let first = response.events.into_iter().find(|event| event.r#type == EventType::Put as i32);
+                    if let Some(leader) = first.and_then(|event| event.kv) {
+                        // Several revisions may have come at once; the leader's is the one to go on from.
+                        let header = response.header.unwrap_or_default();
+                        let header = pb::ResponseHeader { revision: leader.mod_revision, ..header };
+                        return Ok(self.follow(header, leader));
+                    }
+                }
+                Observing::Following(watcher) => {
+                    let response = next_of(watcher).await?;
+                    let header = response.header.unwrap_or_default();
+                    for event in response.events {
+                        if event.r#type == EventType::Delete as i32 {
+                            self.state = Observing::Looking;
+                            break;
+                        }
+                        self.heard.push_back(word(header, event.kv.unwrap_or_default()));
+                    }
+                    if response.compact_revision != 0 {
+                        self.state = Observing::Looking;
+                    }
+                }
+            }
+        }
+    }
+
+    fn follow(&mut self, header: pb::ResponseHeader, leader: KeyValue) -> pb::RangeResponse {
+        let range =
+            WatchRange { key: leader.key.clone(), start_revision: header.revision + 1, ..WatchRange::default() };
+        self.state = Observing::Following(self.client.watch(range));
+        word(header, leader)
+    }
+}
+
+fn word(header: pb::ResponseHeader, leader: KeyValue) -> pb::RangeResponse {
+    pb::RangeResponse { header: Some(header), kvs: vec![leader], more: false, count: 0 }
+}
+
+async fn next_of(watcher: &mut Watcher) -> Result<pb::WatchResponse, Error> {
+    let response = watcher.next().await.ok_or(Error::StreamEnded)??;
+    if response.canceled && response.compact_revision == 0 {
+        return Err(Error::Answered(tonic::Code::Unknown, response.cancel_reason));
+    }
+    Ok(response)
+}

@@ -1,0 +1,93 @@
+//! A session: a lease that is kept alive for as long as its holder lives, and what hangs on it.
+//!
+//! Purpose: locks, elections and marks of presence end by themselves when their owner is gone. Invariants: the lease is
+//! renewed by a task of its own, however busy the holder is; once it can no longer be held, [`Session::ended`] says so,
+//! and it never comes back; a session that is dropped stops renewing, so that the server ends it within its time to live.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::wire::etcdserverpb as pb;
+
+use super::connection::Client;
+use super::error::Error;
+
+/// Seconds a session's lease lives without its holder, where the caller gives none; as in etcd's client.
+pub const DEFAULT_SESSION_SECONDS: i64 = 60;
+
+/// A lease that is kept alive.
+#[derive(Debug)]
+pub struct Session {
+    client: Client,
+    lease: i64,
+    seconds: i64,
+    renewing: JoinHandle<()>,
+    alive: watch::Receiver<bool>,
+}
+
+impl Client {
+    /// Opens a session whose keys live for `seconds` after their holder is gone.
+    ///
+    /// # Errors
+    /// The lease cannot be granted.
+    pub async fn session(&self, seconds: i64) -> Result<Session, Error> {
+        let granted = self.lease_grant(pb::LeaseGrantRequest { ttl: seconds, id: 0 }).await?;
+        let (lives, alive) = watch::channel(true);
+        let mut renewals = self.keep_alive(granted.id);
+        let renewing = tokio::spawn(async move {
+            while let Some(renewal) = renewals.next().await {
+                if let Err(error) = renewal {
+                    tracing::debug!(%error, "a session is no longer renewed");
+                    break;
+                }
+            }
+            // Nobody may be waiting for the end.
+            let _ = lives.send(false);
+        });
+        Ok(Session { client: self.clone(), lease: granted.id, seconds, renewing, alive })
+    }
+}
+
+impl Session {
+    /// The lease. A key put with it goes when the session ends.
+    pub fn lease(&self) -> i64 {
+        self.lease
+    }
+
+    /// The handle on the cluster that the session was opened with.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Waits until the session can no longer be held: its lease expired, was revoked, or cannot be renewed.
+    pub async fn ended(&self) {
+        let mut alive = self.alive.clone();
+        // The sender goes with the task that renews; both mean the end.
+        let _ = alive.wait_for(|alive| !alive).await;
+    }
+
+    /// Whether the session is still held, as far as is known here.
+    pub fn is_alive(&self) -> bool {
+        *self.alive.borrow()
+    }
+
+    /// Ends the session and deletes its keys. Takes no longer than the lease would take to end by itself.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no answer came in time; the lease then ends by itself.
+    pub async fn close(self) -> Result<(), Error> {
+        self.renewing.abort();
+        let seconds = u64::try_from(self.seconds).unwrap_or(1).max(1);
+        let client = self.client.within(Some(Duration::from_secs(seconds)));
+        client.lease_revoke(pb::LeaseRevokeRequest { id: self.lease }).await?;
+        Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.renewing.abort();
+    }
+}

@@ -1,0 +1,225 @@
+//! Standing in line for something that one at a time may have: what locks and elections share.
+//!
+//! Invariants: a place in line is a key of a session under a common prefix; whose key was created first has the thing;
+//! a place goes with its session, and is left explicitly otherwise. Keys are those of etcd's own recipes, so that
+//! clients of both makes stand in one line.
+
+use bytes::Bytes;
+
+use crate::wire::etcdserverpb as pb;
+use crate::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+use crate::wire::etcdserverpb::range_request::{SortOrder, SortTarget};
+use crate::wire::etcdserverpb::request_op::Request;
+use crate::wire::etcdserverpb::response_op::Response;
+use crate::wire::mvccpb::KeyValue;
+use crate::wire::mvccpb::event::EventType;
+
+use super::connection::Client;
+use super::error::Error;
+use super::ranges::prefix_end;
+use super::session::Session;
+use super::watch::WatchRange;
+
+/// A place in line.
+#[derive(Clone, Debug)]
+pub struct Place {
+    client: Client,
+    prefix: Bytes,
+    key: Bytes,
+    lease: i64,
+    /// The revision that created the key.
+    revision: i64,
+    header: pb::ResponseHeader,
+}
+
+/// What was found on taking a place.
+#[derive(Debug)]
+pub struct Taken {
+    /// The place.
+    pub place: Place,
+    /// Whether nobody stands before it.
+    pub first: bool,
+    /// The value the place had already, where this session stood in line before.
+    pub before: Option<Bytes>,
+}
+
+impl Place {
+    /// Takes the session's place in the line called `name`, or finds it where it was taken already.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no answer came in time: the key may be there then, and goes with the session.
+    pub async fn take(session: &Session, name: &[u8], value: Bytes) -> Result<Taken, Error> {
+        let client = session.client().clone();
+        let lease = session.lease();
+        let prefix = line_prefix(name);
+        let key = Bytes::from([&prefix[..], format!("{lease:x}").as_bytes()].concat());
+        let put = pb::PutRequest { key: key.clone(), value, lease, ..Default::default() };
+        let own = pb::RangeRequest { key: key.clone(), ..Default::default() };
+        let request = pb::TxnRequest {
+            compare: vec![created(&key, 0)],
+            success: vec![op(Request::RequestPut(put)), op(Request::RequestRange(first_of(&prefix)))],
+            failure: vec![op(Request::RequestRange(own)), op(Request::RequestRange(first_of(&prefix)))],
+        };
+        let answer = client.txn(request).await?;
+        let header = answer.header.unwrap_or_default();
+        let mut parts = answer.responses.into_iter().map(|part| match part.response {
+            Some(Response::ResponseRange(range)) => range.kvs,
+            _ => Vec::new(),
+        });
+        let own = parts.next().unwrap_or_default();
+        let owner = parts.next().unwrap_or_default();
+        let revision = own.first().map_or(header.revision, |kv| kv.create_revision);
+        let first = owner.first().is_none_or(|kv| kv.create_revision == revision);
+        let before = own.into_iter().next().map(|kv| kv.value);
+        Ok(Taken { place: Place { client, prefix, key, lease, revision, header }, first, before })
+    }
+
+    /// Waits until nobody stands before this place. Whoever gives up waiting still stands in line.
+    ///
+    /// # Errors
+    /// The server's refusal, or that it cannot be reached.
+    pub async fn wait(&self) -> Result<(), Error> {
+        loop {
+            let before = pb::RangeRequest {
+                sort_order: SortOrder::Descend as i32,
+                max_create_revision: self.revision - 1,
+                ..first_of(&self.prefix)
+            };
+            let answer = self.client.range(before).await?;
+            let Some(last) = answer.kvs.into_iter().next() else { return Ok(()) };
+            let revision = answer.header.map_or(0, |header| header.revision);
+            wait_for_delete(&self.client, last.key, revision).await?;
+        }
+    }
+
+    /// Asks whether the place is still there, which it is not once its session has ended.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] with `lost`, the server's refusal, or that no answer came in time.
+    pub async fn confirm(&mut self, lost: &'static str) -> Result<(), Error> {
+        let answer = self.read().await?;
+        if answer.kvs.is_empty() {
+            return Err(Error::Lost(lost));
+        }
+        self.header = answer.header.unwrap_or_default();
+        Ok(())
+    }
+
+    /// Reads the key of the place.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no answer came in time.
+    pub async fn read(&self) -> Result<pb::RangeResponse, Error> {
+        self.client.range(pb::RangeRequest { key: self.key.clone(), ..Default::default() }).await
+    }
+
+    /// Puts another value on the place, as long as it is there.
+    ///
+    /// # Errors
+    /// [`Error::Lost`] with `lost` where it is not, the server's refusal, or that no answer came in time.
+    pub async fn say(&mut self, value: Bytes, lost: &'static str) -> Result<(), Error> {
+        let put = pb::PutRequest { key: self.key.clone(), value, lease: self.lease, ..Default::default() };
+        let request =
+            pb::TxnRequest { compare: vec![self.held()], success: vec![op(Request::RequestPut(put))], failure: vec![] };
+        let answer = self.client.txn(request).await?;
+        if !answer.succeeded {
+            return Err(Error::Lost(lost));
+        }
+        self.header = answer.header.unwrap_or_default();
+        Ok(())
+    }
+
+    /// Leaves the line. A place that is another's by now (the name taken anew) is left alone.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no answer came in time.
+    pub async fn leave(&self) -> Result<(), Error> {
+        let delete = pb::DeleteRangeRequest { key: self.key.clone(), ..Default::default() };
+        let request = pb::TxnRequest {
+            compare: vec![self.held()],
+            success: vec![op(Request::RequestDeleteRange(delete))],
+            failure: vec![],
+        };
+        self.client.txn(request).await?;
+        Ok(())
+    }
+
+    /// The key of the place.
+    pub fn key(&self) -> &Bytes {
+        &self.key
+    }
+
+    /// The revision that made the place. It grows from owner to owner, so it fences off a late one.
+    pub fn revision(&self) -> i64 {
+        self.revision
+    }
+
+    /// The header of the last answer about the place.
+    pub fn header(&self) -> &pb::ResponseHeader {
+        &self.header
+    }
+
+    /// The comparison that holds as long as this place is there: put it into a transaction that only its owner may do.
+    pub fn held(&self) -> pb::Compare {
+        created(&self.key, self.revision)
+    }
+}
+
+/// Where the keys of a line stand.
+pub fn line_prefix(name: &[u8]) -> Bytes {
+    Bytes::from([name, b"/"].concat())
+}
+
+/// Asks for the key below `prefix` that was created first.
+pub fn first_of(prefix: &Bytes) -> pb::RangeRequest {
+    pb::RangeRequest {
+        key: prefix.clone(),
+        range_end: prefix_end(prefix),
+        limit: 1,
+        sort_order: SortOrder::Ascend as i32,
+        sort_target: SortTarget::Create as i32,
+        ..Default::default()
+    }
+}
+
+fn op(request: Request) -> pb::RequestOp {
+    pb::RequestOp { request: Some(request) }
+}
+
+fn created(key: &Bytes, revision: i64) -> pb::Compare {
+    pb::Compare {
+        result: CompareResult::Equal as i32,
+        target: CompareTarget::Create as i32,
+        key: key.clone(),
+        target_union: Some(TargetUnion::CreateRevision(revision)),
+        range_end: Bytes::new(),
+    }
+}
+
+/// Waits for a key to be deleted at `revision` or later.
+async fn wait_for_delete(client: &Client, key: Bytes, revision: i64) -> Result<(), Error> {
+    let mut watcher = client.watch(WatchRange { key, start_revision: revision, ..WatchRange::default() });
+    while let Some(response) = watcher.next().await {
+        let response = response?;
+        if response.events.iter().any(|event| event.r#type == EventType::Delete as i32) {
+            return Ok(());
+        }
+        if response.compact_revision != 0 {
+            // Older than what is kept: whether it was deleted is asked again.
+            return Ok(());
+        }
+        if response.canceled {
+            return Err(Error::Answered(tonic::Code::Unknown, response.cancel_reason));
+        }
+    }
+    Err(Error::StreamEnded)
+}
+
+/// The pair that has the line called `name`, where somebody has it.
+///
+/// # Errors
+/// The server's refusal, or that no answer came in time.
+pub async fn first_in(client: &Client, name: &[u8]) -> Result<(pb::ResponseHeader, Option<KeyValue>), Error> {
+    let answer = client.range(first_of(&line_prefix(name))).await?;
+    Ok((answer.header.unwrap_or_default(), answer.kvs.into_iter().next()))
+}

@@ -1,0 +1,127 @@
+//! `lock`: a named lock, held until the tool is stopped or a command has run.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use clap::{ArgMatches, Args, FromArgMatches};
+
+use crate::client::{self, DEFAULT_SESSION_SECONDS, Lock};
+
+use crate::ctl::command::{Command, Deed, Section};
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
+use crate::ctl::session::{Session, bytes};
+use crate::ctl::stop::Stop;
+
+/// `lock`
+pub const COMMAND: Command = Command {
+    name: "lock",
+    usage: "<lockname> [exec-command arg1 arg2 ...]",
+    short: "Acquires a named lock",
+    example: "quoratectl lock backup -- sh -c 'tar cf backup.tar data'",
+    section: Some(Section::Concurrency),
+    flags: Words::augment_args,
+    deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),
+    ..Command::PLAIN
+};
+
+#[derive(Args, Debug)]
+struct Words {
+    /// timeout for session
+    #[arg(long, value_name = "int", default_value = "10", value_parser = go::parse_flag_int)]
+    ttl: i64,
+    args: Vec<OsString>,
+}
+
+/// What etcd's client says where the user stopped it.
+pub const CANCELLED: &str = "context canceled";
+
+/// Longest wait for a session's end to be told; by itself it ends later.
+const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
+    let flags = Words::from_arg_matches(matches).map_err(|error| Failure::bad_args(error.to_string()))?;
+    let Some((name, command)) = flags.args.split_first() else {
+        return Err(Failure::bad_args("lock takes a lock name argument and an optional command to execute"));
+    };
+    // A lock is waited for as long as it takes.
+    let client = session.client().await?.within(None);
+    let mut stop = Stop::new()?;
+    let seconds = if flags.ttl > 0 { flags.ttl } else { DEFAULT_SESSION_SECONDS };
+    let held = client.session(seconds).await?;
+    let mut lock = held.queue(bytes(name)).await?;
+    match stop.or(lock.acquire()).await {
+        Some(acquired) => acquired?,
+        None => {
+            lock.release().await?;
+            close(held).await;
+            return Err(Failure::new(Exit::Error, CANCELLED));
+        }
+    }
+    if let Some((program, words)) = command.split_first() {
+        let ended = execute(&lock, program.clone(), words.to_vec()).await;
+        let released = lock.release().await;
+        close(held).await;
+        return ended.and(released.map_err(Failure::from));
+    }
+    let shown = lock.read().await?;
+    if shown.kvs.is_empty() {
+        return Err(Failure::new(Exit::Error, "lock lost on init"));
+    }
+    session.show(&shown)?;
+    if stop.or(held.ended()).await.is_some() {
+        return Err(Failure::new(Exit::Error, "session expired"));
+    }
+    lock.release().await?;
+    close(held).await;
+    Ok(())
+}
+
+/// Ends a session whose keys are gone already. That it ends by itself later does no harm.
+pub async fn close(session: client::Session) {
+    let _ = tokio::time::timeout(CLOSE_WITHIN, session.close()).await;
+}
+
+/// Runs a command while the lock is held; its failure is the tool's.
+async fn execute(lock: &Lock, program: OsString, words: Vec<OsString>) -> Result<(), Failure> {
+    let mut command = std::process::Command::new(&program);
+    command
+        .args(words)
+        .stdin(Stdio::null())
+        .env("ETCD_LOCK_KEY", OsString::from_vec(lock.key().to_vec()))
+        .env("ETCD_LOCK_REV", lock.header().revision.to_string());
+    // The runtime goes on renewing the session meanwhile.
+    let ended = tokio::task::spawn_blocking(move || command.status()).await;
+    let status = ended.map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
+    let status = status.map_err(|error| {
+        let program = go::quote(program.as_encoded_bytes());
+        let why = match error.kind() {
+            std::io::ErrorKind::NotFound => "executable file not found in $PATH".to_owned(),
+            _ => error.to_string(),
+        };
+        Failure::new(Exit::Error, format!("exec: {program}: {why}"))
+    })?;
+    if status.success() { Ok(()) } else { Err(as_ended(status)) }
+}
+
+fn as_ended(status: ExitStatus) -> Failure {
+    match status.code() {
+        Some(code) => Failure::new(Exit::Of(u8::try_from(code).unwrap_or(u8::MAX)), format!("exit status {code}")),
+        None => {
+            let name = match status.signal().unwrap_or_default() {
+                1 => "hangup",
+                2 => "interrupt",
+                3 => "quit",
+                6 => "aborted",
+                9 => "killed",
+                11 => "segmentation fault",
+                15 => "terminated",
+                _ => return Failure::new(Exit::Of(u8::MAX), status.to_string()),
+            };
+            Failure::new(Exit::Of(u8::MAX), format!("signal: {name}"))
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `snapshot save`: a member's whole state as a file.
+//!
+//! Invariants: the file is written beside its place and put there whole and synced, or not at all; whatever ends the
+//! command takes the unfinished one away; nobody else may read it, because it holds everything.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use clap::ArgMatches;
+use tokio_stream::StreamExt as _;
+
+use crate::client::{self, Client};
+
+use crate::ctl::command::{Command, Deed, Section, no_shared_flags, words};
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::progress::{Progress, Unit};
+use crate::ctl::session::Session;
+use crate::ctl::stop::Stop;
+
+const EXAMPLE: &str = "
+# Save snapshot to a given file
+quoratectl snapshot save /backup/etcd-snapshot.db
+
+# Get snapshot from given address and save it to file
+quoratectl snapshot save --endpoints=127.0.0.1:3000 /backup/etcd-snapshot.db
+
+# Get snapshot from given address with certificates
+quoratectl --endpoints=https://127.0.0.1:2379 --cacert=/etc/etcd/ca.crt --cert=/etc/etcd/etcd.crt --key=/etc/etcd/etcd.key snapshot save /backup/etcd-snapshot.db
+
+# Get snapshot with certain user and password
+quoratectl --user=root --password=password123 snapshot save /backup/etcd-snapshot.db
+
+# Get snapshot from given address with timeout
+quoratectl --endpoints=https://127.0.0.1:2379 --dial-timeout=20s snapshot save /backup/etcd-snapshot.db
+
+# Save snapshot with desirable time format
+quoratectl snapshot save /mnt/backup/etcd/backup_$(date +%Y%m%d_%H%M%S).db";
+
+/// `snapshot`
+pub const COMMAND: Command = Command {
+    name: "snapshot",
+    usage: "<subcommand>",
+    short: "Manages etcd node snapshots",
+    example: EXAMPLE,
+    section: Some(Section::Maintenance),
+    flags: no_shared_flags,
+    deed: Deed::Group(&[Command {
+        name: "save",
+        usage: "<filename>",
+        short: "Stores an etcd node backend snapshot to a given file",
+        example: EXAMPLE,
+        deed: Deed::Run(|session, matches| Box::pin(save(session, matches))),
+        ..Command::PLAIN
+    }]),
+    ..Command::PLAIN
+};
+
+/// What the end of a snapshot adds to a whole number of [`SECTOR`]s: the checksum of the rest, SHA-256.
+const CHECKSUM_BYTES: u64 = 32;
+
+/// A database's size is a multiple of it, whatever its pages are.
+const SECTOR: u64 = 512;
+
+async fn save(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
+    let words = words(matches);
+    let [path] = &words[..] else {
+        return Err(Failure::bad_args("snapshot save expects one argument <filename>"));
+    };
+    let path = Path::new(path);
+    let client = session.client().await?;
+    let endpoints = session.global.endpoints.clone();
+    if endpoints.len() != 1 {
+        let text = format!("snapshot must be requested to one selected node, not multiple [{}]", endpoints.join(" "));
+        return Err(Failure::new(Exit::Interrupted, text));
+    }
+    // The timeout of short commands is not meant for this one, unless it was given.
+    let timeout = client.options().timeout.filter(|_| session.global.command_timeout_given);
+    let mut stop = Stop::new()?;
+    let fetched = async {
+        match timeout {
+            None => fetch(&client.within(None), path).await,
+            Some(timeout) => match tokio::time::timeout(timeout, fetch(&client, path)).await {
+                Ok(fetched) => fetched,
+                Err(_) => Err(client::Error::Deadline.to_string()),
+            },
+        }
+    };
+    let version = match stop.or(fetched).await {
+        None => return Err(Failure::new(Exit::Stopped, "stopped: nothing was saved")),
+        Some(fetched) => fetched.map_err(|text| Failure::new(Exit::Interrupted, text))?,
+    };
+    session.say(format_args!("Snapshot saved at {}", path.display()))?;
+    if !version.is_empty() {
+        session.say(format_args!("Server version {version}"))?;
+    }
+    Ok(())
+}
+
+/// An unfinished file, taken away unless it was put in its place.
+struct Unfinished {
+    path: PathBuf,
+    file: File,
+}
+
+impl Unfinished {
+    fn create(place: &Path) -> Result<Unfinished, String> {
+        let mut path = place.as_os_str().to_owned();
+        path.push(".part");
+        let path = PathBuf::from(path);
+        let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
+        match opened {
+            Ok(file) => Ok(Unfinished { path, file }),
+            Err(error) => Err(format!("could not open {0} (open {0}: {1})", path.display(), reason(&error))),
+        }
+    }
+
+    /// Makes the file durable and puts it in its place.
+    fn finish(self, place: &Path) -> Result<(), String> {
+        self.file.sync_all().map_err(|error| format!("could not fsync snapshot: {}", reason(&error)))?;
+        fs::rename(&self.path, place).map_err(|error| {
+            let (from, to) = (self.path.display(), place.display());
+            format!("could not rename {from} to {to} (rename {from} {to}: {})", reason(&error))
+        })?;
+        let directory = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.map_err(|error| format!("could not fsync {}: {}", directory.display(), reason(&error)))
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Gone already where it is in its place.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// What the system says of an error, as Go words it.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" (os error").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// Fetches a snapshot into a file; the version of the server that made it.
+async fn fetch(client: &Client, path: &Path) -> Result<String, String> {
+    let mut unfinished = Unfinished::create(path)?;
+    let mut parts = client.snapshot().await.map_err(|error| error.to_string())?;
+    let mut progress = Progress::new(Unit::Bytes, 0);
+    let (mut size, mut version) = (0, String::new());
+    while let Some(part) = parts.next().await {
+        let part = part.map_err(|status| format!("could not write snapshot: {}", client::Error::from(status)))?;
+        if size == 0 {
+            progress.whole(part.remaining_bytes + part.blob.len() as u64);
+            version.clone_from(&part.version);
+        }
+        let written = unfinished.file.write_all(&part.blob);
+        written.map_err(|error| {
+            let path = unfinished.path.display();
+            format!("could not write snapshot: write {path}: {}", reason(&error))
+        })?;
+        size += part.blob.len() as u64;
+        progress.add(part.blob.len() as u64);
+    }
+    drop(progress);
+    if size % SECTOR != CHECKSUM_BYTES {
+        return Err(format!("sha256 checksum not found [bytes: {size}]"));
+    }
+    unfinished.finish(path)?;
+    Ok(version)
+}

@@ -1,0 +1,192 @@
+//! The little language of `txn`: one comparison or request a line.
+//!
+//! A comparison is `target("key") operator "value"` with Go's quoting; a request is a `put`, `get` or `del`
+//! as on the command line. Invariant: a line that cannot be read in full meaning is refused; the one exception
+//! is etcdctl's, where a quote without its end is dropped from a request and the words after it stand alone.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
+
+use clap::FromArgMatches;
+
+use crate::wire::etcdserverpb as pb;
+use crate::wire::etcdserverpb::compare::{CompareResult, CompareTarget, TargetUnion};
+
+use super::del::Del;
+use super::get::Get;
+use super::put::Put;
+use super::{del, get, put};
+use crate::ctl::command::Command;
+use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::flags::own::own_flags;
+use crate::ctl::go;
+use crate::ctl::session::bytes;
+
+/// One request of a transaction.
+#[derive(Debug)]
+pub enum Op {
+    /// A write.
+    Put(pb::PutRequest),
+    /// A read.
+    Get(pb::RangeRequest),
+    /// A deletion, with its flags: it may want to warn first.
+    Del(Del),
+}
+
+fn invalid(text: String) -> Failure {
+    Failure::new(Exit::InvalidInput, text)
+}
+
+/// Reads a comparison.
+///
+/// # Errors
+/// The line is malformed, or its target, operator or number is unknown.
+pub fn compare(line: &[u8]) -> Result<pb::Compare, Failure> {
+    let shown = String::from_utf8_lossy(line);
+    let Some(paren) = line.iter().position(|&byte| byte == b'(') else {
+        return Err(invalid(format!("malformed comparison: {shown}")));
+    };
+    let target = String::from_utf8_lossy(&line[..paren]);
+    let (key, operator, value) = sides(&line[paren + 1..]).map_err(|(key, operator)| {
+        let (key, operator) = (go::quote(&key), String::from_utf8_lossy(&operator).into_owned());
+        invalid(format!("malformed comparison: {shown}; got {target}({key}) {operator} \"\""))
+    })?;
+    let text = String::from_utf8_lossy(&value);
+    let number =
+        |base| go::parse_int(&text, base).map_err(|_| invalid(format!("invalid txn compare request: {shown}")));
+    let (target, value) = match &*target {
+        "ver" | "version" => (CompareTarget::Version, TargetUnion::Version(number(10)?)),
+        "c" | "create" => (CompareTarget::Create, TargetUnion::CreateRevision(number(10)?)),
+        "m" | "mod" => (CompareTarget::Mod, TargetUnion::ModRevision(number(10)?)),
+        "val" | "value" => (CompareTarget::Value, TargetUnion::Value(value.into())),
+        // etcdctl crashes here; a lease is written in hex, as everywhere else on the command line.
+        "lease" => (CompareTarget::Lease, TargetUnion::Lease(number(16)?)),
+        other => return Err(invalid(format!("malformed comparison: {shown} (unknown target {other})"))),
+    };
+    let result = match &operator[..] {
+        b"=" => CompareResult::Equal,
+        b"!=" => CompareResult::NotEqual,
+        b">" => CompareResult::Greater,
+        b"<" => CompareResult::Less,
+        // etcdctl crashes here.
+        other => {
+            let other = String::from_utf8_lossy(other);
+            return Err(invalid(format!("malformed comparison: {shown} (unknown operator {other})")));
+        }
+    };
+    Ok(pb::Compare {
+        result: result as i32,
+        target: target as i32,
+        key: key.into(),
+        target_union: Some(value),
+        ..Default::default()
+    })
+}
+
+type Sides = (Vec<u8>, Vec<u8>, Vec<u8>);
+
+/// Reads `"key") operator "value"`; fails with the key and operator read so far.
+fn sides(text: &[u8]) -> Result<Sides, (Vec<u8>, Vec<u8>)> {
+    let nothing = (Vec::new(), Vec::new());
+    let (key, rest) = go::unquote(text.trim_ascii_start()).ok_or(nothing)?;
+    let fail = |operator: &[u8]| (key.clone(), operator.to_vec());
+    let rest = rest.strip_prefix(b")").ok_or_else(|| fail(b""))?;
+    // The pattern has a space here, and so must the line.
+    let rest = spaces(rest).ok_or_else(|| fail(b""))?;
+    let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
+    let operator = &rest[..end];
+    let value = spaces(&rest[end..]).ok_or_else(|| fail(operator))?;
+    let (value, _) = go::unquote(value).ok_or_else(|| fail(operator))?;
+    Ok((key.clone(), operator.to_vec(), value))
+}
+
+/// What follows at least one space.
+fn spaces(text: &[u8]) -> Option<&[u8]> {
+    let rest = text.trim_ascii_start();
+    (rest.len() < text.len() && !rest.is_empty()).then_some(rest)
+}
+
+/// Reads a request.
+///
+/// # Errors
+/// It is no request, or its words or flags are wrong.
+pub fn op(line: &[u8]) -> Result<Op, Failure> {
+    let shown = || String::from_utf8_lossy(line).into_owned();
+    let mut words = words(line)?;
+    if words.len() < 2 {
+        return Err(invalid(format!("invalid txn compare request: {}", shown())));
+    }
+    let unreadable = |_| invalid(format!("invalid txn request: {}", shown()));
+    let name = words.remove(0);
+    let matches = |command: &'static Command| own_flags(&[command]).try_get_matches_from(&words).map_err(unreadable);
+    let word_only = |word: Option<&OsString>| word.map(|word| bytes(word));
+    match name.to_str() {
+        Some("put") => {
+            let put = Put::from_arg_matches(&matches(&put::COMMAND)?).map_err(unreadable)?;
+            Ok(Op::Put(put.request(word_only)?))
+        }
+        Some("get") => {
+            let get = Get::from_arg_matches(&matches(&get::COMMAND)?).map_err(unreadable)?;
+            Ok(Op::Get(get.request()?))
+        }
+        Some("del") => Ok(Op::Del(Del::from_arg_matches(&matches(&del::COMMAND)?).map_err(unreadable)?)),
+        _ => Err(invalid(format!("invalid txn request: {}", shown()))),
+    }
+}
+
+/// Splits a line into words; quotes hold one together, double ones with Go's escapes.
+///
+/// # Errors
+/// An escape is unknown.
+pub fn words(line: &[u8]) -> Result<Vec<OsString>, Failure> {
+    let mut words = Vec::new();
+    let mut rest = line;
+    while let Some(&first) = rest.first() {
+        let (word, after) = match first {
+            byte if byte.is_ascii_whitespace() => {
+                rest = &rest[1..];
+                continue;
+            }
+            b'"' => match double_quoted(rest) {
+                Some(end) => {
+                    let (word, _) = go::unquote(&rest[..end]).ok_or_else(|| invalid("invalid syntax".to_owned()))?;
+                    (word, &rest[end..])
+                }
+                None => {
+                    rest = &rest[1..];
+                    continue;
+                }
+            },
+            b'\'' => match rest[1..].iter().position(|&byte| byte == b'\'') {
+                Some(length) => (rest[1..=length].to_vec(), &rest[length + 2..]),
+                None => {
+                    rest = &rest[1..];
+                    continue;
+                }
+            },
+            _ => {
+                let end = rest.iter().position(u8::is_ascii_whitespace).unwrap_or(rest.len());
+                (rest[..end].to_vec(), &rest[end..])
+            }
+        };
+        words.push(OsString::from_vec(word));
+        rest = after;
+    }
+    Ok(words)
+}
+
+/// Where a double-quoted word ends, escaped quotes stepped over.
+fn double_quoted(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    while at < text.len() {
+        match text[at] {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests;

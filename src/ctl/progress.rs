@@ -1,0 +1,110 @@
+//! How far long work has come, for who looks on.
+//!
+//! Invariants: nothing is drawn unless standard error is a terminal; what was drawn is wiped when the work ends, so that
+//! results are not mixed with it; drawing is rare enough to cost nothing.
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
+
+use super::output::human_bytes;
+
+/// Time between two drawings.
+const REDRAW: Duration = Duration::from_millis(100);
+
+/// Cells of the bar.
+const CELLS: u64 = 30;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Bytes, shown as sizes.
+    Bytes,
+    /// Things of this name.
+    Of(&'static str),
+}
+
+/// A line on the terminal that says how far the work has come.
+#[derive(Debug)]
+pub struct Progress {
+    unit: Unit,
+    /// What is to be done in all; 0 where nobody knows.
+    whole: u64,
+    done: u64,
+    begun: Instant,
+    /// When it is drawn again; `None` where nobody looks on.
+    due: Option<Instant>,
+}
+
+impl Progress {
+    /// Work that begins now.
+    pub fn new(unit: Unit, whole: u64) -> Progress {
+        let now = Instant::now();
+        Progress { unit, whole, done: 0, begun: now, due: io::stderr().is_terminal().then_some(now + REDRAW) }
+    }
+
+    /// Says how much there is in all, once it is known.
+    pub fn whole(&mut self, whole: u64) {
+        self.whole = whole;
+    }
+
+    /// Says that so much more is done.
+    pub fn add(&mut self, more: u64) {
+        self.done += more;
+        let now = Instant::now();
+        if self.due.is_some_and(|due| now >= due) {
+            self.due = Some(now + REDRAW);
+            let line = line(self.unit, self.done, self.whole, now - self.begun);
+            // It is for looking at only.
+            let _ = write!(io::stderr(), "\r\x1b[K{line}");
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.due.is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+fn line(unit: Unit, done: u64, whole: u64, took: Duration) -> String {
+    let amount = |amount: u64| match unit {
+        Unit::Bytes => human_bytes(amount),
+        Unit::Of(_) => amount.to_string(),
+    };
+    let mut line = String::new();
+    if whole > 0 {
+        let share = done.min(whole);
+        let filled = share * CELLS / whole;
+        let bar: String = (0..CELLS).map(|cell| if cell < filled { '#' } else { '.' }).collect();
+        let _ = write!(line, "[{bar}] {:3}% {} of {}", share * 100 / whole, amount(done), amount(whole));
+    } else {
+        line.push_str(&amount(done));
+    }
+    if let Unit::Of(name) = unit {
+        let _ = write!(line, " {name}");
+    }
+    let milliseconds = took.as_millis().max(1);
+    let rate = u64::try_from(u128::from(done) * 1000 / milliseconds).unwrap_or(u64::MAX);
+    let _ = write!(line, ", {}/s", amount(rate));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_share_amount_and_rate() {
+        let two = Duration::from_secs(2);
+        assert_eq!(
+            line(Unit::Bytes, 5_000_000, 20_000_000, two),
+            "[#######.......................]  25% 5.0 MB of 20 MB, 2.5 MB/s"
+        );
+        assert_eq!(line(Unit::Of("keys"), 300, 0, two), "300 keys, 150/s");
+        assert!(line(Unit::Bytes, 30, 20, two).contains("100% 30 B of 20 B"), "more than was announced");
+        assert!(line(Unit::Bytes, u64::MAX, u64::MAX / 31, Duration::ZERO).contains("100%"));
+    }
+}

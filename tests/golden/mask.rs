@@ -1,0 +1,127 @@
+//! What of an output cannot be equal, and is masked. This is the whole list:
+//!
+//! - the name of the tool and what it is for, and the example that `--help` shows only here;
+//! - where the server listens;
+//! - lines of the client library's log on standard error, which are JSON there (a variable shadowed by a flag is told so);
+//! - what `stty` says where there is no terminal;
+//! - how long something took;
+//! - in files that ask for it: ids of leases and what is left of them (`lease`), sizes and raft's counters (`status`).
+
+/// What is masked in a file beyond what always is.
+pub struct Masks {
+    lease: bool,
+    status: bool,
+}
+
+impl Masks {
+    /// As the head of a file of cases asks for it.
+    pub fn of(cases: &str) -> Masks {
+        let asked = |name: &str| cases.lines().any(|line| line.strip_prefix("#mask ") == Some(name));
+        Masks { lease: asked("lease"), status: asked("status") }
+    }
+}
+
+/// One output, masked.
+pub fn mask(bytes: &[u8], masks: &Masks, endpoint: &str) -> Vec<u8> {
+    let mut kept = Vec::new();
+    let mut in_example = false;
+    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+        let logged = [&b"{\"level\":"[..], b"stty: ", b"Error: conflicting environment variable is shadowed"];
+        if logged.iter().any(|begin| line.starts_with(begin)) {
+            continue;
+        }
+        // A section lasts to the next one's head.
+        let is_head = line.first().is_some_and(|first| first.is_ascii_alphabetic());
+        in_example = if line == b"Examples:\n" { true } else { in_example && !is_head };
+        if !in_example {
+            kept.extend_from_slice(line);
+        }
+    }
+    for (from, to) in
+        [("etcdctl", "CTL"), ("quoratectl", "CTL"), (endpoint, "SERVER"), ("for quorate and etcd3", "for etcd3")]
+    {
+        kept = replaced(&kept, from.as_bytes(), to.as_bytes());
+    }
+    for before in ["took = ", "took ", "\"took\":\"", "\"Took\" : "] {
+        kept = cut(&kept, before, is_duration, "T");
+    }
+    if masks.lease {
+        for before in ["lease ", "\"Lease\" : ", "\"ID\" : ", "\"ID\":", "\"id\":", "\"lease\":", "remaining("] {
+            kept = cut(&kept, before, |byte| byte.is_ascii_hexdigit(), "L");
+        }
+        kept = cut(&kept, "\"TTL\" : ", |byte| byte.is_ascii_digit(), "S");
+        kept = cut(&kept, "\"ttl\":", |byte| byte.is_ascii_digit(), "S");
+        kept = alone(&kept, |line| line.len() == 16 && line.iter().all(u8::is_ascii_hexdigit), b"L");
+        kept = cut(&kept, "/", |byte| byte.is_ascii_hexdigit(), "L");
+    }
+    if masks.status {
+        for before in
+            ["dbSize\":", "dbSizeInUse\":", "raftIndex\":", "raftAppliedIndex\":", "DBSize\" : ", "DBSizeInUse\" : "]
+        {
+            kept = cut(&kept, before, |byte| byte.is_ascii_digit(), "N");
+        }
+        for before in ["RaftIndex\" : ", "RaftAppliedIndex\" : "] {
+            kept = cut(&kept, before, |byte| byte.is_ascii_digit(), "N");
+        }
+    }
+    kept
+}
+
+fn is_duration(byte: u8) -> bool {
+    byte.is_ascii_digit() || b".hmsn\xc2\xb5".contains(&byte)
+}
+
+fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+    let mut new = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        if rest.starts_with(from) {
+            new.extend_from_slice(to);
+            rest = &rest[from.len()..];
+        } else {
+            new.push(rest[0]);
+            rest = &rest[1..];
+        }
+    }
+    new
+}
+
+/// What follows `before` and consists of `kind` is replaced by one word; where nothing of the kind follows, nothing is.
+fn cut(text: &[u8], before: &str, kind: impl Fn(u8) -> bool, word: &str) -> Vec<u8> {
+    let before = before.as_bytes();
+    let mut new = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while !rest.is_empty() {
+        if !rest.starts_with(before) {
+            new.push(rest[0]);
+            rest = &rest[1..];
+            continue;
+        }
+        new.extend_from_slice(before);
+        rest = &rest[before.len()..];
+        let length = rest.iter().position(|&byte| !kind(byte)).unwrap_or(rest.len());
+        if length > 0 {
+            new.extend_from_slice(word.as_bytes());
+        }
+        rest = &rest[length..];
+    }
+    new
+}
+
+fn alone(text: &[u8], is: impl Fn(&[u8]) -> bool, word: &[u8]) -> Vec<u8> {
+    let lines = text.split(|&byte| byte == b'\n').map(|line| if is(line) { word } else { line });
+    lines.collect::<Vec<_>>().join(&b'\n')
+}
+
+#[test]
+fn masks_what_they_should_and_no_more() {
+    let of =
+        |text: &str, head: &str| String::from_utf8(mask(text.as_bytes(), &Masks::of(head), "127.0.0.1:5")).unwrap();
+    assert_eq!(of("Finished. took 1.2ms\n", ""), "Finished. took T\n");
+    assert_eq!(of("x 127.0.0.1:5 y\n{\"level\":1}\n", ""), "x SERVER y\n");
+    assert_eq!(of("Usage:\n\nExamples:\n  a\n\n  b\n\nFlags:\n", ""), "Usage:\n\nFlags:\n");
+    assert_eq!(of("lease 00000000000000ff revoked\n", ""), "lease 00000000000000ff revoked\n");
+    assert_eq!(of("lease 00000000000000ff revoked\n", "#mask lease"), "lease L revoked\n");
+    assert_eq!(of("00000000000000ff\nabc\n", "#mask lease"), "L\nabc\n");
+    assert_eq!(of("\"dbSize\":20,\"x\":1", "#mask status"), "\"dbSize\":N,\"x\":1");
+}

@@ -1,0 +1,141 @@
+//! One member is started on an older copy of its directory, or on an empty one: it takes no part in an election before it
+//! has again what it promised.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use quorate::base::limits;
+use quorate::driver::{DriverConfig, check_not_begun, find_cluster};
+use quorate::node::NodeConfig;
+
+use crate::cluster::{Homes, digest, put, until, until_ready, world};
+
+/// Enough that nobody needs a snapshot.
+const CATCH_UP: u64 = 1_000;
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap() {
+        let file = file.unwrap();
+        let to = to.join(file.file_name());
+        if file.file_type().unwrap().is_dir() {
+            copy(&file.path(), &to);
+        } else {
+            fs::copy(file.path(), to).unwrap();
+        }
+    }
+}
+
+fn put_back(copied: &Path, dir: &Path) {
+    fs::remove_dir_all(dir).unwrap();
+    copy(copied, dir);
+}
+
+#[tokio::test]
+async fn a_member_on_an_older_copy_waits_for_a_leader_that_the_others_elect() {
+    let homes = Homes::new(CATCH_UP);
+    let copied = tempfile::tempdir().unwrap();
+    let mut members = homes.open_all().await;
+    put(&members[0], 0).await;
+    let leader = members.iter().position(|member| member.status().is_leader).unwrap();
+    let (old, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    members[old].stop().await;
+    copy(homes.dir(old), copied.path());
+    members[old] = homes.open(old).await;
+    until("it has what it promised", || !members[old].facts().doubts()).await;
+    for n in 1..100 {
+        put(&members[leader], n).await;
+    }
+    let end = members[leader].facts().log_end();
+    until("all have all", || members.iter().all(|member| member.facts().log_end() >= end)).await;
+
+    // While the leader lives it sends what is missing.
+    members[old].stop().await;
+    put_back(copied.path(), homes.dir(old));
+    members[old] = homes.open(old).await;
+    assert!(members[old].facts().doubts());
+    until("it has again what it promised", || !members[old].facts().doubts()).await;
+    assert_eq!(digest(&members[old]).await.0, 100);
+
+    // With the leader away the third remembers, and the two elect nobody.
+    tokio::time::sleep(Duration::from_millis(3 * limits::REMEMBER_TELL_MS)).await;
+    members[old].stop().await;
+    put_back(copied.path(), homes.dir(old));
+    members[leader].stop().await;
+    // It handed over to the third, who finds no majority.
+    until("nobody leads", || !members[third].status().is_leader && members[third].status().leader.is_none()).await;
+    members[old] = homes.open(old).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(!members[third].status().is_leader && !members[old].status().is_leader);
+    members[leader] = homes.open(leader).await;
+    for member in &members {
+        until_ready(member).await;
+    }
+    until("it has again what it promised", || !members[old].facts().doubts()).await;
+    assert_eq!(digest(&members[old]).await.0, 100);
+
+    // An empty directory is refused, whatever the flags say of the cluster.
+    members[old].stop().await;
+    let empty = tempfile::tempdir().unwrap();
+    let existing = find_cluster(&world(empty.path()), &homes.config(old)).await.unwrap_err();
+    let new = check_not_begun(&world(empty.path()), &homes.config(old)).await.unwrap_err();
+    assert!(existing.contains("quoratectl member remove") && new == existing, "{existing} {new}");
+    for n in [leader, third] {
+        members[n].stop().await;
+    }
+}
+
+#[tokio::test]
+async fn one_that_has_promised_something_is_refused_though_it_never_said_where_clients_reach_it() {
+    let homes = Homes::new(CATCH_UP);
+    let silent = |n: usize| {
+        let config = homes.config(n);
+        DriverConfig { node: NodeConfig { client_urls: Vec::new(), ..config.node.clone() }, ..config }
+    };
+    check_not_begun(&world(homes.dir(0)), &silent(0)).await.unwrap();
+    let mut members = homes.open_all_with(&silent).await;
+    put(&members[0], 0).await;
+    let old = members.iter().position(|member| !member.status().is_leader).unwrap();
+    members.remove(old).stop().await;
+    let empty = tempfile::tempdir().unwrap();
+    let existing = find_cluster(&world(empty.path()), &silent(old)).await.unwrap_err();
+    let new = check_not_begun(&world(empty.path()), &silent(old)).await.unwrap_err();
+    assert!(existing.contains("already been bootstrapped") && new == existing, "{existing} {new}");
+    for member in members {
+        member.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn members_on_copies_of_different_ages_say_so_and_elect_nobody() {
+    let homes = Homes::new(CATCH_UP);
+    let copies: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
+    let members = homes.open_all().await;
+    put(&members[0], 0).await;
+    for member in &members {
+        member.stop().await;
+    }
+    for (n, to) in copies.iter().enumerate() {
+        copy(homes.dir(n), to.path());
+    }
+    let members = homes.open_all().await;
+    for n in 1..100 {
+        put(&members[n % 3], n).await;
+    }
+    // What they remember of each other is kept now and then.
+    tokio::time::sleep(Duration::from_millis(2 * limits::REMEMBER_KEEP_MS)).await;
+    for member in &members {
+        member.stop().await;
+    }
+
+    put_back(copies[0].path(), homes.dir(0));
+    put_back(copies[1].path(), homes.dir(1));
+    let members = homes.begin_all(|n| homes.config(n)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(members[0].facts().doubts() && members[1].facts().doubts());
+    assert!(members.iter().all(|member| !member.status().is_leader));
+    for member in &members {
+        member.stop().await;
+    }
+}

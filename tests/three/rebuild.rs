@@ -1,0 +1,129 @@
+//! One member finds its history damaged at its start, or is told to take the others' state: it has all of it again before it
+//! serves anybody. A lone member is refused. Damage that a start does not read is found while the member serves.
+
+use std::path::Path;
+use std::time::Duration;
+
+use quorate::base::KeyRange;
+use quorate::driver::{DriverConfig, Rebuilds, ScrubPace};
+use quorate::mvcc::{RangeQuery, StoreOptions};
+
+use crate::cluster::{Homes, config, digest, open, put, until, until_ready};
+
+/// Few, so that who lags needs more than the log.
+const CATCH_UP: u64 = 20;
+
+/// Turns a bit in the middle of the largest file of the history.
+fn damage(dir: &Path) {
+    let files = std::fs::read_dir(dir.join("history")).unwrap().map(|file| file.unwrap().path());
+    let file = files.max_by_key(|file| std::fs::metadata(file).unwrap().len()).unwrap();
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = 300.min(bytes.len() / 2);
+    bytes[middle] ^= 1;
+    std::fs::write(file, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_member_takes_the_others_state_and_a_lone_one_is_refused() {
+    let homes = Homes::new(CATCH_UP);
+    let mut handles = homes.open_all().await;
+    for n in 0..100 {
+        put(&handles[n % 3], n).await;
+    }
+    let third = handles.pop().unwrap();
+    until("checkpoints are made", || third.status().checkpoints >= 2).await;
+    third.stop().await;
+
+    damage(homes.dir(2));
+    let (third, report) = open(homes.dir(2), homes.config(2)).await.unwrap();
+    assert!(matches!(report.rebuilds, Some(Rebuilds::Damaged(_))), "{report:?}");
+    assert!(!third.status().ready);
+    put(&handles[0], 100).await;
+    until_ready(&third).await;
+    assert_eq!(digest(&third).await, digest(&handles[0]).await);
+    assert_eq!(digest(&third).await.0, 101);
+    third.stop().await;
+
+    // What it has now is sound; being told to, it takes it once more.
+    let told = DriverConfig { rebuild_from_peers: true, ..homes.config(2) };
+    let (third, report) = open(homes.dir(2), told).await.unwrap();
+    assert_eq!(report.rebuilds, Some(Rebuilds::AsTold));
+    until_ready(&third).await;
+    put(&third, 101).await;
+    assert_eq!(digest(&third).await, digest(&handles[1]).await);
+    for handle in handles.iter().chain([&third]) {
+        handle.stop().await;
+    }
+
+    let alone = tempfile::tempdir().unwrap();
+    let (lone, _) = open(alone.path(), config(0, &homes.ports[..1], CATCH_UP)).await.unwrap();
+    until_ready(&lone).await;
+    for n in 0..100 {
+        put(&lone, n).await;
+    }
+    lone.stop().await;
+    let told = DriverConfig { rebuild_from_peers: true, ..config(0, &homes.ports[..1], CATCH_UP) };
+    let refused = open(alone.path(), told).await.err().expect("nobody has its data");
+    assert!(refused.contains("no other member votes"), "{refused}");
+    damage(alone.path());
+    let refused = open(alone.path(), config(0, &homes.ports[..1], CATCH_UP)).await.err().expect("nobody has its data");
+    assert!(refused.contains("no other member votes, who would have the data"), "{refused}");
+}
+
+/// Turns a bit in the first segment of the history, which has an outline: a start does not read it.
+fn damage_outlined(dir: &Path) {
+    let names = std::fs::read_dir(dir.join("history")).unwrap().map(|file| file.unwrap().path());
+    let outline = names.filter(|name| name.extension().is_some_and(|ending| ending == "outline")).min().unwrap();
+    let segment = outline.with_extension("seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[300] ^= 1;
+    std::fs::write(segment, bytes).unwrap();
+}
+
+/// Damage that a start does not see is found while the member serves, by itself or by whoever reads there, and the others'
+/// state takes its place; meanwhile nobody is given what is damaged.
+#[tokio::test]
+async fn damage_found_while_serving_is_healed_from_the_others() {
+    let homes = Homes::new(CATCH_UP);
+    let scrub = ScrubPace { rest: Duration::from_millis(500), step_bytes: 4096, pause: Duration::from_millis(1) };
+    let small = |n: usize| {
+        let own = homes.config(n);
+        let store = StoreOptions { segment_bytes: 4096, cache_bytes: 0 };
+        DriverConfig { store, scrub: if n == 2 { scrub } else { own.scrub }, ..own }
+    };
+    let mut handles = homes.open_all_with(small).await;
+    for n in 0..300 {
+        put(&handles[n % 3], n).await;
+    }
+    // At rest checkpoints name the outlines.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let expected = digest(&handles[0]).await;
+    for n in [2, 1] {
+        handles.remove(n).stop().await;
+        damage_outlined(homes.dir(n));
+        let (handle, report) = open(homes.dir(n), small(n)).await.unwrap();
+        assert_eq!((report.rebuilds, report.outlines), (None, Vec::new()));
+        handles.insert(n, handle);
+        let handle = &handles[n];
+        if n == 1 {
+            // Nobody scrubs here: a client meets it.
+            until_ready(handle).await;
+            assert!(handle.view(true).await.is_ok_and(|view| view.hash_kv(0).is_err()));
+        }
+        let read = || async {
+            let view = handle.view(true).await.ok()?;
+            view.range(&RangeQuery::plain(KeyRange::all())).ok().map(|answer| answer.count)
+        };
+        let healed = async {
+            while !(handle.status().ready && read().await == Some(300)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), healed).await.expect("it is healed");
+        assert_eq!(digest(handle).await, expected);
+    }
+    for handle in &handles {
+        assert!(handle.status().alarms.is_empty());
+        handle.stop().await;
+    }
+}
