@@ -443,8 +443,17 @@ async fn ready(handle: &Handle<TokioEnv>) -> Result<(), NotStarted> {
             tokio::time::sleep(READY_PAUSE).await;
         }
     };
+    let mut pause = tokio::time::interval(WAITING_PAUSE);
+    pause.reset();
+    let complaints = async {
+        loop {
+            pause.tick().await;
+            notices::waiting(&handle.status());
+        }
+    };
     tokio::select! {
         biased;
+        () = complaints => unreachable!("it complains without end"),
         outcome = handle.ending().wait() => match outcome {
             Ok(()) if handle.facts().is_removed() => Err(NotStarted::Removed),
             Ok(()) => Err("the node ended while starting".to_string().into()),
@@ -456,6 +465,9 @@ async fn ready(handle: &Handle<TokioEnv>) -> Result<(), NotStarted> {
 
 /// Pause between two looks at a node that is not ready.
 const READY_PAUSE: Duration = Duration::from_millis(1);
+
+/// Time between two lines of a member that waits to be ready.
+const WAITING_PAUSE: Duration = Duration::from_secs(5);
 
 /// Time a request waits for its outcome beside two election timeouts, as in etcd.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
