@@ -9,6 +9,7 @@
 mod alarms;
 pub mod codec;
 mod command;
+mod deleted;
 mod digest;
 pub mod etcd_peer;
 mod image;
