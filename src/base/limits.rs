@@ -131,6 +131,9 @@ pub const WAL_PREPARE_BYTES: usize = 2 * 1024 * 1024;
 /// and a small write and its sync cost 28 us in pieces up to this size, 45 us in a piece of 2 MiB (Linux 6.18).
 pub const WAL_FILL_WRITE_BYTES: usize = 64 * 1024;
 
+/// Time between two tries to write a batch for which the disk had no room.
+pub const WAL_ROOM_RETRY_MS: u64 = 200;
+
 /// Used write-ahead segments kept for use again; more would only hold space.
 pub const WAL_MAX_SPARES: usize = 2;
 
@@ -301,6 +304,16 @@ pub const LOG_FINISH_MS: u64 = 1_000;
 /// HTTP/2 streams that a client has given up before the server came to look at them, on one connection: a client that
 /// cancels all it had under way is within it, a flood of resets is not.
 pub const RESET_STREAMS: usize = 1_024;
+
+/// Milliseconds that a TLS handshake may take, as in etcd.
+pub const HANDSHAKE_MS: u64 = 10_000;
+
+/// TLS handshakes under way at once, of clients and of peers each: one holds some 30 KiB and is let go after its time, and
+/// a processor does a few hundred to a thousand a second. Beyond that who comes is closed at once, and tries again.
+pub const HANDSHAKES: usize = 2_048;
+
+/// Connections of peers that were greeted and wait to be taken in: that takes no time, so a few.
+pub const PEERS_GREETED: usize = 16;
 
 /// Time a new connection has to begin as an HTTP connection does.
 pub const GREETING_MS: u64 = 10_000;

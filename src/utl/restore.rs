@@ -59,8 +59,7 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
     let name = given.text("name").to_string();
     let urls = crate::base::Url::read_all(given.text("initial-advertise-peer-urls").split(','))?;
     let urls: Vec<String> = urls.into_iter().map(|url| url.text).collect();
-    let members = founding::members(Some(given.text("initial-cluster")), &name, &urls)
-        .map_err(|why| why.trim_start_matches("error setting up initial cluster: ").to_string())?;
+    let members = founding::read(given.text("initial-cluster"))?;
     founding::check(&members, &name, &urls, false)?;
     let place = match given.text("data-dir") {
         "" => PathBuf::from(format!("{name}.etcd")),
