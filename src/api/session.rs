@@ -55,8 +55,8 @@ impl<E: Env> Session<E> {
         }
         let Some(token) = self.credentials.token() else {
             let revision = self.handle.auth().revision();
-            let named = self.credentials.common_name.as_ref();
-            return Ok(named.map(|name| Asker { user: name.0.clone(), revision }));
+            let certified = self.credentials.certified.as_ref();
+            return Ok(certified.map(|client| Asker { user: client.common_name.clone(), revision }));
         };
         match &self.passports.tokens {
             TokenKind::Simple => self.handle.named_by(token).await.map(Some),
