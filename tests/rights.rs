@@ -156,7 +156,7 @@ fn methods() -> Vec<(&'static str, For, Bytes)> {
         (
             "KV/Put",
             For::Root,
-            encoded(&pb::PutRequest { key: key(), value: bytes("classified"), ..Default::default() }),
+            encoded(&pb::PutRequest { key: key(), value: bytes("classified"), lease: 7, ..Default::default() }),
         ),
         ("KV/DeleteRange", For::Root, encoded(&pb::DeleteRangeRequest { key: bytes("y"), ..Default::default() })),
         ("KV/Txn", For::Root, encoded(&txn_of_compare(key()))),
