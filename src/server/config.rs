@@ -155,10 +155,7 @@ impl Config {
     pub fn from_flags(flags: &Flags) -> Result<Self, String> {
         let read = Reader(flags);
         let name = read.text("name");
-        let data_dir = match flags.get("data-dir") {
-            "" => format!("{name}.etcd"),
-            given => given.to_string(),
-        };
+        let data_dir = data_dir(flags, &name);
         // In etcd's order, so that of several things that are wrong the same one is told.
         let listen_peers = listen_peers(&read)?;
         let (listen_client, listen_metrics) = (read.listen("listen-client-urls")?, read.listen("listen-metrics-urls")?);
@@ -229,6 +226,13 @@ impl Config {
     /// Whether log lines go where people read what a command says.
     pub fn logs_to_stderr(&self) -> bool {
         self.log_outputs.iter().any(|output| matches!(output.as_str(), "default" | "stderr"))
+    }
+}
+
+fn data_dir(flags: &Flags, name: &str) -> String {
+    match flags.get("data-dir") {
+        "" => format!("{name}.etcd"),
+        given => given.to_string(),
     }
 }
 
