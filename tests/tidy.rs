@@ -34,7 +34,7 @@ const fn room(name: &'static str, layer: u8) -> Room {
     Room { name, layer, imports_only: None, entered_only_by: None }
 }
 
-const ROOMS: [Room; 24] = [
+const ROOMS: [Room; 25] = [
     room("base", 0),
     // Protobuf types end with those who speak the protocol.
     Room {
@@ -58,6 +58,7 @@ const ROOMS: [Room; 24] = [
     room("peer", 5),
     room("node", 5),
     room("driver", 6),
+    room("passport", 6),
     room("api", 7),
     room("server", 8),
     Room { name: "client", layer: 2, imports_only: Some(&["base", "tls", "wire"]), entered_only_by: Some(&["ctl"]) },
@@ -127,7 +128,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("tower_service", &["client"]),
     ("tonic", &["wire", "api", "server", "client", "ctl"]),
     ("tonic_prost", &["wire", "api", "client"]),
-    ("tracing", &["tls", "peer", "driver", "api", "server", "client", "ctl"]),
+    ("tracing", &["tls", "peer", "driver", "passport", "api", "server", "client", "ctl"]),
     ("tracing_subscriber", &["server"]),
     ("x509_parser", &["tls"]),
     // Development only.

@@ -178,6 +178,7 @@ pub const FLAGS: &[Flag] = &[
     built(Logging, "log-outputs", Words, "default", "Where the log goes: 'default' or 'stderr', 'stdout', or files."),
     built(Monitoring, "metrics", OneOf(&["basic", "extensive"]), "basic", "Detail of metrics; 'extensive' adds the time of every kind of request."),
     built(Monitoring, "listen-metrics-urls", Urls, "", "Further URLs that serve only metrics and health."),
+    built(Member, "listen-client-http-urls", Urls, "", "URLs for HTTP alone; --listen-client-urls then serves gRPC alone."),
     built(Monitoring, "cors", Words, "*", "Web origins that may read answers."),
     built(Security, "cert-file", Text, "", "Certificate that clients are shown."),
     built(Security, "key-file", Text, "", "Its key."),
@@ -207,7 +208,6 @@ pub const FLAGS: &[Flag] = &[
     built(Member, "enable-grpc-gateway", Bool, "true", "Serve the JSON gateway under /v3/."),
 
     unbuilt("wal-dir", Text, ""),
-    unbuilt("listen-client-http-urls", Urls, ""),
     unbuilt("config-file", Text, ""),
     unbuilt("socket-reuse-port", Bool, "false"),
     unbuilt("socket-reuse-address", Bool, "false"),
@@ -235,9 +235,9 @@ pub const FLAGS: &[Flag] = &[
     unbuilt("distributed-tracing-service-name", Text, "etcd"),
     unbuilt("distributed-tracing-instance-id", Text, ""),
     unbuilt("distributed-tracing-sampling-rate", Signed, "0"),
-    unbuilt("auth-token", Text, "simple"),
-    unbuilt("bcrypt-cost", Unsigned, "10"),
-    unbuilt("auth-token-ttl", Unsigned, "300"),
+    built(Security, "auth-token", Text, "simple", "tokens of users: simple, or jwt,sign-method=METHOD,priv-key=FILE,pub-key=FILE,ttl=10m"),
+    built(Security, "bcrypt-cost", Unsigned, "10", "cost of a password's hash, 4 to 31"),
+    built(Security, "auth-token-ttl", Unsigned, "300", "seconds a simple token lives that is not used"),
     unbuilt("memory-mlock", Bool, "false"),
     unbuilt("max-learners", Signed, "1"),
     Flag {
