@@ -1,13 +1,14 @@
 //! Who is asking and on what terms: the request's metadata.
 //!
 //! Invariant: a request passes the gate before anything of it is looked at.
-//! Does not know the methods. Users and tokens come with the auth room.
+//! Does not know the methods, nor whom a token names.
 
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::base::Refusal;
+use crate::tls::VerifiedClient;
 
 /// The terms of one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,6 +40,31 @@ impl Caller {
     /// Refuses a caller who insists on a leader when there is none.
     pub fn admit(&self, has_leader: bool) -> Result<(), Refusal> {
         if self.require_leader && !has_leader { Err(Refusal::NoLeader) } else { Ok(()) }
+    }
+}
+
+/// What a request says of who asks. Nothing of it is believed yet.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    token: Option<HeaderValue>,
+    /// By the certificate of the connection, which was verified; where clients must show one.
+    pub certified: Option<VerifiedClient>,
+}
+
+impl Credentials {
+    /// What stands in a request. As in etcd a token goes by two names, and the certificate of a gateway, which asks for
+    /// others, says nothing of them.
+    pub fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let token = headers.get("token").or_else(|| headers.get("authorization")).cloned();
+        let by_gateway = headers.contains_key("grpcgateway-accept");
+        let certified = extensions.get::<VerifiedClient>().filter(|_| !by_gateway).cloned();
+        Self { token, certified }
+    }
+
+    /// The token, if there is one: an empty text where it is none that could be.
+    pub fn token(&self) -> Option<&str> {
+        let text = self.token.as_ref()?.to_str().unwrap_or_default();
+        Some(text.strip_prefix("Bearer ").unwrap_or(text))
     }
 }
 
@@ -120,6 +146,25 @@ mod tests {
 
         headers.insert("client-api-version", HeaderValue::from_bytes(b"\xff").expect("a header value"));
         assert_eq!(Caller::from_headers(&headers), Err(Refusal::InvalidClientApiVersion));
+    }
+
+    #[test]
+    fn credentials_are_found_under_etcds_names() {
+        let mut headers = HeaderMap::new();
+        let mut extensions = Extensions::new();
+        let of = Credentials::of;
+        assert_eq!(of(&headers, &extensions).token(), None);
+        headers.insert("authorization", HeaderValue::from_static("Bearer abc.1"));
+        assert_eq!(of(&headers, &extensions).token(), Some("abc.1"));
+        headers.insert("token", HeaderValue::from_static("def.2"));
+        assert_eq!(of(&headers, &extensions).token(), Some("def.2"));
+        headers.insert("token", HeaderValue::from_bytes(b"\xff").expect("a header value"));
+        assert_eq!(of(&headers, &extensions).token(), Some(""));
+        let anna = VerifiedClient { common_name: "anna".into() };
+        extensions.insert(anna.clone());
+        assert_eq!(of(&headers, &extensions).certified, Some(anna));
+        headers.insert("grpcgateway-accept", HeaderValue::from_static("*/*"));
+        assert_eq!(of(&headers, &extensions).certified, None);
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::base::{Refusal, calendar_day};
 use crate::env::Env;
 use crate::machine::AlarmKind;
 use crate::node::NodeStatus;
+use crate::tls::CameSealed;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -53,6 +54,10 @@ impl Web {
             request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
         let named = named.or_else(|| request.uri().authority().map(ToString::to_string)).unwrap_or_default();
         let host = host_of(&named);
+        // No page of another name comes by a certificate for this one.
+        if request.extensions().get::<CameSealed>().is_some() {
+            return None;
+        }
         if self.hosts.is_empty() || self.hosts.iter().any(|have| have == "*" || have == host) {
             return None;
         }
@@ -462,6 +467,9 @@ mod tests {
         let why = one.refusal(&named("evil.example:80")).expect("refused");
         assert!(why.contains("etcd --host-whitelist \"evil.example\"\n"), "{why}");
         assert_eq!(["[::1]:2379", "::1", "h:1", "h"].map(host_of), ["::1", "::1", "h", "h"]);
+        let mut sealed = named("evil.example");
+        sealed.extensions_mut().insert(CameSealed);
+        assert_eq!(one.refusal(&sealed), None, "TLS has looked at the name");
         let http2 = http::Request::builder().uri("http://a.example:1/").body(()).expect("a request");
         assert_eq!(one.refusal(&http2), None);
     }
