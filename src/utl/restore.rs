@@ -4,6 +4,7 @@
 //! digest; all members that are made of one snapshot begin alike. Of the old cluster nothing is left but data, leases and alarms.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -84,7 +85,6 @@ fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
-    check_auth(&foreign)?;
     let beside = Beside::begin(&plan.place)?;
     now(prepare(beside.disk()))?;
     let marked = if plan.bump == 0 { None } else { Some(bumped(&database, &name, &foreign, plan.bump)?) };
@@ -103,6 +103,7 @@ fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
         revision,
         compact_revision: position.compact_revision(),
         digest: Some(digest),
+        auth: Arc::new(foreign.auth),
     };
     state.leases.iter_mut().for_each(|lease| lease.granted_at = applied.0);
     let image = Image::new(identity, state, position).map_err(Failure::from)?;
@@ -137,19 +138,6 @@ fn cluster(plan: &Plan) -> (Vec<Member>, WalIdentity) {
     let ids: Vec<MemberId> = members.iter().map(|member| member.id).collect();
     let member = own.expect("the flags are checked: this member is one of them");
     (members, WalIdentity { cluster: derive_cluster_id(&ids), member })
-}
-
-/// What cannot be taken in yet is not left out without a word.
-pub(super) fn check_auth(foreign: &Foreign) -> Result<(), Failure> {
-    let auth = foreign.auth;
-    if auth.users + auth.roles == 0 && !auth.enabled {
-        return Ok(());
-    }
-    let text = format!(
-        "it holds {} users and {} roles, which cannot be taken in yet: remove them from the cluster before the snapshot",
-        auth.users, auth.roles
-    );
-    Err(Failure::new(Exit::Error, text))
 }
 
 /// Holds the file to the digest behind it, in etcdutl's words.
