@@ -24,7 +24,7 @@ total=0 different=0
 
 # What differs from run to run or by name alone.
 clean() {
-  sed -E -e '/^\{"level":/d' -e 's/etcdctl|quoratectl/CTL/g' \
+  LC_ALL=C awk '/^Examples:$/{skip=1;next} skip&&/^[A-Za-z]/{skip=0} !skip' | sed -E -e '/^\{"level":/d' -e '/^endpoint [^ ]+: /d' -e '/^stty: /d' -e 's/etcdctl|quoratectl/CTL/g' \
     -e 's/took( =|\.)? [0-9.hms]+(µs|ns|ms|s)?/took T/g' -e 's/"took":"[^"]*"/"took":"T"/g' -e 's/^"Took" : .*/"Took" : T/'
 }
 # What a write made earlier moves on.

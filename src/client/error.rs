@@ -88,6 +88,11 @@ pub(super) fn never_sent(status: &Status) -> bool {
     caused_by::<ConnectError>(status) || causes(status).any(is_unsent)
 }
 
+/// What lies at the bottom of a failure: the system's own words where it came from there.
+pub(super) fn reason(status: &Status) -> String {
+    causes(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string)
+}
+
 fn is_unsent(error: &(dyn StdError + 'static)) -> bool {
     error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
 }
