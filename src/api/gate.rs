@@ -82,7 +82,7 @@ fn is_base64(bytes: &[u8]) -> bool {
 }
 
 /// gRPC's own notation: up to eight digits and a unit. Anything else is no timeout.
-fn timeout(text: &str) -> Option<Duration> {
+pub fn timeout(text: &str) -> Option<Duration> {
     let digits = text.get(..text.len().checked_sub(1)?)?;
     if digits.is_empty() || digits.len() > 8 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;

@@ -1,4 +1,4 @@
-//! The methods of the client port by name: one table for dispatch, metrics and texts.
+//! The methods of the client port by name: one table for dispatch, metrics, texts and the JSON gateway.
 //!
 //! Invariant: a method known to etcd is in the table, built or not, so that its metrics exist from the start
 //! and its refusal names it.
@@ -28,7 +28,7 @@ impl Flow {
 }
 
 macro_rules! rpcs {
-    ($($rpc:ident $flow:ident $path:literal,)*) => {
+    ($($rpc:ident $flow:ident $path:literal [$($json:literal),*],)*) => {
         /// A method of the client port.
         #[derive(Clone, Copy, PartialEq, Eq, Debug)]
         #[allow(missing_docs, reason = "the names are etcd's methods")]
@@ -42,6 +42,14 @@ macro_rules! rpcs {
             pub fn from_path(path: &str) -> Option<Self> {
                 match path {
                     $($path => Some(Self::$rpc),)*
+                    _ => None,
+                }
+            }
+
+            /// The method that a path of the JSON gateway names.
+            pub fn from_json_path(path: &str) -> Option<Self> {
+                match path {
+                    $($($json => Some(Self::$rpc),)*)*
                     _ => None,
                 }
             }
@@ -67,58 +75,58 @@ impl Rpc {
 }
 
 rpcs! {
-    Range Unary "/etcdserverpb.KV/Range",
-    RangeStream ServerStream "/etcdserverpb.KV/RangeStream",
-    Put Unary "/etcdserverpb.KV/Put",
-    DeleteRange Unary "/etcdserverpb.KV/DeleteRange",
-    Txn Unary "/etcdserverpb.KV/Txn",
-    Compact Unary "/etcdserverpb.KV/Compact",
-    Watch BidiStream "/etcdserverpb.Watch/Watch",
-    LeaseGrant Unary "/etcdserverpb.Lease/LeaseGrant",
-    LeaseRevoke Unary "/etcdserverpb.Lease/LeaseRevoke",
-    LeaseKeepAlive BidiStream "/etcdserverpb.Lease/LeaseKeepAlive",
-    LeaseTimeToLive Unary "/etcdserverpb.Lease/LeaseTimeToLive",
-    LeaseLeases Unary "/etcdserverpb.Lease/LeaseLeases",
-    MemberAdd Unary "/etcdserverpb.Cluster/MemberAdd",
-    MemberRemove Unary "/etcdserverpb.Cluster/MemberRemove",
-    MemberUpdate Unary "/etcdserverpb.Cluster/MemberUpdate",
-    MemberList Unary "/etcdserverpb.Cluster/MemberList",
-    MemberPromote Unary "/etcdserverpb.Cluster/MemberPromote",
-    Alarm Unary "/etcdserverpb.Maintenance/Alarm",
-    Status Unary "/etcdserverpb.Maintenance/Status",
-    Defragment Unary "/etcdserverpb.Maintenance/Defragment",
-    Hash Unary "/etcdserverpb.Maintenance/Hash",
-    HashKv Unary "/etcdserverpb.Maintenance/HashKV",
-    Snapshot ServerStream "/etcdserverpb.Maintenance/Snapshot",
-    MoveLeader Unary "/etcdserverpb.Maintenance/MoveLeader",
-    Downgrade Unary "/etcdserverpb.Maintenance/Downgrade",
-    AuthEnable Unary "/etcdserverpb.Auth/AuthEnable",
-    AuthDisable Unary "/etcdserverpb.Auth/AuthDisable",
-    AuthStatus Unary "/etcdserverpb.Auth/AuthStatus",
-    Authenticate Unary "/etcdserverpb.Auth/Authenticate",
-    UserAdd Unary "/etcdserverpb.Auth/UserAdd",
-    UserGet Unary "/etcdserverpb.Auth/UserGet",
-    UserList Unary "/etcdserverpb.Auth/UserList",
-    UserDelete Unary "/etcdserverpb.Auth/UserDelete",
-    UserChangePassword Unary "/etcdserverpb.Auth/UserChangePassword",
-    UserGrantRole Unary "/etcdserverpb.Auth/UserGrantRole",
-    UserRevokeRole Unary "/etcdserverpb.Auth/UserRevokeRole",
-    RoleAdd Unary "/etcdserverpb.Auth/RoleAdd",
-    RoleGet Unary "/etcdserverpb.Auth/RoleGet",
-    RoleList Unary "/etcdserverpb.Auth/RoleList",
-    RoleDelete Unary "/etcdserverpb.Auth/RoleDelete",
-    RoleGrantPermission Unary "/etcdserverpb.Auth/RoleGrantPermission",
-    RoleRevokePermission Unary "/etcdserverpb.Auth/RoleRevokePermission",
-    Lock Unary "/v3lockpb.Lock/Lock",
-    Unlock Unary "/v3lockpb.Lock/Unlock",
-    Campaign Unary "/v3electionpb.Election/Campaign",
-    Proclaim Unary "/v3electionpb.Election/Proclaim",
-    Leader Unary "/v3electionpb.Election/Leader",
-    Observe ServerStream "/v3electionpb.Election/Observe",
-    Resign Unary "/v3electionpb.Election/Resign",
-    HealthCheck Unary "/grpc.health.v1.Health/Check",
-    HealthWatch ServerStream "/grpc.health.v1.Health/Watch",
-    HealthList Unary "/grpc.health.v1.Health/List",
+    Range Unary "/etcdserverpb.KV/Range" ["/v3/kv/range"],
+    RangeStream ServerStream "/etcdserverpb.KV/RangeStream" [],
+    Put Unary "/etcdserverpb.KV/Put" ["/v3/kv/put"],
+    DeleteRange Unary "/etcdserverpb.KV/DeleteRange" ["/v3/kv/deleterange"],
+    Txn Unary "/etcdserverpb.KV/Txn" ["/v3/kv/txn"],
+    Compact Unary "/etcdserverpb.KV/Compact" ["/v3/kv/compaction"],
+    Watch BidiStream "/etcdserverpb.Watch/Watch" ["/v3/watch"],
+    LeaseGrant Unary "/etcdserverpb.Lease/LeaseGrant" ["/v3/lease/grant"],
+    LeaseRevoke Unary "/etcdserverpb.Lease/LeaseRevoke" ["/v3/lease/revoke", "/v3/kv/lease/revoke"],
+    LeaseKeepAlive BidiStream "/etcdserverpb.Lease/LeaseKeepAlive" ["/v3/lease/keepalive"],
+    LeaseTimeToLive Unary "/etcdserverpb.Lease/LeaseTimeToLive" ["/v3/lease/timetolive", "/v3/kv/lease/timetolive"],
+    LeaseLeases Unary "/etcdserverpb.Lease/LeaseLeases" ["/v3/lease/leases", "/v3/kv/lease/leases"],
+    MemberAdd Unary "/etcdserverpb.Cluster/MemberAdd" ["/v3/cluster/member/add"],
+    MemberRemove Unary "/etcdserverpb.Cluster/MemberRemove" ["/v3/cluster/member/remove"],
+    MemberUpdate Unary "/etcdserverpb.Cluster/MemberUpdate" ["/v3/cluster/member/update"],
+    MemberList Unary "/etcdserverpb.Cluster/MemberList" ["/v3/cluster/member/list"],
+    MemberPromote Unary "/etcdserverpb.Cluster/MemberPromote" ["/v3/cluster/member/promote"],
+    Alarm Unary "/etcdserverpb.Maintenance/Alarm" ["/v3/maintenance/alarm"],
+    Status Unary "/etcdserverpb.Maintenance/Status" ["/v3/maintenance/status"],
+    Defragment Unary "/etcdserverpb.Maintenance/Defragment" ["/v3/maintenance/defragment"],
+    Hash Unary "/etcdserverpb.Maintenance/Hash" ["/v3/maintenance/hash"],
+    HashKv Unary "/etcdserverpb.Maintenance/HashKV" ["/v3/maintenance/hashkv"],
+    Snapshot ServerStream "/etcdserverpb.Maintenance/Snapshot" ["/v3/maintenance/snapshot"],
+    MoveLeader Unary "/etcdserverpb.Maintenance/MoveLeader" ["/v3/maintenance/transfer-leadership"],
+    Downgrade Unary "/etcdserverpb.Maintenance/Downgrade" ["/v3/maintenance/downgrade"],
+    AuthEnable Unary "/etcdserverpb.Auth/AuthEnable" ["/v3/auth/enable"],
+    AuthDisable Unary "/etcdserverpb.Auth/AuthDisable" ["/v3/auth/disable"],
+    AuthStatus Unary "/etcdserverpb.Auth/AuthStatus" ["/v3/auth/status"],
+    Authenticate Unary "/etcdserverpb.Auth/Authenticate" ["/v3/auth/authenticate"],
+    UserAdd Unary "/etcdserverpb.Auth/UserAdd" ["/v3/auth/user/add"],
+    UserGet Unary "/etcdserverpb.Auth/UserGet" ["/v3/auth/user/get"],
+    UserList Unary "/etcdserverpb.Auth/UserList" ["/v3/auth/user/list"],
+    UserDelete Unary "/etcdserverpb.Auth/UserDelete" ["/v3/auth/user/delete"],
+    UserChangePassword Unary "/etcdserverpb.Auth/UserChangePassword" ["/v3/auth/user/changepw"],
+    UserGrantRole Unary "/etcdserverpb.Auth/UserGrantRole" ["/v3/auth/user/grant"],
+    UserRevokeRole Unary "/etcdserverpb.Auth/UserRevokeRole" ["/v3/auth/user/revoke"],
+    RoleAdd Unary "/etcdserverpb.Auth/RoleAdd" ["/v3/auth/role/add"],
+    RoleGet Unary "/etcdserverpb.Auth/RoleGet" ["/v3/auth/role/get"],
+    RoleList Unary "/etcdserverpb.Auth/RoleList" ["/v3/auth/role/list"],
+    RoleDelete Unary "/etcdserverpb.Auth/RoleDelete" ["/v3/auth/role/delete"],
+    RoleGrantPermission Unary "/etcdserverpb.Auth/RoleGrantPermission" ["/v3/auth/role/grant"],
+    RoleRevokePermission Unary "/etcdserverpb.Auth/RoleRevokePermission" ["/v3/auth/role/revoke"],
+    Lock Unary "/v3lockpb.Lock/Lock" ["/v3/lock/lock"],
+    Unlock Unary "/v3lockpb.Lock/Unlock" ["/v3/lock/unlock"],
+    Campaign Unary "/v3electionpb.Election/Campaign" ["/v3/election/campaign"],
+    Proclaim Unary "/v3electionpb.Election/Proclaim" ["/v3/election/proclaim"],
+    Leader Unary "/v3electionpb.Election/Leader" ["/v3/election/leader"],
+    Observe ServerStream "/v3electionpb.Election/Observe" ["/v3/election/observe"],
+    Resign Unary "/v3electionpb.Election/Resign" ["/v3/election/resign"],
+    HealthCheck Unary "/grpc.health.v1.Health/Check" [],
+    HealthWatch ServerStream "/grpc.health.v1.Health/Watch" [],
+    HealthList Unary "/grpc.health.v1.Health/List" [],
 }
 
 impl Rpc {
@@ -159,6 +167,7 @@ mod tests {
         for (position, &rpc) in Rpc::ALL.iter().enumerate() {
             assert_eq!(rpc as usize, position);
             assert_eq!(Rpc::from_path(rpc.path()), Some(rpc));
+            assert_eq!(Rpc::from_json_path(rpc.path()), None);
             assert_eq!(format!("/{}/{}", rpc.service(), rpc.method()), rpc.path());
         }
     }

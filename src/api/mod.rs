@@ -2,7 +2,8 @@
 //!
 //! Each service is plain async functions, a request struct in and a response struct or a refusal out, in a
 //! file of its own in `services`; `transport` alone knows how messages travel, so that a leaner one can take its place;
-//! `dispatch` brings the two together. The rooms inside import one way: `metrics`, `transport`, `services`, `http`.
+//! `dispatch` brings the two together. The rooms inside import one way: `metrics`, `transport`,
+//! `services`, `gateway`, `http`.
 //!
 //! Invariants: a request passes `gate` and the shape `checks` before the node hears of it; values are shared
 //! from the store to the socket; a refusal finds its gRPC code in one table, `status`.
@@ -10,6 +11,7 @@
 
 mod dispatch;
 mod gate;
+mod gateway;
 mod http;
 mod methods;
 mod metrics;
@@ -19,8 +21,9 @@ pub mod status;
 mod transport;
 
 pub use dispatch::serve;
-pub use http::{Cors, respond};
+pub use http::{Web, respond, respond_metrics};
 pub use metrics::registry::{API_VERSION, Metrics, STORAGE_VERSION, Traits};
 pub use porch::{Porch, Terms};
 pub use services::watch_frames::RawWatchResponse;
+pub use transport::body::Asked;
 pub use transport::receive_room::{ReceiveRoom, ReceiveRooms, TakenIn};

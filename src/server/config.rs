@@ -66,6 +66,10 @@ pub struct Config {
     pub log_outputs: Vec<String>,
     pub listen_metrics: Vec<Place>,
     pub cors: Vec<String>,
+    /// Names by which clients may call this server without TLS.
+    pub host_whitelist: Vec<String>,
+    /// Whether the JSON gateway is open.
+    pub grpc_gateway: bool,
     /// Whether `--metrics` is `extensive`.
     pub extensive_metrics: bool,
 }
@@ -203,6 +207,8 @@ impl Config {
             listen_metrics,
             extensive_metrics: flags.get("metrics") == "extensive",
             cors: values::words(flags.get("cors")),
+            host_whitelist: values::words(flags.get("host-whitelist")),
+            grpc_gateway: read.flag("enable-grpc-gateway")?,
             name,
             data_dir,
         })

@@ -133,7 +133,7 @@ const fn ignored(name: &'static str, kind: Kind, default: &'static str) -> Flag 
     Flag { name, kind, default, group: Group::Member, standing: Standing::Ignored, help: "" }
 }
 
-use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring};
+use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring, Security};
 use Kind::{Bool, Choice, Duration, Gates, OneOf, Signed, Text, Unsigned, Urls, Words};
 
 /// Every flag.
@@ -179,6 +179,8 @@ pub const FLAGS: &[Flag] = &[
     built(Monitoring, "metrics", OneOf(&["basic", "extensive"]), "basic", "Detail of metrics; 'extensive' adds the time of every kind of request."),
     built(Monitoring, "listen-metrics-urls", Urls, "", "Further URLs that serve only metrics and health."),
     built(Monitoring, "cors", Words, "*", "Web origins that may read answers."),
+    built(Security, "host-whitelist", Words, "*", "Names by which HTTP requests without TLS may call this server."),
+    built(Member, "enable-grpc-gateway", Bool, "true", "Serve the JSON gateway under /v3/."),
 
     unbuilt("wal-dir", Text, ""),
     unbuilt("listen-client-http-urls", Urls, ""),
@@ -225,7 +227,6 @@ pub const FLAGS: &[Flag] = &[
     unbuilt("peer-skip-client-san-verification", Bool, "false"),
     unbuilt("tls-min-version", Text, "TLS1.2"),
     unbuilt("tls-max-version", Text, ""),
-    unbuilt("host-whitelist", Words, "*"),
     unbuilt("enable-log-rotation", Bool, "false"),
     unbuilt("log-rotation-config-json", Text, r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#),
     unbuilt("enable-pprof", Bool, "false"),
@@ -244,7 +245,6 @@ pub const FLAGS: &[Flag] = &[
         standing: Standing::Refused("an acknowledged write is always on the disk first"), help: "",
     },
 
-    ignored("enable-grpc-gateway", Bool, "true"),
     ignored("max-snapshots", Unsigned, "5"),
     ignored("max-wals", Unsigned, "5"),
     ignored("backend-bbolt-freelist-type", Text, ""),

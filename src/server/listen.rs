@@ -13,7 +13,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -22,7 +21,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
-use crate::api::{self, Cors, Porch, ReceiveRoom, ReceiveRooms, TakenIn};
+use crate::api::{self, Asked, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
 use crate::base::limits;
 use crate::env::Env;
 use crate::server::config::Config;
@@ -56,7 +55,7 @@ pub struct Manners {
     max_concurrent_streams: u32,
     keepalive_interval: Option<Duration>,
     keepalive_timeout: Duration,
-    cors: Arc<Cors>,
+    web: Arc<Web>,
     clients: Arc<Slots>,
     metrics: Arc<Slots>,
     rooms: ReceiveRooms,
@@ -85,7 +84,11 @@ impl Manners {
             max_concurrent_streams: config.max_concurrent_streams,
             keepalive_interval: config.keepalive_interval,
             keepalive_timeout: config.keepalive_timeout,
-            cors: Arc::new(Cors { origins: config.cors.clone() }),
+            web: Arc::new(Web {
+                origins: config.cors.clone(),
+                hosts: config.host_whitelist.clone(),
+                gateway: config.grpc_gateway,
+            }),
             clients: Slots::new(share.clients),
             metrics: Slots::new(share.metrics),
             rooms: ReceiveRooms::default(),
@@ -208,11 +211,11 @@ fn connection<E: Env>(
     let stream = Gathered::new(stream, turns.clone());
     let spoke = Arc::new(AtomicBool::new(false));
     let service = {
-        let (porch, cors, spoke) = (porch.clone(), manners.cors.clone(), spoke.clone());
+        let (porch, web, spoke) = (porch.clone(), manners.web.clone(), spoke.clone());
         let room = manners.rooms.connection();
         service_fn(move |request| {
             spoke.store(true, Ordering::Relaxed);
-            answer(porch.clone(), cors.clone(), traffic, room.clone(), request)
+            answer(porch.clone(), web.clone(), traffic, room.clone(), request)
         })
     };
     let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
@@ -255,16 +258,18 @@ async fn silence(received: Received, spoke: Arc<AtomicBool>) {
 
 async fn answer<E: Env>(
     porch: Arc<Porch<E>>,
-    cors: Arc<Cors>,
+    web: Arc<Web>,
     traffic: Traffic,
     room: ReceiveRoom,
     request: http::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
-    if traffic == Traffic::Clients && is_grpc(&request) {
-        return Ok(api::serve(porch, request.map(|body| TakenIn::new(body, room))).await);
-    }
-    let answer = api::respond(&porch, &cors, &request).await;
-    Ok(answer.map(|body| Body::new(body.map_err(|never| match never {}))))
+    Ok(match traffic {
+        Traffic::Clients if is_grpc(&request) => {
+            api::serve(porch, request.map(|body| Asked::Sent(TakenIn::new(body, room)))).await
+        }
+        Traffic::Clients => api::respond(&porch, &web, request, room).await,
+        Traffic::Metrics => api::respond_metrics(&porch, &request).await,
+    })
 }
 
 /// gRPC is HTTP/2 with its content type; everything else is plain HTTP.

@@ -1,19 +1,25 @@
 //! The plain HTTP endpoints of the client port: health, readiness, version, metrics.
 //!
-//! Invariants: bodies, codes and headers are etcd's, every answer carries the CORS headers, and nothing here
-//! changes the store. Does not know of sockets; the JSON gateway will stand beside it.
+//! Invariants: bodies, codes and headers are etcd's, every answer to an origin that may read it says so, and nothing here
+//! changes the store but by way of the JSON gateway. Does not know of sockets.
 
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Response, StatusCode};
-use http_body_util::Full;
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Full};
+use tonic::body::Body;
 
+use crate::api::gateway;
 use crate::api::metrics::peers::PeerMetrics;
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
 use crate::api::porch::Porch;
 use crate::api::services::maintenance::is_learner;
+use crate::api::transport::call::StdError;
+use crate::api::transport::receive_room::ReceiveRoom;
 use crate::base::{Refusal, calendar_day};
 use crate::env::Env;
 use crate::machine::AlarmKind;
@@ -21,48 +27,164 @@ use crate::node::NodeStatus;
 
 type Answer = Response<Full<Bytes>>;
 
-/// Which web origins may read answers.
+/// Who may come by plain HTTP, and what there is for them.
 #[derive(Clone, Debug)]
-pub struct Cors {
-    /// The origins of `--cors`; `*` is any.
+pub struct Web {
+    /// The origins of `--cors`, whose pages may read answers; `*` is any.
     pub origins: Vec<String>,
+    /// The hosts of `--host-whitelist`, by which this server may be called; `*` is any.
+    pub hosts: Vec<String>,
+    /// Whether the JSON gateway is open.
+    pub gateway: bool,
 }
 
-impl Cors {
+impl Web {
     fn allow_origin(&self, origin: Option<&HeaderValue>) -> Option<HeaderValue> {
-        if self.origins.iter().any(|have| have == "*") {
+        if self.origins.is_empty() || self.origins.iter().any(|have| have == "*") {
             return Some(HeaderValue::from_static("*"));
         }
         origin.filter(|origin| self.origins.iter().any(|have| have.as_bytes() == origin.as_bytes())).cloned()
     }
+
+    /// Why a request is not answered that calls this server by a name it does not know: a page of that name would
+    /// otherwise speak to it from inside a browser.
+    fn refusal<B>(&self, request: &http::Request<B>) -> Option<String> {
+        let named =
+            request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+        let named = named.or_else(|| request.uri().authority().map(ToString::to_string)).unwrap_or_default();
+        let host = host_of(&named);
+        if self.hosts.is_empty() || self.hosts.iter().any(|have| have == "*" || have == host) {
+            return None;
+        }
+        Some(format!(
+            "\netcd received your request, but the Host header was unrecognized.\n\n\
+             To fix this, choose one of the following options:\n\
+             - Enable TLS, then any HTTPS request will be allowed.\n\
+             - Add the hostname you want to use to the whitelist in settings.\n  \
+             - e.g. etcd --host-whitelist {host:?}\n\n\
+             This requirement has been added to help prevent \"DNS Rebinding\" attacks (CVE-2018-5702).\n\n"
+        ))
+    }
 }
 
-/// Answers one HTTP request; its body is not looked at.
-pub async fn respond<E: Env, B>(porch: &Porch<E>, cors: &Cors, request: &http::Request<B>) -> Answer {
-    let mut answer = route(porch, request.method(), request.uri()).await;
-    let headers = answer.headers_mut();
-    headers
-        .insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("accept, content-type, authorization"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE"));
-    if let Some(date) = http_date(SystemTime::now()) {
-        headers.insert(header::DATE, date);
+/// A host without its port, as Go's library takes them apart; all of it where there is no port.
+fn host_of(named: &str) -> &str {
+    match named.rsplit_once(':') {
+        Some((host, _)) if host.starts_with('[') && host.ends_with(']') => &host[1..host.len() - 1],
+        Some((host, _)) if !host.contains(':') => host,
+        _ => named,
     }
-    if let Some(origin) = cors.allow_origin(request.headers().get(header::ORIGIN)) {
+}
+
+/// Answers one HTTP request on the client port.
+pub async fn respond<E, B>(
+    porch: &Arc<Porch<E>>,
+    web: &Web,
+    request: http::Request<B>,
+    room: ReceiveRoom,
+) -> Response<Body>
+where
+    E: Env,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError> + Send,
+{
+    if let Some(why) = web.refusal(&request) {
+        return dated(boxed(error(StatusCode::MISDIRECTED_REQUEST, why)));
+    }
+    let origin = web.allow_origin(request.headers().get(header::ORIGIN));
+    let mut answer = dated(open(porch, web, request, room).await);
+    if let Some(origin) = origin {
+        let headers = answer.headers_mut();
+        let fields = HeaderValue::from_static("accept, content-type, authorization");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, fields);
+        let methods = HeaderValue::from_static("POST, GET, OPTIONS, PUT, DELETE");
+        headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, methods);
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
     }
     answer
 }
 
-async fn route<E: Env>(porch: &Porch<E>, method: &Method, uri: &http::Uri) -> Answer {
-    if method == Method::OPTIONS {
-        return Response::new(Full::default());
+/// Answers one HTTP request on a port that is there for health and metrics alone.
+pub async fn respond_metrics<E: Env, B>(porch: &Porch<E>, request: &http::Request<B>) -> Response<Body> {
+    let path = request.uri().path();
+    if path == "/version" || path == "/debug/vars" {
+        return dated(boxed(not_found()));
     }
+    dated(boxed(route(porch, request.method(), request.uri()).await))
+}
+
+async fn open<E, B>(
+    porch: &Arc<Porch<E>>,
+    web: &Web,
+    mut request: http::Request<B>,
+    room: ReceiveRoom,
+) -> Response<Body>
+where
+    E: Env,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError> + Send,
+{
+    if request.method() == Method::OPTIONS {
+        return boxed(Response::new(Full::default()));
+    }
+    // What older clients say.
+    if let Some(rest) = request.uri().path().strip_prefix("/v3beta/").map(str::to_owned)
+        && let Ok(uri) = http::Uri::try_from(format!("/v3/{rest}"))
+    {
+        *request.uri_mut() = uri;
+    }
+    if let Some(place) = elsewhere(request.uri(), web.gateway) {
+        let mut answer = Response::new(Full::default());
+        *answer.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+        answer.headers_mut().insert(header::LOCATION, place);
+        return boxed(answer);
+    }
+    if web.gateway && request.uri().path().starts_with("/v3/") {
+        return gateway::serve(porch.clone(), request, room).await;
+    }
+    boxed(route(porch, request.method(), request.uri()).await)
+}
+
+/// Where a path leads that is not written as it should be, as Go's library sends clients on.
+fn elsewhere(uri: &http::Uri, gateway: bool) -> Option<HeaderValue> {
+    let path = uri.path();
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let mut clean = format!("/{}", parts.join("/"));
+    if (path.ends_with('/') && clean != "/") || (gateway && clean == "/v3") {
+        clean.push('/');
+    }
+    if clean == path {
+        return None;
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    HeaderValue::try_from(clean + &query).ok()
+}
+
+fn boxed(answer: Answer) -> Response<Body> {
+    answer.map(|body| Body::new(body.map_err(|never| match never {})))
+}
+
+fn dated(mut answer: Response<Body>) -> Response<Body> {
+    if let Some(date) = http_date(SystemTime::now()) {
+        answer.headers_mut().insert(header::DATE, date);
+    }
+    answer
+}
+
+async fn route<E: Env>(porch: &Porch<E>, method: &Method, uri: &http::Uri) -> Answer {
     let query = Query(uri.query().unwrap_or(""));
     let path = uri.path();
     match path {
         "/version" | "/health" | "/metrics" | "/debug/vars" | "/livez" | "/readyz" => {}
         _ if path.starts_with("/livez/") || path.starts_with("/readyz/") => {}
-        _ => return error(StatusCode::NOT_FOUND, "404 page not found\n"),
+        _ => return not_found(),
     }
     // Metrics are shown whatever the method, as by etcd's library.
     if method != Method::GET && path != "/metrics" {
@@ -126,6 +248,10 @@ fn error(code: StatusCode, text: impl Into<Bytes>) -> Answer {
     let mut answer = answer(code, "text/plain; charset=utf-8", text);
     answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
+}
+
+fn not_found() -> Answer {
+    error(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 fn version(status: &NodeStatus) -> Answer {
@@ -246,7 +372,7 @@ async fn checks<E: Env>(porch: &Porch<E>, path: &str, query: &Query<'_>) -> Answ
         Some(name) => all.iter().copied().filter(|check| check.name() == name).collect(),
     };
     if one.is_some() && chosen.is_empty() {
-        return error(StatusCode::NOT_FOUND, "404 page not found\n");
+        return not_found();
     }
     let mut lines = String::new();
     let mut healthy = true;
@@ -311,13 +437,49 @@ mod tests {
         assert_eq!(known_reason(&status, &Query(""), true), Some("ALARM CORRUPT".to_string()));
     }
 
+    fn web(origin: &str, host: &str) -> Web {
+        Web { origins: vec![origin.into()], hosts: vec![host.into()], gateway: true }
+    }
+
     #[test]
     fn origins_are_any_or_named() {
-        let any = Cors { origins: vec!["*".into()] };
-        assert_eq!(any.allow_origin(None), Some(HeaderValue::from_static("*")));
-        let one = Cors { origins: vec!["https://a.example".into()] };
+        assert_eq!(web("*", "*").allow_origin(None), Some(HeaderValue::from_static("*")));
+        let one = web("https://a.example", "*");
         let origin = HeaderValue::from_static("https://a.example");
         assert_eq!(one.allow_origin(Some(&origin)), Some(origin));
         assert_eq!(one.allow_origin(Some(&HeaderValue::from_static("https://b.example"))), None);
+        assert_eq!(one.allow_origin(None), None);
+    }
+
+    #[test]
+    fn hosts_are_any_or_named() {
+        let named = |host: &str| http::Request::builder().header("host", host).body(()).expect("a request");
+        assert_eq!(web("*", "*").refusal(&named("evil.example")), None);
+        let one = web("*", "a.example");
+        for host in ["a.example", "a.example:2379"] {
+            assert_eq!(one.refusal(&named(host)), None, "{host}");
+        }
+        let why = one.refusal(&named("evil.example:80")).expect("refused");
+        assert!(why.contains("etcd --host-whitelist \"evil.example\"\n"), "{why}");
+        assert_eq!(["[::1]:2379", "::1", "h:1", "h"].map(host_of), ["::1", "::1", "h", "h"]);
+        let http2 = http::Request::builder().uri("http://a.example:1/").body(()).expect("a request");
+        assert_eq!(one.refusal(&http2), None);
+    }
+
+    #[test]
+    fn paths_that_are_not_clean_are_sent_on() {
+        let to = |path: &'static str| elsewhere(&http::Uri::from_static(path), true);
+        for (path, place) in [
+            ("/v3", "/v3/"),
+            ("//v3/kv/put", "/v3/kv/put"),
+            ("/v3/kv/../kv/./put?a=b", "/v3/kv/put?a=b"),
+            ("/../health", "/health"),
+        ] {
+            assert_eq!(to(path), Some(HeaderValue::from_static(place)), "{path}");
+        }
+        for path in ["/", "/v3/", "/v3/kv/put", "/health?x"] {
+            assert_eq!(to(path), None, "{path}");
+        }
+        assert_eq!(elsewhere(&http::Uri::from_static("/v3"), false), None);
     }
 }

@@ -1,7 +1,7 @@
-//! The plain HTTP endpoints of the client port.
+//! Plain HTTP on the client port: etcd's endpoints, and the way to the JSON gateway.
 //!
 //! Does not know of gRPC.
 
 mod endpoints;
 
-pub use endpoints::{Cors, respond};
+pub use endpoints::{Web, respond, respond_metrics};

@@ -2,6 +2,7 @@
 //!
 //! Invariant: this room alone decodes with the gRPC library. Does not know any method's messages.
 
+pub mod body;
 pub mod call;
 pub mod inbound;
 pub mod pieces;

@@ -149,12 +149,15 @@ struct Framing {
     have: usize,
     /// Bytes of the message that are to come.
     missing: usize,
+    /// The length of a message without a prefix, until something of it is here.
+    bare: Option<usize>,
 }
 
 impl Framing {
     /// Takes more bytes; the length of the message that begins in them and does not end there, if one does.
     fn take(&mut self, mut bytes: &[u8]) -> Option<usize> {
-        let mut began = None;
+        let mut began = self.bare.take();
+        self.missing += began.unwrap_or(0);
         while !bytes.is_empty() {
             if self.missing > 0 {
                 let part = bytes.len().min(self.missing);
@@ -203,6 +206,12 @@ impl<B> TakenIn<B> {
     /// The body of a request on a connection with that room.
     pub fn new(body: B, room: ReceiveRoom) -> Self {
         Self { body, room, framing: Framing::default(), aside: None, asking: None, refused: false, stalled: None }
+    }
+
+    /// The body of one message of so many bytes at most, which has no prefix.
+    pub fn whole(body: B, room: ReceiveRoom, most: usize) -> Self {
+        let framing = Framing { bare: Some(most), ..Framing::default() };
+        Self { framing, ..Self::new(body, room) }
     }
 
     fn took(&mut self, bytes: &[u8]) {

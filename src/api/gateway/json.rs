@@ -1,0 +1,207 @@
+//! Messages in JSON, as their descriptors say.
+//!
+//! Invariants: names are the protocol's own and both kinds are understood; numbers of 64 bits are strings, bytes are base64,
+//! what is unset is left out, what is unknown is passed over. Does not know of HTTP.
+
+use std::sync::LazyLock;
+
+use prost_reflect::prost::Message;
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+
+use crate::api::methods::Rpc;
+use crate::wire::DESCRIPTORS;
+
+/// The messages of a method.
+pub struct Kinds {
+    pub input: MessageDescriptor,
+    pub output: MessageDescriptor,
+}
+
+/// By the method's number; none for those that have no path in the gateway.
+static KINDS: LazyLock<Vec<Option<Kinds>>> = LazyLock::new(|| {
+    let pool =
+        DescriptorPool::decode(DESCRIPTORS).expect("the descriptors are written by the generator of the messages");
+    let kinds = |rpc: &Rpc| {
+        let service = pool.get_service_by_name(rpc.service())?;
+        let method = service.methods().find(|method| method.name() == rpc.method())?;
+        Some(Kinds { input: method.input(), output: method.output() })
+    };
+    Rpc::ALL.iter().map(kinds).collect()
+});
+
+/// The messages of a method that has a path in the gateway.
+pub fn kinds(rpc: Rpc) -> &'static Kinds {
+    KINDS[rpc as usize].as_ref().expect("every method with a path in the gateway has descriptors, as a test holds")
+}
+
+/// A message in protobuf; the reason where the JSON does not make one.
+pub fn to_protobuf(kind: &MessageDescriptor, json: &[u8]) -> Result<Vec<u8>, String> {
+    const OPTIONS: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
+    let mut reader = serde_json::Deserializer::from_slice(json);
+    match DynamicMessage::deserialize_with_options(kind.clone(), &mut reader, &OPTIONS) {
+        Ok(message) => Ok(message.encode_to_vec()),
+        Err(error) => Err(reason(json, &error)),
+    }
+}
+
+/// What is wrong, as far as it is easy in the words of Go's libraries.
+fn reason(json: &[u8], error: &serde_json::Error) -> String {
+    if error.is_eof() {
+        return "unexpected EOF".into();
+    }
+    let first = String::from_utf8_lossy(json).chars().next();
+    if let Some(first) = first.filter(|first| !r#"{["-tfn0123456789"#.contains(*first)) {
+        return format!("invalid character {first:?} looking for beginning of value");
+    }
+    let text = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    let what = text.strip_suffix(&place).unwrap_or(&text);
+    format!("proto: (line {}:{}): {what}", error.line(), error.column())
+}
+
+/// A message in JSON; the reason where the bytes are no such message.
+pub fn from_protobuf(kind: &MessageDescriptor, protobuf: &[u8]) -> Result<Vec<u8>, String> {
+    const OPTIONS: SerializeOptions = SerializeOptions::new().use_proto_field_name(true).skip_default_fields(true);
+    let message = DynamicMessage::decode(kind.clone(), protobuf).map_err(|error| error.to_string())?;
+    let mut json = Vec::with_capacity(protobuf.len() * 2);
+    message
+        .serialize_with_options(&mut serde_json::Serializer::new(&mut json), &OPTIONS)
+        .map_err(|error| error.to_string())?;
+    Ok(json)
+}
+
+/// Finds the end of a JSON value in bytes that come piece by piece; each is looked at once.
+#[derive(Default)]
+pub struct Splitter {
+    looked: usize,
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+    begun: bool,
+}
+
+impl Splitter {
+    /// Where the first value of `buf` ends, which begins as it did when it was last shown here.
+    pub fn end(&mut self, buf: &[u8]) -> Option<usize> {
+        while let Some(&byte) = buf.get(self.looked) {
+            self.looked += 1;
+            if self.in_string {
+                match byte {
+                    _ if self.escaped => self.escaped = false,
+                    b'\\' => self.escaped = true,
+                    b'"' => self.in_string = false,
+                    _ => {}
+                }
+                continue;
+            }
+            match byte {
+                b' ' | b'\t' | b'\r' | b'\n' => continue,
+                b'"' => self.in_string = true,
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+            self.begun = true;
+            if self.depth == 0 {
+                // No message is a word, a number or a string: whoever reads it says so.
+                let rest = if matches!(byte, b'}' | b']') { 0 } else { word(&buf[self.looked..]) };
+                return Some(self.looked + rest);
+            }
+        }
+        None
+    }
+
+    /// Whether anything but space was seen.
+    pub fn has_begun(&self) -> bool {
+        self.begun
+    }
+}
+
+fn word(bytes: &[u8]) -> usize {
+    bytes.iter().position(u8::is_ascii_whitespace).unwrap_or(bytes.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_with_a_path_has_descriptors() {
+        let pool = DescriptorPool::decode(DESCRIPTORS).expect("descriptors");
+        let methods: usize = pool.services().map(|service| service.methods().len()).sum();
+        let with_kinds = KINDS.iter().flatten().count();
+        // Of the methods of the table those of health are of another package.
+        assert_eq!((methods, with_kinds), (Rpc::ALL.len() - 3, Rpc::ALL.len() - 3));
+        assert_eq!(kinds(Rpc::Range).input.full_name(), "etcdserverpb.RangeRequest");
+        assert_eq!(kinds(Rpc::Observe).output.full_name(), "v3electionpb.LeaderResponse");
+    }
+
+    #[test]
+    fn the_mapping_is_grpc_gateways() {
+        let back = |rpc: Rpc, json: &str| {
+            let bytes = to_protobuf(&kinds(rpc).input, json.as_bytes())?;
+            from_protobuf(&kinds(rpc).input, &bytes).map(|json| String::from_utf8(json).expect("text"))
+        };
+        let table = [
+            (
+                Rpc::Range,
+                r#"{"key":"Zm9v","rangeEnd":"_w","limit":"9223372036854775807"}"#,
+                r#"{"key":"Zm9v","range_end":"/w==","limit":"9223372036854775807"}"#,
+            ),
+            (
+                Rpc::Range,
+                r#"{"sort_order":"DESCEND","sort_target":3,"serializable":true,"unknown":[{}]}"#,
+                r#"{"sort_order":"DESCEND","sort_target":"MOD","serializable":true}"#,
+            ),
+            (
+                Rpc::Range,
+                r#"{"sort_order":"NOBODY","sort_target":77,"limit":5.0,"key":null}"#,
+                r#"{"limit":"5","sort_target":77}"#,
+            ),
+            (Rpc::LeaseGrant, r#"{"TTL":"-1","ID":7}"#, r#"{"TTL":"-1","ID":"7"}"#),
+            (Rpc::MemberAdd, r#"{"peerURLs":["<a>"],"isLearner":true}"#, r#"{"peerURLs":["<a>"],"isLearner":true}"#),
+            (
+                Rpc::Txn,
+                r#"{"success":[{"requestPut":{"key":"YQ=="}},{"request_range":{}}]}"#,
+                r#"{"success":[{"request_put":{"key":"YQ=="}},{"request_range":{}}]}"#,
+            ),
+            (Rpc::Watch, r#"{"progress_request":{}}"#, r#"{"progress_request":{}}"#),
+        ];
+        for (rpc, json, expected) in table {
+            assert_eq!(back(rpc, json).as_deref(), Ok(expected), "{json}");
+        }
+        for (json, why) in [
+            (r#"{"key":"#, "unexpected EOF"),
+            ("xx", "invalid character 'x' looking for beginning of value"),
+            (r#"{"key":"!!"}"#, "proto: (line 1:11): invalid base64: Invalid symbol 33, offset 0."),
+        ] {
+            assert_eq!(back(Rpc::Range, json), Err(why.into()), "{json}");
+        }
+        for bad in ["[]", "null", r#"{"limit":"x"}"#, r#"{"limit":1e30}"#, r#"{"key":5}"#, r#"{"key":"YQ==",}"#] {
+            assert!(back(Rpc::Range, bad).is_err_and(|why| why.starts_with("proto: ")), "{bad}");
+        }
+        let two = r#"{"success":[{"request_put":{},"request_range":{}}]}"#;
+        assert!(back(Rpc::Txn, two).is_err(), "one of them");
+        let deep = format!("{}{}", r#"{"success":[{"request_txn":"#.repeat(200), "}]}".repeat(200));
+        assert!(back(Rpc::Txn, &deep).is_err(), "depth has an end");
+    }
+
+    #[test]
+    fn values_are_found_wherever_they_are_cut() {
+        let text = br#" {"a":"}\"]{","b":[1,{}]}  {} [3] "#;
+        for piece in 1..text.len() {
+            let (mut buf, mut splitter, mut found) = (Vec::new(), Splitter::default(), Vec::new());
+            for bytes in text.chunks(piece) {
+                buf.extend_from_slice(bytes);
+                while let Some(end) = splitter.end(&buf) {
+                    found.push(String::from_utf8(buf.drain(..end).collect()).expect("text").trim().to_string());
+                    splitter = Splitter::default();
+                }
+            }
+            assert_eq!(found, [r#"{"a":"}\"]{","b":[1,{}]}"#, "{}", "[3]"], "{piece}");
+            assert!(!splitter.has_begun());
+        }
+        assert_eq!(Splitter::default().end(b" null x"), Some(5));
+        assert_eq!(Splitter::default().end(b"}"), Some(1));
+    }
+}

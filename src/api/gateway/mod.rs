@@ -1,0 +1,107 @@
+//! The JSON gateway: requests in JSON over plain HTTP, answered by the methods of gRPC.
+//!
+//! A request becomes the gRPC request that it stands for and enters by the same door (`dispatch`), so that deadlines,
+//! limits, callers and counts are those of gRPC. The mapping is grpc-gateway's, from the descriptors of the messages.
+//!
+//! Invariant: nothing is decided here that the method decides. Does not know what the methods do.
+
+mod answers;
+mod json;
+mod requests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Response, StatusCode};
+use http_body::Body as HttpBody;
+use http_body_util::{BodyExt, Full};
+use tokio::time::Instant;
+use tonic::body::Body;
+use tonic::{Code, Status};
+
+use crate::api::dispatch;
+use crate::api::gate::timeout;
+use crate::api::gateway::answers::{error, stream, unary};
+use crate::api::gateway::json::kinds;
+use crate::api::gateway::requests::{frames, metadata, one};
+use crate::api::methods::{Flow, Rpc};
+use crate::api::porch::Porch;
+use crate::api::status::deadline_exceeded;
+use crate::api::transport::body::Asked;
+use crate::api::transport::call::StdError;
+use crate::api::transport::receive_room::{ReceiveRoom, TakenIn};
+use crate::base::limits;
+use crate::env::Env;
+
+/// Answers a request for a path of the gateway.
+pub async fn serve<E, B>(porch: Arc<Porch<E>>, request: http::Request<B>, room: ReceiveRoom) -> Response<Body>
+where
+    E: Env,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError> + Send,
+{
+    let Some(rpc) = Rpc::from_json_path(request.uri().path()) else {
+        return error(&Status::not_found("Not Found"));
+    };
+    if request.method() != Method::POST {
+        return error(&Status::unimplemented("Method Not Allowed"));
+    }
+    let begun = Instant::now();
+    let patience = match patience(request.headers()) {
+        Ok(patience) => patience,
+        Err(status) => return error(&status),
+    };
+    let (head, body) = request.into_parts();
+    let body = if rpc.flow() == Flow::BidiStream {
+        Body::new(frames(body, kinds(rpc).input.clone()))
+    } else {
+        let most = porch.terms.max_message_bytes().saturating_mul(limits::JSON_TIMES);
+        let length = body.size_hint().exact().map_or(most, |length| usize::try_from(length).unwrap_or(usize::MAX));
+        let gathered = one(TakenIn::whole(body, room, length), most, &kinds(rpc).input);
+        let message = match patience {
+            Some(patience) => tokio::time::timeout(patience, gathered).await.unwrap_or(Err(deadline_exceeded())),
+            None => gathered.await,
+        };
+        match message {
+            Ok(message) => Body::new(Full::new(message).map_err(|never| match never {})),
+            Err(status) => return error(&status),
+        }
+    };
+    let mut asked = http::Request::new(Asked::<B>::Made(body));
+    *asked.method_mut() = Method::POST;
+    *asked.uri_mut() = http::Uri::from_static(rpc.path());
+    *asked.headers_mut() = metadata(&head.headers, patience.map(|patience| patience.saturating_sub(begun.elapsed())));
+    let answer = dispatch::serve(porch, asked).await;
+    if rpc.flow() == Flow::Unary {
+        unary(answer, &kinds(rpc).output).await
+    } else {
+        stream(answer, kinds(rpc).output.clone()).await
+    }
+}
+
+/// How long the client waits.
+fn patience(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
+    let Some(told) = headers.get("grpc-timeout") else { return Ok(None) };
+    let told = String::from_utf8_lossy(told.as_bytes());
+    let refused = || Status::new(Code::InvalidArgument, format!("invalid grpc-timeout: {told}"));
+    timeout(&told).map(Some).ok_or_else(refused)
+}
+
+/// The HTTP status that stands for a code, as grpc-gateway has it.
+fn http_status(code: Code) -> StatusCode {
+    match code {
+        Code::Ok => StatusCode::OK,
+        Code::Cancelled => StatusCode::from_u16(499).expect("499 is a status"),
+        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
+        Code::PermissionDenied => StatusCode::FORBIDDEN,
+        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
