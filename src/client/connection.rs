@@ -1,6 +1,6 @@
 //! One handle on a cluster: channels, and the rule of when to try again.
 //!
-//! Invariants: a read may be tried on another endpoint whenever one says it is unavailable; a write only when
+//! Invariants: a read may be tried on another endpoint whenever one says it is unavailable or breaks off; a write only when
 //! it never left, because then no server can have seen it. Attempts are bounded by the caller's timeout, and
 //! without one by [`MAX_ATTEMPTS`]. A read that nobody answers for [`HEDGE_AFTER`] is sent to one endpoint more, so
 //! that a member that is silent (and not away) costs a read a second, not its timeout.
@@ -20,7 +20,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::wire::etcdserverpb::AuthenticateRequest;
 use crate::wire::services::auth_client::AuthClient;
 
-use super::error::{Error, never_sent, reason};
+use super::error::{Error, lost, never_sent, reason};
 use super::options::{Credentials, Options, channel};
 use super::rotation::Rotation;
 
@@ -170,7 +170,8 @@ impl Client {
                 self.authenticate().await?;
                 continue;
             }
-            let again = never_sent(&status) || (safety == Safety::Read && status.code() == Code::Unavailable);
+            let again = never_sent(&status)
+                || (safety == Safety::Read && (status.code() == Code::Unavailable || lost(&status)));
             if !again || (deadline.is_none() && attempt >= MAX_ATTEMPTS) {
                 return Err(status.into());
             }
@@ -310,7 +311,7 @@ struct Visit<'a> {
 impl Visit<'_> {
     fn ended<T>(mut self, answer: &Result<T, Status>) {
         // Only a member that cannot serve says that it is unavailable; any other refusal is an answer.
-        self.answered = answer.as_ref().err().is_none_or(|status| status.code() != Code::Unavailable);
+        self.answered = answer.as_ref().err().is_none_or(|status| status.code() != Code::Unavailable && !lost(status));
         if let Err(status) = answer {
             self.why = reason(status);
         }
