@@ -34,7 +34,7 @@ const fn room(name: &'static str, layer: u8) -> Room {
     Room { name, layer, imports_only: None, entered_only_by: None }
 }
 
-const ROOMS: [Room; 23] = [
+const ROOMS: [Room; 24] = [
     room("base", 0),
     // Protobuf types end with those who speak the protocol.
     Room {
@@ -57,6 +57,7 @@ const ROOMS: [Room; 23] = [
     room("peer", 5),
     room("node", 5),
     room("driver", 6),
+    room("passport", 6),
     room("api", 7),
     room("server", 8),
     Room { name: "client", layer: 1, imports_only: Some(&["base", "wire"]), entered_only_by: Some(&["ctl"]) },
@@ -121,7 +122,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("tokio_stream", &["api", "server", "client", "ctl"]),
     ("tonic", &["wire", "api", "server", "client", "ctl"]),
     ("tonic_prost", &["wire", "api", "client"]),
-    ("tracing", &["peer", "driver", "api", "server", "client", "ctl"]),
+    ("tracing", &["peer", "driver", "passport", "api", "server", "client", "ctl"]),
     ("tracing_subscriber", &["server"]),
     // Development only.
     ("proptest", &["*"]),

@@ -28,7 +28,7 @@ use crate::server::flags::{FlagStop, Flags};
 use crate::server::founding::InitialMember;
 use crate::server::listen::{Listener, Manners, Traffic};
 use crate::server::socket::{Place, Socket};
-use crate::server::{directory, logs, notices, notify};
+use crate::server::{directory, logs, notices, notify, passports};
 
 /// The configuration or the start is refused.
 const EXIT_REFUSED: u8 = 1;
@@ -268,6 +268,7 @@ pub struct Serving {
 impl Serving {
     /// Starts everything a configuration asks for, or tells in one line why not.
     pub async fn start(config: &Config) -> Result<Self, NotStarted> {
+        let passports = passports::passports(config)?;
         let root = PathBuf::from(&config.data_dir);
         directory::check_foreign(&root)?;
         if !directory::holds_member(&root) {
@@ -304,7 +305,9 @@ impl Serving {
             max_txn_ops: config.max_txn_ops,
             election_timeout: config.election_timeout,
         };
-        let porch = Arc::new(Porch::new(handle.clone(), terms, Arc::new(Metrics::new(traits))));
+        handle.facts().auth.tokens_live_for(passports::token_ttl(config));
+        let porch = Porch::new(handle.clone(), terms, Arc::new(Metrics::new(traits))).with_passports(passports);
+        let porch = Arc::new(porch);
         let services = porch.clone();
         tokio::spawn(async move { services.end_streams_with_the_node().await });
         let (stop, stopping) = watch::channel(false);

@@ -72,6 +72,16 @@ pub struct Config {
     pub grpc_gateway: bool,
     /// Whether `--metrics` is `extensive`.
     pub extensive_metrics: bool,
+    pub proof: ProofFlags,
+}
+
+/// How users prove who they are.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are the flags")]
+pub struct ProofFlags {
+    pub auth_token: String,
+    pub bcrypt_cost: u64,
+    pub auth_token_ttl: Duration,
 }
 
 /// Longest election timeout, as in etcd.
@@ -206,6 +216,7 @@ impl Config {
             log_outputs: values::words(flags.get("log-outputs")),
             listen_metrics,
             extensive_metrics: flags.get("metrics") == "extensive",
+            proof: proof(&read)?,
             cors: values::words(flags.get("cors")),
             host_whitelist: values::words(flags.get("host-whitelist")),
             grpc_gateway: read.flag("enable-grpc-gateway")?,
@@ -226,6 +237,14 @@ fn founders(flags: &Flags, name: &str, told: &[String], cluster_exists: bool) ->
     let members = founding::members(given, name, told)?;
     founding::check(&members, name, told, cluster_exists)?;
     flags.first_start_unbuilt.clone().map_or(Ok(members), Err)
+}
+
+fn proof(read: &Reader<'_>) -> Result<ProofFlags, String> {
+    Ok(ProofFlags {
+        auth_token: read.text("auth-token"),
+        bcrypt_cost: read.number("bcrypt-cost")?,
+        auth_token_ttl: Duration::from_secs(read.number("auth-token-ttl")?),
+    })
 }
 
 fn usize_of(number: u64) -> usize {

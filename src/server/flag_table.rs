@@ -235,9 +235,9 @@ pub const FLAGS: &[Flag] = &[
     unbuilt("distributed-tracing-service-name", Text, "etcd"),
     unbuilt("distributed-tracing-instance-id", Text, ""),
     unbuilt("distributed-tracing-sampling-rate", Signed, "0"),
-    unbuilt("auth-token", Text, "simple"),
-    unbuilt("bcrypt-cost", Unsigned, "10"),
-    unbuilt("auth-token-ttl", Unsigned, "300"),
+    built(Security, "auth-token", Text, "simple", "tokens of users: simple, or jwt,sign-method=METHOD,priv-key=FILE,pub-key=FILE,ttl=10m"),
+    built(Security, "bcrypt-cost", Unsigned, "10", "cost of a password's hash, 4 to 31"),
+    built(Security, "auth-token-ttl", Unsigned, "300", "seconds a simple token lives that is not used"),
     unbuilt("memory-mlock", Bool, "false"),
     unbuilt("max-learners", Signed, "1"),
     Flag {

@@ -19,6 +19,7 @@ mod log_outputs;
 mod logs;
 mod notices;
 mod notify;
+mod passports;
 mod seldom;
 mod socket;
 mod values;

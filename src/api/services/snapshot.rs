@@ -2,11 +2,9 @@
 //!
 //! Invariant: blobs, what they say of the rest, and the digest behind them are as etcd sends them. Does not know the file's form.
 
-use std::sync::Arc;
-
 use tonic::Status;
 
-use crate::api::porch::Porch;
+use crate::api::session::Session;
 use crate::api::status::status_of;
 use crate::api::transport::pieces::Whole;
 use crate::api::transport::streams::Answers;
@@ -25,8 +23,8 @@ pub struct SnapshotBlobs {
 
 impl SnapshotBlobs {
     /// Begins: of this member's state as it is now, whoever leads.
-    pub async fn open<E: Env>(porch: Arc<Porch<E>>) -> Result<Self, Refusal> {
-        let backup = porch.handle.back_up().await?;
+    pub async fn open<E: Env>(session: Session<E>) -> Result<Self, Refusal> {
+        let backup = session.handle.back_up().await?;
         Ok(Self { backup, ready: Vec::new().into_iter() })
     }
 
