@@ -9,6 +9,8 @@ pub mod wire;
 
 pub mod bbolt;
 pub mod env;
+#[cfg(feature = "tls")]
+pub mod tls;
 
 pub mod auth;
 pub mod lease;

@@ -305,6 +305,16 @@ pub const LOG_FINISH_MS: u64 = 1_000;
 /// cancels all it had under way is within it, a flood of resets is not.
 pub const RESET_STREAMS: usize = 1_024;
 
+/// Milliseconds that a TLS handshake may take, as in etcd.
+pub const HANDSHAKE_MS: u64 = 10_000;
+
+/// TLS handshakes under way at once, of clients and of peers each: one holds some 30 KiB and is let go after its time, and
+/// a processor does a few hundred to a thousand a second. Beyond that who comes is closed at once, and tries again.
+pub const HANDSHAKES: usize = 2_048;
+
+/// Connections of peers that were greeted and wait to be taken in: that takes no time, so a few.
+pub const PEERS_GREETED: usize = 16;
+
 /// Time a new connection has to begin as an HTTP connection does.
 pub const GREETING_MS: u64 = 10_000;
 

@@ -11,7 +11,8 @@ use crate::server::auto_compaction;
 use crate::server::features::Features;
 use crate::server::flags::Flags;
 use crate::server::founding::{self, InitialMember};
-use crate::server::socket::Place;
+use crate::server::security::Security;
+use crate::server::socket::{Listen, Place};
 use crate::server::values;
 
 /// A server's configuration.
@@ -20,11 +21,10 @@ use crate::server::values;
 pub struct Config {
     pub name: String,
     pub data_dir: String,
-    pub listen_client: Vec<Place>,
+    pub listen_client: Vec<Listen>,
     pub advertise_client_urls: Vec<String>,
-    pub listen_peer_urls: Vec<String>,
-    /// The same as addresses to bind, `host:port` each.
-    pub listen_peers: Vec<String>,
+    pub listen_peers: Vec<Listen>,
+    pub security: Security,
     pub advertise_peer_urls: Vec<String>,
     /// Sorted by name. Where the flags do not hold together it is this member alone.
     pub initial_cluster: Vec<InitialMember>,
@@ -64,7 +64,7 @@ pub struct Config {
     pub log_level: String,
     pub log_format: String,
     pub log_outputs: Vec<String>,
-    pub listen_metrics: Vec<Place>,
+    pub listen_metrics: Vec<Listen>,
     pub cors: Vec<String>,
     /// Names by which clients may call this server without TLS.
     pub host_whitelist: Vec<String>,
@@ -135,8 +135,8 @@ impl Reader<'_> {
         if urls.is_empty() { Err(format!("--{name} must not be empty")) } else { Ok(urls) }
     }
 
-    fn listen(&self, name: &str) -> Result<Vec<Place>, String> {
-        self.urls(name)?.iter().map(|url| values::place(url, name)).collect()
+    fn listen(&self, name: &str) -> Result<Vec<Listen>, String> {
+        self.urls(name)?.iter().map(|url| values::listen(url, name)).collect()
     }
 }
 
@@ -160,7 +160,7 @@ impl Config {
             given => given.to_string(),
         };
         // In etcd's order, so that of several things that are wrong the same one is told.
-        let (listen_peer_urls, listen_peers) = listen_peers(&read)?;
+        let listen_peers = listen_peers(&read)?;
         let (listen_client, listen_metrics) = (read.listen("listen-client-urls")?, read.listen("listen-metrics-urls")?);
         let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
         let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
@@ -172,6 +172,7 @@ impl Config {
         let features = Features::read(flags.get("feature-gates"))?;
         let (corrupt_check_time, compact_hash_check_time) = check_times(&read, &features)?;
         let auto_compaction = compaction(flags)?;
+        let security = Security::read(flags)?.check(&listen_client, &listen_metrics, &listen_peers)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
         let members = founders(flags, &name, &advertise_peer_urls, cluster_exists);
         let first_start = members.as_ref().map(|_| ()).map_err(String::clone);
@@ -181,8 +182,8 @@ impl Config {
         Ok(Self {
             listen_client,
             advertise_client_urls,
-            listen_peer_urls,
             listen_peers,
+            security,
             advertise_peer_urls,
             initial_cluster,
             first_start,
@@ -272,16 +273,14 @@ fn timers(read: &Reader<'_>) -> Result<(Duration, Duration), String> {
     Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
 }
 
-/// The URLs, and what they bind.
-fn listen_peers(read: &Reader<'_>) -> Result<(Vec<String>, Vec<String>), String> {
-    let address = |place: Place| match place {
-        Place::Net(address) => Ok(address.to_string()),
-        Place::File(_) => {
-            Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"))
-        }
-    };
-    let addresses = read.listen("listen-peer-urls")?.into_iter().map(address).collect::<Result<_, _>>()?;
-    Ok((texts(&read.some_urls("listen-peer-urls")?), addresses))
+fn listen_peers(read: &Reader<'_>) -> Result<Vec<Listen>, String> {
+    let listen = read.listen("listen-peer-urls")?;
+    if let Some(file) = listen.iter().find(|listen| matches!(listen.place, Place::File(_))) {
+        let place = &file.place;
+        return Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"));
+    }
+    read.some_urls("listen-peer-urls")?;
+    Ok(listen)
 }
 
 /// The form of a client URL, as etcd's text has it.
@@ -346,7 +345,7 @@ mod tests {
     fn defaults_are_etcds() {
         let config = config(&[]).expect("defaults hold together");
         assert_eq!(config.data_dir, "default.etcd");
-        assert_eq!(config.listen_client, [Place::Net("127.0.0.1:2379".parse().expect("an address"))]);
+        assert_eq!(config.listen_client[0].place, Place::Net("127.0.0.1:2379".parse().expect("an address")));
         assert_eq!(founding::shown(&config.initial_cluster), "default=http://localhost:2380");
         assert_eq!((config.auto_compaction, config.snapshot_catchup_entries), (None, 5_000));
         assert_eq!((config.quota_bytes, config.max_txn_ops), (Some(2 << 30), 128));
@@ -371,7 +370,9 @@ mod tests {
             (&["--election-timeout=50001"], "--election-timeout[50001ms] is too long"),
             (&["--listen-peer-urls=http://name:1"], "--listen-peer-urls: expected IP in URL for binding"),
             (&["--listen-peer-urls="], "--listen-peer-urls must not be empty"),
-            (&["--listen-metrics-urls=https://127.0.0.1:1"], "--listen-metrics-urls: https"),
+            (&["--listen-metrics-urls=https://127.0.0.1:1"], "client TLS key/cert (--cert-file, --key-file) must be"),
+            (&["--listen-peer-urls=https://127.0.0.1:1"], "cannot listen on TLS for 127.0.0.1:1: KeyFile and CertFile"),
+            (&["--tls-min-version=TLS1.1"], "unexpected TLS version \"TLS1.1\" (must be one of: TLS1.2, TLS1.3)"),
             (&["--initial-cluster=a=http://localhost:2380"], "couldn't find local name \"default\""),
             (&["--initial-cluster=default=http://localhost:1"], "--initial-cluster has default=http://localhost:1 but"),
             (

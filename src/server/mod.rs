@@ -20,6 +20,7 @@ mod logs;
 mod notices;
 mod notify;
 mod passports;
+mod security;
 mod seldom;
 mod socket;
 mod values;

@@ -24,6 +24,7 @@ use crate::base::{Refusal, calendar_day};
 use crate::env::Env;
 use crate::machine::AlarmKind;
 use crate::node::NodeStatus;
+use crate::tls::CameSealed;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -53,6 +54,10 @@ impl Web {
             request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
         let named = named.or_else(|| request.uri().authority().map(ToString::to_string)).unwrap_or_default();
         let host = host_of(&named);
+        // No page of another name comes by a certificate for this one.
+        if request.extensions().get::<CameSealed>().is_some() {
+            return None;
+        }
         if self.hosts.is_empty() || self.hosts.iter().any(|have| have == "*" || have == host) {
             return None;
         }
