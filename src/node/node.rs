@@ -189,7 +189,7 @@ impl<D: Disk> Node<D> {
                 reply.send((at, self.digest_at(at)));
             }
             Input::DigestAsked { at, reply } => reply.send(self.digest_at(at)),
-            Input::RecollectionAsked { of, last, reply } => reply.send(self.group.recall(of, last)),
+            Input::RecollectionAsked { of, last, reply } => reply.send(self.recall(of, last)),
             Input::Recollected { from, remembered, reply } => {
                 reply.send(self.recollected(from, remembered, now, out));
             }
