@@ -467,6 +467,9 @@ mod tests {
         let why = one.refusal(&named("evil.example:80")).expect("refused");
         assert!(why.contains("etcd --host-whitelist \"evil.example\"\n"), "{why}");
         assert_eq!(["[::1]:2379", "::1", "h:1", "h"].map(host_of), ["::1", "::1", "h", "h"]);
+        let mut sealed = named("evil.example");
+        sealed.extensions_mut().insert(CameSealed);
+        assert_eq!(one.refusal(&sealed), None, "TLS has looked at the name");
         let http2 = http::Request::builder().uri("http://a.example:1/").body(()).expect("a request");
         assert_eq!(one.refusal(&http2), None);
     }
