@@ -178,7 +178,6 @@ fn methods() -> Vec<(&'static str, For, Bytes)> {
         ("Maintenance/Hash", For::Root, encoded(&pb::HashRequest {})),
         ("Maintenance/HashKV", For::Root, encoded(&pb::HashKvRequest { revision: 0 })),
         ("Maintenance/MoveLeader", For::Root, encoded(&pb::MoveLeaderRequest { target_id: 5 })),
-        ("Maintenance/Downgrade", For::Root, encoded(&pb::DowngradeRequest::default())),
         ("Auth/AuthStatus", For::Anyone, encoded(&pb::AuthStatusRequest {})),
         ("Auth/AuthEnable", For::Root, encoded(&pb::AuthEnableRequest {})),
         ("Auth/UserAdd", For::Root, encoded(&pb::AuthUserAddRequest { name: name(), ..Default::default() })),

@@ -26,6 +26,8 @@ pub struct NodeStatus {
     pub quota_bytes: u64,
     pub key_count: u64,
     pub leases: u64,
+    /// Of users and roles.
+    pub auth_revision: u64,
     pub watchers: u64,
     pub watch_streams: u64,
     /// Watchers that are fed from history because they fell behind.
@@ -103,6 +105,7 @@ macro_rules! noticeboard {
                     alarms: rare.alarms.clone(),
                     members: rare.members.clone(),
                     cluster_version: rare.cluster_version.clone(),
+                    auth_revision: self.auth.revision(),
                 }
             }
         }

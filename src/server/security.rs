@@ -153,7 +153,8 @@ impl Security {
             let place = &listen.place;
             return Err(format!("cannot listen on TLS for {place}: KeyFile and CertFile are not presented"));
         }
-        if let (Some(listen), true) = (clients.iter().chain(http).find(|listen| listen.sealed), self.clients.is_empty()) {
+        if let (Some(listen), true) = (clients.iter().chain(http).find(|listen| listen.sealed), self.clients.is_empty())
+        {
             return Err(format!(
                 "TLS key/cert (--cert-file, --key-file) must be provided for client url {} with HTTPS scheme",
                 listen.url
@@ -182,7 +183,9 @@ impl Security {
                 tracing::warn!("peer-url" = url, "{text}");
             }
         }
-        for url in listening.clients.iter().chain(&listening.http).filter(|listen| !listen.sealed).map(|listen| &listen.url) {
+        for url in
+            listening.clients.iter().chain(&listening.http).filter(|listen| !listen.sealed).map(|listen| &listen.url)
+        {
             if !self.clients.is_empty() {
                 let text = "scheme is http or unix while key and cert files are present; ignoring key and cert files";
                 tracing::warn!("client-url" = url, "{text}");
@@ -205,7 +208,12 @@ impl Security {
         };
         let fixtures = data.join("fixtures");
         self.peers.make_own(&fixtures.join("peer"), &hosts(&[&listening.peers]), self.years, "peer")?;
-        self.clients.make_own(&fixtures.join("client"), &hosts(&[&listening.clients, &listening.http]), self.years, "client")
+        self.clients.make_own(
+            &fixtures.join("client"),
+            &hosts(&[&listening.clients, &listening.http]),
+            self.years,
+            "client",
+        )
     }
 
     /// Who takes clients in, and who those that want metrics; `None` where no URL asks for it.
@@ -213,10 +221,11 @@ impl Security {
     /// # Errors
     /// A file cannot be read or used.
     pub fn doors(&self, listening: &Listening) -> Result<Doors, String> {
-        let door = |listen: &[&[Listen]], checks_origin| match listen.iter().copied().flatten().any(|listen| listen.sealed) {
-            true => self.clients.acceptor(&self.protocol, checks_origin, CLIENTS_SPEAK).map(|a| Some(Arc::new(a))),
-            false => Ok(None),
-        };
+        let door =
+            |listen: &[&[Listen]], checks_origin| match listen.iter().copied().flatten().any(|listen| listen.sealed) {
+                true => self.clients.acceptor(&self.protocol, checks_origin, CLIENTS_SPEAK).map(|a| Some(Arc::new(a))),
+                false => Ok(None),
+            };
         Ok(Doors {
             clients: door(&[&listening.clients, &listening.http], false)?,
             metrics: door(&[&listening.metrics], true)?,

@@ -110,7 +110,7 @@ message {} of its stream: {message:?}",
         match message {
             WatchMessage::Created { watch_id, revision } => self.created(model, *watch_id, *revision),
             WatchMessage::Refused { reason, .. } => {
-                let expected = self.refusals.iter().position(|known| known == reason.as_str());
+                let expected = self.refusals.iter().position(|known| *known == reason.as_str());
                 require(expected.is_some(), "a watcher is refused for its own fault", || {
                     format!("refused with {reason:?}; expected were {:?}", self.refusals)
                 })?;

@@ -39,6 +39,7 @@ const GAUGES: &[(&str, &str, Reading)] = &[
     ("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams.", |s| s.watch_streams),
     ("etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers.", |s| s.slow_watchers),
     ("etcd_debugging_mvcc_pending_events_total", "Total number of pending events to be sent.", |s| s.pending_events),
+    ("etcd_debugging_auth_revision", "The current revision of auth store.", |s| s.auth_revision),
     ("quorate_leases", "Leases.", |s| s.leases),
 ];
 

@@ -377,7 +377,6 @@ mod tests {
         ("promhttp_", "of Go's library for metrics"),
         ("etcd_server_go_version", "there is no Go runtime"),
         ("etcd_grpc_proxy_", "the proxy is not built"),
-        ("etcd_debugging_auth_revision", "users and roles are not built"),
         ("etcd_debugging_disk_backend_commit_", "steps of writing etcd's database file, which there is not"),
         ("etcd_debugging_mvcc_db_compaction_", "compaction is a watermark and a slice at a time, not a pass"),
         ("etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds", "the same"),
