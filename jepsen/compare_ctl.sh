@@ -167,7 +167,7 @@ for args in 'member list' 'endpoint hashkv' 'put a b' 'alarm list' 'get a'; do b
 both framed '' "${at[@]}" endpoint status -w table; both framed '' "${at[@]}" endpoint health -w table
 both clean '' --endpoints 127.0.0.1:1 --command-timeout=300ms endpoint status -w table
 read_ member list; read_ member list --consistency s; read_ member list --hex; read_ member list extra; read_ alarm list; read_ alarm disarm
-write_ endpoint status; read_ endpoint hashkv; read_ endpoint hashkv --cluster; read_ endpoint health; list_ endpoint health --cluster; write_ endpoint status --cluster
+write_ endpoint status; read_ endpoint hashkv; read_ endpoint hashkv --cluster; for w in simple json fields protobuf; do both clean "" "${at[@]}" endpoint health -w $w; done; list_ endpoint health --cluster; write_ endpoint status --cluster
 write_ defrag; write_ defrag --cluster
 # compaction, last but for what it changes
 write_ compaction 1
@@ -186,7 +186,7 @@ both masked 'pw\npw\n' "${at[@]}" user passwd alice; both masked 'pw\n' "${at[@]
 both masked 'a\nb\n' "${at[@]}" user add eve; write_ user revoke-role alice reader; write_ role revoke-permission reader k
 read_ auth status; bad auth enable; bad auth disable
 # locks, elections, mirrors, snapshots
-bad lock l echo hi; both clean '' "${at[@]}" lock l -- sh -c 'exit 3'; bad lock l nosuch; LIMIT=2 both masked '' "${at[@]}" lock m -w table
+bad lock l echo hi; both clean '' "${at[@]}" lock l -- sh -c 'exit 3'; bad lock l nosuch
 for format in simple json; do for w in 'lock n' 'elect e hello'; do LIMIT=2 both held '' "${at[@]}" $w -w $format; done; done
 LIMIT=2 bad elect -l nobody
 LIMIT=3 bad make-mirror --prefix a --dest-prefix mirrored/ "$endpoint"; bad get mirrored/ --prefix

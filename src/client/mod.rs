@@ -5,6 +5,25 @@
 //! watch resumes at the revision after the last one it delivered, so that no event is lost or seen twice; a
 //! request with a timeout ends by it. It does not know what the server does with a request, nor how results
 //! are shown.
+//!
+//! ```no_run
+//! use quorate::client::{Client, Error, Options};
+//! use quorate::wire::etcdserverpb::PutRequest;
+//!
+//! # async fn example() -> Result<(), Error> {
+//! let client = Client::connect(&["127.0.0.1:2379".to_owned()], Options::default()).await?;
+//! client.put(PutRequest { key: "greeting".into(), value: "hello".into(), ..Default::default() }).await?;
+//!
+//! // A lock that goes when this program does, and fences off a holder that comes too late.
+//! let session = client.session(10).await?;
+//! let lock = session.lock("printer").await?;
+//! println!("holder {} has {:?}", lock.revision(), lock.key());
+//! lock.release().await?;
+//! session.close().await
+//! # }
+//! ```
+//!
+//! `tests/client_library.rs` shows each part at work against a server.
 
 mod connection;
 mod election;

@@ -125,7 +125,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     }
 }
 
-/// How to reach the destination: as the source, but for who asks.
+/// How to reach the destination: as the source, but for who asks and how it is encrypted.
 fn destination_options(session: &mut Session, flags: &Flags) -> Result<Options, Failure> {
     let user = Some(flags.dest_user.clone());
     let mut password = flags.dest_password.clone();
