@@ -21,7 +21,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
-use crate::api::{self, CommonName, Asked, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
+use crate::api::{self, Asked, CommonName, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
 use crate::base::limits;
 use crate::env::Env;
 use crate::server::config::Config;

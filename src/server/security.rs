@@ -14,9 +14,8 @@ use tokio::net::TcpStream;
 
 use crate::base::limits;
 use crate::env::{Handshake, Sealed, Sealing};
-use crate::server::config::Listening;
 use crate::server::flags::Flags;
-use crate::server::socket::{Listen, Place};
+use crate::server::socket::{Listen, Listening, Place};
 use crate::server::values;
 use crate::tls::{
     Acceptor, Allowed, CertificateFiles, Connector, FIRST_BYTE, Protocol, Rejected, ServerTerms, Trust, go_text, make,
@@ -75,7 +74,9 @@ impl Side {
                 common_names: values::words(flags.get(&format!("{before}cert-allowed-cn"))),
                 hosts: values::words(named("cert-allowed-hostname")),
             },
-            skips_origin: false,
+            // Of clients the file alone says it.
+            skips_origin: flags.is_given(&format!("{before}skip-client-san-verification"))
+                && flag("skip-client-san-verification")?,
         })
     }
 
@@ -135,12 +136,9 @@ impl Security {
     pub fn read(flags: &Flags) -> Result<Self, String> {
         let suites = values::words(flags.get("cipher-suites"));
         let protocol = Protocol::new(flags.get("tls-min-version"), flags.get("tls-max-version"), &suites)?;
-        let mut peers = Side::read(flags, "peer-")?;
-        let skips = "peer-skip-client-san-verification";
-        peers.skips_origin = values::boolean(flags.get(skips)).map_err(|why| format!("--{skips}: {why}"))?;
         let years = values::unsigned(flags.get("self-signed-cert-validity"));
         let years = years.map_err(|why| format!("--self-signed-cert-validity: {why}"))?;
-        Ok(Self { protocol, clients: Side::read(flags, "")?, peers, years })
+        Ok(Self { protocol, clients: Side::read(flags, "")?, peers: Side::read(flags, "peer-")?, years })
     }
 
     /// Checks that there is something to encrypt with where a URL asks for it.
@@ -153,7 +151,8 @@ impl Security {
             let place = &listen.place;
             return Err(format!("cannot listen on TLS for {place}: KeyFile and CertFile are not presented"));
         }
-        if let (Some(listen), true) = (clients.iter().chain(http).find(|listen| listen.sealed), self.clients.is_empty()) {
+        if let (Some(listen), true) = (clients.iter().chain(http).find(|listen| listen.sealed), self.clients.is_empty())
+        {
             return Err(format!(
                 "TLS key/cert (--cert-file, --key-file) must be provided for client url {} with HTTPS scheme",
                 listen.url
@@ -182,7 +181,9 @@ impl Security {
                 tracing::warn!("peer-url" = url, "{text}");
             }
         }
-        for url in listening.clients.iter().chain(&listening.http).filter(|listen| !listen.sealed).map(|listen| &listen.url) {
+        for url in
+            listening.clients.iter().chain(&listening.http).filter(|listen| !listen.sealed).map(|listen| &listen.url)
+        {
             if !self.clients.is_empty() {
                 let text = "scheme is http or unix while key and cert files are present; ignoring key and cert files";
                 tracing::warn!("client-url" = url, "{text}");
@@ -205,7 +206,12 @@ impl Security {
         };
         let fixtures = data.join("fixtures");
         self.peers.make_own(&fixtures.join("peer"), &hosts(&[&listening.peers]), self.years, "peer")?;
-        self.clients.make_own(&fixtures.join("client"), &hosts(&[&listening.clients, &listening.http]), self.years, "client")
+        self.clients.make_own(
+            &fixtures.join("client"),
+            &hosts(&[&listening.clients, &listening.http]),
+            self.years,
+            "client",
+        )
     }
 
     /// Who takes clients in, and who those that want metrics; `None` where no URL asks for it.
@@ -213,10 +219,11 @@ impl Security {
     /// # Errors
     /// A file cannot be read or used.
     pub fn doors(&self, listening: &Listening) -> Result<Doors, String> {
-        let door = |listen: &[&[Listen]], checks_origin| match listen.iter().copied().flatten().any(|listen| listen.sealed) {
-            true => self.clients.acceptor(&self.protocol, checks_origin, CLIENTS_SPEAK).map(|a| Some(Arc::new(a))),
-            false => Ok(None),
-        };
+        let door =
+            |listen: &[&[Listen]], checks_origin| match listen.iter().copied().flatten().any(|listen| listen.sealed) {
+                true => self.clients.acceptor(&self.protocol, checks_origin, CLIENTS_SPEAK).map(|a| Some(Arc::new(a))),
+                false => Ok(None),
+            };
         Ok(Doors {
             clients: door(&[&listening.clients, &listening.http], false)?,
             metrics: door(&[&listening.metrics], true)?,
