@@ -361,7 +361,8 @@ fn leases_that_fall_due_together_end_without_waiting_for_ticks() {
     let mut rounds = 0;
     while bench.facts.expired_leases.load(Relaxed) < 1_000 || !bench.unsynced.is_empty() {
         bench.turn();
-        if let Some(number) = bench.unsynced.drain(..).next_back() {
+        let newest = bench.unsynced.drain(..).next_back();
+        if let Some(number) = newest {
             bench.step(Input::Persisted { number });
         }
         assert!(bench.node.lease_clock.in_flight() <= crate::base::limits::MAX_REVOCATIONS_IN_FLIGHT);

@@ -21,7 +21,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
-use crate::api::{self, Asked, CommonName, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
+use crate::api::{self, Asked, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
 use crate::base::limits;
 use crate::env::Env;
 use crate::server::config::Config;
@@ -298,7 +298,7 @@ fn connection<E: Env>(
                 request.extensions_mut().insert(CameSealed);
             }
             if let Some(client) = &client {
-                request.extensions_mut().insert(CommonName(client.common_name.clone()));
+                request.extensions_mut().insert(client.clone());
             }
             spoke.store(true, Ordering::Relaxed);
             answer(porch.clone(), web.clone(), traffic, room.clone(), request)
