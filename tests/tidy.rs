@@ -119,6 +119,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("rustix", &["env", "server"]),
     ("rustls", &["tls"]),
     ("serde", &["machine"]),
+    ("serde_saphyr", &["server"]),
     ("serde_json", &["machine", "passport", "api", "server", "utl"]),
     ("sha1", &["base"]),
     ("sha2", &["backend", "utl"]),

@@ -12,7 +12,7 @@ use crate::server::features::Features;
 use crate::server::flags::Flags;
 use crate::server::founding::{self, InitialMember};
 use crate::server::security::Security;
-use crate::server::socket::{Listen, Place};
+use crate::server::socket::{Listen, Listening, Place};
 use crate::server::values;
 
 /// A server's configuration.
@@ -80,38 +80,6 @@ pub struct ProofFlags {
     pub auth_token: String,
     pub bcrypt_cost: u64,
     pub auth_token_ttl: Duration,
-}
-
-/// Where others come in.
-#[derive(Clone, Debug, Default)]
-#[allow(missing_docs, reason = "the fields are the flags")]
-pub struct Listening {
-    pub clients: Vec<Listen>,
-    /// Where there are any, HTTP is served here alone, and gRPC above alone.
-    pub http: Vec<Listen>,
-    pub metrics: Vec<Listen>,
-    pub peers: Vec<Listen>,
-}
-
-impl Listening {
-    /// In etcd's order, so that of several things that are wrong the same one is told.
-    fn read(read: &Reader<'_>) -> Result<Self, String> {
-        let peers = read.listen("listen-peer-urls")?;
-        if let Some(file) = peers.iter().find(|listen| matches!(listen.place, Place::File(_))) {
-            let place = &file.place;
-            return Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"));
-        }
-        read.some_urls("listen-peer-urls")?;
-        let clients = read.listen("listen-client-urls")?;
-        let http = read.listen("listen-client-http-urls")?;
-        if let Some(both) = http.iter().find(|listen| clients.iter().any(|other| other.place == listen.place)) {
-            return Err(format!(
-                "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {}",
-                both.url
-            ));
-        }
-        Ok(Self { clients, http, metrics: read.listen("listen-metrics-urls")?, peers })
-    }
 }
 
 /// Longest election timeout, as in etcd.
@@ -187,11 +155,11 @@ impl Config {
         let name = read.text("name");
         let data_dir = data_dir(flags, &name);
         // In etcd's order, so that of several things that are wrong the same one is told.
-        let listening = Listening::read(&read)?;
+        let listening = listening(&read)?;
         let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
         let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
         let (heartbeat, election_timeout) = timers(&read)?;
-        if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") {
+        if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") && !flags.are_of_file() {
             return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".into());
         }
         read.some_urls("listen-client-urls")?;
@@ -302,6 +270,25 @@ fn timers(read: &Reader<'_>) -> Result<(Duration, Duration), String> {
         ));
     }
     Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
+}
+
+/// Where others come in. In etcd's order, so that of several things that are wrong the same one is told.
+fn listening(read: &Reader<'_>) -> Result<Listening, String> {
+    let peers = read.listen("listen-peer-urls")?;
+    if let Some(file) = peers.iter().find(|listen| matches!(listen.place, Place::File(_))) {
+        let place = &file.place;
+        return Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"));
+    }
+    read.some_urls("listen-peer-urls")?;
+    let clients = read.listen("listen-client-urls")?;
+    let http = read.listen("listen-client-http-urls")?;
+    if let Some(both) = http.iter().find(|listen| clients.iter().any(|other| other.place == listen.place)) {
+        return Err(format!(
+            "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {}",
+            both.url
+        ));
+    }
+    Ok(Listening { clients, http, metrics: read.listen("listen-metrics-urls")?, peers })
 }
 
 /// The form of a client URL, as etcd's text has it.
