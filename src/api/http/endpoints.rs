@@ -294,10 +294,14 @@ async fn health<E: Env>(porch: &Porch<E>, query: &Query<'_>) -> Answer {
     let reason = unhealthy(porch, query, serializable).await;
     let counter = if reason.is_some() { &porch.metrics.health_failures } else { &porch.metrics.health_success };
     counter.inc();
-    let code = if reason.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let health = if reason.is_some() { "false" } else { "true" };
-    let reason = serde_json::Value::from(reason.unwrap_or_default());
-    answer(code, "text/plain; charset=utf-8", format!("{{\"health\":\"{health}\",\"reason\":{reason}}}"))
+    match reason {
+        None => answer(StatusCode::OK, "text/plain; charset=utf-8", "{\"health\":\"true\",\"reason\":\"\"}"),
+        Some(reason) => {
+            let reason = serde_json::Value::from(reason);
+            let text = format!("{{\"health\":\"false\",\"reason\":{reason}}}\n");
+            error(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
 }
 
 async fn unhealthy<E: Env>(porch: &Porch<E>, query: &Query<'_>, serializable: bool) -> Option<String> {
