@@ -1,14 +1,14 @@
 #!/bin/sh
-# Builds the stock etcd and etcdctl, to compare with, into target/peers (or PEERS_DIR). Their sources come from the public
+# Builds the stock etcd, etcdctl and etcdutl, to compare with, into target/peers (or PEERS_DIR). Their sources come from the public
 # module by Go's ordinary client. Without Go this says so and is no failure.
 set -eu
 cd "$(dirname "$0")/.."
 out=${PEERS_DIR:-$PWD/target/peers}
 if ! command -v go >/dev/null 2>&1; then
-    echo "SKIPPED: Go is not installed, so stock etcd and etcdctl are not built"
+    echo "SKIPPED: Go is not installed, so stock etcd, etcdctl and etcdutl are not built"
     exit 0
 fi
 mkdir -p "$out"
-(cd jepsen/peers && go build -trimpath -o "$out/" ./etcd ./etcdctl)
+(cd jepsen/peers && go build -trimpath -o "$out/" ./etcd ./etcdctl go.etcd.io/etcd/etcdutl/v3)
 "$out/etcd" --version | head -1
-echo "stock etcd and etcdctl are in $out"
+echo "stock etcd, etcdctl and etcdutl are in $out"

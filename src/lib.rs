@@ -32,6 +32,8 @@ pub mod driver;
 pub mod api;
 #[cfg(feature = "server")]
 pub mod server;
+#[cfg(feature = "server")]
+pub mod utl;
 
 #[cfg(feature = "client")]
 pub mod client;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::base::{MemberId, derive_member_id};
-use quorate::driver::{DriverConfig, FoundingMember};
+use quorate::driver::{DriverConfig, FoundingMember, ScrubPace};
 use quorate::mvcc::StoreOptions;
 use quorate::node::{NodeConfig, Observer};
 use quorate::wal::WalIdentity;
@@ -74,6 +74,8 @@ pub fn driver_config(
         force_new_cluster: false,
         advances_first_election: true,
         corruption: Default::default(),
+        // Often enough for a run to see some.
+        scrub: ScrubPace { rest: Duration::from_secs(3), step_bytes: 8 * 1024, pause: Duration::from_millis(100) },
         listen_peers: ports.iter().map(|port| peer_address(member, *port)).collect(),
         peer_connections: quorate::base::limits::PEER_CONNECTIONS,
         cluster_token: TOKEN.to_string(),

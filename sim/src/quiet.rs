@@ -22,11 +22,7 @@ pub fn is_gentle(plan: &Plan) -> bool {
 
 /// Whether nothing is wrong now.
 fn is_quiet(world: &World) -> bool {
-    // Where a leader keeps next to no entries a request still waits for its whole time now and then (docs/NEXT.md).
-    if world.plan.setting.catch_up_entries < 100
-        || world.plan.setting.lane.is_some()
-        || world.plan.harm != Harm::Nothing
-    {
+    if world.plan.setting.lane.is_some() || world.plan.harm != Harm::Nothing {
         return false;
     }
     if !(world.is_calm() || is_gentle(&world.plan)) || world.operator_is_busy() || world.wires.any_cut() {

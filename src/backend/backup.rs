@@ -54,7 +54,7 @@ impl<D: Disk> Run<D> {
     /// Puts the next entry, or the next small bucket.
     fn step(&mut self) -> Result<(), Wrong> {
         if self.in_keys {
-            match self.records.next()? {
+            match self.records.next_record()? {
                 Some(record) => self.put(&record),
                 None => {
                     self.writer.end();

@@ -54,7 +54,7 @@ impl Foreign {
         let mut foreign = Self { compacted: -1, ..Self::default() };
         let mut each = |bucket: &[u8], take: &mut dyn FnMut(&Bytes, Bytes) -> Result<(), String>| {
             let mut walk = database.walk(bucket, seen);
-            while let Some((key, value)) = walk.next()? {
+            while let Some((key, value)) = walk.next_entry()? {
                 take(&key, value).map_err(|what| {
                     Wrong::corrupt(name, 0, format!("bucket {}: {what}", String::from_utf8_lossy(bucket)))
                 })?;

@@ -11,12 +11,14 @@ mod buckets;
 mod content;
 mod entry;
 mod foreign;
+mod log;
 mod records;
 mod status;
 mod versions;
 
 pub use backup::{Backup, Blob};
 pub use foreign::{Foreign, ForeignAuth};
+pub use log::ForeignLog;
 pub use records::Records;
 pub use status::{FileStatus, hash_kv, status};
 pub use versions::STORAGE_VERSION;

@@ -21,8 +21,8 @@ impl<'a, S: Source> Records<'a, S> {
     }
 
     /// The next record with its entry's key and value; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<(Record, Bytes, Bytes)>, Wrong> {
-        let Some((key, value)) = self.walk.next()? else { return Ok(None) };
+    pub fn next_record(&mut self) -> Result<Option<(Record, Bytes, Bytes)>, Wrong> {
+        let Some((key, value)) = self.walk.next_entry()? else { return Ok(None) };
         let record = read_entry(&key, value.clone()).map_err(|what| {
             Wrong::from(Corruption { file: self.name.to_string(), offset: 0, what: format!("bucket key: {what}") })
         })?;

@@ -35,7 +35,7 @@ pub fn status<S: Source>(database: &Database<S>, name: &str, heard: &mut dyn FnM
     for bucket in buckets {
         told.hash = crc32c::crc32c_append(told.hash, &bucket);
         let mut walk = database.walk(&bucket, &mut seen);
-        while let Some((key, value)) = walk.next()? {
+        while let Some((key, value)) = walk.next_entry()? {
             told.hash = crc32c::crc32c_append(told.hash, &key);
             told.hash = crc32c::crc32c_append(told.hash, &value);
             heard((key.len() + value.len()) as u64);
@@ -65,7 +65,7 @@ pub fn hash_kv<S: Source>(database: &Database<S>, name: &str, revision: i64) -> 
     let mut newest = compacted.max(1);
     let mut seen = database.unseen();
     let mut records = Records::of(database, name, &mut seen);
-    while let Some((record, _, _)) = records.next()? {
+    while let Some((record, _, _)) = records.next_record()? {
         newest = newest.max(record.meta.revision.main);
         digest.note(&record.key, record.meta);
     }
@@ -79,7 +79,7 @@ pub fn hash_kv<S: Source>(database: &Database<S>, name: &str, revision: i64) -> 
     let mut digest = digest.at(at);
     let mut seen = database.unseen();
     let mut records = Records::of(database, name, &mut seen);
-    while let Some((record, key, value)) = records.next()? {
+    while let Some((record, key, value)) = records.next_record()? {
         digest.add(&record.key, &record.meta, &key, &value);
     }
     Ok(digest.finish())

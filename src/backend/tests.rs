@@ -117,7 +117,7 @@ fn import(database: &Database<Memory>) -> (Disk, StorePosition) {
     let mut seen = database.unseen();
     let mut records = Records::of(database, "snapshot", &mut seen);
     let position = run_ready(async {
-        while let Some((record, _, _)) = records.next().unwrap() {
+        while let Some((record, _, _)) = records.next_record().unwrap() {
             import.put(record).await.unwrap();
         }
         import.finish().await.unwrap()

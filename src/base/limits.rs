@@ -137,6 +137,20 @@ pub const WAL_MAX_SPARES: usize = 2;
 /// Size at which a history segment is sealed: the unit of reclaim.
 pub const HISTORY_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 
+/// Largest outline of a history segment: a start holds one at a time. A segment that would need a larger one is read whole.
+pub const MAX_OUTLINE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Time from a start to the first reading of all history in the background, and from the end of one to the next: what a start
+/// did not read is verified within the day.
+pub const SCRUB_REST_MS: u64 = 6 * 60 * 60 * 1_000;
+
+/// Bytes read in one step of that, and the pause behind it: 16 MiB a second, half an hour for 30 GB, and one percent of a
+/// processor.
+pub const SCRUB_STEP_BYTES: usize = 2 * 1024 * 1024;
+
+/// See [`SCRUB_STEP_BYTES`].
+pub const SCRUB_PAUSE_MS: u64 = 125;
+
 /// Largest record body: a request with its framing, and room for a full transaction's bookkeeping.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
 
@@ -158,6 +172,10 @@ pub const CHECKPOINT_EVERY_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Entries kept behind a checkpoint for peers that lag a little, as etcd's `--snapshot-catchup-entries`.
 pub const CATCH_UP_ENTRIES: u64 = 5_000;
+
+/// The same in bytes, whatever their number: values may be large. Who is slower than this, and heard of, has what
+/// [`SNAPSHOT_HELD_LOG_BYTES`] allows.
+pub const CATCH_UP_LOG_BYTES: usize = 32 * 1024 * 1024;
 
 /// Budget of values kept in memory where the flag gives none.
 pub const DEFAULT_VALUE_CACHE_BYTES: usize = 128 * 1024 * 1024;
@@ -508,3 +526,6 @@ pub const BACKUP_BLOB_BYTES: usize = 32 * 1024;
 
 /// Messages of a backup made in one go: so much is ready while as much is sent.
 pub const BACKUP_BLOBS: usize = 16;
+
+/// A part of etcd's raft log that is read: etcd begins another after 64 MB, and ends the one before with whole requests.
+pub const MAX_FOREIGN_LOG_BYTES: u64 = 1024 * 1024 * 1024;

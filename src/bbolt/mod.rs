@@ -6,14 +6,16 @@
 //!
 //! Does not know what etcd keeps in its buckets, nor of disks.
 
+mod database;
 mod page;
-mod reader;
+mod pages;
 mod seen;
 mod walk;
 mod writer;
 
+pub use database::Database;
 pub use page::PAGE_BYTES;
-pub use reader::{Database, Source};
+pub use pages::Source;
 pub use seen::Seen;
 pub use walk::Walk;
 pub use writer::{Layout, Writer};

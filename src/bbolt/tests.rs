@@ -57,7 +57,7 @@ fn read(file: Vec<u8>) -> Result<Buckets, Wrong> {
     for name in names {
         let mut walk = database.walk(&name, &mut seen);
         let entries = found.entry(name.to_vec()).or_default();
-        while let Some((key, value)) = walk.next()? {
+        while let Some((key, value)) = walk.next_entry()? {
             entries.insert(key.to_vec(), value.to_vec());
         }
     }

@@ -5,13 +5,13 @@
 
 use bytes::Bytes;
 
-use super::reader::{Database, Element, Page, Root, Source, What, read_page};
+use super::pages::{Element, Page, Pages, Root, Source, What, read_page};
 use super::seen::Seen;
 use crate::base::{Wrong, limits};
 
-/// A walk over a bucket; see [`Database::walk`].
+/// A walk over a bucket; see [`super::Database::walk`].
 pub struct Walk<'a, S> {
-    database: &'a Database<S>,
+    pages: &'a Pages<S>,
     seen: &'a mut Seen,
     /// Where it begins, before it has.
     root: Option<Root>,
@@ -29,34 +29,34 @@ struct Level {
 }
 
 impl<'a, S: Source> Walk<'a, S> {
-    pub(super) fn new(database: &'a Database<S>, root: Option<Root>, seen: &'a mut Seen) -> Self {
-        Self { database, seen, root, path: Vec::new(), last_key: Bytes::new() }
+    pub(super) fn new(pages: &'a Pages<S>, root: Option<Root>, seen: &'a mut Seen) -> Self {
+        Self { pages, seen, root, path: Vec::new(), last_key: Bytes::new() }
     }
 
     /// The next entry; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<(Bytes, Bytes)>, Wrong> {
+    pub fn next_entry(&mut self) -> Result<Option<(Bytes, Bytes)>, Wrong> {
         match self.next_element()? {
             None => Ok(None),
             Some((key, What::Value(value))) => Ok(Some((key, value))),
             Some((key, _)) => {
                 let at = self.path.last().map_or(0, |level| level.id);
-                Err(self.database.damaged(at, format!("{key:?} is a bucket within a bucket, which etcd has none of")))
+                Err(self.pages.damaged(at, format!("{key:?} is a bucket within a bucket, which etcd has none of")))
             }
         }
     }
 
-    /// As [`Self::next`], buckets too.
+    /// As [`Self::next_entry`], buckets too.
     pub(super) fn next_element(&mut self) -> Result<Option<(Bytes, What)>, Wrong> {
         match self.root.take() {
             Some(Root::Page(id)) => {
-                let page = self.database.page(id, self.seen)?;
+                let page = self.pages.page(id, self.seen)?;
                 self.enter(id, page, None)?;
             }
             Some(Root::Inline(bytes)) => {
                 let page =
-                    read_page(&bytes).map_err(|what| self.database.damaged(0, format!("a small bucket: {what}")))?;
+                    read_page(&bytes).map_err(|what| self.pages.damaged(0, format!("a small bucket: {what}")))?;
                 if !page.is_leaf {
-                    return Err(self.database.damaged(0, "a small bucket has branches"));
+                    return Err(self.pages.damaged(0, "a small bucket has branches"));
                 }
                 self.enter(0, page, None)?;
             }
@@ -71,7 +71,7 @@ impl<'a, S: Source> Walk<'a, S> {
             let What::Child(child) = element.what else {
                 let is_within = level.below.as_ref().is_none_or(|below| element.key < *below);
                 if element.key <= self.last_key || !is_within {
-                    return Err(self.database.damaged(id, format!("page {id}: its keys are out of order")));
+                    return Err(self.pages.damaged(id, format!("page {id}: its keys are out of order")));
                 }
                 self.last_key = element.key.clone();
                 return Ok(Some((element.key, element.what)));
@@ -79,12 +79,12 @@ impl<'a, S: Source> Walk<'a, S> {
             let next = level.elements.as_slice().first().map(|next| next.key.clone());
             let below = next.or_else(|| level.below.clone());
             if element.key < self.last_key || below.as_ref().is_some_and(|below| element.key >= *below) {
-                return Err(self.database.damaged(id, format!("page {id}: its branches are out of order")));
+                return Err(self.pages.damaged(id, format!("page {id}: its branches are out of order")));
             }
-            let page = self.database.page(child, self.seen)?;
+            let page = self.pages.page(child, self.seen)?;
             if page.elements.first().is_none_or(|first| first.key < element.key) {
                 let what = format!("page {child}: it begins with another key than the branch above says");
-                return Err(self.database.damaged(child, what));
+                return Err(self.pages.damaged(child, what));
             }
             self.enter(child, page, below)?;
         }
@@ -93,10 +93,10 @@ impl<'a, S: Source> Walk<'a, S> {
 
     fn enter(&mut self, id: u64, page: Page, below: Option<Bytes>) -> Result<(), Wrong> {
         if self.path.len() == limits::MAX_BBOLT_DEPTH {
-            return Err(self.database.damaged(id, "its tree is deeper than any can be"));
+            return Err(self.pages.damaged(id, "its tree is deeper than any can be"));
         }
         if page.elements.iter().any(|element| element.key.is_empty()) {
-            return Err(self.database.damaged(id, format!("page {id}: a key is empty")));
+            return Err(self.pages.damaged(id, format!("page {id}: a key is empty")));
         }
         self.path.push(Level { id, elements: page.elements.into_iter(), below });
         Ok(())

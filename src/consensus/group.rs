@@ -64,6 +64,8 @@ pub struct Group {
     pub(super) doubts: bool,
     pub(super) own: OwnPromises,
     pub(super) promises: Promises,
+    /// The last entry, by term and index, that others said to be committed when this member started.
+    pub(super) committed_elsewhere: (Term, LogIndex),
     /// Bytes stepped in since the last round.
     unready_bytes: usize,
     /// Bytes of entries handed out and not known durable, by round.
@@ -120,6 +122,7 @@ impl Group {
             doubts: false,
             own,
             promises: Promises::default(),
+            committed_elsewhere: (0, 0),
             unready_bytes: 0,
             undurable: VecDeque::new(),
             undurable_bytes: 0,
@@ -142,7 +145,8 @@ impl Group {
     /// durable; where others vote, the request for their votes waits for that.
     fn may_stand(&self) -> bool {
         let all_durable = self.handed_out == self.persisted && self.raw.raft.raft_log.unstable_entries().is_empty();
-        !self.barred && !self.doubts && !self.is_installing() && (all_durable || !self.is_lone_voter())
+        let whole = !self.doubts && !self.is_installing() && !self.lacks_committed();
+        !self.barred && whole && (all_durable || !self.is_lone_voter())
     }
 
     /// Whether a snapshot was taken that is not applied. Until it is, this member does not stand: the crate would look
@@ -294,6 +298,10 @@ impl Group {
         }
         if message.kind() == MessageKind::TimeoutNow && !self.may_stand() {
             // Who hands over waits for an election timeout and goes on.
+            return Ok(Stepped::Taken);
+        }
+        if self.asks_too_early(&message) {
+            // It cannot win: a majority has more.
             return Ok(Stepped::Taken);
         }
         let bytes = message.payload_bytes();

@@ -100,6 +100,17 @@ impl LogCache {
         behind.map(|entry| entry.data.len() + size_of::<Entry>()).sum()
     }
 
+    /// The first place behind which, up to `upto`, lie no more than so many entries and bytes.
+    pub(super) fn kept_behind(&self, upto: LogIndex, entries: u64, bytes: usize) -> LogIndex {
+        let (mut kept, mut left) = (upto, bytes);
+        while kept > self.released.0 && upto - kept < entries {
+            let size = self.at(kept).map_or(0, |entry| entry.data.len() + size_of::<Entry>());
+            let Some(less) = left.checked_sub(size) else { break };
+            (kept, left) = (kept - 1, less);
+        }
+        kept
+    }
+
     fn term_of(&self, index: LogIndex) -> Option<Term> {
         if index == self.released.0 { Some(self.released.1) } else { self.at(index).map(|entry| entry.term) }
     }
@@ -204,6 +215,21 @@ mod tests {
         assert_eq!((metadata.index, metadata.term), (6, 2));
         cache.restart_behind((40, 5), ConfState::default());
         assert_eq!((cache.first_index().ok(), cache.last(), cache.term(40).ok()), (Some(41), 40, Some(5)));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded_by_number_and_by_bytes() {
+        let large = |index| Entry { data: vec![7; 1000].into(), ..entry(index, 2) };
+        let (mut cache, each) = (cache(), 1000 + size_of::<Entry>());
+        cache.append(&(8..=20).map(large).collect::<Vec<_>>());
+        assert_eq!(cache.kept_behind(20, 3, usize::MAX), 17);
+        assert_eq!(cache.kept_behind(20, u64::MAX, 5 * each), 15);
+        assert_eq!(cache.kept_behind(18, u64::MAX, 5 * each - 1), 14);
+        assert_eq!(cache.kept_behind(20, 0, 0), 20, "nothing");
+        assert_eq!(cache.kept_behind(20, u64::MAX, usize::MAX), 4, "all there is");
+        let kept = cache.kept_behind(20, 3, usize::MAX);
+        cache.release(kept);
+        assert_eq!((cache.first_index(), cache.bytes_behind(kept)), (Ok(18), 3 * each));
     }
 
     #[test]

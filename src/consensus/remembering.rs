@@ -4,6 +4,7 @@
 use raft::{INVALID_ID, StateRole};
 
 use super::group::Group;
+use super::message::{MessageKind, PeerMessage};
 use super::promises::{Acknowledged, Forgotten, Promise, Promises};
 use crate::base::{LogIndex, MemberId, Term};
 
@@ -14,6 +15,8 @@ pub struct Remembered {
     pub promise: Promise,
     /// Where who answers leads: in which term, and the end of its log, behind which nobody can have acknowledged to it.
     pub leads: Option<(Term, (LogIndex, Term))>,
+    /// The last entry that who answers knows to be committed.
+    pub committed: (LogIndex, Term),
 }
 
 impl Group {
@@ -49,7 +52,27 @@ impl Group {
         self.count_on(member, last);
         let raft = &self.raw.raft;
         let leads = (raft.state == StateRole::Leader).then(|| (raft.term, self.log_end()));
-        Remembered { promise: self.promises.of(member), leads }
+        let committed = raft.raft_log.committed;
+        let committed = (committed, raft.raft_log.term(committed).unwrap_or(0));
+        Remembered { promise: self.promises.of(member), leads, committed }
+    }
+
+    /// Another knows this entry to be committed. As long as it is not here, this member neither stands nor helps to elect
+    /// one whose log ends before it: whoever may lead has it, so that nobody waits for this in vain.
+    pub fn heed(&mut self, (index, term): (LogIndex, Term)) {
+        self.committed_elsewhere = self.committed_elsewhere.max((term, index));
+    }
+
+    /// Whether an entry is missing here that is known to be committed.
+    pub(super) fn lacks_committed(&self) -> bool {
+        let (term, index) = self.committed_elsewhere;
+        index > 0 && !self.reaches((index, term))
+    }
+
+    /// Whether a message asks for a vote to one whose log ends before what is known to be committed.
+    pub(super) fn asks_too_early(&self, message: &PeerMessage) -> bool {
+        matches!(message.kind(), MessageKind::Vote | MessageKind::PreVote)
+            && (message.0.log_term, message.0.index) < self.committed_elsewhere
     }
 
     /// Of a peer's log no more than this is there, whatever it acknowledged: what lies behind is sent again.

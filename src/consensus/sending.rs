@@ -1,8 +1,8 @@
 //! Snapshots for other members, as far as consensus has a part in them: their heads, what became of them, and the log that is to
 //! go on behind them.
 
-use raft::SnapshotStatus;
 use raft::eraftpb::{Message, MessageType};
+use raft::{ProgressState, SnapshotStatus, StateRole};
 
 use super::group::Group;
 use super::message::PeerMessage;
@@ -38,6 +38,28 @@ impl Group {
     /// Bytes of the log that is held behind this entry. Looks at each of them.
     pub fn bytes_behind(&self, index: LogIndex) -> usize {
         self.raw.store().bytes_behind(index)
+    }
+
+    /// The first place behind which, up to `upto`, lie no more than so many entries and bytes of the log.
+    pub fn kept_behind(&self, upto: LogIndex, entries: u64, bytes: usize) -> LogIndex {
+        self.raw.store().kept_behind(upto, entries, bytes)
+    }
+
+    /// How far the slowest of the others has the log, of those that are there and take it. Only a leader knows.
+    pub fn slowest(&self) -> Option<LogIndex> {
+        let raft = &self.raw.raft;
+        if raft.state != StateRole::Leader {
+            return None;
+        }
+        let others = raft.prs().iter().filter(|(id, _)| **id != raft.id).map(|(_, progress)| progress);
+        let there = others.filter(|other| other.state == ProgressState::Replicate && other.recent_active);
+        there.map(|other| other.matched).min()
+    }
+
+    /// Whether there is nobody else, neither with a vote nor without.
+    pub fn is_alone(&self) -> bool {
+        let raft = &self.raw.raft;
+        raft.prs().iter().all(|(id, _)| *id == raft.id)
     }
 
     /// Whether a member is known to have the log up to this entry. Only a leader knows.

@@ -14,7 +14,7 @@ use super::memory_file;
 use crate::base::{Fault, LogIndex, Wrong};
 use crate::env::{Clock, Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
-use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, ReclaimJob, Reclaimed, StoreOptions, WriteMark};
+use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, OutlineJob, ReclaimJob, Reclaimed, StoreOptions, WriteMark};
 use crate::node::{DiskPart, Facts, Input, Tallies};
 
 /// One thing the archive is asked.
@@ -34,6 +34,7 @@ pub(super) enum ArchiveJob<D: Disk> {
     },
     Rebuild(Box<Image>),
     Reclaim(ReclaimJob<D>),
+    Outline(OutlineJob<D>),
     Digest(DigestJob<D>),
     Remove(Vec<String>),
     LookForRoom,
@@ -152,10 +153,14 @@ async fn one_job<E: Env>(
             }
         }
         ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), (ending.clone(), at_work.clone())),
+        ArchiveJob::Outline(job) => outline(env, job, node.clone(), at_work.clone()),
         ArchiveJob::Digest(job) => digest(env, job, node.clone()),
         ArchiveJob::Remove(files) => {
             for file in files {
-                env.disk().remove(&file)?;
+                // An outline may be removed twice: with its segment, and by whoever was making it then.
+                if env.disk().exists(&file)? {
+                    env.disk().remove(&file)?;
+                }
             }
             node.put_completion(Input::Removed);
         }
@@ -192,13 +197,43 @@ fn reclaim<E: Env>(
         let _held = at_work;
         match put_off(job.run(&disk).await, &disk, &file) {
             Ok(Some(done)) => node.put_completion(Input::Reclaimed(done)),
-            Ok(None) => node.put_completion(Input::ReclaimPutOff),
+            Ok(None) => node.put_completion(Input::ReclaimPutOff { short: true }),
+            // The node has seen it, and decides what becomes of it.
+            Err(wrong @ Wrong::Corruption(_)) => {
+                tracing::error!(error = %wrong, "a history segment cannot be rewritten");
+                let left = disk.exists(&file).and_then(|is| if is { disk.remove(&file) } else { Ok(()) });
+                if let Err(fault) = left {
+                    tracing::warn!(error = %fault, "what was rewritten of it is left");
+                }
+                node.put_completion(Input::ReclaimPutOff { short: false });
+            }
             Err(wrong) => {
                 tracing::error!(error = %wrong, "a history segment cannot be rewritten: stopping");
                 ending.tell(Err(wrong));
                 node.close();
             }
         }
+    });
+}
+
+/// Reads a segment and writes its outline: nothing waits for it, and a start does without where it cannot be made.
+fn outline<E: Env>(env: &E, job: OutlineJob<E::Disk>, node: Arc<Mailbox<Input<E::Disk>>>, at_work: AtWork) {
+    let disk = env.disk().clone();
+    env.tasks().spawn_quiet("outline", async move {
+        let _held = at_work;
+        let done = match job.run(&disk).await {
+            Ok(done) => Some(done),
+            Err(wrong) => {
+                let file = job.file();
+                let left = disk.exists(&file).and_then(|is| if is { disk.remove(&file) } else { Ok(()) });
+                let no_space = matches!(&wrong, Wrong::Fault(fault) if fault.is_no_space());
+                if left.is_err() || !no_space {
+                    tracing::warn!(file, error = %wrong, "a history segment has no outline: the next start reads all of it");
+                }
+                if no_space { None } else { Some(job.without()) }
+            }
+        };
+        node.put_completion(Input::Outlined(done));
     });
 }
 

@@ -10,6 +10,7 @@ use super::config::DriverConfig;
 use super::forcing::{self, Forced};
 use super::memory_file;
 use super::opening::{self, Opened};
+use super::recheck;
 use crate::base::{ClusterId, Corruption, Fault, LogIndex, MemberId, Term, Wrong, derive_cluster_id, derive_member_id};
 use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Disk, Env};
@@ -31,6 +32,8 @@ pub struct BootReport {
     pub checkpoint: LogIndex,
     /// Checkpoint images passed over because they are damaged; renamed since, see [`super::DAMAGED_SUFFIX`].
     pub damaged: Vec<Corruption>,
+    /// Outlines of the history that could not be used: all of their segments was read.
+    pub outlines: Vec<Corruption>,
     /// Why another member's state is to take the place of this one's before anybody is served, if it is.
     pub rebuilds: Option<Rebuilds>,
     /// What became of the wish to go on alone, where there was one.
@@ -97,7 +100,7 @@ pub(super) async fn boot<E: Env>(
         disk.create_dir(dir)?;
     }
     disk.sync_dir("").await?;
-    let found = checkpoint_files::newest(disk).await?;
+    let (found, rechecks) = recheck::newest_images(disk).await?;
     let (members, own, cluster) = founders(config);
     let from_flags = config.joins.unwrap_or(WalIdentity { cluster, member: own });
     let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
@@ -122,9 +125,11 @@ pub(super) async fn boot<E: Env>(
     let forced =
         if wanted { Some(forcing::force(env, &mut wal, &image.state, identity, &hollow).await?) } else { None };
     let electorate = electorate(&image.state, &wal.entries);
+    let is_whole = hollow.is_none();
     let report = BootReport {
         identity,
         founded,
+        outlines: machine.unusable_outlines().to_vec(),
         checkpoint: applied.0,
         damaged,
         rebuilds: rebuilds(config, hollow, &electorate, identity, founded)?,
@@ -138,6 +143,7 @@ pub(super) async fn boot<E: Env>(
     machine.tidy_files(disk, &image, &beside)?;
     // Only now: a start that is refused changes nothing.
     checkpoint_files::set_aside(disk, &report.damaged).await?;
+    recheck::settle(disk, rechecks && is_whole)?;
     let hard_state = opening::raised(wal.hard_state, applied);
     let log_end = wal.entries.last().map_or(applied.0, |last| last.index.max(applied.0));
     let group_config = group_config(env, config, (identity.member, applied), electorate);

@@ -94,6 +94,13 @@ pub(super) struct Found {
     pub(super) damaged: Vec<Corruption>,
 }
 
+impl Found {
+    /// The history is to be read whole.
+    pub(super) fn forget_outlines(&mut self) {
+        self.image.iter_mut().chain(&mut self.older).for_each(|found| found.image.position.forget_outlines());
+    }
+}
+
 /// Looks for the newest good images. One that cannot be read is as good as damaged while another can, and else a fault: the
 /// next start may find it readable. What it finds is durable, content and name: whoever starts from an image removes
 /// what only older ones need, and a process that ended between renaming and syncing leaves a name that a power

@@ -25,6 +25,27 @@ pub struct CorruptionChecks {
     pub compactions: Option<Duration>,
 }
 
+/// How the history is read again in the background, to find damage before somebody needs what is damaged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ScrubPace {
+    /// From the start to the first pass, and between two passes.
+    pub rest: Duration,
+    /// Bytes read at once.
+    pub step_bytes: usize,
+    /// Between two steps.
+    pub pause: Duration,
+}
+
+impl Default for ScrubPace {
+    fn default() -> Self {
+        Self {
+            rest: Duration::from_millis(limits::SCRUB_REST_MS),
+            step_bytes: limits::SCRUB_STEP_BYTES,
+            pause: Duration::from_millis(limits::SCRUB_PAUSE_MS),
+        }
+    }
+}
+
 /// Everything that is decided by flags.
 #[derive(Clone)]
 pub struct DriverConfig {
@@ -45,6 +66,8 @@ pub struct DriverConfig {
     pub advances_first_election: bool,
     /// How the data are held against the other members' while they are served.
     pub corruption: CorruptionChecks,
+    /// How the history is read again.
+    pub scrub: ScrubPace,
     /// Where this member listens for its peers, as `host:port` each.
     pub listen_peers: Vec<String>,
     /// Connections that others may have open to it.
@@ -84,6 +107,7 @@ impl DriverConfig {
             force_new_cluster: false,
             advances_first_election: true,
             corruption: CorruptionChecks::default(),
+            scrub: ScrubPace::default(),
             listen_peers: Vec::new(),
             peer_connections: limits::PEER_CONNECTIONS,
             cluster_token: "etcd-cluster".to_string(),

@@ -110,10 +110,9 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
         let (halves, mailbox, message) = (self.halves.clone(), self.mailbox.clone(), message.clone());
         let (identity, segment_bytes) = (self.identity, self.segment_bytes);
         Box::pin(async move {
-            let at = message.snapshot_at().ok_or("no snapshot")?;
             let (reply, answer) = Reply::pair();
             // As with votes: who offers again and again must not fill the memory.
-            let offered = Input::SnapshotOffered { at, reply };
+            let offered = Input::SnapshotOffered { message: Box::new(message.clone()), reply };
             mailbox.put_with_reserve(offered, 0, limits::MAX_PEER_MESSAGES).map_err(|_| "too much is waiting here")?;
             let generation = answer.await.map_err(|_| "the member stops")??;
             let beginning = Beginning { identity, generation, segment_bytes, node: mailbox };

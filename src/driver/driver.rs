@@ -17,6 +17,7 @@ use super::mailbox::Mailbox;
 use super::node_task::{self, Shell};
 use super::places::Places;
 use super::remembering;
+use super::scrub;
 use crate::base::{Fault, Wrong, limits};
 use crate::env::{Clock, Env, Tasks};
 use crate::node::{Facts, Input, WatchInput};
@@ -120,6 +121,7 @@ where
 fn begin_watches<E: Env>(handle: &Handle<E>, config: &DriverConfig, to_archive: Arc<Mailbox<ArchiveJob<E::Disk>>>) {
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
     corruption::begin(handle, config.corruption);
+    handle.env().tasks().spawn_quiet("scrub", scrub::scrub(handle.clone(), config.scrub));
     remembering::begin(handle, to_archive);
     first_election::begin(handle, config);
 }

@@ -13,6 +13,7 @@ use super::archive::ArchiveJob;
 use super::ending::Ending;
 use super::keeper::KeeperJob;
 use super::mailbox::Mailbox;
+use super::recheck;
 use super::snapshot_desk::Source;
 use super::snapshot_sink::Halves;
 use crate::base::{MemberId, Wrong, limits};
@@ -63,6 +64,13 @@ impl<D: Disk> Shell<D> {
                 self.to_archive.put_completion(ArchiveJob::Checkpoint { applied, image });
             }
             Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
+            Output::Outline(job) => self.to_archive.put_completion(ArchiveJob::Outline(job)),
+            Output::Damaged(damage) => tracing::error!(
+                file = damage.file,
+                offset = damage.offset,
+                what = damage.what,
+                "the history is damaged; where other members vote the data are taken from them, else the alarm CORRUPT is raised"
+            ),
             Output::GiveRoom => self.to_keeper.put_completion(KeeperJob::GiveRoom),
             Output::LookForRoom => {
                 self.to_keeper.put_completion(KeeperJob::LookForRoom);
@@ -113,6 +121,7 @@ pub(super) async fn run<E: Env>(
             Ok(left) => more = left,
             Err(wrong) => {
                 tracing::error!(error = %wrong, "the state cannot be carried on: stopping");
+                recheck::note(env.disk(), &wrong).await;
                 shell.ending.tell(Err(wrong));
                 break;
             }

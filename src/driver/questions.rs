@@ -168,11 +168,12 @@ pub(super) fn promises(bytes: &mut Bytes) -> Option<Promises> {
 
 fn remembered(bytes: &mut Bytes) -> Option<Remembered> {
     let promise = promise(bytes)?;
+    let committed = (bytes.try_get_u64().ok()?, bytes.try_get_u64().ok()?);
     if bytes.is_empty() {
-        return Some(Remembered { promise, leads: None });
+        return Some(Remembered { promise, leads: None, committed });
     }
     let mut next = || bytes.try_get_u64().ok();
-    Some(Remembered { promise, leads: Some((next()?, (next()?, next()?))) })
+    Some(Remembered { promise, leads: Some((next()?, (next()?, next()?))), committed })
 }
 
 /// The bytes of an answer; one too long to be carried becomes a refusal.
@@ -198,8 +199,10 @@ fn put_told(out: &mut BytesMut, told: &Told) {
     match told {
         Told::KeepAlive(None) | Told::TimeToLive(None) | Told::Digest(None) | Told::Done => {}
         Told::Digest(Some(digest)) => out.put_u64(*digest),
-        Told::Recollection(Remembered { promise, leads }) => {
+        Told::Recollection(Remembered { promise, leads, committed }) => {
             put_promise(out, promise);
+            out.put_u64(committed.0);
+            out.put_u64(committed.1);
             if let Some((term, (last, last_term))) = leads {
                 [*term, *last, *last_term].into_iter().for_each(|number| out.put_u64(number));
             }
@@ -226,7 +229,7 @@ mod tests {
         let standing = LeaseStanding { granted_ttl: 9, ttl: 3, keys: vec![Bytes::from_static(b"a"), Bytes::new()] };
         let entry = Acknowledged { in_term: 4, index: 5, term: 3 };
         let promise = Promise { term: 7, vote: (6, MemberId(9)), entry };
-        let known = Remembered { promise, leads: Some((7, (8, 7))) };
+        let known = Remembered { promise, leads: Some((7, (8, 7))), committed: (6, 5) };
         let cases = [
             (Question::KeepAlive(-5), Ok(Told::KeepAlive(Some(7)))),
             (Question::KeepAlive(5), Ok(Told::KeepAlive(None))),

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use super::{DriverConfig, Handle, start};
-use crate::base::Refusal;
+use super::{DriverConfig, Handle, ScrubPace, start};
+use crate::base::{KeyRange, Refusal, Wrong};
 use crate::env::{Disk, DiskFile, Env, OpenMode, VirtualEnv};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Command, DeleteRange, Put};
+use crate::machine::{
+    AlarmAction, AlarmKind, Answer, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, Put, Txn,
+};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
 
@@ -196,6 +198,107 @@ fn a_full_disk_is_a_state() {
         handle.stop().await;
         let handle = member(&env).await;
         assert_eq!(alive(&handle.view(true).await.expect("led")), 10);
+        handle.stop().await;
+    });
+}
+
+/// Turns a bit in the value of the first record of a sealed segment.
+fn damage_first_segment(env: &VirtualEnv) -> String {
+    let name = format!(
+        "history/{}",
+        env.disk().list("history").expect("listed").iter().find(|n| n.ends_with(".seg")).expect("one")
+    );
+    let file = env.disk().open(&name, OpenMode::Write).expect("opened");
+    let mut byte = [0];
+    file.read_full_at(500, &mut byte).expect("read");
+    file.write_at(500, &[byte[0] ^ 4]).expect("written");
+    name
+}
+
+/// Checkpoints are made often.
+fn often() -> DriverConfig {
+    let config = config();
+    DriverConfig { node: NodeConfig { checkpoint_entries: 20, ..config.node }, ..config }
+}
+
+/// A lone member that has served for long, with outlines for all but the end of its history: values of 10 kB.
+async fn with_outlines(env: &VirtualEnv, config: &DriverConfig) {
+    let handle = member_of(env, config.clone()).await;
+    for n in 0..60 {
+        handle.propose(put(&format!("key-{n}"), vec![n as u8; 10_000])).await.expect("written");
+    }
+    // At rest a checkpoint is made that names them.
+    env.pass(Duration::from_secs(3)).await;
+    handle.stop().await;
+}
+
+/// What a start does not read is read again in the background. A lone member that finds damage so names it and serves nobody
+/// any more, until somebody has disarmed the alarm; then it serves what is whole.
+#[test]
+fn a_lone_member_finds_damage_by_itself_and_raises_the_alarm() {
+    VirtualEnv::run(async |env| {
+        let scrub = ScrubPace { rest: Duration::from_secs(2), step_bytes: 20_000, pause: Duration::from_millis(10) };
+        let config = DriverConfig { scrub, ..often() };
+        with_outlines(&env, &config).await;
+        let segment = damage_first_segment(&env);
+        let (handle, report) = start(env.clone(), config).await.expect("a start reads no values");
+        assert!(report.outlines.is_empty() && report.damaged.is_empty(), "{report:?}");
+        let own = handle.identity().member;
+        env.pass(Duration::from_secs(1)).await;
+        let view = handle.view(true).await.expect("served");
+        assert_eq!(view.get(b"key-59").expect("whole").map(|kv| kv.value.len()), Some(10_000));
+        env.pass(Duration::from_secs(4)).await;
+        assert!(handle.status().alarms.contains(&(own, AlarmKind::Corrupt)), "{:?}", handle.status().alarms);
+        assert_eq!(handle.view(true).await.err(), Some(Refusal::Corrupt));
+        let disarm = Command::Alarm { action: AlarmAction::Deactivate, member: own, kind: AlarmKind::Corrupt };
+        handle.propose(disarm).await.expect("disarmed");
+        env.pass(Duration::from_secs(1)).await;
+        let view = handle.view(true).await.expect("served");
+        assert_eq!(view.get(b"key-59").expect("whole").map(|kv| kv.value.len()), Some(10_000));
+        let wrong = view.get(b"key-0").expect_err("damaged");
+        assert!(matches!(&wrong, Wrong::Corruption(damage) if damage.file == segment), "{wrong}");
+        env.pass(Duration::from_secs(10)).await;
+        assert!(handle.status().alarms.is_empty(), "once in a life");
+        handle.stop().await;
+    });
+}
+
+/// A member that ended on damage reads all of its history at the next start, and until it is whole at every one.
+#[test]
+fn who_ended_on_damage_reads_all_of_the_history() {
+    VirtualEnv::run(async |env| {
+        let config = often();
+        with_outlines(&env, &config).await;
+        let copy = env.disk().copy();
+        let segment = damage_first_segment(&env);
+        let (handle, _) = start(env.clone(), config.clone()).await.expect("a start reads no values");
+        env.pass(Duration::from_secs(1)).await;
+        // Deciding it takes the damaged value: nobody can carry out half of an entry.
+        let compare = Compare {
+            range: KeyRange::single("key-0".into()),
+            target: CompareTarget::Value("x".into()),
+            result: CompareResult::Equal,
+        };
+        let txn = Txn {
+            compares: vec![compare],
+            success: Vec::new(),
+            failure: vec![Op::DeleteRange(DeleteRange { range: KeyRange::single("none".into()), prev_kv: false })],
+        };
+        let _ = handle.propose(Command::Txn(txn)).await;
+        let ending = handle.ending().wait().await.expect_err("it cannot go on");
+        assert!(matches!(&*ending, Wrong::Corruption(damage) if damage.file == segment), "{ending}");
+        env.pass(Duration::from_secs(1)).await;
+        for _ in 0..2 {
+            let refused = start(env.clone(), config.clone()).await.err().expect("all of it is read");
+            assert!(matches!(&refused, Wrong::Corruption(damage) if damage.file == segment), "{refused}");
+        }
+        // As it was: the next start finds it whole, and the one after that reads outlines again.
+        let file = copy.open(&segment, OpenMode::Read).expect("opened");
+        let mut bytes = vec![0; file.len().expect("read") as usize];
+        file.read_full_at(0, &mut bytes).expect("read");
+        env.disk().open(&segment, OpenMode::Write).expect("opened").write_at(0, &bytes).expect("written");
+        let handle = member_of(&env, config.clone()).await;
+        assert!(!env.disk().exists("recheck").expect("asked"));
         handle.stop().await;
     });
 }

@@ -9,7 +9,7 @@ use super::digest::{RunningDigest, Shared};
 use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
 use super::txn::Writer;
-use crate::base::{Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
+use crate::base::{Corruption, Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::{Lease, LeaseTable};
 use crate::mvcc::{Retained, SnapshotSource, Store, StoreOptions, StorePosition};
@@ -63,6 +63,11 @@ impl<D: Disk> Machine<D> {
     /// The second half of [`Self::open`], with the same images: removes and cuts what they do not name.
     pub fn tidy_files(&mut self, disk: &D, image: &Image, kept: &[&Image]) -> Result<(), Wrong> {
         self.store.tidy_files(disk, &image.position, &positions(kept))
+    }
+
+    /// Outlines of the history that could not be used when it was loaded.
+    pub fn unusable_outlines(&self) -> &[Corruption] {
+        self.store.unusable_outlines()
     }
 
     /// Puts `next`, [loaded](Self::load) beside this one, in this one's place: data, leases, members, alarms, version and

@@ -1,10 +1,11 @@
-//! Opening a store at a position: the history is cut back to it and the index is built by one walk over it.
+//! Opening a store at a position: the history is cut back to it and the index is built by one walk over its records.
 //!
 //! Invariants: afterwards the store is what it was when the position was taken, with every compaction up to
 //! then pruned. A file that neither this position nor one kept beside it names is not ours any more and goes;
 //! one that only a kept position names stays, and its number is not used again, so that the next start may still
 //! begin there. A file that is missing, short or damaged is a corruption, named with its place; nothing is
-//! guessed. The disk is changed only when everything was read and found good.
+//! guessed. The disk is changed only when everything was read and found good. Of a segment with an outline that is
+//! read in its place; whether its file is as it was is found out by who reads from it.
 //!
 //! The only part of the store that waits for the disk; it runs before there are clients.
 
@@ -16,6 +17,7 @@ use super::history::{History, holding};
 use super::history_write::{HISTORY_DIR, file_name};
 use super::index_build::{BATCH_RECORDS, IndexBuild};
 use super::key_index::Mark;
+use super::outlining::read_outline;
 use super::position::StorePosition;
 use super::pruning::Pruning;
 use super::segment::{Segment, Window};
@@ -68,9 +70,21 @@ impl<D: Disk> Store<D> {
         check_files(&disk, from)?;
         let mut build = IndexBuild::new(from.compact_revision, batch_records);
         let mut window = Window::default();
+        let (mut outline, mut unusable_outlines) = (Vec::new(), Vec::new());
         let mut segments = Vec::with_capacity(from.segments.len());
         for mark in &from.segments {
-            segments.push(Segment::load(&disk, mark, &mut window, |record| build.add(record))?);
+            let outline = match read_outline(&disk, mark, &mut outline)? {
+                Some(Err(unusable)) => {
+                    unusable_outlines.push(unusable);
+                    None
+                }
+                Some(Ok(outline)) => Some(outline),
+                None => None,
+            };
+            segments.push(match outline {
+                Some(outline) => Segment::load_outlined(&disk, mark, outline, |record| build.add(record))?,
+                None => Segment::load(&disk, mark, &mut window, |record| build.add(record))?,
+            });
             if build.is_full() {
                 bury(&segments, build.fold());
             }
@@ -87,6 +101,7 @@ impl<D: Disk> Store<D> {
             revision: from.revision,
             pruning: Pruning::new(from.compact_revision),
             replaced: Vec::new(),
+            unusable_outlines,
             reclaim_given_up: Arc::default(),
             torn: false,
         })
@@ -129,7 +144,10 @@ fn only_kept<D: Disk>(disk: &D, from: &StorePosition, kept: &[&StorePosition]) -
 /// Removes the files no position names, and cuts what grew after `from`.
 fn cut_back<D: Disk>(disk: &D, from: &StorePosition, kept: &[&StorePosition]) -> Result<(), Wrong> {
     let positions = kept.iter().copied().chain([from]);
-    let names: BTreeSet<String> = positions.flat_map(|position| position.files().map(|(name, _)| name)).collect();
+    let named = |position: &StorePosition| -> Vec<String> {
+        position.files().map(|(name, _)| name).chain(position.outline_files()).collect()
+    };
+    let names: BTreeSet<String> = positions.flat_map(named).collect();
     for name in disk.list(HISTORY_DIR)? {
         let path = format!("{HISTORY_DIR}/{name}");
         if !names.contains(&path) {

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::history_write::{HISTORY_DIR, HistoryWrite, WriteMark, file_name};
+use super::history_write::{HISTORY_DIR, HistoryWrite, WriteMark};
 use super::key_index::Mark;
 use super::position::SegmentMark;
 use super::record::Record;
@@ -119,6 +119,10 @@ pub struct History<D: Disk> {
     in_use: u64,
     /// Whether something died, or a segment was sealed, written or replaced, since reclaim found nothing to do.
     stirred: bool,
+    /// Whether a segment may be there to be outlined.
+    may_outline: bool,
+    /// Bytes of the segments' outlines.
+    outline_bytes: u64,
     /// The last segment takes no more records.
     sealed: bool,
     /// The newest generation that was given away.
@@ -131,8 +135,11 @@ impl<D: Disk> History<D> {
         assert!((1..=u64::from(u32::MAX / 4)).contains(&segment_bytes), "tables say where a record starts in 31 bits");
         let next = segments.iter().map(|segment| segment.number()).chain(used).max().map_or(0, |last| last + 1);
         let size = segments.iter().map(|segment| segment.len()).sum();
-        // What was promised is not written to again, not even its last sector: see `Self::pad`.
-        let ends_a_sector = segments.last().is_none_or(|last| last.len().is_multiple_of(SECTOR_BYTES as u64));
+        // What was promised is not written to again, not even its last sector: see `Self::pad`; nor what is outlined.
+        let may_grow =
+            |last: &Arc<Segment<D>>| last.len().is_multiple_of(SECTOR_BYTES as u64) && last.outlining().is_none();
+        let sealed = !segments.last().is_none_or(may_grow);
+        let outline_bytes = segments.iter().map(|segment| outline_bytes(segment)).sum();
         let in_use = segments.iter().map(|segment| segment.live_bytes()).sum();
         Self {
             disk,
@@ -144,7 +151,9 @@ impl<D: Disk> History<D> {
             size,
             in_use,
             stirred: true,
-            sealed: !ends_a_sector,
+            may_outline: true,
+            outline_bytes,
+            sealed,
             generation: next / GENERATION_NUMBERS,
         }
     }
@@ -196,6 +205,7 @@ impl<D: Disk> History<D> {
             Arc::make_mut(&mut self.table).segments.push(Arc::new(segment));
             self.sealed = false;
             self.stirred = true;
+            self.may_outline = true;
         }
         let segment = self.active().expect("one was just made").clone();
         let (len, live) = (segment.len(), segment.live_bytes());
@@ -239,6 +249,7 @@ impl<D: Disk> History<D> {
     pub fn seal(&mut self) {
         self.sealed = true;
         self.stirred = true;
+        self.may_outline = true;
     }
 
     /// The segments that will not grow any more.
@@ -269,7 +280,9 @@ impl<D: Disk> History<D> {
                 std::cmp::Ordering::Greater => continue,
             };
             let dropped = segment.written(end);
-            self.stirred |= dropped > 0 && active != Some(segment.number());
+            let sealed = dropped > 0 && active != Some(segment.number());
+            self.stirred |= sealed;
+            self.may_outline |= sealed;
             self.unwritten = self.unwritten.checked_sub(dropped).expect("only what was appended is written");
             self.handed_out = self.handed_out.checked_sub(dropped).expect("only what was handed out is written");
         }
@@ -285,9 +298,9 @@ impl<D: Disk> History<D> {
         self.unwritten - self.handed_out
     }
 
-    /// Whether a segment's file is there.
-    pub fn has_file(&self, number: u64) -> Result<bool, Fault> {
-        self.disk.exists(&file_name(number))
+    /// Whether a file is there.
+    pub fn has_file(&self, name: &str) -> Result<bool, Fault> {
+        self.disk.exists(name)
     }
 
     /// Whether the segments with these numbers are here, and not only in a history this one took the place of.
@@ -309,8 +322,10 @@ impl<D: Disk> History<D> {
         for old in segments.splice(at..at + numbers.len(), replacement) {
             self.size -= old.len();
             self.in_use -= old.live_bytes();
+            self.outline_bytes -= outline_bytes(&old);
         }
         self.stirred = true;
+        self.may_outline = true;
     }
 
     /// The segments for a position. An empty one is left out.
@@ -321,8 +336,31 @@ impl<D: Disk> History<D> {
             last: segment.last(),
             len: segment.len(),
             sparse: segment.is_sparse(),
+            outline: segment.outline(),
         });
         marks.collect()
+    }
+
+    /// A segment that will not grow any more, lies in its file and is not outlined yet. Costs nothing while there was
+    /// none and no segment changed since.
+    pub fn lacks_outline(&mut self) -> Option<Arc<Segment<D>>> {
+        if !self.may_outline {
+            return None;
+        }
+        let waits = |segment: &&Arc<Segment<D>>| segment.outlining().is_none() && !segment.has_unwritten();
+        let found = self.sealed().iter().find(waits).cloned();
+        self.may_outline = found.is_some();
+        found
+    }
+
+    /// A segment that is here was outlined.
+    pub fn outlined(&mut self, segment: &Segment<D>) {
+        self.outline_bytes += outline_bytes(segment);
+    }
+
+    /// Bytes of the segments' outlines.
+    pub fn outline_bytes(&self) -> u64 {
+        self.outline_bytes
     }
 
     /// Bytes of all segments.
@@ -334,4 +372,8 @@ impl<D: Disk> History<D> {
     pub fn in_use(&self) -> u64 {
         self.in_use
     }
+}
+
+fn outline_bytes<D: Disk>(segment: &Segment<D>) -> u64 {
+    segment.outline().map_or(0, |mark| mark.len)
 }

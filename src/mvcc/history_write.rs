@@ -12,6 +12,11 @@ pub fn file_name(number: u64) -> String {
     format!("{HISTORY_DIR}/{number:016x}.seg")
 }
 
+/// The file of the outline of segment `number`, where it has one.
+pub fn outline_name(number: u64) -> String {
+    format!("{HISTORY_DIR}/{number:016x}.outline")
+}
+
 /// Up to where the history is meant: a segment and an offset in it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct WriteMark {

@@ -6,11 +6,15 @@
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 
-use super::history_write::file_name;
+use super::history_write::{file_name, outline_name};
+use super::outline::OutlineMark;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
+/// The version before, whose segments have no outlines.
+const VERSION_WITHOUT_OUTLINES: u8 = 1;
 const FIXED_BYTES: usize = 1 + 8 + 8 + 4;
-const SEGMENT_BYTES: usize = 8 + 8 + 8 + 8 + 1;
+const PLAIN_SEGMENT_BYTES: usize = 8 + 8 + 8 + 8 + 1;
+const SEGMENT_BYTES: usize = PLAIN_SEGMENT_BYTES + 8 + 4;
 
 /// One segment of a position.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +29,8 @@ pub(super) struct SegmentMark {
     pub(super) len: u64,
     /// Whether it was rewritten by reclaim.
     pub(super) sparse: bool,
+    /// Its outline, where it has one: durable before the position is.
+    pub(super) outline: Option<OutlineMark>,
 }
 
 /// A place in the history, to be kept in a checkpoint and handed to `Store::open`. The default is a fresh
@@ -59,6 +65,17 @@ impl StorePosition {
         self.segments.iter().map(|segment| (file_name(segment.number), segment.len))
     }
 
+    /// Takes no outline's word: a start at it reads all of the history.
+    pub fn forget_outlines(&mut self) {
+        self.segments.iter_mut().for_each(|segment| segment.outline = None);
+    }
+
+    /// The files of outlines that belong to it.
+    pub(super) fn outline_files(&self) -> impl Iterator<Item = String> + '_ {
+        let outlined = self.segments.iter().filter(|segment| segment.outline.is_some());
+        outlined.map(|segment| outline_name(segment.number))
+    }
+
     /// The largest number of its segments.
     pub(super) fn last_number(&self) -> Option<u64> {
         self.segments.iter().map(|segment| segment.number).max()
@@ -82,6 +99,10 @@ impl StorePosition {
             out.put_i64_le(segment.last);
             out.put_u64_le(segment.len);
             out.put_u8(u8::from(segment.sparse));
+            // An outline is never empty.
+            let OutlineMark { len, checksum } = segment.outline.unwrap_or(OutlineMark { len: 0, checksum: 0 });
+            out.put_u64_le(len);
+            out.put_u32_le(checksum);
         }
         out.freeze()
     }
@@ -92,18 +113,26 @@ impl StorePosition {
             return Err("a history position is cut short".into());
         }
         let version = bytes.get_u8();
-        if version != VERSION {
-            return Err(format!("a history position has unknown version {version}"));
-        }
+        let segment_bytes = match version {
+            VERSION => SEGMENT_BYTES,
+            VERSION_WITHOUT_OUTLINES => PLAIN_SEGMENT_BYTES,
+            _ => return Err(format!("a history position has unknown version {version}")),
+        };
         let (revision, compact_revision) = (bytes.get_i64_le(), bytes.get_i64_le());
         let count = bytes.get_u32_le() as usize;
-        if bytes.len() != count.saturating_mul(SEGMENT_BYTES) {
+        if bytes.len() != count.saturating_mul(segment_bytes) {
             return Err("a history position has another length than its segments need".into());
         }
         let mut segments = Vec::with_capacity(count);
         for _ in 0..count {
             let (number, first, last) = (bytes.get_u64_le(), bytes.get_i64_le(), bytes.get_i64_le());
-            segments.push(SegmentMark { number, first, last, len: bytes.get_u64_le(), sparse: bytes.get_u8() == 1 });
+            let (len, sparse) = (bytes.get_u64_le(), bytes.get_u8() == 1);
+            let mut outline = None;
+            if version == VERSION {
+                let mark = OutlineMark { len: bytes.get_u64_le(), checksum: bytes.get_u32_le() };
+                outline = (mark.len > 0).then_some(mark);
+            }
+            segments.push(SegmentMark { number, first, last, len, sparse, outline });
         }
         let position = Self { revision, compact_revision, segments };
         position.check()?;
@@ -138,12 +167,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn round_trips(runs in prop::collection::vec((1i64..9, 0i64..9, 0u64..1000, any::<bool>()), 0..9)) {
+        fn round_trips(
+            runs in prop::collection::vec((1i64..9, 0i64..9, 0u64..1000, any::<bool>(), 0u64..3, any::<u32>()), 0..9),
+        ) {
             let mut position = StorePosition::default();
-            for (number, (gap, more, len, sparse)) in (0..).zip(runs) {
+            for (number, (gap, more, len, sparse, outlined, checksum)) in (0..).zip(runs) {
                 let first = position.revision + gap;
                 position.revision = first + more;
-                position.segments.push(SegmentMark { number, first, last: position.revision, len, sparse });
+                let outline = (outlined > 0).then_some(OutlineMark { len: outlined, checksum });
+                position.segments.push(SegmentMark { number, first, last: position.revision, len, sparse, outline });
             }
             prop_assert_eq!(StorePosition::decode(position.encode()), Ok(position));
         }
@@ -152,15 +184,34 @@ mod tests {
         fn any_bytes_are_a_position_or_an_error(bytes in prop::collection::vec(any::<u8>(), 0..200), fix: bool) {
             let mut bytes = bytes;
             if fix && !bytes.is_empty() {
-                bytes[0] = VERSION;
+                bytes[0] = if bytes[0] < 128 { VERSION } else { VERSION_WITHOUT_OUTLINES };
             }
             let _ = StorePosition::decode(Bytes::from(bytes));
         }
     }
 
+    /// What the version before wrote is still a position.
+    #[test]
+    fn a_position_without_outlines_is_read() {
+        let mut bytes = BytesMut::new();
+        bytes.put_u8(1);
+        bytes.put_i64_le(9);
+        bytes.put_i64_le(-1);
+        bytes.put_u32_le(1);
+        for number in [3_i64, 2, 9, 640] {
+            bytes.put_i64_le(number);
+        }
+        bytes.put_u8(1);
+        let mark = SegmentMark { number: 3, first: 2, last: 9, len: 640, sparse: true, outline: None };
+        let position = StorePosition { revision: 9, compact_revision: -1, segments: vec![mark] };
+        assert_eq!(StorePosition::decode(bytes.freeze()), Ok(position));
+        let unknown = Bytes::from_static(&[3; FIXED_BYTES]);
+        assert!(StorePosition::decode(unknown).is_err_and(|what| what.contains("unknown version 3")));
+    }
+
     #[test]
     fn overlaps_are_noticed() {
-        let mark = |number, first, last| SegmentMark { number, first, last, len: 1, sparse: false };
+        let mark = |number, first, last| SegmentMark { number, first, last, len: 1, sparse: false, outline: None };
         for segments in [vec![mark(1, 2, 9), mark(2, 9, 10)], vec![mark(1, 2, 3), mark(1, 4, 5)], vec![mark(1, 2, 11)]]
         {
             let position = StorePosition { revision: 10, compact_revision: -1, segments };

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::{Bytes, BytesMut};
 
 use super::history::SCAN_WINDOW;
-use super::history_write::{HISTORY_DIR, file_name};
+use super::history_write::{HISTORY_DIR, file_name, outline_name};
 use super::key_index::KeyIndex;
 use super::position::StorePosition;
 use super::record::{KIND_RECORD, Record};
@@ -123,7 +123,7 @@ impl<D: Disk> Store<D> {
 
     /// Bytes of files that were replaced and are still there.
     pub fn replaced_bytes(&self) -> u64 {
-        self.replaced.iter().map(|segment| segment.len()).sum()
+        self.replaced.iter().map(|segment| segment.len() + segment.outline().map_or(0, |mark| mark.len)).sum()
     }
 
     /// The job that was begun could not be done: there is something to do again.
@@ -176,9 +176,13 @@ impl<D: Disk> Store<D> {
             // A view may still read it: through a handle opened before the name goes. If that fails, later; unless
             // it never came to a file.
             let is_open = segment.file().is_ok();
-            let stays = needed || !is_open && !matches!(self.history.has_file(segment.number()), Ok(false));
+            let stays = needed || !is_open && !matches!(self.history.has_file(&file_name(segment.number())), Ok(false));
             if !stays && is_open {
                 names.push(file_name(segment.number()));
+            }
+            let outline = outline_name(segment.number());
+            if !stays && self.history.has_file(&outline).unwrap_or(false) {
+                names.push(outline);
             }
             stays
         });

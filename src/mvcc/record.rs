@@ -21,6 +21,11 @@ const FIXED_BYTES: usize = 8 + 4 + 1 + 8 + 8 + 8 + 4;
 const TOMBSTONE: u8 = 1;
 const LAST: u8 = 2;
 
+/// Bytes of the body of a record with such a key and value.
+pub fn body_len(key_len: usize, value_len: usize) -> usize {
+    FIXED_BYTES + key_len + value_len
+}
+
 /// One change of one key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Record {
@@ -37,7 +42,7 @@ pub struct Record {
 impl Record {
     /// Bytes of the body.
     pub fn encoded_len(&self) -> usize {
-        FIXED_BYTES + self.key.len() + self.value.len()
+        body_len(self.key.len(), self.value.len())
     }
 
     /// Appends the body's bytes.

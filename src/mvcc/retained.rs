@@ -40,7 +40,7 @@ impl<D: Disk> Retained<D> {
     }
 
     /// The next record; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<Record>, Wrong> {
+    pub fn next_record(&mut self) -> Result<Option<Record>, Wrong> {
         let scan =
             self.scan.get_or_insert_with(|| self.view.table.scan(self.from.main, self.view.revision(), SCAN_WINDOW));
         while let Some(record) = scan.next()? {

@@ -14,14 +14,15 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 mod load;
 
-pub use load::Window;
+pub use load::{Window, each_record};
 
 use super::history_write::{HistoryWrite, WriteMark, file_name};
 use super::key_index::Mark;
+use super::outline::OutlineMark;
 use super::record::{KIND_PAD, KIND_RECORD, Record};
 use super::value_cache::unpinned;
 use crate::base::limits::SECTOR_BYTES;
-use crate::base::{Revision, Wrong};
+use crate::base::{Corruption, Revision, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::frame::{self, FRAME_HEADER_BYTES};
 use crate::log::{FrameWrong, LOG_HISTORY, Place};
@@ -131,8 +132,19 @@ pub struct Segment<D: Disk> {
     first: i64,
     sparse: bool,
     dead: Mutex<Dead>,
+    outline: OnceLock<Outlining>,
+    damage: OnceLock<Corruption>,
     file: OnceLock<D::File>,
     tail: RwLock<Tail>,
+}
+
+/// What came of outlining a segment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outlining {
+    /// It is durable.
+    Made(OutlineMark),
+    /// It has none in this life: it would not be worth its bytes, or cannot be made.
+    Without,
 }
 
 /// Records of a segment that no read can see any more.
@@ -181,7 +193,17 @@ impl<D: Disk> Segment<D> {
     pub fn new(disk: D, number: u64, first: i64, sparse: bool) -> Self {
         let layout = if sparse { Layout::Sparse(Vec::new()) } else { Layout::Dense(Vec::new()) };
         let tail = Tail { layout, last: first - 1, records: 0, len: 0, blocks: VecDeque::new(), open: BytesMut::new() };
-        Self { disk, number, first, sparse, dead: Mutex::default(), file: OnceLock::new(), tail: RwLock::new(tail) }
+        Self {
+            disk,
+            number,
+            first,
+            sparse,
+            dead: Mutex::default(),
+            outline: OnceLock::new(),
+            damage: OnceLock::new(),
+            file: OnceLock::new(),
+            tail: RwLock::new(tail),
+        }
     }
 
     fn tail(&self) -> RwLockReadGuard<'_, Tail> {
@@ -240,6 +262,37 @@ impl<D: Disk> Segment<D> {
             dead.puts += 1;
             dead.put_bytes += bytes;
         }
+    }
+
+    /// What came of outlining it, once that is known. A segment that is outlined never grows again.
+    pub fn outlining(&self) -> Option<Outlining> {
+        self.outline.get().copied()
+    }
+
+    /// Its outline.
+    pub fn outline(&self) -> Option<OutlineMark> {
+        match self.outlining() {
+            Some(Outlining::Made(mark)) => Some(mark),
+            _ => None,
+        }
+    }
+
+    /// It was outlined. Said once.
+    pub fn outlined(&self, outlining: Outlining) {
+        self.outline.set(outlining).expect("a segment is outlined once");
+    }
+
+    /// Damage that somebody met in it: whoever it was, and whatever became of them.
+    pub fn damage(&self) -> Option<&Corruption> {
+        self.damage.get()
+    }
+
+    /// Remembers damage, and hands the wrong on.
+    pub fn note_damage(&self, wrong: Wrong) -> Wrong {
+        if let Wrong::Corruption(damage) = &wrong {
+            self.damage.get_or_init(|| damage.clone());
+        }
+        wrong
     }
 
     /// As many more died as `dead` says.
@@ -358,7 +411,7 @@ impl<D: Disk> Segment<D> {
     }
 
     fn damaged(&self, at: u64, what: &str) -> Wrong {
-        Wrong::corrupt(file_name(self.number), at, what)
+        self.note_damage(Wrong::corrupt(file_name(self.number), at, what))
     }
 
     /// The record of `revision`.

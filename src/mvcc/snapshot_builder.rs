@@ -199,7 +199,8 @@ impl<D: Disk> SnapshotBuilder<D> {
                 self.close().await?;
             }
             if self.growing.is_none() {
-                let mark = SegmentMark { number: self.next_number, first: main, last: main, len: 0, sparse: !dense };
+                let (number, sparse) = (self.next_number, !dense);
+                let mark = SegmentMark { number, first: main, last: main, len: 0, sparse, outline: None };
                 let file = self.disk.open(&file_name(mark.number), OpenMode::Create)?;
                 self.next_number += 1;
                 self.growing = Some(Growing { mark, file, synced: 0 });

@@ -209,6 +209,6 @@ impl<D: Disk> SnapshotSource<D> {
         }
         // What was sent before the transfer was cut comes again where it stopped inside a transaction.
         let (view, compacted, from) = (&self.view, self.compacted, self.at.next);
-        self.scan.get_or_insert_with(|| Retained::new(view.clone(), compacted, from)).next()
+        self.scan.get_or_insert_with(|| Retained::new(view.clone(), compacted, from)).next_record()
     }
 }

@@ -23,7 +23,7 @@ use super::segment::Segment;
 use super::snapshot_source::SnapshotSource;
 use super::value_cache::ValueCache;
 use super::view::View;
-use crate::base::{Event, KeyRange, LeaseId, Revision, limits};
+use crate::base::{Corruption, Event, KeyRange, LeaseId, Revision, limits};
 use crate::env::Disk;
 
 /// How a store is set up.
@@ -54,9 +54,11 @@ pub struct Store<D: Disk> {
     pub(super) pruning: Pruning<D>,
     /// Segments that were replaced and whose files are still there.
     pub(super) replaced: Vec<Arc<Segment<D>>>,
-    /// A write transaction was dropped half done.
+    /// Outlines that could not be used at the start.
+    pub(super) unusable_outlines: Vec<Corruption>,
     /// Tells the reclaim that is under way to end without a result.
     pub(super) reclaim_given_up: Arc<AtomicBool>,
+    /// A write transaction was dropped half done.
     pub(super) torn: bool,
 }
 
@@ -178,6 +180,11 @@ impl<D: Disk> Store<D> {
     /// Bytes of the history.
     pub fn size_bytes(&self) -> u64 {
         self.history.size()
+    }
+
+    /// Bytes of all files: the history, its outlines, and what was replaced and is still there.
+    pub fn disk_bytes(&self) -> u64 {
+        self.history.size() + self.history.outline_bytes() + self.replaced_bytes()
     }
 
     /// Bytes of the history that can still be read.

@@ -17,7 +17,7 @@ pub(super) struct Checkpoints {
     older: Option<Checkpoint>,
     /// The one under way is of a state that an installed snapshot has replaced since.
     superseded: bool,
-    /// One that was due could not be made.
+    /// One that was due could not be made, or one is wanted.
     overdue: bool,
     made: u64,
 }
@@ -57,6 +57,11 @@ impl Checkpoints {
     pub(super) fn due(&self) -> bool {
         let enough = self.entries >= self.every_entries || self.bytes >= limits::CHECKPOINT_EVERY_BYTES;
         self.under_way.is_none() && (enough || self.overdue)
+    }
+
+    /// One is due, whatever was written.
+    pub(super) fn want(&mut self) {
+        self.overdue = true;
     }
 
     /// Whether one is under way.

@@ -11,7 +11,7 @@ use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
 use crate::consensus::{PeerMessage, Promises, Remembered};
 use crate::env::Disk;
 use crate::machine::{Answer, Image, Machine, MemberChange, Shown};
-use crate::mvcc::{Reclaimed, View, WriteMark};
+use crate::mvcc::{Outlined, Reclaimed, View, WriteMark};
 use crate::watch::{Question, StreamBuffer, StreamId, WatchSpec};
 
 /// Where an answer goes. An asker who has gone away is no error.
@@ -196,10 +196,10 @@ pub enum Input<D: Disk> {
         /// Whether it arrived whole.
         arrived: bool,
     },
-    /// A snapshot of this entry's state could be had from another member.
+    /// A snapshot could be had from another member.
     SnapshotOffered {
-        /// The last entry in it.
-        at: (LogIndex, Term),
+        /// Its head.
+        message: Box<PeerMessage>,
         /// Answered with the generation of history it may be built in, or why it is not wanted.
         reply: Reply<Result<u64, String>>,
     },
@@ -297,8 +297,13 @@ pub enum Input<D: Disk> {
     },
     /// There was no room for the checkpoint under way.
     CheckpointPutOff,
-    /// There was no room to rewrite a segment.
-    ReclaimPutOff,
+    /// A segment was not rewritten.
+    ReclaimPutOff {
+        /// For want of room; else because it is damaged.
+        short: bool,
+    },
+    /// A segment was outlined, or will not be; nothing where there was no room for it.
+    Outlined(Option<Outlined<D>>),
     /// The digest of a compaction was made, or could not be.
     Digested,
     /// Files that were to be removed are.

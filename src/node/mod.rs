@@ -19,6 +19,7 @@ mod contacts;
 mod counters;
 mod divergence;
 mod facts;
+mod history_steps;
 mod input;
 mod lateness;
 mod leadership;

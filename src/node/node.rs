@@ -166,7 +166,7 @@ impl<D: Disk> Node<D> {
                 self.group.unreachable(member);
             }
             Input::SnapshotSent { member, arrived } => self.snapshot_sent(member, arrived, now),
-            Input::SnapshotOffered { at, reply } => reply.send(self.snapshot_offered(at)),
+            Input::SnapshotOffered { message, reply } => reply.send(self.snapshot_offered(*message, now, out)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, now, out),
             Input::Rebuilt(machine) => {
@@ -202,9 +202,8 @@ impl<D: Disk> Node<D> {
             Input::Reclaimed(done) => self.reclaimed(done),
             Input::Room { part, short } => self.told_room(part, short, now),
             Input::CheckpointPutOff => self.checkpoint_put_off(now),
-            // Of a state that a snapshot has replaced since.
-            Input::ReclaimPutOff if self.snapshots.stale_reclaims > 0 => self.snapshots.stale_reclaims -= 1,
-            Input::ReclaimPutOff => self.reclaim_put_off(now),
+            Input::ReclaimPutOff { short } => self.reclaim_put_off(short, now),
+            Input::Outlined(done) => self.outlined(done, now, out),
             Input::Digested => self.space.digesting = false,
             Input::Removed => self.space.removing -= 1,
             Input::GiveSpaceBack { reply } => self.space.asked.push(reply),
@@ -299,7 +298,10 @@ impl<D: Disk> Node<D> {
         }
         self.take_up_state(out);
         let installing = self.snapshots.installing() || self.rebuild.under_way();
-        let mut more = !installing && (self.background(out)? || !self.committed.is_empty());
+        let mut more = false;
+        if !installing {
+            more = self.background(out).or_else(|wrong| self.outlive(wrong))? || !self.committed.is_empty();
+        }
         more |= self.reads.waits_to_ask();
         more |= self.wants_to_propose();
         if let Some(observer) = &self.config.observer {
@@ -408,6 +410,8 @@ impl<D: Disk> Node<D> {
         self.count_leases(now);
         self.compact_by_itself(now);
         self.let_go_at_rest();
+        self.name_outlines_at_rest();
+        self.look_at_damage(now, out);
         self.look_for_room();
     }
 

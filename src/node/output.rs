@@ -2,11 +2,11 @@
 
 use bytes::Bytes;
 
-use crate::base::LogIndex;
+use crate::base::{Corruption, LogIndex};
 use crate::consensus::PeerMessage;
 use crate::env::Disk;
 use crate::machine::{Image, Member};
-use crate::mvcc::{DigestJob, HistoryWrite, ReclaimJob, SnapshotSource, WriteMark};
+use crate::mvcc::{DigestJob, HistoryWrite, OutlineJob, ReclaimJob, SnapshotSource, WriteMark};
 use crate::wal::Batch;
 
 /// One thing a node wants done. Answers to requests do not pass here: they leave by their
@@ -67,6 +67,10 @@ pub enum Output<D: Disk> {
     },
     /// To the archive: rewrite a segment, then say [`super::Input::Reclaimed`].
     Reclaim(ReclaimJob<D>),
+    /// To the archive: make the outline of a segment, then say [`super::Input::Outlined`].
+    Outline(OutlineJob<D>),
+    /// To whoever reads the log of the process: the history is damaged here.
+    Damaged(Corruption),
     /// To keeper and archive: say by [`super::Input::Room`] whether what had no room has it now.
     LookForRoom,
     /// To the log's keeper: what it keeps for use again is to go, others need the room.

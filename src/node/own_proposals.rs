@@ -18,6 +18,7 @@ impl<D: Disk> Node<D> {
         match own {
             OwnProposal::Revoke(id) => self.lease_clock.retry(id),
             OwnProposal::SpaceAlarm => self.space.alarm_proposed = false,
+            OwnProposal::DamageAlarm => self.space.damage_told = false,
             OwnProposal::Attributes => self.telling = false,
             // The next leader sees that it is missing.
             OwnProposal::Version => {}

@@ -26,6 +26,8 @@ pub(super) enum OwnProposal {
     Compact(i64),
     /// The quota is used up.
     SpaceAlarm,
+    /// The history here is damaged, and nobody else has it.
+    DamageAlarm,
     /// The cluster is told this member's name.
     Attributes,
     /// The cluster agrees on a version.

@@ -71,6 +71,7 @@ impl<D: Disk> Node<D> {
             self.recollection.answers.remove(&from);
             return Recalled::Waits;
         };
+        self.group.heed(remembered.committed);
         self.recollection.answers.insert(from, (now, remembered));
         let missing = self.group.lacks(&remembered.promise);
         if let Some(what) = missing {

@@ -75,6 +75,19 @@ impl<D: Disk> Node<D> {
         self.snapshots.expire(now, |member, index| group.has_reached(member, index));
     }
 
+    /// Up to where the log in memory is let go once a checkpoint of `applied` is durable. Behind that a part is kept for those
+    /// who lag a little, bounded by bytes as by number, and more for who is at it, or what they lack would have to become a
+    /// snapshot; nothing where there is nobody else.
+    pub(super) fn released_by(&self, applied: LogIndex) -> LogIndex {
+        if self.group.is_alone() {
+            return applied;
+        }
+        let kept = self.group.kept_behind(applied, self.config.catch_up_entries, limits::CATCH_UP_LOG_BYTES);
+        let most = self.group.kept_behind(applied, self.config.catch_up_entries, limits::SNAPSHOT_HELD_LOG_BYTES);
+        let wanted = self.group.slowest().map_or(kept, |slowest| slowest.min(kept));
+        self.releasable(wanted.max(most))
+    }
+
     /// Up to where the log in memory may be let go, of what is behind `up_to`: not behind a snapshot that is on its way, or
     /// whoever installs it would need another at once. A receiver that is too slow for what may be held has to take another.
     pub(super) fn releasable(&self, up_to: LogIndex) -> LogIndex {
@@ -82,13 +95,26 @@ impl<D: Disk> Node<D> {
         self.snapshots.held().filter(|held| *held < up_to).filter(affordable).unwrap_or(up_to)
     }
 
-    /// Whether a snapshot of this state would be taken: the generation it may be built in.
-    pub(super) fn snapshot_offered(&mut self, (index, term): (LogIndex, Term)) -> Result<u64, String> {
+    /// Whether a snapshot would be taken: the generation it may be built in.
+    ///
+    /// A leader that offers what is here already counts on less than there is (a question of an earlier moment came late,
+    /// [`Group::recall`]): raft tells it how far this member is, or it would offer the same for ever.
+    ///
+    /// [`Group::recall`]: crate::consensus::Group::recall
+    pub(super) fn snapshot_offered(
+        &mut self,
+        message: PeerMessage,
+        now: Instant,
+        out: &mut Vec<Output<D>>,
+    ) -> Result<u64, String> {
+        let (index, term) = message.snapshot_at().ok_or("no snapshot")?;
         let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
         if self.snapshots.installing() || rebuilding {
             return Err("another is being installed".to_string());
         }
         if index <= self.counters.last_applied() && !self.may_rebuild_at(index) {
+            // Raft has no use for it: nothing is installed.
+            self.peer_message(message, now, out);
             return Err(format!("entry {index} is applied here already"));
         }
         // What leaves for the leader from here on is not in it.

@@ -20,6 +20,14 @@ pub(super) struct Space {
     pub(super) log_gives: bool,
     /// A segment is being rewritten.
     pub(super) reclaiming: bool,
+    /// A segment is being outlined.
+    pub(super) outlining: bool,
+    /// Outlines were made that no checkpoint names yet.
+    pub(super) unnamed_outlines: bool,
+    /// Ticks since the last of them was made.
+    pub(super) ticks_unnamed: u64,
+    /// Damage in the history that was told.
+    pub(super) damage_told: bool,
     /// The digest of a compaction is being made.
     pub(super) digesting: bool,
     /// Removals of files that were handed out and not told done.

@@ -42,11 +42,14 @@ impl<D: Disk> Node<D> {
         if !self.space.reclaiming
             && !self.space.waits_for_room
             && self.snapshots.stale_reclaims == 0
+            // What is damaged cannot be rewritten.
+            && store.damage().is_none()
             && let Some(job) = store.reclaim_candidate(self.space.giving == Giving::Rewriting)
         {
             self.space.reclaiming = true;
             out.push(Output::Reclaim(job));
         }
+        self.outline(out);
         self.give_on();
         self.answer_compactions();
         self.write_out(writes_out, out);
@@ -75,6 +78,7 @@ impl<D: Disk> Node<D> {
             let image = self.machine.image();
             let applied = image.state.applied.0;
             self.checkpoints.begun(applied, image.position.clone());
+            self.space.unnamed_outlines = false;
             out.push(Output::Checkpoint { applied, image: image.encode() });
         }
     }
@@ -156,7 +160,7 @@ impl<D: Disk> Node<D> {
     }
 
     /// The archive had no room for what it was to do.
-    fn wait_for_room(&mut self, now: Instant) {
+    pub(super) fn wait_for_room(&mut self, now: Instant) {
         self.space.waits_for_room = true;
         self.told_room(DiskPart::History, true, now);
     }
@@ -166,14 +170,21 @@ impl<D: Disk> Node<D> {
         self.wait_for_room(now);
     }
 
-    pub(super) fn reclaim_put_off(&mut self, now: Instant) {
+    pub(super) fn reclaim_put_off(&mut self, short: bool, now: Instant) {
+        if let Some(left) = self.snapshots.stale_reclaims.checked_sub(1) {
+            // Of a state that a snapshot has replaced since.
+            self.snapshots.stale_reclaims = left;
+            return;
+        }
         self.space.reclaiming = false;
         self.machine.store_mut().reclaim_put_off();
         if self.space.giving == Giving::Rewriting {
             // Who asked has what could be given.
             self.space.giving = Giving::LettingGo { checkpoints: CHECKPOINTS_TO_LET_GO };
         }
-        self.wait_for_room(now);
+        if short {
+            self.wait_for_room(now);
+        }
     }
 
     /// Proposes the alarm, once until it is cleared.
@@ -218,7 +229,7 @@ impl<D: Disk> Node<D> {
         // One of the state before a snapshot was installed comes too late to count.
         if applied >= self.counters.last_checkpointed() {
             self.counters.checkpointed(applied);
-            self.group.release(self.releasable(applied.saturating_sub(self.config.catch_up_entries)));
+            self.group.release(self.released_by(applied));
         }
         self.counters.released(up_to);
         out.push(Output::ReleaseLog { up_to });

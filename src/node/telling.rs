@@ -31,7 +31,7 @@ impl<D: Disk> Node<D> {
         facts.applied.store(self.machine.applied().0, Relaxed);
         facts.revision.store(store.revision(), Release);
         facts.compact_revision.store(store.compact_revision(), Relaxed);
-        facts.size_bytes.store(store.size_bytes() + store.replaced_bytes(), Relaxed);
+        facts.size_bytes.store(store.disk_bytes(), Relaxed);
         facts.in_use_bytes.store(store.in_use_bytes(), Relaxed);
         facts.key_count.store(store.key_count(), Relaxed);
         facts.leases.store(self.machine.leases().len() as u64, Relaxed);

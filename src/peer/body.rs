@@ -134,17 +134,6 @@ impl<R: NetReader, C: Clock> Incoming<R, C> {
         self.silence = silence;
     }
 
-    /// Waits, for however long, until something can be read or the other end has finished.
-    pub(super) async fn until_bytes(&mut self) -> Result<(), LineWrong> {
-        if self.raw.len() == 0 && !self.finished {
-            match self.reader.read(self.raw.room()).await? {
-                0 => self.finished = true,
-                n => self.raw.end += n,
-            }
-        }
-        Ok(())
-    }
-
     /// Keeps the other half of the connection for as long as this one.
     pub(super) fn keep(&mut self, other: Box<dyn Send>) {
         self.kept = Some(other);

@@ -1,8 +1,11 @@
 //! Receiving a snapshot: the offer is answered with where to begin, then the chunks go to the member's sink.
 //!
 //! Invariants: a body that is not marked as ours is not read; few are received at once; the message of the snapshot
-//! reaches the group only when every chunk is in and the sink has finished.
+//! reaches the group only when every chunk is in and the sink has finished; who waits for an answer is told at intervals
+//! that it is worked on, so that silence means that nobody is there.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,16 +13,21 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::answer::Answer;
+use super::body::Outgoing;
 use super::door::ChunkSink;
-use super::exchange::{Ends, Exchange, Reader};
+use super::exchange::{Ends, Exchange, Reader, Writer};
 use super::greeting::{CLUSTER_ID, SNAPSHOT};
 use super::head::RequestHead;
 use super::letting_in::let_in;
 use super::snapshot_frames::{SnapshotFrame, read_frame, read_introduction};
+use super::wait::Timer;
 use super::wrong::LineWrong;
 use crate::base::{MemberId, limits};
 use crate::consensus::PeerMessage;
 use crate::env::Env;
+
+/// The answer before the answer: whoever waits passes it over.
+const WORKING: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
 
 /// Why a snapshot was not received.
 enum NotReceived {
@@ -158,9 +166,13 @@ async fn receive_from<E: Env>(
         "incoming-snapshot-index" = message.snapshot_index(),
         "receiving database snapshot"
     );
-    take_chunks::<E>(&mut ends.0, sink.as_mut()).await?;
-    let refused = |text: String| NotReceived::Refused(500, format!("failed to save KV snapshot ({text})"));
-    sink.finish().await.map_err(refused)?;
+    let (incoming, outgoing) = ends;
+    telling::<E, _>(outgoing, exchange.config.read_timeout / 3, async {
+        take_chunks::<E>(incoming, sink.as_mut()).await?;
+        let refused = |text: String| NotReceived::Refused(500, format!("failed to save KV snapshot ({text})"));
+        sink.finish().await.map_err(refused)
+    })
+    .await??;
     tracing::info!(
         "local-member-id" = %exchange.config.member,
         "remote-snapshot-sender-id" = %from,
@@ -182,10 +194,28 @@ async fn open<E: Env>(
         return Err(NotReceived::Refused(403, "cannot process message to mismatch member".to_string()));
     }
     let time = Duration::from_millis(limits::SNAPSHOT_STALL_MS);
-    match ends.1.within(time, exchange.door.snapshot_offered(&message, manifest)).await {
+    let opening = exchange.door.snapshot_offered(&message, manifest);
+    let mut timer = Timer::new(exchange.env.clock().clone());
+    let until = timer.after(time);
+    match telling::<E, _>(&mut ends.1, exchange.config.read_timeout / 3, timer.within(until, opening)).await? {
         Some(Ok(sink)) => Ok((message, sink)),
         Some(Err(text)) => Err(NotReceived::Refused(500, text)),
         None => Err(NotReceived::Line(LineWrong::Late("opening a snapshot"))),
+    }
+}
+
+/// What the work gives; until it does, whoever waits for it is told so often that it goes on.
+async fn telling<E: Env, T>(
+    outgoing: &mut Outgoing<Writer<E>, E::Clock>,
+    every: Duration,
+    work: impl Future<Output = T>,
+) -> Result<T, LineWrong> {
+    let mut work = pin!(work);
+    loop {
+        match outgoing.within(every, work.as_mut()).await {
+            Some(done) => return Ok(done),
+            None => outgoing.send(WORKING).await?,
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //! begin, then its head and its chunks in one long request.
 //!
 //! Invariants: a peer that has not said that it takes chunks is never sent one; the chunks of a second stay within a
-//! budget, which is smaller while clients feel it; what became of it is told once, however it ends.
+//! budget, which is smaller while clients feel it; what became of it is told once, however it ends. A receiver tells at
+//! intervals that it is there: one that is silent is given up as on any other connection, however long its disk may take.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -114,18 +115,18 @@ async fn send<E: Env>(
     let sending = send_chunks(exchange, &mut outgoing, source.as_mut(), from);
     // A receiver that answers before the end does not want the rest.
     let sent = {
-        let answered = incoming.until_bytes();
+        let answered = incoming.response();
         super::wait::first(answered, sending).await
     };
-    let bytes = match sent {
-        super::wait::First::One(readable) => {
-            readable?;
-            0
+    let (bytes, head) = match sent {
+        super::wait::First::One(answered) => (0, answered?),
+        super::wait::First::Other(sent) => {
+            let bytes = sent?;
+            let deadline = incoming.after(Duration::from_millis(limits::SNAPSHOT_STALL_MS));
+            incoming.set_deadline(Some(deadline));
+            (bytes, incoming.response().await?)
         }
-        super::wait::First::Other(sent) => sent?,
     };
-    incoming.set_silence(Duration::from_millis(limits::SNAPSHOT_STALL_MS));
-    let head = incoming.response().await?;
     let text = incoming.whole("an answer", limits::PEER_QUESTION_BYTES).await.unwrap_or_default();
     if head.status == 204 { Ok(bytes) } else { Err(refusal(exchange, link.member, &head, &text)) }
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::base::{ClusterId, MemberId, Wrong, limits};
 use crate::consensus::{MessageKind, PeerMessage};
-use crate::env::{Env, Net, NetListener, NetReader, NetStream, NetWriter, VirtualEnv};
+use crate::env::{Clock, Env, Net, NetListener, NetReader, NetStream, NetWriter, VirtualEnv};
 
 const ELECTION: Duration = Duration::from_secs(1);
 mod snapshots;
@@ -42,6 +42,8 @@ struct Told {
     finished: usize,
     /// Chunks that are taken in before one is refused.
     refuse_after: Option<usize>,
+    /// What is waited for before a snapshot is finished.
+    finishes_after: Option<BoxFuture<'static, ()>>,
 }
 
 #[derive(Clone, Default)]
@@ -125,8 +127,16 @@ impl ChunkSink for Sink {
     }
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<(), String>> {
-        self.0.told(|told| told.finished += 1);
-        Box::pin(std::future::ready(Ok(())))
+        let wait = self.0.told(|told| {
+            told.finished += 1;
+            told.finishes_after.take()
+        });
+        Box::pin(async move {
+            if let Some(wait) = wait {
+                wait.await;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms, Traits};
 use crate::base::{MemberId, Wrong, limits};
-use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle};
+use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
 use crate::env::{DirLock, Env, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
@@ -442,6 +442,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
             interval: config.corrupt_check_time,
             compactions: config.compact_hash_check_time,
         },
+        scrub: ScrubPace::default(),
         listen_peers: config.listen_peers.clone(),
         peer_connections: share.peers,
         cluster_token: config.initial_cluster_token.clone(),

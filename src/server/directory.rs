@@ -15,8 +15,8 @@ pub fn check_foreign(root: &Path) -> Result<(), String> {
         return Ok(());
     }
     Err(format!(
-        "data directory {}: it holds a data directory of etcd (member/), whose files cannot be read here; give another \
-         one, and copy the keys from a running etcd",
+        "data directory {}: it holds a data directory of etcd (member/), whose files cannot be served from; give another \
+         one, or make one of it: quorateutl migrate --from-etcd {0} --data-dir DIR",
         root.display()
     ))
 }

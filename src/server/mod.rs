@@ -11,7 +11,7 @@ mod directory;
 mod features;
 mod flag_table;
 pub mod flags;
-mod founding;
+pub mod founding;
 mod gathered;
 mod header_fields;
 pub mod listen;
@@ -25,4 +25,5 @@ mod values;
 
 pub use compose::{Serving, main};
 pub use config::Config;
+pub use directory::holds_member;
 pub use founding::InitialMember;

@@ -89,6 +89,13 @@ pub fn booted(report: &BootReport) {
     for part in &report.unreadable {
         tracing::warn!(file = part.file, offset = part.offset, what = part.what, "made anew from its other copies");
     }
+    for outline in &report.outlines {
+        tracing::warn!(
+            file = outline.file,
+            what = outline.what,
+            "an outline cannot be used: its segment was read whole"
+        );
+    }
     match &report.rebuilds {
         None => {}
         Some(Rebuilds::AsTold) => {

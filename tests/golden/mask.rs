@@ -1,8 +1,9 @@
 //! What of an output cannot be equal, and is masked. This is the whole list:
 //!
-//! - the name of the tool, and the example that `--help` shows only here;
+//! - the name of the tool and what it is for, and the example that `--help` shows only here;
 //! - where the server listens;
-//! - lines of the client library's log on standard error, and what `stty` says where there is no terminal;
+//! - lines of the client library's log on standard error, which are JSON there (a variable shadowed by a flag is told so);
+//! - what `stty` says where there is no terminal;
 //! - how long something took;
 //! - in files that ask for it: ids of leases and what is left of them (`lease`), sizes and raft's counters (`status`).
 
@@ -25,7 +26,8 @@ pub fn mask(bytes: &[u8], masks: &Masks, endpoint: &str) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut in_example = false;
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        if line.starts_with(b"{\"level\":") || line.starts_with(b"stty: ") {
+        let logged = [&b"{\"level\":"[..], b"stty: ", b"Error: conflicting environment variable is shadowed"];
+        if logged.iter().any(|begin| line.starts_with(begin)) {
             continue;
         }
         // A section lasts to the next one's head.
@@ -35,7 +37,9 @@ pub fn mask(bytes: &[u8], masks: &Masks, endpoint: &str) -> Vec<u8> {
             kept.extend_from_slice(line);
         }
     }
-    for (from, to) in [("etcdctl", "CTL"), ("quoratectl", "CTL"), (endpoint, "SERVER")] {
+    for (from, to) in
+        [("etcdctl", "CTL"), ("quoratectl", "CTL"), (endpoint, "SERVER"), ("for quorate and etcd3", "for etcd3")]
+    {
         kept = replaced(&kept, from.as_bytes(), to.as_bytes());
     }
     for before in ["took = ", "took ", "\"took\":\"", "\"Took\" : "] {

@@ -1,9 +1,12 @@
 //! One member finds its history damaged at its start, or is told to take the others' state: it has all of it again before it
-//! serves anybody. A lone member is refused.
+//! serves anybody. A lone member is refused. Damage that a start does not read is found while the member serves.
 
 use std::path::Path;
+use std::time::Duration;
 
-use quorate::driver::{DriverConfig, Rebuilds};
+use quorate::base::KeyRange;
+use quorate::driver::{DriverConfig, Rebuilds, ScrubPace};
+use quorate::mvcc::{RangeQuery, StoreOptions};
 
 use crate::cluster::{Homes, config, digest, open, put, until, until_ready};
 
@@ -65,4 +68,62 @@ async fn a_damaged_member_takes_the_others_state_and_a_lone_one_is_refused() {
     damage(alone.path());
     let refused = open(alone.path(), config(0, &homes.ports[..1], CATCH_UP)).await.err().expect("nobody has its data");
     assert!(refused.contains("no other member votes, who would have the data"), "{refused}");
+}
+
+/// Turns a bit in the first segment of the history, which has an outline: a start does not read it.
+fn damage_outlined(dir: &Path) {
+    let names = std::fs::read_dir(dir.join("history")).unwrap().map(|file| file.unwrap().path());
+    let outline = names.filter(|name| name.extension().is_some_and(|ending| ending == "outline")).min().unwrap();
+    let segment = outline.with_extension("seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[300] ^= 1;
+    std::fs::write(segment, bytes).unwrap();
+}
+
+/// Damage that a start does not see is found while the member serves, by itself or by whoever reads there, and the others'
+/// state takes its place; meanwhile nobody is given what is damaged.
+#[tokio::test]
+async fn damage_found_while_serving_is_healed_from_the_others() {
+    let homes = Homes::new(CATCH_UP);
+    let scrub = ScrubPace { rest: Duration::from_millis(500), step_bytes: 4096, pause: Duration::from_millis(1) };
+    let small = |n: usize| {
+        let own = homes.config(n);
+        let store = StoreOptions { segment_bytes: 4096, cache_bytes: 0 };
+        DriverConfig { store, scrub: if n == 2 { scrub } else { own.scrub }, ..own }
+    };
+    let mut handles = homes.open_all_with(small).await;
+    for n in 0..300 {
+        put(&handles[n % 3], n).await;
+    }
+    // At rest checkpoints name the outlines.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let expected = digest(&handles[0]).await;
+    for n in [2, 1] {
+        handles.remove(n).stop().await;
+        damage_outlined(homes.dir(n));
+        let (handle, report) = open(homes.dir(n), small(n)).await.unwrap();
+        assert_eq!((report.rebuilds, report.outlines), (None, Vec::new()));
+        handles.insert(n, handle);
+        let handle = &handles[n];
+        if n == 1 {
+            // Nobody scrubs here: a client meets it.
+            until_ready(handle).await;
+            assert!(handle.view(true).await.is_ok_and(|view| view.hash_kv(0).is_err()));
+        }
+        let read = || async {
+            let view = handle.view(true).await.ok()?;
+            view.range(&RangeQuery::plain(KeyRange::all())).ok().map(|answer| answer.count)
+        };
+        let healed = async {
+            while !(handle.status().ready && read().await == Some(300)) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), healed).await.expect("it is healed");
+        assert_eq!(digest(handle).await, expected);
+    }
+    for handle in &handles {
+        assert!(handle.status().alarms.is_empty());
+        handle.stop().await;
+    }
 }

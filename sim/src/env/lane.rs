@@ -2,7 +2,7 @@
 //!
 //! What is modelled: a message takes as long as the link between its hosts says and does not pass it while it is
 //! clogged, nor if it is when it would arrive; beyond that it may be dropped, delivered twice, held back behind later
-//! ones, or delivered once more long after, to whatever life and term the receiver is in by then. Of these a proposal is
+//! ones, dropped where too many wait for their turn on the link, or delivered once more long after, to whatever life and term the receiver is in by then. Of these a proposal is
 //! spared the second coming: the transport promises that it arrives once at most. Who sent a message
 //! that did not arrive is told so now and then, as a broken connection tells. A snapshot has its own way, in
 //! `lane_snapshot.rs`. A receiver that counts the sender among the removed refuses, and says so. What is not modelled: the
@@ -311,6 +311,11 @@ impl Lane {
         let arrival = |message, first| Due::Arrival { message, from: from.to_string(), first, sender: sender.clone() };
         if let Some(after) = fate.replay {
             self.at(true_now() + after, arrival(message.clone(), false));
+        }
+        if self.net.is_full(from, &host) {
+            // Streams hold the sender up; datagrams are lost.
+            self.lock().marks.hit("lane: message met a full link");
+            return self.failed(&message, sender);
         }
         let arrives = self.net.arrival(from, &host, message.payload_bytes());
         let Some(arrives) = arrives.filter(|_| !fate.dropped) else { return self.failed(&message, sender) };

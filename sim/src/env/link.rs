@@ -63,6 +63,10 @@ pub const RETRANSMIT: Duration = Duration::from_millis(200);
 /// A packet is lost so many times in a row at most.
 const LOSSES: u32 = 6;
 
+/// Longest wait of a packet for its turn on a link whose bandwidth is used up: a router's memory is small, and drops what
+/// comes beyond it.
+pub const LONGEST_QUEUE: Duration = Duration::from_secs(2);
+
 /// After a release the sender, which has been waiting longer and longer, tries again within this.
 const LONGEST_RETRY: Duration = Duration::from_secs(2);
 
@@ -150,6 +154,11 @@ impl Link {
     /// Whether a partition has cut it.
     pub fn is_severed(&self) -> bool {
         self.severed
+    }
+
+    /// Whether a packet sent at `now` would have to wait longer for its turn than any is kept.
+    pub fn is_full(&self, now: Duration) -> bool {
+        self.free_at > now + LONGEST_QUEUE
     }
 
     /// When a packet of so many bytes sent at `now` arrives, and how often it was lost before.

@@ -141,6 +141,13 @@ impl SimNet {
         network.hosts.arrival(from, to, true_now(), bytes)
     }
 
+    /// Whether the link takes no more packets for now, because too many wait for their turn.
+    pub fn is_full(&self, from: &str, to: &str) -> bool {
+        let mut network = self.lock();
+        let (from, to) = (network.hosts.host(from), network.hosts.host(to));
+        network.hosts.link(from, to).is_full(true_now())
+    }
+
     /// Whether the life this handle was given for goes on.
     pub fn is_alive(&self) -> bool {
         self.life != u64::MAX && self.lock().hosts.lives(self.host, self.life)

@@ -46,7 +46,12 @@ fn lying(there: Vec<String>, images: &[Vec<String>]) -> Vec<String> {
     let named: BTreeSet<&String> = images.iter().flatten().collect();
     // Numbers are of one width: their order is that of their names, and the generation is what they begin with.
     let generation = &newest[..HISTORY_DIR.len() + 1 + GENERATION_DIGITS];
-    let lies = |name: &String| name.starts_with(generation) && name < newest && !named.contains(name);
+    // An outline is needed as its segment is, be it named yet or not.
+    let segment = |name: &String| name.replace(".outline", ".seg");
+    let lies = |name: &String| {
+        let segment = segment(name);
+        name.starts_with(generation) && segment < *newest && !named.contains(&segment)
+    };
     there.into_iter().filter(lies).collect()
 }
 
@@ -63,5 +68,8 @@ mod tests {
         assert!(lying(there(), &[files(&[1, 2]), files(&[2, 3])]).is_empty(), "the older one needs the first");
         assert_eq!(lying(there(), &[files(&[2, 3]), files(&[2, 3])]), [file(1, 1)]);
         assert_eq!(lying(there(), &[files(&[3]), files(&[3])]), files(&[1, 2]), "what is newer is not looked at");
+        let outline = |number: u32| file(1, number).replace(".seg", ".outline");
+        let there = || [files(&[2, 3]), vec![outline(1), outline(2), outline(3)]].concat();
+        assert_eq!(lying(there(), &[files(&[2, 3]), files(&[2, 3])]), [outline(1)]);
     }
 }

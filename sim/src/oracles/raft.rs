@@ -5,7 +5,7 @@
 //! once a term; only the leader of a term sends entries in it; and no promise leaves before the log was told durable: an
 //! answer to an append covers what is durable here, a vote is written before it is sent.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use fxhash::FxHashMap;
@@ -32,6 +32,10 @@ struct Flying {
 struct Told {
     /// The terms of its log, as far as it was handed out in any life.
     log: BTreeMap<u64, u64>,
+    /// From here on the log may not be what was handed out: a life ended before it was durable.
+    doubtful: Option<u64>,
+    /// Entries, with their terms, that what is not durable took the place of: a crash may have left them.
+    displaced: BTreeSet<(u64, u64)>,
     flying: VecDeque<Flying>,
     /// Told durable in this life, or what may have been left by the one before.
     durable: HardState,
@@ -40,6 +44,30 @@ struct Told {
     /// The newest handed out.
     handed: HardState,
     standing: Option<(u64, Role)>,
+}
+
+impl Told {
+    /// The term of an entry of the log, where it is known.
+    fn term_of(&self, index: u64) -> Option<u64> {
+        self.log.get(&index).copied().filter(|_| !self.is_doubtful(index))
+    }
+
+    fn is_doubtful(&self, index: u64) -> bool {
+        self.doubtful.is_some_and(|from| from <= index)
+    }
+
+    /// Other entries take the place of those from `first` on.
+    fn cut(&mut self, first: u64) {
+        self.displaced.extend(self.log.split_off(&first));
+        self.doubtful = self.doubtful.filter(|from| *from < first);
+    }
+
+    /// What was handed out last is durable.
+    fn settle(&mut self) {
+        if self.flying.is_empty() && self.doubtful.is_none() {
+            self.displaced.clear();
+        }
+    }
 }
 
 /// One entry wherever it was seen.
@@ -103,7 +131,7 @@ impl RaftJudge {
 
     /// The term of an entry of a member's log, as it was handed out.
     pub fn term_at(&self, member: usize, index: u64) -> Option<u64> {
-        self.members[member].log.get(&index).copied()
+        self.members[member].term_of(index)
     }
 
     /// A member's disk is copied.
@@ -121,6 +149,7 @@ impl RaftJudge {
     pub fn new_life(&mut self, member: usize) {
         // Whoever voted alone so far: the others have not begun.
         let lone = self.members.iter().enumerate().all(|(other, told)| other == member || told.log.is_empty());
+        self.forget_unheard(member);
         let told = &mut self.members[member];
         if lone && let Some(first) = told.flying.iter().filter_map(|flying| flying.first).min() {
             // Nobody else heard of them, and their term may be lost with them.
@@ -129,9 +158,24 @@ impl RaftJudge {
             }
         }
         told.left = told.flying.iter().next_back().map(|flying| flying.state).or(told.left);
+        let open = told.flying.iter().filter_map(|flying| flying.first).min();
+        told.doubtful = told.doubtful.into_iter().chain(open).min();
         told.flying.clear();
         told.handed = told.durable;
         told.standing = None;
+    }
+
+    /// What a member handed out as the leader of a term that is not durable with it: who leads alone needs nobody's vote, and
+    /// nothing is said in such a term. It may lead in it once more.
+    fn forget_unheard(&mut self, member: usize) {
+        let told = &self.members[member];
+        let own = |term: &u64| *term > told.durable.term && self.leaders.get(term).is_none_or(|led| *led == member);
+        let Some(first) = told.flying.iter().filter_map(|flying| flying.first).min() else { return };
+        let unheard: Vec<(u64, u64)> =
+            told.log.range(first..).filter(|(_, term)| own(term)).map(|(index, term)| (*index, *term)).collect();
+        for entry in unheard {
+            self.seen.remove(&entry);
+        }
     }
 
     /// A member's role or term changed. `applied` is the last entry anyone has applied, and its term.
@@ -153,9 +197,11 @@ impl RaftJudge {
         })?;
         // One who is elected in a term that is over already, by votes that came late, owes what was committed before it.
         let Some((index, term)) = applied.filter(|(_, term)| *term < standing.term) else { return Ok(()) };
-        let log = &self.members[member].log;
+        let told = &self.members[member];
+        let log = &told.log;
+        let left = told.is_doubtful(index) && told.displaced.contains(&(index, term));
         let holds = match log.get(&index) {
-            Some(held) => *held == term,
+            Some(held) => *held == term || left,
             // Before the first entry it was handed: of a snapshot, or of the founding.
             None => log.first_key_value().is_none_or(|(first, _)| *first > index),
         };
@@ -183,10 +229,10 @@ impl RaftJudge {
         let first = batch.entries.first().map(|entry| entry.index);
         told.flying.push_back(Flying { number, first, state: told.handed });
         if let Some(first) = first {
-            drop(told.log.split_off(&first));
+            told.cut(first);
         }
         for entry in &batch.entries {
-            let before = told.log.get(&entry.index.saturating_sub(1)).copied();
+            let before = told.term_of(entry.index.saturating_sub(1));
             told.log.insert(entry.index, entry.term);
             let digest = fxhash::hash64(&(entry.kind as u8, &entry.data[..]));
             let seen = self.seen.entry((entry.index, entry.term)).or_insert(Seen { digest, before });
@@ -205,6 +251,7 @@ impl RaftJudge {
     /// A member takes over another's state up to an entry: its log begins anew behind it.
     pub fn installs(&mut self, member: usize, number: u64, (index, term): (u64, u64), batch: &Batch) -> Verdict {
         let told = &mut self.members[member];
+        told.cut(0);
         told.log = BTreeMap::from([(index, term)]);
         self.appends(member, number, batch)?;
         let flying = self.members[member].flying.back_mut().expect("what was handed out just now is under way");
@@ -220,6 +267,7 @@ impl RaftJudge {
             told.durable = flying.state;
             told.left = None;
         }
+        told.settle();
     }
 
     /// A message leaves.
@@ -313,6 +361,39 @@ mod tests {
         assert!(judge.appends(1, 1, &batch(2, 11, &[(4, 2, b"x")])).is_err());
         judge.appends(2, 1, &batch(2, 11, &[(4, 1, b"a")])).unwrap();
         assert!(judge.appends(2, 2, &batch(2, 11, &[(5, 2, b"b")])).is_err(), "another one before it");
+    }
+
+    #[test]
+    fn what_a_crash_may_have_taken_is_not_held_against_anyone() {
+        let mut judge = judge();
+        judge.appends(2, 1, &batch(8, 13, &[(3, 8, b"c"), (4, 8, b"d")])).unwrap();
+        judge.persisted(2, 1);
+        // A successor's entry takes the place of one, and is lost with the life.
+        judge.appends(2, 2, &batch(9, 12, &[(4, 9, b"x")])).unwrap();
+        judge.new_life(2);
+        assert_eq!((judge.term_at(2, 3), judge.term_at(2, 4)), (Some(8), None), "one of two");
+        assert!(judge.stands(2, &leads(10), Some((4, 8))).is_ok(), "it may have been left");
+        judge.appends(2, 1, &batch(10, 13, &[(5, 10, b"e")])).unwrap();
+        judge.appends(0, 1, &batch(10, 13, &[(4, 8, b"d"), (5, 10, b"e")])).unwrap();
+        assert!(judge.appends(1, 1, &batch(10, 13, &[(4, 9, b"x"), (5, 10, b"e")])).is_err(), "now it is known");
+        assert!(judge.stands(2, &leads(11), Some((4, 7))).is_err(), "it never was this one");
+    }
+
+    #[test]
+    fn one_that_leads_alone_may_lead_once_more_in_a_term_that_was_lost() {
+        let mut judge = judge();
+        judge.appends(1, 1, &batch(1, 11, &[(1, 1, b"a")])).unwrap();
+        judge.appends(0, 1, &batch(1, 11, &[(1, 1, b"a")])).unwrap();
+        judge.persisted(0, 1);
+        judge.stands(0, &leads(2), None).unwrap();
+        judge.appends(0, 2, &batch(2, 11, &[(2, 2, b"b")])).unwrap();
+        judge.new_life(0);
+        judge.appends(0, 1, &batch(2, 11, &[])).unwrap();
+        judge.persisted(0, 1);
+        judge.appends(0, 2, &batch(2, 11, &[(2, 2, b"c")])).unwrap();
+        // The term is durable: what was said in it others may have heard.
+        judge.new_life(0);
+        assert!(judge.appends(0, 1, &batch(2, 11, &[(2, 2, b"d")])).is_err());
     }
 
     #[test]

@@ -1,13 +1,15 @@
-//! Reading a whole segment at boot: every byte is read once, in order, and verified; nothing is kept of it but
-//! where each record starts.
+//! Taking a segment in at boot: nothing is kept of it but where each record starts. Its outline says that, where it has
+//! one; else every byte is read once, in order, and verified.
 //!
-//! Invariant: the segment is then what the checkpoint says, or the damage is named with its place. One window
-//! serves all segments and records are looked at where they lie in it, so nothing is allocated for a record.
+//! Invariant: the segment is then what the checkpoint says, or the damage is named with its place; of one whose outline
+//! was read the values are verified when they are read. One window serves all segments and records are looked at where
+//! they lie in it, so nothing is allocated for a record.
 
-use std::sync::Arc;
+use std::sync::{Arc, RwLockWriteGuard};
 
-use super::super::history_write::file_name;
-use super::{Segment, note_in};
+use super::super::history_write::{file_name, outline_name};
+use super::super::outline;
+use super::{Outlining, Segment, Tail, note_in};
 use crate::base::{Revision, Wrong};
 use crate::env::{Disk, DiskFile};
 use crate::log::frame::{self, FramedSlice};
@@ -54,67 +56,128 @@ impl<D: Disk> Segment<D> {
     pub fn replaced(disk: D, mark: &SegmentMark) -> Self {
         let segment = Self::new(disk, mark.number, mark.first, mark.sparse);
         segment.tail_mut().len = mark.len;
+        if let Some(outline) = mark.outline {
+            segment.outlined(Outlining::Made(outline));
+        }
         segment
     }
 
-    /// The segment of `mark`. Every record is shown to `on_record`, in order.
+    /// The segment of `mark`, all of it read. Every record is shown to `on_record`, in order.
     pub fn load(
         disk: &D,
         mark: &SegmentMark,
         window: &mut Window,
         mut on_record: impl FnMut(&RecordSlice<'_>),
     ) -> Result<Arc<Self>, Wrong> {
-        let damaged = |at: u64, what: &str| Wrong::corrupt(file_name(mark.number), at, what);
         let segment = Self::new(disk.clone(), mark.number, mark.first, mark.sparse);
         let file = segment.file()?;
-        (window.from, window.to) = (0, 0);
-        let mut tail = segment.tail_mut();
-        let mut before = Revision::new(mark.first - 1, u32::MAX);
-        let mut ended = true;
-        while tail.len < mark.len {
-            let at = tail.len;
-            let place = Place { log: LOG_HISTORY, segment: mark.number, offset: at };
-            let (framed, record) = match frame::decode_slice(place, window.unread()) {
-                Ok(framed) if framed.kind == KIND_PAD => {
-                    tail.len += framed.total as u64;
-                    window.from += framed.total;
-                    continue;
-                }
-                Ok(framed) => (framed, record_in(&framed).map_err(|what| damaged(at, what))?),
-                Err(FrameWrong::Short { need }) => {
-                    let left = mark.len - at;
-                    if need as u64 > left {
-                        return Err(damaged(at, "a record ends beyond its segment"));
-                    }
-                    if !window.fill(file, at, need, left)? {
-                        return Err(damaged(at, "the file ends before its records"));
-                    }
-                    continue;
-                }
-                Err(FrameWrong::End) => return Err(damaged(at, "zeroes where a record belongs")),
-                Err(FrameWrong::Damaged(what)) => return Err(damaged(at, what)),
-            };
-            let revision = record.meta.revision;
-            if revision <= before {
-                return Err(damaged(at, "revisions do not ascend"));
-            }
-            if revision.main > mark.last {
-                return Err(damaged(at, "a revision beyond what the checkpoint says"));
-            }
-            note_in(&mut tail, mark.first, revision, at).map_err(|what| damaged(at, what))?;
-            on_record(&record);
-            (before, ended) = (revision, record.last);
-            tail.len += framed.total as u64;
-            window.from += framed.total;
-        }
-        if !mark.sparse && (tail.last != mark.last || !ended) {
-            return Err(damaged(mark.len, "it ends before the revision the checkpoint says"));
-        }
-        tail.last = mark.last;
-        tail.layout.shrink();
-        drop(tail);
+        let mut taking = Taking::new(mark, &segment);
+        each_record(file, (mark.number, mark.len), window, |at, record, _| {
+            taking.take(at, record)?;
+            on_record(record);
+            Ok(())
+        })?;
+        taking.finish().map_err(|what| Wrong::corrupt(file_name(mark.number), mark.len, what))?;
         Ok(Arc::new(segment))
     }
+
+    /// The segment of `mark`, of which its outline alone is read: nothing of its file.
+    pub fn load_outlined(
+        disk: &D,
+        mark: &SegmentMark,
+        outline: &[u8],
+        mut on_record: impl FnMut(&RecordSlice<'_>),
+    ) -> Result<Arc<Self>, Wrong> {
+        let segment = Self::new(disk.clone(), mark.number, mark.first, mark.sparse);
+        let mut taking = Taking::new(mark, &segment);
+        let taken = outline::each_record(outline, (mark.number, mark.len), |at, record| {
+            taking.take(at, record)?;
+            on_record(record);
+            Ok(())
+        });
+        let finished = taken.and_then(|()| taking.finish());
+        finished.map_err(|what| Wrong::corrupt(outline_name(mark.number), 0, what))?;
+        if let Some(outline) = mark.outline {
+            segment.outlined(Outlining::Made(outline));
+        }
+        Ok(Arc::new(segment))
+    }
+}
+
+/// Taking the records of a segment in as its position says they are.
+struct Taking<'a> {
+    mark: &'a SegmentMark,
+    tail: RwLockWriteGuard<'a, Tail>,
+    before: Revision,
+    ended: bool,
+}
+
+impl<'a> Taking<'a> {
+    fn new<D: Disk>(mark: &'a SegmentMark, segment: &'a Segment<D>) -> Self {
+        Self { mark, tail: segment.tail_mut(), before: Revision::new(mark.first - 1, u32::MAX), ended: true }
+    }
+
+    fn take(&mut self, at: u64, record: &RecordSlice<'_>) -> Result<(), &'static str> {
+        let revision = record.meta.revision;
+        if revision <= self.before {
+            return Err("revisions do not ascend");
+        }
+        if revision.main > self.mark.last {
+            return Err("a revision beyond what the checkpoint says");
+        }
+        note_in(&mut self.tail, self.mark.first, revision, at)?;
+        (self.before, self.ended) = (revision, record.last);
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), &'static str> {
+        let (mark, tail) = (self.mark, &mut *self.tail);
+        if !mark.sparse && (tail.last != mark.last || !self.ended) {
+            return Err("it ends before the revision the checkpoint says");
+        }
+        (tail.len, tail.last) = (mark.len, mark.last);
+        tail.layout.shrink();
+        Ok(())
+    }
+}
+
+/// Reads the `len` bytes of segment `number` from its file, all of them, and verifies them. Every record is shown to
+/// `on_record` with where its frame lies and how long that is.
+pub fn each_record(
+    file: &impl DiskFile,
+    (number, len): (u64, u64),
+    window: &mut Window,
+    mut on_record: impl FnMut(u64, &RecordSlice<'_>, usize) -> Result<(), &'static str>,
+) -> Result<(), Wrong> {
+    let damaged = |at: u64, what: &str| Wrong::corrupt(file_name(number), at, what);
+    (window.from, window.to) = (0, 0);
+    let mut at = 0;
+    while at < len {
+        let place = Place { log: LOG_HISTORY, segment: number, offset: at };
+        let total = match frame::decode_slice(place, window.unread()) {
+            Ok(framed) if framed.kind == KIND_PAD => framed.total,
+            Ok(framed) => {
+                let record = record_in(&framed).map_err(|what| damaged(at, what))?;
+                on_record(at, &record, framed.total).map_err(|what| damaged(at, what))?;
+                framed.total
+            }
+            Err(FrameWrong::Short { need }) => {
+                let left = len - at;
+                if need as u64 > left {
+                    return Err(damaged(at, "a record ends beyond its segment"));
+                }
+                if !window.fill(file, at, need, left)? {
+                    return Err(damaged(at, "the file ends before its records"));
+                }
+                continue;
+            }
+            Err(FrameWrong::End) => return Err(damaged(at, "zeroes where a record belongs")),
+            Err(FrameWrong::Damaged(what)) => return Err(damaged(at, what)),
+        };
+        at += total as u64;
+        window.from += total;
+    }
+    Ok(())
 }
 
 fn record_in<'a>(framed: &FramedSlice<'a>) -> Result<RecordSlice<'a>, &'static str> {

@@ -173,11 +173,12 @@ impl Seat {
         message: &PeerMessage,
         source: &mut SnapshotSource<MemoryDisk>,
         now: Instant,
-    ) -> Vec<PeerMessage> {
+    ) -> Option<Vec<PeerMessage>> {
         let at = message.snapshot_at().expect("it is one");
         let (reply, mut offered) = Reply::pair();
-        self.node.step(now, Input::SnapshotOffered { at, reply }, &mut Vec::new());
-        let Ok(generation) = answered(&mut offered).expect("answered") else { return Vec::new() };
+        let message_of = Box::new(message.clone());
+        self.node.step(now, Input::SnapshotOffered { message: message_of, reply }, &mut Vec::new());
+        let generation = answered(&mut offered).expect("answered").ok()?;
         let mut builder = SnapshotBuilder::new(self.disk.clone(), source.id(), generation, 4_096);
         while let Some(chunk) = source.next_chunk().expect("read") {
             run_ready(builder.take(&chunk)).expect("taken");
@@ -191,7 +192,7 @@ impl Seat {
         self.node.step(now, Input::SnapshotArrived(Box::new(snapshot)), &mut outputs);
         let sent = self.take_outputs(outputs);
         assert!(sent.is_empty() || self.installs.is_empty(), "nothing is promised before it is durable");
-        sent
+        Some(sent)
     }
 }
 
@@ -265,12 +266,11 @@ impl Cluster {
         let any = !sent.is_empty();
         for (message, mut source) in sent {
             let (from, to) = (message.from(), message.to());
-            let arrives = !self.cut.contains(&from) && !self.cut.contains(&to);
-            let receiver = self.seats.iter_mut().find(|seat| seat.id == to);
-            if let (true, Some(seat)) = (arrives, receiver) {
-                let answers = seat.take_snapshot(&message, &mut source, now);
-                answers.iter().for_each(|answer| self.deliver(answer));
-            }
+            let comes = !self.cut.contains(&from) && !self.cut.contains(&to);
+            let receiver = self.seats.iter_mut().find(|seat| comes && seat.id == to);
+            let answers = receiver.and_then(|seat| seat.take_snapshot(&message, &mut source, now));
+            let arrives = answers.is_some();
+            answers.iter().flatten().for_each(|answer| self.deliver(answer));
             let n = self.seats.iter().position(|seat| seat.id == from).expect("who sends is there");
             self.step(n, Input::SnapshotSent { member: to, arrived: arrives });
         }

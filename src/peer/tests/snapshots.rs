@@ -54,6 +54,50 @@ fn who_belongs_elsewhere_or_promises_too_much_sends_no_snapshot() {
     });
 }
 
+/// Whether the connection is given up within this time; until then nothing is said but that the receiver is there.
+async fn given_up_within(world: &VirtualEnv, reader: &mut impl NetReader, time: Duration) -> bool {
+    let until = world.now().plus(time);
+    loop {
+        let mut buf = [0; 1_000];
+        match crate::env::virtual_timeout(until.since(world.now()), reader.read(&mut buf)).await {
+            Err(_) => return false,
+            Ok(Ok(0) | Err(_)) => return true,
+            Ok(Ok(n)) => assert!(buf[..n].starts_with(b"HTTP/1.1 102 "), "it is answered nothing"),
+        }
+    }
+}
+
+/// A receiver whose disk takes long is waited for, and one that is not there any more is not: the connection is silent in
+/// both cases but for what the receiver says meanwhile.
+#[test]
+fn who_works_on_a_snapshot_is_told_from_who_is_gone() {
+    VirtualEnv::run(async |world| {
+        let members = members(&world, &[A, B]).await;
+        let [a, b] = &members[..] else { unreachable!("two were made") };
+        let wait = |time: Duration| {
+            let env = world.at("disk");
+            let until = world.now().plus(time);
+            let slow: BoxFuture<'static, ()> = Box::pin(async move { env.clock().sleep_until(until).await });
+            b.door.told(|told| told.finishes_after = Some(slow));
+        };
+        wait(Duration::from_secs(20));
+        a.transport.send_snapshot(snapshot(A, B, 9, 50), source("wanted", 3, 1_000).0);
+        world.pass(Duration::from_secs(19)).await;
+        a.door.told(|told| assert!(told.snapshots.is_empty(), "it is waited for"));
+        world.pass(Duration::from_secs(2)).await;
+        a.door.told(|told| assert_eq!(std::mem::take(&mut told.snapshots), [(B, true)]));
+
+        b.door.told(|told| told.chunks.clear());
+        wait(Duration::from_secs(200));
+        a.transport.send_snapshot(snapshot(A, B, 10, 50), source("wanted", 3, 1_000).0);
+        world.pass(Duration::from_secs(1)).await;
+        b.door.told(|told| assert_eq!(told.chunks.len(), 3));
+        world.net().cut(&host(A), &host(B));
+        world.pass(Duration::from_millis(limits::PEER_READ_TIMEOUT_MS + 1_000)).await;
+        a.door.told(|told| assert_eq!(told.snapshots, [(B, false)], "nobody is there"));
+    });
+}
+
 /// Who is silent, and who says a byte now and then, has a place for a time and no longer.
 #[test]
 fn a_slow_sender_of_a_snapshot_is_given_up() {
@@ -81,9 +125,7 @@ fn a_slow_sender_of_a_snapshot_is_given_up() {
                 if writer.write(&[*byte]).await.is_err() {
                     break;
                 }
-                let mut buf = [0; 1_000];
-                if let Ok(given_up) = crate::env::virtual_timeout(pause, reader.read(&mut buf)).await {
-                    assert!(matches!(given_up, Ok(0) | Err(_)), "it is answered nothing");
+                if given_up_within(&world, &mut reader, pause).await {
                     break;
                 }
             }

@@ -142,3 +142,32 @@ fn requests_for_a_vote_wait_for_the_others_word() {
     cluster.pass(30);
     assert!(cluster.leader().is_some());
 }
+
+/// Nobody was told that the leader has an entry itself: it was committed by its word and one other's. That one knows it to be
+/// committed, and says so.
+#[test]
+fn a_leader_that_lost_what_it_committed_is_not_elected_over_who_has_it() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let (second, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    cluster.write(leader, "before");
+    let copy = cluster.copied(leader);
+    cluster.cut.insert(id(third));
+    cluster.write(leader, "on two");
+    cluster.pass(1);
+    cluster.cut.insert(id(leader));
+    cluster.put_back(leader, copy, 1);
+    // The third has not heard of the entry; the second has it, answers, and does not come through otherwise.
+    cluster.cut = BTreeSet::from([id(second)]);
+    for other in [second, third] {
+        assert!(!matches!(cluster.recollect(leader, other), Recalled::Forgets { .. }), "nobody knows what it promised");
+    }
+    cluster.pass(100);
+    assert!(!cluster.seats[leader].facts.doubts());
+    assert_eq!(cluster.leader(), None, "one that lacks the write is not elected");
+    cluster.cut.clear();
+    assert_eq!(cluster.elect(), second);
+    cluster.pass(3);
+    assert_eq!((cluster.keys(leader), cluster.keys(third)), (2, 2));
+}

@@ -93,3 +93,25 @@ fn a_snapshot_that_comes_no_further_is_sent_only_so_often() {
     let (newer, _) = cut_one(&mut cluster, leader, late);
     assert!(newer.snapshot_index() > first.snapshot_index());
 }
+
+/// A question of an earlier moment comes late: the leader counts on less than there is, its log does not reach back so far,
+/// and the one who has all refuses the state. It says so, or a cluster of two would stand still for ever.
+#[test]
+fn who_is_offered_what_it_has_tells_the_leader() {
+    let mut cluster = Cluster::new(2);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    for n in 0..60 {
+        let mut written = cluster.propose(leader, &put(&format!("k{n}")));
+        cluster.settle();
+        done(&mut written);
+    }
+    let other = 1 - leader;
+    assert!(!cluster.seats[leader].node.group.goes_on_behind(7), "the log before is gone");
+    let (reply, _) = Reply::pair();
+    cluster.step(leader, Input::RecollectionAsked { of: id(other), last: 7, reply });
+    let mut written = cluster.propose(leader, &put("after"));
+    cluster.pass(3);
+    done(&mut written);
+    assert!(cluster.seats[other].arrived.is_empty(), "it has no use for a state");
+}

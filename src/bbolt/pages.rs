@@ -1,10 +1,9 @@
-//! A file as it is found: its newest state, its buckets, and pages that are checked before anything in them is used.
+//! A file as it is found: its newest state, and pages that are checked before anything in them is used.
 
 use bytes::{Buf, Bytes};
 
-use super::page::{BRANCH, BUCKET_BYTES, ELEMENT_BYTES, HEAD_BYTES, Head, IS_BUCKET, LEAF, META, META_BYTES, Meta};
+use super::page::{BRANCH, ELEMENT_BYTES, HEAD_BYTES, Head, IS_BUCKET, LEAF, META, META_BYTES, Meta};
 use super::seen::Seen;
-use super::walk::Walk;
 use crate::base::{Fault, Wrong, limits};
 
 /// Where the bytes of a file come from.
@@ -24,14 +23,13 @@ pub(super) enum Root {
     Inline(Bytes),
 }
 
-/// A file that was opened; see the module's head.
+/// The pages of a file that was opened.
 #[derive(Debug)]
-pub struct Database<S> {
+pub(super) struct Pages<S> {
     source: S,
     name: String,
     page_bytes: u64,
     pages: u64,
-    buckets: Vec<(Bytes, Root)>,
 }
 
 /// A page that was read: its elements lie where it says.
@@ -55,69 +53,31 @@ pub(super) enum What {
     Bucket(Bytes),
 }
 
-impl<S: Source> Database<S> {
-    /// Opens a file; `name` is what errors call it.
-    pub fn open(source: S, name: &str) -> Result<Self, Wrong> {
+impl<S: Source> Pages<S> {
+    /// Opens a file, which errors call `name`; also says at which page its tree begins.
+    pub(super) fn open(source: S, name: &str) -> Result<(Self, u64), Wrong> {
         let len = source.bytes()?;
         let meta = newest_meta(&source, len)?.map_err(|what| Wrong::corrupt(name, 0, what))?;
-        let mut database = Self {
-            source,
-            name: name.to_string(),
-            page_bytes: u64::from(meta.page_bytes),
-            pages: meta.pages,
-            buckets: Vec::new(),
-        };
-        if meta.pages.checked_mul(database.page_bytes).is_none_or(|needed| needed > len) {
+        let pages = Self { source, name: name.to_string(), page_bytes: u64::from(meta.page_bytes), pages: meta.pages };
+        if meta.pages.checked_mul(pages.page_bytes).is_none_or(|needed| needed > len) {
             let what = format!("it ends after {len} bytes, but has {} pages of {}", meta.pages, meta.page_bytes);
             return Err(Wrong::corrupt(name, len, what));
         }
-        database.buckets = database.find_buckets(meta.root)?;
-        Ok(database)
+        Ok((pages, meta.root))
     }
 
     /// Bytes of the database; the file may have more.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         self.pages * self.page_bytes
     }
 
-    /// The buckets, in order of name.
-    pub fn buckets(&self) -> impl Iterator<Item = &Bytes> {
-        self.buckets.iter().map(|(name, _)| name)
-    }
-
     /// No page seen yet.
-    pub fn unseen(&self) -> Seen {
+    pub(super) fn unseen(&self) -> Seen {
         Seen::of(self.pages)
-    }
-
-    /// The entries of a bucket in order; none of one that is not there. No page of it may be in `seen`.
-    pub fn walk<'a>(&'a self, bucket: &[u8], seen: &'a mut Seen) -> Walk<'a, S> {
-        let root = self.buckets.iter().find(|(name, _)| name[..] == *bucket).map(|(_, root)| root.clone());
-        Walk::new(self, root, seen)
     }
 
     pub(super) fn damaged(&self, page: u64, what: impl Into<String>) -> Wrong {
         Wrong::corrupt(self.name.clone(), page.saturating_mul(self.page_bytes), what)
-    }
-
-    fn find_buckets(&self, root: u64) -> Result<Vec<(Bytes, Root)>, Wrong> {
-        let mut seen = self.unseen();
-        let mut walk = Walk::new(self, Some(Root::Page(root)), &mut seen);
-        let mut buckets = Vec::new();
-        while let Some((name, what)) = walk.next_element()? {
-            let What::Bucket(mut head) = what else {
-                return Err(self.damaged(root, format!("{name:?} is no bucket, and stands among them")));
-            };
-            if buckets.len() == limits::MAX_BBOLT_BUCKETS {
-                return Err(self.damaged(root, "it has more buckets than any database of etcd"));
-            }
-            if head.len() < BUCKET_BYTES {
-                return Err(self.damaged(root, format!("the head of bucket {name:?} is cut short")));
-            }
-            let (page, _sequence) = (head.get_u64_le(), head.get_u64_le());
-            buckets.push((name, if page == 0 { Root::Inline(head) } else { Root::Page(page) }));
-        }
-        Ok(buckets)
     }
 
     /// Page `id` with those that belong to it. None of them may have been seen before.

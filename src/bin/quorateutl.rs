@@ -1,0 +1,7 @@
+//! The offline tools.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorate::utl::main()
+}

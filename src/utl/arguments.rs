@@ -1,0 +1,132 @@
+//! The command line: words and flags in any order, as etcdutl's library reads them.
+
+use std::collections::BTreeMap;
+
+use super::failure::Failure;
+use super::usage;
+
+/// What a flag takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Switch,
+    Text,
+    /// A number from 0 on.
+    Uint,
+    Int,
+    Duration,
+}
+
+/// A flag.
+#[derive(Clone, Copy, Debug)]
+pub struct Flag {
+    pub name: &'static str,
+    pub short: Option<char>,
+    pub kind: Kind,
+    pub default: &'static str,
+    pub help: &'static str,
+}
+
+/// A command.
+#[derive(Clone, Copy, Debug)]
+pub struct Command {
+    pub words: &'static [&'static str],
+    /// What follows the words, in the usage.
+    pub follows: &'static str,
+    pub short: &'static str,
+    pub flags: &'static [Flag],
+    /// Flags that must be given.
+    pub required: &'static [&'static str],
+    /// How many arguments it takes, where that is checked before it runs.
+    pub arguments: Option<usize>,
+}
+
+/// What was given.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// The words that are neither commands nor flags.
+    pub arguments: Vec<String>,
+    flags: BTreeMap<&'static str, String>,
+    defaults: BTreeMap<&'static str, &'static str>,
+}
+
+impl Given {
+    /// The value of a flag, or its default.
+    pub fn text(&self, name: &str) -> &str {
+        let default = || self.defaults.get(name).copied().unwrap_or_default();
+        self.flags.get(name).map_or_else(default, String::as_str)
+    }
+
+    /// Whether a flag was given.
+    pub fn is_given(&self, name: &str) -> bool {
+        self.flags.contains_key(name)
+    }
+
+    /// Whether a switch is on.
+    pub fn is_on(&self, name: &str) -> bool {
+        self.text(name) == "true"
+    }
+
+    /// The number a flag says; it was checked.
+    pub fn number<N: std::str::FromStr + Default>(&self, name: &str) -> N {
+        self.text(name).parse().unwrap_or_default()
+    }
+}
+
+/// Reads the words behind a command.
+pub fn read(command: &Command, globals: &'static [Flag], words: &[String]) -> Result<Given, Failure> {
+    let all = || command.flags.iter().chain(globals);
+    let mut given = Given { defaults: all().map(|flag| (flag.name, flag.default)).collect(), ..Given::default() };
+    let failed = |text: String| Failure::usage(text, usage::of(command));
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            given.arguments.extend(words.by_ref().cloned());
+        } else if let Some(long) = word.strip_prefix("--") {
+            let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+            let flag = all().find(|flag| flag.name == name);
+            let flag = flag.ok_or_else(|| failed(format!("unknown flag: --{name}")))?;
+            let value = match value {
+                Some(value) => value.to_string(),
+                None if flag.kind == Kind::Switch => "true".to_string(),
+                None => words.next().cloned().ok_or_else(|| failed(format!("flag needs an argument: --{name}")))?,
+            };
+            check(flag, &value).map_err(failed)?;
+            given.flags.insert(flag.name, value);
+        } else if let Some(short) = word.strip_prefix('-').filter(|short| !short.is_empty()) {
+            let letter = short.chars().next().unwrap_or_default();
+            let flag = all().find(|flag| flag.short == Some(letter));
+            let flag = flag.ok_or_else(|| failed(format!("unknown shorthand flag: {letter:?} in -{short}")))?;
+            let rest = short[letter.len_utf8()..].trim_start_matches('=');
+            let value = if rest.is_empty() {
+                let next = words.next().cloned();
+                next.ok_or_else(|| failed(format!("flag needs an argument: {letter:?} in -{short}")))?
+            } else {
+                rest.to_string()
+            };
+            given.flags.insert(flag.name, value);
+        } else {
+            given.arguments.push(word.clone());
+        }
+    }
+    if let Some(wanted) = command.arguments
+        && given.arguments.len() != wanted
+    {
+        return Err(failed(format!("accepts {wanted} arg(s), received {}", given.arguments.len())));
+    }
+    let missing: Vec<String> =
+        command.required.iter().filter(|name| !given.is_given(name)).map(|name| format!("{name:?}")).collect();
+    if missing.is_empty() { Ok(given) } else { Err(failed(format!("required flag(s) {} not set", missing.join(", ")))) }
+}
+
+fn check(flag: &Flag, value: &str) -> Result<(), String> {
+    let refused = |reader: &str, why: &str| {
+        let name = flag.short.map_or_else(|| format!("--{}", flag.name), |short| format!("-{short}, --{}", flag.name));
+        Err(format!("invalid argument {value:?} for {name:?} flag: {reader}: parsing {value:?}: {why}"))
+    };
+    match flag.kind {
+        Kind::Uint if value.parse::<u64>().is_err() => refused("strconv.ParseUint", "invalid syntax"),
+        Kind::Int if value.parse::<i64>().is_err() => refused("strconv.ParseInt", "invalid syntax"),
+        Kind::Switch if !matches!(value, "true" | "false") => refused("strconv.ParseBool", "invalid syntax"),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,124 @@
+//! A data directory that is made beside its place and moved there when it is whole.
+//!
+//! Invariants: nothing stands under the name before everything in it is durable; the draft is this process's alone; a draft that an
+//! earlier run left is thrown away, and so is one that this run does not finish. A server would not start on a draft by mistake:
+//! it has another name.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::failure::{Exit, Failure};
+use crate::base::Fault;
+use crate::env::{DirLock, TokioDisk};
+
+/// A directory being made; see the module's head.
+pub struct Beside {
+    place: PathBuf,
+    draft: PathBuf,
+    disk: TokioDisk,
+    lock: Option<DirLock>,
+    kept: bool,
+}
+
+/// Whether the user asked to stop.
+#[derive(Clone, Default)]
+pub struct Stop(Arc<AtomicBool>);
+
+impl Stop {
+    /// Says so once the user did.
+    pub fn check(&self) -> Result<(), Failure> {
+        if self.0.load(Ordering::Relaxed) {
+            return Err(Failure::new(Exit::Interrupted, "interrupted: nothing was made"));
+        }
+        Ok(())
+    }
+}
+
+/// Runs `work` until it ends; it is told where the user asks to stop.
+pub fn run<T: Send + 'static>(
+    work: impl FnOnce(Stop) -> Result<T, Failure> + Send + 'static,
+) -> Result<T, Failure> {
+    let failed = |error: io::Error| Failure::new(Exit::Error, format!("cannot start threads: {error}"));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(failed)?;
+    let stop = Stop::default();
+    let told = stop.clone();
+    runtime.spawn(async move {
+        while tokio::signal::ctrl_c().await.is_ok() {
+            told.0.store(true, Ordering::Relaxed);
+        }
+    });
+    let work = runtime.spawn_blocking(move || work(stop));
+    let done = runtime.block_on(work);
+    done.map_err(|error| Failure::new(Exit::Error, format!("it was given up: {error}")))?
+}
+
+/// Waits for what waits for nothing but this process's own disk.
+pub fn now<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(future)
+}
+
+fn is_free(place: &Path) -> bool {
+    match fs::read_dir(place) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+/// Whether a data directory may be made at `place`, in etcdutl's words.
+pub fn check_free(place: &Path) -> Result<(), Failure> {
+    if is_free(place) {
+        return Ok(());
+    }
+    Err(Failure::new(Exit::Error, format!("data-dir {:?} not empty or could not be read", place.display().to_string())))
+}
+
+impl Beside {
+    /// Begins one that is to stand at `place`.
+    pub fn begin(place: &Path) -> Result<Self, Failure> {
+        check_free(place)?;
+        // A trailing slash would put the draft inside.
+        let place: PathBuf = place.components().collect();
+        let mut draft = place.clone().into_os_string();
+        draft.push(".part");
+        let draft = PathBuf::from(draft);
+        let disk = TokioDisk::open(draft.clone())?;
+        let lock = disk.lock()?;
+        for name in ["wal", "history", "checkpoint"] {
+            let left = draft.join(name);
+            if left.exists() {
+                fs::remove_dir_all(&left).map_err(|source| Fault::new("remove", left.display().to_string(), source))?;
+            }
+        }
+        Ok(Self { place, draft, disk, lock: Some(lock), kept: false })
+    }
+
+    /// The disk it is made on.
+    pub fn disk(&self) -> &TokioDisk {
+        &self.disk
+    }
+
+    /// Moves it to its place. Everything in it is durable.
+    pub fn keep(mut self) -> Result<(), Failure> {
+        let fault = |what, path: &Path, source| Fault::new(what, path.display().to_string(), source);
+        check_free(&self.place)?;
+        // Held until it has its name, so that nobody else makes it anew meanwhile.
+        fs::rename(&self.draft, &self.place).map_err(|source| fault("rename", &self.draft, source))?;
+        self.kept = true;
+        let parent = self.place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let synced = fs::File::open(parent).and_then(|parent| parent.sync_all());
+        synced.map_err(|source| fault("sync", parent, source))?;
+        drop(self.lock.take());
+        Ok(())
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if !self.kept && fs::remove_dir_all(&self.draft).is_err() {
+            eprintln!("what was begun in {} is of no use and can be removed", self.draft.display());
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! Which commands there are, and finding the one that was meant.
+
+use std::process::ExitCode;
+
+use super::arguments::{Command, Flag, Given, Kind, read};
+use super::failure::Failure;
+use super::{data_directory, hash_kv, import, restore, status, usage};
+use crate::api::API_VERSION;
+
+const fn flag(name: &'static str, kind: Kind, default: &'static str, help: &'static str) -> Flag {
+    Flag { name, short: None, kind, default, help }
+}
+
+const DATA_DIR: &str = "data-dir";
+
+/// Flags that every command takes.
+pub const GLOBALS: &[Flag] = &[
+    flag(
+        "timeout",
+        Kind::Duration,
+        "10s",
+        "time to wait to obtain a file lock on db file, 0 to block indefinitely",
+    ),
+    Flag {
+        name: "write-out",
+        short: Some('w'),
+        kind: Kind::Text,
+        default: "simple",
+        help: "set the output format (fields, json, protobuf, simple, table)",
+    },
+];
+
+/// Commands that have others below them.
+pub const GROUPS: &[(&str, &str)] = &[("snapshot", "Manages etcd node snapshots")];
+
+const fn command(
+    words: &'static [&'static str],
+    follows: &'static str,
+    short: &'static str,
+    flags: &'static [Flag],
+) -> Command {
+    Command { words, follows, short, flags, required: &[], arguments: None }
+}
+
+/// The commands.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        required: &[DATA_DIR],
+        ..command(
+            &["defrag"],
+            "",
+            "Defragments the storage of the etcd",
+            &[flag(DATA_DIR, Kind::Text, "", "Required. Defragments a data directory not in use by etcd.")],
+        )
+    },
+    Command {
+        arguments: Some(1),
+        ..command(
+            &["hashkv"],
+            "<filename>",
+            "Prints the KV history hash of a given file",
+            &[flag("rev", Kind::Int, "0", "maximum revision to hash (default: latest revision)")],
+        )
+    },
+    Command {
+        required: &[DATA_DIR],
+        ..command(
+            &["migrate"],
+            "",
+            "Migrates schema of etcd data dir files to make them compatible with different etcd version",
+            &[
+                flag(DATA_DIR, Kind::Text, "", "Path to the etcd data dir"),
+                flag("force", Kind::Switch, "", "Ignore migration failure and forcefully override storage version. Not recommended."),
+                flag("from-etcd", Kind::Text, "", "Path to a data dir of a stopped etcd: makes a data dir of this server of it, under --data-dir"),
+                flag("target-version", Kind::Text, "", "Target etcd version to migrate contents of data dir. Minimal value 3.5. Format \"X.Y\" for example 3.6."),
+            ],
+        )
+    },
+    command(
+        &["snapshot", "restore"],
+        "<filename> --data-dir {output dir} [options]",
+        "Restores an etcd member snapshot to an etcd directory",
+        &[
+            flag("bump-revision", Kind::Uint, "0", "How much to increase the latest revision after restore"),
+            flag(DATA_DIR, Kind::Text, "", "Path to the output data directory"),
+            flag("initial-advertise-peer-urls", Kind::Text, "http://localhost:2380", "List of this member's peer URLs to advertise to the rest of the cluster"),
+            flag("initial-cluster", Kind::Text, "default=http://localhost:2380", "Initial cluster configuration for restore bootstrap"),
+            flag("initial-cluster-token", Kind::Text, "etcd-cluster", "Initial cluster token for the etcd cluster during restore bootstrap"),
+            flag("initial-memory-map-size", Kind::Uint, "10737418240", "Initial memory map size of the database in bytes. It uses the default value if not defined or defined to 0"),
+            flag("mark-compacted", Kind::Switch, "", "Mark the latest revision after restore as the point of scheduled compaction (required if --bump-revision > 0, disallowed otherwise)"),
+            flag("name", Kind::Text, "default", "Human-readable name for this member"),
+            flag("skip-hash-check", Kind::Switch, "", "Ignore snapshot integrity hash value (required if copied from data directory)"),
+            flag("wal-dir", Kind::Text, "", "Path to the WAL directory (use --data-dir if none given)"),
+        ],
+    ),
+    command(&["snapshot", "status"], "<filename>", "Gets backend snapshot status of a given file", &[]),
+    command(&["version"], "", "Prints the version of quorateutl", &[]),
+];
+
+/// The whole run.
+pub fn run(words: Vec<String>) -> ExitCode {
+    match find(&words) {
+        Ok(Found::Help(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Ok(Found::Command(command, given)) => match perform(command, &given) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.tell(),
+        },
+        Err(failure) => failure.tell(),
+    }
+}
+
+fn perform(command: &Command, given: &Given) -> Result<(), Failure> {
+    match command.words {
+        ["snapshot", "status"] => status::status(given),
+        ["snapshot", "restore"] => restore::restore(given),
+        ["hashkv"] => hash_kv::hash_kv(given),
+        ["defrag"] => data_directory::defrag(given),
+        ["migrate"] if given.is_given("from-etcd") => import::import(given),
+        ["migrate"] => data_directory::migrate(given),
+        _ => {
+            println!("{} version: {}\nAPI version: {API_VERSION}", usage::NAME, env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    }
+}
+
+/// What the words name.
+enum Found {
+    Help(String),
+    Command(&'static Command, Given),
+}
+
+fn find(words: &[String]) -> Result<Found, Failure> {
+    let mut words: Vec<String> = words.to_vec();
+    let mut path: Vec<&'static str> = Vec::new();
+    let asks_help = |word: &String| word == "--help" || word == "-h";
+    let helps = words.iter().take_while(|word| *word != "--").any(asks_help) || words.first().is_some_and(|w| w == "help");
+    words.retain(|word| !asks_help(word));
+    if words.first().is_some_and(|word| word == "help") {
+        words.remove(0);
+    }
+    loop {
+        let below: Vec<&'static str> = COMMANDS
+            .iter()
+            .filter(|command| command.words.starts_with(&path))
+            .filter_map(|command| command.words.get(path.len()).copied())
+            .collect();
+        let Some(at) = first_word(&words).filter(|_| !below.is_empty()) else { break };
+        let Some(name) = by_beginning(&below, &words[at]) else {
+            if !path.is_empty() {
+                // As etcdutl: a group ignores what it does not know, and shows its usage.
+                return Ok(Found::Help(usage::of_group(path.first().copied())));
+            }
+            let text = format!("unknown command {:?} for {:?}", words[at], usage::NAME);
+            return Err(Failure::usage(text, format!("Run '{} --help' for usage.", usage::NAME)));
+        };
+        path.push(name);
+        words.remove(at);
+    }
+    match COMMANDS.iter().find(|command| command.words == path) {
+        None => Ok(Found::Help(usage::of_group(path.first().copied()))),
+        Some(command) if helps => Ok(Found::Help(usage::of(command))),
+        Some(command) => Ok(Found::Command(command, read(command, GLOBALS, &words)?)),
+    }
+}
+
+/// The place of the first word that is neither a global flag nor its value.
+fn first_word(words: &[String]) -> Option<usize> {
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        if !word.starts_with('-') {
+            return Some(at);
+        }
+        let takes_next = GLOBALS.iter().any(|flag| {
+            *word == format!("--{}", flag.name) || flag.short.is_some_and(|short| *word == format!("-{short}"))
+        });
+        at += if takes_next { 2 } else { 1 };
+    }
+    None
+}
+
+/// The one that is called so, or the only one that begins so.
+fn by_beginning(names: &[&'static str], word: &str) -> Option<&'static str> {
+    if let Some(name) = names.iter().find(|name| **name == word) {
+        return Some(name);
+    }
+    let mut beginning: Vec<&'static str> = names.iter().copied().filter(|name| name.starts_with(word)).collect();
+    beginning.dedup();
+    if let [only] = beginning[..] { Some(only) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(line: &str) -> Result<Found, Failure> {
+        find(&line.split_whitespace().map(str::to_owned).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn words_are_found_by_their_beginning_and_flags_anywhere() {
+        for line in ["snapshot status f -w json", "-w json snap stat f", "snap --write-out=json status f", "s s -wjson f"] {
+            let Ok(Found::Command(command, given)) = found(line) else { panic!("{line}") };
+            assert_eq!((command.words, &given.arguments[..]), (&["snapshot", "status"][..], &["f".to_string()][..]));
+            assert_eq!(given.text("write-out"), "json");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_said_in_etcdutls_words() {
+        for (line, text) in [
+            ("bogus", "unknown command \"bogus\" for \"quorateutl\""),
+            ("hashkv", "accepts 1 arg(s), received 0"),
+            ("hashkv f --rev x", "invalid argument \"x\" for \"--rev\" flag: strconv.ParseInt: parsing \"x\": invalid syntax"),
+            ("defrag", "required flag(s) \"data-dir\" not set"),
+            ("snapshot status --bogus", "unknown flag: --bogus"),
+            ("snapshot restore f --name", "flag needs an argument: --name"),
+        ] {
+            let Err(failure) = found(line) else { panic!("{line}") };
+            assert_eq!(failure.text(), text);
+        }
+        assert!(matches!(found("snapshot"), Ok(Found::Help(text)) if text.contains("restore     Restores")));
+    }
+
+    /// The text of stock etcdutl 3.7.1, but for the name.
+    #[test]
+    fn usage_is_laid_out_as_etcdutls() {
+        let Ok(Found::Help(text)) = found("hashkv -h") else { panic!("help") };
+        let expected = "\
+Usage:
+  quorateutl hashkv <filename> [flags]
+
+Flags:
+  -h, --help      help for hashkv
+      --rev int   maximum revision to hash (default: latest revision)
+
+Global Flags:
+      --timeout duration   time to wait to obtain a file lock on db file, 0 to block indefinitely (default 10s)
+  -w, --write-out string   set the output format (fields, json, protobuf, simple, table) (default \"simple\")
+";
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,97 @@
+//! How a command fails: a text and an exit code, as etcdutl has them.
+
+use std::process::ExitCode;
+
+use crate::base::{Fault, Wrong};
+use crate::mvcc::ReadFailure;
+
+/// What the process ends with. Source: etcd pkg/cobrautl/error.go.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Exit {
+    /// It could not be done.
+    Error,
+    /// What was asked for is not offered.
+    BadFeature,
+    /// The arguments contradict each other.
+    BadArguments,
+    /// The user asked to stop.
+    Interrupted,
+}
+
+impl Exit {
+    /// Its number.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Error => 1,
+            Self::BadFeature => 4,
+            Self::BadArguments => 128,
+            Self::Interrupted => 130,
+        }
+    }
+}
+
+/// A failure.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Failure {
+    exit: Exit,
+    text: String,
+    /// What stands before the text: for who got the command line wrong.
+    help: String,
+}
+
+impl Failure {
+    /// With a text.
+    pub fn new(exit: Exit, text: impl Into<String>) -> Self {
+        Self { exit, text: text.into(), help: String::new() }
+    }
+
+    /// A command line that cannot be read, with what helps.
+    pub fn usage(text: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { exit: Exit::Error, text: text.into(), help: help.into() }
+    }
+
+    /// Tells the user.
+    pub fn tell(&self) -> ExitCode {
+        if !self.help.is_empty() {
+            // Twice, as etcdutl does: before the help and behind it.
+            eprintln!("Error: {}\n{}", self.text, self.help);
+        }
+        eprintln!("Error: {}", self.text);
+        ExitCode::from(self.exit.code())
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self::new(Exit::Error, text)
+    }
+}
+
+impl From<Wrong> for Failure {
+    fn from(wrong: Wrong) -> Self {
+        Self::new(Exit::Error, wrong.to_string())
+    }
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::new(Exit::Error, fault.to_string())
+    }
+}
+
+impl From<ReadFailure> for Failure {
+    fn from(failure: ReadFailure) -> Self {
+        match failure {
+            // etcdutl has the words of etcd's store, without the server's name before them.
+            ReadFailure::Refused(refusal) => {
+                Self::new(Exit::Error, refusal.text().trim_start_matches("etcdserver: ").to_string())
+            }
+            ReadFailure::Wrong(wrong) => wrong.into(),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! `migrate --from-etcd`: the data directory of a stopped etcd becomes one of ours, of the same member of the same cluster.
+//!
+//! Invariants: the files of etcd are read and left as they are; what its log holds behind its database, committed or not, is in the
+//! new log, to be applied by the ordinary path: an acknowledged write may be known to be committed to others alone. Nothing is
+//! made where the log or the database does not hold, or where they do not belong together.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+
+use super::arguments::Given;
+use super::beside::{Beside, Stop, check_free, now, run};
+use super::failure::{Exit, Failure};
+use super::restore::{check_auth, import as import_records};
+use super::source::{FileSource, check_there};
+use crate::backend::{Foreign, ForeignLog};
+use crate::base::{Fault, Wrong, limits};
+use crate::bbolt::Database;
+use crate::consensus::ConfChange;
+use crate::driver::{Seedling, plant, prepare};
+use crate::machine::{Image, State, codec};
+use crate::wal::{EntryKind, LogEntry};
+
+/// Makes the directory.
+pub fn import(given: &Given) -> Result<(), Failure> {
+    let (from, to) = (PathBuf::from(given.text("from-etcd")), PathBuf::from(given.text("data-dir")));
+    check_there(&from)?;
+    check_there(&from.join("member/snap/db"))?;
+    check_there(&from.join("member/wal"))?;
+    check_free(&to)?;
+    run(move |stop| make(&from, &to, &stop))
+}
+
+fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
+    let source = FileSource::open(&from.join("member/snap/db"))?;
+    source.lock()?;
+    let name = source.name().to_string();
+    let database = Database::open(source, &name)?;
+    let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
+    check_auth(&foreign)?;
+    let log = read_log(&from.join("member/wal"), foreign.applied.0)?;
+    let identity = log.identity.ok_or_else(|| refuse("its log does not say whose it is"))?;
+    let applied = (foreign.applied.0, term_of(&foreign, &log)?);
+    check_entries(&log.entries)?;
+    if !foreign.members.iter().any(|member| member.id == identity.member) {
+        return Err(refuse("its database does not name the member whose log it has: was it removed from its cluster?"));
+    }
+    let beside = Beside::begin(to)?;
+    now(prepare(beside.disk()))?;
+    let (position, _, records) = import_records(beside.disk(), &database, &name, foreign.compacted, None, stop)?;
+    let revision = position.revision();
+    let mut state = State {
+        applied,
+        members: foreign.members,
+        removed: foreign.removed,
+        alarms: foreign.alarms,
+        cluster_version: foreign.cluster_version,
+        leases: foreign.leases,
+        revision,
+        compact_revision: position.compact_revision(),
+        // Members that were stopped apart from each other have no digest in common.
+        digest: None,
+    };
+    state.leases.iter_mut().for_each(|lease| lease.granted_at = applied.0);
+    let image = Image::new(identity, state, position).map_err(Failure::from)?;
+    let (behind, torn) = (log.entries.len(), log.torn_bytes);
+    now(plant(beside.disk(), Seedling { image, hard_state: log.hard_state, entries: log.entries }))?;
+    stop.check()?;
+    beside.keep()?;
+    if torn > 0 {
+        eprintln!("{torn} bytes at the end of its log were written in part and are left out, as etcd does");
+    }
+    eprintln!(
+        "made {} of {}: member {} of cluster {}, revision {revision} with {records} records at entry {}, and {behind} entries behind it",
+        to.display(),
+        from.display(),
+        identity.member,
+        identity.cluster,
+        applied.0
+    );
+    Ok(())
+}
+
+fn refuse(text: impl Into<String>) -> Failure {
+    Failure::new(Exit::Error, text)
+}
+
+/// The term of the last entry in the database: itself says it since 3.5, before it is in the log.
+fn term_of(foreign: &Foreign, log: &ForeignLog) -> Result<u64, Failure> {
+    let (index, term) = foreign.applied;
+    if index == 0 {
+        return Err(refuse("nothing was ever applied to its database: there is nothing to take over"));
+    }
+    match (term, log.term_at) {
+        (0, None) => Err(refuse(format!("neither its database nor its log says the term of entry {index}"))),
+        (0, Some(term)) | (term, None) => Ok(term),
+        (term, Some(in_log)) if term == in_log => Ok(term),
+        (term, Some(in_log)) => {
+            Err(refuse(format!("its database has entry {index} of term {term}, its log one of term {in_log}")))
+        }
+    }
+}
+
+/// Reads the segments in order of their number.
+fn read_log(dir: &Path, after: u64) -> Result<ForeignLog, Failure> {
+    let fault = |source| Fault::new("read", dir.display().to_string(), source);
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(fault)? {
+        let name = entry.map_err(fault)?.file_name().to_string_lossy().into_owned();
+        let number = name.strip_suffix(".wal").and_then(|stem| stem.split_once('-'));
+        if let Some(number) = number.and_then(|(number, _)| u64::from_str_radix(number, 16).ok()) {
+            names.push((number, dir.join(name)));
+        }
+    }
+    names.sort();
+    if names.is_empty() {
+        return Err(refuse(format!("{} holds no log", dir.display())));
+    }
+    if let Some(pair) = names.windows(2).find(|pair| pair[1].0 != pair[0].0 + 1) {
+        return Err(refuse(format!("{}: a part of the log behind it is missing", pair[0].1.display())));
+    }
+    let mut log = ForeignLog::behind(after);
+    let last = names.len() - 1;
+    for (at, (_, path)) in names.iter().enumerate() {
+        let fault = |source| Fault::new("read", path.display().to_string(), source);
+        let len = fs::metadata(path).map_err(fault)?.len();
+        if len > limits::MAX_FOREIGN_LOG_BYTES {
+            return Err(refuse(format!("{}: {len} bytes are more than a part of the log has", path.display())));
+        }
+        let bytes = Bytes::from(fs::read(path).map_err(fault)?);
+        log.take_segment(&path.display().to_string(), &bytes, at == last)?;
+    }
+    if log.snapshot > after && log.entries.is_empty() {
+        return Err(refuse(format!(
+            "its log begins behind entry {}, and its database ends at entry {after}: a snapshot of another member was not put in \
+             place yet. Start etcd once, and stop it",
+            log.snapshot
+        )));
+    }
+    Ok(log)
+}
+
+/// What is in the log must be what can be applied here: better to say so now than when the server starts.
+fn check_entries(entries: &[LogEntry]) -> Result<(), Failure> {
+    for entry in entries {
+        let index = entry.index;
+        let read = match entry.kind {
+            EntryKind::Normal => codec::decode(&entry.data).map(drop).map_err(|wrong| wrong.0),
+            EntryKind::ConfChange => {
+                ConfChange::decode(&entry.data).map(drop).ok_or_else(|| "it cannot be read".to_string())
+            }
+            EntryKind::ConfChangeV2 => Err("it changes several members at once".to_string()),
+        };
+        read.map_err(|what| {
+            let advice = "stop etcd again after it ran for a while without such requests, or restore a snapshot";
+            Failure::from(Wrong::corrupt("member/wal", 0, format!("entry {index}: {what}; {advice}")))
+        })?;
+    }
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! The offline tools: what etcdutl does for etcd, for files of etcd and of ours. No server runs meanwhile.
+//!
+//! Invariants: words, texts and exit codes are etcdutl's, on the same streams; a data directory appears whole under its name or
+//! not at all; a file that is read is never written to.
+//!
+//! Does not know of the network.
+
+mod arguments;
+mod beside;
+mod commands;
+mod data_directory;
+mod failure;
+mod hash_kv;
+mod import;
+mod output;
+mod progress;
+mod restore;
+mod source;
+mod status;
+mod usage;
+
+use std::process::ExitCode;
+
+/// The whole process, from arguments to the exit code.
+pub fn main() -> ExitCode {
+    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    commands::run(words)
+}

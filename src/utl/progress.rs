@@ -1,0 +1,47 @@
+//! How far a long command is: a line on standard error, on a terminal alone.
+
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+use super::output::human_bytes;
+
+/// Between two lines.
+const EVERY: Duration = Duration::from_millis(200);
+
+/// A line that is written over.
+pub struct Progress {
+    what: &'static str,
+    total: u64,
+    done: u64,
+    begun: Instant,
+    told: Option<Instant>,
+    on: bool,
+}
+
+impl Progress {
+    /// Of so many bytes.
+    pub fn new(what: &'static str, total: u64) -> Self {
+        let on = std::io::stderr().is_terminal();
+        Self { what, total, done: 0, begun: Instant::now(), told: None, on }
+    }
+
+    /// So many bytes more are done.
+    pub fn add(&mut self, bytes: u64) {
+        self.done += bytes;
+        if self.on && self.told.unwrap_or(self.begun).elapsed() >= EVERY {
+            self.told = Some(Instant::now());
+            let percent = (self.done * 100).checked_div(self.total).unwrap_or(100).min(100);
+            let rate = self.done as f64 / self.begun.elapsed().as_secs_f64();
+            eprint!("\r{} {percent:3} %, {}/s\x1b[K", self.what, human_bytes(rate as u64));
+            let _ = std::io::stderr().flush();
+        }
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if self.told.is_some() {
+            eprint!("\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! `snapshot restore`: a data directory made of a snapshot, for the first start of a new cluster.
+//!
+//! Invariants: the cluster, its members and their ids are those that etcdutl makes of the same flags, and so is the data, by its
+//! digest; all members that are made of one snapshot begin alike. Of the old cluster nothing is left but data, leases and alarms.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::arguments::Given;
+use super::beside::{Beside, Stop, check_free, now, run};
+use super::failure::{Exit, Failure};
+use super::progress::Progress;
+use super::source::FileSource;
+use crate::backend::{Foreign, Records};
+use crate::base::{MemberId, Revision, Wrong, derive_cluster_id, derive_member_id};
+use crate::bbolt::{Database, Source};
+use crate::driver::{Seedling, plant, prepare};
+use crate::env::TokioDisk;
+use crate::machine::{Image, Member, State};
+use crate::mvcc::{BuildFailure, Import, KeyMeta, Record, StorePosition};
+use crate::server::InitialMember;
+use crate::server::founding;
+use crate::wal::{HardState, WalIdentity};
+
+/// Bytes of the digest behind a snapshot.
+const DIGEST_BYTES: u64 = 32;
+/// A file is of whole sectors; with a digest behind it it is not.
+const SECTOR_BYTES: u64 = 512;
+
+/// What to make of which snapshot.
+struct Plan {
+    snapshot: PathBuf,
+    place: PathBuf,
+    name: String,
+    members: Vec<InitialMember>,
+    token: String,
+    skips_digest: bool,
+    bump: i64,
+}
+
+/// Makes the directory.
+pub fn restore(given: &Given) -> Result<(), Failure> {
+    let plan = plan(given)?;
+    run(move |stop| make(&plan, &stop))
+}
+
+fn plan(given: &Given) -> Result<Plan, Failure> {
+    let bad = |text: &str| Failure::new(Exit::BadArguments, text);
+    let [snapshot] = &given.arguments[..] else {
+        return Err(bad("snapshot restore requires exactly one argument"));
+    };
+    let bump: u64 = given.number("bump-revision");
+    if (bump > 0) != given.is_on("mark-compacted") {
+        return Err(bad("--mark-compacted required if --revision-bump > 0"));
+    }
+    let bump = i64::try_from(bump).map_err(|_| bad("--bump-revision is beyond any revision"))?;
+    let name = given.text("name").to_string();
+    let urls = crate::base::Url::read_all(given.text("initial-advertise-peer-urls").split(','))?;
+    let urls: Vec<String> = urls.into_iter().map(|url| url.text).collect();
+    let members = founding::members(Some(given.text("initial-cluster")), &name, &urls)
+        .map_err(|why| why.trim_start_matches("error setting up initial cluster: ").to_string())?;
+    founding::check(&members, &name, &urls, false)?;
+    let place = match given.text("data-dir") {
+        "" => PathBuf::from(format!("{name}.etcd")),
+        dir => PathBuf::from(dir),
+    };
+    check_free(&place)?;
+    let log = given.text("wal-dir");
+    if !log.is_empty() && Path::new(log) != place.join("wal") {
+        if Path::new(log).exists() {
+            return Err(Failure::new(Exit::Error, format!("wal-dir {log:?} exists")));
+        }
+        return Err(bad("--wal-dir is not built: the log lies in the data directory, under wal/"));
+    }
+    let token = given.text("initial-cluster-token").to_string();
+    let (snapshot, skips_digest) = (PathBuf::from(snapshot), given.is_on("skip-hash-check"));
+    Ok(Plan { snapshot, place, name, members, token, skips_digest, bump })
+}
+
+fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
+    let source = FileSource::open(&plan.snapshot)
+        .map_err(|failure| Failure::new(Exit::Error, failure.text().to_string().replacen("stat ", "open ", 1)))?;
+    check_digest(&source, plan.skips_digest, stop)?;
+    let name = source.name().to_string();
+    let database = Database::open(source, &name)?;
+    let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
+    check_auth(&foreign)?;
+    let beside = Beside::begin(&plan.place)?;
+    now(prepare(beside.disk()))?;
+    let marked = if plan.bump == 0 { None } else { Some(bumped(&database, &name, &foreign, plan.bump)?) };
+    let compacted = marked.unwrap_or(foreign.compacted);
+    let (position, digest, records) = import(beside.disk(), &database, &name, compacted, marked, stop)?;
+    let (members, identity) = cluster(plan);
+    let applied = (members.len() as u64, 1);
+    let revision = position.revision();
+    let mut state = State {
+        applied,
+        members,
+        removed: Vec::new(),
+        alarms: foreign.alarms,
+        cluster_version: None,
+        leases: foreign.leases,
+        revision,
+        compact_revision: position.compact_revision(),
+        digest: Some(digest),
+    };
+    state.leases.iter_mut().for_each(|lease| lease.granted_at = applied.0);
+    let image = Image::new(identity, state, position).map_err(Failure::from)?;
+    now(plant(beside.disk(), Seedling { image, hard_state: HardState::default(), entries: Vec::new() }))?;
+    stop.check()?;
+    beside.keep()?;
+    eprintln!(
+        "restored {name} into {}: revision {revision}, {records} records, member {} of cluster {}",
+        plan.place.display(),
+        identity.member,
+        identity.cluster
+    );
+    Ok(())
+}
+
+/// The members the flags name, with the ids etcd gives them, and which of them this is.
+fn cluster(plan: &Plan) -> (Vec<Member>, WalIdentity) {
+    let id = |urls: &[String]| derive_member_id(urls, &plan.token, None);
+    let mut members: Vec<Member> = plan
+        .members
+        .iter()
+        .map(|member| Member {
+            id: id(&member.peer_urls),
+            name: member.name.clone(),
+            peer_urls: member.peer_urls.clone(),
+            client_urls: Vec::new(),
+            is_learner: false,
+        })
+        .collect();
+    members.sort_by_key(|member| member.id);
+    let own = members.iter().find(|member| member.name == plan.name).map(|member| member.id);
+    let ids: Vec<MemberId> = members.iter().map(|member| member.id).collect();
+    let member = own.expect("the flags are checked: this member is one of them");
+    (members, WalIdentity { cluster: derive_cluster_id(&ids), member })
+}
+
+/// What cannot be taken in yet is not left out without a word.
+pub(super) fn check_auth(foreign: &Foreign) -> Result<(), Failure> {
+    let auth = foreign.auth;
+    if auth.users + auth.roles == 0 && !auth.enabled {
+        return Ok(());
+    }
+    let text = format!(
+        "it holds {} users and {} roles, which cannot be taken in yet: remove them from the cluster before the snapshot",
+        auth.users, auth.roles
+    );
+    Err(Failure::new(Exit::Error, text))
+}
+
+/// Holds the file to the digest behind it, in etcdutl's words.
+fn check_digest(source: &FileSource, skips: bool, stop: &Stop) -> Result<(), Failure> {
+    let bytes = source.bytes()?;
+    let has_digest = bytes % SECTOR_BYTES == DIGEST_BYTES;
+    if skips {
+        return Ok(());
+    }
+    if !has_digest {
+        return Err(Failure::new(Exit::Error, "snapshot missing hash but --skip-hash-check=false"));
+    }
+    let (mut digest, mut at, mut window) = (Sha256::new(), 0, vec![0; 1 << 20]);
+    let end = bytes - DIGEST_BYTES;
+    let mut progress = Progress::new("check", end);
+    while at < end {
+        stop.check()?;
+        let most = usize::try_from(end - at).map_or(window.len(), |rest| rest.min(window.len()));
+        let got = source.read_at(at, &mut window[..most])?;
+        if got == 0 {
+            return Err(Failure::new(Exit::Error, "the snapshot became shorter while it was read"));
+        }
+        digest.update(&window[..got]);
+        at += got as u64;
+        progress.add(got as u64);
+    }
+    let mut stored = [0; DIGEST_BYTES as usize];
+    source.read_at(end, &mut stored)?;
+    let found = digest.finalize();
+    if found[..] != stored {
+        let list = |bytes: &[u8]| bytes.iter().map(u8::to_string).collect::<Vec<_>>().join(" ");
+        let text = format!("expected sha256 [{}], got [{}]", list(&stored), list(&found));
+        return Err(Failure::new(Exit::Error, text));
+    }
+    Ok(())
+}
+
+/// The revision that is `bump` behind the newest in the file.
+fn bumped<S: Source>(database: &Database<S>, name: &str, foreign: &Foreign, bump: i64) -> Result<i64, Failure> {
+    let mut seen = database.unseen();
+    let mut records = Records::of(database, name, &mut seen);
+    let mut newest = 0;
+    while let Some((record, _, _)) = records.next_record()? {
+        newest = record.meta.revision.main;
+    }
+    let raised = newest.max(foreign.compacted).checked_add(bump);
+    raised.ok_or_else(|| Failure::new(Exit::BadArguments, "--bump-revision is beyond any revision"))
+}
+
+/// Builds the history. `marked` is a revision to be marked as the newest. Also answers with a digest of the records, and how
+/// many there are.
+pub(super) fn import<S: Source>(
+    disk: &TokioDisk,
+    database: &Database<S>,
+    name: &str,
+    compacted: i64,
+    marked: Option<i64>,
+    stop: &Stop,
+) -> Result<(StorePosition, u64, u64), Failure> {
+    let mut seen = database.unseen();
+    let mut records = Records::of(database, name, &mut seen);
+    let mut import = Import::new(disk.clone(), compacted);
+    let mut progress = Progress::new("restore", database.bytes());
+    let (mut digest, mut count) = (Sha256::new(), 0_u64);
+    let damaged = |failure| match failure {
+        BuildFailure::Refused(what) => Failure::from(Wrong::corrupt(name, 0, what)),
+        BuildFailure::Wrong(wrong) => Failure::from(wrong),
+    };
+    while let Some((record, key, value)) = records.next_record()? {
+        if count.is_multiple_of(1024) {
+            stop.check()?;
+        }
+        digest.update(&key);
+        digest.update(&value);
+        progress.add((key.len() + value.len()) as u64);
+        count += 1;
+        now(import.put(record)).map_err(damaged)?;
+    }
+    if let Some(main) = marked {
+        let meta = KeyMeta { create_revision: main, revision: Revision::new(main, 0), version: 1, lease: 0 };
+        let mark = Record { meta, last: true, key: Default::default(), value: Default::default() };
+        digest.update(main.to_be_bytes());
+        now(import.put(mark)).map_err(damaged)?;
+    }
+    let position = now(import.finish()).map_err(damaged)?;
+    let digest = digest.finalize();
+    Ok((position, u64::from_le_bytes(digest[..8].try_into().expect("eight bytes")), count))
+}
