@@ -158,7 +158,8 @@ impl ForeignLog {
             }
             ENTRY => self.take_entry(EntryMessage::decode(record.data).map_err(text)?)?,
             STATE => {
-                let Numbers { first: term, second: vote, third: commit } = Numbers::decode(record.data).map_err(text)?;
+                let Numbers { first: term, second: vote, third: commit } =
+                    Numbers::decode(record.data).map_err(text)?;
                 self.hard_state = HardState { term, vote, commit };
             }
             CHECKSUM => {

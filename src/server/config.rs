@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::api::Web;
 use crate::base::{Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
@@ -65,11 +66,8 @@ pub struct Config {
     pub log_format: String,
     pub log_outputs: Vec<String>,
     pub listen_metrics: Vec<Place>,
-    pub cors: Vec<String>,
-    /// Names by which clients may call this server without TLS.
-    pub host_whitelist: Vec<String>,
-    /// Whether the JSON gateway is open.
-    pub grpc_gateway: bool,
+    /// What is open by plain HTTP, and for whom.
+    pub web: Web,
     /// Whether `--metrics` is `extensive`.
     pub extensive_metrics: bool,
 }
@@ -206,9 +204,7 @@ impl Config {
             log_outputs: values::words(flags.get("log-outputs")),
             listen_metrics,
             extensive_metrics: flags.get("metrics") == "extensive",
-            cors: values::words(flags.get("cors")),
-            host_whitelist: values::words(flags.get("host-whitelist")),
-            grpc_gateway: read.flag("enable-grpc-gateway")?,
+            web: web(&read)?,
             name,
             data_dir,
         })
@@ -226,6 +222,14 @@ fn founders(flags: &Flags, name: &str, told: &[String], cluster_exists: bool) ->
     let members = founding::members(given, name, told)?;
     founding::check(&members, name, told, cluster_exists)?;
     flags.first_start_unbuilt.clone().map_or(Ok(members), Err)
+}
+
+fn web(read: &Reader<'_>) -> Result<Web, String> {
+    Ok(Web {
+        origins: values::words(read.0.get("cors")),
+        hosts: values::words(read.0.get("host-whitelist")),
+        gateway: read.flag("enable-grpc-gateway")?,
+    })
 }
 
 fn usize_of(number: u64) -> usize {

@@ -50,7 +50,7 @@ pub fn starting(config: &Config) {
         watch_progress_notify_interval = ?config.watch_progress_interval,
         value_cache_bytes = config.value_cache_bytes as u64,
         log_level = config.log_level,
-        cors = config.cors.join(","),
+        cors = config.web.origins.join(","),
         "limits and timers"
     );
 }

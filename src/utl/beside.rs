@@ -38,9 +38,7 @@ impl Stop {
 }
 
 /// Runs `work` until it ends; it is told where the user asks to stop.
-pub fn run<T: Send + 'static>(
-    work: impl FnOnce(Stop) -> Result<T, Failure> + Send + 'static,
-) -> Result<T, Failure> {
+pub fn run<T: Send + 'static>(work: impl FnOnce(Stop) -> Result<T, Failure> + Send + 'static) -> Result<T, Failure> {
     let failed = |error: io::Error| Failure::new(Exit::Error, format!("cannot start threads: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(failed)?;
     let stop = Stop::default();

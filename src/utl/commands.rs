@@ -15,12 +15,7 @@ const DATA_DIR: &str = "data-dir";
 
 /// Flags that every command takes.
 pub const GLOBALS: &[Flag] = &[
-    flag(
-        "timeout",
-        Kind::Duration,
-        "10s",
-        "time to wait to obtain a file lock on db file, 0 to block indefinitely",
-    ),
+    flag("timeout", Kind::Duration, "10s", "time to wait to obtain a file lock on db file, 0 to block indefinitely"),
     Flag {
         name: "write-out",
         short: Some('w'),
@@ -70,9 +65,24 @@ pub const COMMANDS: &[Command] = &[
             "Migrates schema of etcd data dir files to make them compatible with different etcd version",
             &[
                 flag(DATA_DIR, Kind::Text, "", "Path to the etcd data dir"),
-                flag("force", Kind::Switch, "", "Ignore migration failure and forcefully override storage version. Not recommended."),
-                flag("from-etcd", Kind::Text, "", "Path to a data dir of a stopped etcd: makes a data dir of this server of it, under --data-dir"),
-                flag("target-version", Kind::Text, "", "Target etcd version to migrate contents of data dir. Minimal value 3.5. Format \"X.Y\" for example 3.6."),
+                flag(
+                    "force",
+                    Kind::Switch,
+                    "",
+                    "Ignore migration failure and forcefully override storage version. Not recommended.",
+                ),
+                flag(
+                    "from-etcd",
+                    Kind::Text,
+                    "",
+                    "Path to a data dir of a stopped etcd: makes a data dir of this server of it, under --data-dir",
+                ),
+                flag(
+                    "target-version",
+                    Kind::Text,
+                    "",
+                    "Target etcd version to migrate contents of data dir. Minimal value 3.5. Format \"X.Y\" for example 3.6.",
+                ),
             ],
         )
     },
@@ -83,13 +93,43 @@ pub const COMMANDS: &[Command] = &[
         &[
             flag("bump-revision", Kind::Uint, "0", "How much to increase the latest revision after restore"),
             flag(DATA_DIR, Kind::Text, "", "Path to the output data directory"),
-            flag("initial-advertise-peer-urls", Kind::Text, "http://localhost:2380", "List of this member's peer URLs to advertise to the rest of the cluster"),
-            flag("initial-cluster", Kind::Text, "default=http://localhost:2380", "Initial cluster configuration for restore bootstrap"),
-            flag("initial-cluster-token", Kind::Text, "etcd-cluster", "Initial cluster token for the etcd cluster during restore bootstrap"),
-            flag("initial-memory-map-size", Kind::Uint, "10737418240", "Initial memory map size of the database in bytes. It uses the default value if not defined or defined to 0"),
-            flag("mark-compacted", Kind::Switch, "", "Mark the latest revision after restore as the point of scheduled compaction (required if --bump-revision > 0, disallowed otherwise)"),
+            flag(
+                "initial-advertise-peer-urls",
+                Kind::Text,
+                "http://localhost:2380",
+                "List of this member's peer URLs to advertise to the rest of the cluster",
+            ),
+            flag(
+                "initial-cluster",
+                Kind::Text,
+                "default=http://localhost:2380",
+                "Initial cluster configuration for restore bootstrap",
+            ),
+            flag(
+                "initial-cluster-token",
+                Kind::Text,
+                "etcd-cluster",
+                "Initial cluster token for the etcd cluster during restore bootstrap",
+            ),
+            flag(
+                "initial-memory-map-size",
+                Kind::Uint,
+                "10737418240",
+                "Initial memory map size of the database in bytes. It uses the default value if not defined or defined to 0",
+            ),
+            flag(
+                "mark-compacted",
+                Kind::Switch,
+                "",
+                "Mark the latest revision after restore as the point of scheduled compaction (required if --bump-revision > 0, disallowed otherwise)",
+            ),
             flag("name", Kind::Text, "default", "Human-readable name for this member"),
-            flag("skip-hash-check", Kind::Switch, "", "Ignore snapshot integrity hash value (required if copied from data directory)"),
+            flag(
+                "skip-hash-check",
+                Kind::Switch,
+                "",
+                "Ignore snapshot integrity hash value (required if copied from data directory)",
+            ),
             flag("wal-dir", Kind::Text, "", "Path to the WAL directory (use --data-dir if none given)"),
         ],
     ),
@@ -137,7 +177,8 @@ fn find(words: &[String]) -> Result<Found, Failure> {
     let mut words: Vec<String> = words.to_vec();
     let mut path: Vec<&'static str> = Vec::new();
     let asks_help = |word: &String| word == "--help" || word == "-h";
-    let helps = words.iter().take_while(|word| *word != "--").any(asks_help) || words.first().is_some_and(|w| w == "help");
+    let helps =
+        words.iter().take_while(|word| *word != "--").any(asks_help) || words.first().is_some_and(|w| w == "help");
     words.retain(|word| !asks_help(word));
     if words.first().is_some_and(|word| word == "help") {
         words.remove(0);
@@ -202,7 +243,9 @@ mod tests {
 
     #[test]
     fn words_are_found_by_their_beginning_and_flags_anywhere() {
-        for line in ["snapshot status f -w json", "-w json snap stat f", "snap --write-out=json status f", "s s -wjson f"] {
+        for line in
+            ["snapshot status f -w json", "-w json snap stat f", "snap --write-out=json status f", "s s -wjson f"]
+        {
             let Ok(Found::Command(command, given)) = found(line) else { panic!("{line}") };
             assert_eq!((command.words, &given.arguments[..]), (&["snapshot", "status"][..], &["f".to_string()][..]));
             assert_eq!(given.text("write-out"), "json");
@@ -214,7 +257,10 @@ mod tests {
         for (line, text) in [
             ("bogus", "unknown command \"bogus\" for \"quorateutl\""),
             ("hashkv", "accepts 1 arg(s), received 0"),
-            ("hashkv f --rev x", "invalid argument \"x\" for \"--rev\" flag: strconv.ParseInt: parsing \"x\": invalid syntax"),
+            (
+                "hashkv f --rev x",
+                "invalid argument \"x\" for \"--rev\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
+            ),
             ("defrag", "required flag(s) \"data-dir\" not set"),
             ("snapshot status --bogus", "unknown flag: --bogus"),
             ("snapshot restore f --name", "flag needs an argument: --name"),

@@ -14,7 +14,8 @@ fn check_ours(dir: &Path) -> Result<(), String> {
         return Ok(());
     }
     if dir.join("member").is_dir() {
-        let import = format!("quorateutl migrate --from-etcd {} --data-dir DIR makes one of quorate of it", dir.display());
+        let import =
+            format!("quorateutl migrate --from-etcd {} --data-dir DIR makes one of quorate of it", dir.display());
         return Err(format!("it is a data directory of etcd: {import}"));
     }
     Err("no member has begun there".to_string())
