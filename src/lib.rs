@@ -9,7 +9,10 @@ pub mod wire;
 
 pub mod bbolt;
 pub mod env;
+#[cfg(feature = "tls")]
+pub mod tls;
 
+pub mod auth;
 pub mod lease;
 pub mod log;
 pub mod watch;
@@ -30,6 +33,8 @@ pub mod driver;
 
 #[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "server")]
+pub mod passport;
 #[cfg(feature = "server")]
 pub mod server;
 #[cfg(feature = "server")]

@@ -200,15 +200,4 @@ macro_rules! suites {
     )*};
 }
 
-suites!(
-    keys,
-    transactions,
-    watches,
-    leases,
-    cluster,
-    #[ignore = "the server has no authentication yet; the suite is passed on stock's, see GOLDEN_SERVER"]
-    authentication,
-    turns,
-    mistakes,
-    help
-);
+suites!(keys, transactions, watches, leases, cluster, authentication, turns, mistakes, help);

@@ -151,7 +151,8 @@ pub fn request(command: &product::Command) -> spec::Request {
         },
         product::Command::LeaseCheckpoint { .. }
         | product::Command::SetMemberAttributes { .. }
-        | product::Command::SetClusterVersion(_) => spec::Request::Other,
+        | product::Command::SetClusterVersion(_)
+        | product::Command::Auth(_) => spec::Request::Other,
     }
 }
 
@@ -297,7 +298,7 @@ pub fn answer(it: &product::Answer) -> spec::Answer {
         product::Answer::Alarm(list) => {
             spec::Answer::Alarm(list.iter().map(|(member, kind)| (member.0, alarm_kind(*kind))).collect())
         }
-        product::Answer::Done => spec::Answer::Done,
+        product::Answer::Done | product::Answer::Authenticated { .. } => spec::Answer::Done,
         product::Answer::Later(..) => unreachable!("what was put off is carried out first"),
     }
 }

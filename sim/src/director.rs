@@ -113,6 +113,7 @@ fn mark_of(class: FileClass) -> &'static str {
         FileClass::Mark => "damage: mark of the log",
         FileClass::History => "damage: history",
         FileClass::Image => "damage: checkpoint image",
+        FileClass::Outline => "damage: outline of the history",
         FileClass::Aside => "damage: a file that means nothing",
     }
 }

@@ -155,7 +155,7 @@ fn rarer(all: &Troubles, choices: &mut Vec<(u32, BoxedStrategy<Vec<Timed>>)>) {
 /// A member starts, its image or its history is damaged some time later, and it starts again: what the one start let go of
 /// is what the other may need.
 fn spoilt(all: &Troubles) -> impl Strategy<Value = Vec<Timed>> + use<> {
-    let class = select(&[FileClass::Image, FileClass::Image, FileClass::History][..]);
+    let class = select(&[FileClass::Image, FileClass::Image, FileClass::History, FileClass::Outline][..]);
     let parts = (0..all.size, millis(0, all.length), millis(100, 4_000), class, damage());
     parts.prop_map(|(member, at, later, class, damage)| {
         let who = Who::Member(member);
@@ -166,7 +166,9 @@ fn spoilt(all: &Troubles) -> impl Strategy<Value = Vec<Timed>> + use<> {
 }
 
 fn class() -> impl Strategy<Value = FileClass> {
-    select(&[FileClass::Log, FileClass::Mark, FileClass::History, FileClass::Image, FileClass::Aside][..])
+    let classes =
+        [FileClass::Log, FileClass::Mark, FileClass::History, FileClass::Outline, FileClass::Image, FileClass::Aside];
+    select(classes.to_vec())
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
@@ -355,6 +357,8 @@ fn aim() -> impl Strategy<Value = Aim> {
         (Change::Write, FileClass::Mark),
         (Change::Sync, FileClass::Image),
         (Change::Rename, FileClass::Image),
+        (Change::Sync, FileClass::Outline),
+        (Change::Remove, FileClass::Outline),
     ];
     let telling = select(telling.to_vec()).prop_map(|(change, class)| Aim { change: Some(change), class: Some(class) });
     proptest::strategy::Union::new_weighted(vec![(3, any.boxed()), (1, telling.boxed())])

@@ -25,6 +25,13 @@ use crate::api::transport::pieces::Whole;
 use crate::env::Env;
 use crate::wire::etcdserverpb as pb;
 
+/// A method of a session that answers in one message.
+macro_rules! asked {
+    ($call:ident, $request:ident, $method:ident) => {
+        $call.unary($request, |session, q| async move { session.$method(q).await.map(Whole::from) }).await
+    };
+}
+
 /// Answers one gRPC request.
 pub async fn serve<E, B>(porch: Arc<Porch<E>>, request: http::Request<B>) -> HttpResponse
 where
@@ -45,11 +52,13 @@ where
     /// A method of the porch that answers in one message.
     macro_rules! ask {
         ($method:ident) => {
-            call.unary(request, |porch, q| async move { porch.$method(q).await.map(Whole::from) }).await
+            asked!(call, request, $method)
         };
     }
     match rpc {
-        Rpc::Range => call.unary(request, |porch, q| async move { porch.range(q).await.map(RangePieces::from) }).await,
+        Rpc::Range => {
+            call.unary(request, |session, q| async move { session.range(q).await.map(RangePieces::from) }).await
+        }
         Rpc::Put => ask!(put),
         Rpc::DeleteRange => ask!(delete_range),
         Rpc::Txn => ask!(txn),
@@ -71,14 +80,16 @@ where
         Rpc::HashKv => ask!(hash_kv),
         Rpc::HealthCheck => call.plain(request, |q| health::check(&q).map(Whole::from)).await,
         Rpc::HealthList => call.plain(request, |_: health::HealthListRequest| Ok(Whole::from(health::list()))).await,
-        Rpc::RangeStream => call.server_stream(request, |porch, q| ready(RangeChunks::open(porch, q))).await,
-        Rpc::Snapshot => call.server_stream(request, |porch, _: pb::SnapshotRequest| SnapshotBlobs::open(porch)).await,
+        Rpc::RangeStream => call.server_stream(request, |session, q| ready(RangeChunks::open(session, q))).await,
+        Rpc::Snapshot => {
+            call.server_stream(request, |session, _: pb::SnapshotRequest| SnapshotBlobs::open(session)).await
+        }
         Rpc::HealthWatch => {
             call.server_stream(request, |_, q| ready(Ok(HealthWatch { answer: Some(health::watch(&q)) }))).await
         }
         Rpc::Watch => call.bidi_stream(request, WatchAnswers::open).await,
         Rpc::LeaseKeepAlive => {
-            call.bidi_stream(request, |porch, inbound| ready(Ok(KeepAlives { porch, inbound }))).await
+            call.bidi_stream(request, |session, inbound| ready(Ok(KeepAlives { session, inbound }))).await
         }
         Rpc::Lock => ask!(lock),
         Rpc::Unlock => ask!(unlock),
@@ -86,7 +97,41 @@ where
         Rpc::Proclaim => ask!(proclaim),
         Rpc::Leader => ask!(leader),
         Rpc::Resign => ask!(resign),
-        Rpc::Observe => call.server_stream(request, |porch, q| ready(Ok(Observed::open(porch, &q)))).await,
+        Rpc::Observe => call.server_stream(request, |session, q| ready(Ok(Observed::open(session, &q)))).await,
+        other => serve_users(call, other, request).await,
+    }
+}
+
+/// The methods that know of users.
+async fn serve_users<E, B>(call: Call<E>, rpc: Rpc, request: http::Request<B>) -> HttpResponse
+where
+    E: Env,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError> + Send,
+{
+    macro_rules! ask {
+        ($method:ident) => {
+            asked!(call, request, $method)
+        };
+    }
+    match rpc {
+        Rpc::AuthEnable => ask!(auth_enable),
+        Rpc::AuthDisable => ask!(auth_disable),
+        Rpc::AuthStatus => ask!(auth_status),
+        Rpc::Authenticate => ask!(authenticate),
+        Rpc::UserAdd => ask!(user_add),
+        Rpc::UserGet => ask!(user_get),
+        Rpc::UserList => ask!(user_list),
+        Rpc::UserDelete => ask!(user_delete),
+        Rpc::UserChangePassword => ask!(user_change_password),
+        Rpc::UserGrantRole => ask!(user_grant_role),
+        Rpc::UserRevokeRole => ask!(user_revoke_role),
+        Rpc::RoleAdd => ask!(role_add),
+        Rpc::RoleGet => ask!(role_get),
+        Rpc::RoleList => ask!(role_list),
+        Rpc::RoleDelete => ask!(role_delete),
+        Rpc::RoleGrantPermission => ask!(role_grant_permission),
+        Rpc::RoleRevokePermission => ask!(role_revoke_permission),
         unbuilt => call.refuse(&unbuilt.unbuilt()),
     }
 }

@@ -1,11 +1,12 @@
 //! Who is asking and on what terms: the request's metadata.
 //!
 //! Invariant: a request passes the gate before anything of it is looked at.
-//! Does not know the methods. Users and tokens come with the auth room.
+//! Does not know the methods, nor whom a token names.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderMap, Method, StatusCode};
+use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::base::Refusal;
 
@@ -39,6 +40,36 @@ impl Caller {
     /// Refuses a caller who insists on a leader when there is none.
     pub fn admit(&self, has_leader: bool) -> Result<(), Refusal> {
         if self.require_leader && !has_leader { Err(Refusal::NoLeader) } else { Ok(()) }
+    }
+}
+
+/// The common name of the certificate that the client of a connection showed and that was verified: put into a request's
+/// extensions by who serves the connection, where clients must show one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CommonName(pub Arc<str>);
+
+/// What a request says of who asks. Nothing of it is believed yet.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    token: Option<HeaderValue>,
+    /// Verified.
+    pub common_name: Option<CommonName>,
+}
+
+impl Credentials {
+    /// What stands in a request. As in etcd a token goes by two names, and the certificate of a gateway, which asks for
+    /// others, says nothing of them.
+    pub fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
+        let token = headers.get("token").or_else(|| headers.get("authorization")).cloned();
+        let by_gateway = headers.contains_key("grpcgateway-accept");
+        let common_name = extensions.get::<CommonName>().filter(|_| !by_gateway).cloned();
+        Self { token, common_name }
+    }
+
+    /// The token, if there is one: an empty text where it is none that could be.
+    pub fn token(&self) -> Option<&str> {
+        let text = self.token.as_ref()?.to_str().unwrap_or_default();
+        Some(text.strip_prefix("Bearer ").unwrap_or(text))
     }
 }
 
@@ -120,6 +151,24 @@ mod tests {
 
         headers.insert("client-api-version", HeaderValue::from_bytes(b"\xff").expect("a header value"));
         assert_eq!(Caller::from_headers(&headers), Err(Refusal::InvalidClientApiVersion));
+    }
+
+    #[test]
+    fn credentials_are_found_under_etcds_names() {
+        let mut headers = HeaderMap::new();
+        let mut extensions = Extensions::new();
+        let of = Credentials::of;
+        assert_eq!(of(&headers, &extensions).token(), None);
+        headers.insert("authorization", HeaderValue::from_static("Bearer abc.1"));
+        assert_eq!(of(&headers, &extensions).token(), Some("abc.1"));
+        headers.insert("token", HeaderValue::from_static("def.2"));
+        assert_eq!(of(&headers, &extensions).token(), Some("def.2"));
+        headers.insert("token", HeaderValue::from_bytes(b"\xff").expect("a header value"));
+        assert_eq!(of(&headers, &extensions).token(), Some(""));
+        extensions.insert(CommonName("anna".into()));
+        assert_eq!(of(&headers, &extensions).common_name, Some(CommonName("anna".into())));
+        headers.insert("grpcgateway-accept", HeaderValue::from_static("*/*"));
+        assert_eq!(of(&headers, &extensions).common_name, None);
     }
 
     #[test]

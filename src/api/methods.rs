@@ -74,6 +74,40 @@ impl Rpc {
     }
 }
 
+/// Whom a method is for, while callers are asked who they are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Right {
+    /// Anyone.
+    Anyone,
+    /// It depends on the keys or users that are asked for: the method, or the machine where it is applied, looks.
+    ByRequest,
+    /// Whoever says who he is.
+    Named,
+    /// Who has the role `root`.
+    Root,
+}
+
+impl Rpc {
+    /// Whom it is for, as in etcd. Alarms are listed for less than they are raised: the method looks.
+    pub fn right(self) -> Right {
+        match self {
+            Self::AuthStatus | Self::Authenticate => Right::Anyone,
+            Self::HealthCheck | Self::HealthWatch | Self::HealthList => Right::Anyone,
+            Self::Range | Self::RangeStream | Self::Put | Self::DeleteRange | Self::Txn | Self::Watch => {
+                Right::ByRequest
+            }
+            Self::UserGet | Self::RoleGet => Right::ByRequest,
+            Self::LeaseKeepAlive => Right::ByRequest,
+            Self::LeaseGrant | Self::LeaseRevoke | Self::LeaseTimeToLive | Self::LeaseLeases => Right::Named,
+            Self::MemberList | Self::Status | Self::Alarm => Right::Named,
+            // On the server these put and watch keys in their caller's name.
+            Self::Lock | Self::Unlock | Self::Campaign | Self::Proclaim => Right::ByRequest,
+            Self::Leader | Self::Observe | Self::Resign => Right::ByRequest,
+            _ => Right::Root,
+        }
+    }
+}
+
 rpcs! {
     Range Unary "/etcdserverpb.KV/Range" ["/v3/kv/range"],
     RangeStream ServerStream "/etcdserverpb.KV/RangeStream" [],

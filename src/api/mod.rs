@@ -17,13 +17,15 @@ mod methods;
 mod metrics;
 mod porch;
 mod services;
+mod session;
 pub mod status;
 mod transport;
 
 pub use dispatch::serve;
+pub use gate::CommonName;
 pub use http::{Web, respond, respond_metrics};
 pub use metrics::registry::{API_VERSION, Metrics, STORAGE_VERSION, Traits};
-pub use porch::{Porch, Terms};
+pub use porch::{Passports, Porch, Terms};
 pub use services::watch_frames::RawWatchResponse;
 pub use transport::body::Asked;
 pub use transport::receive_room::{ReceiveRoom, ReceiveRooms, TakenIn};

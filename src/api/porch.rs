@@ -8,12 +8,14 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::api::metrics::registry::Metrics;
+use crate::auth::{Asker, AuthCommand};
 use crate::base::{Refusal, limits};
 use crate::driver::Handle;
 use crate::env::Env;
 use crate::machine::Command;
 use crate::mvcc::View;
 use crate::node::Proposed;
+use crate::passport::{COST_DEFAULT, Hasher, TokenKind};
 use crate::wire::etcdserverpb as pb;
 
 /// The terms a server's flags set for its clients.
@@ -34,10 +36,26 @@ impl Terms {
     }
 }
 
+/// How users prove who they are.
+#[derive(Clone, Debug)]
+pub struct Passports {
+    /// What they hold once they did.
+    pub tokens: TokenKind,
+    /// Where passwords are hashed and compared.
+    pub hasher: Hasher,
+}
+
+impl Default for Passports {
+    fn default() -> Self {
+        Self { tokens: TokenKind::default(), hasher: Hasher::new(COST_DEFAULT) }
+    }
+}
+
 /// The services of one member.
 pub struct Porch<E: Env> {
     pub(super) handle: Handle<E>,
     pub(super) terms: Terms,
+    pub(super) passports: Passports,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Turns true once, when the node has ended.
@@ -47,7 +65,12 @@ pub struct Porch<E: Env> {
 impl<E: Env> Porch<E> {
     /// Services on top of `handle`.
     pub fn new(handle: Handle<E>, terms: Terms, metrics: Arc<Metrics>) -> Self {
-        Self { handle, terms, metrics, ended: watch::Sender::new(false) }
+        Self { handle, terms, passports: Passports::default(), metrics, ended: watch::Sender::new(false) }
+    }
+
+    /// The same, where users prove who they are in other ways than by default.
+    pub fn with_passports(self, passports: Passports) -> Self {
+        Self { passports, ..self }
     }
 
     /// Waits for the node's end and ends the streams that would wait for ever. To be run beside the services.
@@ -79,9 +102,13 @@ impl<E: Env> Porch<E> {
     }
 
     /// Proposes a command and gives the answer with its header.
-    pub(super) async fn propose(&self, command: Command) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
+    pub(super) async fn propose_for(
+        &self,
+        asker: Option<&Asker>,
+        command: Command,
+    ) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
         let (kind, begun) = (kind_of(&command), Instant::now());
-        let outcome = self.handle.propose(command).await;
+        let outcome = self.handle.propose_for(asker, command).await;
         self.metrics.requested(kind, outcome.is_ok(), begun.elapsed());
         if let Err(refusal) = &outcome
             && is_lost(refusal)
@@ -129,5 +156,23 @@ fn kind_of(command: &Command) -> &'static str {
         Command::Alarm { .. } => "Alarm",
         Command::SetMemberAttributes { .. } => "ClusterMemberAttrSet",
         Command::SetClusterVersion(_) => "ClusterVersionSet",
+        Command::Auth(command) => kind_of_auth(command),
+    }
+}
+
+fn kind_of_auth(command: &AuthCommand) -> &'static str {
+    match command {
+        AuthCommand::Enable => "AuthEnable",
+        AuthCommand::Disable => "AuthDisable",
+        AuthCommand::Authenticate { .. } => "Authenticate",
+        AuthCommand::UserAdd { .. } => "AuthUserAdd",
+        AuthCommand::UserDelete { .. } => "AuthUserDelete",
+        AuthCommand::UserChangePassword { .. } => "AuthUserChangePassword",
+        AuthCommand::UserGrantRole { .. } => "AuthUserGrantRole",
+        AuthCommand::UserRevokeRole { .. } => "AuthUserRevokeRole",
+        AuthCommand::RoleAdd { .. } => "AuthRoleAdd",
+        AuthCommand::RoleDelete { .. } => "AuthRoleDelete",
+        AuthCommand::RoleGrantPermission { .. } => "AuthRoleGrantPermission",
+        AuthCommand::RoleRevokePermission { .. } => "AuthRoleRevokePermission",
     }
 }

@@ -20,7 +20,13 @@ pub fn code_of(refusal: &Refusal) -> Code {
         | Refusal::InvalidSortOption
         | Refusal::RequestTooLarge
         | Refusal::MemberBadUrls
-        | Refusal::InvalidClientApiVersion => Code::InvalidArgument,
+        | Refusal::InvalidClientApiVersion
+        | Refusal::UserEmpty
+        | Refusal::RoleEmpty
+        | Refusal::AuthFailed
+        | Refusal::PermissionNotGiven
+        | Refusal::InvalidAuthManagement
+        | Refusal::AuthOldRevision => Code::InvalidArgument,
         Refusal::Compacted | Refusal::FutureRevision | Refusal::LeaseTtlTooLarge => Code::OutOfRange,
         Refusal::NoSpace | Refusal::AnswerTooLarge => Code::ResourceExhausted,
         Refusal::LeaseNotFound | Refusal::MemberNotFound => Code::NotFound,
@@ -32,10 +38,25 @@ pub fn code_of(refusal: &Refusal) -> Code {
         | Refusal::LearnerNotReady
         | Refusal::TooManyLearners
         | Refusal::BadTransferee
-        | Refusal::NotSupportedForLearner => Code::FailedPrecondition,
-        Refusal::TooManyRequests | Refusal::NotEnoughStarted | Refusal::TimeoutTransfer | Refusal::Told(_) => {
-            Code::Unknown
-        }
+        | Refusal::NotSupportedForLearner
+        | Refusal::RootUserNotExist
+        | Refusal::RootRoleNotExist
+        | Refusal::UserAlreadyExists
+        | Refusal::UserNotFound
+        | Refusal::RoleAlreadyExists
+        | Refusal::RoleNotFound
+        | Refusal::RoleNotGranted
+        | Refusal::PermissionNotGranted
+        | Refusal::AuthNotEnabled => Code::FailedPrecondition,
+        Refusal::PermissionDenied => Code::PermissionDenied,
+        Refusal::InvalidAuthToken => Code::Unauthenticated,
+        Refusal::TooManyRequests
+        | Refusal::NotEnoughStarted
+        | Refusal::TimeoutTransfer
+        | Refusal::NoPasswordUser
+        | Refusal::PasswordTooLong
+        | Refusal::VerifyOnly
+        | Refusal::Told(_) => Code::Unknown,
         Refusal::NoLeader
         | Refusal::LeaderChanged
         | Refusal::Stopped
@@ -126,6 +147,26 @@ mod tests {
             (Refusal::Canceled, 1, "etcdserver: request canceled"),
             (Refusal::StreamSortUnsupported, 12, "RangeStream does not support custom sort orders"),
             (Refusal::StreamFilterUnsupported, 12, "RangeStream does not support revision filters"),
+            (Refusal::RootUserNotExist, 9, "etcdserver: root user does not exist"),
+            (Refusal::RootRoleNotExist, 9, "etcdserver: root user does not have root role"),
+            (Refusal::UserAlreadyExists, 9, "etcdserver: user name already exists"),
+            (Refusal::UserEmpty, 3, "etcdserver: user name is empty"),
+            (Refusal::UserNotFound, 9, "etcdserver: user name not found"),
+            (Refusal::RoleAlreadyExists, 9, "etcdserver: role name already exists"),
+            (Refusal::RoleNotFound, 9, "etcdserver: role name not found"),
+            (Refusal::RoleEmpty, 3, "etcdserver: role name is empty"),
+            (Refusal::AuthFailed, 3, "etcdserver: authentication failed, invalid user ID or password"),
+            (Refusal::NoPasswordUser, 2, "auth: authentication failed, password was given for no password user"),
+            (Refusal::PermissionNotGiven, 3, "etcdserver: permission not given"),
+            (Refusal::PermissionDenied, 7, "etcdserver: permission denied"),
+            (Refusal::RoleNotGranted, 9, "etcdserver: role is not granted to the user"),
+            (Refusal::PermissionNotGranted, 9, "etcdserver: permission is not granted to the role"),
+            (Refusal::AuthNotEnabled, 9, "etcdserver: authentication is not enabled"),
+            (Refusal::InvalidAuthToken, 16, "etcdserver: invalid auth token"),
+            (Refusal::InvalidAuthManagement, 3, "etcdserver: invalid auth management"),
+            (Refusal::AuthOldRevision, 3, "etcdserver: revision of auth store is old"),
+            (Refusal::PasswordTooLong, 2, "bcrypt: password length exceeds 72 bytes"),
+            (Refusal::VerifyOnly, 2, "auth: token signing attempted with verify-only key"),
             (Refusal::Unimplemented("x".into()), 12, "x"),
             (Refusal::Damaged("x".into()), 15, "x"),
         ];

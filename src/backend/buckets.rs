@@ -13,6 +13,8 @@ pub(super) const META: &[u8] = b"meta";
 
 /// Of `auth`: one byte, 1 where it is on.
 pub(super) const AUTH_ENABLED: &[u8] = b"authEnabled";
+/// Of `auth`: how often users and roles changed, a big-endian number.
+pub(super) const AUTH_REVISION: &[u8] = b"authRevision";
 /// Of `cluster`: the version agreed on, as text.
 pub(super) const CLUSTER_VERSION: &[u8] = b"clusterVersion";
 /// Of `meta`: the applied index, a big-endian number.

@@ -7,7 +7,8 @@ use prost::Message;
 use super::buckets as names;
 use super::entry::revision_bytes;
 use super::versions::STORAGE_VERSION;
-use crate::machine::{AlarmKind, State};
+use crate::auth::Auth;
+use crate::machine::{AlarmKind, State, auth_records};
 
 /// A lease. Source: etcd server/lease/leasepb/lease.proto.
 #[derive(Clone, PartialEq, Message)]
@@ -43,10 +44,7 @@ impl Content {
     /// Of a state.
     pub fn of(state: &State) -> Self {
         let mut buckets: BTreeMap<&'static [u8], Entries> = BTreeMap::new();
-        // Users and roles are not held here yet: etcd takes buckets without them for authentication that is off.
-        for name in [names::AUTH, names::AUTH_ROLES, names::AUTH_USERS, names::KEY] {
-            buckets.insert(name, Entries::new());
-        }
+        buckets.insert(names::KEY, Entries::new());
         let mut put = |name: &'static [u8], entries: Entries| {
             buckets.insert(name, entries);
         };
@@ -62,6 +60,10 @@ impl Content {
         put(names::MEMBERS, members.collect());
         put(names::MEMBERS_REMOVED, state.removed.iter().map(|id| (id_text(id.0), b"removed".to_vec())).collect());
         put(names::META, meta(state));
+        let (users, roles) = auth_records(&state.auth);
+        put(names::AUTH, auth(state));
+        put(names::AUTH_USERS, users.into_iter().collect());
+        put(names::AUTH_ROLES, roles.into_iter().collect());
         Self(buckets)
     }
 }
@@ -76,6 +78,16 @@ fn alarm(member: u64, kind: AlarmKind) -> Vec<u8> {
         AlarmKind::Corrupt => CORRUPT,
     };
     AlarmEntry { member, kind }.encode_to_vec()
+}
+
+/// Nothing where there never was a user: etcd takes that for authentication that is off.
+fn auth(state: &State) -> Entries {
+    if *state.auth == Auth::default() {
+        return Entries::new();
+    }
+    let revision = state.auth.revision().to_be_bytes().to_vec();
+    let enabled = vec![u8::from(state.auth.is_enabled())];
+    Entries::from([(names::AUTH_ENABLED.to_vec(), enabled), (names::AUTH_REVISION.to_vec(), revision)])
 }
 
 fn meta(state: &State) -> Entries {

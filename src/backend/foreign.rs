@@ -10,20 +10,10 @@ use super::buckets as names;
 use super::content::{AlarmEntry, CORRUPT, LeaseEntry, NO_SPACE};
 use super::entry::read_revision;
 use super::versions::{NEWEST, parse};
+use crate::auth::Auth;
 use crate::base::{LogIndex, MemberId, Term, Wrong};
 use crate::bbolt::{Database, Seen, Source};
-use crate::machine::{AlarmKind, LeaseImage, Member};
-
-/// Who may do what, as far as it is looked at.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct ForeignAuth {
-    /// Whether it is on.
-    pub enabled: bool,
-    /// Users there are.
-    pub users: usize,
-    /// Roles there are.
-    pub roles: usize,
-}
+use crate::machine::{AlarmKind, LeaseImage, Member, auth_of_records};
 
 /// A database's small buckets.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -45,7 +35,7 @@ pub struct Foreign {
     /// The version of the form; since 3.6.
     pub storage_version: Option<String>,
     /// Users and roles.
-    pub auth: ForeignAuth,
+    pub auth: Auth,
 }
 
 impl Foreign {
@@ -75,18 +65,24 @@ impl Foreign {
             }
             Ok(())
         })?;
+        let (mut is_enabled, mut revision, mut users, mut roles) = (false, None, Vec::new(), Vec::new());
         each(names::AUTH, &mut |key, value| {
-            foreign.auth.enabled |= key[..] == *names::AUTH_ENABLED && value[..] == [1];
+            is_enabled |= key[..] == *names::AUTH_ENABLED && value[..] == [1];
+            if key[..] == *names::AUTH_REVISION {
+                let number = value[..].try_into().map_err(|_| "the revision is no number".to_string())?;
+                revision = Some(u64::from_be_bytes(number));
+            }
             Ok(())
         })?;
-        each(names::AUTH_USERS, &mut |_, _| {
-            foreign.auth.users += 1;
-            Ok(())
-        })?;
-        each(names::AUTH_ROLES, &mut |_, _| {
-            foreign.auth.roles += 1;
-            Ok(())
-        })?;
+        for (bucket, records) in [(names::AUTH_USERS, &mut users), (names::AUTH_ROLES, &mut roles)] {
+            each(bucket, &mut |key, value| {
+                records.push((key.to_vec(), value.to_vec()));
+                Ok(())
+            })?;
+        }
+        // etcd counts from 1.
+        foreign.auth = auth_of_records(is_enabled, revision.unwrap_or(1).max(1), &users, &roles)
+            .map_err(|what| Wrong::corrupt(name, 0, format!("users and roles: {what}")))?;
         Ok(foreign)
     }
 

@@ -17,7 +17,7 @@ mod status;
 mod versions;
 
 pub use backup::{Backup, Blob};
-pub use foreign::{Foreign, ForeignAuth};
+pub use foreign::Foreign;
 pub use log::ForeignLog;
 pub use records::Records;
 pub use status::{FileStatus, hash_kv, status};

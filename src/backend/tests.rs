@@ -5,7 +5,8 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::base::{Fault, MemberId, Refusal, Wrong};
+use crate::auth::{AuthCommand, PasswordHash, Permission, PermissionKind};
+use crate::base::{Fault, KeyRange, MemberId, Refusal, Wrong};
 use crate::bbolt::{Database, Source};
 use crate::env::{MemoryDisk, run_ready};
 use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, Member, Shown, codec};
@@ -154,7 +155,19 @@ fn what_is_shown_comes_back_with_the_same_digest_at_every_revision() {
 
 #[test]
 fn the_small_buckets_say_what_the_state_does() {
-    let bench = Bench::busy();
+    let mut bench = Bench::busy();
+    let (root, role) = (|| "root".to_string(), || "r".to_string());
+    let range = KeyRange { start: "a".into(), ..KeyRange::all() };
+    let permission = Some(Permission { kind: PermissionKind::Write, range });
+    for command in [
+        AuthCommand::UserAdd { name: root(), password: PasswordHash("$2a$".into()), no_password: false },
+        AuthCommand::UserGrantRole { user: root(), role: root() },
+        AuthCommand::RoleAdd { name: role() },
+        AuthCommand::RoleGrantPermission { role: role(), permission },
+        AuthCommand::Enable,
+    ] {
+        bench.apply(&Command::Auth(command));
+    }
     let (state, database) = (bench.machine.state(), open(bench.file()));
     let foreign = Foreign::read(&database, "snapshot", &mut database.unseen()).unwrap();
     assert_eq!(foreign.applied, state.applied);
@@ -162,7 +175,8 @@ fn the_small_buckets_say_what_the_state_does() {
     assert_eq!((foreign.members, foreign.removed), (state.members, state.removed));
     assert_eq!((foreign.alarms, foreign.cluster_version), (state.alarms, state.cluster_version));
     assert_eq!((foreign.leases.len(), foreign.leases[0].ttl), (1, 600));
-    assert_eq!(foreign.auth, ForeignAuth::default());
+    assert_eq!(foreign.auth, *state.auth);
+    assert!(foreign.auth.is_enabled() && foreign.auth.role("r").is_some_and(|role| role.len() == 1));
 }
 
 #[test]

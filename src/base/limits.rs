@@ -131,6 +131,9 @@ pub const WAL_PREPARE_BYTES: usize = 2 * 1024 * 1024;
 /// and a small write and its sync cost 28 us in pieces up to this size, 45 us in a piece of 2 MiB (Linux 6.18).
 pub const WAL_FILL_WRITE_BYTES: usize = 64 * 1024;
 
+/// Time between two tries to write a batch for which the disk had no room.
+pub const WAL_ROOM_RETRY_MS: u64 = 200;
+
 /// Used write-ahead segments kept for use again; more would only hold space.
 pub const WAL_MAX_SPARES: usize = 2;
 
@@ -301,6 +304,16 @@ pub const LOG_FINISH_MS: u64 = 1_000;
 /// HTTP/2 streams that a client has given up before the server came to look at them, on one connection: a client that
 /// cancels all it had under way is within it, a flood of resets is not.
 pub const RESET_STREAMS: usize = 1_024;
+
+/// Milliseconds that a TLS handshake may take, as in etcd.
+pub const HANDSHAKE_MS: u64 = 10_000;
+
+/// TLS handshakes under way at once, of clients and of peers each: one holds some 30 KiB and is let go after its time, and
+/// a processor does a few hundred to a thousand a second. Beyond that who comes is closed at once, and tries again.
+pub const HANDSHAKES: usize = 2_048;
+
+/// Connections of peers that were greeted and wait to be taken in: that takes no time, so a few.
+pub const PEERS_GREETED: usize = 16;
 
 /// Time a new connection has to begin as an HTTP connection does.
 pub const GREETING_MS: u64 = 10_000;
@@ -506,6 +519,31 @@ pub const GATHERED_WRITE_BYTES: usize = 16 * 1024;
 
 /// Room for gathered answers that a connection keeps when they are written: there may be many connections.
 pub const GATHERED_KEPT_BYTES: usize = 16 * 1024;
+
+/// Names, password hashes and ranges of all users and roles, in bytes: every member holds them in memory, and each
+/// checkpoint writes them whole. A hundred thousand users are within it; etcd bounds them by its quota alone.
+pub const MAX_AUTH_BYTES: usize = 16 * 1024 * 1024;
+
+/// Time a token that is not used lives, as in etcd where `--auth-token-ttl` gives none.
+pub const TOKEN_TTL_MS: u64 = 300 * 1_000;
+
+/// Time between two looks for tokens that are over, as in etcd.
+pub const TOKEN_SWEEP_MS: u64 = 1_000;
+
+/// Tokens one member knows: a client library draws one a connection and endpoint. Some 20 MiB; etcd sets no bound, so that
+/// a loop that authenticates fills its memory.
+pub const MAX_TOKENS: usize = 100_000;
+
+/// Requests that wait for a password to be hashed or compared: some 60 ms each, so the last one waits for half a minute.
+/// etcd hashes as many at once as are asked for, and serves nobody meanwhile.
+pub const MAX_WAITING_PASSWORDS: usize = 500;
+
+/// Times a read is begun anew because users or roles changed meanwhile, before its client is told to.
+pub const READS_WHILE_USERS_CHANGE: usize = 10;
+
+/// Signed tokens whose signature is not looked at again while they are known: some 10 MiB. With more of them all are
+/// forgotten, and looked at again.
+pub const MAX_KNOWN_JWTS: usize = 10_000;
 
 /// Pages that belong together in a database of etcd that is read: an entry is at most a record, and a page that was filled before it
 /// was split holds few of them.

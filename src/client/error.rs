@@ -14,8 +14,8 @@ pub enum Error {
     NoEndpoints,
     /// An endpoint is not an address this client can use; the text says why.
     BadEndpoint(String),
-    /// The endpoint asks for TLS, which this client does not speak yet.
-    TlsNotBuilt(String),
+    /// A file for encryption cannot be read or used; the text says which.
+    BadCertificate(String),
     /// A peer URL has not the form of one; the text says why. Nothing was sent.
     BadUrl(String),
     /// The timeout passed. A write may or may not have been done.
@@ -56,8 +56,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::NoEndpoints => f.write_str("etcdclient: no available endpoints"),
-            Error::BadEndpoint(reason) | Error::BadUrl(reason) => f.write_str(reason),
-            Error::TlsNotBuilt(endpoint) => write!(f, "endpoint {endpoint}: TLS is not built yet"),
+            Error::BadEndpoint(reason) | Error::BadUrl(reason) | Error::BadCertificate(reason) => f.write_str(reason),
             Error::Deadline => f.write_str("context deadline exceeded"),
             // An etcd text stands for itself; anything else came from the transport and is shown with its code.
             Error::Answered(_, text) if text.starts_with("etcdserver: ") => f.write_str(text),

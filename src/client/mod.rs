@@ -18,6 +18,7 @@ mod requests;
 mod rotation;
 mod session;
 mod stm;
+mod tls;
 mod turn;
 mod watch;
 
@@ -27,7 +28,7 @@ pub use error::Error;
 pub use keep_alive::KeepAlive;
 pub use lock::Lock;
 pub use namespace::{Namespace, NamespaceWatcher};
-pub use options::{Credentials, Options, channel};
+pub use options::{Credentials, Options, TlsOptions, channel};
 pub use ranges::{OPEN_END, prefix_end};
 pub use session::{DEFAULT_SESSION_SECONDS, Session};
 pub use stm::{Isolation, Stm};

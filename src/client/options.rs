@@ -1,10 +1,14 @@
 //! How to reach a cluster: addresses, timeouts, sizes, credentials.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::Error;
+use super::tls::{Dial, Target};
+use crate::tls::{CertificateFiles, Connector, Trust};
 
 /// Largest request sent where the caller gives none, as in etcd's client: 2 MiB.
 pub const DEFAULT_MAX_REQUEST_BYTES: usize = 2 * 1024 * 1024;
@@ -43,6 +47,8 @@ pub struct Options {
     pub max_response_bytes: usize,
     /// Who the caller is; `None` is nobody.
     pub credentials: Option<Credentials>,
+    /// How encrypted endpoints are reached; with it an endpoint without a scheme is one.
+    pub tls: Option<TlsOptions>,
 }
 
 impl Default for Options {
@@ -55,6 +61,7 @@ impl Default for Options {
             max_request_bytes: DEFAULT_MAX_REQUEST_BYTES,
             max_response_bytes: DEFAULT_MAX_RESPONSE_BYTES,
             credentials: None,
+            tls: None,
         }
     }
 }
@@ -65,52 +72,140 @@ const MIN_KEEPALIVE_TIME: Duration = Duration::from_secs(10);
 
 /// A channel to one endpoint that connects when first used. Must be called inside a tokio runtime.
 ///
-/// An endpoint is `host:port`, `http://host:port` or `unix:path`.
+/// An endpoint is `host:port`, `http://host:port`, `https://host:port`, `unix:path` or `unixs:path`. `https` and `unixs`
+/// are encrypted always, `http` and `unix` never, and without a scheme it is where [`Options::tls`] is given.
 ///
 /// # Errors
-/// `https` and `unixs` are refused with [`Error::TlsNotBuilt`], anything unreadable with [`Error::BadEndpoint`].
+/// Anything unreadable is [`Error::BadEndpoint`], a file that cannot be used [`Error::BadCertificate`].
 pub fn channel(endpoint: &str, options: &Options) -> Result<Channel, Error> {
-    let endpoint = address(endpoint)?
+    let address = Address::read(endpoint, options.tls.is_some())?;
+    let channel = address.endpoint()?;
+    let channel = channel
         .connect_timeout(options.connect_timeout)
         .tcp_nodelay(true)
         .http2_keep_alive_interval(options.keepalive_time.max(MIN_KEEPALIVE_TIME))
         .keep_alive_timeout(options.keepalive_timeout)
         .keep_alive_while_idle(false);
-    Ok(endpoint.connect_lazy())
+    let Some(host) = address.sealed_host() else { return Ok(channel.connect_lazy()) };
+    let connector = options.tls.clone().unwrap_or_default().connector().map_err(Error::BadCertificate)?;
+    Ok(channel.connect_with_connector_lazy(Dial::new(connector, address.target, host)))
 }
 
-fn address(endpoint: &str) -> Result<Endpoint, Error> {
-    let bad = |reason: &str| Error::BadEndpoint(format!("bad endpoint {endpoint:?}: {reason}"));
-    let uri = match endpoint.split_once("://") {
-        Some(("https" | "unixs", _)) => return Err(Error::TlsNotBuilt(endpoint.to_owned())),
-        Some(("http" | "unix", _)) => endpoint.to_owned(),
-        Some((scheme, _)) => return Err(bad(&format!("unknown scheme {scheme:?}"))),
-        None if endpoint.starts_with("unixs:") => return Err(Error::TlsNotBuilt(endpoint.to_owned())),
-        None if endpoint.starts_with("unix:") => endpoint.to_owned(),
-        None if endpoint.is_empty() => return Err(bad("it is empty")),
-        None => format!("http://{endpoint}"),
-    };
-    Endpoint::from_shared(uri).map_err(|_| bad("it is not an address"))
+/// How encrypted endpoints are reached. Empty paths are none; without authorities the system's are believed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TlsOptions {
+    /// The authorities that servers are believed by.
+    pub cacert: PathBuf,
+    /// The certificate shown to servers.
+    pub cert: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+    /// Believe any server.
+    pub insecure_skip_verify: bool,
+}
+
+impl TlsOptions {
+    fn connector(self) -> Result<Arc<Connector>, String> {
+        let files = CertificateFiles { cert: self.cert, key: self.key, trusted_ca: self.cacert, ..Default::default() };
+        let trust = Trust { files, anyone: self.insecure_skip_verify, above: vec!["h2"], ..Default::default() };
+        Connector::new(trust).map(Arc::new)
+    }
+}
+
+/// An endpoint, taken apart.
+struct Address {
+    target: Target,
+    sealed: bool,
+    text: String,
+}
+
+impl Address {
+    fn read(endpoint: &str, seals_bare: bool) -> Result<Self, Error> {
+        let bad = |reason: &str| Error::BadEndpoint(format!("bad endpoint {endpoint:?}: {reason}"));
+        let (target, sealed) = match endpoint.split_once("://") {
+            Some((scheme @ ("http" | "https"), rest)) => (Target::Net(rest.to_owned()), scheme == "https"),
+            Some((scheme @ ("unix" | "unixs"), rest)) => (Target::File(rest.to_owned()), scheme == "unixs"),
+            Some((scheme, _)) => return Err(bad(&format!("unknown scheme {scheme:?}"))),
+            None => match endpoint.split_once(':') {
+                Some((scheme @ ("unix" | "unixs"), rest)) => (Target::File(rest.to_owned()), scheme == "unixs"),
+                _ if endpoint.is_empty() => return Err(bad("it is empty")),
+                _ => (Target::Net(endpoint.to_owned()), seals_bare),
+            },
+        };
+        Ok(Self { target, sealed, text: endpoint.to_owned() })
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, Error> {
+        let uri = match &self.target {
+            // The library is not told of the encryption: it is brought from here.
+            Target::Net(address) => format!("http://{address}"),
+            Target::File(_) if self.sealed => "http://localhost".to_owned(),
+            Target::File(path) => format!("unix:{path}"),
+        };
+        let bad = || Error::BadEndpoint(format!("bad endpoint {:?}: it is not an address", self.text));
+        let endpoint = Endpoint::from_shared(uri).map_err(|_| bad())?;
+        if !self.sealed {
+            return Ok(endpoint);
+        }
+        let origin = match &self.target {
+            Target::Net(address) => format!("https://{address}"),
+            Target::File(_) => "https://localhost".to_owned(),
+        };
+        Ok(endpoint.origin(origin.parse().map_err(|_| bad())?))
+    }
+
+    /// The name that the server must have; `None` where nothing is encrypted.
+    fn sealed_host(&self) -> Option<String> {
+        match &self.target {
+            _ if !self.sealed => None,
+            Target::Net(address) => {
+                Some(address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).to_owned())
+            }
+            // A path has no name; etcd takes what stands before the port of `unixs://localhost:1`.
+            Target::File(path) => {
+                let host = path.split([':', '/']).next().unwrap_or_default();
+                Some(if host.is_empty() { "localhost".to_owned() } else { host.to_owned() })
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_plain_form_is_an_address() {
-        for good in ["127.0.0.1:2379", "http://localhost:2379", "[::1]:2379", "unix:///tmp/s", "unix:/tmp/s"] {
-            assert!(address(good).is_ok(), "{good}");
-        }
+    fn read(endpoint: &str) -> Result<Endpoint, Error> {
+        Address::read(endpoint, false)?.endpoint()
     }
 
     #[test]
-    fn tls_is_refused_by_name_and_nonsense_by_reason() {
-        for tls in ["https://127.0.0.1:2379", "unixs:///tmp/s", "unixs:/tmp/s"] {
-            assert!(matches!(address(tls), Err(Error::TlsNotBuilt(_))), "{tls}");
+    fn every_form_is_an_address() {
+        for (good, host) in [
+            ("127.0.0.1:2379", None),
+            ("http://localhost:2379", None),
+            ("[::1]:2379", None),
+            ("unix:///tmp/s", None),
+            ("unix:/tmp/s", None),
+            ("https://a.example:2379", Some("a.example")),
+            ("https://[::1]:2379", Some("[::1]")),
+            ("unixs:///tmp/s", Some("localhost")),
+            ("unixs://127.0.0.1:1", Some("127.0.0.1")),
+        ] {
+            assert!(read(good).is_ok(), "{good}");
+            let address = Address::read(good, false).expect("an address");
+            assert_eq!(address.sealed_host().as_deref(), host, "{good}");
         }
+        let bare = Address::read("127.0.0.1:2379", true).expect("an address");
+        assert_eq!(bare.sealed_host().as_deref(), Some("127.0.0.1"), "as the options have it");
+        assert_eq!(Address::read("http://a:1", true).expect("an address").sealed_host(), None);
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_reason_and_files_by_name() {
         for bad in ["", "ftp://a:1", "http://bad:port:x", "a b"] {
-            assert!(matches!(address(bad), Err(Error::BadEndpoint(_))), "{bad}");
+            assert!(matches!(read(bad), Err(Error::BadEndpoint(_))), "{bad}");
         }
+        let tls = TlsOptions { cacert: "/nowhere/ca".into(), ..TlsOptions::default() };
+        assert_eq!(tls.connector().map(drop), Err("open /nowhere/ca: no such file or directory".to_owned()));
     }
 }

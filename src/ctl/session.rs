@@ -173,7 +173,7 @@ impl Session {
 /// An endpoint cannot be used, or the user is refused.
 pub async fn connect(endpoints: &[String], options: Options) -> Result<Client, Failure> {
     Client::connect(endpoints, options).await.map_err(|error| match error {
-        client::Error::BadEndpoint(_) | client::Error::TlsNotBuilt(_) => Failure::bad_args(error.to_string()),
+        client::Error::BadEndpoint(_) | client::Error::BadCertificate(_) => Failure::bad_args(error.to_string()),
         error => Failure::new(Exit::BadConnection, error.to_string()),
     })
 }

@@ -80,3 +80,6 @@ async fn make<E: Env>(jobs: Arc<Mailbox<Job<(), Answer>>>, shown: Shown<E::Disk>
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

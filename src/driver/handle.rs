@@ -15,6 +15,7 @@ use super::promotions::{PromotionCounts, Promotions};
 use super::questions::{Question, Told};
 use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
+use crate::auth::Asker;
 use crate::base::{ClusterId, LeaseId, MemberId, Refusal, limits};
 use crate::consensus::Remembered;
 use crate::env::{Clock, Env};
@@ -131,7 +132,16 @@ impl<E: Env> Handle<E> {
     }
 
     /// As [`Handle::propose`], under an id of [`Handle::fresh_request_id`], for who wants to find the entry in the log.
-    pub async fn propose_as(&self, id: u64, mut command: Command) -> Result<Proposed, Refusal> {
+    pub async fn propose_as(&self, id: u64, command: Command) -> Result<Proposed, Refusal> {
+        self.propose_under(id, None, command).await
+    }
+
+    /// As [`Handle::propose`], for who says who he is: what he may not do is refused where it is applied.
+    pub async fn propose_for(&self, asker: Option<&Asker>, command: Command) -> Result<Proposed, Refusal> {
+        self.propose_under(self.fresh_request_id(), asker, command).await
+    }
+
+    async fn propose_under(&self, id: u64, asker: Option<&Asker>, mut command: Command) -> Result<Proposed, Refusal> {
         if !matches!(command, Command::Alarm { .. }) {
             self.served()?;
         }
@@ -141,7 +151,7 @@ impl<E: Env> Handle<E> {
                 *lease = fresh_lease_id(id);
             }
         }
-        let payload = codec::encode(id, &command);
+        let payload = codec::encode_asked(id, asker, &command);
         if payload.len() > self.0.parts.max_request_bytes {
             return Err(Refusal::RequestTooLarge);
         }

@@ -1,14 +1,19 @@
 //! The keeper: the one task that writes the log.
 
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::Poll;
+use std::time::Duration;
 
 use futures_channel::oneshot;
 
 use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, cut_log};
 use super::mailbox::Mailbox;
-use crate::base::{LogIndex, Wrong};
+use crate::base::{LogIndex, Wrong, limits};
 use crate::env::{Clock, Disk, Env};
 use crate::node::{DiskPart, Facts, Input};
 use crate::wal::{Batch, Journal};
@@ -37,7 +42,8 @@ pub(super) enum KeeperJob {
 }
 
 /// Appends everything that waits, syncs once, says so; where nothing waits, readies the next segment a slice
-/// at a time. Ends on the first fault: a failed sync is never tried again. A clean end waits until the others who write
+/// at a time. What the disk has no room for waits, in order, and is tried again: to the node it is a disk that hangs. Ends
+/// on the first fault: a failed sync is never tried again. A clean end waits until the others who write
 /// in the data directory are `at_rest`.
 pub(super) async fn keep<E: Env>(
     env: E,
@@ -66,17 +72,66 @@ async fn rounds<E: Env>(
     node: &Mailbox<Input<E::Disk>>,
     world: &(E, Arc<Facts>),
 ) -> Result<(), Wrong> {
-    let (mut batch, mut told_short) = (Vec::new(), false);
-    while jobs.take(&mut batch).await {
+    let (mut batch, mut late, mut told_short) = (Vec::new(), VecDeque::new(), false);
+    while take(world.0.clock(), jobs, &mut batch, !late.is_empty()).await {
         let looks = batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
-        if !one_round(journal, &mut batch, node, world).await? {
+        let was_short = !late.is_empty();
+        let mut goes_on = sort(journal, &mut batch, &mut late)?;
+        if was_short {
+            // What was released meanwhile may be all the room there is.
+            journal.look_for_room();
+            while journal.prepare().await? {}
+        }
+        goes_on &= write(journal, &mut late, node, world).await?;
+        if !goes_on {
+            // What there was no room for was never told to be durable.
             return journal.close().await;
         }
-        if !jobs.has_items() {
+        if !late.is_empty() && !told_short {
+            tracing::warn!("the disk has no room for the log: what is written waits");
+            told_short = true;
+            node.put_completion(Input::Room { part: DiskPart::Log, short: true });
+        }
+        if late.is_empty() && !jobs.has_items() {
             prepare(journal, jobs, looks, &mut told_short, node).await?;
         }
     }
     Ok(())
+}
+
+/// Takes what waits; where something waits for room no longer than until it is to be tried again. False at the end.
+async fn take<C: Clock>(clock: &C, jobs: &Mailbox<KeeperJob>, into: &mut Vec<KeeperJob>, waits_for_room: bool) -> bool {
+    if !waits_for_room {
+        return jobs.take(into).await;
+    }
+    let again = clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS));
+    let mut pause = pin!(clock.sleep_until(again));
+    poll_fn(|cx| {
+        if jobs.poll_take(cx, into).is_ready() {
+            return Poll::Ready(!into.is_empty());
+        }
+        pause.as_mut().poll(cx).map(|()| true)
+    })
+    .await
+}
+
+/// Does what needs no room; what goes to the log's end becomes `late`, in order. False when no more is to come.
+fn sort<D: Disk>(
+    journal: &mut Journal<D>,
+    jobs: &mut Vec<KeeperJob>,
+    late: &mut VecDeque<KeeperJob>,
+) -> Result<bool, Wrong> {
+    let mut going_on = true;
+    for job in jobs.drain(..) {
+        match job {
+            KeeperJob::Persist { .. } | KeeperJob::Install { .. } => late.push_back(job),
+            KeeperJob::Release(up_to) => journal.release(up_to)?,
+            KeeperJob::LookForRoom => journal.look_for_room(),
+            KeeperJob::GiveRoom => journal.shed_spares()?,
+            KeeperJob::Stop => going_on = false,
+        }
+    }
+    Ok(going_on)
 }
 
 /// Readies the next segment by a slice; where somebody looks for room, until it is ready, or nothing more fits, or somebody
@@ -97,21 +152,32 @@ async fn prepare<D: Disk>(
     Ok(())
 }
 
-/// False when no more is to come.
-async fn one_round<E: Env>(
+/// Appends a batch; false where the disk has no room for it.
+fn append<D: Disk>(journal: &mut Journal<D>, batch: &Batch) -> Result<bool, Wrong> {
+    match journal.append(batch) {
+        Ok(_) => Ok(true),
+        Err(Wrong::Fault(fault)) if fault.is_no_space() => Ok(false),
+        Err(wrong) => Err(wrong),
+    }
+}
+
+/// Writes what is late as far as there is room, syncs once, says so. False when nothing is written any more.
+async fn write<E: Env>(
     journal: &mut Journal<E::Disk>,
-    jobs: &mut Vec<KeeperJob>,
+    late: &mut VecDeque<KeeperJob>,
     node: &Mailbox<Input<E::Disk>>,
     (env, facts): &(E, Arc<Facts>),
 ) -> Result<bool, Wrong> {
     let (clock, tallies) = (env.clock(), &facts.tallies);
     let mut persisted = None;
-    let mut going_on = true;
-    for job in jobs.drain(..) {
+    while let Some(job) = late.pop_front() {
         match job {
             KeeperJob::Persist { number, batch } => {
                 let (begun, before) = (clock.now(), journal.bytes_written());
-                journal.append(&batch)?;
+                if !append(journal, &batch)? {
+                    late.push_front(KeeperJob::Persist { number, batch });
+                    break;
+                }
                 tallies.log_bytes.fetch_add(journal.bytes_written().saturating_sub(before), Relaxed);
                 tallies.log_writes.took(clock.now().since(begun));
                 persisted = Some(number);
@@ -128,10 +194,7 @@ async fn one_round<E: Env>(
                 persisted = None;
                 let _ = installed.send(cut);
             }
-            KeeperJob::Release(up_to) => journal.release(up_to)?,
-            KeeperJob::LookForRoom => journal.look_for_room(),
-            KeeperJob::GiveRoom => journal.shed_spares()?,
-            KeeperJob::Stop => going_on = false,
+            _ => unreachable!("what goes to the log's end alone is late"),
         }
     }
     if let Some(number) = persisted {
@@ -141,13 +204,11 @@ async fn one_round<E: Env>(
         assert_eq!(journal.durable(), journal.appended(), "a sync covers everything appended before it");
         node.put_completion(Input::Persisted { number });
     }
-    Ok(going_on)
+    Ok(true)
 }
 
 #[cfg(all(test, feature = "tokio-env"))]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::base::{ClusterId, MemberId};
     use crate::driver::ending::AtWork;

@@ -10,6 +10,7 @@
 mod archive;
 mod backups;
 mod boot;
+mod callers;
 mod checkpoint_files;
 mod comparison;
 mod config;

@@ -202,6 +202,50 @@ fn a_full_disk_is_a_state() {
     });
 }
 
+/// Not even the log has room for what is written: it waits, whoever asked hears so in time, reads are answered, and when
+/// there is room again everything goes on, without a start.
+#[test]
+fn a_log_without_room_waits_for_some() {
+    VirtualEnv::run(async |env| {
+        let handle = member(&env).await;
+        for n in 0..10 {
+            handle.propose(put(&format!("key{n}"), vec![n; 4_000])).await.expect("written");
+        }
+        env.pass(Duration::from_secs(1)).await;
+        // All at once: nobody had told anybody yet that there is little left.
+        env.disk().leave_room(Some(0));
+        let many = (0..60).map(|n| {
+            let (handle, value) = (handle.clone(), vec![n as u8; 4_000]);
+            tokio::spawn(async move { handle.propose(put(&format!("late{n}"), value)).await })
+        });
+        let many: Vec<_> = many.collect();
+        let mut outcomes = (0, 0);
+        for one in many {
+            match one.await.expect("it ends") {
+                Ok(_) => outcomes.0 += 1,
+                Err(_) => outcomes.1 += 1,
+            }
+        }
+        assert!(outcomes.1 > 0, "some found no room: {outcomes:?}");
+        env.pass(Duration::from_secs(20)).await;
+        assert!(handle.ending().now().is_none(), "it goes on");
+        let view = handle.view(false).await.expect("reads are answered");
+        assert_eq!(view.get(b"key7").expect("read").map(|kv| kv.value[0]), Some(7));
+        env.disk().leave_room(None);
+        env.pass(Duration::from_secs(5)).await;
+        if !handle.status().alarms.is_empty() {
+            disarm(&handle).await;
+        }
+        handle.propose(put("after", vec![1; 4_000])).await.expect("written");
+        handle.stop().await;
+        let handle = member(&env).await;
+        let view = handle.view(true).await.expect("led");
+        assert!(view.get(b"after").expect("read").is_some());
+        assert!(view.count(&KeyRange::all()) >= 11 + outcomes.0, "what was acknowledged is there");
+        handle.stop().await;
+    });
+}
+
 /// Turns a bit in the value of the first record of a sealed segment.
 fn damage_first_segment(env: &VirtualEnv) -> String {
     let name = format!(

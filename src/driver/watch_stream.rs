@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::mailbox::{Mailbox, NotTaken};
+use crate::auth::Asker;
 use crate::base::{Refusal, WatchId};
 use crate::env::Env;
 use crate::node::{Input, WatchInput};
@@ -34,7 +35,12 @@ impl<E: Env> WatchStream<E> {
 
     /// Asks for a watcher; the answer arrives at the listening end.
     pub fn create(&self, spec: WatchSpec) -> Result<(), Refusal> {
-        self.ask(|stream, question| WatchInput::Create { stream, spec, question })
+        self.create_for(Ok(None), spec)
+    }
+
+    /// As [`Self::create`], for who says who he is, or of whom it is not known for this reason.
+    pub fn create_for(&self, asker: Result<Option<Asker>, Refusal>, spec: WatchSpec) -> Result<(), Refusal> {
+        self.ask(|stream, question| WatchInput::Create { stream, asker, spec, question })
     }
 
     /// Ends a watcher; one that is not there is passed over.

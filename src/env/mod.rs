@@ -37,13 +37,13 @@ pub use memory_net::{MemoryListener, MemoryNet, MemoryReader, MemoryStream, Memo
 pub use net_conformance::check_net;
 pub use scrambling_disk::{ScramblingDisk, ScramblingFile};
 pub use seam::{
-    Clock, Disk, DiskFile, Env, Instant, Net, NetListener, NetReader, NetStream, NetWriter, OpenMode, Tasks,
+    Clock, Disk, DiskFile, Env, Instant, Net, NetListener, NetReader, NetStream, NetWriter, OpenMode, SEALED, Tasks,
 };
 #[cfg(feature = "tokio-env")]
 pub use tokio_disk::{DirLock, TokioDisk, TokioFile};
 #[cfg(feature = "tokio-env")]
 pub use tokio_env::{TokioClock, TokioEnv, TokioTasks, entropy_seed};
 #[cfg(feature = "tokio-env")]
-pub use tokio_net::{TokioListener, TokioNet, TokioReader, TokioStream, TokioWriter};
+pub use tokio_net::{Handshake, Sealed, Sealing, TokioListener, TokioNet, TokioReader, TokioStream, TokioWriter};
 #[cfg(test)]
 pub(crate) use tokio_virtual_env::{VirtualEnv, virtual_timeout};

@@ -60,12 +60,16 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// Where connections come in.
     type Listener: NetListener<Stream = Self::Stream>;
 
-    /// Opens an address for others to connect to.
+    /// Opens an address, `host:port`, for others to connect to. With [`SEALED`] before it connections are encrypted, where
+    /// the network can; else it is a fault.
     fn listen(&self, address: &str) -> impl Future<Output = Result<Self::Listener, Fault>> + Send;
 
-    /// Connects. May wait for long, as for a host that does not answer: the caller bounds it by a clock.
+    /// Connects to an address as [`Net::listen`] takes it. May wait for long, as for a host that does not answer: the caller bounds it by a clock.
     fn dial(&self, address: &str) -> impl Future<Output = Result<Self::Stream, Fault>> + Send;
 }
+
+/// What stands before an address whose connections are encrypted.
+pub const SEALED: &str = "tls://";
 
 /// Where connections come in. Dropping it closes the address.
 pub trait NetListener: Send + 'static {

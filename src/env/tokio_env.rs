@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::seam::{Clock, Env, Instant, Tasks};
 use super::tokio_disk::TokioDisk;
-use super::tokio_net::TokioNet;
+use super::tokio_net::{Sealing, TokioNet};
 use crate::base::{Dice, Fault, SeededDice};
 
 /// The real world. Clones are the same world.
@@ -79,11 +79,18 @@ impl TokioEnv {
         Ok(Self {
             clock: TokioClock { start: std::time::Instant::now() },
             disk: TokioDisk::open(root)?,
-            net: TokioNet,
+            net: TokioNet::default(),
             tasks: TokioTasks::default(),
             seed,
             dice_given: Arc::default(),
         })
+    }
+
+    /// The same world, whose connections between members are encrypted where their addresses ask for it.
+    #[must_use]
+    pub fn sealed_by(mut self, sealing: Arc<dyn Sealing>) -> Self {
+        self.net = TokioNet::sealed_by(sealing);
+        self
     }
 
     /// Blocks this thread until every task has ended, at most `timeout`; the error names those that have not.

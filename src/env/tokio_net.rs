@@ -1,42 +1,138 @@
-//! The system's sockets.
+//! The system's sockets, plain or encrypted.
+//!
+//! Encryption is brought by who makes the world ([`Sealing`]): nothing of it is known here, nor below. A handshake runs in
+//! a task of its own, so that one who is slow keeps nobody waiting.
 //!
 //! Invariant: a socket belongs to the runtime of the task that opened it, so listening and dialling are done in light
 //! tasks alone. Does not know what is said over a connection.
 
-use std::io::Error;
+use std::fmt;
+use std::future::Future;
+use std::io::{self, Error};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
-use super::seam::{Net, NetListener, NetReader, NetStream, NetWriter};
-use crate::base::Fault;
+use super::seam::{Net, NetListener, NetReader, NetStream, NetWriter, SEALED};
+use crate::base::{Fault, limits};
+
+/// An encrypted connection, as it is read and written in clear.
+pub trait Sealed: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Sealed for S {}
+
+/// A handshake under way.
+pub type Handshake = Pin<Box<dyn Future<Output = io::Result<Box<dyn Sealed>>> + Send>>;
+
+/// How connections are encrypted. Both ends are bounded in time and number by who implements it.
+pub trait Sealing: fmt::Debug + Send + Sync + 'static {
+    /// Greets who connected from an address.
+    fn accept(&self, stream: TcpStream, from: SocketAddr) -> Handshake;
+
+    /// Greets the host that was connected to; `host` without its port.
+    fn dial(&self, stream: TcpStream, host: String) -> Handshake;
+}
 
 /// TCP, without delay for the sake of larger packets.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct TokioNet;
+#[derive(Clone, Debug, Default)]
+pub struct TokioNet {
+    sealing: Option<Arc<dyn Sealing>>,
+}
 
 /// An open address.
 #[derive(Debug)]
 pub struct TokioListener {
-    listener: TcpListener,
+    way_in: WayIn,
     address: String,
 }
 
-/// A connection.
 #[derive(Debug)]
-pub struct TokioStream(TcpStream);
+enum WayIn {
+    Plain(TcpListener),
+    Sealed(SealedDoor),
+}
+
+type Arrival = Result<(TokioStream, String), Error>;
+
+/// Connections whose handshake is done, from the tasks that do them.
+#[derive(Debug)]
+struct SealedDoor {
+    done: mpsc::Receiver<Arrival>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for SealedDoor {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A connection.
+pub enum TokioStream {
+    /// As it is.
+    Plain(TcpStream),
+    /// Encrypted.
+    Sealed(Box<dyn Sealed>),
+}
+
+impl fmt::Debug for TokioStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Plain(stream) => stream.fmt(f),
+            Self::Sealed(_) => f.write_str("Sealed"),
+        }
+    }
+}
 
 /// The half that is read from.
 #[derive(Debug)]
-pub struct TokioReader(OwnedReadHalf);
+pub enum TokioReader {
+    /// As it is.
+    Plain(OwnedReadHalf),
+    /// Encrypted.
+    Sealed(ReadHalf<Box<dyn Sealed>>),
+}
 
 /// The half that is written to.
 #[derive(Debug)]
-pub struct TokioWriter(OwnedWriteHalf);
+pub enum TokioWriter {
+    /// As it is.
+    Plain(OwnedWriteHalf),
+    /// Encrypted.
+    Sealed(WriteHalf<Box<dyn Sealed>>),
+}
+
+impl fmt::Debug for dyn Sealed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sealed")
+    }
+}
 
 fn fault(doing: &'static str, address: &str) -> impl FnOnce(Error) -> Fault {
     move |source| Fault::new(doing, address, source)
+}
+
+impl TokioNet {
+    /// A network that encrypts nothing.
+    pub const fn plain() -> Self {
+        Self { sealing: None }
+    }
+
+    /// A network that encrypts where an address asks for it.
+    pub fn sealed_by(sealing: Arc<dyn Sealing>) -> Self {
+        Self { sealing: Some(sealing) }
+    }
+
+    fn sealing(&self) -> io::Result<&Arc<dyn Sealing>> {
+        self.sealing.as_ref().ok_or_else(|| Error::new(io::ErrorKind::Unsupported, "there are no certificates for it"))
+    }
 }
 
 impl Net for TokioNet {
@@ -44,25 +140,76 @@ impl Net for TokioNet {
     type Listener = TokioListener;
 
     async fn listen(&self, address: &str) -> Result<TokioListener, Fault> {
-        let listener = TcpListener::bind(address).await.map_err(fault("listen at", address))?;
-        let address = listener.local_addr().map_err(fault("listen at", address))?.to_string();
-        Ok(TokioListener { listener, address })
+        let doing = "listen at";
+        let plain = address.strip_prefix(SEALED).unwrap_or(address);
+        let listener = TcpListener::bind(plain).await.map_err(fault(doing, address))?;
+        let bound = listener.local_addr().map_err(fault(doing, address))?.to_string();
+        let way_in = if plain == address {
+            WayIn::Plain(listener)
+        } else {
+            WayIn::Sealed(seal(listener, self.sealing().map_err(fault(doing, address))?.clone()))
+        };
+        Ok(TokioListener { way_in, address: bound })
     }
 
     async fn dial(&self, address: &str) -> Result<TokioStream, Fault> {
-        let stream = TcpStream::connect(address).await.map_err(fault("connect to", address))?;
-        stream.set_nodelay(true).map_err(fault("connect to", address))?;
-        Ok(TokioStream(stream))
+        let doing = "connect to";
+        let plain = address.strip_prefix(SEALED).unwrap_or(address);
+        let stream = TcpStream::connect(plain).await.map_err(fault(doing, address))?;
+        stream.set_nodelay(true).map_err(fault(doing, address))?;
+        if plain == address {
+            return Ok(TokioStream::Plain(stream));
+        }
+        let host = plain.rsplit_once(':').map_or(plain, |(host, _)| host).to_string();
+        let sealing = self.sealing().map_err(fault(doing, address))?;
+        sealing.dial(stream, host).await.map(TokioStream::Sealed).map_err(fault(doing, address))
     }
+}
+
+/// Takes connections in, and hands on those that were greeted.
+fn seal(listener: TcpListener, sealing: Arc<dyn Sealing>) -> SealedDoor {
+    let (ready, done) = mpsc::channel(limits::PEERS_GREETED);
+    let task = tokio::spawn(async move {
+        loop {
+            let (stream, from) = match listener.accept().await {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    if ready.send(Err(error)).await.is_err() {
+                        return;
+                    }
+                    tokio::time::sleep(Duration::from_millis(limits::PEER_REDIAL_MS)).await;
+                    continue;
+                }
+            };
+            let (ready, sealing) = (ready.clone(), sealing.clone());
+            tokio::spawn(async move {
+                // Shows again, and is told, at the first read or write.
+                let _ = stream.set_nodelay(true);
+                // Who is not let in was told to the log.
+                if let Ok(stream) = sealing.accept(stream, from).await {
+                    let _ = ready.send(Ok((TokioStream::Sealed(stream), from.to_string()))).await;
+                }
+            });
+        }
+    });
+    SealedDoor { done, task }
 }
 
 impl NetListener for TokioListener {
     type Stream = TokioStream;
 
     async fn accept(&mut self) -> Result<(TokioStream, String), Fault> {
-        let (stream, from) = self.listener.accept().await.map_err(fault("accept at", &self.address))?;
-        stream.set_nodelay(true).map_err(fault("accept at", &self.address))?;
-        Ok((TokioStream(stream), from.to_string()))
+        let doing = "accept at";
+        let listener = match &mut self.way_in {
+            WayIn::Plain(listener) => listener,
+            WayIn::Sealed(door) => {
+                let arrived = door.done.recv().await.expect("the task that sends lives as long as the door");
+                return arrived.map_err(fault(doing, &self.address));
+            }
+        };
+        let (stream, from) = listener.accept().await.map_err(fault(doing, &self.address))?;
+        stream.set_nodelay(true).map_err(fault(doing, &self.address))?;
+        Ok((TokioStream::Plain(stream), from.to_string()))
     }
 
     fn address(&self) -> String {
@@ -75,35 +222,108 @@ impl NetStream for TokioStream {
     type Writer = TokioWriter;
 
     fn split(self) -> (TokioReader, TokioWriter) {
-        let (reader, writer) = self.0.into_split();
-        (TokioReader(reader), TokioWriter(writer))
+        match self {
+            Self::Plain(stream) => {
+                let (reader, writer) = stream.into_split();
+                (TokioReader::Plain(reader), TokioWriter::Plain(writer))
+            }
+            Self::Sealed(stream) => {
+                let (reader, writer) = tokio::io::split(stream);
+                (TokioReader::Sealed(reader), TokioWriter::Sealed(writer))
+            }
+        }
     }
 }
 
 impl NetReader for TokioReader {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
-        self.0.read(buf).await.map_err(fault("read from", "a peer"))
+        let read = match self {
+            Self::Plain(stream) => stream.read(buf).await,
+            // One that went away without a word has finished, too: what it owed is known by its length.
+            Self::Sealed(stream) => match stream.read(buf).await {
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
+                read => read,
+            },
+        };
+        read.map_err(fault("read from", "a peer"))
     }
 }
 
 impl NetWriter for TokioWriter {
     async fn write(&mut self, data: &[u8]) -> Result<(), Fault> {
-        self.0.write_all(data).await.map_err(fault("write to", "a peer"))
+        let written = match self {
+            Self::Plain(stream) => stream.write_all(data).await,
+            Self::Sealed(stream) => match stream.write_all(data).await {
+                // What is encrypted may wait in a buffer.
+                Ok(()) => stream.flush().await,
+                failed => failed,
+            },
+        };
+        written.map_err(fault("write to", "a peer"))
     }
 
     async fn finish(&mut self) -> Result<(), Fault> {
-        self.0.shutdown().await.map_err(fault("close", "a peer"))
+        let closed = match self {
+            Self::Plain(stream) => stream.shutdown().await,
+            Self::Sealed(stream) => stream.shutdown().await,
+        };
+        closed.map_err(fault("close", "a peer"))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
+    /// A seal of nothing: what is under it is what is seen.
+    #[derive(Debug)]
+    struct Glass;
+
+    impl Sealing for Glass {
+        fn accept(&self, stream: TcpStream, _: SocketAddr) -> Handshake {
+            Box::pin(async { Ok(Box::new(stream) as Box<dyn Sealed>) })
+        }
+
+        fn dial(&self, stream: TcpStream, host: String) -> Handshake {
+            assert_eq!(host, "127.0.0.1");
+            Box::pin(async { Ok(Box::new(stream) as Box<dyn Sealed>) })
+        }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.expect("the system gives a timer")
+    }
+
     #[test]
     fn the_systems_network_conforms() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let checked = runtime
-            .expect("the system gives a timer")
-            .block_on(super::super::check_net(&super::TokioNet, "127.0.0.1:0"));
+        let checked = runtime().block_on(super::super::check_net(&TokioNet::plain(), "127.0.0.1:0"));
         checked.expect("it conforms");
+    }
+
+    #[test]
+    fn what_is_to_be_encrypted_is_never_plain() {
+        runtime().block_on(async {
+            let net = TokioNet::plain();
+            let refused = net.listen("tls://127.0.0.1:0").await.expect_err("no certificates");
+            assert!(refused.to_string().contains("no certificates"), "{refused}");
+            let net = TokioNet::sealed_by(Arc::new(Glass));
+            let mut listener = net.listen("tls://127.0.0.1:0").await.expect("listens");
+            let address = format!("{SEALED}{}", listener.address());
+            assert!(TokioNet::plain().dial(&address).await.is_err());
+            let (_, mut writer) = net.dial(&address).await.expect("dialled").split();
+            writer.write(b"hello").await.expect("written");
+            // The first one that came was the plain net's, which closed at once.
+            let mut heard = [0; 5];
+            for length in [0, 5] {
+                let (mut reader, _) = listener.accept().await.expect("accepted").0.split();
+                assert_eq!(reader.read(&mut heard).await.expect("read"), length);
+            }
+            assert_eq!(&heard, b"hello");
+            drop(listener);
+            tokio::task::yield_now().await;
+            let plain = address.trim_start_matches(SEALED);
+            assert!(TokioNet::plain().dial(plain).await.is_err(), "the address is closed");
+        });
     }
 }

@@ -6,11 +6,13 @@
 use bytes::Bytes;
 use prost::Message;
 
+use super::auth_codec;
 use super::command::{
     AlarmAction, AlarmKind, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op, Put, Remainder,
     Txn,
 };
 use super::shape;
+use crate::auth::Asker;
 use crate::base::{KeyRange, LogIndex, MemberId, Refusal, limits};
 use crate::mvcc::{RangeQuery, SortOrder, SortTarget};
 use crate::wire::etcdserverpb as pb;
@@ -21,14 +23,23 @@ use crate::wire::membershippb;
 pub struct Proposal {
     /// Unique in the cluster.
     pub id: u64,
+    /// Who asks for it, where that was asked.
+    pub asker: Option<Asker>,
     /// What to do; or why a request of that shape is refused, which every member decides alike.
     pub command: Result<Command, Refusal>,
 }
 
-/// The log payload of a command.
+/// The log payload of a command nobody asks for by name.
 pub fn encode(id: u64, command: &Command) -> Bytes {
-    let mut request =
-        pb::InternalRaftRequest { header: Some(pb::RequestHeader { id, ..Default::default() }), ..Default::default() };
+    encode_asked(id, None, command)
+}
+
+/// The log payload of a command and of who asks for it.
+pub fn encode_asked(id: u64, asker: Option<&Asker>, command: &Command) -> Bytes {
+    let username = asker.map_or_else(String::new, |asker| asker.user.to_string());
+    let auth_revision = asker.map_or(0, |asker| asker.revision);
+    let header = pb::RequestHeader { id, username, auth_revision };
+    let mut request = pb::InternalRaftRequest { header: Some(header), ..Default::default() };
     match command {
         Command::Put(put) => request.put = Some(put_to_wire(put)),
         Command::DeleteRange(delete) => request.delete_range = Some(delete_range_to_wire(delete)),
@@ -63,6 +74,7 @@ pub fn encode(id: u64, command: &Command) -> Bytes {
         Command::SetClusterVersion(version) => {
             request.cluster_version_set = Some(membershippb::ClusterVersionSetRequest { ver: version.clone() });
         }
+        Command::Auth(command) => auth_codec::write(&mut request, command),
     }
     request.encode_to_vec().into()
 }
@@ -77,8 +89,11 @@ pub fn decode(payload: &Bytes) -> Result<Option<Proposal>, Undecodable> {
     if payload.is_empty() {
         return Ok(None);
     }
-    let request = pb::InternalRaftRequest::decode(payload.clone()).map_err(|error| Undecodable(error.to_string()))?;
-    let id = request.header.as_ref().map_or(request.id, |header| header.id);
+    let mut request =
+        pb::InternalRaftRequest::decode(payload.clone()).map_err(|error| Undecodable(error.to_string()))?;
+    let header = request.header.take();
+    let id = header.as_ref().map_or(request.id, |header| header.id);
+    let asker = header.and_then(asker_of);
     let command = if let Some(put) = request.put {
         put_from_wire(put).map(Command::Put)
     } else if let Some(delete) = request.delete_range {
@@ -109,10 +124,20 @@ pub fn decode(payload: &Bytes) -> Result<Option<Proposal>, Undecodable> {
         })
     } else if let Some(set) = request.cluster_version_set {
         Ok(Command::SetClusterVersion(set.ver))
+    } else if let Some(command) = auth_codec::read(&mut request) {
+        command.map(Command::Auth)
+    } else if auth_codec::only_reads(&request) {
+        return Ok(None);
     } else {
         return Err(Undecodable("a logged request of a kind this version does not know".to_string()));
     };
-    Ok(Some(Proposal { id, command }))
+    Ok(Some(Proposal { id, asker, command }))
+}
+
+/// Who asks, as a header names it; nobody where it names neither user nor revision.
+fn asker_of(header: pb::RequestHeader) -> Option<Asker> {
+    let is_named = !header.username.is_empty() || header.auth_revision != 0;
+    is_named.then(|| Asker { user: header.username.into(), revision: header.auth_revision })
 }
 
 fn lease_checkpoint_of(request: pb::LeaseCheckpointRequest, count: Option<pb::QuorateLeaseCount>) -> Command {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::auth::AuthCommand;
 use crate::base::{Event, KeyRange, KeyValue, LeaseId, LogIndex, MemberId, Refusal, Term};
 use crate::mvcc::{LaterRange, RangeAnswer, RangeQuery};
 
@@ -173,6 +174,8 @@ pub enum Command {
     },
     /// The version all members agree to speak, as `major.minor.patch`.
     SetClusterVersion(String),
+    /// Users, roles, and whether anyone is asked who he is.
+    Auth(AuthCommand),
 }
 
 /// The answer to one operation of a transaction.
@@ -223,6 +226,10 @@ pub enum Answer {
     LeaseRevoke,
     /// The alarms of that kind that stand (activate) or were cleared (deactivate).
     Alarm(Vec<(MemberId, AlarmKind)>),
+    /// A user is known from now on by the token of its entry, at this revision of the table of users.
+    Authenticated {
+        auth_revision: u64,
+    },
     Done,
     /// The rows of the answer are still to be read: see [`Answer::carry_out`].
     Later(Box<Answer>, LaterRange),

@@ -14,6 +14,7 @@ use std::collections::VecDeque;
 use super::alarms::Alarms;
 use super::command::{Answer, Command};
 use super::members::{Member, Members};
+use crate::auth::{Auth, AuthCommand, Permission, User};
 use crate::base::{Event, LogIndex, Refusal, Term, limits};
 use crate::lease::LeaseTable;
 
@@ -156,7 +157,40 @@ impl RunningDigest {
             }
             (Command::SetMemberAttributes { .. }, _) => self.members(state.members),
             (Command::SetClusterVersion(version), _) => self.fold_bytes(version.as_bytes()),
+            (Command::Auth(command), _) => self.auth(command, state.auth),
             _ => self.fold(3),
+        }
+    }
+
+    /// The user or role that a command names, as it is now.
+    fn auth(&mut self, command: &AuthCommand, auth: &Auth) {
+        self.fold(auth.revision() << 1 | u64::from(auth.is_enabled()));
+        match command {
+            AuthCommand::Enable | AuthCommand::Disable => {}
+            AuthCommand::Authenticate { user: name, .. }
+            | AuthCommand::UserAdd { name, .. }
+            | AuthCommand::UserDelete { name }
+            | AuthCommand::UserChangePassword { name, .. }
+            | AuthCommand::UserGrantRole { user: name, .. }
+            | AuthCommand::UserRevokeRole { user: name, .. } => {
+                self.fold_bytes(name.as_bytes());
+                if let Some(User { password, no_password, roles }) = auth.user(name) {
+                    self.fold(u64::from(*no_password));
+                    self.fold_bytes(&password.0);
+                    roles.iter().for_each(|role| self.fold_bytes(role.as_bytes()));
+                }
+            }
+            AuthCommand::RoleAdd { name }
+            | AuthCommand::RoleDelete { name }
+            | AuthCommand::RoleGrantPermission { role: name, .. }
+            | AuthCommand::RoleRevokePermission { role: name, .. } => {
+                self.fold_bytes(name.as_bytes());
+                for Permission { kind, range } in auth.role(name).into_iter().flat_map(|role| role.iter()) {
+                    self.fold(kind.number() as u64);
+                    self.fold_bytes(&range.start);
+                    self.fold_bytes(&range.wire_end());
+                }
+            }
         }
     }
 
@@ -183,6 +217,7 @@ pub(super) struct Shared<'a> {
     pub(super) members: &'a Members,
     pub(super) alarms: &'a Alarms,
     pub(super) compact_revision: i64,
+    pub(super) auth: &'a Auth,
 }
 
 #[cfg(test)]

@@ -4,15 +4,20 @@
 //! up to which the history belongs to it, so that the applied index and its effects are one atomic fact; and it
 //! says whose it is, because a history that follows from another cluster's log must not be taken for one's own.
 
+use std::sync::Arc;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 
+use super::auth_codec;
 use super::command::AlarmKind;
 use super::members::Member;
+use crate::auth::Auth;
 use crate::base::{ClusterId, LeaseId, LogIndex, MemberId, Term};
 use crate::lease::Lease;
 use crate::mvcc::StorePosition;
 use crate::wal::WalIdentity;
+use crate::wire::authpb;
 
 const MAGIC: &[u8; 8] = b"QRCHKPT2";
 const HEAD: usize = MAGIC.len() + 4 + 8;
@@ -57,6 +62,8 @@ pub struct State {
     pub compact_revision: i64,
     /// The digest of everything that was applied; absent in what an earlier version wrote.
     pub digest: Option<u64>,
+    /// Users and roles; those of a new cluster in what an earlier version wrote.
+    pub auth: Arc<Auth>,
 }
 
 impl Default for State {
@@ -72,6 +79,7 @@ impl Default for State {
             revision: fresh.revision(),
             compact_revision: fresh.compact_revision(),
             digest: Some(0),
+            auth: Arc::default(),
         }
     }
 }
@@ -121,6 +129,37 @@ struct StateMessage {
     compact_revision: i64,
     #[prost(fixed64, optional, tag = "10")]
     digest: Option<u64>,
+    #[prost(message, optional, tag = "11")]
+    auth: Option<AuthMessage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AuthMessage {
+    #[prost(bool, tag = "1")]
+    enabled: bool,
+    #[prost(uint64, tag = "2")]
+    revision: u64,
+    #[prost(message, repeated, tag = "3")]
+    users: Vec<authpb::User>,
+    #[prost(message, repeated, tag = "4")]
+    roles: Vec<authpb::Role>,
+}
+
+impl AuthMessage {
+    fn new(auth: &Auth) -> Self {
+        Self {
+            enabled: auth.is_enabled(),
+            revision: auth.revision(),
+            users: auth.users().map(|(name, user)| auth_codec::user_to_wire(name, user)).collect(),
+            roles: auth.roles().map(|(name, role)| auth_codec::role_to_wire(name, role)).collect(),
+        }
+    }
+
+    fn read(self) -> Result<Auth, String> {
+        let users = self.users.into_iter().map(auth_codec::user_from_wire).collect::<Result<Vec<_>, _>>()?;
+        let roles = self.roles.into_iter().map(auth_codec::role_from_wire).collect::<Result<Vec<_>, _>>()?;
+        Ok(Auth::restore(self.enabled, self.revision, users, roles))
+    }
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -209,6 +248,7 @@ impl State {
             revision: self.revision,
             compact_revision: self.compact_revision,
             digest: self.digest,
+            auth: Some(AuthMessage::new(&self.auth)),
         }
     }
 
@@ -247,6 +287,7 @@ impl State {
             revision: message.revision,
             compact_revision: message.compact_revision,
             digest: message.digest,
+            auth: Arc::new(message.auth.map(AuthMessage::read).transpose()?.unwrap_or_default()),
         })
     }
 }

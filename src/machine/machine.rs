@@ -1,5 +1,7 @@
 //! Applying: one log entry, one step.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::alarms::Alarms;
@@ -8,7 +10,9 @@ use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRan
 use super::digest::{RunningDigest, Shared};
 use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
+use super::permission;
 use super::txn::Writer;
+use crate::auth::{Access, Asker, Auth, AuthCommand};
 use crate::base::{Corruption, Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::{Lease, LeaseTable};
@@ -42,6 +46,7 @@ pub struct Machine<D: Disk> {
     applied: (LogIndex, Term),
     digest: RunningDigest,
     identity: WalIdentity,
+    auth: Arc<Auth>,
 }
 
 impl<D: Disk> Machine<D> {
@@ -131,6 +136,7 @@ impl<D: Disk> Machine<D> {
             applied: state.applied,
             digest: RunningDigest::resume(state.digest, state.applied.0),
             identity: image.identity,
+            auth: state.auth.clone(),
         })
     }
 
@@ -146,6 +152,7 @@ impl<D: Disk> Machine<D> {
             revision: self.store.revision(),
             compact_revision: self.store.compact_revision(),
             digest: self.digest.now(),
+            auth: self.auth.clone(),
         }
     }
 
@@ -172,10 +179,12 @@ impl<D: Disk> Machine<D> {
             Wrong::corrupt("wal", 0, format!("the payload of entry {index} cannot be read: {}", wrong.0))
         })?;
         let mut events = Vec::new();
-        let answer = match proposal.as_ref().map(|proposal| &proposal.command) {
+        let answer = match &proposal {
             None => Ok(Answer::Done),
-            Some(Ok(command)) => self.perform(command, payload.len(), want_prev, &mut events)?,
-            Some(Err(refusal)) => Err(refusal.clone()),
+            Some(Proposal { command: Ok(command), asker, .. }) => {
+                self.perform(command, asker.as_ref(), payload.len(), want_prev, &mut events)?
+            }
+            Some(Proposal { command: Err(refusal), .. }) => Err(refusal.clone()),
         };
         self.digest_entry(proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok()), &answer, &events);
         let digest = self.digest.now();
@@ -229,6 +238,7 @@ impl<D: Disk> Machine<D> {
                     members: &self.members,
                     alarms: &self.alarms,
                     compact_revision: self.store.compact_revision(),
+                    auth: &self.auth,
                 };
                 self.digest.answered(command, answer, &shared);
             }
@@ -239,6 +249,7 @@ impl<D: Disk> Machine<D> {
     fn perform(
         &mut self,
         command: &Command,
+        asker: Option<&Asker>,
         backing_bytes: usize,
         want_prev: bool,
         events: &mut Vec<Event>,
@@ -248,7 +259,9 @@ impl<D: Disk> Machine<D> {
         {
             return Ok(Err(Refusal::LeaseNotFound));
         }
-        if let Err(refusal) = self.permitted(command) {
+        // Alarms first, as in etcd.
+        let may = self.permitted(command).and_then(|()| permission::check(&self.auth, &self.leases, asker, command));
+        if let Err(refusal) = may {
             return Ok(Err(refusal));
         }
         match command {
@@ -274,7 +287,18 @@ impl<D: Disk> Machine<D> {
                 self.cluster_version = Some(version.clone());
                 Ok(Ok(Answer::Done))
             }
+            Command::Auth(command) => Ok(self.change_auth(command)),
         }
+    }
+
+    fn change_auth(&mut self, command: &AuthCommand) -> Result<Answer, Refusal> {
+        let change = self.auth.judge(command)?;
+        if let AuthCommand::Authenticate { .. } = command {
+            return Ok(Answer::Authenticated { auth_revision: self.auth.revision() });
+        }
+        // Others hold the table as it was: it is copied, which shares all that does not change.
+        Arc::make_mut(&mut self.auth).change(change);
+        Ok(Answer::Done)
     }
 
     /// What alarms forbid, decided in the log so that all members decide alike: damage forbids every change
@@ -286,6 +310,7 @@ impl<D: Disk> Machine<D> {
                 | Command::LeaseCheckpoint { .. }
                 | Command::SetMemberAttributes { .. }
                 | Command::SetClusterVersion(_)
+                | Command::Auth(_)
         );
         if is_data && self.alarms.any(AlarmKind::Corrupt) {
             return Err(Refusal::Corrupt);
@@ -427,6 +452,21 @@ impl<D: Disk> Machine<D> {
     /// The leases.
     pub fn leases(&self) -> &LeaseTable {
         &self.leases
+    }
+
+    /// Users and roles.
+    pub fn auth(&self) -> &Arc<Auth> {
+        &self.auth
+    }
+
+    /// Refuses an asker who may not access all the keys on a lease so.
+    pub fn check_lease(&self, asker: Option<&Asker>, id: LeaseId, access: Access) -> Result<(), Refusal> {
+        permission::check_lease(&self.auth, &self.leases, asker, id, access)
+    }
+
+    /// Refuses an asker who may not read all the keys on all leases.
+    pub fn check_leases(&self, asker: Option<&Asker>) -> Result<(), Refusal> {
+        self.leases.ids().try_for_each(|id| self.check_lease(asker, id, Access::Read))
     }
 
     /// The members, by id.

@@ -7,6 +7,7 @@
 //! revision; the applied index and its effects are one fact in every checkpoint image.
 
 mod alarms;
+mod auth_codec;
 pub mod codec;
 mod command;
 mod digest;
@@ -16,9 +17,13 @@ mod later;
 #[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
 mod machine;
 mod members;
+mod permission;
 mod shape;
 mod txn;
 
+pub use auth_codec::{
+    AuthRecord, auth_of_records, auth_records, grant_from_wire, permission_to_wire, revoke_from_wire,
+};
 pub use command::{
     AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op,
     OpAnswer, Put, Remainder, Txn, TxnAnswer,
@@ -27,6 +32,7 @@ pub use etcd_peer::{LeaseTimes, MemberHash};
 pub use image::{Image, LeaseImage, State};
 pub use machine::{Machine, Outcome, Shown, put_cost};
 pub use members::{Member, MemberChange, Members, members_from_json, members_json};
+pub use permission::check_read_txn;
 pub use txn::read_txn;
 
 #[cfg(test)]

@@ -10,6 +10,8 @@ use crate::env::Disk;
 use crate::env::MemoryDisk;
 use crate::mvcc::{HISTORY_DIR, HistoryWriter, RangeQuery, ReadFailure, StoreOptions};
 
+mod auth;
+
 struct Bench {
     machine: Machine<MemoryDisk>,
     disk: MemoryDisk,
@@ -25,7 +27,7 @@ impl Bench {
         let (index, _) = self.machine.applied();
         let payload = codec::encode(index + 100, &command);
         let outcome = self.machine.apply(index + 1, 1, &payload, true).expect("a memory disk has no faults");
-        assert_eq!(outcome.proposal, Some(codec::Proposal { id: index + 100, command: Ok(command) }));
+        assert_eq!(outcome.proposal, Some(codec::Proposal { id: index + 100, asker: None, command: Ok(command) }));
         outcome.applied
     }
 
@@ -470,7 +472,7 @@ proptest! {
         let of_etcd = Command::LeaseCheckpoint { remainders: vec![remainder(3, 0)], counted_in: None };
         for command in [Command::Txn(txn), Command::Put(put), Command::LeaseGrant { id: 3, ttl }, counted, of_etcd] {
             let decoded = codec::decode(&codec::encode(id, &command));
-            prop_assert_eq!(decoded, Ok(Some(codec::Proposal { id, command: Ok(command) })));
+            prop_assert_eq!(decoded, Ok(Some(codec::Proposal { id, asker: None, command: Ok(command) })));
         }
     }
 

@@ -110,6 +110,10 @@ impl<D: Disk> Node<D> {
             if let Ok(answer) = &applied.answer {
                 self.facts.tallies.applied(command, answer);
             }
+            if let (Command::Auth(command), true) = (command, applied.answer.is_ok()) {
+                // Before the answer leaves: who has it may come with his token at once, or must not come any more.
+                self.auth_applied(command, entry.index, now);
+            }
             self.follow_up(now, command, &applied);
         }
         self.facts.revision.store(applied.revision, Release);

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use super::auth_board::AuthBoard;
 use super::tallies::Tallies;
 use crate::base::{LogIndex, MemberId, Term};
 use crate::machine::{AlarmKind, Member};
@@ -82,6 +83,8 @@ macro_rules! noticeboard {
             pub(super) doubts: AtomicBool,
             pub(super) log_end: AtomicU64,
             rare: Mutex<Arc<RareFacts>>,
+            /// Users and tokens.
+            pub auth: AuthBoard,
         }
 
         impl Facts {
@@ -160,6 +163,11 @@ impl Facts {
     /// The term, for response headers.
     pub fn term(&self) -> Term {
         self.term.load(Ordering::Relaxed)
+    }
+
+    /// The last entry applied, as of the last turn.
+    pub fn applied(&self) -> LogIndex {
+        self.applied.load(Ordering::Relaxed)
     }
 
     /// The current revision, for response headers.

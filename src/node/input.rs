@@ -7,6 +7,7 @@ use bytes::Bytes;
 use futures_channel::oneshot;
 
 use super::recollection::Recalled;
+use crate::auth::Asker;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
 use crate::consensus::{PeerMessage, Promises, Remembered};
 use crate::env::Disk;
@@ -92,6 +93,15 @@ impl LeaseQuestion {
     }
 }
 
+/// What someone wants to do with leases, for which the keys on them matter.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LeaseAccess {
+    /// Give one its full time again.
+    Renew(LeaseId),
+    /// Be told which there are.
+    List,
+}
+
 /// What a watch stream asks.
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -102,6 +112,8 @@ pub enum WatchInput {
     },
     Create {
         stream: StreamId,
+        /// Who asks: nobody, or why it is not known.
+        asker: Result<Option<Asker>, Refusal>,
         spec: WatchSpec,
         question: Question,
     },
@@ -169,6 +181,15 @@ pub enum Input<D: Disk> {
     },
     /// A question of leases: refused as [`Refusal::NotLeader`] where another leads.
     Lease(LeaseQuestion),
+    /// Whether someone may do something with leases; asked of any member, which knows the keys on them.
+    CheckLeases {
+        /// Who asks.
+        asker: Option<Asker>,
+        /// What for.
+        access: LeaseAccess,
+        /// Answered at once.
+        reply: Reply<Result<(), Refusal>>,
+    },
     /// A change of who belongs to the cluster.
     ChangeMembers {
         /// The id its entry carries.

@@ -12,6 +12,8 @@
 
 mod admission;
 mod applying;
+mod auth_board;
+mod auth_desk;
 mod auto_compaction;
 mod checkpoints;
 mod config;
@@ -50,11 +52,14 @@ mod telling;
 mod view_cell;
 mod watches;
 
+pub use auth_board::AuthBoard;
 pub use auto_compaction::AutoCompaction;
 pub use config::NodeConfig;
 pub use divergence::{Verdict, judge_all};
 pub use facts::{Facts, NodeStatus};
-pub use input::{ArrivedSnapshot, DiskPart, Input, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput};
+pub use input::{
+    ArrivedSnapshot, DiskPart, Input, LeaseAccess, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput,
+};
 pub use lease_clock::{LeaseClock, Renewal};
 pub use membership::change_of;
 pub use node::Node;

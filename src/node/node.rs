@@ -142,6 +142,7 @@ impl<D: Disk> Node<D> {
             facts,
         };
         node.tell_facts();
+        node.tell_auth();
         node
     }
 
@@ -158,7 +159,8 @@ impl<D: Disk> Node<D> {
             Input::Read { linearizable: false, reply } => reply.send(Ok(self.fresh_view())),
             Input::Read { linearizable: true, reply } => self.reads.add(now, Question::View(reply)),
             Input::Lease(question) => self.lease_question(question, now),
-            Input::Watch(input) => self.watches.input(input, self.hub_now()),
+            Input::CheckLeases { asker, access, reply } => reply.send(self.check_leases(asker.as_ref(), access)),
+            Input::Watch(input) => self.watches.input(input, self.machine.auth(), self.hub_now()),
             Input::Persisted { number } => self.persisted(number, out),
             Input::Peer(message) => self.peer_message(message, now, out),
             Input::Unreachable(member) => {

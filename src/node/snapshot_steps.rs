@@ -224,6 +224,7 @@ impl<D: Disk> Node<D> {
         self.watches.restored(now);
         self.rare_changed = true;
         self.members_changed = true;
+        self.tell_auth();
         self.tell_facts();
     }
 

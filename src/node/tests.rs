@@ -418,7 +418,7 @@ fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
             fragment: false,
         };
         let question = buffer.ask().expect("there is room");
-        bench.step(Input::Watch(WatchInput::Create { stream: StreamId(1), spec, question }));
+        bench.step(Input::Watch(WatchInput::Create { stream: StreamId(1), asker: Ok(None), spec, question }));
     }
     drop(bench.propose(&put("after")));
     bench.settle();

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::input::WatchInput;
-use crate::base::{Event, Wrong, limits};
+use crate::auth::{Access, Auth};
+use crate::base::{Event, KeyRange, Refusal, Wrong, limits};
 use crate::env::Disk;
 use crate::mvcc::{ReadFailure, Store};
 use crate::watch::{HubNow, RoomBell, SharedEvent, WatchHub};
@@ -29,21 +30,35 @@ impl Watches {
         Self { hub, bell }
     }
 
-    /// A stream speaks.
-    pub(super) fn input(&mut self, input: WatchInput, now: HubNow) {
+    /// A stream speaks. Who may not read what is to be watched is told so, in the order of his questions.
+    pub(super) fn input(&mut self, input: WatchInput, auth: &Auth, now: HubNow) {
         match input {
             WatchInput::Open { stream, reply } => {
                 let buffer = self.hub.open_stream(stream, self.bell.clone());
                 reply.send(buffer);
             }
             // A question is dropped once it is answered.
-            WatchInput::Create { stream, spec, question: _question } => self.hub.create(stream, spec, now),
+            WatchInput::Create { stream, asker, spec, question: _question } => {
+                let may = |asker: Option<_>| {
+                    auth.check(asker.as_ref(), &spec.range, Access::Read).map(|()| asker.map(|asker| asker.user))
+                };
+                // What is no revision is told first, as in etcd.
+                match asker.and_then(may) {
+                    Err(refusal) if spec.start_revision >= 0 => self.hub.refuse(stream, told_reason(&refusal), now),
+                    may => self.hub.create_for(stream, may.ok().flatten(), spec, now),
+                }
+            }
             WatchInput::Cancel { stream, watch_id, question: _question } => self.hub.cancel(stream, watch_id, now),
             WatchInput::Progress { stream, question: _question } => self.hub.request_progress(stream, now),
             WatchInput::Close { stream } => self.hub.close_stream(stream),
             // Room alone asks for nothing; the next turn finds it.
             WatchInput::Room => {}
         }
+    }
+
+    /// Ends the watchers of whom `check` says that they may not read any more what they watch.
+    pub(super) fn cut(&mut self, now: HubNow, check: impl Fn(Option<&Arc<str>>, &KeyRange) -> Result<(), Refusal>) {
+        self.hub.cut(now, |owner, range| check(owner, range).err().map(|refusal| told_reason(&refusal)));
     }
 
     /// Tells the watchers of one revision.
@@ -117,6 +132,17 @@ impl Watches {
     }
 }
 
+/// Why a watch is not made, or ends, as etcd words it: as its gRPC library shows a refusal, which clients compare. What it
+/// has no words for is a lack of permission.
+fn told_reason(refusal: &Refusal) -> String {
+    let (code, told) = match refusal {
+        Refusal::InvalidAuthToken => ("Unauthenticated", refusal),
+        Refusal::AuthOldRevision | Refusal::UserEmpty => ("InvalidArgument", refusal),
+        _ => ("PermissionDenied", &Refusal::PermissionDenied),
+    };
+    format!("rpc error: code = {code} desc = {told}")
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -158,7 +184,8 @@ mod tests {
                 for question in batch {
                     // Compacted: two answers, the most there are.
                     let spec = waiting_for_a_key(2);
-                    watches.input(WatchInput::Create { stream: STREAM, spec, question }, now);
+                    let asker = Ok(None);
+                    watches.input(WatchInput::Create { stream: STREAM, asker, spec, question }, &Auth::default(), now);
                 }
             }
             assert_eq!(watches.hub.counts().streams, 1, "the stream is not given up");

@@ -141,7 +141,7 @@ async fn inquire_at<E: Env>(
     question: &[u8],
     timeout: Duration,
 ) -> Result<Option<Bytes>, LineWrong> {
-    let (reader, writer) = dial_within(env, &url.address, timeout).await?.split();
+    let (reader, writer) = dial_within(env, &url.target, timeout).await?.split();
     let mut incoming = Incoming::new(reader, env.clock().clone(), timeout);
     let mut outgoing = Outgoing::new(writer, env.clock().clone(), timeout);
     let (member, cluster, length) = (asker.member.to_string(), asker.cluster.to_string(), question.len().to_string());
@@ -187,7 +187,7 @@ pub async fn fetch<E: Env>(env: &E, url: &str, path: &str, timeout: Duration) ->
 }
 
 async fn fetch_at<E: Env>(env: &E, url: &PeerUrl, path: &str, timeout: Duration) -> Result<Fetched, LineWrong> {
-    let (reader, writer) = dial_within(env, &url.address, timeout).await?.split();
+    let (reader, writer) = dial_within(env, &url.target, timeout).await?.split();
     let mut incoming = Incoming::new(reader, env.clock().clone(), timeout);
     let mut outgoing = Outgoing::new(writer, env.clock().clone(), timeout);
     let own = [("Host", url.address.as_str()), ("Connection", "close")];

@@ -28,7 +28,7 @@ pub(super) async fn dial<E: Env>(exchange: &Exchange<E>, link: &Link) -> Result<
 }
 
 async fn dial_url<E: Env>(exchange: &Exchange<E>, url: &PeerUrl) -> Result<Ends<E>, LineWrong> {
-    let stream = dial_within(&exchange.env, &url.address, exchange.config.dial_timeout).await?;
+    let stream = dial_within(&exchange.env, &url.target, exchange.config.dial_timeout).await?;
     Ok(exchange.ends(stream))
 }
 

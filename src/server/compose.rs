@@ -19,16 +19,16 @@ use tokio::task::JoinHandle;
 use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms, Traits};
 use crate::base::{MemberId, Wrong, limits};
 use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
-use crate::env::{DirLock, Env, TokioEnv, entropy_seed};
+use crate::env::{DirLock, Env, SEALED, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
 use crate::server::config::Config;
 use crate::server::descriptors::{self, Share};
 use crate::server::flags::{FlagStop, Flags};
 use crate::server::founding::InitialMember;
-use crate::server::listen::{Listener, Manners, Traffic};
-use crate::server::socket::{Place, Socket};
-use crate::server::{directory, logs, notices, notify};
+use crate::server::listen::{Entry, Listener, Manners, Traffic};
+use crate::server::socket::{Listen, Place, Socket};
+use crate::server::{directory, logs, notices, notify, passports};
 
 /// The configuration or the start is refused.
 const EXIT_REFUSED: u8 = 1;
@@ -268,6 +268,7 @@ pub struct Serving {
 impl Serving {
     /// Starts everything a configuration asks for, or tells in one line why not.
     pub async fn start(config: &Config) -> Result<Self, NotStarted> {
+        let passports = passports::passports(config)?;
         let root = PathBuf::from(&config.data_dir);
         directory::check_foreign(&root)?;
         if !directory::holds_member(&root) {
@@ -286,11 +287,16 @@ impl Serving {
         if lock.is_copy().map_err(|fault| in_directory(&fault))? {
             notices::copied(&config.data_dir);
         }
+        let mut security = config.security.clone();
+        security.warn(&config.listen_client, &config.listen_peers);
+        security.make_own(&root, &config.listen_client, &config.listen_peers)?;
+        let doors = security.doors(&config.listen_client, &config.listen_metrics)?;
+        let env = env.sealed_by(security.between_members(&config.listen_peers)?);
         let driver_config = founded_or_joined(config, &env, &share).await?;
         let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
         lock.note_begun().map_err(|fault| in_directory(&fault))?;
         notices::booted(&report);
-        if config.initial_corrupt_check && !report.founded {
+        if config.features.is_open("InitialCorruptCheck") && !report.founded {
             handle.check_at_start().await?;
         }
         ready(&handle).await?;
@@ -298,17 +304,20 @@ impl Serving {
             member: handle.identity().member.to_string(),
             extensive: config.extensive_metrics,
             descriptor_limit: share.limit,
+            features: config.features.all(),
         };
         let terms = Terms {
             max_request_bytes: config.max_request_bytes,
             max_txn_ops: config.max_txn_ops,
             election_timeout: config.election_timeout,
         };
-        let porch = Arc::new(Porch::new(handle.clone(), terms, Arc::new(Metrics::new(traits))));
+        handle.facts().auth.tokens_live_for(passports::token_ttl(config));
+        let porch = Porch::new(handle.clone(), terms, Arc::new(Metrics::new(traits))).with_passports(passports);
+        let porch = Arc::new(porch);
         let services = porch.clone();
         tokio::spawn(async move { services.end_streams_with_the_node().await });
         let (stop, stopping) = watch::channel(false);
-        let manners = Manners::new(config, &share);
+        let manners = Manners::new(config, &share, doors);
         let clients = sockets.iter().filter(|listener| listener.traffic() == Traffic::Clients);
         let client_addresses: Vec<_> = clients
             .filter_map(|listener| match listener.place {
@@ -317,7 +326,7 @@ impl Serving {
             })
             .collect();
         let serve = |listener: Listener| {
-            tracing::info!(address = %listener.place, traffic = ?listener.traffic(), "serving");
+            told(&listener);
             tokio::spawn(listener.serve(porch.clone(), manners.clone(), stopping.clone()))
         };
         let listeners = sockets.into_iter().map(serve).collect();
@@ -357,15 +366,35 @@ impl Serving {
 /// port that is in use must be found before the data directory is made.
 fn bind_all(config: &Config) -> Result<Vec<Listener>, String> {
     let cannot = |place: &dyn std::fmt::Display, error| format!("cannot listen on {place}: {error}");
-    let bind = |place: &Place, traffic| Listener::bind(place, traffic).map_err(|error| cannot(place, error));
-    let clients = config.listen_client.iter().map(|place| bind(place, Traffic::Clients));
-    let metrics = config.listen_metrics.iter().map(|place| bind(place, Traffic::Metrics));
+    let bind = |(place, entry): (&Place, Entry), traffic| {
+        Listener::bind(place, traffic, entry).map_err(|error| cannot(place, error))
+    };
+    let clients = entries(&config.listen_client).into_iter().map(|place| bind(place, Traffic::Clients));
+    let metrics = entries(&config.listen_metrics).into_iter().map(|place| bind(place, Traffic::Metrics));
     let sockets = clients.chain(metrics).collect::<Result<_, _>>()?;
-    let addresses = config.listen_peers.iter().filter_map(|address| address.parse().ok());
-    for place in addresses.map(Place::Net) {
-        Socket::bind(&place).map_err(|error| cannot(&place, error))?;
+    for listen in &config.listen_peers {
+        Socket::bind(&listen.place).map_err(|error| cannot(&listen.place, error))?;
     }
     Ok(sockets)
+}
+
+/// Each place once. One that is named with a scheme that encrypts and one that does not takes both kinds of connections.
+fn entries(listen: &[Listen]) -> Vec<(&Place, Entry)> {
+    let mut entries: Vec<(&Place, Entry)> = Vec::new();
+    for listen in listen {
+        let entry = if listen.sealed { Entry::Sealed } else { Entry::Plain };
+        match entries.iter_mut().find(|(place, _)| *place == &listen.place) {
+            Some((_, known)) if *known != entry => *known = Entry::Either,
+            Some(_) => {}
+            None => entries.push((&listen.place, entry)),
+        }
+    }
+    entries
+}
+
+/// Where peers are listened at, as the seam has it.
+fn peer_address(listen: &Listen) -> String {
+    format!("{}{}", if listen.sealed { SEALED } else { "" }, listen.place)
 }
 
 /// The driver's configuration. Flags that describe the first start are read where there was none before, and nowhere else:
@@ -390,6 +419,17 @@ async fn founded_or_joined(config: &Config, env: &TokioEnv, share: &Share) -> Re
         driver::check_not_begun(env, &driver_config).await?;
     }
     Ok(driver_config)
+}
+
+/// etcd's lines in the log of who is served.
+fn told(listener: &Listener) {
+    let (address, traffic) = (&listener.place, listener.traffic());
+    if listener.entry() != Entry::Sealed {
+        tracing::info!(traffic = traffic.name(), %address, "serving client traffic insecurely; this is strongly discouraged!");
+    }
+    if listener.entry() != Entry::Plain {
+        tracing::info!(traffic = traffic.name(), %address, "serving client traffic securely");
+    }
 }
 
 /// Waits until the node welcomes clients, or has ended.
@@ -443,7 +483,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
             compactions: config.compact_hash_check_time,
         },
         scrub: ScrubPace::default(),
-        listen_peers: config.listen_peers.clone(),
+        listen_peers: config.listen_peers.iter().map(peer_address).collect(),
         peer_connections: share.peers,
         cluster_token: config.initial_cluster_token.clone(),
         tick: config.heartbeat,

@@ -12,7 +12,8 @@ use crate::server::auto_compaction;
 use crate::server::features::Features;
 use crate::server::flags::Flags;
 use crate::server::founding::{self, InitialMember};
-use crate::server::socket::Place;
+use crate::server::security::Security;
+use crate::server::socket::{Listen, Place};
 use crate::server::values;
 
 /// A server's configuration.
@@ -21,11 +22,10 @@ use crate::server::values;
 pub struct Config {
     pub name: String,
     pub data_dir: String,
-    pub listen_client: Vec<Place>,
+    pub listen_client: Vec<Listen>,
     pub advertise_client_urls: Vec<String>,
-    pub listen_peer_urls: Vec<String>,
-    /// The same as addresses to bind, `host:port` each.
-    pub listen_peers: Vec<String>,
+    pub listen_peers: Vec<Listen>,
+    pub security: Security,
     pub advertise_peer_urls: Vec<String>,
     /// Sorted by name. Where the flags do not hold together it is this member alone.
     pub initial_cluster: Vec<InitialMember>,
@@ -56,8 +56,7 @@ pub struct Config {
     pub strict_reconfig_check: bool,
     pub rebuild_from_peers: bool,
     pub rebuild_when_diverged: bool,
-    /// Compare the data with the other members' before clients are served.
-    pub initial_corrupt_check: bool,
+    pub features: Features,
     /// `None` compares nothing.
     pub corrupt_check_time: Option<Duration>,
     /// `None` compares nothing.
@@ -65,11 +64,21 @@ pub struct Config {
     pub log_level: String,
     pub log_format: String,
     pub log_outputs: Vec<String>,
-    pub listen_metrics: Vec<Place>,
+    pub listen_metrics: Vec<Listen>,
     /// What is open by plain HTTP, and for whom.
     pub web: Web,
     /// Whether `--metrics` is `extensive`.
     pub extensive_metrics: bool,
+    pub proof: ProofFlags,
+}
+
+/// How users prove who they are.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the fields are the flags")]
+pub struct ProofFlags {
+    pub auth_token: String,
+    pub bcrypt_cost: u64,
+    pub auth_token_ttl: Duration,
 }
 
 /// Longest election timeout, as in etcd.
@@ -123,8 +132,8 @@ impl Reader<'_> {
         if urls.is_empty() { Err(format!("--{name} must not be empty")) } else { Ok(urls) }
     }
 
-    fn listen(&self, name: &str) -> Result<Vec<Place>, String> {
-        self.urls(name)?.iter().map(|url| values::place(url, name)).collect()
+    fn listen(&self, name: &str) -> Result<Vec<Listen>, String> {
+        self.urls(name)?.iter().map(|url| values::listen(url, name)).collect()
     }
 }
 
@@ -148,7 +157,7 @@ impl Config {
             given => given.to_string(),
         };
         // In etcd's order, so that of several things that are wrong the same one is told.
-        let (listen_peer_urls, listen_peers) = listen_peers(&read)?;
+        let listen_peers = listen_peers(&read)?;
         let (listen_client, listen_metrics) = (read.listen("listen-client-urls")?, read.listen("listen-metrics-urls")?);
         let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
         let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
@@ -160,6 +169,7 @@ impl Config {
         let features = Features::read(flags.get("feature-gates"))?;
         let (corrupt_check_time, compact_hash_check_time) = check_times(&read, &features)?;
         let auto_compaction = compaction(flags)?;
+        let security = Security::read(flags)?.check(&listen_client, &listen_metrics, &listen_peers)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
         let members = founders(flags, &name, &advertise_peer_urls, cluster_exists);
         let first_start = members.as_ref().map(|_| ()).map_err(String::clone);
@@ -169,8 +179,8 @@ impl Config {
         Ok(Self {
             listen_client,
             advertise_client_urls,
-            listen_peer_urls,
             listen_peers,
+            security,
             advertise_peer_urls,
             initial_cluster,
             first_start,
@@ -196,7 +206,7 @@ impl Config {
             strict_reconfig_check: read.flag("strict-reconfig-check")?,
             rebuild_from_peers,
             rebuild_when_diverged: read.flag("rebuild-when-diverged")?,
-            initial_corrupt_check: features.is_open("InitialCorruptCheck"),
+            features,
             corrupt_check_time,
             compact_hash_check_time,
             log_level: read.text("log-level"),
@@ -204,6 +214,7 @@ impl Config {
             log_outputs: values::words(flags.get("log-outputs")),
             listen_metrics,
             extensive_metrics: flags.get("metrics") == "extensive",
+            proof: proof(&read)?,
             web: web(&read)?,
             name,
             data_dir,
@@ -232,6 +243,14 @@ fn web(read: &Reader<'_>) -> Result<Web, String> {
     })
 }
 
+fn proof(read: &Reader<'_>) -> Result<ProofFlags, String> {
+    Ok(ProofFlags {
+        auth_token: read.text("auth-token"),
+        bcrypt_cost: read.number("bcrypt-cost")?,
+        auth_token_ttl: Duration::from_secs(read.number("auth-token-ttl")?),
+    })
+}
+
 fn usize_of(number: u64) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
@@ -257,16 +276,14 @@ fn timers(read: &Reader<'_>) -> Result<(Duration, Duration), String> {
     Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
 }
 
-/// The URLs, and what they bind.
-fn listen_peers(read: &Reader<'_>) -> Result<(Vec<String>, Vec<String>), String> {
-    let address = |place: Place| match place {
-        Place::Net(address) => Ok(address.to_string()),
-        Place::File(_) => {
-            Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"))
-        }
-    };
-    let addresses = read.listen("listen-peer-urls")?.into_iter().map(address).collect::<Result<_, _>>()?;
-    Ok((texts(&read.some_urls("listen-peer-urls")?), addresses))
+fn listen_peers(read: &Reader<'_>) -> Result<Vec<Listen>, String> {
+    let listen = read.listen("listen-peer-urls")?;
+    if let Some(file) = listen.iter().find(|listen| matches!(listen.place, Place::File(_))) {
+        let place = &file.place;
+        return Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"));
+    }
+    read.some_urls("listen-peer-urls")?;
+    Ok(listen)
 }
 
 /// The form of a client URL, as etcd's text has it.
@@ -331,7 +348,7 @@ mod tests {
     fn defaults_are_etcds() {
         let config = config(&[]).expect("defaults hold together");
         assert_eq!(config.data_dir, "default.etcd");
-        assert_eq!(config.listen_client, [Place::Net("127.0.0.1:2379".parse().expect("an address"))]);
+        assert_eq!(config.listen_client[0].place, Place::Net("127.0.0.1:2379".parse().expect("an address")));
         assert_eq!(founding::shown(&config.initial_cluster), "default=http://localhost:2380");
         assert_eq!((config.auto_compaction, config.snapshot_catchup_entries), (None, 5_000));
         assert_eq!((config.quota_bytes, config.max_txn_ops), (Some(2 << 30), 128));
@@ -356,7 +373,9 @@ mod tests {
             (&["--election-timeout=50001"], "--election-timeout[50001ms] is too long"),
             (&["--listen-peer-urls=http://name:1"], "--listen-peer-urls: expected IP in URL for binding"),
             (&["--listen-peer-urls="], "--listen-peer-urls must not be empty"),
-            (&["--listen-metrics-urls=https://127.0.0.1:1"], "--listen-metrics-urls: https"),
+            (&["--listen-metrics-urls=https://127.0.0.1:1"], "client TLS key/cert (--cert-file, --key-file) must be"),
+            (&["--listen-peer-urls=https://127.0.0.1:1"], "cannot listen on TLS for 127.0.0.1:1: KeyFile and CertFile"),
+            (&["--tls-min-version=TLS1.1"], "unexpected TLS version \"TLS1.1\" (must be one of: TLS1.2, TLS1.3)"),
             (&["--initial-cluster=a=http://localhost:2380"], "couldn't find local name \"default\""),
             (&["--initial-cluster=default=http://localhost:1"], "--initial-cluster has default=http://localhost:1 but"),
             (

@@ -28,10 +28,18 @@ pub fn members(given: Option<&str>, name: &str, peer_urls: &[String]) -> Result<
     let Some(given) = given else {
         return Ok(vec![InitialMember { name: name.to_owned(), peer_urls: peer_urls.to_vec() }]);
     };
+    read(given).map_err(|why| format!("error setting up initial cluster: {why}"))
+}
+
+/// The members that `given` names, sorted by name.
+///
+/// # Errors
+/// A URL is refused.
+pub fn read(given: &str) -> Result<Vec<InitialMember>, String> {
     let mut members: Vec<InitialMember> = Vec::new();
     for entry in given.split(',').filter(|entry| !entry.is_empty()) {
         let (name, url) = entry.split_once('=').unwrap_or((entry, ""));
-        let url = Url::read(url).map_err(|why| format!("error setting up initial cluster: {why}"))?.text;
+        let url = Url::read(url)?.text;
         match members.iter_mut().find(|member| member.name == name) {
             Some(member) => member.peer_urls.push(url),
             None => members.push(InitialMember { name: name.to_owned(), peer_urls: vec![url] }),

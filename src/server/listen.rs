@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
@@ -29,8 +29,10 @@ use crate::server::counted::{Counted, Received};
 use crate::server::descriptors::Share;
 use crate::server::gathered::{Gathered, Turns};
 use crate::server::header_fields::Passable;
+use crate::server::security::{Doors, tell_rejected};
 use crate::server::seldom::Seldom;
 use crate::server::socket::{Place, Socket, Stream};
+use crate::tls::{Acceptor, CameSealed, Rejected, VerifiedClient, go_text};
 
 /// What a listener serves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,12 +43,34 @@ pub enum Traffic {
     Metrics,
 }
 
+impl Traffic {
+    /// As etcd's log has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Clients => "grpc+http",
+            Self::Metrics => "metrics",
+        }
+    }
+}
+
 /// A bound socket.
 pub struct Listener {
     socket: Socket,
     traffic: Traffic,
+    entry: Entry,
     /// Where it listens.
     pub place: Place,
+}
+
+/// Which connections a listener takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Entry {
+    /// As they are.
+    Plain,
+    /// Encrypted alone.
+    Sealed,
+    /// Both: the first byte tells.
+    Either,
 }
 
 /// How connections are served; the same for all.
@@ -59,6 +83,7 @@ pub struct Manners {
     clients: Arc<Slots>,
     metrics: Arc<Slots>,
     rooms: ReceiveRooms,
+    doors: Doors,
 }
 
 /// Connections that may be open at once, and the warnings when there are more.
@@ -79,7 +104,7 @@ impl Slots {
 
 impl Manners {
     /// The manners the flags set, with so many connections as the descriptors allow.
-    pub fn new(config: &Config, share: &Share) -> Self {
+    pub fn new(config: &Config, share: &Share, doors: Doors) -> Self {
         Self {
             max_concurrent_streams: config.max_concurrent_streams,
             keepalive_interval: config.keepalive_interval,
@@ -88,6 +113,14 @@ impl Manners {
             clients: Slots::new(share.clients),
             metrics: Slots::new(share.metrics),
             rooms: ReceiveRooms::default(),
+            doors,
+        }
+    }
+
+    fn door(&self, traffic: Traffic) -> Option<Arc<Acceptor>> {
+        match traffic {
+            Traffic::Clients => self.doors.clients.clone(),
+            Traffic::Metrics => self.doors.metrics.clone(),
         }
     }
 
@@ -101,10 +134,15 @@ impl Manners {
 
 impl Listener {
     /// Takes a place.
-    pub fn bind(place: &Place, traffic: Traffic) -> io::Result<Self> {
+    pub fn bind(place: &Place, traffic: Traffic, entry: Entry) -> io::Result<Self> {
         let socket = Socket::bind(place)?;
         let place = socket.place()?;
-        Ok(Self { socket, traffic, place })
+        Ok(Self { socket, traffic, entry, place })
+    }
+
+    /// Which connections it takes.
+    pub fn entry(&self) -> Entry {
+        self.entry
     }
 
     /// What it serves.
@@ -141,9 +179,22 @@ impl Listener {
                 }
                 continue;
             };
-            let connection = connection(stream, &porch, &manners, self.traffic, &builder, &graceful, stop.clone());
+            let door = manners.door(self.traffic).filter(|_| self.entry != Entry::Plain);
+            let (porch, manners, builder, watcher) =
+                (porch.clone(), manners.clone(), builder.clone(), graceful.watcher());
+            let (mut stop, traffic, entry) = (stop.clone(), self.traffic, self.entry);
             tokio::spawn(async move {
-                connection.await;
+                let opened = match door {
+                    None => Some((stream, None)),
+                    Some(door) => tokio::select! {
+                        biased;
+                        _ = stop.wait_for(|stop| *stop) => None,
+                        opened = open(stream, &door, entry) => opened,
+                    },
+                };
+                if let Some((stream, client)) = opened {
+                    connection(stream, client, &porch, &manners, traffic, &builder, watcher, stop).await;
+                }
                 drop(slot);
             });
         }
@@ -191,16 +242,39 @@ fn builder(manners: &Manners) -> auto::Builder<TokioExecutor> {
     builder
 }
 
+/// Lets a connection in, decrypted where it is encrypted, with who its client is; `None` where it is not let in.
+async fn open(stream: Stream, door: &Acceptor, entry: Entry) -> Option<(Stream, Option<VerifiedClient>)> {
+    let from = stream.from();
+    let greeted = match tokio::time::timeout(GREETING_TIME, stream.begins_sealed()).await {
+        Ok(Ok(false)) if entry == Entry::Either => return Some((stream, None)),
+        Ok(Ok(false)) => Err(Rejected::other_protocol()),
+        Ok(Ok(true)) => door.accept(stream, from.map(|from| from.ip())).await,
+        Ok(Err(error)) => Err(Rejected::saying(&go_text(&error))),
+        Err(_) => Err(Rejected::saying("i/o timeout")),
+    };
+    match greeted {
+        Ok((stream, client)) => Some((Stream::Sealed(Box::new(stream)), client)),
+        Err(rejected) => {
+            let from = from.map_or_else(|| "@".to_string(), |from| from.to_string());
+            tell_rejected("rejected connection on client endpoint", &from, &rejected);
+            None
+        }
+    }
+}
+
 /// One connection from its first byte to its last.
+#[allow(clippy::too_many_arguments, reason = "what a connection needs, in one place")]
 fn connection<E: Env>(
     stream: Stream,
+    client: Option<VerifiedClient>,
     porch: &Arc<Porch<E>>,
     manners: &Manners,
     traffic: Traffic,
     builder: &Arc<auto::Builder<TokioExecutor>>,
-    graceful: &GracefulShutdown,
+    graceful: Watcher,
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
+    let sealed = matches!(stream, Stream::Sealed(_));
     let stream = Counted::new(Passable::new(stream), porch.metrics.clone());
     let received = stream.received();
     let turns = Turns::default();
@@ -209,7 +283,13 @@ fn connection<E: Env>(
     let service = {
         let (porch, web, spoke) = (porch.clone(), manners.web.clone(), spoke.clone());
         let room = manners.rooms.connection();
-        service_fn(move |request| {
+        service_fn(move |mut request: http::Request<Incoming>| {
+            if sealed {
+                request.extensions_mut().insert(CameSealed);
+            }
+            if let Some(client) = &client {
+                request.extensions_mut().insert(client.clone());
+            }
             spoke.store(true, Ordering::Relaxed);
             answer(porch.clone(), web.clone(), traffic, room.clone(), request)
         })

@@ -19,6 +19,8 @@ mod log_outputs;
 mod logs;
 mod notices;
 mod notify;
+mod passports;
+mod security;
 mod seldom;
 mod socket;
 mod values;

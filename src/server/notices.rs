@@ -8,7 +8,7 @@ use crate::driver::{BootReport, DAMAGED_SUFFIX, Forced, Rebuilds};
 use crate::server::config::Config;
 use crate::server::descriptors::Share;
 use crate::server::founding;
-use crate::server::socket::Place;
+use crate::server::socket::Listen;
 
 /// The configuration in effect, under the names of its flags.
 pub fn starting(config: &Config) {
@@ -20,7 +20,7 @@ pub fn starting(config: &Config) {
         data_dir = config.data_dir,
         listen_client_urls = addresses(&config.listen_client),
         advertise_client_urls = config.advertise_client_urls.join(","),
-        listen_peer_urls = config.listen_peer_urls.join(","),
+        listen_peer_urls = addresses(&config.listen_peers),
         initial_advertise_peer_urls = config.advertise_peer_urls.join(","),
         listen_metrics_urls = addresses(&config.listen_metrics),
         initial_cluster = founding::shown(&config.initial_cluster),
@@ -37,7 +37,7 @@ pub fn starting(config: &Config) {
         snapshot_count = config.snapshot_count,
         snapshot_catchup_entries = config.snapshot_catchup_entries,
         initial_election_tick_advance = config.initial_election_tick_advance,
-        initial_corrupt_check = config.initial_corrupt_check,
+        initial_corrupt_check = config.features.is_open("InitialCorruptCheck"),
         corrupt_check_time = ?config.corrupt_check_time.unwrap_or_default(),
         compact_hash_check_time = ?config.compact_hash_check_time.unwrap_or_default(),
         auto_compaction = ?config.auto_compaction,
@@ -55,8 +55,8 @@ pub fn starting(config: &Config) {
     );
 }
 
-fn addresses(addresses: &[Place]) -> String {
-    let texts: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+fn addresses(listen: &[Listen]) -> String {
+    let texts: Vec<&str> = listen.iter().map(|listen| listen.url.as_str()).collect();
     texts.join(",")
 }
 

@@ -8,15 +8,18 @@ use std::fmt;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 
 use crate::base::limits;
+use crate::tls::{FIRST_BYTE, ServerStream};
 
 /// Where to listen.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -34,6 +37,19 @@ impl fmt::Display for Place {
             Self::File(path) => write!(f, "unix:{}", path.display()),
         }
     }
+}
+
+/// A place to listen at, as a URL names it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Listen {
+    /// The URL.
+    pub url: String,
+    /// Its host.
+    pub host: String,
+    /// Where.
+    pub place: Place,
+    /// Whether connections are encrypted.
+    pub sealed: bool,
 }
 
 /// A socket that listens.
@@ -135,6 +151,35 @@ pub enum Stream {
     Net(TcpStream),
     /// Within the machine.
     File(UnixStream),
+    /// Either, encrypted.
+    Sealed(Box<ServerStream<Stream>>),
+}
+
+impl Stream {
+    /// Where the other end is, on the network.
+    pub fn from(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Net(stream) => stream.peer_addr().ok(),
+            Self::File(_) => None,
+            Self::Sealed(stream) => stream.get_ref().0.from(),
+        }
+    }
+
+    /// Whether the other end begins as one of TLS does; waits for its first byte, and leaves it. One that goes away before
+    /// does.
+    pub async fn begins_sealed(&self) -> io::Result<bool> {
+        let mut first = [0_u8];
+        let length = match self {
+            Self::Net(stream) => stream.async_io(Interest::READABLE, || peek(stream, &mut first)).await?,
+            Self::File(stream) => stream.async_io(Interest::READABLE, || peek(stream, &mut first)).await?,
+            Self::Sealed(_) => return Ok(false),
+        };
+        Ok(length == 0 || first[0] == FIRST_BYTE)
+    }
+}
+
+fn peek(socket: impl AsFd, buf: &mut [u8]) -> io::Result<usize> {
+    Ok(rustix::net::recv(socket, buf, RecvFlags::PEEK)?.0)
 }
 
 impl AsyncRead for Stream {
@@ -142,6 +187,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Net(stream) => Pin::new(stream).poll_read(cx, buf),
             Self::File(stream) => Pin::new(stream).poll_read(cx, buf),
+            Self::Sealed(stream) => Pin::new(stream.as_mut()).poll_read(cx, buf),
         }
     }
 }
@@ -151,6 +197,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Net(stream) => Pin::new(stream).poll_write(cx, buf),
             Self::File(stream) => Pin::new(stream).poll_write(cx, buf),
+            Self::Sealed(stream) => Pin::new(stream.as_mut()).poll_write(cx, buf),
         }
     }
 
@@ -162,6 +209,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Net(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Self::File(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Sealed(stream) => Pin::new(stream.as_mut()).poll_write_vectored(cx, bufs),
         }
     }
 
@@ -173,6 +221,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Net(stream) => Pin::new(stream).poll_flush(cx),
             Self::File(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Sealed(stream) => Pin::new(stream.as_mut()).poll_flush(cx),
         }
     }
 
@@ -180,6 +229,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Net(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::File(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Sealed(stream) => Pin::new(stream.as_mut()).poll_shutdown(cx),
         }
     }
 }

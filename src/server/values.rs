@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::base::Url;
-use crate::server::socket::Place;
+use crate::server::socket::{Listen, Place};
 
 /// A bool in the spellings of etcd's flag library.
 pub fn boolean(text: &str) -> Result<bool, String> {
@@ -77,12 +77,17 @@ pub fn urls(text: &str) -> Result<Vec<Url>, String> {
 
 /// Where to listen. Only addresses are taken (and `localhost`), so that a name server is never asked. A socket's file is,
 /// as in etcd, what follows `unix://`; without a slash at its beginning it lies in the working directory.
-pub fn place(url: &Url, flag: &str) -> Result<Place, String> {
-    match url.scheme.as_str() {
-        "unix" if url.host.is_empty() => return Err(format!("--{flag}: {} names no file for the socket", url.text)),
-        "unix" => return Ok(Place::File(PathBuf::from(&url.host))),
-        "http" => {}
-        _ => return Err(format!("--{flag}: {} needs TLS, which is not supported by quorate yet", url.text)),
+pub fn listen(url: &Url, flag: &str) -> Result<Listen, String> {
+    let sealed = matches!(url.scheme.as_str(), "https" | "unixs");
+    Ok(Listen { url: url.text.clone(), host: url.host.clone(), place: place(url, flag)?, sealed })
+}
+
+fn place(url: &Url, flag: &str) -> Result<Place, String> {
+    if matches!(url.scheme.as_str(), "unix" | "unixs") {
+        if url.host.is_empty() {
+            return Err(format!("--{flag}: {} names no file for the socket", url.text));
+        }
+        return Ok(Place::File(PathBuf::from(&url.host)));
     }
     let ip = match url.host.as_str() {
         "localhost" => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -125,8 +130,12 @@ mod tests {
         {
             assert_eq!(place(&Url::read(text).expect("a URL"), "x"), Ok(Place::File(path.into())));
         }
-        let encrypted = place(&Url::read("unixs:///run/e.sock").expect("a URL"), "listen-client-urls");
-        assert!(encrypted.expect_err("not built").contains("needs TLS"));
+        for (text, sealed) in
+            [("unixs:///e", true), ("unix:///e", false), ("https://[::1]:1", true), ("http://[::1]:1", false)]
+        {
+            let listen = listen(&Url::read(text).expect("a URL"), "x").expect("a place");
+            assert_eq!((listen.sealed, listen.url.as_str()), (sealed, text));
+        }
         assert_eq!(urls("http://b:1,http://a:1,http://b:1").map(|urls| urls.len()), Ok(2));
         for wrong in ["10.0.0.1:2379", "ftp://a:1", "http://a", "http://a:1/path", "http://::1:1"] {
             assert!(urls(wrong).is_err(), "{wrong}");

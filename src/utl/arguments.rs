@@ -2,43 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::command::{Command, Flag, Kind};
 use super::failure::Failure;
 use super::usage;
-
-/// What a flag takes.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kind {
-    Switch,
-    Text,
-    /// A number from 0 on.
-    Uint,
-    Int,
-    Duration,
-}
-
-/// A flag.
-#[derive(Clone, Copy, Debug)]
-pub struct Flag {
-    pub name: &'static str,
-    pub short: Option<char>,
-    pub kind: Kind,
-    pub default: &'static str,
-    pub help: &'static str,
-}
-
-/// A command.
-#[derive(Clone, Copy, Debug)]
-pub struct Command {
-    pub words: &'static [&'static str],
-    /// What follows the words, in the usage.
-    pub follows: &'static str,
-    pub short: &'static str,
-    pub flags: &'static [Flag],
-    /// Flags that must be given.
-    pub required: &'static [&'static str],
-    /// How many arguments it takes, where that is checked before it runs.
-    pub arguments: Option<usize>,
-}
 
 /// What was given.
 #[derive(Clone, Debug, Default)]

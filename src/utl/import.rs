@@ -6,13 +6,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::arguments::Given;
 use super::beside::{Beside, Stop, check_free, now, run};
 use super::failure::{Exit, Failure};
-use super::restore::{check_auth, import as import_records};
+use super::restore::import as import_records;
 use super::source::{FileSource, check_there};
 use crate::backend::{Foreign, ForeignLog};
 use crate::base::{Fault, Wrong, limits};
@@ -38,7 +39,6 @@ fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
-    check_auth(&foreign)?;
     let log = read_log(&from.join("member/wal"), foreign.applied.0)?;
     let identity = log.identity.ok_or_else(|| refuse("its log does not say whose it is"))?;
     let applied = (foreign.applied.0, term_of(&foreign, &log)?);
@@ -61,6 +61,7 @@ fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
         compact_revision: position.compact_revision(),
         // Members that were stopped apart from each other have no digest in common.
         digest: None,
+        auth: Arc::new(foreign.auth),
     };
     state.leases.iter_mut().for_each(|lease| lease.granted_at = applied.0);
     let image = Image::new(identity, state, position).map_err(Failure::from)?;

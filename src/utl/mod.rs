@@ -7,6 +7,7 @@
 
 mod arguments;
 mod beside;
+mod command;
 mod commands;
 mod data_directory;
 mod failure;
@@ -17,6 +18,7 @@ mod progress;
 mod restore;
 mod source;
 mod status;
+mod table;
 mod usage;
 
 use std::process::ExitCode;
@@ -26,3 +28,6 @@ pub fn main() -> ExitCode {
     let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
     commands::run(words)
 }
+
+#[cfg(test)]
+mod tests;

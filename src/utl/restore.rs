@@ -4,6 +4,7 @@
 //! digest; all members that are made of one snapshot begin alike. Of the old cluster nothing is left but data, leases and alarms.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
@@ -58,8 +59,7 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
     let name = given.text("name").to_string();
     let urls = crate::base::Url::read_all(given.text("initial-advertise-peer-urls").split(','))?;
     let urls: Vec<String> = urls.into_iter().map(|url| url.text).collect();
-    let members = founding::members(Some(given.text("initial-cluster")), &name, &urls)
-        .map_err(|why| why.trim_start_matches("error setting up initial cluster: ").to_string())?;
+    let members = founding::read(given.text("initial-cluster"))?;
     founding::check(&members, &name, &urls, false)?;
     let place = match given.text("data-dir") {
         "" => PathBuf::from(format!("{name}.etcd")),
@@ -85,7 +85,6 @@ fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
-    check_auth(&foreign)?;
     let beside = Beside::begin(&plan.place)?;
     now(prepare(beside.disk()))?;
     let marked = if plan.bump == 0 { None } else { Some(bumped(&database, &name, &foreign, plan.bump)?) };
@@ -104,6 +103,7 @@ fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
         revision,
         compact_revision: position.compact_revision(),
         digest: Some(digest),
+        auth: Arc::new(foreign.auth),
     };
     state.leases.iter_mut().for_each(|lease| lease.granted_at = applied.0);
     let image = Image::new(identity, state, position).map_err(Failure::from)?;
@@ -138,19 +138,6 @@ fn cluster(plan: &Plan) -> (Vec<Member>, WalIdentity) {
     let ids: Vec<MemberId> = members.iter().map(|member| member.id).collect();
     let member = own.expect("the flags are checked: this member is one of them");
     (members, WalIdentity { cluster: derive_cluster_id(&ids), member })
-}
-
-/// What cannot be taken in yet is not left out without a word.
-pub(super) fn check_auth(foreign: &Foreign) -> Result<(), Failure> {
-    let auth = foreign.auth;
-    if auth.users + auth.roles == 0 && !auth.enabled {
-        return Ok(());
-    }
-    let text = format!(
-        "it holds {} users and {} roles, which cannot be taken in yet: remove them from the cluster before the snapshot",
-        auth.users, auth.roles
-    );
-    Err(Failure::new(Exit::Error, text))
 }
 
 /// Holds the file to the digest behind it, in etcdutl's words.

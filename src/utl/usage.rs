@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::arguments::{Command, Flag, Kind};
-use super::commands::{COMMANDS, GLOBALS, GROUPS};
+use super::command::{Command, Flag, Kind};
+use super::table::{COMMANDS, GLOBALS, GROUPS};
 
 /// What the tool is called.
 pub const NAME: &str = "quorateutl";

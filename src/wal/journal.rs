@@ -2,7 +2,7 @@
 //!
 //! Invariants: `durable <= appended`, asserted on every move; a batch lies in one segment, from a sector's start,
 //! and is written with one call; after a failed write or sync every call fails, because nothing is known of the
-//! disk any more. A future of [`Journal::sync`] that is dropped half-way has promised nothing; the next one does
+//! disk any more. That there is no room for a batch is no such failure: nothing was done, and it may be tried again. A future of [`Journal::sync`] that is dropped half-way has promised nothing; the next one does
 //! all of it again.
 
 use std::collections::VecDeque;
@@ -207,9 +207,14 @@ impl<D: Disk> Journal<D> {
 
     fn write(&mut self, head: &BatchHead, entries: &[LogEntry]) -> Result<u64, Wrong> {
         self.check_alive()?;
-        let answer = self.write_batch(head, entries);
-        self.watch_over(answer)?;
-        Ok(head.number)
+        match self.write_batch(head, entries) {
+            // Nothing of it counts as written, and what may lie there is written over by the next try.
+            Err(fault) if fault.is_no_space() => {
+                self.lacks_room = true;
+                Err(fault.into())
+            }
+            answer => self.watch_over(answer).map(|()| head.number),
+        }
     }
 
     fn write_batch(&mut self, head: &BatchHead, entries: &[LogEntry]) -> Result<(), Fault> {
@@ -295,8 +300,16 @@ impl<D: Disk> Journal<D> {
             }
             None => self.disk.open(&path, OpenMode::Create)?,
         };
-        file.write_at(0, &self.header(segment, used.is_none()))?;
-        Ok(file)
+        match file.write_at(0, &self.header(segment, used.is_none())) {
+            Ok(()) => Ok(file),
+            Err(fault) => {
+                if fault.is_no_space() {
+                    // Begun anew by the next try.
+                    self.disk.remove(&path)?;
+                }
+                Err(fault)
+            }
+        }
     }
 
     pub(super) fn header(&self, segment: u64, zeroed: bool) -> Bytes {

@@ -179,6 +179,49 @@ fn the_term_at_the_checkpoint_is_told() {
 }
 
 /// A disk without room for the next segment: it is put off, the present one goes on, and what is released is used again.
+/// A batch for which there is no room is not written, and nothing else is wrong: it is tried again until there is.
+#[test]
+fn what_there_is_no_room_for_may_be_appended_later() {
+    // In the middle of a segment and at its end.
+    for count in 1..12 {
+        let disk = MemoryDisk::new();
+        let mut journal = recover(&disk, 0).expect("fresh").journal;
+        let mut next = 1;
+        for _ in 0..count {
+            append_synced(&mut journal, &batch(1, next, 1, 900));
+            next += 1;
+        }
+        let before = journal.appended();
+        disk.leave_room(Some(0));
+        let (mut refused, mut taken) = (0, 0);
+        while refused < 3 {
+            match journal.append(&batch(1, next, 1, 900)) {
+                Ok(_) => {
+                    taken += 1;
+                    next += 1;
+                }
+                Err(Wrong::Fault(fault)) => {
+                    assert!(fault.is_no_space(), "{fault}");
+                    refused += 1;
+                    run_ready(journal.sync()).expect("what was taken is durable");
+                    while run_ready(journal.prepare()).expect("put off") {}
+                    assert!(journal.lacks_room());
+                }
+                Err(wrong) => panic!("{wrong}"),
+            }
+        }
+        assert_eq!(journal.appended(), before + taken);
+        assert_eq!(recover(&disk.copy(), 0).expect("recovered").journal.last_index(), next - 1);
+        disk.leave_room(None);
+        for _ in 0..12 {
+            append_synced(&mut journal, &batch(1, next, 1, 900));
+            next += 1;
+        }
+        let recovered = recover(&disk, 0).expect("recovered");
+        assert_eq!((recovered.journal.last_index(), recovered.entries.len() as u64), (next - 1, next - 1));
+    }
+}
+
 #[test]
 fn a_full_disk_puts_work_off_and_takes_what_is_appended() {
     let disk = MemoryDisk::new();

@@ -15,8 +15,8 @@ use super::message::{EventBatch, HubCounts, HubNow, SharedEvent, StreamId, Watch
 use super::progress_clock::{ProgressClock, WHOLE_STREAM};
 use super::stream::Stream;
 use super::watcher::{Roster, Standing, Watcher};
-use crate::base::WatchId;
 use crate::base::limits::{MAX_WATCHERS_PER_STREAM, WATCHERS_CLOSED_PER_TURN};
+use crate::base::{KeyRange, WatchId};
 
 /// etcd's texts for a watcher that is not made.
 const RANGE_IS_EMPTY: &str = "mvcc: watcher range is empty";
@@ -99,12 +99,17 @@ impl WatchHub {
     /// Makes a watcher, and says on the stream whether it was made. A stream that is gone is passed over: its
     /// client left while the request was under way.
     pub fn create(&mut self, id: StreamId, spec: WatchSpec, now: HubNow) {
+        self.create_for(id, None, spec, now);
+    }
+
+    /// As [`WatchHub::create`], for a user: see [`WatchHub::cut`].
+    pub fn create_for(&mut self, id: StreamId, owner: Option<Arc<str>>, spec: WatchSpec, now: HubNow) {
         self.observe(now);
         let Some(stream) = self.streams.get_mut(&id) else { return };
         let revision = now.revision;
         let buffer = Arc::clone(&stream.buffer);
         if let Some(reason) = refusal(stream, &spec, self.max_watchers) {
-            self.answer(id, WatchMessage::Refused { revision, reason });
+            self.answer(id, WatchMessage::Refused { revision, reason: reason.to_string() });
             return;
         }
         let watch_id = if spec.watch_id == 0 { stream.assign_id() } else { spec.watch_id };
@@ -121,7 +126,7 @@ impl WatchHub {
         }
         let behind = (1..=revision).contains(&spec.start_revision);
         let next = if behind { spec.start_revision } else { spec.start_revision.max(revision + 1) };
-        let slot = self.roster.add(Watcher::new(id, buffer, watch_id, &spec, next));
+        let slot = self.roster.add(Watcher { owner, ..Watcher::new(id, buffer, watch_id, &spec, next) });
         let stream = self.streams.get_mut(&id).expect("a stream that took an answer is open");
         stream.watchers.insert(watch_id, slot);
         if behind {
@@ -143,6 +148,32 @@ impl WatchHub {
         let was_spent = self.streams.get_mut(&id).is_some_and(|stream| stream.spent.remove(&watch_id));
         if was_spent || self.remove(id, watch_id) {
             self.answer(id, WatchMessage::Canceled { watch_id, revision: now.revision, compact_revision: 0 });
+        }
+    }
+
+    /// Says that a watcher is not made, for a reason of the caller's.
+    pub fn refuse(&mut self, id: StreamId, reason: String, now: HubNow) {
+        self.observe(now);
+        self.answer(id, WatchMessage::Refused { revision: now.revision, reason });
+    }
+
+    /// Ends every watcher of which `why` gives a reason, by its owner and range, and says so: nothing that happens from
+    /// now on is told it, and history no further. Costs time in proportion to all watchers.
+    pub fn cut(&mut self, now: HubNow, why: impl Fn(Option<&Arc<str>>, &KeyRange) -> Option<String>) {
+        self.observe(now);
+        let cut: Vec<(StreamId, WatchId, String)> = self
+            .roster
+            .all()
+            .filter_map(|it| why(it.owner.as_ref(), &it.range).map(|reason| (it.stream, it.id, reason)))
+            .collect();
+        for (id, watch_id, reason) in cut {
+            let Some(stream) = self.streams.get(&id) else { continue };
+            let told = stream.buffer.offer(WatchMessage::Cut { watch_id, revision: now.revision, reason });
+            // Nobody asked, so no room was set aside. Who does not read loses the stream, and hears why when he comes back.
+            match told {
+                Offer::Taken => drop(self.remove(id, watch_id)),
+                Offer::Full | Offer::Closed => self.close_stream(id),
+            }
         }
     }
 

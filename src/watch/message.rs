@@ -96,7 +96,7 @@ pub enum WatchMessage {
         /// The store's revision at that moment.
         revision: i64,
         /// `cancel_reason`, etcd's own text.
-        reason: &'static str,
+        reason: String,
     },
     /// The watcher is gone; nothing with its id follows.
     Canceled {
@@ -106,6 +106,15 @@ pub enum WatchMessage {
         revision: i64,
         /// The compact revision where the watcher needed forgotten history, else 0.
         compact_revision: i64,
+    },
+    /// The watcher was ended because its owner may not read any more what it watches; nothing with its id follows.
+    Cut {
+        /// Its id.
+        watch_id: WatchId,
+        /// The store's revision at that moment.
+        revision: i64,
+        /// `cancel_reason`.
+        reason: String,
     },
     /// Something happened: one or more whole revisions.
     Events {

@@ -70,6 +70,7 @@ fn short(message: &WatchMessage) -> String {
         WatchMessage::Canceled { watch_id, revision, compact_revision } => {
             format!("canceled {watch_id} at {revision} compact {compact_revision}")
         }
+        WatchMessage::Cut { watch_id, revision, reason } => format!("cut {watch_id} at {revision}: {reason}"),
         WatchMessage::Progress { watch_id, revision } => format!("progress {watch_id} at {revision}"),
         WatchMessage::Events { watch_id, revision, events, .. } => {
             let each: Vec<String> = events
@@ -563,4 +564,39 @@ fn an_installed_snapshot_tells_who_needs_what_is_compacted() {
             "events 2 at 20: a@12 a@15"
         ]
     );
+}
+
+/// Whoever may not read any more what he watches is told so and nothing more, be he in step or behind; the others go on.
+#[test]
+fn a_watch_is_cut_when_its_owner_may_not_watch_any_more() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent());
+    hub.create_for(STREAM, Some("anna".into()), spec("a", "c", 0), at(6));
+    hub.create_for(STREAM, Some("bert".into()), spec("a", "c", 0), at(6));
+    hub.create_for(STREAM, Some("anna".into()), spec("a", "c", 3), at(6));
+    assert_eq!(hub.counts().slow_watchers, 1);
+    told(&buffer);
+    hub.cut(at(6), |owner, range| {
+        assert_eq!(range.start, "a");
+        owner.filter(|owner| &***owner == "anna").map(|_| "no more".to_string())
+    });
+    hub.apply(7, &[put("b", 7)]);
+    assert_eq!(told(&buffer), ["cut 0 at 6: no more", "cut 2 at 6: no more", "events 1 at 7: b@7"]);
+    assert_eq!((hub.counts().watchers, hub.counts().slow_watchers), (1, 0));
+    assert!(hub.catch_up_work(8).is_empty());
+}
+
+/// There may be more watchers to cut than the buffer has room for: the stream ends, and nothing more is told on it.
+#[test]
+fn a_stream_without_room_for_the_word_that_it_is_cut_is_closed() {
+    let mut hub = small_hub(10_000, 4);
+    let buffer = hub.open_stream(STREAM, silent());
+    for _ in 0..6 {
+        hub.create_for(STREAM, None, spec("a", "c", 0), at(6));
+        told(&buffer);
+    }
+    hub.cut(at(6), |_, _| Some("no more".to_string()));
+    hub.apply(7, &[put("b", 7)]);
+    assert_eq!(told(&buffer).len(), 4);
+    assert_eq!((hub.counts().streams, hub.counts().watchers), (0, 0));
 }

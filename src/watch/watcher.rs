@@ -30,6 +30,8 @@ pub(super) struct Watcher {
     pub(super) buffer: Arc<StreamBuffer>,
     pub(super) id: WatchId,
     pub(super) range: KeyRange,
+    /// The user it was made for, where that was asked.
+    pub(super) owner: Option<Arc<str>>,
     /// The revision the client asked to start at; 0 where it asked for what comes next.
     pub(super) start: i64,
     /// The first revision it may still be told.
@@ -51,6 +53,7 @@ impl Watcher {
             buffer,
             id,
             range: own(&spec.range),
+            owner: None,
             start: spec.start_revision,
             next,
             standing: Standing::Synced,
@@ -193,6 +196,11 @@ impl Roster {
             slot.watcher.as_ref().is_some_and(|watcher| watcher.standing == Standing::Synced && which(watcher))
         };
         (0u32..).zip(&self.slots).filter(|(_, slot)| holds(slot)).map(|(number, _)| number).collect()
+    }
+
+    /// All watchers.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Watcher> {
+        self.slots.iter().filter_map(|slot| slot.watcher.as_ref())
     }
 
     pub(super) fn wanting_prev(&self) -> usize {

@@ -115,6 +115,8 @@ pub enum FileClass {
     Mark,
     /// A segment of the history.
     History,
+    /// An outline of the history: derived, so it may be lost at any time.
+    Outline,
     /// A checkpoint image, of which there are two, or the draft of one.
     Image,
     /// A file that means nothing: spares, notes.
@@ -128,6 +130,7 @@ impl FileClass {
             Some(("wal", "durable" | "durable.new")) => Self::Mark,
             Some(("wal", name)) if name.ends_with(".seg") || name.ends_with(".fill") => Self::Log,
             Some(("history", name)) if name.ends_with(".seg") => Self::History,
+            Some(("history", name)) if name.ends_with(".outline") => Self::Outline,
             Some(("checkpoint", name)) if name.ends_with(".image") || name == "draft" => Self::Image,
             _ => Self::Aside,
         }

@@ -221,6 +221,7 @@ impl Platter {
             let may = match class {
                 FileClass::Log if self.budget.is_open() => return WriteFate::Late { misdirected: !lost },
                 FileClass::Log | FileClass::Aside => false,
+                FileClass::Outline => true,
                 // Of what is lost the slot before stays, and it may take another slot along.
                 FileClass::Mark => bytes.is_whole(),
                 FileClass::History | FileClass::Image => {
@@ -396,7 +397,7 @@ fn may_damage(
 ) -> bool {
     let slot = sector / (PAGE / SECTOR) as u64;
     let spared = match class {
-        FileClass::Aside => true,
+        FileClass::Aside | FileClass::Outline => true,
         // One at a time: of the next two that the product keeps, one is whole.
         FileClass::Image => others_are_whole,
         // Of its slots, each on a page of its own, one of the first two stays whole. A mark that is young has only one.

@@ -110,7 +110,7 @@ message {} of its stream: {message:?}",
         match message {
             WatchMessage::Created { watch_id, revision } => self.created(model, *watch_id, *revision),
             WatchMessage::Refused { reason, .. } => {
-                let expected = self.refusals.iter().position(|known| known == reason);
+                let expected = self.refusals.iter().position(|known| known == reason.as_str());
                 require(expected.is_some(), "a watcher is refused for its own fault", || {
                     format!("refused with {reason:?}; expected were {:?}", self.refusals)
                 })?;
@@ -119,6 +119,9 @@ message {} of its stream: {message:?}",
                 }
                 Ok(())
             }
+            WatchMessage::Cut { .. } => require(false, "a watcher is refused for its own fault", || {
+                "cut, though nobody is asked who he is".to_string()
+            }),
             WatchMessage::Canceled { watch_id, compact_revision, .. } => {
                 self.canceled(model, *watch_id, *compact_revision)
             }

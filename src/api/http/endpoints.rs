@@ -13,6 +13,7 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
 
+use crate::api::gate::CommonName;
 use crate::api::gateway;
 use crate::api::metrics::peers::PeerMetrics;
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
@@ -24,6 +25,7 @@ use crate::base::{Refusal, calendar_day};
 use crate::env::Env;
 use crate::machine::AlarmKind;
 use crate::node::NodeStatus;
+use crate::tls::CameSealed;
 
 type Answer = Response<Full<Bytes>>;
 
@@ -53,6 +55,10 @@ impl Web {
             request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
         let named = named.or_else(|| request.uri().authority().map(ToString::to_string)).unwrap_or_default();
         let host = host_of(&named);
+        // No page of another name comes by a certificate for this one.
+        if request.extensions().get::<CameSealed>().is_some() {
+            return None;
+        }
         if self.hosts.is_empty() || self.hosts.iter().any(|have| have == "*" || have == host) {
             return None;
         }
@@ -113,6 +119,10 @@ pub async fn respond_metrics<E: Env, B>(porch: &Porch<E>, request: &http::Reques
     dated(boxed(route(porch, request.method(), request.uri()).await))
 }
 
+/// Why one whose certificate names a user is not answered where users are asked for: the gateway does not take the name.
+const NAMELESS: &str =
+    "CommonName of client sending a request against gateway will be ignored and not used as expected\n";
+
 async fn open<E, B>(
     porch: &Arc<Porch<E>>,
     web: &Web,
@@ -140,6 +150,9 @@ where
         return boxed(answer);
     }
     if web.gateway && request.uri().path().starts_with("/v3/") {
+        if porch.handle.asks_who() && request.extensions().get::<CommonName>().is_some() {
+            return boxed(error(StatusCode::BAD_REQUEST, NAMELESS));
+        }
         return gateway::serve(porch.clone(), request, room).await;
     }
     boxed(route(porch, request.method(), request.uri()).await)
@@ -265,7 +278,7 @@ fn version(status: &NodeStatus) -> Answer {
 
 fn metrics<E: Env>(porch: &Porch<E>) -> Answer {
     let status = porch.handle.status();
-    let mut text = porch.metrics.render(&status, &porch.handle.facts().tallies);
+    let mut text = porch.metrics.render(&status, &porch.handle.facts().tallies, porch.handle.auth().revision());
     let (traffic, promotions) = (porch.handle.peer_traffic(), porch.handle.promotions());
     let local = porch.handle.identity().member;
     let peers = PeerMetrics { local, status: &status, traffic: &traffic, promotions: &promotions };

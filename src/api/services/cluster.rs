@@ -2,13 +2,13 @@
 //!
 //! Invariants: headers of this service carry no revision, as in etcd; no member's URL that cannot be read gets past here.
 
-use crate::api::porch::Porch;
+use crate::api::session::Session;
 use crate::base::{MemberId, Refusal, Url, derive_member_id};
 use crate::env::Env;
 use crate::machine::{Member, MemberChange};
 use crate::wire::etcdserverpb as pb;
 
-impl<E: Env> Porch<E> {
+impl<E: Env> Session<E> {
     /// Adds a member, under an id of its URLs and of the second in which it is added, as in etcd.
     pub async fn member_add(&self, request: pb::MemberAddRequest) -> Result<pb::MemberAddResponse, Refusal> {
         let peer_urls: Vec<String> = check_urls(&request.peer_ur_ls)?.into_iter().map(|url| url.text).collect();

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::api::porch::Porch;
+use crate::api::session::Session;
 use crate::base::{EventKind, KeyRange, Refusal};
 use crate::driver::{WatchReader, WatchStream};
 use crate::env::Env;
@@ -118,8 +118,9 @@ pub struct Events<E: Env> {
 
 impl<E: Env> Events<E> {
     /// Those from a revision on.
-    pub async fn open(porch: &Porch<E>, range: KeyRange, start_revision: i64) -> Result<Self, Refusal> {
-        let (stream, reader) = porch.handle.open_watch_stream().await?;
+    pub async fn open(session: &Session<E>, range: KeyRange, start_revision: i64) -> Result<Self, Refusal> {
+        let asker = session.asker().await?;
+        let (stream, reader) = session.handle.open_watch_stream().await?;
         let spec = WatchSpec {
             range,
             start_revision,
@@ -130,7 +131,7 @@ impl<E: Env> Events<E> {
             progress_notify: false,
             fragment: false,
         };
-        while let Err(refusal) = stream.create(spec.clone()) {
+        while let Err(refusal) = stream.create_for(Ok(asker.clone()), spec.clone()) {
             if refusal != Refusal::TooManyRequests {
                 return Err(refusal);
             }
@@ -153,16 +154,17 @@ impl<E: Env> Events<E> {
                     }
                     WatchMessage::Canceled { compact_revision: 0, .. } => return Err(Refusal::WatchCanceled),
                     WatchMessage::Canceled { .. } => return Err(Refusal::Compacted),
-                    WatchMessage::Refused { reason, .. } => return Err(because(reason)),
+                    WatchMessage::Refused { reason, .. } => return Err(because(&reason)),
+                    WatchMessage::Cut { .. } => return Err(Refusal::PermissionDenied),
                 }
             }
         }
     }
 }
 
-impl<E: Env> Porch<E> {
+impl<E: Env> Session<E> {
     /// The lease to contend with: the given one, or a new one.
-    pub async fn session(&self, lease: i64) -> Result<i64, Refusal> {
+    pub async fn lease_to_contend(&self, lease: i64) -> Result<i64, Refusal> {
         if lease != 0 {
             return Ok(lease);
         }
@@ -183,14 +185,14 @@ impl<E: Env> Porch<E> {
 
 /// What is to be undone when somebody stops contending before it has won.
 pub struct Leaving<E: Env> {
-    porch: Arc<Porch<E>>,
+    session: Session<E>,
     undo: Option<pb::TxnRequest>,
 }
 
 impl<E: Env> Leaving<E> {
     /// Undone unless something else is said.
-    pub fn unless_told(porch: &Arc<Porch<E>>, undo: pb::TxnRequest) -> Self {
-        Self { porch: porch.clone(), undo: Some(undo) }
+    pub fn unless_told(session: &Session<E>, undo: pb::TxnRequest) -> Self {
+        Self { session: session.clone(), undo: Some(undo) }
     }
 
     /// There is nothing to undo.
@@ -202,7 +204,7 @@ impl<E: Env> Leaving<E> {
     pub async fn leave(mut self) {
         if let Some(undo) = self.undo.take() {
             // Should it fail, the lease's end does it.
-            let _ = self.porch.txn(undo).await;
+            let _ = self.session.txn(undo).await;
         }
     }
 }
@@ -210,9 +212,9 @@ impl<E: Env> Leaving<E> {
 impl<E: Env> Drop for Leaving<E> {
     fn drop(&mut self) {
         let Some(undo) = self.undo.take() else { return };
-        let porch = self.porch.clone();
+        let session = self.session.clone();
         tokio::spawn(async move {
-            let _ = porch.txn(undo).await;
+            let _ = session.txn(undo).await;
         });
     }
 }

@@ -3,16 +3,14 @@
 //! Invariants: a proclamation changes the key that was elected or none; an observer is told of every leader there is when
 //! it looks, and of every proclamation of one until it is gone. Its stream ends in order where it can go on no more, as etcd's.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use tonic::Status;
 
-use crate::api::porch::Porch;
 use crate::api::services::answers::key_value;
 use crate::api::services::contest::{
     Events, Leaving, all_under, because, found, key, key_of, made_at, oldest, prefix_of, revision_of, told, when,
 };
+use crate::api::session::Session;
 use crate::api::transport::pieces::Whole;
 use crate::api::transport::streams::Answers;
 use crate::base::{EventKind, KeyRange, Refusal};
@@ -36,18 +34,15 @@ fn resignation(key: Bytes, revision: i64) -> pb::TxnRequest {
     when(made_at(key, revision), vec![Request::RequestDeleteRange(delete)], vec![])
 }
 
-impl<E: Env> Porch<E> {
+impl<E: Env> Session<E> {
     /// Waits to be elected.
-    pub async fn campaign(
-        self: Arc<Self>,
-        request: election::CampaignRequest,
-    ) -> Result<election::CampaignResponse, Refusal> {
+    pub async fn campaign(self, request: election::CampaignRequest) -> Result<election::CampaignResponse, Refusal> {
         self.stand(request).await.map_err(told)
     }
 
-    async fn stand(self: Arc<Self>, request: election::CampaignRequest) -> Result<election::CampaignResponse, Refusal> {
+    async fn stand(self, request: election::CampaignRequest) -> Result<election::CampaignResponse, Refusal> {
         let election::CampaignRequest { name, lease, value } = request;
-        let lease = self.session(lease).await?;
+        let lease = self.lease_to_contend(lease).await?;
         let prefix = prefix_of(&name);
         let own = key_of(&prefix, lease);
         let put = pb::PutRequest { key: own.clone(), value: value.clone(), lease, ..Default::default() };
@@ -81,7 +76,7 @@ impl<E: Env> Porch<E> {
     /// Changes what the leader says.
     pub async fn proclaim(&self, request: election::ProclaimRequest) -> Result<election::ProclaimResponse, Refusal> {
         let leader = request.leader.ok_or_else(|| because(NO_KEY))?;
-        let lease = self.session(leader.lease).await.map_err(told)?;
+        let lease = self.lease_to_contend(leader.lease).await.map_err(told)?;
         let txn = proclamation(leader.key, leader.rev, request.value, lease);
         Ok(election::ProclaimResponse { header: self.proclaimed(txn).await.map_err(told)? })
     }
@@ -104,7 +99,7 @@ impl<E: Env> Porch<E> {
 
 /// Who leads, and what it says, from now on.
 pub struct Observed<E: Env> {
-    porch: Arc<Porch<E>>,
+    session: Session<E>,
     prefix: Bytes,
     /// What becomes of the leader that was told last.
     leader: Option<Events<E>>,
@@ -112,8 +107,8 @@ pub struct Observed<E: Env> {
 
 impl<E: Env> Observed<E> {
     /// Begins to look.
-    pub fn open(porch: Arc<Porch<E>>, request: &election::LeaderRequest) -> Self {
-        Self { porch, prefix: prefix_of(&request.name), leader: None }
+    pub fn open(session: Session<E>, request: &election::LeaderRequest) -> Self {
+        Self { session, prefix: prefix_of(&request.name), leader: None }
     }
 
     async fn look(&mut self) -> Result<election::LeaderResponse, Refusal> {
@@ -123,7 +118,7 @@ impl<E: Env> Observed<E> {
             match shared.event.kind {
                 EventKind::Delete => self.leader = None,
                 EventKind::Put => {
-                    let header = Some(self.porch.header(revision));
+                    let header = Some(self.session.header(revision));
                     return Ok(election::LeaderResponse { header, kv: Some(key_value(shared.event.kv.clone())) });
                 }
             }
@@ -132,22 +127,22 @@ impl<E: Env> Observed<E> {
 
     /// The leader there is, or the first that comes.
     async fn find(&mut self) -> Result<election::LeaderResponse, Refusal> {
-        let answer = self.porch.range(oldest(self.prefix.clone())).await?;
+        let answer = self.session.range(oldest(self.prefix.clone())).await?;
         let now = revision_of(answer.header.as_ref());
         let (header, kv) = match answer.kvs.into_iter().next() {
             Some(kv) => (answer.header, kv),
             None => {
-                let mut events = Events::open(&self.porch, all_under(self.prefix.clone()), now).await?;
+                let mut events = Events::open(&self.session, all_under(self.prefix.clone()), now).await?;
                 loop {
                     let event = &events.next().await?.1.event;
                     if event.kind == EventKind::Put {
-                        break (Some(self.porch.header(event.kv.mod_revision)), key_value(event.kv.clone()));
+                        break (Some(self.session.header(event.kv.mod_revision)), key_value(event.kv.clone()));
                     }
                 }
             }
         };
         let after = revision_of(header.as_ref()) + 1;
-        self.leader = Some(Events::open(&self.porch, KeyRange::single(kv.key.clone()), after).await?);
+        self.leader = Some(Events::open(&self.session, KeyRange::single(kv.key.clone()), after).await?);
         Ok(election::LeaderResponse { header, kv: Some(kv) })
     }
 }

@@ -5,8 +5,9 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use crate::api::porch::Porch;
 use crate::api::services::answers;
+use crate::api::session::Session;
+use crate::auth::Access;
 use crate::base::{Refusal, limits};
 use crate::env::{Disk, Env};
 use crate::machine::{self, Answer, Command, Op, Txn, codec};
@@ -17,7 +18,7 @@ use crate::wire::etcdserverpb as pb;
 /// that stand in meanwhile each keep memory of their own, so what is common stays below.
 const LONG_READ_KEYS: i64 = 1_000;
 
-impl<E: Env> Porch<E> {
+impl<E: Env> Session<E> {
     /// Reads a range.
     pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Refusal> {
         if !request.serializable && self.handle.facts().is_learner() {
@@ -31,10 +32,15 @@ impl<E: Env> Porch<E> {
     }
 
     async fn read_range(&self, query: &RangeQuery) -> Result<pb::RangeResponse, Refusal> {
-        let view = self.view(!query.serializable).await?;
+        let view = self.view_of_range(query, !query.serializable).await?;
         let answer = read(&view, query)?;
         self.handle.facts().tallies.ranges.fetch_add(1, Relaxed);
         Ok(answers::range(self.header(answer.revision), answer))
+    }
+
+    /// A view of which the asker may read a range.
+    pub(super) async fn view_of_range(&self, query: &RangeQuery, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
+        self.view_for(linearizable, |auth, asker| auth.check(asker, &query.range, Access::Read)).await
     }
 
     /// Writes one key.
@@ -76,7 +82,8 @@ impl<E: Env> Porch<E> {
     }
 
     async fn read_txn(&self, txn: &Txn) -> Result<pb::TxnResponse, Refusal> {
-        let view = self.view(!is_serializable(txn)).await?;
+        let view =
+            self.view_for(!is_serializable(txn), |auth, asker| machine::check_read_txn(auth, asker, txn)).await?;
         let answer = at_leisure(true, || machine::read_txn(&view, txn)).map_err(refusal_of)?;
         Ok(answers::txn(self.header(view.revision()), answer))
     }

@@ -3,22 +3,23 @@
 //! Invariant: a lease that is unknown or has run out is answered with a TTL (0 or -1), not with an error,
 //! where etcd does so.
 
-use std::sync::Arc;
-
+use bytes::Bytes;
 use tonic::{Status, Streaming};
 
 use crate::api::methods::Rpc;
-use crate::api::porch::Porch;
+use crate::api::session::Session;
 use crate::api::status::status_of;
 use crate::api::transport::inbound::received;
 use crate::api::transport::pieces::Whole;
 use crate::api::transport::streams::Answers;
+use crate::auth::Access;
 use crate::base::Refusal;
 use crate::env::Env;
 use crate::machine::{Answer, Command};
+use crate::node::LeaseAccess;
 use crate::wire::etcdserverpb as pb;
 
-impl<E: Env> Porch<E> {
+impl<E: Env> Session<E> {
     /// Makes a lease.
     pub async fn lease_grant(&self, request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Refusal> {
         // A life that is too long is refused by the machine, because a full store is told first, as in etcd.
@@ -44,6 +45,10 @@ impl<E: Env> Porch<E> {
         request: pb::LeaseKeepAliveRequest,
     ) -> Result<pb::LeaseKeepAliveResponse, Refusal> {
         let header = self.header(self.handle.facts().revision());
+        if self.handle.asks_who() {
+            let asker = self.require_named().await?;
+            self.handle.check_leases(asker, LeaseAccess::Renew(request.id)).await?;
+        }
         let ttl = match self.handle.keep_alive(request.id).await {
             Ok(ttl) => {
                 self.metrics.asked.leases_renewed.inc_by(ttl.is_some().into());
@@ -64,6 +69,9 @@ impl<E: Env> Porch<E> {
             Err(Refusal::LeaseNotFound) => None,
             other => other?,
         };
+        if let Some(standing) = standing.as_ref().filter(|standing| !standing.keys.is_empty()) {
+            self.may_read(&standing.keys).await?;
+        }
         let header = Some(self.header(self.handle.facts().revision()));
         let response = pb::LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() };
         Ok(match standing {
@@ -77,8 +85,23 @@ impl<E: Env> Porch<E> {
         })
     }
 
+    /// Refuses one who may not read all these keys, which were just heard of: of the member on duty, so users are looked
+    /// at as they are when this member has come as far.
+    async fn may_read(&self, keys: &[Bytes]) -> Result<(), Refusal> {
+        if !self.handle.asks_who() {
+            return Ok(());
+        }
+        self.view(true).await?;
+        let asker = self.asker().await?;
+        self.handle.auth().check_attached(asker.as_ref(), keys.iter(), Access::Read)
+    }
+
     /// Lists the leases.
     pub async fn lease_leases(&self, _: pb::LeaseLeasesRequest) -> Result<pb::LeaseLeasesResponse, Refusal> {
+        if self.handle.asks_who() {
+            let asker = self.require_named().await?;
+            self.handle.check_leases(asker, LeaseAccess::List).await?;
+        }
         let ids = self.handle.leases().await?;
         Ok(pb::LeaseLeasesResponse {
             header: Some(self.header(self.handle.facts().revision())),
@@ -90,7 +113,7 @@ impl<E: Env> Porch<E> {
 /// Keep-alives: one answer for each request, in order; the next request is not read before.
 pub struct KeepAlives<E: Env> {
     /// The service.
-    pub porch: Arc<Porch<E>>,
+    pub session: Session<E>,
     /// What the client sends.
     pub inbound: Streaming<pb::LeaseKeepAliveRequest>,
 }
@@ -99,13 +122,13 @@ impl<E: Env> Answers for KeepAlives<E> {
     type Message = Whole<pb::LeaseKeepAliveResponse>;
 
     async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
-        match received(&self.porch, Rpc::LeaseKeepAlive, &mut self.inbound).await {
+        match received(&self.session, Rpc::LeaseKeepAlive, &mut self.inbound).await {
             Ok(request) => {
-                let answer = self.porch.lease_keep_alive(request?).await;
+                let answer = self.session.lease_keep_alive(request?).await;
                 Some(answer.map(Whole::from).map_err(|refusal| status_of(&refusal)))
             }
             Err(status) => {
-                self.porch.metrics.stream_failure("receive", "lease-keepalive");
+                self.session.metrics.stream_failure("receive", "lease-keepalive");
                 Some(Err(status))
             }
         }

@@ -2,25 +2,23 @@
 //!
 //! Invariant: who was told of a lock has the oldest key, under a lease that was alive when it was told.
 
-use std::sync::Arc;
-
-use crate::api::porch::Porch;
 use crate::api::services::contest::{
     Leaving, because, found, key, key_of, made_at, oldest, prefix_of, revision_of, told, when,
 };
+use crate::api::session::Session;
 use crate::base::Refusal;
 use crate::env::Env;
 use crate::wire::{etcdserverpb as pb, v3lockpb};
 use pb::request_op::Request;
 
-impl<E: Env> Porch<E> {
+impl<E: Env> Session<E> {
     /// Waits for a lock. Whoever has it already with the same lease is told so again.
-    pub async fn lock(self: Arc<Self>, request: v3lockpb::LockRequest) -> Result<v3lockpb::LockResponse, Refusal> {
+    pub async fn lock(self, request: v3lockpb::LockRequest) -> Result<v3lockpb::LockResponse, Refusal> {
         self.take_lock(request).await.map_err(told)
     }
 
-    async fn take_lock(self: Arc<Self>, request: v3lockpb::LockRequest) -> Result<v3lockpb::LockResponse, Refusal> {
-        let lease = self.session(request.lease).await?;
+    async fn take_lock(self, request: v3lockpb::LockRequest) -> Result<v3lockpb::LockResponse, Refusal> {
+        let lease = self.lease_to_contend(request.lease).await?;
         let prefix = prefix_of(&request.name);
         let own = key_of(&prefix, lease);
         let put = pb::PutRequest { key: own.clone(), lease, ..Default::default() };

@@ -3,8 +3,8 @@
 //! Invariant: defragmentation answers, without a header, when the disk holds what lives; space is reclaimed all the time.
 
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
-use crate::api::porch::Porch;
 use crate::api::services::{answers, kv};
+use crate::api::session::Session;
 use crate::base::{MemberId, Refusal};
 use crate::env::Env;
 use crate::machine::{AlarmKind, Answer, codec};
@@ -12,7 +12,7 @@ use crate::node::NodeStatus;
 use crate::wire::etcdserverpb as pb;
 use pb::alarm_request;
 
-impl<E: Env> Porch<E> {
+impl<E: Env> Session<E> {
     /// Tells how this member stands.
     pub async fn status(&self, _: pb::StatusRequest) -> Result<pb::StatusResponse, Refusal> {
         let status = self.handle.status();
@@ -39,6 +39,7 @@ impl<E: Env> Porch<E> {
         if request.action == alarm_request::AlarmAction::Get as i32 {
             return self.list_alarms(request.alarm).await;
         }
+        self.require_root().await?;
         let Some(command) = codec::alarm_from_wire(&request) else {
             let header = Some(self.header(self.handle.facts().revision()));
             return Ok(pb::AlarmResponse { header, alarms: vec![] });

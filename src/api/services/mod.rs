@@ -4,6 +4,7 @@
 //! deadlines.
 
 mod answers;
+mod auth;
 mod cluster;
 mod contest;
 pub mod election;

@@ -3,14 +3,13 @@
 //! Invariants: all chunks are of one revision, fixed by the first; between chunks nothing is held, so that a
 //! client that never reads costs nothing (compaction may then end its stream); chunks follow etcd's sizes.
 
-use std::sync::Arc;
-
 use bytes::{BufMut, BytesMut};
 use tonic::Status;
 
 use crate::api::porch::Porch;
 use crate::api::services::range_pieces::RangePieces;
 use crate::api::services::{answers, kv};
+use crate::api::session::Session;
 use crate::api::status::status_of;
 use crate::api::transport::streams::Answers;
 use crate::base::Refusal;
@@ -24,17 +23,17 @@ const FIRST_CHUNK_KEYS: i64 = 10;
 
 /// A range read under way.
 pub struct RangeChunks<E: Env> {
-    porch: Arc<Porch<E>>,
+    session: Session<E>,
     plan: ChunkPlan,
 }
 
 impl<E: Env> RangeChunks<E> {
     /// Begins; nothing is read yet.
-    pub fn open(porch: Arc<Porch<E>>, request: pb::RangeRequest) -> Result<Self, Refusal> {
+    pub fn open(session: Session<E>, request: pb::RangeRequest) -> Result<Self, Refusal> {
         let query = codec::range_from_wire(request)?;
         check(&query)?;
-        let plan = ChunkPlan::new(query, porch.terms.max_request_bytes);
-        Ok(Self { porch, plan })
+        let plan = ChunkPlan::new(query, session.terms.max_request_bytes);
+        Ok(Self { session, plan })
     }
 
     /// The next chunk; `None` after the last.
@@ -46,9 +45,9 @@ impl<E: Env> RangeChunks<E> {
     async fn chunk(&mut self, query: RangeQuery) -> Result<pb::RangeStreamResponse, Refusal> {
         // Only the first chunk asks the others where the log stands; the rest read at its revision.
         let linearizable = self.plan.revision.is_none() && !query.serializable;
-        let view = self.porch.view(linearizable).await?;
+        let view = self.session.view_of_range(&query, linearizable).await?;
         let answer = kv::read(&view, &query)?;
-        Ok(pb::RangeStreamResponse { range_response: Some(self.plan.take(answer, &self.porch)) })
+        Ok(pb::RangeStreamResponse { range_response: Some(self.plan.take(answer, &self.session)) })
     }
 }
 

@@ -17,11 +17,12 @@ use tokio::task::AbortHandle;
 use tonic::{Status, Streaming};
 
 use crate::api::methods::Rpc;
-use crate::api::porch::Porch;
 use crate::api::services::watch_frames::{RawWatchResponse, WatchPieces, encode_event, split};
+use crate::api::session::Session;
 use crate::api::status::status_of;
 use crate::api::transport::inbound::received;
 use crate::api::transport::streams::Answers;
+use crate::auth::Asker;
 use crate::base::{KeyRange, Refusal};
 use crate::driver::{WatchReader, WatchStream};
 use crate::env::Env;
@@ -35,7 +36,7 @@ const NO_WATCHER: i64 = -1;
 
 /// The answers of one watch stream.
 pub struct WatchAnswers<E: Env> {
-    porch: Arc<Porch<E>>,
+    session: Session<E>,
     reader: WatchReader,
     /// Answers made from the last batch.
     ready: VecDeque<RawWatchResponse>,
@@ -46,15 +47,15 @@ pub struct WatchAnswers<E: Env> {
 
 impl<E: Env> WatchAnswers<E> {
     /// Opens a stream and begins to read what the client wants.
-    pub async fn open(porch: Arc<Porch<E>>, inbound: Streaming<pb::WatchRequest>) -> Result<Self, Refusal> {
-        let (stream, reader) = porch.handle.open_watch_stream().await?;
+    pub async fn open(session: Session<E>, inbound: Streaming<pb::WatchRequest>) -> Result<Self, Refusal> {
+        let (stream, reader) = session.handle.open_watch_stream().await?;
         let (fail, failed) = oneshot::channel();
-        let (service, room) = (porch.clone(), reader.clone());
+        let (service, room) = (session.clone(), reader.clone());
         let wishes = tokio::spawn(async move {
             // The failure is told before the stream is closed. Nobody listens if the answers were dropped first.
             let _ = fail.send(obey(&service, &stream, &room, inbound).await);
         });
-        Ok(Self { porch, reader, ready: VecDeque::new(), failed, wishes: wishes.abort_handle() })
+        Ok(Self { session, reader, ready: VecDeque::new(), failed, wishes: wishes.abort_handle() })
     }
 }
 
@@ -78,16 +79,16 @@ impl<E: Env> Answers for WatchAnswers<E> {
                 batch = self.reader.next_batch() => batch,
             };
             let Some(batch) = batch else {
-                let is_corrupt = self.porch.handle.facts().is_corrupt();
+                let is_corrupt = self.session.handle.facts().is_corrupt();
                 return Some(Err(if is_corrupt { status_of(&Refusal::Corrupt) } else { stopped() }));
             };
-            let term = self.porch.handle.facts().term();
-            let limit = self.porch.terms.max_message_bytes();
+            let term = self.session.handle.facts().term();
+            let limit = self.session.terms.max_message_bytes();
             for message in batch {
                 if let WatchMessage::Events { events, .. } = &message {
-                    self.porch.metrics.asked.events.inc_by(events.len() as u64);
+                    self.session.metrics.asked.events.inc_by(events.len() as u64);
                 }
-                let header = |revision| self.porch.header_of(revision, term);
+                let header = |revision| self.session.header_of(revision, term);
                 self.ready.extend(responses(message, header, limit));
             }
         }
@@ -101,25 +102,29 @@ fn stopped() -> Status {
 /// Carries out what the client wants until its side fails. One that ends in order only listens from then on.
 /// The next wish is taken when there is room for its answer: who asks and never reads is not served further.
 async fn obey<E: Env>(
-    porch: &Porch<E>,
+    session: &Session<E>,
     stream: &WatchStream<E>,
     room: &WatchReader,
     mut inbound: Streaming<pb::WatchRequest>,
 ) -> Status {
     loop {
         room.room().await;
-        let request = match received(porch, Rpc::Watch, &mut inbound).await {
+        let request = match received(session, Rpc::Watch, &mut inbound).await {
             Ok(Some(request)) => request,
             Ok(None) => return pending().await,
             Err(status) => {
-                porch.metrics.stream_failure("receive", "watch");
+                session.metrics.stream_failure("receive", "watch");
                 return status;
             }
         };
         // As etcd: a request of no kind is probably a newer client's; ignored.
         let Some(wish) = request.request_union else { continue };
+        let asker = match wish {
+            RequestUnion::CreateRequest(_) => session.asker().await,
+            _ => Ok(None),
+        };
         loop {
-            match tell(stream, &wish) {
+            match tell(stream, &asker, &wish) {
                 Ok(()) => break,
                 // The node is behind: the client is not told off but kept waiting.
                 Err(Refusal::TooManyRequests) => tokio::time::sleep(CROWDED_PAUSE).await,
@@ -132,9 +137,13 @@ async fn obey<E: Env>(
 /// Pause before a full node is told again.
 const CROWDED_PAUSE: Duration = Duration::from_millis(2);
 
-fn tell<E: Env>(stream: &WatchStream<E>, wish: &RequestUnion) -> Result<(), Refusal> {
+fn tell<E: Env>(
+    stream: &WatchStream<E>,
+    asker: &Result<Option<Asker>, Refusal>,
+    wish: &RequestUnion,
+) -> Result<(), Refusal> {
     match wish {
-        RequestUnion::CreateRequest(create) => stream.create(spec(create.clone())),
+        RequestUnion::CreateRequest(create) => stream.create_for(asker.clone(), spec(create.clone())),
         RequestUnion::CancelRequest(cancel) => stream.cancel(cancel.watch_id),
         RequestUnion::ProgressRequest(_) => stream.request_progress(),
     }
@@ -164,12 +173,14 @@ fn responses(message: WatchMessage, header: impl Fn(i64) -> pb::ResponseHeader, 
         }
         WatchMessage::Refused { revision, reason } => {
             let (created, canceled) = (true, true);
-            let cancel_reason = reason.to_string();
-            let watch_id = NO_WATCHER;
+            let (watch_id, cancel_reason) = (NO_WATCHER, reason);
             (revision, pb::WatchResponse { watch_id, created, canceled, cancel_reason, ..Default::default() })
         }
         WatchMessage::Canceled { watch_id, revision, compact_revision } => {
             (revision, pb::WatchResponse { watch_id, canceled: true, compact_revision, ..Default::default() })
+        }
+        WatchMessage::Cut { watch_id, revision, reason: cancel_reason } => {
+            (revision, pb::WatchResponse { watch_id, canceled: true, cancel_reason, ..Default::default() })
         }
         WatchMessage::Progress { watch_id, revision } => {
             (revision, pb::WatchResponse { watch_id, ..Default::default() })
@@ -202,7 +213,8 @@ mod tests {
 
     #[test]
     fn words_of_the_hub_are_etcds_answers() {
-        let refused = sent(WatchMessage::Refused { revision: 4, reason: "mvcc: watcher range is empty" }, 1 << 20);
+        let refused =
+            sent(WatchMessage::Refused { revision: 4, reason: "mvcc: watcher range is empty".to_string() }, 1 << 20);
         assert_eq!((refused[0].watch_id, refused[0].created, refused[0].canceled), (-1, true, true));
         assert_eq!(refused[0].cancel_reason, "mvcc: watcher range is empty");
 

@@ -18,10 +18,11 @@ use tonic::codec::Streaming;
 use tonic::{Code, Status};
 use tonic_prost::ProstDecoder;
 
-use crate::api::gate::Caller;
+use crate::api::gate::{Caller, Credentials};
 use crate::api::methods::{Flow, Rpc};
 use crate::api::metrics::registry::Metrics;
 use crate::api::porch::Porch;
+use crate::api::session::Session;
 use crate::api::status::{code_name, deadline_exceeded, status_of};
 use crate::api::transport::inbound::as_etcd;
 use crate::api::transport::pieces::Pieces;
@@ -118,6 +119,12 @@ impl<E: Env> Call<E> {
         Ok(Terms { require_leader: caller.require_leader, deadline })
     }
 
+    /// The services, as who asks has them.
+    fn session<B>(&self, request: &http::Request<B>) -> Session<E> {
+        let credentials = Credentials::of(request.headers(), request.extensions());
+        Session::new(self.porch.clone(), credentials)
+    }
+
     /// The messages of a request.
     fn messages<B, Q>(&self, request: http::Request<B>) -> Result<Streaming<Q>, Status>
     where
@@ -157,16 +164,18 @@ impl<E: Env> Call<E> {
         B::Error: Into<StdError>,
         Q: Message + Default + Send + 'static,
         P: Pieces + Unpin,
-        F: FnOnce(Arc<Porch<E>>, Q) -> Fut + Send,
+        F: FnOnce(Session<E>, Q) -> Fut + Send,
         Fut: Future<Output = Result<P, Refusal>> + Send,
     {
         let deadline = match self.admit(&request) {
             Ok(terms) => terms.deadline,
             Err(refusal) => return self.refuse(&refusal),
         };
+        let session = self.session(&request);
         let answer = async {
             let message = self.message(request).await?;
-            serve(self.porch.clone(), message).await.map_err(|refusal| status_of(&refusal))
+            session.admit(self.rpc).await.map_err(|refusal| status_of(&refusal))?;
+            serve(session, message).await.map_err(|refusal| status_of(&refusal))
         };
         let answer = within(deadline, answer).await;
         self.reply(answer)
@@ -205,16 +214,18 @@ impl<E: Env> Call<E> {
         B::Error: Into<StdError>,
         Q: Message + Default + Send + 'static,
         A: Answers,
-        F: FnOnce(Arc<Porch<E>>, Q) -> Fut + Send,
+        F: FnOnce(Session<E>, Q) -> Fut + Send,
         Fut: Future<Output = Result<A, Refusal>> + Send,
     {
         let terms = match self.admit(&request) {
             Ok(terms) => terms,
             Err(refusal) => return self.refuse(&refusal),
         };
+        let session = self.session(&request);
         let opened = async {
             let message = self.message(request).await?;
-            open(self.porch.clone(), message).await.map_err(|refusal| status_of(&refusal))
+            session.admit(self.rpc).await.map_err(|refusal| status_of(&refusal))?;
+            open(session, message).await.map_err(|refusal| status_of(&refusal))
         };
         let opened = within(terms.deadline, opened).await;
         self.begin(terms, opened)
@@ -227,16 +238,18 @@ impl<E: Env> Call<E> {
         B::Error: Into<StdError>,
         Q: Message + Default + Send + 'static,
         A: Answers,
-        F: FnOnce(Arc<Porch<E>>, Streaming<Q>) -> Fut + Send,
+        F: FnOnce(Session<E>, Streaming<Q>) -> Fut + Send,
         Fut: Future<Output = Result<A, Refusal>> + Send,
     {
         let terms = match self.admit(&request) {
             Ok(terms) => terms,
             Err(refusal) => return self.refuse(&refusal),
         };
+        let session = self.session(&request);
         let opened = async {
             let messages = self.messages(request)?;
-            open(self.porch.clone(), messages).await.map_err(|refusal| status_of(&refusal))
+            session.admit(self.rpc).await.map_err(|refusal| status_of(&refusal))?;
+            open(session, messages).await.map_err(|refusal| status_of(&refusal))
         };
         let opened = within(terms.deadline, opened).await;
         self.begin(terms, opened)

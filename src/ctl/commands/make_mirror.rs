@@ -3,6 +3,7 @@
 //! Invariants: first the keys as of one revision, then every change after it in order, the changes of one revision
 //! together (as far as `--max-txn-ops` allows); nothing is written twice, and keys outside the prefix are not touched.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use crate::client::{Client, OPEN_END, Options, WatchRange, prefix_end};
+use crate::client::{Client, OPEN_END, Options, TlsOptions, WatchRange, prefix_end};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::request_op::Request;
 use crate::wire::mvccpb::Event;
@@ -126,23 +127,17 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
 
 /// How to reach the destination: as the source, but for who asks.
 fn destination_options(session: &mut Session, flags: &Flags) -> Result<Options, Failure> {
-    for (name, file) in
-        [("dest-cert", &flags.dest_cert), ("dest-key", &flags.dest_key), ("dest-cacert", &flags.dest_cacert)]
-    {
-        if !file.is_empty() {
-            return Err(Failure::bad_args(format!("--{name}: TLS is not built yet")));
-        }
-    }
-    if !flags.dest_insecure_transport {
-        return Err(Failure::bad_args("--dest-insecure-transport=false: TLS is not built yet"));
-    }
     let user = Some(flags.dest_user.clone());
     let mut password = flags.dest_password.clone();
     if !flags.dest_user.is_empty() && password.is_empty() && !flags.dest_user.contains(':') {
         password = session.ask("Destination Password: ")?;
     }
     let credentials = password_of(&user, Some(&password));
-    Ok(Options { credentials, ..session.options()? })
+    let files = [&flags.dest_cacert, &flags.dest_cert, &flags.dest_key];
+    let sealed = !flags.dest_insecure_transport || files.iter().any(|file| !file.is_empty());
+    let [cacert, cert, key] = files.map(PathBuf::from);
+    let tls = sealed.then_some(TlsOptions { cacert, cert, key, insecure_skip_verify: false });
+    Ok(Options { credentials, tls, ..session.options()? })
 }
 
 struct Mirror {

@@ -63,7 +63,8 @@ impl<D: Disk> Env for Still<D> {
     }
 
     fn net(&self) -> &TokioNet {
-        &TokioNet
+        static PLAIN: TokioNet = TokioNet::plain();
+        &PLAIN
     }
 
     fn tasks(&self) -> &Self {

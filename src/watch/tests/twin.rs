@@ -232,6 +232,7 @@ impl Twin {
                 assert_eq!(*revision, asked_at);
                 assert!(spec.start_revision < 0 || spec.watch_id != 0, "refused without a reason");
             }
+            WatchMessage::Cut { .. } => panic!("nobody's permission goes here"),
             WatchMessage::Canceled { watch_id, compact_revision: 0, .. }
                 if self.readers[stream].spent.remove(watch_id) => {}
             WatchMessage::Canceled { watch_id, compact_revision, .. } => {

@@ -1,0 +1,131 @@
+//! One asker's way into the services: what is asked is asked in someone's name, or in nobody's.
+//!
+//! Invariants: every method that a client can name is a method of a session, so that none can be served without the
+//! question who asks; what is read is shown only when the asker may read it by a table of users that is no older than
+//! what is read, and was not changed while it was read. Costs one load of an atomic where nobody is asked who he is.
+//! Does not know the methods.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::api::gate::Credentials;
+use crate::api::methods::{Right, Rpc};
+use crate::api::porch::Porch;
+use crate::auth::{Asker, Auth};
+use crate::base::{Refusal, limits};
+use crate::env::Env;
+use crate::machine::Command;
+use crate::mvcc::View;
+use crate::node::Proposed;
+use crate::passport::TokenKind;
+use crate::wire::etcdserverpb as pb;
+
+/// The services, as one asker has them.
+pub struct Session<E: Env> {
+    porch: Arc<Porch<E>>,
+    credentials: Credentials,
+}
+
+impl<E: Env> Clone for Session<E> {
+    fn clone(&self) -> Self {
+        Self { porch: self.porch.clone(), credentials: self.credentials.clone() }
+    }
+}
+
+impl<E: Env> Deref for Session<E> {
+    type Target = Porch<E>;
+
+    fn deref(&self) -> &Porch<E> {
+        &self.porch
+    }
+}
+
+impl<E: Env> Session<E> {
+    /// A session of who shows these.
+    pub fn new(porch: Arc<Porch<E>>, credentials: Credentials) -> Self {
+        Self { porch, credentials }
+    }
+
+    /// Who asks; nobody where nobody is asked, or where nothing is shown.
+    ///
+    /// A token wins over a certificate, as in etcd.
+    pub async fn asker(&self) -> Result<Option<Asker>, Refusal> {
+        if !self.handle.asks_who() {
+            return Ok(None);
+        }
+        let Some(token) = self.credentials.token() else {
+            let revision = self.handle.auth().revision();
+            let named = self.credentials.common_name.as_ref();
+            return Ok(named.map(|name| Asker { user: name.0.clone(), revision }));
+        };
+        match &self.passports.tokens {
+            TokenKind::Simple => self.handle.named_by(token).await.map(Some),
+            TokenKind::Jwt(jwt) => jwt.take(token, self.handle.wall_ms()).map(Some).ok_or(Refusal::InvalidAuthToken),
+            TokenKind::Nothing => Err(Refusal::InvalidAuthToken),
+        }
+    }
+
+    /// Refuses one for whom the method is not, as far as it does not depend on what is asked for.
+    pub async fn admit(&self, rpc: Rpc) -> Result<(), Refusal> {
+        if !self.handle.asks_who() {
+            return Ok(());
+        }
+        match rpc.right() {
+            Right::Anyone | Right::ByRequest => Ok(()),
+            Right::Named => self.require_named().await.map(drop),
+            Right::Root => self.require_root().await.map(drop),
+        }
+    }
+
+    /// Refuses one who has not said who he is, where that is asked.
+    pub async fn require_named(&self) -> Result<Option<Asker>, Refusal> {
+        let asker = self.asker().await?;
+        self.handle.auth().check_named(asker.as_ref())?;
+        Ok(asker)
+    }
+
+    /// Refuses one who has not the role `root`, where that is asked.
+    pub async fn require_root(&self) -> Result<Option<Asker>, Refusal> {
+        if !self.handle.asks_who() {
+            return Ok(None);
+        }
+        let asker = self.asker().await?;
+        self.handle.auth().check_root(asker.as_ref())?;
+        Ok(asker)
+    }
+
+    /// Proposes a command in the asker's name and gives the answer with its header.
+    pub async fn propose(&self, command: Command) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
+        let asker = self.asker().await?;
+        self.propose_for(asker.as_ref(), command).await
+    }
+
+    /// A view of which the asker may read what `check` looks at.
+    ///
+    /// The table of users is looked at before and after the view is taken: where it changed, the view may be of before a
+    /// key was hidden and the table of after a right was given, so both are taken anew.
+    pub async fn view_for(
+        &self,
+        linearizable: bool,
+        check: impl Fn(&Auth, Option<&Asker>) -> Result<(), Refusal>,
+    ) -> Result<View<E::Disk>, Refusal> {
+        for _ in 0..limits::READS_WHILE_USERS_CHANGE {
+            let is_asked = self.handle.asks_who();
+            let before = is_asked.then(|| self.handle.auth());
+            let view = self.view(linearizable).await?;
+            match before {
+                None if !self.handle.asks_who() => return Ok(view),
+                None => {}
+                Some(before) => {
+                    let asker = self.asker().await?;
+                    let table = self.handle.auth();
+                    if Arc::ptr_eq(&before, &table) {
+                        check(&table, asker.as_ref())?;
+                        return Ok(view);
+                    }
+                }
+            }
+        }
+        Err(Refusal::AuthOldRevision)
+    }
+}

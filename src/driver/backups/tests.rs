@@ -1,0 +1,89 @@
+//! Backups of a member in virtual time.
+
+use std::time::Duration;
+
+use super::*;
+use crate::backend::hash_kv;
+use crate::base::Fault;
+use crate::bbolt::{Database, Source};
+use crate::driver::{DriverConfig, start};
+use crate::env::VirtualEnv;
+use crate::machine::{Command, Put};
+
+struct Memory(Vec<u8>);
+
+impl Source for Memory {
+    fn bytes(&self) -> Result<u64, Fault> {
+        Ok(self.0.len() as u64)
+    }
+
+    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, Fault> {
+        let rest = self.0.get(offset as usize..).unwrap_or_default();
+        let len = rest.len().min(bytes.len());
+        bytes[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
+    }
+}
+
+async fn member(env: &VirtualEnv) -> Handle<VirtualEnv> {
+    let config = DriverConfig::alone("one", "http://localhost:2380");
+    let (handle, _) = start(env.clone(), config).await.expect("it starts");
+    while !handle.status().ready {
+        env.pass(Duration::from_millis(1)).await;
+    }
+    handle
+}
+
+fn put(number: usize) -> Command {
+    let (key, value) = (format!("key{number}").into(), vec![b'v'; 3000].into());
+    Command::Put(Put { key, value, lease: 0, prev_kv: false, ignore_value: false, ignore_lease: false })
+}
+
+#[test]
+fn a_backup_is_of_the_moment_it_was_asked_for() {
+    VirtualEnv::run(async |env| {
+        let handle = member(&env).await;
+        for number in 0..500 {
+            handle.propose(put(number)).await.expect("written");
+        }
+        let digest = handle.view(true).await.expect("led").hash_kv(0).expect("read");
+        let mut backup = handle.back_up().await.expect("begun");
+        let mut blobs = Vec::new();
+        loop {
+            handle.propose(put(blobs.len())).await.expect("nothing is held up");
+            let some = backup.next().await.expect("made");
+            if some.is_empty() {
+                break;
+            }
+            blobs.extend(some);
+        }
+        let sizes: Vec<usize> = blobs.iter().map(|blob| blob.bytes.len()).collect();
+        let (last, file) = sizes.split_last().expect("a digest");
+        assert_eq!(*last, 32);
+        assert!(file[..file.len() - 1].iter().all(|bytes| *bytes == limits::BACKUP_BLOB_BYTES), "{file:?}");
+        assert_eq!(blobs[0].remaining, file[1..].iter().sum::<usize>() as u64);
+        let bytes = blobs.iter().take(file.len()).flat_map(|blob| blob.bytes.to_vec()).collect();
+        let database = Database::open(Memory(bytes), "backup").expect("whole");
+        assert_eq!(hash_kv(&database, "backup", 0).expect("whole"), digest);
+        handle.stop().await;
+    });
+}
+
+#[test]
+fn few_are_made_at_once_and_who_goes_away_leaves_a_place() {
+    VirtualEnv::run(async |env| {
+        let handle = member(&env).await;
+        handle.propose(put(1)).await.expect("written");
+        let mut held = Vec::new();
+        for _ in 0..limits::BACKUPS {
+            held.push(handle.back_up().await.expect("begun"));
+        }
+        assert!(matches!(handle.back_up().await, Err(Refusal::TooManyRequests)));
+        let mut half = held.pop().expect("several");
+        assert!(!half.next().await.expect("made").is_empty());
+        drop(half);
+        let mut next = handle.back_up().await.expect("there is a place again");
+        assert!(!next.next().await.expect("made").is_empty());
+        handle.stop().await;
+    });
+}

@@ -1,0 +1,70 @@
+//! Who asks, and what of it a member can tell without the log.
+
+use std::sync::Arc;
+
+use super::handle::Handle;
+use crate::auth::{Asker, Auth};
+use crate::base::{LogIndex, Refusal};
+use crate::env::{Clock, Env};
+use crate::node::{Input, LeaseAccess};
+
+impl<E: Env> Handle<E> {
+    /// Whether callers must say who they are.
+    pub fn asks_who(&self) -> bool {
+        self.facts().auth.is_enabled()
+    }
+
+    /// Users and roles as they are here: no older than any view that was given out before.
+    pub fn auth(&self) -> Arc<Auth> {
+        self.facts().auth.table()
+    }
+
+    /// Whom a simple token names. One that this member does not know may be of an entry that it has not applied: it is
+    /// waited for, as in etcd, but no longer than for a read.
+    ///
+    /// Refused as invalid where it names nobody.
+    pub async fn named_by(&self, token: &str) -> Result<Asker, Refusal> {
+        let made_at = made_at(token).ok_or(Refusal::InvalidAuthToken)?;
+        if let Some(asker) = self.known_by(token) {
+            return Ok(asker);
+        }
+        if made_at > self.facts().applied() {
+            self.inspect(true).await?;
+        }
+        self.known_by(token).ok_or(Refusal::InvalidAuthToken)
+    }
+
+    fn known_by(&self, token: &str) -> Option<Asker> {
+        let board = &self.facts().auth;
+        // The revision before the name: a token that is taken away between the two is not found, and a right that is
+        // taken away is one of a later revision.
+        let revision = board.table().revision();
+        let user = board.named_by(token, self.env().clock().now())?;
+        Some(Asker { user, revision })
+    }
+
+    /// Refuses an asker who may not do that with leases, by the keys that hang on them here.
+    pub async fn check_leases(&self, asker: Option<Asker>, access: LeaseAccess) -> Result<(), Refusal> {
+        self.ask(|reply| Input::CheckLeases { asker, access, reply }).await?
+    }
+}
+
+/// The entry that made a simple token, as the token names it.
+fn made_at(token: &str) -> Option<LogIndex> {
+    let (drawn, index) = token.split_once('.')?;
+    let is_plain = !drawn.is_empty() && index.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then(|| index.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_names_its_entry() {
+        assert_eq!(made_at("abcDEF.17"), Some(17));
+        for bad in ["", "abc", "abc.", ".5", "abc.x", "abc.-1", "abc.+1", "a.b.1", "abc.99999999999999999999"] {
+            assert_eq!(made_at(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What anyone may know of users and tokens without asking the node.
+//!
+//! Invariants: the table is told in the moment in which it changes, before the change is answered and before a view of
+//! anything later is handed out, so who reads the table after a view was given to him reads one that is no older than
+//! the view. Costs one load of an atomic where nobody is asked who he is.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use crate::auth::{Auth, Tokens};
+use crate::env::Instant;
+
+/// The noticeboard's part about users.
+#[derive(Debug, Default)]
+pub struct AuthBoard {
+    is_enabled: AtomicBool,
+    revision: AtomicU64,
+    table: Mutex<Arc<Auth>>,
+    tokens: Mutex<Tokens>,
+}
+
+impl AuthBoard {
+    /// Whether callers must say who they are.
+    pub fn is_enabled(&self) -> bool {
+        self.is_enabled.load(Ordering::Acquire)
+    }
+
+    /// The table's revision, for the metrics.
+    pub fn revision(&self) -> u64 {
+        self.revision.load(Ordering::Relaxed)
+    }
+
+    /// The table as it is now.
+    pub fn table(&self) -> Arc<Auth> {
+        self.table.lock().expect("no holder of this lock panics").clone()
+    }
+
+    /// Whom a token names; it lives on.
+    pub fn named_by(&self, token: &str, now: Instant) -> Option<Arc<str>> {
+        self.tokens().find(token, now.0)
+    }
+
+    /// Tokens that are not used live for so long.
+    pub fn tokens_live_for(&self, ttl: Duration) {
+        self.tokens().live_for(ttl);
+    }
+
+    pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        self.tokens.lock().expect("no holder of this lock panics")
+    }
+
+    /// Tells the table. Tokens of those who are gone, or have another password, name nobody any more.
+    pub(super) fn tell(&self, table: &Arc<Auth>) {
+        let was = std::mem::replace(&mut *self.table.lock().expect("no holder of this lock panics"), table.clone());
+        let mut tokens = self.tokens();
+        if !tokens.is_empty() && !Arc::ptr_eq(&was, table) {
+            let password = |table: &Auth, user: &str| table.user(user).map(|user| user.password.clone());
+            tokens.keep(|user| {
+                let now = password(table, user);
+                table.is_enabled() && now.is_some() && now == password(&was, user)
+            });
+        }
+        drop(tokens);
+        self.revision.store(table.revision(), Ordering::Relaxed);
+        self.is_enabled.store(table.is_enabled(), Ordering::Release);
+    }
+}

@@ -1,0 +1,275 @@
+//! JSON web tokens, as etcd makes and takes them: `--auth-token jwt,sign-method=...,priv-key=...,pub-key=...,ttl=...`.
+//!
+//! Invariants: a token is taken only under the one method that is configured, whatever its header says; its times are
+//! looked at when it is shown, however often it was taken before. One who knows the public key alone takes tokens and
+//! gives none.
+
+use std::fmt;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
+use fxhash::FxHashMap;
+use ring::hmac;
+use ring::rand::SystemRandom;
+use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair, UnparsedPublicKey};
+
+use super::der;
+use super::options::Options;
+use crate::auth::Asker;
+use crate::base::limits;
+
+/// etcd's words.
+const INVALID_OPTIONS: &str = "auth: invalid auth options";
+const MISSING_KEY: &str = "auth: missing key data";
+const KEY_MISMATCH: &str = "auth: public and private keys don't match";
+
+/// Time a token lives where the option says nothing, as in etcd.
+const DEFAULT_TTL: Duration = Duration::from_secs(5 * 60);
+
+const OPTIONS: [&str; 4] = ["sign-method", "pub-key", "priv-key", "ttl"];
+
+/// Object identifiers of the curves.
+const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
+
+enum Private {
+    Rsa(RsaKeyPair, &'static dyn signature::RsaEncoding),
+    Curve(EcdsaKeyPair),
+    Edwards(Ed25519KeyPair),
+}
+
+enum Keys {
+    Shared(hmac::Key),
+    Pair { private: Option<Private>, public: UnparsedPublicKey<Vec<u8>> },
+}
+
+/// What a token that was verified says.
+#[derive(Clone)]
+struct Claims {
+    asker: Asker,
+    not_before: Option<f64>,
+    expires: Option<f64>,
+}
+
+/// The tokens of one method and key.
+pub struct Jwt {
+    method: String,
+    keys: Keys,
+    ttl: Duration,
+    /// Verified before: a signature costs more than a read.
+    known: Mutex<FxHashMap<Box<str>, Claims>>,
+}
+
+impl fmt::Debug for Jwt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jwt").field("method", &self.method).field("ttl", &self.ttl).finish_non_exhaustive()
+    }
+}
+
+impl Jwt {
+    /// What the options ask for; `read` gives the files they name. Refused in etcd's words, where it has some.
+    pub(super) fn new(options: &Options<'_>, read: impl Fn(&str) -> std::io::Result<Vec<u8>>) -> Result<Self, String> {
+        let invalid = || INVALID_OPTIONS.to_string();
+        let file = |name| match options.get(name) {
+            None | Some("") => Ok(None),
+            Some(path) => read(path).map(Some).map_err(|_| invalid()),
+        };
+        let ttl = match options.get("ttl") {
+            None | Some("") => DEFAULT_TTL,
+            Some(text) => super::options::duration(text).ok_or_else(invalid)?,
+        };
+        let (public, private) = (file("pub-key")?, file("priv-key")?);
+        let method = options.get("sign-method").ok_or_else(invalid)?;
+        let unknown: Vec<&str> = options.names().filter(|name| !OPTIONS.contains(name)).collect();
+        if !unknown.is_empty() {
+            tracing::warn!(?unknown, "unknown JWT options");
+        }
+        let keys = keys(method, private.as_deref(), public.as_deref())?;
+        Ok(Self { method: method.to_string(), keys, ttl, known: Mutex::default() })
+    }
+
+    /// A token that names `user` at `revision` from `now_ms` (since 1970) on; nothing where the key only verifies.
+    pub fn give(&self, user: &str, revision: u64, now_ms: u64) -> Option<String> {
+        let expires = (now_ms / 1_000).saturating_add(self.ttl.as_secs());
+        let header = format!("{{\"alg\":\"{}\",\"typ\":\"JWT\"}}", self.method);
+        let claims = serde_json::json!({ "exp": expires, "revision": revision, "username": user }).to_string();
+        let signed = format!("{}.{}", BASE64_URL.encode(header), BASE64_URL.encode(claims));
+        let signature = self.sign(signed.as_bytes())?;
+        Some(format!("{signed}.{}", BASE64_URL.encode(signature)))
+    }
+
+    /// Whom a token names at `now_ms`, if it is one of ours.
+    pub fn take(&self, token: &str, now_ms: u64) -> Option<Asker> {
+        let known = self.known().get(token).cloned();
+        let claims = match known {
+            Some(claims) => claims,
+            None => {
+                let claims = self.verified(token)?;
+                let mut known = self.known();
+                if known.len() >= limits::MAX_KNOWN_JWTS {
+                    known.clear();
+                }
+                known.insert(token.into(), claims.clone());
+                claims
+            }
+        };
+        let now = now_ms as f64 / 1_000.0;
+        let is_due = claims.not_before.is_none_or(|from| from <= now) && claims.expires.is_none_or(|until| now < until);
+        is_due.then_some(claims.asker)
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, FxHashMap<Box<str>, Claims>> {
+        self.known.lock().expect("no holder of this lock panics")
+    }
+
+    fn verified(&self, token: &str) -> Option<Claims> {
+        let (signed, signature) = token.rsplit_once('.')?;
+        let (header, claims) = signed.split_once('.').filter(|(_, claims)| !claims.contains('.'))?;
+        let json =
+            |part: &str| -> Option<serde_json::Value> { serde_json::from_slice(&BASE64_URL.decode(part).ok()?).ok() };
+        if json(header)?.get("alg")?.as_str()? != self.method {
+            return None;
+        }
+        let signature = BASE64_URL.decode(signature).ok()?;
+        let holds = match &self.keys {
+            Keys::Shared(key) => hmac::verify(key, signed.as_bytes(), &signature).is_ok(),
+            Keys::Pair { public, .. } => public.verify(signed.as_bytes(), &signature).is_ok(),
+        };
+        if !holds {
+            return None;
+        }
+        let claims = json(claims)?;
+        // A time that is there must be one.
+        let time = |name: &str| claims.get(name).map_or(Some(None), |time| time.as_f64().map(Some));
+        let revision = claims.get("revision")?.as_f64()?;
+        let user = claims.get("username")?.as_str()?.into();
+        Some(Claims {
+            asker: Asker { user, revision: revision as u64 },
+            not_before: time("nbf")?,
+            expires: time("exp")?,
+        })
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        let random = SystemRandom::new();
+        match &self.keys {
+            Keys::Shared(key) => Some(hmac::sign(key, message).as_ref().to_vec()),
+            Keys::Pair { private, .. } => match private.as_ref()? {
+                Private::Rsa(key, encoding) => {
+                    let mut signature = vec![0; key.public().modulus_len()];
+                    key.sign(*encoding, &random, message, &mut signature).ok()?;
+                    Some(signature)
+                }
+                Private::Curve(key) => Some(key.sign(&random, message).ok()?.as_ref().to_vec()),
+                Private::Edwards(key) => Some(key.sign(message).as_ref().to_vec()),
+            },
+        }
+    }
+}
+
+type Algorithm = &'static dyn signature::VerificationAlgorithm;
+
+fn keys(method: &str, private: Option<&[u8]>, public: Option<&[u8]>) -> Result<Keys, String> {
+    let rsa = |encoding, algorithm| rsa_keys(encoding, algorithm, private, public);
+    let curve = |signing, algorithm, curve| curve_keys(signing, algorithm, curve, private, public);
+    match method {
+        "HS256" => shared(hmac::HMAC_SHA256, private),
+        "HS384" => shared(hmac::HMAC_SHA384, private),
+        "HS512" => shared(hmac::HMAC_SHA512, private),
+        "RS256" => rsa(&signature::RSA_PKCS1_SHA256, &signature::RSA_PKCS1_2048_8192_SHA256),
+        "RS384" => rsa(&signature::RSA_PKCS1_SHA384, &signature::RSA_PKCS1_2048_8192_SHA384),
+        "RS512" => rsa(&signature::RSA_PKCS1_SHA512, &signature::RSA_PKCS1_2048_8192_SHA512),
+        "PS256" => rsa(&signature::RSA_PSS_SHA256, &signature::RSA_PSS_2048_8192_SHA256),
+        "PS384" => rsa(&signature::RSA_PSS_SHA384, &signature::RSA_PSS_2048_8192_SHA384),
+        "PS512" => rsa(&signature::RSA_PSS_SHA512, &signature::RSA_PSS_2048_8192_SHA512),
+        "ES256" => curve(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &signature::ECDSA_P256_SHA256_FIXED, P256),
+        "ES384" => curve(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &signature::ECDSA_P384_SHA384_FIXED, P384),
+        "ES512" => Err("sign-method ES512 is not built: choose ES256 or ES384".to_string()),
+        "EdDSA" => edwards_keys(private, public),
+        _ => Err(INVALID_OPTIONS.to_string()),
+    }
+}
+
+/// The shared secret is the private key's file, as it is.
+fn shared(algorithm: hmac::Algorithm, private: Option<&[u8]>) -> Result<Keys, String> {
+    let secret = private.filter(|secret| !secret.is_empty()).ok_or(MISSING_KEY)?;
+    Ok(Keys::Shared(hmac::Key::new(algorithm, secret)))
+}
+
+fn block(pem: &[u8], which: &str) -> Result<(String, Vec<u8>), String> {
+    der::first_block(pem).ok_or_else(|| format!("invalid key: {which} must be a PEM encoded key"))
+}
+
+/// What of the two keys is there, and whether they belong together.
+fn paired(algorithm: Algorithm, private: Option<(Private, Vec<u8>)>, public: Option<Vec<u8>>) -> Result<Keys, String> {
+    let keys = |private, key| Keys::Pair { private, public: UnparsedPublicKey::new(algorithm, key) };
+    match (private, public) {
+        (None, None) => Err(MISSING_KEY.to_string()),
+        (None, Some(public)) => Ok(keys(None, public)),
+        (Some((_, own)), Some(public)) if own != public => Err(KEY_MISMATCH.to_string()),
+        (Some((private, own)), _) => Ok(keys(Some(private), own)),
+    }
+}
+
+fn rsa_keys(
+    encoding: &'static dyn signature::RsaEncoding,
+    algorithm: Algorithm,
+    private: Option<&[u8]>,
+    public: Option<&[u8]>,
+) -> Result<Keys, String> {
+    let private = private.map(|pem| {
+        let (label, der) = block(pem, "priv-key")?;
+        let pair = if label == "RSA PRIVATE KEY" { RsaKeyPair::from_der(&der) } else { RsaKeyPair::from_pkcs8(&der) };
+        let pair = pair.map_err(|why| format!("key is not a valid RSA private key: {why}"))?;
+        let own = pair.public_key().as_ref().to_vec();
+        Ok::<_, String>((Private::Rsa(pair, encoding), own))
+    });
+    let public = public.map(|pem| {
+        let (label, der) = block(pem, "pub-key")?;
+        // PKCS#1 is the key itself.
+        let key = if label == "RSA PUBLIC KEY" { Some(der) } else { der::public_key(&der) };
+        key.ok_or_else(|| "key is not a valid RSA public key".to_string())
+    });
+    paired(algorithm, private.transpose()?, public.transpose()?)
+}
+
+fn curve_keys(
+    signing: &'static signature::EcdsaSigningAlgorithm,
+    algorithm: Algorithm,
+    curve: &[u8],
+    private: Option<&[u8]>,
+    public: Option<&[u8]>,
+) -> Result<Keys, String> {
+    let private = private.map(|pem| {
+        let (label, der) = block(pem, "priv-key")?;
+        let der = if label == "EC PRIVATE KEY" { der::wrapped(&der, curve) } else { der };
+        let pair = EcdsaKeyPair::from_pkcs8(signing, &der, &SystemRandom::new());
+        let pair = pair.map_err(|why| format!("key is not a valid ECDSA private key: {why}"))?;
+        let own = pair.public_key().as_ref().to_vec();
+        Ok::<_, String>((Private::Curve(pair), own))
+    });
+    let public = public.map(|pem| plain_public(pem, "ECDSA"));
+    paired(algorithm, private.transpose()?, public.transpose()?)
+}
+
+fn edwards_keys(private: Option<&[u8]>, public: Option<&[u8]>) -> Result<Keys, String> {
+    let private = private.map(|pem| {
+        let (_, der) = block(pem, "priv-key")?;
+        let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der);
+        let pair = pair.map_err(|why| format!("key is not a valid Ed25519 private key: {why}"))?;
+        let own = pair.public_key().as_ref().to_vec();
+        Ok::<_, String>((Private::Edwards(pair), own))
+    });
+    let public = public.map(|pem| plain_public(pem, "Ed25519"));
+    paired(&signature::ED25519, private.transpose()?, public.transpose()?)
+}
+
+fn plain_public(pem: &[u8], kind: &str) -> Result<Vec<u8>, String> {
+    let (_, der) = block(pem, "pub-key")?;
+    der::public_key(&der).ok_or_else(|| format!("key is not a valid {kind} public key"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Tokens of every method, given here and by Go's library, as etcd uses it.
+
+use super::*;
+
+/// Until the year 2100; made by `golang-jwt` with these keys, for `anna` at revision 7.
+const OF_ETCD: &str = include_str!("../testdata/tokens.txt");
+
+const FIRST_OF_2100_MS: u64 = 4_102_444_800_000;
+
+fn file(name: &str) -> std::io::Result<Vec<u8>> {
+    let bytes: &[u8] = match name {
+        "rsa.pkcs1" => include_bytes!("../testdata/rsa.pkcs1.pem"),
+        "rsa.pkcs8" => include_bytes!("../testdata/rsa.pkcs8.pem"),
+        "rsa.pub" => include_bytes!("../testdata/rsa.pub.pem"),
+        "rsa.cert" => include_bytes!("../testdata/rsa.cert.pem"),
+        "p256.sec1" => include_bytes!("../testdata/p256.sec1.pem"),
+        "p256.pkcs8" => include_bytes!("../testdata/p256.pkcs8.pem"),
+        "p256.pub" => include_bytes!("../testdata/p256.pub.pem"),
+        "p384.sec1" => include_bytes!("../testdata/p384.sec1.pem"),
+        "p384.pkcs8" => include_bytes!("../testdata/p384.pkcs8.pem"),
+        "p384.pub" => include_bytes!("../testdata/p384.pub.pem"),
+        "ed.pkcs8" => include_bytes!("../testdata/ed.pkcs8.pem"),
+        "ed.pub" => include_bytes!("../testdata/ed.pub.pem"),
+        _ => return Err(std::io::ErrorKind::NotFound.into()),
+    };
+    Ok(bytes.to_vec())
+}
+
+fn jwt(options: &str) -> Result<Jwt, String> {
+    Jwt::new(&Options::read(options).expect("well formed"), file)
+}
+
+/// The method's options with a private key alone, and with a public one alone.
+fn pair(method: &str) -> (String, Option<String>) {
+    let name = match method {
+        "ES256" => "p256",
+        "ES384" => "p384",
+        "EdDSA" => "ed",
+        "HS256" | "HS384" | "HS512" => return (format!("jwt,sign-method={method},priv-key=rsa.pub"), None),
+        _ => "rsa",
+    };
+    let of = |key| format!("jwt,sign-method={method},{key}-key={name}.{}", if key == "pub" { "pub" } else { "pkcs8" });
+    (of("priv"), Some(of("pub")))
+}
+
+const METHODS: [&str; 12] =
+    ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+
+#[test]
+fn every_method_gives_what_it_takes() {
+    for method in METHODS {
+        let (giving, taking) = pair(method);
+        let giving = jwt(&giving).expect(method);
+        let token = giving.give("änna", 9, 1_000_000).expect("it has the private key");
+        let asker = Some(Asker { user: "änna".into(), revision: 9 });
+        let taking = taking.map(|options| jwt(&options).expect(method));
+        for taking in [Some(&giving), taking.as_ref()].into_iter().flatten() {
+            assert_eq!(taking.take(&token, 1_000_000), asker, "{method}");
+            assert_eq!(taking.take(&token, 1_299_999), asker, "{method}, known by now");
+            assert_eq!(taking.take(&token, 1_300_000), None, "{method}: five minutes are over");
+        }
+        if let Some(taking) = taking {
+            assert_eq!(taking.give("anna", 9, 0), None, "the public key only verifies");
+        }
+    }
+}
+
+#[test]
+fn tokens_of_etcd_are_taken_under_their_method_alone() {
+    let anna = Some(Asker { user: "anna".into(), revision: 7 });
+    let tokens: Vec<(&str, &str)> = OF_ETCD.lines().filter_map(|line| line.split_once(' ')).collect();
+    assert_eq!(tokens.iter().map(|(method, _)| *method).collect::<Vec<_>>(), METHODS);
+    for method in METHODS {
+        let taking = jwt(&pair(method).0).expect(method);
+        for (theirs, token) in &tokens {
+            let expected = if *theirs == method { anna.clone() } else { None };
+            assert_eq!(taking.take(token, FIRST_OF_2100_MS - 1), expected, "{theirs} under {method}");
+            assert_eq!(taking.take(token, FIRST_OF_2100_MS), None, "its time is over");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_was_changed_is_none() {
+    let jwt = jwt(&pair("ES256").0).expect("sound");
+    let token = jwt.give("anna", 7, 0).expect("it has the private key");
+    let parts: Vec<&str> = token.split('.').collect();
+    let unsigned = BASE64_URL.encode(r#"{"alg":"none","typ":"JWT"}"#);
+    let root = BASE64_URL.encode(r#"{"exp":9999999999,"revision":7,"username":"root"}"#);
+    for bad in [
+        String::new(),
+        "..".to_string(),
+        "a.b.c.d".to_string(),
+        format!("{unsigned}.{}.", parts[1]),
+        format!("{}.{root}.{}", parts[0], parts[2]),
+        format!("{}.{}.", parts[0], parts[1]),
+        format!("{}.{}", parts[0], parts[1]),
+        format!("{token}x"),
+        format!("{token}.{}", parts[2]),
+    ] {
+        assert_eq!(jwt.take(&bad, 0), None, "{bad}");
+    }
+    assert!(jwt.take(&token, 0).is_some());
+}
+
+#[test]
+fn what_a_token_must_say() {
+    let jwt = jwt("jwt,sign-method=HS256,priv-key=rsa.pub,ttl=1h").expect("sound");
+    let token = |claims: &str| {
+        let signed = format!("{}.{}", BASE64_URL.encode(r#"{"alg":"HS256"}"#), BASE64_URL.encode(claims));
+        let signature = jwt.sign(signed.as_bytes()).expect("a shared secret signs");
+        format!("{signed}.{}", BASE64_URL.encode(signature))
+    };
+    let take = |claims: &str| jwt.take(&token(claims), 1_000_000).map(|asker| asker.revision);
+    assert_eq!(take(r#"{"username":"a","revision":3}"#), Some(3), "as in etcd it may live for ever");
+    assert_eq!(take(r#"{"username":"a","revision":3.0,"exp":1000.5}"#), Some(3));
+    for bad in [
+        r#"{"username":"a"}"#,
+        r#"{"revision":3}"#,
+        r#"{"username":5,"revision":3}"#,
+        r#"{"username":"a","revision":"3"}"#,
+        r#"{"username":"a","revision":3,"exp":"later"}"#,
+        r#"{"username":"a","revision":3,"exp":1000}"#,
+        r#"{"username":"a","revision":3,"nbf":1000.5}"#,
+        "[]",
+    ] {
+        assert_eq!(take(bad), None, "{bad}");
+    }
+    let given = jwt.give("a", 3, 0).expect("it signs");
+    assert!(jwt.take(&given, 3_599_999).is_some() && jwt.take(&given, 3_600_000).is_none());
+}
+
+#[test]
+fn keys_are_read_in_every_form_and_must_belong_together() {
+    for options in [
+        "RS256,priv-key=rsa.pkcs1,pub-key=rsa.pub",
+        "PS512,priv-key=rsa.pkcs8,pub-key=rsa.cert",
+        "ES256,priv-key=p256.sec1,pub-key=p256.pub",
+        "ES384,priv-key=p384.sec1,pub-key=p384.pub",
+        "EdDSA,priv-key=ed.pkcs8,pub-key=ed.pub",
+    ] {
+        let jwt = jwt(&format!("jwt,sign-method={options}")).expect(options);
+        assert!(jwt.give("a", 1, 0).is_some_and(|token| jwt.take(&token, 0).is_some()), "{options}");
+    }
+    for (options, text) in [
+        ("RS256", MISSING_KEY),
+        ("HS256,pub-key=rsa.pub", MISSING_KEY),
+        ("ES256,priv-key=p256.sec1,pub-key=p384.pub", KEY_MISMATCH),
+        ("RS256,priv-key=missing", INVALID_OPTIONS),
+        ("RS256,priv-key=rsa.pkcs1,ttl=soon", INVALID_OPTIONS),
+        ("none,priv-key=rsa.pkcs1", INVALID_OPTIONS),
+        ("ES512,priv-key=p384.sec1", "sign-method ES512 is not built: choose ES256 or ES384"),
+    ] {
+        assert_eq!(jwt(&format!("jwt,sign-method={options}")).err().as_deref(), Some(text), "{options}");
+    }
+    assert!(jwt("jwt,sign-method=RS256,priv-key=ed.pub").is_err_and(|text| text.contains("not a valid RSA")));
+}
+
+#[test]
+fn few_tokens_are_known() {
+    let jwt = jwt("jwt,sign-method=HS256,priv-key=rsa.pub").expect("sound");
+    for number in 0..limits::MAX_KNOWN_JWTS as u64 + 5 {
+        let token = jwt.give("a", number, 0).expect("it signs");
+        assert!(jwt.take(&token, 0).is_some());
+    }
+    assert_eq!(jwt.known().len(), 5);
+}

@@ -1,0 +1,130 @@
+//! Passwords by bcrypt, as etcd keeps them: what either of the two hashed the other one verifies.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::Semaphore;
+
+use crate::auth::PasswordHash;
+use crate::base::{Refusal, limits};
+
+/// Costs that bcrypt knows: two to this power are the rounds.
+pub const COST_RANGE: RangeInclusive<u32> = 4..=31;
+
+/// etcd's: some 60 ms.
+pub const COST_DEFAULT: u32 = 10;
+
+/// Longest password: bcrypt looks at no more.
+const MAX_PASSWORD_BYTES: usize = 72;
+
+/// Hashes and compares, where it may take long.
+#[derive(Clone, Debug)]
+pub struct Hasher {
+    cost: u32,
+    at_work: Arc<Semaphore>,
+    waiting: Arc<Semaphore>,
+}
+
+impl Hasher {
+    /// One that makes hashes of this cost. It occupies half of the processors at most.
+    pub fn new(cost: u32) -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, |number| number.get());
+        Self {
+            cost,
+            at_work: Arc::new(Semaphore::new(processors.div_ceil(2))),
+            waiting: Arc::new(Semaphore::new(limits::MAX_WAITING_PASSWORDS)),
+        }
+    }
+
+    /// The hash of a password under a fresh salt.
+    pub async fn hash(&self, password: String) -> Result<PasswordHash, Refusal> {
+        if password.len() > MAX_PASSWORD_BYTES {
+            return Err(Refusal::PasswordTooLong);
+        }
+        let cost = self.cost;
+        self.aside(move || hash(&password, cost)).await?.ok_or(Refusal::NoPasswordUser)
+    }
+
+    /// Whether `password` is the one that was hashed. What is no hash has no password.
+    pub async fn verify(&self, password: String, hash: PasswordHash) -> Result<bool, Refusal> {
+        self.aside(move || {
+            std::str::from_utf8(&hash.0).is_ok_and(|hash| bcrypt::verify(password, hash).unwrap_or(false))
+        })
+        .await
+    }
+
+    /// Does long work on a thread that may wait, when it is its turn. Who finds too many before him is refused.
+    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+        let _waits = self.waiting.clone().try_acquire_owned().map_err(|_| Refusal::TooManyRequests)?;
+        // It goes with the work: a client who goes away sets nobody else to work beside it.
+        let turn = self.at_work.clone().acquire_owned().await.map_err(|_| Refusal::Stopped)?;
+        let done = tokio::task::spawn_blocking(move || {
+            let done = work();
+            drop(turn);
+            done
+        });
+        done.await.map_err(|_| Refusal::Stopped)
+    }
+}
+
+fn hash(password: &str, cost: u32) -> Option<PasswordHash> {
+    let mut salt = [0; 16];
+    SystemRandom::new().fill(&mut salt).ok()?;
+    let parts = bcrypt::hash_with_salt(password, cost, salt).ok()?;
+    Some(PasswordHash(Bytes::from(parts.format_for_version(bcrypt::Version::TwoA))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made by `bcrypt.GenerateFromPassword` of Go's library, as etcd calls it.
+    const OF_ETCD: [(&str, &str); 3] = [
+        ("pass", "$2a$04$Wl4syWJ9rrEjuaUehvxSr.A9/pYt6DjhRxkQwdlcHJ06m2uL3oZUe"),
+        ("", "$2a$04$0Xya7YjHFQ3wfMbZFZZhfeZAwT.2.5awZrXo4c225zMEksoZJwU.C"),
+        (
+            "pppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppp",
+            "$2a$04$xz236Atb5W82N8sNx0AU3uJ67rzrjKtSbNTCuRZB/F5/YSGvzDoBO",
+        ),
+    ];
+
+    #[test]
+    fn what_etcd_hashed_is_verified() {
+        for (password, hash) in OF_ETCD {
+            assert!(bcrypt::verify(password, hash).expect("a hash"), "{password:?}");
+            assert!(!bcrypt::verify("another", hash).expect("a hash"), "{password:?}");
+        }
+    }
+
+    #[test]
+    fn a_hash_is_as_etcds_and_verifies() {
+        let hashed = hash("pass", 4).expect("there is randomness");
+        let text = std::str::from_utf8(&hashed.0).expect("text");
+        assert!(text.starts_with("$2a$04$") && text.len() == 60, "{text}");
+        assert!(bcrypt::verify("pass", text).expect("a hash") && !bcrypt::verify("Pass", text).expect("a hash"));
+        assert_ne!(hash("pass", 4), Some(hashed), "each has a salt of its own");
+    }
+
+    #[tokio::test]
+    async fn passwords_of_any_kind_are_taken_or_refused() {
+        let hasher = Hasher::new(4);
+        for password in [String::new(), "x".repeat(72), "ä€\0z".to_string()] {
+            let hash = hasher.hash(password.clone()).await.expect("hashed");
+            assert_eq!(hasher.verify(password, hash.clone()).await, Ok(true));
+            assert_eq!(hasher.verify("another".to_string(), hash).await, Ok(false));
+        }
+        assert_eq!(hasher.hash("x".repeat(73)).await, Err(Refusal::PasswordTooLong));
+        for junk in ["", "$2a$04$", "nothing of the kind"] {
+            let junk = PasswordHash(Bytes::from(junk));
+            assert_eq!(hasher.verify(String::new(), junk).await, Ok(false));
+        }
+    }
+
+    #[tokio::test]
+    async fn who_finds_too_many_waiting_is_refused() {
+        let hasher = Hasher { waiting: Arc::new(Semaphore::new(0)), ..Hasher::new(4) };
+        assert_eq!(hasher.hash("p".to_string()).await, Err(Refusal::TooManyRequests));
+    }
+}

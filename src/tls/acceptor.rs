@@ -1,0 +1,269 @@
+//! Connections that come in.
+//!
+//! Invariants: a handshake ends within its time, and there are never more at once than the bound; who is not let in is
+//! told apart in words; certificates are those that the files hold when the handshake begins. Sessions are not resumed:
+//! every connection shows its certificate anew, to the authorities and the list of revoked ones of that moment.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::server::NoServerSessionStorage;
+use rustls::sign::SingleCertAndKey;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio_rustls::LazyConfigAcceptor;
+
+use super::VerifiedClient;
+use super::certificate::Names;
+use super::files::{self, CertificateFiles, Roots};
+use super::go_text::go_text;
+use super::protocol::Protocol;
+use super::reload::Reloading;
+use super::revoked::Revoked;
+use super::verify::{Allowed, ClientJudge};
+use crate::base::limits;
+
+/// A connection that came in, decrypted.
+pub type ServerStream<S> = tokio_rustls::server::TlsStream<S>;
+
+/// On what terms connections come in.
+#[derive(Clone, Debug, Default)]
+pub struct ServerTerms {
+    /// Where the certificates lie.
+    pub files: CertificateFiles,
+    /// Versions and suites.
+    pub protocol: Protocol,
+    /// Whether clients must show a certificate. They must, too, where authorities are named.
+    pub client_cert_auth: bool,
+    /// Names that clients must have.
+    pub allowed: Allowed,
+    /// Whether a client's certificate must be for the address it comes from.
+    pub checks_origin: bool,
+    /// The protocols offered above, the liked one first.
+    pub above: Vec<&'static str>,
+}
+
+/// Why a connection was not let in.
+#[derive(Debug)]
+pub struct Rejected {
+    /// In Go's words.
+    pub text: String,
+    /// The server that the client asked for, where it said so.
+    pub server_name: String,
+    /// The certificate that it showed.
+    pub names: Option<Box<Names>>,
+    /// It only went away.
+    pub is_silent: bool,
+}
+
+#[derive(Debug)]
+struct Terms {
+    library: Arc<ServerConfig>,
+    revoked: Revoked,
+}
+
+/// Takes connections in.
+#[derive(Debug)]
+pub struct Acceptor {
+    terms: Reloading<Terms>,
+    verifies: bool,
+    checks_origin: bool,
+    handshakes: Semaphore,
+}
+
+const HANDSHAKE_TIME: Duration = Duration::from_millis(limits::HANDSHAKE_MS);
+
+impl Acceptor {
+    /// On these terms.
+    ///
+    /// # Errors
+    /// A file cannot be read or used; Go's words.
+    pub fn new(terms: ServerTerms) -> Result<Self, String> {
+        terms.files.check()?;
+        terms.allowed.check()?;
+        let verifies = terms.client_cert_auth || !terms.files.trusted_ca.as_os_str().is_empty();
+        let (files, checks_origin) = (terms.files.all(), terms.checks_origin);
+        let terms = Reloading::new(files, move || build(&terms, verifies))?;
+        Ok(Self { terms, verifies, checks_origin, handshakes: Semaphore::new(limits::HANDSHAKES) })
+    }
+
+    /// Greets a client that connected from an address, where it has one.
+    ///
+    /// # Errors
+    /// It is not let in.
+    pub async fn accept<S>(
+        &self,
+        stream: S,
+        from: Option<IpAddr>,
+    ) -> Result<(ServerStream<S>, Option<VerifiedClient>), Rejected>
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let Ok(_place) = self.handshakes.try_acquire() else {
+            return Err(Rejected::saying("too many handshakes at once"));
+        };
+        let terms = self.terms.current();
+        let greeting = async {
+            let (stream, server_name) = greet(&terms, stream).await?;
+            let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
+            let names = self.check(&terms, chain, from).await.map_err(|mut rejected| {
+                rejected.server_name = server_name;
+                rejected
+            })?;
+            let client = names.filter(|_| self.verifies);
+            let client = client.map(|names| VerifiedClient { common_name: names.common_name.into() });
+            Ok((stream, client))
+        };
+        tokio::time::timeout(HANDSHAKE_TIME, greeting).await.unwrap_or_else(|_| Err(Rejected::saying("i/o timeout")))
+    }
+
+    /// What etcd asks of a client's certificates when the handshake is done. Gives the client's own.
+    async fn check(
+        &self,
+        terms: &Terms,
+        chain: &[CertificateDer<'_>],
+        from: Option<IpAddr>,
+    ) -> Result<Option<Names>, Rejected> {
+        let mut own = None;
+        for certificate in chain {
+            let names = Names::read(certificate).map_err(|why| Rejected::saying(&why))?;
+            let own = own.get_or_insert(names.clone());
+            terms
+                .revoked
+                .check(&names)
+                .map_err(|text| Rejected { names: Some(Box::new(own.clone())), ..Rejected::saying(&text) })?;
+        }
+        if let (Some(names), Some(from), true) = (&own, from, self.checks_origin) {
+            let checked = comes_from(names, from).await;
+            checked.map_err(|text| Rejected { names: own.clone().map(Box::new), ..Rejected::saying(&text) })?;
+        }
+        Ok(own)
+    }
+}
+
+impl Rejected {
+    /// One whose first byte is none of TLS: nothing is answered, so that a client of another protocol reads nothing odd.
+    pub fn other_protocol() -> Self {
+        Self::saying("tls: first record does not look like a TLS handshake")
+    }
+
+    /// With these words alone.
+    pub fn saying(text: &str) -> Self {
+        Self { text: text.to_string(), server_name: String::new(), names: None, is_silent: false }
+    }
+
+    fn by_library(error: &io::Error, server_name: String) -> Self {
+        let text = go_text(error);
+        Self { is_silent: text == "EOF", text, server_name, names: None }
+    }
+}
+
+fn build(terms: &ServerTerms, verifies: bool) -> Result<Terms, String> {
+    let (files, protocol) = (&terms.files, &terms.protocol);
+    let own = files::certified(&protocol.provider, &files.cert, &files.key)?;
+    if let Some((cert, key)) = files.outgoing() {
+        files::certified(&protocol.provider, cert, key)?;
+    }
+    let builder = ServerConfig::builder_with_provider(protocol.provider.clone())
+        .with_protocol_versions(protocol.versions)
+        .map_err(|error| format!("tls: {error}"))?;
+    let builder = if verifies {
+        let roots = Roots::read(&files.trusted_ca)?;
+        let judge = ClientJudge::new(&protocol.provider, roots, terms.allowed.clone())?;
+        builder.with_client_cert_verifier(Arc::new(judge))
+    } else {
+        builder.with_no_client_auth()
+    };
+    let mut library = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
+    library.alpn_protocols = terms.above.iter().map(|name| name.as_bytes().to_vec()).collect();
+    library.session_storage = Arc::new(NoServerSessionStorage {});
+    library.send_tls13_tickets = 0;
+    Ok(Terms { library: Arc::new(library), revoked: Revoked::read(&files.crl)? })
+}
+
+async fn greet<S>(terms: &Terms, stream: S) -> Result<(ServerStream<S>, String), Rejected>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let begun = acceptor.await.map_err(|error| Rejected::by_library(&error, String::new()))?;
+    let server_name = begun.client_hello().server_name().unwrap_or_default().to_string();
+    match begun.into_stream(terms.library.clone()).await {
+        Ok(stream) => Ok((stream, server_name)),
+        Err(error) => Err(Rejected::by_library(&error, server_name)),
+    }
+}
+
+/// Whether a client's certificate is for the address it comes from, where it names addresses or hosts at all.
+async fn comes_from(names: &Names, from: IpAddr) -> Result<(), String> {
+    let from = from.to_canonical();
+    if names.dns.is_empty() && names.addresses.is_empty() {
+        return Ok(());
+    }
+    if !names.addresses.is_empty() {
+        match names.verify_host(&from.to_string()) {
+            Ok(()) => return Ok(()),
+            Err(why) if names.dns.is_empty() => return Err(why),
+            Err(_) => {}
+        }
+    }
+    let dns: Vec<String> = names.dns.iter().map(|name| format!("{name:?}")).collect();
+    let mismatch = format!("tls: \"{from}\" does not match any of DNSNames [{}]", dns.join(" "));
+    let found = lookup::is_one_of(from, &names.dns).await;
+    match found {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(mismatch),
+        Err(why) => Err(format!("{mismatch} ({why})")),
+    }
+}
+
+mod lookup {
+    //! Asking the system for names and addresses, as etcd does: backwards first, then forwards.
+
+    use std::net::IpAddr;
+
+    /// Whether an address belongs to one of these names; `*.` stands for anything before.
+    pub(super) async fn is_one_of(address: IpAddr, names: &[String]) -> Result<bool, String> {
+        let owners = backwards(address).await;
+        let (wild, plain): (Vec<&String>, Vec<&String>) = names.iter().partition(|name| name.starts_with("*."));
+        for owner in owners.iter().flatten() {
+            let owner = owner.strip_suffix('.').unwrap_or(owner);
+            if wild.iter().any(|name| owner.ends_with(&name[1..])) || plain.iter().any(|name| name.as_str() == owner) {
+                return Ok(true);
+            }
+        }
+        let mut failed = owners.err();
+        for name in plain {
+            match tokio::net::lookup_host((name.as_str(), 0)).await {
+                Ok(mut found) => {
+                    if found.any(|found| found.ip().to_canonical() == address) {
+                        return Ok(true);
+                    }
+                }
+                Err(_) => failed = Some(format!("lookup {name}: no such host")),
+            }
+        }
+        failed.map_or(Ok(false), Err)
+    }
+
+    #[cfg(feature = "server")]
+    async fn backwards(address: IpAddr) -> Result<Vec<String>, String> {
+        let asked = tokio::task::spawn_blocking(move || dns_lookup::lookup_addr(&address)).await;
+        match asked {
+            // What has no name is answered with its address.
+            Ok(Ok(name)) if name.parse::<IpAddr>().is_ok() => Ok(Vec::new()),
+            Ok(Ok(name)) => Ok(vec![name]),
+            Ok(Err(error)) => Err(format!("lookup {address}: {error}")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    #[cfg(not(feature = "server"))]
+    async fn backwards(_: IpAddr) -> Result<Vec<String>, String> {
+        Ok(Vec::new())
+    }
+}

@@ -1,0 +1,167 @@
+//! Files of certificates, keys and authorities, read as etcd reads them.
+//!
+//! Invariant: what is wrong with a file is told in Go's words, with its path. Does not know when files change.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
+
+/// Where certificates lie. An empty path is none.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[allow(missing_docs, reason = "the fields are etcd's flags")]
+pub struct CertificateFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub client_cert: PathBuf,
+    pub client_key: PathBuf,
+    pub trusted_ca: PathBuf,
+    pub crl: PathBuf,
+}
+
+impl CertificateFiles {
+    /// Whether there is nothing to listen with.
+    pub fn is_empty(&self) -> bool {
+        self.cert.as_os_str().is_empty() && self.key.as_os_str().is_empty()
+    }
+
+    /// Checks that what belongs together was given together.
+    ///
+    /// # Errors
+    /// etcd's text.
+    pub fn check(&self) -> Result<(), String> {
+        let is_given = |path: &Path| !path.as_os_str().is_empty();
+        if is_given(&self.cert) != is_given(&self.key) {
+            return Err(format!(
+                "KeyFile and CertFile must both be present[key: {}, cert: {}]",
+                self.key.display(),
+                self.cert.display()
+            ));
+        }
+        if is_given(&self.client_cert) != is_given(&self.client_key) {
+            return Err(format!(
+                "ClientKeyFile and ClientCertFile must both be present or both absent: key: {}, cert: {}]",
+                self.client_key.display(),
+                self.client_cert.display()
+            ));
+        }
+        Ok(())
+    }
+
+    /// Every file there is.
+    pub(super) fn all(&self) -> Vec<PathBuf> {
+        let files = [&self.cert, &self.key, &self.client_cert, &self.client_key, &self.trusted_ca, &self.crl];
+        files.into_iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect()
+    }
+
+    /// The pair that is shown to servers.
+    pub(super) fn outgoing(&self) -> Option<(&Path, &Path)> {
+        match (&self.client_cert, &self.cert) {
+            (client, _) if !client.as_os_str().is_empty() => Some((client, &self.client_key)),
+            (_, cert) if !cert.as_os_str().is_empty() => Some((cert, &self.key)),
+            _ => None,
+        }
+    }
+}
+
+/// Reads a file whole.
+///
+/// # Errors
+/// Go's text.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, String> {
+    std::fs::read(path).map_err(|error| read_error(path, &error))
+}
+
+/// Why a file was not read, in Go's words.
+pub fn read_error(path: &Path, error: &io::Error) -> String {
+    let (doing, why) = match error.kind() {
+        io::ErrorKind::NotFound => ("open", "no such file or directory".to_string()),
+        io::ErrorKind::PermissionDenied => ("open", "permission denied".to_string()),
+        io::ErrorKind::IsADirectory => ("read", "is a directory".to_string()),
+        io::ErrorKind::NotADirectory => ("open", "not a directory".to_string()),
+        _ => ("read", error.to_string()),
+    };
+    format!("{doing} {}: {why}", path.display())
+}
+
+/// A certificate with its chain and its key.
+///
+/// # Errors
+/// A file cannot be read, or the two do not belong together; in Go's words.
+pub(super) fn certified(provider: &CryptoProvider, cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, String> {
+    let (chain, key_pem) = (read(cert)?, read(key)?);
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("tls: failed to parse certificate: {}: {error}", cert.display()))?;
+    if chain.is_empty() {
+        return Err(format!("tls: failed to find any PEM data in certificate input ({})", cert.display()));
+    }
+    let key_der = PrivateKeyDer::from_pem_slice(&key_pem)
+        .map_err(|_| format!("tls: failed to find any PEM data in key input ({})", key.display()))?;
+    CertifiedKey::from_der(chain, key_der, provider).map(Arc::new).map_err(|error| match error {
+        Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
+            "tls: private key does not match public key".to_string()
+        }
+        error => format!("tls: failed to parse private key ({}): {error}", key.display()),
+    })
+}
+
+/// Authorities that are trusted.
+#[derive(Debug)]
+pub(super) struct Roots {
+    pub(super) store: Arc<RootCertStore>,
+    /// Each as it stands, to know one that is presented itself.
+    pub(super) certificates: Vec<CertificateDer<'static>>,
+}
+
+impl Roots {
+    /// Those of a file, or where none is named the system's.
+    pub(super) fn read(path: &Path) -> Result<Self, String> {
+        if path.as_os_str().is_empty() { Ok(Self::of(system())) } else { Self::of_pem(path) }
+    }
+
+    fn of_pem(path: &Path) -> Result<Self, String> {
+        let pem = read(path)?;
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+            .collect::<Result<_, _>>()
+            .map_err(|error| format!("x509: malformed certificate ({}: {error})", path.display()))?;
+        if certificates.is_empty() {
+            return Err(format!("x509: no certificates in {}", path.display()));
+        }
+        Ok(Self::of(certificates))
+    }
+
+    fn of(certificates: Vec<CertificateDer<'static>>) -> Self {
+        let mut store = RootCertStore::empty();
+        // Go keeps those it cannot use, too, and nothing is signed by them.
+        store.add_parsable_certificates(certificates.iter().cloned());
+        Self { store: Arc::new(store), certificates }
+    }
+}
+
+/// Where systems keep the authorities they trust, in Go's order.
+const SYSTEM_FILES: [&str; 6] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/pki/tls/cacert.pem",
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The system's authorities; none where it has none.
+fn system() -> Vec<CertificateDer<'static>> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
+    let files = SYSTEM_FILES.iter().map(PathBuf::from);
+    let pem = match named {
+        Some(named) => std::fs::read(named).ok(),
+        None => files.into_iter().find_map(|file| std::fs::read(file).ok()),
+    };
+    CertificateDer::pem_slice_iter(&pem.unwrap_or_default()).filter_map(Result::ok).collect()
+}

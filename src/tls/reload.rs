@@ -1,0 +1,104 @@
+//! Something made from files, made anew when they change.
+//!
+//! Files are looked at when the thing is asked for: no task and no notice of the system's is needed, and what is handed
+//! out is never older than the question. Invariant: what cannot be made leaves what was made before, with one warning a
+//! change (a certificate is often replaced before its key).
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Device, number, length and times of each file: another file, or another content.
+type Stamp = Vec<Option<(u64, u64, u64, i64, i64, i64, i64)>>;
+
+type Make<T> = Box<dyn Fn() -> Result<T, String> + Send + Sync>;
+
+/// What is made from files.
+pub(super) struct Reloading<T> {
+    files: Vec<PathBuf>,
+    make: Make<T>,
+    made: Mutex<(Stamp, Arc<T>)>,
+}
+
+impl<T> fmt::Debug for Reloading<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloading").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl<T> Reloading<T> {
+    /// Makes it for the first time.
+    ///
+    /// # Errors
+    /// What `make` says.
+    pub(super) fn new(
+        files: Vec<PathBuf>,
+        make: impl Fn() -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let stamp = stamp(&files);
+        let made = Mutex::new((stamp, Arc::new(make()?)));
+        Ok(Self { files, make: Box::new(make), made })
+    }
+
+    /// The thing as the files have it now.
+    pub(super) fn current(&self) -> Arc<T> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        // Taken before the files are read: a change while they are is found the next time.
+        let now = stamp(&self.files);
+        if made.0 != now {
+            made.0 = now;
+            match (self.make)() {
+                Ok(new) => {
+                    made.1 = Arc::new(new);
+                    tracing::info!(files = ?self.files, "certificates were read anew");
+                }
+                Err(error) => {
+                    tracing::warn!(error, files = ?self.files, "certificates changed and cannot be used; those from before stay");
+                }
+            }
+        }
+        made.1.clone()
+    }
+}
+
+fn stamp(files: &[PathBuf]) -> Stamp {
+    let of = |file: &PathBuf| {
+        let found = fs::metadata(file).ok()?;
+        let (modified, changed) = ((found.mtime(), found.mtime_nsec()), (found.ctime(), found.ctime_nsec()));
+        Some((found.dev(), found.ino(), found.len(), modified.0, modified.1, changed.0, changed.1))
+    };
+    files.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_is_seen_and_a_bad_one_leaves_what_was_good() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("f");
+        let write = |text: &str| {
+            let draft = directory.path().join("draft");
+            fs::write(&draft, text).expect("written");
+            fs::rename(&draft, &file).expect("renamed");
+        };
+        write("one");
+        let path = file.clone();
+        let make = move || match fs::read_to_string(&path) {
+            Ok(text) if text == "bad" => Err("bad".to_string()),
+            text => text.map_err(|error| error.to_string()),
+        };
+        let reloading = Reloading::new(vec![file.clone()], make).expect("made");
+        let (first, again) = (reloading.current(), reloading.current());
+        assert!(*first == "one" && Arc::ptr_eq(&first, &again), "not made twice");
+        for (text, want) in [("bad", "one"), ("two", "two"), ("six", "six")] {
+            write(text);
+            assert_eq!(*reloading.current(), want);
+        }
+        fs::remove_file(&file).expect("removed");
+        assert_eq!(*reloading.current(), "six");
+    }
+}

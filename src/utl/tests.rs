@@ -1,0 +1,182 @@
+//! Data directories are made whole or not at all, and a member starts on them with what the files held.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::arguments::{Given, read};
+use super::beside::{Beside, run};
+use super::failure::Failure;
+use super::table::{COMMANDS, GLOBALS};
+use super::{import, restore};
+use crate::backend::Backup;
+use crate::driver::{self, DriverConfig};
+use crate::env::{MemoryDisk, TokioEnv};
+use crate::machine::{Command, Image, Machine, codec};
+use crate::mvcc::{HashKv, StoreOptions};
+
+const STOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/utl/testdata/etcd-3.7");
+
+fn given(words: &[&str], line: &str) -> Given {
+    let command = COMMANDS.iter().find(|command| command.words == words).unwrap();
+    let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+    read(command, GLOBALS, &words).unwrap()
+}
+
+fn restores(line: &str) -> Result<(), Failure> {
+    restore::restore(&given(&["snapshot", "restore"], line))
+}
+
+/// A snapshot as a client saves it, and the digest of its data.
+fn snapshot(dir: &Path) -> (PathBuf, HashKv) {
+    let disk = MemoryDisk::new();
+    let mut machine = Machine::open(disk, StoreOptions::default(), &Image::default(), &[]).unwrap();
+    let mut apply = |command: Command| {
+        let index = machine.applied().0 + 1;
+        let outcome = machine.apply(index, 2, &codec::encode(index, &command), false).unwrap();
+        assert!(outcome.applied.answer.is_ok());
+    };
+    apply(Command::LeaseGrant { id: 5, ttl: 100 });
+    for number in 0..2000_usize {
+        let (key, value) = (format!("key{}", number % 300).into(), vec![b'v'; number % 70].into());
+        let lease = i64::from(number % 50 == 0) * 5;
+        let (prev_kv, ignore_value, ignore_lease) = (false, false, false);
+        apply(Command::Put(crate::machine::Put { key, value, lease, prev_kv, ignore_value, ignore_lease }));
+    }
+    apply(Command::Compact { revision: 1000, physical: false });
+    let mut backup = Backup::measure(&machine.show(), &|| false).unwrap().unwrap();
+    let mut bytes = Vec::new();
+    while let Some(blob) = backup.next(1 << 16).unwrap() {
+        bytes.extend_from_slice(&blob.bytes);
+    }
+    let path = dir.join("snap.db");
+    fs::write(&path, bytes).unwrap();
+    (path, machine.store().view().hash_kv(0).unwrap())
+}
+
+/// Starts a member on a directory: the digest of its data, and its leases.
+fn started(dir: &Path) -> (HashKv, Vec<i64>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let env = TokioEnv::new(dir.to_path_buf(), 1).unwrap();
+        let (handle, report) =
+            driver::start(env, DriverConfig::alone("elsewhere", "http://localhost:1")).await.unwrap();
+        assert!(!report.founded, "it was a member's before");
+        while !handle.status().ready {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let digest = handle.view(true).await.unwrap().hash_kv(0).unwrap();
+        let leases = handle.leases().await.unwrap();
+        handle.stop().await;
+        (digest, leases)
+    })
+}
+
+/// The directory that holds the file has nothing else in it.
+fn nothing_beside(file: &Path) -> bool {
+    fs::read_dir(file.parent().unwrap()).unwrap().count() == 1
+}
+
+#[test]
+fn a_member_starts_on_a_restored_snapshot_with_its_data_and_leases() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, digest) = snapshot(dir.path());
+    let place = dir.path().join("data");
+    restores(&format!("{} --data-dir {}", file.display(), place.display())).unwrap();
+    assert!(!dir.path().join("data.part").exists());
+    assert_eq!(started(&place), (digest, vec![5]));
+    let again = restores(&format!("{} --data-dir {}", file.display(), place.display())).unwrap_err();
+    assert!(again.text().contains("not empty"), "{}", again.text());
+}
+
+#[test]
+fn a_raised_revision_is_compacted_up_to_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, digest) = snapshot(dir.path());
+    let place = dir.path().join("data");
+    let raise = "--bump-revision 1000 --mark-compacted";
+    restores(&format!("{} --data-dir {} {raise}", file.display(), place.display())).unwrap();
+    let (raised, _) = started(&place);
+    let revision = digest.hash_revision + 1000;
+    assert_eq!((raised.hash_revision, raised.compact_revision), (revision, revision));
+}
+
+#[test]
+fn a_damaged_snapshot_leaves_no_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, _) = snapshot(dir.path());
+    let whole = fs::read(&file).unwrap();
+    let line = format!("{} --data-dir {}/data", file.display(), dir.path().display());
+    for at in (0..whole.len()).step_by(9_973) {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x40;
+        fs::write(&file, &damaged).unwrap();
+        let refused = restores(&line).unwrap_err();
+        assert!(refused.text().contains("expected sha256"), "{}", refused.text());
+        // Without a look at the digest what comes out is a directory or an error, and nothing half made.
+        let place = dir.path().join("data");
+        if restores(&format!("{line} --skip-hash-check")).is_ok() {
+            fs::remove_dir_all(place).unwrap();
+        }
+        assert!(nothing_beside(&file), "at {at}");
+    }
+    for len in [0, 31, 4096, whole.len() - 33, whole.len() - 1] {
+        fs::write(&file, &whole[..len]).unwrap();
+        assert!(restores(&format!("{line} --skip-hash-check")).is_err() || len > whole.len() - 33, "{len}");
+        let _ = fs::remove_dir_all(dir.path().join("data"));
+        assert!(restores(&line).is_err());
+        assert!(nothing_beside(&file), "cut at {len}");
+    }
+}
+
+#[test]
+fn what_is_not_finished_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("data");
+    fs::create_dir_all(place.with_extension("part").join("wal")).unwrap();
+    fs::write(place.with_extension("part").join("wal/left"), b"by another run").unwrap();
+    let beside = Beside::begin(&place).unwrap();
+    assert!(!place.with_extension("part").join("wal").exists(), "what was left is gone");
+    assert!(Beside::begin(&place).is_err(), "it is this one's alone");
+    drop(beside);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    let panicked = run(|_| -> Result<(), Failure> { Err(Failure::new(super::failure::Exit::Error, "no")) });
+    assert_eq!(panicked.unwrap_err().text(), "no");
+}
+
+/// Files of stock etcd 3.7.1, killed with four entries behind its database; the digest is the one it answered with.
+#[test]
+fn a_stopped_etcd_becomes_the_same_member() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("data");
+    let line = format!("--from-etcd {STOCK} --data-dir {}", place.display());
+    import::import(&given(&["migrate"], &line)).unwrap();
+    let (digest, leases) = started(&place);
+    assert_eq!(digest, HashKv { hash: 600_424_632, compact_revision: 6, hash_revision: 15 });
+    assert_eq!(leases, [0x717c_a21c_f05f_2e05]);
+}
+
+#[test]
+fn a_log_that_does_not_hold_is_not_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = "member/wal/0000000000000000-0000000000000000.wal";
+    let from = dir.path().join("etcd");
+    for sub in ["member/wal", "member/snap"] {
+        fs::create_dir_all(from.join(sub)).unwrap();
+    }
+    for file in [log, "member/snap/db"] {
+        fs::copy(Path::new(STOCK).join(file), from.join(file)).unwrap();
+    }
+    let line = format!("--from-etcd {} --data-dir {}/data", from.display(), dir.path().display());
+    let whole = fs::read(from.join(log)).unwrap();
+    let mut changed = whole.clone();
+    changed[900] ^= 1;
+    fs::write(from.join(log), changed).unwrap();
+    let refused = import::import(&given(&["migrate"], &line)).unwrap_err();
+    assert!(refused.text().contains("checksum") || refused.text().contains("cannot be read"), "{}", refused.text());
+    fs::remove_file(from.join(log)).unwrap();
+    let refused = import::import(&given(&["migrate"], &line)).unwrap_err();
+    assert!(refused.text().contains("no log"), "{}", refused.text());
+    assert!(nothing_beside(&from));
+}
