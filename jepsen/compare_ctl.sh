@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Compares two etcdctl-like tools side by side against one server or one cluster: standard output, standard error
-# and exit code of every command, in formats simple, json, fields and table, for good and bad input.
+# and exit code of every command, in all formats, for good and bad input. tests/golden.rs holds the same without the
+# stock tools; here are the cases that need several members, and any other server.
 #
 #   jepsen/compare_ctl.sh REFERENCE CANDIDATE ENDPOINT[,ENDPOINT...]
 #
@@ -24,7 +25,7 @@ total=0 different=0
 
 # What differs from run to run or by name alone.
 clean() {
-  sed -E -e '/^\{"level":/d' -e 's/etcdctl|quoratectl/CTL/g' \
+  LC_ALL=C awk '/^Examples:$/{skip=1;next} skip&&/^[A-Za-z]/{skip=0} !skip' | sed -E -e '/^\{"level":/d' -e '/^endpoint [^ ]+: /d' -e '/^stty: /d' -e 's/etcdctl|quoratectl/CTL/g' \
     -e 's/took( =|\.)? [0-9.hms]+(µs|ns|ms|s)?/took T/g' -e 's/"took":"[^"]*"/"took":"T"/g' -e 's/^"Took" : .*/"Took" : T/'
 }
 # What a write made earlier moves on.
@@ -36,6 +37,8 @@ masked() {
 }
 # A table's cells that move with time move the frame, too: a row of them is held against its names.
 framed() { masked | sed -E -e 's/─+/─/g' -e 's/[0-9.]+(µs|ns|ms|s) /T /g' -e 's/ +/ /g'; }
+# What a lock's key shows of its lease.
+held() { masked | sed -E -e 's#/[0-9a-f]{16}#/L#' -e 's/"key":"[^"]*"/"key":"K"/g' -e 's/"lease":[0-9]+/"lease":L/g'; }
 # Lists that the reference tool prints in no order.
 unordered() { masked | sed -E -e 's/\},\{/}\n{/g' -e 's/[][]//g' | LC_ALL=C sort; }
 # The ids and ports of members that come and go, and where by their ids they stand among the others.
@@ -76,7 +79,7 @@ both() {
 }
 at=(--endpoints "$endpoint")
 # A read: nothing is masked but times and names.
-read_() { local w; both clean '' "${at[@]}" "$@"; for w in json fields; do both clean '' "${at[@]}" "$@" -w $w; done; }
+read_() { local w; both clean '' "${at[@]}" "$@"; for w in json fields table protobuf; do both clean '' "${at[@]}" "$@" -w $w; done; }
 # A read of a list that has no order.
 list_() { local w; for w in simple json fields; do both unordered '' "${at[@]}" "$@" -w $w; done; }
 # A write, by each tool in turn, after one that both find done.
@@ -172,6 +175,22 @@ now=$("$reference" "${at[@]}" get a -w json | sed -E 's/.*"revision":([0-9]+).*/
 both masked '' "${at[@]}" put a compacted; run "$reference" a masked '' "${at[@]}" compaction "$now"
 run "$candidate" b masked '' "${at[@]}" compaction $((now + 1)); sed -i "s/$((now + 1))/$now/" "$work/b.out"; judge 'compaction'
 both clean '' "${at[@]}" compact "$now"; read_ get a --rev 2; read_ watch a --rev 1
+# users and roles; those of earlier runs go first
+local u r
+for u in $("$reference" "${at[@]}" user list); do "$reference" "${at[@]}" user delete "$u" >/dev/null; done
+for r in $("$reference" "${at[@]}" role list); do "$reference" "${at[@]}" role delete "$r" >/dev/null; done
+"$reference" "${at[@]}" user add alice:pw >/dev/null; "$reference" "${at[@]}" role add reader >/dev/null
+write_ user add alice:pw; write_ role add reader; write_ user grant-role alice reader; write_ role grant-permission reader readwrite /app/ --prefix
+write_ role grant-permission reader read k; read_ role get reader; read_ role list; read_ user list; read_ user get alice; bad user get alice --detail
+both masked 'pw\npw\n' "${at[@]}" user passwd alice; both masked 'pw\n' "${at[@]}" user passwd alice --interactive=false
+both masked 'a\nb\n' "${at[@]}" user add eve; write_ user revoke-role alice reader; write_ role revoke-permission reader k
+read_ auth status; bad auth enable; bad auth disable
+# locks, elections, mirrors, snapshots
+bad lock l echo hi; both clean '' "${at[@]}" lock l -- sh -c 'exit 3'; bad lock l nosuch; LIMIT=2 both masked '' "${at[@]}" lock m -w table
+for format in simple json; do for w in 'lock n' 'elect e hello'; do LIMIT=2 both held '' "${at[@]}" $w -w $format; done; done
+LIMIT=2 bad elect -l nobody
+LIMIT=3 bad make-mirror --prefix a --dest-prefix mirrored/ "$endpoint"; bad get mirrored/ --prefix
+both masked '' "${at[@]}" snapshot save "$work/snapshot"; both clean '' --endpoints a,b snapshot save "$work/snapshot"
 # help of what both tools have in full
 for words in get del compaction watch lease 'lease grant' 'lease list' 'lease revoke' 'lease timetolive' alarm 'alarm list' \
   'alarm disarm' defrag endpoint 'endpoint health' 'endpoint status' 'endpoint hashkv' 'member list' 'member add' 'member update' 'member remove' 'member promote' member move-leader options version; do
@@ -230,6 +249,7 @@ several_endpoints() {
   restore() { forget_unstarted; }
   # A member that has heard of all others for five seconds lets the cluster change.
   sleep 6
+  both clean '' "${all[@]}" member list -w protobuf
   for w in simple json fields table; do
     both masked '' "${all[@]}" member list -w $w; both framed '' "${all[@]}" endpoint status -w $w
     both clean '' "${all[@]}" endpoint hashkv -w $w; both framed '' --endpoints "$endpoint" endpoint status --cluster -w $w

@@ -191,9 +191,8 @@ fn blocks(text: &str) -> Vec<String> {
 }
 
 macro_rules! suites {
-    ($($(#[$attribute:meta])* $name:ident),*) => {$(
+    ($($name:ident),*) => {$(
         #[test]
-        $(#[$attribute])*
         fn $name() {
             golden(stringify!($name));
         }

@@ -72,6 +72,15 @@ pub fn same_roster(world: &World, members: &[usize]) -> Verdict {
     Ok(())
 }
 
+/// All these members hold the users and roles that the log has made.
+pub fn same_users(world: &World, members: &[usize]) -> Verdict {
+    for member in members {
+        let Some(living) = world.members[*member].living() else { continue };
+        world.ledger().users().holds(*member, &living.door.auth())?;
+    }
+    Ok(())
+}
+
 /// Heals a quorum alone and demands progress; a cluster that can spare nobody is passed over.
 pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client, everyone: &[usize]) -> Verdict {
     let voters = world.raft().roster().voters();

@@ -46,6 +46,8 @@ mod quiet;
 #[cfg(madsim)]
 mod quiet_client;
 #[cfg(madsim)]
+mod registrar;
+#[cfg(madsim)]
 mod report;
 #[cfg(madsim)]
 mod run;

@@ -14,7 +14,7 @@ use quorate_spec::history::{Call, Operation, Outcome};
 use quorate_spec::request::Request;
 
 use crate::bank::{self, BankClient};
-use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves, same_roster, settled_members};
+use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, quorum_serves, same_roster, same_users, settled_members};
 use crate::chronicle::Chronicle;
 use crate::config::MIN_TTL;
 use crate::env::{true_now, true_sleep};
@@ -26,7 +26,7 @@ use crate::told::{Report, Told};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{damage, director, lifecycle, operator, quiet_client};
+use crate::{damage, director, lifecycle, operator, quiet_client, registrar};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -201,6 +201,9 @@ async fn story(world: &Arc<World>, stage: &NodeHandle) {
         drop(stage.spawn(operator::operate(world.clone())));
         drop(stage.spawn(operator::retire_removed(world.clone())));
     }
+    if registrar::is_there(world.plan.seed) {
+        drop(stage.spawn(registrar::register(world.clone())));
+    }
     drop(stage.spawn(quiet_client::watch(world.clone())));
     let mut clients = Vec::new();
     for (number, steps) in (0..).zip(world.plan.clients.clone()) {
@@ -269,6 +272,8 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     bank::audit(world, &mut auditor, &everyone).await?;
     agree(world, &everyone).await?;
     same_roster(world, &everyone)?;
+    eventually(CALM_PATIENCE, || world.is_lost() || same_users(world, &everyone).is_ok()).await;
+    same_users(world, &everyone)?;
     last_words(world)
 }
 

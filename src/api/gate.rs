@@ -3,12 +3,12 @@
 //! Invariant: a request passes the gate before anything of it is looked at.
 //! Does not know the methods, nor whom a token names.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode};
 
 use crate::base::Refusal;
+use crate::tls::VerifiedClient;
 
 /// The terms of one request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -43,17 +43,12 @@ impl Caller {
     }
 }
 
-/// The common name of the certificate that the client of a connection showed and that was verified: put into a request's
-/// extensions by who serves the connection, where clients must show one.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CommonName(pub Arc<str>);
-
 /// What a request says of who asks. Nothing of it is believed yet.
 #[derive(Clone, Default)]
 pub struct Credentials {
     token: Option<HeaderValue>,
-    /// Verified.
-    pub common_name: Option<CommonName>,
+    /// By the certificate of the connection, which was verified; where clients must show one.
+    pub certified: Option<VerifiedClient>,
 }
 
 impl Credentials {
@@ -62,8 +57,8 @@ impl Credentials {
     pub fn of(headers: &HeaderMap, extensions: &Extensions) -> Self {
         let token = headers.get("token").or_else(|| headers.get("authorization")).cloned();
         let by_gateway = headers.contains_key("grpcgateway-accept");
-        let common_name = extensions.get::<CommonName>().filter(|_| !by_gateway).cloned();
-        Self { token, common_name }
+        let certified = extensions.get::<VerifiedClient>().filter(|_| !by_gateway).cloned();
+        Self { token, certified }
     }
 
     /// The token, if there is one: an empty text where it is none that could be.
@@ -165,10 +160,11 @@ mod tests {
         assert_eq!(of(&headers, &extensions).token(), Some("def.2"));
         headers.insert("token", HeaderValue::from_bytes(b"\xff").expect("a header value"));
         assert_eq!(of(&headers, &extensions).token(), Some(""));
-        extensions.insert(CommonName("anna".into()));
-        assert_eq!(of(&headers, &extensions).common_name, Some(CommonName("anna".into())));
+        let anna = VerifiedClient { common_name: "anna".into() };
+        extensions.insert(anna.clone());
+        assert_eq!(of(&headers, &extensions).certified, Some(anna));
         headers.insert("grpcgateway-accept", HeaderValue::from_static("*/*"));
-        assert_eq!(of(&headers, &extensions).common_name, None);
+        assert_eq!(of(&headers, &extensions).certified, None);
     }
 
     #[test]

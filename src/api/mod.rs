@@ -22,7 +22,6 @@ pub mod status;
 mod transport;
 
 pub use dispatch::serve;
-pub use gate::CommonName;
 pub use http::{Web, respond, respond_metrics};
 pub use metrics::registry::{API_VERSION, Metrics, STORAGE_VERSION, Traits};
 pub use porch::{Passports, Porch, Terms};

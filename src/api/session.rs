@@ -54,9 +54,9 @@ impl<E: Env> Session<E> {
             return Ok(None);
         }
         let Some(token) = self.credentials.token() else {
-            let revision = self.handle.auth().revision();
-            let named = self.credentials.common_name.as_ref();
-            return Ok(named.map(|name| Asker { user: name.0.clone(), revision }));
+            let revision = self.handle.facts().auth.revision();
+            let certified = self.credentials.certified.as_ref();
+            return Ok(certified.map(|client| Asker { user: client.common_name.clone(), revision }));
         };
         match &self.passports.tokens {
             TokenKind::Simple => self.handle.named_by(token).await.map(Some),
@@ -110,16 +110,14 @@ impl<E: Env> Session<E> {
         check: impl Fn(&Auth, Option<&Asker>) -> Result<(), Refusal>,
     ) -> Result<View<E::Disk>, Refusal> {
         for _ in 0..limits::READS_WHILE_USERS_CHANGE {
-            let is_asked = self.handle.asks_who();
-            let before = is_asked.then(|| self.handle.auth());
+            let before = self.handle.asks_who().then(|| self.handle.auth_changes());
             let view = self.view(linearizable).await?;
             match before {
                 None if !self.handle.asks_who() => return Ok(view),
                 None => {}
-                Some(before) => {
+                Some(changes) => {
                     let asker = self.asker().await?;
-                    let table = self.handle.auth();
-                    if Arc::ptr_eq(&before, &table) {
+                    if let Some(table) = self.handle.auth_unchanged_since(changes) {
                         check(&table, asker.as_ref())?;
                         return Ok(view);
                     }

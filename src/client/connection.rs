@@ -1,6 +1,6 @@
 //! One handle on a cluster: channels, and the rule of when to try again.
 //!
-//! Invariants: a read may be tried on another endpoint whenever one says it is unavailable; a write only when
+//! Invariants: a read may be tried on another endpoint whenever one says it is unavailable or breaks off; a write only when
 //! it never left, because then no server can have seen it. Attempts are bounded by the caller's timeout, and
 //! without one by [`MAX_ATTEMPTS`]. A read that nobody answers for [`HEDGE_AFTER`] is sent to one endpoint more, so
 //! that a member that is silent (and not away) costs a read a second, not its timeout.
@@ -20,7 +20,7 @@ use tonic::{Code, Request, Response, Status};
 use crate::wire::etcdserverpb::AuthenticateRequest;
 use crate::wire::services::auth_client::AuthClient;
 
-use super::error::{Error, never_sent};
+use super::error::{Error, lost, never_sent, reason};
 use super::options::{Credentials, Options, channel};
 use super::rotation::Rotation;
 
@@ -88,6 +88,8 @@ struct Shared {
     rotation: Rotation,
     options: Options,
     token: Mutex<Option<MetadataValue<Ascii>>>,
+    /// Why each endpoint was last found away, by its place; forgotten once it answers.
+    away: Mutex<Vec<Option<String>>>,
 }
 
 impl Client {
@@ -108,6 +110,7 @@ impl Client {
         let client = Client {
             shared: Arc::new(Shared {
                 rotation: Rotation::new(channels.len()),
+                away: Mutex::new(vec![None; channels.len()]),
                 channels,
                 options,
                 token: Mutex::new(None),
@@ -127,6 +130,14 @@ impl Client {
     /// The bare channels with their endpoints, in the order given, for callers who bring their own stubs.
     pub fn raw(&self) -> &[(String, Channel)] {
         &self.shared.channels
+    }
+
+    /// The endpoints that did not answer when they were last asked, each with the reason. What a request that ended
+    /// by its timeout has to tell.
+    pub fn unreached(&self) -> Vec<(String, String)> {
+        let away = self.shared.away.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = self.shared.channels.iter().map(|(endpoint, _)| endpoint.clone());
+        names.zip(away.iter().cloned()).filter_map(|(endpoint, why)| Some((endpoint, why?))).collect()
     }
 
     /// How this client behaves.
@@ -159,7 +170,8 @@ impl Client {
                 self.authenticate().await?;
                 continue;
             }
-            let again = never_sent(&status) || (safety == Safety::Read && status.code() == Code::Unavailable);
+            let again = never_sent(&status)
+                || (safety == Safety::Read && (status.code() == Code::Unavailable || lost(&status)));
             if !again || (deadline.is_none() && attempt >= MAX_ATTEMPTS) {
                 return Err(status.into());
             }
@@ -205,7 +217,7 @@ impl Client {
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
         let (place, wire) = self.wire(deadline, false);
-        let visit = Visit { rotation: &self.shared.rotation, place, answered: false };
+        let visit = Visit { shared: &self.shared, place, answered: false, why: String::new() };
         let answer = send(wire).await;
         visit.ended(&answer);
         answer
@@ -289,24 +301,38 @@ impl Client {
 
 /// One request at one endpoint.
 struct Visit<'a> {
-    rotation: &'a Rotation,
+    shared: &'a Shared,
     place: usize,
     answered: bool,
+    /// Why there was no answer; empty where it is still awaited.
+    why: String,
 }
 
 impl Visit<'_> {
     fn ended<T>(mut self, answer: &Result<T, Status>) {
         // Only a member that cannot serve says that it is unavailable; any other refusal is an answer.
-        self.answered = answer.as_ref().err().is_none_or(|status| status.code() != Code::Unavailable);
+        self.answered = answer.as_ref().err().is_none_or(|status| status.code() != Code::Unavailable && !lost(status));
+        if let Err(status) = answer {
+            self.why = reason(status);
+        }
     }
 }
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        if self.answered {
-            self.rotation.is_here(self.place);
-        } else {
-            self.rotation.is_away(self.place, Instant::now());
+        let why = match (self.answered, self.why.is_empty()) {
+            (true, _) => None,
+            (false, true) => Some("no answer".to_owned()),
+            (false, false) => Some(std::mem::take(&mut self.why)),
+        };
+        match why.is_none() {
+            true => self.shared.rotation.is_here(self.place),
+            false => self.shared.rotation.is_away(self.place, Instant::now()),
+        }
+        let mut away = self.shared.away.lock().unwrap_or_else(PoisonError::into_inner);
+        // A request that ran out of time while it waited to ask again knows less than the last answer did.
+        if why.as_deref() != Some("no answer") || away[self.place].is_none() {
+            away[self.place] = why;
         }
     }
 }

@@ -87,6 +87,17 @@ pub(super) fn never_sent(status: &Status) -> bool {
     caused_by::<ConnectError>(status) || causes(status).any(is_unsent)
 }
 
+/// True when the connection broke before an answer came: nobody's refusal, and nothing a server said. A status that came
+/// over the wire has no cause here.
+pub(super) fn lost(status: &Status) -> bool {
+    status.source().is_some() && matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
+}
+
+/// What lies at the bottom of a failure: the system's own words where it came from there.
+pub(super) fn reason(status: &Status) -> String {
+    causes(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string)
+}
+
 fn is_unsent(error: &(dyn StdError + 'static)) -> bool {
     error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_canceled)
 }
@@ -123,5 +134,12 @@ mod tests {
         assert!(!never_sent(&Status::unavailable("connection reset")));
         let status = Status::from_error(Box::new(ConnectError("refused".into())));
         assert!(never_sent(&status));
+    }
+
+    #[test]
+    fn a_broken_connection_is_no_answer() {
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(lost(&Status::from_error(Box::new(broken))));
+        assert!(!lost(&Status::unknown("what a server said")));
     }
 }

@@ -281,15 +281,10 @@ impl Group {
             // It asks the leader, who then counts on no more than there is.
             Admission::OwnLogLost { .. } if self.doubts => return Ok(Stepped::Taken),
             Admission::OwnLogLost { acknowledged, last } => {
-                let what = format!(
-                    "the log ends at entry {last}, but this member acknowledged entry {acknowledged} to {from}: \
-                     entries were lost"
-                );
-                return Err(Wrong::corrupt("wal", 0, what));
+                return Err(guard::own_log_lost(acknowledged, last, from.0));
             }
             Admission::OwnLogDiffers { index } => {
-                let what = format!("entry {index} is committed and differs from that of the leader {from}");
-                return Err(Wrong::corrupt("wal", 0, what));
+                return Err(guard::own_log_differs(index, from.0));
             }
         }
         if message.kind() == MessageKind::TimeoutNow && from.0 != self.raw.raft.leader_id {

@@ -7,7 +7,9 @@
 use raft::eraftpb::{Message, MessageType};
 use raft::{Raft, Storage};
 
-use crate::base::{LogIndex, limits};
+use std::io;
+
+use crate::base::{Fault, LogIndex, MemberId, Wrong, limits};
 
 /// What becomes of a message.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,6 +37,27 @@ pub(super) enum Admission {
         /// What it says it has.
         last: LogIndex,
     },
+}
+
+/// What a member says that ends because its log is not what it was.
+pub(super) fn own_log_lost(acknowledged: LogIndex, last: LogIndex, leader: u64) -> Wrong {
+    let what = format!(
+        "the log ends at entry {last}, but this member acknowledged entry {acknowledged} to {}: entries were lost",
+        MemberId(leader)
+    );
+    Wrong::corrupt("wal", 0, what)
+}
+
+/// What a member says that ends because the others went on without what is committed here: nothing here is damaged.
+pub(super) fn own_log_differs(index: LogIndex, leader: u64) -> Wrong {
+    let why = format!(
+        "entry {index} is committed here, and the leader has another in its place: members that lost their data have \
+         gone on without it. What was acknowledged may be left on this member alone: keep a copy of its data directory. \
+         To go on with what is here, stop the others and start this one with --force-new-cluster; to go on with what \
+         the others have, replace this member with an empty one"
+    );
+    let leader = format!("the leader {}", MemberId(leader));
+    Fault::new("follow", leader, io::Error::other(why)).into()
 }
 
 pub(super) fn admit<T: Storage>(raft: &Raft<T>, message: &Message) -> Admission {

@@ -77,7 +77,13 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
+    if needs_variables && session.global.debug {
+        session.global.told().into_iter().for_each(|line| session.complain(line));
+    }
     let ended = runtime.block_on(deed(&mut session, &matches));
+    if ended.as_ref().is_err_and(|failure| failure.exit != Exit::BrokenPipe) {
+        session.tell_unreached();
+    }
     // A thread may still be waiting for standard input; the process need not.
     runtime.shutdown_background();
     ended

@@ -77,9 +77,10 @@ fn line(unit: Unit, done: u64, whole: u64, took: Duration) -> String {
     let mut line = String::new();
     if whole > 0 {
         let share = done.min(whole);
-        let filled = share * CELLS / whole;
+        let part = |of: u64| u64::try_from(u128::from(share) * u128::from(of) / u128::from(whole)).unwrap_or(of);
+        let filled = part(CELLS);
         let bar: String = (0..CELLS).map(|cell| if cell < filled { '#' } else { '.' }).collect();
-        let _ = write!(line, "[{bar}] {:3}% {} of {}", share * 100 / whole, amount(done), amount(whole));
+        let _ = write!(line, "[{bar}] {:3}% {} of {}", part(100), amount(done), amount(whole));
     } else {
         line.push_str(&amount(done));
     }

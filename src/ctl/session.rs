@@ -20,6 +20,8 @@ pub struct Session {
     pub words: Vec<OsString>,
     /// How results are shown; a command may narrow it.
     pub look: Look,
+    /// The handles that were made, to tell what could not be reached.
+    clients: Vec<Client>,
     /// How to reach the endpoints, once it was found out: a password is asked for once a call.
     options: Option<Options>,
     /// Finds the help on some words, or tells that there is none. A value of the call, because the one command that
@@ -43,7 +45,7 @@ impl Session {
         err: Box<dyn Write>,
     ) -> Session {
         let look = Look { hex: global.hex, values_only: false };
-        Session { global, words, look, options: None, help_on, tree, out, err, input: Some(input) }
+        Session { global, words, look, clients: Vec::new(), options: None, help_on, tree, out, err, input: Some(input) }
     }
 
     /// Connects to the endpoints of the call, after checking that the output format can be shown.
@@ -62,7 +64,19 @@ impl Session {
     pub async fn client_of(&mut self, endpoints: &[String]) -> Result<Client, Failure> {
         self.print()?;
         let options = self.options()?;
-        connect(endpoints, options).await
+        let client = connect(endpoints, options).await?;
+        self.clients.push(client.clone());
+        Ok(client)
+    }
+
+    /// Tells which endpoints did not answer, and why: a timeout alone says neither.
+    pub fn tell_unreached(&mut self) {
+        let mut unreached: Vec<(String, String)> = self.clients.iter().flat_map(Client::unreached).collect();
+        unreached.sort();
+        unreached.dedup();
+        for (endpoint, why) in unreached {
+            self.complain(format_args!("endpoint {endpoint}: {why}"));
+        }
     }
 
     /// How to reach the endpoints of the call. Asks for the password where the call does not say it.

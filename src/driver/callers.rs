@@ -19,6 +19,16 @@ impl<E: Env> Handle<E> {
         self.facts().auth.table()
     }
 
+    /// How often users or roles changed, for [`Self::auth_unchanged_since`].
+    pub fn auth_changes(&self) -> u64 {
+        self.facts().auth.changes()
+    }
+
+    /// Users and roles, where they did not change since they had changed so often.
+    pub fn auth_unchanged_since(&self, changes: u64) -> Option<Arc<Auth>> {
+        self.facts().auth.unchanged_since(changes)
+    }
+
     /// Whom a simple token names. One that this member does not know may be of an entry that it has not applied: it is
     /// waited for, as in etcd, but no longer than for a read.
     ///
@@ -38,7 +48,7 @@ impl<E: Env> Handle<E> {
         let board = &self.facts().auth;
         // The revision before the name: a token that is taken away between the two is not found, and a right that is
         // taken away is one of a later revision.
-        let revision = board.table().revision();
+        let revision = board.revision();
         let user = board.named_by(token, self.env().clock().now())?;
         Some(Asker { user, revision })
     }

@@ -21,10 +21,10 @@ impl<F: Fn(MemberId) -> Option<Duration>> Outlook<'_, F> {
     /// Whether the change should be proposed.
     pub(super) fn check(&self, change: &MemberChange) -> Result<(), Refusal> {
         match change {
-            MemberChange::Add(member) if member.is_learner => self.all_reached(),
+            MemberChange::Add(member) if member.is_learner => self.majority_with_one_more(),
             MemberChange::Add(_) => {
                 self.enough_started(None, true)?;
-                self.all_reached()
+                self.majority_with_one_more()
             }
             MemberChange::Promote(member) => self.enough_started(Some(*member), true),
             MemberChange::Remove(member) => self.check_removal(*member),
@@ -64,8 +64,11 @@ impl<F: Fn(MemberId) -> Option<Duration>> Outlook<'_, F> {
         if reached.saturating_sub(1) < 1 + left.len() / 2 { Err(Refusal::Unhealthy) } else { Ok(()) }
     }
 
-    fn all_reached(&self) -> Result<(), Refusal> {
-        if self.voters().all(|member| self.is_reached(member.id)) { Ok(()) } else { Err(Refusal::Unhealthy) }
+    /// Whether those who are reached would be a majority with one more who is not there yet. One alone may always be joined.
+    fn majority_with_one_more(&self) -> Result<(), Refusal> {
+        let all = self.voters().count();
+        let reached = self.voters().filter(|member| self.is_reached(member.id)).count();
+        if all == 1 || reached > all.div_ceil(2) { Ok(()) } else { Err(Refusal::Unhealthy) }
     }
 
     fn is_reached(&self, member: MemberId) -> bool {
@@ -88,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cluster_grows_only_while_it_is_whole() {
+    fn a_cluster_grows_while_a_majority_is_reached_with_one_more() {
         let add = MemberChange::Add(member(9, "", false));
         let three = [member(1, "a", false), member(2, "b", false), member(3, "c", false)];
         assert_eq!(check(&three, &[2, 3], &add), None);
@@ -96,6 +99,12 @@ mod tests {
         assert_eq!(check(&three[..1], &[], &add), None, "one grows to two");
         let unstarted = [member(1, "a", false), member(2, "", false)];
         assert_eq!(check(&unstarted, &[2], &add), Some(Refusal::NotEnoughStarted));
+        // As etcd: a member that was added and has not started does not hold the next one up, while three of five are there.
+        let four = [member(1, "a", false), member(2, "b", false), member(3, "c", false), member(4, "", false)];
+        assert_eq!(check(&four, &[2, 3], &add), None);
+        assert_eq!(check(&four, &[2], &add), Some(Refusal::Unhealthy));
+        let learner = MemberChange::Add(member(9, "", true));
+        assert_eq!(check(&three, &[2], &learner), Some(Refusal::Unhealthy));
     }
 
     #[test]

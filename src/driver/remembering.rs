@@ -120,8 +120,9 @@ fn say<E: Env>(handle: &Handle<E>, recalled: Recalled) {
             leads,
             "{recalled}. It votes for nobody and waits for a leader that the others elect. If they cannot, replace it: \
              quoratectl member remove {id}, quoratectl member add {name}, then start it with \
-             --initial-cluster-state=existing and an empty data directory. If all members were started on old copies, \
-             start the one that holds most with --force-new-cluster"
+             --initial-cluster-state=existing and an empty data directory. Removing takes a majority without this \
+             member: start those that are down first. Where that cannot be, stop all and start the one that holds \
+             most with --force-new-cluster: what only the others hold is lost"
         ),
     }
 }

@@ -10,6 +10,7 @@ mod alarms;
 mod auth_codec;
 pub mod codec;
 mod command;
+mod deleted;
 mod digest;
 pub mod etcd_peer;
 mod image;

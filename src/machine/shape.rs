@@ -7,7 +7,8 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::command::{Op, Txn};
-use crate::base::{KeyRange, RangeEnd, Refusal};
+use super::deleted::Deleted;
+use crate::base::{RangeEnd, Refusal};
 use crate::wire::etcdserverpb as pb;
 
 /// Refuses a transaction with more than `budget` operations in a list, its nested ones included: each level
@@ -57,45 +58,42 @@ pub(super) fn check_duplicate_keys(txn: &Txn) -> Result<(), Refusal> {
 #[derive(Default)]
 struct Written<'a> {
     puts: BTreeSet<&'a Bytes>,
-    deletes: Vec<&'a KeyRange>,
-}
-
-impl Written<'_> {
-    /// Whether a delete of this path takes `key`. An open end does not count: etcd compares the end `"\0"` as
-    /// if it were a key, and clients may rely on what that lets through.
-    fn deletes(&self, key: &Bytes) -> bool {
-        self.deletes.iter().any(|range| range.end != RangeEnd::Open && range.contains(key))
-    }
+    /// Without those of an open end: etcd compares the end `"\0"` as if it were a key, and clients may rely on what that
+    /// lets through.
+    deletes: Deleted<'a>,
 }
 
 fn written_by(ops: &[Op]) -> Result<Written<'_>, Refusal> {
     let mut written = Written::default();
-    written.deletes.extend(ops.iter().filter_map(|op| match op {
-        Op::DeleteRange(delete) => Some(&delete.range),
-        _ => None,
-    }));
+    for op in ops {
+        if let Op::DeleteRange(delete) = op
+            && delete.range.end != RangeEnd::Open
+        {
+            written.deletes.add(&delete.range);
+        }
+    }
     for op in ops {
         let Op::Txn(nested) = op else { continue };
         let then = written_by(&nested.success)?;
         let otherwise = written_by(&nested.failure)?;
         for key in &then.puts {
-            if written.deletes(key) || !written.puts.insert(key) {
+            if written.deletes.contains(key) || !written.puts.insert(key) {
                 return Err(Refusal::DuplicateKey);
             }
         }
         for key in &otherwise.puts {
             let taken = written.puts.contains(*key) && !then.puts.contains(*key);
-            if taken || written.deletes(key) {
+            if taken || written.deletes.contains(key) {
                 return Err(Refusal::DuplicateKey);
             }
             written.puts.insert(key);
         }
-        written.deletes.extend(then.deletes);
-        written.deletes.extend(otherwise.deletes);
+        written.deletes.add_all(then.deletes);
+        written.deletes.add_all(otherwise.deletes);
     }
     for op in ops {
         let Op::Put(put) = op else { continue };
-        if written.deletes(&put.key) || !written.puts.insert(&put.key) {
+        if written.deletes.contains(&put.key) || !written.puts.insert(&put.key) {
             return Err(Refusal::DuplicateKey);
         }
     }

@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use bytes::Bytes;
 
 use super::command::{Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer, Put, Txn, TxnAnswer};
+use super::deleted::Deleted;
 use crate::base::{KeyRange, KeyValue, LeaseId, Refusal, Wrong, limits};
 use crate::env::Disk;
 use crate::lease::LeaseTable;
@@ -155,11 +156,11 @@ fn check<'a>(txn: &'a Txn, path: &Path, one: &mut impl FnMut(&'a Op) -> Result<(
 
 /// Refuses a put that cannot be done: the lease is looked at first, as in etcd. `deleted` are the ranges the
 /// transaction deletes before it.
-fn check_put(source: &impl Source, leases: &LeaseTable, put: &Put, deleted: &[&KeyRange]) -> Result<(), Refusal> {
+fn check_put(source: &impl Source, leases: &LeaseTable, put: &Put, deleted: &Deleted<'_>) -> Result<(), Refusal> {
     check_lease(leases, put.lease)?;
     // A key deleted just before has nothing left to keep. etcd 3.7.1 looks only at the state before the
     // transaction here, and then panics while it applies: nobody can rely on an answer.
-    let gone = || deleted.iter().any(|range| range.contains(&put.key));
+    let gone = || deleted.contains(&put.key);
     if (put.ignore_value || put.ignore_lease) && (source.meta(&put.key).is_none() || gone()) {
         return Err(Refusal::KeyNotFound);
     }
@@ -212,12 +213,12 @@ impl<D: Disk> Writer<'_, '_, D> {
     pub(super) fn txn(&mut self, txn: &Txn) -> Result<Result<TxnAnswer, Refusal>, Wrong> {
         let source = &*self.write;
         let path = Path::of(source, txn)?;
-        let mut deleted = Vec::new();
+        let mut deleted = Deleted::default();
         let checked = check(txn, &path, &mut |op| match op {
             Op::Put(put) => check_put(source, self.leases, put, &deleted),
             Op::Range(query) => check_range(source, query),
             Op::DeleteRange(delete) => {
-                deleted.push(&delete.range);
+                deleted.add(&delete.range);
                 Ok(())
             }
             Op::Txn(_) => unreachable!("nested transactions are walked, not checked"),
@@ -274,7 +275,7 @@ impl<D: Disk> Writer<'_, '_, D> {
 
     /// Refuses a put outside a transaction that cannot be done.
     pub(super) fn check_put(&self, put: &Put) -> Result<(), Refusal> {
-        check_put(&*self.write, self.leases, put, &[])
+        check_put(&*self.write, self.leases, put, &Deleted::default())
     }
 
     /// Writes a key that was checked; what it held before if that was asked for, be it still to be read.

@@ -7,14 +7,17 @@
 //! Where a record lies: a *dense* segment holds every main revision from its first on, so a table of starts
 //! answers by index; a *sparse* one, rewritten by reclaim, is searched. Does not know which records are live.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 
 mod load;
+mod scan;
 
 pub use load::{Window, each_record};
+use scan::Frames;
+pub use scan::SegmentScan;
 
 use super::history_write::{HistoryWrite, WriteMark, file_name};
 use super::key_index::Mark;
@@ -25,10 +28,13 @@ use crate::base::limits::SECTOR_BYTES;
 use crate::base::{Corruption, Revision, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::frame::{self, FRAME_HEADER_BYTES};
-use crate::log::{FrameWrong, LOG_HISTORY, Place};
+use crate::log::{LOG_HISTORY, Place};
 
 /// Marks a start in a dense table whose transaction has several records.
 const SEVERAL: u32 = 1 << 31;
+
+/// A transaction in a dense segment has a start of its own for every so many of its records: whoever looks for one passes fewer.
+const EVERY: u32 = 32;
 
 /// Read at once when looking for a record behind the first of its transaction.
 const SEARCH_WINDOW: usize = 64 * 1024;
@@ -36,8 +42,8 @@ const SEARCH_WINDOW: usize = 64 * 1024;
 /// Where records lie.
 #[derive(Debug)]
 enum Layout {
-    /// One start for each main revision from the segment's first on.
-    Dense(Vec<u32>),
+    /// One start for each main revision from the segment's first on, and starts within large transactions.
+    Dense(Vec<u32>, BTreeMap<i64, Vec<u64>>),
     /// Every record with its start.
     Sparse(Vec<(Revision, u32)>),
 }
@@ -72,7 +78,7 @@ impl Layout {
     /// Gives back what was reserved for records to come.
     fn shrink(&mut self) {
         match self {
-            Self::Dense(starts) => starts.shrink_to_fit(),
+            Self::Dense(starts, _) => starts.shrink_to_fit(),
             Self::Sparse(starts) => starts.shrink_to_fit(),
         }
     }
@@ -109,12 +115,15 @@ impl Tail {
 
     fn find(&self, first: i64, revision: Revision) -> Option<Span> {
         match &self.layout {
-            Layout::Dense(starts) => {
+            Layout::Dense(starts, within) => {
                 let at = usize::try_from(revision.main - first).ok()?;
                 let start = *starts.get(at)?;
                 let end = starts.get(at + 1).map_or(self.len, |next| u64::from(next & !SEVERAL));
                 let single = start & SEVERAL == 0;
-                Some(Span { start: u64::from(start & !SEVERAL), end, skip: revision.sub, single })
+                let span = Span { start: u64::from(start & !SEVERAL), end, skip: revision.sub, single };
+                let Some(nth) = (revision.sub / EVERY).checked_sub(1) else { return Some(span) };
+                let start = *within.get(&revision.main)?.get(nth as usize)?;
+                Some(Span { start, skip: revision.sub % EVERY, ..span })
             }
             Layout::Sparse(starts) => {
                 let at = starts.binary_search_by_key(&revision, |entry| entry.0).ok()?;
@@ -191,7 +200,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<D: Disk> Segment<D> {
     /// An empty segment whose first main revision will be `first`.
     pub fn new(disk: D, number: u64, first: i64, sparse: bool) -> Self {
-        let layout = if sparse { Layout::Sparse(Vec::new()) } else { Layout::Dense(Vec::new()) };
+        let layout = if sparse { Layout::Sparse(Vec::new()) } else { Layout::Dense(Vec::new(), BTreeMap::new()) };
         let tail = Tail { layout, last: first - 1, records: 0, len: 0, blocks: VecDeque::new(), open: BytesMut::new() };
         Self {
             disk,
@@ -421,9 +430,9 @@ impl<D: Disk> Segment<D> {
             return Err(self.damaged(0, &format!("revision {revision} is not in it")));
         };
         let window = if span.single { (span.end - span.start) as usize } else { SEARCH_WINDOW };
-        let mut frames = Frames { at: span.start, end: span.end, window, bytes: Bytes::new() };
+        let mut frames = Frames::new(span.start, span.end, window);
         for _ in 0..span.skip {
-            frames.next(self)?;
+            frames.pass(self)?;
         }
         match frames.next(self)? {
             Some((_, mut record, _)) if record.meta.revision == revision => {
@@ -439,7 +448,7 @@ impl<D: Disk> Segment<D> {
     fn start_of(&self, main: i64) -> u64 {
         let tail = self.tail();
         let start = match &tail.layout {
-            Layout::Dense(starts) => {
+            Layout::Dense(starts, _) => {
                 usize::try_from(main - self.first).map_or(starts.first(), |at| starts.get(at)).map(|s| s & !SEVERAL)
             }
             Layout::Sparse(starts) => {
@@ -465,11 +474,18 @@ fn note_in(tail: &mut Tail, first: i64, revision: Revision, start: u64) -> Resul
         _ => Err("a segment is longer than its table can say"),
     };
     match &mut tail.layout {
-        Layout::Dense(starts) if revision.main == tail.last && revision.sub > 0 => {
-            let start = starts.last_mut().ok_or("a segment begins inside a transaction")?;
-            *start |= SEVERAL;
+        Layout::Dense(starts, within) if revision.main == tail.last && revision.sub > 0 => {
+            let first_of_it = starts.last_mut().ok_or("a segment begins inside a transaction")?;
+            *first_of_it |= SEVERAL;
+            if revision.sub % EVERY == 0 {
+                let within = within.entry(revision.main).or_default();
+                if within.len() + 1 != (revision.sub / EVERY) as usize {
+                    return Err("changes of a transaction do not follow each other");
+                }
+                within.push(start);
+            }
         }
-        Layout::Dense(starts) => {
+        Layout::Dense(starts, _) => {
             if revision.main != tail.last + 1 || revision.main != first + starts.len() as i64 || revision.sub != 0 {
                 return Err("revisions do not follow each other");
             }
@@ -485,81 +501,6 @@ fn note_in(tail: &mut Tail, first: i64, revision: Revision, start: u64) -> Resul
     tail.last = tail.last.max(revision.main);
     tail.records += 1;
     Ok(())
-}
-
-/// Reads frames one after the other through a window.
-#[derive(Debug)]
-struct Frames {
-    at: u64,
-    end: u64,
-    window: usize,
-    /// What was fetched from `at` on.
-    bytes: Bytes,
-}
-
-impl Frames {
-    /// The next record with its offset and the bytes of its frame; `None` at the end.
-    fn next<D: Disk>(&mut self, segment: &Segment<D>) -> Result<Option<(u64, Record, usize)>, Wrong> {
-        let mut need = 1;
-        loop {
-            if self.at >= self.end {
-                return Ok(None);
-            }
-            if self.bytes.len() < need {
-                let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
-                if need <= left {
-                    self.bytes = segment.fetch(self.at, self.window.max(need).min(left))?;
-                }
-                // Neither a block of memory nor the file ends inside a frame.
-                if self.bytes.len() < need {
-                    return Err(segment.damaged(self.at, "a record ends beyond its segment"));
-                }
-            }
-            let place = Place { log: LOG_HISTORY, segment: segment.number, offset: self.at };
-            match frame::decode(place, &self.bytes) {
-                Ok(framed) if framed.kind == KIND_PAD => {
-                    self.at += framed.total as u64;
-                    self.bytes.advance(framed.total);
-                    need = 1;
-                }
-                Ok(framed) if framed.kind != KIND_RECORD => {
-                    return Err(segment.damaged(self.at, "a frame of unknown kind"));
-                }
-                Ok(framed) => {
-                    let record = Record::decode(framed.body).map_err(|what| segment.damaged(self.at, what))?;
-                    let at = self.at;
-                    self.at += framed.total as u64;
-                    self.bytes.advance(framed.total);
-                    return Ok(Some((at, record, framed.total)));
-                }
-                Err(FrameWrong::Short { need: more }) => {
-                    assert!(more > self.bytes.len(), "a frame is short only of bytes that are not there");
-                    need = more;
-                }
-                Err(FrameWrong::End) => return Err(segment.damaged(self.at, "zeroes where a record belongs")),
-                Err(FrameWrong::Damaged(what)) => return Err(segment.damaged(self.at, what)),
-            }
-        }
-    }
-}
-
-/// The records of one segment from a revision on, in order.
-pub struct SegmentScan<D: Disk> {
-    segment: Arc<Segment<D>>,
-    frames: Frames,
-}
-
-impl<D: Disk> SegmentScan<D> {
-    /// From main revision `main` on, reading `window` bytes at a time.
-    pub fn new(segment: Arc<Segment<D>>, main: i64, window: usize) -> Self {
-        let frames = Frames { at: segment.start_of(main), end: segment.len(), window, bytes: Bytes::new() };
-        Self { segment, frames }
-    }
-
-    /// The next record with its offset and the bytes of its frame; `None` at the end.
-    pub fn next(&mut self) -> Result<Option<(u64, Record, usize)>, Wrong> {
-        self.frames.next(&self.segment)
-    }
 }
 
 #[cfg(test)]
@@ -582,6 +523,23 @@ mod tests {
         assert!(note_in(&mut tail, 7, Revision::new(8, 0), HUGE).is_err(), "this start does not fit");
         assert!(note_in(&mut tail, 7, Revision::new(8, 0), 1 << 31).is_err(), "nor does this");
         assert_eq!(note_in(&mut tail, 7, Revision::new(8, 0), (1 << 31) - 1), Ok(()));
+    }
+
+    /// However large its transaction, a record is found by passing few others.
+    #[test]
+    fn a_record_of_a_large_transaction_is_found_near_a_start() {
+        let segment = Segment::new(MemoryDisk::new(), 1, 7, false);
+        let mut tail = segment.tail_mut();
+        for sub in 0..10_000 {
+            assert_eq!(note_in(&mut tail, 7, Revision::new(7, sub), u64::from(sub) * 100), Ok(()));
+        }
+        tail.len = 1_000_000;
+        for sub in [0, 1, 31, 32, 33, 5_000, 9_983, 9_984, 9_999] {
+            let span = tail.find(7, Revision::new(7, sub)).expect("noted");
+            assert!(span.skip < EVERY, "{sub}");
+            assert_eq!(span.start + u64::from(span.skip) * 100, u64::from(sub) * 100);
+        }
+        assert!(tail.find(7, Revision::new(7, 10_016)).is_none(), "there are not so many");
     }
 
     #[test]

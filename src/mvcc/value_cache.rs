@@ -2,11 +2,13 @@
 //!
 //! A value lies in a numbered slot together with the revision it belongs to; the index remembers only the
 //! number. A number that went stale is noticed because the revision in the slot is another one, so eviction
-//! touches no key. The hand of a clock decides: a slot read since the hand last passed is spared once.
+//! touches no key. Slots stand in a queue: the first goes, unless it was read since it was put there, then it is spared once.
 //!
-//! Invariants: `used` is the sum over the taken slots; a value never pins a buffer more than twice its size;
+//! Invariants: `used` is the sum over the taken slots; a taken slot stands in the queue, none stands there twice, and one that
+//! is empty leaves it when it is met, so looking for a value to evict costs what was put since; a value never pins a buffer more than twice its size;
 //! handing a value out copies nothing. A slot's lock is held for the clone of a handle, no longer.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -28,13 +30,15 @@ struct Slot {
     revision: Revision,
     value: Option<Bytes>,
     touched: bool,
+    queued: bool,
 }
 
 #[derive(Default, Debug)]
 struct Clock {
     used: usize,
     made: u32,
-    hand: u32,
+    /// Slots in the order in which they are looked at for eviction.
+    queue: VecDeque<u32>,
     free: Vec<u32>,
 }
 
@@ -139,19 +143,27 @@ impl ValueCache {
             let size = if chunk == 0 { FIRST_CHUNK } else { FIRST_CHUNK << (chunk - 1) };
             (0..size).map(|_| Mutex::default()).collect()
         });
-        *lock(&slots[at]) = Slot { revision, value: Some(value), touched: false };
+        let was = std::mem::replace(
+            &mut *lock(&slots[at]),
+            Slot { revision, value: Some(value), touched: false, queued: true },
+        );
+        if !was.queued {
+            clock.queue.push_back(number);
+        }
         number
     }
 
-    /// Moves the hand until a value went. Ends: something is kept, and a second round spares nothing.
+    /// Lets the first value go that was not read since it was last looked at. Ends: something is kept, and a second round
+    /// spares nothing.
     fn evict_one(&self, clock: &mut Clock) {
         loop {
-            let number = clock.hand;
-            clock.hand = if number + 1 >= clock.made { 0 } else { number + 1 };
+            let number = clock.queue.pop_front().expect("what is kept stands in the queue");
             let mut slot = lock(self.slot(number).expect("slots that were made have a chunk"));
-            if std::mem::take(&mut slot.touched) {
+            if slot.value.is_some() && std::mem::take(&mut slot.touched) {
+                clock.queue.push_back(number);
                 continue;
             }
+            slot.queued = false;
             if let Some(value) = slot.value.take() {
                 clock.used -= value.len() + SLOT_BYTES;
                 clock.free.push(number);
@@ -203,6 +215,33 @@ mod tests {
             cache.replace(NO_SLOT, Revision::default(), Revision::new(n, 0), value(n as usize % 300));
             assert!(cache.used() <= 10 * (100 + SLOT_BYTES));
         }
+    }
+
+    /// Many small values gave way to few large ones: what is empty is passed once, not at every turn, and the queue is never
+    /// longer than there are slots.
+    #[test]
+    fn empty_slots_are_not_looked_at_again_and_again() {
+        let cache = ValueCache::new(1_000_000);
+        let mut last = 0;
+        let mut put = |len: usize| {
+            last += 1;
+            cache.replace(NO_SLOT, Revision::default(), Revision::new(last, 0), value(len))
+        };
+        for _ in 0..20_000 {
+            put(10);
+        }
+        let many = lock(&cache.clock).queue.len();
+        assert!(many > 5_000);
+        for _ in 0..10 {
+            put(300_000);
+        }
+        assert!(lock(&cache.clock).queue.len() <= 4, "{}", lock(&cache.clock).queue.len());
+        // Replaced in place for ever: each slot once.
+        let mut slot = NO_SLOT;
+        for n in 1_000_000..1_001_000 {
+            slot = cache.replace(slot, Revision::new(n - 1, 0), Revision::new(n, 0), value(5));
+        }
+        assert!(lock(&cache.clock).queue.len() <= 5);
     }
 
     #[test]

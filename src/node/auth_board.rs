@@ -15,6 +15,8 @@ use crate::env::Instant;
 #[derive(Debug, Default)]
 pub struct AuthBoard {
     is_enabled: AtomicBool,
+    /// Counts the tellings; moves only while the table is locked.
+    changes: AtomicU64,
     revision: AtomicU64,
     table: Mutex<Arc<Auth>>,
     tokens: Mutex<Tokens>,
@@ -26,9 +28,20 @@ impl AuthBoard {
         self.is_enabled.load(Ordering::Acquire)
     }
 
-    /// The table's revision, for the metrics.
+    /// The table's revision. It lags behind the table rather than to be ahead of it.
     pub fn revision(&self) -> u64 {
-        self.revision.load(Ordering::Relaxed)
+        self.revision.load(Ordering::Acquire)
+    }
+
+    /// How often the table was told, for [`Self::unchanged_since`].
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// The table, where it is still what it was when it had been told so often.
+    pub fn unchanged_since(&self, changes: u64) -> Option<Arc<Auth>> {
+        let table = self.table.lock().expect("no holder of this lock panics");
+        (self.changes() == changes).then(|| table.clone())
     }
 
     /// The table as it is now.
@@ -52,7 +65,13 @@ impl AuthBoard {
 
     /// Tells the table. Tokens of those who are gone, or have another password, name nobody any more.
     pub(super) fn tell(&self, table: &Arc<Auth>) {
-        let was = std::mem::replace(&mut *self.table.lock().expect("no holder of this lock panics"), table.clone());
+        let was = {
+            let mut told = self.table.lock().expect("no holder of this lock panics");
+            self.changes.fetch_add(1, Ordering::AcqRel);
+            self.revision.store(table.revision(), Ordering::Release);
+            self.is_enabled.store(table.is_enabled(), Ordering::Release);
+            std::mem::replace(&mut *told, table.clone())
+        };
         let mut tokens = self.tokens();
         if !tokens.is_empty() && !Arc::ptr_eq(&was, table) {
             let password = |table: &Auth, user: &str| table.user(user).map(|user| user.password.clone());
@@ -61,8 +80,5 @@ impl AuthBoard {
                 table.is_enabled() && now.is_some() && now == password(&was, user)
             });
         }
-        drop(tokens);
-        self.revision.store(table.revision(), Ordering::Relaxed);
-        self.is_enabled.store(table.is_enabled(), Ordering::Release);
     }
 }

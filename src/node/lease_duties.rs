@@ -19,11 +19,30 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    /// More leases fell due than may be under way: as soon as some of those have ended the next ones are named, and not a tick
+    /// later, or so many a tick were all that ever end.
+    pub(super) fn end_more_leases(&mut self, now: Instant) {
+        if self.wants_to_end_leases() {
+            self.more_leases_due = false;
+            if let Some(term) = self.roles.duty_term() {
+                self.end_due_leases(term, now);
+            }
+        }
+    }
+
+    /// Whether more of those that are due may be ended now.
+    pub(super) fn wants_to_end_leases(&self) -> bool {
+        self.more_leases_due && self.lease_clock.in_flight() <= limits::MAX_REVOCATIONS_IN_FLIGHT / 2
+    }
+
     fn end_due_leases(&mut self, term: Term, now: Instant) {
+        self.more_leases_due = false;
         // Under a corruption alarm every revocation would be refused, for ever.
         if !self.facts.has_alarm(AlarmKind::Corrupt) {
             let room = limits::MAX_REVOCATIONS_IN_FLIGHT.saturating_sub(self.lease_clock.in_flight());
-            for id in self.lease_clock.due(now, room) {
+            let due = self.lease_clock.due(now, room);
+            self.more_leases_due = due.len() == room;
+            for id in due {
                 let expiry = Expiry { granted_at: self.granted_at(id), term };
                 let command = Command::LeaseRevoke { id, expiry: Some(expiry) };
                 self.propose_own(&command, OwnProposal::Revoke(id), now);

@@ -46,6 +46,8 @@ pub struct Node<D: Disk> {
     pub(super) passed_on: PassedOn,
     pub(super) reads: ReadQueue<D>,
     pub(super) lease_clock: LeaseClock,
+    /// Leases fell due beyond those whose revocation is under way.
+    pub(super) more_leases_due: bool,
     pub(super) renewals: Renewals,
     pub(super) compactor: Compactor,
     pub(super) watches: Watches,
@@ -111,6 +113,7 @@ impl<D: Disk> Node<D> {
             passed_on: PassedOn::default(),
             reads: ReadQueue::new(),
             lease_clock: LeaseClock::new(config.lease_checkpoint_interval),
+            more_leases_due: false,
             renewals: Renewals::default(),
             compactor: Compactor::new(config.auto_compaction),
             roles: Roles::default(),
@@ -186,7 +189,7 @@ impl<D: Disk> Node<D> {
                 reply.send((at, self.digest_at(at)));
             }
             Input::DigestAsked { at, reply } => reply.send(self.digest_at(at)),
-            Input::RecollectionAsked { of, last, reply } => reply.send(self.group.recall(of, last)),
+            Input::RecollectionAsked { of, last, reply } => reply.send(self.recall(of, last)),
             Input::Recollected { from, remembered, reply } => {
                 reply.send(self.recollected(from, remembered, now, out));
             }
@@ -268,6 +271,7 @@ impl<D: Disk> Node<D> {
     /// An error is damage or a fault: the process must stop.
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         self.take_wrong()?;
+        self.end_more_leases(now);
         self.propose_waiting(out);
         let retry_at = now.plus(self.config.read_retry);
         self.reads.ask(&mut self.group, now, retry_at);
@@ -305,7 +309,7 @@ impl<D: Disk> Node<D> {
             more = self.background(out).or_else(|wrong| self.outlive(wrong))? || !self.committed.is_empty();
         }
         more |= self.reads.waits_to_ask();
-        more |= self.wants_to_propose();
+        more |= self.wants_to_propose() || self.wants_to_end_leases();
         if let Some(observer) = &self.config.observer {
             observer.worked(&self.work);
         }

@@ -15,9 +15,12 @@ use std::sync::atomic::Ordering::Release;
 use super::node::Node;
 use super::output::Output;
 use super::recollection::Recalled;
-use crate::base::MemberId;
+use crate::base::{LogIndex, MemberId, Term};
 use crate::consensus::{Promise, Promises, Remembered, Role};
 use crate::env::{Disk, Instant};
+
+/// The lowest term in which anybody can have been elected: the founding entries are of the first.
+const FIRST_ELECTED_TERM: Term = 2;
 
 impl<D: Disk> Node<D> {
     /// It has started from a disk of an earlier life, which kept this of members' promises. Nothing to ask where nobody else votes.
@@ -38,6 +41,17 @@ impl<D: Disk> Node<D> {
         self.recollection.since = None;
         self.facts.doubts.store(doubts, Release);
         if doubts { self.group.doubt() } else { self.group.trust() }
+    }
+
+    /// What is remembered of a member that has started. Where clients reach it, it told through a leader, in a term behind that
+    /// of the founding entries: a disk that knows of no such term is not the one it told that from.
+    pub(super) fn recall(&mut self, of: MemberId, last: LogIndex) -> Remembered {
+        let mut remembered = self.group.recall(of, last);
+        let members = self.machine.members();
+        if members.iter().any(|member| member.id == of && !member.client_urls.is_empty()) {
+            remembered.promise.term = remembered.promise.term.max(FIRST_ELECTED_TERM);
+        }
+        remembered
     }
 
     /// What was remembered in an earlier life, this member's own promises by the word of others among it.

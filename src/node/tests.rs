@@ -347,6 +347,32 @@ fn a_lease_ends_when_its_time_is_up_and_lives_on_when_renewed() {
     assert_eq!(answered(&mut standing), Some(Ok(None)));
 }
 
+/// A thousand leases fall due at once: they end as fast as the log takes their ends, and not so many a tick.
+#[test]
+fn leases_that_fall_due_together_end_without_waiting_for_ticks() {
+    let mut bench = Bench::new(config());
+    let mut granted: Vec<_> = (1..=1_000).map(|id| bench.propose(&Command::LeaseGrant { id, ttl: 5 })).collect();
+    bench.settle();
+    assert!(granted.iter_mut().all(|answer| answered(answer).is_some()));
+    bench.pass(Duration::from_secs(4));
+    assert_eq!(bench.facts.expired_leases.load(Relaxed), 0);
+    bench.now = bench.now.plus(Duration::from_secs(2));
+    bench.step(Input::Tick);
+    let mut rounds = 0;
+    while bench.facts.expired_leases.load(Relaxed) < 1_000 || !bench.unsynced.is_empty() {
+        bench.turn();
+        let newest = bench.unsynced.drain(..).next_back();
+        if let Some(number) = newest {
+            bench.step(Input::Persisted { number });
+        }
+        assert!(bench.node.lease_clock.in_flight() <= crate::base::limits::MAX_REVOCATIONS_IN_FLIGHT);
+        rounds += 1;
+        assert!(rounds < 100, "{}", bench.facts.expired_leases.load(Relaxed));
+    }
+    bench.settle();
+    assert_eq!(bench.node.machine.leases().iter().count(), 0);
+}
+
 /// The process stood still for longer than the lease: what its client said meanwhile waits, and is heard first.
 #[test]
 fn a_pause_is_not_time_that_passed() {

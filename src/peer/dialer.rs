@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::exchange::{Ends, Exchange};
 use super::greeting::{
-    CLUSTER_ID, CLUSTER_ID_MISMATCH, INCOMPATIBLE_VERSION, LIFE, MIN_CLUSTER_VERSION, MIN_VERSION, PEER_URLS,
+    CLUSTER_ID, CLUSTER_ID_MISMATCH, DOUBLED, INCOMPATIBLE_VERSION, LIFE, MIN_CLUSTER_VERSION, MIN_VERSION, PEER_URLS,
     SERVER_FROM, SERVER_VERSION,
 };
 use super::head::{ResponseHead, write_head};
@@ -13,7 +13,7 @@ use super::url::PeerUrl;
 use super::wait::Timer;
 use super::wrong::LineWrong;
 use crate::base::MemberId;
-use crate::env::{Env, Net};
+use crate::env::{Clock, Env, Net};
 
 /// Connects to the URL of a peer that is tried now. Where that fails the next one is tried next time.
 pub(super) async fn dial<E: Env>(exchange: &Exchange<E>, link: &Link) -> Result<(Ends<E>, PeerUrl), LineWrong> {
@@ -94,6 +94,16 @@ pub(super) fn refusal<E: Env>(exchange: &Exchange<E>, peer: MemberId, head: &Res
             error = CLUSTER_ID_MISMATCH,
             "request sent was ignored by remote peer due to cluster ID mismatch"
         ),
+        (412, DOUBLED) => {
+            if exchange.link(peer).is_some_and(|link| link.complains(exchange.env.clock().now())) {
+                tracing::error!(
+                    "remote-peer-id" = %peer,
+                    "local-member-id" = %local,
+                    "another process of this member is alive: this data directory is a copy of one in use, or the machine \
+                     a clone; end one of the two"
+                );
+            }
+        }
         (404, _) => {
             return LineWrong::Refused {
                 status: 404,

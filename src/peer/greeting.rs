@@ -23,6 +23,8 @@ pub(super) const SNAPSHOT: &str = "X-Quorate-Snapshot";
 pub(super) const INCOMPATIBLE_VERSION: &str = "incompatible version";
 /// As [`INCOMPATIBLE_VERSION`].
 pub(super) const CLUSTER_ID_MISMATCH: &str = "cluster ID mismatch";
+/// Why a start is refused while another of the same member is heard.
+pub(super) const DOUBLED: &str = "another process is alive under this member id";
 
 /// Major and minor of a version; nothing where it is none. Before versions were sent there was 2.0.
 fn major_minor(version: Option<&str>) -> Option<(u32, u32)> {

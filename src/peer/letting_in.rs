@@ -2,10 +2,10 @@
 
 use super::answer::Answer;
 use super::exchange::Exchange;
-use super::greeting::{CLUSTER_ID, LIFE, check, from_header};
+use super::greeting::{CLUSTER_ID, DOUBLED, LIFE, check, from_header};
 use super::head::RequestHead;
 use crate::base::MemberId;
-use crate::env::Env;
+use crate::env::{Clock, Env};
 
 /// Who is asking, if it is one of this cluster; else what to answer.
 pub(super) fn let_in<E: Env>(exchange: &Exchange<E>, head: &RequestHead) -> Result<MemberId, Answer> {
@@ -24,7 +24,7 @@ pub(super) fn let_in<E: Env>(exchange: &Exchange<E>, head: &RequestHead) -> Resu
         return Err(with_cluster(Answer::text(410, "removed member")));
     }
     if doubled(exchange, head, from) {
-        return Err(with_cluster(Answer::text(412, "another process is alive under this member id")));
+        return Err(with_cluster(Answer::text(412, DOUBLED)));
     }
     Ok(from)
 }
@@ -32,13 +32,15 @@ pub(super) fn let_in<E: Env>(exchange: &Exchange<E>, head: &RequestHead) -> Resu
 /// Whether another process is being heard under the id of who is asking: a copied disk, or a machine cloned.
 pub(super) fn doubled<E: Env>(exchange: &Exchange<E>, head: &RequestHead, from: MemberId) -> bool {
     let life = head.headers.get(LIFE).and_then(|life| u64::from_str_radix(life, 16).ok());
-    let doubled = life.zip(exchange.link(from)).is_some_and(|(life, link)| link.has_other_life(life));
-    if doubled {
+    let link = life.zip(exchange.link(from)).filter(|(life, link)| link.has_other_life(*life));
+    if let Some((_, link)) = &link
+        && link.complains(exchange.env.clock().now())
+    {
         tracing::error!(
             "local-member-id" = %exchange.config.member,
             "remote-peer-id-from" = %from,
             "two processes are alive under one member id: the newer one is refused"
         );
     }
-    doubled
+    link.is_some()
 }

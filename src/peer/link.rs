@@ -9,7 +9,7 @@ use super::traffic::Traffic;
 use super::url::PeerUrl;
 use super::wait::Latch;
 use super::wrong::LineWrong;
-use crate::base::MemberId;
+use crate::base::{MemberId, limits};
 use crate::env::Instant;
 
 #[derive(Default)]
@@ -20,6 +20,8 @@ struct Status {
     since: Option<Instant>,
     /// Which start of the peer is being heard, and by how many streams.
     life: Option<(u64, usize)>,
+    /// When another start of the same peer, or of this member, was last complained of.
+    complained: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -153,6 +155,17 @@ impl Link {
         self.lock().life.is_some_and(|(known, _)| known != life)
     }
 
+    /// Whether to say now that two processes are alive under one id: they try again and again.
+    pub(super) fn complains(&self, now: Instant) -> bool {
+        let mut status = self.lock();
+        let pause = Duration::from_millis(limits::SELDOM_MS);
+        let says = status.complained.is_none_or(|at| now.since(at) >= pause);
+        if says {
+            status.complained = Some(now);
+        }
+        says
+    }
+
     fn lock(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -199,5 +212,13 @@ mod tests {
         assert!(link.has_other_life(8));
         link.life_gone(7);
         assert!(!link.has_other_life(8));
+    }
+
+    #[test]
+    fn that_there_are_two_is_said_seldom() {
+        let link = Link::new(MemberId(1), &[], true);
+        let pause = limits::SELDOM_MS * 1_000_000;
+        let said: Vec<bool> = [0, 1, pause - 1, pause, pause + 1].map(|at| link.complains(Instant(at))).to_vec();
+        assert_eq!(said, [true, false, false, true, false]);
     }
 }

@@ -288,10 +288,10 @@ impl Serving {
             notices::copied(&config.data_dir);
         }
         let mut security = config.security.clone();
-        security.warn(&config.listen_client, &config.listen_peers);
-        security.make_own(&root, &config.listen_client, &config.listen_peers)?;
-        let doors = security.doors(&config.listen_client, &config.listen_metrics)?;
-        let env = env.sealed_by(security.between_members(&config.listen_peers)?);
+        security.warn(&config.listening);
+        security.make_own(&root, &config.listening)?;
+        let doors = security.doors(&config.listening)?;
+        let env = env.sealed_by(security.between_members(&config.listening.peers)?);
         let driver_config = founded_or_joined(config, &env, &share).await?;
         let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
         lock.note_begun().map_err(|fault| in_directory(&fault))?;
@@ -318,7 +318,7 @@ impl Serving {
         tokio::spawn(async move { services.end_streams_with_the_node().await });
         let (stop, stopping) = watch::channel(false);
         let manners = Manners::new(config, &share, doors);
-        let clients = sockets.iter().filter(|listener| listener.traffic() == Traffic::Clients);
+        let clients = sockets.iter().filter(|listener| matches!(listener.traffic(), Traffic::Clients | Traffic::Calls));
         let client_addresses: Vec<_> = clients
             .filter_map(|listener| match listener.place {
                 Place::Net(address) => Some(address),
@@ -369,10 +369,13 @@ fn bind_all(config: &Config) -> Result<Vec<Listener>, String> {
     let bind = |(place, entry): (&Place, Entry), traffic| {
         Listener::bind(place, traffic, entry).map_err(|error| cannot(place, error))
     };
-    let clients = entries(&config.listen_client).into_iter().map(|place| bind(place, Traffic::Clients));
-    let metrics = entries(&config.listen_metrics).into_iter().map(|place| bind(place, Traffic::Metrics));
-    let sockets = clients.chain(metrics).collect::<Result<_, _>>()?;
-    for listen in &config.listen_peers {
+    let listening = &config.listening;
+    let both = if listening.http.is_empty() { Traffic::Clients } else { Traffic::Calls };
+    let clients = entries(&listening.clients).into_iter().map(|place| bind(place, both));
+    let http = entries(&listening.http).into_iter().map(|place| bind(place, Traffic::Web));
+    let metrics = entries(&listening.metrics).into_iter().map(|place| bind(place, Traffic::Metrics));
+    let sockets = clients.chain(http).chain(metrics).collect::<Result<_, _>>()?;
+    for listen in &listening.peers {
         Socket::bind(&listen.place).map_err(|error| cannot(&listen.place, error))?;
     }
     Ok(sockets)
@@ -444,8 +447,17 @@ async fn ready(handle: &Handle<TokioEnv>) -> Result<(), NotStarted> {
             tokio::time::sleep(READY_PAUSE).await;
         }
     };
+    let mut pause = tokio::time::interval(WAITING_PAUSE);
+    pause.reset();
+    let complaints = async {
+        loop {
+            pause.tick().await;
+            notices::waiting(&handle.status());
+        }
+    };
     tokio::select! {
         biased;
+        () = complaints => unreachable!("it complains without end"),
         outcome = handle.ending().wait() => match outcome {
             Ok(()) if handle.facts().is_removed() => Err(NotStarted::Removed),
             Ok(()) => Err("the node ended while starting".to_string().into()),
@@ -457,6 +469,9 @@ async fn ready(handle: &Handle<TokioEnv>) -> Result<(), NotStarted> {
 
 /// Pause between two looks at a node that is not ready.
 const READY_PAUSE: Duration = Duration::from_millis(1);
+
+/// Time between two lines of a member that waits to be ready.
+const WAITING_PAUSE: Duration = Duration::from_secs(5);
 
 /// Time a request waits for its outcome beside two election timeouts, as in etcd.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
@@ -483,7 +498,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
             compactions: config.compact_hash_check_time,
         },
         scrub: ScrubPace::default(),
-        listen_peers: config.listen_peers.iter().map(peer_address).collect(),
+        listen_peers: config.listening.peers.iter().map(peer_address).collect(),
         peer_connections: share.peers,
         cluster_token: config.initial_cluster_token.clone(),
         tick: config.heartbeat,

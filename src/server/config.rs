@@ -22,9 +22,8 @@ use crate::server::values;
 pub struct Config {
     pub name: String,
     pub data_dir: String,
-    pub listen_client: Vec<Listen>,
+    pub listening: Listening,
     pub advertise_client_urls: Vec<String>,
-    pub listen_peers: Vec<Listen>,
     pub security: Security,
     pub advertise_peer_urls: Vec<String>,
     /// Sorted by name. Where the flags do not hold together it is this member alone.
@@ -64,7 +63,6 @@ pub struct Config {
     pub log_level: String,
     pub log_format: String,
     pub log_outputs: Vec<String>,
-    pub listen_metrics: Vec<Listen>,
     /// What is open by plain HTTP, and for whom.
     pub web: Web,
     /// Whether `--metrics` is `extensive`.
@@ -79,6 +77,38 @@ pub struct ProofFlags {
     pub auth_token: String,
     pub bcrypt_cost: u64,
     pub auth_token_ttl: Duration,
+}
+
+/// Where others come in.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "the fields are the flags")]
+pub struct Listening {
+    pub clients: Vec<Listen>,
+    /// Where there are any, HTTP is served here alone, and gRPC above alone.
+    pub http: Vec<Listen>,
+    pub metrics: Vec<Listen>,
+    pub peers: Vec<Listen>,
+}
+
+impl Listening {
+    /// In etcd's order, so that of several things that are wrong the same one is told.
+    fn read(read: &Reader<'_>) -> Result<Self, String> {
+        let peers = read.listen("listen-peer-urls")?;
+        if let Some(file) = peers.iter().find(|listen| matches!(listen.place, Place::File(_))) {
+            let place = &file.place;
+            return Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"));
+        }
+        read.some_urls("listen-peer-urls")?;
+        let clients = read.listen("listen-client-urls")?;
+        let http = read.listen("listen-client-http-urls")?;
+        if let Some(both) = http.iter().find(|listen| clients.iter().any(|other| other.place == listen.place)) {
+            return Err(format!(
+                "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {}",
+                both.url
+            ));
+        }
+        Ok(Self { clients, http, metrics: read.listen("listen-metrics-urls")?, peers })
+    }
 }
 
 /// Longest election timeout, as in etcd.
@@ -152,13 +182,9 @@ impl Config {
     pub fn from_flags(flags: &Flags) -> Result<Self, String> {
         let read = Reader(flags);
         let name = read.text("name");
-        let data_dir = match flags.get("data-dir") {
-            "" => format!("{name}.etcd"),
-            given => given.to_string(),
-        };
+        let data_dir = data_dir(flags, &name);
         // In etcd's order, so that of several things that are wrong the same one is told.
-        let listen_peers = listen_peers(&read)?;
-        let (listen_client, listen_metrics) = (read.listen("listen-client-urls")?, read.listen("listen-metrics-urls")?);
+        let listening = Listening::read(&read)?;
         let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
         let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
         let (heartbeat, election_timeout) = timers(&read)?;
@@ -169,7 +195,7 @@ impl Config {
         let features = Features::read(flags.get("feature-gates"))?;
         let (corrupt_check_time, compact_hash_check_time) = check_times(&read, &features)?;
         let auto_compaction = compaction(flags)?;
-        let security = Security::read(flags)?.check(&listen_client, &listen_metrics, &listen_peers)?;
+        let security = Security::read(flags)?.check(&listening)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
         let members = founders(flags, &name, &advertise_peer_urls, cluster_exists);
         let first_start = members.as_ref().map(|_| ()).map_err(String::clone);
@@ -177,9 +203,8 @@ impl Config {
         let initial_cluster = members.unwrap_or_else(|_| vec![alone]);
         let (force_new_cluster, rebuild_from_peers) = at_this_start(&read)?;
         Ok(Self {
-            listen_client,
+            listening,
             advertise_client_urls,
-            listen_peers,
             security,
             advertise_peer_urls,
             initial_cluster,
@@ -212,7 +237,6 @@ impl Config {
             log_level: read.text("log-level"),
             log_format: read.text("log-format"),
             log_outputs: values::words(flags.get("log-outputs")),
-            listen_metrics,
             extensive_metrics: flags.get("metrics") == "extensive",
             proof: proof(&read)?,
             web: web(&read)?,
@@ -224,6 +248,13 @@ impl Config {
     /// Whether log lines go where people read what a command says.
     pub fn logs_to_stderr(&self) -> bool {
         self.log_outputs.iter().any(|output| matches!(output.as_str(), "default" | "stderr"))
+    }
+}
+
+fn data_dir(flags: &Flags, name: &str) -> String {
+    match flags.get("data-dir") {
+        "" => format!("{name}.etcd"),
+        given => given.to_string(),
     }
 }
 
@@ -274,16 +305,6 @@ fn timers(read: &Reader<'_>) -> Result<(Duration, Duration), String> {
         ));
     }
     Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
-}
-
-fn listen_peers(read: &Reader<'_>) -> Result<Vec<Listen>, String> {
-    let listen = read.listen("listen-peer-urls")?;
-    if let Some(file) = listen.iter().find(|listen| matches!(listen.place, Place::File(_))) {
-        let place = &file.place;
-        return Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"));
-    }
-    read.some_urls("listen-peer-urls")?;
-    Ok(listen)
 }
 
 /// The form of a client URL, as etcd's text has it.
@@ -348,7 +369,7 @@ mod tests {
     fn defaults_are_etcds() {
         let config = config(&[]).expect("defaults hold together");
         assert_eq!(config.data_dir, "default.etcd");
-        assert_eq!(config.listen_client[0].place, Place::Net("127.0.0.1:2379".parse().expect("an address")));
+        assert_eq!(config.listening.clients[0].place, Place::Net("127.0.0.1:2379".parse().expect("an address")));
         assert_eq!(founding::shown(&config.initial_cluster), "default=http://localhost:2380");
         assert_eq!((config.auto_compaction, config.snapshot_catchup_entries), (None, 5_000));
         assert_eq!((config.quota_bytes, config.max_txn_ops), (Some(2 << 30), 128));

@@ -178,6 +178,7 @@ pub const FLAGS: &[Flag] = &[
     built(Logging, "log-outputs", Words, "default", "Where the log goes: 'default' or 'stderr', 'stdout', or files."),
     built(Monitoring, "metrics", OneOf(&["basic", "extensive"]), "basic", "Detail of metrics; 'extensive' adds the time of every kind of request."),
     built(Monitoring, "listen-metrics-urls", Urls, "", "Further URLs that serve only metrics and health."),
+    built(Member, "listen-client-http-urls", Urls, "", "URLs for HTTP alone; --listen-client-urls then serves gRPC alone."),
     built(Monitoring, "cors", Words, "*", "Web origins that may read answers."),
     built(Security, "cert-file", Text, "", "Certificate that clients are shown."),
     built(Security, "key-file", Text, "", "Its key."),
@@ -207,7 +208,6 @@ pub const FLAGS: &[Flag] = &[
     built(Member, "enable-grpc-gateway", Bool, "true", "Serve the JSON gateway under /v3/."),
 
     unbuilt("wal-dir", Text, ""),
-    unbuilt("listen-client-http-urls", Urls, ""),
     unbuilt("config-file", Text, ""),
     unbuilt("socket-reuse-port", Bool, "false"),
     unbuilt("socket-reuse-address", Bool, "false"),

@@ -39,6 +39,10 @@ use crate::tls::{Acceptor, CameSealed, Rejected, VerifiedClient, go_text};
 pub enum Traffic {
     /// gRPC and the HTTP endpoints.
     Clients,
+    /// gRPC alone.
+    Calls,
+    /// The HTTP endpoints alone.
+    Web,
     /// Only health and metrics.
     Metrics,
 }
@@ -48,6 +52,8 @@ impl Traffic {
     pub fn name(self) -> &'static str {
         match self {
             Self::Clients => "grpc+http",
+            Self::Calls => "grpc",
+            Self::Web => "http",
             Self::Metrics => "metrics",
         }
     }
@@ -119,14 +125,14 @@ impl Manners {
 
     fn door(&self, traffic: Traffic) -> Option<Arc<Acceptor>> {
         match traffic {
-            Traffic::Clients => self.doors.clients.clone(),
+            Traffic::Clients | Traffic::Calls | Traffic::Web => self.doors.clients.clone(),
             Traffic::Metrics => self.doors.metrics.clone(),
         }
     }
 
     fn slots(&self, traffic: Traffic) -> &Arc<Slots> {
         match traffic {
-            Traffic::Clients => &self.clients,
+            Traffic::Clients | Traffic::Calls | Traffic::Web => &self.clients,
             Traffic::Metrics => &self.metrics,
         }
     }
@@ -340,10 +346,11 @@ async fn answer<E: Env>(
     request: http::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
     Ok(match traffic {
-        Traffic::Clients if is_grpc(&request) => {
+        Traffic::Clients if !is_grpc(&request) => api::respond(&porch, &web, request, room).await,
+        Traffic::Web => api::respond(&porch, &web, request, room).await,
+        Traffic::Clients | Traffic::Calls => {
             api::serve(porch, request.map(|body| Asked::Sent(TakenIn::new(body, room)))).await
         }
-        Traffic::Clients => api::respond(&porch, &web, request, room).await,
         Traffic::Metrics => api::respond_metrics(&porch, &request).await,
     })
 }

@@ -5,6 +5,7 @@
 
 use crate::base::MemberId;
 use crate::driver::{BootReport, DAMAGED_SUFFIX, Forced, Rebuilds};
+use crate::node::NodeStatus;
 use crate::server::config::Config;
 use crate::server::descriptors::Share;
 use crate::server::founding;
@@ -18,11 +19,12 @@ pub fn starting(config: &Config) {
         pid = std::process::id(),
         name = config.name,
         data_dir = config.data_dir,
-        listen_client_urls = addresses(&config.listen_client),
+        listen_client_urls = addresses(&config.listening.clients),
         advertise_client_urls = config.advertise_client_urls.join(","),
-        listen_peer_urls = addresses(&config.listen_peers),
+        listen_peer_urls = addresses(&config.listening.peers),
         initial_advertise_peer_urls = config.advertise_peer_urls.join(","),
-        listen_metrics_urls = addresses(&config.listen_metrics),
+        listen_client_http_urls = addresses(&config.listening.http),
+        listen_metrics_urls = addresses(&config.listening.metrics),
         initial_cluster = founding::shown(&config.initial_cluster),
         initial_cluster_token = config.initial_cluster_token,
         initial_cluster_state = if config.cluster_exists { "existing" } else { "new" },
@@ -77,6 +79,19 @@ pub fn copied(data_dir: &str) {
         data_dir,
         "the data directory is a copy: what was acknowledged after the copy was made is here only if other members have \
          it; a cluster whose members all start from copies goes on from the newest of them, and forgets the rest"
+    );
+}
+
+/// It is not ready yet: what it waits for.
+pub fn waiting(status: &NodeStatus) {
+    let voters = status.members.iter().filter(|member| !member.is_learner).count();
+    tracing::warn!(
+        leader = status.leader.map(|leader| leader.to_string()),
+        term = status.term,
+        voters,
+        needed = voters / 2 + 1,
+        "waiting to serve clients: there is no leader while fewer members than needed are reached, and one that leads or \
+         follows has first to be told what was agreed on"
     );
 }
 

@@ -14,6 +14,7 @@ use tokio::net::TcpStream;
 
 use crate::base::limits;
 use crate::env::{Handshake, Sealed, Sealing};
+use crate::server::config::Listening;
 use crate::server::flags::Flags;
 use crate::server::socket::{Listen, Place};
 use crate::server::values;
@@ -146,12 +147,14 @@ impl Security {
     ///
     /// # Errors
     /// etcd's text.
-    pub fn check(self, clients: &[Listen], metrics: &[Listen], peers: &[Listen]) -> Result<Self, String> {
+    pub fn check(self, listening: &Listening) -> Result<Self, String> {
+        let Listening { clients, http, metrics, peers } = listening;
         if let (Some(listen), true) = (peers.iter().find(|listen| listen.sealed), self.peers.is_empty()) {
             let place = &listen.place;
             return Err(format!("cannot listen on TLS for {place}: KeyFile and CertFile are not presented"));
         }
-        if let (Some(listen), true) = (clients.iter().find(|listen| listen.sealed), self.clients.is_empty()) {
+        if let (Some(listen), true) = (clients.iter().chain(http).find(|listen| listen.sealed), self.clients.is_empty())
+        {
             return Err(format!(
                 "TLS key/cert (--cert-file, --key-file) must be provided for client url {} with HTTPS scheme",
                 listen.url
@@ -165,11 +168,11 @@ impl Security {
     }
 
     /// Tells of what was given and is not used.
-    pub fn warn(&self, clients: &[Listen], peers: &[Listen]) {
+    pub fn warn(&self, listening: &Listening) {
         for suite in &self.protocol.left_out {
             tracing::warn!(suite, "a cipher suite of --cipher-suites is not supported and left out");
         }
-        for url in peers.iter().filter(|listen| !listen.sealed).map(|listen| &listen.url) {
+        for url in listening.peers.iter().filter(|listen| !listen.sealed).map(|listen| &listen.url) {
             if !self.peers.is_empty() {
                 let text = "scheme is HTTP while key and cert files are present; ignoring key and cert files";
                 tracing::warn!("peer-url" = url, "{text}");
@@ -180,7 +183,9 @@ impl Security {
                 tracing::warn!("peer-url" = url, "{text}");
             }
         }
-        for url in clients.iter().filter(|listen| !listen.sealed).map(|listen| &listen.url) {
+        for url in
+            listening.clients.iter().chain(&listening.http).filter(|listen| !listen.sealed).map(|listen| &listen.url)
+        {
             if !self.clients.is_empty() {
                 let text = "scheme is http or unix while key and cert files are present; ignoring key and cert files";
                 tracing::warn!("client-url" = url, "{text}");
@@ -196,26 +201,35 @@ impl Security {
     ///
     /// # Errors
     /// They cannot be made.
-    pub fn make_own(&mut self, data: &Path, clients: &[Listen], peers: &[Listen]) -> Result<(), String> {
-        let hosts = |listen: &[Listen]| {
-            let hosts = listen.iter().filter(|listen| matches!(listen.place, Place::Net(_)));
+    pub fn make_own(&mut self, data: &Path, listening: &Listening) -> Result<(), String> {
+        let hosts = |listen: &[&[Listen]]| {
+            let hosts = listen.iter().copied().flatten().filter(|listen| matches!(listen.place, Place::Net(_)));
             hosts.map(|listen| listen.host.clone()).collect::<Vec<_>>()
         };
         let fixtures = data.join("fixtures");
-        self.peers.make_own(&fixtures.join("peer"), &hosts(peers), self.years, "peer")?;
-        self.clients.make_own(&fixtures.join("client"), &hosts(clients), self.years, "client")
+        self.peers.make_own(&fixtures.join("peer"), &hosts(&[&listening.peers]), self.years, "peer")?;
+        self.clients.make_own(
+            &fixtures.join("client"),
+            &hosts(&[&listening.clients, &listening.http]),
+            self.years,
+            "client",
+        )
     }
 
     /// Who takes clients in, and who those that want metrics; `None` where no URL asks for it.
     ///
     /// # Errors
     /// A file cannot be read or used.
-    pub fn doors(&self, clients: &[Listen], metrics: &[Listen]) -> Result<Doors, String> {
-        let door = |listen: &[Listen], checks_origin| match listen.iter().any(|listen| listen.sealed) {
-            true => self.clients.acceptor(&self.protocol, checks_origin, CLIENTS_SPEAK).map(|a| Some(Arc::new(a))),
-            false => Ok(None),
-        };
-        Ok(Doors { clients: door(clients, false)?, metrics: door(metrics, true)? })
+    pub fn doors(&self, listening: &Listening) -> Result<Doors, String> {
+        let door =
+            |listen: &[&[Listen]], checks_origin| match listen.iter().copied().flatten().any(|listen| listen.sealed) {
+                true => self.clients.acceptor(&self.protocol, checks_origin, CLIENTS_SPEAK).map(|a| Some(Arc::new(a))),
+                false => Ok(None),
+            };
+        Ok(Doors {
+            clients: door(&[&listening.clients, &listening.http], false)?,
+            metrics: door(&[&listening.metrics], true)?,
+        })
     }
 
     /// What encrypts connections between members.

@@ -62,7 +62,7 @@ impl WatchHub {
         Self {
             streams: BTreeMap::new(),
             closing: Vec::new(),
-            roster: Roster::new(),
+            roster: Roster::new(seed),
             hungry: BTreeSet::new(),
             turn: StreamId(0),
             made: RoomMade::default(),

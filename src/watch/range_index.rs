@@ -8,6 +8,7 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hasher};
 
 use bytes::Bytes;
 use fxhash::FxHashMap;
@@ -58,6 +59,43 @@ impl Members {
     }
 }
 
+/// The watchers of single keys of one hash; nearly always of one key.
+#[derive(Clone, Debug)]
+struct Single {
+    key: Bytes,
+    members: Members,
+    next: Option<Box<Single>>,
+}
+
+impl Single {
+    fn new(key: &Bytes, member: u32) -> Self {
+        Self { key: key.clone(), members: Members::One(member), next: None }
+    }
+
+    fn of(&self, key: &[u8]) -> Option<&Members> {
+        if self.key == key { Some(&self.members) } else { self.next.as_ref()?.of(key) }
+    }
+
+    fn insert(&mut self, key: &Bytes, member: u32) {
+        match &mut self.next {
+            _ if self.key == *key => self.members.insert(member),
+            Some(next) => next.insert(key, member),
+            None => self.next = Some(Box::new(Self::new(key, member))),
+        }
+    }
+
+    /// Without this watcher; nothing where nobody is left.
+    fn without(mut self, key: &Bytes, member: u32) -> Option<Self> {
+        if self.key == *key {
+            let is_empty = self.members.remove(member);
+            return if is_empty { self.next.map(|next| *next) } else { Some(self) };
+        }
+        let next = self.next.take().expect("a watcher leaves from where it was indexed");
+        self.next = next.without(key, member).map(Box::new);
+        Some(self)
+    }
+}
+
 /// A distinct range, as a node of an AVL tree ordered by (start, end). AVL because its depth holds for every
 /// order of insertion, also one chosen by an adversary.
 #[derive(Clone, Debug)]
@@ -91,8 +129,10 @@ fn is_above(end: &Option<Bytes>, key: &[u8]) -> bool {
 /// Watchers by what they watch.
 #[derive(Clone, Debug)]
 pub(super) struct RangeIndex {
-    /// Looked up only, never iterated.
-    singles: FxHashMap<Bytes, Members>,
+    /// Single keys by a hash that only this start of this member knows: clients choose the keys, and could choose such
+    /// that all fall into one bucket. Looked up only, never iterated.
+    singles: FxHashMap<u64, Single>,
+    seed: u64,
     nodes: Vec<Node>,
     /// Nodes to be used again.
     free: Vec<u32>,
@@ -100,17 +140,27 @@ pub(super) struct RangeIndex {
 }
 
 impl RangeIndex {
-    pub(super) fn new() -> Self {
-        Self { singles: FxHashMap::default(), nodes: Vec::new(), free: Vec::new(), root: NIL }
+    /// `seed` is nobody's to know.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { singles: FxHashMap::default(), seed, nodes: Vec::new(), free: Vec::new(), root: NIL }
+    }
+
+    fn hash(&self, key: &[u8]) -> u64 {
+        // SipHash; its fixed key is made up for by the seed before the key.
+        let mut hasher = DefaultHasher::new();
+        hasher.write_u64(self.seed);
+        hasher.write(key);
+        hasher.finish()
     }
 
     /// Adds a watcher of `range`. A number stands in the index at most once.
     pub(super) fn insert(&mut self, range: &KeyRange, member: u32) {
         let Some((start, end)) = bounds(range) else {
-            match self.singles.get_mut(&range.start) {
-                Some(members) => members.insert(member),
+            let hash = self.hash(&range.start);
+            match self.singles.get_mut(&hash) {
+                Some(single) => single.insert(&range.start, member),
                 None => {
-                    self.singles.insert(range.start.clone(), Members::One(member));
+                    self.singles.insert(hash, Single::new(&range.start, member));
                 }
             }
             return;
@@ -121,9 +171,10 @@ impl RangeIndex {
     /// Removes a watcher that was added with the same range.
     pub(super) fn remove(&mut self, range: &KeyRange, member: u32) {
         let Some((start, end)) = bounds(range) else {
-            let members = self.singles.get_mut(&range.start).expect("a watcher leaves from where it was indexed");
-            if members.remove(member) {
-                self.singles.remove(&range.start);
+            let hash = self.hash(&range.start);
+            let single = self.singles.remove(&hash).expect("a watcher leaves from where it was indexed");
+            if let Some(left) = single.without(&range.start, member) {
+                self.singles.insert(hash, left);
             }
             return;
         };
@@ -133,7 +184,9 @@ impl RangeIndex {
     /// Calls `found` for every watcher whose range holds `key`, in an order that depends only on what was
     /// inserted and removed before.
     pub(super) fn matching(&self, key: &[u8], mut found: impl FnMut(u32)) {
-        if let Some(members) = self.singles.get(key) {
+        if !self.singles.is_empty()
+            && let Some(members) = self.singles.get(&self.hash(key)).and_then(|single| single.of(key))
+        {
             members.each(&mut found);
         }
         self.stab(self.root, key, &mut found);
@@ -387,7 +440,7 @@ mod tests {
             steps in prop::collection::vec((some_range(), any::<bool>(), any::<prop::sample::Index>()), 1..150),
             keys in prop::collection::vec(some_key(), 1..12),
         ) {
-            let mut index = RangeIndex::new();
+            let mut index = RangeIndex::new(7);
             let mut twin: Vec<(KeyRange, u32)> = Vec::new();
             for (number, (range, remove, which)) in steps.into_iter().enumerate() {
                 if remove && !twin.is_empty() {
@@ -414,7 +467,7 @@ mod tests {
 
     #[test]
     fn depth_stays_logarithmic_for_sorted_insertion() {
-        let mut index = RangeIndex::new();
+        let mut index = RangeIndex::new(7);
         for number in 0..10_000u32 {
             let start = Bytes::from(format!("/registry/{number:06}/"));
             let end = Bytes::from(format!("/registry/{number:06}0"));
@@ -427,7 +480,7 @@ mod tests {
 
     #[test]
     fn watchers_of_one_range_share_a_node() {
-        let mut index = RangeIndex::new();
+        let mut index = RangeIndex::new(7);
         let range = KeyRange::from_wire(Bytes::from_static(b"a/"), Bytes::from_static(b"a0"));
         for member in 0..1_000 {
             index.insert(&range, member);
@@ -438,5 +491,36 @@ mod tests {
             index.remove(&range, member);
         }
         assert!(found(&index, b"a/b").is_empty());
+    }
+
+    /// Keys of one hash, were there any, are told apart.
+    #[test]
+    fn keys_that_share_a_hash_keep_their_own_watchers() {
+        let key = |n: u8| Bytes::from(vec![n]);
+        let mut single = Single::new(&key(1), 10);
+        for (n, member) in [(2, 20), (3, 30), (2, 21)] {
+            single.insert(&key(n), member);
+        }
+        let members = |single: &Single, n: u8| {
+            let mut found = Vec::new();
+            if let Some(members) = single.of(&[n]) {
+                members.each(&mut |member| found.push(member));
+            }
+            found
+        };
+        assert_eq!([1, 2, 3, 4].map(|n| members(&single, n)), [vec![10], vec![20, 21], vec![30], vec![]]);
+        let single = single.without(&key(2), 20).expect("others are left");
+        let single = single.without(&key(1), 10).expect("others are left");
+        assert_eq!([1, 2, 3].map(|n| members(&single, n)), [vec![], vec![21], vec![30]]);
+        let single = single.without(&key(3), 30).expect("one is left");
+        assert!(single.without(&key(2), 21).is_none());
+    }
+
+    /// Where a key falls nobody can tell beforehand: it is another place at every start.
+    #[test]
+    fn places_of_keys_follow_from_the_seed() {
+        let hashes = |seed: u64| (0..100_u32).map(|n| RangeIndex::new(seed).hash(&n.to_be_bytes())).collect::<Vec<_>>();
+        assert_eq!(hashes(1), hashes(1));
+        assert!(hashes(1).iter().zip(hashes(2)).all(|(one, other)| *one != other));
     }
 }

@@ -114,8 +114,9 @@ pub(super) struct Roster {
 }
 
 impl Roster {
-    pub(super) fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), index: RangeIndex::new(), wanting_prev: 0, behind: 0 }
+    /// `seed` is nobody's to know.
+    pub(super) fn new(seed: u64) -> Self {
+        Self { slots: Vec::new(), free: Vec::new(), index: RangeIndex::new(seed), wanting_prev: 0, behind: 0 }
     }
 
     /// Adds a synced watcher.

@@ -52,8 +52,13 @@ impl Server {
 
     /// One call of a unary method with whatever bytes.
     pub async fn raw(&self, path: &'static str, request: Bytes) -> Result<Bytes, Status> {
+        self.raw_as(None, path, request).await
+    }
+
+    /// The same, with a token.
+    pub async fn raw_as(&self, token: Option<&str>, path: &'static str, request: Bytes) -> Result<Bytes, Status> {
         let mut grpc = self.grpc().await;
-        let answer = grpc.unary(Request::new(request), PathAndQuery::from_static(path), Raw).await?;
+        let answer = grpc.unary(with_token(token, request), PathAndQuery::from_static(path), Raw).await?;
         Ok(answer.into_inner())
     }
 
@@ -63,8 +68,18 @@ impl Server {
         path: &'static str,
         requests: impl tokio_stream::Stream<Item = Bytes> + Send + 'static,
     ) -> Result<Streaming<Bytes>, Status> {
+        self.stream_as(None, path, requests).await
+    }
+
+    /// The same, with a token.
+    pub async fn stream_as(
+        &self,
+        token: Option<&str>,
+        path: &'static str,
+        requests: impl tokio_stream::Stream<Item = Bytes> + Send + 'static,
+    ) -> Result<Streaming<Bytes>, Status> {
         let mut grpc = self.grpc().await;
-        let answer = grpc.streaming(Request::new(requests), PathAndQuery::from_static(path), Raw).await?;
+        let answer = grpc.streaming(with_token(token, requests), PathAndQuery::from_static(path), Raw).await?;
         Ok(answer.into_inner())
     }
 
@@ -100,6 +115,14 @@ impl Server {
         drop(self.channel);
         self.serving.stop().await.unwrap();
     }
+}
+
+fn with_token<T>(token: Option<&str>, message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    if let Some(token) = token {
+        request.metadata_mut().insert("token", token.parse().unwrap());
+    }
+    request
 }
 
 pub fn bytes(text: &'static str) -> Bytes {

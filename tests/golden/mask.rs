@@ -2,7 +2,8 @@
 //!
 //! - the name of the tool and what it is for, and the example that `--help` shows only here;
 //! - where the server listens;
-//! - lines of the client library's log on standard error, which are JSON there (a variable shadowed by a flag is told so);
+//! - lines of the client library's log on standard error, which are JSON there (so are, there, a variable
+//!   shadowed by a flag, and the endpoint that could not be reached);
 //! - what `stty` says where there is no terminal;
 //! - how long something took;
 //! - in files that ask for it: ids of leases and what is left of them (`lease`), sizes and raft's counters (`status`).
@@ -26,7 +27,8 @@ pub fn mask(bytes: &[u8], masks: &Masks, endpoint: &str) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut in_example = false;
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        let logged = [&b"{\"level\":"[..], b"stty: ", b"Error: conflicting environment variable is shadowed"];
+        let logged =
+            [&b"{\"level\":"[..], b"stty: ", b"endpoint 127.", b"Error: conflicting environment variable is shadowed"];
         if logged.iter().any(|begin| line.starts_with(begin)) {
             continue;
         }

@@ -139,3 +139,40 @@ async fn members_on_copies_of_different_ages_say_so_and_elect_nobody() {
         member.stop().await;
     }
 }
+
+/// Nobody could tell the wiped one that it had begun when it started, and what it had acknowledged nobody remembers but the one
+/// that is away: that it once followed a leader is enough.
+#[tokio::test]
+async fn one_that_was_wiped_elects_nobody_with_one_that_lags() {
+    let homes = Homes::new(CATCH_UP);
+    let mut members = homes.open_all().await;
+    put(&members[0], 0).await;
+    let leader = members.iter().position(|member| member.status().is_leader).unwrap();
+    let (wiped, lags) = ((leader + 1) % 3, (leader + 2) % 3);
+    members[lags].stop().await;
+    for n in 1..30 {
+        put(&members[leader], n).await;
+    }
+    members[wiped].stop().await;
+    members[leader].stop().await;
+    fs::remove_dir_all(homes.dir(wiped)).unwrap();
+    fs::create_dir(homes.dir(wiped)).unwrap();
+    // What was in memory only is gone, as after a kill before it was kept.
+    let _ = fs::remove_file(homes.dir(lags).join("promises"));
+    members[wiped] = homes.open(wiped).await;
+    members[lags] = homes.open(lags).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(members[wiped].facts().doubts());
+    assert!(!members[wiped].status().is_leader && !members[lags].status().is_leader);
+    members[leader] = homes.open(leader).await;
+    for member in &members {
+        until_ready(member).await;
+    }
+    until("it has again what it promised", || !members[wiped].facts().doubts()).await;
+    for member in &members {
+        assert_eq!(digest(member).await.0, 30);
+    }
+    for member in &members {
+        member.stop().await;
+    }
+}

@@ -13,6 +13,7 @@ use quorate_spec::request::{Answer, Event, Request, text};
 use quorate_spec::{Model, Step, Vantage};
 
 use super::ids::Attempts;
+use super::users::Users;
 use super::{Verdict, require};
 use crate::convert;
 use crate::env::true_now;
@@ -74,6 +75,7 @@ pub struct Ledger {
     /// The lives of each lease, in order.
     leases: BTreeMap<i64, Vec<LeaseLife>>,
     attempts: Attempts,
+    users: Users,
     /// By member.
     progress: Vec<Progress>,
 }
@@ -89,6 +91,7 @@ impl Ledger {
             vantages,
             leases: BTreeMap::new(),
             attempts: Attempts::default(),
+            users: Users::default(),
             progress: vec![Progress::default(); members],
         }
     }
@@ -101,6 +104,11 @@ impl Ledger {
     /// The entry of an index.
     pub fn entry(&self, index: u64) -> Option<&Entry> {
         self.entries.get(&index)
+    }
+
+    /// Users and roles after the last entry.
+    pub fn users(&self) -> &Users {
+        &self.users
     }
 
     /// What clients tried.
@@ -249,7 +257,13 @@ impl Ledger {
             (Some(Request::LeaseRevoke { id }), Some(expiry)) if !self.may_expire(*id, expiry, term) => {
                 Step { answer: Err(text::LEASE_NOT_FOUND), revision: before.revision, events: Vec::new() }
             }
-            (Some(request), _) => self.model.apply(request),
+            (Some(request), _) => match command.and_then(|command| self.users.applied(command)) {
+                None => self.model.apply(request),
+                Some(answered) => {
+                    let answer = answered.map(|()| Answer::Done);
+                    Step { answer, revision: before.revision, events: Vec::new() }
+                }
+            },
             (None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
         };
         let place = self.vantages.len();

@@ -13,7 +13,6 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
 
-use crate::api::gate::CommonName;
 use crate::api::gateway;
 use crate::api::metrics::peers::PeerMetrics;
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
@@ -25,7 +24,7 @@ use crate::base::{Refusal, calendar_day};
 use crate::env::Env;
 use crate::machine::AlarmKind;
 use crate::node::NodeStatus;
-use crate::tls::CameSealed;
+use crate::tls::{CameSealed, VerifiedClient};
 
 type Answer = Response<Full<Bytes>>;
 
@@ -150,7 +149,9 @@ where
         return boxed(answer);
     }
     if web.gateway && request.uri().path().starts_with("/v3/") {
-        if porch.handle.asks_who() && request.extensions().get::<CommonName>().is_some() {
+        if porch.handle.asks_who()
+            && request.extensions().get::<VerifiedClient>().is_some_and(|client| !client.common_name.is_empty())
+        {
             return boxed(error(StatusCode::BAD_REQUEST, NAMELESS));
         }
         return gateway::serve(porch.clone(), request, room).await;
@@ -479,6 +480,9 @@ mod tests {
         let why = one.refusal(&named("evil.example:80")).expect("refused");
         assert!(why.contains("etcd --host-whitelist \"evil.example\"\n"), "{why}");
         assert_eq!(["[::1]:2379", "::1", "h:1", "h"].map(host_of), ["::1", "::1", "h", "h"]);
+        let mut sealed = named("evil.example");
+        sealed.extensions_mut().insert(CameSealed);
+        assert_eq!(one.refusal(&sealed), None, "TLS has looked at the name");
         let http2 = http::Request::builder().uri("http://a.example:1/").body(()).expect("a request");
         assert_eq!(one.refusal(&http2), None);
     }

@@ -25,12 +25,14 @@ pub const COMMAND: Command = Command {
         Command {
             name: "disarm",
             short: "Disarms all alarms",
+            example: "quoratectl alarm disarm",
             deed: Deed::Run(|session, matches| Box::pin(disarm(session, matches))),
             ..Command::PLAIN
         },
         Command {
             name: "list",
             short: "Lists all alarms",
+            example: "quoratectl alarm list",
             deed: Deed::Run(|session, matches| Box::pin(list(session, matches))),
             ..Command::PLAIN
         },

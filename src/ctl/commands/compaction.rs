@@ -16,6 +16,7 @@ pub const COMMAND: Command = Command {
     name: "compaction",
     usage: "[options] <revision>",
     short: "Compacts the event history in etcd",
+    example: "quoratectl compaction 1000",
     section: Some(Section::KeyValue),
     flags: Compaction::augment_args,
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),

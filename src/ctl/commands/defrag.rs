@@ -16,6 +16,7 @@ use crate::ctl::session::Session;
 pub const COMMAND: Command = Command {
     name: "defrag",
     short: "Defragments the storage of the etcd members with given endpoints",
+    example: "quoratectl defrag --cluster",
     section: Some(Section::Maintenance),
     flags: |command| Cluster::augment_args(no_flags(command)),
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),

@@ -21,6 +21,7 @@ pub const COMMAND: Command = Command {
     name: "del",
     usage: "[options] <key> [range_end]",
     short: "Removes the specified key or range of keys [key, range_end)",
+    example: "quoratectl del /app/ --prefix",
     section: Some(Section::KeyValue),
     flags: Del::augment_args,
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),

@@ -28,6 +28,7 @@ pub const COMMAND: Command = Command {
         Command {
             name: "hashkv",
             short: "Prints the KV history hash for each endpoint in --endpoints",
+            example: "quoratectl endpoint hashkv --cluster",
             flags: |command| HashKv::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(hash_kv(session, matches))),
 ..Command::PLAIN
@@ -35,12 +36,14 @@ pub const COMMAND: Command = Command {
         Command {
             name: "health",
             short: "Checks the healthiness of endpoints specified in `--endpoints` flag",
+            example: "quoratectl endpoint health --cluster",
             deed: Deed::Run(|session, matches| Box::pin(health(session, matches))),
 ..Command::PLAIN
 },
         Command {
             name: "status",
             short: "Prints out the status of endpoints specified in `--endpoints` flag",
+            example: "quoratectl endpoint status --cluster -w table",
             long: "\
 When --write-out is set to simple, this command prints out comma-separated status lists for each endpoint.
 The items in the lists are endpoint, ID, version, db size, is leader, is learner, raft term, raft index, raft applied index, errors.

@@ -21,6 +21,7 @@ pub const COMMAND: Command = Command {
     name: "get",
     usage: "[options] <key> [range_end]",
     short: "Gets the key or a range of keys",
+    example: "quoratectl get /app/ --prefix --keys-only",
     section: Some(Section::KeyValue),
     flags: Get::augment_args,
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),

@@ -26,6 +26,7 @@ pub const COMMAND: Command = Command {
             name: "grant",
             usage: "<ttl>",
             short: "Creates leases",
+            example: "quoratectl lease grant 60",
             deed: Deed::Run(|session, matches| Box::pin(grant(session, matches))),
             ..Command::PLAIN
         },
@@ -33,6 +34,7 @@ pub const COMMAND: Command = Command {
             name: "keep-alive",
             usage: "[options] <leaseID>",
             short: "Keeps leases alive (renew)",
+            example: "quoratectl lease keep-alive 32695410dcc0ca06",
             flags: |command| KeepAlive::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(keep_alive(session, matches))),
             ..Command::PLAIN
@@ -40,6 +42,7 @@ pub const COMMAND: Command = Command {
         Command {
             name: "list",
             short: "List all active leases",
+            example: "quoratectl lease list",
             deed: Deed::Run(|session, _| Box::pin(list(session))),
             ..Command::PLAIN
         },
@@ -47,6 +50,7 @@ pub const COMMAND: Command = Command {
             name: "revoke",
             usage: "<leaseID>",
             short: "Revokes leases",
+            example: "quoratectl lease revoke 32695410dcc0ca06",
             deed: Deed::Run(|session, matches| Box::pin(revoke(session, matches))),
             ..Command::PLAIN
         },
@@ -54,6 +58,7 @@ pub const COMMAND: Command = Command {
             name: "timetolive",
             usage: "<leaseID> [options]",
             short: "Get lease information",
+            example: "quoratectl lease timetolive 32695410dcc0ca06 --keys",
             flags: |command| TimeToLive::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(time_to_live(session, matches))),
             ..Command::PLAIN

@@ -26,6 +26,7 @@ pub const COMMAND: Command = Command {
             name: "add",
             usage: "<memberName> [options]",
             short: "Adds a member into the cluster",
+            example: "quoratectl member add m4 --peer-urls http://10.0.0.4:2380 --learner",
             flags: |command| Add::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(add(session, matches))),
             ..Command::PLAIN
@@ -33,6 +34,7 @@ pub const COMMAND: Command = Command {
         Command {
             name: "list",
             short: "Lists all members in the cluster",
+            example: "quoratectl member list -w table",
             long: "\
 When --write-out is set to simple, this command prints out comma-separated member lists for each endpoint.
 The items in the lists are ID, Status, Name, Peer Addrs, Client Addrs, Is Learner.
@@ -45,6 +47,7 @@ The items in the lists are ID, Status, Name, Peer Addrs, Client Addrs, Is Learne
             name: "promote",
             usage: "<memberID>",
             short: "Promotes a non-voting member in the cluster",
+            example: "quoratectl member promote 8211f1d0f64f3269",
             long: "Promotes a non-voting learner member to a voting one in the cluster.\n",
             deed: Deed::Run(|session, matches| Box::pin(promote(session, matches))),
             ..Command::PLAIN
@@ -53,6 +56,7 @@ The items in the lists are ID, Status, Name, Peer Addrs, Client Addrs, Is Learne
             name: "remove",
             usage: "<memberID>",
             short: "Removes a member from the cluster",
+            example: "quoratectl member remove 8211f1d0f64f3269",
             deed: Deed::Run(|session, matches| Box::pin(remove(session, matches))),
             ..Command::PLAIN
         },
@@ -60,6 +64,7 @@ The items in the lists are ID, Status, Name, Peer Addrs, Client Addrs, Is Learne
             name: "update",
             usage: "<memberID> [options]",
             short: "Updates a member in the cluster",
+            example: "quoratectl member update 8211f1d0f64f3269 --peer-urls http://10.0.0.5:2380",
             flags: |command| Update::augment_args(no_flags(command)),
             deed: Deed::Run(|session, matches| Box::pin(update(session, matches))),
             ..Command::PLAIN

@@ -18,6 +18,7 @@ pub const COMMAND: Command = Command {
     name: "move-leader",
     usage: "<transferee-member-id>",
     short: "Transfers leadership to another etcd cluster member.",
+    example: "quoratectl move-leader 8211f1d0f64f3269",
     section: Some(Section::Maintenance),
     deed: Deed::Run(|session, matches| Box::pin(move_leader(session, matches))),
     ..Command::PLAIN

@@ -20,6 +20,7 @@ pub const COMMAND: Command = Command {
     name: "put",
     usage: "[options] <key> <value> (<value> can also be given from stdin)",
     short: "Puts the given key into the store",
+    example: "quoratectl put greeting hello",
     long: "
 Puts the given key into the store.
 

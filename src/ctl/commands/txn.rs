@@ -9,7 +9,7 @@ use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::request_op::Request;
 use crate::wire::etcdserverpb::response_op::Response;
 
-use super::txn_script::{self, Op};
+use super::txn_script::{self, Op, Requests};
 use crate::ctl::command::{Command, Deed, Section};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header};
@@ -87,9 +87,10 @@ fn line(input: &mut dyn BufRead) -> Result<Option<Vec<u8>>, Failure> {
 }
 
 async fn requests(session: &mut Session) -> Result<Vec<pb::RequestOp>, Failure> {
+    let mut script = Requests::new();
     let mut requests = Vec::new();
     while let Some(line) = line(session.input())? {
-        let request = match txn_script::op(&line)? {
+        let request = match script.read(&line)? {
             Op::Put(request) => Request::RequestPut(request),
             Op::Get(request) => Request::RequestRange(request),
             Op::Del(del) => {

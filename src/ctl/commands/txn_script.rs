@@ -106,31 +106,47 @@ fn spaces(text: &[u8]) -> Option<&[u8]> {
     (rest.len() < text.len() && !rest.is_empty()).then_some(rest)
 }
 
-/// Reads a request.
-///
-/// # Errors
-/// It is no request, or its words or flags are wrong.
-pub fn op(line: &[u8]) -> Result<Op, Failure> {
-    let shown = || String::from_utf8_lossy(line).into_owned();
-    let mut words = words(line)?;
-    if words.len() < 2 {
-        return Err(invalid(format!("invalid txn compare request: {}", shown())));
+/// What requests may be made of. Made once: a script may have many thousand lines.
+#[derive(Debug)]
+pub struct Requests {
+    put: clap::Command,
+    get: clap::Command,
+    del: clap::Command,
+}
+
+impl Requests {
+    /// The flags of the three commands, as they are on the command line.
+    pub fn new() -> Requests {
+        let flags = |command: &'static Command| own_flags(&[command]);
+        Requests { put: flags(&put::COMMAND), get: flags(&get::COMMAND), del: flags(&del::COMMAND) }
     }
-    let unreadable = |_| invalid(format!("invalid txn request: {}", shown()));
-    let name = words.remove(0);
-    let matches = |command: &'static Command| own_flags(&[command]).try_get_matches_from(&words).map_err(unreadable);
-    let word_only = |word: Option<&OsString>| word.map(|word| bytes(word));
-    match name.to_str() {
-        Some("put") => {
-            let put = Put::from_arg_matches(&matches(&put::COMMAND)?).map_err(unreadable)?;
-            Ok(Op::Put(put.request(word_only)?))
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// It is no request, or its words or flags are wrong.
+    pub fn read(&mut self, line: &[u8]) -> Result<Op, Failure> {
+        let shown = || String::from_utf8_lossy(line).into_owned();
+        let mut words = words(line)?;
+        if words.len() < 2 {
+            return Err(invalid(format!("invalid txn compare request: {}", shown())));
         }
-        Some("get") => {
-            let get = Get::from_arg_matches(&matches(&get::COMMAND)?).map_err(unreadable)?;
-            Ok(Op::Get(get.request()?))
+        let unreadable = |_| invalid(format!("invalid txn request: {}", shown()));
+        let name = words.remove(0);
+        let matches = |flags: &mut clap::Command| flags.try_get_matches_from_mut(&words).map_err(unreadable);
+        let word_only = |word: Option<&OsString>| word.map(|word| bytes(word));
+        match name.to_str() {
+            Some("put") => {
+                let put = Put::from_arg_matches(&matches(&mut self.put)?).map_err(unreadable)?;
+                Ok(Op::Put(put.request(word_only)?))
+            }
+            Some("get") => {
+                let get = Get::from_arg_matches(&matches(&mut self.get)?).map_err(unreadable)?;
+                Ok(Op::Get(get.request()?))
+            }
+            Some("del") => Ok(Op::Del(Del::from_arg_matches(&matches(&mut self.del)?).map_err(unreadable)?)),
+            _ => Err(invalid(format!("invalid txn request: {}", shown()))),
         }
-        Some("del") => Ok(Op::Del(Del::from_arg_matches(&matches(&del::COMMAND)?).map_err(unreadable)?)),
-        _ => Err(invalid(format!("invalid txn request: {}", shown()))),
     }
 }
 

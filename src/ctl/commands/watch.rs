@@ -26,6 +26,7 @@ pub const COMMAND: Command = Command {
     name: "watch",
     usage: "[options] [key or prefix] [range_end] [--] [exec-command arg1 arg2 ...]",
     short: "Watches events stream on keys or prefixes",
+    example: "quoratectl watch /app/ --prefix -- sh -c 'echo \"$ETCD_WATCH_KEY\"'",
     section: Some(Section::KeyValue),
     flags: Watch::augment_args,
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),

@@ -211,6 +211,39 @@ impl Global {
         })
     }
 
+    /// Every option with its value, as the variable that would set it. A password is not shown.
+    pub fn told(&self) -> Vec<String> {
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        let hidden = |secret: String| if secret.is_empty() { "" } else { "(not shown)" };
+        let user = text(&self.user);
+        let user = user.split_once(':').map_or(user.clone(), |(name, _)| format!("{name}:(not shown)"));
+        [
+            ("auth-jwt-token", hidden(text(&self.auth_jwt_token)).to_owned()),
+            ("cacert", text(&self.cacert)),
+            ("cert", text(&self.cert)),
+            ("command-timeout", go::show_duration(self.command_timeout)),
+            ("debug", self.debug.to_string()),
+            ("dial-timeout", go::show_duration(self.dial_timeout)),
+            ("discovery-srv", text(&self.discovery_srv)),
+            ("discovery-srv-name", text(&self.discovery_srv_name)),
+            ("endpoints", format!("[{}]", self.endpoints.join(","))),
+            ("hex", self.hex.to_string()),
+            ("insecure-discovery", self.insecure_discovery.to_string()),
+            ("insecure-skip-tls-verify", self.insecure_skip_tls_verify.to_string()),
+            ("insecure-transport", self.insecure_transport.to_string()),
+            ("keepalive-time", go::show_duration(self.keepalive_time)),
+            ("keepalive-timeout", go::show_duration(self.keepalive_timeout)),
+            ("key", text(&self.key)),
+            ("max-recv-bytes", self.max_recv_bytes.to_string()),
+            ("max-request-bytes", self.max_request_bytes.to_string()),
+            ("password", hidden(text(&self.password)).to_owned()),
+            ("user", user),
+            ("write-out", self.write_out.clone()),
+        ]
+        .map(|(option, value)| format!("{}={value}", variable(option)))
+        .to_vec()
+    }
+
     /// Whether the options name a user and neither a password nor a token.
     pub fn user_without_password(&self) -> bool {
         given(&self.auth_jwt_token).is_none()
@@ -292,6 +325,20 @@ mod tests {
     fn what_is_not_built_is_refused_by_name() {
         assert_eq!(read(&["--cert="], &[]).expect_err("empty").text, "empty string is passed to --cert option");
         assert!(read(&["-d", "x.org"], &[]).expect_err("SRV").text.contains("not built yet"));
+    }
+
+    #[test]
+    fn debug_tells_every_option_and_no_secret() -> Result<(), Failure> {
+        let told = read(&["--user", "u:secret", "--password", "secret", "--auth-jwt-token", "secret"], &[])?.told();
+        let flags = Global::flags();
+        let options = flags.get_arguments().filter_map(|arg| arg.get_long()).map(variable);
+        for option in options {
+            assert!(told.iter().any(|line| line.starts_with(&format!("{option}="))), "{option} is not told");
+        }
+        assert!(told.iter().all(|line| !line.contains("secret")), "{told:?}");
+        assert!(told.contains(&"ETCDCTL_USER=u:(not shown)".to_owned()));
+        assert!(told.is_sorted());
+        Ok(())
     }
 
     #[test]

@@ -9,6 +9,7 @@ use clap::Arg;
 use clap::builder::{ArgAction, ValueRange};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::near::nearest;
 use crate::ctl::go;
 
 /// Makes flags behave as Go's do: truth values take `=false`, values may begin with `-`.
@@ -47,7 +48,12 @@ pub fn explain(error: &clap::Error, flags: &clap::Command, words: &[OsString]) -
     let name = invalid.split([' ', '=', '[']).next().unwrap_or_default();
     let value = context(ContextKind::InvalidValue);
     match error.kind() {
-        ErrorKind::UnknownArgument if name.starts_with("--") => format!("unknown flag: {name}"),
+        ErrorKind::UnknownArgument if name.starts_with("--") => {
+            let there_are = flags.get_arguments().filter_map(Arg::get_long);
+            let meant = nearest(name.trim_start_matches('-'), there_are);
+            let meant = meant.map(|meant| format!("\n\nDid you mean --{meant}?\n")).unwrap_or_default();
+            format!("unknown flag: {name}{meant}")
+        }
         ErrorKind::UnknownArgument => {
             let letter = name.chars().nth(1).unwrap_or('-');
             format!("unknown shorthand flag: {} in {}", char_quote(letter), cluster_with(letter, words))

@@ -6,6 +6,7 @@
 pub mod find;
 pub mod global;
 pub mod go_flags;
+pub mod near;
 pub mod own;
 pub mod tree;
 pub mod usage;

@@ -6,6 +6,7 @@ use clap::{Arg, ArgAction};
 
 use super::global::Global;
 use super::go_flags::is_switch;
+use super::near::distance;
 use super::own::own_flags;
 use crate::ctl::command::{Command, Commands, NAME, Section};
 use crate::ctl::failure::{Exit, Failure};
@@ -152,22 +153,6 @@ pub fn unknown_command(commands: Commands, word: &str) -> Failure {
     }
     let _ = write!(text, "Run '{NAME} --help' for usage.");
     Failure::new(Exit::Error, text)
-}
-
-/// Letters to change, add or drop between two words (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let change = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 /// The text of `options`: every global option.

@@ -26,13 +26,13 @@ pub const COMMAND: Command = Command {
     short: "Check the memory usage of holding data for different workloads on a given server endpoint.",
     long: "If no endpoint is provided, localhost will be used. If multiple endpoints are provided, first endpoint will be used.",
     example: "quoratectl check datascale --load s --auto-compact",
-    flags: |command| DataScale::augment_args(no_flags(command)),
+    flags: |command| Scale::augment_args(no_flags(command)),
     deed: Deed::Run(|session, matches| Box::pin(run(session, matches))),
     ..Command::PLAIN
 };
 
 #[derive(Args, Debug)]
-struct DataScale {
+struct Scale {
     /// The datascale check's workload model. Accepted workloads: s(small), m(medium), l(large), xl(xLarge)
     #[arg(long, value_name = "string", default_value = "s")]
     load: String,
@@ -62,7 +62,7 @@ const PAGE_BYTES: u64 = 64 * 1024 * 1024;
 const RESIDENT: &str = "process_resident_memory_bytes";
 
 async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
-    let flags = DataScale::from_arg_matches(matches).map_err(|error| Failure::bad_args(error.to_string()))?;
+    let flags = Scale::from_arg_matches(matches).map_err(|error| Failure::bad_args(error.to_string()))?;
     let (keys, count) = LOADS[load::load(&flags.load)?];
     let prefix = Bytes::from(flags.prefix.clone());
     let clients = load::clients(session, count).await?;

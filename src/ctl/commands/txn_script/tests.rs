@@ -4,6 +4,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+fn op(line: &[u8]) -> Result<Op, Failure> {
+    Requests::new().read(line)
+}
+
 fn text_of<T: std::fmt::Debug>(result: Result<T, Failure>) -> (Exit, String) {
     let failure = result.expect_err("a refusal");
     (failure.exit, failure.text)

@@ -1,0 +1,124 @@
+#!/bin/sh
+# Data across the border, both ways: a snapshot of quorate into stock etcd, one of stock etcd into quorate, a stopped etcd's files
+# into quorate; and the offline tool against the stock one, byte for byte. Prints digests and says which step differs.
+# Needs the binaries: PEERS_DIR (jepsen/build_peers.sh) and BIN_DIR (target/debug).
+set -eu
+cd "$(dirname "$0")/.."
+peers=${PEERS_DIR:-$PWD/target/peers}
+bin=${BIN_DIR:-$PWD/target/debug}
+port=${PORT:-27100}
+if [ ! -x "$peers/etcdutl" ]; then
+    echo "SKIPPED: no stock etcdutl in $peers (jepsen/build_peers.sh)"
+    exit 0
+fi
+dir=$(mktemp -d)
+pid=
+stop() {
+    [ -z "$pid" ] || kill "$pid" 2>/dev/null || true
+    [ -z "$pid" ] || wait "$pid" 2>/dev/null || true
+    pid=
+}
+trap 'stop; rm -rf "$dir"' EXIT
+client=http://127.0.0.1:$port
+peer=http://127.0.0.1:$((port + 1))
+cluster="--name one --initial-cluster one=$peer --initial-advertise-peer-urls $peer"
+ctl() { "$peers/etcdctl" --endpoints="$client" "$@" 2>/dev/null; }
+start() { # binary, directory
+    "$1" --data-dir "$2" $cluster --listen-peer-urls "$peer" --listen-client-urls "$client" --advertise-client-urls "$client" \
+        >"$2.log" 2>&1 &
+    pid=$!
+    for _ in $(seq 100); do ctl endpoint health >/dev/null && return; sleep 0.1; done
+    echo "FAILED: $1 does not start: $(tail -1 "$2.log")"
+    exit 1
+}
+same() { # what, one, other
+    if [ "$2" = "$3" ]; then echo "same: $1: $2"; else
+        echo "DIFFERS: $1: $2 and $3"
+        exit 1
+    fi
+}
+fill() { # revision to compact at
+    lease=$(ctl lease grant 900 | cut -d' ' -f2)
+    for i in $(seq 60); do ctl put "k$((i % 20))" "v$i" >/dev/null; done
+    ctl del k3 >/dev/null
+    ctl put leased x --lease="$lease" >/dev/null
+    ctl compaction "$1" >/dev/null
+    ctl put after 1 >/dev/null
+    ctl del after >/dev/null
+    digest=$(ctl endpoint hashkv)
+    leases=$(ctl lease list)
+}
+cd "$dir"
+
+start "$bin/quorate" ours
+fill 40
+ctl snapshot save ours.db >/dev/null
+stop
+"$peers/etcdutl" snapshot restore ours.db --data-dir theirs $cluster 2>/dev/null
+start "$peers/etcd" theirs
+same "quorate's snapshot in etcd" "$digest" "$(ctl endpoint hashkv)"
+same "its leases" "$leases" "$(ctl lease list)"
+ctl snapshot save theirs.db >/dev/null
+stop
+"$bin/quorateutl" snapshot restore theirs.db --data-dir back $cluster 2>/dev/null
+start "$bin/quorate" back
+same "etcd's snapshot in quorate" "$digest" "$(ctl endpoint hashkv)"
+same "its leases" "$leases" "$(ctl lease list)"
+stop
+raise="--bump-revision 1000 --mark-compacted"
+"$peers/etcdutl" snapshot restore theirs.db --data-dir raised1 $cluster $raise 2>/dev/null
+start "$peers/etcd" raised1
+digest=$(ctl endpoint hashkv)
+stop
+"$bin/quorateutl" snapshot restore theirs.db --data-dir raised2 $cluster $raise 2>/dev/null
+start "$bin/quorate" raised2
+same "a raised revision" "$digest" "$(ctl endpoint hashkv)"
+stop
+start "$peers/etcd" theirs
+fill 100
+kill -9 "$pid"
+stop
+"$bin/quorateutl" migrate --from-etcd theirs --data-dir copied
+start "$bin/quorate" copied
+same "etcd's files in quorate" "$digest" "$(ctl endpoint hashkv)"
+stop
+
+# The stock tool writes to the file it digests: each gets one of its own.
+compare() {
+    cp theirs.db one.db
+    a=0
+    b=0
+    "$peers/etcdutl" "$@" >a.out 2>a.all || a=$?
+    grep -v "$(printf '\t')\(info\|debug\)$(printf '\t')" a.all >a.err || true
+    cp theirs.db one.db
+    "$bin/quorateutl" "$@" 2>b.all | sed 's/quorateutl/etcdutl/g' >b.out
+    "$bin/quorateutl" "$@" >/dev/null 2>b.all || b=$?
+    sed 's/quorateutl/etcdutl/g' b.all >b.err
+    if [ $a = $b ] && cmp -s a.out b.out && cmp -s a.err b.err; then echo "same: $*"; else
+        echo "DIFFERS: $*"
+        diff a.out b.out || true
+        diff a.err b.err || true
+        exit 1
+    fi
+}
+for format in simple fields json table protobuf bogus; do
+    compare snapshot status one.db -w "$format"
+    compare hashkv one.db -w "$format"
+done
+compare hashkv one.db --rev 50
+compare hashkv one.db --rev 3
+compare hashkv one.db --rev 3000
+compare hashkv
+compare hashkv --help
+compare snapshot
+compare snapshot status
+compare snapshot status missing
+compare snapshot restore
+compare snapshot restore --help
+compare snapshot restore one.db --data-dir theirs
+compare snapshot restore one.db --data-dir new --name other
+compare snapshot restore one.db --data-dir new --bump-revision 5
+compare snapshot restore missing --data-dir new
+compare defrag
+compare migrate --data-dir theirs --target-version 3
+compare bogus

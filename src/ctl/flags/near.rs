@@ -1,0 +1,40 @@
+//! What was probably meant by a mistyped word.
+
+/// Letters to change, add or drop between two words (Levenshtein).
+pub fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let change = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The word nearest to a mistyped one, where one is near enough to have been meant.
+pub fn nearest<'a>(mistyped: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // A short word is near everything.
+    let most = (mistyped.len() / 3).min(2);
+    let near = words.map(|word| (distance(mistyped, word), word)).filter(|(letters, _)| *letters <= most);
+    near.min().map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_near_was_meant() {
+        let words = || ["prefix", "prev-kv", "rev", "limit"].into_iter();
+        assert_eq!(nearest("prefx", words()), Some("prefix"));
+        assert_eq!(nearest("limits", words()), Some("limit"));
+        assert_eq!(nearest("rve", words()), None, "two letters of three are another word");
+        assert_eq!(nearest("bogus", words()), None);
+        assert_eq!((distance("", "ab"), distance("kitten", "sitting")), (2, 3));
+    }
+}

@@ -1,0 +1,299 @@
+//! The client library as a program uses it, against a real server in a process of its own. Each test is an example:
+//! read from the top, it says how the thing is done.
+
+#![cfg(all(feature = "server", feature = "client"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate::client::{Client, Error, Isolation, Options, WatchRange, prefix_end};
+use quorate::wire::etcdserverpb as pb;
+use tokio::time::{Instant, sleep, timeout};
+
+/// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
+const LIMIT: Duration = Duration::from_secs(60);
+
+struct Server {
+    child: Child,
+    endpoint: String,
+    directory: tempfile::TempDir,
+    ports: (u16, u16),
+}
+
+impl Server {
+    fn start() -> Server {
+        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let ports = (free(), free());
+        let directory = tempfile::tempdir().unwrap();
+        let child = Server::spawn(&directory, ports);
+        Server { child, endpoint: format!("127.0.0.1:{}", ports.0), directory, ports }
+    }
+
+    fn spawn(directory: &tempfile::TempDir, (client, peer): (u16, u16)) -> Child {
+        let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+        Command::new(env!("CARGO_BIN_EXE_quorate"))
+            .arg("--data-dir")
+            .arg(directory.path().join("data"))
+            .args([format!("--listen-client-urls={client}"), format!("--advertise-client-urls={client}")])
+            .args([format!("--listen-peer-urls={peer}"), format!("--initial-advertise-peer-urls={peer}")])
+            .arg(format!("--initial-cluster=default={peer}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    /// A client that has seen the server answer.
+    async fn client(&self) -> Client {
+        let options = Options { timeout: Some(LIMIT), ..Options::default() };
+        let client = Client::connect(std::slice::from_ref(&self.endpoint), options).await.unwrap();
+        client.range(get("ready")).await.unwrap();
+        client
+    }
+
+    /// Ends the server as a power failure would, and starts it again on the same data.
+    fn kill_and_start(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = Server::spawn(&self.directory, self.ports);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn with_server(work: impl AsyncFnOnce(Server)) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async { timeout(2 * LIMIT, work(Server::start())).await.unwrap() });
+}
+
+fn get(key: &'static str) -> pb::RangeRequest {
+    pb::RangeRequest { key: key.into(), ..Default::default() }
+}
+
+fn put(key: &'static str, value: impl Into<Bytes>) -> pb::PutRequest {
+    pb::PutRequest { key: key.into(), value: value.into(), ..Default::default() }
+}
+
+async fn value_of(client: &Client, key: &'static str) -> Option<Bytes> {
+    client.range(get(key)).await.unwrap().kvs.into_iter().next().map(|kv| kv.value)
+}
+
+#[test]
+fn a_lock_is_one_holders_at_a_time_and_goes_with_its_session() {
+    with_server(async |server| {
+        let client = server.client().await;
+        let (first, second) = (client.session(60).await.unwrap(), client.session(60).await.unwrap());
+        let held = first.lock("printer").await.unwrap();
+        assert_eq!(held.key(), format!("printer/{:x}", first.lease()).as_bytes());
+        let refused = second.try_lock("printer").await.expect_err("the first has it");
+        assert_eq!(refused.to_string(), "mutex: Locked by another session");
+
+        // The second waits in line; what it was told is true once the first is gone.
+        let mut waiting = second.queue("printer").await.unwrap();
+        assert!(timeout(Duration::from_millis(300), waiting.acquire()).await.is_err(), "not while the first has it");
+        first.close().await.unwrap();
+        waiting.acquire().await.unwrap();
+        assert!(waiting.revision() > held.revision(), "a number that grows from holder to holder");
+
+        // A late holder is fenced off by the comparison that comes with the lock.
+        let guarded = |compare| pb::TxnRequest {
+            compare: vec![compare],
+            success: vec![pb::RequestOp { request: Some(pb::request_op::Request::RequestPut(put("printed", "page"))) }],
+            failure: vec![],
+        };
+        assert!(!client.txn(guarded(held.held())).await.unwrap().succeeded);
+        assert!(client.txn(guarded(waiting.held())).await.unwrap().succeeded);
+        waiting.release().await.unwrap();
+        second.try_lock("printer").await.unwrap().release().await.unwrap();
+    });
+}
+
+#[test]
+fn a_session_that_is_revoked_says_so() {
+    with_server(async |server| {
+        let client = server.client().await;
+        let session = client.session(3).await.unwrap();
+        let lock = session.lock("x").await.unwrap();
+        client.lease_revoke(pb::LeaseRevokeRequest { id: session.lease() }).await.unwrap();
+        timeout(LIMIT, session.ended()).await.unwrap();
+        assert!(!session.is_alive());
+        assert!(lock.read().await.unwrap().kvs.is_empty(), "the lock went with it");
+    });
+}
+
+#[test]
+fn a_session_outlives_its_server_being_killed() {
+    with_server(async |mut server| {
+        let client = server.client().await;
+        let session = client.session(30).await.unwrap();
+        let lock = session.lock("x").await.unwrap();
+        server.kill_and_start();
+        // Long enough for a renewal that was due in between.
+        sleep(Duration::from_secs(12)).await;
+        assert!(session.is_alive());
+        assert_eq!(lock.read().await.unwrap().kvs.len(), 1);
+        lock.release().await.unwrap();
+    });
+}
+
+#[test]
+fn one_of_many_leads_and_who_observes_hears_each_word() {
+    with_server(async |server| {
+        let client = server.client().await;
+        let mut observer = client.observe("chair");
+        assert!(timeout(Duration::from_millis(300), observer.next()).await.is_err(), "nobody leads");
+        assert_eq!(client.leader_of("chair").await.expect_err("nobody").to_string(), "election: no leader");
+
+        let (ann, bob) = (client.session(60).await.unwrap(), client.session(60).await.unwrap());
+        let mut leader = ann.campaign("chair", "ann").await.unwrap();
+        let next = bob.stand("chair", "bob").await.unwrap();
+        leader.proclaim("ann again").await.unwrap();
+        assert_eq!(client.leader_of("chair").await.unwrap().value, "ann again");
+        assert!(timeout(Duration::from_millis(300), next.elected()).await.is_err(), "ann leads");
+        leader.resign().await.unwrap();
+        next.elected().await.unwrap();
+
+        let mut words = Vec::new();
+        for _ in 0..3 {
+            words.push(observer.next().await.unwrap().kvs[0].value.clone());
+        }
+        assert_eq!(words, ["ann", "ann again", "bob"]);
+        bob.close().await.unwrap();
+        let lost = next;
+        let mut lost = lost;
+        assert_eq!(lost.proclaim("x").await.expect_err("closed").to_string(), "election: not leader");
+    });
+}
+
+/// Adds one to a number that many add to.
+async fn add_one(client: &Client) -> Result<u64, Error> {
+    client
+        .transact(Isolation::SerializableSnapshot, async |run| {
+            let before = run.get("sum").await?.map_or(0, |value| String::from_utf8_lossy(&value).parse().unwrap());
+            run.put("sum", (before + 1).to_string());
+            Ok(before + 1)
+        })
+        .await
+}
+
+#[test]
+fn a_transaction_runs_again_until_nobody_was_faster() {
+    with_server(async |server| {
+        let client = server.client().await;
+        let mut adding = tokio::task::JoinSet::new();
+        for _ in 0..8 {
+            let client = client.clone();
+            adding.spawn(async move {
+                let mut sums = Vec::new();
+                for _ in 0..10 {
+                    sums.push(add_one(&client).await.unwrap());
+                }
+                sums
+            });
+        }
+        let mut sums: Vec<u64> = adding.join_all().await.into_iter().flatten().collect();
+        sums.sort_unstable();
+        assert_eq!(sums, (1..=80).collect::<Vec<_>>(), "no sum was reached twice, and none was left out");
+
+        // An error of the caller's ends it with nothing done.
+        let refused: Result<(), Error> = client
+            .transact(Isolation::Serializable, async |run| {
+                run.put("sum", "0");
+                Err(Error::Lost("changed my mind"))
+            })
+            .await;
+        assert!(refused.is_err());
+        assert_eq!(value_of(&client, "sum").await.unwrap(), "80");
+    });
+}
+
+#[test]
+fn reads_of_a_transaction_are_of_one_revision() {
+    with_server(async |server| {
+        let client = server.client().await;
+        client.put(put("a", "1")).await.unwrap();
+        client.put(put("b", "1")).await.unwrap();
+        let mut runs = 0;
+        let seen = client
+            .transact(Isolation::SerializableSnapshot, async |run| {
+                runs += 1;
+                let a = run.get("a").await?.unwrap();
+                if runs == 1 {
+                    // Another changes both between the two reads.
+                    client.put(put("a", "2")).await?;
+                    client.put(put("b", "2")).await?;
+                }
+                let b = run.get("b").await?.unwrap();
+                assert_eq!(a, b, "never one of before and one of after");
+                run.put("c", a.clone());
+                Ok(a)
+            })
+            .await
+            .unwrap();
+        assert_eq!((runs, seen), (2, Bytes::from_static(b"2")));
+        assert_eq!(value_of(&client, "c").await.unwrap(), "2");
+    });
+}
+
+#[test]
+fn a_namespace_is_a_keyspace_of_its_own() {
+    with_server(async |server| {
+        let client = server.client().await;
+        let (app, other) = (client.namespace("app/"), client.namespace("other/"));
+        app.put(put("k", "1")).await.unwrap();
+        other.put(put("k", "2")).await.unwrap();
+        assert_eq!(value_of(&client, "app/k").await.unwrap(), "1");
+
+        // Everything is everything below the prefix, and keys come back as they are called there.
+        let everything = pb::RangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
+        let found = app.range(everything).await.unwrap();
+        assert_eq!(found.kvs.iter().map(|kv| kv.key.clone()).collect::<Vec<_>>(), ["k"]);
+
+        let mut watcher = app.watch(WatchRange { key: "k".into(), start_revision: 1, ..WatchRange::default() });
+        let event = watcher.next().await.unwrap().unwrap().events.remove(0);
+        assert_eq!(event.kv.unwrap().key, "k");
+
+        assert!(app.put(put("", "x")).await.is_err(), "the prefix itself is no key of it");
+        let all = pb::DeleteRangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
+        assert_eq!(app.delete_range(all).await.unwrap().deleted, 1);
+        assert_eq!(value_of(&client, "other/k").await.unwrap(), "2");
+    });
+}
+
+#[test]
+fn a_watch_goes_on_over_the_death_of_its_server_and_sees_each_change_once() {
+    with_server(async |mut server| {
+        let client = server.client().await;
+        let begin = client.put(put("w/begin", "")).await.unwrap().header.unwrap().revision;
+        let range = WatchRange {
+            key: "w/".into(),
+            range_end: prefix_end(b"w/"),
+            start_revision: begin,
+            ..WatchRange::default()
+        };
+        let mut watcher = client.watch(range);
+        let (mut seen, mut written) = (Vec::new(), vec![begin]);
+        for round in 0..3 {
+            for _ in 0..20 {
+                written.push(client.put(put("w/k", "v")).await.unwrap().header.unwrap().revision);
+            }
+            let begun = Instant::now();
+            while seen.len() < written.len() {
+                assert!(begun.elapsed() < LIMIT, "round {round}: {} of {}", seen.len(), written.len());
+                let response = watcher.next().await.unwrap().unwrap();
+                seen.extend(response.events.into_iter().map(|event| event.kv.unwrap().mod_revision));
+            }
+            assert_eq!(seen, written);
+            server.kill_and_start();
+            client.range(get("ready")).await.unwrap();
+        }
+    });
+}
