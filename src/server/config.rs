@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::api::Web;
 use crate::base::{Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
@@ -54,8 +55,7 @@ pub struct Config {
     pub strict_reconfig_check: bool,
     pub rebuild_from_peers: bool,
     pub rebuild_when_diverged: bool,
-    /// Compare the data with the other members' before clients are served.
-    pub initial_corrupt_check: bool,
+    pub features: Features,
     /// `None` compares nothing.
     pub corrupt_check_time: Option<Duration>,
     /// `None` compares nothing.
@@ -63,11 +63,8 @@ pub struct Config {
     pub log_level: String,
     pub log_format: String,
     pub log_outputs: Vec<String>,
-    pub cors: Vec<String>,
-    /// Names by which clients may call this server without TLS.
-    pub host_whitelist: Vec<String>,
-    /// Whether the JSON gateway is open.
-    pub grpc_gateway: bool,
+    /// What is open by plain HTTP, and for whom.
+    pub web: Web,
     /// Whether `--metrics` is `extensive`.
     pub extensive_metrics: bool,
     pub proof: ProofFlags,
@@ -202,7 +199,7 @@ impl Config {
             strict_reconfig_check: read.flag("strict-reconfig-check")?,
             rebuild_from_peers,
             rebuild_when_diverged: read.flag("rebuild-when-diverged")?,
-            initial_corrupt_check: features.is_open("InitialCorruptCheck"),
+            features,
             corrupt_check_time,
             compact_hash_check_time,
             log_level: read.text("log-level"),
@@ -210,9 +207,7 @@ impl Config {
             log_outputs: values::words(flags.get("log-outputs")),
             extensive_metrics: flags.get("metrics") == "extensive",
             proof: proof(&read)?,
-            cors: values::words(flags.get("cors")),
-            host_whitelist: values::words(flags.get("host-whitelist")),
-            grpc_gateway: read.flag("enable-grpc-gateway")?,
+            web: web(&read)?,
             name,
             data_dir,
         })
@@ -237,6 +232,14 @@ fn founders(flags: &Flags, name: &str, told: &[String], cluster_exists: bool) ->
     let members = founding::members(given, name, told)?;
     founding::check(&members, name, told, cluster_exists)?;
     flags.first_start_unbuilt.clone().map_or(Ok(members), Err)
+}
+
+fn web(read: &Reader<'_>) -> Result<Web, String> {
+    Ok(Web {
+        origins: values::words(read.0.get("cors")),
+        hosts: values::words(read.0.get("host-whitelist")),
+        gateway: read.flag("enable-grpc-gateway")?,
+    })
 }
 
 fn proof(read: &Reader<'_>) -> Result<ProofFlags, String> {
