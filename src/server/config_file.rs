@@ -47,10 +47,12 @@ pub fn read(path: &Path) -> Result<Given, String> {
 fn of_text(text: &str) -> Result<Given, String> {
     let has_content = text.lines().any(|line| !matches!(line.trim_start().chars().next(), None | Some('#')));
     let file = match has_content {
-        true => serde_saphyr::from_str::<Value>(text).map_err(|error| {
-            let text = error.to_string();
-            format!("error converting YAML to JSON: yaml: {}", text.lines().next().unwrap_or_default())
-        })?,
+        // Only `true` and `false` are bools by themselves: `n` may be a name.
+        true => serde_saphyr::from_str_with_options::<Value>(text, serde_saphyr::options! { strict_booleans: true })
+            .map_err(|error| {
+                let text = error.to_string();
+                format!("error converting YAML to JSON: yaml: {}", text.lines().next().unwrap_or_default())
+            })?,
         false => Value::Null,
     };
     let keys = match file {
