@@ -9,7 +9,10 @@ mod command;
 mod commands;
 mod failure;
 mod flags;
+mod global;
 mod go;
+mod go_flags;
+mod near;
 mod output;
 mod progress;
 mod session;
@@ -23,8 +26,8 @@ use command::Deed;
 use commands::{COMMANDS, tool};
 use failure::{Exit, Failure};
 use flags::find::{self, Meaning};
-use flags::global::Global;
 use flags::{tree, usage};
+use global::Global;
 use session::Session;
 
 /// Runs the tool on the words of the process and gives its exit code.

@@ -6,7 +6,7 @@ use std::io::{self, BufRead, IsTerminal as _, Write};
 use crate::client::{self, Client, Options};
 
 use super::failure::{Exit, Failure};
-use super::flags::global::Global;
+use super::global::Global;
 use super::output::{Look, Print, Reply, Streams, format};
 
 /// Finds the help on some words, or tells that there is none.

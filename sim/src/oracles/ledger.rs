@@ -270,10 +270,7 @@ impl Ledger {
                 format!("member {member}: entry {index}: {request:?}\nfirst {running:x?}\nnow   {:x?}", applied.digest)
             });
         }
-        let newest = self.last_index();
-        require(index > newest, "an entry once applied stays (durability)", || {
-            format!("member {member}: entry {index} is new, though entry {newest} was applied before: {request:?}")
-        })?;
+        self.is_new(member, index, request.as_ref())?;
         if let Some(id) = id {
             self.attempts.applied(id, index, request.as_ref(), expiry.is_some())?;
         }
@@ -300,6 +297,13 @@ impl Ledger {
         self.vantages.push(self.model.vantage());
         self.progress[member].top = place;
         verdict
+    }
+
+    fn is_new(&self, member: usize, index: u64, request: Option<&Request>) -> Verdict {
+        let newest = self.last_index();
+        require(index > newest, "an entry once applied stays (durability)", || {
+            format!("member {member}: entry {index} is new, though entry {newest} was applied before: {request:?}")
+        })
     }
 
     /// An entry that was applied before, and now differs, or tells more.

@@ -19,7 +19,7 @@ use crate::wire::mvccpb::event::EventType;
 
 use crate::ctl::command::{Command, Deed, Section, no_flags, words};
 use crate::ctl::failure::{Exit, Failure};
-use crate::ctl::flags::global::password_of;
+use crate::ctl::global::password_of;
 use crate::ctl::go;
 use crate::ctl::progress::{Progress, Unit};
 use crate::ctl::session::{Session, connect};

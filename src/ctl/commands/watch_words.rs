@@ -10,8 +10,8 @@ use crate::client::WatchRange;
 
 use super::get;
 use crate::ctl::failure::Failure;
-use crate::ctl::flags::go_flags::{as_go_flags, explain};
 use crate::ctl::go;
+use crate::ctl::go_flags::{as_go_flags, explain};
 
 /// The flags and words of `watch`.
 #[derive(Args, Debug)]

@@ -8,11 +8,11 @@ use std::ffi::OsString;
 
 use clap::{Arg, ArgMatches};
 
-use super::go_flags::{explain, is_switch};
 use super::own::full_flags;
 use super::usage;
 use crate::ctl::command::{Command, Commands, Deed, no_flags};
 use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go_flags::{explain, is_switch};
 
 /// A command found, with the words that are left for it.
 pub struct Found {

@@ -4,9 +4,6 @@
 //! that. Knows nothing of what a command does.
 
 pub mod find;
-pub mod global;
-pub mod go_flags;
-pub mod near;
 pub mod own;
 pub mod tree;
 pub mod usage;

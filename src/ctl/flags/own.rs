@@ -5,9 +5,9 @@
 use clap::builder::ArgAction;
 use clap::{Arg, Args};
 
-use super::global::Global;
-use super::go_flags::as_go_flags;
 use crate::ctl::command::Command;
+use crate::ctl::global::Global;
+use crate::ctl::go_flags::as_go_flags;
 
 /// A command's own flags and those of the groups it stands in, without the global ones.
 pub fn own_flags(path: &[&'static Command]) -> clap::Command {

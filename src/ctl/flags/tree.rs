@@ -6,8 +6,8 @@ use clap::Args as _;
 
 use crate::ctl::command::{Command, Commands, Deed, NAME};
 
-use super::global::Global;
 use super::usage::ABOUT;
+use crate::ctl::global::Global;
 
 /// The tool with all its commands.
 pub fn tree(commands: Commands) -> clap::Command {

@@ -4,12 +4,12 @@ use std::fmt::Write as _;
 
 use clap::{Arg, ArgAction};
 
-use super::global::Global;
-use super::go_flags::is_switch;
-use super::near::distance;
 use super::own::own_flags;
 use crate::ctl::command::{Command, Commands, NAME, Section};
 use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::global::Global;
+use crate::ctl::go_flags::is_switch;
+use crate::ctl::near::distance;
 
 /// What the tool is, in a line.
 pub const ABOUT: &str = "A simple command line client for quorate and etcd3.";
