@@ -9,7 +9,6 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::server::flag_table::{FLAGS, Kind};
-use crate::server::values;
 use crate::tls::read_error;
 
 /// What a file says: names of flags, and their values as the command line would have them.
@@ -96,7 +95,7 @@ fn of_text(text: &str) -> Result<Given, String> {
 fn is_key(name: &str) -> bool {
     let in_maps = ["socket-reuse-port", "socket-reuse-address", "config-file", "client-crl-file", "peer-crl-file"];
     let is_secure = SECURITY.iter().any(|(_, client, peer)| *client == name || *peer == name);
-    !in_maps.contains(&name) && !is_secure && !(name.starts_with("discovery-") && !name.starts_with("discovery-srv"))
+    !in_maps.contains(&name) && !is_secure && (!name.starts_with("discovery-") || name.starts_with("discovery-srv"))
 }
 
 /// A map below a key; none where it is missing or empty.
@@ -146,8 +145,7 @@ fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Va
         (_, Value::String(text)) => text.clone(),
         _ => return Err(other(if is_list { "[]string" } else { "string" })),
     };
-    let is_shut = kind == Kind::Bool && values::boolean(&text) == Ok(false);
-    if !text.is_empty() && !(is_shut && !FLAGS.iter().any(|flag| flag.name == name)) {
+    if !text.is_empty() {
         given.push((name, text));
     }
     Ok(())
@@ -219,6 +217,7 @@ auto-compaction-retention: \"1\"
             ("cert-file", "/a b.crt"),
             ("client-cert-auth", "true"),
             ("client-cert-allowed-hostname", "a.example,b.example"),
+            ("skip-client-san-verification", "false"),
             ("peer-auto-tls", "true"),
             ("peer-cert-allowed-cn", "n"),
             ("log-outputs", "stderr,/var/log/e"),
