@@ -1,7 +1,6 @@
 //! What can be told of a database without making anything of it: `snapshot status` and `hashkv`.
 
 use bytes::Bytes;
-use fxhash::FxHashSet;
 
 use super::buckets as names;
 use super::entry::read_entry;
@@ -30,7 +29,8 @@ pub struct FileStatus {
 pub fn status<S: Source>(database: &Database<S>, name: &str, heard: &mut dyn FnMut(u64)) -> Result<FileStatus, Wrong> {
     let mut seen = database.unseen();
     let mut told = FileStatus { hash: 0, revision: 0, keys: 0, bytes: database.bytes(), version: String::new() };
-    let mut alive: FxHashSet<Box<[u8]>> = FxHashSet::default();
+    // As a store builds its index: sorted at the end, whatever the keys are like.
+    let mut keys = FileDigest::new(-1);
     let buckets: Vec<Bytes> = database.buckets().cloned().collect();
     for bucket in buckets {
         told.hash = crc32c::crc32c_append(told.hash, &bucket);
@@ -45,14 +45,10 @@ pub fn status<S: Source>(database: &Database<S>, name: &str, heard: &mut dyn FnM
             let record =
                 read_entry(&key, value).map_err(|what| Wrong::corrupt(name, 0, format!("bucket key: {what}")))?;
             told.revision = record.meta.revision.main;
-            if record.meta.is_tombstone() {
-                alive.remove(&record.key[..]);
-            } else if !alive.contains(&record.key[..]) {
-                alive.insert(record.key[..].into());
-            }
+            keys.note(&record.key, record.meta);
         }
     }
-    told.keys = alive.len() as u64;
+    told.keys = keys.alive();
     let foreign = Foreign::read(database, name, &mut database.unseen())?;
     told.version = foreign.storage_version.unwrap_or_default();
     Ok(told)

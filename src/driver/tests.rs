@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{DriverConfig, Handle, ScrubPace, start};
 use crate::base::{KeyRange, Refusal, Wrong};
-use crate::env::{Disk, DiskFile, Env, OpenMode, VirtualEnv};
+use crate::env::{Disk, DiskFile, Env, OpenMode, Tasks, VirtualEnv};
 use crate::machine::{
     AlarmAction, AlarmKind, Answer, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, Put, Txn,
 };
@@ -216,15 +216,16 @@ fn a_log_without_room_waits_for_some() {
         env.disk().leave_room(Some(0));
         let many = (0..60).map(|n| {
             let (handle, value) = (handle.clone(), vec![n as u8; 4_000]);
-            tokio::spawn(async move { handle.propose(put(&format!("late{n}"), value)).await })
+            let (done, outcome) = futures_channel::oneshot::channel();
+            env.tasks().spawn("writer", async move {
+                let _ = done.send(handle.propose(put(&format!("late{n}"), value)).await.is_ok());
+            });
+            outcome
         });
         let many: Vec<_> = many.collect();
         let mut outcomes = (0, 0);
         for one in many {
-            match one.await.expect("it ends") {
-                Ok(_) => outcomes.0 += 1,
-                Err(_) => outcomes.1 += 1,
-            }
+            if one.await.expect("it ends") { outcomes.0 += 1 } else { outcomes.1 += 1 }
         }
         assert!(outcomes.1 > 0, "some found no room: {outcomes:?}");
         env.pass(Duration::from_secs(20)).await;

@@ -29,6 +29,12 @@ impl FileDigest {
         }
     }
 
+    /// Alive keys among what was noted.
+    pub fn alive(mut self) -> u64 {
+        self.build.fold();
+        self.build.finish().live()
+    }
+
     /// What the second walk needs, for the digest at revision `at`.
     pub fn at(mut self, at: i64) -> FileDigestAt {
         self.build.fold();

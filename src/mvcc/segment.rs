@@ -16,14 +16,12 @@ mod load;
 mod scan;
 
 pub use load::{Window, each_record};
-use scan::Frames;
 pub use scan::SegmentScan;
 
 use super::history_write::{HistoryWrite, WriteMark, file_name};
 use super::key_index::Mark;
 use super::outline::OutlineMark;
 use super::record::{KIND_PAD, KIND_RECORD, Record};
-use super::value_cache::unpinned;
 use crate::base::limits::SECTOR_BYTES;
 use crate::base::{Corruption, Revision, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
@@ -421,27 +419,6 @@ impl<D: Disk> Segment<D> {
 
     fn damaged(&self, at: u64, what: &str) -> Wrong {
         self.note_damage(Wrong::corrupt(file_name(self.number), at, what))
-    }
-
-    /// The record of `revision`.
-    pub fn read(&self, revision: Revision) -> Result<Record, Wrong> {
-        let span = self.tail().find(self.first, revision);
-        let Some(span) = span else {
-            return Err(self.damaged(0, &format!("revision {revision} is not in it")));
-        };
-        let window = if span.single { (span.end - span.start) as usize } else { SEARCH_WINDOW };
-        let mut frames = Frames::new(span.start, span.end, window);
-        for _ in 0..span.skip {
-            frames.pass(self)?;
-        }
-        match frames.next(self)? {
-            Some((_, mut record, _)) if record.meta.revision == revision => {
-                // The value shares the window it was read through.
-                record.value = unpinned(record.value, window);
-                Ok(record)
-            }
-            _ => Err(self.damaged(span.start, &format!("revision {revision} is not where it belongs"))),
-        }
     }
 
     /// Where the records from main revision `main` on start.

@@ -296,7 +296,7 @@ impl Serving {
         let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
         lock.note_begun().map_err(|fault| in_directory(&fault))?;
         notices::booted(&report);
-        if config.initial_corrupt_check && !report.founded {
+        if config.features.is_open("InitialCorruptCheck") && !report.founded {
             handle.check_at_start().await?;
         }
         ready(&handle).await?;
@@ -304,6 +304,7 @@ impl Serving {
             member: handle.identity().member.to_string(),
             extensive: config.extensive_metrics,
             descriptor_limit: share.limit,
+            features: config.features.all(),
         };
         let terms = Terms {
             max_request_bytes: config.max_request_bytes,

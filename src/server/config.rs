@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::api::Web;
 use crate::base::{Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
@@ -12,7 +13,7 @@ use crate::server::features::Features;
 use crate::server::flags::Flags;
 use crate::server::founding::{self, InitialMember};
 use crate::server::security::Security;
-use crate::server::socket::{Listen, Place};
+use crate::server::socket::{Listen, Listening, Place};
 use crate::server::values;
 
 /// A server's configuration.
@@ -54,8 +55,7 @@ pub struct Config {
     pub strict_reconfig_check: bool,
     pub rebuild_from_peers: bool,
     pub rebuild_when_diverged: bool,
-    /// Compare the data with the other members' before clients are served.
-    pub initial_corrupt_check: bool,
+    pub features: Features,
     /// `None` compares nothing.
     pub corrupt_check_time: Option<Duration>,
     /// `None` compares nothing.
@@ -63,11 +63,8 @@ pub struct Config {
     pub log_level: String,
     pub log_format: String,
     pub log_outputs: Vec<String>,
-    pub cors: Vec<String>,
-    /// Names by which clients may call this server without TLS.
-    pub host_whitelist: Vec<String>,
-    /// Whether the JSON gateway is open.
-    pub grpc_gateway: bool,
+    /// What is open by plain HTTP, and for whom.
+    pub web: Web,
     /// Whether `--metrics` is `extensive`.
     pub extensive_metrics: bool,
     pub proof: ProofFlags,
@@ -80,38 +77,6 @@ pub struct ProofFlags {
     pub auth_token: String,
     pub bcrypt_cost: u64,
     pub auth_token_ttl: Duration,
-}
-
-/// Where others come in.
-#[derive(Clone, Debug, Default)]
-#[allow(missing_docs, reason = "the fields are the flags")]
-pub struct Listening {
-    pub clients: Vec<Listen>,
-    /// Where there are any, HTTP is served here alone, and gRPC above alone.
-    pub http: Vec<Listen>,
-    pub metrics: Vec<Listen>,
-    pub peers: Vec<Listen>,
-}
-
-impl Listening {
-    /// In etcd's order, so that of several things that are wrong the same one is told.
-    fn read(read: &Reader<'_>) -> Result<Self, String> {
-        let peers = read.listen("listen-peer-urls")?;
-        if let Some(file) = peers.iter().find(|listen| matches!(listen.place, Place::File(_))) {
-            let place = &file.place;
-            return Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"));
-        }
-        read.some_urls("listen-peer-urls")?;
-        let clients = read.listen("listen-client-urls")?;
-        let http = read.listen("listen-client-http-urls")?;
-        if let Some(both) = http.iter().find(|listen| clients.iter().any(|other| other.place == listen.place)) {
-            return Err(format!(
-                "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {}",
-                both.url
-            ));
-        }
-        Ok(Self { clients, http, metrics: read.listen("listen-metrics-urls")?, peers })
-    }
 }
 
 /// Longest election timeout, as in etcd.
@@ -187,11 +152,11 @@ impl Config {
         let name = read.text("name");
         let data_dir = data_dir(flags, &name);
         // In etcd's order, so that of several things that are wrong the same one is told.
-        let listening = Listening::read(&read)?;
+        let listening = listening(&read)?;
         let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
         let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
         let (heartbeat, election_timeout) = timers(&read)?;
-        if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") {
+        if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") && !flags.are_of_file() {
             return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".into());
         }
         read.some_urls("listen-client-urls")?;
@@ -234,7 +199,7 @@ impl Config {
             strict_reconfig_check: read.flag("strict-reconfig-check")?,
             rebuild_from_peers,
             rebuild_when_diverged: read.flag("rebuild-when-diverged")?,
-            initial_corrupt_check: features.is_open("InitialCorruptCheck"),
+            features,
             corrupt_check_time,
             compact_hash_check_time,
             log_level: read.text("log-level"),
@@ -242,9 +207,7 @@ impl Config {
             log_outputs: values::words(flags.get("log-outputs")),
             extensive_metrics: flags.get("metrics") == "extensive",
             proof: proof(&read)?,
-            cors: values::words(flags.get("cors")),
-            host_whitelist: values::words(flags.get("host-whitelist")),
-            grpc_gateway: read.flag("enable-grpc-gateway")?,
+            web: web(&read)?,
             name,
             data_dir,
         })
@@ -269,6 +232,14 @@ fn founders(flags: &Flags, name: &str, told: &[String], cluster_exists: bool) ->
     let members = founding::members(given, name, told)?;
     founding::check(&members, name, told, cluster_exists)?;
     flags.first_start_unbuilt.clone().map_or(Ok(members), Err)
+}
+
+fn web(read: &Reader<'_>) -> Result<Web, String> {
+    Ok(Web {
+        origins: values::words(read.0.get("cors")),
+        hosts: values::words(read.0.get("host-whitelist")),
+        gateway: read.flag("enable-grpc-gateway")?,
+    })
 }
 
 fn proof(read: &Reader<'_>) -> Result<ProofFlags, String> {
@@ -302,6 +273,25 @@ fn timers(read: &Reader<'_>) -> Result<(Duration, Duration), String> {
         ));
     }
     Ok((Duration::from_millis(heartbeat), Duration::from_millis(election)))
+}
+
+/// Where others come in. In etcd's order, so that of several things that are wrong the same one is told.
+fn listening(read: &Reader<'_>) -> Result<Listening, String> {
+    let peers = read.listen("listen-peer-urls")?;
+    if let Some(file) = peers.iter().find(|listen| matches!(listen.place, Place::File(_))) {
+        let place = &file.place;
+        return Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"));
+    }
+    read.some_urls("listen-peer-urls")?;
+    let clients = read.listen("listen-client-urls")?;
+    let http = read.listen("listen-client-http-urls")?;
+    if let Some(both) = http.iter().find(|listen| clients.iter().any(|other| other.place == listen.place)) {
+        return Err(format!(
+            "cannot bind both --listen-client-urls and --listen-client-http-urls on the same url {}",
+            both.url
+        ));
+    }
+    Ok(Listening { clients, http, metrics: read.listen("listen-metrics-urls")?, peers })
 }
 
 /// The form of a client URL, as etcd's text has it.

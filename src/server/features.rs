@@ -21,6 +21,8 @@ const GATES: [(&str, bool, bool); 9] = [
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Features {
     open: Vec<(&'static str, bool)>,
+    all_alpha: bool,
+    all_beta: bool,
 }
 
 impl Features {
@@ -48,12 +50,21 @@ impl Features {
             // A stage that is shut says nothing of what is open by default.
             (name, of(name).or(stage).unwrap_or(default))
         });
-        Ok(Self { open: open.to_vec() })
+        let is_given = |name| of(name).unwrap_or(false);
+        Ok(Self { open: open.to_vec(), all_alpha: is_given("AllAlpha"), all_beta: is_given("AllBeta") })
     }
 
     /// Whether a gate is open.
     pub fn is_open(&self, name: &str) -> bool {
         self.open.iter().any(|(known, open)| *known == name && *open)
+    }
+
+    /// Every gate with its stage, and the two that stand for a stage; open or not.
+    pub fn all(&self) -> Vec<(&'static str, &'static str, bool)> {
+        let stage = |alpha: bool| if alpha { "ALPHA" } else { "BETA" };
+        let gates = GATES.iter().map(|(name, _, alpha)| (*name, stage(*alpha), self.is_open(name)));
+        let stages = [("AllAlpha", true, self.all_alpha), ("AllBeta", false, self.all_beta)];
+        stages.map(|(name, alpha, open)| (name, stage(alpha), open)).into_iter().chain(gates).collect()
     }
 
     /// What gates ask of each other.
@@ -88,6 +99,10 @@ mod tests {
         let all = Features::read("AllAlpha=true,CompactHashCheck=false,AllBeta=false").expect("known");
         assert!(all.is_open("InitialCorruptCheck") && !all.is_open("CompactHashCheck"));
         assert!(!all.is_open("TxnModeWriteWithSharedBuffer"));
+        assert_eq!(all.all().len(), GATES.len() + 2);
+        for told in [("AllAlpha", "ALPHA", true), ("AllBeta", "BETA", false), ("CompactHashCheck", "ALPHA", false)] {
+            assert!(all.all().contains(&told), "{told:?}");
+        }
         assert_eq!(all.check(), Ok(()));
     }
 

@@ -178,6 +178,7 @@ pub const FLAGS: &[Flag] = &[
     built(Logging, "log-outputs", Words, "default", "Where the log goes: 'default' or 'stderr', 'stdout', or files."),
     built(Monitoring, "metrics", OneOf(&["basic", "extensive"]), "basic", "Detail of metrics; 'extensive' adds the time of every kind of request."),
     built(Monitoring, "listen-metrics-urls", Urls, "", "Further URLs that serve only metrics and health."),
+    built(Member, "config-file", Text, "", "YAML file that says it all: other flags and variables are then not looked at."),
     built(Member, "listen-client-http-urls", Urls, "", "URLs for HTTP alone; --listen-client-urls then serves gRPC alone."),
     built(Monitoring, "cors", Words, "*", "Web origins that may read answers."),
     built(Security, "cert-file", Text, "", "Certificate that clients are shown."),
@@ -208,7 +209,6 @@ pub const FLAGS: &[Flag] = &[
     built(Member, "enable-grpc-gateway", Bool, "true", "Serve the JSON gateway under /v3/."),
 
     unbuilt("wal-dir", Text, ""),
-    unbuilt("config-file", Text, ""),
     unbuilt("socket-reuse-port", Bool, "false"),
     unbuilt("socket-reuse-address", Bool, "false"),
     unbuilt("discovery-endpoints", Words, ""),

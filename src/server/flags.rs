@@ -10,7 +10,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
+use crate::server::config_file;
 use crate::server::features::Features;
 pub use crate::server::flag_table::{FLAGS, Flag, Group, Kind, Standing};
 use crate::server::values;
@@ -55,7 +57,11 @@ impl Flags {
     ) -> Result<Self, FlagStop> {
         let mut flags = Self::default();
         flags.read_arguments(arguments)?;
-        flags.read_environment(environment)?;
+        let environment: Vec<_> = environment.into_iter().collect();
+        match flags.file(&environment) {
+            Some(path) => flags.read_file(&path)?,
+            None => flags.read_environment(environment)?,
+        }
         flags.refuse_unbuilt()?;
         Ok(flags)
     }
@@ -148,6 +154,35 @@ impl Flags {
             self.given.insert(flag.name, value);
         }
         Ok(())
+    }
+
+    /// The configuration file, if there is one.
+    fn file(&self, environment: &[(String, String)]) -> Option<String> {
+        let named = environment.iter().find(|(name, _)| name == "ETCD_CONFIG_FILE").map(|(_, path)| path);
+        self.given.get("config-file").or(named).filter(|path| !path.is_empty()).cloned()
+    }
+
+    /// Reads the file in place of everything else.
+    fn read_file(&mut self, path: &str) -> Result<(), FlagStop> {
+        let given = config_file::read(Path::new(path)).map_err(FlagStop::Refused)?;
+        self.given = BTreeMap::from([("config-file", path.to_string())]);
+        for (name, value) in given {
+            if let Some(flag) = find(name) {
+                check(flag, &value)
+                    .map_err(|why| FlagStop::Refused(format!("invalid value {value:?} for {name} in {path}: {why}")))?;
+            }
+            self.given.insert(name, value);
+        }
+        self.warnings.push(format!(
+            "loaded server configuration from {path}, other configuration command line flags and environment variables \
+             will be ignored if provided"
+        ));
+        Ok(())
+    }
+
+    /// Whether a file said it all.
+    pub fn are_of_file(&self) -> bool {
+        self.given.contains_key("config-file")
     }
 
     fn refuse_unbuilt(&mut self) -> Result<(), FlagStop> {

@@ -115,11 +115,7 @@ impl Manners {
             max_concurrent_streams: config.max_concurrent_streams,
             keepalive_interval: config.keepalive_interval,
             keepalive_timeout: config.keepalive_timeout,
-            web: Arc::new(Web {
-                origins: config.cors.clone(),
-                hosts: config.host_whitelist.clone(),
-                gateway: config.grpc_gateway,
-            }),
+            web: Arc::new(config.web.clone()),
             clients: Slots::new(share.clients),
             metrics: Slots::new(share.metrics),
             rooms: ReceiveRooms::default(),

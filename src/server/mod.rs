@@ -5,6 +5,7 @@
 mod auto_compaction;
 mod compose;
 pub mod config;
+mod config_file;
 mod counted;
 mod descriptors;
 mod directory;

@@ -39,7 +39,7 @@ pub fn starting(config: &Config) {
         snapshot_count = config.snapshot_count,
         snapshot_catchup_entries = config.snapshot_catchup_entries,
         initial_election_tick_advance = config.initial_election_tick_advance,
-        initial_corrupt_check = config.initial_corrupt_check,
+        initial_corrupt_check = config.features.is_open("InitialCorruptCheck"),
         corrupt_check_time = ?config.corrupt_check_time.unwrap_or_default(),
         compact_hash_check_time = ?config.compact_hash_check_time.unwrap_or_default(),
         auto_compaction = ?config.auto_compaction,
@@ -52,7 +52,7 @@ pub fn starting(config: &Config) {
         watch_progress_notify_interval = ?config.watch_progress_interval,
         value_cache_bytes = config.value_cache_bytes as u64,
         log_level = config.log_level,
-        cors = config.cors.join(","),
+        cors = config.web.origins.join(","),
         "limits and timers"
     );
 }

@@ -14,9 +14,8 @@ use tokio::net::TcpStream;
 
 use crate::base::limits;
 use crate::env::{Handshake, Sealed, Sealing};
-use crate::server::config::Listening;
 use crate::server::flags::Flags;
-use crate::server::socket::{Listen, Place};
+use crate::server::socket::{Listen, Listening, Place};
 use crate::server::values;
 use crate::tls::{
     Acceptor, Allowed, CertificateFiles, Connector, FIRST_BYTE, Protocol, Rejected, ServerTerms, Trust, go_text, make,
@@ -75,7 +74,9 @@ impl Side {
                 common_names: values::words(flags.get(&format!("{before}cert-allowed-cn"))),
                 hosts: values::words(named("cert-allowed-hostname")),
             },
-            skips_origin: false,
+            // Of clients the file alone says it.
+            skips_origin: flags.is_given(&format!("{before}skip-client-san-verification"))
+                && flag("skip-client-san-verification")?,
         })
     }
 
@@ -135,12 +136,9 @@ impl Security {
     pub fn read(flags: &Flags) -> Result<Self, String> {
         let suites = values::words(flags.get("cipher-suites"));
         let protocol = Protocol::new(flags.get("tls-min-version"), flags.get("tls-max-version"), &suites)?;
-        let mut peers = Side::read(flags, "peer-")?;
-        let skips = "peer-skip-client-san-verification";
-        peers.skips_origin = values::boolean(flags.get(skips)).map_err(|why| format!("--{skips}: {why}"))?;
         let years = values::unsigned(flags.get("self-signed-cert-validity"));
         let years = years.map_err(|why| format!("--self-signed-cert-validity: {why}"))?;
-        Ok(Self { protocol, clients: Side::read(flags, "")?, peers, years })
+        Ok(Self { protocol, clients: Side::read(flags, "")?, peers: Side::read(flags, "peer-")?, years })
     }
 
     /// Checks that there is something to encrypt with where a URL asks for it.

@@ -52,6 +52,17 @@ pub struct Listen {
     pub sealed: bool,
 }
 
+/// Where others come in.
+#[derive(Clone, Debug, Default)]
+#[allow(missing_docs, reason = "the fields are the flags")]
+pub struct Listening {
+    pub clients: Vec<Listen>,
+    /// Where there are any, HTTP is served here alone, and gRPC above alone.
+    pub http: Vec<Listen>,
+    pub metrics: Vec<Listen>,
+    pub peers: Vec<Listen>,
+}
+
 /// A socket that listens.
 #[derive(Debug)]
 pub enum Socket {

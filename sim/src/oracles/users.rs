@@ -82,7 +82,9 @@ impl Users {
             }
             AuthCommand::RoleDelete { name } => {
                 self.roles.remove(name).ok_or(NO_ROLE)?;
-                self.users.values_mut().for_each(|user| drop(user.roles.remove(name)));
+                for user in self.users.values_mut() {
+                    user.roles.remove(name);
+                }
             }
             AuthCommand::RoleGrantPermission { role, permission } => {
                 let granted = permission.as_ref().ok_or("etcdserver: permission not given")?;

@@ -12,8 +12,9 @@ use prost_reflect::MessageDescriptor;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
-use crate::api::gateway::http_status;
 use crate::api::gateway::json::from_protobuf;
+use crate::api::gateway::statuses::{http_status, late};
+use crate::api::status::deadline_exceeded;
 
 /// What came with the answer's head of gRPC goes on under this name.
 const GRPC_CONTENT_TYPE: HeaderName = HeaderName::from_static("grpc-metadata-content-type");
@@ -79,6 +80,7 @@ impl Messages {
 /// How a call ended, by its trailers; or by its head, where that is all there is.
 fn ended(trailers: &HeaderMap) -> Result<(), Status> {
     match Status::from_header_map(trailers) {
+        Some(status) if status.message() == deadline_exceeded().message() => Err(late()),
         Some(status) if status.code() != Code::Ok => Err(status),
         _ => Ok(()),
     }
@@ -145,9 +147,10 @@ pub async fn stream(answer: Response<Body>, kind: MessageDescriptor) -> Response
             return answer;
         }
     };
+    // An end before anything was said says nothing, not even of what kind.
+    let Some(first) = first else { return Response::new(Body::empty()) };
     // Whatever went wrong is the last line.
-    let begin = first.map(|first| (Some(first), messages, kind));
-    let lines = unfold(begin, |state| async move {
+    let lines = unfold(Some((Some(first), messages, kind)), |state| async move {
         let (ready, mut messages, kind) = state?;
         if let Some(ready) = ready {
             return Some((Ok::<_, Status>(Frame::data(ready)), Some((None, messages, kind))));

@@ -8,12 +8,13 @@
 mod answers;
 mod json;
 mod requests;
+mod statuses;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -25,9 +26,9 @@ use crate::api::gate::timeout;
 use crate::api::gateway::answers::{error, stream, unary};
 use crate::api::gateway::json::kinds;
 use crate::api::gateway::requests::{frames, metadata, one};
+use crate::api::gateway::statuses::late;
 use crate::api::methods::{Flow, Rpc};
 use crate::api::porch::Porch;
-use crate::api::status::deadline_exceeded;
 use crate::api::transport::body::Asked;
 use crate::api::transport::call::StdError;
 use crate::api::transport::receive_room::{ReceiveRoom, TakenIn};
@@ -60,7 +61,7 @@ where
         let length = body.size_hint().exact().map_or(most, |length| usize::try_from(length).unwrap_or(usize::MAX));
         let gathered = one(TakenIn::whole(body, room, length), most, &kinds(rpc).input);
         let message = match patience {
-            Some(patience) => tokio::time::timeout(patience, gathered).await.unwrap_or(Err(deadline_exceeded())),
+            Some(patience) => tokio::time::timeout(patience, gathered).await.unwrap_or_else(|_| Err(late())),
             None => gathered.await,
         };
         match message {
@@ -68,10 +69,14 @@ where
             Err(status) => return error(&status),
         }
     };
+    let left = patience.map(|patience| patience.saturating_sub(begun.elapsed()));
+    if left.is_some_and(|left| left.is_zero()) {
+        return error(&late());
+    }
     let mut asked = http::Request::new(Asked::<B>::Made(body));
     *asked.method_mut() = Method::POST;
     *asked.uri_mut() = http::Uri::from_static(rpc.path());
-    *asked.headers_mut() = metadata(&head.headers, patience.map(|patience| patience.saturating_sub(begun.elapsed())));
+    *asked.headers_mut() = metadata(&head.headers, left);
     let answer = dispatch::serve(porch, asked).await;
     if rpc.flow() == Flow::Unary {
         unary(answer, &kinds(rpc).output).await
@@ -86,22 +91,4 @@ fn patience(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let told = String::from_utf8_lossy(told.as_bytes());
     let refused = || Status::new(Code::InvalidArgument, format!("invalid grpc-timeout: {told}"));
     timeout(&told).map(Some).ok_or_else(refused)
-}
-
-/// The HTTP status that stands for a code, as grpc-gateway has it.
-fn http_status(code: Code) -> StatusCode {
-    match code {
-        Code::Ok => StatusCode::OK,
-        Code::Cancelled => StatusCode::from_u16(499).expect("499 is a status"),
-        Code::InvalidArgument | Code::FailedPrecondition | Code::OutOfRange => StatusCode::BAD_REQUEST,
-        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
-        Code::NotFound => StatusCode::NOT_FOUND,
-        Code::AlreadyExists | Code::Aborted => StatusCode::CONFLICT,
-        Code::PermissionDenied => StatusCode::FORBIDDEN,
-        Code::Unauthenticated => StatusCode::UNAUTHORIZED,
-        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
-        Code::Unimplemented => StatusCode::NOT_IMPLEMENTED,
-        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-        Code::Unknown | Code::Internal | Code::DataLoss => StatusCode::INTERNAL_SERVER_ERROR,
-    }
 }

@@ -180,7 +180,7 @@ mod tests {
         let kind = kinds(Rpc::Watch).input.clone();
         let all = |json: String| frames(Full::from(json), kind.clone()).collect();
         let three = r#"{"progress_request":{}} {"cancel_request":{"watch_id":"7"}}{} null {}"#;
-        assert_eq!(all(three.into()).await.expect("frames").to_bytes().len(), 5 + 3 + 5 + 4 + 5);
+        assert_eq!(all(three.into()).await.expect("frames").to_bytes().len(), 5 + 2 + 5 + 4 + 5);
         let long = format!("{{\"x\":\"{}\"}}", "y".repeat(limits::JSON_STREAM_MESSAGE_BYTES));
         assert_eq!(all(long[..long.len() - 1].into()).await.expect("none").to_bytes().len(), 0);
     }

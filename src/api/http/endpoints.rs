@@ -24,7 +24,7 @@ use crate::base::{Refusal, calendar_day};
 use crate::env::Env;
 use crate::machine::AlarmKind;
 use crate::node::NodeStatus;
-use crate::tls::CameSealed;
+use crate::tls::{CameSealed, VerifiedClient};
 
 type Answer = Response<Full<Bytes>>;
 
@@ -118,6 +118,10 @@ pub async fn respond_metrics<E: Env, B>(porch: &Porch<E>, request: &http::Reques
     dated(boxed(route(porch, request.method(), request.uri()).await))
 }
 
+/// Why one whose certificate names a user is not answered where users are asked for: the gateway does not take the name.
+const NAMELESS: &str =
+    "CommonName of client sending a request against gateway will be ignored and not used as expected\n";
+
 async fn open<E, B>(
     porch: &Arc<Porch<E>>,
     web: &Web,
@@ -145,6 +149,11 @@ where
         return boxed(answer);
     }
     if web.gateway && request.uri().path().starts_with("/v3/") {
+        if porch.handle.asks_who()
+            && request.extensions().get::<VerifiedClient>().is_some_and(|client| !client.common_name.is_empty())
+        {
+            return boxed(error(StatusCode::BAD_REQUEST, NAMELESS));
+        }
         return gateway::serve(porch.clone(), request, room).await;
     }
     boxed(route(porch, request.method(), request.uri()).await)
@@ -270,7 +279,7 @@ fn version(status: &NodeStatus) -> Answer {
 
 fn metrics<E: Env>(porch: &Porch<E>) -> Answer {
     let status = porch.handle.status();
-    let mut text = porch.metrics.render(&status, &porch.handle.facts().tallies);
+    let mut text = porch.metrics.render(&status, &porch.handle.facts().tallies, porch.handle.auth().revision());
     let (traffic, promotions) = (porch.handle.peer_traffic(), porch.handle.promotions());
     let local = porch.handle.identity().member;
     let peers = PeerMetrics { local, status: &status, traffic: &traffic, promotions: &promotions };
@@ -299,10 +308,14 @@ async fn health<E: Env>(porch: &Porch<E>, query: &Query<'_>) -> Answer {
     let reason = unhealthy(porch, query, serializable).await;
     let counter = if reason.is_some() { &porch.metrics.health_failures } else { &porch.metrics.health_success };
     counter.inc();
-    let code = if reason.is_some() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    let health = if reason.is_some() { "false" } else { "true" };
-    let reason = serde_json::Value::from(reason.unwrap_or_default());
-    answer(code, "text/plain; charset=utf-8", format!("{{\"health\":\"{health}\",\"reason\":{reason}}}"))
+    match reason {
+        None => answer(StatusCode::OK, "text/plain; charset=utf-8", "{\"health\":\"true\",\"reason\":\"\"}"),
+        Some(reason) => {
+            let reason = serde_json::Value::from(reason);
+            let text = format!("{{\"health\":\"false\",\"reason\":{reason}}}\n");
+            error(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
+    }
 }
 
 async fn unhealthy<E: Env>(porch: &Porch<E>, query: &Query<'_>, serializable: bool) -> Option<String> {

@@ -130,6 +130,11 @@ pub fn families(status: &NodeStatus, tallies: &Tallies, process: &Process) -> Ve
     all
 }
 
+/// The revision of users and roles.
+pub fn auth_revision(revision: u64) -> MetricFamily {
+    gauge("etcd_debugging_auth_revision", "The current revision of auth store.", revision as f64)
+}
+
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.into());

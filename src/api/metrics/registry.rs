@@ -42,6 +42,8 @@ pub struct Traits {
     pub extensive: bool,
     /// Descriptors this process may have.
     pub descriptor_limit: u64,
+    /// Feature gates: name, stage, and whether it is open.
+    pub features: Vec<(&'static str, &'static str, bool)>,
 }
 
 /// All metrics of a server.
@@ -122,6 +124,8 @@ pub struct Asked {
     pub hash_rev_seconds: Histogram,
     /// Time of `Defragment`.
     pub defrag_seconds: Histogram,
+    /// Time of `Snapshot`, until its last blob was taken.
+    pub snapshot_seconds: Histogram,
     /// Seconds that leases were granted for by way of this member.
     pub lease_ttl: Histogram,
     /// Proposals that came to nothing.
@@ -162,6 +166,11 @@ impl Asked {
                 "The latency distribution of defragmentation.",
                 buckets(0.1, 13),
             ),
+            snapshot_seconds: make.histogram(
+                "etcd_disk_backend_snapshot_duration_seconds",
+                "The latency distribution of backend snapshots.",
+                buckets(0.01, 17),
+            ),
             lease_ttl: make.histogram(
                 "etcd_debugging_lease_ttl_total",
                 "Bucketed histogram of lease TTLs.",
@@ -198,6 +207,11 @@ impl Metrics {
         make.gauges("etcd_server_id", "Server or member ID in hexadecimal format.", &["server_id"])
             .with_label_values(&[traits.member.as_str()])
             .set(1.0);
+        let help = "Whether or not a feature is enabled. 1 is enabled, 0 is not.";
+        let features = make.gauges("etcd_server_feature_enabled", help, &["name", "stage"]);
+        for (name, stage, open) in &traits.features {
+            features.with_label_values(&[name, stage]).set(f64::from(u8::from(*open)));
+        }
         let labels = ["grpc_type", "grpc_service", "grpc_method"];
         let help =
             "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.";
@@ -295,9 +309,10 @@ impl Metrics {
     }
 
     /// All metrics as text: those counted here, the node's, and the process's.
-    pub fn render(&self, status: &NodeStatus, tallies: &Tallies) -> Vec<u8> {
+    pub fn render(&self, status: &NodeStatus, tallies: &Tallies, auth_revision: u64) -> Vec<u8> {
         let mut families = self.registry.gather();
         families.extend(mirror::families(status, tallies, &Process::read(self.traits.descriptor_limit)));
+        families.push(mirror::auth_revision(auth_revision));
         families.sort_by(|one, other| one.name().cmp(other.name()));
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
@@ -342,7 +357,7 @@ mod tests {
         status.alarms.push((MemberId(0xab), AlarmKind::NoSpace));
         status.cluster_version = Some("3.7.0".to_string());
         let tallies = Tallies::default();
-        let text = String::from_utf8(metrics.render(&status, &tallies)).expect("text");
+        let text = String::from_utf8(metrics.render(&status, &tallies, 1)).expect("text");
         for line in [
             "etcd_server_has_leader 1",
             "etcd_server_leader_changes_seen_total 3",
@@ -355,7 +370,7 @@ mod tests {
             assert!(text.lines().any(|have| have == line), "{line} is missing in\n{text}");
         }
         status.alarms.clear();
-        let text = String::from_utf8(metrics.render(&status, &tallies)).expect("text");
+        let text = String::from_utf8(metrics.render(&status, &tallies, 1)).expect("text");
         assert!(!text.contains("NOSPACE"), "a cleared alarm goes away");
     }
 
@@ -365,7 +380,7 @@ mod tests {
         for number in 0..20_000 {
             metrics.client_request("unary", &format!("v{number}"));
         }
-        let text = String::from_utf8(metrics.render(&NodeStatus::default(), &Tallies::default())).expect("text");
+        let text = String::from_utf8(metrics.render(&NodeStatus::default(), &Tallies::default(), 1)).expect("text");
         let lines = text.lines().filter(|line| line.starts_with("etcd_server_client_requests_total{")).count();
         assert_eq!(lines, limits::CLIENT_VERSIONS + 1);
         assert!(text.contains("client_api_version=\"other\",type=\"unary\"} 19936"), "{text}");
@@ -383,14 +398,12 @@ mod tests {
         ("etcd_debugging_server_watch_send_loop_", "there is no such loop"),
         ("etcd_debugging_snap_save_marshalling_duration_seconds", "part of making a checkpoint durable"),
         ("etcd_debugging_store_", "etcd's second interface, which is gone there, too"),
-        ("etcd_disk_backend_snapshot_duration_seconds", "Maintenance.Snapshot is not built"),
         ("etcd_disk_defrag_inflight", "space is given back all the time"),
         ("etcd_mvcc_db_open_read_transactions", "a view is no transaction"),
         ("etcd_network_known_peers", "told by `peer_metrics`"),
         ("etcd_server_heartbeat_send_failures_total", "told by `peer_metrics`"),
         ("etcd_server_learner_promote_successes", "told by `peer_metrics`"),
         ("etcd_server_snapshot_apply_in_progress_total", "an installed snapshot replaces the state at once"),
-        ("etcd_server_feature_enabled", "with --feature-gates"),
         ("etcd_snap_db_", "a snapshot between members is not one file"),
         ("process_network_", "counts of the whole machine"),
         ("process_virtual_memory_max_bytes", "no limit of this process"),
@@ -421,13 +434,18 @@ mod tests {
     #[test]
     fn every_family_of_stock_etcd_is_here_or_named_as_absent() {
         let stock = families(include_str!("../../../jepsen/recorded/metrics-3.7.1.txt"));
-        let metrics = Metrics::new(Traits { member: "1".into(), extensive: true, descriptor_limit: 9 });
+        let metrics = Metrics::new(Traits {
+            member: "1".into(),
+            extensive: true,
+            descriptor_limit: 9,
+            features: vec![("A", "ALPHA", true)],
+        });
         // What has labels shows itself once it counted something.
         metrics.handled(Rpc::Range, "OK", Duration::ZERO);
         metrics.client_request("unary", "3.7");
         metrics.requested("Range", true, Duration::ZERO);
         let status = NodeStatus { cluster_version: Some("3.7.0".into()), ..Default::default() };
-        let page = String::from_utf8(metrics.render(&status, &Tallies::default())).expect("text");
+        let page = String::from_utf8(metrics.render(&status, &Tallies::default(), 1)).expect("text");
         let own = families(&page);
         let absent = |name: &str| ABSENT.iter().any(|(prefix, _)| name.starts_with(prefix));
         for (name, family) in &stock {

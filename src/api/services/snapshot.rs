@@ -2,8 +2,12 @@
 //!
 //! Invariant: blobs, what they say of the rest, and the digest behind them are as etcd sends them. Does not know the file's form.
 
+use std::sync::Arc;
+use std::time::Instant;
+
 use tonic::Status;
 
+use crate::api::metrics::registry::Metrics;
 use crate::api::session::Session;
 use crate::api::status::status_of;
 use crate::api::transport::pieces::Whole;
@@ -19,13 +23,16 @@ pub struct SnapshotBlobs {
     backup: BackupStream,
     /// Made, and to be sent.
     ready: std::vec::IntoIter<Blob>,
+    begun: Instant,
+    metrics: Arc<Metrics>,
 }
 
 impl SnapshotBlobs {
     /// Begins: of this member's state as it is now, whoever leads.
     pub async fn open<E: Env>(session: Session<E>) -> Result<Self, Refusal> {
         let backup = session.handle.back_up().await?;
-        Ok(Self { backup, ready: Vec::new().into_iter() })
+        let (ready, begun) = (Vec::new().into_iter(), Instant::now());
+        Ok(Self { backup, ready, begun, metrics: session.metrics.clone() })
     }
 
     async fn next_blob(&mut self) -> Result<Option<Blob>, Refusal> {
@@ -41,7 +48,11 @@ impl Answers for SnapshotBlobs {
 
     async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
         let blob = match self.next_blob().await {
-            Ok(blob) => blob?,
+            Ok(Some(blob)) => blob,
+            Ok(None) => {
+                self.metrics.asked.snapshot_seconds.observe(self.begun.elapsed().as_secs_f64());
+                return None;
+            }
             Err(refusal) => return Some(Err(status_of(&refusal))),
         };
         let version = STORAGE_VERSION.to_string();

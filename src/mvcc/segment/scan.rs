@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
 
-use super::Segment;
-use crate::base::Wrong;
+use super::{SEARCH_WINDOW, Segment};
+use crate::base::{Revision, Wrong};
 use crate::env::Disk;
 use crate::log::frame::{self, FRAME_HEADER_BYTES};
 use crate::log::{FrameWrong, LOG_HISTORY, Place};
 use crate::mvcc::record::{KIND_PAD, KIND_RECORD, Record};
+use crate::mvcc::value_cache::unpinned;
 
 /// Reads frames one after the other through a window.
 #[derive(Debug)]
@@ -124,5 +125,28 @@ impl<D: Disk> SegmentScan<D> {
     /// The next record with its offset and the bytes of its frame; `None` at the end.
     pub fn next(&mut self) -> Result<Option<(u64, Record, usize)>, Wrong> {
         self.frames.next(&self.segment)
+    }
+}
+
+impl<D: Disk> Segment<D> {
+    /// The record of `revision`.
+    pub fn read(&self, revision: Revision) -> Result<Record, Wrong> {
+        let span = self.tail().find(self.first, revision);
+        let Some(span) = span else {
+            return Err(self.damaged(0, &format!("revision {revision} is not in it")));
+        };
+        let window = if span.single { (span.end - span.start) as usize } else { SEARCH_WINDOW };
+        let mut frames = Frames::new(span.start, span.end, window);
+        for _ in 0..span.skip {
+            frames.pass(self)?;
+        }
+        match frames.next(self)? {
+            Some((_, mut record, _)) if record.meta.revision == revision => {
+                // The value shares the window it was read through.
+                record.value = unpinned(record.value, window);
+                Ok(record)
+            }
+            _ => Err(self.damaged(span.start, &format!("revision {revision} is not where it belongs"))),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! `check datascale`: how much memory a member takes for so much data.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::load::{self, Took};
 use crate::client::Client;
@@ -106,21 +106,10 @@ async fn writes(clients: Vec<Client>, prefix: Bytes, count: u64) -> Took {
             }
         }
     };
-    let watching = async {
-        let mut progress = Progress::new(Unit::Of("keys"), count);
-        let mut seen = 0;
-        loop {
-            sleep(Duration::from_millis(100)).await;
-            let done = counter.load(Ordering::Relaxed);
-            progress.add(done - seen);
-            seen = done;
-        }
-    };
     let writing = load::write_all(clients, keys, Bytes::from(vec![0; VALUE_BYTES]), Arc::clone(&counter));
-    tokio::select! {
-        (took, ()) = async { tokio::join!(writing, asking) } => took,
-        () = watching => unreachable!("looking on never ends by itself"),
-    }
+    let progress = Progress::new(Unit::Of("keys"), count);
+    let work = async { tokio::join!(writing, asking) };
+    load::shown(work, &counter, progress).await.0
 }
 
 /// The memory a member's process takes, as its metrics tell it.

@@ -4,6 +4,7 @@
 //! done or failed.
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,16 +12,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::client::{Client, prefix_end};
 use crate::wire::etcdserverpb as pb;
 
 use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::progress::Progress;
 use crate::ctl::session::{Session, connect};
 
 /// Longest wait for what tidies up after a load.
 const TIDY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Time between two looks at a counter.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Load words and what they stand for.
 pub const LOADS: [(&str, usize); 8] =
@@ -127,6 +132,20 @@ pub async fn write_all(
     }
     took.whole = begun.elapsed().as_secs_f64();
     took
+}
+
+/// Does some work while its counter is shown.
+pub async fn shown<T>(work: impl Future<Output = T>, counter: &AtomicU64, mut progress: Progress) -> T {
+    let mut work = std::pin::pin!(work);
+    let mut seen = 0;
+    loop {
+        if let Ok(done) = timeout(LOOK_EVERY, &mut work).await {
+            return done;
+        }
+        let counted = counter.load(Ordering::Relaxed);
+        progress.add(counted - seen);
+        seen = counted;
+    }
 }
 
 /// A key of `size` bytes below a prefix that differs from all others with near certainty, shaped as etcdctl's.

@@ -1,13 +1,13 @@
 //! `check perf`: a minute of writes at a steady rate.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
 use clap::{ArgMatches, Args, FromArgMatches};
 use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::load::{self, Took};
 use crate::client::Client;
@@ -103,21 +103,10 @@ async fn writes(clients: Vec<Client>, prefix: Bytes, rate: u64) -> Took {
             }
         }
     };
-    let watching = async {
-        let mut progress = Progress::new(Unit::Of("writes"), rate * DURATION.as_secs());
-        let mut seen = 0;
-        loop {
-            sleep(Duration::from_millis(100)).await;
-            let done = counter.load(Ordering::Relaxed);
-            progress.add(done - seen);
-            seen = done;
-        }
-    };
     let writing = load::write_all(clients, keys, Bytes::from(vec![0; VALUE_BYTES]), Arc::clone(&counter));
-    tokio::select! {
-        (took, ()) = async { tokio::join!(writing, asking) } => took,
-        () = watching => unreachable!("looking on never ends by itself"),
-    }
+    let progress = Progress::new(Unit::Of("writes"), rate * DURATION.as_secs());
+    let work = async { tokio::join!(writing, asking) };
+    load::shown(work, &counter, progress).await.0
 }
 
 async fn tidy(session: &mut Session, client: &Client, prefix: &Bytes, compact: bool) -> Result<(), Failure> {

@@ -1,0 +1,259 @@
+//! The configuration file (`--config-file`): YAML, read into the flags.
+//!
+//! As in etcd the file stands alone: what the command line and the environment say besides is not looked at. Keys are the
+//! names of flags, but for the maps of security, sockets and discovery; durations are whole nanoseconds; keys that nobody
+//! knows are passed over. Invariant: a value goes through the same checks as a flag's.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use crate::server::flag_table::{FLAGS, Kind};
+use crate::server::values;
+use crate::tls::read_error;
+
+/// What a file says: names of flags, and their values as the command line would have them.
+pub type Given = Vec<(&'static str, String)>;
+
+/// Keys of the maps of security, and the flags of clients and of peers that they are. Some are keys alone.
+const SECURITY: [(&str, &str, &str); 10] = [
+    ("cert-file", "cert-file", "peer-cert-file"),
+    ("key-file", "key-file", "peer-key-file"),
+    ("client-cert-file", "client-cert-file", "peer-client-cert-file"),
+    ("client-key-file", "client-key-file", "peer-client-key-file"),
+    ("client-cert-auth", "client-cert-auth", "peer-client-cert-auth"),
+    ("trusted-ca-file", "trusted-ca-file", "peer-trusted-ca-file"),
+    ("auto-tls", "auto-tls", "peer-auto-tls"),
+    ("allowed-cn", "cert-allowed-cn", "peer-cert-allowed-cn"),
+    ("allowed-hostname", "client-cert-allowed-hostname", "peer-cert-allowed-hostname"),
+    ("skip-client-san-verification", "skip-client-san-verification", "peer-skip-client-san-verification"),
+];
+
+const SOCKETS: [(&str, &str); 2] = [("reuse-port", "socket-reuse-port"), ("reuse-address", "socket-reuse-address")];
+
+const DISCOVERY: [(&str, &str); 2] = [("endpoints", "discovery-endpoints"), ("token", "discovery-token")];
+
+/// Reads a file.
+///
+/// # Errors
+/// It cannot be read, is no YAML, or a value is of another kind; in etcd's words as far as they go.
+pub fn read(path: &Path) -> Result<Given, String> {
+    let bytes = std::fs::read(path).map_err(|error| read_error(path, &error))?;
+    let text =
+        String::from_utf8(bytes).map_err(|_| "error converting YAML to JSON: yaml: invalid UTF-8".to_string())?;
+    of_text(&text)
+}
+
+fn of_text(text: &str) -> Result<Given, String> {
+    let has_content = text.lines().any(|line| !matches!(line.trim_start().chars().next(), None | Some('#')));
+    let file = match has_content {
+        // Only `true` and `false` are bools by themselves: `n` may be a name.
+        true => serde_saphyr::from_str_with_options::<Value>(text, serde_saphyr::options! { strict_booleans: true })
+            .map_err(|error| {
+                let text = error.to_string();
+                format!("error converting YAML to JSON: yaml: {}", text.lines().next().unwrap_or_default())
+            })?,
+        false => Value::Null,
+    };
+    let keys = match file {
+        Value::Null => Map::new(),
+        Value::Object(keys) => keys,
+        other => {
+            let kind = kind_of(&other);
+            let text = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
+            return Err(format!("{text} {kind} into Go value of type embed.configYAML"));
+        }
+    };
+    let mut given = Given::new();
+    for (key, value) in &keys {
+        if let Some(flag) = FLAGS.iter().find(|flag| flag.name == key && is_key(key)) {
+            take(&mut given, flag.name, flag.kind, key, value)?;
+        }
+    }
+    for (map, is_peer) in [("client-transport-security", false), ("peer-transport-security", true)] {
+        let Some(inside) = inside(&keys, map)? else { continue };
+        for (key, client, peer) in SECURITY {
+            let kind = match key {
+                "client-cert-auth" | "auto-tls" | "skip-client-san-verification" => Kind::Bool,
+                "allowed-cn" | "allowed-hostname" => Kind::Words,
+                _ => Kind::Text,
+            };
+            let name = if is_peer { peer } else { client };
+            inside.get(key).map_or(Ok(()), |value| take(&mut given, name, kind, &format!("{map}.{key}"), value))?;
+        }
+    }
+    for (map, flags, kind) in [("socket-options", SOCKETS, Kind::Bool), ("discovery-config", DISCOVERY, Kind::Text)] {
+        let Some(inside) = inside(&keys, map)? else { continue };
+        for (key, name) in flags {
+            let kind = if key == "endpoints" { Kind::Words } else { kind };
+            inside.get(key).map_or(Ok(()), |value| take(&mut given, name, kind, &format!("{map}.{key}"), value))?;
+        }
+    }
+    Ok(given)
+}
+
+/// Flags that are no keys of the file, or stand in one of its maps.
+fn is_key(name: &str) -> bool {
+    let in_maps = ["socket-reuse-port", "socket-reuse-address", "config-file", "client-crl-file", "peer-crl-file"];
+    let is_secure = SECURITY.iter().any(|(_, client, peer)| *client == name || *peer == name);
+    !in_maps.contains(&name) && !is_secure && !(name.starts_with("discovery-") && !name.starts_with("discovery-srv"))
+}
+
+/// A map below a key; none where it is missing or empty.
+fn inside<'a>(keys: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map<String, Value>>, String> {
+    match keys.get(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Object(map)) => Ok(Some(map)),
+        Some(_) => Err(format!("invalid {name}")),
+    }
+}
+
+/// Takes one value, as the command line would have it. What is empty is not given.
+fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Value) -> Result<(), String> {
+    let other = |wanted: &str| {
+        let kind = kind_of(value);
+        format!(
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {kind} into Go struct field \
+             configYAML.{key} of type {wanted}"
+        )
+    };
+    let is_list = matches!(name, "cipher-suites" | "log-outputs") || key.contains('.') && kind == Kind::Words;
+    let text = match (kind, value) {
+        (_, Value::Null) => return Ok(()),
+        (Kind::Bool, Value::Bool(value)) => value.to_string(),
+        // As YAML of old has it, which etcd reads.
+        (Kind::Bool, Value::String(word)) => match word.as_str() {
+            "yes" | "Yes" | "YES" | "on" | "On" | "ON" => "true".to_string(),
+            "no" | "No" | "NO" | "off" | "Off" | "OFF" => "false".to_string(),
+            _ => return Err(other("bool")),
+        },
+        (Kind::Bool, _) => return Err(other("bool")),
+        (Kind::Duration, Value::Number(nanos)) => {
+            let nanos = nanos.as_i64().ok_or_else(|| other("time.Duration"))?;
+            // Whole nanoseconds as the flag's reader takes them.
+            format!("{nanos}ns")
+        }
+        (Kind::Duration, _) => return Err(other("time.Duration")),
+        (Kind::Unsigned, Value::Number(number)) => number.as_u64().ok_or_else(|| other("uint"))?.to_string(),
+        (Kind::Unsigned, _) => return Err(other("uint")),
+        (Kind::Signed, Value::Number(number)) => number.as_i64().ok_or_else(|| other("int"))?.to_string(),
+        (Kind::Signed, _) => return Err(other("int")),
+        (_, Value::Array(words)) if is_list => {
+            let words = words.iter().map(|word| word.as_str().ok_or_else(|| other("string")));
+            words.collect::<Result<Vec<_>, _>>()?.join(",")
+        }
+        (_, Value::String(_)) if is_list => return Err(other("[]string")),
+        (_, Value::String(text)) => text.clone(),
+        _ => return Err(other(if is_list { "[]string" } else { "string" })),
+    };
+    let is_shut = kind == Kind::Bool && values::boolean(&text) == Ok(false);
+    if !text.is_empty() && !(is_shut && !FLAGS.iter().any(|flag| flag.name == name)) {
+        given.push((name, text));
+    }
+    Ok(())
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The heads of etcd's own sample, with what it has beside the flags.
+    const SAMPLE: &str = "
+# This is the configuration file for the etcd server.
+name: 'one'
+data-dir:
+wal-dir:
+snapshot-count: 10000
+heartbeat-interval: 100
+quota-backend-bytes: 0
+listen-client-urls: http://localhost:2379,https://[::1]:2379
+max-wals: 5
+cors:
+discovery: 
+discovery-fallback: 'exit'
+proxy: 'off'
+proxy-failure-wait: 5000
+strict-reconfig-check: false
+enable-pprof: true
+grpc-keepalive-interval: 7200000000000
+client-transport-security:
+  cert-file: /a b.crt
+  client-cert-auth: on
+  allowed-hostname: [a.example, b.example]
+  skip-client-san-verification: false
+peer-transport-security:
+  cert-file:
+  auto-tls: true
+  allowed-cn:
+  - n
+log-outputs: [stderr, /var/log/e]
+socket-options: {reuse-port: true}
+auto-compaction-retention: \"1\"
+";
+
+    #[test]
+    fn keys_are_flags() {
+        let mut given = of_text(SAMPLE).expect("well formed");
+        given.sort();
+        let mut wanted = [
+            ("name", "one"),
+            ("snapshot-count", "10000"),
+            ("heartbeat-interval", "100"),
+            ("quota-backend-bytes", "0"),
+            ("listen-client-urls", "http://localhost:2379,https://[::1]:2379"),
+            ("max-wals", "5"),
+            ("strict-reconfig-check", "false"),
+            ("enable-pprof", "true"),
+            ("grpc-keepalive-interval", "7200000000000ns"),
+            ("cert-file", "/a b.crt"),
+            ("client-cert-auth", "true"),
+            ("client-cert-allowed-hostname", "a.example,b.example"),
+            ("peer-auto-tls", "true"),
+            ("peer-cert-allowed-cn", "n"),
+            ("log-outputs", "stderr,/var/log/e"),
+            ("socket-reuse-port", "true"),
+            ("auto-compaction-retention", "1"),
+        ]
+        .map(|(name, value)| (name, value.to_string()));
+        wanted.sort();
+        assert_eq!(given, wanted);
+        for empty in ["", "# nothing\n\n", "{}"] {
+            assert_eq!(of_text(empty), Ok(Vec::new()), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_of_another_kind_is_refused_in_gos_words() {
+        let cannot = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
+        for (text, why) in [
+            ("heartbeat-interval: x", "string into Go struct field configYAML.heartbeat-interval of type uint"),
+            ("heartbeat-interval: -1", "number into Go struct field configYAML.heartbeat-interval of type uint"),
+            (
+                "grpc-keepalive-interval: 5s",
+                "string into Go struct field configYAML.grpc-keepalive-interval of type time",
+            ),
+            ("name: 5", "number into Go struct field configYAML.name of type string"),
+            ("pre-vote: 5", "number into Go struct field configYAML.pre-vote of type bool"),
+            ("log-outputs: stderr", "string into Go struct field configYAML.log-outputs of type []string"),
+            ("[1]", "array into Go value of type"),
+        ] {
+            let refused = of_text(text).expect_err(text);
+            assert!(refused.starts_with(&format!("{cannot} {why}")), "{refused}");
+        }
+        assert_eq!(of_text("peer-transport-security: 5"), Err("invalid peer-transport-security".to_string()));
+        assert!(of_text("a: [").is_err_and(|why| why.starts_with("error converting YAML to JSON: yaml: ")));
+        let gone = read(Path::new("/nowhere/c"));
+        assert_eq!(gone, Err("open /nowhere/c: no such file or directory".to_string()));
+    }
+}

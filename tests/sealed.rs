@@ -1,0 +1,255 @@
+//! Three members as processes over TLS, with certificates made at run time: members among each other, clients, and a
+//! change of the authority while clients write.
+
+#![cfg(all(feature = "server", feature = "client", feature = "tokio-env"))]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use quorate::client::{Client, Options, TlsOptions};
+use quorate::wire::etcdserverpb as pb;
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+
+/// Longest any step may take: far beyond what a busy machine needs.
+const LIMIT: Duration = Duration::from_secs(90);
+
+type Authority = CertifiedIssuer<'static, KeyPair>;
+
+fn authority(name: &str) -> Authority {
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+}
+
+/// Certificates in a directory, and ports of three members.
+struct Homes {
+    directory: tempfile::TempDir,
+    ports: Vec<u16>,
+}
+
+impl Homes {
+    fn new() -> Self {
+        // All are held until all are known, so that they differ.
+        let sockets: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+        let ports = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        Self { directory: tempfile::tempdir().unwrap(), ports }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// As an operator replaces a file: at once.
+    fn write(&self, name: &str, text: &str) {
+        let draft = self.path("draft");
+        fs::write(&draft, text).unwrap();
+        fs::rename(&draft, self.path(name)).unwrap();
+    }
+
+    fn issue(&self, name: &str, by: &Authority) {
+        let mut params = CertificateParams::new(vec!["127.0.0.1".to_string()]).unwrap();
+        params.distinguished_name.push(DnType::CommonName, name);
+        let key = KeyPair::generate().unwrap();
+        self.write(&format!("{name}.crt"), &params.signed_by(&key, by).unwrap().pem());
+        self.write(&format!("{name}.key"), &key.serialize_pem());
+    }
+
+    fn endpoint(&self, n: usize) -> String {
+        format!("https://127.0.0.1:{}", self.ports[n])
+    }
+
+    fn spawn(&self, n: usize) -> Member {
+        self.spawn_as(n, "peer")
+    }
+
+    /// A member that shows its peers the certificate of that name.
+    fn spawn_as(&self, n: usize, shown: &str) -> Member {
+        let peer = |n: usize| format!("https://127.0.0.1:{}", self.ports[3 + n]);
+        let cluster: Vec<String> = (0..3).map(|n| format!("m{n}={}", peer(n))).collect();
+        let (client, log) = (self.endpoint(n), self.path(&format!("log{n}")));
+        let file = |name: &str| self.path(name).display().to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ETCD_")) {
+            command.env_remove(name);
+        }
+        for (name, value) in [
+            ("name", format!("m{n}")),
+            ("data-dir", file(&format!("data{n}"))),
+            ("listen-client-urls", client.clone()),
+            ("advertise-client-urls", client),
+            ("listen-peer-urls", peer(n)),
+            ("initial-advertise-peer-urls", peer(n)),
+            ("initial-cluster", cluster.join(",")),
+            ("log-outputs", log.display().to_string()),
+            ("cert-file", file("server.crt")),
+            ("key-file", file("server.key")),
+            ("trusted-ca-file", file("ca.crt")),
+            ("client-cert-auth", "true".to_string()),
+            ("peer-cert-file", file(&format!("{shown}.crt"))),
+            ("peer-key-file", file(&format!("{shown}.key"))),
+            ("peer-trusted-ca-file", file("ca.crt")),
+            ("peer-client-cert-auth", "true".to_string()),
+            ("peer-cert-allowed-cn", "peer".to_string()),
+        ] {
+            command.arg(format!("--{name}={value}"));
+        }
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Member { child, log }
+    }
+
+    fn options(&self) -> Options {
+        let tls = TlsOptions {
+            cacert: self.path("ca.crt"),
+            cert: self.path("alice.crt"),
+            key: self.path("alice.key"),
+            insecure_skip_verify: false,
+        };
+        Options { timeout: Some(Duration::from_secs(10)), tls: Some(tls), ..Options::default() }
+    }
+
+    /// A new connection to each member answers.
+    async fn all_answer(&self) {
+        for n in 0..3 {
+            let client = Client::connect(&[self.endpoint(n)], self.options()).await.unwrap();
+            client.range(of_key("k")).await.unwrap();
+        }
+    }
+}
+
+fn of_key(key: &str) -> pb::RangeRequest {
+    pb::RangeRequest { key: Bytes::copy_from_slice(key.as_bytes()), ..Default::default() }
+}
+
+/// A running member; killed when dropped.
+struct Member {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Member {
+    fn until_ready(&mut self) {
+        let word = format!("\"pid\":{}", self.child.id());
+        let began = Instant::now();
+        loop {
+            let log = fs::read_to_string(&self.log).unwrap_or_default();
+            if log.lines().any(|line| line.contains("ready to serve") && line.contains(&word)) {
+                return;
+            }
+            assert!(self.child.try_wait().unwrap().is_none(), "ended while starting: {log}");
+            assert!(began.elapsed() < LIMIT, "not ready: {log}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Writes `key-0`, `key-1`, ... one after the other until it is told to stop; each is acknowledged, or written again.
+async fn write(client: Client, stop: Arc<AtomicBool>, done: Arc<AtomicU32>) {
+    while !stop.load(Ordering::Relaxed) {
+        let number = done.load(Ordering::Relaxed);
+        let key = Bytes::from(format!("key-{number:06}"));
+        let request = pb::PutRequest { key, value: Bytes::from_static(b"v"), ..Default::default() };
+        if client.put(request).await.is_ok() {
+            done.store(number + 1, Ordering::Relaxed);
+        } else {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Waits until more was written.
+async fn until_written(done: &AtomicU32) {
+    let (before, began) = (done.load(Ordering::Relaxed), Instant::now());
+    while done.load(Ordering::Relaxed) < before + 20 {
+        assert!(began.elapsed() < LIMIT, "nothing is written");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The authority is replaced as operators do it: the new one beside the old, new certificates, the old one away; nobody is
+/// told and nobody stops. Then each member starts again, and reaches the others that did not.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_authority_changes_while_clients_write() {
+    let (homes, old, new) = (Homes::new(), authority("old"), authority("new"));
+    homes.write("ca.crt", &old.pem());
+    ["server", "peer", "alice"].iter().for_each(|name| homes.issue(name, &old));
+    let mut members: Vec<Member> = (0..3).map(|n| homes.spawn(n)).collect();
+    members.iter_mut().for_each(Member::until_ready);
+    let all: Vec<String> = (0..3).map(|n| homes.endpoint(n)).collect();
+    let client = Client::connect(&all, homes.options()).await.unwrap();
+    let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+    let writing = tokio::spawn(write(client, stop.clone(), done.clone()));
+    until_written(&done).await;
+    homes.write("ca.crt", &format!("{}{}", old.pem(), new.pem()));
+    homes.all_answer().await;
+    ["server", "peer", "alice"].iter().for_each(|name| homes.issue(name, &new));
+    homes.all_answer().await;
+    until_written(&done).await;
+    homes.write("ca.crt", &new.pem());
+    homes.all_answer().await;
+    // One of the old authority is nobody any more.
+    homes.issue("alice", &old);
+    let stranger = Client::connect(&[homes.endpoint(0)], homes.options()).await.unwrap();
+    let stranger = stranger.within(Some(Duration::from_millis(500)));
+    assert!(stranger.range(of_key("k")).await.is_err());
+    homes.issue("alice", &new);
+    for n in 0..3 {
+        // Dropped, and so killed, before the next one takes its ports.
+        drop(members.remove(n));
+        members.insert(n, homes.spawn(n));
+        members[n].until_ready();
+        homes.all_answer().await;
+        until_written(&done).await;
+    }
+    stop.store(true, Ordering::Relaxed);
+    writing.await.unwrap();
+    let written = done.load(Ordering::Relaxed);
+    for n in 0..3 {
+        let client = Client::connect(&[homes.endpoint(n)], homes.options()).await.unwrap();
+        let request = pb::RangeRequest { range_end: Bytes::from_static(b"key."), count_only: true, ..of_key("key-") };
+        let answer = client.range(request).await.unwrap();
+        // The last one may have been written and not acknowledged.
+        assert!((i64::from(written)..=i64::from(written) + 1).contains(&answer.count), "{} {written}", answer.count);
+    }
+}
+
+/// A member whose certificate has another common name stays outside, and the log says why.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_of_another_name_stays_outside() {
+    let (homes, ca) = (Homes::new(), authority("ca"));
+    homes.write("ca.crt", &ca.pem());
+    ["server", "peer", "alice", "other"].iter().for_each(|name| homes.issue(name, &ca));
+    let mut members: Vec<Member> = (0..2).map(|n| homes.spawn(n)).collect();
+    members.iter_mut().for_each(Member::until_ready);
+    let third = homes.spawn_as(2, "other");
+    let began = Instant::now();
+    let told = |log: &PathBuf| {
+        let text = fs::read_to_string(log).unwrap_or_default();
+        text.lines().any(|line| {
+            line.contains("rejected connection on peer endpoint")
+                && line.contains("client certificate authentication failed")
+        })
+    };
+    while !members.iter().any(|member| told(&member.log)) {
+        assert!(began.elapsed() < LIMIT, "nobody rejected it");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!fs::read_to_string(&third.log).unwrap_or_default().contains("ready to serve"));
+    let client = Client::connect(&[homes.endpoint(0), homes.endpoint(1)], homes.options()).await.unwrap();
+    client.put(pb::PutRequest { key: Bytes::from_static(b"k"), ..Default::default() }).await.unwrap();
+}
