@@ -454,7 +454,7 @@ fn note_in(tail: &mut Tail, first: i64, revision: Revision, start: u64) -> Resul
         Layout::Dense(starts, within) if revision.main == tail.last && revision.sub > 0 => {
             let first_of_it = starts.last_mut().ok_or("a segment begins inside a transaction")?;
             *first_of_it |= SEVERAL;
-            if revision.sub % EVERY == 0 {
+            if revision.sub.is_multiple_of(EVERY) {
                 let within = within.entry(revision.main).or_default();
                 if within.len() + 1 != (revision.sub / EVERY) as usize {
                     return Err("changes of a transaction do not follow each other");

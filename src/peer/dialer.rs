@@ -94,15 +94,13 @@ pub(super) fn refusal<E: Env>(exchange: &Exchange<E>, peer: MemberId, head: &Res
             error = CLUSTER_ID_MISMATCH,
             "request sent was ignored by remote peer due to cluster ID mismatch"
         ),
-        (412, DOUBLED) => {
-            if exchange.link(peer).is_some_and(|link| link.complains(exchange.env.clock().now())) {
-                tracing::error!(
-                    "remote-peer-id" = %peer,
-                    "local-member-id" = %local,
-                    "another process of this member is alive: this data directory is a copy of one in use, or the machine \
-                     a clone; end one of the two"
-                );
-            }
+        (412, DOUBLED) if exchange.link(peer).is_some_and(|link| link.complains(exchange.env.clock().now())) => {
+            tracing::error!(
+                "remote-peer-id" = %peer,
+                "local-member-id" = %local,
+                "another process of this member is alive: this data directory is a copy of one in use, or the machine a \
+                 clone; end one of the two"
+            );
         }
         (404, _) => {
             return LineWrong::Refused {

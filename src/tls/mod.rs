@@ -19,7 +19,7 @@ mod reload;
 mod revoked;
 mod verify;
 
-#[cfg(test)]
+#[cfg(all(test, feature = "server"))]
 mod tests;
 
 use std::sync::Arc;

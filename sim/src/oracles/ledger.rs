@@ -261,14 +261,7 @@ impl Ledger {
             };
             self.progress[member].top = self.progress[member].top.max(place);
             verdict?;
-            if self.differs == Some(member) {
-                return Ok(());
-            }
-            let known = self.entries.get_mut(&index).expect("it was found above");
-            let running = *known.running.get_or_insert(applied.digest);
-            return require(running == applied.digest, "all members keep the same digest of what they applied", || {
-                format!("member {member}: entry {index}: {request:?}\nfirst {running:x?}\nnow   {:x?}", applied.digest)
-            });
+            return self.same_running(member, index, applied);
         }
         self.is_new(member, index, request.as_ref())?;
         if let Some(id) = id {
@@ -303,6 +296,21 @@ impl Ledger {
         let newest = self.last_index();
         require(index > newest, "an entry once applied stays (durability)", || {
             format!("member {member}: entry {index} is new, though entry {newest} was applied before: {request:?}")
+        })
+    }
+
+    /// The digest of everything up to an entry is the one its first applier kept; whose state was falsified keeps its own.
+    fn same_running(&mut self, member: usize, index: u64, applied: &Applied) -> Verdict {
+        if self.differs == Some(member) {
+            return Ok(());
+        }
+        let known = self.entries.get_mut(&index).expect("an entry that was applied before is known");
+        let running = *known.running.get_or_insert(applied.digest);
+        require(running == applied.digest, "all members keep the same digest of what they applied", || {
+            format!(
+                "member {member}: entry {index}: {:?}\nfirst {running:x?}\nnow   {:x?}",
+                known.request, applied.digest
+            )
         })
     }
 

@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
-use tokio_stream::StreamExt as _;
+use futures_util::StreamExt as _;
 
 use crate::client::{self, Client};
 

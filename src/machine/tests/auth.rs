@@ -301,7 +301,7 @@ proptest! {
                 }
             }
             // Revisions count what others wrote.
-            Ok(format!("{:?}", answer.map(|answer| without_revisions(answer))))
+            Ok(format!("{:?}", answer.map(without_revisions)))
         });
         let [with, without] = answers;
         let (with, without) = (with?, without?);
