@@ -11,7 +11,9 @@ use crate::env::{Disk, Instant};
 
 impl<D: Disk> Node<D> {
     pub(super) fn lease_question(&mut self, question: LeaseQuestion, now: Instant) {
-        if !self.roles.on_duty() {
+        if self.stopping {
+            question.refuse(Refusal::Stopped);
+        } else if !self.roles.on_duty() {
             question.refuse(Refusal::NotLeader);
         } else if self.group.is_lone_voter() {
             self.answer_lease_question(question, now, now);

@@ -160,6 +160,7 @@ impl<D: Disk> Node<D> {
             },
             Input::ChangeMembers { id, change, reply } => self.change_members(id, &change, now, reply),
             Input::Read { linearizable: false, reply } => reply.send(Ok(self.fresh_view())),
+            Input::Read { linearizable: true, reply } if self.stopping => reply.send(Err(Refusal::Stopped)),
             Input::Read { linearizable: true, reply } => self.reads.add(now, Question::View(reply)),
             Input::Lease(question) => self.lease_question(question, now),
             Input::CheckLeases { asker, access, reply } => reply.send(self.check_leases(asker.as_ref(), access)),

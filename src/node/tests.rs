@@ -510,8 +510,11 @@ fn draining_finishes_what_was_begun_and_refuses_what_comes() {
     let (reply, mut drained) = Reply::pair();
     bench.step(Input::Drain { reply });
     let mut late = bench.propose(&put("b"));
+    // Readers that come again and again must not hold up the end.
+    let mut late_read = bench.read();
     bench.turn();
     assert!(matches!(answered(&mut late), Some(Err(Refusal::Stopped))));
+    assert!(matches!(answered(&mut late_read), Some(Err(Refusal::Stopped))));
     assert!(answered(&mut drained).is_none(), "something still waits");
     bench.settle();
     assert!(matches!(answered(&mut begun), Some(Ok(_))));

@@ -118,6 +118,16 @@ const WORDED: &[(&str, Promise)] = &[
     ("whom the leadership was moved to has led", promises::LIVE),
     ("no history file stays that nobody needs", promises::LIVE),
     ("what a member holds in memory is bounded", promises::LIVE),
+    ("who has nothing to do holds nothing", promises::LIVE),
+    ("what is held is bounded", promises::LIVE),
+    ("what waits for the node is bounded", promises::LIVE),
+    ("what waits for a peer is bounded", promises::LIVE),
+    ("a calm disk does what it is asked", promises::LIVE),
+    ("who differs is named within seconds", promises::SAME),
+    ("who differs hears of it", promises::SAME),
+    ("who differs serves nothing", promises::SAME),
+    ("who differs takes the others' state when it is to", promises::SAME),
+    ("members agree on users and roles", promises::SAME),
 ];
 
 /// How it stands with a promise.
