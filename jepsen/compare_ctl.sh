@@ -38,7 +38,7 @@ masked() {
 # A table's cells that move with time move the frame, too: a row of them is held against its names.
 framed() { masked | sed -E -e 's/─+/─/g' -e 's/[0-9.]+(µs|ns|ms|s) /T /g' -e 's/ +/ /g'; }
 # What a lock's key shows of its lease.
-held() { masked | sed -E -e 's#/[0-9a-f]{16}#/L#' -e 's/"key":"[^"]*"/"key":"K"/g' -e 's/"lease":[0-9]+/"lease":L/g'; }
+held() { masked | sed -E -e 's#/[0-9a-f]{10,16}#/L#' -e 's/"key":"[^"]*"/"key":"K"/g' -e 's/"lease":[0-9]+/"lease":L/g'; }
 # Lists that the reference tool prints in no order.
 unordered() { masked | sed -E -e 's/\},\{/}\n{/g' -e 's/[][]//g' | LC_ALL=C sort; }
 # The ids and ports of members that come and go, and where by their ids they stand among the others.
