@@ -249,7 +249,7 @@ several_endpoints() {
   restore() { forget_unstarted; }
   # A member that has heard of all others for five seconds lets the cluster change.
   sleep 6
-  both clean '' "${all[@]}" member list -w protobuf
+  both clean '' "${at[@]}" member list -w protobuf
   for w in simple json fields table; do
     both masked '' "${all[@]}" member list -w $w; both framed '' "${all[@]}" endpoint status -w $w
     both clean '' "${all[@]}" endpoint hashkv -w $w; both framed '' --endpoints "$endpoint" endpoint status --cluster -w $w
