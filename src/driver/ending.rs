@@ -11,13 +11,16 @@ use crate::base::Wrong;
 /// Held by each task that writes in the data directory beside the keeper. A clean end is told when none is held: the
 /// directory is then at rest, and may be copied, removed or opened by another start in the same process.
 #[derive(Clone)]
-pub(super) struct AtWork(#[allow(dead_code, reason = "that it is dropped is what counts")] Arc<oneshot::Sender<()>>);
+pub(super) struct AtWork {
+    /// That it is dropped is what counts.
+    _held: Arc<oneshot::Sender<()>>,
+}
 
 impl AtWork {
     /// Work that begins, and what is told (by being dropped) when nobody does any.
     pub(super) fn begin() -> (Self, oneshot::Receiver<()>) {
         let (held, at_rest) = oneshot::channel();
-        (Self(Arc::new(held)), at_rest)
+        (Self { _held: Arc::new(held) }, at_rest)
     }
 }
 

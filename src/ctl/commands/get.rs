@@ -258,14 +258,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_of_prefixes() {
-        assert_eq!(prefix_end(b"a"), &b"b"[..]);
-        assert_eq!(prefix_end(b"a\xff\xff"), &b"b"[..]);
-        assert_eq!(prefix_end(b"\xff"), &b"\0"[..]);
-        assert_eq!(prefix_end(b""), &b"\0"[..]);
-    }
-
-    #[test]
     fn an_empty_key_with_a_flag_is_all_keys() {
         let all = (Bytes::from_static(b"\0"), Bytes::from_static(b"\0"));
         let empty = OsString::new();
