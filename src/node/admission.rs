@@ -6,7 +6,7 @@
 
 use super::node::Node;
 use super::output::Output;
-use crate::base::{Refusal, limits};
+use crate::base::{Fund, Refusal, limits};
 use crate::consensus::{MessageKind, PeerMessage, Role};
 use crate::env::{Disk, Instant};
 
@@ -41,6 +41,15 @@ impl<D: Disk> Node<D> {
         // A round for each batch: what is proposed together is handed to the log as one.
         while self.may_propose() && self.proposals.propose(&mut self.group) {
             self.rounds(out);
+        }
+    }
+
+    /// Has as much wait as is answered in time.
+    pub(super) fn keep_pace(&mut self, now: Instant) {
+        self.proposals.tick();
+        let waits = self.proposals.waits();
+        if let Some(room) = self.pace.look(now, (waits.writes, waits.micros), self.proposals.len()) {
+            self.facts.shares.make_room(Fund::Writes, room);
         }
     }
 

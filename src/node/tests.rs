@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_channel::oneshot::Receiver;
 
 use super::*;
-use crate::base::{KeyRange, MemberId, Refusal};
+use crate::base::{KeyRange, MemberId, Refusal, Shares};
 use crate::consensus::{Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Instant, MemoryDisk};
 use crate::machine::{Answer, Command, Image, Machine, Member, Put, codec};
@@ -430,7 +430,7 @@ fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
     drop(bench.propose(&put("before")));
     bench.settle();
     let (reply, mut opened) = Reply::pair();
-    bench.step(Input::Watch(WatchInput::Open { stream: StreamId(1), reply }));
+    bench.step(Input::Watch(WatchInput::Open { stream: StreamId(1), account: Arc::<Shares>::default().open(), reply }));
     let buffer = answered(&mut opened).expect("opened");
     for start_revision in [0, 2] {
         let spec = WatchSpec {
