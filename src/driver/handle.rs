@@ -21,7 +21,9 @@ use crate::consensus::Remembered;
 use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
-use crate::node::{Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
+use crate::node::{
+    Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput, fund_of,
+};
 use crate::peer::{AskFailure, EtcdQuestion, PeerSender, PeerTraffic};
 
 /// Who a node is.
@@ -473,20 +475,6 @@ impl<E: Env> Handle<E> {
             NotTaken::Full => Refusal::TooManyRequests,
             NotTaken::Closed => Refusal::Stopped,
         })
-    }
-}
-
-/// What a command is charged to.
-pub fn fund_of(command: &Command) -> Fund {
-    match command {
-        Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_) | Command::Auth(_) => Fund::Writes,
-        Command::LeaseGrant { .. }
-        | Command::LeaseRevoke { .. }
-        | Command::LeaseCheckpoint { .. }
-        | Command::Compact { .. }
-        | Command::Alarm { .. }
-        | Command::SetMemberAttributes { .. }
-        | Command::SetClusterVersion(_) => Fund::Urgent,
     }
 }
 

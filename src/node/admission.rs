@@ -9,6 +9,7 @@ use super::output::Output;
 use crate::base::{Fund, Refusal, limits};
 use crate::consensus::{MessageKind, PeerMessage, Role};
 use crate::env::{Disk, Instant};
+use crate::machine::Command;
 
 impl<D: Disk> Node<D> {
     /// Whether a proposal may be taken in now.
@@ -79,5 +80,19 @@ impl<D: Disk> Node<D> {
     fn may_propose(&self) -> bool {
         let behind = self.group.standing().committed - self.counters.last_applied();
         self.reaches_leader() && behind <= limits::MAX_APPLY_BACKLOG && !self.group.gathers()
+    }
+}
+
+/// What a command is charged to.
+pub fn fund_of(command: &Command) -> Fund {
+    match command {
+        Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_) | Command::Auth(_) => Fund::Writes,
+        Command::LeaseGrant { .. }
+        | Command::LeaseRevoke { .. }
+        | Command::LeaseCheckpoint { .. }
+        | Command::Compact { .. }
+        | Command::Alarm { .. }
+        | Command::SetMemberAttributes { .. }
+        | Command::SetClusterVersion(_) => Fund::Urgent,
     }
 }

@@ -82,9 +82,6 @@ impl FairQueue {
         self.len == 0
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.len
-    }
 
     /// The ids of all that wait.
     pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
@@ -251,7 +248,7 @@ mod tests {
         queue.retain(|id| id >= 290 || id % 3 == 0);
         let mut left: Vec<u64> = queue.ids().collect();
         left.sort_unstable();
-        assert_eq!((left.len(), left.last()), (queue.len(), Some(&310)));
+        assert_eq!((left.len(), left.last()), (queue.len, Some(&310)));
         assert!(left.iter().all(|id| *id >= 290 || id % 3 == 0) && taken == 100);
         let mut seen = 0;
         while !queue.is_empty() {

@@ -54,6 +54,7 @@ mod telling;
 mod view_cell;
 mod watches;
 
+pub use admission::fund_of;
 pub use auth_board::AuthBoard;
 pub use auto_compaction::AutoCompaction;
 pub use config::NodeConfig;

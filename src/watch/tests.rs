@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::buffer::Bounds;
 use super::*;
-use crate::base::{Account, Event, EventKind, KeyRange, KeyValue, Shares, WatchId};
+use crate::base::{Account, Event, EventKind, KeyRange, KeyValue, Shares, WatchId, limits};
 
 const STREAM: StreamId = StreamId(1);
 
@@ -604,4 +604,50 @@ fn a_stream_without_room_for_the_word_that_it_is_cut_is_closed() {
     hub.apply(7, &[put("b", 7)]);
     assert_eq!(told(&buffer).len(), 4);
     assert_eq!((hub.counts().streams, hub.counts().watchers), (0, 0));
+}
+
+/// Streams of one account that nobody reads hold together what the account may hold, and one message each at the most;
+/// nothing is lost to who reads after all, and others do not notice.
+#[test]
+fn streams_of_one_account_share_what_waits_for_it() {
+    const STREAMS: u64 = 40;
+    let (large, shares) = (1 << 20, Arc::<Shares>::default());
+    let [greedy, other] = [(); 2].map(|()| shares.open());
+    let mut hub = WatchHub::new(6000, 1);
+    let unread: Vec<_> = (1..=STREAMS)
+        .map(|id| {
+            let buffer = hub.open_stream(StreamId(id), silent(), greedy.clone());
+            hub.create(StreamId(id), spec("a", "b", 0), at(0));
+            buffer
+        })
+        .collect();
+    let reader = hub.open_stream(StreamId(99), silent(), other.clone());
+    hub.create(StreamId(99), spec("a", "b", 0), at(0));
+    let mut heard = told(&reader).len();
+    let event = |revision| {
+        let kv =
+            KeyValue { key: "a".into(), value: vec![1; large].into(), mod_revision: revision, ..KeyValue::default() };
+        Arc::new(SharedEvent::new(Event { kind: EventKind::Put, kv, prev_kv: None }))
+    };
+    for revision in 1..=7 {
+        hub.apply(revision, &[event(revision)]);
+        heard += told(&reader).len();
+    }
+    assert_eq!(heard, 8, "who reads is in step");
+    let bound = limits::WATCH_BACKLOG_BYTES + 2 * large;
+    assert!(shares.backlog() <= bound && shares.backlog() > limits::WATCH_BACKLOG_BYTES / 2, "{}", shares.backlog());
+    assert_eq!(hub.counts().slow_watchers, STREAMS as usize, "all of them missed something");
+    // The first is read to its end: it holds nothing, so it gets on though the others hold all there is.
+    let mut events = told(&unread[0]).len() - 1;
+    while events < 7 {
+        for task in hub.catch_up_work(64) {
+            let next = task.from + 1;
+            hub.caught_up(task.watcher, [event(task.from)], next, at(7));
+        }
+        let more = told(&unread[0]).len();
+        assert!(more > 0, "it got {events} of 7");
+        events += more;
+    }
+    drop((hub, unread));
+    assert_eq!(shares.backlog(), 0, "closed and given back");
 }

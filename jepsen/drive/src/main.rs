@@ -47,6 +47,8 @@ enum Command {
     Bench(bench::BenchArgs),
     /// Two clusters under the same load, in turns.
     BenchCluster(bench::BenchClusterArgs),
+    /// More puts than a server can carry out, offered at a fixed rate whatever becomes of them.
+    Overload(bench::OverloadArgs),
 }
 
 #[tokio::main]
@@ -63,6 +65,7 @@ async fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args).await,
         Command::Bench(args) => bench::run(args).await,
         Command::BenchCluster(args) => bench::run_cluster(args).await,
+        Command::Overload(args) => bench::run_overload(args).await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

@@ -8,6 +8,7 @@ mod catch_up;
 mod lean;
 mod load;
 mod members;
+mod overload;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::process::{Launch, Server, Trouble, fresh_home};
 pub use catch_up::{CatchUpArgs, run_catch_up};
 use load::{Figures, SMALL_STORE, Work, drive, fill};
 pub use members::{BenchClusterArgs, run_cluster};
+pub use overload::{OverloadArgs, run_overload};
 
 /// A start on a large store may take this long.
 const START_LIMIT: Duration = Duration::from_secs(600);
