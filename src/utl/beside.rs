@@ -28,6 +28,11 @@ pub struct Beside {
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
+    /// Ends the work as if the user had asked: it has come to nothing elsewhere.
+    pub fn give_up(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Says so once the user did.
     pub fn check(&self) -> Result<(), Failure> {
         if self.0.load(Ordering::Relaxed) {
@@ -45,7 +50,7 @@ pub fn run<T: Send + 'static>(work: impl FnOnce(Stop) -> Result<T, Failure> + Se
     let told = stop.clone();
     runtime.spawn(async move {
         while tokio::signal::ctrl_c().await.is_ok() {
-            told.0.store(true, Ordering::Relaxed);
+            told.give_up();
         }
     });
     let work = runtime.spawn_blocking(move || work(stop));
