@@ -13,6 +13,7 @@ mod damage;
 mod ended_early;
 #[path = "manners/full_disk.rs"]
 mod full_disk;
+mod ports;
 #[path = "manners/process.rs"]
 mod process;
 #[path = "manners/start.rs"]
