@@ -9,6 +9,7 @@ use quorate_spec::request::Request;
 
 use super::{Client, Settled};
 use crate::credentials::{Credentials, log_in};
+use crate::oracles::ids::Ending;
 use crate::oracles::rights::{self, DENIED, is_of_rights};
 use crate::oracles::users::Table;
 use crate::oracles::{Verdict, require, witness};
@@ -76,13 +77,18 @@ impl Client {
         asked: &Request,
     ) -> (Outcome, Settled) {
         let text = refusal.text();
-        let verdict = match id {
-            Some(id) => {
+        let applied = id.filter(|id| self.world.ledger().attempts().index_of(*id).is_some());
+        let verdict = match (applied, id) {
+            (Some(id), _) => {
                 self.world.marks.hit("a right was wanting where it was applied");
                 witness::denied(&mut self.world.ledger(), id, text)
             }
-            // All that is looked at before is the role of who may do everything.
-            None => self.lacked(stood, text, asked, Table::may_all),
+            // Looked at before, it must be the role of who may do everything that he had not.
+            (None, Some(id)) => {
+                let turned_away = self.world.ledger().attempts_mut().ended(id, Ending::SurelyNot);
+                turned_away.and_then(|()| self.lacked(stood, text, asked, Table::may_all))
+            }
+            (None, None) => self.lacked(stood, text, asked, Table::may_all),
         };
         self.world.judge(verdict);
         self.credentials.heard(text);
