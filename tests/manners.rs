@@ -11,6 +11,7 @@ mod daemon;
 mod damage;
 #[path = "manners/full_disk.rs"]
 mod full_disk;
+mod ports;
 #[path = "manners/process.rs"]
 mod process;
 #[path = "manners/start.rs"]
