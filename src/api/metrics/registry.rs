@@ -345,7 +345,8 @@ fn rpc_counters(make: &Registrar) -> (Vec<RpcCounters>, IntCounterVec) {
 mod tests {
     use super::*;
     use crate::base::MemberId;
-    use crate::machine::AlarmKind;
+    use crate::machine::{AlarmKind, Answer, Command, Put};
+    use crate::node::TurnOps;
 
     #[test]
     fn the_node_is_mirrored_under_etcds_names() {
@@ -444,8 +445,11 @@ mod tests {
         metrics.handled(Rpc::Range, "OK", Duration::ZERO);
         metrics.client_request("unary", "3.7");
         metrics.requested("Range", true, Duration::ZERO);
+        let (tallies, mut turn) = (Tallies::default(), TurnOps::default());
+        turn.applied(Some(&Command::Put(Put::default())), &Ok(Answer::Put { prev_kv: None }));
+        tallies.applies.took(&turn, Duration::ZERO);
         let status = NodeStatus { cluster_version: Some("3.7.0".into()), ..Default::default() };
-        let page = String::from_utf8(metrics.render(&status, &Tallies::default(), 1)).expect("text");
+        let page = String::from_utf8(metrics.render(&status, &tallies, 1)).expect("text");
         let own = families(&page);
         let absent = |name: &str| ABSENT.iter().any(|(prefix, _)| name.starts_with(prefix));
         for (name, family) in &stock {
