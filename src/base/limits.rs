@@ -365,6 +365,9 @@ pub const UNCOPIED_VALUE_BYTES: usize = 16 * 1024;
 /// not timed.
 pub const TIMED_BATCHES: usize = 1_024;
 
+/// Time a client has to hear that it is sent away for its pings, as of gRPC.
+pub const GOAWAY_HEARD_MS: u64 = 1_000;
+
 /// Time requests under way get to end when the server stops.
 pub const DRAIN_MS: u64 = 5_000;
 
