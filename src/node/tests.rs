@@ -125,7 +125,7 @@ impl Bench {
         let (reply, answer) = Reply::pair();
         let payload = codec::encode(self.next_id, command);
         let cost = crate::machine::put_cost(command);
-        self.step(Input::Propose { id: self.next_id, payload, cost, reply });
+        self.step(Input::Propose { id: self.next_id, payload, cost, since: self.now, reply });
         answer
     }
 
