@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use crate::api::guest::{Guest, Guests};
 use crate::api::metrics::registry::Metrics;
-use crate::auth::{Asker, AuthCommand};
+use crate::auth::Asker;
 use crate::base::{Account, Refusal, limits};
 use crate::driver::Handle;
 use crate::env::Env;
@@ -116,7 +116,7 @@ impl<E: Env> Porch<E> {
         asker: Option<&Asker>,
         command: Command,
     ) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
-        let (kind, begun) = (kind_of(&command), Instant::now());
+        let (kind, begun) = (command.op_name(), Instant::now());
         let outcome = self.handle.propose_for(account, asker, command).await;
         self.metrics.requested(kind, outcome.is_ok(), begun.elapsed());
         if let Err(refusal) = &outcome
@@ -130,7 +130,7 @@ impl<E: Env> Porch<E> {
 
     /// A view, counted where it could not be had.
     pub(super) async fn view_of(&self, account: &Arc<Account>, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
-        self.handle.view_for(account, linearizable).await.inspect_err(|refusal| match refusal {
+        self.handle.view_on(account, linearizable).await.inspect_err(|refusal| match refusal {
             refusal if !linearizable || !is_lost(refusal) => {}
             Refusal::NoLeader | Refusal::Stopped => self.metrics.asked.read_indexes_failed.inc(),
             _ => self.metrics.asked.slow_read_indexes.inc(),
@@ -150,38 +150,4 @@ fn is_lost(refusal: &Refusal) -> bool {
             | Refusal::LeaderChanged
             | Refusal::Stopped
     )
-}
-
-/// What etcd's metrics call a command.
-fn kind_of(command: &Command) -> &'static str {
-    match command {
-        Command::Put(_) => "Put",
-        Command::DeleteRange(_) => "DeleteRange",
-        Command::Txn(_) => "Txn",
-        Command::Compact { .. } => "Compaction",
-        Command::LeaseGrant { .. } => "LeaseGrant",
-        Command::LeaseRevoke { .. } => "LeaseRevoke",
-        Command::LeaseCheckpoint { .. } => "LeaseCheckpoint",
-        Command::Alarm { .. } => "Alarm",
-        Command::SetMemberAttributes { .. } => "ClusterMemberAttrSet",
-        Command::SetClusterVersion(_) => "ClusterVersionSet",
-        Command::Auth(command) => kind_of_auth(command),
-    }
-}
-
-fn kind_of_auth(command: &AuthCommand) -> &'static str {
-    match command {
-        AuthCommand::Enable => "AuthEnable",
-        AuthCommand::Disable => "AuthDisable",
-        AuthCommand::Authenticate { .. } => "Authenticate",
-        AuthCommand::UserAdd { .. } => "AuthUserAdd",
-        AuthCommand::UserDelete { .. } => "AuthUserDelete",
-        AuthCommand::UserChangePassword { .. } => "AuthUserChangePassword",
-        AuthCommand::UserGrantRole { .. } => "AuthUserGrantRole",
-        AuthCommand::UserRevokeRole { .. } => "AuthUserRevokeRole",
-        AuthCommand::RoleAdd { .. } => "AuthRoleAdd",
-        AuthCommand::RoleDelete { .. } => "AuthRoleDelete",
-        AuthCommand::RoleGrantPermission { .. } => "AuthRoleGrantPermission",
-        AuthCommand::RoleRevokePermission { .. } => "AuthRoleRevokePermission",
-    }
 }

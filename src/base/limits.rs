@@ -1,4 +1,10 @@
 //! Every limit of the house in one place, each with its reason. Sizes are bytes, times are milliseconds.
+//!
+//! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`.
+
+mod shares;
+
+pub use shares::*;
 
 /// Largest client request, as etcd's `--max-request-bytes` defaults to.
 pub const MAX_REQUEST_BYTES: usize = 1_572_864;
@@ -80,51 +86,6 @@ pub const TICKS_BETWEEN_LOOKS: u64 = 10;
 /// Ticks for which files that were replaced wait while nothing is written, before checkpoints are made to let them go: long
 /// enough to gather what one compaction sets free, short enough that the disk follows within seconds.
 pub const TICKS_FILES_WAIT: u64 = 10;
-
-/// Writes waiting for the node, the log or their turn to be applied: beyond it one is refused, so that memory and latency stay
-/// bounded. One user or connection gets half of it (`base/account.rs`).
-pub const MAX_PENDING_REQUESTS: usize = 10_000;
-
-/// Bytes of them.
-pub const MAX_PENDING_BYTES: usize = 256 * 1024 * 1024;
-
-/// What is urgent among the waiting (leases, compactions, alarms), beside them: a member renews and grants some thousands of
-/// leases a second.
-pub const MAX_URGENT_REQUESTS: usize = 10_000;
-
-/// Bytes of it: a hundred each, and a compaction or an alarm has no more.
-pub const MAX_URGENT_BYTES: usize = 16 * 1024 * 1024;
-
-/// Inputs in the node's mailbox: all that is bounded one by one finds room in it, with what streams of watches ask.
-pub const MAX_INPUTS: usize = MAX_PENDING_REQUESTS + MAX_URGENT_REQUESTS + MAX_PENDING_READS + 30_000;
-
-/// Writes that may wait however long they take: what a thousand clients have under way.
-pub const LEAST_PENDING_REQUESTS: usize = 1_000;
-
-/// Time a write is to wait at most on average; while it is longer less may wait. A tenth of what a client is told to be
-/// too late after.
-pub const PACE_WAIT_MS: u64 = 500;
-
-/// Time between two looks at that.
-pub const PACE_LOOK_MS: u64 = 250;
-
-/// Entries of one batch of the log that are proposed here: those that are applied in one go. More would spare no sync
-/// worth naming, and whoever asks meanwhile waits for all of them.
-pub const MAX_BATCH_ENTRIES: usize = APPLY_ENTRIES_PER_TURN;
-
-/// Bytes an account proposes in its turn where there is more than a batch: forty small writes, or a part of a large one,
-/// which saves up for it.
-pub const FAIR_TURN_BYTES: usize = 16 * 1024;
-
-/// Entries passed on to the leader and not applied here yet; what comes meanwhile waits here, where it takes turns. Some
-/// thousand a round trip are more than a leader takes, and all of them fit into the lane to it ([`PEER_QUEUE_BYTES`]).
-pub const MAX_PASSED_ON_UNDER_WAY: usize = 4_000;
-
-/// Bytes of them.
-pub const MAX_PASSED_ON_BYTES_UNDER_WAY: usize = 16 * 1024 * 1024;
-
-/// Ticks in which none of them is applied until it is passed on again: they may have been lost.
-pub const PASSED_ON_STUCK_TICKS: u32 = 10;
 
 /// Bytes of other members' proposals that wait while the leadership is handed over: what some thousand clients write
 /// in that time.
@@ -236,13 +197,6 @@ pub const COMPACTION_SLICE: usize = 400;
 /// Events buffered for one watch stream before its watchers are fed from history instead, in bytes.
 pub const WATCH_BUFFER_BYTES: usize = 8 * 1024 * 1024;
 
-/// Bytes of events buffered for all watch streams of one user or connection. Beyond it a stream that holds any is given no
-/// more, and its watchers are fed from history when it is read.
-pub const WATCH_BACKLOG_BYTES: usize = 128 * 1024 * 1024;
-
-/// The same of all users and connections together.
-pub const ALL_WATCH_BACKLOG_BYTES: usize = 512 * 1024 * 1024;
-
 /// Responses buffered for one watch stream, as etcd's channel of 128 grown for shared events.
 pub const WATCH_BUFFER_RESPONSES: usize = 1_024;
 
@@ -316,13 +270,6 @@ pub const MAX_CONNECTIONS: usize = 32_768;
 /// Connections at once to the listeners of `--listen-metrics-urls`, beside those of clients: a probe must come through
 /// when clients have taken all of theirs. A few scrapers and probes hold one each.
 pub const METRICS_CONNECTIONS: usize = 64;
-
-/// Long answers on their way to one user or connection at once: the next is read when one has left, so that who does not take
-/// his answers holds only so many.
-pub const LONG_ANSWERS_OF_ONE: usize = 16;
-
-/// Long reads that are made at once, beside one a processor. Fewer than [`STAND_IN_THREADS`]: what is short goes on.
-pub const LONG_READS_BESIDE: usize = 2;
 
 /// Threads beyond one a processor that stand in for those that a long read holds up, and wait for disks at the end.
 pub const STAND_IN_THREADS: usize = 6;
@@ -413,6 +360,13 @@ pub const PIECE_BYTES: usize = 32 * 1024;
 
 /// Values from this size on are not copied into a piece but sent as they lie in the store.
 pub const UNCOPIED_VALUE_BYTES: usize = 16 * 1024;
+
+/// Batches of a leader whose way to a majority is timed at once: more than wait in any cluster that works. Those beyond are
+/// not timed.
+pub const TIMED_BATCHES: usize = 1_024;
+
+/// Time a client has to hear that it is sent away for its pings, as of gRPC.
+pub const GOAWAY_HEARD_MS: u64 = 1_000;
 
 /// Time requests under way get to end when the server stops.
 pub const DRAIN_MS: u64 = 5_000;

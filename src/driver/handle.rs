@@ -127,17 +127,12 @@ impl<E: Env> Handle<E> {
     /// A time-out ([`Refusal::Timeout`], [`Refusal::TimeoutLeaderFail`], [`Refusal::TimeoutConnectionLost`]) and
     /// [`Refusal::Stopped`] leave the outcome open: it may still be applied.
     pub async fn propose(&self, command: Command) -> Result<Proposed, Refusal> {
-        self.propose_as(self.fresh_request_id(), command).await
+        self.propose_for(&self.0.parts.house, None, command).await
     }
 
     /// An id for one proposal, given once.
     pub fn fresh_request_id(&self) -> u64 {
         self.0.next_id.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// As [`Handle::propose`], under an id of [`Handle::fresh_request_id`], for who wants to find the entry in the log.
-    pub async fn propose_as(&self, id: u64, command: Command) -> Result<Proposed, Refusal> {
-        self.propose_under(id, &self.0.parts.house, None, command).await
     }
 
     /// As [`Handle::propose`], for who says who he is: what he may not do is refused where it is applied. `account` is
@@ -149,6 +144,12 @@ impl<E: Env> Handle<E> {
         command: Command,
     ) -> Result<Proposed, Refusal> {
         self.propose_under(self.fresh_request_id(), account, asker, command).await
+    }
+
+    /// As [`Handle::propose_for`], in nobody's account and under an id of [`Handle::fresh_request_id`], for who wants to find
+    /// the entry in the log.
+    pub async fn propose_as(&self, id: u64, asker: Option<&Asker>, command: Command) -> Result<Proposed, Refusal> {
+        self.propose_under(id, &self.0.parts.house, asker, command).await
     }
 
     async fn propose_under(
@@ -174,9 +175,13 @@ impl<E: Env> Handle<E> {
         let cost = put_cost(&command);
         let weight = payload.len();
         let charge = account.charge(fund_of(&command), weight).ok_or(Refusal::TooManyRequests)?;
+        let (clock, stages) = (self.0.parts.env.clock(), &self.0.parts.facts.tallies.stages);
+        let since = clock.now();
         let (reply, answer) = Reply::charged(charge);
-        self.put(Input::Propose { id, payload, cost, reply }, weight)?;
-        answer.await.map_err(|oneshot::Canceled| Refusal::Stopped)?
+        self.put(Input::Propose { id, payload, cost, since, reply }, weight)?;
+        let proposed = answer.await.map_err(|oneshot::Canceled| Refusal::Stopped)??;
+        stages.answer.took(clock.now().since(proposed.turn));
+        Ok(proposed)
     }
 
     /// Has a change of who belongs to the cluster agreed on and applied. Outcomes as of [`Handle::propose`].
@@ -363,12 +368,12 @@ impl<E: Env> Handle<E> {
 
     /// A view to read from: linearizable, or of whatever this member holds.
     pub async fn view(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
-        self.view_for(&self.0.parts.house, linearizable).await
+        self.view_on(&self.0.parts.house, linearizable).await
     }
 
     /// As [`Handle::view`]; `account` is charged while the node is asked, and refused ([`Refusal::TooManyRequests`]) where
     /// it holds its share already.
-    pub async fn view_for(&self, account: &Arc<Account>, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
+    pub async fn view_on(&self, account: &Arc<Account>, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
         self.served()?;
         self.inspect_for(account, linearizable).await
     }

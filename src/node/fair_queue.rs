@@ -13,6 +13,7 @@ use bytes::Bytes;
 use fxhash::FxHashMap;
 
 use crate::base::limits;
+use crate::env::Instant;
 
 /// One that waits.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub(super) struct Waiting {
     pub(super) payload: Bytes,
     /// Whose it is.
     pub(super) account: u64,
+    /// The moment a client's was handed over.
+    pub(super) since: Option<Instant>,
 }
 
 impl Waiting {
@@ -81,7 +84,6 @@ impl FairQueue {
     pub(super) fn is_empty(&self) -> bool {
         self.len == 0
     }
-
 
     /// The ids of all that wait.
     pub(super) fn ids(&self) -> impl Iterator<Item = u64> {
@@ -170,7 +172,7 @@ mod tests {
     use super::*;
 
     fn waiting(account: u64, id: u64, bytes: usize) -> Waiting {
-        Waiting { id, payload: vec![0; bytes].into(), account }
+        Waiting { id, payload: vec![0; bytes].into(), account, since: None }
     }
 
     fn ids(batch: &[Waiting]) -> Vec<u64> {

@@ -7,6 +7,7 @@ use fxhash::{FxHashMap, FxHashSet};
 
 use super::fair_queue::{Batch, FairQueue, Waiting};
 use super::input::{Proposed, Reply};
+use super::stages::Stages;
 use crate::base::{LeaseId, LogIndex, Refusal, Term, limits};
 use crate::consensus::{ConfChange, Group, Role};
 use crate::env::Instant;
@@ -100,10 +101,10 @@ pub(super) struct Proposals {
 }
 
 impl Proposals {
-    /// Takes a client's proposal in, or refuses it where too many wait.
-    pub(super) fn add(&mut self, id: u64, payload: Bytes, now: Instant, reply: Answered) {
+    /// Takes a client's proposal in, that was handed over at `since`, or refuses it where too many wait.
+    pub(super) fn add(&mut self, id: u64, payload: Bytes, (since, now): (Instant, Instant), reply: Answered) {
         let (bytes, urgent) = (payload.len(), reply.is_urgent());
-        let waiting = Waiting { id, payload, account: reply.account() };
+        let waiting = Waiting { id, payload, account: reply.account(), since: Some(since) };
         if self.wait_for(id, bytes, now, reply) {
             if urgent { self.fresh.add_urgent(waiting) } else { self.fresh.add(waiting) }
         }
@@ -140,7 +141,7 @@ impl Proposals {
     pub(super) fn add_own(&mut self, id: u64, payload: Bytes, now: Instant, own: OwnProposal) {
         self.pending.insert(id, Pending { asker: Asker::Node(own), bytes: 0, asked: now, window: None });
         self.asked.push_back((now, id));
-        self.fresh.add_urgent(Waiting { id, payload, account: 0 });
+        self.fresh.add_urgent(Waiting { id, payload, account: 0, since: None });
     }
 
     /// Proposes what was collected, as much as one batch of the log may hold, and at least one; whether more should
@@ -148,7 +149,7 @@ impl Proposals {
     ///
     /// Where it is refused none of it has reached a log, and it is answered so; what was proposed before keeps
     /// waiting, for its outcome is open.
-    pub(super) fn propose(&mut self, group: &mut Group) -> bool {
+    pub(super) fn propose(&mut self, group: &mut Group, now: Instant, stages: &Stages) -> bool {
         if !group.takes_proposals() {
             return false;
         }
@@ -161,9 +162,14 @@ impl Proposals {
         if standing.role != Role::Leader {
             batch.iter().for_each(|waiting| self.passed_on(waiting, standing.term));
         }
-        let ids: Vec<u64> = batch.iter().map(|waiting| waiting.id).collect();
-        if let Err(refusal) = group.propose(batch.into_iter().map(|waiting| waiting.payload)) {
-            ids.into_iter().for_each(|id| self.refuse(id, refusal.clone()));
+        let stood: Vec<_> = batch.iter().map(|waiting| (waiting.id, waiting.since)).collect();
+        let refused = group.propose(batch.into_iter().map(|waiting| waiting.payload)).err();
+        for (id, since) in stood {
+            match (&refused, since) {
+                (Some(refusal), _) => self.refuse(id, refusal.clone()),
+                (None, Some(since)) => stages.queue.took(now.since(since)),
+                (None, None) => {}
+            }
         }
         !self.fresh.is_empty()
     }
@@ -234,23 +240,21 @@ impl Proposals {
         }
     }
 
-    /// Answers whoever waits for this proposal; where that is the node itself, with what it was and the answer. How long a
-    /// client waited is counted where it is said what time it is `now`.
+    /// Answers whoever waits for this proposal, in the turn that began `now`; where that is the node itself, with what it was
+    /// and the answer.
     pub(super) fn applied(
         &mut self,
         id: u64,
         (index, term): (LogIndex, Term),
         applied: Applied,
-        now: Option<Instant>,
+        now: Instant,
     ) -> Option<(OwnProposal, Result<Answer, Refusal>)> {
         match self.take(id)? {
             (Asker::Client(reply), asked) => {
-                if let Some(now) = now {
-                    self.waits.writes += 1;
-                    self.waits.micros += u64::try_from(now.since(asked).as_micros()).unwrap_or(0);
-                }
+                self.waits.writes += 1;
+                self.waits.micros += u64::try_from(now.since(asked).as_micros()).unwrap_or(0);
                 let revision = applied.revision;
-                reply.send(applied.answer.map(|answer| Proposed { answer, revision, term, index }));
+                reply.send(applied.answer.map(|answer| Proposed { answer, revision, term, index, turn: now }));
                 None
             }
             (Asker::Node(own), _) => Some((own, applied.answer)),
@@ -258,13 +262,14 @@ impl Proposals {
     }
 
     /// As [`Proposals::applied`], of a change of the configuration. One that was made is remembered.
-    pub(super) fn change_applied(&mut self, id: u64, (index, term): (LogIndex, Term), applied: Applied) {
+    pub(super) fn change_applied(&mut self, id: u64, at: (LogIndex, Term), applied: Applied, now: Instant) {
         if let Ok(answer) = &applied.answer {
-            let made = Proposed { answer: answer.clone(), revision: applied.revision, term, index };
+            let (index, term) = at;
+            let made = Proposed { answer: answer.clone(), revision: applied.revision, term, index, turn: now };
             self.changes_made.truncate(limits::CHANGES_REMEMBERED - 1);
             self.changes_made.push_front((id, made));
         }
-        self.applied(id, (index, term), applied, None);
+        self.applied(id, at, applied, now);
     }
 
     /// The change of this id, if it was made lately, here or by another leader.

@@ -130,7 +130,7 @@ impl Bench {
         let charge = self.account.charge(fund_of(command), payload.len()).expect("few wait");
         let (reply, answer) = Reply::charged(charge);
         let cost = crate::machine::put_cost(command);
-        self.step(Input::Propose { id: self.next_id, payload, cost, reply });
+        self.step(Input::Propose { id: self.next_id, payload, cost, since: self.now, reply });
         answer
     }
 
@@ -438,16 +438,7 @@ fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
     bench.step(Input::Watch(WatchInput::Open { stream: StreamId(1), account: Arc::<Shares>::default().open(), reply }));
     let buffer = answered(&mut opened).expect("opened");
     for start_revision in [0, 2] {
-        let spec = WatchSpec {
-            range: KeyRange::all(),
-            start_revision,
-            watch_id: 0,
-            no_put: false,
-            no_delete: false,
-            prev_kv: false,
-            progress_notify: false,
-            fragment: false,
-        };
+        let spec = WatchSpec::events(KeyRange::all(), start_revision);
         let question = buffer.ask().expect("there is room");
         bench.step(Input::Watch(WatchInput::Create { stream: StreamId(1), asker: Ok(None), spec, question }));
     }

@@ -101,7 +101,7 @@ fn where_writes_wait_too_long_fewer_may_wait() {
     );
     bench.settle();
     assert_eq!(carried_out(&mut flood), limits::MAX_PENDING_REQUESTS / 2);
-    bench.pass(Duration::from_millis(100));
+    bench.pass(Duration::from_millis(limits::PACE_LOOK_MS));
     let room = bench.facts.shares.room(Fund::Writes);
     assert!((limits::LEAST_PENDING_REQUESTS..2_000).contains(&room), "{room}: three seconds were too long");
     for _ in 0..20 {
