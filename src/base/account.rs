@@ -28,8 +28,8 @@ pub enum Fund {
 
 const FUNDS: usize = 3;
 
-/// Requests an account may have waiting wherever there is any room: who asks for little is not refused because others do
-/// not stop.
+/// Requests an account may have waiting whatever others hold, as long as such requests of all accounts have room: who asks for
+/// little is not refused because others do not stop.
 const LEAST_OF_ONE: usize = 4;
 
 /// What is held of one fund.
@@ -42,6 +42,8 @@ struct Held {
 #[derive(Debug)]
 struct Whole {
     held: Held,
+    /// Of the requests those of accounts that had few.
+    few: AtomicUsize,
     /// Requests that may wait as it stands; at most `most_requests`.
     room: AtomicUsize,
     most_requests: usize,
@@ -50,7 +52,13 @@ struct Whole {
 
 impl Whole {
     fn new(most_requests: usize, most_bytes: usize) -> Self {
-        Self { held: Held::default(), room: AtomicUsize::new(most_requests), most_requests, most_bytes }
+        Self {
+            held: Held::default(),
+            few: AtomicUsize::new(0),
+            room: AtomicUsize::new(most_requests),
+            most_requests,
+            most_bytes,
+        }
     }
 }
 
@@ -129,26 +137,32 @@ impl Account {
 
     /// Whether one more request would be charged.
     pub fn may(&self, fund: Fund, bytes: usize) -> bool {
+        self.look(fund, bytes).is_some()
+    }
+
+    /// Whether one more would be charged, as one of few or not.
+    fn look(&self, fund: Fund, bytes: usize) -> Option<bool> {
         let (own, whole) = (&self.held[fund as usize], &self.shares.funds[fund as usize]);
         let (requests, held) = (own.requests.load(Relaxed), whole.held.requests.load(Relaxed));
         let room = whole.room.load(Relaxed);
-        let few = requests < LEAST_OF_ONE && held < whole.most_requests.min(room.saturating_mul(2));
+        let few = requests < LEAST_OF_ONE;
+        let finds_place = few && held < whole.most_requests && whole.few.load(Relaxed) < room;
         let free_bytes = whole.most_bytes.saturating_sub(whole.held.bytes.load(Relaxed));
         let light =
             bytes <= free_bytes && (requests == 0 || own.bytes.load(Relaxed).saturating_add(bytes) <= free_bytes);
-        light && (few || requests < room.saturating_sub(held))
+        (light && (finds_place || requests < room.saturating_sub(held))).then_some(few)
     }
 
     /// Charges a request, or does not where the account holds its share already or the fund is used up.
     pub fn charge(self: &Arc<Self>, fund: Fund, bytes: usize) -> Option<Charge> {
-        if !self.may(fund, bytes) {
-            return None;
-        }
-        for held in [&self.held[fund as usize], &self.shares.funds[fund as usize].held] {
+        let few = self.look(fund, bytes)?;
+        let whole = &self.shares.funds[fund as usize];
+        whole.few.fetch_add(few.into(), Relaxed);
+        for held in [&self.held[fund as usize], &whole.held] {
             held.requests.fetch_add(1, Relaxed);
             held.bytes.fetch_add(bytes, Relaxed);
         }
-        Some(Charge { account: self.clone(), fund, bytes })
+        Some(Charge { account: self.clone(), fund, bytes, few })
     }
 
     /// Requests that wait, and their bytes.
@@ -182,6 +196,7 @@ pub struct Charge {
     account: Arc<Account>,
     fund: Fund,
     bytes: usize,
+    few: bool,
 }
 
 impl Charge {
@@ -199,7 +214,9 @@ impl Charge {
 impl Drop for Charge {
     fn drop(&mut self) {
         let (account, fund) = (&self.account, self.fund as usize);
-        for held in [&account.held[fund], &account.shares.funds[fund].held] {
+        let whole = &account.shares.funds[fund];
+        whole.few.fetch_sub(self.few.into(), Relaxed);
+        for held in [&account.held[fund], &whole.held] {
             held.requests.fetch_sub(1, Relaxed);
             held.bytes.fetch_sub(self.bytes, Relaxed);
         }
@@ -257,7 +274,7 @@ mod tests {
         shares.make_room(Fund::Writes, 40);
         assert!(!first.may(Fund::Writes, 10) && second.may(Fund::Writes, 10), "who has nothing waiting is let in");
         let few: Vec<_> = (0..100).map_while(|_| shares.open().charge(Fund::Writes, 10)).collect();
-        assert_eq!(few.len(), 30, "but not any number of such");
+        assert_eq!(few.len(), 40 - LEAST_OF_ONE, "but not any number of such");
         shares.make_room(Fund::Writes, usize::MAX);
         assert_eq!(shares.room(Fund::Writes), limits::MAX_PENDING_REQUESTS);
         drop(few);
