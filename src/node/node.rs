@@ -425,6 +425,7 @@ impl<D: Disk> Node<D> {
         self.tell_watches();
         self.drive_rebuild(now);
         self.expire_snapshots(now);
+        self.release_log_at_rest();
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);

@@ -29,5 +29,5 @@ mod values;
 
 pub use compose::{Serving, main};
 pub use config::Config;
-pub use directory::holds_member;
+pub use directory::{UNFINISHED, holds_member};
 pub use founding::InitialMember;
