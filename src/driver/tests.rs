@@ -282,8 +282,9 @@ async fn with_outlines(env: &VirtualEnv, config: &DriverConfig) {
 #[test]
 fn a_lone_member_finds_damage_by_itself_and_raises_the_alarm() {
     VirtualEnv::run(async |env| {
-        let scrub = ScrubPace { rest: Duration::from_secs(2), step_bytes: 20_000, pause: Duration::from_millis(10) };
-        let config = DriverConfig { scrub, ..often() };
+        // The first pass begins within it, but not within a sixteenth.
+        let scrub = ScrubPace { rest: Duration::from_secs(32), step_bytes: 20_000, pause: Duration::from_millis(10) };
+        let config = DriverConfig { scrub: Some(scrub), ..often() };
         with_outlines(&env, &config).await;
         let segment = damage_first_segment(&env);
         let (handle, report) = start(env.clone(), config).await.expect("a start reads no values");
@@ -292,7 +293,7 @@ fn a_lone_member_finds_damage_by_itself_and_raises_the_alarm() {
         env.pass(Duration::from_secs(1)).await;
         let view = handle.view(true).await.expect("served");
         assert_eq!(view.get(b"key-59").expect("whole").map(|kv| kv.value.len()), Some(10_000));
-        env.pass(Duration::from_secs(4)).await;
+        env.pass(Duration::from_secs(34)).await;
         assert!(handle.status().alarms.contains(&(own, AlarmKind::Corrupt)), "{:?}", handle.status().alarms);
         assert_eq!(handle.view(true).await.err(), Some(Refusal::Corrupt));
         let disarm = Command::Alarm { action: AlarmAction::Deactivate, member: own, kind: AlarmKind::Corrupt };
@@ -302,8 +303,23 @@ fn a_lone_member_finds_damage_by_itself_and_raises_the_alarm() {
         assert_eq!(view.get(b"key-59").expect("whole").map(|kv| kv.value.len()), Some(10_000));
         let wrong = view.get(b"key-0").expect_err("damaged");
         assert!(matches!(&wrong, Wrong::Corruption(damage) if damage.file == segment), "{wrong}");
-        env.pass(Duration::from_secs(10)).await;
+        env.pass(Duration::from_secs(70)).await;
         assert!(handle.status().alarms.is_empty(), "once in a life");
+        handle.stop().await;
+    });
+}
+
+/// Who wants none has none.
+#[test]
+fn without_a_scrub_damage_is_met_by_who_reads_it_alone() {
+    VirtualEnv::run(async |env| {
+        let config = DriverConfig { scrub: None, ..often() };
+        with_outlines(&env, &config).await;
+        damage_first_segment(&env);
+        let (handle, _) = start(env.clone(), config).await.expect("a start reads no values");
+        env.pass(Duration::from_secs(60 * 60)).await;
+        assert!(handle.status().alarms.is_empty());
+        handle.view(true).await.expect("served").get(b"key-0").expect_err("damaged");
         handle.stop().await;
     });
 }
