@@ -14,7 +14,7 @@ use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, cut_log};
 use super::mailbox::Mailbox;
 use crate::base::{LogIndex, Wrong, limits};
-use crate::env::{Clock, Disk, Env};
+use crate::env::{Clock, Disk, Env, Instant};
 use crate::node::{DiskPart, Facts, Input};
 use crate::wal::{Batch, Journal};
 
@@ -24,6 +24,8 @@ pub(super) enum KeeperJob {
     Persist {
         number: u64,
         batch: Batch,
+        /// When it was handed over.
+        handed: Instant,
     },
     /// As `Persist`, behind a snapshot: once its image is durable the log is cut. Who made the image is told.
     Install {
@@ -201,17 +203,27 @@ async fn write<E: Env>(
 ) -> Result<bool, Wrong> {
     let (clock, tallies) = (env.clock(), &facts.tallies);
     let mut persisted = None;
+<<<<<<< HEAD
     while let Some(next) = late.pop_front() {
         match next {
             Late::Batch { number, batch } => {
                 let (begun, before) = (clock.now(), journal.bytes_written());
                 if !append(journal, &batch)? {
                     late.push_front(Late::Batch { number, batch });
+=======
+    while let Some(job) = late.pop_front() {
+        match job {
+            KeeperJob::Persist { number, batch, handed } => {
+                let (begun, before) = (clock.now(), journal.bytes_written());
+                if !append(journal, &batch)? {
+                    late.push_front(KeeperJob::Persist { number, batch, handed });
+>>>>>>> main
                     break;
                 }
                 tallies.log_bytes.fetch_add(journal.bytes_written().saturating_sub(before), Relaxed);
                 tallies.log_writes.took(clock.now().since(begun));
-                persisted = Some(number);
+                let waited_since = persisted.map_or(handed, |(_, since)| since);
+                persisted = Some((number, waited_since));
             }
             Late::Cut { number, durable, batch, installed } => {
                 let durable = match durable {
@@ -243,10 +255,13 @@ async fn write<E: Env>(
             }
         }
     }
-    if let Some(number) = persisted {
+    if let Some((number, waited_since)) = persisted {
         let begun = clock.now();
         journal.sync().await?;
-        tallies.log_syncs.took(clock.now().since(begun));
+        let synced = clock.now();
+        tallies.log_syncs.took(synced.since(begun));
+        // Once for all that waited: as long as the first of them.
+        tallies.stages.sync.took(synced.since(waited_since));
         assert_eq!(journal.durable(), journal.appended(), "a sync covers everything appended before it");
         node.put_completion(Input::Persisted { number });
     }
