@@ -48,6 +48,7 @@ enum Late {
     Batch {
         number: u64,
         batch: Batch,
+        handed: Instant,
     },
     /// Behind an image that may not be durable yet.
     Cut {
@@ -154,7 +155,7 @@ fn sort<D: Disk>(
     let mut going_on = true;
     for job in jobs.drain(..) {
         match job {
-            KeeperJob::Persist { number, batch } => late.push_back(Late::Batch { number, batch }),
+            KeeperJob::Persist { number, batch, handed } => late.push_back(Late::Batch { number, batch, handed }),
             KeeperJob::Install { number, durable, batch, installed } => {
                 late.push_back(Late::Cut { number, durable: Durable::Awaited(durable), batch, installed });
             }
@@ -203,21 +204,12 @@ async fn write<E: Env>(
 ) -> Result<bool, Wrong> {
     let (clock, tallies) = (env.clock(), &facts.tallies);
     let mut persisted = None;
-<<<<<<< HEAD
     while let Some(next) = late.pop_front() {
         match next {
-            Late::Batch { number, batch } => {
+            Late::Batch { number, batch, handed } => {
                 let (begun, before) = (clock.now(), journal.bytes_written());
                 if !append(journal, &batch)? {
-                    late.push_front(Late::Batch { number, batch });
-=======
-    while let Some(job) = late.pop_front() {
-        match job {
-            KeeperJob::Persist { number, batch, handed } => {
-                let (begun, before) = (clock.now(), journal.bytes_written());
-                if !append(journal, &batch)? {
-                    late.push_front(KeeperJob::Persist { number, batch, handed });
->>>>>>> main
+                    late.push_front(Late::Batch { number, batch, handed });
                     break;
                 }
                 tallies.log_bytes.fetch_add(journal.bytes_written().saturating_sub(before), Relaxed);
