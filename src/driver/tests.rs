@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{DriverConfig, Handle, ScrubPace, start};
-use crate::base::{KeyRange, Refusal, Wrong};
+use crate::base::{KeyRange, Refusal, Wrong, limits};
 use crate::env::{Disk, DiskFile, Env, OpenMode, Tasks, VirtualEnv};
 use crate::machine::{
     AlarmAction, AlarmKind, Answer, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, Put, Txn,
@@ -329,6 +329,34 @@ fn a_lone_member_finds_damage_by_itself_and_raises_the_alarm() {
         assert!(matches!(&wrong, Wrong::Corruption(damage) if damage.file == segment), "{wrong}");
         env.pass(Duration::from_secs(70)).await;
         assert!(handle.status().alarms.is_empty(), "once in a life");
+        handle.stop().await;
+    });
+}
+
+/// A start of many keys sorts them in parts, side by side, and finds the state that was.
+#[test]
+fn a_start_of_many_keys_finds_what_was_there() {
+    VirtualEnv::run(async |env| {
+        let handle = member_of(&env, often()).await;
+        let keys = 2 * limits::INDEX_PART_RECORDS + 1_000;
+        let key = |n: usize| bytes::Bytes::from(format!("/{}/{:07}", n % 7, n * 7_919 % keys));
+        for from in (0..keys).step_by(10_000) {
+            let one = |n| Op::Put(Put { key: key(n), value: "x".into(), ..Put::default() });
+            let success = (from..keys.min(from + 10_000)).map(one).collect();
+            let txn = Txn { compares: Vec::new(), success, failure: Vec::new() };
+            handle.propose(Command::Txn(txn)).await.expect("written");
+        }
+        for n in (0..keys).step_by(keys / 30) {
+            handle.propose(put(&String::from_utf8_lossy(&key(n)), b"again".to_vec())).await.expect("written");
+        }
+        env.pass(Duration::from_secs(1)).await;
+        let before = handle.view(true).await.expect("served").hash_kv(0).expect("read");
+        handle.stop().await;
+        let (handle, report) = start(env.clone(), often()).await.expect("it is whole");
+        assert!(report.checkpoint > 10, "{report:?}");
+        env.pass(Duration::from_secs(1)).await;
+        let view = handle.view(true).await.expect("served");
+        assert_eq!((view.count(&KeyRange::all()), view.hash_kv(0).expect("read")), (keys as u64, before));
         handle.stop().await;
     });
 }
