@@ -474,8 +474,10 @@ mod tests {
         let members = families(include_str!("../../../jepsen/recorded/metrics-members-3.7.1.txt"));
         let stock = families(include_str!("../../../jepsen/recorded/metrics-3.7.1.txt"));
         let own = families(&full_page());
-        let texts =
-            [include_str!("../../../contrib/prometheus/alerts.yaml"), include_str!("../../../contrib/grafana/dashboard.json")];
+        let texts = [
+            include_str!("../../../contrib/prometheus/alerts.yaml"),
+            include_str!("../../../contrib/grafana/dashboard.json"),
+        ];
         let mut named = BTreeSet::new();
         for word in texts.iter().flat_map(|text| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_')) {
             let prefixes = ["etcd_", "quorate_", "grpc_server_", "process_"];
@@ -490,7 +492,10 @@ mod tests {
             if members.contains_key(name) || members.keys().any(|family| name.strip_suffix("_bucket") == Some(family)) {
                 continue;
             }
-            assert!(own.contains_key(name) || name == "etcd_server_heartbeat_send_failures_total", "{name} is not here");
+            assert!(
+                own.contains_key(name) || name == "etcd_server_heartbeat_send_failures_total",
+                "{name} is not here"
+            );
             assert!(stock.contains_key(name) || name.starts_with("quorate_"), "{name} is not in stock etcd");
         }
     }
