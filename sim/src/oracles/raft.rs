@@ -145,6 +145,11 @@ impl RaftJudge {
         self.members[member] = Told { log, durable, left: Some(handed), handed: durable, ..Told::default() };
     }
 
+    /// Its disk is lost, before its next life.
+    pub fn wiped(&mut self, member: usize) {
+        self.members[member] = Told::default();
+    }
+
     /// A new life of a member begins.
     pub fn new_life(&mut self, member: usize) {
         // Whoever voted alone so far: the others have not begun.

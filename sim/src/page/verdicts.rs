@@ -128,6 +128,12 @@ const WORDED: &[(&str, Promise)] = &[
     ("who differs serves nothing", promises::SAME),
     ("who differs takes the others' state when it is to", promises::SAME),
     ("members agree on users and roles", promises::SAME),
+    ("who differs by its data refuses to start", promises::SAME),
+    ("nobody is named who does not differ", promises::SAME),
+    ("who lost its disk is refused", promises::COMMITTED),
+    ("who was added and never began may start", promises::LIVE),
+    ("who starts with nothing is refused or let in", promises::LIVE),
+    ("a cluster on old disks goes on or says why not", promises::LIVE),
 ];
 
 /// How it stands with a promise.

@@ -108,6 +108,28 @@ fn a_member_that_has_all_it_promised_goes_on_with_a_majority() {
     assert_eq!(cluster.keys(third), 2);
 }
 
+/// A proposal is passed on in no term, so nothing else holds it back where the disk is full or hangs.
+#[test]
+fn who_has_nothing_on_its_disk_does_not_tell_its_name() {
+    let mut cluster = Cluster::new(3);
+    cluster.seats[2].hangs = true;
+    let leader = cluster.elect();
+    assert_ne!(leader, 2);
+    let told = |cluster: &Cluster, n| {
+        let members = cluster.seats[leader].facts.status().members;
+        members.iter().any(|member| member.id == id(n) && !member.client_urls.is_empty())
+    };
+    cluster.pass(20);
+    assert!(told(&cluster, 0) && told(&cluster, 1) && !told(&cluster, 2));
+    // It starts once more with what its disk has, and nobody takes that for a loss.
+    let copy = cluster.copied(2);
+    cluster.put_back(2, copy, 1);
+    assert_eq!(cluster.seats[2].hard_state.term, 1, "of the founding");
+    assert!(!matches!(cluster.recollect(2, leader), Recalled::Forgets { .. }));
+    cluster.pass(20);
+    assert!(told(&cluster, 2));
+}
+
 #[test]
 fn nobody_is_asked_twice_for_a_vote_it_has_forgotten() {
     let mut cluster = Cluster::new(3);
