@@ -207,8 +207,8 @@ pub async fn retire_removed(world: Arc<World>) {
     }
 }
 
-/// Whether everyone who votes names this member no more, as far as they live: the machine of one that was removed is not
-/// taken away before that.
+/// Whether everyone who votes names this member no more, as far as they live, and most of them for good: the machine of one
+/// that was removed is not taken away before that.
 pub fn others_know(world: &World, removed: MemberId) -> bool {
     let voters = world.raft().roster().voters();
     let mut aware = 0;
@@ -217,7 +217,9 @@ pub fn others_know(world: &World, removed: MemberId) -> bool {
         if living.door.status().members.iter().any(|member| member.id == removed) {
             return false;
         }
-        aware += 1;
+        let raft = world.raft();
+        let removed_by = raft.roster().removed_by(removed);
+        aware += usize::from(removed_by.is_some_and(|index| raft.knows_committed(voter.number, index)));
     }
     aware > voters.len() / 2
 }

@@ -23,10 +23,11 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 67] = [
+const WANTED: [&str; 73] = [
     "a bank opened",
     "a client asked again",
     "a disk was lost",
+    "a look was refused for want of a right",
     "a learner was not ready",
     "a learner was promoted",
     "a listener vanished",
@@ -39,13 +40,16 @@ const WANTED: [&str; 67] = [
     "a quorum alone had to serve",
     "a removed member heard of it",
     "a removed member is needed still",
+    "a right was wanting where it was applied",
     "a snapshot was installed",
     "a snapshot went on after a cut",
     "a transfer met another",
     "a transfer of open outcome",
     "a transfer was done",
+    "a user proved who he is",
     "a wall clock stepped",
     "all disks were put back to old copies",
+    "authentication was enabled",
     "booted from a checkpoint",
     "change of open outcome",
     "cut: a member is deaf",
@@ -84,6 +88,8 @@ const WANTED: [&str; 67] = [
     "the leadership was moved",
     "the node stopped on a fault of the disk",
     "torn tail of the log cut",
+    "users or roles were changed",
+    "watcher cut for want of a right",
     "watcher ended by a compaction",
     "watcher fell behind",
     "watcher resumed on another stream",

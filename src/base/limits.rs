@@ -361,6 +361,13 @@ pub const PIECE_BYTES: usize = 32 * 1024;
 /// Values from this size on are not copied into a piece but sent as they lie in the store.
 pub const UNCOPIED_VALUE_BYTES: usize = 16 * 1024;
 
+/// Batches of a leader whose way to a majority is timed at once: more than wait in any cluster that works. Those beyond are
+/// not timed.
+pub const TIMED_BATCHES: usize = 1_024;
+
+/// Time a client has to hear that it is sent away for its pings, as of gRPC.
+pub const GOAWAY_HEARD_MS: u64 = 1_000;
+
 /// Time requests under way get to end when the server stops.
 pub const DRAIN_MS: u64 = 5_000;
 

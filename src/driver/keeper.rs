@@ -14,7 +14,7 @@ use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, cut_log};
 use super::mailbox::Mailbox;
 use crate::base::{LogIndex, Wrong, limits};
-use crate::env::{Clock, Disk, Env};
+use crate::env::{Clock, Disk, Env, Instant};
 use crate::node::{DiskPart, Facts, Input};
 use crate::wal::{Batch, Journal};
 
@@ -24,6 +24,8 @@ pub(super) enum KeeperJob {
     Persist {
         number: u64,
         batch: Batch,
+        /// When it was handed over.
+        handed: Instant,
     },
     /// As `Persist`, behind a snapshot: once its image is durable the log is cut. Who made the image is told.
     Install {
@@ -172,15 +174,16 @@ async fn write<E: Env>(
     let mut persisted = None;
     while let Some(job) = late.pop_front() {
         match job {
-            KeeperJob::Persist { number, batch } => {
+            KeeperJob::Persist { number, batch, handed } => {
                 let (begun, before) = (clock.now(), journal.bytes_written());
                 if !append(journal, &batch)? {
-                    late.push_front(KeeperJob::Persist { number, batch });
+                    late.push_front(KeeperJob::Persist { number, batch, handed });
                     break;
                 }
                 tallies.log_bytes.fetch_add(journal.bytes_written().saturating_sub(before), Relaxed);
                 tallies.log_writes.took(clock.now().since(begun));
-                persisted = Some(number);
+                let waited_since = persisted.map_or(handed, |(_, since)| since);
+                persisted = Some((number, waited_since));
             }
             KeeperJob::Install { number, durable, batch, installed } => {
                 // Not made: whoever makes it has told the end, and nothing is written any more.
@@ -197,10 +200,13 @@ async fn write<E: Env>(
             _ => unreachable!("what goes to the log's end alone is late"),
         }
     }
-    if let Some(number) = persisted {
+    if let Some((number, waited_since)) = persisted {
         let begun = clock.now();
         journal.sync().await?;
-        tallies.log_syncs.took(clock.now().since(begun));
+        let synced = clock.now();
+        tallies.log_syncs.took(synced.since(begun));
+        // Once for all that waited: as long as the first of them.
+        tallies.stages.sync.took(synced.since(waited_since));
         assert_eq!(journal.durable(), journal.appended(), "a sync covers everything appended before it");
         node.put_completion(Input::Persisted { number });
     }

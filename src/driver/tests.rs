@@ -60,6 +60,30 @@ fn put(key: &str, value: Vec<u8>) -> Command {
     Command::Put(Put { key: key.to_string().into(), value: value.into(), lease, prev_kv, ignore_value, ignore_lease })
 }
 
+/// A write passes every stage once, and is counted as what it is.
+#[test]
+fn writes_are_timed_stage_by_stage_and_applied_under_their_names() {
+    VirtualEnv::run(async |env| {
+        let handle = member(&env).await;
+        let tallies = &handle.facts().tallies;
+        let counts = || {
+            let stages = &tallies.stages;
+            [&stages.queue, &stages.answer, &stages.propose, &stages.sync, &stages.replicate, &stages.apply]
+                .map(|stage| stage.measured().count)
+        };
+        let before = counts();
+        handle.propose(put("a", vec![1])).await.expect("written");
+        handle.propose(Command::Compact { revision: 9_999, physical: false }).await.expect_err("in the future");
+        let per_write: Vec<_> = counts().iter().zip(before).map(|(after, before)| after - before).collect();
+        assert_eq!(per_write[..2], [2, 1], "queued both, answered as done only one");
+        assert_eq!(per_write[2..], [2; 4], "one after the other, so that each had its own batch");
+        let applied: Vec<_> = tallies.applies.measured().map(|(op, well, m)| (op, well, m.count)).collect();
+        assert!(applied.contains(&("Put", true, 1)) && applied.contains(&("Compaction", false, 1)), "{applied:?}");
+        assert!(applied.contains(&("ClusterMemberAttrSet", true, 1)), "its own, too: {applied:?}");
+        handle.stop().await;
+    });
+}
+
 /// Bytes of the history's files.
 fn history_bytes(env: &VirtualEnv) -> u64 {
     let disk = env.disk();

@@ -17,7 +17,7 @@ use super::history::{History, holding};
 use super::history_write::{HISTORY_DIR, file_name};
 use super::index_build::{BATCH_RECORDS, IndexBuild};
 use super::key_index::Mark;
-use super::outlining::read_outline;
+use super::outline_file::read_outline;
 use super::position::StorePosition;
 use super::pruning::Pruning;
 use super::segment::{Segment, Window};

@@ -18,6 +18,7 @@ mod key_index;
 mod key_sort;
 mod later;
 mod outline;
+mod outline_file;
 mod outlining;
 mod position;
 mod pruning;

@@ -271,6 +271,7 @@ impl Serving {
         let passports = passports::passports(config)?;
         let root = PathBuf::from(&config.data_dir);
         directory::check_foreign(&root)?;
+        directory::check_finished(&root)?;
         if !directory::holds_member(&root) {
             config.first_start.clone()?;
         }

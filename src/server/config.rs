@@ -49,6 +49,8 @@ pub struct Config {
     /// `None` sends no pings.
     pub keepalive_interval: Option<Duration>,
     pub keepalive_timeout: Duration,
+    /// The least between a client's pings.
+    pub ping_time: Duration,
     pub value_cache_bytes: usize,
     pub watch_progress_interval: Duration,
     pub pre_vote: bool,
@@ -193,6 +195,10 @@ impl Config {
                 .unwrap_or(u32::MAX),
             keepalive_interval: Some(read.duration("grpc-keepalive-interval")?).filter(|time| !time.is_zero()),
             keepalive_timeout: read.duration("grpc-keepalive-timeout")?,
+            // Where etcd is told of none gRPC has its own.
+            ping_time: Some(read.duration("grpc-keepalive-min-time")?)
+                .filter(|time| !time.is_zero())
+                .unwrap_or(Duration::from_secs(5 * 60)),
             value_cache_bytes: usize_of(read.number("value-cache-bytes")?),
             watch_progress_interval: progress_interval(&read)?,
             pre_vote: read.flag("pre-vote")?,

@@ -162,7 +162,7 @@ pub const FLAGS: &[Flag] = &[
     built(Limits, "max-txn-ops", Unsigned, "128", "Operations in one list of a transaction."),
     built(Limits, "max-request-bytes", Unsigned, "1572864", "Largest request in bytes."),
     built(Limits, "max-concurrent-streams", Unsigned, "4294967295", "Requests and streams at once on one connection."),
-    built(Limits, "grpc-keepalive-min-time", Duration, "5s", "Least time between a client's pings (not enforced yet)."),
+    built(Limits, "grpc-keepalive-min-time", Duration, "5s", "Least time between a client's pings; 0 is 5 minutes."),
     built(Limits, "grpc-keepalive-interval", Duration, "2h0m0s", "Time between pings to a silent client; 0 is never."),
     built(Limits, "grpc-keepalive-timeout", Duration, "20s", "Time a client has to answer a ping."),
     built(Limits, "value-cache-bytes", Unsigned, "134217728", "Memory for values; what is beyond is read from disk. (quorate)"),

@@ -134,6 +134,11 @@ impl RaftJudge {
         self.members[member].term_of(index)
     }
 
+    /// Whether a member's disk says that the log is committed up to an entry.
+    pub fn knows_committed(&self, member: usize, index: u64) -> bool {
+        self.members[member].durable.commit >= index
+    }
+
     /// A member's disk is copied.
     pub fn copied(&self, member: usize) -> Copied {
         let Told { log, durable, handed, .. } = &self.members[member];

@@ -3,6 +3,7 @@
 use super::*;
 use crate::consensus::Promises;
 use crate::node::Recalled;
+use crate::wal::EntryKind;
 
 /// What a member's disk holds.
 type Copied = (HardState, Vec<LogEntry>);
@@ -128,6 +129,20 @@ fn who_has_nothing_on_its_disk_does_not_tell_its_name() {
     assert!(!matches!(cluster.recollect(2, leader), Recalled::Forgets { .. }));
     cluster.pass(20);
     assert!(told(&cluster, 2));
+}
+
+/// Whoever was removed may be gone a moment later: of two, the one that is left must not wait for its vote once more.
+#[test]
+fn that_a_change_of_members_is_committed_is_on_the_disk_though_nothing_is_written_behind_it() {
+    let mut cluster = Cluster::new(2);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let mut changed = cluster.change(leader, MemberChange::Remove(id(1 - leader)));
+    cluster.settle();
+    done(&mut changed);
+    let (hard_state, log) = cluster.copied(leader);
+    let change = log.iter().rev().find(|entry| entry.kind == EntryKind::ConfChange).expect("it is in the log");
+    assert!(hard_state.commit >= change.index, "{hard_state:?}, entry {}", change.index);
 }
 
 #[test]
