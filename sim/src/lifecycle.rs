@@ -14,10 +14,10 @@ use quorate::env::Env;
 use quorate::peer::{PeerDoor, PeerSender};
 
 use crate::config::{driver_config, member_id};
-use crate::env::{Lane, LaneSender, SimEnv, forked, true_now, true_sleep};
+use crate::env::{Lane, LaneSender, SimDisk, SimEnv, forked, true_now, true_sleep};
 use crate::member::{Birth, Living, Member};
 use crate::operator::others_know;
-use crate::oracles::{Verdict, Violation, require};
+use crate::oracles::{Verdict, Violation, growth, require};
 use crate::plan::{End, PowerLoss};
 use crate::witness::Witness;
 use crate::world::World;
@@ -156,6 +156,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
         Ok(Ok(Ok((door, report)))) => {
             took_off(world, life, &report);
             world.judge(own_data(member, &report));
+            world.judge(way_back(member, &seen, &report));
             let living = Living { door, node, life, disk: seen };
             if member.serves(living.clone()) {
                 return Boot::Serves(living, over);
@@ -211,6 +212,15 @@ fn own_data(member: &Member, report: &BootReport) -> Verdict {
     let hollow = matches!(report.rebuilds, Some(Rebuilds::Damaged(_)));
     require(!hollow || member.may_have_lost(), "a member starts with its own data while it can", || {
         format!("{}: {:?}", member.host, report.rebuilds)
+    })
+}
+
+/// What the older image names is there, too: the next start may find the newest one damaged.
+fn way_back(member: &Member, disk: &SimDisk, report: &BootReport) -> Verdict {
+    // What cannot be read now says nothing; one that takes the others' state lets go of its own.
+    let missing = growth::missing(disk).unwrap_or_default();
+    require(missing.is_empty() || report.rebuilds.is_some(), "a start leaves what the older image needs", || {
+        format!("{}: {missing:?} are gone behind {report:?}", member.host)
     })
 }
 
