@@ -17,7 +17,7 @@ use crate::config::{driver_config, member_id};
 use crate::env::{Lane, LaneSender, SimDisk, SimEnv, forked, true_now, true_sleep};
 use crate::member::{Birth, Living, Member};
 use crate::operator::others_know;
-use crate::oracles::{Verdict, Violation, growth, require};
+use crate::oracles::{Verdict, Violation, growth, mark, require};
 use crate::plan::{End, PowerLoss};
 use crate::witness::Witness;
 use crate::world::World;
@@ -157,6 +157,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
             took_off(world, life, &report);
             world.judge(own_data(member, &report));
             world.judge(way_back(member, &seen, &report));
+            world.judge(marked(member, &seen));
             let living = Living { door, node, life, disk: seen };
             if member.serves(living.clone()) {
                 return Boot::Serves(living, over);
@@ -221,6 +222,14 @@ fn way_back(member: &Member, disk: &SimDisk, report: &BootReport) -> Verdict {
     let missing = growth::missing(disk).unwrap_or_default();
     require(missing.is_empty() || report.rebuilds.is_some(), "a start leaves what the older image needs", || {
         format!("{}: {missing:?} are gone behind {report:?}", member.host)
+    })
+}
+
+/// Each slot of the log's mark would do alone, where the disk writes what it is told to.
+fn marked(member: &Member, disk: &SimDisk) -> Verdict {
+    let dangling = mark::dangling(disk).unwrap_or_default();
+    require(dangling.is_empty() || member.disk_is_false(), "each slot of the mark names a log that is there", || {
+        format!("{}: {dangling:?} are gone", member.host)
     })
 }
 
