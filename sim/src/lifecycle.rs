@@ -14,10 +14,10 @@ use quorate::env::Env;
 use quorate::peer::{PeerDoor, PeerSender};
 
 use crate::config::{driver_config, member_id};
-use crate::env::{Lane, LaneSender, SimEnv, forked, true_now, true_sleep};
+use crate::env::{Lane, LaneSender, SimDisk, SimEnv, forked, true_now, true_sleep};
 use crate::member::{Anew, Birth, Living, Member};
 use crate::operator::others_know;
-use crate::oracles::{Verdict, Violation, require};
+use crate::oracles::{Verdict, Violation, growth, mark, require};
 use crate::plan::{End, PowerLoss};
 use crate::wiping::{self, NotStarted};
 use crate::witness::Witness;
@@ -176,6 +176,8 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
                 world.judge(wiping::let_in(world, member.number, &witnesses));
             }
             world.judge(own_data(member, &report));
+            world.judge(way_back(member, &seen, &report));
+            world.judge(marked(member, &seen));
             let living = Living { door, node, life, disk: seen };
             if member.serves(living.clone()) {
                 return Boot::Serves(living, over);
@@ -238,6 +240,23 @@ fn own_data(member: &Member, report: &BootReport) -> Verdict {
     let hollow = matches!(report.rebuilds, Some(Rebuilds::Damaged(_)));
     require(!hollow || member.may_have_lost(), "a member starts with its own data while it can", || {
         format!("{}: {:?}", member.host, report.rebuilds)
+    })
+}
+
+/// What the older image names is there, too: the next start may find the newest one damaged.
+fn way_back(member: &Member, disk: &SimDisk, report: &BootReport) -> Verdict {
+    // What cannot be read now says nothing; one that takes the others' state lets go of its own.
+    let missing = growth::missing(disk).unwrap_or_default();
+    require(missing.is_empty() || report.rebuilds.is_some(), "a start leaves what the older image needs", || {
+        format!("{}: {missing:?} are gone behind {report:?}", member.host)
+    })
+}
+
+/// Each slot of the log's mark would do alone, where the disk writes what it is told to.
+fn marked(member: &Member, disk: &SimDisk) -> Verdict {
+    let dangling = mark::dangling(disk).unwrap_or_default();
+    require(dangling.is_empty() || member.disk_is_false(), "each slot of the mark names a log that is there", || {
+        format!("{}: {dangling:?} are gone", member.host)
     })
 }
 

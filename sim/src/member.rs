@@ -267,6 +267,12 @@ impl Member {
         self.budget.spent_on().contains(&self.host)
     }
 
+    /// Whether its disk does otherwise than it says.
+    pub fn disk_is_false(&self) -> bool {
+        let disk = &self.setting.disk;
+        self.is_struck() || disk.lies || disk.lost_write_one_in > 0 || disk.misdirected_write_one_in > 0
+    }
+
     /// Whether its data may be gone: damaged, or not to be read for the moment.
     pub fn may_have_lost(&self) -> bool {
         self.is_struck() || self.setting.disk.read_error_one_in > 0

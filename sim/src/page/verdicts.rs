@@ -78,6 +78,8 @@ const WORDED: &[(&str, Promise)] = &[
     ("what was written can be read", promises::DURABLE),
     ("a member boots from what a crash left", promises::DURABLE),
     ("a member starts with its own data while it can", promises::DURABLE),
+    ("a start leaves what the older image needs", promises::DURABLE),
+    ("each slot of the mark names a log that is there", promises::DURABLE),
     ("what is acknowledged is on the platter (honesty)", promises::HONEST),
     ("an append is answered when it is durable (honesty)", promises::HONEST),
     ("a vote is durable before it leaves (honesty)", promises::HONEST),
