@@ -12,5 +12,6 @@ mod differing;
 mod forced;
 #[path = "members/plant.rs"]
 mod plant;
+mod ports;
 #[path = "members/removed.rs"]
 mod removed;
