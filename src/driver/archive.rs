@@ -135,17 +135,7 @@ async fn one_job<E: Env>(
             // What was written before belongs to the state that goes; it may still be named by an image that is kept.
             files.waiting.clear();
             files.writer.sync().await?;
-            // Nothing where the member ends meanwhile: then the installation has not begun.
-            let Some(made) = with_room(env, (jobs, node), async || make_durable(env.disk(), &image).await).await?
-            else {
-                return Ok(());
-            };
-            let _ = durable.send(made);
-            // Not cut: the keeper has told the end.
-            let Ok(installed) = installed.await else { return Ok(()) };
-            forget_older(env.disk(), &installed)?;
-            // The files of the state before are the node's to let go of, once nothing reads them.
-            node.put_completion(Input::Installed(load(env, store, image).await?));
+            install(env, store, image, (durable, installed), (jobs, node)).await?;
         }
         ArchiveJob::Rebuild(image) => {
             files.waiting.clear();
@@ -178,6 +168,26 @@ async fn one_job<E: Env>(
             node.put_completion(Input::Room { part: DiskPart::History, short });
         }
     }
+    Ok(())
+}
+
+/// Installs the image of a history that is durable.
+async fn install<E: Env>(
+    env: &E,
+    store: &StoreOptions,
+    image: Box<Image>,
+    (durable, installed): (oneshot::Sender<DurableImage>, oneshot::Receiver<InstalledImage>),
+    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
+) -> Result<(), Wrong> {
+    // Nothing where the member ends meanwhile: then the installation has not begun.
+    let made = with_room(env, (jobs, node), async || make_durable(env.disk(), &image).await).await?;
+    let Some(made) = made else { return Ok(()) };
+    let _ = durable.send(made);
+    // Not cut: the keeper has told the end.
+    let Ok(installed) = installed.await else { return Ok(()) };
+    forget_older(env.disk(), &installed)?;
+    // The files of the state before are the node's to let go of, once nothing reads them.
+    node.put_completion(Input::Installed(load(env, store, image).await?));
     Ok(())
 }
 
