@@ -140,7 +140,8 @@ async fn one_job<E: Env>(
         ArchiveJob::Rebuild(image) => {
             files.waiting.clear();
             files.writer.sync().await?;
-            let made = with_room(env, (jobs, node), async || replace_images(env.disk(), &image).await).await?;
+            let (disk, state) = (env.disk(), &*image);
+            let made = with_room(env, (jobs, node), || replace_images(disk, state)).await?;
             if made.is_none() {
                 return Ok(());
             }
@@ -180,7 +181,8 @@ async fn install<E: Env>(
     (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
 ) -> Result<(), Wrong> {
     // Nothing where the member ends meanwhile: then the installation has not begun.
-    let made = with_room(env, (jobs, node), async || make_durable(env.disk(), &image).await).await?;
+    let (disk, state) = (env.disk(), &*image);
+    let made = with_room(env, (jobs, node), || make_durable(disk, state)).await?;
     let Some(made) = made else { return Ok(()) };
     let _ = durable.send(made);
     // Not cut: the keeper has told the end.
@@ -193,10 +195,10 @@ async fn install<E: Env>(
 
 /// Makes an image durable, for which everything else waits: tried again for as long as the disk has no room. Nothing where the
 /// member ends meanwhile.
-async fn with_room<E: Env, T>(
+async fn with_room<E: Env, T, F: Future<Output = Result<T, Wrong>>>(
     env: &E,
     (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
-    make: impl AsyncFn() -> Result<T, Wrong>,
+    make: impl Fn() -> F,
 ) -> Result<Option<T>, Wrong> {
     let mut is_told = false;
     loop {
