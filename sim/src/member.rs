@@ -57,6 +57,9 @@ struct Standing {
     paused: bool,
     /// Its troubles are over.
     calm: bool,
+    /// It is to ask the others before it starts with nothing, as the server does: its disk was lost, or it was added in the
+    /// place of one whose was.
+    asks: Option<Anew>,
     /// Who it is in a cluster that it was added to.
     joins: Option<WalIdentity>,
     /// It was removed, and lives never again.
@@ -67,6 +70,15 @@ struct Standing {
     broken: bool,
     /// What it held in memory after its last turn.
     held: Held,
+}
+
+/// How a member is started with nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Anew {
+    /// As one that was added, not as a founder.
+    pub existing: bool,
+    /// It lived before, and its disk was lost.
+    pub lost: bool,
 }
 
 /// How fast a processor is on which work takes so many hundredths of its usual time.
@@ -178,6 +190,23 @@ impl Member {
     /// Who it is in the cluster it was added to, if it was.
     pub fn joins(&self) -> Option<WalIdentity> {
         self.standing().joins
+    }
+
+    /// Ends the present life, and all that is on the disk goes.
+    pub fn loses_disk(&self, existing: bool, down: Duration) {
+        self.end(End::Kill, down);
+        self.disk.wipe();
+        self.standing().asks = Some(Anew { existing, lost: true });
+    }
+
+    /// How it asks the others before it starts with nothing, if it does.
+    pub fn asks(&self) -> Option<Anew> {
+        self.standing().asks
+    }
+
+    /// From now on it asks before it starts with nothing.
+    pub fn asks_as_added(&self) {
+        self.standing().asks = Some(Anew { existing: true, lost: false });
     }
 
     /// It was added to the cluster, and may start.

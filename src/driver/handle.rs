@@ -153,7 +153,11 @@ impl<E: Env> Handle<E> {
         }
         let cost = put_cost(&command);
         let weight = payload.len();
-        self.ask_weighing(weight, |reply| Input::Propose { id, payload, cost, reply }).await?
+        let (clock, stages) = (self.0.parts.env.clock(), &self.0.parts.facts.tallies.stages);
+        let since = clock.now();
+        let proposed = self.ask_weighing(weight, |reply| Input::Propose { id, payload, cost, since, reply }).await??;
+        stages.answer.took(clock.now().since(proposed.turn));
+        Ok(proposed)
     }
 
     /// Has a change of who belongs to the cluster agreed on and applied. Outcomes as of [`Handle::propose`].
