@@ -109,7 +109,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("hyper_util", &["server", "client"]),
     ("mimalloc", &["bin"]),
     ("prometheus", &["api"]),
-    ("prost", &["wire", "machine", "backend", "api", "client", "ctl"]),
+    ("prost", &["wire", "machine", "backend", "api", "client", "ctl", "utl"]),
     ("prost_reflect", &["api"]),
     ("protobuf", &["consensus"]),
     ("raft", &["consensus"]),
