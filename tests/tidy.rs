@@ -108,6 +108,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("hyper", &["server", "client"]),
     ("hyper_util", &["server", "client"]),
     ("mimalloc", &["bin"]),
+    ("p521", &["passport"]),
     ("prometheus", &["api"]),
     ("prost", &["wire", "machine", "backend", "api", "client", "ctl", "utl"]),
     ("prost_reflect", &["api"]),

@@ -18,6 +18,8 @@ mod config;
 #[cfg(madsim)]
 mod convert;
 #[cfg(madsim)]
+mod credentials;
+#[cfg(madsim)]
 mod damage;
 #[cfg(madsim)]
 mod director;
@@ -29,6 +31,8 @@ mod draft;
 mod draw;
 #[cfg(madsim)]
 mod env;
+#[cfg(madsim)]
+mod falsifying;
 #[cfg(madsim)]
 mod lifecycle;
 #[cfg(madsim)]
@@ -52,7 +56,11 @@ mod registrar;
 #[cfg(madsim)]
 mod report;
 #[cfg(madsim)]
+mod rewinding;
+#[cfg(madsim)]
 mod run;
+#[cfg(madsim)]
+mod setting;
 #[cfg(madsim)]
 mod told;
 #[cfg(madsim)]
@@ -61,6 +69,8 @@ mod traffic;
 mod troubles;
 #[cfg(madsim)]
 mod watchers;
+#[cfg(madsim)]
+mod wiping;
 #[cfg(madsim)]
 mod wires;
 #[cfg(madsim)]

@@ -23,11 +23,14 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 58] = [
+const WANTED: [&str; 73] = [
     "a bank opened",
     "a client asked again",
+    "a disk was lost",
+    "a look was refused for want of a right",
     "a learner was not ready",
     "a learner was promoted",
+    "a listener vanished",
     "a member stood still",
     "a member was added",
     "a member was removed",
@@ -37,12 +40,16 @@ const WANTED: [&str; 58] = [
     "a quorum alone had to serve",
     "a removed member heard of it",
     "a removed member is needed still",
+    "a right was wanting where it was applied",
     "a snapshot was installed",
     "a snapshot went on after a cut",
     "a transfer met another",
     "a transfer of open outcome",
     "a transfer was done",
+    "a user proved who he is",
     "a wall clock stepped",
+    "all disks were put back to old copies",
+    "authentication was enabled",
     "booted from a checkpoint",
     "change of open outcome",
     "cut: a member is deaf",
@@ -51,6 +58,7 @@ const WANTED: [&str; 58] = [
     "cut: members apart from the others",
     "cut: single links",
     "cut: two halves with a bridge",
+    "data were falsified",
     "digests of members compared",
     "disk: length lost or ahead of data",
     "disk: name vanished or came back",
@@ -70,6 +78,7 @@ const WANTED: [&str; 58] = [
     "net: connection cut in the middle",
     "net: data met a partition on its way",
     "net: packet lost",
+    "old disks: the cluster went on",
     "order of all answers found",
     "quiet times judged",
     "quiet times judged while troubles go on",
@@ -79,9 +88,15 @@ const WANTED: [&str; 58] = [
     "the leadership was moved",
     "the node stopped on a fault of the disk",
     "torn tail of the log cut",
+    "users or roles were changed",
+    "watcher cut for want of a right",
     "watcher ended by a compaction",
     "watcher fell behind",
     "watcher resumed on another stream",
+    "who differed by its data refused to start",
+    "who differed by its data was named",
+    "who lost its disk was refused",
+    "who lost its disk was replaced",
 ];
 
 /// From so many seeds on, a wanted thing that never happened fails the swarm.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::applied_ops::TurnOps;
 use super::auto_compaction::Compactor;
 use super::checkpoints::{Checkpoint, Checkpoints};
 use super::config::NodeConfig;
@@ -26,6 +27,7 @@ use super::renewals::Renewals;
 use super::roles::{Change, Roles};
 use super::snapshots::Snapshots;
 use super::space::Space;
+use super::stages::UnderWay;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
 use crate::base::{LogIndex, Refusal, Wrong};
@@ -72,6 +74,9 @@ pub struct Node<D: Disk> {
     pub(super) space: Space,
     /// Of the turn under way, or the last.
     pub(super) work: TurnWork,
+    pub(super) turn_ops: TurnOps,
+    /// Batches on their way to a majority.
+    under_way: UnderWay,
     /// No proposal is taken any more.
     pub(super) stopping: bool,
     draining: Vec<Reply<()>>,
@@ -129,6 +134,8 @@ impl<D: Disk> Node<D> {
             telling: false,
             space: Space::default(),
             work: TurnWork::default(),
+            turn_ops: TurnOps::default(),
+            under_way: UnderWay::default(),
             stopping: false,
             draining: Vec::new(),
             wrong: None,
@@ -154,8 +161,8 @@ impl<D: Disk> Node<D> {
         match input {
             Input::Tick => self.tick(now, out),
             Input::Deaf { time } => self.stood_still(time),
-            Input::Propose { id, payload, cost, reply } => match self.admit(cost, now) {
-                Ok(()) => self.proposals.add(id, payload, now, reply),
+            Input::Propose { id, payload, cost, since, reply } => match self.admit(cost, now) {
+                Ok(()) => self.proposals.add(id, payload, (since, now), reply),
                 Err(refusal) => reply.send(Err(refusal)),
             },
             Input::ChangeMembers { id, change, reply } => self.change_members(id, &change, now, reply),
@@ -176,7 +183,7 @@ impl<D: Disk> Node<D> {
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, now, out),
             Input::Rebuilt(machine) => {
-                let rebuilt = self.rebuilt(*machine, out);
+                let rebuilt = self.rebuilt(*machine, now, out);
                 self.wrong = rebuilt.err().or(self.wrong.take());
             }
             Input::Show { reply } => reply.send(self.show()),
@@ -273,7 +280,7 @@ impl<D: Disk> Node<D> {
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         self.take_wrong()?;
         self.end_more_leases(now);
-        self.propose_waiting(out);
+        self.propose_waiting(now, out);
         let retry_at = now.plus(self.config.read_retry);
         self.reads.ask(&mut self.group, now, retry_at);
         self.rounds(out);
@@ -281,6 +288,8 @@ impl<D: Disk> Node<D> {
             self.rounds(out);
         }
         self.observe(now);
+        let standing = self.group.standing();
+        self.under_way.turned(now, standing.role == Role::Leader, standing.committed, &self.facts.tallies.stages);
         Ok(())
     }
 
@@ -290,6 +299,7 @@ impl<D: Disk> Node<D> {
     /// An error is damage or a fault: the process must stop.
     pub fn work(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
         self.work = TurnWork::default();
+        self.turn_ops.clear();
         self.apply(now)?;
         self.observe(now);
         let applied = self.counters.last_applied();
@@ -334,6 +344,7 @@ impl<D: Disk> Node<D> {
                 if let Some(observer) = &self.config.observer {
                     observer.appends(ready.number, &ready.batch);
                 }
+                self.under_way.handed_out(&ready.batch);
                 out.push(Output::Persist { number: ready.number, batch: ready.batch });
             }
             ready.reads.iter().for_each(|read| self.reads.confirmed(read));
@@ -414,6 +425,7 @@ impl<D: Disk> Node<D> {
         self.tell_watches();
         self.drive_rebuild(now);
         self.expire_snapshots(now);
+        self.release_log_at_rest();
         self.tell_name(now);
         self.count_leases(now);
         self.compact_by_itself(now);
@@ -441,12 +453,14 @@ impl<D: Disk> Node<D> {
         })
     }
 
-    /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
+    /// Tells the cluster this member's name and where clients reach it, as long as it does not know. Not before its disk knows
+    /// of the term: whoever told this is taken for one that has lost what it promised where its disk does not.
     fn tell_name(&mut self, now: Instant) {
         if self.is_told(&self.machine.members())
             || self.telling
             || self.removed.is_some()
             || self.group.standing().leader.is_none()
+            || !self.group.is_term_durable()
         {
             return;
         }
@@ -478,6 +492,11 @@ impl<D: Disk> Node<D> {
     pub(super) fn hub_now(&self) -> HubNow {
         let store = self.machine.store();
         HubNow { revision: store.revision(), compact_revision: store.compact_revision() }
+    }
+
+    /// What the last turn's work applied.
+    pub fn turn_ops(&self) -> &TurnOps {
+        &self.turn_ops
     }
 
     /// Where the view last taken is found.

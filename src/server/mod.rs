@@ -21,6 +21,7 @@ mod logs;
 mod notices;
 mod notify;
 mod passports;
+mod pings;
 mod security;
 mod seldom;
 mod socket;

@@ -6,14 +6,16 @@
 //! acknowledged change that a crash took is an entry that changed.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use quorate::auth::Asker;
 use quorate::machine::{Applied, Command};
-use quorate_spec::request::{Answer, Event, Request, text};
+use quorate_spec::request::{AlarmKind, Answer, Event, Request, text};
 use quorate_spec::{Model, Step, Vantage};
 
 use super::ids::Attempts;
-use super::users::Users;
+use super::users::{Table, Users};
 use super::{Verdict, require};
 use crate::convert;
 use crate::env::true_now;
@@ -43,12 +45,14 @@ pub struct Entry {
 }
 
 /// What a member has applied.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Progress {
     /// The last entry of the present life.
     last: Option<u64>,
     /// The highest place of any life.
     top: usize,
+    /// The places between which it took another's state, and did not stand: both ends are places where it stood.
+    leaps: Vec<(usize, usize)>,
 }
 
 /// A lease from its grant to its end, in places of [`Ledger::vantages`].
@@ -80,6 +84,8 @@ pub struct Ledger {
     progress: Vec<Progress>,
     /// Whose state was falsified: its digests are its own.
     differs: Option<usize>,
+    /// A state was falsified in this run.
+    has_differed: bool,
 }
 
 impl Ledger {
@@ -96,6 +102,7 @@ impl Ledger {
             users: Users::default(),
             progress: vec![Progress::default(); members],
             differs: None,
+            has_differed: false,
         }
     }
 
@@ -131,11 +138,30 @@ impl Ledger {
 
     /// Where a read may have stood that began at this place. A serializable one is about its member alone: not before
     /// where that one stood when it was asked, not behind what it ever applied.
-    pub fn window(&self, began: usize, serializable: Option<(usize, usize)>) -> &[Vantage] {
+    pub fn window(&self, began: usize, serializable: Option<(usize, usize)>) -> RangeInclusive<usize> {
         match serializable {
-            None => &self.vantages[began..],
-            Some((member, stood)) => &self.vantages[stood..=self.progress[member].top.max(stood)],
+            None => began..=self.vantages.len() - 1,
+            Some((member, stood)) => stood..=self.progress[member].top.max(stood),
         }
+    }
+
+    /// Where a member stands in its present life.
+    pub fn stands(&self, member: usize) -> usize {
+        self.progress[member].last.map_or(0, |last| self.place_of(last))
+    }
+
+    /// The first place behind `from` where a member stood at which users and roles are as `lacks` says.
+    pub fn first_lack(&self, member: usize, from: usize, lacks: impl Fn(&Table) -> bool) -> Option<usize> {
+        let last = self.vantages.len() - 1;
+        let tables = self.users.within(from..=last);
+        let ends = tables.iter().skip(1).map(|(next, _)| next - 1).chain([last]);
+        let lacking = tables.iter().zip(ends).filter(|((_, table), _)| lacks(table));
+        let stood = |(begins, ends): (usize, usize)| {
+            let leaps = self.progress[member].leaps.iter().filter(|(_, to)| *to > begins);
+            let leapt = leaps.filter(|(from, _)| *from < begins).map(|(_, to)| *to).max();
+            Some(leapt.unwrap_or(begins)).filter(|place| *place <= ends)
+        };
+        lacking.filter_map(|((begins, _), ends)| stood(((*begins).max(from + 1), ends))).min()
     }
 
     /// All entries, by index.
@@ -193,6 +219,7 @@ impl Ledger {
     /// The state of a member was falsified.
     pub fn differs(&mut self, member: usize) {
         self.differs = Some(member);
+        self.has_differed = true;
     }
 
     /// It has the others' state.
@@ -212,6 +239,7 @@ impl Ledger {
 
     /// A member took over the state of another, up to this entry.
     pub fn installed(&mut self, member: usize, (index, term): (u64, u64)) -> Verdict {
+        let stood = self.stands(member);
         let last = self.progress[member].last.replace(index);
         require(last.is_none_or(|last| index > last), "a snapshot leads forward", || {
             format!("member {member}: the snapshot at entry {index} came after entry {last:?}")
@@ -222,6 +250,7 @@ impl Ledger {
         })?;
         let place = self.place_of(index);
         self.progress[member].top = self.progress[member].top.max(place);
+        self.progress[member].leaps.push((stood, place));
         if self.differs == Some(member) {
             self.differs = None;
         }
@@ -256,6 +285,9 @@ impl Ledger {
                 && applied.events.iter().all(|event| event.prev_kv.is_none());
             let verdict = if same {
                 Ok(())
+            } else if self.differs == Some(member) {
+                // What it is answered there may rest on what was falsified.
+                self.is_same(member, (index, term), request.as_ref())
             } else {
                 self.compare(member, (index, term), request.as_ref(), applied, (told, digest))
             };
@@ -264,24 +296,28 @@ impl Ledger {
             return self.same_running(member, index, applied);
         }
         self.is_new(member, index, request.as_ref())?;
+        self.names_nobody(index, id, request.as_ref())?;
         if let Some(id) = id {
             self.attempts.applied(id, index, request.as_ref(), expiry.is_some())?;
         }
         let before = self.model.vantage();
-        let step = match (&request, expiry) {
-            (Some(Request::LeaseRevoke { id }), Some(expiry)) if !self.may_expire(*id, expiry, term) => {
+        let place = self.vantages.len();
+        let step = match (command, &request, expiry) {
+            (_, Some(Request::LeaseRevoke { id }), Some(expiry)) if !self.may_expire(*id, expiry, term) => {
                 Step { answer: Err(text::LEASE_NOT_FOUND), revision: before.revision, events: Vec::new() }
             }
-            (Some(request), _) => match command.and_then(|command| self.users.applied(command)) {
+            (Some(Command::Auth(command)), ..) => {
+                let refused = self.users.now().refuses_change(self.asker_of(id).as_ref(), command);
+                let answered = refused.map_or_else(|| self.users.applied(command, place), Err);
+                Step { answer: answered.map(|()| Answer::Done), revision: before.revision, events: Vec::new() }
+            }
+            (_, Some(request), None) => match self.refused(id, request) {
+                Some(refusal) => Step { answer: Err(refusal), revision: before.revision, events: Vec::new() },
                 None => self.model.apply(request),
-                Some(answered) => {
-                    let answer = answered.map(|()| Answer::Done);
-                    Step { answer, revision: before.revision, events: Vec::new() }
-                }
             },
-            (None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
+            (_, Some(request), Some(_)) => self.model.apply(request),
+            (_, None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
         };
-        let place = self.vantages.len();
         let running = (self.differs != Some(member)).then_some(applied.digest);
         let entry = Entry { term, at: true_now(), request, expiry, step, before, place, digest, running };
         let verdict = agree(&self.model, index, &entry, applied, told);
@@ -290,6 +326,29 @@ impl Ledger {
         self.vantages.push(self.model.vantage());
         self.progress[member].top = place;
         verdict
+    }
+
+    /// In whose name an entry was asked for.
+    fn asker_of(&self, id: Option<u64>) -> Option<Asker> {
+        self.attempts.of(id?)?.asker.clone()
+    }
+
+    /// Why who asked for it may not have it done, if he may not. What alarms forbid is told first.
+    fn refused(&self, id: Option<u64>, request: &Request) -> Option<&'static str> {
+        let table = self.users.now();
+        if !table.is_enabled() || self.model.alarmed(request).is_some() {
+            return None;
+        }
+        table.refuses(self.asker_of(id).as_ref(), request, |lease| self.model.keys_of_lease(lease))
+    }
+
+    /// No member names another as one that differs, unless one does.
+    fn names_nobody(&self, index: u64, id: Option<u64>, request: Option<&Request>) -> Verdict {
+        let asked = id.is_some_and(|id| self.attempts.of(id).is_some());
+        let names = matches!(request, Some(Request::Alarm { on: true, kind: AlarmKind::Corrupt, .. })) && !asked;
+        require(!names || self.has_differed, "nobody is named who does not differ", || {
+            format!("entry {index}, which no client asked for: {request:?}")
+        })
     }
 
     fn is_new(&self, member: usize, index: u64, request: Option<&Request>) -> Verdict {
@@ -314,6 +373,19 @@ impl Ledger {
         })
     }
 
+    /// An entry that was applied before is the same now.
+    fn is_same(&self, member: usize, (index, term): (u64, u64), request: Option<&Request>) -> Verdict {
+        let Some(known) = self.entries.get(&index) else { return Ok(()) };
+        let same = known.term == term && known.request.as_ref() == request;
+        require(same, "an entry once applied stays (durability, state machine safety)", || {
+            format!(
+                "member {member}: entry {index} was (term {}) {:?}
+and is now (term {term}) {request:?}",
+                known.term, known.request
+            )
+        })
+    }
+
     /// An entry that was applied before, and now differs, or tells more.
     fn compare(
         &self,
@@ -324,14 +396,7 @@ impl Ledger {
         (told, digest): (Option<Told>, Option<u64>),
     ) -> Verdict {
         let Some(known) = self.entries.get(&index) else { return Ok(()) };
-        let same = known.term == term && known.request.as_ref() == request;
-        require(same, "an entry once applied stays (durability, state machine safety)", || {
-            format!(
-                "member {member}: entry {index} was (term {}) {:?}
-and is now (term {term}) {request:?}",
-                known.term, known.request
-            )
-        })?;
+        self.is_same(member, (index, term), request)?;
         agree(&self.model, index, known, applied, told)?;
         let differs = known.digest.zip(digest).is_some_and(|(known, now)| known != now);
         require(!differs, "all members do the same with an entry", || {
