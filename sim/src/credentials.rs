@@ -6,6 +6,7 @@
 //! of the table at which the token's entry was applied.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate::auth::{Access, Asker, Auth, AuthCommand, PasswordHash};
 use quorate::base::{Dice, LeaseId, Refusal};
@@ -15,7 +16,7 @@ use quorate::mvcc::View;
 use quorate::node::{LeaseAccess, LeaseStanding};
 use quorate_spec::request::Request;
 
-use crate::env::{SimDisk, SimEnv, forked};
+use crate::env::{SimDisk, SimEnv, forked, true_sleep};
 use crate::oracles::require;
 use crate::oracles::rights::{NOBODY, TOKEN};
 use crate::world::World;
@@ -152,14 +153,20 @@ impl Shown {
         Ok(asker)
     }
 
-    /// A view that is shown to who asks.
+    /// A view that is shown to who asks, which is found out so much later than the view is taken: porches have threads.
     pub async fn view(
         &self,
         door: &Handle<SimEnv>,
-        linearizable: bool,
+        (linearizable, later): (bool, Duration),
         check: impl Fn(&Auth, Option<&Asker>) -> Result<(), Refusal>,
     ) -> Result<View<SimDisk>, Refusal> {
-        door.view_for(|| door.view(linearizable), || self.asker(door), check).await
+        let who = || async {
+            if !later.is_zero() && self.held.is_some() {
+                true_sleep(later).await;
+            }
+            self.asker(door).await
+        };
+        door.view_for(|| door.view(linearizable), who, check).await
     }
 
     /// Refuses who may not do that with leases.

@@ -37,6 +37,9 @@ use crate::world::{Lost, PATIENCE, World};
 /// Longest list of a transaction, as the default flag has it.
 const MAX_TXN_OPS: usize = 128;
 
+/// So many times as long as a view is held it takes to find out for whom it is, where that is asked.
+const ASKED_LATER: u32 = 8;
+
 /// Times a step is asked at most.
 const TRIES: u32 = 4;
 
@@ -372,7 +375,7 @@ impl Client {
         let asked = self.world.ask((self.number, member), patience, &mut self.dice, move |door| async move {
             let stood = world.ledger().place_of(door.status().applied);
             let may = |auth: &Auth, asker: Option<&Asker>| auth.check(asker, &query.range, Access::Read);
-            let view = shown.view(&door, linearizable, may).await?;
+            let view = shown.view(&door, (linearizable, held * ASKED_LATER), may).await?;
             if !held.is_zero() {
                 true_sleep(held).await;
             }
@@ -447,7 +450,7 @@ impl Client {
         let who = shown.user().map(str::to_string);
         let asked = self.world.ask((self.number, self.member), patience, &mut self.dice, move |door| async move {
             let may = |auth: &Auth, asker: Option<&Asker>| quorate::machine::check_read_txn(auth, asker, &product);
-            let view = shown.view(&door, true, may).await?;
+            let view = shown.view(&door, (true, Duration::ZERO), may).await?;
             let answer = quorate::machine::read_txn(&view, &product);
             Ok((0, answer.map(|answer| (convert::txn_answer(&answer), view.revision()))))
         });

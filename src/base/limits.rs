@@ -143,6 +143,13 @@ pub const HISTORY_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Largest outline of a history segment: a start holds one at a time. A segment that would need a larger one is read whole.
 pub const MAX_OUTLINE_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Parts in which a start sorts the keys of its index side by side: as many as there are processors to expect where starts take
+/// long; each beyond the first costs a thread.
+pub const INDEX_PARTS: usize = 4;
+
+/// Records that are worth a part of their own: some ten milliseconds of sorting.
+pub const INDEX_PART_RECORDS: usize = 32 * 1024;
+
 /// Time from a start to the first reading of all history in the background, and from the end of one to the next: what a start
 /// did not read is verified within the day.
 pub const SCRUB_REST_MS: u64 = 6 * 60 * 60 * 1_000;
@@ -566,11 +573,12 @@ pub const MAX_BBOLT_BUCKETS: usize = 1024;
 /// Backups made for clients at once: each reads all of the history, and holds on to the index as it was when it began.
 pub const BACKUPS: usize = 4;
 
-/// Bytes of a backup in one message, as etcd's.
-pub const BACKUP_BLOB_BYTES: usize = 32 * 1024;
+/// Bytes of a backup in one message: well below what every client takes (4 MiB). etcd's have 32 KiB, which cost both ends a third
+/// more: each message wakes the client, and its head and end are frames of their own.
+pub const BACKUP_BLOB_BYTES: usize = 256 * 1024;
 
 /// Messages of a backup made in one go: so much is ready while as much is sent.
-pub const BACKUP_BLOBS: usize = 16;
+pub const BACKUP_BLOBS: usize = 4;
 
 /// A part of etcd's raft log that is read: etcd begins another after 64 MB, and ends the one before with whole requests.
 pub const MAX_FOREIGN_LOG_BYTES: u64 = 1024 * 1024 * 1024;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -11,7 +12,7 @@ use super::ending::{AtWork, Ending};
 use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
 use super::memory_file;
-use crate::base::{Fault, LogIndex, Wrong};
+use crate::base::{Fault, LogIndex, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
 use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, OutlineJob, ReclaimJob, Reclaimed, StoreOptions, WriteMark};
@@ -94,8 +95,8 @@ pub(super) async fn keep_archive<E: Env>(
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         for job in batch.drain(..) {
-            if let Err(wrong) = one_job(&env, &store, &mut files, job, &node, (&ending, &facts.tallies, &at_work)).await
-            {
+            let beside = (&ending, &facts.tallies, &at_work);
+            if let Err(wrong) = one_job(&env, &store, &mut files, job, (&jobs, &node), beside).await {
                 tracing::error!(error = %wrong, "history cannot be written: stopping");
                 ending.tell(Err(wrong));
                 jobs.close();
@@ -111,7 +112,7 @@ async fn one_job<E: Env>(
     store: &StoreOptions,
     files: &mut Files<E::Disk>,
     job: ArchiveJob<E::Disk>,
-    node: &Arc<Mailbox<Input<E::Disk>>>,
+    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Arc<Mailbox<Input<E::Disk>>>),
     (ending, tallies, at_work): (&Ending, &Tallies, &AtWork),
 ) -> Result<(), Wrong> {
     let begun = env.clock().now();
@@ -134,18 +135,12 @@ async fn one_job<E: Env>(
             // What was written before belongs to the state that goes; it may still be named by an image that is kept.
             files.waiting.clear();
             files.writer.sync().await?;
-            let _ = durable.send(make_durable(env.disk(), &image).await?);
-            // Not cut: the keeper has told the end.
-            let Ok(installed) = installed.await else { return Ok(()) };
-            forget_older(env.disk(), &installed)?;
-            // The files of the state before are the node's to let go of, once nothing reads them.
-            node.put_completion(Input::Installed(load(env, store, image).await?));
+            install(env, store, image, (durable, installed), (jobs, node)).await?;
         }
         ArchiveJob::Rebuild(image) => {
             files.waiting.clear();
             files.writer.sync().await?;
-            replace_images(env.disk(), &image).await?;
-            node.put_completion(Input::Rebuilt(load(env, store, image).await?));
+            rebuild(env, store, image, (jobs, node)).await?;
         }
         ArchiveJob::Remember(promises) => {
             if let Err(fault) = memory_file::write(env.disk(), &promises).await {
@@ -170,6 +165,74 @@ async fn one_job<E: Env>(
         }
     }
     Ok(())
+}
+
+/// Installs the image of a history that is durable.
+async fn install<E: Env>(
+    env: &E,
+    store: &StoreOptions,
+    image: Box<Image>,
+    (durable, installed): (oneshot::Sender<DurableImage>, oneshot::Receiver<InstalledImage>),
+    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
+) -> Result<(), Wrong> {
+    let mut is_told = false;
+    let made = loop {
+        match make_durable(env.disk(), &image).await {
+            Err(Wrong::Fault(fault)) if fault.is_no_space() => {
+                if !wait_for_room(env, (jobs, node), &mut is_told).await? {
+                    // The installation has not begun.
+                    return Ok(());
+                }
+            }
+            made => break made?,
+        }
+    };
+    let _ = durable.send(made);
+    // Not cut: the keeper has told the end.
+    let Ok(installed) = installed.await else { return Ok(()) };
+    forget_older(env.disk(), &installed)?;
+    // The files of the state before are the node's to let go of, once nothing reads them.
+    node.put_completion(Input::Installed(load(env, store, image).await?));
+    Ok(())
+}
+
+/// Puts the image of a history that is durable in place of all others.
+async fn rebuild<E: Env>(
+    env: &E,
+    store: &StoreOptions,
+    image: Box<Image>,
+    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
+) -> Result<(), Wrong> {
+    let mut is_told = false;
+    loop {
+        match replace_images(env.disk(), &image).await {
+            Err(Wrong::Fault(fault)) if fault.is_no_space() => {
+                if !wait_for_room(env, (jobs, node), &mut is_told).await? {
+                    return Ok(());
+                }
+            }
+            replaced => break replaced?,
+        }
+    }
+    node.put_completion(Input::Rebuilt(load(env, store, image).await?));
+    Ok(())
+}
+
+/// There was no room for an image, for which everything else waits: until it is to be tried again. False where the member ends
+/// meanwhile.
+async fn wait_for_room<E: Env>(
+    env: &E,
+    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
+    is_told: &mut bool,
+) -> Result<bool, Wrong> {
+    checkpoint_files::discard_draft(env.disk())?;
+    if !std::mem::replace(is_told, true) {
+        tracing::warn!("the disk has no room for a snapshot's image: its installation waits");
+        node.put_completion(Input::Room { part: DiskPart::History, short: true });
+    }
+    let clock = env.clock();
+    clock.sleep_until(clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS))).await;
+    Ok(!jobs.is_closed())
 }
 
 /// Reads the whole state of an image, in a task that gives way to others: nothing is written meanwhile, because nothing is
@@ -258,4 +321,51 @@ fn digest<E: Env>(env: &E, job: DigestJob<E::Disk>, node: Arc<Mailbox<Input<E::D
         }
         node.put_completion(Input::Digested);
     });
+}
+
+#[cfg(all(test, feature = "tokio-env"))]
+mod tests {
+    use super::*;
+    use crate::env::{MemoryDisk, VirtualEnv};
+    use crate::machine::State;
+
+    /// An image for which there is no room waits for it, as everything does that is written; a member that ends is not held up.
+    #[test]
+    fn an_image_without_room_waits_for_it() {
+        for ends in [false, true] {
+            VirtualEnv::run(async |env| {
+                for dir in [checkpoint_files::DIR, "history"] {
+                    env.disk().create_dir(dir).expect("made");
+                }
+                let jobs = Arc::new(Mailbox::new(1, 1));
+                let node: Arc<Mailbox<Input<MemoryDisk>>> = Arc::new(Mailbox::new(1, 1));
+                let (ending, (at_work, at_rest)) = (Ending::default(), AtWork::begin());
+                let watched = (ending.clone(), Arc::default());
+                let archive =
+                    keep_archive(env.clone(), StoreOptions::default(), jobs.clone(), node.clone(), watched, at_work);
+                env.tasks().spawn("archive", archive);
+                env.disk().leave_room(Some(10));
+                let image = Image { state: State { applied: (9, 5), ..State::default() }, ..Image::default() };
+                let (durable, mut is_durable) = oneshot::channel();
+                let (_never, installed) = oneshot::channel();
+                jobs.put_completion(ArchiveJob::Install { image: Box::new(image), durable, installed });
+                env.pass(Duration::from_secs(3)).await;
+                assert!(matches!(is_durable.try_recv(), Ok(None)), "it waits");
+                let mut told = Vec::new();
+                assert!(node.take(&mut told).await);
+                assert!(matches!(told[..], [Input::Room { part: DiskPart::History, short: true }]));
+                if ends {
+                    jobs.close();
+                    let _ = at_rest.await;
+                    assert!(is_durable.try_recv().is_err(), "it was given up");
+                } else {
+                    env.disk().leave_room(None);
+                    env.pass(Duration::from_secs(1)).await;
+                    assert!(matches!(is_durable.try_recv(), Ok(Some(_))), "it is made");
+                    assert_eq!(env.disk().list(checkpoint_files::DIR).expect("listed"), ["0000000000000009.image"]);
+                }
+                assert!(ending.now().is_none());
+            });
+        }
+    }
 }

@@ -37,12 +37,14 @@ mod value_cache;
 mod view;
 mod write;
 
+pub use boot::Loading;
 pub use compaction_digests::DigestJob;
 pub use entry_digest::{HashKv, put_entry};
 pub use file_digest::{FileDigest, FileDigestAt};
 pub use history_write::{HISTORY_DIR, HistoryWrite, WriteMark};
 pub use history_writer::HistoryWriter;
 pub use import::Import;
+pub use index_build::{FoldedPart, IndexPart};
 pub use key_index::KeyMeta;
 pub use later::LaterRange;
 pub use outlining::{OutlineJob, Outlined};

@@ -498,7 +498,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
             interval: config.corrupt_check_time,
             compactions: config.compact_hash_check_time,
         },
-        scrub: ScrubPace::default(),
+        scrub: config.history_scrub_interval.map(|rest| ScrubPace { rest, ..ScrubPace::default() }),
         listen_peers: config.listening.peers.iter().map(peer_address).collect(),
         peer_connections: share.peers,
         cluster_token: config.initial_cluster_token.clone(),

@@ -58,6 +58,8 @@ pub struct Config {
     pub rebuild_from_peers: bool,
     pub rebuild_when_diverged: bool,
     pub features: Features,
+    /// `None` never reads.
+    pub history_scrub_interval: Option<Duration>,
     /// `None` compares nothing.
     pub corrupt_check_time: Option<Duration>,
     /// `None` compares nothing.
@@ -206,6 +208,7 @@ impl Config {
             rebuild_from_peers,
             rebuild_when_diverged: read.flag("rebuild-when-diverged")?,
             features,
+            history_scrub_interval: Some(read.duration("history-scrub-interval")?).filter(|time| !time.is_zero()),
             corrupt_check_time,
             compact_hash_check_time,
             log_level: read.text("log-level"),

@@ -169,6 +169,7 @@ pub const FLAGS: &[Flag] = &[
     built(Compaction, "auto-compaction-mode", Text, "periodic", "What the retention counts: 'periodic' is time, 'revision' revisions."),
     built(Compaction, "auto-compaction-retention", Text, "0", "History kept: hours or a duration, or revisions; 0 keeps all."),
     built(Compaction, "watch-progress-notify-interval", Duration, "0s", "Time between progress notices of quiet watches; 0s is 10m."),
+    built(Monitoring, "history-scrub-interval", Duration, "6h0m0s", "Time between two readings of all history for damage, the first within it; 0 is never. (quorate)"),
     built(Monitoring, "corrupt-check-time", Duration, "0s", "Time between two comparisons of the members' data as they lie; 0s is none."),
     built(Monitoring, "compact-hash-check-time", Duration, "1m0s", "Time between two comparisons of what was compacted (gate CompactHashCheck)."),
     built(Monitoring, "feature-gates", Gates, "", "Gates, as InitialCorruptCheck=true,CompactHashCheck=true."),

@@ -150,9 +150,8 @@ fn watch_headers() -> Vec<u8> {
     let (path, kind) = (b"/etcdserverpb.Watch/Watch", b"application/grpc");
     let mut block = vec![0x83, 0x86, 0x04, path.len() as u8];
     block.extend_from_slice(path);
-    block.extend_from_slice(&[0x0f, 0x10, kind.len() as u8]);
+    block.extend_from_slice(&[0x41, 1, b'x', 0x0f, 0x10, kind.len() as u8]);
     block.extend_from_slice(kind);
-    block.extend_from_slice(&[0x41, 1, b'x']);
     [&[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1][..], &block].concat()
 }
 

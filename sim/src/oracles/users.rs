@@ -113,28 +113,34 @@ impl Table {
         if self.enabled && concerns_root { Err("etcdserver: invalid auth management") } else { Ok(()) }
     }
 
+    /// As with [`Self::change`]; that it is enabled is no change by which the revision grows.
+    fn enable(&mut self) -> Result<bool, &'static str> {
+        if !self.enabled {
+            self.users.get(ROOT).ok_or("etcdserver: root user does not exist")?;
+            if !self.has_root() {
+                return Err("etcdserver: root user does not have root role");
+            }
+        }
+        self.enabled = true;
+        Ok(false)
+    }
+
+    fn authenticate(&self, user: &str) -> Result<bool, &'static str> {
+        if !self.enabled {
+            return Err("etcdserver: authentication is not enabled");
+        }
+        self.password(user).ok_or("etcdserver: authentication failed, invalid user ID or password")?;
+        Ok(false)
+    }
+
     /// Whether it changed something.
     fn change(&mut self, command: &AuthCommand) -> Result<bool, &'static str> {
         const NO_USER: &str = "etcdserver: user name not found";
         const NO_ROLE: &str = "etcdserver: role name not found";
         match command {
-            AuthCommand::Enable if self.enabled => return Ok(false),
-            AuthCommand::Enable => {
-                self.users.get(ROOT).ok_or("etcdserver: root user does not exist")?;
-                if !self.has_root() {
-                    return Err("etcdserver: root user does not have root role");
-                }
-                self.enabled = true;
-                return Ok(false);
-            }
+            AuthCommand::Enable => return self.enable(),
             AuthCommand::Disable => return Ok(std::mem::replace(&mut self.enabled, false)),
-            AuthCommand::Authenticate { .. } if !self.enabled => {
-                return Err("etcdserver: authentication is not enabled");
-            }
-            AuthCommand::Authenticate { user, .. } => {
-                self.password(user).ok_or("etcdserver: authentication failed, invalid user ID or password")?;
-                return Ok(false);
-            }
+            AuthCommand::Authenticate { user, .. } => return self.authenticate(user),
             AuthCommand::UserAdd { name, password, no_password } => {
                 if self.users.contains_key(name) {
                     return Err("etcdserver: user name already exists");
