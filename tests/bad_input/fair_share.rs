@@ -18,7 +18,9 @@ use super::street::{Raw, Server};
 
 /// A connection of its own.
 async fn connect(server: &Server) -> Channel {
-    Endpoint::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap()
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.address)).unwrap();
+    // What one stream does not take is to stand in no other's way.
+    endpoint.initial_connection_window_size(1 << 30).connect().await.unwrap()
 }
 
 /// Puts without end over one connection, so many at once, until it is dropped.
