@@ -28,7 +28,7 @@ use crate::server::flags::{FlagStop, Flags};
 use crate::server::founding::InitialMember;
 use crate::server::listen::{Entry, Listener, Manners, Traffic};
 use crate::server::socket::{Listen, Place, Socket};
-use crate::server::{directory, logs, notices, notify, passports};
+use crate::server::{directory, discovery, logs, notices, notify, passports};
 
 /// The configuration or the start is refused.
 const EXIT_REFUSED: u8 = 1;
@@ -287,6 +287,9 @@ impl Serving {
         if lock.is_copy().map_err(|fault| in_directory(&fault))? {
             notices::copied(&config.data_dir);
         }
+        let mut config = config.clone();
+        find_founders(&mut config, &env).await?;
+        let config = &config;
         let mut security = config.security.clone();
         security.warn(&config.listening);
         security.make_own(&root, &config.listening)?;
@@ -398,6 +401,18 @@ fn entries(listen: &[Listen]) -> Vec<(&Place, Entry)> {
 /// Where peers are listened at, as the seam has it.
 fn peer_address(listen: &Listen) -> String {
     format!("{}{}", if listen.sealed { SEALED } else { "" }, listen.place)
+}
+
+/// Finds the members of a new cluster that the flags do not name.
+async fn find_founders(config: &mut Config, env: &TokioEnv) -> Result<(), String> {
+    let own = driver::own_identity(env.disk());
+    if own.map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?.is_none() {
+        return discovery::find(config).await;
+    }
+    if config.discovery.is_some() {
+        tracing::warn!("discovery token is ignored since cluster already initialized; valid logs are found");
+    }
+    Ok(())
 }
 
 /// The driver's configuration. Flags that describe the first start are read where there was none before, and nowhere else:

@@ -9,6 +9,7 @@ use crate::api::Web;
 use crate::base::{Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
+use crate::server::discovery::Discovery;
 use crate::server::features::Features;
 use crate::server::flags::Flags;
 use crate::server::founding::{self, InitialMember};
@@ -26,8 +27,10 @@ pub struct Config {
     pub advertise_client_urls: Vec<String>,
     pub security: Security,
     pub advertise_peer_urls: Vec<String>,
-    /// Sorted by name. Where the flags do not hold together it is this member alone.
+    /// Sorted by name. Where the flags do not hold together, or the members are yet to be found, it is this member alone.
     pub initial_cluster: Vec<InitialMember>,
+    /// Where the members of a new cluster are found that the flags do not name.
+    pub discovery: Option<Discovery>,
     /// Whether the flags that describe the first start hold together, or what is wrong. A later start does not ask.
     pub first_start: Result<(), String>,
     pub initial_cluster_token: String,
@@ -149,12 +152,16 @@ impl Config {
     /// The configuration the flags make, or what is wrong with it.
     pub fn from_flags(flags: &Flags) -> Result<Self, String> {
         let read = Reader(flags);
+        if flags.get("discovery-fallback") == "proxy" {
+            return Err("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"".into());
+        }
         let name = read.text("name");
         let data_dir = data_dir(flags, &name);
         // In etcd's order, so that of several things that are wrong the same one is told.
         let listening = listening(&read)?;
         let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
         let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
+        let discovery = Discovery::read(flags)?;
         let (heartbeat, election_timeout) = timers(&read)?;
         if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") && !flags.are_of_file() {
             return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".into());
@@ -165,7 +172,10 @@ impl Config {
         let auto_compaction = compaction(flags)?;
         let security = Security::read(flags)?.check(&listening)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
-        let members = founders(flags, &name, &advertise_peer_urls, cluster_exists);
+        let members = match &discovery {
+            Some(_) => Ok(vec![InitialMember { name: name.clone(), peer_urls: advertise_peer_urls.clone() }]),
+            None => founders(flags, &name, &advertise_peer_urls, cluster_exists),
+        };
         let first_start = members.as_ref().map(|_| ()).map_err(String::clone);
         let alone = InitialMember { name: name.clone(), peer_urls: advertise_peer_urls.clone() };
         let initial_cluster = members.unwrap_or_else(|_| vec![alone]);
@@ -176,6 +186,7 @@ impl Config {
             security,
             advertise_peer_urls,
             initial_cluster,
+            discovery,
             first_start,
             initial_cluster_token: read.text("initial-cluster-token"),
             cluster_exists,
@@ -228,10 +239,12 @@ fn data_dir(flags: &Flags, name: &str) -> String {
 
 /// The members that the flags of the first start name, where they hold together.
 fn founders(flags: &Flags, name: &str, told: &[String], cluster_exists: bool) -> Result<Vec<InitialMember>, String> {
-    let given = flags.is_given("initial-cluster").then(|| flags.get("initial-cluster"));
+    // The end of a service's name alone names no member, and leaves no default.
+    let none_named = flags.is_given("initial-cluster") || !flags.get("discovery-srv-name").is_empty();
+    let given = none_named.then(|| flags.get("initial-cluster"));
     let members = founding::members(given, name, told)?;
-    founding::check(&members, name, told, cluster_exists)?;
-    flags.first_start_unbuilt.clone().map_or(Ok(members), Err)
+    founding::check(&members, name, told, cluster_exists, str::to_owned)?;
+    Ok(members)
 }
 
 fn web(read: &Reader<'_>) -> Result<Web, String> {

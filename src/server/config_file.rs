@@ -30,7 +30,22 @@ const SECURITY: [(&str, &str, &str); 10] = [
 
 const SOCKETS: [(&str, &str); 2] = [("reuse-port", "socket-reuse-port"), ("reuse-address", "socket-reuse-address")];
 
-const DISCOVERY: [(&str, &str); 2] = [("endpoints", "discovery-endpoints"), ("token", "discovery-token")];
+/// Keys of the registry of v3 discovery, by the map they stand in below `discovery-config`, and the flags that they are.
+const DISCOVERY: [(&[&str], &str, &str); 13] = [
+    (&[], "token", "discovery-token"),
+    (&["client"], "endpoints", "discovery-endpoints"),
+    (&["client"], "dial-timeout", "discovery-dial-timeout"),
+    (&["client"], "request-timeout", "discovery-request-timeout"),
+    (&["client"], "keepalive-time", "discovery-keepalive-time"),
+    (&["client"], "keepalive-timeout", "discovery-keepalive-timeout"),
+    (&["client", "secure"], "cert", "discovery-cert"),
+    (&["client", "secure"], "key", "discovery-key"),
+    (&["client", "secure"], "cacert", "discovery-cacert"),
+    (&["client", "secure"], "insecure-transport", "discovery-insecure-transport"),
+    (&["client", "secure"], "insecure-skip-tls-verify", "discovery-insecure-skip-tls-verify"),
+    (&["client", "auth"], "username", "discovery-user"),
+    (&["client", "auth"], "password", "discovery-password"),
+];
 
 /// Reads a file.
 ///
@@ -81,14 +96,30 @@ fn of_text(text: &str) -> Result<Given, String> {
             inside.get(key).map_or(Ok(()), |value| take(&mut given, name, kind, &format!("{map}.{key}"), value))?;
         }
     }
-    for (map, flags, kind) in [("socket-options", SOCKETS, Kind::Bool), ("discovery-config", DISCOVERY, Kind::Text)] {
-        let Some(inside) = inside(&keys, map)? else { continue };
-        for (key, name) in flags {
-            let kind = if key == "endpoints" { Kind::Words } else { kind };
-            inside.get(key).map_or(Ok(()), |value| take(&mut given, name, kind, &format!("{map}.{key}"), value))?;
+    if let Some(inside) = inside(&keys, "socket-options")? {
+        for (key, name) in SOCKETS {
+            let path = format!("socket-options.{key}");
+            inside.get(key).map_or(Ok(()), |value| take(&mut given, name, Kind::Bool, &path, value))?;
         }
     }
+    take_discovery(&mut given, &keys)?;
     Ok(given)
+}
+
+fn take_discovery(given: &mut Given, keys: &Map<String, Value>) -> Result<(), String> {
+    for (maps, key, name) in DISCOVERY {
+        let mut path = "discovery-config".to_owned();
+        let mut map = inside(keys, &path)?;
+        for below in maps {
+            map = map.map_or(Ok(None), |map| inside(map, below))?;
+            path = format!("{path}.{below}");
+        }
+        let kind = FLAGS.iter().find(|flag| flag.name == name).map_or(Kind::Text, |flag| flag.kind);
+        if let Some(value) = map.and_then(|map| map.get(key)) {
+            take(given, name, kind, &format!("{path}.{key}"), value)?;
+        }
+    }
+    Ok(())
 }
 
 /// Flags that are no keys of the file, or stand in one of its maps.

@@ -98,16 +98,6 @@ impl Flag {
         format!("ETCD_{}", self.name.to_uppercase().replace('-', "_"))
     }
 
-    /// Whether it describes the first start, and means nothing at a later one.
-    pub fn is_of_first_start(&self) -> bool {
-        self.name.starts_with("discovery-") || self.name.starts_with("initial-cluster")
-    }
-
-    /// Whether its value is never shown: not in a refusal, not in the log.
-    pub fn is_secret(&self) -> bool {
-        ["password", "token", "user"].iter().any(|word| self.name.contains(word)) && self.standing == Standing::Unbuilt
-    }
-
     /// Whether `value` says what the default says.
     pub fn is_default(&self, value: &str) -> bool {
         use crate::server::values;
@@ -151,6 +141,22 @@ pub const FLAGS: &[Flag] = &[
     built(Clustering, "initial-advertise-peer-urls", Urls, "http://localhost:2380", "This member's peer URLs, told to the cluster."),
     built(Clustering, "advertise-client-urls", Urls, "http://localhost:2379", "This member's client URLs, told to the cluster."),
     built(Clustering, "initial-cluster", Text, "", "Members at first start: 'name=url,...'."),
+    built(Clustering, "discovery-srv", Text, "", "DNS domain whose SRV records name the members of a new cluster."),
+    built(Clustering, "discovery-srv-name", Text, "", "End of the services' names there: '_etcd-server-NAME._tcp'."),
+    built(Clustering, "discovery-token", Text, "", "Name of the new cluster in a registry (v3 discovery)."),
+    built(Clustering, "discovery-endpoints", Words, "", "The cluster that keeps the registry."),
+    built(Clustering, "discovery-dial-timeout", Duration, "2s", "Time a connection to it may take."),
+    built(Clustering, "discovery-request-timeout", Duration, "5s", "Time a request to it may take."),
+    built(Clustering, "discovery-keepalive-time", Duration, "2s", "Time between pings to it."),
+    built(Clustering, "discovery-keepalive-timeout", Duration, "6s", "Time it has to answer one."),
+    built(Clustering, "discovery-insecure-transport", Bool, "true", "Whether it is reached without encryption."),
+    built(Clustering, "discovery-insecure-skip-tls-verify", Bool, "false", "Whether any server is believed to be it."),
+    built(Clustering, "discovery-cert", Text, "", "Certificate shown to it."),
+    built(Clustering, "discovery-key", Text, "", "Its key."),
+    built(Clustering, "discovery-cacert", Text, "", "Authorities by which it is trusted."),
+    built(Clustering, "discovery-user", Text, "", "User there, as name or name:password."),
+    built(Clustering, "discovery-password", Text, "", "The user's password."),
+    built(Clustering, "discovery-fallback", Choice(&["exit", "proxy"]), "exit", "What to do where nothing is found: 'exit' is all there is."),
     built(Clustering, "initial-cluster-state", Choice(&["new", "existing"]), "new", "Whether the cluster is 'new' or 'existing', at first start."),
     built(Clustering, "force-new-cluster", Bool, "false", "Go on alone with one's data and remove the others: for when a majority is lost for good."),
     built(Clustering, "initial-cluster-token", Text, "etcd-cluster", "Token that sets clusters apart."),
@@ -211,22 +217,6 @@ pub const FLAGS: &[Flag] = &[
     unbuilt("wal-dir", Text, ""),
     unbuilt("socket-reuse-port", Bool, "false"),
     unbuilt("socket-reuse-address", Bool, "false"),
-    unbuilt("discovery-endpoints", Words, ""),
-    unbuilt("discovery-token", Text, ""),
-    unbuilt("discovery-dial-timeout", Duration, "2s"),
-    unbuilt("discovery-request-timeout", Duration, "5s"),
-    unbuilt("discovery-keepalive-time", Duration, "2s"),
-    unbuilt("discovery-keepalive-timeout", Duration, "6s"),
-    unbuilt("discovery-insecure-transport", Bool, "true"),
-    unbuilt("discovery-insecure-skip-tls-verify", Bool, "false"),
-    unbuilt("discovery-cert", Text, ""),
-    unbuilt("discovery-key", Text, ""),
-    unbuilt("discovery-cacert", Text, ""),
-    unbuilt("discovery-user", Text, ""),
-    unbuilt("discovery-password", Text, ""),
-    unbuilt("discovery-srv", Text, ""),
-    unbuilt("discovery-srv-name", Text, ""),
-    unbuilt("discovery-fallback", Text, "exit"),
     unbuilt("enable-log-rotation", Bool, "false"),
     unbuilt("log-rotation-config-json", Text, r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#),
     unbuilt("enable-pprof", Bool, "false"),

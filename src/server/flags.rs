@@ -43,8 +43,6 @@ impl fmt::Display for FlagStop {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Flags {
     given: BTreeMap<&'static str, String>,
-    /// Why a first start is refused: a flag that describes it is not built.
-    pub first_start_unbuilt: Option<String>,
     /// Warnings for the log, which is not there yet when flags are read.
     pub warnings: Vec<String>,
 }
@@ -190,12 +188,7 @@ impl Flags {
             let Some(flag) = find(name) else { continue };
             match flag.standing {
                 Standing::Unbuilt if !flag.is_default(value) => {
-                    let shown = if flag.is_secret() { String::new() } else { format!("={value}") };
-                    let text = format!("--{name}{shown} is not supported by quorate yet");
-                    if !flag.is_of_first_start() {
-                        return Err(FlagStop::Refused(text));
-                    }
-                    self.first_start_unbuilt = Some(text);
+                    return Err(FlagStop::Refused(format!("--{name}={value} is not supported by quorate yet")));
                 }
                 Standing::Refused(why) if !flag.is_default(value) => {
                     return Err(FlagStop::Refused(format!("--{name} is refused: {why}")));

@@ -9,6 +9,7 @@ mod config_file;
 mod counted;
 mod descriptors;
 mod directory;
+mod discovery;
 mod features;
 mod flag_table;
 pub mod flags;
