@@ -156,6 +156,7 @@ fn kind_of(command: &Command) -> &'static str {
         Command::Alarm { .. } => "Alarm",
         Command::SetMemberAttributes { .. } => "ClusterMemberAttrSet",
         Command::SetClusterVersion(_) => "ClusterVersionSet",
+        Command::SetDowngrade(_) => "DowngradeInfoSet",
         Command::Auth(command) => kind_of_auth(command),
     }
 }

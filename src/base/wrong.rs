@@ -69,6 +69,10 @@ pub enum Refusal {
     AuthOldRevision,
     PasswordTooLong,
     VerifyOnly,
+    WrongDowngradeVersion,
+    InvalidDowngradeTarget,
+    ClusterVersionUnknown,
+    DowngradeInProgress,
     /// A method or form that is not built yet; the text names it.
     Unimplemented(String),
     /// What another member refused with, in words this version does not know.
@@ -117,6 +121,10 @@ impl Refusal {
             Self::Timeout => "etcdserver: request timed out",
             Self::TimeoutLeaderFail => "etcdserver: request timed out, possibly due to previous leader failure",
             Self::TimeoutConnectionLost => "etcdserver: request timed out, possibly due to connection lost",
+            Self::WrongDowngradeVersion => "etcdserver: wrong downgrade target version format",
+            Self::InvalidDowngradeTarget => "etcdserver: invalid downgrade target version",
+            Self::ClusterVersionUnknown => "etcdserver: cluster version not found during downgrade",
+            Self::DowngradeInProgress => "etcdserver: cluster has a downgrade job in progress",
             Self::TimeoutWaitingForApply => {
                 "etcdserver: request timed out, waiting for the applied index took too long"
             }
@@ -216,6 +224,10 @@ impl Refusal {
             Self::AuthOldRevision,
             Self::PasswordTooLong,
             Self::VerifyOnly,
+            Self::WrongDowngradeVersion,
+            Self::InvalidDowngradeTarget,
+            Self::ClusterVersionUnknown,
+            Self::DowngradeInProgress,
         ];
         known.into_iter().find(|refusal| refusal.text() == text).unwrap_or_else(|| Self::Told(text.to_string()))
     }

@@ -49,6 +49,7 @@ mod space;
 mod space_steps;
 mod tallies;
 mod telling;
+mod versions;
 mod view_cell;
 mod watches;
 

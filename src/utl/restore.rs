@@ -99,6 +99,7 @@ fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
         removed: Vec::new(),
         alarms: foreign.alarms,
         cluster_version: None,
+        downgrade: None,
         leases: foreign.leases,
         revision,
         compact_revision: position.compact_revision(),
