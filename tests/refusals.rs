@@ -85,7 +85,8 @@ fn what_is_wrong_is_refused_in_etcds_words() {
     let mut wrong = Vec::new();
     for (case, recorded) in &cases {
         let answer = answer(case, directory.path());
-        let expected = DIFFERENT.iter().find(|(different, ..)| different == case).map_or(*recorded, |(_, ours, _)| ours);
+        let expected =
+            DIFFERENT.iter().find(|(different, ..)| different == case).map_or(*recorded, |(_, ours, _)| ours);
         if answer != expected {
             wrong.push(format!("{case}\n  expected {expected}\n  answered {answer}"));
         }

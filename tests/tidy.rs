@@ -62,7 +62,12 @@ const ROOMS: &[Room] = &[
     room("passport", 6),
     room("api", 7),
     room("server", 8),
-    Room { name: "client", layer: 2, imports_only: Some(&["base", "tls", "wire"]), entered_only_by: Some(&["server", "ctl"]) },
+    Room {
+        name: "client",
+        layer: 2,
+        imports_only: Some(&["base", "tls", "wire"]),
+        entered_only_by: Some(&["server", "ctl"]),
+    },
     Room { name: "ctl", layer: 3, imports_only: Some(&["client", "dns", "wire"]), entered_only_by: Some(&["bin"]) },
     room("utl", 9),
     room("bin", 10),

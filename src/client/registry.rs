@@ -70,7 +70,8 @@ pub async fn join(
     own: &str,
 ) -> Result<String, RegistryError> {
     let client = Client::connect(endpoints, options).await.map_err(RegistryError::Client)?;
-    let registry = Registry { client, keys: path(&[PREFIX, token]), own: path(&[PREFIX, token, "members", &member.to_string()]) };
+    let registry =
+        Registry { client, keys: path(&[PREFIX, token]), own: path(&[PREFIX, token, "members", &member.to_string()]) };
     registry.check(None).await?;
     registry.register(own).await;
     let mut seen = None;

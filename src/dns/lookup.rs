@@ -84,8 +84,7 @@ impl Names {
             return Err(self.no_such_host(&name));
         }
         services.sort_by_key(|srv| (srv.priority(), u16::MAX - srv.weight(), srv.port(), srv.target().to_string()));
-        let service =
-            |srv: &Srv<Name<Vec<u8>>>| Service { target: format!("{}.", srv.target()), port: srv.port() };
+        let service = |srv: &Srv<Name<Vec<u8>>>| Service { target: format!("{}.", srv.target()), port: srv.port() };
         Ok(services.iter().map(service).collect())
     }
 

@@ -18,7 +18,9 @@ pub(super) fn read(list: &str) -> Result<Vec<SocketAddr>, String> {
     parts
         .map(|part| {
             let alone = || part.parse::<IpAddr>().map(|address| SocketAddr::new(address, PORT));
-            part.parse::<SocketAddr>().or_else(|_| alone()).map_err(|_| format!("{NAME_SERVERS}: {part:?} is no address"))
+            part.parse::<SocketAddr>()
+                .or_else(|_| alone())
+                .map_err(|_| format!("{NAME_SERVERS}: {part:?} is no address"))
         })
         .collect()
 }

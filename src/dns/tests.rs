@@ -52,9 +52,12 @@ async fn what_is_not_there_is_told_in_gos_words() {
 async fn a_host_has_an_address() {
     let server = started();
     let names = Names::at(&[server.address]);
-    for (host, address) in
-        [("m1.example.test", "127.0.0.3"), ("m0.example.test.", "127.0.0.2"), ("::1", "::1"), ("localhost", "127.0.0.1")]
-    {
+    for (host, address) in [
+        ("m1.example.test", "127.0.0.3"),
+        ("m0.example.test.", "127.0.0.2"),
+        ("::1", "::1"),
+        ("localhost", "127.0.0.1"),
+    ] {
         let address: IpAddr = address.parse().expect("an address");
         assert_eq!(names.address(host).await, Ok(address), "{host}");
     }
@@ -63,8 +66,12 @@ async fn a_host_has_an_address() {
 
 #[test]
 fn own_servers_are_addresses_with_a_port_or_without() {
-    let read = |list| own_servers::read(list).map(|servers| servers.iter().map(ToString::to_string).collect::<Vec<_>>());
-    assert_eq!(read("127.0.0.1:5353, 10.0.0.1,[::1]:53,::1"), Ok(["127.0.0.1:5353", "10.0.0.1:53", "[::1]:53", "[::1]:53"].map(String::from).to_vec()));
+    let read =
+        |list| own_servers::read(list).map(|servers| servers.iter().map(ToString::to_string).collect::<Vec<_>>());
+    assert_eq!(
+        read("127.0.0.1:5353, 10.0.0.1,[::1]:53,::1"),
+        Ok(["127.0.0.1:5353", "10.0.0.1:53", "[::1]:53", "[::1]:53"].map(String::from).to_vec())
+    );
     assert_eq!(read(""), Ok(Vec::new()));
     assert_eq!(read("here"), Err("QUORATE_NAME_SERVERS: \"here\" is no address".to_owned()));
 }

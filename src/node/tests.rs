@@ -524,7 +524,9 @@ fn draining_finishes_what_was_begun_and_refuses_what_comes() {
 #[test]
 fn the_version_goes_down_with_a_downgrade_and_comes_back_without() {
     let mut bench = Bench::new(config());
-    for (target, version) in [(Some("3.6.0"), "3.6.0"), (None, "3.7.0"), (Some("3.5.0"), "3.7.0"), (Some("3.6.0"), "3.6.0")] {
+    for (target, version) in
+        [(Some("3.6.0"), "3.6.0"), (None, "3.7.0"), (Some("3.5.0"), "3.7.0"), (Some("3.6.0"), "3.6.0")]
+    {
         let _ = bench.propose(&Command::SetDowngrade(target.map(str::to_string)));
         bench.settle();
         bench.pass(Duration::from_millis(100));

@@ -18,7 +18,9 @@ impl<D: Disk> Node<D> {
         let own = &self.config.cluster_version;
         let wanted = match self.machine.downgrade() {
             None => own.clone(),
-            Some(target) if downgrade::allowed_target(own).is_some_and(|allowed| allowed == target) => target.to_string(),
+            Some(target) if downgrade::allowed_target(own).is_some_and(|allowed| allowed == target) => {
+                target.to_string()
+            }
             Some(_) => return,
         };
         if self.machine.cluster_version() != Some(&wanted) {

@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(text) => return complain(&text, EXIT_REFUSED),
     };
-    if let Err(text) = logs::start(&config.log_level, &config.log_format, &config.log_outputs) {
+    if let Err(text) = logs::start(&config.log_level, &config.log_format, &config.log_outputs, config.log_rotation) {
         return complain(&text, EXIT_REFUSED);
     }
     for warning in &flags.warnings {
@@ -295,6 +295,7 @@ impl Serving {
         security.make_own(&root, &config.listening)?;
         let doors = security.doors(&config.listening)?;
         let env = env.sealed_by(security.between_members(&config.listening.peers)?);
+        let env = if config.socket_reuse_port { env.sharing_ports() } else { env };
         let driver_config = founded_or_joined(config, &env, &share).await?;
         let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
         lock.note_begun().map_err(|fault| in_directory(&fault))?;
@@ -370,7 +371,7 @@ impl Serving {
 fn bind_all(config: &Config) -> Result<Vec<Listener>, String> {
     let cannot = |place: &dyn std::fmt::Display, error| format!("cannot listen on {place}: {error}");
     let bind = |(place, entry): (&Place, Entry), traffic| {
-        Listener::bind(place, traffic, entry).map_err(|error| cannot(place, error))
+        Listener::bind(place, traffic, entry, config.socket_reuse_port).map_err(|error| cannot(place, error))
     };
     let listening = &config.listening;
     let both = if listening.http.is_empty() { Traffic::Clients } else { Traffic::Calls };
@@ -379,7 +380,7 @@ fn bind_all(config: &Config) -> Result<Vec<Listener>, String> {
     let metrics = entries(&listening.metrics).into_iter().map(|place| bind(place, Traffic::Metrics));
     let sockets = clients.chain(http).chain(metrics).collect::<Result<_, _>>()?;
     for listen in &listening.peers {
-        Socket::bind(&listen.place).map_err(|error| cannot(&listen.place, error))?;
+        Socket::bind(&listen.place, config.socket_reuse_port).map_err(|error| cannot(&listen.place, error))?;
     }
     Ok(sockets)
 }

@@ -13,6 +13,7 @@ use crate::server::discovery::Discovery;
 use crate::server::features::Features;
 use crate::server::flags::Flags;
 use crate::server::founding::{self, InitialMember};
+use crate::server::log_rotation::Rotation;
 use crate::server::security::Security;
 use crate::server::socket::{Listen, Listening, Place};
 use crate::server::values;
@@ -66,6 +67,9 @@ pub struct Config {
     pub log_level: String,
     pub log_format: String,
     pub log_outputs: Vec<String>,
+    /// `None` lets files grow.
+    pub log_rotation: Option<Rotation>,
+    pub socket_reuse_port: bool,
     /// What is open by plain HTTP, and for whom.
     pub web: Web,
     /// Whether `--metrics` is `extensive`.
@@ -155,6 +159,7 @@ impl Config {
         if flags.get("discovery-fallback") == "proxy" {
             return Err("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"".into());
         }
+        let log_rotation = logging(&read)?;
         let name = read.text("name");
         let data_dir = data_dir(flags, &name);
         // In etcd's order, so that of several things that are wrong the same one is told.
@@ -216,6 +221,8 @@ impl Config {
             log_level: read.text("log-level"),
             log_format: read.text("log-format"),
             log_outputs: values::words(flags.get("log-outputs")),
+            log_rotation,
+            socket_reuse_port: read.flag("socket-reuse-port")?,
             extensive_metrics: flags.get("metrics") == "extensive",
             proof: proof(&read)?,
             web: web(&read)?,
@@ -227,6 +234,27 @@ impl Config {
     /// Whether log lines go where people read what a command says.
     pub fn logs_to_stderr(&self) -> bool {
         self.log_outputs.iter().any(|output| matches!(output.as_str(), "default" | "stderr"))
+    }
+}
+
+/// What is wrong with the flags of the log, before anything else is looked at; else when files are put aside.
+fn logging(read: &Reader<'_>) -> Result<Option<Rotation>, String> {
+    match read.0.get("logger") {
+        "zap" => {}
+        "capnslog" => return Err("--logger=capnslog is removed in v3.5".into()),
+        other => return Err(format!("unknown logger option {other:?}")),
+    }
+    let outputs = values::words(read.0.get("log-outputs"));
+    if outputs.len() > 1 && outputs.iter().any(|output| output == "default") {
+        return Err("multi logoutput for \"default\" is not supported yet".into());
+    }
+    let rotation = match read.flag("enable-log-rotation")? {
+        true => Some(Rotation::read(read.0.get("log-rotation-config-json"), &outputs)?),
+        false => None,
+    };
+    match read.0.get("log-format") {
+        "json" | "console" => Ok(rotation),
+        other => Err(format!("unknown log format: {other}, supported values json, console")),
     }
 }
 

@@ -162,7 +162,9 @@ async fn by_services(config: &mut Config, domain: &str, suffix: &str) -> Result<
         return Err(setting_up(format!("cannot find local etcd member {:?} in SRV records", config.name)));
     }
     let resolved = Resolved::of(&names, &members, config).await;
-    founding::check(&members, &config.name, &config.advertise_peer_urls, config.cluster_exists, |url| resolved.url(url))?;
+    founding::check(&members, &config.name, &config.advertise_peer_urls, config.cluster_exists, |url| {
+        resolved.url(url)
+    })?;
     config.initial_cluster = members;
     Ok(())
 }
@@ -229,7 +231,11 @@ async fn pairs_of_service(
             }
         };
         let host = target.strip_suffix('.').unwrap_or(&target);
-        let url = if host.contains(':') { format!("{scheme}://[{host}]:{port}") } else { format!("{scheme}://{host}:{port}") };
+        let url = if host.contains(':') {
+            format!("{scheme}://[{host}]:{port}")
+        } else {
+            format!("{scheme}://{host}:{port}")
+        };
         match advertised {
             Some((_, _, expected)) if expected.scheme != scheme => {
                 let expected = &expected.text;

@@ -82,11 +82,7 @@ pub fn has_duplicate_url(members: &[InitialMember]) -> bool {
     urls.windows(2).any(|pair| pair[0] == pair[1])
 }
 
-fn check_advertised(
-    local: &InitialMember,
-    advertised: &[String],
-    at: impl Fn(&str) -> String,
-) -> Result<(), String> {
+fn check_advertised(local: &InitialMember, advertised: &[String], at: impl Fn(&str) -> String) -> Result<(), String> {
     let mut advertised = advertised.to_vec();
     advertised.sort();
     let Some(why) = difference(&advertised, &local.peer_urls, at) else { return Ok(()) };

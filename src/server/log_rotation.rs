@@ -129,7 +129,11 @@ impl Rotating {
     fn tidy(&self, now: SystemTime) {
         let (stem, end) = parts(&self.path);
         let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let names = fs::read_dir(directory).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        let names = fs::read_dir(directory)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok());
         let moment = |name: &str| {
             let name = name.strip_prefix(stem.as_str())?.strip_prefix('-')?.strip_suffix(end.as_str())?;
             is_moment(name).then(|| name.to_owned())
@@ -186,7 +190,10 @@ fn name_of(moment: SystemTime) -> String {
 fn is_moment(text: &str) -> bool {
     let form = "dddd-dd-ddTdd-dd-dd.ddd";
     text.len() == form.len()
-        && text.chars().zip(form.chars()).all(|(c, wanted)| if wanted == 'd' { c.is_ascii_digit() } else { c == wanted })
+        && text
+            .chars()
+            .zip(form.chars())
+            .all(|(c, wanted)| if wanted == 'd' { c.is_ascii_digit() } else { c == wanted })
 }
 
 #[cfg(test)]
@@ -240,7 +247,10 @@ mod tests {
         assert!(names.contains(&"quorate-other.log".to_owned()), "{names:?}");
         let read = |name: &str| fs::read_to_string(directory.path().join(name)).expect("text");
         let aside: Vec<&String> = names.iter().filter(|name| name.starts_with("quorate-2")).collect();
-        assert_eq!(aside.iter().map(|name| read(name)).collect::<String>(), "line 0002\nline 0003\nline 0004\nline 0005\n");
+        assert_eq!(
+            aside.iter().map(|name| read(name)).collect::<String>(),
+            "line 0002\nline 0003\nline 0004\nline 0005\n"
+        );
         assert_eq!(read("quorate.log"), "line 0006\nline last\n");
     }
 

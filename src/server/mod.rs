@@ -18,6 +18,7 @@ mod gathered;
 mod header_fields;
 pub mod listen;
 mod log_outputs;
+mod log_rotation;
 mod logs;
 mod notices;
 mod notify;

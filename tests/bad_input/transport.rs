@@ -46,10 +46,9 @@ async fn noise_ends_its_own_connection_only() {
 async fn unknown_methods_are_named() {
     let server = Server::start().await;
     let ask = pb::StatusRequest {};
-    for (path, text) in [
-        ("/etcdserverpb.KV/Fly", "unknown method Fly for service etcdserverpb.KV"),
-        ("/a.B/C", "unknown service a.B"),
-    ] {
+    for (path, text) in
+        [("/etcdserverpb.KV/Fly", "unknown method Fly for service etcdserverpb.KV"), ("/a.B/C", "unknown service a.B")]
+    {
         server.refuses(path, &ask, 12, text).await;
     }
     server.must_be_well_at(1).await;
@@ -72,7 +71,11 @@ async fn a_downgrade_that_cannot_be_is_refused() {
     server.refuses(path, &ask(3, "3.6"), 2, "etcdserver: unknown method").await;
     let told = |answer: pb::DowngradeResponse| answer.version;
     assert_eq!(told(server.call(path, &ask(0, "3.6")).await.unwrap()), "3.7");
-    assert_eq!(told(server.call(path, &ask(2, "")).await.unwrap()), "3.7", "that there is none is only told in the log");
+    assert_eq!(
+        told(server.call(path, &ask(2, "")).await.unwrap()),
+        "3.7",
+        "that there is none is only told in the log"
+    );
     assert_eq!(told(server.call(path, &ask(1, "3.6.9")).await.unwrap()), "3.7");
     server.must_be_well_at(1).await;
 }

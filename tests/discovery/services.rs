@@ -57,7 +57,8 @@ async fn three_members_find_each_other_and_are_found() {
         format!("Error: dns lookup errors: {} and {}\n", lookup("etcd-client-ssl-none"), lookup("etcd-client-none"));
     assert_eq!((code, told), (Some(1), expected));
     // Who takes nothing on trust gets none of these, and falls back on what is given.
-    let (_, _, told) = ctl(&["--insecure-discovery=false", "--endpoints=127.0.0.1:1", "--command-timeout=10ms", "get", "k"]);
+    let (_, _, told) =
+        ctl(&["--insecure-discovery=false", "--endpoints=127.0.0.1:1", "--command-timeout=10ms", "get", "k"]);
     assert_eq!(told.matches("ignoring discovered insecure endpoint").count(), 3, "{told}");
 }
 

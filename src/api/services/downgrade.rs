@@ -21,7 +21,10 @@ impl<E: Env> Session<E> {
             Ok(DowngradeAction::Cancel) => self.end_downgrade().await?,
             Err(_) => return Err(Refusal::Told("etcdserver: unknown method".to_string())),
         };
-        Ok(pb::DowngradeResponse { header: Some(self.header(self.handle.facts().revision())), version: short(&version) })
+        Ok(pb::DowngradeResponse {
+            header: Some(self.header(self.handle.facts().revision())),
+            version: short(&version),
+        })
     }
 
     /// The version of the cluster and the one it may go down to, where that is the one that is asked for.
