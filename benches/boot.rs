@@ -3,6 +3,9 @@
 //!
 //! Each start is a process of its own, on files whose pages were dropped from memory or not, once by outlines and once reading
 //! everything, as every start did before there were outlines: so the two stand beside each other in one run.
+//!
+//! To hold two builds beside each other on the same data: `-- fill <directory> <keys> <bytes>` with one, then
+//! `-- start <directory>` with each in turn.
 
 use std::path::Path;
 use std::process::Command as Process;
@@ -98,6 +101,11 @@ fn main() {
         return runtime.block_on(started(Path::new(dir)));
     }
     let number = |at: usize, usual: u64| arguments.get(at).and_then(|word| word.parse().ok()).unwrap_or(usual);
+    if let [word, dir, _, _] = &arguments[..]
+        && word == "fill"
+    {
+        return runtime.block_on(fill(Path::new(dir), number(2, 0), number(3, 0) as usize));
+    }
     let (keys, value_bytes) = (number(0, 100_000), number(1, 256));
     let dir = tempfile::tempdir().expect("a temporary directory");
     runtime.block_on(fill(dir.path(), keys, value_bytes as usize));

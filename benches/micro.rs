@@ -70,16 +70,10 @@ fn watch_fan_out(watchers: u64) {
         }
     };
     for n in 0..watchers {
-        let spec = WatchSpec {
-            range: KeyRange::from_wire(Bytes::from_static(b"/registry/"), Bytes::from_static(b"/registry0")),
-            start_revision: 0,
-            watch_id: 0,
-            no_put: false,
-            no_delete: false,
-            prev_kv: false,
-            progress_notify: false,
-            fragment: false,
-        };
+        let spec = WatchSpec::events(
+            KeyRange::from_wire(Bytes::from_static(b"/registry/"), Bytes::from_static(b"/registry0")),
+            0,
+        );
         hub.create(StreamId(n % 16), spec, now);
         if n % 1_024 == 0 {
             drain();

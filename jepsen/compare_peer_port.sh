@@ -3,7 +3,7 @@
 #
 #   jepsen/compare_peer_port.sh ETCD QUORATE ETCDCTL
 #
-# FIRST_PORT (42300) and the five ports after it are used; ids follow from them, so that those of both are the same. Ends with 0
+# FIRST_PORT (12700) and the five ports after it are used; ids follow from them, so that those of both are the same. Ends with 0
 # where every status, head (but for the date, and the order of its lines) and body is the same.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

@@ -8,14 +8,7 @@ if ! command -v go >/dev/null 2>&1; then
     echo "SKIPPED: Go is not installed, so the Go client is not run"
     exit 0
 fi
-target=${CARGO_TARGET_DIR:-$PWD/target}
-server=${1:-}
-[ $# -eq 0 ] || shift
-if [ -z "$server" ]; then
-    cargo build --quiet --release --bin quorate
-    server=$target/release/quorate
-fi
-cargo build --quiet -p quorate-jepsen
+. jepsen/server_under_test.sh
 mkdir -p "$target/clients"
 (cd jepsen/clients/go && go build -o "$target/clients/go-client" .)
 flags=

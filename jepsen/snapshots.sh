@@ -1,7 +1,8 @@
 #!/bin/sh
 # Data across the border, both ways: a snapshot of quorate into stock etcd, one of stock etcd into quorate, a stopped etcd's files
-# into quorate; and the offline tool against the stock one, byte for byte. Prints digests and says which step differs.
-# Needs the binaries: PEERS_DIR (jepsen/build_peers.sh) and BIN_DIR (target/debug).
+# into quorate, each time with digest, leases and their keys, alarms, users, roles and what they may do; and the offline tool against
+# the stock one, byte for byte. Prints what went over and says which step differs.
+# Needs curl and the binaries: PEERS_DIR (jepsen/build_peers.sh) and BIN_DIR (target/debug).
 set -eu
 cd "$(dirname "$0")/.."
 peers=${PEERS_DIR:-$PWD/target/peers}
@@ -22,17 +23,19 @@ trap 'stop; rm -rf "$dir"' EXIT
 client=http://127.0.0.1:$port
 peer=http://127.0.0.1:$((port + 1))
 cluster="--name one --initial-cluster one=$peer --initial-advertise-peer-urls $peer"
-ctl() { "$peers/etcdctl" --endpoints="$client" "$@" 2>/dev/null; }
+user=
+ctl() { "$peers/etcdctl" --endpoints="$client" ${user:+--user "$user"} "$@" 2>/dev/null; }
 start() { # binary, directory
     "$1" --data-dir "$2" $cluster --listen-peer-urls "$peer" --listen-client-urls "$client" --advertise-client-urls "$client" \
         >"$2.log" 2>&1 &
     pid=$!
-    for _ in $(seq 100); do ctl endpoint health >/dev/null && return; sleep 0.1; done
+    # Far longer than a busy machine needs.
+    for _ in $(seq 600); do ctl get ready >/dev/null && return; sleep 0.1; done
     echo "FAILED: $1 does not start: $(tail -1 "$2.log")"
     exit 1
 }
 same() { # what, one, other
-    if [ "$2" = "$3" ]; then echo "same: $1: $2"; else
+    if [ "$2" = "$3" ]; then echo "same: $1: $(echo "$2" | head -1)"; else
         echo "DIFFERS: $1: $2 and $3"
         exit 1
     fi
@@ -45,43 +48,80 @@ fill() { # revision to compact at
     ctl compaction "$1" >/dev/null
     ctl put after 1 >/dev/null
     ctl del after >/dev/null
-    digest=$(ctl endpoint hashkv)
-    leases=$(ctl lease list)
+}
+guard() { # users, a role, and authentication
+    for name in root app; do
+        ctl user add "$name:pw" >/dev/null
+    done
+    ctl role add reader >/dev/null
+    ctl role grant-permission reader read k --prefix >/dev/null
+    ctl user grant-role root root >/dev/null
+    ctl user grant-role app reader >/dev/null
+    ctl auth enable >/dev/null
+    user=root:pw
+}
+# Everything that has to come over: the digest on the first line.
+holdings() {
+    ctl endpoint hashkv
+    # Which of two that end together comes first is nobody's promise.
+    leases=$(ctl lease list | tail -n +2 | sort)
+    for id in $leases; do ctl lease timetolive "$id" --keys | sed -E 's/remaining\([0-9]+s\)/remaining/'; done
+    ctl alarm list
+    ctl auth status
+    for name in $(ctl user list); do ctl user get "$name"; done
+    for name in $(ctl role list); do ctl role get "$name"; done
+    # Its password holds, and so do the limits of its role.
+    user=app:pw
+    ctl get k1 || echo "not allowed: k1"
+    ctl get leased || echo "not allowed: leased"
+    user=$admin
+}
+alarm() { # an alarm that a client raises, as a member would
+    id=$(ctl member list -w json | sed -E 's/.*"ID":([0-9]+).*/\1/')
+    token=$(curl -s "$client/v3/auth/authenticate" -d '{"name":"root","password":"pw"}' | sed -E 's/.*"token":"([^"]*)".*/\1/')
+    curl -s -H "Authorization: $token" "$client/v3/maintenance/alarm" -d "{\"action\":\"ACTIVATE\",\"memberID\":\"$id\",\"alarm\":\"NOSPACE\"}" >/dev/null
 }
 cd "$dir"
+admin=root:pw
 
 start "$bin/quorate" ours
 fill 40
+guard
+alarm
+held=$(holdings)
 ctl snapshot save ours.db >/dev/null
 stop
+echo "$held"
 "$peers/etcdutl" snapshot restore ours.db --data-dir theirs $cluster 2>/dev/null
 start "$peers/etcd" theirs
-same "quorate's snapshot in etcd" "$digest" "$(ctl endpoint hashkv)"
-same "its leases" "$leases" "$(ctl lease list)"
+same "quorate's snapshot in etcd" "$held" "$(holdings)"
 ctl snapshot save theirs.db >/dev/null
 stop
 "$bin/quorateutl" snapshot restore theirs.db --data-dir back $cluster 2>/dev/null
 start "$bin/quorate" back
-same "etcd's snapshot in quorate" "$digest" "$(ctl endpoint hashkv)"
-same "its leases" "$leases" "$(ctl lease list)"
+same "etcd's snapshot in quorate" "$held" "$(holdings)"
 stop
 raise="--bump-revision 1000 --mark-compacted"
 "$peers/etcdutl" snapshot restore theirs.db --data-dir raised1 $cluster $raise 2>/dev/null
 start "$peers/etcd" raised1
-digest=$(ctl endpoint hashkv)
+held=$(holdings)
 stop
 "$bin/quorateutl" snapshot restore theirs.db --data-dir raised2 $cluster $raise 2>/dev/null
 start "$bin/quorate" raised2
-same "a raised revision" "$digest" "$(ctl endpoint hashkv)"
+same "a raised revision" "$held" "$(holdings)"
 stop
 start "$peers/etcd" theirs
+ctl alarm disarm >/dev/null
 fill 100
+alarm
+held=$(holdings)
 kill -9 "$pid"
 stop
-"$bin/quorateutl" migrate --from-etcd theirs --data-dir copied
+"$bin/quorateutl" migrate --from-etcd theirs --data-dir copied 2>/dev/null
 start "$bin/quorate" copied
-same "etcd's files in quorate" "$digest" "$(ctl endpoint hashkv)"
+same "etcd's files in quorate" "$held" "$(holdings)"
 stop
+user=
 
 # The stock tool writes to the file it digests: each gets one of its own.
 compare() {
@@ -108,6 +148,12 @@ done
 compare hashkv one.db --rev 50
 compare hashkv one.db --rev 3
 compare hashkv one.db --rev 3000
+compare hashkv one.db --rev x
+compare hashkv one.db --rev 99999999999999999999
+compare hashkv one.db --timeout x
+compare hashkv one.db more
+compare hashkv one.db --bogus
+compare hashkv missing
 compare hashkv
 compare hashkv --help
 compare snapshot
@@ -119,6 +165,14 @@ compare snapshot restore one.db --data-dir theirs
 compare snapshot restore one.db --data-dir new --name other
 compare snapshot restore one.db --data-dir new --bump-revision 5
 compare snapshot restore missing --data-dir new
+compare snapshot restore one.db --data-dir new --mark-compacted
+compare snapshot restore one.db --data-dir new --bump-revision -1
+compare snapshot restore one.db --data-dir new --initial-cluster default=bad
+compare snapshot restore one.db --data-dir new --initial-advertise-peer-urls bad
+compare snapshot restore theirs/member/snap/db --data-dir new
+compare snapshot restore one.db more --data-dir new
 compare defrag
 compare migrate --data-dir theirs --target-version 3
+compare help bogus
+compare --version
 compare bogus

@@ -4,13 +4,13 @@
 #   jepsen/three_members.sh SERVER [FLAGS...] -- COMMAND...
 #
 # SERVER is any program with etcd's flags. In COMMAND, {} stands for the three endpoints, separated by commas. FIRST_PORT
-# (42300) and the five ports after it are used. Ends as COMMAND does, or with 1 when the members do not come up.
+# (12700) and the five ports after it are used. Ends as COMMAND does, or with 1 when the members do not come up.
 set -u
 flags=()
 while [ $# -gt 0 ] && [ "$1" != -- ]; do flags+=("$1"); shift; done
 if [ ${#flags[@]} -eq 0 ] || [ $# -lt 2 ]; then sed -n '2,7p' "$0" >&2; exit 2; fi
 shift
-port=${FIRST_PORT:-42300} endpoints='' cluster=''
+port=${FIRST_PORT:-12700} endpoints='' cluster=''
 work=$(mktemp -d) members=()
 stop() {
   [ ${#members[@]} -eq 0 ] || { kill "${members[@]}"; wait "${members[@]}"; } 2>/dev/null

@@ -4,7 +4,8 @@
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-use std::net::TcpListener;
+mod ports;
+
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -25,8 +26,7 @@ struct Server {
 
 impl Server {
     fn start() -> Server {
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let ports = (free(), free());
+        let ports = (ports::free(), ports::free());
         let directory = tempfile::tempdir().unwrap();
         let child = Server::spawn(&directory, ports);
         Server { child, endpoint: format!("127.0.0.1:{}", ports.0), directory, ports }

@@ -12,7 +12,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use std::fmt::Write as _;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,6 +20,7 @@ use std::{env, fs, thread};
 
 #[path = "golden/mask.rs"]
 mod mask;
+mod ports;
 
 use mask::{Masks, mask};
 
@@ -35,7 +36,7 @@ struct Server {
 impl Server {
     fn start() -> Server {
         let directory = tempfile::tempdir().unwrap();
-        let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let free = || format!("127.0.0.1:{}", ports::free());
         let (client, peer) = (free(), free());
         let program = env::var("GOLDEN_SERVER").unwrap_or_else(|_| env!("CARGO_BIN_EXE_quorate").to_owned());
         let mut child = Command::new(program)
@@ -50,12 +51,12 @@ impl Server {
             .spawn()
             .unwrap();
         let begun = Instant::now();
-        while !ready(&client.to_string()) {
+        while !ready(&client) {
             assert!(begun.elapsed() < Duration::from_secs(60), "the server is not ready after a minute");
             assert!(child.try_wait().unwrap().is_none(), "the server ended");
             thread::sleep(Duration::from_millis(50));
         }
-        Server { child, endpoint: client.to_string(), directory }
+        Server { child, endpoint: client, directory }
     }
 }
 

@@ -1,4 +1,4 @@
-//! How the server behaves as a process: what it refuses and how it says so, how it stops, and what it does with a data
+//! How the server behaves as a process: what it refuses and how it says so, how it stops, what is left of commands that are ended early, and what it does with a data
 //! directory in which something is wrong. Every test starts real processes on ports of its own and ends them by
 //! their own ids.
 
@@ -9,8 +9,11 @@
 mod daemon;
 #[path = "manners/damage.rs"]
 mod damage;
+#[path = "manners/ended_early.rs"]
+mod ended_early;
 #[path = "manners/full_disk.rs"]
 mod full_disk;
+mod ports;
 #[path = "manners/process.rs"]
 mod process;
 #[path = "manners/start.rs"]

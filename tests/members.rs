@@ -14,5 +14,6 @@ mod downgrade;
 mod forced;
 #[path = "members/plant.rs"]
 mod plant;
+mod ports;
 #[path = "members/removed.rs"]
 mod removed;

@@ -5,8 +5,10 @@
 #![cfg(feature = "tokio-env")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod ports;
+
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -291,13 +293,9 @@ impl Drop for Etcd {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 impl Etcd {
     fn start(binary: &Path, dir: &Path, cluster: &str, peer: u16) -> Self {
-        let client = free_port();
+        let client = ports::free();
         let log = dir.join("log");
         let url = |port| format!("http://127.0.0.1:{port}");
         let process = Command::new(binary)
@@ -338,7 +336,7 @@ fn a_stock_etcd_is_a_peer() {
     }
     let dir = tempfile::tempdir().unwrap();
     let env = TokioEnv::new(dir.path().join("own"), 7).unwrap();
-    let (own_port, stock_port) = (free_port(), free_port());
+    let (own_port, stock_port) = (ports::free(), ports::free());
     let url = |port| format!("http://127.0.0.1:{port}");
     let own = derive_member_id(&[url(own_port)], "t", None);
     let stock = derive_member_id(&[url(stock_port)], "t", None);

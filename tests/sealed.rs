@@ -4,8 +4,9 @@
 #![cfg(all(feature = "server", feature = "client", feature = "tokio-env"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod ports;
+
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -38,9 +39,7 @@ struct Homes {
 
 impl Homes {
     fn new() -> Self {
-        // All are held until all are known, so that they differ.
-        let sockets: Vec<_> = (0..6).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        let ports = (0..6).map(|_| ports::free()).collect();
         Self { directory: tempfile::tempdir().unwrap(), ports }
     }
 

@@ -8,5 +8,6 @@
 mod amnesia;
 #[path = "three/cluster.rs"]
 mod cluster;
+mod ports;
 #[path = "three/rebuild.rs"]
 mod rebuild;

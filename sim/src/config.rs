@@ -75,7 +75,11 @@ pub fn driver_config(
         advances_first_election: true,
         corruption: Default::default(),
         // Often enough for a run to see some.
-        scrub: ScrubPace { rest: Duration::from_secs(3), step_bytes: 8 * 1024, pause: Duration::from_millis(100) },
+        scrub: Some(ScrubPace {
+            rest: Duration::from_secs(3),
+            step_bytes: 8 * 1024,
+            pause: Duration::from_millis(100),
+        }),
         listen_peers: ports.iter().map(|port| peer_address(member, *port)).collect(),
         peer_connections: quorate::base::limits::PEER_CONNECTIONS,
         cluster_token: TOKEN.to_string(),

@@ -178,7 +178,11 @@ fn pause(world: &Arc<World>, who: Who, time: Duration, suspended: bool) {
         let world = world.clone();
         drop(madsim::task::spawn(async move {
             true_sleep(time).await;
-            if suspended && !world.is_calm() {
+            // In the calm everybody goes on, and who stands still anew does so for another reason.
+            if world.is_calm() {
+                return;
+            }
+            if suspended {
                 world.marks.hit("a machine was suspended");
                 world.members[number].was_suspended(time);
             }
@@ -209,6 +213,9 @@ fn part(world: &Arc<World>, cut: &Cut, clients: bool, time: Duration) {
     let world = world.clone();
     drop(madsim::task::spawn(async move {
         true_sleep(time).await;
-        world.heal(&ways);
+        // In the calm everything is healed, and what is cut anew is not this trouble's.
+        if !world.is_calm() {
+            world.heal(&ways);
+        }
     }));
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use quorate::base::{Dice, SeededDice, Wrong};
-use quorate::driver::{BootReport, DriverConfig, Identity};
+use quorate::driver::{BootReport, DriverConfig, Identity, Rebuilds};
 use quorate::env::Env;
 use quorate::peer::{PeerDoor, PeerSender};
 
@@ -17,7 +17,7 @@ use crate::config::{driver_config, member_id};
 use crate::env::{Lane, LaneSender, SimEnv, forked, true_now, true_sleep};
 use crate::member::{Birth, Living, Member};
 use crate::operator::others_know;
-use crate::oracles::Violation;
+use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{End, PowerLoss};
 use crate::witness::Witness;
 use crate::world::World;
@@ -155,6 +155,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     match started {
         Ok(Ok(Ok((door, report)))) => {
             took_off(world, life, &report);
+            world.judge(own_data(member, &report));
             let living = Living { door, node, life, disk: seen };
             if member.serves(living.clone()) {
                 return Boot::Serves(living, over);
@@ -203,6 +204,14 @@ pub async fn stop(world: Arc<World>, number: usize, down: Duration) {
         world.judge(Err(Violation::now("a member stops when it is asked to", story)));
     }
     member.end(End::Stop, down);
+}
+
+/// Who starts without data has lost them: of what was damaged there was one more, where the budget of damage says so.
+fn own_data(member: &Member, report: &BootReport) -> Verdict {
+    let hollow = matches!(report.rebuilds, Some(Rebuilds::Damaged(_)));
+    require(!hollow || member.may_have_lost(), "a member starts with its own data while it can", || {
+        format!("{}: {:?}", member.host, report.rebuilds)
+    })
 }
 
 fn took_off(world: &World, life: u64, report: &BootReport) {

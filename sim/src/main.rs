@@ -18,6 +18,8 @@ mod config;
 #[cfg(madsim)]
 mod convert;
 #[cfg(madsim)]
+mod credentials;
+#[cfg(madsim)]
 mod damage;
 #[cfg(madsim)]
 mod director;

@@ -238,6 +238,11 @@ impl Member {
         self.budget.spent_on().contains(&self.host)
     }
 
+    /// Whether its data may be gone: damaged, or not to be read for the moment.
+    pub fn may_have_lost(&self) -> bool {
+        self.is_struck() || self.setting.disk.read_error_one_in > 0
+    }
+
     /// Whether its disk was told to behave so that this may go wrong, in another try it may not.
     pub fn excuses(&self, wrong: &Wrong) -> bool {
         match wrong {

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_spec::history::Outcome;
 use quorate_spec::request::{Put, Request};
 
 use crate::env::{true_now, true_sleep};
+use crate::oracles::rights::is_of_rights;
 use crate::oracles::{bounds, require};
 use crate::quiet::look;
 use crate::traffic::{Client, Settled};
@@ -44,16 +46,21 @@ pub async fn watch(world: Arc<World>) {
 /// Has a member do something new, unless it stops being quiet meanwhile.
 async fn ask(world: &World, client: &mut Client, member: usize) {
     let asked = true_now();
-    for _ in 0..TRIES {
+    let mut left = TRIES;
+    while left > 0 {
         client.turn_to(member);
         if !world.members[member].is_well() || world.is_lost() {
             return;
         }
         let put = Put { key: b"quiet".to_vec(), value: format!("{asked:?}").into_bytes(), ..Put::default() };
-        if client.change(Request::Put(put)).await == Settled::Yes {
+        let (outcome, settled) = client.changed(Request::Put(put)).await;
+        if settled == Settled::Yes {
             world.marks.hit("a quiet member did what it was asked");
             return;
         }
+        // While users and roles change, what was decided at an older table is asked again: that is no try of the member's.
+        let anew = matches!(&outcome, Outcome::SurelyNot(why) if is_of_rights(why));
+        left -= u32::from(!anew);
     }
     look(world);
     let owed = world.quiet().owes(asked);

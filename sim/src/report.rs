@@ -23,9 +23,10 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 58] = [
+const WANTED: [&str; 64] = [
     "a bank opened",
     "a client asked again",
+    "a look was refused for want of a right",
     "a learner was not ready",
     "a learner was promoted",
     "a member stood still",
@@ -37,12 +38,15 @@ const WANTED: [&str; 58] = [
     "a quorum alone had to serve",
     "a removed member heard of it",
     "a removed member is needed still",
+    "a right was wanting where it was applied",
     "a snapshot was installed",
     "a snapshot went on after a cut",
     "a transfer met another",
     "a transfer of open outcome",
     "a transfer was done",
+    "a user proved who he is",
     "a wall clock stepped",
+    "authentication was enabled",
     "booted from a checkpoint",
     "change of open outcome",
     "cut: a member is deaf",
@@ -79,6 +83,8 @@ const WANTED: [&str; 58] = [
     "the leadership was moved",
     "the node stopped on a fault of the disk",
     "torn tail of the log cut",
+    "users or roles were changed",
+    "watcher cut for want of a right",
     "watcher ended by a compaction",
     "watcher fell behind",
     "watcher resumed on another stream",

@@ -26,7 +26,7 @@ use crate::told::{Report, Told};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{damage, director, diverging, lifecycle, operator, quiet_client, registrar};
+use crate::{credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -201,7 +201,7 @@ async fn story(world: &Arc<World>, stage: &NodeHandle) {
         drop(stage.spawn(operator::operate(world.clone())));
         drop(stage.spawn(operator::retire_removed(world.clone())));
     }
-    if registrar::is_there(world.plan.seed) {
+    if credentials::has_registrar(world.plan.seed) {
         drop(stage.spawn(registrar::register(world.clone())));
     }
     drop(stage.spawn(quiet_client::watch(world.clone())));

@@ -4,9 +4,13 @@
 //! that it cannot serve, it turns to the next; what surely did not happen it asks again, and now and then also what may
 //! have happened, as programs do: then it may happen twice, each time under an id of its own.
 
+mod leases;
+mod rights;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate::auth::{Access, Asker, Auth};
 use quorate::base::limits::MAX_TXN_ANSWER_BYTES;
 use quorate::base::{Dice, Refusal, SeededDice};
 use quorate::mvcc::ReadFailure;
@@ -16,12 +20,14 @@ use quorate_spec::shape;
 
 use crate::chronicle::Happening;
 use crate::convert;
+use crate::credentials::Credentials;
 use crate::draft::Drafting;
 use crate::env::{forked, true_now, true_sleep};
 use crate::oracles::disk::Promised;
 use crate::oracles::ids::{Attempt, Ending};
-use crate::oracles::lease_order;
 use crate::oracles::quiet::OWED;
+use crate::oracles::rights::{Access as Looks, is_of_rights};
+use crate::oracles::users::Table;
 use crate::oracles::witness::{self, Began};
 use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{Kind, Step};
@@ -30,6 +36,9 @@ use crate::world::{Lost, PATIENCE, World};
 
 /// Longest list of a transaction, as the default flag has it.
 const MAX_TXN_OPS: usize = 128;
+
+/// So many times as long as a view is held it takes to find out for whom it is, where that is asked.
+const ASKED_LATER: u32 = 8;
 
 /// Times a step is asked at most.
 const TRIES: u32 = 4;
@@ -60,6 +69,7 @@ pub struct Client {
     /// The newest compaction it has heard of.
     compacted: i64,
     asked: u64,
+    credentials: Credentials,
 }
 
 fn text_of(refusal: &Refusal) -> String {
@@ -75,7 +85,8 @@ impl Client {
     pub fn new(world: Arc<World>, number: u32) -> Self {
         let dice = forked(world.plan.seed, "wire", u64::from(number));
         let member = number as usize % world.members.len();
-        Self { world, number, member, dice, seen: 1, compacted: 0, asked: 0 }
+        let credentials = Credentials::of(&world, number);
+        Self { world, number, member, dice, seen: 1, compacted: 0, asked: 0, credentials }
     }
 
     /// Turns to a member.
@@ -180,7 +191,12 @@ impl Client {
         choices[self.dice.below(3) as usize]
     }
 
-    fn record(&mut self, began: Began, call: Call, outcome: Outcome, index: Option<u64>) {
+    fn record(&mut self, began: Began, call: Call, mut outcome: Outcome, mut index: Option<u64>) {
+        let entry = index.and_then(|index| self.world.ledger().entry(index).map(|entry| entry.step.answer.clone()));
+        if let Some(Err(refusal)) = entry.filter(|answer| answer.as_ref().is_err_and(|text| is_of_rights(text))) {
+            // For want of a right it did nothing, whatever the client heard.
+            (outcome, index) = (Outcome::SurelyNot(refusal.to_string()), None);
+        }
         if let Outcome::Done { revision, .. } = &outcome {
             self.seen = self.seen.max(*revision);
             if let Call::Change(Request::Compact { revision }) = &call {
@@ -220,6 +236,7 @@ impl Client {
 
     /// Has a change done, and tells what came of it.
     pub async fn changed(&mut self, request: Request) -> (Outcome, Settled) {
+        self.prove().await;
         let command = convert::command(&request, MAX_TXN_OPS);
         let spec = shape::check(&request, MAX_TXN_OPS);
         self.world.judge(self.same_door(&command, spec, &request));
@@ -232,12 +249,16 @@ impl Client {
         };
         let (began, patience) = (self.began(), self.patience());
         let (world, member, asked) = (self.world.clone(), self.member, request.clone());
-        let client = self.number;
+        let (client, shown, stood) = (self.number, self.credentials.shown(&self.world), self.stood());
         let proposing = self.world.ask((client, member), patience, &mut self.dice, move |door| async move {
+            let asker = match shown.admitted(&door, &asked).await {
+                Ok(asker) => asker,
+                Err(refusal) => return (None, Err(refusal)),
+            };
             let id = door.fresh_request_id();
-            let attempt = Attempt { client, request: asked, ending: Ending::Open };
+            let attempt = Attempt { client, asker: asker.clone(), request: asked, ending: Ending::Open };
             world.judge(world.ledger().attempts_mut().begin(id, attempt));
-            let mut proposed = door.propose_as(id, command).await;
+            let mut proposed = door.propose_as(id, asker.as_ref(), command).await;
             if let Ok(told) = &mut proposed {
                 world.promised(member, Promised::Entry { index: told.index, term: told.term });
                 let answer = std::mem::replace(&mut told.answer, quorate::machine::Answer::Done);
@@ -247,12 +268,12 @@ impl Client {
                     Err(_) => proposed = Err(Refusal::Timeout),
                 }
             }
-            (id, proposed)
+            (Some(id), proposed)
         });
         let asked = proposing.await;
-        let id = asked.as_ref().ok().map(|(id, _)| *id);
+        let id = asked.as_ref().ok().and_then(|(id, _)| *id);
         let (outcome, settled) = match asked {
-            Ok((id, Ok(proposed))) => {
+            Ok((Some(id), Ok(proposed))) => {
                 let (answer, revision) = (convert::answer(&proposed.answer), proposed.revision);
                 let mut ledger = self.world.ledger();
                 let verdict = witness::acknowledged(&mut ledger, id, proposed.index, &answer, revision);
@@ -260,9 +281,15 @@ impl Client {
                 self.world.judge(verdict);
                 (Outcome::Done { answer, revision }, Settled::Yes)
             }
-            Ok((id, Err(refusal))) => {
+            Ok((id, Err(refusal))) if is_of_rights(refusal.text()) => self.denied(id, stood, &refusal, &request),
+            Ok((Some(id), Err(refusal))) => {
                 self.turned_down(began, refusal.text(), &request);
                 self.refused(id, refusal.text())
+            }
+            // It was not even found out who asks.
+            Ok((None, outcome)) => {
+                let why = outcome.map_or_else(|refusal| text_of(&refusal), |_| String::new());
+                (Outcome::SurelyNot(why), Settled::Not)
             }
             Err(Lost::Down) => (Outcome::SurelyNot("the member was down".to_string()), Settled::Not),
             Err(Lost::NoAnswer) => {
@@ -340,11 +367,15 @@ impl Client {
         let query = convert::query(&range, !linearizable);
         self.world.judge(self.same_door(&query, shape::check_range(&range), &range));
         let Ok(query) = query else { return (Settled::Yes, None) };
+        self.prove().await;
         let (began, patience) = (self.began(), self.patience());
         let (world, member) = (self.world.clone(), self.member);
+        let (shown, stands) = (self.credentials.shown(&self.world), self.stood());
+        let who = shown.user().map(str::to_string);
         let asked = self.world.ask((self.number, member), patience, &mut self.dice, move |door| async move {
             let stood = world.ledger().place_of(door.status().applied);
-            let view = door.view(linearizable).await?;
+            let may = |auth: &Auth, asker: Option<&Asker>| auth.check(asker, &query.range, Access::Read);
+            let view = shown.view(&door, (linearizable, held * ASKED_LATER), may).await?;
             if !held.is_zero() {
                 true_sleep(held).await;
             }
@@ -353,14 +384,16 @@ impl Client {
         });
         let answer = asked.await;
         self.owed(began, patience, &answer, &range);
+        let may = |table: &Table, who: Option<&str>| table.may(who, &range.span, Looks::Read);
+        let denied = self.looks_denied(stands, &answer, &range, may);
         let (stood, got, outcome) = self.looked(&range, answer, |(answer, revision)| {
             (answer.clone(), Outcome::Done { answer: Answer::Range(answer), revision })
         });
-        let settled = if got.is_some() { Settled::Yes } else { Settled::Not };
+        let settled = if got.is_some() || denied { Settled::Yes } else { Settled::Not };
         if let Some(got) = &got {
             let ledger = self.world.ledger();
             let window = ledger.window(began.entries, (!linearizable).then_some((member, stood)));
-            let verdict = witness::range(&ledger, window, &range, got);
+            let verdict = witness::range(&ledger, window, who.as_deref(), &range, got);
             drop(ledger);
             self.world.judge(verdict);
         }
@@ -411,103 +444,31 @@ impl Client {
         let spec = shape::check(&Request::Txn(txn.clone()), MAX_TXN_OPS);
         self.world.judge(self.same_door(&product, spec, &txn));
         let Ok(product) = product else { return (Settled::Yes, None) };
+        self.prove().await;
         let (began, patience) = (self.began(), self.patience());
+        let (shown, stands) = (self.credentials.shown(&self.world), self.stood());
+        let who = shown.user().map(str::to_string);
         let asked = self.world.ask((self.number, self.member), patience, &mut self.dice, move |door| async move {
-            let view = door.view(true).await?;
+            let may = |auth: &Auth, asker: Option<&Asker>| quorate::machine::check_read_txn(auth, asker, &product);
+            let view = shown.view(&door, (true, Duration::ZERO), may).await?;
             let answer = quorate::machine::read_txn(&view, &product);
             Ok((0, answer.map(|answer| (convert::txn_answer(&answer), view.revision()))))
         });
         let answer = asked.await;
         self.owed(began, patience, &answer, &txn);
+        let denied = self.looks_denied(stands, &answer, &txn, |table, who| table.may_txn(who, &txn));
         let (_, got, outcome) = self.looked(&txn, answer, |(answer, revision)| {
             (answer.clone(), Outcome::Done { answer: Answer::Txn(answer), revision })
         });
-        let settled = if got.is_some() { Settled::Yes } else { Settled::Not };
+        let settled = if got.is_some() || denied { Settled::Yes } else { Settled::Not };
         if let Some(got) = &got {
             let ledger = self.world.ledger();
             let window = ledger.window(began.entries, None);
-            let verdict = witness::read_only_txn(&ledger, window, &txn, got);
+            let verdict = witness::read_only_txn(&ledger, window, who.as_deref(), &txn, got);
             drop(ledger);
             self.world.judge(verdict);
         }
         self.record(began, Call::ReadOnlyTxn { txn, serializable: false }, outcome, None);
         (settled, got)
-    }
-
-    /// What became of a question about leases, for the trace and the client.
-    fn heard<T>(&self, what: &impl std::fmt::Debug, answer: &Result<Result<T, Refusal>, Lost>) -> Settled
-    where
-        T: std::fmt::Debug,
-    {
-        self.world.trace.note("lease answer", format!("{what:?} {answer:?}").as_bytes());
-        if matches!(answer, Ok(Ok(_))) { Settled::Yes } else { Settled::Not }
-    }
-
-    async fn keep_alive(&mut self, id: i64) -> Settled {
-        let (began, patience) = (self.began(), self.patience());
-        let way = (self.number, self.member);
-        let asked = self.world.ask(way, patience, &mut self.dice, move |door| async move { door.keep_alive(id).await });
-        let answer = asked.await;
-        self.owed(began, patience, &answer, &id);
-        let settled = self.heard(&id, &answer);
-        if let Ok(Ok(got)) = answer {
-            if got.is_none() {
-                self.world.marks.hit("keep-alive of a lease that is gone");
-            }
-            let ledger = self.world.ledger();
-            let mut times = self.world.lease_times.lock().expect("no judge panics");
-            let verdict = times.kept_alive(&ledger, began, id, got);
-            drop(times);
-            drop(ledger);
-            self.world.judge(verdict);
-        }
-        settled
-    }
-
-    async fn time_to_live(&mut self, id: i64, keys: bool) -> Settled {
-        let (began, patience) = (self.began(), self.patience());
-        let way = (self.number, self.member);
-        let asked =
-            self.world.ask(way, patience, &mut self.dice, move |door| async move { door.time_to_live(id, keys).await });
-        let answer = asked.await;
-        self.owed(began, patience, &answer, &id);
-        let settled = self.heard(&id, &answer);
-        if let Ok(Ok(got)) = answer {
-            let got = got.map(|standing| {
-                let held = standing.keys.iter().map(|key| key.to_vec()).collect();
-                (standing.granted_ttl, standing.ttl, keys.then_some(held))
-            });
-            let ledger = self.world.ledger();
-            let times = self.world.lease_times.lock().expect("no judge panics");
-            let verdict = times.standing(&ledger, began, id, got);
-            drop(times);
-            drop(ledger);
-            self.world.judge(verdict);
-        }
-        settled
-    }
-
-    /// Asks for all leases.
-    pub async fn leases(&mut self) -> Settled {
-        let (began, patience) = (self.began(), self.patience());
-        let way = (self.number, self.member);
-        let asked = self.world.ask(way, patience, &mut self.dice, |door| async move { door.leases().await });
-        let answer = asked.await;
-        self.owed(began, patience, &answer, &"all leases");
-        let settled = self.heard(&"all", &answer);
-        if let Ok(Ok(got)) = answer {
-            let ledger = self.world.ledger();
-            let times = self.world.lease_times.lock().expect("no judge panics");
-            let mut verdict = times.listed(&ledger, began, &got);
-            if let Some(calm) = self.world.calm_since().filter(|calm| began.at >= *calm) {
-                // Whoever began to lead later counts from then.
-                let calm = calm.max(self.world.raft().led_since());
-                verdict = verdict.and_then(|()| lease_order::listed(&times, &ledger, began, &got, calm));
-            }
-            drop(times);
-            drop(ledger);
-            self.world.judge(verdict);
-        }
-        settled
     }
 }

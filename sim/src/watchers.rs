@@ -4,16 +4,19 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use quorate::base::{Dice, SeededDice};
+use quorate::auth::Asker;
+use quorate::base::{Dice, Refusal, SeededDice};
 use quorate::driver::{Handle, WatchReader, WatchStream};
 use quorate::watch::{WatchMessage, WatchSpec};
 use quorate_spec::request::Span;
 
 use crate::convert;
+use crate::credentials::Shown;
 use crate::draft::Drafting;
 use crate::env::{SimEnv, true_now, true_sleep};
-use crate::oracles::watching::{StreamJudge, Wanted};
+use crate::oracles::watching::{Claim, StreamJudge, Wanted};
 use crate::plan::Watching;
+use crate::traffic::Client;
 use crate::wires::{Host, Way};
 use crate::world::World;
 
@@ -42,6 +45,7 @@ pub async fn watch(world: Arc<World>, streams: Streams, number: u32, plan: Watch
     let mut dice = SeededDice::new(plan.dice);
     let mut member = number as usize % world.members.len();
     let resume = Resume::default();
+    let mut client = Client::new(world.clone(), number);
     while !world.is_lost() {
         member = if dice.one_in(2) { member + 1 } else { member } % world.members.len();
         let way = (Host::Client(number), Host::Member(member));
@@ -50,6 +54,9 @@ pub async fn watch(world: Arc<World>, streams: Streams, number: u32, plan: Watch
             true_sleep(Duration::from_millis(20)).await;
             continue;
         };
+        client.turn_to(member);
+        client.prove_anew().await;
+        let Some(living) = world.members[member].living().filter(|now| now.life == living.life) else { continue };
         let judge = Arc::new(Mutex::new(StreamJudge::default()));
         let reads = Arc::new(Mutex::new(true));
         let stream = OpenStream { judge: judge.clone(), member, life: living.life, reads: reads.clone() };
@@ -62,6 +69,9 @@ pub async fn watch(world: Arc<World>, streams: Streams, number: u32, plan: Watch
             judge: judge_of_stream,
             resume: resume_of_stream,
             way,
+            member,
+            shown: client.credentials().shown(&world),
+            asker: Ok(None),
             door: door.clone(),
             plan,
             dice: dice_of_stream,
@@ -87,7 +97,7 @@ pub fn all_caught_up(world: &World, streams: &Streams) -> crate::oracles::Verdic
     for stream in streams.lock().expect("no holder of this lock panics").iter() {
         let lives = world.members[stream.member].living().is_some_and(|living| living.life == stream.life);
         if lives && *stream.reads.lock().expect("no holder of this lock panics") {
-            stream.judge.lock().expect("no judge panics").caught_up(ledger.model())?;
+            stream.judge.lock().expect("no judge panics").caught_up(&ledger)?;
         }
     }
     Ok(())
@@ -126,6 +136,10 @@ struct StreamClient {
     resume: Resume,
     /// The client's way to its member.
     way: Way,
+    member: usize,
+    shown: Shown,
+    /// Who it was found to be for the next question.
+    asker: Result<Option<Asker>, Refusal>,
     door: Handle<SimEnv>,
     plan: Watching,
     dice: SeededDice,
@@ -136,6 +150,7 @@ impl StreamClient {
         let until = true_now() + Duration::from_millis(self.dice.below(1 + self.plan.life.as_millis() as u64));
         let resumed = self.resume.lock().expect("no holder of this lock panics").take();
         for nth in 0..self.plan.watchers {
+            self.asker = self.shown.asker(&self.door).await;
             match &resumed {
                 Some(wanted) if nth == 1 => {
                     self.world.marks.hit("watcher resumed on another stream");
@@ -163,7 +178,7 @@ impl StreamClient {
                         self.world.trace.note("watch", &digest(message).to_le_bytes());
                         let ledger = self.world.ledger();
                         let mut judge = self.judge.lock().expect("no judge panics");
-                        let verdict = judge.heard(ledger.model(), message);
+                        let verdict = judge.heard(&ledger, message);
                         drop(judge);
                         drop(ledger);
                         self.world.judge(verdict);
@@ -188,6 +203,7 @@ impl StreamClient {
             }
             WatchMessage::Progress { .. } => marks.hit("notice of progress"),
             WatchMessage::Refused { .. } => marks.hit("watcher refused"),
+            WatchMessage::Cut { .. } => marks.hit("watcher cut for want of a right"),
             _ => {}
         }
         if self.door.status().slow_watchers > 0 {
@@ -246,10 +262,11 @@ impl StreamClient {
         let stays = wanted.start == 0;
         let taken = self.send(stream, id, wanted);
         // Its id again; one that is refused, or behind a compaction, may already be free.
-        if self.dice.one_in(20) && nth > 1 && stays && taken {
+        if self.dice.one_in(20) && nth > 1 && stays && taken && self.shown.is_idle() {
             let again = Wanted { span: Span::all(), start: 0, no_put: false, no_delete: false, prev_kv: false };
+            let claim = self.claim();
             if self.ask(stream, id, &again, false) {
-                self.judge.lock().expect("no judge panics").asked_in_vain(DUPLICATE);
+                self.judge.lock().expect("no judge panics").asked_in_vain(id, again.span, DUPLICATE, claim);
             }
         }
     }
@@ -263,14 +280,14 @@ impl StreamClient {
             (false, true) => Some(EMPTY),
             (false, false) => None,
         };
-        let notifies = self.dice.one_in(3);
+        let (notifies, claim) = (self.dice.one_in(3), self.claim());
         if !self.ask(stream, id, &wanted, notifies) {
             return false;
         }
         let mut judge = self.judge.lock().expect("no judge panics");
         match in_vain {
-            Some(reason) => judge.asked_in_vain(reason),
-            None => judge.asked(id, wanted, notifies),
+            Some(reason) => judge.asked_in_vain(id, wanted.span, reason, claim),
+            None => judge.asked(id, wanted, notifies, claim),
         }
         in_vain.is_none()
     }
@@ -286,6 +303,12 @@ impl StreamClient {
             progress_notify: notifies,
             fragment: self.dice.one_in(4),
         };
-        stream.create(spec).is_ok()
+        stream.create_for(self.asker.clone(), spec).is_ok()
+    }
+
+    /// In whose name the next watcher is asked for.
+    fn claim(&self) -> Claim {
+        let stood = self.world.ledger().place_of(self.door.status().applied);
+        Claim { asker: self.asker.clone(), member: self.member, stood }
     }
 }

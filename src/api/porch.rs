@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 use crate::api::metrics::registry::Metrics;
-use crate::auth::{Asker, AuthCommand};
+use crate::auth::Asker;
 use crate::base::{Refusal, limits};
 use crate::driver::Handle;
 use crate::env::Env;
@@ -107,7 +107,7 @@ impl<E: Env> Porch<E> {
         asker: Option<&Asker>,
         command: Command,
     ) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
-        let (kind, begun) = (kind_of(&command), Instant::now());
+        let (kind, begun) = (command.op_name(), Instant::now());
         let outcome = self.handle.propose_for(asker, command).await;
         self.metrics.requested(kind, outcome.is_ok(), begun.elapsed());
         if let Err(refusal) = &outcome
@@ -141,39 +141,4 @@ fn is_lost(refusal: &Refusal) -> bool {
             | Refusal::LeaderChanged
             | Refusal::Stopped
     )
-}
-
-/// What etcd's metrics call a command.
-fn kind_of(command: &Command) -> &'static str {
-    match command {
-        Command::Put(_) => "Put",
-        Command::DeleteRange(_) => "DeleteRange",
-        Command::Txn(_) => "Txn",
-        Command::Compact { .. } => "Compaction",
-        Command::LeaseGrant { .. } => "LeaseGrant",
-        Command::LeaseRevoke { .. } => "LeaseRevoke",
-        Command::LeaseCheckpoint { .. } => "LeaseCheckpoint",
-        Command::Alarm { .. } => "Alarm",
-        Command::SetMemberAttributes { .. } => "ClusterMemberAttrSet",
-        Command::SetClusterVersion(_) => "ClusterVersionSet",
-        Command::SetDowngrade(_) => "DowngradeInfoSet",
-        Command::Auth(command) => kind_of_auth(command),
-    }
-}
-
-fn kind_of_auth(command: &AuthCommand) -> &'static str {
-    match command {
-        AuthCommand::Enable => "AuthEnable",
-        AuthCommand::Disable => "AuthDisable",
-        AuthCommand::Authenticate { .. } => "Authenticate",
-        AuthCommand::UserAdd { .. } => "AuthUserAdd",
-        AuthCommand::UserDelete { .. } => "AuthUserDelete",
-        AuthCommand::UserChangePassword { .. } => "AuthUserChangePassword",
-        AuthCommand::UserGrantRole { .. } => "AuthUserGrantRole",
-        AuthCommand::UserRevokeRole { .. } => "AuthUserRevokeRole",
-        AuthCommand::RoleAdd { .. } => "AuthRoleAdd",
-        AuthCommand::RoleDelete { .. } => "AuthRoleDelete",
-        AuthCommand::RoleGrantPermission { .. } => "AuthRoleGrantPermission",
-        AuthCommand::RoleRevokePermission { .. } => "AuthRoleRevokePermission",
-    }
 }

@@ -1,8 +1,7 @@
 //! One asker's way into the services: what is asked is asked in someone's name, or in nobody's.
 //!
-//! Invariants: every method that a client can name is a method of a session, so that none can be served without the
-//! question who asks; what is read is shown only when the asker may read it by a table of users that is no older than
-//! what is read, and was not changed while it was read. Costs one load of an atomic where nobody is asked who he is.
+//! Invariant: every method that a client can name is a method of a session, so that none can be served without the
+//! question who asks. Costs one load of an atomic where nobody is asked who he is.
 //! Does not know the methods.
 
 use std::ops::Deref;
@@ -12,7 +11,7 @@ use crate::api::gate::Credentials;
 use crate::api::methods::{Right, Rpc};
 use crate::api::porch::Porch;
 use crate::auth::{Asker, Auth};
-use crate::base::{Refusal, limits};
+use crate::base::Refusal;
 use crate::env::Env;
 use crate::machine::Command;
 use crate::mvcc::View;
@@ -101,29 +100,11 @@ impl<E: Env> Session<E> {
     }
 
     /// A view of which the asker may read what `check` looks at.
-    ///
-    /// The table of users is looked at before and after the view is taken: where it changed, the view may be of before a
-    /// key was hidden and the table of after a right was given, so both are taken anew.
     pub async fn view_for(
         &self,
         linearizable: bool,
         check: impl Fn(&Auth, Option<&Asker>) -> Result<(), Refusal>,
     ) -> Result<View<E::Disk>, Refusal> {
-        for _ in 0..limits::READS_WHILE_USERS_CHANGE {
-            let before = self.handle.asks_who().then(|| self.handle.auth_changes());
-            let view = self.view(linearizable).await?;
-            match before {
-                None if !self.handle.asks_who() => return Ok(view),
-                None => {}
-                Some(changes) => {
-                    let asker = self.asker().await?;
-                    if let Some(table) = self.handle.auth_unchanged_since(changes) {
-                        check(&table, asker.as_ref())?;
-                        return Ok(view);
-                    }
-                }
-            }
-        }
-        Err(Refusal::AuthOldRevision)
+        self.handle.view_for(|| self.view(linearizable), || self.asker(), check).await
     }
 }

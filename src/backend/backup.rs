@@ -1,7 +1,7 @@
 //! A database file streamed from what a node shows of itself.
 //!
-//! Invariants: all of it is of one applied index; the file is measured before its first byte, so its length is known, and it is
-//! as long as was said. In memory are a few pages, a window of the history and the small buckets. The last blob is the digest
+//! Invariants: all of it is of one applied index; the file is measured before its first byte, from outlines of the history where
+//! there are any, so its length is known, and it is as long as was said. In memory are a few pages, a window of the history and the small buckets. The last blob is the digest
 //! of all before it, as etcd's is. Whoever asks waits for the disk.
 
 use bytes::{BufMut, Bytes};
@@ -13,7 +13,7 @@ use crate::base::Wrong;
 use crate::bbolt::Writer;
 use crate::env::Disk;
 use crate::machine::Shown;
-use crate::mvcc::{Record, Retained, put_entry};
+use crate::mvcc::{RecordSlice, Retained, put_entry};
 
 /// A piece of the stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,7 +33,7 @@ pub struct Backup<D: Disk> {
     digest: Option<Sha256>,
 }
 
-/// One run over everything, be it to measure or to write.
+/// A run over everything, to write it.
 struct Run<D: Disk> {
     writer: Writer,
     /// What is left of the buckets.
@@ -54,12 +54,12 @@ impl<D: Disk> Run<D> {
     /// Puts the next entry, or the next small bucket.
     fn step(&mut self) -> Result<(), Wrong> {
         if self.in_keys {
-            match self.records.next_record()? {
-                Some(record) => self.put(&record),
-                None => {
-                    self.writer.end();
-                    self.in_keys = false;
-                }
+            if self.records.step()? {
+                let record = self.records.current();
+                put_record(&mut self.writer, &mut self.entry, &record, record.value.len());
+            } else {
+                self.writer.end();
+                self.in_keys = false;
             }
             return Ok(());
         }
@@ -73,46 +73,56 @@ impl<D: Disk> Run<D> {
             self.in_keys = true;
             return Ok(());
         }
-        for (key, value) in &entries {
-            self.writer.put(key, value.len(), |out| out.put_slice(value));
-        }
-        self.writer.end();
+        put_small(&mut self.writer, &entries);
         Ok(())
     }
+}
 
-    fn put(&mut self, record: &Record) {
-        self.entry.clear();
-        let value_at = put_entry(&mut self.entry, record);
-        let key = super::entry::REVISION_BYTES + usize::from(record.meta.is_tombstone());
-        let (head, tail) = self.entry.split_at(value_at);
-        let (key, head) = head.split_at(key);
-        let bytes = head.len() + record.value.len() + tail.len();
-        self.writer.put(key, bytes, |out| {
-            out.put_slice(head);
-            out.put_slice(&record.value);
-            out.put_slice(tail);
-        });
+/// Puts all of a bucket, and ends it.
+fn put_small(writer: &mut Writer, entries: &Entries) {
+    for (key, value) in entries {
+        writer.put(key, value.len(), |out| out.put_slice(value));
     }
+    writer.end();
+}
+
+/// Puts a record, whose value has `value_len` bytes: a writer that measures has no use for them. `entry` is room for it.
+fn put_record(writer: &mut Writer, entry: &mut Vec<u8>, record: &RecordSlice<'_>, value_len: usize) {
+    entry.clear();
+    let value_at = put_entry(entry, record, value_len);
+    let key = super::entry::REVISION_BYTES + usize::from(record.meta.is_tombstone());
+    let (head, tail) = entry.split_at(value_at);
+    let (key, head) = head.split_at(key);
+    writer.put(key, head.len() + value_len + tail.len(), |out| {
+        out.put_slice(head);
+        out.put_slice(record.value);
+        out.put_slice(tail);
+    });
 }
 
 /// Entries measured between two questions whether anybody still waits.
 const ASK_EVERY: u64 = 4096;
 
 impl<D: Disk> Backup<D> {
-    /// Measures the file: reads all that will be in it once. `given_up` is asked now and then: nothing comes of it then.
+    /// Measures the file: looks at all that will be in it once. `given_up` is asked now and then: nothing comes of it then.
     pub fn measure(shown: &Shown<D>, given_up: &dyn Fn() -> bool) -> Result<Option<Self>, Wrong> {
         let content = Content::of(&shown.state);
-        let mut run = Run::new(Writer::measure(), content.clone(), shown.records.again());
-        for step in 0_u64.. {
-            if run.rest.len() == 0 && !run.in_keys {
-                break;
+        let (mut writer, mut entry, mut number) = (Writer::measure(), Vec::new(), 0_u64);
+        for (name, entries) in &content.0 {
+            writer.begin(name);
+            if *name == names::KEY {
+                let is_whole = shown.records.sketch(&mut |record, value_len| {
+                    number += 1;
+                    put_record(&mut writer, &mut entry, record, value_len);
+                    !(number.is_multiple_of(ASK_EVERY) && given_up())
+                })?;
+                if !is_whole {
+                    return Ok(None);
+                }
             }
-            if step.is_multiple_of(ASK_EVERY) && given_up() {
-                return Ok(None);
-            }
-            run.step()?;
+            put_small(&mut writer, entries);
         }
-        let layout = run.writer.finish();
+        let layout = writer.finish();
         let run = Run::new(Writer::new(layout), content, shown.records.again());
         Ok(Some(Self { run, size: layout.bytes(), given: 0, digest: Some(Sha256::new()) }))
     }

@@ -10,6 +10,7 @@ mod backup;
 mod buckets;
 mod content;
 mod entry;
+mod fingerprint;
 mod foreign;
 mod log;
 mod records;
@@ -17,6 +18,7 @@ mod status;
 mod versions;
 
 pub use backup::{Backup, Blob};
+pub use fingerprint::Fingerprint;
 pub use foreign::Foreign;
 pub use log::ForeignLog;
 pub use records::Records;

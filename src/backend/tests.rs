@@ -6,26 +6,11 @@ use bytes::Bytes;
 
 use super::*;
 use crate::auth::{AuthCommand, PasswordHash, Permission, PermissionKind};
-use crate::base::{Fault, KeyRange, MemberId, Refusal, Wrong};
-use crate::bbolt::{Database, Source};
+use crate::base::{KeyRange, MemberId, Refusal, Wrong};
+use crate::bbolt::{Database, Memory};
 use crate::env::{MemoryDisk, run_ready};
 use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, Member, Shown, codec};
 use crate::mvcc::{Import, ReadFailure, StoreOptions, StorePosition};
-
-struct Memory(Vec<u8>);
-
-impl Source for Memory {
-    fn bytes(&self) -> Result<u64, Fault> {
-        Ok(self.0.len() as u64)
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, Fault> {
-        let rest = self.0.get(offset as usize..).unwrap_or_default();
-        let len = rest.len().min(bytes.len());
-        bytes[..len].copy_from_slice(&rest[..len]);
-        Ok(len)
-    }
-}
 
 type Disk = MemoryDisk;
 

@@ -143,6 +143,13 @@ pub const HISTORY_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
 /// Largest outline of a history segment: a start holds one at a time. A segment that would need a larger one is read whole.
 pub const MAX_OUTLINE_BYTES: u64 = 256 * 1024 * 1024;
 
+/// Parts in which a start sorts the keys of its index side by side: as many as there are processors to expect where starts take
+/// long; each beyond the first costs a thread.
+pub const INDEX_PARTS: usize = 4;
+
+/// Records that are worth a part of their own: some ten milliseconds of sorting.
+pub const INDEX_PART_RECORDS: usize = 32 * 1024;
+
 /// Time from a start to the first reading of all history in the background, and from the end of one to the next: what a start
 /// did not read is verified within the day.
 pub const SCRUB_REST_MS: u64 = 6 * 60 * 60 * 1_000;
@@ -360,6 +367,13 @@ pub const PIECE_BYTES: usize = 32 * 1024;
 
 /// Values from this size on are not copied into a piece but sent as they lie in the store.
 pub const UNCOPIED_VALUE_BYTES: usize = 16 * 1024;
+
+/// Batches of a leader whose way to a majority is timed at once: more than wait in any cluster that works. Those beyond are
+/// not timed.
+pub const TIMED_BATCHES: usize = 1_024;
+
+/// Time a client has to hear that it is sent away for its pings, as of gRPC.
+pub const GOAWAY_HEARD_MS: u64 = 1_000;
 
 /// Time requests under way get to end when the server stops.
 pub const DRAIN_MS: u64 = 5_000;

@@ -10,6 +10,7 @@ mod key_range;
 pub mod limits;
 mod record;
 mod revision;
+mod sizes;
 mod url;
 mod wrong;
 
@@ -20,5 +21,6 @@ pub use ids::{ClusterId, LeaseId, LogIndex, MemberId, Term, WatchId, derive_clus
 pub use key_range::{KeyRange, RangeEnd};
 pub use record::{Event, EventKind, KeyValue};
 pub use revision::Revision;
+pub use sizes::human_bytes;
 pub use url::Url;
 pub use wrong::{Corruption, Fault, Refusal, Wrong};

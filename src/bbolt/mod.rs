@@ -7,6 +7,8 @@
 //! Does not know what etcd keeps in its buckets, nor of disks.
 
 mod database;
+#[cfg(test)]
+mod memory;
 mod page;
 mod pages;
 mod seen;
@@ -14,6 +16,8 @@ mod walk;
 mod writer;
 
 pub use database::Database;
+#[cfg(test)]
+pub use memory::Memory;
 pub use page::PAGE_BYTES;
 pub use pages::Source;
 pub use seen::Seen;

@@ -6,26 +6,9 @@ use bytes::{BufMut, Bytes};
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::{Fault, Wrong};
+use crate::base::Wrong;
 
 type Buckets = BTreeMap<Vec<u8>, BTreeMap<Vec<u8>, Vec<u8>>>;
-
-/// A file in memory.
-#[derive(Debug)]
-struct Memory(Vec<u8>);
-
-impl Source for Memory {
-    fn bytes(&self) -> Result<u64, Fault> {
-        Ok(self.0.len() as u64)
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, Fault> {
-        let rest = usize::try_from(offset).ok().and_then(|from| self.0.get(from..)).unwrap_or_default();
-        let len = rest.len().min(bytes.len());
-        bytes[..len].copy_from_slice(&rest[..len]);
-        Ok(len)
-    }
-}
 
 fn fill(writer: &mut Writer, buckets: &Buckets) -> Layout {
     for (name, entries) in buckets {

@@ -54,6 +54,11 @@ impl Group {
         self.raw.store().begins_behind() <= index
     }
 
+    /// The entry behind which the log that is held begins.
+    pub fn begins_behind(&self) -> LogIndex {
+        self.raw.store().begins_behind()
+    }
+
     /// Bytes of the log that is held behind this entry. Looks at each of them.
     pub fn bytes_behind(&self, index: LogIndex) -> usize {
         self.raw.store().bytes_behind(index)

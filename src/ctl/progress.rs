@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::{Duration, Instant};
 
-use super::output::human_bytes;
+use crate::base::human_bytes;
 
 /// Time between two drawings.
 const REDRAW: Duration = Duration::from_millis(100);

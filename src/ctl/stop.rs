@@ -6,6 +6,18 @@ use std::io;
 use futures_util::future::{Either, select};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// SIGXFSZ, on every system this runs on.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// From now on a file that outgrows its limit is an error of whoever writes to it, and does not end the process. Must be called
+/// inside the runtime.
+///
+/// # Errors
+/// The system offers no signals.
+pub fn outlive_size_limit() -> io::Result<()> {
+    signal(SignalKind::from_raw(FILE_TOO_LARGE)).map(drop)
+}
+
 /// The signals that stop, from when this was made on.
 #[derive(Debug)]
 pub struct Stop {

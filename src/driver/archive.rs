@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -11,7 +12,7 @@ use super::ending::{AtWork, Ending};
 use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
 use super::memory_file;
-use crate::base::{Fault, LogIndex, Wrong};
+use crate::base::{Fault, LogIndex, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
 use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, OutlineJob, ReclaimJob, Reclaimed, StoreOptions, WriteMark};
@@ -94,8 +95,8 @@ pub(super) async fn keep_archive<E: Env>(
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         for job in batch.drain(..) {
-            if let Err(wrong) = one_job(&env, &store, &mut files, job, &node, (&ending, &facts.tallies, &at_work)).await
-            {
+            let beside = (&ending, &facts.tallies, &at_work);
+            if let Err(wrong) = one_job(&env, &store, &mut files, job, (&jobs, &node), beside).await {
                 tracing::error!(error = %wrong, "history cannot be written: stopping");
                 ending.tell(Err(wrong));
                 jobs.close();
@@ -111,7 +112,7 @@ async fn one_job<E: Env>(
     store: &StoreOptions,
     files: &mut Files<E::Disk>,
     job: ArchiveJob<E::Disk>,
-    node: &Arc<Mailbox<Input<E::Disk>>>,
+    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Arc<Mailbox<Input<E::Disk>>>),
     (ending, tallies, at_work): (&Ending, &Tallies, &AtWork),
 ) -> Result<(), Wrong> {
     let begun = env.clock().now();
@@ -134,7 +135,12 @@ async fn one_job<E: Env>(
             // What was written before belongs to the state that goes; it may still be named by an image that is kept.
             files.waiting.clear();
             files.writer.sync().await?;
-            let _ = durable.send(make_durable(env.disk(), &image).await?);
+            // Nothing where the member ends meanwhile: then the installation has not begun.
+            let Some(made) = with_room(env, (jobs, node), async || make_durable(env.disk(), &image).await).await?
+            else {
+                return Ok(());
+            };
+            let _ = durable.send(made);
             // Not cut: the keeper has told the end.
             let Ok(installed) = installed.await else { return Ok(()) };
             forget_older(env.disk(), &installed)?;
@@ -144,7 +150,10 @@ async fn one_job<E: Env>(
         ArchiveJob::Rebuild(image) => {
             files.waiting.clear();
             files.writer.sync().await?;
-            replace_images(env.disk(), &image).await?;
+            let made = with_room(env, (jobs, node), async || replace_images(env.disk(), &image).await).await?;
+            if made.is_none() {
+                return Ok(());
+            }
             node.put_completion(Input::Rebuilt(load(env, store, image).await?));
         }
         ArchiveJob::Remember(promises) => {
@@ -170,6 +179,34 @@ async fn one_job<E: Env>(
         }
     }
     Ok(())
+}
+
+/// Makes an image durable, for which everything else waits: tried again for as long as the disk has no room. Nothing where the
+/// member ends meanwhile.
+async fn with_room<E: Env, T>(
+    env: &E,
+    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
+    make: impl AsyncFn() -> Result<T, Wrong>,
+) -> Result<Option<T>, Wrong> {
+    let mut is_told = false;
+    loop {
+        match make().await {
+            Err(Wrong::Fault(fault)) if fault.is_no_space() => {
+                checkpoint_files::discard_draft(env.disk())?;
+                if !is_told {
+                    is_told = true;
+                    tracing::warn!("the disk has no room for a snapshot's image: its installation waits");
+                    node.put_completion(Input::Room { part: DiskPart::History, short: true });
+                }
+            }
+            outcome => return outcome.map(Some),
+        }
+        let clock = env.clock();
+        clock.sleep_until(clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS))).await;
+        if jobs.is_closed() {
+            return Ok(None);
+        }
+    }
 }
 
 /// Reads the whole state of an image, in a task that gives way to others: nothing is written meanwhile, because nothing is
@@ -258,4 +295,51 @@ fn digest<E: Env>(env: &E, job: DigestJob<E::Disk>, node: Arc<Mailbox<Input<E::D
         }
         node.put_completion(Input::Digested);
     });
+}
+
+#[cfg(all(test, feature = "tokio-env"))]
+mod tests {
+    use super::*;
+    use crate::env::{MemoryDisk, VirtualEnv};
+    use crate::machine::State;
+
+    /// An image for which there is no room waits for it, as everything does that is written; a member that ends is not held up.
+    #[test]
+    fn an_image_without_room_waits_for_it() {
+        for ends in [false, true] {
+            VirtualEnv::run(async |env| {
+                for dir in [checkpoint_files::DIR, "history"] {
+                    env.disk().create_dir(dir).expect("made");
+                }
+                let jobs = Arc::new(Mailbox::new(1, 1));
+                let node: Arc<Mailbox<Input<MemoryDisk>>> = Arc::new(Mailbox::new(1, 1));
+                let (ending, (at_work, at_rest)) = (Ending::default(), AtWork::begin());
+                let watched = (ending.clone(), Arc::default());
+                let archive =
+                    keep_archive(env.clone(), StoreOptions::default(), jobs.clone(), node.clone(), watched, at_work);
+                env.tasks().spawn("archive", archive);
+                env.disk().leave_room(Some(10));
+                let image = Image { state: State { applied: (9, 5), ..State::default() }, ..Image::default() };
+                let (durable, mut is_durable) = oneshot::channel();
+                let (_never, installed) = oneshot::channel();
+                jobs.put_completion(ArchiveJob::Install { image: Box::new(image), durable, installed });
+                env.pass(Duration::from_secs(3)).await;
+                assert!(matches!(is_durable.try_recv(), Ok(None)), "it waits");
+                let mut told = Vec::new();
+                assert!(node.take(&mut told).await);
+                assert!(matches!(told[..], [Input::Room { part: DiskPart::History, short: true }]));
+                if ends {
+                    jobs.close();
+                    let _ = at_rest.await;
+                    assert!(is_durable.try_recv().is_err(), "it was given up");
+                } else {
+                    env.disk().leave_room(None);
+                    env.pass(Duration::from_secs(1)).await;
+                    assert!(matches!(is_durable.try_recv(), Ok(Some(_))), "it is made");
+                    assert_eq!(env.disk().list(checkpoint_files::DIR).expect("listed"), ["0000000000000009.image"]);
+                }
+                assert!(ending.now().is_none());
+            });
+        }
+    }
 }

@@ -1,11 +1,15 @@
 //! Who asks, and what of it a member can tell without the log.
+//!
+//! Invariant: what is read is shown only when the asker may read it by a table of users that is no older than what is read,
+//! and was not changed while it was read. Does not know passwords, nor tokens of other kinds than simple ones.
 
 use std::sync::Arc;
 
 use super::handle::Handle;
 use crate::auth::{Asker, Auth};
-use crate::base::{LogIndex, Refusal};
+use crate::base::{LogIndex, Refusal, limits};
 use crate::env::{Clock, Env};
+use crate::mvcc::View;
 use crate::node::{Input, LeaseAccess};
 
 impl<E: Env> Handle<E> {
@@ -19,14 +23,37 @@ impl<E: Env> Handle<E> {
         self.facts().auth.table()
     }
 
-    /// How often users or roles changed, for [`Self::auth_unchanged_since`].
-    pub fn auth_changes(&self) -> u64 {
-        self.facts().auth.changes()
-    }
-
-    /// Users and roles, where they did not change since they had changed so often.
-    pub fn auth_unchanged_since(&self, changes: u64) -> Option<Arc<Auth>> {
-        self.facts().auth.unchanged_since(changes)
+    /// A view as `take` takes it, of which the asker, as `who` names him, may read what `check` looks at.
+    ///
+    /// The table of users is looked at before and after the view is taken: where it changed, the view may be of before a
+    /// key was hidden and the table of after a right was given, so both are taken anew.
+    pub async fn view_for<V, W>(
+        &self,
+        take: impl Fn() -> V,
+        who: impl Fn() -> W,
+        check: impl Fn(&Auth, Option<&Asker>) -> Result<(), Refusal>,
+    ) -> Result<View<E::Disk>, Refusal>
+    where
+        V: Future<Output = Result<View<E::Disk>, Refusal>>,
+        W: Future<Output = Result<Option<Asker>, Refusal>>,
+    {
+        let board = &self.facts().auth;
+        for _ in 0..limits::READS_WHILE_USERS_CHANGE {
+            let before = self.asks_who().then(|| board.changes());
+            let view = take().await?;
+            match before {
+                None if !self.asks_who() => return Ok(view),
+                None => {}
+                Some(changes) => {
+                    let asker = who().await?;
+                    if let Some(table) = board.unchanged_since(changes) {
+                        check(&table, asker.as_ref())?;
+                        return Ok(view);
+                    }
+                }
+            }
+        }
+        Err(Refusal::AuthOldRevision)
     }
 
     /// Whom a simple token names. One that this member does not know may be of an entry that it has not applied: it is

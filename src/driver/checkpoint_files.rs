@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::small_file;
 use crate::base::{Corruption, Fault, LogIndex, Wrong, limits};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::machine::Image;
@@ -53,17 +54,9 @@ fn keys<D: Disk>(disk: &D) -> Result<Vec<Key>, Fault> {
 /// Makes an image durable under its name: content, then name, then directory. Older ones beyond those kept
 /// are removed afterwards.
 pub(super) async fn write<D: Disk>(disk: &D, applied: LogIndex, image: &Bytes) -> Result<(), Fault> {
-    let draft = draft();
     let same = keys(disk)?.into_iter().rfind(|key| key.applied == applied);
     let key = same.map_or(Key::first(applied), |key| Key { number: key.number + 1, ..key });
-    if disk.exists(&draft)? {
-        disk.remove(&draft)?;
-    }
-    let file = disk.open(&draft, OpenMode::Create)?;
-    file.write_at(0, image)?;
-    file.sync().await?;
-    disk.rename(&draft, &key.path())?;
-    disk.sync_dir(DIR).await?;
+    small_file::put(disk, DIR, &draft(), &key.path(), image).await?;
     let kept = keys(disk)?;
     kept.iter().take(kept.len().saturating_sub(KEPT)).try_for_each(|old| disk.remove(&old.path()))
 }
@@ -74,7 +67,7 @@ fn draft() -> String {
 
 /// Gives the space of an image back that could not be written.
 pub(super) fn discard_draft<D: Disk>(disk: &D) -> Result<(), Fault> {
-    if disk.exists(&draft())? { disk.remove(&draft()) } else { Ok(()) }
+    small_file::remove(disk, &draft())
 }
 
 /// An image and where it lies.

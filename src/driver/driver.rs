@@ -121,7 +121,7 @@ where
 fn begin_watches<E: Env>(handle: &Handle<E>, config: &DriverConfig, to_archive: Arc<Mailbox<ArchiveJob<E::Disk>>>) {
     handle.env().tasks().spawn_light("comparison", comparison::watch(handle.clone()));
     corruption::begin(handle, config.corruption);
-    handle.env().tasks().spawn_quiet("scrub", scrub::scrub(handle.clone(), config.scrub));
+    scrub::begin(handle, config.scrub);
     remembering::begin(handle, to_archive);
     first_election::begin(handle, config);
 }

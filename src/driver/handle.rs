@@ -123,7 +123,7 @@ impl<E: Env> Handle<E> {
     /// A time-out ([`Refusal::Timeout`], [`Refusal::TimeoutLeaderFail`], [`Refusal::TimeoutConnectionLost`]) and
     /// [`Refusal::Stopped`] leave the outcome open: it may still be applied.
     pub async fn propose(&self, command: Command) -> Result<Proposed, Refusal> {
-        self.propose_as(self.fresh_request_id(), command).await
+        self.propose_for(None, command).await
     }
 
     /// An id for one proposal, given once.
@@ -131,17 +131,13 @@ impl<E: Env> Handle<E> {
         self.0.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// As [`Handle::propose`], under an id of [`Handle::fresh_request_id`], for who wants to find the entry in the log.
-    pub async fn propose_as(&self, id: u64, command: Command) -> Result<Proposed, Refusal> {
-        self.propose_under(id, None, command).await
-    }
-
     /// As [`Handle::propose`], for who says who he is: what he may not do is refused where it is applied.
     pub async fn propose_for(&self, asker: Option<&Asker>, command: Command) -> Result<Proposed, Refusal> {
-        self.propose_under(self.fresh_request_id(), asker, command).await
+        self.propose_as(self.fresh_request_id(), asker, command).await
     }
 
-    async fn propose_under(&self, id: u64, asker: Option<&Asker>, mut command: Command) -> Result<Proposed, Refusal> {
+    /// As [`Handle::propose_for`], under an id of [`Handle::fresh_request_id`], for who wants to find the entry in the log.
+    pub async fn propose_as(&self, id: u64, asker: Option<&Asker>, mut command: Command) -> Result<Proposed, Refusal> {
         if !matches!(command, Command::Alarm { .. }) {
             self.served()?;
         }
@@ -157,7 +153,11 @@ impl<E: Env> Handle<E> {
         }
         let cost = put_cost(&command);
         let weight = payload.len();
-        self.ask_weighing(weight, |reply| Input::Propose { id, payload, cost, reply }).await?
+        let (clock, stages) = (self.0.parts.env.clock(), &self.0.parts.facts.tallies.stages);
+        let since = clock.now();
+        let proposed = self.ask_weighing(weight, |reply| Input::Propose { id, payload, cost, since, reply }).await??;
+        stages.answer.took(clock.now().since(proposed.turn));
+        Ok(proposed)
     }
 
     /// Has a change of who belongs to the cluster agreed on and applied. Outcomes as of [`Handle::propose`].

@@ -42,20 +42,20 @@ pub async fn make_durable<D: Disk>(disk: &D, image: &Image) -> Result<DurableIma
     Ok(DurableImage { applied })
 }
 
-/// Starts the log anew behind a durable image. What it held is void.
-pub async fn cut_log<D: Disk>(journal: &mut Journal<D>, image: DurableImage) -> Result<InstalledImage, Wrong> {
-    journal.cut(image.applied)?;
+/// Starts the log anew behind a durable image. What it held is void. Where the disk has no room for saying so nothing is
+/// changed, and the image is given back: it is to be tried again.
+pub async fn cut_log<D: Disk>(
+    journal: &mut Journal<D>,
+    image: DurableImage,
+) -> Result<Result<InstalledImage, DurableImage>, Wrong> {
+    match journal.cut(image.applied) {
+        Ok(_) => {}
+        Err(Wrong::Fault(fault)) if fault.is_no_space() => return Ok(Err(image)),
+        Err(wrong) => return Err(wrong),
+    }
     journal.sync().await?;
     assert_eq!(journal.durable(), journal.appended(), "a sync covers everything appended before it");
-    Ok(InstalledImage { applied: image.applied })
-}
-
-/// All of it on one task. What was an older image is of no use behind a log that was cut, and goes.
-pub async fn install<D: Disk>(disk: &D, journal: &mut Journal<D>, image: &Image) -> Result<InstalledImage, Wrong> {
-    let durable = make_durable(disk, image).await?;
-    let installed = cut_log(journal, durable).await?;
-    forget_older(disk, &installed)?;
-    Ok(installed)
+    Ok(Ok(InstalledImage { applied: image.applied }))
 }
 
 /// Makes the image of a built history durable in place of all others, whose histories are not to be believed. The log

@@ -14,7 +14,7 @@ use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, cut_log};
 use super::mailbox::Mailbox;
 use crate::base::{LogIndex, Wrong, limits};
-use crate::env::{Clock, Disk, Env};
+use crate::env::{Clock, Disk, Env, Instant};
 use crate::node::{DiskPart, Facts, Input};
 use crate::wal::{Batch, Journal};
 
@@ -24,6 +24,8 @@ pub(super) enum KeeperJob {
     Persist {
         number: u64,
         batch: Batch,
+        /// When it was handed over.
+        handed: Instant,
     },
     /// As `Persist`, behind a snapshot: once its image is durable the log is cut. Who made the image is told.
     Install {
@@ -39,6 +41,35 @@ pub(super) enum KeeperJob {
     /// Others need room: files kept for use again go.
     GiveRoom,
     Stop,
+}
+
+/// What goes to the log's end, in order, and what of it is done.
+enum Late {
+    Batch {
+        number: u64,
+        batch: Batch,
+        handed: Instant,
+    },
+    /// Behind an image that may not be durable yet.
+    Cut {
+        number: u64,
+        durable: Durable,
+        batch: Batch,
+        installed: oneshot::Sender<InstalledImage>,
+    },
+    /// The log is cut.
+    BehindCut {
+        number: u64,
+        batch: Batch,
+        cut: InstalledImage,
+        installed: oneshot::Sender<InstalledImage>,
+    },
+}
+
+/// The permit to cut the log.
+enum Durable {
+    Awaited(oneshot::Receiver<DurableImage>),
+    Given(DurableImage),
 }
 
 /// Appends everything that waits, syncs once, says so; where nothing waits, readies the next segment a slice
@@ -119,12 +150,15 @@ async fn take<C: Clock>(clock: &C, jobs: &Mailbox<KeeperJob>, into: &mut Vec<Kee
 fn sort<D: Disk>(
     journal: &mut Journal<D>,
     jobs: &mut Vec<KeeperJob>,
-    late: &mut VecDeque<KeeperJob>,
+    late: &mut VecDeque<Late>,
 ) -> Result<bool, Wrong> {
     let mut going_on = true;
     for job in jobs.drain(..) {
         match job {
-            KeeperJob::Persist { .. } | KeeperJob::Install { .. } => late.push_back(job),
+            KeeperJob::Persist { number, batch, handed } => late.push_back(Late::Batch { number, batch, handed }),
+            KeeperJob::Install { number, durable, batch, installed } => {
+                late.push_back(Late::Cut { number, durable: Durable::Awaited(durable), batch, installed });
+            }
             KeeperJob::Release(up_to) => journal.release(up_to)?,
             KeeperJob::LookForRoom => journal.look_for_room(),
             KeeperJob::GiveRoom => journal.shed_spares()?,
@@ -164,43 +198,62 @@ fn append<D: Disk>(journal: &mut Journal<D>, batch: &Batch) -> Result<bool, Wron
 /// Writes what is late as far as there is room, syncs once, says so. False when nothing is written any more.
 async fn write<E: Env>(
     journal: &mut Journal<E::Disk>,
-    late: &mut VecDeque<KeeperJob>,
+    late: &mut VecDeque<Late>,
     node: &Mailbox<Input<E::Disk>>,
     (env, facts): &(E, Arc<Facts>),
 ) -> Result<bool, Wrong> {
     let (clock, tallies) = (env.clock(), &facts.tallies);
     let mut persisted = None;
-    while let Some(job) = late.pop_front() {
-        match job {
-            KeeperJob::Persist { number, batch } => {
+    while let Some(next) = late.pop_front() {
+        match next {
+            Late::Batch { number, batch, handed } => {
                 let (begun, before) = (clock.now(), journal.bytes_written());
                 if !append(journal, &batch)? {
-                    late.push_front(KeeperJob::Persist { number, batch });
+                    late.push_front(Late::Batch { number, batch, handed });
                     break;
                 }
                 tallies.log_bytes.fetch_add(journal.bytes_written().saturating_sub(before), Relaxed);
                 tallies.log_writes.took(clock.now().since(begun));
-                persisted = Some(number);
+                let waited_since = persisted.map_or(handed, |(_, since)| since);
+                persisted = Some((number, waited_since));
             }
-            KeeperJob::Install { number, durable, batch, installed } => {
-                // Not made: whoever makes it has told the end, and nothing is written any more.
-                let Ok(durable) = durable.await else { return Ok(false) };
-                let cut = cut_log(journal, durable).await?;
-                if !batch.is_empty() {
-                    journal.append(&batch)?;
-                    journal.sync().await?;
+            Late::Cut { number, durable, batch, installed } => {
+                let durable = match durable {
+                    Durable::Given(durable) => durable,
+                    // Not made: whoever makes it has told the end, and nothing is written any more.
+                    Durable::Awaited(durable) => match durable.await {
+                        Ok(durable) => durable,
+                        Err(_) => return Ok(false),
+                    },
+                };
+                match cut_log(journal, durable).await? {
+                    Ok(cut) => late.push_front(Late::BehindCut { number, batch, cut, installed }),
+                    Err(durable) => {
+                        let durable = Durable::Given(durable);
+                        late.push_front(Late::Cut { number, durable, batch, installed });
+                        break;
+                    }
                 }
+            }
+            Late::BehindCut { number, batch, cut, installed } => {
+                if !batch.is_empty() && !append(journal, &batch)? {
+                    late.push_front(Late::BehindCut { number, batch, cut, installed });
+                    break;
+                }
+                journal.sync().await?;
                 node.put_completion(Input::Persisted { number });
                 persisted = None;
                 let _ = installed.send(cut);
             }
-            _ => unreachable!("what goes to the log's end alone is late"),
         }
     }
-    if let Some(number) = persisted {
+    if let Some((number, waited_since)) = persisted {
         let begun = clock.now();
         journal.sync().await?;
-        tallies.log_syncs.took(clock.now().since(begun));
+        let synced = clock.now();
+        tallies.log_syncs.took(synced.since(begun));
+        // Once for all that waited: as long as the first of them.
+        tallies.stages.sync.took(synced.since(waited_since));
         assert_eq!(journal.durable(), journal.appended(), "a sync covers everything appended before it");
         node.put_completion(Input::Persisted { number });
     }
@@ -212,17 +265,72 @@ mod tests {
     use super::*;
     use crate::base::{ClusterId, MemberId};
     use crate::driver::ending::AtWork;
+    use crate::driver::install::make_durable;
     use crate::env::{MemoryDisk, Tasks, VirtualEnv};
-    use crate::wal::{UnrecoveredWal, WalIdentity};
+    use crate::machine::{Image, State};
+    use crate::wal::{EntryKind, HardState, LogEntry, UnrecoveredWal, WalIdentity};
+
+    const IDENTITY: WalIdentity = WalIdentity { cluster: ClusterId(1), member: MemberId(1) };
+
+    /// A member's log in a world of its own.
+    async fn journal(env: &VirtualEnv) -> Journal<MemoryDisk> {
+        env.disk().create_dir("wal").expect("made");
+        let wal = UnrecoveredWal::open(env.disk().clone(), "wal").expect("opened").with_segment_bytes(64 * 1024);
+        wal.recover(IDENTITY, 0).await.expect("recovered").journal
+    }
+
+    /// An installation whose image is durable and that finds no room for the log's cut, or for what belongs behind it, is
+    /// late like any batch: it is done once there is room, and the member goes on.
+    #[test]
+    fn an_installation_without_room_waits_for_it() {
+        // None; for the cut alone.
+        for room in [0, 512] {
+            VirtualEnv::run(async |env| {
+                let journal = journal(&env).await;
+                env.disk().create_dir("checkpoint").expect("made");
+                let image = Image { state: State { applied: (9, 5), ..State::default() }, ..Image::default() };
+                let image = make_durable(env.disk(), &image).await.expect("there is room");
+                let jobs = Arc::new(Mailbox::new(1, 1));
+                let node: Arc<Mailbox<Input<MemoryDisk>>> = Arc::new(Mailbox::new(1, 1));
+                let (ending, (archive, at_rest)) = (Ending::default(), AtWork::begin());
+                let watched = (ending.clone(), Arc::default());
+                env.disk().leave_room(Some(room));
+                env.tasks().spawn("keeper", keep(env.clone(), journal, jobs.clone(), node.clone(), watched, at_rest));
+                let entry = LogEntry { index: 10, term: 5, kind: EntryKind::Normal, data: vec![7; 2000].into() };
+                let hard_state = Some(HardState { term: 5, vote: 0, commit: 9 });
+                let batch = Batch { hard_state, entries: vec![entry.clone()] };
+                let (durable, is_durable) = oneshot::channel();
+                let (installed, mut is_installed) = oneshot::channel();
+                jobs.put_completion(KeeperJob::Install { number: 3, durable: is_durable, batch, installed });
+                durable.send(image).expect("awaited");
+                env.pass(Duration::from_secs(3)).await;
+                assert!(ending.now().is_none() && matches!(is_installed.try_recv(), Ok(None)), "{room}");
+                let mut told = Vec::new();
+                assert!(node.take(&mut told).await);
+                assert!(matches!(told[..], [Input::Room { part: DiskPart::Log, short: true }]), "{room}");
+                env.disk().leave_room(None);
+                env.pass(Duration::from_secs(1)).await;
+                assert_eq!(is_installed.try_recv().expect("at work").map(|cut| cut.applied()), Some(9), "{room}");
+                told.clear();
+                assert!(node.take(&mut told).await);
+                let persisted = told.iter().filter(|input| matches!(input, Input::Persisted { number: 3 })).count();
+                let goes_on = told.iter().any(|input| matches!(input, Input::Room { short: false, .. }));
+                assert!(persisted == 1 && goes_on, "{room}");
+                jobs.put_completion(KeeperJob::Stop);
+                drop(archive);
+                ending.wait().await.expect("a clean end");
+                let wal = UnrecoveredWal::open(env.disk().clone(), "wal").expect("opened");
+                let wal = wal.recover(IDENTITY, 9).await.expect("recovered");
+                assert_eq!((wal.entries, wal.hard_state.commit), (vec![entry], 9), "{room}");
+            });
+        }
+    }
 
     /// Whoever stops a member and starts another on its directory must not meet a checkpoint the first is still writing.
     #[test]
     fn the_end_is_told_when_nobody_writes_any_more() {
         VirtualEnv::run(async |env| {
-            env.disk().create_dir("wal").expect("made");
-            let identity = WalIdentity { cluster: ClusterId(1), member: MemberId(1) };
-            let wal = UnrecoveredWal::open(env.disk().clone(), "wal").expect("opened");
-            let journal = wal.recover(identity, 0).await.expect("recovered").journal;
+            let journal = journal(&env).await;
             let jobs = Arc::new(Mailbox::new(1, 1));
             let node: Arc<Mailbox<Input<MemoryDisk>>> = Arc::new(Mailbox::new(1, 1));
             let (ending, (archive, at_rest)) = (Ending::default(), AtWork::begin());

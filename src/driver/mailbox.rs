@@ -108,6 +108,11 @@ impl<T> Mailbox<T> {
         !self.lock().items.is_empty()
     }
 
+    /// Whether nothing is taken in any more.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// Takes nothing in any more and drops what is held.
     pub fn close(&self) {
         let (items, taker) = {

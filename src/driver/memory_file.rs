@@ -6,6 +6,7 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::questions::{promises, put_promises};
+use super::small_file;
 use crate::base::{Fault, limits};
 use crate::consensus::Promises;
 use crate::env::{Disk, DiskFile, OpenMode};
@@ -41,14 +42,7 @@ fn decode(identity: WalIdentity, bytes: &[u8]) -> Option<Promises> {
 
 /// Puts it in place of the one before.
 pub(super) async fn write<D: Disk>(disk: &D, bytes: &Bytes) -> Result<(), Fault> {
-    if disk.exists(DRAFT)? {
-        disk.remove(DRAFT)?;
-    }
-    let file = disk.open(DRAFT, OpenMode::Create)?;
-    file.write_at(0, bytes)?;
-    file.sync().await?;
-    disk.rename(DRAFT, NAME)?;
-    disk.sync_dir("").await
+    small_file::put(disk, "", DRAFT, NAME, bytes).await
 }
 
 /// What an earlier start of this member kept; nothing where there is none that can be read.

@@ -38,7 +38,8 @@ impl<D: Disk> Shell<D> {
     fn send<E: Env<Disk = D>>(&self, env: &E, output: Output<D>) {
         match output {
             Output::Persist { number, batch } => {
-                self.to_keeper.put_completion(KeeperJob::Persist { number, batch });
+                let handed = env.clock().now();
+                self.to_keeper.put_completion(KeeperJob::Persist { number, batch, handed });
             }
             Output::Send(message) => self.peers.send(message),
             Output::SendSnapshot { message, source } => {
@@ -187,12 +188,17 @@ fn one_turn<E: Env>(
     shell: &Shell<E::Disk>,
 ) -> Result<bool, Wrong> {
     node.turn(now, outputs)?;
+    let handed_out = outputs.iter().any(|output| matches!(output, Output::Persist { .. }));
     outputs.drain(..).for_each(|output| shell.send(env, output));
-    let (before, begun) = (shell.facts.revision(), env.clock().now());
+    let (tallies, begun) = (&shell.facts.tallies, env.clock().now());
+    if handed_out {
+        tallies.stages.propose.took(begun.since(now));
+    }
     let more = node.work(now, outputs);
-    if shell.facts.revision() != before {
-        let (took, tallies) = (env.clock().now().since(begun), &shell.facts.tallies);
-        tallies.applies.took(took);
+    if !node.turn_ops().is_empty() {
+        let took = env.clock().now().since(begun);
+        tallies.applies.took(node.turn_ops(), took);
+        tallies.stages.apply.took(took);
         if took >= SLOW_APPLY {
             tallies.slow_applies.fetch_add(1, Relaxed);
         }

@@ -5,11 +5,13 @@
 //! log was not cut any more is taken to the end. Nothing on the disk is changed here but that cut. Where no history is whole and
 //! others have the data, the member begins without: it takes theirs.
 
+use futures_channel::oneshot;
+
 use super::checkpoint_files::{Found, ImageFile};
-use crate::base::{Corruption, LogIndex, Term, Wrong};
-use crate::env::Disk;
+use crate::base::{Corruption, Fault, LogIndex, Term, Wrong};
+use crate::env::{Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
-use crate::mvcc::StoreOptions;
+use crate::mvcc::{FoldedPart, IndexPart, StoreOptions};
 use crate::wal::{HardState, RecoveredWal, WalIdentity};
 
 /// A machine at a checkpoint.
@@ -26,21 +28,21 @@ pub(super) struct Opened<D: Disk> {
 }
 
 /// Opens the machine at the newest checkpoint whose history is whole. Changes nothing.
-pub(super) fn open<D: Disk>(
-    disk: &D,
+pub(super) async fn open<E: Env>(
+    env: &E,
     options: &StoreOptions,
     identity: WalIdentity,
     found: Found,
-) -> Result<Opened<D>, Wrong> {
+) -> Result<Opened<E::Disk>, Wrong> {
+    let disk = env.disk();
     let Found { image, older, mut damaged } = found;
     for image in image.iter().chain(&older) {
         check_identity(image, identity)?;
     }
-    let load = |image: &Image, kept: Option<&Image>| load(disk, options, image, kept.as_slice());
     let beginning = || ImageFile { file: String::new(), image: Image { identity, ..Image::default() } };
     let ImageFile { file, image } = image.unwrap_or_else(beginning);
     let older = older.map(|older| older.image);
-    let first = match load(&image, older.as_ref()) {
+    let first = match load(env, options, &image, older.as_ref().as_slice()).await {
         Ok(machine) => {
             let kept = older.into_iter().collect();
             return Ok(Opened { machine, image, kept, damaged, hollow: None });
@@ -50,7 +52,7 @@ pub(super) fn open<D: Disk>(
     };
     // What is damaged may lie behind what the older checkpoint names: the log has it all again.
     let Some(older) = older else { return hollow(disk, options, vec![image], damaged, first) };
-    match load(&older, None) {
+    match load(env, options, &older, &[]).await {
         Ok(machine) => {
             damaged.push(Corruption { file, offset: 0, what: format!("the history it names is not whole: {first}") });
             Ok(Opened { machine, image: older, kept: Vec::new(), damaged, hollow: None })
@@ -61,17 +63,55 @@ pub(super) fn open<D: Disk>(
 }
 
 /// The machine at an image. A history that cannot be read is a damaged one. Asked twice: what fails once may be a hiccup.
-fn load<D: Disk>(disk: &D, options: &StoreOptions, image: &Image, kept: &[&Image]) -> Result<Machine<D>, Wrong> {
-    let once = || Machine::load(disk.clone(), *options, image, kept);
+async fn load<E: Env>(
+    env: &E,
+    options: &StoreOptions,
+    image: &Image,
+    kept: &[&Image],
+) -> Result<Machine<E::Disk>, Wrong> {
     let of_device = |wrong: &Wrong| matches!(wrong, Wrong::Fault(fault) if fault.is_of_device());
-    let answer = match once() {
-        Err(wrong) if of_device(&wrong) => once(),
+    let answer = match load_once(env, options, image, kept).await {
+        Err(wrong) if of_device(&wrong) => load_once(env, options, image, kept).await,
         answer => answer,
     };
     answer.map_err(|wrong| match wrong {
         Wrong::Fault(fault) if fault.is_of_device() => Wrong::corrupt(fault.path.clone(), 0, fault.to_string()),
         wrong => wrong,
     })
+}
+
+async fn load_once<E: Env>(
+    env: &E,
+    options: &StoreOptions,
+    image: &Image,
+    kept: &[&Image],
+) -> Result<Machine<E::Disk>, Wrong> {
+    let mut loading = Machine::loading(env.disk().clone(), *options, image, kept)?;
+    while let Some(parts) = loading.next_batch()? {
+        loading.folded(side_by_side(env, parts).await?);
+    }
+    Machine::loaded(loading, image)
+}
+
+/// Folds the parts of a batch at once: the first here, each other in a task of its own.
+async fn side_by_side<E: Env>(env: &E, parts: Vec<IndexPart>) -> Result<Vec<FoldedPart>, Wrong> {
+    let mut parts = parts.into_iter();
+    let first = parts.next();
+    let others: Vec<_> = parts
+        .map(|part| {
+            let (done, folded) = oneshot::channel();
+            env.tasks().spawn("index", async move {
+                let _ = done.send(part.fold());
+            });
+            folded
+        })
+        .collect();
+    let mut folded: Vec<FoldedPart> = first.into_iter().map(IndexPart::fold).collect();
+    for other in others {
+        let ended = |_| Fault::new("read", "history", std::io::Error::other("the member stops"));
+        folded.push(other.await.map_err(ended)?);
+    }
+    Ok(folded)
 }
 
 /// Opens a machine without data at the newest image, whose own bytes are good: it says who the members are. The files stay until

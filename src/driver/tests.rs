@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{DriverConfig, Handle, ScrubPace, start};
-use crate::base::{KeyRange, Refusal, Wrong};
+use crate::base::{KeyRange, Refusal, Wrong, limits};
 use crate::env::{Disk, DiskFile, Env, OpenMode, Tasks, VirtualEnv};
 use crate::machine::{
     AlarmAction, AlarmKind, Answer, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, Put, Txn,
@@ -58,6 +58,30 @@ fn leases_live_through_a_pause_and_end_after_it() {
 fn put(key: &str, value: Vec<u8>) -> Command {
     let (lease, prev_kv, ignore_value, ignore_lease) = (0, false, false, false);
     Command::Put(Put { key: key.to_string().into(), value: value.into(), lease, prev_kv, ignore_value, ignore_lease })
+}
+
+/// A write passes every stage once, and is counted as what it is.
+#[test]
+fn writes_are_timed_stage_by_stage_and_applied_under_their_names() {
+    VirtualEnv::run(async |env| {
+        let handle = member(&env).await;
+        let tallies = &handle.facts().tallies;
+        let counts = || {
+            let stages = &tallies.stages;
+            [&stages.queue, &stages.answer, &stages.propose, &stages.sync, &stages.replicate, &stages.apply]
+                .map(|stage| stage.measured().count)
+        };
+        let before = counts();
+        handle.propose(put("a", vec![1])).await.expect("written");
+        handle.propose(Command::Compact { revision: 9_999, physical: false }).await.expect_err("in the future");
+        let per_write: Vec<_> = counts().iter().zip(before).map(|(after, before)| after - before).collect();
+        assert_eq!(per_write[..2], [2, 1], "queued both, answered as done only one");
+        assert_eq!(per_write[2..], [2; 4], "one after the other, so that each had its own batch");
+        let applied: Vec<_> = tallies.applies.measured().map(|(op, well, m)| (op, well, m.count)).collect();
+        assert!(applied.contains(&("Put", true, 1)) && applied.contains(&("Compaction", false, 1)), "{applied:?}");
+        assert!(applied.contains(&("ClusterMemberAttrSet", true, 1)), "its own, too: {applied:?}");
+        handle.stop().await;
+    });
 }
 
 /// Bytes of the history's files.
@@ -282,8 +306,9 @@ async fn with_outlines(env: &VirtualEnv, config: &DriverConfig) {
 #[test]
 fn a_lone_member_finds_damage_by_itself_and_raises_the_alarm() {
     VirtualEnv::run(async |env| {
-        let scrub = ScrubPace { rest: Duration::from_secs(2), step_bytes: 20_000, pause: Duration::from_millis(10) };
-        let config = DriverConfig { scrub, ..often() };
+        // The first pass begins within it, but not within a sixteenth.
+        let scrub = ScrubPace { rest: Duration::from_secs(32), step_bytes: 20_000, pause: Duration::from_millis(10) };
+        let config = DriverConfig { scrub: Some(scrub), ..often() };
         with_outlines(&env, &config).await;
         let segment = damage_first_segment(&env);
         let (handle, report) = start(env.clone(), config).await.expect("a start reads no values");
@@ -292,7 +317,7 @@ fn a_lone_member_finds_damage_by_itself_and_raises_the_alarm() {
         env.pass(Duration::from_secs(1)).await;
         let view = handle.view(true).await.expect("served");
         assert_eq!(view.get(b"key-59").expect("whole").map(|kv| kv.value.len()), Some(10_000));
-        env.pass(Duration::from_secs(4)).await;
+        env.pass(Duration::from_secs(34)).await;
         assert!(handle.status().alarms.contains(&(own, AlarmKind::Corrupt)), "{:?}", handle.status().alarms);
         assert_eq!(handle.view(true).await.err(), Some(Refusal::Corrupt));
         let disarm = Command::Alarm { action: AlarmAction::Deactivate, member: own, kind: AlarmKind::Corrupt };
@@ -302,8 +327,51 @@ fn a_lone_member_finds_damage_by_itself_and_raises_the_alarm() {
         assert_eq!(view.get(b"key-59").expect("whole").map(|kv| kv.value.len()), Some(10_000));
         let wrong = view.get(b"key-0").expect_err("damaged");
         assert!(matches!(&wrong, Wrong::Corruption(damage) if damage.file == segment), "{wrong}");
-        env.pass(Duration::from_secs(10)).await;
+        env.pass(Duration::from_secs(70)).await;
         assert!(handle.status().alarms.is_empty(), "once in a life");
+        handle.stop().await;
+    });
+}
+
+/// A start of many keys sorts them in parts, side by side, and finds the state that was.
+#[test]
+fn a_start_of_many_keys_finds_what_was_there() {
+    VirtualEnv::run(async |env| {
+        let handle = member_of(&env, often()).await;
+        let keys = 2 * limits::INDEX_PART_RECORDS + 1_000;
+        let key = |n: usize| bytes::Bytes::from(format!("/{}/{:07}", n % 7, n * 7_919 % keys));
+        for from in (0..keys).step_by(10_000) {
+            let one = |n| Op::Put(Put { key: key(n), value: "x".into(), ..Put::default() });
+            let success = (from..keys.min(from + 10_000)).map(one).collect();
+            let txn = Txn { compares: Vec::new(), success, failure: Vec::new() };
+            handle.propose(Command::Txn(txn)).await.expect("written");
+        }
+        for n in (0..keys).step_by(keys / 30) {
+            handle.propose(put(&String::from_utf8_lossy(&key(n)), b"again".to_vec())).await.expect("written");
+        }
+        env.pass(Duration::from_secs(1)).await;
+        let before = handle.view(true).await.expect("served").hash_kv(0).expect("read");
+        handle.stop().await;
+        let (handle, report) = start(env.clone(), often()).await.expect("it is whole");
+        assert!(report.checkpoint > 10, "{report:?}");
+        env.pass(Duration::from_secs(1)).await;
+        let view = handle.view(true).await.expect("served");
+        assert_eq!((view.count(&KeyRange::all()), view.hash_kv(0).expect("read")), (keys as u64, before));
+        handle.stop().await;
+    });
+}
+
+/// Who wants none has none.
+#[test]
+fn without_a_scrub_damage_is_met_by_who_reads_it_alone() {
+    VirtualEnv::run(async |env| {
+        let config = DriverConfig { scrub: None, ..often() };
+        with_outlines(&env, &config).await;
+        damage_first_segment(&env);
+        let (handle, _) = start(env.clone(), config).await.expect("a start reads no values");
+        env.pass(Duration::from_secs(60 * 60)).await;
+        assert!(handle.status().alarms.is_empty());
+        handle.view(true).await.expect("served").get(b"key-0").expect_err("damaged");
         handle.stop().await;
     });
 }

@@ -174,6 +174,9 @@ impl Net for TokioNet {
         let doing = "connect to";
         let plain = address.strip_prefix(SEALED).unwrap_or(address);
         let stream = TcpStream::connect(plain).await.map_err(fault(doing, address))?;
+        if reaches_itself(&stream) {
+            return Err(fault(doing, address)(io::ErrorKind::ConnectionRefused.into()));
+        }
         stream.set_nodelay(true).map_err(fault(doing, address))?;
         if plain == address {
             return Ok(TokioStream::Plain(stream));
@@ -182,6 +185,11 @@ impl Net for TokioNet {
         let sealing = self.sealing().map_err(fault(doing, address))?;
         sealing.dial(stream, host).await.map(TokioStream::Sealed).map_err(fault(doing, address))
     }
+}
+
+/// Whether the system gave a connection the port that it dials, with nobody there: TCP then connects it to itself.
+fn reaches_itself(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(own), Ok(other)) if own == other)
 }
 
 /// Takes connections in, and hands on those that were greeted.
@@ -317,6 +325,21 @@ mod tests {
     fn the_systems_network_conforms() {
         let checked = runtime().block_on(super::super::check_net(&TokioNet::plain(), "127.0.0.1:0"));
         checked.expect("it conforms");
+    }
+
+    #[test]
+    fn a_connection_to_itself_is_known() {
+        runtime().block_on(async {
+            let taken = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+            let address = taken.local_addr().expect("its address");
+            let to_another = TcpStream::connect(address).await.expect("connected");
+            assert!(!reaches_itself(&to_another));
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+            let own = socket.local_addr().expect("its address");
+            let to_itself = socket.connect(own).await.expect("TCP allows it");
+            assert!(reaches_itself(&to_itself));
+        });
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::auth::{Access, Asker, Auth, AuthCommand};
 use crate::base::{Corruption, Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::{Lease, LeaseTable};
-use crate::mvcc::{Retained, SnapshotSource, Store, StoreOptions, StorePosition};
+use crate::mvcc::{Loading, Retained, SnapshotSource, Store, StoreOptions, StorePosition};
 use crate::wal::WalIdentity;
 
 /// What applying one entry did, for the node.
@@ -64,6 +64,16 @@ impl<D: Disk> Machine<D> {
     pub fn load(disk: D, options: StoreOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
         let store = Store::load(disk, options, &image.position, &positions(kept))?;
         Self::around(store, image)
+    }
+
+    /// As [`Self::load`], step by step: the store's part of it, which [`Self::loaded`] is given at its end.
+    pub fn loading(disk: D, options: StoreOptions, image: &Image, kept: &[&Image]) -> Result<Loading<D>, Wrong> {
+        Store::loading(disk, options, &image.position, &positions(kept))
+    }
+
+    /// The machine of `image`, of which all is read.
+    pub fn loaded(store: Loading<D>, image: &Image) -> Result<Self, Wrong> {
+        Self::around(store.finish(), image)
     }
 
     /// The second half of [`Self::open`], with the same images: removes and cuts what they do not name.

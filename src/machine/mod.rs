@@ -19,6 +19,7 @@ mod later;
 #[allow(clippy::module_inception, reason = "the room's main struct has the room's name")]
 mod machine;
 mod members;
+mod op_names;
 mod permission;
 mod shape;
 mod txn;
@@ -34,6 +35,7 @@ pub use etcd_peer::{LeaseTimes, MemberHash};
 pub use image::{Image, LeaseImage, State};
 pub use machine::{Machine, Outcome, Shown, put_cost};
 pub use members::{Member, MemberChange, Members, members_from_json, members_json};
+pub use op_names::OP_NAMES;
 pub use permission::check_read_txn;
 pub use txn::read_txn;
 

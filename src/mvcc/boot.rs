@@ -15,33 +15,48 @@ use std::sync::atomic::AtomicI64;
 
 use super::history::{History, holding};
 use super::history_write::{HISTORY_DIR, file_name};
-use super::index_build::{BATCH_RECORDS, IndexBuild};
+use super::index_build::{BatchSizes, FoldedPart, IndexBuild, IndexPart};
 use super::key_index::Mark;
-use super::outlining::read_outline;
+use super::outline_file::read_outline;
 use super::position::StorePosition;
 use super::pruning::Pruning;
 use super::segment::{Segment, Window};
 use super::store::{Store, StoreOptions};
 use super::value_cache::ValueCache;
-use crate::base::Wrong;
+use crate::base::{Corruption, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
+
+/// A store that is being read. Batch by batch: what a batch holds is sorted in parts, which may be done side by side.
+pub struct Loading<D: Disk> {
+    disk: D,
+    options: StoreOptions,
+    from: StorePosition,
+    /// The largest number of a segment that a kept position names.
+    used: Option<u64>,
+    build: IndexBuild,
+    segments: Vec<Arc<Segment<D>>>,
+    window: Window,
+    /// Bytes of the outline that was read last.
+    outline: Vec<u8>,
+    unusable_outlines: Vec<Corruption>,
+}
 
 impl<D: Disk> Store<D> {
     /// Opens the store at `from`; the default position makes a fresh one. `kept` are the positions of older
     /// checkpoints that a later start may take: their files stay until [`Store::garbage`] names them.
     pub fn open(disk: D, options: StoreOptions, from: &StorePosition, kept: &[&StorePosition]) -> Result<Self, Wrong> {
-        Self::open_in_batches(disk, options, from, kept, BATCH_RECORDS)
+        Self::open_in_batches(disk, options, from, kept, BatchSizes::default())
     }
 
-    /// [`Self::open`], with the index built in batches of `batch_records` at least.
+    /// [`Self::open`], with the index built in batches and parts of other sizes.
     pub(super) fn open_in_batches(
         disk: D,
         options: StoreOptions,
         from: &StorePosition,
         kept: &[&StorePosition],
-        batch_records: usize,
+        sizes: BatchSizes,
     ) -> Result<Self, Wrong> {
-        let mut store = Self::load_in_batches(disk.clone(), options, from, kept, batch_records)?;
+        let mut store = Loading::begin(disk.clone(), options, from, kept, sizes)?.here()?;
         store.tidy_files(&disk, from, kept)?;
         Ok(store)
     }
@@ -49,7 +64,17 @@ impl<D: Disk> Store<D> {
     /// The first half of [`Self::open`]: reads, and changes nothing. All of it for a store that is opened beside one that
     /// still runs: see [`Self::take_place_of`].
     pub fn load(disk: D, options: StoreOptions, from: &StorePosition, kept: &[&StorePosition]) -> Result<Self, Wrong> {
-        Self::load_in_batches(disk, options, from, kept, BATCH_RECORDS)
+        Self::loading(disk, options, from, kept)?.here()
+    }
+
+    /// As [`Self::load`], step by step.
+    pub fn loading(
+        disk: D,
+        options: StoreOptions,
+        from: &StorePosition,
+        kept: &[&StorePosition],
+    ) -> Result<Loading<D>, Wrong> {
+        Loading::begin(disk, options, from, kept, BatchSizes::default())
     }
 
     /// The second half of [`Self::open`], with the same positions, before anything is appended: removes what nobody
@@ -58,53 +83,89 @@ impl<D: Disk> Store<D> {
         self.replaced = only_kept(disk, from, kept)?;
         cut_back(disk, from, kept)
     }
+}
 
-    fn load_in_batches(
+impl<D: Disk> Loading<D> {
+    fn begin(
         disk: D,
         options: StoreOptions,
         from: &StorePosition,
         kept: &[&StorePosition],
-        batch_records: usize,
+        sizes: BatchSizes,
     ) -> Result<Self, Wrong> {
         disk.create_dir(HISTORY_DIR)?;
         check_files(&disk, from)?;
-        let mut build = IndexBuild::new(from.compact_revision, batch_records);
-        let mut window = Window::default();
-        let (mut outline, mut unusable_outlines) = (Vec::new(), Vec::new());
-        let mut segments = Vec::with_capacity(from.segments.len());
-        for mark in &from.segments {
-            let outline = match read_outline(&disk, mark, &mut outline)? {
+        let mut build = IndexBuild::new(from.compact_revision, sizes);
+        // Half of what is in a segment that is read whole, and most of an outline, are keys.
+        build.expect_bytes(from.segments.iter().map(|mark| mark.outline.map_or(mark.len / 2, |it| it.len)).sum());
+        Ok(Self {
+            disk,
+            options,
+            from: from.clone(),
+            used: kept.iter().filter_map(|position| position.last_number()).max(),
+            build,
+            segments: Vec::with_capacity(from.segments.len()),
+            window: Window::default(),
+            outline: Vec::new(),
+            unusable_outlines: Vec::new(),
+        })
+    }
+
+    /// Reads on until there is a batch. Its parts, each to be folded, wherever, and to be brought back; nothing at the end.
+    pub fn next_batch(&mut self) -> Result<Option<Vec<IndexPart>>, Wrong> {
+        while !self.build.is_full()
+            && let Some(mark) = self.from.segments.get(self.segments.len())
+        {
+            let outline = match read_outline(&self.disk, mark, &mut self.outline)? {
                 Some(Err(unusable)) => {
-                    unusable_outlines.push(unusable);
+                    self.unusable_outlines.push(unusable);
                     None
                 }
                 Some(Ok(outline)) => Some(outline),
                 None => None,
             };
-            segments.push(match outline {
-                Some(outline) => Segment::load_outlined(&disk, mark, outline, |record| build.add(record))?,
-                None => Segment::load(&disk, mark, &mut window, |record| build.add(record))?,
+            let (disk, build) = (&self.disk, &mut self.build);
+            self.segments.push(match outline {
+                Some(outline) => Segment::load_outlined(disk, mark, outline, |record| build.add(record))?,
+                None => Segment::load(disk, mark, &mut self.window, |record| build.add(record))?,
             });
-            if build.is_full() {
-                bury(&segments, build.fold());
-            }
         }
-        bury(&segments, build.fold());
-        let used = kept.iter().filter_map(|position| position.last_number()).max();
-        Ok(Self {
-            index: build.finish(),
-            history: History::new(disk, segments, options.segment_bytes, used),
-            cache: Arc::new(ValueCache::new(options.cache_bytes)),
-            watermark: Arc::new(AtomicI64::new(from.compact_revision)),
+        Ok(if self.build.is_folded() { None } else { Some(self.build.take_parts()) })
+    }
+
+    /// Takes the parts of the batch back, in their order.
+    pub fn folded(&mut self, parts: Vec<FoldedPart>) {
+        self.build.put_back(parts);
+    }
+
+    /// The store, once there is no batch any more.
+    pub fn finish(mut self) -> Store<D> {
+        assert_eq!(self.segments.len(), self.from.segments.len(), "a store is made of all its segments");
+        bury(&self.segments, self.build.take_dead());
+        let has_leases = self.build.has_leases();
+        Store {
+            index: self.build.finish(),
+            history: History::new(self.disk, self.segments, self.options.segment_bytes, self.used),
+            cache: Arc::new(ValueCache::new(self.options.cache_bytes)),
+            watermark: Arc::new(AtomicI64::new(self.from.compact_revision)),
             digests: Arc::default(),
             keeps_digests: true,
-            revision: from.revision,
-            pruning: Pruning::new(from.compact_revision),
+            revision: self.from.revision,
+            pruning: Pruning::new(self.from.compact_revision),
             replaced: Vec::new(),
-            unusable_outlines,
+            unusable_outlines: self.unusable_outlines,
             reclaim_given_up: Arc::default(),
             torn: false,
-        })
+            has_leases,
+        }
+    }
+
+    /// All of it, one after the other.
+    fn here(mut self) -> Result<Store<D>, Wrong> {
+        while let Some(parts) = self.next_batch()? {
+            self.folded(parts.into_iter().map(IndexPart::fold).collect());
+        }
+        Ok(self.finish())
     }
 }
 

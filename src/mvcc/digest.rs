@@ -79,7 +79,7 @@ impl<D: Disk> View<D> {
             return Err(Refusal::FutureRevision.into());
         }
         let counting = Counting::new(&self.index, compacted, at);
-        let hash = digest(&self.table, at, |record| counting.counts(&self.index, &record.key, &record.meta))?;
+        let hash = digest(&self.table, at, |record| counting.counts(&self.index, record.key, &record.meta))?;
         Ok(HashKv { hash, compact_revision: compacted, hash_revision: at })
     }
 
@@ -89,7 +89,7 @@ impl<D: Disk> View<D> {
         let digest = digest(&self.table, self.revision, |record| {
             let revision = record.meta.revision;
             revision.main >= compacted
-                || self.index.get(&record.key).and_then(|node| node.visible_at(compacted)) == Some(revision)
+                || self.index.get(record.key).and_then(|node| node.visible_at(compacted)) == Some(revision)
         })?;
         Ok(crc32c::crc32c_append(digest, &compacted.to_be_bytes()))
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::history::{SCAN_WINDOW, Table};
-use super::record::Record;
+use super::record::RecordSlice;
 use crate::base::Wrong;
 use crate::env::Disk;
 
@@ -26,16 +26,21 @@ pub struct HashKv {
 }
 
 /// The digest of those records up to main revision `at` that count.
-pub(super) fn digest<D: Disk>(table: &Arc<Table<D>>, at: i64, counts: impl Fn(&Record) -> bool) -> Result<u32, Wrong> {
+pub(super) fn digest<D: Disk>(
+    table: &Arc<Table<D>>,
+    at: i64,
+    counts: impl Fn(&RecordSlice<'_>) -> bool,
+) -> Result<u32, Wrong> {
     let mut hash = crc32c::crc32c(BUCKET);
     let mut entry = Vec::new();
     let mut scan = table.scan(0, at, SCAN_WINDOW);
-    while let Some(record) = scan.next()? {
+    while scan.step()? {
+        let record = scan.current();
         if counts(&record) {
             entry.clear();
-            let lease = put_entry(&mut entry, &record);
+            let lease = put_entry(&mut entry, &record, record.value.len());
             hash = crc32c::crc32c_append(hash, &entry[..lease]);
-            hash = crc32c::crc32c_append(hash, &record.value);
+            hash = crc32c::crc32c_append(hash, record.value);
             hash = crc32c::crc32c_append(hash, &entry[lease..]);
         }
     }
@@ -43,10 +48,10 @@ pub(super) fn digest<D: Disk>(table: &Arc<Table<D>>, at: i64, counts: impl Fn(&R
 }
 
 /// Appends the entry etcd's file would hold for a record, without the value's bytes: its revision as the key, the
-/// key-value message as the value. Returns where the value's bytes belong.
+/// key-value message as the value. Returns where the value's bytes belong, of which there are `value_len`.
 ///
 /// A record without a key is the mark that a restore leaves when it raises the revision: etcd's has nothing but a revision.
-pub fn put_entry(entry: &mut Vec<u8>, record: &Record) -> usize {
+pub fn put_entry(entry: &mut Vec<u8>, record: &RecordSlice<'_>, value_len: usize) -> usize {
     let meta = &record.meta;
     entry.extend_from_slice(&meta.revision.main.to_be_bytes());
     entry.push(b'_');
@@ -58,12 +63,12 @@ pub fn put_entry(entry: &mut Vec<u8>, record: &Record) -> usize {
         return entry.len();
     }
     put_bytes_head(entry, 1, record.key.len());
-    entry.extend_from_slice(&record.key);
+    entry.extend_from_slice(record.key);
     if !meta.is_tombstone() {
         put_number(entry, 2, meta.create_revision);
         put_number(entry, 3, meta.revision.main);
         put_number(entry, 4, meta.version);
-        put_bytes_head(entry, 5, record.value.len());
+        put_bytes_head(entry, 5, value_len);
     }
     let at = entry.len();
     put_number(entry, 6, meta.lease);

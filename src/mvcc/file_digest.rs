@@ -5,7 +5,7 @@
 
 use super::digest::Counting;
 use super::entry_digest::{BUCKET, HashKv};
-use super::index_build::{BATCH_RECORDS, IndexBuild};
+use super::index_build::{BatchSizes, IndexBuild};
 use super::key_index::{KeyIndex, KeyMeta};
 use super::record::RecordSlice;
 
@@ -18,7 +18,7 @@ pub struct FileDigest {
 impl FileDigest {
     /// Of a file whose compact revision is `compacted`; −1 is never.
     pub fn new(compacted: i64) -> Self {
-        Self { build: IndexBuild::new(compacted, BATCH_RECORDS), compacted }
+        Self { build: IndexBuild::new(compacted, BatchSizes::default()), compacted }
     }
 
     /// Takes note of the next entry.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::history_write::{HISTORY_DIR, HistoryWrite, WriteMark};
 use super::key_index::Mark;
 use super::position::SegmentMark;
-use super::record::Record;
+use super::record::{Record, RecordSlice};
 use super::segment::{Segment, SegmentScan};
 use crate::base::limits::SECTOR_BYTES;
 use crate::base::{Fault, Revision, Wrong};
@@ -81,27 +81,46 @@ pub struct Scan<D: Disk> {
 impl<D: Disk> Scan<D> {
     /// The next record; `None` at the end.
     pub fn next(&mut self) -> Result<Option<Record>, Wrong> {
+        Ok(self.step()?.then(|| self.record()))
+    }
+
+    /// Goes to the next record, which [`Self::current`] then shows where it lies; false at the end.
+    pub fn step(&mut self) -> Result<bool, Wrong> {
         loop {
             let Some(current) = &mut self.current else {
                 let Some(segment) = self.table.segments.get(self.at).filter(|segment| segment.first() <= self.to)
                 else {
-                    return Ok(None);
+                    return Ok(false);
                 };
                 self.current = Some(SegmentScan::new(segment.clone(), self.from, self.window));
                 continue;
             };
-            match current.next()? {
-                Some((_, record, _)) if record.meta.revision.main > self.to => {
+            match current.step()? {
+                Some(_) if current.current().meta.revision.main > self.to => {
                     self.at = self.table.segments.len();
                     self.current = None;
                 }
-                Some((_, record, _)) => return Ok(Some(record)),
+                Some(_) => return Ok(true),
                 None => {
                     self.at += 1;
                     self.current = None;
                 }
             }
         }
+    }
+
+    fn at_hand(&self) -> &SegmentScan<D> {
+        self.current.as_ref().expect("a record was stepped to")
+    }
+
+    /// The record that was stepped to.
+    pub fn current(&self) -> RecordSlice<'_> {
+        self.at_hand().current()
+    }
+
+    /// As [`Self::current`], to be kept.
+    pub fn record(&self) -> Record {
+        self.at_hand().record()
     }
 }
 
@@ -330,15 +349,7 @@ impl<D: Disk> History<D> {
 
     /// The segments for a position. An empty one is left out.
     pub(super) fn marks(&self) -> Vec<SegmentMark> {
-        let marks = self.table.segments.iter().map(|segment| SegmentMark {
-            number: segment.number(),
-            first: segment.first(),
-            last: segment.last(),
-            len: segment.len(),
-            sparse: segment.is_sparse(),
-            outline: segment.outline(),
-        });
-        marks.collect()
+        self.table.segments.iter().map(|segment| segment.mark()).collect()
     }
 
     /// A segment that will not grow any more, lies in its file and is not outlined yet. Costs nothing while there was

@@ -4,7 +4,10 @@
 //! itself: those behind what all keys begin with; only keys that are the same there are looked at again,
 //! group by group, further on.
 //!
-//! Invariant: the order is that of the keys' bytes, equal keys by their number.
+//! Beside each key lies a note, which is of the caller's making: who looks at a key finds what belongs to it in the same
+//! place, and memory is waited for once.
+//!
+//! Invariant: the order is that of the keys' bytes, equal keys in the order they were added.
 
 use super::counted_tree::{head_of, shared_prefix};
 
@@ -14,37 +17,45 @@ const SMALL_GROUP: usize = 12;
 /// Bytes of a key's length, before the key.
 const LENGTH_BYTES: usize = size_of::<u32>();
 
-/// Keys one behind the other, each after its length.
+/// How many keys of each piece [`KeyHeap::split`] looks at to find where to cut.
+const SAMPLES: usize = 64;
+
+/// Keys one behind the other, each between its length and its note.
 #[derive(Default, Debug)]
 pub struct KeyHeap {
     bytes: Vec<u8>,
-    count: u32,
+    /// What every key begins with has so many bytes.
+    shared: usize,
 }
 
 /// A key of a [`KeyHeap`], with eight bytes of it.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRef {
     head: u64,
+    /// Rises with every key that is added.
     start: u32,
-    number: u32,
-}
-
-impl KeyRef {
-    /// How many keys were added before it.
-    pub fn number(self) -> usize {
-        self.number as usize
-    }
 }
 
 impl KeyHeap {
-    /// Adds a key.
-    pub fn push(&mut self, key: &[u8]) -> KeyRef {
+    /// Makes room for so many bytes more.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.bytes.reserve(bytes);
+    }
+
+    /// Adds a key with its note, which knows its own length.
+    pub fn push(&mut self, key: &[u8], note: &[u8]) -> KeyRef {
         let start = u32::try_from(self.bytes.len()).expect("a heap of keys is emptied before it holds 4 GiB");
         let len = u32::try_from(key.len()).expect("a key is within a request");
+        let first = KeyRef { head: 0, start: 0 };
+        if start == 0 {
+            self.shared = key.len();
+        } else if !key.starts_with(&self.get(first)[..self.shared]) {
+            self.shared = shared_prefix(&self.get(first)[..self.shared], key);
+        }
         self.bytes.extend_from_slice(&len.to_le_bytes());
         self.bytes.extend_from_slice(key);
-        self.count += 1;
-        KeyRef { head: 0, start, number: self.count - 1 }
+        self.bytes.extend_from_slice(note);
+        KeyRef { head: 0, start }
     }
 
     /// Bytes it holds.
@@ -54,9 +65,51 @@ impl KeyHeap {
 
     /// The key.
     pub fn get(&self, key: KeyRef) -> &[u8] {
+        self.entry(key).0
+    }
+
+    /// The key, and the bytes that begin with its note.
+    pub fn entry(&self, key: KeyRef) -> (&[u8], &[u8]) {
         let rest = &self.bytes[key.start as usize..];
         let (len, rest) = rest.split_first_chunk::<LENGTH_BYTES>().expect("every key has its length before it");
-        &rest[..u32::from_le_bytes(*len) as usize]
+        rest.split_at(u32::from_le_bytes(*len) as usize)
+    }
+
+    /// Calls the memory of these keys in, all at once: one by one each would be waited for.
+    pub fn call_in(&self, refs: &[KeyRef]) {
+        let touch = |at: usize| self.bytes.get(at).copied().unwrap_or(0);
+        let sum = refs.iter().fold(0, |sum, key| sum ^ touch(key.start as usize) ^ touch(key.start as usize + 63));
+        std::hint::black_box(sum);
+    }
+
+    /// Cuts keys into up to `pieces` pieces of about the same size, each in the order they were added: the keys of one are all
+    /// below those of the next, and the same key is in one piece only. With each but the first its lower end.
+    pub fn split(&self, mut refs: Vec<KeyRef>, pieces: usize) -> Vec<(Option<KeyRef>, Vec<KeyRef>)> {
+        if pieces <= 1 {
+            return vec![(None, refs)];
+        }
+        for key in &mut refs {
+            key.head = head_of(self.get(*key), self.shared);
+        }
+        let stride = (refs.len() / (pieces * SAMPLES)).max(1);
+        let mut samples: Vec<KeyRef> = refs.iter().copied().step_by(stride).collect();
+        self.sort(&mut samples);
+        let mut ends: Vec<KeyRef> =
+            (1..pieces).filter_map(|i| samples.get(i * samples.len() / pieces).copied()).collect();
+        for end in &mut ends {
+            end.head = head_of(self.get(*end), self.shared);
+        }
+        ends.dedup_by(|a, b| self.get(*a) == self.get(*b));
+        let room = refs.len() / (ends.len() + 1) * 5 / 4;
+        let lower = std::iter::once(None).chain(ends.iter().copied().map(Some));
+        let mut cut: Vec<(Option<KeyRef>, Vec<KeyRef>)> = lower.map(|end| (end, Vec::with_capacity(room))).collect();
+        for key in refs {
+            let reaches =
+                |end: &&KeyRef| end.head < key.head || end.head == key.head && self.get(**end) <= self.get(key);
+            let at = ends.iter().take_while(reaches).count();
+            cut[at].1.push(key);
+        }
+        cut
     }
 
     /// Sorts keys, equal ones by when they were added.
@@ -65,7 +118,7 @@ impl KeyHeap {
     }
 
     fn sort_by_comparing(&self, refs: &mut [KeyRef]) {
-        refs.sort_unstable_by(|a, b| self.get(*a).cmp(self.get(*b)).then(a.number.cmp(&b.number)));
+        refs.sort_unstable_by(|a, b| self.get(*a).cmp(self.get(*b)).then(a.start.cmp(&b.start)));
     }
 
     /// Sorts keys whose first `known` bytes are the same.
@@ -85,12 +138,13 @@ impl KeyHeap {
         }
         let shared = known + shared.len();
         if shared == longest {
-            return refs.sort_unstable_by_key(|key| key.number);
+            return refs.sort_unstable_by_key(|key| key.start);
         }
         for key in &mut *refs {
             key.head = head_of(self.get(*key), shared);
         }
-        refs.sort_unstable_by_key(|key| key.head);
+        // Within a group as they lie in memory, which is then walked through in one direction.
+        refs.sort_unstable_by_key(|key| (key.head, key.start));
         for group in refs.chunk_by_mut(|a, b| a.head == b.head).filter(|group| group.len() > 1) {
             if group.iter().all(|key| self.get(*key).len() >= shared + size_of::<u64>()) {
                 self.sort_behind(group, shared + size_of::<u64>());
@@ -108,17 +162,57 @@ mod tests {
 
     use super::*;
 
+    /// Words in which prefixes, zeroes, equal heads and equal words are common.
+    fn words() -> impl Strategy<Value = Vec<String>> {
+        prop::collection::vec("[ab\u{0}]{0,4}|(abcabcabc){1,3}[ab]{0,3}|pods/[0-9]{3}|a{22}[a-c]", 0..400)
+    }
+
+    fn heap_of(words: &[String]) -> (KeyHeap, Vec<KeyRef>) {
+        let mut heap = KeyHeap::default();
+        let refs = words.iter().zip(0_u32..).map(|(word, number)| heap.push(word.as_bytes(), &number.to_le_bytes()));
+        let refs = refs.collect();
+        (heap, refs)
+    }
+
+    fn listed<'a>(heap: &'a KeyHeap, refs: &[KeyRef]) -> Vec<(&'a [u8], u32)> {
+        let one = |key: &KeyRef| {
+            let (key, note) = heap.entry(*key);
+            (key, u32::from_le_bytes(*note.first_chunk().expect("it was noted")))
+        };
+        refs.iter().map(one).collect()
+    }
+
     proptest! {
         #[test]
-        fn sorts_as_a_stable_sort_does(
-            words in prop::collection::vec("[ab\u{0}]{0,4}|(abcabcabc){1,3}[ab]{0,3}|pods/[0-9]{3}|a{22}[a-c]", 0..400),
-        ) {
-            let mut heap = KeyHeap::default();
-            let mut refs: Vec<KeyRef> = words.iter().map(|word| heap.push(word.as_bytes())).collect();
+        fn sorts_as_a_stable_sort_does(words in words()) {
+            let (heap, mut refs) = heap_of(&words);
             heap.sort(&mut refs);
-            let mut expected: Vec<(&[u8], usize)> = words.iter().map(String::as_bytes).zip(0..).collect();
+            let mut expected: Vec<(&[u8], u32)> = words.iter().map(String::as_bytes).zip(0..).collect();
             expected.sort();
-            prop_assert_eq!(refs.iter().map(|key| (heap.get(*key), key.number())).collect::<Vec<_>>(), expected);
+            heap.call_in(&refs);
+            prop_assert_eq!(listed(&heap, &refs), expected);
+        }
+
+        #[test]
+        fn pieces_lie_behind_each_other_and_hold_everything(words in words(), pieces in 1_usize..6) {
+            let (heap, refs) = heap_of(&words);
+            let cut = heap.split(refs, pieces);
+            prop_assert!((1..=pieces).contains(&cut.len()));
+            let mut all = Vec::new();
+            for (at, (lower, refs)) in cut.into_iter().enumerate() {
+                prop_assert_eq!(lower.is_none(), at == 0);
+                let mut listed = listed(&heap, &refs);
+                prop_assert!(listed.is_sorted_by_key(|word| word.1), "as they were added");
+                if let Some(lower) = lower {
+                    prop_assert!(all.iter().all(|(key, _)| *key < heap.get(lower)));
+                    prop_assert!(listed.iter().all(|(key, _)| *key >= heap.get(lower)));
+                }
+                listed.sort();
+                all.extend(listed);
+            }
+            let mut expected: Vec<(&[u8], u32)> = words.iter().map(String::as_bytes).zip(0..).collect();
+            expected.sort();
+            prop_assert_eq!(all, expected);
         }
     }
 }

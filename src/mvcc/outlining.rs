@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use super::history_write::{HISTORY_DIR, outline_name};
 use super::outline::{OutlineMark, OutlineWriter};
-use super::position::SegmentMark;
 use super::segment::{Outlining, Segment, Window, each_record};
 use super::store::Store;
-use crate::base::{Corruption, Fault, Wrong, limits};
+use crate::base::{Corruption, Wrong, limits};
 use crate::env::{Disk, DiskFile, OpenMode};
 
 /// Bytes of an outline written at once.
@@ -108,32 +107,4 @@ fn outline_of<D: Disk>(segment: &Segment<D>) -> Result<Option<bytes::Bytes>, Wro
     });
     read.map_err(|wrong| segment.note_damage(wrong))?;
     Ok((outline.len() as u64 <= most).then(|| outline.finish(len)))
-}
-
-/// The outline that a position names, read into `bytes`; nothing where it names none. The inner error says why it cannot be
-/// used.
-pub(super) fn read_outline<'a, D: Disk>(
-    disk: &D,
-    mark: &SegmentMark,
-    bytes: &'a mut Vec<u8>,
-) -> Result<Option<Result<&'a [u8], Corruption>>, Fault> {
-    let Some(outline) = mark.outline else { return Ok(None) };
-    let name = outline_name(mark.number);
-    let unusable = |what: String| Ok(Some(Err(Corruption { file: name.clone(), offset: 0, what })));
-    if !disk.exists(&name)? {
-        return unusable("it is not there".to_string());
-    }
-    if outline.len > limits::MAX_OUTLINE_BYTES {
-        return unusable(format!("the checkpoint says {} bytes, more than an outline can have", outline.len));
-    }
-    bytes.resize(outline.len as usize, 0);
-    // Asked twice: what fails once may be a hiccup.
-    let mut once = || disk.open(&name, OpenMode::Read)?.read_full_at(0, bytes);
-    match once().or_else(|_| once()) {
-        Ok(read) if read < bytes.len() => unusable(format!("it ends at {read}")),
-        Ok(_) if OutlineMark::of(bytes) != outline => unusable("its checksum is not the checkpoint's".to_string()),
-        Ok(_) => Ok(Some(Ok(bytes))),
-        Err(fault) if fault.is_of_device() => unusable(fault.to_string()),
-        Err(fault) => Err(fault),
-    }
 }

@@ -21,6 +21,7 @@ pub use scan::SegmentScan;
 use super::history_write::{HistoryWrite, WriteMark, file_name};
 use super::key_index::Mark;
 use super::outline::OutlineMark;
+use super::position::SegmentMark;
 use super::record::{KIND_PAD, KIND_RECORD, Record};
 use crate::base::limits::SECTOR_BYTES;
 use crate::base::{Corruption, Revision, Wrong};
@@ -225,6 +226,21 @@ impl<D: Disk> Segment<D> {
     /// Its number; never used twice.
     pub fn number(&self) -> u64 {
         self.number
+    }
+
+    /// What a position says of it.
+    pub(super) fn mark(&self) -> SegmentMark {
+        let (number, first, sparse) = (self.number, self.first, self.sparse);
+        let (last, len) = {
+            let tail = self.tail();
+            (tail.last, tail.len)
+        };
+        SegmentMark { number, first, last, len, sparse, outline: self.outline() }
+    }
+
+    /// Where its file is.
+    pub(super) fn disk(&self) -> &D {
+        &self.disk
     }
 
     /// The first main revision it is about.

@@ -60,6 +60,8 @@ pub struct Store<D: Disk> {
     pub(super) reclaim_given_up: Arc<AtomicBool>,
     /// A write transaction was dropped half done.
     pub(super) torn: bool,
+    /// Whether a key may hang on a lease.
+    pub(super) has_leases: bool,
 }
 
 impl<D: Disk> Store<D> {
@@ -115,6 +117,9 @@ impl<D: Disk> Store<D> {
     /// Every living key that hangs on a lease, in key order: what boot builds the lease table's attachments from.
     pub fn leased_keys(&self) -> Vec<(Bytes, LeaseId)> {
         let mut found = Vec::new();
+        if !self.has_leases {
+            return found;
+        }
         self.index.walk(&KeyRange::all(), Visit::Live, &mut |_, _| false, &mut |node| {
             let latest = node.latest();
             if latest.lease != 0 && !latest.is_tombstone() {

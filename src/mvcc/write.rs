@@ -152,7 +152,8 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         let revision = self.next_revision();
         let (key, value) = (unpinned(key, backing_bytes), unpinned(value, backing_bytes));
         let (mut prev, mut meta) = (None, KeyMeta { create_revision: revision.main, revision, version: 1, lease });
-        let Store { index, cache, .. } = &mut *self.store;
+        let Store { index, cache, has_leases, .. } = &mut *self.store;
+        *has_leases |= lease != 0;
         index.put(&key, |found| {
             let Some(node) = found else {
                 let node = KeyNode::new(&key, meta);

@@ -30,7 +30,7 @@ impl<D: Disk> Node<D> {
     }
 
     /// Hands what waits to the group, a batch of the log at a time, where it would reach the leader.
-    pub(super) fn propose_waiting(&mut self, out: &mut Vec<Output<D>>) {
+    pub(super) fn propose_waiting(&mut self, now: Instant, out: &mut Vec<Output<D>>) {
         while self.takes_proposals()
             && let Some(message) = self.passed_on.pop()
         {
@@ -39,7 +39,7 @@ impl<D: Disk> Node<D> {
             self.rounds(out);
         }
         // A round for each batch: what is proposed together is handed to the log as one.
-        while self.may_propose() && self.proposals.propose(&mut self.group) {
+        while self.may_propose() && self.proposals.propose(&mut self.group, now, &self.facts.tallies.stages) {
             self.rounds(out);
         }
     }

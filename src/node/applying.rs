@@ -27,7 +27,7 @@ impl<D: Disk> Node<D> {
             self.counters.committed(entry.index);
             match entry.kind {
                 EntryKind::Normal => self.apply_command(now, &entry)?,
-                EntryKind::ConfChange => self.apply_change(&entry)?,
+                EntryKind::ConfChange => self.apply_change(now, &entry)?,
                 EntryKind::ConfChangeV2 => {
                     return Err(Wrong::corrupt("wal", 0, format!("entry {} is of a kind not in use", entry.index)));
                 }
@@ -45,7 +45,7 @@ impl<D: Disk> Node<D> {
         Ok(())
     }
 
-    pub(super) fn apply_change(&mut self, entry: &LogEntry) -> Result<(), Wrong> {
+    pub(super) fn apply_change(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
         let unreadable = |what: &str| {
             Wrong::corrupt("wal", 0, format!("entry {} is no change of the configuration: {what}", entry.index))
         };
@@ -79,7 +79,7 @@ impl<D: Disk> Node<D> {
             events: Vec::new(),
             digest: self.machine.digest_at(index),
         };
-        self.proposals.change_applied(change.id, (index, term), applied);
+        self.proposals.change_applied(change.id, (index, term), applied, now);
         Ok(())
     }
 
@@ -105,6 +105,9 @@ impl<D: Disk> Node<D> {
             let request = outcome.proposal.as_ref().map(|proposal| proposal.id);
             observer.applied((entry.index, entry.term), request, command, &applied);
         }
+        if outcome.proposal.is_some() {
+            self.turn_ops.applied(command, &applied.answer);
+        }
         self.watches.applied(applied.revision, std::mem::take(&mut applied.events));
         if let Some(command) = command {
             if let Ok(answer) = &applied.answer {
@@ -122,7 +125,7 @@ impl<D: Disk> Node<D> {
             self.tell_rare();
         }
         if let Some(proposal) = outcome.proposal {
-            let own = self.proposals.applied(proposal.id, (entry.index, entry.term), applied, Some(now));
+            let own = self.proposals.applied(proposal.id, (entry.index, entry.term), applied, now);
             if let Some((own, answer)) = own {
                 self.own_applied(own, &answer, now);
             }

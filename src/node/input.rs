@@ -10,7 +10,7 @@ use super::recollection::Recalled;
 use crate::auth::Asker;
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
 use crate::consensus::{PeerMessage, Promises, Remembered};
-use crate::env::Disk;
+use crate::env::{Disk, Instant};
 use crate::machine::{Answer, Image, Machine, MemberChange, Shown};
 use crate::mvcc::{Outlined, Reclaimed, View, WriteMark};
 use crate::watch::{Question, StreamBuffer, StreamId, WatchSpec};
@@ -43,6 +43,8 @@ pub struct Proposed {
     pub term: Term,
     /// The index of the log entry.
     pub index: LogIndex,
+    /// When the turn began in which it was applied.
+    pub turn: Instant,
 }
 
 /// A lease as it stands now.
@@ -169,6 +171,8 @@ pub enum Input<D: Disk> {
         payload: Bytes,
         /// Bytes it may add to the store.
         cost: u64,
+        /// When it was handed over.
+        since: Instant,
         /// Who waits.
         reply: Reply<Result<Proposed, Refusal>>,
     },

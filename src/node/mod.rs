@@ -11,6 +11,7 @@
 //! - A request is answered exactly once, at the latest after the request timeout.
 
 mod admission;
+mod applied_ops;
 mod applying;
 mod auth_board;
 mod auth_desk;
@@ -47,12 +48,14 @@ mod snapshot_steps;
 mod snapshots;
 mod space;
 mod space_steps;
+mod stages;
 mod tallies;
 mod telling;
 mod versions;
 mod view_cell;
 mod watches;
 
+pub use applied_ops::{AppliedOps, TurnOps};
 pub use auth_board::AuthBoard;
 pub use auto_compaction::AutoCompaction;
 pub use config::NodeConfig;
@@ -67,6 +70,7 @@ pub use node::Node;
 pub use observer::{Held, Observer, TurnWork};
 pub use output::Output;
 pub use recollection::Recalled;
+pub use stages::Stages;
 pub use tallies::{SLOW_APPLY, Tallies};
 pub use view_cell::ViewCell;
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
+use super::applied_ops::TurnOps;
 use super::auto_compaction::Compactor;
 use super::checkpoints::{Checkpoint, Checkpoints};
 use super::config::NodeConfig;
@@ -26,6 +27,7 @@ use super::renewals::Renewals;
 use super::roles::{Change, Roles};
 use super::snapshots::Snapshots;
 use super::space::Space;
+use super::stages::UnderWay;
 use super::view_cell::ViewCell;
 use super::watches::Watches;
 use crate::base::{LogIndex, Refusal, Wrong};
@@ -74,6 +76,9 @@ pub struct Node<D: Disk> {
     pub(super) space: Space,
     /// Of the turn under way, or the last.
     pub(super) work: TurnWork,
+    pub(super) turn_ops: TurnOps,
+    /// Batches on their way to a majority.
+    under_way: UnderWay,
     /// No proposal is taken any more.
     pub(super) stopping: bool,
     draining: Vec<Reply<()>>,
@@ -132,6 +137,8 @@ impl<D: Disk> Node<D> {
             version_proposed: false,
             space: Space::default(),
             work: TurnWork::default(),
+            turn_ops: TurnOps::default(),
+            under_way: UnderWay::default(),
             stopping: false,
             draining: Vec::new(),
             wrong: None,
@@ -157,8 +164,8 @@ impl<D: Disk> Node<D> {
         match input {
             Input::Tick => self.tick(now, out),
             Input::Deaf { time } => self.stood_still(time),
-            Input::Propose { id, payload, cost, reply } => match self.admit(cost, now) {
-                Ok(()) => self.proposals.add(id, payload, now, reply),
+            Input::Propose { id, payload, cost, since, reply } => match self.admit(cost, now) {
+                Ok(()) => self.proposals.add(id, payload, (since, now), reply),
                 Err(refusal) => reply.send(Err(refusal)),
             },
             Input::ChangeMembers { id, change, reply } => self.change_members(id, &change, now, reply),
@@ -179,7 +186,7 @@ impl<D: Disk> Node<D> {
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, now, out),
             Input::Rebuilt(machine) => {
-                let rebuilt = self.rebuilt(*machine, out);
+                let rebuilt = self.rebuilt(*machine, now, out);
                 self.wrong = rebuilt.err().or(self.wrong.take());
             }
             Input::Show { reply } => reply.send(self.show()),
@@ -276,7 +283,7 @@ impl<D: Disk> Node<D> {
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         self.take_wrong()?;
         self.end_more_leases(now);
-        self.propose_waiting(out);
+        self.propose_waiting(now, out);
         let retry_at = now.plus(self.config.read_retry);
         self.reads.ask(&mut self.group, now, retry_at);
         self.rounds(out);
@@ -284,6 +291,8 @@ impl<D: Disk> Node<D> {
             self.rounds(out);
         }
         self.observe(now);
+        let standing = self.group.standing();
+        self.under_way.turned(now, standing.role == Role::Leader, standing.committed, &self.facts.tallies.stages);
         Ok(())
     }
 
@@ -293,6 +302,7 @@ impl<D: Disk> Node<D> {
     /// An error is damage or a fault: the process must stop.
     pub fn work(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
         self.work = TurnWork::default();
+        self.turn_ops.clear();
         self.apply(now)?;
         self.observe(now);
         let applied = self.counters.last_applied();
@@ -337,6 +347,7 @@ impl<D: Disk> Node<D> {
                 if let Some(observer) = &self.config.observer {
                     observer.appends(ready.number, &ready.batch);
                 }
+                self.under_way.handed_out(&ready.batch);
                 out.push(Output::Persist { number: ready.number, batch: ready.batch });
             }
             ready.reads.iter().for_each(|read| self.reads.confirmed(read));
@@ -417,6 +428,7 @@ impl<D: Disk> Node<D> {
         self.tell_watches();
         self.drive_rebuild(now);
         self.expire_snapshots(now);
+        self.release_log_at_rest();
         self.tell_name(now);
         self.settle_version(now);
         self.count_leases(now);
@@ -480,6 +492,11 @@ impl<D: Disk> Node<D> {
     pub(super) fn hub_now(&self) -> HubNow {
         let store = self.machine.store();
         HubNow { revision: store.revision(), compact_revision: store.compact_revision() }
+    }
+
+    /// What the last turn's work applied.
+    pub fn turn_ops(&self) -> &TurnOps {
+        &self.turn_ops
     }
 
     /// Where the view last taken is found.

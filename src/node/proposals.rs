@@ -6,6 +6,7 @@ use bytes::Bytes;
 use fxhash::{FxHashMap, FxHashSet};
 
 use super::input::{Proposed, Reply};
+use super::stages::Stages;
 use crate::base::{LeaseId, LogIndex, Refusal, Term, limits};
 use crate::consensus::{ConfChange, Group, Role};
 use crate::env::Instant;
@@ -60,7 +61,8 @@ pub(super) struct Waits {
 /// be applied. While there is no leader, or the leadership is being handed over, proposals wait.
 #[derive(Default)]
 pub(super) struct Proposals {
-    fresh: VecDeque<(u64, Bytes)>,
+    /// A client's with the moment it was handed over.
+    fresh: VecDeque<(u64, Bytes, Option<Instant>)>,
     changes: VecDeque<(u64, ConfChange)>,
     pending: FxHashMap<u64, Pending>,
     /// When each was asked, in that order; ids answered meanwhile are passed over.
@@ -75,11 +77,11 @@ pub(super) struct Proposals {
 }
 
 impl Proposals {
-    /// Takes a client's proposal in, or refuses it where too many wait.
-    pub(super) fn add(&mut self, id: u64, payload: Bytes, now: Instant, reply: Waiting) {
+    /// Takes a client's proposal in, that was handed over at `since`, or refuses it where too many wait.
+    pub(super) fn add(&mut self, id: u64, payload: Bytes, (since, now): (Instant, Instant), reply: Waiting) {
         let bytes = payload.len();
         if self.wait_for(id, bytes, now, reply) {
-            self.fresh.push_back((id, payload));
+            self.fresh.push_back((id, payload, Some(since)));
         }
     }
 
@@ -112,7 +114,7 @@ impl Proposals {
     pub(super) fn add_own(&mut self, id: u64, payload: Bytes, now: Instant, own: OwnProposal) {
         self.pending.insert(id, Pending { asker: Asker::Node(own), bytes: 0, asked: now });
         self.asked.push_back((now, id));
-        self.fresh.push_back((id, payload));
+        self.fresh.push_back((id, payload, None));
     }
 
     /// Proposes what was collected, as much as one batch of the log may hold, and at least one; whether more should
@@ -120,13 +122,13 @@ impl Proposals {
     ///
     /// Where it is refused none of it has reached a log, and it is answered so; what was proposed before keeps
     /// waiting, for its outcome is open.
-    pub(super) fn propose(&mut self, group: &mut Group) -> bool {
+    pub(super) fn propose(&mut self, group: &mut Group, now: Instant, stages: &Stages) -> bool {
         if !group.takes_proposals() {
             return false;
         }
         self.propose_change(group);
         let mut bytes = 0;
-        let fits = self.fresh.iter().take_while(|(_, payload)| {
+        let fits = self.fresh.iter().take_while(|(_, payload, _)| {
             bytes += payload.len();
             bytes <= limits::MAX_BATCH_BYTES
         });
@@ -134,11 +136,13 @@ impl Proposals {
         if count == 0 {
             return false;
         }
-        let payloads = self.fresh.iter().take(count).map(|(_, payload)| payload.clone());
+        let payloads = self.fresh.iter().take(count).map(|(_, payload, _)| payload.clone());
         let refused = group.propose(payloads).err();
-        for id in self.fresh.drain(..count).map(|(id, _)| id).collect::<Vec<_>>() {
-            if let Some(refusal) = &refused {
-                self.refuse(id, refusal.clone());
+        for (id, _, since) in self.fresh.drain(..count).collect::<Vec<_>>() {
+            match (&refused, since) {
+                (Some(refusal), _) => self.refuse(id, refusal.clone()),
+                (None, Some(since)) => stages.queue.took(now.since(since)),
+                (None, None) => {}
             }
         }
         !self.fresh.is_empty()
@@ -179,23 +183,21 @@ impl Proposals {
         }
     }
 
-    /// Answers whoever waits for this proposal; where that is the node itself, with what it was and the answer. How long a
-    /// client waited is counted where it is said what time it is `now`.
+    /// Answers whoever waits for this proposal, in the turn that began `now`; where that is the node itself, with what it was
+    /// and the answer.
     pub(super) fn applied(
         &mut self,
         id: u64,
         (index, term): (LogIndex, Term),
         applied: Applied,
-        now: Option<Instant>,
+        now: Instant,
     ) -> Option<(OwnProposal, Result<Answer, Refusal>)> {
         match self.take(id)? {
             (Asker::Client(reply), asked) => {
-                if let Some(now) = now {
-                    self.waits.writes += 1;
-                    self.waits.micros += u64::try_from(now.since(asked).as_micros()).unwrap_or(0);
-                }
+                self.waits.writes += 1;
+                self.waits.micros += u64::try_from(now.since(asked).as_micros()).unwrap_or(0);
                 let revision = applied.revision;
-                reply.send(applied.answer.map(|answer| Proposed { answer, revision, term, index }));
+                reply.send(applied.answer.map(|answer| Proposed { answer, revision, term, index, turn: now }));
                 None
             }
             (Asker::Node(own), _) => Some((own, applied.answer)),
@@ -203,13 +205,14 @@ impl Proposals {
     }
 
     /// As [`Proposals::applied`], of a change of the configuration. One that was made is remembered.
-    pub(super) fn change_applied(&mut self, id: u64, (index, term): (LogIndex, Term), applied: Applied) {
+    pub(super) fn change_applied(&mut self, id: u64, at: (LogIndex, Term), applied: Applied, now: Instant) {
         if let Ok(answer) = &applied.answer {
-            let made = Proposed { answer: answer.clone(), revision: applied.revision, term, index };
+            let (index, term) = at;
+            let made = Proposed { answer: answer.clone(), revision: applied.revision, term, index, turn: now };
             self.changes_made.truncate(limits::CHANGES_REMEMBERED - 1);
             self.changes_made.push_front((id, made));
         }
-        self.applied(id, (index, term), applied, None);
+        self.applied(id, at, applied, now);
     }
 
     /// The change of this id, if it was made lately, here or by another leader.
@@ -219,7 +222,7 @@ impl Proposals {
 
     /// Those that were handed on and are not applied here.
     pub(super) fn on_their_way(&self) -> Vec<u64> {
-        let waiting = self.fresh.iter().map(|(id, _)| id).chain(self.changes.iter().map(|(id, _)| id));
+        let waiting = self.fresh.iter().map(|(id, ..)| id).chain(self.changes.iter().map(|(id, _)| id));
         let waiting: FxHashSet<u64> = waiting.copied().collect();
         self.pending.keys().copied().filter(|id| !waiting.contains(id)).collect()
     }
@@ -239,7 +242,7 @@ impl Proposals {
             if self.pending.contains_key(&id) {
                 self.refuse(id, why(asked));
                 // Never proposed, it is not proposed any more. The queue is in the order of asking, too.
-                if self.fresh.front().is_some_and(|(fresh, _)| *fresh == id) {
+                if self.fresh.front().is_some_and(|(fresh, ..)| *fresh == id) {
                     self.fresh.pop_front();
                 }
                 if self.changes.front().is_some_and(|(fresh, _)| *fresh == id) {

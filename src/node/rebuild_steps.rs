@@ -139,7 +139,7 @@ impl<D: Disk> Node<D> {
     }
 
     /// The state is in force on the disk and was read: it takes the place of what was, and applying goes on behind it.
-    pub(super) fn rebuilt(&mut self, machine: Machine<D>, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
+    pub(super) fn rebuilt(&mut self, machine: Machine<D>, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         let (index, term) = machine.applied();
         let ahead = index > self.counters.last_applied();
         while self.committed.front().is_some_and(|entry| entry.index <= index) {
@@ -152,7 +152,7 @@ impl<D: Disk> Node<D> {
                     let proposal = codec::decode(&entry.data).ok().flatten();
                     self.proposals.give_up(proposal.map(|proposal| proposal.id));
                 }
-                _ => self.apply_change(&entry)?,
+                _ => self.apply_change(now, &entry)?,
             }
         }
         if let (true, Some(observer)) = (ahead, &self.config.observer) {

@@ -75,17 +75,33 @@ impl<D: Disk> Node<D> {
         self.snapshots.expire(now, |member, index| group.has_reached(member, index));
     }
 
-    /// Up to where the log in memory is let go once a checkpoint of `applied` is durable. Behind that a part is kept for those
-    /// who lag a little, bounded by bytes as by number, and more for who is at it, or what they lack would have to become a
-    /// snapshot; nothing where there is nobody else.
-    pub(super) fn released_by(&self, applied: LogIndex) -> LogIndex {
+    /// Lets go of the log in memory behind the newest durable checkpoint. A part of it is kept for those who lag a little,
+    /// bounded by bytes as by number, and more for who is at it, or what they lack would have to become a snapshot; nothing
+    /// where there is nobody else.
+    pub(super) fn release_log(&mut self) {
+        let covered = self.counters.last_checkpointed();
+        self.snapshots.log_waits = false;
         if self.group.is_alone() {
-            return applied;
+            return self.group.release(covered);
         }
-        let kept = self.group.kept_behind(applied, self.config.catch_up_entries, limits::CATCH_UP_LOG_BYTES);
-        let most = self.group.kept_behind(applied, self.config.catch_up_entries, limits::SNAPSHOT_HELD_LOG_BYTES);
+        let kept = self.group.kept_behind(covered, self.config.catch_up_entries, limits::CATCH_UP_LOG_BYTES);
+        let most = self.group.kept_behind(covered, self.config.catch_up_entries, limits::SNAPSHOT_HELD_LOG_BYTES);
         let wanted = self.group.slowest().map_or(kept, |slowest| slowest.min(kept));
-        self.releasable(wanted.max(most))
+        let up_to = self.releasable(wanted.max(most));
+        self.snapshots.log_waits = up_to < kept;
+        self.group.release(up_to);
+    }
+
+    /// Once a tick: what of the log waited for somebody goes when they need it no more. Where nothing is written no
+    /// checkpoint would let go of it.
+    pub(super) fn release_log_at_rest(&mut self) {
+        let begins = self.group.begins_behind();
+        let from_there = |wanted: Option<LogIndex>| wanted.is_some_and(|wanted| wanted <= begins);
+        // Looking at the log costs its length: not while it is known to be wanted.
+        let is_wanted = from_there(self.snapshots.held()) || from_there(self.group.slowest());
+        if self.snapshots.log_waits && !is_wanted && !self.snapshots.installing() {
+            self.release_log();
+        }
     }
 
     /// Up to where the log in memory may be let go, of what is behind `up_to`: not behind a snapshot that is on its way, or

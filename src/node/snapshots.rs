@@ -23,6 +23,8 @@ pub(super) struct Snapshots<D: Disk> {
     pub(super) installing: Option<(LogIndex, Term)>,
     /// Rewritings of segments under way that belong to a state replaced since.
     pub(super) stale_reclaims: u32,
+    /// More of the log is held than is kept for those who lag: for somebody it was sent to.
+    pub(super) log_waits: bool,
     sending: BTreeMap<MemberId, Sending<D>>,
     /// The state that is offered, and the proposals that were on their way when it first was: it may hold some of them.
     pub(super) offered: Option<((LogIndex, Term), Vec<u64>)>,
@@ -49,6 +51,7 @@ impl<D: Disk> Default for Snapshots<D> {
             arrived: None,
             installing: None,
             stale_reclaims: 0,
+            log_waits: false,
             sending: BTreeMap::new(),
             offered: None,
             hidden: None,

@@ -229,7 +229,7 @@ impl<D: Disk> Node<D> {
         // One of the state before a snapshot was installed comes too late to count.
         if applied >= self.counters.last_checkpointed() {
             self.counters.checkpointed(applied);
-            self.group.release(self.released_by(applied));
+            self.release_log();
         }
         self.counters.released(up_to);
         out.push(Output::ReleaseLog { up_to });

@@ -5,6 +5,8 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::applied_ops::AppliedOps;
+use super::stages::Stages;
 use crate::base::Durations;
 use crate::machine::{Answer, Command, OpAnswer, TxnAnswer};
 
@@ -33,8 +35,10 @@ pub struct Tallies {
     pub history_writes: Durations,
     /// Making a checkpoint durable, with the history it names.
     pub checkpoints: Durations,
-    /// The work of a turn in which entries were applied.
-    pub applies: Durations,
+    /// What was applied, by kind.
+    pub applies: AppliedOps,
+    /// Where the time of clients' writes went.
+    pub stages: Stages,
 }
 
 /// From this on applying counts as slow, as etcd's `--warning-apply-duration`.
@@ -58,7 +62,8 @@ impl Default for Tallies {
             log_syncs: disk(),
             history_writes: disk(),
             checkpoints: disk(),
-            applies: Durations::new(Duration::from_micros(100), 20),
+            applies: AppliedOps::default(),
+            stages: Stages::default(),
         }
     }
 }

@@ -125,7 +125,7 @@ impl Bench {
         let (reply, answer) = Reply::pair();
         let payload = codec::encode(self.next_id, command);
         let cost = crate::machine::put_cost(command);
-        self.step(Input::Propose { id: self.next_id, payload, cost, reply });
+        self.step(Input::Propose { id: self.next_id, payload, cost, since: self.now, reply });
         answer
     }
 
@@ -433,16 +433,7 @@ fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
     bench.step(Input::Watch(WatchInput::Open { stream: StreamId(1), reply }));
     let buffer = answered(&mut opened).expect("opened");
     for start_revision in [0, 2] {
-        let spec = WatchSpec {
-            range: KeyRange::all(),
-            start_revision,
-            watch_id: 0,
-            no_put: false,
-            no_delete: false,
-            prev_kv: false,
-            progress_notify: false,
-            fragment: false,
-        };
+        let spec = WatchSpec::events(KeyRange::all(), start_revision);
         let question = buffer.ask().expect("there is room");
         bench.step(Input::Watch(WatchInput::Create { stream: StreamId(1), asker: Ok(None), spec, question }));
     }

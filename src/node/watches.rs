@@ -154,16 +154,7 @@ mod tests {
     use crate::watch::{StreamId, WatchSpec};
 
     fn waiting_for_a_key(start_revision: i64) -> WatchSpec {
-        WatchSpec {
-            range: KeyRange { start: "rare".into(), end: RangeEnd::Open },
-            start_revision,
-            watch_id: 0,
-            no_put: false,
-            no_delete: false,
-            prev_kv: false,
-            progress_notify: false,
-            fragment: false,
-        }
+        WatchSpec::events(KeyRange { start: "rare".into(), end: RangeEnd::Open }, start_revision)
     }
 
     /// The node takes all that was asked at once, and before it has answered as much is asked again, and again: nobody

@@ -271,6 +271,7 @@ impl Serving {
         let passports = passports::passports(config)?;
         let root = PathBuf::from(&config.data_dir);
         directory::check_foreign(&root)?;
+        directory::check_finished(&root)?;
         if !directory::holds_member(&root) {
             config.first_start.clone()?;
         }
@@ -513,7 +514,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
             interval: config.corrupt_check_time,
             compactions: config.compact_hash_check_time,
         },
-        scrub: ScrubPace::default(),
+        scrub: config.history_scrub_interval.map(|rest| ScrubPace { rest, ..ScrubPace::default() }),
         listen_peers: config.listening.peers.iter().map(peer_address).collect(),
         peer_connections: share.peers,
         cluster_token: config.initial_cluster_token.clone(),

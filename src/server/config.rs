@@ -53,6 +53,8 @@ pub struct Config {
     /// `None` sends no pings.
     pub keepalive_interval: Option<Duration>,
     pub keepalive_timeout: Duration,
+    /// The least between a client's pings.
+    pub ping_time: Duration,
     pub value_cache_bytes: usize,
     pub watch_progress_interval: Duration,
     pub pre_vote: bool,
@@ -60,6 +62,8 @@ pub struct Config {
     pub rebuild_from_peers: bool,
     pub rebuild_when_diverged: bool,
     pub features: Features,
+    /// `None` never reads.
+    pub history_scrub_interval: Option<Duration>,
     /// `None` compares nothing.
     pub corrupt_check_time: Option<Duration>,
     /// `None` compares nothing.
@@ -209,6 +213,10 @@ impl Config {
                 .unwrap_or(u32::MAX),
             keepalive_interval: Some(read.duration("grpc-keepalive-interval")?).filter(|time| !time.is_zero()),
             keepalive_timeout: read.duration("grpc-keepalive-timeout")?,
+            // Where etcd is told of none gRPC has its own.
+            ping_time: Some(read.duration("grpc-keepalive-min-time")?)
+                .filter(|time| !time.is_zero())
+                .unwrap_or(Duration::from_secs(5 * 60)),
             value_cache_bytes: usize_of(read.number("value-cache-bytes")?),
             watch_progress_interval: progress_interval(&read)?,
             pre_vote: read.flag("pre-vote")?,
@@ -216,6 +224,7 @@ impl Config {
             rebuild_from_peers,
             rebuild_when_diverged: read.flag("rebuild-when-diverged")?,
             features,
+            history_scrub_interval: Some(read.duration("history-scrub-interval")?).filter(|time| !time.is_zero()),
             corrupt_check_time,
             compact_hash_check_time,
             log_level: read.text("log-level"),

@@ -21,6 +21,21 @@ pub fn check_foreign(root: &Path) -> Result<(), String> {
     ))
 }
 
+/// In a directory that is being made and is not whole yet.
+pub const UNFINISHED: &str = "unfinished";
+
+/// Refuses a directory that an offline tool began to make and did not finish: a server would begin with a part of the data.
+pub fn check_finished(root: &Path) -> Result<(), String> {
+    if !root.join(UNFINISHED).exists() {
+        return Ok(());
+    }
+    Err(format!(
+        "data directory {0}: a restore or migration was ended before this was whole, and nothing in it is of use: remove it, and \
+         begin again",
+        root.display()
+    ))
+}
+
 /// Whether a member has begun there.
 pub fn holds_member(root: &Path) -> bool {
     root.join("wal/durable").exists()
@@ -80,6 +95,15 @@ mod tests {
         assert!(check_foreign(root).expect_err("etcd's").contains("data directory of etcd"));
         fs::create_dir(root.join("wal")).expect("made");
         assert_eq!(check_foreign(root), Ok(()), "one of ours is there as well");
+    }
+
+    #[test]
+    fn what_is_not_finished_is_refused() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path();
+        assert_eq!(check_finished(root), Ok(()));
+        fs::write(root.join(UNFINISHED), b"").expect("written");
+        assert!(check_finished(root).expect_err("a part").contains("begin again"));
     }
 
     #[test]

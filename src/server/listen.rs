@@ -29,6 +29,7 @@ use crate::server::counted::{Counted, Received};
 use crate::server::descriptors::Share;
 use crate::server::gathered::{Gathered, Turns};
 use crate::server::header_fields::Passable;
+use crate::server::pings::Pings;
 use crate::server::security::{Doors, tell_rejected};
 use crate::server::seldom::Seldom;
 use crate::server::socket::{Place, Socket, Stream};
@@ -85,6 +86,7 @@ pub struct Manners {
     max_concurrent_streams: u32,
     keepalive_interval: Option<Duration>,
     keepalive_timeout: Duration,
+    ping_time: Duration,
     web: Arc<Web>,
     clients: Arc<Slots>,
     metrics: Arc<Slots>,
@@ -115,6 +117,7 @@ impl Manners {
             max_concurrent_streams: config.max_concurrent_streams,
             keepalive_interval: config.keepalive_interval,
             keepalive_timeout: config.keepalive_timeout,
+            ping_time: config.ping_time,
             web: Arc::new(config.web.clone()),
             clients: Slots::new(share.clients),
             metrics: Slots::new(share.metrics),
@@ -281,7 +284,7 @@ fn connection<E: Env>(
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let sealed = matches!(stream, Stream::Sealed(_));
-    let stream = Counted::new(Passable::new(stream), porch.metrics.clone());
+    let stream = Counted::new(Pings::new(Passable::new(stream), manners.ping_time), porch.metrics.clone());
     let received = stream.received();
     let turns = Turns::default();
     let stream = Gathered::new(stream, turns.clone());

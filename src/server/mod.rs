@@ -23,6 +23,7 @@ mod logs;
 mod notices;
 mod notify;
 mod passports;
+mod pings;
 mod security;
 mod seldom;
 mod socket;
@@ -30,5 +31,5 @@ mod values;
 
 pub use compose::{Serving, main};
 pub use config::Config;
-pub use directory::holds_member;
+pub use directory::{UNFINISHED, holds_member};
 pub use founding::InitialMember;

@@ -40,6 +40,7 @@ pub fn starting(config: &Config) {
         snapshot_catchup_entries = config.snapshot_catchup_entries,
         initial_election_tick_advance = config.initial_election_tick_advance,
         initial_corrupt_check = config.features.is_open("InitialCorruptCheck"),
+        history_scrub_interval = ?config.history_scrub_interval.unwrap_or_default(),
         corrupt_check_time = ?config.corrupt_check_time.unwrap_or_default(),
         compact_hash_check_time = ?config.compact_hash_check_time.unwrap_or_default(),
         auto_compaction = ?config.auto_compaction,

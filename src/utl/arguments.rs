@@ -1,6 +1,7 @@
 //! The command line: words and flags in any order, as etcdutl's library reads them.
 
 use std::collections::BTreeMap;
+use std::num::{IntErrorKind, ParseIntError};
 
 use super::command::{Command, Flag, Kind};
 use super::failure::Failure;
@@ -90,9 +91,43 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
         Err(format!("invalid argument {value:?} for {name:?} flag: {reader}: parsing {value:?}: {why}"))
     };
     match flag.kind {
-        Kind::Uint if value.parse::<u64>().is_err() => refused("strconv.ParseUint", "invalid syntax"),
-        Kind::Int if value.parse::<i64>().is_err() => refused("strconv.ParseInt", "invalid syntax"),
+        Kind::Uint if value.parse::<u64>().is_err() => {
+            refused("strconv.ParseUint", why_no_number(value.parse::<u64>()))
+        }
+        Kind::Int if value.parse::<i64>().is_err() => refused("strconv.ParseInt", why_no_number(value.parse::<i64>())),
+        Kind::Duration if !is_duration(value) => {
+            let name = flag.name;
+            Err(format!("invalid argument {value:?} for \"--{name}\" flag: time: invalid duration {value:?}"))
+        }
         Kind::Switch if !matches!(value, "true" | "false") => refused("strconv.ParseBool", "invalid syntax"),
         _ => Ok(()),
     }
+}
+
+fn why_no_number<N>(read: Result<N, ParseIntError>) -> &'static str {
+    match read.map_err(|error| error.kind().clone()) {
+        Err(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => "value out of range",
+        _ => "invalid syntax",
+    }
+}
+
+/// Whether Go reads it as a duration: `1h30m`, `-1.5s`, `0`.
+fn is_duration(text: &str) -> bool {
+    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
+    if rest == "0" {
+        return true;
+    }
+    let mut any = false;
+    while !rest.is_empty() {
+        let behind = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        let number = &rest[..rest.len() - behind.len()];
+        let unit = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"]
+            .into_iter()
+            .filter(|unit| behind.starts_with(unit))
+            .max_by_key(|unit| unit.len());
+        let Some(unit) = unit.filter(|_| number.parse::<f64>().is_ok()) else { return false };
+        rest = &behind[unit.len()..];
+        any = true;
+    }
+    any
 }

@@ -1,8 +1,8 @@
 //! A data directory that is made beside its place and moved there when it is whole.
 //!
 //! Invariants: nothing stands under the name before everything in it is durable; the draft is this process's alone; a draft that an
-//! earlier run left is thrown away, and so is one that this run does not finish. A server would not start on a draft by mistake:
-//! it has another name.
+//! earlier run left is thrown away, and so is one that this run does not finish. A server does not start on a draft: it has another
+//! name, and a mark in it.
 
 use std::fs;
 use std::io;
@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::failure::{Exit, Failure};
 use crate::base::Fault;
 use crate::env::{DirLock, TokioDisk};
+use crate::server::UNFINISHED;
 
 /// A directory being made; see the module's head.
 pub struct Beside {
@@ -28,6 +31,11 @@ pub struct Beside {
 pub struct Stop(Arc<AtomicBool>);
 
 impl Stop {
+    /// Ends the work as if the user had asked: it has come to nothing elsewhere.
+    pub fn give_up(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
     /// Says so once the user did.
     pub fn check(&self) -> Result<(), Failure> {
         if self.0.load(Ordering::Relaxed) {
@@ -42,15 +50,32 @@ pub fn run<T: Send + 'static>(work: impl FnOnce(Stop) -> Result<T, Failure> + Se
     let failed = |error: io::Error| Failure::new(Exit::Error, format!("cannot start threads: {error}"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map_err(failed)?;
     let stop = Stop::default();
-    let told = stop.clone();
-    runtime.spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() {
-            told.0.store(true, Ordering::Relaxed);
-        }
-    });
+    listen(&runtime, stop.clone()).map_err(|error| Failure::new(Exit::Error, format!("no signals: {error}")))?;
     let work = runtime.spawn_blocking(move || work(stop));
     let done = runtime.block_on(work);
     done.map_err(|error| Failure::new(Exit::Error, format!("it was given up: {error}")))?
+}
+
+/// SIGXFSZ, on every system this runs on.
+const FILE_TOO_LARGE: i32 = 25;
+
+/// From here on the user is heard, and a file that outgrows its limit is an error of whoever writes to it.
+fn listen(runtime: &tokio::runtime::Runtime, stop: Stop) -> io::Result<()> {
+    let _inside = runtime.enter();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut too_large = signal(SignalKind::from_raw(FILE_TOO_LARGE))?;
+    runtime.spawn(async move {
+        loop {
+            tokio::select! {
+                biased;
+                Some(()) = interrupt.recv() => stop.give_up(),
+                Some(()) = terminate.recv() => stop.give_up(),
+                Some(()) = too_large.recv() => {}
+                else => return,
+            }
+        }
+    });
+    Ok(())
 }
 
 /// Waits for what waits for nothing but this process's own disk.
@@ -84,13 +109,17 @@ impl Beside {
         let draft = PathBuf::from(draft);
         let disk = TokioDisk::open(draft.clone())?;
         let lock = disk.lock()?;
+        // From here on it goes again, should anything fail.
+        let beside = Self { place, draft, disk, lock: Some(lock), kept: false };
+        let mark = beside.draft.join(UNFINISHED);
+        fs::write(&mark, b"").map_err(|source| Fault::new("write", mark.display().to_string(), source))?;
         for name in ["wal", "history", "checkpoint"] {
-            let left = draft.join(name);
+            let left = beside.draft.join(name);
             if left.exists() {
                 fs::remove_dir_all(&left).map_err(|source| Fault::new("remove", left.display().to_string(), source))?;
             }
         }
-        Ok(Self { place, draft, disk, lock: Some(lock), kept: false })
+        Ok(beside)
     }
 
     /// The disk it is made on.
@@ -102,6 +131,11 @@ impl Beside {
     pub fn keep(mut self) -> Result<(), Failure> {
         let fault = |what, path: &Path, source| Fault::new(what, path.display().to_string(), source);
         check_free(&self.place)?;
+        // It is whole by now, under whatever name.
+        let mark = self.draft.join(UNFINISHED);
+        fs::remove_file(&mark).map_err(|source| fault("remove", &mark, source))?;
+        let synced = fs::File::open(&self.draft).and_then(|draft| draft.sync_all());
+        synced.map_err(|source| fault("sync", &self.draft, source))?;
         // Held until it has its name, so that nobody else makes it anew meanwhile.
         fs::rename(&self.draft, &self.place).map_err(|source| fault("rename", &self.draft, source))?;
         self.kept = true;

@@ -33,7 +33,8 @@ fn perform(command: &Command, given: &Given) -> Result<(), Failure> {
         ["migrate"] if given.is_given("from-etcd") => import::import(given),
         ["migrate"] => data_directory::migrate(given),
         _ => {
-            println!("{} version: {}\nAPI version: {API_VERSION}", usage::NAME, env!("CARGO_PKG_VERSION"));
+            let api = API_VERSION.rsplit_once('.').map_or(API_VERSION, |(minor, _)| minor);
+            println!("{} version: {}\nAPI version: {api}", usage::NAME, env!("CARGO_PKG_VERSION"));
             Ok(())
         }
     }
@@ -48,6 +49,12 @@ enum Found {
 fn find(words: &[String]) -> Result<Found, Failure> {
     let mut words: Vec<String> = words.to_vec();
     let mut path: Vec<&'static str> = Vec::new();
+    // As etcdutl: the tool itself has no flags but those of all its commands.
+    if let [first, ..] = &words[..]
+        && first == "--version"
+    {
+        return Err(Failure::usage("unknown flag: --version", usage::of_group(None)));
+    }
     let asks_help = |word: &String| word == "--help" || word == "-h";
     let helps =
         words.iter().take_while(|word| *word != "--").any(asks_help) || words.first().is_some_and(|w| w == "help");
@@ -66,6 +73,11 @@ fn find(words: &[String]) -> Result<Found, Failure> {
             if !path.is_empty() {
                 // As etcdutl: a group ignores what it does not know, and shows its usage.
                 return Ok(Found::Help(usage::of_group(path.first().copied())));
+            }
+            if helps {
+                // All of it on standard error, and no failure.
+                eprint!("Unknown help topic [`{}`]\n{}", words[at], usage::of_group(None));
+                return Ok(Found::Help(String::new()));
             }
             let text = format!("unknown command {:?} for {:?}", words[at], usage::NAME);
             return Err(Failure::usage(text, format!("Run '{} --help' for usage.", usage::NAME)));
@@ -129,6 +141,12 @@ mod tests {
         for (line, text) in [
             ("bogus", "unknown command \"bogus\" for \"quorateutl\""),
             ("hashkv", "accepts 1 arg(s), received 0"),
+            (
+                "hashkv f --rev 99999999999999999999",
+                "invalid argument \"99999999999999999999\" for \"--rev\" flag: strconv.ParseInt: parsing \"99999999999999999999\": value out of range",
+            ),
+            ("hashkv f --timeout x", "invalid argument \"x\" for \"--timeout\" flag: time: invalid duration \"x\""),
+            ("--version", "unknown flag: --version"),
             (
                 "hashkv f --rev x",
                 "invalid argument \"x\" for \"--rev\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",

@@ -96,21 +96,10 @@ fn table(cells: &[Cell]) -> String {
     [line("┌", "┬", "┐"), names, line("├", "┼", "┤"), values, line("└", "┴", "┘")].concat()
 }
 
-/// A number of bytes as etcdutl shows sizes: `139 kB`.
-pub fn human_bytes(bytes: u64) -> String {
-    const UNITS: [&str; 7] = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
-    if bytes < 10 {
-        return format!("{bytes} B");
-    }
-    // The unit is chosen by the exact size, then the value is rounded up to one decimal below ten.
-    let power = bytes.ilog(1000) as usize;
-    let value = (bytes as f64 / 1000f64.powi(power as i32) * 10.0 + 0.5).floor() / 10.0;
-    if value < 10.0 { format!("{value:.1} {}", UNITS[power]) } else { format!("{value:.0} {}", UNITS[power]) }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::human_bytes;
 
     /// Recorded from stock etcdutl 3.7.1.
     #[test]

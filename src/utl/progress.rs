@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use super::output::human_bytes;
+use crate::base::human_bytes;
 
 /// Between two lines.
 const EVERY: Duration = Duration::from_millis(200);

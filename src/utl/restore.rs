@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
 
 use sha2::{Digest, Sha256};
 
@@ -13,7 +14,7 @@ use super::beside::{Beside, Stop, check_free, now, run};
 use super::failure::{Exit, Failure};
 use super::progress::Progress;
 use super::source::FileSource;
-use crate::backend::{Foreign, Records};
+use crate::backend::{Fingerprint, Foreign, Records};
 use crate::base::{MemberId, Revision, Wrong, derive_cluster_id, derive_member_id};
 use crate::bbolt::{Database, Source};
 use crate::driver::{Seedling, plant, prepare};
@@ -26,6 +27,8 @@ use crate::wal::{HardState, WalIdentity};
 
 /// Bytes of the digest behind a snapshot.
 const DIGEST_BYTES: u64 = 32;
+/// Read at once: stays in a processor's cache from the read to the digest.
+const DIGEST_WINDOW: usize = 256 * 1024;
 /// A file is of whole sectors; with a digest behind it it is not.
 const SECTOR_BYTES: u64 = 512;
 
@@ -81,7 +84,31 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
 fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
     let source = FileSource::open(&plan.snapshot)
         .map_err(|failure| Failure::new(Exit::Error, failure.text().to_string().replacen("stat ", "open ", 1)))?;
-    check_digest(&source, plan.skips_digest, stop)?;
+    let Some(end) = digest_at(&source, plan.skips_digest)? else {
+        let (beside, told) = build(plan, source, stop)?;
+        return keep(beside, &told, stop);
+    };
+    // Beside the work, on another processor: nothing is kept before both are done.
+    let other = source.again()?;
+    let (built, checked) = thread::scope(|scope| {
+        let check = scope.spawn(|| check_digest(&other, end, stop).inspect_err(|_| stop.give_up()));
+        (build(plan, source, stop), check.join().expect("a panic is a bug that ends the process"))
+    });
+    // As etcdutl: what the digest says of the file comes before whatever else is wrong with it.
+    checked?;
+    let (beside, told) = built?;
+    keep(beside, &told, stop)
+}
+
+fn keep(beside: Beside, told: &str, stop: &Stop) -> Result<(), Failure> {
+    stop.check()?;
+    beside.keep()?;
+    eprintln!("{told}");
+    Ok(())
+}
+
+/// Makes all of it, and says what it is.
+fn build(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String), Failure> {
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
@@ -109,15 +136,13 @@ fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
     state.leases.iter_mut().for_each(|lease| lease.granted_at = applied.0);
     let image = Image::new(identity, state, position).map_err(Failure::from)?;
     now(plant(beside.disk(), Seedling { image, hard_state: HardState::default(), entries: Vec::new() }))?;
-    stop.check()?;
-    beside.keep()?;
-    eprintln!(
+    let told = format!(
         "restored {name} into {}: revision {revision}, {records} records, member {} of cluster {}",
         plan.place.display(),
         identity.member,
         identity.cluster
     );
-    Ok(())
+    Ok((beside, told))
 }
 
 /// The members the flags name, with the ids etcd gives them, and which of them this is.
@@ -141,19 +166,21 @@ fn cluster(plan: &Plan) -> (Vec<Member>, WalIdentity) {
     (members, WalIdentity { cluster: derive_cluster_id(&ids), member })
 }
 
-/// Holds the file to the digest behind it, in etcdutl's words.
-fn check_digest(source: &FileSource, skips: bool, stop: &Stop) -> Result<(), Failure> {
-    let bytes = source.bytes()?;
-    let has_digest = bytes % SECTOR_BYTES == DIGEST_BYTES;
+/// Where the file's digest is; nothing where it is not to be looked at.
+fn digest_at(source: &FileSource, skips: bool) -> Result<Option<u64>, Failure> {
     if skips {
-        return Ok(());
+        return Ok(None);
     }
-    if !has_digest {
+    let bytes = source.bytes()?;
+    if bytes % SECTOR_BYTES != DIGEST_BYTES {
         return Err(Failure::new(Exit::Error, "snapshot missing hash but --skip-hash-check=false"));
     }
-    let (mut digest, mut at, mut window) = (Sha256::new(), 0, vec![0; 1 << 20]);
-    let end = bytes - DIGEST_BYTES;
-    let mut progress = Progress::new("check", end);
+    Ok(Some(bytes - DIGEST_BYTES))
+}
+
+/// Holds the file to the digest behind it, in etcdutl's words.
+fn check_digest(source: &FileSource, end: u64, stop: &Stop) -> Result<(), Failure> {
+    let (mut digest, mut at, mut window) = (Sha256::new(), 0, vec![0; DIGEST_WINDOW]);
     while at < end {
         stop.check()?;
         let most = usize::try_from(end - at).map_or(window.len(), |rest| rest.min(window.len()));
@@ -163,7 +190,6 @@ fn check_digest(source: &FileSource, skips: bool, stop: &Stop) -> Result<(), Fai
         }
         digest.update(&window[..got]);
         at += got as u64;
-        progress.add(got as u64);
     }
     let mut stored = [0; DIGEST_BYTES as usize];
     source.read_at(end, &mut stored)?;
@@ -188,8 +214,8 @@ fn bumped<S: Source>(database: &Database<S>, name: &str, foreign: &Foreign, bump
     raised.ok_or_else(|| Failure::new(Exit::BadArguments, "--bump-revision is beyond any revision"))
 }
 
-/// Builds the history. `marked` is a revision to be marked as the newest. Also answers with a digest of the records, and how
-/// many there are.
+/// Builds the history. `marked` is a revision to be marked as the newest. Also answers with a fingerprint of the records, and
+/// how many there are.
 pub(super) fn import<S: Source>(
     disk: &TokioDisk,
     database: &Database<S>,
@@ -202,28 +228,28 @@ pub(super) fn import<S: Source>(
     let mut records = Records::of(database, name, &mut seen);
     let mut import = Import::new(disk.clone(), compacted);
     let mut progress = Progress::new("restore", database.bytes());
-    let (mut digest, mut count) = (Sha256::new(), 0_u64);
+    let (mut fingerprint, mut count) = (Fingerprint::default(), 0_u64);
     let damaged = |failure| match failure {
         BuildFailure::Refused(what) => Failure::from(Wrong::corrupt(name, 0, what)),
         BuildFailure::Wrong(wrong) => Failure::from(wrong),
     };
-    while let Some((record, key, value)) = records.next_record()? {
-        if count.is_multiple_of(1024) {
-            stop.check()?;
+    let position = now(async {
+        while let Some((record, key, value)) = records.next_record()? {
+            if count.is_multiple_of(1024) {
+                stop.check()?;
+            }
+            fingerprint.add(&key, &value);
+            progress.add((key.len() + value.len()) as u64);
+            count += 1;
+            import.put(record).await.map_err(damaged)?;
         }
-        digest.update(&key);
-        digest.update(&value);
-        progress.add((key.len() + value.len()) as u64);
-        count += 1;
-        now(import.put(record)).map_err(damaged)?;
-    }
-    if let Some(main) = marked {
-        let meta = KeyMeta { create_revision: main, revision: Revision::new(main, 0), version: 1, lease: 0 };
-        let mark = Record { meta, last: true, key: Default::default(), value: Default::default() };
-        digest.update(main.to_be_bytes());
-        now(import.put(mark)).map_err(damaged)?;
-    }
-    let position = now(import.finish()).map_err(damaged)?;
-    let digest = digest.finalize();
-    Ok((position, u64::from_le_bytes(digest[..8].try_into().expect("eight bytes")), count))
+        if let Some(main) = marked {
+            let meta = KeyMeta { create_revision: main, revision: Revision::new(main, 0), version: 1, lease: 0 };
+            let mark = Record { meta, last: true, key: Default::default(), value: Default::default() };
+            fingerprint.add(&main.to_be_bytes(), b"");
+            import.put(mark).await.map_err(damaged)?;
+        }
+        import.finish().await.map_err(damaged)
+    })?;
+    Ok((position, fingerprint.finish(), count))
 }

@@ -41,6 +41,12 @@ impl FileSource {
         Ok(Self { file, path: name })
     }
 
+    /// The same file, whatever stands under its name by now.
+    pub fn again(&self) -> Result<Self, Failure> {
+        let file = self.file.try_clone().map_err(|source| Fault::new("open", self.path.clone(), source))?;
+        Ok(Self { file, path: self.path.clone() })
+    }
+
     /// Takes it for this process, as etcd does while it runs: in use, it changes while it is read.
     pub fn lock(&self) -> Result<(), Failure> {
         self.file.try_lock_shared().map_err(|error| {

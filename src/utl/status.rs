@@ -4,10 +4,11 @@ use std::path::Path;
 
 use super::arguments::Given;
 use super::failure::{Exit, Failure};
-use super::output::{Cell, Format, Row, human_bytes};
+use super::output::{Cell, Format, Row};
 use super::progress::Progress;
 use super::source::{FileSource, check_there};
 use crate::backend;
+use crate::base::human_bytes;
 use crate::bbolt::Database;
 
 /// Reads all of a snapshot and tells of it.

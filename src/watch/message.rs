@@ -39,6 +39,22 @@ pub struct WatchSpec {
     pub fragment: bool,
 }
 
+impl WatchSpec {
+    /// Every event of a range from a revision on, and nothing beside.
+    pub fn events(range: KeyRange, start_revision: i64) -> Self {
+        Self {
+            range,
+            start_revision,
+            watch_id: 0,
+            no_put: false,
+            no_delete: false,
+            prev_kv: false,
+            progress_notify: false,
+            fragment: false,
+        }
+    }
+}
+
 /// Where the store stands. Every revision up to `revision` has been told to the hub before.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct HubNow {

@@ -15,16 +15,7 @@ use crate::base::{Event, EventKind, KeyRange, KeyValue, WatchId};
 const STREAM: StreamId = StreamId(1);
 
 fn spec(key: &'static str, end: &'static str, start_revision: i64) -> WatchSpec {
-    WatchSpec {
-        range: KeyRange::from_wire(Bytes::from(key), Bytes::from(end)),
-        start_revision,
-        watch_id: 0,
-        no_put: false,
-        no_delete: false,
-        prev_kv: false,
-        progress_notify: false,
-        fragment: false,
-    }
+    WatchSpec::events(KeyRange::from_wire(Bytes::from(key), Bytes::from(end)), start_revision)
 }
 
 fn change(kind: EventKind, key: Bytes, revision: i64) -> Arc<SharedEvent> {

@@ -168,3 +168,54 @@ async fn who_cancels_much_at_once_keeps_its_connection_and_a_flood_does_not() {
     server.put("k", "v").await;
     server.must_be_well_at(2).await;
 }
+
+/// HEADERS of a watch, in literals that need no table: POST, http, the path, the content type.
+fn watch_headers() -> Vec<u8> {
+    let (path, kind) = (b"/etcdserverpb.Watch/Watch", b"application/grpc");
+    let mut block = vec![0x83, 0x86, 0x04, path.len() as u8];
+    block.extend_from_slice(path);
+    block.extend_from_slice(&[0x41, 1, b'x', 0x0f, 0x10, kind.len() as u8]);
+    block.extend_from_slice(kind);
+    [&[0, 0, block.len() as u8, 1, 4, 0, 0, 0, 1][..], &block].concat()
+}
+
+/// Sends up to `most` pings, each when the one before was answered. Which of them had the server say that they are too many,
+/// if it did; after the last one that is waited for where it is `expected`.
+async fn sent_away_at(server: &Server, begin: &[u8], most: usize, expected: bool) -> Option<usize> {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    stream.write_all(&[b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &settings[..], begin].concat()).await.unwrap();
+    let (mut answer, mut buf) = (Vec::new(), [0; 4096]);
+    for number in 1..=most {
+        let payload = (number as u64).to_be_bytes();
+        stream.write_all(&[&[0, 0, 8, 6, 0, 0, 0, 0, 0][..], &payload].concat()).await.unwrap();
+        let is_answered =
+            |answer: &[u8]| answer.windows(9 + 8).any(|bytes| bytes[3..5] == [6, 1] && bytes[9..] == payload);
+        while !is_answered(&answer) || (expected && number == most) {
+            let read = stream.read(&mut buf).await.unwrap();
+            assert!(read > 0, "ended without a word at {number}");
+            answer.extend_from_slice(&buf[..read]);
+            let calm = b"\0\0\0\x0btoo_many_pings";
+            if answer.windows(calm.len()).any(|bytes| bytes == calm) {
+                return Some(number);
+            }
+        }
+    }
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_pings_too_often_is_sent_away_as_by_grpc() {
+    let server = Server::start().await;
+    assert_eq!(sent_away_at(&server, &[], 3, false).await, None);
+    assert_eq!(sent_away_at(&server, &[], 4, true).await, Some(4), "without a request: one every two hours");
+    let patient = Server::start_with(&["--grpc-keepalive-min-time=1ns"]).await;
+    assert_eq!(sent_away_at(&patient, &watch_headers(), 50, false).await, None);
+    let strict = Server::start_with(&["--grpc-keepalive-min-time=1h"]).await;
+    // That the watch is answered makes strikes void once, whenever it comes.
+    let at = sent_away_at(&strict, &watch_headers(), 8, true).await;
+    assert!(at.is_some_and(|at| (4..=8).contains(&at)), "{at:?}");
+    for server in [server, patient, strict] {
+        server.must_be_well_at(1).await;
+    }
+}

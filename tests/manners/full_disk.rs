@@ -1,6 +1,6 @@
 //! A disk that runs full: needs the right to mount a small file system, and says so where it has none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use quorate::wire::etcdserverpb as pb;
@@ -8,17 +8,21 @@ use quorate::wire::etcdserverpb as pb;
 use crate::process::{Home, key, put};
 
 /// A small file system of its own; unmounted when dropped.
-struct SmallDisk(PathBuf);
+pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    fn mount(at: PathBuf, size: &str) -> Option<Self> {
+    pub fn mount(at: PathBuf, size: &str) -> Option<Self> {
         std::fs::create_dir(&at).unwrap();
         let mount =
             Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={size}"), "none"]).arg(&at).output();
         mount.is_ok_and(|output| output.status.success()).then_some(Self(at))
     }
 
-    fn grow(&self, size: &str) {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn grow(&self, size: &str) {
         let option = format!("remount,size={size}");
         assert!(Command::new("mount").args(["-o", &option]).arg(&self.0).status().unwrap().success());
     }

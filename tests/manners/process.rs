@@ -1,7 +1,7 @@
 //! A server process and ways to talk to it.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -11,6 +11,8 @@ use quorate::wire::etcdserverpb as pb;
 use quorate::wire::services::kv_client::KvClient;
 use quorate::wire::services::maintenance_client::MaintenanceClient;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::ports;
 
 /// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -24,13 +26,7 @@ pub struct Home {
 
 impl Home {
     pub fn new() -> Self {
-        // Both are held until both are known, so that they differ.
-        let (one, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
-        Self {
-            directory: tempfile::tempdir().unwrap(),
-            client_port: one.local_addr().unwrap().port(),
-            peer_port: other.local_addr().unwrap().port(),
-        }
+        Self { directory: tempfile::tempdir().unwrap(), client_port: ports::free(), peer_port: ports::free() }
     }
 
     pub fn path(&self) -> &Path {

@@ -1,7 +1,7 @@
 //! Members as processes, and ways to talk to them.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use quorate::wire::services::cluster_client::ClusterClient;
 use quorate::wire::services::kv_client::KvClient;
 use quorate::wire::services::maintenance_client::MaintenanceClient;
 use tonic::transport::{Channel, Endpoint};
+
+use crate::ports;
 
 /// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
 pub const LIMIT: Duration = Duration::from_secs(90);
@@ -26,13 +28,11 @@ pub struct Member {
 
 impl Member {
     pub fn new(name: &str) -> Self {
-        // Both are held until both are known, so that they differ.
-        let (one, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
         Self {
             directory: tempfile::tempdir().unwrap(),
             name: name.to_string(),
-            client_port: one.local_addr().unwrap().port(),
-            peer_port: other.local_addr().unwrap().port(),
+            client_port: ports::free(),
+            peer_port: ports::free(),
         }
     }
 

@@ -1,6 +1,5 @@
 //! The three members, and ways to talk to them.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,6 +10,8 @@ use quorate::env::TokioEnv;
 use quorate::machine::{Command, Put};
 use quorate::mvcc::RangeQuery;
 use quorate::node::NodeConfig;
+
+use crate::ports;
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
@@ -25,9 +26,7 @@ pub struct Homes {
 impl Homes {
     pub fn new(catch_up_entries: u64) -> Self {
         let directories = NAMES.iter().map(|_| tempfile::tempdir().unwrap()).collect();
-        // All are held until all are known, so that they differ.
-        let sockets: Vec<_> = NAMES.iter().map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-        let ports = sockets.iter().map(|socket| socket.local_addr().unwrap().port()).collect();
+        let ports = NAMES.iter().map(|_| ports::free()).collect();
         Self { directories, ports, catch_up_entries }
     }
 

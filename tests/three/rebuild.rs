@@ -89,7 +89,7 @@ async fn damage_found_while_serving_is_healed_from_the_others() {
     let small = |n: usize| {
         let own = homes.config(n);
         let store = StoreOptions { segment_bytes: 4096, cache_bytes: 0 };
-        DriverConfig { store, scrub: if n == 2 { scrub } else { own.scrub }, ..own }
+        DriverConfig { store, scrub: if n == 2 { Some(scrub) } else { own.scrub }, ..own }
     };
     let mut handles = homes.open_all_with(small).await;
     for n in 0..300 {

@@ -267,7 +267,8 @@ impl Model {
         }
     }
 
-    fn alarmed(&self, request: &Request) -> Option<Refusal> {
+    /// Why no request of this kind is let in while an alarm stands, if one does: it is told before anything else.
+    pub fn alarmed(&self, request: &Request) -> Option<Refusal> {
         let stands = |kind: AlarmKind| self.alarms.iter().any(|(_, standing)| *standing == kind);
         match request {
             Request::Alarm { .. } | Request::Other => None,

@@ -56,6 +56,12 @@ pub const REFUSED: Promise = promise(
 /// At most once.
 pub const ONCE: Promise =
     promise(Subject::Store, "once", "A request takes effect once at most, whatever became of its answer.");
+/// Nobody reaches beyond his rights.
+pub const RIGHTS: Promise = promise(
+    Subject::Store,
+    "rights",
+    "While users are asked for, nobody changes, reads or is told of a key that he may not at that moment, and who is refused lacked the right.",
+);
 
 /// The nine of the watch.
 pub const WATCH: [Promise; 9] = [
@@ -136,7 +142,7 @@ pub const LIVE: Promise = promise(
 
 /// Every promise, by subject.
 pub fn all() -> impl Iterator<Item = Promise> {
-    let store = [LINEARIZABLE, SERIALIZABLE, REFUSED, ONCE];
+    let store = [LINEARIZABLE, SERIALIZABLE, REFUSED, ONCE, RIGHTS];
     let rest = [LEASE_KEPT, LEASE_ENDED, LEASE_WHOLE, LEASE_TOLD, DURABLE, HONEST, SAME, COMMITTED, ONE_LEADER, LIVE];
     store.into_iter().chain(WATCH).chain(rest)
 }

@@ -8,9 +8,6 @@ use quorate::peer::PeerTraffic;
 use super::{Verdict, require};
 use crate::plan::Setting;
 
-/// Entries beyond what flags say that a log may have: those written while checkpoints were made, which a start reads as well.
-const SLACK: u64 = 256;
-
 /// What holds at every moment.
 pub fn within(held: &Held) -> Verdict {
     // What is larger than all that is allowed is taken where it is alone.
@@ -38,7 +35,8 @@ pub fn queues_within(mailbox: (usize, usize), peers: &[PeerTraffic]) -> Verdict 
 /// Whether nothing is held that should have gone by now, in a calm world in which nobody asks anything.
 pub fn at_rest(held: &Held, setting: &Setting) -> bool {
     let waiting = held.proposals + held.proposal_bytes + held.reads + held.passed_on_bytes + held.unapplied;
-    let log = setting.catch_up_entries + 2 * setting.checkpoint_entries + SLACK;
+    // Behind the newest checkpoint what is kept for those who lag, since it fewer entries than make another due.
+    let log = setting.catch_up_entries + setting.checkpoint_entries;
     // For whom a snapshot is on its way the log behind it is kept.
     waiting + held.undurable_bytes + held.held_back == 0 && (held.snapshots > 0 || held.log_entries as u64 <= log)
 }
@@ -52,9 +50,9 @@ mod tests {
     fn what_waits_or_grows_is_noticed() {
         let setting = Setting { catch_up_entries: 3, checkpoint_entries: 20, ..Plan::of(1).setting };
         let rests = |held: Held| at_rest(&held, &setting);
-        assert!(rests(Held { log_entries: 299, log_bytes: 9_000, ..Held::default() }));
-        assert!(!rests(Held { log_entries: 300, ..Held::default() }));
-        assert!(rests(Held { log_entries: 300, snapshots: 1, ..Held::default() }));
+        assert!(rests(Held { log_entries: 23, log_bytes: 9_000, ..Held::default() }));
+        assert!(!rests(Held { log_entries: 24, ..Held::default() }));
+        assert!(rests(Held { log_entries: 24, snapshots: 1, ..Held::default() }));
         assert!(!rests(Held { reads: 1, ..Held::default() }) && !rests(Held { held_back: 1, ..Held::default() }));
         assert!(!rests(Held { proposal_bytes: 1, ..Held::default() }), "bytes of nobody's proposal");
         assert!(within(&Held { proposals: limits::MAX_PENDING_REQUESTS, ..Held::default() }).is_ok());

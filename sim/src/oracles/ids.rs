@@ -6,6 +6,7 @@
 use std::fmt;
 
 use fxhash::FxHashMap;
+use quorate::auth::Asker;
 use quorate_spec::request::Request;
 
 use super::{Verdict, require};
@@ -28,6 +29,8 @@ pub enum Ending {
 pub struct Attempt {
     /// Whose.
     pub client: u32,
+    /// In whose name.
+    pub asker: Option<Asker>,
     /// What was asked.
     pub request: Request,
     /// How it ended.
@@ -116,7 +119,7 @@ mod tests {
     use super::*;
 
     fn attempt(revision: i64) -> Attempt {
-        Attempt { client: 1, request: Request::Compact { revision }, ending: Ending::Open }
+        Attempt { client: 1, asker: None, request: Request::Compact { revision }, ending: Ending::Open }
     }
 
     #[test]

@@ -6,14 +6,16 @@
 //! acknowledged change that a crash took is an entry that changed.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use quorate::auth::Asker;
 use quorate::machine::{Applied, Command};
 use quorate_spec::request::{Answer, Event, Request, text};
 use quorate_spec::{Model, Step, Vantage};
 
 use super::ids::Attempts;
-use super::users::Users;
+use super::users::{Table, Users};
 use super::{Verdict, require};
 use crate::convert;
 use crate::env::true_now;
@@ -43,12 +45,14 @@ pub struct Entry {
 }
 
 /// What a member has applied.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Progress {
     /// The last entry of the present life.
     last: Option<u64>,
     /// The highest place of any life.
     top: usize,
+    /// The places between which it took another's state, and did not stand: both ends are places where it stood.
+    leaps: Vec<(usize, usize)>,
 }
 
 /// A lease from its grant to its end, in places of [`Ledger::vantages`].
@@ -131,11 +135,30 @@ impl Ledger {
 
     /// Where a read may have stood that began at this place. A serializable one is about its member alone: not before
     /// where that one stood when it was asked, not behind what it ever applied.
-    pub fn window(&self, began: usize, serializable: Option<(usize, usize)>) -> &[Vantage] {
+    pub fn window(&self, began: usize, serializable: Option<(usize, usize)>) -> RangeInclusive<usize> {
         match serializable {
-            None => &self.vantages[began..],
-            Some((member, stood)) => &self.vantages[stood..=self.progress[member].top.max(stood)],
+            None => began..=self.vantages.len() - 1,
+            Some((member, stood)) => stood..=self.progress[member].top.max(stood),
         }
+    }
+
+    /// Where a member stands in its present life.
+    pub fn stands(&self, member: usize) -> usize {
+        self.progress[member].last.map_or(0, |last| self.place_of(last))
+    }
+
+    /// The first place behind `from` where a member stood at which users and roles are as `lacks` says.
+    pub fn first_lack(&self, member: usize, from: usize, lacks: impl Fn(&Table) -> bool) -> Option<usize> {
+        let last = self.vantages.len() - 1;
+        let tables = self.users.within(from..=last);
+        let ends = tables.iter().skip(1).map(|(next, _)| next - 1).chain([last]);
+        let lacking = tables.iter().zip(ends).filter(|((_, table), _)| lacks(table));
+        let stood = |(begins, ends): (usize, usize)| {
+            let leaps = self.progress[member].leaps.iter().filter(|(_, to)| *to > begins);
+            let leapt = leaps.filter(|(from, _)| *from < begins).map(|(_, to)| *to).max();
+            Some(leapt.unwrap_or(begins)).filter(|place| *place <= ends)
+        };
+        lacking.filter_map(|((begins, _), ends)| stood(((*begins).max(from + 1), ends))).min()
     }
 
     /// All entries, by index.
@@ -212,6 +235,7 @@ impl Ledger {
 
     /// A member took over the state of another, up to this entry.
     pub fn installed(&mut self, member: usize, (index, term): (u64, u64)) -> Verdict {
+        let stood = self.stands(member);
         let last = self.progress[member].last.replace(index);
         require(last.is_none_or(|last| index > last), "a snapshot leads forward", || {
             format!("member {member}: the snapshot at entry {index} came after entry {last:?}")
@@ -222,6 +246,7 @@ impl Ledger {
         })?;
         let place = self.place_of(index);
         self.progress[member].top = self.progress[member].top.max(place);
+        self.progress[member].leaps.push((stood, place));
         if self.differs == Some(member) {
             self.differs = None;
         }
@@ -268,20 +293,23 @@ impl Ledger {
             self.attempts.applied(id, index, request.as_ref(), expiry.is_some())?;
         }
         let before = self.model.vantage();
-        let step = match (&request, expiry) {
-            (Some(Request::LeaseRevoke { id }), Some(expiry)) if !self.may_expire(*id, expiry, term) => {
+        let place = self.vantages.len();
+        let step = match (command, &request, expiry) {
+            (_, Some(Request::LeaseRevoke { id }), Some(expiry)) if !self.may_expire(*id, expiry, term) => {
                 Step { answer: Err(text::LEASE_NOT_FOUND), revision: before.revision, events: Vec::new() }
             }
-            (Some(request), _) => match command.and_then(|command| self.users.applied(command)) {
+            (Some(Command::Auth(command)), ..) => {
+                let refused = self.users.now().refuses_change(self.asker_of(id).as_ref(), command);
+                let answered = refused.map_or_else(|| self.users.applied(command, place), Err);
+                Step { answer: answered.map(|()| Answer::Done), revision: before.revision, events: Vec::new() }
+            }
+            (_, Some(request), None) => match self.refused(id, request) {
+                Some(refusal) => Step { answer: Err(refusal), revision: before.revision, events: Vec::new() },
                 None => self.model.apply(request),
-                Some(answered) => {
-                    let answer = answered.map(|()| Answer::Done);
-                    Step { answer, revision: before.revision, events: Vec::new() }
-                }
             },
-            (None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
+            (_, Some(request), Some(_)) => self.model.apply(request),
+            (_, None, _) => Step { answer: Ok(Answer::Done), revision: before.revision, events: Vec::new() },
         };
-        let place = self.vantages.len();
         let running = (self.differs != Some(member)).then_some(applied.digest);
         let entry = Entry { term, at: true_now(), request, expiry, step, before, place, digest, running };
         let verdict = agree(&self.model, index, &entry, applied, told);
@@ -290,6 +318,20 @@ impl Ledger {
         self.vantages.push(self.model.vantage());
         self.progress[member].top = place;
         verdict
+    }
+
+    /// In whose name an entry was asked for.
+    fn asker_of(&self, id: Option<u64>) -> Option<Asker> {
+        self.attempts.of(id?)?.asker.clone()
+    }
+
+    /// Why who asked for it may not have it done, if he may not. What alarms forbid is told first.
+    fn refused(&self, id: Option<u64>, request: &Request) -> Option<&'static str> {
+        let table = self.users.now();
+        if !table.is_enabled() || self.model.alarmed(request).is_some() {
+            return None;
+        }
+        table.refuses(self.asker_of(id).as_ref(), request, |lease| self.model.keys_of_lease(lease))
     }
 
     fn is_new(&self, member: usize, index: u64, request: Option<&Request>) -> Verdict {

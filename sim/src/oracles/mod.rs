@@ -2,7 +2,7 @@
 //!
 //! [`ledger`] takes every applied entry of every member and is the order of all changes; [`ids`] knows what was tried
 //! under which request id; [`witness`] holds the clients' answers against both; [`linear`] needs none of them and looks for
-//! an order of its own; [`quiet`] what is owed while nothing is wrong; [`bank`] holds money that is moved against itself; [`watching`] judges the watch streams; [`leases`] the times of leases; [`roster`] who belongs to the cluster; [`users`] users and roles; [`raft`] what members say
+//! an order of its own; [`quiet`] what is owed while nothing is wrong; [`bank`] holds money that is moved against itself; [`watching`] judges the watch streams; [`leases`] the times of leases; [`roster`] who belongs to the cluster; [`users`] users and roles, [`rights`] what these may do; [`raft`] what members say
 //! to each other, and when; [`growth`] what lies about; [`bounds`] what is held in memory; [`lease_order`] the list of leases; [`disk`] what was durable when a promise left.
 
 pub mod bank;
@@ -16,6 +16,7 @@ pub mod ledger;
 pub mod linear;
 pub mod quiet;
 pub mod raft;
+pub mod rights;
 pub mod roster;
 pub mod users;
 pub mod watching;

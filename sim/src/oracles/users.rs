@@ -1,42 +1,136 @@
 //! Users and roles by a naive model of their own, told every entry in order: what each is answered, and what every member
 //! holds in the end, however often it was restarted or took another's state.
 //!
-//! Knows nothing of how the product keeps them: names in trees, permissions in lists, and etcd's texts.
+//! Keeps the table of every place of the log, so that other judges can ask who might do what there. Knows nothing of how
+//! the product keeps them: names in trees, permissions in lists, and etcd's texts.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use quorate::auth::{Auth, AuthCommand, Permission};
-use quorate::machine::Command;
 
 use super::{Verdict, require};
 
+const ROOT: &str = "root";
+
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-struct User {
+pub(super) struct User {
     password: Vec<u8>,
     no_password: bool,
-    roles: BTreeSet<String>,
+    pub(super) roles: BTreeSet<String>,
 }
 
-/// The model.
+/// Users and roles behind some entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Table {
+    pub(super) enabled: bool,
+    pub(super) revision: u64,
+    pub(super) users: BTreeMap<String, User>,
+    /// Permissions in order of their key; of one key, in the order in which they came.
+    pub(super) roles: BTreeMap<String, Vec<Permission>>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { enabled: false, revision: 1, users: BTreeMap::new(), roles: BTreeMap::new() }
+    }
+}
+
+/// The model: all tables, each with the place from which on it held.
 #[derive(Clone, Debug)]
 pub struct Users {
-    revision: u64,
-    users: BTreeMap<String, User>,
-    /// Permissions in order of their key; of one key, in the order in which they came.
-    roles: BTreeMap<String, Vec<Permission>>,
+    tables: Vec<(usize, Arc<Table>)>,
 }
 
 impl Default for Users {
     fn default() -> Self {
-        Self { revision: 1, users: BTreeMap::new(), roles: BTreeMap::new() }
+        Self { tables: vec![(0, Arc::default())] }
     }
 }
 
 impl Users {
-    /// Takes an entry; how it is answered, if it is of users or roles. Authentication stays off: nobody is called `root`.
-    pub fn applied(&mut self, command: &Command) -> Option<Result<(), &'static str>> {
-        let Command::Auth(command) = command else { return None };
-        Some(self.change(command).map(|changes| self.revision += u64::from(changes)))
+    /// The last table.
+    pub fn now(&self) -> &Arc<Table> {
+        &self.tables.last().expect("there is one from the beginning").1
+    }
+
+    /// Which table held at a place, by number.
+    pub fn number_at(&self, place: usize) -> usize {
+        self.tables.partition_point(|(from, _)| *from <= place) - 1
+    }
+
+    /// The table of a number.
+    pub fn numbered(&self, number: usize) -> &Arc<Table> {
+        &self.tables[number].1
+    }
+
+    /// The tables that held within these places, each with the place from which on it did.
+    pub fn within(&self, places: RangeInclusive<usize>) -> &[(usize, Arc<Table>)] {
+        &self.tables[self.number_at(*places.start())..=self.number_at(*places.end())]
+    }
+
+    /// Takes an entry that leads to `place`; how it is answered.
+    pub fn applied(&mut self, command: &AuthCommand, place: usize) -> Result<(), &'static str> {
+        let mut table = Table::clone(self.now());
+        let changes = table.change(command)?;
+        table.revision += u64::from(changes);
+        if table != **self.now() {
+            self.tables.push((place, Arc::new(table)));
+        }
+        Ok(())
+    }
+
+    /// Whether a member holds the same.
+    pub fn holds(&self, member: usize, table: &Auth) -> Verdict {
+        self.now().is_held(member, table)
+    }
+}
+
+impl Table {
+    /// Whether everybody is asked who he is.
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+
+    /// Grows with every change.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// What opens a user, where anything does.
+    pub fn password(&self, user: &str) -> Option<&[u8]> {
+        self.users.get(user).filter(|user| !user.no_password).map(|user| &user.password[..])
+    }
+
+    /// Whether there is a user who may do everything.
+    pub fn has_root(&self) -> bool {
+        self.users.get(ROOT).is_some_and(|root| root.roles.contains(ROOT))
+    }
+
+    /// While everybody is asked there is somebody in charge.
+    fn keep_root(&self, concerns_root: bool) -> Result<(), &'static str> {
+        if self.enabled && concerns_root { Err("etcdserver: invalid auth management") } else { Ok(()) }
+    }
+
+    /// As with [`Self::change`]; that it is enabled is no change by which the revision grows.
+    fn enable(&mut self) -> Result<bool, &'static str> {
+        if !self.enabled {
+            self.users.get(ROOT).ok_or("etcdserver: root user does not exist")?;
+            if !self.has_root() {
+                return Err("etcdserver: root user does not have root role");
+            }
+        }
+        self.enabled = true;
+        Ok(false)
+    }
+
+    fn authenticate(&self, user: &str) -> Result<bool, &'static str> {
+        if !self.enabled {
+            return Err("etcdserver: authentication is not enabled");
+        }
+        self.password(user).ok_or("etcdserver: authentication failed, invalid user ID or password")?;
+        Ok(false)
     }
 
     /// Whether it changed something.
@@ -44,17 +138,19 @@ impl Users {
         const NO_USER: &str = "etcdserver: user name not found";
         const NO_ROLE: &str = "etcdserver: role name not found";
         match command {
-            AuthCommand::Enable => return Err("etcdserver: root user does not exist"),
-            AuthCommand::Disable => return Ok(false),
-            AuthCommand::Authenticate { .. } => return Err("etcdserver: authentication is not enabled"),
+            AuthCommand::Enable => return self.enable(),
+            AuthCommand::Disable => return Ok(std::mem::replace(&mut self.enabled, false)),
+            AuthCommand::Authenticate { user, .. } => return self.authenticate(user),
             AuthCommand::UserAdd { name, password, no_password } => {
                 if self.users.contains_key(name) {
                     return Err("etcdserver: user name already exists");
                 }
-                let user = User { password: password.0.to_vec(), no_password: *no_password, roles: BTreeSet::new() };
+                let password = if *no_password { Vec::new() } else { password.0.to_vec() };
+                let user = User { password, no_password: *no_password, roles: BTreeSet::new() };
                 self.users.insert(name.clone(), user);
             }
             AuthCommand::UserDelete { name } => {
+                self.keep_root(name == ROOT)?;
                 self.users.remove(name).ok_or(NO_USER)?;
             }
             AuthCommand::UserChangePassword { name, password } => {
@@ -63,12 +159,13 @@ impl Users {
             }
             AuthCommand::UserGrantRole { user, role } => {
                 let user = self.users.get_mut(user).ok_or(NO_USER)?;
-                if !self.roles.contains_key(role) {
+                if role != ROOT && !self.roles.contains_key(role) {
                     return Err(NO_ROLE);
                 }
                 return Ok(user.roles.insert(role.clone()));
             }
             AuthCommand::UserRevokeRole { user, role } => {
+                self.keep_root(user == ROOT && role == ROOT)?;
                 let user = self.users.get_mut(user).ok_or(NO_USER)?;
                 if !user.roles.remove(role) {
                     return Err("etcdserver: role is not granted to the user");
@@ -81,6 +178,7 @@ impl Users {
                 self.roles.insert(name.clone(), Vec::new());
             }
             AuthCommand::RoleDelete { name } => {
+                self.keep_root(name == ROOT)?;
                 self.roles.remove(name).ok_or(NO_ROLE)?;
                 for user in self.users.values_mut() {
                     user.roles.remove(name);
@@ -104,8 +202,7 @@ impl Users {
         Ok(true)
     }
 
-    /// Whether a member holds the same.
-    pub fn holds(&self, member: usize, table: &Auth) -> Verdict {
+    fn is_held(&self, member: usize, table: &Auth) -> Verdict {
         let users: BTreeMap<String, User> = table
             .users()
             .map(|(name, user)| {
@@ -116,15 +213,10 @@ impl Users {
             .collect();
         let roles: BTreeMap<String, Vec<Permission>> =
             table.roles().map(|(name, role)| (name.to_string(), (**role).clone())).collect();
-        let same = users == self.users && roles == self.roles && table.revision() == self.revision;
-        require(same && !table.is_enabled(), "members agree on users and roles", || {
-            format!(
-                "member {member}: revision {}, {users:?}, {roles:?}\nby the log: revision {}, {:?}, {:?}",
-                table.revision(),
-                self.revision,
-                self.users,
-                self.roles
-            )
+        let (enabled, revision) = (table.is_enabled(), table.revision());
+        let held = Self { enabled, revision, users, roles };
+        require(held == *self, "members agree on users and roles", || {
+            format!("member {member}: {held:?}\nby the log: {self:?}")
         })
     }
 }

@@ -3,15 +3,22 @@
 //! The promises are etcd's: *filter* (only what was asked for), *ordered*, *unique*, *reliable* (no gap),
 //! *atomic* (a revision is never split), *resumable* (the first event is the first from the start asked for),
 //! *bookmarkable* (a notice of progress at r means that everything up to r was told), and previous key-values
-//! are right or behind the compaction; and what an event says of its key's creation is so (*creation*).
+//! are right or behind the compaction; and what an event says of its key's creation is so (*creation*). Where users are
+//! asked for, a watch is made for who may read what it watches, and is told of nothing behind the entry by which its owner
+//! may not any more.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use quorate::auth::Asker;
+use quorate::base::Refusal;
 use quorate::watch::WatchMessage;
 use quorate_spec::Model;
 use quorate_spec::request::{Event, Span};
 
+use super::ledger::Ledger;
+use super::rights::{Access, DENIED, NOBODY, OLD};
+use super::users::Table;
 use super::{Verdict, require};
 use crate::convert;
 
@@ -30,9 +37,65 @@ pub struct Wanted {
     pub prev_kv: bool,
 }
 
+/// In whose name a watcher is asked for.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Who asks; or why he is not known.
+    pub asker: Result<Option<Asker>, Refusal>,
+    /// The member that is asked, and where it stood.
+    pub member: usize,
+    /// A place of the ledger.
+    pub stood: usize,
+}
+
+impl Claim {
+    fn owner(&self) -> Option<&str> {
+        self.asker.as_ref().ok().and_then(Option::as_ref).map(|asker| &*asker.user)
+    }
+
+    /// Whether the owner may read that by this table.
+    fn may(&self, table: &Table, span: &Span) -> bool {
+        table.may(self.owner(), span, Access::Read)
+    }
+
+    /// The tables by which it may have been judged up to now.
+    fn tables<'a>(&self, ledger: &'a Ledger) -> &'a [(usize, std::sync::Arc<Table>)] {
+        ledger.users().within(self.stood..=ledger.stands(self.member).max(self.stood))
+    }
+
+    /// Whether it may have been refused so, by one of these tables.
+    fn explains(&self, ledger: &Ledger, span: &Span, reason: &str) -> bool {
+        let Ok(asker) = &self.asker else { return reason.starts_with(RPC_ERROR) };
+        self.tables(ledger).iter().filter(|(_, table)| table.is_enabled()).any(|(_, table)| {
+            let why = match asker {
+                None => NOBODY,
+                Some(asker) if asker.revision < table.revision() => OLD,
+                Some(_) => DENIED,
+            };
+            reason.ends_with(why) && !(why == DENIED && self.may(table, span))
+        })
+    }
+}
+
+/// How a refusal for want of a right begins, as etcd's gRPC library shows it.
+const RPC_ERROR: &str = "rpc error: ";
+
+/// A question for a watcher that was not answered yet.
+#[derive(Debug)]
+struct Pending {
+    id: i64,
+    span: Span,
+    claim: Claim,
+    /// Why it must be refused, if it must.
+    in_vain: Option<&'static str>,
+}
+
 #[derive(Debug)]
 struct Watcher {
     wanted: Wanted,
+    claim: Claim,
+    /// The last place at which its owner might read, up to when it was heard that it is created.
+    allowed: usize,
     /// The first revision it has not been told of; nothing until it is created.
     next: Option<i64>,
     /// The revision of its last notice of progress.
@@ -51,6 +114,8 @@ struct Watcher {
 #[derive(Debug, Default)]
 pub struct StreamJudge {
     watchers: BTreeMap<i64, Watcher>,
+    /// In the order in which they were asked, which is that of the answers.
+    pending: VecDeque<Pending>,
     /// Reasons of refusals that must come.
     refusals: Vec<&'static str>,
     /// Messages so far, for the story.
@@ -59,9 +124,13 @@ pub struct StreamJudge {
 
 impl StreamJudge {
     /// A watcher was asked for, under an id not in use; `notifies` says that it asked to be told how far it is.
-    pub fn asked(&mut self, id: i64, wanted: Wanted, notifies: bool) {
+    pub fn asked(&mut self, id: i64, wanted: Wanted, notifies: bool, claim: Claim) {
+        let span = wanted.span.clone();
+        self.pending.push_back(Pending { id, span, claim: claim.clone(), in_vain: None });
         let watcher = Watcher {
             wanted,
+            claim,
+            allowed: 0,
             next: None,
             progress: 0,
             notifies,
@@ -74,7 +143,8 @@ impl StreamJudge {
     }
 
     /// A watcher was asked for that must be refused for this reason.
-    pub fn asked_in_vain(&mut self, reason: &'static str) {
+    pub fn asked_in_vain(&mut self, id: i64, span: Span, reason: &'static str, claim: Claim) {
+        self.pending.push_back(Pending { id, span, claim, in_vain: Some(reason) });
         self.refusals.push(reason);
     }
 
@@ -93,9 +163,9 @@ impl StreamJudge {
     }
 
     /// Takes one message.
-    pub fn heard(&mut self, model: &Model, message: &WatchMessage) -> Verdict {
+    pub fn heard(&mut self, ledger: &Ledger, message: &WatchMessage) -> Verdict {
         self.messages += 1;
-        let verdict = self.judged(model, message);
+        let verdict = self.judged(ledger, message);
         verdict.map_err(|violation| {
             let story = format!(
                 "{}
@@ -106,28 +176,27 @@ message {} of its stream: {message:?}",
         })
     }
 
-    fn judged(&mut self, model: &Model, message: &WatchMessage) -> Verdict {
+    fn judged(&mut self, ledger: &Ledger, message: &WatchMessage) -> Verdict {
+        let model = ledger.model();
         match message {
-            WatchMessage::Created { watch_id, revision } => self.created(model, *watch_id, *revision),
-            WatchMessage::Refused { reason, .. } => {
-                let expected = self.refusals.iter().position(|known| *known == reason.as_str());
-                require(expected.is_some(), "a watcher is refused for its own fault", || {
-                    format!("refused with {reason:?}; expected were {:?}", self.refusals)
+            WatchMessage::Created { watch_id, revision } => {
+                let answered = self.pending.pop_front();
+                let same = answered.as_ref().is_some_and(|one| one.id == *watch_id && one.in_vain.is_none());
+                require(same, "every watcher asked for is answered", || {
+                    format!("the next one asked was {answered:?}")
                 })?;
-                if let Some(at) = expected {
-                    self.refusals.swap_remove(at);
-                }
-                Ok(())
+                self.created(model, *watch_id, *revision)?;
+                self.owned(ledger, *watch_id)
             }
-            WatchMessage::Cut { .. } => require(false, "a watcher is refused for its own fault", || {
-                "cut, though nobody is asked who he is".to_string()
-            }),
+            WatchMessage::Refused { reason, .. } => self.refused(ledger, reason),
+            WatchMessage::Cut { watch_id, reason, .. } => self.cut(ledger, *watch_id, reason),
             WatchMessage::Canceled { watch_id, compact_revision, .. } => {
                 self.canceled(model, *watch_id, *compact_revision)
             }
             WatchMessage::Events { watch_id, revision, events, prev_kv, .. } => {
                 let told: Vec<Event> = events.iter().map(|shared| convert::event(&shared.event)).collect();
-                self.told(model, *watch_id, *revision, &told, *prev_kv)
+                self.told(model, *watch_id, *revision, &told, *prev_kv)?;
+                self.may_still(ledger, *watch_id, told.last().map_or(0, |event| event.kv.mod_revision))
             }
             WatchMessage::Progress { watch_id, revision } => self.progress(model, *watch_id, *revision),
         }
@@ -232,13 +301,78 @@ message {} of its stream: {message:?}",
         Ok(())
     }
 
-    /// In a calm world, after a while: everything asked for was answered and every watcher told everything.
-    pub fn caught_up(&self, model: &Model) -> Verdict {
+    /// The question that is next is refused.
+    fn refused(&mut self, ledger: &Ledger, reason: &str) -> Verdict {
+        let Some(asked) = self.pending.pop_front() else {
+            return require(false, "a watcher is refused for its own fault", || format!("{reason:?}: none was asked"));
+        };
+        let own_fault = asked.in_vain == Some(reason);
+        let unwelcome = asked.claim.explains(ledger, &asked.span, reason);
+        require(own_fault || unwelcome, "a watcher is refused for its own fault", || {
+            format!("refused with {reason:?}: {asked:?}\n{:?}", asked.claim.tables(ledger))
+        })?;
+        match asked.in_vain.and_then(|why| self.refusals.iter().position(|known| *known == why)) {
+            Some(at) => drop(self.refusals.swap_remove(at)),
+            None => drop(self.watchers.remove(&asked.id)),
+        }
+        Ok(())
+    }
+
+    /// A watcher is created: its owner might read what it watches.
+    fn owned(&mut self, ledger: &Ledger, id: i64) -> Verdict {
+        let watcher = self.living(id)?;
+        let Watcher { claim, wanted, .. } = &*watcher;
+        let tables = claim.tables(ledger);
+        let may = tables.iter().rposition(|(_, table)| claim.may(table, &wanted.span));
+        let Some(at) = may else {
+            return require(false, "a watch is made for who may read", || format!("{watcher:?}\n{tables:?}"));
+        };
+        let stands = ledger.stands(claim.member).max(claim.stood);
+        watcher.allowed = tables.get(at + 1).map_or(stands, |(next, _)| next - 1);
+        Ok(())
+    }
+
+    /// The first place behind its creation at which the owner of a watcher might not read what it watches.
+    fn lapsed(watcher: &Watcher, ledger: &Ledger) -> Option<usize> {
+        let Watcher { claim, wanted, allowed, .. } = watcher;
+        ledger.first_lack(claim.member, *allowed, |table| !claim.may(table, &wanted.span))
+    }
+
+    /// A watcher was told of what happened up to this revision.
+    fn may_still(&mut self, ledger: &Ledger, id: i64, last: i64) -> Verdict {
+        let watcher = self.living(id)?;
+        let lapsed = Self::lapsed(watcher, ledger);
+        let told_all = lapsed.map_or(i64::MAX, |place| ledger.vantages()[place].revision);
+        require(last <= told_all, "a watch is cut when the right goes", || {
+            format!("told of revision {last}; the right went at {told_all}, at place {lapsed:?}: {watcher:?}")
+        })
+    }
+
+    /// A watcher was ended because its owner may not read any more.
+    fn cut(&mut self, ledger: &Ledger, id: i64, reason: &str) -> Verdict {
+        let watcher = self.living(id)?;
+        watcher.canceled = true;
+        let Watcher { claim, wanted, .. } = &*watcher;
+        let tables = claim.tables(ledger);
+        let lacked = tables.iter().any(|(_, table)| !claim.may(table, &wanted.span));
+        let worded = reason.starts_with(RPC_ERROR) && (reason.ends_with(DENIED) || reason.ends_with(NOBODY));
+        require(lacked && worded, "a watch is cut for want of a right alone", || {
+            format!("{reason:?}: {watcher:?}\n{tables:?}")
+        })
+    }
+
+    /// In a calm world, after a while: everything asked for was answered and every watcher told everything, or cut.
+    pub fn caught_up(&self, ledger: &Ledger) -> Verdict {
+        let model = ledger.model();
         require(self.refusals.is_empty(), "every watcher asked for is answered", || format!("{:?}", self.refusals))?;
         for (id, watcher) in self.watchers.iter().filter(|(_, watcher)| !watcher.canceled) {
             let Some(next) = watcher.next else {
                 return Err(super::Violation::now("every watcher asked for is answered", format!("watcher {id}")));
             };
+            let lapsed = Self::lapsed(watcher, ledger).filter(|place| *place <= ledger.stands(watcher.claim.member));
+            require(lapsed.is_none(), "a watch is cut when the right goes", || {
+                format!("watcher {id}, at place {lapsed:?}: {watcher:?}")
+            })?;
             let missing: Vec<&Event> = wanted(model, &watcher.wanted, next, model.revision()).collect();
             require(missing.is_empty(), "a watcher is told everything in the end (reliable)", || {
                 format!("watcher {id} {watcher:?}\nnot told {missing:?}")

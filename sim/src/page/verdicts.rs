@@ -77,6 +77,7 @@ const WORDED: &[(&str, Promise)] = &[
     ("an entry once applied stays (durability)", promises::DURABLE),
     ("what was written can be read", promises::DURABLE),
     ("a member boots from what a crash left", promises::DURABLE),
+    ("a member starts with its own data while it can", promises::DURABLE),
     ("what is acknowledged is on the platter (honesty)", promises::HONEST),
     ("an append is answered when it is durable (honesty)", promises::HONEST),
     ("a vote is durable before it leaves (honesty)", promises::HONEST),
@@ -128,6 +129,13 @@ const WORDED: &[(&str, Promise)] = &[
     ("who differs serves nothing", promises::SAME),
     ("who differs takes the others' state when it is to", promises::SAME),
     ("members agree on users and roles", promises::SAME),
+    ("nobody is shown what he may not read", promises::RIGHTS),
+    ("who is refused for want of a right has none", promises::RIGHTS),
+    ("a token names who holds it", promises::RIGHTS),
+    ("who has a token proved who he is", promises::RIGHTS),
+    ("a watch is made for who may read", promises::RIGHTS),
+    ("a watch is cut when the right goes", promises::RIGHTS),
+    ("a watch is cut for want of a right alone", promises::RIGHTS),
 ];
 
 /// How it stands with a promise.

@@ -9,7 +9,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use crate::api::metrics::process::Process;
 use crate::base::Measured;
 use crate::machine::AlarmKind;
-use crate::node::{NodeStatus, Tallies};
+use crate::node::{NodeStatus, Stages, Tallies};
 
 type Reading = fn(&NodeStatus) -> u64;
 type Tally = fn(&Tallies) -> &AtomicU64;
@@ -102,11 +102,9 @@ pub fn families(status: &NodeStatus, tallies: &Tallies, process: &Process) -> Ve
     all.extend(COUNTERS.iter().map(|(name, help, reading)| counter(name, help, reading(status) as f64)));
     all.extend(TALLIES.iter().map(|(name, help, tally)| counter(name, help, tally(tallies).load(Relaxed) as f64)));
     all.extend(SUMS.iter().map(|(name, help, tally)| gauge(name, help, tally(tallies).load(Relaxed) as f64)));
-    all.extend(TIMES.iter().map(|(name, help, times)| histogram(name, help, &[], &times(tallies))));
-    // Entries are applied many at a time, so that one time stands for all of a turn, whatever their kind.
-    let labels = [("op", "Turn"), ("success", "true"), ("version", "v3")];
-    let help = "The latency distributions of applying what one turn applies.";
-    all.push(histogram("etcd_server_apply_duration_seconds", help, &labels, &tallies.applies.measured()));
+    all.extend(TIMES.iter().map(|(name, help, times)| histogram(name, help, &times(tallies))));
+    all.push(applied(tallies));
+    all.push(stages(&tallies.stages));
     let alarms = status.alarms.iter().map(|(member, kind)| {
         let kind = match kind {
             AlarmKind::NoSpace => "NOSPACE",
@@ -128,6 +126,30 @@ pub fn families(status: &NodeStatus, tallies: &Tallies, process: &Process) -> Ve
     // A family without a single line is none.
     all.retain(|family| !family.get_metric().is_empty());
     all
+}
+
+fn applied(tallies: &Tallies) -> MetricFamily {
+    let metrics = tallies.applies.measured().map(|(op, well, measured)| {
+        let success = if well { "true" } else { "false" };
+        labeled_histogram(&[("op", op), ("success", success), ("version", "v3")], &measured)
+    });
+    let help = "The latency distributions of v2 apply called by backend.";
+    family("etcd_server_apply_duration_seconds", help, MetricType::HISTOGRAM, metrics.collect())
+}
+
+fn stages(stages: &Stages) -> MetricFamily {
+    let all = [
+        ("answer", &stages.answer),
+        ("apply", &stages.apply),
+        ("propose", &stages.propose),
+        ("queue", &stages.queue),
+        ("replicate", &stages.replicate),
+        ("sync", &stages.sync),
+    ];
+    let metrics = all.map(|(stage, durations)| labeled_histogram(&[("stage", stage)], &durations.measured()));
+    let help = "Where the time of a write goes: queue, replicate and answer follow each other; propose and sync are within \
+                replicate, apply within answer.";
+    family("quorate_request_stage_duration_seconds", help, MetricType::HISTOGRAM, metrics.into())
 }
 
 /// The revision of users and roles.
@@ -174,7 +196,11 @@ fn counter(name: &str, help: &str, value: f64) -> MetricFamily {
     family(name, help, MetricType::COUNTER, vec![metric])
 }
 
-fn histogram(name: &str, help: &str, labels: &[(&str, &str)], measured: &Measured) -> MetricFamily {
+fn histogram(name: &str, help: &str, measured: &Measured) -> MetricFamily {
+    family(name, help, MetricType::HISTOGRAM, vec![labeled_histogram(&[], measured)])
+}
+
+fn labeled_histogram(labels: &[(&str, &str)], measured: &Measured) -> Metric {
     let bucket = |(bound, count): &(std::time::Duration, u64)| {
         let mut bucket = Bucket::default();
         bucket.set_upper_bound(bound.as_secs_f64());
@@ -187,5 +213,5 @@ fn histogram(name: &str, help: &str, labels: &[(&str, &str)], measured: &Measure
     histogram.set_sample_sum(measured.sum.as_secs_f64());
     let mut metric = Metric::from_label(pairs(labels));
     metric.set_histogram(histogram);
-    family(name, help, MetricType::HISTOGRAM, vec![metric])
+    metric
 }

@@ -121,16 +121,7 @@ impl<E: Env> Events<E> {
     pub async fn open(session: &Session<E>, range: KeyRange, start_revision: i64) -> Result<Self, Refusal> {
         let asker = session.asker().await?;
         let (stream, reader) = session.handle.open_watch_stream().await?;
-        let spec = WatchSpec {
-            range,
-            start_revision,
-            watch_id: 0,
-            no_put: false,
-            no_delete: false,
-            prev_kv: false,
-            progress_notify: false,
-            fragment: false,
-        };
+        let spec = WatchSpec::events(range, start_revision);
         while let Err(refusal) = stream.create_for(Ok(asker.clone()), spec.clone()) {
             if refusal != Refusal::TooManyRequests {
                 return Err(refusal);

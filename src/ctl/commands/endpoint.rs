@@ -11,10 +11,11 @@ use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::AlarmType;
 
 use super::alarm::every_alarm;
+use crate::base::human_bytes;
 use crate::ctl::command::{Command, Deed, Section, no_flags};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::go;
-use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Table, Tree, header, human_bytes};
+use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Table, Tree, header};
 use crate::ctl::session::Session;
 
 /// `endpoint`

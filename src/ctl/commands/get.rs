@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clap::{ArgMatches, Args, FromArgMatches};
 use prost::Message as _;
 
+use crate::client::prefix_end;
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::range_request::{SortOrder, SortTarget};
 
@@ -200,18 +201,6 @@ pub fn range(key: &OsString, end: Option<&OsString>, prefix: bool, from_key: boo
         None => Bytes::new(),
     };
     Ok((key, end))
-}
-
-/// The first key after all that begin with `prefix`; a zero byte (all keys) where there is none.
-pub fn prefix_end(prefix: &[u8]) -> Bytes {
-    match prefix.iter().rposition(|&byte| byte < 0xff) {
-        Some(last) => {
-            let mut end = prefix[..=last].to_vec();
-            end[last] += 1;
-            end.into()
-        }
-        None => Bytes::from_static(b"\0"),
-    }
 }
 
 async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {

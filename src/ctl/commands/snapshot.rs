@@ -17,7 +17,7 @@ use crate::ctl::command::{Command, Deed, Section, no_shared_flags, words};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::progress::{Progress, Unit};
 use crate::ctl::session::Session;
-use crate::ctl::stop::Stop;
+use crate::ctl::stop::{Stop, outlive_size_limit};
 
 const EXAMPLE: &str = "
 # Save snapshot to a given file
@@ -78,6 +78,7 @@ async fn save(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure
     // The timeout of short commands is not meant for this one, unless it was given.
     let timeout = client.options().timeout.filter(|_| session.global.command_timeout_given);
     let mut stop = Stop::new()?;
+    outlive_size_limit()?;
     let fetched = async {
         match timeout {
             None => fetch(&client.within(None), path).await,

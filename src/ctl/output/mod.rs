@@ -16,7 +16,7 @@ use std::io::{self, Write};
 pub use done::Done;
 pub use fields::Fields;
 pub use kv::{header, header_fields, key_value, key_values, kv_lines};
-pub use table::{Table, human_bytes};
+pub use table::Table;
 pub use tree::{Object, Tree};
 
 use super::failure::{Exit, Failure};

@@ -4,26 +4,10 @@ use std::time::Duration;
 
 use super::*;
 use crate::backend::hash_kv;
-use crate::base::Fault;
-use crate::bbolt::{Database, Source};
+use crate::bbolt::{Database, Memory};
 use crate::driver::{DriverConfig, start};
 use crate::env::VirtualEnv;
 use crate::machine::{Command, Put};
-
-struct Memory(Vec<u8>);
-
-impl Source for Memory {
-    fn bytes(&self) -> Result<u64, Fault> {
-        Ok(self.0.len() as u64)
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, Fault> {
-        let rest = self.0.get(offset as usize..).unwrap_or_default();
-        let len = rest.len().min(bytes.len());
-        bytes[..len].copy_from_slice(&rest[..len]);
-        Ok(len)
-    }
-}
 
 async fn member(env: &VirtualEnv) -> Handle<VirtualEnv> {
     let config = DriverConfig::alone("one", "http://localhost:2380");

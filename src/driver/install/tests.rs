@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use crate::base::{ClusterId, Dice, Fault, LogIndex, MemberId, SeededDice, Term, Wrong, limits};
 use crate::driver::boot::{Booted, boot, own_identity};
 use crate::driver::config::DriverConfig;
-use crate::driver::{checkpoint_files, install, make_durable};
+use crate::driver::{checkpoint_files, cut_log, forget_older, make_durable};
 use crate::env::{
     Clock, CrashingDisk, CrashingFile, Disk, DiskFile, Env, Instant, MemoryDisk, OpenMode, Tasks, TokioNet, run_ready,
 };
@@ -283,9 +283,9 @@ fn every_moment_of_an_installation_can_be_the_last() {
         disk.stage(1);
         let durable = run_ready(make_durable(&disk, &image)).unwrap();
         disk.stage(2);
-        let installed = run_ready(crate::driver::cut_log(&mut journal, durable)).unwrap();
+        let installed = run_ready(cut_log(&mut journal, durable)).unwrap().unwrap();
         disk.stage(3);
-        crate::driver::forget_older(&disk, &installed).unwrap();
+        forget_older(&disk, &installed).unwrap();
         disk.stage(3);
         let copies = std::mem::take(&mut disk.camera.lock().unwrap().copies);
         let mut seen = [0; 2];
@@ -358,7 +358,9 @@ fn a_machine_is_replaced_by_what_was_installed() {
     let view = machine.store().view();
     let before = view.hash_kv(0).unwrap();
     let image = built(&disk, &from, identity, &mut machine);
-    let installed = run_ready(install(&disk, &mut journal, &image)).unwrap();
+    let durable = run_ready(make_durable(&disk, &image)).unwrap();
+    let installed = run_ready(cut_log(&mut journal, durable)).unwrap().unwrap();
+    forget_older(&disk, &installed).unwrap();
     assert_eq!(installed.applied(), SNAPSHOT.0);
     let next = Machine::load(disk.clone(), options(), &image, &[]).unwrap();
     drop(machine.replace(next));

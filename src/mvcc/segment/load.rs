@@ -90,7 +90,7 @@ impl<D: Disk> Segment<D> {
     ) -> Result<Arc<Self>, Wrong> {
         let segment = Self::new(disk.clone(), mark.number, mark.first, mark.sparse);
         let mut taking = Taking::new(mark, &segment);
-        let taken = outline::each_record(outline, (mark.number, mark.len), |at, record| {
+        let taken = outline::each_record(outline, (mark.number, mark.len), |at, record, _| {
             taking.take(at, record)?;
             on_record(record);
             Ok(())

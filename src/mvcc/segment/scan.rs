@@ -11,7 +11,8 @@ use crate::base::{Revision, Wrong};
 use crate::env::Disk;
 use crate::log::frame::{self, FRAME_HEADER_BYTES};
 use crate::log::{FrameWrong, LOG_HISTORY, Place};
-use crate::mvcc::record::{KIND_PAD, KIND_RECORD, Record};
+use crate::mvcc::key_index::KeyMeta;
+use crate::mvcc::record::{KIND_PAD, KIND_RECORD, Record, RecordSlice};
 use crate::mvcc::value_cache::unpinned;
 
 /// Reads frames one after the other through a window.
@@ -22,12 +23,26 @@ pub(super) struct Frames {
     window: usize,
     /// What was fetched from `at` on.
     bytes: Bytes,
+    /// The record that lies at `at`, until the next step.
+    current: Option<Current>,
+}
+
+/// A record that was stepped to, and where in the window it lies.
+#[derive(Clone, Copy, Debug)]
+struct Current {
+    /// Bytes of its frame.
+    total: usize,
+    meta: KeyMeta,
+    last: bool,
+    key_at: usize,
+    value_at: usize,
+    end: usize,
 }
 
 impl Frames {
     /// From `at` to `end`, reading `window` bytes at a time.
     pub(super) fn new(at: u64, end: u64, window: usize) -> Self {
-        Self { at, end, window, bytes: Bytes::new() }
+        Self { at, end, window, bytes: Bytes::new(), current: None }
     }
 
     /// Fetches until `need` bytes are at hand.
@@ -57,6 +72,7 @@ impl Frames {
 
     /// Passes the next record: its head alone is looked at.
     pub(super) fn pass<D: Disk>(&mut self, segment: &Segment<D>) -> Result<(), Wrong> {
+        self.leave();
         loop {
             if self.at >= self.end {
                 return Ok(());
@@ -76,27 +92,40 @@ impl Frames {
         }
     }
 
-    /// The next record with its offset and the bytes of its frame; `None` at the end.
-    pub(super) fn next<D: Disk>(&mut self, segment: &Segment<D>) -> Result<Option<(u64, Record, usize)>, Wrong> {
+    /// Goes behind the record that was stepped to.
+    fn leave(&mut self) {
+        if let Some(left) = self.current.take() {
+            self.advance(left.total);
+        }
+    }
+
+    /// Goes to the next record, which [`Self::current`] then shows, and says its offset and the bytes of its frame; `None` at
+    /// the end.
+    pub(super) fn step<D: Disk>(&mut self, segment: &Segment<D>) -> Result<Option<(u64, usize)>, Wrong> {
+        self.leave();
         let mut need = 1;
         loop {
             if self.at >= self.end {
                 return Ok(None);
             }
             self.reach(segment, need)?;
-            match frame::decode(self.place(segment), &self.bytes) {
+            match frame::decode_slice(self.place(segment), &self.bytes) {
                 Ok(framed) if framed.kind == KIND_PAD => {
-                    self.advance(framed.total);
+                    let total = framed.total;
+                    self.advance(total);
                     need = 1;
                 }
                 Ok(framed) if framed.kind != KIND_RECORD => {
                     return Err(segment.damaged(self.at, "a frame of unknown kind"));
                 }
                 Ok(framed) => {
-                    let record = Record::decode(framed.body).map_err(|what| segment.damaged(self.at, what))?;
-                    let at = self.at;
-                    self.advance(framed.total);
-                    return Ok(Some((at, record, framed.total)));
+                    let record = RecordSlice::decode(framed.body).map_err(|what| segment.damaged(self.at, what))?;
+                    let end = FRAME_HEADER_BYTES + framed.body.len();
+                    let value_at = end - record.value.len();
+                    let (total, key_at) = (framed.total, value_at - record.key.len());
+                    let RecordSlice { meta, last, .. } = record;
+                    self.current = Some(Current { total, meta, last, key_at, value_at, end });
+                    return Ok(Some((self.at, total)));
                 }
                 Err(FrameWrong::Short { need: more }) => {
                     assert!(more > self.bytes.len(), "a frame is short only of bytes that are not there");
@@ -106,6 +135,22 @@ impl Frames {
                 Err(FrameWrong::Damaged(what)) => return Err(segment.damaged(self.at, what)),
             }
         }
+    }
+
+    fn at_hand(&self) -> &Current {
+        self.current.as_ref().expect("a record was stepped to")
+    }
+
+    /// The record that was stepped to, where it lies.
+    pub(super) fn current(&self) -> RecordSlice<'_> {
+        let Current { meta, last, key_at, value_at, end, .. } = *self.at_hand();
+        RecordSlice { meta, last, key: &self.bytes[key_at..value_at], value: &self.bytes[value_at..end] }
+    }
+
+    /// The record that was stepped to; it shares the bytes of the window.
+    pub(super) fn record(&self) -> Record {
+        let Current { meta, last, key_at, value_at, end, .. } = *self.at_hand();
+        Record { meta, last, key: self.bytes.slice(key_at..value_at), value: self.bytes.slice(value_at..end) }
     }
 }
 
@@ -124,7 +169,23 @@ impl<D: Disk> SegmentScan<D> {
 
     /// The next record with its offset and the bytes of its frame; `None` at the end.
     pub fn next(&mut self) -> Result<Option<(u64, Record, usize)>, Wrong> {
-        self.frames.next(&self.segment)
+        let found = self.step()?;
+        Ok(found.map(|(at, total)| (at, self.record(), total)))
+    }
+
+    /// As [`Self::next`], the record left where it lies: [`Self::current`] shows it until the next step.
+    pub fn step(&mut self) -> Result<Option<(u64, usize)>, Wrong> {
+        self.frames.step(&self.segment)
+    }
+
+    /// The record that was stepped to.
+    pub fn current(&self) -> RecordSlice<'_> {
+        self.frames.current()
+    }
+
+    /// As [`Self::current`], to be kept.
+    pub fn record(&self) -> Record {
+        self.frames.record()
     }
 }
 
@@ -140,8 +201,9 @@ impl<D: Disk> Segment<D> {
         for _ in 0..span.skip {
             frames.pass(self)?;
         }
-        match frames.next(self)? {
-            Some((_, mut record, _)) if record.meta.revision == revision => {
+        match frames.step(self)? {
+            Some(_) if frames.current().meta.revision == revision => {
+                let mut record = frames.record();
                 // The value shares the window it was read through.
                 record.value = unpinned(record.value, window);
                 Ok(record)

@@ -2,7 +2,9 @@
 
 use crate::base::{KeyRange, Wrong};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
-use crate::mvcc::{HistoryWriter, NewValue, RangeAnswer, RangeQuery, ReadFailure, Store, StoreOptions, StorePosition};
+use crate::mvcc::{
+    HistoryWriter, KeyMeta, NewValue, RangeAnswer, RangeQuery, ReadFailure, Store, StoreOptions, StorePosition,
+};
 
 const OPTIONS: StoreOptions = StoreOptions { cache_bytes: 0, segment_bytes: 1_500 };
 
@@ -94,6 +96,69 @@ fn a_start_by_outlines_comes_to_the_same_store() {
     }
     assert_eq!(outlined.in_use_bytes(), read.in_use_bytes(), "what is dead is counted alike");
     assert_eq!(StorePosition::decode(position.encode()), Ok(position));
+}
+
+/// What a walk over what is retained shows, and what a sketch does.
+fn walked_and_sketched(store: &Store<MemoryDisk>) -> [Vec<(KeyMeta, bool, Vec<u8>, usize)>; 2] {
+    let retained = store.retained();
+    let (mut walked, mut sketched, mut walk) = (Vec::new(), Vec::new(), retained.again());
+    while walk.step().unwrap() {
+        let record = walk.current();
+        walked.push((record.meta, record.last, record.key.to_vec(), record.value.len()));
+    }
+    let is_whole = retained.sketch(&mut |record, value_len| {
+        sketched.push((record.meta, record.last, record.key.to_vec(), value_len));
+        true
+    });
+    assert!(is_whole.unwrap());
+    [walked, sketched]
+}
+
+#[test]
+fn a_sketch_shows_what_a_walk_does_whether_it_is_outlined_or_not() {
+    let (mut bench, position) = Bench::filled();
+    bench.put("late", "in memory alone");
+    let [walked, sketched] = walked_and_sketched(&bench.store);
+    assert!(walked.len() > 30 && walked.iter().any(|(meta, ..)| meta.revision.main < 30), "{walked:?}");
+    assert_eq!(sketched, walked);
+    for (nth, name) in position.outline_files().enumerate() {
+        match nth % 3 {
+            0 => ruin(&bench.disk, &name),
+            1 => bench.disk.remove(&name).unwrap(),
+            _ => {}
+        }
+    }
+    assert_eq!(walked_and_sketched(&bench.store), [walked.clone(), walked.clone()]);
+    let mut shown = 0;
+    let enough = bench.store.retained().sketch(&mut |_, _| {
+        shown += 1;
+        shown < 5
+    });
+    assert_eq!((enough.unwrap(), shown), (false, 5));
+}
+
+/// What comes after the moment it is of is not in it; and of what is outlined no value is read.
+#[test]
+fn a_sketch_is_of_its_moment_and_reads_no_values() {
+    let (mut bench, position) = Bench::filled();
+    let [expected, _] = walked_and_sketched(&bench.store);
+    let retained = bench.store.retained();
+    for n in 0..30 {
+        bench.put("later", &n.to_string());
+    }
+    bench.checkpoint();
+    outlined_segments(&position).iter().for_each(|name| ruin(&bench.disk, name));
+    let mut count = 0;
+    assert!(
+        retained
+            .sketch(&mut |record, value_len| {
+                assert_eq!((record.meta, value_len), (expected[count].0, expected[count].3));
+                count += 1;
+                true
+            })
+            .unwrap()
+    );
+    assert_eq!(count, expected.len());
 }
 
 #[test]

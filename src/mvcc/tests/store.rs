@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use super::twin::Twin;
 use crate::base::{KeyRange, KeyValue, RangeEnd, Refusal};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
+use crate::mvcc::index_build::BatchSizes;
 use crate::mvcc::position::SegmentMark;
 use crate::mvcc::{
     HashKv, HistoryWriter, LaterRange, NewValue, RangeQuery, ReadFailure, ReclaimJob, SortOrder, SortTarget, Store,
@@ -241,6 +242,10 @@ impl Bench {
         position
     }
 
+    fn sizes(&self) -> BatchSizes {
+        BatchSizes { batch_records: self.batch, part_records: self.batch.div_ceil(2) }
+    }
+
     /// As when the newest checkpoint is found damaged.
     fn fall_back(&mut self) {
         let Some((position, twin)) = self.older.take() else { return };
@@ -248,7 +253,7 @@ impl Bench {
         self.views.clear();
         self.job = None;
         self.disk = self.disk.copy();
-        self.store = Store::open_in_batches(self.disk.clone(), self.options, &position, &[], self.batch).unwrap();
+        self.store = Store::open_in_batches(self.disk.clone(), self.options, &position, &[], self.sizes()).unwrap();
         self.writer = HistoryWriter::new(self.disk.clone());
         self.twin = twin.clone();
         self.newest = Some((position, twin));
@@ -286,7 +291,7 @@ impl Bench {
         let position = StorePosition::decode(position.encode()).unwrap();
         let older = self.older.as_ref().map(|older| &older.0);
         self.store =
-            Store::open_in_batches(self.disk.clone(), self.options, &position, older.as_slice(), self.batch).unwrap();
+            Store::open_in_batches(self.disk.clone(), self.options, &position, older.as_slice(), self.sizes()).unwrap();
         self.writer = HistoryWriter::new(self.disk.clone());
         assert_eq!(self.store.position(), position);
         let kept = older.into_iter().chain([&position]);
@@ -394,7 +399,7 @@ impl Bench {
         // Once pruned, the index holds what the keep rule keeps and nothing else: a rebuilt one says so.
         self.write();
         let again =
-            Store::open_in_batches(self.disk.copy(), self.options, &self.store.position(), &[], self.batch).unwrap();
+            Store::open_in_batches(self.disk.copy(), self.options, &self.store.position(), &[], self.sizes()).unwrap();
         let whole = Store::open(self.disk.copy(), self.options, &self.store.position(), &[]).unwrap();
         assert_eq!(again.in_use_bytes(), whole.in_use_bytes());
         assert_eq!(again.index.len(), self.store.index.len());

@@ -313,7 +313,7 @@ impl Cluster {
         self.next_id += 1;
         let (reply, answer) = Reply::pair();
         let payload = codec::encode(self.next_id, command);
-        self.step(n, Input::Propose { id: self.next_id, payload, cost: 0, reply });
+        self.step(n, Input::Propose { id: self.next_id, payload, cost: 0, since: self.now, reply });
         answer
     }
 

@@ -19,5 +19,8 @@ pub(crate) struct Case {
     pub(crate) method: &'static str,
     pub(crate) headers: Vec<(&'static str, Vec<u8>)>,
     pub(crate) body: Bytes,
+    /// What follows once the first message has come back; nothing when empty. Were it sent with the body, the answer to
+    /// what was good would race the end of the stream, on stock etcd as well.
+    pub(crate) then: Bytes,
     pub(crate) judge: Judge,
 }

@@ -49,7 +49,12 @@ fn headers() -> Vec<(&'static str, Vec<u8>)> {
 
 fn raw(name: &str, path: &'static str, body: Vec<u8>) -> Case {
     let (name, body) = (name.to_owned(), Bytes::from(body));
-    Case { name, path, method: "POST", headers: headers(), body, judge: Judge::Equal }
+    Case { name, path, method: "POST", headers: headers(), body, then: Bytes::new(), judge: Judge::Equal }
+}
+
+/// A stream that says something good, hears the answer, and goes on with something bad.
+fn answered(name: &str, path: &'static str, good: &[u8], bad: &[u8]) -> Case {
+    Case { then: Bytes::from(frame(bad)), ..raw(name, path, frame(good)) }
 }
 
 fn message(name: &str, path: &'static str, payload: &[&[u8]]) -> Case {
@@ -260,10 +265,10 @@ fn streams() -> Vec<Case> {
         message("stream: watch with an empty request", WATCH, &[]),
         message("stream: watch with garbage", WATCH, &[&bad]),
         raw("stream: create, then the end", WATCH, frame(&create)),
-        raw("stream: create, then garbage", WATCH, [frame(&create), frame(&bad)].concat()),
+        answered("stream: create, then garbage", WATCH, &create, &bad),
         raw("stream: keep-alive with nothing", KEEP_ALIVE, Vec::new()),
         raw("stream: keep-alive twice", KEEP_ALIVE, [frame(&number(1, 5)), frame(&number(1, 6))].concat()),
-        raw("stream: keep-alive, then garbage", KEEP_ALIVE, [frame(&number(1, 5)), frame(&bad)].concat()),
+        answered("stream: keep-alive, then garbage", KEEP_ALIVE, &number(1, 5), &bad),
         message("stream: snapshot with garbage", "/etcdserverpb.Maintenance/Snapshot", &[&bad]),
     ]
 }

@@ -78,6 +78,29 @@ fn what_is_kept_of_a_cut_snapshot_ends_by_itself() {
     assert!(second.snapshot_index() > first.snapshot_index(), "a newer one is sent");
 }
 
+/// A cluster at rest makes no checkpoint that would let go of it.
+#[test]
+fn the_log_that_was_held_for_a_snapshot_goes_where_nothing_is_written_any_more() {
+    let (mut cluster, leader, late) = with_one_far_behind();
+    cluster.cut.clear();
+    let (first, _) = cut_one(&mut cluster, leader, late);
+    write_many(&mut cluster, leader, 60, "meanwhile");
+    cluster.cut.insert(id(late));
+    let held = |cluster: &Cluster| cluster.seats[leader].node.held().log_entries;
+    let rest = |cluster: &mut Cluster, ticks| {
+        for _ in 0..ticks {
+            cluster.now = cluster.now.plus(Duration::from_millis(100));
+            cluster.seats.iter_mut().for_each(|seat| seat.node.step(cluster.now, Input::Tick, &mut Vec::new()));
+            cluster.exchange_but_snapshots();
+        }
+    };
+    rest(&mut cluster, 20);
+    assert!(cluster.seats[leader].node.group.goes_on_behind(first.snapshot_index()) && held(&cluster) >= 60);
+    rest(&mut cluster, limits::SNAPSHOT_KEPT_MS / 100 + 1);
+    // As the flags say: what is kept behind a checkpoint, and less than makes one due.
+    assert!(held(&cluster) < 5 + 20, "{} entries are held for nobody", held(&cluster));
+}
+
 /// Whoever refuses what is sent gets a newer one after some attempts.
 #[test]
 fn a_snapshot_that_comes_no_further_is_sent_only_so_often() {

@@ -1,0 +1,22 @@
+//! Small files that are written whole: as a draft, which then takes the file's name.
+//!
+//! Invariant: under its name the file is never half written, whatever ends the process; when [`put`] returns it is
+//! durable, content and name.
+
+use crate::base::Fault;
+use crate::env::{Disk, DiskFile, OpenMode};
+
+/// Writes `bytes` to `draft` and gives it the name `file`; both lie in `dir`. What an earlier try left of the draft goes.
+pub(super) async fn put<D: Disk>(disk: &D, dir: &str, draft: &str, file: &str, bytes: &[u8]) -> Result<(), Fault> {
+    remove(disk, draft)?;
+    let handle = disk.open(draft, OpenMode::Create)?;
+    handle.write_at(0, bytes)?;
+    handle.sync().await?;
+    disk.rename(draft, file)?;
+    disk.sync_dir(dir).await
+}
+
+/// Removes a file where it is there.
+pub(super) fn remove<D: Disk>(disk: &D, file: &str) -> Result<(), Fault> {
+    if disk.exists(file)? { disk.remove(file) } else { Ok(()) }
+}

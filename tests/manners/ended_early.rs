@@ -1,0 +1,252 @@
+//! Commands that are ended in the middle, by the user or for want of room: what they say, what they leave behind, and that
+//! the next try goes through. `defrag` has no middle: the online one is a question, the offline one has nothing to do.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use quorate::wire::etcdserverpb as pb;
+
+use crate::full_disk::SmallDisk;
+use crate::process::{Home, LIMIT, Server, all, ended, key, put, put_many, running};
+
+/// A data directory of a stopped etcd 3.7.1.
+const STOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/utl/testdata/etcd-3.7");
+
+/// Attempts to end a command in its middle: it may be done before the signal reaches it.
+const ATTEMPTS: u32 = 50;
+
+fn utl(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorateutl"));
+    command.args(words).stdin(Stdio::null());
+    command
+}
+
+fn save(server_port: u16, place: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
+    let endpoint = format!("--endpoints=127.0.0.1:{server_port}");
+    command.args([&endpoint, "snapshot", "save"]).arg(place).stdin(Stdio::null());
+    command
+}
+
+/// The command under a limit of the size of files, in KiB.
+fn limited(command: &Command, kib: u32) -> Command {
+    let mut shell = Command::new("bash");
+    shell.args(["-c", &format!("ulimit -f {kib}; exec \"$0\" \"$@\"")]).arg(command.get_program());
+    shell.args(command.get_args()).stdin(Stdio::null());
+    shell
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// It said why, ended badly, and not by a signal.
+fn failed_for(output: &Output, why: &str) {
+    let text = text(output);
+    assert!(output.status.code().is_some_and(|code| code != 0), "{} {text}", output.status);
+    assert!(text.starts_with("Error: ") && text.contains(why), "{text}");
+}
+
+fn done(command: &mut Command) {
+    let output = ended(command);
+    assert!(output.status.success(), "{} {}", output.status, text(&output));
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
+/// Begins a command again and again, and sends it `signal` as soon as `draft` is there, until it was in time: its exit code
+/// and what it said.
+fn ended_in_the_middle(begin: impl Fn() -> Command, draft: &Path, place: &Path, signal: &str) -> (Option<i32>, String) {
+    for _ in 0..ATTEMPTS {
+        let mut process = running(begin());
+        let began = Instant::now();
+        while !draft.exists() && !place.exists() {
+            assert!(began.elapsed() < LIMIT, "nothing is begun");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        process.signal(signal);
+        let status = process.wait();
+        if !status.success() {
+            return (status.code(), process.stderr());
+        }
+        // It was faster.
+        let removed = if place.is_dir() { fs::remove_dir_all(place) } else { fs::remove_file(place) };
+        removed.unwrap();
+    }
+    panic!("it was faster {ATTEMPTS} times");
+}
+
+/// A server with some megabytes, and a snapshot of it.
+async fn filled(home: &Home) -> (Server, PathBuf) {
+    let server = home.start();
+    let mut kv = server.kv();
+    for number in 0..40 {
+        put(&mut kv, key(number), "x".repeat(500_000)).await.unwrap();
+    }
+    let place = home.path().join("whole.db");
+    done(&mut save(home.client_port, &place));
+    (server, place)
+}
+
+async fn digest(server: &Server) -> u32 {
+    server.maintenance().hash_kv(pb::HashKvRequest::default()).await.unwrap().into_inner().hash
+}
+
+/// A server on a directory that was restored has what the snapshot's had.
+async fn serves(home: &Home, dir: &Path, expected: u32) {
+    let server = home.start_with(&[&format!("--data-dir={}", dir.display())]);
+    assert_eq!(digest(&server).await, expected);
+    server.stop();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_user_ends_leaves_nothing_and_the_next_try_goes_through() {
+    let home = Home::new();
+    let (server, snapshot) = filled(&home).await;
+    let held = digest(&server).await;
+    let work = home.path().join("work");
+    fs::create_dir(&work).unwrap();
+
+    // A snapshot that is there stays as it is.
+    let saved = work.join("saved.db");
+    let draft = work.join("saved.db.part");
+    for signal in ["INT", "TERM"] {
+        let (code, text) = ended_in_the_middle(|| save(home.client_port, &saved), &draft, &saved, signal);
+        // Before that it may say that the server has not answered yet.
+        assert!(code == Some(130) && text.ends_with("Error: stopped: nothing was saved\n"), "{code:?} {text}");
+        assert_eq!(names(&work), Vec::<String>::new());
+    }
+    // Nothing can be done about this one: it leaves its draft, which is in nobody's way.
+    let (code, _) = ended_in_the_middle(|| save(home.client_port, &saved), &draft, &saved, "KILL");
+    assert_eq!((code, saved.exists()), (None, false));
+    done(&mut save(home.client_port, &saved));
+    assert_eq!(names(&work), ["saved.db"]);
+    fs::remove_file(&saved).unwrap();
+    server.stop();
+
+    let place = work.join("data");
+    let draft = work.join("data.part/history");
+    let urls =
+        format!("--initial-cluster=m1=http://127.0.0.1:{0} --initial-advertise-peer-urls=http://127.0.0.1:{0}", 1);
+    let restore = || {
+        let mut command = utl(&["snapshot", "restore", "--name=m1"]);
+        command.arg(&snapshot).arg("--data-dir").arg(&place).args(urls.split(' '));
+        command
+    };
+    for signal in ["INT", "TERM"] {
+        let (code, text) = ended_in_the_middle(restore, &draft, &place, signal);
+        assert_eq!((code, &text[..]), (Some(130), "Error: interrupted: nothing was made\n"));
+        assert_eq!(names(&work), Vec::<String>::new());
+    }
+    let (code, _) = ended_in_the_middle(restore, &draft, &place, "KILL");
+    assert_eq!((code, place.exists()), (None, false));
+    // Nor does a server begin on what is left.
+    let (code, text) = home.refused(&[&format!("--data-dir={}", work.join("data.part").display())]);
+    assert!(code != 0 && text.contains("data.part"), "{code} {text}");
+    done(&mut restore());
+    assert_eq!(names(&work), ["data"]);
+    serves(&home, &place, held).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_there_is_no_room_for_says_so_and_leaves_nothing() {
+    let home = Home::new();
+    let (server, snapshot) = filled(&home).await;
+    let held = digest(&server).await;
+    let work = home.path().join("work");
+    fs::create_dir(&work).unwrap();
+    let saved = work.join("saved.db");
+    fs::write(&saved, "another").unwrap();
+    let place = work.join("data");
+    let mut restore = utl(&["snapshot", "restore"]);
+    restore.arg(&snapshot).arg("--data-dir").arg(&place);
+    let mut migrate = utl(&["migrate", "--from-etcd", STOCK]);
+    migrate.arg("--data-dir").arg(&place);
+
+    let output = ended(&mut limited(&save(home.client_port, &saved), 3_000));
+    failed_for(&output, "could not write snapshot: write ");
+    failed_for(&output, "saved.db.part: file too large");
+    assert_eq!(fs::read(&saved).unwrap(), b"another", "what was there stays");
+    for (command, kib) in [(&restore, 3_000), (&migrate, 1)] {
+        failed_for(&ended(&mut limited(command, kib)), "File too large");
+        assert_eq!(names(&work), ["saved.db"]);
+    }
+    // The limit is gone, and so is what was in the way.
+    done(&mut migrate);
+    fs::remove_dir_all(&place).unwrap();
+    done(&mut restore);
+    done(&mut save(home.client_port, &saved));
+    assert_eq!(fs::read(&saved).unwrap(), fs::read(&snapshot).unwrap(), "of the same state");
+    assert_eq!(names(&work), ["data", "saved.db"]);
+    server.stop();
+    serves(&home, &place, held).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_ends_save_and_restore_and_leaves_nothing() {
+    let home = Home::new();
+    let Some(disk) = SmallDisk::mount(home.path().join("small"), "4m") else {
+        eprintln!("SKIPPED: no right to mount a file system");
+        return;
+    };
+    let (server, snapshot) = filled(&home).await;
+    let place = disk.path().join("data");
+    let mut restore = utl(&["snapshot", "restore"]);
+    restore.arg(&snapshot).arg("--data-dir").arg(&place);
+    let mut save = save(home.client_port, &disk.path().join("saved.db"));
+    for (command, why) in [(&mut save, "no space left on device"), (&mut restore, "No space left on device")] {
+        failed_for(&ended(command), why);
+        assert_eq!(names(disk.path()), Vec::<String>::new());
+    }
+    disk.grow("600m");
+    done(&mut save);
+    done(&mut restore);
+    assert_eq!(names(disk.path()), ["data", "saved.db"]);
+    server.stop();
+}
+
+/// A mirror that is ended is gone on with by the next one; one whose destination takes no more says why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_was_ended_is_made_whole_by_the_next() {
+    let (from, to) = (Home::new(), Home::new());
+    let (source, destination) = (from.start(), to.start_with(&["--quota-backend-bytes=12000000"]));
+    put_many(&source, 0..3_000).await;
+    let mirror = || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
+        let (source, destination) =
+            (format!("--endpoints=127.0.0.1:{}", from.client_port), format!("127.0.0.1:{}", to.client_port));
+        command.args([&source, "make-mirror", "--max-txn-ops=1", &destination]).stdin(Stdio::null());
+        running(command)
+    };
+    let mut first = mirror();
+    let began = Instant::now();
+    while all(&destination).await.is_empty() {
+        assert!(began.elapsed() < LIMIT, "nothing is mirrored");
+    }
+    first.signal("INT");
+    assert!(!first.wait().success());
+    let held = all(&source).await;
+    let mut second = mirror();
+    let began = Instant::now();
+    while all(&destination).await != held {
+        assert!(began.elapsed() < LIMIT, "the mirror is not whole");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let mut kv = source.kv();
+    for number in 0..30 {
+        put(&mut kv, key(number), "x".repeat(1_000_000)).await.unwrap();
+    }
+    assert_eq!(second.wait().code(), Some(1));
+    assert_eq!(second.stderr(), "Error: etcdserver: mvcc: database space exceeded\n");
+    let alarms = destination.maintenance().alarm(pb::AlarmRequest::default()).await.unwrap().into_inner().alarms;
+    assert_eq!(alarms.len(), 1, "it says so itself");
+    source.stop();
+    destination.stop();
+}
