@@ -50,7 +50,6 @@ pub fn code_of(refusal: &Refusal) -> Code {
         | Refusal::RoleNotGranted
         | Refusal::PermissionNotGranted
         | Refusal::AuthNotEnabled
-        | Refusal::ClusterVersionUnknown
         | Refusal::DowngradeInProgress => Code::FailedPrecondition,
         Refusal::PermissionDenied => Code::PermissionDenied,
         Refusal::InvalidAuthToken => Code::Unauthenticated,
@@ -153,7 +152,6 @@ mod tests {
             (Refusal::StreamFilterUnsupported, 12, "RangeStream does not support revision filters"),
             (Refusal::WrongDowngradeVersion, 3, "etcdserver: wrong downgrade target version format"),
             (Refusal::InvalidDowngradeTarget, 3, "etcdserver: invalid downgrade target version"),
-            (Refusal::ClusterVersionUnknown, 9, "etcdserver: cluster version not found during downgrade"),
             (Refusal::DowngradeInProgress, 9, "etcdserver: cluster has a downgrade job in progress"),
             (Refusal::RootUserNotExist, 9, "etcdserver: root user does not exist"),
             (Refusal::RootRoleNotExist, 9, "etcdserver: root user does not have root role"),

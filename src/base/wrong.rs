@@ -71,7 +71,6 @@ pub enum Refusal {
     VerifyOnly,
     WrongDowngradeVersion,
     InvalidDowngradeTarget,
-    ClusterVersionUnknown,
     DowngradeInProgress,
     /// A method or form that is not built yet; the text names it.
     Unimplemented(String),
@@ -80,6 +79,12 @@ pub enum Refusal {
     /// Damage was found while reading for this request; the text names file and offset.
     Damaged(String),
 }
+
+/// What is said of a request whose entry is not applied in time.
+const APPLIED_TOO_LATE: &str = "etcdserver: request timed out, waiting for the applied index took too long";
+
+/// The words of etcd's gRPC library; no more is counted than shows that it is too large.
+const TOO_LARGE: &str = "grpc: trying to send message larger than max (268435457 vs. 268435456)";
 
 impl Refusal {
     /// The text a client sees.
@@ -99,8 +104,7 @@ impl Refusal {
             Self::LeaseExists => "etcdserver: lease already exists",
             Self::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
             Self::RequestTooLarge => "etcdserver: request is too large",
-            // The words of etcd's gRPC library; no more is counted than shows that it is too large.
-            Self::AnswerTooLarge => "grpc: trying to send message larger than max (268435457 vs. 268435456)",
+            Self::AnswerTooLarge => TOO_LARGE,
             Self::TooManyRequests => "etcdserver: too many requests",
             Self::MemberNotFound => "etcdserver: member not found",
             Self::MemberExists => "etcdserver: member ID already exist",
@@ -123,11 +127,8 @@ impl Refusal {
             Self::TimeoutConnectionLost => "etcdserver: request timed out, possibly due to connection lost",
             Self::WrongDowngradeVersion => "etcdserver: wrong downgrade target version format",
             Self::InvalidDowngradeTarget => "etcdserver: invalid downgrade target version",
-            Self::ClusterVersionUnknown => "etcdserver: cluster version not found during downgrade",
             Self::DowngradeInProgress => "etcdserver: cluster has a downgrade job in progress",
-            Self::TimeoutWaitingForApply => {
-                "etcdserver: request timed out, waiting for the applied index took too long"
-            }
+            Self::TimeoutWaitingForApply => APPLIED_TOO_LATE,
             Self::Corrupt => "etcdserver: corrupt cluster",
             Self::Canceled => "etcdserver: request canceled",
             Self::WatchCanceled => "etcdserver: watch canceled",
@@ -226,7 +227,6 @@ impl Refusal {
             Self::VerifyOnly,
             Self::WrongDowngradeVersion,
             Self::InvalidDowngradeTarget,
-            Self::ClusterVersionUnknown,
             Self::DowngradeInProgress,
         ];
         known.into_iter().find(|refusal| refusal.text() == text).unwrap_or_else(|| Self::Told(text.to_string()))

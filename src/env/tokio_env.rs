@@ -93,10 +93,10 @@ impl TokioEnv {
         self
     }
 
-    /// The same world, whose ports may be listened at by others that share them, too.
+    /// The same world, whose ports may be listened at by others that share them, too, or not.
     #[must_use]
-    pub fn sharing_ports(mut self) -> Self {
-        self.net = self.net.sharing_ports();
+    pub fn sharing_ports(mut self, shares: bool) -> Self {
+        self.net.share_ports(shares);
         self
     }
 

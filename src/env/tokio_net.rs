@@ -132,9 +132,9 @@ impl TokioNet {
         Self { sealing: Some(sealing), shares_ports: false }
     }
 
-    /// The same network, whose ports others may listen at, too, that share them.
-    pub fn sharing_ports(self) -> Self {
-        Self { shares_ports: true, ..self }
+    /// Lets others that share ports listen at the same ones, or not.
+    pub fn share_ports(&mut self, shares: bool) {
+        self.shares_ports = shares;
     }
 
     async fn bind(&self, address: &str) -> io::Result<TcpListener> {

@@ -28,7 +28,7 @@ use crate::server::flags::{FlagStop, Flags};
 use crate::server::founding::InitialMember;
 use crate::server::listen::{Entry, Listener, Manners, Traffic};
 use crate::server::socket::{Listen, Place, Socket};
-use crate::server::{directory, discovery, logs, notices, notify, passports};
+use crate::server::{directory, finding, logs, notices, notify, passports};
 
 /// The configuration or the start is refused.
 const EXIT_REFUSED: u8 = 1;
@@ -288,15 +288,13 @@ impl Serving {
         if lock.is_copy().map_err(|fault| in_directory(&fault))? {
             notices::copied(&config.data_dir);
         }
-        let mut config = config.clone();
-        find_founders(&mut config, &env).await?;
-        let config = &config;
+        let config = &with_founders(config, &env).await?;
         let mut security = config.security.clone();
         security.warn(&config.listening);
         security.make_own(&root, &config.listening)?;
         let doors = security.doors(&config.listening)?;
         let env = env.sealed_by(security.between_members(&config.listening.peers)?);
-        let env = if config.socket_reuse_port { env.sharing_ports() } else { env };
+        let env = env.sharing_ports(config.socket_reuse_port);
         let driver_config = founded_or_joined(config, &env, &share).await?;
         let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
         lock.note_begun().map_err(|fault| in_directory(&fault))?;
@@ -405,16 +403,16 @@ fn peer_address(listen: &Listen) -> String {
     format!("{}{}", if listen.sealed { SEALED } else { "" }, listen.place)
 }
 
-/// Finds the members of a new cluster that the flags do not name.
-async fn find_founders(config: &mut Config, env: &TokioEnv) -> Result<(), String> {
+/// The configuration with the members of a new cluster that the flags do not name.
+async fn with_founders(config: &Config, env: &TokioEnv) -> Result<Config, String> {
+    let mut config = config.clone();
     let own = driver::own_identity(env.disk());
     if own.map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?.is_none() {
-        return discovery::find(config).await;
-    }
-    if config.discovery.is_some() {
+        finding::find(&mut config).await?;
+    } else if config.discovery.is_some() {
         tracing::warn!("discovery token is ignored since cluster already initialized; valid logs are found");
     }
-    Ok(())
+    Ok(config)
 }
 
 /// The driver's configuration. Flags that describe the first start are read where there was none before, and nowhere else:

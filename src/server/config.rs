@@ -160,9 +160,6 @@ impl Config {
     /// The configuration the flags make, or what is wrong with it.
     pub fn from_flags(flags: &Flags) -> Result<Self, String> {
         let read = Reader(flags);
-        if flags.get("discovery-fallback") == "proxy" {
-            return Err("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"".into());
-        }
         let log_rotation = logging(&read)?;
         let name = read.text("name");
         let data_dir = data_dir(flags, &name);
@@ -181,13 +178,8 @@ impl Config {
         let auto_compaction = compaction(flags)?;
         let security = Security::read(flags)?.check(&listening)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
-        let members = match &discovery {
-            Some(_) => Ok(vec![InitialMember { name: name.clone(), peer_urls: advertise_peer_urls.clone() }]),
-            None => founders(flags, &name, &advertise_peer_urls, cluster_exists),
-        };
-        let first_start = members.as_ref().map(|_| ()).map_err(String::clone);
         let alone = InitialMember { name: name.clone(), peer_urls: advertise_peer_urls.clone() };
-        let initial_cluster = members.unwrap_or_else(|_| vec![alone]);
+        let (initial_cluster, first_start) = founders(flags, alone, discovery.is_some(), cluster_exists);
         let (force_new_cluster, rebuild_from_peers) = at_this_start(&read)?;
         Ok(Self {
             listening,
@@ -213,10 +205,7 @@ impl Config {
                 .unwrap_or(u32::MAX),
             keepalive_interval: Some(read.duration("grpc-keepalive-interval")?).filter(|time| !time.is_zero()),
             keepalive_timeout: read.duration("grpc-keepalive-timeout")?,
-            // Where etcd is told of none gRPC has its own.
-            ping_time: Some(read.duration("grpc-keepalive-min-time")?)
-                .filter(|time| !time.is_zero())
-                .unwrap_or(Duration::from_secs(5 * 60)),
+            ping_time: ping_time(&read)?,
             value_cache_bytes: usize_of(read.number("value-cache-bytes")?),
             watch_progress_interval: progress_interval(&read)?,
             pre_vote: read.flag("pre-vote")?,
@@ -248,6 +237,9 @@ impl Config {
 
 /// What is wrong with the flags of the log, before anything else is looked at; else when files are put aside.
 fn logging(read: &Reader<'_>) -> Result<Option<Rotation>, String> {
+    if read.0.get("discovery-fallback") == "proxy" {
+        return Err("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"".into());
+    }
     match read.0.get("logger") {
         "zap" => {}
         "capnslog" => return Err("--logger=capnslog is removed in v3.5".into()),
@@ -274,14 +266,34 @@ fn data_dir(flags: &Flags, name: &str) -> String {
     }
 }
 
-/// The members that the flags of the first start name, where they hold together.
-fn founders(flags: &Flags, name: &str, told: &[String], cluster_exists: bool) -> Result<Vec<InitialMember>, String> {
+/// The members that the flags of the first start name, and whether they hold together. This one `alone` where they do not,
+/// and where the others are yet to be `found`.
+fn founders(
+    flags: &Flags,
+    alone: InitialMember,
+    found: bool,
+    cluster_exists: bool,
+) -> (Vec<InitialMember>, Result<(), String>) {
+    if found {
+        return (vec![alone], Ok(()));
+    }
     // The end of a service's name alone names no member, and leaves no default.
     let none_named = flags.is_given("initial-cluster") || !flags.get("discovery-srv-name").is_empty();
     let given = none_named.then(|| flags.get("initial-cluster"));
-    let members = founding::members(given, name, told)?;
-    founding::check(&members, name, told, cluster_exists, str::to_owned)?;
-    Ok(members)
+    let members = founding::members(given, &alone.name, &alone.peer_urls);
+    let checked = members.and_then(|members| {
+        founding::check(&members, &alone.name, &alone.peer_urls, cluster_exists, str::to_owned).map(|()| members)
+    });
+    match checked {
+        Ok(members) => (members, Ok(())),
+        Err(why) => (vec![alone], Err(why)),
+    }
+}
+
+/// Where etcd is told of none gRPC has its own.
+fn ping_time(read: &Reader<'_>) -> Result<Duration, String> {
+    let time = read.duration("grpc-keepalive-min-time")?;
+    Ok(if time.is_zero() { Duration::from_secs(5 * 60) } else { time })
 }
 
 fn web(read: &Reader<'_>) -> Result<Web, String> {

@@ -11,6 +11,7 @@ mod descriptors;
 mod directory;
 mod discovery;
 mod features;
+mod finding;
 mod flag_table;
 pub mod flags;
 pub mod founding;

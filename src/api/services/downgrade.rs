@@ -31,12 +31,12 @@ impl<E: Env> Session<E> {
     async fn judge_downgrade(&self, asked: &str) -> Result<(String, String), Refusal> {
         let target = downgrade::target_of(asked).ok_or(Refusal::WrongDowngradeVersion)?;
         if self.handle.status().cluster_version.is_none() {
-            return Err(Refusal::ClusterVersionUnknown);
+            return Err(version_unknown());
         }
         // Whatever was agreed on before counts.
         self.handle.inspect(true).await?;
         let status = self.handle.status();
-        let version = status.cluster_version.ok_or(Refusal::ClusterVersionUnknown)?;
+        let version = status.cluster_version.ok_or_else(version_unknown)?;
         if downgrade::allowed_target(&version).is_none_or(|allowed| allowed != target) {
             return Err(Refusal::InvalidDowngradeTarget);
         }
@@ -57,7 +57,7 @@ impl<E: Env> Session<E> {
         if let Err(text) = self.try_to_end_downgrade().await {
             tracing::warn!(error = text, "failed to cancel downgrade");
         }
-        self.handle.status().cluster_version.ok_or(Refusal::ClusterVersionUnknown)
+        self.handle.status().cluster_version.ok_or_else(version_unknown)
     }
 
     async fn try_to_end_downgrade(&self) -> Result<(), String> {
@@ -68,6 +68,11 @@ impl<E: Env> Session<E> {
         }
         self.propose(Command::SetDowngrade(None)).await.map(drop).map_err(told)
     }
+}
+
+/// Never said by a member that serves: it waits for the version first.
+fn version_unknown() -> Refusal {
+    Refusal::Told("etcdserver: cluster version not found during downgrade".to_string())
 }
 
 /// Major and minor of a version.
