@@ -167,7 +167,6 @@ impl Config {
         let listening = listening(&read)?;
         let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
         let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
-        let discovery = Discovery::read(flags)?;
         let (heartbeat, election_timeout) = timers(&read)?;
         if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") && !flags.are_of_file() {
             return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".into());
@@ -179,7 +178,7 @@ impl Config {
         let security = Security::read(flags)?.check(&listening)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
         let alone = InitialMember { name: name.clone(), peer_urls: advertise_peer_urls.clone() };
-        let (initial_cluster, first_start) = founders(flags, alone, discovery.is_some(), cluster_exists);
+        let (initial_cluster, discovery, first_start) = founders(flags, alone, cluster_exists);
         let (force_new_cluster, rebuild_from_peers) = at_this_start(&read)?;
         Ok(Self {
             listening,
@@ -266,16 +265,17 @@ fn data_dir(flags: &Flags, name: &str) -> String {
     }
 }
 
-/// The members that the flags of the first start name, and whether they hold together. This one `alone` where they do not,
-/// and where the others are yet to be `found`.
+/// The members that the flags of the first start name, where others are to be found, and whether these flags hold together.
+/// This member `alone` where they do not, and where the others are yet to be found.
 fn founders(
     flags: &Flags,
     alone: InitialMember,
-    found: bool,
     cluster_exists: bool,
-) -> (Vec<InitialMember>, Result<(), String>) {
-    if found {
-        return (vec![alone], Ok(()));
+) -> (Vec<InitialMember>, Option<Discovery>, Result<(), String>) {
+    match Discovery::read(flags) {
+        Ok(Some(discovery)) => return (vec![alone], Some(discovery), Ok(())),
+        Err(why) => return (vec![alone], None, Err(why)),
+        Ok(None) => {}
     }
     // The end of a service's name alone names no member, and leaves no default.
     let none_named = flags.is_given("initial-cluster") || !flags.get("discovery-srv-name").is_empty();
@@ -285,8 +285,8 @@ fn founders(
         founding::check(&members, &alone.name, &alone.peer_urls, cluster_exists, str::to_owned).map(|()| members)
     });
     match checked {
-        Ok(members) => (members, Ok(())),
-        Err(why) => (vec![alone], Err(why)),
+        Ok(members) => (members, None, Ok(())),
+        Err(why) => (vec![alone], None, Err(why)),
     }
 }
 
