@@ -25,6 +25,7 @@ ask() {
   local file=$1 method=$2 path=$3 fields=$4 body=$5 lines=$6 field
   local -a arguments=(-s -i -N --http1.1 --path-as-is --max-time 4 -X "$method")
   if [ "$method" = HEAD ]; then arguments=(-s --http1.1 -I); fi
+  while [[ $fields =~ \{([^}]*)\} ]]; do fields=${fields//"${BASH_REMATCH[0]}"/$(token "${BASH_REMATCH[1]}")}; done
   if [ -n "$fields" ]; then
     while IFS= read -r -d ';' field; do arguments+=(-H "$field"); done <<<"$fields;"
   fi
@@ -44,6 +45,8 @@ ask() {
   wait "$curl" 2>/dev/null || true
 }
 
+# The token in the answer of this name.
+token() { sed -n 's/.*"token":"\([^"]*\)".*/\1/p' "$work/${1// /_}"; }
 trim() { local text=${1#"${1%%[! ]*}"}; printf '%s' "${text%"${text##*[! ]}"}"; }
 write() { printf '=== %s\n' "$1"; cat "$2"; printf '\n'; }
 

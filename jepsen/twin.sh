@@ -21,5 +21,7 @@ fi
 cargo build --quiet -p quorate-jepsen
 drive=$target/debug/quorate-jepsen
 "$drive" twin --left-bin "$peers/etcd" --right-bin "$server" --seeds "$seeds" --requests "$steps" --left-flag=--unsafe-no-fsync
+# With authentication on: users and roles change while everybody asks for everything.
+"$drive" twin --users --left-bin "$peers/etcd" --right-bin "$server" --seeds "$seeds" --requests "$steps" --left-flag=--unsafe-no-fsync
 "$drive" rawwire --left-bin "$peers/etcd" --right-bin "$server"
 exec "$drive" edges --left-bin "$peers/etcd" --right-bin "$server"

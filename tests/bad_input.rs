@@ -1,5 +1,5 @@
 //! Inputs a client should not send, and what it gets for them: tables of the KV, watch and lease services and
-//! of the transport. Each test starts a server of its own and asks at the end whether it is still well.
+//! of the transport; requests of those who may not make them. Each test starts a server of its own and asks at the end whether it is still well.
 
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -12,6 +12,8 @@ mod kv;
 mod lease;
 #[path = "bad_input/quota.rs"]
 mod quota;
+#[path = "bad_input/rights.rs"]
+mod rights;
 #[path = "bad_input/street.rs"]
 mod street;
 #[path = "bad_input/transport.rs"]

@@ -178,12 +178,24 @@ async fn serve(directory: &tempfile::TempDir, flags: &[&str]) -> Serving {
     Serving::start(&Config::from_flags(&flags).unwrap()).await.unwrap()
 }
 
+/// Puts the token that the answer of a name gave in the place of the name in braces.
+fn with_tokens(field: &mut String, answers: &[(String, String)]) {
+    while let Some((before, (name, after))) =
+        field.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
+    {
+        let answer = &answers.iter().find(|(have, _)| have == name).expect("asked before").1;
+        let token = answer.split_once("\"token\":\"").and_then(|(_, rest)| rest.split_once('"')).expect("a token").0;
+        *field = format!("{before}{token}{after}");
+    }
+}
+
 /// Everything the sessions ask, of a new server.
 async fn answers(server: SocketAddr) -> Vec<(String, String)> {
     let mut later: BTreeMap<String, JoinHandle<String>> = BTreeMap::new();
     let mut all = Vec::new();
     for line in SESSIONS.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
-        let question = Question::read(line);
+        let mut question = Question::read(line);
+        question.fields.iter_mut().for_each(|field| with_tokens(field, &all));
         let name = question.name.clone();
         let answer = if line.starts_with('&') {
             later.insert(name, tokio::spawn(question.ask(server)));

@@ -120,6 +120,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("hyper", &["server", "client"]),
     ("hyper_util", &["server", "client"]),
     ("mimalloc", &["bin"]),
+    ("p521", &["passport"]),
     ("prometheus", &["api"]),
     ("prost", &["wire", "machine", "backend", "api", "client", "ctl"]),
     ("prost_reflect", &["api"]),

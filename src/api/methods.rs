@@ -97,6 +97,8 @@ impl Rpc {
                 Right::ByRequest
             }
             Self::UserGet | Self::RoleGet => Right::ByRequest,
+            // What are no addresses is told to anyone, before it is asked who calls.
+            Self::MemberAdd => Right::ByRequest,
             Self::LeaseKeepAlive => Right::ByRequest,
             Self::LeaseGrant | Self::LeaseRevoke | Self::LeaseTimeToLive | Self::LeaseLeases => Right::Named,
             Self::MemberList | Self::Status | Self::Alarm => Right::Named,

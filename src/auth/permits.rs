@@ -90,15 +90,13 @@ impl Interval {
         self.start[..] <= *key && self.end.as_ref().is_none_or(|end| *key < end[..])
     }
 
-    /// Whether all of `range` is inside. A range that can hold no key must still lie inside, as in etcd.
+    /// Whether all of `range` is inside. One that can hold no key is where its first key is, as in etcd.
     fn holds(&self, range: &KeyRange) -> bool {
         match &range.end {
             RangeEnd::Single => self.holds_key(&range.start),
+            RangeEnd::Before(end) if *end <= range.start => self.holds_key(&range.start),
             RangeEnd::Open => self.start <= range.start && self.end.is_none(),
-            RangeEnd::Before(end) => {
-                let inside = self.start <= range.start && self.end.as_ref().is_none_or(|own| end <= own);
-                inside && self.start < *end && self.end.as_ref().is_none_or(|own| range.start < *own)
-            }
+            RangeEnd::Before(end) => self.start <= range.start && self.end.as_ref().is_none_or(|own| end <= own),
         }
     }
 }

@@ -218,6 +218,16 @@ fn wire(range: (u8, Option<u8>)) -> KeyRange {
     KeyRange::from_wire(Bytes::copy_from_slice(&[range.0]), range.1.map_or_else(Bytes::new, |end| vec![end].into()))
 }
 
+/// Such a range holds no key; etcd looks whether its first one is allowed.
+#[test]
+fn a_range_that_ends_where_it_begins_is_allowed_where_its_key_is() {
+    let mut auth = with_anna();
+    auth.done(grant("r", PermissionKind::Read, "b", "d")).expect("accepted");
+    let may = |key: u8, end: u8| auth.check(auth.asker("anna").as_ref(), &wire((key, Some(end))), Access::Read).is_ok();
+    assert!(may(b'b', b'b') && may(b'c', b'c') && may(b'c', b'a'));
+    assert!(!may(b'a', b'a') && !may(b'd', b'd') && !may(b'e', b'c'));
+}
+
 proptest! {
     /// The twin asks key by key: a range is allowed where each of its keys is. Keys of one and two letters, so that
     /// there is one between any two ends.

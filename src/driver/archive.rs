@@ -135,26 +135,12 @@ async fn one_job<E: Env>(
             // What was written before belongs to the state that goes; it may still be named by an image that is kept.
             files.waiting.clear();
             files.writer.sync().await?;
-            // Nothing where the member ends meanwhile: then the installation has not begun.
-            let Some(made) = with_room(env, (jobs, node), async || make_durable(env.disk(), &image).await).await?
-            else {
-                return Ok(());
-            };
-            let _ = durable.send(made);
-            // Not cut: the keeper has told the end.
-            let Ok(installed) = installed.await else { return Ok(()) };
-            forget_older(env.disk(), &installed)?;
-            // The files of the state before are the node's to let go of, once nothing reads them.
-            node.put_completion(Input::Installed(load(env, store, image).await?));
+            install(env, store, image, (durable, installed), (jobs, node)).await?;
         }
         ArchiveJob::Rebuild(image) => {
             files.waiting.clear();
             files.writer.sync().await?;
-            let made = with_room(env, (jobs, node), async || replace_images(env.disk(), &image).await).await?;
-            if made.is_none() {
-                return Ok(());
-            }
-            node.put_completion(Input::Rebuilt(load(env, store, image).await?));
+            rebuild(env, store, image, (jobs, node)).await?;
         }
         ArchiveJob::Remember(promises) => {
             if let Err(fault) = memory_file::write(env.disk(), &promises).await {
@@ -181,32 +167,72 @@ async fn one_job<E: Env>(
     Ok(())
 }
 
-/// Makes an image durable, for which everything else waits: tried again for as long as the disk has no room. Nothing where the
-/// member ends meanwhile.
-async fn with_room<E: Env, T>(
+/// Installs the image of a history that is durable.
+async fn install<E: Env>(
     env: &E,
+    store: &StoreOptions,
+    image: Box<Image>,
+    (durable, installed): (oneshot::Sender<DurableImage>, oneshot::Receiver<InstalledImage>),
     (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
-    make: impl AsyncFn() -> Result<T, Wrong>,
-) -> Result<Option<T>, Wrong> {
+) -> Result<(), Wrong> {
     let mut is_told = false;
-    loop {
-        match make().await {
+    let made = loop {
+        match make_durable(env.disk(), &image).await {
             Err(Wrong::Fault(fault)) if fault.is_no_space() => {
-                checkpoint_files::discard_draft(env.disk())?;
-                if !is_told {
-                    is_told = true;
-                    tracing::warn!("the disk has no room for a snapshot's image: its installation waits");
-                    node.put_completion(Input::Room { part: DiskPart::History, short: true });
+                if !wait_for_room(env, (jobs, node), &mut is_told).await? {
+                    // The installation has not begun.
+                    return Ok(());
                 }
             }
-            outcome => return outcome.map(Some),
+            made => break made?,
         }
-        let clock = env.clock();
-        clock.sleep_until(clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS))).await;
-        if jobs.is_closed() {
-            return Ok(None);
+    };
+    let _ = durable.send(made);
+    // Not cut: the keeper has told the end.
+    let Ok(installed) = installed.await else { return Ok(()) };
+    forget_older(env.disk(), &installed)?;
+    // The files of the state before are the node's to let go of, once nothing reads them.
+    node.put_completion(Input::Installed(load(env, store, image).await?));
+    Ok(())
+}
+
+/// Puts the image of a history that is durable in place of all others.
+async fn rebuild<E: Env>(
+    env: &E,
+    store: &StoreOptions,
+    image: Box<Image>,
+    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
+) -> Result<(), Wrong> {
+    let mut is_told = false;
+    loop {
+        match replace_images(env.disk(), &image).await {
+            Err(Wrong::Fault(fault)) if fault.is_no_space() => {
+                if !wait_for_room(env, (jobs, node), &mut is_told).await? {
+                    return Ok(());
+                }
+            }
+            replaced => break replaced?,
         }
     }
+    node.put_completion(Input::Rebuilt(load(env, store, image).await?));
+    Ok(())
+}
+
+/// There was no room for an image, for which everything else waits: until it is to be tried again. False where the member ends
+/// meanwhile.
+async fn wait_for_room<E: Env>(
+    env: &E,
+    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
+    is_told: &mut bool,
+) -> Result<bool, Wrong> {
+    checkpoint_files::discard_draft(env.disk())?;
+    if !std::mem::replace(is_told, true) {
+        tracing::warn!("the disk has no room for a snapshot's image: its installation waits");
+        node.put_completion(Input::Room { part: DiskPart::History, short: true });
+    }
+    let clock = env.clock();
+    clock.sleep_until(clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS))).await;
+    Ok(!jobs.is_closed())
 }
 
 /// Reads the whole state of an image, in a task that gives way to others: nothing is written meanwhile, because nothing is

@@ -51,6 +51,27 @@ fn info_of_certificate(der: &[u8]) -> Option<&[u8]> {
     Some(signed.0)
 }
 
+/// The number that is the private key of a curve, as SEC 1 writes it, bare or wrapped in PKCS#8. `curve` is the curve's
+/// object identifier; a bare key may leave it out.
+pub(super) fn curve_number<'a>(der: &'a [u8], curve: &[u8]) -> Option<&'a [u8]> {
+    const PARAMETERS: u8 = 0xa0;
+    let mut key = Reader(der).inside(SEQUENCE)?;
+    if key.content(INTEGER)? == [0] {
+        let mut algorithm = key.inside(SEQUENCE)?;
+        algorithm.content(OBJECT)?;
+        if algorithm.content(OBJECT)? != curve {
+            return None;
+        }
+        return curve_number(key.content(OCTET_STRING)?, curve);
+    }
+    let number = key.content(OCTET_STRING)?;
+    let named = match key.inside(PARAMETERS) {
+        Some(mut parameters) => parameters.content(OBJECT)?,
+        None => curve,
+    };
+    (named == curve).then_some(number)
+}
+
 /// A private key of a curve as PKCS#8 wraps it, of one as SEC 1 writes it. `curve` is the curve's object identifier.
 pub(super) fn wrapped(sec1: &[u8], curve: &[u8]) -> Vec<u8> {
     const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
@@ -119,7 +140,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_a_key_or_none(junk in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (public_key(&junk), first_block(&junk));
+            let _ = (public_key(&junk), first_block(&junk), curve_number(&junk, &[1]));
+            let _ = curve_number(&element(SEQUENCE, &[&element(INTEGER, &[0])[..], &junk].concat()), &[1]);
             let _ = first_block(&[b"-----BEGIN A-----", &junk[..], b"-----END A-----"].concat());
         }
     }

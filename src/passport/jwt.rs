@@ -11,6 +11,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 use fxhash::FxHashMap;
+use p521::ecdsa::signature::{Signer, Verifier};
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair, UnparsedPublicKey};
@@ -33,16 +34,34 @@ const OPTIONS: [&str; 4] = ["sign-method", "pub-key", "priv-key", "ttl"];
 /// Object identifiers of the curves.
 const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const P384: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x22];
+const P521: &[u8] = &[0x2b, 0x81, 0x04, 0x00, 0x23];
 
 enum Private {
     Rsa(RsaKeyPair, &'static dyn signature::RsaEncoding),
     Curve(EcdsaKeyPair),
+    /// Of the curve that `ring` has not.
+    Wide(p521::ecdsa::SigningKey),
     Edwards(Ed25519KeyPair),
 }
 
 enum Keys {
     Shared(hmac::Key),
-    Pair { private: Option<Private>, public: UnparsedPublicKey<Vec<u8>> },
+    Pair { private: Option<Private>, public: Public },
+}
+
+enum Public {
+    Plain(UnparsedPublicKey<Vec<u8>>),
+    Wide(p521::ecdsa::VerifyingKey),
+}
+
+impl Public {
+    fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        match self {
+            Self::Plain(key) => key.verify(message, signature).is_ok(),
+            Self::Wide(key) => p521::ecdsa::Signature::from_slice(signature)
+                .is_ok_and(|signature| key.verify(message, &signature).is_ok()),
+        }
+    }
 }
 
 /// What a token that was verified says.
@@ -135,7 +154,7 @@ impl Jwt {
         let signature = BASE64_URL.decode(signature).ok()?;
         let holds = match &self.keys {
             Keys::Shared(key) => hmac::verify(key, signed.as_bytes(), &signature).is_ok(),
-            Keys::Pair { public, .. } => public.verify(signed.as_bytes(), &signature).is_ok(),
+            Keys::Pair { public, .. } => public.verifies(signed.as_bytes(), &signature),
         };
         if !holds {
             return None;
@@ -163,6 +182,10 @@ impl Jwt {
                     Some(signature)
                 }
                 Private::Curve(key) => Some(key.sign(&random, message).ok()?.as_ref().to_vec()),
+                Private::Wide(key) => {
+                    let signature: p521::ecdsa::Signature = key.try_sign(message).ok()?;
+                    Some(signature.to_bytes().to_vec())
+                }
                 Private::Edwards(key) => Some(key.sign(message).as_ref().to_vec()),
             },
         }
@@ -186,7 +209,7 @@ fn keys(method: &str, private: Option<&[u8]>, public: Option<&[u8]>) -> Result<K
         "PS512" => rsa(&signature::RSA_PSS_SHA512, &signature::RSA_PSS_2048_8192_SHA512),
         "ES256" => curve(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &signature::ECDSA_P256_SHA256_FIXED, P256),
         "ES384" => curve(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &signature::ECDSA_P384_SHA384_FIXED, P384),
-        "ES512" => Err("sign-method ES512 is not built: choose ES256 or ES384".to_string()),
+        "ES512" => wide_keys(private, public),
         "EdDSA" => edwards_keys(private, public),
         _ => Err(INVALID_OPTIONS.to_string()),
     }
@@ -204,7 +227,7 @@ fn block(pem: &[u8], which: &str) -> Result<(String, Vec<u8>), String> {
 
 /// What of the two keys is there, and whether they belong together.
 fn paired(algorithm: Algorithm, private: Option<(Private, Vec<u8>)>, public: Option<Vec<u8>>) -> Result<Keys, String> {
-    let keys = |private, key| Keys::Pair { private, public: UnparsedPublicKey::new(algorithm, key) };
+    let keys = |private, key| Keys::Pair { private, public: Public::Plain(UnparsedPublicKey::new(algorithm, key)) };
     match (private, public) {
         (None, None) => Err(MISSING_KEY.to_string()),
         (None, Some(public)) => Ok(keys(None, public)),
@@ -252,6 +275,32 @@ fn curve_keys(
     });
     let public = public.map(|pem| plain_public(pem, "ECDSA"));
     paired(algorithm, private.transpose()?, public.transpose()?)
+}
+
+/// Keys of the curve P-521.
+fn wide_keys(private: Option<&[u8]>, public: Option<&[u8]>) -> Result<Keys, String> {
+    use p521::ecdsa::{SigningKey, VerifyingKey};
+    let private = private.map(|pem| {
+        let invalid = || "key is not a valid ECDSA private key".to_string();
+        let (_, der) = block(pem, "priv-key")?;
+        let number = der::curve_number(&der, P521).ok_or_else(invalid)?;
+        SigningKey::from_slice(number).map_err(|_| invalid())
+    });
+    let public = public.map(|pem| {
+        let point = plain_public(pem, "ECDSA")?;
+        VerifyingKey::from_sec1_bytes(&point).map_err(|_| "key is not a valid ECDSA public key".to_string())
+    });
+    match (private.transpose()?, public.transpose()?) {
+        (None, None) => Err(MISSING_KEY.to_string()),
+        (None, Some(public)) => Ok(Keys::Pair { private: None, public: Public::Wide(public) }),
+        (Some(private), public) => {
+            let own = VerifyingKey::from(&private);
+            if public.is_some_and(|public| public.to_encoded_point(false) != own.to_encoded_point(false)) {
+                return Err(KEY_MISMATCH.to_string());
+            }
+            Ok(Keys::Pair { private: Some(Private::Wide(private)), public: Public::Wide(own) })
+        }
+    }
 }
 
 fn edwards_keys(private: Option<&[u8]>, public: Option<&[u8]>) -> Result<Keys, String> {

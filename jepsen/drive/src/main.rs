@@ -3,6 +3,7 @@
 //! Each command is one examination; the exit code is 0 when it was passed, 1 when not, 2 when it could not be held. See
 //! `jepsen/README.md`. Knows only the client API, the command line and the process.
 
+mod badge;
 mod bench;
 mod cluster;
 mod kill9;
@@ -45,6 +46,8 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Two servers under the same load, in turns.
     Bench(bench::BenchArgs),
+    /// What tokens and encryption cost two servers, in turns.
+    BenchGuarded(bench::BenchGuardedArgs),
     /// Two clusters under the same load, in turns.
     BenchCluster(bench::BenchClusterArgs),
 }
@@ -62,6 +65,7 @@ async fn main() -> ExitCode {
         Command::Rawwire(args) => rawwire::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Bench(args) => bench::run(args).await,
+        Command::BenchGuarded(args) => bench::run_guarded(args).await,
         Command::BenchCluster(args) => bench::run_cluster(args).await,
     };
     match outcome {

@@ -12,6 +12,7 @@ impl<E: Env> Session<E> {
     /// Adds a member, under an id of its URLs and of the second in which it is added, as in etcd.
     pub async fn member_add(&self, request: pb::MemberAddRequest) -> Result<pb::MemberAddResponse, Refusal> {
         let peer_urls: Vec<String> = check_urls(&request.peer_ur_ls)?.into_iter().map(|url| url.text).collect();
+        self.require_root().await?;
         let id = derive_member_id(&peer_urls, "", Some(self.handle.wall_ms() / 1_000));
         let added = Member { id, peer_urls, is_learner: request.is_learner, ..Member::default() };
         let shown = member(&added);

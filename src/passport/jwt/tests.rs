@@ -19,6 +19,10 @@ fn file(name: &str) -> std::io::Result<Vec<u8>> {
         "p384.sec1" => include_bytes!("../testdata/p384.sec1.pem"),
         "p384.pkcs8" => include_bytes!("../testdata/p384.pkcs8.pem"),
         "p384.pub" => include_bytes!("../testdata/p384.pub.pem"),
+        "p521.sec1" => include_bytes!("../testdata/p521.sec1.pem"),
+        "p521.pkcs8" => include_bytes!("../testdata/p521.pkcs8.pem"),
+        "p521.pub" => include_bytes!("../testdata/p521.pub.pem"),
+        "other521.pub" => include_bytes!("../testdata/other521.pub.pem"),
         "ed.pkcs8" => include_bytes!("../testdata/ed.pkcs8.pem"),
         "ed.pub" => include_bytes!("../testdata/ed.pub.pem"),
         _ => return Err(std::io::ErrorKind::NotFound.into()),
@@ -35,6 +39,7 @@ fn pair(method: &str) -> (String, Option<String>) {
     let name = match method {
         "ES256" => "p256",
         "ES384" => "p384",
+        "ES512" => "p521",
         "EdDSA" => "ed",
         "HS256" | "HS384" | "HS512" => return (format!("jwt,sign-method={method},priv-key=rsa.pub"), None),
         _ => "rsa",
@@ -43,8 +48,9 @@ fn pair(method: &str) -> (String, Option<String>) {
     (of("priv"), Some(of("pub")))
 }
 
-const METHODS: [&str; 12] =
-    ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+const METHODS: [&str; 13] = [
+    "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
+];
 
 #[test]
 fn every_method_gives_what_it_takes() {
@@ -137,6 +143,7 @@ fn keys_are_read_in_every_form_and_must_belong_together() {
         "PS512,priv-key=rsa.pkcs8,pub-key=rsa.cert",
         "ES256,priv-key=p256.sec1,pub-key=p256.pub",
         "ES384,priv-key=p384.sec1,pub-key=p384.pub",
+        "ES512,priv-key=p521.sec1,pub-key=p521.pub",
         "EdDSA,priv-key=ed.pkcs8,pub-key=ed.pub",
     ] {
         let jwt = jwt(&format!("jwt,sign-method={options}")).expect(options);
@@ -149,7 +156,11 @@ fn keys_are_read_in_every_form_and_must_belong_together() {
         ("RS256,priv-key=missing", INVALID_OPTIONS),
         ("RS256,priv-key=rsa.pkcs1,ttl=soon", INVALID_OPTIONS),
         ("none,priv-key=rsa.pkcs1", INVALID_OPTIONS),
-        ("ES512,priv-key=p384.sec1", "sign-method ES512 is not built: choose ES256 or ES384"),
+        ("ES512,priv-key=p384.sec1", "key is not a valid ECDSA private key"),
+        ("ES512,priv-key=p384.pkcs8", "key is not a valid ECDSA private key"),
+        ("ES512,priv-key=p521.sec1,pub-key=p384.pub", "key is not a valid ECDSA public key"),
+        ("ES512,priv-key=p521.sec1,pub-key=other521.pub", KEY_MISMATCH),
+        ("ES512", MISSING_KEY),
     ] {
         assert_eq!(jwt(&format!("jwt,sign-method={options}")).err().as_deref(), Some(text), "{options}");
     }

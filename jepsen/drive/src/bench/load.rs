@@ -13,8 +13,9 @@ use quorate::base::{Dice, SeededDice};
 use quorate::wire::etcdserverpb as pb;
 use quorate::wire::etcdserverpb::request_op::Request;
 use quorate::wire::services::kv_client::KvClient;
-use tonic::transport::Channel;
+use tonic::service::interceptor::InterceptedService;
 
+use crate::badge::{Badge, Wire};
 use crate::process::{ANSWER_LIMIT, Cost, Server, Trouble, busy_of_all, connect};
 
 /// Keys of the small store.
@@ -73,6 +74,17 @@ pub fn key(number: u64) -> Bytes {
 
 /// Drives `clients` clients against the server for `window` and measures.
 pub async fn drive(server: &Server, work: Work, clients: usize, window: Duration) -> Result<Figures, Trouble> {
+    drive_as(&Badge::default(), server, work, clients, window).await
+}
+
+/// The same, with clients who show a badge.
+pub async fn drive_as(
+    badge: &Badge,
+    server: &Server,
+    work: Work,
+    clients: usize,
+    window: Duration,
+) -> Result<Figures, Trouble> {
     let connections = CONNECTIONS.min(clients);
     let mut channels = Vec::new();
     for _ in 0..connections {
@@ -82,7 +94,8 @@ pub async fn drive(server: &Server, work: Work, clients: usize, window: Duration
     let until = from + window;
     let mut tasks = Vec::new();
     for number in 0..clients {
-        let kv = KvClient::new(channels[number % connections].clone()).max_decoding_message_size(ANSWER_LIMIT);
+        let wire = InterceptedService::new(channels[number % connections].clone(), badge.clone());
+        let kv = KvClient::new(wire).max_decoding_message_size(ANSWER_LIMIT);
         tasks.push(tokio::spawn(client(kv, work, number as u64, from, until)));
     }
     tokio::time::sleep_until(from.into()).await;
@@ -119,15 +132,18 @@ pub async fn drive(server: &Server, work: Work, clients: usize, window: Duration
 }
 
 /// Everything that is read at one end of the window.
-struct Reading {
-    at: Instant,
-    cost: Cost,
+pub struct Reading {
+    /// When.
+    pub at: Instant,
+    /// Of the server.
+    pub cost: Cost,
     own: Cost,
     all: Duration,
 }
 
 impl Reading {
-    fn take(server: &Server) -> Result<Self, Trouble> {
+    /// Reads now.
+    pub fn take(server: &Server) -> Result<Self, Trouble> {
         let cost = server.cost().ok_or("the server's costs cannot be read here (no /proc)")?;
         let own = Cost::of(std::process::id()).ok_or("no /proc/self")?;
         Ok(Self { at: Instant::now(), cost, own, all: busy_of_all().ok_or("no /proc/stat")? })
@@ -136,7 +152,7 @@ impl Reading {
 
 /// One client; hands back the latencies in microseconds of the operations that lay within the window.
 async fn client(
-    mut kv: KvClient<Channel>,
+    mut kv: KvClient<Wire>,
     work: Work,
     number: u64,
     from: Instant,

@@ -5,6 +5,7 @@
 //! every run.
 
 mod catch_up;
+mod guarded;
 mod lean;
 mod load;
 mod members;
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use crate::process::{Launch, Server, Trouble, fresh_home};
 pub use catch_up::{CatchUpArgs, run_catch_up};
+pub use guarded::{BenchGuardedArgs, run_guarded};
 use load::{Figures, SMALL_STORE, Work, drive, fill};
 pub use members::{BenchClusterArgs, run_cluster};
 

@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::record::{Recording, parse_seeds};
+use super::reply::Reply;
 use crate::process::Trouble;
 
 /// Options of the twin.
@@ -43,6 +44,9 @@ pub struct TwinArgs {
     /// Pairs of servers that work at the same time (started servers only).
     #[arg(long, default_value_t = 2)]
     pub(super) lanes: u64,
+    /// With authentication on, and users and roles that change.
+    #[arg(long)]
+    pub(super) users: bool,
     /// Go on after a difference, with the next seed on fresh servers.
     #[arg(long)]
     pub(super) keep_going: bool,
@@ -72,6 +76,23 @@ pub(super) struct Tally {
     pub(super) seeds: AtomicU64,
     pub(super) stop: AtomicBool,
     pub(super) book: Book,
+}
+
+impl Tally {
+    /// How many requests an answer stands for; refusals are counted for the summary.
+    pub(super) fn count(&self, answer: &[Reply]) -> u64 {
+        let refused = answer.iter().filter(|reply| !reply.is_ok()).count();
+        self.refused.fetch_add(refused as u64, Ordering::Relaxed);
+        answer.len().max(1) as u64
+    }
+
+    /// A sequence ended, and nothing differed.
+    pub(super) fn finished(&self, seed: u64, asked: u64, events: usize, revision: i64) {
+        self.requests.fetch_add(asked, Ordering::Relaxed);
+        self.events.fetch_add(events as u64, Ordering::Relaxed);
+        self.seeds.fetch_add(1, Ordering::Relaxed);
+        println!("seed {seed}: {asked} requests, {events} events, revision {revision}: equal");
+    }
 }
 
 /// What is written down of the answers, or held against them.

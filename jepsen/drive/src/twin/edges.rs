@@ -13,11 +13,12 @@ use quorate::wire::etcdserverpb::request_op::Request;
 
 use super::args::{Tally, TwinArgs};
 use super::digests;
-use super::lane::{Lane, Table};
+use super::lane::Lane;
 use super::plan::{FIRST_KEY, STREAMS};
 use super::reply::Reply;
 use super::side::{Heard, Side};
 use super::step::Step;
+use super::table::Table;
 use crate::process::{Trouble, fresh_home};
 
 /// The quota of the quota walk.
@@ -87,6 +88,7 @@ fn lane(args: &EdgesArgs, home: &std::path::Path, flags: &[String]) -> Lane {
         requests: 0,
         seeds_per_server: 1,
         lanes: 1,
+        users: false,
         keep_going: false,
         trace: false,
         record: None,

@@ -7,60 +7,28 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::args::{Tally, TwinArgs};
 use super::plan::{FIRST_KEY, Plan, STREAMS};
 use super::reply::Reply;
-use super::side::{Heard, Side};
+use super::side::Side;
 use super::step::Step;
+use super::table::{Difference, Stop, Table};
+use super::users;
 use super::watching::Watching;
-use crate::process::{Launch, Server, Trouble};
-
-use quorate::wire::etcdserverpb as pb;
+use crate::process::{Launch, Trouble};
 
 /// Events are drained and compared at least every so many steps.
 const DRAIN_EVERY: u64 = 40;
-/// A compaction must have made its digest within this time.
-const DIGEST_LIMIT: Duration = Duration::from_secs(5);
 /// A pair of servers must serve within this time.
 const START_LIMIT: Duration = Duration::from_secs(60);
-
-/// Two answers that are not equal.
-#[derive(Debug)]
-pub struct Difference {
-    /// The sequence.
-    pub seed: u64,
-    /// The step in it, from 0.
-    pub step: u64,
-    /// What was asked, and both answers.
-    pub text: String,
-}
-
-/// Why a sequence ended early.
-enum Stop {
-    Differs(Difference),
-    Trouble(Trouble),
-}
 
 /// One lane.
 pub(super) struct Lane {
     pub(super) args: Arc<TwinArgs>,
     pub(super) tally: Arc<Tally>,
     pub(super) home: PathBuf,
-}
-
-/// A pair of servers as a lane sees it.
-pub(super) struct Table {
-    pub(super) left: Side,
-    pub(super) right: Side,
-    pub(super) watching: Watching,
-    pub(super) current: i64,
-    pub(super) compact: i64,
-    /// Every revision a compaction was made at.
-    compactions: BTreeSet<i64>,
-    /// Held for their lives; none for servers someone else runs.
-    servers: Vec<Server>,
 }
 
 impl Lane {
@@ -88,7 +56,12 @@ impl Lane {
                         table.insert(self.open(seed).await?)
                     }
                 };
-                match self.sequence(table_now, seed).await {
+                let outcome = if self.args.users {
+                    users::sequence(table_now, seed, &self.args, &self.tally).await
+                } else {
+                    self.sequence(table_now, seed).await
+                };
+                match outcome {
                     Ok(()) => {}
                     Err(Stop::Trouble(why)) => return Err(format!("seed {seed}: {why}").into()),
                     Err(Stop::Differs(mut difference)) => {
@@ -124,7 +97,8 @@ impl Lane {
             + &flags("flag", &self.args.flags)
             + &flags("left-flag", &self.args.left_flags)
             + &flags("right-flag", &self.args.right_flags);
-        let again = format!("cargo run -p quorate-jepsen -- twin {sides}");
+        let users = if self.args.users { " --users" } else { "" };
+        let again = format!("cargo run -p quorate-jepsen -- twin{users} {sides}");
         println!("again: {again} --lanes 1 --seeds {seed}..{} --requests {}", seed + 1, step + 1);
         if opened_at != *seed {
             let all = self.args.requests;
@@ -142,7 +116,10 @@ impl Lane {
             (Some(left), Some(right)) => {
                 let sides = [("left", left, &self.args.left_flags), ("right", right, &self.args.right_flags)];
                 for (name, binary, flags) in sides {
-                    let flags: Vec<String> = self.args.flags.iter().chain(flags).cloned().collect();
+                    let mut flags: Vec<String> = self.args.flags.iter().chain(flags).cloned().collect();
+                    if self.args.users {
+                        flags.extend(users::FLAGS.map(str::to_owned));
+                    }
                     let launch = Launch::new(binary, &self.home.join(format!("{name}-{seed}")), &flags)?;
                     servers.push(launch.start()?);
                 }
@@ -161,13 +138,6 @@ impl Lane {
         let current = heard.revision;
         let watching = Watching::begin(&left, &right, current).await?;
         Ok(Table { left, right, watching, current, compact: 0, compactions: BTreeSet::new(), servers })
-    }
-
-    /// How many requests an answer stands for; refusals are counted for the summary.
-    fn count(&self, answer: &[Reply]) -> u64 {
-        let refused = answer.iter().filter(|reply| !reply.is_ok()).count();
-        self.tally.refused.fetch_add(refused as u64, Ordering::Relaxed);
-        answer.len().max(1) as u64
     }
 
     async fn sequence(&self, table: &mut Table, seed: u64) -> Result<(), Stop> {
@@ -191,7 +161,7 @@ impl Lane {
                 self.tally.unbuilt.fetch_add(1, Ordering::Relaxed);
             } else {
                 self.tally.book.take(seed, number, || format!("{answer:?}")).map_err(asking)?;
-                asked += self.count(&answer);
+                asked += self.tally.count(&answer);
             }
             if number % DRAIN_EVERY == DRAIN_EVERY - 1 {
                 let drained = table.watching.drain(table.current).await;
@@ -202,77 +172,12 @@ impl Lane {
             let outcome = table.take(&step).await;
             let answer =
                 outcome.map_err(|text| differs(self.args.requests - 1, format!("at the end {step:?}\n{text}")))?;
-            asked += self.count(&answer);
+            asked += self.tally.count(&answer);
         }
         let drained = table.watching.settle(table.current).await;
         events += drained.map_err(|text| differs(self.args.requests - 1, format!("at the end\n{text}")))?;
-        for server in &mut table.servers {
-            if !server.is_alive() {
-                return Err(Stop::Trouble(format!("the server at {} ended", server.url).into()));
-            }
-        }
-        self.tally.requests.fetch_add(asked, Ordering::Relaxed);
-        self.tally.events.fetch_add(events as u64, Ordering::Relaxed);
-        self.tally.seeds.fetch_add(1, Ordering::Relaxed);
-        println!("seed {seed}: {asked} requests, {events} events, revision {}: equal", table.current);
+        table.still_alive()?;
+        self.tally.finished(seed, asked, events, table.current);
         Ok(())
     }
-}
-
-impl Table {
-    /// Puts one step to both sides and compares. Returns the answer both gave.
-    pub(super) async fn take(&mut self, step: &Step) -> Result<Vec<Reply>, String> {
-        match step {
-            Step::Watch(stream, request) => {
-                let created = self.watching.create(*stream, request.clone(), (self.current, self.compact)).await?;
-                return Ok(vec![Reply::Other(created)]);
-            }
-            Step::Cancel(stream, id) => {
-                let known = self.watching.cancel(*stream, *id, self.current).await?;
-                return Ok(vec![Reply::Other(format!("cancel answered: {known}"))]);
-            }
-            Step::Progress(stream) => {
-                self.watching.progress(*stream, self.current).await?;
-                return Ok(vec![Reply::Other("progress".to_owned())]);
-            }
-            Step::Compact(_) => {
-                // A compaction races with watchers that are still catching up.
-                self.watching.settle(self.current).await?;
-            }
-            _ => {}
-        }
-        let (mut left, mut right) = tokio::join!(self.left.ask(step), self.right.ask(step));
-        if matches!(step, Step::Refused(_)) && right.is_unbuilt() {
-            return Ok(right.replies);
-        }
-        let since = Instant::now();
-        while left != right && self.may_be_due(step) && since.elapsed() < DIGEST_LIMIT {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            (left, right) = tokio::join!(self.left.ask(step), self.right.ask(step));
-        }
-        if left != right {
-            return Err(format!("  left  {}\n  right {}", shown(&left), shown(&right)));
-        }
-        if left.revision != 0 && left.revision < self.current && left.is_ok() {
-            return Err(format!("both sides went back from revision {}: {}", self.current, shown(&left)));
-        }
-        self.current = self.current.max(left.revision);
-        if let Step::Compact(pb::CompactionRequest { revision, .. }) = step
-            && left.is_ok()
-        {
-            self.compact = *revision;
-            self.compactions.insert(*revision);
-        }
-        Ok(left.replies)
-    }
-
-    /// Whether a digest may honestly differ for a moment: a compaction makes one while it is carried out, after it was
-    /// answered where it is not a physical one.
-    fn may_be_due(&self, step: &Step) -> bool {
-        matches!(step, Step::HashKv(revision) if self.compactions.contains(revision))
-    }
-}
-
-fn shown(heard: &Heard) -> String {
-    format!("{:?}", heard.replies)
 }

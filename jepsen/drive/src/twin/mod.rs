@@ -17,6 +17,8 @@ mod record;
 mod reply;
 mod side;
 mod step;
+mod table;
+mod users;
 mod watching;
 
 use std::sync::Arc;

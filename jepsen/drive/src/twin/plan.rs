@@ -28,6 +28,9 @@ pub struct Plan {
     pub base: i64,
     /// Ids of the watchers of each stream.
     pub watchers: Vec<Vec<i64>>,
+    /// Whether no range ends before it begins: with users, stock etcd's answer to such a one hangs on the shape of the tree
+    /// in which it keeps permissions.
+    pub(super) forward: bool,
     /// Steps until a raised alarm is taken back.
     pub(super) alarmed: Option<(u32, pb::AlarmRequest)>,
 }
@@ -36,7 +39,7 @@ impl Plan {
     /// The sequence of `seed` on servers at revision `current`, compacted at `compact`.
     pub fn new(seed: u64, current: i64, compact: i64, base: i64) -> Self {
         let dice = SeededDice::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x7477_696e);
-        Self { dice, current, compact, base, watchers: vec![Vec::new(); STREAMS], alarmed: None }
+        Self { dice, current, compact, base, watchers: vec![Vec::new(); STREAMS], forward: false, alarmed: None }
     }
 
     /// A key: mostly one of a few, so that requests meet; sometimes empty, binary or long.
@@ -66,7 +69,8 @@ impl Plan {
             10 => return (Bytes::from_static(&[0]), Bytes::from_static(&[0])),
             _ => return (Bytes::from_static(b"k/"), Bytes::from_static(b"k0")),
         };
-        (key, end)
+        let is_backwards = end.as_ref() != [0] && !end.is_empty() && end < key;
+        if self.forward && is_backwards { (end, key) } else { (key, end) }
     }
 
     /// A value, now and then empty or large.
@@ -167,7 +171,7 @@ impl Plan {
 }
 
 /// etcd's end of a prefix: the prefix plus one, open when all bytes are 0xff.
-fn prefix_end(key: &[u8]) -> Bytes {
+pub(super) fn prefix_end(key: &[u8]) -> Bytes {
     let mut end = key.to_vec();
     while let Some(last) = end.last_mut() {
         if *last < 0xff {

@@ -7,10 +7,10 @@ use quorate::base::Dice;
 use quorate::wire::{authpb, etcdserverpb as pb};
 
 use super::plan::Plan;
-use super::step::Refused;
+use super::step::{AuthStep, Refused, Step};
 
 /// One of them.
-pub fn refused(plan: &mut Plan) -> Refused {
+pub fn rare(plan: &mut Plan) -> Step {
     let nobody = || "nobody".to_owned();
     let id = [0, 1, 0xdead_beef, u64::MAX][plan.dice.below(4) as usize];
     let urls = match plan.dice.below(5) {
@@ -20,7 +20,7 @@ pub fn refused(plan: &mut Plan) -> Refused {
         3 => vec!["http://10.0.0.1".to_owned()],
         _ => vec!["http://10.0.0.1:2380/path".to_owned()],
     };
-    match plan.dice.below(17) {
+    let refused = match plan.dice.below(17) {
         0 => Refused::MoveLeader(id),
         1..4 => {
             let versions = ["", "3", "3.6.x", "3.8", "3.7.1", "3.5.0", "3.7", "0.0.0", "9.9", "\u{0}", "3.6.0.0"];
@@ -36,20 +36,29 @@ pub fn refused(plan: &mut Plan) -> Refused {
             peer_ur_ls: urls[..urls.len().min(1)].to_vec(),
             is_learner: false,
         }),
-        8 => Refused::Authenticate(pb::AuthenticateRequest { name: nobody(), password: "x".to_owned() }),
-        9 => Refused::AuthEnable,
-        10 => Refused::AuthStatus,
-        11 => Refused::UserGet(nobody()),
-        12 => Refused::RoleGet(if plan.dice.one_in(2) { nobody() } else { "root".to_owned() }),
-        13 => Refused::UserDelete(nobody()),
-        14 => Refused::RoleDelete(nobody()),
-        15 => match plan.dice.below(3) {
-            0 => Refused::RoleAddEmpty,
-            1 => Refused::UserAddEmpty,
-            _ => Refused::UserGrantRole(pb::AuthUserGrantRoleRequest { user: nobody(), role: nobody() }),
-        },
-        _ => Refused::RoleGrant(grant(plan)),
-    }
+        8 => {
+            let request = pb::AuthenticateRequest { name: nobody(), password: "x".to_owned() };
+            return Step::Auth(AuthStep::Authenticate(request));
+        }
+        9 => return Step::Auth(AuthStep::Enable),
+        10 => return Step::Auth(AuthStep::Status),
+        11 => return Step::Auth(AuthStep::UserGet(pb::AuthUserGetRequest { name: nobody() })),
+        12 => {
+            let role = if plan.dice.one_in(2) { nobody() } else { "root".to_owned() };
+            return Step::Auth(AuthStep::RoleGet(pb::AuthRoleGetRequest { role }));
+        }
+        13 => return Step::Auth(AuthStep::UserDelete(pb::AuthUserDeleteRequest { name: nobody() })),
+        14 => return Step::Auth(AuthStep::RoleDelete(pb::AuthRoleDeleteRequest { role: nobody() })),
+        15 => {
+            return Step::Auth(match plan.dice.below(3) {
+                0 => AuthStep::RoleAdd(pb::AuthRoleAddRequest::default()),
+                1 => AuthStep::UserAdd(pb::AuthUserAddRequest::default()),
+                _ => AuthStep::UserGrantRole(pb::AuthUserGrantRoleRequest { user: nobody(), role: nobody() }),
+            });
+        }
+        _ => return Step::Auth(AuthStep::RoleGrant(grant(plan))),
+    };
+    Step::Refused(refused)
 }
 
 fn grant(plan: &mut Plan) -> pb::AuthRoleGrantPermissionRequest {

@@ -37,7 +37,7 @@ impl Plan {
             965..975 => Step::Status,
             975..978 => Step::MemberList(self.dice.one_in(2)),
             978..979 => Step::Defragment,
-            _ => Step::Refused(plan_rare::refused(self)),
+            _ => plan_rare::rare(self),
         }
     }
 

@@ -9,11 +9,13 @@ use quorate::wire::services::kv_client::KvClient;
 use quorate::wire::services::lease_client::LeaseClient;
 use quorate::wire::services::maintenance_client::MaintenanceClient;
 use quorate::wire::services::watch_client::WatchClient;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::reply::{self, Reply};
-use super::step::{Refused, Step};
+use super::step::{AuthStep, Refused, Step};
+use crate::badge::{Badge, Wire};
 use crate::process::{ANSWER_LIMIT, Trouble, connect};
 
 /// What one side said to one step.
@@ -28,14 +30,15 @@ pub struct Heard {
 /// Clients of one server, all on one connection.
 #[derive(Clone, Debug)]
 pub struct Side {
-    kv: KvClient<Channel>,
-    lease: LeaseClient<Channel>,
+    channel: Channel,
+    kv: KvClient<Wire>,
+    lease: LeaseClient<Wire>,
     /// Also for callers who need an answer as it came.
-    pub maintenance: MaintenanceClient<Channel>,
-    cluster: ClusterClient<Channel>,
-    auth: AuthClient<Channel>,
+    pub maintenance: MaintenanceClient<Wire>,
+    cluster: ClusterClient<Wire>,
+    auth: AuthClient<Wire>,
     /// For the streams, which live longer than a step.
-    pub watch: WatchClient<Channel>,
+    pub watch: WatchClient<Wire>,
 }
 
 /// Turns an answer into a reply: `$plain` makes it comparable and gives its revision.
@@ -87,6 +90,12 @@ headed!(
     MemberAddResponse,
     AuthenticateResponse,
     AuthEnableResponse,
+    AuthDisableResponse,
+    AuthUserListResponse,
+    AuthRoleListResponse,
+    AuthUserChangePasswordResponse,
+    AuthUserRevokeRoleResponse,
+    AuthRoleRevokePermissionResponse,
     AuthStatusResponse,
     AuthUserGetResponse,
     AuthRoleGetResponse,
@@ -129,15 +138,25 @@ impl Heard {
 impl Side {
     /// Connects to a server.
     pub async fn connect(url: &str) -> Result<Self, Trouble> {
-        let channel = connect(url).await?;
-        Ok(Self {
-            kv: KvClient::new(channel.clone()).max_decoding_message_size(ANSWER_LIMIT),
-            lease: LeaseClient::new(channel.clone()),
-            maintenance: MaintenanceClient::new(channel.clone()),
-            cluster: ClusterClient::new(channel.clone()),
-            auth: AuthClient::new(channel.clone()),
-            watch: WatchClient::new(channel).max_decoding_message_size(ANSWER_LIMIT),
-        })
+        Ok(Self::on(connect(url).await?, Badge::default()))
+    }
+
+    /// The same server, asked by whom this badge names.
+    pub fn showing(&self, badge: Badge) -> Self {
+        Self::on(self.channel.clone(), badge)
+    }
+
+    fn on(channel: Channel, badge: Badge) -> Self {
+        let wire = || InterceptedService::new(channel.clone(), badge.clone());
+        Self {
+            kv: KvClient::new(wire()).max_decoding_message_size(ANSWER_LIMIT),
+            lease: LeaseClient::new(wire()),
+            maintenance: MaintenanceClient::new(wire()).max_decoding_message_size(ANSWER_LIMIT),
+            cluster: ClusterClient::new(wire()),
+            auth: AuthClient::new(wire()),
+            watch: WatchClient::new(wire()).max_decoding_message_size(ANSWER_LIMIT),
+            channel,
+        }
     }
 
     /// Puts a step to this side and waits for every answer. Watch steps are not for here.
@@ -156,10 +175,14 @@ impl Side {
             | Step::Leases
             | Step::KeepAlive(_) => self.ask_lease(step).await,
             Step::Refused(refused) => self.ask_refused(refused).await,
+            Step::Auth(step) => self.ask_auth(step).await,
+            Step::Barred => self.barred().await,
             Step::HashKv(_) | Step::Alarm(_) | Step::Status | Step::MemberList(_) | Step::Defragment => {
                 self.ask_maintenance(step).await
             }
-            Step::Watch(..) | Step::Cancel(..) | Step::Progress(_) => Heard { replies: Vec::new(), revision: 0 },
+            Step::Watch(..) | Step::Open(_) | Step::Cancel(..) | Step::Progress(_) => {
+                Heard { replies: Vec::new(), revision: 0 }
+            }
         }
     }
 
@@ -337,29 +360,57 @@ impl Side {
             Refused::MemberUpdate(request) => heard_other!(cluster.member_update(request.clone())),
             Refused::MemberPromote(id) => heard_other!(cluster.member_promote(pb::MemberPromoteRequest { id: *id })),
             Refused::MemberAdd(request) => heard_other!(cluster.member_add(request.clone())),
-            other => self.ask_auth(other).await,
         }
     }
 
-    async fn ask_auth(&self, refused: &Refused) -> Heard {
+    /// Every token differs from every other: that one was given is compared. What it is, is for [`Side::log_in`].
+    async fn ask_auth(&self, step: &AuthStep) -> Heard {
         let mut auth = self.auth.clone();
-        match refused {
-            Refused::Authenticate(request) => heard_other!(auth.authenticate(request.clone())),
-            Refused::AuthEnable => heard_other!(auth.auth_enable(pb::AuthEnableRequest {})),
-            Refused::AuthStatus => heard_other!(auth.auth_status(pb::AuthStatusRequest {})),
-            Refused::UserGet(name) => heard_other!(auth.user_get(pb::AuthUserGetRequest { name: name.clone() })),
-            Refused::RoleGet(role) => heard_other!(auth.role_get(pb::AuthRoleGetRequest { role: role.clone() })),
-            Refused::UserDelete(name) => {
-                heard_other!(auth.user_delete(pb::AuthUserDeleteRequest { name: name.clone() }))
-            }
-            Refused::RoleDelete(role) => {
-                heard_other!(auth.role_delete(pb::AuthRoleDeleteRequest { role: role.clone() }))
-            }
-            Refused::RoleAddEmpty => heard_other!(auth.role_add(pb::AuthRoleAddRequest::default())),
-            Refused::UserAddEmpty => heard_other!(auth.user_add(pb::AuthUserAddRequest::default())),
-            Refused::RoleGrant(request) => heard_other!(auth.role_grant_permission(request.clone())),
-            Refused::UserGrantRole(request) => heard_other!(auth.user_grant_role(request.clone())),
-            _ => unreachable!("ask_refused() sends only auth requests here"),
+        match step {
+            AuthStep::Enable => heard_other!(auth.auth_enable(pb::AuthEnableRequest {})),
+            AuthStep::Disable => heard_other!(auth.auth_disable(pb::AuthDisableRequest {})),
+            AuthStep::Status => heard_other!(auth.auth_status(pb::AuthStatusRequest {})),
+            AuthStep::Authenticate(request) => self.log_in(request).await.0,
+            AuthStep::UserAdd(request) => heard_other!(auth.user_add(request.clone())),
+            AuthStep::UserGet(request) => heard_other!(auth.user_get(request.clone())),
+            AuthStep::UserList => heard_other!(auth.user_list(pb::AuthUserListRequest {})),
+            AuthStep::UserDelete(request) => heard_other!(auth.user_delete(request.clone())),
+            AuthStep::UserChangePassword(request) => heard_other!(auth.user_change_password(request.clone())),
+            AuthStep::UserGrantRole(request) => heard_other!(auth.user_grant_role(request.clone())),
+            AuthStep::UserRevokeRole(request) => heard_other!(auth.user_revoke_role(request.clone())),
+            AuthStep::RoleAdd(request) => heard_other!(auth.role_add(request.clone())),
+            AuthStep::RoleGet(request) => heard_other!(auth.role_get(request.clone())),
+            AuthStep::RoleList => heard_other!(auth.role_list(pb::AuthRoleListRequest {})),
+            AuthStep::RoleDelete(request) => heard_other!(auth.role_delete(request.clone())),
+            AuthStep::RoleGrant(request) => heard_other!(auth.role_grant_permission(request.clone())),
+            AuthStep::RoleRevoke(request) => heard_other!(auth.role_revoke_permission(request.clone())),
         }
+    }
+
+    /// Auth/Authenticate: what is comparable of the answer, and the token.
+    pub async fn log_in(&self, request: &pb::AuthenticateRequest) -> (Heard, String) {
+        let mut token = String::new();
+        let mut plain = |m: &mut pb::AuthenticateResponse| {
+            token = std::mem::take(&mut m.token);
+            m.token = if token.is_empty() { "none" } else { "given" }.to_owned();
+            header_of(m)
+        };
+        let heard = heard!(self.auth.clone().authenticate(request.clone()), plain, |m| Reply::Other(format!("{m:?}")));
+        (heard, token)
+    }
+
+    async fn barred(&self) -> Heard {
+        let mut maintenance = self.maintenance.clone();
+        let refusal = match maintenance.snapshot(pb::SnapshotRequest {}).await {
+            Ok(stream) => stream.into_inner().message().await.err(),
+            Err(status) => Some(status),
+        };
+        let given = || Heard { replies: vec![Reply::Other("given".to_owned())], revision: 0 };
+        let mut heard = refusal.map_or_else(given, |status| Heard::refused(&status));
+        heard.and(match maintenance.hash(pb::HashRequest {}).await {
+            Ok(_) => given(),
+            Err(status) => Heard::refused(&status),
+        });
+        heard
     }
 }

@@ -44,6 +44,12 @@ pub enum Step {
     Defragment,
     /// Requests that are refused, of the rarer services.
     Refused(Refused),
+    /// Service Auth.
+    Auth(AuthStep),
+    /// Maintenance/Snapshot and Maintenance/Hash: whether they are refused, and how. What they give differs.
+    Barred,
+    /// A watch stream opened in the place of this one; of sequences with users alone.
+    Open(usize),
     /// Watch create on the stream of this number.
     Watch(usize, pb::WatchCreateRequest),
     /// Watch cancel.
@@ -67,26 +73,42 @@ pub enum Refused {
     MemberPromote(u64),
     /// Cluster/MemberAdd with addresses that do not parse.
     MemberAdd(pb::MemberAddRequest),
-    /// Auth/Authenticate while auth is off.
+}
+
+/// Requests of service Auth.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "the names are the service's methods")]
+pub enum AuthStep {
+    Enable,
+    Disable,
+    Status,
     Authenticate(pb::AuthenticateRequest),
-    /// Auth/AuthEnable without a root user.
-    AuthEnable,
-    /// Auth/AuthStatus.
-    AuthStatus,
-    /// Auth/UserGet.
-    UserGet(String),
-    /// Auth/RoleGet.
-    RoleGet(String),
-    /// Auth/UserDelete.
-    UserDelete(String),
-    /// Auth/RoleDelete.
-    RoleDelete(String),
-    /// Auth/RoleAdd with an empty name.
-    RoleAddEmpty,
-    /// Auth/UserAdd with an empty name.
-    UserAddEmpty,
-    /// Auth/RoleGrantPermission to a role that is not there.
-    RoleGrant(pb::AuthRoleGrantPermissionRequest),
-    /// Auth/UserGrantRole of a user or role that is not there.
+    UserAdd(pb::AuthUserAddRequest),
+    UserGet(pb::AuthUserGetRequest),
+    UserList,
+    UserDelete(pb::AuthUserDeleteRequest),
+    UserChangePassword(pb::AuthUserChangePasswordRequest),
     UserGrantRole(pb::AuthUserGrantRoleRequest),
+    UserRevokeRole(pb::AuthUserRevokeRoleRequest),
+    RoleAdd(pb::AuthRoleAddRequest),
+    RoleGet(pb::AuthRoleGetRequest),
+    RoleList,
+    RoleDelete(pb::AuthRoleDeleteRequest),
+    RoleGrant(pb::AuthRoleGrantPermissionRequest),
+    RoleRevoke(pb::AuthRoleRevokePermissionRequest),
+}
+
+impl AuthStep {
+    /// Whether it changes users, roles or whether they are asked for.
+    pub fn is_change(&self) -> bool {
+        !matches!(
+            self,
+            Self::Status
+                | Self::Authenticate(_)
+                | Self::UserGet(_)
+                | Self::UserList
+                | Self::RoleGet(_)
+                | Self::RoleList
+        )
+    }
 }

@@ -123,6 +123,8 @@ struct Watcher {
     from: i64,
     /// It starts in the compacted past: what is owed is a cancel.
     doomed: bool,
+    /// Whose it is, where callers are asked who they are.
+    owner: Option<String>,
 }
 
 impl Watcher {
@@ -184,8 +186,8 @@ impl Pair {
     async fn created(
         &mut self,
         request: pb::WatchCreateRequest,
-        current: i64,
-        compact: i64,
+        owner: Option<String>,
+        (current, compact): (i64, i64),
     ) -> Result<String, Finding> {
         self.read_both("the answer to a create", |stream| !stream.created.is_empty()).await?;
         let (left, right) = (self.left.created.pop_front(), self.right.created.pop_front());
@@ -206,7 +208,7 @@ impl Pair {
         let from = if request.start_revision == 0 { current + 1 } else { request.start_revision };
         let doomed = past && request.start_revision < compact;
         self.maybe_behind |= past && !doomed;
-        self.watchers.insert(left.watch_id, Watcher { request, from, doomed });
+        self.watchers.insert(left.watch_id, Watcher { request, from, doomed, owner });
         Ok(format!("{left:?}"))
     }
 
@@ -261,6 +263,19 @@ impl Pair {
             return Err(format!("cancels of watcher {id} differ\n  left  {left:?}\n  right {right:?}"));
         }
         Ok(())
+    }
+
+    /// The right side ends a watcher by itself, for this reason; the left one is told to.
+    async fn cut(&mut self, id: i64, reason: &str) -> Result<(), Finding> {
+        self.left.send(RequestUnion::CancelRequest(pb::WatchCancelRequest { watch_id: id })).await?;
+        self.read_both("the end of a watch", |stream| stream.canceled.contains_key(&id)).await?;
+        self.left.canceled.remove(&id);
+        let told = self.right.canceled.remove(&id).map(|response| response.cancel_reason);
+        self.watchers.remove(&id);
+        match told {
+            Some(told) if told == reason => Ok(()),
+            told => Err(format!("watcher {id} is to be told {reason:?}, and is told {told:?}")),
+        }
     }
 
     /// Waits until every watcher has caught up on both sides: a server answers a progress request only then, and drops
@@ -327,7 +342,7 @@ impl Watching {
             ..Default::default()
         };
         let mut witness = Pair::open(left, right, &everything).await?;
-        witness.created(everything, current, 0).await?;
+        witness.created(everything, None, (current, 0)).await?;
         Ok(Self { witness, streams: Vec::new(), history: Vec::new(), base: current })
     }
 
@@ -343,7 +358,7 @@ impl Watching {
         for _ in 0..count {
             let first = pb::WatchCreateRequest { key: key.to_vec().into(), ..Default::default() };
             let mut pair = Pair::open(left, right, &first).await?;
-            pair.created(first, current, 0).await?;
+            pair.created(first, None, (current, 0)).await?;
             self.streams.push(pair);
         }
         Ok(())
@@ -354,11 +369,70 @@ impl Watching {
         &mut self,
         stream: usize,
         request: pb::WatchCreateRequest,
-        (current, compact): (i64, i64),
+        owner: Option<String>,
+        at: (i64, i64),
     ) -> Result<String, Finding> {
         let pair = &mut self.streams[stream];
         pair.send(RequestUnion::CreateRequest(request.clone())).await?;
-        pair.created(request, current, compact).await
+        pair.created(request, owner, at).await
+    }
+
+    /// Opens a stream in the place of another, or as a further one, by its first request; returns the answer both gave.
+    pub async fn open(
+        &mut self,
+        stream: usize,
+        (left, right): (&Side, &Side),
+        first: pb::WatchCreateRequest,
+        owner: Option<String>,
+        at: (i64, i64),
+    ) -> Result<String, Finding> {
+        let mut pair = Pair::open(left, right, &first).await?;
+        let answer = pair.created(first, owner, at).await?;
+        self.streams.truncate(self.streams.len().max(stream));
+        match self.streams.get_mut(stream) {
+            Some(place) => *place = pair,
+            None => self.streams.push(pair),
+        }
+        Ok(answer)
+    }
+
+    /// After a change of users or roles, with everything drained before it: quorate ends each watch whose owner may not
+    /// read its range any more, for the reason that `why` gives, and no other; stock etcd lets them go on, and is told to end
+    /// them.
+    pub async fn cut(&mut self, why: impl Fn(Option<&str>, &[u8], &[u8]) -> Option<String>) -> Result<(), Finding> {
+        for pair in &mut self.streams {
+            let cut: Vec<(i64, String)> = pair
+                .watchers
+                .iter()
+                .filter_map(|(id, it)| {
+                    let (key, end) = (&it.request.key, &it.request.range_end);
+                    why(it.owner.as_deref(), key, end).map(|reason| (*id, reason))
+                })
+                .collect();
+            for (id, reason) in cut {
+                pair.cut(id, &reason).await?;
+            }
+        }
+        self.none_cut()
+    }
+
+    /// A watch of this stream that should not be, by what `why` says.
+    pub fn forbidden(
+        &self,
+        stream: usize,
+        why: impl Fn(Option<&str>, &[u8], &[u8]) -> Option<String>,
+    ) -> Option<String> {
+        let mut watchers = self.streams[stream].watchers.values();
+        watchers.find_map(|it| why(it.owner.as_deref(), &it.request.key, &it.request.range_end))
+    }
+
+    /// That nothing has ended that nobody ended.
+    pub fn none_cut(&self) -> Result<(), Finding> {
+        let ended = |pair: &Pair| {
+            let ended = pair.left.canceled.values().chain(pair.right.canceled.values());
+            ended.map(|response| format!("a watch ended by itself: {response:?}")).next()
+        };
+        self.streams.iter().chain([&self.witness]).find_map(ended).map_or(Ok(()), Err)
     }
 
     /// Cancels a watcher on both sides; an id that is not there is ignored by the servers. True when

@@ -1,14 +1,6 @@
 //! Who may do what, asked of a running server: every method by every kind of caller, what may not be read, tokens,
 //! and watches whose right goes.
 
-#![cfg(all(feature = "server", feature = "client"))]
-#![allow(clippy::unwrap_used, reason = "a test")]
-
-// The tables of `bad_input` use more of it.
-#[allow(dead_code)]
-#[path = "bad_input/street.rs"]
-mod street;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,9 +8,10 @@ use bytes::Bytes;
 use prost::Message;
 use quorate::wire::{authpb, etcdserverpb as pb};
 use quorate::wire::{v3electionpb as election, v3lockpb as lock};
-use street::{Server, bytes};
 use tokio_stream::StreamExt;
 use tonic::{Code, Status};
+
+use super::street::{Server, bytes};
 
 const PERMISSION_DENIED: &str = "etcdserver: permission denied";
 const USER_EMPTY: &str = "etcdserver: user name is empty";
@@ -166,7 +159,7 @@ fn methods() -> Vec<(&'static str, For, Bytes)> {
         ("Lease/LeaseTimeToLive", For::Root, encoded(&pb::LeaseTimeToLiveRequest { id: 7, keys: true })),
         ("Lease/LeaseTimeToLive", For::Named, encoded(&pb::LeaseTimeToLiveRequest { id: 7, keys: false })),
         ("Lease/LeaseLeases", For::Root, encoded(&pb::LeaseLeasesRequest {})),
-        ("Cluster/MemberAdd", For::Root, encoded(&pb::MemberAddRequest::default())),
+        ("Cluster/MemberAdd", For::Root, encoded(&learner())),
         ("Cluster/MemberRemove", For::Root, encoded(&pb::MemberRemoveRequest { id: 1 })),
         ("Cluster/MemberUpdate", For::Root, encoded(&pb::MemberUpdateRequest { id: 1, peer_ur_ls: vec![] })),
         ("Cluster/MemberPromote", For::Root, encoded(&pb::MemberPromoteRequest { id: 1 })),
@@ -212,6 +205,11 @@ fn methods() -> Vec<(&'static str, For, Bytes)> {
     ]
 }
 
+/// One that is never there, and has no vote.
+fn learner() -> pb::MemberAddRequest {
+    pb::MemberAddRequest { peer_ur_ls: vec!["http://127.0.0.1:1".to_string()], is_learner: true }
+}
+
 fn txn_of_compare(key: Bytes) -> pb::TxnRequest {
     let compare = pb::Compare { key, result: 1, target: 0, ..Default::default() };
     pb::TxnRequest { compare: vec![compare], ..Default::default() }
@@ -253,6 +251,12 @@ async fn every_method_is_for_whom_it_is() {
             let code = if of_client { Code::Unknown } else { Code::Unauthenticated };
             assert_eq!((refused.code(), refused.message()), (code, INVALID_TOKEN), "{method} with {junk}");
         }
+    }
+    // What are no addresses is told before it is asked who calls, as in etcd.
+    for user in ["", "none", "root", "abc.1"] {
+        let refused =
+            house.ask(user, "Cluster/MemberAdd", encoded(&pb::MemberAddRequest::default())).await.unwrap_err();
+        assert_eq!(refused.message(), "etcdserver: given member URLs are invalid", "{user:?}");
     }
     // One may look at oneself.
     house.done("reader", "Auth/UserGet", &pb::AuthUserGetRequest { name: "reader".into() }).await;
