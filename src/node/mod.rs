@@ -51,6 +51,7 @@ mod space_steps;
 mod stages;
 mod tallies;
 mod telling;
+mod versions;
 mod view_cell;
 mod watches;
 
