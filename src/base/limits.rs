@@ -1,4 +1,10 @@
 //! Every limit of the house in one place, each with its reason. Sizes are bytes, times are milliseconds.
+//!
+//! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`.
+
+mod shares;
+
+pub use shares::*;
 
 /// Largest client request, as etcd's `--max-request-bytes` defaults to.
 pub const MAX_REQUEST_BYTES: usize = 1_572_864;
@@ -80,12 +86,6 @@ pub const TICKS_BETWEEN_LOOKS: u64 = 10;
 /// Ticks for which files that were replaced wait while nothing is written, before checkpoints are made to let them go: long
 /// enough to gather what one compaction sets free, short enough that the disk follows within seconds.
 pub const TICKS_FILES_WAIT: u64 = 10;
-
-/// Requests waiting for the node: beyond it a request is refused, so that memory and latency stay bounded.
-pub const MAX_PENDING_REQUESTS: usize = 10_000;
-
-/// Bytes of proposals waiting for the node or the log.
-pub const MAX_PENDING_BYTES: usize = 256 * 1024 * 1024;
 
 /// Bytes of other members' proposals that wait while the leadership is handed over: what some thousand clients write
 /// in that time.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::auth_board::AuthBoard;
 use super::tallies::Tallies;
-use crate::base::{LogIndex, MemberId, Term};
+use crate::base::{LogIndex, MemberId, Shares, Term};
 use crate::machine::{AlarmKind, Member};
 
 /// A node's standing, as of its last turn. Each field is true by itself; two of them may be a turn apart.
@@ -89,6 +89,8 @@ macro_rules! noticeboard {
             rare: Mutex<Arc<RareFacts>>,
             /// Users and tokens.
             pub auth: AuthBoard,
+            /// What those who ask hold of what they share.
+            pub shares: Arc<Shares>,
         }
 
         impl Facts {

@@ -18,6 +18,7 @@ use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
 use super::observer::TurnWork;
 use super::output::Output;
+use super::pace::Pace;
 use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
@@ -45,6 +46,7 @@ pub struct Node<D: Disk> {
     pub(super) machine: Machine<D>,
     pub(super) counters: Counters,
     pub(super) proposals: Proposals,
+    pub(super) pace: Pace,
     pub(super) passed_on: PassedOn,
     pub(super) reads: ReadQueue<D>,
     pub(super) lease_clock: LeaseClock,
@@ -117,6 +119,7 @@ impl<D: Disk> Node<D> {
             checkpoints: Checkpoints::new(newest, older, config.checkpoint_entries),
             watches: Watches::new(hub, bell),
             proposals: Proposals::default(),
+            pace: Pace::default(),
             passed_on: PassedOn::default(),
             reads: ReadQueue::new(),
             lease_clock: LeaseClock::new(config.lease_checkpoint_interval),
@@ -422,6 +425,7 @@ impl<D: Disk> Node<D> {
             self.reads.expire(until, |asked| late.refusal(asked));
         }
         self.deaf_before = deaf;
+        self.keep_pace(now);
         self.give_up_hidden(now);
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
