@@ -140,12 +140,7 @@ async fn one_job<E: Env>(
         ArchiveJob::Rebuild(image) => {
             files.waiting.clear();
             files.writer.sync().await?;
-            let (disk, state) = (env.disk(), &*image);
-            let made = with_room(env, (jobs, node), || replace_images(disk, state)).await?;
-            if made.is_none() {
-                return Ok(());
-            }
-            node.put_completion(Input::Rebuilt(load(env, store, image).await?));
+            rebuild(env, store, image, (jobs, node)).await?;
         }
         ArchiveJob::Remember(promises) => {
             if let Err(fault) = memory_file::write(env.disk(), &promises).await {
@@ -180,10 +175,18 @@ async fn install<E: Env>(
     (durable, installed): (oneshot::Sender<DurableImage>, oneshot::Receiver<InstalledImage>),
     (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
 ) -> Result<(), Wrong> {
-    // Nothing where the member ends meanwhile: then the installation has not begun.
-    let (disk, state) = (env.disk(), &*image);
-    let made = with_room(env, (jobs, node), || make_durable(disk, state)).await?;
-    let Some(made) = made else { return Ok(()) };
+    let mut is_told = false;
+    let made = loop {
+        match make_durable(env.disk(), &image).await {
+            Err(Wrong::Fault(fault)) if fault.is_no_space() => {
+                if !wait_for_room(env, (jobs, node), &mut is_told).await? {
+                    // The installation has not begun.
+                    return Ok(());
+                }
+            }
+            made => break made?,
+        }
+    };
     let _ = durable.send(made);
     // Not cut: the keeper has told the end.
     let Ok(installed) = installed.await else { return Ok(()) };
@@ -193,32 +196,43 @@ async fn install<E: Env>(
     Ok(())
 }
 
-/// Makes an image durable, for which everything else waits: tried again for as long as the disk has no room. Nothing where the
-/// member ends meanwhile.
-async fn with_room<E: Env, T, F: Future<Output = Result<T, Wrong>>>(
+/// Puts the image of a history that is durable in place of all others.
+async fn rebuild<E: Env>(
     env: &E,
+    store: &StoreOptions,
+    image: Box<Image>,
     (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
-    make: impl Fn() -> F,
-) -> Result<Option<T>, Wrong> {
+) -> Result<(), Wrong> {
     let mut is_told = false;
     loop {
-        match make().await {
+        match replace_images(env.disk(), &image).await {
             Err(Wrong::Fault(fault)) if fault.is_no_space() => {
-                checkpoint_files::discard_draft(env.disk())?;
-                if !is_told {
-                    is_told = true;
-                    tracing::warn!("the disk has no room for a snapshot's image: its installation waits");
-                    node.put_completion(Input::Room { part: DiskPart::History, short: true });
+                if !wait_for_room(env, (jobs, node), &mut is_told).await? {
+                    return Ok(());
                 }
             }
-            outcome => return outcome.map(Some),
-        }
-        let clock = env.clock();
-        clock.sleep_until(clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS))).await;
-        if jobs.is_closed() {
-            return Ok(None);
+            replaced => break replaced?,
         }
     }
+    node.put_completion(Input::Rebuilt(load(env, store, image).await?));
+    Ok(())
+}
+
+/// There was no room for an image, for which everything else waits: until it is to be tried again. False where the member ends
+/// meanwhile.
+async fn wait_for_room<E: Env>(
+    env: &E,
+    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
+    is_told: &mut bool,
+) -> Result<bool, Wrong> {
+    checkpoint_files::discard_draft(env.disk())?;
+    if !std::mem::replace(is_told, true) {
+        tracing::warn!("the disk has no room for a snapshot's image: its installation waits");
+        node.put_completion(Input::Room { part: DiskPart::History, short: true });
+    }
+    let clock = env.clock();
+    clock.sleep_until(clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS))).await;
+    Ok(!jobs.is_closed())
 }
 
 /// Reads the whole state of an image, in a task that gives way to others: nothing is written meanwhile, because nothing is

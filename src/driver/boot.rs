@@ -110,8 +110,7 @@ pub(super) async fn boot<E: Env>(
     if founded {
         check_nothing_is_left(disk)?;
     }
-    let Opened { mut machine, image, kept, damaged, hollow } =
-        opening::open(env, &config.store, identity, found).await?;
+    let Opened { mut machine, image, kept, damaged, hollow } = opening::open(env, config, identity, found).await?;
     let applied = image.state.applied;
     let mut wal = unrecovered.recover(identity, applied.0).await?;
     opening::cut_if_void(&mut wal, applied).await?;

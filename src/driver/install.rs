@@ -4,7 +4,8 @@
 //! ([`crate::mvcc::SnapshotBuilder::finish`]), the image that names it becomes durable, the log is cut behind it, older images
 //! go, consensus is told. The first steps may run on the task that owns the files, the cut on the one that owns
 //! the log. Interrupted before the image is durable, a start finds the old state and removes what was built; after it,
-//! the new state, and cuts the log itself where that was not done ([`super::opening`]).
+//! the new state, and cuts the log itself where that was not done ([`super::opening`]). What finds no room on the disk is
+//! tried again by whoever does it, for as long as it takes.
 //!
 //! Does not know how the running machine is replaced: [`crate::machine::Machine::replace`].
 

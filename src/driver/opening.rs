@@ -8,6 +8,7 @@
 use futures_channel::oneshot;
 
 use super::checkpoint_files::{Found, ImageFile};
+use super::config::DriverConfig;
 use crate::base::{Corruption, Fault, LogIndex, Term, Wrong};
 use crate::env::{Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
@@ -30,11 +31,11 @@ pub(super) struct Opened<D: Disk> {
 /// Opens the machine at the newest checkpoint whose history is whole. Changes nothing.
 pub(super) async fn open<E: Env>(
     env: &E,
-    options: &StoreOptions,
+    config: &DriverConfig,
     identity: WalIdentity,
     found: Found,
 ) -> Result<Opened<E::Disk>, Wrong> {
-    let disk = env.disk();
+    let (disk, options) = (env.disk(), &config.store);
     let Found { image, older, mut damaged } = found;
     for image in image.iter().chain(&older) {
         check_identity(image, identity)?;

@@ -1,7 +1,7 @@
 //! Small files that are written whole: as a draft, which then takes the file's name.
 //!
 //! Invariant: under its name the file is never half written, whatever ends the process; when [`put`] returns it is
-//! durable, content and name.
+//! durable, content and name. Does not know what is in them.
 
 use crate::base::Fault;
 use crate::env::{Disk, DiskFile, OpenMode};
