@@ -1,5 +1,6 @@
 //! Inputs a client should not send, and what it gets for them: tables of the KV, watch and lease services and
-//! of the transport; requests of those who may not make them. Each test starts a server of its own and asks at the end whether it is still well.
+//! of the transport; requests of those who may not make them. Each test starts a server of its own; those of inputs ask at the end
+//! whether it is still well.
 
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test")]

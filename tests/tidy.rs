@@ -122,7 +122,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("mimalloc", &["bin"]),
     ("p521", &["passport"]),
     ("prometheus", &["api"]),
-    ("prost", &["wire", "machine", "backend", "api", "client", "ctl"]),
+    ("prost", &["wire", "machine", "backend", "api", "client", "ctl", "utl"]),
     ("prost_reflect", &["api"]),
     ("protobuf", &["consensus"]),
     ("raft", &["consensus"]),

@@ -32,7 +32,7 @@ const FOR_GOOD: Duration = Duration::from_secs(3600);
 
 /// Who belongs to the cluster when every change of it has come to an end; whoever does not, retires.
 pub async fn settled_members(world: &Arc<World>, auditor: &mut Client) -> Result<Vec<usize>, Violation> {
-    if world.plan.errands.is_empty() {
+    if !world.plan.changes_members() {
         return Ok((0..world.members.len()).filter(|member| !world.members[*member].is_broken()).collect());
     }
     // What is still waiting somewhere is given up or in a log, and what is in an old leader's log alone is gone, or agreed

@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::base::{MemberId, derive_member_id};
-use quorate::driver::{DriverConfig, FoundingMember, ScrubPace};
+use quorate::driver::{CorruptionChecks, DriverConfig, FoundingMember, ScrubPace};
 use quorate::mvcc::StoreOptions;
 use quorate::node::{NodeConfig, Observer};
 use quorate::wal::WalIdentity;
 
-use crate::plan::Plan;
+use crate::plan::{Falsified, Plan};
 
 /// Shortest lease, in seconds, as the default flags make it.
 pub const MIN_TTL: i64 = 2;
@@ -22,6 +22,9 @@ pub const ELECTION: Duration = Duration::from_secs(1);
 
 /// How long a request may wait for its outcome on a member.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// Between two looks at all data, where there are any.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// Part of the ids.
 pub const TOKEN: &str = "sim";
@@ -54,6 +57,13 @@ pub fn host(member: usize) -> String {
     format!("m{}", member + 1)
 }
 
+/// Which looks at the data as they lie the plan asks for.
+fn checks(plan: &Plan) -> CorruptionChecks {
+    let what = plan.divergence.map(|divergence| divergence.what);
+    let (interval, compactions) = (what == Some(Falsified::DataOnInterval), what == Some(Falsified::DataAtCompaction));
+    CorruptionChecks { interval: interval.then_some(CHECK), compactions: compactions.then_some(CHECK) }
+}
+
 /// The flags of a member, who it is where it was added, and the ports it listens at; what it draws follows from `seed`.
 pub fn driver_config(
     plan: &Plan,
@@ -73,7 +83,7 @@ pub fn driver_config(
         rebuild_from_peers: false,
         force_new_cluster: false,
         advances_first_election: true,
-        corruption: Default::default(),
+        corruption: checks(plan),
         // Often enough for a run to see some.
         scrub: Some(ScrubPace {
             rest: Duration::from_secs(3),

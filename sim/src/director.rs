@@ -15,6 +15,7 @@ use crate::env::{Calls, FileClass, LinkMood, true_now, true_sleep};
 use crate::lifecycle;
 use crate::member::Member;
 use crate::plan::{Action, Cut, End, Timed, Who};
+use crate::wiping;
 use crate::wires::ways;
 use crate::world::World;
 
@@ -94,6 +95,13 @@ fn befall(world: &Arc<World>, action: Action) {
             }
         }
         Action::PutBack { who, after, down } => put_back(world, who, after, down),
+        Action::Wipe { who, existing, down } => wiping::wipe(world, who, existing, down),
+        Action::Copy { who } => {
+            for number in world.named(who) {
+                world.copies().insert(number, world.members[number].disk.fork_platter());
+            }
+        }
+        Action::Unlisten { who, told, time } => unlisten(world, who, told, time),
         Action::Reset { one, other } => {
             let (one, other) = (one % world.members.len(), other % world.members.len());
             world.marks.hit("all connections of two members were cut");
@@ -152,6 +160,29 @@ fn block(world: &Arc<World>, (from, to): (usize, usize), told: bool, time: Durat
         let answered = LinkMood { calls: Calls::Answered, ..world.net.mood(&from, &to) };
         world.net.set_link(&from, &to, answered);
     }));
+}
+
+/// Members' listeners go for a time: nobody gets through to them, while they call whom they like.
+fn unlisten(world: &Arc<World>, who: Who, told: bool, time: Duration) {
+    for number in world.named(who) {
+        world.marks.hit("a listener vanished");
+        world.unlistens();
+        let to = host(number);
+        let others: Vec<String> = (0..world.members.len()).filter(|other| *other != number).map(host).collect();
+        let all = move |world: &World, calls| {
+            for from in &others {
+                world.net.set_link(from, &to, LinkMood { calls, ..world.net.mood(from, &to) });
+            }
+        };
+        all(world, if told { Calls::Refused } else { Calls::Swallowed });
+        world.net.cut_taken(&host(number));
+        let world = world.clone();
+        drop(madsim::task::spawn(async move {
+            true_sleep(time).await;
+            all(&world, Calls::Answered);
+            world.listens_again();
+        }));
+    }
 }
 
 /// Copies a member's disk now and puts it back later.

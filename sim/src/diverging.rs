@@ -2,28 +2,31 @@
 //! serves nothing from then on; told to by a flag, it takes the others' state by itself.
 //!
 //! What is falsified is what nobody would notice by itself: the running digest in the member's newest image, as after an
-//! entry that did something else there than elsewhere. What it holds stays right, so that the judges go on judging it.
+//! entry that did something else there than elsewhere; or values as they lie in its history, with every checksum right, which
+//! one of the looks at the data has to find that flags ask for: on an interval, at a compaction, or at the member's start.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use quorate::base::{Fault, Refusal};
-use quorate::env::{Disk, DiskFile, OpenMode};
-use quorate::machine::{AlarmKind, Image};
+use quorate::base::Refusal;
+use quorate::machine::AlarmKind;
 use quorate_spec::request::{AlarmKind as Kind, Put, Request};
 
 use crate::calm::{CALM_PATIENCE, agree, audit, insist};
 use crate::config::member_id;
 use crate::env::true_now;
-use crate::oracles::{Verdict, require};
-use crate::plan::End;
+use crate::falsifying;
+use crate::oracles::{Verdict, Violation, require};
+use crate::plan::{Divergence, End, Falsified};
 use crate::traffic::Client;
 use crate::world::{World, eventually};
 
 /// Time from its start to the alarm: a start asks the others and finds a leader, the leader notes an index and asks for it a
 /// second later, and a round that was under way meanwhile is lost.
 const NAMED_WITHIN: Duration = Duration::from_secs(8);
+
+/// The same where data are looked at once a second: every member reads all it has, and what a compaction left at its leisure.
+const FOUND_WITHIN: Duration = Duration::from_secs(15);
 
 /// How long it stays down.
 const DOWN: Duration = Duration::from_millis(100);
@@ -37,38 +40,43 @@ pub async fn look(world: &Arc<World>, auditor: &mut Client, everyone: &[usize]) 
     };
     // Nothing is owed meanwhile: an alarm refuses what changes anything.
     world.set_operator_busy(true);
-    let verdict = one(world, auditor, everyone, divergence.nth % everyone.len(), divergence.rebuilds).await;
+    let verdict = one(world, auditor, everyone, divergence).await;
     world.set_operator_busy(false);
     verdict
 }
 
-async fn one(world: &Arc<World>, auditor: &mut Client, everyone: &[usize], victim: usize, rebuilds: bool) -> Verdict {
-    let victim = everyone[victim];
+async fn one(world: &Arc<World>, auditor: &mut Client, everyone: &[usize], divergence: Divergence) -> Verdict {
+    let Divergence { nth, what, rebuilds } = divergence;
+    let mut victim = everyone[nth % everyone.len()];
+    if what == Falsified::DataOnInterval && world.leader() == Some(victim) {
+        // As etcd, a leader that differs blames another.
+        victim = everyone[(nth + 1) % everyone.len()];
+    }
     let (member, id) = (&world.members[victim], member_id(victim));
     let others: Vec<usize> = everyone.iter().copied().filter(|other| *other != victim).collect();
-    let lives = member.lives();
-    member.end(End::Kill, DOWN);
-    match member.alter(falsify).await {
-        Ok(true) => {}
-        // No image was made yet, which a start would begin from.
-        Ok(false) => return Ok(()),
-        Err(fault) => return require(false, "a calm disk does what it is asked", || format!("{fault:?}")),
+    if !falsified(world, victim, what).await? {
+        return Ok(());
     }
-    world.marks.hit("a state was falsified");
-    world.ledger().differs(victim);
-    eventually(CALM_PATIENCE, || world.is_lost() || member.lives() > lives && member.living().is_some()).await;
     let since = true_now();
+    if what == Falsified::DataAtStart {
+        return refuses_by_itself(world, auditor, victim, &others).await;
+    }
     // Something is applied behind it; or the alarm stands already.
     let put = Put { key: b"calm".to_vec(), value: b"differs".to_vec(), ..Put::default() };
     auditor.turn_to(others[0]);
     auditor.change(Request::Put(put)).await;
+    if what == Falsified::DataAtCompaction {
+        let revision = world.ledger().model().revision();
+        auditor.change(Request::Compact { revision }).await;
+    }
     let named = |by: usize| {
         let status = world.members[by].living().map(|living| living.door.status());
         status.is_some_and(|status| status.alarms.contains(&(id, AlarmKind::Corrupt)))
     };
     let cured = || world.ledger().who_differs().is_none();
     let told = || world.is_lost() || cured() || others.iter().any(|other| named(*other));
-    let in_time = eventually(NAMED_WITHIN, told).await;
+    let patience = if what == Falsified::Digest { NAMED_WITHIN } else { FOUND_WITHIN };
+    let in_time = eventually(patience, told).await;
     if world.is_lost() {
         return Ok(());
     }
@@ -77,10 +85,19 @@ async fn one(world: &Arc<World>, auditor: &mut Client, everyone: &[usize], victi
         world.marks.hit("a falsified state was replaced unseen");
         return agree(world, everyone).await;
     }
+    if !in_time && what != Falsified::Digest && same_data(world, victim, others[0]).await {
+        world.marks.hit("falsified values that nobody can see");
+        world.ledger().differs_no_more();
+        return Ok(());
+    }
     require(in_time, "who differs is named within seconds", || {
-        format!("member {victim}, whose state was falsified, serves since {since:?} and is not named")
+        format!("member {victim}, whose state was falsified ({what:?}), serves since {since:?} and is not named")
     })?;
-    world.marks.hit("who differs was named");
+    world.marks.hit(if what == Falsified::Digest {
+        "who differed was named"
+    } else {
+        "who differed by its data was named"
+    });
     if rebuilds {
         let cleared = || everyone.iter().all(|other| world.members[*other].living().is_some() && !named(*other));
         let cleared = eventually(CALM_PATIENCE, || world.is_lost() || cleared()).await;
@@ -98,6 +115,68 @@ async fn one(world: &Arc<World>, auditor: &mut Client, everyone: &[usize], victi
     agree(world, &others).await
 }
 
+/// Falsifies what a member has, and waits until it lives again; false where nothing was falsified.
+async fn falsified(world: &Arc<World>, victim: usize, what: Falsified) -> Result<bool, Violation> {
+    let member = &world.members[victim];
+    let lives = member.lives();
+    if what != Falsified::Digest {
+        // Who watches there would be told what was falsified: nobody can know before it is found.
+        world.send_visitors_away();
+    }
+    member.end(End::Kill, DOWN);
+    let done = match what {
+        Falsified::Digest => member.alter(falsifying::digest).await,
+        Falsified::DataOnInterval | Falsified::DataAtCompaction | Falsified::DataAtStart => {
+            member.alter(falsifying::values).await
+        }
+    };
+    match done {
+        Ok(true) => {}
+        // No image was made yet, which a start would begin from.
+        Ok(false) => return Ok(false),
+        Err(wrong) => {
+            return require(false, "a calm disk does what it is asked", || format!("{wrong:?}")).map(|()| false);
+        }
+    }
+    world.marks.hit(if what == Falsified::Digest { "a state was falsified" } else { "data were falsified" });
+    world.ledger().differs(victim);
+    eventually(CALM_PATIENCE, || world.is_lost() || member.lives() > lives && member.living().is_some()).await;
+    Ok(!world.is_lost())
+}
+
+/// A member whose data were falsified and who looks at its start refuses to serve.
+async fn refuses_by_itself(world: &Arc<World>, auditor: &mut Client, victim: usize, others: &[usize]) -> Verdict {
+    let applied = || world.members[victim].living().map_or(0, |living| living.door.status().applied);
+    let last = world.ledger().last_index();
+    eventually(CALM_PATIENCE, || world.is_lost() || applied() >= last).await;
+    let Some(living) = world.members[victim].living() else { return Ok(()) };
+    let checked = living.node.spawn(async move { living.door.check_at_start().await });
+    let Ok(checked) = checked.await else { return Ok(()) };
+    if checked.is_ok() && same_data(world, victim, others[0]).await {
+        world.marks.hit("falsified values that nobody can see");
+        world.ledger().differs_no_more();
+        return Ok(());
+    }
+    require(checked.is_err() || world.is_lost(), "who differs by its data refuses to start", || {
+        format!("member {victim}, whose values were falsified, found nothing at its start")
+    })?;
+    world.marks.hit("who differed by its data refused to start");
+    world.members[victim].take_away();
+    audit(world, auditor, others).await?;
+    agree(world, others).await
+}
+
+/// Whether two members hold the same at one revision, as they read it now.
+async fn same_data(world: &World, one: usize, other: usize) -> bool {
+    let mut hashes = Vec::new();
+    for member in [one, other] {
+        let Some(living) = world.members[member].living() else { return false };
+        let hashed = living.node.spawn(async move { living.door.view(false).await.ok()?.fresh_hash_kv(0).ok() });
+        hashes.extend(hashed.await.ok().flatten());
+    }
+    hashes.len() == 2 && hashes[0] == hashes[1]
+}
+
 /// Once it has heard of the alarm itself, nobody is given a view there.
 async fn serves_nothing(world: &World, victim: usize, named: impl Fn(usize) -> bool) -> Verdict {
     let heard = eventually(CALM_PATIENCE, || world.is_lost() || named(victim)).await;
@@ -112,22 +191,4 @@ async fn serves_nothing(world: &World, victim: usize, named: impl Fn(usize) -> b
         })?;
     }
     Ok(())
-}
-
-/// Falsifies the images that can be read; whether there was one.
-async fn falsify<D: Disk>(disk: D) -> Result<bool, Fault> {
-    let mut falsified = false;
-    for name in disk.list("checkpoint")?.iter().filter(|name| name.ends_with(".image")) {
-        let file = disk.open(&format!("checkpoint/{name}"), OpenMode::Write)?;
-        let mut bytes = vec![0; file.len()? as usize];
-        file.read_full_at(0, &mut bytes)?;
-        let Ok(mut image) = Image::decode(&Bytes::from(bytes)) else { continue };
-        image.state.digest = image.state.digest.map(|digest| digest ^ 1);
-        let bytes = image.encode();
-        file.set_len(bytes.len() as u64)?;
-        file.write_at(0, &bytes)?;
-        file.sync().await?;
-        falsified |= image.state.digest.is_some();
-    }
-    Ok(falsified)
 }

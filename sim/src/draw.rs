@@ -15,10 +15,10 @@ use quorate::base::Dice;
 
 use crate::env::forked;
 use crate::plan::{
-    Bank, DiskMood, Divergence, Errand, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned, Setting, Step,
-    Teller, Watching,
+    Bank, DiskMood, Divergence, Errand, Falsified, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned,
+    Setting, Step, Teller, Watching,
 };
-use crate::troubles::{Scene, figure_eight, millis, one_in, put_backs, timeline};
+use crate::troubles::{LOST_DISKS, Scene, copies, figure_eight, lost_disks, millis, one_in, put_backs, timeline};
 
 const KINDS: [(Kind, u64); 13] = [
     (Kind::Put, 24),
@@ -81,20 +81,35 @@ impl Plan {
         if forgets {
             timeline = drawn(seed, "amnesia", 1, put_backs(scene));
         }
+        let loses = size > 2 && harm == Harm::Nothing && lane.is_none() && joiners == 0 && !forgets;
+        let loses = loses && drawn(seed, "lost disks", 0, one_in(8));
+        let spares = if loses { LOST_DISKS } else { joiners };
+        if loses {
+            timeline = drawn(seed, "lost disks", 1, lost_disks(scene));
+            errands.clear();
+            setting.links = prompt(&setting.links);
+        }
+        let can_differ = harm == Harm::Nothing && lane.is_none() && !forgets && !loses;
+        // A lane carries no questions, and who has forgotten may be put back to what differs.
+        let divergence = drawn(seed, "divergence", 0, divergence()).filter(|_| can_differ);
+        if can_differ && divergence.is_none() && joiners == 0 && drawn(seed, "copies", 0, one_in(6)) {
+            timeline.extend(drawn(seed, "copies", 1, copies(scene)));
+        }
         timeline.sort_by_key(|timed| timed.at);
-        let can_differ = harm == Harm::Nothing && lane.is_none() && !forgets;
         setting.lane = lane;
         let member = |number| {
             let drawn_here = drawn(seed, "member", number, member());
             let strays = harm != Harm::Nothing || drawn(seed, "strays", number, one_in(4));
             let disk = astray(drawn_here.disk, strays);
-            MemberSetting { disk: if forgets { without_errors(disk) } else { disk }, ..drawn_here }
+            let disk = if forgets || loses { without_errors(disk) } else { disk };
+            let cpu_percent = if loses { drawn_here.cpu_percent.min(100) } else { drawn_here.cpu_percent };
+            MemberSetting { disk, cpu_percent, ..drawn_here }
         };
         Self {
             seed,
             founders: size,
             errands,
-            members: (0..(size + joiners) as u64).map(member).collect(),
+            members: (0..(size + spares) as u64).map(member).collect(),
             setting,
             harm,
             keys,
@@ -102,8 +117,7 @@ impl Plan {
             clients: (0..clients as u64).map(client).collect(),
             watching: drawn(seed, "watching", 0, vec(watching(), 0..5)),
             bank: drawn(seed, "bank", 0, bank(length)),
-            // A lane carries no questions, and who has forgotten may be put back to what differs.
-            divergence: drawn(seed, "divergence", 0, divergence()).filter(|_| can_differ),
+            divergence,
             timeline,
         }
     }
@@ -176,6 +190,12 @@ fn disk() -> impl Strategy<Value = DiskMood> {
 /// Writes go astray where damage may come, and now and then where it may not: then of what there is twice.
 fn astray(disk: DiskMood, strays: bool) -> DiskMood {
     if strays { disk } else { DiskMood { lost_write_one_in: 0, misdirected_write_one_in: 0, ..disk } }
+}
+
+/// Whoever asks before it starts is answered in time, where somebody is there.
+fn prompt(links: &Links) -> Links {
+    let loss_one_in = if links.loss_one_in == 0 { 0 } else { 500 };
+    Links { micros: links.micros, slow_one_in: 0, loss_one_in, bytes_per_second: 0, cut_one_in: 0 }
 }
 
 /// Nobody ends by itself while another has forgotten.
@@ -314,8 +334,10 @@ fn bank(length: u64) -> impl Strategy<Value = Option<Bank>> {
 
 /// A state that is falsified, in one run of four of those that can have one.
 fn divergence() -> impl Strategy<Value = Option<Divergence>> {
-    (one_in(4), 0..16_usize, any::<bool>())
-        .prop_map(|(differs, nth, rebuilds)| differs.then_some(Divergence { nth, rebuilds }))
+    let what =
+        select(vec![Falsified::Digest, Falsified::DataOnInterval, Falsified::DataAtCompaction, Falsified::DataAtStart]);
+    (one_in(4), 0..16_usize, what, any::<bool>())
+        .prop_map(|(differs, nth, what, rebuilds)| differs.then_some(Divergence { nth, what, rebuilds }))
 }
 
 #[cfg(test)]

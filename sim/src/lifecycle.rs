@@ -8,17 +8,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use quorate::base::{Dice, SeededDice, Wrong};
+use quorate::base::{Dice, SeededDice};
 use quorate::driver::{BootReport, DriverConfig, Identity, Rebuilds};
 use quorate::env::Env;
 use quorate::peer::{PeerDoor, PeerSender};
 
 use crate::config::{driver_config, member_id};
-use crate::env::{Lane, LaneSender, SimEnv, forked, true_now, true_sleep};
-use crate::member::{Birth, Living, Member};
+use crate::env::{Lane, LaneSender, SimDisk, SimEnv, forked, true_now, true_sleep};
+use crate::member::{Anew, Birth, Living, Member};
 use crate::operator::others_know;
-use crate::oracles::{Verdict, Violation, require};
+use crate::oracles::{Verdict, Violation, growth, mark, require};
 use crate::plan::{End, PowerLoss};
+use crate::wiping::{self, NotStarted};
 use crate::witness::Witness;
 use crate::world::World;
 
@@ -110,6 +111,12 @@ async fn see_to_the_end(world: &World, member: &Member, living: &Living, over: f
             member.end(End::Kill, LATER);
         }
         Ok(()) if living.door.status().removed => member.retire(),
+        // More was taken from it than it must survive: it says so.
+        Err(wrong) if world.is_rewound() => {
+            world.trace.note("told", wrong.to_string().as_bytes());
+            world.marks.hit("old disks: a member ended on what it found");
+            member.breaks();
+        }
         how => {
             let story = format!("{} ended by itself: {how:?}", member.host);
             world.judge(Err(Violation::now("a member lives until it is ended", story)));
@@ -120,16 +127,20 @@ async fn see_to_the_end(world: &World, member: &Member, living: &Living, over: f
 /// Starts a member on its transport, or on the lane in its place.
 async fn start(
     env: SimEnv,
-    config: DriverConfig,
+    mut config: DriverConfig,
     lane: Option<Lane>,
-) -> Result<(quorate::driver::Handle<SimEnv>, BootReport), Wrong> {
-    let Some(lane) = lane else { return quorate::driver::start(env, config).await };
+    asks: Option<Anew>,
+) -> Result<(quorate::driver::Handle<SimEnv>, BootReport), NotStarted> {
+    if let Some(Anew { existing, .. }) = asks {
+        config = wiping::ask_first(&env, config, existing).await?;
+    }
+    let Some(lane) = lane else { return Ok(quorate::driver::start(env, config).await?) };
     let net = env.net().clone();
     let connect = async move |identity: Identity, door: Arc<dyn PeerDoor>| {
         lane.open(identity.member, &net, door);
         Ok(Arc::new(LaneSender::new(&lane, identity.member, &net)) as Arc<dyn PeerSender>)
     };
-    quorate::driver::start_with(env, config, connect).await
+    Ok(quorate::driver::start_with(env, config, connect).await?)
 }
 
 /// Begins a life and boots it.
@@ -138,10 +149,16 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     let seed = dice.next_u64();
     let (seen, world_of) = (disk.clone(), world.clone());
     let witness = Arc::new(Witness { world: world_of, member: member.number, disk, cpu: env.cpu().clone() });
-    let config = driver_config(&world.plan, (member.number, member.joins(), &member.ports()), seed, witness);
+    let mut config = driver_config(&world.plan, (member.number, member.joins(), &member.ports()), seed, witness);
+    let asks = member.asks();
+    if asks.is_some_and(|asks| asks.existing) {
+        config.founding_members = wiping::named_members(world);
+    }
+    let witnesses =
+        if asks.is_some_and(|asks| asks.lost) { wiping::witnesses(world, member.number) } else { Vec::new() };
     world.ledger().new_life(member.number);
     world.raft().new_life(member.number);
-    let starting = node.spawn(start(env, config, world.lane()));
+    let starting = node.spawn(start(env, config, world.lane(), asks));
     let started = match select(pin!(madsim::time::timeout(PATIENCE, starting)), over).await {
         Either::Left((started, over)) => (started, over),
         Either::Right(_) => {
@@ -155,7 +172,12 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     match started {
         Ok(Ok(Ok((door, report)))) => {
             took_off(world, life, &report);
+            if report.founded {
+                world.judge(wiping::let_in(world, member.number, &witnesses));
+            }
             world.judge(own_data(member, &report));
+            world.judge(way_back(member, &seen, &report));
+            world.judge(marked(member, &seen));
             let living = Living { door, node, life, disk: seen };
             if member.serves(living.clone()) {
                 return Boot::Serves(living, over);
@@ -163,16 +185,23 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
             world.marks.hit("life ended during boot");
         }
         Ok(Ok(Err(_)) | Err(_)) if ended => world.marks.hit("life ended during boot"),
-        Ok(Ok(Err(wrong))) if member.excuses(&wrong) => {
+        Ok(Ok(Err(NotStarted::Refused(text)))) => {
+            if wiping::refused(world, member, &text) {
+                return Boot::Failed;
+            }
+            member.end(End::Kill, LATER);
+            return Boot::Excused;
+        }
+        Ok(Ok(Err(NotStarted::Wrong(wrong)))) if member.excuses(&wrong) => {
             world.marks.hit("the disk failed a boot");
             member.end(End::Kill, LATER);
             return Boot::Excused;
         }
-        Ok(Ok(Err(wrong))) if member.is_damaged_so(&wrong) => {
+        Ok(Ok(Err(NotStarted::Wrong(wrong)))) if member.is_damaged_so(&wrong) => {
             world.trace.note("broken", wrong.to_string().as_bytes());
             member.breaks();
         }
-        Ok(Ok(Err(wrong))) => {
+        Ok(Ok(Err(NotStarted::Wrong(wrong)))) => {
             let story = format!("{}: {wrong:?}", member.host);
             world.judge(Err(Violation::now("a member boots from what a crash left", story)));
         }
@@ -211,6 +240,23 @@ fn own_data(member: &Member, report: &BootReport) -> Verdict {
     let hollow = matches!(report.rebuilds, Some(Rebuilds::Damaged(_)));
     require(!hollow || member.may_have_lost(), "a member starts with its own data while it can", || {
         format!("{}: {:?}", member.host, report.rebuilds)
+    })
+}
+
+/// What the older image names is there, too: the next start may find the newest one damaged.
+fn way_back(member: &Member, disk: &SimDisk, report: &BootReport) -> Verdict {
+    // What cannot be read now says nothing; one that takes the others' state lets go of its own.
+    let missing = growth::missing(disk).unwrap_or_default();
+    require(missing.is_empty() || report.rebuilds.is_some(), "a start leaves what the older image needs", || {
+        format!("{}: {missing:?} are gone behind {report:?}", member.host)
+    })
+}
+
+/// Each slot of the log's mark would do alone, where the disk writes what it is told to.
+fn marked(member: &Member, disk: &SimDisk) -> Verdict {
+    let dangling = mark::dangling(disk).unwrap_or_default();
+    require(dangling.is_empty() || member.disk_is_false(), "each slot of the mark names a log that is there", || {
+        format!("{}: {dangling:?} are gone", member.host)
     })
 }
 

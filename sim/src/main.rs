@@ -32,6 +32,8 @@ mod draw;
 #[cfg(madsim)]
 mod env;
 #[cfg(madsim)]
+mod falsifying;
+#[cfg(madsim)]
 mod lifecycle;
 #[cfg(madsim)]
 mod member;
@@ -54,7 +56,11 @@ mod registrar;
 #[cfg(madsim)]
 mod report;
 #[cfg(madsim)]
+mod rewinding;
+#[cfg(madsim)]
 mod run;
+#[cfg(madsim)]
+mod setting;
 #[cfg(madsim)]
 mod told;
 #[cfg(madsim)]
@@ -63,6 +69,8 @@ mod traffic;
 mod troubles;
 #[cfg(madsim)]
 mod watchers;
+#[cfg(madsim)]
+mod wiping;
 #[cfg(madsim)]
 mod wires;
 #[cfg(madsim)]

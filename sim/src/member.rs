@@ -57,6 +57,9 @@ struct Standing {
     paused: bool,
     /// Its troubles are over.
     calm: bool,
+    /// It is to ask the others before it starts with nothing, as the server does: its disk was lost, or it was added in the
+    /// place of one whose was.
+    asks: Option<Anew>,
     /// Who it is in a cluster that it was added to.
     joins: Option<WalIdentity>,
     /// It was removed, and lives never again.
@@ -67,6 +70,15 @@ struct Standing {
     broken: bool,
     /// What it held in memory after its last turn.
     held: Held,
+}
+
+/// How a member is started with nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Anew {
+    /// As one that was added, not as a founder.
+    pub existing: bool,
+    /// It lived before, and its disk was lost.
+    pub lost: bool,
 }
 
 /// How fast a processor is on which work takes so many hundredths of its usual time.
@@ -180,6 +192,23 @@ impl Member {
         self.standing().joins
     }
 
+    /// Ends the present life, and all that is on the disk goes.
+    pub fn loses_disk(&self, existing: bool, down: Duration) {
+        self.end(End::Kill, down);
+        self.disk.wipe();
+        self.standing().asks = Some(Anew { existing, lost: true });
+    }
+
+    /// How it asks the others before it starts with nothing, if it does.
+    pub fn asks(&self) -> Option<Anew> {
+        self.standing().asks
+    }
+
+    /// From now on it asks before it starts with nothing.
+    pub fn asks_as_added(&self) {
+        self.standing().asks = Some(Anew { existing: true, lost: false });
+    }
+
     /// It was added to the cluster, and may start.
     pub fn admit(&self, identity: WalIdentity) {
         self.standing().joins = Some(identity);
@@ -236,6 +265,12 @@ impl Member {
     /// Whether its disk has taken damage that it cannot mend by itself.
     pub fn is_struck(&self) -> bool {
         self.budget.spent_on().contains(&self.host)
+    }
+
+    /// Whether its disk does otherwise than it says.
+    pub fn disk_is_false(&self) -> bool {
+        let disk = &self.setting.disk;
+        self.is_struck() || disk.lies || disk.lost_write_one_in > 0 || disk.misdirected_write_one_in > 0
     }
 
     /// Whether its data may be gone: damaged, or not to be read for the moment.

@@ -100,7 +100,30 @@ async fn add(world: &Arc<World>, dice: &mut SeededDice) {
     let cluster = world.members.iter().find_map(|member| Some(member.living()?.door.identity().cluster));
     let Some(cluster) = cluster else { return };
     world.marks.hit("a member was added");
+    if world.plan.wipes() {
+        new.asks_as_added();
+    }
     new.admit(WalIdentity { cluster, member: id });
+}
+
+/// Puts another in the place of a member whose disk was lost, and who is refused.
+pub async fn replace(world: Arc<World>, gone: usize) {
+    let (mut dice, id) = (forked(world.plan.seed, "replace", gone as u64), member_id(gone));
+    world.set_operator_busy(true);
+    if change(&world, MemberChange::Remove(id), &[Refusal::MemberNotFound], &mut dice).await {
+        world.marks.hit("who lost its disk was removed");
+        add(&world, &mut dice).await;
+        for _ in 0..TRIES {
+            if world.is_calm() || world.is_lost() || world.raft().roster().learners().is_empty() {
+                break;
+            }
+            promote(&world, &mut dice).await;
+        }
+        if world.raft().roster().learners().is_empty() {
+            world.marks.hit("who lost its disk was replaced");
+        }
+    }
+    world.set_operator_busy(false);
 }
 
 async fn promote(world: &Arc<World>, dice: &mut SeededDice) {
@@ -184,8 +207,8 @@ pub async fn retire_removed(world: Arc<World>) {
     }
 }
 
-/// Whether everyone who votes names this member no more, as far as they live: the machine of one that was removed is not
-/// taken away before that.
+/// Whether everyone who votes names this member no more, as far as they live, and most of them for good: the machine of one
+/// that was removed is not taken away before that.
 pub fn others_know(world: &World, removed: MemberId) -> bool {
     let voters = world.raft().roster().voters();
     let mut aware = 0;
@@ -194,7 +217,9 @@ pub fn others_know(world: &World, removed: MemberId) -> bool {
         if living.door.status().members.iter().any(|member| member.id == removed) {
             return false;
         }
-        aware += 1;
+        let raft = world.raft();
+        let removed_by = raft.roster().removed_by(removed);
+        aware += usize::from(removed_by.is_some_and(|index| raft.knows_committed(voter.number, index)));
     }
     aware > voters.len() / 2
 }

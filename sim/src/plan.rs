@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::env::{Aim, Damage, DamageBudget, DiskFaults, FileClass, LaneMood, Latency, LinkMood, Loss};
+use crate::env::{Aim, Damage, DamageBudget, FileClass, Loss};
+pub use crate::setting::{DiskMood, LaneSetting, Links, MemberSetting, Setting};
 
 /// What a client may do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -252,6 +253,30 @@ pub enum Action {
         /// How long it stays down.
         down: Duration,
     },
+    /// A member's whole disk is lost, as far as the others can spare it, and the member is started with nothing, once more as
+    /// a founder or as one that was added. Who is refused is replaced.
+    Wipe {
+        /// Whose.
+        who: Who,
+        /// Whether it is started as one that was added.
+        existing: bool,
+        /// How long it stays down.
+        down: Duration,
+    },
+    /// A member's whole disk is copied. Where every member's was, all start again on these at the very end.
+    Copy {
+        /// Whose.
+        who: Who,
+    },
+    /// A member's listener for its peers goes for a time, and with it every connection that it took. Those that it made live on.
+    Unlisten {
+        /// Whose.
+        who: Who,
+        /// Whether callers are told so.
+        told: bool,
+        /// How long.
+        time: Duration,
+    },
     /// Waits for the n-th time from now that a member does something, and then lets another trouble befall.
     Ambush {
         /// What is waited for.
@@ -294,6 +319,9 @@ impl Action {
             | Self::Fill { who, .. }
             | Self::Rot { who, .. }
             | Self::PutBack { who, .. }
+            | Self::Wipe { who, .. }
+            | Self::Copy { who }
+            | Self::Unlisten { who, .. }
             | Self::Cut { cut: Cut::Apart(who) | Cut::Mute(who) | Cut::Deaf(who), .. } => found(who),
             Self::Cut { .. } | Self::Reset { .. } | Self::Block { .. } | Self::Ambush { .. } => {}
         }
@@ -353,51 +381,6 @@ pub struct Planned {
     pub errand: Errand,
 }
 
-/// A disk's moods while its member lives. Every "one in" is off at 0.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "see `env::DiskFaults`")]
-pub struct DiskMood {
-    pub sync_micros: (u64, u64),
-    pub write_micros: (u64, u64),
-    pub stall_one_in: u64,
-    pub write_back_one_in: u64,
-    pub write_back_error_one_in: u64,
-    pub short_read_one_in: u64,
-    pub read_error_one_in: u64,
-    pub sync_error_one_in: u64,
-    pub refuses_whole: bool,
-    pub lost_write_one_in: u64,
-    pub misdirected_write_one_in: u64,
-    pub lies: bool,
-}
-
-impl DiskMood {
-    /// As the disk knows it.
-    pub fn faults(&self) -> DiskFaults {
-        DiskFaults {
-            sync_micros: self.sync_micros,
-            write_micros: self.write_micros,
-            stall_one_in: self.stall_one_in,
-            stall_millis: (100, 3_000),
-            write_back_one_in: self.write_back_one_in,
-            write_back_error_one_in: self.write_back_error_one_in,
-            short_read_one_in: self.short_read_one_in,
-            read_error_one_in: self.read_error_one_in,
-            sync_error_one_in: self.sync_error_one_in,
-            refuses_whole: self.refuses_whole,
-            lost_write_one_in: self.lost_write_one_in,
-            misdirected_write_one_in: self.misdirected_write_one_in,
-            lies: self.lies,
-            ..DiskFaults::calm()
-        }
-    }
-
-    /// Whether calls of the system fail that another try would do.
-    pub fn fails(&self) -> bool {
-        self.sync_error_one_in > 0 || self.read_error_one_in > 0 || self.write_back_error_one_in > 0
-    }
-}
-
 /// How much of what a member cannot restore by itself may be damaged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Harm {
@@ -420,103 +403,6 @@ impl Harm {
     }
 }
 
-/// What sets one member apart from the others.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct MemberSetting {
-    /// How much too fast its clock runs, in billionths.
-    pub drift_ppb: i64,
-    /// Whether the wall clock starts from the same moment in every life, as on a machine without a battery.
-    pub wall_restarts: bool,
-    /// One of its timers in so many is late, by up to 50 ms; none at 0.
-    pub late_one_in: u64,
-    /// How long work takes, in hundredths of what is usual; it takes no time at 0.
-    pub cpu_percent: u64,
-    /// The disk's moods.
-    pub disk: DiskMood,
-}
-
-/// How the links between members behave. Every "one in" is off at 0.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Links {
-    /// A packet takes between these, in microseconds.
-    pub micros: (u64, u64),
-    /// One packet in so many takes up to a hundred times as long.
-    pub slow_one_in: u64,
-    /// One packet in so many is lost, and sent again.
-    pub loss_one_in: u64,
-    /// Bytes a second; 0 for no limit.
-    pub bytes_per_second: u64,
-    /// One write in so many arrives in part, and then the connection is reset.
-    pub cut_one_in: u64,
-}
-
-impl Links {
-    /// As the network knows it.
-    pub fn mood(&self) -> LinkMood {
-        let (low, high) = self.micros;
-        let latency = match self.slow_one_in {
-            0 if low == high => Latency::Constant(low),
-            0 => Latency::Uniform(low, high),
-            rare_one_in => Latency::LongTail { usual: (low, high), rare: (high, 100 * high), rare_one_in },
-        };
-        let (loss_one_in, bytes_per_second, cut_one_in) = (self.loss_one_in, self.bytes_per_second, self.cut_one_in);
-        LinkMood { latency, loss_one_in, bytes_per_second, cut_one_in, ..LinkMood::calm() }
-    }
-}
-
-/// A lane of whole messages in place of the transport's streams. Every "one in" is off at 0.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "see `env::LaneMood`")]
-pub struct LaneSetting {
-    pub drop_one_in: u64,
-    pub duplicate_one_in: u64,
-    pub delay_one_in: u64,
-    pub replay_one_in: u64,
-    pub tells_one_in: u64,
-}
-
-impl LaneSetting {
-    /// As the lane knows it.
-    pub fn mood(&self) -> LaneMood {
-        LaneMood {
-            drop_one_in: self.drop_one_in,
-            duplicate_one_in: self.duplicate_one_in,
-            delay_one_in: self.delay_one_in,
-            delay_micros: (1_000, 2_000_000),
-            replay_one_in: self.replay_one_in,
-            replay_millis: (10, 10_000),
-            tells_one_in: self.tells_one_in,
-        }
-    }
-}
-
-/// How the members are set up and what world they stand in.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Setting {
-    /// Bytes of a segment of the log.
-    pub wal_segment_bytes: u64,
-    /// Bytes at which a history segment is sealed.
-    pub segment_bytes: u64,
-    /// Bytes of values kept in memory.
-    pub cache_bytes: usize,
-    /// Entries after which a checkpoint is made.
-    pub checkpoint_entries: u64,
-    /// Bytes of entries in one append to a follower.
-    pub append_bytes: usize,
-    /// Entries kept for members that lag: who lags further is sent a snapshot.
-    pub catch_up_entries: u64,
-    /// Ticks between two notices of progress.
-    pub progress_ticks: u64,
-    /// Time between two looks at what a lease has left.
-    pub lease_checkpoint: Duration,
-    /// How long a message between client and member takes at most.
-    pub wire: Duration,
-    /// The links between members.
-    pub links: Links,
-    /// What carries messages in place of the transport, if anything.
-    pub lane: Option<LaneSetting>,
-}
-
 /// One client of the bank.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Teller {
@@ -537,11 +423,28 @@ pub struct Bank {
     pub tellers: Vec<Teller>,
 }
 
+/// What of a state is falsified, and so who has to find it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub enum Falsified {
+    /// The running digest: members compare it by themselves.
+    #[default]
+    Digest,
+    /// Values at rest, which the leader's look at all data on an interval finds.
+    DataOnInterval,
+    /// Values at rest, which the digests made at a compaction show.
+    DataAtCompaction,
+    /// Values at rest, which the member finds by itself when it starts.
+    DataAtStart,
+}
+
 /// A member whose state is falsified at the end of the run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Divergence {
     /// Whose, counted around.
     pub nth: usize,
+    /// What.
+    #[serde(default)]
+    pub what: Falsified,
     /// Whether members take the others' state by themselves when they differ.
     pub rebuilds: bool,
 }
@@ -580,6 +483,16 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether who belongs to the cluster may change.
+    pub fn changes_members(&self) -> bool {
+        !self.errands.is_empty() || self.wipes()
+    }
+
+    /// Whether disks are lost.
+    pub fn wipes(&self) -> bool {
+        self.timeline.iter().any(|timed| matches!(timed.action, Action::Wipe { .. }))
+    }
+
     /// The drifts that any clock has at any time, in billionths.
     pub fn drifts(&self) -> Vec<i64> {
         let changes = self.timeline.iter().filter_map(|timed| timed.action.drift());

@@ -13,11 +13,16 @@ pub fn is_gentle(plan: &Plan) -> bool {
         let disk = &member.disk;
         disk.stall_one_in == 0 && disk.sync_error_one_in == 0 && !disk.lies
     });
+    disks && is_prompt(plan)
+}
+
+/// The same of links and processors alone.
+pub fn is_prompt(plan: &Plan) -> bool {
     let links = &plan.setting.links;
     let prompt = plan.members.iter().all(|member| member.cpu_percent <= 100);
     let slow = if links.slow_one_in == 0 { links.micros.1 } else { 100 * links.micros.1 };
     let steady = links.cut_one_in == 0 && (links.loss_one_in == 0 || links.loss_one_in >= 200);
-    disks && prompt && steady && slow <= 200_000 && (links.bytes_per_second == 0 || links.bytes_per_second >= 1_000_000)
+    prompt && steady && slow <= 200_000 && (links.bytes_per_second == 0 || links.bytes_per_second >= 1_000_000)
 }
 
 /// Whether nothing is wrong now.
@@ -25,7 +30,11 @@ fn is_quiet(world: &World) -> bool {
     if world.plan.setting.lane.is_some() || world.plan.harm != Harm::Nothing {
         return false;
     }
-    if !(world.is_calm() || is_gentle(&world.plan)) || world.operator_is_busy() || world.wires.any_cut() {
+    if !(world.is_calm() || is_gentle(&world.plan))
+        || world.operator_is_busy()
+        || world.wires.any_cut()
+        || world.any_unlistening()
+    {
         return false;
     }
     let roster = world.raft().roster().all();

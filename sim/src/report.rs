@@ -23,12 +23,14 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 64] = [
+const WANTED: [&str; 73] = [
     "a bank opened",
     "a client asked again",
+    "a disk was lost",
     "a look was refused for want of a right",
     "a learner was not ready",
     "a learner was promoted",
+    "a listener vanished",
     "a member stood still",
     "a member was added",
     "a member was removed",
@@ -46,6 +48,7 @@ const WANTED: [&str; 64] = [
     "a transfer was done",
     "a user proved who he is",
     "a wall clock stepped",
+    "all disks were put back to old copies",
     "authentication was enabled",
     "booted from a checkpoint",
     "change of open outcome",
@@ -55,6 +58,7 @@ const WANTED: [&str; 64] = [
     "cut: members apart from the others",
     "cut: single links",
     "cut: two halves with a bridge",
+    "data were falsified",
     "digests of members compared",
     "disk: length lost or ahead of data",
     "disk: name vanished or came back",
@@ -74,6 +78,7 @@ const WANTED: [&str; 64] = [
     "net: connection cut in the middle",
     "net: data met a partition on its way",
     "net: packet lost",
+    "old disks: the cluster went on",
     "order of all answers found",
     "quiet times judged",
     "quiet times judged while troubles go on",
@@ -88,6 +93,10 @@ const WANTED: [&str; 64] = [
     "watcher ended by a compaction",
     "watcher fell behind",
     "watcher resumed on another stream",
+    "who differed by its data refused to start",
+    "who differed by its data was named",
+    "who lost its disk was refused",
+    "who lost its disk was replaced",
 ];
 
 /// From so many seeds on, a wanted thing that never happened fails the swarm.

@@ -26,7 +26,9 @@ use crate::told::{Report, Told};
 use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
-use crate::{credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar};
+use crate::{
+    credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar, rewinding, wiping,
+};
 
 /// Leases that end within this time are waited for.
 const LEASE_PATIENCE: Duration = Duration::from_secs(10);
@@ -178,8 +180,9 @@ fn standings(world: &World) -> Vec<String> {
         Some(living) => {
             let status = living.door.status();
             let role = if status.is_leader { "leads" } else { "follows" };
+            let doubts = if living.door.facts().doubts() { ", doubts" } else { "" };
             format!(
-                "{}: {role} in term {} (leader {:x?}), committed {}, applied {}, life {}",
+                "{}: {role} in term {} (leader {:x?}), committed {}, applied {}, life {}{doubts}",
                 member.host, status.term, status.leader, status.committed, status.applied, living.life
             )
         }
@@ -197,7 +200,7 @@ async fn story(world: &Arc<World>, stage: &NodeHandle) {
     }
     drop(stage.spawn(director::direct(world.clone())));
     drop(stage.spawn(director::spring(world.clone())));
-    if !world.plan.errands.is_empty() {
+    if world.plan.changes_members() {
         drop(stage.spawn(operator::operate(world.clone())));
         drop(stage.spawn(operator::retire_removed(world.clone())));
     }
@@ -239,6 +242,7 @@ fn host(world: &World, client: u32) -> NodeHandle {
 async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     world.calm_down();
     let mut auditor = Client::new(world.clone(), u32::MAX);
+    wiping::settle(world).await?;
     damage::part_with_struck(world, &mut auditor).await?;
     if world.plan.harm == Harm::Beyond {
         return last_words(world);
@@ -276,7 +280,8 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     eventually(CALM_PATIENCE, || world.is_lost() || same_users(world, &everyone).is_ok()).await;
     same_users(world, &everyone)?;
     diverging::look(world, &mut auditor, &everyone).await?;
-    last_words(world)
+    last_words(world)?;
+    rewinding::look(world).await
 }
 
 /// Waits for some rounds of notices, where they are short: whoever asked to be told how far it is must have been told.

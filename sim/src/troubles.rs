@@ -146,6 +146,9 @@ fn rarer(all: &Troubles, choices: &mut Vec<(u32, BoxedStrategy<Vec<Timed>>)>) {
             Action::Block { from, to, told, time }
         });
         choices.push((2, alone(all, block).boxed()));
+        let unlisten = (who(size), any::<bool>(), millis(100, 10_000));
+        let unlisten = unlisten.prop_map(|(who, told, time)| Action::Unlisten { who, told, time });
+        choices.push((2, alone(all, unlisten).boxed()));
     }
     if all.ambushes {
         choices.push((4, alone(all, ambush(all)).boxed()));
@@ -257,6 +260,48 @@ pub fn put_backs(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
             }
         }
         timeline
+    })
+}
+
+/// Disks lost in one run at most.
+pub const LOST_DISKS: usize = 3;
+
+/// One member after the other whose whole disk is lost. Now and then nobody can be reached by it while it starts; later, when
+/// it is to have been replaced, another's life ends.
+pub fn lost_disks(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
+    let (length, size) = (scene.length.max(20_000), scene.size);
+    let rounds = (length / 20_000).clamp(1, LOST_DISKS as u64) as usize;
+    let times = (millis(0, 3_000), select(&[10, 100, 1_500][..]), millis(500, 6_000));
+    let kinds = (any::<bool>(), one_in(3), 0..size);
+    vec((one_member(size), times, kinds, (one_member(size), any::<bool>())), rounds).prop_map(move |drawn| {
+        let mut timeline = Vec::new();
+        for (nth, (who, (early, down, time), (existing, apart, number), (other, ends))) in (0..).zip(drawn) {
+            let at = Duration::from_millis(1_500 + nth * length / rounds as u64) + early;
+            let down = Duration::from_millis(down);
+            // Who is cut off and who loses its disk are to be one.
+            let who = if apart { Who::Member(number) } else { who };
+            if apart {
+                let cut = Action::Cut { cut: Cut::Apart(who), clients: false, time: down + time };
+                timeline.push(Timed { at: at + Duration::from_micros(1), action: cut });
+            }
+            timeline.push(Timed { at, action: Action::Wipe { who, existing, down } });
+            if ends {
+                let at = at + Duration::from_millis(11_000);
+                timeline.push(Timed { at, action: Action::End { who: other, how: End::Kill, down } });
+            }
+        }
+        timeline
+    })
+}
+
+/// A copy of every member's disk, of one moment or each of its own.
+pub fn copies(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
+    let (length, size) = (scene.length, scene.size);
+    let times = vec(millis(0, length), size);
+    (any::<bool>(), times).prop_map(move |(at_once, times)| {
+        let at = |member: usize| if at_once { times[0] } else { times[member] };
+        let copy = |member| Timed { at: at(member), action: Action::Copy { who: Who::Member(member) } };
+        (0..size).map(copy).collect()
     })
 }
 
@@ -390,7 +435,7 @@ mod tests {
             lanes += u64::from(plan.setting.lane.is_some());
             harms[plan.harm as usize] += 1;
         }
-        assert_eq!(seen.len(), 15, "{seen:?}");
+        assert_eq!(seen.len(), 18, "{seen:?}");
         assert!(seen.values().all(|count| *count > 20), "{seen:?}");
         assert!(aimed > 50 && eights > 15 && lanes > 50, "{aimed}, {eights}, {lanes}");
         assert!(harms.iter().all(|count| *count > 30), "{harms:?}");

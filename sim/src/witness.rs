@@ -30,9 +30,16 @@ pub struct Witness {
 /// What an entry costs beside the bytes it brings.
 const ENTRY: u64 = 1;
 
+impl Witness {
+    /// Whether the life that tells goes on, and is held against what was before.
+    fn is_heard(&self) -> bool {
+        self.disk.is_alive() && !self.world.is_rewound()
+    }
+}
+
 impl Observer for Witness {
     fn applied(&self, entry: (u64, u64), request: Option<u64>, command: Option<&Command>, applied: &Applied) {
-        if !self.disk.is_alive() {
+        if !self.is_heard() {
             return;
         }
         self.cpu.charge_work(ENTRY, 0);
@@ -50,7 +57,7 @@ impl Observer for Witness {
 
     /// What a turn did beside its last entry, and beside one record and one revision, is bounded.
     fn worked(&self, work: &TurnWork) {
-        if !self.disk.is_alive() {
+        if !self.is_heard() {
             return;
         }
         let (bytes, changes) = (work.entry_bytes - work.last_bytes, work.changes - work.last_changes);
@@ -62,21 +69,21 @@ impl Observer for Witness {
     }
 
     fn holds(&self, held: &Held) {
-        if self.disk.is_alive() {
+        if self.is_heard() {
             self.world.judge(bounds::within(held));
             self.world.members[self.member].holds(*held);
         }
     }
 
     fn reconfigured(&self, entry: &LogEntry) {
-        if self.disk.is_alive() {
+        if self.is_heard() {
             let verdict = self.world.raft().reconfigured(self.member, entry);
             self.world.judge(verdict);
         }
     }
 
     fn stands(&self, standing: &Standing) {
-        if self.disk.is_alive() {
+        if self.is_heard() {
             self.world.chronicle.member(self.member, || Happening::Stands(*standing));
             self.world.ambushes.stands(self.member, standing);
             let applied = self.world.ledger().last();
@@ -86,7 +93,7 @@ impl Observer for Witness {
     }
 
     fn appends(&self, number: u64, batch: &Batch) {
-        if self.disk.is_alive() {
+        if self.is_heard() {
             let bytes: usize = batch.entries.iter().map(|entry| entry.data.len()).sum();
             self.cpu.charge_work(batch.entries.len() as u64, bytes as u64);
             let verdict = self.world.raft().appends(self.member, number, batch);
@@ -95,7 +102,7 @@ impl Observer for Witness {
     }
 
     fn installs(&self, number: u64, at: (u64, u64), batch: &Batch) {
-        if self.disk.is_alive() {
+        if self.is_heard() {
             self.disk.installs();
             let verdict = self.world.raft().installs(self.member, number, at, batch);
             self.world.judge(verdict);
@@ -103,7 +110,7 @@ impl Observer for Witness {
     }
 
     fn installed(&self, at: (u64, u64)) {
-        if self.disk.is_alive() {
+        if self.is_heard() {
             self.world.ambushes.does(self.member, Moment::Installs);
             self.world.marks.hit("a snapshot was installed");
             self.world.trace.note("installed", &fxhash::hash64(&(self.member, at)).to_le_bytes());
@@ -113,19 +120,19 @@ impl Observer for Witness {
     }
 
     fn notes(&self, what: &'static str) {
-        if self.disk.is_alive() {
+        if self.is_heard() {
             self.world.marks.hit(what);
         }
     }
 
     fn persisted(&self, number: u64) {
-        if self.disk.is_alive() {
+        if self.is_heard() {
             self.world.raft().persisted(self.member, number);
         }
     }
 
     fn sends(&self, message: &PeerMessage) {
-        if !self.disk.is_alive() {
+        if !self.is_heard() {
             return;
         }
         self.cpu.charge_work(0, message.payload_bytes() as u64);

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use quorate_spec::history::Operation;
 use crate::ambush::Ambushes;
 use crate::chronicle::{Chronicle, Happening};
 use crate::config::{MIN_TTL, member_id};
-use crate::env::{Lane, LaneMood, Marks, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
+use crate::env::{Lane, LaneMood, Marks, SimDisk, SimEnv, SimNet, Trace, forked, true_now, true_sleep};
 use crate::member::Member;
 use crate::oracles::Violation;
 use crate::oracles::bank::BankJudge;
@@ -73,6 +73,12 @@ pub struct World {
     bank: Mutex<BankJudge>,
     quiet: Mutex<QuietJudge>,
     operator_busy: AtomicBool,
+    /// Listeners that are gone.
+    unlistening: AtomicUsize,
+    /// All disks were put back to old copies: what was promised before is no measure any more.
+    rewound: AtomicBool,
+    /// Copies of disks to start again on at the very end.
+    copies: Mutex<BTreeMap<usize, SimDisk>>,
     operations: Mutex<Vec<Operation>>,
     promises: Mutex<(Vec<Promise>, SeededDice)>,
     violation: Mutex<Option<Violation>>,
@@ -112,6 +118,9 @@ impl World {
             bank: Mutex::new(BankJudge::new(plan.bank.as_ref().map_or(0, |bank| bank.accounts))),
             quiet: Mutex::default(),
             operator_busy: AtomicBool::new(false),
+            unlistening: AtomicUsize::new(0),
+            rewound: AtomicBool::new(false),
+            copies: Mutex::default(),
             operations: Mutex::default(),
             promises,
             violation: Mutex::default(),
@@ -151,6 +160,36 @@ impl World {
     /// The operator begins to change something, or is done.
     pub fn set_operator_busy(&self, busy: bool) {
         self.operator_busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// Whether the listener of any member is gone.
+    pub fn any_unlistening(&self) -> bool {
+        self.unlistening.load(Ordering::Relaxed) > 0
+    }
+
+    /// A listener is gone.
+    pub fn unlistens(&self) {
+        self.unlistening.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// And is there again.
+    pub fn listens_again(&self) {
+        self.unlistening.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Copies of members' disks to start again on at the very end. Never held over a wait.
+    pub fn copies(&self) -> MutexGuard<'_, BTreeMap<usize, SimDisk>> {
+        self.copies.lock().expect("no holder of the copies panics")
+    }
+
+    /// All disks are put back to old copies: nothing is judged by what was before.
+    pub fn rewind(&self) {
+        self.rewound.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether they were.
+    pub fn is_rewound(&self) -> bool {
+        self.rewound.load(Ordering::Relaxed)
     }
 
     /// The ledger, for who lives longer than a borrow.
@@ -212,10 +251,15 @@ impl World {
         self.visitors.lock().expect("no holder of this lock panics").push(host);
     }
 
-    /// The run is over: every member and every client goes.
-    pub fn end_all_lives(&self) {
+    /// Every client goes, those that watch among them.
+    pub fn send_visitors_away(&self) {
         let visitors = std::mem::take(&mut *self.visitors.lock().expect("no holder of this lock panics"));
         visitors.into_iter().for_each(|host| self.leave(host));
+    }
+
+    /// The run is over: every member and every client goes.
+    pub fn end_all_lives(&self) {
+        self.send_visitors_away();
         self.members.iter().for_each(|member| member.goes());
     }
 

@@ -394,7 +394,10 @@ impl Group {
         }
         self.raw.mut_store().append(&entries);
         batch.entries = entries.iter().map(ready::log_entry).collect();
-        if !batch.entries.is_empty() && batch.hard_state.is_none() {
+        // Where a change of the members is committed it does not wait: who was removed may be gone soon, and who forgot that it
+        // was would wait for its vote for ever.
+        let changes = rd.committed_entries().iter().any(|entry| entry.get_entry_type() != EntryType::EntryNormal);
+        if (changes || !batch.entries.is_empty()) && batch.hard_state.is_none() {
             batch.hard_state = Some(ready::hard_state(&self.raw.raft.hard_state()));
         }
         batch

@@ -48,6 +48,11 @@ impl Outbox {
         None
     }
 
+    /// The term that is durable here.
+    pub(super) fn durable_term(&self) -> Term {
+        self.durable_term
+    }
+
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.held.len()

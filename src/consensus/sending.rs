@@ -54,6 +54,11 @@ impl Group {
         self.raw.store().begins_behind() <= index
     }
 
+    /// Whether this member's disk knows of the present term.
+    pub fn is_term_durable(&self) -> bool {
+        self.outbox.durable_term() >= self.raw.raft.term
+    }
+
     /// The entry behind which the log that is held begins.
     pub fn begins_behind(&self) -> LogIndex {
         self.raw.store().begins_behind()

@@ -48,7 +48,13 @@ impl<E: Env> Handle<E> {
                     let asker = who().await?;
                     if let Some(table) = board.unchanged_since(changes) {
                         check(&table, asker.as_ref())?;
-                        return Ok(view);
+                        // Where nothing is looked at, too: as in etcd no read is answered to who was named at another revision.
+                        let is_of_now = |asker: &Asker| asker.revision == 0 || asker.revision == table.revision();
+                        return if asker.as_ref().is_none_or(is_of_now) {
+                            Ok(view)
+                        } else {
+                            Err(Refusal::AuthOldRevision)
+                        };
                     }
                 }
             }

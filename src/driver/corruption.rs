@@ -2,7 +2,8 @@
 //! the digests made at compactions. The running digest (`comparison.rs`) sees what members did; this sees what became of it.
 //!
 //! Invariants: rules and log lines are etcd's; only a leader asks on an interval; who differs is named by an alarm in the
-//! log. Members whose compact revisions differ are not held against each other: each forgets at its own time.
+//! log. Members whose compact revisions differ are not held against each other: each forgets at its own time. A digest that
+//! a compaction left is held against one of its kind alone: where nothing is alive the two count differently, as etcd's.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -40,10 +41,12 @@ impl<E: Env> Handle<E> {
     pub async fn check_at_start(&self) -> Result<(), String> {
         let local = self.identity().member;
         tracing::info!("local-member-id" = %local, "starting initial corruption check");
-        let own = self.hash_kv(0).await.map_err(|why| format!("{local} failed to fetch hash ({})", why.text()))?;
+        let own = self.own_hash().await.map_err(|why| format!("{local} failed to fetch hash ({})", why.text()))?;
         let peers = hashes_of_peers(self, own.hash_revision).await;
-        let different = peers.iter().filter(|peer| differs_at_start(local, own, peer)).count();
-        if different > 0 {
+        let different: Vec<&PeerHash> = peers.iter().filter(|peer| differs_at_start(local, own, peer)).collect();
+        // They may have compacted there meanwhile, which this member has still to hear of.
+        let again = if different.is_empty() { None } else { own_again(self, own.hash_revision).await };
+        if different.into_iter().any(|peer| !is_same(again, peer)) {
             return Err(format!("{local} found data inconsistency with peers"));
         }
         tracing::info!("local-member-id" = %local, "initial corruption checking passed; no corruption");
@@ -95,17 +98,35 @@ async fn check_on_interval<E: Env>(handle: Handle<E>, interval: Duration) {
 /// One comparison of all data with all members.
 async fn check_data<E: Env>(handle: &Handle<E>) -> Result<(), String> {
     let failed = |refusal: crate::base::Refusal| refusal.text().to_string();
-    let before = handle.hash_kv(0).await.map_err(failed)?;
+    let before = handle.own_hash().await.map_err(failed)?;
     let peers = hashes_of_peers(handle, before.hash_revision).await;
     // Nothing that a sound follower told is beyond what this member has from here on.
     handle.inspect(true).await.map_err(failed)?;
-    let after = handle.hash_kv(0).await.map_err(failed)?;
-    if let Some(member) = who_differs(handle.identity().member, before, after, &peers) {
-        name(handle, member).await;
-    }
+    let after = handle.own_hash().await.map_err(failed)?;
+    let leader = handle.identity().member;
     let answered = peers.iter().filter(|peer| peer.hash.is_ok()).count();
+    if who_differs(leader, before, after, &peers).is_some() {
+        // Some may have compacted there before they answered.
+        let again = own_again(handle, before.hash_revision).await;
+        let others: Vec<PeerHash> = peers.into_iter().filter(|peer| !is_same(again, peer)).collect();
+        if let Some(member) = who_differs(leader, before, after, &others) {
+            name(handle, member).await;
+        }
+    }
     tracing::info!("number-of-peers-checked" = answered, "finished peer corruption check");
     Ok(())
+}
+
+/// This member's digest at a revision once it has heard of everything: the one a compaction made, where there was one there.
+async fn own_again<E: Env>(handle: &Handle<E>, revision: i64) -> Option<MemberHash> {
+    handle.inspect(true).await.ok()?;
+    handle.hash_kv(revision).await.ok()
+}
+
+/// Whether a member has the same digest of the same data.
+fn is_same(own: Option<MemberHash>, peer: &PeerHash) -> bool {
+    let data = |hash: &MemberHash| (hash.hash, hash.compact_revision);
+    own.is_some_and(|own| peer.hash.as_ref().is_ok_and(|hash| data(hash) == data(&own)))
 }
 
 /// The first member whose data are wrong, with the leader's digests before and after the others were asked.
@@ -363,6 +384,16 @@ mod tests {
         assert_eq!(named(own, &[peer(2, Ok(hash(10, 5, 3)))]), Some(MemberId(2)), "it has what nobody wrote");
         assert_eq!(named(hash(10, 7, 3), &[peer(2, Ok(hash(10, 5, 3)))]), None, "written meanwhile");
         assert_eq!(named(hash(9, 6, 3), &[peer(2, Ok(hash(9, 7, 3)))]), Some(LEADER), "itself, first of all");
+    }
+
+    #[test]
+    fn who_has_the_digest_of_a_compaction_does_not_differ_from_who_has_it_too() {
+        let (fresh, made) = (hash(9, 5, 3), hash(9, 6, 3));
+        let follower = peer(2, Ok(MemberHash { revision: 12, ..made }));
+        assert_eq!(who_differs(LEADER, fresh, fresh, std::slice::from_ref(&follower)), Some(MemberId(2)));
+        assert!(is_same(Some(made), &follower));
+        assert!(!is_same(Some(fresh), &follower) && !is_same(None, &follower) && !is_same(Some(made), &away(2)));
+        assert!(!is_same(Some(MemberHash { compact_revision: 4, ..made }), &follower), "of other data");
     }
 
     #[test]

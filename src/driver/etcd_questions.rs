@@ -11,7 +11,7 @@ use super::questions::{Question, Told};
 use crate::base::{LeaseId, MemberId, Refusal};
 use crate::env::{Env, Tasks};
 use crate::machine::{LeaseTimes, MemberChange, MemberHash, etcd_peer, members_json};
-use crate::mvcc::{HashKv, ReadFailure};
+use crate::mvcc::{HashKv, ReadFailure, View};
 use crate::node::LeaseStanding;
 use crate::peer::{AskFailure, EtcdAnswer, EtcdQuestion};
 
@@ -92,12 +92,25 @@ impl<E: Env> Handle<E> {
 
     /// The digest of this member's data at a revision, 0 being its own, and its revision.
     pub async fn hash_kv(&self, revision: i64) -> Result<MemberHash, Refusal> {
+        self.hashed(move |view| view.hash_kv(revision)).await
+    }
+
+    /// The digest of all that this member has now. Once a compaction was asked for at revision 0, [`Self::hash_kv`] of 0 is
+    /// the one made by that, of nothing, as in etcd.
+    pub(super) async fn own_hash(&self) -> Result<MemberHash, Refusal> {
+        self.hashed(|view| view.fresh_hash_kv(0)).await
+    }
+
+    async fn hashed(
+        &self,
+        make: impl FnOnce(View<E::Disk>) -> Result<HashKv, ReadFailure> + Send + 'static,
+    ) -> Result<MemberHash, Refusal> {
         let view = self.inspect(false).await?;
         let current = view.revision();
         let place = self.digests().take().ok_or(Refusal::TooManyRequests)?;
         let (tell, made) = oneshot::channel();
         self.env().tasks().spawn("digest", async move {
-            let _ = tell.send(view.hash_kv(revision));
+            let _ = tell.send(make(view));
             drop(place);
         });
         match made.await {

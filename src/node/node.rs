@@ -457,12 +457,14 @@ impl<D: Disk> Node<D> {
         })
     }
 
-    /// Tells the cluster this member's name and where clients reach it, as long as it does not know.
+    /// Tells the cluster this member's name and where clients reach it, as long as it does not know. Not before its disk knows
+    /// of the term: whoever told this is taken for one that has lost what it promised where its disk does not.
     fn tell_name(&mut self, now: Instant) {
         if self.is_told(&self.machine.members())
             || self.telling
             || self.removed.is_some()
             || self.group.standing().leader.is_none()
+            || !self.group.is_term_durable()
         {
             return;
         }

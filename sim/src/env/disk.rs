@@ -198,6 +198,13 @@ impl SimDisk {
         platter.tree = tree;
     }
 
+    /// Everything on it is gone. The life must have ended.
+    pub fn wipe(&self) {
+        let mut platter = self.lock();
+        assert!(platter.life.is_multiple_of(2), "nobody uses a disk that is wiped");
+        platter.tree = Tree::default();
+    }
+
     /// Whether everything written is durable, names included.
     #[cfg(test)]
     pub fn is_clean(&self) -> bool {

@@ -121,6 +121,13 @@ impl SimNet {
         network.cut_all(one, other, true_now());
     }
 
+    /// Cuts every connection that a host took from others in the middle of whatever is on its way.
+    pub fn cut_taken(&self, by: &str) {
+        let mut network = self.lock();
+        let by = network.hosts.host(by);
+        network.cut_taken(by, true_now());
+    }
+
     /// An address closes by itself: its listener hears of it, calls are refused. Whether it was open.
     pub fn close_listener(&self, address: &str) -> bool {
         self.lock().close(address, true_now())

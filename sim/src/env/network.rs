@@ -354,6 +354,18 @@ impl Network {
         }
     }
 
+    /// Cuts every connection that a host took from another, each at a place of its own; those that it made live on.
+    pub fn cut_taken(&mut self, by: HostId, now: Duration) {
+        for number in self.connections.keys().copied().collect::<Vec<_>>() {
+            let taken = |connection: &&mut Connection| connection.ends[1].host == by && connection.ends[0].host != by;
+            let Some(connection) = self.connections.get_mut(&number).filter(taken) else { continue };
+            let (from, to) = connection.way_from(0);
+            let cut = self.hosts.link(from, to).draw_cut();
+            connection.pipes[0].cut(now, |bytes| cut.arriving_of(bytes));
+            self.cut(number, 0, cut, now);
+        }
+    }
+
     /// Changes a link, and lets what is on its way meet the change.
     pub fn change_link(&mut self, from: HostId, to: HostId, mood: LinkMood, severed: bool, now: Duration) {
         let link = self.hosts.link(from, to);

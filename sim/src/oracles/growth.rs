@@ -1,4 +1,4 @@
-//! Growth: in a calm world no history file stays that nobody needs.
+//! Growth: in a calm world no history file stays that nobody needs; and at every start those that may be needed are there.
 //!
 //! A file is needed while one of the two images that are kept names it, or where it is newer than the newest image. What
 //! lies between, and is named by none, was replaced by a rewriting and should have gone with the checkpoint after it.
@@ -20,8 +20,8 @@ const IMAGES: &str = "checkpoint";
 /// Digits of a file's number that say which generation it is of.
 const GENERATION_DIGITS: usize = 8;
 
-/// The history files that nobody needs, as far as the images tell; nothing while fewer than two are kept.
-pub fn unneeded<D: Disk>(disk: &D) -> Result<Vec<String>, Fault> {
+/// The history files that the images name, oldest image first.
+fn named_by_images<D: Disk>(disk: &D) -> Result<Vec<Vec<String>>, Fault> {
     let mut names = disk.list(IMAGES)?;
     names.retain(|name| name.ends_with(".image"));
     // By applied index, then by number, which the first of an index is without.
@@ -35,8 +35,31 @@ pub fn unneeded<D: Disk>(disk: &D) -> Result<Vec<String>, Fault> {
         images.extend(Image::decode(&Bytes::from(bytes)));
     }
     let named = |image: &Image| image.position.files().map(|(name, _)| name).collect::<Vec<String>>();
-    let there = disk.list(HISTORY_DIR)?.into_iter().map(|name| format!("{HISTORY_DIR}/{name}"));
-    Ok(lying(there.collect(), &images.iter().map(named).collect::<Vec<_>>()))
+    Ok(images.iter().map(named).collect())
+}
+
+fn there<D: Disk>(disk: &D) -> Result<Vec<String>, Fault> {
+    Ok(disk.list(HISTORY_DIR)?.into_iter().map(|name| format!("{HISTORY_DIR}/{name}")).collect())
+}
+
+/// The history files that nobody needs, as far as the images tell; nothing while fewer than two are kept.
+pub fn unneeded<D: Disk>(disk: &D) -> Result<Vec<String>, Fault> {
+    Ok(lying(there(disk)?, &named_by_images(disk)?))
+}
+
+/// The history files that a later start may need, should the newest image be found damaged then, and that are not there.
+pub fn missing<D: Disk>(disk: &D) -> Result<Vec<String>, Fault> {
+    Ok(lacking(&there(disk)?, &named_by_images(disk)?))
+}
+
+/// Those that one of the two newest images names and that are not among the files that are there. Of another generation than
+/// the newest is of none is needed: its image goes, and a loss of power may bring it back.
+fn lacking(there: &[String], images: &[Vec<String>]) -> Vec<String> {
+    let Some(newest) = images.last().and_then(|named| named.iter().max()) else { return Vec::new() };
+    let generation = &newest[..HISTORY_DIR.len() + 1 + GENERATION_DIGITS];
+    let older = images.len().saturating_sub(2);
+    let named = images[older..].iter().flatten().filter(|name| name.starts_with(generation));
+    named.filter(|name| !there.contains(name)).cloned().collect()
 }
 
 /// Those of the files that are there which none of the images names, oldest first, though a newer one of the same
@@ -59,6 +82,16 @@ fn lying(there: Vec<String>, images: &[Vec<String>]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_the_older_image_names_and_that_is_gone_is_told() {
+        let file = |generation: u32, number: u32| format!("{HISTORY_DIR}/{generation:08x}{number:08x}.seg");
+        let files = |numbers: &[u32]| numbers.iter().map(|number| file(1, *number)).collect::<Vec<_>>();
+        assert_eq!(lacking(&files(&[2, 3]), &[files(&[1, 2]), files(&[2, 3])]), [file(1, 1)]);
+        assert!(lacking(&files(&[2, 3]), &[files(&[1]), files(&[2]), files(&[2, 3])]).is_empty(), "the third one goes");
+        assert!(lacking(&files(&[2]), &[vec![file(0, 1)], files(&[2])]).is_empty(), "another generation");
+        assert!(lacking(&[], &[]).is_empty());
+    }
 
     #[test]
     fn a_file_that_no_image_names_and_a_newer_one_has_followed_is_told() {

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use quorate::auth::Asker;
 use quorate::machine::{Applied, Command};
-use quorate_spec::request::{Answer, Event, Request, text};
+use quorate_spec::request::{AlarmKind, Answer, Event, Request, text};
 use quorate_spec::{Model, Step, Vantage};
 
 use super::ids::Attempts;
@@ -84,6 +84,8 @@ pub struct Ledger {
     progress: Vec<Progress>,
     /// Whose state was falsified: its digests are its own.
     differs: Option<usize>,
+    /// A state was falsified in this run.
+    has_differed: bool,
 }
 
 impl Ledger {
@@ -100,6 +102,7 @@ impl Ledger {
             users: Users::default(),
             progress: vec![Progress::default(); members],
             differs: None,
+            has_differed: false,
         }
     }
 
@@ -216,6 +219,7 @@ impl Ledger {
     /// The state of a member was falsified.
     pub fn differs(&mut self, member: usize) {
         self.differs = Some(member);
+        self.has_differed = true;
     }
 
     /// It has the others' state.
@@ -281,6 +285,9 @@ impl Ledger {
                 && applied.events.iter().all(|event| event.prev_kv.is_none());
             let verdict = if same {
                 Ok(())
+            } else if self.differs == Some(member) {
+                // What it is answered there may rest on what was falsified.
+                self.is_same(member, (index, term), request.as_ref())
             } else {
                 self.compare(member, (index, term), request.as_ref(), applied, (told, digest))
             };
@@ -289,6 +296,7 @@ impl Ledger {
             return self.same_running(member, index, applied);
         }
         self.is_new(member, index, request.as_ref())?;
+        self.names_nobody(index, id, request.as_ref())?;
         if let Some(id) = id {
             self.attempts.applied(id, index, request.as_ref(), expiry.is_some())?;
         }
@@ -334,6 +342,15 @@ impl Ledger {
         table.refuses(self.asker_of(id).as_ref(), request, |lease| self.model.keys_of_lease(lease))
     }
 
+    /// No member names another as one that differs, unless one does.
+    fn names_nobody(&self, index: u64, id: Option<u64>, request: Option<&Request>) -> Verdict {
+        let asked = id.is_some_and(|id| self.attempts.of(id).is_some());
+        let names = matches!(request, Some(Request::Alarm { on: true, kind: AlarmKind::Corrupt, .. })) && !asked;
+        require(!names || self.has_differed, "nobody is named who does not differ", || {
+            format!("entry {index}, which no client asked for: {request:?}")
+        })
+    }
+
     fn is_new(&self, member: usize, index: u64, request: Option<&Request>) -> Verdict {
         let newest = self.last_index();
         require(index > newest, "an entry once applied stays (durability)", || {
@@ -356,6 +373,19 @@ impl Ledger {
         })
     }
 
+    /// An entry that was applied before is the same now.
+    fn is_same(&self, member: usize, (index, term): (u64, u64), request: Option<&Request>) -> Verdict {
+        let Some(known) = self.entries.get(&index) else { return Ok(()) };
+        let same = known.term == term && known.request.as_ref() == request;
+        require(same, "an entry once applied stays (durability, state machine safety)", || {
+            format!(
+                "member {member}: entry {index} was (term {}) {:?}
+and is now (term {term}) {request:?}",
+                known.term, known.request
+            )
+        })
+    }
+
     /// An entry that was applied before, and now differs, or tells more.
     fn compare(
         &self,
@@ -366,14 +396,7 @@ impl Ledger {
         (told, digest): (Option<Told>, Option<u64>),
     ) -> Verdict {
         let Some(known) = self.entries.get(&index) else { return Ok(()) };
-        let same = known.term == term && known.request.as_ref() == request;
-        require(same, "an entry once applied stays (durability, state machine safety)", || {
-            format!(
-                "member {member}: entry {index} was (term {}) {:?}
-and is now (term {term}) {request:?}",
-                known.term, known.request
-            )
-        })?;
+        self.is_same(member, (index, term), request)?;
         agree(&self.model, index, known, applied, told)?;
         let differs = known.digest.zip(digest).is_some_and(|(known, now)| known != now);
         require(!differs, "all members do the same with an entry", || {

@@ -134,6 +134,11 @@ impl RaftJudge {
         self.members[member].term_of(index)
     }
 
+    /// Whether a member's disk says that the log is committed up to an entry.
+    pub fn knows_committed(&self, member: usize, index: u64) -> bool {
+        self.members[member].durable.commit >= index
+    }
+
     /// A member's disk is copied.
     pub fn copied(&self, member: usize) -> Copied {
         let Told { log, durable, handed, .. } = &self.members[member];
@@ -143,6 +148,11 @@ impl RaftJudge {
     /// And put back to the copy, before its next life.
     pub fn put_back(&mut self, member: usize, Copied { log, durable, handed }: Copied) {
         self.members[member] = Told { log, durable, left: Some(handed), handed: durable, ..Told::default() };
+    }
+
+    /// Its disk is lost, before its next life.
+    pub fn wiped(&mut self, member: usize) {
+        self.members[member] = Told::default();
     }
 
     /// A new life of a member begins.

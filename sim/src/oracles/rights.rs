@@ -53,22 +53,11 @@ fn covered(granted: &[Granted], span: &Span) -> bool {
     let covers =
         |key: &[u8]| granted.iter().any(|(from, to)| &from[..] <= key && to.as_ref().is_none_or(|to| key < &to[..]));
     let ends = granted.iter().filter_map(|(_, to)| to.as_deref());
-    if span.end.is_empty() {
-        return covers(&span.key);
-    }
     let end = end_of(span);
-    match &end {
-        // No key at all: as in etcd it must lie inside all the same, and not just begin there.
-        Some(end) if *end <= span.key => {
-            let begins_before = granted.iter().any(|(from, to)| from < end && to.as_ref().is_none_or(|to| to >= end));
-            let within = |key: &&[u8]| &end[..] <= *key && *key <= &span.key[..];
-            begins_before && covers(end) && covers(&span.key) && ends.into_iter().filter(within).all(covers)
-        }
-        end => {
-            let within = |key: &&[u8]| &span.key[..] < *key && end.as_ref().is_none_or(|end| *key < &end[..]);
-            covers(&span.key) && ends.into_iter().filter(within).all(covers)
-        }
-    }
+    let within = |key: &&[u8]| &span.key[..] < *key && end.as_ref().is_none_or(|end| *key < &end[..]);
+    // No key at all: as in etcd it is where its first one is.
+    let is_empty = span.end.is_empty() || end.as_ref().is_some_and(|end| *end <= span.key);
+    covers(&span.key) && (is_empty || ends.filter(within).all(covers))
 }
 
 impl Table {
@@ -222,8 +211,10 @@ mod tests {
         for span in [between("a", "c"), between("e", "i"), between("h", "k\0"), between("h", "\0"), Span::one("f")] {
             assert!(!covered(&some, &span), "{span:?}");
         }
-        for (span, lies_inside) in [(between("e", "c"), true), (between("c", "b"), false), (between("i", "e"), false)] {
-            assert_eq!(covered(&some, &span), lies_inside, "no key at all: {span:?}");
+        for (key, end, is_there) in
+            [("e", "c", true), ("c", "b", true), ("i", "i", true), ("f", "b", false), ("a", "a", false)]
+        {
+            assert_eq!(covered(&some, &between(key, end)), is_there, "no key at all: {key} to {end}");
         }
     }
 }

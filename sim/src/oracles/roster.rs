@@ -15,7 +15,8 @@ use super::{Verdict, require};
 pub struct Roster {
     voters: BTreeSet<MemberId>,
     learners: BTreeSet<MemberId>,
-    removed: BTreeSet<MemberId>,
+    /// By which entry each was removed.
+    removed: BTreeMap<MemberId, u64>,
     /// Where each is reached.
     urls: BTreeMap<MemberId, Vec<String>>,
     /// The term and the digest of each change, by index.
@@ -39,15 +40,15 @@ impl Roster {
         let change = ConfChange::decode(&entry.data);
         require(change.is_some(), "a change of the members can be read", || format!("{entry:?}"))?;
         if let Some(change) = change {
-            self.change(&change);
+            self.change(entry.index, &change);
         }
         Ok(())
     }
 
-    fn change(&mut self, change: &ConfChange) {
+    fn change(&mut self, index: u64, change: &ConfChange) {
         let id = change.member;
         let known = self.voters.contains(&id) || self.learners.contains(&id);
-        if self.removed.contains(&id) {
+        if self.removed.contains_key(&id) {
             return;
         }
         let urls = urls_of(&change.context);
@@ -72,7 +73,7 @@ impl Roster {
                 self.learners.remove(&id);
                 self.voters.remove(&id);
                 self.urls.remove(&id);
-                self.removed.insert(id);
+                self.removed.insert(id, index);
             }
             ConfChangeKind::Add | ConfChangeKind::AddLearner | ConfChangeKind::Remove | ConfChangeKind::Update => {}
         }
@@ -91,6 +92,11 @@ impl Roster {
     /// Where a member is reached.
     pub fn urls(&self, member: MemberId) -> &[String] {
         self.urls.get(&member).map_or(&[], Vec::as_slice)
+    }
+
+    /// The entry by which a member was removed.
+    pub fn removed_by(&self, member: MemberId) -> Option<u64> {
+        self.removed.get(&member).copied()
     }
 
     /// Who belongs to the cluster.

@@ -71,6 +71,25 @@ async fn assert_rows(env: &VirtualEnv, cluster: &str, rows: Vec<Row>) {
     }
 }
 
+/// Stock etcd 3.7.1 answers so, too: 1084519789 and -1. What members are held against each other by is another digest.
+#[test]
+fn a_compaction_at_revision_0_hides_a_members_data_from_nobody_who_compares() {
+    VirtualEnv::run(async |env| {
+        let handle = member(&env).await;
+        for value in ["1", "2"] {
+            let put = Put { key: Bytes::from_static(b"a"), value: value.into(), ..Put::default() };
+            handle.propose(Command::Put(put)).await.unwrap();
+        }
+        let before = handle.own_hash().await.unwrap();
+        assert_eq!(handle.hash_kv(0).await.unwrap(), before);
+        handle.propose(Command::Compact { revision: 0, physical: true }).await.unwrap();
+        let asked = handle.hash_kv(0).await.unwrap();
+        assert_eq!((asked.hash, asked.compact_revision, asked.hash_revision), (1_084_519_789, -1, 0));
+        let own = handle.own_hash().await.unwrap();
+        assert_eq!((own.hash, own.compact_revision, own.hash_revision), (before.hash, 0, 3));
+    });
+}
+
 #[test]
 fn the_answers_are_stock_etcds() {
     VirtualEnv::run(async |env| {

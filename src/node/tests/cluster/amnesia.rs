@@ -3,6 +3,7 @@
 use super::*;
 use crate::consensus::Promises;
 use crate::node::Recalled;
+use crate::wal::EntryKind;
 
 /// What a member's disk holds.
 type Copied = (HardState, Vec<LogEntry>);
@@ -106,6 +107,42 @@ fn a_member_that_has_all_it_promised_goes_on_with_a_majority() {
     assert!(!cluster.seats[second].facts.doubts());
     assert_eq!(cluster.leader(), Some(second));
     assert_eq!(cluster.keys(third), 2);
+}
+
+/// A proposal is passed on in no term, so nothing else holds it back where the disk is full or hangs.
+#[test]
+fn who_has_nothing_on_its_disk_does_not_tell_its_name() {
+    let mut cluster = Cluster::new(3);
+    cluster.seats[2].hangs = true;
+    let leader = cluster.elect();
+    assert_ne!(leader, 2);
+    let told = |cluster: &Cluster, n| {
+        let members = cluster.seats[leader].facts.status().members;
+        members.iter().any(|member| member.id == id(n) && !member.client_urls.is_empty())
+    };
+    cluster.pass(20);
+    assert!(told(&cluster, 0) && told(&cluster, 1) && !told(&cluster, 2));
+    // It starts once more with what its disk has, and nobody takes that for a loss.
+    let copy = cluster.copied(2);
+    cluster.put_back(2, copy, 1);
+    assert_eq!(cluster.seats[2].hard_state.term, 1, "of the founding");
+    assert!(!matches!(cluster.recollect(2, leader), Recalled::Forgets { .. }));
+    cluster.pass(20);
+    assert!(told(&cluster, 2));
+}
+
+/// Whoever was removed may be gone a moment later: of two, the one that is left must not wait for its vote once more.
+#[test]
+fn that_a_change_of_members_is_committed_is_on_the_disk_though_nothing_is_written_behind_it() {
+    let mut cluster = Cluster::new(2);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let mut changed = cluster.change(leader, MemberChange::Remove(id(1 - leader)));
+    cluster.settle();
+    done(&mut changed);
+    let (hard_state, log) = cluster.copied(leader);
+    let change = log.iter().rev().find(|entry| entry.kind == EntryKind::ConfChange).expect("it is in the log");
+    assert!(hard_state.commit >= change.index, "{hard_state:?}, entry {}", change.index);
 }
 
 #[test]

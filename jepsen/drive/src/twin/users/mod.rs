@@ -275,6 +275,8 @@ impl Crowd<'_> {
 
     /// Looks at everything once more, as root, and takes everything back.
     async fn finish(&mut self) -> Result<(), String> {
+        // The last step may have taken root's token: a first question finds out.
+        self.act_for(&Wish::User("root".to_owned()), Step::Auth(AuthStep::UserList)).await?;
         let root = self.holder("root").await?;
         let mut steps = self.plan.last_steps();
         steps.extend([Step::Auth(AuthStep::UserList), Step::Auth(AuthStep::RoleList)]);
