@@ -211,7 +211,7 @@ fn of_file(flag: &Flag, value: &str, why: &str) -> String {
         (Kind::Urls, "advertise-client-urls") => format!("unexpected error setting up advertise-peer-urls: {why}"),
         (Kind::Urls, name) => format!("unexpected error setting up {name}: {why}"),
         (_, "initial-cluster-state") => format!("unexpected clusterState {value:?}"),
-        (Kind::Gates, _) => why.rsplit_once(": ").map_or(why, |_| why).to_string(),
+        (Kind::Gates, _) => why.to_string(),
         (_, name) => format!("invalid value {value:?} for {name}: {why}"),
     }
 }

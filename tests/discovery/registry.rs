@@ -79,5 +79,5 @@ async fn a_token_without_a_good_size_is_refused_in_etcds_words() {
         assert_eq!(code, 1, "{text}");
         assert!(text.contains(&expected), "{token}: {text}");
     }
-    assert!(!home.path("data/wal").exists(), "nothing was founded");
+    assert!(!home.path("data/wal/durable").exists(), "nothing was founded");
 }

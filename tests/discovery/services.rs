@@ -92,5 +92,5 @@ fn what_is_not_found_is_refused_in_etcds_words() {
     assert!(sealed.contains(&mismatch), "{sealed}");
     let lost = refused(&home, &server, &[domain, "--discovery-srv-name=lost"]);
     assert!(lost.contains("lookup nobody.example.test. on "), "{lost}");
-    assert!(!home.path("data/wal").exists(), "nothing was founded");
+    assert!(!home.path("data/wal/durable").exists(), "nothing was founded");
 }
