@@ -60,7 +60,8 @@ impl UnderWay {
         if let Some(end) = fresh.filter(|_| self.batches.len() < limits::TIMED_BATCHES) {
             self.batches.push_back((end, now));
         }
-        while let Some((_, since)) = self.batches.pop_front_if(|(end, _)| *end <= committed) {
+        while let Some((_, since)) = self.batches.front().copied().filter(|(end, _)| *end <= committed) {
+            self.batches.pop_front();
             stages.replicate.took(now.since(since));
         }
     }

@@ -460,9 +460,11 @@ mod tests {
         let mut near = Pings::new(near, LEAST);
         far.write_all(&[PREFACE, &frame(PING, 0, 0, &[1; 8]).repeat(4)].concat()).await.expect("room");
         let mut read = [0; 1 << 10];
-        near.read(&mut read).await.expect("handed on");
+        let count = near.read(&mut read).await.expect("handed on");
+        assert_eq!(count, PREFACE.len() + 4 * 17);
         near.write_all(&[0, 0, 9, DATA]).await.expect("room");
-        near.read(&mut read).await.expect_err("over");
+        let ended = near.read(&mut read).await;
+        assert!(ended.is_err(), "over");
         drop(near);
         let mut all = Vec::new();
         far.read_to_end(&mut all).await.expect("closed");
