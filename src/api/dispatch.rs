@@ -11,6 +11,7 @@ use http_body::Body as HttpBody;
 use tonic::Status;
 
 use crate::api::gate::malformed;
+use crate::api::guest::Guest;
 use crate::api::methods::{Rpc, unknown_method_text};
 use crate::api::porch::Porch;
 use crate::api::services::election::Observed;
@@ -32,8 +33,8 @@ macro_rules! asked {
     };
 }
 
-/// Answers one gRPC request.
-pub async fn serve<E, B>(porch: Arc<Porch<E>>, request: http::Request<B>) -> HttpResponse
+/// Answers one gRPC request of a guest.
+pub async fn serve<E, B>(porch: Arc<Porch<E>>, request: http::Request<B>, guest: Guest) -> HttpResponse
 where
     E: Env,
     B: HttpBody<Data = Bytes> + Send + 'static,
@@ -48,7 +49,7 @@ where
     let Some(rpc) = Rpc::from_path(path) else {
         return Status::unimplemented(unknown_method_text(path)).into_http();
     };
-    let call = Call::new(porch, rpc);
+    let call = Call::new(porch, rpc, guest);
     /// A method of the porch that answers in one message.
     macro_rules! ask {
         ($method:ident) => {
@@ -57,7 +58,10 @@ where
     }
     match rpc {
         Rpc::Range => {
-            call.unary(request, |session, q| async move { session.range(q).await.map(RangePieces::from) }).await
+            call.unary(request, |session, q| async move {
+                session.placed_range(q).await.map(|(answer, long)| RangePieces::of(answer, long))
+            })
+            .await
         }
         Rpc::Put => ask!(put),
         Rpc::DeleteRange => ask!(delete_range),
@@ -72,6 +76,7 @@ where
         Rpc::MemberRemove => ask!(member_remove),
         Rpc::MemberPromote => ask!(member_promote),
         Rpc::MoveLeader => ask!(move_leader),
+        Rpc::Downgrade => ask!(downgrade),
         Rpc::MemberList => ask!(member_list),
         Rpc::Status => ask!(status),
         Rpc::Alarm => ask!(alarm),

@@ -12,6 +12,7 @@
 mod dispatch;
 mod gate;
 mod gateway;
+mod guest;
 mod http;
 mod methods;
 mod metrics;
@@ -22,6 +23,7 @@ pub mod status;
 mod transport;
 
 pub use dispatch::serve;
+pub use guest::{Guest, Guests};
 pub use http::{Web, respond, respond_metrics};
 pub use metrics::registry::{API_VERSION, Metrics, STORAGE_VERSION, Traits};
 pub use porch::{Passports, Porch, Terms};

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
+use crate::api::guest::{Guest, Guests};
 use crate::api::metrics::registry::Metrics;
 use crate::auth::Asker;
-use crate::base::{Refusal, limits};
+use crate::base::{Account, Refusal, limits};
 use crate::driver::Handle;
 use crate::env::Env;
 use crate::machine::Command;
@@ -56,6 +57,7 @@ pub struct Porch<E: Env> {
     pub(super) handle: Handle<E>,
     pub(super) terms: Terms,
     pub(super) passports: Passports,
+    guests: Guests,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Turns true once, when the node has ended.
@@ -65,12 +67,18 @@ pub struct Porch<E: Env> {
 impl<E: Env> Porch<E> {
     /// Services on top of `handle`.
     pub fn new(handle: Handle<E>, terms: Terms, metrics: Arc<Metrics>) -> Self {
-        Self { handle, terms, passports: Passports::default(), metrics, ended: watch::Sender::new(false) }
+        let guests = Guests::new(handle.facts().shares.clone());
+        Self { handle, terms, passports: Passports::default(), guests, metrics, ended: watch::Sender::new(false) }
     }
 
     /// The same, where users prove who they are in other ways than by default.
     pub fn with_passports(self, passports: Passports) -> Self {
         Self { passports, ..self }
+    }
+
+    /// Whoever came by a new connection.
+    pub fn welcome(&self) -> Guest {
+        self.guests.welcome()
     }
 
     /// Waits for the node's end and ends the streams that would wait for ever. To be run beside the services.
@@ -104,11 +112,12 @@ impl<E: Env> Porch<E> {
     /// Proposes a command and gives the answer with its header.
     pub(super) async fn propose_for(
         &self,
+        account: &Arc<Account>,
         asker: Option<&Asker>,
         command: Command,
     ) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
         let (kind, begun) = (command.op_name(), Instant::now());
-        let outcome = self.handle.propose_for(asker, command).await;
+        let outcome = self.handle.propose_for(account, asker, command).await;
         self.metrics.requested(kind, outcome.is_ok(), begun.elapsed());
         if let Err(refusal) = &outcome
             && is_lost(refusal)
@@ -120,8 +129,8 @@ impl<E: Env> Porch<E> {
     }
 
     /// A view, counted where it could not be had.
-    pub(super) async fn view(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
-        self.handle.view(linearizable).await.inspect_err(|refusal| match refusal {
+    pub(super) async fn view_of(&self, account: &Arc<Account>, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
+        self.handle.view_on(account, linearizable).await.inspect_err(|refusal| match refusal {
             refusal if !linearizable || !is_lost(refusal) => {}
             Refusal::NoLeader | Refusal::Stopped => self.metrics.asked.read_indexes_failed.inc(),
             _ => self.metrics.asked.slow_read_indexes.inc(),

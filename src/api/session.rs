@@ -8,6 +8,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::api::gate::Credentials;
+use crate::api::guest::{Guest, Patron};
 use crate::api::methods::{Right, Rpc};
 use crate::api::porch::Porch;
 use crate::auth::{Asker, Auth};
@@ -23,11 +24,12 @@ use crate::wire::etcdserverpb as pb;
 pub struct Session<E: Env> {
     porch: Arc<Porch<E>>,
     credentials: Credentials,
+    guest: Guest,
 }
 
 impl<E: Env> Clone for Session<E> {
     fn clone(&self) -> Self {
-        Self { porch: self.porch.clone(), credentials: self.credentials.clone() }
+        Self { porch: self.porch.clone(), credentials: self.credentials.clone(), guest: self.guest.clone() }
     }
 }
 
@@ -40,9 +42,24 @@ impl<E: Env> Deref for Session<E> {
 }
 
 impl<E: Env> Session<E> {
-    /// A session of who shows these.
-    pub fn new(porch: Arc<Porch<E>>, credentials: Credentials) -> Self {
-        Self { porch, credentials }
+    /// A session of who shows these, and came by this connection.
+    pub fn new(porch: Arc<Porch<E>>, credentials: Credentials, guest: Guest) -> Self {
+        Self { porch, credentials, guest }
+    }
+
+    /// Over which connection.
+    pub fn guest(&self) -> &Guest {
+        &self.guest
+    }
+
+    /// Who pays for what is asked before it is known who asks.
+    pub fn patron(&self) -> Arc<Patron> {
+        self.guest.latest(self.handle.asks_who())
+    }
+
+    /// A view, of which nobody has looked yet whether the asker may read it.
+    pub async fn view(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
+        self.view_of(&self.patron().account, linearizable).await
     }
 
     /// Who asks; nobody where nobody is asked, or where nothing is shown.
@@ -96,7 +113,8 @@ impl<E: Env> Session<E> {
     /// Proposes a command in the asker's name and gives the answer with its header.
     pub async fn propose(&self, command: Command) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
         let asker = self.asker().await?;
-        self.propose_for(asker.as_ref(), command).await
+        let patron = self.guest.patron(asker.as_ref());
+        self.propose_for(&patron.account, asker.as_ref(), command).await
     }
 
     /// A view of which the asker may read what `check` looks at.
@@ -105,6 +123,12 @@ impl<E: Env> Session<E> {
         linearizable: bool,
         check: impl Fn(&Auth, Option<&Asker>) -> Result<(), Refusal>,
     ) -> Result<View<E::Disk>, Refusal> {
-        self.handle.view_for(|| self.view(linearizable), || self.asker(), check).await
+        let asker = || async {
+            let asker = self.asker().await?;
+            // From now on he pays.
+            self.guest.patron(asker.as_ref());
+            Ok(asker)
+        };
+        self.handle.view_for(|| self.view(linearizable), asker, check).await
     }
 }

@@ -10,7 +10,6 @@ mod backup;
 mod buckets;
 mod content;
 mod entry;
-mod fingerprint;
 mod foreign;
 mod log;
 mod records;
@@ -18,7 +17,6 @@ mod status;
 mod versions;
 
 pub use backup::{Backup, Blob};
-pub use fingerprint::Fingerprint;
 pub use foreign::Foreign;
 pub use log::ForeignLog;
 pub use records::Records;

@@ -96,19 +96,24 @@ fn open(file: Vec<u8>) -> Database<Memory> {
 }
 
 fn import(database: &Database<Memory>) -> (Disk, StorePosition) {
+    let (disk, position, _) = imported(database);
+    (disk, position)
+}
+
+fn imported(database: &Database<Memory>) -> (Disk, StorePosition, u64) {
     let disk = MemoryDisk::new();
     crate::env::Disk::create_dir(&disk, "history").unwrap();
     let foreign = Foreign::read(database, "snapshot", &mut database.unseen()).unwrap();
     let mut import = Import::new(disk.clone(), foreign.compacted);
     let mut seen = database.unseen();
     let mut records = Records::of(database, "snapshot", &mut seen);
-    let position = run_ready(async {
+    let (position, fingerprint) = run_ready(async {
         while let Some((record, _, _)) = records.next_record().unwrap() {
             import.put(record).await.unwrap();
         }
         import.finish().await.unwrap()
     });
-    (disk, position)
+    (disk, position, fingerprint)
 }
 
 #[test]
@@ -153,15 +158,38 @@ fn the_small_buckets_say_what_the_state_does() {
     ] {
         bench.apply(&Command::Auth(command));
     }
+    bench.apply(&Command::SetDowngrade(Some("3.6.0".to_string())));
+    bench.apply(&Command::SetClusterVersion("3.6.0".to_string()));
     let (state, database) = (bench.machine.state(), open(bench.file()));
     let foreign = Foreign::read(&database, "snapshot", &mut database.unseen()).unwrap();
     assert_eq!(foreign.applied, state.applied);
     assert_eq!(foreign.compacted, state.compact_revision);
     assert_eq!((foreign.members, foreign.removed), (state.members, state.removed));
     assert_eq!((foreign.alarms, foreign.cluster_version), (state.alarms, state.cluster_version));
+    assert_eq!((foreign.downgrade.as_deref(), foreign.storage_version.as_deref()), (Some("3.6.0"), Some("3.6.0")));
     assert_eq!((foreign.leases.len(), foreign.leases[0].ttl), (1, 600));
     assert_eq!(foreign.auth, *state.auth);
     assert!(foreign.auth.is_enabled() && foreign.auth.role("r").is_some_and(|role| role.len() == 1));
+}
+
+/// All members that are made of one snapshot begin alike, and those of two that differ in anything do not.
+#[test]
+fn imports_of_the_same_have_one_fingerprint() {
+    let of = |changed: Option<(usize, u8)>, more: usize| {
+        let mut bench = Bench::new();
+        for number in 0..200 + more {
+            let value = vec![changed.filter(|(at, _)| *at == number).map_or(b'v', |(_, byte)| byte); 30];
+            let (key, value) = (format!("key{}", number % 70).into(), value.into());
+            bench.apply(&Command::Put(crate::machine::Put { key, value, ..Default::default() }));
+        }
+        imported(&open(bench.file())).2
+    };
+    let one = of(None, 0);
+    assert_eq!(of(None, 0), one);
+    let mut all = vec![one, of(None, 1), of(Some((0, b'w')), 0), of(Some((199, b'w')), 0), of(Some((100, b'u')), 0)];
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 5);
 }
 
 #[test]

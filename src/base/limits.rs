@@ -1,4 +1,10 @@
 //! Every limit of the house in one place, each with its reason. Sizes are bytes, times are milliseconds.
+//!
+//! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`.
+
+mod shares;
+
+pub use shares::*;
 
 /// Largest client request, as etcd's `--max-request-bytes` defaults to.
 pub const MAX_REQUEST_BYTES: usize = 1_572_864;
@@ -80,12 +86,6 @@ pub const TICKS_BETWEEN_LOOKS: u64 = 10;
 /// Ticks for which files that were replaced wait while nothing is written, before checkpoints are made to let them go: long
 /// enough to gather what one compaction sets free, short enough that the disk follows within seconds.
 pub const TICKS_FILES_WAIT: u64 = 10;
-
-/// Requests waiting for the node: beyond it a request is refused, so that memory and latency stay bounded.
-pub const MAX_PENDING_REQUESTS: usize = 10_000;
-
-/// Bytes of proposals waiting for the node or the log.
-pub const MAX_PENDING_BYTES: usize = 256 * 1024 * 1024;
 
 /// Bytes of other members' proposals that wait while the leadership is handed over: what some thousand clients write
 /// in that time.
@@ -573,11 +573,18 @@ pub const MAX_BBOLT_BUCKETS: usize = 1024;
 /// Backups made for clients at once: each reads all of the history, and holds on to the index as it was when it began.
 pub const BACKUPS: usize = 4;
 
-/// Bytes of a backup in one message, as etcd's.
-pub const BACKUP_BLOB_BYTES: usize = 32 * 1024;
+/// Bytes of a backup in one message: well below what every client takes (4 MiB). etcd's have 32 KiB, which cost both ends a third
+/// more: each message wakes the client, and its head and end are frames of their own.
+pub const BACKUP_BLOB_BYTES: usize = 256 * 1024;
 
 /// Messages of a backup made in one go: so much is ready while as much is sent.
-pub const BACKUP_BLOBS: usize = 16;
+pub const BACKUP_BLOBS: usize = 4;
 
 /// A part of etcd's raft log that is read: etcd begins another after 64 MB, and ends the one before with whole requests.
 pub const MAX_FOREIGN_LOG_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Time a question to a name server has, as in Go's resolver.
+pub const NAME_QUESTION_MS: u64 = 5_000;
+
+/// Servers of one service that are looked at: more members than any cluster has.
+pub const MAX_SERVICES: usize = 256;

@@ -1,7 +1,8 @@
-//! Words every room uses: ids, revisions, keys, ranges, records, limits, URLs, the three kinds of wrong.
+//! Words every room uses: ids, accounts, revisions, keys, ranges, records, limits, URLs, the three kinds of wrong.
 //!
 //! Invariants: no type here knows of disks, networks, raft or protobuf; everything is plain data.
 
+mod account;
 mod calendar;
 mod dice;
 mod durations;
@@ -14,6 +15,7 @@ mod sizes;
 mod url;
 mod wrong;
 
+pub use account::{Account, Charge, Fund, Shares};
 pub use calendar::calendar_day;
 pub use dice::{Dice, SeededDice};
 pub use durations::{Durations, Measured};

@@ -16,12 +16,14 @@ use super::questions::{Question, Told};
 use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
 use crate::auth::Asker;
-use crate::base::{ClusterId, LeaseId, MemberId, Refusal, limits};
+use crate::base::{Account, ClusterId, Fund, LeaseId, MemberId, Refusal, limits};
 use crate::consensus::Remembered;
 use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
-use crate::node::{Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput};
+use crate::node::{
+    Facts, Input, LeaseQuestion, LeaseStanding, NodeStatus, Proposed, Reply, ViewCell, WatchInput, fund_of,
+};
 use crate::peer::{AskFailure, EtcdQuestion, PeerSender, PeerTraffic};
 
 /// Who a node is.
@@ -50,6 +52,8 @@ pub(super) struct HandleParts<E: Env> {
     pub(super) first_id: u64,
     pub(super) max_request_bytes: usize,
     pub(super) min_lease_ttl: i64,
+    /// Of who asks in nobody's name.
+    pub(super) house: Arc<Account>,
 }
 
 struct Shared<E: Env> {
@@ -123,7 +127,7 @@ impl<E: Env> Handle<E> {
     /// A time-out ([`Refusal::Timeout`], [`Refusal::TimeoutLeaderFail`], [`Refusal::TimeoutConnectionLost`]) and
     /// [`Refusal::Stopped`] leave the outcome open: it may still be applied.
     pub async fn propose(&self, command: Command) -> Result<Proposed, Refusal> {
-        self.propose_for(None, command).await
+        self.propose_for(&self.0.parts.house, None, command).await
     }
 
     /// An id for one proposal, given once.
@@ -131,13 +135,30 @@ impl<E: Env> Handle<E> {
         self.0.next_id.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// As [`Handle::propose`], for who says who he is: what he may not do is refused where it is applied.
-    pub async fn propose_for(&self, asker: Option<&Asker>, command: Command) -> Result<Proposed, Refusal> {
-        self.propose_as(self.fresh_request_id(), asker, command).await
+    /// As [`Handle::propose`], for who says who he is: what he may not do is refused where it is applied. `account` is
+    /// charged until the answer, and refused ([`Refusal::TooManyRequests`]) where it holds its share already.
+    pub async fn propose_for(
+        &self,
+        account: &Arc<Account>,
+        asker: Option<&Asker>,
+        command: Command,
+    ) -> Result<Proposed, Refusal> {
+        self.propose_under(self.fresh_request_id(), account, asker, command).await
     }
 
-    /// As [`Handle::propose_for`], under an id of [`Handle::fresh_request_id`], for who wants to find the entry in the log.
-    pub async fn propose_as(&self, id: u64, asker: Option<&Asker>, mut command: Command) -> Result<Proposed, Refusal> {
+    /// As [`Handle::propose_for`], in nobody's account and under an id of [`Handle::fresh_request_id`], for who wants to find
+    /// the entry in the log.
+    pub async fn propose_as(&self, id: u64, asker: Option<&Asker>, command: Command) -> Result<Proposed, Refusal> {
+        self.propose_under(id, &self.0.parts.house, asker, command).await
+    }
+
+    async fn propose_under(
+        &self,
+        id: u64,
+        account: &Arc<Account>,
+        asker: Option<&Asker>,
+        mut command: Command,
+    ) -> Result<Proposed, Refusal> {
         if !matches!(command, Command::Alarm { .. }) {
             self.served()?;
         }
@@ -153,9 +174,12 @@ impl<E: Env> Handle<E> {
         }
         let cost = put_cost(&command);
         let weight = payload.len();
+        let charge = account.charge(fund_of(&command), weight).ok_or(Refusal::TooManyRequests)?;
         let (clock, stages) = (self.0.parts.env.clock(), &self.0.parts.facts.tallies.stages);
         let since = clock.now();
-        let proposed = self.ask_weighing(weight, |reply| Input::Propose { id, payload, cost, since, reply }).await??;
+        let (reply, answer) = Reply::charged(charge);
+        self.put(Input::Propose { id, payload, cost, since, reply }, weight)?;
+        let proposed = answer.await.map_err(|oneshot::Canceled| Refusal::Stopped)??;
         stages.answer.took(clock.now().since(proposed.turn));
         Ok(proposed)
     }
@@ -344,24 +368,43 @@ impl<E: Env> Handle<E> {
 
     /// A view to read from: linearizable, or of whatever this member holds.
     pub async fn view(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
+        self.view_on(&self.0.parts.house, linearizable).await
+    }
+
+    /// As [`Handle::view`]; `account` is charged while the node is asked, and refused ([`Refusal::TooManyRequests`]) where
+    /// it holds its share already.
+    pub async fn view_on(&self, account: &Arc<Account>, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
         self.served()?;
-        self.inspect(linearizable).await
+        self.inspect_for(account, linearizable).await
     }
 
     /// As [`Handle::view`], for who looks for what is wrong: also where clients are not served.
     pub async fn inspect(&self, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
+        self.inspect_for(&self.0.parts.house, linearizable).await
+    }
+
+    async fn inspect_for(&self, account: &Arc<Account>, linearizable: bool) -> Result<View<E::Disk>, Refusal> {
         let facts = &self.0.parts.facts;
         if (facts.reads_alone() || !linearizable)
             && let Some(view) = self.0.parts.views.of(facts.revision())
         {
             return Ok(view);
         }
-        self.ask(|reply| Input::Read { linearizable, reply }).await?
+        let charge = account.charge(Fund::Questions, 0).ok_or(Refusal::TooManyRequests)?;
+        let (reply, answer) = Reply::charged(charge);
+        self.put(Input::Read { linearizable, reply }, 0)?;
+        answer.await.map_err(|oneshot::Canceled| Refusal::Stopped)?
     }
 
     /// Renews a lease; its seconds, or nothing where it is gone or past its time.
     pub async fn keep_alive(&self, id: LeaseId) -> Result<Option<i64>, Refusal> {
+        self.keep_alive_for(&self.0.parts.house, id).await
+    }
+
+    /// As [`Handle::keep_alive`]; `account` is charged meanwhile.
+    pub async fn keep_alive_for(&self, account: &Arc<Account>, id: LeaseId) -> Result<Option<i64>, Refusal> {
         self.served()?;
+        let _charge = account.charge(Fund::Urgent, 0).ok_or(Refusal::TooManyRequests)?;
         match self.ask_leader(Question::KeepAlive(id)).await? {
             Told::KeepAlive(ttl) => Ok(ttl),
             _ => Err(Refusal::NoLeader),
@@ -388,11 +431,20 @@ impl<E: Env> Handle<E> {
 
     /// Opens a watch stream: one side to speak, one to listen.
     pub async fn open_watch_stream(&self) -> Result<(WatchStream<E>, WatchReader), Refusal> {
+        self.open_watch_stream_for(&self.0.parts.house).await
+    }
+
+    /// As [`Handle::open_watch_stream`]; `account` is charged for what waits in it.
+    pub async fn open_watch_stream_for(
+        &self,
+        account: &Arc<Account>,
+    ) -> Result<(WatchStream<E>, WatchReader), Refusal> {
         self.served()?;
         let stream = crate::watch::StreamId(self.0.next_stream.fetch_add(1, Ordering::Relaxed));
         // Made before the question: should the asker go away while it waits, the stream is closed behind it.
         let place = StreamPlace::new(stream, self.0.parts.mailbox.clone());
-        let buffer = self.ask(|reply| Input::Watch(WatchInput::Open { stream, reply })).await?;
+        let account = account.clone();
+        let buffer = self.ask(|reply| Input::Watch(WatchInput::Open { stream, account, reply })).await?;
         Ok((WatchStream::new(place, buffer.clone()), WatchReader::new(buffer)))
     }
 
@@ -418,21 +470,16 @@ impl<E: Env> Handle<E> {
     }
 
     pub(super) async fn ask<T>(&self, input: impl FnOnce(Reply<T>) -> Input<E::Disk>) -> Result<T, Refusal> {
-        self.ask_weighing(0, input).await
+        let (reply, answer) = Reply::pair();
+        self.put(input(reply), 0)?;
+        answer.await.map_err(|oneshot::Canceled| Refusal::Stopped)
     }
 
-    async fn ask_weighing<T>(
-        &self,
-        bytes: usize,
-        input: impl FnOnce(Reply<T>) -> Input<E::Disk>,
-    ) -> Result<T, Refusal> {
-        let (reply, answer) = Reply::pair();
-        match self.0.parts.mailbox.put(input(reply), bytes) {
-            Ok(()) => {}
-            Err((NotTaken::Full, _)) => return Err(Refusal::TooManyRequests),
-            Err((NotTaken::Closed, _)) => return Err(Refusal::Stopped),
-        }
-        answer.await.map_err(|oneshot::Canceled| Refusal::Stopped)
+    fn put(&self, input: Input<E::Disk>, bytes: usize) -> Result<(), Refusal> {
+        self.0.parts.mailbox.put(input, bytes).map_err(|(why, _)| match why {
+            NotTaken::Full => Refusal::TooManyRequests,
+            NotTaken::Closed => Refusal::Stopped,
+        })
     }
 }
 

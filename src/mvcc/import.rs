@@ -59,12 +59,14 @@ impl<D: Disk> Import<D> {
         self.builder.take_records(&body, &self.bounds).await
     }
 
-    /// Makes the history durable. Where everything up to the compact revision was deleted, the store stands there.
-    pub async fn finish(mut self) -> Result<StorePosition, BuildFailure> {
+    /// Makes the history durable; also says a fingerprint of the records, which all who import the same have in common. Where
+    /// everything up to the compact revision was deleted, the store stands there.
+    pub async fn finish(mut self) -> Result<(StorePosition, u64), BuildFailure> {
         let last = self.pending.take();
         self.gather(last, None);
         self.write().await?;
         let newest = self.builder.last_revision().map_or(1, |last| last.main).max(self.compacted);
-        self.builder.finish_at(newest, self.compacted).await
+        let position = self.builder.finish_at(newest, self.compacted).await?;
+        Ok((position, self.builder.fingerprint()))
     }
 }

@@ -77,6 +77,8 @@ pub struct SnapshotBuilder<D: Disk> {
     ended: bool,
     /// A chunk is half taken.
     torn: bool,
+    /// A fold of the frames that were written.
+    fingerprint: u64,
 }
 
 impl<D: Disk> SnapshotBuilder<D> {
@@ -97,6 +99,7 @@ impl<D: Disk> SnapshotBuilder<D> {
             growing: None,
             ended: false,
             torn: false,
+            fingerprint: 0,
         }
     }
 
@@ -167,6 +170,12 @@ impl<D: Disk> SnapshotBuilder<D> {
         self.write_whole(body, last, bounds).await
     }
 
+    /// What tells whether two builders took the same records and put them into the same places: the same on every machine. No
+    /// proof against malice.
+    pub(super) fn fingerprint(&self) -> u64 {
+        self.fingerprint
+    }
+
     /// The revision of the record that came last.
     pub(super) fn last_revision(&self) -> Option<Revision> {
         self.last.map(|(revision, _)| revision)
@@ -214,6 +223,7 @@ impl<D: Disk> SnapshotBuilder<D> {
             out.put_slice(&record);
             mark.len += frame::seal(&mut out, begun, place, KIND_RECORD) as u64;
             mark.last = main;
+            self.fingerprint = folded(self.fingerprint, frame::fingerprint(&out[begun..]));
         }
         self.flush(&mut out)
     }
@@ -275,6 +285,11 @@ impl<D: Disk> SnapshotBuilder<D> {
         }
         Ok(())
     }
+}
+
+/// One more checksum folded into those before: a step of a multiplicative hash, so that order counts and few bits spread to all.
+fn folded(before: u64, checksum: u32) -> u64 {
+    (before.rotate_left(5) ^ u64::from(checksum)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// What records may come.

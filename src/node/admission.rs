@@ -6,9 +6,10 @@
 
 use super::node::Node;
 use super::output::Output;
-use crate::base::{Refusal, limits};
+use crate::base::{Fund, Refusal, limits};
 use crate::consensus::{MessageKind, PeerMessage, Role};
 use crate::env::{Disk, Instant};
+use crate::machine::Command;
 
 impl<D: Disk> Node<D> {
     /// Whether a proposal may be taken in now.
@@ -44,6 +45,15 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    /// Has as much wait as is answered in time.
+    pub(super) fn keep_pace(&mut self, now: Instant) {
+        self.proposals.tick();
+        let waits = self.proposals.waits();
+        if let Some(room) = self.pace.look(now, (waits.writes, waits.micros), self.proposals.len()) {
+            self.facts.shares.make_room(Fund::Writes, room);
+        }
+    }
+
     /// Whether what waits would be handed on now.
     pub(super) fn wants_to_propose(&self) -> bool {
         let passed_on = !self.passed_on.is_empty() && self.takes_proposals();
@@ -70,5 +80,20 @@ impl<D: Disk> Node<D> {
     fn may_propose(&self) -> bool {
         let behind = self.group.standing().committed - self.counters.last_applied();
         self.reaches_leader() && behind <= limits::MAX_APPLY_BACKLOG && !self.group.gathers()
+    }
+}
+
+/// What a command is charged to.
+pub fn fund_of(command: &Command) -> Fund {
+    match command {
+        Command::Put(_) | Command::DeleteRange(_) | Command::Txn(_) | Command::Auth(_) => Fund::Writes,
+        Command::LeaseGrant { .. }
+        | Command::LeaseRevoke { .. }
+        | Command::LeaseCheckpoint { .. }
+        | Command::Compact { .. }
+        | Command::Alarm { .. }
+        | Command::SetMemberAttributes { .. }
+        | Command::SetClusterVersion(_)
+        | Command::SetDowngrade(_) => Fund::Urgent,
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use super::auth_board::AuthBoard;
 use super::tallies::Tallies;
-use crate::base::{LogIndex, MemberId, Term};
+use crate::base::{LogIndex, MemberId, Shares, Term};
 use crate::machine::{AlarmKind, Member};
 
 /// A node's standing, as of its last turn. Each field is true by itself; two of them may be a turn apart.
@@ -57,6 +57,8 @@ pub struct NodeStatus {
     /// Those who were members once.
     pub removed_members: Vec<MemberId>,
     pub cluster_version: Option<String>,
+    /// The version the cluster is to go down to, while it is.
+    pub downgrade: Option<String>,
     /// Whether this member only learns and has no vote.
     pub is_learner: bool,
     /// Whether this member was removed from the cluster.
@@ -87,6 +89,8 @@ macro_rules! noticeboard {
             rare: Mutex<Arc<RareFacts>>,
             /// Users and tokens.
             pub auth: AuthBoard,
+            /// What those who ask hold of what they share.
+            pub shares: Arc<Shares>,
         }
 
         impl Facts {
@@ -105,6 +109,7 @@ macro_rules! noticeboard {
                     alarms: rare.alarms.clone(),
                     members: rare.members.clone(),
                     cluster_version: rare.cluster_version.clone(),
+                    downgrade: rare.downgrade.clone(),
                     auth_revision: self.auth.revision(),
                 }
             }
@@ -147,6 +152,7 @@ pub(super) struct RareFacts {
     pub(super) members: Vec<Member>,
     pub(super) removed: Vec<MemberId>,
     pub(super) cluster_version: Option<String>,
+    pub(super) downgrade: Option<String>,
 }
 
 impl Facts {

@@ -8,27 +8,46 @@ use futures_channel::oneshot;
 
 use super::recollection::Recalled;
 use crate::auth::Asker;
-use crate::base::{LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
+use crate::base::{Account, Charge, Fund, LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
 use crate::consensus::{PeerMessage, Promises, Remembered};
 use crate::env::{Disk, Instant};
 use crate::machine::{Answer, Image, Machine, MemberChange, Shown};
 use crate::mvcc::{Outlined, Reclaimed, View, WriteMark};
 use crate::watch::{Question, StreamBuffer, StreamId, WatchSpec};
 
-/// Where an answer goes. An asker who has gone away is no error.
+/// Where an answer goes. An asker who has gone away is no error: he is charged until he would have been answered.
 #[derive(Debug)]
-pub struct Reply<T>(oneshot::Sender<T>);
+pub struct Reply<T> {
+    sender: oneshot::Sender<T>,
+    charge: Option<Charge>,
+}
 
 impl<T> Reply<T> {
     /// A reply and where it will arrive.
     pub fn pair() -> (Self, oneshot::Receiver<T>) {
         let (sender, receiver) = oneshot::channel();
-        (Self(sender), receiver)
+        (Self { sender, charge: None }, receiver)
+    }
+
+    /// The same, where an account is charged until the answer.
+    pub fn charged(charge: Charge) -> (Self, oneshot::Receiver<T>) {
+        let (reply, receiver) = Self::pair();
+        (Self { charge: Some(charge), ..reply }, receiver)
+    }
+
+    /// Whose request it is; 0 where nobody is charged.
+    pub(super) fn account(&self) -> u64 {
+        self.charge.as_ref().map_or(0, Charge::account)
+    }
+
+    pub(super) fn is_urgent(&self) -> bool {
+        self.charge.as_ref().is_some_and(|charge| charge.fund() == Fund::Urgent)
     }
 
     /// Answers.
     pub fn send(self, value: T) {
-        let _ = self.0.send(value);
+        drop(self.charge);
+        let _ = self.sender.send(value);
     }
 }
 
@@ -110,6 +129,8 @@ pub enum LeaseAccess {
 pub enum WatchInput {
     Open {
         stream: StreamId,
+        /// Who is charged for what waits in it.
+        account: Arc<Account>,
         reply: Reply<Arc<StreamBuffer>>,
     },
     Create {

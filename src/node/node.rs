@@ -18,6 +18,7 @@ use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
 use super::observer::TurnWork;
 use super::output::Output;
+use super::pace::Pace;
 use super::passed_on::PassedOn;
 use super::proposals::{OwnProposal, Proposals};
 use super::reads::{Question, ReadQueue};
@@ -45,6 +46,7 @@ pub struct Node<D: Disk> {
     pub(super) machine: Machine<D>,
     pub(super) counters: Counters,
     pub(super) proposals: Proposals,
+    pub(super) pace: Pace,
     pub(super) passed_on: PassedOn,
     pub(super) reads: ReadQueue<D>,
     pub(super) lease_clock: LeaseClock,
@@ -71,6 +73,8 @@ pub struct Node<D: Disk> {
     /// The entry with which this member was removed from the cluster, or one behind it.
     pub(super) removed: Option<LogIndex>,
     pub(super) telling: bool,
+    /// Whether the version to be agreed on was proposed, and nothing was heard of it yet.
+    pub(super) version_proposed: bool,
     pub(super) space: Space,
     /// Of the turn under way, or the last.
     pub(super) work: TurnWork,
@@ -115,6 +119,7 @@ impl<D: Disk> Node<D> {
             checkpoints: Checkpoints::new(newest, older, config.checkpoint_entries),
             watches: Watches::new(hub, bell),
             proposals: Proposals::default(),
+            pace: Pace::default(),
             passed_on: PassedOn::default(),
             reads: ReadQueue::new(),
             lease_clock: LeaseClock::new(config.lease_checkpoint_interval),
@@ -132,6 +137,7 @@ impl<D: Disk> Node<D> {
             told: false,
             removed: machine.removed().contains(&config.member).then_some(start),
             telling: false,
+            version_proposed: false,
             space: Space::default(),
             work: TurnWork::default(),
             turn_ops: TurnOps::default(),
@@ -419,6 +425,7 @@ impl<D: Disk> Node<D> {
             self.reads.expire(until, |asked| late.refusal(asked));
         }
         self.deaf_before = deaf;
+        self.keep_pace(now);
         self.give_up_hidden(now);
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
@@ -427,6 +434,7 @@ impl<D: Disk> Node<D> {
         self.expire_snapshots(now);
         self.release_log_at_rest();
         self.tell_name(now);
+        self.settle_version(now);
         self.count_leases(now);
         self.compact_by_itself(now);
         self.let_go_at_rest();
@@ -477,10 +485,8 @@ impl<D: Disk> Node<D> {
         let leases = self.machine.leases().iter().map(|(id, lease)| (id, lease.ttl, lease.remaining));
         self.lease_clock.promote(now, leases, self.config.election_timeout);
         self.tell_name(now);
-        if self.machine.cluster_version() != Some(&self.config.cluster_version) {
-            let command = Command::SetClusterVersion(self.config.cluster_version.clone());
-            self.propose_own(&command, OwnProposal::Version, now);
-        }
+        self.version_proposed = false;
+        self.settle_version(now);
     }
 
     fn finish_draining(&mut self) {

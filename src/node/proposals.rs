@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use fxhash::{FxHashMap, FxHashSet};
 
+use super::fair_queue::{Batch, FairQueue, Waiting};
 use super::input::{Proposed, Reply};
 use super::stages::Stages;
 use crate::base::{LeaseId, LogIndex, Refusal, Term, limits};
@@ -12,7 +13,7 @@ use crate::consensus::{ConfChange, Group, Role};
 use crate::env::Instant;
 use crate::machine::{Answer, Applied};
 
-type Waiting = Reply<Result<Proposed, Refusal>>;
+type Answered = Reply<Result<Proposed, Refusal>>;
 
 /// What the node proposed of its own accord, for whoever must know when it came to nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -38,7 +39,7 @@ pub(super) enum OwnProposal {
 }
 
 enum Asker {
-    Client(Waiting),
+    Client(Answered),
     Node(OwnProposal),
 }
 
@@ -46,6 +47,29 @@ struct Pending {
     asker: Asker,
     bytes: usize,
     asked: Instant,
+    /// The window in which it was passed on, where it was.
+    window: Option<u64>,
+}
+
+/// What was passed on to a leader and is not applied here. What is lost with a leader is another window's.
+#[derive(Default)]
+struct Window {
+    number: u64,
+    term: Term,
+    entries: usize,
+    bytes: usize,
+    /// Ticks since one of them was applied.
+    stuck: u32,
+}
+
+impl Window {
+    fn begin(&mut self, term: Term) {
+        *self = Self { number: self.number + 1, term, ..Self::default() };
+    }
+
+    fn has_room(&self) -> bool {
+        self.entries < limits::MAX_PASSED_ON_UNDER_WAY && self.bytes < limits::MAX_PASSED_ON_BYTES_UNDER_WAY
+    }
 }
 
 /// Clients' writes that were answered, and for how long they had waited, in all.
@@ -61,8 +85,8 @@ pub(super) struct Waits {
 /// be applied. While there is no leader, or the leadership is being handed over, proposals wait.
 #[derive(Default)]
 pub(super) struct Proposals {
-    /// A client's with the moment it was handed over.
-    fresh: VecDeque<(u64, Bytes, Option<Instant>)>,
+    fresh: FairQueue,
+    window: Window,
     changes: VecDeque<(u64, ConfChange)>,
     pending: FxHashMap<u64, Pending>,
     /// When each was asked, in that order; ids answered meanwhile are passed over.
@@ -78,16 +102,17 @@ pub(super) struct Proposals {
 
 impl Proposals {
     /// Takes a client's proposal in, that was handed over at `since`, or refuses it where too many wait.
-    pub(super) fn add(&mut self, id: u64, payload: Bytes, (since, now): (Instant, Instant), reply: Waiting) {
-        let bytes = payload.len();
+    pub(super) fn add(&mut self, id: u64, payload: Bytes, (since, now): (Instant, Instant), reply: Answered) {
+        let (bytes, urgent) = (payload.len(), reply.is_urgent());
+        let waiting = Waiting { id, payload, account: reply.account(), since: Some(since) };
         if self.wait_for(id, bytes, now, reply) {
-            self.fresh.push_back((id, payload, Some(since)));
+            if urgent { self.fresh.add_urgent(waiting) } else { self.fresh.add(waiting) }
         }
     }
 
     /// Takes a change of the configuration in. One that waits already is asked for again, because the first answer found no
     /// way: who asked first has gone away.
-    pub(super) fn add_change(&mut self, change: ConfChange, now: Instant, reply: Waiting) {
+    pub(super) fn add_change(&mut self, change: ConfChange, now: Instant, reply: Answered) {
         if let Some(Pending { asker, .. }) = self.pending.get_mut(&change.id) {
             *asker = Asker::Client(reply);
             return;
@@ -97,24 +122,26 @@ impl Proposals {
         }
     }
 
-    fn wait_for(&mut self, id: u64, bytes: usize, now: Instant, reply: Waiting) -> bool {
-        let full = self.clients >= limits::MAX_PENDING_REQUESTS || self.bytes + bytes > limits::MAX_PENDING_BYTES;
+    /// Who shares what how is settled where it is asked (`base/account.rs`); here is what holds for all that is taken in.
+    fn wait_for(&mut self, id: u64, bytes: usize, now: Instant, reply: Answered) -> bool {
+        let full = self.clients >= limits::MAX_PENDING_REQUESTS + limits::MAX_URGENT_REQUESTS
+            || self.bytes + bytes > limits::MAX_PENDING_BYTES + limits::MAX_URGENT_BYTES;
         if full || self.pending.contains_key(&id) {
             reply.send(Err(Refusal::TooManyRequests));
             return false;
         }
         self.bytes += bytes;
         self.clients += 1;
-        self.pending.insert(id, Pending { asker: Asker::Client(reply), bytes, asked: now });
+        self.pending.insert(id, Pending { asker: Asker::Client(reply), bytes, asked: now, window: None });
         self.asked.push_back((now, id));
         true
     }
 
     /// A proposal of the node's own. That it came to nothing is told by [`Proposals::take_lost`].
     pub(super) fn add_own(&mut self, id: u64, payload: Bytes, now: Instant, own: OwnProposal) {
-        self.pending.insert(id, Pending { asker: Asker::Node(own), bytes: 0, asked: now });
+        self.pending.insert(id, Pending { asker: Asker::Node(own), bytes: 0, asked: now, window: None });
         self.asked.push_back((now, id));
-        self.fresh.push_back((id, payload, None));
+        self.fresh.add_urgent(Waiting { id, payload, account: 0, since: None });
     }
 
     /// Proposes what was collected, as much as one batch of the log may hold, and at least one; whether more should
@@ -127,18 +154,17 @@ impl Proposals {
             return false;
         }
         self.propose_change(group);
-        let mut bytes = 0;
-        let fits = self.fresh.iter().take_while(|(_, payload, _)| {
-            bytes += payload.len();
-            bytes <= limits::MAX_BATCH_BYTES
-        });
-        let count = fits.count().max(1).min(self.fresh.len());
-        if count == 0 {
+        if self.fresh.is_empty() || !self.may_pass_on(group) {
             return false;
         }
-        let payloads = self.fresh.iter().take(count).map(|(_, payload, _)| payload.clone());
-        let refused = group.propose(payloads).err();
-        for (id, _, since) in self.fresh.drain(..count).collect::<Vec<_>>() {
+        let batch = self.fresh.take(Batch::WHOLE);
+        let standing = group.standing();
+        if standing.role != Role::Leader {
+            batch.iter().for_each(|waiting| self.passed_on(waiting, standing.term));
+        }
+        let stood: Vec<_> = batch.iter().map(|waiting| (waiting.id, waiting.since)).collect();
+        let refused = group.propose(batch.into_iter().map(|waiting| waiting.payload)).err();
+        for (id, since) in stood {
             match (&refused, since) {
                 (Some(refusal), _) => self.refuse(id, refusal.clone()),
                 (None, Some(since)) => stages.queue.took(now.since(since)),
@@ -146,6 +172,32 @@ impl Proposals {
             }
         }
         !self.fresh.is_empty()
+    }
+
+    /// A leader's log is held back elsewhere. Who passes on keeps what would only wait at the leader.
+    fn may_pass_on(&self, group: &Group) -> bool {
+        let standing = group.standing();
+        standing.role == Role::Leader || standing.term != self.window.term || self.window.has_room()
+    }
+
+    fn passed_on(&mut self, waiting: &Waiting, term: Term) {
+        if self.window.term != term {
+            self.window.begin(term);
+        }
+        if let Some(pending) = self.pending.get_mut(&waiting.id) {
+            pending.window = Some(self.window.number);
+            self.window.entries += 1;
+            self.window.bytes += pending.bytes;
+        }
+    }
+
+    /// A tick has passed. What was passed on and not heard of again for a while may have been lost: it stands in nobody's way
+    /// any more.
+    pub(super) fn tick(&mut self) {
+        self.window.stuck += u32::from(self.window.entries > 0);
+        if self.window.stuck >= limits::PASSED_ON_STUCK_TICKS {
+            self.window.begin(self.window.term);
+        }
     }
 
     /// One change at a time: the next waits until the one before is applied. A follower cannot know, and passes it
@@ -162,8 +214,13 @@ impl Proposals {
     }
 
     fn take(&mut self, id: u64) -> Option<(Asker, Instant)> {
-        let Pending { asker, bytes, asked } = self.pending.remove(&id)?;
+        let Pending { asker, bytes, asked, window } = self.pending.remove(&id)?;
         self.bytes -= bytes;
+        if window == Some(self.window.number) {
+            self.window.entries -= 1;
+            self.window.bytes -= bytes;
+            self.window.stuck = 0;
+        }
         if let Asker::Client(_) = asker {
             self.clients -= 1;
         }
@@ -222,8 +279,7 @@ impl Proposals {
 
     /// Those that were handed on and are not applied here.
     pub(super) fn on_their_way(&self) -> Vec<u64> {
-        let waiting = self.fresh.iter().map(|(id, ..)| id).chain(self.changes.iter().map(|(id, _)| id));
-        let waiting: FxHashSet<u64> = waiting.copied().collect();
+        let waiting: FxHashSet<u64> = self.fresh.ids().chain(self.changes.iter().map(|(id, _)| *id)).collect();
         self.pending.keys().copied().filter(|id| !waiting.contains(id)).collect()
     }
 
@@ -234,6 +290,7 @@ impl Proposals {
 
     /// Answers those who asked at or before `until`; `why` is told when each asked.
     pub(super) fn expire(&mut self, until: Instant, why: impl Fn(Instant) -> Refusal) {
+        let mut some = false;
         while let Some((asked, id)) = self.asked.front().copied() {
             if asked > until && self.pending.contains_key(&id) {
                 break;
@@ -241,21 +298,22 @@ impl Proposals {
             self.asked.pop_front();
             if self.pending.contains_key(&id) {
                 self.refuse(id, why(asked));
-                // Never proposed, it is not proposed any more. The queue is in the order of asking, too.
-                if self.fresh.front().is_some_and(|(fresh, ..)| *fresh == id) {
-                    self.fresh.pop_front();
-                }
+                some = true;
                 if self.changes.front().is_some_and(|(fresh, _)| *fresh == id) {
                     self.changes.pop_front();
                 }
             }
+        }
+        if some {
+            // Never proposed, it is not proposed any more.
+            self.fresh.retain(|id| self.pending.contains_key(&id));
         }
     }
 
     /// Whether something waits that the group would take now.
     pub(super) fn wants_turn(&self, group: &Group) -> bool {
         let change = !self.changes.is_empty() && !group.has_pending_change();
-        (change || !self.fresh.is_empty()) && group.takes_proposals()
+        (change || (!self.fresh.is_empty() && self.may_pass_on(group))) && group.takes_proposals()
     }
 
     /// The node's own proposals that came to nothing, or may have, since it was last asked.

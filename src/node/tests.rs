@@ -9,7 +9,7 @@ use bytes::Bytes;
 use futures_channel::oneshot::Receiver;
 
 use super::*;
-use crate::base::{KeyRange, MemberId, Refusal};
+use crate::base::{Account, KeyRange, MemberId, Refusal, Shares};
 use crate::consensus::{Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Instant, MemoryDisk};
 use crate::machine::{Answer, Command, Image, Machine, Member, Put, codec};
@@ -18,6 +18,7 @@ use crate::wal::HardState;
 use crate::watch::{StreamBuffer, StreamId, WatchMessage, WatchSpec};
 
 mod cluster;
+mod fair;
 
 type Output = super::Output<MemoryDisk>;
 type Input = super::Input<MemoryDisk>;
@@ -32,6 +33,8 @@ struct Bench {
     unsynced: Vec<u64>,
     outputs: Vec<Output>,
     next_id: u64,
+    /// Who asks.
+    account: Arc<Account>,
 }
 
 fn config() -> NodeConfig {
@@ -74,7 +77,8 @@ impl Bench {
         let machine = Machine::open(MemoryDisk::new(), StoreOptions::default(), &Image::default(), &[]).expect("opens");
         let facts = Arc::new(Facts::default());
         let node = Node::new(config, group, machine, None, facts.clone(), Arc::new(|| {}));
-        Self { node, facts, now: Instant(1), unsynced: Vec::new(), outputs: Vec::new(), next_id: 1_000 }
+        let account = facts.shares.open();
+        Self { node, facts, now: Instant(1), unsynced: Vec::new(), outputs: Vec::new(), next_id: 1_000, account }
     }
 
     /// A node that leads and has told its name.
@@ -122,8 +126,9 @@ impl Bench {
 
     fn propose(&mut self, command: &Command) -> Receiver<Result<Proposed, Refusal>> {
         self.next_id += 1;
-        let (reply, answer) = Reply::pair();
         let payload = codec::encode(self.next_id, command);
+        let charge = self.account.charge(fund_of(command), payload.len()).expect("few wait");
+        let (reply, answer) = Reply::charged(charge);
         let cost = crate::machine::put_cost(command);
         self.step(Input::Propose { id: self.next_id, payload, cost, since: self.now, reply });
         answer
@@ -430,7 +435,7 @@ fn watchers_hear_what_is_applied_and_the_past_they_ask_for() {
     drop(bench.propose(&put("before")));
     bench.settle();
     let (reply, mut opened) = Reply::pair();
-    bench.step(Input::Watch(WatchInput::Open { stream: StreamId(1), reply }));
+    bench.step(Input::Watch(WatchInput::Open { stream: StreamId(1), account: Arc::<Shares>::default().open(), reply }));
     let buffer = answered(&mut opened).expect("opened");
     for start_revision in [0, 2] {
         let spec = WatchSpec::events(KeyRange::all(), start_revision);
@@ -510,4 +515,18 @@ fn draining_finishes_what_was_begun_and_refuses_what_comes() {
     bench.settle();
     assert!(matches!(answered(&mut begun), Some(Ok(_))));
     assert_eq!(answered(&mut drained), Some(()));
+}
+
+#[test]
+fn the_version_goes_down_with_a_downgrade_and_comes_back_without() {
+    let mut bench = Bench::new(config());
+    for (target, version) in
+        [(Some("3.6.0"), "3.6.0"), (None, "3.7.0"), (Some("3.5.0"), "3.7.0"), (Some("3.6.0"), "3.6.0")]
+    {
+        let _ = bench.propose(&Command::SetDowngrade(target.map(str::to_string)));
+        bench.settle();
+        bench.pass(Duration::from_millis(100));
+        let status = bench.facts.status();
+        assert_eq!((status.downgrade.as_deref(), status.cluster_version.as_deref()), (target, Some(version)));
+    }
 }

@@ -33,8 +33,8 @@ impl Watches {
     /// A stream speaks. Who may not read what is to be watched is told so, in the order of his questions.
     pub(super) fn input(&mut self, input: WatchInput, auth: &Auth, now: HubNow) {
         match input {
-            WatchInput::Open { stream, reply } => {
-                let buffer = self.hub.open_stream(stream, self.bell.clone());
+            WatchInput::Open { stream, account, reply } => {
+                let buffer = self.hub.open_stream(stream, self.bell.clone(), account);
                 reply.send(buffer);
             }
             // A question is dropped once it is answered.
@@ -148,7 +148,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::base::{KeyRange, RangeEnd};
+    use crate::base::{KeyRange, RangeEnd, Shares};
     use crate::env::MemoryDisk;
     use crate::mvcc::{NewValue, StoreOptions, StorePosition};
     use crate::watch::{StreamId, WatchSpec};
@@ -164,7 +164,7 @@ mod tests {
         const STREAM: StreamId = StreamId(1);
         let now = HubNow { revision: 9, compact_revision: 5 };
         let mut watches = Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}));
-        let buffer = watches.hub.open_stream(STREAM, watches.bell.clone());
+        let buffer = watches.hub.open_stream(STREAM, watches.bell.clone(), Arc::<Shares>::default().open());
         let (mut asked, mut told) = (0, 0);
         while asked < 20_000 {
             let mut held_up = false;
@@ -205,7 +205,7 @@ mod tests {
         let mut watches = Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}));
         let mut buffers = Vec::new();
         for stream in (1..=STREAMS).map(StreamId) {
-            buffers.push(watches.hub.open_stream(stream, watches.bell.clone()));
+            buffers.push(watches.hub.open_stream(stream, watches.bell.clone(), Arc::<Shares>::default().open()));
             watches.hub.create(stream, waiting_for_a_key(1), now);
         }
         let slow = |watches: &Watches| watches.hub.counts().slow_watchers as u64;

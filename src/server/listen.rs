@@ -21,7 +21,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
-use crate::api::{self, Asked, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
+use crate::api::{self, Asked, Guest, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
 use crate::base::limits;
 use crate::env::Env;
 use crate::server::config::Config;
@@ -143,8 +143,8 @@ impl Manners {
 
 impl Listener {
     /// Takes a place.
-    pub fn bind(place: &Place, traffic: Traffic, entry: Entry) -> io::Result<Self> {
-        let socket = Socket::bind(place)?;
+    pub fn bind(place: &Place, traffic: Traffic, entry: Entry, shares_port: bool) -> io::Result<Self> {
+        let socket = Socket::bind(place, shares_port)?;
         let place = socket.place()?;
         Ok(Self { socket, traffic, entry, place })
     }
@@ -291,7 +291,7 @@ fn connection<E: Env>(
     let spoke = Arc::new(AtomicBool::new(false));
     let service = {
         let (porch, web, spoke) = (porch.clone(), manners.web.clone(), spoke.clone());
-        let room = manners.rooms.connection();
+        let from = (manners.rooms.connection(), porch.welcome());
         service_fn(move |mut request: http::Request<Incoming>| {
             if sealed {
                 request.extensions_mut().insert(CameSealed);
@@ -300,7 +300,7 @@ fn connection<E: Env>(
                 request.extensions_mut().insert(client.clone());
             }
             spoke.store(true, Ordering::Relaxed);
-            answer(porch.clone(), web.clone(), traffic, room.clone(), request)
+            answer(porch.clone(), web.clone(), traffic, from.clone(), request)
         })
     };
     let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
@@ -345,14 +345,15 @@ async fn answer<E: Env>(
     porch: Arc<Porch<E>>,
     web: Arc<Web>,
     traffic: Traffic,
-    room: ReceiveRoom,
+    from: (ReceiveRoom, Guest),
     request: http::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
     Ok(match traffic {
-        Traffic::Clients if !is_grpc(&request) => api::respond(&porch, &web, request, room).await,
-        Traffic::Web => api::respond(&porch, &web, request, room).await,
+        Traffic::Clients if !is_grpc(&request) => api::respond(&porch, &web, request, from).await,
+        Traffic::Web => api::respond(&porch, &web, request, from).await,
         Traffic::Clients | Traffic::Calls => {
-            api::serve(porch, request.map(|body| Asked::Sent(TakenIn::new(body, room)))).await
+            let (room, guest) = from;
+            api::serve(porch, request.map(|body| Asked::Sent(TakenIn::new(body, room))), guest).await
         }
         Traffic::Metrics => api::respond_metrics(&porch, &request).await,
     })

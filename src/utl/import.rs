@@ -13,6 +13,7 @@ use bytes::Bytes;
 use super::arguments::Given;
 use super::beside::{Beside, Stop, check_free, now, run};
 use super::failure::{Exit, Failure};
+use super::old_requests::translated;
 use super::restore::import as import_records;
 use super::source::{FileSource, check_there};
 use crate::backend::{Foreign, ForeignLog};
@@ -39,10 +40,10 @@ fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
-    let log = read_log(&from.join("member/wal"), foreign.applied.0)?;
+    let mut log = read_log(&from.join("member/wal"), foreign.applied.0)?;
     let identity = log.identity.ok_or_else(|| refuse("its log does not say whose it is"))?;
     let applied = (foreign.applied.0, term_of(&foreign, &log)?);
-    check_entries(&log.entries)?;
+    take_entries(&mut log.entries)?;
     if !foreign.members.iter().any(|member| member.id == identity.member) {
         return Err(refuse("its database does not name the member whose log it has: was it removed from its cluster?"));
     }
@@ -56,6 +57,7 @@ fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
         removed: foreign.removed,
         alarms: foreign.alarms,
         cluster_version: foreign.cluster_version,
+        downgrade: foreign.downgrade,
         leases: foreign.leases,
         revision,
         compact_revision: position.compact_revision(),
@@ -142,12 +144,17 @@ fn read_log(dir: &Path, after: u64) -> Result<ForeignLog, Failure> {
     Ok(log)
 }
 
-/// What is in the log must be what can be applied here: better to say so now than when the server starts.
-fn check_entries(entries: &[LogEntry]) -> Result<(), Failure> {
+/// What is in the log must be what can be applied here: better to say so now than when the server starts. What an earlier
+/// version said in the words of the version 2 API is said in today's, alike on all members.
+fn take_entries(entries: &mut [LogEntry]) -> Result<(), Failure> {
     for entry in entries {
         let index = entry.index;
         let read = match entry.kind {
-            EntryKind::Normal => codec::decode(&entry.data).map(drop).map_err(|wrong| wrong.0),
+            EntryKind::Normal => match (codec::decode(&entry.data), translated(&entry.data)) {
+                (Ok(_), _) => Ok(()),
+                (Err(_), Some(today)) => today.map(|today| entry.data = today),
+                (Err(wrong), None) => Err(wrong.0),
+            },
             EntryKind::ConfChange => {
                 ConfChange::decode(&entry.data).map(drop).ok_or_else(|| "it cannot be read".to_string())
             }

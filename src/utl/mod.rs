@@ -13,6 +13,7 @@ mod data_directory;
 mod failure;
 mod hash_kv;
 mod import;
+mod old_requests;
 mod output;
 mod progress;
 mod restore;

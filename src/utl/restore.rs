@@ -14,7 +14,7 @@ use super::beside::{Beside, Stop, check_free, now, run};
 use super::failure::{Exit, Failure};
 use super::progress::Progress;
 use super::source::FileSource;
-use crate::backend::{Fingerprint, Foreign, Records};
+use crate::backend::{Foreign, Records};
 use crate::base::{MemberId, Revision, Wrong, derive_cluster_id, derive_member_id};
 use crate::bbolt::{Database, Source};
 use crate::driver::{Seedling, plant, prepare};
@@ -63,7 +63,7 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
     let urls = crate::base::Url::read_all(given.text("initial-advertise-peer-urls").split(','))?;
     let urls: Vec<String> = urls.into_iter().map(|url| url.text).collect();
     let members = founding::read(given.text("initial-cluster"))?;
-    founding::check(&members, &name, &urls, false)?;
+    founding::check(&members, &name, &urls, false, str::to_owned)?;
     let place = match given.text("data-dir") {
         "" => PathBuf::from(format!("{name}.etcd")),
         dir => PathBuf::from(dir),
@@ -91,7 +91,7 @@ fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
     // Beside the work, on another processor: nothing is kept before both are done.
     let other = source.again()?;
     let (built, checked) = thread::scope(|scope| {
-        let check = scope.spawn(|| check_digest(&other, end, stop).inspect_err(|_| stop.give_up()));
+        let check = scope.spawn(move || check_digest(&other, end, stop).inspect_err(|_| stop.give_up()));
         (build(plan, source, stop), check.join().expect("a panic is a bug that ends the process"))
     });
     // As etcdutl: what the digest says of the file comes before whatever else is wrong with it.
@@ -126,6 +126,7 @@ fn build(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String
         removed: Vec::new(),
         alarms: foreign.alarms,
         cluster_version: None,
+        downgrade: None,
         leases: foreign.leases,
         revision,
         compact_revision: position.compact_revision(),
@@ -227,17 +228,16 @@ pub(super) fn import<S: Source>(
     let mut records = Records::of(database, name, &mut seen);
     let mut import = Import::new(disk.clone(), compacted);
     let mut progress = Progress::new("restore", database.bytes());
-    let (mut fingerprint, mut count) = (Fingerprint::default(), 0_u64);
+    let mut count = 0_u64;
     let damaged = |failure| match failure {
         BuildFailure::Refused(what) => Failure::from(Wrong::corrupt(name, 0, what)),
         BuildFailure::Wrong(wrong) => Failure::from(wrong),
     };
-    let position = now(async {
+    let (position, fingerprint) = now(async {
         while let Some((record, key, value)) = records.next_record()? {
             if count.is_multiple_of(1024) {
                 stop.check()?;
             }
-            fingerprint.add(&key, &value);
             progress.add((key.len() + value.len()) as u64);
             count += 1;
             import.put(record).await.map_err(damaged)?;
@@ -245,10 +245,9 @@ pub(super) fn import<S: Source>(
         if let Some(main) = marked {
             let meta = KeyMeta { create_revision: main, revision: Revision::new(main, 0), version: 1, lease: 0 };
             let mark = Record { meta, last: true, key: Default::default(), value: Default::default() };
-            fingerprint.add(&main.to_be_bytes(), b"");
             import.put(mark).await.map_err(damaged)?;
         }
         import.finish().await.map_err(damaged)
     })?;
-    Ok((position, fingerprint.finish(), count))
+    Ok((position, fingerprint, count))
 }

@@ -1,5 +1,6 @@
 //! A file that is read.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -8,11 +9,25 @@ use super::failure::{Exit, Failure};
 use crate::base::Fault;
 use crate::bbolt::Source;
 
+/// Read at once where one read follows the other.
+const AHEAD_BYTES: usize = 128 * 1024;
+
 /// A file by its path.
 #[derive(Debug)]
 pub struct FileSource {
     file: File,
     path: String,
+    ahead: RefCell<Ahead>,
+}
+
+/// What was read ahead: pages of a tree lie one behind the other for the most part, and a call for each costs more than
+/// what it brings.
+#[derive(Debug, Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    at: u64,
+    /// Where the last read ended.
+    end: u64,
 }
 
 /// What etcdutl says of a path that is not there.
@@ -38,13 +53,13 @@ impl FileSource {
         if file.metadata().map_err(fault)?.is_dir() {
             return Err(Failure::new(Exit::Error, format!("{name} is a directory, and a file is wanted")));
         }
-        Ok(Self { file, path: name })
+        Ok(Self { file, path: name, ahead: RefCell::default() })
     }
 
     /// The same file, whatever stands under its name by now.
     pub fn again(&self) -> Result<Self, Failure> {
         let file = self.file.try_clone().map_err(|source| Fault::new("open", self.path.clone(), source))?;
-        Ok(Self { file, path: self.path.clone() })
+        Ok(Self { file, path: self.path.clone(), ahead: RefCell::default() })
     }
 
     /// Takes it for this process, as etcd does while it runs: in use, it changes while it is read.
@@ -71,6 +86,35 @@ impl Source for FileSource {
     }
 
     fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, Fault> {
+        let mut ahead = self.ahead.borrow_mut();
+        let goes_on = ahead.end == offset;
+        ahead.end = offset.saturating_add(bytes.len() as u64);
+        if !ahead.has(offset, bytes.len()) {
+            if !goes_on || bytes.len() >= AHEAD_BYTES {
+                return self.read_from_file(offset, bytes);
+            }
+            let mut window = std::mem::take(&mut ahead.bytes);
+            window.resize(AHEAD_BYTES, 0);
+            let got = self.read_from_file(offset, &mut window)?;
+            window.truncate(got);
+            (ahead.at, ahead.bytes) = (offset, window);
+        }
+        let from = usize::try_from(offset - ahead.at).expect("it is within the window");
+        let got = bytes.len().min(ahead.bytes.len() - from);
+        bytes[..got].copy_from_slice(&ahead.bytes[from..from + got]);
+        Ok(got)
+    }
+}
+
+impl Ahead {
+    fn has(&self, offset: u64, len: usize) -> bool {
+        let end = self.at.saturating_add(self.bytes.len() as u64);
+        offset >= self.at && offset.saturating_add(len as u64) <= end
+    }
+}
+
+impl FileSource {
+    fn read_from_file(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, Fault> {
         let mut got = 0;
         while got < bytes.len() {
             match self.file.read_at(&mut bytes[got..], offset.saturating_add(got as u64)) {
@@ -81,5 +125,38 @@ impl Source for FileSource {
             }
         }
         Ok(got)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn whatever_is_read_ahead_what_is_read_is_what_the_file_has() {
+        let bytes: Vec<u8> = (0..400_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(&bytes).expect("written");
+        let Ok(source) = FileSource::open(file.path()) else { panic!("it is there") };
+        let mut state = 7_u64;
+        let mut draw = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 33) % below
+        };
+        let mut offset = 0;
+        for _ in 0..3000 {
+            // Most reads follow the one before.
+            if draw(5) == 0 {
+                offset = draw(420_000);
+            }
+            let len = if draw(50) == 0 { 200_000 } else { draw(9_000) } as usize;
+            let mut read = vec![0; len];
+            let Ok(got) = source.read_at(offset, &mut read) else { panic!("it can be read") };
+            let rest = bytes.get(offset as usize..).unwrap_or_default();
+            assert_eq!(read[..got], rest[..len.min(rest.len())], "{len} from {offset}");
+            offset += len as u64;
+        }
     }
 }

@@ -16,6 +16,7 @@ use crate::env::{MemoryDisk, TokioEnv};
 use crate::machine::{Command, Image, Machine, codec};
 use crate::mvcc::{HashKv, StoreOptions};
 
+const STOCK_3_4: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/utl/testdata/etcd-3.4");
 const STOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/utl/testdata/etcd-3.7");
 
 fn given(words: &[&str], line: &str) -> Given {
@@ -155,6 +156,19 @@ fn a_stopped_etcd_becomes_the_same_member() {
     let (digest, leases) = started(&place);
     assert_eq!(digest, HashKv { hash: 600_424_632, compact_revision: 6, hash_revision: 15 });
     assert_eq!(leases, [0x717c_a21c_f05f_2e05]);
+}
+
+/// Files of etcd 3.4.13, killed with a put behind its database, and with what it says of itself in the words of the version 2 API;
+/// the digest is the one it answered with when it was started again.
+#[test]
+fn a_stopped_etcd_of_3_4_becomes_the_same_member() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("data");
+    let line = format!("--from-etcd {STOCK_3_4} --data-dir {}", place.display());
+    import::import(&given(&["migrate"], &line)).unwrap();
+    let (digest, leases) = started(&place);
+    assert_eq!(digest, HashKv { hash: 130_299_245, compact_revision: 6, hash_revision: 13 });
+    assert_eq!(leases, [0x0051_a21d_a665_8f0f]);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use super::message::{StreamId, WatchMessage};
+use crate::base::Account;
 use crate::base::limits::{WATCH_BATCH_BYTES, WATCH_BATCH_RESPONSES, WATCH_BUFFER_BYTES, WATCH_BUFFER_RESPONSES};
 
 /// Most answers to one question: a watcher was made, and is gone at once because its start is compacted.
@@ -70,6 +71,8 @@ pub struct StreamBuffer {
     bounds: Bounds,
     made: RoomMade,
     bell: RoomBell,
+    /// Whose: all his streams share what may wait for him.
+    account: Arc<Account>,
     state: Mutex<State>,
 }
 
@@ -90,8 +93,10 @@ struct State {
 }
 
 impl State {
-    fn has_room(&self, bounds: &Bounds) -> bool {
-        !self.closed && self.bytes < bounds.bytes && self.queue.len() < bounds.responses
+    /// Where the account's streams hold all it may one that holds nothing still has room: its reader would never call.
+    fn has_room(&self, bounds: &Bounds, account: &Account) -> bool {
+        let own = !self.closed && self.bytes < bounds.bytes && self.queue.len() < bounds.responses;
+        own && (self.bytes == 0 || account.backlog_room() > 0)
     }
 
     /// Whether the answers to one more question will fit beside what is held and what is still to be answered.
@@ -103,8 +108,9 @@ impl State {
         self.bytes <= bounds.bytes / 2 && self.queue.len() <= bounds.responses / 2
     }
 
-    fn put(&mut self, message: WatchMessage) -> Option<Waker> {
+    fn put(&mut self, message: WatchMessage, account: &Account) -> Option<Waker> {
         self.bytes += message.weight();
+        account.backlog_added(message.weight());
         self.events += message.event_count();
         self.queue.push_back(message);
         self.reader.take()
@@ -112,11 +118,11 @@ impl State {
 }
 
 impl StreamBuffer {
-    pub(super) fn new(id: StreamId, bounds: Bounds, made: RoomMade, bell: RoomBell) -> Self {
+    pub(super) fn new(id: StreamId, bounds: Bounds, made: RoomMade, bell: RoomBell, account: Arc<Account>) -> Self {
         let least = bounds.bytes > 0 && bounds.responses >= ANSWERS_TO_ONE;
         assert!(least, "a buffer without room would never call the hub, or never be asked anything");
         assert!(bounds.batch_bytes > 0 && bounds.batch_responses > 0, "an empty batch would make no room");
-        Self { id, bounds, made, bell, state: Mutex::default() }
+        Self { id, bounds, made, bell, account, state: Mutex::default() }
     }
 
     /// The next messages, in order, at least one; `None` once the stream is closed and drained.
@@ -130,7 +136,7 @@ impl StreamBuffer {
             state.reader = Some(cx.waker().clone());
             return Poll::Pending;
         }
-        let batch = Self::take(&mut state, &self.bounds);
+        let batch = self.take(&mut state);
         let drained = state.below_half(&self.bounds);
         let requester = if drained { state.requester.take() } else { None };
         let call_hub = drained && std::mem::take(&mut state.hub_waits) && !state.closed;
@@ -180,7 +186,7 @@ impl StreamBuffer {
 
     /// Whether events would be taken in.
     pub fn has_room(&self) -> bool {
-        self.lock().has_room(&self.bounds)
+        self.lock().has_room(&self.bounds, &self.account)
     }
 
     /// Whether a reader would get something, be it the end.
@@ -197,8 +203,9 @@ impl StreamBuffer {
     /// Bytes that would still be taken in; 0 means full, and the hub will be called when it drains.
     pub(super) fn room_or_call(&self) -> usize {
         let mut state = self.lock();
-        if state.has_room(&self.bounds) {
-            return self.bounds.bytes - state.bytes;
+        if state.has_room(&self.bounds, &self.account) {
+            // Reading for next to nothing costs more than it brings: whoever is told so reads a little all the same.
+            return (self.bounds.bytes - state.bytes).min(self.account.backlog_room().max(1));
         }
         state.hub_waits = true;
         0
@@ -210,11 +217,11 @@ impl StreamBuffer {
         if state.closed {
             return Offer::Closed;
         }
-        if !state.has_room(&self.bounds) {
+        if !state.has_room(&self.bounds, &self.account) {
             state.hub_waits = true;
             return Offer::Full;
         }
-        let reader = state.put(message);
+        let reader = state.put(message, &self.account);
         drop(state);
         if let Some(reader) = reader {
             reader.wake();
@@ -237,7 +244,7 @@ impl StreamBuffer {
             drop(state);
             panic!("{held} messages wait on one stream: it was answered more than it asked");
         }
-        let reader = state.put(message);
+        let reader = state.put(message, &self.account);
         drop(state);
         if let Some(reader) = reader {
             reader.wake();
@@ -256,7 +263,8 @@ impl StreamBuffer {
         }
     }
 
-    fn take(state: &mut State, bounds: &Bounds) -> Vec<WatchMessage> {
+    fn take(&self, state: &mut State) -> Vec<WatchMessage> {
+        let bounds = &self.bounds;
         let mut batch = Vec::with_capacity(state.queue.len().min(bounds.batch_responses));
         let mut bytes = 0;
         while bytes < bounds.batch_bytes && batch.len() < bounds.batch_responses {
@@ -267,11 +275,19 @@ impl StreamBuffer {
         }
         assert!(bytes <= state.bytes, "a buffer weighs what its messages weigh");
         state.bytes -= bytes;
+        self.account.backlog_taken(bytes);
         batch
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nobody panics holding a stream's buffer")
+    }
+}
+
+impl Drop for StreamBuffer {
+    fn drop(&mut self) {
+        let unread = self.state.get_mut().map_or(0, |state| state.bytes);
+        self.account.backlog_taken(unread);
     }
 }
 

@@ -16,7 +16,7 @@ use super::progress_clock::{ProgressClock, WHOLE_STREAM};
 use super::stream::Stream;
 use super::watcher::{Roster, Standing, Watcher};
 use crate::base::limits::{MAX_WATCHERS_PER_STREAM, WATCHERS_CLOSED_PER_TURN};
-use crate::base::{KeyRange, WatchId};
+use crate::base::{Account, KeyRange, WatchId};
 
 /// etcd's texts for a watcher that is not made.
 const RANGE_IS_EMPTY: &str = "mvcc: watcher range is empty";
@@ -76,9 +76,9 @@ impl WatchHub {
     }
 
     /// Opens a stream; its reader keeps the buffer. `bell` is rung when a turn of [`WatchHub::catch_up_work`]
-    /// became worth while for this stream. An id is used once.
-    pub fn open_stream(&mut self, id: StreamId, bell: RoomBell) -> Arc<StreamBuffer> {
-        let buffer = Arc::new(StreamBuffer::new(id, self.bounds, Arc::clone(&self.made), bell));
+    /// became worth while for this stream; `account` is charged for what waits in it. An id is used once.
+    pub fn open_stream(&mut self, id: StreamId, bell: RoomBell, account: Arc<Account>) -> Arc<StreamBuffer> {
+        let buffer = Arc::new(StreamBuffer::new(id, self.bounds, Arc::clone(&self.made), bell, account));
         let was = self.streams.insert(id, Stream::new(Arc::clone(&buffer)));
         assert!(was.is_none(), "a stream is opened once");
         buffer

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::buffer::Bounds;
 use super::*;
-use crate::base::{Event, EventKind, KeyRange, KeyValue, WatchId};
+use crate::base::{Account, Event, EventKind, KeyRange, KeyValue, Shares, WatchId, limits};
 
 const STREAM: StreamId = StreamId(1);
 
@@ -29,6 +29,11 @@ fn put(key: &'static str, revision: i64) -> Arc<SharedEvent> {
 
 fn at(revision: i64) -> HubNow {
     HubNow { revision, compact_revision: 0 }
+}
+
+/// An account of nobody else's.
+fn nobody() -> Arc<Account> {
+    Arc::<Shares>::default().open()
 }
 
 fn silent() -> RoomBell {
@@ -84,7 +89,7 @@ fn small_hub(bytes: usize, responses: usize) -> WatchHub {
 #[test]
 fn refusals_have_etcds_texts_and_order() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     let chosen = |key, end, start, watch_id| WatchSpec { watch_id, ..spec(key, end, start) };
     hub.create(STREAM, chosen("a", "", 0, 3), at(6));
     hub.create(STREAM, chosen("a", "", 0, 3), at(6));
@@ -104,7 +109,7 @@ fn refusals_have_etcds_texts_and_order() {
 #[test]
 fn ids_are_the_next_unused_from_zero_and_negative_ones_may_be_chosen() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     let chosen = |watch_id| WatchSpec { watch_id, ..spec("a", "", 0) };
     for watch_id in [1, 0, 0, -1, -5] {
         hub.create(STREAM, chosen(watch_id), at(6));
@@ -129,7 +134,7 @@ fn ids_are_the_next_unused_from_zero_and_negative_ones_may_be_chosen() {
 #[test]
 fn a_stream_has_a_bounded_number_of_watchers() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     for _ in 0..9 {
         hub.create(STREAM, spec("a", "", 0), at(1));
     }
@@ -142,7 +147,7 @@ fn a_stream_has_a_bounded_number_of_watchers() {
 #[test]
 fn a_start_below_compaction_is_created_and_canceled_and_at_it_is_fine() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     let now = HubNow { revision: 9, compact_revision: 5 };
     hub.create(STREAM, spec("a", "", 4), now);
     hub.create(STREAM, spec("a", "", 5), now);
@@ -156,7 +161,7 @@ fn a_start_below_compaction_is_created_and_canceled_and_at_it_is_fine() {
 #[test]
 fn the_id_of_a_watcher_that_compaction_ended_is_taken_until_the_client_cancels_it() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     let now = HubNow { revision: 9, compact_revision: 5 };
     let own = |watch_id, start| WatchSpec { watch_id, ..spec("a", "", start) };
     hub.create(STREAM, own(1, 3), now);
@@ -179,7 +184,7 @@ fn the_id_of_a_watcher_that_compaction_ended_is_taken_until_the_client_cancels_i
 #[test]
 fn compaction_cancels_who_still_needs_what_it_forgot() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     hub.create(STREAM, spec("a", "", 2), at(9));
     hub.create(STREAM, spec("a", "", 7), at(9));
     hub.create(STREAM, spec("a", "", 0), at(9));
@@ -192,7 +197,7 @@ fn compaction_cancels_who_still_needs_what_it_forgot() {
 #[test]
 fn a_watcher_being_read_for_is_canceled_when_it_has_nothing_more_to_read() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     hub.create(STREAM, spec("a", "", 2), at(9));
     let task = hub.catch_up_work(10).remove(0);
     let now = HubNow { revision: 9, compact_revision: 7 };
@@ -205,7 +210,7 @@ fn a_watcher_being_read_for_is_canceled_when_it_has_nothing_more_to_read() {
 #[test]
 fn a_future_start_waits_in_silence() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     hub.create(STREAM, spec("a", "", 4), at(2));
     hub.apply(3, &[put("a", 3)]);
     hub.request_progress(STREAM, at(3));
@@ -217,7 +222,7 @@ fn a_future_start_waits_in_silence() {
 #[test]
 fn progress_is_answered_only_when_all_are_synced_and_somebody_watches() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     hub.request_progress(STREAM, at(6));
     hub.create(STREAM, spec("a", "", 0), at(6));
     hub.request_progress(STREAM, at(6));
@@ -233,7 +238,7 @@ fn progress_is_answered_only_when_all_are_synced_and_somebody_watches() {
 #[test]
 fn notices_come_in_rounds_and_are_spared_after_events() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     let wants = |key| WatchSpec { progress_notify: true, ..spec(key, "", 0) };
     hub.create(STREAM, wants("a"), at(6));
     hub.create(STREAM, wants("b"), at(6));
@@ -254,7 +259,7 @@ fn notices_come_in_rounds_and_are_spared_after_events() {
 #[test]
 fn a_round_of_notices_goes_on_where_the_buffer_was_full() {
     let mut hub = small_hub(10_000, 3);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     for _ in 0..5 {
         hub.create(STREAM, WatchSpec { progress_notify: true, ..spec("a", "", 0) }, at(6));
     }
@@ -271,7 +276,7 @@ fn a_round_of_notices_goes_on_where_the_buffer_was_full() {
 #[test]
 fn filters_and_order_within_a_revision() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     hub.create(STREAM, WatchSpec { no_put: true, ..spec("a", "z", 0) }, at(1));
     hub.create(STREAM, WatchSpec { no_delete: true, ..spec("a", "z", 0) }, at(1));
     hub.create(STREAM, spec("m", "", 0), at(1));
@@ -288,7 +293,7 @@ fn filters_and_order_within_a_revision() {
 #[test]
 fn watchers_told_the_same_share_one_list_and_one_encoding() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     hub.create(STREAM, spec("a", "", 0), at(1));
     hub.create(STREAM, spec("a", "b", 0), at(1));
     told(&buffer);
@@ -316,7 +321,7 @@ fn watchers_told_the_same_share_one_list_and_one_encoding() {
 #[test]
 fn previous_values_are_wanted_while_somebody_asks() {
     let mut hub = small_hub(10_000, 100);
-    hub.open_stream(STREAM, silent());
+    hub.open_stream(STREAM, silent(), nobody());
     assert!(!hub.wants_prev_kv() && !hub.has_watchers());
     hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("a", "", 0) }, at(1));
     hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("a", "", 1) }, at(1));
@@ -334,7 +339,7 @@ fn a_slow_reader_is_fed_from_history_once_it_drained() {
     let bell: RoomBell = Arc::new(move || {
         count.fetch_add(1, Ordering::Relaxed);
     });
-    let buffer = hub.open_stream(STREAM, bell);
+    let buffer = hub.open_stream(STREAM, bell, nobody());
     hub.create(STREAM, spec("a", "", 0), at(1));
     for revision in 2..=9 {
         hub.apply(revision, &[put("a", revision)]);
@@ -362,7 +367,7 @@ fn a_slow_reader_is_fed_from_history_once_it_drained() {
 #[test]
 fn questions_are_held_up_where_they_are_put_and_called_when_they_may_go_on() {
     let mut hub = small_hub(10_000, 8);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     let rung = Arc::new(Ring::default());
     let waker = Waker::from(Arc::clone(&rung));
     let mut cx = Context::from_waker(&waker);
@@ -396,7 +401,7 @@ impl std::task::Wake for Ring {
 #[test]
 fn a_client_that_does_not_read_is_held_up_before_its_next_request() {
     let mut hub = small_hub(10_000, 4);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     for _ in 0..4 {
         hub.create(STREAM, spec("a", "", 0), at(1));
     }
@@ -421,7 +426,7 @@ fn a_waiting_reader_is_woken_by_a_message_and_by_the_end() {
     let waker = Waker::from(Arc::clone(&alarm));
     let woken = || alarm.0.load(Ordering::Relaxed);
     let mut hub = small_hub(10_000, 4);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     assert!(buffer.poll_batch(&mut Context::from_waker(&waker)).is_pending());
     hub.create(STREAM, spec("a", "", 0), at(1));
     hub.apply(2, &[put("a", 2)]);
@@ -438,7 +443,7 @@ fn a_held_up_client_is_woken_when_the_buffer_drained_or_the_stream_ended() {
     let alarm = Arc::new(Alarm::default());
     let waker = Waker::from(Arc::clone(&alarm));
     let mut hub = small_hub(10_000, 4);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     for end in [false, true] {
         for _ in 0..4 {
             hub.create(STREAM, spec("a", "", 0), at(1));
@@ -457,7 +462,7 @@ fn a_held_up_client_is_woken_when_the_buffer_drained_or_the_stream_ended() {
 #[test]
 fn a_closed_stream_gives_its_watchers_back_and_ends() {
     let mut hub = WatchHub::new(10, 1);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     let mut answers = 0;
     for _ in 0..5_000 {
         answers += told(&buffer).len();
@@ -478,7 +483,7 @@ fn a_closed_stream_gives_its_watchers_back_and_ends() {
 fn many_watchers_of_many_streams_take_turns() {
     let mut hub = small_hub(10_000, 100);
     for stream in 1..=5 {
-        hub.open_stream(StreamId(stream), silent());
+        hub.open_stream(StreamId(stream), silent(), nobody());
         for _ in 0..4 {
             hub.create(StreamId(stream), spec("a", "", 2), at(9));
         }
@@ -507,7 +512,7 @@ fn feed(hub: &mut WatchHub, history: &[i64], now: HubNow) -> Vec<i64> {
 #[test]
 fn an_installed_snapshot_leaves_no_gap() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     // Synced; starting within the jump; starting behind it.
     for start in [0, 12, 30] {
         hub.create(STREAM, spec("a", "", start), at(5));
@@ -534,7 +539,7 @@ fn an_installed_snapshot_leaves_no_gap() {
 #[test]
 fn an_installed_snapshot_tells_who_needs_what_is_compacted() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     for start in [0, 11, 12] {
         hub.create(STREAM, spec("a", "", start), at(5));
     }
@@ -561,7 +566,7 @@ fn an_installed_snapshot_tells_who_needs_what_is_compacted() {
 #[test]
 fn a_watch_is_cut_when_its_owner_may_not_watch_any_more() {
     let mut hub = small_hub(10_000, 100);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     hub.create_for(STREAM, Some("anna".into()), spec("a", "c", 0), at(6));
     hub.create_for(STREAM, Some("bert".into()), spec("a", "c", 0), at(6));
     hub.create_for(STREAM, Some("anna".into()), spec("a", "c", 3), at(6));
@@ -581,7 +586,7 @@ fn a_watch_is_cut_when_its_owner_may_not_watch_any_more() {
 #[test]
 fn a_stream_without_room_for_the_word_that_it_is_cut_is_closed() {
     let mut hub = small_hub(10_000, 4);
-    let buffer = hub.open_stream(STREAM, silent());
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
     for _ in 0..6 {
         hub.create_for(STREAM, None, spec("a", "c", 0), at(6));
         told(&buffer);
@@ -590,4 +595,50 @@ fn a_stream_without_room_for_the_word_that_it_is_cut_is_closed() {
     hub.apply(7, &[put("b", 7)]);
     assert_eq!(told(&buffer).len(), 4);
     assert_eq!((hub.counts().streams, hub.counts().watchers), (0, 0));
+}
+
+/// Streams of one account that nobody reads hold together what the account may hold, and one message each at the most;
+/// nothing is lost to who reads after all, and others do not notice.
+#[test]
+fn streams_of_one_account_share_what_waits_for_it() {
+    const STREAMS: u64 = 40;
+    let (large, shares) = (1 << 20, Arc::<Shares>::default());
+    let [greedy, other] = [(); 2].map(|()| shares.open());
+    let mut hub = WatchHub::new(6000, 1);
+    let unread: Vec<_> = (1..=STREAMS)
+        .map(|id| {
+            let buffer = hub.open_stream(StreamId(id), silent(), greedy.clone());
+            hub.create(StreamId(id), spec("a", "b", 0), at(0));
+            buffer
+        })
+        .collect();
+    let reader = hub.open_stream(StreamId(99), silent(), other.clone());
+    hub.create(StreamId(99), spec("a", "b", 0), at(0));
+    let mut heard = told(&reader).len();
+    let event = |revision| {
+        let kv =
+            KeyValue { key: "a".into(), value: vec![1; large].into(), mod_revision: revision, ..KeyValue::default() };
+        Arc::new(SharedEvent::new(Event { kind: EventKind::Put, kv, prev_kv: None }))
+    };
+    for revision in 1..=7 {
+        hub.apply(revision, &[event(revision)]);
+        heard += told(&reader).len();
+    }
+    assert_eq!(heard, 8, "who reads is in step");
+    let bound = limits::WATCH_BACKLOG_BYTES + 2 * large;
+    assert!(shares.backlog() <= bound && shares.backlog() > limits::WATCH_BACKLOG_BYTES / 2, "{}", shares.backlog());
+    assert_eq!(hub.counts().slow_watchers, STREAMS as usize, "all of them missed something");
+    // The first is read to its end: it holds nothing, so it gets on though the others hold all there is.
+    let mut events = told(&unread[0]).len() - 1;
+    while events < 7 {
+        for task in hub.catch_up_work(64) {
+            let next = task.from + 1;
+            hub.caught_up(task.watcher, [event(task.from)], next, at(7));
+        }
+        let more = told(&unread[0]).len();
+        assert!(more > 0, "it got {events} of 7");
+        events += more;
+    }
+    drop((hub, unread));
+    assert_eq!(shares.backlog(), 0, "closed and given back");
 }

@@ -50,6 +50,8 @@ enum Command {
     BenchGuarded(bench::BenchGuardedArgs),
     /// Two clusters under the same load, in turns.
     BenchCluster(bench::BenchClusterArgs),
+    /// More puts than a server can carry out, offered at a fixed rate whatever becomes of them.
+    Overload(bench::OverloadArgs),
 }
 
 #[tokio::main]
@@ -67,6 +69,7 @@ async fn main() -> ExitCode {
         Command::Bench(args) => bench::run(args).await,
         Command::BenchGuarded(args) => bench::run_guarded(args).await,
         Command::BenchCluster(args) => bench::run_cluster(args).await,
+        Command::Overload(args) => bench::run_overload(args).await,
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,

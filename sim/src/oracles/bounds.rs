@@ -13,8 +13,8 @@ pub fn within(held: &Held) -> Verdict {
     // What is larger than all that is allowed is taken where it is alone.
     let one = limits::MAX_REQUEST_BYTES;
     let batch = limits::MAX_APPEND_BYTES + limits::MAX_BATCH_BYTES;
-    let holds = held.proposals <= limits::MAX_PENDING_REQUESTS
-        && held.proposal_bytes <= limits::MAX_PENDING_BYTES
+    let holds = held.proposals <= limits::MAX_PENDING_REQUESTS + limits::MAX_URGENT_REQUESTS
+        && held.proposal_bytes <= limits::MAX_PENDING_BYTES + limits::MAX_URGENT_BYTES
         && held.reads <= limits::MAX_PENDING_READS
         && held.passed_on_bytes <= limits::MAX_PASSED_ON_BYTES_WAITING + one
         && held.undurable_bytes <= limits::MAX_UNDURABLE_BYTES + batch;
@@ -24,8 +24,8 @@ pub fn within(held: &Held) -> Verdict {
 /// The same of what waits for the node, and for its peers.
 pub fn queues_within(mailbox: (usize, usize), peers: &[PeerTraffic]) -> Verdict {
     // Votes of peers come beside what clients ask, and completions are taken in any case: one of each kind at most.
-    let most = limits::MAX_PENDING_REQUESTS + limits::MAX_PEER_MESSAGES + 64;
-    let holds = mailbox.0 <= most && mailbox.1 <= limits::MAX_PENDING_BYTES.max(limits::MAX_REQUEST_BYTES);
+    let most = limits::MAX_INPUTS + limits::MAX_PEER_MESSAGES + 64;
+    let holds = mailbox.0 <= most && mailbox.1 <= limits::MAX_PENDING_BYTES + limits::MAX_URGENT_BYTES;
     require(holds, "what waits for the node is bounded", || format!("{mailbox:?}"))?;
     let bytes = 2 * limits::PEER_QUEUE_BYTES + limits::PEER_URGENT_BYTES + limits::PEER_MESSAGE_BYTES;
     let sound = |peer: &PeerTraffic| peer.waiting.0 <= 3 * limits::PEER_QUEUE_MESSAGES && peer.waiting.1 <= bytes;
@@ -55,11 +55,12 @@ mod tests {
         assert!(rests(Held { log_entries: 24, snapshots: 1, ..Held::default() }));
         assert!(!rests(Held { reads: 1, ..Held::default() }) && !rests(Held { held_back: 1, ..Held::default() }));
         assert!(!rests(Held { proposal_bytes: 1, ..Held::default() }), "bytes of nobody's proposal");
-        assert!(within(&Held { proposals: limits::MAX_PENDING_REQUESTS, ..Held::default() }).is_ok());
-        assert!(within(&Held { proposals: limits::MAX_PENDING_REQUESTS + 1, ..Held::default() }).is_err());
+        let most = limits::MAX_PENDING_REQUESTS + limits::MAX_URGENT_REQUESTS;
+        assert!(within(&Held { proposals: most, ..Held::default() }).is_ok());
+        assert!(within(&Held { proposals: most + 1, ..Held::default() }).is_err());
         let peer = |messages| PeerTraffic { waiting: (messages, 0), ..PeerTraffic::default() };
         assert!(queues_within((9, 9), &[peer(3)]).is_ok());
         assert!(queues_within((9, 9), &[peer(3), peer(3 * limits::PEER_QUEUE_MESSAGES + 1)]).is_err());
-        assert!(queues_within((0, limits::MAX_PENDING_BYTES + 1), &[]).is_err());
+        assert!(queues_within((0, limits::MAX_PENDING_BYTES + limits::MAX_URGENT_BYTES + 1), &[]).is_err());
     }
 }

@@ -27,6 +27,7 @@ use crate::api::gateway::answers::{error, stream, unary};
 use crate::api::gateway::json::kinds;
 use crate::api::gateway::requests::{frames, metadata, one};
 use crate::api::gateway::statuses::late;
+use crate::api::guest::Guest;
 use crate::api::methods::{Flow, Rpc};
 use crate::api::porch::Porch;
 use crate::api::transport::body::Asked;
@@ -36,7 +37,11 @@ use crate::base::limits;
 use crate::env::Env;
 
 /// Answers a request for a path of the gateway.
-pub async fn serve<E, B>(porch: Arc<Porch<E>>, request: http::Request<B>, room: ReceiveRoom) -> Response<Body>
+pub async fn serve<E, B>(
+    porch: Arc<Porch<E>>,
+    request: http::Request<B>,
+    (room, guest): (ReceiveRoom, Guest),
+) -> Response<Body>
 where
     E: Env,
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
@@ -77,7 +82,7 @@ where
     *asked.method_mut() = Method::POST;
     *asked.uri_mut() = http::Uri::from_static(rpc.path());
     *asked.headers_mut() = metadata(&head.headers, left);
-    let answer = dispatch::serve(porch, asked).await;
+    let answer = dispatch::serve(porch, asked, guest).await;
     if rpc.flow() == Flow::Unary {
         unary(answer, &kinds(rpc).output).await
     } else {

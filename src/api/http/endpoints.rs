@@ -14,6 +14,7 @@ use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
 
 use crate::api::gateway;
+use crate::api::guest::Guest;
 use crate::api::metrics::peers::PeerMetrics;
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
 use crate::api::porch::Porch;
@@ -81,12 +82,12 @@ fn host_of(named: &str) -> &str {
     }
 }
 
-/// Answers one HTTP request on the client port.
+/// Answers one HTTP request on the client port, of a guest who came by a connection with this room.
 pub async fn respond<E, B>(
     porch: &Arc<Porch<E>>,
     web: &Web,
     request: http::Request<B>,
-    room: ReceiveRoom,
+    from: (ReceiveRoom, Guest),
 ) -> Response<Body>
 where
     E: Env,
@@ -97,7 +98,7 @@ where
         return dated(boxed(error(StatusCode::MISDIRECTED_REQUEST, why)));
     }
     let origin = web.allow_origin(request.headers().get(header::ORIGIN));
-    let mut answer = dated(open(porch, web, request, room).await);
+    let mut answer = dated(open(porch, web, request, from).await);
     if let Some(origin) = origin {
         let headers = answer.headers_mut();
         let fields = HeaderValue::from_static("accept, content-type, authorization");
@@ -126,7 +127,7 @@ async fn open<E, B>(
     porch: &Arc<Porch<E>>,
     web: &Web,
     mut request: http::Request<B>,
-    room: ReceiveRoom,
+    from: (ReceiveRoom, Guest),
 ) -> Response<Body>
 where
     E: Env,
@@ -154,7 +155,7 @@ where
         {
             return boxed(error(StatusCode::BAD_REQUEST, NAMELESS));
         }
-        return gateway::serve(porch.clone(), request, room).await;
+        return gateway::serve(porch.clone(), request, from).await;
     }
     boxed(route(porch, request.method(), request.uri()).await)
 }
@@ -270,7 +271,8 @@ fn not_found() -> Answer {
 
 fn version(status: &NodeStatus) -> Answer {
     let cluster = status.cluster_version.as_deref().unwrap_or("not_decided");
-    let body = serde_json::json!({"etcdserver": API_VERSION, "etcdcluster": cluster, "storage": STORAGE_VERSION});
+    let storage = status.cluster_version.as_deref().unwrap_or(STORAGE_VERSION);
+    let body = serde_json::json!({"etcdserver": API_VERSION, "etcdcluster": cluster, "storage": storage});
     // Written by hand to keep etcd's order of fields.
     let field = |name: &str| format!("\"{name}\":{}", body[name]);
     let text = format!("{{{},{},{}}}", field("etcdserver"), field("etcdcluster"), field("storage"));

@@ -88,7 +88,7 @@ impl<E: Env> Session<E> {
             }
             let drawn = tokens.draw().ok_or(Refusal::Stopped)?;
             let command = AuthCommand::Authenticate { user: request.name.clone(), token: drawn.clone() };
-            let (header, proposed) = self.propose_for(None, Command::Auth(command)).await?;
+            let (header, proposed) = self.propose_for(&self.patron().account, None, Command::Auth(command)).await?;
             let Answer::Authenticated { auth_revision } = proposed.answer else {
                 unreachable!("the machine answers who authenticates with a revision")
             };

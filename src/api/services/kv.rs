@@ -5,6 +5,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use crate::api::guest::{LongAnswer, LongRead};
 use crate::api::services::answers;
 use crate::api::session::Session;
 use crate::auth::Access;
@@ -21,6 +22,14 @@ const LONG_READ_KEYS: i64 = 1_000;
 impl<E: Env> Session<E> {
     /// Reads a range.
     pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Refusal> {
+        self.placed_range(request).await.map(|(answer, _)| answer)
+    }
+
+    /// Reads a range; a long answer comes with its place, to be kept until it has left.
+    pub async fn placed_range(
+        &self,
+        request: pb::RangeRequest,
+    ) -> Result<(pb::RangeResponse, Option<LongAnswer>), Refusal> {
         if !request.serializable && self.handle.facts().is_learner() {
             return Err(Refusal::NotSupportedForLearner);
         }
@@ -31,11 +40,22 @@ impl<E: Env> Session<E> {
         outcome
     }
 
-    async fn read_range(&self, query: &RangeQuery) -> Result<pb::RangeResponse, Refusal> {
-        let view = self.view_of_range(query, !query.serializable).await?;
-        let answer = read(&view, query)?;
+    async fn read_range(&self, query: &RangeQuery) -> Result<(pb::RangeResponse, Option<LongAnswer>), Refusal> {
+        let mut view = self.view_of_range(query, !query.serializable).await?;
+        let mut long = None;
+        if !is_short(&view, query)? {
+            let patron = self.patron();
+            long = self.guest().try_long_read(&patron);
+            if long.is_none() {
+                // Who waits holds no view: what is replaced meanwhile would be kept for him.
+                drop(view);
+                long = Some(self.guest().long_read(&patron).await);
+                view = self.view_of_range(query, !query.serializable).await?;
+            }
+        }
+        let answer = at_leisure(long.is_some(), || view.range(query)).map_err(refusal_of)?;
         self.handle.facts().tallies.ranges.fetch_add(1, Relaxed);
-        Ok(answers::range(self.header(answer.revision), answer))
+        Ok((answers::range(self.header(answer.revision), answer), long.map(LongRead::done)))
     }
 
     /// A view of which the asker may read a range.

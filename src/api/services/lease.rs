@@ -49,7 +49,7 @@ impl<E: Env> Session<E> {
             let asker = self.require_named().await?;
             self.handle.check_leases(asker, LeaseAccess::Renew(request.id)).await?;
         }
-        let ttl = match self.handle.keep_alive(request.id).await {
+        let ttl = match self.handle.keep_alive_for(&self.patron().account, request.id).await {
             Ok(ttl) => {
                 self.metrics.asked.leases_renewed.inc_by(ttl.is_some().into());
                 ttl.unwrap_or(0)

@@ -6,6 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
 
+use crate::api::guest::LongAnswer;
 use crate::api::transport::pieces::{Pieces, Step, is_full};
 use crate::base::limits::UNCOPIED_VALUE_BYTES;
 use crate::wire::{etcdserverpb as pb, mvccpb};
@@ -25,6 +26,8 @@ pub struct RangePieces {
     kept: Option<Kept>,
     /// What stands behind the keys.
     tail: Option<pb::RangeResponse>,
+    /// Its place among the long answers, until it has left.
+    _long: Option<LongAnswer>,
 }
 
 enum Kept {
@@ -54,11 +57,16 @@ impl From<pb::RangeStreamResponse> for RangePieces {
 }
 
 impl RangePieces {
+    /// An answer, and the place it has where it is a long one.
+    pub fn of(response: pb::RangeResponse, long: Option<LongAnswer>) -> Self {
+        Self { _long: long, ..Self::from(response) }
+    }
+
     fn new(response: pb::RangeResponse, len: usize, mut head: BytesMut) -> Self {
         let pb::RangeResponse { header, kvs, more, count } = response;
         pb::RangeResponse { header, ..Default::default() }.encode_raw(&mut head);
         let tail = Some(pb::RangeResponse { more, count, ..Default::default() });
-        Self { len, head: Some(head), kvs: kvs.into_iter(), kept: None, tail }
+        Self { len, head: Some(head), kvs: kvs.into_iter(), kept: None, tail, _long: None }
     }
 
     /// The next key-value; a large value leaves as it is.

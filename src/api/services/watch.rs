@@ -48,7 +48,11 @@ pub struct WatchAnswers<E: Env> {
 impl<E: Env> WatchAnswers<E> {
     /// Opens a stream and begins to read what the client wants.
     pub async fn open(session: Session<E>, inbound: Streaming<pb::WatchRequest>) -> Result<Self, Refusal> {
-        let (stream, reader) = session.handle.open_watch_stream().await?;
+        let (stream, reader) = {
+            let asker = session.asker().await.unwrap_or_default();
+            let patron = session.guest().patron(asker.as_ref());
+            session.handle.open_watch_stream_for(&patron.account).await?
+        };
         let (fail, failed) = oneshot::channel();
         let (service, room) = (session.clone(), reader.clone());
         let wishes = tokio::spawn(async move {

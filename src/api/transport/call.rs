@@ -19,6 +19,7 @@ use tonic::{Code, Status};
 use tonic_prost::ProstDecoder;
 
 use crate::api::gate::{Caller, Credentials};
+use crate::api::guest::Guest;
 use crate::api::methods::{Flow, Rpc};
 use crate::api::metrics::registry::Metrics;
 use crate::api::porch::Porch;
@@ -80,6 +81,7 @@ async fn within<T>(deadline: Deadline, work: impl Future<Output = Result<T, Stat
 pub struct Call<E: Env> {
     porch: Arc<Porch<E>>,
     rpc: Rpc,
+    guest: Guest,
     ended: Ended,
 }
 
@@ -90,9 +92,9 @@ struct Terms {
 }
 
 impl<E: Env> Call<E> {
-    /// A request of this method.
-    pub fn new(porch: Arc<Porch<E>>, rpc: Rpc) -> Self {
-        Self { ended: Ended::new(porch.metrics.clone(), rpc), rpc, porch }
+    /// A guest's request of this method.
+    pub fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest) -> Self {
+        Self { ended: Ended::new(porch.metrics.clone(), rpc), rpc, guest, porch }
     }
 
     /// Ends it with a refusal.
@@ -122,7 +124,7 @@ impl<E: Env> Call<E> {
     /// The services, as who asks has them.
     fn session<B>(&self, request: &http::Request<B>) -> Session<E> {
         let credentials = Credentials::of(request.headers(), request.extensions());
-        Session::new(self.porch.clone(), credentials)
+        Session::new(self.porch.clone(), credentials, self.guest.clone())
     }
 
     /// The messages of a request.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::base::LeaseId;
+use crate::base::{LeaseId, Shares};
 use crate::consensus::{MessageKind, PeerMessage};
 use crate::env::run_ready;
 use crate::machine::{MemberChange, State};
@@ -851,7 +851,10 @@ fn who_installs_a_snapshot_does_not_stand_for_election() {
 fn who_lags_too_far_gets_a_snapshot_and_goes_on_from_there() {
     let (mut cluster, _, late) = with_one_far_behind();
     let (reply, mut opened) = Reply::pair();
-    cluster.step(late, Input::Watch(WatchInput::Open { stream: StreamId(1), reply }));
+    cluster.step(
+        late,
+        Input::Watch(WatchInput::Open { stream: StreamId(1), account: Arc::<Shares>::default().open(), reply }),
+    );
     let buffer = answered(&mut opened).expect("opened");
     let before = cluster.seats[late].facts.status().revision;
     cluster.cut.clear();

@@ -108,7 +108,7 @@ impl Twin {
         let mut hub = WatchHub::with_bounds(4, 7, BOUNDS, 100);
         let readers = (0..3)
             .map(|id| Reader {
-                buffer: hub.open_stream(StreamId(id), silent()),
+                buffer: hub.open_stream(StreamId(id), silent(), nobody()),
                 asked: VecDeque::new(),
                 live: BTreeMap::new(),
                 spent: BTreeSet::new(),

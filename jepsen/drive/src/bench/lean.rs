@@ -2,9 +2,10 @@
 //!
 //! One connection carries the calls of several clients in a closed loop; frames are written and read by hand, what came
 //! together is answered together. Invariants: every answer is whole, ends its stream and is looked at; what a server
-//! may refuse (a reset, a stream without an answer) ends the run. Does not read headers: an answer without a message is
+//! sends besides (a reset) ends the run, and in a closed loop a refusal does. Does not read headers: an answer without a message is
 //! a refusal, whatever its trailers say.
 
+use std::collections::HashMap;
 use std::time::Instant;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -24,7 +25,7 @@ const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
-const HEAD: usize = 9;
+pub(super) const HEAD: usize = 9;
 /// What both ends of a connection may send before they are told more.
 const FIRST_WINDOW: i64 = 65_535;
 /// What the server may send us without being told more; told anew when half is used.
@@ -42,22 +43,22 @@ pub trait Call: Send + 'static {
 
 /// One call under way.
 struct Slot {
-    stream: u32,
     began: Instant,
     answer: Vec<u8>,
 }
 
 /// A connection.
-struct Lane<C> {
+pub(super) struct Lane<C> {
     call: C,
     authority: String,
-    slots: Vec<Slot>,
+    slots: HashMap<u32, Slot>,
     next_stream: u32,
     /// What we may still send.
     window: i64,
     /// What the server sent since it was last told that it may send more.
     received: u32,
-    out: Vec<u8>,
+    /// To be written.
+    pub(super) out: Vec<u8>,
     body: Vec<u8>,
     /// What the headers look like from the second call on.
     told_headers: bool,
@@ -74,21 +75,7 @@ pub async fn calls<C: Call>(
 ) -> Result<Vec<u32>, Trouble> {
     let mut stream = TcpStream::connect(&address).await?;
     stream.set_nodelay(true)?;
-    let mut lane = Lane {
-        call,
-        authority: address,
-        slots: Vec::with_capacity(clients),
-        next_stream: 1,
-        window: FIRST_WINDOW,
-        received: 0,
-        out: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        body: Vec::new(),
-        told_headers: false,
-    };
-    // No pushes; streams as wide as the connection.
-    let settings = [&[0, 2, 0, 0, 0, 0, 0, 4][..], &OWN_WINDOW.to_be_bytes()].concat();
-    lane.frame(SETTINGS, 0, 0, &settings);
-    lane.frame(WINDOW_UPDATE, 0, 0, &OWN_WINDOW.to_be_bytes());
+    let mut lane = Lane::new(call, address);
     for _ in 0..clients {
         lane.begin(Instant::now())?;
     }
@@ -113,7 +100,10 @@ pub async fn calls<C: Call>(
                 break;
             }
             let (head, payload) = bytes[at..at + HEAD + length].split_at(HEAD);
-            if let Some(began) = lane.take(head, payload)? {
+            if let Some((began, whole)) = lane.take(head, payload)? {
+                if !whole {
+                    return Err("a call was refused".into());
+                }
                 if began >= from {
                     latencies.push(u32::try_from((now - began).as_micros()).unwrap_or(u32::MAX));
                 }
@@ -130,12 +120,42 @@ pub async fn calls<C: Call>(
 }
 
 impl<C: Call> Lane<C> {
+    /// What is to be said on a new connection stands in [`Lane::out`].
+    pub(super) fn new(call: C, address: String) -> Self {
+        let mut lane = Self {
+            call,
+            authority: address,
+            slots: HashMap::new(),
+            next_stream: 1,
+            window: FIRST_WINDOW,
+            received: 0,
+            out: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+            body: Vec::new(),
+            told_headers: false,
+        };
+        // No pushes; streams as wide as the connection.
+        let settings = [&[0, 2, 0, 0, 0, 0, 0, 4][..], &OWN_WINDOW.to_be_bytes()].concat();
+        lane.frame(SETTINGS, 0, 0, &settings);
+        lane.frame(WINDOW_UPDATE, 0, 0, &OWN_WINDOW.to_be_bytes());
+        lane
+    }
+
+    /// Whether the server lets us send another call of a few hundred bytes.
+    pub(super) fn has_window(&self) -> bool {
+        self.window > 1_024
+    }
+
+    /// Calls under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.slots.len()
+    }
+
     fn frame(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
         put_frame(&mut self.out, kind, flags, stream, payload);
     }
 
-    /// The next call.
-    fn begin(&mut self, now: Instant) -> Result<(), Trouble> {
+    /// The next call, timed from `now`.
+    pub(super) fn begin(&mut self, now: Instant) -> Result<(), Trouble> {
         let stream = self.next_stream;
         self.next_stream += 2;
         let headers = self.headers();
@@ -152,7 +172,7 @@ impl<C: Call> Lane<C> {
         }
         self.frame(DATA, END_STREAM, stream, &body);
         self.body = body;
-        self.slots.push(Slot { stream, began: now, answer: Vec::new() });
+        self.slots.insert(stream, Slot { began: now, answer: Vec::new() });
         Ok(())
     }
 
@@ -176,8 +196,8 @@ impl<C: Call> Lane<C> {
         block
     }
 
-    /// Takes a frame; when the call began that it ends.
-    fn take(&mut self, head: &[u8], payload: &[u8]) -> Result<Option<Instant>, Trouble> {
+    /// Takes a frame; when the call began that it ends, and whether it was answered.
+    pub(super) fn take(&mut self, head: &[u8], payload: &[u8]) -> Result<Option<(Instant, bool)>, Trouble> {
         let (kind, flags) = (head[3], head[4]);
         let stream = u32::from_be_bytes(head[5..9].try_into()?);
         match kind {
@@ -191,22 +211,28 @@ impl<C: Call> Lane<C> {
         Ok(None)
     }
 
-    fn answered(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Result<Option<Instant>, Trouble> {
-        let place = self.slots.iter().position(|slot| slot.stream == stream).ok_or("an answer to no call")?;
+    fn answered(
+        &mut self,
+        kind: u8,
+        flags: u8,
+        stream: u32,
+        payload: &[u8],
+    ) -> Result<Option<(Instant, bool)>, Trouble> {
+        let slot = self.slots.get_mut(&stream).ok_or("an answer to no call")?;
         if kind == DATA {
+            slot.answer.extend_from_slice(payload);
             self.received += u32::try_from(payload.len())?;
             if self.received > OWN_WINDOW / 2 {
                 let more = std::mem::take(&mut self.received).to_be_bytes();
                 self.frame(WINDOW_UPDATE, 0, 0, &more);
             }
-            self.slots[place].answer.extend_from_slice(payload);
         }
         if flags & END_STREAM == 0 {
             return Ok(None);
         }
-        let slot = self.slots.swap_remove(place);
+        let slot = self.slots.remove(&stream).ok_or("an answer to no call")?;
         let whole = slot.answer.len() >= 5 && self.call.accepts(&slot.answer[5..]);
-        if whole { Ok(Some(slot.began)) } else { Err("a call was refused".into()) }
+        Ok(Some((slot.began, whole)))
     }
 }
 

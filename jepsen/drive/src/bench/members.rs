@@ -81,7 +81,7 @@ const CASES: [(&str, Work, Whom, Option<usize>); 5] = [
 ];
 
 /// Puts of random keys of the small store.
-struct Puts(SeededDice);
+pub(super) struct Puts(pub(super) SeededDice);
 
 impl Call for Puts {
     const PATH: &'static str = "/etcdserverpb.KV/Put";

@@ -9,6 +9,7 @@ mod guarded;
 mod lean;
 mod load;
 mod members;
+mod overload;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +19,7 @@ pub use catch_up::{CatchUpArgs, run_catch_up};
 pub use guarded::{BenchGuardedArgs, run_guarded};
 use load::{Figures, SMALL_STORE, Work, drive, fill};
 pub use members::{BenchClusterArgs, run_cluster};
+pub use overload::{OverloadArgs, run_overload};
 
 /// A start on a large store may take this long.
 const START_LIMIT: Duration = Duration::from_secs(600);

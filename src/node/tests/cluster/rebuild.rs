@@ -108,7 +108,10 @@ fn a_member_that_differs_takes_the_others_state_and_keeps_its_log() {
     let (reply, mut opened) = Reply::pair();
     let log = cluster.seats[odd].log.clone();
     cluster.seats[odd].node.rebuild();
-    cluster.step(odd, Input::Watch(WatchInput::Open { stream: StreamId(9), reply }));
+    cluster.step(
+        odd,
+        Input::Watch(WatchInput::Open { stream: StreamId(9), account: Arc::<Shares>::default().open(), reply }),
+    );
     let _buffer = answered(&mut opened);
     assert_eq!(cluster.seats[odd].node.group.standing().leader, Some(id(leader)));
     heals(&mut cluster, odd);
@@ -254,7 +257,10 @@ fn a_snapshot_puts_right_who_differs_unnoticed() {
         make_differ(&mut cluster, late);
     }
     let (reply, mut opened) = Reply::pair();
-    cluster.step(late, Input::Watch(WatchInput::Open { stream: StreamId(1), reply }));
+    cluster.step(
+        late,
+        Input::Watch(WatchInput::Open { stream: StreamId(1), account: Arc::<Shares>::default().open(), reply }),
+    );
     let buffer = answered(&mut opened).expect("opened");
     cluster.cut.clear();
     cluster.pass(15);

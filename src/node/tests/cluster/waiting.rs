@@ -1,6 +1,7 @@
 //! Who waits for an outcome: what is in another's snapshot, what others' batches hold up, what is asked twice.
 
 use super::*;
+use crate::base::limits;
 
 /// A follower's proposal is in the leader's log; then the follower is cut off, and the log is released.
 #[test]
@@ -88,4 +89,29 @@ fn a_promotion_asked_for_again_because_the_answer_was_lost_is_done() {
     assert_eq!(cluster.leader(), Some(next));
     let mut of_the_next = promote(&mut cluster, next, 5_000);
     assert_eq!(done(&mut of_the_next).index, index, "whoever leads knows it");
+}
+
+/// A follower passes on what its leader takes anyway, and keeps the rest, where it takes turns. What is lost does not stand in
+/// the way of what comes later.
+#[test]
+fn a_follower_has_so_much_under_way_and_no_more() {
+    let most = limits::MAX_PASSED_ON_UNDER_WAY;
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let follower = (leader + 1) % 3;
+    cluster.lost = vec![MessageKind::Propose];
+    let mut flood: Vec<_> = (0..2 * most).map(|n| cluster.propose(follower, &put(&format!("k{n}")))).collect();
+    cluster.settle();
+    let under_way = |cluster: &Cluster| cluster.seats[follower].node.proposals.on_their_way().len();
+    assert!((most..most + limits::MAX_BATCH_ENTRIES).contains(&under_way(&cluster)));
+    let lost = under_way(&cluster);
+    cluster.lost.clear();
+    cluster.settle();
+    assert_eq!(under_way(&cluster), lost, "for all that is known it is on its way");
+    cluster.pass(limits::PASSED_ON_STUCK_TICKS as usize + 1);
+    let done: Vec<bool> =
+        flood.iter_mut().map(|answer| answered(answer).is_some_and(|outcome| outcome.is_ok())).collect();
+    assert_eq!(done.iter().filter(|done| **done).count(), 2 * most - lost, "what was not lost is done");
+    assert!(done[lost..].iter().all(|done| *done) && !done[..lost].contains(&true));
 }

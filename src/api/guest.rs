@@ -1,0 +1,198 @@
+//! Whom a request is charged to: the user who asks, where users are asked for; else the connection it came on.
+//!
+//! Invariant: two requests of one user, over any connections, are charged to one account as long as either is there. Costs a
+//! request no lock while nobody is asked who he is. Does not know what is charged for.
+
+use std::collections::HashMap;
+use std::num::NonZero;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::available_parallelism;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::auth::Asker;
+use crate::base::{Account, Shares, limits};
+
+/// A user, or a connection.
+#[derive(Debug)]
+pub struct Patron {
+    /// What he holds of what all share.
+    pub account: Arc<Account>,
+    /// Long answers that may be on their way to him at once.
+    long_answers: Arc<Semaphore>,
+}
+
+impl Patron {
+    fn new(shares: &Arc<Shares>) -> Arc<Self> {
+        let long_answers = Arc::new(Semaphore::new(limits::LONG_ANSWERS_OF_ONE));
+        Arc::new(Self { account: shares.open(), long_answers })
+    }
+}
+
+/// What all guests of a member share.
+#[derive(Debug)]
+struct House {
+    shares: Arc<Shares>,
+    users: Mutex<HashMap<String, Weak<Patron>>>,
+    /// Long reads that are being made.
+    reading: Arc<Semaphore>,
+}
+
+/// Those who come to a member.
+#[derive(Clone, Debug)]
+pub struct Guests(Arc<House>);
+
+impl Guests {
+    /// Nobody yet.
+    pub fn new(shares: Arc<Shares>) -> Self {
+        let processors = available_parallelism().map_or(1, NonZero::get);
+        let reading = Arc::new(Semaphore::new(processors + limits::LONG_READS_BESIDE));
+        Self(Arc::new(House { shares, users: Mutex::default(), reading }))
+    }
+
+    /// One who came by a new connection.
+    pub fn welcome(&self) -> Guest {
+        let own = Patron::new(&self.0.shares);
+        Guest(Arc::new(Seat { own, named: Mutex::default(), house: self.0.clone() }))
+    }
+}
+
+#[derive(Debug)]
+struct Seat {
+    own: Arc<Patron>,
+    /// The user who was named last: mostly there is one a connection.
+    named: Mutex<Option<(String, Arc<Patron>)>>,
+    house: Arc<House>,
+}
+
+/// What comes over one connection. Clones are the same.
+#[derive(Clone, Debug)]
+pub struct Guest(Arc<Seat>);
+
+impl Guest {
+    /// Who pays for what this one asks; a connection for what nobody asks.
+    pub fn patron(&self, asker: Option<&Asker>) -> Arc<Patron> {
+        let Some(Asker { user, .. }) = asker else { return self.0.own.clone() };
+        let mut named = self.0.named.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*named {
+            Some((name, patron)) if name == &**user => patron.clone(),
+            _ => {
+                let patron = self.0.house.user(user);
+                *named = Some((user.to_string(), patron.clone()));
+                patron
+            }
+        }
+    }
+
+    /// Who paid last where users are named: for what is asked before it is known who asks.
+    pub fn latest(&self, asks_who: bool) -> Arc<Patron> {
+        if asks_who && let Some((_, patron)) = &*self.0.named.lock().unwrap_or_else(PoisonError::into_inner) {
+            return patron.clone();
+        }
+        self.0.own.clone()
+    }
+
+    /// A place among the long answers of a patron, and the turn to read, where there are.
+    pub fn try_long_read(&self, patron: &Patron) -> Option<LongRead> {
+        let place = patron.long_answers.clone().try_acquire_owned().ok()?;
+        Some(LongRead { turn: self.0.house.reading.clone().try_acquire_owned().ok()?, place })
+    }
+
+    /// As [`Guest::try_long_read`], for who waits until there are; those who wait come one after the other.
+    pub async fn long_read(&self, patron: &Patron) -> LongRead {
+        const OPEN: &str = "it is never closed";
+        let place = patron.long_answers.clone().acquire_owned().await.expect(OPEN);
+        LongRead { turn: self.0.house.reading.clone().acquire_owned().await.expect(OPEN), place }
+    }
+}
+
+impl House {
+    fn user(&self, name: &str) -> Arc<Patron> {
+        let mut users = self.users.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(patron) = users.get(name).and_then(Weak::upgrade) {
+            return patron;
+        }
+        if users.len() == users.capacity() {
+            // Before it grows those are forgotten who have gone.
+            users.retain(|_, patron| patron.strong_count() > 0);
+        }
+        let patron = Patron::new(&self.shares);
+        users.insert(name.to_string(), Arc::downgrade(&patron));
+        patron
+    }
+}
+
+/// A long read: the turn, which is for reading alone, and the place, which is kept until the answer has left.
+#[derive(Debug)]
+pub struct LongRead {
+    turn: OwnedSemaphorePermit,
+    place: OwnedSemaphorePermit,
+}
+
+impl LongRead {
+    /// It was read.
+    pub fn done(self) -> LongAnswer {
+        drop(self.turn);
+        LongAnswer { _place: self.place }
+    }
+}
+
+/// A long answer on its way. Goes with it.
+#[derive(Debug)]
+pub struct LongAnswer {
+    _place: OwnedSemaphorePermit,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Fund;
+    use std::time::Duration;
+
+    fn asker(user: &str) -> Asker {
+        Asker { user: user.into(), revision: 1 }
+    }
+
+    #[test]
+    fn a_user_has_one_account_and_a_connection_its_own() {
+        let guests = Guests::new(Arc::default());
+        let [first, second] = [(); 2].map(|()| guests.welcome());
+        let id = |guest: &Guest, user: Option<&str>| guest.patron(user.map(asker).as_ref()).account.id();
+        assert_ne!(id(&first, None), id(&second, None));
+        assert_eq!(id(&first, None), id(&first.clone(), None));
+        let anna = id(&first, Some("anna"));
+        assert_eq!(anna, id(&second, Some("anna")), "over another connection");
+        assert_ne!(anna, id(&first, Some("bert")));
+        assert_eq!(first.latest(true).account.id(), id(&first, Some("bert")));
+        assert_eq!(first.latest(false).account.id(), id(&first, None), "nobody is asked who he is");
+    }
+
+    #[test]
+    fn users_who_have_gone_are_forgotten() {
+        let guests = Guests::new(Arc::default());
+        let stays = guests.welcome();
+        let charge = stays.patron(Some(&asker("stays"))).account.charge(Fund::Writes, 7).expect("room");
+        for n in 0..10_000 {
+            guests.welcome().patron(Some(&asker(&format!("user {n}"))));
+        }
+        let kept = guests.0.users.lock().expect("nobody panics").len();
+        assert!(kept < 100, "{kept}");
+        assert_eq!(guests.welcome().patron(Some(&asker("stays"))).account.held(Fund::Writes), (1, 7));
+        drop(charge);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_take_his_long_answers_waits_alone() {
+        let guests = Guests::new(Arc::default());
+        let [greedy, other] = [(); 2].map(|()| guests.welcome());
+        let mut answers = Vec::new();
+        for _ in 0..limits::LONG_ANSWERS_OF_ONE {
+            answers.push(greedy.long_read(&greedy.patron(None)).await.done());
+        }
+        let (patron, second) = (greedy.patron(None), Duration::from_secs(1));
+        assert!(tokio::time::timeout(second, greedy.long_read(&patron)).await.is_err(), "no more than so many");
+        drop(tokio::time::timeout(second, other.long_read(&other.patron(None))).await.expect("another has his own"));
+        answers.pop();
+        drop(tokio::time::timeout(second, greedy.long_read(&patron)).await.expect("one was taken"));
+    }
+}
