@@ -180,7 +180,7 @@ impl Registry {
         })?;
         let size = size_of(&answer.kvs)?;
         let key = self.members_prefix();
-        let range_end = prefix_end(key.as_bytes()).into();
+        let range_end = prefix_end(key.as_bytes());
         let request = pb::RangeRequest { key: key.clone().into(), range_end, ..Default::default() };
         let answer = self.client.range(request).await.map_err(|error| {
             tracing::warn!(membersKeyPrefix = key, %error, "failed to get cluster members from discovery service");
@@ -214,7 +214,7 @@ impl Registry {
         let (size, peers) = (found.size as u64, found.members.len() as u64);
         tracing::info!(clusterSize = size, "found-peers" = peers, "waiting for peers from discovery service");
         let key = self.members_prefix();
-        let range_end = prefix_end(key.as_bytes()).into();
+        let range_end = prefix_end(key.as_bytes());
         let range =
             WatchRange { key: key.into(), range_end, start_revision: found.revision + 1, ..WatchRange::default() };
         let mut watcher = self.client.watch(range);

@@ -523,7 +523,7 @@ fn the_version_goes_down_with_a_downgrade_and_comes_back_without() {
     for (target, version) in
         [(Some("3.6.0"), "3.6.0"), (None, "3.7.0"), (Some("3.5.0"), "3.7.0"), (Some("3.6.0"), "3.6.0")]
     {
-        let _ = bench.propose(&Command::SetDowngrade(target.map(str::to_string)));
+        drop(bench.propose(&Command::SetDowngrade(target.map(str::to_string))));
         bench.settle();
         bench.pass(Duration::from_millis(100));
         let status = bench.facts.status();
