@@ -33,8 +33,7 @@ impl<D: Disk> DigestSource<D> {
         let hash = entry_digest::digest(&self.table, self.revision, |record| {
             let (revision, tombstone) = (record.meta.revision, record.meta.is_tombstone());
             let is_old = revision.main <= self.before;
-            let lives =
-                || self.index.get(record.key).and_then(|node| node.visible_at(self.revision)) == Some(revision);
+            let lives = || self.index.get(record.key).and_then(|node| node.visible_at(self.revision)) == Some(revision);
             !is_old || !tombstone && lives()
         })?;
         Ok(HashKv { hash, compact_revision: self.before, hash_revision: self.revision })
