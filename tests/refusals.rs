@@ -69,7 +69,7 @@ fn said(mut child: Child) -> String {
 /// What was wrong: the last line of the log, or what is said without one.
 fn last_word(text: &str) -> String {
     let logged = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    if let Some(line) = logged.filter(|line| line["level"] == "error").last() {
+    if let Some(line) = logged.collect::<Vec<_>>().into_iter().rfind(|line| line["level"] == "error") {
         return line["msg"].as_str().unwrap_or_default().to_owned();
     }
     let text = text.trim_end().strip_prefix("quorate: ").unwrap_or(text);

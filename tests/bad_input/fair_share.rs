@@ -3,8 +3,6 @@
 //!
 //! Nothing is said of times: the flood does not end before the other is served.
 
-#![allow(clippy::unwrap_used, reason = "a test")]
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -16,11 +14,7 @@ use quorate::wire::services::kv_client::KvClient;
 use quorate::wire::services::lease_client::LeaseClient;
 use tonic::transport::{Channel, Endpoint};
 
-#[allow(dead_code, reason = "the street has more than this test needs")]
-#[path = "bad_input/street.rs"]
-mod street;
-
-use street::{Raw, Server};
+use super::street::{Raw, Server};
 
 /// A connection of its own.
 async fn connect(server: &Server) -> Channel {
