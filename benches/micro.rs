@@ -8,7 +8,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use bytes::Bytes;
-use quorate::base::{ClusterId, Event, EventKind, KeyRange, KeyValue, MemberId};
+use quorate::base::{ClusterId, Event, EventKind, KeyRange, KeyValue, MemberId, Shares};
 use quorate::env::{Disk, MemoryDisk, TokioDisk, run_ready};
 use quorate::machine::{Command, Put, codec};
 use quorate::wal::{Batch, EntryKind, HardState, LogEntry, UnrecoveredWal, WalIdentity};
@@ -59,7 +59,8 @@ fn log<D: Disk>(name: &str, disk: D, rounds: u64, entries: u64) {
 
 fn watch_fan_out(watchers: u64) {
     let mut hub = WatchHub::new(u64::MAX, 1);
-    let buffers: Vec<_> = (0..16).map(|n| hub.open_stream(StreamId(n), Arc::new(|| {}))).collect();
+    let account = Arc::<Shares>::default().open();
+    let buffers: Vec<_> = (0..16).map(|n| hub.open_stream(StreamId(n), Arc::new(|| {}), account.clone())).collect();
     let now = HubNow { revision: 1, compact_revision: -1 };
     let mut cx = Context::from_waker(Waker::noop());
     let mut drain = || {

@@ -8,6 +8,8 @@ pub mod base;
 pub mod wire;
 
 pub mod bbolt;
+#[cfg(feature = "client-library")]
+pub mod dns;
 pub mod env;
 #[cfg(feature = "tls")]
 pub mod tls;
@@ -40,7 +42,7 @@ pub mod server;
 #[cfg(feature = "server")]
 pub mod utl;
 
-#[cfg(feature = "client")]
+#[cfg(feature = "client-library")]
 pub mod client;
 #[cfg(feature = "client")]
 pub mod ctl;

@@ -8,6 +8,8 @@
 mod cluster;
 #[path = "members/differing.rs"]
 mod differing;
+#[path = "members/downgrade.rs"]
+mod downgrade;
 #[path = "members/forced.rs"]
 mod forced;
 #[path = "members/plant.rs"]

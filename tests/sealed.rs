@@ -110,7 +110,7 @@ impl Homes {
             cacert: self.path("ca.crt"),
             cert: self.path("alice.crt"),
             key: self.path("alice.key"),
-            insecure_skip_verify: false,
+            ..TlsOptions::default()
         };
         Options { timeout: Some(Duration::from_secs(10)), tls: Some(tls), ..Options::default() }
     }

@@ -152,6 +152,7 @@ pub fn request(command: &product::Command) -> spec::Request {
         product::Command::LeaseCheckpoint { .. }
         | product::Command::SetMemberAttributes { .. }
         | product::Command::SetClusterVersion(_)
+        | product::Command::SetDowngrade(_)
         | product::Command::Auth(_) => spec::Request::Other,
     }
 }

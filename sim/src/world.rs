@@ -26,7 +26,7 @@ use crate::oracles::leases::LeaseTimes;
 use crate::oracles::ledger::{Entry, Ledger};
 use crate::oracles::quiet::QuietJudge;
 use crate::oracles::raft::RaftJudge;
-use crate::plan::{Plan, Who};
+use crate::plan::{Harm, Plan, Who};
 use crate::wires::{Host, Way, Wires};
 
 /// How long the most patient client waits for an answer: longer than a member may take to give one.
@@ -103,6 +103,10 @@ impl World {
         let ids = (0..plan.members.len()).map(member_id).collect();
         let drifts = plan.drifts();
         let promises = Mutex::new((Vec::new(), forked(plan.seed, "promises", 0)));
+        let mut ledger = Ledger::new(MIN_TTL, plan.members.len());
+        if plan.harm != Harm::Nothing {
+            ledger.may_be_damaged();
+        }
         Arc::new_cyclic(|_itself| Self {
             members,
             net,
@@ -113,7 +117,7 @@ impl World {
             marks,
             chronicle,
             lease_times: Mutex::new(LeaseTimes::new(&drifts)),
-            ledger: Arc::new(Mutex::new(Ledger::new(MIN_TTL, plan.members.len()))),
+            ledger: Arc::new(Mutex::new(ledger)),
             raft: Mutex::new(RaftJudge::new(ids)),
             bank: Mutex::new(BankJudge::new(plan.bank.as_ref().map_or(0, |bank| bank.accounts))),
             quiet: Mutex::default(),

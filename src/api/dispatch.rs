@@ -76,6 +76,7 @@ where
         Rpc::MemberRemove => ask!(member_remove),
         Rpc::MemberPromote => ask!(member_promote),
         Rpc::MoveLeader => ask!(move_leader),
+        Rpc::Downgrade => ask!(downgrade),
         Rpc::MemberList => ask!(member_list),
         Rpc::Status => ask!(status),
         Rpc::Alarm => ask!(alarm),

@@ -26,7 +26,9 @@ pub fn code_of(refusal: &Refusal) -> Code {
         | Refusal::AuthFailed
         | Refusal::PermissionNotGiven
         | Refusal::InvalidAuthManagement
-        | Refusal::AuthOldRevision => Code::InvalidArgument,
+        | Refusal::AuthOldRevision
+        | Refusal::WrongDowngradeVersion
+        | Refusal::InvalidDowngradeTarget => Code::InvalidArgument,
         Refusal::Compacted | Refusal::FutureRevision | Refusal::LeaseTtlTooLarge => Code::OutOfRange,
         Refusal::NoSpace | Refusal::AnswerTooLarge => Code::ResourceExhausted,
         Refusal::LeaseNotFound | Refusal::MemberNotFound => Code::NotFound,
@@ -47,7 +49,8 @@ pub fn code_of(refusal: &Refusal) -> Code {
         | Refusal::RoleNotFound
         | Refusal::RoleNotGranted
         | Refusal::PermissionNotGranted
-        | Refusal::AuthNotEnabled => Code::FailedPrecondition,
+        | Refusal::AuthNotEnabled
+        | Refusal::DowngradeInProgress => Code::FailedPrecondition,
         Refusal::PermissionDenied => Code::PermissionDenied,
         Refusal::InvalidAuthToken => Code::Unauthenticated,
         Refusal::TooManyRequests
@@ -147,6 +150,9 @@ mod tests {
             (Refusal::Canceled, 1, "etcdserver: request canceled"),
             (Refusal::StreamSortUnsupported, 12, "RangeStream does not support custom sort orders"),
             (Refusal::StreamFilterUnsupported, 12, "RangeStream does not support revision filters"),
+            (Refusal::WrongDowngradeVersion, 3, "etcdserver: wrong downgrade target version format"),
+            (Refusal::InvalidDowngradeTarget, 3, "etcdserver: invalid downgrade target version"),
+            (Refusal::DowngradeInProgress, 9, "etcdserver: cluster has a downgrade job in progress"),
             (Refusal::RootUserNotExist, 9, "etcdserver: root user does not exist"),
             (Refusal::RootRoleNotExist, 9, "etcdserver: root user does not have root role"),
             (Refusal::UserAlreadyExists, 9, "etcdserver: user name already exists"),

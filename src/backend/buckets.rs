@@ -17,6 +17,7 @@ pub(super) const AUTH_ENABLED: &[u8] = b"authEnabled";
 pub(super) const AUTH_REVISION: &[u8] = b"authRevision";
 /// Of `cluster`: the version agreed on, as text.
 pub(super) const CLUSTER_VERSION: &[u8] = b"clusterVersion";
+pub(super) const DOWNGRADE: &[u8] = b"downgrade";
 /// Of `meta`: the applied index, a big-endian number.
 pub(super) const CONSISTENT_INDEX: &[u8] = b"consistent_index";
 /// Of `meta`: the term of the entry at the applied index. Since 3.5.

@@ -50,7 +50,8 @@ impl Content {
         };
         put(names::ALARM, state.alarms.iter().map(|(member, kind)| (alarm(member.0, *kind), Vec::new())).collect());
         let version = state.cluster_version.iter().map(|text| (names::CLUSTER_VERSION.to_vec(), text.clone().into()));
-        put(names::CLUSTER, version.collect());
+        let downgrade = state.downgrade.iter().map(|target| (names::DOWNGRADE.to_vec(), downgrade(target)));
+        put(names::CLUSTER, version.chain(downgrade).collect());
         let leases = state.leases.iter().map(|lease| {
             let entry = LeaseEntry { id: lease.id, ttl: lease.ttl, remaining: lease.remaining };
             (lease.id.to_be_bytes().to_vec(), entry.encode_to_vec())
@@ -66,6 +67,11 @@ impl Content {
         put(names::AUTH_ROLES, roles.into_iter().collect());
         Self(buckets)
     }
+}
+
+/// A downgrade under way, as etcd's JSON has it. The target has no letters to be escaped.
+fn downgrade(target: &str) -> Vec<u8> {
+    format!("{{\"target-version\":\"{target}\",\"enabled\":true}}").into_bytes()
 }
 
 fn id_text(id: u64) -> Vec<u8> {
@@ -95,7 +101,9 @@ fn meta(state: &State) -> Entries {
     let mut put = |key: &[u8], value: &[u8]| entries.insert(key.to_vec(), value.to_vec());
     put(names::CONSISTENT_INDEX, &state.applied.0.to_be_bytes());
     put(names::TERM, &state.applied.1.to_be_bytes());
-    put(names::STORAGE_VERSION, STORAGE_VERSION.as_bytes());
+    // The form is the same in both; one that went down is read by members of the version before.
+    let went_down = state.downgrade.is_some().then_some(state.cluster_version.as_deref()).flatten();
+    put(names::STORAGE_VERSION, went_down.unwrap_or(STORAGE_VERSION).as_bytes());
     put(names::CONF_STATE, conf_state(state).as_bytes());
     if state.compact_revision > 0 {
         let revision = revision_bytes(state.compact_revision, 0);

@@ -32,6 +32,8 @@ pub struct Foreign {
     pub alarms: Vec<(MemberId, AlarmKind)>,
     /// The version agreed on; since 3.5.
     pub cluster_version: Option<String>,
+    /// The version the cluster is to go down to, while it is; since 3.5.
+    pub downgrade: Option<String>,
     /// The version of the form; since 3.6.
     pub storage_version: Option<String>,
     /// Users and roles.
@@ -62,6 +64,9 @@ impl Foreign {
         each(names::CLUSTER, &mut |key, value| {
             if key[..] == *names::CLUSTER_VERSION {
                 foreign.cluster_version = Some(text(&value)?);
+            }
+            if key[..] == *names::DOWNGRADE {
+                foreign.downgrade = downgrade(&text(&value)?)?;
             }
             Ok(())
         })?;
@@ -151,6 +156,18 @@ impl Foreign {
 
 fn text(bytes: &[u8]) -> Result<String, String> {
     String::from_utf8(bytes.to_vec()).map_err(|_| "a version is no text".to_string())
+}
+
+/// The target of a downgrade that is under way, from etcd's JSON of two fields.
+fn downgrade(json: &str) -> Result<Option<String>, String> {
+    let parts: Vec<&str> = json.split('"').collect();
+    let target = parts.windows(3).find(|part| part[0] == "target-version" && part[1] == ":").map(|part| part[2]);
+    let enabled = json.replace(' ', "").contains("\"enabled\":true");
+    match target {
+        _ if !enabled => Ok(None),
+        Some(target) => Ok(Some(target.to_string())),
+        None => Err(format!("a downgrade without a target: {json}")),
+    }
 }
 
 fn id_of(key: &[u8]) -> Result<MemberId, String> {

@@ -158,12 +158,15 @@ fn the_small_buckets_say_what_the_state_does() {
     ] {
         bench.apply(&Command::Auth(command));
     }
+    bench.apply(&Command::SetDowngrade(Some("3.6.0".to_string())));
+    bench.apply(&Command::SetClusterVersion("3.6.0".to_string()));
     let (state, database) = (bench.machine.state(), open(bench.file()));
     let foreign = Foreign::read(&database, "snapshot", &mut database.unseen()).unwrap();
     assert_eq!(foreign.applied, state.applied);
     assert_eq!(foreign.compacted, state.compact_revision);
     assert_eq!((foreign.members, foreign.removed), (state.members, state.removed));
     assert_eq!((foreign.alarms, foreign.cluster_version), (state.alarms, state.cluster_version));
+    assert_eq!((foreign.downgrade.as_deref(), foreign.storage_version.as_deref()), (Some("3.6.0"), Some("3.6.0")));
     assert_eq!((foreign.leases.len(), foreign.leases[0].ttl), (1, 600));
     assert_eq!(foreign.auth, *state.auth);
     assert!(foreign.auth.is_enabled() && foreign.auth.role("r").is_some_and(|role| role.len() == 1));

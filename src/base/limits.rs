@@ -582,3 +582,9 @@ pub const BACKUP_BLOBS: usize = 4;
 
 /// A part of etcd's raft log that is read: etcd begins another after 64 MB, and ends the one before with whole requests.
 pub const MAX_FOREIGN_LOG_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Time a question to a name server has, as in Go's resolver.
+pub const NAME_QUESTION_MS: u64 = 5_000;
+
+/// Servers of one service that are looked at: more members than any cluster has.
+pub const MAX_SERVICES: usize = 256;

@@ -69,6 +69,9 @@ pub enum Refusal {
     AuthOldRevision,
     PasswordTooLong,
     VerifyOnly,
+    WrongDowngradeVersion,
+    InvalidDowngradeTarget,
+    DowngradeInProgress,
     /// A method or form that is not built yet; the text names it.
     Unimplemented(String),
     /// What another member refused with, in words this version does not know.
@@ -76,6 +79,12 @@ pub enum Refusal {
     /// Damage was found while reading for this request; the text names file and offset.
     Damaged(String),
 }
+
+/// What is said of a request whose entry is not applied in time.
+const APPLIED_TOO_LATE: &str = "etcdserver: request timed out, waiting for the applied index took too long";
+
+/// The words of etcd's gRPC library; no more is counted than shows that it is too large.
+const TOO_LARGE: &str = "grpc: trying to send message larger than max (268435457 vs. 268435456)";
 
 impl Refusal {
     /// The text a client sees.
@@ -95,8 +104,7 @@ impl Refusal {
             Self::LeaseExists => "etcdserver: lease already exists",
             Self::LeaseTtlTooLarge => "etcdserver: too large lease TTL",
             Self::RequestTooLarge => "etcdserver: request is too large",
-            // The words of etcd's gRPC library; no more is counted than shows that it is too large.
-            Self::AnswerTooLarge => "grpc: trying to send message larger than max (268435457 vs. 268435456)",
+            Self::AnswerTooLarge => TOO_LARGE,
             Self::TooManyRequests => "etcdserver: too many requests",
             Self::MemberNotFound => "etcdserver: member not found",
             Self::MemberExists => "etcdserver: member ID already exist",
@@ -117,9 +125,10 @@ impl Refusal {
             Self::Timeout => "etcdserver: request timed out",
             Self::TimeoutLeaderFail => "etcdserver: request timed out, possibly due to previous leader failure",
             Self::TimeoutConnectionLost => "etcdserver: request timed out, possibly due to connection lost",
-            Self::TimeoutWaitingForApply => {
-                "etcdserver: request timed out, waiting for the applied index took too long"
-            }
+            Self::WrongDowngradeVersion => "etcdserver: wrong downgrade target version format",
+            Self::InvalidDowngradeTarget => "etcdserver: invalid downgrade target version",
+            Self::DowngradeInProgress => "etcdserver: cluster has a downgrade job in progress",
+            Self::TimeoutWaitingForApply => APPLIED_TOO_LATE,
             Self::Corrupt => "etcdserver: corrupt cluster",
             Self::Canceled => "etcdserver: request canceled",
             Self::WatchCanceled => "etcdserver: watch canceled",
@@ -216,6 +225,9 @@ impl Refusal {
             Self::AuthOldRevision,
             Self::PasswordTooLong,
             Self::VerifyOnly,
+            Self::WrongDowngradeVersion,
+            Self::InvalidDowngradeTarget,
+            Self::DowngradeInProgress,
         ];
         known.into_iter().find(|refusal| refusal.text() == text).unwrap_or_else(|| Self::Told(text.to_string()))
     }

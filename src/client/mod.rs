@@ -33,6 +33,7 @@ mod lock;
 mod namespace;
 mod options;
 mod ranges;
+pub mod registry;
 mod requests;
 mod rotation;
 mod session;

@@ -87,7 +87,9 @@ pub fn channel(endpoint: &str, options: &Options) -> Result<Channel, Error> {
         .keep_alive_timeout(options.keepalive_timeout)
         .keep_alive_while_idle(false);
     let Some(host) = address.sealed_host() else { return Ok(channel.connect_lazy()) };
-    let connector = options.tls.clone().unwrap_or_default().connector().map_err(Error::BadCertificate)?;
+    let tls = options.tls.clone().unwrap_or_default();
+    let host = if tls.server_name.is_empty() { host } else { tls.server_name.clone() };
+    let connector = tls.connector().map_err(Error::BadCertificate)?;
     Ok(channel.connect_with_connector_lazy(Dial::new(connector, address.target, host)))
 }
 
@@ -102,6 +104,8 @@ pub struct TlsOptions {
     pub key: PathBuf,
     /// Believe any server.
     pub insecure_skip_verify: bool,
+    /// The name that servers must have; empty is the host of the endpoint.
+    pub server_name: String,
 }
 
 impl TlsOptions {
@@ -119,11 +123,19 @@ struct Address {
     text: String,
 }
 
+/// An address without the dot that ends a full name: no certificate has it.
+fn undotted(address: &str) -> String {
+    match address.rsplit_once(':') {
+        Some((host, port)) => format!("{}:{port}", host.strip_suffix('.').unwrap_or(host)),
+        None => address.to_owned(),
+    }
+}
+
 impl Address {
     fn read(endpoint: &str, seals_bare: bool) -> Result<Self, Error> {
         let bad = |reason: &str| Error::BadEndpoint(format!("bad endpoint {endpoint:?}: {reason}"));
         let (target, sealed) = match endpoint.split_once("://") {
-            Some((scheme @ ("http" | "https"), rest)) => (Target::Net(rest.to_owned()), scheme == "https"),
+            Some((scheme @ ("http" | "https"), rest)) => (Target::Net(undotted(rest)), scheme == "https"),
             Some((scheme @ ("unix" | "unixs"), rest)) => (Target::File(rest.to_owned()), scheme == "unixs"),
             Some((scheme, _)) => return Err(bad(&format!("unknown scheme {scheme:?}"))),
             None => match endpoint.split_once(':') {
@@ -188,6 +200,7 @@ mod tests {
             ("unix:/tmp/s", None),
             ("https://a.example:2379", Some("a.example")),
             ("https://[::1]:2379", Some("[::1]")),
+            ("https://a.example.:2379", Some("a.example")),
             ("unixs:///tmp/s", Some("localhost")),
             ("unixs://127.0.0.1:1", Some("127.0.0.1")),
         ] {

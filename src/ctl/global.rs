@@ -168,9 +168,6 @@ impl Global {
                 Some(_) => {}
             }
         }
-        if self.discovery_srv.as_deref().is_some_and(|domain| !domain.is_empty()) {
-            return Err(Failure::bad_args("--discovery-srv: SRV discovery is not built yet"));
-        }
         Ok(())
     }
 
@@ -197,8 +194,11 @@ impl Global {
     }
 
     /// As etcdctl has it: a file, or the wish for encryption, makes every endpoint without a scheme an encrypted one.
+    ///
+    /// Endpoints that were found in a domain, and are not taken on trust, must show certificates of the domain.
     fn tls(&self) -> Option<TlsOptions> {
-        let given = [&self.cacert, &self.cert, &self.key].into_iter().any(Option::is_some);
+        let domain = if self.insecure_discovery { None } else { given(&self.discovery_srv) };
+        let given = [&self.cacert, &self.cert, &self.key, &domain].into_iter().any(Option::is_some);
         if !given && self.insecure_transport && !self.insecure_skip_tls_verify {
             return None;
         }
@@ -208,6 +208,7 @@ impl Global {
             cert: path(&self.cert),
             key: path(&self.key),
             insecure_skip_verify: self.insecure_skip_tls_verify,
+            server_name: domain.unwrap_or_default(),
         })
     }
 

@@ -7,6 +7,7 @@
 
 mod command;
 mod commands;
+mod discovery;
 mod failure;
 mod flags;
 mod global;

@@ -5,6 +5,7 @@ use std::io::{self, BufRead, IsTerminal as _, Write};
 
 use crate::client::{self, Client, Options};
 
+use super::discovery;
 use super::failure::{Exit, Failure};
 use super::global::Global;
 use super::output::{Look, Print, Reply, Streams, format};
@@ -22,6 +23,8 @@ pub struct Session {
     pub look: Look,
     /// The handles that were made, to tell what could not be reached.
     clients: Vec<Client>,
+    /// Whether the endpoints are those of the domain.
+    discovered: bool,
     /// How to reach the endpoints, once it was found out: a password is asked for once a call.
     options: Option<Options>,
     /// Finds the help on some words, or tells that there is none. A value of the call, because the one command that
@@ -45,7 +48,19 @@ impl Session {
         err: Box<dyn Write>,
     ) -> Session {
         let look = Look { hex: global.hex, values_only: false };
-        Session { global, words, look, clients: Vec::new(), options: None, help_on, tree, out, err, input: Some(input) }
+        Session {
+            global,
+            words,
+            look,
+            clients: Vec::new(),
+            discovered: false,
+            options: None,
+            help_on,
+            tree,
+            out,
+            err,
+            input: Some(input),
+        }
     }
 
     /// Connects to the endpoints of the call, after checking that the output format can be shown.
@@ -53,8 +68,29 @@ impl Session {
     /// # Errors
     /// Bad options, or an endpoint that cannot be used.
     pub async fn client(&mut self) -> Result<Client, Failure> {
-        let endpoints = self.global.endpoints.clone();
+        let endpoints = self.endpoints().await?;
         self.client_of(&endpoints).await
+    }
+
+    /// The endpoints of the call: those of a domain, where one is named, else those that are given.
+    ///
+    /// # Errors
+    /// The domain has none.
+    pub async fn endpoints(&mut self) -> Result<Vec<String>, Failure> {
+        let domain = self.global.discovery_srv.clone().filter(|domain| !domain.is_empty() && !self.discovered);
+        if let Some(domain) = domain {
+            let suffix = self.global.discovery_srv_name.clone().unwrap_or_default();
+            let found = discovery::endpoints(&domain, &suffix).await.map_err(|text| Failure::new(Exit::Error, text))?;
+            let (kept, ignored) = discovery::secure(found, self.global.insecure_discovery);
+            for endpoint in ignored {
+                self.complain(format_args!("ignoring discovered insecure endpoint {endpoint:?}"));
+            }
+            if !kept.is_empty() {
+                self.global.endpoints = kept;
+            }
+            self.discovered = true;
+        }
+        Ok(self.global.endpoints.clone())
     }
 
     /// Connects to some endpoints with the options of the call.

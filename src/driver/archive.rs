@@ -43,6 +43,9 @@ pub(super) enum ArchiveJob<D: Disk> {
     Remember(Bytes),
 }
 
+/// Where its jobs come from, and whom it tells of what is done.
+type Doors<'a, D> = (&'a Mailbox<ArchiveJob<D>>, &'a Arc<Mailbox<Input<D>>>);
+
 /// What the archive holds between two jobs.
 struct Files<D: Disk> {
     writer: HistoryWriter<D>,
@@ -112,7 +115,7 @@ async fn one_job<E: Env>(
     store: &StoreOptions,
     files: &mut Files<E::Disk>,
     job: ArchiveJob<E::Disk>,
-    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Arc<Mailbox<Input<E::Disk>>>),
+    (jobs, node): Doors<'_, E::Disk>,
     (ending, tallies, at_work): (&Ending, &Tallies, &AtWork),
 ) -> Result<(), Wrong> {
     let begun = env.clock().now();
@@ -173,7 +176,7 @@ async fn install<E: Env>(
     store: &StoreOptions,
     image: Box<Image>,
     (durable, installed): (oneshot::Sender<DurableImage>, oneshot::Receiver<InstalledImage>),
-    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
+    (jobs, node): Doors<'_, E::Disk>,
 ) -> Result<(), Wrong> {
     let mut is_told = false;
     let made = loop {
@@ -201,7 +204,7 @@ async fn rebuild<E: Env>(
     env: &E,
     store: &StoreOptions,
     image: Box<Image>,
-    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
+    (jobs, node): Doors<'_, E::Disk>,
 ) -> Result<(), Wrong> {
     let mut is_told = false;
     loop {
@@ -220,11 +223,7 @@ async fn rebuild<E: Env>(
 
 /// There was no room for an image, for which everything else waits: until it is to be tried again. False where the member ends
 /// meanwhile.
-async fn wait_for_room<E: Env>(
-    env: &E,
-    (jobs, node): (&Mailbox<ArchiveJob<E::Disk>>, &Mailbox<Input<E::Disk>>),
-    is_told: &mut bool,
-) -> Result<bool, Wrong> {
+async fn wait_for_room<E: Env>(env: &E, (jobs, node): Doors<'_, E::Disk>, is_told: &mut bool) -> Result<bool, Wrong> {
     checkpoint_files::discard_draft(env.disk())?;
     if !std::mem::replace(is_told, true) {
         tracing::warn!("the disk has no room for a snapshot's image: its installation waits");

@@ -92,8 +92,9 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
     fn roster(&self) -> Roster {
         let status = self.facts.status();
         let cluster_version = status.cluster_version.as_deref().unwrap_or("not_decided");
+        let storage = status.cluster_version.as_deref().unwrap_or(STORAGE_VERSION);
         let version =
-            format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster_version}","storage":"{STORAGE_VERSION}"}}"#);
+            format!(r#"{{"etcdserver":"{VERSION}","etcdcluster":"{cluster_version}","storage":"{storage}"}}"#);
         Roster {
             cluster: self.identity.cluster,
             members_json: members_json(&status.members),

@@ -1,4 +1,4 @@
-//! What members of any make ask each other by etcd's own paths: promotion, digests, leases.
+//! What members of any make ask each other by etcd's own paths: promotion, digests, leases, downgrades.
 //!
 //! Invariants: statuses and texts are etcd's; a digest, which reads everything, is made on a task of its own, and few at
 //! once. Does not know of HTTP.
@@ -20,6 +20,7 @@ impl<E: Env> Handle<E> {
     pub(super) async fn answer_as_etcd(&self, question: EtcdQuestion) -> EtcdAnswer {
         let answer = match question {
             EtcdQuestion::Promote(member) => return self.promote(member).await,
+            EtcdQuestion::Downgrade => return self.tell_downgrade().await,
             EtcdQuestion::HashKv(body) => match etcd_peer::hash_question_from_json(&body) {
                 Some(revision) => return self.tell_hash(revision).await,
                 None => None,
@@ -46,6 +47,15 @@ impl<E: Env> Handle<E> {
                 tracing::warn!("member-id" = %member, error = refusal.text(), "failed to promote a member");
                 promotion_refused(&refusal)
             }
+        }
+    }
+
+    /// As of now: whatever was agreed on before the question counts.
+    async fn tell_downgrade(&self) -> EtcdAnswer {
+        match self.inspect(true).await {
+            Ok(_) if self.status().downgrade.is_some() => EtcdAnswer::Word("true"),
+            Ok(_) => EtcdAnswer::Word("false"),
+            Err(refusal) => EtcdAnswer::Refused(500, format!("failed linearized read: {}", refusal.text())),
         }
     }
 

@@ -93,6 +93,13 @@ impl TokioEnv {
         self
     }
 
+    /// The same world, whose ports may be listened at by others that share them, too, or not.
+    #[must_use]
+    pub fn sharing_ports(mut self, shares: bool) -> Self {
+        self.net.share_ports(shares);
+        self
+    }
+
     /// Blocks this thread until every task has ended, at most `timeout`; the error names those that have not.
     /// A task that panicked has ended. The light tasks are dropped. To be called at shutdown, from outside the tasks.
     pub fn join(&self, timeout: Duration) -> Result<(), Vec<&'static str>> {

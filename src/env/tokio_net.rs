@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -44,6 +44,8 @@ pub trait Sealing: fmt::Debug + Send + Sync + 'static {
 #[derive(Clone, Debug, Default)]
 pub struct TokioNet {
     sealing: Option<Arc<dyn Sealing>>,
+    /// Whether others may listen at the same ports, too.
+    shares_ports: bool,
 }
 
 /// An open address.
@@ -122,12 +124,28 @@ fn fault(doing: &'static str, address: &str) -> impl FnOnce(Error) -> Fault {
 impl TokioNet {
     /// A network that encrypts nothing.
     pub const fn plain() -> Self {
-        Self { sealing: None }
+        Self { sealing: None, shares_ports: false }
     }
 
     /// A network that encrypts where an address asks for it.
     pub fn sealed_by(sealing: Arc<dyn Sealing>) -> Self {
-        Self { sealing: Some(sealing) }
+        Self { sealing: Some(sealing), shares_ports: false }
+    }
+
+    /// Lets others that share ports listen at the same ones, or not.
+    pub fn share_ports(&mut self, shares: bool) {
+        self.shares_ports = shares;
+    }
+
+    async fn bind(&self, address: &str) -> io::Result<TcpListener> {
+        let Ok(at) = address.parse::<SocketAddr>() else { return TcpListener::bind(address).await };
+        let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.set_reuseaddr(true)?;
+        if self.shares_ports {
+            socket.set_reuseport(true)?;
+        }
+        socket.bind(at)?;
+        socket.listen(limits::ACCEPT_BACKLOG)
     }
 
     fn sealing(&self) -> io::Result<&Arc<dyn Sealing>> {
@@ -142,7 +160,7 @@ impl Net for TokioNet {
     async fn listen(&self, address: &str) -> Result<TokioListener, Fault> {
         let doing = "listen at";
         let plain = address.strip_prefix(SEALED).unwrap_or(address);
-        let listener = TcpListener::bind(plain).await.map_err(fault(doing, address))?;
+        let listener = self.bind(plain).await.map_err(fault(doing, address))?;
         let bound = listener.local_addr().map_err(fault(doing, address))?.to_string();
         let way_in = if plain == address {
             WayIn::Plain(listener)

@@ -74,6 +74,10 @@ pub fn encode_asked(id: u64, asker: Option<&Asker>, command: &Command) -> Bytes 
         Command::SetClusterVersion(version) => {
             request.cluster_version_set = Some(membershippb::ClusterVersionSetRequest { ver: version.clone() });
         }
+        Command::SetDowngrade(target) => {
+            let (enabled, ver) = (target.is_some(), target.clone().unwrap_or_default());
+            request.downgrade_info_set = Some(membershippb::DowngradeInfoSetRequest { enabled, ver });
+        }
         Command::Auth(command) => auth_codec::write(&mut request, command),
     }
     request.encode_to_vec().into()
@@ -124,6 +128,11 @@ pub fn decode(payload: &Bytes) -> Result<Option<Proposal>, Undecodable> {
         })
     } else if let Some(set) = request.cluster_version_set {
         Ok(Command::SetClusterVersion(set.ver))
+    } else if let Some(set) = request.downgrade_info_set {
+        Ok(Command::SetDowngrade(set.enabled.then_some(set.ver)))
+    } else if request.downgrade_version_test.is_some() {
+        // etcd writes it for its own tests alone; it does nothing.
+        return Ok(None);
     } else if let Some(command) = auth_codec::read(&mut request) {
         command.map(Command::Auth)
     } else if auth_codec::only_reads(&request) {

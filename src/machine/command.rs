@@ -174,6 +174,8 @@ pub enum Command {
     },
     /// The version all members agree to speak, as `major.minor.patch`.
     SetClusterVersion(String),
+    /// The cluster is to go down to this version, or to none any more.
+    SetDowngrade(Option<String>),
     /// Users, roles, and whether anyone is asked who he is.
     Auth(AuthCommand),
 }

@@ -159,6 +159,7 @@ impl RunningDigest {
             }
             (Command::SetMemberAttributes { .. }, _) => self.members(state.members),
             (Command::SetClusterVersion(version), _) => self.fold_bytes(version.as_bytes()),
+            (Command::SetDowngrade(target), _) => self.fold_bytes(target.as_deref().unwrap_or_default().as_bytes()),
             (Command::Auth(command), _) => self.auth(command, state.auth),
             _ => self.fold(3),
         }

@@ -54,6 +54,8 @@ pub struct State {
     pub alarms: Vec<(MemberId, AlarmKind)>,
     /// The version agreed on.
     pub cluster_version: Option<String>,
+    /// The version the cluster is to go down to, while it is.
+    pub downgrade: Option<String>,
     /// The leases; which keys hang on them is in the history.
     pub leases: Vec<LeaseImage>,
     /// The store's revision.
@@ -75,6 +77,7 @@ impl Default for State {
             removed: Vec::new(),
             alarms: Vec::new(),
             cluster_version: None,
+            downgrade: None,
             leases: Vec::new(),
             revision: fresh.revision(),
             compact_revision: fresh.compact_revision(),
@@ -131,6 +134,8 @@ struct StateMessage {
     digest: Option<u64>,
     #[prost(message, optional, tag = "11")]
     auth: Option<AuthMessage>,
+    #[prost(string, optional, tag = "12")]
+    downgrade: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -234,6 +239,7 @@ impl State {
                 })
                 .collect(),
             cluster_version: self.cluster_version.clone(),
+            downgrade: self.downgrade.clone(),
             leases: self
                 .leases
                 .iter()
@@ -273,6 +279,7 @@ impl State {
                 })
                 .collect(),
             cluster_version: message.cluster_version,
+            downgrade: message.downgrade,
             leases: message
                 .leases
                 .into_iter()

@@ -43,6 +43,7 @@ pub struct Machine<D: Disk> {
     members: Members,
     alarms: Alarms,
     cluster_version: Option<String>,
+    downgrade: Option<String>,
     applied: (LogIndex, Term),
     digest: RunningDigest,
     identity: WalIdentity,
@@ -143,6 +144,7 @@ impl<D: Disk> Machine<D> {
             members: Members::restore(state.members.iter().cloned(), state.removed.iter().copied()),
             alarms,
             cluster_version: state.cluster_version.clone(),
+            downgrade: state.downgrade.clone(),
             applied: state.applied,
             digest: RunningDigest::resume(state.digest, state.applied.0),
             identity: image.identity,
@@ -158,6 +160,7 @@ impl<D: Disk> Machine<D> {
             removed: self.members.removed(),
             alarms: self.alarms.list(),
             cluster_version: self.cluster_version.clone(),
+            downgrade: self.downgrade.clone(),
             leases: self.leases.iter().map(|(id, lease)| super::image::LeaseImage::new(id, lease)).collect(),
             revision: self.store.revision(),
             compact_revision: self.store.compact_revision(),
@@ -297,6 +300,10 @@ impl<D: Disk> Machine<D> {
                 self.cluster_version = Some(version.clone());
                 Ok(Ok(Answer::Done))
             }
+            Command::SetDowngrade(target) => {
+                self.downgrade.clone_from(target);
+                Ok(Ok(Answer::Done))
+            }
             Command::Auth(command) => Ok(self.change_auth(command)),
         }
     }
@@ -320,6 +327,7 @@ impl<D: Disk> Machine<D> {
                 | Command::LeaseCheckpoint { .. }
                 | Command::SetMemberAttributes { .. }
                 | Command::SetClusterVersion(_)
+                | Command::SetDowngrade(_)
                 | Command::Auth(_)
         );
         if is_data && self.alarms.any(AlarmKind::Corrupt) {
@@ -497,6 +505,11 @@ impl<D: Disk> Machine<D> {
     /// The version all members agreed to speak, once they have.
     pub fn cluster_version(&self) -> Option<&str> {
         self.cluster_version.as_deref()
+    }
+
+    /// The version the cluster is to go down to, while it is.
+    pub fn downgrade(&self) -> Option<&str> {
+        self.downgrade.as_deref()
     }
 }
 

@@ -12,6 +12,7 @@ pub mod codec;
 mod command;
 mod deleted;
 mod digest;
+pub mod downgrade;
 pub mod etcd_peer;
 mod image;
 mod later;

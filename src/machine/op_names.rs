@@ -6,7 +6,7 @@ use super::command::Command;
 use crate::auth::AuthCommand;
 
 /// The names. The first is that of an entry that says nothing this member understands.
-pub const OP_NAMES: [&str; 23] = [
+pub const OP_NAMES: [&str; 24] = [
     "unknown",
     "Put",
     "DeleteRange",
@@ -30,6 +30,7 @@ pub const OP_NAMES: [&str; 23] = [
     "AuthRoleDelete",
     "AuthRoleGrantPermission",
     "AuthRoleRevokePermission",
+    "DowngradeInfoSet",
 ];
 
 impl Command {
@@ -46,6 +47,7 @@ impl Command {
             Self::Alarm { .. } => 8,
             Self::SetMemberAttributes { .. } => 9,
             Self::SetClusterVersion(_) => 10,
+            Self::SetDowngrade(_) => 23,
             Self::Auth(command) => auth_op(command),
         }
     }
@@ -113,6 +115,7 @@ mod tests {
             (Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace }, "Alarm"),
             (Command::SetMemberAttributes { member, name: user(), client_urls: vec![] }, "ClusterMemberAttrSet"),
             (Command::SetClusterVersion(user()), "ClusterVersionSet"),
+            (Command::SetDowngrade(None), "DowngradeInfoSet"),
         ];
         let auth = auth.into_iter().map(|(command, name)| (Command::Auth(command), name));
         let all: Vec<_> = others.into_iter().chain(auth).collect();

@@ -379,6 +379,7 @@ fn an_image_brings_everything_back() {
     bench.apply(Command::Put(Put { lease: 9, ..plain_put("held", "v") }));
     bench.put("free", "w");
     bench.apply(Command::SetClusterVersion("3.7.0".to_string()));
+    bench.apply(Command::SetDowngrade(Some("3.6.0".to_string())));
     bench.apply(Command::Alarm { action: AlarmAction::Activate, member: MemberId(3), kind: AlarmKind::Corrupt });
     let writes = bench.machine.store_mut().take_writes();
     let mut writer = crate::mvcc::HistoryWriter::new(bench.disk.clone());
@@ -388,6 +389,7 @@ fn an_image_brings_everything_back() {
     assert_eq!(read, image);
     let again = open(&bench.disk, &read);
     assert_eq!(again.image(), image);
+    assert_eq!(again.downgrade(), Some("3.6.0"));
     assert_eq!(again.leases().keys(9).collect::<Vec<_>>(), [&bytes("held")]);
     assert_eq!(again.store().revision(), 3);
 }
@@ -537,6 +539,8 @@ fn all_members_keep_the_same_digest_and_a_restart_goes_on_with_it() {
         Command::Alarm { action: AlarmAction::Activate, member: MemberId(3), kind: AlarmKind::NoSpace },
         Command::LeaseRevoke { id: 7, expiry: None },
         Command::SetClusterVersion("3.7.0".to_string()),
+        Command::SetDowngrade(Some("3.6.0".to_string())),
+        Command::SetDowngrade(None),
     ];
     let mut seen = vec![Some(0)];
     for (command, index) in commands.iter().zip(1..) {
@@ -551,7 +555,7 @@ fn all_members_keep_the_same_digest_and_a_restart_goes_on_with_it() {
 
     let state = State::decode(one.machine.state().encode()).expect("readable");
     let resumed = Machine::open(MemoryDisk::new(), StoreOptions::default(), &Image { state, ..Image::default() }, &[]);
-    assert_eq!(resumed.expect("opens").digest_at(10), seen[10], "it is in the image");
+    assert_eq!(resumed.expect("opens").digest_at(12), seen[12], "it is in the image");
 }
 
 #[test]

@@ -93,6 +93,7 @@ pub fn fund_of(command: &Command) -> Fund {
         | Command::Compact { .. }
         | Command::Alarm { .. }
         | Command::SetMemberAttributes { .. }
-        | Command::SetClusterVersion(_) => Fund::Urgent,
+        | Command::SetClusterVersion(_)
+        | Command::SetDowngrade(_) => Fund::Urgent,
     }
 }

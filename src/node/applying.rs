@@ -166,7 +166,7 @@ impl<D: Disk> Node<D> {
                 self.rare_changed = true;
                 self.members_changed = true;
             }
-            Command::SetClusterVersion(_) => self.rare_changed = true,
+            Command::SetClusterVersion(_) | Command::SetDowngrade(_) => self.rare_changed = true,
             _ => {}
         }
     }

@@ -57,6 +57,8 @@ pub struct NodeStatus {
     /// Those who were members once.
     pub removed_members: Vec<MemberId>,
     pub cluster_version: Option<String>,
+    /// The version the cluster is to go down to, while it is.
+    pub downgrade: Option<String>,
     /// Whether this member only learns and has no vote.
     pub is_learner: bool,
     /// Whether this member was removed from the cluster.
@@ -107,6 +109,7 @@ macro_rules! noticeboard {
                     alarms: rare.alarms.clone(),
                     members: rare.members.clone(),
                     cluster_version: rare.cluster_version.clone(),
+                    downgrade: rare.downgrade.clone(),
                     auth_revision: self.auth.revision(),
                 }
             }
@@ -149,6 +152,7 @@ pub(super) struct RareFacts {
     pub(super) members: Vec<Member>,
     pub(super) removed: Vec<MemberId>,
     pub(super) cluster_version: Option<String>,
+    pub(super) downgrade: Option<String>,
 }
 
 impl Facts {

@@ -53,6 +53,7 @@ mod space_steps;
 mod stages;
 mod tallies;
 mod telling;
+mod versions;
 mod view_cell;
 mod watches;
 

@@ -73,6 +73,8 @@ pub struct Node<D: Disk> {
     /// The entry with which this member was removed from the cluster, or one behind it.
     pub(super) removed: Option<LogIndex>,
     pub(super) telling: bool,
+    /// Whether the version to be agreed on was proposed, and nothing was heard of it yet.
+    pub(super) version_proposed: bool,
     pub(super) space: Space,
     /// Of the turn under way, or the last.
     pub(super) work: TurnWork,
@@ -135,6 +137,7 @@ impl<D: Disk> Node<D> {
             told: false,
             removed: machine.removed().contains(&config.member).then_some(start),
             telling: false,
+            version_proposed: false,
             space: Space::default(),
             work: TurnWork::default(),
             turn_ops: TurnOps::default(),
@@ -431,6 +434,7 @@ impl<D: Disk> Node<D> {
         self.expire_snapshots(now);
         self.release_log_at_rest();
         self.tell_name(now);
+        self.settle_version(now);
         self.count_leases(now);
         self.compact_by_itself(now);
         self.let_go_at_rest();
@@ -481,10 +485,8 @@ impl<D: Disk> Node<D> {
         let leases = self.machine.leases().iter().map(|(id, lease)| (id, lease.ttl, lease.remaining));
         self.lease_clock.promote(now, leases, self.config.election_timeout);
         self.tell_name(now);
-        if self.machine.cluster_version() != Some(&self.config.cluster_version) {
-            let command = Command::SetClusterVersion(self.config.cluster_version.clone());
-            self.propose_own(&command, OwnProposal::Version, now);
-        }
+        self.version_proposed = false;
+        self.settle_version(now);
     }
 
     fn finish_draining(&mut self) {

@@ -20,8 +20,7 @@ impl<D: Disk> Node<D> {
             OwnProposal::SpaceAlarm => self.space.alarm_proposed = false,
             OwnProposal::DamageAlarm => self.space.damage_told = false,
             OwnProposal::Attributes => self.telling = false,
-            // The next leader sees that it is missing.
-            OwnProposal::Version => {}
+            OwnProposal::Version => self.version_proposed = false,
             // It is looked at again in an interval.
             OwnProposal::Remainders => {}
             OwnProposal::Compact(_) => self.compactor.failed(),
@@ -36,6 +35,7 @@ impl<D: Disk> Node<D> {
             OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
             // An older description of this member may be applied after it, and is put right again.
             OwnProposal::Attributes => self.telling = false,
+            OwnProposal::Version => self.version_proposed = false,
             _ => {}
         }
         if let OwnProposal::Compact(revision) = own {

@@ -79,6 +79,7 @@ impl<D: Disk> Node<D> {
             members,
             removed: self.machine.removed(),
             cluster_version: self.machine.cluster_version().map(str::to_string),
+            downgrade: self.machine.downgrade().map(str::to_string),
         });
         self.look_at_alarms();
     }

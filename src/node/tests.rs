@@ -516,3 +516,17 @@ fn draining_finishes_what_was_begun_and_refuses_what_comes() {
     assert!(matches!(answered(&mut begun), Some(Ok(_))));
     assert_eq!(answered(&mut drained), Some(()));
 }
+
+#[test]
+fn the_version_goes_down_with_a_downgrade_and_comes_back_without() {
+    let mut bench = Bench::new(config());
+    for (target, version) in
+        [(Some("3.6.0"), "3.6.0"), (None, "3.7.0"), (Some("3.5.0"), "3.7.0"), (Some("3.6.0"), "3.6.0")]
+    {
+        drop(bench.propose(&Command::SetDowngrade(target.map(str::to_string))));
+        bench.settle();
+        bench.pass(Duration::from_millis(100));
+        let status = bench.facts.status();
+        assert_eq!((status.downgrade.as_deref(), status.cluster_version.as_deref()), (target, Some(version)));
+    }
+}

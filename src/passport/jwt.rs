@@ -40,7 +40,7 @@ enum Private {
     Rsa(RsaKeyPair, &'static dyn signature::RsaEncoding),
     Curve(EcdsaKeyPair),
     /// Of the curve that `ring` has not.
-    Wide(p521::ecdsa::SigningKey),
+    Wide(Box<p521::ecdsa::SigningKey>),
     Edwards(Ed25519KeyPair),
 }
 
@@ -51,7 +51,7 @@ enum Keys {
 
 enum Public {
     Plain(UnparsedPublicKey<Vec<u8>>),
-    Wide(p521::ecdsa::VerifyingKey),
+    Wide(Box<p521::ecdsa::VerifyingKey>),
 }
 
 impl Public {
@@ -292,13 +292,13 @@ fn wide_keys(private: Option<&[u8]>, public: Option<&[u8]>) -> Result<Keys, Stri
     });
     match (private.transpose()?, public.transpose()?) {
         (None, None) => Err(MISSING_KEY.to_string()),
-        (None, Some(public)) => Ok(Keys::Pair { private: None, public: Public::Wide(public) }),
+        (None, Some(public)) => Ok(Keys::Pair { private: None, public: Public::Wide(Box::new(public)) }),
         (Some(private), public) => {
             let own = VerifyingKey::from(&private);
             if public.is_some_and(|public| public.to_encoded_point(false) != own.to_encoded_point(false)) {
                 return Err(KEY_MISMATCH.to_string());
             }
-            Ok(Keys::Pair { private: Some(Private::Wide(private)), public: Public::Wide(own) })
+            Ok(Keys::Pair { private: Some(Private::Wide(Box::new(private))), public: Public::Wide(Box::new(own)) })
         }
     }
 }

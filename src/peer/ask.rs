@@ -57,6 +57,7 @@ pub(super) async fn ask_as_etcd<E: Env>(
             ("POST", promotion.as_str(), "application/json", &Bytes::new())
         }
         EtcdQuestion::HashKv(body) => ("GET", etcd_paths::HASH_KV, "application/json", body),
+        EtcdQuestion::Downgrade => ("GET", etcd_paths::DOWNGRADE, "text/plain", &Bytes::new()),
         EtcdQuestion::KeepAlive(body) => ("POST", etcd_paths::LEASES, "application/protobuf", body),
         EtcdQuestion::TimeToLive(body) => ("POST", etcd_paths::LEASES_INTERNAL, "application/protobuf", body),
     };

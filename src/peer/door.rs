@@ -167,6 +167,8 @@ pub enum EtcdQuestion {
     KeepAlive(Bytes),
     /// For a lease's times: `/leases/internal`.
     TimeToLive(Bytes),
+    /// Whether a downgrade is under way: `/downgrade/enabled`.
+    Downgrade,
 }
 
 /// What comes of it.
@@ -176,6 +178,8 @@ pub enum EtcdAnswer {
     Json(Bytes),
     /// It is done, in protobuf.
     Protobuf(Bytes),
+    /// A word says it.
+    Word(&'static str),
     /// It is not, with this status and text.
     Refused(u16, String),
     /// It is not, for a reason that etcd does not tell.

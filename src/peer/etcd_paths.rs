@@ -23,7 +23,8 @@ pub(super) const HASH_KV: &str = "/members/hashkv";
 pub(super) const LEASES: &str = "/leases";
 /// Where the leader is asked for a lease's times.
 pub(super) const LEASES_INTERNAL: &str = "/leases/internal";
-const DOWNGRADE: &str = "/downgrade/enabled";
+/// Where it is asked whether a downgrade is under way.
+pub(super) const DOWNGRADE: &str = "/downgrade/enabled";
 
 /// Whether a path is one of them.
 pub(super) fn is_one(path: &str) -> bool {
@@ -56,7 +57,7 @@ pub(super) async fn answer<E: Env>(
         (LEASES, "POST") => ask(exchange, ends, EtcdQuestion::KeepAlive(body)).await,
         (LEASES_INTERNAL, "POST") => ask(exchange, ends, EtcdQuestion::TimeToLive(body)).await,
         (LEASES | LEASES_INTERNAL, _) => Answer::text(405, "Method Not Allowed"),
-        (DOWNGRADE, "GET") => of_cluster(Answer::word("false")),
+        (DOWNGRADE, "GET") => of_cluster(ask(exchange, ends, EtcdQuestion::Downgrade).await),
         (HASH_KV, "GET") => match head.headers.get(CLUSTER_ID) {
             Some(told) if !told.is_empty() && told != cluster => Answer::text(412, "cluster ID mismatch"),
             _ => {
@@ -90,6 +91,7 @@ async fn ask<E: Env>(exchange: &Arc<Exchange<E>>, ends: &mut Ends<E>, question: 
     match ends.1.within(Duration::from_millis(time), answered).await {
         Some(Ok(EtcdAnswer::Json(body))) => Answer::json(&body),
         Some(Ok(EtcdAnswer::Protobuf(body))) => Answer::protobuf(&body),
+        Some(Ok(EtcdAnswer::Word(word))) => Answer::word(word),
         Some(Ok(EtcdAnswer::Refused(status, text))) => Answer::text(status, &text),
         Some(Ok(EtcdAnswer::Failed)) => Answer::message(500, "Internal Server Error"),
         // It is only starting, or ends.

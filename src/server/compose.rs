@@ -28,7 +28,7 @@ use crate::server::flags::{FlagStop, Flags};
 use crate::server::founding::InitialMember;
 use crate::server::listen::{Entry, Listener, Manners, Traffic};
 use crate::server::socket::{Listen, Place, Socket};
-use crate::server::{directory, logs, notices, notify, passports};
+use crate::server::{directory, finding, logs, notices, notify, passports};
 
 /// The configuration or the start is refused.
 const EXIT_REFUSED: u8 = 1;
@@ -58,7 +58,7 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(text) => return complain(&text, EXIT_REFUSED),
     };
-    if let Err(text) = logs::start(&config.log_level, &config.log_format, &config.log_outputs) {
+    if let Err(text) = logs::start(&config.log_level, &config.log_format, &config.log_outputs, config.log_rotation) {
         return complain(&text, EXIT_REFUSED);
     }
     for warning in &flags.warnings {
@@ -288,11 +288,13 @@ impl Serving {
         if lock.is_copy().map_err(|fault| in_directory(&fault))? {
             notices::copied(&config.data_dir);
         }
+        let config = &with_founders(config, &env).await?;
         let mut security = config.security.clone();
         security.warn(&config.listening);
         security.make_own(&root, &config.listening)?;
         let doors = security.doors(&config.listening)?;
         let env = env.sealed_by(security.between_members(&config.listening.peers)?);
+        let env = env.sharing_ports(config.socket_reuse_port);
         let driver_config = founded_or_joined(config, &env, &share).await?;
         let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
         lock.note_begun().map_err(|fault| in_directory(&fault))?;
@@ -368,7 +370,7 @@ impl Serving {
 fn bind_all(config: &Config) -> Result<Vec<Listener>, String> {
     let cannot = |place: &dyn std::fmt::Display, error| format!("cannot listen on {place}: {error}");
     let bind = |(place, entry): (&Place, Entry), traffic| {
-        Listener::bind(place, traffic, entry).map_err(|error| cannot(place, error))
+        Listener::bind(place, traffic, entry, config.socket_reuse_port).map_err(|error| cannot(place, error))
     };
     let listening = &config.listening;
     let both = if listening.http.is_empty() { Traffic::Clients } else { Traffic::Calls };
@@ -377,7 +379,7 @@ fn bind_all(config: &Config) -> Result<Vec<Listener>, String> {
     let metrics = entries(&listening.metrics).into_iter().map(|place| bind(place, Traffic::Metrics));
     let sockets = clients.chain(http).chain(metrics).collect::<Result<_, _>>()?;
     for listen in &listening.peers {
-        Socket::bind(&listen.place).map_err(|error| cannot(&listen.place, error))?;
+        Socket::bind(&listen.place, config.socket_reuse_port).map_err(|error| cannot(&listen.place, error))?;
     }
     Ok(sockets)
 }
@@ -399,6 +401,18 @@ fn entries(listen: &[Listen]) -> Vec<(&Place, Entry)> {
 /// Where peers are listened at, as the seam has it.
 fn peer_address(listen: &Listen) -> String {
     format!("{}{}", if listen.sealed { SEALED } else { "" }, listen.place)
+}
+
+/// The configuration with the members of a new cluster that the flags do not name.
+async fn with_founders(config: &Config, env: &TokioEnv) -> Result<Config, String> {
+    let mut config = config.clone();
+    let own = driver::own_identity(env.disk());
+    if own.map_err(|wrong| format!("data directory {}: {wrong}", config.data_dir))?.is_none() {
+        finding::find(&mut config).await?;
+    } else if config.discovery.is_some() {
+        tracing::warn!("discovery token is ignored since cluster already initialized; valid logs are found");
+    }
+    Ok(config)
 }
 
 /// The driver's configuration. Flags that describe the first start are read where there was none before, and nowhere else:

@@ -9,9 +9,11 @@ use crate::api::Web;
 use crate::base::{Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
+use crate::server::discovery::Discovery;
 use crate::server::features::Features;
 use crate::server::flags::Flags;
 use crate::server::founding::{self, InitialMember};
+use crate::server::log_rotation::Rotation;
 use crate::server::security::Security;
 use crate::server::socket::{Listen, Listening, Place};
 use crate::server::values;
@@ -26,8 +28,10 @@ pub struct Config {
     pub advertise_client_urls: Vec<String>,
     pub security: Security,
     pub advertise_peer_urls: Vec<String>,
-    /// Sorted by name. Where the flags do not hold together it is this member alone.
+    /// Sorted by name. Where the flags do not hold together, or the members are yet to be found, it is this member alone.
     pub initial_cluster: Vec<InitialMember>,
+    /// Where the members of a new cluster are found that the flags do not name.
+    pub discovery: Option<Discovery>,
     /// Whether the flags that describe the first start hold together, or what is wrong. A later start does not ask.
     pub first_start: Result<(), String>,
     pub initial_cluster_token: String,
@@ -67,6 +71,9 @@ pub struct Config {
     pub log_level: String,
     pub log_format: String,
     pub log_outputs: Vec<String>,
+    /// `None` lets files grow.
+    pub log_rotation: Option<Rotation>,
+    pub socket_reuse_port: bool,
     /// What is open by plain HTTP, and for whom.
     pub web: Web,
     /// Whether `--metrics` is `extensive`.
@@ -153,6 +160,7 @@ impl Config {
     /// The configuration the flags make, or what is wrong with it.
     pub fn from_flags(flags: &Flags) -> Result<Self, String> {
         let read = Reader(flags);
+        let log_rotation = logging(&read)?;
         let name = read.text("name");
         let data_dir = data_dir(flags, &name);
         // In etcd's order, so that of several things that are wrong the same one is told.
@@ -169,10 +177,8 @@ impl Config {
         let auto_compaction = compaction(flags)?;
         let security = Security::read(flags)?.check(&listening)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
-        let members = founders(flags, &name, &advertise_peer_urls, cluster_exists);
-        let first_start = members.as_ref().map(|_| ()).map_err(String::clone);
         let alone = InitialMember { name: name.clone(), peer_urls: advertise_peer_urls.clone() };
-        let initial_cluster = members.unwrap_or_else(|_| vec![alone]);
+        let (initial_cluster, discovery, first_start) = founders(flags, alone, cluster_exists);
         let (force_new_cluster, rebuild_from_peers) = at_this_start(&read)?;
         Ok(Self {
             listening,
@@ -180,6 +186,7 @@ impl Config {
             security,
             advertise_peer_urls,
             initial_cluster,
+            discovery,
             first_start,
             initial_cluster_token: read.text("initial-cluster-token"),
             cluster_exists,
@@ -197,10 +204,7 @@ impl Config {
                 .unwrap_or(u32::MAX),
             keepalive_interval: Some(read.duration("grpc-keepalive-interval")?).filter(|time| !time.is_zero()),
             keepalive_timeout: read.duration("grpc-keepalive-timeout")?,
-            // Where etcd is told of none gRPC has its own.
-            ping_time: Some(read.duration("grpc-keepalive-min-time")?)
-                .filter(|time| !time.is_zero())
-                .unwrap_or(Duration::from_secs(5 * 60)),
+            ping_time: ping_time(&read)?,
             value_cache_bytes: usize_of(read.number("value-cache-bytes")?),
             watch_progress_interval: progress_interval(&read)?,
             pre_vote: read.flag("pre-vote")?,
@@ -214,6 +218,8 @@ impl Config {
             log_level: read.text("log-level"),
             log_format: read.text("log-format"),
             log_outputs: values::words(flags.get("log-outputs")),
+            log_rotation,
+            socket_reuse_port: read.flag("socket-reuse-port")?,
             extensive_metrics: flags.get("metrics") == "extensive",
             proof: proof(&read)?,
             web: web(&read)?,
@@ -228,6 +234,30 @@ impl Config {
     }
 }
 
+/// What is wrong with the flags of the log, before anything else is looked at; else when files are put aside.
+fn logging(read: &Reader<'_>) -> Result<Option<Rotation>, String> {
+    if read.0.get("discovery-fallback") == "proxy" {
+        return Err("v2 proxy is deprecated, and --discovery-fallback can't be configured as \"proxy\"".into());
+    }
+    match read.0.get("logger") {
+        "zap" => {}
+        "capnslog" => return Err("--logger=capnslog is removed in v3.5".into()),
+        other => return Err(format!("unknown logger option {other:?}")),
+    }
+    let outputs = values::words(read.0.get("log-outputs"));
+    if outputs.len() > 1 && outputs.iter().any(|output| output == "default") {
+        return Err("multi logoutput for \"default\" is not supported yet".into());
+    }
+    let rotation = match read.flag("enable-log-rotation")? {
+        true => Some(Rotation::read(read.0.get("log-rotation-config-json"), &outputs)?),
+        false => None,
+    };
+    match read.0.get("log-format") {
+        "json" | "console" => Ok(rotation),
+        other => Err(format!("unknown log format: {other}, supported values json, console")),
+    }
+}
+
 fn data_dir(flags: &Flags, name: &str) -> String {
     match flags.get("data-dir") {
         "" => format!("{name}.etcd"),
@@ -235,12 +265,35 @@ fn data_dir(flags: &Flags, name: &str) -> String {
     }
 }
 
-/// The members that the flags of the first start name, where they hold together.
-fn founders(flags: &Flags, name: &str, told: &[String], cluster_exists: bool) -> Result<Vec<InitialMember>, String> {
-    let given = flags.is_given("initial-cluster").then(|| flags.get("initial-cluster"));
-    let members = founding::members(given, name, told)?;
-    founding::check(&members, name, told, cluster_exists)?;
-    flags.first_start_unbuilt.clone().map_or(Ok(members), Err)
+/// The members that the flags of the first start name, where others are to be found, and whether these flags hold together.
+/// This member `alone` where they do not, and where the others are yet to be found.
+fn founders(
+    flags: &Flags,
+    alone: InitialMember,
+    cluster_exists: bool,
+) -> (Vec<InitialMember>, Option<Discovery>, Result<(), String>) {
+    match Discovery::read(flags) {
+        Ok(Some(discovery)) => return (vec![alone], Some(discovery), Ok(())),
+        Err(why) => return (vec![alone], None, Err(why)),
+        Ok(None) => {}
+    }
+    // The end of a service's name alone names no member, and leaves no default.
+    let none_named = flags.is_given("initial-cluster") || !flags.get("discovery-srv-name").is_empty();
+    let given = none_named.then(|| flags.get("initial-cluster"));
+    let members = founding::members(given, &alone.name, &alone.peer_urls);
+    let checked = members.and_then(|members| {
+        founding::check(&members, &alone.name, &alone.peer_urls, cluster_exists, str::to_owned).map(|()| members)
+    });
+    match checked {
+        Ok(members) => (members, None, Ok(())),
+        Err(why) => (vec![alone], None, Err(why)),
+    }
+}
+
+/// Where etcd is told of none gRPC has its own.
+fn ping_time(read: &Reader<'_>) -> Result<Duration, String> {
+    let time = read.duration("grpc-keepalive-min-time")?;
+    Ok(if time.is_zero() { Duration::from_secs(5 * 60) } else { time })
 }
 
 fn web(read: &Reader<'_>) -> Result<Web, String> {

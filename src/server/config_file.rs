@@ -30,7 +30,22 @@ const SECURITY: [(&str, &str, &str); 10] = [
 
 const SOCKETS: [(&str, &str); 2] = [("reuse-port", "socket-reuse-port"), ("reuse-address", "socket-reuse-address")];
 
-const DISCOVERY: [(&str, &str); 2] = [("endpoints", "discovery-endpoints"), ("token", "discovery-token")];
+/// Keys of the registry of v3 discovery, by the map they stand in below `discovery-config`, and the flags that they are.
+const DISCOVERY: [(&[&str], &str, &str); 13] = [
+    (&[], "token", "discovery-token"),
+    (&["client"], "endpoints", "discovery-endpoints"),
+    (&["client"], "dial-timeout", "discovery-dial-timeout"),
+    (&["client"], "request-timeout", "discovery-request-timeout"),
+    (&["client"], "keepalive-time", "discovery-keepalive-time"),
+    (&["client"], "keepalive-timeout", "discovery-keepalive-timeout"),
+    (&["client", "secure"], "cert", "discovery-cert"),
+    (&["client", "secure"], "key", "discovery-key"),
+    (&["client", "secure"], "cacert", "discovery-cacert"),
+    (&["client", "secure"], "insecure-transport", "discovery-insecure-transport"),
+    (&["client", "secure"], "insecure-skip-tls-verify", "discovery-insecure-skip-tls-verify"),
+    (&["client", "auth"], "username", "discovery-user"),
+    (&["client", "auth"], "password", "discovery-password"),
+];
 
 /// Reads a file.
 ///
@@ -81,14 +96,30 @@ fn of_text(text: &str) -> Result<Given, String> {
             inside.get(key).map_or(Ok(()), |value| take(&mut given, name, kind, &format!("{map}.{key}"), value))?;
         }
     }
-    for (map, flags, kind) in [("socket-options", SOCKETS, Kind::Bool), ("discovery-config", DISCOVERY, Kind::Text)] {
-        let Some(inside) = inside(&keys, map)? else { continue };
-        for (key, name) in flags {
-            let kind = if key == "endpoints" { Kind::Words } else { kind };
-            inside.get(key).map_or(Ok(()), |value| take(&mut given, name, kind, &format!("{map}.{key}"), value))?;
+    if let Some(inside) = inside(&keys, "socket-options")? {
+        for (key, name) in SOCKETS {
+            let path = format!("socket-options.{key}");
+            inside.get(key).map_or(Ok(()), |value| take(&mut given, name, Kind::Bool, &path, value))?;
         }
     }
+    take_discovery(&mut given, &keys)?;
     Ok(given)
+}
+
+fn take_discovery(given: &mut Given, keys: &Map<String, Value>) -> Result<(), String> {
+    for (maps, key, name) in DISCOVERY {
+        let mut path = "discovery-config".to_owned();
+        let mut map = inside(keys, &path)?;
+        for below in maps {
+            map = map.map_or(Ok(None), |map| inside(map, below))?;
+            path = format!("{path}.{below}");
+        }
+        let kind = FLAGS.iter().find(|flag| flag.name == name).map_or(Kind::Text, |flag| flag.kind);
+        if let Some(value) = map.and_then(|map| map.get(key)) {
+            take(given, name, kind, &format!("{path}.{key}"), value)?;
+        }
+    }
+    Ok(())
 }
 
 /// Flags that are no keys of the file, or stand in one of its maps.
@@ -103,18 +134,66 @@ fn inside<'a>(keys: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map
     match keys.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(map)) => Ok(Some(map)),
-        Some(_) => Err(format!("invalid {name}")),
+        Some(other) => {
+            let text = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
+            let (kind, holder, wanted) = (kind_of(other), holder(name), struct_of(name));
+            Err(format!("{text} {kind} into Go struct field {holder}{name} of type {wanted}"))
+        }
+    }
+}
+
+/// The struct of etcd's that a key stands in, and the way there.
+fn holder(key: &str) -> &'static str {
+    let holders = [
+        ("client-transport-security.", "securityConfig.configJSON."),
+        ("peer-transport-security.", "securityConfig.configJSON."),
+        ("discovery-config.client.secure.", "SecureConfig.Config."),
+        ("discovery-config.client.auth.", "AuthConfig.Config."),
+        ("discovery-config.client.", "ConfigSpec.Config."),
+        ("discovery-config.", "DiscoveryConfig.Config."),
+        ("socket-options.", "SocketOpts.Config."),
+    ];
+    if let Some((_, holder)) = holders.iter().find(|(before, _)| key.starts_with(before)) {
+        return holder;
+    }
+    let as_text = [
+        "listen-peer-urls",
+        "listen-client-urls",
+        "listen-client-http-urls",
+        "initial-advertise-peer-urls",
+        "advertise-client-urls",
+        "cors",
+        "host-whitelist",
+        "feature-gates",
+        "client-transport-security",
+        "peer-transport-security",
+    ];
+    if as_text.contains(&key) { "configYAML.configJSON." } else { "configYAML.Config." }
+}
+
+/// The struct of etcd's that a map is.
+fn struct_of(map: &str) -> &'static str {
+    match map {
+        "client-transport-security" | "peer-transport-security" => "embed.securityConfig",
+        "socket-options" => "transport.SocketOpts",
+        "discovery-config" => "v3discovery.DiscoveryConfig",
+        "client" => "clientv3.ConfigSpec",
+        "secure" => "clientv3.SecureConfig",
+        _ => "clientv3.AuthConfig",
     }
 }
 
 /// Takes one value, as the command line would have it. What is empty is not given.
 fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Value) -> Result<(), String> {
     let other = |wanted: &str| {
-        let kind = kind_of(value);
-        format!(
-            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {kind} into Go struct field \
-             configYAML.{key} of type {wanted}"
-        )
+        let kind = match value {
+            Value::Number(number) if matches!(kind, Kind::Unsigned | Kind::Signed | Kind::Duration) => {
+                format!("number {number}")
+            }
+            value => kind_of(value).to_owned(),
+        };
+        let text = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
+        format!("{text} {kind} into Go struct field {}{key} of type {wanted}", holder(key))
     };
     let is_list = matches!(name, "cipher-suites" | "log-outputs") || key.contains('.') && kind == Kind::Words;
     let text = match (kind, value) {
@@ -236,21 +315,26 @@ auto-compaction-retention: \"1\"
     fn what_is_of_another_kind_is_refused_in_gos_words() {
         let cannot = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
         for (text, why) in [
-            ("heartbeat-interval: x", "string into Go struct field configYAML.heartbeat-interval of type uint"),
-            ("heartbeat-interval: -1", "number into Go struct field configYAML.heartbeat-interval of type uint"),
+            ("heartbeat-interval: x", "string into Go struct field configYAML.Config.heartbeat-interval of type uint"),
+            (
+                "heartbeat-interval: -1",
+                "number -1 into Go struct field configYAML.Config.heartbeat-interval of type uint",
+            ),
             (
                 "grpc-keepalive-interval: 5s",
-                "string into Go struct field configYAML.grpc-keepalive-interval of type time",
+                "string into Go struct field configYAML.Config.grpc-keepalive-interval of type time",
             ),
-            ("name: 5", "number into Go struct field configYAML.name of type string"),
-            ("pre-vote: 5", "number into Go struct field configYAML.pre-vote of type bool"),
-            ("log-outputs: stderr", "string into Go struct field configYAML.log-outputs of type []string"),
+            ("name: 5", "number into Go struct field configYAML.Config.name of type string"),
+            ("pre-vote: 5", "number into Go struct field configYAML.Config.pre-vote of type bool"),
+            ("log-outputs: stderr", "string into Go struct field configYAML.Config.log-outputs of type []string"),
             ("[1]", "array into Go value of type"),
         ] {
             let refused = of_text(text).expect_err(text);
             assert!(refused.starts_with(&format!("{cannot} {why}")), "{refused}");
         }
-        assert_eq!(of_text("peer-transport-security: 5"), Err("invalid peer-transport-security".to_string()));
+        let text =
+            "number into Go struct field configYAML.configJSON.peer-transport-security of type embed.securityConfig";
+        assert_eq!(of_text("peer-transport-security: 5"), Err(format!("{cannot} {text}")));
         assert!(of_text("a: [").is_err_and(|why| why.starts_with("error converting YAML to JSON: yaml: ")));
         let gone = read(Path::new("/nowhere/c"));
         assert_eq!(gone, Err("open /nowhere/c: no such file or directory".to_string()));

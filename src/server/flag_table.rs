@@ -16,6 +16,8 @@ pub enum Kind {
     Urls,
     /// Words, separated by commas.
     Words,
+    /// URLs or `*`, separated by commas.
+    Origins,
     /// Feature gates: `A=true,B=false`.
     Gates,
     OneOf(&'static [&'static str]),
@@ -98,16 +100,6 @@ impl Flag {
         format!("ETCD_{}", self.name.to_uppercase().replace('-', "_"))
     }
 
-    /// Whether it describes the first start, and means nothing at a later one.
-    pub fn is_of_first_start(&self) -> bool {
-        self.name.starts_with("discovery-") || self.name.starts_with("initial-cluster")
-    }
-
-    /// Whether its value is never shown: not in a refusal, not in the log.
-    pub fn is_secret(&self) -> bool {
-        ["password", "token", "user"].iter().any(|word| self.name.contains(word)) && self.standing == Standing::Unbuilt
-    }
-
     /// Whether `value` says what the default says.
     pub fn is_default(&self, value: &str) -> bool {
         use crate::server::values;
@@ -134,7 +126,7 @@ const fn ignored(name: &'static str, kind: Kind, default: &'static str) -> Flag 
 }
 
 use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring, Security};
-use Kind::{Bool, Choice, Duration, Gates, OneOf, Signed, Text, Unsigned, Urls, Words};
+use Kind::{Bool, Choice, Duration, Gates, OneOf, Origins, Signed, Text, Unsigned, Urls, Words};
 
 /// Every flag.
 #[rustfmt::skip]
@@ -148,9 +140,27 @@ pub const FLAGS: &[Flag] = &[
     built(Member, "initial-election-tick-advance", Bool, "true", "Fast-forward the first election at start."),
     built(Member, "snapshot-count", Unsigned, "100000", "Log entries after which a checkpoint is made."),
     built(Member, "snapshot-catchup-entries", Unsigned, "5000", "Log entries kept after a checkpoint, for members that are a little behind."),
+    built(Member, "socket-reuse-port", Bool, "false", "Let others that share ports listen at the same ones."),
+    built(Member, "socket-reuse-address", Bool, "false", "Listen where a server was that has just ended: always so."),
     built(Clustering, "initial-advertise-peer-urls", Urls, "http://localhost:2380", "This member's peer URLs, told to the cluster."),
     built(Clustering, "advertise-client-urls", Urls, "http://localhost:2379", "This member's client URLs, told to the cluster."),
     built(Clustering, "initial-cluster", Text, "", "Members at first start: 'name=url,...'."),
+    built(Clustering, "discovery-srv", Text, "", "DNS domain whose SRV records name the members of a new cluster."),
+    built(Clustering, "discovery-srv-name", Text, "", "End of the services' names there: '_etcd-server-NAME._tcp'."),
+    built(Clustering, "discovery-token", Text, "", "Name of the new cluster in a registry (v3 discovery)."),
+    built(Clustering, "discovery-endpoints", Words, "", "The cluster that keeps the registry."),
+    built(Clustering, "discovery-dial-timeout", Duration, "2s", "Time a connection to it may take."),
+    built(Clustering, "discovery-request-timeout", Duration, "5s", "Time a request to it may take."),
+    built(Clustering, "discovery-keepalive-time", Duration, "2s", "Time between pings to it."),
+    built(Clustering, "discovery-keepalive-timeout", Duration, "6s", "Time it has to answer one."),
+    built(Clustering, "discovery-insecure-transport", Bool, "true", "Whether it is reached without encryption."),
+    built(Clustering, "discovery-insecure-skip-tls-verify", Bool, "false", "Whether any server is believed to be it."),
+    built(Clustering, "discovery-cert", Text, "", "Certificate shown to it."),
+    built(Clustering, "discovery-key", Text, "", "Its key."),
+    built(Clustering, "discovery-cacert", Text, "", "Authorities by which it is trusted."),
+    built(Clustering, "discovery-user", Text, "", "User there, as name or name:password."),
+    built(Clustering, "discovery-password", Text, "", "The user's password."),
+    built(Clustering, "discovery-fallback", Choice(&["exit", "proxy"]), "exit", "What to do where nothing is found: 'exit' is all there is."),
     built(Clustering, "initial-cluster-state", Choice(&["new", "existing"]), "new", "Whether the cluster is 'new' or 'existing', at first start."),
     built(Clustering, "force-new-cluster", Bool, "false", "Go on alone with one's data and remove the others: for when a majority is lost for good."),
     built(Clustering, "initial-cluster-token", Text, "etcd-cluster", "Token that sets clusters apart."),
@@ -173,15 +183,17 @@ pub const FLAGS: &[Flag] = &[
     built(Monitoring, "corrupt-check-time", Duration, "0s", "Time between two comparisons of the members' data as they lie; 0s is none."),
     built(Monitoring, "compact-hash-check-time", Duration, "1m0s", "Time between two comparisons of what was compacted (gate CompactHashCheck)."),
     built(Monitoring, "feature-gates", Gates, "", "Gates, as InitialCorruptCheck=true,CompactHashCheck=true."),
-    built(Logging, "logger", OneOf(&["zap"]), "zap", "Kind of log lines; 'zap' is the only one."),
+    built(Logging, "logger", Text, "zap", "Kind of log lines; 'zap' is the only one."),
     built(Logging, "log-level", OneOf(&["debug", "info", "warn", "error", "panic", "fatal"]), "info", "Least level that is logged."),
-    built(Logging, "log-format", OneOf(&["json", "console"]), "json", "Form of log lines."),
+    built(Logging, "log-format", Text, "json", "Form of log lines."),
     built(Logging, "log-outputs", Words, "default", "Where the log goes: 'default' or 'stderr', 'stdout', or files."),
+    built(Logging, "enable-log-rotation", Bool, "false", "Put a log file aside when it is full; --log-outputs must name one."),
+    built(Logging, "log-rotation-config-json", Text, r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#, "When it is full (megabytes), how long (days) and how many of them are kept."),
     built(Monitoring, "metrics", OneOf(&["basic", "extensive"]), "basic", "Detail of metrics; 'extensive' adds the time of every kind of request."),
     built(Monitoring, "listen-metrics-urls", Urls, "", "Further URLs that serve only metrics and health."),
     built(Member, "config-file", Text, "", "YAML file that says it all: other flags and variables are then not looked at."),
     built(Member, "listen-client-http-urls", Urls, "", "URLs for HTTP alone; --listen-client-urls then serves gRPC alone."),
-    built(Monitoring, "cors", Words, "*", "Web origins that may read answers."),
+    built(Monitoring, "cors", Origins, "*", "Web origins that may read answers."),
     built(Security, "cert-file", Text, "", "Certificate that clients are shown."),
     built(Security, "key-file", Text, "", "Its key."),
     built(Security, "client-cert-file", Text, "", "Certificate shown where this server is a client; the server's own where not given."),
@@ -210,26 +222,6 @@ pub const FLAGS: &[Flag] = &[
     built(Member, "enable-grpc-gateway", Bool, "true", "Serve the JSON gateway under /v3/."),
 
     unbuilt("wal-dir", Text, ""),
-    unbuilt("socket-reuse-port", Bool, "false"),
-    unbuilt("socket-reuse-address", Bool, "false"),
-    unbuilt("discovery-endpoints", Words, ""),
-    unbuilt("discovery-token", Text, ""),
-    unbuilt("discovery-dial-timeout", Duration, "2s"),
-    unbuilt("discovery-request-timeout", Duration, "5s"),
-    unbuilt("discovery-keepalive-time", Duration, "2s"),
-    unbuilt("discovery-keepalive-timeout", Duration, "6s"),
-    unbuilt("discovery-insecure-transport", Bool, "true"),
-    unbuilt("discovery-insecure-skip-tls-verify", Bool, "false"),
-    unbuilt("discovery-cert", Text, ""),
-    unbuilt("discovery-key", Text, ""),
-    unbuilt("discovery-cacert", Text, ""),
-    unbuilt("discovery-user", Text, ""),
-    unbuilt("discovery-password", Text, ""),
-    unbuilt("discovery-srv", Text, ""),
-    unbuilt("discovery-srv-name", Text, ""),
-    unbuilt("discovery-fallback", Text, "exit"),
-    unbuilt("enable-log-rotation", Bool, "false"),
-    unbuilt("log-rotation-config-json", Text, r#"{"maxsize": 100, "maxage": 0, "maxbackups": 0, "localtime": false, "compress": false}"#),
     unbuilt("enable-pprof", Bool, "false"),
     unbuilt("enable-distributed-tracing", Bool, "false"),
     unbuilt("distributed-tracing-address", Text, "localhost:4317"),

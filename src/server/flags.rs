@@ -43,8 +43,6 @@ impl fmt::Display for FlagStop {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Flags {
     given: BTreeMap<&'static str, String>,
-    /// Why a first start is refused: a flag that describes it is not built.
-    pub first_start_unbuilt: Option<String>,
     /// Warnings for the log, which is not there yet when flags are read.
     pub warnings: Vec<String>,
 }
@@ -120,8 +118,12 @@ impl Flags {
             None if flag.kind == Kind::Bool => "true".to_string(),
             None => rest.next().ok_or_else(|| FlagStop::Usage(format!("flag needs an argument: -{name}")))?,
         };
-        check(flag, &value)
-            .map_err(|why| FlagStop::Usage(format!("invalid value {value:?} for flag -{name}: {why}")))?;
+        check(flag, &value).map_err(|why| {
+            FlagStop::Usage(match flag.kind {
+                Kind::Bool => format!("invalid boolean value {value:?} for -{name}: {why}"),
+                _ => format!("invalid value {value:?} for flag -{name}: {why}"),
+            })
+        })?;
         self.given.insert(flag.name, value);
         Ok(())
     }
@@ -168,8 +170,7 @@ impl Flags {
         self.given = BTreeMap::from([("config-file", path.to_string())]);
         for (name, value) in given {
             if let Some(flag) = find(name) {
-                check(flag, &value)
-                    .map_err(|why| FlagStop::Refused(format!("invalid value {value:?} for {name} in {path}: {why}")))?;
+                check(flag, &value).map_err(|why| FlagStop::Refused(of_file(flag, &value, &why)))?;
             }
             self.given.insert(name, value);
         }
@@ -190,12 +191,7 @@ impl Flags {
             let Some(flag) = find(name) else { continue };
             match flag.standing {
                 Standing::Unbuilt if !flag.is_default(value) => {
-                    let shown = if flag.is_secret() { String::new() } else { format!("={value}") };
-                    let text = format!("--{name}{shown} is not supported by quorate yet");
-                    if !flag.is_of_first_start() {
-                        return Err(FlagStop::Refused(text));
-                    }
-                    self.first_start_unbuilt = Some(text);
+                    return Err(FlagStop::Refused(format!("--{name}={value} is not supported by quorate yet")));
                 }
                 Standing::Refused(why) if !flag.is_default(value) => {
                     return Err(FlagStop::Refused(format!("--{name} is refused: {why}")));
@@ -205,6 +201,18 @@ impl Flags {
             }
         }
         Ok(())
+    }
+}
+
+/// What is said of a value in the file that is not of its flag's kind, as etcd says it.
+fn of_file(flag: &Flag, value: &str, why: &str) -> String {
+    match (flag.kind, flag.name) {
+        // etcd's own slip.
+        (Kind::Urls, "advertise-client-urls") => format!("unexpected error setting up advertise-peer-urls: {why}"),
+        (Kind::Urls, name) => format!("unexpected error setting up {name}: {why}"),
+        (_, "initial-cluster-state") => format!("unexpected clusterState {value:?}"),
+        (Kind::Gates, _) => why.to_string(),
+        (_, name) => format!("invalid value {value:?} for {name}: {why}"),
     }
 }
 
@@ -222,6 +230,10 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
     match flag.kind {
         Kind::Text | Kind::Words => Ok(()),
         Kind::Gates => Features::read(value).map(drop),
+        Kind::Origins => {
+            let mut origins = value.split(',').filter(|origin| !matches!(*origin, "*" | ""));
+            origins.try_for_each(|origin| crate::base::Url::read(origin).map(drop))
+        }
         Kind::Bool => values::boolean(value).map(drop),
         Kind::Unsigned => values::unsigned(value).map(drop),
         Kind::Signed => values::signed(value).map(drop),

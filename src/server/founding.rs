@@ -1,7 +1,8 @@
 //! The members a cluster is founded with: `--initial-cluster`, read and held against the other flags.
 //!
 //! Invariants: the rules and texts are etcd's; a configuration that passes [`check`] names this member and gives no URL
-//! twice. Unlike etcd, no name server is asked whether two names are one address. Does not know of directories.
+//! twice. Unlike etcd, no name server is asked whether two names are one address, but where they were found by one. Does
+//! not know of directories.
 
 use crate::base::Url;
 
@@ -51,29 +52,40 @@ pub fn read(given: &str) -> Result<Vec<InitialMember>, String> {
 }
 
 /// Whether this member, `name`, which tells others to reach it at `advertised`, is as `members` have it. One that joins
-/// a cluster that `exists` has told its URLs to that cluster before.
+/// a cluster that `exists` has told its URLs to that cluster before. URLs are compared by the place they are `at`.
 ///
 /// # Errors
 /// It is not, or a URL stands twice.
-pub fn check(members: &[InitialMember], name: &str, advertised: &[String], exists: bool) -> Result<(), String> {
+pub fn check(
+    members: &[InitialMember],
+    name: &str,
+    advertised: &[String],
+    exists: bool,
+    at: impl Fn(&str) -> String,
+) -> Result<(), String> {
     let Some(local) = members.iter().find(|member| member.name == name) else {
         return Err(format!("couldn't find local name {name:?} in the initial cluster configuration"));
     };
     if !exists {
-        check_advertised(local, advertised)?;
+        check_advertised(local, advertised, at)?;
     }
-    let mut urls: Vec<&String> = members.iter().flat_map(|member| &member.peer_urls).collect();
-    urls.sort();
-    if urls.windows(2).any(|pair| pair[0] == pair[1]) {
+    if has_duplicate_url(members) {
         return Err(format!("initial cluster {} has duplicate url", shown(members)));
     }
     Ok(())
 }
 
-fn check_advertised(local: &InitialMember, advertised: &[String]) -> Result<(), String> {
+/// Whether two members, or one twice, are told to be reached at one URL.
+pub fn has_duplicate_url(members: &[InitialMember]) -> bool {
+    let mut urls: Vec<&String> = members.iter().flat_map(|member| &member.peer_urls).collect();
+    urls.sort();
+    urls.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+fn check_advertised(local: &InitialMember, advertised: &[String], at: impl Fn(&str) -> String) -> Result<(), String> {
     let mut advertised = advertised.to_vec();
     advertised.sort();
-    let Some(why) = difference(&advertised, &local.peer_urls) else { return Ok(()) };
+    let Some(why) = difference(&advertised, &local.peer_urls, at) else { return Ok(()) };
     let told = advertised.join(",");
     let only_in = |some: &[String], others: &[String]| -> Vec<String> {
         some.iter().filter(|url| !others.contains(url)).cloned().collect()
@@ -94,14 +106,22 @@ fn check_advertised(local: &InitialMember, advertised: &[String]) -> Result<(), 
     Err(format!("failed to resolve {told} to match --initial-cluster={ours} ({why})"))
 }
 
-/// How two sorted lists of URLs differ.
-fn difference(some: &[String], others: &[String]) -> Option<String> {
+/// How two sorted lists of URLs differ, as to where they lead.
+fn difference(some: &[String], others: &[String], at: impl Fn(&str) -> String) -> Option<String> {
     let list =
         |urls: &[String]| format!("[{}]", urls.iter().map(|url| format!("{url:?}")).collect::<Vec<_>>().join(" "));
     if some.len() != others.len() {
         return Some(format!("len({}) != len({})", list(some), list(others)));
     }
-    let (one, other) = some.iter().zip(others).find(|(one, other)| one != other)?;
+    let places = |urls: &[String]| {
+        let mut places: Vec<String> = urls.iter().map(|url| at(url)).collect();
+        places.sort();
+        places
+    };
+    if some == others {
+        return None;
+    }
+    let (one, other) = places(some).into_iter().zip(places(others)).find(|(one, other)| one != other)?;
     Some(format!("resolved urls: {one:?} != {other:?}"))
 }
 
@@ -122,7 +142,7 @@ mod tests {
     fn founded(given: &str, advertised: &[&str], exists: bool) -> Result<Vec<InitialMember>, String> {
         let advertised: Vec<String> = advertised.iter().map(|url| (*url).to_owned()).collect();
         let members = members(Some(given), "default", &advertised)?;
-        check(&members, "default", &advertised, exists)?;
+        check(&members, "default", &advertised, exists, str::to_owned)?;
         Ok(members)
     }
 

@@ -143,8 +143,8 @@ impl Manners {
 
 impl Listener {
     /// Takes a place.
-    pub fn bind(place: &Place, traffic: Traffic, entry: Entry) -> io::Result<Self> {
-        let socket = Socket::bind(place)?;
+    pub fn bind(place: &Place, traffic: Traffic, entry: Entry, shares_port: bool) -> io::Result<Self> {
+        let socket = Socket::bind(place, shares_port)?;
         let place = socket.place()?;
         Ok(Self { socket, traffic, entry, place })
     }

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::base::limits;
+use crate::server::log_rotation::{Rotating, Rotation};
 
 /// Makes the line that tells how many were dropped.
 pub type DroppedLine = fn(u64) -> Vec<u8>;
@@ -22,17 +23,22 @@ pub type DroppedLine = fn(u64) -> Vec<u8>;
 pub struct Outputs(Arc<Vec<Arc<Queue>>>);
 
 impl Outputs {
-    /// Opens the outputs of these names (`default`, `stderr`, `stdout`, or a file's) and begins to write.
+    /// Opens the outputs of these names (`default`, `stderr`, `stdout`, or a file's) and begins to write. Files are put
+    /// aside where there is a `rotation`.
     ///
     /// # Errors
     /// A file cannot be opened, or a thread cannot be started.
-    pub fn open(names: &[String], dropped: DroppedLine) -> Result<Self, String> {
+    pub fn open(names: &[String], rotation: Option<Rotation>, dropped: DroppedLine) -> Result<Self, String> {
         let queue = |name: &String| {
             let output: Box<dyn Write + Send> = match name.as_str() {
                 "default" | "stderr" => Box::new(io::stderr()),
                 "stdout" => Box::new(io::stdout()),
                 path => {
-                    Box::new(append_to(path).map_err(|error| format!("--log-outputs: cannot open {path}: {error}"))?)
+                    let opened = match rotation {
+                        None => append_to(path).map(|file| Box::new(file) as Box<dyn Write + Send>),
+                        Some(rotation) => Rotating::open(path, rotation).map(|file| Box::new(file) as _),
+                    };
+                    opened.map_err(|error| format!("--log-outputs: cannot open {path}: {error}"))?
                 }
             };
             Queue::start(output, limits::LOG_QUEUE_BYTES, dropped)

@@ -16,14 +16,15 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::base::{calendar_day, limits};
 use crate::server::log_outputs::Outputs;
+use crate::server::log_rotation::Rotation;
 
 /// The outputs in use, for those who have a last word.
 static OUTPUTS: OnceLock<Outputs> = OnceLock::new();
 
 /// Starts logging. Fails if a file cannot be opened or logging was started before.
-pub fn start(level: &str, format: &str, outputs: &[String]) -> Result<(), String> {
+pub fn start(level: &str, format: &str, outputs: &[String], rotation: Option<Rotation>) -> Result<(), String> {
     let json = format == "json";
-    let outputs = Outputs::open(outputs, if json { dropped_as_json } else { dropped_in_columns })?;
+    let outputs = Outputs::open(outputs, rotation, if json { dropped_as_json } else { dropped_in_columns })?;
     let level = match level {
         "debug" => Level::DEBUG,
         "info" => Level::INFO,

@@ -47,6 +47,8 @@ pub struct Side {
     self_made: bool,
     allowed: Allowed,
     skips_origin: bool,
+    /// The name that servers must have, in place of their host's.
+    server_name: Option<String>,
 }
 
 impl Side {
@@ -77,6 +79,7 @@ impl Side {
             // Of clients the file alone says it.
             skips_origin: flags.is_given(&format!("{before}skip-client-san-verification"))
                 && flag("skip-client-san-verification")?,
+            server_name: None,
         })
     }
 
@@ -139,6 +142,13 @@ impl Security {
         let years = values::unsigned(flags.get("self-signed-cert-validity"));
         let years = years.map_err(|why| format!("--self-signed-cert-validity: {why}"))?;
         Ok(Self { protocol, clients: Side::read(flags, "")?, peers: Side::read(flags, "peer-")?, years })
+    }
+
+    /// Members were found in a domain: without authorities of their own, they must show certificates of the domain.
+    pub fn peers_are_of(&mut self, domain: &str) {
+        if self.peers.files.trusted_ca.as_os_str().is_empty() {
+            self.peers.server_name = Some(domain.to_owned());
+        }
     }
 
     /// Checks that there is something to encrypt with where a URL asks for it.
@@ -246,7 +256,8 @@ impl Security {
             allowed: self.peers.allowed.clone(),
             above: PEERS_SPEAK.to_vec(),
         };
-        let between = BetweenMembers { acceptor, trust: trust.clone(), connector: OnceLock::new() };
+        let server_name = self.peers.server_name.clone();
+        let between = BetweenMembers { acceptor, trust: trust.clone(), server_name, connector: OnceLock::new() };
         if !trust.files.is_empty() {
             between.connector()?;
         }
@@ -267,6 +278,8 @@ pub struct Doors {
 struct BetweenMembers {
     acceptor: Option<Arc<Acceptor>>,
     trust: Trust,
+    /// The name that members must have, in place of their host's.
+    server_name: Option<String>,
     /// Made with the first connection where no certificate is given: others may ask for encryption at any time.
     connector: OnceLock<Result<Arc<Connector>, String>>,
 }
@@ -301,6 +314,7 @@ impl Sealing for BetweenMembers {
 
     fn dial(&self, stream: TcpStream, host: String) -> Handshake {
         let connector = self.connector();
+        let host = self.server_name.clone().unwrap_or(host);
         Box::pin(async move {
             let stream = connector.map_err(io::Error::other)?.connect(stream, &host).await;
             let stream = stream.map_err(|error| io::Error::other(go_text(&error)))?;

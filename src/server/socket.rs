@@ -82,15 +82,18 @@ pub struct FileSocket {
 }
 
 impl Socket {
-    /// Takes a place.
+    /// Takes a place. Where ports are shared, others that share them may have it, too.
     ///
     /// # Errors
     /// Somebody else has it, or it cannot be had.
-    pub fn bind(place: &Place) -> io::Result<Self> {
+    pub fn bind(place: &Place, shares_port: bool) -> io::Result<Self> {
         match place {
             Place::Net(address) => {
                 let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
                 socket.set_reuseaddr(true)?;
+                if shares_port {
+                    socket.set_reuseport(true)?;
+                }
                 socket.bind(*address)?;
                 socket.listen(limits::ACCEPT_BACKLOG).map(Self::Net)
             }
@@ -254,29 +257,38 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let place = Place::File(directory.path().join("s"));
         let Place::File(path) = &place else { unreachable!("it is one") };
-        let first = Socket::bind(&place).expect("bound");
-        let taken = Socket::bind(&place).expect_err("it lives");
+        let first = Socket::bind(&place, false).expect("bound");
+        let taken = Socket::bind(&place, false).expect_err("it lives");
         assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
         drop(first);
         assert!(!path.exists(), "its name went with it");
         drop(std::os::unix::net::UnixListener::bind(path).expect("bound"));
         assert!(path.exists(), "as after a crash");
-        let second = Socket::bind(&place).expect("taken over");
+        let second = Socket::bind(&place, false).expect("taken over");
         fs::remove_file(path).expect("removed");
         fs::write(path, b"not ours").expect("written");
         drop(second);
-        assert!(Socket::bind(&place).is_err() && path.exists(), "a file of another kind stays");
+        assert!(Socket::bind(&place, false).is_err() && path.exists(), "a file of another kind stays");
     }
 
     #[tokio::test]
     async fn many_may_wait_to_be_accepted() {
         let place = Place::Net("127.0.0.1:0".parse().expect("an address"));
-        let socket = Socket::bind(&place).expect("bound");
+        let socket = Socket::bind(&place, false).expect("bound");
         let Place::Net(address) = socket.place().expect("a place") else { unreachable!("it is one") };
         let mut waiting = Vec::new();
         for _ in 0..300 {
             let connect = tokio::time::timeout(std::time::Duration::from_millis(500), TcpStream::connect(address));
             waiting.push(connect.await.expect("there is room in the queue").expect("connected"));
         }
+    }
+
+    #[tokio::test]
+    async fn a_port_is_shared_where_both_wish_it() {
+        let any = Place::Net("127.0.0.1:0".parse().expect("an address"));
+        let first = Socket::bind(&any, true).expect("bound");
+        let place = first.place().expect("a place");
+        assert!(Socket::bind(&place, false).is_err());
+        Socket::bind(&place, true).expect("shared");
     }
 }

@@ -105,7 +105,7 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
 }
 
 fn why_no_number<N>(read: Result<N, ParseIntError>) -> &'static str {
-    match read.map_err(|error| error.kind().clone()) {
+    match read.map_err(|error| *error.kind()) {
         Err(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => "value out of range",
         _ => "invalid syntax",
     }

@@ -57,6 +57,7 @@ fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
         removed: foreign.removed,
         alarms: foreign.alarms,
         cluster_version: foreign.cluster_version,
+        downgrade: foreign.downgrade,
         leases: foreign.leases,
         revision,
         compact_revision: position.compact_revision(),

@@ -63,7 +63,7 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
     let urls = crate::base::Url::read_all(given.text("initial-advertise-peer-urls").split(','))?;
     let urls: Vec<String> = urls.into_iter().map(|url| url.text).collect();
     let members = founding::read(given.text("initial-cluster"))?;
-    founding::check(&members, &name, &urls, false)?;
+    founding::check(&members, &name, &urls, false, str::to_owned)?;
     let place = match given.text("data-dir") {
         "" => PathBuf::from(format!("{name}.etcd")),
         dir => PathBuf::from(dir),
@@ -126,6 +126,7 @@ fn build(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String
         removed: Vec::new(),
         alarms: foreign.alarms,
         cluster_version: None,
+        downgrade: None,
         leases: foreign.leases,
         revision,
         compact_revision: position.compact_revision(),

@@ -46,13 +46,37 @@ async fn noise_ends_its_own_connection_only() {
 async fn unknown_methods_are_named() {
     let server = Server::start().await;
     let ask = pb::StatusRequest {};
-    for (path, text) in [
-        ("/etcdserverpb.KV/Fly", "unknown method Fly for service etcdserverpb.KV"),
-        ("/a.B/C", "unknown service a.B"),
-        ("/etcdserverpb.Maintenance/Downgrade", "quorate: etcdserverpb.Maintenance/Downgrade is not implemented yet"),
-    ] {
+    for (path, text) in
+        [("/etcdserverpb.KV/Fly", "unknown method Fly for service etcdserverpb.KV"), ("/a.B/C", "unknown service a.B")]
+    {
         server.refuses(path, &ask, 12, text).await;
     }
+    server.must_be_well_at(1).await;
+}
+
+/// Each text was recorded from stock etcd 3.7.1.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_downgrade_that_cannot_be_is_refused() {
+    let server = Server::start().await;
+    let path = "/etcdserverpb.Maintenance/Downgrade";
+    let ask = |action, version: &str| pb::DowngradeRequest { action, version: version.to_string() };
+    for action in [0, 1] {
+        for bad in ["", "3", "x", "3.6.1.2"] {
+            server.refuses(path, &ask(action, bad), 3, "etcdserver: wrong downgrade target version format").await;
+        }
+        for other in ["3.7", "3.8", "3.5", "4.6"] {
+            server.refuses(path, &ask(action, other), 3, "etcdserver: invalid downgrade target version").await;
+        }
+    }
+    server.refuses(path, &ask(3, "3.6"), 2, "etcdserver: unknown method").await;
+    let told = |answer: pb::DowngradeResponse| answer.version;
+    assert_eq!(told(server.call(path, &ask(0, "3.6")).await.unwrap()), "3.7");
+    assert_eq!(
+        told(server.call(path, &ask(2, "")).await.unwrap()),
+        "3.7",
+        "that there is none is only told in the log"
+    );
+    assert_eq!(told(server.call(path, &ask(1, "3.6.9")).await.unwrap()), "3.7");
     server.must_be_well_at(1).await;
 }
 

@@ -84,8 +84,8 @@ pub struct Ledger {
     progress: Vec<Progress>,
     /// Whose state was falsified: its digests are its own.
     differs: Option<usize>,
-    /// A state was falsified in this run.
-    has_differed: bool,
+    /// A state was falsified in this run, or data may be damaged: a member without others names itself then.
+    may_be_named: bool,
 }
 
 impl Ledger {
@@ -102,7 +102,7 @@ impl Ledger {
             users: Users::default(),
             progress: vec![Progress::default(); members],
             differs: None,
-            has_differed: false,
+            may_be_named: false,
         }
     }
 
@@ -216,10 +216,15 @@ impl Ledger {
         named_in == term && living.is_some_and(|life| life.index == granted_at)
     }
 
+    /// More may be damaged in this run than members mend by themselves.
+    pub fn may_be_damaged(&mut self) {
+        self.may_be_named = true;
+    }
+
     /// The state of a member was falsified.
     pub fn differs(&mut self, member: usize) {
         self.differs = Some(member);
-        self.has_differed = true;
+        self.may_be_named = true;
     }
 
     /// It has the others' state.
@@ -346,7 +351,7 @@ impl Ledger {
     fn names_nobody(&self, index: u64, id: Option<u64>, request: Option<&Request>) -> Verdict {
         let asked = id.is_some_and(|id| self.attempts.of(id).is_some());
         let names = matches!(request, Some(Request::Alarm { on: true, kind: AlarmKind::Corrupt, .. })) && !asked;
-        require(!names || self.has_differed, "nobody is named who does not differ", || {
+        require(!names || self.may_be_named, "nobody is named who does not differ", || {
             format!("entry {index}, which no client asked for: {request:?}")
         })
     }

@@ -271,7 +271,8 @@ fn not_found() -> Answer {
 
 fn version(status: &NodeStatus) -> Answer {
     let cluster = status.cluster_version.as_deref().unwrap_or("not_decided");
-    let body = serde_json::json!({"etcdserver": API_VERSION, "etcdcluster": cluster, "storage": STORAGE_VERSION});
+    let storage = status.cluster_version.as_deref().unwrap_or(STORAGE_VERSION);
+    let body = serde_json::json!({"etcdserver": API_VERSION, "etcdcluster": cluster, "storage": storage});
     // Written by hand to keep etcd's order of fields.
     let field = |name: &str| format!("\"{name}\":{}", body[name]);
     let text = format!("{{{},{},{}}}", field("etcdserver"), field("etcdcluster"), field("storage"));

@@ -28,9 +28,12 @@ impl<E: Env> Session<E> {
             errors: errors(&status),
             db_size_in_use: signed(status.in_use_bytes),
             is_learner: is_learner(&status, member),
-            storage_version: STORAGE_VERSION.to_string(),
+            storage_version: status.cluster_version.unwrap_or_else(|| STORAGE_VERSION.to_string()),
             db_size_quota: signed(status.quota_bytes),
-            downgrade_info: Some(pb::DowngradeInfo::default()),
+            downgrade_info: Some(pb::DowngradeInfo {
+                enabled: status.downgrade.is_some(),
+                target_version: status.downgrade.unwrap_or_default(),
+            }),
         })
     }
 

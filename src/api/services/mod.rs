@@ -7,6 +7,7 @@ mod answers;
 mod auth;
 mod cluster;
 mod contest;
+mod downgrade;
 pub mod election;
 pub mod health;
 mod kv;

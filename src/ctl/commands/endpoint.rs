@@ -77,7 +77,7 @@ struct HashKv {
 /// The members cannot be listed.
 pub async fn endpoints(session: &mut Session, flags: &Cluster) -> Result<Vec<String>, Failure> {
     if !flags.cluster {
-        return Ok(session.global.endpoints.clone());
+        return session.endpoints().await;
     }
     let request = pb::MemberListRequest { linearizable: true };
     let members = session.client().await?.member_list(request).await.map_err(|error| {

@@ -136,7 +136,7 @@ fn destination_options(session: &mut Session, flags: &Flags) -> Result<Options, 
     let files = [&flags.dest_cacert, &flags.dest_cert, &flags.dest_key];
     let sealed = !flags.dest_insecure_transport || files.iter().any(|file| !file.is_empty());
     let [cacert, cert, key] = files.map(PathBuf::from);
-    let tls = sealed.then_some(TlsOptions { cacert, cert, key, insecure_skip_verify: false });
+    let tls = sealed.then_some(TlsOptions { cacert, cert, key, ..TlsOptions::default() });
     Ok(Options { credentials, tls, ..session.options()? })
 }
 

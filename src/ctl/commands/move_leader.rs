@@ -29,7 +29,7 @@ async fn move_leader(session: &mut Session, matches: &ArgMatches) -> Result<(), 
     let words = words(matches);
     let [word] = &words[..] else { return Err(Failure::bad_args("move-leader command needs 1 argument")) };
     let target = go::parse_uint(&word.to_string_lossy(), 16).map_err(Failure::bad_args)?;
-    let endpoints = session.global.endpoints.clone();
+    let endpoints = session.endpoints().await?;
     // Says what is wrong with all of them before one is asked.
     session.client().await?;
     for endpoint in &endpoints {

@@ -98,8 +98,11 @@ fn a_start_by_outlines_comes_to_the_same_store() {
     assert_eq!(StorePosition::decode(position.encode()), Ok(position));
 }
 
+/// A record without its value: whether it is the newest of its key, the key, and how long the value is.
+type Shown = (KeyMeta, bool, Vec<u8>, usize);
+
 /// What a walk over what is retained shows, and what a sketch does.
-fn walked_and_sketched(store: &Store<MemoryDisk>) -> [Vec<(KeyMeta, bool, Vec<u8>, usize)>; 2] {
+fn walked_and_sketched(store: &Store<MemoryDisk>) -> [Vec<Shown>; 2] {
     let retained = store.retained();
     let (mut walked, mut sketched, mut walk) = (Vec::new(), Vec::new(), retained.again());
     while walk.step().unwrap() {
