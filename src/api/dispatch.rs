@@ -58,10 +58,7 @@ where
     }
     match rpc {
         Rpc::Range => {
-            call.unary(request, |session, q| async move {
-                session.placed_range(q).await.map(|(answer, long)| RangePieces::of(answer, long))
-            })
-            .await
+            call.unary(request, |session, q| async move { session.placed_range(q).await.map(RangePieces::from) }).await
         }
         Rpc::Put => ask!(put),
         Rpc::DeleteRange => ask!(delete_range),

@@ -165,7 +165,8 @@ fn ranges_that_touch_are_one() {
         ("yy", "z", Access::Read, true),
         ("x", "\0", Access::Read, false),
         ("m", "", Access::Read, false),
-        ("b", "a", Access::Read, false),
+        // It holds no key, and is where its first one is.
+        ("b", "a", Access::Read, true),
     ] {
         assert_eq!(auth.may("anna", key, end, access), may, "{key:?} {end:?} {access:?}");
     }

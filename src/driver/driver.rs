@@ -55,7 +55,7 @@ where
     C: Future<Output = Result<Arc<dyn PeerSender>, Fault>> + Send,
 {
     let facts = Arc::new(Facts::default());
-    let mailbox = Arc::new(Mailbox::new(limits::MAX_INPUTS, limits::MAX_PENDING_BYTES + limits::MAX_URGENT_BYTES));
+    let mailbox = Arc::new(Mailbox::new(limits::MAX_INPUTS, limits::MAX_INPUT_BYTES));
     let bell = {
         let mailbox = mailbox.clone();
         Arc::new(move || mailbox.put_completion(Input::Watch(WatchInput::Room)))
@@ -96,13 +96,13 @@ where
         facts: facts.clone(),
     };
     tasks.spawn("node", node_task::run(env.clone(), config.tick, node, shell, door.halves()));
-    let house = facts.shares.open();
     let handle = Handle::new(HandleParts {
         env,
         request_timeout: config.node.request_timeout,
         strict_reconfig_check: config.strict_reconfig_check,
         identity,
         mailbox,
+        house: facts.shares.open(),
         facts,
         views,
         peers,
@@ -112,7 +112,6 @@ where
         first_id: member_bits | id_base,
         max_request_bytes: config.max_request_bytes,
         min_lease_ttl: config.min_lease_ttl,
-        house,
     });
     door.open(&handle);
     begin_watches(&handle, &config, to_archive);

@@ -43,6 +43,13 @@ impl From<pb::RangeResponse> for RangePieces {
     }
 }
 
+/// An answer, and the place it has where it is a long one.
+impl From<(pb::RangeResponse, Option<LongAnswer>)> for RangePieces {
+    fn from((response, long): (pb::RangeResponse, Option<LongAnswer>)) -> Self {
+        Self { _long: long, ..Self::from(response) }
+    }
+}
+
 impl From<pb::RangeStreamResponse> for RangePieces {
     fn from(response: pb::RangeStreamResponse) -> Self {
         let len = response.encoded_len();
@@ -57,11 +64,6 @@ impl From<pb::RangeStreamResponse> for RangePieces {
 }
 
 impl RangePieces {
-    /// An answer, and the place it has where it is a long one.
-    pub fn of(response: pb::RangeResponse, long: Option<LongAnswer>) -> Self {
-        Self { _long: long, ..Self::from(response) }
-    }
-
     fn new(response: pb::RangeResponse, len: usize, mut head: BytesMut) -> Self {
         let pb::RangeResponse { header, kvs, more, count } = response;
         pb::RangeResponse { header, ..Default::default() }.encode_raw(&mut head);

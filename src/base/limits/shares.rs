@@ -19,6 +19,9 @@ pub const MAX_URGENT_BYTES: usize = 16 * 1024 * 1024;
 /// what streams of watches ask.
 pub const MAX_INPUTS: usize = MAX_PENDING_REQUESTS + MAX_URGENT_REQUESTS + 130_000;
 
+/// Bytes of proposals in it.
+pub const MAX_INPUT_BYTES: usize = MAX_PENDING_BYTES + MAX_URGENT_BYTES;
+
 /// Writes that may wait however long they take: what a thousand clients have under way.
 pub const LEAST_PENDING_REQUESTS: usize = 1_000;
 
