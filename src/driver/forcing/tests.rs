@@ -83,20 +83,24 @@ async fn lost(env: &VirtualEnv) -> (VirtualEnv, Vec<MemberId>) {
     (worlds[1].clone(), [b, c].map(|handle| handle.identity().member).to_vec())
 }
 
-async fn add(env: &VirtualEnv, asked: &Handle<VirtualEnv>, host: &str, members: &[&str]) -> Handle<VirtualEnv> {
-    let url = vec![format!("http://{host}:2380")];
-    let id = MemberId(1000 + u64::from(host.as_bytes()[0]));
-    let member = Member { id, peer_urls: url, ..Member::default() };
-    // Refused as unhealthy while the one added before is fresh.
-    let mut added = Err(Refusal::Unhealthy);
+/// Changes the members once it is healthy: it is refused while the one added before is fresh.
+async fn change(env: &VirtualEnv, asked: &Handle<VirtualEnv>, change: MemberChange) {
+    let mut done = Err(Refusal::Unhealthy);
     for _ in 0..100 {
-        added = asked.change_members(MemberChange::Add(member.clone())).await;
-        if added.is_ok() {
+        done = asked.change_members(change.clone()).await;
+        if done != Err(Refusal::Unhealthy) {
             break;
         }
         env.pass(Duration::from_millis(100)).await;
     }
-    added.unwrap();
+    done.unwrap();
+}
+
+async fn add(env: &VirtualEnv, asked: &Handle<VirtualEnv>, host: &str, members: &[&str]) -> Handle<VirtualEnv> {
+    let url = vec![format!("http://{host}:2380")];
+    let id = MemberId(1000 + u64::from(host.as_bytes()[0]));
+    let member = Member { id, peer_urls: url, ..Member::default() };
+    change(env, asked, MemberChange::Add(member)).await;
     let world = env.at(host);
     let mut joining = config(host, members);
     joining.joins = Some(find_cluster(&world, &joining).await.unwrap());
@@ -166,7 +170,7 @@ fn a_learner_becomes_the_voter_and_who_was_removed_is_refused() {
 
         let c = add(&env, &b, "c", &["b", "c"]).await;
         let (world_of_c, of_c) = (c.env().clone(), c.identity().clone());
-        b.change_members(MemberChange::Remove(of_c.member)).await.unwrap();
+        change(&env, &b, MemberChange::Remove(of_c.member)).await;
         c.ending().wait().await.unwrap();
         let joins = Some(WalIdentity { cluster: of_c.cluster, member: of_c.member });
         let force = DriverConfig { force_new_cluster: true, joins, ..config("c", &["b", "c"]) };
