@@ -6,6 +6,7 @@
 
 #[path = "discovery/name_server.rs"]
 mod name_server;
+mod ports;
 #[path = "discovery/registry.rs"]
 mod registry;
 #[path = "discovery/services.rs"]

@@ -237,7 +237,7 @@ fn question(line: &str) -> Question {
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_origins_and_the_gateway_itself_can_be_shut_out() {
     let directory = tempfile::tempdir().unwrap();
-    let flags = ["--host-whitelist=127.0.0.1,a.example", "--cors=https://a.example", "--enable-grpc-gateway=false"];
+    let flags = ["--host-whitelist=127.0.0.1,a.example", "--cors=https://a.example:443", "--enable-grpc-gateway=false"];
     let serving = serve(&directory, &flags).await;
     let server = serving.client_addresses[0];
     let ask = |line: &str| question(line).ask(server);
@@ -245,8 +245,8 @@ async fn hosts_origins_and_the_gateway_itself_can_be_shut_out() {
     let (status, fields, _) = parts(&ask("x | POST | /v3/kv/range | | {\"key\":\"YQ==\"}").await);
     assert_eq!(status, "HTTP/1.1 404 Not Found");
     assert!(!fields.contains_key("access-control-allow-origin"), "no origin was named");
-    let (_, fields, _) = parts(&ask("x | GET | /version | Origin: https://a.example").await);
-    assert_eq!(fields["access-control-allow-origin"], "https://a.example");
+    let (_, fields, _) = parts(&ask("x | GET | /version | Origin: https://a.example:443").await);
+    assert_eq!(fields["access-control-allow-origin"], "https://a.example:443");
     let (_, fields, _) = parts(&ask("x | GET | /version | Origin: https://b.example").await);
     assert!(!fields.contains_key("access-control-allow-methods"));
 

@@ -17,7 +17,76 @@ const RECORD: &str = include_str!("refusals/etcd-3.7.1.txt");
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// A case, what quorate answers in place of what etcd does, and why.
-const DIFFERENT: &[(&str, &str, &str)] = &[];
+const DIFFERENT: &[(&str, &str, &str)] = &[
+    (
+        "--max-concurrent-streams=4294967296",
+        "1 --max-concurrent-streams=4294967296 is out of range: 1 to 4294967295",
+        "the number is read first, its bounds are told by name",
+    ),
+    (
+        "--compact-hash-check-time=-1s",
+        r#"2 invalid value "-1s" for flag -compact-hash-check-time: parse error"#,
+        "a negative time is no time here",
+    ),
+    (
+        "--listen-client-urls=http://name.example:24100 --advertise-client-urls=http://127.0.0.1:24100",
+        "1 --listen-client-urls: expected IP in URL for binding (http://name.example:24100)",
+        "the flag is named",
+    ),
+    (
+        "--listen-peer-urls=http://name.example:24101",
+        "1 --listen-peer-urls: expected IP in URL for binding (http://name.example:24101)",
+        "the flag is named",
+    ),
+    ("--listen-peer-urls=", "1 --listen-peer-urls must not be empty", "a member that nobody can reach is refused"),
+    (
+        "--listen-client-http-urls=http://name.example:24102",
+        "1 --listen-client-http-urls: expected IP in URL for binding (http://name.example:24102)",
+        "the flag is named",
+    ),
+    (
+        "--log-level=loud",
+        r#"2 invalid value "loud" for flag -log-level: must be one of debug, info, warn, error, panic, fatal"#,
+        "etcd ends in a panic",
+    ),
+    (
+        "--metrics=some",
+        r#"2 invalid value "some" for flag -metrics: must be one of basic, extensive"#,
+        "etcd takes any word for basic",
+    ),
+    ("--auth-token=nothing", "1 --auth-token: auth: invalid auth options", "the flag is named"),
+    ("--auth-token=jwt,sign-method=RS256", "1 --auth-token: auth: missing key data", "the flag is named"),
+    (
+        "--v2-deprecation=never",
+        r#"2 invalid value "never" for flag -v2-deprecation: invalid value"#,
+        "the value is told once",
+    ),
+    (
+        "--enable-distributed-tracing --distributed-tracing-sampling-rate=2000000",
+        "1 --distributed-tracing-sampling-rate=2000000 is not supported by quorate yet",
+        "tracing is not built",
+    ),
+    (
+        "--enable-distributed-tracing --distributed-tracing-sampling-rate=-1",
+        "1 --distributed-tracing-sampling-rate=-1 is not supported by quorate yet",
+        "tracing is not built",
+    ),
+    (
+        "ETCD_NAME=x --name=y",
+        "1 conflicting environment variable ETCD_NAME is shadowed by corresponding command-line flag --name (either unset environment variable or disable flag)",
+        "both are named",
+    ),
+    (
+        "yaml a: [",
+        "1 error converting YAML to JSON: yaml: error: line 1 column 4: unclosed bracket '['",
+        "another library reads YAML",
+    ),
+    (
+        r#"yaml name: "unclosed"#,
+        "1 error converting YAML to JSON: yaml: error: line 1 column 7: unclosed quote",
+        "another library reads YAML",
+    ),
+];
 
 /// Runs quorate on a case, in a directory of its own; exit code and text, or that it is accepted.
 fn answer(case: &str, directory: &std::path::Path) -> String {

@@ -79,8 +79,7 @@ where
     // Only completions of what the node has admitted pass here: its bounds are theirs.
     let to_keeper = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
     let to_archive = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
-    let (tasks, watched) = (env.tasks().clone(), (ending.clone(), facts.clone()));
-    let (at_work, at_rest) = AtWork::begin();
+    let (tasks, watched, (at_work, at_rest)) = (env.tasks().clone(), (ending.clone(), facts.clone()), AtWork::begin());
     let (jobs, inputs) = (to_keeper.clone(), mailbox.clone());
     tasks.spawn("keeper", keeper::keep(env.clone(), journal, jobs, inputs, watched.clone(), at_rest));
     let (jobs, inputs) = (to_archive.clone(), mailbox.clone());

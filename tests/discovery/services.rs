@@ -27,7 +27,12 @@ async fn three_members_find_each_other_and_are_found() {
     records.extend(three.iter().map(|home| srv("etcd-client", home.client_port, "localhost")));
     let server = NameServer::start(records);
     let flags = ["--discovery-srv=example.test", "--discovery-srv-name=our"];
-    let mut processes: Vec<Process> = three.iter().map(|home| start(home, &server, &flags)).collect();
+    // A host of this name is compared as it is written, as by etcd.
+    let begin = |home: &Home, server: &NameServer| {
+        let advertised = format!("--initial-advertise-peer-urls=http://localhost:{}", home.peer_port);
+        start(home, server, &[&flags[..], &[&advertised]].concat())
+    };
+    let mut processes: Vec<Process> = three.iter().map(|home| begin(home, &server)).collect();
     for (home, process) in three.iter().zip(&mut processes) {
         home.until_ready(process);
     }
@@ -38,7 +43,7 @@ async fn three_members_find_each_other_and_are_found() {
     drop(processes.remove(2));
     std::fs::remove_file(three[2].path("log")).unwrap();
     let nothing = NameServer::start(Vec::new());
-    let mut again = start(&three[2], &nothing, &flags);
+    let mut again = begin(&three[2], &nothing);
     three[2].until_ready(&mut again);
 
     let ctl = |flags: &[&str]| {
@@ -62,7 +67,7 @@ async fn three_members_find_each_other_and_are_found() {
     assert_eq!(told.matches("ignoring discovered insecure endpoint").count(), 3, "{told}");
 }
 
-/// Each text was recorded from stock etcd 3.7.1 with the same records.
+/// The texts are those of etcd 3.7.1.
 #[test]
 fn what_is_not_found_is_refused_in_etcds_words() {
     let [home] = homes(["m0"]);
@@ -70,6 +75,8 @@ fn what_is_not_found_is_refused_in_etcds_words() {
         srv("etcd-server-others", home.peer_port + 1, "localhost"),
         srv("etcd-server-ssl-sealed", home.peer_port, "localhost"),
         srv("etcd-server-lost", home.peer_port, "nobody.example.test"),
+        srv("etcd-server-away", home.peer_port, "away.example.test"),
+        Record::A("away.example.test".to_owned(), [127, 0, 0, 9]),
     ]);
     let domain = "--discovery-srv=example.test";
     let missing = |service: &str| {
@@ -83,6 +90,11 @@ fn what_is_not_found_is_refused_in_etcds_words() {
     assert!(refused(&home, &server, &[domain, "--discovery-srv-name=none"]).contains(&none));
     let others = refused(&home, &server, &[domain, "--discovery-srv-name=others"]);
     assert!(others.contains(&format!("{setting_up}cannot find local etcd member \"m0\" in SRV records")), "{others}");
+    let away = refused(&home, &server, &[domain, "--discovery-srv-name=away"]);
+    assert!(
+        away.contains("cannot find local etcd member \"m0\" in SRV records"),
+        "its port, another's address: {away}"
+    );
     let sealed = refused(&home, &server, &[domain, "--discovery-srv-name=sealed"]);
     let port = home.peer_port;
     let mismatch = format!(

@@ -1,13 +1,14 @@
 //! Servers as processes, with ports of their own.
 
 use std::io::Read;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use quorate::client::{Client, Options};
 use quorate::wire::etcdserverpb as pb;
+
+use crate::ports;
 
 /// Longest any step may take: far beyond what a busy machine needs.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -22,14 +23,11 @@ pub struct Home {
 
 /// Homes whose ports differ.
 pub fn homes<const N: usize>(names: [&str; N]) -> [Home; N] {
-    // All are held until all are known.
-    let sockets: Vec<_> = (0..2 * N).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let mut ports = sockets.iter().map(|socket| socket.local_addr().unwrap().port());
     names.map(|name| Home {
         directory: tempfile::tempdir().unwrap(),
         name: name.to_owned(),
-        client_port: ports.next().unwrap(),
-        peer_port: ports.next().unwrap(),
+        client_port: ports::free(),
+        peer_port: ports::free(),
     })
 }
 

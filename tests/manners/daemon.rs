@@ -147,7 +147,7 @@ async fn flags_of_the_first_start_are_not_looked_at_later() {
     }
     let fresh = Home::new();
     let (code, text) = fresh.refused(&["--discovery-srv=example.com"]);
-    assert!(code == 1 && text.contains("--discovery-srv"), "{text}");
+    assert!(code == 1 && text.contains("multiple discovery or bootstrap flags are set"), "{text}");
     assert!(!fresh.data().exists());
 }
 

@@ -155,7 +155,7 @@ fn print_case(name: &str, seen: &[Vec<Figures>]) {
         let ratios = seen[at].iter().zip(&seen[at % 2]).map(|(guarded, open)| pick(guarded) / pick(open));
         median(&ratios.collect::<Vec<_>>())
     };
-    let (rate, cpu): (fn(&Figures) -> f64, fn(&Figures) -> f64) = (|f| f.rate, |f| f.cpu);
+    let (rate, cpu) = (|f: &Figures| f.rate, |f: &Figures| f.cpu);
     for (number, guard) in GUARDS.iter().enumerate() {
         let (left, right) = (number * 2, number * 2 + 1);
         println!(

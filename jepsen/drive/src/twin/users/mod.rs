@@ -77,7 +77,7 @@ impl Crowd<'_> {
             self.refresh();
             let (wish, step) = self.next();
             self.act_for(&wish, step).await?;
-            if self.number % DRAIN_EVERY == 0 {
+            if self.number.is_multiple_of(DRAIN_EVERY) {
                 self.events += self.table.watching.drain(self.table.current).await?;
             }
         }
