@@ -57,8 +57,9 @@ pub async fn look(world: &Arc<World>) -> Verdict {
     let put = Put { key: Bytes::from_static(b"calm"), value: Bytes::from_static(b"rewound"), ..Put::default() };
     let asked = living.node.spawn(async move { living.door.propose(Command::Put(put)).await.err() });
     let refusal = asked.await.unwrap_or(None);
-    // An alarm of the time of the copies may stand.
-    let done = refusal.as_ref().is_none_or(|refusal| matches!(refusal, Refusal::NoSpace | Refusal::Corrupt));
+    // An alarm of the time of the copies may stand, or users may be asked for: then it is refused where it is applied.
+    let is_of_then = |refusal: &Refusal| matches!(refusal, Refusal::NoSpace | Refusal::Corrupt | Refusal::UserEmpty);
+    let done = refusal.as_ref().is_none_or(is_of_then);
     require(done || leads(world) != Some(leader), "a cluster on old disks goes on or says why not", || {
         format!("a put was not done: {refusal:?}; {:?}", stands(world))
     })?;
