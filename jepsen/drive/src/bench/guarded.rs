@@ -15,9 +15,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::load::{Figures, Reading, SMALL_STORE, Work, drive_as, fill};
-use super::median;
+use super::{introduce, median};
 use crate::badge::Badge;
-use crate::process::{Launch, Server, Trouble, connect, fresh_home};
+use crate::process::{Launch, Server, Trouble, connect};
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Handshakes under way at once.
@@ -79,11 +79,8 @@ struct Post {
 
 /// Runs the cases and prints the tables. True always: a bench measures, it does not judge.
 pub async fn run_guarded(args: BenchGuardedArgs) -> Result<bool, Trouble> {
-    let home = fresh_home(args.base.as_deref(), "bench-guarded")?;
-    if cfg!(debug_assertions) {
-        println!("WARNING: the load driver is a debug build; use cargo run --release\n");
-    }
-    println!("left  {}\nright {}\n", args.left_bin.display(), args.right_bin.display());
+    let home = introduce(args.base.as_deref(), "bench-guarded", &args.left_bin, &args.right_bin)?;
+    println!();
     let mut posts = Vec::new();
     for guard in GUARDS {
         for (name, binary) in [("left", &args.left_bin), ("right", &args.right_bin)] {

@@ -14,9 +14,9 @@ use quorate::wire::etcdserverpb as pb;
 
 use super::lean::{self, Call};
 use super::load::{SMALL_STORE, fill, key, value};
-use super::median;
+use super::{introduce, median};
 use crate::cluster::members::Cluster;
-use crate::process::{Cost, Trouble, busy_of_all, fresh_home};
+use crate::process::{Cost, Trouble, busy_of_all};
 
 /// Load that is not measured, before each window.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -140,11 +140,7 @@ struct Side {
 
 /// Runs the cases and prints the table. True always: a bench measures, it does not judge.
 pub async fn run_cluster(args: BenchClusterArgs) -> Result<bool, Trouble> {
-    let home = fresh_home(args.base.as_deref(), "bench-cluster")?;
-    if cfg!(debug_assertions) {
-        println!("WARNING: the load driver is a debug build; use cargo run --release\n");
-    }
-    println!("left  {}\nright {}", args.left_bin.display(), args.right_bin.display());
+    let home = introduce(args.base.as_deref(), "bench-cluster", &args.left_bin, &args.right_bin)?;
     println!(
         "{} members each; {} windows of {} s each side, in turns; values 256 B, keys 38 B; {} clients on {CONNECTIONS} \
          connections to each member asked\n",

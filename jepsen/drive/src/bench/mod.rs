@@ -78,13 +78,18 @@ const LARGE: [(&str, Work, usize); 5] = [
 ];
 const RESTART: &str = "large: restart after kill -9";
 
-/// Runs the cases and prints the tables. True always: a bench measures, it does not judge.
-pub async fn run(args: BenchArgs) -> Result<bool, Trouble> {
-    let home = fresh_home(args.base.as_deref(), "bench")?;
+/// The directory of a comparison, whose head is printed.
+fn introduce(base: Option<&Path>, label: &str, left: &Path, right: &Path) -> Result<PathBuf, Trouble> {
     if cfg!(debug_assertions) {
         println!("WARNING: the load driver is a debug build; use cargo run --release\n");
     }
-    println!("left  {}\nright {}", args.left_bin.display(), args.right_bin.display());
+    println!("left  {}\nright {}", left.display(), right.display());
+    fresh_home(base, label)
+}
+
+/// Runs the cases and prints the tables. True always: a bench measures, it does not judge.
+pub async fn run(args: BenchArgs) -> Result<bool, Trouble> {
+    let home = introduce(args.base.as_deref(), "bench", &args.left_bin, &args.right_bin)?;
     println!(
         "{} measurements of {} s each side, in turns; values 256 B, keys 38 B; 100 clients on 4 connections\n",
         args.pairs, args.seconds

@@ -15,9 +15,9 @@ use tokio::net::TcpStream;
 
 use super::lean::{self, HEAD, Lane};
 use super::load::{SMALL_STORE, fill};
-use super::median;
 use super::members::Puts;
-use crate::process::{Cost, Launch, Server, Trouble, fresh_home};
+use super::{introduce, median};
+use crate::process::{Cost, Launch, Server, Trouble};
 
 /// Options of the bench of overload.
 #[derive(clap::Args, Clone, Debug)]
@@ -77,11 +77,7 @@ struct Outcome {
 
 /// Runs the bench and prints a table. True always: a bench measures, it does not judge.
 pub async fn run_overload(args: OverloadArgs) -> Result<bool, Trouble> {
-    let home = fresh_home(args.base.as_deref(), "overload")?;
-    if cfg!(debug_assertions) {
-        println!("WARNING: the load driver is a debug build; use cargo run --release\n");
-    }
-    println!("left  {}\nright {}", args.left_bin.display(), args.right_bin.display());
+    let home = introduce(args.base.as_deref(), "overload", &args.left_bin, &args.right_bin)?;
     println!(
         "{} measurements of {} s each side, in turns; {} times the closed loop's rate over {} connections; good within {} ms\n",
         args.pairs, args.seconds, args.times, args.connections, args.patience
