@@ -185,7 +185,7 @@ impl<D: Disk> Node<D> {
         self.watches.end_all();
         self.rebuild = Rebuild { clears_alarm: self.is_named(), ..Rebuild::default() };
         self.group.unbar();
-        self.tell_facts();
+        self.tell_rebuild();
     }
 
     /// Of a state that is in force: whether a rebuilding may take it, by the index of its last entry.

@@ -63,7 +63,12 @@ impl<D: Disk> Node<D> {
         // At every telling: a member started from a checkpoint knows its name before there is a leader. A leader
         // that has not applied an entry of its own term yet may not have applied all that was acknowledged.
         let knows_all = standing.leader.is_some() && (standing.role != Role::Leader || self.roles.on_duty());
-        facts.ready.store(self.told && knows_all && self.removed.is_none() && !self.rebuild.under_way(), Release);
+        let sound = !self.rebuild.is_needed();
+        debug_assert!(
+            !sound || !facts.is_corrupt() || self.is_named(),
+            "who is ready serves, unless an alarm names it"
+        );
+        facts.ready.store(self.told && knows_all && self.removed.is_none() && sound, Release);
     }
 
     pub(super) fn tell_rare(&mut self) {
