@@ -43,6 +43,16 @@ impl Rebuild {
         matches!(self.stage, Stage::Waiting)
     }
 
+    /// Whether a state is on its way into place, so that no other can be.
+    pub(super) fn is_installing(&self) -> bool {
+        matches!(self.stage, Stage::Installing)
+    }
+
+    /// Whether another state may come: none did, or one that the log here does not reach, and may never.
+    pub(super) fn takes_another(&self) -> bool {
+        matches!(self.stage, Stage::Waiting | Stage::Arrived(_))
+    }
+
     /// The proposal to clear the alarm came to nothing.
     pub(super) fn clearing_came_to_nothing(&mut self) {
         self.clearing = false;
