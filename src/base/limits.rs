@@ -79,9 +79,9 @@ pub const CHANGES_REMEMBERED: usize = 64;
 /// lags may be about to settle it, and what differs once differs for ever.
 pub const COMPARISONS_WITHOUT_MAJORITY: u32 = 5;
 
-/// Bytes committed and not applied while another member's state is awaited; beyond it appends are not taken, and the
-/// leader sends them again.
-pub const REBUILD_BACKLOG_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes committed and not applied, while another member's state is awaited or read above all; beyond it appends are not
+/// taken, and the leader sends them again.
+pub const MAX_UNAPPLIED_BYTES: usize = 256 * 1024 * 1024;
 
 /// Digests of compactions kept, as in etcd: a member that lags may be asked about them for as many compactions.
 pub const KEPT_COMPACTION_DIGESTS: usize = 10;
@@ -173,8 +173,12 @@ pub const MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
 /// History collected in memory before it is handed to the disk: large writes are cheap writes.
 pub const WRITE_HISTORY_BYTES: usize = 1024 * 1024;
 
-/// History held in memory before the disk has it; beyond it applying waits.
+/// History held in memory before the disk has it; beyond it clients' writes that need room are refused. What frees room is
+/// taken in all the same: where nothing is put it adds one small record for each key that is there, once.
 pub const MAX_UNWRITTEN_HISTORY_BYTES: usize = 128 * 1024 * 1024;
+
+/// The same; beyond it applying what needs room waits, whoever proposed it. More, so that as a rule a client is told first.
+pub const APPLYING_WAITS_HISTORY_BYTES: usize = 192 * 1024 * 1024;
 
 /// Largest checkpoint image read: a hundred million leases.
 pub const MAX_IMAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;

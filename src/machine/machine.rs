@@ -339,6 +339,13 @@ impl<D: Disk> Machine<D> {
         Ok(())
     }
 
+    /// Whether this log payload, applied now, may add to what is stored. One that deletes adds no more than a small record for
+    /// each key that is there.
+    pub fn would_put(&self, payload: &Bytes) -> bool {
+        let command = codec::decode(payload).ok().flatten().and_then(|proposal| proposal.command.ok());
+        command.is_some_and(|command| put_cost(&command) > 0 && self.permitted(&command).is_ok())
+    }
+
     fn put(
         &mut self,
         put: &Put,
