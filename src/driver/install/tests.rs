@@ -208,7 +208,7 @@ fn entry(index: LogIndex, term: Term) -> LogEntry {
 
 fn apply<D: Disk>(machine: &mut Machine<D>, entries: &[LogEntry]) {
     for entry in entries {
-        machine.apply(entry.index, entry.term, &entry.data, false).unwrap();
+        machine.apply(entry.index, entry.term, &entry.data, &|_| false).unwrap();
     }
 }
 
