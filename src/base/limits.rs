@@ -134,6 +134,10 @@ pub const WAL_FILL_WRITE_BYTES: usize = 64 * 1024;
 /// Time between two tries to write a batch for which the disk had no room.
 pub const WAL_ROOM_RETRY_MS: u64 = 200;
 
+/// Damaged places of the log, none of it needed, behind which a start goes on. Each is another reading of the log, and a disk
+/// with more of them is dying.
+pub const WAL_MAX_PASSED_OVER: usize = 16;
+
 /// Used write-ahead segments kept for use again; more would only hold space.
 pub const WAL_MAX_SPARES: usize = 2;
 

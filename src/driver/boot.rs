@@ -44,6 +44,8 @@ pub struct BootReport {
     pub tail: TailReport,
     /// Parts of the log's mark that could not be read, and were made anew from the others.
     pub unreadable: Vec<Corruption>,
+    /// Damage of the log of which nothing is needed.
+    pub passed_over: Vec<Corruption>,
     /// Ids from the flags, where the data directory says otherwise and wins.
     pub differs_from_flags: Option<WalIdentity>,
 }
@@ -137,6 +139,7 @@ pub(super) async fn boot<E: Env>(
         replayed: wal.entries.iter().filter(|entry| entry.index > applied.0).count(),
         tail: wal.tail,
         unreadable: wal.unreadable,
+        passed_over: wal.passed_over,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
     let beside: Vec<&Image> = kept.iter().collect();

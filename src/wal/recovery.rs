@@ -2,7 +2,8 @@
 //!
 //! Invariants: what is cut was never synced, as far as the durable mark and every batch that still verifies can
 //! tell; everything else that does not verify stops the start with file and offset, and nothing is changed
-//! then. What is handed out is durable first. Every step may be interrupted: the next recovery judges the same.
+//! then, but for damage of which nothing is needed. That is so where a batch behind it, which carries the hard state, begins its
+//! entries at or before the end of the checkpoint, and all that follows it to the end is there. What is handed out is durable first. Every step may be interrupted: the next recovery judges the same.
 //! Nothing that was read counts as written: a system that failed to write a page goes on showing it, counts it as clean
 //! and may have told nobody, so that a sync that succeeds later vouches for nothing that was dirty before. What no
 //! process has synced for certain is written anew.
@@ -15,13 +16,15 @@ use bytes::BytesMut;
 use super::entry::{HardState, LogEntry, TailReport, WalIdentity};
 use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity};
 use super::mark::{self, Mark, MarkFile};
-use super::replay::{Replay, Seen};
+use super::replay::{Replay, Seen, Start};
 use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
-use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_FILL_WRITE_BYTES, WAL_SEGMENT_BYTES};
+use crate::base::limits::{
+    MAX_RECORD_BYTES, SECTOR_BYTES, WAL_FILL_WRITE_BYTES, WAL_MAX_PASSED_OVER, WAL_SEGMENT_BYTES,
+};
 use crate::base::{Corruption, Fault, LogIndex, Term, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
-use crate::log::segment::{self, FIRST_RECORD_AT, SegmentHeader};
-use crate::log::{LOG_WAL, tail};
+use crate::log::segment::{self, FIRST_RECORD_AT, SegmentHeader, WholeSegment};
+use crate::log::{LOG_WAL, Place, frame, tail};
 
 /// A note that earlier versions left.
 const NOTE_OF_OLD: &str = "suspect";
@@ -53,6 +56,8 @@ pub struct RecoveredWal<D: Disk> {
     /// What could not be read and says nothing that is not said elsewhere: leftovers, and slots of the durable mark. It was
     /// written over.
     pub unreadable: Vec<Corruption>,
+    /// Damage of which nothing is needed: what the checkpoint covers, and headers of segments.
+    pub passed_over: Vec<Corruption>,
 }
 
 impl<D: Disk> std::fmt::Debug for RecoveredWal<D> {
@@ -73,6 +78,8 @@ struct Rest {
     header: Result<SegmentHeader, &'static str>,
     /// Whether the next batch may stand there and cannot be read.
     hides: bool,
+    /// The first batch there before which nothing is needed.
+    resumes: Option<Start>,
 }
 
 /// What was read of a log.
@@ -83,6 +90,8 @@ struct Reading {
     fault: Option<Fault>,
     /// Where such pieces are.
     unreadable: Vec<Corruption>,
+    /// Headers that are damaged beside whole batches.
+    passed_over: Vec<Corruption>,
 }
 
 impl<D: Disk> UnrecoveredWal<D> {
@@ -125,12 +134,17 @@ impl<D: Disk> UnrecoveredWal<D> {
     /// log of another is refused.
     pub async fn recover(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
         let mark = self.mark_of(identity).await?;
-        let Reading { replay, rests, fault, mut unreadable } = self.read(identity, &mark, after)?;
-        judge(&self.dir, self.segment_bytes, &mark, (&replay, &rests), fault)?;
+        let (start, reading) = self.read_what_is_needed(identity, &mark, after)?;
+        let is_behind_damage = start != Start::of(&mark);
+        let Reading { replay, rests, mut unreadable, passed_over, .. } = reading;
         replay.check_complete()?;
         // Before anything is removed because of what it says.
-        let (mark, slots) = MarkFile::open(&self.disk, &self.dir).await?;
+        let (mut mark, slots) = MarkFile::open(&self.disk, &self.dir).await?;
         unreadable.extend(slots);
+        if start.segment > mark.mark().oldest {
+            let Start { segment: oldest, batch: oldest_batch, .. } = start;
+            mark.set_in_turn(Mark { durable: replay.vouched, oldest, oldest_batch, ..mark.mark() }).await?;
+        }
         self.clean(&mark.mark()).await?;
         let tail = report(&self.dir, &mark.mark(), &rests);
         let hard_state = replay.hard_state;
@@ -146,13 +160,15 @@ impl<D: Disk> UnrecoveredWal<D> {
         let term_at = replay.term_at;
         // A log that ends before the checkpoint goes on behind it: there is a gap between.
         let covers = position.last_index >= after;
+        // What comes is this checkpoint's, though the entry at its end may be hidden.
+        let goes_on_unnamed = position.last_index == after && is_behind_damage && !replay.names_end();
         let entries = if covers { replay.into_entries() } else { Vec::new() };
         let mut journal = self.into_journal(identity, mark, ready, abouts, position).await?;
-        if after > position.last_index {
+        if !covers || goes_on_unnamed {
             journal.cut(after)?;
             journal.sync().await?;
         }
-        Ok(RecoveredWal { journal, hard_state, entries, term_at, tail, unreadable })
+        Ok(RecoveredWal { journal, hard_state, entries, term_at, tail, unreadable, passed_over })
     }
 
     async fn mark_of(&self, identity: WalIdentity) -> Result<Mark, Wrong> {
@@ -190,12 +206,44 @@ impl<D: Disk> UnrecoveredWal<D> {
         Ok(())
     }
 
-    /// Reads the batches, and searches what lies behind the last one.
-    fn read(&self, identity: WalIdentity, mark: &Mark, after: LogIndex) -> Result<Reading, Wrong> {
-        let mut replay = Replay::new(after, after.saturating_sub(self.catch_up), mark.oldest_batch, mark.durable);
+    /// Reads the log, from its beginning or, where that is damaged, from behind the damage if nothing up to there is needed.
+    fn read_what_is_needed(
+        &self,
+        identity: WalIdentity,
+        mark: &Mark,
+        after: LogIndex,
+    ) -> Result<(Start, Reading), Wrong> {
+        let mut start = Start::of(mark);
+        let (mut first, mut passed_over, mut vouched) = (None, Vec::new(), mark.durable);
+        for _ in 0..=WAL_MAX_PASSED_OVER {
+            let mut reading = self.read(identity, start, (after, vouched))?;
+            let judged =
+                judge(&self.dir, self.segment_bytes, mark, (&reading.replay, &reading.rests), &mut reading.fault);
+            let Err(wrong) = judged else {
+                if let Some(first) = first
+                    && let Some(doubt) = reading.replay.doubts_start()
+                {
+                    return Err(and_why(first, doubt));
+                }
+                reading.passed_over.splice(0..0, passed_over);
+                return Ok((start, reading));
+            };
+            let resumes = reading.rests.iter().find_map(|rest| rest.resumes);
+            passed_over.push(told(&wrong));
+            first.get_or_insert(wrong);
+            let Some(next) = resumes else { break };
+            (start, vouched) = (next, reading.replay.vouched);
+        }
+        Err(first.expect("the loop ends by a judgement that refuses"))
+    }
+
+    /// Reads the batches from `start` on, and searches what lies behind the last one.
+    fn read(&self, identity: WalIdentity, start: Start, (after, vouched): (LogIndex, u64)) -> Result<Reading, Wrong> {
+        let mut replay = Replay::new(after, after.saturating_sub(self.catch_up), start, vouched);
         let (mut rests, mut fault, mut unreadable): (Vec<Rest>, _, _) = (Vec::new(), None, Vec::new());
+        let mut passed_over = Vec::new();
         let segments = segment::list(&self.disk, &self.dir)?;
-        for segment in segments.into_iter().filter(|segment| *segment >= mark.oldest) {
+        for segment in segments.into_iter().filter(|segment| *segment >= start.segment) {
             let path = segment::path(&self.dir, segment);
             let mut whole = segment::read_segment(&self.disk, &path, self.segment_bytes.max(max_segment_bytes()))?;
             fault = fault.or(whole.fault.take());
@@ -204,17 +252,22 @@ impl<D: Disk> UnrecoveredWal<D> {
                 offset: *offset,
                 what: "it cannot be read".to_string(),
             }));
-            let header = SegmentHeader::decode(LOG_WAL, segment, &whole.bytes);
+            let mut header = SegmentHeader::decode(LOG_WAL, segment, &whole.bytes);
             if let Ok(header) = &header {
                 check_header_identity(&path, header, identity)?;
             }
-            let next = mark.oldest + replay.segments.len() as u64;
+            let next = start.segment + replay.segments.len() as u64;
             let before = replay.expected;
-            if let Ok(header) = &header
-                && segment == next
-                && rests.iter().all(|rest| rest.segment < segment && rest.header.is_ok())
-            {
-                replay.read_segment(segment, &path, &whole.bytes, header.zeroed)?;
+            let is_next = segment == next && rests.iter().all(|rest| rest.segment < segment && rest.header.is_ok());
+            let lacks_header =
+                is_next && is_header_damaged(segment, &whole) && replay.goes_on_in(segment, &whole.bytes);
+            if lacks_header {
+                let why = header.as_ref().err().copied().unwrap_or_default();
+                passed_over.push(Corruption { file: path.clone(), offset: 0, what: why.to_string() });
+                header = Ok(put_header(identity, segment, &mut whole));
+            }
+            if let (Ok(header), true) = (&header, is_next) {
+                replay.read_segment(segment, &path, &whole.bytes, (header.zeroed, lacks_header))?;
                 if replay.expected > before || replay.segments.len() == 1 {
                     // The log goes on here: whatever followed the last batch of the segment before is nothing.
                     rests.clear();
@@ -224,19 +277,21 @@ impl<D: Disk> UnrecoveredWal<D> {
             }
             let is_last_read = replay.segments.last().is_some_and(|seen| seen.about.segment == segment);
             let from = if is_last_read { replay.segments.last().map_or(0, |seen| seen.end) } else { FIRST_RECORD_AT };
-            let mut begins_whole = false;
+            let (mut begins_whole, mut resumes) = (false, None);
             let mut reach = tail::search(LOG_WAL, segment, &whole, from, SECTOR_BYTES as u64, |offset, framed| {
                 begins_whole |= offset == from;
-                replay.hear(framed.kind, &framed.body);
+                let free = replay.hear(framed.kind, &framed.body);
+                resumes = resumes.or(free.map(|batch| Start { segment, offset, batch }));
             });
             if header.as_ref().is_ok_and(|header| header.zeroed) {
                 reach = reach.max(whole.written);
             }
             reach = reach.max(whole.unreadable.last().map_or(0, |(_, end)| *end));
-            let hides = whole.is_unreadable(0, FIRST_RECORD_AT) || tail::hides(LOG_WAL, segment, &whole, from);
-            rests.push(Rest { segment, from, reach, begins_whole, header, hides });
+            let hides =
+                !lacks_header && whole.is_unreadable(0, FIRST_RECORD_AT) || tail::hides(LOG_WAL, segment, &whole, from);
+            rests.push(Rest { segment, from, reach, begins_whole, header, hides, resumes });
         }
-        Ok(Reading { replay, rests, fault, unreadable })
+        Ok(Reading { replay, rests, fault, unreadable, passed_over })
     }
 
     /// Makes the cut and what was read durable. Returns the segment that stands ready behind the last one.
@@ -282,19 +337,22 @@ impl<D: Disk> UnrecoveredWal<D> {
     ) -> Result<(), Fault> {
         let known = (vouched + 1).saturating_sub(seen.about.first_batch) as usize;
         let torn = rest.map_or(0, |rest| rest.reach - rest.from);
-        if known >= seen.offsets.len() && torn == 0 && !seen.offsets.is_empty() {
+        if known >= seen.offsets.len() && torn == 0 && !seen.offsets.is_empty() && !seen.lacks_header {
             return Ok(());
         }
-        if known < seen.offsets.len() && self.rewrite(seen).await? {
+        if (known < seen.offsets.len() || seen.lacks_header) && self.rewrite(seen).await? {
             return Ok(());
         }
         let file = self.disk.open(&seen.path, OpenMode::Write)?;
         if torn > 0 {
             erase(&file, seen.end, torn)?;
         }
-        if known == 0 {
+        if seen.lacks_header {
+            // All of its page, which nobody may be able to read.
+            write_pieces(&file, 0, &seen.bytes[..seen.whole_bytes().min(WAL_FILL_WRITE_BYTES)])?;
+        } else if known == 0 {
             // Begun without a sync, perhaps.
-            file.write_at(0, &header_of(identity, seen))?;
+            file.write_at(0, &header(identity, seen.about.segment, seen.zeroed).encode())?;
         }
         if let Some(from) = seen.offsets.get(known) {
             write_pieces(&file, *from, &seen.bytes[*from as usize..seen.whole_bytes()])?;
@@ -388,14 +446,14 @@ fn judge(
     segment_bytes: u64,
     mark: &Mark,
     (replay, rests): (&Replay, &[Rest]),
-    fault: Option<Fault>,
+    fault: &mut Option<Fault>,
 ) -> Result<(), Wrong> {
     let last = replay.segments.last().map_or(mark.oldest, |seen| seen.about.segment);
     let is_hidden = rests.iter().any(|rest| rest.hides && rest.segment <= last + 1);
     if replay.vouched < replay.expected && !is_hidden {
         return Ok(());
     }
-    if let Some(fault) = fault {
+    if let Some(fault) = fault.take() {
         return Err(fault.into());
     }
     let (path, offset, why) = blame(dir, segment_bytes, mark, replay, rests);
@@ -442,9 +500,41 @@ fn report(dir: &str, mark: &Mark, rests: &[Rest]) -> TailReport {
     }
 }
 
-fn header_of(identity: WalIdentity, seen: &Seen) -> bytes::Bytes {
-    let extra = encode_identity(&identity);
-    SegmentHeader { log: LOG_WAL, segment: seen.about.segment, first: 0, zeroed: seen.zeroed, extra }.encode()
+fn header(identity: WalIdentity, segment: u64, zeroed: bool) -> SegmentHeader {
+    SegmentHeader { log: LOG_WAL, segment, first: 0, zeroed, extra: encode_identity(&identity) }
+}
+
+/// Whether nothing that was ever written as a header stands in its place. One that verifies and says what it must not, as
+/// another version's, is none of these.
+fn is_header_damaged(segment: u64, whole: &WholeSegment) -> bool {
+    frame::decode(Place { log: LOG_WAL, segment, offset: 0 }, &whole.bytes).is_err()
+}
+
+/// Puts a header where a damaged one stands. What follows the batches may be leftovers, as far as anybody knows.
+fn put_header(identity: WalIdentity, segment: u64, whole: &mut WholeSegment) -> SegmentHeader {
+    let header = header(identity, segment, false);
+    let mut bytes = BytesMut::from(&whole.bytes[..]);
+    bytes[..SECTOR_BYTES].copy_from_slice(&header.encode());
+    whole.bytes = bytes.freeze();
+    header
+}
+
+/// Damage that is passed over, as it is told.
+fn told(wrong: &Wrong) -> Corruption {
+    match wrong {
+        Wrong::Corruption(corruption) => corruption.clone(),
+        Wrong::Fault(fault) => Corruption { file: fault.path.clone(), offset: 0, what: fault.to_string() },
+    }
+}
+
+/// A refusal, with why the damage was not passed over.
+fn and_why(wrong: Wrong, doubt: &str) -> Wrong {
+    match wrong {
+        Wrong::Corruption(corruption) => {
+            Corruption { what: format!("{}; {doubt}", corruption.what), ..corruption }.into()
+        }
+        fault @ Wrong::Fault(_) => fault,
+    }
 }
 
 /// Writes in small pieces, for the reason of their size's.
