@@ -13,8 +13,10 @@ use std::io::{Error, ErrorKind};
 
 use bytes::BytesMut;
 
+use super::ahead::{SegmentsAhead, ToReadAhead};
 use super::entry::{HardState, LogEntry, TailReport, WalIdentity};
 use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity};
+use super::judging::{Rest, and_why, judge, told};
 use super::mark::{self, Mark, MarkFile};
 use super::replay::{Replay, Seen, Start};
 use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
@@ -37,6 +39,7 @@ pub struct UnrecoveredWal<D: Disk> {
     segment_bytes: u64,
     catch_up: u64,
     mark: Option<Mark>,
+    ahead: SegmentsAhead,
 }
 
 /// A raft log that was read and mended.
@@ -66,22 +69,6 @@ impl<D: Disk> std::fmt::Debug for RecoveredWal<D> {
     }
 }
 
-/// A later segment, or the rest of the last one, and what was found there.
-struct Rest {
-    segment: u64,
-    /// Where what was searched starts.
-    from: u64,
-    /// End of what was written behind that, as far as it can be told; `from` if nothing was.
-    reach: u64,
-    /// Whether what stands right at `from` verifies.
-    begins_whole: bool,
-    header: Result<SegmentHeader, &'static str>,
-    /// Whether the next batch may stand there and cannot be read.
-    hides: bool,
-    /// The first batch there before which nothing is needed.
-    resumes: Option<Start>,
-}
-
 /// What was read of a log.
 struct Reading {
     replay: Replay,
@@ -105,7 +92,14 @@ impl<D: Disk> UnrecoveredWal<D> {
             let path = segment::path(dir, *segment);
             return Err(Wrong::corrupt(path, 0, "the segment has no durable mark beside it"));
         }
-        Ok(Self { disk, dir: dir.to_string(), segment_bytes: WAL_SEGMENT_BYTES, catch_up: 0, mark })
+        Ok(Self {
+            disk,
+            dir: dir.to_string(),
+            segment_bytes: WAL_SEGMENT_BYTES,
+            catch_up: 0,
+            mark,
+            ahead: SegmentsAhead::default(),
+        })
     }
 
     /// Segments of another size, for tests and the simulator.
@@ -124,6 +118,18 @@ impl<D: Disk> UnrecoveredWal<D> {
         self
     }
 
+    /// What reads segments ahead of [`Self::recover`], wherever and beside other work; nothing in a fresh directory.
+    pub fn to_read_ahead(&self) -> Option<ToReadAhead<D>> {
+        let mark = self.mark.as_ref()?;
+        Some(ToReadAhead::new(self.disk.clone(), self.dir.clone(), mark, self.longest_segment()))
+    }
+
+    /// With what was read ahead.
+    pub fn with_ahead(mut self, ahead: SegmentsAhead) -> Self {
+        self.ahead = ahead;
+        self
+    }
+
     /// Whose log it is; `None` for a fresh directory.
     pub fn identity(&self) -> Option<WalIdentity> {
         self.mark.map(|mark| mark.identity)
@@ -132,7 +138,7 @@ impl<D: Disk> UnrecoveredWal<D> {
     /// Reads and mends the log. Entries at or below `after` are covered by a checkpoint and are not handed out;
     /// a log that ends before `after` goes on behind it. A fresh directory becomes the log of `identity`; the
     /// log of another is refused.
-    pub async fn recover(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
+    pub async fn recover(mut self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
         let mark = self.mark_of(identity).await?;
         let (start, reading) = self.read_what_is_needed(identity, &mark, after)?;
         let is_behind_damage = start != Start::of(&mark);
@@ -206,9 +212,14 @@ impl<D: Disk> UnrecoveredWal<D> {
         Ok(())
     }
 
+    /// The longest a segment can get: a batch that fits no rest of a segment gets one of its own.
+    fn longest_segment(&self) -> u64 {
+        self.segment_bytes.max(WAL_SEGMENT_BYTES + MAX_RECORD_BYTES as u64 + 2 * SECTOR_BYTES as u64)
+    }
+
     /// Reads the log, from its beginning or, where that is damaged, from behind the damage if nothing up to there is needed.
     fn read_what_is_needed(
-        &self,
+        &mut self,
         identity: WalIdentity,
         mark: &Mark,
         after: LogIndex,
@@ -238,14 +249,22 @@ impl<D: Disk> UnrecoveredWal<D> {
     }
 
     /// Reads the batches from `start` on, and searches what lies behind the last one.
-    fn read(&self, identity: WalIdentity, start: Start, (after, vouched): (LogIndex, u64)) -> Result<Reading, Wrong> {
+    fn read(
+        &mut self,
+        identity: WalIdentity,
+        start: Start,
+        (after, vouched): (LogIndex, u64),
+    ) -> Result<Reading, Wrong> {
         let mut replay = Replay::new(after, after.saturating_sub(self.catch_up), start, vouched);
         let (mut rests, mut fault, mut unreadable): (Vec<Rest>, _, _) = (Vec::new(), None, Vec::new());
         let mut passed_over = Vec::new();
         let segments = segment::list(&self.disk, &self.dir)?;
         for segment in segments.into_iter().filter(|segment| *segment >= start.segment) {
             let path = segment::path(&self.dir, segment);
-            let mut whole = segment::read_segment(&self.disk, &path, self.segment_bytes.max(max_segment_bytes()))?;
+            let mut whole = match self.ahead.take(segment) {
+                Some(whole) => whole,
+                None => segment::read_segment(&self.disk, &path, self.longest_segment())?,
+            };
             fault = fault.or(whole.fault.take());
             unreadable.extend(whole.unreadable.first().map(|(offset, _)| Corruption {
                 file: path.clone(),
@@ -434,60 +453,6 @@ impl<D: Disk> UnrecoveredWal<D> {
     }
 }
 
-/// The longest a segment can get: a batch that fits no rest of a segment gets one of its own.
-fn max_segment_bytes() -> u64 {
-    WAL_SEGMENT_BYTES + MAX_RECORD_BYTES as u64 + 2 * SECTOR_BYTES as u64
-}
-
-/// Refuses the log if anything says that the batch which is not there was durable, or it may be there and cannot be read.
-/// Where anything could not be read that is told instead of damage: another start may find it readable.
-fn judge(
-    dir: &str,
-    segment_bytes: u64,
-    mark: &Mark,
-    (replay, rests): (&Replay, &[Rest]),
-    fault: &mut Option<Fault>,
-) -> Result<(), Wrong> {
-    let last = replay.segments.last().map_or(mark.oldest, |seen| seen.about.segment);
-    let is_hidden = rests.iter().any(|rest| rest.hides && rest.segment <= last + 1);
-    if replay.vouched < replay.expected && !is_hidden {
-        return Ok(());
-    }
-    if let Some(fault) = fault.take() {
-        return Err(fault.into());
-    }
-    let (path, offset, why) = blame(dir, segment_bytes, mark, replay, rests);
-    let (expected, vouched) = (replay.expected, replay.vouched);
-    let what = format!("batch {expected} is missing, but up to batch {vouched} the log was durable: {why}");
-    Err(Wrong::corrupt(path, offset, what))
-}
-
-/// The likeliest place of the damage.
-fn blame(dir: &str, segment_bytes: u64, mark: &Mark, replay: &Replay, rests: &[Rest]) -> (String, u64, &'static str) {
-    let path = |segment| segment::path(dir, segment);
-    let Some(last) = replay.segments.last() else {
-        return match rests.first() {
-            Some(Rest { segment, header: Err(why), .. }) if *segment == mark.oldest => (path(*segment), 0, *why),
-            _ => (path(mark.oldest), 0, "the segment is missing"),
-        };
-    };
-    let here = (last.path.clone(), last.end, last.why);
-    let written_here = rests.iter().any(|rest| rest.segment == last.about.segment && rest.reach > rest.from);
-    let full = last.end + SECTOR_BYTES as u64 > segment_bytes;
-    if written_here {
-        return here;
-    }
-    let next = last.about.segment + 1;
-    match rests.iter().find(|rest| rest.segment > last.about.segment) {
-        Some(rest) if rest.segment > next => (path(next), 0, "the segment is missing"),
-        Some(Rest { segment, header: Err(why), .. }) => (path(*segment), 0, *why),
-        Some(rest) if full || rest.reach > rest.from && !rest.begins_whole => {
-            (path(rest.segment), rest.from, "the first batch does not verify")
-        }
-        _ => here,
-    }
-}
-
 fn report(dir: &str, mark: &Mark, rests: &[Rest]) -> TailReport {
     let Some((last, later)) = rests.split_first() else {
         return TailReport { file: segment::path(dir, mark.oldest), offset: FIRST_RECORD_AT, ..TailReport::default() };
@@ -517,24 +482,6 @@ fn put_header(identity: WalIdentity, segment: u64, whole: &mut WholeSegment) -> 
     bytes[..SECTOR_BYTES].copy_from_slice(&header.encode());
     whole.bytes = bytes.freeze();
     header
-}
-
-/// Damage that is passed over, as it is told.
-fn told(wrong: &Wrong) -> Corruption {
-    match wrong {
-        Wrong::Corruption(corruption) => corruption.clone(),
-        Wrong::Fault(fault) => Corruption { file: fault.path.clone(), offset: 0, what: fault.to_string() },
-    }
-}
-
-/// A refusal, with why the damage was not passed over.
-fn and_why(wrong: Wrong, doubt: &str) -> Wrong {
-    match wrong {
-        Wrong::Corruption(corruption) => {
-            Corruption { what: format!("{}; {doubt}", corruption.what), ..corruption }.into()
-        }
-        fault @ Wrong::Fault(_) => fault,
-    }
 }
 
 /// Writes in small pieces, for the reason of their size's.
