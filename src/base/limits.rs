@@ -212,7 +212,8 @@ pub const COMPACTION_SLICE_BYTES: usize = 1024 * 1024;
 pub const APPLY_CHANGES_PER_TURN: usize = 5_000;
 
 /// Index entries compacted before other work gets its turn: some five microseconds each on a busy machine, so
-/// that a slice takes about 2 ms there.
+/// that a slice takes about half a millisecond there. A put waits for two or three turns: of 400 they cost its 99th percentile
+/// a factor of 4 to 7, of these 1 to 2 (`benches/record/2026-11-27-behind.md`).
 pub const COMPACTION_SLICE: usize = 100;
 
 /// Events buffered for one watch stream before its watchers are fed from history instead, in bytes.
@@ -241,7 +242,7 @@ pub const WATCHERS_CLOSED_PER_TURN: usize = 2_000;
 /// Watchers of one stream looked at for a progress notice in one tick, for the same reason.
 pub const PROGRESS_NOTICES_PER_TURN: usize = 10_000;
 
-/// History read for catching-up watchers in one turn, in bytes.
+/// History read for catching-up watchers in one turn, in bytes; for the same reason no more.
 pub const CATCH_UP_BYTES_PER_TURN: usize = 1024 * 1024;
 
 /// Revisions in one response to a catching-up watcher, as in etcd.

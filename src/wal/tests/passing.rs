@@ -180,6 +180,42 @@ fn leftovers_of_an_earlier_life_are_not_the_log() {
     }
 }
 
+/// What was read ahead is judged as if it had been read then, be it damaged or unreadable, or a file that is missing.
+#[test]
+fn reading_ahead_changes_nothing() {
+    let (disk, ..) = log();
+    let names = segments(&disk);
+    let missing = disk.copy();
+    missing.remove(names.last().expect("there")).expect("removed");
+    let mut logs = vec![disk.copy(), damaged(&disk, &names[0], 3), damaged(&disk, &names[4], 2), missing];
+    logs.push(damaged(&damaged(&disk, &names[3], 0), &names[4], 0));
+    for (at, disk) in logs.into_iter().enumerate() {
+        for (after, fails) in [(0, false), (25, false), (30, false), (25, true)] {
+            let open = || {
+                let disk = ScramblingDisk::new(disk.copy(), 1);
+                if fails {
+                    disk.make_unreadable(&names[3], 512..1024);
+                }
+                UnrecoveredWal::open(disk, "wal").expect("opened").with_segment_bytes(SEGMENT)
+            };
+            let plain = run_ready(open().recover(ME, after));
+            let wal = open();
+            let ahead = wal.to_read_ahead().expect("a log").read();
+            match (run_ready(wal.with_ahead(ahead).recover(ME, after)), plain) {
+                (Ok(ahead), Ok(plain)) => {
+                    assert_eq!((ahead.entries, ahead.hard_state), (plain.entries, plain.hard_state), "{at}");
+                    assert_eq!(ahead.passed_over, plain.passed_over, "{at}");
+                }
+                (ahead, plain) => assert_eq!(
+                    ahead.expect_err("as the other").to_string(),
+                    plain.expect_err("as the other").to_string(),
+                    "{at}"
+                ),
+            }
+        }
+    }
+}
+
 /// A checkpoint that was installed, and a log that was not cut yet: where the entry at its end is damaged nobody can tell
 /// whether what follows is the log of another timeline.
 #[test]
