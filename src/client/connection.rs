@@ -238,9 +238,15 @@ impl Client {
         }
     }
 
-    /// The next endpoint's channel for a stream: no timeout, because a stream lives as long as it is wanted.
-    pub(super) fn stream_wire(&self, needs_leader: bool) -> Wire {
-        self.wire(None, needs_leader).1
+    /// The next endpoint, by its place in the list, and its channel for a stream: no timeout, because a stream lives as
+    /// long as it is wanted. A member that has no leader ends it.
+    pub(super) fn stream_wire(&self) -> (usize, Wire) {
+        self.wire(None, true)
+    }
+
+    /// Nobody answers at this place: what comes next goes elsewhere for a while.
+    pub(super) fn is_silent(&self, place: usize) {
+        self.shared.rotation.is_away(place, Instant::now());
     }
 
     /// The endpoint whose turn it is, by its place in the list, and its channel.
