@@ -116,7 +116,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("http", &["wire", "api", "server", "client"]),
     ("httparse", &["peer"]),
     ("http_body", &["api"]),
-    ("http_body_util", &["api", "server"]),
+    ("http_body_util", &["api", "server", "client"]),
     ("hyper", &["server", "client"]),
     ("hyper_util", &["server", "client"]),
     ("mimalloc", &["bin"]),

@@ -140,6 +140,11 @@ impl Client {
         names.zip(away.iter().cloned()).filter_map(|(endpoint, why)| Some((endpoint, why?))).collect()
     }
 
+    /// The timeout of each request.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// How this client behaves.
     pub fn options(&self) -> &Options {
         &self.shared.options
