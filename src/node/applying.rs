@@ -113,8 +113,9 @@ impl<D: Disk> Node<D> {
     }
 
     fn apply_command(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
-        let want_prev = self.watches.want_prev();
-        let outcome = self.machine.apply(entry.index, entry.term, &entry.data, want_prev)?;
+        let watches = &self.watches;
+        let wants_prev = |key: &[u8]| watches.want_prev_of(key);
+        let outcome = self.machine.apply(entry.index, entry.term, &entry.data, &wants_prev)?;
         let mut applied = outcome.applied;
         self.work.changed(applied.events.len());
         let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());

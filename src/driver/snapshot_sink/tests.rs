@@ -17,7 +17,7 @@ fn machine(entries: u64) -> Machine<MemoryDisk> {
     let mut machine = Machine::open(MemoryDisk::new(), options, &Image::default(), &[]).unwrap();
     for index in 1..=entries {
         let put = Put { key: format!("k{index}").into(), value: "a value".into(), ..Put::default() };
-        machine.apply(index, 1, &codec::encode(index, &Command::Put(put)), false).unwrap();
+        machine.apply(index, 1, &codec::encode(index, &Command::Put(put)), &|_| false).unwrap();
     }
     machine
 }
