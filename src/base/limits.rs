@@ -1,9 +1,12 @@
 //! Every limit of the house in one place, each with its reason. Sizes are bytes, times are milliseconds.
 //!
-//! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`.
+//! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`, what travels between
+//! members in `limits/peers.rs`.
 
+mod peers;
 mod shares;
 
+pub use peers::*;
 pub use shares::*;
 
 /// Largest client request, as etcd's `--max-request-bytes` defaults to.
@@ -109,6 +112,9 @@ pub const APPEND_BYTES: usize = 1024 * 1024;
 /// Bytes of entries believed of one message of a peer: what fits into one record of the log beside a batch that was
 /// almost full before.
 pub const MAX_APPEND_BYTES: usize = 32 * 1024 * 1024;
+
+/// Largest message between members: the largest append that is believed, and what frames its entries.
+pub const PEER_MESSAGE_BYTES: usize = MAX_APPEND_BYTES + 4 * 1024 * 1024;
 
 /// Appends under way to one follower before the leader waits for an answer, as in etcd.
 pub const MAX_INFLIGHT_APPENDS: usize = 512;
@@ -399,56 +405,6 @@ pub const DRAIN_MS: u64 = 5_000;
 
 /// Time between closing the listeners and ending the node: requests under way get their answers.
 pub const STOP_GRACE_MS: u64 = 200;
-
-/// Largest message between members: the largest append that is believed, and what frames its entries.
-pub const PEER_MESSAGE_BYTES: usize = MAX_APPEND_BYTES + 4 * 1024 * 1024;
-
-/// Head of a request or an answer between members: peer URLs are the only part that grows.
-pub const PEER_HEAD_BYTES: usize = 16 * 1024;
-
-/// Header lines of such a head.
-pub const PEER_HEAD_LINES: usize = 64;
-
-/// Messages waiting for one peer in each class, as etcd's stream buffer.
-pub const PEER_QUEUE_MESSAGES: usize = 4_096;
-
-/// Bytes of appends, and of proposals passed on, waiting for one peer: raft keeps fewer in flight; what is beyond is
-/// dropped and sent again.
-pub const PEER_QUEUE_BYTES: usize = 64 * 1024 * 1024;
-
-/// Bytes of votes, heartbeats, reads and answers waiting for one peer: a few dozen bytes each.
-pub const PEER_URGENT_BYTES: usize = 4 * 1024 * 1024;
-
-/// Messages written in one go: what an urgent message may have to wait for.
-pub const PEER_WRITE_MESSAGES: usize = 64;
-
-/// Bytes of messages written in one go, for the same reason; one message may be larger.
-pub const PEER_WRITE_BYTES: usize = 256 * 1024;
-
-/// Buffers of a connection between members that grew beyond this are given back when they are empty.
-pub const PEER_KEPT_BUFFER_BYTES: usize = 1024 * 1024;
-
-/// Bytes read from a connection between members at once, as in etcd.
-pub const PEER_READ_BYTES: usize = 64 * 1024;
-
-/// Silence after which a connection between members is given up, as etcd's; kept alive at a third of it.
-pub const PEER_READ_TIMEOUT_MS: u64 = 5_000;
-
-/// What connecting to a peer may take beyond an election timeout, as in etcd.
-pub const PEER_DIAL_MS: u64 = 1_000;
-
-/// First pause after a peer could not be reached, as etcd's only one.
-pub const PEER_REDIAL_MS: u64 = 100;
-
-/// Longest pause: a healed network is noticed within it.
-pub const PEER_REDIAL_MAX_MS: u64 = 1_000;
-
-/// Connections that others have opened to the peer port: two streams, two pipelines, a snapshot and some questions of
-/// each member, many times over.
-pub const PEER_CONNECTIONS: usize = 1_024;
-
-/// Senders that are not known as members and are answered all the same: those who joined while this member was away.
-pub const PEER_REMOTES: usize = 16;
 
 /// Largest question between members, as etcd bounds its own.
 pub const PEER_QUESTION_BYTES: usize = 64 * 1024;
