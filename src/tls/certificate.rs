@@ -19,7 +19,43 @@ pub struct Names {
     /// Seconds since 1970 from which, and until which, it is valid.
     pub valid: (i64, i64),
     has_alternatives: bool,
+    /// What it may be used for, where it says so.
+    uses: Option<Uses>,
+    /// It must not be used by who does not understand all of it.
+    is_beyond_us: bool,
 }
+
+/// What a certificate may be used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Uses {
+    as_client: bool,
+    as_server: bool,
+}
+
+/// Who shows a certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shower {
+    /// A client.
+    Client,
+    /// A server.
+    Server,
+}
+
+/// The extensions that Go's library understands; one beside them that is critical makes the certificate unusable.
+const UNDERSTOOD: [&str; 12] = [
+    "2.5.29.14",
+    "2.5.29.15",
+    "2.5.29.17",
+    "2.5.29.19",
+    "2.5.29.30",
+    "2.5.29.31",
+    "2.5.29.32",
+    "2.5.29.33",
+    "2.5.29.35",
+    "2.5.29.36",
+    "2.5.29.37",
+    "2.5.29.54",
+];
 
 impl Names {
     /// Reads a certificate.
@@ -40,6 +76,15 @@ impl Names {
         };
         let alternatives = certificate.subject_alternative_name().map_err(|error| malformed(&error))?;
         names.has_alternatives = alternatives.is_some();
+        let uses = certificate.extended_key_usage().map_err(|error| malformed(&error))?;
+        names.uses = uses.map(|uses| Uses {
+            as_client: uses.value.any || uses.value.client_auth,
+            as_server: uses.value.any || uses.value.server_auth,
+        });
+        names.is_beyond_us = certificate
+            .extensions()
+            .iter()
+            .any(|extension| extension.critical && !UNDERSTOOD.contains(&extension.oid.to_id_string().as_str()));
         for name in alternatives.iter().flat_map(|alternatives| &alternatives.value.general_names) {
             match name {
                 GeneralName::DNSName(name) => names.dns.push((*name).to_string()),
@@ -64,6 +109,19 @@ impl Names {
             }
         };
         if fits { Ok(()) } else { Err(self.mismatch(host, bare.parse::<IpAddr>().is_ok())) }
+    }
+
+    /// Whether the certificate may be shown by such a one: what says nothing of its use may be used for anything.
+    pub fn may_be_shown_by(&self, shower: Shower) -> bool {
+        self.uses.is_none_or(|uses| match shower {
+            Shower::Client => uses.as_client,
+            Shower::Server => uses.as_server,
+        })
+    }
+
+    /// Whether something in it is critical that is not understood.
+    pub fn is_beyond_us(&self) -> bool {
+        self.is_beyond_us
     }
 
     fn mismatch(&self, host: &str, is_address: bool) -> String {
