@@ -23,6 +23,7 @@ use crate::api::services::snapshot::SnapshotBlobs;
 use crate::api::services::watch::WatchAnswers;
 use crate::api::transport::call::{Call, HttpResponse, StdError};
 use crate::api::transport::pieces::Whole;
+use crate::api::transport::unwanted::read_off;
 use crate::env::Env;
 use crate::wire::etcdserverpb as pb;
 
@@ -41,13 +42,16 @@ where
     B::Error: Into<StdError> + Send,
 {
     if let Some((code, text)) = malformed(request.method(), request.headers()) {
+        read_off(request.into_body()).await;
         let mut response = Status::internal(text).into_http();
         *response.status_mut() = code;
         return response;
     }
     let path = request.uri().path();
     let Some(rpc) = Rpc::from_path(path) else {
-        return Status::unimplemented(unknown_method_text(path)).into_http();
+        let unknown = Status::unimplemented(unknown_method_text(path));
+        read_off(request.into_body()).await;
+        return unknown.into_http();
     };
     let call = Call::new(porch, rpc, guest);
     /// A method of the porch that answers in one message.
@@ -134,6 +138,6 @@ where
         Rpc::RoleDelete => ask!(role_delete),
         Rpc::RoleGrantPermission => ask!(role_grant_permission),
         Rpc::RoleRevokePermission => ask!(role_revoke_permission),
-        unbuilt => call.refuse(&unbuilt.unbuilt()),
+        unbuilt => call.refuse(request, &unbuilt.unbuilt()).await,
     }
 }

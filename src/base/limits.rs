@@ -325,7 +325,14 @@ pub const PEERS_GREETED: usize = 16;
 /// Time a new connection has to begin as an HTTP connection does.
 pub const GREETING_MS: u64 = 10_000;
 
-/// Time an HTTP/1.1 client has to send the headers of a request.
+/// Bytes of a body that are read although its answer is known: a client that still sends may not look at the answer. What
+/// is longer than the largest request is nobody's mistake.
+pub const UNWANTED_BODY_BYTES: usize = 2 * 1024 * 1024;
+
+/// Time that such a body gets: what was sent with its head is there.
+pub const UNWANTED_BODY_MS: u64 = 1_000;
+
+/// Time an HTTP/1.1 client has to send the headers of a request, from their first byte.
 pub const HEADER_READ_MS: u64 = 30_000;
 
 /// Headers of one request, in bytes: gRPC's own recommendation is 8 KiB, tokens may be larger.

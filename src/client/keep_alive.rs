@@ -13,7 +13,7 @@ use tonic::{Status, Streaming};
 use crate::wire::etcdserverpb as pb;
 
 use super::connection::Client;
-use super::error::Error;
+use super::error::{Error, lost};
 
 /// Time a lease is taken to have before the first answer, as in etcd's client.
 const FIRST_TTL: Duration = Duration::from_secs(5);
@@ -98,8 +98,7 @@ impl KeepAlive {
                         }
                         continue;
                     }
-                    if !matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Internal | tonic::Code::Unknown)
-                    {
+                    if !matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Internal) && !lost(&status) {
                         return Some(Err(status.into()));
                     }
                     sleep(REOPEN_AFTER).await;

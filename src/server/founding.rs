@@ -52,7 +52,7 @@ pub fn read(given: &str) -> Result<Vec<InitialMember>, String> {
 }
 
 /// Whether this member, `name`, which tells others to reach it at `advertised`, is as `members` have it. One that joins
-/// a cluster that `exists` has told its URLs to that cluster before. URLs are compared by the place they are `at`.
+/// a cluster that `exists` has told its URLs to that cluster before. A member without a name is none. URLs are compared by the place they are `at`.
 ///
 /// # Errors
 /// It is not, or a URL stands twice.
@@ -63,7 +63,7 @@ pub fn check(
     exists: bool,
     at: impl Fn(&str) -> String,
 ) -> Result<(), String> {
-    let Some(local) = members.iter().find(|member| member.name == name) else {
+    let Some(local) = members.iter().find(|member| member.name == name && !name.is_empty()) else {
         return Err(format!("couldn't find local name {name:?} in the initial cluster configuration"));
     };
     if !exists {

@@ -357,7 +357,7 @@ async fn answer<E: Env>(
             let (room, guest) = from;
             api::serve(porch, request.map(|body| Asked::Sent(TakenIn::new(body, room))), guest).await
         }
-        Traffic::Metrics => api::respond_metrics(&porch, &request).await,
+        Traffic::Metrics => api::respond_metrics(&porch, request).await,
     })
 }
 

@@ -21,8 +21,6 @@ pub struct Names {
     has_alternatives: bool,
     /// What it may be used for, where it says so.
     uses: Option<Uses>,
-    /// It must not be used by who does not understand all of it.
-    is_beyond_us: bool,
 }
 
 /// What a certificate may be used for.
@@ -40,22 +38,6 @@ pub enum Shower {
     /// A server.
     Server,
 }
-
-/// The extensions that Go's library understands; one beside them that is critical makes the certificate unusable.
-const UNDERSTOOD: [&str; 12] = [
-    "2.5.29.14",
-    "2.5.29.15",
-    "2.5.29.17",
-    "2.5.29.19",
-    "2.5.29.30",
-    "2.5.29.31",
-    "2.5.29.32",
-    "2.5.29.33",
-    "2.5.29.35",
-    "2.5.29.36",
-    "2.5.29.37",
-    "2.5.29.54",
-];
 
 impl Names {
     /// Reads a certificate.
@@ -81,10 +63,6 @@ impl Names {
             as_client: uses.value.any || uses.value.client_auth,
             as_server: uses.value.any || uses.value.server_auth,
         });
-        names.is_beyond_us = certificate
-            .extensions()
-            .iter()
-            .any(|extension| extension.critical && !UNDERSTOOD.contains(&extension.oid.to_id_string().as_str()));
         for name in alternatives.iter().flat_map(|alternatives| &alternatives.value.general_names) {
             match name {
                 GeneralName::DNSName(name) => names.dns.push((*name).to_string()),
@@ -117,11 +95,6 @@ impl Names {
             Shower::Client => uses.as_client,
             Shower::Server => uses.as_server,
         })
-    }
-
-    /// Whether something in it is critical that is not understood.
-    pub fn is_beyond_us(&self) -> bool {
-        self.is_beyond_us
     }
 
     fn mismatch(&self, host: &str, is_address: bool) -> String {

@@ -111,9 +111,6 @@ fn own_anchor(
     if now > names.valid.1 {
         return Err(Error::InvalidCertificate(CertificateError::Expired));
     }
-    if names.is_beyond_us() {
-        return Err(Error::InvalidCertificate(CertificateError::UnhandledCriticalExtension));
-    }
     if !names.may_be_shown_by(shower) {
         return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
     }

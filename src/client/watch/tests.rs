@@ -74,4 +74,9 @@ fn only_a_lost_server_is_worth_another_stream() {
     assert!(may_resume(&Status::internal("h2 protocol error")));
     assert!(!may_resume(&Status::unavailable("etcdserver: no leader")));
     assert!(!may_resume(&Status::unauthenticated("etcdserver: invalid auth token")));
+    // Nobody's words are an answer, somebody's are one, whatever their code.
+    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+    assert!(may_resume(&Status::from_error(Box::new(reset))));
+    assert!(!may_resume(&Status::unknown("boom")));
+    assert!(!may_resume(&Status::cancelled("boom")));
 }
