@@ -69,14 +69,17 @@ fn a_cancellation_is_delivered_and_is_the_last() {
 
 #[test]
 fn only_a_lost_server_is_worth_another_stream() {
-    assert!(may_resume(&Status::unavailable("connection reset")));
-    assert!(may_resume(&Status::unavailable("etcdserver: server stopped")));
-    assert!(may_resume(&Status::internal("h2 protocol error")));
-    assert!(!may_resume(&Status::unavailable("etcdserver: no leader")));
-    assert!(!may_resume(&Status::unauthenticated("etcdserver: invalid auth token")));
-    // Nobody's words are an answer, somebody's are one, whatever their code.
-    let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-    assert!(may_resume(&Status::from_error(Box::new(reset))));
-    assert!(!may_resume(&Status::unknown("boom")));
-    assert!(!may_resume(&Status::cancelled("boom")));
+    for ends_without_leader in [false, true] {
+        let may = |status: &Status| may_resume(status, ends_without_leader);
+        assert!(may(&Status::unavailable("connection reset")));
+        assert!(may(&Status::unavailable("etcdserver: server stopped")));
+        assert!(may(&Status::internal("h2 protocol error")));
+        assert_eq!(may(&Status::unavailable("etcdserver: no leader")), !ends_without_leader);
+        assert!(!may(&Status::unauthenticated("etcdserver: invalid auth token")));
+        // Nobody's words are an answer, somebody's are one, whatever their code.
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(may(&Status::from_error(Box::new(reset))));
+        assert!(!may(&Status::unknown("boom")));
+        assert!(!may(&Status::cancelled("boom")));
+    }
 }
