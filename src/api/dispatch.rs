@@ -42,7 +42,7 @@ where
     B::Error: Into<StdError> + Send,
 {
     if let Some((code, text)) = malformed(request.method(), request.headers()) {
-        read_off(request.into_body()).await;
+        Box::pin(read_off(request.into_body())).await;
         let mut response = Status::internal(text).into_http();
         *response.status_mut() = code;
         return response;
@@ -50,7 +50,7 @@ where
     let path = request.uri().path();
     let Some(rpc) = Rpc::from_path(path) else {
         let unknown = Status::unimplemented(unknown_method_text(path));
-        read_off(request.into_body()).await;
+        Box::pin(read_off(request.into_body())).await;
         return unknown.into_http();
     };
     let call = Call::new(porch, rpc, guest);

@@ -200,20 +200,8 @@ fn struct_of(map: &str) -> &'static str {
     }
 }
 
-/// The keys whose text etcd looks at itself: an empty one is not given. Any other takes the place of its default.
-const IF_NOT_EMPTY: [&str; 9] = [
-    "listen-peer-urls",
-    "listen-client-urls",
-    "listen-client-http-urls",
-    "listen-metrics-urls",
-    "initial-advertise-peer-urls",
-    "advertise-client-urls",
-    "cors",
-    "host-whitelist",
-    "feature-gates",
-];
-
-/// Takes one value, as the command line would have it.
+/// Takes one value, as the command line would have it. An empty text takes the place of its default; a list that is empty, and
+/// a word of a few that is none, is not given.
 fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Value) -> Result<(), String> {
     let other = |wanted: &str| {
         let kind = match value {
@@ -259,7 +247,7 @@ fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Va
         (_, Value::String(text)) => text.clone(),
         _ => return Err(other(if is_list { "[]string" } else { "string" })),
     };
-    if !text.is_empty() || (matches!(value, Value::String(_)) && !IF_NOT_EMPTY.contains(&key)) {
+    if !text.is_empty() || matches!((kind, value), (Kind::Text | Kind::Level, Value::String(_))) {
         given.push((name, text));
     }
     Ok(())
@@ -361,7 +349,7 @@ auto-compaction-retention: \"1\"
         ] {
             assert_eq!(of_text(text), Ok(vec![(name, value.to_string())]), "{text}");
         }
-        assert_eq!(of_text("cors: ''\nlisten-client-urls: ''\nname:"), Ok(Vec::new()));
+        assert_eq!(of_text("cors: ''\nlisten-client-urls: ''\ninitial-cluster-state: ''\nname:"), Ok(Vec::new()));
         for wrong in ["heartbeat-interval: 1.5", "quota-backend-bytes: 1e21", "snapshot-count: -1.0"] {
             assert!(of_text(wrong).is_err_and(|why| why.contains("cannot unmarshal number")), "{wrong}");
         }

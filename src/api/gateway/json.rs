@@ -69,7 +69,8 @@ fn mend_value(kind: &Kind, value: &mut Value) {
         (Kind::Message(kind), value) => mend(kind, value),
         (Kind::Bytes, Value::String(text)) => text.retain(|c| !matches!(c, '\r' | '\n')),
         (Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Uint64, Value::String(text)) => {
-            if let Some(whole) = serde_json::from_str(text).ok().as_ref().and_then(whole) {
+            let bare = Some(&*text).filter(|text| text.trim().len() == text.len());
+            if let Some(whole) = bare.and_then(|text| serde_json::from_str(text).ok()).as_ref().and_then(whole) {
                 *text = whole.to_string();
             }
         }

@@ -101,7 +101,8 @@ impl<E: Env> Call<E> {
     /// Ends it with a refusal, before anything of it was looked at. One who sends a stream of messages is not waited for.
     pub async fn refuse<B: HttpBody>(self, request: http::Request<B>, refusal: &Refusal) -> HttpResponse {
         if self.rpc.flow() != Flow::BidiStream {
-            read_off(request.into_body()).await;
+            // Seldom, so it takes no room in what is not.
+            Box::pin(read_off(request.into_body())).await;
         }
         self.fail(status_of(refusal))
     }

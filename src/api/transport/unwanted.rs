@@ -14,8 +14,12 @@ use crate::base::limits;
 /// Reads what is left of a body whose answer is known, as far as it comes soon and is not long: a client that still sends
 /// may take the end of its stream for a failure, and never look at the answer.
 pub async fn read_off<B: Body>(body: B) {
+    if body.is_end_stream() {
+        return;
+    }
     let reading = async {
-        let (mut body, mut left) = (pin!(body), limits::UNWANTED_BODY_BYTES);
+        let mut left = limits::UNWANTED_BODY_BYTES;
+        let mut body = pin!(body);
         while !body.is_end_stream()
             && let Some(Ok(frame)) = body.as_mut().frame().await
         {
