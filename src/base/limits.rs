@@ -1,6 +1,7 @@
 //! Every limit of the house in one place, each with its reason. Sizes are bytes, times are milliseconds.
 //!
-//! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`.
+//! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`; how
+//! connections begin in `limits/connections.rs`.
 
 mod connections;
 mod shares;
