@@ -131,7 +131,9 @@ mod tests {
 
     #[test]
     fn what_is_no_request_is_told_before_its_body_is_read() {
-        let put = |method, fields| asked_with("/v3/kv/put", method, fields);
+        fn put(method: Method, fields: &[(&str, &str)]) -> Result<Rpc, (Code, String)> {
+            asked_with("/v3/kv/put", method, fields)
+        }
         let not_allowed = || Err((Code::Unimplemented, "Method Not Allowed".to_owned()));
         let form = ("content-type", "application/x-www-form-urlencoded");
         assert_eq!(put(Method::POST, &[]), Ok(Rpc::Put));
