@@ -26,10 +26,9 @@ const DEFAULT_CLUSTER: &str = "default=http://localhost:2380";
 /// A URL is refused.
 pub fn members(given: Option<&str>, name: &str, peer_urls: &[String]) -> Result<Vec<InitialMember>, String> {
     let given = given.filter(|given| *given != DEFAULT_CLUSTER || name == DEFAULT_NAME);
-    let Some(given) = given else {
-        return Ok(vec![InitialMember { name: name.to_owned(), peer_urls: peer_urls.to_vec() }]);
-    };
-    read(given).map_err(|why| format!("error setting up initial cluster: {why}"))
+    // Read as if it were given, so that a name that cannot be is found.
+    let alone = || shown(&[InitialMember { name: name.to_owned(), peer_urls: peer_urls.to_vec() }]);
+    read(&given.map_or_else(alone, str::to_owned)).map_err(|why| format!("error setting up initial cluster: {why}"))
 }
 
 /// The members that `given` names, sorted by name.
