@@ -41,17 +41,12 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError> + Send,
 {
-    if let Some((code, text)) = malformed(request.method(), request.headers()) {
-        Box::pin(read_off(request.into_body())).await;
-        let mut response = Status::internal(text).into_http();
-        *response.status_mut() = code;
-        return response;
-    }
-    let path = request.uri().path();
-    let Some(rpc) = Rpc::from_path(path) else {
-        let unknown = Status::unimplemented(unknown_method_text(path));
-        Box::pin(read_off(request.into_body())).await;
-        return unknown.into_http();
+    let rpc = match named(&request) {
+        Ok(rpc) => rpc,
+        Err(refused) => {
+            Box::pin(read_off(request.into_body())).await;
+            return *refused;
+        }
     };
     let call = Call::new(porch, rpc, guest);
     /// A method of the porch that answers in one message.
@@ -106,6 +101,17 @@ where
         Rpc::Observe => call.server_stream(request, |session, q| ready(Ok(Observed::open(session, &q)))).await,
         other => serve_users(call, other, request).await,
     }
+}
+
+/// The method that a request names; else what is answered.
+fn named<B>(request: &http::Request<B>) -> Result<Rpc, Box<HttpResponse>> {
+    if let Some((code, text)) = malformed(request.method(), request.headers()) {
+        let mut response = Status::internal(text).into_http();
+        *response.status_mut() = code;
+        return Err(Box::new(response));
+    }
+    let path = request.uri().path();
+    Rpc::from_path(path).ok_or_else(|| Box::new(Status::unimplemented(unknown_method_text(path)).into_http()))
 }
 
 /// The methods that know of users.

@@ -478,7 +478,10 @@ mod tests {
             (&["--listen-peer-urls="], "--listen-peer-urls must not be empty"),
             (&["--listen-metrics-urls=https://127.0.0.1:1"], "client TLS key/cert (--cert-file, --key-file) must be"),
             (&["--listen-peer-urls=https://127.0.0.1:1"], "cannot listen on TLS for 127.0.0.1:1: KeyFile and CertFile"),
-            (&["--name=a=b"], "error setting up initial cluster: parse \"b=http://localhost:2380\": first path segment"),
+            (
+                &["--name=a=b"],
+                "error setting up initial cluster: parse \"b=http://localhost:2380\": first path segment",
+            ),
             (&["--name="], "couldn't find local name \"\" in the initial cluster configuration"),
             (&["--log-outputs=stderr,"], "open sink \"\": open : no such file or directory"),
             (&["--tls-min-version=TLS1.1"], "unexpected TLS version \"TLS1.1\" (must be one of: TLS1.2, TLS1.3)"),
