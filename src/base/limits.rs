@@ -1,11 +1,13 @@
 //! Every limit of the house in one place, each with its reason. Sizes are bytes, times are milliseconds.
 //!
 //! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`, what travels between
-//! members in `limits/peers.rs`.
+//! members in `limits/peers.rs`, how connections begin in `limits/connections.rs`.
 
+mod connections;
 mod peers;
 mod shares;
 
+pub use connections::*;
 pub use peers::*;
 pub use shares::*;
 
@@ -316,14 +318,6 @@ pub const OWN_DESCRIPTORS: u64 = 64;
 /// Fewest client connections a start is content with: with fewer descriptors than this takes it is refused.
 pub const LEAST_CONNECTIONS: u64 = 16;
 
-/// Connections that wait to be accepted, as Go asks for on Linux (`net.core.somaxconn`): all clients of a cluster come
-/// back at once after a pause.
-pub const ACCEPT_BACKLOG: u32 = 4_096;
-
-/// Bytes that a connection's socket holds unsent beyond what is on its way, before it takes no more: a small answer
-/// waits for no more than these of the large ones before it.
-pub const UNSENT_BYTES: u32 = 128 * 1024;
-
 /// Least time between two warnings of one kind that a client can bring about; what was held back is counted.
 pub const SELDOM_MS: u64 = 10_000;
 
@@ -336,22 +330,6 @@ pub const LOG_FINISH_MS: u64 = 1_000;
 /// HTTP/2 streams that a client has given up before the server came to look at them, on one connection: a client that
 /// cancels all it had under way is within it, a flood of resets is not.
 pub const RESET_STREAMS: usize = 1_024;
-
-/// Milliseconds that a TLS handshake may take, as in etcd.
-pub const HANDSHAKE_MS: u64 = 10_000;
-
-/// TLS handshakes under way at once, of clients and of peers each: one holds some 30 KiB and is let go after its time, and
-/// a processor does a few hundred to a thousand a second. Beyond that who comes is closed at once, and tries again.
-pub const HANDSHAKES: usize = 2_048;
-
-/// Connections of peers that were greeted and wait to be taken in: that takes no time, so a few.
-pub const PEERS_GREETED: usize = 16;
-
-/// Time a new connection has to begin as an HTTP connection does.
-pub const GREETING_MS: u64 = 10_000;
-
-/// Time an HTTP/1.1 client has to send the headers of a request.
-pub const HEADER_READ_MS: u64 = 30_000;
 
 /// Headers of one request, in bytes: gRPC's own recommendation is 8 KiB, tokens may be larger.
 pub const MAX_HEADER_BYTES: u32 = 64 * 1024;
