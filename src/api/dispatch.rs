@@ -23,6 +23,7 @@ use crate::api::services::snapshot::SnapshotBlobs;
 use crate::api::services::watch::WatchAnswers;
 use crate::api::transport::call::{Call, HttpResponse, StdError};
 use crate::api::transport::pieces::Whole;
+use crate::api::transport::unwanted::read_off;
 use crate::env::Env;
 use crate::wire::etcdserverpb as pb;
 
@@ -40,14 +41,12 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError> + Send,
 {
-    if let Some((code, text)) = malformed(request.method(), request.headers()) {
-        let mut response = Status::internal(text).into_http();
-        *response.status_mut() = code;
-        return response;
-    }
-    let path = request.uri().path();
-    let Some(rpc) = Rpc::from_path(path) else {
-        return Status::unimplemented(unknown_method_text(path)).into_http();
+    let rpc = match named(&request) {
+        Ok(rpc) => rpc,
+        Err(refused) => {
+            Box::pin(read_off(request.into_body())).await;
+            return *refused;
+        }
     };
     let call = Call::new(porch, rpc, guest);
     /// A method of the porch that answers in one message.
@@ -104,6 +103,17 @@ where
     }
 }
 
+/// The method that a request names; else what is answered.
+fn named<B>(request: &http::Request<B>) -> Result<Rpc, Box<HttpResponse>> {
+    if let Some((code, text)) = malformed(request.method(), request.headers()) {
+        let mut response = Status::internal(text).into_http();
+        *response.status_mut() = code;
+        return Err(Box::new(response));
+    }
+    let path = request.uri().path();
+    Rpc::from_path(path).ok_or_else(|| Box::new(Status::unimplemented(unknown_method_text(path)).into_http()))
+}
+
 /// The methods that know of users.
 async fn serve_users<E, B>(call: Call<E>, rpc: Rpc, request: http::Request<B>) -> HttpResponse
 where
@@ -134,6 +144,6 @@ where
         Rpc::RoleDelete => ask!(role_delete),
         Rpc::RoleGrantPermission => ask!(role_grant_permission),
         Rpc::RoleRevokePermission => ask!(role_revoke_permission),
-        unbuilt => call.refuse(&unbuilt.unbuilt()),
+        unbuilt => call.refuse(request, &unbuilt.unbuilt()).await,
     }
 }

@@ -3,18 +3,21 @@
 //!
 //! Invariants: rules and log lines are etcd's; only a leader asks on an interval; who differs is named by an alarm in the
 //! log. Members whose compact revisions differ are not held against each other: each forgets at its own time. A digest that
-//! a compaction left is held against one of its kind alone: where nothing is alive the two count differently, as etcd's.
+//! a compaction left is held against one of its kind alone: where nothing is alive the two count differently, as etcd's. So a
+//! member is named by it only once it has applied the compaction.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::comparison::{EVERYBODY, ended_while, raise};
+use super::comparison::{EVERYBODY, ended_while, other_voters, raise};
 use super::config::CorruptionChecks;
 use super::handle::Handle;
-use crate::base::{MemberId, limits};
+use super::questions::{Question, Told};
+use crate::base::{MemberId, Refusal, limits};
 use crate::env::{Env, Tasks};
 use crate::machine::{AlarmKind, MemberHash};
 use crate::mvcc::HashKv;
+use crate::node::Input;
 use crate::peer::AskFailure;
 
 /// What another member answered.
@@ -34,14 +37,20 @@ pub(super) fn begin<E: Env>(handle: &Handle<E>, checks: CorruptionChecks) {
 }
 
 impl<E: Env> Handle<E> {
-    /// Holds this member's data against those of every member that answers, before clients are served.
+    /// Holds this member's data against those of every member that answers, before clients are served. Damage that it meets
+    /// on the way is healed first, from the others where others vote.
     ///
     /// # Errors
     /// They differ at the same revision and compact revision; etcd's text.
     pub async fn check_at_start(&self) -> Result<(), String> {
         let local = self.identity().member;
         tracing::info!("local-member-id" = %local, "starting initial corruption check");
-        let own = self.own_hash().await.map_err(|why| format!("{local} failed to fetch hash ({})", why.text()))?;
+        let mut own = self.own_hash().await;
+        if matches!(own, Err(Refusal::Damaged(_))) && other_voters(self) > 0 {
+            until_healed(self).await;
+            own = self.own_hash().await;
+        }
+        let own = own.map_err(|why| format!("{local} failed to fetch hash ({})", why.text()))?;
         let peers = hashes_of_peers(self, own.hash_revision).await;
         let different: Vec<&PeerHash> = peers.iter().filter(|peer| differs_at_start(local, own, peer)).collect();
         // They may have compacted there meanwhile, which this member has still to hear of.
@@ -51,6 +60,18 @@ impl<E: Env> Handle<E> {
         }
         tracing::info!("local-member-id" = %local, "initial corruption checking passed; no corruption");
         Ok(())
+    }
+}
+
+/// Damage was met, and others have what it took: until theirs is here, or the member ends.
+async fn until_healed<E: Env>(handle: &Handle<E>) {
+    let (mut began, mut looks) = (false, 0);
+    while !ended_while(handle, Duration::from_millis(limits::HEALING_LOOK_MS)).await {
+        looks += 1;
+        began |= handle.facts().is_corrupt();
+        if handle.status().ready && (began || looks >= limits::HEALING_LOOKS) {
+            return;
+        }
     }
 }
 
@@ -194,9 +215,12 @@ async fn check_unchecked<E: Env>(handle: &Handle<E>, checked: i64) -> i64 {
     let mut looked_at = 0;
     for own in unchecked {
         looked_at += 1;
-        let peers = hashes_of_peers(handle, own.hash_revision).await;
+        let mut peers = hashes_of_peers(handle, own.hash_revision).await;
         if peers.is_empty() {
             continue;
+        }
+        for peer in peers.iter_mut().filter(|peer| is_other(own, peer)) {
+            peer.hash = hash_behind(handle, peer.member, own.hash_revision).await;
         }
         match held_against(leader, own, &peers) {
             Compared::Alike => all = own.hash_revision,
@@ -212,6 +236,24 @@ async fn check_unchecked<E: Env>(handle: &Handle<E>, checked: i64) -> i64 {
     }
     tracing::info!("number-of-hashes-checked" = looked_at as u64, "finished compaction hash check");
     all
+}
+
+/// Whether a member has another digest of the same compaction, or seems to.
+fn is_other(own: HashKv, peer: &PeerHash) -> bool {
+    let is_other = |hash: &MemberHash| hash.compact_revision == own.compact_revision && hash.hash != own.hash;
+    peer.hash.as_ref().is_ok_and(is_other)
+}
+
+/// A member's digest of a compaction that the leader has applied, asked once the member has applied it, too: one that lacks
+/// nothing but the compaction itself makes a digest of the same two revisions that is of another kind.
+async fn hash_behind<E: Env>(handle: &Handle<E>, member: MemberId, revision: i64) -> Result<MemberHash, String> {
+    let noted = handle.ask(|reply| Input::DigestNoted { since: None, reply }).await;
+    let (_, at, _) = noted.map_err(|refusal| refusal.text().to_string())?;
+    match handle.ask_member(member, Question::Digest(at)).await {
+        Ok(Told::Digest(Some(_))) => hash_of_peer(handle, member, revision).await,
+        Ok(_) => Err("it has not applied as much".to_string()),
+        Err(refusal) => Err(refusal.text().to_string()),
+    }
 }
 
 /// What came of a comparison.

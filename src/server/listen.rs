@@ -28,6 +28,7 @@ use crate::server::config::Config;
 use crate::server::counted::{Counted, Received};
 use crate::server::descriptors::Share;
 use crate::server::gathered::{Gathered, Turns};
+use crate::server::head_clock::HeadClock;
 use crate::server::header_fields::Passable;
 use crate::server::pings::Pings;
 use crate::server::security::{Doors, tell_rejected};
@@ -230,7 +231,6 @@ fn builder(manners: &Manners) -> auto::Builder<TokioExecutor> {
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
         .http1()
-        .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_millis(limits::HEADER_READ_MS))
         // The library ends the process where the clock shows a time before 1970; the endpoints date themselves.
         .auto_date_header(false)
@@ -286,6 +286,8 @@ fn connection<E: Env>(
     let sealed = matches!(stream, Stream::Sealed(_));
     let stream = Counted::new(Pings::new(Passable::new(stream), manners.ping_time), porch.metrics.clone());
     let received = stream.received();
+    let mut builder = auto::Builder::clone(builder);
+    builder.http1().timer(HeadClock::new(received.clone()));
     let turns = Turns::default();
     let stream = Gathered::new(stream, turns.clone());
     let spoke = Arc::new(AtomicBool::new(false));
@@ -355,7 +357,7 @@ async fn answer<E: Env>(
             let (room, guest) = from;
             api::serve(porch, request.map(|body| Asked::Sent(TakenIn::new(body, room))), guest).await
         }
-        Traffic::Metrics => api::respond_metrics(&porch, &request).await,
+        Traffic::Metrics => api::respond_metrics(&porch, request).await,
     })
 }
 

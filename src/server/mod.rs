@@ -16,6 +16,7 @@ mod flag_table;
 pub mod flags;
 pub mod founding;
 mod gathered;
+mod head_clock;
 mod header_fields;
 pub mod listen;
 mod log_outputs;

@@ -29,6 +29,7 @@ use crate::api::transport::inbound::as_etcd;
 use crate::api::transport::pieces::Pieces;
 use crate::api::transport::replies::{Replies, Reply};
 use crate::api::transport::streams::{Answers, Guard, stream_of};
+use crate::api::transport::unwanted::read_off;
 use crate::base::Refusal;
 use crate::env::Env;
 
@@ -97,8 +98,12 @@ impl<E: Env> Call<E> {
         Self { ended: Ended::new(porch.metrics.clone(), rpc), rpc, guest, porch }
     }
 
-    /// Ends it with a refusal.
-    pub fn refuse(self, refusal: &Refusal) -> HttpResponse {
+    /// Ends it with a refusal, before anything of it was looked at. One who sends a stream of messages is not waited for.
+    pub async fn refuse<B: HttpBody>(self, request: http::Request<B>, refusal: &Refusal) -> HttpResponse {
+        if self.rpc.flow() != Flow::BidiStream {
+            // Seldom, so it takes no room in what is not.
+            Box::pin(read_off(request.into_body())).await;
+        }
         self.fail(status_of(refusal))
     }
 
@@ -171,7 +176,7 @@ impl<E: Env> Call<E> {
     {
         let deadline = match self.admit(&request) {
             Ok(terms) => terms.deadline,
-            Err(refusal) => return self.refuse(&refusal),
+            Err(refusal) => return self.refuse(request, &refusal).await,
         };
         let session = self.session(&request);
         let answer = async {
@@ -192,8 +197,10 @@ impl<E: Env> Call<E> {
         P: Pieces + Unpin,
         F: FnOnce(Q) -> Result<P, Status> + Send,
     {
-        let deadline = Caller::from_headers(request.headers()).ok().and_then(|caller| caller.patience);
-        let deadline = deadline.and_then(|patience| tokio::time::Instant::now().checked_add(patience));
+        let deadline = match self.admit(&request) {
+            Ok(terms) => terms.deadline,
+            Err(refusal) => return self.refuse(request, &refusal).await,
+        };
         let answer = within(deadline, async { serve(self.message(request).await?) }).await;
         self.reply(answer)
     }
@@ -221,7 +228,7 @@ impl<E: Env> Call<E> {
     {
         let terms = match self.admit(&request) {
             Ok(terms) => terms,
-            Err(refusal) => return self.refuse(&refusal),
+            Err(refusal) => return self.refuse(request, &refusal).await,
         };
         let session = self.session(&request);
         let opened = async {
@@ -245,7 +252,7 @@ impl<E: Env> Call<E> {
     {
         let terms = match self.admit(&request) {
             Ok(terms) => terms,
-            Err(refusal) => return self.refuse(&refusal),
+            Err(refusal) => return self.refuse(request, &refusal).await,
         };
         let session = self.session(&request);
         let opened = async {
