@@ -20,6 +20,7 @@ use tonic_prost::ProstDecoder;
 
 use crate::api::gate::{Caller, Credentials};
 use crate::api::guest::Guest;
+use crate::api::intake::{Intake, Lasting};
 use crate::api::methods::{Flow, Rpc};
 use crate::api::metrics::registry::Metrics;
 use crate::api::porch::Porch;
@@ -45,12 +46,15 @@ struct Ended {
     rpc: Rpc,
     begun: Instant,
     told: bool,
+    /// Kept as long as it lasts, where it may last.
+    _lasting: Option<Lasting>,
 }
 
 impl Ended {
-    fn new(metrics: Arc<Metrics>, rpc: Rpc) -> Self {
+    fn new(metrics: Arc<Metrics>, rpc: Rpc, intake: &Arc<Intake>) -> Self {
         metrics.rpc(rpc).started.inc();
-        Self { metrics, rpc, begun: Instant::now(), told: false }
+        let lasts = rpc.flow() != Flow::Unary || rpc.waits_for_others();
+        Self { metrics, rpc, begun: Instant::now(), told: false, _lasting: lasts.then(|| intake.lasts()) }
     }
 
     fn tell(&mut self, code: Code) {
@@ -95,7 +99,7 @@ struct Terms {
 impl<E: Env> Call<E> {
     /// A guest's request of this method.
     pub fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest) -> Self {
-        Self { ended: Ended::new(porch.metrics.clone(), rpc), rpc, guest, porch }
+        Self { ended: Ended::new(porch.metrics.clone(), rpc, guest.intake()), rpc, guest, porch }
     }
 
     /// Ends it with a refusal, before anything of it was looked at. One who sends a stream of messages is not waited for.
@@ -174,6 +178,9 @@ impl<E: Env> Call<E> {
         F: FnOnce(Session<E>, Q) -> Fut + Send,
         Fut: Future<Output = Result<P, Refusal>> + Send,
     {
+        if self.guest.intake().is_overfull() {
+            return self.refuse(&Refusal::TooManyRequests);
+        }
         let deadline = match self.admit(&request) {
             Ok(terms) => terms.deadline,
             Err(refusal) => return self.refuse(request, &refusal).await,
@@ -181,6 +188,7 @@ impl<E: Env> Call<E> {
         let session = self.session(&request);
         let answer = async {
             let message = self.message(request).await?;
+            let _waits = (!self.rpc.waits_for_others()).then(|| self.guest.intake().enter());
             session.admit(self.rpc).await.map_err(|refusal| status_of(&refusal))?;
             serve(session, message).await.map_err(|refusal| status_of(&refusal))
         };
