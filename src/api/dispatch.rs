@@ -49,7 +49,7 @@ where
     let Some(rpc) = Rpc::from_path(path) else {
         return Status::unimplemented(unknown_method_text(path)).into_http();
     };
-    let call = Call::new(porch, rpc, guest);
+    let call = Call::new(porch, rpc, guest, request.headers());
     /// A method of the porch that answers in one message.
     macro_rules! ask {
         ($method:ident) => {

@@ -20,6 +20,7 @@ mod porch;
 mod services;
 mod session;
 pub mod status;
+mod traces;
 mod transport;
 
 pub use dispatch::serve;
@@ -28,5 +29,6 @@ pub use http::{Web, respond, respond_metrics};
 pub use metrics::registry::{API_VERSION, Metrics, STORAGE_VERSION, Traits};
 pub use porch::{Passports, Porch, Terms};
 pub use services::watch_frames::RawWatchResponse;
+pub use traces::{Attributes, Tracer, words};
 pub use transport::body::Asked;
 pub use transport::receive_room::{ReceiveRoom, ReceiveRooms, TakenIn};

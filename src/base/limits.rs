@@ -2,6 +2,10 @@
 //!
 //! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`.
 
+mod traces;
+
+pub use traces::*;
+
 mod shares;
 
 pub use shares::*;

@@ -22,6 +22,7 @@ use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle
 use crate::env::{DirLock, Env, SEALED, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
+use crate::server::collector::Collector;
 use crate::server::config::Config;
 use crate::server::descriptors::{self, Share};
 use crate::server::flags::{FlagStop, Flags};
@@ -263,6 +264,7 @@ pub struct Serving {
     pub client_addresses: Vec<std::net::SocketAddr>,
     /// Held until the node has ended.
     lock: DirLock,
+    collector: Option<Collector>,
 }
 
 impl Serving {
@@ -315,8 +317,11 @@ impl Serving {
             election_timeout: config.election_timeout,
         };
         handle.facts().auth.tokens_live_for(passports::token_ttl(config));
+        let collector =
+            config.tracing.as_ref().map(|tracing| Collector::begin(tracing, [(); 2].map(|()| entropy_seed())));
+        let collector = collector.transpose()?;
         let porch = Porch::new(handle.clone(), terms, Arc::new(Metrics::new(traits))).with_passports(passports);
-        let porch = Arc::new(porch);
+        let porch = Arc::new(porch.with_tracer(collector.as_ref().map(Collector::tracer)));
         let services = porch.clone();
         tokio::spawn(async move { services.end_streams_with_the_node().await });
         let (stop, stopping) = watch::channel(false);
@@ -335,7 +340,7 @@ impl Serving {
         let listeners = sockets.into_iter().map(serve).collect();
         tracing::info!(pid = std::process::id(), "ready to serve client requests");
         notify::ready();
-        Ok(Self { handle, env, stop, listeners, client_addresses, lock })
+        Ok(Self { handle, env, stop, listeners, client_addresses, lock, collector })
     }
 
     /// Stops in order: listeners, requests under way, node.
@@ -354,6 +359,9 @@ impl Serving {
         };
         tokio::join!(drained, node);
         let outcome = self.handle.ending().wait().await;
+        if let Some(collector) = self.collector {
+            collector.end().await;
+        }
         let env = self.env;
         let joined = tokio::task::spawn_blocking(move || env.join(JOIN_TIME)).await;
         if let Ok(Err(tasks)) = joined {

@@ -9,6 +9,7 @@ use crate::api::Web;
 use crate::base::{Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
+use crate::server::collector::{self, Tracing};
 use crate::server::discovery::Discovery;
 use crate::server::features::Features;
 use crate::server::flags::Flags;
@@ -76,6 +77,8 @@ pub struct Config {
     pub socket_reuse_port: bool,
     /// What is open by plain HTTP, and for whom.
     pub web: Web,
+    /// `None` tells nobody of requests.
+    pub tracing: Option<Tracing>,
     /// Whether `--metrics` is `extensive`.
     pub extensive_metrics: bool,
     pub proof: ProofFlags,
@@ -175,6 +178,7 @@ impl Config {
         let features = Features::read(flags.get("feature-gates"))?;
         let (corrupt_check_time, compact_hash_check_time) = check_times(&read, &features)?;
         let auto_compaction = compaction(flags)?;
+        let tracing = tracing(&read)?;
         let security = Security::read(flags)?.check(&listening)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
         let alone = InitialMember { name: name.clone(), peer_urls: advertise_peer_urls.clone() };
@@ -194,6 +198,7 @@ impl Config {
             initial_election_tick_advance: read.flag("initial-election-tick-advance")?,
             snapshot_catchup_entries: read.number("snapshot-catchup-entries")?,
             auto_compaction,
+            tracing,
             heartbeat,
             election_timeout,
             snapshot_count: read.within("snapshot-count", 1, u64::MAX)?,
@@ -400,6 +405,28 @@ fn check_times(read: &Reader<'_>, features: &Features) -> Result<(Option<Duratio
     Ok((Some(data).filter(|time| !time.is_zero()), compacted))
 }
 
+/// Where spans go; a rate out of range is refused in etcd's words.
+fn tracing(read: &Reader<'_>) -> Result<Option<Tracing>, String> {
+    if !read.flag("enable-distributed-tracing")? {
+        return Ok(None);
+    }
+    let name = "distributed-tracing-sampling-rate";
+    let rate = values::signed(&read.text(name)).map_err(|why| format!("--{name}: {why}"))?;
+    let per_million = match u32::try_from(rate) {
+        Ok(rate @ ..=1_000_000) => rate,
+        _ => {
+            let what = if rate < 0 { "positive" } else { "less than 1000000" };
+            let why = format!("tracing sampling rate must be {what}");
+            return Err(format!("distributed tracing configurition is not valid: ({why})"));
+        }
+    };
+    let address = read.text("distributed-tracing-address");
+    collector::endpoint(&address).map_err(|why| format!("--distributed-tracing-address: {why}"))?;
+    let (service_name, instance_id) =
+        (read.text("distributed-tracing-service-name"), read.text("distributed-tracing-instance-id"));
+    Ok(Some(Tracing { address, service_name, instance_id, per_million }))
+}
+
 fn progress_interval(read: &Reader<'_>) -> Result<Duration, String> {
     let given = read.duration("watch-progress-notify-interval")?;
     Ok(if given.is_zero() { PROGRESS_INTERVAL } else { given.max(MIN_PROGRESS_INTERVAL) })
@@ -412,6 +439,15 @@ mod tests {
     fn config(arguments: &[&str]) -> Result<Config, String> {
         let flags = Flags::read(arguments.iter().map(|argument| argument.to_string()), []);
         Config::from_flags(&flags.map_err(|stop| stop.to_string())?)
+    }
+
+    #[test]
+    fn tracing_is_off_until_it_is_asked_for() {
+        assert_eq!(config(&["--distributed-tracing-sampling-rate=-7"]).expect("fine").tracing, None);
+        let on = config(&["--enable-distributed-tracing", "--distributed-tracing-sampling-rate=1000000"]);
+        let tracing = on.expect("fine").tracing.expect("asked for");
+        assert_eq!((tracing.per_million, tracing.address.as_str()), (1_000_000, "localhost:4317"));
+        assert_eq!((tracing.service_name.as_str(), tracing.instance_id.as_str()), ("etcd", ""));
     }
 
     #[test]
@@ -473,6 +509,18 @@ mod tests {
             (&["--feature-gates=LeaseCheckpointPersist=true"], "enabling feature gate LeaseCheckpointPersist requires"),
             (&["--feature-gates=Foo=true"], "invalid value \"Foo=true\" for flag -feature-gates: unrecognized feature"),
             (&["--snapshot-count=0"], "--snapshot-count=0 is out of range"),
+            (
+                &["--enable-distributed-tracing", "--distributed-tracing-sampling-rate=-1"],
+                "distributed tracing configurition is not valid: (tracing sampling rate must be positive)",
+            ),
+            (
+                &["--enable-distributed-tracing", "--distributed-tracing-sampling-rate=1000001"],
+                "distributed tracing configurition is not valid: (tracing sampling rate must be less than 1000000)",
+            ),
+            (
+                &["--enable-distributed-tracing", "--distributed-tracing-address=here"],
+                "--distributed-tracing-address: \"here\" is not in the format \"host:port\"",
+            ),
         ];
         for (arguments, text) in table {
             let refused = config(arguments).and_then(|config| config.first_start).expect_err("does not hold together");

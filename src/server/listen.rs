@@ -284,6 +284,7 @@ fn connection<E: Env>(
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let sealed = matches!(stream, Stream::Sealed(_));
+    let guest = porch.welcome(|| stream.at());
     let stream = Counted::new(Pings::new(Passable::new(stream), manners.ping_time), porch.metrics.clone());
     let received = stream.received();
     let turns = Turns::default();
@@ -291,7 +292,7 @@ fn connection<E: Env>(
     let spoke = Arc::new(AtomicBool::new(false));
     let service = {
         let (porch, web, spoke) = (porch.clone(), manners.web.clone(), spoke.clone());
-        let from = (manners.rooms.connection(), porch.welcome());
+        let from = (manners.rooms.connection(), guest);
         service_fn(move |mut request: http::Request<Incoming>| {
             if sealed {
                 request.extensions_mut().insert(CameSealed);

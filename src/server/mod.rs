@@ -3,6 +3,7 @@
 //! Invariant: everything that can be refused is refused before the data directory is touched.
 
 mod auto_compaction;
+pub mod collector;
 mod compose;
 pub mod config;
 mod config_file;

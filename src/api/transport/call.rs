@@ -25,6 +25,7 @@ use crate::api::metrics::registry::Metrics;
 use crate::api::porch::Porch;
 use crate::api::session::Session;
 use crate::api::status::{code_name, deadline_exceeded, status_of};
+use crate::api::traces::RequestTrace;
 use crate::api::transport::inbound::as_etcd;
 use crate::api::transport::pieces::Pieces;
 use crate::api::transport::replies::{Replies, Reply};
@@ -44,25 +45,29 @@ struct Ended {
     rpc: Rpc,
     begun: Instant,
     told: bool,
+    trace: Option<Arc<RequestTrace>>,
 }
 
 impl Ended {
-    fn new(metrics: Arc<Metrics>, rpc: Rpc) -> Self {
+    fn new(metrics: Arc<Metrics>, rpc: Rpc, trace: Option<Arc<RequestTrace>>) -> Self {
         metrics.rpc(rpc).started.inc();
-        Self { metrics, rpc, begun: Instant::now(), told: false }
+        Self { metrics, rpc, begun: Instant::now(), told: false, trace }
     }
 
-    fn tell(&mut self, code: Code) {
+    fn tell(&mut self, code: Code, text: &str) {
         if !self.told {
             self.told = true;
             self.metrics.handled(self.rpc, code_name(code), self.begun.elapsed());
+            if let Some(trace) = self.trace.take() {
+                trace.end(code, text);
+            }
         }
     }
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.tell(Code::Cancelled);
+        self.tell(Code::Cancelled, "");
     }
 }
 
@@ -93,8 +98,10 @@ struct Terms {
 
 impl<E: Env> Call<E> {
     /// A guest's request of this method.
-    pub fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest) -> Self {
-        Self { ended: Ended::new(porch.metrics.clone(), rpc), rpc, guest, porch }
+    pub fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest, headers: &http::HeaderMap) -> Self {
+        let begin = |tracer| RequestTrace::begin(tracer, rpc.full_name(), headers, guest.place());
+        let trace = porch.tracer.as_ref().and_then(begin);
+        Self { ended: Ended::new(porch.metrics.clone(), rpc, trace), rpc, guest, porch }
     }
 
     /// Ends it with a refusal.
@@ -103,7 +110,7 @@ impl<E: Env> Call<E> {
     }
 
     fn fail(mut self, status: Status) -> HttpResponse {
-        self.ended.tell(status.code());
+        self.ended.tell(status.code(), status.message());
         status.into_http()
     }
 
@@ -124,7 +131,7 @@ impl<E: Env> Call<E> {
     /// The services, as who asks has them.
     fn session<B>(&self, request: &http::Request<B>) -> Session<E> {
         let credentials = Credentials::of(request.headers(), request.extensions());
-        Session::new(self.porch.clone(), credentials, self.guest.clone())
+        Session::new(self.porch.clone(), credentials, self.guest.clone(), self.ended.trace.clone())
     }
 
     /// The messages of a request.
@@ -203,7 +210,7 @@ impl<E: Env> Call<E> {
             Err(status) => self.fail(status),
             Ok(answer) => {
                 self.porch.metrics.rpc(self.rpc).sent.inc();
-                self.ended.tell(Code::Ok);
+                self.ended.tell(Code::Ok, "");
                 response(Reply::one(answer))
             }
         }
@@ -292,8 +299,8 @@ impl<A: Answers> Answers for Counted<A> {
         let answer = self.answers.next().await;
         match &answer {
             Some(Ok(_)) => self.ended.metrics.rpc(self.ended.rpc).sent.inc(),
-            Some(Err(status)) => self.ended.tell(status.code()),
-            None => self.ended.tell(Code::Ok),
+            Some(Err(status)) => self.ended.tell(status.code(), status.message()),
+            None => self.ended.tell(Code::Ok, ""),
         }
         answer
     }
