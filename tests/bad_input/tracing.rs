@@ -48,7 +48,7 @@ impl TraceService for Collector {
         self.told.lock().unwrap().push(request.into_inner());
         self.asked.send_modify(|asked| *asked += 1);
         match self.mood {
-            Mood::Takes => Ok(Response::default()),
+            Mood::Takes => Ok(Response::new(ExportTraceServiceResponse::default())),
             Mood::Refuses => Err(Status::permission_denied("not from you")),
             Mood::NeverAnswers => std::future::pending().await,
         }
@@ -174,7 +174,10 @@ async fn requests_are_told_within_the_traces_of_their_callers() {
         others.iter().filter_map(|span| said(&span.attributes, "rpc.response.status_code")).collect();
     codes.sort_unstable();
     assert_eq!(codes, ["INVALID_ARGUMENT", "NOT_FOUND"]);
-    assert!(others.iter().all(|span| span.status.is_none()), "{others:?}");
+    assert!(
+        others.iter().all(|span| span.status.as_ref().is_some_and(|status| status.code == StatusCode::Unset as i32)),
+        "{others:?}"
+    );
     assert!(!format!("{told:?} {others:?}").contains("secret"), "values are not told");
 }
 
@@ -183,9 +186,9 @@ async fn all_is_told_where_all_is_asked_for() {
     let (collector, address) = Collector::start(Mood::Takes).await;
     let server = traced(&address, &[ALL]).await;
     server.put("k", "v").await;
-    let unled = pb::MoveLeaderRequest { target_id: 1 };
-    let path = "/etcdserverpb.Maintenance/MoveLeader";
-    let failed = server.raw(path, prost::Message::encode_to_vec(&unled).into()).await.unwrap_err();
+    // Nobody was elected by no name, which is an error of etcd's server.
+    let failed = server.raw("/v3electionpb.Election/Leader", tonic::codegen::Bytes::new()).await.unwrap_err();
+    assert_eq!(failed.code(), Code::Unknown);
     let mut watching = WatchClient::new(server.channel.clone());
     let create = pb::WatchCreateRequest { key: bytes("w"), progress_notify: true, ..Default::default() };
     let wish = pb::WatchRequest { request_union: Some(pb::watch_request::RequestUnion::CreateRequest(create)) };
@@ -198,19 +201,19 @@ async fn all_is_told_where_all_is_asked_for() {
     server.must_be_well_at(2).await;
 
     let spans = collector.spans();
-    let expected = ["etcdserverpb.KV/Put", "etcdserverpb.KV/Range", "etcdserverpb.Maintenance/MoveLeader"];
-    let operations = ["etcdserverpb.Watch/Watch", "put", "range", "watch"];
-    assert_eq!(names(&spans), [&expected[..], &operations].concat());
+    let methods = ["etcdserverpb.KV/Put", "etcdserverpb.KV/Range", "etcdserverpb.Watch/Watch"];
+    let others = ["put", "range", "range", "v3electionpb.Election/Leader", "watch"];
+    assert_eq!(names(&spans), [&methods[..], &others].concat());
     let traces: std::collections::BTreeSet<_> = spans.iter().map(|span| span.trace_id.clone()).collect();
     assert_eq!(traces.len(), 4, "each request is a trace of its own");
     assert!(named(&spans, "etcdserverpb.KV/Put").parent_span_id.is_empty());
-    assert_eq!(named(&spans, "range").parent_span_id, named(&spans, "etcdserverpb.KV/Range").span_id);
+    let parents: Vec<_> = spans.iter().filter(|span| span.name == "range").map(|span| &span.parent_span_id).collect();
+    assert!(parents.contains(&&named(&spans, "etcdserverpb.KV/Range").span_id), "{parents:?}");
+    assert!(parents.contains(&&named(&spans, "v3electionpb.Election/Leader").span_id), "{parents:?}");
     assert_eq!(named(&spans, "watch").parent_span_id, named(&spans, "etcdserverpb.Watch/Watch").span_id);
     assert_eq!(said(&named(&spans, "watch").attributes, "progress_notify").unwrap(), "true");
-    let status = &named(&spans, "etcdserverpb.Maintenance/MoveLeader").status;
-    let told = status.as_ref().map(|status| (status.code, status.message.as_str()));
-    let is_ours = matches!(failed.code(), Code::Unknown | Code::Unavailable | Code::Internal);
-    assert_eq!(told, is_ours.then_some((StatusCode::Error as i32, failed.message())), "{failed:?}");
+    let status = named(&spans, "v3electionpb.Election/Leader").status.as_ref().unwrap();
+    assert_eq!((status.code, status.message.as_str()), (StatusCode::Error as i32, failed.message()));
 }
 
 /// Whatever the collector does, requests are answered and the server stops.

@@ -82,6 +82,7 @@ impl RequestTrace {
             trace_state: self.trace.state.clone(),
             flags: flags | u32::from(self.trace.flags),
             start_time_unix_nano: self.now(),
+            status: Some(Status::default()),
             ..span
         };
         let mut open = self.open();
@@ -251,7 +252,7 @@ mod tests {
         request.end(Code::NotFound, "a client's mistake");
         let [method] = &tracer.batch()[..] else { panic!("one") };
         assert_eq!((method.events.len(), method.dropped_events_count), (limits::SPAN_EVENTS, 3));
-        assert_eq!(method.status, None);
+        assert_eq!(method.status, Some(Status::default()));
     }
 
     #[test]
