@@ -16,13 +16,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms, Traits};
+use crate::api::{API_VERSION, Collector, Metrics, Porch, STORAGE_VERSION, Terms, Tracing, Traits};
 use crate::base::{MemberId, Wrong, limits};
 use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
 use crate::env::{DirLock, Env, SEALED, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
 use crate::node::NodeConfig;
-use crate::server::collector::Collector;
 use crate::server::config::Config;
 use crate::server::descriptors::{self, Share};
 use crate::server::flags::{FlagStop, Flags};
@@ -317,13 +316,9 @@ impl Serving {
             election_timeout: config.election_timeout,
         };
         handle.facts().auth.tokens_live_for(passports::token_ttl(config));
-        let collector =
-            config.tracing.as_ref().map(|tracing| Collector::begin(tracing, [(); 2].map(|()| entropy_seed())));
-        let collector = collector.transpose()?;
+        let collector = config.tracing.as_ref().map(begin_traces).transpose()?;
         let porch = Porch::new(handle.clone(), terms, Arc::new(Metrics::new(traits))).with_passports(passports);
-        let porch = Arc::new(porch.with_tracer(collector.as_ref().map(Collector::tracer)));
-        let services = porch.clone();
-        tokio::spawn(async move { services.end_streams_with_the_node().await });
+        let porch = open(porch, collector.as_ref());
         let (stop, stopping) = watch::channel(false);
         let manners = Manners::new(config, &share, doors);
         let clients = sockets.iter().filter(|listener| matches!(listener.traffic(), Traffic::Clients | Traffic::Calls));
@@ -371,6 +366,19 @@ impl Serving {
         }
         outcome
     }
+}
+
+/// Begins to tell a collector of requests. Ids of spans differ between servers and runs.
+fn begin_traces(tracing: &Tracing) -> Result<Collector, String> {
+    Collector::begin(tracing, [entropy_seed(), entropy_seed()])
+}
+
+/// The services, which end with the node.
+fn open(porch: Porch<TokioEnv>, collector: Option<&Collector>) -> Arc<Porch<TokioEnv>> {
+    let porch = Arc::new(porch.with_tracer(collector.map(Collector::tracer)));
+    let services = porch.clone();
+    tokio::spawn(async move { services.end_streams_with_the_node().await });
+    porch
 }
 
 /// Takes every place of the configuration. Those of peers are let go again: the transport takes them in its turn, and a

@@ -5,11 +5,10 @@
 
 use std::time::Duration;
 
-use crate::api::Web;
+use crate::api::{Tracing, Web};
 use crate::base::{Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
-use crate::server::collector::{self, Tracing};
 use crate::server::discovery::Discovery;
 use crate::server::features::Features;
 use crate::server::flags::Flags;
@@ -178,7 +177,6 @@ impl Config {
         let features = Features::read(flags.get("feature-gates"))?;
         let (corrupt_check_time, compact_hash_check_time) = check_times(&read, &features)?;
         let auto_compaction = compaction(flags)?;
-        let tracing = tracing(&read)?;
         let security = Security::read(flags)?.check(&listening)?;
         let cluster_exists = flags.get("initial-cluster-state") == "existing";
         let alone = InitialMember { name: name.clone(), peer_urls: advertise_peer_urls.clone() };
@@ -198,7 +196,7 @@ impl Config {
             initial_election_tick_advance: read.flag("initial-election-tick-advance")?,
             snapshot_catchup_entries: read.number("snapshot-catchup-entries")?,
             auto_compaction,
-            tracing,
+            tracing: tracing(&read)?,
             heartbeat,
             election_timeout,
             snapshot_count: read.within("snapshot-count", 1, u64::MAX)?,
@@ -421,10 +419,10 @@ fn tracing(read: &Reader<'_>) -> Result<Option<Tracing>, String> {
         }
     };
     let address = read.text("distributed-tracing-address");
-    collector::endpoint(&address).map_err(|why| format!("--distributed-tracing-address: {why}"))?;
     let (service_name, instance_id) =
         (read.text("distributed-tracing-service-name"), read.text("distributed-tracing-instance-id"));
-    Ok(Some(Tracing { address, service_name, instance_id, per_million }))
+    let tracing = Tracing { address, service_name, instance_id, per_million }.check();
+    tracing.map(Some).map_err(|why| format!("--distributed-tracing-address: {why}"))
 }
 
 fn progress_interval(read: &Reader<'_>) -> Result<Duration, String> {

@@ -21,7 +21,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
-use crate::api::{self, Asked, Guest, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
+use crate::api::{self, Asked, Guest, Porch, ReceiveRoom, ReceiveRooms, Seldom, TakenIn, Web};
 use crate::base::limits;
 use crate::env::Env;
 use crate::server::config::Config;
@@ -31,7 +31,6 @@ use crate::server::gathered::{Gathered, Turns};
 use crate::server::header_fields::Passable;
 use crate::server::pings::Pings;
 use crate::server::security::{Doors, tell_rejected};
-use crate::server::seldom::Seldom;
 use crate::server::socket::{Place, Socket, Stream};
 use crate::tls::{Acceptor, CameSealed, Rejected, VerifiedClient, go_text};
 

@@ -3,7 +3,6 @@
 //! Invariant: everything that can be refused is refused before the data directory is touched.
 
 mod auto_compaction;
-pub mod collector;
 mod compose;
 pub mod config;
 mod config_file;
@@ -27,7 +26,6 @@ mod notify;
 mod passports;
 mod pings;
 mod security;
-mod seldom;
 mod socket;
 mod values;
 

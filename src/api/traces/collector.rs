@@ -11,9 +11,10 @@ use tokio::task::JoinHandle;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
-use crate::api::{Attributes, Tracer, words};
+use crate::api::seldom::Seldom;
+use crate::api::traces::operations::{Attributes, words};
+use crate::api::traces::tracer::Tracer;
 use crate::base::limits;
-use crate::server::seldom::Seldom;
 use crate::wire::otlp::{self, ExportTraceServiceRequest, ResourceSpans, ScopeSpans, Span};
 use crate::wire::trace_service::trace_service_client::TraceServiceClient;
 
@@ -33,7 +34,7 @@ pub struct Tracing {
 ///
 /// # Errors
 /// It is no such address.
-pub fn endpoint(address: &str) -> Result<Endpoint, String> {
+fn endpoint(address: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).ok();
     let is_whole = |endpoint: &Endpoint| {
         let uri = endpoint.uri();
@@ -49,6 +50,13 @@ pub struct Collector {
     tracer: Arc<Tracer>,
     stop: watch::Sender<bool>,
     sending: JoinHandle<()>,
+}
+
+impl Tracing {
+    /// Refuses an address that is none, saying so.
+    pub fn check(self) -> Result<Self, String> {
+        endpoint(&self.address).map(|_| self)
+    }
 }
 
 impl Collector {
