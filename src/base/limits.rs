@@ -62,6 +62,12 @@ pub const KEPT_DIGESTS: usize = 256;
 /// requests for one: soon enough that nothing much is served from a state that differs.
 pub const COMPARE_MS: u64 = 1_000;
 
+/// Time between two looks at whether damage that a check met is healed.
+pub const HEALING_LOOK_MS: u64 = 10;
+
+/// Looks within which healing has begun: it begins with the node's next tick.
+pub const HEALING_LOOKS: u32 = 500;
+
 /// Requests for a state that come to nothing in a row before it is told, the first time and then again: a start or an
 /// election takes a few, and a member that waits for ever must say so without filling its log.
 pub const STATE_REQUESTS_UNTOLD: u64 = 10;

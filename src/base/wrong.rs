@@ -315,6 +315,11 @@ impl Wrong {
     pub fn corrupt(file: impl Into<String>, offset: u64, what: impl Into<String>) -> Self {
         Self::Corruption(Corruption { file: file.into(), offset, what: what.into() })
     }
+
+    /// A fault of the device ([`Fault::is_of_device`]).
+    pub fn is_of_device(&self) -> bool {
+        matches!(self, Self::Fault(fault) if fault.is_of_device())
+    }
 }
 
 impl From<Fault> for Wrong {

@@ -240,7 +240,9 @@ async fn load<E: Env>(env: &E, store: &StoreOptions, image: Box<Image>) -> Resul
     let (done, loaded) = oneshot::channel();
     let (disk, store) = (env.disk().clone(), *store);
     env.tasks().spawn_quiet("load", async move {
-        let _ = done.send(Machine::load(disk, store, &image, &[]));
+        let once = || Machine::load(disk.clone(), store, &image, &[]);
+        // What fails once may be a hiccup.
+        let _ = done.send(once().or_else(|wrong| if wrong.is_of_device() { once() } else { Err(wrong) }));
     });
     let ended = || Fault::new("read", "history", std::io::Error::other("the member stops")).into();
     loaded.await.unwrap_or_else(|_| Err(ended())).map(Box::new)

@@ -30,12 +30,9 @@ pub(super) async fn watch<E: Env>(handle: Handle<E>) {
         if facts.waits_for_state() {
             let answer = handle.ask_for_state().await;
             if let Some(refusal) = requests.tells(answer.err()) {
-                let own = handle.identity().member;
-                let others =
-                    handle.status().members.iter().filter(|other| other.id != own && !other.is_learner).count();
                 tracing::warn!(
-                    "local-member-id" = %own,
-                    "other-voters" = others,
+                    "local-member-id" = %handle.identity().member,
+                    "other-voters" = other_voters(&handle),
                     error = %refusal,
                     "still waiting for another member's state, without which nobody is served here; where no other voter is \
                      left, restore this member from a backup, or remove it and let a new one join"
@@ -55,6 +52,12 @@ pub(super) async fn watch<E: Env>(handle: Handle<E>) {
             comparison = Comparison::default();
         }
     }
+}
+
+/// How many other members vote.
+pub(super) fn other_voters<E: Env>(handle: &Handle<E>) -> usize {
+    let own = handle.identity().member;
+    handle.status().members.iter().filter(|other| other.id != own && !other.is_learner).count()
 }
 
 /// Waits for so long or for the member's end; whether it has ended.

@@ -8,10 +8,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::comparison::{EVERYBODY, ended_while, raise};
+use super::comparison::{EVERYBODY, ended_while, other_voters, raise};
 use super::config::CorruptionChecks;
 use super::handle::Handle;
-use crate::base::{MemberId, limits};
+use crate::base::{MemberId, Refusal, limits};
 use crate::env::{Env, Tasks};
 use crate::machine::{AlarmKind, MemberHash};
 use crate::mvcc::HashKv;
@@ -34,14 +34,20 @@ pub(super) fn begin<E: Env>(handle: &Handle<E>, checks: CorruptionChecks) {
 }
 
 impl<E: Env> Handle<E> {
-    /// Holds this member's data against those of every member that answers, before clients are served.
+    /// Holds this member's data against those of every member that answers, before clients are served. Damage that it meets
+    /// on the way is healed first, from the others where others vote.
     ///
     /// # Errors
     /// They differ at the same revision and compact revision; etcd's text.
     pub async fn check_at_start(&self) -> Result<(), String> {
         let local = self.identity().member;
         tracing::info!("local-member-id" = %local, "starting initial corruption check");
-        let own = self.own_hash().await.map_err(|why| format!("{local} failed to fetch hash ({})", why.text()))?;
+        let mut own = self.own_hash().await;
+        if matches!(own, Err(Refusal::Damaged(_))) && other_voters(self) > 0 {
+            until_healed(self).await;
+            own = self.own_hash().await;
+        }
+        let own = own.map_err(|why| format!("{local} failed to fetch hash ({})", why.text()))?;
         let peers = hashes_of_peers(self, own.hash_revision).await;
         let different: Vec<&PeerHash> = peers.iter().filter(|peer| differs_at_start(local, own, peer)).collect();
         // They may have compacted there meanwhile, which this member has still to hear of.
@@ -51,6 +57,18 @@ impl<E: Env> Handle<E> {
         }
         tracing::info!("local-member-id" = %local, "initial corruption checking passed; no corruption");
         Ok(())
+    }
+}
+
+/// Damage was met, and others have what it took: until theirs is here, or the member ends.
+async fn until_healed<E: Env>(handle: &Handle<E>) {
+    let (mut began, mut looks) = (false, 0);
+    while !ended_while(handle, Duration::from_millis(limits::HEALING_LOOK_MS)).await {
+        looks += 1;
+        began |= handle.facts().is_corrupt();
+        if handle.status().ready && (began || looks >= limits::HEALING_LOOKS) {
+            return;
+        }
     }
 }
 

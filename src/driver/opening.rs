@@ -70,9 +70,8 @@ async fn load<E: Env>(
     image: &Image,
     kept: &[&Image],
 ) -> Result<Machine<E::Disk>, Wrong> {
-    let of_device = |wrong: &Wrong| matches!(wrong, Wrong::Fault(fault) if fault.is_of_device());
     let answer = match load_once(env, options, image, kept).await {
-        Err(wrong) if of_device(&wrong) => load_once(env, options, image, kept).await,
+        Err(wrong) if wrong.is_of_device() => load_once(env, options, image, kept).await,
         answer => answer,
     };
     answer.map_err(|wrong| match wrong {

@@ -98,13 +98,16 @@ impl<D: Disk> OutlineJob<D> {
 fn outline_of<D: Disk>(segment: &Segment<D>) -> Result<Option<bytes::Bytes>, Wrong> {
     let (number, len) = (segment.number(), segment.len());
     let most = limits::MAX_OUTLINE_BYTES.min(len / WORTH_PART);
-    let mut outline = OutlineWriter::new(number);
-    let read = each_record(segment.file()?, (number, len), &mut Window::default(), |at, record, _| {
-        if outline.len() as u64 <= most {
-            outline.add(at, record);
-        }
-        Ok(())
+    let outline = segment.asked_twice(0, || {
+        let mut outline = OutlineWriter::new(number);
+        each_record(segment.file()?, (number, len), &mut Window::default(), |at, record, _| {
+            if outline.len() as u64 <= most {
+                outline.add(at, record);
+            }
+            Ok(())
+        })?;
+        Ok(outline)
     });
-    read.map_err(|wrong| segment.note_damage(wrong))?;
+    let outline = outline.map_err(|wrong| segment.note_damage(wrong))?;
     Ok((outline.len() as u64 <= most).then(|| outline.finish(len)))
 }

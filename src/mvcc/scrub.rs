@@ -5,7 +5,6 @@
 //! that files that are replaced meanwhile can go.
 
 use super::history::SCAN_WINDOW;
-use super::history_write::file_name;
 use super::segment::{Segment, SegmentScan};
 use super::view::View;
 use crate::base::Wrong;
@@ -17,21 +16,9 @@ impl<D: Disk> View<D> {
         let segments = self.table.segments();
         let at = segments.partition_point(|segment| segment.first() <= from).saturating_sub(1);
         let Some(segment) = segments.get(at) else { return Ok(None) };
-        // Asked twice: what fails once may be a hiccup.
-        let once = || scrub_segment(segment, from, bytes);
-        let answer = once().or_else(|wrong| if is_of_device(&wrong) { once() } else { Err(wrong) });
-        let next = answer.map_err(|wrong| match &wrong {
-            Wrong::Fault(fault) if fault.is_of_device() => {
-                segment.note_damage(Wrong::corrupt(file_name(segment.number()), 0, fault.to_string()))
-            }
-            _ => wrong,
-        })?;
+        let next = scrub_segment(segment, from, bytes)?;
         Ok(next.or_else(|| segments.get(at + 1).map(|behind| behind.first())))
     }
-}
-
-fn is_of_device(wrong: &Wrong) -> bool {
-    matches!(wrong, Wrong::Fault(fault) if fault.is_of_device())
 }
 
 /// Where to go on in the segment; nothing at its end.

@@ -427,10 +427,20 @@ impl<D: Disk> Segment<D> {
         };
         let len = len.min(usize::try_from(file_end - at).unwrap_or(usize::MAX));
         let mut bytes = vec![0; len];
-        if self.file()?.read_full_at(at, &mut bytes)? < len {
+        if self.asked_twice(at, || Ok(self.file()?.read_full_at(at, &mut bytes)?))? < len {
             return Err(self.damaged(at, "the file ends before its records"));
         }
         Ok(Bytes::from(bytes))
+    }
+
+    /// What the device cannot read counts as damage, like bytes that are wrong: the others have it. Asked twice: what fails once
+    /// may be a hiccup.
+    pub fn asked_twice<T>(&self, at: u64, mut once: impl FnMut() -> Result<T, Wrong>) -> Result<T, Wrong> {
+        let answer = once().or_else(|wrong| if wrong.is_of_device() { once() } else { Err(wrong) });
+        answer.map_err(|wrong| match wrong {
+            Wrong::Fault(fault) if fault.is_of_device() => self.damaged(at, &fault.to_string()),
+            wrong => wrong,
+        })
     }
 
     fn damaged(&self, at: u64, what: &str) -> Wrong {

@@ -8,8 +8,8 @@ use crate::env::{Disk, Instant};
 use crate::machine::MemberChange;
 
 impl<D: Disk> Node<D> {
-    /// Proposes a change. Under an id whose change was made already it is answered as done. What can be seen to be impossible now is refused at once; the machine decides when it is
-    /// applied.
+    /// Proposes a change. Under an id whose change was made already it is answered as done. What can be seen to be impossible
+    /// now is refused at once; the machine decides when it is applied.
     pub(super) fn change_members(
         &mut self,
         id: u64,

@@ -171,6 +171,7 @@ impl<D: Disk> Node<D> {
                 Ok(()) => self.proposals.add(id, payload, (since, now), reply),
                 Err(refusal) => reply.send(Err(refusal)),
             },
+            Input::ChangeMembers { reply, .. } if self.stopping => reply.send(Err(Refusal::Stopped)),
             Input::ChangeMembers { id, change, reply } => self.change_members(id, &change, now, reply),
             Input::Read { linearizable: false, reply } => reply.send(Ok(self.fresh_view())),
             Input::Read { linearizable: true, reply } if self.stopping => reply.send(Err(Refusal::Stopped)),
@@ -440,7 +441,7 @@ impl<D: Disk> Node<D> {
         self.let_go_at_rest();
         self.name_outlines_at_rest();
         self.look_at_damage(now, out);
-        self.look_for_room();
+        self.look_for_room(now);
     }
 
     fn compact_by_itself(&mut self, now: Instant) {

@@ -48,6 +48,16 @@ impl Rebuild {
         matches!(self.stage, Stage::Waiting)
     }
 
+    /// Whether a state is on its way into place, so that no other can be.
+    pub(super) fn is_installing(&self) -> bool {
+        matches!(self.stage, Stage::Installing)
+    }
+
+    /// Whether another state may come: none did, or one that the log here does not reach, and may never.
+    pub(super) fn takes_another(&self) -> bool {
+        matches!(self.stage, Stage::Waiting | Stage::Arrived(_))
+    }
+
     /// Whether an append finds no room: what is committed meanwhile waits in memory.
     pub(super) fn has_no_room(&self, message: &PeerMessage) -> bool {
         self.backlog > limits::REBUILD_BACKLOG_BYTES && message.kind() == MessageKind::Append

@@ -116,7 +116,12 @@ impl<D: Disk> Node<D> {
     pub(super) fn keep_state(&mut self, snapshot: ArrivedSnapshot, now: Instant, out: &mut Vec<Output<D>>) {
         // What is in it is committed, which raft learns from its head; it wants nothing else of it.
         let from = snapshot.message.from();
-        self.rebuild.stage = Stage::Arrived(Box::new(snapshot.image));
+        if let Stage::Arrived(earlier) =
+            std::mem::replace(&mut self.rebuild.stage, Stage::Arrived(snapshot.image.into()))
+        {
+            // The log here never reached it.
+            self.discard(&earlier, out);
+        }
         match self.group.step(snapshot.message) {
             Ok(_) => self.contacts.heard(from, now),
             Err(wrong) => self.wrong = Some(wrong),
@@ -130,6 +135,7 @@ impl<D: Disk> Node<D> {
         let committed = self.committed.back().map_or(self.counters.last_applied(), |last| last.index);
         if let Stage::Arrived(image) = &mut self.rebuild.stage
             && image.state.applied.0 <= committed
+            && !self.snapshots.installing()
         {
             let image = std::mem::take(image);
             self.rebuild.stage = Stage::Installing;
@@ -164,7 +170,7 @@ impl<D: Disk> Node<D> {
         self.checkpoints.rebuilt(index, position);
         self.group.applied(index);
         self.group.adopt(&self.voting_members());
-        self.rebuild_done();
+        self.rebuild_done(out);
         self.settle_in(out);
         Ok(())
     }
@@ -177,12 +183,17 @@ impl<D: Disk> Node<D> {
     }
 
     /// A sound state is in place, however it came.
-    pub(super) fn rebuild_done(&mut self) {
-        if !self.rebuild.under_way() {
-            return;
+    pub(super) fn rebuild_done(&mut self, out: &mut Vec<Output<D>>) {
+        if self.rebuild.is_needed() {
+            // Of those who came in at the last moment.
+            self.watches.end_all();
         }
-        // Of those who came in at the last moment.
-        self.watches.end_all();
+        if let Stage::Arrived(earlier) = std::mem::take(&mut self.rebuild.stage) {
+            // One that raft installed was there first.
+            self.discard(&earlier, out);
+        }
+        // What was wrong, be it not begun to be mended, went with the state that this one replaced, and so did what an alarm
+        // says of it.
         self.rebuild = Rebuild { clears_alarm: self.is_named(), ..Rebuild::default() };
         self.group.unbar();
         self.tell_rebuild();
@@ -190,7 +201,7 @@ impl<D: Disk> Node<D> {
 
     /// Of a state that is in force: whether a rebuilding may take it, by the index of its last entry.
     pub(super) fn may_rebuild_at(&self, index: LogIndex) -> bool {
-        self.rebuild.is_waiting() && index >= self.counters.last_applied()
+        self.rebuild.takes_another() && index >= self.counters.last_applied()
     }
 
     /// The digest at an index; nothing of a state that may be wrong.

@@ -17,7 +17,7 @@ use super::output::Output;
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::consensus::{PeerMessage, Stepped};
 use crate::env::{Disk, Instant};
-use crate::machine::{Image, Machine, Shown};
+use crate::machine::{AlarmKind, Image, Machine, Shown};
 
 impl<D: Disk> Node<D> {
     /// A snapshot for another member leaves: of the state as it is now, or once more the one that was cut on its way.
@@ -124,8 +124,7 @@ impl<D: Disk> Node<D> {
         out: &mut Vec<Output<D>>,
     ) -> Result<u64, String> {
         let (index, term) = message.snapshot_at().ok_or("no snapshot")?;
-        let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
-        if self.snapshots.installing() || rebuilding {
+        if self.snapshots.installing() || self.rebuild.is_installing() {
             return Err("another is being installed".to_string());
         }
         if index <= self.counters.last_applied() && !self.may_rebuild_at(index) {
@@ -145,8 +144,7 @@ impl<D: Disk> Node<D> {
         if let (true, Some(observer)) = (snapshot.went_on, &self.config.observer) {
             observer.notes("a snapshot went on after a cut");
         }
-        let rebuilding = self.rebuild.under_way() && !self.rebuild.is_waiting();
-        if self.snapshots.installing() || rebuilding {
+        if self.snapshots.installing() || self.rebuild.is_installing() {
             return self.discard(&snapshot.image, out);
         }
         if self.may_rebuild_at(at.0) && self.group.holds(at) {
@@ -205,7 +203,7 @@ impl<D: Disk> Node<D> {
         if at == (index, term) {
             self.snapshots.hidden = Some((now.plus(self.config.election_timeout), offered));
         }
-        self.rebuild_done();
+        self.rebuild_done(out);
         self.settle_in(out);
     }
 
@@ -240,11 +238,13 @@ impl<D: Disk> Node<D> {
         self.watches.restored(now);
         self.rare_changed = true;
         self.members_changed = true;
+        // In the state that went the alarm may have stood, and in this one it may have been cleared.
+        self.space.alarm_proposed = self.machine.alarms().contains(&(self.config.member, AlarmKind::NoSpace));
         self.tell_auth();
         self.tell_facts();
     }
 
-    fn discard(&mut self, image: &Image, out: &mut Vec<Output<D>>) {
+    pub(super) fn discard(&mut self, image: &Image, out: &mut Vec<Output<D>>) {
         self.remove(image.position.files().map(|(file, _)| file).collect(), out);
     }
 

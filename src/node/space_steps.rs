@@ -204,8 +204,12 @@ impl<D: Disk> Node<D> {
         (self.space.log_short, self.space.history_short) = (false, false);
     }
 
-    /// Once a tick: where there is no room, somebody looks from time to time.
-    pub(super) fn look_for_room(&mut self) {
+    /// Once a tick: where there is no room, somebody looks from time to time, and the cluster is told, again where the
+    /// telling came to nothing.
+    pub(super) fn look_for_room(&mut self, now: Instant) {
+        if self.space.is_short() {
+            self.raise_space_alarm(now);
+        }
         let space = &mut self.space;
         space.ticks_short = if space.is_short() || space.waits_for_room { space.ticks_short + 1 } else { 0 };
         if space.ticks_short >= limits::TICKS_BETWEEN_LOOKS {

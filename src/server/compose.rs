@@ -300,10 +300,11 @@ impl Serving {
         let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
         lock.note_begun().map_err(|fault| in_directory(&fault))?;
         notices::booted(&report);
+        ready(&handle).await?;
+        // Once there is something to check: a state that is known to be wrong is replaced before.
         if config.features.is_open("InitialCorruptCheck") && !report.founded {
             handle.check_at_start().await?;
         }
-        ready(&handle).await?;
         let traits = Traits {
             member: handle.identity().member.to_string(),
             extensive: config.extensive_metrics,

@@ -127,3 +127,30 @@ async fn damage_found_while_serving_is_healed_from_the_others() {
         handle.stop().await;
     }
 }
+
+/// Who holds its data against the others' at a start, and meets damage there, is healed first.
+#[tokio::test]
+async fn damage_met_by_the_check_of_a_start_is_healed_before() {
+    let homes = Homes::new(CATCH_UP);
+    let small = |n: usize| {
+        let store = StoreOptions { segment_bytes: 4096, cache_bytes: 0 };
+        DriverConfig { store, scrub: None, ..homes.config(n) }
+    };
+    let mut handles = homes.open_all_with(small).await;
+    for n in 0..300 {
+        put(&handles[n % 3], n).await;
+    }
+    let third = handles.pop().unwrap();
+    // At rest checkpoints name the outlines; a start without them would meet the damage by itself.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    third.stop().await;
+    damage_outlined(homes.dir(2));
+    let (third, _) = open(homes.dir(2), small(2)).await.unwrap();
+    until_ready(&third).await;
+    assert_eq!(third.check_at_start().await, Ok(()));
+    assert!(!third.facts().is_corrupt());
+    assert_eq!(digest(&third).await, digest(&handles[0]).await);
+    for handle in handles.iter().chain([&third]) {
+        handle.stop().await;
+    }
+}

@@ -4,7 +4,8 @@
 //! bytes that were changing; it may rot at rest, become unreadable, or a write to it may be lost or land elsewhere.
 //!
 //! Invariants: a page stands in `cache` only while it may differ from `platter`; a sector not marked dirty in
-//! its cached page is not written by anything but another write. Bytes beyond the length shown read as zeroes.
+//! its cached page is not written by anything but another write to that page, which takes along what failed to be written of it,
+//! because the system writes pages whole. Bytes beyond the length shown read as zeroes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,8 @@ struct Cached {
     bytes: Page,
     /// One bit for each sector that is not on the platter yet.
     dirty: u8,
+    /// Those that failed to be written and count as clean.
+    failed: u8,
     /// The write that touched it last.
     stamp: u64,
 }
@@ -276,9 +279,10 @@ impl FileBytes {
         let platter = &self.platter;
         let cached = self.cache.entry(page).or_insert_with(|| {
             let bytes = platter.get(&page).cloned().unwrap_or_else(|| Box::new([0; PAGE]));
-            Cached { bytes, dirty: 0, stamp: 0 }
+            Cached { bytes, dirty: 0, failed: 0, stamp: 0 }
         });
         cached.stamp = self.stamp;
+        cached.dirty |= std::mem::take(&mut cached.failed);
         for sector in part.start / SECTOR..=(part.end - 1) / SECTOR {
             cached.dirty |= 1 << sector;
         }
@@ -387,10 +391,12 @@ impl FileBytes {
         self.errors += 1;
         self.last_error_seen = false;
         for (page, bytes, dirty, _) in captured.pages {
-            if dice.one_in(2) {
+            let written = dice.one_in(2);
+            if written {
                 self.put_on_platter(page, &bytes, dirty);
             }
             if let Some(cached) = self.cache.get_mut(&page) {
+                cached.failed = if written { 0 } else { cached.dirty };
                 cached.dirty = 0;
             }
         }
@@ -414,7 +420,7 @@ impl FileBytes {
         if fails {
             self.errors += 1;
             self.last_error_seen = false;
-            self.cache.insert(page, Cached { dirty: 0, ..cached });
+            self.cache.insert(page, Cached { dirty: 0, failed: cached.dirty, ..cached });
             return;
         }
         let (bytes, dirty) = (cached.bytes, cached.dirty);

@@ -1,7 +1,7 @@
 //! Outlines: a start that reads them comes to the same store, reads nothing else, and does without them where it must.
 
 use crate::base::{KeyRange, Wrong};
-use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
+use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, ScramblingDisk, run_ready};
 use crate::mvcc::{
     HistoryWriter, KeyMeta, NewValue, RangeAnswer, RangeQuery, ReadFailure, Store, StoreOptions, StorePosition,
 };
@@ -218,6 +218,37 @@ fn a_scrub_finds_every_changed_byte() {
                 "{wrong}"
             );
         }
+    }
+}
+
+/// What the device cannot read is damage, whoever reads: a client, a scrub, a rewriting or who makes an outline.
+#[test]
+fn what_cannot_be_read_is_damage_for_every_reader() {
+    let (bench, position) = Bench::filled();
+    let segments = outlined_segments(&position);
+    type Reader = fn(&mut Store<ScramblingDisk<MemoryDisk>>, &ScramblingDisk<MemoryDisk>) -> Result<(), Wrong>;
+    let readers: [Reader; 3] = [
+        |store, _| match store.view().range(&RangeQuery { revision: 30, ..RangeQuery::plain(KeyRange::all()) }) {
+            Err(ReadFailure::Wrong(wrong)) => Err(wrong),
+            answer => answer.map(drop).map_err(|refused| panic!("{refused:?}")),
+        },
+        |store, _| store.view().scrub(0, 1_000_000).map(drop),
+        |store, disk| {
+            store.compact(60).unwrap();
+            while store.compaction_step(9)? {}
+            while let Some(job) = store.reclaim_candidate(true) {
+                store.reclaimed(run_ready(job.run(disk))?);
+            }
+            Ok(())
+        },
+    ];
+    for read in readers {
+        let disk = ScramblingDisk::new(bench.disk.copy(), 1);
+        let mut store = Store::open(disk.clone(), OPTIONS, &position, &[]).unwrap();
+        segments.iter().for_each(|segment| disk.make_unreadable(segment, 0..1 << 20));
+        let wrong = read(&mut store, &disk).expect_err("it cannot be read");
+        assert!(matches!(&wrong, Wrong::Corruption(damage) if segments.contains(&damage.file)), "{wrong}");
+        assert!(store.damage().is_some(), "it is remembered");
     }
 }
 

@@ -332,6 +332,36 @@ fn random_step(file: &mut FileBytes, twin: &mut Vec<u8>, dice: &mut SeededDice) 
 }
 
 #[test]
+fn what_fails_to_be_written_back_is_shown_and_written_with_the_next_change_of_its_page() {
+    for seed in 0..500 {
+        let mut dice = SeededDice::new(seed);
+        let (mut file, mut twin) = (FileBytes::default(), vec![0; 2 * PAGE]);
+        file.set_len(twin.len() as u64);
+        for _ in 0..40 {
+            let offset = dice.below(2 * PAGE as u64 - 700) as usize;
+            let data = vec![dice.next_u64() as u8; 1 + dice.below(700) as usize];
+            file.write(offset as u64, &data);
+            twin[offset..offset + data.len()].copy_from_slice(&data);
+            let fails = dice.one_in(2);
+            file.write_back_some(&mut dice, fails);
+            let mut shown = vec![0; twin.len()];
+            file.read(0, &mut shown);
+            assert_eq!(shown, twin, "seed {seed}");
+        }
+        // Both pages change once more, and the sync finds no fault.
+        for page in 0..2 {
+            file.write((page * PAGE) as u64, b"last");
+            twin[page * PAGE..page * PAGE + 4].copy_from_slice(b"last");
+        }
+        let captured = file.capture();
+        file.make_durable(captured, |_, _| WriteFate::Written);
+        let mut durable = vec![0; twin.len()];
+        file.platter_only().read(0, &mut durable);
+        assert_eq!(durable, twin, "seed {seed}");
+    }
+}
+
+#[test]
 fn the_disk_passes_the_suite_of_all_disks() {
     Runtime::new().block_on(async {
         for seed in 0..20 {

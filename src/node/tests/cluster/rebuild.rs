@@ -3,7 +3,7 @@
 use super::*;
 use crate::machine::{AlarmAction, AlarmKind};
 use crate::mvcc::NewValue;
-use crate::node::{Verdict, judge_all};
+use crate::node::{DiskPart, Verdict, judge_all};
 
 /// A revision that the others do not have.
 fn make_differ(cluster: &mut Cluster, n: usize) {
@@ -303,4 +303,67 @@ fn who_waits_for_what_the_state_has_done_hears_that_it_is_not_known() {
     cluster.settle();
     assert_eq!(answered(&mut waiting).expect("told").err(), Some(Refusal::TimeoutConnectionLost));
     assert_eq!(cluster.keys(odd), 3, "it was done");
+}
+
+/// A snapshot that raft installs puts a sound state in place of one that was to be rebuilt and had not begun: nothing is left
+/// to be rebuilt, and an alarm that named what is gone is cleared.
+#[test]
+fn an_installed_snapshot_is_a_rebuilding_too() {
+    for (named, damaged) in [(false, true), (true, false), (true, true)] {
+        let (mut cluster, leader, late) = with_one_far_behind();
+        if named {
+            raise(&mut cluster, leader, late);
+        }
+        cluster.seats[late].reads_slowly = true;
+        cluster.cut.clear();
+        cluster.pass(15);
+        assert!(cluster.seats[late].node.snapshots.installing());
+        if damaged {
+            cluster.seats[late].node.rebuild();
+        }
+        cluster.seats[late].reads_slowly = false;
+        cluster.pass(5);
+        let facts = &cluster.seats[late].facts;
+        assert!(!facts.waits_for_state() && !facts.is_corrupt(), "named {named}, damaged {damaged}");
+        assert_eq!(cluster.seats[leader].facts.status().alarms, [], "named {named}, damaged {damaged}");
+        write(&mut cluster, late, "after");
+        assert_eq!(verdict(&mut cluster, leader), Verdict::Alike);
+    }
+}
+
+/// The cluster hears that a member's disk is full, also where nobody could hear it at first, and again after a state came that
+/// has forgotten it.
+#[test]
+fn that_a_disk_is_full_is_told_until_it_is_heard() {
+    let is_told = |cluster: &Cluster, n: usize, of: usize| {
+        cluster.seats[n].facts.status().alarms.contains(&(id(of), AlarmKind::NoSpace))
+    };
+    let room = |cluster: &mut Cluster, n: usize, short| {
+        cluster.step(n, Input::Room { part: DiskPart::History, short });
+        cluster.pass(1);
+    };
+    let (mut cluster, leader, late) = with_one_far_behind();
+    room(&mut cluster, late, true);
+    // Long enough for every proposal to be given up.
+    cluster.pass(100);
+    assert!(!is_told(&cluster, leader, late));
+    cluster.cut.clear();
+    cluster.pass(30);
+    assert!(is_told(&cluster, leader, late) && is_told(&cluster, late, late));
+
+    room(&mut cluster, late, false);
+    cluster.cut.insert(id(late));
+    let clear = Command::Alarm { action: AlarmAction::Deactivate, member: id(late), kind: AlarmKind::NoSpace };
+    let mut cleared = cluster.propose(leader, &clear);
+    cluster.settle();
+    done(&mut cleared);
+    for n in 0..100 {
+        write(&mut cluster, leader, &format!("more{n}"));
+    }
+    cluster.cut.clear();
+    cluster.pass(30);
+    assert!(!is_told(&cluster, late, late) && cluster.seats[late].arrived.len() == 2, "it came by a snapshot");
+    room(&mut cluster, late, true);
+    cluster.pass(30);
+    assert!(is_told(&cluster, leader, late));
 }

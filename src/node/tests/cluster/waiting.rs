@@ -115,3 +115,17 @@ fn a_follower_has_so_much_under_way_and_no_more() {
     assert_eq!(done.iter().filter(|done| **done).count(), 2 * most - lost, "what was not lost is done");
     assert!(done[lost..].iter().all(|done| *done) && !done[..lost].contains(&true));
 }
+
+/// Nobody who asks again keeps a member from ending that has no majority.
+#[test]
+fn who_drains_takes_in_no_change_of_members() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.cut.extend((0..3).filter(|n| *n != leader).map(id));
+    let (reply, mut drained) = Reply::pair();
+    cluster.step(leader, Input::Drain { reply });
+    let mut refused = cluster.change(leader, MemberChange::Remove(id(1)));
+    assert_eq!(answered(&mut refused).expect("at once").err(), Some(Refusal::Stopped));
+    cluster.pass(1);
+    assert!(answered(&mut drained).is_some(), "nothing is waited for");
+}
