@@ -7,7 +7,7 @@
 //! 2 the command line is malformed; 3 a fault or damage ended a running server; 130 a second signal.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{API_VERSION, Collector, Metrics, Porch, STORAGE_VERSION, Terms, Tracing, Traits};
-use crate::base::{MemberId, Wrong, limits};
+use crate::base::{Fault, MemberId, Wrong, limits};
 use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
 use crate::env::{DirLock, Env, SEALED, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
@@ -27,6 +27,7 @@ use crate::server::descriptors::{self, Share};
 use crate::server::flags::{FlagStop, Flags};
 use crate::server::founding::InitialMember;
 use crate::server::listen::{Entry, Listener, Manners, Traffic};
+use crate::server::log_place::LogPlace;
 use crate::server::socket::{Listen, Place, Socket};
 use crate::server::{directory, finding, logs, notices, notify, passports};
 
@@ -273,19 +274,16 @@ impl Serving {
         let root = PathBuf::from(&config.data_dir);
         directory::check_foreign(&root)?;
         directory::check_finished(&root)?;
-        if !directory::holds_member(&root) {
+        let log = LogPlace::of(&root, &config.wal_dir)?;
+        log.check()?;
+        if !log.holds_member() {
             config.first_start.clone()?;
         }
         let share = descriptors::share(descriptors::raise(), config.quota_bytes)?;
         notices::descriptors(&share);
         let sockets = bind_all(config)?;
         let in_directory = |fault: &dyn std::fmt::Display| format!("data directory {}: {fault}", config.data_dir);
-        let env = TokioEnv::new(root.clone(), entropy_seed()).map_err(|fault| in_directory(&fault))?;
-        let lock = env.disk().lock().map_err(|fault| in_directory(&fault))?;
-        directory::check_log(&root, lock.has_begun())?;
-        if let Some(warning) = directory::open_to_others(&root) {
-            tracing::warn!("{warning}");
-        }
+        let (env, lock) = enter(&root, &log)?;
         if lock.is_copy().map_err(|fault| in_directory(&fault))? {
             notices::copied(&config.data_dir);
         }
@@ -367,6 +365,19 @@ impl Serving {
         }
         outcome
     }
+}
+
+/// The world of a member, its own alone: the data directory and the place of its log, which belong together.
+fn enter(root: &Path, log: &LogPlace) -> Result<(TokioEnv, DirLock), String> {
+    let in_directory = |fault: Fault| format!("data directory {}: {fault}", root.display());
+    let env = log.on(TokioEnv::new(root.to_path_buf(), entropy_seed()).map_err(in_directory)?)?;
+    let lock = env.disk().lock().map_err(in_directory)?;
+    log.settle()?;
+    directory::check_log(root, &log.dir(), lock.has_begun())?;
+    for warning in [root, &log.dir()].into_iter().filter_map(directory::open_to_others) {
+        tracing::warn!("{warning}");
+    }
+    Ok((env, lock))
 }
 
 /// Begins to tell a collector of requests. Ids of spans differ between servers and runs.

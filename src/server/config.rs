@@ -24,6 +24,8 @@ use crate::server::values;
 pub struct Config {
     pub name: String,
     pub data_dir: String,
+    /// Empty is in the data directory.
+    pub wal_dir: String,
     pub listening: Listening,
     pub advertise_client_urls: Vec<String>,
     pub security: Security,
@@ -203,8 +205,7 @@ impl Config {
             quota_bytes: quota(flags)?,
             max_txn_ops: usize_of(read.within("max-txn-ops", 1, MAX_TXN_OPS_CEILING)?),
             max_request_bytes: usize_of(read.within("max-request-bytes", 1, MAX_REQUEST_CEILING)?),
-            max_concurrent_streams: u32::try_from(read.within("max-concurrent-streams", 1, u32::MAX.into())?)
-                .unwrap_or(u32::MAX),
+            max_concurrent_streams: streams(&read)?,
             keepalive_interval: Some(read.duration("grpc-keepalive-interval")?).filter(|time| !time.is_zero()),
             keepalive_timeout: read.duration("grpc-keepalive-timeout")?,
             ping_time: ping_time(&read)?,
@@ -228,6 +229,7 @@ impl Config {
             web: web(&read)?,
             name,
             data_dir,
+            wal_dir: read.text("wal-dir"),
         })
     }
 
@@ -291,6 +293,11 @@ fn founders(
         Ok(members) => (members, None, Ok(())),
         Err(why) => (vec![alone], None, Err(why)),
     }
+}
+
+fn streams(read: &Reader<'_>) -> Result<u32, String> {
+    let streams = read.within("max-concurrent-streams", 1, u32::MAX.into())?;
+    Ok(u32::try_from(streams).expect("it was held against the bound"))
 }
 
 /// Where etcd is told of none gRPC has its own.

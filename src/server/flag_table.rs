@@ -133,6 +133,7 @@ use Kind::{Bool, Choice, Duration, Gates, OneOf, Origins, Signed, Text, Unsigned
 pub const FLAGS: &[Flag] = &[
     built(Member, "name", Text, "default", "Human-readable name of this member."),
     built(Member, "data-dir", Text, "", "Directory of the data; '<name>.etcd' if not given."),
+    built(Member, "wal-dir", Text, "", "Directory of the log, perhaps on another disk; 'wal' in the data directory if not given."),
     built(Member, "listen-client-urls", Urls, "http://localhost:2379", "URLs to listen on for clients."),
     built(Member, "listen-peer-urls", Urls, "http://localhost:2380", "URLs to listen on for peers."),
     built(Member, "heartbeat-interval", Unsigned, "100", "Time of a heartbeat, in milliseconds."),
@@ -226,7 +227,6 @@ pub const FLAGS: &[Flag] = &[
     built(Monitoring, "distributed-tracing-sampling-rate", Signed, "0", "Of a million traces that no client began, so many are told."),
     built(Member, "enable-grpc-gateway", Bool, "true", "Serve the JSON gateway under /v3/."),
 
-    unbuilt("wal-dir", Text, ""),
     unbuilt("enable-pprof", Bool, "false"),
     built(Security, "auth-token", Text, "simple", "tokens of users: simple, or jwt,sign-method=METHOD,priv-key=FILE,pub-key=FILE,ttl=10m"),
     built(Security, "bcrypt-cost", Unsigned, "10", "cost of a password's hash, 4 to 31"),
