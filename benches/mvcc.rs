@@ -10,7 +10,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use quorate::base::{Dice, KeyRange, RangeEnd, SeededDice, limits};
 use quorate::env::TokioDisk;
-use quorate::mvcc::{HistoryWriter, NewValue, RangeQuery, Store, StoreOptions, StorePosition};
+use quorate::mvcc::{HistoryWriter, NO_PREV, NewValue, RangeQuery, Store, StoreOptions, StorePosition};
 
 const KEYS: u64 = 1_000_000;
 
@@ -74,7 +74,7 @@ struct Bench {
 
 impl Bench {
     fn put(&mut self, key: Bytes, value: Bytes) {
-        let mut txn = self.store.begin(false);
+        let mut txn = self.store.begin(NO_PREV);
         txn.put(NewValue { key, value, lease: 0, backing_bytes: 300 }).expect("no value is read");
         txn.commit();
     }

@@ -177,6 +177,11 @@ compare snapshot restore one.db --data-dir new --initial-cluster default=bad
 compare snapshot restore one.db --data-dir new --initial-advertise-peer-urls bad
 compare snapshot restore theirs/member/snap/db --data-dir new
 compare snapshot restore one.db more --data-dir new
+compare completion
+compare completion tcsh
+compare completion bash more
+compare completion --help
+compare --help
 compare defrag
 compare migrate --data-dir theirs --target-version 3
 compare --version

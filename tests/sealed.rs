@@ -222,6 +222,9 @@ async fn the_authority_changes_while_clients_write() {
         let client = Client::connect(&[homes.endpoint(n)], homes.options()).await.unwrap();
         let request = pb::RangeRequest { range_end: Bytes::from_static(b"key."), count_only: true, ..of_key("key-") };
         let answer = client.range(request).await.unwrap();
+        let page = client.page(0, "/metrics").await.unwrap();
+        assert!(String::from_utf8_lossy(&page).contains("\nprocess_resident_memory_bytes "));
+        assert!(client.page(0, "/nowhere").await.unwrap_err().to_string().contains("/nowhere answered 404"));
         // The last one may have been written and not acknowledged.
         assert!((i64::from(written)..=i64::from(written) + 1).contains(&answer.count), "{} {written}", answer.count);
     }

@@ -272,6 +272,9 @@ fn took_off(world: &World, life: u64, report: &BootReport) {
     if !report.damaged.is_empty() {
         marks.hit("booted past a damaged checkpoint");
     }
+    if !report.passed_over.is_empty() {
+        marks.hit("booted past damage of the log");
+    }
     if report.replayed > 0 && life > 1 {
         marks.hit("log replayed at boot");
     }

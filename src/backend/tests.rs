@@ -39,7 +39,7 @@ impl Bench {
 
     fn apply(&mut self, command: &Command) {
         let index = self.machine.applied().0 + 1;
-        let outcome = self.machine.apply(index, 3, &codec::encode(index, command), false).unwrap();
+        let outcome = self.machine.apply(index, 3, &codec::encode(index, command), &|_| false).unwrap();
         assert!(outcome.applied.answer.is_ok(), "{command:?}");
     }
 

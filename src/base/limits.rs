@@ -83,9 +83,9 @@ pub const CHANGES_REMEMBERED: usize = 64;
 /// lags may be about to settle it, and what differs once differs for ever.
 pub const COMPARISONS_WITHOUT_MAJORITY: u32 = 5;
 
-/// Bytes committed and not applied while another member's state is awaited; beyond it appends are not taken, and the
-/// leader sends them again.
-pub const REBUILD_BACKLOG_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes committed and not applied, while another member's state is awaited or read above all; beyond it appends are not
+/// taken, and the leader sends them again.
+pub const MAX_UNAPPLIED_BYTES: usize = 256 * 1024 * 1024;
 
 /// Digests of compactions kept, as in etcd: a member that lags may be asked about them for as many compactions.
 pub const KEPT_COMPACTION_DIGESTS: usize = 10;
@@ -144,6 +144,14 @@ pub const WAL_FILL_WRITE_BYTES: usize = 64 * 1024;
 /// Time between two tries to write a batch for which the disk had no room.
 pub const WAL_ROOM_RETRY_MS: u64 = 200;
 
+/// Segments of the log that a start reads beside the history: the one that ends it and the one made ready. What is written in
+/// them is held in memory while the index is built.
+pub const WAL_SEGMENTS_READ_AHEAD: usize = 2;
+
+/// Damaged places of the log, none of it needed, behind which a start goes on. Each is another reading of the log, and a disk
+/// with more of them is dying.
+pub const WAL_MAX_PASSED_OVER: usize = 16;
+
 /// Used write-ahead segments kept for use again; more would only hold space.
 pub const WAL_MAX_SPARES: usize = 2;
 
@@ -177,8 +185,12 @@ pub const MAX_RECORD_BYTES: usize = 64 * 1024 * 1024;
 /// History collected in memory before it is handed to the disk: large writes are cheap writes.
 pub const WRITE_HISTORY_BYTES: usize = 1024 * 1024;
 
-/// History held in memory before the disk has it; beyond it applying waits.
+/// History held in memory before the disk has it; beyond it clients' writes that need room are refused. What frees room is
+/// taken in all the same: where nothing is put it adds one small record for each key that is there, once.
 pub const MAX_UNWRITTEN_HISTORY_BYTES: usize = 128 * 1024 * 1024;
+
+/// The same; beyond it applying what needs room waits, whoever proposed it. More, so that as a rule a client is told first.
+pub const APPLYING_WAITS_HISTORY_BYTES: usize = 192 * 1024 * 1024;
 
 /// Largest checkpoint image read: a hundred million leases.
 pub const MAX_IMAGE_BYTES: u64 = 4 * 1024 * 1024 * 1024;
@@ -208,8 +220,9 @@ pub const COMPACTION_SLICE_BYTES: usize = 1024 * 1024;
 pub const APPLY_CHANGES_PER_TURN: usize = 5_000;
 
 /// Index entries compacted before other work gets its turn: some five microseconds each on a busy machine, so
-/// that a slice takes about 2 ms there.
-pub const COMPACTION_SLICE: usize = 400;
+/// that a slice takes about half a millisecond there. A put waits for two or three turns: of 400 they cost its 99th percentile
+/// a factor of 4 to 7, of these 1 to 2 (`benches/record/2026-11-27-behind.md`).
+pub const COMPACTION_SLICE: usize = 100;
 
 /// Events buffered for one watch stream before its watchers are fed from history instead, in bytes.
 pub const WATCH_BUFFER_BYTES: usize = 8 * 1024 * 1024;
@@ -237,8 +250,8 @@ pub const WATCHERS_CLOSED_PER_TURN: usize = 2_000;
 /// Watchers of one stream looked at for a progress notice in one tick, for the same reason.
 pub const PROGRESS_NOTICES_PER_TURN: usize = 10_000;
 
-/// History read for catching-up watchers in one turn, in bytes.
-pub const CATCH_UP_BYTES_PER_TURN: usize = 4 * 1024 * 1024;
+/// History read for catching-up watchers in one turn, in bytes; for the same reason no more.
+pub const CATCH_UP_BYTES_PER_TURN: usize = 1024 * 1024;
 
 /// Revisions in one response to a catching-up watcher, as in etcd.
 pub const CATCH_UP_REVISIONS: usize = 1_000;

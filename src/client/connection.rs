@@ -140,6 +140,11 @@ impl Client {
         names.zip(away.iter().cloned()).filter_map(|(endpoint, why)| Some((endpoint, why?))).collect()
     }
 
+    /// The timeout of each request.
+    pub(super) fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
     /// How this client behaves.
     pub fn options(&self) -> &Options {
         &self.shared.options
@@ -238,9 +243,15 @@ impl Client {
         }
     }
 
-    /// The next endpoint's channel for a stream: no timeout, because a stream lives as long as it is wanted.
-    pub(super) fn stream_wire(&self, needs_leader: bool) -> Wire {
-        self.wire(None, needs_leader).1
+    /// The next endpoint, by its place in the list, and its channel for a stream: no timeout, because a stream lives as
+    /// long as it is wanted. A member that has no leader ends it.
+    pub(super) fn stream_wire(&self) -> (usize, Wire) {
+        self.wire(None, true)
+    }
+
+    /// Nobody answers at this place: what comes next goes elsewhere for a while.
+    pub(super) fn is_silent(&self, place: usize) {
+        self.shared.rotation.is_away(place, Instant::now());
     }
 
     /// The endpoint whose turn it is, by its place in the list, and its channel.

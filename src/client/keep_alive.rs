@@ -1,14 +1,19 @@
 //! Keeping a lease alive.
 //!
-//! Invariants: one request is on the way at a time, a third of the granted time after the last answer; a
-//! broken stream is opened anew until the lease must have ended; an answer of no time left ends the stream.
+//! Invariants: a request is due a third of the granted time after the last that was answered left; while none is
+//! answered, further endpoints are asked one after the other beside it, each at most once at a time, so that a member that is
+//! silent costs no lease that another one would renew; a broken stream is opened anew until the lease must have ended;
+//! an answer of no time left ends the stream. The end is counted from when a request left, so that it is never later than
+//! the server's.
 
 use std::time::Duration;
 
 use futures_channel::mpsc::{Sender, channel};
 use futures_util::StreamExt as _;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
-use tonic::{Status, Streaming};
+use futures_util::future::Either;
+use futures_util::stream::FuturesUnordered;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tonic::{Code, Status, Streaming};
 
 use crate::wire::etcdserverpb as pb;
 
@@ -21,16 +26,37 @@ const FIRST_TTL: Duration = Duration::from_secs(5);
 /// Wait before a broken stream is opened anew, as in etcd's client.
 const REOPEN_AFTER: Duration = Duration::from_millis(500);
 
+/// Longest time a request may go unanswered before another endpoint is asked too. Shorter for a short lease: a sixth of
+/// what was granted, so that four can be asked in turn between the time it is due and the lease's end.
+const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
+
 /// A stream that renews one lease for as long as [`KeepAlive::next`] is called.
 #[derive(Debug)]
 pub struct KeepAlive {
     client: Client,
     id: i64,
+    granted: Duration,
     /// When the next request is due.
     due: Instant,
     /// When the lease has ended unless an answer comes.
     ends: Instant,
-    stream: Option<(Sender<pb::LeaseKeepAliveRequest>, Streaming<pb::LeaseKeepAliveResponse>)>,
+    line: Option<Line>,
+}
+
+/// A stream to one member.
+#[derive(Debug)]
+struct Line {
+    /// The member's place among the endpoints.
+    place: usize,
+    requests: Sender<pb::LeaseKeepAliveRequest>,
+    answers: Streaming<pb::LeaseKeepAliveResponse>,
+}
+
+/// An answer, with the stream it came by and when it was asked for.
+struct Renewed {
+    line: Line,
+    asked: Instant,
+    answer: pb::LeaseKeepAliveResponse,
 }
 
 impl Client {
@@ -62,70 +88,100 @@ impl Client {
 
     /// Renews a lease until it ends or the result is dropped.
     pub fn keep_alive(&self, id: i64) -> KeepAlive {
-        let now = Instant::now();
-        KeepAlive { client: self.clone(), id, due: now, ends: now + FIRST_TTL, stream: None }
+        self.keep_alive_granted(id, FIRST_TTL, Instant::now())
+    }
+
+    /// Renews a lease that was asked for at `asked`, and granted for so long.
+    pub(super) fn keep_alive_granted(&self, id: i64, granted: Duration, asked: Instant) -> KeepAlive {
+        KeepAlive { client: self.clone(), id, granted, due: Instant::now(), ends: asked + granted, line: None }
     }
 }
 
 impl KeepAlive {
-    /// Renews once more, when due, and gives the answer; `None` once the lease has ended or was revoked.
+    /// Renews once more, when due, and gives the answer; `None` once the lease has ended or was revoked. Giving up waiting
+    /// (dropping this future) costs a stream at most.
     ///
     /// # Errors
     /// A refusal that another stream would meet again.
     pub async fn next(&mut self) -> Option<Result<pb::LeaseKeepAliveResponse, Error>> {
         sleep_until(self.due).await;
+        let Renewed { line, asked, answer } = match timeout_at(self.ends, self.renew()).await.ok()? {
+            Ok(renewed) => renewed,
+            Err(error) => return Some(Err(error)),
+        };
+        let granted = u64::try_from(answer.ttl).ok().filter(|seconds| *seconds > 0)?;
+        self.granted = Duration::from_secs(granted);
+        self.due = asked + self.granted / 3;
+        self.ends = asked + self.granted;
+        self.line = Some(line);
+        Some(Ok(answer))
+    }
+
+    /// Asks by the stream there is, and by one more at another endpoint whenever nobody has answered for a while. The
+    /// slow ones are not given up before one answers: where all are slow, that would be never.
+    async fn renew(&mut self) -> Result<Renewed, Error> {
+        let patience = (self.granted / 6).min(LONGEST_PATIENCE);
         let mut refreshed = false;
+        let mut asked = FuturesUnordered::new();
+        let (mut place, first) = self.ask();
+        asked.push(first);
         loop {
-            let ends = self.ends;
-            match timeout_at(ends, self.renew()).await {
-                Err(_) => return None,
-                Ok(Ok(answer)) => {
-                    let granted = u64::try_from(answer.ttl).unwrap_or(0);
-                    if granted == 0 {
-                        return None;
-                    }
-                    let granted = Duration::from_secs(granted);
-                    self.due = Instant::now() + granted / 3;
-                    self.ends = Instant::now() + granted;
-                    return Some(Ok(answer));
-                }
-                Ok(Err(status)) => {
-                    self.stream = None;
+            match timeout(patience, asked.next()).await {
+                Ok(Some(Ok(renewed))) => return Ok(renewed),
+                Ok(Some(Err(status))) => {
                     if self.client.may_refresh(status.message()) && !refreshed {
                         refreshed = true;
-                        if let Err(error) = self.client.authenticate().await {
-                            return Some(Err(error));
-                        }
+                        self.client.authenticate().await?;
+                    } else if !matches!(status.code(), Code::Unavailable | Code::Internal | Code::Unknown) {
+                        return Err(status.into());
+                    } else if asked.is_empty() {
+                        sleep(REOPEN_AFTER).await;
+                    }
+                    if !asked.is_empty() {
                         continue;
                     }
-                    if !matches!(status.code(), tonic::Code::Unavailable | tonic::Code::Internal | tonic::Code::Unknown)
-                    {
-                        return Some(Err(status.into()));
-                    }
-                    sleep(REOPEN_AFTER).await;
                 }
+                Ok(None) => unreachable!("whoever failed was replaced"),
+                Err(_) if asked.len() >= self.client.raw().len() => continue,
+                Err(_) => self.client.is_silent(place),
             }
+            let (next, another) = self.ask();
+            place = next;
+            asked.push(another);
         }
     }
 
-    async fn renew(&mut self) -> Result<pb::LeaseKeepAliveResponse, Status> {
-        let request = pb::LeaseKeepAliveRequest { id: self.id };
-        match &mut self.stream {
-            Some((requests, _)) => requests
-                .try_send(request)
-                .map_err(|_| Status::unavailable("the keep-alive stream takes no requests"))?,
-            None => {
-                let (mut requests, waiting) = channel(1);
-                requests.try_send(request).expect("a fresh channel has room for one request");
-                let wire = self.client.stream_wire(true);
-                let answers = self.client.lease(wire).lease_keep_alive(waiting).await?.into_inner();
-                self.stream = Some((requests, answers));
+    /// Asks once, by the stream there is or a new one at the endpoint whose turn it is; its place.
+    fn ask(&mut self) -> (usize, impl Future<Output = Result<Renewed, Status>> + use<>) {
+        let (request, client) = (pb::LeaseKeepAliveRequest { id: self.id }, self.client.clone());
+        let way = match self.line.take() {
+            Some(line) => Either::Left(line),
+            None => Either::Right(client.stream_wire()),
+        };
+        let place = match &way {
+            Either::Left(line) => line.place,
+            Either::Right((place, _)) => *place,
+        };
+        let work = async move {
+            let asked = Instant::now();
+            let mut line = match way {
+                Either::Left(mut line) => {
+                    let taken = line.requests.try_send(request);
+                    taken.map_err(|_| Status::unavailable("the keep-alive stream takes no requests"))?;
+                    line
+                }
+                Either::Right((place, wire)) => {
+                    let (mut requests, waiting) = channel(1);
+                    requests.try_send(request).expect("a fresh channel has room for one request");
+                    let answers = client.lease(wire).lease_keep_alive(waiting).await?.into_inner();
+                    Line { place, requests, answers }
+                }
+            };
+            match line.answers.next().await {
+                Some(answer) => Ok(Renewed { line, asked, answer: answer? }),
+                None => Err(Status::unavailable("the keep-alive stream ended")),
             }
-        }
-        let (_, answers) = self.stream.as_mut().expect("the stream was opened above");
-        match answers.next().await {
-            Some(answer) => answer,
-            None => Err(Status::unavailable("the keep-alive stream ended")),
-        }
+        };
+        (place, work)
     }
 }

@@ -32,6 +32,7 @@ mod keep_alive;
 mod lock;
 mod namespace;
 mod options;
+mod page;
 mod ranges;
 pub mod registry;
 mod requests;

@@ -1,7 +1,8 @@
 //! Whose turn it is among several endpoints.
 //!
 //! Invariants: requests go round the endpoints in turn; one that was found away is passed over for [`AWAY`], unless
-//! all are; nothing here is ever waited for. Does not know what a request is.
+//! all are, and for twice as long each time it is found away again; nothing here is ever waited for. Does not know what a
+//! request is.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +12,10 @@ use tokio::time::Instant;
 /// Time for which an endpoint that was found away is passed over: long enough that a dead member costs few requests
 /// a connect timeout, short enough that one that was restarted takes its share soon.
 const AWAY: Duration = Duration::from_secs(1);
+
+/// Longest time for which an endpoint is passed over: a write that is sent to a silent member costs its timeout, and
+/// whoever takes turns with others (for a lock, say) makes all of them wait.
+const LONGEST_AWAY: Duration = Duration::from_secs(8);
 
 /// Endpoints by their place in the caller's list.
 #[derive(Debug)]
@@ -22,8 +27,14 @@ pub struct Rotation {
 struct State {
     /// The place that comes next.
     next: usize,
-    /// Until when each is passed over.
-    away: Vec<Option<Instant>>,
+    /// How each is passed over; `None` where it answered last.
+    away: Vec<Option<Away>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Away {
+    until: Instant,
+    span: Duration,
 }
 
 impl Rotation {
@@ -38,7 +49,7 @@ impl Rotation {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let places = state.away.len();
         let next = state.next;
-        let here = |place: &usize| state.away[*place].is_none_or(|until| until <= now);
+        let here = |place: &usize| state.away[*place].is_none_or(|away| away.until <= now);
         let place = (0..places).map(|step| (next + step) % places).find(here).unwrap_or(next);
         state.next = (place + 1) % places;
         place
@@ -46,7 +57,14 @@ impl Rotation {
 
     /// Nobody answered at `place`.
     pub fn is_away(&self, place: usize, now: Instant) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).away[place] = Some(now + AWAY);
+        let away = &mut self.state.lock().unwrap_or_else(PoisonError::into_inner).away[place];
+        let span = match away {
+            // Another request of the same time.
+            Some(away) if away.until > now => return,
+            Some(away) => (away.span * 2).min(LONGEST_AWAY),
+            None => AWAY,
+        };
+        *away = Some(Away { until: now + span, span });
     }
 
     /// Somebody answered at `place`.
@@ -71,5 +89,23 @@ mod tests {
         assert_eq!(taken(now), [2, 0, 1, 2]);
         (0..3).for_each(|place| rotation.is_away(place, now));
         assert_eq!(taken(now), [0, 1, 2, 0], "all are away: each is tried all the same");
+    }
+
+    #[test]
+    fn who_is_found_away_again_is_passed_over_for_longer() {
+        let (rotation, mut now) = (Rotation::new(2), Instant::now());
+        for span in [1, 2, 4, 8, 8] {
+            rotation.is_away(1, now);
+            rotation.is_away(1, now);
+            let span = Duration::from_secs(span);
+            now += span - Duration::from_millis(1);
+            assert_eq!([rotation.take(now), rotation.take(now)], [0, 0]);
+            now += Duration::from_millis(1);
+            let both = [rotation.take(now), rotation.take(now)];
+            assert!(both.contains(&1), "{both:?}");
+        }
+        rotation.is_here(1);
+        rotation.is_away(1, now);
+        assert!([rotation.take(now + AWAY), rotation.take(now + AWAY)].contains(&1), "it answered in between");
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::wire::etcdserverpb as pb;
 
@@ -33,9 +34,11 @@ impl Client {
     /// # Errors
     /// The lease cannot be granted.
     pub async fn session(&self, seconds: i64) -> Result<Session, Error> {
+        let asked = Instant::now();
         let granted = self.lease_grant(pb::LeaseGrantRequest { ttl: seconds, id: 0 }).await?;
         let (lives, alive) = watch::channel(true);
-        let mut renewals = self.keep_alive(granted.id);
+        let time = Duration::from_secs(u64::try_from(granted.ttl).unwrap_or(0));
+        let mut renewals = self.keep_alive_granted(granted.id, time, asked);
         let renewing = tokio::spawn(async move {
             while let Some(renewal) = renewals.next().await {
                 if let Err(error) = renewal {

@@ -33,6 +33,8 @@ pub struct WatchRange {
     pub progress_notify: bool,
     /// Put the former key-value pair on each event.
     pub prev_kv: bool,
+    /// End the watch where the member that holds it has no leader; otherwise another one is asked, until one has.
+    pub ends_without_leader: bool,
 }
 
 /// A running watch; dropping it ends it.
@@ -76,7 +78,7 @@ impl Watcher {
                         return Some(Ok(response));
                     }
                 }
-                Err(status) if may_resume(&status) => {
+                Err(status) if may_resume(&status, self.range.ends_without_leader) => {
                     self.stream = None;
                     self.broken += 1;
                     self.client.pause(self.broken).await;
@@ -142,7 +144,7 @@ impl Watcher {
         let (mut requests, waiting) = channel(REQUESTS_WAITING);
         let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
         requests.try_send(create).expect("a fresh channel has room for the creation");
-        let mut stub = WatchClient::new(self.client.stream_wire(true))
+        let mut stub = WatchClient::new(self.client.stream_wire().1)
             .max_decoding_message_size(self.client.options().max_response_bytes);
         let responses = stub.watch(waiting).await?.into_inner();
         Ok((requests, responses))
@@ -180,10 +182,10 @@ fn mod_revision(event: &crate::wire::mvccpb::Event) -> i64 {
 }
 
 /// A break is worth another stream when the server is expected back: unavailable, or a transport gone wrong.
-fn may_resume(status: &Status) -> bool {
+fn may_resume(status: &Status, ends_without_leader: bool) -> bool {
     let away = matches!(status.code(), Code::Unavailable | Code::Internal)
         || (status.code() == Code::Unknown && !status.message().starts_with("etcdserver: "));
-    away && status.message() != "etcdserver: no leader"
+    away && !(ends_without_leader && status.message() == "etcdserver: no leader")
 }
 
 #[cfg(test)]

@@ -306,6 +306,13 @@ impl PeerMessage {
         Self(message)
     }
 
+    /// The same with `data` in every entry, and the word that the log up to `commit` is committed; for tests.
+    pub fn carrying(mut self, data: &bytes::Bytes, commit: LogIndex) -> Self {
+        self.0.entries.iter_mut().for_each(|entry| entry.data = data.clone());
+        self.0.commit = commit;
+        self
+    }
+
     /// An append of empty entries behind `before`, each an index and a term; for tests.
     pub fn append(
         from: MemberId,

@@ -1,7 +1,10 @@
 //! The archive: the task that writes history and checkpoints. Nobody's answer waits for it.
 
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,6 +46,9 @@ pub(super) enum ArchiveJob<D: Disk> {
     Remember(Bytes),
 }
 
+/// Jobs that wait for the one under way.
+type Later<D> = VecDeque<ArchiveJob<D>>;
+
 /// Where its jobs come from, and whom it tells of what is done.
 type Doors<'a, D> = (&'a Mailbox<ArchiveJob<D>>, &'a Arc<Mailbox<Input<D>>>);
 
@@ -51,6 +57,8 @@ struct Files<D: Disk> {
     writer: HistoryWriter<D>,
     /// What there was no room for yet, in order.
     waiting: VecDeque<(Vec<HistoryWrite>, WriteMark)>,
+    /// Jobs that came while another was under way, in order.
+    later: Later<D>,
 }
 
 impl<D: Disk> Files<D> {
@@ -94,10 +102,12 @@ pub(super) async fn keep_archive<E: Env>(
     (ending, facts): (Ending, Arc<Facts>),
     at_work: AtWork,
 ) {
-    let mut files = Files { writer: HistoryWriter::new(env.disk().clone()), waiting: VecDeque::new() };
+    let mut files =
+        Files { writer: HistoryWriter::new(env.disk().clone()), waiting: VecDeque::new(), later: VecDeque::new() };
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
-        for job in batch.drain(..) {
+        files.later.extend(batch.drain(..));
+        while let Some(job) = files.later.pop_front() {
             let beside = (&ending, &facts.tallies, &at_work);
             if let Err(wrong) = one_job(&env, &store, &mut files, job, (&jobs, &node), beside).await {
                 tracing::error!(error = %wrong, "history cannot be written: stopping");
@@ -138,12 +148,12 @@ async fn one_job<E: Env>(
             // What was written before belongs to the state that goes; it may still be named by an image that is kept.
             files.waiting.clear();
             files.writer.sync().await?;
-            install(env, store, image, (durable, installed), (jobs, node)).await?;
+            install(env, store, image, (durable, installed), (&mut files.later, (jobs, node))).await?;
         }
         ArchiveJob::Rebuild(image) => {
             files.waiting.clear();
             files.writer.sync().await?;
-            rebuild(env, store, image, (jobs, node)).await?;
+            rebuild(env, store, image, (&mut files.later, (jobs, node))).await?;
         }
         ArchiveJob::Remember(promises) => {
             if let Err(fault) = memory_file::write(env.disk(), &promises).await {
@@ -153,20 +163,23 @@ async fn one_job<E: Env>(
         ArchiveJob::Reclaim(job) => reclaim(env, job, node.clone(), (ending.clone(), at_work.clone())),
         ArchiveJob::Outline(job) => outline(env, job, node.clone(), at_work.clone()),
         ArchiveJob::Digest(job) => digest(env, job, node.clone()),
-        ArchiveJob::Remove(files) => {
-            for file in files {
-                // An outline may be removed twice: with its segment, and by whoever was making it then.
-                if env.disk().exists(&file)? {
-                    env.disk().remove(&file)?;
-                }
-            }
-            node.put_completion(Input::Removed);
-        }
+        ArchiveJob::Remove(files) => remove(env.disk(), &files, node)?,
         ArchiveJob::LookForRoom => {
             let short = !files.write_waiting(node)?;
             node.put_completion(Input::Room { part: DiskPart::History, short });
         }
     }
+    Ok(())
+}
+
+fn remove<D: Disk>(disk: &D, files: &[String], node: &Mailbox<Input<D>>) -> Result<(), Fault> {
+    for file in files {
+        // An outline may be removed twice: with its segment, and by whoever was making it then.
+        if disk.exists(file)? {
+            disk.remove(file)?;
+        }
+    }
+    node.put_completion(Input::Removed);
     Ok(())
 }
 
@@ -176,13 +189,13 @@ async fn install<E: Env>(
     store: &StoreOptions,
     image: Box<Image>,
     (durable, installed): (oneshot::Sender<DurableImage>, oneshot::Receiver<InstalledImage>),
-    (jobs, node): Doors<'_, E::Disk>,
+    (later, (jobs, node)): (&mut Later<E::Disk>, Doors<'_, E::Disk>),
 ) -> Result<(), Wrong> {
     let mut is_told = false;
     let made = loop {
         match make_durable(env.disk(), &image).await {
             Err(Wrong::Fault(fault)) if fault.is_no_space() => {
-                if !wait_for_room(env, (jobs, node), &mut is_told).await? {
+                if !wait_for_room(env, (later, (jobs, node)), &mut is_told).await? {
                     // The installation has not begun.
                     return Ok(());
                 }
@@ -192,7 +205,9 @@ async fn install<E: Env>(
     };
     let _ = durable.send(made);
     // Not cut: the keeper has told the end.
-    let Ok(installed) = installed.await else { return Ok(()) };
+    let Some(Ok(installed)) = removing_meanwhile(env.disk(), (later, (jobs, node)), installed).await? else {
+        return Ok(());
+    };
     forget_older(env.disk(), &installed)?;
     // The files of the state before are the node's to let go of, once nothing reads them.
     node.put_completion(Input::Installed(load(env, store, image).await?));
@@ -204,13 +219,13 @@ async fn rebuild<E: Env>(
     env: &E,
     store: &StoreOptions,
     image: Box<Image>,
-    (jobs, node): Doors<'_, E::Disk>,
+    (later, (jobs, node)): (&mut Later<E::Disk>, Doors<'_, E::Disk>),
 ) -> Result<(), Wrong> {
     let mut is_told = false;
     loop {
         match replace_images(env.disk(), &image).await {
             Err(Wrong::Fault(fault)) if fault.is_no_space() => {
-                if !wait_for_room(env, (jobs, node), &mut is_told).await? {
+                if !wait_for_room(env, (later, (jobs, node)), &mut is_told).await? {
                     return Ok(());
                 }
             }
@@ -223,15 +238,49 @@ async fn rebuild<E: Env>(
 
 /// There was no room for an image, for which everything else waits: until it is to be tried again. False where the member ends
 /// meanwhile.
-async fn wait_for_room<E: Env>(env: &E, (jobs, node): Doors<'_, E::Disk>, is_told: &mut bool) -> Result<bool, Wrong> {
+async fn wait_for_room<E: Env>(
+    env: &E,
+    (later, (jobs, node)): (&mut Later<E::Disk>, Doors<'_, E::Disk>),
+    is_told: &mut bool,
+) -> Result<bool, Wrong> {
     checkpoint_files::discard_draft(env.disk())?;
     if !std::mem::replace(is_told, true) {
         tracing::warn!("the disk has no room for a snapshot's image: its installation waits");
         node.put_completion(Input::Room { part: DiskPart::History, short: true });
     }
     let clock = env.clock();
-    clock.sleep_until(clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS))).await;
-    Ok(!jobs.is_closed())
+    let pause = clock.sleep_until(clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS)));
+    Ok(removing_meanwhile(env.disk(), (later, (jobs, node)), pause).await?.is_some())
+}
+
+/// Waits for something for which everything else waits, and has go meanwhile what is to go: that may be the room that is lacked.
+/// Other jobs come later; nobody needs to be told that there is no room yet. Nothing where the member ends meanwhile.
+async fn removing_meanwhile<D: Disk, T>(
+    disk: &D,
+    (later, (jobs, node)): (&mut Later<D>, Doors<'_, D>),
+    awaited: impl Future<Output = T>,
+) -> Result<Option<T>, Wrong> {
+    let mut awaited = pin!(awaited);
+    let mut came: Vec<_> = later.drain(..).collect();
+    loop {
+        for job in came.drain(..) {
+            match job {
+                ArchiveJob::Remove(files) => remove(disk, &files, node)?,
+                ArchiveJob::LookForRoom => {}
+                job => later.push_back(job),
+            }
+        }
+        let done = poll_fn(|cx| match awaited.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => jobs.poll_take(cx, &mut came).map(|()| None),
+        });
+        if let Some(done) = done.await {
+            return Ok(Some(done));
+        }
+        if came.is_empty() {
+            return Ok(None);
+        }
+    }
 }
 
 /// Reads the whole state of an image, in a task that gives way to others: nothing is written meanwhile, because nothing is
@@ -327,7 +376,7 @@ fn digest<E: Env>(env: &E, job: DigestJob<E::Disk>, node: Arc<Mailbox<Input<E::D
 #[cfg(all(test, feature = "tokio-env"))]
 mod tests {
     use super::*;
-    use crate::env::{MemoryDisk, VirtualEnv};
+    use crate::env::{MemoryDisk, OpenMode, VirtualEnv};
     use crate::machine::State;
 
     /// An image for which there is no room waits for it, as everything does that is written; a member that ends is not held up.
@@ -355,6 +404,15 @@ mod tests {
                 let mut told = Vec::new();
                 assert!(node.take(&mut told).await);
                 assert!(matches!(told[..], [Input::Room { part: DiskPart::History, short: true }]));
+                // What is to go goes meanwhile: it may be the room that is lacked.
+                told.clear();
+                env.disk().open("history/old", OpenMode::Create).expect("made");
+                jobs.put_completion(ArchiveJob::LookForRoom);
+                jobs.put_completion(ArchiveJob::Remove(vec!["history/old".to_string()]));
+                env.pass(Duration::from_millis(1)).await;
+                assert!(!env.disk().exists("history/old").expect("asked"));
+                assert!(node.take(&mut told).await);
+                assert!(matches!(told[..], [Input::Removed]));
                 if ends {
                     jobs.close();
                     let _ = at_rest.await;

@@ -44,6 +44,8 @@ pub struct BootReport {
     pub tail: TailReport,
     /// Parts of the log's mark that could not be read, and were made anew from the others.
     pub unreadable: Vec<Corruption>,
+    /// Damage of the log of which nothing is needed.
+    pub passed_over: Vec<Corruption>,
     /// Ids from the flags, where the data directory says otherwise and wins.
     pub differs_from_flags: Option<WalIdentity>,
 }
@@ -110,9 +112,10 @@ pub(super) async fn boot<E: Env>(
     if founded {
         check_nothing_is_left(disk)?;
     }
+    let ahead = opening::read_ahead(env, &unrecovered);
     let Opened { mut machine, image, kept, damaged, hollow } = opening::open(env, config, identity, found).await?;
     let applied = image.state.applied;
-    let mut wal = unrecovered.recover(identity, applied.0).await?;
+    let mut wal = unrecovered.with_ahead(ahead.await).recover(identity, applied.0).await?;
     opening::cut_if_void(&mut wal, applied).await?;
     // One that joins has nothing until the others send it their log or a snapshot, and stands for nothing until that
     // says that it votes. Asked for its vote it gives one, as raft wants of a member whose log lags.
@@ -137,6 +140,7 @@ pub(super) async fn boot<E: Env>(
         replayed: wal.entries.iter().filter(|entry| entry.index > applied.0).count(),
         tail: wal.tail,
         unreadable: wal.unreadable,
+        passed_over: wal.passed_over,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
     let beside: Vec<&Image> = kept.iter().collect();

@@ -56,9 +56,27 @@ fn keys<D: Disk>(disk: &D) -> Result<Vec<Key>, Fault> {
 pub(super) async fn write<D: Disk>(disk: &D, applied: LogIndex, image: &Bytes) -> Result<(), Fault> {
     let same = keys(disk)?.into_iter().rfind(|key| key.applied == applied);
     let key = same.map_or(Key::first(applied), |key| Key { number: key.number + 1, ..key });
+    small_file::remove(disk, RESERVE)?;
     small_file::put(disk, DIR, &draft(), &key.path(), image).await?;
     let kept = keys(disk)?;
     kept.iter().take(kept.len().saturating_sub(KEPT)).try_for_each(|old| disk.remove(&old.path()))
+}
+
+/// Holds the room that an image will take.
+const RESERVE: &str = "checkpoint/reserve";
+
+/// Sees to it that an image of so many bytes will find room, where it is the next that is written. Where there is none now
+/// nothing is left behind.
+pub(super) async fn reserve<D: Disk>(disk: &D, image: usize) -> Result<(), Fault> {
+    small_file::remove(disk, RESERVE)?;
+    let file = disk.open(RESERVE, OpenMode::Create)?;
+    // As a draft is written, so that it takes what that takes.
+    let held = file.write_at(0, &vec![0; image]);
+    let held = if held.is_ok() { file.sync().await } else { held };
+    if held.as_ref().is_err_and(Fault::is_no_space) {
+        small_file::remove(disk, RESERVE)?;
+    }
+    held
 }
 
 fn draft() -> String {

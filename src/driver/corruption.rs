@@ -3,7 +3,8 @@
 //!
 //! Invariants: rules and log lines are etcd's; only a leader asks on an interval; who differs is named by an alarm in the
 //! log. Members whose compact revisions differ are not held against each other: each forgets at its own time. A digest that
-//! a compaction left is held against one of its kind alone: where nothing is alive the two count differently, as etcd's.
+//! a compaction left is held against one of its kind alone: where nothing is alive the two count differently, as etcd's. So a
+//! member is named by it only once it has applied the compaction.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,10 +12,12 @@ use std::time::Duration;
 use super::comparison::{EVERYBODY, ended_while, other_voters, raise};
 use super::config::CorruptionChecks;
 use super::handle::Handle;
+use super::questions::{Question, Told};
 use crate::base::{MemberId, Refusal, limits};
 use crate::env::{Env, Tasks};
 use crate::machine::{AlarmKind, MemberHash};
 use crate::mvcc::HashKv;
+use crate::node::Input;
 use crate::peer::AskFailure;
 
 /// What another member answered.
@@ -212,9 +215,12 @@ async fn check_unchecked<E: Env>(handle: &Handle<E>, checked: i64) -> i64 {
     let mut looked_at = 0;
     for own in unchecked {
         looked_at += 1;
-        let peers = hashes_of_peers(handle, own.hash_revision).await;
+        let mut peers = hashes_of_peers(handle, own.hash_revision).await;
         if peers.is_empty() {
             continue;
+        }
+        for peer in peers.iter_mut().filter(|peer| is_other(own, peer)) {
+            peer.hash = hash_behind(handle, peer.member, own.hash_revision).await;
         }
         match held_against(leader, own, &peers) {
             Compared::Alike => all = own.hash_revision,
@@ -230,6 +236,24 @@ async fn check_unchecked<E: Env>(handle: &Handle<E>, checked: i64) -> i64 {
     }
     tracing::info!("number-of-hashes-checked" = looked_at as u64, "finished compaction hash check");
     all
+}
+
+/// Whether a member has another digest of the same compaction, or seems to.
+fn is_other(own: HashKv, peer: &PeerHash) -> bool {
+    let is_other = |hash: &MemberHash| hash.compact_revision == own.compact_revision && hash.hash != own.hash;
+    peer.hash.as_ref().is_ok_and(is_other)
+}
+
+/// A member's digest of a compaction that the leader has applied, asked once the member has applied it, too: one that lacks
+/// nothing but the compaction itself makes a digest of the same two revisions that is of another kind.
+async fn hash_behind<E: Env>(handle: &Handle<E>, member: MemberId, revision: i64) -> Result<MemberHash, String> {
+    let noted = handle.ask(|reply| Input::DigestNoted { since: None, reply }).await;
+    let (_, at, _) = noted.map_err(|refusal| refusal.text().to_string())?;
+    match handle.ask_member(member, Question::Digest(at)).await {
+        Ok(Told::Digest(Some(_))) => hash_of_peer(handle, member, revision).await,
+        Ok(_) => Err("it has not applied as much".to_string()),
+        Err(refusal) => Err(refusal.text().to_string()),
+    }
 }
 
 /// What came of a comparison.

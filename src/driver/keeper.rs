@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
@@ -72,8 +72,17 @@ enum Durable {
     Given(DurableImage),
 }
 
+impl Late {
+    /// Whether it is late for another reason than want of room.
+    fn awaits_image(&self) -> bool {
+        matches!(self, Self::Cut { durable: Durable::Awaited(_), .. })
+    }
+}
+
 /// Appends everything that waits, syncs once, says so; where nothing waits, readies the next segment a slice
-/// at a time. What the disk has no room for waits, in order, and is tried again: to the node it is a disk that hangs. Ends
+/// at a time. What the disk has no room for waits, in order, and is tried again: to the node it is a disk that hangs. So does
+/// what belongs behind an image that is not durable; what was handed over before it does not, and whoever makes the image may
+/// be given room meanwhile. Ends
 /// on the first fault: a failed sync is never tried again. A clean end waits until the others who write
 /// in the data directory are `at_rest`.
 pub(super) async fn keep<E: Env>(
@@ -104,9 +113,9 @@ async fn rounds<E: Env>(
     world: &(E, Arc<Facts>),
 ) -> Result<(), Wrong> {
     let (mut batch, mut late, mut told_short) = (Vec::new(), VecDeque::new(), false);
-    while take(world.0.clock(), jobs, &mut batch, !late.is_empty()).await {
+    while take(world.0.clock(), jobs, &mut batch, &mut late).await {
         let looks = batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
-        let was_short = !late.is_empty();
+        let was_short = lacks_room(&late);
         let mut goes_on = sort(journal, &mut batch, &mut late)?;
         if was_short {
             // What was released meanwhile may be all the room there is.
@@ -118,7 +127,7 @@ async fn rounds<E: Env>(
             // What there was no room for was never told to be durable.
             return journal.close().await;
         }
-        if !late.is_empty() && !told_short {
+        if lacks_room(&late) && !told_short {
             tracing::warn!("the disk has no room for the log: what is written waits");
             told_short = true;
             node.put_completion(Input::Room { part: DiskPart::Log, short: true });
@@ -130,18 +139,36 @@ async fn rounds<E: Env>(
     Ok(())
 }
 
-/// Takes what waits; where something waits for room no longer than until it is to be tried again. False at the end.
-async fn take<C: Clock>(clock: &C, jobs: &Mailbox<KeeperJob>, into: &mut Vec<KeeperJob>, waits_for_room: bool) -> bool {
-    if !waits_for_room {
-        return jobs.take(into).await;
-    }
+/// Whether what is late is so for want of room.
+fn lacks_room(late: &VecDeque<Late>) -> bool {
+    late.front().is_some_and(|first| !first.awaits_image())
+}
+
+/// Takes what waits; where something waits for room no longer than until it is to be tried again, where it waits for an image
+/// until that is durable, or will not be. False at the end.
+async fn take<C: Clock>(
+    clock: &C,
+    jobs: &Mailbox<KeeperJob>,
+    into: &mut Vec<KeeperJob>,
+    late: &mut VecDeque<Late>,
+) -> bool {
+    let Some(first) = late.front_mut() else { return jobs.take(into).await };
     let again = clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS));
     let mut pause = pin!(clock.sleep_until(again));
     poll_fn(|cx| {
         if jobs.poll_take(cx, into).is_ready() {
             return Poll::Ready(!into.is_empty());
         }
-        pause.as_mut().poll(cx).map(|()| true)
+        let Late::Cut { durable: durable @ Durable::Awaited(_), .. } = &mut *first else {
+            return pause.as_mut().poll(cx).map(|()| true);
+        };
+        let Durable::Awaited(coming) = durable else { return Poll::Ready(true) };
+        Pin::new(coming).poll(cx).map(|made| {
+            if let Ok(made) = made {
+                *durable = Durable::Given(made);
+            }
+            true
+        })
     })
     .await
 }
@@ -220,9 +247,14 @@ async fn write<E: Env>(
             Late::Cut { number, durable, batch, installed } => {
                 let durable = match durable {
                     Durable::Given(durable) => durable,
-                    // Not made: whoever makes it has told the end, and nothing is written any more.
-                    Durable::Awaited(durable) => match durable.await {
-                        Ok(durable) => durable,
+                    Durable::Awaited(mut coming) => match coming.try_recv() {
+                        Ok(Some(durable)) => durable,
+                        Ok(None) => {
+                            let durable = Durable::Awaited(coming);
+                            late.push_front(Late::Cut { number, durable, batch, installed });
+                            break;
+                        }
+                        // Not made: whoever makes it has told the end, and nothing is written any more.
                         Err(_) => return Ok(false),
                     },
                 };
@@ -324,6 +356,60 @@ mod tests {
                 assert_eq!((wal.entries, wal.hard_state.commit), (vec![entry], 9), "{room}");
             });
         }
+    }
+
+    /// While an image waits for room what was handed over before it becomes durable, and the log gives the room that it keeps.
+    #[test]
+    fn who_waits_for_an_image_hears_what_else_is_asked() {
+        VirtualEnv::run(async |env| {
+            let journal = journal(&env).await;
+            env.disk().create_dir("checkpoint").expect("made");
+            let jobs = Arc::new(Mailbox::new(1, 1));
+            let node: Arc<Mailbox<Input<MemoryDisk>>> = Arc::new(Mailbox::new(1, 1));
+            let (ending, (archive, at_rest)) = (Ending::default(), AtWork::begin());
+            let watched = (ending.clone(), Arc::default());
+            env.tasks().spawn("keeper", keep(env.clone(), journal, jobs.clone(), node.clone(), watched, at_rest));
+            let batch_of = |index| {
+                let data = vec![7; 20_000].into();
+                let hard_state = Some(HardState { term: 5, vote: 0, commit: index - 1 });
+                Batch { hard_state, entries: vec![LogEntry { index, term: 5, kind: EntryKind::Normal, data }] }
+            };
+            for index in 1..=20 {
+                let handed = env.clock().now();
+                jobs.put_completion(KeeperJob::Persist { number: index, batch: batch_of(index), handed });
+                env.pass(Duration::from_millis(10)).await;
+            }
+            jobs.put_completion(KeeperJob::Release(19));
+            env.pass(Duration::from_millis(10)).await;
+            let mut told = Vec::new();
+            assert!(node.take(&mut told).await);
+            told.clear();
+            let files = || env.disk().list("wal").expect("listed").len();
+            let kept = files();
+            let handed = env.clock().now();
+            let (durable, is_durable) = oneshot::channel();
+            let (installed, mut is_installed) = oneshot::channel();
+            jobs.put_completion(KeeperJob::Persist { number: 21, batch: batch_of(21), handed });
+            let batch = batch_of(31);
+            jobs.put_completion(KeeperJob::Install { number: 22, durable: is_durable, batch, installed });
+            env.pass(Duration::from_millis(10)).await;
+            assert!(node.take(&mut told).await);
+            assert!(matches!(told[..], [Input::Persisted { number: 21 }]), "and nobody is told that room is lacked");
+            told.clear();
+            jobs.put_completion(KeeperJob::GiveRoom);
+            env.pass(Duration::from_millis(10)).await;
+            assert!(files() < kept, "of {kept} files none went");
+            let image = Image { state: State { applied: (30, 5), ..State::default() }, ..Image::default() };
+            let made = make_durable(env.disk(), &image).await.expect("there is room");
+            durable.send(made).expect("awaited");
+            env.pass(Duration::from_millis(1)).await;
+            assert_eq!(is_installed.try_recv().expect("at work").map(|cut| cut.applied()), Some(30), "at once");
+            assert!(node.take(&mut told).await);
+            assert!(matches!(told[..], [Input::Persisted { number: 22 }]));
+            jobs.put_completion(KeeperJob::Stop);
+            drop(archive);
+            ending.wait().await.expect("a clean end");
+        });
     }
 
     /// Whoever stops a member and starts another on its directory must not meet a checkpoint the first is still writing.

@@ -13,7 +13,7 @@ use crate::base::{Corruption, Fault, LogIndex, Term, Wrong};
 use crate::env::{Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
 use crate::mvcc::{FoldedPart, IndexPart, StoreOptions};
-use crate::wal::{HardState, RecoveredWal, WalIdentity};
+use crate::wal::{HardState, RecoveredWal, SegmentsAhead, UnrecoveredWal, WalIdentity};
 
 /// A machine at a checkpoint.
 pub(super) struct Opened<D: Disk> {
@@ -112,6 +112,20 @@ async fn side_by_side<E: Env>(env: &E, parts: Vec<IndexPart>) -> Result<Vec<Fold
         folded.push(other.await.map_err(ended)?);
     }
     Ok(folded)
+}
+
+/// Reads the log in a task of its own, while the history is read here. Nothing is what recovery then reads itself.
+pub(super) fn read_ahead<E: Env>(
+    env: &E,
+    wal: &UnrecoveredWal<E::Disk>,
+) -> impl Future<Output = SegmentsAhead> + use<E> {
+    let (done, read) = oneshot::channel();
+    if let Some(ahead) = wal.to_read_ahead() {
+        env.tasks().spawn("log", async move {
+            let _ = done.send(ahead.read());
+        });
+    }
+    async move { read.await.unwrap_or_default() }
 }
 
 /// Opens a machine without data at the newest image, whose own bytes are good: it says who the members are. The files stay until

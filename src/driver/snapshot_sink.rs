@@ -2,7 +2,8 @@
 //!
 //! Invariants: one half at most is kept, by the task that built it, and only one of which nothing was refused; it is given back
 //! to whoever offers the same snapshot, and gives its space back after a while, or when another snapshot begins to arrive.
-//! A half does not outlive the process: a start removes it, as anything that no image names.
+//! A half does not outlive the process: a start removes it, as anything that no image names. One for whose image there is no room
+//! does not arrive.
 //!
 //! Does not know who sends, nor whether the node will want what arrives.
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 
+use super::checkpoint_files;
 use super::mailbox::Mailbox;
 use super::snapshot_desk::{Desk, Job};
 use crate::base::{LogIndex, Term, limits};
@@ -190,8 +192,9 @@ impl<E: Env> Sink<E> {
         let id = self.name.manifest.slice(..size_of::<u64>()).get_u64();
         let env = &self.halves.env;
         let Beginning { identity, generation, segment_bytes, node } = beginning;
-        let builder = SnapshotBuilder::new(env.disk().clone(), id, generation, segment_bytes);
-        self.desk = Some(Desk::begin(env, "snapshot sink", |jobs| build(builder, identity, node, jobs)));
+        let disk = env.disk().clone();
+        let builder = SnapshotBuilder::new(disk.clone(), id, generation, segment_bytes);
+        self.desk = Some(Desk::begin(env, "snapshot sink", |jobs| build(disk, builder, (identity, node), jobs)));
     }
 }
 
@@ -228,9 +231,9 @@ impl<E: Env> Drop for Sink<E> {
 
 /// Builds until nobody is left who could go on with it.
 async fn build<D: Disk>(
+    disk: D,
     builder: SnapshotBuilder<D>,
-    identity: WalIdentity,
-    node: Arc<Mailbox<Input<D>>>,
+    (identity, node): (WalIdentity, Arc<Mailbox<Input<D>>>),
     jobs: Arc<Mailbox<Job<Work, Result<u64, String>>>>,
 ) {
     let mut building = Some(builder);
@@ -238,7 +241,7 @@ async fn build<D: Disk>(
     while jobs.take(&mut batch).await {
         for (work, answer) in batch.drain(..) {
             let outcome = match &mut building {
-                Some(builder) => one_work(builder, work, identity).await,
+                Some(builder) => one_work(&disk, builder, work, identity).await,
                 None => Err("it is over".to_string()),
             };
             match outcome {
@@ -266,6 +269,7 @@ enum Step {
 }
 
 async fn one_work<D: Disk>(
+    disk: &D,
     builder: &mut SnapshotBuilder<D>,
     work: Work,
     identity: WalIdentity,
@@ -282,6 +286,8 @@ async fn one_work<D: Disk>(
             if Some(image.state.applied) != message.snapshot_at() {
                 return Err(format!("its state is of entry {}, and not what its head says", image.state.applied.0));
             }
+            // Once the node has taken it nothing becomes durable before its image is: not even a vote.
+            checkpoint_files::reserve(disk, image.encode().len()).await.map_err(|fault| fault.to_string())?;
             Ok(Step::Done(Box::new(ArrivedSnapshot { message: *message, image, went_on })))
         }
     }

@@ -126,7 +126,12 @@ impl<D: Disk> Disk for ScramblingDisk<D> {
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), Fault> {
-        self.disk.rename(from, to)
+        self.disk.rename(from, to)?;
+        // What cannot be read belongs to the file, not to its name.
+        let mut plan = lock(&self.plan);
+        plan.unreadable.retain(|(name, _)| name != to);
+        plan.unreadable.iter_mut().filter(|(name, _)| name == from).for_each(|(name, _)| *name = to.to_string());
+        Ok(())
     }
 
     fn remove(&self, name: &str) -> Result<(), Fault> {

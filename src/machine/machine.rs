@@ -16,7 +16,7 @@ use crate::auth::{Access, Asker, Auth, AuthCommand};
 use crate::base::{Corruption, Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::{Lease, LeaseTable};
-use crate::mvcc::{Loading, Retained, SnapshotSource, Store, StoreOptions, StorePosition};
+use crate::mvcc::{Loading, Retained, SnapshotSource, Store, StoreOptions, StorePosition, WantsPrev};
 use crate::wal::WalIdentity;
 
 /// What applying one entry did, for the node.
@@ -184,9 +184,15 @@ impl<D: Disk> Machine<D> {
         self.store.snapshot(self.applied.0, self.state().encode(), chunk_bytes)
     }
 
-    /// Applies an ordinary entry. `want_prev` loads what changed keys held before, for the watchers; it does
-    /// not touch the state. A payload no member can have written is damage.
-    pub fn apply(&mut self, index: LogIndex, term: Term, payload: &Bytes, want_prev: bool) -> Result<Outcome, Wrong> {
+    /// Applies an ordinary entry. `wants_prev` says of which keys that are changed what they held before
+    /// is loaded, for the watchers; it does not touch the state. A payload no member can have written is damage.
+    pub fn apply(
+        &mut self,
+        index: LogIndex,
+        term: Term,
+        payload: &Bytes,
+        wants_prev: WantsPrev<'_>,
+    ) -> Result<Outcome, Wrong> {
         self.advance(index, term);
         let proposal = codec::decode(payload).map_err(|wrong| {
             Wrong::corrupt("wal", 0, format!("the payload of entry {index} cannot be read: {}", wrong.0))
@@ -195,7 +201,7 @@ impl<D: Disk> Machine<D> {
         let answer = match &proposal {
             None => Ok(Answer::Done),
             Some(Proposal { command: Ok(command), asker, .. }) => {
-                self.perform(command, asker.as_ref(), payload.len(), want_prev, &mut events)?
+                self.perform(command, asker.as_ref(), payload.len(), wants_prev, &mut events)?
             }
             Some(Proposal { command: Err(refusal), .. }) => Err(refusal.clone()),
         };
@@ -264,7 +270,7 @@ impl<D: Disk> Machine<D> {
         command: &Command,
         asker: Option<&Asker>,
         backing_bytes: usize,
-        want_prev: bool,
+        wants_prev: WantsPrev<'_>,
         events: &mut Vec<Event>,
     ) -> Result<Result<Answer, Refusal>, Wrong> {
         if let Command::LeaseRevoke { id, expiry: Some(expiry) } = command
@@ -278,12 +284,12 @@ impl<D: Disk> Machine<D> {
             return Ok(Err(refusal));
         }
         match command {
-            Command::Put(put) => self.put(put, backing_bytes, want_prev, events),
-            Command::DeleteRange(delete) => self.delete_range(delete, want_prev, events),
-            Command::Txn(txn) => self.txn(txn, backing_bytes, want_prev, events),
+            Command::Put(put) => self.put(put, backing_bytes, wants_prev, events),
+            Command::DeleteRange(delete) => self.delete_range(delete, wants_prev, events),
+            Command::Txn(txn) => self.txn(txn, backing_bytes, wants_prev, events),
             Command::Compact { revision, .. } => Ok(self.store.compact(*revision).map(|()| Answer::Compact)),
             Command::LeaseGrant { id, ttl } => Ok(self.lease_grant(*id, *ttl)),
-            Command::LeaseRevoke { id, .. } => self.lease_revoke(*id, want_prev, events),
+            Command::LeaseRevoke { id, .. } => self.lease_revoke(*id, wants_prev, events),
             Command::LeaseCheckpoint { remainders, counted_in } => {
                 self.lease_checkpoint(remainders, *counted_in);
                 Ok(Ok(Answer::Done))
@@ -339,14 +345,21 @@ impl<D: Disk> Machine<D> {
         Ok(())
     }
 
+    /// Whether this log payload, applied now, may add to what is stored. One that deletes adds no more than a small record for
+    /// each key that is there.
+    pub fn would_put(&self, payload: &Bytes) -> bool {
+        let command = codec::decode(payload).ok().flatten().and_then(|proposal| proposal.command.ok());
+        command.is_some_and(|command| put_cost(&command) > 0 && self.permitted(&command).is_ok())
+    }
+
     fn put(
         &mut self,
         put: &Put,
         backing_bytes: usize,
-        want_prev: bool,
+        wants_prev: WantsPrev<'_>,
         events: &mut Vec<Event>,
     ) -> Result<Result<Answer, Refusal>, Wrong> {
-        let mut write = self.store.begin(want_prev);
+        let mut write = self.store.begin(wants_prev);
         let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes };
         if let Err(refusal) = writer.check_put(put) {
             return Ok(Err(refusal));
@@ -362,10 +375,10 @@ impl<D: Disk> Machine<D> {
     fn delete_range(
         &mut self,
         delete: &DeleteRange,
-        want_prev: bool,
+        wants_prev: WantsPrev<'_>,
         events: &mut Vec<Event>,
     ) -> Result<Result<Answer, Refusal>, Wrong> {
-        let mut write = self.store.begin(want_prev);
+        let mut write = self.store.begin(wants_prev);
         let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes: 0 };
         let (deleted, prev_kvs) = writer.delete_range(delete)?;
         *events = write.commit();
@@ -380,10 +393,10 @@ impl<D: Disk> Machine<D> {
         &mut self,
         txn: &Txn,
         backing_bytes: usize,
-        want_prev: bool,
+        wants_prev: WantsPrev<'_>,
         events: &mut Vec<Event>,
     ) -> Result<Result<Answer, Refusal>, Wrong> {
-        let mut write = self.store.begin(want_prev);
+        let mut write = self.store.begin(wants_prev);
         let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes };
         match writer.txn(txn)? {
             Ok(answer) => {
@@ -426,14 +439,14 @@ impl<D: Disk> Machine<D> {
     fn lease_revoke(
         &mut self,
         id: LeaseId,
-        want_prev: bool,
+        wants_prev: WantsPrev<'_>,
         events: &mut Vec<Event>,
     ) -> Result<Result<Answer, Refusal>, Wrong> {
         let keys = match self.leases.revoke(id) {
             Ok(keys) => keys,
             Err(refusal) => return Ok(Err(refusal)),
         };
-        let mut write = self.store.begin(want_prev);
+        let mut write = self.store.begin(wants_prev);
         for key in keys {
             write.delete_range(&KeyRange::single(key))?;
         }

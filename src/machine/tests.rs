@@ -26,7 +26,7 @@ impl Bench {
     fn apply(&mut self, command: Command) -> Applied {
         let (index, _) = self.machine.applied();
         let payload = codec::encode(index + 100, &command);
-        let outcome = self.machine.apply(index + 1, 1, &payload, true).expect("a memory disk has no faults");
+        let outcome = self.machine.apply(index + 1, 1, &payload, &|_| true).expect("a memory disk has no faults");
         assert_eq!(outcome.proposal, Some(codec::Proposal { id: index + 100, asker: None, command: Ok(command) }));
         outcome.applied
     }
@@ -228,7 +228,7 @@ fn applying_reads_nothing_that_does_not_change_the_state() {
     let apply = |bench: &mut Bench, command: Command| {
         let (index, _) = bench.machine.applied();
         let payload = codec::encode(index + 100, &command);
-        bench.machine.apply(index + 1, 1, &payload, false).expect("nothing need be read").applied
+        bench.machine.apply(index + 1, 1, &payload, &|_| false).expect("nothing need be read").applied
     };
     for key in ["a", "b", "c"] {
         apply(&mut bench, put(key, "a value"));
@@ -398,7 +398,7 @@ fn an_image_brings_everything_back() {
 fn entries_are_applied_in_order_only() {
     let result = std::panic::catch_unwind(|| {
         let mut bench = Bench::new();
-        let _ = bench.machine.apply(2, 1, &Bytes::new(), false);
+        let _ = bench.machine.apply(2, 1, &Bytes::new(), &|_| false);
     });
     assert!(result.is_err());
 }
@@ -545,7 +545,7 @@ fn all_members_keep_the_same_digest_and_a_restart_goes_on_with_it() {
     let mut seen = vec![Some(0)];
     for (command, index) in commands.iter().zip(1..) {
         let applied = one.apply(command.clone());
-        let outcome = other.apply(index, 1, &codec::encode(index + 100, command), false).expect("no faults");
+        let outcome = other.apply(index, 1, &codec::encode(index + 100, command), &|_| false).expect("no faults");
         assert_eq!(applied.digest, outcome.applied.digest, "entry {index}");
         assert_eq!(one.machine.digest_at(index), applied.digest);
         assert!(!seen.contains(&applied.digest), "entry {index} leaves a trace");
@@ -565,7 +565,7 @@ fn a_member_whose_data_differ_has_another_digest_from_the_next_entry_on_that_mee
     for bench in [&mut one, &mut other] {
         bench.put("a", "1");
     }
-    let mut write = other.machine.store_mut().begin(false);
+    let mut write = other.machine.store_mut().begin(&|_| false);
     let value = crate::mvcc::NewValue { key: bytes("b"), value: bytes("x"), lease: 0, backing_bytes: 0 };
     write.put(value).expect("no faults");
     write.commit();

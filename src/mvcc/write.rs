@@ -35,26 +35,32 @@ pub struct NewValue {
     pub backing_bytes: usize,
 }
 
+/// Of which keys a change tells the value it replaced.
+pub type WantsPrev<'a> = &'a dyn Fn(&[u8]) -> bool;
+
+/// Of none.
+pub const NO_PREV: WantsPrev<'static> = &|_| false;
+
 /// A write transaction; see the module's head.
 pub struct WriteTxn<'a, D: Disk> {
     store: &'a mut Store<D>,
-    want_prev: bool,
+    wants_prev: WantsPrev<'a>,
     events: Vec<Event>,
     /// For the reads that were put off.
     committed: Option<CommittedTable<D>>,
 }
 
 impl<D: Disk> Store<D> {
-    /// Begins a write transaction. With `want_prev` its changes tell the values they replaced.
-    pub fn begin(&mut self, want_prev: bool) -> WriteTxn<'_, D> {
-        WriteTxn::new(self, want_prev)
+    /// Begins a write transaction. Its changes tell the values they replaced of the keys that `wants_prev` names.
+    pub fn begin<'a>(&'a mut self, wants_prev: WantsPrev<'a>) -> WriteTxn<'a, D> {
+        WriteTxn::new(self, wants_prev)
     }
 }
 
 impl<'a, D: Disk> WriteTxn<'a, D> {
-    fn new(store: &'a mut Store<D>, want_prev: bool) -> Self {
+    fn new(store: &'a mut Store<D>, wants_prev: WantsPrev<'a>) -> Self {
         assert!(!store.torn, "a write transaction was dropped half done");
-        Self { store, want_prev, events: Vec::new(), committed: None }
+        Self { store, wants_prev, events: Vec::new(), committed: None }
     }
 
     fn reading(&self) -> Reading<'_, D> {
@@ -125,14 +131,14 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
     }
 
     /// The value a change replaces, where it is wanted.
-    fn value_before(&self, node: &KeyNode) -> Result<Bytes, Wrong> {
-        if self.want_prev { self.reading().value_of(node) } else { Ok(Bytes::new()) }
+    fn value_before(&self, node: &KeyNode, is_wanted: bool) -> Result<Bytes, Wrong> {
+        if is_wanted { self.reading().value_of(node) } else { Ok(Bytes::new()) }
     }
 
     /// What the event of a delete tells of the past: what the key held before this revision, which is not
     /// `prev` where the transaction itself put the key.
-    fn told_before(&self, node: &KeyNode, prev: &KeyValue) -> Result<Option<KeyValue>, Wrong> {
-        if !self.want_prev {
+    fn told_before(&self, node: &KeyNode, prev: &KeyValue, is_wanted: bool) -> Result<Option<KeyValue>, Wrong> {
+        if !is_wanted {
             Ok(None)
         } else if node.latest().revision.main > self.store.revision {
             self.reading().get_at(node.key(), self.store.revision)
@@ -141,12 +147,13 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         }
     }
 
-    /// Writes a key. Returns what it held before, the value only if previous values are wanted.
+    /// Writes a key. Returns what it held before, the value only if that is wanted.
     pub fn put(&mut self, put: NewValue) -> Result<Option<KeyValue>, Wrong> {
         let NewValue { key, value, lease, backing_bytes } = put;
         assert!(!key.is_empty(), "an empty key is refused before the store");
-        let old_value = match self.store.index.get(&key).filter(|_| self.want_prev) {
-            Some(node) if node.is_live() => self.value_before(node)?,
+        let is_wanted = (self.wants_prev)(&key);
+        let old_value = match self.store.index.get(&key).filter(|_| is_wanted) {
+            Some(node) if node.is_live() => self.value_before(node, is_wanted)?,
             _ => Bytes::new(),
         };
         let revision = self.next_revision();
@@ -173,20 +180,21 @@ impl<'a, D: Disk> WriteTxn<'a, D> {
         });
         let KeyMeta { create_revision, version, .. } = meta;
         let kv = KeyValue { key, value, create_revision, mod_revision: revision.main, version, lease };
-        let prev_kv = if self.want_prev { prev.clone() } else { None };
+        let prev_kv = if is_wanted { prev.clone() } else { None };
         self.events.push(Event { kind: EventKind::Put, kv, prev_kv });
         Ok(prev)
     }
 
-    /// Deletes the alive keys of a range, in key order. Returns what they held, values only if previous values
+    /// Deletes the alive keys of a range, in key order. Returns what they held, values only where they
     /// are wanted.
     pub fn delete_range(&mut self, range: &KeyRange) -> Result<Vec<KeyValue>, Wrong> {
         let nodes = self.reading().visible_nodes(range, self.revision(), usize::MAX);
         let (mut prevs, mut told) = (Vec::with_capacity(nodes.len()), Vec::with_capacity(nodes.len()));
         for node in nodes {
-            let value = self.value_before(node)?;
+            let is_wanted = (self.wants_prev)(node.key());
+            let value = self.value_before(node, is_wanted)?;
             let prev = KeyValue { value, ..node.bare(Bytes::copy_from_slice(node.key())) };
-            told.push(self.told_before(node, &prev)?);
+            told.push(self.told_before(node, &prev, is_wanted)?);
             prevs.push(prev);
         }
         for (prev, prev_kv) in prevs.iter().zip(told) {

@@ -18,7 +18,8 @@ impl<D: Disk> Node<D> {
             return Err(Refusal::Stopped);
         }
         let store = self.machine.store();
-        if store.unwritten_bytes() > limits::MAX_UNWRITTEN_HISTORY_BYTES {
+        // What needs no room may be what gives some: it is taken in however little there is.
+        if cost > 0 && store.unwritten_bytes() > limits::MAX_UNWRITTEN_HISTORY_BYTES {
             return Err(Refusal::TooManyRequests);
         }
         let quota = self.config.quota_bytes;
@@ -60,13 +61,22 @@ impl<D: Disk> Node<D> {
         passed_on || (self.may_propose() && self.proposals.wants_turn(&self.group))
     }
 
+    /// Whether an append finds no room: what is committed and not applied waits in memory. Its leader sends it again, and
+    /// heartbeats tell how far it is meanwhile.
+    pub(super) fn has_no_room(&self, message: &PeerMessage) -> bool {
+        self.committed.is_full() && message.kind() == MessageKind::Append
+    }
+
     /// A proposal of another's waits where this member would only drop it.
     pub(super) fn must_wait(&self, message: &PeerMessage) -> bool {
         message.kind() == MessageKind::Propose && !self.takes_proposals()
     }
 
+    /// A leader that is far from having applied what is committed lets others' proposals wait as its own: what it proposes it
+    /// commits, and holds until it is applied.
     fn takes_proposals(&self) -> bool {
-        self.group.takes_proposals() && self.reaches_leader()
+        let is_swamped = self.committed.is_full() && self.group.standing().role == Role::Leader;
+        self.group.takes_proposals() && self.reaches_leader() && !is_swamped
     }
 
     /// Whether what is passed on to the leader now may be hoped to arrive: what is lost on the way has an open outcome.
@@ -79,7 +89,8 @@ impl<D: Disk> Node<D> {
     /// batch of the leader's is being made durable, what comes gathers for the next.
     fn may_propose(&self) -> bool {
         let behind = self.group.standing().committed - self.counters.last_applied();
-        self.reaches_leader() && behind <= limits::MAX_APPLY_BACKLOG && !self.group.gathers()
+        let is_near = behind <= limits::MAX_APPLY_BACKLOG && !self.committed.is_full();
+        self.reaches_leader() && is_near && !self.group.gathers()
     }
 }
 

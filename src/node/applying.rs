@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Release;
 
 use super::membership::change_of;
 use super::node::Node;
-use crate::base::{Refusal, Wrong};
+use crate::base::{Refusal, Wrong, limits};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, codec};
@@ -17,7 +17,12 @@ impl<D: Disk> Node<D> {
             return Ok(());
         }
         let mut last = None;
+        self.committed.waits_for_history = false;
         while self.work.may_apply_more() {
+            if self.waits_for_history() {
+                self.committed.waits_for_history = true;
+                break;
+            }
             let Some(entry) = self.committed.pop_front() else { break };
             if last.is_none() {
                 self.views.clear();
@@ -43,6 +48,18 @@ impl<D: Disk> Node<D> {
             debug_assert_eq!(self.machine.applied(), (index, term));
         }
         Ok(())
+    }
+
+    /// Whether what is to be applied next waits until the archive has written some of what it was given. What needs no room
+    /// does not: it may be what gives some, or the alarm after which nothing is put.
+    fn waits_for_history(&self) -> bool {
+        let store = self.machine.store();
+        store.unwritten_bytes() > limits::APPLYING_WAITS_HISTORY_BYTES
+            && store.unwritten_bytes() > store.gathered_bytes()
+            && self.committed.front().is_some_and(|next| match next.kind {
+                EntryKind::Normal => self.machine.would_put(&next.data),
+                EntryKind::ConfChange | EntryKind::ConfChangeV2 => false,
+            })
     }
 
     pub(super) fn apply_change(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
@@ -96,8 +113,9 @@ impl<D: Disk> Node<D> {
     }
 
     fn apply_command(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
-        let want_prev = self.watches.want_prev();
-        let outcome = self.machine.apply(entry.index, entry.term, &entry.data, want_prev)?;
+        let watches = &self.watches;
+        let wants_prev = |key: &[u8]| watches.want_prev_of(key);
+        let outcome = self.machine.apply(entry.index, entry.term, &entry.data, &wants_prev)?;
         let mut applied = outcome.applied;
         self.work.changed(applied.events.len());
         let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());

@@ -16,6 +16,7 @@ mod applying;
 mod auth_board;
 mod auth_desk;
 mod auto_compaction;
+mod backlog;
 mod checkpoints;
 mod config;
 mod contacts;

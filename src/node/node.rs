@@ -1,12 +1,12 @@
 //! The node itself: the struct, the dispatch on inputs, and the order of a turn.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::applied_ops::TurnOps;
 use super::auto_compaction::Compactor;
+use super::backlog::Backlog;
 use super::checkpoints::{Checkpoint, Checkpoints};
 use super::config::NodeConfig;
 use super::contacts::Contacts;
@@ -36,7 +36,6 @@ use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped,
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmKind, Command, Image, Machine, Member};
 use crate::mvcc::View;
-use crate::wal::LogEntry;
 use crate::watch::{HubNow, RoomBell, WatchHub};
 
 /// One member's core. See the room's head for the invariants.
@@ -62,7 +61,7 @@ pub struct Node<D: Disk> {
     pub(super) facts: Arc<Facts>,
     pub(super) views: Arc<ViewCell<D>>,
     /// Committed and not applied yet, in order.
-    pub(super) committed: VecDeque<LogEntry>,
+    pub(super) committed: Backlog,
     pub(super) own_ids: u64,
     /// Whether alarms, members or version changed since the facts were told.
     pub(super) rare_changed: bool,
@@ -131,7 +130,7 @@ impl<D: Disk> Node<D> {
             contacts: Contacts::new(config.election_timeout),
             own_ids: 0,
             views: Arc::default(),
-            committed: VecDeque::new(),
+            committed: Backlog::default(),
             rare_changed: true,
             members_changed: true,
             told: false,
@@ -253,7 +252,7 @@ impl<D: Disk> Node<D> {
 
     pub(super) fn peer_message(&mut self, message: PeerMessage, now: Instant, out: &mut Vec<Output<D>>) {
         let from = message.from();
-        if self.rebuild.has_no_room(&message) || self.recollection.holds_back(&message) {
+        if self.has_no_room(&message) || self.recollection.holds_back(&message) {
             return;
         }
         if !passed_on(&message).iter().all(|entry| self.could_apply(entry)) {
@@ -321,10 +320,11 @@ impl<D: Disk> Node<D> {
             out.push(Output::Members(self.machine.members()));
         }
         self.take_up_state(out);
+        self.ask_for_room(out);
         let installing = self.snapshots.installing() || self.rebuild.under_way();
         let mut more = false;
         if !installing {
-            more = self.background(out).or_else(|wrong| self.outlive(wrong))? || !self.committed.is_empty();
+            more = self.background(out).or_else(|wrong| self.outlive(wrong))? || self.committed.wants_turn();
         }
         more |= self.reads.waits_to_ask();
         more |= self.wants_to_propose() || self.wants_to_end_leases();
@@ -355,7 +355,6 @@ impl<D: Disk> Node<D> {
                 out.push(Output::Persist { number: ready.number, batch: ready.batch });
             }
             ready.reads.iter().for_each(|read| self.reads.confirmed(read));
-            self.rebuild.committed(&ready.committed);
             self.committed.extend(ready.committed);
         }
     }

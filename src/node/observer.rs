@@ -59,6 +59,10 @@ pub struct Held {
     pub passed_on_bytes: usize,
     /// Entries committed and not applied.
     pub unapplied: usize,
+    /// Bytes of them.
+    pub unapplied_bytes: usize,
+    /// Bytes of history that the disk does not have.
+    pub unwritten_bytes: usize,
     /// Entries of the log.
     pub log_entries: usize,
     /// Bytes of their payloads.

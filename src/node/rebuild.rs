@@ -1,9 +1,6 @@
 //! Where a rebuilding stands; its steps are in `rebuild_steps.rs`.
 
-use crate::base::limits;
-use crate::consensus::{MessageKind, PeerMessage};
 use crate::machine::Image;
-use crate::wal::LogEntry;
 
 /// How far it is.
 #[derive(Debug, Default)]
@@ -29,8 +26,6 @@ pub(super) struct Rebuild {
     pub(super) clears_alarm: bool,
     /// A proposal to clear it is under way.
     pub(super) clearing: bool,
-    /// Bytes committed and not applied meanwhile.
-    pub(super) backlog: usize,
 }
 
 impl Rebuild {
@@ -56,19 +51,6 @@ impl Rebuild {
     /// Whether another state may come: none did, or one that the log here does not reach, and may never.
     pub(super) fn takes_another(&self) -> bool {
         matches!(self.stage, Stage::Waiting | Stage::Arrived(_))
-    }
-
-    /// Whether an append finds no room: what is committed meanwhile waits in memory.
-    pub(super) fn has_no_room(&self, message: &PeerMessage) -> bool {
-        self.backlog > limits::REBUILD_BACKLOG_BYTES && message.kind() == MessageKind::Append
-    }
-
-    /// These were committed, and wait.
-    pub(super) fn committed(&mut self, entries: &[LogEntry]) {
-        if self.under_way() {
-            self.backlog +=
-                entries.iter().map(|entry| entry.data.len() + std::mem::size_of::<LogEntry>()).sum::<usize>();
-        }
     }
 
     /// The proposal to clear the alarm came to nothing.

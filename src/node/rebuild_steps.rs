@@ -37,9 +37,6 @@ impl<D: Disk> Node<D> {
             self.group.bar();
             self.views.clear();
             self.rebuild.stage = Stage::Waiting;
-            let waiting = std::mem::take(&mut self.committed);
-            waiting.iter().for_each(|entry| self.rebuild.committed(std::slice::from_ref(entry)));
-            self.committed = waiting;
         }
     }
 

@@ -31,12 +31,6 @@ impl<D: Disk> Node<D> {
             self.space.digesting = true;
             out.push(Output::Digest(job));
         }
-        if std::mem::take(&mut self.space.looks) {
-            out.push(Output::LookForRoom);
-        }
-        if std::mem::take(&mut self.space.log_gives) {
-            out.push(Output::GiveRoom);
-        }
         let writes_out = self.begin_giving();
         let store = self.machine.store_mut();
         if !self.space.reclaiming
@@ -54,6 +48,17 @@ impl<D: Disk> Node<D> {
         self.answer_compactions();
         self.write_out(writes_out, out);
         Ok(more)
+    }
+
+    /// Has somebody look for room, and the log give some, where that is due: also while the state is replaced, which may be what
+    /// there is no room for.
+    pub(super) fn ask_for_room(&mut self, out: &mut Vec<Output<D>>) {
+        if std::mem::take(&mut self.space.log_gives) {
+            out.push(Output::GiveRoom);
+        }
+        if std::mem::take(&mut self.space.looks) {
+            out.push(Output::LookForRoom);
+        }
     }
 
     /// Hands out history to be written, and a checkpoint, where they are due.
@@ -142,7 +147,7 @@ impl<D: Disk> Node<D> {
     /// Whether a part of the disk is short is told. Full is told to the cluster as a used-up quota is: what needs more room
     /// is refused by all from then on, until somebody disarms the alarm.
     pub(super) fn told_room(&mut self, part: DiskPart, short: bool, now: Instant) {
-        let was_short = self.space.is_short();
+        let (was_short, history_was_short) = (self.space.is_short(), self.space.history_short);
         match part {
             DiskPart::Log => self.space.log_short = short,
             DiskPart::History => self.space.history_short = short,
@@ -150,11 +155,12 @@ impl<D: Disk> Node<D> {
         if part == DiskPart::History && !short {
             self.space.waits_for_room = false;
         }
+        // What the log keeps for use again may be the room that is wanted, also where the log itself lacks some for its next
+        // segment.
+        self.space.log_gives |= self.space.history_short && !history_was_short;
         if self.space.is_short() && !was_short {
+            // It is looked for in a while, not at once: what fails once more would be tried once more.
             self.space.ticks_short = 0;
-            // What the log keeps for use again may be the room that is wanted. It is looked for in a while, not at once: what
-            // fails once more would be tried once more.
-            self.space.log_gives |= part == DiskPart::History;
             self.raise_space_alarm(now);
         }
     }

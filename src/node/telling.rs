@@ -18,6 +18,8 @@ impl<D: Disk> Node<D> {
             reads: self.reads.len(),
             passed_on_bytes: self.passed_on.bytes(),
             unapplied: self.committed.len(),
+            unapplied_bytes: self.committed.bytes(),
+            unwritten_bytes: self.machine.store().unwritten_bytes(),
             log_entries: log.entries,
             log_bytes: log.bytes,
             undurable_bytes: log.undurable_bytes,

@@ -70,9 +70,9 @@ impl Watches {
         self.hub.apply(revision, &shared);
     }
 
-    /// Whether changed keys are to be told with what they held before.
-    pub(super) fn want_prev(&self) -> bool {
-        self.hub.wants_prev_kv()
+    /// Whether a change of `key` is to be told with what it held before.
+    pub(super) fn want_prev_of(&self, key: &[u8]) -> bool {
+        self.hub.wants_prev_of(key)
     }
 
     pub(super) fn compacted(&mut self, revision: i64, now: HubNow) {
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::base::{KeyRange, RangeEnd, Shares};
     use crate::env::MemoryDisk;
-    use crate::mvcc::{NewValue, StoreOptions, StorePosition};
+    use crate::mvcc::{NO_PREV, NewValue, StoreOptions, StorePosition};
     use crate::watch::{StreamId, WatchSpec};
 
     fn waiting_for_a_key(start_revision: i64) -> WatchSpec {
@@ -197,7 +197,7 @@ mod tests {
             .expect("a memory disk has no faults");
         let value = Bytes::from(vec![7; limits::CATCH_UP_BYTES_PER_TURN / 20]);
         for _ in 0..15 {
-            let mut txn = store.begin(false);
+            let mut txn = store.begin(NO_PREV);
             txn.put(NewValue { key: "a".into(), value: value.clone(), lease: 0, backing_bytes: 0 }).expect("written");
             txn.commit();
         }

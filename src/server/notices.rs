@@ -106,6 +106,15 @@ pub fn booted(report: &BootReport) {
     for part in &report.unreadable {
         tracing::warn!(file = part.file, offset = part.offset, what = part.what, "made anew from its other copies");
     }
+    for damage in &report.passed_over {
+        let what = damage.what.as_str();
+        tracing::warn!(
+            file = damage.file,
+            offset = damage.offset,
+            what,
+            "damage of the log, of which nothing is needed"
+        );
+    }
     for outline in &report.outlines {
         tracing::warn!(
             file = outline.file,

@@ -33,4 +33,6 @@ pub struct Command {
     pub required: &'static [&'static str],
     /// How many arguments it takes, where that is checked before it runs.
     pub arguments: Option<usize>,
+    /// The usage does not say that flags may follow.
+    pub bare: bool,
 }

@@ -6,7 +6,7 @@ use super::arguments::{Given, read};
 use super::command::Command;
 use super::failure::Failure;
 use super::table::{COMMANDS, GLOBALS};
-use super::{data_directory, hash_kv, import, restore, status, usage};
+use super::{completion, data_directory, hash_kv, import, restore, status, usage};
 use crate::api::API_VERSION;
 
 /// The whole run.
@@ -26,6 +26,7 @@ pub fn run(words: Vec<String>) -> ExitCode {
 
 fn perform(command: &Command, given: &Given) -> Result<(), Failure> {
     match command.words {
+        ["completion"] => completion::completion(command, given),
         ["snapshot", "status"] => status::status(given),
         ["snapshot", "restore"] => restore::restore(given),
         ["hashkv"] => hash_kv::hash_kv(given),
@@ -141,6 +142,7 @@ mod tests {
         for (line, text) in [
             ("bogus", "unknown command \"bogus\" for \"quorateutl\""),
             ("hashkv", "accepts 1 arg(s), received 0"),
+            ("completion", "accepts 1 arg(s), received 0"),
             (
                 "hashkv f --rev 99999999999999999999",
                 "invalid argument \"99999999999999999999\" for \"--rev\" flag: strconv.ParseInt: parsing \"99999999999999999999\": value out of range",

@@ -9,6 +9,7 @@ mod arguments;
 mod beside;
 mod command;
 mod commands;
+mod completion;
 mod data_directory;
 mod failure;
 mod hash_kv;

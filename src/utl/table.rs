@@ -29,11 +29,16 @@ const fn command(
     short: &'static str,
     flags: &'static [Flag],
 ) -> Command {
-    Command { words, follows, short, flags, required: &[], arguments: None }
+    Command { words, follows, short, flags, required: &[], arguments: None, bare: false }
 }
 
 /// The commands.
 pub const COMMANDS: &[Command] = &[
+    Command {
+        arguments: Some(1),
+        bare: true,
+        ..command(&["completion"], "[bash|zsh|fish|powershell]", "Generate completion script", &[])
+    },
     Command {
         required: &[DATA_DIR],
         ..command(

@@ -36,7 +36,7 @@ fn snapshot(dir: &Path) -> (PathBuf, HashKv) {
     let mut machine = Machine::open(disk, StoreOptions::default(), &Image::default(), &[]).unwrap();
     let mut apply = |command: Command| {
         let index = machine.applied().0 + 1;
-        let outcome = machine.apply(index, 2, &codec::encode(index, &command), false).unwrap();
+        let outcome = machine.apply(index, 2, &codec::encode(index, &command), &|_| false).unwrap();
         assert!(outcome.applied.answer.is_ok());
     };
     apply(Command::LeaseGrant { id: 5, ttl: 100 });

@@ -15,7 +15,7 @@ pub fn of(command: &Command) -> String {
     if !command.follows.is_empty() {
         let _ = write!(text, " {}", command.follows);
     }
-    text.push_str(" [flags]\n\nFlags:\n");
+    text.push_str(if command.bare { "\n\nFlags:\n" } else { " [flags]\n\nFlags:\n" });
     list(&mut text, command.flags, Some(last));
     text.push_str("\nGlobal Flags:\n");
     list(&mut text, GLOBALS, None);

@@ -2,7 +2,8 @@
 //!
 //! Invariants: what is cut was never synced, as far as the durable mark and every batch that still verifies can
 //! tell; everything else that does not verify stops the start with file and offset, and nothing is changed
-//! then. What is handed out is durable first. Every step may be interrupted: the next recovery judges the same.
+//! then, but for damage of which nothing is needed. That is so where a batch behind it, which carries the hard state, begins its
+//! entries at or before the end of the checkpoint, and all that follows it to the end is there. What is handed out is durable first. Every step may be interrupted: the next recovery judges the same.
 //! Nothing that was read counts as written: a system that failed to write a page goes on showing it, counts it as clean
 //! and may have told nobody, so that a sync that succeeds later vouches for nothing that was dirty before. What no
 //! process has synced for certain is written anew.
@@ -12,16 +13,20 @@ use std::io::{Error, ErrorKind};
 
 use bytes::BytesMut;
 
+use super::ahead::{SegmentsAhead, ToReadAhead};
 use super::entry::{HardState, LogEntry, TailReport, WalIdentity};
 use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity};
+use super::judging::{Rest, and_why, judge, told};
 use super::mark::{self, Mark, MarkFile};
-use super::replay::{Replay, Seen};
+use super::replay::{Replay, Seen, Start};
 use super::upkeep::{FILL_SUFFIX, SPARE_SUFFIX};
-use crate::base::limits::{MAX_RECORD_BYTES, SECTOR_BYTES, WAL_FILL_WRITE_BYTES, WAL_SEGMENT_BYTES};
+use crate::base::limits::{
+    MAX_RECORD_BYTES, SECTOR_BYTES, WAL_FILL_WRITE_BYTES, WAL_MAX_PASSED_OVER, WAL_SEGMENT_BYTES,
+};
 use crate::base::{Corruption, Fault, LogIndex, Term, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
-use crate::log::segment::{self, FIRST_RECORD_AT, SegmentHeader};
-use crate::log::{LOG_WAL, tail};
+use crate::log::segment::{self, FIRST_RECORD_AT, SegmentHeader, WholeSegment};
+use crate::log::{LOG_WAL, Place, frame, tail};
 
 /// A note that earlier versions left.
 const NOTE_OF_OLD: &str = "suspect";
@@ -34,6 +39,7 @@ pub struct UnrecoveredWal<D: Disk> {
     segment_bytes: u64,
     catch_up: u64,
     mark: Option<Mark>,
+    ahead: SegmentsAhead,
 }
 
 /// A raft log that was read and mended.
@@ -53,26 +59,14 @@ pub struct RecoveredWal<D: Disk> {
     /// What could not be read and says nothing that is not said elsewhere: leftovers, and slots of the durable mark. It was
     /// written over.
     pub unreadable: Vec<Corruption>,
+    /// Damage of which nothing is needed: what the checkpoint covers, and headers of segments.
+    pub passed_over: Vec<Corruption>,
 }
 
 impl<D: Disk> std::fmt::Debug for RecoveredWal<D> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RecoveredWal").field("journal", &self.journal).field("tail", &self.tail).finish_non_exhaustive()
     }
-}
-
-/// A later segment, or the rest of the last one, and what was found there.
-struct Rest {
-    segment: u64,
-    /// Where what was searched starts.
-    from: u64,
-    /// End of what was written behind that, as far as it can be told; `from` if nothing was.
-    reach: u64,
-    /// Whether what stands right at `from` verifies.
-    begins_whole: bool,
-    header: Result<SegmentHeader, &'static str>,
-    /// Whether the next batch may stand there and cannot be read.
-    hides: bool,
 }
 
 /// What was read of a log.
@@ -83,6 +77,8 @@ struct Reading {
     fault: Option<Fault>,
     /// Where such pieces are.
     unreadable: Vec<Corruption>,
+    /// Headers that are damaged beside whole batches.
+    passed_over: Vec<Corruption>,
 }
 
 impl<D: Disk> UnrecoveredWal<D> {
@@ -96,7 +92,14 @@ impl<D: Disk> UnrecoveredWal<D> {
             let path = segment::path(dir, *segment);
             return Err(Wrong::corrupt(path, 0, "the segment has no durable mark beside it"));
         }
-        Ok(Self { disk, dir: dir.to_string(), segment_bytes: WAL_SEGMENT_BYTES, catch_up: 0, mark })
+        Ok(Self {
+            disk,
+            dir: dir.to_string(),
+            segment_bytes: WAL_SEGMENT_BYTES,
+            catch_up: 0,
+            mark,
+            ahead: SegmentsAhead::default(),
+        })
     }
 
     /// Segments of another size, for tests and the simulator.
@@ -115,6 +118,18 @@ impl<D: Disk> UnrecoveredWal<D> {
         self
     }
 
+    /// What reads segments ahead of [`Self::recover`], wherever and beside other work; nothing in a fresh directory.
+    pub fn to_read_ahead(&self) -> Option<ToReadAhead<D>> {
+        let mark = self.mark.as_ref()?;
+        Some(ToReadAhead::new(self.disk.clone(), self.dir.clone(), mark, self.longest_segment()))
+    }
+
+    /// With what was read ahead.
+    pub fn with_ahead(mut self, ahead: SegmentsAhead) -> Self {
+        self.ahead = ahead;
+        self
+    }
+
     /// Whose log it is; `None` for a fresh directory.
     pub fn identity(&self) -> Option<WalIdentity> {
         self.mark.map(|mark| mark.identity)
@@ -123,14 +138,19 @@ impl<D: Disk> UnrecoveredWal<D> {
     /// Reads and mends the log. Entries at or below `after` are covered by a checkpoint and are not handed out;
     /// a log that ends before `after` goes on behind it. A fresh directory becomes the log of `identity`; the
     /// log of another is refused.
-    pub async fn recover(self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
+    pub async fn recover(mut self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
         let mark = self.mark_of(identity).await?;
-        let Reading { replay, rests, fault, mut unreadable } = self.read(identity, &mark, after)?;
-        judge(&self.dir, self.segment_bytes, &mark, (&replay, &rests), fault)?;
+        let (start, reading) = self.read_what_is_needed(identity, &mark, after)?;
+        let is_behind_damage = start != Start::of(&mark);
+        let Reading { replay, rests, mut unreadable, passed_over, .. } = reading;
         replay.check_complete()?;
         // Before anything is removed because of what it says.
-        let (mark, slots) = MarkFile::open(&self.disk, &self.dir).await?;
+        let (mut mark, slots) = MarkFile::open(&self.disk, &self.dir).await?;
         unreadable.extend(slots);
+        if start.segment > mark.mark().oldest {
+            let Start { segment: oldest, batch: oldest_batch, .. } = start;
+            mark.set_in_turn(Mark { durable: replay.vouched, oldest, oldest_batch, ..mark.mark() }).await?;
+        }
         self.clean(&mark.mark()).await?;
         let tail = report(&self.dir, &mark.mark(), &rests);
         let hard_state = replay.hard_state;
@@ -146,13 +166,15 @@ impl<D: Disk> UnrecoveredWal<D> {
         let term_at = replay.term_at;
         // A log that ends before the checkpoint goes on behind it: there is a gap between.
         let covers = position.last_index >= after;
+        // What comes is this checkpoint's, though the entry at its end may be hidden.
+        let goes_on_unnamed = position.last_index == after && is_behind_damage && !replay.names_end();
         let entries = if covers { replay.into_entries() } else { Vec::new() };
         let mut journal = self.into_journal(identity, mark, ready, abouts, position).await?;
-        if after > position.last_index {
+        if !covers || goes_on_unnamed {
             journal.cut(after)?;
             journal.sync().await?;
         }
-        Ok(RecoveredWal { journal, hard_state, entries, term_at, tail, unreadable })
+        Ok(RecoveredWal { journal, hard_state, entries, term_at, tail, unreadable, passed_over })
     }
 
     async fn mark_of(&self, identity: WalIdentity) -> Result<Mark, Wrong> {
@@ -190,31 +212,81 @@ impl<D: Disk> UnrecoveredWal<D> {
         Ok(())
     }
 
-    /// Reads the batches, and searches what lies behind the last one.
-    fn read(&self, identity: WalIdentity, mark: &Mark, after: LogIndex) -> Result<Reading, Wrong> {
-        let mut replay = Replay::new(after, after.saturating_sub(self.catch_up), mark.oldest_batch, mark.durable);
+    /// The longest a segment can get: a batch that fits no rest of a segment gets one of its own.
+    fn longest_segment(&self) -> u64 {
+        self.segment_bytes.max(WAL_SEGMENT_BYTES + MAX_RECORD_BYTES as u64 + 2 * SECTOR_BYTES as u64)
+    }
+
+    /// Reads the log, from its beginning or, where that is damaged, from behind the damage if nothing up to there is needed.
+    fn read_what_is_needed(
+        &mut self,
+        identity: WalIdentity,
+        mark: &Mark,
+        after: LogIndex,
+    ) -> Result<(Start, Reading), Wrong> {
+        let mut start = Start::of(mark);
+        let (mut first, mut passed_over, mut vouched) = (None, Vec::new(), mark.durable);
+        for _ in 0..=WAL_MAX_PASSED_OVER {
+            let mut reading = self.read(identity, start, (after, vouched))?;
+            let judged =
+                judge(&self.dir, self.segment_bytes, mark, (&reading.replay, &reading.rests), &mut reading.fault);
+            let Err(wrong) = judged else {
+                if let Some(first) = first
+                    && let Some(doubt) = reading.replay.doubts_start()
+                {
+                    return Err(and_why(first, doubt));
+                }
+                reading.passed_over.splice(0..0, passed_over);
+                return Ok((start, reading));
+            };
+            let resumes = reading.rests.iter().find_map(|rest| rest.resumes);
+            passed_over.push(told(&wrong));
+            first.get_or_insert(wrong);
+            let Some(next) = resumes else { break };
+            (start, vouched) = (next, reading.replay.vouched);
+        }
+        Err(first.expect("the loop ends by a judgement that refuses"))
+    }
+
+    /// Reads the batches from `start` on, and searches what lies behind the last one.
+    fn read(
+        &mut self,
+        identity: WalIdentity,
+        start: Start,
+        (after, vouched): (LogIndex, u64),
+    ) -> Result<Reading, Wrong> {
+        let mut replay = Replay::new(after, after.saturating_sub(self.catch_up), start, vouched);
         let (mut rests, mut fault, mut unreadable): (Vec<Rest>, _, _) = (Vec::new(), None, Vec::new());
+        let mut passed_over = Vec::new();
         let segments = segment::list(&self.disk, &self.dir)?;
-        for segment in segments.into_iter().filter(|segment| *segment >= mark.oldest) {
+        for segment in segments.into_iter().filter(|segment| *segment >= start.segment) {
             let path = segment::path(&self.dir, segment);
-            let mut whole = segment::read_segment(&self.disk, &path, self.segment_bytes.max(max_segment_bytes()))?;
+            let mut whole = match self.ahead.take(segment) {
+                Some(whole) => whole,
+                None => segment::read_segment(&self.disk, &path, self.longest_segment())?,
+            };
             fault = fault.or(whole.fault.take());
             unreadable.extend(whole.unreadable.first().map(|(offset, _)| Corruption {
                 file: path.clone(),
                 offset: *offset,
                 what: "it cannot be read".to_string(),
             }));
-            let header = SegmentHeader::decode(LOG_WAL, segment, &whole.bytes);
+            let mut header = SegmentHeader::decode(LOG_WAL, segment, &whole.bytes);
             if let Ok(header) = &header {
                 check_header_identity(&path, header, identity)?;
             }
-            let next = mark.oldest + replay.segments.len() as u64;
+            let next = start.segment + replay.segments.len() as u64;
             let before = replay.expected;
-            if let Ok(header) = &header
-                && segment == next
-                && rests.iter().all(|rest| rest.segment < segment && rest.header.is_ok())
-            {
-                replay.read_segment(segment, &path, &whole.bytes, header.zeroed)?;
+            let is_next = segment == next && rests.iter().all(|rest| rest.segment < segment && rest.header.is_ok());
+            let lacks_header =
+                is_next && is_header_damaged(segment, &whole) && replay.goes_on_in(segment, &whole.bytes);
+            if lacks_header {
+                let why = header.as_ref().err().copied().unwrap_or_default();
+                passed_over.push(Corruption { file: path.clone(), offset: 0, what: why.to_string() });
+                header = Ok(put_header(identity, segment, &mut whole));
+            }
+            if let (Ok(header), true) = (&header, is_next) {
+                replay.read_segment(segment, &path, &whole.bytes, (header.zeroed, lacks_header))?;
                 if replay.expected > before || replay.segments.len() == 1 {
                     // The log goes on here: whatever followed the last batch of the segment before is nothing.
                     rests.clear();
@@ -224,19 +296,21 @@ impl<D: Disk> UnrecoveredWal<D> {
             }
             let is_last_read = replay.segments.last().is_some_and(|seen| seen.about.segment == segment);
             let from = if is_last_read { replay.segments.last().map_or(0, |seen| seen.end) } else { FIRST_RECORD_AT };
-            let mut begins_whole = false;
+            let (mut begins_whole, mut resumes) = (false, None);
             let mut reach = tail::search(LOG_WAL, segment, &whole, from, SECTOR_BYTES as u64, |offset, framed| {
                 begins_whole |= offset == from;
-                replay.hear(framed.kind, &framed.body);
+                let free = replay.hear(framed.kind, &framed.body);
+                resumes = resumes.or(free.map(|batch| Start { segment, offset, batch }));
             });
             if header.as_ref().is_ok_and(|header| header.zeroed) {
                 reach = reach.max(whole.written);
             }
             reach = reach.max(whole.unreadable.last().map_or(0, |(_, end)| *end));
-            let hides = whole.is_unreadable(0, FIRST_RECORD_AT) || tail::hides(LOG_WAL, segment, &whole, from);
-            rests.push(Rest { segment, from, reach, begins_whole, header, hides });
+            let hides =
+                !lacks_header && whole.is_unreadable(0, FIRST_RECORD_AT) || tail::hides(LOG_WAL, segment, &whole, from);
+            rests.push(Rest { segment, from, reach, begins_whole, header, hides, resumes });
         }
-        Ok(Reading { replay, rests, fault, unreadable })
+        Ok(Reading { replay, rests, fault, unreadable, passed_over })
     }
 
     /// Makes the cut and what was read durable. Returns the segment that stands ready behind the last one.
@@ -282,19 +356,22 @@ impl<D: Disk> UnrecoveredWal<D> {
     ) -> Result<(), Fault> {
         let known = (vouched + 1).saturating_sub(seen.about.first_batch) as usize;
         let torn = rest.map_or(0, |rest| rest.reach - rest.from);
-        if known >= seen.offsets.len() && torn == 0 && !seen.offsets.is_empty() {
+        if known >= seen.offsets.len() && torn == 0 && !seen.offsets.is_empty() && !seen.lacks_header {
             return Ok(());
         }
-        if known < seen.offsets.len() && self.rewrite(seen).await? {
+        if (known < seen.offsets.len() || seen.lacks_header) && self.rewrite(seen).await? {
             return Ok(());
         }
         let file = self.disk.open(&seen.path, OpenMode::Write)?;
         if torn > 0 {
             erase(&file, seen.end, torn)?;
         }
-        if known == 0 {
+        if seen.lacks_header {
+            // All of its page, which nobody may be able to read.
+            write_pieces(&file, 0, &seen.bytes[..seen.whole_bytes().min(WAL_FILL_WRITE_BYTES)])?;
+        } else if known == 0 {
             // Begun without a sync, perhaps.
-            file.write_at(0, &header_of(identity, seen))?;
+            file.write_at(0, &header(identity, seen.about.segment, seen.zeroed).encode())?;
         }
         if let Some(from) = seen.offsets.get(known) {
             write_pieces(&file, *from, &seen.bytes[*from as usize..seen.whole_bytes()])?;
@@ -376,60 +453,6 @@ impl<D: Disk> UnrecoveredWal<D> {
     }
 }
 
-/// The longest a segment can get: a batch that fits no rest of a segment gets one of its own.
-fn max_segment_bytes() -> u64 {
-    WAL_SEGMENT_BYTES + MAX_RECORD_BYTES as u64 + 2 * SECTOR_BYTES as u64
-}
-
-/// Refuses the log if anything says that the batch which is not there was durable, or it may be there and cannot be read.
-/// Where anything could not be read that is told instead of damage: another start may find it readable.
-fn judge(
-    dir: &str,
-    segment_bytes: u64,
-    mark: &Mark,
-    (replay, rests): (&Replay, &[Rest]),
-    fault: Option<Fault>,
-) -> Result<(), Wrong> {
-    let last = replay.segments.last().map_or(mark.oldest, |seen| seen.about.segment);
-    let is_hidden = rests.iter().any(|rest| rest.hides && rest.segment <= last + 1);
-    if replay.vouched < replay.expected && !is_hidden {
-        return Ok(());
-    }
-    if let Some(fault) = fault {
-        return Err(fault.into());
-    }
-    let (path, offset, why) = blame(dir, segment_bytes, mark, replay, rests);
-    let (expected, vouched) = (replay.expected, replay.vouched);
-    let what = format!("batch {expected} is missing, but up to batch {vouched} the log was durable: {why}");
-    Err(Wrong::corrupt(path, offset, what))
-}
-
-/// The likeliest place of the damage.
-fn blame(dir: &str, segment_bytes: u64, mark: &Mark, replay: &Replay, rests: &[Rest]) -> (String, u64, &'static str) {
-    let path = |segment| segment::path(dir, segment);
-    let Some(last) = replay.segments.last() else {
-        return match rests.first() {
-            Some(Rest { segment, header: Err(why), .. }) if *segment == mark.oldest => (path(*segment), 0, *why),
-            _ => (path(mark.oldest), 0, "the segment is missing"),
-        };
-    };
-    let here = (last.path.clone(), last.end, last.why);
-    let written_here = rests.iter().any(|rest| rest.segment == last.about.segment && rest.reach > rest.from);
-    let full = last.end + SECTOR_BYTES as u64 > segment_bytes;
-    if written_here {
-        return here;
-    }
-    let next = last.about.segment + 1;
-    match rests.iter().find(|rest| rest.segment > last.about.segment) {
-        Some(rest) if rest.segment > next => (path(next), 0, "the segment is missing"),
-        Some(Rest { segment, header: Err(why), .. }) => (path(*segment), 0, *why),
-        Some(rest) if full || rest.reach > rest.from && !rest.begins_whole => {
-            (path(rest.segment), rest.from, "the first batch does not verify")
-        }
-        _ => here,
-    }
-}
-
 fn report(dir: &str, mark: &Mark, rests: &[Rest]) -> TailReport {
     let Some((last, later)) = rests.split_first() else {
         return TailReport { file: segment::path(dir, mark.oldest), offset: FIRST_RECORD_AT, ..TailReport::default() };
@@ -442,9 +465,23 @@ fn report(dir: &str, mark: &Mark, rests: &[Rest]) -> TailReport {
     }
 }
 
-fn header_of(identity: WalIdentity, seen: &Seen) -> bytes::Bytes {
-    let extra = encode_identity(&identity);
-    SegmentHeader { log: LOG_WAL, segment: seen.about.segment, first: 0, zeroed: seen.zeroed, extra }.encode()
+fn header(identity: WalIdentity, segment: u64, zeroed: bool) -> SegmentHeader {
+    SegmentHeader { log: LOG_WAL, segment, first: 0, zeroed, extra: encode_identity(&identity) }
+}
+
+/// Whether nothing that was ever written as a header stands in its place. One that verifies and says what it must not, as
+/// another version's, is none of these.
+fn is_header_damaged(segment: u64, whole: &WholeSegment) -> bool {
+    frame::decode(Place { log: LOG_WAL, segment, offset: 0 }, &whole.bytes).is_err()
+}
+
+/// Puts a header where a damaged one stands. What follows the batches may be leftovers, as far as anybody knows.
+fn put_header(identity: WalIdentity, segment: u64, whole: &mut WholeSegment) -> SegmentHeader {
+    let header = header(identity, segment, false);
+    let mut bytes = BytesMut::from(&whole.bytes[..]);
+    bytes[..SECTOR_BYTES].copy_from_slice(&header.encode());
+    whole.bytes = bytes.freeze();
+    header
 }
 
 /// Writes in small pieces, for the reason of their size's.

@@ -9,10 +9,27 @@ use bytes::Bytes;
 use super::batch::{self, BatchHead, KIND_BATCH};
 use super::entry::{HardState, LogEntry};
 use super::journal::Closed;
+use super::mark::Mark;
 use crate::base::limits::SECTOR_BYTES;
 use crate::base::{LogIndex, Term, Wrong};
 use crate::log::segment::FIRST_RECORD_AT;
 use crate::log::{FrameWrong, LOG_WAL, Place, frame};
+
+/// The batch that the reading begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Start {
+    pub segment: u64,
+    pub offset: u64,
+    /// Its number.
+    pub batch: u64,
+}
+
+impl Start {
+    /// The first batch of the log.
+    pub fn of(mark: &Mark) -> Self {
+        Self { segment: mark.oldest, offset: FIRST_RECORD_AT, batch: mark.oldest_batch }
+    }
+}
 
 /// What the batches read so far say.
 #[derive(Debug)]
@@ -21,6 +38,7 @@ pub(super) struct Replay {
     after: LogIndex,
     /// Entries up to here are not kept.
     keep_after: LogIndex,
+    start: Start,
     /// Number of the batch that comes next.
     pub expected: u64,
     /// Fingerprint of the last batch; `None` before the first, whose predecessor may be gone.
@@ -29,6 +47,8 @@ pub(super) struct Replay {
     pub hard_state: HardState,
     /// Newest batch that anything read so far says was durable.
     pub vouched: u64,
+    /// Newest batch that one of those taken says was durable.
+    told_durable: u64,
     /// Segments read, without gaps.
     pub segments: Vec<Seen>,
     /// Term of the entry at `after`, where the log still holds it.
@@ -53,6 +73,8 @@ pub(super) struct Seen {
     pub why: &'static str,
     /// Whether nothing but batches was ever written to the file.
     pub zeroed: bool,
+    /// Whether its header is damaged on the disk.
+    pub lacks_header: bool,
 }
 
 #[derive(Debug)]
@@ -69,16 +91,18 @@ impl Seen {
 }
 
 impl Replay {
-    /// Before the first batch, which has the number `expected`. `durable` is what the mark says.
-    pub fn new(after: LogIndex, keep_after: LogIndex, expected: u64, durable: u64) -> Self {
+    /// Before the first batch. `durable` is what the mark says.
+    pub fn new(after: LogIndex, keep_after: LogIndex, start: Start, durable: u64) -> Self {
         Self {
             after,
             keep_after,
-            expected,
+            start,
+            expected: start.batch,
             chain: None,
             last_index: None,
             hard_state: HardState::default(),
             vouched: durable,
+            told_durable: 0,
             segments: Vec::new(),
             term_at: None,
             floor: 0,
@@ -86,8 +110,29 @@ impl Replay {
         }
     }
 
-    /// Takes the batches of the next segment, whose header verified.
-    pub fn read_segment(&mut self, segment: u64, path: &str, bytes: &Bytes, zeroed: bool) -> Result<(), Wrong> {
+    /// Where the batches of a segment begin, as far as they are read.
+    fn begin_of(&self, segment: u64) -> u64 {
+        if segment == self.start.segment { self.start.offset } else { FIRST_RECORD_AT }
+    }
+
+    /// Whether the batch that comes next is the first of this segment.
+    pub fn goes_on_in(&self, segment: u64, bytes: &Bytes) -> bool {
+        let offset = self.begin_of(segment);
+        let rest = bytes.slice((offset as usize).min(bytes.len())..);
+        let Ok(framed) = frame::decode(Place { log: LOG_WAL, segment, offset }, &rest) else { return false };
+        framed.kind == KIND_BATCH
+            && batch::decode_head(&framed.body)
+                .is_ok_and(|head| head.number == self.expected && self.chain.is_none_or(|chain| chain == head.chain))
+    }
+
+    /// Takes the batches of the next segment, whose header verified, or [`Self::goes_on_in`] says so.
+    pub fn read_segment(
+        &mut self,
+        segment: u64,
+        path: &str,
+        bytes: &Bytes,
+        (zeroed, lacks_header): (bool, bool),
+    ) -> Result<(), Wrong> {
         let about = Closed { segment, first_batch: self.expected, max_index: 0 };
         self.segments.push(Seen {
             about,
@@ -98,8 +143,9 @@ impl Replay {
             end: FIRST_RECORD_AT,
             why: "",
             zeroed,
+            lacks_header,
         });
-        let mut offset = FIRST_RECORD_AT;
+        let mut offset = self.begin_of(segment);
         loop {
             let place = Place { log: LOG_WAL, segment, offset };
             match self.read_batch(path, place, &bytes.slice((offset as usize).min(bytes.len())..))? {
@@ -119,7 +165,8 @@ impl Replay {
     fn forget_bytes(&mut self) {
         let vouched = self.vouched;
         let Some((_, earlier)) = self.segments.split_last_mut() else { return };
-        for seen in earlier.iter_mut().filter(|seen| seen.about.first_batch + seen.offsets.len() as u64 <= vouched) {
+        let is_done = |seen: &&mut Seen| seen.about.first_batch + seen.offsets.len() as u64 <= vouched;
+        for seen in earlier.iter_mut().filter(is_done).filter(|seen| !seen.lacks_header) {
             seen.bytes = Bytes::new();
         }
     }
@@ -164,6 +211,7 @@ impl Replay {
 
     fn take(&mut self, head: &BatchHead, body: &Bytes) -> Result<(), &'static str> {
         self.vouched = self.vouched.max(head.durable);
+        self.told_durable = self.told_durable.max(head.durable);
         self.hard_state = head.hard_state;
         self.last_index = Some(head.last_index);
         let kept = head.first_index() - 1;
@@ -192,12 +240,33 @@ impl Replay {
         })
     }
 
-    /// Notes what a batch that verifies, but behind the end, says was durable.
-    pub fn hear(&mut self, kind: u8, body: &Bytes) {
-        if kind == KIND_BATCH
-            && let Ok(head) = batch::decode_head(body)
-        {
-            self.vouched = self.vouched.max(head.durable);
+    /// Notes what a batch that verifies, but behind the end, says was durable. Returns its number where nothing
+    /// before it is needed: it carries the hard state, and leaves no older entry behind the checkpoint.
+    pub fn hear(&mut self, kind: u8, body: &Bytes) -> Option<u64> {
+        if kind != KIND_BATCH {
+            return None;
+        }
+        let head = batch::decode_head(body).ok()?;
+        self.vouched = self.vouched.max(head.durable);
+        (head.number >= self.expected && head.first_index() <= self.after + 1).then_some(head.number)
+    }
+
+    /// Whether the log says with which entry the checkpoint's ends, or that what follows is behind it.
+    pub fn names_end(&self) -> bool {
+        self.term_at.is_some() || self.floor == self.after
+    }
+
+    /// Why what lies before the start may be needed, or the start may be no batch of this log, where something was passed
+    /// over there. A batch that was written but never made durable, and is left over from an earlier life, has none behind it
+    /// that says it was: the recovery that cut it off would have been a refusal.
+    pub fn doubts_start(&self) -> Option<&'static str> {
+        let holds_more = self.last_index.is_some_and(|last| last > self.after);
+        if self.told_durable < self.start.batch {
+            Some("no batch behind it says that what follows the damage was durable")
+        } else if holds_more && !self.names_end() {
+            Some("nothing says whether the log goes on where the checkpoint ends")
+        } else {
+            None
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod damage;
+mod passing;
 
 use bytes::Bytes;
 

@@ -201,9 +201,10 @@ impl WatchHub {
         self.matches = matches;
     }
 
-    /// Whether any watcher asks for previous key-values: only then need they be loaded.
-    pub fn wants_prev_kv(&self) -> bool {
-        self.roster.wanting_prev() > 0
+    /// Whether somebody who is in step asks what `key` held before a change: only then need it be loaded. Who fell behind
+    /// is told that from history.
+    pub fn wants_prev_of(&self, key: &[u8]) -> bool {
+        self.roster.wants_prev(key)
     }
 
     /// Whether there is any watcher: without one a revision need not be told. Costs nothing.

@@ -192,6 +192,19 @@ impl RangeIndex {
         self.stab(self.root, key, &mut found);
     }
 
+    /// Whether there is a watcher whose range holds `key`. Nobody at all costs nothing.
+    pub(super) fn holds(&self, key: &[u8]) -> bool {
+        !self.singles.is_empty() && self.singles.get(&self.hash(key)).is_some_and(|single| single.of(key).is_some())
+            || self.hits(self.root, key)
+    }
+
+    fn hits(&self, at: u32, key: &[u8]) -> bool {
+        let Some(node) = self.nodes.get(at as usize) else { return false };
+        is_above(&node.max_end, key)
+            && (self.hits(node.left, key)
+                || node.start[..] <= *key && (is_above(&node.end, key) || self.hits(node.right, key)))
+    }
+
     fn stab(&self, at: u32, key: &[u8], found: &mut impl FnMut(u32)) {
         let Some(node) = self.nodes.get(at as usize) else { return };
         if !is_above(&node.max_end, key) {
@@ -415,6 +428,7 @@ mod tests {
     fn found(index: &RangeIndex, key: &[u8]) -> Vec<u32> {
         let mut all = Vec::new();
         index.matching(key, |member| all.push(member));
+        assert_eq!(index.holds(key), !all.is_empty());
         all.sort_unstable();
         all
     }

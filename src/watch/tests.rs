@@ -322,13 +322,19 @@ fn watchers_told_the_same_share_one_list_and_one_encoding() {
 fn previous_values_are_wanted_while_somebody_asks() {
     let mut hub = small_hub(10_000, 100);
     hub.open_stream(STREAM, silent(), nobody());
-    assert!(!hub.wants_prev_kv() && !hub.has_watchers());
+    let wanted = |hub: &WatchHub| ["a", "b", "c", "d"].map(|key| hub.wants_prev_of(key.as_bytes()));
+    assert!(wanted(&hub) == [false; 4] && !hub.has_watchers());
     hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("a", "", 0) }, at(1));
-    hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("a", "", 1) }, at(1));
+    hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("b", "d", 0) }, at(1));
+    hub.create(STREAM, spec("a", "\0", 0), at(1));
+    assert!(wanted(&hub) == [true, true, true, false] && hub.has_watchers());
+    // Who is behind reads history, and costs writes nothing.
+    hub.create(STREAM, WatchSpec { prev_kv: true, ..spec("d", "", 1) }, at(1));
+    assert_eq!(wanted(&hub), [true, true, true, false]);
     hub.cancel(STREAM, 0, at(1));
-    assert!(hub.wants_prev_kv() && hub.has_watchers());
+    assert_eq!(wanted(&hub), [false, true, true, false]);
     hub.close_stream(STREAM);
-    assert!(!hub.wants_prev_kv());
+    assert_eq!(wanted(&hub), [false; 4]);
 }
 
 #[test]

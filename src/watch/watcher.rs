@@ -107,8 +107,8 @@ pub(super) struct Roster {
     slots: Vec<Slot>,
     free: Vec<u32>,
     index: RangeIndex,
-    /// Watchers that ask for previous key-values.
-    wanting_prev: usize,
+    /// Of these the ones that ask for previous key-values.
+    wanting_prev: RangeIndex,
     /// Watchers that are not synced.
     behind: usize,
 }
@@ -116,7 +116,8 @@ pub(super) struct Roster {
 impl Roster {
     /// `seed` is nobody's to know.
     pub(super) fn new(seed: u64) -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), index: RangeIndex::new(seed), wanting_prev: 0, behind: 0 }
+        let index = RangeIndex::new(seed);
+        Self { slots: Vec::new(), free: Vec::new(), wanting_prev: index.clone(), index, behind: 0 }
     }
 
     /// Adds a synced watcher.
@@ -126,8 +127,7 @@ impl Roster {
             self.slots.push(Slot::default());
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 watchers fit into memory")
         });
-        self.wanting_prev += usize::from(watcher.prev_kv);
-        self.index.insert(&watcher.range, slot);
+        self.enter(&watcher, slot);
         let was = self.slots[slot as usize].watcher.replace(watcher);
         assert!(was.is_none(), "a free slot is empty");
         slot
@@ -139,32 +139,48 @@ impl Roster {
         let watcher = place.watcher.take().expect("a listed slot holds a watcher");
         place.generation = place.generation.wrapping_add(1);
         self.free.push(slot);
-        self.wanting_prev -= usize::from(watcher.prev_kv);
         match watcher.standing {
-            Standing::Synced => self.index.remove(&watcher.range, slot),
+            Standing::Synced => self.leave(&watcher, slot),
             Standing::CatchingUp | Standing::Fetching => self.behind -= 1,
         }
         watcher
     }
 
+    /// From now on new revisions find the watcher.
+    fn enter(&mut self, watcher: &Watcher, slot: u32) {
+        self.index.insert(&watcher.range, slot);
+        if watcher.prev_kv {
+            self.wanting_prev.insert(&watcher.range, slot);
+        }
+    }
+
+    /// From now on they do not.
+    fn leave(&mut self, watcher: &Watcher, slot: u32) {
+        self.index.remove(&watcher.range, slot);
+        if watcher.prev_kv {
+            self.wanting_prev.remove(&watcher.range, slot);
+        }
+    }
+
     /// Changes a watcher's standing, and with it whether new revisions find it.
     pub(super) fn stand(&mut self, slot: u32, standing: Standing, next: i64) {
-        let watcher = self.slots[slot as usize].watcher.as_mut().expect("a listed slot holds a watcher");
+        let mut watcher = self.slots[slot as usize].watcher.take().expect("a listed slot holds a watcher");
         assert!(next >= watcher.next, "a watcher never goes back in history");
         let (was, is) = (watcher.standing == Standing::Synced, standing == Standing::Synced);
         watcher.standing = standing;
         watcher.next = next;
         match (was, is) {
             (true, false) => {
-                self.index.remove(&watcher.range, slot);
+                self.leave(&watcher, slot);
                 self.behind += 1;
             }
             (false, true) => {
-                self.index.insert(&watcher.range, slot);
+                self.enter(&watcher, slot);
                 self.behind -= 1;
             }
             _ => {}
         }
+        self.slots[slot as usize].watcher = Some(watcher);
     }
 
     pub(super) fn get(&self, slot: u32) -> &Watcher {
@@ -204,8 +220,9 @@ impl Roster {
         self.slots.iter().filter_map(|slot| slot.watcher.as_ref())
     }
 
-    pub(super) fn wanting_prev(&self) -> usize {
-        self.wanting_prev
+    /// Whether a synced watcher of `key` asks for previous key-values.
+    pub(super) fn wants_prev(&self, key: &[u8]) -> bool {
+        self.wanting_prev.holds(key)
     }
 
     pub(super) fn behind(&self) -> usize {

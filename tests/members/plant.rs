@@ -88,7 +88,7 @@ fn applied(identity: WalIdentity, entries: Vec<LogEntry>) -> Machine<MemoryDisk>
     let mut machine = Machine::open(MemoryDisk::new(), StoreOptions::default(), &empty, &[]).unwrap();
     for entry in entries {
         if entry.kind == EntryKind::Normal {
-            machine.apply(entry.index, entry.term, &entry.data, false).unwrap();
+            machine.apply(entry.index, entry.term, &entry.data, &|_| false).unwrap();
             continue;
         }
         let change = ConfChange::decode(&entry.data).unwrap();

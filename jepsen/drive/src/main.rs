@@ -38,6 +38,8 @@ enum Command {
     Freeze(cluster::FreezeArgs),
     /// Put latency and memory of a leader that feeds a member its whole state.
     CatchUp(bench::CatchUpArgs),
+    /// Backups of servers in turns: their rate, their processor time, and what they cost the puts meanwhile.
+    Backup(bench::BackupArgs),
     /// Fixed walks to two servers: fragments, many events at once, a full quota.
     Edges(twin::EdgesArgs),
     /// Hand-made bad frames to two servers.
@@ -63,6 +65,7 @@ async fn main() -> ExitCode {
         Command::Gap(args) => cluster::run_gap(args).await,
         Command::Freeze(args) => cluster::run_freeze(args).await,
         Command::CatchUp(args) => bench::run_catch_up(args).await,
+        Command::Backup(args) => bench::run_backup(args).await,
         Command::Edges(args) => twin::run_edges(args).await,
         Command::Rawwire(args) => rawwire::run(args).await,
         Command::Serve(args) => serve::run(args).await,

@@ -13,10 +13,16 @@ pub fn within(held: &Held) -> Verdict {
     // What is larger than all that is allowed is taken where it is alone.
     let one = limits::MAX_REQUEST_BYTES;
     let batch = limits::MAX_APPEND_BYTES + limits::MAX_BATCH_BYTES;
+    // What was taken in before may still be committed.
+    let unapplied =
+        limits::MAX_UNAPPLIED_BYTES + limits::MAX_PENDING_BYTES + limits::MAX_PASSED_ON_BYTES_WAITING + batch;
     let holds = held.proposals <= limits::MAX_PENDING_REQUESTS + limits::MAX_URGENT_REQUESTS
         && held.proposal_bytes <= limits::MAX_PENDING_BYTES + limits::MAX_URGENT_BYTES
         && held.reads <= limits::MAX_PENDING_READS
         && held.passed_on_bytes <= limits::MAX_PASSED_ON_BYTES_WAITING + one
+        && held.unapplied_bytes <= unapplied
+        // A record for each key that is deleted comes on top: of the few that there are here, less than a request.
+        && held.unwritten_bytes <= limits::APPLYING_WAITS_HISTORY_BYTES + one
         && held.undurable_bytes <= limits::MAX_UNDURABLE_BYTES + batch;
     require(holds, "what is held is bounded", || format!("{held:?}"))
 }
@@ -58,6 +64,11 @@ mod tests {
         let most = limits::MAX_PENDING_REQUESTS + limits::MAX_URGENT_REQUESTS;
         assert!(within(&Held { proposals: most, ..Held::default() }).is_ok());
         assert!(within(&Held { proposals: most + 1, ..Held::default() }).is_err());
+        let most = limits::APPLYING_WAITS_HISTORY_BYTES;
+        assert!(within(&Held { unwritten_bytes: most, ..Held::default() }).is_ok());
+        assert!(within(&Held { unwritten_bytes: most + 2 * limits::MAX_REQUEST_BYTES, ..Held::default() }).is_err());
+        assert!(within(&Held { unapplied_bytes: limits::MAX_UNAPPLIED_BYTES, ..Held::default() }).is_ok());
+        assert!(within(&Held { unapplied_bytes: 4 * limits::MAX_UNAPPLIED_BYTES, ..Held::default() }).is_err());
         let peer = |messages| PeerTraffic { waiting: (messages, 0), ..PeerTraffic::default() };
         assert!(queues_within((9, 9), &[peer(3)]).is_ok());
         assert!(queues_within((9, 9), &[peer(3), peer(3 * limits::PEER_QUEUE_MESSAGES + 1)]).is_err());

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quorate::base::limits::LEASES_DUE_PER_SECOND_AFTER_PROMOTION;
 use quorate_spec::request::{Bytes, Request};
 
 use super::ledger::{LeaseLife, Ledger};
@@ -164,7 +165,9 @@ impl LeaseTimes {
         let granted = ledger.lives_of(id).last().map_or(Duration::ZERO, |life| life.at);
         let renewed = self.renewals.get(&id).into_iter().flatten().map(|renewal| renewal.returned).max();
         let counted_from = granted.max(renewed.unwrap_or_default()).max(calm + EXTENSION);
-        counted_from + self.at_most(ttl) + SLACK
+        // Where many would fall due together after a change of leader they go so many a second.
+        let paced = ledger.model().leases().len() / LEASES_DUE_PER_SECOND_AFTER_PROMOTION;
+        counted_from + self.at_most(ttl) + SLACK + Duration::from_secs(paced as u64)
     }
 
     /// In a calm world since `calm`, with a member that took up its duties before: no lease outlives its time.

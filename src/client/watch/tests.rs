@@ -69,9 +69,12 @@ fn a_cancellation_is_delivered_and_is_the_last() {
 
 #[test]
 fn only_a_lost_server_is_worth_another_stream() {
-    assert!(may_resume(&Status::unavailable("connection reset")));
-    assert!(may_resume(&Status::unavailable("etcdserver: server stopped")));
-    assert!(may_resume(&Status::internal("h2 protocol error")));
-    assert!(!may_resume(&Status::unavailable("etcdserver: no leader")));
-    assert!(!may_resume(&Status::unauthenticated("etcdserver: invalid auth token")));
+    for ends_without_leader in [false, true] {
+        let may = |status: &Status| may_resume(status, ends_without_leader);
+        assert!(may(&Status::unavailable("connection reset")));
+        assert!(may(&Status::unavailable("etcdserver: server stopped")));
+        assert!(may(&Status::internal("h2 protocol error")));
+        assert_eq!(may(&Status::unavailable("etcdserver: no leader")), !ends_without_leader);
+        assert!(!may(&Status::unauthenticated("etcdserver: invalid auth token")));
+    }
 }

@@ -128,6 +128,7 @@ impl Watch {
             start_revision: self.rev,
             progress_notify: self.progress_notify,
             prev_kv: self.prev_kv,
+            ends_without_leader: true,
         })
     }
 }

@@ -5,7 +5,7 @@
 use super::*;
 use crate::base::{ClusterId, MemberId};
 use crate::consensus::{Electorate, Group, GroupConfig};
-use crate::env::{MemoryDisk, VirtualEnv};
+use crate::env::{DiskFile, MemoryDisk, VirtualEnv};
 use crate::machine::{Command, Machine, Put, codec};
 use crate::mvcc::{SnapshotSource, StoreOptions};
 use crate::wal::HardState;
@@ -17,7 +17,7 @@ fn machine(entries: u64) -> Machine<MemoryDisk> {
     let mut machine = Machine::open(MemoryDisk::new(), options, &Image::default(), &[]).unwrap();
     for index in 1..=entries {
         let put = Put { key: format!("k{index}").into(), value: "a value".into(), ..Put::default() };
-        machine.apply(index, 1, &codec::encode(index, &Command::Put(put)), false).unwrap();
+        machine.apply(index, 1, &codec::encode(index, &Command::Put(put)), &|_| false).unwrap();
     }
     machine
 }
@@ -46,7 +46,9 @@ struct Bench {
 
 impl Bench {
     fn new(env: VirtualEnv) -> Self {
-        env.disk().create_dir("history").unwrap();
+        for dir in ["history", "checkpoint"] {
+            env.disk().create_dir(dir).unwrap();
+        }
         let (halves, node) = (Halves::new(env.clone()), Arc::new(Mailbox::new(10, 10)));
         Self { env, halves, node, generation: 0 }
     }
@@ -81,7 +83,13 @@ impl Bench {
     }
 
     fn files(&self) -> usize {
-        self.env.disk().all_files().len()
+        self.history().len()
+    }
+
+    fn history(&self) -> Vec<String> {
+        let mut files = self.env.disk().all_files();
+        files.retain(|file| file.starts_with("history/"));
+        files
     }
 
     async fn arrived(&self) -> Vec<bool> {
@@ -90,7 +98,7 @@ impl Bench {
         let arrived = inputs.into_iter().map(|input| match input {
             Input::SnapshotArrived(snapshot) => {
                 let files: Vec<String> = snapshot.image.position.files().map(|(name, _)| name).collect();
-                assert_eq!(self.env.disk().all_files(), files);
+                assert_eq!(self.history(), files);
                 snapshot.went_on
             }
             _ => panic!("nothing else is told"),
@@ -208,5 +216,41 @@ fn what_is_refused_is_not_kept() {
         };
         let short = Sink::open(bench.halves.clone(), own, Bytes::from_static(b"short"), beginning).await;
         assert!(short.is_err());
+    });
+}
+
+/// Once raft has taken it nothing becomes durable before its image is, not even a vote.
+#[test]
+fn a_snapshot_for_whose_image_there_is_no_room_does_not_arrive() {
+    VirtualEnv::run(async |env| {
+        let mut bench = Bench::new(env);
+        let machine = machine(40);
+        let (head, source) = (head(&machine), machine.snapshot(100));
+        let bytes = |bench: &Bench| -> usize {
+            let files = bench.env.disk().all_files().into_iter();
+            let len = |file: String| bench.env.disk().open(&file, crate::env::OpenMode::Read).unwrap().len().unwrap();
+            files.map(|file| len(file) as usize).sum()
+        };
+        let sink = bench.send(&head, &source, 1_000).await;
+        let before = bytes(&bench);
+        sink.finish().await.unwrap();
+        assert_eq!(bench.arrived().await, [false]);
+        let takes = bytes(&bench) - before;
+        for file in bench.env.disk().all_files() {
+            bench.env.disk().remove(&file).unwrap();
+        }
+        let sink = bench.send(&head, &source, 1_000).await;
+        assert_eq!(bytes(&bench), before);
+        bench.env.disk().leave_room(Some(takes - 1));
+        let refused = sink.finish().await.expect_err("there is no room");
+        assert!(refused.contains("reserve"), "{refused}");
+        assert_eq!(bench.arrived().await, Vec::<bool>::new());
+        assert_eq!(bench.env.disk().all_files(), Vec::<String>::new(), "and gives back what it took");
+        bench.env.disk().leave_room(Some(before + takes));
+        bench.send(&head, &source, 1_000).await.finish().await.unwrap();
+        assert_eq!(bench.arrived().await, [false]);
+        bench.env.disk().leave_room(Some(0));
+        let fits = vec![1; 8].into();
+        checkpoint_files::write(bench.env.disk(), 40, &fits).await.expect("it takes the room that was held for it");
     });
 }

@@ -46,7 +46,7 @@ impl Bench {
     fn apply_for(&mut self, asker: Option<&Asker>, command: &Command) -> Applied {
         let (index, _) = self.machine.applied();
         let payload = codec::encode_asked(index + 100, asker, command);
-        let outcome = self.machine.apply(index + 1, 1, &payload, true).expect("a memory disk has no faults");
+        let outcome = self.machine.apply(index + 1, 1, &payload, &|_| true).expect("a memory disk has no faults");
         let proposal = outcome.proposal.expect("it carries a command");
         assert_eq!((proposal.asker.as_ref(), proposal.command), (asker, Ok(command.clone())));
         outcome.applied

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::base::{KeyRange, RangeEnd, Refusal};
 use crate::env::{MemoryDisk, run_ready};
-use crate::mvcc::{HashKv, HistoryWriter, NewValue, ReadFailure, Store, StoreOptions, StorePosition, View};
+use crate::mvcc::{HashKv, HistoryWriter, NO_PREV, NewValue, ReadFailure, Store, StoreOptions, StorePosition, View};
 
 const OPTIONS: StoreOptions = StoreOptions { cache_bytes: 0, segment_bytes: 300 };
 
@@ -30,13 +30,13 @@ fn digests_of_compactions_are_those_a_stock_etcd_gave() {
             let bytes = |word: &str| Bytes::copy_from_slice(word.as_bytes());
             match words[..] {
                 ["put", key, value] => {
-                    let mut txn = store.begin(false);
+                    let mut txn = store.begin(NO_PREV);
                     let (key, value) = (bytes(key), bytes(value));
                     txn.put(NewValue { key, value, lease: 0, backing_bytes: 0 }).unwrap();
                     txn.commit();
                 }
                 ["del", from, to] => {
-                    let mut txn = store.begin(false);
+                    let mut txn = store.begin(NO_PREV);
                     txn.delete_range(&KeyRange { start: bytes(from), end: RangeEnd::Before(bytes(to)) }).unwrap();
                     txn.commit();
                 }

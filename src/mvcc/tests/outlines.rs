@@ -3,7 +3,7 @@
 use crate::base::{KeyRange, Wrong};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, ScramblingDisk, run_ready};
 use crate::mvcc::{
-    HistoryWriter, KeyMeta, NewValue, RangeAnswer, RangeQuery, ReadFailure, Store, StoreOptions, StorePosition,
+    HistoryWriter, KeyMeta, NO_PREV, NewValue, RangeAnswer, RangeQuery, ReadFailure, Store, StoreOptions, StorePosition,
 };
 
 const OPTIONS: StoreOptions = StoreOptions { cache_bytes: 0, segment_bytes: 1_500 };
@@ -22,13 +22,13 @@ impl Bench {
 
     fn put(&mut self, key: &str, value: &str) {
         let (key, value) = (key.to_string().into(), format!("{value}{}", ".".repeat(200)).into());
-        let mut txn = self.store.begin(false);
+        let mut txn = self.store.begin(NO_PREV);
         txn.put(NewValue { key, value, lease: 7, backing_bytes: 0 }).unwrap();
         txn.commit();
     }
 
     fn delete(&mut self, key: &str) {
-        let mut txn = self.store.begin(false);
+        let mut txn = self.store.begin(NO_PREV);
         txn.delete_range(&KeyRange::single(key.to_string().into())).unwrap();
         txn.commit();
     }

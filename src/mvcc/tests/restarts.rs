@@ -3,12 +3,14 @@
 
 use crate::base::{KeyRange, Wrong};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
-use crate::mvcc::{HistoryWriter, NewValue, RangeAnswer, RangeQuery, ReadFailure, Store, StoreOptions, StorePosition};
+use crate::mvcc::{
+    HistoryWriter, NO_PREV, NewValue, RangeAnswer, RangeQuery, ReadFailure, Store, StoreOptions, StorePosition,
+};
 
 const OPTIONS: StoreOptions = StoreOptions { cache_bytes: 0, segment_bytes: 300 };
 
 fn put(store: &mut Store<MemoryDisk>, key: &str) {
-    let mut txn = store.begin(false);
+    let mut txn = store.begin(NO_PREV);
     txn.put(NewValue { key: key.to_string().into(), value: "a value".into(), lease: 0, backing_bytes: 0 }).unwrap();
     txn.commit();
 }

@@ -10,8 +10,8 @@ use crate::base::{KeyRange, Revision, SeededDice};
 use crate::env::{CrashingDisk, Disk, DiskFile, MemoryDisk, OpenMode, ScramblingDisk, run_ready};
 use crate::mvcc::snapshot_source::SnapshotSource;
 use crate::mvcc::{
-    BuildFailure, Built, HashKv, HistoryWriter, NewValue, RangeQuery, SnapshotBuilder, SnapshotProgress, Store,
-    StoreOptions, StorePosition,
+    BuildFailure, Built, HashKv, HistoryWriter, NO_PREV, NewValue, RangeQuery, SnapshotBuilder, SnapshotProgress,
+    Store, StoreOptions, StorePosition,
 };
 
 const ID: u64 = 77;
@@ -142,7 +142,7 @@ impl Transfer {
 }
 
 fn put<D: Disk>(store: &mut Store<D>, key: &str) {
-    let mut txn = store.begin(false);
+    let mut txn = store.begin(NO_PREV);
     txn.put(NewValue { key: key.to_string().into(), value: "a value".into(), lease: 0, backing_bytes: 0 }).unwrap();
     txn.commit();
 }

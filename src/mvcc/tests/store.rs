@@ -9,8 +9,8 @@ use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
 use crate::mvcc::index_build::BatchSizes;
 use crate::mvcc::position::SegmentMark;
 use crate::mvcc::{
-    HashKv, HistoryWriter, LaterRange, NewValue, RangeQuery, ReadFailure, ReclaimJob, SortOrder, SortTarget, Store,
-    StoreOptions, StorePosition, View,
+    HashKv, HistoryWriter, LaterRange, NO_PREV, NewValue, RangeQuery, ReadFailure, ReclaimJob, SortOrder, SortTarget,
+    Store, StoreOptions, StorePosition, View,
 };
 
 #[derive(Clone, Debug)]
@@ -166,7 +166,8 @@ impl Bench {
     fn txn(&mut self, changes: Vec<Change>, want_prev: bool) {
         let (main, before) = (self.twin.revision + 1, self.twin.changes.len());
         let mut put_off = Vec::new();
-        let mut txn = self.store.begin(want_prev);
+        let wanted = |_: &[u8]| want_prev;
+        let mut txn = self.store.begin(&wanted);
         for change in changes {
             let wanted = |prevs: Vec<KeyValue>| if want_prev { prevs } else { without_values(prevs) };
             match change {
@@ -278,7 +279,7 @@ impl Bench {
         if grown {
             // Written after the checkpoint: must not come back.
             self.store
-                .begin(false)
+                .begin(NO_PREV)
                 .put(NewValue { key: "k1".into(), value: "lost".into(), lease: 0, backing_bytes: 0 })
                 .unwrap();
             let file = self.disk.open("history/ffff.seg", OpenMode::Create).unwrap();
@@ -434,7 +435,7 @@ proptest! {
 }
 
 fn put(store: &mut Store<MemoryDisk>, key: &str, value: &str) {
-    let mut txn = store.begin(false);
+    let mut txn = store.begin(NO_PREV);
     let value = NewValue { key: key.to_string().into(), value: value.to_string().into(), lease: 0, backing_bytes: 0 };
     txn.put(value).unwrap();
     txn.commit();
@@ -444,7 +445,7 @@ fn put(store: &mut Store<MemoryDisk>, key: &str, value: &str) {
 fn fresh_store_stands_at_one_and_nothing_uses_no_revision() {
     let mut bench = Bench::new(StoreOptions::default());
     assert_eq!((bench.store.revision(), bench.store.compact_revision()), (1, -1));
-    let mut txn = bench.store.begin(true);
+    let mut txn = bench.store.begin(&|_| true);
     assert!(txn.delete_range(&KeyRange::all()).unwrap().is_empty());
     assert!(txn.commit().is_empty());
     assert_eq!(bench.store.revision(), 1);
@@ -458,8 +459,8 @@ fn fresh_store_stands_at_one_and_nothing_uses_no_revision() {
 fn a_dropped_transaction_is_a_bug() {
     let mut bench = Bench::new(StoreOptions::default());
     let value = NewValue { key: "a".into(), value: "1".into(), lease: 0, backing_bytes: 0 };
-    bench.store.begin(false).put(value).unwrap();
-    bench.store.begin(false);
+    bench.store.begin(NO_PREV).put(value).unwrap();
+    bench.store.begin(NO_PREV);
 }
 
 #[test]
@@ -467,7 +468,7 @@ fn digests_are_etcds() {
     let mut bench = Bench::new(StoreOptions::default());
     let fresh = bench.store.view().fresh_hash_kv(0).unwrap();
     assert_eq!(fresh, HashKv { hash: 1_084_519_789, compact_revision: -1, hash_revision: 1 });
-    let mut txn = bench.store.begin(false);
+    let mut txn = bench.store.begin(NO_PREV);
     txn.put(NewValue { key: "test-key".into(), value: "test-value".into(), lease: 1, backing_bytes: 0 }).unwrap();
     txn.commit();
     let one = bench.store.view().fresh_hash_kv(0).unwrap();
@@ -481,7 +482,7 @@ fn digests_are_etcds() {
 fn the_event_of_a_delete_tells_what_was_before_the_transaction() {
     let mut bench = Bench::new(StoreOptions::default());
     put(&mut bench.store, "old", "1");
-    let mut txn = bench.store.begin(true);
+    let mut txn = bench.store.begin(&|_| true);
     for key in ["new", "old"] {
         txn.put(NewValue { key: key.into(), value: "2".into(), lease: 0, backing_bytes: 0 }).unwrap();
     }

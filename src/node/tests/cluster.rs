@@ -7,12 +7,13 @@ use crate::base::{LeaseId, Shares};
 use crate::consensus::{MessageKind, PeerMessage};
 use crate::env::run_ready;
 use crate::machine::{MemberChange, State};
-use crate::mvcc::{SnapshotBuilder, SnapshotSource};
+use crate::mvcc::{SnapshotBuilder, SnapshotSource, WriteMark};
 use crate::wal::WalIdentity;
 use crate::wal::{Batch, LogEntry};
 
 mod amnesia;
 mod rebuild;
+mod room;
 mod snapshots;
 mod waiting;
 
@@ -38,6 +39,10 @@ struct Seat {
     rebuilds: Vec<Image>,
     /// Checkpoints that are durable and not told yet.
     checkpoints: Vec<u64>,
+    /// Where the history ends that was handed out; what of it is written is said by hand.
+    history: Option<WriteMark>,
+    /// What was asked for the sake of room.
+    room: Vec<&'static str>,
 }
 
 struct Cluster {
@@ -102,6 +107,8 @@ fn seat(n: usize, hard_state: HardState, log: Vec<LogEntry>, voters: &[MemberId]
         installs: Vec::new(),
         rebuilds: Vec::new(),
         checkpoints: Vec::new(),
+        history: None,
+        room: Vec::new(),
     }
 }
 
@@ -121,6 +128,9 @@ impl Seat {
                 Output::Send(message) => messages.push(message),
                 Output::SendSnapshot { message, source } => self.snapshots.push((message, source)),
                 Output::Checkpoint { applied, .. } => self.checkpoints.push(applied),
+                Output::WriteHistory { mark, .. } => self.history = Some(mark),
+                Output::GiveRoom => self.room.push("give"),
+                Output::LookForRoom => self.room.push("look"),
                 Output::Install { number, image, batch } => {
                     self.log.clear();
                     self.installs.push(*image);

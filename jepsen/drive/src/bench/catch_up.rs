@@ -9,14 +9,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use quorate::base::{Dice, SeededDice};
 use quorate::wire::etcdserverpb as pb;
-use quorate::wire::services::kv_client::KvClient;
-use tonic::transport::Channel;
 
-use super::load::{SMALL_STORE, fill, key, value};
+use super::load::fill;
+use super::steady::{HEAD, stretch};
 use crate::cluster::members::{Cluster, Member};
-use crate::process::{ThreadCost, Trouble, connect, fresh_home};
+use crate::process::{Server, ThreadCost, Trouble, fresh_home};
 
 /// A member may take so long.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(600);
@@ -54,34 +52,6 @@ pub struct CatchUpArgs {
     base: Option<PathBuf>,
 }
 
-/// Latencies of one stretch, in microseconds, rising; and the most memory the leader had, in MiB.
-#[derive(Debug, Default)]
-struct Stretch {
-    latencies: Vec<u64>,
-    resident: u64,
-    /// The slowest of each half second.
-    slowest: Vec<u64>,
-}
-
-impl Stretch {
-    fn at(&self, share: f64) -> f64 {
-        let place = ((self.latencies.len().saturating_sub(1)) as f64 * share) as usize;
-        self.latencies.get(place).map_or(0.0, |latency| *latency as f64 / 1_000.0)
-    }
-
-    fn print(&self, name: &str, took: Duration) {
-        println!(
-            "| {name} | {:.1} | {} | {:.2} | {:.2} | {:.2} | {} |",
-            took.as_secs_f64(),
-            self.latencies.len(),
-            self.at(0.5),
-            self.at(0.99),
-            self.at(1.0),
-            self.resident
-        );
-    }
-}
-
 /// One cluster, whose leader is measured.
 struct Subject {
     cluster: Cluster,
@@ -105,9 +75,7 @@ pub async fn run_catch_up(args: CatchUpArgs) -> Result<bool, Trouble> {
         subjects.push(Subject { cluster, leader, away: (leader + 1) % 3, name, worst: 0.0 });
     }
     println!("catch-up: 3 members each, {} keys, {} puts/s", args.keys, args.rate);
-    println!(
-        "| stretch | s | puts | p50 ms | p99 ms | worst ms | most RSS of the leader, MiB |\n|---|---|---|---|---|---|---|"
-    );
+    println!("{HEAD}");
     for round in 1..=args.rounds {
         for subject in &mut subjects {
             one_round(&args, subject, round).await?;
@@ -133,7 +101,7 @@ async fn one_round(args: &CatchUpArgs, subject: &mut Subject, round: usize) -> R
     let cluster = &mut subject.cluster;
     let label = |what: &str| format!("{} {round}: {what}", subject.name);
     cluster.members[away].kill().await?;
-    let filled = fill(cluster.members[leader].server.as_ref().ok_or("it does not run")?, args.keys).await?;
+    let filled = fill(running(&cluster.members[leader])?, args.keys).await?;
     eprintln!("  filled in {filled:.1?}");
     let pause = Duration::from_secs(args.seconds);
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -142,7 +110,7 @@ async fn one_round(args: &CatchUpArgs, subject: &mut Subject, round: usize) -> R
         Ok(())
     };
     let began = Instant::now();
-    let before = stretch(args, &cluster.members[leader], wait).await?;
+    let before = stretch(args.rate, running(&cluster.members[leader])?, wait).await?;
     before.print(&label("one away"), began.elapsed());
     let snapshots = received(&cluster.members[away]);
     cluster.members[away].start()?;
@@ -150,7 +118,7 @@ async fn one_round(args: &CatchUpArgs, subject: &mut Subject, round: usize) -> R
     let watched = watched.map(|(who, member)| (who, Threads::of(&cluster.members[member]).filter(|_| args.threads)));
     let began = Instant::now();
     let caught = caught_up(&cluster.members[leader], &cluster.members[away]);
-    let during = stretch(args, &cluster.members[leader], caught).await?;
+    let during = stretch(args.rate, running(&cluster.members[leader])?, caught).await?;
     during.print(&label("it catches up"), began.elapsed());
     if args.threads {
         let slowest: Vec<u64> = during.slowest.iter().map(|micros| micros / 1_000).collect();
@@ -164,7 +132,7 @@ async fn one_round(args: &CatchUpArgs, subject: &mut Subject, round: usize) -> R
         eprintln!("  its log tells of no snapshot");
     }
     let began = Instant::now();
-    let after = stretch(args, &cluster.members[leader], async move {
+    let after = stretch(args.rate, running(&cluster.members[leader])?, async move {
         tokio::time::sleep(pause).await;
         Ok(())
     });
@@ -250,60 +218,6 @@ async fn caught_up(leader: &Member, away: &Member) -> Result<(), Trouble> {
     Err("it does not catch up".into())
 }
 
-/// Puts at the leader until `until` ends.
-async fn stretch(
-    args: &CatchUpArgs,
-    leader: &Member,
-    until: impl Future<Output = Result<(), Trouble>>,
-) -> Result<Stretch, Trouble> {
-    let channel = connect(&leader.launch.url()).await?;
-    let seen = Arc::new(Mutex::new(Stretch::default()));
-    let server = leader.server.as_ref().ok_or("it does not run")?;
-    let mut until = std::pin::pin!(until);
-    let mut dice = SeededDice::new(args.keys);
-    let began = Instant::now();
-    let mut due = began;
-    let mut under_way = tokio::task::JoinSet::new();
-    loop {
-        tokio::select! {
-            biased;
-            outcome = &mut until => {
-                outcome?;
-                break;
-            }
-            () = tokio::time::sleep_until(due.into()) => {}
-        }
-        let half = (due.duration_since(began).as_millis() / 500) as usize;
-        let what = (key(dice.below(SMALL_STORE)), value(&mut dice));
-        under_way.spawn(put(channel.clone(), what, (due, half), seen.clone()));
-        due += Duration::from_secs(1) / args.rate;
-        while let Some(done) = under_way.try_join_next() {
-            done??;
-        }
-        let resident = server.cost().map_or(0, |cost| cost.resident >> 20);
-        let mut seen = seen.lock().expect("no holder panics");
-        seen.resident = seen.resident.max(resident);
-    }
-    while let Some(done) = under_way.join_next().await {
-        done??;
-    }
-    let mut seen = std::mem::take(&mut *seen.lock().expect("no holder panics"));
-    seen.latencies.sort_unstable();
-    Ok(seen)
-}
-
-async fn put(
-    channel: Channel,
-    (key, value): (bytes::Bytes, bytes::Bytes),
-    (due, half): (Instant, usize),
-    seen: Arc<Mutex<Stretch>>,
-) -> Result<(), tonic::Status> {
-    KvClient::new(channel).put(pb::PutRequest { key, value, ..Default::default() }).await?;
-    let latency = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
-    let seen = &mut *seen.lock().expect("no holder panics");
-    seen.latencies.push(latency);
-    let halves = seen.slowest.len().max(half + 1);
-    seen.slowest.resize(halves, 0);
-    seen.slowest[half] = seen.slowest[half].max(latency);
-    Ok(())
+fn running(member: &Member) -> Result<&Server, Trouble> {
+    Ok(member.server.as_ref().ok_or("it does not run")?)
 }

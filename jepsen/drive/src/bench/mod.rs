@@ -4,17 +4,20 @@
 //! alternate so that a slow minute of the machine hits both. Does not keep old figures: the stock server is measured in
 //! every run.
 
+mod backup;
 mod catch_up;
 mod guarded;
 mod lean;
 mod load;
 mod members;
 mod overload;
+mod steady;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::process::{Launch, Server, Trouble, fresh_home};
+pub use backup::{BackupArgs, run_backup};
 pub use catch_up::{CatchUpArgs, run_catch_up};
 pub use guarded::{BenchGuardedArgs, run_guarded};
 use load::{Figures, SMALL_STORE, Work, drive, fill};

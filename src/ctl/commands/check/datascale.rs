@@ -70,7 +70,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     let hint = format!("prefix {0:?} has keys. Delete with etcdctl del --prefix {0} first", flags.prefix);
     load::must_be_empty(&first, &prefix, &hint).await?;
     let endpoint = session.global.endpoints.first().cloned().unwrap_or_default();
-    let before = resident(session, &endpoint, "before").await?;
+    let before = resident(session, &first, &endpoint, "before").await?;
     let size = KEY_BYTES + VALUE_BYTES;
     session.say(format_args!(
         "Start data scale check for work load [{keys} key-value pairs, {size} bytes per key-value, {count} concurrent clients]."
@@ -81,7 +81,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         load::delete_all(&first, &prefix).await?;
         return Err(Failure::new(Exit::Stopped, "stopped; the keys written were deleted"));
     };
-    let after = resident(session, &endpoint, "after").await?;
+    let after = resident(session, &first, &endpoint, "after").await?;
     let revision = load::delete_all(&first, &prefix).await?;
     if flags.auto_compact {
         load::compact(session, &first, revision).await?;
@@ -113,8 +113,14 @@ async fn writes(clients: Vec<Client>, prefix: Bytes, count: u64) -> Took {
 }
 
 /// The memory a member's process takes, as its metrics tell it.
-async fn resident(session: &mut Session, endpoint: &str, when: &str) -> Result<f64, Failure> {
-    match timeout(PAGE_WITHIN, metrics(endpoint)).await.unwrap_or(Err("no answer in time".to_owned())) {
+async fn resident(session: &mut Session, client: &Client, endpoint: &str, when: &str) -> Result<f64, Failure> {
+    let page = match endpoint.split_once("://") {
+        Some(("http", host)) => plain(host).await,
+        None if client.options().tls.is_none() => plain(endpoint).await,
+        // By the first endpoint of the client's list, which is this one, as it is reached for everything else.
+        _ => client.page(0, "/metrics").await.map(text).map_err(|error| error.to_string()),
+    };
+    match page {
         Ok(page) => {
             let line = page.lines().find_map(|line| line.strip_prefix(RESIDENT));
             match line.map(|value| value.trim().parse::<f64>()) {
@@ -123,29 +129,32 @@ async fn resident(session: &mut Session, endpoint: &str, when: &str) -> Result<f
                 None => session.say(format_args!("could not find: {RESIDENT}"))?,
             }
         }
-        Err(why) => session.say(format_args!("fetch error: {why}"))?,
+        Err(why) => session.say(format_args!("fetch error: {endpoint}: {why}"))?,
     }
     session.say(format_args!("FAIL: Could not read {RESIDENT} {when} the put operations."))?;
     Err(Failure::silent(Exit::Error))
 }
 
-/// A member's page of metrics.
-async fn metrics(endpoint: &str) -> Result<String, String> {
-    let host = match endpoint.split_once("://") {
-        Some(("http", host)) => host,
-        Some((scheme, _)) => return Err(format!("{endpoint}: metrics are fetched over http, not {scheme}")),
-        None => endpoint,
-    };
-    let failed = |error: std::io::Error| format!("{endpoint}: {error}");
+fn text(page: Bytes) -> String {
+    String::from_utf8_lossy(&page).into_owned()
+}
+
+/// A member's page of metrics, without TLS.
+async fn plain(host: &str) -> Result<String, String> {
+    timeout(PAGE_WITHIN, metrics(host)).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
+}
+
+async fn metrics(host: &str) -> Result<String, String> {
+    let failed = |error: std::io::Error| error.to_string();
     let mut stream = TcpStream::connect(host).await.map_err(failed)?;
     let request = format!("GET /metrics HTTP/1.0\r\nHost: {host}\r\n\r\n");
     stream.write_all(request.as_bytes()).await.map_err(failed)?;
     let mut answer = Vec::new();
     stream.take(PAGE_BYTES).read_to_end(&mut answer).await.map_err(failed)?;
     let answer = String::from_utf8_lossy(&answer);
-    let (head, page) = answer.split_once("\r\n\r\n").ok_or_else(|| format!("{endpoint}: no page of metrics"))?;
+    let (head, page) = answer.split_once("\r\n\r\n").ok_or("no page of metrics")?;
     match head.split(' ').nth(1) {
         Some("200") => Ok(page.to_owned()),
-        code => Err(format!("{endpoint}: /metrics answered {}", code.unwrap_or("nothing"))),
+        code => Err(format!("/metrics answered {}", code.unwrap_or("nothing"))),
     }
 }

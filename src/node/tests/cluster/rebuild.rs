@@ -2,13 +2,13 @@
 
 use super::*;
 use crate::machine::{AlarmAction, AlarmKind};
-use crate::mvcc::NewValue;
+use crate::mvcc::{NO_PREV, NewValue};
 use crate::node::{DiskPart, Verdict, judge_all};
 
 /// A revision that the others do not have.
 fn make_differ(cluster: &mut Cluster, n: usize) {
     let store = cluster.seats[n].node.machine.store_mut();
-    let mut write = store.begin(false);
+    let mut write = store.begin(NO_PREV);
     let value = NewValue { key: "planted".into(), value: "x".into(), lease: 0, backing_bytes: 0 };
     write.put(value).expect("a memory disk has no faults");
     write.commit();

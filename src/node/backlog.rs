@@ -1,0 +1,74 @@
+//! What is committed and not applied yet, and how much of it there is.
+//!
+//! Invariant: whatever the reason that nothing is applied (another's state is awaited or read, history finds no room, entries
+//! come faster than they are applied), what waits has a bound: beyond it [`Backlog::is_full`], and then this member takes no
+//! more appends, which its leader sends again, and proposes nothing where it leads. What it has taken before may still be
+//! committed, so that the bound is passed by what a leader may have uncommitted. Does not know why something waits.
+
+use std::collections::VecDeque;
+
+use crate::base::limits;
+use crate::wal::LogEntry;
+
+/// See the module's head.
+#[derive(Debug, Default)]
+pub(super) struct Backlog {
+    entries: VecDeque<LogEntry>,
+    bytes: usize,
+    /// Whether the first waits until history was written.
+    pub(super) waits_for_history: bool,
+}
+
+fn size(entry: &LogEntry) -> usize {
+    entry.data.len() + size_of::<LogEntry>()
+}
+
+impl Backlog {
+    /// These were committed, behind those that are here.
+    pub(super) fn extend(&mut self, entries: Vec<LogEntry>) {
+        self.bytes += entries.iter().map(size).sum::<usize>();
+        self.entries.extend(entries);
+    }
+
+    /// The first is to be applied.
+    pub(super) fn pop_front(&mut self) -> Option<LogEntry> {
+        let entry = self.entries.pop_front()?;
+        self.bytes -= size(&entry);
+        Some(entry)
+    }
+
+    /// The one that is to be applied next.
+    pub(super) fn front(&self) -> Option<&LogEntry> {
+        self.entries.front()
+    }
+
+    /// The one committed last.
+    pub(super) fn back(&self) -> Option<&LogEntry> {
+        self.entries.back()
+    }
+
+    /// They are in a state that takes the place of what they would be applied to.
+    pub(super) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether no more should come.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes > limits::MAX_UNAPPLIED_BYTES
+    }
+
+    /// Whether something could be applied now.
+    pub(super) fn wants_turn(&self) -> bool {
+        !self.entries.is_empty() && !self.waits_for_history
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Bytes of them.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+}

@@ -1,0 +1,184 @@
+//! What waits in memory has a bound, and what gives room is neither refused nor held up.
+
+use super::*;
+use crate::base::limits;
+use crate::machine::{AlarmAction, AlarmKind, DeleteRange};
+use crate::node::{DiskPart, Held};
+
+const BIG: usize = 1 << 20;
+
+/// A put of a large value. With a lease that there is not it changes nothing.
+fn big(key: &str, lease: LeaseId) -> Command {
+    Command::Put(Put { key: key.to_string().into(), value: vec![7; BIG].into(), lease, ..Put::default() })
+}
+
+fn all_keys() -> Command {
+    let range = KeyRange::from_wire(Bytes::from_static(b"\0"), Bytes::from_static(b"\0"));
+    Command::DeleteRange(DeleteRange { range, prev_kv: false })
+}
+
+fn alarm(action: AlarmAction) -> Command {
+    Command::Alarm { action, member: id(0), kind: AlarmKind::NoSpace }
+}
+
+/// As their leader would: an entry behind all that the follower has, and the word that it is committed. Whether it was taken
+/// in. What is in it is shared, however many there are.
+fn feed(cluster: &mut Cluster, follower: usize, leader: usize, data: &Bytes) -> bool {
+    let now = cluster.now;
+    let seat = &mut cluster.seats[follower];
+    let term = seat.node.group.standing().term;
+    let before = seat.node.group.log_end();
+    let at = (before.0 + 1, term);
+    let entry = PeerMessage::append(id(leader), seat.id, term, before, &[at]).carrying(data, before.0);
+    let told = PeerMessage::append(id(leader), seat.id, term, at, &[]).carrying(data, at.0);
+    for message in [entry, told] {
+        seat.node.step(now, Input::Peer(message), &mut Vec::new());
+        seat.turn(now);
+        seat.sync(now);
+    }
+    rest(seat, now);
+    seat.node.group.log_end() == at
+}
+
+/// Does what is due, until nothing is.
+fn rest(seat: &mut Seat, now: Instant) {
+    let busy = (0..10_000).take_while(|_| seat.turn(now).0).count();
+    assert!(busy < 10_000, "it never comes to rest");
+}
+
+fn held(cluster: &Cluster, n: usize) -> Held {
+    cluster.seats[n].node.held()
+}
+
+/// Feeds until nothing is taken any more; how much was.
+fn feed_up(cluster: &mut Cluster, follower: usize, leader: usize, data: &Bytes) -> usize {
+    (0..1_000).take_while(|_| feed(cluster, follower, leader, data)).count()
+}
+
+#[test]
+fn what_frees_room_is_taken_in_while_history_cannot_be_written() {
+    let mut bench = Bench::new(NodeConfig { checkpoint_entries: u64::MAX, ..config() });
+    let mut ask = |command: &Command| {
+        let mut answer = bench.propose(command);
+        bench.settle();
+        answered(&mut answer).expect("answered").map(|_| ())
+    };
+    assert_eq!(ask(&Command::LeaseGrant { id: 5, ttl: 500 }), Ok(()));
+    let refused = (0..200).find_map(|n| ask(&big(&format!("k{n}"), 5)).err());
+    assert_eq!(refused, Some(Refusal::TooManyRequests), "what needs room");
+    let revoke = Command::LeaseRevoke { id: 5, expiry: None };
+    let compact = Command::Compact { revision: 2, physical: false };
+    for command in [compact, alarm(AlarmAction::Deactivate), all_keys(), revoke] {
+        assert_eq!(ask(&command), Ok(()), "{command:?}");
+    }
+    assert_eq!(ask(&put("small")), Err(Refusal::TooManyRequests), "nor is there room now");
+}
+
+#[test]
+fn what_is_committed_while_a_snapshot_is_installed_is_bounded_and_goes_on_afterwards() {
+    let (mut cluster, leader, late) = with_one_far_behind();
+    cluster.cut.clear();
+    cluster.seats[late].reads_slowly = true;
+    cluster.pass(15);
+    assert_eq!(cluster.seats[late].installs.len(), 1, "it installs");
+    let data = codec::encode(1, &big("k", 99));
+    let taken = feed_up(&mut cluster, late, leader, &data);
+    let waits = held(&cluster, late).unapplied_bytes;
+    assert!(taken < 1_000 && waits > limits::MAX_UNAPPLIED_BYTES / 2, "{taken} entries, {waits} bytes");
+    assert!(waits <= limits::MAX_UNAPPLIED_BYTES + 2 * BIG, "{waits}");
+    cluster.seats[late].reads_slowly = false;
+    let now = cluster.now;
+    cluster.seats[late].sync(now);
+    rest(&mut cluster.seats[late], now);
+    assert_eq!((held(&cluster, late).unapplied, held(&cluster, late).unapplied_bytes), (0, 0));
+    assert!(feed(&mut cluster, late, leader, &data), "what was not taken is taken when it is sent again");
+}
+
+#[test]
+fn what_is_committed_while_a_state_is_awaited_is_bounded() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let odd = (leader + 1) % 3;
+    cluster.seats[odd].node.rebuild();
+    let taken = feed_up(&mut cluster, odd, leader, &codec::encode(1, &big("k", 99)));
+    let waits = held(&cluster, odd).unapplied_bytes;
+    assert!(taken < 1_000 && waits <= limits::MAX_UNAPPLIED_BYTES + 2 * BIG, "{taken} entries, {waits} bytes");
+}
+
+#[test]
+fn history_that_is_not_written_holds_applying_up_but_not_what_needs_no_room() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let slow = (leader + 1) % 3;
+    let now = cluster.now;
+    let needs_room = codec::encode(1, &big("k", 0));
+    let applied = |cluster: &Cluster| cluster.seats[slow].node.machine.applied().0;
+    let mut fed = 0;
+    while held(&cluster, slow).unwritten_bytes <= limits::APPLYING_WAITS_HISTORY_BYTES {
+        assert!(feed(&mut cluster, slow, leader, &needs_room));
+        fed += 1;
+    }
+    assert!(fed > 100, "{fed}");
+    // Nobody waits in front of them.
+    for command in [Command::Compact { revision: 2, physical: false }, all_keys(), alarm(AlarmAction::Activate)] {
+        let before = applied(&cluster);
+        assert!(feed(&mut cluster, slow, leader, &codec::encode(2, &command)));
+        assert_eq!(applied(&cluster), before + 1, "{command:?}");
+    }
+    let before = applied(&cluster);
+    assert!(feed(&mut cluster, slow, leader, &needs_room));
+    assert_eq!(applied(&cluster), before + 1, "under the alarm it is refused, and needs none");
+    assert!(feed(&mut cluster, slow, leader, &codec::encode(2, &alarm(AlarmAction::Deactivate))));
+    let before = applied(&cluster);
+    let unwritten = held(&cluster, slow).unwritten_bytes;
+    for _ in 0..20 {
+        assert!(feed(&mut cluster, slow, leader, &needs_room));
+    }
+    let now_held = held(&cluster, slow);
+    assert_eq!((applied(&cluster), now_held.unapplied, now_held.unwritten_bytes), (before, 20, unwritten));
+    let mark = cluster.seats[slow].history.take().expect("handed out");
+    cluster.seats[slow].node.step(now, Input::HistoryWritten(mark), &mut Vec::new());
+    rest(&mut cluster.seats[slow], now);
+    assert_eq!((applied(&cluster), held(&cluster, slow).unapplied), (before + 20, 0), "it goes on");
+}
+
+#[test]
+fn a_leader_with_much_to_apply_lets_others_proposals_wait_too() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let follower = (leader + 1) % 3;
+    let payload = codec::encode(1, &big("k", 99));
+    let entries = limits::MAX_UNAPPLIED_BYTES / BIG + 2;
+    let entry = |index| LogEntry { index, term: 1, kind: crate::wal::EntryKind::Normal, data: payload.clone() };
+    // As if it had not come to apply them.
+    cluster.seats[leader].node.committed.extend((0..entries as u64).map(entry).collect());
+    let end = cluster.seats[leader].node.group.log_end();
+    let passed_on = PeerMessage::proposal(id(follower), id(leader), false, codec::encode(9, &put("a")));
+    let now = cluster.now;
+    let node = &mut cluster.seats[leader].node;
+    node.step(now, Input::Peer(passed_on), &mut Vec::new());
+    node.turn(now, &mut Vec::new()).expect("nothing is wrong");
+    assert_eq!(node.group.log_end(), end, "it waits");
+    assert!(node.held().passed_on_bytes > 0);
+    node.committed.clear();
+    node.turn(now, &mut Vec::new()).expect("nothing is wrong");
+    assert_eq!(node.group.log_end().0, end.0 + 1, "and is proposed");
+}
+
+#[test]
+fn who_installs_without_room_asks_for_it() {
+    let (mut cluster, _, late) = with_one_far_behind();
+    cluster.cut.clear();
+    cluster.seats[late].reads_slowly = true;
+    cluster.pass(15);
+    assert_eq!(cluster.seats[late].installs.len(), 1, "it installs");
+    cluster.seats[late].room.clear();
+    cluster.step(late, Input::Room { part: DiskPart::History, short: true });
+    cluster.settle();
+    assert_eq!(cluster.seats[late].room, ["give"], "what the log keeps for use again");
+    cluster.pass(usize::try_from(limits::TICKS_BETWEEN_LOOKS).expect("a few"));
+    assert!(cluster.seats[late].room.contains(&"look"));
+}
