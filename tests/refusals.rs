@@ -62,16 +62,6 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
         "the value is told once",
     ),
     (
-        "--enable-distributed-tracing --distributed-tracing-sampling-rate=2000000",
-        "1 --distributed-tracing-sampling-rate=2000000 is not supported by quorate yet",
-        "tracing is not built",
-    ),
-    (
-        "--enable-distributed-tracing --distributed-tracing-sampling-rate=-1",
-        "1 --distributed-tracing-sampling-rate=-1 is not supported by quorate yet",
-        "tracing is not built",
-    ),
-    (
         "ETCD_NAME=x --name=y",
         "1 conflicting environment variable ETCD_NAME is shadowed by corresponding command-line flag --name (either unset environment variable or disable flag)",
         "both are named",
