@@ -265,6 +265,10 @@ pub struct Serving {
     lock: DirLock,
 }
 
+async fn end_streams(porch: Arc<Porch<TokioEnv>>) {
+    porch.end_streams_with_the_node().await;
+}
+
 impl Serving {
     /// Starts everything a configuration asks for, or tells in one line why not.
     pub async fn start(config: &Config) -> Result<Self, NotStarted> {
@@ -318,8 +322,7 @@ impl Serving {
         handle.facts().auth.tokens_live_for(passports::token_ttl(config));
         let porch = Porch::new(handle.clone(), terms, Arc::new(Metrics::new(traits))).with_passports(passports);
         let porch = Arc::new(porch);
-        let services = porch.clone();
-        tokio::spawn(async move { services.end_streams_with_the_node().await });
+        tokio::spawn(end_streams(porch.clone()));
         let (stop, stopping) = watch::channel(false);
         let manners = Manners::new(config, &share, doors);
         let clients = sockets.iter().filter(|listener| matches!(listener.traffic(), Traffic::Clients | Traffic::Calls));
