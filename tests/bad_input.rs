@@ -7,6 +7,8 @@
 
 #[path = "bad_input/fair_share.rs"]
 mod fair_share;
+#[path = "bad_input/flood.rs"]
+mod flood;
 #[path = "bad_input/heavy.rs"]
 mod heavy;
 #[path = "bad_input/kv.rs"]

@@ -261,6 +261,56 @@ async fn hosts_origins_and_the_gateway_itself_can_be_shut_out() {
     serving.stop().await.unwrap();
 }
 
+/// What comes back to these bytes until the connection ends.
+async fn answer_to(server: SocketAddr, text: &str) -> String {
+    let mut stream = TcpStream::connect(server).await.unwrap();
+    stream.write_all(text.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await;
+    read.expect("it ends").unwrap();
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_not_lost_where_the_connection_ends_with_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let serving = serve(&directory, &[]).await;
+    let server = serving.client_addresses[0];
+    let body = r#"{"key":"dXA=","value":"dXA="}"#;
+    for round in 1..=5 {
+        for fields in ["Connection: close\r\nUpgrade: h2c", "Upgrade: x\r\nConnection: close", "Connection: close"] {
+            let head = format!("Host: a\r\n{fields}\r\nContent-Length: {}", body.len());
+            let answer = answer_to(server, &format!("POST /v3/kv/put HTTP/1.1\r\n{head}\r\n\r\n{body}")).await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("raft_term"), "{fields}: {answer}");
+            let answer = answer_to(server, &format!("GET /health HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")).await;
+            assert!(answer.ends_with("{\"health\":\"true\",\"reason\":\"\"}"), "{fields}: {answer}");
+        }
+        let (_, _, body) = parts(&question("x | POST | /v3/kv/range | | {\"key\":\"dXA=\"}").ask(server).await);
+        assert!(body.contains(&format!("\"version\":\"{}\"", 3 * round)), "{body}");
+    }
+    serving.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_says_once_which_host_it_is_for() {
+    let directory = tempfile::tempdir().unwrap();
+    let serving = serve(&directory, &["--host-whitelist=ok"]).await;
+    let server = serving.client_addresses[0];
+    for (line, hosts, status) in [
+        ("/health", "Host: ok\r\n", "200 OK"),
+        ("/health", "Host: evil\r\n", "421 Misdirected Request"),
+        ("http://ok/health", "Host: evil\r\n", "200 OK"),
+        ("http://evil/health", "Host: ok\r\n", "421 Misdirected Request"),
+        ("/health", "", "400 Bad Request"),
+        ("/health", "Host: ok\r\nHost: evil\r\n", "400 Bad Request"),
+        ("/health", "Host: o k\r\n", "400 Bad Request"),
+    ] {
+        let answer = answer_to(server, &format!("GET {line} HTTP/1.1\r\n{hosts}Connection: close\r\n\r\n")).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{line} {hosts:?}: {answer}");
+    }
+    serving.stop().await.unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_is_bounded_and_a_client_that_goes_away_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,5 +1,5 @@
 //! Clusters of real processes at the hands of an operator: one member goes on alone where the majority is lost, a member is
-//! removed, one whose data differ is named. Every test has ports and directories of its own, and ends what it started.
+//! removed, one whose data differ is named, a learner says that it serves nobody. Every test has ports and directories of its own, and ends what it started.
 
 #![cfg(all(feature = "server", feature = "client", feature = "tokio-env"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
@@ -12,6 +12,8 @@ mod differing;
 mod downgrade;
 #[path = "members/forced.rs"]
 mod forced;
+#[path = "members/learner.rs"]
+mod learner;
 #[path = "members/plant.rs"]
 mod plant;
 mod ports;

@@ -46,7 +46,7 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ),
     (
         "--log-level=loud",
-        r#"2 invalid value "loud" for flag -log-level: must be one of debug, info, warn, error, panic, fatal"#,
+        r#"2 invalid value "loud" for flag -log-level: must be one of debug, info, warn, error, dpanic, panic, fatal"#,
         "etcd ends in a panic",
     ),
     (

@@ -105,11 +105,39 @@ impl Homes {
         Member { child, log }
     }
 
+    /// The first member alone, plain among peers, with these flags beside.
+    fn spawn_alone(&self, more: &[String]) -> Member {
+        let (client, peer, log) = (self.endpoint(0), format!("http://127.0.0.1:{}", self.ports[3]), self.path("log"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("ETCD_")) {
+            command.env_remove(name);
+        }
+        command.args([
+            format!("--data-dir={}", self.path("data").display()),
+            format!("--listen-client-urls={client}"),
+            format!("--advertise-client-urls={client}"),
+            format!("--listen-peer-urls={peer}"),
+            format!("--initial-advertise-peer-urls={peer}"),
+            format!("--initial-cluster=default={peer}"),
+            format!("--log-outputs={}", log.display()),
+            format!("--cert-file={}", self.path("server.crt").display()),
+            format!("--key-file={}", self.path("server.key").display()),
+            "--bcrypt-cost=4".to_string(),
+        ]);
+        command.args(more).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Member { child: command.spawn().unwrap(), log }
+    }
+
     fn options(&self) -> Options {
+        self.options_as("alice")
+    }
+
+    /// With the certificate of that name.
+    fn options_as(&self, name: &str) -> Options {
         let tls = TlsOptions {
             cacert: self.path("ca.crt"),
-            cert: self.path("alice.crt"),
-            key: self.path("alice.key"),
+            cert: self.path(&format!("{name}.crt")),
+            key: self.path(&format!("{name}.key")),
             ..TlsOptions::default()
         };
         Options { timeout: Some(Duration::from_secs(10)), tls: Some(tls), ..Options::default() }
@@ -254,4 +282,36 @@ async fn a_peer_of_another_name_stays_outside() {
     assert!(!fs::read_to_string(&third.log).unwrap_or_default().contains("ready to serve"));
     let client = Client::connect(&[homes.endpoint(0), homes.endpoint(1)], homes.options()).await.unwrap();
     client.put(pb::PutRequest { key: Bytes::from_static(b"k"), ..Default::default() }).await.unwrap();
+}
+
+/// A certificate is a user's name where `--client-cert-auth` says so. Authorities alone let in by certificates, whose names
+/// are hosts' and services', and `root` among them is nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_certificate_is_a_users_name_only_where_the_flag_says_so() {
+    let (homes, ca) = (Homes::new(), authority("ca"));
+    homes.write("ca.crt", &ca.pem());
+    ["server", "root"].iter().for_each(|name| homes.issue(name, &ca));
+    let authorities = format!("--trusted-ca-file={}", homes.path("ca.crt").display());
+    let mut member = homes.spawn_alone(std::slice::from_ref(&authorities));
+    member.until_ready();
+    let client = Client::connect(&[homes.endpoint(0)], homes.options_as("root")).await.unwrap();
+    let root = || pb::AuthUserAddRequest { name: "root".into(), password: "pw".into(), ..Default::default() };
+    client.user_add(root()).await.unwrap();
+    let grant = pb::AuthUserGrantRoleRequest { user: "root".into(), role: "root".into() };
+    client.user_grant_role(grant).await.unwrap();
+    client.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
+    let list = || client.user_list(pb::AuthUserListRequest {});
+    for refused in [list().await.map(drop), client.range(of_key("k")).await.map(drop)] {
+        assert_eq!(refused.unwrap_err().to_string(), "etcdserver: user name is empty");
+    }
+    let nobody = TlsOptions { cacert: homes.path("ca.crt"), ..TlsOptions::default() };
+    let nobody = Options { tls: Some(nobody), ..homes.options_as("root") };
+    let nobody = Client::connect(&[homes.endpoint(0)], nobody).await.unwrap();
+    let nobody = nobody.within(Some(Duration::from_millis(500)));
+    assert!(nobody.range(of_key("k")).await.is_err(), "one must be shown");
+    drop(member);
+    let mut member = homes.spawn_alone(&[authorities, "--client-cert-auth".to_string()]);
+    member.until_ready();
+    let client = Client::connect(&[homes.endpoint(0)], homes.options_as("root")).await.unwrap();
+    assert_eq!(client.user_list(pb::AuthUserListRequest {}).await.unwrap().users, ["root"]);
 }

@@ -23,6 +23,7 @@ use crate::api::services::snapshot::SnapshotBlobs;
 use crate::api::services::watch::WatchAnswers;
 use crate::api::transport::call::{Call, HttpResponse, StdError};
 use crate::api::transport::pieces::Whole;
+use crate::api::transport::unwanted::read_off;
 use crate::env::Env;
 use crate::wire::etcdserverpb as pb;
 
@@ -40,14 +41,12 @@ where
     B: HttpBody<Data = Bytes> + Send + 'static,
     B::Error: Into<StdError> + Send,
 {
-    if let Some((code, text)) = malformed(request.method(), request.headers()) {
-        let mut response = Status::internal(text).into_http();
-        *response.status_mut() = code;
-        return response;
-    }
-    let path = request.uri().path();
-    let Some(rpc) = Rpc::from_path(path) else {
-        return Status::unimplemented(unknown_method_text(path)).into_http();
+    let rpc = match named(&request) {
+        Ok(rpc) => rpc,
+        Err(refused) => {
+            Box::pin(read_off(request.into_body())).await;
+            return *refused;
+        }
     };
     let call = Call::new(porch, rpc, guest);
     /// A method of the porch that answers in one message.
@@ -63,6 +62,24 @@ where
         Rpc::Put => ask!(put),
         Rpc::DeleteRange => ask!(delete_range),
         Rpc::Txn => ask!(txn),
+        // What is seldom asked, or lasts, stands elsewhere: it would make room for itself in each request.
+        other => Box::pin(serve_others(call, other, request)).await,
+    }
+}
+
+/// The methods that are not the data's.
+async fn serve_others<E, B>(call: Call<E>, rpc: Rpc, request: http::Request<B>) -> HttpResponse
+where
+    E: Env,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError> + Send,
+{
+    macro_rules! ask {
+        ($method:ident) => {
+            asked!(call, request, $method)
+        };
+    }
+    match rpc {
         Rpc::Compact => ask!(compact),
         Rpc::LeaseGrant => ask!(lease_grant),
         Rpc::LeaseRevoke => ask!(lease_revoke),
@@ -100,8 +117,19 @@ where
         Rpc::Leader => ask!(leader),
         Rpc::Resign => ask!(resign),
         Rpc::Observe => call.server_stream(request, |session, q| ready(Ok(Observed::open(session, &q)))).await,
-        other => serve_users(call, other, request).await,
+        other => Box::pin(serve_users(call, other, request)).await,
     }
+}
+
+/// The method that a request names; else what is answered.
+fn named<B>(request: &http::Request<B>) -> Result<Rpc, Box<HttpResponse>> {
+    if let Some((code, text)) = malformed(request.method(), request.headers()) {
+        let mut response = Status::internal(text).into_http();
+        *response.status_mut() = code;
+        return Err(Box::new(response));
+    }
+    let path = request.uri().path();
+    Rpc::from_path(path).ok_or_else(|| Box::new(Status::unimplemented(unknown_method_text(path)).into_http()))
 }
 
 /// The methods that know of users.
@@ -134,6 +162,6 @@ where
         Rpc::RoleDelete => ask!(role_delete),
         Rpc::RoleGrantPermission => ask!(role_grant_permission),
         Rpc::RoleRevokePermission => ask!(role_revoke_permission),
-        unbuilt => call.refuse(&unbuilt.unbuilt()),
+        unbuilt => call.refuse(request, &unbuilt.unbuilt()).await,
     }
 }

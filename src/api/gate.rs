@@ -99,7 +99,7 @@ pub fn malformed(method: &Method, headers: &HeaderMap) -> Option<(StatusCode, St
 }
 
 /// Whether bytes are base64, with padding or without.
-fn is_base64(bytes: &[u8]) -> bool {
+pub fn is_base64(bytes: &[u8]) -> bool {
     let digits = match bytes {
         [digits @ .., b'=', b'='] | [digits @ .., b'='] if bytes.len().is_multiple_of(4) => digits,
         digits => digits,

@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::num::NonZero;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::available_parallelism;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::api::intake::Intake;
 use crate::auth::Asker;
 use crate::base::{Account, Shares, limits};
 
@@ -36,6 +38,8 @@ struct House {
     users: Mutex<HashMap<String, Weak<Patron>>>,
     /// Long reads that are being made.
     reading: Arc<Semaphore>,
+    /// Requests of all that wait to be answered.
+    taken_in: Arc<AtomicUsize>,
 }
 
 /// Those who come to a member.
@@ -47,13 +51,14 @@ impl Guests {
     pub fn new(shares: Arc<Shares>) -> Self {
         let processors = available_parallelism().map_or(1, NonZero::get);
         let reading = Arc::new(Semaphore::new(processors + limits::LONG_READS_BESIDE));
-        Self(Arc::new(House { shares, users: Mutex::default(), reading }))
+        Self(Arc::new(House { shares, users: Mutex::default(), reading, taken_in: Arc::default() }))
     }
 
     /// One who came by a new connection.
     pub fn welcome(&self) -> Guest {
         let own = Patron::new(&self.0.shares);
-        Guest(Arc::new(Seat { own, named: Mutex::default(), house: self.0.clone() }))
+        let intake = Intake::new(self.0.taken_in.clone());
+        Guest(Arc::new(Seat { own, named: Mutex::default(), house: self.0.clone(), intake }))
     }
 }
 
@@ -63,6 +68,7 @@ struct Seat {
     /// The user who was named last: mostly there is one a connection.
     named: Mutex<Option<(String, Arc<Patron>)>>,
     house: Arc<House>,
+    intake: Arc<Intake>,
 }
 
 /// What comes over one connection. Clones are the same.
@@ -82,6 +88,11 @@ impl Guest {
                 patron
             }
         }
+    }
+
+    /// What came over the connection and waits.
+    pub fn intake(&self) -> &Arc<Intake> {
+        &self.0.intake
     }
 
     /// Who paid last where users are named: for what is asked before it is known who asks.

@@ -68,6 +68,11 @@ macro_rules! rpcs {
 }
 
 impl Rpc {
+    /// Whether an answer to the one message it takes may wait for what another client does.
+    pub fn waits_for_others(self) -> bool {
+        matches!(self, Self::Lock | Self::Campaign)
+    }
+
     /// Whether a member that only learns answers it, as in etcd; of ranges those alone that need no other member.
     pub fn is_for_learners(self) -> bool {
         matches!(self, Self::Range | Self::Status | Self::Snapshot)

@@ -66,7 +66,8 @@ pub fn hash_kv<S: Source>(database: &Database<S>, name: &str, revision: i64) -> 
         digest.note(&record.key, record.meta);
     }
     let at = if revision == 0 { newest } else { revision };
-    if at < compacted {
+    // One below 0 is before all there was, as in etcd.
+    if (0..compacted).contains(&at) {
         return Err(Refusal::Compacted.into());
     }
     if at > newest {

@@ -137,6 +137,8 @@ fn what_is_shown_comes_back_with_the_same_digest_at_every_revision() {
         let refused = hash_kv(&database, "snapshot", at);
         assert!(matches!(refused, Err(ReadFailure::Refused(why)) if why == refusal), "{at}");
     }
+    let before_all = hash_kv(&database, "snapshot", -1).unwrap();
+    assert_eq!((before_all.hash, before_all.hash_revision), (1_084_519_789, -1), "as etcd's of nothing");
     let told = status(&database, "snapshot", &mut |_| ()).unwrap();
     assert_eq!((told.revision, told.keys), (state.revision, bench.machine.store().key_count()));
     assert_eq!((told.bytes, &told.version[..]), (database.bytes(), STORAGE_VERSION));

@@ -1,11 +1,16 @@
 //! Every limit of the house in one place, each with its reason. Sizes are bytes, times are milliseconds.
 //!
-//! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`, the raft log's in `limits/log.rs`.
+//! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`, what travels between
+//! members in `limits/peers.rs`, how connections begin in `limits/connections.rs`, the raft log's in `limits/log.rs`.
 
+mod connections;
 mod log;
+mod peers;
 mod shares;
 
+pub use connections::*;
 pub use log::*;
+pub use peers::*;
 pub use shares::*;
 
 /// Largest client request, as etcd's `--max-request-bytes` defaults to.
@@ -111,6 +116,9 @@ pub const APPEND_BYTES: usize = 1024 * 1024;
 /// Bytes of entries believed of one message of a peer: what fits into one record of the log beside a batch that was
 /// almost full before.
 pub const MAX_APPEND_BYTES: usize = 32 * 1024 * 1024;
+
+/// Largest message between members: the largest append that is believed, and what frames its entries.
+pub const PEER_MESSAGE_BYTES: usize = MAX_APPEND_BYTES + 4 * 1024 * 1024;
 
 /// Appends under way to one follower before the leader waits for an answer, as in etcd.
 pub const MAX_INFLIGHT_APPENDS: usize = 512;
@@ -280,14 +288,6 @@ pub const OWN_DESCRIPTORS: u64 = 64;
 /// Fewest client connections a start is content with: with fewer descriptors than this takes it is refused.
 pub const LEAST_CONNECTIONS: u64 = 16;
 
-/// Connections that wait to be accepted, as Go asks for on Linux (`net.core.somaxconn`): all clients of a cluster come
-/// back at once after a pause.
-pub const ACCEPT_BACKLOG: u32 = 4_096;
-
-/// Bytes that a connection's socket holds unsent beyond what is on its way, before it takes no more: a small answer
-/// waits for no more than these of the large ones before it.
-pub const UNSENT_BYTES: u32 = 128 * 1024;
-
 /// Least time between two warnings of one kind that a client can bring about; what was held back is counted.
 pub const SELDOM_MS: u64 = 10_000;
 
@@ -300,22 +300,6 @@ pub const LOG_FINISH_MS: u64 = 1_000;
 /// HTTP/2 streams that a client has given up before the server came to look at them, on one connection: a client that
 /// cancels all it had under way is within it, a flood of resets is not.
 pub const RESET_STREAMS: usize = 1_024;
-
-/// Milliseconds that a TLS handshake may take, as in etcd.
-pub const HANDSHAKE_MS: u64 = 10_000;
-
-/// TLS handshakes under way at once, of clients and of peers each: one holds some 30 KiB and is let go after its time, and
-/// a processor does a few hundred to a thousand a second. Beyond that who comes is closed at once, and tries again.
-pub const HANDSHAKES: usize = 2_048;
-
-/// Connections of peers that were greeted and wait to be taken in: that takes no time, so a few.
-pub const PEERS_GREETED: usize = 16;
-
-/// Time a new connection has to begin as an HTTP connection does.
-pub const GREETING_MS: u64 = 10_000;
-
-/// Time an HTTP/1.1 client has to send the headers of a request.
-pub const HEADER_READ_MS: u64 = 30_000;
 
 /// Headers of one request, in bytes: gRPC's own recommendation is 8 KiB, tokens may be larger.
 pub const MAX_HEADER_BYTES: u32 = 64 * 1024;
@@ -369,56 +353,6 @@ pub const DRAIN_MS: u64 = 5_000;
 
 /// Time between closing the listeners and ending the node: requests under way get their answers.
 pub const STOP_GRACE_MS: u64 = 200;
-
-/// Largest message between members: the largest append that is believed, and what frames its entries.
-pub const PEER_MESSAGE_BYTES: usize = MAX_APPEND_BYTES + 4 * 1024 * 1024;
-
-/// Head of a request or an answer between members: peer URLs are the only part that grows.
-pub const PEER_HEAD_BYTES: usize = 16 * 1024;
-
-/// Header lines of such a head.
-pub const PEER_HEAD_LINES: usize = 64;
-
-/// Messages waiting for one peer in each class, as etcd's stream buffer.
-pub const PEER_QUEUE_MESSAGES: usize = 4_096;
-
-/// Bytes of appends, and of proposals passed on, waiting for one peer: raft keeps fewer in flight; what is beyond is
-/// dropped and sent again.
-pub const PEER_QUEUE_BYTES: usize = 64 * 1024 * 1024;
-
-/// Bytes of votes, heartbeats, reads and answers waiting for one peer: a few dozen bytes each.
-pub const PEER_URGENT_BYTES: usize = 4 * 1024 * 1024;
-
-/// Messages written in one go: what an urgent message may have to wait for.
-pub const PEER_WRITE_MESSAGES: usize = 64;
-
-/// Bytes of messages written in one go, for the same reason; one message may be larger.
-pub const PEER_WRITE_BYTES: usize = 256 * 1024;
-
-/// Buffers of a connection between members that grew beyond this are given back when they are empty.
-pub const PEER_KEPT_BUFFER_BYTES: usize = 1024 * 1024;
-
-/// Bytes read from a connection between members at once, as in etcd.
-pub const PEER_READ_BYTES: usize = 64 * 1024;
-
-/// Silence after which a connection between members is given up, as etcd's; kept alive at a third of it.
-pub const PEER_READ_TIMEOUT_MS: u64 = 5_000;
-
-/// What connecting to a peer may take beyond an election timeout, as in etcd.
-pub const PEER_DIAL_MS: u64 = 1_000;
-
-/// First pause after a peer could not be reached, as etcd's only one.
-pub const PEER_REDIAL_MS: u64 = 100;
-
-/// Longest pause: a healed network is noticed within it.
-pub const PEER_REDIAL_MAX_MS: u64 = 1_000;
-
-/// Connections that others have opened to the peer port: two streams, two pipelines, a snapshot and some questions of
-/// each member, many times over.
-pub const PEER_CONNECTIONS: usize = 1_024;
-
-/// Senders that are not known as members and are answered all the same: those who joined while this member was away.
-pub const PEER_REMOTES: usize = 16;
 
 /// Largest question between members, as etcd bounds its own.
 pub const PEER_QUESTION_BYTES: usize = 64 * 1024;

@@ -18,7 +18,7 @@ use tonic::{Code, Status, Streaming};
 use crate::wire::etcdserverpb as pb;
 
 use super::connection::Client;
-use super::error::Error;
+use super::error::{Error, lost};
 
 /// Time a lease is taken to have before the first answer, as in etcd's client.
 const FIRST_TTL: Duration = Duration::from_secs(5);
@@ -132,7 +132,7 @@ impl KeepAlive {
                     if self.client.may_refresh(status.message()) && !refreshed {
                         refreshed = true;
                         self.client.authenticate().await?;
-                    } else if !matches!(status.code(), Code::Unavailable | Code::Internal | Code::Unknown) {
+                    } else if !matches!(status.code(), Code::Unavailable | Code::Internal) && !lost(&status) {
                         return Err(status.into());
                     } else if asked.is_empty() {
                         sleep(REOPEN_AFTER).await;

@@ -15,7 +15,7 @@ use crate::wire::etcdserverpb::watch_request::RequestUnion;
 use crate::wire::services::watch_client::WatchClient;
 
 use super::connection::Client;
-use super::error::Error;
+use super::error::{Error, lost};
 
 /// Requests waiting to leave on one watch stream: the creation and a few progress requests.
 const REQUESTS_WAITING: usize = 16;
@@ -181,10 +181,10 @@ fn mod_revision(event: &crate::wire::mvccpb::Event) -> i64 {
     event.kv.as_ref().map_or(0, |kv| kv.mod_revision)
 }
 
-/// A break is worth another stream when the server is expected back: unavailable, or a transport gone wrong.
+/// A break is worth another stream when the server is expected back: unavailable, or a transport gone wrong. What a server
+/// or a proxy says in any other words it would say again.
 fn may_resume(status: &Status, ends_without_leader: bool) -> bool {
-    let away = matches!(status.code(), Code::Unavailable | Code::Internal)
-        || (status.code() == Code::Unknown && !status.message().starts_with("etcdserver: "));
+    let away = matches!(status.code(), Code::Unavailable | Code::Internal) || lost(status);
     away && !(ends_without_leader && status.message() == "etcdserver: no leader")
 }
 

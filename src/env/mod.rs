@@ -44,6 +44,9 @@ pub use tokio_disk::{DirLock, TokioDisk, TokioFile};
 #[cfg(feature = "tokio-env")]
 pub use tokio_env::{TokioClock, TokioEnv, TokioTasks, entropy_seed};
 #[cfg(feature = "tokio-env")]
-pub use tokio_net::{Handshake, Sealed, Sealing, TokioListener, TokioNet, TokioReader, TokioStream, TokioWriter};
+pub use tokio_net::{
+    Handshake, Sealed, Sealing, TokioListener, TokioNet, TokioReader, TokioStream, TokioWriter, listen_at,
+    plain_address,
+};
 #[cfg(test)]
 pub(crate) use tokio_virtual_env::{VirtualEnv, virtual_timeout};

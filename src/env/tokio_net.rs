@@ -9,7 +9,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io::{self, Error};
-use std::net::SocketAddr;
+use std::net::{Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -138,14 +138,10 @@ impl TokioNet {
     }
 
     async fn bind(&self, address: &str) -> io::Result<TcpListener> {
-        let Ok(at) = address.parse::<SocketAddr>() else { return TcpListener::bind(address).await };
-        let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        socket.set_reuseaddr(true)?;
-        if self.shares_ports {
-            socket.set_reuseport(true)?;
+        match address.parse::<SocketAddr>() {
+            Ok(at) => listen_at(at, self.shares_ports),
+            Err(_) => TcpListener::bind(address).await,
         }
-        socket.bind(at)?;
-        socket.listen(limits::ACCEPT_BACKLOG)
     }
 
     fn sealing(&self) -> io::Result<&Arc<dyn Sealing>> {
@@ -187,6 +183,50 @@ impl Net for TokioNet {
     }
 }
 
+/// Listens at an address; at all of both families where it is `0.0.0.0` or `[::]`, as Go does. Where ports are shared, others
+/// that share them may listen there, too.
+///
+/// # Errors
+/// Somebody else has it, or it cannot be had.
+pub fn listen_at(at: SocketAddr, shares_port: bool) -> io::Result<TcpListener> {
+    listen_by(at, shares_port, TcpSocket::new_v6)
+}
+
+fn listen_by(at: SocketAddr, shares_port: bool, v6: fn() -> io::Result<TcpSocket>) -> io::Result<TcpListener> {
+    if at.ip().is_unspecified() {
+        let both = v6().and_then(|socket| {
+            rustix::net::sockopt::set_ipv6_v6only(&socket, false)?;
+            listen_with(socket, (Ipv6Addr::UNSPECIFIED, at.port()).into(), shares_port)
+        });
+        match both {
+            // There is no IPv6 here.
+            Err(error) if at.is_ipv4() && !is_taken(&error) => {}
+            both => return both,
+        }
+    }
+    let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { v6() }?;
+    listen_with(socket, at, shares_port)
+}
+
+fn listen_with(socket: TcpSocket, at: SocketAddr, shares_port: bool) -> io::Result<TcpListener> {
+    socket.set_reuseaddr(true)?;
+    if shares_port {
+        socket.set_reuseport(true)?;
+    }
+    socket.bind(at)?;
+    socket.listen(limits::ACCEPT_BACKLOG)
+}
+
+/// Whether an address is there, and is not for us.
+fn is_taken(error: &Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied)
+}
+
+/// An address of the other end as it is: one of IPv4 that came to a socket of both families is not one of IPv6.
+pub fn plain_address(from: SocketAddr) -> SocketAddr {
+    SocketAddr::new(from.ip().to_canonical(), from.port())
+}
+
 /// Whether the system gave a connection the port that it dials, with nobody there: TCP then connects it to itself.
 fn reaches_itself(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(own), Ok(other)) if own == other)
@@ -198,7 +238,7 @@ fn seal(listener: TcpListener, sealing: Arc<dyn Sealing>) -> SealedDoor {
     let task = tokio::spawn(async move {
         loop {
             let (stream, from) = match listener.accept().await {
-                Ok(accepted) => accepted,
+                Ok((stream, from)) => (stream, plain_address(from)),
                 Err(error) => {
                     if ready.send(Err(error)).await.is_err() {
                         return;
@@ -235,7 +275,7 @@ impl NetListener for TokioListener {
         };
         let (stream, from) = listener.accept().await.map_err(fault(doing, &self.address))?;
         stream.set_nodelay(true).map_err(fault(doing, &self.address))?;
-        Ok((TokioStream::Plain(stream), from.to_string()))
+        Ok((TokioStream::Plain(stream), plain_address(from).to_string()))
     }
 
     fn address(&self) -> String {
@@ -325,6 +365,44 @@ mod tests {
     fn the_systems_network_conforms() {
         let checked = runtime().block_on(super::super::check_net(&TokioNet::plain(), "127.0.0.1:0"));
         checked.expect("it conforms");
+    }
+
+    /// A connection to a listener from an address of each family, and what the listener sees it come from.
+    async fn seen_from(listener: &TcpListener, to: &str) -> Result<String, Error> {
+        let to = SocketAddr::new(to.parse().expect("an address"), listener.local_addr()?.port());
+        let (connected, accepted) = tokio::join!(TcpStream::connect(to), async {
+            let accepting = tokio::time::timeout(Duration::from_secs(30), listener.accept()).await;
+            accepting.map_err(Error::other).flatten()
+        });
+        connected?;
+        accepted.map(|(_, from)| plain_address(from).ip().to_string())
+    }
+
+    #[test]
+    fn what_is_no_address_in_particular_is_listened_at_by_both_families() {
+        runtime().block_on(async {
+            let any: [SocketAddr; 2] = ["0.0.0.0:0", "[::]:0"].map(|any| any.parse().expect("an address"));
+            let has_v6 = TcpListener::bind("[::1]:0").await.is_ok();
+            for at in any {
+                if !has_v6 && at.is_ipv6() {
+                    continue;
+                }
+                let listener = listen_at(at, false).expect("listens");
+                assert_eq!(seen_from(&listener, "127.0.0.1").await.expect("connected"), "127.0.0.1", "{at}");
+                if has_v6 {
+                    assert_eq!(seen_from(&listener, "::1").await.expect("connected"), "::1", "{at}");
+                    let taken = SocketAddr::new(at.ip(), listener.local_addr().expect("its address").port());
+                    let again = listen_at(taken, false).expect_err("it is taken");
+                    assert_eq!(again.kind(), io::ErrorKind::AddrInUse);
+                }
+            }
+            // A system that knows no IPv6.
+            let none = || Err(Error::from_raw_os_error(97));
+            let listener = listen_by(any[0], false, none).expect("listens by IPv4");
+            assert!(listener.local_addr().expect("its address").is_ipv4());
+            assert_eq!(seen_from(&listener, "127.0.0.1").await.expect("connected"), "127.0.0.1");
+            assert!(listen_by(any[1], false, none).is_err());
+        });
     }
 
     #[test]

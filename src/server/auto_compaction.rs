@@ -30,6 +30,7 @@ pub fn retention(mode: &str, retention: &str) -> Result<Option<AutoCompaction>, 
     let periodic = mode == "periodic";
     let value = match retention.parse::<u32>() {
         Ok(0) => return Ok(None),
+        Err(_) if retention.is_empty() => return Ok(None),
         Ok(hours) if periodic => AutoCompaction::Periodic(HOUR.saturating_mul(hours)),
         Ok(revisions) => AutoCompaction::Revisions(revisions.into()),
         Err(_) => {
@@ -67,6 +68,7 @@ mod tests {
             ("periodic", "10", Some(AutoCompaction::Periodic(HOUR * 10))),
             ("periodic", "5m", Some(AutoCompaction::Periodic(HOUR / 12))),
             ("periodic", "0s", None),
+            ("periodic", "", None),
             ("revision", "1000", Some(AutoCompaction::Revisions(1_000))),
             ("revision", "5us", Some(AutoCompaction::Revisions(5_000))),
         ] {

@@ -11,7 +11,7 @@ use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
 use crate::server::discovery::Discovery;
 use crate::server::features::Features;
-use crate::server::flags::Flags;
+use crate::server::flags::{self, Flags};
 use crate::server::founding::{self, InitialMember};
 use crate::server::log_rotation::Rotation;
 use crate::server::security::Security;
@@ -196,7 +196,7 @@ impl Config {
             auto_compaction,
             heartbeat,
             election_timeout,
-            snapshot_count: read.within("snapshot-count", 1, u64::MAX)?,
+            snapshot_count: snapshot_count(&read)?,
             quota_bytes: quota(flags)?,
             max_txn_ops: usize_of(read.within("max-txn-ops", 1, MAX_TXN_OPS_CEILING)?),
             max_request_bytes: usize_of(read.within("max-request-bytes", 1, MAX_REQUEST_CEILING)?),
@@ -215,7 +215,7 @@ impl Config {
             history_scrub_interval: Some(read.duration("history-scrub-interval")?).filter(|time| !time.is_zero()),
             corrupt_check_time,
             compact_hash_check_time,
-            log_level: read.text("log-level"),
+            log_level: values::log_level(flags.get("log-level"))?.to_string(),
             log_format: read.text("log-format"),
             log_outputs: values::words(flags.get("log-outputs")),
             log_rotation,
@@ -245,6 +245,9 @@ fn logging(read: &Reader<'_>) -> Result<Option<Rotation>, String> {
         other => return Err(format!("unknown logger option {other:?}")),
     }
     let outputs = values::words(read.0.get("log-outputs"));
+    if outputs.len() < read.0.get("log-outputs").split(',').count() {
+        return Err("open sink \"\": open : no such file or directory".into());
+    }
     if outputs.len() > 1 && outputs.iter().any(|output| output == "default") {
         return Err("multi logoutput for \"default\" is not supported yet".into());
     }
@@ -371,6 +374,13 @@ fn told_urls(read: &Reader<'_>, name: &str, form: &str) -> Result<Vec<String>, S
     }
 }
 
+fn snapshot_count(read: &Reader<'_>) -> Result<u64, String> {
+    match read.number("snapshot-count")? {
+        0 => flags::find("snapshot-count").map_or(Ok(1), |flag| values::unsigned(flag.default)),
+        count => Ok(count),
+    }
+}
+
 fn quota(flags: &Flags) -> Result<Option<u64>, String> {
     let bytes =
         values::signed(flags.get("quota-backend-bytes")).map_err(|why| format!("--quota-backend-bytes: {why}"))?;
@@ -434,6 +444,29 @@ mod tests {
     }
 
     #[test]
+    fn what_starts_etcd_starts_here() {
+        let plain = config(&[]).expect("defaults");
+        for arguments in [
+            &["--snapshot-count=0"][..],
+            &["--auto-compaction-retention="],
+            &["--log-level="],
+            &["--log-level=INFO"],
+            &["--cors=*"],
+            &["--warning-apply-duration=-1s", "--backend-batch-interval=-1s", "--compaction-sleep-interval=-1s"],
+            &["--heartbeat-interval=0144", "--max-wals=0x5", "--max-txn-ops=1_28"],
+        ] {
+            let same = config(arguments).expect("it starts etcd");
+            let told = |config: &Config| {
+                let times = (config.heartbeat, config.snapshot_count, config.auto_compaction, config.max_txn_ops);
+                (times, config.log_level.clone(), config.web.origins.clone())
+            };
+            assert_eq!(told(&same), told(&plain), "{arguments:?}");
+        }
+        let levels = ["warning", "DPANIC", "Fatal"].map(|level| config(&[&format!("--log-level={level}")]));
+        assert_eq!(levels.map(|config| config.expect("a level").log_level), ["warn", "dpanic", "fatal"]);
+    }
+
+    #[test]
     fn what_does_not_hold_together_is_refused_with_the_flags_name() {
         let table = [
             (&["--listen-client-urls=http://127.0.0.1:1"][..], "--advertise-client-urls is required when"),
@@ -445,6 +478,12 @@ mod tests {
             (&["--listen-peer-urls="], "--listen-peer-urls must not be empty"),
             (&["--listen-metrics-urls=https://127.0.0.1:1"], "client TLS key/cert (--cert-file, --key-file) must be"),
             (&["--listen-peer-urls=https://127.0.0.1:1"], "cannot listen on TLS for 127.0.0.1:1: KeyFile and CertFile"),
+            (
+                &["--name=a=b"],
+                "error setting up initial cluster: parse \"b=http://localhost:2380\": first path segment",
+            ),
+            (&["--name="], "couldn't find local name \"\" in the initial cluster configuration"),
+            (&["--log-outputs=stderr,"], "open sink \"\": open : no such file or directory"),
             (&["--tls-min-version=TLS1.1"], "unexpected TLS version \"TLS1.1\" (must be one of: TLS1.2, TLS1.3)"),
             (&["--initial-cluster=a=http://localhost:2380"], "couldn't find local name \"default\""),
             (&["--initial-cluster=default=http://localhost:1"], "--initial-cluster has default=http://localhost:1 but"),
@@ -472,7 +511,6 @@ mod tests {
             (&["--compact-hash-check-time=0s"], "--compact-hash-check-time must be >0 (set to 0s)"),
             (&["--feature-gates=LeaseCheckpointPersist=true"], "enabling feature gate LeaseCheckpointPersist requires"),
             (&["--feature-gates=Foo=true"], "invalid value \"Foo=true\" for flag -feature-gates: unrecognized feature"),
-            (&["--snapshot-count=0"], "--snapshot-count=0 is out of range"),
         ];
         for (arguments, text) in table {
             let refused = config(arguments).and_then(|config| config.first_start).expect_err("does not hold together");

@@ -61,12 +61,10 @@ pub fn read(path: &Path) -> Result<Given, String> {
 fn of_text(text: &str) -> Result<Given, String> {
     let has_content = text.lines().any(|line| !matches!(line.trim_start().chars().next(), None | Some('#')));
     let file = match has_content {
-        // Only `true` and `false` are bools by themselves: `n` may be a name.
-        true => serde_saphyr::from_str_with_options::<Value>(text, serde_saphyr::options! { strict_booleans: true })
-            .map_err(|error| {
-                let text = error.to_string();
-                format!("error converting YAML to JSON: yaml: {}", text.lines().next().unwrap_or_default())
-            })?,
+        true => serde_saphyr::from_str_with_options::<Value>(text, as_gos()).map_err(|error| {
+            let text = error.to_string();
+            format!("error converting YAML to JSON: yaml: {}", text.lines().next().unwrap_or_default())
+        })?,
         false => Value::Null,
     };
     let keys = match file {
@@ -104,6 +102,25 @@ fn of_text(text: &str) -> Result<Given, String> {
     }
     take_discovery(&mut given, &keys)?;
     Ok(given)
+}
+
+/// How etcd's library reads YAML. Only `true` and `false` are bools by themselves: `n` may be a name.
+fn as_gos() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        strict_booleans: true,
+        legacy_octal_numbers: true,
+        duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+    }
+}
+
+/// The whole number that a float says: in JSON, by way of which etcd reads YAML, they are written alike.
+fn whole(number: &serde_json::Number) -> Option<i128> {
+    if let Some(number) = number.as_i64().map(i128::from).or(number.as_u64().map(i128::from)) {
+        return Some(number);
+    }
+    // From here on Go writes an exponent, which its numbers do not take.
+    const PLAIN: f64 = 1e21;
+    number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < PLAIN).map(|float| float as i128)
 }
 
 fn take_discovery(given: &mut Given, keys: &Map<String, Value>) -> Result<(), String> {
@@ -183,7 +200,8 @@ fn struct_of(map: &str) -> &'static str {
     }
 }
 
-/// Takes one value, as the command line would have it. What is empty is not given.
+/// Takes one value, as the command line would have it. An empty text takes the place of its default; a list that is empty, and
+/// a word of a few that is none, is not given.
 fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Value) -> Result<(), String> {
     let other = |wanted: &str| {
         let kind = match value {
@@ -201,20 +219,25 @@ fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Va
         (Kind::Bool, Value::Bool(value)) => value.to_string(),
         // As YAML of old has it, which etcd reads.
         (Kind::Bool, Value::String(word)) => match word.as_str() {
-            "yes" | "Yes" | "YES" | "on" | "On" | "ON" => "true".to_string(),
-            "no" | "No" | "NO" | "off" | "Off" | "OFF" => "false".to_string(),
+            "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => "true".to_string(),
+            "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => "false".to_string(),
             _ => return Err(other("bool")),
         },
         (Kind::Bool, _) => return Err(other("bool")),
         (Kind::Duration, Value::Number(nanos)) => {
-            let nanos = nanos.as_i64().ok_or_else(|| other("time.Duration"))?;
+            let nanos =
+                whole(nanos).and_then(|nanos| i64::try_from(nanos).ok()).ok_or_else(|| other("time.Duration"))?;
             // Whole nanoseconds as the flag's reader takes them.
             format!("{nanos}ns")
         }
         (Kind::Duration, _) => return Err(other("time.Duration")),
-        (Kind::Unsigned, Value::Number(number)) => number.as_u64().ok_or_else(|| other("uint"))?.to_string(),
+        (Kind::Unsigned, Value::Number(number)) => {
+            whole(number).and_then(|number| u64::try_from(number).ok()).ok_or_else(|| other("uint"))?.to_string()
+        }
         (Kind::Unsigned, _) => return Err(other("uint")),
-        (Kind::Signed, Value::Number(number)) => number.as_i64().ok_or_else(|| other("int"))?.to_string(),
+        (Kind::Signed, Value::Number(number)) => {
+            whole(number).and_then(|number| i64::try_from(number).ok()).ok_or_else(|| other("int"))?.to_string()
+        }
         (Kind::Signed, _) => return Err(other("int")),
         (_, Value::Array(words)) if is_list => {
             let words = words.iter().map(|word| word.as_str().ok_or_else(|| other("string")));
@@ -224,7 +247,7 @@ fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Va
         (_, Value::String(text)) => text.clone(),
         _ => return Err(other(if is_list { "[]string" } else { "string" })),
     };
-    if !text.is_empty() {
+    if !text.is_empty() || matches!((kind, value), (Kind::Text | Kind::Level, Value::String(_))) {
         given.push((name, text));
     }
     Ok(())
@@ -308,6 +331,27 @@ auto-compaction-retention: \"1\"
         assert_eq!(given, wanted);
         for empty in ["", "# nothing\n\n", "{}"] {
             assert_eq!(of_text(empty), Ok(Vec::new()), "{empty:?}");
+        }
+    }
+
+    #[test]
+    fn values_are_read_as_by_gos_library() {
+        for (text, name, value) in [
+            ("name: ''", "name", ""),
+            ("log-level: ''", "log-level", ""),
+            ("heartbeat-interval: 0100", "heartbeat-interval", "64"),
+            ("quota-backend-bytes: 1e9", "quota-backend-bytes", "1000000000"),
+            ("quota-backend-bytes: 8_000_000_000", "quota-backend-bytes", "8000000000"),
+            ("quota-backend-bytes: 0x10", "quota-backend-bytes", "16"),
+            ("pre-vote: y", "pre-vote", "true"),
+            ("pre-vote: n", "pre-vote", "false"),
+            ("name: a\nname: b", "name", "b"),
+        ] {
+            assert_eq!(of_text(text), Ok(vec![(name, value.to_string())]), "{text}");
+        }
+        assert_eq!(of_text("cors: ''\nlisten-client-urls: ''\ninitial-cluster-state: ''\nname:"), Ok(Vec::new()));
+        for wrong in ["heartbeat-interval: 1.5", "quota-backend-bytes: 1e21", "snapshot-count: -1.0"] {
+            assert!(of_text(wrong).is_err_and(|why| why.contains("cannot unmarshal number")), "{wrong}");
         }
     }
 

@@ -20,6 +20,8 @@ pub enum Kind {
     Origins,
     /// Feature gates: `A=true,B=false`.
     Gates,
+    /// A level of the log.
+    Level,
     OneOf(&'static [&'static str]),
     /// As `OneOf`, where etcd's flag library is what refuses another.
     Choice(&'static [&'static str]),
@@ -126,7 +128,7 @@ const fn ignored(name: &'static str, kind: Kind, default: &'static str) -> Flag 
 }
 
 use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring, Security};
-use Kind::{Bool, Choice, Duration, Gates, OneOf, Origins, Signed, Text, Unsigned, Urls, Words};
+use Kind::{Bool, Choice, Duration, Gates, Level, OneOf, Origins, Signed, Text, Unsigned, Urls, Words};
 
 /// Every flag.
 #[rustfmt::skip]
@@ -138,7 +140,7 @@ pub const FLAGS: &[Flag] = &[
     built(Member, "heartbeat-interval", Unsigned, "100", "Time of a heartbeat, in milliseconds."),
     built(Member, "election-timeout", Unsigned, "1000", "Time without a leader before an election, in milliseconds."),
     built(Member, "initial-election-tick-advance", Bool, "true", "Fast-forward the first election at start."),
-    built(Member, "snapshot-count", Unsigned, "100000", "Log entries after which a checkpoint is made."),
+    built(Member, "snapshot-count", Unsigned, "100000", "Log entries after which a checkpoint is made; 0 is the default."),
     built(Member, "snapshot-catchup-entries", Unsigned, "5000", "Log entries kept after a checkpoint, for members that are a little behind."),
     built(Member, "socket-reuse-port", Bool, "false", "Let others that share ports listen at the same ones."),
     built(Member, "socket-reuse-address", Bool, "false", "Listen where a server was that has just ended: always so."),
@@ -184,7 +186,7 @@ pub const FLAGS: &[Flag] = &[
     built(Monitoring, "compact-hash-check-time", Duration, "1m0s", "Time between two comparisons of what was compacted (gate CompactHashCheck)."),
     built(Monitoring, "feature-gates", Gates, "", "Gates, as InitialCorruptCheck=true,CompactHashCheck=true."),
     built(Logging, "logger", Text, "zap", "Kind of log lines; 'zap' is the only one."),
-    built(Logging, "log-level", OneOf(&["debug", "info", "warn", "error", "panic", "fatal"]), "info", "Least level that is logged."),
+    built(Logging, "log-level", Level, "info", "Least level that is logged."),
     built(Logging, "log-format", Text, "json", "Form of log lines."),
     built(Logging, "log-outputs", Words, "default", "Where the log goes: 'default' or 'stderr', 'stdout', or files."),
     built(Logging, "enable-log-rotation", Bool, "false", "Put a log file aside when it is full; --log-outputs must name one."),
@@ -193,7 +195,7 @@ pub const FLAGS: &[Flag] = &[
     built(Monitoring, "listen-metrics-urls", Urls, "", "Further URLs that serve only metrics and health."),
     built(Member, "config-file", Text, "", "YAML file that says it all: other flags and variables are then not looked at."),
     built(Member, "listen-client-http-urls", Urls, "", "URLs for HTTP alone; --listen-client-urls then serves gRPC alone."),
-    built(Monitoring, "cors", Origins, "*", "Web origins that may read answers."),
+    built(Monitoring, "cors", Origins, "*", "Web origins that may read answers; '*' is any."),
     built(Security, "cert-file", Text, "", "Certificate that clients are shown."),
     built(Security, "key-file", Text, "", "Its key."),
     built(Security, "client-cert-file", Text, "", "Certificate shown where this server is a client; the server's own where not given."),

@@ -79,9 +79,13 @@ impl Flags {
 
     fn read_arguments(&mut self, arguments: impl IntoIterator<Item = String>) -> Result<(), FlagStop> {
         let mut arguments = arguments.into_iter();
+        let mut asks_version = false;
         while let Some(argument) = arguments.next() {
             if argument == "--" {
-                return arguments.next().map_or(Ok(()), |stray| Err(not_a_flag(&stray)));
+                if let Some(stray) = arguments.next() {
+                    return Err(not_a_flag(&stray));
+                }
+                break;
             }
             let Some(bare) = argument.strip_prefix("--").or_else(|| argument.strip_prefix('-')) else {
                 return Err(not_a_flag(&argument));
@@ -96,9 +100,15 @@ impl Flags {
                 Some((name, value)) => (name, Some(value.to_string())),
                 None => (bare, None),
             };
+            if name == "version" {
+                let wrong = |why| FlagStop::Usage(format!("invalid boolean value {value:?} for -version: {why}"));
+                asks_version = value.as_deref().map_or(Ok(true), values::boolean).map_err(wrong)?;
+                continue;
+            }
             self.take(name, value, &mut arguments)?;
         }
-        Ok(())
+        // The rest of the line is looked at before.
+        if asks_version { Err(FlagStop::Version) } else { Ok(()) }
     }
 
     fn take(
@@ -107,10 +117,8 @@ impl Flags {
         value: Option<String>,
         rest: &mut impl Iterator<Item = String>,
     ) -> Result<(), FlagStop> {
-        match name {
-            "help" | "h" => return Err(FlagStop::Help(help())),
-            "version" if value.as_deref().is_none_or(|value| value == "true") => return Err(FlagStop::Version),
-            _ => {}
+        if matches!(name, "help" | "h") {
+            return Err(FlagStop::Help(help()));
         }
         let flag = find(name).ok_or_else(|| FlagStop::Usage(format!("flag provided but not defined: -{name}")))?;
         let value = match value {
@@ -231,8 +239,14 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
         Kind::Text | Kind::Words => Ok(()),
         Kind::Gates => Features::read(value).map(drop),
         Kind::Origins => {
-            let mut origins = value.split(',').filter(|origin| !matches!(*origin, "*" | ""));
+            // An empty one is none, and by the rules of browsers it would be any.
+            let mut origins = value.split(',').filter(|_| value != "*");
             origins.try_for_each(|origin| crate::base::Url::read(origin).map(drop))
+        }
+        Kind::Level => values::log_level(value).map(drop),
+        // There is nothing here that a negative time would change.
+        Kind::Duration if flag.standing == Standing::Ignored => {
+            values::duration(value.strip_prefix('-').unwrap_or(value)).map(drop)
         }
         Kind::Bool => values::boolean(value).map(drop),
         Kind::Unsigned => values::unsigned(value).map(drop),

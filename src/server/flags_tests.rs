@@ -60,7 +60,7 @@ fn wrong_command_lines_are_named() {
         ),
         (
             &["--log-level=loud"],
-            "invalid value \"loud\" for flag -log-level: must be one of debug, info, warn, error, panic, fatal",
+            "invalid value \"loud\" for flag -log-level: must be one of debug, info, warn, error, dpanic, panic, fatal",
         ),
     ];
     for (arguments, text) in table {
@@ -105,4 +105,9 @@ fn help_shows_every_built_flag() {
         assert!(!flag.help.is_empty());
     }
     assert_eq!(read(&["--version"], &[]), Err(FlagStop::Version));
+    assert_eq!(read(&["--version", "--"], &[]), Err(FlagStop::Version));
+    assert!(read(&["--version=false"], &[]).is_ok());
+    for stray in [&["--version", "extra"][..], &["--version", "--", "extra"]] {
+        assert_eq!(read(stray, &[]), Err(FlagStop::Refused("\"extra\" is not a valid flag".into())));
+    }
 }

@@ -26,10 +26,9 @@ const DEFAULT_CLUSTER: &str = "default=http://localhost:2380";
 /// A URL is refused.
 pub fn members(given: Option<&str>, name: &str, peer_urls: &[String]) -> Result<Vec<InitialMember>, String> {
     let given = given.filter(|given| *given != DEFAULT_CLUSTER || name == DEFAULT_NAME);
-    let Some(given) = given else {
-        return Ok(vec![InitialMember { name: name.to_owned(), peer_urls: peer_urls.to_vec() }]);
-    };
-    read(given).map_err(|why| format!("error setting up initial cluster: {why}"))
+    // Read as if it were given, so that a name that cannot be is found.
+    let alone = || shown(&[InitialMember { name: name.to_owned(), peer_urls: peer_urls.to_vec() }]);
+    read(&given.map_or_else(alone, str::to_owned)).map_err(|why| format!("error setting up initial cluster: {why}"))
 }
 
 /// The members that `given` names, sorted by name.
@@ -52,7 +51,7 @@ pub fn read(given: &str) -> Result<Vec<InitialMember>, String> {
 }
 
 /// Whether this member, `name`, which tells others to reach it at `advertised`, is as `members` have it. One that joins
-/// a cluster that `exists` has told its URLs to that cluster before. URLs are compared by the place they are `at`.
+/// a cluster that `exists` has told its URLs to that cluster before. A member without a name is none. URLs are compared by the place they are `at`.
 ///
 /// # Errors
 /// It is not, or a URL stands twice.
@@ -63,7 +62,7 @@ pub fn check(
     exists: bool,
     at: impl Fn(&str) -> String,
 ) -> Result<(), String> {
-    let Some(local) = members.iter().find(|member| member.name == name) else {
+    let Some(local) = members.iter().find(|member| member.name == name && !name.is_empty()) else {
         return Err(format!("couldn't find local name {name:?} in the initial cluster configuration"));
     };
     if !exists {

@@ -5,8 +5,11 @@
 //! in one turn of the connection's task is held until its next one, which is asked for at once and comes when those that
 //! are ready have had theirs.
 //!
+//! That is for HTTP/2 alone, whose connections end by a shutdown, and which has many answers at once to gather. A connection
+//! of HTTP/1 may end behind a flush: a request that asks for an upgrade and to close ends so, with its answer.
+//!
 //! Invariants: what is held leaves in the next turn, by itself; the order of bytes stays; no more than the limits say is
-//! held. Does not know what the bytes mean.
+//! held; nothing is held before the client has begun as HTTP/2 does. Does not know what the bytes mean besides.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -21,6 +24,33 @@ use crate::base::limits::{GATHERED_BYTES, GATHERED_KEPT_BYTES, GATHERED_WRITE_BY
 /// Pieces written with one call: a few frames, each with its head.
 const WRITE_SLICES: usize = 17;
 
+/// What a client of HTTP/2 begins with.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// What the first bytes of a client say.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Begun {
+    /// So much of the preface was seen, and nothing else.
+    Perhaps(usize),
+    /// It was seen whole.
+    Http2,
+    /// Something else.
+    Other,
+}
+
+impl Begun {
+    /// What they say with these next ones.
+    fn with(self, bytes: &[u8]) -> Self {
+        let Self::Perhaps(seen) = self else { return self };
+        let part = &PREFACE[seen..];
+        match bytes.len() {
+            more if more >= part.len() && bytes.starts_with(part) => Self::Http2,
+            more if part.starts_with(bytes) => Self::Perhaps(seen + more),
+            _ => Self::Other,
+        }
+    }
+}
+
 /// Counts the turns of the task that serves a connection; clones are the same.
 #[derive(Clone, Debug, Default)]
 pub struct Turns(Arc<AtomicU64>);
@@ -29,6 +59,11 @@ impl Turns {
     /// To be called at the beginning of each.
     pub fn begin(&self) {
         self.0.fetch_add(1, Relaxed);
+    }
+
+    /// The number of the one that is under way.
+    pub fn current(&self) -> u64 {
+        self.0.load(Relaxed)
     }
 }
 
@@ -42,16 +77,17 @@ pub struct Gathered<S> {
     turns: Turns,
     /// The turn in which the first byte of what is held was written.
     since: u64,
+    begun: Begun,
 }
 
 impl<S: AsyncWrite + Unpin> Gathered<S> {
     pub fn new(stream: S, turns: Turns) -> Self {
-        Self { stream, held: Vec::new(), sent: 0, turns, since: 0 }
+        Self { stream, held: Vec::new(), sent: 0, turns, since: 0, begun: Begun::Perhaps(0) }
     }
 
     /// Whether something is held of an earlier turn.
     fn is_due(&self) -> bool {
-        !self.held.is_empty() && self.turns.0.load(Relaxed) != self.since
+        !self.held.is_empty() && self.turns.current() != self.since
     }
 
     /// Writes all that is held.
@@ -78,7 +114,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
     /// Holds these until the next turn, which is asked for.
     fn hold(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) {
         if self.held.is_empty() && bufs.iter().any(|buf| !buf.is_empty()) {
-            self.since = self.turns.0.load(Relaxed);
+            self.since = self.turns.current();
             cx.waker().wake_by_ref();
         }
         for buf in bufs {
@@ -94,13 +130,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gathered<S> {
         {
             return Poll::Ready(Err(error));
         }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        if !matches!(self.begun, Begun::Perhaps(_)) {
+            return Pin::new(&mut self.stream).poll_read(cx, buf);
+        }
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.begun = self.begun.with(&buf.filled()[before..]);
+        read
     }
 }
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let large = buf.len() >= GATHERED_WRITE_BYTES;
+        let large = buf.len() >= GATHERED_WRITE_BYTES || self.begun != Begun::Http2;
         if large || self.held.len() >= GATHERED_BYTES {
             ready!(self.poll_drain(cx))?;
         }
@@ -117,7 +159,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Gathered<S> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
-        if total < GATHERED_WRITE_BYTES {
+        if total < GATHERED_WRITE_BYTES && self.begun == Begun::Http2 {
             if self.held.len() >= GATHERED_BYTES {
                 ready!(self.poll_drain(cx))?;
             }
@@ -188,7 +230,9 @@ mod tests {
     fn pair(room: usize) -> (Gathered<DuplexStream>, DuplexStream, Turns) {
         let (near, far) = tokio::io::duplex(room);
         let turns = Turns::default();
-        (Gathered::new(near, turns.clone()), far, turns)
+        let mut near = Gathered::new(near, turns.clone());
+        near.begun = Begun::Perhaps(0).with(PREFACE);
+        (near, far, turns)
     }
 
     fn arrived(far: &mut DuplexStream) -> usize {
@@ -218,6 +262,36 @@ mod tests {
         turns.begin();
         assert!(Pin::new(&mut near).poll_flush(&mut cx).is_ready());
         assert_eq!(arrived(&mut far), 2);
+    }
+
+    #[test]
+    fn only_what_begins_as_http2_is_gathered() {
+        for (pieces, begun) in [
+            (&["PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"][..], Begun::Http2),
+            (&["P", "", "RI * HTTP/2.0\r\n\r\nSM\r\n\r", "\nmore"], Begun::Http2),
+            (&["P", "OST / HTTP/1.1"], Begun::Other),
+            (&["PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"], Begun::Other),
+            (&["PRI", " *"], Begun::Perhaps(5)),
+        ] {
+            let said = pieces.iter().fold(Begun::Perhaps(0), |begun, piece| begun.with(piece.as_bytes()));
+            assert_eq!(said, begun, "{pieces:?}");
+            let (mut near, mut far, turns) = pair(1 << 12);
+            near.begun = Begun::Perhaps(0);
+            let mut cx = Context::from_waker(Waker::noop());
+            for piece in pieces {
+                turns.begin();
+                assert!(Pin::new(&mut far).poll_write(&mut cx, piece.as_bytes()).is_ready());
+                let mut bytes = [0; 64];
+                let _ = Pin::new(&mut near).poll_read(&mut cx, &mut ReadBuf::new(&mut bytes));
+            }
+            assert!(Pin::new(&mut near).poll_write(&mut cx, b"ab").is_ready());
+            assert!(Pin::new(&mut near).poll_write_vectored(&mut cx, &[IoSlice::new(b"c")]).is_ready());
+            assert!(Pin::new(&mut near).poll_flush(&mut cx).is_ready());
+            // Whoever drops a connection of HTTP/1 now has nothing to lose.
+            drop(near);
+            let left = if begun == Begun::Http2 { 0 } else { 3 };
+            assert_eq!(arrived(&mut far), left, "{pieces:?}");
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 //! Invariant: everything that can be refused is refused before the data directory is touched.
 
 mod auto_compaction;
+mod backpressure;
 mod compose;
 pub mod config;
 mod config_file;
@@ -15,8 +16,11 @@ mod finding;
 mod flag_table;
 pub mod flags;
 pub mod founding;
+mod frames;
 mod gathered;
+mod head_clock;
 mod header_fields;
+mod inspected;
 pub mod listen;
 mod log_outputs;
 mod log_rotation;
@@ -28,6 +32,7 @@ mod pings;
 mod security;
 mod seldom;
 mod socket;
+mod stream_bound;
 mod values;
 
 pub use compose::{Serving, main};

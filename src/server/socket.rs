@@ -16,9 +16,10 @@ use std::task::{Context, Poll};
 
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 
 use crate::base::limits;
+use crate::env::{listen_at, plain_address};
 use crate::tls::{FIRST_BYTE, ServerStream};
 
 /// Where to listen.
@@ -88,15 +89,7 @@ impl Socket {
     /// Somebody else has it, or it cannot be had.
     pub fn bind(place: &Place, shares_port: bool) -> io::Result<Self> {
         match place {
-            Place::Net(address) => {
-                let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-                socket.set_reuseaddr(true)?;
-                if shares_port {
-                    socket.set_reuseport(true)?;
-                }
-                socket.bind(*address)?;
-                socket.listen(limits::ACCEPT_BACKLOG).map(Self::Net)
-            }
+            Place::Net(address) => listen_at(*address, shares_port).map(Self::Net),
             Place::File(path) => {
                 clear(path)?;
                 let socket = UnixListener::bind(path)?;
@@ -173,7 +166,7 @@ impl Stream {
     /// Where the other end is, on the network.
     pub fn from(&self) -> Option<SocketAddr> {
         match self {
-            Self::Net(stream) => stream.peer_addr().ok(),
+            Self::Net(stream) => stream.peer_addr().ok().map(plain_address),
             Self::File(_) => None,
             Self::Sealed(stream) => stream.get_ref().0.from(),
         }

@@ -18,28 +18,64 @@ pub fn boolean(text: &str) -> Result<bool, String> {
     }
 }
 
-/// A number from 0.
+/// A number from 0, without a sign. As Go writes numbers: `0x`, `0o` and `0b` begin other bases, a bare `0` octal, and `_` may
+/// stand between digits.
 pub fn unsigned(text: &str) -> Result<u64, String> {
-    number(text)
+    let wrong = || "parse error".to_string();
+    let lower = text.to_ascii_lowercase();
+    let (base, digits) = match lower.as_bytes() {
+        [b'0', b'x', _, ..] => (16, &lower[2..]),
+        [b'0', b'o', _, ..] => (8, &lower[2..]),
+        [b'0', b'b', _, ..] => (2, &lower[2..]),
+        [b'0', _, ..] => (8, &lower[1..]),
+        _ => (10, &lower[..]),
+    };
+    // What begins with a base has a digit before it.
+    let mut after_digit = digits.len() < lower.len();
+    let mut number = 0_u64;
+    for c in digits.chars() {
+        if c == '_' && after_digit {
+            after_digit = false;
+            continue;
+        }
+        let digit = c.to_digit(base).ok_or_else(wrong)?;
+        after_digit = true;
+        let grown = number.checked_mul(base.into()).and_then(|number| number.checked_add(digit.into()));
+        number = grown.ok_or("value out of range")?;
+    }
+    if after_digit { Ok(number) } else { Err(wrong()) }
 }
 
-/// A number.
+/// A number, with a sign or without.
 pub fn signed(text: &str) -> Result<i64, String> {
-    number(text)
+    let (is_negative, size) = match text.strip_prefix('-') {
+        Some(size) => (true, size),
+        None => (false, text.strip_prefix('+').unwrap_or(text)),
+    };
+    let size = i128::from(unsigned(size)?);
+    i64::try_from(if is_negative { -size } else { size }).map_err(|_| "value out of range".to_string())
 }
 
-fn number<N: std::str::FromStr<Err = std::num::ParseIntError>>(text: &str) -> Result<N, String> {
-    text.parse().map_err(|error: std::num::ParseIntError| match error.kind() {
-        std::num::IntErrorKind::PosOverflow | std::num::IntErrorKind::NegOverflow => "value out of range".to_string(),
-        _ => "parse error".to_string(),
-    })
+/// A level of the log, as etcd's library has them in any case of letters; nothing is `info`.
+pub fn log_level(text: &str) -> Result<&'static str, String> {
+    match text.to_ascii_lowercase().as_str() {
+        "debug" => Ok("debug"),
+        "info" | "" => Ok("info"),
+        "warn" | "warning" => Ok("warn"),
+        "error" => Ok("error"),
+        "dpanic" => Ok("dpanic"),
+        "panic" => Ok("panic"),
+        "fatal" => Ok("fatal"),
+        _ => Err("must be one of debug, info, warn, error, dpanic, panic, fatal".to_string()),
+    }
 }
 
-/// A duration: `1h30m`, `100ms`, `1.5s`, or a bare `0`. Negative ones are refused.
+/// A duration: `1h30m`, `100ms`, `1.5s`, or a bare `0`; with `+` before it or without. Negative ones are refused.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const UNITS: [(&str, f64); 8] =
         [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("μs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
     let wrong = || "parse error".to_string();
+    let text = text.strip_prefix('+').unwrap_or(text);
     if text == "0" {
         return Ok(Duration::ZERO);
     }
@@ -102,6 +138,39 @@ mod tests {
     use super::*;
 
     #[test]
+    fn numbers_are_gos() {
+        for (text, number) in [
+            ("0", 0),
+            ("100", 100),
+            ("0100", 64),
+            ("0_7", 7),
+            ("8_000_000_000", 8_000_000_000),
+            ("0x40000000", 1 << 30),
+            ("0X_fF", 255),
+            ("0o17", 15),
+            ("0b101", 5),
+            ("18446744073709551615", u64::MAX),
+        ] {
+            assert_eq!(unsigned(text), Ok(number), "{text}");
+        }
+        for text in ["", "+1", "-1", "08", "0x", "0xg", "1__0", "_1", "1_", "0x_", "1.0", "1e3", "0b2", "x", "0o"] {
+            assert_eq!(unsigned(text), Err("parse error".to_string()), "{text}");
+        }
+        for text in ["18446744073709551616", "0x10000000000000000"] {
+            assert_eq!(unsigned(text), Err("value out of range".to_string()), "{text}");
+        }
+        for (text, number) in [("-0x10", -16), ("+7", 7), ("-9223372036854775808", i64::MIN), ("0777", 511)] {
+            assert_eq!(signed(text), Ok(number), "{text}");
+        }
+        for text in ["9223372036854775808", "-9223372036854775809"] {
+            assert_eq!(signed(text), Err("value out of range".to_string()), "{text}");
+        }
+        for text in ["--1", "+-1", "-", "+"] {
+            assert_eq!(signed(text), Err("parse error".to_string()), "{text}");
+        }
+    }
+
+    #[test]
     fn durations_are_etcds() {
         let table = [
             ("2h0m0s", 7_200_000_000_000),
@@ -111,6 +180,7 @@ mod tests {
             ("7µs", 7_000),
             ("0s", 0),
             ("0", 0),
+            ("+1s", 1_000_000_000),
         ];
         for (text, nanos) in table {
             assert_eq!(duration(text).map(|duration| duration.as_nanos()), Ok(nanos), "{text}");

@@ -37,7 +37,8 @@ pub struct ServerTerms {
     pub files: CertificateFiles,
     /// Versions and suites.
     pub protocol: Protocol,
-    /// Whether clients must show a certificate. They must, too, where authorities are named.
+    /// Whether a client is who its certificate says. It must show one, too, where authorities are named; then it is only let
+    /// in by it.
     pub client_cert_auth: bool,
     /// Names that clients must have.
     pub allowed: Allowed,
@@ -70,7 +71,7 @@ struct Terms {
 #[derive(Debug)]
 pub struct Acceptor {
     terms: Reloading<Terms>,
-    verifies: bool,
+    names_clients: bool,
     checks_origin: bool,
     handshakes: Semaphore,
 }
@@ -86,9 +87,9 @@ impl Acceptor {
         terms.files.check()?;
         terms.allowed.check()?;
         let verifies = terms.client_cert_auth || !terms.files.trusted_ca.as_os_str().is_empty();
-        let (files, checks_origin) = (terms.files.all(), terms.checks_origin);
+        let (files, checks_origin, names_clients) = (terms.files.all(), terms.checks_origin, terms.client_cert_auth);
         let terms = Reloading::new(files, move || build(&terms, verifies))?;
-        Ok(Self { terms, verifies, checks_origin, handshakes: Semaphore::new(limits::HANDSHAKES) })
+        Ok(Self { terms, names_clients, checks_origin, handshakes: Semaphore::new(limits::HANDSHAKES) })
     }
 
     /// Greets a client that connected from an address, where it has one.
@@ -114,7 +115,7 @@ impl Acceptor {
                 rejected.server_name = server_name;
                 rejected
             })?;
-            let client = names.filter(|_| self.verifies);
+            let client = names.filter(|_| self.names_clients);
             let client = client.map(|names| VerifiedClient { common_name: names.common_name.into() });
             Ok((stream, client))
         };

@@ -19,6 +19,24 @@ pub struct Names {
     /// Seconds since 1970 from which, and until which, it is valid.
     pub valid: (i64, i64),
     has_alternatives: bool,
+    /// What it may be used for, where it says so.
+    uses: Option<Uses>,
+}
+
+/// What a certificate may be used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Uses {
+    as_client: bool,
+    as_server: bool,
+}
+
+/// Who shows a certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shower {
+    /// A client.
+    Client,
+    /// A server.
+    Server,
 }
 
 impl Names {
@@ -40,6 +58,11 @@ impl Names {
         };
         let alternatives = certificate.subject_alternative_name().map_err(|error| malformed(&error))?;
         names.has_alternatives = alternatives.is_some();
+        let uses = certificate.extended_key_usage().map_err(|error| malformed(&error))?;
+        names.uses = uses.map(|uses| Uses {
+            as_client: uses.value.any || uses.value.client_auth,
+            as_server: uses.value.any || uses.value.server_auth,
+        });
         for name in alternatives.iter().flat_map(|alternatives| &alternatives.value.general_names) {
             match name {
                 GeneralName::DNSName(name) => names.dns.push((*name).to_string()),
@@ -64,6 +87,14 @@ impl Names {
             }
         };
         if fits { Ok(()) } else { Err(self.mismatch(host, bare.parse::<IpAddr>().is_ok())) }
+    }
+
+    /// Whether the certificate may be shown by such a one: what says nothing of its use may be used for anything.
+    pub fn may_be_shown_by(&self, shower: Shower) -> bool {
+        self.uses.is_none_or(|uses| match shower {
+            Shower::Client => uses.as_client,
+            Shower::Server => uses.as_server,
+        })
     }
 
     fn mismatch(&self, host: &str, is_address: bool) -> String {

@@ -41,8 +41,8 @@ pub const FIRST_BYTE: u8 = 0x16;
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct CameSealed;
 
-/// Who a client is by the certificate that was verified. An extension of every request of its connection; where no
-/// certificate was asked for, there is none.
+/// Who a client is by the certificate that was verified. An extension of every request of its connection; there is none
+/// where certificates only let clients in (`--trusted-ca-file` without `--client-cert-auth`), or are not asked for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VerifiedClient {
     /// The common name of the certificate's subject; may be empty.

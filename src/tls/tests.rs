@@ -115,12 +115,18 @@ fn pair(place: &Place, ca: &Authority) -> (CertificateFiles, CertificateFiles) {
 async fn a_client_is_known_by_its_common_name() {
     let (place, ca) = (Place::new(), Authority::new("ca"));
     let (serving, asking) = pair(&place, &ca);
-    let acceptor = server(serving.clone(), |_| {});
+    let acceptor = server(serving.clone(), |terms| terms.client_cert_auth = true);
     for host in ["localhost", "127.0.0.1"] {
         let (served, asked) = meet(&acceptor, &client(asking.clone()), host, "10.1.1.1").await;
         assert_eq!(asked, Ok(()));
         assert_eq!(served.expect("served"), Some(VerifiedClient { common_name: "alice".into() }));
     }
+    // An authority alone lets in by certificates, and no more: the name in it is a host's or a service's, not a user's.
+    let lets_in = server(serving.clone(), |_| {});
+    let (served, asked) = meet(&lets_in, &client(asking.clone()), "localhost", "10.1.1.1").await;
+    assert_eq!((served.expect("let in"), asked), (None, Ok(())));
+    let nobody = CertificateFiles { cert: PathBuf::new(), key: PathBuf::new(), ..asking.clone() };
+    assert!(meet(&lets_in, &client(nobody), "localhost", "10.1.1.1").await.0.is_err(), "one must be shown");
     let (_, asked) = meet(&acceptor, &client(asking.clone()), "other.example", "10.1.1.1").await;
     let why = asked.expect_err("another host");
     assert!(why.ends_with("not other.example"), "{why}");
@@ -335,6 +341,60 @@ async fn a_certificate_that_is_its_own_authority_is_believed_for_its_names_alone
     assert_eq!(meet(&acceptor, &anyone, "b.example", "10.1.1.1").await.1, Ok(()));
     let system = client(CertificateFiles::default());
     assert!(meet(&acceptor, &system, "localhost", "10.1.1.1").await.1.is_err(), "the system does not know it");
+}
+
+/// A certificate that signed itself, with a change, and its key.
+fn self_signed(name: &str, change: impl FnOnce(&mut CertificateParams)) -> (String, String) {
+    let mut params = CertificateParams::new(vec!["localhost".to_string()]).expect("names");
+    params.distinguished_name.push(DnType::CommonName, name);
+    change(&mut params);
+    let key = KeyPair::generate().expect("a key");
+    (params.self_signed(&key).expect("signed").pem(), key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_certificate_among_the_authorities_is_believed_only_for_what_it_may_be_used_for() {
+    use ExtendedKeyUsagePurpose::{Any, ClientAuth, ServerAuth};
+    let (place, ca) = (Place::new(), Authority::new("ca"));
+    let (serving, asking) = pair(&place, &ca);
+    let x509 = "tls: failed to verify certificate: x509: ";
+    let usage = format!("{x509}certificate specifies an incompatible key usage");
+    type Change<'a> = &'a dyn Fn(&mut CertificateParams);
+    let authority = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let cases: [(&str, Change<'_>, bool, bool); 8] = [
+        ("any", &|params| params.extended_key_usages = vec![Any], true, true),
+        ("unsaid", &|_| {}, true, true),
+        ("client", &|params| params.extended_key_usages = vec![ClientAuth], true, false),
+        ("server", &|params| params.extended_key_usages = vec![ServerAuth], false, true),
+        ("both", &|params| params.extended_key_usages = vec![ServerAuth, ClientAuth], true, true),
+        ("authority", &authority, true, true),
+        (
+            "serving authority",
+            &|params| {
+                authority(params);
+                params.extended_key_usages = vec![ServerAuth];
+            },
+            false,
+            true,
+        ),
+        ("past", &|params| params.not_after = date_time_ymd(2002, 1, 1), false, false),
+    ];
+    for (name, change, as_client, as_server) in cases {
+        let own = self_signed(name, change);
+        let both = place.write("both.pem", format!("{}{}", ca.0.pem(), own.0));
+        let (cert, key) = place.pair("own", own);
+        let acceptor = server(CertificateFiles { trusted_ca: both.clone(), ..serving.clone() }, |_| {});
+        let shows = client(CertificateFiles { cert: cert.clone(), key: key.clone(), ..asking.clone() });
+        let (served, _) = meet(&acceptor, &shows, "localhost", "10.1.1.1").await;
+        assert_eq!(served.is_ok(), as_client, "{name} of a client: {served:?}");
+        if name.starts_with("serv") {
+            assert_eq!(served.expect_err("refused").text, usage);
+        }
+        let acceptor = server(CertificateFiles { cert, key, ..CertificateFiles::default() }, |_| {});
+        let trusts = client(CertificateFiles { trusted_ca: both, ..CertificateFiles::default() });
+        let (_, asked) = meet(&acceptor, &trusts, "localhost", "10.1.1.1").await;
+        assert_eq!(asked.is_ok(), as_server, "{name} of a server: {asked:?}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Invariants: nothing is let through that the library refuses, but for one thing that Go allows and the library does not:
 //! a certificate that is itself on the list of authorities (as self-signed ones are) is believed within its dates, for
-//! its names. Where verification is switched off nothing is verified at all, as with Go's `InsecureSkipVerify`.
+//! its names and for what it may be used for. Where verification is switched off nothing is verified at all, as with Go's `InsecureSkipVerify`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
 
-use super::certificate::Names;
+use super::certificate::{Names, Shower};
 use super::files::Roots;
 
 /// Names one of which a certificate must have. Both empty allows any.
@@ -73,9 +73,34 @@ fn in_words(text: &str) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Words(text.to_string())))))
 }
 
-/// Lets through what is on the list of authorities itself, where the library has refused it.
-fn own_anchor(roots: &Roots, certificate: &CertificateDer<'_>, now: UnixTime, refused: Error) -> Result<Names, Error> {
-    if !roots.certificates.iter().any(|root| root.as_ref() == certificate.as_ref()) {
+/// Whether a refusal of the library's is one that Go's would not make of a certificate that is an authority itself, or
+/// is looked at again in [`own_anchor`] and behind it: who signed it, that it is an authority, its use and its names.
+fn is_open(refused: &Error) -> bool {
+    let Error::InvalidCertificate(refused) = refused else { return false };
+    match refused {
+        CertificateError::UnknownIssuer
+        | CertificateError::InvalidPurpose
+        | CertificateError::InvalidPurposeContext { .. }
+        | CertificateError::NotValidForName
+        | CertificateError::NotValidForNameContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => true,
+        // The library beneath has no kind for it.
+        CertificateError::Other(other) => other.0.to_string() == "CaUsedAsEndEntity",
+        _ => false,
+    }
+}
+
+/// Lets through what is on the list of authorities itself, where the library has refused it for a reason that Go's would
+/// not have.
+fn own_anchor(
+    roots: &Roots,
+    certificate: &CertificateDer<'_>,
+    shower: Shower,
+    now: UnixTime,
+    refused: Error,
+) -> Result<Names, Error> {
+    if !is_open(&refused) || !roots.certificates.iter().any(|root| root.as_ref() == certificate.as_ref()) {
         return Err(refused);
     }
     let names = Names::read(certificate).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
@@ -85,6 +110,9 @@ fn own_anchor(roots: &Roots, certificate: &CertificateDer<'_>, now: UnixTime, re
     }
     if now > names.valid.1 {
         return Err(Error::InvalidCertificate(CertificateError::Expired));
+    }
+    if !names.may_be_shown_by(shower) {
+        return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
     }
     Ok(names)
 }
@@ -117,7 +145,7 @@ impl ClientCertVerifier for ClientJudge {
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
         if let Err(refused) = self.library.verify_client_cert(certificate, between, now) {
-            own_anchor(&self.roots, certificate, now, refused)?;
+            own_anchor(&self.roots, certificate, Shower::Client, now, refused)?;
         }
         self.allowed.admit(certificate)?;
         Ok(ClientCertVerified::assertion())
@@ -178,7 +206,7 @@ impl ServerCertVerifier for ServerJudge {
             .as_ref()
             .map_or(unknown, |library| library.verify_server_cert(certificate, between, server, ocsp, now).map(drop));
         if let Err(refused) = judged {
-            let names = own_anchor(&self.roots, certificate, now, refused)?;
+            let names = own_anchor(&self.roots, certificate, Shower::Server, now, refused)?;
             names.verify_host(&server.to_str()).map_err(|why| in_words(&why))?;
         }
         self.allowed.admit(certificate)?;

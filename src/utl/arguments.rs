@@ -80,9 +80,18 @@ pub fn read(command: &Command, globals: &'static [Flag], words: &[String]) -> Re
     {
         return Err(failed(format!("accepts {wanted} arg(s), received {}", given.arguments.len())));
     }
-    let missing: Vec<String> =
-        command.required.iter().filter(|name| !given.is_given(name)).map(|name| format!("{name:?}")).collect();
+    let missing: Vec<String> = command
+        .required
+        .iter()
+        .filter(|name| !given.is_given(name) && !is_lifted(&given, name))
+        .map(|name| format!("{name:?}"))
+        .collect();
     if missing.is_empty() { Ok(given) } else { Err(failed(format!("required flag(s) {} not set", missing.join(", ")))) }
+}
+
+/// Whether a flag that is required is not, beside another: a directory of etcd's becomes one of ours, of one version.
+fn is_lifted(given: &Given, name: &str) -> bool {
+    name == "target-version" && given.is_given("from-etcd")
 }
 
 fn check(flag: &Flag, value: &str) -> Result<(), String> {

@@ -154,6 +154,9 @@ mod tests {
                 "invalid argument \"x\" for \"--rev\" flag: strconv.ParseInt: parsing \"x\": invalid syntax",
             ),
             ("defrag", "required flag(s) \"data-dir\" not set"),
+            ("migrate", "required flag(s) \"data-dir\", \"target-version\" not set"),
+            ("migrate --data-dir d", "required flag(s) \"target-version\" not set"),
+            ("migrate --from-etcd e", "required flag(s) \"data-dir\" not set"),
             ("snapshot status --bogus", "unknown flag: --bogus"),
             ("snapshot restore f --name", "flag needs an argument: --name"),
         ] {

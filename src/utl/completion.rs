@@ -1,13 +1,12 @@
 //! `completion`: scripts for shells, from the table of commands.
 
-use std::io::Write as _;
-
 use clap::{Arg, ArgAction, ValueHint};
 use clap_complete::Shell;
 
 use super::arguments::Given;
 use super::command::{Command, Flag, Kind};
-use super::failure::{Exit, Failure};
+use super::failure::Failure;
+use super::output;
 use super::table::{COMMANDS, GLOBALS, GROUPS};
 use super::usage::{self, NAME};
 
@@ -26,7 +25,7 @@ pub fn completion(command: &Command, given: &Given) -> Result<(), Failure> {
             return Err(Failure::usage(text, usage::of(command)));
         }
     };
-    std::io::stdout().write_all(&script).map_err(|error| Failure::new(Exit::Error, error.to_string()))
+    output::write(&script)
 }
 
 fn script(shell: Shell) -> Vec<u8> {

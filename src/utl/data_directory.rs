@@ -33,9 +33,6 @@ pub fn defrag(given: &Given) -> Result<(), Failure> {
 /// The form of the data does not depend on the version of etcd's API: this says so, and refuses what etcdutl does.
 pub fn migrate(given: &Given) -> Result<(), Failure> {
     let target = given.text("target-version");
-    if !given.is_given("target-version") {
-        return Err(Failure::new(Exit::Error, "required flag(s) \"target-version\" not set (or give --from-etcd)"));
-    }
     let wrong = |text: String| Failure::new(Exit::BadArguments, text);
     let Some((major, minor)) = target.split_once('.').filter(|(_, minor)| !minor.contains('.')) else {
         return Err(wrong(format!("wrong target version format, expected \"X.Y\", got {target:?}")));

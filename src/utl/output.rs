@@ -46,17 +46,12 @@ impl Format {
         })
     }
 
-    /// Prints a row. Who reads may go away meanwhile.
+    /// Prints a row.
     pub fn print(self, row: &Row) -> Result<(), Failure> {
         let Some(text) = self.text(row) else {
             return Err(Failure::new(Exit::BadFeature, "protobuf not supported as output format"));
         };
-        match io::stdout().write_all(text.as_bytes()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                Err(Failure::new(Exit::Error, format!("cannot write: {error}")))
-            }
-            _ => Ok(()),
-        }
+        write(text.as_bytes())
     }
 
     fn text(self, row: &Row) -> Option<String> {
@@ -94,6 +89,16 @@ fn table(cells: &[Cell]) -> String {
     let names = row(&|cell, width| format!("{:^width$}", cell.column.to_uppercase()));
     let values = row(&|cell, width| format!("{:>width$}", cell.shown));
     [line("┌", "┬", "┐"), names, line("├", "┼", "┤"), values, line("└", "┴", "┘")].concat()
+}
+
+/// Writes on standard output. Who reads may go away meanwhile.
+pub fn write(bytes: &[u8]) -> Result<(), Failure> {
+    match io::stdout().write_all(bytes) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(Exit::Error, format!("cannot write: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -211,7 +211,10 @@ fn bumped<S: Source>(database: &Database<S>, name: &str, foreign: &Foreign, bump
         newest = record.meta.revision.main;
     }
     let raised = newest.max(foreign.compacted).checked_add(bump);
-    raised.ok_or_else(|| Failure::new(Exit::BadArguments, "--bump-revision is beyond any revision"))
+    // The greatest number of all has no next one.
+    raised
+        .filter(|raised| *raised < i64::MAX)
+        .ok_or_else(|| Failure::new(Exit::BadArguments, "--bump-revision is beyond any revision"))
 }
 
 /// Builds the history. `marked` is a revision to be marked as the newest. Also answers with a fingerprint of the records, and

@@ -58,7 +58,7 @@ pub const COMMANDS: &[Command] = &[
         )
     },
     Command {
-        required: &[DATA_DIR],
+        required: &[DATA_DIR, "target-version"],
         ..command(
             &["migrate"],
             "",

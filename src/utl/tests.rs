@@ -101,6 +101,14 @@ fn a_raised_revision_is_compacted_up_to_there() {
     let (raised, _) = started(&place);
     let revision = digest.hash_revision + 1000;
     assert_eq!((raised.hash_revision, raised.compact_revision), (revision, revision));
+    // The greatest number would have no next one: that is the number's fault, not the file's.
+    for beyond in [i64::MAX - digest.hash_revision, i64::MAX - digest.hash_revision + 1, i64::MAX] {
+        let place = dir.path().join("beyond");
+        let line = format!("{} --data-dir {}", file.display(), place.display());
+        let refused = restores(&format!("{line} --bump-revision {beyond} --mark-compacted")).unwrap_err();
+        assert_eq!(refused.text(), "--bump-revision is beyond any revision", "{beyond}");
+        assert!(!place.exists());
+    }
 }
 
 #[test]

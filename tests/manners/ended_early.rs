@@ -95,6 +95,32 @@ async fn filled(home: &Home) -> (Server, PathBuf) {
     (server, place)
 }
 
+/// The same, with what the server holds, and an empty directory to work in.
+struct Scene {
+    home: Home,
+    server: Server,
+    snapshot: PathBuf,
+    held: u32,
+    work: PathBuf,
+}
+
+impl Scene {
+    async fn set() -> Self {
+        let home = Home::new();
+        let (server, snapshot) = filled(&home).await;
+        let held = digest(&server).await;
+        let work = home.path().join("work");
+        fs::create_dir(&work).unwrap();
+        Self { home, server, snapshot, held, work }
+    }
+}
+
+fn restore(snapshot: &Path, place: &Path) -> Command {
+    let mut command = utl(&["snapshot", "restore"]);
+    command.arg(snapshot).arg("--data-dir").arg(place);
+    command
+}
+
 async fn digest(server: &Server) -> u32 {
     server.maintenance().hash_kv(pb::HashKvRequest::default()).await.unwrap().into_inner().hash
 }
@@ -108,11 +134,7 @@ async fn serves(home: &Home, dir: &Path, expected: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_user_ends_leaves_nothing_and_the_next_try_goes_through() {
-    let home = Home::new();
-    let (server, snapshot) = filled(&home).await;
-    let held = digest(&server).await;
-    let work = home.path().join("work");
-    fs::create_dir(&work).unwrap();
+    let Scene { home, server, snapshot, held, work } = Scene::set().await;
 
     // A snapshot that is there stays as it is.
     let saved = work.join("saved.db");
@@ -136,8 +158,8 @@ async fn what_the_user_ends_leaves_nothing_and_the_next_try_goes_through() {
     let urls =
         format!("--initial-cluster=m1=http://127.0.0.1:{0} --initial-advertise-peer-urls=http://127.0.0.1:{0}", 1);
     let restore = || {
-        let mut command = utl(&["snapshot", "restore", "--name=m1"]);
-        command.arg(&snapshot).arg("--data-dir").arg(&place).args(urls.split(' '));
+        let mut command = restore(&snapshot, &place);
+        command.arg("--name=m1").args(urls.split(' '));
         command
     };
     for signal in ["INT", "TERM"] {
@@ -157,16 +179,11 @@ async fn what_the_user_ends_leaves_nothing_and_the_next_try_goes_through() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_there_is_no_room_for_says_so_and_leaves_nothing() {
-    let home = Home::new();
-    let (server, snapshot) = filled(&home).await;
-    let held = digest(&server).await;
-    let work = home.path().join("work");
-    fs::create_dir(&work).unwrap();
+    let Scene { home, server, snapshot, held, work } = Scene::set().await;
     let saved = work.join("saved.db");
     fs::write(&saved, "another").unwrap();
     let place = work.join("data");
-    let mut restore = utl(&["snapshot", "restore"]);
-    restore.arg(&snapshot).arg("--data-dir").arg(&place);
+    let mut restore = restore(&snapshot, &place);
     let mut migrate = utl(&["migrate", "--from-etcd", STOCK]);
     migrate.arg("--data-dir").arg(&place);
 
@@ -198,8 +215,7 @@ async fn a_full_disk_ends_save_and_restore_and_leaves_nothing() {
     };
     let (server, snapshot) = filled(&home).await;
     let place = disk.path().join("data");
-    let mut restore = utl(&["snapshot", "restore"]);
-    restore.arg(&snapshot).arg("--data-dir").arg(&place);
+    let mut restore = restore(&snapshot, &place);
     let mut save = save(home.client_port, &disk.path().join("saved.db"));
     for (command, why) in [(&mut save, "no space left on device"), (&mut restore, "No space left on device")] {
         failed_for(&ended(command), why);

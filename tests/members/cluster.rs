@@ -93,16 +93,25 @@ impl Member {
 
     /// Waits for something asked of the peer port by GET.
     pub fn ask_peer_port(&self, path: &str, body: &str) -> String {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.peer_port)).unwrap();
-        stream.set_read_timeout(Some(LIMIT)).unwrap();
-        let length = body.len();
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        text.split_once("\r\n\r\n").unwrap().1.to_string()
+        asked(self.peer_port, path, body).split_once("\r\n\r\n").unwrap().1.to_string()
     }
+
+    /// Waits for something asked of the client port by GET: head and body.
+    pub fn ask_client_port(&self, path: &str) -> String {
+        asked(self.client_port, path, "")
+    }
+}
+
+fn asked(port: u16, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let length = body.len();
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
 }
 
 /// All members of a new cluster, started at once and ready.
@@ -178,7 +187,7 @@ impl Process {
         assert_eq!(self.ended(), (Some(0), String::new()));
     }
 
-    fn channel(&self) -> Channel {
+    pub fn channel(&self) -> Channel {
         Endpoint::from_shared(format!("http://127.0.0.1:{}", self.client_port)).unwrap().connect_lazy()
     }
 

@@ -6,7 +6,8 @@
 use std::sync::LazyLock;
 
 use prost_reflect::prost::Message;
-use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
+use serde_json::{Number, Value};
 
 use crate::api::methods::Rpc;
 use crate::wire::DESCRIPTORS;
@@ -38,10 +39,50 @@ pub fn kinds(rpc: Rpc) -> &'static Kinds {
 pub fn to_protobuf(kind: &MessageDescriptor, json: &[u8]) -> Result<Vec<u8>, String> {
     const OPTIONS: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
     let mut reader = serde_json::Deserializer::from_slice(json);
-    match DynamicMessage::deserialize_with_options(kind.clone(), &mut reader, &OPTIONS) {
-        Ok(message) => Ok(message.encode_to_vec()),
-        Err(error) => Err(reason(json, &error)),
+    let error = match DynamicMessage::deserialize_with_options(kind.clone(), &mut reader, &OPTIONS) {
+        Ok(message) => return Ok(message.encode_to_vec()),
+        Err(error) => error,
+    };
+    // Seldom: what Go's library takes and this one does not.
+    let mut value: Value = serde_json::from_slice(json).map_err(|_| reason(json, &error))?;
+    mend(kind, &mut value);
+    let mended = DynamicMessage::deserialize_with_options(kind.clone(), value, &OPTIONS);
+    mended.map(|message| message.encode_to_vec()).map_err(|_| reason(json, &error))
+}
+
+/// Writes a message as the library here reads it, where Go's reads more: base64 in lines, whole numbers with a point or an
+/// exponent.
+fn mend(kind: &MessageDescriptor, message: &mut Value) {
+    let Value::Object(fields) = message else { return };
+    for (name, value) in fields {
+        let Some(field) = kind.get_field_by_json_name(name).or_else(|| kind.get_field_by_name(name)) else { continue };
+        let values = match value {
+            Value::Array(values) => values.iter_mut(),
+            value => std::slice::from_mut(value).iter_mut(),
+        };
+        values.for_each(|value| mend_value(&field.kind(), value));
     }
+}
+
+fn mend_value(kind: &Kind, value: &mut Value) {
+    match (kind, value) {
+        (Kind::Message(kind), value) => mend(kind, value),
+        (Kind::Bytes, Value::String(text)) => text.retain(|c| !matches!(c, '\r' | '\n')),
+        (Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Uint64, Value::String(text)) => {
+            let bare = Some(&*text).filter(|text| text.trim().len() == text.len());
+            if let Some(whole) = bare.and_then(|text| serde_json::from_str(text).ok()).as_ref().and_then(whole) {
+                *text = whole.to_string();
+            }
+        }
+        (Kind::Enum(_), Value::Number(number)) => *number = whole(number).map_or(number.clone(), Into::into),
+        _ => {}
+    }
+}
+
+/// The whole number that one with a point or an exponent is, where a float holds it exactly.
+fn whole(number: &Number) -> Option<i64> {
+    const EXACT: f64 = (1_i64 << 53) as f64;
+    number.as_f64().filter(|float| !number.is_i64() && float.fract() == 0.0 && float.abs() <= EXACT).map(|f| f as i64)
 }
 
 /// What is wrong, as far as it is easy in the words of Go's libraries.
@@ -158,6 +199,17 @@ mod tests {
                 r#"{"sort_order":"NOBODY","sort_target":77,"limit":5.0,"key":null}"#,
                 r#"{"limit":"5","sort_target":77}"#,
             ),
+            (Rpc::Range, "{\"key\":\"Zm9v\\r\\nZm9v\\n\"}", r#"{"key":"Zm9vZm9v"}"#),
+            (
+                Rpc::Range,
+                r#"{"key":"Zm9v\n","limit":"1e1","sort_target":1.0,"minModRevision":"9223372036854775807"}"#,
+                r#"{"key":"Zm9v","limit":"10","sort_target":"VERSION","min_mod_revision":"9223372036854775807"}"#,
+            ),
+            (
+                Rpc::Txn,
+                r#"{"compare":[{"key":"YQ==\n","target":3.0}],"success":[{"requestPut":{"key":"YQ==\n","lease":"5.0"}}]}"#,
+                r#"{"compare":[{"target":"VALUE","key":"YQ=="}],"success":[{"request_put":{"key":"YQ==","lease":"5"}}]}"#,
+            ),
             (Rpc::LeaseGrant, r#"{"TTL":"-1","ID":7}"#, r#"{"TTL":"-1","ID":"7"}"#),
             (Rpc::MemberAdd, r#"{"peerURLs":["<a>"],"isLearner":true}"#, r#"{"peerURLs":["<a>"],"isLearner":true}"#),
             (
@@ -177,7 +229,18 @@ mod tests {
         ] {
             assert_eq!(back(Rpc::Range, json), Err(why.into()), "{json}");
         }
-        for bad in ["[]", "null", r#"{"limit":"x"}"#, r#"{"limit":1e30}"#, r#"{"key":5}"#, r#"{"key":"YQ==",}"#] {
+        for bad in [
+            r#"{"limit":"1.5"}"#,
+            r#"{"limit":" 5.0"}"#,
+            r#"{"sort_target":1.5}"#,
+            r#"{"key":"a b\n"}"#,
+            "[]",
+            "null",
+            r#"{"limit":"x"}"#,
+            r#"{"limit":1e30}"#,
+            r#"{"key":5}"#,
+            r#"{"key":"YQ==",}"#,
+        ] {
             assert!(back(Rpc::Range, bad).is_err_and(|why| why.starts_with("proto: ")), "{bad}");
         }
         let two = r#"{"success":[{"request_put":{},"request_range":{}}]}"#;

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Method, Response};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
@@ -25,7 +26,7 @@ use crate::api::dispatch;
 use crate::api::gate::timeout;
 use crate::api::gateway::answers::{error, stream, unary};
 use crate::api::gateway::json::kinds;
-use crate::api::gateway::requests::{frames, metadata, one};
+use crate::api::gateway::requests::{check_binary, frames, metadata, one};
 use crate::api::gateway::statuses::late;
 use crate::api::guest::Guest;
 use crate::api::methods::{Flow, Rpc};
@@ -33,6 +34,7 @@ use crate::api::porch::Porch;
 use crate::api::transport::body::Asked;
 use crate::api::transport::call::StdError;
 use crate::api::transport::receive_room::{ReceiveRoom, TakenIn};
+use crate::api::transport::unwanted::read_off;
 use crate::base::limits;
 use crate::env::Env;
 
@@ -47,16 +49,13 @@ where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<StdError> + Send,
 {
-    let Some(rpc) = Rpc::from_json_path(request.uri().path()) else {
-        return error(&Status::not_found("Not Found"));
-    };
-    if request.method() != Method::POST {
-        return error(&Status::unimplemented("Method Not Allowed"));
-    }
     let begun = Instant::now();
-    let patience = match patience(request.headers()) {
-        Ok(patience) => patience,
-        Err(status) => return error(&status),
+    let (rpc, patience) = match asked(&request) {
+        Ok(asked) => asked,
+        Err(status) => {
+            read_off(request.into_body()).await;
+            return error(&status);
+        }
     };
     let (head, body) = request.into_parts();
     let body = if rpc.flow() == Flow::BidiStream {
@@ -90,10 +89,67 @@ where
     }
 }
 
+/// Which method is asked for, and how long the client waits.
+fn asked<B>(request: &http::Request<B>) -> Result<(Rpc, Option<Duration>), Status> {
+    let rpc = Rpc::from_json_path(request.uri().path()).ok_or_else(|| Status::not_found("Not Found"))?;
+    if method(request) != "POST" {
+        return Err(Status::unimplemented("Method Not Allowed"));
+    }
+    let patience = patience(request.headers())?;
+    check_binary(request.headers())?;
+    Ok((rpc, patience))
+}
+
+/// The method; a form that is posted may say another, as to grpc-gateway.
+fn method<B>(request: &http::Request<B>) -> String {
+    let is_form = request.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "application/x-www-form-urlencoded");
+    let other = request.headers().get("x-http-method-override").filter(|other| !other.is_empty());
+    match other.filter(|_| is_form && request.method() == Method::POST) {
+        Some(other) => String::from_utf8_lossy(other.as_bytes()).to_uppercase(),
+        None => request.method().to_string(),
+    }
+}
+
 /// How long the client waits.
 fn patience(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
     let Some(told) = headers.get("grpc-timeout") else { return Ok(None) };
     let told = String::from_utf8_lossy(told.as_bytes());
     let refused = || Status::new(Code::InvalidArgument, format!("invalid grpc-timeout: {told}"));
     timeout(&told).map(Some).ok_or_else(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked_with(path: &str, method: Method, fields: &[(&str, &str)]) -> Result<Rpc, (Code, String)> {
+        let request = http::Request::builder().uri(path).method(method);
+        let request = fields.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let asked = asked(&request.body(()).expect("a request"));
+        asked.map(|(rpc, _)| rpc).map_err(|status| (status.code(), status.message().to_owned()))
+    }
+
+    #[test]
+    fn what_is_no_request_is_told_before_its_body_is_read() {
+        fn put(method: Method, fields: &[(&str, &str)]) -> Result<Rpc, (Code, String)> {
+            asked_with("/v3/kv/put", method, fields)
+        }
+        let not_allowed = || Err((Code::Unimplemented, "Method Not Allowed".to_owned()));
+        let form = ("content-type", "application/x-www-form-urlencoded");
+        assert_eq!(put(Method::POST, &[]), Ok(Rpc::Put));
+        assert_eq!(put(Method::GET, &[]), not_allowed());
+        assert_eq!(put(Method::POST, &[form]), Ok(Rpc::Put));
+        assert_eq!(put(Method::POST, &[form, ("x-http-method-override", "get")]), not_allowed());
+        assert_eq!(put(Method::POST, &[form, ("x-http-method-override", "post")]), Ok(Rpc::Put));
+        assert_eq!(put(Method::POST, &[("x-http-method-override", "GET")]), Ok(Rpc::Put));
+        assert_eq!(asked_with("/v3/nope", Method::POST, &[]), Err((Code::NotFound, "Not Found".to_owned())));
+        let told = "invalid grpc-timeout: x".to_owned();
+        assert_eq!(put(Method::POST, &[("grpc-timeout", "x")]), Err((Code::InvalidArgument, told)));
+        let binary = |at| format!("invalid binary header Grpc-Metadata-X-Bin: illegal base64 data at input byte {at}");
+        for (value, at) in [("!!", 0), ("AA!A", 2), ("A", 0), ("AAA=A", 3)] {
+            let refused = Err((Code::InvalidArgument, binary(at)));
+            assert_eq!(put(Method::POST, &[("grpc-metadata-x-bin", value)]), refused, "{value}");
+        }
+        assert_eq!(put(Method::POST, &[("grpc-metadata-x-bin", "AAA="), ("x-bin", "!!")]), Ok(Rpc::Put));
+    }
 }

@@ -13,6 +13,7 @@ use http_body_util::{BodyExt, StreamBody};
 use prost_reflect::MessageDescriptor;
 use tonic::Status;
 
+use crate::api::gate::is_base64;
 use crate::api::gateway::json::{Splitter, to_protobuf};
 use crate::api::transport::call::StdError;
 use crate::base::limits;
@@ -51,6 +52,27 @@ pub fn metadata(headers: &HeaderMap, patience: Option<Duration>) -> HeaderMap {
         metadata.insert("grpc-timeout", HeaderValue::try_from(told).expect("digits and a letter are a header's value"));
     }
     metadata
+}
+
+/// Whether what is to go on as binary metadata is base64.
+///
+/// # Errors
+/// It is not, in grpc-gateway's words.
+pub fn check_binary(headers: &HeaderMap) -> Result<(), Status> {
+    let wrong = headers.iter().find(|(name, value)| {
+        name.as_str().starts_with(METADATA) && name.as_str().ends_with("-bin") && !is_base64(value.as_bytes())
+    });
+    let Some((name, value)) = wrong else { return Ok(()) };
+    // As Go writes names of fields.
+    let name = name.as_str().split('-').map(|word| word.split_at(1.min(word.len())));
+    let name: Vec<String> = name.map(|(first, rest)| first.to_uppercase() + rest).collect();
+    let is_digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let bytes = value.as_bytes();
+    let at = bytes.iter().position(|byte| !is_digit(byte)).unwrap_or(bytes.len().saturating_sub(1));
+    Err(Status::invalid_argument(format!(
+        "invalid binary header {}: illegal base64 data at input byte {at}",
+        name.join("-")
+    )))
 }
 
 /// A time in gRPC's notation: up to eight digits, and the finest unit that takes no more. Never more than was given.

@@ -15,12 +15,14 @@ use tonic::body::Body;
 
 use crate::api::gateway;
 use crate::api::guest::Guest;
+use crate::api::http::manners::{elsewhere, host_named, unescaped, without_host};
 use crate::api::metrics::peers::PeerMetrics;
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
 use crate::api::porch::Porch;
 use crate::api::services::maintenance::is_learner;
 use crate::api::transport::call::StdError;
 use crate::api::transport::receive_room::ReceiveRoom;
+use crate::api::transport::unwanted::read_off;
 use crate::base::{Refusal, calendar_day};
 use crate::env::Env;
 use crate::machine::AlarmKind;
@@ -51,9 +53,7 @@ impl Web {
     /// Why a request is not answered that calls this server by a name it does not know: a page of that name would
     /// otherwise speak to it from inside a browser.
     fn refusal<B>(&self, request: &http::Request<B>) -> Option<String> {
-        let named =
-            request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
-        let named = named.or_else(|| request.uri().authority().map(ToString::to_string)).unwrap_or_default();
+        let named = host_named(request);
         let host = host_of(&named);
         // No page of another name comes by a certificate for this one.
         if request.extensions().get::<CameSealed>().is_some() {
@@ -94,7 +94,12 @@ where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<StdError> + Send,
 {
+    if let Some(refusal) = without_host(&request) {
+        read_off(request.into_body()).await;
+        return boxed(refusal);
+    }
     if let Some(why) = web.refusal(&request) {
+        read_off(request.into_body()).await;
         return dated(boxed(error(StatusCode::MISDIRECTED_REQUEST, why)));
     }
     let origin = web.allow_origin(request.headers().get(header::ORIGIN));
@@ -111,7 +116,13 @@ where
 }
 
 /// Answers one HTTP request on a port that is there for health and metrics alone.
-pub async fn respond_metrics<E: Env, B>(porch: &Porch<E>, request: &http::Request<B>) -> Response<Body> {
+pub async fn respond_metrics<E: Env, B: HttpBody>(porch: &Porch<E>, request: http::Request<B>) -> Response<Body> {
+    let (head, body) = request.into_parts();
+    let request = http::Request::from_parts(head, ());
+    read_off(body).await;
+    if let Some(refusal) = without_host(&request) {
+        return boxed(refusal);
+    }
     let path = request.uri().path();
     if path == "/version" || path == "/debug/vars" {
         return dated(boxed(not_found()));
@@ -135,7 +146,11 @@ where
     B::Error: Into<StdError> + Send,
 {
     if request.method() == Method::OPTIONS {
+        read_off(request.into_body()).await;
         return boxed(Response::new(Full::default()));
+    }
+    if let Some(uri) = unescaped(request.uri()) {
+        *request.uri_mut() = uri;
     }
     // What older clients say.
     if let Some(rest) = request.uri().path().strip_prefix("/v3beta/").map(str::to_owned)
@@ -143,43 +158,22 @@ where
     {
         *request.uri_mut() = uri;
     }
-    if let Some(place) = elsewhere(request.uri(), web.gateway) {
-        let mut answer = Response::new(Full::default());
-        *answer.status_mut() = StatusCode::TEMPORARY_REDIRECT;
-        answer.headers_mut().insert(header::LOCATION, place);
-        return boxed(answer);
-    }
-    if web.gateway && request.uri().path().starts_with("/v3/") {
-        if porch.handle.asks_who()
-            && request.extensions().get::<VerifiedClient>().is_some_and(|client| !client.common_name.is_empty())
-        {
-            return boxed(error(StatusCode::BAD_REQUEST, NAMELESS));
+    let place = elsewhere(request.method(), request.uri(), web.gateway);
+    if web.gateway && place.is_none() && request.uri().path().starts_with("/v3/") {
+        let is_nameless = porch.handle.asks_who()
+            && request.extensions().get::<VerifiedClient>().is_some_and(|client| !client.common_name.is_empty());
+        if !is_nameless {
+            return gateway::serve(porch.clone(), request, from).await;
         }
-        return gateway::serve(porch.clone(), request, from).await;
+        read_off(request.into_body()).await;
+        return boxed(error(StatusCode::BAD_REQUEST, NAMELESS));
     }
-    boxed(route(porch, request.method(), request.uri()).await)
-}
-
-/// Where a path leads that is not written as it should be, as Go's library sends clients on.
-fn elsewhere(uri: &http::Uri, gateway: bool) -> Option<HeaderValue> {
-    let path = uri.path();
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/') {
-        match part {
-            "" | "." => {}
-            ".." => drop(parts.pop()),
-            part => parts.push(part),
-        }
+    let (head, body) = request.into_parts();
+    read_off(body).await;
+    match place {
+        Some(answer) => boxed(answer),
+        None => boxed(route(porch, &head.method, &head.uri).await),
     }
-    let mut clean = format!("/{}", parts.join("/"));
-    if (path.ends_with('/') && clean != "/") || (gateway && clean == "/v3") {
-        clean.push('/');
-    }
-    if clean == path {
-        return None;
-    }
-    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    HeaderValue::try_from(clean + &query).ok()
 }
 
 fn boxed(answer: Answer) -> Response<Body> {
@@ -198,7 +192,7 @@ async fn route<E: Env>(porch: &Porch<E>, method: &Method, uri: &http::Uri) -> An
     let path = uri.path();
     match path {
         "/version" | "/health" | "/metrics" | "/debug/vars" | "/livez" | "/readyz" => {}
-        _ if path.starts_with("/livez/") || path.starts_with("/readyz/") => {}
+        _ if chosen(path, &query).is_some() => {}
         _ => return not_found(),
     }
     // Metrics are shown whatever the method, as by etcd's library.
@@ -384,16 +378,24 @@ impl Check {
     }
 }
 
-async fn checks<E: Env>(porch: &Porch<E>, path: &str, query: &Query<'_>) -> Answer {
-    let (kind, one) = path[1..].split_once('/').map_or((&path[1..], None), |(kind, one)| (kind, Some(one)));
-    let all = if kind == "livez" { LIVE } else { READY };
+/// What is asked by a path of `/livez` or `/readyz`, and which checks that is; none where there is no such path.
+fn chosen<'p>(path: &'p str, query: &Query<'_>) -> Option<(&'p str, Vec<Check>)> {
+    let path = path.strip_prefix('/')?;
+    let (kind, one) = path.split_once('/').map_or((path, None), |(kind, one)| (kind, Some(one)));
+    let all = match kind {
+        "livez" => LIVE,
+        "readyz" => READY,
+        _ => return None,
+    };
     let chosen: Vec<Check> = match one {
         None => all.iter().copied().filter(|check| !query.values("exclude").any(|e| e == check.name())).collect(),
         Some(name) => all.iter().copied().filter(|check| check.name() == name).collect(),
     };
-    if one.is_some() && chosen.is_empty() {
-        return not_found();
-    }
+    (one.is_none() || !chosen.is_empty()).then_some((kind, chosen))
+}
+
+async fn checks<E: Env>(porch: &Porch<E>, path: &str, query: &Query<'_>) -> Answer {
+    let Some((kind, chosen)) = chosen(path, query) else { return not_found() };
     let mut lines = String::new();
     let mut healthy = true;
     for check in chosen {
@@ -408,7 +410,8 @@ async fn checks<E: Env>(porch: &Porch<E>, path: &str, query: &Query<'_>) -> Answ
         }
     }
     if !healthy {
-        return error(StatusCode::SERVICE_UNAVAILABLE, lines);
+        // The line end more is etcd's.
+        return error(StatusCode::SERVICE_UNAVAILABLE, lines + "\n");
     }
     let shown = if query.has("verbose") { lines } else { String::new() };
     error(StatusCode::OK, format!("{shown}ok\n"))
@@ -457,6 +460,17 @@ mod tests {
         assert_eq!(known_reason(&status, &Query(""), true), Some("ALARM CORRUPT".to_string()));
     }
 
+    #[test]
+    fn checks_are_found_by_their_path_whatever_the_method() {
+        let found = |path| chosen(path, &Query("exclude=linearizable_read")).map(|(kind, checks)| (kind, checks.len()));
+        assert_eq!(found("/livez"), Some(("livez", 1)));
+        assert_eq!(found("/readyz"), Some(("readyz", 3)));
+        assert_eq!(found("/readyz/linearizable_read"), Some(("readyz", 1)));
+        for path in ["/livez/", "/livez/x", "/livez/data_corruption", "/readyz/serializable_read/", "/health", ""] {
+            assert_eq!(found(path), None, "{path}");
+        }
+    }
+
     fn web(origin: &str, host: &str) -> Web {
         Web { origins: vec![origin.into()], hosts: vec![host.into()], gateway: true }
     }
@@ -485,24 +499,16 @@ mod tests {
         let mut sealed = named("evil.example");
         sealed.extensions_mut().insert(CameSealed);
         assert_eq!(one.refusal(&sealed), None, "TLS has looked at the name");
-        let http2 = http::Request::builder().uri("http://a.example:1/").body(()).expect("a request");
+        let http2 = http::Request::builder()
+            .version(http::Version::HTTP_2)
+            .uri("http://a.example:1/")
+            .body(())
+            .expect("a request");
         assert_eq!(one.refusal(&http2), None);
-    }
-
-    #[test]
-    fn paths_that_are_not_clean_are_sent_on() {
-        let to = |path: &'static str| elsewhere(&http::Uri::from_static(path), true);
-        for (path, place) in [
-            ("/v3", "/v3/"),
-            ("//v3/kv/put", "/v3/kv/put"),
-            ("/v3/kv/../kv/./put?a=b", "/v3/kv/put?a=b"),
-            ("/../health", "/health"),
-        ] {
-            assert_eq!(to(path), Some(HeaderValue::from_static(place)), "{path}");
-        }
-        for path in ["/", "/v3/", "/v3/kv/put", "/health?x"] {
-            assert_eq!(to(path), None, "{path}");
-        }
-        assert_eq!(elsewhere(&http::Uri::from_static("/v3"), false), None);
+        let by_line = |line: &str, host: &str| {
+            let request = http::Request::builder().uri(format!("http://{line}/health")).header("host", host);
+            one.refusal(&request.body(()).expect("a request")).is_some()
+        };
+        assert!(by_line("evil.example", "a.example") && !by_line("a.example", "evil.example"));
     }
 }

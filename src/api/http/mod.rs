@@ -3,5 +3,6 @@
 //! Does not know of gRPC.
 
 mod endpoints;
+mod manners;
 
 pub use endpoints::{Web, respond, respond_metrics};

@@ -20,6 +20,7 @@ use tonic_prost::ProstDecoder;
 
 use crate::api::gate::{Caller, Credentials};
 use crate::api::guest::Guest;
+use crate::api::intake::{Intake, Lasting};
 use crate::api::methods::{Flow, Rpc};
 use crate::api::metrics::registry::Metrics;
 use crate::api::porch::Porch;
@@ -29,6 +30,7 @@ use crate::api::transport::inbound::as_etcd;
 use crate::api::transport::pieces::Pieces;
 use crate::api::transport::replies::{Replies, Reply};
 use crate::api::transport::streams::{Answers, Guard, stream_of};
+use crate::api::transport::unwanted::read_off;
 use crate::base::Refusal;
 use crate::env::Env;
 
@@ -44,12 +46,15 @@ struct Ended {
     rpc: Rpc,
     begun: Instant,
     told: bool,
+    /// Kept as long as it lasts, where it may last.
+    _lasting: Option<Lasting>,
 }
 
 impl Ended {
-    fn new(metrics: Arc<Metrics>, rpc: Rpc) -> Self {
+    fn new(metrics: Arc<Metrics>, rpc: Rpc, intake: &Arc<Intake>) -> Self {
         metrics.rpc(rpc).started.inc();
-        Self { metrics, rpc, begun: Instant::now(), told: false }
+        let lasts = rpc.flow() != Flow::Unary || rpc.waits_for_others();
+        Self { metrics, rpc, begun: Instant::now(), told: false, _lasting: lasts.then(|| intake.lasts()) }
     }
 
     fn tell(&mut self, code: Code) {
@@ -94,11 +99,15 @@ struct Terms {
 impl<E: Env> Call<E> {
     /// A guest's request of this method.
     pub fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest) -> Self {
-        Self { ended: Ended::new(porch.metrics.clone(), rpc), rpc, guest, porch }
+        Self { ended: Ended::new(porch.metrics.clone(), rpc, guest.intake()), rpc, guest, porch }
     }
 
-    /// Ends it with a refusal.
-    pub fn refuse(self, refusal: &Refusal) -> HttpResponse {
+    /// Ends it with a refusal, before anything of it was looked at. One who sends a stream of messages is not waited for.
+    pub async fn refuse<B: HttpBody>(self, request: http::Request<B>, refusal: &Refusal) -> HttpResponse {
+        if self.rpc.flow() != Flow::BidiStream {
+            // Seldom, so it takes no room in what is not.
+            Box::pin(read_off(request.into_body())).await;
+        }
         self.fail(status_of(refusal))
     }
 
@@ -169,13 +178,17 @@ impl<E: Env> Call<E> {
         F: FnOnce(Session<E>, Q) -> Fut + Send,
         Fut: Future<Output = Result<P, Refusal>> + Send,
     {
+        if self.guest.intake().is_overfull() {
+            return self.refuse(&Refusal::TooManyRequests);
+        }
         let deadline = match self.admit(&request) {
             Ok(terms) => terms.deadline,
-            Err(refusal) => return self.refuse(&refusal),
+            Err(refusal) => return self.refuse(request, &refusal).await,
         };
         let session = self.session(&request);
         let answer = async {
             let message = self.message(request).await?;
+            let _waits = (!self.rpc.waits_for_others()).then(|| self.guest.intake().enter());
             session.admit(self.rpc).await.map_err(|refusal| status_of(&refusal))?;
             serve(session, message).await.map_err(|refusal| status_of(&refusal))
         };
@@ -192,8 +205,10 @@ impl<E: Env> Call<E> {
         P: Pieces + Unpin,
         F: FnOnce(Q) -> Result<P, Status> + Send,
     {
-        let deadline = Caller::from_headers(request.headers()).ok().and_then(|caller| caller.patience);
-        let deadline = deadline.and_then(|patience| tokio::time::Instant::now().checked_add(patience));
+        let deadline = match self.admit(&request) {
+            Ok(terms) => terms.deadline,
+            Err(refusal) => return self.refuse(request, &refusal).await,
+        };
         let answer = within(deadline, async { serve(self.message(request).await?) }).await;
         self.reply(answer)
     }
@@ -221,7 +236,7 @@ impl<E: Env> Call<E> {
     {
         let terms = match self.admit(&request) {
             Ok(terms) => terms,
-            Err(refusal) => return self.refuse(&refusal),
+            Err(refusal) => return self.refuse(request, &refusal).await,
         };
         let session = self.session(&request);
         let opened = async {
@@ -245,7 +260,7 @@ impl<E: Env> Call<E> {
     {
         let terms = match self.admit(&request) {
             Ok(terms) => terms,
-            Err(refusal) => return self.refuse(&refusal),
+            Err(refusal) => return self.refuse(request, &refusal).await,
         };
         let session = self.session(&request);
         let opened = async {

@@ -9,3 +9,4 @@ pub mod pieces;
 pub mod receive_room;
 pub mod replies;
 pub mod streams;
+pub mod unwanted;

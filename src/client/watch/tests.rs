@@ -76,5 +76,10 @@ fn only_a_lost_server_is_worth_another_stream() {
         assert!(may(&Status::internal("h2 protocol error")));
         assert_eq!(may(&Status::unavailable("etcdserver: no leader")), !ends_without_leader);
         assert!(!may(&Status::unauthenticated("etcdserver: invalid auth token")));
+        // Nobody's words are an answer, somebody's are one, whatever their code.
+        let reset = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        assert!(may(&Status::from_error(Box::new(reset))));
+        assert!(!may(&Status::unknown("boom")));
+        assert!(!may(&Status::cancelled("boom")));
     }
 }

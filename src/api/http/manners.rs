@@ -1,0 +1,195 @@
+//! What Go's HTTP server does by itself, before those who answer: a `Host` that is one, and paths that are written as they
+//! should be.
+//!
+//! Invariant: texts and codes are Go's. Does not know the endpoints.
+
+use bytes::Bytes;
+use http::header::{self, HeaderValue};
+use http::{Method, Request, Response, StatusCode, Uri, Version};
+use http_body_util::Full;
+
+type Answer = Response<Full<Bytes>>;
+
+/// The refusal of a request of HTTP/1 that does not say once, and well, which host it is for.
+pub fn without_host<B>(request: &Request<B>) -> Option<Answer> {
+    if request.version() >= Version::HTTP_2 {
+        return None;
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let why = match (hosts.next(), hosts.next()) {
+        (Some(_), Some(_)) => "",
+        (Some(host), None) if !host.as_bytes().iter().all(|byte| may_stand_in_host(*byte)) => ": malformed Host header",
+        (None, _) if request.version() >= Version::HTTP_11 && request.method() != Method::CONNECT => {
+            ": missing required Host header"
+        }
+        _ => return None,
+    };
+    let mut answer = Response::new(Full::from(format!("400 Bad Request{why}")));
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Some(answer)
+}
+
+fn may_stand_in_host(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&byte)
+}
+
+/// The host that a request names: in its first line where that is whole, else in its field. Over HTTP/2 the other way
+/// round: there the first is not kept.
+pub fn host_named<B>(request: &Request<B>) -> String {
+    let field =
+        || request.headers().get(header::HOST).map(|host| String::from_utf8_lossy(host.as_bytes()).into_owned());
+    let line = || request.uri().authority().map(ToString::to_string);
+    let named = if request.version() >= Version::HTTP_2 { field().or_else(line) } else { line().or_else(field) };
+    named.unwrap_or_default()
+}
+
+/// Where a path leads that is not written as it should be, as Go's library sends clients on.
+pub fn elsewhere(method: &Method, uri: &Uri, gateway: bool) -> Option<Answer> {
+    let path = uri.path();
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => drop(parts.pop()),
+            part => parts.push(part),
+        }
+    }
+    let mut clean = format!("/{}", parts.join("/"));
+    if (path.ends_with('/') && clean != "/") || (gateway && clean == "/v3") {
+        clean.push('/');
+    }
+    if clean == path {
+        return None;
+    }
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let place = clean + &query;
+    // For people, who ask by these.
+    let page = match *method {
+        Method::GET => format!("<a href=\"{}\">Temporary Redirect</a>.\n\n", escaped(&place)),
+        _ => String::new(),
+    };
+    let mut answer = Response::new(Full::from(page));
+    *answer.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    answer.headers_mut().insert(header::LOCATION, HeaderValue::try_from(place).ok()?);
+    if matches!(*method, Method::GET | Method::HEAD) {
+        let html = HeaderValue::from_static("text/html; charset=utf-8");
+        answer.headers_mut().insert(header::CONTENT_TYPE, html);
+    }
+    Some(answer)
+}
+
+fn escaped(text: &str) -> String {
+    let of = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\"", "&#34;"), ("'", "&#39;")];
+    of.iter().fold(text.to_owned(), |text, (sign, name)| text.replace(sign, name))
+}
+
+/// The same place, with what need not be escaped in its path unescaped; `None` where nothing is.
+pub fn unescaped(uri: &Uri) -> Option<Uri> {
+    let mut path = String::with_capacity(uri.path().len());
+    let mut rest = uri.path();
+    while let Some((before, behind)) = rest.split_once('%') {
+        path.push_str(before);
+        let byte = u8::from_str_radix(behind.get(..2)?, 16).ok()?;
+        // Nothing that is answered here has anything else in its path.
+        let is_plain = byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        if !is_plain {
+            return None;
+        }
+        path.push(char::from(byte));
+        rest = &behind[2..];
+    }
+    if path.is_empty() {
+        return None;
+    }
+    path.push_str(rest);
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    Uri::try_from(path + &query).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    fn request(version: Version, uri: &str, hosts: &[&str]) -> Request<()> {
+        let begun = Request::builder().version(version).uri(uri);
+        hosts.iter().fold(begun, |request, host| request.header("host", *host)).body(()).expect("a request")
+    }
+
+    async fn text(answer: Answer) -> String {
+        let body = answer.into_body().collect().await.expect("it is whole").to_bytes();
+        String::from_utf8(body.to_vec()).expect("text")
+    }
+
+    #[tokio::test]
+    async fn http_1_1_has_one_host() {
+        const H1: Version = Version::HTTP_11;
+        for (version, hosts, refused) in [
+            (H1, &["a"][..], None),
+            (H1, &[""], None),
+            (H1, &["[::1]:2379"], None),
+            (Version::HTTP_10, &[], None),
+            (Version::HTTP_2, &[], None),
+            (H1, &[], Some("400 Bad Request: missing required Host header")),
+            (H1, &["a", "b"], Some("400 Bad Request")),
+            (Version::HTTP_10, &["a", "a"], Some("400 Bad Request")),
+            (H1, &["a b"], Some("400 Bad Request: malformed Host header")),
+        ] {
+            match (without_host(&request(version, "/", hosts)), refused) {
+                (None, None) => {}
+                (Some(answer), Some(why)) => {
+                    assert_eq!(answer.status(), StatusCode::BAD_REQUEST);
+                    assert_eq!(text(answer).await, why);
+                }
+                (answer, _) => panic!("{hosts:?}: {answer:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_whole_first_line_says_the_host() {
+        let named = |version, uri, hosts: &[&str]| host_named(&request(version, uri, hosts));
+        assert_eq!(named(Version::HTTP_11, "http://a:1/health", &["b"]), "a:1");
+        assert_eq!(named(Version::HTTP_11, "/health", &["b"]), "b");
+        assert_eq!(named(Version::HTTP_2, "http://a/health", &["b"]), "b");
+        assert_eq!(named(Version::HTTP_2, "http://a/health", &[]), "a");
+        assert_eq!(named(Version::HTTP_10, "/health", &[]), "");
+    }
+
+    #[tokio::test]
+    async fn paths_that_are_not_clean_are_sent_on() {
+        let to = |method: Method, path: &'static str, gateway| elsewhere(&method, &Uri::from_static(path), gateway);
+        for (path, place) in [
+            ("/v3", "/v3/"),
+            ("//v3/kv/put", "/v3/kv/put"),
+            ("/v3/kv/../kv/./put?a=b", "/v3/kv/put?a=b"),
+            ("/../health", "/health"),
+        ] {
+            let answer = to(Method::POST, path, true).expect("another place");
+            assert_eq!(answer.headers()[header::LOCATION], HeaderValue::from_static(place), "{path}");
+            assert!(!answer.headers().contains_key(header::CONTENT_TYPE));
+            assert_eq!(text(answer).await, "");
+        }
+        let shown = to(Method::GET, "//health?a=1&b=2", true).expect("another place");
+        assert_eq!(shown.headers()[header::CONTENT_TYPE], HeaderValue::from_static("text/html; charset=utf-8"));
+        assert_eq!(text(shown).await, "<a href=\"/health?a=1&amp;b=2\">Temporary Redirect</a>.\n\n");
+        for path in ["/", "/v3/", "/v3/kv/put", "/health?x"] {
+            assert!(to(Method::GET, path, true).is_none(), "{path}");
+        }
+        assert!(to(Method::GET, "/v3", false).is_none());
+    }
+
+    #[test]
+    fn letters_may_be_escaped() {
+        let of = |path: &'static str| unescaped(&Uri::from_static(path)).map(|uri| uri.to_string());
+        assert_eq!(of("/%68ealth?a=%41"), Some("/health?a=%41".into()));
+        assert_eq!(of("/v3/kv/%72an%67e"), Some("/v3/kv/range".into()));
+        for path in ["/health", "/%zz", "/%6", "/a%2Fb", "/a%20b", "/%ff"] {
+            assert_eq!(of(path), None, "{path}");
+        }
+    }
+}
