@@ -21,6 +21,8 @@ mod quota;
 mod rights;
 #[path = "bad_input/street.rs"]
 mod street;
+#[path = "bad_input/tracing.rs"]
+mod tracing;
 #[path = "bad_input/transport.rs"]
 mod transport;
 #[path = "bad_input/watch.rs"]

@@ -48,7 +48,7 @@ where
             return *refused;
         }
     };
-    let call = Call::new(porch, rpc, guest);
+    let call = Call::new(porch, rpc, guest, request.headers());
     /// A method of the porch that answers in one message.
     macro_rules! ask {
         ($method:ident) => {

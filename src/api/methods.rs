@@ -59,6 +59,11 @@ macro_rules! rpcs {
                 match self { $(Self::$rpc => $path,)* }
             }
 
+            /// `package.Service/Method`.
+            pub fn full_name(self) -> &'static str {
+                &self.path()[1..]
+            }
+
             /// How its messages flow.
             pub fn flow(self) -> Flow {
                 match self { $(Self::$rpc => Flow::$flow,)* }

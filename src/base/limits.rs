@@ -7,11 +7,13 @@ mod connections;
 mod log;
 mod peers;
 mod shares;
+mod traces;
 
 pub use connections::*;
 pub use log::*;
 pub use peers::*;
 pub use shares::*;
+pub use traces::*;
 
 /// Largest client request, as etcd's `--max-request-bytes` defaults to.
 pub const MAX_REQUEST_BYTES: usize = 1_572_864;

@@ -21,7 +21,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
-use crate::api::{self, Asked, Guest, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
+use crate::api::{self, Asked, Guest, Porch, ReceiveRoom, ReceiveRooms, Seldom, TakenIn, Web};
 use crate::base::limits;
 use crate::env::Env;
 use crate::server::backpressure::Backpressure;
@@ -32,7 +32,6 @@ use crate::server::gathered::{Gathered, Turns};
 use crate::server::head_clock::HeadClock;
 use crate::server::inspected::Inspected;
 use crate::server::security::{Doors, tell_rejected};
-use crate::server::seldom::Seldom;
 use crate::server::socket::{Place, Socket, Stream};
 use crate::server::stream_bound::StreamBound;
 use crate::tls::{Acceptor, CameSealed, Rejected, VerifiedClient, go_text};
@@ -289,7 +288,7 @@ fn connection<E: Env>(
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let sealed = matches!(stream, Stream::Sealed(_));
-    let (turns, guest) = (Turns::default(), porch.welcome());
+    let (turns, guest) = (Turns::default(), porch.welcome(|| stream.at()));
     let intake = guest.intake().clone();
     let pressure = Backpressure::new(intake.clone(), turns.clone());
     let bound = StreamBound::new(intake.clone(), manners.max_concurrent_streams);

@@ -26,6 +26,7 @@ use crate::api::metrics::registry::Metrics;
 use crate::api::porch::Porch;
 use crate::api::session::Session;
 use crate::api::status::{code_name, deadline_exceeded, status_of};
+use crate::api::traces::RequestTrace;
 use crate::api::transport::inbound::as_etcd;
 use crate::api::transport::pieces::Pieces;
 use crate::api::transport::replies::{Replies, Reply};
@@ -48,26 +49,30 @@ struct Ended {
     told: bool,
     /// Kept as long as it lasts, where it may last.
     _lasting: Option<Lasting>,
+    trace: Option<Arc<RequestTrace>>,
 }
 
 impl Ended {
-    fn new(metrics: Arc<Metrics>, rpc: Rpc, intake: &Arc<Intake>) -> Self {
+    fn new(metrics: Arc<Metrics>, rpc: Rpc, intake: &Arc<Intake>, trace: Option<Arc<RequestTrace>>) -> Self {
         metrics.rpc(rpc).started.inc();
         let lasts = rpc.flow() != Flow::Unary || rpc.waits_for_others();
-        Self { metrics, rpc, begun: Instant::now(), told: false, _lasting: lasts.then(|| intake.lasts()) }
+        Self { metrics, rpc, begun: Instant::now(), told: false, _lasting: lasts.then(|| intake.lasts()), trace }
     }
 
-    fn tell(&mut self, code: Code) {
+    fn tell(&mut self, code: Code, text: &str) {
         if !self.told {
             self.told = true;
             self.metrics.handled(self.rpc, code_name(code), self.begun.elapsed());
+            if let Some(trace) = self.trace.take() {
+                trace.end(code, text);
+            }
         }
     }
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.tell(Code::Cancelled);
+        self.tell(Code::Cancelled, "");
     }
 }
 
@@ -98,8 +103,10 @@ struct Terms {
 
 impl<E: Env> Call<E> {
     /// A guest's request of this method.
-    pub fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest) -> Self {
-        Self { ended: Ended::new(porch.metrics.clone(), rpc, guest.intake()), rpc, guest, porch }
+    pub fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest, headers: &http::HeaderMap) -> Self {
+        let begin = |tracer| RequestTrace::begin(tracer, rpc.full_name(), headers, guest.place());
+        let trace = porch.tracer.as_ref().and_then(begin);
+        Self { ended: Ended::new(porch.metrics.clone(), rpc, guest.intake(), trace), rpc, guest, porch }
     }
 
     /// Ends it with a refusal, before anything of it was looked at. One who sends a stream of messages is not waited for.
@@ -112,7 +119,7 @@ impl<E: Env> Call<E> {
     }
 
     fn fail(mut self, status: Status) -> HttpResponse {
-        self.ended.tell(status.code());
+        self.ended.tell(status.code(), status.message());
         status.into_http()
     }
 
@@ -133,7 +140,7 @@ impl<E: Env> Call<E> {
     /// The services, as who asks has them.
     fn session<B>(&self, request: &http::Request<B>) -> Session<E> {
         let credentials = Credentials::of(request.headers(), request.extensions());
-        Session::new(self.porch.clone(), credentials, self.guest.clone())
+        Session::new(self.porch.clone(), credentials, self.guest.clone(), self.ended.trace.clone())
     }
 
     /// The messages of a request.
@@ -179,7 +186,8 @@ impl<E: Env> Call<E> {
         Fut: Future<Output = Result<P, Refusal>> + Send,
     {
         if self.guest.intake().is_overfull() {
-            return self.refuse(&Refusal::TooManyRequests);
+            // By its head alone: what is not read costs least.
+            return self.fail(status_of(&Refusal::TooManyRequests));
         }
         let deadline = match self.admit(&request) {
             Ok(terms) => terms.deadline,
@@ -218,7 +226,7 @@ impl<E: Env> Call<E> {
             Err(status) => self.fail(status),
             Ok(answer) => {
                 self.porch.metrics.rpc(self.rpc).sent.inc();
-                self.ended.tell(Code::Ok);
+                self.ended.tell(Code::Ok, "");
                 response(Reply::one(answer))
             }
         }
@@ -307,8 +315,8 @@ impl<A: Answers> Answers for Counted<A> {
         let answer = self.answers.next().await;
         match &answer {
             Some(Ok(_)) => self.ended.metrics.rpc(self.ended.rpc).sent.inc(),
-            Some(Err(status)) => self.ended.tell(status.code()),
-            None => self.ended.tell(Code::Ok),
+            Some(Err(status)) => self.ended.tell(status.code(), status.message()),
+            None => self.ended.tell(Code::Ok, ""),
         }
         answer
     }
