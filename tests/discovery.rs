@@ -9,6 +9,8 @@ mod name_server;
 mod ports;
 #[path = "discovery/registry.rs"]
 mod registry;
+#[path = "discovery/sealed.rs"]
+mod sealed;
 #[path = "discovery/services.rs"]
 mod services;
 #[path = "discovery/street.rs"]
