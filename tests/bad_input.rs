@@ -7,6 +7,8 @@
 
 #[path = "bad_input/fair_share.rs"]
 mod fair_share;
+#[path = "bad_input/flood.rs"]
+mod flood;
 #[path = "bad_input/heavy.rs"]
 mod heavy;
 #[path = "bad_input/kv.rs"]
@@ -19,6 +21,8 @@ mod quota;
 mod rights;
 #[path = "bad_input/street.rs"]
 mod street;
+#[path = "bad_input/tracing.rs"]
+mod tracing;
 #[path = "bad_input/transport.rs"]
 mod transport;
 #[path = "bad_input/watch.rs"]

@@ -13,6 +13,8 @@ mod damage;
 mod ended_early;
 #[path = "manners/full_disk.rs"]
 mod full_disk;
+#[path = "manners/log_place.rs"]
+mod log_place;
 mod ports;
 #[path = "manners/process.rs"]
 mod process;

@@ -48,7 +48,7 @@ where
             return *refused;
         }
     };
-    let call = Call::new(porch, rpc, guest);
+    let call = Call::new(porch, rpc, guest, request.headers());
     /// A method of the porch that answers in one message.
     macro_rules! ask {
         ($method:ident) => {
@@ -62,6 +62,24 @@ where
         Rpc::Put => ask!(put),
         Rpc::DeleteRange => ask!(delete_range),
         Rpc::Txn => ask!(txn),
+        // What is seldom asked, or lasts, stands elsewhere: it would make room for itself in each request.
+        other => Box::pin(serve_others(call, other, request)).await,
+    }
+}
+
+/// The methods that are not the data's.
+async fn serve_others<E, B>(call: Call<E>, rpc: Rpc, request: http::Request<B>) -> HttpResponse
+where
+    E: Env,
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<StdError> + Send,
+{
+    macro_rules! ask {
+        ($method:ident) => {
+            asked!(call, request, $method)
+        };
+    }
+    match rpc {
         Rpc::Compact => ask!(compact),
         Rpc::LeaseGrant => ask!(lease_grant),
         Rpc::LeaseRevoke => ask!(lease_revoke),
@@ -99,7 +117,7 @@ where
         Rpc::Leader => ask!(leader),
         Rpc::Resign => ask!(resign),
         Rpc::Observe => call.server_stream(request, |session, q| ready(Ok(Observed::open(session, &q)))).await,
-        other => serve_users(call, other, request).await,
+        other => Box::pin(serve_users(call, other, request)).await,
     }
 }
 

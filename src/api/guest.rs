@@ -4,12 +4,15 @@
 //! request no lock while nobody is asked who he is. Does not know what is charged for.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::num::NonZero;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::available_parallelism;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::api::intake::Intake;
 use crate::auth::Asker;
 use crate::base::{Account, Shares, limits};
 
@@ -36,6 +39,8 @@ struct House {
     users: Mutex<HashMap<String, Weak<Patron>>>,
     /// Long reads that are being made.
     reading: Arc<Semaphore>,
+    /// Requests of all that wait to be answered.
+    taken_in: Arc<AtomicUsize>,
 }
 
 /// Those who come to a member.
@@ -47,13 +52,14 @@ impl Guests {
     pub fn new(shares: Arc<Shares>) -> Self {
         let processors = available_parallelism().map_or(1, NonZero::get);
         let reading = Arc::new(Semaphore::new(processors + limits::LONG_READS_BESIDE));
-        Self(Arc::new(House { shares, users: Mutex::default(), reading }))
+        Self(Arc::new(House { shares, users: Mutex::default(), reading, taken_in: Arc::default() }))
     }
 
-    /// One who came by a new connection.
-    pub fn welcome(&self) -> Guest {
+    /// One who came by a new connection, to this place where that is known.
+    pub fn welcome(&self, place: Option<SocketAddr>) -> Guest {
         let own = Patron::new(&self.0.shares);
-        Guest(Arc::new(Seat { own, named: Mutex::default(), house: self.0.clone() }))
+        let intake = Intake::new(self.0.taken_in.clone());
+        Guest(Arc::new(Seat { own, named: Mutex::default(), house: self.0.clone(), intake, place }))
     }
 }
 
@@ -63,6 +69,8 @@ struct Seat {
     /// The user who was named last: mostly there is one a connection.
     named: Mutex<Option<(String, Arc<Patron>)>>,
     house: Arc<House>,
+    intake: Arc<Intake>,
+    place: Option<SocketAddr>,
 }
 
 /// What comes over one connection. Clones are the same.
@@ -82,6 +90,16 @@ impl Guest {
                 patron
             }
         }
+    }
+
+    /// What came over the connection and waits.
+    pub fn intake(&self) -> &Arc<Intake> {
+        &self.0.intake
+    }
+
+    /// Where the connection came to, as far as that is told.
+    pub fn place(&self) -> Option<SocketAddr> {
+        self.0.place
     }
 
     /// Who paid last where users are named: for what is asked before it is known who asks.
@@ -156,7 +174,7 @@ mod tests {
     #[test]
     fn a_user_has_one_account_and_a_connection_its_own() {
         let guests = Guests::new(Arc::default());
-        let [first, second] = [(); 2].map(|()| guests.welcome());
+        let [first, second] = [(); 2].map(|()| guests.welcome(None));
         let id = |guest: &Guest, user: Option<&str>| guest.patron(user.map(asker).as_ref()).account.id();
         assert_ne!(id(&first, None), id(&second, None));
         assert_eq!(id(&first, None), id(&first.clone(), None));
@@ -170,21 +188,21 @@ mod tests {
     #[test]
     fn users_who_have_gone_are_forgotten() {
         let guests = Guests::new(Arc::default());
-        let stays = guests.welcome();
+        let stays = guests.welcome(None);
         let charge = stays.patron(Some(&asker("stays"))).account.charge(Fund::Writes, 7).expect("room");
         for n in 0..10_000 {
-            guests.welcome().patron(Some(&asker(&format!("user {n}"))));
+            guests.welcome(None).patron(Some(&asker(&format!("user {n}"))));
         }
         let kept = guests.0.users.lock().expect("nobody panics").len();
         assert!(kept < 100, "{kept}");
-        assert_eq!(guests.welcome().patron(Some(&asker("stays"))).account.held(Fund::Writes), (1, 7));
+        assert_eq!(guests.welcome(None).patron(Some(&asker("stays"))).account.held(Fund::Writes), (1, 7));
         drop(charge);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_take_his_long_answers_waits_alone() {
         let guests = Guests::new(Arc::default());
-        let [greedy, other] = [(); 2].map(|()| guests.welcome());
+        let [greedy, other] = [(); 2].map(|()| guests.welcome(None));
         let mut answers = Vec::new();
         for _ in 0..limits::LONG_ANSWERS_OF_ONE {
             answers.push(greedy.long_read(&greedy.patron(None)).await.done());

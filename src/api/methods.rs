@@ -59,6 +59,11 @@ macro_rules! rpcs {
                 match self { $(Self::$rpc => $path,)* }
             }
 
+            /// `package.Service/Method`.
+            pub fn full_name(self) -> &'static str {
+                &self.path()[1..]
+            }
+
             /// How its messages flow.
             pub fn flow(self) -> Flow {
                 match self { $(Self::$rpc => Flow::$flow,)* }
@@ -68,6 +73,11 @@ macro_rules! rpcs {
 }
 
 impl Rpc {
+    /// Whether an answer to the one message it takes may wait for what another client does.
+    pub fn waits_for_others(self) -> bool {
+        matches!(self, Self::Lock | Self::Campaign)
+    }
+
     /// Whether a member that only learns answers it, as in etcd; of ranges those alone that need no other member.
     pub fn is_for_learners(self) -> bool {
         matches!(self, Self::Range | Self::Status | Self::Snapshot)

@@ -2,6 +2,7 @@
 //!
 //! Does not know single services.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::api::guest::{Guest, Guests};
 use crate::api::metrics::registry::Metrics;
+use crate::api::traces::Tracer;
 use crate::auth::Asker;
 use crate::base::{Account, Refusal, limits};
 use crate::driver::Handle;
@@ -58,6 +60,8 @@ pub struct Porch<E: Env> {
     pub(super) terms: Terms,
     pub(super) passports: Passports,
     guests: Guests,
+    /// Where spans of requests are made, if they are.
+    pub(super) tracer: Option<Arc<Tracer>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Turns true once, when the node has ended.
@@ -68,7 +72,8 @@ impl<E: Env> Porch<E> {
     /// Services on top of `handle`.
     pub fn new(handle: Handle<E>, terms: Terms, metrics: Arc<Metrics>) -> Self {
         let guests = Guests::new(handle.facts().shares.clone());
-        Self { handle, terms, passports: Passports::default(), guests, metrics, ended: watch::Sender::new(false) }
+        let (passports, ended) = (Passports::default(), watch::Sender::new(false));
+        Self { handle, terms, passports, guests, tracer: None, metrics, ended }
     }
 
     /// The same, where users prove who they are in other ways than by default.
@@ -76,9 +81,14 @@ impl<E: Env> Porch<E> {
         Self { passports, ..self }
     }
 
-    /// Whoever came by a new connection.
-    pub fn welcome(&self) -> Guest {
-        self.guests.welcome()
+    /// The same, where a collector is told of requests.
+    pub fn with_tracer(self, tracer: Option<Arc<Tracer>>) -> Self {
+        Self { tracer, ..self }
+    }
+
+    /// Whoever came by a new connection; `place` is looked up only where it is told.
+    pub fn welcome(&self, place: impl FnOnce() -> Option<SocketAddr>) -> Guest {
+        self.guests.welcome(self.tracer.as_ref().and_then(|_| place()))
     }
 
     /// Waits for the node's end and ends the streams that would wait for ever. To be run beside the services.
@@ -139,7 +149,7 @@ impl<E: Env> Porch<E> {
 }
 
 /// Whether a request came to nothing, or its outcome is open.
-fn is_lost(refusal: &Refusal) -> bool {
+pub(super) fn is_lost(refusal: &Refusal) -> bool {
     matches!(
         refusal,
         Refusal::Timeout

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use crate::api::gate::Credentials;
 use crate::api::guest::{Guest, Patron};
 use crate::api::methods::{Right, Rpc};
-use crate::api::porch::Porch;
+use crate::api::porch::{Porch, is_lost};
+use crate::api::traces::{Draft, Operation, RequestTrace};
 use crate::auth::{Asker, Auth};
 use crate::base::Refusal;
 use crate::env::Env;
@@ -25,11 +26,14 @@ pub struct Session<E: Env> {
     porch: Arc<Porch<E>>,
     credentials: Credentials,
     guest: Guest,
+    /// The spans of the request, where there are.
+    trace: Option<Arc<RequestTrace>>,
 }
 
 impl<E: Env> Clone for Session<E> {
     fn clone(&self) -> Self {
-        Self { porch: self.porch.clone(), credentials: self.credentials.clone(), guest: self.guest.clone() }
+        let (credentials, guest) = (self.credentials.clone(), self.guest.clone());
+        Self { porch: self.porch.clone(), credentials, guest, trace: self.trace.clone() }
     }
 }
 
@@ -42,9 +46,25 @@ impl<E: Env> Deref for Session<E> {
 }
 
 impl<E: Env> Session<E> {
-    /// A session of who shows these, and came by this connection.
-    pub fn new(porch: Arc<Porch<E>>, credentials: Credentials, guest: Guest) -> Self {
-        Self { porch, credentials, guest }
+    /// A session of who shows these, and came by this connection, for a request that is told of or not.
+    pub fn new(porch: Arc<Porch<E>>, credentials: Credentials, guest: Guest, trace: Option<Arc<RequestTrace>>) -> Self {
+        Self { porch, credentials, guest, trace }
+    }
+
+    /// What is to be told of an operation of the request.
+    pub fn draft(&self, operation: &impl Operation) -> Draft {
+        Draft::of(self.trace.as_ref(), operation)
+    }
+
+    /// The spans of the request, where there are.
+    pub fn trace(&self) -> Option<&Arc<RequestTrace>> {
+        self.trace.as_ref()
+    }
+
+    fn event(&self, name: &str) {
+        if let Some(trace) = &self.trace {
+            trace.event(name);
+        }
     }
 
     /// Over which connection.
@@ -114,7 +134,12 @@ impl<E: Env> Session<E> {
     pub async fn propose(&self, command: Command) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
         let asker = self.asker().await?;
         let patron = self.guest.patron(asker.as_ref());
-        self.propose_for(&patron.account, asker.as_ref(), command).await
+        self.event("Send raft proposal");
+        let outcome = self.propose_for(&patron.account, asker.as_ref(), command).await;
+        if outcome.as_ref().err().is_none_or(|refusal| !is_lost(refusal)) {
+            self.event("Receive raft result");
+        }
+        outcome
     }
 
     /// A view of which the asker may read what `check` looks at.

@@ -1,15 +1,19 @@
 //! Every limit of the house in one place, each with its reason. Sizes are bytes, times are milliseconds.
 //!
 //! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`, what travels between
-//! members in `limits/peers.rs`, how connections begin in `limits/connections.rs`.
+//! members in `limits/peers.rs`, how connections begin in `limits/connections.rs`, the raft log's in `limits/log.rs`.
 
 mod connections;
+mod log;
 mod peers;
 mod shares;
+mod traces;
 
 pub use connections::*;
+pub use log::*;
 pub use peers::*;
 pub use shares::*;
+pub use traces::*;
 
 /// Largest client request, as etcd's `--max-request-bytes` defaults to.
 pub const MAX_REQUEST_BYTES: usize = 1_572_864;
@@ -126,38 +130,6 @@ pub const APPLY_BYTES_PER_TURN: usize = 1024 * 1024;
 
 /// Entries applied in one go, for the same reason: a few milliseconds of small ones.
 pub const APPLY_ENTRIES_PER_TURN: usize = 1_000;
-
-/// Size of one write-ahead segment, recycled and pre-written, as etcd's 64 MB.
-pub const WAL_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
-
-/// What a disk writes as a unit: write-ahead batches start at its multiples, so that a torn write harms nothing
-/// that was durable before it.
-pub const SECTOR_BYTES: usize = 512;
-
-/// Write-ahead bytes after which the durable mark is synced: how much of the log's end could be taken away
-/// unnoticed after a power failure, besides what was never synced.
-pub const WAL_MARK_EVERY_BYTES: u64 = 8 * 1024 * 1024;
-
-/// Bytes of a coming write-ahead segment that are pre-written in one go: a few milliseconds of disk time.
-pub const WAL_PREPARE_BYTES: usize = 2 * 1024 * 1024;
-
-/// Bytes of these that are written with one call. ext4 holds what one call wrote as one piece (a folio) of the page cache,
-/// and a small write and its sync cost 28 us in pieces up to this size, 45 us in a piece of 2 MiB (Linux 6.18).
-pub const WAL_FILL_WRITE_BYTES: usize = 64 * 1024;
-
-/// Time between two tries to write a batch for which the disk had no room.
-pub const WAL_ROOM_RETRY_MS: u64 = 200;
-
-/// Segments of the log that a start reads beside the history: the one that ends it and the one made ready. What is written in
-/// them is held in memory while the index is built.
-pub const WAL_SEGMENTS_READ_AHEAD: usize = 2;
-
-/// Damaged places of the log, none of it needed, behind which a start goes on. Each is another reading of the log, and a disk
-/// with more of them is dying.
-pub const WAL_MAX_PASSED_OVER: usize = 16;
-
-/// Used write-ahead segments kept for use again; more would only hold space.
-pub const WAL_MAX_SPARES: usize = 2;
 
 /// Size at which a history segment is sealed: the unit of reclaim.
 pub const HISTORY_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;

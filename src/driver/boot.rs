@@ -90,6 +90,13 @@ fn founders(config: &DriverConfig) -> (Vec<Member>, MemberId, ClusterId) {
     (members, own, derive_cluster_id(&ids))
 }
 
+async fn make_directories<D: Disk>(disk: &D) -> Result<(), Fault> {
+    for dir in ["wal", "history", checkpoint_files::DIR] {
+        disk.create_dir(dir)?;
+    }
+    disk.sync_dir("").await
+}
+
 /// Opens the data directory and builds the node.
 pub(super) async fn boot<E: Env>(
     env: &E,
@@ -98,10 +105,7 @@ pub(super) async fn boot<E: Env>(
     bell: RoomBell,
 ) -> Result<Booted<E::Disk>, Wrong> {
     let disk = env.disk();
-    for dir in ["wal", "history", checkpoint_files::DIR] {
-        disk.create_dir(dir)?;
-    }
-    disk.sync_dir("").await?;
+    make_directories(disk).await?;
     let (found, rechecks) = recheck::newest_images(disk).await?;
     let (members, own, cluster) = founders(config);
     let from_flags = config.joins.unwrap_or(WalIdentity { cluster, member: own });

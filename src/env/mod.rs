@@ -40,7 +40,7 @@ pub use seam::{
     Clock, Disk, DiskFile, Env, Instant, Net, NetListener, NetReader, NetStream, NetWriter, OpenMode, SEALED, Tasks,
 };
 #[cfg(feature = "tokio-env")]
-pub use tokio_disk::{DirLock, TokioDisk, TokioFile};
+pub use tokio_disk::{DirLock, LOCK_FILE, TokioDisk, TokioFile};
 #[cfg(feature = "tokio-env")]
 pub use tokio_env::{TokioClock, TokioEnv, TokioTasks, entropy_seed};
 #[cfg(feature = "tokio-env")]

@@ -1,6 +1,6 @@
-//! The real disk: one directory of the file system.
+//! The real disk: one directory of the file system, of which one part may lie elsewhere.
 //!
-//! Invariants: nothing outside the root is touched; files are made for their owner only; a sync returns after
+//! Invariants: nothing outside the root and that part is touched; files are made for their owner only; a sync returns after
 //! the system's, on the thread that awaits it, which is why every task that waits for the disk has a thread of
 //! its own. Does not know what the files hold.
 
@@ -16,7 +16,8 @@ use rustix::fs::{FlockOperation, flock, statvfs};
 use super::seam::{Disk, DiskFile, OpenMode};
 use crate::base::Fault;
 
-const LOCK_FILE: &str = "LOCK";
+/// In a directory that a process has for itself.
+pub const LOCK_FILE: &str = "LOCK";
 const OWNER_ONLY_DIR: u32 = 0o700;
 const OWNER_ONLY_FILE: u32 = 0o600;
 
@@ -24,6 +25,14 @@ const OWNER_ONLY_FILE: u32 = 0o600;
 #[derive(Clone, Debug)]
 pub struct TokioDisk {
     root: Arc<PathBuf>,
+    elsewhere: Option<Arc<Elsewhere>>,
+}
+
+/// A directory of the tree that lies at another place, perhaps on a disk of its own.
+#[derive(Debug)]
+struct Elsewhere {
+    name: String,
+    place: PathBuf,
 }
 
 /// An open file of a [`TokioDisk`].
@@ -37,6 +46,7 @@ pub struct TokioFile {
 #[derive(Debug)]
 pub struct DirLock {
     file: File,
+    _elsewhere: Option<File>,
 }
 
 /// What the lock's file begins with once a member has begun in its directory; behind it stands which file it is.
@@ -90,7 +100,15 @@ impl TokioDisk {
     pub fn open(root: PathBuf) -> Result<Self, Fault> {
         make_durable_dirs(&root)
             .map_err(|source| Fault::new("create directory", root.display().to_string(), source))?;
-        Ok(Self { root: Arc::new(root) })
+        Ok(Self { root: Arc::new(root), elsewhere: None })
+    }
+
+    /// The same tree, whose directory `name`, at the top, lies at `place`, which is made where it is missing. What is there
+    /// under its own name is not seen any more.
+    pub fn with_elsewhere(self, name: &str, place: PathBuf) -> Result<Self, Fault> {
+        make_durable_dirs(&place)
+            .map_err(|source| Fault::new("create directory", place.display().to_string(), source))?;
+        Ok(Self { elsewhere: Some(Arc::new(Elsewhere { name: name.to_string(), place })), ..self })
     }
 
     /// Where the tree is.
@@ -98,22 +116,11 @@ impl TokioDisk {
         &self.root
     }
 
-    /// Takes the directory for this process alone. A fault of kind `WouldBlock` says that another one has it.
+    /// Takes the directory for this process alone, and the part that lies elsewhere. A fault of kind `WouldBlock` says that another one has it.
     pub fn lock(&self) -> Result<DirLock, Fault> {
-        let fault = |source| Fault::new("lock", self.root.display().to_string(), source);
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY_FILE);
-        let file = options.open(self.root.join(LOCK_FILE)).map_err(fault)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
-            let source = Error::from(errno);
-            fault(match source.kind() {
-                ErrorKind::WouldBlock => {
-                    Error::new(ErrorKind::WouldBlock, "the data directory is in use by another process")
-                }
-                _ => source,
-            })
-        })?;
-        Ok(DirLock { file })
+        let file = lock_directory(&self.root, "the data directory is in use by another process")?;
+        let lock = |elsewhere: &Arc<Elsewhere>| lock_directory(&elsewhere.place, "it is in use by another process");
+        Ok(DirLock { file, _elsewhere: self.elsewhere.as_ref().map(lock).transpose()? })
     }
 
     /// Bytes that this user may still write to the file system of the root.
@@ -126,8 +133,28 @@ impl TokioDisk {
     fn path(&self, name: &str) -> PathBuf {
         let inside = Path::new(name).components().all(|part| matches!(part, Component::Normal(_)));
         assert!(inside, "the name {name:?} leads out of the data directory");
+        if let Some(elsewhere) = &self.elsewhere
+            && let Ok(rest) = Path::new(name).strip_prefix(&elsewhere.name)
+        {
+            return if rest.as_os_str().is_empty() { elsewhere.place.clone() } else { elsewhere.place.join(rest) };
+        }
         self.root.join(name)
     }
+}
+
+fn lock_directory(dir: &Path, in_use: &'static str) -> Result<File, Fault> {
+    let fault = |source| Fault::new("lock", dir.display().to_string(), source);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(OWNER_ONLY_FILE);
+    let file = options.open(dir.join(LOCK_FILE)).map_err(fault)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+        let source = Error::from(errno);
+        fault(match source.kind() {
+            ErrorKind::WouldBlock => Error::new(ErrorKind::WouldBlock, in_use),
+            _ => source,
+        })
+    })?;
+    Ok(file)
 }
 
 fn make_dirs(path: &Path) -> Result<(), Error> {
@@ -247,6 +274,28 @@ mod tests {
         let dir = tempfile::tempdir().expect("made");
         let disk = TokioDisk::open(dir.path().join("data")).expect("opened");
         run_ready(conformance::check(&disk)).expect("conforms");
+    }
+
+    #[test]
+    fn conforms_with_a_part_elsewhere() {
+        let dir = tempfile::tempdir().expect("made");
+        let place = dir.path().join("other/d");
+        let disk = TokioDisk::open(dir.path().join("data")).expect("opened");
+        // The suite's own directory: what is there is seen as if it were in the tree, and nowhere else.
+        let disk = disk.with_elsewhere("d", place.clone()).expect("made");
+        // The suite wants to see it missing first.
+        std::fs::remove_dir(&place).expect("empty");
+        run_ready(conformance::check(&disk)).expect("conforms");
+        assert!(place.is_dir() && !dir.path().join("data/d").exists());
+        disk.open("dx", OpenMode::Create).expect("a name that only begins so");
+        assert!(dir.path().join("data/dx").is_file());
+        // Two trees cannot have one part.
+        let other = TokioDisk::open(dir.path().join("another")).expect("opened");
+        let other = other.with_elsewhere("d", place).expect("there");
+        let held = disk.lock().expect("free");
+        assert!(other.lock().expect_err("held").to_string().contains("in use by another process"));
+        drop(held);
+        other.lock().expect("free again");
     }
 
     #[test]

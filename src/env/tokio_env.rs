@@ -86,6 +86,12 @@ impl TokioEnv {
         })
     }
 
+    /// The same world, one directory of whose disk lies elsewhere, see [`TokioDisk::with_elsewhere`].
+    pub fn with_elsewhere(mut self, name: &str, place: PathBuf) -> Result<Self, Fault> {
+        self.disk = self.disk.with_elsewhere(name, place)?;
+        Ok(self)
+    }
+
     /// The same world, whose connections between members are encrypted where their addresses ask for it.
     #[must_use]
     pub fn sealed_by(mut self, sealing: Arc<dyn Sealing>) -> Self {

@@ -204,9 +204,7 @@ impl<D: Disk> Node<D> {
             }
             Input::DigestAsked { at, reply } => reply.send(self.digest_at(at)),
             Input::RecollectionAsked { of, last, reply } => reply.send(self.recall(of, last)),
-            Input::Recollected { from, remembered, reply } => {
-                reply.send(self.recollected(from, remembered, now, out));
-            }
+            Input::Recollected { from, remembered, reply } => reply.send(self.recollected(from, remembered, now, out)),
             Input::PromisesWanted { reply } => reply.send(self.group.promises_to_tell()),
             Input::PromisesHeld { reply } => reply.send(self.promises_held()),
             Input::PromisesTold(promises) => self.group.remember(&promises),

@@ -7,7 +7,7 @@
 //! 2 the command line is malformed; 3 a fault or damage ended a running server; 130 a second signal.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +16,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::api::{API_VERSION, Metrics, Porch, STORAGE_VERSION, Terms, Traits};
-use crate::base::{MemberId, Wrong, limits};
+use crate::api::{API_VERSION, Collector, Metrics, Porch, STORAGE_VERSION, Terms, Tracing, Traits};
+use crate::base::{Fault, MemberId, Wrong, limits};
 use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
 use crate::env::{DirLock, Env, SEALED, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
@@ -27,6 +27,7 @@ use crate::server::descriptors::{self, Share};
 use crate::server::flags::{FlagStop, Flags};
 use crate::server::founding::InitialMember;
 use crate::server::listen::{Entry, Listener, Manners, Traffic};
+use crate::server::log_place::LogPlace;
 use crate::server::socket::{Listen, Place, Socket};
 use crate::server::{directory, finding, logs, notices, notify, passports};
 
@@ -263,6 +264,7 @@ pub struct Serving {
     pub client_addresses: Vec<std::net::SocketAddr>,
     /// Held until the node has ended.
     lock: DirLock,
+    collector: Option<Collector>,
 }
 
 impl Serving {
@@ -272,19 +274,16 @@ impl Serving {
         let root = PathBuf::from(&config.data_dir);
         directory::check_foreign(&root)?;
         directory::check_finished(&root)?;
-        if !directory::holds_member(&root) {
+        let log = LogPlace::of(&root, &config.wal_dir)?;
+        log.check()?;
+        if !log.holds_member() {
             config.first_start.clone()?;
         }
         let share = descriptors::share(descriptors::raise(), config.quota_bytes)?;
         notices::descriptors(&share);
         let sockets = bind_all(config)?;
         let in_directory = |fault: &dyn std::fmt::Display| format!("data directory {}: {fault}", config.data_dir);
-        let env = TokioEnv::new(root.clone(), entropy_seed()).map_err(|fault| in_directory(&fault))?;
-        let lock = env.disk().lock().map_err(|fault| in_directory(&fault))?;
-        directory::check_log(&root, lock.has_begun())?;
-        if let Some(warning) = directory::open_to_others(&root) {
-            tracing::warn!("{warning}");
-        }
+        let (env, lock) = enter(&root, &log)?;
         if lock.is_copy().map_err(|fault| in_directory(&fault))? {
             notices::copied(&config.data_dir);
         }
@@ -316,10 +315,9 @@ impl Serving {
             election_timeout: config.election_timeout,
         };
         handle.facts().auth.tokens_live_for(passports::token_ttl(config));
+        let collector = config.tracing.as_ref().map(begin_traces).transpose()?;
         let porch = Porch::new(handle.clone(), terms, Arc::new(Metrics::new(traits))).with_passports(passports);
-        let porch = Arc::new(porch);
-        let services = porch.clone();
-        tokio::spawn(async move { services.end_streams_with_the_node().await });
+        let porch = open(porch, collector.as_ref());
         let (stop, stopping) = watch::channel(false);
         let manners = Manners::new(config, &share, doors);
         let clients = sockets.iter().filter(|listener| matches!(listener.traffic(), Traffic::Clients | Traffic::Calls));
@@ -336,7 +334,7 @@ impl Serving {
         let listeners = sockets.into_iter().map(serve).collect();
         tracing::info!(pid = std::process::id(), "ready to serve client requests");
         notify::ready();
-        Ok(Self { handle, env, stop, listeners, client_addresses, lock })
+        Ok(Self { handle, env, stop, listeners, client_addresses, lock, collector })
     }
 
     /// Stops in order: listeners, requests under way, node.
@@ -355,6 +353,9 @@ impl Serving {
         };
         tokio::join!(drained, node);
         let outcome = self.handle.ending().wait().await;
+        if let Some(collector) = self.collector {
+            collector.end().await;
+        }
         let env = self.env;
         let joined = tokio::task::spawn_blocking(move || env.join(JOIN_TIME)).await;
         if let Ok(Err(tasks)) = joined {
@@ -364,6 +365,32 @@ impl Serving {
         }
         outcome
     }
+}
+
+/// The world of a member, its own alone: the data directory and the place of its log, which belong together.
+fn enter(root: &Path, log: &LogPlace) -> Result<(TokioEnv, DirLock), String> {
+    let in_directory = |fault: Fault| format!("data directory {}: {fault}", root.display());
+    let env = log.on(TokioEnv::new(root.to_path_buf(), entropy_seed()).map_err(in_directory)?)?;
+    let lock = env.disk().lock().map_err(in_directory)?;
+    log.settle()?;
+    directory::check_log(root, &log.dir(), lock.has_begun())?;
+    for warning in [root, &log.dir()].into_iter().filter_map(directory::open_to_others) {
+        tracing::warn!("{warning}");
+    }
+    Ok((env, lock))
+}
+
+/// Begins to tell a collector of requests. Ids of spans differ between servers and runs.
+fn begin_traces(tracing: &Tracing) -> Result<Collector, String> {
+    Collector::begin(tracing, [entropy_seed(), entropy_seed()])
+}
+
+/// The services, which end with the node.
+fn open(porch: Porch<TokioEnv>, collector: Option<&Collector>) -> Arc<Porch<TokioEnv>> {
+    let porch = Arc::new(porch.with_tracer(collector.map(Collector::tracer)));
+    let services = porch.clone();
+    tokio::spawn(async move { services.end_streams_with_the_node().await });
+    porch
 }
 
 /// Takes every place of the configuration. Those of peers are let go again: the transport takes them in its turn, and a

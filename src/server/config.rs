@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::api::Web;
+use crate::api::{Tracing, Web};
 use crate::base::{Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
@@ -24,6 +24,8 @@ use crate::server::values;
 pub struct Config {
     pub name: String,
     pub data_dir: String,
+    /// Empty is in the data directory.
+    pub wal_dir: String,
     pub listening: Listening,
     pub advertise_client_urls: Vec<String>,
     pub security: Security,
@@ -76,6 +78,8 @@ pub struct Config {
     pub socket_reuse_port: bool,
     /// What is open by plain HTTP, and for whom.
     pub web: Web,
+    /// `None` tells nobody of requests.
+    pub tracing: Option<Tracing>,
     /// Whether `--metrics` is `extensive`.
     pub extensive_metrics: bool,
     pub proof: ProofFlags,
@@ -194,14 +198,14 @@ impl Config {
             initial_election_tick_advance: read.flag("initial-election-tick-advance")?,
             snapshot_catchup_entries: read.number("snapshot-catchup-entries")?,
             auto_compaction,
+            tracing: tracing(&read)?,
             heartbeat,
             election_timeout,
             snapshot_count: snapshot_count(&read)?,
             quota_bytes: quota(flags)?,
             max_txn_ops: usize_of(read.within("max-txn-ops", 1, MAX_TXN_OPS_CEILING)?),
             max_request_bytes: usize_of(read.within("max-request-bytes", 1, MAX_REQUEST_CEILING)?),
-            max_concurrent_streams: u32::try_from(read.within("max-concurrent-streams", 1, u32::MAX.into())?)
-                .unwrap_or(u32::MAX),
+            max_concurrent_streams: streams(&read)?,
             keepalive_interval: Some(read.duration("grpc-keepalive-interval")?).filter(|time| !time.is_zero()),
             keepalive_timeout: read.duration("grpc-keepalive-timeout")?,
             ping_time: ping_time(&read)?,
@@ -225,6 +229,7 @@ impl Config {
             web: web(&read)?,
             name,
             data_dir,
+            wal_dir: read.text("wal-dir"),
         })
     }
 
@@ -291,6 +296,11 @@ fn founders(
         Ok(members) => (members, None, Ok(())),
         Err(why) => (vec![alone], None, Err(why)),
     }
+}
+
+fn streams(read: &Reader<'_>) -> Result<u32, String> {
+    let streams = read.within("max-concurrent-streams", 1, u32::MAX.into())?;
+    Ok(u32::try_from(streams).expect("it was held against the bound"))
 }
 
 /// Where etcd is told of none gRPC has its own.
@@ -410,6 +420,28 @@ fn check_times(read: &Reader<'_>, features: &Features) -> Result<(Option<Duratio
     Ok((Some(data).filter(|time| !time.is_zero()), compacted))
 }
 
+/// Where spans go; a rate out of range is refused in etcd's words.
+fn tracing(read: &Reader<'_>) -> Result<Option<Tracing>, String> {
+    if !read.flag("enable-distributed-tracing")? {
+        return Ok(None);
+    }
+    let name = "distributed-tracing-sampling-rate";
+    let rate = values::signed(&read.text(name)).map_err(|why| format!("--{name}: {why}"))?;
+    let per_million = match u32::try_from(rate) {
+        Ok(rate @ ..=1_000_000) => rate,
+        _ => {
+            let what = if rate < 0 { "positive" } else { "less than 1000000" };
+            let why = format!("tracing sampling rate must be {what}");
+            return Err(format!("distributed tracing configurition is not valid: ({why})"));
+        }
+    };
+    let address = read.text("distributed-tracing-address");
+    let (service_name, instance_id) =
+        (read.text("distributed-tracing-service-name"), read.text("distributed-tracing-instance-id"));
+    let tracing = Tracing { address, service_name, instance_id, per_million }.check();
+    tracing.map(Some).map_err(|why| format!("--distributed-tracing-address: {why}"))
+}
+
 fn progress_interval(read: &Reader<'_>) -> Result<Duration, String> {
     let given = read.duration("watch-progress-notify-interval")?;
     Ok(if given.is_zero() { PROGRESS_INTERVAL } else { given.max(MIN_PROGRESS_INTERVAL) })
@@ -422,6 +454,15 @@ mod tests {
     fn config(arguments: &[&str]) -> Result<Config, String> {
         let flags = Flags::read(arguments.iter().map(|argument| argument.to_string()), []);
         Config::from_flags(&flags.map_err(|stop| stop.to_string())?)
+    }
+
+    #[test]
+    fn tracing_is_off_until_it_is_asked_for() {
+        assert_eq!(config(&["--distributed-tracing-sampling-rate=-7"]).expect("fine").tracing, None);
+        let on = config(&["--enable-distributed-tracing", "--distributed-tracing-sampling-rate=1000000"]);
+        let tracing = on.expect("fine").tracing.expect("asked for");
+        assert_eq!((tracing.per_million, tracing.address.as_str()), (1_000_000, "localhost:4317"));
+        assert_eq!((tracing.service_name.as_str(), tracing.instance_id.as_str()), ("etcd", ""));
     }
 
     #[test]
@@ -511,6 +552,18 @@ mod tests {
             (&["--compact-hash-check-time=0s"], "--compact-hash-check-time must be >0 (set to 0s)"),
             (&["--feature-gates=LeaseCheckpointPersist=true"], "enabling feature gate LeaseCheckpointPersist requires"),
             (&["--feature-gates=Foo=true"], "invalid value \"Foo=true\" for flag -feature-gates: unrecognized feature"),
+            (
+                &["--enable-distributed-tracing", "--distributed-tracing-sampling-rate=-1"],
+                "distributed tracing configurition is not valid: (tracing sampling rate must be positive)",
+            ),
+            (
+                &["--enable-distributed-tracing", "--distributed-tracing-sampling-rate=1000001"],
+                "distributed tracing configurition is not valid: (tracing sampling rate must be less than 1000000)",
+            ),
+            (
+                &["--enable-distributed-tracing", "--distributed-tracing-address=here"],
+                "--distributed-tracing-address: \"here\" is not in the format \"host:port\"",
+            ),
         ];
         for (arguments, text) in table {
             let refused = config(arguments).and_then(|config| config.first_start).expect_err("does not hold together");

@@ -7,11 +7,16 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::env::LOCK_FILE;
+
 /// Refuses a directory that holds a store of etcd and none of ours: starting beside it would look like the loss of
 /// every key.
 pub fn check_foreign(root: &Path) -> Result<(), String> {
     let etcds = root.join("member");
-    if root.join("wal").is_dir() || !(etcds.join("wal").is_dir() || etcds.join("snap").is_dir()) {
+    if root.join("wal").is_dir()
+        || root.join(PLACE_NOTE).exists()
+        || !(etcds.join("wal").is_dir() || etcds.join("snap").is_dir())
+    {
         return Ok(());
     }
     Err(format!(
@@ -36,23 +41,38 @@ pub fn check_finished(root: &Path) -> Result<(), String> {
     ))
 }
 
-/// Whether a member has begun there.
+/// In a data directory: where its log is, if that is elsewhere.
+pub const PLACE_NOTE: &str = "wal-dir";
+
+/// Whether a member has begun there, wherever its log is.
 pub fn holds_member(root: &Path) -> bool {
-    root.join("wal/durable").exists()
+    root.join("wal/durable").exists() || root.join(PLACE_NOTE).exists()
 }
 
-/// Refuses a directory whose log is gone although the member had `begun`: it would start as a new one, without what it
+/// Whether a directory has something of a log in it.
+pub fn holds_log(dir: &Path) -> bool {
+    let mut log = fs::read_dir(dir).into_iter().flatten().flatten();
+    log.any(|entry| entry.file_name() == "durable" || entry.path().extension().is_some_and(|e| e == "seg"))
+}
+
+/// Whether something of a member is in a data directory, besides its log.
+pub fn begun_in(root: &Path) -> bool {
+    let is_noted = fs::metadata(root.join(LOCK_FILE)).is_ok_and(|lock| lock.len() > 0);
+    let has_files = |dir: &str| fs::read_dir(root.join(dir)).is_ok_and(|mut entries| entries.next().is_some());
+    is_noted || has_files("history") || has_files("checkpoint")
+}
+
+/// Refuses a directory whose log is gone from `log` although the member had `begun`: it would start as a new one, without what it
 /// acknowledged.
-pub fn check_log(root: &Path, begun: bool) -> Result<(), String> {
-    let mut log = fs::read_dir(root.join("wal")).into_iter().flatten().flatten();
-    if !begun || log.any(|entry| entry.file_name() == "durable" || entry.path().extension().is_some_and(|e| e == "seg"))
-    {
+pub fn check_log(root: &Path, log: &Path, begun: bool) -> Result<(), String> {
+    if !begun || holds_log(log) {
         return Ok(());
     }
     Err(format!(
-        "data directory {}: the member has begun, but its log (wal/) is gone; put it back, or remove the directory as a \
+        "data directory {}: the member has begun, but its log ({}/) is gone; put it back, or remove the directory as a \
          whole and let the member join again",
-        root.display()
+        root.display(),
+        log.strip_prefix(root).unwrap_or(log).display()
     ))
 }
 
@@ -110,12 +130,13 @@ mod tests {
     fn a_log_that_was_taken_away_is_missed() {
         let directory = tempfile::tempdir().expect("a directory");
         let root = directory.path();
-        assert_eq!(check_log(root, false), Ok(()));
-        assert!(check_log(root, true).expect_err("no log").contains("is gone"));
+        let log = &root.join("wal");
+        assert_eq!(check_log(root, log, false), Ok(()));
+        assert!(check_log(root, log, true).expect_err("no log").contains("its log (wal/) is gone"));
         fs::create_dir(root.join("wal")).expect("made");
-        assert!(check_log(root, true).is_err(), "an empty one is none");
+        assert!(check_log(root, log, true).is_err(), "an empty one is none");
         fs::write(root.join("wal/0000000000000001.seg"), b"x").expect("written");
-        assert_eq!(check_log(root, true), Ok(()));
+        assert_eq!(check_log(root, log, true), Ok(()));
     }
 
     #[test]

@@ -60,6 +60,11 @@ impl Turns {
     pub fn begin(&self) {
         self.0.fetch_add(1, Relaxed);
     }
+
+    /// The number of the one that is under way.
+    pub fn current(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
 }
 
 /// A connection that gathers what is written. Its task must call [`Turns::begin`], and in each turn read or flush, as
@@ -82,7 +87,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
 
     /// Whether something is held of an earlier turn.
     fn is_due(&self) -> bool {
-        !self.held.is_empty() && self.turns.0.load(Relaxed) != self.since
+        !self.held.is_empty() && self.turns.current() != self.since
     }
 
     /// Writes all that is held.
@@ -109,7 +114,7 @@ impl<S: AsyncWrite + Unpin> Gathered<S> {
     /// Holds these until the next turn, which is asked for.
     fn hold(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) {
         if self.held.is_empty() && bufs.iter().any(|buf| !buf.is_empty()) {
-            self.since = self.turns.0.load(Relaxed);
+            self.since = self.turns.current();
             cx.waker().wake_by_ref();
         }
         for buf in bufs {

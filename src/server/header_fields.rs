@@ -10,22 +10,10 @@
 //! is no longer than the old one; the library's dynamic table then holds at least what the client's holds, at the same
 //! numbers. What stays refused: an empty value, and a name that is spelled out instead of numbered.
 //!
-//! Invariants: no byte is added, taken away or held back; bytes of other protocols and other frames pass as they are.
+//! Invariants: no byte is added or taken away; bytes of other frames pass as they are. Does not know where frames begin.
 
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use crate::server::frames::{CONTINUATION, HEADERS, Head, PADDED, PRIORITY};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-
-/// Frame types and flags of HTTP/2 (RFC 9113, section 6).
-const HEADERS: u8 = 1;
-const CONTINUATION: u8 = 9;
-const PADDED: u8 = 0x08;
-const PRIORITY: u8 = 0x20;
-const FRAME_HEAD_BYTES: usize = 9;
 const PRIORITY_BYTES: usize = 5;
 
 /// `:authority`, `:scheme http` and `:scheme https` in HPACK's static table (RFC 7541, appendix A).
@@ -34,21 +22,17 @@ const UNREAD_NAMES: [u8; 3] = [1, 6, 7];
 /// What stands in place of such a value: a letter may stand in either.
 const FILLER: u8 = b'x';
 
-/// Where the bytes of a connection stand.
+/// Where the payload of a frame stands.
 #[derive(Clone, Copy, Debug)]
 enum At {
-    /// So much of the preface was seen.
-    Preface(usize),
-    /// This is no HTTP/2.
-    Other,
-    /// So much of a frame's head was seen.
-    Head(usize),
-    /// The length of a frame's padding comes next.
+    /// Nothing of it is looked at any more.
+    Rest,
+    /// The length of its padding comes next.
     PadLength { left: usize, priority: bool },
-    /// So much of the payload is skipped before what follows it.
-    Skip { skip: usize, block: usize, padding: usize },
+    /// So much is skipped before a block of header fields.
+    Skip { skip: usize, block: usize },
     /// A block of header fields.
-    Block { left: usize, padding: usize },
+    Block { left: usize },
 }
 
 /// Where a block of header fields stands. It may go on in another frame.
@@ -85,75 +69,64 @@ enum Part {
 
 /// Finds and overwrites the values.
 #[derive(Debug)]
-struct Filler {
+pub struct Filler {
     at: At,
-    head: [u8; FRAME_HEAD_BYTES],
     field: Field,
     /// Whether the value that comes is one that nobody reads.
     unread: bool,
 }
 
 impl Filler {
-    fn new() -> Self {
-        Self { at: At::Preface(0), head: [0; FRAME_HEAD_BYTES], field: Field::Begin, unread: false }
+    /// Before the first frame.
+    pub fn new() -> Self {
+        Self { at: At::Rest, field: Field::Begin, unread: false }
     }
 
-    /// Passes over the next bytes.
-    fn pass(&mut self, mut bytes: &mut [u8]) {
-        while !bytes.is_empty() {
-            let used = self.pass_some(bytes);
-            bytes = &mut bytes[used..];
+    /// The head of a frame has come.
+    pub fn begin_frame(&mut self, head: &Head) {
+        let priority = head.flags & PRIORITY != 0;
+        let skip = if priority { PRIORITY_BYTES } else { 0 }.min(head.length);
+        self.at = match head.kind {
+            HEADERS if head.flags & PADDED != 0 && head.length > 0 => At::PadLength { left: head.length, priority },
+            HEADERS => skipped(skip, head.length - skip),
+            CONTINUATION => skipped(0, head.length),
+            _ => At::Rest,
+        };
+        if head.kind == HEADERS {
+            self.field = Field::Begin;
+        }
+    }
+
+    /// Passes over the next bytes of that frame's payload.
+    pub fn pass(&mut self, mut payload: &mut [u8]) {
+        while !payload.is_empty() && !matches!(self.at, At::Rest) {
+            let used = self.pass_some(payload);
+            payload = &mut payload[used..];
         }
     }
 
     /// Passes over some bytes; how many.
     fn pass_some(&mut self, bytes: &mut [u8]) -> usize {
         match self.at {
-            At::Other => return bytes.len(),
-            At::Preface(seen) if bytes[0] != PREFACE[seen] => self.at = At::Other,
-            At::Preface(seen) if seen + 1 == PREFACE.len() => self.at = At::Head(0),
-            At::Preface(seen) => self.at = At::Preface(seen + 1),
-            At::Head(seen) => {
-                self.head[seen] = bytes[0];
-                self.at = if seen + 1 == FRAME_HEAD_BYTES { self.payload() } else { At::Head(seen + 1) };
-            }
+            At::Rest => bytes.len(),
             At::PadLength { left, priority } => {
                 let left = left - 1;
                 let skip = if priority { PRIORITY_BYTES } else { 0 }.min(left);
                 let padding = usize::from(bytes[0]).min(left - skip);
-                self.at = skipped(skip, left - skip - padding, padding);
+                self.at = skipped(skip, left - skip - padding);
+                1
             }
-            At::Skip { skip, block, padding } => {
+            At::Skip { skip, block } => {
                 let part = skip.min(bytes.len());
-                self.at = skipped(skip - part, block, padding);
-                return part;
+                self.at = skipped(skip - part, block);
+                part
             }
-            At::Block { left, padding } => {
+            At::Block { left } => {
                 let part = left.min(bytes.len());
                 self.fields(&mut bytes[..part]);
-                self.at = if part == left { skipped(padding, 0, 0) } else { At::Block { left: left - part, padding } };
-                return part;
+                self.at = skipped(0, left - part);
+                part
             }
-        }
-        1
-    }
-
-    /// What follows a frame's head.
-    fn payload(&mut self) -> At {
-        let [a, b, c, kind, flags, ..] = self.head;
-        let length = u32::from_be_bytes([0, a, b, c]) as usize;
-        match kind {
-            HEADERS => {
-                self.field = Field::Begin;
-                let priority = flags & PRIORITY != 0;
-                if flags & PADDED != 0 && length > 0 {
-                    return At::PadLength { left: length, priority };
-                }
-                let skip = if priority { PRIORITY_BYTES } else { 0 }.min(length);
-                skipped(skip, length - skip, 0)
-            }
-            CONTINUATION => skipped(0, length, 0),
-            _ => skipped(length, 0, 0),
         }
     }
 
@@ -231,13 +204,12 @@ impl Filler {
     }
 }
 
-/// What stands after `skip` bytes of a payload.
-fn skipped(skip: usize, block: usize, padding: usize) -> At {
-    match (skip, block, padding) {
-        (0, 0, 0) => At::Head(0),
-        (0, 0, padding) => At::Skip { skip: padding, block: 0, padding: 0 },
-        (0, left, padding) => At::Block { left, padding },
-        (skip, block, padding) => At::Skip { skip, block, padding },
+/// What stands before so much of a block of fields; behind it there is padding at most.
+fn skipped(skip: usize, block: usize) -> At {
+    match (skip, block) {
+        (0, 0) => At::Rest,
+        (0, left) => At::Block { left },
+        (skip, block) => At::Skip { skip, block },
     }
 }
 
@@ -250,67 +222,29 @@ fn text(left: usize, part: Part) -> Field {
     }
 }
 
-/// A connection whose unread header fields are overwritten.
-pub struct Passable<S> {
-    stream: S,
-    filler: Filler,
-}
-
-impl<S> Passable<S> {
-    /// From its first byte on.
-    pub fn new(stream: S) -> Self {
-        Self { stream, filler: Filler::new() }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Passable<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
-        self.filler.pass(&mut buf.filled_mut()[before..]);
-        outcome
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Passable<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::frames::{Found, Frames, PREFACE, testing};
     use proptest::prelude::*;
 
     fn frame(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
-        let length = (payload.len() as u32).to_be_bytes();
-        [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
+        testing::frame(kind, flags, 1, payload)
     }
 
     fn passed(bytes: &[u8], cut: usize) -> Vec<u8> {
-        let (mut bytes, mut filler) = (bytes.to_vec(), Filler::new());
-        bytes.chunks_mut(cut).for_each(|part| filler.pass(part));
+        let (mut bytes, mut frames, mut filler) = (bytes.to_vec(), Frames::of_client(), Filler::new());
+        for mut part in bytes.chunks_mut(cut) {
+            while !part.is_empty() {
+                let (used, found) = frames.next(part);
+                match found {
+                    Found::Nothing => {}
+                    Found::Head(head) => filler.begin_frame(&head),
+                    Found::Payload => filler.pass(&mut part[..used]),
+                }
+                part = &mut part[used..];
+            }
+        }
         bytes
     }
 

@@ -21,19 +21,19 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
-use crate::api::{self, Asked, Guest, Porch, ReceiveRoom, ReceiveRooms, TakenIn, Web};
+use crate::api::{self, Asked, Guest, Porch, ReceiveRoom, ReceiveRooms, Seldom, TakenIn, Web};
 use crate::base::limits;
 use crate::env::Env;
+use crate::server::backpressure::Backpressure;
 use crate::server::config::Config;
 use crate::server::counted::{Counted, Received};
 use crate::server::descriptors::Share;
 use crate::server::gathered::{Gathered, Turns};
 use crate::server::head_clock::HeadClock;
-use crate::server::header_fields::Passable;
-use crate::server::pings::Pings;
+use crate::server::inspected::Inspected;
 use crate::server::security::{Doors, tell_rejected};
-use crate::server::seldom::Seldom;
 use crate::server::socket::{Place, Socket, Stream};
+use crate::server::stream_bound::StreamBound;
 use crate::tls::{Acceptor, CameSealed, Rejected, VerifiedClient, go_text};
 
 /// What a listener serves.
@@ -115,7 +115,11 @@ impl Manners {
     /// The manners the flags set, with so many connections as the descriptors allow.
     pub fn new(config: &Config, share: &Share, doors: Doors) -> Self {
         Self {
-            max_concurrent_streams: config.max_concurrent_streams,
+            max_concurrent_streams: match config.max_concurrent_streams {
+                // No bound is asked for.
+                u32::MAX => limits::CONCURRENT_STREAMS,
+                streams => streams,
+            },
             keepalive_interval: config.keepalive_interval,
             keepalive_timeout: config.keepalive_timeout,
             ping_time: config.ping_time,
@@ -284,16 +288,20 @@ fn connection<E: Env>(
     mut stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let sealed = matches!(stream, Stream::Sealed(_));
-    let stream = Counted::new(Pings::new(Passable::new(stream), manners.ping_time), porch.metrics.clone());
+    let (turns, guest) = (Turns::default(), porch.welcome(|| stream.at()));
+    let intake = guest.intake().clone();
+    let pressure = Backpressure::new(intake.clone(), turns.clone());
+    let bound = StreamBound::new(intake.clone(), manners.max_concurrent_streams);
+    let stream = Inspected::new(stream, manners.ping_time, pressure, bound);
+    let stream = Counted::new(stream, porch.metrics.clone());
     let received = stream.received();
     let mut builder = auto::Builder::clone(builder);
     builder.http1().timer(HeadClock::new(received.clone()));
-    let turns = Turns::default();
     let stream = Gathered::new(stream, turns.clone());
     let spoke = Arc::new(AtomicBool::new(false));
     let service = {
         let (porch, web, spoke) = (porch.clone(), manners.web.clone(), spoke.clone());
-        let from = (manners.rooms.connection(), porch.welcome());
+        let from = (manners.rooms.connection(), guest);
         service_fn(move |mut request: http::Request<Incoming>| {
             if sealed {
                 request.extensions_mut().insert(CameSealed);
@@ -302,7 +310,12 @@ fn connection<E: Env>(
                 request.extensions_mut().insert(client.clone());
             }
             spoke.store(true, Ordering::Relaxed);
-            answer(porch.clone(), web.clone(), traffic, from.clone(), request)
+            let unbegun = intake.arrived();
+            let answer = answer(porch.clone(), web.clone(), traffic, from.clone(), request);
+            async move {
+                drop(unbegun);
+                answer.await
+            }
         })
     };
     let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
@@ -351,13 +364,14 @@ async fn answer<E: Env>(
     request: http::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
     Ok(match traffic {
-        Traffic::Clients if !is_grpc(&request) => api::respond(&porch, &web, request, from).await,
-        Traffic::Web => api::respond(&porch, &web, request, from).await,
+        // Kept elsewhere: a call is to take no more room than it needs.
+        Traffic::Clients if !is_grpc(&request) => Box::pin(api::respond(&porch, &web, request, from)).await,
+        Traffic::Web => Box::pin(api::respond(&porch, &web, request, from)).await,
         Traffic::Clients | Traffic::Calls => {
             let (room, guest) = from;
             api::serve(porch, request.map(|body| Asked::Sent(TakenIn::new(body, room))), guest).await
         }
-        Traffic::Metrics => api::respond_metrics(&porch, request).await,
+        Traffic::Metrics => Box::pin(api::respond_metrics(&porch, request)).await,
     })
 }
 
@@ -368,4 +382,27 @@ fn is_grpc<B>(request: &http::Request<B>) -> bool {
             .headers()
             .get(http::header::CONTENT_TYPE)
             .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::env::TokioEnv;
+
+    /// Of what a function returns.
+    fn size<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    fn size3<A, B, C, F>(_: impl Fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_call_that_waits_takes_little_room() {
+        let whole = size(answer::<TokioEnv>);
+        let call = size3(api::serve::<TokioEnv, Asked<TakenIn<Incoming>>>);
+        println!("{whole} {call}");
+        assert!(whole <= 8 << 10, "{whole} bytes");
+    }
 }

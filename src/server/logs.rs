@@ -151,6 +151,33 @@ struct Fields {
     rest: Map<String, Value>,
 }
 
+/// Fields that are lists of names, as etcd's are; who tells them joins their names by commas or shows the list.
+const LISTS: [&str; 16] = [
+    "added-peer-peer-urls",
+    "advertise-client-urls",
+    "advertise-peer-urls",
+    "cors",
+    "discovery-endpoints",
+    "endpoints",
+    "found-cluster",
+    "host-whitelist",
+    "initial-advertise-peer-urls",
+    "listen-client-http-urls",
+    "listen-client-urls",
+    "listen-metrics-urls",
+    "listen-peer-urls",
+    "peer-urls",
+    "remote-peer-urls",
+    "urls",
+];
+
+/// The names in a list; a text that is none is one name.
+fn names(text: &str) -> Value {
+    let names = text.split(',').filter(|name| !name.is_empty()).map(Value::from);
+    let shown = if text.starts_with('[') { serde_json::from_str::<Vec<String>>(text).ok() } else { None };
+    shown.map_or_else(|| names.collect(), Value::from)
+}
+
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         if field.name() == "message" {
@@ -159,7 +186,12 @@ impl Fields {
                 other => other.to_string(),
             };
         } else {
-            self.rest.insert(field.name().replace('_', "-"), value);
+            let name = field.name().replace('_', "-");
+            let value = match value {
+                Value::String(text) if LISTS.contains(&name.as_str()) => names(&text),
+                other => other,
+            };
+            self.rest.insert(name, value);
         }
     }
 }
@@ -213,6 +245,22 @@ mod tests {
         ];
         for (micros, text) in table {
             assert_eq!(timestamp(UNIX_EPOCH + Duration::from_micros(micros)), text);
+        }
+    }
+
+    #[test]
+    fn lists_of_names_are_lists() {
+        assert!(LISTS.is_sorted());
+        let urls = ["http://a:1".to_string(), "http://[::1]:2".to_string()];
+        for (text, shown) in [
+            (urls.join(","), r#"["http://a:1","http://[::1]:2"]"#),
+            (format!("{urls:?}"), r#"["http://a:1","http://[::1]:2"]"#),
+            (format!("{:?}", &urls[1..]), r#"["http://[::1]:2"]"#),
+            ("[::1]:2".to_string(), r#"["[::1]:2"]"#),
+            (String::new(), "[]"),
+            ("[]".to_string(), "[]"),
+        ] {
+            assert_eq!(names(&text).to_string(), shown);
         }
     }
 

@@ -3,6 +3,7 @@
 //! Invariant: everything that can be refused is refused before the data directory is touched.
 
 mod auto_compaction;
+mod backpressure;
 mod compose;
 pub mod config;
 mod config_file;
@@ -15,11 +16,14 @@ mod finding;
 mod flag_table;
 pub mod flags;
 pub mod founding;
+mod frames;
 mod gathered;
 mod head_clock;
 mod header_fields;
+mod inspected;
 pub mod listen;
 mod log_outputs;
+mod log_place;
 mod log_rotation;
 mod logs;
 mod notices;
@@ -27,11 +31,12 @@ mod notify;
 mod passports;
 mod pings;
 mod security;
-mod seldom;
 mod socket;
+mod stream_bound;
 mod values;
 
 pub use compose::{Serving, main};
 pub use config::Config;
 pub use directory::{UNFINISHED, holds_member};
 pub use founding::InitialMember;
+pub use log_place::{LOG, LogPlace, marry};

@@ -19,6 +19,7 @@ pub fn starting(config: &Config) {
         pid = std::process::id(),
         name = config.name,
         data_dir = config.data_dir,
+        wal_dir = config.wal_dir,
         listen_client_urls = addresses(&config.listening.clients),
         advertise_client_urls = config.advertise_client_urls.join(","),
         listen_peer_urls = addresses(&config.listening.peers),

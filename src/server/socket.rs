@@ -172,6 +172,15 @@ impl Stream {
         }
     }
 
+    /// Where this end is, on the network.
+    pub fn at(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Net(stream) => stream.local_addr().ok(),
+            Self::File(_) => None,
+            Self::Sealed(stream) => stream.get_ref().0.at(),
+        }
+    }
+
     /// Whether the other end begins as one of TLS does; waits for its first byte, and leaves it. One that goes away before
     /// does.
     pub async fn begins_sealed(&self) -> io::Result<bool> {

@@ -14,13 +14,15 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::{Exit, Failure};
 use crate::base::Fault;
-use crate::env::{DirLock, TokioDisk};
-use crate::server::UNFINISHED;
+use crate::env::{DirLock, LOCK_FILE, TokioDisk};
+use crate::server::{LOG, UNFINISHED, marry};
 
 /// A directory being made; see the module's head.
 pub struct Beside {
     place: PathBuf,
     draft: PathBuf,
+    /// Where the log is to be and where it is being made, if that is not in the directory.
+    log: Option<(PathBuf, PathBuf)>,
     disk: TokioDisk,
     lock: Option<DirLock>,
     kept: bool,
@@ -98,22 +100,47 @@ pub fn check_free(place: &Path) -> Result<(), Failure> {
     Err(Failure::new(Exit::Error, format!("data-dir {:?} not empty or could not be read", place.display().to_string())))
 }
 
+/// Where what is to stand at `place` is made.
+fn draft_of(place: &Path) -> (PathBuf, PathBuf) {
+    // A trailing slash would put the draft inside.
+    let place: PathBuf = place.components().collect();
+    let mut draft = place.clone().into_os_string();
+    draft.push(".part");
+    (place, PathBuf::from(draft))
+}
+
+fn fault(what: &'static str, path: &Path, source: io::Error) -> Fault {
+    Fault::new(what, path.display().to_string(), source)
+}
+
+/// Makes a directory's name durable.
+fn sync_parent(place: &Path) -> Result<(), Fault> {
+    let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = fs::File::open(parent).and_then(|parent| parent.sync_all());
+    synced.map_err(|source| fault("sync", parent, source))
+}
+
 impl Beside {
-    /// Begins one that is to stand at `place`.
-    pub fn begin(place: &Path) -> Result<Self, Failure> {
+    /// Begins one that is to stand at `place`, with its log at a place of its own or in it.
+    pub fn begin(place: &Path, log: Option<&Path>) -> Result<Self, Failure> {
         check_free(place)?;
-        // A trailing slash would put the draft inside.
-        let place: PathBuf = place.components().collect();
-        let mut draft = place.clone().into_os_string();
-        draft.push(".part");
-        let draft = PathBuf::from(draft);
-        let disk = TokioDisk::open(draft.clone())?;
+        let (place, draft) = draft_of(place);
+        let log = log.map(draft_of);
+        let mut disk = TokioDisk::open(draft.clone())?;
+        if let Some((_, draft)) = &log {
+            disk = disk.with_elsewhere(LOG, draft.clone())?;
+        }
         let lock = disk.lock()?;
         // From here on it goes again, should anything fail.
-        let beside = Self { place, draft, disk, lock: Some(lock), kept: false };
+        let beside = Self { place, draft, log, disk, lock: Some(lock), kept: false };
         let mark = beside.draft.join(UNFINISHED);
         fs::write(&mark, b"").map_err(|source| Fault::new("write", mark.display().to_string(), source))?;
-        for name in ["wal", "history", "checkpoint"] {
+        let left_in_log = beside.log.iter().flat_map(|(_, draft)| fs::read_dir(draft).into_iter().flatten().flatten());
+        for left in left_in_log.filter(|entry| entry.file_name() != LOCK_FILE) {
+            let left = left.path();
+            fs::remove_file(&left).map_err(|source| Fault::new("remove", left.display().to_string(), source))?;
+        }
+        for name in [LOG, "history", "checkpoint"] {
             let left = beside.draft.join(name);
             if left.exists() {
                 fs::remove_dir_all(&left).map_err(|source| Fault::new("remove", left.display().to_string(), source))?;
@@ -129,19 +156,23 @@ impl Beside {
 
     /// Moves it to its place. Everything in it is durable.
     pub fn keep(mut self) -> Result<(), Failure> {
-        let fault = |what, path: &Path, source| Fault::new(what, path.display().to_string(), source);
         check_free(&self.place)?;
         // It is whole by now, under whatever name.
         let mark = self.draft.join(UNFINISHED);
         fs::remove_file(&mark).map_err(|source| fault("remove", &mark, source))?;
         let synced = fs::File::open(&self.draft).and_then(|draft| draft.sync_all());
         synced.map_err(|source| fault("sync", &self.draft, source))?;
+        if let Some((place, draft)) = &mut self.log {
+            marry(&self.draft, draft, (&self.place, place)).map_err(|text| Failure::new(Exit::Error, text))?;
+            fs::rename(&*draft, &*place).map_err(|source| fault("rename", draft, source))?;
+            // Until all is kept it goes again, under whatever name.
+            draft.clone_from(place);
+            sync_parent(place)?;
+        }
         // Held until it has its name, so that nobody else makes it anew meanwhile.
         fs::rename(&self.draft, &self.place).map_err(|source| fault("rename", &self.draft, source))?;
         self.kept = true;
-        let parent = self.place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let synced = fs::File::open(parent).and_then(|parent| parent.sync_all());
-        synced.map_err(|source| fault("sync", parent, source))?;
+        sync_parent(&self.place)?;
         drop(self.lock.take());
         Ok(())
     }
@@ -149,8 +180,13 @@ impl Beside {
 
 impl Drop for Beside {
     fn drop(&mut self) {
-        if !self.kept && fs::remove_dir_all(&self.draft).is_err() {
-            eprintln!("what was begun in {} is of no use and can be removed", self.draft.display());
+        if self.kept {
+            return;
+        }
+        for draft in [&self.draft].into_iter().chain(self.log.iter().map(|(_, draft)| draft)) {
+            if fs::remove_dir_all(draft).is_err() {
+                eprintln!("what was begun in {} is of no use and can be removed", draft.display());
+            }
         }
     }
 }

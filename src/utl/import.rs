@@ -47,7 +47,7 @@ fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
     if !foreign.members.iter().any(|member| member.id == identity.member) {
         return Err(refuse("its database does not name the member whose log it has: was it removed from its cluster?"));
     }
-    let beside = Beside::begin(to)?;
+    let beside = Beside::begin(to, None)?;
     now(prepare(beside.disk()))?;
     let (position, _, records) = import_records(beside.disk(), &database, &name, foreign.compacted, None, stop)?;
     let revision = position.revision();

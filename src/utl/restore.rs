@@ -21,8 +21,8 @@ use crate::driver::{Seedling, plant, prepare};
 use crate::env::TokioDisk;
 use crate::machine::{Image, Member, State};
 use crate::mvcc::{BuildFailure, Import, KeyMeta, Record, StorePosition};
-use crate::server::InitialMember;
 use crate::server::founding;
+use crate::server::{InitialMember, LOG};
 use crate::wal::{HardState, WalIdentity};
 
 /// Bytes of the digest behind a snapshot.
@@ -36,6 +36,8 @@ const SECTOR_BYTES: u64 = 512;
 struct Plan {
     snapshot: PathBuf,
     place: PathBuf,
+    /// Where the log is to be, if not in the directory.
+    log: Option<PathBuf>,
     name: String,
     members: Vec<InitialMember>,
     token: String,
@@ -69,16 +71,19 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
         dir => PathBuf::from(dir),
     };
     check_free(&place)?;
-    let log = given.text("wal-dir");
-    if !log.is_empty() && Path::new(log) != place.join("wal") {
-        if Path::new(log).exists() {
-            return Err(Failure::new(Exit::Error, format!("wal-dir {log:?} exists")));
-        }
-        return Err(bad("--wal-dir is not built: the log lies in the data directory, under wal/"));
+    let log = Some(given.text("wal-dir")).filter(|log| !log.is_empty() && Path::new(log) != place.join(LOG));
+    if let Some(log) = log.filter(|log| Path::new(log).exists()) {
+        return Err(Failure::new(Exit::Error, format!("wal-dir {log:?} exists")));
+    }
+    let log = log.map(PathBuf::from);
+    if log.as_ref().is_some_and(|log| log.starts_with(&place) || place.starts_with(log)) {
+        return Err(bad(
+            "--wal-dir and --data-dir lie in each other: give another place, or none, which is wal in the latter",
+        ));
     }
     let token = given.text("initial-cluster-token").to_string();
     let (snapshot, skips_digest) = (PathBuf::from(snapshot), given.is_on("skip-hash-check"));
-    Ok(Plan { snapshot, place, name, members, token, skips_digest, bump })
+    Ok(Plan { snapshot, place, log, name, members, token, skips_digest, bump })
 }
 
 fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
@@ -112,7 +117,7 @@ fn build(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
-    let beside = Beside::begin(&plan.place)?;
+    let beside = Beside::begin(&plan.place, plan.log.as_deref())?;
     now(prepare(beside.disk()))?;
     let marked = if plan.bump == 0 { None } else { Some(bumped(&database, &name, &foreign, plan.bump)?) };
     let compacted = marked.unwrap_or(foreign.compacted);

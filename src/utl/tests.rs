@@ -15,6 +15,7 @@ use crate::driver::{self, DriverConfig};
 use crate::env::{MemoryDisk, TokioEnv};
 use crate::machine::{Command, Image, Machine, codec};
 use crate::mvcc::{HashKv, StoreOptions};
+use crate::server::LogPlace;
 
 const STOCK_3_4: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/utl/testdata/etcd-3.4");
 const STOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/utl/testdata/etcd-3.7");
@@ -58,9 +59,12 @@ fn snapshot(dir: &Path) -> (PathBuf, HashKv) {
 
 /// Starts a member on a directory: the digest of its data, and its leases.
 fn started(dir: &Path) -> (HashKv, Vec<i64>) {
+    started_in(TokioEnv::new(dir.to_path_buf(), 1).unwrap())
+}
+
+fn started_in(env: TokioEnv) -> (HashKv, Vec<i64>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     runtime.block_on(async {
-        let env = TokioEnv::new(dir.to_path_buf(), 1).unwrap();
         let (handle, report) =
             driver::start(env, DriverConfig::alone("elsewhere", "http://localhost:1")).await.unwrap();
         assert!(!report.founded, "it was a member's before");
@@ -140,14 +144,40 @@ fn a_damaged_snapshot_leaves_no_directory() {
 }
 
 #[test]
+fn a_log_is_restored_to_a_place_of_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, digest) = snapshot(dir.path());
+    let (place, log) = (dir.path().join("data"), dir.path().join("disk/log"));
+    let line = format!("{} --data-dir {} --wal-dir {}", file.display(), place.display(), log.display());
+    restores(&line).unwrap();
+    assert!(!place.join("wal").exists() && log.join("durable").exists());
+    assert!(!dir.path().join("disk/log.part").exists() && !dir.path().join("data.part").exists());
+    let at = |wal_dir: &Path| LogPlace::of(&place, wal_dir.to_str().unwrap()).unwrap();
+    at(&log).settle().unwrap();
+    assert!(at(&dir.path().join("other")).settle().is_err(), "its log is where it was made");
+    let env = TokioEnv::new(place.clone(), 1).unwrap().with_elsewhere("wal", log.clone()).unwrap();
+    assert_eq!(started_in(env), (digest, vec![5]));
+
+    fs::remove_dir_all(&place).unwrap();
+    assert!(restores(&line).unwrap_err().text().ends_with("disk/log\" exists"));
+    let within = format!("{} --data-dir {} --wal-dir {1}/log", file.display(), place.display());
+    assert!(restores(&within).unwrap_err().text().contains("lie in each other"));
+    // What comes to nothing leaves nothing at either place.
+    fs::remove_dir_all(dir.path().join("disk")).unwrap();
+    fs::write(&file, &fs::read(&file).unwrap()[..8_192]).unwrap();
+    restores(&format!("{line} --skip-hash-check")).unwrap_err();
+    assert!(!place.exists() && !log.exists() && !dir.path().join("disk/log.part").exists());
+}
+
+#[test]
 fn what_is_not_finished_goes() {
     let dir = tempfile::tempdir().unwrap();
     let place = dir.path().join("data");
     fs::create_dir_all(place.with_extension("part").join("wal")).unwrap();
     fs::write(place.with_extension("part").join("wal/left"), b"by another run").unwrap();
-    let beside = Beside::begin(&place).unwrap();
+    let beside = Beside::begin(&place, None).unwrap();
     assert!(!place.with_extension("part").join("wal").exists(), "what was left is gone");
-    assert!(Beside::begin(&place).is_err(), "it is this one's alone");
+    assert!(Beside::begin(&place, None).is_err(), "it is this one's alone");
     drop(beside);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     let panicked = run(|_| -> Result<(), Failure> { Err(Failure::new(super::failure::Exit::Error, "no")) });

@@ -266,7 +266,8 @@ impl<D: Disk> UnrecoveredWal<D> {
                 None => segment::read_segment(&self.disk, &path, self.longest_segment())?,
             };
             fault = fault.or(whole.fault.take());
-            unreadable.extend(whole.unreadable.first().map(|(offset, _)| Corruption {
+            let is_passed = |to: u64| segment == start.segment && FIRST_RECORD_AT < to && to <= start.offset;
+            unreadable.extend(whole.unreadable.iter().find(|(_, to)| !is_passed(*to)).map(|(offset, _)| Corruption {
                 file: path.clone(),
                 offset: *offset,
                 what: "it cannot be read".to_string(),

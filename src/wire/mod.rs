@@ -1,4 +1,4 @@
-//! Generated protobuf messages of the client API and of the raft entry payload. No logic.
+//! Generated protobuf messages of the client API, of the raft entry payload and of traces. No logic.
 //!
 //! Written by `cargo run -p wiregen` from `proto/`; field numbers and names are etcd's published interface.
 //! Service stubs stand apart, behind feature `rpc`, because the rooms below the network porch use the
@@ -30,9 +30,21 @@ pub mod v3electionpb {
     include!("generated/v3electionpb.rs");
 }
 
+/// What a collector of OpenTelemetry is told of spans.
+#[cfg(feature = "server")]
+pub mod otlp {
+    include!("generated/opentelemetry.proto.collector.trace.v1.rs");
+}
+
 /// Every message and method of the client API as an encoded `FileDescriptorSet`.
 #[cfg(feature = "server")]
 pub const DESCRIPTORS: &[u8] = include_bytes!("generated/descriptors.bin");
+
+/// The collector's service.
+#[cfg(feature = "server")]
+pub mod trace_service {
+    include!("generated/services/opentelemetry.proto.collector.trace.v1.rs");
+}
 
 /// Service stubs: traits for the server side, typed calls for the client side.
 #[cfg(feature = "rpc")]

@@ -11,57 +11,68 @@ use tokio::net::TcpStream;
 
 use super::street::{Server, bytes};
 
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub const DATA: u8 = 0;
+pub const HEADERS: u8 = 1;
 const RESET: u8 = 3;
-const GOAWAY: u8 = 7;
+pub const GOAWAY: u8 = 7;
 const WINDOW_UPDATE: u8 = 8;
-const END_STREAM: u8 = 1;
+pub const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// A frame that came.
 #[derive(Debug)]
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
+pub struct Frame {
+    pub kind: u8,
+    pub flags: u8,
+    pub stream: u32,
+    pub payload: Vec<u8>,
 }
 
 /// A connection that says what it is told to.
-struct Wire {
+pub struct Wire {
     stream: TcpStream,
     received: Vec<u8>,
 }
 
 impl Wire {
-    async fn open(server: &Server) -> Self {
-        let mut stream = TcpStream::connect(server.address).await.unwrap();
+    pub async fn open(server: &Server) -> Self {
         // The largest windows: what comes back is read here.
-        let settings = [0, 0, 6, 4, 0, 0, 0, 0, 0, 0, 4, 0x7f, 0xff, 0xff, 0xff];
-        stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat()).await.unwrap();
+        Self::open_with(server, (1 << 31) - 1).await
+    }
+
+    /// With so much that the server may send on each stream.
+    pub async fn open_with(server: &Server, window: u32) -> Self {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(&[&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings(window)].concat()).await.unwrap();
         Self { stream, received: Vec::new() }
     }
 
-    async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = (payload.len() as u32).to_be_bytes();
-        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-        self.stream.write_all(&[&head, payload].concat()).await.unwrap();
+    /// Lets the server send without end on all streams together.
+    pub async fn takes_all(&mut self) {
+        self.send(WINDOW_UPDATE, 0, 0, &(1_u32 << 30).to_be_bytes()).await;
+    }
+
+    pub async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        self.stream.write_all(&frame(kind, flags, stream, payload)).await.unwrap();
+    }
+
+    /// Sends all of this, while what comes is read.
+    pub async fn send_all(&mut self, bytes: &[u8]) {
+        let (mut reading, mut writing) = self.stream.split();
+        let read = async { while reading.read_buf(&mut self.received).await.unwrap() > 0 {} };
+        tokio::select! {
+            sent = writing.write_all(bytes) => sent.unwrap(),
+            () = read => panic!("the server ended the connection"),
+        }
     }
 
     /// Begins a call; `fields` are further metadata.
     async fn call(&mut self, stream: u32, path: &str, authority: &str, fields: &[(&str, &str)]) {
-        let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
-        // POST, http, the path and the authority by their numbers.
-        let mut block = [&[0x83, 0x86, 0x04][..], &text(path), &[0x01], &text(authority)].concat();
-        for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")].iter().chain(fields) {
-            block.extend([&[0][..], &text(name), &text(value)].concat());
-        }
-        self.send(HEADERS, END_HEADERS, stream, &block).await;
+        self.stream.write_all(&head(stream, path, authority, fields)).await.unwrap();
     }
 
     /// The next frame, if one comes in time.
-    async fn frame(&mut self, time: Duration) -> Option<Frame> {
+    pub async fn frame(&mut self, time: Duration) -> Option<Frame> {
         let until = tokio::time::Instant::now() + time;
         loop {
             if let [a, b, c, kind, flags, s0, s1, s2, s3, ..] = *self.received {
@@ -96,7 +107,29 @@ impl Wire {
     }
 }
 
-fn framed(message: &impl Message) -> Vec<u8> {
+/// A frame's bytes.
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = (payload.len() as u32).to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// SETTINGS: so much may be sent on each stream.
+pub fn settings(window: u32) -> Vec<u8> {
+    frame(4, 0, 0, &[&[0, 4][..], &window.to_be_bytes()].concat())
+}
+
+/// How a call begins.
+pub fn head(stream: u32, path: &str, authority: &str, fields: &[(&str, &str)]) -> Vec<u8> {
+    let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
+    // POST, http, the path and the authority by their numbers.
+    let mut block = [&[0x83, 0x86, 0x04][..], &text(path), &[0x01], &text(authority)].concat();
+    for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")].iter().chain(fields) {
+        block.extend([&[0][..], &text(name), &text(value)].concat());
+    }
+    frame(HEADERS, END_HEADERS, stream, &block)
+}
+
+pub fn framed(message: &impl Message) -> Vec<u8> {
     let message = message.encode_to_vec();
     [&[0][..], &(message.len() as u32).to_be_bytes(), &message].concat()
 }

@@ -33,7 +33,9 @@ impl<E: Env> Session<E> {
         if !request.serializable && self.handle.facts().is_learner() {
             return Err(Refusal::NotSupportedForLearner);
         }
+        let draft = self.draft(&request);
         let query = codec::range_from_wire(request)?;
+        let _span = draft.begin();
         let begun = Instant::now();
         let outcome = self.read_range(&query).await;
         self.metrics.requested("Range", outcome.is_ok(), begun.elapsed());
@@ -65,7 +67,9 @@ impl<E: Env> Session<E> {
 
     /// Writes one key.
     pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Refusal> {
+        let draft = self.draft(&request);
         let command = Command::Put(codec::put_from_wire(request)?);
+        let _span = draft.begin();
         let (header, answer) = self.carried_out(command).await?;
         let Answer::Put { prev_kv } = answer else { unreachable_answer("put") };
         Ok(pb::PutResponse { header: Some(header), prev_kv: prev_kv.map(answers::key_value) })
@@ -73,7 +77,9 @@ impl<E: Env> Session<E> {
 
     /// Deletes a range.
     pub async fn delete_range(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, Refusal> {
+        let draft = self.draft(&request);
         let command = Command::DeleteRange(codec::delete_range_from_wire(request)?);
+        let _span = draft.begin();
         let (header, answer) = self.carried_out(command).await?;
         let Answer::DeleteRange { deleted, prev_kvs } = answer else { unreachable_answer("delete") };
         Ok(pb::DeleteRangeResponse { header: Some(header), deleted, prev_kvs: answers::key_values(prev_kvs) })
@@ -81,7 +87,9 @@ impl<E: Env> Session<E> {
 
     /// Runs a transaction.
     pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Refusal> {
+        let draft = self.draft(&request);
         let txn = codec::txn_from_wire(request, self.terms.max_txn_ops)?;
+        let _span = draft.begin();
         if txn.is_read_only() {
             return self.read_txn(&txn).await;
         }
@@ -110,6 +118,7 @@ impl<E: Env> Session<E> {
 
     /// Forgets history.
     pub async fn compact(&self, request: pb::CompactionRequest) -> Result<pb::CompactionResponse, Refusal> {
+        let _span = self.draft(&request).begin();
         let command = Command::Compact { revision: request.revision, physical: request.physical };
         let (header, _) = self.propose(command).await?;
         if request.physical {

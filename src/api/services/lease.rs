@@ -22,6 +22,7 @@ use crate::wire::etcdserverpb as pb;
 impl<E: Env> Session<E> {
     /// Makes a lease.
     pub async fn lease_grant(&self, request: pb::LeaseGrantRequest) -> Result<pb::LeaseGrantResponse, Refusal> {
+        let _span = self.draft(&request).begin();
         // A life that is too long is refused by the machine, because a full store is told first, as in etcd.
         // An id of 0 is replaced below the porch, before the grant enters the log.
         let grant = Command::LeaseGrant { id: request.id, ttl: request.ttl };
@@ -35,6 +36,7 @@ impl<E: Env> Session<E> {
 
     /// Ends a lease and deletes its keys.
     pub async fn lease_revoke(&self, request: pb::LeaseRevokeRequest) -> Result<pb::LeaseRevokeResponse, Refusal> {
+        let _span = self.draft(&request).begin();
         let (header, _) = self.propose(Command::LeaseRevoke { id: request.id, expiry: None }).await?;
         Ok(pb::LeaseRevokeResponse { header: Some(header) })
     }
@@ -44,6 +46,7 @@ impl<E: Env> Session<E> {
         &self,
         request: pb::LeaseKeepAliveRequest,
     ) -> Result<pb::LeaseKeepAliveResponse, Refusal> {
+        let _span = self.draft(&request).begin();
         let header = self.header(self.handle.facts().revision());
         if self.handle.asks_who() {
             let asker = self.require_named().await?;

@@ -19,3 +19,4 @@ pub mod range_pieces;
 pub mod snapshot;
 pub mod watch;
 pub mod watch_frames;
+mod watch_spans;

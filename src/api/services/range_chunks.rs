@@ -11,6 +11,7 @@ use crate::api::services::range_pieces::RangePieces;
 use crate::api::services::{answers, kv};
 use crate::api::session::Session;
 use crate::api::status::status_of;
+use crate::api::traces::{OperationSpan, Streamed};
 use crate::api::transport::streams::Answers;
 use crate::base::Refusal;
 use crate::env::Env;
@@ -25,21 +26,27 @@ const FIRST_CHUNK_KEYS: i64 = 10;
 pub struct RangeChunks<E: Env> {
     session: Session<E>,
     plan: ChunkPlan,
+    span: Option<OperationSpan>,
 }
 
 impl<E: Env> RangeChunks<E> {
     /// Begins; nothing is read yet.
     pub fn open(session: Session<E>, request: pb::RangeRequest) -> Result<Self, Refusal> {
+        let draft = session.draft(&Streamed(&request));
         let query = codec::range_from_wire(request)?;
         check(&query)?;
         let plan = ChunkPlan::new(query, session.terms.max_request_bytes);
-        Ok(Self { session, plan })
+        Ok(Self { session, plan, span: draft.begin() })
     }
 
     /// The next chunk; `None` after the last.
     pub async fn next(&mut self) -> Option<Result<pb::RangeStreamResponse, Refusal>> {
         let query = self.plan.next_query()?;
-        Some(self.chunk(query).await.inspect_err(|_| self.plan.done = true))
+        let chunk = self.chunk(query).await.inspect_err(|_| self.plan.done = true);
+        if self.plan.done {
+            self.span = None;
+        }
+        Some(chunk)
     }
 
     async fn chunk(&mut self, query: RangeQuery) -> Result<pb::RangeStreamResponse, Refusal> {

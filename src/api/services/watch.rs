@@ -18,6 +18,7 @@ use tonic::{Status, Streaming};
 
 use crate::api::methods::Rpc;
 use crate::api::services::watch_frames::{RawWatchResponse, WatchPieces, encode_event, split};
+use crate::api::services::watch_spans::WatchSpans;
 use crate::api::session::Session;
 use crate::api::status::status_of;
 use crate::api::transport::inbound::received;
@@ -43,6 +44,8 @@ pub struct WatchAnswers<E: Env> {
     /// How the client's side failed.
     failed: oneshot::Receiver<Status>,
     wishes: AbortHandle,
+    /// Where watchers are told of.
+    spans: Option<WatchSpans>,
 }
 
 impl<E: Env> WatchAnswers<E> {
@@ -55,11 +58,13 @@ impl<E: Env> WatchAnswers<E> {
         };
         let (fail, failed) = oneshot::channel();
         let (service, room) = (session.clone(), reader.clone());
+        let spans = session.trace().cloned().map(WatchSpans::new);
+        let wished = spans.clone();
         let wishes = tokio::spawn(async move {
             // The failure is told before the stream is closed. Nobody listens if the answers were dropped first.
-            let _ = fail.send(obey(&service, &stream, &room, inbound).await);
+            let _ = fail.send(obey(&service, &stream, &room, wished.as_ref(), inbound).await);
         });
-        Ok(Self { session, reader, ready: VecDeque::new(), failed, wishes: wishes.abort_handle() })
+        Ok(Self { session, reader, ready: VecDeque::new(), failed, wishes: wishes.abort_handle(), spans })
     }
 }
 
@@ -89,6 +94,9 @@ impl<E: Env> Answers for WatchAnswers<E> {
             let term = self.session.handle.facts().term();
             let limit = self.session.terms.max_message_bytes();
             for message in batch {
+                if let Some(spans) = &self.spans {
+                    spans.hear(&message);
+                }
                 if let WatchMessage::Events { events, .. } = &message {
                     self.session.metrics.asked.events.inc_by(events.len() as u64);
                 }
@@ -109,6 +117,7 @@ async fn obey<E: Env>(
     session: &Session<E>,
     stream: &WatchStream<E>,
     room: &WatchReader,
+    spans: Option<&WatchSpans>,
     mut inbound: Streaming<pb::WatchRequest>,
 ) -> Status {
     loop {
@@ -123,6 +132,9 @@ async fn obey<E: Env>(
         };
         // As etcd: a request of no kind is probably a newer client's; ignored.
         let Some(wish) = request.request_union else { continue };
+        if let (Some(spans), RequestUnion::CreateRequest(create)) = (spans, &wish) {
+            spans.wish(create);
+        }
         let asker = match wish {
             RequestUnion::CreateRequest(_) => session.asker().await,
             _ => Ok(None),

@@ -20,11 +20,13 @@ use tonic_prost::ProstDecoder;
 
 use crate::api::gate::{Caller, Credentials};
 use crate::api::guest::Guest;
+use crate::api::intake::{Intake, Lasting};
 use crate::api::methods::{Flow, Rpc};
 use crate::api::metrics::registry::Metrics;
 use crate::api::porch::Porch;
 use crate::api::session::Session;
 use crate::api::status::{code_name, deadline_exceeded, status_of};
+use crate::api::traces::RequestTrace;
 use crate::api::transport::inbound::as_etcd;
 use crate::api::transport::pieces::Pieces;
 use crate::api::transport::replies::{Replies, Reply};
@@ -45,25 +47,32 @@ struct Ended {
     rpc: Rpc,
     begun: Instant,
     told: bool,
+    /// Kept as long as it lasts, where it may last.
+    _lasting: Option<Lasting>,
+    trace: Option<Arc<RequestTrace>>,
 }
 
 impl Ended {
-    fn new(metrics: Arc<Metrics>, rpc: Rpc) -> Self {
+    fn new(metrics: Arc<Metrics>, rpc: Rpc, intake: &Arc<Intake>, trace: Option<Arc<RequestTrace>>) -> Self {
         metrics.rpc(rpc).started.inc();
-        Self { metrics, rpc, begun: Instant::now(), told: false }
+        let lasts = rpc.flow() != Flow::Unary || rpc.waits_for_others();
+        Self { metrics, rpc, begun: Instant::now(), told: false, _lasting: lasts.then(|| intake.lasts()), trace }
     }
 
-    fn tell(&mut self, code: Code) {
+    fn tell(&mut self, code: Code, text: &str) {
         if !self.told {
             self.told = true;
             self.metrics.handled(self.rpc, code_name(code), self.begun.elapsed());
+            if let Some(trace) = self.trace.take() {
+                trace.end(code, text);
+            }
         }
     }
 }
 
 impl Drop for Ended {
     fn drop(&mut self) {
-        self.tell(Code::Cancelled);
+        self.tell(Code::Cancelled, "");
     }
 }
 
@@ -94,8 +103,10 @@ struct Terms {
 
 impl<E: Env> Call<E> {
     /// A guest's request of this method.
-    pub fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest) -> Self {
-        Self { ended: Ended::new(porch.metrics.clone(), rpc), rpc, guest, porch }
+    pub fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest, headers: &http::HeaderMap) -> Self {
+        let begin = |tracer| RequestTrace::begin(tracer, rpc.full_name(), headers, guest.place());
+        let trace = porch.tracer.as_ref().and_then(begin);
+        Self { ended: Ended::new(porch.metrics.clone(), rpc, guest.intake(), trace), rpc, guest, porch }
     }
 
     /// Ends it with a refusal, before anything of it was looked at. One who sends a stream of messages is not waited for.
@@ -108,7 +119,7 @@ impl<E: Env> Call<E> {
     }
 
     fn fail(mut self, status: Status) -> HttpResponse {
-        self.ended.tell(status.code());
+        self.ended.tell(status.code(), status.message());
         status.into_http()
     }
 
@@ -129,7 +140,7 @@ impl<E: Env> Call<E> {
     /// The services, as who asks has them.
     fn session<B>(&self, request: &http::Request<B>) -> Session<E> {
         let credentials = Credentials::of(request.headers(), request.extensions());
-        Session::new(self.porch.clone(), credentials, self.guest.clone())
+        Session::new(self.porch.clone(), credentials, self.guest.clone(), self.ended.trace.clone())
     }
 
     /// The messages of a request.
@@ -174,6 +185,10 @@ impl<E: Env> Call<E> {
         F: FnOnce(Session<E>, Q) -> Fut + Send,
         Fut: Future<Output = Result<P, Refusal>> + Send,
     {
+        if self.guest.intake().is_overfull() {
+            // By its head alone: what is not read costs least.
+            return self.fail(status_of(&Refusal::TooManyRequests));
+        }
         let deadline = match self.admit(&request) {
             Ok(terms) => terms.deadline,
             Err(refusal) => return self.refuse(request, &refusal).await,
@@ -181,6 +196,7 @@ impl<E: Env> Call<E> {
         let session = self.session(&request);
         let answer = async {
             let message = self.message(request).await?;
+            let _waits = (!self.rpc.waits_for_others()).then(|| self.guest.intake().enter());
             session.admit(self.rpc).await.map_err(|refusal| status_of(&refusal))?;
             serve(session, message).await.map_err(|refusal| status_of(&refusal))
         };
@@ -210,7 +226,7 @@ impl<E: Env> Call<E> {
             Err(status) => self.fail(status),
             Ok(answer) => {
                 self.porch.metrics.rpc(self.rpc).sent.inc();
-                self.ended.tell(Code::Ok);
+                self.ended.tell(Code::Ok, "");
                 response(Reply::one(answer))
             }
         }
@@ -299,8 +315,8 @@ impl<A: Answers> Answers for Counted<A> {
         let answer = self.answers.next().await;
         match &answer {
             Some(Ok(_)) => self.ended.metrics.rpc(self.ended.rpc).sent.inc(),
-            Some(Err(status)) => self.ended.tell(status.code()),
-            None => self.ended.tell(Code::Ok),
+            Some(Err(status)) => self.ended.tell(status.code(), status.message()),
+            None => self.ended.tell(Code::Ok, ""),
         }
         answer
     }

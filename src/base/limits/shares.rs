@@ -64,3 +64,42 @@ pub const LONG_ANSWERS_OF_ONE: usize = 16;
 
 /// Long reads that are made at once, beside one a processor. Fewer than [`super::STAND_IN_THREADS`]: what is short goes on.
 pub const LONG_READS_BESIDE: usize = 2;
+
+/// Unary requests of all connections that are here as a whole and not answered, before no more are read of those who have
+/// most: some 100 ms of what one processor carries out. One connection alone gets half of it. A hundred clients that wait for
+/// their answers have a hundred.
+pub const REQUESTS_TAKEN_IN: usize = 4_096;
+
+/// Of one connection at least, however many there are: what keeps a batch of the log and a thread in work.
+pub const REQUESTS_TAKEN_IN_OF_ONE: usize = 64;
+
+/// Requests of one connection whose task has not begun, before no more are read: more than are read at once. They wait for a
+/// processor alone, and the runtime's queue of a thread holds twice as many.
+pub const UNBEGUN_REQUESTS: usize = 128;
+
+/// Requests of one connection that are read before those tasks get their turn which are ready.
+pub const REQUESTS_READ_AT_ONCE: usize = 64;
+
+/// Time in which of a connection that is not read nothing was answered until it is read all the same: nobody answers at the
+/// moment (an election, a disk that hangs), so that what it has beside requests, pings above all, must not wait for that.
+pub const UNREAD_MS: u64 = 250;
+
+/// Unary requests of all connections that are held then, before what comes is refused by its head: some 200 MiB. One connection
+/// gets half of it.
+pub const REQUESTS_HELD: usize = 65_536;
+
+/// Requests that a new client is told it may have under way on a connection, beside what lasts: more than a hundred clients, and
+/// few enough that all connections together do not fill the system's windows at once with what comes too late. Who uses half
+/// of it is soon told more.
+pub const STREAMS_AT_FIRST: u32 = 256;
+
+/// Time after which a client that uses what it was told is told more, where nothing holds it up: twice as many.
+pub const STREAMS_GROW_MS: u64 = 50;
+
+/// The same once it was held up, a quarter more: what may be under way is known then, and is felt for slowly.
+pub const STREAMS_GROW_AGAIN_MS: u64 = 1_000;
+
+/// Streams of one connection that are open at once, where `--max-concurrent-streams` says nothing: etcd sets no bound. What
+/// clients ask in one message is bounded by the above; this bounds what has begun and what is not taken (some 3 KiB each), and
+/// streams of watches and the like, of which the largest users have some thousands on a connection. Beyond it a client waits.
+pub const CONCURRENT_STREAMS: u32 = 32_768;

@@ -14,6 +14,9 @@ const FILES: [&str; 4] = ["kv.proto", "auth.proto", "membership.proto", "rpc.pro
 /// Services that need no stubs: the porch names their methods itself, and no client of ours calls them.
 const WITHOUT_STUBS: [&str; 2] = ["lock.proto", "election.proto"];
 
+/// What a collector of traces is told: not of the client API, so not among the descriptors.
+const TRACES: [&str; 1] = ["otlp.proto"];
+
 /// Every message and method as data, for what looks at them by name.
 const DESCRIPTORS: &str = "descriptors.bin";
 
@@ -48,6 +51,16 @@ fn generate(out: &Path) -> Result<(), Box<dyn Error>> {
         .extern_path(".membershippb", "crate::wire::membershippb")
         .build_transport(false)
         .compile_fds(stubs)?;
+
+    let traces = protox::compile(TRACES, [root().join("proto")])?;
+    let mut messages = prost_build::Config::new();
+    messages.bytes(["."]).out_dir(out);
+    messages.compile_fds(traces.clone())?;
+    tonic_prost_build::configure()
+        .out_dir(&services)
+        .extern_path(".opentelemetry.proto.collector.trace.v1", "crate::wire::otlp")
+        .build_transport(false)
+        .compile_fds(traces)?;
     Ok(())
 }
 

@@ -1,12 +1,13 @@
 //! Unary calls over HTTP/2 for next to nothing, so that the load costs little of what is measured.
 //!
 //! One connection carries the calls of several clients in a closed loop; frames are written and read by hand, what came
-//! together is answered together. Invariants: every answer is whole, ends its stream and is looked at; what a server
-//! sends besides (a reset) ends the run, and in a closed loop a refusal does. Does not read headers: an answer without a message is
-//! a refusal, whatever its trailers say.
+//! together is answered together. Invariants: every answer is whole, ends its stream and is looked at; no more calls are under way
+//! than the server lets there be; what is given up is reset, and its answer passed over; a server that closes the connection ends
+//! the run, and in a closed loop a refusal does. Does not read headers: an answer without a message is
+//! a refusal, whatever its trailers say, and so is a reset.
 
-use std::collections::HashMap;
-use std::time::Instant;
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -24,6 +25,9 @@ const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
+
+const MAX_CONCURRENT_STREAMS: u16 = 3;
+const CANCEL: u32 = 8;
 
 pub(super) const HEAD: usize = 9;
 /// What both ends of a connection may send before they are told more.
@@ -53,6 +57,12 @@ pub(super) struct Lane<C> {
     authority: String,
     slots: HashMap<u32, Slot>,
     next_stream: u32,
+    /// Calls that may be under way.
+    most: usize,
+    /// Those that were begun, in this order, with those that are over.
+    begun: VecDeque<(Instant, u32)>,
+    /// How long they have, where they are told.
+    patience: Option<Duration>,
     /// What we may still send.
     window: i64,
     /// What the server sent since it was last told that it may send more.
@@ -127,6 +137,9 @@ impl<C: Call> Lane<C> {
             authority: address,
             slots: HashMap::new(),
             next_stream: 1,
+            most: usize::MAX,
+            begun: VecDeque::new(),
+            patience: None,
             window: FIRST_WINDOW,
             received: 0,
             out: b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
@@ -140,9 +153,29 @@ impl<C: Call> Lane<C> {
         lane
     }
 
+    /// The same, of calls that have so long from when they are due.
+    pub(super) fn with_patience(call: C, address: String, patience: Duration) -> Self {
+        Self { patience: Some(patience), ..Self::new(call, address) }
+    }
+
     /// Whether the server lets us send another call of a few hundred bytes.
-    pub(super) fn has_window(&self) -> bool {
-        self.window > 1_024
+    pub(super) fn has_room(&self) -> bool {
+        self.window > 1_024 && self.slots.len() < self.most
+    }
+
+    /// Gives up what has waited for longer than it may; how many, of what was due since `from`.
+    pub(super) fn give_up(&mut self, now: Instant, from: Instant) -> usize {
+        let mut given_up = 0;
+        while let Some((due, stream)) = self.begun.front().copied()
+            && (!self.slots.contains_key(&stream) || self.patience.is_some_and(|patience| now > due + patience))
+        {
+            self.begun.pop_front();
+            if self.slots.remove(&stream).is_some() {
+                self.frame(RESET, 0, stream, &CANCEL.to_be_bytes());
+                given_up += usize::from(due >= from);
+            }
+        }
+        given_up
     }
 
     /// Calls under way.
@@ -158,7 +191,16 @@ impl<C: Call> Lane<C> {
     pub(super) fn begin(&mut self, now: Instant) -> Result<(), Trouble> {
         let stream = self.next_stream;
         self.next_stream += 2;
-        let headers = self.headers();
+        let mut headers = self.headers();
+        if let Some(patience) = self.patience {
+            let left = (now + patience).saturating_duration_since(Instant::now()).as_millis().max(1);
+            let left = format!("{left}m");
+            // A field that is not to be remembered, its name spelled out.
+            headers.extend_from_slice(b"\x00\x0cgrpc-timeout");
+            headers.push(u8::try_from(left.len())?);
+            headers.extend_from_slice(left.as_bytes());
+            self.begun.push_back((now, stream));
+        }
         self.frame(HEADERS, END_HEADERS, stream, &headers);
         let mut body = std::mem::take(&mut self.body);
         body.clear();
@@ -201,10 +243,18 @@ impl<C: Call> Lane<C> {
         let (kind, flags) = (head[3], head[4]);
         let stream = u32::from_be_bytes(head[5..9].try_into()?);
         match kind {
-            SETTINGS if flags & ACK == 0 => self.frame(SETTINGS, ACK, 0, &[]),
+            SETTINGS if flags & ACK == 0 => {
+                for setting in payload.chunks_exact(6) {
+                    if setting[..2] == MAX_CONCURRENT_STREAMS.to_be_bytes() {
+                        self.most = u32::from_be_bytes(setting[2..].try_into()?) as usize;
+                    }
+                }
+                self.frame(SETTINGS, ACK, 0, &[]);
+            }
             PING if flags & ACK == 0 => self.frame(PING, ACK, 0, payload),
             WINDOW_UPDATE if stream == 0 => self.window += i64::from(u32::from_be_bytes(payload.try_into()?)),
-            RESET | GO_AWAY => return Err(format!("the server sent a frame of kind {kind}").into()),
+            RESET => return Ok(self.slots.remove(&stream).map(|slot| (slot.began, false))),
+            GO_AWAY => return Err("the server sent the client away".into()),
             DATA | HEADERS => return self.answered(kind, flags, stream, payload),
             _ => {}
         }
@@ -218,9 +268,14 @@ impl<C: Call> Lane<C> {
         stream: u32,
         payload: &[u8],
     ) -> Result<Option<(Instant, bool)>, Trouble> {
-        let slot = self.slots.get_mut(&stream).ok_or("an answer to no call")?;
+        if stream >= self.next_stream {
+            return Err("an answer to no call".into());
+        }
+        let slot = self.slots.get_mut(&stream);
         if kind == DATA {
-            slot.answer.extend_from_slice(payload);
+            if let Some(slot) = slot {
+                slot.answer.extend_from_slice(payload);
+            }
             self.received += u32::try_from(payload.len())?;
             if self.received > OWN_WINDOW / 2 {
                 let more = std::mem::take(&mut self.received).to_be_bytes();
@@ -230,7 +285,7 @@ impl<C: Call> Lane<C> {
         if flags & END_STREAM == 0 {
             return Ok(None);
         }
-        let slot = self.slots.remove(&stream).ok_or("an answer to no call")?;
+        let Some(slot) = self.slots.remove(&stream) else { return Ok(None) };
         let whole = slot.answer.len() >= 5 && self.call.accepts(&slot.answer[5..]);
         Ok(Some((slot.began, whole)))
     }

@@ -6,6 +6,7 @@
 
 mod case;
 mod cases;
+mod pings;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -124,12 +125,38 @@ pub async fn run(args: RawArgs) -> Result<bool, Trouble> {
             return Err(format!("a server ended in case {}; logs in {}", case.name, home.display()).into());
         }
     }
+    let (pinged, differing) = ping_cases(&args, &launches).await;
+    (count, differences) = (count + pinged, differences + differing);
     println!("rawwire: {count} cases, {differences} differences");
     for server in &mut servers {
         server.kill().await?;
     }
     std::fs::remove_dir_all(&home)?;
     Ok(differences == 0)
+}
+
+/// The cases of clients that ping: how many there were, and how many differed.
+async fn ping_cases(args: &RawArgs, launches: &[Launch]) -> (usize, usize) {
+    let (mut count, mut differences) = (0, 0);
+    for (name, steps) in pings::CASES {
+        if args.case.as_ref().is_some_and(|wanted| !name.contains(wanted.as_str())) {
+            continue;
+        }
+        let pinged = |launch: &Launch| {
+            let address = launch.address();
+            async move {
+                let outcome = tokio::time::timeout(LONGER, pings::run(&address, steps)).await;
+                outcome.unwrap_or_else(|_| Err("nothing came".into())).map_err(|why| why.to_string())
+            }
+        };
+        let (left, right) = tokio::join!(pinged(&launches[0]), pinged(&launches[1]));
+        let equal = left.is_ok() && left == right;
+        if args.verbose || !equal {
+            println!("{} {name}\n  left  {left:?}\n  right {right:?}", if equal { "equal" } else { "DIFFERENCE" });
+        }
+        (count, differences) = (count + 1, differences + usize::from(!equal));
+    }
+    (count, differences)
 }
 
 /// The revision and hash of everything, also the proof that the server still serves.
