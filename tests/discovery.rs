@@ -6,6 +6,8 @@
 
 #[path = "discovery/name_server.rs"]
 mod name_server;
+#[path = "discovery/named.rs"]
+mod named;
 mod ports;
 #[path = "discovery/registry.rs"]
 mod registry;

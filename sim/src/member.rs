@@ -287,7 +287,10 @@ impl Member {
                 let fails = self.setting.disk.fails() && !(self.standing().calm && self.is_struck());
                 fails && fault.source.raw_os_error() == Some(5)
             }
-            Wrong::Corruption(_) => false,
+            // Of the history: what it cannot read twice in a row is damage for whoever reads.
+            Wrong::Corruption(damage) => {
+                self.setting.disk.read_error_one_in > 0 && damage.what.contains("Input/output error")
+            }
         }
     }
 

@@ -4,9 +4,9 @@ use crate::name_server::{NameServer, Record};
 use crate::street::{Home, Process, bare, homes, members_of};
 
 /// What points a process at a name server.
-const NAME_SERVERS: &str = "QUORATE_NAME_SERVERS";
+pub const NAME_SERVERS: &str = "QUORATE_NAME_SERVERS";
 
-fn srv(service: &str, port: u16, target: &str) -> Record {
+pub fn srv(service: &str, port: u16, target: &str) -> Record {
     Record::Srv(format!("_{service}._tcp.example.test"), port, target.to_owned())
 }
 
