@@ -232,8 +232,8 @@ async fn a_full_disk_ends_save_and_restore_and_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mirror_that_was_ended_is_made_whole_by_the_next() {
     let (from, to) = (Home::new(), Home::new());
-    let (source, destination) = (from.start(), to.start_with(&["--quota-backend-bytes=12000000"]));
-    put_many(&source, 0..3_000).await;
+    let (source, destination) = (from.start(), to.start_with(&["--quota-backend-bytes=6000000"]));
+    put_many(&source, 0..1_000).await;
     let mirror = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
         let (source, destination) =
@@ -256,7 +256,7 @@ async fn a_mirror_that_was_ended_is_made_whole_by_the_next() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let mut kv = source.kv();
-    for number in 0..30 {
+    for number in 0..12 {
         put(&mut kv, key(number), "x".repeat(1_000_000)).await.unwrap();
     }
     assert_eq!(second.wait().code(), Some(1));
