@@ -70,8 +70,12 @@ pub const COMPARE_MS: u64 = 1_000;
 /// Time between two looks at whether damage that a check met is healed.
 pub const HEALING_LOOK_MS: u64 = 10;
 
-/// Looks within which healing has begun: it begins with the node's next tick.
-pub const HEALING_LOOKS: u32 = 500;
+/// Looks within which healing has begun: it begins with the node's next tick, or once the device has had its time.
+pub const HEALING_LOOKS: u32 = 1_500;
+
+/// Ticks after which what the device could not read is read once more, before it counts as damage: a storage that hangs or
+/// answers with errors for a moment may be that of all members.
+pub const TICKS_DEVICE_MAY_RECOVER: u64 = 50;
 
 /// Requests for a state that come to nothing in a row before it is told, the first time and then again: a start or an
 /// election takes a few, and a member that waits for ever must say so without filling its log.

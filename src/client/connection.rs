@@ -254,6 +254,11 @@ impl Client {
         self.shared.rotation.is_away(place, Instant::now());
     }
 
+    /// Somebody answered at a place after all.
+    pub(super) fn is_heard(&self, place: usize) {
+        self.shared.rotation.is_here(place);
+    }
+
     /// The endpoint whose turn it is, by its place in the list, and its channel.
     fn wire(&self, deadline: Option<Instant>, needs_leader: bool) -> (usize, Wire) {
         let place = self.shared.rotation.take(Instant::now());

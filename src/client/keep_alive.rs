@@ -127,20 +127,22 @@ impl KeepAlive {
         asked.push(first);
         loop {
             match timeout(patience, asked.next()).await {
-                Ok(Some(Ok(renewed))) => return Ok(renewed),
-                Ok(Some(Err(status))) => {
-                    if self.client.may_refresh(status.message()) && !refreshed {
-                        refreshed = true;
-                        self.client.authenticate().await?;
-                    } else if !matches!(status.code(), Code::Unavailable | Code::Internal) && !lost(&status) {
-                        return Err(status.into());
-                    } else if asked.is_empty() {
-                        sleep(REOPEN_AFTER).await;
-                    }
-                    if !asked.is_empty() {
-                        continue;
-                    }
+                Ok(Some(Ok(renewed))) => {
+                    self.client.is_heard(renewed.line.place);
+                    return Ok(renewed);
                 }
+                Ok(Some(Err(status))) if self.client.may_refresh(status.message()) && !refreshed => {
+                    refreshed = true;
+                    self.client.authenticate().await?;
+                }
+                // Another may still renew it, whatever this one says: a learner refuses, and knows nothing.
+                Ok(Some(Err(_))) if !asked.is_empty() => continue,
+                Ok(Some(Err(status)))
+                    if !matches!(status.code(), Code::Unavailable | Code::Internal) && !lost(&status) =>
+                {
+                    return Err(status.into());
+                }
+                Ok(Some(Err(_))) => sleep(REOPEN_AFTER).await,
                 Ok(None) => unreachable!("whoever failed was replaced"),
                 Err(_) if asked.len() >= self.client.raw().len() => continue,
                 Err(_) => self.client.is_silent(place),

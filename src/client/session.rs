@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use crate::wire::etcdserverpb as pb;
 
+use super::Safety;
 use super::connection::Client;
 use super::error::Error;
 
@@ -34,8 +35,14 @@ impl Client {
     /// # Errors
     /// The lease cannot be granted.
     pub async fn session(&self, seconds: i64) -> Result<Session, Error> {
-        let asked = Instant::now();
-        let granted = self.lease_grant(pb::LeaseGrantRequest { ttl: seconds, id: 0 }).await?;
+        // Its time runs from the attempt that was answered: others never left.
+        let (asked, granted) = self
+            .call(Safety::Write, |wire| async move {
+                let asked = Instant::now();
+                let answer = self.lease(wire).lease_grant(pb::LeaseGrantRequest { ttl: seconds, id: 0 }).await?;
+                Ok(answer.map(|granted| (asked, granted)))
+            })
+            .await?;
         let (lives, alive) = watch::channel(true);
         let time = Duration::from_secs(u64::try_from(granted.ttl).unwrap_or(0));
         let mut renewals = self.keep_alive_granted(granted.id, time, asked);

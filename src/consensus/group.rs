@@ -53,6 +53,8 @@ pub struct Group {
     own_round: u64,
     /// Ticks for which something handed out has not become durable.
     ticks_unsynced: usize,
+    /// Ticks in a row in which nothing of what waits was applied.
+    ticks_unapplied: usize,
     applied: LogIndex,
     /// The highest entry that another, as a leader, said to be committed.
     told_committed: LogIndex,
@@ -114,6 +116,7 @@ impl Group {
             own_round: 0,
             persisted: 0,
             ticks_unsynced: 0,
+            ticks_unapplied: 0,
             applied: config.applied.0,
             told_committed: 0,
             outbox: Outbox::new(hard_state.term),
@@ -165,16 +168,23 @@ impl Group {
         self.raw.raft.promotable()
     }
 
+    /// Told before each tick: whether so much is committed and not applied that no more is taken, and nothing of it was applied
+    /// since the last.
+    pub fn unapplied(&mut self, stands_still: bool) {
+        self.ticks_unapplied = if stands_still { self.ticks_unapplied + 1 } else { 0 };
+    }
+
     /// One tick of the logical clock.
     ///
-    /// A leader whose disk has not answered for an election timeout hands over to the one who is furthest, and steps
-    /// down after another; as long as the disk hangs, it does not stand again.
+    /// A leader whose disk has not answered for an election timeout, or whose history finds no end ([`Self::unapplied`]), hands
+    /// over to the one who is furthest, and steps down after another; as long as the disk hangs, it does not stand again.
     pub fn tick(&mut self) {
         self.ticks_unsynced = if self.handed_out > self.persisted { self.ticks_unsynced + 1 } else { 0 };
-        let hangs = self.ticks_unsynced >= self.election_ticks;
+        let ticks_hung = self.ticks_unsynced.max(self.ticks_unapplied);
+        let hangs = ticks_hung >= self.election_ticks;
         let leads = self.raw.raft.state == StateRole::Leader;
         if hangs && leads && !self.is_lone_voter() {
-            if self.ticks_unsynced >= 2 * self.election_ticks {
+            if ticks_hung >= 2 * self.election_ticks {
                 let term = self.raw.raft.term;
                 self.raw.raft.become_follower(term, raft::INVALID_ID);
             } else {

@@ -248,12 +248,16 @@ fn is_other(own: HashKv, peer: &PeerHash) -> bool {
 /// nothing but the compaction itself makes a digest of the same two revisions that is of another kind.
 async fn hash_behind<E: Env>(handle: &Handle<E>, member: MemberId, revision: i64) -> Result<MemberHash, String> {
     let noted = handle.ask(|reply| Input::DigestNoted { since: None, reply }).await;
-    let (_, at, _) = noted.map_err(|refusal| refusal.text().to_string())?;
-    match handle.ask_member(member, Question::Digest(at)).await {
-        Ok(Told::Digest(Some(_))) => hash_of_peer(handle, member, revision).await,
-        Ok(_) => Err("it has not applied as much".to_string()),
-        Err(refusal) => Err(refusal.text().to_string()),
+    let (_, at, own) = noted.map_err(|refusal| refusal.text().to_string())?;
+    for _ in 0..limits::ASK_NEW_PEER_TIMES {
+        let told = handle.ask_member(member, Question::Digest(at)).await;
+        // Where nobody knows running digests, time must do.
+        let ended = ended_while(handle, Duration::from_millis(limits::ASK_LEADER_AGAIN_MS)).await;
+        if !ended && (own.is_none() || matches!(told, Ok(Told::Digest(Some(_))))) {
+            return hash_of_peer(handle, member, revision).await;
+        }
     }
+    Err("it has not applied as much".to_string())
 }
 
 /// What came of a comparison.

@@ -18,5 +18,12 @@ pub(super) async fn put<D: Disk>(disk: &D, dir: &str, draft: &str, file: &str, b
 
 /// Removes a file where it is there.
 pub(super) fn remove<D: Disk>(disk: &D, file: &str) -> Result<(), Fault> {
-    if disk.exists(file)? { disk.remove(file) } else { Ok(()) }
+    if !disk.exists(file)? {
+        return Ok(());
+    }
+    match disk.remove(file) {
+        // Somebody else was first.
+        Err(fault) if fault.source.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
 }

@@ -66,6 +66,11 @@ impl<D> ScramblingDisk<D> {
         lock(&self.plan).syncs_until_fault = Some(n);
     }
 
+    /// Everything can be read again.
+    pub fn make_readable(&self) {
+        lock(&self.plan).unreadable.clear();
+    }
+
     /// A range of the file cannot be read, nor written in part (a system has to read a page first), until it is written whole.
     pub fn make_unreadable(&self, name: &str, range: Range<u64>) {
         lock(&self.plan).unreadable.push((name.to_string(), range));

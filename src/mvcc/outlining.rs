@@ -57,8 +57,18 @@ impl<D: Disk> Store<D> {
     }
 
     /// Damage that somebody met in what can still be read, since the start.
-    pub fn damage(&self) -> Option<&Corruption> {
+    pub fn damage(&self) -> Option<Corruption> {
         self.history.table().segments().iter().find_map(|segment| segment.damage())
+    }
+
+    /// Whether some of it may pass: what the device could not read it may be able to read later.
+    pub fn damage_may_pass(&self) -> bool {
+        self.history.table().segments().iter().any(|segment| segment.damage_may_pass())
+    }
+
+    /// Reads once more what the device could not; whether some of it can be read now, which is no damage then.
+    pub fn look_at_damage_again(&self) -> bool {
+        self.history.table().segments().iter().filter(|segment| segment.look_again()).count() > 0
     }
 }
 
@@ -98,7 +108,7 @@ impl<D: Disk> OutlineJob<D> {
 fn outline_of<D: Disk>(segment: &Segment<D>) -> Result<Option<bytes::Bytes>, Wrong> {
     let (number, len) = (segment.number(), segment.len());
     let most = limits::MAX_OUTLINE_BYTES.min(len / WORTH_PART);
-    let outline = segment.asked_twice(0, || {
+    let outline = segment.asked_twice((0, usize::try_from(len).unwrap_or(usize::MAX)), || {
         let mut outline = OutlineWriter::new(number);
         each_record(segment.file()?, (number, len), &mut Window::default(), |at, record, _| {
             if outline.len() as u64 <= most {

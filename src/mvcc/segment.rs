@@ -38,6 +38,9 @@ const EVERY: u32 = 32;
 /// Read at once when looking for a record behind the first of its transaction.
 const SEARCH_WINDOW: usize = 64 * 1024;
 
+/// Bytes read at once of what could not be read before.
+const LOOK_PIECE_BYTES: usize = 1024 * 1024;
+
 /// Where records lie.
 #[derive(Debug)]
 enum Layout {
@@ -133,6 +136,14 @@ impl Tail {
     }
 }
 
+/// Damage that somebody met.
+#[derive(Clone, Debug)]
+struct Met {
+    damage: Corruption,
+    /// Bytes from there on that the device could not read; none where it read something else than was written.
+    unread: usize,
+}
+
 /// A piece of the history; see the module's head.
 pub struct Segment<D: Disk> {
     disk: D,
@@ -141,7 +152,7 @@ pub struct Segment<D: Disk> {
     sparse: bool,
     dead: Mutex<Dead>,
     outline: OnceLock<Outlining>,
-    damage: OnceLock<Corruption>,
+    damage: Mutex<Option<Met>>,
     file: OnceLock<D::File>,
     tail: RwLock<Tail>,
 }
@@ -208,7 +219,7 @@ impl<D: Disk> Segment<D> {
             sparse,
             dead: Mutex::default(),
             outline: OnceLock::new(),
-            damage: OnceLock::new(),
+            damage: Mutex::new(None),
             file: OnceLock::new(),
             tail: RwLock::new(tail),
         }
@@ -306,14 +317,32 @@ impl<D: Disk> Segment<D> {
     }
 
     /// Damage that somebody met in it: whoever it was, and whatever became of them.
-    pub fn damage(&self) -> Option<&Corruption> {
-        self.damage.get()
+    pub fn damage(&self) -> Option<Corruption> {
+        lock(&self.damage).as_ref().map(|met| met.damage.clone())
+    }
+
+    /// Whether there is some that may pass: the device could not read, and may be able to later.
+    pub fn damage_may_pass(&self) -> bool {
+        lock(&self.damage).as_ref().is_some_and(|met| met.unread > 0)
+    }
+
+    /// Reads once more what the device could not; whether it can now, and the damage is forgotten.
+    pub fn look_again(&self) -> bool {
+        let Some(met) = lock(&self.damage).clone().filter(|met| met.unread > 0) else { return false };
+        let mut piece = vec![0; met.unread.min(LOOK_PIECE_BYTES)];
+        let end = met.damage.offset + met.unread as u64;
+        let mut pieces = (met.damage.offset..end).step_by(piece.len());
+        let reads = pieces.all(|at| self.file().is_ok_and(|file| file.read_full_at(at, &mut piece).is_ok()));
+        if reads {
+            *lock(&self.damage) = None;
+        }
+        reads
     }
 
     /// Remembers damage, and hands the wrong on.
     pub fn note_damage(&self, wrong: Wrong) -> Wrong {
         if let Wrong::Corruption(damage) = &wrong {
-            self.damage.get_or_init(|| damage.clone());
+            lock(&self.damage).get_or_insert_with(|| Met { damage: damage.clone(), unread: 0 });
         }
         wrong
     }
@@ -427,18 +456,26 @@ impl<D: Disk> Segment<D> {
         };
         let len = len.min(usize::try_from(file_end - at).unwrap_or(usize::MAX));
         let mut bytes = vec![0; len];
-        if self.asked_twice(at, || Ok(self.file()?.read_full_at(at, &mut bytes)?))? < len {
+        if self.asked_twice((at, len), || Ok(self.file()?.read_full_at(at, &mut bytes)?))? < len {
             return Err(self.damaged(at, "the file ends before its records"));
         }
         Ok(Bytes::from(bytes))
     }
 
     /// What the device cannot read counts as damage, like bytes that are wrong: the others have it. Asked twice: what fails once
-    /// may be a hiccup.
-    pub fn asked_twice<T>(&self, at: u64, mut once: impl FnMut() -> Result<T, Wrong>) -> Result<T, Wrong> {
+    /// may be a hiccup. A longer one is what [`Self::look_again`] is for. `at` and `len` say what is read.
+    pub fn asked_twice<T>(
+        &self,
+        (at, len): (u64, usize),
+        mut once: impl FnMut() -> Result<T, Wrong>,
+    ) -> Result<T, Wrong> {
         let answer = once().or_else(|wrong| if wrong.is_of_device() { once() } else { Err(wrong) });
         answer.map_err(|wrong| match wrong {
-            Wrong::Fault(fault) if fault.is_of_device() => self.damaged(at, &fault.to_string()),
+            Wrong::Fault(fault) if fault.is_of_device() => {
+                let damage = Corruption { file: file_name(self.number), offset: at, what: fault.to_string() };
+                lock(&self.damage).get_or_insert_with(|| Met { damage: damage.clone(), unread: len });
+                damage.into()
+            }
             wrong => wrong,
         })
     }

@@ -7,7 +7,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::limits;
+use crate::base::{LogIndex, limits};
 use crate::wal::LogEntry;
 
 /// See the module's head.
@@ -17,6 +17,8 @@ pub(super) struct Backlog {
     bytes: usize,
     /// Whether the first waits until history was written.
     pub(super) waits_for_history: bool,
+    /// The first at the last tick.
+    first: Option<LogIndex>,
 }
 
 fn size(entry: &LogEntry) -> usize {
@@ -60,6 +62,13 @@ impl Backlog {
     /// Whether something could be applied now.
     pub(super) fn wants_turn(&self) -> bool {
         !self.entries.is_empty() && !self.waits_for_history
+    }
+
+    /// Once a tick: whether there is too much of it, or it waits for history, and nothing was applied since the last.
+    pub(super) fn stands_still(&mut self) -> bool {
+        let first = self.front().map(|next| next.index);
+        let same = std::mem::replace(&mut self.first, first) == first;
+        same && (self.waits_for_history || self.is_full())
     }
 
     /// How many there are.

@@ -57,13 +57,26 @@ impl<D: Disk> Node<D> {
 
     /// Once a tick: whether somebody met damage in the history.
     pub(super) fn look_at_damage(&mut self, now: Instant, out: &mut Vec<Output<D>>) {
-        let Some(damage) = self.machine.store().damage().cloned() else {
-            self.space.damage_told = false;
+        let store = self.machine.store();
+        let Some(damage) = store.damage() else {
+            (self.space.damage_told, self.space.ticks_damaged) = (false, 0);
             return;
         };
-        if std::mem::replace(&mut self.space.damage_told, true) || self.stopping {
+        if self.space.damage_told || self.stopping {
             return;
         }
+        // A device that stands still for some seconds may do so under all members: they would have nobody to be cured from.
+        if store.damage_may_pass() {
+            self.space.ticks_damaged += 1;
+            if self.space.ticks_damaged < limits::TICKS_DEVICE_MAY_RECOVER {
+                return;
+            }
+            self.space.ticks_damaged = 0;
+            if store.look_at_damage_again() {
+                return;
+            }
+        }
+        self.space.damage_told = true;
         out.push(Output::Damaged(damage));
         if self.others_vote() {
             self.rebuild();

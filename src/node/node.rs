@@ -408,6 +408,7 @@ impl<D: Disk> Node<D> {
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Output<D>>) {
         self.settle_doubt(now, out);
+        self.group.unapplied(self.committed.stands_still());
         self.group.tick();
         // What was waiting may be what they wait for: it is done before anyone is told that it comes too late.
         // Of ticks that are all late only the first is such: a member that is always late tells it all the same.

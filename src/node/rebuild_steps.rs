@@ -89,7 +89,8 @@ impl<D: Disk> Node<D> {
     /// Another member asks for the state, to rebuild its own. Who differs itself, or does not lead, has none to give. The
     /// leadership would be lost on who asks.
     pub(super) fn state_asked(&mut self, to: MemberId, reply: Reply<Result<(), Refusal>>, out: &mut Vec<Output<D>>) {
-        let refusal = if !self.roles.on_duty() {
+        // A leader that has applied nothing of its own term may wait for who asks: whose log is full until it has a state.
+        let refusal = if self.group.standing().role != Role::Leader {
             Some(Refusal::NotLeader)
         } else if self.rebuild.is_needed() || self.is_named() {
             Some(Refusal::Corrupt)

@@ -26,6 +26,8 @@ pub(super) struct Space {
     pub(super) unnamed_outlines: bool,
     /// Ticks since the last of them was made.
     pub(super) ticks_unnamed: u64,
+    /// Ticks since damage was met that may pass.
+    pub(super) ticks_damaged: u64,
     /// Damage in the history that was told.
     pub(super) damage_told: bool,
     /// The digest of a compaction is being made.

@@ -13,6 +13,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
@@ -21,6 +22,9 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use crate::base::limits;
 use crate::env::{listen_at, plain_address};
 use crate::tls::{FIRST_BYTE, ServerStream};
+
+/// How long a connection rests before it is asked for a sign of life, and how long the next question waits, as etcd's.
+const DEAD_AFTER: Duration = Duration::from_secs(30);
 
 /// Where to listen.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -114,6 +118,9 @@ impl Socket {
                 let (stream, _) = socket.accept().await?;
                 // A failure of these shows again, and is told, at the first read or write.
                 let _ = stream.set_nodelay(true);
+                // A client whose machine is gone keeps no place: over HTTP/1.1 nothing else would tell.
+                let kept = socket2::TcpKeepalive::new().with_time(DEAD_AFTER).with_interval(DEAD_AFTER);
+                let _ = socket2::SockRef::from(&stream).set_tcp_keepalive(&kept);
                 #[cfg(target_os = "linux")]
                 let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(limits::UNSENT_BYTES);
                 Ok(Stream::Net(stream))
@@ -175,7 +182,7 @@ impl Stream {
     /// Where this end is, on the network.
     pub fn at(&self) -> Option<SocketAddr> {
         match self {
-            Self::Net(stream) => stream.local_addr().ok(),
+            Self::Net(stream) => stream.local_addr().ok().map(plain_address),
             Self::File(_) => None,
             Self::Sealed(stream) => stream.get_ref().0.at(),
         }

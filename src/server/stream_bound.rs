@@ -29,6 +29,7 @@ const UNKNOWN: u8 = 0xf5;
 
 const GROW_TIME: Duration = Duration::from_millis(limits::STREAMS_GROW_MS);
 const GROW_AGAIN_TIME: Duration = Duration::from_millis(limits::STREAMS_GROW_AGAIN_MS);
+const CAUTIOUS_TIME: Duration = Duration::from_millis(limits::STREAMS_CAUTIOUS_MS);
 
 /// Whose settings an acknowledgement is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,8 +49,8 @@ pub struct StreamBound {
     requests: u32,
     /// When that was changed.
     since: Instant,
-    /// Whether they were too many before.
-    was_held_up: bool,
+    /// When they were too many.
+    held_up_at: Option<Instant>,
     /// Whether the library has told its settings: they come first.
     begun: bool,
     /// Who waits for an acknowledgement, in order.
@@ -64,8 +65,8 @@ impl StreamBound {
         let (awaited, frame) = (VecDeque::new(), [0; TELLING_BYTES]);
         let since = Instant::now();
         let requests = limits::STREAMS_AT_FIRST;
-        let (was_held_up, begun, sent) = (false, false, TELLING_BYTES);
-        Self { intake, most, told: most, requests, since, was_held_up, begun, awaited, frame, sent }
+        let (begun, sent) = (false, TELLING_BYTES);
+        Self { intake, most, told: most, requests, since, held_up_at: None, begun, awaited, frame, sent }
     }
 
     /// The library sends a frame with this head.
@@ -104,13 +105,14 @@ impl StreamBound {
         let in_u32 = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
         let (lasting, waiting) = (in_u32(self.intake.lasting()), in_u32(self.intake.waiting()));
         if is_held_up {
-            self.was_held_up = true;
+            self.held_up_at = Some(Instant::now());
             let share = in_u32(self.intake.most());
             if share < self.requests {
                 (self.requests, self.since) = (share, Instant::now());
             }
         } else if waiting >= self.requests / 2 && self.requests < self.most {
-            let (time, more) = match self.was_held_up {
+            let was_held_up = self.held_up_at.is_some_and(|at| at.elapsed() < CAUTIOUS_TIME);
+            let (time, more) = match was_held_up {
                 true => (GROW_AGAIN_TIME, self.requests / 4),
                 false => (GROW_TIME, self.requests),
             };

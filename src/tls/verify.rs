@@ -79,6 +79,8 @@ fn is_open(refused: &Error) -> bool {
     let Error::InvalidCertificate(refused) = refused else { return false };
     match refused {
         CertificateError::UnknownIssuer
+        // Another authority has the name of the one that signed it.
+        | CertificateError::BadSignature
         | CertificateError::InvalidPurpose
         | CertificateError::InvalidPurposeContext { .. }
         | CertificateError::NotValidForName

@@ -246,7 +246,7 @@ async fn a_mirror_that_was_ended_is_made_whole_by_the_next() {
     while all(&destination).await.is_empty() {
         assert!(began.elapsed() < LIMIT, "nothing is mirrored");
     }
-    first.signal("INT");
+    first.signal("TERM");
     assert!(!first.wait().success());
     let held = all(&source).await;
     let mut second = mirror();

@@ -99,6 +99,10 @@ pub const STREAMS_GROW_MS: u64 = 50;
 /// The same once it was held up, a quarter more: what may be under way is known then, and is felt for slowly.
 pub const STREAMS_GROW_AGAIN_MS: u64 = 1_000;
 
+/// Time for which the bound of a connection's streams grows slowly after they were too many: a moment's pile-up (an election, a
+/// disk that stood still) says nothing of what comes later.
+pub const STREAMS_CAUTIOUS_MS: u64 = 10_000;
+
 /// Streams of one connection that are open at once, where `--max-concurrent-streams` says nothing: etcd sets no bound. What
 /// clients ask in one message is bounded by the above; this bounds what has begun and what is not taken (some 3 KiB each), and
 /// streams of watches and the like, of which the largest users have some thousands on a connection. Beyond it a client waits.

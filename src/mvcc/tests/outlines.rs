@@ -175,7 +175,7 @@ fn nothing_of_an_outlined_segment_is_read_and_what_is_damaged_is_named_when_it_i
     let read = store.view().range(&RangeQuery::plain(KeyRange::all()));
     let Err(ReadFailure::Wrong(Wrong::Corruption(damage))) = read else { panic!("it was answered") };
     assert!(segments.contains(&damage.file));
-    assert_eq!(store.damage(), Some(&damage), "remembered, whoever met it");
+    assert_eq!(store.damage(), Some(damage), "remembered, whoever met it");
 }
 
 /// One byte is changed, anywhere in any file: a pass finds it, step by step, and one over what is whole finds nothing.
@@ -193,7 +193,7 @@ fn a_scrub_finds_every_changed_byte() {
                 }
                 Ok(None) => break,
                 Err(wrong) => {
-                    assert!(matches!(&wrong, Wrong::Corruption(damage) if store.damage() == Some(damage)));
+                    assert!(matches!(&wrong, Wrong::Corruption(damage) if store.damage().as_ref() == Some(damage)));
                     return Some(wrong);
                 }
             }
@@ -248,7 +248,11 @@ fn what_cannot_be_read_is_damage_for_every_reader() {
         segments.iter().for_each(|segment| disk.make_unreadable(segment, 0..1 << 20));
         let wrong = read(&mut store, &disk).expect_err("it cannot be read");
         assert!(matches!(&wrong, Wrong::Corruption(damage) if segments.contains(&damage.file)), "{wrong}");
-        assert!(store.damage().is_some(), "it is remembered");
+        assert!(store.damage().is_some() && store.damage_may_pass(), "it is remembered");
+        assert!(!store.look_at_damage_again());
+        disk.make_readable();
+        assert!(store.look_at_damage_again());
+        assert_eq!(store.damage(), None, "the device has recovered");
     }
 }
 

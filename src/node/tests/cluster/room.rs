@@ -3,6 +3,7 @@
 use super::*;
 use crate::base::limits;
 use crate::machine::{AlarmAction, AlarmKind, DeleteRange};
+use crate::mvcc::{NO_PREV, NewValue};
 use crate::node::{DiskPart, Held};
 
 const BIG: usize = 1 << 20;
@@ -181,4 +182,31 @@ fn who_installs_without_room_asks_for_it() {
     assert_eq!(cluster.seats[late].room, ["give"], "what the log keeps for use again");
     cluster.pass(usize::try_from(limits::TICKS_BETWEEN_LOOKS).expect("a few"));
     assert!(cluster.seats[late].room.contains(&"look"));
+}
+
+/// Its log may well be written; but nothing is applied any more, and it would hold everybody up.
+#[test]
+fn a_leader_whose_history_finds_no_end_hands_over_and_does_not_stand_again() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let value: Bytes = vec![7; BIG].into();
+    for n in 0..=limits::APPLYING_WAITS_HISTORY_BYTES / BIG {
+        let mut write = cluster.seats[leader].node.machine.store_mut().begin(NO_PREV);
+        let key = format!("k{n}").into();
+        write.put(NewValue { key, value: value.clone(), lease: 0, backing_bytes: 0 }).expect("in memory");
+        write.commit();
+    }
+    cluster.pass(1);
+    assert!(held(&cluster, leader).unwritten_bytes > limits::APPLYING_WAITS_HISTORY_BYTES);
+    let mut waits = cluster.propose((leader + 1) % 3, &put("k"));
+    cluster.pass(5);
+    assert_eq!((cluster.leader(), held(&cluster, leader).unapplied), (Some(leader), 1));
+    assert!(done(&mut waits).index > 0, "the others have applied it");
+    cluster.pass(15);
+    let next = cluster.leader().expect("another leads");
+    assert_ne!(next, leader);
+    cluster.cut.insert(id(next));
+    cluster.pass(60);
+    assert_eq!(cluster.leader(), Some(3 - leader - next), "and it does not stand");
 }
