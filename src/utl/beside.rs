@@ -109,6 +109,19 @@ fn draft_of(place: &Path) -> (PathBuf, PathBuf) {
     (place, PathBuf::from(draft))
 }
 
+/// Refuses to work where something stands that no earlier try has left: all of it would be removed.
+fn check_draft(draft: &Path) -> Result<(), Failure> {
+    let is_begun = |draft: &Path| {
+        let mut entries = fs::read_dir(draft).into_iter().flatten().flatten();
+        entries.all(|entry| entry.file_name() == LOCK_FILE)
+    };
+    if is_free(draft) || draft.join(UNFINISHED).exists() || is_begun(draft) {
+        return Ok(());
+    }
+    let text = format!("{} is in the way: nothing that was left unfinished, and not removed", draft.display());
+    Err(Failure::new(Exit::Error, text))
+}
+
 fn fault(what: &'static str, path: &Path, source: io::Error) -> Fault {
     Fault::new(what, path.display().to_string(), source)
 }
@@ -126,6 +139,9 @@ impl Beside {
         check_free(place)?;
         let (place, draft) = draft_of(place);
         let log = log.map(draft_of);
+        for draft in [&draft].into_iter().chain(log.iter().map(|(_, draft)| draft)) {
+            check_draft(draft)?;
+        }
         let mut disk = TokioDisk::open(draft.clone())?;
         if let Some((_, draft)) = &log {
             disk = disk.with_elsewhere(LOG, draft.clone())?;
@@ -133,10 +149,11 @@ impl Beside {
         let lock = disk.lock()?;
         // From here on it goes again, should anything fail.
         let beside = Self { place, draft, log, disk, lock: Some(lock), kept: false };
-        let mark = beside.draft.join(UNFINISHED);
-        fs::write(&mark, b"").map_err(|source| Fault::new("write", mark.display().to_string(), source))?;
+        for mark in beside.marks() {
+            fs::write(&mark, b"").map_err(|source| fault("write", &mark, source))?;
+        }
         let left_in_log = beside.log.iter().flat_map(|(_, draft)| fs::read_dir(draft).into_iter().flatten().flatten());
-        for left in left_in_log.filter(|entry| entry.file_name() != LOCK_FILE) {
+        for left in left_in_log.filter(|entry| entry.file_name() != LOCK_FILE && entry.file_name() != UNFINISHED) {
             let left = left.path();
             fs::remove_file(&left).map_err(|source| Fault::new("remove", left.display().to_string(), source))?;
         }
@@ -149,6 +166,12 @@ impl Beside {
         Ok(beside)
     }
 
+    /// The files that say of each draft that it is one.
+    fn marks(&self) -> Vec<PathBuf> {
+        let drafts = [&self.draft].into_iter().chain(self.log.iter().map(|(_, draft)| draft));
+        drafts.map(|draft| draft.join(UNFINISHED)).collect()
+    }
+
     /// The disk it is made on.
     pub fn disk(&self) -> &TokioDisk {
         &self.disk
@@ -158,8 +181,9 @@ impl Beside {
     pub fn keep(mut self) -> Result<(), Failure> {
         check_free(&self.place)?;
         // It is whole by now, under whatever name.
-        let mark = self.draft.join(UNFINISHED);
-        fs::remove_file(&mark).map_err(|source| fault("remove", &mark, source))?;
+        for mark in self.marks() {
+            fs::remove_file(&mark).map_err(|source| fault("remove", &mark, source))?;
+        }
         let synced = fs::File::open(&self.draft).and_then(|draft| draft.sync_all());
         synced.map_err(|source| fault("sync", &self.draft, source))?;
         if let Some((place, draft)) = &mut self.log {

@@ -15,7 +15,7 @@ use crate::driver::{self, DriverConfig};
 use crate::env::{MemoryDisk, TokioEnv};
 use crate::machine::{Command, Image, Machine, codec};
 use crate::mvcc::{HashKv, StoreOptions};
-use crate::server::LogPlace;
+use crate::server::{LogPlace, UNFINISHED};
 
 const STOCK_3_4: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/utl/testdata/etcd-3.4");
 const STOCK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/utl/testdata/etcd-3.7");
@@ -175,6 +175,10 @@ fn what_is_not_finished_goes() {
     let place = dir.path().join("data");
     fs::create_dir_all(place.with_extension("part").join("wal")).unwrap();
     fs::write(place.with_extension("part").join("wal/left"), b"by another run").unwrap();
+    let refused = Beside::begin(&place, None).err().expect("it may be anybody's");
+    assert!(refused.text().contains("is in the way"), "{}", refused.text());
+    assert!(place.with_extension("part").join("wal/left").exists());
+    fs::write(place.with_extension("part").join(UNFINISHED), b"").unwrap();
     let beside = Beside::begin(&place, None).unwrap();
     assert!(!place.with_extension("part").join("wal").exists(), "what was left is gone");
     assert!(Beside::begin(&place, None).is_err(), "it is this one's alone");
