@@ -49,7 +49,9 @@ fn noted(file: &Path) -> Result<Option<Note>, String> {
     };
     let lines = text.strip_prefix(NOTE_HEAD).and_then(|rest| rest.split_once('\n'));
     let Some((token, path)) = lines.filter(|(token, path)| !token.is_empty() && !path.trim_end().is_empty()) else {
-        return Err(wrong(&"it does not say where a member's log is, or whose"));
+        return Err(wrong(
+            &"it does not say where a member's log is, or whose: a title, the token that both places have in their second line, and a path",
+        ));
     };
     Ok(Some(Note { token: token.to_string(), path: PathBuf::from(path.trim_end()) }))
 }
@@ -146,7 +148,7 @@ impl LogPlace {
                 let note = self.root.join(PLACE_NOTE);
                 Err(format!(
                     "--wal-dir={shown}: the log of data directory {root} lies in {path}: start with --wal-dir={path}; if all of \
-                     it was moved, write the new place into {}",
+                     it was moved, write the new place into the third line of {}",
                     note.display()
                 ))
             }
