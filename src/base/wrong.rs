@@ -316,6 +316,14 @@ impl Wrong {
         Self::Corruption(Corruption { file: file.into(), offset, what: what.into() })
     }
 
+    /// Asks once more where the device failed: what fails once may be a hiccup.
+    ///
+    /// # Errors
+    /// As `once`.
+    pub fn unless_twice<T>(mut once: impl FnMut() -> Result<T, Self>) -> Result<T, Self> {
+        once().or_else(|wrong| if wrong.is_of_device() { once() } else { Err(wrong) })
+    }
+
     /// A fault of the device ([`Fault::is_of_device`]).
     pub fn is_of_device(&self) -> bool {
         matches!(self, Self::Fault(fault) if fault.is_of_device())

@@ -289,9 +289,7 @@ async fn load<E: Env>(env: &E, store: &StoreOptions, image: Box<Image>) -> Resul
     let (done, loaded) = oneshot::channel();
     let (disk, store) = (env.disk().clone(), *store);
     env.tasks().spawn_quiet("load", async move {
-        let once = || Machine::load(disk.clone(), store, &image, &[]);
-        // What fails once may be a hiccup.
-        let _ = done.send(once().or_else(|wrong| if wrong.is_of_device() { once() } else { Err(wrong) }));
+        let _ = done.send(Wrong::unless_twice(|| Machine::load(disk.clone(), store, &image, &[])));
     });
     let ended = || Fault::new("read", "history", std::io::Error::other("the member stops")).into();
     loaded.await.unwrap_or_else(|_| Err(ended())).map(Box::new)

@@ -464,13 +464,8 @@ impl<D: Disk> Segment<D> {
 
     /// What the device cannot read counts as damage, like bytes that are wrong: the others have it. Asked twice: what fails once
     /// may be a hiccup. A longer one is what [`Self::look_again`] is for. `at` and `len` say what is read.
-    pub fn asked_twice<T>(
-        &self,
-        (at, len): (u64, usize),
-        mut once: impl FnMut() -> Result<T, Wrong>,
-    ) -> Result<T, Wrong> {
-        let answer = once().or_else(|wrong| if wrong.is_of_device() { once() } else { Err(wrong) });
-        answer.map_err(|wrong| match wrong {
+    pub fn asked_twice<T>(&self, (at, len): (u64, usize), once: impl FnMut() -> Result<T, Wrong>) -> Result<T, Wrong> {
+        Wrong::unless_twice(once).map_err(|wrong| match wrong {
             Wrong::Fault(fault) if fault.is_of_device() => {
                 let damage = Corruption { file: file_name(self.number), offset: at, what: fault.to_string() };
                 lock(&self.damage).get_or_insert_with(|| Met { damage: damage.clone(), unread: len });
