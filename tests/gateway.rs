@@ -192,14 +192,18 @@ fn with_tokens(field: &mut String, answers: &[(String, String)]) {
     }
 }
 
-/// What changes when somebody begins to wait for something: the revision, or the number of watchers.
-async fn traces(server: SocketAddr) -> (String, String) {
-    let range = Question::read("x | POST | /v3/kv/range | | {\"key\":\"YQ==\",\"count_only\":true}").ask(server).await;
-    let (_, _, header) = parts(&range);
-    let (_, _, metrics) = parts(&Question::read("x | GET | /metrics").ask(server).await);
-    let watchers = metrics.lines().find(|line| line.starts_with("etcd_debugging_mvcc_watcher_total ")).unwrap();
-    let (_, revision) = header.split_once("\"revision\":\"").unwrap();
-    (revision.split('"').next().unwrap().to_string(), watchers.to_string())
+/// Waits until so many wait for something, each by one watcher.
+async fn until_waiting(server: SocketAddr, count: usize) {
+    let wanted = format!("etcd_debugging_mvcc_watcher_total {count}");
+    let began = Instant::now();
+    loop {
+        let (_, _, metrics) = parts(&Question::read("x | GET | /metrics").ask(server).await);
+        if metrics.lines().any(|line| line == wanted) {
+            return;
+        }
+        assert!(began.elapsed() < LIMIT, "there are never {count}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 /// Everything the sessions ask, of a new server.
@@ -211,14 +215,10 @@ async fn answers(server: SocketAddr) -> Vec<(String, String)> {
         question.fields.iter_mut().for_each(|field| with_tokens(field, &all));
         let name = question.name.clone();
         let answer = if line.starts_with('&') {
-            let before = traces(server).await;
-            later.insert(name.clone(), tokio::spawn(question.ask(server)));
-            // What it waits for must not come before it.
-            let began = Instant::now();
-            while traces(server).await == before {
-                assert!(began.elapsed() < LIMIT, "{name} does not arrive");
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
+            // What it waits for must not come before it, nor what others waited for be taken for it.
+            until_waiting(server, later.len()).await;
+            later.insert(name, tokio::spawn(question.ask(server)));
+            until_waiting(server, later.len()).await;
             continue;
         } else if line.starts_with('=') {
             later.remove(&name).unwrap().await.unwrap()
