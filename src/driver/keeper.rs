@@ -112,9 +112,12 @@ async fn rounds<E: Env>(
     node: &Mailbox<Input<E::Disk>>,
     world: &(E, Arc<Facts>),
 ) -> Result<(), Wrong> {
-    let (mut batch, mut late, mut told_short) = (Vec::new(), VecDeque::new(), false);
+    let (mut batch, mut late) = (Vec::new(), VecDeque::new());
+    // Whether it was told that room is lacked; whether somebody looks for some, who is to hear.
+    let (mut told_short, mut looks) = (false, false);
     while take(world.0.clock(), jobs, &mut batch, &mut late).await {
-        let looks = batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
+        let tried = world.0.clock().now();
+        looks |= batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
         let was_short = lacks_room(&late);
         let mut goes_on = sort(journal, &mut batch, &mut late)?;
         if was_short {
@@ -127,13 +130,19 @@ async fn rounds<E: Env>(
             // What there was no room for was never told to be durable.
             return journal.close().await;
         }
-        if lacks_room(&late) && !told_short {
-            tracing::warn!("the disk has no room for the log: what is written waits");
-            told_short = true;
-            node.put_completion(Input::Room { part: DiskPart::Log, short: true });
+        if lacks_room(&late) && (looks || !told_short) {
+            if !told_short {
+                tracing::warn!("the disk has no room for the log: what is written waits");
+            }
+            (told_short, looks) = (true, false);
+            node.put_completion(Input::Room { part: DiskPart::Log, short: true, tried });
         }
         if late.is_empty() && !jobs.has_items() {
-            prepare(journal, jobs, looks, &mut told_short, node).await?;
+            let short = prepare(journal, jobs, looks).await?;
+            if short != told_short || looks {
+                (told_short, looks) = (short, false);
+                node.put_completion(Input::Room { part: DiskPart::Log, short, tried });
+            }
         }
     }
     Ok(())
@@ -196,21 +205,10 @@ fn sort<D: Disk>(
 }
 
 /// Readies the next segment by a slice; where somebody looks for room, until it is ready, or nothing more fits, or somebody
-/// else waits. Tells when it begins or ceases to lack room.
-async fn prepare<D: Disk>(
-    journal: &mut Journal<D>,
-    jobs: &Mailbox<KeeperJob>,
-    looks: bool,
-    told_short: &mut bool,
-    node: &Mailbox<Input<D>>,
-) -> Result<(), Wrong> {
+/// else waits. Whether it lacks room.
+async fn prepare<D: Disk>(journal: &mut Journal<D>, jobs: &Mailbox<KeeperJob>, looks: bool) -> Result<bool, Wrong> {
     while journal.prepare().await? && looks && !jobs.has_items() {}
-    let short = journal.lacks_room();
-    if short != *told_short || looks {
-        *told_short = short;
-        node.put_completion(Input::Room { part: DiskPart::Log, short });
-    }
-    Ok(())
+    Ok(journal.lacks_room())
 }
 
 /// Appends a batch; false where the disk has no room for it.
@@ -339,7 +337,7 @@ mod tests {
                 assert!(ending.now().is_none() && matches!(is_installed.try_recv(), Ok(None)), "{room}");
                 let mut told = Vec::new();
                 assert!(node.take(&mut told).await);
-                assert!(matches!(told[..], [Input::Room { part: DiskPart::Log, short: true }]), "{room}");
+                assert!(matches!(told[..], [Input::Room { part: DiskPart::Log, short: true, .. }]), "{room}");
                 env.disk().leave_room(None);
                 env.pass(Duration::from_secs(1)).await;
                 assert_eq!(is_installed.try_recv().expect("at work").map(|cut| cut.applied()), Some(9), "{room}");
