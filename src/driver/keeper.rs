@@ -138,8 +138,8 @@ async fn rounds<E: Env>(
             node.put_completion(Input::Room { part: DiskPart::Log, short: true, tried });
         }
         if late.is_empty() && !jobs.has_items() {
-            let short = prepare(journal, jobs, looks).await?;
-            if short != told_short || looks {
+            let found = prepare(journal, jobs, looks).await?;
+            if let Some(short) = found.filter(|short| *short != told_short || looks) {
                 (told_short, looks) = (short, false);
                 node.put_completion(Input::Room { part: DiskPart::Log, short, tried });
             }
@@ -205,10 +205,18 @@ fn sort<D: Disk>(
 }
 
 /// Readies the next segment by a slice; where somebody looks for room, until it is ready, or nothing more fits, or somebody
-/// else waits. Whether it lacks room.
-async fn prepare<D: Disk>(journal: &mut Journal<D>, jobs: &Mailbox<KeeperJob>, looks: bool) -> Result<bool, Wrong> {
-    while journal.prepare().await? && looks && !jobs.has_items() {}
-    Ok(journal.lacks_room())
+/// else waits. Whether it lacks room; nothing while it is not known whether what it lacked is there now.
+async fn prepare<D: Disk>(
+    journal: &mut Journal<D>,
+    jobs: &Mailbox<KeeperJob>,
+    looks: bool,
+) -> Result<Option<bool>, Wrong> {
+    loop {
+        let is_done = !journal.prepare().await?;
+        if is_done || !looks || jobs.has_items() {
+            return Ok(is_done.then(|| journal.lacks_room()));
+        }
+    }
 }
 
 /// Appends a batch; false where the disk has no room for it.
@@ -354,6 +362,26 @@ mod tests {
                 assert_eq!((wal.entries, wal.hard_state.commit), (vec![entry], 9), "{room}");
             });
         }
+    }
+
+    /// Room is looked for by slices: before the last of them nobody knows, though there was none before.
+    #[test]
+    fn that_there_is_no_room_is_not_told_before_it_was_looked() {
+        VirtualEnv::run(async |env| {
+            env.disk().create_dir("wal").expect("made");
+            let wal = UnrecoveredWal::open(env.disk().clone(), "wal").expect("opened");
+            let wal = wal.with_segment_bytes(4 * limits::WAL_PREPARE_BYTES as u64);
+            let mut journal = wal.recover(IDENTITY, 0).await.expect("recovered").journal;
+            let jobs = Mailbox::new(1, 1);
+            env.disk().leave_room(Some(limits::WAL_PREPARE_BYTES));
+            assert_eq!(prepare(&mut journal, &jobs, true).await.expect("no fault"), Some(true));
+            env.disk().leave_room(None);
+            jobs.put_completion(KeeperJob::LookForRoom);
+            journal.look_for_room();
+            assert_eq!(prepare(&mut journal, &jobs, true).await.expect("no fault"), None, "somebody else waits");
+            assert!(jobs.take(&mut Vec::new()).await);
+            assert_eq!(prepare(&mut journal, &jobs, true).await.expect("no fault"), Some(false));
+        });
     }
 
     /// While an image waits for room what was handed over before it becomes durable, and the log gives the room that it keeps.
