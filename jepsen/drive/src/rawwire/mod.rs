@@ -25,7 +25,7 @@ use crate::sides::Sides;
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// How long one is waited for when the other has answered: on a busy machine, slow is not open.
-const LONGER: Duration = Duration::from_secs(20);
+const LONGER: Duration = Duration::from_secs(60);
 
 /// Options of the raw cases.
 #[derive(clap::Args, Clone, Debug)]
@@ -84,7 +84,7 @@ pub async fn run(args: RawArgs) -> Result<bool, Trouble> {
         launches.push(launch);
     }
     for server in &mut servers {
-        server.ready(Duration::from_secs(60)).await?;
+        server.ready(Duration::from_secs(180)).await?;
     }
     let (mut count, mut differences) = (0, 0);
     for case in cases::all() {
