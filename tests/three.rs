@@ -8,8 +8,8 @@
 mod amnesia;
 #[path = "three/cluster.rs"]
 mod cluster;
-mod ports;
 #[path = "three/leases.rs"]
 mod leases;
+mod ports;
 #[path = "three/rebuild.rs"]
 mod rebuild;

@@ -13,6 +13,7 @@ use futures_channel::oneshot;
 use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, cut_log};
 use super::mailbox::Mailbox;
+use super::shortage::Shortage;
 use crate::base::{LogIndex, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Instant};
 use crate::node::{DiskPart, Facts, Input};
@@ -113,6 +114,7 @@ async fn rounds<E: Env>(
     world: &(E, Arc<Facts>),
 ) -> Result<(), Wrong> {
     let (mut batch, mut late, mut told_short) = (Vec::new(), VecDeque::new(), false);
+    let mut shortage = Shortage::new("log");
     while take(world.0.clock(), jobs, &mut batch, &mut late).await {
         let looks = batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
         let was_short = lacks_room(&late);
@@ -128,13 +130,13 @@ async fn rounds<E: Env>(
             return journal.close().await;
         }
         if lacks_room(&late) && !told_short {
-            tracing::warn!("the disk has no room for the log: what is written waits");
             told_short = true;
             node.put_completion(Input::Room { part: DiskPart::Log, short: true });
         }
         if late.is_empty() && !jobs.has_items() {
             prepare(journal, jobs, looks, &mut told_short, node).await?;
         }
+        shortage.stands(told_short || lacks_room(&late), world.0.clock().now());
     }
     Ok(())
 }
