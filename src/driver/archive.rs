@@ -15,6 +15,7 @@ use super::ending::{AtWork, Ending};
 use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
 use super::memory_file;
+use super::shortage::Shortage;
 use crate::base::{Fault, LogIndex, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Instant, Tasks};
 use crate::machine::{Image, Machine};
@@ -57,6 +58,7 @@ struct Files<D: Disk> {
     writer: HistoryWriter<D>,
     /// What there was no room for yet, in order.
     waiting: VecDeque<(Vec<HistoryWrite>, WriteMark)>,
+    shortage: Shortage,
     /// Jobs that came while another was under way, in order.
     later: Later<D>,
 }
@@ -102,8 +104,8 @@ pub(super) async fn keep_archive<E: Env>(
     (ending, facts): (Ending, Arc<Facts>),
     at_work: AtWork,
 ) {
-    let mut files =
-        Files { writer: HistoryWriter::new(env.disk().clone()), waiting: VecDeque::new(), later: VecDeque::new() };
+    let (writer, shortage) = (HistoryWriter::new(env.disk().clone()), Shortage::new("history"));
+    let mut files = Files { writer, waiting: VecDeque::new(), shortage, later: VecDeque::new() };
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         files.later.extend(batch.drain(..));
@@ -138,10 +140,12 @@ async fn one_job<E: Env>(
             if !is_written && had_room {
                 node.put_completion(Input::Room { part: DiskPart::History, short: true, tried: begun });
             }
+            files.shortage.stands(!is_written, env.clock().now());
         }
         ArchiveJob::Checkpoint { applied, image } => {
             let is_made = files.write_waiting(node)? && files.checkpoint(env.disk(), applied, &image).await?;
             tallies.checkpoints.took(env.clock().now().since(begun));
+            files.shortage.stands(!is_made, env.clock().now());
             let told = if is_made { Input::Checkpointed { applied } } else { Input::CheckpointPutOff { tried: begun } };
             node.put_completion(told);
         }
@@ -167,6 +171,7 @@ async fn one_job<E: Env>(
         ArchiveJob::Remove(files) => remove(env.disk(), &files, node)?,
         ArchiveJob::LookForRoom => {
             let short = !files.write_waiting(node)?;
+            files.shortage.stands(short, env.clock().now());
             node.put_completion(Input::Room { part: DiskPart::History, short, tried: begun });
         }
     }

@@ -13,6 +13,7 @@ use futures_channel::oneshot;
 use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, cut_log};
 use super::mailbox::Mailbox;
+use super::shortage::Shortage;
 use crate::base::{LogIndex, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Instant};
 use crate::node::{DiskPart, Facts, Input};
@@ -115,6 +116,7 @@ async fn rounds<E: Env>(
     let (mut batch, mut late) = (Vec::new(), VecDeque::new());
     // Whether it was told that room is lacked; whether somebody looks for some, who is to hear.
     let (mut told_short, mut looks) = (false, false);
+    let mut shortage = Shortage::new("log");
     while take(world.0.clock(), jobs, &mut batch, &mut late).await {
         let tried = world.0.clock().now();
         looks |= batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
@@ -131,9 +133,6 @@ async fn rounds<E: Env>(
             return journal.close().await;
         }
         if lacks_room(&late) && (looks || !told_short) {
-            if !told_short {
-                tracing::warn!("the disk has no room for the log: what is written waits");
-            }
             (told_short, looks) = (true, false);
             node.put_completion(Input::Room { part: DiskPart::Log, short: true, tried });
         }
@@ -144,6 +143,7 @@ async fn rounds<E: Env>(
                 node.put_completion(Input::Room { part: DiskPart::Log, short, tried });
             }
         }
+        shortage.stands(told_short || lacks_room(&late), world.0.clock().now());
     }
     Ok(())
 }
