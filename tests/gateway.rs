@@ -9,13 +9,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate::server::flags::Flags;
 use quorate::server::{Config, Serving};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+
+/// Longest any step may take: far beyond what a busy machine needs.
+const LIMIT: Duration = Duration::from_secs(120);
 
 const SESSIONS: &str = include_str!("../jepsen/gateway_sessions.txt");
 const RECORDED: &str = include_str!("../jepsen/recorded/gateway-3.7.1.txt");
@@ -90,7 +93,7 @@ impl Question {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), read).await.unwrap_or_else(|_| panic!("no end: {self:?}"));
+        tokio::time::timeout(LIMIT, read).await.unwrap_or_else(|_| panic!("no end: {self:?}"));
         String::from_utf8(answer).unwrap()
     }
 }
@@ -189,6 +192,16 @@ fn with_tokens(field: &mut String, answers: &[(String, String)]) {
     }
 }
 
+/// What changes when somebody begins to wait for something: the revision, or the number of watchers.
+async fn traces(server: SocketAddr) -> (String, String) {
+    let range = Question::read("x | POST | /v3/kv/range | | {\"key\":\"YQ==\",\"count_only\":true}").ask(server).await;
+    let (_, _, header) = parts(&range);
+    let (_, _, metrics) = parts(&Question::read("x | GET | /metrics").ask(server).await);
+    let watchers = metrics.lines().find(|line| line.starts_with("etcd_debugging_mvcc_watcher_total ")).unwrap();
+    let (_, revision) = header.split_once("\"revision\":\"").unwrap();
+    (revision.split('"').next().unwrap().to_string(), watchers.to_string())
+}
+
 /// Everything the sessions ask, of a new server.
 async fn answers(server: SocketAddr) -> Vec<(String, String)> {
     let mut later: BTreeMap<String, JoinHandle<String>> = BTreeMap::new();
@@ -198,9 +211,14 @@ async fn answers(server: SocketAddr) -> Vec<(String, String)> {
         question.fields.iter_mut().for_each(|field| with_tokens(field, &all));
         let name = question.name.clone();
         let answer = if line.starts_with('&') {
-            later.insert(name, tokio::spawn(question.ask(server)));
+            let before = traces(server).await;
+            later.insert(name.clone(), tokio::spawn(question.ask(server)));
             // What it waits for must not come before it.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            let began = Instant::now();
+            while traces(server).await == before {
+                assert!(began.elapsed() < LIMIT, "{name} does not arrive");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             continue;
         } else if line.starts_with('=') {
             later.remove(&name).unwrap().await.unwrap()
@@ -266,7 +284,7 @@ async fn answer_to(server: SocketAddr, text: &str) -> String {
     let mut stream = TcpStream::connect(server).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await;
+    let read = tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer)).await;
     read.expect("it ends").unwrap();
     answer
 }
@@ -341,13 +359,11 @@ async fn a_body_is_bounded_and_a_client_that_goes_away_leaves_nothing() {
     let waits = tokio::spawn(ask("x | POST | /v3/lock/lock | | {\"name\":\"bA==\",\"lease\":2}".into()));
     let waiting = || ask("x | POST | /v3/kv/range | | {\"key\":\"bC8y\",\"count_only\":true}".into());
     let until = async |there: bool| {
-        for _ in 0..200 {
-            if waiting().await.contains("\"count\":\"1\"") == there {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let began = Instant::now();
+        while waiting().await.contains("\"count\":\"1\"") != there {
+            assert!(began.elapsed() < LIMIT, "the key of the one who waits should be there: {there}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the key of the one who waits should be there: {there}");
     };
     until(true).await;
     waits.abort();

@@ -297,6 +297,9 @@ pub const LEAST_CONNECTIONS: u64 = 16;
 /// Least time between two warnings of one kind that a client can bring about; what was held back is counted.
 pub const SELDOM_MS: u64 = 10_000;
 
+/// Time between two warnings that the disk is full: who looks at the last minutes of the log sees it.
+pub const FULL_TOLD_AGAIN_MS: u64 = 60_000;
+
 /// Log lines waiting for an output that takes none, in bytes; beyond it lines are dropped and counted.
 pub const LOG_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 

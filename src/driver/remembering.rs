@@ -37,7 +37,7 @@ async fn keep<E: Env>(handle: Handle<E>, archive: Arc<Mailbox<ArchiveJob<E::Disk
     let identity = WalIdentity { cluster: handle.identity().cluster, member: handle.identity().member };
     let mut kept = None;
     while pause(&handle, limits::REMEMBER_KEEP_MS).await {
-        let Ok(held) = handle.ask(|reply| Input::PromisesHeld { reply }).await else { return };
+        let Ok(held) = handle.promises_held().await else { return };
         if kept.as_ref() != Some(&held) {
             archive.put_completion(ArchiveJob::Remember(memory_file::encode(identity, &held)));
             kept = Some(held);
