@@ -29,6 +29,12 @@ pub const JSON_TIMES: usize = 2;
 /// and no more.
 pub const JSON_STREAM_MESSAGE_BYTES: usize = 64 * 1024;
 
+/// Longest message of a WebSocket, and longest request in several: as on a stream of requests.
+pub const WEBSOCKET_MESSAGE_BYTES: usize = JSON_STREAM_MESSAGE_BYTES;
+
+/// Read from a WebSocket at once: requests are short.
+pub const WEBSOCKET_READ_BYTES: usize = 4 * 1024;
+
 /// What the rows of a transaction's answer may take in memory, all its reads together. etcd stops at what gRPC can send, 2 GiB,
 /// and holds several times that; a hundred ranges over a few hundred thousand keys are no more than a slip of the pen.
 pub const MAX_TXN_ANSWER_BYTES: usize = 256 * 1024 * 1024;

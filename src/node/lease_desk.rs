@@ -18,7 +18,8 @@ impl<D: Disk> Node<D> {
             question.refuse(Refusal::Stopped);
         } else if question.is_of_times() && !self.roles.on_duty() {
             question.refuse(Refusal::NotLeader);
-        } else if self.group.is_lone_voter() {
+        } else if self.group.is_lone_voter() && self.roles.on_duty() {
+            // Before it is on duty it may not have applied yet what an earlier start of it acknowledged.
             self.answer_lease_question(question, now, now);
         } else {
             self.reads.add(now, Question::Lease(question));

@@ -1,7 +1,7 @@
 //! The node itself: the struct, the dispatch on inputs, and the order of a turn.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use super::applied_ops::TurnOps;
@@ -268,6 +268,10 @@ impl<D: Disk> Node<D> {
             Ok(Stepped::Taken) => self.contacts.heard(from, now),
             Ok(Stepped::TurnedAway(_)) => {
                 self.facts.turned_away.fetch_add(1, Relaxed);
+            }
+            Ok(Stepped::CountsOnMore) => {
+                self.contacts.heard(from, now);
+                self.facts.counted_on_by.store(from.0, Release);
             }
             Ok(Stepped::PeerLogLost { .. }) => {
                 self.facts.peers_log_lost.fetch_add(1, Relaxed);

@@ -249,6 +249,18 @@ async fn answer_question<E: Env>(
     })
 }
 
+fn tell_bad_path<E: Env>(exchange: &Exchange<E>, path: &str) {
+    if let Some(held_back) = exchange.says("path", MemberId::default()) {
+        let local = exchange.config.member;
+        tracing::warn!(
+            "local-member-id" = %local,
+            path,
+            "lines-held-back" = held_back,
+            "failed to parse path into ID"
+        );
+    }
+}
+
 async fn serve_stream<E: Env>(
     exchange: &Arc<Exchange<E>>,
     ends: &mut Ends<E>,
@@ -269,14 +281,7 @@ async fn serve_stream<E: Env>(
         return ends.1.send(&refused(Answer::text(412, text))).await;
     }
     let Some(from) = parse_id(from) else {
-        if let Some(held_back) = exchange.says("path", MemberId::default()) {
-            tracing::warn!(
-                "local-member-id" = %local,
-                path = from,
-                "lines-held-back" = held_back,
-                "failed to parse path into ID"
-            );
-        }
+        tell_bad_path(exchange, from);
         return ends.1.send(&refused(Answer::text(404, "invalid from"))).await;
     };
     if let Err(answer) = let_in(exchange, head) {

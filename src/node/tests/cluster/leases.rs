@@ -62,3 +62,18 @@ fn what_may_be_gone_is_not_told() {
     cluster.pass(30);
     assert_eq!((done(&mut keys), done(&mut all)), (None, vec![43]));
 }
+
+#[test]
+fn a_member_alone_tells_nothing_before_it_has_applied_what_it_acknowledged() {
+    let mut cluster = Cluster::new(1);
+    cluster.elect();
+    cluster.pass(2);
+    let mut granted = cluster.propose(0, &Command::LeaseGrant { id: 42, ttl: 90 });
+    cluster.settle();
+    done(&mut granted);
+    cluster.restart(0, 1);
+    let (mut keys, mut all) = (cluster.keys_of_lease(0, 42), cluster.leases(0));
+    assert!(answered(&mut keys).is_none() && answered(&mut all).is_none());
+    cluster.pass(30);
+    assert_eq!((done(&mut keys), done(&mut all)), (Some((90, Vec::new())), vec![42]));
+}
