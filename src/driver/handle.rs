@@ -17,7 +17,7 @@ use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
 use crate::auth::Asker;
 use crate::base::{Account, ClusterId, Fund, LeaseId, MemberId, Refusal, limits};
-use crate::consensus::Remembered;
+use crate::consensus::{Promises, Remembered};
 use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
@@ -227,6 +227,11 @@ impl<E: Env> Handle<E> {
             Question::State => self.ask(|reply| Input::StateAsked { to: from, reply }).await?.map(|()| Told::Done),
             _ => self.answer_as_leader(question).await,
         }
+    }
+
+    /// What this member remembers of what the others promised, as it is kept for a later start.
+    pub async fn promises_held(&self) -> Result<Promises, Refusal> {
+        self.ask(|reply| Input::PromisesHeld { reply }).await
     }
 
     /// Asks the leader, who is another, to send its state.

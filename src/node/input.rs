@@ -363,16 +363,28 @@ pub enum Input<D: Disk> {
         part: DiskPart,
         /// Whether there is none.
         short: bool,
+        /// When that began to be tried: there may have been made room since.
+        tried: Instant,
     },
     /// There was no room for the checkpoint under way.
-    CheckpointPutOff,
+    CheckpointPutOff {
+        /// When it was begun.
+        tried: Instant,
+    },
     /// A segment was not rewritten.
     ReclaimPutOff {
         /// For want of room; else because it is damaged.
         short: bool,
+        /// When it was begun.
+        tried: Instant,
     },
-    /// A segment was outlined, or will not be; nothing where there was no room for it.
-    Outlined(Option<Outlined<D>>),
+    /// A segment was outlined, or will not be.
+    Outlined(Outlined<D>),
+    /// There was no room for a segment's outline.
+    OutlinePutOff {
+        /// When it was begun.
+        tried: Instant,
+    },
     /// The digest of a compaction was made, or could not be.
     Digested,
     /// Files that were to be removed are.

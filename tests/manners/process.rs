@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::ports;
 
 /// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// A home for one server: its directory and its ports. Starts it again and again.
 pub struct Home {
@@ -97,6 +97,15 @@ impl Home {
     }
 }
 
+/// Waits until something holds.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < LIMIT, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
 /// The binary without flags and without the environment of whoever runs the tests.
 pub fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
@@ -110,6 +119,11 @@ pub fn bare() -> Command {
 /// A process that was just started.
 pub fn running(mut command: Command) -> Server {
     Server { child: command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap(), port: 0 }
+}
+
+/// A process that was just started, with the streams its command says.
+pub fn started(mut command: Command) -> Server {
+    Server { child: command.spawn().unwrap(), port: 0 }
 }
 
 /// Runs a command that must end by itself; its exit code and stderr.
@@ -149,6 +163,18 @@ impl Server {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// The same, to one that may have ended by itself.
+    pub fn signal_if_alive(&mut self, name: &str) {
+        // Until it is waited for its id is nobody else's.
+        if !self.is_over() {
+            self.signal(name);
+        }
+    }
+
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for the end.
