@@ -18,7 +18,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// Far beyond what a busy machine needs.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 async fn serve(directory: &tempfile::TempDir) -> Serving {
     let data = format!("--data-dir={}", directory.path().join("data").display());
@@ -29,6 +29,7 @@ async fn serve(directory: &tempfile::TempDir) -> Serving {
         "--listen-peer-urls=http://127.0.0.1:0",
         "--initial-advertise-peer-urls=http://127.0.0.1:2380",
         "--initial-cluster=default=http://127.0.0.1:2380",
+        "--bcrypt-cost=4",
     ];
     let flags = Flags::read(own.iter().map(ToString::to_string), []).unwrap();
     Serving::start(&Config::from_flags(&flags).unwrap()).await.unwrap()
