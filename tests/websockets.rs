@@ -101,8 +101,9 @@ async fn a_watch_speaks_by_messages() {
     // Two requests in a message, one in two, one in binary; and a ping between.
     say(&mut socket, &format!("{WATCH}{WATCH}")).await;
     socket.send(Message::Ping("hi".into())).await.unwrap();
-    say(&mut socket, &WATCH[..9]).await;
-    say(&mut socket, &WATCH[9..]).await;
+    let (first, rest) = WATCH.split_at(WATCH.find(':').unwrap() + 1);
+    say(&mut socket, first).await;
+    say(&mut socket, rest).await;
     socket.send(Message::binary(WATCH.as_bytes().to_vec())).await.unwrap();
     let (mut created, mut answered) = (Vec::new(), false);
     while created.len() < 4 || !answered {
