@@ -24,7 +24,8 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 73] = [
+const WANTED: [&str; 75] = [
+    "a backup was taken",
     "a bank opened",
     "a client asked again",
     "a disk was lost",
@@ -83,6 +84,7 @@ const WANTED: [&str; 73] = [
     "order of all answers found",
     "quiet times judged",
     "quiet times judged while troubles go on",
+    "quiet times of a majority beside others judged",
     "receipts held against the accounts",
     "process killed, system lived on",
     "stopped cleanly",
