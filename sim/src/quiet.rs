@@ -113,16 +113,17 @@ pub fn refused(
     story: impl FnOnce() -> String,
 ) {
     look(world);
-    if world.members[member].installed_since(asked) {
+    if !is_reached(world, client, member) {
+        return;
+    }
+    let verdict = world.quiet().refused(member, asked, why, story);
+    if verdict.is_err() && world.members[member].installed_since(asked) {
         // Where a leader keeps next to no entries for others, one that is a little behind gets a state, and what it passed on lies
         // in it unnamed: whoever waits for that is told that it is not known.
         world.marks.hit("a quiet member took a state, and did not know what became of a request");
         return;
     }
-    if is_reached(world, client, member) {
-        let verdict = world.quiet().refused(member, asked, why, story);
-        world.judge(verdict);
-    }
+    world.judge(verdict);
 }
 
 #[cfg(test)]
