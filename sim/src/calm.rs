@@ -90,11 +90,15 @@ pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client, everyone: &
     let mut dice = forked(world.plan.seed, "core", 0);
     let sparable = (voters.len().saturating_sub(1) / 2).saturating_sub(broken);
     let spare = dice.below(sparable as u64 + 1) as usize;
-    if spare == 0 {
-        return Ok(());
+    let mut core = everyone.to_vec();
+    // Who only learns can always be spared.
+    for learner in everyone.iter().copied().filter(|member| !voters.contains(&member_id(*member))) {
+        if dice.one_in(2) {
+            core.retain(|member| *member != learner);
+            freeze(world, learner, dice.below(5));
+        }
     }
     let mut sure: Vec<usize> = voting.iter().copied().filter(|member| is_sure(world, *member)).collect();
-    let mut core = everyone.to_vec();
     for _ in 0..spare {
         let (frozen, how) = (voting.remove(dice.below(voting.len() as u64) as usize), dice.below(5));
         if is_spared(frozen, &mut sure, voters.len()) {
