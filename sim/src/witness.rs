@@ -9,6 +9,7 @@ use quorate::node::{Held, Observer, TurnWork};
 use quorate::wal::{Batch, LogEntry};
 
 use crate::chronicle::Happening;
+use crate::config::changes_per_turn;
 use crate::env::{SimCpu, SimDisk};
 use crate::oracles::disk::Promised;
 use crate::oracles::{bounds, require};
@@ -55,15 +56,14 @@ impl Observer for Witness {
         self.world.judge(verdict);
     }
 
-    /// What a turn did beside its last entry, and beside one record and one revision, is bounded.
+    /// What a turn did is bounded, the bytes of its last entry, one record and one revision apart.
     fn worked(&self, work: &TurnWork) {
         if !self.is_heard() {
             return;
         }
-        let (bytes, changes) = (work.entry_bytes - work.last_bytes, work.changes - work.last_changes);
         let applied = work.entries <= limits::APPLY_ENTRIES_PER_TURN
-            && bytes < limits::APPLY_BYTES_PER_TURN
-            && changes < limits::APPLY_CHANGES_PER_TURN;
+            && work.entry_bytes - work.last_bytes < limits::APPLY_BYTES_PER_TURN
+            && work.changes <= changes_per_turn(&self.world.plan.setting);
         let read = work.compaction_bytes < limits::COMPACTION_SLICE_BYTES + limits::MAX_REQUEST_BYTES;
         self.world.judge(require(applied && read, "a turn of the node is bounded", || format!("{work:?}")));
     }

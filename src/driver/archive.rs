@@ -42,6 +42,7 @@ pub(super) enum ArchiveJob<D: Disk> {
     Digest(DigestJob<D>),
     Remove(Vec<String>),
     LookForRoom,
+    LetGo(Box<dyn Send>),
     /// What is remembered of members: of use to a later start, and to nobody else.
     Remember(Bytes),
 }
@@ -164,6 +165,7 @@ async fn one_job<E: Env>(
         ArchiveJob::Outline(job) => outline(env, job, node.clone(), at_work.clone()),
         ArchiveJob::Digest(job) => digest(env, job, node.clone()),
         ArchiveJob::Remove(files) => remove(env.disk(), &files, node)?,
+        ArchiveJob::LetGo(it) => drop(it),
         ArchiveJob::LookForRoom => {
             let short = !files.write_waiting(node)?;
             node.put_completion(Input::Room { part: DiskPart::History, short });

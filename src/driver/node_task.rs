@@ -78,6 +78,7 @@ impl<D: Disk> Shell<D> {
                 self.to_archive.put_completion(ArchiveJob::LookForRoom);
             }
             Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),
+            Output::LetGo(it) => self.to_archive.put_completion(ArchiveJob::LetGo(it)),
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),
         }
     }

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::alarms::Alarms;
+use super::carrying::{Carried, Grounds, Rest, Told, UnderWay};
 use super::codec::{self, Proposal};
-use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Expiry, Op, Put, Remainder, Txn};
+use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, Expiry, Op, Put, Remainder, Txn};
 use super::digest::{RunningDigest, Shared};
 use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
 use super::permission;
+use super::slice::Slice;
 use super::txn::Writer;
 use crate::auth::{Access, Asker, Auth, AuthCommand};
-use crate::base::{Corruption, Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
+use crate::base::{Corruption, Event, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::{Lease, LeaseTable};
 use crate::mvcc::{Loading, Retained, SnapshotSource, Store, StoreOptions, StorePosition, WantsPrev};
@@ -26,6 +28,15 @@ pub struct Outcome {
     pub proposal: Option<Proposal>,
     /// What came of it.
     pub applied: Applied,
+}
+
+/// What came of a slice of an entry.
+#[derive(Debug)]
+pub struct Progress {
+    /// Keys changed by it.
+    pub changes: usize,
+    /// What applying the entry did, once it is done.
+    pub outcome: Option<Outcome>,
 }
 
 /// What a machine shows of itself at one moment, to be written down elsewhere.
@@ -48,6 +59,8 @@ pub struct Machine<D: Disk> {
     digest: RunningDigest,
     identity: WalIdentity,
     auth: Arc<Auth>,
+    /// The entry behind `applied`, where it was begun.
+    under_way: Option<UnderWay<D>>,
 }
 
 impl<D: Disk> Machine<D> {
@@ -149,6 +162,7 @@ impl<D: Disk> Machine<D> {
             digest: RunningDigest::resume(state.digest, state.applied.0),
             identity: image.identity,
             auth: state.auth.clone(),
+            under_way: None,
         })
     }
 
@@ -193,22 +207,62 @@ impl<D: Disk> Machine<D> {
         payload: &Bytes,
         wants_prev: WantsPrev<'_>,
     ) -> Result<Outcome, Wrong> {
+        let told = Told { wants_prev, any_prev: true, is_told: &|_| true };
+        let progress = self.apply_some((index, term), payload, &told, Slice::WHOLE)?;
+        Ok(progress.outcome.expect("all of it was to be done"))
+    }
+
+    /// As [`Self::apply`], but no more of it than `slice`. Where it is not done, it is to be called again with the same entry,
+    /// and until then everything stands as before it.
+    pub fn apply_some(
+        &mut self,
+        (index, term): (LogIndex, Term),
+        payload: &Bytes,
+        told: &Told<'_>,
+        mut slice: Slice,
+    ) -> Result<Progress, Wrong> {
+        let before = (self.applied, self.digest.word());
         self.advance(index, term);
-        let proposal = codec::decode(payload).map_err(|wrong| {
-            Wrong::corrupt("wal", 0, format!("the payload of entry {index} cannot be read: {}", wrong.0))
-        })?;
-        let mut events = Vec::new();
-        let answer = match &proposal {
-            None => Ok(Answer::Done),
-            Some(Proposal { command: Ok(command), asker, .. }) => {
-                self.perform(command, asker.as_ref(), payload.len(), wants_prev, &mut events)?
+        let (proposal, rest, mut kept) = match self.under_way.take() {
+            None => (decode(index, payload)?, None, None),
+            Some(UnderWay { proposal, digest, told, rest }) => {
+                self.digest.set_word(digest);
+                (Some(proposal), Some(rest), Some(told))
             }
-            Some(Proposal { command: Err(refusal), .. }) => Err(refusal.clone()),
         };
-        self.digest_entry(proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok()), &answer, &events);
+        let mut events = Vec::new();
+        let carried = match &proposal {
+            None => Carried::Done(Ok(Answer::Done)),
+            Some(Proposal { command: Ok(command), asker, .. }) => {
+                let upto = (&mut slice, &mut events);
+                self.perform(command, (asker.as_ref(), rest), payload.len(), told, upto)?
+            }
+            Some(Proposal { command: Err(refusal), .. }) => Carried::Done(Err(refusal.clone())),
+        };
+        let changes = slice.made();
+        let command = proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
+        let answer = match carried {
+            Carried::Done(answer) => answer,
+            Carried::Paused(rest) => {
+                self.digest.events(&events);
+                let mut kept = kept.unwrap_or_default();
+                kept.extend(events.into_iter().filter(|event| (told.is_told)(&event.kv.key)));
+                let proposal = proposal.expect("what is carried out was proposed");
+                let digest = self.digest.word();
+                self.under_way = Some(UnderWay { proposal, digest, told: kept, rest });
+                self.applied = before.0;
+                self.digest.set_word(before.1);
+                return Ok(Progress { changes, outcome: None });
+            }
+        };
+        self.digest_entry(command, &answer, &events);
+        if let Some(mut kept) = kept.take() {
+            kept.extend(events.into_iter().filter(|event| (told.is_told)(&event.kv.key)));
+            events = kept;
+        }
         let digest = self.digest.now();
         let applied = Applied { answer, revision: self.store.revision(), events, digest };
-        Ok(Outcome { proposal, applied })
+        Ok(Progress { changes, outcome: Some(Outcome { proposal, applied }) })
     }
 
     /// Applies an entry that changes who belongs to the cluster; refused where it is impossible, and then nothing
@@ -268,50 +322,60 @@ impl<D: Disk> Machine<D> {
     fn perform(
         &mut self,
         command: &Command,
-        asker: Option<&Asker>,
+        (asker, rest): (Option<&Asker>, Option<Rest<D>>),
         backing_bytes: usize,
-        wants_prev: WantsPrev<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<Result<Answer, Refusal>, Wrong> {
+        told: &Told<'_>,
+        (slice, events): (&mut Slice, &mut Vec<Event>),
+    ) -> Result<Carried<D>, Wrong> {
+        if rest.is_some() {
+            return self.grounds().carry_out(command, rest, backing_bytes, told, (slice, events));
+        }
         if let Command::LeaseRevoke { id, expiry: Some(expiry) } = command
             && !self.has_expired(*id, expiry)
         {
-            return Ok(Err(Refusal::LeaseNotFound));
+            return Ok(Carried::Done(Err(Refusal::LeaseNotFound)));
         }
         // Alarms first, as in etcd.
         let may = self.permitted(command).and_then(|()| permission::check(&self.auth, &self.leases, asker, command));
         if let Err(refusal) = may {
-            return Ok(Err(refusal));
+            return Ok(Carried::Done(Err(refusal)));
         }
-        match command {
-            Command::Put(put) => self.put(put, backing_bytes, wants_prev, events),
-            Command::DeleteRange(delete) => self.delete_range(delete, wants_prev, events),
-            Command::Txn(txn) => self.txn(txn, backing_bytes, wants_prev, events),
-            Command::Compact { revision, .. } => Ok(self.store.compact(*revision).map(|()| Answer::Compact)),
-            Command::LeaseGrant { id, ttl } => Ok(self.lease_grant(*id, *ttl)),
-            Command::LeaseRevoke { id, .. } => self.lease_revoke(*id, wants_prev, events),
+        Ok(Carried::Done(match command {
+            Command::Put(put) => {
+                slice.changed(1);
+                self.put(put, backing_bytes, told.wants_prev, events)?
+            }
+            Command::DeleteRange(_) | Command::Txn(_) | Command::LeaseRevoke { .. } => {
+                return self.grounds().carry_out(command, None, backing_bytes, told, (slice, events));
+            }
+            Command::Compact { revision, .. } => self.store.compact(*revision).map(|()| Answer::Compact),
+            Command::LeaseGrant { id, ttl } => self.lease_grant(*id, *ttl),
             Command::LeaseCheckpoint { remainders, counted_in } => {
                 self.lease_checkpoint(remainders, *counted_in);
-                Ok(Ok(Answer::Done))
+                Ok(Answer::Done)
             }
-            Command::Alarm { action, member, kind } => Ok(Ok(Answer::Alarm(match action {
+            Command::Alarm { action, member, kind } => Ok(Answer::Alarm(match action {
                 AlarmAction::Activate => self.alarms.activate(*member, *kind),
                 AlarmAction::Deactivate => self.alarms.deactivate(*member, *kind),
-            }))),
+            })),
             Command::SetMemberAttributes { member, name, client_urls } => {
                 self.members.describe(*member, name.clone(), client_urls.clone());
-                Ok(Ok(Answer::Done))
+                Ok(Answer::Done)
             }
             Command::SetClusterVersion(version) => {
                 self.cluster_version = Some(version.clone());
-                Ok(Ok(Answer::Done))
+                Ok(Answer::Done)
             }
             Command::SetDowngrade(target) => {
                 self.downgrade.clone_from(target);
-                Ok(Ok(Answer::Done))
+                Ok(Answer::Done)
             }
-            Command::Auth(command) => Ok(self.change_auth(command)),
-        }
+            Command::Auth(command) => self.change_auth(command),
+        }))
+    }
+
+    fn grounds(&mut self) -> Grounds<'_, D> {
+        Grounds { store: &mut self.store, leases: &mut self.leases }
     }
 
     fn change_auth(&mut self, command: &AuthCommand) -> Result<Answer, Refusal> {
@@ -372,41 +436,6 @@ impl<D: Disk> Machine<D> {
         }))
     }
 
-    fn delete_range(
-        &mut self,
-        delete: &DeleteRange,
-        wants_prev: WantsPrev<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<Result<Answer, Refusal>, Wrong> {
-        let mut write = self.store.begin(wants_prev);
-        let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes: 0 };
-        let (deleted, prev_kvs) = writer.delete_range(delete)?;
-        *events = write.commit();
-        let bare = Answer::DeleteRange { deleted, prev_kvs: Vec::new() };
-        Ok(Ok(match prev_kvs {
-            Some(later) => Answer::Later(Box::new(bare), later),
-            None => bare,
-        }))
-    }
-
-    fn txn(
-        &mut self,
-        txn: &Txn,
-        backing_bytes: usize,
-        wants_prev: WantsPrev<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<Result<Answer, Refusal>, Wrong> {
-        let mut write = self.store.begin(wants_prev);
-        let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes };
-        match writer.txn(txn)? {
-            Ok(answer) => {
-                *events = write.commit();
-                Ok(Ok(Answer::Txn(answer)))
-            }
-            Err(refusal) => Ok(Err(refusal)),
-        }
-    }
-
     fn lease_grant(&mut self, id: LeaseId, ttl: i64) -> Result<Answer, Refusal> {
         if id == 0 {
             return Err(Refusal::LeaseNotFound);
@@ -436,22 +465,10 @@ impl<D: Disk> Machine<D> {
         }
     }
 
-    fn lease_revoke(
-        &mut self,
-        id: LeaseId,
-        wants_prev: WantsPrev<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<Result<Answer, Refusal>, Wrong> {
-        let keys = match self.leases.revoke(id) {
-            Ok(keys) => keys,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let mut write = self.store.begin(wants_prev);
-        for key in keys {
-            write.delete_range(&KeyRange::single(key))?;
-        }
-        *events = write.commit();
-        Ok(Ok(Answer::LeaseRevoke))
+    /// Whether an entry was begun and is not done: nothing else is applied before it is. A lease may have lost keys to it that
+    /// are still to be seen.
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
     }
 
     /// The last entry applied.
@@ -524,6 +541,11 @@ impl<D: Disk> Machine<D> {
     pub fn downgrade(&self) -> Option<&str> {
         self.downgrade.as_deref()
     }
+}
+
+fn decode(index: LogIndex, payload: &Bytes) -> Result<Option<Proposal>, Wrong> {
+    codec::decode(payload)
+        .map_err(|wrong| Wrong::corrupt("wal", 0, format!("the payload of entry {index} cannot be read: {}", wrong.0)))
 }
 
 fn positions<'a>(images: &[&'a Image]) -> Vec<&'a StorePosition> {

@@ -59,7 +59,7 @@ pub use snapshot_builder::{BuildFailure, Built, SnapshotBuilder};
 pub use snapshot_source::SnapshotSource;
 pub use store::{Store, StoreOptions};
 pub use view::{CatchUp, View};
-pub use write::{NO_PREV, NewValue, WantsPrev, WriteTxn};
+pub use write::{NO_PREV, NewValue, Outdated, Paused, WantsPrev, WriteTxn};
 
 #[cfg(test)]
 mod tests;

@@ -23,6 +23,7 @@ use super::segment::Segment;
 use super::snapshot_source::SnapshotSource;
 use super::value_cache::ValueCache;
 use super::view::View;
+use super::write::Outdated;
 use crate::base::{Corruption, Event, KeyRange, LeaseId, Revision, limits};
 use crate::env::Disk;
 
@@ -58,6 +59,10 @@ pub struct Store<D: Disk> {
     pub(super) unusable_outlines: Vec<Corruption>,
     /// Tells the reclaim that is under way to end without a result.
     pub(super) reclaim_given_up: Arc<AtomicBool>,
+    /// What everybody but the write transaction under way sees, where it may be paused: the index as it was before.
+    pub(super) shown: Option<KeyIndex>,
+    /// What was shown last, until somebody takes it to drop it.
+    pub(super) outdated: Option<Outdated>,
     /// A write transaction was dropped half done.
     pub(super) torn: bool,
     /// Whether a key may hang on a lease.
@@ -73,13 +78,19 @@ impl<D: Disk> Store<D> {
             watermark: self.compact_revision(),
             current,
             own,
+            own_from: 0,
         }
+    }
+
+    /// The index as everybody sees it who is not the write transaction under way.
+    pub(super) fn shown(&self) -> &KeyIndex {
+        self.shown.as_ref().unwrap_or(&self.index)
     }
 
     /// The store as it is now, for reading.
     pub fn view(&self) -> View<D> {
         View {
-            index: self.index.clone(),
+            index: self.shown().clone(),
             table: self.history.table().clone(),
             cache: self.cache.clone(),
             watermark: self.watermark.clone(),
@@ -133,6 +144,7 @@ impl<D: Disk> Store<D> {
     /// Where the store stands, for a checkpoint. It is good once everything that [`Self::take_writes`] hands
     /// out after this call is durable.
     pub fn position(&self) -> StorePosition {
+        assert!(self.shown.is_none(), "a position is of whole transactions");
         StorePosition {
             revision: self.revision,
             compact_revision: self.compact_revision(),
@@ -143,6 +155,7 @@ impl<D: Disk> Store<D> {
     /// To be called before the writes that a checkpoint waits for are taken: what is appended afterwards touches no
     /// sector that the checkpoint promises.
     pub fn pad(&mut self) {
+        assert!(self.shown.is_none(), "a sector is filled between transactions");
         self.history.pad();
     }
 
@@ -164,6 +177,7 @@ impl<D: Disk> Store<D> {
 
     /// What is to be written to the disk, in order. Each byte is handed out once.
     pub fn take_writes(&mut self) -> Vec<HistoryWrite> {
+        assert!(self.shown.is_none(), "a transaction is written whole");
         self.history.take_writes()
     }
 
@@ -199,6 +213,6 @@ impl<D: Disk> Store<D> {
 
     /// Alive keys.
     pub fn key_count(&self) -> u64 {
-        self.index.live()
+        self.shown().live()
     }
 }

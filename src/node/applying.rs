@@ -7,7 +7,7 @@ use super::node::Node;
 use crate::base::{Refusal, Wrong, limits};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, codec};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, Slice, Told, codec};
 use crate::wal::{EntryKind, LogEntry};
 
 impl<D: Disk> Node<D> {
@@ -18,31 +18,36 @@ impl<D: Disk> Node<D> {
         }
         let mut last = None;
         self.committed.waits_for_history = false;
-        while self.work.may_apply_more() {
-            if self.waits_for_history() {
+        while let Some(room) = self.work.room(self.config.changes_per_turn) {
+            // What was begun is done first.
+            if !self.machine.is_under_way() && self.waits_for_history() {
                 self.committed.waits_for_history = true;
                 break;
             }
             let Some(entry) = self.committed.pop_front() else { break };
-            if last.is_none() {
+            if self.work.entries == 0 {
                 self.views.clear();
             }
             self.work.begins(entry.data.len());
-            self.checkpoints.applied(entry.data.len());
-            self.counters.committed(entry.index);
             match entry.kind {
-                EntryKind::Normal => self.apply_command(now, &entry)?,
+                EntryKind::Normal if !self.apply_command(now, &entry, room)? => {
+                    self.committed.push_front(entry);
+                    break;
+                }
+                EntryKind::Normal => {}
                 EntryKind::ConfChange => self.apply_change(now, &entry)?,
                 EntryKind::ConfChangeV2 => {
                     return Err(Wrong::corrupt("wal", 0, format!("entry {} is of a kind not in use", entry.index)));
                 }
             }
+            self.checkpoints.applied(entry.data.len());
             last = Some((entry.index, entry.term));
             if entry.index == self.replays_to {
                 self.machine.store_mut().keep_digests(true);
             }
         }
         if let Some((index, term)) = last {
+            self.counters.committed(index);
             self.counters.applied(index);
             self.group.applied(index);
             debug_assert_eq!(self.machine.applied(), (index, term));
@@ -112,12 +117,19 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn apply_command(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
-        let watches = &self.watches;
-        let wants_prev = |key: &[u8]| watches.want_prev_of(key);
-        let outcome = self.machine.apply(entry.index, entry.term, &entry.data, &wants_prev)?;
+    /// Applies an entry, or what one turn may change of it; whether it is done.
+    fn apply_command(&mut self, now: Instant, entry: &LogEntry, room: usize) -> Result<bool, Wrong> {
+        let (watches, is_observed) = (&self.watches, self.config.observer.is_some());
+        let told = Told {
+            wants_prev: &|key| watches.want_prev_of(key),
+            any_prev: watches.want_any_prev(),
+            is_told: &|key| is_observed || watches.are_told_of(key),
+        };
+        let slice = Slice::new(room, limits::APPLY_BYTES_PER_TURN);
+        let progress = self.machine.apply_some((entry.index, entry.term), &entry.data, &told, slice)?;
+        self.work.changed(progress.changes);
+        let Some(outcome) = progress.outcome else { return Ok(false) };
         let mut applied = outcome.applied;
-        self.work.changed(applied.events.len());
         let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
         if let Some(observer) = &self.config.observer {
             let request = outcome.proposal.as_ref().map(|proposal| proposal.id);
@@ -148,7 +160,13 @@ impl<D: Disk> Node<D> {
                 self.own_applied(own, &answer, now);
             }
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// Whether a command is being carried out that was begun in an earlier turn: until it is done nothing else happens to the
+    /// data, nobody begins to watch and nobody who fell behind comes into step, or he would miss a part of what it does.
+    pub(super) fn is_carrying_out(&self) -> bool {
+        self.machine.is_under_way() && !self.snapshots.installing() && !self.rebuild.under_way()
     }
 
     /// What a command asks of the node beside the machine.

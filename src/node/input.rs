@@ -104,6 +104,11 @@ pub enum LeaseQuestion {
 }
 
 impl LeaseQuestion {
+    /// Whether it asks for the keys of a lease.
+    pub(super) fn is_of_keys(&self) -> bool {
+        matches!(self, Self::TimeToLive { keys: true, .. })
+    }
+
     /// Answers that it cannot be answered.
     pub(super) fn refuse(self, refusal: Refusal) {
         match self {

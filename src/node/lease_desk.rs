@@ -1,7 +1,8 @@
 //! Questions of leases, which the member on duty answers from its clock.
 //!
 //! Where others vote, too, it answers only once a round has confirmed that it still leads: one who was deposed and does
-//! not know it yet would promise a life that its successor does not know of.
+//! not know it yet would promise a life that its successor does not know of. Who asks for the keys of a lease waits while a command
+//! is carried out in slices, which takes keys off their leases one by one.
 
 use super::input::{LeaseQuestion, LeaseStanding};
 use super::node::Node;
@@ -15,7 +16,7 @@ impl<D: Disk> Node<D> {
             question.refuse(Refusal::Stopped);
         } else if !self.roles.on_duty() {
             question.refuse(Refusal::NotLeader);
-        } else if self.group.is_lone_voter() {
+        } else if self.group.is_lone_voter() && !(question.is_of_keys() && self.is_carrying_out()) {
             self.answer_lease_question(question, now, now);
         } else {
             self.reads.add(now, Question::Lease(question));

@@ -12,7 +12,7 @@ use super::config::NodeConfig;
 use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
-use super::input::{Input, Reply};
+use super::input::{Input, LeaseQuestion, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
@@ -177,6 +177,7 @@ impl<D: Disk> Node<D> {
             Input::Read { linearizable: true, reply } => self.reads.add(now, Question::View(reply)),
             Input::Lease(question) => self.lease_question(question, now),
             Input::CheckLeases { asker, access, reply } => reply.send(self.check_leases(asker.as_ref(), access)),
+            Input::Watch(input) if self.is_carrying_out() || self.watches.is_waiting() => self.watches.wait(input),
             Input::Watch(input) => self.watches.input(input, self.machine.auth(), self.hub_now()),
             Input::Persisted { number } => self.persisted(number, out),
             Input::Peer(message) => self.peer_message(message, now, out),
@@ -307,8 +308,13 @@ impl<D: Disk> Node<D> {
         self.apply(now)?;
         self.observe(now);
         let applied = self.counters.last_applied();
+        let is_carrying_out = self.is_carrying_out();
+        if !is_carrying_out && self.watches.is_waiting() {
+            self.watches.hear(self.machine.auth(), self.hub_now());
+        }
         let (machine, views) = (&self.machine, &self.views);
-        for (asked, question) in self.reads.serve(applied, || fresh_view(machine, views)) {
+        let waits = |question: &LeaseQuestion| is_carrying_out && question.is_of_keys();
+        for (asked, question) in self.reads.serve(applied, || fresh_view(machine, views), waits) {
             self.answer_lease_question(question, asked, now);
         }
         for own in self.proposals.take_lost() {
@@ -319,9 +325,14 @@ impl<D: Disk> Node<D> {
         }
         self.take_up_state(out);
         self.ask_for_room(out);
+        if let Some(outdated) = self.machine.store_mut().take_outdated() {
+            out.push(Output::LetGo(Box::new(outdated)));
+        }
         let installing = self.snapshots.installing() || self.rebuild.under_way();
         let mut more = false;
-        if !installing {
+        if is_carrying_out {
+            more = true;
+        } else if !installing {
             more = self.background(out).or_else(|wrong| self.outlive(wrong))? || self.committed.wants_turn();
         }
         more |= self.reads.waits_to_ask();
@@ -408,7 +419,7 @@ impl<D: Disk> Node<D> {
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Output<D>>) {
         self.settle_doubt(now, out);
-        self.group.unapplied(self.committed.stands_still());
+        self.group.unapplied(self.committed.stands_still() && !self.is_carrying_out());
         self.group.tick();
         // What was waiting may be what they wait for: it is done before anyone is told that it comes too late.
         // Of ticks that are all late only the first is such: a member that is always late tells it all the same.

@@ -5,8 +5,8 @@ use crate::consensus::{PeerMessage, Standing};
 use crate::machine::{Applied, Command};
 use crate::wal::{Batch, LogEntry};
 
-/// What one turn did on the node's thread, where raft's clock waits for it: bounded, one entry, one record and one revision
-/// apart, however large they are.
+/// What one turn did on the node's thread, where raft's clock waits for it: bounded, the bytes of one entry, one record and one
+/// revision apart, however large they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TurnWork {
     /// Entries applied.
@@ -15,8 +15,6 @@ pub struct TurnWork {
     pub entry_bytes: usize,
     /// Keys they changed.
     pub changes: usize,
-    /// Keys that the last of them changed: it was begun within the bound.
-    pub last_changes: usize,
     /// Bytes of the last of them.
     pub last_bytes: usize,
     /// Bytes of history read to prune what was compacted.
@@ -26,23 +24,22 @@ pub struct TurnWork {
 }
 
 impl TurnWork {
-    pub(super) fn may_apply_more(&self) -> bool {
-        self.entries < limits::APPLY_ENTRIES_PER_TURN
-            && self.entry_bytes < limits::APPLY_BYTES_PER_TURN
-            && self.changes < limits::APPLY_CHANGES_PER_TURN
+    /// What more may be applied, if anything: so many keys changed.
+    pub(super) fn room(&self, changes_per_turn: usize) -> Option<usize> {
+        let may_more = self.entries < limits::APPLY_ENTRIES_PER_TURN && self.entry_bytes < limits::APPLY_BYTES_PER_TURN;
+        changes_per_turn.checked_sub(self.changes).filter(|room| may_more && *room > 0)
     }
 
-    /// An entry is applied.
+    /// An entry is applied, or gone on with.
     pub(super) fn begins(&mut self, bytes: usize) {
         self.entries += 1;
         self.entry_bytes += bytes;
-        (self.last_bytes, self.last_changes) = (bytes, 0);
+        self.last_bytes = bytes;
     }
 
     /// It changed so many keys.
     pub(super) fn changed(&mut self, keys: usize) {
         self.changes += keys;
-        self.last_changes = keys;
     }
 }
 

@@ -92,9 +92,15 @@ impl<D: Disk> ReadQueue<D> {
         }
     }
 
-    /// Serves the views whose index is applied; the questions of leases among them are given back to be answered.
-    pub(super) fn serve(&mut self, applied: LogIndex, view: impl Fn() -> View<D>) -> Vec<(Instant, LeaseQuestion)> {
-        let mut leases = Vec::new();
+    /// Serves the views whose index is applied; the questions of leases among them are given back to be answered, but for those
+    /// of which `waits` says so.
+    pub(super) fn serve(
+        &mut self,
+        applied: LogIndex,
+        view: impl Fn() -> View<D>,
+        waits: impl Fn(&LeaseQuestion) -> bool,
+    ) -> Vec<(Instant, LeaseQuestion)> {
+        let (mut leases, mut waiting) = (Vec::new(), Vec::new());
         if self.confirmed.iter().all(|(index, _)| *index > applied) {
             return leases;
         }
@@ -103,9 +109,13 @@ impl<D: Disk> ReadQueue<D> {
             for (asked, question) in questions {
                 match question {
                     Question::View(reply) => reply.send(Ok(taken.get_or_insert_with(&view).clone())),
+                    Question::Lease(question) if waits(&question) => waiting.push((asked, Question::Lease(question))),
                     Question::Lease(question) => leases.push((asked, question)),
                 }
             }
+        }
+        if !waiting.is_empty() {
+            self.confirmed.push((applied, waiting));
         }
         leases
     }

@@ -13,6 +13,8 @@ use crate::watch::{HubNow, RoomBell, SharedEvent, WatchHub};
 pub(super) struct Watches {
     hub: WatchHub,
     bell: RoomBell,
+    /// What streams said while a command was carried out in slices, in order.
+    waiting: Vec<WatchInput>,
 }
 
 impl Watches {
@@ -27,7 +29,24 @@ impl Watches {
     }
 
     pub(super) fn new(hub: WatchHub, bell: RoomBell) -> Self {
-        Self { hub, bell }
+        Self { hub, bell, waiting: Vec::new() }
+    }
+
+    /// A stream speaks, and is heard later.
+    pub(super) fn wait(&mut self, input: WatchInput) {
+        self.waiting.push(input);
+    }
+
+    /// Whether streams are not heard yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Hears those who waited.
+    pub(super) fn hear(&mut self, auth: &Auth, now: HubNow) {
+        for input in std::mem::take(&mut self.waiting) {
+            self.input(input, auth, now);
+        }
     }
 
     /// A stream speaks. Who may not read what is to be watched is told so, in the order of his questions.
@@ -61,9 +80,10 @@ impl Watches {
         self.hub.cut(now, |owner, range| check(owner, range).err().map(|refusal| told_reason(&refusal)));
     }
 
-    /// Tells the watchers of one revision.
+    /// Tells the watchers of one revision, where it is a new one. Of what was carried out in slices only those events may be
+    /// there that somebody is told of.
     pub(super) fn applied(&mut self, revision: i64, events: Vec<Event>) {
-        if events.is_empty() || !self.hub.has_watchers() {
+        if !self.hub.has_watchers() || revision <= self.hub.seen() {
             return;
         }
         let shared: Vec<Arc<SharedEvent>> = events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
@@ -73,6 +93,16 @@ impl Watches {
     /// Whether a change of `key` is to be told with what it held before.
     pub(super) fn want_prev_of(&self, key: &[u8]) -> bool {
         self.hub.wants_prev_of(key)
+    }
+
+    /// Whether any change may be told with what was there before.
+    pub(super) fn want_any_prev(&self) -> bool {
+        self.hub.wants_any_prev()
+    }
+
+    /// Whether somebody is told of a change of `key` when it happens.
+    pub(super) fn are_told_of(&self, key: &[u8]) -> bool {
+        self.hub.tells_of(key)
     }
 
     pub(super) fn compacted(&mut self, revision: i64, now: HubNow) {

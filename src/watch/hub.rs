@@ -207,6 +207,21 @@ impl WatchHub {
         self.roster.wants_prev(key)
     }
 
+    /// Whether there may be a key of which [`Self::wants_prev_of`] says so. Costs nothing.
+    pub fn wants_any_prev(&self) -> bool {
+        self.roster.wants_any_prev()
+    }
+
+    /// Whether a change of `key` would be told to somebody in step.
+    pub fn tells_of(&self, key: &[u8]) -> bool {
+        self.roster.is_watched(key)
+    }
+
+    /// The last revision told.
+    pub fn seen(&self) -> i64 {
+        self.seen
+    }
+
     /// Whether there is any watcher: without one a revision need not be told. Costs nothing.
     pub fn has_watchers(&self) -> bool {
         self.roster.len() > 0
