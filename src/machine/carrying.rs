@@ -83,7 +83,7 @@ impl<D: Disk> Grounds<'_, D> {
                     if slice.is_less_than(most) || told.any_prev && most > 1 && *slice != Slice::WHOLE {
                         writer.write.may_pause();
                     } else {
-                        *slice = slice.unbounded();
+                        *slice = slice.to_the_end();
                     }
                     stage
                 }

@@ -51,7 +51,7 @@ impl Slice {
     }
 
     /// The same without bounds, for what is known to fit.
-    pub(super) fn unbounded(self) -> Self {
+    pub(super) fn to_the_end(self) -> Self {
         Self { made: self.made, ..Self::WHOLE }
     }
 }

@@ -23,7 +23,6 @@ use super::segment::Segment;
 use super::snapshot_source::SnapshotSource;
 use super::value_cache::ValueCache;
 use super::view::View;
-use super::write::Outdated;
 use crate::base::{Corruption, Event, KeyRange, LeaseId, Revision, limits};
 use crate::env::Disk;
 
@@ -41,6 +40,10 @@ impl Default for StoreOptions {
         Self { cache_bytes: limits::DEFAULT_VALUE_CACHE_BYTES, segment_bytes: limits::HISTORY_SEGMENT_BYTES }
     }
 }
+
+/// What the store showed while a transaction was paused; nobody needs it any more. Dropping it takes time in proportion to what
+/// that transaction changed.
+pub struct Outdated(#[allow(dead_code, reason = "it is there to be dropped")] pub(super) KeyIndex);
 
 /// The store; see the module's head.
 pub struct Store<D: Disk> {

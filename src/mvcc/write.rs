@@ -16,12 +16,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::counted_tree::Entry;
-use super::key_index::{KeyIndex, KeyMeta, KeyNode, NO_SLOT};
+use super::key_index::{KeyMeta, KeyNode, NO_SLOT};
 use super::later::{CommittedTable, LaterRange, PutOff};
 use super::query::{RangeAnswer, RangeQuery};
 use super::range_read::{ReadFailure, Reading};
 use super::record::Record;
-use super::store::Store;
+use super::store::{Outdated, Store};
 use super::value_cache::unpinned;
 use crate::base::{Event, EventKind, KeyRange, KeyValue, LeaseId, Revision, Wrong};
 use crate::env::Disk;
@@ -68,10 +68,6 @@ pub struct Paused<D: Disk> {
     written: u32,
     committed: Option<CommittedTable<D>>,
 }
-
-/// What the store showed while a transaction was paused; nobody needs it any more. Dropping it takes time in proportion to what
-/// that transaction changed.
-pub struct Outdated(#[allow(dead_code, reason = "it is there to be dropped")] KeyIndex);
 
 impl<D: Disk> Store<D> {
     /// Begins a write transaction. Its changes tell the values they replaced of the keys that `wants_prev` names.

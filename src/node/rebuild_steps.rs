@@ -163,7 +163,7 @@ impl<D: Disk> Node<D> {
             observer.installed((index, term));
         }
         let position = machine.store().position();
-        drop(self.machine.rebuild_from(machine));
+        out.push(Output::LetGo(Box::new(self.machine.rebuild_from(machine))));
         self.counters.installed(index);
         self.checkpoints.rebuilt(index, position);
         self.group.applied(index);
