@@ -20,6 +20,15 @@ ctl=$2 work=$4
 IFS=, read -ra clients <<<"$3"
 peer_of() { echo "${1%:*}:$((${1##*:} + 1))"; }
 ctl() { "$ctl" --endpoints="${clients[0]}" "$@"; }
+# Tries until it succeeds, far longer than a busy machine needs.
+until_it() {
+    for _ in $(seq 180); do
+        "$@" && return
+        sleep 1
+    done
+    echo "in vain: $*" >&2
+    return 1
+}
 first=$(peer_of "${clients[0]}")
 # Asked of the leader (L), of a follower (F); what is asked is told without their addresses.
 ask() {
@@ -28,7 +37,7 @@ ask() {
     local at=$leader
     [ "$whom" = L ] || at=$follower
     echo "=== $whom $path $*"
-    curl -s -i --max-time 8 "$@" "http://$at$path" | tr -d '\r' >"$work/answer" || true
+    curl -s -i --max-time 60 "$@" "http://$at$path" | tr -d '\r' >"$work/answer" || true
     sed '/^$/q' "$work/answer" | grep -vi '^date:' | tr '[:upper:]' '[:lower:]' | sort
     sed '1,/^$/d' "$work/answer" | sed -E "${mask:-}" | cat -v
     echo
@@ -36,12 +45,13 @@ ask() {
 leader='' follower=''
 for client in "${clients[@]}"; do
     # A lease that there is none of: only who leads looks for it.
-    answer=$(printf '\010\005' | curl -s --max-time 8 --data-binary @- "http://$(peer_of "$client")/leases")
+    answer=$(printf '\010\005' | curl -s --max-time 60 --data-binary @- "http://$(peer_of "$client")/leases")
     case $answer in 'lease not found') leader=$(peer_of "$client") ;; *) follower=$(peer_of "$client") ;; esac
 done
 ctl put a 1 >/dev/null; ctl put a 2 >/dev/null; ctl put b 2 >/dev/null; ctl compaction 2 >/dev/null
 # A follower may be a moment behind.
-sleep 1
+alike() { [ "$(IFS=,; "$ctl" --endpoints="${clients[*]}" endpoint hashkv | cut -d, -f2 | sort -u | wc -l)" = 1 ]; }
+until_it alike
 for whom in L F; do
     ask $whom /version
     ask $whom /version -X POST
@@ -102,8 +112,8 @@ ask F /leases/internal --data-binary "@$work/keys"
 ask L /leases/internal --data-binary "@$work/none"
 ask L /leases --data-binary "@$work/long"
 # Refused as unhealthy until the connections have stood for five seconds.
-sleep 6
-ctl member add learner --learner --peer-urls=http://127.0.0.1:1 >/dev/null
+added() { ctl member add learner --learner --peer-urls=http://127.0.0.1:1 >/dev/null 2>&1; }
+until_it added
 id=$(curl -s "http://$first/members" | sed -E 's/.*"id":([0-9]+),"peerURLs":\["http:\/\/127.0.0.1:1"\].*/\1/')
 mask='s/"id":[0-9]+,"peerURLs":\["http:\/\/127.0.0.1:1"\]/"learner"/'
 ask L "/members/promote/$id" -X POST | sed "s/$id/ID/"

@@ -12,7 +12,7 @@ ask kv/deleterange '{"key":"aw=="}'
 ask lease/grant '{"ID":"0","TTL":"60"}'
 ask maintenance/alarm '{"action":"ACTIVATE","memberID":"0","alarm":"NOSPACE"}'
 # Round trips between members are told some time after the start (etcd: 30 s), bytes when there were some.
-for _ in $(seq 600); do
+for _ in $(seq 900); do
     page=$(curl -fsS "$first/metrics")
     missing=
     for family in etcd_network_peer_round_trip_time_seconds etcd_network_peer_sent_bytes_total etcd_network_active_peers; do

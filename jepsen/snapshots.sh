@@ -24,7 +24,7 @@ client=http://127.0.0.1:$port
 peer=http://127.0.0.1:$((port + 1))
 cluster="--name one --initial-cluster one=$peer --initial-advertise-peer-urls $peer"
 user=
-ctl() { "$peers/etcdctl" --endpoints="$client" ${user:+--user "$user"} "$@" 2>/dev/null; }
+ctl() { "$peers/etcdctl" --endpoints="$client" --command-timeout=120s ${user:+--user "$user"} "$@" 2>/dev/null; }
 start() { # binary, directory
     "$1" --data-dir "$2" $cluster --listen-peer-urls "$peer" --listen-client-urls "$client" --advertise-client-urls "$client" \
         >"$2.log" 2>&1 &

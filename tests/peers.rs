@@ -22,6 +22,9 @@ use quorate::peer::{
     BoxFuture, ChunkSink, ChunkSource, PeerAddress, PeerConfig, PeerDoor, PeerSender, Reply, Roster, Transport, fetch,
 };
 
+/// Longest any step may take: far beyond what a busy machine needs.
+const LIMIT: Duration = Duration::from_secs(120);
+
 const APPEND: u64 = 3;
 const APPEND_RESPONSE: u64 = 4;
 const VOTE_RESPONSE: u64 = 6;
@@ -88,11 +91,11 @@ fn bytes_field(message: &PeerMessage, wanted: u64) -> Option<Vec<u8>> {
     None
 }
 
-/// Waits, for at most twenty seconds.
+/// Waits, for at most [`LIMIT`].
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let began = Instant::now();
     while !holds() {
-        assert!(began.elapsed() < Duration::from_secs(20), "in vain: {what}");
+        assert!(began.elapsed() < LIMIT, "in vain: {what}");
         std::thread::sleep(Duration::from_millis(10));
     }
 }
@@ -210,7 +213,7 @@ impl ChunkSource for Source {
 fn run<T: Send + 'static>(env: &TokioEnv, future: impl Future<Output = T> + Send + 'static) -> T {
     let (told, given) = mpsc::channel();
     env.tasks().spawn_light("test", async move { drop(told.send(future.await)) });
-    given.recv_timeout(Duration::from_secs(30)).unwrap()
+    given.recv_timeout(LIMIT).unwrap()
 }
 
 fn transport(env: &TokioEnv, member: MemberId, listen: &str, door: &Door) -> (Sender, String) {
@@ -269,14 +272,14 @@ fn members_reach_each_other_over_sockets() {
     until("the snapshot", || doors[1].last(MessageKind::Snapshot).is_some());
     until("word of it", || *doors[0].snapshots.lock().unwrap() == [(b, true)]);
     assert_eq!(doors[1].chunks.lock().unwrap().len(), 40);
-    let (own, time) = (env.clone(), Duration::from_secs(5));
+    let (own, time) = (env.clone(), LIMIT);
     let fetched = run(&env, async move { fetch(&own, &url_b, "/members", time).await }).unwrap();
     assert_eq!((fetched.cluster, &fetched.body[..]), (Some(ClusterId(5)), &b"[]\n"[..]));
 
     to_a.stop();
     until("the end of the streams", || to_b.connected_for(b).is_none());
     to_b.stop();
-    env.join(Duration::from_secs(5)).unwrap();
+    env.join(LIMIT).unwrap();
 }
 
 /// Ends its process when it goes.
@@ -372,7 +375,7 @@ fn a_stock_etcd_is_a_peer() {
     assert_eq!(refused, Err(quorate::peer::AskFailure::Unsupported));
     sender.send_snapshot(snapshot(own, stock), Box::new(Source));
     until("word of the snapshot", || *door.snapshots.lock().unwrap() == [(stock, false)]);
-    let (world, time, from) = (env.clone(), Duration::from_secs(5), url(stock_port));
+    let (world, time, from) = (env.clone(), LIMIT, url(stock_port));
     let fetched = run(&env, async move { fetch(&world, &from, "/members", time).await }).unwrap();
     assert_eq!(fetched.cluster, Some(ClusterId(door.cluster)));
     assert!(String::from_utf8_lossy(&fetched.body).contains(&format!("\"id\":{}", own.0)));
@@ -391,5 +394,5 @@ fn a_stock_etcd_is_a_peer() {
     until("its heartbeat", || door.last(MessageKind::HeartbeatResponse).is_some_and(|m| m.term() == new));
     sender.stop();
     assert!(!etcd.log().contains("panic"), "{}", etcd.log());
-    env.join(Duration::from_secs(5)).unwrap();
+    env.join(LIMIT).unwrap();
 }

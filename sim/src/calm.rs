@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::base::{Dice, MemberId, SeededDice};
-use quorate_spec::request::{Put, Range, Request, Span};
+use quorate_spec::request::{AlarmKind, Put, Range, Request, Span};
 
 use crate::config::{REQUEST_TIMEOUT, member_id};
 use crate::draft;
@@ -126,9 +126,15 @@ fn freeze(world: &World, member: usize, dice: &mut SeededDice) {
     world.cut(&ways(&cut, &[member], world.members.len(), &[]));
 }
 
-/// Clears every alarm a draft can have raised.
+/// Clears every alarm a draft can have raised, and those of disks that had no room: as long as one stands nothing new is written,
+/// and no member clears its own.
 pub async fn all_clear(world: &World, auditor: &mut Client, members: &[usize]) -> Verdict {
     for request in draft::all_clear() {
+        insist(world, auditor, members, &request).await?;
+    }
+    let standing = world.ledger().model().alarms().clone();
+    for (member, _) in standing.into_iter().filter(|(_, kind)| *kind == AlarmKind::NoSpace) {
+        let request = Request::Alarm { on: false, member, kind: AlarmKind::NoSpace };
         insist(world, auditor, members, &request).await?;
     }
     Ok(())

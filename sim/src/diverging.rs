@@ -12,13 +12,13 @@ use quorate::base::Refusal;
 use quorate::machine::AlarmKind;
 use quorate_spec::request::{AlarmKind as Kind, Put, Request};
 
-use crate::calm::{CALM_PATIENCE, agree, audit, insist};
+use crate::calm::{CALM_PATIENCE, agree, all_clear, audit, insist};
 use crate::config::member_id;
-use crate::env::true_now;
+use crate::env::{true_now, true_sleep};
 use crate::falsifying;
 use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{Divergence, End, Falsified};
-use crate::traffic::Client;
+use crate::traffic::{Client, Settled};
 use crate::world::{World, eventually};
 
 /// Time from its start to the alarm: a start asks the others and finds a leader, the leader notes an index and asks for it a
@@ -27,6 +27,10 @@ const NAMED_WITHIN: Duration = Duration::from_secs(8);
 
 /// The same where data are looked at once a second: every member reads all it has, and what a compaction left at its leisure.
 const FOUND_WITHIN: Duration = Duration::from_secs(15);
+
+/// Times the others are asked for something, and how they are waited for in between.
+const TRIES: usize = 50;
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// How long it stays down.
 const DOWN: Duration = Duration::from_millis(100);
@@ -54,6 +58,8 @@ async fn one(world: &Arc<World>, auditor: &mut Client, everyone: &[usize], diver
     }
     let (member, id) = (&world.members[victim], member_id(victim));
     let others: Vec<usize> = everyone.iter().copied().filter(|other| *other != victim).collect();
+    // What is written behind it is to be done, and not refused for want of room.
+    all_clear(world, auditor, everyone).await?;
     if !falsified(world, victim, what).await? {
         return Ok(());
     }
@@ -61,20 +67,19 @@ async fn one(world: &Arc<World>, auditor: &mut Client, everyone: &[usize], diver
     if what == Falsified::DataAtStart {
         return refuses_by_itself(world, auditor, victim, &others).await;
     }
-    // Something is applied behind it; or the alarm stands already.
-    let put = Put { key: b"calm".to_vec(), value: b"differs".to_vec(), ..Put::default() };
-    auditor.turn_to(others[0]);
-    auditor.change(Request::Put(put)).await;
-    if what == Falsified::DataAtCompaction {
-        let revision = world.ledger().model().revision();
-        auditor.change(Request::Compact { revision }).await;
-    }
     let named = |by: usize| {
         let status = world.members[by].living().map(|living| living.door.status());
         status.is_some_and(|status| status.alarms.contains(&(id, AlarmKind::Corrupt)))
     };
     let cured = || world.ledger().who_differs().is_none();
     let told = || world.is_lost() || cured() || others.iter().any(|other| named(*other));
+    // Something is applied behind it; or the alarm stands already.
+    let put = Put { key: b"calm".to_vec(), value: b"differs".to_vec(), ..Put::default() };
+    do_unless(auditor, &others, &Request::Put(put), told).await;
+    if what == Falsified::DataAtCompaction {
+        let revision = world.ledger().model().revision();
+        do_unless(auditor, &others, &Request::Compact { revision }, told).await;
+    }
     let patience = if what == Falsified::Digest { NAMED_WITHIN } else { FOUND_WITHIN };
     let in_time = eventually(patience, told).await;
     if world.is_lost() {
@@ -113,6 +118,17 @@ async fn one(world: &Arc<World>, auditor: &mut Client, everyone: &[usize], diver
     insist(world, auditor, &others, &alarm).await?;
     audit(world, auditor, &others).await?;
     agree(world, &others).await
+}
+
+/// Has one of the members do something, unless it is `told` by then who differs: the alarm refuses it.
+async fn do_unless(auditor: &mut Client, members: &[usize], request: &Request, told: impl Fn() -> bool) {
+    for member in members.iter().cycle().take(TRIES) {
+        auditor.turn_to(*member);
+        if told() || auditor.change(request.clone()).await == Settled::Yes {
+            return;
+        }
+        true_sleep(AGAIN).await;
+    }
 }
 
 /// Falsifies what a member has, and waits until it lives again; false where nothing was falsified.

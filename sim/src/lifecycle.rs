@@ -154,8 +154,10 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     if asks.is_some_and(|asks| asks.existing) {
         config.founding_members = wiping::named_members(world);
     }
-    let witnesses =
-        if asks.is_some_and(|asks| asks.lost) { wiping::witnesses(world, member.number) } else { Vec::new() };
+    let lost = asks.is_some_and(|asks| asks.lost);
+    let named = if lost { config.founding_members.clone() } else { Vec::new() };
+    let witnesses = wiping::witnesses(world, member.number, &named);
+    let missed = growth::missing(&seen).unwrap_or_default();
     world.ledger().new_life(member.number);
     world.raft().new_life(member.number);
     let starting = node.spawn(start(env, config, world.lane(), asks));
@@ -173,10 +175,10 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
         Ok(Ok(Ok((door, report)))) => {
             took_off(world, life, &report);
             if report.founded {
-                world.judge(wiping::let_in(world, member.number, &witnesses));
+                world.judge(wiping::let_in(world, member.number, &named, &witnesses));
             }
             world.judge(own_data(member, &report));
-            world.judge(way_back(member, &seen, &report));
+            world.judge(way_back(member, missed, &seen, &report));
             world.judge(marked(member, &seen));
             let living = Living { door, node, life, disk: seen };
             if member.serves(living.clone()) {
@@ -243,10 +245,11 @@ fn own_data(member: &Member, report: &BootReport) -> Verdict {
     })
 }
 
-/// What the older image names is there, too: the next start may find the newest one damaged.
-fn way_back(member: &Member, disk: &SimDisk, report: &BootReport) -> Verdict {
+/// What the older image names is there, too, and was there before (`missed` was not): the next start may find the newest one
+/// damaged.
+fn way_back(member: &Member, missed: Vec<String>, disk: &SimDisk, report: &BootReport) -> Verdict {
     // What cannot be read now says nothing; one that takes the others' state lets go of its own.
-    let missing = growth::missing(disk).unwrap_or_default();
+    let missing = [missed, growth::missing(disk).unwrap_or_default()].concat();
     require(missing.is_empty() || report.rebuilds.is_some(), "a start leaves what the older image needs", || {
         format!("{}: {missing:?} are gone behind {report:?}", member.host)
     })

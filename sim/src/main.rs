@@ -44,6 +44,8 @@ mod operator;
 #[cfg(madsim)]
 mod oracles;
 #[cfg(madsim)]
+mod overheard;
+#[cfg(madsim)]
 mod page;
 #[cfg(madsim)]
 mod plan;

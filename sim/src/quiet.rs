@@ -34,6 +34,7 @@ fn is_quiet(world: &World) -> bool {
         || world.operator_is_busy()
         || world.wires.any_cut()
         || world.any_unlistening()
+        || world.members.iter().any(|member| member.disk.is_bounded())
     {
         return false;
     }
@@ -52,8 +53,8 @@ pub fn look(world: &World) -> bool {
     let quiet = is_quiet(world);
     let term = world.members.iter().filter_map(|member| Some(member.living()?.door.status().term)).max().unwrap_or(0);
     let elections = world.raft().elections();
-    let lives = world.members.iter().map(|member| member.lives()).sum();
-    let (begins, verdict) = world.quiet().look(true_now(), (quiet, lives), elections, term);
+    let changes = world.members.iter().map(|member| member.lives()).sum::<u64>() + world.operator_acts();
+    let (begins, verdict) = world.quiet().look(true_now(), (quiet, changes), elections, term);
     world.judge(verdict);
     begins
 }

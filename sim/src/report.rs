@@ -11,6 +11,7 @@ use clap::{Parser, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::mutants::{self, hunt, mutants};
+use crate::overheard::Overheard;
 use crate::page::{self, readable};
 use crate::plan::Plan;
 use crate::run::{run, run_drawn, run_plan, run_told};
@@ -124,9 +125,12 @@ enum What {
         /// Show the plan drawn from the seed: every step of every client, and all troubles.
         #[arg(long)]
         show_plan: bool,
-        /// Tell everything that clients asked and that was applied, not only the end of it.
+        /// Tell everything that clients asked, that was applied and that members logged, not only the end of it.
         #[arg(long)]
         log: bool,
+        /// Seconds for which the clients are at it, at least: as given to the swarm in which it failed.
+        #[arg(long, default_value_t = 0, conflicts_with = "plan_file")]
+        length: u64,
     },
     /// Run one seed and draw it: one HTML page with everything in it, to be opened in a browser.
     Report {
@@ -136,6 +140,9 @@ enum What {
         /// Run the plan in this file instead.
         #[arg(long = "plan", value_name = "FILE", conflicts_with = "seed")]
         plan_file: Option<std::path::PathBuf>,
+        /// Seconds for which the clients are at it, at least: as given to the swarm in which it failed.
+        #[arg(long, default_value_t = 0, conflicts_with = "plan_file")]
+        length: u64,
         /// The page [default: target/sim/report-SEED.html].
         #[arg(long, value_name = "FILE")]
         out: Option<std::path::PathBuf>,
@@ -213,14 +220,14 @@ fn seeds(text: &str) -> Result<Range<u64>, String> {
 /// The command line.
 pub fn main() -> ExitCode {
     let good = match Arguments::parse().what {
-        What::Run { seed, plan_file, show_plan, log } => match planned(seed, plan_file) {
+        What::Run { seed, plan_file, show_plan, log, length } => match planned(seed, length, plan_file) {
             Ok(plan) => run_one(plan, show_plan, log),
             Err(story) => {
                 eprintln!("{story}");
                 false
             }
         },
-        What::Report { seed, plan_file, out, falsify } => match planned(seed, plan_file) {
+        What::Report { seed, plan_file, length, out, falsify } => match planned(seed, length, plan_file) {
             Ok(plan) => draw(plan, out, falsify),
             Err(story) => {
                 eprintln!("{story}");
@@ -250,8 +257,10 @@ pub fn main() -> ExitCode {
 }
 
 /// The plan asked for.
-fn planned(seed: Option<u64>, file: Option<std::path::PathBuf>) -> Result<Plan, String> {
-    let Some(file) = file else { return Ok(Plan::of(seed.unwrap_or_default())) };
+fn planned(seed: Option<u64>, length: u64, file: Option<std::path::PathBuf>) -> Result<Plan, String> {
+    let Some(file) = file else {
+        return Ok(Plan::lasting(seed.unwrap_or_default(), Duration::from_secs(length)));
+    };
     let text = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
     serde_json::from_str(&text).map_err(|error| format!("{}: {error}", file.display()))
 }
@@ -304,7 +313,7 @@ fn run_one(plan: Plan, show_plan: bool, log: bool) -> bool {
         plan.timeline.iter().for_each(|timed| println!("  {:?} {:?}", timed.at, timed.action));
     }
     let began = Instant::now();
-    let report = run_told(plan.clone());
+    let report = run_told(plan.clone(), log.then(Overheard::default));
     println!("\nwhat happened:");
     print_marks(&report.marks);
     println!(
@@ -395,7 +404,7 @@ fn swarm(seeds: Range<u64>, jobs: u64, length: Duration, max_failures: u64) -> b
         }
     });
     bar.finish_and_clear();
-    summary(&total.into_inner().expect("no holder of this lock panics"), began.elapsed())
+    summary(&total.into_inner().expect("no holder of this lock panics"), length, began.elapsed())
 }
 
 fn short(failure: &str) -> &str {
@@ -403,7 +412,7 @@ fn short(failure: &str) -> &str {
     &failure[..cut]
 }
 
-fn summary(total: &Total, wall: Duration) -> bool {
+fn summary(total: &Total, length: Duration, wall: Duration) -> bool {
     let seconds = wall.as_secs_f64();
     println!("sometimes:");
     print_marks(&total.marks);
@@ -431,7 +440,8 @@ fn summary(total: &Total, wall: Duration) -> bool {
     let mut failed: Vec<u64> = total.failures.iter().map(|report| report.seed).collect();
     failed.sort_unstable();
     println!("{} seeds FAILED: {failed:?}", failed.len());
-    println!("replay one with: cargo sim run --seed {}", failed[0]);
+    let length = if length.is_zero() { String::new() } else { format!(" --length {}", length.as_secs()) };
+    println!("replay one with: cargo sim run --seed {}{length}", failed[0]);
     false
 }
 

@@ -21,6 +21,7 @@ use crate::env::{true_now, true_sleep};
 use crate::oracles::disk::Promise;
 use crate::oracles::ledger::{Entry, Ledger};
 use crate::oracles::{Verdict, Violation, bounds, growth, linear, require};
+use crate::overheard::Overheard;
 use crate::plan::{End, Harm, Plan, PowerLoss};
 use crate::told::{Report, Told};
 use crate::traffic::Client;
@@ -63,24 +64,25 @@ pub fn run(seed: u64) -> Report {
 
 /// Runs a plan.
 pub fn run_plan(plan: Plan) -> Report {
-    recorded(plan, false).0
+    recorded(plan, false, None).0
 }
 
-/// Runs a plan and tells its whole history.
-pub fn run_told(plan: Plan) -> Report {
-    recorded(plan, true).0
+/// Runs a plan and tells its whole history, with what members wrote to their logs where somebody listens.
+pub fn run_told(plan: Plan, overheard: Option<Overheard>) -> Report {
+    recorded(plan, true, overheard).0
 }
 
 /// Runs a plan; what clients asked and heard comes with the report.
-fn recorded(plan: Plan, told: bool) -> (Report, Vec<Operation>) {
-    staged(plan, Chronicle::default(), move |world, mut report| {
+fn recorded(plan: Plan, told: bool, overheard: Option<Overheard>) -> (Report, Vec<Operation>) {
+    let lines = overheard.clone().unwrap_or_default();
+    staged(plan, Chronicle::default(), overheard, move |world, mut report| {
         // A panic may have poisoned what it held.
         if report.entries == 0 {
             return (report, Vec::new());
         }
         let operations = world.take_operations();
         if told {
-            report.tail = history(world, &operations);
+            report.tail = history(world, &operations, lines.take());
         }
         (report, operations)
     })
@@ -88,7 +90,7 @@ fn recorded(plan: Plan, told: bool) -> (Report, Vec<Operation>) {
 
 /// Runs a plan and keeps all that can be drawn of it.
 pub fn run_drawn(plan: Plan) -> Told {
-    staged(plan.clone(), Chronicle::on(), |world, report| {
+    staged(plan.clone(), Chronicle::on(), None, |world, report| {
         let (operations, entries) = (world.take_operations(), world.last_entries());
         Told { plan, report, violation: world.violation(), operations, noted: world.chronicle.take(), entries }
     })
@@ -98,12 +100,14 @@ pub fn run_drawn(plan: Plan) -> Told {
 fn staged<T: Send + 'static>(
     plan: Plan,
     chronicle: Chronicle,
+    overheard: Option<Overheard>,
     look: impl FnOnce(&World, Report) -> T + Send + 'static,
 ) -> T {
     keep_panics();
     let seed = plan.seed;
     let thread = std::thread::Builder::new().name(format!("seed {seed}")).stack_size(16 << 20);
     let ran = thread.spawn(move || {
+        let _listening = overheard.map(tracing::subscriber::set_default);
         let world = World::new(plan, chronicle);
         let kept = world.clone();
         let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -157,9 +161,9 @@ fn report_of(world: &World, virtual_time: Option<Duration>, panic: Option<String
     }
 }
 
-/// Everything that was asked and applied, in order of time.
-fn history(world: &World, operations: &[Operation]) -> Vec<String> {
-    let mut told = Vec::new();
+/// Everything that was asked, applied and logged, in order of time.
+fn history(world: &World, operations: &[Operation], logged: Vec<(f64, String)>) -> Vec<String> {
+    let mut told = logged;
     for operation in operations {
         let (from, to) = (operation.called_at as f64 / 1e9, operation.returned_at as f64 / 1e9);
         let (who, call, outcome) = (operation.client, &operation.call, &operation.outcome);
@@ -433,7 +437,7 @@ mod tests {
     fn an_altered_read_is_noticed() {
         let mut altered = 0;
         for seed in 0..20 {
-            let (report, mut operations) = recorded(Plan::of(seed), false);
+            let (report, mut operations) = recorded(Plan::of(seed), false, None);
             assert_eq!(report.failure, None, "seed {seed}");
             // One with too many open outcomes is not decided, and where a member raised an alarm by itself what clients heard
             // alone has no order: neither says anything of the judge.

@@ -81,11 +81,18 @@ pub fn named_members(world: &World) -> Vec<FoundingMember> {
         .collect()
 }
 
-/// The lives of those who can be reached by this member, and know that it began before.
-pub fn witnesses(world: &World, member: usize) -> Vec<(usize, u64)> {
+/// The lives of those who can be reached by this member, know that it began before, and are `named` by its flags where they are:
+/// it knows of nobody else.
+pub fn witnesses(world: &World, member: usize, named: &[FoundingMember]) -> Vec<(usize, u64)> {
     let (id, own) = (member_id(member), host(member));
+    let known: Vec<bool> = {
+        let raft = world.raft();
+        let urls = |number: &usize| raft.roster().urls(member_id(*number)).to_vec();
+        let is_named = |url: &String| named.iter().any(|other| other.peer_urls.contains(url));
+        (0..world.members.len()).map(|number| urls(&number).iter().any(is_named)).collect()
+    };
     let knows = |other: &Arc<Member>| {
-        let living = other.living().filter(|_| other.number != member && other.is_well())?;
+        let living = other.living().filter(|_| other.number != member && other.is_well() && known[other.number])?;
         let (there, back) = (world.net.mood(&own, &other.host), world.net.mood(&other.host, &own));
         let open = world.net.passes(&own, &other.host).0 && world.net.passes(&other.host, &own).0;
         let answered = there.calls == Calls::Answered && back.calls == Calls::Answered;
@@ -96,8 +103,8 @@ pub fn witnesses(world: &World, member: usize) -> Vec<(usize, u64)> {
 }
 
 /// Whoever knew that it began before was there before and after it asked, and yet it starts.
-pub fn let_in(world: &World, member: usize, before: &[(usize, u64)]) -> Verdict {
-    let after = witnesses(world, member);
+pub fn let_in(world: &World, member: usize, named: &[FoundingMember], before: &[(usize, u64)]) -> Verdict {
+    let after = witnesses(world, member, named);
     let both = before.iter().filter(|witness| after.contains(witness)).count();
     // One alone may have been asked in a bad moment.
     require(both < 2 || !is_prompt(&world.plan), "who lost its disk is refused", || {

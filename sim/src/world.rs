@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -73,6 +73,7 @@ pub struct World {
     bank: Mutex<BankJudge>,
     quiet: Mutex<QuietJudge>,
     operator_busy: AtomicBool,
+    operator_acts: AtomicU64,
     /// Listeners that are gone.
     unlistening: AtomicUsize,
     /// All disks were put back to old copies: what was promised before is no measure any more.
@@ -122,6 +123,7 @@ impl World {
             bank: Mutex::new(BankJudge::new(plan.bank.as_ref().map_or(0, |bank| bank.accounts))),
             quiet: Mutex::default(),
             operator_busy: AtomicBool::new(false),
+            operator_acts: AtomicU64::new(0),
             unlistening: AtomicUsize::new(0),
             rewound: AtomicBool::new(false),
             copies: Mutex::default(),
@@ -163,7 +165,13 @@ impl World {
 
     /// The operator begins to change something, or is done.
     pub fn set_operator_busy(&self, busy: bool) {
+        self.operator_acts.fetch_add(u64::from(busy), Ordering::Relaxed);
         self.operator_busy.store(busy, Ordering::Relaxed);
+    }
+
+    /// How often the operator has begun.
+    pub fn operator_acts(&self) -> u64 {
+        self.operator_acts.load(Ordering::Relaxed)
     }
 
     /// Whether the listener of any member is gone.

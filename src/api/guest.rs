@@ -6,13 +6,12 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::num::NonZero;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::available_parallelism;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::api::intake::Intake;
+use crate::api::intake::{Intake, OfAll};
 use crate::auth::Asker;
 use crate::base::{Account, Shares, limits};
 
@@ -40,7 +39,7 @@ struct House {
     /// Long reads that are being made.
     reading: Arc<Semaphore>,
     /// Requests of all that wait to be answered.
-    taken_in: Arc<AtomicUsize>,
+    taken_in: Arc<OfAll>,
 }
 
 /// Those who come to a member.
@@ -116,10 +115,13 @@ impl Guest {
         Some(LongRead { turn: self.0.house.reading.clone().try_acquire_owned().ok()?, place })
     }
 
-    /// As [`Guest::try_long_read`], for who waits until there are; those who wait come one after the other.
-    pub async fn long_read(&self, patron: &Patron) -> LongRead {
+    /// As [`Guest::try_long_read`], for who waits until there are; those who wait come one after the other. A request that has
+    /// `entered` waits for a place on its client's account.
+    pub async fn long_read(&self, patron: &Patron, entered: bool) -> LongRead {
         const OPEN: &str = "it is never closed";
+        let aside = entered.then(|| self.intake().set_aside());
         let place = patron.long_answers.clone().acquire_owned().await.expect(OPEN);
+        drop(aside);
         LongRead { turn: self.0.house.reading.clone().acquire_owned().await.expect(OPEN), place }
     }
 }
@@ -205,12 +207,45 @@ mod tests {
         let [greedy, other] = [(); 2].map(|()| guests.welcome(None));
         let mut answers = Vec::new();
         for _ in 0..limits::LONG_ANSWERS_OF_ONE {
-            answers.push(greedy.long_read(&greedy.patron(None)).await.done());
+            answers.push(greedy.long_read(&greedy.patron(None), false).await.done());
         }
         let (patron, second) = (greedy.patron(None), Duration::from_secs(1));
-        assert!(tokio::time::timeout(second, greedy.long_read(&patron)).await.is_err(), "no more than so many");
-        drop(tokio::time::timeout(second, other.long_read(&other.patron(None))).await.expect("another has his own"));
+        assert!(tokio::time::timeout(second, greedy.long_read(&patron, false)).await.is_err(), "no more than so many");
+        drop(
+            tokio::time::timeout(second, other.long_read(&other.patron(None), false))
+                .await
+                .expect("another has his own"),
+        );
         answers.pop();
-        drop(tokio::time::timeout(second, greedy.long_read(&patron)).await.expect("one was taken"));
+        drop(tokio::time::timeout(second, greedy.long_read(&patron, false)).await.expect("one was taken"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lists_whose_client_reads_nothing_hold_up_none_of_its_other_requests() {
+        let guest = Guests::new(Arc::default()).welcome(None);
+        let patron = guest.patron(None);
+        let mut answers = Vec::new();
+        for _ in 0..limits::LONG_ANSWERS_OF_ONE {
+            let _entered = guest.intake().enter();
+            answers.push(guest.long_read(&patron, true).await.done());
+        }
+        let lists = (0..limits::REQUESTS_TAKEN_IN).map(|_| {
+            let (guest, patron) = (guest.clone(), patron.clone());
+            tokio::spawn(async move {
+                let _entered = guest.intake().enter();
+                guest.long_read(&patron, true).await.done()
+            })
+        });
+        let lists: Vec<_> = lists.collect();
+        while guest.intake().held() < lists.len() {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(guest.intake().waiting(), 0);
+        assert!(!guest.intake().is_full(), "more is read");
+        drop(answers);
+        for list in lists {
+            drop(list.await.expect("each has its turn"));
+        }
+        assert_eq!(guest.intake().held(), 0);
     }
 }

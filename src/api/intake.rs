@@ -6,8 +6,8 @@
 //! dynamic threshold, as in [`crate::base::Account`]: as many as there is still room for, of all connections together.
 //!
 //! Invariants: only what needs nothing more of its client is counted (a message that is half here, an answer that is not taken,
-//! a stream, or a wait for another client would make both wait for each other); who waits is woken by what is answered; no
-//! lock. Does not know what the requests ask, nor how they are read.
+//! one that waits for such to be taken, a stream, or a wait for another client would make both wait for each other), but for what
+//! is held in all; who waits is woken by what is answered; no lock. Does not know what the requests ask, nor how they are read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
@@ -20,15 +20,23 @@ use crate::base::limits;
 /// Requests that are refused to nobody however many there are: who asks for little is not refused because others do not stop.
 const LEAST_HELD: usize = 4;
 
+/// Of all connections together.
+#[derive(Debug, Default)]
+pub struct OfAll {
+    waiting: AtomicUsize,
+    aside: AtomicUsize,
+}
+
 /// Of one connection.
 #[derive(Debug, Default)]
 pub struct Intake {
-    /// Of all connections together those that wait.
-    all: Arc<AtomicUsize>,
+    all: Arc<OfAll>,
     /// Requests whose task has not begun.
     unbegun: AtomicUsize,
     /// Requests that are here as a whole and not answered.
     waiting: AtomicUsize,
+    /// Others that are, and wait for their client to take what it was answered.
+    aside: AtomicUsize,
     /// Streams, and requests that wait for others: they last.
     lasting: AtomicUsize,
     /// Whether the reader waits.
@@ -38,7 +46,7 @@ pub struct Intake {
 
 impl Intake {
     /// Of a new connection, beside all others.
-    pub fn new(all: Arc<AtomicUsize>) -> Arc<Self> {
+    pub fn new(all: Arc<OfAll>) -> Arc<Self> {
         Arc::new(Self { all, ..Self::default() })
     }
 
@@ -51,8 +59,19 @@ impl Intake {
     /// A request is here as a whole, and waits to be answered.
     pub fn enter(self: &Arc<Self>) -> Entered {
         self.waiting.fetch_add(1, Relaxed);
-        self.all.fetch_add(1, Relaxed);
+        self.all.waiting.fetch_add(1, Relaxed);
         Entered(self.clone())
+    }
+
+    /// A request that has entered waits, until this is dropped, for its client to take what it was answered: more is read
+    /// meanwhile, or the client's own slowness would pass for this server's.
+    pub fn set_aside(self: &Arc<Self>) -> Aside {
+        self.aside.fetch_add(1, Relaxed);
+        self.all.aside.fetch_add(1, Relaxed);
+        self.all.waiting.fetch_sub(1, Relaxed);
+        self.waiting.fetch_sub(1, SeqCst);
+        self.one_less();
+        Aside(self.clone())
     }
 
     /// A request has come that may last.
@@ -77,9 +96,14 @@ impl Intake {
         self.waiting.load(SeqCst)
     }
 
+    /// Requests that are here as a whole and not answered, whoever they wait for.
+    pub fn held(&self) -> usize {
+        self.waiting() + self.aside.load(Relaxed)
+    }
+
     /// As many as may wait before no more are read.
     pub fn most(&self) -> usize {
-        limits::REQUESTS_TAKEN_IN.saturating_sub(self.all.load(Relaxed)).max(limits::REQUESTS_TAKEN_IN_OF_ONE)
+        limits::REQUESTS_TAKEN_IN.saturating_sub(self.all.waiting.load(Relaxed)).max(limits::REQUESTS_TAKEN_IN_OF_ONE)
     }
 
     /// Whether tasks have to begin before more is read; they need nothing but a processor.
@@ -110,10 +134,10 @@ impl Intake {
     }
 
     /// Whether even what was read is too much: its head alone is looked at, and it is refused. So it comes where nothing is
-    /// answered for a while, and reading goes on for the sake of what else comes on the connection.
+    /// answered for a while, or many wait for their client, and reading goes on for the sake of what else comes on the connection.
     pub fn is_overfull(&self) -> bool {
-        let own = self.waiting.load(Relaxed);
-        own >= LEAST_HELD && own >= limits::REQUESTS_HELD.saturating_sub(self.all.load(Relaxed))
+        let (own, all) = (self.held(), self.all.waiting.load(Relaxed) + self.all.aside.load(Relaxed));
+        own >= LEAST_HELD && own >= limits::REQUESTS_HELD.saturating_sub(all)
     }
 
     fn one_less(&self) {
@@ -140,9 +164,22 @@ pub struct Entered(Arc<Intake>);
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.all.fetch_sub(1, Relaxed);
+        self.0.all.waiting.fetch_sub(1, Relaxed);
         self.0.waiting.fetch_sub(1, SeqCst);
         self.0.one_less();
+    }
+}
+
+/// A request that waits for its client. Dropped when it waits for this server again.
+#[derive(Debug)]
+pub struct Aside(Arc<Intake>);
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_add(1, Relaxed);
+        self.0.all.waiting.fetch_add(1, Relaxed);
+        self.0.aside.fetch_sub(1, Relaxed);
+        self.0.all.aside.fetch_sub(1, Relaxed);
     }
 }
 
@@ -177,7 +214,7 @@ mod tests {
 
     #[test]
     fn one_takes_half_and_who_comes_next_finds_room() {
-        let all = Arc::default();
+        let all = Arc::<OfAll>::default();
         let [first, second] = [(); 2].map(|()| Intake::new(Arc::clone(&all)));
         let one = flood(&first);
         assert_eq!(one.len(), limits::REQUESTS_TAKEN_IN / 2);
@@ -185,7 +222,7 @@ mod tests {
         let others: Vec<_> = (0..1_000).map(|_| Intake::new(all.clone())).map(|other| flood(&other)).collect();
         assert!(others.iter().all(|other| other.len() >= limits::REQUESTS_TAKEN_IN_OF_ONE), "each has a little");
         drop((one, others));
-        assert_eq!(all.load(Relaxed), 0, "all of it is given back");
+        assert_eq!(all.waiting.load(Relaxed), 0, "all of it is given back");
     }
 
     #[test]
@@ -220,8 +257,33 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_its_client_holds_up_no_reading_and_is_held_all_the_same() {
+        let all = Arc::<OfAll>::default();
+        let intake = Intake::new(Arc::clone(&all));
+        let rung = Arc::new(Rung::default());
+        let waker = Waker::from(rung.clone());
+        let waiting = flood(&intake);
+        assert!(intake.is_full() && intake.poll_room(&mut Context::from_waker(&waker)).is_pending());
+        let aside: Vec<_> = waiting.iter().map(|_| intake.set_aside()).collect();
+        assert_eq!(rung.0.load(Relaxed), 1, "the reader is woken");
+        assert_eq!((intake.waiting(), intake.held(), intake.is_full()), (0, waiting.len(), false));
+        let held: Vec<_> =
+            std::iter::from_fn(|| (!intake.is_overfull()).then(|| (intake.enter(), intake.set_aside()))).collect();
+        assert_eq!(waiting.len() + held.len(), limits::REQUESTS_HELD / 2, "no more than may be held in all");
+        drop(aside);
+        assert!(intake.is_full(), "they wait for this server again");
+        // As a request that is given up: it leaves as it came.
+        drop(waiting);
+        held.into_iter().for_each(|(entered, aside)| {
+            drop(aside);
+            drop(entered);
+        });
+        assert_eq!((intake.held(), all.waiting.load(Relaxed), all.aside.load(Relaxed)), (0, 0, 0));
+    }
+
+    #[test]
     fn what_is_held_is_bounded_where_reading_goes_on() {
-        let all = Arc::default();
+        let all = Arc::<OfAll>::default();
         let [first, second] = [(); 2].map(|()| Intake::new(Arc::clone(&all)));
         let held: Vec<_> = std::iter::from_fn(|| (!first.is_overfull()).then(|| first.enter())).collect();
         assert_eq!(held.len(), limits::REQUESTS_HELD / 2);

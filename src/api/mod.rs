@@ -26,6 +26,7 @@ mod traces;
 mod transport;
 
 pub use dispatch::serve;
+pub use gateway::websocket::Conversation;
 pub use guest::{Guest, Guests};
 pub use http::{Web, respond, respond_metrics};
 pub use intake::Intake;

@@ -29,6 +29,12 @@ pub const JSON_TIMES: usize = 2;
 /// and no more.
 pub const JSON_STREAM_MESSAGE_BYTES: usize = 64 * 1024;
 
+/// Longest message of a WebSocket, and longest request in several: as on a stream of requests.
+pub const WEBSOCKET_MESSAGE_BYTES: usize = JSON_STREAM_MESSAGE_BYTES;
+
+/// Read from a WebSocket at once: requests are short.
+pub const WEBSOCKET_READ_BYTES: usize = 4 * 1024;
+
 /// What the rows of a transaction's answer may take in memory, all its reads together. etcd stops at what gRPC can send, 2 GiB,
 /// and holds several times that; a hundred ranges over a few hundred thousand keys are no more than a slip of the pen.
 pub const MAX_TXN_ANSWER_BYTES: usize = 256 * 1024 * 1024;
@@ -296,6 +302,9 @@ pub const LEAST_CONNECTIONS: u64 = 16;
 
 /// Least time between two warnings of one kind that a client can bring about; what was held back is counted.
 pub const SELDOM_MS: u64 = 10_000;
+
+/// Time between two warnings that the disk is full: who looks at the last minutes of the log sees it.
+pub const FULL_TOLD_AGAIN_MS: u64 = 60_000;
 
 /// Log lines waiting for an output that takes none, in bytes; beyond it lines are dropped and counted.
 pub const LOG_QUEUE_BYTES: usize = 4 * 1024 * 1024;

@@ -288,8 +288,8 @@ impl Group {
                 self.count_on(from, last);
                 return Ok(Stepped::PeerLogLost { member: from, acknowledged, last });
             }
-            // It asks the leader, who then counts on no more than there is.
-            Admission::OwnLogLost { .. } if self.doubts => return Ok(Stepped::Taken),
+            // Once it is asked it counts on no more than there is.
+            Admission::OwnLogLost { .. } if self.doubts => return Ok(Stepped::CountsOnMore),
             Admission::OwnLogLost { acknowledged, last } => {
                 return Err(guard::own_log_lost(acknowledged, last, from.0));
             }

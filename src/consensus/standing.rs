@@ -55,6 +55,8 @@ pub enum Stepped {
     Taken,
     /// No sound peer sends it; why.
     TurnedAway(&'static str),
+    /// Its sender leads, and counts on more of this member's log than there is. It is to be asked what it remembers.
+    CountsOnMore,
     /// It shows that a peer lacks what it acknowledged; it is not counted on.
     PeerLogLost {
         /// The peer.

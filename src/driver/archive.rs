@@ -15,8 +15,9 @@ use super::ending::{AtWork, Ending};
 use super::install::{DurableImage, InstalledImage, forget_older, make_durable, replace_images};
 use super::mailbox::Mailbox;
 use super::memory_file;
+use super::shortage::Shortage;
 use crate::base::{Fault, LogIndex, Wrong, limits};
-use crate::env::{Clock, Disk, Env, Tasks};
+use crate::env::{Clock, Disk, Env, Instant, Tasks};
 use crate::machine::{Image, Machine};
 use crate::mvcc::{DigestJob, HistoryWrite, HistoryWriter, OutlineJob, ReclaimJob, Reclaimed, StoreOptions, WriteMark};
 use crate::node::{DiskPart, Facts, Input, Tallies};
@@ -58,6 +59,7 @@ struct Files<D: Disk> {
     writer: HistoryWriter<D>,
     /// What there was no room for yet, in order.
     waiting: VecDeque<(Vec<HistoryWrite>, WriteMark)>,
+    shortage: Shortage,
     /// Jobs that came while another was under way, in order.
     later: Later<D>,
 }
@@ -103,8 +105,8 @@ pub(super) async fn keep_archive<E: Env>(
     (ending, facts): (Ending, Arc<Facts>),
     at_work: AtWork,
 ) {
-    let mut files =
-        Files { writer: HistoryWriter::new(env.disk().clone()), waiting: VecDeque::new(), later: VecDeque::new() };
+    let (writer, shortage) = (HistoryWriter::new(env.disk().clone()), Shortage::new("history"));
+    let mut files = Files { writer, waiting: VecDeque::new(), shortage, later: VecDeque::new() };
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         files.later.extend(batch.drain(..));
@@ -137,13 +139,16 @@ async fn one_job<E: Env>(
             let is_written = files.write_waiting(node)?;
             tallies.history_writes.took(env.clock().now().since(begun));
             if !is_written && had_room {
-                node.put_completion(Input::Room { part: DiskPart::History, short: true });
+                node.put_completion(Input::Room { part: DiskPart::History, short: true, tried: begun });
             }
+            files.shortage.stands(!is_written, env.clock().now());
         }
         ArchiveJob::Checkpoint { applied, image } => {
             let is_made = files.write_waiting(node)? && files.checkpoint(env.disk(), applied, &image).await?;
             tallies.checkpoints.took(env.clock().now().since(begun));
-            node.put_completion(if is_made { Input::Checkpointed { applied } } else { Input::CheckpointPutOff });
+            files.shortage.stands(!is_made, env.clock().now());
+            let told = if is_made { Input::Checkpointed { applied } } else { Input::CheckpointPutOff { tried: begun } };
+            node.put_completion(told);
         }
         ArchiveJob::Install { image, durable, installed } => {
             // What was written before belongs to the state that goes; it may still be named by an image that is kept.
@@ -168,7 +173,8 @@ async fn one_job<E: Env>(
         ArchiveJob::LetGo(it) => drop(it),
         ArchiveJob::LookForRoom => {
             let short = !files.write_waiting(node)?;
-            node.put_completion(Input::Room { part: DiskPart::History, short });
+            files.shortage.stands(short, env.clock().now());
+            node.put_completion(Input::Room { part: DiskPart::History, short, tried: begun });
         }
     }
     Ok(())
@@ -193,11 +199,12 @@ async fn install<E: Env>(
     (durable, installed): (oneshot::Sender<DurableImage>, oneshot::Receiver<InstalledImage>),
     (later, (jobs, node)): (&mut Later<E::Disk>, Doors<'_, E::Disk>),
 ) -> Result<(), Wrong> {
-    let mut is_told = false;
+    let mut roomless = Roomless::default();
     let made = loop {
+        let tried = env.clock().now();
         match make_durable(env.disk(), &image).await {
             Err(Wrong::Fault(fault)) if fault.is_no_space() => {
-                if !wait_for_room(env, (later, (jobs, node)), &mut is_told).await? {
+                if !wait_for_room(env, (later, (jobs, node)), (&mut roomless, tried)).await? {
                     // The installation has not begun.
                     return Ok(());
                 }
@@ -207,7 +214,7 @@ async fn install<E: Env>(
     };
     let _ = durable.send(made);
     // Not cut: the keeper has told the end.
-    let Some(Ok(installed)) = removing_meanwhile(env.disk(), (later, (jobs, node)), installed).await? else {
+    let (Some(Ok(installed)), _) = removing_meanwhile(env.disk(), (later, (jobs, node)), installed).await? else {
         return Ok(());
     };
     forget_older(env.disk(), &installed)?;
@@ -223,11 +230,12 @@ async fn rebuild<E: Env>(
     image: Box<Image>,
     (later, (jobs, node)): (&mut Later<E::Disk>, Doors<'_, E::Disk>),
 ) -> Result<(), Wrong> {
-    let mut is_told = false;
+    let mut roomless = Roomless::default();
     loop {
+        let tried = env.clock().now();
         match replace_images(env.disk(), &image).await {
             Err(Wrong::Fault(fault)) if fault.is_no_space() => {
-                if !wait_for_room(env, (later, (jobs, node)), &mut is_told).await? {
+                if !wait_for_room(env, (later, (jobs, node)), (&mut roomless, tried)).await? {
                     return Ok(());
                 }
             }
@@ -238,37 +246,49 @@ async fn rebuild<E: Env>(
     Ok(())
 }
 
-/// There was no room for an image, for which everything else waits: until it is to be tried again. False where the member ends
-/// meanwhile.
+/// Who installs without room for the image, and tells so.
+#[derive(Default)]
+struct Roomless {
+    is_warned: bool,
+    /// Since somebody last looked.
+    is_told: bool,
+}
+
+/// There was no room for an image, tried at that time, for which everything else waits: until it is to be tried again. False where
+/// the member ends meanwhile.
 async fn wait_for_room<E: Env>(
     env: &E,
     (later, (jobs, node)): (&mut Later<E::Disk>, Doors<'_, E::Disk>),
-    is_told: &mut bool,
+    (roomless, tried): (&mut Roomless, Instant),
 ) -> Result<bool, Wrong> {
     checkpoint_files::discard_draft(env.disk())?;
-    if !std::mem::replace(is_told, true) {
+    if !std::mem::replace(&mut roomless.is_warned, true) {
         tracing::warn!("the disk has no room for a snapshot's image: its installation waits");
-        node.put_completion(Input::Room { part: DiskPart::History, short: true });
+    }
+    if !std::mem::replace(&mut roomless.is_told, true) {
+        node.put_completion(Input::Room { part: DiskPart::History, short: true, tried });
     }
     let clock = env.clock();
     let pause = clock.sleep_until(clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS)));
-    Ok(removing_meanwhile(env.disk(), (later, (jobs, node)), pause).await?.is_some())
+    let (again, somebody_looks) = removing_meanwhile(env.disk(), (later, (jobs, node)), pause).await?;
+    roomless.is_told &= !somebody_looks;
+    Ok(again.is_some())
 }
 
 /// Waits for something for which everything else waits, and has go meanwhile what is to go: that may be the room that is lacked.
-/// Other jobs come later; nobody needs to be told that there is no room yet. Nothing where the member ends meanwhile.
+/// Other jobs come later. Nothing where the member ends meanwhile; and whether somebody looked for room.
 async fn removing_meanwhile<D: Disk, T>(
     disk: &D,
     (later, (jobs, node)): (&mut Later<D>, Doors<'_, D>),
     awaited: impl Future<Output = T>,
-) -> Result<Option<T>, Wrong> {
-    let mut awaited = pin!(awaited);
+) -> Result<(Option<T>, bool), Wrong> {
+    let (mut awaited, mut somebody_looks) = (pin!(awaited), false);
     let mut came: Vec<_> = later.drain(..).collect();
     loop {
         for job in came.drain(..) {
             match job {
                 ArchiveJob::Remove(files) => remove(disk, &files, node)?,
-                ArchiveJob::LookForRoom => {}
+                ArchiveJob::LookForRoom => somebody_looks = true,
                 job => later.push_back(job),
             }
         }
@@ -277,10 +297,10 @@ async fn removing_meanwhile<D: Disk, T>(
             Poll::Pending => jobs.poll_take(cx, &mut came).map(|()| None),
         });
         if let Some(done) = done.await {
-            return Ok(Some(done));
+            return Ok((Some(done), somebody_looks));
         }
         if came.is_empty() {
-            return Ok(None);
+            return Ok((None, somebody_looks));
         }
     }
 }
@@ -304,13 +324,13 @@ fn reclaim<E: Env>(
     node: Arc<Mailbox<Input<E::Disk>>>,
     (ending, at_work): (Ending, AtWork),
 ) {
-    let disk = env.disk().clone();
+    let (disk, tried) = (env.disk().clone(), env.clock().now());
     let file = job.file();
     env.tasks().spawn_quiet("reclaim", async move {
         let _held = at_work;
         match put_off(job.run(&disk).await, &disk, &file) {
             Ok(Some(done)) => node.put_completion(Input::Reclaimed(done)),
-            Ok(None) => node.put_completion(Input::ReclaimPutOff { short: true }),
+            Ok(None) => node.put_completion(Input::ReclaimPutOff { short: true, tried }),
             // The node has seen it, and decides what becomes of it.
             Err(wrong @ Wrong::Corruption(_)) => {
                 tracing::error!(error = %wrong, "a history segment cannot be rewritten");
@@ -318,7 +338,7 @@ fn reclaim<E: Env>(
                 if let Err(fault) = left {
                     tracing::warn!(error = %fault, "what was rewritten of it is left");
                 }
-                node.put_completion(Input::ReclaimPutOff { short: false });
+                node.put_completion(Input::ReclaimPutOff { short: false, tried });
             }
             Err(wrong) => {
                 tracing::error!(error = %wrong, "a history segment cannot be rewritten: stopping");
@@ -331,11 +351,11 @@ fn reclaim<E: Env>(
 
 /// Reads a segment and writes its outline: nothing waits for it, and a start does without where it cannot be made.
 fn outline<E: Env>(env: &E, job: OutlineJob<E::Disk>, node: Arc<Mailbox<Input<E::Disk>>>, at_work: AtWork) {
-    let disk = env.disk().clone();
+    let (disk, tried) = (env.disk().clone(), env.clock().now());
     env.tasks().spawn_quiet("outline", async move {
         let _held = at_work;
         let done = match job.run(&disk).await {
-            Ok(done) => Some(done),
+            Ok(done) => Input::Outlined(done),
             Err(wrong) => {
                 let file = job.file();
                 let left = disk.exists(&file).and_then(|is| if is { disk.remove(&file) } else { Ok(()) });
@@ -343,10 +363,10 @@ fn outline<E: Env>(env: &E, job: OutlineJob<E::Disk>, node: Arc<Mailbox<Input<E:
                 if left.is_err() || !no_space {
                     tracing::warn!(file, error = %wrong, "a history segment has no outline: the next start reads all of it");
                 }
-                if no_space { None } else { Some(job.without()) }
+                if no_space { Input::OutlinePutOff { tried } } else { Input::Outlined(job.without()) }
             }
         };
-        node.put_completion(Input::Outlined(done));
+        node.put_completion(done);
     });
 }
 
@@ -403,7 +423,7 @@ mod tests {
                 assert!(matches!(is_durable.try_recv(), Ok(None)), "it waits");
                 let mut told = Vec::new();
                 assert!(node.take(&mut told).await);
-                assert!(matches!(told[..], [Input::Room { part: DiskPart::History, short: true }]));
+                assert!(matches!(told[..], [Input::Room { part: DiskPart::History, short: true, .. }]));
                 // What is to go goes meanwhile: it may be the room that is lacked.
                 told.clear();
                 env.disk().open("history/old", OpenMode::Create).expect("made");
@@ -413,6 +433,11 @@ mod tests {
                 assert!(!env.disk().exists("history/old").expect("asked"));
                 assert!(node.take(&mut told).await);
                 assert!(matches!(told[..], [Input::Removed]));
+                // Who looks hears that there is none still, once.
+                told.clear();
+                env.pass(Duration::from_secs(3)).await;
+                assert!(node.take(&mut told).await);
+                assert!(matches!(told[..], [Input::Room { part: DiskPart::History, short: true, .. }]));
                 if ends {
                     jobs.close();
                     let _ = at_rest.await;

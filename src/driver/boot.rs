@@ -106,7 +106,8 @@ pub(super) async fn boot<E: Env>(
 ) -> Result<Booted<E::Disk>, Wrong> {
     let disk = env.disk();
     make_directories(disk).await?;
-    let (found, rechecks) = recheck::newest_images(disk).await?;
+    let (mut found, rechecks) = recheck::newest_images(disk).await?;
+    let surplus = std::mem::take(&mut found.surplus);
     let (members, own, cluster) = founders(config);
     let from_flags = config.joins.unwrap_or(WalIdentity { cluster, member: own });
     let unrecovered = UnrecoveredWal::open(disk.clone(), "wal")?.with_segment_bytes(config.wal_segment_bytes);
@@ -150,7 +151,7 @@ pub(super) async fn boot<E: Env>(
     let beside: Vec<&Image> = kept.iter().collect();
     machine.tidy_files(disk, &image, &beside)?;
     // Only now: a start that is refused changes nothing.
-    checkpoint_files::set_aside(disk, &report.damaged).await?;
+    checkpoint_files::set_aside(disk, &report.damaged, &surplus).await?;
     recheck::settle(disk, rechecks && is_whole)?;
     let hard_state = opening::raised(wal.hard_state, applied);
     let log_end = wal.entries.last().map_or(applied.0, |last| last.index.max(applied.0));

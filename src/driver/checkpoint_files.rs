@@ -103,6 +103,9 @@ pub(super) struct Found {
     /// What a later start falls back on, should the newest be found damaged then.
     pub(super) older: Option<ImageFile>,
     pub(super) damaged: Vec<Corruption>,
+    /// Names of what no start falls back on: older still, as the end of a life between two steps of [`write`], or a loss of
+    /// power behind it, leaves them. The history they name went when there were two newer ones.
+    pub(super) surplus: Vec<String>,
 }
 
 impl Found {
@@ -121,6 +124,10 @@ pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
     let (mut found, mut unreadable) = (Found::default(), None);
     for key in keys(disk)?.into_iter().rev() {
         let (file, applied) = (key.path(), key.applied);
+        if found.older.is_some() {
+            found.surplus.push(file);
+            continue;
+        }
         // Asked twice: what fails once may be a hiccup.
         let read = read(disk, &file).or_else(|_| read(disk, &file)).or_else(|fault| {
             if fault.is_of_device() { Ok(Err(unreadable.insert(fault).to_string())) } else { Err(fault) }
@@ -130,8 +137,11 @@ pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
                 found.image = Some(ImageFile { file, image });
             }
             Ok(image) if image.state.applied.0 == applied => {
-                found.older = Some(ImageFile { file, image });
-                break;
+                if names_what_is_there(disk, &image)? {
+                    found.older = Some(ImageFile { file, image });
+                } else {
+                    found.surplus.push(file);
+                }
             }
             Ok(image) => found.damaged.push(Corruption {
                 file,
@@ -147,6 +157,15 @@ pub(super) async fn newest<D: Disk>(disk: &D) -> Result<Found, Wrong> {
     }
 }
 
+fn names_what_is_there<D: Disk>(disk: &D, image: &Image) -> Result<bool, Fault> {
+    for (file, _) in image.position.files() {
+        if !disk.exists(&file)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Removes images older than the newest of `applied`.
 pub(super) fn forget_older<D: Disk>(disk: &D, applied: LogIndex) -> Result<(), Fault> {
     let keys = keys(disk)?;
@@ -158,12 +177,14 @@ pub(super) fn forget_older<D: Disk>(disk: &D, applied: LogIndex) -> Result<(), F
 /// Ends the name of an image that was found damaged: it counts as no image any more, and is there to be looked at.
 pub const DAMAGED_SUFFIX: &str = ".damaged";
 
-/// Renames damaged images, so that they are not kept in place of good ones.
-pub(super) async fn set_aside<D: Disk>(disk: &D, damaged: &[Corruption]) -> Result<(), Fault> {
+/// Renames damaged images, so that they are not kept in place of good ones, and removes those that are surplus, so that they are
+/// not taken for the one before the newest.
+pub(super) async fn set_aside<D: Disk>(disk: &D, damaged: &[Corruption], surplus: &[String]) -> Result<(), Fault> {
+    surplus.iter().try_for_each(|file| disk.remove(file))?;
     for image in damaged {
         disk.rename(&image.file, &format!("{}{DAMAGED_SUFFIX}", image.file))?;
     }
-    if !damaged.is_empty() {
+    if !damaged.is_empty() || !surplus.is_empty() {
         disk.sync_dir(DIR).await?;
     }
     Ok(())
@@ -254,6 +275,53 @@ mod tests {
         disk.make_unreadable(&Key::first(10).path(), 0..512);
         let wrong = run_ready(newest(&disk)).err().expect("there is none");
         assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}");
+    }
+
+    /// Three images, as a life leaves them that ends between naming the newest and removing the oldest; of each the history
+    /// that it names, but of the oldest, which is gone.
+    fn three_images() -> MemoryDisk {
+        let disk = MemoryDisk::new();
+        for dir in [DIR, crate::mvcc::HISTORY_DIR] {
+            disk.create_dir(dir).expect("made");
+        }
+        for applied in 1..=3 {
+            let position = crate::mvcc::StorePosition::of_segment(applied);
+            let named: Vec<String> = position.files().map(|(file, _)| file).collect();
+            let state = crate::machine::State {
+                revision: position.revision(),
+                compact_revision: position.compact_revision(),
+                ..image(applied).state
+            };
+            let image = Image::new(crate::wal::WalIdentity::default(), state, position).expect("it belongs together");
+            let file = disk.open(&Key::first(applied).path(), OpenMode::Create).expect("made");
+            file.write_at(0, &image.encode()).expect("written");
+            for file in named.iter().filter(|_| applied > 1) {
+                disk.open(file, OpenMode::Create).expect("made");
+            }
+        }
+        disk
+    }
+
+    #[test]
+    fn what_only_a_third_image_names_is_no_way_back_and_the_image_goes() {
+        let disk = three_images();
+        let indexes = |found: &Found| {
+            let index = |found: &ImageFile| found.image.state.applied.0;
+            (found.image.as_ref().map(index), found.older.as_ref().map(index))
+        };
+        let found = run_ready(newest(&disk)).expect("read");
+        assert_eq!((indexes(&found), &found.surplus[..]), ((Some(3), Some(2)), &[Key::first(1).path()][..]));
+        // The one in the middle is damaged: the third does not take its place.
+        let file = disk.open(&Key::first(2).path(), OpenMode::Write).expect("there");
+        file.write_at(0, &[0; 16]).expect("written");
+        let found = run_ready(newest(&disk)).expect("read");
+        assert_eq!((indexes(&found), &found.surplus[..]), ((Some(3), None), &[Key::first(1).path()][..]));
+        run_ready(set_aside(&disk, &found.damaged, &found.surplus)).expect("done");
+        let left = [Key::first(2).path() + DAMAGED_SUFFIX, Key::first(3).path()];
+        assert_eq!(
+            disk.list(DIR).expect("listed").iter().map(|name| format!("{DIR}/{name}")).collect::<Vec<_>>(),
+            left
+        );
     }
 
     #[test]

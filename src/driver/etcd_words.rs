@@ -14,11 +14,7 @@ pub(super) fn as_etcd(question: &Question) -> Option<EtcdQuestion> {
         Question::KeepAlive(id) => Some(EtcdQuestion::KeepAlive(etcd_peer::keep_alive_to_bytes(id))),
         Question::TimeToLive { id, keys } => Some(EtcdQuestion::TimeToLive(etcd_peer::time_to_live_to_bytes(id, keys))),
         Question::Promote { member, .. } => Some(EtcdQuestion::Promote(member)),
-        Question::Leases
-        | Question::Digest(_)
-        | Question::State
-        | Question::Recollection { .. }
-        | Question::Promises(_) => None,
+        Question::Digest(_) | Question::State | Question::Recollection { .. } | Question::Promises(_) => None,
     }
 }
 
@@ -71,6 +67,6 @@ mod tests {
             assert_eq!(heard, told, "{question:?} {status}");
             assert!(as_etcd(question).is_some());
         }
-        assert_eq!(as_etcd(&Question::Leases), None);
+        assert_eq!(as_etcd(&Question::State), None);
     }
 }

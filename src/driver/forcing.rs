@@ -146,7 +146,8 @@ async fn answering<E: Env>(env: &E, members: Vec<Member>, own: WalIdentity) -> V
 
 async fn answers<E: Env>(env: &E, member: &Member, WalIdentity { cluster, member: own }: WalIdentity) -> bool {
     for url in &member.peer_urls {
-        let timeout = Duration::from_millis(limits::FOUNDING_QUESTION_MS);
+        // Those who are only slow are not to be removed.
+        let timeout = Duration::from_millis(limits::PEER_QUESTION_MS);
         let Ok(fetched) = fetch(env, url, "/members", timeout).await else { continue };
         let knows = |members: Vec<Member>| {
             let known = |id| members.iter().any(|member| member.id == id);

@@ -17,7 +17,7 @@ use super::reconfiguration::Outlook;
 use super::watch_stream::{StreamPlace, WatchReader, WatchStream};
 use crate::auth::Asker;
 use crate::base::{Account, ClusterId, Fund, LeaseId, MemberId, Refusal, limits};
-use crate::consensus::Remembered;
+use crate::consensus::{Promises, Remembered};
 use crate::env::{Clock, Env};
 use crate::machine::{Command, MemberChange, codec, put_cost};
 use crate::mvcc::View;
@@ -229,6 +229,11 @@ impl<E: Env> Handle<E> {
         }
     }
 
+    /// What this member remembers of what the others promised, as it is kept for a later start.
+    pub async fn promises_held(&self) -> Result<Promises, Refusal> {
+        self.ask(|reply| Input::PromisesHeld { reply }).await
+    }
+
     /// Asks the leader, who is another, to send its state.
     pub(super) async fn ask_for_state(&self) -> Result<(), Refusal> {
         self.ask_other(Question::State).await.map(|_| ())
@@ -243,10 +248,6 @@ impl<E: Env> Handle<E> {
             Question::TimeToLive { id, keys } => {
                 let asked = self.ask(|reply| Input::Lease(LeaseQuestion::TimeToLive { id, keys, reply }));
                 asked.await?.map(Told::TimeToLive)
-            }
-            Question::Leases => {
-                let asked = self.ask(|reply| Input::Lease(LeaseQuestion::Leases { reply }));
-                asked.await?.map(Told::Leases)
             }
             Question::Promote { member, id } => {
                 self.change_members_here(id, MemberChange::Promote(member)).await.map(|()| Told::Done)
@@ -414,19 +415,29 @@ impl<E: Env> Handle<E> {
     /// A lease's standing, or nothing where it is gone.
     pub async fn time_to_live(&self, id: LeaseId, keys: bool) -> Result<Option<LeaseStanding>, Refusal> {
         self.served()?;
-        match self.ask_leader(Question::TimeToLive { id, keys }).await? {
-            Told::TimeToLive(standing) => Ok(standing),
-            _ => Err(Refusal::NoLeader),
+        match self.answer_as_leader(Question::TimeToLive { id, keys }).await {
+            Err(Refusal::NotLeader) => {}
+            told => return standing_of(told?),
         }
+        // The leader is asked for the times alone: keys may be too many to be carried, and are all here. They were the
+        // lease's at a moment at which it was there, if it still is; one that was granted anew meanwhile began without any.
+        let mut held = None;
+        if keys {
+            let asked = self.ask(|reply| Input::Lease(LeaseQuestion::Keys { id, reply }));
+            let Some(of_lease) = asked.await?? else { return Ok(None) };
+            held = Some(of_lease);
+        }
+        let standing = standing_of(self.ask_leader(Question::TimeToLive { id, keys: false }).await?)?;
+        Ok(standing.map(|standing| match held {
+            Some((granted_ttl, keys)) if granted_ttl == standing.granted_ttl => LeaseStanding { keys, ..standing },
+            _ => standing,
+        }))
     }
 
-    /// All leases, the soonest to end first.
+    /// All leases: at the leader the soonest to end first, elsewhere by their ids.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, Refusal> {
         self.served()?;
-        match self.ask_leader(Question::Leases).await? {
-            Told::Leases(leases) => Ok(leases),
-            _ => Err(Refusal::NoLeader),
-        }
+        self.ask(|reply| Input::Lease(LeaseQuestion::Leases { reply })).await?
     }
 
     /// Opens a watch stream: one side to speak, one to listen.
@@ -486,6 +497,13 @@ impl<E: Env> Handle<E> {
 /// Only the leader answers; that this member does not lead is no word for a client.
 fn as_seen_by_client(refusal: Refusal) -> Refusal {
     if refusal == Refusal::NotLeader { Refusal::NoLeader } else { refusal }
+}
+
+fn standing_of(told: Told) -> Result<Option<LeaseStanding>, Refusal> {
+    match told {
+        Told::TimeToLive(standing) => Ok(standing),
+        _ => Err(Refusal::NoLeader),
+    }
 }
 
 /// A lease id as etcd makes one: a request id without its sign bit, never 0.

@@ -27,11 +27,12 @@ pub async fn find_cluster<E: Env>(env: &E, config: &DriverConfig) -> Result<WalI
 }
 
 /// Whether others know a member of this name that has begun before: then this member's disk was lost or is another's,
-/// and it must not found again what it has forgotten, least of all vote. Others that cannot be reached are passed over, as
+/// and it must not found again what it has forgotten, least of all vote. Or whether they have added it, so that it would found
+/// another cluster beside theirs. Others that cannot be reached are passed over, as
 /// in etcd: a cluster begins when the first of its members are there.
 ///
 /// # Errors
-/// It has begun before; etcd's text, and what to do.
+/// It has begun before, in etcd's text, or was added; and what to do.
 pub async fn check_not_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(), String> {
     let (told, found) = oneshot::channel();
     let (world, config) = (env.clone(), config.clone());
@@ -60,6 +61,9 @@ async fn ask_whether_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(),
         if let Some(begun) = members.iter().find(|member| member.name == config.name && !member.client_urls.is_empty())
         {
             return Err(begun_before(begun.id, &config.name));
+        }
+        if let Some(added) = members.iter().find(|member| was_added(member, config)) {
+            return Err(added_to(added.id, url));
         }
         let own = members.iter().find(|member| member.name == config.name).zip(fetched.cluster);
         if let Some((own, cluster)) = own
@@ -111,23 +115,38 @@ fn begun_before(id: MemberId, name: &str) -> String {
     )
 }
 
+fn is_at(member: &Member, urls: &[String]) -> bool {
+    let sorted = |urls: &[String]| {
+        let mut urls = urls.to_vec();
+        urls.sort();
+        urls
+    };
+    sorted(&member.peer_urls) == sorted(urls)
+}
+
+/// Whether a cluster's member is this one, as it was added and not started yet: those that found a cluster have their names
+/// from the beginning.
+fn was_added(member: &Member, config: &DriverConfig) -> bool {
+    let own = config.founding_members.iter().find(|founder| founder.name == config.name);
+    member.name.is_empty() && own.is_some_and(|own| is_at(member, &own.peer_urls))
+}
+
+fn added_to(id: MemberId, url: &str) -> String {
+    format!(
+        "member {id} was added to the cluster at {url} under this member's peer URLs, and the flags here would found another \
+         cluster: start it with --initial-cluster-state=existing"
+    )
+}
+
 /// Every member of the cluster is named, and this one is a member.
 fn identity(config: &DriverConfig, cluster: ClusterId, members: &Bytes) -> Result<WalIdentity, String> {
     let members = members_from_json(members)?;
     if members.len() != config.founding_members.len() {
         return Err("error validating peerURLs: member count is unequal".to_string());
     }
-    let same = |member: &Member, urls: &[String]| {
-        let sorted = |urls: &[String]| {
-            let mut urls = urls.to_vec();
-            urls.sort();
-            urls
-        };
-        sorted(&member.peer_urls) == sorted(urls)
-    };
     let mut own: Option<MemberId> = None;
     for named in &config.founding_members {
-        let found = members.iter().find(|member| same(member, &named.peer_urls));
+        let found = members.iter().find(|member| is_at(member, &named.peer_urls));
         let found = found.ok_or_else(|| {
             format!(
                 "error validating peerURLs: unmatched member while checking PeerURLs ({})",

@@ -13,6 +13,7 @@ use futures_channel::oneshot;
 use super::ending::Ending;
 use super::install::{DurableImage, InstalledImage, cut_log};
 use super::mailbox::Mailbox;
+use super::shortage::Shortage;
 use crate::base::{LogIndex, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Instant};
 use crate::node::{DiskPart, Facts, Input};
@@ -112,9 +113,13 @@ async fn rounds<E: Env>(
     node: &Mailbox<Input<E::Disk>>,
     world: &(E, Arc<Facts>),
 ) -> Result<(), Wrong> {
-    let (mut batch, mut late, mut told_short) = (Vec::new(), VecDeque::new(), false);
+    let (mut batch, mut late) = (Vec::new(), VecDeque::new());
+    // Whether it was told that room is lacked; whether somebody looks for some, who is to hear.
+    let (mut told_short, mut looks) = (false, false);
+    let mut shortage = Shortage::new("log");
     while take(world.0.clock(), jobs, &mut batch, &mut late).await {
-        let looks = batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
+        let tried = world.0.clock().now();
+        looks |= batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
         let was_short = lacks_room(&late);
         let mut goes_on = sort(journal, &mut batch, &mut late)?;
         if was_short {
@@ -127,14 +132,18 @@ async fn rounds<E: Env>(
             // What there was no room for was never told to be durable.
             return journal.close().await;
         }
-        if lacks_room(&late) && !told_short {
-            tracing::warn!("the disk has no room for the log: what is written waits");
-            told_short = true;
-            node.put_completion(Input::Room { part: DiskPart::Log, short: true });
+        if lacks_room(&late) && (looks || !told_short) {
+            (told_short, looks) = (true, false);
+            node.put_completion(Input::Room { part: DiskPart::Log, short: true, tried });
         }
         if late.is_empty() && !jobs.has_items() {
-            prepare(journal, jobs, looks, &mut told_short, node).await?;
+            let found = prepare(journal, jobs, looks).await?;
+            if let Some(short) = found.filter(|short| *short != told_short || looks) {
+                (told_short, looks) = (short, false);
+                node.put_completion(Input::Room { part: DiskPart::Log, short, tried });
+            }
         }
+        shortage.stands(told_short || lacks_room(&late), world.0.clock().now());
     }
     Ok(())
 }
@@ -196,21 +205,18 @@ fn sort<D: Disk>(
 }
 
 /// Readies the next segment by a slice; where somebody looks for room, until it is ready, or nothing more fits, or somebody
-/// else waits. Tells when it begins or ceases to lack room.
+/// else waits. Whether it lacks room; nothing while it is not known whether what it lacked is there now.
 async fn prepare<D: Disk>(
     journal: &mut Journal<D>,
     jobs: &Mailbox<KeeperJob>,
     looks: bool,
-    told_short: &mut bool,
-    node: &Mailbox<Input<D>>,
-) -> Result<(), Wrong> {
-    while journal.prepare().await? && looks && !jobs.has_items() {}
-    let short = journal.lacks_room();
-    if short != *told_short || looks {
-        *told_short = short;
-        node.put_completion(Input::Room { part: DiskPart::Log, short });
+) -> Result<Option<bool>, Wrong> {
+    loop {
+        let is_done = !journal.prepare().await?;
+        if is_done || !looks || jobs.has_items() {
+            return Ok(is_done.then(|| journal.lacks_room()));
+        }
     }
-    Ok(())
 }
 
 /// Appends a batch; false where the disk has no room for it.
@@ -339,7 +345,7 @@ mod tests {
                 assert!(ending.now().is_none() && matches!(is_installed.try_recv(), Ok(None)), "{room}");
                 let mut told = Vec::new();
                 assert!(node.take(&mut told).await);
-                assert!(matches!(told[..], [Input::Room { part: DiskPart::Log, short: true }]), "{room}");
+                assert!(matches!(told[..], [Input::Room { part: DiskPart::Log, short: true, .. }]), "{room}");
                 env.disk().leave_room(None);
                 env.pass(Duration::from_secs(1)).await;
                 assert_eq!(is_installed.try_recv().expect("at work").map(|cut| cut.applied()), Some(9), "{room}");
@@ -356,6 +362,26 @@ mod tests {
                 assert_eq!((wal.entries, wal.hard_state.commit), (vec![entry], 9), "{room}");
             });
         }
+    }
+
+    /// Room is looked for by slices: before the last of them nobody knows, though there was none before.
+    #[test]
+    fn that_there_is_no_room_is_not_told_before_it_was_looked() {
+        VirtualEnv::run(async |env| {
+            env.disk().create_dir("wal").expect("made");
+            let wal = UnrecoveredWal::open(env.disk().clone(), "wal").expect("opened");
+            let wal = wal.with_segment_bytes(4 * limits::WAL_PREPARE_BYTES as u64);
+            let mut journal = wal.recover(IDENTITY, 0).await.expect("recovered").journal;
+            let jobs = Mailbox::new(1, 1);
+            env.disk().leave_room(Some(limits::WAL_PREPARE_BYTES));
+            assert_eq!(prepare(&mut journal, &jobs, true).await.expect("no fault"), Some(true));
+            env.disk().leave_room(None);
+            jobs.put_completion(KeeperJob::LookForRoom);
+            journal.look_for_room();
+            assert_eq!(prepare(&mut journal, &jobs, true).await.expect("no fault"), None, "somebody else waits");
+            assert!(jobs.take(&mut Vec::new()).await);
+            assert_eq!(prepare(&mut journal, &jobs, true).await.expect("no fault"), Some(false));
+        });
     }
 
     /// While an image waits for room what was handed over before it becomes durable, and the log gives the room that it keeps.

@@ -39,6 +39,7 @@ mod recheck;
 mod reconfiguration;
 mod remembering;
 mod scrub;
+mod shortage;
 mod small_file;
 mod snapshot_desk;
 mod snapshot_sink;

@@ -36,7 +36,7 @@ pub(super) async fn open<E: Env>(
     found: Found,
 ) -> Result<Opened<E::Disk>, Wrong> {
     let (disk, options) = (env.disk(), &config.store);
-    let Found { image, older, mut damaged } = found;
+    let Found { image, older, mut damaged, .. } = found;
     for image in image.iter().chain(&older) {
         check_identity(image, identity)?;
     }

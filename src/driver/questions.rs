@@ -17,7 +17,6 @@ pub(super) enum Question {
         id: LeaseId,
         keys: bool,
     },
-    Leases,
     /// Under the id its entry is to carry: who asks twice means one promotion.
     Promote {
         member: MemberId,
@@ -38,7 +37,6 @@ pub(super) enum Question {
 pub(super) enum Told {
     KeepAlive(Option<i64>),
     TimeToLive(Option<LeaseStanding>),
-    Leases(Vec<LeaseId>),
     Digest(Option<u64>),
     Recollection(Remembered),
     Done,
@@ -57,7 +55,6 @@ impl Question {
                 out.put_i64(*id);
                 out.put_u8(u8::from(*keys));
             }
-            Self::Leases => out.put_u8(3),
             Self::Promote { member, id } => {
                 out.put_u8(4);
                 out.put_u64(member.0);
@@ -84,7 +81,6 @@ impl Question {
         let question = match bytes.try_get_u8().ok()? {
             1 => Self::KeepAlive(bytes.try_get_i64().ok()?),
             2 => Self::TimeToLive { id: bytes.try_get_i64().ok()?, keys: bytes.try_get_u8().ok()? != 0 },
-            3 => Self::Leases,
             4 => Self::Promote { member: MemberId(bytes.try_get_u64().ok()?), id: bytes.try_get_u64().ok()? },
             5 => Self::Digest(bytes.try_get_u64().ok()?),
             6 => Self::State,
@@ -107,13 +103,6 @@ impl Question {
             }
             Self::TimeToLive { .. } => {
                 Told::TimeToLive(if bytes.is_empty() { None } else { Some(standing(&mut bytes)?) })
-            }
-            Self::Leases => {
-                let mut leases = Vec::with_capacity(bytes.len() / 8);
-                while !bytes.is_empty() {
-                    leases.push(bytes.try_get_i64().ok()?);
-                }
-                Told::Leases(leases)
             }
             Self::Digest(_) => Told::Digest(if bytes.is_empty() { None } else { Some(bytes.try_get_u64().ok()?) }),
             Self::Recollection(_) => Told::Recollection(remembered(&mut bytes)?),
@@ -216,7 +205,6 @@ fn put_told(out: &mut BytesMut, told: &Told) {
                 out.put_slice(key);
             }
         }
-        Told::Leases(leases) => leases.iter().for_each(|lease| out.put_i64(*lease)),
     }
 }
 
@@ -235,7 +223,6 @@ mod tests {
             (Question::KeepAlive(5), Ok(Told::KeepAlive(None))),
             (Question::TimeToLive { id: 4, keys: true }, Ok(Told::TimeToLive(Some(standing)))),
             (Question::TimeToLive { id: 4, keys: false }, Ok(Told::TimeToLive(None))),
-            (Question::Leases, Ok(Told::Leases(vec![3, -4]))),
             (Question::Promote { member: MemberId(8), id: 77 }, Ok(Told::Done)),
             (Question::Digest(7), Ok(Told::Digest(Some(u64::MAX)))),
             (Question::Digest(7), Ok(Told::Digest(None))),
@@ -245,7 +232,7 @@ mod tests {
             (Question::Promises(Promises::told(vec![(MemberId(1), known.promise)])), Ok(Told::Done)),
             (Question::State, Err(Refusal::Corrupt)),
             (Question::Promote { member: MemberId(8), id: 77 }, Err(Refusal::LearnerNotReady)),
-            (Question::Leases, Err(Refusal::Told("of a later version".to_string()))),
+            (Question::KeepAlive(5), Err(Refusal::Told("of a later version".to_string()))),
         ];
         for (question, answer) in cases {
             assert_eq!(Question::decode(question.encode()), Some(question.clone()));

@@ -37,7 +37,7 @@ async fn keep<E: Env>(handle: Handle<E>, archive: Arc<Mailbox<ArchiveJob<E::Disk
     let identity = WalIdentity { cluster: handle.identity().cluster, member: handle.identity().member };
     let mut kept = None;
     while pause(&handle, limits::REMEMBER_KEEP_MS).await {
-        let Ok(held) = handle.ask(|reply| Input::PromisesHeld { reply }).await else { return };
+        let Ok(held) = handle.promises_held().await else { return };
         if kept.as_ref() != Some(&held) {
             archive.put_completion(ArchiveJob::Remember(memory_file::encode(identity, &held)));
             kept = Some(held);
@@ -56,16 +56,25 @@ fn others<E: Env>(handle: &Handle<E>) -> Vec<MemberId> {
     members.filter(|member| member.id != own && !member.is_learner).map(|member| member.id).collect()
 }
 
+/// Those who may remember something: the others, and whoever counts on more than there is. A leader that was added after what is
+/// here was written is no member here until it has sent what was missing, and it sends nothing before it is asked.
+fn witnesses<E: Env>(handle: &Handle<E>) -> Vec<MemberId> {
+    let mut witnesses = others(handle);
+    let leader = handle.facts().counted_on_by().filter(|leader| !witnesses.contains(leader));
+    witnesses.extend(leader);
+    witnesses
+}
+
 /// Until all have answered and this member knows that it is whole.
 async fn ask_around<E: Env>(handle: Handle<E>) {
     let (mut asked, mut answered, mut said) = (Asked::new(), BTreeSet::new(), None);
     loop {
         let doubts = handle.facts().doubts();
-        let others = others(&handle);
-        if others.iter().all(|other| answered.contains(other)) && !doubts {
+        let witnesses = witnesses(&handle);
+        if witnesses.iter().all(|other| answered.contains(other)) && !doubts {
             return;
         }
-        for other in others.into_iter().filter(|other| doubts || !answered.contains(other)) {
+        for other in witnesses.into_iter().filter(|other| doubts || !answered.contains(other)) {
             asked.entry(other).or_insert_with(|| inquire(&handle, other));
         }
         let ms = if doubts { limits::REMEMBER_ASK_MS } else { limits::COMPARE_MS };

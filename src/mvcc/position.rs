@@ -49,6 +49,13 @@ impl Default for StorePosition {
 }
 
 impl StorePosition {
+    /// One that names a segment, with nothing in it; for tests of who looks after files.
+    #[cfg(test)]
+    pub(crate) fn of_segment(number: u64) -> Self {
+        let mark = SegmentMark { number, first: 2, last: 2, len: 0, sparse: false, outline: None };
+        Self { revision: 2, compact_revision: -1, segments: vec![mark] }
+    }
+
     /// The store's revision at this position.
     pub fn revision(&self) -> i64 {
         self.revision

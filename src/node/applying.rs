@@ -195,7 +195,7 @@ impl<D: Disk> Node<D> {
                 }
                 let own = *member == self.config.member || member.0 == 0;
                 if own && (*action, *kind) == (AlarmAction::Deactivate, AlarmKind::NoSpace) {
-                    self.space_alarm_cleared();
+                    self.space.disarmed(now);
                 }
             }
             Command::SetMemberAttributes { .. } => {

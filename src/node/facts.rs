@@ -85,6 +85,7 @@ macro_rules! noticeboard {
             /// What was done, and how long it took.
             pub tallies: Tallies,
             pub(super) doubts: AtomicBool,
+            pub(super) counted_on_by: AtomicU64,
             pub(super) log_end: AtomicU64,
             rare: Mutex<Arc<RareFacts>>,
             /// Users and tokens.
@@ -235,6 +236,12 @@ impl Facts {
     /// Whether it is not known yet that this member has what it promised in earlier starts.
     pub fn doubts(&self) -> bool {
         self.doubts.load(Ordering::Acquire)
+    }
+
+    /// While that is not known: who leads and counts on more of this member's log than there is. It may have become a member
+    /// after what is here was written.
+    pub fn counted_on_by(&self) -> Option<MemberId> {
+        Some(MemberId(self.counted_on_by.load(Ordering::Acquire))).filter(|leader| *leader != MemberId(0))
     }
 
     /// The last entry of the log.

@@ -25,10 +25,15 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// A segment was outlined, or will not be; or there was no room.
-    pub(super) fn outlined(&mut self, done: Option<Outlined<D>>, now: Instant, out: &mut Vec<Output<D>>) {
+    /// There was no room for an outline.
+    pub(super) fn outline_put_off(&mut self, tried: Instant, now: Instant) {
         self.space.outlining = false;
-        let Some(done) = done else { return self.wait_for_room(now) };
+        self.wait_for_room(tried, now);
+    }
+
+    /// A segment was outlined, or will not be.
+    pub(super) fn outlined(&mut self, done: Outlined<D>, out: &mut Vec<Output<D>>) {
+        self.space.outlining = false;
         let (is_new, files) = self.machine.store_mut().outlined(done);
         if is_new {
             self.space.unnamed_outlines = true;

@@ -77,7 +77,8 @@ pub struct LeaseStanding {
     pub keys: Vec<Bytes>,
 }
 
-/// What only the leader's clock of leases can answer.
+/// What is asked of leases. Only the leader's clock knows times; which leases there are and what keys they have every
+/// member knows.
 #[derive(Debug)]
 pub enum LeaseQuestion {
     /// A lease is to live on.
@@ -96,7 +97,14 @@ pub enum LeaseQuestion {
         /// Answered with nothing where it is gone.
         reply: Reply<Result<Option<LeaseStanding>, Refusal>>,
     },
-    /// Which leases are there? Ordered by the time they have left.
+    /// What was a lease granted for, and which keys are attached to it?
+    Keys {
+        /// Which.
+        id: LeaseId,
+        /// Answered with the seconds and the keys, sorted, or nothing where it is gone.
+        reply: Reply<Result<Option<(i64, Vec<Bytes>)>, Refusal>>,
+    },
+    /// Which leases are there? The leader orders them by the time they have left, others by their ids.
     Leases {
         /// Who waits.
         reply: Reply<Result<Vec<LeaseId>, Refusal>>,
@@ -106,7 +114,12 @@ pub enum LeaseQuestion {
 impl LeaseQuestion {
     /// Whether it asks for the keys of a lease.
     pub(super) fn is_of_keys(&self) -> bool {
-        matches!(self, Self::TimeToLive { keys: true, .. })
+        matches!(self, Self::TimeToLive { keys: true, .. } | Self::Keys { .. })
+    }
+
+    /// Whether the clock of leases is asked, which only the member on duty has.
+    pub(super) fn is_of_times(&self) -> bool {
+        matches!(self, Self::KeepAlive { .. } | Self::TimeToLive { .. })
     }
 
     /// Answers that it cannot be answered.
@@ -114,6 +127,7 @@ impl LeaseQuestion {
         match self {
             Self::KeepAlive { reply, .. } => reply.send(Err(refusal)),
             Self::TimeToLive { reply, .. } => reply.send(Err(refusal)),
+            Self::Keys { reply, .. } => reply.send(Err(refusal)),
             Self::Leases { reply } => reply.send(Err(refusal)),
         }
     }
@@ -345,16 +359,28 @@ pub enum Input<D: Disk> {
         part: DiskPart,
         /// Whether there is none.
         short: bool,
+        /// When that began to be tried: there may have been made room since.
+        tried: Instant,
     },
     /// There was no room for the checkpoint under way.
-    CheckpointPutOff,
+    CheckpointPutOff {
+        /// When it was begun.
+        tried: Instant,
+    },
     /// A segment was not rewritten.
     ReclaimPutOff {
         /// For want of room; else because it is damaged.
         short: bool,
+        /// When it was begun.
+        tried: Instant,
     },
-    /// A segment was outlined, or will not be; nothing where there was no room for it.
-    Outlined(Option<Outlined<D>>),
+    /// A segment was outlined, or will not be.
+    Outlined(Outlined<D>),
+    /// There was no room for a segment's outline.
+    OutlinePutOff {
+        /// When it was begun.
+        tried: Instant,
+    },
     /// The digest of a compaction was made, or could not be.
     Digested,
     /// Files that were to be removed are.

@@ -1,8 +1,11 @@
-//! Questions of leases, which the member on duty answers from its clock.
+//! Questions of leases: of times, which the member on duty answers from its clock, and of what leases there are, which every
+//! member answers from its machine.
 //!
-//! Where others vote, too, it answers only once a round has confirmed that it still leads: one who was deposed and does
-//! not know it yet would promise a life that its successor does not know of. Who asks for the keys of a lease waits while a command
-//! is carried out in slices, which takes keys off their leases one by one.
+//! Where others vote, too, each answers only once a round has confirmed who leads: one who was deposed and does not know it
+//! yet would promise a life that its successor does not know of, and tell of what is gone. Who asks for the keys of a lease waits
+//! while a command is carried out in slices, which takes keys off their leases one by one.
+
+use bytes::Bytes;
 
 use super::input::{LeaseQuestion, LeaseStanding};
 use super::node::Node;
@@ -14,9 +17,13 @@ impl<D: Disk> Node<D> {
     pub(super) fn lease_question(&mut self, question: LeaseQuestion, now: Instant) {
         if self.stopping {
             question.refuse(Refusal::Stopped);
-        } else if !self.roles.on_duty() {
+        } else if question.is_of_times() && !self.roles.on_duty() {
             question.refuse(Refusal::NotLeader);
-        } else if self.group.is_lone_voter() && !(question.is_of_keys() && self.is_carrying_out()) {
+        } else if self.group.is_lone_voter()
+            && self.roles.on_duty()
+            && !(question.is_of_keys() && self.is_carrying_out())
+        {
+            // Before it is on duty it may not have applied yet what an earlier start of it acknowledged.
             self.answer_lease_question(question, now, now);
         } else {
             self.reads.add(now, Question::Lease(question));
@@ -25,21 +32,31 @@ impl<D: Disk> Node<D> {
 
     /// Answers a question whose round is confirmed.
     pub(super) fn answer_lease_question(&mut self, question: LeaseQuestion, asked: Instant, now: Instant) {
-        if !self.roles.on_duty() {
+        let on_duty = self.roles.on_duty();
+        if question.is_of_times() && !on_duty {
             return question.refuse(Refusal::NotLeader);
         }
         match question {
             LeaseQuestion::KeepAlive { id, reply } => self.renew_lease(id, reply, (asked, now)),
+            LeaseQuestion::Keys { id, reply } => {
+                let lease = self.machine.leases().get(id);
+                reply.send(Ok(lease.map(|lease| (lease.ttl, self.lease_keys(id)))));
+            }
             // Before the duties are taken up the clock knows none of the leases there are.
-            LeaseQuestion::Leases { reply } => reply.send(Ok(self.lease_clock.ids_by_remaining())),
+            LeaseQuestion::Leases { reply } if on_duty => reply.send(Ok(self.lease_clock.ids_by_remaining())),
+            LeaseQuestion::Leases { reply } => reply.send(Ok(self.machine.leases().ids().collect())),
             LeaseQuestion::TimeToLive { id, keys, reply } => reply.send(Ok(self.lease_standing(id, keys, now))),
         }
     }
 
     fn lease_standing(&self, id: LeaseId, keys: bool, now: Instant) -> Option<LeaseStanding> {
         let (lease, left) = (self.machine.leases().get(id)?, self.lease_clock.remaining(id, now)?);
-        let keys = if keys { self.machine.leases().keys(id).cloned().collect() } else { Vec::new() };
+        let keys = if keys { self.lease_keys(id) } else { Vec::new() };
         let ttl = i64::try_from(left.as_secs()).unwrap_or(i64::MAX);
         Some(LeaseStanding { granted_ttl: lease.ttl, ttl, keys })
+    }
+
+    fn lease_keys(&self, id: LeaseId) -> Vec<Bytes> {
+        self.machine.leases().keys(id).cloned().collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The node itself: the struct, the dispatch on inputs, and the order of a turn.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use super::applied_ops::TurnOps;
@@ -112,6 +112,7 @@ impl<D: Disk> Node<D> {
         let newest = Checkpoint { applied: start, position: machine.store().position() };
         let older = older.map(|image| Checkpoint { applied: image.state.applied.0, position: image.position.clone() });
         let hub = WatchHub::new(config.progress_ticks, config.seed);
+        let own_alarm = machine.alarms().contains(&(config.member, AlarmKind::NoSpace));
         facts.quota_bytes.store(config.quota_bytes, Relaxed);
         let mut node = Self {
             counters: Counters::starting_at(start),
@@ -137,7 +138,7 @@ impl<D: Disk> Node<D> {
             removed: machine.removed().contains(&config.member).then_some(start),
             telling: false,
             version_proposed: false,
-            space: Space::default(),
+            space: Space::under(own_alarm),
             work: TurnWork::default(),
             turn_ops: TurnOps::default(),
             under_way: UnderWay::default(),
@@ -218,10 +219,12 @@ impl<D: Disk> Node<D> {
             Input::HistoryWritten(mark) => self.machine.store_mut().written(mark),
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
             Input::Reclaimed(done) => self.reclaimed(done),
-            Input::Room { part, short } => self.told_room(part, short, now),
-            Input::CheckpointPutOff => self.checkpoint_put_off(now),
-            Input::ReclaimPutOff { short } => self.reclaim_put_off(short, now),
-            Input::Outlined(done) => self.outlined(done, now, out),
+            Input::Room { part, short: true, tried } => self.found_no_room(part, tried, now),
+            Input::Room { part, short: false, .. } => self.has_room(part),
+            Input::CheckpointPutOff { tried } => self.checkpoint_put_off(tried, now),
+            Input::ReclaimPutOff { short, tried } => self.reclaim_put_off(short, tried, now),
+            Input::Outlined(done) => self.outlined(done, out),
+            Input::OutlinePutOff { tried } => self.outline_put_off(tried, now),
             Input::Digested => self.space.digesting = false,
             Input::Removed => self.space.removing -= 1,
             Input::GiveSpaceBack { reply } => self.space.asked.push(reply),
@@ -266,6 +269,10 @@ impl<D: Disk> Node<D> {
             Ok(Stepped::Taken) => self.contacts.heard(from, now),
             Ok(Stepped::TurnedAway(_)) => {
                 self.facts.turned_away.fetch_add(1, Relaxed);
+            }
+            Ok(Stepped::CountsOnMore) => {
+                self.contacts.heard(from, now);
+                self.facts.counted_on_by.store(from.0, Release);
             }
             Ok(Stepped::PeerLogLost { .. }) => {
                 self.facts.peers_log_lost.fetch_add(1, Relaxed);

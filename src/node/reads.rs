@@ -1,7 +1,7 @@
 //! Linearizable questions: one read-index round for all that wait, then an answer.
 //!
-//! A view is asked for on any member. What only the leader's clock of leases can answer is asked this way, too, so that
-//! one who was deposed and does not know it yet answers nothing.
+//! A view is asked for on any member. Questions of leases are asked this way, too, so that one who was deposed and does not
+//! know it yet answers nothing.
 
 use super::input::{LeaseQuestion, Reply};
 use crate::base::{LogIndex, Refusal, limits};

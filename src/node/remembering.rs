@@ -40,7 +40,12 @@ impl<D: Disk> Node<D> {
         self.recollection.doubts = doubts;
         self.recollection.since = None;
         self.facts.doubts.store(doubts, Release);
-        if doubts { self.group.doubt() } else { self.group.trust() }
+        if doubts {
+            self.group.doubt();
+        } else {
+            self.facts.counted_on_by.store(0, Release);
+            self.group.trust();
+        }
     }
 
     /// What is remembered of a member that has started. Where clients reach it, it told through a leader, in a term behind that

@@ -1,14 +1,19 @@
 //! What is under way for the sake of space, and who waits for it.
+//!
+//! Invariant: that the disk is full is believed of nobody who began to look before the alarm was last disarmed.
 
-use super::input::Reply;
+use super::input::{DiskPart, Reply};
+use crate::env::Instant;
 
 /// What is under way for the sake of space.
 #[derive(Debug, Default)]
 pub(super) struct Space {
-    /// The alarm was proposed and is not cleared.
+    /// The alarm stands, or was proposed, and is not cleared.
     pub(super) alarm_proposed: bool,
+    /// When it was last cleared.
+    disarmed: Option<Instant>,
     /// What the disk has no room for.
-    pub(super) log_short: bool,
+    log_short: bool,
     pub(super) history_short: bool,
     /// Whether work that needs room of the archive waits until somebody has looked for some.
     pub(super) waits_for_room: bool,
@@ -46,6 +51,44 @@ pub(super) struct Space {
 }
 
 impl Space {
+    /// That of a member which starts: the alarm that names it may stand.
+    pub(super) fn under(own_alarm: bool) -> Self {
+        Self { alarm_proposed: own_alarm, ..Self::default() }
+    }
+
+    /// Somebody who began at `tried` found no room: whether there is none now that there was before. What was found before
+    /// the alarm was disarmed says nothing: whoever disarmed it made room first. It is looked again.
+    pub(super) fn found_none(&mut self, part: DiskPart, tried: Instant) -> bool {
+        if self.disarmed.is_some_and(|disarmed| tried < disarmed) {
+            self.looks = true;
+            return false;
+        }
+        let was_short = self.is_short();
+        let short = match part {
+            DiskPart::Log => &mut self.log_short,
+            DiskPart::History => &mut self.history_short,
+        };
+        // What the log keeps for use again may be the room that is wanted, also where the log itself lacks some for its next
+        // segment.
+        self.log_gives |= !std::mem::replace(short, true) && part == DiskPart::History;
+        !was_short
+    }
+
+    pub(super) fn found_some(&mut self, part: DiskPart) {
+        match part {
+            DiskPart::Log => self.log_short = false,
+            DiskPart::History => (self.history_short, self.waits_for_room) = (false, false),
+        }
+    }
+
+    /// The alarm was disarmed.
+    pub(super) fn disarmed(&mut self, now: Instant) {
+        self.alarm_proposed = false;
+        self.disarmed = Some(now);
+        self.looks |= self.is_short() || self.waits_for_room;
+        (self.log_short, self.history_short) = (false, false);
+    }
+
     /// Whether the disk has no room for something: nothing is taken in that needs more.
     pub(super) fn is_short(&self) -> bool {
         self.log_short || self.history_short

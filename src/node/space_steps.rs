@@ -144,39 +144,32 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// Whether a part of the disk is short is told. Full is told to the cluster as a used-up quota is: what needs more room
-    /// is refused by all from then on, until somebody disarms the alarm.
-    pub(super) fn told_room(&mut self, part: DiskPart, short: bool, now: Instant) {
-        let (was_short, history_was_short) = (self.space.is_short(), self.space.history_short);
-        match part {
-            DiskPart::Log => self.space.log_short = short,
-            DiskPart::History => self.space.history_short = short,
-        }
-        if part == DiskPart::History && !short {
-            self.space.waits_for_room = false;
-        }
-        // What the log keeps for use again may be the room that is wanted, also where the log itself lacks some for its next
-        // segment.
-        self.space.log_gives |= self.space.history_short && !history_was_short;
-        if self.space.is_short() && !was_short {
+    /// Part of the disk is full. That is told to the cluster as a used-up quota is: what needs more room is refused by all
+    /// from then on, until somebody disarms the alarm.
+    pub(super) fn found_no_room(&mut self, part: DiskPart, tried: Instant, now: Instant) {
+        if self.space.found_none(part, tried) {
             // It is looked for in a while, not at once: what fails once more would be tried once more.
             self.space.ticks_short = 0;
             self.raise_space_alarm(now);
         }
     }
 
-    /// The archive had no room for what it was to do.
-    pub(super) fn wait_for_room(&mut self, now: Instant) {
+    pub(super) fn has_room(&mut self, part: DiskPart) {
+        self.space.found_some(part);
+    }
+
+    /// The archive had no room for what it began to do then.
+    pub(super) fn wait_for_room(&mut self, tried: Instant, now: Instant) {
         self.space.waits_for_room = true;
-        self.told_room(DiskPart::History, true, now);
+        self.found_no_room(DiskPart::History, tried, now);
     }
 
-    pub(super) fn checkpoint_put_off(&mut self, now: Instant) {
+    pub(super) fn checkpoint_put_off(&mut self, tried: Instant, now: Instant) {
         self.checkpoints.put_off();
-        self.wait_for_room(now);
+        self.wait_for_room(tried, now);
     }
 
-    pub(super) fn reclaim_put_off(&mut self, short: bool, now: Instant) {
+    pub(super) fn reclaim_put_off(&mut self, short: bool, tried: Instant, now: Instant) {
         if let Some(left) = self.snapshots.stale_reclaims.checked_sub(1) {
             // Of a state that a snapshot has replaced since.
             self.snapshots.stale_reclaims = left;
@@ -189,7 +182,7 @@ impl<D: Disk> Node<D> {
             self.space.giving = Giving::LettingGo { checkpoints: CHECKPOINTS_TO_LET_GO };
         }
         if short {
-            self.wait_for_room(now);
+            self.wait_for_room(tried, now);
         }
     }
 
@@ -201,13 +194,6 @@ impl<D: Disk> Node<D> {
             let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace };
             self.propose_own(&command, OwnProposal::SpaceAlarm, now);
         }
-    }
-
-    /// The alarm of this member was cleared: it needs fresh evidence to be raised again.
-    pub(super) fn space_alarm_cleared(&mut self) {
-        self.space.alarm_proposed = false;
-        self.space.looks |= self.space.is_short();
-        (self.space.log_short, self.space.history_short) = (false, false);
     }
 
     /// Once a tick: where there is no room, somebody looks from time to time, and the cluster is told, again where the

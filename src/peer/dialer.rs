@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::exchange::{Ends, Exchange};
 use super::greeting::{
-    CLUSTER_ID, CLUSTER_ID_MISMATCH, DOUBLED, INCOMPATIBLE_VERSION, LIFE, MIN_CLUSTER_VERSION, MIN_VERSION, PEER_URLS,
-    SERVER_FROM, SERVER_VERSION,
+    CLUSTER_ID, CLUSTER_ID_MISMATCH, DOUBLED, INCOMPATIBLE_VERSION, LIFE, MIN_CLUSTER_VERSION, MIN_VERSION,
+    MISMATCH_REMEDY, PEER_URLS, SERVER_FROM, SERVER_VERSION,
 };
 use super::head::{ResponseHead, write_head};
 use super::link::Link;
@@ -80,20 +80,31 @@ pub(super) fn refusal<E: Env>(exchange: &Exchange<E>, peer: MemberId, head: &Res
         (410, _) => return LineWrong::Removed,
         // The same status is the answer to a message for someone else, which says nothing of this member.
         (403, text) if !text.contains("mismatch member") => return LineWrong::Removed,
-        (412, INCOMPATIBLE_VERSION) => tracing::warn!(
-            "local-member-id" = %local,
-            "remote-peer-id" = %peer,
-            error = INCOMPATIBLE_VERSION,
-            "request sent was ignored by remote peer due to server version incompatibility"
-        ),
-        (412, CLUSTER_ID_MISMATCH) => tracing::warn!(
-            "remote-peer-id" = %peer,
-            "remote-peer-cluster-id" = head.headers.get(CLUSTER_ID).unwrap_or(""),
-            "local-member-id" = %local,
-            "local-member-cluster-id" = %exchange.door.roster().cluster,
-            error = CLUSTER_ID_MISMATCH,
-            "request sent was ignored by remote peer due to cluster ID mismatch"
-        ),
+        (412, INCOMPATIBLE_VERSION) => {
+            if let Some(held_back) = exchange.says("ignored: version", peer) {
+                tracing::warn!(
+                    "local-member-id" = %local,
+                    "remote-peer-id" = %peer,
+                    error = INCOMPATIBLE_VERSION,
+                    "lines-held-back" = held_back,
+                    "request sent was ignored by remote peer due to server version incompatibility"
+                );
+            }
+        }
+        (412, CLUSTER_ID_MISMATCH) => {
+            if let Some(held_back) = exchange.says("ignored: cluster", peer) {
+                tracing::warn!(
+                    "remote-peer-id" = %peer,
+                    "remote-peer-cluster-id" = head.headers.get(CLUSTER_ID).unwrap_or(""),
+                    "local-member-id" = %local,
+                    "local-member-cluster-id" = %exchange.door.roster().cluster,
+                    error = CLUSTER_ID_MISMATCH,
+                    remedy = MISMATCH_REMEDY,
+                    "lines-held-back" = held_back,
+                    "request sent was ignored by remote peer due to cluster ID mismatch"
+                );
+            }
+        }
         (412, DOUBLED) if exchange.link(peer).is_some_and(|link| link.complains(exchange.env.clock().now())) => {
             tracing::error!(
                 "remote-peer-id" = %peer,

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::body::{Incoming, Outgoing};
+use super::complaints::Complaints;
 use super::door::PeerDoor;
 use super::link::Link;
 use super::url::PeerUrl;
@@ -85,6 +86,7 @@ pub(super) struct Exchange<E: Env> {
     pub(super) accepted: AtomicUsize,
     /// Snapshots being received.
     pub(super) snapshots: AtomicUsize,
+    pub(super) complaints: Complaints,
 }
 
 impl<E: Env> Exchange<E> {
@@ -101,11 +103,17 @@ impl<E: Env> Exchange<E> {
             idle: Mutex::new(BTreeMap::new()),
             accepted: AtomicUsize::new(0),
             snapshots: AtomicUsize::new(0),
+            complaints: Complaints::default(),
         }
     }
 
     pub(super) fn now(&self) -> Instant {
         self.env.clock().now()
+    }
+
+    /// See [`Complaints::says`].
+    pub(super) fn says(&self, text: &'static str, of: MemberId) -> Option<Option<u64>> {
+        self.complaints.says(text, of, self.now())
     }
 
     /// The two ends of a new connection.

@@ -34,6 +34,10 @@ fn major_minor(version: Option<&str>) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
+/// What to do about members of two clusters that speak to each other.
+pub(super) const MISMATCH_REMEDY: &str = "a member that was added starts with --initial-cluster-state=existing and an empty data \
+    directory; members that found a cluster have one --initial-cluster and one --initial-cluster-token";
+
 /// Who is asking, where it says so.
 pub(super) fn from_header(headers: &Headers) -> Option<MemberId> {
     parse_id(headers.get(SERVER_FROM)?)
@@ -45,8 +49,16 @@ pub(super) fn parse_id(text: &str) -> Option<MemberId> {
     hex.then(|| u64::from_str_radix(text, 16).ok()).flatten().map(MemberId)
 }
 
-/// Whether this request comes from the same cluster and a version that can be worked with; the error is what to answer.
-pub(super) fn check(headers: &Headers, local: MemberId, version: &str, cluster: ClusterId) -> Result<(), &'static str> {
+/// Whether this request comes from the same cluster and a version that can be worked with; the error is what to answer. `says`
+/// tells whether a line of the log with this text is to be written of a peer, and how many were held back.
+pub(super) fn check(
+    headers: &Headers,
+    local: MemberId,
+    version: &str,
+    cluster: ClusterId,
+    says: impl Fn(&'static str, MemberId) -> Option<Option<u64>>,
+) -> Result<(), &'static str> {
+    let from = from_header(headers).unwrap_or_default();
     let name = headers.get(SERVER_FROM).unwrap_or("");
     let (server, least) = (headers.get(SERVER_VERSION), headers.get(MIN_VERSION));
     let known = major_minor(server).zip(major_minor(least));
@@ -60,6 +72,7 @@ pub(super) fn check(headers: &Headers, local: MemberId, version: &str, cluster: 
     };
     let theirs = headers.get(CLUSTER_ID).unwrap_or("");
     if let Some(why) = too_low {
+        let Some(held_back) = says(INCOMPATIBLE_VERSION, from) else { return Err(INCOMPATIBLE_VERSION) };
         tracing::warn!(
             "local-member-id" = %local,
             "local-member-cluster-id" = %cluster,
@@ -69,11 +82,13 @@ pub(super) fn check(headers: &Headers, local: MemberId, version: &str, cluster: 
             "remote-peer-server-version" = server.unwrap_or("2.0.0"),
             "remote-peer-server-minimum-cluster-version" = least.unwrap_or("2.0.0"),
             error = format!("{why}: remote[{name}]={}, local={version}", server.unwrap_or("2.0.0")),
+            "lines-held-back" = held_back,
             "failed version compatibility check"
         );
         return Err(INCOMPATIBLE_VERSION);
     }
     if theirs != cluster.to_string() {
+        let Some(held_back) = says(CLUSTER_ID_MISMATCH, from) else { return Err(CLUSTER_ID_MISMATCH) };
         tracing::warn!(
             "local-member-id" = %local,
             "local-member-cluster-id" = %cluster,
@@ -83,6 +98,8 @@ pub(super) fn check(headers: &Headers, local: MemberId, version: &str, cluster: 
             "remote-peer-server-version" = server.unwrap_or("2.0.0"),
             "remote-peer-server-minimum-cluster-version" = least.unwrap_or("2.0.0"),
             "remote-peer-cluster-id" = theirs,
+            remedy = MISMATCH_REMEDY,
+            "lines-held-back" = held_back,
             "request cluster ID mismatch"
         );
         return Err(CLUSTER_ID_MISMATCH);
@@ -98,7 +115,7 @@ mod tests {
     fn judge(lines: &str) -> Result<(), &'static str> {
         let text = format!("GET / HTTP/1.1\r\n{lines}\r\n");
         let (head, _) = parse_request(text.as_bytes()).expect("well formed").expect("complete");
-        check(&head.headers, MemberId(1), "3.7.1", ClusterId(0x2a))
+        check(&head.headers, MemberId(1), "3.7.1", ClusterId(0x2a), |_, _| None)
     }
 
     #[test]

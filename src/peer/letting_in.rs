@@ -12,15 +12,18 @@ pub(super) fn let_in<E: Env>(exchange: &Exchange<E>, head: &RequestHead) -> Resu
     let roster = exchange.door.roster();
     let local = exchange.config.member;
     let with_cluster = |answer: Answer| answer.with(CLUSTER_ID, &roster.cluster.to_string());
-    check(&head.headers, local, exchange.config.version, roster.cluster)
+    check(&head.headers, local, exchange.config.version, roster.cluster, |text, of| exchange.says(text, of))
         .map_err(|text| with_cluster(Answer::text(412, text)))?;
     let from = from_header(&head.headers).ok_or_else(|| with_cluster(Answer::text(404, "invalid from")))?;
     if roster.removed.contains(&from) {
-        tracing::warn!(
-            "local-member-id" = %local,
-            "remote-peer-id-from" = %from,
-            "rejected stream from remote peer because it was removed"
-        );
+        if let Some(held_back) = exchange.says("removed", from) {
+            tracing::warn!(
+                "local-member-id" = %local,
+                "remote-peer-id-from" = %from,
+                "lines-held-back" = held_back,
+                "rejected stream from remote peer because it was removed"
+            );
+        }
         return Err(with_cluster(Answer::text(410, "removed member")));
     }
     if doubled(exchange, head, from) {

@@ -20,7 +20,7 @@ use super::snapshot_receiver;
 use super::stream::{StreamKind, write_stream};
 use super::wait::Timer;
 use super::wrong::LineWrong;
-use crate::base::limits;
+use crate::base::{MemberId, limits};
 use crate::consensus::{MessageKind, PeerMessage};
 use crate::env::{Clock, Env, NetListener, Tasks};
 
@@ -37,7 +37,13 @@ pub(super) async fn accept<E: Env>(exchange: Arc<Exchange<E>>, mut listener: <E:
             }
         };
         let Some(place) = Place::take(&exchange) else {
-            tracing::warn!("remote-addr" = from, "too many connections to the peer port");
+            if let Some(held_back) = exchange.says("connections", MemberId::default()) {
+                tracing::warn!(
+                    "remote-addr" = from,
+                    "lines-held-back" = held_back,
+                    "too many connections to the peer port"
+                );
+            }
             continue;
         };
         let ends = exchange.ends(stream);
@@ -167,7 +173,8 @@ async fn take_message<E: Env>(
     let roster = exchange.door.roster();
     let local = exchange.config.member;
     let with_cluster = |answer: Answer| answer.with(CLUSTER_ID, &roster.cluster.to_string());
-    if let Err(text) = check(&head.headers, local, exchange.config.version, roster.cluster) {
+    let says = |text, of| exchange.says(text, of);
+    if let Err(text) = check(&head.headers, local, exchange.config.version, roster.cluster, says) {
         ends.0.whole("a raft message", limits::PEER_QUESTION_BYTES).await?;
         return Ok(with_cluster(Answer::text(412, text)));
     }
@@ -176,24 +183,37 @@ async fn take_message<E: Env>(
         Ok(Some(message)) if message.kind() != MessageKind::Snapshot => message,
         refused => {
             let error = refused.err().unwrap_or_else(|| "it has its own way".to_string());
-            tracing::warn!("local-member-id" = %local, error, "failed to unmarshal Raft message");
+            if let Some(held_back) = exchange.says("unmarshal", from_header(&head.headers).unwrap_or_default()) {
+                tracing::warn!(
+                    "local-member-id" = %local,
+                    error,
+                    "lines-held-back" = held_back,
+                    "failed to unmarshal Raft message"
+                );
+            }
             return Ok(with_cluster(Answer::text(400, "error unmarshalling raft message")));
         }
     };
     if roster.removed.contains(&message.from()) {
-        tracing::warn!(
-            "local-member-id" = %local,
-            "removed-member-id" = %message.from(),
-            "rejected Raft message from removed member"
-        );
+        if let Some(held_back) = exchange.says("message of a removed member", message.from()) {
+            tracing::warn!(
+                "local-member-id" = %local,
+                "removed-member-id" = %message.from(),
+                "lines-held-back" = held_back,
+                "rejected Raft message from removed member"
+            );
+        }
         return Ok(with_cluster(Answer::message(403, "cannot process message from removed member")));
     }
     if message.to() != local {
-        tracing::warn!(
-            "local-member-id" = %local,
-            "mismatch-member-id" = %message.to(),
-            "rejected Raft message to mismatch member"
-        );
+        if let Some(held_back) = exchange.says("message for another", message.from()) {
+            tracing::warn!(
+                "local-member-id" = %local,
+                "mismatch-member-id" = %message.to(),
+                "lines-held-back" = held_back,
+                "rejected Raft message to mismatch member"
+            );
+        }
         return Ok(with_cluster(Answer::message(403, "cannot process message to mismatch member")));
     }
     let from = from_header(&head.headers);
@@ -229,6 +249,18 @@ async fn answer_question<E: Env>(
     })
 }
 
+fn tell_bad_path<E: Env>(exchange: &Exchange<E>, path: &str) {
+    if let Some(held_back) = exchange.says("path", MemberId::default()) {
+        let local = exchange.config.member;
+        tracing::warn!(
+            "local-member-id" = %local,
+            path,
+            "lines-held-back" = held_back,
+            "failed to parse path into ID"
+        );
+    }
+}
+
 async fn serve_stream<E: Env>(
     exchange: &Arc<Exchange<E>>,
     ends: &mut Ends<E>,
@@ -244,11 +276,12 @@ async fn serve_stream<E: Env>(
     if head.method != "GET" {
         return ends.1.send(&Answer::text(405, "Method Not Allowed").with("Allow", "GET").bytes(false)).await;
     }
-    if let Err(text) = check(&head.headers, local, exchange.config.version, roster.cluster) {
+    let says = |text, of| exchange.says(text, of);
+    if let Err(text) = check(&head.headers, local, exchange.config.version, roster.cluster, says) {
         return ends.1.send(&refused(Answer::text(412, text))).await;
     }
     let Some(from) = parse_id(from) else {
-        tracing::warn!("local-member-id" = %local, path = from, "failed to parse path into ID");
+        tell_bad_path(exchange, from);
         return ends.1.send(&refused(Answer::text(404, "invalid from"))).await;
     };
     if let Err(answer) = let_in(exchange, head) {
@@ -259,23 +292,29 @@ async fn serve_stream<E: Env>(
     }
     let Some(link) = exchange.peer(from) else {
         answer_stranger(exchange, from, head.headers.get(PEER_URLS));
-        tracing::warn!(
-            "local-member-id" = %local,
-            "remote-peer-id-from" = %from,
-            "cluster-id" = cluster,
-            "failed to find remote peer in cluster"
-        );
+        if let Some(held_back) = exchange.says("stranger", from) {
+            tracing::warn!(
+                "local-member-id" = %local,
+                "remote-peer-id-from" = %from,
+                "cluster-id" = cluster,
+                "lines-held-back" = held_back,
+                "failed to find remote peer in cluster"
+            );
+        }
         return ends.1.send(&refused(Answer::text(404, "error sender not found"))).await;
     };
     let to = head.headers.get(RAFT_TO).unwrap_or("");
     if to != local.to_string() {
-        tracing::warn!(
-            "local-member-id" = %local,
-            "remote-peer-id-header" = to,
-            "remote-peer-id-from" = %from,
-            "cluster-id" = cluster,
-            "ignored streaming request; ID mismatch"
-        );
+        if let Some(held_back) = exchange.says("stream for another", from) {
+            tracing::warn!(
+                "local-member-id" = %local,
+                "remote-peer-id-header" = to,
+                "remote-peer-id-from" = %from,
+                "cluster-id" = cluster,
+                "lines-held-back" = held_back,
+                "ignored streaming request; ID mismatch"
+            );
+        }
         return ends.1.send(&refused(Answer::text(412, "to field mismatch"))).await;
     }
     // Without a length the body goes on until the connection ends.

@@ -14,6 +14,7 @@
 mod answer;
 mod ask;
 mod body;
+mod complaints;
 mod dialer;
 mod door;
 mod etcd_paths;

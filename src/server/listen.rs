@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::{FutureExt, TryFutureExt};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -21,7 +22,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::sync::{Semaphore, watch};
 use tonic::body::Body;
 
-use crate::api::{self, Asked, Guest, Porch, ReceiveRoom, ReceiveRooms, Seldom, TakenIn, Web};
+use crate::api::{self, Asked, Conversation, Guest, Porch, ReceiveRoom, ReceiveRooms, Seldom, TakenIn, Web};
 use crate::base::limits;
 use crate::env::Env;
 use crate::server::backpressure::Backpressure;
@@ -34,6 +35,7 @@ use crate::server::inspected::Inspected;
 use crate::server::security::{Doors, tell_rejected};
 use crate::server::socket::{Place, Socket, Stream};
 use crate::server::stream_bound::StreamBound;
+use crate::server::websocket::{self, Next};
 use crate::tls::{Acceptor, CameSealed, Rejected, VerifiedClient, go_text};
 
 /// What a listener serves.
@@ -285,22 +287,22 @@ fn connection<E: Env>(
     traffic: Traffic,
     builder: &Arc<auto::Builder<TokioExecutor>>,
     graceful: Watcher,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let sealed = matches!(stream, Stream::Sealed(_));
     let (turns, guest) = (Turns::default(), porch.welcome(|| stream.at()));
     let intake = guest.intake().clone();
     let pressure = Backpressure::new(intake.clone(), turns.clone());
     let bound = StreamBound::new(intake.clone(), manners.max_concurrent_streams);
-    let stream = Inspected::new(stream, manners.ping_time, pressure, bound);
-    let stream = Counted::new(stream, porch.metrics.clone());
+    let stream = Counted::new(Inspected::new(stream, manners.ping_time, pressure, bound), porch.metrics.clone());
     let received = stream.received();
     let mut builder = auto::Builder::clone(builder);
     builder.http1().timer(HeadClock::new(received.clone()));
     let stream = Gathered::new(stream, turns.clone());
     let spoke = Arc::new(AtomicBool::new(false));
+    let next = Next::default();
     let service = {
-        let (porch, web, spoke) = (porch.clone(), manners.web.clone(), spoke.clone());
+        let (porch, web, spoke) = (porch.clone(), (manners.web.clone(), next.clone()), spoke.clone());
         let from = (manners.rooms.connection(), guest);
         service_fn(move |mut request: http::Request<Incoming>| {
             if sealed {
@@ -318,7 +320,7 @@ fn connection<E: Env>(
             }
         })
     };
-    let serving = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+    let serving = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     let serving = graceful.watch(serving);
     async move {
         let mut serving = pin!(serving);
@@ -326,14 +328,8 @@ fn connection<E: Env>(
             turns.begin();
             serving.as_mut().poll(cx)
         });
-        let stopped = async {
-            // Whoever has asked nothing yet is not waited for long.
-            let _ = stop.wait_for(|stop| *stop).await;
-            tokio::time::sleep(Duration::from_millis(limits::STOP_GRACE_MS)).await;
-            if spoke.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-        };
+        // What takes the place of HTTP keeps the connection's place.
+        let serving = serving.and_then(|()| next.take().map(Ok));
         tokio::select! {
             biased;
             outcome = serving => {
@@ -343,8 +339,17 @@ fn connection<E: Env>(
                 }
             }
             () = silence(received, spoke.clone()) => tracing::debug!("a connection said nothing and was closed"),
-            () = stopped => {}
+            () = stopped(stop, &spoke) => {}
         }
+    }
+}
+
+/// Completes when the server stops, for whoever has asked nothing yet: he is not waited for long.
+async fn stopped(mut stop: watch::Receiver<bool>, spoke: &AtomicBool) {
+    let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(Duration::from_millis(limits::STOP_GRACE_MS)).await;
+    if spoke.load(Ordering::Relaxed) {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -358,21 +363,36 @@ async fn silence(received: Received, spoke: Arc<AtomicBool>) {
 
 async fn answer<E: Env>(
     porch: Arc<Porch<E>>,
-    web: Arc<Web>,
+    (web, next): (Arc<Web>, Next),
     traffic: Traffic,
     from: (ReceiveRoom, Guest),
     request: http::Request<Incoming>,
 ) -> Result<http::Response<Body>, Infallible> {
     Ok(match traffic {
         // Kept elsewhere: a call is to take no more room than it needs.
-        Traffic::Clients if !is_grpc(&request) => Box::pin(api::respond(&porch, &web, request, from)).await,
-        Traffic::Web => Box::pin(api::respond(&porch, &web, request, from)).await,
+        Traffic::Clients if !is_grpc(&request) => Box::pin(by_http(&porch, &web, &next, request, from)).await,
+        Traffic::Web => Box::pin(by_http(&porch, &web, &next, request, from)).await,
         Traffic::Clients | Traffic::Calls => {
             let (room, guest) = from;
             api::serve(porch, request.map(|body| Asked::Sent(TakenIn::new(body, room))), guest).await
         }
         Traffic::Metrics => Box::pin(api::respond_metrics(&porch, request)).await,
     })
+}
+
+async fn by_http<E: Env>(
+    porch: &Arc<Porch<E>>,
+    web: &Web,
+    next: &Next,
+    mut request: http::Request<Incoming>,
+    from: (ReceiveRoom, Guest),
+) -> http::Response<Body> {
+    let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let mut answer = api::respond(porch, web, request, from).await;
+    if let Some((conversation, upgrade)) = answer.extensions_mut().remove::<Conversation>().zip(upgrade) {
+        next.put(websocket::talk(upgrade, conversation));
+    }
+    answer
 }
 
 /// gRPC is HTTP/2 with its content type; everything else is plain HTTP.

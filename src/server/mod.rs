@@ -34,6 +34,7 @@ mod security;
 mod socket;
 mod stream_bound;
 mod values;
+mod websocket;
 
 pub use compose::{Serving, main};
 pub use config::Config;

@@ -103,14 +103,14 @@ impl StreamBound {
             return;
         }
         let in_u32 = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
-        let (lasting, waiting) = (in_u32(self.intake.lasting()), in_u32(self.intake.waiting()));
+        let (lasting, held) = (in_u32(self.intake.lasting()), in_u32(self.intake.held()));
         if is_held_up {
             self.held_up_at = Some(Instant::now());
             let share = in_u32(self.intake.most());
             if share < self.requests {
                 (self.requests, self.since) = (share, Instant::now());
             }
-        } else if waiting >= self.requests / 2 && self.requests < self.most {
+        } else if held >= self.requests / 2 && self.requests < self.most {
             let was_held_up = self.held_up_at.is_some_and(|at| at.elapsed() < CAUTIOUS_TIME);
             let (time, more) = match was_held_up {
                 true => (GROW_AGAIN_TIME, self.requests / 4),

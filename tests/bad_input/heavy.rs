@@ -169,7 +169,7 @@ async fn b7_a_client_that_stops_reading_finds_everything_when_it_resumes() {
     let mut events = 0;
     let mut seen = 1;
     while seen < last {
-        let message = tokio::time::timeout(Duration::from_secs(60), answers.message()).await.unwrap();
+        let message = tokio::time::timeout(Duration::from_secs(180), answers.message()).await.unwrap();
         let answer = pb::WatchResponse::decode(message.unwrap().unwrap()).unwrap();
         for event in &answer.events {
             let revision = event.kv.as_ref().unwrap().mod_revision;

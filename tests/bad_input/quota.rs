@@ -35,7 +35,7 @@ async fn deleting_compacting_defragmenting_and_disarming_make_room_again() {
     let defragment = pb::DefragmentRequest {};
     let _: pb::DefragmentResponse = server.call("/etcdserverpb.Maintenance/Defragment", &defragment).await.unwrap();
     // The answer comes at once, the space a little later; disarming is asked again where it came too early.
-    for _ in 0..100 {
+    for _ in 0..1_000 {
         let disarm = pb::AlarmRequest { action: 2, member_id: server.member().await, alarm: 1 };
         let _: pb::AlarmResponse = server.call("/etcdserverpb.Maintenance/Alarm", &disarm).await.unwrap();
         if server.call::<_, pb::PutResponse>(PUT, &put(0)).await.is_ok() {

@@ -12,7 +12,8 @@ use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
 
-/// A server with short timers, its data in a directory that goes with it.
+/// A server alone, its data in a directory that goes with it. It leads at once, whatever its timers say; what they bound is how
+/// long a request may take, and that is far more than a busy machine needs.
 pub struct Server {
     pub address: SocketAddr,
     pub channel: Channel,
@@ -33,8 +34,8 @@ impl Server {
             "--listen-client-urls=http://127.0.0.1:0",
             "--advertise-client-urls=http://127.0.0.1:0",
             "--listen-peer-urls=http://127.0.0.1:0",
-            "--heartbeat-interval=10",
-            "--election-timeout=100",
+            "--heartbeat-interval=100",
+            "--election-timeout=50000",
         ];
         let arguments = arguments.iter().chain(flags).map(|argument| argument.to_string());
         let flags = Flags::read(arguments, []).unwrap();

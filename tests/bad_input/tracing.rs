@@ -233,11 +233,11 @@ async fn a_collector_that_is_of_no_use_holds_nothing_up() {
         }
         if let Some(collector) = &collector {
             let mut asked = collector.asked.subscribe();
-            let asked = tokio::time::timeout(Duration::from_secs(60), asked.wait_for(|asked| *asked > 0));
+            let asked = tokio::time::timeout(Duration::from_secs(180), asked.wait_for(|asked| *asked > 0));
             asked.await.expect("it is asked").unwrap();
         }
         server.put("k", "v").await;
-        let stopped = tokio::time::timeout(Duration::from_secs(60), server.must_be_well_at(302));
+        let stopped = tokio::time::timeout(Duration::from_secs(180), server.must_be_well_at(302));
         stopped.await.unwrap_or_else(|_| panic!("{address}: it does not stop"));
     }
 }

@@ -11,6 +11,9 @@ use tokio::net::TcpStream;
 
 use super::street::{Server, bytes};
 
+/// Longest any step may take: far beyond what a busy machine needs.
+const LIMIT: Duration = Duration::from_secs(120);
+
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
 const RESET: u8 = 3;
@@ -151,7 +154,7 @@ async fn a_deadline_covers_the_body_and_the_stream() {
     let mut open = vec![1, 3, 5, 7, 9, 11];
     let began = std::time::Instant::now();
     while !open.is_empty() {
-        let frame = wire.frame(Duration::from_secs(20)).await.expect("every call ends at its deadline");
+        let frame = wire.frame(LIMIT).await.expect("every call ends at its deadline");
         if frame.kind == HEADERS && frame.flags & END_STREAM != 0 {
             open.retain(|stream| *stream != frame.stream);
         }
@@ -161,7 +164,7 @@ async fn a_deadline_covers_the_body_and_the_stream() {
     // The connection goes on.
     wire.call(13, "/etcdserverpb.KV/Put", "x", &[]).await;
     wire.send(DATA, END_STREAM, 13, &framed(&pb::PutRequest { key: bytes("k"), ..Default::default() })).await;
-    assert_eq!(wire.ended(13, Duration::from_secs(20)).await, Some(true));
+    assert_eq!(wire.ended(13, LIMIT).await, Some(true));
     server.must_be_well_at(2).await;
 }
 
@@ -169,6 +172,7 @@ async fn a_deadline_covers_the_body_and_the_stream() {
 async fn what_is_half_sent_is_bounded_and_others_are_served() {
     const STREAMS: u32 = 150;
     const MESSAGE: usize = 1_400_000;
+    const ENOUGH: i64 = 10_000_000;
     let server = Server::start().await;
     let mut wire = Wire::open(&server).await;
     let mut windows = BTreeMap::new();
@@ -193,7 +197,9 @@ async fn what_is_half_sent_is_bounded_and_others_are_served() {
                 (sent, went) = (sent + part, true);
             }
         }
-        let pause = Duration::from_millis(if went { 1 } else { 700 });
+        // A server that stands still for a moment allows nothing either: so much is waited for.
+        let pause = if sent > ENOUGH { Duration::from_millis(700) } else { LIMIT };
+        let pause = if went { Duration::from_millis(1) } else { pause };
         let Some(frame) = wire.frame(pause).await else { if went { continue } else { break } };
         match (frame.kind, frame.payload.as_slice()) {
             (WINDOW_UPDATE, [a, b, c, d]) => {
@@ -217,7 +223,7 @@ async fn what_is_half_sent_is_bounded_and_others_are_served() {
     }
     let most = 2 * 32 * 1024 * 1024;
     assert!(sent < most, "{sent} bytes were taken in");
-    assert!(sent > 10_000_000, "{sent} bytes only: the windows stopped what has room");
+    assert!(sent > ENOUGH, "{sent} bytes only: the windows stopped what has room");
     // Others are served meanwhile, and messages that come in one piece.
     server.put("k", "v").await;
     let large = pb::PutRequest { key: bytes("large"), value: Bytes::from(vec![1; 1_000_000]), ..Default::default() };
@@ -257,7 +263,7 @@ async fn what_nobody_reads_may_be_anything() {
         for stream in [1, 3] {
             wire.call(stream, "/etcdserverpb.KV/Put", authority, &[]).await;
             wire.send(DATA, END_STREAM, stream, &put).await;
-            assert_eq!(wire.ended(stream, Duration::from_secs(20)).await, Some(true), "{authority}");
+            assert_eq!(wire.ended(stream, LIMIT).await, Some(true), "{authority}");
         }
     }
     server.must_be_well_at(11).await;

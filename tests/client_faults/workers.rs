@@ -189,9 +189,30 @@ pub async fn says_the_last_word(site: &Site) {
         let candidate = timeout(LIMIT, session.campaign("chair", END)).await.expect("in time");
         site.ledger.wrote(key, END, candidate.as_ref().map_or_else(Outcome::of_error, |_| Outcome::Done));
         if candidate.is_ok() {
-            return session.close().await.unwrap();
+            let _ = session.close().await.map_err(|error| Outcome::of_error(&error));
+            return;
         }
     }
+}
+
+/// Puts the last key of all, once, however often it is asked for.
+pub async fn puts_the_last_key(client: &Client) {
+    let compare = pb::Compare {
+        key: END.into(),
+        target: pb::compare::CompareTarget::Create as i32,
+        target_union: Some(pb::compare::TargetUnion::CreateRevision(0)),
+        ..Default::default()
+    };
+    let request = Some(pb::request_op::Request::RequestPut(put(END, "")));
+    let success = vec![pb::RequestOp { request }];
+    let once = pb::TxnRequest { compare: vec![compare], success, failure: vec![] };
+    let work = async {
+        while let Err(error) = client.txn(once.clone()).await {
+            Outcome::of_error(&error);
+            sleep(REST).await;
+        }
+    };
+    timeout(LIMIT, work).await.expect("in time");
 }
 
 /// Adds one to a number that others add to, and notes by a key of its own that it did.

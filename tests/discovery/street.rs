@@ -91,7 +91,15 @@ impl Home {
 
 /// Names and peer URLs of the members, by one of them.
 pub async fn members_of(client: &Client) -> Vec<(String, Vec<String>)> {
-    let listed = client.member_list(pb::MemberListRequest { linearizable: true }).await.unwrap();
+    let began = Instant::now();
+    let listed = loop {
+        // On a busy machine there is an election at any time.
+        match client.member_list(pb::MemberListRequest { linearizable: true }).await {
+            Ok(listed) => break listed,
+            Err(error) => assert!(began.elapsed() < LIMIT, "{error}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
     let mut members: Vec<_> = listed.members.into_iter().map(|member| (member.name, member.peer_ur_ls)).collect();
     members.sort();
     members

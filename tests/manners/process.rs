@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 use crate::ports;
 
 /// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// A home for one server: its directory and its ports. Starts it again and again.
 pub struct Home {
@@ -94,6 +94,15 @@ impl Home {
     /// Starts a server that is expected not to; its exit code and what it said.
     pub fn refused(&self, flags: &[&str]) -> (i32, String) {
         said(self.command().args(flags))
+    }
+}
+
+/// Waits until something holds.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !holds() {
+        assert!(began.elapsed() < LIMIT, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

@@ -11,12 +11,13 @@ use quorate::wire::etcdserverpb as pb;
 use quorate::wire::services::cluster_client::ClusterClient;
 use quorate::wire::services::kv_client::KvClient;
 use quorate::wire::services::maintenance_client::MaintenanceClient;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::ports;
 
 /// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
-pub const LIMIT: Duration = Duration::from_secs(90);
+pub const LIMIT: Duration = Duration::from_secs(180);
 
 /// A home for one member: its directory and its ports. Starts it again and again.
 pub struct Member {
@@ -131,6 +132,19 @@ pub fn until(what: impl Fn() -> String, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// Asks again while it is refused, for at most [`LIMIT`]: on a busy machine there is an election at any time, and a request may
+/// come too late. For what may be done twice.
+pub async fn granted<T>(ask: impl AsyncFn() -> Result<T, Status>) -> T {
+    let began = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(status) => assert!(began.elapsed() < LIMIT, "{status}"),
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 /// A running member; killed when dropped.
 pub struct Process {
     child: Child,
@@ -205,15 +219,11 @@ impl Process {
 
     /// Puts `key-FROM` to `key-(TO-1)`; asked again where the outcome is open.
     pub async fn put_many(&self, numbers: std::ops::Range<u32>) {
-        let mut kv = self.kv();
+        let kv = self.kv();
         for number in numbers {
-            let began = Instant::now();
             let request =
                 pb::PutRequest { key: key(number), value: Bytes::from_static(b"value"), ..Default::default() };
-            while let Err(status) = kv.put(request.clone()).await {
-                assert!(began.elapsed() < LIMIT, "{status}");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            granted(async || kv.clone().put(request.clone()).await).await;
         }
     }
 
@@ -225,7 +235,8 @@ impl Process {
             serializable: true,
             ..Default::default()
         };
-        self.kv().range(request).await.unwrap().into_inner().kvs.into_iter().map(|kv| kv.key).collect()
+        let answer = granted(async || self.kv().range(request.clone()).await).await;
+        answer.into_inner().kvs.into_iter().map(|kv| kv.key).collect()
     }
 
     /// Waits until it holds the keys of [`Process::put_many`] of these numbers, and no others.
@@ -240,27 +251,36 @@ impl Process {
 
     pub async fn members(&self) -> Vec<pb::Member> {
         let request = pb::MemberListRequest { linearizable: true };
-        self.cluster().member_list(request).await.unwrap().into_inner().members
+        granted(async || self.cluster().member_list(request).await).await.into_inner().members
     }
 
     pub async fn id_of(&self, member: &Member) -> u64 {
         self.members().await.into_iter().find(|have| have.name == member.name).unwrap().id
     }
 
-    /// Adds a member, asking again while the cluster thinks itself unhealthy.
-    pub async fn add(&self, member: &Member) {
-        let request = pb::MemberAddRequest { peer_ur_ls: vec![member.peer_url()], ..Default::default() };
-        let began = Instant::now();
-        while let Err(status) = self.cluster().member_add(request.clone()).await {
-            assert!(began.elapsed() < LIMIT, "{status}");
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
+    /// Adds a member, asking again while the cluster thinks itself unhealthy. One whose answer was lost was added.
+    pub async fn add(&self, member: &Member, is_learner: bool) {
+        let request = pb::MemberAddRequest { peer_ur_ls: vec![member.peer_url()], is_learner };
+        granted(async || match self.cluster().member_add(request.clone()).await {
+            Err(status) if status.message() == "etcdserver: Peer URLs already exists" => Ok(()),
+            outcome => outcome.map(drop),
+        })
+        .await;
+    }
+
+    /// Removes a member, asking again while the cluster thinks itself unhealthy. One whose answer was lost was removed.
+    pub async fn remove(&self, id: u64) {
+        granted(async || match self.cluster().member_remove(pb::MemberRemoveRequest { id }).await {
+            Err(status) if status.message() == "etcdserver: member not found" => Ok(()),
+            outcome => outcome.map(drop),
+        })
+        .await;
     }
 
     /// The members that an alarm CORRUPT names.
     pub async fn corrupt(&self) -> Vec<u64> {
         let request = pb::AlarmRequest { action: 0, member_id: 0, alarm: 2 };
-        let alarms = self.maintenance().alarm(request).await.unwrap().into_inner().alarms;
+        let alarms = granted(async || self.maintenance().alarm(request).await).await.into_inner().alarms;
         alarms.into_iter().filter(|alarm| alarm.alarm == 2).map(|alarm| alarm.member_id).collect()
     }
 

@@ -4,12 +4,11 @@ use http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::cluster::{Member, Process};
-use quorate::wire::etcdserverpb as pb;
+use crate::cluster::{Member, Process, granted};
 
 async fn health(process: &Process) -> Result<(), Status> {
     let mut grpc = tonic::client::Grpc::new(process.channel());
-    grpc.ready().await.unwrap();
+    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let path = PathAndQuery::from_static("/grpc.health.v1.Health/Check");
     grpc.unary(Request::new(()), path, ProstCodec::<(), ()>::default()).await.map(tonic::Response::into_inner)
 }
@@ -18,10 +17,9 @@ async fn health(process: &Process) -> Result<(), Status> {
 async fn a_learner_is_not_said_to_be_serving() {
     let [voter, learner] = Member::several(["m0", "m1"]);
     let first = voter.start(&[&voter], &[]);
-    let request = pb::MemberAddRequest { peer_ur_ls: vec![learner.peer_url()], is_learner: true };
-    first.cluster().member_add(request).await.unwrap();
+    first.add(&learner, true).await;
     let second = learner.start(&[&voter, &learner], &["--initial-cluster-state=existing"]);
-    health(&first).await.unwrap();
+    granted(async || health(&first).await).await;
     let refused = health(&second).await.unwrap_err();
     assert_eq!(
         (refused.code(), refused.message()),

@@ -1,7 +1,6 @@
 //! A member that is removed says so and ends, and is never let in again.
 
 use crate::cluster::{Member, start_all};
-use quorate::wire::etcdserverpb as pb;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_removed_says_so_and_ends_with_0_whenever_it_starts() {
@@ -10,16 +9,7 @@ async fn who_was_removed_says_so_and_ends_with_0_whenever_it_starts() {
     processes[1].put_many(0..20).await;
     let [m0, m1, m2] = &members;
     let id = processes[0].id_of(m2).await;
-    let remove = pb::MemberRemoveRequest { id };
-    let removed = async {
-        let began = std::time::Instant::now();
-        // Refused as unhealthy until the connections have stood a while.
-        while let Err(status) = processes[0].cluster().member_remove(remove).await {
-            assert!(began.elapsed() < crate::cluster::LIMIT, "{status}");
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
-    };
-    removed.await;
+    processes[0].remove(id).await;
     let (code, said) = processes.pop().unwrap().ended();
     assert_eq!(code, Some(0), "as etcd: {said}");
     assert!(said.contains("the member has been permanently removed from the cluster"), "{said}");
@@ -37,7 +27,7 @@ async fn who_was_removed_says_so_and_ends_with_0_whenever_it_starts() {
     assert_eq!(processes[1].members().await.len(), 2);
 
     // Added anew it is another member.
-    processes[0].add(m2).await;
+    processes[0].add(m2, false).await;
     let third = m2.start(&[m0, m1, m2], &["--initial-cluster-state=existing"]);
     third.until_it_holds(0..30).await;
     assert_ne!(third.id_of(m2).await, id);

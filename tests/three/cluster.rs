@@ -1,17 +1,20 @@
 //! The three members, and ways to talk to them.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use quorate::base::KeyRange;
+use quorate::base::{KeyRange, Refusal};
 use quorate::driver::{BootReport, DriverConfig, FoundingMember, Handle, start};
-use quorate::env::TokioEnv;
+use quorate::env::{TokioDisk, TokioEnv};
 use quorate::machine::{Command, Put};
-use quorate::mvcc::RangeQuery;
+use quorate::mvcc::{RangeQuery, View};
 use quorate::node::NodeConfig;
 
 use crate::ports;
+
+/// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
+pub const LIMIT: Duration = Duration::from_secs(90);
 
 const NAMES: [&str; 3] = ["one", "two", "three"];
 
@@ -100,20 +103,52 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), holds).await.expect(what);
+    tokio::time::timeout(LIMIT, holds).await.expect(what);
 }
 
 pub async fn until_ready(handle: &Handle<TokioEnv>) {
     until("the member gets ready", || handle.status().ready).await;
 }
 
+/// Asks again while it is refused, for as long as any step may take: on a busy machine there is an election at any time.
+async fn granted<T>(ask: impl AsyncFn() -> Result<T, Refusal>) -> T {
+    let began = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(refusal) => assert!(began.elapsed() < LIMIT, "{refusal:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Puts a key of this number, once or more.
 pub async fn put(handle: &Handle<TokioEnv>, n: usize) {
     let put = Put { key: format!("key-{n}").into(), value: Bytes::from_static(b"value"), ..Put::default() };
-    handle.propose(Command::Put(put)).await.unwrap();
+    granted(async || handle.propose(Command::Put(put.clone())).await).await;
+}
+
+/// What the member has of all that is acknowledged.
+pub async fn view(handle: &Handle<TokioEnv>) -> View<TokioDisk> {
+    granted(async || handle.view(true).await).await
+}
+
+/// The number of who leads, once there is one.
+pub async fn leader(members: &[Handle<TokioEnv>]) -> usize {
+    let led = || members.iter().position(|member| member.status().is_leader);
+    until("somebody leads", || led().is_some()).await;
+    led().unwrap_or_default()
+}
+
+/// Waits until this member remembers that another has promised to have the log up to here.
+pub async fn until_remembered(handle: &Handle<TokioEnv>, of: &Handle<TokioEnv>, end: u64) {
+    let of = of.identity().member;
+    let remembered = async { while granted(async || handle.promises_held().await).await.of(of).entry.index < end {} };
+    tokio::time::timeout(LIMIT, remembered).await.expect("it is remembered");
 }
 
 /// How many keys it has, and what they and their past digest to.
 pub async fn digest(handle: &Handle<TokioEnv>) -> (i64, u32) {
-    let view = handle.view(true).await.unwrap();
+    let view = view(handle).await;
     (view.range(&RangeQuery::plain(KeyRange::all())).unwrap().count, view.hash_kv(0).unwrap().hash)
 }

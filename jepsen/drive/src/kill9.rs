@@ -50,7 +50,7 @@ pub struct Kill9Args {
     #[arg(long, default_value_t = 600)]
     max_ms: u64,
     /// Seconds a start may take.
-    #[arg(long, default_value_t = 30)]
+    #[arg(long, default_value_t = 180)]
     start_limit: u64,
     /// Where the data directory goes; the system's temporary directory by default.
     #[arg(long)]

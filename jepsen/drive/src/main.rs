@@ -11,6 +11,7 @@ mod ledger;
 mod process;
 mod rawwire;
 mod serve;
+mod sides;
 mod twin;
 
 use std::process::ExitCode;

@@ -256,7 +256,7 @@ async fn serves(url: &str) -> bool {
         let probe = RangeRequest { key: "ready?".into(), ..Default::default() };
         KvClient::new(channel).range(probe).await.ok()
     };
-    matches!(tokio::time::timeout(Duration::from_secs(2), attempt).await, Ok(Some(_)))
+    matches!(tokio::time::timeout(Duration::from_secs(10), attempt).await, Ok(Some(_)))
 }
 
 /// One connection to a server; an encrypted one believes whoever answers.

@@ -31,7 +31,7 @@ pub async fn run(args: ServeArgs) -> Result<bool, Trouble> {
     let home = fresh_home(args.base.as_deref(), "serve")?;
     let launch = Launch::new(&args.bin, &home, &args.flags)?;
     let mut server = launch.start()?;
-    server.ready(Duration::from_secs(60)).await?;
+    server.ready(Duration::from_secs(180)).await?;
     let words: Vec<String> = args.program.iter().map(|word| word.replace("{}", &launch.address())).collect();
     let status = Command::new(&words[0]).args(&words[1..]).kill_on_drop(true).status().await?;
     let lives = server.is_alive();

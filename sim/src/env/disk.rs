@@ -159,6 +159,11 @@ impl SimDisk {
         self.lock().leave_room(room);
     }
 
+    /// Whether there is a limit now to what may be written.
+    pub fn is_bounded(&self) -> bool {
+        self.lock().faults.capacity.is_some()
+    }
+
     /// Whether somebody was ever refused for lack of room.
     pub fn was_full(&self) -> bool {
         self.lock().was_full

@@ -1,7 +1,7 @@
 //! Obligations: while nothing is wrong, the cluster owes answers.
 //!
 //! A time is *quiet* when every member that was started lives, moves and belongs to the cluster, no way is cut, no disk is
-//! held up or bound to fail, and the operator changes nothing. When it has been quiet for [`GRACE`], a request that is asked
+//! held up, short of room or bound to fail, and the operator changes nothing. When it has been quiet for [`GRACE`], a request that is asked
 //! then and answered while it still is may not be refused for want of a leader, room or time, nor left without an answer,
 //! nobody is elected, and no term begins. Whether it is quiet is seen from outside, never asked of the product.
 
@@ -33,17 +33,24 @@ pub struct QuietJudge {
     since: Option<Duration>,
     /// How many had led, and the newest term, when the grace was over.
     owed_from: Option<(usize, u64)>,
-    /// How many lives there had been.
-    lives: u64,
+    /// How many lives there had been, and acts of the operator.
+    changes: u64,
     /// Requests that were owed an answer and had it.
     kept: u64,
 }
 
 impl QuietJudge {
     /// It is looked at whether it is quiet; `elections` and the newest `term` as they are now. A life more than before is
-    /// one that ended unseen. Whether answers began to be owed with this look.
-    pub fn look(&mut self, now: Duration, (quiet, lives): (bool, u64), elections: usize, term: u64) -> (bool, Verdict) {
-        if !quiet || std::mem::replace(&mut self.lives, lives) != lives {
+    /// one that ended unseen, and an act more of the operator one that came and went unseen. Whether answers began to be owed
+    /// with this look.
+    pub fn look(
+        &mut self,
+        now: Duration,
+        (quiet, changes): (bool, u64),
+        elections: usize,
+        term: u64,
+    ) -> (bool, Verdict) {
+        if !quiet || std::mem::replace(&mut self.changes, changes) != changes {
             (self.since, self.owed_from) = (None, None);
             return (false, Ok(()));
         }

@@ -94,9 +94,12 @@ impl Client {
             let ledger = self.world.ledger();
             let times = self.world.lease_times.lock().expect("no judge panics");
             let mut verdict = times.listed(&ledger, began, &got);
-            if let Some(calm) = self.world.calm_since().filter(|calm| began.at >= *calm) {
+            let led_since = self.world.raft().led_since();
+            // Others know no times. Nobody has begun to lead meanwhile, so it is the one who was asked.
+            let led = self.world.leader() == Some(self.member) && began.at >= led_since;
+            if let Some(calm) = self.world.calm_since().filter(|calm| led && began.at >= *calm) {
                 // Whoever began to lead later counts from then.
-                let calm = calm.max(self.world.raft().led_since());
+                let calm = calm.max(led_since);
                 verdict = verdict.and_then(|()| lease_order::listed(&times, &ledger, began, &got, calm));
             }
             drop(times);

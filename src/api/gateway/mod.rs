@@ -9,6 +9,7 @@ mod answers;
 mod json;
 mod requests;
 mod statuses;
+pub mod websocket;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,10 +78,20 @@ where
     if left.is_some_and(|left| left.is_zero()) {
         return error(&late());
     }
-    let mut asked = http::Request::new(Asked::<B>::Made(body));
+    ask::<E, B>(porch, rpc, body, metadata(&head.headers, left), guest).await
+}
+
+/// Asks a method by messages in their frames.
+async fn ask<E, B>(porch: Arc<Porch<E>>, rpc: Rpc, messages: Body, metadata: HeaderMap, guest: Guest) -> Response<Body>
+where
+    E: Env,
+    B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<StdError> + Send,
+{
+    let mut asked = http::Request::new(Asked::<B>::Made(messages));
     *asked.method_mut() = Method::POST;
     *asked.uri_mut() = http::Uri::from_static(rpc.path());
-    *asked.headers_mut() = metadata(&head.headers, left);
+    *asked.headers_mut() = metadata;
     let answer = dispatch::serve(porch, asked, guest).await;
     if rpc.flow() == Flow::Unary {
         unary(answer, &kinds(rpc).output).await

@@ -13,7 +13,7 @@ use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use tonic::body::Body;
 
-use crate::api::gateway;
+use crate::api::gateway::{self, websocket};
 use crate::api::guest::Guest;
 use crate::api::http::manners::{elsewhere, host_named, unescaped, without_host};
 use crate::api::metrics::peers::PeerMetrics;
@@ -103,7 +103,12 @@ where
         return dated(boxed(error(StatusCode::MISDIRECTED_REQUEST, why)));
     }
     let origin = web.allow_origin(request.headers().get(header::ORIGIN));
-    let mut answer = dated(open(porch, web, request, from).await);
+    let answer = open(porch, web, request, from).await;
+    if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+        // Whose pages may speak by a WebSocket no field says; as at etcd's, any may that has a token where one is asked for.
+        return answer;
+    }
+    let mut answer = dated(answer);
     if let Some(origin) = origin {
         let headers = answer.headers_mut();
         let fields = HeaderValue::from_static("accept, content-type, authorization");
@@ -162,6 +167,9 @@ where
     if web.gateway && place.is_none() && request.uri().path().starts_with("/v3/") {
         let is_nameless = porch.handle.asks_who()
             && request.extensions().get::<VerifiedClient>().is_some_and(|client| !client.common_name.is_empty());
+        if !is_nameless && websocket::is_wanted(&request) {
+            return websocket::promise(porch, &request, from.1);
+        }
         if !is_nameless {
             return gateway::serve(porch.clone(), request, from).await;
         }

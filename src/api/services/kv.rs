@@ -22,13 +22,21 @@ const LONG_READ_KEYS: i64 = 1_000;
 impl<E: Env> Session<E> {
     /// Reads a range.
     pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Refusal> {
-        self.placed_range(request).await.map(|(answer, _)| answer)
+        self.ranged(request, false).await.map(|(answer, _)| answer)
     }
 
-    /// Reads a range; a long answer comes with its place, to be kept until it has left.
+    /// Reads a range for a request that has entered; a long answer comes with its place, to be kept until it has left.
     pub async fn placed_range(
         &self,
         request: pb::RangeRequest,
+    ) -> Result<(pb::RangeResponse, Option<LongAnswer>), Refusal> {
+        self.ranged(request, true).await
+    }
+
+    async fn ranged(
+        &self,
+        request: pb::RangeRequest,
+        entered: bool,
     ) -> Result<(pb::RangeResponse, Option<LongAnswer>), Refusal> {
         if !request.serializable && self.handle.facts().is_learner() {
             return Err(Refusal::NotSupportedForLearner);
@@ -37,12 +45,16 @@ impl<E: Env> Session<E> {
         let query = codec::range_from_wire(request)?;
         let _span = draft.begin();
         let begun = Instant::now();
-        let outcome = self.read_range(&query).await;
+        let outcome = self.read_range(&query, entered).await;
         self.metrics.requested("Range", outcome.is_ok(), begun.elapsed());
         outcome
     }
 
-    async fn read_range(&self, query: &RangeQuery) -> Result<(pb::RangeResponse, Option<LongAnswer>), Refusal> {
+    async fn read_range(
+        &self,
+        query: &RangeQuery,
+        entered: bool,
+    ) -> Result<(pb::RangeResponse, Option<LongAnswer>), Refusal> {
         let mut view = self.view_of_range(query, !query.serializable).await?;
         let mut long = None;
         if !is_short(&view, query)? {
@@ -51,7 +63,7 @@ impl<E: Env> Session<E> {
             if long.is_none() {
                 // Who waits holds no view: what is replaced meanwhile would be kept for him.
                 drop(view);
-                long = Some(self.guest().long_read(&patron).await);
+                long = Some(self.guest().long_read(&patron, entered).await);
                 view = self.view_of_range(query, !query.serializable).await?;
             }
         }

@@ -47,3 +47,7 @@ pub const PEER_CONNECTIONS: usize = 1_024;
 
 /// Senders that are not known as members and are answered all the same: those who joined while this member was away.
 pub const PEER_REMOTES: usize = 16;
+
+/// Kinds of lines and peers of which it is known when they were last told: ten kinds of a few members each, and of those who are
+/// none a few. The rest are told as one.
+pub const PEER_COMPLAINTS: usize = 256;

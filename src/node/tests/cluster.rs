@@ -12,6 +12,7 @@ use crate::wal::WalIdentity;
 use crate::wal::{Batch, LogEntry};
 
 mod amnesia;
+mod leases;
 mod rebuild;
 mod room;
 mod snapshots;

@@ -15,9 +15,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::load::{Figures, Reading, SMALL_STORE, Work, drive_as, fill};
-use super::{introduce, median};
+use super::median;
 use crate::badge::Badge;
 use crate::process::{Launch, Server, Trouble, connect};
+use crate::sides::Sides;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Handshakes under way at once.
@@ -32,15 +33,8 @@ const CASES: [(&str, Work, usize); 4] = [
 /// Options.
 #[derive(clap::Args, Clone, Debug)]
 pub struct BenchGuardedArgs {
-    /// Server binary to compare with.
-    #[arg(long)]
-    left_bin: PathBuf,
-    /// Server binary under test.
-    #[arg(long)]
-    right_bin: PathBuf,
-    /// Flag for all servers; may be given several times.
-    #[arg(long = "flag", allow_hyphen_values = true)]
-    flags: Vec<String>,
+    #[command(flatten)]
+    sides: Sides,
     /// The certificate that the encrypted servers show.
     #[arg(long)]
     cert: PathBuf,
@@ -56,9 +50,6 @@ pub struct BenchGuardedArgs {
     /// Seconds of a turn, after one of warm-up.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
-    /// Where the data directories go.
-    #[arg(long)]
-    base: Option<PathBuf>,
 }
 
 /// What stands between a client and the keys.
@@ -79,11 +70,11 @@ struct Post {
 
 /// Runs the cases and prints the tables. True always: a bench measures, it does not judge.
 pub async fn run_guarded(args: BenchGuardedArgs) -> Result<bool, Trouble> {
-    let home = introduce(args.base.as_deref(), "bench-guarded", &args.left_bin, &args.right_bin)?;
+    let home = args.sides.introduce("bench-guarded")?;
     println!();
     let mut posts = Vec::new();
     for guard in GUARDS {
-        for (name, binary) in [("left", &args.left_bin), ("right", &args.right_bin)] {
+        for (name, binary) in args.sides.each() {
             posts.push(post(&args, guard, binary, &home.join(format!("{name}-{guard:?}"))).await?);
         }
     }
@@ -111,7 +102,7 @@ pub async fn run_guarded(args: BenchGuardedArgs) -> Result<bool, Trouble> {
 }
 
 async fn post(args: &BenchGuardedArgs, guard: Guard, binary: &Path, home: &Path) -> Result<Post, Trouble> {
-    let mut flags = args.flags.clone();
+    let mut flags = args.sides.flags.clone();
     if guard == Guard::Encryption {
         flags.push(format!("--cert-file={}", args.cert.display()));
         flags.push(format!("--key-file={}", args.key.display()));

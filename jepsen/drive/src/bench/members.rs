@@ -4,7 +4,7 @@
 //! turns in short windows, so that a slow minute of the machine hits both; the one that waits is not measured. The load
 //! comes from one thread of hand-made frames ([`super::lean`]), whose own costs are told apart. Judges nothing.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,9 +14,10 @@ use quorate::wire::etcdserverpb as pb;
 
 use super::lean::{self, Call};
 use super::load::{SMALL_STORE, fill, key, value};
-use super::{introduce, median};
+use super::median;
 use crate::cluster::members::Cluster;
 use crate::process::{Cost, Trouble, busy_of_all};
+use crate::sides::Sides;
 
 /// Load that is not measured, before each window.
 const WARM_UP: Duration = Duration::from_millis(500);
@@ -27,15 +28,8 @@ const CONNECTIONS: usize = 2;
 /// Options of the bench of clusters.
 #[derive(clap::Args, Clone, Debug)]
 pub struct BenchClusterArgs {
-    /// Server binary to compare with.
-    #[arg(long)]
-    left_bin: PathBuf,
-    /// Server binary under test.
-    #[arg(long)]
-    right_bin: PathBuf,
-    /// Flag for every member of both sides; may be given several times.
-    #[arg(long = "flag", allow_hyphen_values = true)]
-    flags: Vec<String>,
+    #[command(flatten)]
+    sides: Sides,
     /// Members of each side.
     #[arg(long, default_value_t = 3)]
     members: usize,
@@ -51,9 +45,6 @@ pub struct BenchClusterArgs {
     /// Clients of the cases with many.
     #[arg(long, default_value_t = 100)]
     clients: usize,
-    /// Where the data directories go: the disk that is measured.
-    #[arg(long)]
-    base: Option<PathBuf>,
 }
 
 /// Whom the clients ask.
@@ -140,7 +131,7 @@ struct Side {
 
 /// Runs the cases and prints the table. True always: a bench measures, it does not judge.
 pub async fn run_cluster(args: BenchClusterArgs) -> Result<bool, Trouble> {
-    let home = introduce(args.base.as_deref(), "bench-cluster", &args.left_bin, &args.right_bin)?;
+    let home = args.sides.introduce("bench-cluster")?;
     println!(
         "{} members each; {} windows of {} s each side, in turns; values 256 B, keys 38 B; {} clients on {CONNECTIONS} \
          connections to each member asked\n",
@@ -163,8 +154,8 @@ pub async fn run_cluster(args: BenchClusterArgs) -> Result<bool, Trouble> {
 }
 
 async fn begin(args: &BenchClusterArgs, home: &Path, right: bool) -> Result<Side, Trouble> {
-    let (binary, name) = if right { (&args.right_bin, "right") } else { (&args.left_bin, "left") };
-    let mut cluster = Cluster::new(binary, &home.join(name), &args.flags, args.members)?;
+    let (name, binary) = args.sides.one(right);
+    let mut cluster = Cluster::new(binary, &home.join(name), &args.sides.flags, args.members)?;
     cluster.start_all()?;
     cluster.settle().await?;
     let leader = cluster.leader().await?;

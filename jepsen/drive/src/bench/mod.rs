@@ -13,10 +13,11 @@ mod members;
 mod overload;
 mod steady;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use crate::process::{Launch, Server, Trouble, fresh_home};
+use crate::process::{Launch, Server, Trouble};
+use crate::sides::Sides;
 pub use backup::{BackupArgs, run_backup};
 pub use catch_up::{CatchUpArgs, run_catch_up};
 pub use guarded::{BenchGuardedArgs, run_guarded};
@@ -30,15 +31,8 @@ const START_LIMIT: Duration = Duration::from_secs(600);
 /// Options of the bench.
 #[derive(clap::Args, Clone, Debug)]
 pub struct BenchArgs {
-    /// Server binary to compare with.
-    #[arg(long)]
-    left_bin: PathBuf,
-    /// Server binary under test.
-    #[arg(long)]
-    right_bin: PathBuf,
-    /// Flag for both servers; may be given several times.
-    #[arg(long = "flag", allow_hyphen_values = true)]
-    flags: Vec<String>,
+    #[command(flatten)]
+    sides: Sides,
     /// Flag for the left server only.
     #[arg(long = "left-flag", allow_hyphen_values = true)]
     left_flags: Vec<String>,
@@ -57,9 +51,6 @@ pub struct BenchArgs {
     /// Keys of the large store.
     #[arg(long, default_value_t = 1_000_000)]
     keys: u64,
-    /// Where the data directories go: the disk that is measured.
-    #[arg(long)]
-    base: Option<PathBuf>,
 }
 
 /// The cases on a store that is fresh for every measurement.
@@ -81,18 +72,9 @@ const LARGE: [(&str, Work, usize); 5] = [
 ];
 const RESTART: &str = "large: restart after kill -9";
 
-/// The directory of a comparison, whose head is printed.
-fn introduce(base: Option<&Path>, label: &str, left: &Path, right: &Path) -> Result<PathBuf, Trouble> {
-    if cfg!(debug_assertions) {
-        println!("WARNING: the load driver is a debug build; use cargo run --release\n");
-    }
-    println!("left  {}\nright {}", left.display(), right.display());
-    fresh_home(base, label)
-}
-
 /// Runs the cases and prints the tables. True always: a bench measures, it does not judge.
 pub async fn run(args: BenchArgs) -> Result<bool, Trouble> {
-    let home = introduce(args.base.as_deref(), "bench", &args.left_bin, &args.right_bin)?;
+    let home = args.sides.introduce("bench")?;
     println!(
         "{} measurements of {} s each side, in turns; values 256 B, keys 38 B; 100 clients on 4 connections\n",
         args.pairs, args.seconds
@@ -111,9 +93,9 @@ pub async fn run(args: BenchArgs) -> Result<bool, Trouble> {
 
 /// The launch of one side in a directory of its own.
 fn launch(args: &BenchArgs, home: &Path, right: bool, label: &str) -> Result<Launch, Trouble> {
-    let (name, binary, own) =
-        if right { ("right", &args.right_bin, &args.right_flags) } else { ("left", &args.left_bin, &args.left_flags) };
-    let flags: Vec<String> = args.flags.iter().chain(own).cloned().collect();
+    let (name, binary) = args.sides.one(right);
+    let own = if right { &args.right_flags } else { &args.left_flags };
+    let flags: Vec<String> = args.sides.flags.iter().chain(own).cloned().collect();
     Launch::new(binary, &home.join(format!("{name}-{label}")), &flags)
 }
 

@@ -8,7 +8,6 @@
 //! Invariants: both sides get the same flags, a fresh directory on the same disk, and turns that alternate; what is offered
 //! is counted by when it was due, so that what was never answered counts as not good. Judges nothing.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use quorate::base::SeededDice;
@@ -17,22 +16,16 @@ use tokio::net::TcpStream;
 
 use super::lean::{self, HEAD, Lane};
 use super::load::{SMALL_STORE, fill};
+use super::median;
 use super::members::Puts;
-use super::{introduce, median};
 use crate::process::{Cost, Launch, Server, Trouble};
+use crate::sides::Sides;
 
 /// Options of the bench of overload.
 #[derive(clap::Args, Clone, Debug)]
 pub struct OverloadArgs {
-    /// Server binary to compare with.
-    #[arg(long)]
-    left_bin: PathBuf,
-    /// Server binary under test.
-    #[arg(long)]
-    right_bin: PathBuf,
-    /// Flag for both servers; may be given several times.
-    #[arg(long = "flag", allow_hyphen_values = true)]
-    flags: Vec<String>,
+    #[command(flatten)]
+    sides: Sides,
     /// Measurements of each side.
     #[arg(long, default_value_t = 3)]
     pairs: usize,
@@ -48,9 +41,6 @@ pub struct OverloadArgs {
     /// Connections that carry the load.
     #[arg(long, default_value_t = 4)]
     connections: usize,
-    /// Where the data directories go: the disk that is measured.
-    #[arg(long)]
-    base: Option<PathBuf>,
 }
 
 /// What became of an offered load.
@@ -81,7 +71,7 @@ struct Outcome {
 
 /// Runs the bench and prints a table. True always: a bench measures, it does not judge.
 pub async fn run_overload(args: OverloadArgs) -> Result<bool, Trouble> {
-    let home = introduce(args.base.as_deref(), "overload", &args.left_bin, &args.right_bin)?;
+    let home = args.sides.introduce("overload")?;
     println!(
         "{} measurements of {} s each side, in turns; {} times the closed loop's rate over {} connections; good within {} ms\n",
         args.pairs, args.seconds, args.times, args.connections, args.patience
@@ -89,8 +79,8 @@ pub async fn run_overload(args: OverloadArgs) -> Result<bool, Trouble> {
     let mut seen = [Vec::new(), Vec::new()];
     for turn in 0..args.pairs * 2 {
         let right = turn % 2 == 1;
-        let binary = if right { &args.right_bin } else { &args.left_bin };
-        let launch = Launch::new(binary, &home.join(format!("{turn}")), &args.flags)?;
+        let (_, binary) = args.sides.one(right);
+        let launch = Launch::new(binary, &home.join(format!("{turn}")), &args.sides.flags)?;
         let mut server = launch.start()?;
         server.ready(Duration::from_secs(60)).await?;
         fill(&server, SMALL_STORE).await?;

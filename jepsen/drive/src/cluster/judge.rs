@@ -12,13 +12,14 @@ use bytes::Bytes;
 use quorate::client::Client;
 use quorate::wire::etcdserverpb as pb;
 
-use super::members::{Cluster, SETTLE_LIMIT};
+use super::members::{Cluster, SETTLE_LIMIT, until_allowed};
 use super::traffic::{COUNTER, Read, Told, number_of};
 use crate::ledger::Held;
 use crate::process::Trouble;
 
-/// Time without any change after which nothing of what the clients sent is still on its way.
-const QUIET: Duration = Duration::from_secs(2);
+/// Time without any change after which nothing of what the clients sent is still on its way: a member keeps a request for seven
+/// seconds by its flags here, while it looks for a leader.
+const QUIET: Duration = Duration::from_secs(10);
 
 /// Everything there is, as one member has it.
 type Contents = BTreeMap<String, Held>;
@@ -32,7 +33,7 @@ pub async fn judge(
     let mut broken = std::mem::take(&mut told.broken);
     let mut clients = Vec::new();
     for member in &cluster.members {
-        clients.push((member.launch.name.clone(), member.client().await?.within(Some(Duration::from_secs(30)))));
+        clients.push((member.launch.name.clone(), member.client().await?.within(Some(Duration::from_secs(60)))));
     }
     let revision = quiet(&clients).await?;
     if revision < told.floor {
@@ -59,7 +60,8 @@ async fn quiet(clients: &[(String, Client)]) -> Result<i64, Trouble> {
         let mut revisions = Vec::new();
         for (_, client) in clients {
             let probe = pb::RangeRequest { key: "quiet?".into(), serializable: true, ..Default::default() };
-            revisions.push(client.range(probe).await?.header.map_or(0, |header| header.revision));
+            let read = until_allowed("a read", async || client.range(probe.clone()).await).await?;
+            revisions.push(read.header.map_or(0, |header| header.revision));
         }
         if revisions != last {
             (last, since) = (revisions, Instant::now());
@@ -77,7 +79,7 @@ async fn equal_contents(clients: &[(String, Client)], broken: &mut Vec<String>) 
         for serializable in [false, true] {
             let all = Bytes::from_static(&[0]);
             let everything = pb::RangeRequest { key: all.clone(), range_end: all, serializable, ..Default::default() };
-            let answer = client.range(everything).await?;
+            let answer = until_allowed("a read", async || client.range(everything.clone()).await).await?;
             let revision = answer.header.map_or(0, |header| header.revision);
             let there: Contents = answer
                 .kvs
@@ -106,9 +108,9 @@ pub async fn equal_hashes(clients: &[(String, Client)], revision: i64) -> Vec<St
     let mut broken = Vec::new();
     let mut hashes = BTreeSet::new();
     for (name, client) in clients {
-        match client.hash_kv(pb::HashKvRequest { revision }).await {
+        match until_allowed("HashKV", async || client.hash_kv(pb::HashKvRequest { revision }).await).await {
             Ok(answer) => drop(hashes.insert((answer.hash, answer.compact_revision))),
-            Err(why) => broken.push(format!("{name}: HashKV does not answer: {why}")),
+            Err(why) => broken.push(format!("{name}: {why}")),
         }
     }
     if hashes.len() > 1 {
@@ -187,7 +189,7 @@ fn of_events(told: &Told, contents: &Contents) -> Vec<String> {
 /// An answer to a read is what the history says of its revision.
 async fn of_read(name: &str, client: &Client, read: &Read) -> Option<String> {
     let request = pb::RangeRequest { key: read.key.clone().into(), revision: read.revision, ..Default::default() };
-    match client.range(request).await {
+    match until_allowed("a read", async || client.range(request.clone()).await).await {
         Ok(answer) => {
             let found = answer.kvs.first().map(Held::of);
             (found != read.found)

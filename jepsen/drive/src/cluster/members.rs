@@ -12,14 +12,14 @@ use quorate::wire::etcdserverpb as pb;
 use crate::process::{Launch, Server, Trouble};
 
 /// Time a member has for one answer to the examiner itself.
-const ANSWER_TIME: Duration = Duration::from_secs(3);
+const ANSWER_TIME: Duration = Duration::from_secs(10);
 
 /// Time the members have to be of one mind again after something was done to them; election, catching up and the slowest
 /// machine this runs on included.
-pub const SETTLE_LIMIT: Duration = Duration::from_secs(60);
+pub const SETTLE_LIMIT: Duration = Duration::from_secs(180);
 
 /// Time a process has to obey a SIGTERM, or to end because it was removed.
-pub const END_LIMIT: Duration = Duration::from_secs(20);
+pub const END_LIMIT: Duration = Duration::from_secs(120);
 
 /// One member.
 #[derive(Debug)]
@@ -34,6 +34,13 @@ impl Member {
     /// A client that asks this member alone.
     pub async fn client(&self) -> Result<Client, Trouble> {
         client(&[self.launch.url()], ANSWER_TIME).await
+    }
+
+    /// The member's id, as it says itself.
+    pub async fn id(&self) -> Result<u64, Trouble> {
+        let client = self.client().await?;
+        let status = until_allowed("status", async || client.status(pb::StatusRequest::default()).await).await?;
+        Ok(member_id(&status))
     }
 
     /// Starts it; it must not run.
@@ -193,6 +200,24 @@ impl Cluster {
         }
         leaders.dedup();
         if leaders.len() == 1 { Ok(()) } else { Err(format!("several leaders are known: {leaders:x?}").into()) }
+    }
+}
+
+/// Asks until it is allowed: a change waits for a healthy cluster, and on a busy machine there is an election at any time.
+///
+/// # Errors
+/// It is not within [`SETTLE_LIMIT`].
+pub async fn until_allowed<T>(
+    what: &str,
+    ask: impl AsyncFn() -> Result<T, quorate::client::Error>,
+) -> Result<T, Trouble> {
+    let began = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return Ok(answer),
+            Err(why) if began.elapsed() > SETTLE_LIMIT => return Err(format!("{what}: {why}").into()),
+            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
+        }
     }
 }
 

@@ -12,16 +12,15 @@ use rustix::process::Signal;
 use tokio::sync::watch;
 
 use super::judge::equal_hashes;
-use super::members::{Cluster, END_LIMIT, Member, SETTLE_LIMIT, member_id};
+use super::members::{Cluster, END_LIMIT, Member, SETTLE_LIMIT, until_allowed};
 use super::probe::Probe;
 use crate::process::Trouble;
 
 /// Time that is still looked at after writing goes on again: a second gap belongs to the same mishap.
 const AFTERMATH: Duration = Duration::from_secs(1);
 
-/// Time a change of members has until it is allowed: the others must have been heard for five seconds, as in etcd, and a
-/// learner must have caught up.
-const CHANGE_LIMIT: Duration = Duration::from_secs(60);
+/// Times the leadership is moved until it is where it was wanted: on a busy machine others may be elected meanwhile.
+const MOVES: usize = 20;
 
 /// A thing to do to the members.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, clap::ValueEnum)]
@@ -129,7 +128,8 @@ impl Nemesis {
         for member in &self.cluster.members {
             let client = member.client().await?;
             let probe = pb::RangeRequest { key: "hash?".into(), ..Default::default() };
-            revision = revision.min(client.range(probe).await?.header.map_or(0, |header| header.revision));
+            let read = until_allowed("a read", async || client.range(probe.clone()).await).await?;
+            revision = revision.min(read.header.map_or(0, |header| header.revision));
             clients.push((member.launch.name.clone(), client));
         }
         // Each of them has read at this revision or a later one.
@@ -167,46 +167,56 @@ impl Nemesis {
     }
 
     async fn move_leader(&mut self, from: usize, to: usize) -> Result<(), Trouble> {
-        let status = self.cluster.members[to].client().await?.status(pb::StatusRequest::default()).await?;
-        let target_id = member_id(&status);
-        self.cluster.members[from].client().await?.move_leader(pb::MoveLeaderRequest { target_id }).await?;
-        let leader = self.cluster.leader().await?;
-        if leader == to { Ok(()) } else { Err(format!("asked to move to {target_id:x}, and {leader} leads").into()) }
+        let target_id = self.cluster.members[to].id().await?;
+        let mut leads = from;
+        for _ in 0..MOVES {
+            let client = self.cluster.members[leads].client().await?;
+            let moved = client.move_leader(pb::MoveLeaderRequest { target_id }).await;
+            leads = self.cluster.leader().await?;
+            // One that came to lead by itself has it moved to where it is.
+            if moved.is_ok() && leads == to {
+                return Ok(());
+            }
+        }
+        Err(format!("asked {MOVES} times to move to {target_id:x}, and {leads} leads").into())
     }
 
     async fn replace(&mut self, victim: usize, is_dead: bool) -> Result<(), Trouble> {
-        let status = self.cluster.members[victim].client().await?.status(pb::StatusRequest::default()).await?;
-        let id = member_id(&status);
+        let id = self.cluster.members[victim].id().await?;
         let mut gone = self.cluster.members.remove(victim);
         if is_dead {
             gone.kill().await?;
         }
         let _ = self.endpoints.send(self.cluster.urls());
         let client = self.cluster.client().await?;
-        until_allowed("member remove", async || client.member_remove(pb::MemberRemoveRequest { id }).await).await?;
+        // Whose answer was lost is asked again, and was done.
+        let removed = async || match client.member_remove(pb::MemberRemoveRequest { id }).await {
+            Err(why) if why.text() == "etcdserver: member not found" => Ok(()),
+            outcome => outcome.map(drop),
+        };
+        until_allowed("member remove", removed).await?;
         if !is_dead {
             ends_by_itself(&mut gone).await?;
         }
         let launch = self.cluster.next_launch()?;
         let add = pb::MemberAddRequest { peer_ur_ls: vec![launch.peer_url()], is_learner: true };
-        let added = until_allowed("member add", async || client.member_add(add.clone()).await).await?;
-        let id = added.member.ok_or("the answer to member add names no member")?.id;
+        let added = async || match client.member_add(add.clone()).await {
+            Err(why) if why.text() == "etcdserver: Peer URLs already exists" => Ok(()),
+            outcome => outcome.map(drop),
+        };
+        until_allowed("member add", added).await?;
+        let list = async || client.member_list(pb::MemberListRequest { linearizable: true }).await;
+        let mut listed = until_allowed("member list", list).await?.members.into_iter();
+        let added = listed.find(|member| member.peer_ur_ls == add.peer_ur_ls);
+        let id = added.ok_or("the member that was added is not listed")?.id;
         self.cluster.join(launch)?;
-        until_allowed("member promote", async || client.member_promote(pb::MemberPromoteRequest { id }).await).await?;
+        let promoted = async || match client.member_promote(pb::MemberPromoteRequest { id }).await {
+            Err(why) if why.text() == "etcdserver: can only promote a learner member" => Ok(()),
+            outcome => outcome.map(drop),
+        };
+        until_allowed("member promote", promoted).await?;
         let _ = self.endpoints.send(self.cluster.urls());
         Ok(())
-    }
-}
-
-/// Asks until it is allowed.
-async fn until_allowed<T>(what: &str, ask: impl AsyncFn() -> Result<T, quorate::client::Error>) -> Result<T, Trouble> {
-    let began = Instant::now();
-    loop {
-        match ask().await {
-            Ok(answer) => return Ok(answer),
-            Err(why) if began.elapsed() > CHANGE_LIMIT => return Err(format!("{what}: {why}").into()),
-            Err(_) => tokio::time::sleep(Duration::from_millis(200)).await,
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use quorate::wire::etcdserverpb::request_op::Request;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::members::client;
+use super::members::{SETTLE_LIMIT, client};
 use crate::ledger::{Held, Ledger, Write};
 use crate::process::Trouble;
 
@@ -152,9 +152,9 @@ impl Traffic {
         told.floor = self.common.floor.load(Ordering::SeqCst);
         // The watcher goes last: it has to see what was acknowledged.
         let last = told.changes.iter().map(|(_, revision)| *revision).max().unwrap_or(0);
-        let caught_up = tokio::time::timeout(Duration::from_secs(20), self.seen.wait_for(|seen| *seen >= last)).await;
+        let caught_up = tokio::time::timeout(SETTLE_LIMIT, self.seen.wait_for(|seen| *seen >= last)).await;
         if !matches!(caught_up, Ok(Ok(_))) {
-            told.broken.push(format!("the watcher did not see revision {last} within 20 s"));
+            told.broken.push(format!("the watcher did not see revision {last} within {SETTLE_LIMIT:?}"));
         }
         self.common.stop.store(true, Ordering::SeqCst);
         drop(caught_up);

@@ -8,7 +8,6 @@ mod case;
 mod cases;
 mod pings;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -19,35 +18,26 @@ use tokio::net::TcpStream;
 
 use case::{Case, Judge};
 
-use crate::process::{Launch, Server, Trouble, connect, fresh_home};
+use crate::process::{Launch, Server, Trouble, connect};
+use crate::sides::Sides;
 
 /// How long both servers are waited for; a stream that stays open that long on both is an answer too.
 const PATIENCE: Duration = Duration::from_millis(1_500);
 
 /// How long one is waited for when the other has answered: on a busy machine, slow is not open.
-const LONGER: Duration = Duration::from_secs(20);
+const LONGER: Duration = Duration::from_secs(60);
 
 /// Options of the raw cases.
 #[derive(clap::Args, Clone, Debug)]
 pub struct RawArgs {
-    /// Server binary to compare with.
-    #[arg(long)]
-    left_bin: PathBuf,
-    /// Server binary under test.
-    #[arg(long)]
-    right_bin: PathBuf,
-    /// Flag for both servers; may be given several times.
-    #[arg(long = "flag", allow_hyphen_values = true)]
-    flags: Vec<String>,
+    #[command(flatten)]
+    sides: Sides,
     /// Only cases whose name contains this.
     #[arg(long)]
     case: Option<String>,
     /// Print every outcome.
     #[arg(long)]
     verbose: bool,
-    /// Where the data directories go.
-    #[arg(long)]
-    base: Option<PathBuf>,
 }
 
 /// What came back.
@@ -85,16 +75,16 @@ impl PartialEq for Shown {
 
 /// Runs the cases; true when none differed.
 pub async fn run(args: RawArgs) -> Result<bool, Trouble> {
-    let home = fresh_home(args.base.as_deref(), "rawwire")?;
+    let home = args.sides.home("rawwire")?;
     let mut servers = Vec::new();
     let mut launches = Vec::new();
-    for (name, binary) in [("left", &args.left_bin), ("right", &args.right_bin)] {
-        let launch = Launch::new(binary, &home.join(name), &args.flags)?;
+    for (name, binary) in args.sides.each() {
+        let launch = Launch::new(binary, &home.join(name), &args.sides.flags)?;
         servers.push(launch.start()?);
         launches.push(launch);
     }
     for server in &mut servers {
-        server.ready(Duration::from_secs(60)).await?;
+        server.ready(Duration::from_secs(180)).await?;
     }
     let (mut count, mut differences) = (0, 0);
     for case in cases::all() {

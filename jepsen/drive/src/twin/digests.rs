@@ -13,10 +13,10 @@ use super::step::Step;
 use crate::process::{Launch, Server, Trouble};
 
 /// A server starts, or ends, within this time.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Two digests become equal within this time, or differ.
-const DIGEST_LIMIT: Duration = Duration::from_secs(5);
+const DIGEST_LIMIT: Duration = Duration::from_secs(60);
 
 /// Compactions beyond the ten that are remembered.
 const COMPACTIONS: i64 = 14;

@@ -4,7 +4,6 @@
 //! be full at different moments, since the bytes on disk are their own business: from there on the answers are compared
 //! without revisions.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -19,7 +18,8 @@ use super::reply::Reply;
 use super::side::{Heard, Side};
 use super::step::Step;
 use super::table::Table;
-use crate::process::{Trouble, fresh_home};
+use crate::process::Trouble;
+use crate::sides::Sides;
 
 /// The quota of the quota walk.
 const QUOTA: usize = 16 << 20;
@@ -29,23 +29,13 @@ const FILL: usize = 256 << 10;
 /// Options of the edges.
 #[derive(clap::Args, Clone, Debug)]
 pub struct EdgesArgs {
-    /// Server binary to compare with.
-    #[arg(long)]
-    left_bin: PathBuf,
-    /// Server binary under test.
-    #[arg(long)]
-    right_bin: PathBuf,
-    /// Flag for both servers; may be given several times.
-    #[arg(long = "flag", allow_hyphen_values = true)]
-    flags: Vec<String>,
-    /// Where the data directories go.
-    #[arg(long)]
-    base: Option<PathBuf>,
+    #[command(flatten)]
+    sides: Sides,
 }
 
 /// Runs the walks; true when none differed.
 pub async fn run(args: EdgesArgs) -> Result<bool, Trouble> {
-    let home = fresh_home(args.base.as_deref(), "edges")?;
+    let home = args.sides.home("edges")?;
     let mut equal = true;
     let walks =
         [("fragments", fragments()), ("many revisions", many_revisions()), ("one wide revision", wide_revision())];
@@ -59,7 +49,8 @@ pub async fn run(args: EdgesArgs) -> Result<bool, Trouble> {
     let table = lane(&args, &home.join("quota"), &quota).open(0).await?;
     equal &= report("full quota", full_quota(&table).await);
     drop(table);
-    let digests = digests::walk(&args.left_bin, &args.right_bin, &home.join("digests"), &args.flags).await;
+    let digests =
+        digests::walk(&args.sides.left_bin, &args.sides.right_bin, &home.join("digests"), &args.sides.flags).await;
     equal &= report("digests of compactions", digests);
     if equal {
         std::fs::remove_dir_all(&home)?;
@@ -79,9 +70,9 @@ fn lane(args: &EdgesArgs, home: &std::path::Path, flags: &[String]) -> Lane {
     let args = TwinArgs {
         left: None,
         right: None,
-        left_bin: Some(args.left_bin.clone()),
-        right_bin: Some(args.right_bin.clone()),
-        flags: args.flags.iter().chain(flags).cloned().collect(),
+        left_bin: Some(args.sides.left_bin.clone()),
+        right_bin: Some(args.sides.right_bin.clone()),
+        flags: args.sides.flags.iter().chain(flags).cloned().collect(),
         left_flags: Vec::new(),
         right_flags: Vec::new(),
         seeds: 0..1,

@@ -22,7 +22,7 @@ use crate::process::{Launch, Trouble};
 /// Events are drained and compared at least every so many steps.
 const DRAIN_EVERY: u64 = 40;
 /// A pair of servers must serve within this time.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(180);
 
 /// One lane.
 pub(super) struct Lane {

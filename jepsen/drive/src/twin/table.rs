@@ -14,7 +14,7 @@ use super::watching::Watching;
 use crate::process::{Server, Trouble};
 
 /// A compaction must have made its digest within this time.
-const DIGEST_LIMIT: Duration = Duration::from_secs(5);
+const DIGEST_LIMIT: Duration = Duration::from_secs(60);
 
 /// Two answers that are not equal.
 #[derive(Debug)]

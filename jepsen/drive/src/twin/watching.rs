@@ -22,7 +22,7 @@ use super::reply::plain_header;
 use super::side::Side;
 
 /// How long an event may take; only ever used up by a server that lost it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Why watching stopped: the text of a difference.
 pub type Finding = String;

@@ -14,8 +14,13 @@ impl Cluster {
     }
 
     /// The member starts again, on this copy of its disk.
-    fn put_back(&mut self, n: usize, (hard_state, log): Copied, life: u64) {
-        let founders: Vec<MemberId> = (0..self.seats.len()).map(id).collect();
+    fn put_back(&mut self, n: usize, copied: Copied, life: u64) {
+        self.put_back_among(self.seats.len(), n, copied, life);
+    }
+
+    /// The same where the first so many are the founders.
+    fn put_back_among(&mut self, founders: usize, n: usize, (hard_state, log): Copied, life: u64) {
+        let founders: Vec<MemberId> = (0..founders).map(id).collect();
         self.seats[n] = seat(n, hard_state, log, &founders, life);
         self.seats[n].node.doubt(&Promises::default());
     }
@@ -94,6 +99,43 @@ fn the_leader_gives_back_what_an_older_copy_lacks_and_then_it_votes() {
     let new = cluster.elect();
     assert_eq!(new, second, "the third lacks what was committed");
     assert_eq!(cluster.keys(third), 3);
+}
+
+/// What it says is lost on one whose log it counts on; a refusal would tell it, and it sends nothing that could be refused.
+#[test]
+fn a_leader_that_an_older_copy_does_not_know_is_asked_and_gives_back_what_is_lacked() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let second = (leader + 1) % 3;
+    let copy = cluster.copied(second);
+    let mut added = cluster.change(leader, MemberChange::Add(member(3)));
+    cluster.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
+    cluster.settle();
+    done(&mut added);
+    cluster.pass(5);
+    let (reply, _moved) = Reply::pair();
+    cluster.step(leader, Input::HandOver { to: Some(id(3)), reply });
+    cluster.pass(2);
+    assert_eq!(cluster.leader(), Some(3));
+    cluster.write(3, "after");
+    cluster.put_back_among(3, second, copy, 1);
+    assert_eq!(cluster.seats[second].facts.counted_on_by(), None);
+    cluster.pass(3);
+    assert_eq!(cluster.seats[second].facts.counted_on_by(), Some(id(3)), "it is no member there, and leads");
+    for known in (0..3).filter(|n| *n != second) {
+        assert!(matches!(cluster.recollect(second, known), Recalled::Forgets { .. }));
+    }
+    assert_eq!(cluster.seats[second].facts.counted_on_by(), Some(id(3)), "whatever others say");
+    cluster.pass(20);
+    assert_eq!(cluster.seats[second].facts.status().members.len(), 3, "of those it knows nobody leads");
+    let _ = cluster.recollect(second, 3);
+    cluster.pass(3);
+    let _ = cluster.recollect(second, 3);
+    cluster.pass(3);
+    assert!(!cluster.seats[second].facts.doubts());
+    assert_eq!(cluster.seats[second].facts.counted_on_by(), None);
+    assert_eq!((cluster.seats[second].facts.status().members.len(), cluster.keys(second)), (4, 1));
 }
 
 #[test]

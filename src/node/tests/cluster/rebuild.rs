@@ -339,7 +339,8 @@ fn that_a_disk_is_full_is_told_until_it_is_heard() {
         cluster.seats[n].facts.status().alarms.contains(&(id(of), AlarmKind::NoSpace))
     };
     let room = |cluster: &mut Cluster, n: usize, short| {
-        cluster.step(n, Input::Room { part: DiskPart::History, short });
+        let tried = cluster.now;
+        cluster.step(n, Input::Room { part: DiskPart::History, short, tried });
         cluster.pass(1);
     };
     let (mut cluster, leader, late) = with_one_far_behind();

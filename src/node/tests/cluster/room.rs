@@ -75,6 +75,46 @@ fn what_frees_room_is_taken_in_while_history_cannot_be_written() {
     assert_eq!(ask(&put("small")), Err(Refusal::TooManyRequests), "nor is there room now");
 }
 
+/// Whoever disarmed the alarm made room first: what was found missing before that says nothing.
+#[test]
+fn a_disarmed_alarm_is_not_raised_by_what_was_found_before() {
+    let mut bench = Bench::new(config());
+    let ask = |bench: &mut Bench, command: &Command| {
+        let mut answer = bench.propose(command);
+        bench.settle();
+        answered(&mut answer).expect("answered").map(|_| ())
+    };
+    let looks = |bench: &mut Bench| {
+        let looks = bench.outputs.iter().any(|output| matches!(output, Output::LookForRoom));
+        bench.outputs.clear();
+        looks
+    };
+    let disarmed = Command::Alarm { action: AlarmAction::Deactivate, member: MEMBER, kind: AlarmKind::NoSpace };
+    let stands = |bench: &Bench| bench.facts.has_alarm(AlarmKind::NoSpace);
+    for part in [DiskPart::Log, DiskPart::History] {
+        let tried = bench.now;
+        bench.step(Input::Room { part, short: true, tried });
+        bench.settle();
+        assert!(stands(&bench));
+        assert_eq!(ask(&mut bench, &put("refused")), Err(Refusal::NoSpace));
+        bench.now = bench.now.plus(Duration::from_millis(1));
+        bench.outputs.clear();
+        assert_eq!(ask(&mut bench, &disarmed), Ok(()));
+        assert!(looks(&mut bench), "{part:?}");
+        for late in [Input::Room { part, short: true, tried }, Input::OutlinePutOff { tried }] {
+            bench.step(late);
+            bench.settle();
+            assert!(!stands(&bench) && looks(&mut bench), "{part:?}");
+            assert_eq!(ask(&mut bench, &put("taken in")), Ok(()), "{part:?}");
+        }
+        bench.step(Input::Room { part, short: true, tried: bench.now });
+        bench.settle();
+        assert!(stands(&bench), "{part:?}");
+        bench.step(Input::Room { part, short: false, tried: bench.now });
+        assert_eq!(ask(&mut bench, &disarmed), Ok(()));
+    }
+}
+
 #[test]
 fn what_is_committed_while_a_snapshot_is_installed_is_bounded_and_goes_on_afterwards() {
     let (mut cluster, leader, late) = with_one_far_behind();
@@ -177,7 +217,8 @@ fn who_installs_without_room_asks_for_it() {
     cluster.pass(15);
     assert_eq!(cluster.seats[late].installs.len(), 1, "it installs");
     cluster.seats[late].room.clear();
-    cluster.step(late, Input::Room { part: DiskPart::History, short: true });
+    let tried = cluster.now;
+    cluster.step(late, Input::Room { part: DiskPart::History, short: true, tried });
     cluster.settle();
     assert_eq!(cluster.seats[late].room, ["give"], "what the log keeps for use again");
     cluster.pass(usize::try_from(limits::TICKS_BETWEEN_LOOKS).expect("a few"));

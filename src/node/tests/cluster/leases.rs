@@ -1,0 +1,79 @@
+//! Which leases there are and what keys they have, as any member is asked.
+
+use super::*;
+
+type Keys = Receiver<Result<Option<(i64, Vec<Bytes>)>, Refusal>>;
+
+impl Cluster {
+    fn keys_of_lease(&mut self, n: usize, id: LeaseId) -> Keys {
+        let (reply, answer) = Reply::pair();
+        self.step(n, Input::Lease(LeaseQuestion::Keys { id, reply }));
+        answer
+    }
+
+    fn leases(&mut self, n: usize) -> Receiver<Result<Vec<LeaseId>, Refusal>> {
+        let (reply, answer) = Reply::pair();
+        self.step(n, Input::Lease(LeaseQuestion::Leases { reply }));
+        answer
+    }
+}
+
+/// A cluster with a lease that has a key, and one that ends sooner and has none; its leader.
+fn with_leases() -> (Cluster, usize) {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let attached = Put { key: "a".into(), lease: 42, ..Put::default() };
+    let [long, short] = [(42, 90), (43, 50)].map(|(id, ttl)| Command::LeaseGrant { id, ttl });
+    for command in [long, short, Command::Put(attached)] {
+        let mut written = cluster.propose(leader, &command);
+        cluster.settle();
+        done(&mut written);
+    }
+    (cluster, leader)
+}
+
+#[test]
+fn every_member_tells_which_leases_there_are_and_their_keys() {
+    let (mut cluster, leader) = with_leases();
+    for n in 0..3 {
+        let [mut held, mut bare, mut none] = [42, 43, 44].map(|id| cluster.keys_of_lease(n, id));
+        let mut all = cluster.leases(n);
+        cluster.settle();
+        assert_eq!(done(&mut held), Some((90, vec![Bytes::from_static(b"a")])));
+        assert_eq!((done(&mut bare), done(&mut none)), (Some((50, Vec::new())), None));
+        let order = if n == leader { [43, 42] } else { [42, 43] };
+        assert_eq!(done(&mut all), order, "only the leader knows which ends sooner");
+    }
+}
+
+#[test]
+fn what_may_be_gone_is_not_told() {
+    let (mut cluster, leader) = with_leases();
+    let cut = (leader + 1) % 3;
+    cluster.cut.insert(id(cut));
+    let mut revoked = cluster.propose(leader, &Command::LeaseRevoke { id: 42, expiry: None });
+    cluster.settle();
+    done(&mut revoked);
+    let (mut keys, mut all) = (cluster.keys_of_lease(cut, 42), cluster.leases(cut));
+    cluster.settle();
+    assert!(answered(&mut keys).is_none() && answered(&mut all).is_none(), "it has 42 still");
+    cluster.cut.clear();
+    cluster.pass(30);
+    assert_eq!((done(&mut keys), done(&mut all)), (None, vec![43]));
+}
+
+#[test]
+fn a_member_alone_tells_nothing_before_it_has_applied_what_it_acknowledged() {
+    let mut cluster = Cluster::new(1);
+    cluster.elect();
+    cluster.pass(2);
+    let mut granted = cluster.propose(0, &Command::LeaseGrant { id: 42, ttl: 90 });
+    cluster.settle();
+    done(&mut granted);
+    cluster.restart(0, 1);
+    let (mut keys, mut all) = (cluster.keys_of_lease(0, 42), cluster.leases(0));
+    assert!(answered(&mut keys).is_none() && answered(&mut all).is_none());
+    cluster.pass(30);
+    assert_eq!((done(&mut keys), done(&mut all)), (Some((90, Vec::new())), vec![42]));
+}
