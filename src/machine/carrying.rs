@@ -31,7 +31,7 @@ pub(super) struct UnderWay<D: Disk> {
     pub(super) digest: u64,
     /// What is to be told of it.
     pub(super) told: Vec<Event>,
-    pub(super) rest: Rest<D>,
+    pub(super) rest: Box<Rest<D>>,
 }
 
 /// What is left of a command.
@@ -50,7 +50,7 @@ enum Stage {
 /// What came of a slice.
 pub(super) enum Carried<D: Disk> {
     Done(Result<Answer, Refusal>),
-    Paused(Rest<D>),
+    Paused(Box<Rest<D>>),
 }
 
 /// What a command is carried out on.
@@ -65,14 +65,14 @@ impl<D: Disk> Grounds<'_, D> {
     pub(super) fn carry_out(
         self,
         command: &Command,
-        rest: Option<Rest<D>>,
+        rest: Option<Box<Rest<D>>>,
         backing_bytes: usize,
         told: &Told<'_>,
         (slice, events): (&mut Slice, &mut Vec<Event>),
     ) -> Result<Carried<D>, Wrong> {
         let Self { store, leases } = self;
         let (stage, mut write) = match rest {
-            Some(Rest { stage, paused }) => (Some(stage), store.take_up(paused, told.wants_prev)),
+            Some(rest) => (Some(rest.stage), store.take_up(rest.paused, told.wants_prev)),
             None => (None, store.begin(told.wants_prev)),
         };
         let mut writer = Writer { write: &mut write, leases, backing_bytes };
@@ -99,7 +99,7 @@ impl<D: Disk> Grounds<'_, D> {
         if !is_done {
             let (paused, changes) = write.pause();
             *events = changes;
-            return Ok(Carried::Paused(Rest { stage, paused }));
+            return Ok(Carried::Paused(Box::new(Rest { stage, paused })));
         }
         *events = write.commit();
         Ok(Carried::Done(Ok(match stage {

@@ -322,7 +322,7 @@ impl<D: Disk> Machine<D> {
     fn perform(
         &mut self,
         command: &Command,
-        (asker, rest): (Option<&Asker>, Option<Rest<D>>),
+        (asker, rest): (Option<&Asker>, Option<Box<Rest<D>>>),
         backing_bytes: usize,
         told: &Told<'_>,
         (slice, events): (&mut Slice, &mut Vec<Event>),

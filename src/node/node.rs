@@ -12,7 +12,7 @@ use super::config::NodeConfig;
 use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
-use super::input::{Input, LeaseQuestion, Reply};
+use super::input::{Input, LeaseQuestion, Reply, WatchInput};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
@@ -178,8 +178,7 @@ impl<D: Disk> Node<D> {
             Input::Read { linearizable: true, reply } => self.reads.add(now, Question::View(reply)),
             Input::Lease(question) => self.lease_question(question, now),
             Input::CheckLeases { asker, access, reply } => reply.send(self.check_leases(asker.as_ref(), access)),
-            Input::Watch(input) if self.is_carrying_out() || self.watches.is_waiting() => self.watches.wait(input),
-            Input::Watch(input) => self.watches.input(input, self.machine.auth(), self.hub_now()),
+            Input::Watch(input) => self.watch(input),
             Input::Persisted { number } => self.persisted(number, out),
             Input::Peer(message) => self.peer_message(message, now, out),
             Input::Unreachable(member) => {
@@ -190,10 +189,7 @@ impl<D: Disk> Node<D> {
             Input::SnapshotOffered { message, reply } => reply.send(self.snapshot_offered(*message, now, out)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, now, out),
-            Input::Rebuilt(machine) => {
-                let rebuilt = self.rebuilt(*machine, now, out);
-                self.wrong = rebuilt.err().or(self.wrong.take());
-            }
+            Input::Rebuilt(machine) => self.wrong = self.rebuilt(*machine, now, out).err().or(self.wrong.take()),
             Input::Show { reply } => reply.send(self.show()),
             Input::StateAsked { to, reply } => self.state_asked(to, reply, out),
             Input::AdvanceElection { ticks, reply } => {
@@ -233,6 +229,14 @@ impl<D: Disk> Node<D> {
                 self.stopping = true;
                 self.draining.push(reply);
             }
+        }
+    }
+
+    fn watch(&mut self, input: WatchInput) {
+        if self.is_carrying_out() || self.watches.is_waiting() {
+            self.watches.wait(input);
+        } else {
+            self.watches.input(input, self.machine.auth(), self.hub_now());
         }
     }
 

@@ -83,7 +83,7 @@ impl Watches {
     /// Tells the watchers of one revision, where it is a new one. Of what was carried out in slices only those events may be
     /// there that somebody is told of.
     pub(super) fn applied(&mut self, revision: i64, events: Vec<Event>) {
-        if !self.hub.has_watchers() || revision <= self.hub.seen() {
+        if !self.hub.has_watchers() || events.is_empty() && revision <= self.hub.seen() {
             return;
         }
         let shared: Vec<Arc<SharedEvent>> = events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
