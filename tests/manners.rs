@@ -22,3 +22,5 @@ mod process;
 mod start;
 #[path = "manners/stop.rs"]
 mod stop;
+#[path = "manners/terminal.rs"]
+mod terminal;

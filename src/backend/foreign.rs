@@ -43,6 +43,10 @@ pub struct Foreign {
 impl Foreign {
     /// Reads them from `database`, which errors call `name`.
     pub fn read<S: Source>(database: &Database<S>, name: &str, seen: &mut Seen) -> Result<Self, Wrong> {
+        if !database.buckets().any(|bucket| bucket[..] == *names::META) {
+            let what = "it is no database of etcd, or not a whole one: it has no bucket meta";
+            return Err(Wrong::corrupt(name, 0, what));
+        }
         let mut foreign = Self { compacted: -1, ..Self::default() };
         let mut each = |bucket: &[u8], take: &mut dyn FnMut(&Bytes, Bytes) -> Result<(), String>| {
             let mut walk = database.walk(bucket, seen);

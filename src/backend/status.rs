@@ -27,6 +27,8 @@ pub struct FileStatus {
 
 /// Reads all of `database`, which errors call `name`. `heard` is told of the bytes that were looked at.
 pub fn status<S: Source>(database: &Database<S>, name: &str, heard: &mut dyn FnMut(u64)) -> Result<FileStatus, Wrong> {
+    // Beyond what is needed to read it, as etcdutl.
+    database.check_metas()?;
     let mut seen = database.unseen();
     let mut told = FileStatus { hash: 0, revision: 0, keys: 0, bytes: database.bytes(), version: String::new() };
     // As a store builds its index: sorted at the end, whatever the keys are like.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::auth::{AuthCommand, PasswordHash, Permission, PermissionKind};
 use crate::base::{KeyRange, MemberId, Refusal, Wrong};
-use crate::bbolt::{Database, Memory};
+use crate::bbolt::{Database, Memory, Writer};
 use crate::env::{MemoryDisk, run_ready};
 use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, Member, Shown, codec};
 use crate::mvcc::{Import, ReadFailure, StoreOptions, StorePosition};
@@ -223,6 +223,21 @@ fn a_file_is_of_one_moment_whatever_happens_meanwhile() {
         }
     }
     assert!(number > 20 && file == whole);
+}
+
+#[test]
+fn a_database_of_others_is_refused() {
+    let written = |writer: &mut Writer| {
+        writer.begin(b"key");
+        writer.end();
+        writer.finish()
+    };
+    let mut writer = Writer::new(written(&mut Writer::measure()));
+    written(&mut writer);
+    let database = open(writer.take(writer.ready()).to_vec());
+    let refused = Foreign::read(&database, "snapshot", &mut database.unseen()).unwrap_err();
+    assert!(refused.to_string().contains("no bucket meta"), "{refused}");
+    assert!(status(&database, "snapshot", &mut |_| ()).is_err());
 }
 
 #[test]

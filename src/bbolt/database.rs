@@ -39,6 +39,11 @@ impl<S: Source> Database<S> {
         self.pages.unseen()
     }
 
+    /// Holds both meta pages to what they must say of themselves. The older one is not needed to read the file.
+    pub fn check_metas(&self) -> Result<(), Wrong> {
+        (0..2).try_for_each(|id| self.pages.check_meta(id))
+    }
+
     /// The entries of a bucket in order; none of one that is not there. No page of it may be in `seen`.
     pub fn walk<'a>(&'a self, bucket: &[u8], seen: &'a mut Seen) -> Walk<'a, S> {
         let root = self.buckets.iter().find(|(name, _)| name[..] == *bucket).map(|(_, root)| root.clone());

@@ -80,6 +80,19 @@ impl<S: Source> Pages<S> {
         Wrong::corrupt(self.name.clone(), page.saturating_mul(self.page_bytes), what)
     }
 
+    /// Whether page `id` says that it is a meta page, and which.
+    pub(super) fn check_meta(&self, id: u64) -> Result<(), Wrong> {
+        let mut head = [0; HEAD_BYTES];
+        self.fill(id, 0, &mut head)?;
+        match Head::decode(&head) {
+            head if head.id != id => Err(self.damaged(id, format!("page {id} says it is page {}", head.id))),
+            head if head.flags != META => {
+                Err(self.damaged(id, format!("page {id}: it is no meta page, but {:#x}", head.flags)))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Page `id` with those that belong to it. None of them may have been seen before.
     pub(super) fn page(&self, id: u64, seen: &mut Seen) -> Result<Page, Wrong> {
         if id < 2 || id >= self.pages {

@@ -221,7 +221,7 @@ impl Client {
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
-        let (place, wire) = self.wire(deadline, false);
+        let (place, wire) = self.wire(deadline);
         let visit = Visit { shared: &self.shared, place, answered: false, why: String::new() };
         let answer = send(wire).await;
         visit.ended(&answer);
@@ -246,7 +246,13 @@ impl Client {
     /// The next endpoint, by its place in the list, and its channel for a stream: no timeout, because a stream lives as
     /// long as it is wanted. A member that has no leader ends it.
     pub(super) fn stream_wire(&self) -> (usize, Wire) {
-        self.wire(None, true)
+        self.other_stream_wire(&[])
+    }
+
+    /// As [`Self::stream_wire`], at another place than those that are asked already, while there are others.
+    pub(super) fn other_stream_wire(&self, asked: &[usize]) -> (usize, Wire) {
+        let place = self.shared.rotation.take_other(asked, Instant::now());
+        (place, self.wire_to(place, None, true))
     }
 
     /// Nobody answers at this place: what comes next goes elsewhere for a while.
@@ -260,12 +266,16 @@ impl Client {
     }
 
     /// The endpoint whose turn it is, by its place in the list, and its channel.
-    fn wire(&self, deadline: Option<Instant>, needs_leader: bool) -> (usize, Wire) {
+    fn wire(&self, deadline: Option<Instant>) -> (usize, Wire) {
         let place = self.shared.rotation.take(Instant::now());
+        (place, self.wire_to(place, deadline, false))
+    }
+
+    fn wire_to(&self, place: usize, deadline: Option<Instant>, needs_leader: bool) -> Wire {
         let token = self.shared.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let attach = Attach { token, needs_leader, timeout };
-        (place, InterceptedService::new(self.shared.channels[place].1.clone(), attach))
+        InterceptedService::new(self.shared.channels[place].1.clone(), attach)
     }
 
     /// Whether a refusal with this text is for a token that another one may replace.

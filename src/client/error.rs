@@ -74,11 +74,21 @@ impl From<Status> for Error {
         if caused_by::<TimeoutExpired>(&status) {
             return Error::Deadline;
         }
+        if let Some(text) = too_large(status.message()) {
+            return Error::Answered(Code::ResourceExhausted, text);
+        }
         match status.code() {
             Code::DeadlineExceeded if !status.message().starts_with("etcdserver: ") => Error::Deadline,
             code => Error::Answered(code, status.message().to_owned()),
         }
     }
+}
+
+/// What etcd's client says of an answer that is larger than it may be, where the library below said so: it has no code for that.
+fn too_large(text: &str) -> Option<String> {
+    let sizes = text.strip_prefix("Error, decoded message length too large: found ")?;
+    let (found, limit) = sizes.split_once(" bytes, the limit is: ")?;
+    Some(format!("grpc: received message larger than max ({found} vs. {})", limit.strip_suffix(" bytes")?))
 }
 
 /// True when the request cannot have reached a server: the connection was never made, or was found closed before the

@@ -123,42 +123,50 @@ impl KeepAlive {
         let patience = (self.granted / 6).min(LONGEST_PATIENCE);
         let mut refreshed = false;
         let mut asked = FuturesUnordered::new();
-        let (mut place, first) = self.ask();
+        // Where they are asked, in the order in which they were.
+        let mut places = Vec::new();
+        let (place, first) = self.ask(&places);
+        places.push(place);
         asked.push(first);
         loop {
-            match timeout(patience, asked.next()).await {
-                Ok(Some(Ok(renewed))) => {
+            let answered = match timeout(patience, asked.next()).await {
+                Ok(answered) => {
+                    let (place, answer) = answered.expect("whoever failed was replaced");
+                    places.retain(|asked| *asked != place);
+                    Some(answer)
+                }
+                Err(_) => None,
+            };
+            match answered {
+                Some(Ok(renewed)) => {
                     self.client.is_heard(renewed.line.place);
                     return Ok(renewed);
                 }
-                Ok(Some(Err(status))) if self.client.may_refresh(status.message()) && !refreshed => {
+                Some(Err(status)) if self.client.may_refresh(status.message()) && !refreshed => {
                     refreshed = true;
                     self.client.authenticate().await?;
                 }
                 // Another may still renew it, whatever this one says: a learner refuses, and knows nothing.
-                Ok(Some(Err(_))) if !asked.is_empty() => continue,
-                Ok(Some(Err(status)))
-                    if !matches!(status.code(), Code::Unavailable | Code::Internal) && !lost(&status) =>
-                {
+                Some(Err(_)) if !asked.is_empty() => continue,
+                Some(Err(status)) if !matches!(status.code(), Code::Unavailable | Code::Internal) && !lost(&status) => {
                     return Err(status.into());
                 }
-                Ok(Some(Err(_))) => sleep(REOPEN_AFTER).await,
-                Ok(None) => unreachable!("whoever failed was replaced"),
-                Err(_) if asked.len() >= self.client.raw().len() => continue,
-                Err(_) => self.client.is_silent(place),
+                Some(Err(_)) => sleep(REOPEN_AFTER).await,
+                None if asked.len() >= self.client.raw().len() => continue,
+                None => places.last().into_iter().for_each(|place| self.client.is_silent(*place)),
             }
-            let (next, another) = self.ask();
-            place = next;
+            let (place, another) = self.ask(&places);
+            places.push(place);
             asked.push(another);
         }
     }
 
-    /// Asks once, by the stream there is or a new one at the endpoint whose turn it is; its place.
-    fn ask(&mut self) -> (usize, impl Future<Output = Result<Renewed, Status>> + use<>) {
+    /// Asks once, by the stream there is or a new one at the endpoint whose turn it is among those that are not `asked`; its place.
+    fn ask(&mut self, asked: &[usize]) -> (usize, impl Future<Output = (usize, Result<Renewed, Status>)> + use<>) {
         let (request, client) = (pb::LeaseKeepAliveRequest { id: self.id }, self.client.clone());
         let way = match self.line.take() {
             Some(line) => Either::Left(line),
-            None => Either::Right(client.stream_wire()),
+            None => Either::Right(client.other_stream_wire(asked)),
         };
         let place = match &way {
             Either::Left(line) => line.place,
@@ -184,6 +192,6 @@ impl KeepAlive {
                 None => Err(Status::unavailable("the keep-alive stream ended")),
             }
         };
-        (place, work)
+        (place, async move { (place, work.await) })
     }
 }

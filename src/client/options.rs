@@ -134,7 +134,9 @@ fn undotted(address: &str) -> String {
 impl Address {
     fn read(endpoint: &str, seals_bare: bool) -> Result<Self, Error> {
         let bad = |reason: &str| Error::BadEndpoint(format!("bad endpoint {endpoint:?}: {reason}"));
-        let (target, sealed) = match endpoint.split_once("://") {
+        let lower = |(scheme, rest): (&str, _)| (scheme.to_ascii_lowercase(), rest);
+        let parts = endpoint.split_once("://").map(lower);
+        let (target, sealed) = match parts.as_ref().map(|(scheme, rest)| (&scheme[..], *rest)) {
             Some((scheme @ ("http" | "https"), rest)) => (Target::Net(undotted(rest)), scheme == "https"),
             Some((scheme @ ("unix" | "unixs"), rest)) => (Target::File(rest.to_owned()), scheme == "unixs"),
             Some((scheme, _)) => return Err(bad(&format!("unknown scheme {scheme:?}"))),
@@ -195,6 +197,8 @@ mod tests {
         for (good, host) in [
             ("127.0.0.1:2379", None),
             ("http://localhost:2379", None),
+            ("HTTP://localhost:2379", None),
+            ("Https://a:1", Some("a")),
             ("[::1]:2379", None),
             ("unix:///tmp/s", None),
             ("unix:/tmp/s", None),

@@ -1,7 +1,8 @@
 //! The unary requests, one method each, with their rule of safety.
 
 use futures_util::StreamExt as _;
-use tonic::Streaming;
+use prost::Message;
+use tonic::{Code, Streaming};
 
 use crate::base::Url;
 use crate::wire::etcdserverpb as pb;
@@ -22,6 +23,7 @@ macro_rules! request {
         /// # Errors
         /// The server's refusal, or that no answer came in time.
         pub async fn $name(&self, request: pb::$request) -> Result<pb::$response, Error> {
+            self.fits(&request)?;
             self.call(Safety::$safety, |wire| {
                 let request = request.clone();
                 async move { self.$stub(wire).$name(request).await }
@@ -119,6 +121,7 @@ impl Client {
     /// # Errors
     /// [`Error::BadUrl`] before anything is sent, the server's refusal, or that no answer came in time.
     pub async fn member_add(&self, request: pb::MemberAddRequest) -> Result<pb::MemberAddResponse, Error> {
+        self.fits(&request)?;
         Url::read_all(&request.peer_ur_ls).map_err(Error::BadUrl)?;
         let send = |wire| {
             let request = request.clone();
@@ -132,6 +135,7 @@ impl Client {
     /// # Errors
     /// As [`Client::member_add`].
     pub async fn member_update(&self, request: pb::MemberUpdateRequest) -> Result<pb::MemberUpdateResponse, Error> {
+        self.fits(&request)?;
         Url::read_all(&request.peer_ur_ls).map_err(Error::BadUrl)?;
         let send = |wire| {
             let request = request.clone();
@@ -146,6 +150,7 @@ impl Client {
     /// The server's refusal, or that no answer came in time (counted anew once the first
     /// chunk may come). A stream that breaks is not taken up again.
     pub async fn range_stream(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
+        self.fits(&request)?;
         let mut chunks = self
             .call(Safety::Read, |wire| {
                 let request = request.clone();
@@ -192,6 +197,16 @@ impl Client {
     fn auth(&self, wire: Wire) -> AuthClient<Wire> {
         let (sent, taken) = self.sizes();
         AuthClient::new(wire).max_encoding_message_size(sent).max_decoding_message_size(taken)
+    }
+
+    /// Refuses a request larger than may be sent, in the words of etcd's client: the library below would only reset its stream.
+    fn fits(&self, request: &impl Message) -> Result<(), Error> {
+        let (len, most) = (request.encoded_len(), self.options().max_request_bytes);
+        if len <= most {
+            return Ok(());
+        }
+        let text = format!("trying to send message larger than max ({len} vs. {most})");
+        Err(Error::Answered(Code::ResourceExhausted, text))
     }
 
     fn sizes(&self) -> (usize, usize) {

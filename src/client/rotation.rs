@@ -46,11 +46,17 @@ impl Rotation {
 
     /// Takes the next place that is not away at `now`; where all are away, simply the next.
     pub fn take(&self, now: Instant) -> usize {
+        self.take_other(&[], now)
+    }
+
+    /// As [`Self::take`], of the places that are not `asked` already, while there are others.
+    pub fn take_other(&self, asked: &[usize], now: Instant) -> usize {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let places = state.away.len();
         let next = state.next;
         let here = |place: &usize| state.away[*place].is_none_or(|away| away.until <= now);
-        let place = (0..places).map(|step| (next + step) % places).find(here).unwrap_or(next);
+        let others = || (0..places).map(|step| (next + step) % places).filter(|place| !asked.contains(place));
+        let place = others().find(here).or_else(|| others().next()).unwrap_or(next);
         state.next = (place + 1) % places;
         place
     }
@@ -89,6 +95,15 @@ mod tests {
         assert_eq!(taken(now), [2, 0, 1, 2]);
         (0..3).for_each(|place| rotation.is_away(place, now));
         assert_eq!(taken(now), [0, 1, 2, 0], "all are away: each is tried all the same");
+    }
+
+    #[test]
+    fn who_is_asked_already_is_asked_last() {
+        let (rotation, now) = (Rotation::new(3), Instant::now());
+        assert_eq!([rotation.take_other(&[0], now), rotation.take_other(&[0, 1], now)], [1, 2]);
+        rotation.is_away(2, now);
+        assert_eq!(rotation.take_other(&[0, 1], now), 2, "away, and the only one that was not asked");
+        assert_eq!(rotation.take_other(&[0, 1, 2], now), 0, "all are asked");
     }
 
     #[test]

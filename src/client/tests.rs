@@ -16,6 +16,7 @@ use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::watch_request::RequestUnion;
 use crate::wire::mvccpb;
 use crate::wire::services::kv_server::{Kv, KvServer};
+use crate::wire::services::lease_server::{Lease, LeaseServer};
 use crate::wire::services::watch_server::{Watch, WatchServer};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -100,6 +101,45 @@ impl Watch for Breaking {
             _ => vec![Ok(pb::WatchResponse { canceled: true, compact_revision: 14, ..Default::default() })],
         };
         Ok(Response::new(Box::pin(stream::iter(answers))))
+    }
+}
+
+/// A member that takes streams of keep-alives, never answers, and counts them.
+#[derive(Clone, Default)]
+struct Mute {
+    asked: Arc<AtomicUsize>,
+}
+
+#[tonic::async_trait]
+impl Lease for Mute {
+    type LeaseKeepAliveStream = Answers<pb::LeaseKeepAliveResponse>;
+    async fn lease_keep_alive(
+        &self,
+        _: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
+        self.asked.fetch_add(1, Ordering::SeqCst);
+        futures_util::future::pending().await
+    }
+    async fn lease_grant(&self, _: Request<pb::LeaseGrantRequest>) -> Result<Response<pb::LeaseGrantResponse>, Status> {
+        Err(Status::unimplemented("grant"))
+    }
+    async fn lease_revoke(
+        &self,
+        _: Request<pb::LeaseRevokeRequest>,
+    ) -> Result<Response<pb::LeaseRevokeResponse>, Status> {
+        Err(Status::unimplemented("revoke"))
+    }
+    async fn lease_time_to_live(
+        &self,
+        _: Request<pb::LeaseTimeToLiveRequest>,
+    ) -> Result<Response<pb::LeaseTimeToLiveResponse>, Status> {
+        Err(Status::unimplemented("time to live"))
+    }
+    async fn lease_leases(
+        &self,
+        _: Request<pb::LeaseLeasesRequest>,
+    ) -> Result<Response<pb::LeaseLeasesResponse>, Status> {
+        Err(Status::unimplemented("leases"))
     }
 }
 
@@ -236,5 +276,57 @@ fn a_watch_goes_on_after_its_stream_broke() {
         assert_eq!(last.compact_revision, 14);
         assert!(watcher.next().await.is_none());
         assert_eq!(*breaking.starts.lock().expect("no test panics while holding it"), [0, 13, 13, 14]);
+    });
+}
+
+/// Whatever else goes on, whose answers say that all are there, and whoever's turn it is by that.
+#[test]
+fn a_renewal_is_asked_of_everybody_before_it_is_asked_of_one_twice() {
+    in_runtime(async {
+        let members: [Mute; 3] = Default::default();
+        let mut endpoints = Vec::new();
+        for member in &members {
+            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+            endpoints.push(listener.local_addr().expect("bound").to_string());
+            let server = Server::builder().add_service(LeaseServer::new(member.clone()));
+            tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        }
+        let client = Client::connect(&endpoints, patient()).await.expect("good");
+        // All are asked within a third of it.
+        let mut kept = client.keep_alive_granted(1, Duration::from_secs(12), tokio::time::Instant::now());
+        let watched = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+                let asked = [0, 1, 2].map(|place: usize| members[place].asked.load(Ordering::SeqCst));
+                if asked.iter().sum::<usize>() >= members.len() {
+                    return asked;
+                }
+                let Some(first) = asked.iter().position(|times| *times > 0) else { continue };
+                (0..members.len()).for_each(|place| client.is_heard(place));
+                while (client.stream_wire().0 + 1) % members.len() != first {}
+            }
+        };
+        let asked = tokio::select! {
+            biased;
+            asked = watched => asked,
+            ended = kept.next() => panic!("nobody answered: {ended:?}"),
+        };
+        assert_eq!(asked, [1, 1, 1]);
+    });
+}
+
+#[test]
+fn a_message_that_is_too_large_is_told_in_the_words_of_etcds_client() {
+    in_runtime(async {
+        let endpoints = [serve(Flaky::default(), Breaking::default()).await];
+        let options = Options { max_request_bytes: 10, max_response_bytes: 3, ..patient() };
+        let client = Client::connect(&endpoints, options).await.expect("good");
+        let put = pb::PutRequest { key: "0123456789".into(), ..Default::default() };
+        let error = client.put(put).await.expect_err("12 bytes");
+        let text = "rpc error: code = ResourceExhausted desc = trying to send message larger than max (12 vs. 10)";
+        assert_eq!(error.to_string(), text);
+        let error = client.range_stream(pb::RangeRequest::default()).await.expect_err("a chunk");
+        let text = "rpc error: code = ResourceExhausted desc = grpc: received message larger than max (";
+        assert!(error.to_string().starts_with(text) && error.to_string().ends_with(" vs. 3)"), "{error}");
     });
 }

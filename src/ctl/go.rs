@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use crate::base::{go_bool, go_flag_int, go_flag_uint, go_int, go_uint};
+
 /// Why a number cannot be read, in Go's words.
 fn number_error(function: &str, text: &str, why: &str) -> String {
     format!("strconv.{function}: parsing {}: {why}", quote(text.as_bytes()))
@@ -16,11 +18,7 @@ fn number_error(function: &str, text: &str, why: &str) -> String {
 /// # Errors
 /// Go's text for bad syntax or range.
 pub fn parse_int(text: &str, base: u32) -> Result<i64, String> {
-    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
-    if digits.is_empty() || !digits.chars().all(|digit| digit.is_digit(base)) {
-        return Err(number_error("ParseInt", text, "invalid syntax"));
-    }
-    i64::from_str_radix(text, base).map_err(|_| number_error("ParseInt", text, "value out of range"))
+    go_int(text, base).map_err(|why| number_error("ParseInt", text, why))
 }
 
 /// An unsigned number in a fixed base, as `strconv.ParseUint(text, base, 64)`.
@@ -28,10 +26,7 @@ pub fn parse_int(text: &str, base: u32) -> Result<i64, String> {
 /// # Errors
 /// Go's text for bad syntax or range.
 pub fn parse_uint(text: &str, base: u32) -> Result<u64, String> {
-    if text.is_empty() || !text.chars().all(|digit| digit.is_digit(base)) {
-        return Err(number_error("ParseUint", text, "invalid syntax"));
-    }
-    u64::from_str_radix(text, base).map_err(|_| number_error("ParseUint", text, "value out of range"))
+    go_uint(text, base).map_err(|why| number_error("ParseUint", text, why))
 }
 
 /// A signed number whose base is told by its prefix, as flags read it.
@@ -39,19 +34,7 @@ pub fn parse_uint(text: &str, base: u32) -> Result<u64, String> {
 /// # Errors
 /// Go's text for bad syntax or range.
 pub fn parse_flag_int(text: &str) -> Result<i64, String> {
-    let (sign, digits) = match text.strip_prefix('-') {
-        Some(digits) => ("-", digits),
-        None => ("", text.strip_prefix('+').unwrap_or(text)),
-    };
-    let lower = digits.to_ascii_lowercase();
-    let (base, digits) = base_of(&lower);
-    if digits.starts_with(['+', '-']) {
-        return Err(number_error("ParseInt", text, "invalid syntax"));
-    }
-    parse_int(&format!("{sign}{digits}"), base).map_err(|error| {
-        let range = error.ends_with("value out of range");
-        number_error("ParseInt", text, if range { "value out of range" } else { "invalid syntax" })
-    })
+    go_flag_int(text).map_err(|why| number_error("ParseInt", text, why))
 }
 
 /// An unsigned number whose base is told by its prefix, as flags read it.
@@ -59,22 +42,7 @@ pub fn parse_flag_int(text: &str) -> Result<i64, String> {
 /// # Errors
 /// Go's text for bad syntax or range.
 pub fn parse_flag_uint(text: &str) -> Result<u64, String> {
-    let why =
-        |error: String| if error.ends_with("value out of range") { "value out of range" } else { "invalid syntax" };
-    let lower = text.to_ascii_lowercase();
-    let (base, digits) = base_of(&lower);
-    parse_uint(digits, base).map_err(|error| number_error("ParseUint", text, why(error)))
-}
-
-/// The base that a number's prefix tells, and the digits after it.
-fn base_of(lower: &str) -> (u32, &str) {
-    match lower.as_bytes() {
-        [b'0', b'x', ..] => (16, &lower[2..]),
-        [b'0', b'b', ..] => (2, &lower[2..]),
-        [b'0', b'o', ..] => (8, &lower[2..]),
-        [b'0', _, ..] => (8, &lower[1..]),
-        _ => (10, lower),
-    }
+    go_flag_uint(text).map_err(|why| number_error("ParseUint", text, why))
 }
 
 /// A truth value as `strconv.ParseBool` reads it.
@@ -82,11 +50,7 @@ fn base_of(lower: &str) -> (u32, &str) {
 /// # Errors
 /// Go's text for anything else.
 pub fn parse_bool(text: &str) -> Result<bool, String> {
-    match text {
-        "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-        "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
-        _ => Err(number_error("ParseBool", text, "invalid syntax")),
-    }
+    go_bool(text).map_err(|why| number_error("ParseBool", text, why))
 }
 
 /// A duration such as `1h1m1.5s`, as `time.ParseDuration`; a negative one is nothing.

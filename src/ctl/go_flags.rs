@@ -9,7 +9,7 @@ use clap::Arg;
 use clap::builder::{ArgAction, ValueRange};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-use super::near::nearest;
+use crate::base::nearest;
 use crate::ctl::go;
 
 /// Makes flags behave as Go's do: truth values take `=false`, values may begin with `-`.

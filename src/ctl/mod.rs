@@ -13,7 +13,6 @@ mod flags;
 mod global;
 mod go;
 mod go_flags;
-mod near;
 mod output;
 mod progress;
 mod session;

@@ -1,7 +1,7 @@
 //! How far long work has come, for who looks on.
 //!
 //! Invariants: nothing is drawn unless standard error is a terminal; what was drawn is wiped when the work ends, so that
-//! results are not mixed with it; drawing is rare enough to cost nothing.
+//! results are not mixed with it; it is drawn when the first of it is done, and then rarely enough to cost nothing.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -40,7 +40,7 @@ impl Progress {
     /// Work that begins now.
     pub fn new(unit: Unit, whole: u64) -> Progress {
         let now = Instant::now();
-        Progress { unit, whole, done: 0, begun: now, due: io::stderr().is_terminal().then_some(now + REDRAW) }
+        Progress { unit, whole, done: 0, begun: now, due: io::stderr().is_terminal().then_some(now) }
     }
 
     /// Says how much there is in all, once it is known.

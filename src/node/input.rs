@@ -77,6 +77,9 @@ pub struct LeaseStanding {
     pub keys: Vec<Bytes>,
 }
 
+/// The seconds a lease was granted for, and its keys, sorted; nothing where there is no such lease.
+pub type KeysOfLease = Option<(i64, Vec<Bytes>)>;
+
 /// What is asked of leases. Only the leader's clock knows times; which leases there are and what keys they have every
 /// member knows.
 #[derive(Debug)]
@@ -102,7 +105,7 @@ pub enum LeaseQuestion {
         /// Which.
         id: LeaseId,
         /// Answered with the seconds and the keys, sorted, or nothing where it is gone.
-        reply: Reply<Result<Option<(i64, Vec<Bytes>)>, Refusal>>,
+        reply: Reply<Result<KeysOfLease, Refusal>>,
     },
     /// Which leases are there? The leader orders them by the time they have left, others by their ids.
     Leases {

@@ -154,8 +154,12 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    pub(super) fn has_room(&mut self, part: DiskPart) {
-        self.space.found_some(part);
+    /// Whether a part of the disk is full is told, and if so when that was tried.
+    pub(super) fn told_room(&mut self, part: DiskPart, full: Option<Instant>, now: Instant) {
+        match full {
+            Some(tried) => self.found_no_room(part, tried, now),
+            None => self.space.found_some(part),
+        }
     }
 
     /// The archive had no room for what it began to do then.

@@ -1,11 +1,11 @@
 //! The command line: words and flags in any order, as etcdutl's library reads them.
 
 use std::collections::BTreeMap;
-use std::num::{IntErrorKind, ParseIntError};
 
 use super::command::{Command, Flag, Kind};
 use super::failure::Failure;
 use super::usage;
+use crate::base::{go_bool, go_flag_int, go_flag_uint};
 
 /// What was given.
 #[derive(Clone, Debug, Default)]
@@ -39,11 +39,19 @@ impl Given {
     }
 }
 
-/// Reads the words behind a command.
-pub fn read(command: &Command, globals: &'static [Flag], words: &[String]) -> Result<Given, Failure> {
-    let all = || command.flags.iter().chain(globals);
+/// The switch that every command has.
+const HELP: Flag = Flag { name: "help", short: Some('h'), kind: Kind::Switch, default: "false", help: "" };
+
+/// Reads the words behind a command or a group of them, whose flags these are beside the global ones. `usage` helps who got it wrong.
+pub fn read_flags(
+    flags: &'static [Flag],
+    globals: &'static [Flag],
+    words: &[String],
+    usage: impl Fn() -> String,
+) -> Result<Given, Failure> {
+    let all = || flags.iter().chain(globals).chain([&HELP]);
     let mut given = Given { defaults: all().map(|flag| (flag.name, flag.default)).collect(), ..Given::default() };
-    let failed = |text: String| Failure::usage(text, usage::of(command));
+    let failed = |text: String| Failure::usage(text, usage());
     let mut words = words.iter();
     while let Some(word) = words.next() {
         if word == "--" {
@@ -57,24 +65,35 @@ pub fn read(command: &Command, globals: &'static [Flag], words: &[String]) -> Re
                 None if flag.kind == Kind::Switch => "true".to_string(),
                 None => words.next().cloned().ok_or_else(|| failed(format!("flag needs an argument: --{name}")))?,
             };
-            check(flag, &value).map_err(failed)?;
-            given.flags.insert(flag.name, value);
+            given.flags.insert(flag.name, understood(flag, value).map_err(failed)?);
         } else if let Some(short) = word.strip_prefix('-').filter(|short| !short.is_empty()) {
             let letter = short.chars().next().unwrap_or_default();
             let flag = all().find(|flag| flag.short == Some(letter));
             let flag = flag.ok_or_else(|| failed(format!("unknown shorthand flag: {letter:?} in -{short}")))?;
             let rest = short[letter.len_utf8()..].trim_start_matches('=');
-            let value = if rest.is_empty() {
-                let next = words.next().cloned();
-                next.ok_or_else(|| failed(format!("flag needs an argument: {letter:?} in -{short}")))?
-            } else {
-                rest.to_string()
+            let value = match rest {
+                "" if flag.kind == Kind::Switch => "true".to_string(),
+                "" => {
+                    let next = words.next().cloned();
+                    next.ok_or_else(|| failed(format!("flag needs an argument: {letter:?} in -{short}")))?
+                }
+                rest => rest.to_string(),
             };
-            given.flags.insert(flag.name, value);
+            given.flags.insert(flag.name, understood(flag, value).map_err(failed)?);
         } else {
             given.arguments.push(word.clone());
         }
     }
+    Ok(given)
+}
+
+/// Reads the words behind a command.
+pub fn read(command: &Command, globals: &'static [Flag], words: &[String]) -> Result<Given, Failure> {
+    let given = read_flags(command.flags, globals, words, || usage::of(command))?;
+    if given.is_on(HELP.name) {
+        return Ok(given);
+    }
+    let failed = |text: String| Failure::usage(text, usage::of(command));
     if let Some(wanted) = command.arguments
         && given.arguments.len() != wanted
     {
@@ -94,29 +113,30 @@ fn is_lifted(given: &Given, name: &str) -> bool {
     name == "target-version" && given.is_given("from-etcd")
 }
 
-fn check(flag: &Flag, value: &str) -> Result<(), String> {
+/// A flag's value in one form, however it was spelled.
+fn understood(flag: &Flag, value: String) -> Result<String, String> {
     let refused = |reader: &str, why: &str| {
         let name = flag.short.map_or_else(|| format!("--{}", flag.name), |short| format!("-{short}, --{}", flag.name));
-        Err(format!("invalid argument {value:?} for {name:?} flag: {reader}: parsing {value:?}: {why}"))
+        format!("invalid argument {value:?} for {name:?} flag: {reader}: parsing {value:?}: {why}")
     };
     match flag.kind {
-        Kind::Uint if value.parse::<u64>().is_err() => {
-            refused("strconv.ParseUint", why_no_number(value.parse::<u64>()))
-        }
-        Kind::Int if value.parse::<i64>().is_err() => refused("strconv.ParseInt", why_no_number(value.parse::<i64>())),
-        Kind::Duration if !is_duration(value) => {
+        Kind::Uint => match go_flag_uint(&value) {
+            Ok(number) => Ok(number.to_string()),
+            Err(why) => Err(refused("strconv.ParseUint", why)),
+        },
+        Kind::Int => match go_flag_int(&value) {
+            Ok(number) => Ok(number.to_string()),
+            Err(why) => Err(refused("strconv.ParseInt", why)),
+        },
+        Kind::Switch => match go_bool(&value) {
+            Ok(is_on) => Ok(is_on.to_string()),
+            Err(why) => Err(refused("strconv.ParseBool", why)),
+        },
+        Kind::Duration if !is_duration(&value) => {
             let name = flag.name;
             Err(format!("invalid argument {value:?} for \"--{name}\" flag: time: invalid duration {value:?}"))
         }
-        Kind::Switch if !matches!(value, "true" | "false") => refused("strconv.ParseBool", "invalid syntax"),
-        _ => Ok(()),
-    }
-}
-
-fn why_no_number<N>(read: Result<N, ParseIntError>) -> &'static str {
-    match read.map_err(|error| *error.kind()) {
-        Err(IntErrorKind::PosOverflow | IntErrorKind::NegOverflow) => "value out of range",
-        _ => "invalid syntax",
+        Kind::Duration | Kind::Text => Ok(value),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
-use super::arguments::{Given, read};
+use super::arguments::{Given, read, read_flags};
 use super::command::Command;
 use super::failure::Failure;
-use super::table::{COMMANDS, GLOBALS};
+use super::table::{COMMANDS, GLOBALS, HELP};
 use super::{completion, data_directory, hash_kv, import, restore, status, usage};
 use crate::api::API_VERSION;
+use crate::base::commands_meant;
 
 /// The whole run.
 pub fn run(words: Vec<String>) -> ExitCode {
@@ -48,56 +49,79 @@ enum Found {
 }
 
 fn find(words: &[String]) -> Result<Found, Failure> {
-    let mut words: Vec<String> = words.to_vec();
-    let mut path: Vec<&'static str> = Vec::new();
-    // As etcdutl: the tool itself has no flags but those of all its commands.
-    if let [first, ..] = &words[..]
-        && first == "--version"
-    {
-        return Err(Failure::usage("unknown flag: --version", usage::of_group(None)));
+    let (path, words) = walk(words)?;
+    match command_of(&path) {
+        None => {
+            let group = path.first().copied();
+            read_flags(&[], GLOBALS, &words, || usage::of_group(group))?;
+            // As etcdutl: a group ignores what it does not know, and shows its usage.
+            Ok(Found::Help(usage::of_group(group)))
+        }
+        Some(command) => {
+            let given = read(command, GLOBALS, &words)?;
+            match (given.is_on("help"), command.words) {
+                (true, _) => Ok(Found::Help(usage::of(command))),
+                (false, ["help"]) => Ok(Found::Help(help_on(&given.arguments))),
+                (false, _) => Ok(Found::Command(command, given)),
+            }
+        }
     }
-    let asks_help = |word: &String| word == "--help" || word == "-h";
-    let helps =
-        words.iter().take_while(|word| *word != "--").any(asks_help) || words.first().is_some_and(|w| w == "help");
-    words.retain(|word| !asks_help(word));
-    if words.first().is_some_and(|word| word == "help") {
-        words.remove(0);
-    }
+}
+
+fn command_of(path: &[&str]) -> Option<&'static Command> {
+    COMMANDS.iter().chain([&HELP]).find(|command| command.words == path)
+}
+
+/// The names that words lead to, and the words that are left.
+fn walk(words: &[String]) -> Result<(Vec<&'static str>, Vec<String>), Failure> {
+    let (mut words, mut path): (Vec<String>, Vec<&'static str>) = (words.to_vec(), Vec::new());
     loop {
         let below: Vec<&'static str> = COMMANDS
             .iter()
+            .chain([&HELP])
             .filter(|command| command.words.starts_with(&path))
             .filter_map(|command| command.words.get(path.len()).copied())
             .collect();
         let Some(at) = first_word(&words).filter(|_| !below.is_empty()) else { break };
-        let Some(name) = by_beginning(&below, &words[at]) else {
-            if !path.is_empty() {
-                // As etcdutl: a group ignores what it does not know, and shows its usage.
-                return Ok(Found::Help(usage::of_group(path.first().copied())));
+        match by_beginning(&below, &words[at]) {
+            Some(name) => {
+                path.push(name);
+                words.remove(at);
             }
-            if helps {
-                // All of it on standard error, and no failure.
-                eprint!("Unknown help topic [`{}`]\n{}", words[at], usage::of_group(None));
-                return Ok(Found::Help(String::new()));
-            }
-            let text = format!("unknown command {:?} for {:?}", words[at], usage::NAME);
-            return Err(Failure::usage(text, format!("Run '{} --help' for usage.", usage::NAME)));
-        };
-        path.push(name);
-        words.remove(at);
+            None if path.is_empty() => return Err(unknown(&words[at], &below)),
+            None => break,
+        }
     }
-    match COMMANDS.iter().find(|command| command.words == path) {
-        None => Ok(Found::Help(usage::of_group(path.first().copied()))),
-        Some(command) if helps => Ok(Found::Help(usage::of(command))),
-        Some(command) => Ok(Found::Command(command, read(command, GLOBALS, &words)?)),
+    Ok((path, words))
+}
+
+/// A word that is no command, and those that may have been meant.
+fn unknown(word: &str, names: &[&'static str]) -> Failure {
+    let mut text = format!("unknown command {word:?} for {:?}", usage::NAME);
+    let mut meant = commands_meant(word, names.iter().copied().filter(|name| *name != "help"));
+    meant.dedup();
+    if !meant.is_empty() {
+        let lines: String = meant.iter().map(|name| format!("\t{name}\n")).collect();
+        text.push_str(&format!("\n\nDid you mean this?\n{lines}"));
     }
+    Failure::usage(text, format!("Run '{} --help' for usage.", usage::NAME))
+}
+
+/// The usage of what the words behind `help` name.
+fn help_on(words: &[String]) -> String {
+    let Ok((path, _)) = walk(words) else {
+        // All of it on standard error, and no failure.
+        eprint!("Unknown help topic [`{}`]\n{}", words.join("` `"), usage::of_topics());
+        return String::new();
+    };
+    command_of(&path).map_or_else(|| usage::of_group(path.first().copied()), usage::of)
 }
 
 /// The place of the first word that is neither a global flag nor its value.
 fn first_word(words: &[String]) -> Option<usize> {
     let mut at = 0;
     while let Some(word) = words.get(at) {
-        if !word.starts_with('-') {
+        if !word.is_empty() && !word.starts_with('-') {
             return Some(at);
         }
         let takes_next = GLOBALS.iter().any(|flag| {
@@ -141,6 +165,14 @@ mod tests {
     fn what_cannot_be_read_is_said_in_etcdutls_words() {
         for (line, text) in [
             ("bogus", "unknown command \"bogus\" for \"quorateutl\""),
+            ("h", "unknown command \"h\" for \"quorateutl\"\n\nDid you mean this?\n\thashkv\n"),
+            ("hashkv --help --bogus", "unknown flag: --bogus"),
+            ("help --bogus", "unknown flag: --bogus"),
+            ("-v", "unknown shorthand flag: 'v' in -v"),
+            (
+                "hashkv f --rev 1__0",
+                "invalid argument \"1__0\" for \"--rev\" flag: strconv.ParseInt: parsing \"1__0\": invalid syntax",
+            ),
             ("hashkv", "accepts 1 arg(s), received 0"),
             ("completion", "accepts 1 arg(s), received 0"),
             (
@@ -163,6 +195,18 @@ mod tests {
             let Err(failure) = found(line) else { panic!("{line}") };
             assert_eq!(failure.text(), text);
         }
+        let Ok(Found::Command(_, given)) = found("hashkv f --rev 0x1_0 --help=F") else { panic!("a number") };
+        assert_eq!(given.number::<i64>("rev"), 16);
+        for (line, text) in [
+            ("hashkv -h a b c", "Usage:\n  quorateutl hashkv <filename>"),
+            ("help help", "Usage:\n  quorateutl help [command]"),
+            ("-w json help snap st", "Usage:\n  quorateutl snapshot status"),
+            ("help nosuch", ""),
+            ("-w json", "Usage:\n  quorateutl [command]"),
+        ] {
+            assert!(matches!(found(line), Ok(Found::Help(help)) if help.starts_with(text)), "{line}");
+        }
+        assert!(matches!(find(&[String::new()]), Ok(Found::Help(_))), "an empty word is none");
         assert!(matches!(found("snapshot"), Ok(Found::Help(text)) if text.contains("restore     Restores")));
     }
 

@@ -28,10 +28,10 @@ impl Progress {
     /// So many bytes more are done.
     pub fn add(&mut self, bytes: u64) {
         self.done += bytes;
-        if self.on && self.told.unwrap_or(self.begun).elapsed() >= EVERY {
+        if self.on && self.told.is_none_or(|told| told.elapsed() >= EVERY) {
             self.told = Some(Instant::now());
             let percent = (self.done * 100).checked_div(self.total).unwrap_or(100).min(100);
-            let rate = self.done as f64 / self.begun.elapsed().as_secs_f64();
+            let rate = self.done as f64 / self.begun.elapsed().as_secs_f64().max(1e-3);
             eprint!("\r{} {percent:3} %, {}/s\x1b[K", self.what, human_bytes(rate as u64));
             let _ = std::io::stderr().flush();
         }

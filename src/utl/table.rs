@@ -32,6 +32,9 @@ const fn command(
     Command { words, follows, short, flags, required: &[], arguments: None, bare: false }
 }
 
+/// What shows the help of others.
+pub const HELP: Command = command(&["help"], "[command]", "Help about any command", &[]);
+
 /// The commands.
 pub const COMMANDS: &[Command] = &[
     Command {

@@ -9,7 +9,7 @@ use super::arguments::{Given, read};
 use super::beside::{Beside, run};
 use super::failure::Failure;
 use super::table::{COMMANDS, GLOBALS};
-use super::{import, restore};
+use super::{import, restore, status};
 use crate::backend::Backup;
 use crate::driver::{self, DriverConfig};
 use crate::env::{MemoryDisk, TokioEnv};
@@ -140,6 +140,38 @@ fn a_damaged_snapshot_leaves_no_directory() {
         let _ = fs::remove_dir_all(dir.path().join("data"));
         assert!(restores(&line).is_err());
         assert!(nothing_beside(&file), "cut at {len}");
+    }
+}
+
+/// As etcdutl: the status looks at every page, and at both meta pages, but not at the digest behind them, which `restore` does.
+#[test]
+fn a_status_is_of_the_pages_and_not_of_the_digest() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, _) = snapshot(dir.path());
+    let whole = fs::read(&file).unwrap();
+    let told = |bytes: &[u8]| {
+        fs::write(&file, bytes).unwrap();
+        status::status(&given(&["snapshot", "status"], &file.display().to_string()))
+    };
+    let flipped = |at: usize| {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 0x40;
+        bytes
+    };
+    for same in
+        [whole.clone(), flipped(whole.len() - 1), whole[..whole.len() - 32].to_vec(), [&whole[..], b"more"].concat()]
+    {
+        told(&same).unwrap();
+    }
+    for (bytes, what) in [
+        (flipped(0), "page 0 says it is page 64"),
+        (flipped(4096), "page 1 says it is page 65"),
+        (flipped(4096 + 8), "page 1: it is no meta page, but 0x44"),
+        (flipped(2 * 4096 + 8), "page 2: it is neither leaf nor branch"),
+        (whole[..whole.len() - 33].to_vec(), "it ends after"),
+    ] {
+        let refused = told(&bytes).unwrap_err();
+        assert!(refused.text().contains(what), "{what}: {}", refused.text());
     }
 }
 

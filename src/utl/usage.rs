@@ -24,6 +24,15 @@ pub fn of(command: &Command) -> String {
 
 /// Of the tool, or of a group of commands.
 pub fn of_group(group: Option<&str>) -> String {
+    grouped(group, true)
+}
+
+/// Of the tool, for who asks for help on what there is not: etcdutl's has not got its flag for help by then.
+pub fn of_topics() -> String {
+    grouped(None, false)
+}
+
+fn grouped(group: Option<&str>, shows_help: bool) -> String {
     let words = group.map_or_else(|| NAME.to_string(), |group| format!("{NAME} {group}"));
     let mut children: Vec<(&str, &str)> = Vec::new();
     for command in COMMANDS {
@@ -44,7 +53,7 @@ pub fn of_group(group: Option<&str>) -> String {
     }
     text.push_str("\nFlags:\n");
     match group {
-        None => list(&mut text, GLOBALS, Some(NAME)),
+        None => list(&mut text, GLOBALS, shows_help.then_some(NAME)),
         Some(group) => {
             list(&mut text, &[], Some(group));
             text.push_str("\nGlobal Flags:\n");

@@ -177,6 +177,51 @@ async fn what_the_user_ends_leaves_nothing_and_the_next_try_goes_through() {
     serves(&home, &place, held).await;
 }
 
+fn migrate(from: &Path, place: &Path) -> Command {
+    let mut command = utl(&["migrate", "--from-etcd"]);
+    command.arg(from).arg("--data-dir").arg(place);
+    command
+}
+
+/// A takeover of a stopped etcd's files: of so many that it has a middle, for its member went on here and was saved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_takeover_that_is_ended_leaves_nothing_and_the_next_goes_through() {
+    let home = Home::new();
+    let taken = home.path().join("taken");
+    done(&mut migrate(Path::new(STOCK), &taken));
+    let server = home.start_with(&[&format!("--data-dir={}", taken.display())]);
+    let mut kv = server.kv();
+    for number in 0..40 {
+        put(&mut kv, key(number), "x".repeat(500_000)).await.unwrap();
+    }
+    let held = digest(&server).await;
+    let from = home.path().join("etcd");
+    for sub in ["member/wal", "member/snap"] {
+        fs::create_dir_all(from.join(sub)).unwrap();
+    }
+    done(&mut save(home.client_port, &from.join("member/snap/db")));
+    server.stop();
+    for file in names(&Path::new(STOCK).join("member/wal")) {
+        fs::copy(Path::new(STOCK).join("member/wal").join(&file), from.join("member/wal").join(&file)).unwrap();
+    }
+
+    let work = home.path().join("work");
+    fs::create_dir(&work).unwrap();
+    let (place, draft) = (work.join("data"), work.join("data.part/history"));
+    for signal in ["INT", "TERM"] {
+        let (code, text) = ended_in_the_middle(|| migrate(&from, &place), &draft, &place, signal);
+        assert_eq!((code, &text[..]), (Some(130), "Error: interrupted: nothing was made\n"));
+        assert_eq!(names(&work), Vec::<String>::new());
+    }
+    let (code, _) = ended_in_the_middle(|| migrate(&from, &place), &draft, &place, "KILL");
+    assert_eq!((code, place.exists()), (None, false));
+    let (code, text) = home.refused(&[&format!("--data-dir={}", work.join("data.part").display())]);
+    assert!(code != 0 && text.contains("data.part"), "{code} {text}");
+    done(&mut migrate(&from, &place));
+    assert_eq!(names(&work), ["data"]);
+    serves(&home, &place, held).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_there_is_no_room_for_says_so_and_leaves_nothing() {
     let Scene { home, server, snapshot, held, work } = Scene::set().await;
@@ -184,8 +229,7 @@ async fn what_there_is_no_room_for_says_so_and_leaves_nothing() {
     fs::write(&saved, "another").unwrap();
     let place = work.join("data");
     let mut restore = restore(&snapshot, &place);
-    let mut migrate = utl(&["migrate", "--from-etcd", STOCK]);
-    migrate.arg("--data-dir").arg(&place);
+    let mut migrate = migrate(Path::new(STOCK), &place);
 
     let output = ended(&mut limited(&save(home.client_port, &saved), 3_000));
     failed_for(&output, "could not write snapshot: write ");

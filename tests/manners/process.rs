@@ -121,6 +121,11 @@ pub fn running(mut command: Command) -> Server {
     Server { child: command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap(), port: 0 }
 }
 
+/// A process that was just started, with the streams its command says.
+pub fn started(mut command: Command) -> Server {
+    Server { child: command.spawn().unwrap(), port: 0 }
+}
+
 /// Runs a command that must end by itself; its exit code and stderr.
 pub fn said(command: &mut Command) -> (i32, String) {
     let output = ended(command);
@@ -158,6 +163,18 @@ impl Server {
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
+    }
+
+    /// The same, to one that may have ended by itself.
+    pub fn signal_if_alive(&mut self, name: &str) {
+        // Until it is waited for its id is nobody else's.
+        if !self.is_over() {
+            self.signal(name);
+        }
+    }
+
+    pub fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Waits for the end.

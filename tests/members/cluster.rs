@@ -170,6 +170,11 @@ impl Process {
         }
     }
 
+    /// Whether it has not ended.
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
     /// The exit code and what it said, once it ends by itself.
     pub fn ended(mut self) -> (Option<i32>, String) {
         let began = Instant::now();

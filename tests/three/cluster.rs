@@ -111,7 +111,7 @@ pub async fn until_ready(handle: &Handle<TokioEnv>) {
 }
 
 /// Asks again while it is refused, for as long as any step may take: on a busy machine there is an election at any time.
-async fn granted<T>(ask: impl AsyncFn() -> Result<T, Refusal>) -> T {
+pub async fn granted<T>(ask: impl AsyncFn() -> Result<T, Refusal>) -> T {
     let began = Instant::now();
     loop {
         match ask().await {

@@ -30,7 +30,7 @@ pub mod watch_words;
 
 use crate::ctl::command::Commands;
 
-/// Every command.
+/// Every command, in etcdctl's order: what a mistyped word may have meant is told in it.
 pub const COMMANDS: Commands = &[
     &get::COMMAND,
     &put::COMMAND,
@@ -40,11 +40,11 @@ pub const COMMANDS: Commands = &[
     &alarm::COMMAND,
     &defrag::COMMAND,
     &endpoint::COMMAND,
+    &move_leader::COMMAND,
     &watch::COMMAND,
     &tool::VERSION,
     &lease::COMMAND,
     &member::COMMAND,
-    &move_leader::COMMAND,
     &snapshot::COMMAND,
     &make_mirror::COMMAND,
     &lock::COMMAND,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ArgMatches;
 use futures_util::StreamExt as _;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use crate::client::{self, Client};
 
@@ -99,10 +100,18 @@ async fn save(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure
     Ok(())
 }
 
+/// Bytes written before they are made durable, while the next are fetched. All at once at the end is a queue that everybody else's
+/// syncs on that disk stand behind: a server's puts took five times as long.
+const FLUSH_BYTES: u64 = 8 * 1024 * 1024;
+
 /// An unfinished file, taken away unless it was put in its place.
 struct Unfinished {
     path: PathBuf,
     file: File,
+    /// Written since the last part was handed on.
+    unflushed: u64,
+    /// The part that is being made durable.
+    flushing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Unfinished {
@@ -112,13 +121,37 @@ impl Unfinished {
         let path = PathBuf::from(path);
         let opened = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path);
         match opened {
-            Ok(file) => Ok(Unfinished { path, file }),
+            Ok(file) => Ok(Unfinished { path, file, unflushed: 0, flushing: None }),
             Err(error) => Err(format!("could not open {0} (open {0}: {1})", path.display(), reason(&error))),
         }
     }
 
+    /// Writes what comes next.
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let told = |path: &Path, error: &io::Error| {
+            format!("could not write snapshot: write {}: {}", path.display(), reason(error))
+        };
+        self.file.write_all(bytes).map_err(|error| told(&self.path, &error))?;
+        self.unflushed += bytes.len() as u64;
+        if self.unflushed >= FLUSH_BYTES {
+            self.flushed().await?;
+            let file = self.file.try_clone().map_err(|error| told(&self.path, &error))?;
+            self.flushing = Some(spawn_blocking(move || file.sync_data()));
+            self.unflushed = 0;
+        }
+        Ok(())
+    }
+
+    /// Waits for the part that is being made durable: no more than one is, and one more is written meanwhile.
+    async fn flushed(&mut self) -> Result<(), String> {
+        let Some(flushing) = self.flushing.take() else { return Ok(()) };
+        let synced = flushing.await.map_err(io::Error::other).flatten();
+        synced.map_err(|error| format!("could not fsync snapshot: {}", reason(&error)))
+    }
+
     /// Makes the file durable and puts it in its place.
-    fn finish(self, place: &Path) -> Result<(), String> {
+    async fn finish(mut self, place: &Path) -> Result<(), String> {
+        self.flushed().await?;
         self.file.sync_all().map_err(|error| format!("could not fsync snapshot: {}", reason(&error)))?;
         fs::rename(&self.path, place).map_err(|error| {
             let (from, to) = (self.path.display(), place.display());
@@ -157,11 +190,7 @@ async fn fetch(client: &Client, path: &Path) -> Result<String, String> {
             progress.whole(part.remaining_bytes + part.blob.len() as u64);
             version.clone_from(&part.version);
         }
-        let written = unfinished.file.write_all(&part.blob);
-        written.map_err(|error| {
-            let path = unfinished.path.display();
-            format!("could not write snapshot: write {path}: {}", reason(&error))
-        })?;
+        unfinished.write(&part.blob).await?;
         size += part.blob.len() as u64;
         progress.add(part.blob.len() as u64);
     }
@@ -169,6 +198,6 @@ async fn fetch(client: &Client, path: &Path) -> Result<String, String> {
     if size % SECTOR != CHECKSUM_BYTES {
         return Err(format!("sha256 checksum not found [bytes: {size}]"));
     }
-    unfinished.finish(path)?;
+    unfinished.finish(path).await?;
     Ok(version)
 }

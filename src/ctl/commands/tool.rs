@@ -40,6 +40,7 @@ pub const HELP: Command = Command {
     name: "help",
     usage: "[command]",
     short: "Help about any command",
+    long: "Help provides help for any command in the application.\nSimply type quoratectl help [path to command] for full details.",
     section: Some(Section::Utility),
     offline: true,
     deed: Deed::Run(|session, matches| {

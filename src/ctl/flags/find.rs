@@ -96,9 +96,6 @@ pub enum Meaning {
 /// # Errors
 /// A flag is unknown or has a bad value.
 pub fn read(commands: Commands, found: &Found) -> Result<Meaning, Failure> {
-    if help_comes_first(found) {
-        return Ok(Meaning::Help);
-    }
     let flags = full_flags(&found.path);
     let mut takes_words = flags.clone();
     if flags.get_positionals().next().is_none() {
@@ -108,21 +105,10 @@ pub fn read(commands: Commands, found: &Found) -> Result<Meaning, Failure> {
         let text = explain(&error, &flags, &found.rest);
         Failure { exit: Exit::Error, text, usage: Some(usage::usage(commands, &found.path)) }
     })?;
+    // Help wins over whatever else is asked for, but over no mistake.
     let is_group = found.path.last().is_none_or(|command| matches!(command.deed, Deed::Group(_)));
-    if is_group { Ok(Meaning::Help) } else { Ok(Meaning::Run(matches)) }
-}
-
-/// Help wins over whatever follows it, but not over a mistake before it.
-fn help_comes_first(found: &Found) -> bool {
-    let flags = full_flags(&found.path);
-    let ends = found.rest.iter().position(|word| word == "--").unwrap_or(found.rest.len());
-    let is_help = |word: &OsString| word == "--help" || word == "-h" || word == "--help=true";
-    let Some(at) = found.rest[..ends].iter().position(is_help) else { return false };
-    let mut before = flags;
-    if before.get_positionals().next().is_none() {
-        before = no_flags(before);
-    }
-    before.try_get_matches_from(&found.rest[..at]).is_ok()
+    let wants_help = is_group || matches.get_flag("help");
+    if wants_help { Ok(Meaning::Help) } else { Ok(Meaning::Run(matches)) }
 }
 
 /// The help asked for by words after `help`; what is not found is told with the tool's usage.
@@ -130,7 +116,7 @@ fn help_comes_first(found: &Found) -> bool {
 /// # Errors
 /// There is no such command; the text says so.
 pub fn help_on(commands: Commands, words: &[OsString]) -> Result<String, String> {
-    let asked = || words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
+    let asked = || words.iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join("` `");
     match find(commands, words) {
         Ok(found) => Ok(usage::help(commands, &found.path)),
         Err(_) => Err(format!("Unknown help topic [`{}`]\n{}", asked(), usage::usage(commands, &[]))),

@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use clap::{Arg, ArgAction};
 
 use super::own::own_flags;
+use crate::base::commands_meant;
 use crate::ctl::command::{Command, Commands, NAME, Section};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::global::Global;
 use crate::ctl::go_flags::is_switch;
-use crate::ctl::near::distance;
 
 /// What the tool is, in a line.
 pub const ABOUT: &str = "A simple command line client for quorate and etcd3.";
@@ -139,11 +139,9 @@ fn flag_default(arg: &Arg) -> String {
 /// The failure for a word that is no command, with the ones that may have been meant.
 pub fn unknown_command(commands: Commands, word: &str) -> Failure {
     let mut text = format!("unknown command {word:?} for {NAME:?}\n");
-    let lower = word.to_lowercase();
-    let near = |name: &str| distance(&lower, name) <= 2 || name.starts_with(&lower);
-    let shown = commands.iter().filter(|command| !command.hidden);
-    let mut meant: Vec<&str> = shown.map(|command| command.name).filter(|name| near(name)).collect();
-    meant.sort_unstable();
+    // In the order of the list, which is etcdctl's; it does not suggest help.
+    let shown = commands.iter().filter(|command| !command.hidden && command.name != "help");
+    let meant = commands_meant(word, shown.map(|command| command.name));
     if !meant.is_empty() {
         text.push_str("\nDid you mean this?\n");
         for name in meant {

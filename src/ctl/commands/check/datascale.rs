@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::load::{self, Took};
+use super::load::{self, Stopped, Took};
 use crate::client::Client;
 use crate::ctl::command::{Command, Deed, no_flags};
 use crate::ctl::failure::{Exit, Failure};
@@ -76,10 +76,9 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         "Start data scale check for work load [{keys} key-value pairs, {size} bytes per key-value, {count} concurrent clients]."
     ))?;
     let mut stop = Stop::new()?;
-    let took = stop.or(writes(clients, prefix.clone(), keys)).await;
-    let Some(took) = took else {
-        load::delete_all(&first, &prefix).await?;
-        return Err(Failure::new(Exit::Stopped, "stopped; the keys written were deleted"));
+    let took = match writes(&mut stop, clients, prefix.clone(), keys).await {
+        Ok(took) => took,
+        Err(stopped) => return Err(load::clear(&first, &prefix, stopped).await),
     };
     let after = resident(session, &first, &endpoint, "after").await?;
     let revision = load::delete_all(&first, &prefix).await?;
@@ -96,7 +95,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     session.say(format_args!("PASS: Approximate system memory used : {used:.2} MB."))
 }
 
-async fn writes(clients: Vec<Client>, prefix: Bytes, count: u64) -> Took {
+async fn writes(stop: &mut Stop, clients: Vec<Client>, prefix: Bytes, count: u64) -> Result<Took, Stopped> {
     let (asked, keys) = mpsc::channel(clients.len());
     let counter = Arc::new(AtomicU64::new(0));
     let asking = async move {
@@ -108,8 +107,7 @@ async fn writes(clients: Vec<Client>, prefix: Bytes, count: u64) -> Took {
     };
     let writing = load::write_all(clients, keys, Bytes::from(vec![0; VALUE_BYTES]), Arc::clone(&counter));
     let progress = Progress::new(Unit::Of("keys"), count);
-    let work = async { tokio::join!(writing, asking) };
-    load::shown(work, &counter, progress).await.0
+    load::written(stop, (asking, writing), &counter, progress).await
 }
 
 /// The memory a member's process takes, as its metrics tell it.

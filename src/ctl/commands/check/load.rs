@@ -4,12 +4,13 @@
 //! done or failed.
 
 use std::collections::BTreeMap;
-use std::future::Future;
+use std::future::{Future, pending};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
@@ -20,9 +21,13 @@ use crate::wire::etcdserverpb as pb;
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::progress::Progress;
 use crate::ctl::session::{Session, connect};
+use crate::ctl::stop::Stop;
 
 /// Longest wait for what tidies up after a load.
 const TIDY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Longest wait for the writes under way of a load that was stopped.
+const LEAVE_WITHIN: Duration = Duration::from_secs(5);
 
 /// Time between two looks at a counter.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -61,6 +66,16 @@ pub async fn must_be_empty(client: &Client, prefix: &Bytes, hint: &str) -> Resul
     let request =
         pb::RangeRequest { key: prefix.clone(), range_end: prefix_end(prefix), limit: 1, ..Default::default() };
     if client.range(request).await?.kvs.is_empty() { Ok(()) } else { Err(Failure::new(Exit::InvalidInput, hint)) }
+}
+
+/// Takes away the keys of a load that was stopped, and says so.
+pub async fn clear(client: &Client, prefix: &Bytes, stopped: Stopped) -> Failure {
+    let text = match delete_all(client, prefix).await {
+        Ok(_) if stopped.some_are_open => "stopped; keys that were being written may be left".to_owned(),
+        Ok(_) => "stopped; the keys written were deleted".to_owned(),
+        Err(error) => format!("stopped; the keys written are left: {error}"),
+    };
+    Failure::new(Exit::Stopped, text)
 }
 
 /// What one write took, or why it failed.
@@ -134,8 +149,44 @@ pub async fn write_all(
     took
 }
 
+/// Why a load has no result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stopped {
+    /// Some writes may still be carried out: their server did not answer in time.
+    pub some_are_open: bool,
+}
+
+/// Writes what `asking` asks for, shown by its counter, until that ends or the user stops it. Writes under way are waited for then: what
+/// tidies up would come before them.
+///
+/// # Errors
+/// The user stopped it.
+pub async fn written(
+    stop: &mut Stop,
+    (asking, writing): (impl Future<Output = ()>, impl Future<Output = Took>),
+    counter: &AtomicU64,
+    progress: Progress,
+) -> Result<Took, Stopped> {
+    let stopped = async {
+        // With `asking` goes the end that keys come from.
+        if stop.or(asking).await.is_some() {
+            pending().await
+        }
+    };
+    let work = async {
+        match select(std::pin::pin!(writing), std::pin::pin!(stopped)).await {
+            Either::Left((took, _)) => Ok(took),
+            Either::Right(((), writing)) => {
+                let all_ended = timeout(LEAVE_WITHIN, writing).await.is_ok();
+                Err(Stopped { some_are_open: !all_ended })
+            }
+        }
+    };
+    shown(work, counter, progress).await
+}
+
 /// Does some work while its counter is shown.
-pub async fn shown<T>(work: impl Future<Output = T>, counter: &AtomicU64, mut progress: Progress) -> T {
+async fn shown<T>(work: impl Future<Output = T>, counter: &AtomicU64, mut progress: Progress) -> T {
     let mut work = std::pin::pin!(work);
     let mut seen = 0;
     loop {

@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::load::{self, Took};
+use super::load::{self, Stopped, Took};
 use crate::client::Client;
 use crate::ctl::command::{Command, Deed, no_flags};
 use crate::ctl::failure::{Exit, Failure};
@@ -73,11 +73,11 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     let hint = format!("prefix {0:?} has keys. Delete with 'etcdctl del --prefix {0}' first", flags.prefix);
     load::must_be_empty(&first, &prefix, &hint).await?;
     let mut stop = Stop::new()?;
-    let took = stop.or(writes(clients, prefix.clone(), rate)).await;
-    tidy(session, &first, &prefix, flags.auto_compact && took.is_some()).await?;
-    let Some(took) = took else {
-        return Err(Failure::new(Exit::Stopped, "stopped; the keys written were deleted"));
+    let took = match writes(&mut stop, clients, prefix.clone(), rate).await {
+        Ok(took) => took,
+        Err(stopped) => return Err(load::clear(&first, &prefix, stopped).await),
     };
+    tidy(session, &first, &prefix, flags.auto_compact).await?;
     if flags.auto_defrag {
         load::defragment(session).await?;
     }
@@ -85,7 +85,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
 }
 
 /// Writes at a steady rate.
-async fn writes(clients: Vec<Client>, prefix: Bytes, rate: u64) -> Took {
+async fn writes(stop: &mut Stop, clients: Vec<Client>, prefix: Bytes, rate: u64) -> Result<Took, Stopped> {
     let (asked, keys) = mpsc::channel(clients.len());
     let counter = Arc::new(AtomicU64::new(0));
     let begun = Instant::now();
@@ -105,8 +105,7 @@ async fn writes(clients: Vec<Client>, prefix: Bytes, rate: u64) -> Took {
     };
     let writing = load::write_all(clients, keys, Bytes::from(vec![0; VALUE_BYTES]), Arc::clone(&counter));
     let progress = Progress::new(Unit::Of("writes"), rate * DURATION.as_secs());
-    let work = async { tokio::join!(writing, asking) };
-    load::shown(work, &counter, progress).await.0
+    load::written(stop, (asking, writing), &counter, progress).await
 }
 
 async fn tidy(session: &mut Session, client: &Client, prefix: &Bytes, compact: bool) -> Result<(), Failure> {

@@ -43,7 +43,13 @@ fn an_unknown_word_is_told_with_what_was_meant() {
 fn a_hidden_command_answers_to_its_whole_name_alone() {
     assert_eq!(path_of("man-page").0, ["man-page"]);
     assert_eq!(path_of("ma x").0, ["make-mirror"]);
+    let text = refusal("e status").text;
+    assert!(
+        text.contains("Did you mean this?\n\tget\n\tdel\n\tendpoint\n\telect\n\n"),
+        "in the order of the list: {text}"
+    );
     assert!(refusal("a list").text.contains("Did you mean this?\n\talarm\n\tauth\n"));
+    assert!(!refusal("halp").text.contains("Did you mean"), "nor is help");
     assert!(!refusal("man-pages").text.contains("man-page\n"), "nor is it suggested");
 }
 
@@ -95,12 +101,29 @@ fn flags_as_go_reads_them() {
 }
 
 #[test]
-fn help_wins_over_what_follows_and_a_group_is_help() {
-    for line in ["get --help", "get -h --bogus", "lease", "lease bogus", "", "--help", "endpoint --cluster"] {
+fn help_wins_over_all_but_mistakes_and_a_group_is_help() {
+    for line in [
+        "get --help",
+        "get -h a b c",
+        "get --help=T",
+        "get a --help --prefix",
+        "--hex -h get",
+        "lease",
+        "lease bogus",
+        "",
+        "--help",
+        "endpoint --cluster",
+    ] {
         let found = find(COMMANDS, &words(line)).expect(line);
         assert!(matches!(read(COMMANDS, &found), Ok(Meaning::Help)), "{line}");
     }
-    assert_eq!(refusal("get --bogus --help").text, "unknown flag: --bogus");
+    for line in ["get --bogus --help", "get --help --bogus", "--help --bogus", "get -h --bogus a"] {
+        assert_eq!(refusal(line).text, "unknown flag: --bogus", "{line}");
+    }
+    for line in ["get a --help=false", "get a -- --help", "get --help --help=false a"] {
+        let found = find(COMMANDS, &words(line)).expect(line);
+        assert!(matches!(read(COMMANDS, &found), Ok(Meaning::Run(_))), "{line}");
+    }
 }
 
 #[test]

@@ -1,7 +1,15 @@
 //! What was probably meant by a mistyped word.
+//!
+//! Invariant: of commands those are suggested that etcd's tools suggest. Does not know what the words are.
+
+/// The commands that may have been meant by `word`, in their order: those it begins, and those two letters away at most.
+pub fn commands_meant<'a>(word: &str, names: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let lower = word.to_lowercase();
+    names.filter(|name| distance(&lower, name) <= 2 || name.starts_with(&lower)).collect()
+}
 
 /// Letters to change, add or drop between two words (Levenshtein).
-pub fn distance(a: &str, b: &str) -> usize {
+fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {
@@ -35,6 +43,7 @@ mod tests {
         assert_eq!(nearest("limits", words()), Some("limit"));
         assert_eq!(nearest("rve", words()), None, "two letters of three are another word");
         assert_eq!(nearest("bogus", words()), None);
+        assert_eq!(commands_meant("Sna", ["defrag", "snapshot", "sne"].into_iter()), ["snapshot", "sne"]);
         assert_eq!((distance("", "ab"), distance("kitten", "sitting")), (2, 3));
     }
 }
