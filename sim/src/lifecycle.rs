@@ -154,8 +154,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     if asks.is_some_and(|asks| asks.existing) {
         config.founding_members = wiping::named_members(world);
     }
-    let lost = asks.is_some_and(|asks| asks.lost);
-    let named = if lost { config.founding_members.clone() } else { Vec::new() };
+    let named = asks.filter(|asks| asks.lost).map_or_else(Vec::new, |_| config.founding_members.clone());
     let witnesses = wiping::witnesses(world, member.number, &named);
     let missed = growth::missing(&seen).unwrap_or_default();
     world.ledger().new_life(member.number);

@@ -424,7 +424,7 @@ mod tests {
     #[test]
     fn a_run_leaves_nothing_behind() {
         for seed in 0..12 {
-            let world = staged(Plan::of(seed), Chronicle::default(), move |world, report| {
+            let world = staged(Plan::of(seed), Chronicle::default(), None, move |world, report| {
                 assert_eq!(report.failure, None, "seed {seed}");
                 world.itself()
             });

@@ -429,7 +429,7 @@ impl<E: Env> Handle<E> {
         }
         let standing = standing_of(self.ask_leader(Question::TimeToLive { id, keys: false }).await?)?;
         Ok(standing.map(|standing| match held {
-            Some((granted_ttl, keys)) if granted_ttl == standing.granted_ttl => LeaseStanding { keys, ..standing },
+            Some(held) if held.granted_ttl == standing.granted_ttl => LeaseStanding { keys: held.keys, ..standing },
             _ => standing,
         }))
     }

@@ -1,15 +1,24 @@
 //! A member in virtual time, without sockets.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DriverConfig, Handle, ScrubPace, start};
-use crate::base::{KeyRange, Refusal, Wrong, limits};
+use bytes::Bytes;
+
+use super::corruption::hash_behind;
+use super::questions::{Told, encode_answer};
+use super::{DriverConfig, Handle, ScrubPace, start, start_with};
+use crate::base::{KeyRange, MemberId, Refusal, Wrong, limits};
+use crate::consensus::PeerMessage;
 use crate::env::{Disk, DiskFile, Env, OpenMode, Tasks, VirtualEnv};
+use crate::machine::etcd_peer::hash_question_from_json;
 use crate::machine::{
-    AlarmAction, AlarmKind, Answer, Command, Compare, CompareResult, CompareTarget, DeleteRange, Op, Put, Txn,
+    AlarmAction, AlarmKind, Answer, Command, Compare, CompareResult, CompareTarget, DeleteRange, MemberHash, Op, Put,
+    Txn,
 };
-use crate::mvcc::StoreOptions;
+use crate::mvcc::{HashKv, StoreOptions};
 use crate::node::NodeConfig;
+use crate::peer::{AskFailure, BoxFuture, ChunkSource, EtcdQuestion, PeerAddress, PeerSender};
 
 fn config() -> DriverConfig {
     let own = DriverConfig::alone("one", "http://localhost:2380");
@@ -414,4 +423,76 @@ fn who_ended_on_damage_reads_all_of_the_history() {
         assert!(!env.disk().exists("recheck").expect("asked"));
         handle.stop().await;
     });
+}
+
+/// A peer that knows no running digest, and has applied the compaction of revision 9, the one before which was at 3; or has
+/// not.
+struct Compacting(bool);
+
+impl Compacting {
+    fn digest(&self, revision: i64) -> (u16, Bytes) {
+        let digest = |hash| MemberHash { revision: 9, hash, compact_revision: 3, hash_revision: revision }.to_json();
+        match (revision, self.0) {
+            (9, true) => (200, digest(6)),
+            (9, false) => (200, digest(7)),
+            (8, true) => (400, "mvcc: required revision has been compacted".into()),
+            (8, false) => (200, digest(4)),
+            _ => panic!("of {revision} nothing is asked"),
+        }
+    }
+}
+
+impl PeerSender for Compacting {
+    fn send(&self, _message: PeerMessage) {}
+
+    fn send_snapshot(&self, _message: PeerMessage, _source: Box<dyn ChunkSource>) {}
+
+    fn ask(&self, _member: MemberId, _question: Bytes) -> BoxFuture<'static, Result<Bytes, AskFailure>> {
+        Box::pin(std::future::ready(Ok(encode_answer(&Ok(Told::Digest(None))))))
+    }
+
+    fn ask_as_etcd(
+        &self,
+        _member: MemberId,
+        question: EtcdQuestion,
+    ) -> BoxFuture<'static, Result<(u16, Bytes), AskFailure>> {
+        let EtcdQuestion::HashKv(body) = question else { panic!("{question:?} is not asked") };
+        let answer = self.digest(hash_question_from_json(&body).expect("readable"));
+        Box::pin(std::future::ready(Ok(answer)))
+    }
+
+    fn set_peers(&self, _peers: Vec<PeerAddress>) {}
+
+    fn connected_for(&self, _member: MemberId) -> Option<Duration> {
+        None
+    }
+
+    fn stop(&self) {}
+}
+
+/// What comes of asking such a peer.
+fn digest_behind(has_compacted: bool) -> Result<u32, String> {
+    VirtualEnv::run(async |env| {
+        let config = DriverConfig::alone("one", "http://localhost:2380");
+        let connect = async |_, _| Ok(Arc::new(Compacting(has_compacted)) as Arc<dyn PeerSender>);
+        let (handle, _) = start_with(env.clone(), config, connect).await.expect("it starts");
+        env.pass(Duration::from_secs(1)).await;
+        let (tell, told) = futures_channel::oneshot::channel();
+        let asking = handle.clone();
+        env.tasks().spawn("asking", async move {
+            let own = HashKv { hash: 6, compact_revision: 3, hash_revision: 9 };
+            let _ = tell.send(hash_behind(&asking, MemberId(2), own).await);
+        });
+        env.pass(Duration::from_secs(3)).await;
+        let digest = told.await.expect("it was asked").map(|digest| digest.hash);
+        handle.stop().await;
+        digest
+    })
+}
+
+#[test]
+fn a_compaction_that_no_running_digest_shows_is_seen_by_what_it_forgot() {
+    assert_eq!(digest_behind(true), Ok(6));
+    let late = Err("it has not applied as much".to_string());
+    assert_eq!(digest_behind(false), late, "a digest of another kind is not held against the leader's");
 }

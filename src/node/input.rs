@@ -77,8 +77,14 @@ pub struct LeaseStanding {
     pub keys: Vec<Bytes>,
 }
 
-/// The seconds a lease was granted for, and its keys, sorted; nothing where there is no such lease.
-pub type KeysOfLease = Option<(i64, Vec<Bytes>)>;
+/// A lease without its time, as every member knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct LeaseKeys {
+    /// Seconds it was granted for.
+    pub granted_ttl: i64,
+    /// The keys attached, sorted.
+    pub keys: Vec<Bytes>,
+}
 
 /// What is asked of leases. Only the leader's clock knows times; which leases there are and what keys they have every
 /// member knows.
@@ -104,8 +110,8 @@ pub enum LeaseQuestion {
     Keys {
         /// Which.
         id: LeaseId,
-        /// Answered with the seconds and the keys, sorted, or nothing where it is gone.
-        reply: Reply<Result<KeysOfLease, Refusal>>,
+        /// Answered with nothing where it is gone.
+        reply: Reply<Result<Option<LeaseKeys>, Refusal>>,
     },
     /// Which leases are there? The leader orders them by the time they have left, others by their ids.
     Leases {

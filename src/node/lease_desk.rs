@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use super::input::{LeaseQuestion, LeaseStanding};
+use super::input::{LeaseKeys, LeaseQuestion, LeaseStanding};
 use super::node::Node;
 use super::reads::Question;
 use crate::base::{LeaseId, Refusal};
@@ -40,7 +40,7 @@ impl<D: Disk> Node<D> {
             LeaseQuestion::KeepAlive { id, reply } => self.renew_lease(id, reply, (asked, now)),
             LeaseQuestion::Keys { id, reply } => {
                 let lease = self.machine.leases().get(id);
-                reply.send(Ok(lease.map(|lease| (lease.ttl, self.lease_keys(id)))));
+                reply.send(Ok(lease.map(|lease| LeaseKeys { granted_ttl: lease.ttl, keys: self.lease_keys(id) })));
             }
             // Before the duties are taken up the clock knows none of the leases there are.
             LeaseQuestion::Leases { reply } if on_duty => reply.send(Ok(self.lease_clock.ids_by_remaining())),

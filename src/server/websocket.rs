@@ -84,9 +84,13 @@ pub async fn talk(upgrade: OnUpgrade, conversation: Conversation) {
             Either::Right((sent, _)) => sent.err(),
         }
     };
-    if let Some(Error::Capacity(_)) = ended {
-        let reason = Utf8Bytes::from_static("a message is too long");
-        let _ = out.send(Message::Close(Some(CloseFrame { code: CloseCode::Size, reason }))).await;
+    let why = match ended {
+        Some(Error::Capacity(_)) => Some((CloseCode::Size, Utf8Bytes::from_static("a message is too long"))),
+        Some(Error::Protocol(wrong)) => Some((CloseCode::Protocol, wrong.to_string().into())),
+        _ => None,
+    };
+    if let Some((code, reason)) = why {
+        let _ = out.send(Message::Close(Some(CloseFrame { code, reason }))).await;
     }
 }
 

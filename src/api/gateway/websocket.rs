@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_handshake_has_a_key_and_a_version() {
-        let key = |method, fields: &[_]| key_of(&request(method, fields)).map(|key| accept(key));
+        let key = |method, fields: &[_]| key_of(&request(method, fields)).map(accept);
         let accepted = key(Method::GET, &[KEY, VERSION]);
         assert_eq!(accepted, Ok(HeaderValue::from_static("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=")), "as in RFC 6455");
         assert_eq!(key(Method::POST, &[KEY, VERSION]), Err(StatusCode::METHOD_NOT_ALLOWED));

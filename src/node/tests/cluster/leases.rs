@@ -1,8 +1,13 @@
 //! Which leases there are and what keys they have, as any member is asked.
 
 use super::*;
+use crate::node::LeaseKeys;
 
-type Keys = Receiver<Result<Option<(i64, Vec<Bytes>)>, Refusal>>;
+type Keys = Receiver<Result<Option<LeaseKeys>, Refusal>>;
+
+fn held(granted_ttl: i64, keys: &[&'static str]) -> Option<LeaseKeys> {
+    Some(LeaseKeys { granted_ttl, keys: keys.iter().map(|key| Bytes::from(*key)).collect() })
+}
 
 impl Cluster {
     fn keys_of_lease(&mut self, n: usize, id: LeaseId) -> Keys {
@@ -37,11 +42,11 @@ fn with_leases() -> (Cluster, usize) {
 fn every_member_tells_which_leases_there_are_and_their_keys() {
     let (mut cluster, leader) = with_leases();
     for n in 0..3 {
-        let [mut held, mut bare, mut none] = [42, 43, 44].map(|id| cluster.keys_of_lease(n, id));
+        let [mut full, mut bare, mut none] = [42, 43, 44].map(|id| cluster.keys_of_lease(n, id));
         let mut all = cluster.leases(n);
         cluster.settle();
-        assert_eq!(done(&mut held), Some((90, vec![Bytes::from_static(b"a")])));
-        assert_eq!((done(&mut bare), done(&mut none)), (Some((50, Vec::new())), None));
+        assert_eq!(done(&mut full), held(90, &["a"]));
+        assert_eq!((done(&mut bare), done(&mut none)), (held(50, &[]), None));
         let order = if n == leader { [43, 42] } else { [42, 43] };
         assert_eq!(done(&mut all), order, "only the leader knows which ends sooner");
     }
@@ -75,5 +80,5 @@ fn a_member_alone_tells_nothing_before_it_has_applied_what_it_acknowledged() {
     let (mut keys, mut all) = (cluster.keys_of_lease(0, 42), cluster.leases(0));
     assert!(answered(&mut keys).is_none() && answered(&mut all).is_none());
     cluster.pass(30);
-    assert_eq!((done(&mut keys), done(&mut all)), (Some((90, Vec::new())), vec![42]));
+    assert_eq!((done(&mut keys), done(&mut all)), (held(90, &[]), vec![42]));
 }
