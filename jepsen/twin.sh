@@ -23,5 +23,18 @@ drive=$target/debug/quorate-jepsen
 "$drive" twin --left-bin "$peers/etcd" --right-bin "$server" --seeds "$seeds" --requests "$steps" --left-flag=--unsafe-no-fsync
 # With authentication on: users and roles change while everybody asks for everything.
 "$drive" twin --users --left-bin "$peers/etcd" --right-bin "$server" --seeds "$seeds" --requests "$steps" --left-flag=--unsafe-no-fsync
+# The same with tokens that are signed.
+if command -v openssl >/dev/null 2>&1; then
+    keys=$(mktemp -d)
+    trap 'rm -rf "$keys"' EXIT
+    openssl ecparam -name prime256v1 -genkey -noout -out "$keys/own.pem"
+    openssl ec -in "$keys/own.pem" -pubout -out "$keys/public.pem" 2>/dev/null
+    "$drive" twin --users --left-bin "$peers/etcd" --right-bin "$server" --seeds "$seeds" --requests "$steps" \
+        --left-flag=--unsafe-no-fsync \
+        --flag="--auth-token=jwt,pub-key=$keys/public.pem,priv-key=$keys/own.pem,sign-method=ES256,ttl=1h"
+    rm -rf "$keys"
+else
+    echo "SKIPPED: no openssl, so no signed tokens"
+fi
 "$drive" rawwire --left-bin "$peers/etcd" --right-bin "$server"
 exec "$drive" edges --left-bin "$peers/etcd" --right-bin "$server"

@@ -176,6 +176,7 @@ async fn serve(directory: &tempfile::TempDir, flags: &[&str]) -> Serving {
         "--listen-peer-urls=http://127.0.0.1:0",
         "--initial-advertise-peer-urls=http://127.0.0.1:2380",
         "--initial-cluster=default=http://127.0.0.1:2380",
+        "--bcrypt-cost=4",
     ];
     let flags = Flags::read(own.iter().chain(flags).map(ToString::to_string), []).unwrap();
     Serving::start(&Config::from_flags(&flags).unwrap()).await.unwrap()

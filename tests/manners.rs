@@ -24,3 +24,5 @@ mod start;
 mod stop;
 #[path = "manners/terminal.rs"]
 mod terminal;
+#[path = "manners/words.rs"]
+mod words;

@@ -60,6 +60,8 @@ struct Files<D: Disk> {
     /// What there was no room for yet, in order.
     waiting: VecDeque<(Vec<HistoryWrite>, WriteMark)>,
     shortage: Shortage,
+    /// Bytes of the image for which there was no room, where it is not made yet.
+    lacked: usize,
     /// Jobs that came while another was under way, in order.
     later: Later<D>,
 }
@@ -86,12 +88,27 @@ impl<D: Disk> Files<D> {
         // The image names history; so history is durable first.
         self.writer.sync().await?;
         match checkpoint_files::write(disk, applied, image).await {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.lacked = 0;
+                Ok(true)
+            }
             Err(fault) if fault.is_no_space() => {
                 checkpoint_files::discard_draft(disk)?;
+                self.lacked = image.len();
                 Ok(false)
             }
             Err(fault) => Err(fault.into()),
+        }
+    }
+
+    /// Whether what there was no room for has some now; where that is an image, it is tried with as many bytes.
+    async fn finds_room(&mut self, disk: &D, node: &Mailbox<Input<D>>) -> Result<bool, Wrong> {
+        if !self.write_waiting(node)? {
+            return Ok(false);
+        }
+        match checkpoint_files::try_room(disk, self.lacked).await {
+            Err(fault) if fault.is_no_space() => Ok(false),
+            tried => tried.map(|()| true).map_err(Wrong::from),
         }
     }
 }
@@ -106,7 +123,7 @@ pub(super) async fn keep_archive<E: Env>(
     at_work: AtWork,
 ) {
     let (writer, shortage) = (HistoryWriter::new(env.disk().clone()), Shortage::new("history"));
-    let mut files = Files { writer, waiting: VecDeque::new(), shortage, later: VecDeque::new() };
+    let mut files = Files { writer, waiting: VecDeque::new(), shortage, lacked: 0, later: VecDeque::new() };
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         files.later.extend(batch.drain(..));
@@ -154,12 +171,14 @@ async fn one_job<E: Env>(
             // What was written before belongs to the state that goes; it may still be named by an image that is kept.
             files.waiting.clear();
             files.writer.sync().await?;
-            install(env, store, image, (durable, installed), (&mut files.later, (jobs, node))).await?;
+            files.lacked = 0;
+            install(env, store, image, (durable, installed), (files, (jobs, node))).await?;
         }
         ArchiveJob::Rebuild(image) => {
             files.waiting.clear();
             files.writer.sync().await?;
-            rebuild(env, store, image, (&mut files.later, (jobs, node))).await?;
+            files.lacked = 0;
+            rebuild(env, store, image, (files, (jobs, node))).await?;
         }
         ArchiveJob::Remember(promises) => {
             if let Err(fault) = memory_file::write(env.disk(), &promises).await {
@@ -172,7 +191,7 @@ async fn one_job<E: Env>(
         ArchiveJob::Remove(files) => remove(env.disk(), &files, node)?,
         ArchiveJob::LetGo(it) => drop(it),
         ArchiveJob::LookForRoom => {
-            let short = !files.write_waiting(node)?;
+            let short = !files.finds_room(env.disk(), node).await?;
             files.shortage.stands(short, env.clock().now());
             node.put_completion(Input::Room { part: DiskPart::History, short, tried: begun });
         }
@@ -197,14 +216,14 @@ async fn install<E: Env>(
     store: &StoreOptions,
     image: Box<Image>,
     (durable, installed): (oneshot::Sender<DurableImage>, oneshot::Receiver<InstalledImage>),
-    (later, (jobs, node)): (&mut Later<E::Disk>, Doors<'_, E::Disk>),
+    (files, (jobs, node)): (&mut Files<E::Disk>, Doors<'_, E::Disk>),
 ) -> Result<(), Wrong> {
-    let mut roomless = Roomless::default();
+    let mut is_told = false;
     let made = loop {
         let tried = env.clock().now();
         match make_durable(env.disk(), &image).await {
             Err(Wrong::Fault(fault)) if fault.is_no_space() => {
-                if !wait_for_room(env, (later, (jobs, node)), (&mut roomless, tried)).await? {
+                if !wait_for_room(env, (files, (jobs, node)), (&mut is_told, tried)).await? {
                     // The installation has not begun.
                     return Ok(());
                 }
@@ -212,9 +231,11 @@ async fn install<E: Env>(
             made => break made?,
         }
     };
+    files.shortage.stands(false, env.clock().now());
     let _ = durable.send(made);
     // Not cut: the keeper has told the end.
-    let (Some(Ok(installed)), _) = removing_meanwhile(env.disk(), (later, (jobs, node)), installed).await? else {
+    let (Some(Ok(installed)), _) = removing_meanwhile(env.disk(), (&mut files.later, (jobs, node)), installed).await?
+    else {
         return Ok(());
     };
     forget_older(env.disk(), &installed)?;
@@ -228,50 +249,41 @@ async fn rebuild<E: Env>(
     env: &E,
     store: &StoreOptions,
     image: Box<Image>,
-    (later, (jobs, node)): (&mut Later<E::Disk>, Doors<'_, E::Disk>),
+    (files, (jobs, node)): (&mut Files<E::Disk>, Doors<'_, E::Disk>),
 ) -> Result<(), Wrong> {
-    let mut roomless = Roomless::default();
+    let mut is_told = false;
     loop {
         let tried = env.clock().now();
         match replace_images(env.disk(), &image).await {
             Err(Wrong::Fault(fault)) if fault.is_no_space() => {
-                if !wait_for_room(env, (later, (jobs, node)), (&mut roomless, tried)).await? {
+                if !wait_for_room(env, (files, (jobs, node)), (&mut is_told, tried)).await? {
                     return Ok(());
                 }
             }
             replaced => break replaced?,
         }
     }
+    files.shortage.stands(false, env.clock().now());
     node.put_completion(Input::Rebuilt(load(env, store, image).await?));
     Ok(())
 }
 
-/// Who installs without room for the image, and tells so.
-#[derive(Default)]
-struct Roomless {
-    is_warned: bool,
-    /// Since somebody last looked.
-    is_told: bool,
-}
-
-/// There was no room for an image, tried at that time, for which everything else waits: until it is to be tried again. False where
-/// the member ends meanwhile.
+/// There was no room for an image, tried at that time, for which everything else waits: until it is to be tried again. The node
+/// is told once, and once more where somebody looks. False where the member ends meanwhile.
 async fn wait_for_room<E: Env>(
     env: &E,
-    (later, (jobs, node)): (&mut Later<E::Disk>, Doors<'_, E::Disk>),
-    (roomless, tried): (&mut Roomless, Instant),
+    (files, (jobs, node)): (&mut Files<E::Disk>, Doors<'_, E::Disk>),
+    (is_told, tried): (&mut bool, Instant),
 ) -> Result<bool, Wrong> {
     checkpoint_files::discard_draft(env.disk())?;
-    if !std::mem::replace(&mut roomless.is_warned, true) {
-        tracing::warn!("the disk has no room for a snapshot's image: its installation waits");
-    }
-    if !std::mem::replace(&mut roomless.is_told, true) {
+    files.shortage.stands(true, env.clock().now());
+    if !std::mem::replace(is_told, true) {
         node.put_completion(Input::Room { part: DiskPart::History, short: true, tried });
     }
     let clock = env.clock();
     let pause = clock.sleep_until(clock.now().plus(Duration::from_millis(limits::WAL_ROOM_RETRY_MS)));
-    let (again, somebody_looks) = removing_meanwhile(env.disk(), (later, (jobs, node)), pause).await?;
-    roomless.is_told &= !somebody_looks;
+    let (again, somebody_looks) = removing_meanwhile(env.disk(), (&mut files.later, (jobs, node)), pause).await?;
+    *is_told &= !somebody_looks;
     Ok(again.is_some())
 }
 
@@ -398,6 +410,41 @@ mod tests {
     use super::*;
     use crate::env::{MemoryDisk, OpenMode, VirtualEnv};
     use crate::machine::State;
+
+    /// Whoever looks for room looks for what was lacked: with nothing tried it would be full and not full in turns.
+    #[test]
+    fn room_that_an_image_lacked_is_not_found_before_it_is_there() {
+        VirtualEnv::run(async |env| {
+            env.disk().create_dir(checkpoint_files::DIR).expect("made");
+            let jobs = Arc::new(Mailbox::new(1, 1));
+            let node: Arc<Mailbox<Input<MemoryDisk>>> = Arc::new(Mailbox::new(1, 1));
+            let (ending, (at_work, _at_rest)) = (Ending::default(), AtWork::begin());
+            let archive = keep_archive(
+                env.clone(),
+                StoreOptions::default(),
+                jobs.clone(),
+                node.clone(),
+                (ending, Arc::default()),
+                at_work,
+            );
+            env.tasks().spawn("archive", archive);
+            let told = async |job| {
+                let mut told = Vec::new();
+                jobs.put_completion(job);
+                assert!(node.take(&mut told).await);
+                told.pop().expect("something is told")
+            };
+            let image = || ArchiveJob::Checkpoint { applied: 9, image: vec![7; 5_000].into() };
+            env.disk().leave_room(Some(10));
+            assert!(matches!(told(image()).await, Input::CheckpointPutOff { .. }));
+            assert!(matches!(told(ArchiveJob::LookForRoom).await, Input::Room { short: true, .. }));
+            env.disk().leave_room(None);
+            assert!(matches!(told(ArchiveJob::LookForRoom).await, Input::Room { short: false, .. }));
+            assert!(matches!(told(image()).await, Input::Checkpointed { applied: 9 }));
+            assert_eq!(env.disk().list(checkpoint_files::DIR).expect("listed"), ["0000000000000009.image"]);
+            jobs.close();
+        });
+    }
 
     /// An image for which there is no room waits for it, as everything does that is written; a member that ends is not held up.
     #[test]

@@ -79,6 +79,19 @@ pub(super) async fn reserve<D: Disk>(disk: &D, image: usize) -> Result<(), Fault
     held
 }
 
+/// Whether so many bytes more find room: an error that says so, or nothing. They are not held.
+pub(super) async fn try_room<D: Disk>(disk: &D, image: usize) -> Result<(), Fault> {
+    if image == 0 {
+        return Ok(());
+    }
+    let file = disk.open(&draft(), OpenMode::Create)?;
+    let tried = file.write_at(0, &vec![0; image]);
+    let tried = if tried.is_ok() { file.sync().await } else { tried };
+    drop(file);
+    discard_draft(disk)?;
+    tried
+}
+
 fn draft() -> String {
     format!("{DIR}/draft")
 }

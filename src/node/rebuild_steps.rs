@@ -163,13 +163,14 @@ impl<D: Disk> Node<D> {
             observer.installed((index, term));
         }
         let position = machine.store().position();
+        let alarm_stood = self.space_alarm_stands();
         out.push(Output::LetGo(Box::new(self.machine.rebuild_from(machine))));
         self.counters.installed(index);
         self.checkpoints.rebuilt(index, position);
         self.group.applied(index);
         self.group.adopt(&self.voting_members());
         self.rebuild_done(out);
-        self.settle_in(out);
+        self.settle_in(alarm_stood, now, out);
         Ok(())
     }
 

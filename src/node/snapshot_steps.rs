@@ -17,7 +17,7 @@ use super::output::Output;
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::consensus::{PeerMessage, Stepped};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmKind, Image, Machine, Shown};
+use crate::machine::{Image, Machine, Shown};
 
 impl<D: Disk> Node<D> {
     /// A snapshot for another member leaves: of the state as it is now, or once more the one that was cut on its way.
@@ -183,6 +183,7 @@ impl<D: Disk> Node<D> {
     pub(super) fn installed(&mut self, machine: Machine<D>, now: Instant, out: &mut Vec<Output<D>>) {
         let (index, term) = self.snapshots.installing.take().expect("what was read is being installed");
         assert_eq!(machine.applied(), (index, term));
+        let alarm_stood = self.space_alarm_stands();
         if let Some(observer) = &self.config.observer {
             observer.installed((index, term));
         }
@@ -206,7 +207,7 @@ impl<D: Disk> Node<D> {
             self.snapshots.hidden = Some((now.plus(self.config.election_timeout), offered));
         }
         self.rebuild_done(out);
-        self.settle_in(out);
+        self.settle_in(alarm_stood, now, out);
     }
 
     /// A rewriting of a segment that is under way is of no use any more: the state it belongs to goes.
@@ -229,19 +230,22 @@ impl<D: Disk> Node<D> {
     }
 
     /// What goes with a state that took the place of another.
-    pub(super) fn settle_in(&mut self, out: &mut Vec<Output<D>>) {
+    pub(super) fn settle_in(&mut self, alarm_stood: bool, now: Instant, out: &mut Vec<Output<D>>) {
         self.views.clear();
         self.snapshots.forget_sent();
         self.collect_garbage(out);
         if std::mem::take(&mut self.space.reclaiming) {
             self.snapshots.stale_reclaims += 1;
         }
-        let now = self.hub_now();
-        self.watches.restored(now);
+        let hub_now = self.hub_now();
+        self.watches.restored(hub_now);
         self.rare_changed = true;
         self.members_changed = true;
-        // In the state that went the alarm may have stood, and in this one it may have been cleared.
-        self.space.alarm_proposed = self.machine.alarms().contains(&(self.config.member, AlarmKind::NoSpace));
+        // What disarmed it may lie between the state that went and this one.
+        match self.space_alarm_stands() {
+            false if alarm_stood => self.space.disarmed(now),
+            stands => self.space.alarm_proposed = stands,
+        }
         self.tell_auth();
         self.tell_facts();
     }

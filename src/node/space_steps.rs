@@ -190,6 +190,11 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    /// Whether the alarm that this member's disk is full stands.
+    pub(super) fn space_alarm_stands(&self) -> bool {
+        self.machine.alarms().contains(&(self.config.member, AlarmKind::NoSpace))
+    }
+
     /// Proposes the alarm, once until it is cleared.
     pub(super) fn raise_space_alarm(&mut self, now: Instant) {
         if !self.space.alarm_proposed && !self.stopping {

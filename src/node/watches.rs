@@ -126,7 +126,8 @@ impl Watches {
         }
         let view = store.view();
         let mut budget = limits::CATCH_UP_BYTES_PER_TURN;
-        for task in tasks {
+        let mut tasks = tasks.into_iter();
+        while let Some(task) = tasks.next() {
             if budget == 0 {
                 self.hub.not_read(task.watcher);
                 continue;
@@ -155,7 +156,11 @@ impl Watches {
                     self.hub.not_read(task.watcher);
                     self.hub.compacted(now.compact_revision, now);
                 }
-                Err(ReadFailure::Wrong(wrong)) => return Err(wrong),
+                // The member may outlive it, and read on: whoever was to be fed waits for that.
+                Err(ReadFailure::Wrong(wrong)) => {
+                    std::iter::once(task).chain(tasks).for_each(|task| self.hub.not_read(task.watcher));
+                    return Err(wrong);
+                }
             }
         }
         Ok(true)
@@ -179,8 +184,8 @@ mod tests {
 
     use super::*;
     use crate::base::{KeyRange, RangeEnd, Shares};
-    use crate::env::MemoryDisk;
-    use crate::mvcc::{NO_PREV, NewValue, StoreOptions, StorePosition};
+    use crate::env::{MemoryDisk, ScramblingDisk};
+    use crate::mvcc::{HistoryWriter, NO_PREV, NewValue, StoreOptions, StorePosition};
     use crate::watch::{StreamId, WatchSpec};
 
     fn waiting_for_a_key(start_revision: i64) -> WatchSpec {
@@ -246,5 +251,42 @@ mod tests {
             watches.catch_up(&store, now, &mut 0).expect("no faults");
         }
         assert_eq!(slow(&watches), 0, "every turn brings at least one there");
+    }
+
+    /// What the device cannot read now it may read again; a watcher that was to be fed meanwhile is fed then, and with it all
+    /// others of its stream.
+    #[test]
+    fn who_was_to_be_fed_when_the_history_could_not_be_read_is_fed_once_it_can() {
+        let disk = ScramblingDisk::new(MemoryDisk::new(), 1);
+        disk.create_dir("history").expect("made");
+        let options = StoreOptions { cache_bytes: 0, ..StoreOptions::default() };
+        let mut store = Store::open(disk.clone(), options, &StorePosition::default(), &[]).expect("it is empty");
+        for key in ["a", "rare"] {
+            let mut txn = store.begin(NO_PREV);
+            txn.put(NewValue { key: key.into(), value: vec![7; 9_000].into(), lease: 0, backing_bytes: 0 })
+                .expect("written");
+            txn.commit();
+        }
+        let writes = store.take_writes();
+        let mark = HistoryWriter::new(disk.clone()).write(&writes).expect("written").expect("there was something");
+        store.written(mark);
+        let now = HubNow { revision: store.revision(), compact_revision: store.compact_revision() };
+        let mut watches = Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}));
+        let buffer = watches.hub.open_stream(StreamId(1), watches.bell.clone(), Arc::<Shares>::default().open());
+        (0..3).for_each(|_| watches.hub.create(StreamId(1), waiting_for_a_key(1), now));
+        for file in disk.list("history").expect("listed") {
+            disk.make_unreadable(&format!("history/{file}"), 0..1 << 20);
+        }
+        for _ in 0..3 {
+            watches.catch_up(&store, now, &mut 0).expect_err("it cannot be read");
+            assert_eq!(watches.hub.counts().slow_watchers, 3);
+        }
+        disk.make_readable();
+        assert!(store.look_at_damage_again());
+        for _ in 0..6 {
+            watches.catch_up(&store, now, &mut 0).expect("it can be read again");
+        }
+        assert_eq!(watches.hub.counts().slow_watchers, 0);
+        drop(buffer);
     }
 }

@@ -177,6 +177,9 @@ async fn one_that_was_wiped_elects_nobody_with_one_that_lags() {
     put(&members[0], 0).await;
     let leader = leader(&members).await;
     let (wiped, lags) = ((leader + 1) % 3, (leader + 2) % 3);
+    // It knows by then that the other has served.
+    let end = members[leader].facts().log_end();
+    until("it has what there is", || members[lags].status().applied >= end).await;
     members[lags].stop().await;
     for n in 1..30 {
         put(&members[leader], n).await;

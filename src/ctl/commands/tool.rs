@@ -13,6 +13,7 @@ const API_VERSION: &str = "3.7";
 pub const VERSION: Command = Command {
     name: "version",
     short: "Prints the version of quoratectl",
+    example: "quoratectl version",
     section: Some(Section::Utility),
     offline: true,
     deed: Deed::Run(|session, _| {
@@ -29,6 +30,7 @@ pub const VERSION: Command = Command {
 pub const OPTIONS: Command = Command {
     name: "options",
     short: "Show the global command-line flags",
+    example: "quoratectl options",
     section: Some(Section::Utility),
     offline: true,
     deed: Deed::Run(|session, _| Box::pin(async move { session.say(usage::options().trim_end()) })),

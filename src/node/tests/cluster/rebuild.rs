@@ -352,7 +352,7 @@ fn that_a_disk_is_full_is_told_until_it_is_heard() {
     cluster.pass(30);
     assert!(is_told(&cluster, leader, late) && is_told(&cluster, late, late));
 
-    room(&mut cluster, late, false);
+    // It is disarmed while this member hears nobody: of what was found before, nothing is believed.
     cluster.cut.insert(id(late));
     let clear = Command::Alarm { action: AlarmAction::Deactivate, member: id(late), kind: AlarmKind::NoSpace };
     let mut cleared = cluster.propose(leader, &clear);

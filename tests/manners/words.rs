@@ -1,0 +1,148 @@
+//! What the command-line client says to somebody who does not know it, or finds nobody: what was probably meant, who did not
+//! answer and why, nothing where nobody reads; and texts for shells and readers that say of every command and flag.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Command, Output, Stdio};
+
+use crate::ports;
+use crate::process::{Home, key, put};
+
+fn ctl(words: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
+    command.args(words).stdin(Stdio::null());
+    command
+}
+
+/// What comes may be more than a pipe holds.
+fn said(words: &[&str]) -> Output {
+    ctl(words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn who_does_not_answer_is_named_with_the_reason() {
+    let away = format!("127.0.0.1:{}", ports::free());
+    for command in [&["get", "a"][..], &["put", "a", "b"], &["member", "list"], &["lease", "list"]] {
+        let words = [command, &["--endpoints", &away, "--command-timeout=200ms"]].concat();
+        let output = said(&words);
+        let expected =
+            format!("endpoint {away}: Connection refused (os error 111)\nError: context deadline exceeded\n");
+        let (code, err) = (output.status.code(), text(&output.stderr));
+        // It may not have come to be refused by then.
+        let unheard = expected.replace("Connection refused (os error 111)", "no answer");
+        assert!(matches!(code, Some(1 | 2)) && (err == expected || err == unheard), "{code:?} {err}");
+        assert!(output.stdout.is_empty());
+    }
+}
+
+/// TLS at a port that has none, and none at one that has it.
+#[test]
+fn who_speaks_otherwise_is_named_with_the_reason() {
+    let home = Home::new();
+    let server = home.start();
+    let endpoint = format!("https://127.0.0.1:{}", home.client_port);
+    let output = said(&["--endpoints", &endpoint, "--command-timeout=2s", "get", "a"]);
+    let err = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(err.contains(&format!("endpoint {endpoint}: transport: authentication handshake failed")), "{err}");
+    server.stop();
+}
+
+#[test]
+fn a_wrong_flag_names_the_right_one() {
+    for (words, meant) in [(&["get", "a", "--prefx"][..], "--prefix"), (&["put", "--ignore-valu=1"], "--ignore-value")]
+    {
+        let output = said(words);
+        let err = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1));
+        assert!(err.contains(&format!("\n\nDid you mean {meant}?\n")), "{err}");
+    }
+    assert!(!text(&said(&["get", "a", "--bogus"]).stderr).contains("Did you mean"));
+}
+
+/// As a death by SIGPIPE, and without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_reads_any_more_ends_quietly() {
+    let home = Home::new();
+    let server = home.start();
+    let mut kv = server.kv();
+    // Far more than a pipe holds.
+    for number in 0..20 {
+        put(&mut kv, key(number), "x".repeat(100_000)).await.unwrap();
+    }
+    let mut command = ctl(&["get", "", "--prefix", &format!("--endpoints=127.0.0.1:{}", home.client_port)]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    let mut reader = BufReader::new(child.stdout.take().unwrap());
+    reader.read_line(&mut first).unwrap();
+    assert_eq!(first.trim_end(), key(0));
+    drop(reader);
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert_eq!((child.wait().unwrap().code(), &err[..]), (Some(141), ""));
+    server.stop();
+}
+
+/// The names that stand below a heading of a help text, in its first column.
+fn listed(help: &str, heading: impl Fn(&str) -> bool) -> Vec<String> {
+    let mut inside = false;
+    let mut names = Vec::new();
+    for line in help.lines() {
+        if !line.starts_with(' ') {
+            inside = heading(line);
+        } else if inside && let Some(name) = line.split_whitespace().next() {
+            names.push(name.to_string());
+        }
+    }
+    names
+}
+
+/// Every command of the help stands in every completion and in the man page, with the flags that its own help shows.
+#[test]
+fn completions_and_the_page_say_of_every_command_and_flag() {
+    let texts: Vec<String> = [
+        &["completion", "bash"][..],
+        &["completion", "zsh"],
+        &["completion", "fish"],
+        &["completion", "powershell"],
+        &["man-page"],
+    ]
+    .iter()
+    .map(|words| text(&said(words).stdout).replace("\\-", "-"))
+    .collect();
+    let commands = |help: &str| listed(help, |line| line.ends_with("commands") || line == "Available Commands:");
+    let mut leaves: Vec<Vec<String>> = Vec::new();
+    for name in commands(&text(&said(&["help"]).stdout)) {
+        let below = commands(&text(&said(&["help", &name]).stdout));
+        if below.is_empty() {
+            leaves.push(vec![name])
+        } else {
+            leaves.extend(below.into_iter().map(|b| vec![name.clone(), b]))
+        }
+    }
+    assert!(leaves.len() > 50, "{leaves:?}");
+    for words in leaves.iter().filter(|words| words[0] != "help") {
+        let help = text(&ctl(&["help"]).args(words).output().unwrap().stdout);
+        // Some have it in their text.
+        let tried = help.matches(&format!("quoratectl {}", words.join(" "))).count();
+        assert!(help.contains("\nExamples:\n  ") || tried > 1, "{words:?} has no example");
+        let flags = help
+            .split_whitespace()
+            .filter(|word| word.starts_with("--"))
+            .map(|word| word.trim_matches([',', '`', '.']));
+        let flags: Vec<&str> = flags.filter(|flag| flag.len() > 2 && *flag != "--help").collect();
+        for shown in &texts {
+            for word in words.iter().map(String::as_str).chain(flags.iter().map(|flag| &flag[2..])) {
+                let word = word.split(['=', ')', '"', '\'']).next().unwrap_or_default();
+                assert!(shown.contains(word), "{word} of {words:?}");
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let script = dir.path().join("completion");
+    std::fs::write(&script, &texts[0]).unwrap();
+    assert!(Command::new("bash").arg("-n").arg(script).status().unwrap().success(), "bash reads it");
+}
