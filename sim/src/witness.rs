@@ -1,8 +1,8 @@
 //! The ear of the judges: what a member tells in the moment it does something.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use quorate::base::limits;
+use quorate::base::{Event, limits};
 use quorate::consensus::{MessageKind, PeerMessage, Standing};
 use quorate::machine::{Applied, Command};
 use quorate::node::{Held, Observer, TurnWork};
@@ -26,6 +26,8 @@ pub struct Witness {
     pub disk: SimDisk,
     /// The processor that what it does costs.
     pub cpu: SimCpu,
+    /// What the entry under way has changed so far, where it is carried out in slices.
+    pub slices: Mutex<((u64, u64), Vec<Event>)>,
 }
 
 /// What an entry costs beside the bytes it brings.
@@ -38,13 +40,40 @@ impl Witness {
     }
 }
 
+impl Witness {
+    /// With all that was changed, in place of what watchers are told, where it was carried out in slices.
+    fn whole(&self, entry: (u64, u64), applied: &Applied) -> Option<Applied> {
+        let (of, events) = std::mem::take(&mut *self.slices.lock().expect("one thread"));
+        if of != entry {
+            return None;
+        }
+        let mut all = events.iter();
+        let is_part = applied.events.iter().all(|told| all.any(|event| event == told));
+        self.world.judge(require(is_part, "what watchers are told of a command is what it did", || {
+            format!("entry {entry:?}: {:?} of {events:?}", applied.events)
+        }));
+        self.world.marks.hit("a command was carried out in slices");
+        Some(Applied { events, ..applied.clone() })
+    }
+}
+
 impl Observer for Witness {
+    fn carried_out(&self, entry: (u64, u64), before: usize, events: &[Event]) {
+        let mut slices = self.slices.lock().expect("one thread");
+        if before == 0 {
+            *slices = (entry, Vec::new());
+        }
+        slices.1.extend_from_slice(events);
+    }
+
     fn applied(&self, entry: (u64, u64), request: Option<u64>, command: Option<&Command>, applied: &Applied) {
         if !self.is_heard() {
             return;
         }
         self.cpu.charge_work(ENTRY, 0);
         self.world.ambushes.applies(self.member, entry.1);
+        let whole = self.whole(entry, applied);
+        let applied = whole.as_ref().unwrap_or(applied);
         let mut ledger = self.world.ledger();
         let verdict = ledger.applied(self.member, entry, request, command, applied);
         let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest.unwrap_or_default());
@@ -63,7 +92,8 @@ impl Observer for Witness {
         }
         let applied = work.entries <= limits::APPLY_ENTRIES_PER_TURN
             && work.entry_bytes - work.last_bytes < limits::APPLY_BYTES_PER_TURN
-            && work.changes <= changes_per_turn(&self.world.plan.setting);
+            && work.changes <= changes_per_turn(&self.world.plan.setting)
+            && !(work.ends && work.pauses);
         let read = work.compaction_bytes < limits::COMPACTION_SLICE_BYTES + limits::MAX_REQUEST_BYTES;
         self.world.judge(require(applied && read, "a turn of the node is bounded", || format!("{work:?}")));
     }

@@ -205,6 +205,10 @@ pub const COMPACTION_SLICE_BYTES: usize = 1024 * 1024;
 /// five milliseconds. The simulator's members have fewer.
 pub const APPLY_CHANGES_PER_TURN: usize = 5_000;
 
+/// Values of before that a command may read from the disk for watchers though it is not carried out in slices: what it takes to be
+/// ready for that, a copy of each part of the index that it changes, costs more than to be late by a few reads.
+pub const PREVIOUS_VALUES_AT_ONCE: usize = 16;
+
 /// Index entries compacted before other work gets its turn: some five microseconds each on a busy machine, so
 /// that a slice takes about half a millisecond there. A put waits for two or three turns: of 400 they cost its 99th percentile
 /// a factor of 4 to 7, of these 1 to 2 (`benches/record/2026-11-27-behind.md`).

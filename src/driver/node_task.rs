@@ -99,6 +99,7 @@ pub(super) async fn run<E: Env>(
     // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
     let mut more = true;
     let mut removed = None;
+    let mut slices = Duration::ZERO;
     let mut hearing = Hearing { heard_at: env.clock().now(), was_deaf: false };
     loop {
         let open = poll_fn(|cx| wait(cx, &shell, &mut from_peers, &mut inputs, alarm.as_mut(), more)).await;
@@ -119,7 +120,7 @@ pub(super) async fn run<E: Env>(
             next_tick = now.plus(tick);
             alarm = Box::pin(sleep_until(env.clone(), next_tick));
         }
-        match one_turn(&env, now, &mut node, &mut outputs, &shell) {
+        match one_turn(&env, now, &mut node, (&mut outputs, &mut slices), &shell) {
             Ok(left) => more = left,
             Err(wrong) => {
                 tracing::error!(error = %wrong, "the state cannot be carried on: stopping");
@@ -180,12 +181,13 @@ impl Hearing {
     }
 }
 
-/// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it.
+/// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it. What a command
+/// takes that is carried out in `slices` is told of the turn that ends it.
 fn one_turn<E: Env>(
     env: &E,
     now: Instant,
     node: &mut Node<E::Disk>,
-    outputs: &mut Vec<Output<E::Disk>>,
+    (outputs, slices): (&mut Vec<Output<E::Disk>>, &mut Duration),
     shell: &Shell<E::Disk>,
 ) -> Result<bool, Wrong> {
     node.turn(now, outputs)?;
@@ -196,8 +198,10 @@ fn one_turn<E: Env>(
         tallies.stages.propose.took(begun.since(now));
     }
     let more = node.work(now, outputs);
-    if !node.turn_ops().is_empty() {
-        let took = env.clock().now().since(begun);
+    if node.turn_ops().is_empty() && node.carries_on() {
+        *slices += env.clock().now().since(begun);
+    } else if !node.turn_ops().is_empty() {
+        let took = env.clock().now().since(begun) + std::mem::take(slices);
         tallies.applies.took(node.turn_ops(), took);
         tallies.stages.apply.took(took);
         if took >= SLOW_APPLY {

@@ -9,7 +9,7 @@ use super::codec::Proposal;
 use super::command::{Answer, Command};
 use super::slice::Slice;
 use super::txn::{Deleting, Path, Place, Writer};
-use crate::base::{Event, LeaseId, Refusal, Wrong};
+use crate::base::{Event, KeyRange, LeaseId, LogIndex, Refusal, Term, Wrong, limits};
 use crate::env::Disk;
 use crate::lease::LeaseTable;
 use crate::mvcc::{Paused, Store, WantsPrev};
@@ -18,19 +18,36 @@ use crate::mvcc::{Paused, Store, WantsPrev};
 pub struct Told<'a> {
     /// Of which keys that are changed what they held before is loaded.
     pub wants_prev: WantsPrev<'a>,
-    /// Whether there may be any.
-    pub any_prev: bool,
     /// Of a command that is carried out in slices: of which keys anybody is told at all.
     pub is_told: &'a dyn Fn(&[u8]) -> bool,
+    /// Is shown all changes of a command that is carried out in slices, slice by slice, with how many there were before.
+    pub on_slice: &'a dyn Fn(usize, &[Event]),
+}
+
+impl<'a> Told<'a> {
+    /// Everything is told, and slices are shown to nobody.
+    pub fn all(wants_prev: WantsPrev<'a>) -> Self {
+        Self { wants_prev, is_told: &|_| true, on_slice: &|_, _| () }
+    }
+
+    /// What of a slice's changes is kept for those who are told.
+    pub(super) fn keep(&self, before: usize, events: Vec<Event>, kept: &mut Vec<Event>) {
+        (self.on_slice)(before, &events);
+        kept.extend(events.into_iter().filter(|event| (self.is_told)(&event.kv.key)));
+    }
 }
 
 /// A command that was begun and is not done.
 pub(super) struct UnderWay<D: Disk> {
+    /// The entry it came with.
+    pub(super) entry: (LogIndex, Term),
     pub(super) proposal: Proposal,
     /// The running digest with what was done of it.
     pub(super) digest: u64,
     /// What is to be told of it.
     pub(super) told: Vec<Event>,
+    /// How many changes were shown.
+    pub(super) shown: usize,
     pub(super) rest: Box<Rest<D>>,
 }
 
@@ -51,6 +68,8 @@ enum Stage {
 pub(super) enum Carried<D: Disk> {
     Done(Result<Answer, Refusal>),
     Paused(Box<Rest<D>>),
+    /// Not begun: it fits into a whole slice.
+    Waits,
 }
 
 /// What a command is carried out on.
@@ -62,6 +81,8 @@ pub(super) struct Grounds<'a, D: Disk> {
 impl<D: Disk> Grounds<'_, D> {
     /// Begins a command, or goes on with what is left of it. `events` are the changes made, in order, but for the last where
     /// it is paused: that one is among the next.
+    ///
+    /// One that may be paused copies what it changes, which costs: only one that does not fit, be it for what is to be read.
     pub(super) fn carry_out(
         self,
         command: &Command,
@@ -79,8 +100,9 @@ impl<D: Disk> Grounds<'_, D> {
         let mut stage = match stage {
             Some(stage) => stage,
             None => match begin(&mut writer, command)? {
+                Ok((_, most)) if slice.leaves_to_the_next(most) => return Ok(Carried::Waits),
                 Ok((stage, most)) => {
-                    if slice.is_less_than(most) || told.any_prev && most > 1 && *slice != Slice::WHOLE {
+                    if slice.is_less_than(most) || slice.counts_bytes() && reads_much(&writer, command, &stage, most) {
                         writer.write.may_pause();
                     } else {
                         *slice = slice.to_the_end();
@@ -96,6 +118,7 @@ impl<D: Disk> Grounds<'_, D> {
             (Stage::Txn(path, place), Command::Txn(txn)) => writer.run(txn, path, place, slice)?,
             (Stage::Txn(..), _) => unreachable!("a command goes on as it began"),
         };
+        slice.has_read(write.read_bytes());
         if !is_done {
             let (paused, changes) = write.pause();
             *events = changes;
@@ -107,7 +130,7 @@ impl<D: Disk> Grounds<'_, D> {
             Stage::Txn(path, place) => Answer::Txn(place.answer(&path)),
             Stage::Revoke(id) => {
                 let left = leases.revoke(id).expect("it was there when this began");
-                debug_assert!(left.is_empty(), "its keys were deleted");
+                assert!(left.is_empty(), "its keys were deleted");
                 Answer::LeaseRevoke
             }
         })))
@@ -118,7 +141,7 @@ impl<D: Disk> Grounds<'_, D> {
 fn begin<D: Disk>(writer: &mut Writer<'_, '_, D>, command: &Command) -> Result<Result<(Stage, u64), Refusal>, Wrong> {
     Ok(match command {
         Command::DeleteRange(delete) => {
-            let most = writer.write.count(&delete.range);
+            let most = writer.most_of(&delete.range);
             Ok((Stage::Delete(writer.begin_delete(delete)), most))
         }
         Command::LeaseRevoke { id, .. } if writer.leases.contains(*id) => {
@@ -131,4 +154,18 @@ fn begin<D: Disk>(writer: &mut Writer<'_, '_, D>, command: &Command) -> Result<R
         }),
         _ => unreachable!("every other command changes one key or none"),
     })
+}
+
+/// Whether it takes more than a few reads of the history's files to tell those who want to know it what there was before.
+fn reads_much<D: Disk>(writer: &Writer<'_, '_, D>, command: &Command, stage: &Stage, most: u64) -> bool {
+    let mut few = limits::PREVIOUS_VALUES_AT_ONCE;
+    most > few as u64
+        && !match (command, stage) {
+            (Command::DeleteRange(delete), _) => writer.write.reads_few(&delete.range, &mut few),
+            (Command::Txn(txn), Stage::Txn(path, _)) => writer.reads_few(txn, path, &mut few),
+            (_, Stage::Revoke(id)) => {
+                writer.leases.keys(*id).all(|key| writer.write.reads_few(&KeyRange::single(key.clone()), &mut few))
+            }
+            _ => unreachable!("a command goes on as it began"),
+        }
 }

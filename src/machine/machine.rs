@@ -35,7 +35,10 @@ pub struct Outcome {
 pub struct Progress {
     /// Keys changed by it.
     pub changes: usize,
-    /// What applying the entry did, once it is done.
+    /// Bytes of values read from the history's files because somebody wants to know what there was before.
+    pub read: usize,
+    /// What applying the entry did, once it is done. An entry may also not be begun ([`Machine::is_under_way`]), because it fits
+    /// into a whole slice ([`Slice::rest_of`]).
     pub outcome: Option<Outcome>,
 }
 
@@ -60,7 +63,7 @@ pub struct Machine<D: Disk> {
     identity: WalIdentity,
     auth: Arc<Auth>,
     /// The entry behind `applied`, where it was begun.
-    under_way: Option<UnderWay<D>>,
+    under_way: Option<Box<UnderWay<D>>>,
 }
 
 impl<D: Disk> Machine<D> {
@@ -128,8 +131,10 @@ impl<D: Disk> Machine<D> {
         std::mem::replace(self, next)
     }
 
-    /// Passes over an ordinary entry, whose effect [`Self::rebuild_from`] brings: this state is about to go.
+    /// Passes over an ordinary entry, whose effect [`Self::rebuild_from`] brings: this state is about to go, and what was begun
+    /// of the entry with it.
     pub fn pass_over(&mut self, index: LogIndex, term: Term) {
+        self.under_way = None;
         self.advance(index, term);
     }
 
@@ -207,8 +212,7 @@ impl<D: Disk> Machine<D> {
         payload: &Bytes,
         wants_prev: WantsPrev<'_>,
     ) -> Result<Outcome, Wrong> {
-        let told = Told { wants_prev, any_prev: true, is_told: &|_| true };
-        let progress = self.apply_some((index, term), payload, &told, Slice::WHOLE)?;
+        let progress = self.apply_some((index, term), payload, &Told::all(wants_prev), Slice::WHOLE)?;
         Ok(progress.outcome.expect("all of it was to be done"))
     }
 
@@ -216,18 +220,20 @@ impl<D: Disk> Machine<D> {
     /// and until then everything stands as before it.
     pub fn apply_some(
         &mut self,
-        (index, term): (LogIndex, Term),
+        entry: (LogIndex, Term),
         payload: &Bytes,
         told: &Told<'_>,
         mut slice: Slice,
     ) -> Result<Progress, Wrong> {
         let before = (self.applied, self.digest.word());
-        self.advance(index, term);
-        let (proposal, rest, mut kept) = match self.under_way.take() {
-            None => (decode(index, payload)?, None, None),
-            Some(UnderWay { proposal, digest, told, rest }) => {
+        self.advance(entry.0, entry.1);
+        let (proposal, rest, so_far) = match self.under_way.take() {
+            None => (decode(entry.0, payload)?, None, None),
+            Some(under_way) => {
+                let UnderWay { entry: begun, proposal, digest, told, shown, rest } = *under_way;
+                assert_eq!(begun, entry, "what was begun is gone on with");
                 self.digest.set_word(digest);
-                (Some(proposal), Some(rest), Some(told))
+                (Some(proposal), Some(rest), Some((shown, told)))
             }
         };
         let mut events = Vec::new();
@@ -239,35 +245,47 @@ impl<D: Disk> Machine<D> {
             }
             Some(Proposal { command: Err(refusal), .. }) => Carried::Done(Err(refusal.clone())),
         };
-        let changes = slice.made();
-        let command = proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
+        let mut progress = Progress { changes: slice.made(), read: slice.read(), outcome: None };
         let answer = match carried {
             Carried::Done(answer) => answer,
+            Carried::Waits => {
+                self.stand_at(before);
+                return Ok(progress);
+            }
             Carried::Paused(rest) => {
                 self.digest.events(&events);
-                let mut kept = kept.unwrap_or_default();
-                kept.extend(events.into_iter().filter(|event| (told.is_told)(&event.kv.key)));
+                let (shown, mut kept) = so_far.unwrap_or_default();
+                let more = events.len();
+                told.keep(shown, events, &mut kept);
                 let proposal = proposal.expect("what is carried out was proposed");
-                let digest = self.digest.word();
-                self.under_way = Some(UnderWay { proposal, digest, told: kept, rest });
-                self.applied = before.0;
-                self.digest.set_word(before.1);
-                return Ok(Progress { changes, outcome: None });
+                let (digest, shown) = (self.digest.word(), shown + more);
+                self.under_way = Some(Box::new(UnderWay { entry, proposal, digest, told: kept, shown, rest }));
+                self.stand_at(before);
+                return Ok(progress);
             }
         };
+        let command = proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
         self.digest_entry(command, &answer, &events);
-        if let Some(mut kept) = kept.take() {
-            kept.extend(events.into_iter().filter(|event| (told.is_told)(&event.kv.key)));
+        if let Some((shown, mut kept)) = so_far {
+            told.keep(shown, std::mem::take(&mut events), &mut kept);
             events = kept;
         }
         let digest = self.digest.now();
         let applied = Applied { answer, revision: self.store.revision(), events, digest };
-        Ok(Progress { changes, outcome: Some(Outcome { proposal, applied }) })
+        progress.outcome = Some(Outcome { proposal, applied });
+        Ok(progress)
+    }
+
+    /// Stands as it did before an entry that is not done.
+    fn stand_at(&mut self, (applied, digest): ((LogIndex, Term), u64)) {
+        self.applied = applied;
+        self.digest.set_word(digest);
     }
 
     /// Applies an entry that changes who belongs to the cluster; refused where it is impossible, and then nothing
     /// changes but the applied index.
     pub fn change_member(&mut self, index: LogIndex, term: Term, change: MemberChange) -> Result<(), Refusal> {
+        assert!(self.under_way.is_none(), "what was begun is done first");
         self.advance(index, term);
         let checked = self.members.check(&change);
         match &checked {
@@ -286,6 +304,7 @@ impl<D: Disk> Machine<D> {
 
     /// Applies an entry that founds the cluster, or a change whose member is known already: it is described anew.
     pub fn found_member(&mut self, index: LogIndex, term: Term, member: Member) {
+        assert!(self.under_way.is_none(), "what was begun is done first");
         self.advance(index, term);
         self.members.add(member);
         self.digest.members(&self.members);
@@ -343,7 +362,7 @@ impl<D: Disk> Machine<D> {
         Ok(Carried::Done(match command {
             Command::Put(put) => {
                 slice.changed(1);
-                self.put(put, backing_bytes, told.wants_prev, events)?
+                self.put(put, backing_bytes, told.wants_prev, (slice, events))?
             }
             Command::DeleteRange(_) | Command::Txn(_) | Command::LeaseRevoke { .. } => {
                 return self.grounds().carry_out(command, None, backing_bytes, told, (slice, events));
@@ -421,7 +440,7 @@ impl<D: Disk> Machine<D> {
         put: &Put,
         backing_bytes: usize,
         wants_prev: WantsPrev<'_>,
-        events: &mut Vec<Event>,
+        (slice, events): (&mut Slice, &mut Vec<Event>),
     ) -> Result<Result<Answer, Refusal>, Wrong> {
         let mut write = self.store.begin(wants_prev);
         let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes };
@@ -429,6 +448,7 @@ impl<D: Disk> Machine<D> {
             return Ok(Err(refusal));
         }
         let prev_kv = writer.put(put)?;
+        slice.has_read(write.read_bytes());
         *events = write.commit();
         Ok(Ok(match prev_kv {
             Ok(prev_kv) => Answer::Put { prev_kv },

@@ -7,17 +7,25 @@
 pub struct Slice {
     changes: usize,
     bytes: usize,
+    /// Changes of a slice in which nothing was done before.
+    whole: usize,
     made: usize,
+    read: usize,
 }
 
 impl Slice {
     /// As much as there is.
     pub const WHOLE: Self = Self::new(usize::MAX, usize::MAX);
 
-    /// Up to so many keys changed, of which at least one, and about so many bytes of values read, because somebody wants to know
-    /// what there was before.
+    /// Up to so many keys changed, of which at least one, and about so many bytes of values read from the history's files, because
+    /// somebody wants to know what there was before.
     pub const fn new(changes: usize, bytes: usize) -> Self {
-        Self { changes, bytes, made: 0 }
+        Self { changes, bytes, whole: changes, made: 0, read: 0 }
+    }
+
+    /// The rest of one of so many changes: a command that fits into a whole one is not begun in the rest.
+    pub const fn rest_of(self, whole: usize) -> Self {
+        Self { whole, ..self }
     }
 
     /// Keys changed so far.
@@ -25,9 +33,14 @@ impl Slice {
         self.made
     }
 
-    /// Whether no more keys may be changed.
-    pub(super) fn is_used_up(&self) -> bool {
-        self.made >= self.changes
+    /// Bytes of values read so far.
+    pub fn read(&self) -> usize {
+        self.read
+    }
+
+    /// Whether nothing more may be done, where so many bytes were read.
+    pub(super) fn is_used_up(&self, read: usize) -> bool {
+        self.made >= self.changes || read >= self.bytes
     }
 
     /// Whether so many changes are more than it takes.
@@ -35,9 +48,14 @@ impl Slice {
         changes > self.changes as u64
     }
 
-    /// Bytes of values that may be read in all.
-    pub(super) fn bytes(&self) -> usize {
-        self.bytes
+    /// Whether so many changes are more than it takes, and not more than a whole one does.
+    pub(super) fn leaves_to_the_next(&self, changes: u64) -> bool {
+        self.is_less_than(changes) && changes <= self.whole as u64
+    }
+
+    /// Whether there is an end to what may be read.
+    pub(super) fn counts_bytes(&self) -> bool {
+        self.bytes < usize::MAX
     }
 
     /// Changes that may still be made, and bytes of values that may be read in all.
@@ -48,6 +66,11 @@ impl Slice {
     /// So many keys were changed.
     pub(super) fn changed(&mut self, keys: usize) {
         self.made += keys;
+    }
+
+    /// So many bytes were read in all.
+    pub(super) fn has_read(&mut self, bytes: usize) {
+        self.read = bytes;
     }
 
     /// The same without bounds, for what is known to fit.

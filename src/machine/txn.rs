@@ -260,7 +260,7 @@ impl<D: Disk> Writer<'_, '_, D> {
                     1
                 }
                 Op::DeleteRange(DeleteRange { range, .. }) if range.as_single().is_some() => 1,
-                Op::DeleteRange(DeleteRange { range, .. }) => self.write.count(range) + *puts,
+                Op::DeleteRange(DeleteRange { range, .. }) => self.most_of(range) + *puts,
                 Op::Txn(inner) => {
                     let path = nested.next().expect("a path has a branch for every nested transaction taken");
                     self.most_changes(inner, path, puts)
@@ -270,13 +270,32 @@ impl<D: Disk> Writer<'_, '_, D> {
         most
     }
 
+    /// The most keys that a delete of a range can delete now.
+    pub(super) fn most_of(&self, range: &KeyRange) -> u64 {
+        if range.as_single().is_some() { 1 } else { self.write.count(range) }
+    }
+
+    /// As [`WriteTxn::reads_few`], of all keys that the operations along a path change.
+    pub(super) fn reads_few(&self, txn: &Txn, path: &Path, few: &mut usize) -> bool {
+        let mut nested = path.nested.iter();
+        branch(txn, path.succeeded).iter().all(|op| match op {
+            Op::Range(_) => true,
+            Op::Put(put) => self.write.reads_few(&KeyRange::single(put.key.clone()), few),
+            Op::DeleteRange(delete) => self.write.reads_few(&delete.range, few),
+            Op::Txn(inner) => {
+                let path = nested.next().expect("a path has a branch for every nested transaction taken");
+                self.reads_few(inner, path, few)
+            }
+        })
+    }
+
     /// Does what is left of the operations along the path, as far as the slice goes; whether all are done.
     pub(super) fn run(&mut self, txn: &Txn, path: &Path, place: &mut Place, slice: &mut Slice) -> Result<bool, Wrong> {
         let ops = branch(txn, path.succeeded);
         while let Some(op) = ops.get(place.answers.len()) {
             let answer = match op {
                 Op::Range(query) => self.range(query)?,
-                Op::Put(_) | Op::DeleteRange(_) if slice.is_used_up() => return Ok(false),
+                Op::Put(_) | Op::DeleteRange(_) if slice.is_used_up(self.write.read_bytes()) => return Ok(false),
                 Op::Put(put) => {
                     slice.changed(1);
                     let prev_kv = self.put(put)?;
@@ -364,7 +383,7 @@ impl<D: Disk> Writer<'_, '_, D> {
     /// Goes on with it as far as the slice goes; whether it is done.
     pub(super) fn delete_on(&mut self, deleting: &mut Deleting, slice: &mut Slice) -> Result<bool, Wrong> {
         while let Some(range) = deleting.rest.take() {
-            if slice.is_used_up() || self.write.read_bytes() >= slice.bytes() {
+            if slice.is_used_up(self.write.read_bytes()) {
                 deleting.rest = Some(range);
                 return Ok(false);
             }
@@ -372,7 +391,7 @@ impl<D: Disk> Writer<'_, '_, D> {
             deleting.rest = self.write.delete_some(&range, slice.room(), |key, lease| {
                 deleted += 1;
                 let hung_on = if lease == 0 { 0 } else { leases.detach(key) };
-                debug_assert_eq!(hung_on, lease, "a key hangs on the lease it was put with");
+                assert_eq!(hung_on, lease, "a key hangs on the lease it was put with");
             })?;
             deleting.deleted += deleted as i64;
             slice.changed(deleted);
@@ -383,15 +402,19 @@ impl<D: Disk> Writer<'_, '_, D> {
     /// Deletes what is left of the keys on a lease, as far as the slice goes; whether none is left.
     pub(super) fn delete_leased(&mut self, id: LeaseId, slice: &mut Slice) -> Result<bool, Wrong> {
         loop {
-            if slice.is_used_up() || self.write.read_bytes() >= slice.bytes() {
+            if slice.is_used_up(self.write.read_bytes()) {
                 return Ok(self.leases.keys(id).next().is_none());
             }
             let Some(key) = self.leases.keys(id).next().cloned() else { return Ok(true) };
             let hung_on = self.leases.detach(&key);
-            debug_assert_eq!(hung_on, id, "a lease's keys know their lease");
-            let rest = self.write.delete_some(&KeyRange::single(key), (1, usize::MAX), |_, _| ())?;
-            debug_assert!(rest.is_none(), "one key is deleted at once");
-            slice.changed(1);
+            assert_eq!(hung_on, id, "a lease's keys know their lease");
+            let mut deleted = 0;
+            let rest = self.write.delete_some(&KeyRange::single(key), (1, usize::MAX), |_, lease| {
+                assert_eq!(lease, id, "a key on a lease is alive and knows it");
+                deleted += 1;
+            })?;
+            assert!(rest.is_none(), "one key is deleted at once");
+            slice.changed(deleted);
         }
     }
 }

@@ -156,7 +156,7 @@ impl<D: Disk> Loading<D> {
             unusable_outlines: self.unusable_outlines,
             reclaim_given_up: Arc::default(),
             shown: None,
-            outdated: None,
+            outdated: Vec::new(),
             torn: false,
             has_leases,
         }

@@ -229,15 +229,19 @@ impl<'a, D: Disk> Reading<'a, D> {
         self.own.get(at as usize)
     }
 
+    /// The current value of an alive key where it need not be read.
+    pub(super) fn value_at_hand(&self, node: &KeyNode) -> Option<Bytes> {
+        let revision = node.latest().revision;
+        let own = self.own_at(revision).map(|event| event.kv.value.clone());
+        own.or_else(|| self.cache.get(node.slot(), revision))
+    }
+
     /// The current value of an alive key.
     pub(super) fn value_of(&self, node: &KeyNode) -> Result<Bytes, Wrong> {
-        let revision = node.latest().revision;
-        if let Some(event) = self.own_at(revision) {
-            return Ok(event.kv.value.clone());
-        }
-        if let Some(value) = self.cache.get(node.slot(), revision) {
+        if let Some(value) = self.value_at_hand(node) {
             return Ok(value);
         }
+        let revision = node.latest().revision;
         let record = self.table.read(revision)?;
         same_key(node, &record.key, revision)?;
         let slot = self.cache.offer(revision, record.value.clone());

@@ -41,9 +41,17 @@ impl Default for StoreOptions {
     }
 }
 
-/// What the store showed while a transaction was paused; nobody needs it any more. Dropping it takes time in proportion to what
-/// that transaction changed.
-pub struct Outdated(#[allow(dead_code, reason = "it is there to be dropped")] pub(super) KeyIndex);
+/// What the store showed while transactions were paused; nobody needs it any more. Dropping it takes time in proportion to what
+/// those transactions changed.
+pub struct Outdated(pub(super) Vec<KeyIndex>);
+
+impl Outdated {
+    /// Of how many transactions.
+    #[allow(clippy::len_without_is_empty, reason = "there is none of no transaction")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
 
 /// The store; see the module's head.
 pub struct Store<D: Disk> {
@@ -64,8 +72,8 @@ pub struct Store<D: Disk> {
     pub(super) reclaim_given_up: Arc<AtomicBool>,
     /// What everybody but the write transaction under way sees, where it may be paused: the index as it was before.
     pub(super) shown: Option<KeyIndex>,
-    /// What was shown last, until somebody takes it to drop it.
-    pub(super) outdated: Option<Outdated>,
+    /// What was shown before, until somebody takes it to drop it.
+    pub(super) outdated: Vec<KeyIndex>,
     /// A write transaction was dropped half done.
     pub(super) torn: bool,
     /// Whether a key may hang on a lease.
@@ -178,9 +186,9 @@ impl<D: Disk> Store<D> {
         Retained::new(self.view(), self.compact_revision(), Revision::new(0, 0))
     }
 
-    /// What is to be written to the disk, in order. Each byte is handed out once.
+    /// What is to be written to the disk, in order. Each byte is handed out once. Of a transaction that is under way it may be a
+    /// part: what lies behind the last [position](Self::position) is cut at a start, whatever it is.
     pub fn take_writes(&mut self) -> Vec<HistoryWrite> {
-        assert!(self.shown.is_none(), "a transaction is written whole");
         self.history.take_writes()
     }
 

@@ -6,16 +6,18 @@
 //!
 //! A transaction of many changes may [pause](WriteTxn::pause) and be [taken up](Store::take_up) again, if it said so before its
 //! first one ([`WriteTxn::may_pause`]): the store then keeps the index as it was and shows it to everybody else, and nothing of
-//! what the history was given is handed out, until the transaction is committed ([decision 27](../../docs/decisions/0027-fat-commands.md)).
+//! what the history was given is promised, until the transaction is committed ([decision 27](../../docs/decisions/0027-fat-commands.md)).
 //!
 //! A transaction that changed something and is dropped leaves the store half written: the store then refuses
 //! to go on (an assertion), because no caller can carry out half a log entry.
 
+use std::cell::Cell;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::counted_tree::Entry;
+use super::counted_tree::{Entry, Visit};
 use super::key_index::{KeyMeta, KeyNode, NO_SLOT};
 use super::later::{CommittedTable, LaterRange, PutOff};
 use super::query::{RangeAnswer, RangeQuery};
@@ -53,8 +55,8 @@ pub struct WriteTxn<'a, D: Disk> {
     events: Vec<Event>,
     /// How many it has.
     written: u32,
-    /// Bytes of values that were read because somebody wants them.
-    read: usize,
+    /// Bytes of values that were read from the history's files.
+    read: Cell<usize>,
     /// For the reads that were put off.
     committed: Option<CommittedTable<D>>,
     /// It was paused or committed.
@@ -74,7 +76,15 @@ impl<D: Disk> Store<D> {
     pub fn begin<'a>(&'a mut self, wants_prev: WantsPrev<'a>) -> WriteTxn<'a, D> {
         assert!(!self.torn, "a write transaction was dropped half done");
         assert!(self.shown.is_none(), "one write transaction at a time");
-        WriteTxn { store: self, wants_prev, events: Vec::new(), written: 0, read: 0, committed: None, is_over: false }
+        WriteTxn {
+            store: self,
+            wants_prev,
+            events: Vec::new(),
+            written: 0,
+            read: Cell::default(),
+            committed: None,
+            is_over: false,
+        }
     }
 
     /// Goes on with a transaction that was paused.
@@ -82,12 +92,21 @@ impl<D: Disk> Store<D> {
         assert!(!self.torn, "a write transaction was dropped half done");
         assert!(self.shown.is_some(), "a transaction that was paused is under way");
         let Paused { last, written, committed } = paused;
-        WriteTxn { store: self, wants_prev, events: vec![last], written, read: 0, committed, is_over: false }
+        WriteTxn {
+            store: self,
+            wants_prev,
+            events: vec![last],
+            written,
+            read: Cell::default(),
+            committed,
+            is_over: false,
+        }
     }
 
     /// What nobody needs any more since a transaction was committed that had been paused.
     pub fn take_outdated(&mut self) -> Option<Outdated> {
-        self.outdated.take()
+        let shown = std::mem::take(&mut self.outdated);
+        if shown.is_empty() { None } else { Some(Outdated(shown)) }
     }
 }
 
@@ -131,9 +150,34 @@ impl<D: Disk> WriteTxn<'_, D> {
         self.written += u32::try_from(events.len()).expect("a transaction changes fewer than 2^32 keys");
     }
 
-    /// Bytes of values that were read since it was begun or taken up, because somebody wants to know what was there before.
+    /// Bytes of keys and values that were read from the history's files since it was begun or taken up. What is in memory costs
+    /// nothing to have.
     pub fn read_bytes(&self) -> usize {
-        self.read
+        self.read.get()
+    }
+
+    fn has_read(&self, key: &[u8], value: &Bytes) {
+        self.read.set(self.read.get() + key.len() + value.len());
+    }
+
+    /// Whether to change all of a range takes no more than `few` reads of the history's files; what it takes is taken off.
+    pub fn reads_few(&self, range: &KeyRange, few: &mut usize) -> bool {
+        let reading = self.reading();
+        let mut is_few = |node: &Arc<KeyNode>| {
+            let is_read = node.is_live() && (self.wants_prev)(node.key()) && reading.value_at_hand(node).is_none();
+            let left = few.checked_sub(usize::from(is_read));
+            *few = left.unwrap_or(0);
+            left.is_some()
+        };
+        if let Some(key) = range.as_single() {
+            return !(self.wants_prev)(key) || self.store.index.get(key).is_none_or(is_few);
+        }
+        let mut all = true;
+        self.store.index.walk(range, Visit::Live, &mut |_, _| false, &mut |node| {
+            all = is_few(node);
+            if all { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        });
+        all
     }
 
     /// Alive keys of a range.
@@ -153,7 +197,8 @@ impl<D: Disk> WriteTxn<'_, D> {
 
     /// A key with its value.
     pub fn get(&self, key: &[u8]) -> Result<Option<KeyValue>, Wrong> {
-        self.reading().get(key)
+        let Some(node) = self.store.index.get(key).filter(|node| node.is_live()) else { return Ok(None) };
+        Ok(Some(KeyValue { value: self.value_now(node)?, ..node.bare(Bytes::copy_from_slice(key)) }))
     }
 
     /// What is known of an alive key without its value.
@@ -199,18 +244,26 @@ impl<D: Disk> WriteTxn<'_, D> {
         Revision::new(self.store.revision + 1, self.written + fresh)
     }
 
-    /// The value a change replaces, where it is wanted.
-    fn value_before(&self, node: &KeyNode, is_wanted: bool) -> Result<Bytes, Wrong> {
-        if is_wanted { self.reading().value_of(node) } else { Ok(Bytes::new()) }
+    /// The value of an alive key; that it was read is counted.
+    fn value_now(&self, node: &KeyNode) -> Result<Bytes, Wrong> {
+        let reading = self.reading();
+        if let Some(value) = reading.value_at_hand(node) {
+            return Ok(value);
+        }
+        let value = reading.value_of(node)?;
+        self.has_read(node.key(), &value);
+        Ok(value)
     }
 
     /// What the event of a delete tells of the past: what the key held before this revision, be it that the transaction
     /// itself put the key.
     fn told_before(&self, node: &KeyNode, key: &Bytes) -> Result<Option<KeyValue>, Wrong> {
         if node.latest().revision.main > self.store.revision {
-            return self.reading().get_at(key, self.store.revision);
+            let before = self.reading().get_at(key, self.store.revision)?;
+            before.iter().for_each(|kv| self.has_read(key, &kv.value));
+            return Ok(before);
         }
-        let value = self.reading().value_of(node)?;
+        let value = self.value_now(node)?;
         Ok(Some(KeyValue { value, ..node.bare(key.clone()) }))
     }
 
@@ -220,7 +273,7 @@ impl<D: Disk> WriteTxn<'_, D> {
         assert!(!key.is_empty(), "an empty key is refused before the store");
         let is_wanted = (self.wants_prev)(&key);
         let old_value = match self.store.index.get(&key).filter(|_| is_wanted) {
-            Some(node) if node.is_live() => self.value_before(node, is_wanted)?,
+            Some(node) if node.is_live() => self.value_now(node)?,
             _ => Bytes::new(),
         };
         let revision = self.next_revision();
@@ -252,8 +305,8 @@ impl<D: Disk> WriteTxn<'_, D> {
         Ok(prev)
     }
 
-    /// Deletes the alive keys of a range, in key order, up to `most` of them, and fewer where what they held is wanted and takes
-    /// more than `most_bytes`. `on_deleted` is told each key; the lease it hung on is told, too. Returns what is left of the
+    /// Deletes the alive keys of a range, in key order, up to `most` of them, and fewer where what they held is wanted and
+    /// `most_bytes` were [read](Self::read_bytes) for it. `on_deleted` is told each key; the lease it hung on is told, too. Returns what is left of the
     /// range, if there may be more.
     pub fn delete_some(
         &mut self,
@@ -264,17 +317,15 @@ impl<D: Disk> WriteTxn<'_, D> {
         assert!(most > 0, "deleting goes on");
         let nodes = self.reading().visible_nodes(range, self.revision(), most);
         let is_whole = nodes.len() < most || range.as_single().is_some();
-        let (mut gone, mut read, wanted) = (Vec::with_capacity(nodes.len()), 0, nodes.len());
+        let (mut gone, wanted) = (Vec::with_capacity(nodes.len()), nodes.len());
         for node in nodes {
-            if self.read + read >= most_bytes {
+            if self.read_bytes() >= most_bytes {
                 break;
             }
             let key = Bytes::copy_from_slice(node.key());
             let prev_kv = if (self.wants_prev)(&key) { self.told_before(node, &key)? } else { None };
-            read += prev_kv.as_ref().map_or(0, |prev| prev.key.len() + prev.value.len());
             gone.push((key, node.latest().lease, prev_kv));
         }
-        self.read += read;
         self.events.reserve(gone.len());
         let rest = match gone.last() {
             Some((last, ..)) if !is_whole || gone.len() < wanted => Some(range.behind(last)),
@@ -313,7 +364,7 @@ impl<D: Disk> WriteTxn<'_, D> {
             let _ = committed.set(self.store.history.table().clone());
         }
         if let Some(shown) = self.store.shown.take() {
-            self.store.outdated = Some(Outdated(shown));
+            self.store.outdated.push(shown);
         }
         events
     }

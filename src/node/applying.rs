@@ -18,19 +18,22 @@ impl<D: Disk> Node<D> {
         }
         let mut last = None;
         self.committed.waits_for_history = false;
-        while let Some(room) = self.work.room(self.config.changes_per_turn) {
+        while let Some((changes, bytes)) = self.work.room(self.config.changes_per_turn) {
             // What was begun is done first.
             if !self.machine.is_under_way() && self.waits_for_history() {
                 self.committed.waits_for_history = true;
                 break;
             }
             let Some(entry) = self.committed.pop_front() else { break };
-            if self.work.entries == 0 {
+            let goes_on = self.machine.is_under_way();
+            if self.work.entries == 0 && !goes_on {
                 self.views.clear();
             }
             self.work.begins(entry.data.len());
+            let slice = Slice::new(changes, bytes).rest_of(self.config.changes_per_turn);
             match entry.kind {
-                EntryKind::Normal if !self.apply_command(now, &entry, room)? => {
+                EntryKind::Normal if !self.apply_command(now, &entry, slice)? => {
+                    self.work.pauses = self.machine.is_under_way();
                     self.committed.push_front(entry);
                     break;
                 }
@@ -39,6 +42,11 @@ impl<D: Disk> Node<D> {
                 EntryKind::ConfChangeV2 => {
                     return Err(Wrong::corrupt("wal", 0, format!("entry {} is of a kind not in use", entry.index)));
                 }
+            }
+            if goes_on {
+                // What was taken meanwhile is of the index that goes with it, elsewhere.
+                self.views.clear();
+                self.work.ends = true;
             }
             self.checkpoints.applied(entry.data.len());
             last = Some((entry.index, entry.term));
@@ -117,17 +125,20 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// Applies an entry, or what one turn may change of it; whether it is done.
-    fn apply_command(&mut self, now: Instant, entry: &LogEntry, room: usize) -> Result<bool, Wrong> {
-        let (watches, is_observed) = (&self.watches, self.config.observer.is_some());
+    /// Applies an entry, or a slice of it; whether it is done.
+    fn apply_command(&mut self, now: Instant, entry: &LogEntry, slice: Slice) -> Result<bool, Wrong> {
+        let (watches, observer) = (&self.watches, self.config.observer.as_ref());
         let told = Told {
             wants_prev: &|key| watches.want_prev_of(key),
-            any_prev: watches.want_any_prev(),
-            is_told: &|key| is_observed || watches.are_told_of(key),
+            is_told: &|key| watches.are_told_of(key),
+            on_slice: &|before, events| {
+                if let Some(observer) = observer {
+                    observer.carried_out((entry.index, entry.term), before, events);
+                }
+            },
         };
-        let slice = Slice::new(room, limits::APPLY_BYTES_PER_TURN);
         let progress = self.machine.apply_some((entry.index, entry.term), &entry.data, &told, slice)?;
-        self.work.changed(progress.changes);
+        self.work.changed(progress.changes, progress.read);
         let Some(outcome) = progress.outcome else { return Ok(false) };
         let mut applied = outcome.applied;
         let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
@@ -161,12 +172,6 @@ impl<D: Disk> Node<D> {
             }
         }
         Ok(true)
-    }
-
-    /// Whether a command is being carried out that was begun in an earlier turn: until it is done nothing else happens to the
-    /// data, nobody begins to watch and nobody who fell behind comes into step, or he would miss a part of what it does.
-    pub(super) fn is_carrying_out(&self) -> bool {
-        self.machine.is_under_way() && !self.snapshots.installing() && !self.rebuild.under_way()
     }
 
     /// What a command asks of the node beside the machine.

@@ -50,6 +50,11 @@ impl Backlog {
         self.entries.front()
     }
 
+    /// All of it, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LogEntry> {
+        self.entries.iter()
+    }
+
     /// The one committed last.
     pub(super) fn back(&self) -> Option<&LogEntry> {
         self.entries.back()

@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
+use fxhash::FxHashSet;
+
 use super::applied_ops::TurnOps;
 use super::auto_compaction::Compactor;
 use super::backlog::Backlog;
@@ -12,7 +14,8 @@ use super::config::NodeConfig;
 use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
-use super::input::{Input, LeaseQuestion, Reply, WatchInput};
+use super::hold_up::HoldUp;
+use super::input::{Input, LeaseQuestion, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
@@ -77,6 +80,7 @@ pub struct Node<D: Disk> {
     pub(super) space: Space,
     /// Of the turn under way, or the last.
     pub(super) work: TurnWork,
+    pub(super) hold_up: HoldUp,
     pub(super) turn_ops: TurnOps,
     /// Batches on their way to a majority.
     under_way: UnderWay,
@@ -140,6 +144,7 @@ impl<D: Disk> Node<D> {
             version_proposed: false,
             space: Space::under(own_alarm),
             work: TurnWork::default(),
+            hold_up: HoldUp::default(),
             turn_ops: TurnOps::default(),
             under_way: UnderWay::default(),
             stopping: false,
@@ -164,6 +169,7 @@ impl<D: Disk> Node<D> {
 
     /// Takes one input in. The work it makes due is done by [`Node::turn`] and [`Node::work`].
     pub fn step(&mut self, now: Instant, input: Input<D>, out: &mut Vec<Output<D>>) {
+        self.count_hold_up(now);
         match input {
             Input::Tick => self.tick(now, out),
             Input::Deaf { time } => self.stood_still(time),
@@ -177,8 +183,8 @@ impl<D: Disk> Node<D> {
             Input::Read { linearizable: true, reply } if self.stopping => reply.send(Err(Refusal::Stopped)),
             Input::Read { linearizable: true, reply } => self.reads.add(now, Question::View(reply)),
             Input::Lease(question) => self.lease_question(question, now),
-            Input::CheckLeases { asker, access, reply } => reply.send(self.check_leases(asker.as_ref(), access)),
-            Input::Watch(input) => self.watch(input),
+            Input::CheckLeases { asker, access, reply } => self.rights_question(asker, access, reply, now),
+            Input::Watch(input) => self.watches.input(input, self.machine.auth(), self.hub_now()),
             Input::Persisted { number } => self.persisted(number, out),
             Input::Peer(message) => self.peer_message(message, now, out),
             Input::Unreachable(member) => {
@@ -231,16 +237,11 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn watch(&mut self, input: WatchInput) {
-        if self.is_carrying_out() || self.watches.is_waiting() {
-            self.watches.wait(input);
-        } else {
-            self.watches.input(input, self.machine.auth(), self.hub_now());
-        }
-    }
-
     fn stood_still(&mut self, time: Duration) {
-        self.lease_clock.stand_still(time);
+        if !self.hold_up.stands_still() {
+            // Or it is told so already.
+            self.lease_clock.stand_still(time);
+        }
         self.was_deaf = true;
         if self.group.standing().role == Role::Leader {
             self.facts.late_heartbeats.fetch_add(1, Relaxed);
@@ -294,6 +295,7 @@ impl<D: Disk> Node<D> {
     /// An error is damage or a fault: the process must stop.
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         self.take_wrong()?;
+        self.count_hold_up(now);
         self.end_more_leases(now);
         self.propose_waiting(now, out);
         let retry_at = now.plus(self.config.read_retry);
@@ -315,13 +317,11 @@ impl<D: Disk> Node<D> {
     pub fn work(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
         self.work = TurnWork::default();
         self.turn_ops.clear();
+        self.count_hold_up(now);
         self.apply(now)?;
+        self.note_hold_up(now, out);
         self.observe(now);
-        let applied = self.counters.last_applied();
-        let is_carrying_out = self.is_carrying_out();
-        if !is_carrying_out && self.watches.is_waiting() {
-            self.watches.hear(self.machine.auth(), self.hub_now());
-        }
+        let (applied, is_carrying_out) = (self.counters.last_applied(), self.is_carrying_out());
         let (machine, views) = (&self.machine, &self.views);
         let waits = |question: &LeaseQuestion| is_carrying_out && question.is_of_keys();
         for (asked, question) in self.reads.serve(applied, || fresh_view(machine, views), waits) {
@@ -432,7 +432,8 @@ impl<D: Disk> Node<D> {
         self.group.unapplied(self.committed.stands_still() && !self.is_carrying_out());
         self.group.tick();
         // What was waiting may be what they wait for: it is done before anyone is told that it comes too late.
-        // Of ticks that are all late only the first is such: a member that is always late tells it all the same.
+        // Of ticks that are all late only the first is such: a member that is always late tells it all the same. What is
+        // committed behind a command that takes several turns is done before, too.
         let deaf = std::mem::take(&mut self.was_deaf);
         if !deaf || self.deaf_before {
             let timeout = u64::try_from(self.config.request_timeout.as_nanos()).unwrap_or(0);
@@ -440,9 +441,12 @@ impl<D: Disk> Node<D> {
             let (since, election) = (self.leadership.since(), self.config.election_timeout);
             let connected = |member| self.contacts.connected_since(member, now, now);
             let late = Lateness::at(self.config.member, &self.group, since, election, connected);
-            self.proposals.expire(until, |asked| late.refusal(asked));
+            let held_up = self.is_held_up();
+            let on = held_up && self.proposals.may_expire(until);
+            let spared = if on { self.held_up_proposals() } else { FxHashSet::default() };
+            self.proposals.expire(until, &spared, |asked| late.refusal(asked));
             self.passed_on.expire(until);
-            self.reads.expire(until, |asked| late.refusal(asked));
+            self.reads.expire(until, held_up.then(|| self.hold_up.reach()), |asked| late.refusal(asked));
         }
         self.deaf_before = deaf;
         self.keep_pace(now);
@@ -523,6 +527,11 @@ impl<D: Disk> Node<D> {
     /// What the last turn's work applied.
     pub fn turn_ops(&self) -> &TurnOps {
         &self.turn_ops
+    }
+
+    /// Whether the last turn's work left a command that the next goes on with.
+    pub fn carries_on(&self) -> bool {
+        self.work.pauses
     }
 
     /// Where the view last taken is found.

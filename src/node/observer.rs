@@ -1,6 +1,6 @@
 //! Who is told of what happens inside: the simulator's witness.
 
-use crate::base::{LogIndex, Term, limits};
+use crate::base::{Event, LogIndex, Term, limits};
 use crate::consensus::{PeerMessage, Standing};
 use crate::machine::{Applied, Command};
 use crate::wal::{Batch, LogEntry};
@@ -17,6 +17,12 @@ pub struct TurnWork {
     pub changes: usize,
     /// Bytes of the last of them.
     pub last_bytes: usize,
+    /// Bytes of history read because somebody wants to know what there was before.
+    pub previous_bytes: usize,
+    /// Whether a command was done that an earlier turn had begun.
+    pub ends: bool,
+    /// Whether one was left that a later turn goes on with.
+    pub pauses: bool,
     /// Bytes of history read to prune what was compacted.
     pub compaction_bytes: usize,
     /// Bytes of history read for watchers that fell behind.
@@ -24,10 +30,15 @@ pub struct TurnWork {
 }
 
 impl TurnWork {
-    /// What more may be applied, if anything: so many keys changed.
-    pub(super) fn room(&self, changes_per_turn: usize) -> Option<usize> {
-        let may_more = self.entries < limits::APPLY_ENTRIES_PER_TURN && self.entry_bytes < limits::APPLY_BYTES_PER_TURN;
-        changes_per_turn.checked_sub(self.changes).filter(|room| may_more && *room > 0)
+    /// What more may be applied, if anything: so many keys changed, and so many bytes read for it. Nothing behind a command that
+    /// took several turns: whatever comes, there is a turn between two such in which nothing is under way.
+    pub(super) fn room(&self, changes_per_turn: usize) -> Option<(usize, usize)> {
+        let may_more = self.entries < limits::APPLY_ENTRIES_PER_TURN
+            && self.entry_bytes < limits::APPLY_BYTES_PER_TURN
+            && !self.ends;
+        let changes = changes_per_turn.checked_sub(self.changes).filter(|room| may_more && *room > 0);
+        let bytes = limits::APPLY_BYTES_PER_TURN.checked_sub(self.previous_bytes).filter(|room| *room > 0);
+        changes.zip(bytes)
     }
 
     /// An entry is applied, or gone on with.
@@ -37,9 +48,10 @@ impl TurnWork {
         self.last_bytes = bytes;
     }
 
-    /// It changed so many keys.
-    pub(super) fn changed(&mut self, keys: usize) {
+    /// It changed so many keys, for which so many bytes were read.
+    pub(super) fn changed(&mut self, keys: usize, previous_bytes: usize) {
         self.changes += keys;
+        self.previous_bytes += previous_bytes;
     }
 }
 
@@ -74,8 +86,12 @@ pub struct Held {
 
 /// Someone who is told of what a node does in the moment it does it. All but [`Observer::applied`] may be left out.
 pub trait Observer: Send + Sync {
-    /// An ordinary entry was applied. `request` is the id inside it. Both are absent for a leader's first entry.
+    /// An ordinary entry was applied. `request` is the id inside it. Both are absent for a leader's first entry. Of one that was
+    /// carried out in slices only those events are there that a watcher is told of.
     fn applied(&self, entry: (LogIndex, Term), request: Option<u64>, command: Option<&Command>, applied: &Applied);
+
+    /// A slice of an entry made these changes, and others `before` them.
+    fn carried_out(&self, _entry: (LogIndex, Term), _before: usize, _events: &[Event]) {}
 
     /// A change of the configuration was applied.
     fn reconfigured(&self, _entry: &LogEntry) {}

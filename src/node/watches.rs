@@ -13,8 +13,6 @@ use crate::watch::{HubNow, RoomBell, SharedEvent, WatchHub};
 pub(super) struct Watches {
     hub: WatchHub,
     bell: RoomBell,
-    /// What streams said while a command was carried out in slices, in order.
-    waiting: Vec<WatchInput>,
 }
 
 impl Watches {
@@ -29,24 +27,12 @@ impl Watches {
     }
 
     pub(super) fn new(hub: WatchHub, bell: RoomBell) -> Self {
-        Self { hub, bell, waiting: Vec::new() }
+        Self { hub, bell }
     }
 
-    /// A stream speaks, and is heard later.
-    pub(super) fn wait(&mut self, input: WatchInput) {
-        self.waiting.push(input);
-    }
-
-    /// Whether streams are not heard yet.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
-    }
-
-    /// Hears those who waited.
-    pub(super) fn hear(&mut self, auth: &Auth, now: HubNow) {
-        for input in std::mem::take(&mut self.waiting) {
-            self.input(input, auth, now);
-        }
+    /// Whether the next revision is being made, in slices.
+    pub(super) fn in_the_middle(&mut self, is: bool) {
+        self.hub.in_the_middle(is);
     }
 
     /// A stream speaks. Who may not read what is to be watched is told so, in the order of his questions.
@@ -93,11 +79,6 @@ impl Watches {
     /// Whether a change of `key` is to be told with what it held before.
     pub(super) fn want_prev_of(&self, key: &[u8]) -> bool {
         self.hub.wants_prev_of(key)
-    }
-
-    /// Whether any change may be told with what was there before.
-    pub(super) fn want_any_prev(&self) -> bool {
-        self.hub.wants_any_prev()
     }
 
     /// Whether somebody is told of a change of `key` when it happens.

@@ -192,11 +192,6 @@ impl RangeIndex {
         self.stab(self.root, key, &mut found);
     }
 
-    /// Whether there is no watcher at all.
-    pub(super) fn is_empty(&self) -> bool {
-        self.singles.is_empty() && self.root == NIL
-    }
-
     /// Whether there is a watcher whose range holds `key`. Nobody at all costs nothing.
     pub(super) fn holds(&self, key: &[u8]) -> bool {
         !self.singles.is_empty() && self.singles.get(&self.hash(key)).is_some_and(|single| single.of(key).is_some())

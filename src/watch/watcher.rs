@@ -225,11 +225,6 @@ impl Roster {
         self.wanting_prev.holds(key)
     }
 
-    /// Whether a synced watcher asks for previous key-values.
-    pub(super) fn wants_any_prev(&self) -> bool {
-        !self.wanting_prev.is_empty()
-    }
-
     /// Whether a synced watcher watches `key`.
     pub(super) fn is_watched(&self, key: &[u8]) -> bool {
         self.index.holds(key)

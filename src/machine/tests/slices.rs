@@ -3,8 +3,8 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::base::KeyValue;
-use crate::machine::{Slice, Told};
+use crate::base::{Event, KeyValue};
+use crate::machine::{Progress, Slice, Told};
 
 fn key() -> impl Strategy<Value = String> {
     (0..12_u8).prop_map(|n| format!("k{n:02}"))
@@ -26,6 +26,14 @@ fn op() -> impl Strategy<Value = Op> {
     leaf.prop_recursive(2, 8, 3, |inner| {
         prop::collection::vec(inner, 0..4).prop_map(|ops| Op::Txn(Txn { success: ops, ..Txn::default() }))
     })
+}
+
+/// Values are read from the disk.
+fn uncached() -> Bench {
+    let disk = MemoryDisk::new();
+    let options = StoreOptions { cache_bytes: 0, ..StoreOptions::default() };
+    let machine = Machine::open(disk.clone(), options, &Image::default(), &[]).expect("the image opens");
+    Bench { machine, disk }
 }
 
 fn command() -> impl Strategy<Value = Command> {
@@ -57,11 +65,26 @@ fn rows(answer: &Result<Answer, Refusal>) -> String {
     }
 }
 
+/// Has everything written that the disk was not given.
+fn write_out(bench: &mut Bench) {
+    let store = bench.machine.store_mut();
+    let writes = store.take_writes();
+    if let Some(mark) = HistoryWriter::new(bench.disk.clone()).write(&writes).expect("written") {
+        store.written(mark);
+    }
+}
+
 fn same(bench: &mut Bench, whole: &mut Bench, command: &Command, slice: Slice, prevs: bool) {
     let (index, _) = bench.machine.applied();
     let payload = codec::encode(index + 100, command);
-    let told = Told { wants_prev: &|_| prevs, any_prev: prevs, is_told: &|_| true };
-    let before = seen(&bench.machine);
+    let wants_prev = |_: &[u8]| prevs;
+    let shown = std::cell::RefCell::new(Vec::new());
+    let on_slice = |before: usize, events: &[Event]| {
+        assert_eq!(before, shown.borrow().len(), "each slice is shown once");
+        shown.borrow_mut().extend_from_slice(events);
+    };
+    let told = Told { on_slice: &on_slice, ..Told::all(&wants_prev) };
+    let (before, command_writes) = (seen(&bench.machine), index % 2 == 0);
     let outcome = loop {
         let progress = bench.machine.apply_some((index + 1, 1), &payload, &told, slice).expect("no faults");
         assert_eq!(bench.machine.is_under_way(), progress.outcome.is_none());
@@ -69,11 +92,17 @@ fn same(bench: &mut Bench, whole: &mut Bench, command: &Command, slice: Slice, p
             break outcome;
         }
         assert!(progress.changes > 0, "each slice does something");
+        if command_writes {
+            // A part of a command goes to the disk as all else does, and a start cuts it off.
+            write_out(bench);
+        }
         assert_eq!(seen(&bench.machine), before, "nothing of it is to be seen before it is done");
     };
     let expected = whole.machine.apply(index + 1, 1, &payload, &|_| prevs).expect("no faults");
     assert_eq!(outcome.proposal, expected.proposal);
     let (applied, expected) = (outcome.applied, expected.applied);
+    let shown = shown.into_inner();
+    assert!(shown.is_empty() || shown == expected.events, "slice by slice all is shown that was done");
     assert_eq!(applied.events, expected.events);
     assert_eq!((applied.revision, applied.digest), (expected.revision, expected.digest));
     assert_eq!(rows(&applied.answer), rows(&expected.answer));
@@ -87,14 +116,13 @@ proptest! {
         commands in prop::collection::vec(command(), 1..60),
         changes in 1..5_usize, bytes in prop_oneof![Just(3_usize), Just(usize::MAX)], prevs in any::<bool>(),
     ) {
-        let (mut bench, mut whole) = (Bench::new(), Bench::new());
+        let (mut bench, mut whole) = (uncached(), uncached());
         for command in &commands {
             same(&mut bench, &mut whole, command, Slice::new(changes, bytes), prevs);
         }
         // What a restart finds is the same as well.
         let written = |bench: &mut Bench| {
-            let writes = bench.machine.store_mut().take_writes();
-            HistoryWriter::new(bench.disk.clone()).write(&writes).expect("written");
+            write_out(bench);
             seen(&open(&bench.disk, &bench.machine.image()))
         };
         prop_assert_eq!(written(&mut bench), written(&mut whole));
@@ -109,7 +137,7 @@ fn a_slice_changes_no_more_than_it_may_and_tells_only_who_asks() {
     }
     let (index, _) = bench.machine.applied();
     let payload = codec::encode(index + 100, &Command::DeleteRange(delete("k", "l")));
-    let told = Told { wants_prev: &|_| false, any_prev: false, is_told: &|key| key == b"k3" || key == b"k9" };
+    let told = Told { is_told: &|key| key == b"k3" || key == b"k9", ..Told::all(&|_| false) };
     let mut slices = Vec::new();
     let outcome = loop {
         let progress =
@@ -134,7 +162,7 @@ fn a_state_that_is_replaced_takes_what_was_begun_with_it() {
     }
     let (index, _) = bench.machine.applied();
     let payload = codec::encode(index + 100, &Command::DeleteRange(delete("a", "\0")));
-    let told = Told { wants_prev: &|_| false, any_prev: false, is_told: &|_| false };
+    let told = Told { is_told: &|_| false, ..Told::all(&|_| false) };
     let progress = bench.machine.apply_some((index + 1, 1), &payload, &told, Slice::new(1, 100)).expect("no faults");
     assert!(progress.outcome.is_none());
     let before = seen(&bench.machine);
@@ -147,4 +175,81 @@ fn a_state_that_is_replaced_takes_what_was_begun_with_it() {
     drop(bench.machine.replace(next.machine));
     assert!(!bench.machine.is_under_way());
     bench.put("f", "v");
+}
+
+fn slice_of(bench: &mut Bench, command: &Command, told: &Told<'_>, slice: Slice) -> Progress {
+    let (index, _) = bench.machine.applied();
+    let payload = codec::encode(index + 100, command);
+    bench.machine.apply_some((index + 1, 1), &payload, told, slice).expect("no faults")
+}
+
+fn puts(keys: std::ops::Range<usize>) -> Command {
+    let success = keys.map(|n| Op::Put(plain_put(&format!("k{n:02}"), "new"))).collect();
+    Command::Txn(Txn { success, ..Txn::default() })
+}
+
+#[test]
+fn what_fits_into_a_slice_is_not_begun_in_the_rest_of_one() {
+    let mut bench = Bench::new();
+    let before = seen(&bench.machine);
+    let progress = slice_of(&mut bench, &puts(0..8), &Told::all(&|_| true), Slice::new(3, 100).rest_of(8));
+    assert!(progress.outcome.is_none() && progress.changes == 0);
+    assert!(!bench.machine.is_under_way());
+    assert_eq!(seen(&bench.machine), before);
+    let progress = slice_of(&mut bench, &puts(0..8), &Told::all(&|_| true), Slice::new(8, 100).rest_of(8));
+    assert!(progress.outcome.is_some());
+    let progress = slice_of(&mut bench, &puts(0..9), &Told::all(&|_| true), Slice::new(3, 100).rest_of(8));
+    assert!(progress.outcome.is_none() && bench.machine.is_under_way(), "this one does not fit into any");
+}
+
+/// Only what may be paused copies what it changes, and leaves an index behind.
+#[test]
+fn who_watches_what_was_there_before_costs_a_small_command_nothing() {
+    for (mut bench, keys, copies) in
+        [(Bench::new(), 0..40, false), (uncached(), 0..16, false), (uncached(), 0..17, true)]
+    {
+        slice_of(&mut bench, &puts(0..40), &Told::all(&|_| false), Slice::WHOLE);
+        write_out(&mut bench);
+        let slice = Slice::new(1_000, 1 << 20);
+        let unwatched = slice_of(&mut bench, &puts(keys.clone()), &Told::all(&|_| false), slice);
+        assert!(unwatched.read == 0 && bench.machine.store_mut().take_outdated().is_none());
+        write_out(&mut bench);
+        let watched = slice_of(&mut bench, &puts(keys), &Told::all(&|_| true), slice);
+        assert!(watched.outcome.is_some());
+        assert_eq!(bench.machine.store_mut().take_outdated().is_some(), copies);
+    }
+}
+
+/// What was there before is counted where it is read, put by put, and ends the slice.
+#[test]
+fn values_of_before_that_are_read_end_a_slice() {
+    let mut bench = uncached();
+    slice_of(&mut bench, &puts(0..40), &Told::all(&|_| false), Slice::WHOLE);
+    write_out(&mut bench);
+    // A key and a value of three bytes each.
+    let (mut read, mut slices) = (Vec::new(), Vec::new());
+    loop {
+        let progress = slice_of(&mut bench, &puts(0..20), &Told::all(&|_| true), Slice::new(1_000, 31));
+        read.push(progress.read);
+        slices.push(progress.changes);
+        if progress.outcome.is_some() {
+            break;
+        }
+    }
+    assert_eq!((&slices[..], &read[..]), (&[6, 6, 6, 2][..], &[36, 36, 36, 12][..]));
+    let one = slice_of(&mut bench, &Command::Put(plain_put("k30", "newer")), &Told::all(&|_| true), Slice::new(9, 9));
+    assert_eq!((one.changes, one.read), (1, 6));
+}
+
+/// Who takes what was shown seldom takes all of it: none is dropped where it was made.
+#[test]
+fn what_was_shown_is_kept_until_it_is_taken() {
+    let mut bench = uncached();
+    slice_of(&mut bench, &puts(0..40), &Told::all(&|_| false), Slice::WHOLE);
+    for n in [0, 20] {
+        write_out(&mut bench);
+        let done = slice_of(&mut bench, &puts(n..n + 20), &Told::all(&|_| true), Slice::new(1_000, 1 << 20));
+        assert!(done.outcome.is_some());
+    }
+    assert_eq!(bench.machine.store_mut().take_outdated().expect("it was copied").len(), 2);
 }

@@ -198,6 +198,10 @@ impl Bench {
                                 self.twin.range(&RangeQuery::plain(KeyRange::all()), main - 1)
                             });
                             assert_eq!(self.store.revision(), main - 1);
+                            if main % 2 == 0 {
+                                // What was made so far may go to the disk, and is read back from there.
+                                self.write();
+                            }
                             txn = self.store.take_up(paused, &wanted);
                         }
                     }
