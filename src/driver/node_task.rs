@@ -198,9 +198,12 @@ fn one_turn<E: Env>(
         tallies.stages.propose.took(begun.since(now));
     }
     let more = node.work(now, outputs);
-    if node.turn_ops().is_empty() && node.carries_on() {
-        *slices += env.clock().now().since(begun);
-    } else if !node.turn_ops().is_empty() {
+    if node.turn_ops().is_empty() {
+        let so_far = std::mem::take(slices);
+        if node.carries_on() {
+            *slices = so_far + env.clock().now().since(begun);
+        }
+    } else {
         let took = env.clock().now().since(begun) + std::mem::take(slices);
         tallies.applies.took(node.turn_ops(), took);
         tallies.stages.apply.took(took);

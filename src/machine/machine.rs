@@ -7,7 +7,8 @@ use bytes::Bytes;
 use super::alarms::Alarms;
 use super::carrying::{Carried, Grounds, Rest, Told, UnderWay};
 use super::codec::{self, Proposal};
-use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, Expiry, Op, Put, Remainder, Txn};
+use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, Expiry, Put, Remainder};
+use super::cost::put_cost;
 use super::digest::{RunningDigest, Shared};
 use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
@@ -570,32 +571,4 @@ fn decode(index: LogIndex, payload: &Bytes) -> Result<Option<Proposal>, Wrong> {
 
 fn positions<'a>(images: &[&'a Image]) -> Vec<&'a StorePosition> {
     images.iter().map(|image| &image.position).collect()
-}
-
-/// Bytes a command may add to the store by etcd's reckoning, 0 for one that adds nothing: a put counts
-/// 256 and its key and value, a lease 64, a transaction its costlier branch.
-pub fn put_cost(command: &Command) -> u64 {
-    match command {
-        Command::Put(put) => one_put_cost(put),
-        Command::Txn(txn) => txn_cost(txn),
-        Command::LeaseGrant { .. } => 64,
-        _ => 0,
-    }
-}
-
-fn one_put_cost(put: &Put) -> u64 {
-    256 + put.key.len() as u64 + put.value.len() as u64
-}
-
-fn txn_cost(txn: &Txn) -> u64 {
-    let branch = |ops: &[Op]| -> u64 {
-        ops.iter()
-            .map(|op| match op {
-                Op::Put(put) => one_put_cost(put),
-                Op::Txn(nested) => txn_cost(nested),
-                Op::Range(_) | Op::DeleteRange(_) => 0,
-            })
-            .sum()
-    };
-    branch(&txn.success).max(branch(&txn.failure))
 }

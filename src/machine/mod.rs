@@ -11,6 +11,7 @@ mod auth_codec;
 mod carrying;
 pub mod codec;
 mod command;
+mod cost;
 mod deleted;
 mod digest;
 pub mod downgrade;
@@ -34,9 +35,10 @@ pub use command::{
     AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op,
     OpAnswer, Put, Remainder, Txn, TxnAnswer,
 };
+pub use cost::put_cost;
 pub use etcd_peer::{LeaseTimes, MemberHash};
 pub use image::{Image, LeaseImage, State};
-pub use machine::{Machine, Outcome, Progress, Shown, put_cost};
+pub use machine::{Machine, Outcome, Progress, Shown};
 pub use members::{Member, MemberChange, Members, members_from_json, members_json};
 pub use op_names::OP_NAMES;
 pub use permission::check_read_txn;

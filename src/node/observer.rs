@@ -124,3 +124,20 @@ pub trait Observer: Send + Sync {
     /// A message leaves for another member.
     fn sends(&self, _message: &PeerMessage) {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_has_one_room_for_all_its_entries() {
+        let mut work = TurnWork::default();
+        assert_eq!(work.room(5), Some((5, limits::APPLY_BYTES_PER_TURN)));
+        work.changed(3, 1_000);
+        assert_eq!(work.room(5), Some((2, limits::APPLY_BYTES_PER_TURN - 1_000)), "also for what is read");
+        work.changed(0, limits::APPLY_BYTES_PER_TURN);
+        assert_eq!(work.room(5), None);
+        assert_eq!(TurnWork { changes: 5, ..TurnWork::default() }.room(5), None);
+        assert_eq!(TurnWork { ends: true, ..TurnWork::default() }.room(5), None, "what takes turns is the last of one");
+    }
+}
