@@ -168,6 +168,7 @@ fn a_state_that_is_replaced_takes_what_was_begun_with_it() {
     let before = seen(&bench.machine);
     bench.machine.pass_over(index + 1, 1);
     assert_eq!(seen(&bench.machine).1, before.1, "who is about to go shows what it showed");
+    assert!(!bench.machine.is_under_way(), "what is applied to it until then stands behind what was begun");
     let mut next = Bench::new();
     for key in ["a", "b", "c", "d", "e"] {
         next.put(key, "v");

@@ -102,17 +102,21 @@ fn renew(bench: &mut Bench) -> Option<i64> {
 
 /// Takes turns until the command is done; between two of them everything is as before it.
 fn carried_out(bench: &mut Bench, answer: &mut Receiver<Result<Proposed, Refusal>>) -> Proposed {
+    let mut seen = None;
     loop {
         let more = bench.turn();
         if let Some(done) = answered(answer) {
             return done.expect("not refused");
         }
+        let cell = bench.node.views();
+        assert!(seen.is_none_or(|revision| cell.of(revision).is_some()), "a view of before is good until it is done");
         assert!(more, "the next turn goes on");
         bench.step(Input::Tick);
         let (reply, mut view) = Reply::pair();
         bench.step(Input::Read { linearizable: false, reply });
         let view = answered(&mut view).expect("served at once").expect("not refused");
         assert_eq!(view.count(&KeyRange::all()) as usize, KEYS, "nothing of it is seen");
+        seen = Some(view.revision());
         let (reply, mut shown) = Reply::pair();
         bench.step(Input::Show { reply });
         let shown = answered(&mut shown).expect("answered").expect("not refused");
