@@ -137,9 +137,61 @@ async fn other_methods_answer_once_and_close() {
             say(&mut socket, message).await;
         }
         assert_eq!(line(&mut socket).await, told, "{path}");
+        assert_eq!(closed(next(&mut socket).await), 1000, "{path}");
         assert!(next(&mut socket).await.is_none(), "{path}");
     }
     serving.stop().await.unwrap();
+}
+
+/// The code of a closing frame.
+fn closed(message: Option<Message>) -> u16 {
+    match message {
+        Some(Message::Close(Some(frame))) => u16::from(frame.code),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_is_whole_whatever_else_its_client_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let serving = serve(&directory).await;
+    let server = serving.client_addresses[0];
+    let value = "YWFh".repeat(100_000);
+    let put = format!(r#"{{"key":"YQ==","value":"{value}"}}"#);
+    assert!(post(server, "/v3/kv/put", &put).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    let mut socket = open(server, "/v3/kv/range", "").await;
+    say(&mut socket, r#"{"key":"YQ=="}"#).await;
+    // Nobody reads them: they lie there when the answer was sent. That they find the connection closed does not matter.
+    for _ in 0..3 {
+        let _ = socket.send(Message::text(r#"{"key":"YQ=="}"#)).await;
+        let _ = socket.send(Message::Ping("hi".into())).await;
+    }
+    let told = loop {
+        match next(&mut socket).await.expect("an answer") {
+            Message::Text(text) => break text.to_string(),
+            Message::Pong(_) => {}
+            other => panic!("{other:?}"),
+        }
+    };
+    assert!(told.contains(&value), "{} bytes", told.len());
+    serving.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stop_sends_away_who_has_asked_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let serving = serve(&directory).await;
+    let server = serving.client_addresses[0];
+    let mut silent = open(server, "/v3/kv/range", "").await;
+    let mut halfway = open(server, "/v3/kv/range", "").await;
+    say(&mut halfway, r#"{"key":"#).await;
+    let told = async {
+        let told = [next(&mut silent).await, next(&mut halfway).await].map(closed);
+        assert_eq!(told, [1001, 1001]);
+    };
+    let (stopped, ()) = tokio::join!(serving.stop(), told);
+    stopped.unwrap();
+    assert!(next(&mut silent).await.is_none() && next(&mut halfway).await.is_none());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -147,10 +199,6 @@ async fn a_message_has_a_bound_and_must_be_masked() {
     let directory = tempfile::tempdir().unwrap();
     let serving = serve(&directory).await;
     let server = serving.client_addresses[0];
-    let closed = |message| match message {
-        Some(Message::Close(Some(frame))) => u16::from(frame.code),
-        other => panic!("{other:?}"),
-    };
     for path in ["/v3/watch", "/v3/kv/put"] {
         let mut socket = open(server, path, "").await;
         say(&mut socket, &" ".repeat(1024)).await;
@@ -170,16 +218,21 @@ async fn what_is_no_handshake_is_refused_as_by_etcds_library() {
     let serving = serve(&directory).await;
     let server = serving.client_addresses[0];
     let version = "Sec-WebSocket-Version: 13\r\n";
+    let from = |origin: &str, cookie: &str| format!("{version}Origin: {origin}\r\nCookie: {cookie}\r\n");
     for (first, fields, status) in [
         ("GET /v3/watch", "", "400 Bad Request"),
         ("GET /v3/watch", "Sec-WebSocket-Version: 8\r\n", "400 Bad Request"),
         ("POST /v3/watch", version, "405 Method Not Allowed"),
+        ("GET /v3/watch", &from("https://evil.example", "token=a.1"), "403 Forbidden"),
+        ("GET /v3/watch", &from("null", "token=\"a.1\""), "403 Forbidden"),
+        ("GET /v3/watch", &from("https://evil.example", "a=b"), "101 Switching Protocols"),
+        ("GET /v3/watch", &from(&format!("http://{server}"), "token=a.1"), "101 Switching Protocols"),
         ("GET /health", version, "200 OK"),
         ("GET /v3", version, "307 Temporary Redirect"),
     ] {
         let (_, head) = greet(server, first, fields).await;
         assert!(head.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{first} {fields} {head}");
-        let refused = !status.starts_with(['2', '3']);
+        let refused = status.starts_with('4');
         assert_eq!(head.contains("sec-websocket-version: 13\r\n"), refused, "{head}");
     }
     serving.stop().await.unwrap();

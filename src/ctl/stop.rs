@@ -34,6 +34,12 @@ impl Stop {
         Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
+    /// By other signals, so that nobody else is stopped.
+    #[cfg(test)]
+    pub fn by([one, other]: [SignalKind; 2]) -> io::Result<Stop> {
+        Ok(Stop { interrupt: signal(one)?, terminate: signal(other)? })
+    }
+
     /// Waits for some work, or to be stopped first: `None` then, and the work was dropped.
     pub async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
         let interrupt = std::pin::pin!(self.interrupt.recv());

@@ -254,11 +254,11 @@ pub(super) async fn hash_behind<E: Env>(
     let noted = handle.ask(|reply| Input::DigestNoted { since: None, reply }).await;
     let (_, at, digest) = noted.map_err(|refusal| refusal.text().to_string())?;
     let has_applied = if digest.is_some() {
-        has_applied(handle, member, at).await || has_compacted(handle, member, own).await == Some(true)
+        has_applied(handle, member, at).await || has_compacted(handle, member, own).await
     } else {
-        // Nobody knows running digests: where nothing else says it, time must do.
+        // Nobody knows running digests. It may need a moment.
         let ended = ended_while(handle, Duration::from_millis(limits::ASK_LEADER_AGAIN_MS)).await;
-        !ended && has_compacted(handle, member, own).await != Some(false)
+        !ended && has_compacted(handle, member, own).await
     };
     if !has_applied {
         return Err("it has not applied as much".to_string());
@@ -280,17 +280,15 @@ async fn has_applied<E: Env>(handle: &Handle<E>, member: MemberId, at: LogIndex)
     false
 }
 
-/// Whether a member has applied a compaction, by what it says of the revision before, which that forgot; nothing where there is
-/// none, or it does not answer.
-async fn has_compacted<E: Env>(handle: &Handle<E>, member: MemberId, own: HashKv) -> Option<bool> {
+/// Whether a member says that it has applied a compaction: of the revision before, which that forgot, it has nothing any more.
+/// False where there is none between this compaction and the last, and for every other answer: one that is late says that it
+/// knows no such revision yet.
+async fn has_compacted<E: Env>(handle: &Handle<E>, member: MemberId, own: HashKv) -> bool {
     let forgotten = own.hash_revision - 1;
-    if forgotten <= own.compact_revision.max(0) {
-        return None;
-    }
-    match hash_of_peer(handle, member, forgotten).await {
-        Ok(_) => Some(false),
-        Err(why) => why.contains("compacted").then_some(true),
-    }
+    forgotten > own.compact_revision.max(0)
+        && hash_of_peer(handle, member, forgotten)
+            .await
+            .is_err_and(|why| why.contains("required revision has been compacted"))
 }
 
 /// What came of a comparison.

@@ -35,7 +35,7 @@ use crate::server::inspected::Inspected;
 use crate::server::security::{Doors, tell_rejected};
 use crate::server::socket::{Place, Socket, Stream};
 use crate::server::stream_bound::StreamBound;
-use crate::server::websocket::{self, Next};
+use crate::server::websocket::Next;
 use crate::tls::{Acceptor, CameSealed, Rejected, VerifiedClient, go_text};
 
 /// What a listener serves.
@@ -300,7 +300,7 @@ fn connection<E: Env>(
     builder.http1().timer(HeadClock::new(received.clone()));
     let stream = Gathered::new(stream, turns.clone());
     let spoke = Arc::new(AtomicBool::new(false));
-    let next = Next::default();
+    let next = Next::new(stop.clone());
     let service = {
         let (porch, web, spoke) = (porch.clone(), (manners.web.clone(), next.clone()), spoke.clone());
         let from = (manners.rooms.connection(), guest);
@@ -390,7 +390,7 @@ async fn by_http<E: Env>(
     let upgrade = request.headers().contains_key(http::header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
     let mut answer = api::respond(porch, web, request, from).await;
     if let Some((conversation, upgrade)) = answer.extensions_mut().remove::<Conversation>().zip(upgrade) {
-        next.put(websocket::talk(upgrade, conversation));
+        next.put(upgrade, conversation);
     }
     answer
 }

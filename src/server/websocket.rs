@@ -1,12 +1,12 @@
 //! WebSockets: how messages travel once a connection has ceased to speak HTTP.
 //!
-//! Invariants: it ends when its client goes, or when there are no more answers, as etcd's by closing the connection; a message has a
-//! bound; the next is taken when the one before is, and the next line of the answer when the one before has left. Does not know
-//! what is said.
+//! Invariants: it ends when its client goes, when there are no more answers, or when the server stops and nothing was asked; it says
+//! why it ends, and does not wait for long until that is heard; a message has a bound; the next is taken when the one before is, and
+//! the next line of the answer when the one before has left. Does not know what is said.
 
-use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{BoxFuture, Either, select};
@@ -14,7 +14,9 @@ use futures_util::{SinkExt, StreamExt};
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::sync::mpsc;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -24,19 +26,36 @@ use tonic::body::Body;
 use crate::api::Conversation;
 use crate::base::limits;
 
+/// Time from a stop to the end of who has asked nothing yet, as of other connections.
+const STOP_GRACE: Duration = Duration::from_millis(limits::STOP_GRACE_MS);
+
+/// Time for the end.
+const END_WITHIN: Duration = Duration::from_millis(limits::WEBSOCKET_END_MS);
+
 /// What follows on a connection when it has ceased to speak HTTP.
-#[derive(Clone, Default)]
-pub struct Next(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+#[derive(Clone)]
+pub struct Next(Arc<Place>);
+
+struct Place {
+    next: Mutex<Option<BoxFuture<'static, ()>>>,
+    stop: watch::Receiver<bool>,
+}
 
 impl Next {
-    /// This does.
-    pub fn put(&self, next: impl Future<Output = ()> + Send + 'static) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(next));
+    /// Nothing so far, until `stop` turns true.
+    pub fn new(stop: watch::Receiver<bool>) -> Self {
+        Self(Arc::new(Place { next: Mutex::default(), stop }))
+    }
+
+    /// This conversation does.
+    pub fn put(&self, upgrade: OnUpgrade, conversation: Conversation) {
+        let next = talk(upgrade, conversation, self.0.stop.clone());
+        *self.0.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(next));
     }
 
     /// What was put there, to its end; nothing where it was nothing.
     pub async fn take(&self) {
-        let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let next = self.0.next.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(next) = next {
             next.await;
         }
@@ -52,13 +71,20 @@ fn config() -> WebSocketConfig {
 }
 
 /// Carries a conversation over what was a connection of HTTP, to its end.
-pub async fn talk(upgrade: OnUpgrade, conversation: Conversation) {
+async fn talk(upgrade: OnUpgrade, conversation: Conversation, stop: watch::Receiver<bool>) {
     let Ok(upgraded) = upgrade.await else { return };
     let socket = WebSocketStream::from_raw_socket(TokioIo::new(upgraded), Role::Server, Some(config())).await;
     let (mut out, mut said) = socket.split();
     let (tell, told) = mpsc::channel(1);
-    let Some(answer) = conversation.begin(told) else { return };
-    let ended = {
+    let going = {
+        let mut stop = stop.clone();
+        async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+            sleep(STOP_GRACE).await;
+        }
+    };
+    let Some(answer) = conversation.begin(told, Box::pin(going)) else { return };
+    let (code, reason) = {
         let listening = pin!(async {
             loop {
                 match said.next().await {
@@ -73,25 +99,32 @@ pub async fn talk(upgrade: OnUpgrade, conversation: Conversation) {
             }
         });
         let answering = pin!(async {
-            let mut lines = Lines { body: answer.await.into_body(), ready: BytesMut::new() };
+            let Some(answer) = answer.await else { return Ok(false) };
+            let mut lines = Lines { body: answer.into_body(), ready: BytesMut::new() };
             while let Some(line) = lines.next().await {
                 out.send(Message::Text(line)).await?;
             }
-            Ok::<_, Error>(())
+            Ok::<_, Error>(true)
         });
         match select(listening, answering).await {
-            Either::Left((error, _)) => error,
-            Either::Right((sent, _)) => sent.err(),
+            Either::Left((Some(Error::Capacity(_)), _)) => (CloseCode::Size, "a message is too long".into()),
+            Either::Left((Some(Error::Protocol(wrong)), _)) => (CloseCode::Protocol, wrong.to_string().into()),
+            Either::Right((Ok(false), _)) if *stop.borrow() => (CloseCode::Away, "the server is stopping".into()),
+            Either::Right((Ok(false), _)) => (CloseCode::Policy, "no request came in time".into()),
+            _ => (CloseCode::Normal, Utf8Bytes::default()),
         }
     };
-    let why = match ended {
-        Some(Error::Capacity(_)) => Some((CloseCode::Size, Utf8Bytes::from_static("a message is too long"))),
-        Some(Error::Protocol(wrong)) => Some((CloseCode::Protocol, wrong.to_string().into())),
-        _ => None,
-    };
-    if let Some((code, reason)) = why {
+    let end = async {
+        // In vain where the client said it first.
         let _ = out.send(Message::Close(Some(CloseFrame { code, reason }))).await;
-    }
+        let Ok(mut socket) = out.reunite(said) else { return };
+        let stream = socket.get_mut();
+        let _ = stream.shutdown().await;
+        // What lies there unread when a connection is closed takes with it what was sent and not yet read.
+        let mut rest = [0; 512];
+        while let Ok(1..) = stream.read(&mut rest).await {}
+    };
+    let _ = timeout(END_WITHIN, end).await;
 }
 
 /// A message as a line of a body; nothing where it says nothing to who is asked.

@@ -92,7 +92,7 @@ fn framed(message: &[u8]) -> Bytes {
     frame.freeze()
 }
 
-fn failed(error: StdError) -> Status {
+pub fn failed(error: StdError) -> Status {
     match error.downcast::<Status>() {
         Ok(status) => *status,
         Err(_) => Status::invalid_argument("unexpected EOF"),

@@ -2,15 +2,18 @@
 //! message.
 //!
 //! Invariants: whom a conversation is with, and on what terms, is decided before it begins; a token comes as sub-protocol or as
-//! cookie, as browsers can send it, and no other field of the first request goes on. Does not know how messages travel.
+//! cookie, as browsers can send it, and no other field of the first request goes on; what takes one request has a time for it, and
+//! the room of its connection while it is not whole. Does not know how messages travel, nor whose pages may speak.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, Either, select};
 use futures_util::stream::unfold;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Version};
@@ -24,11 +27,12 @@ use tonic::body::Body;
 use crate::api::gateway::answers::error;
 use crate::api::gateway::ask;
 use crate::api::gateway::json::{Splitter, kinds};
-use crate::api::gateway::requests::{frames, metadata, one};
+use crate::api::gateway::requests::{failed, frames, metadata, one};
 use crate::api::guest::Guest;
 use crate::api::methods::{Flow, Rpc};
 use crate::api::porch::Porch;
 use crate::api::transport::call::StdError;
+use crate::api::transport::receive_room::{ReceiveRoom, TakenIn};
 use crate::base::limits;
 use crate::env::Env;
 
@@ -38,7 +42,13 @@ const MAGIC: &str = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 /// The cookie in which a token may come.
 const TOKEN_COOKIE: &str = "token";
 
-type Begin = Box<dyn FnOnce(mpsc::Receiver<Bytes>) -> BoxFuture<'static, Response<Body>> + Send>;
+/// Time for what takes one request to get it.
+const ASKS_WITHIN: Duration = Duration::from_millis(limits::WEBSOCKET_ASKS_MS);
+
+/// An answer that is to come; none where nothing was asked.
+type Answering = BoxFuture<'static, Option<Response<Body>>>;
+
+type Begin = Box<dyn FnOnce(mpsc::Receiver<Bytes>, BoxFuture<'static, ()>) -> Answering + Send>;
 
 /// What follows on a connection whose answer promises a WebSocket; it is among the answer's extensions.
 #[derive(Clone)]
@@ -51,10 +61,11 @@ impl fmt::Debug for Conversation {
 }
 
 impl Conversation {
-    /// The answer to what the client says, whose messages come here until it ends; nothing where it was begun before.
-    pub fn begin(&self, messages: mpsc::Receiver<Bytes>) -> Option<BoxFuture<'static, Response<Body>>> {
+    /// The answer to what the client says, whose messages come here until it ends; nothing where it was begun before. There
+    /// comes no answer where one request was to be made, and was not in time, nor before `going` was over.
+    pub fn begin(&self, messages: mpsc::Receiver<Bytes>, going: BoxFuture<'static, ()>) -> Option<Answering> {
         let begin = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
-        Some(begin(messages))
+        Some(begin(messages, going))
     }
 }
 
@@ -70,8 +81,8 @@ fn has_token(headers: &HeaderMap, name: HeaderName, wanted: &str) -> bool {
     values.any(|value| value.split(',').any(|token| token.trim().eq_ignore_ascii_case(wanted)))
 }
 
-/// The promise of one, with its [`Conversation`]; or why there is none.
-pub fn promise<E, B>(porch: &Arc<Porch<E>>, request: &http::Request<B>, guest: Guest) -> Response<Body>
+/// The promise of one, with its [`Conversation`]; or why there is none. Asked for by a connection with this room.
+pub fn promise<E, B>(porch: &Arc<Porch<E>>, request: &http::Request<B>, from: (ReceiveRoom, Guest)) -> Response<Body>
 where
     E: Env,
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
@@ -93,8 +104,9 @@ where
     }
     let (porch, fields) = (porch.clone(), fields(request.headers()));
     let rpc = Rpc::from_json_path(request.uri().path());
-    let begin: Begin =
-        Box::new(move |messages| Box::pin(async move { converse::<E, B>(porch, rpc, fields, guest, messages).await }));
+    let begin: Begin = Box::new(move |messages, going| {
+        Box::pin(async move { converse::<E, B>(porch, rpc, fields, from, (messages, going)).await })
+    });
     answer.extensions_mut().insert(Conversation(Arc::new(Mutex::new(Some(begin)))));
     answer
 }
@@ -114,7 +126,8 @@ fn key_of<B>(request: &http::Request<B>) -> Result<&HeaderValue, StatusCode> {
     key.ok_or(StatusCode::BAD_REQUEST)
 }
 
-fn refused(code: StatusCode) -> Response<Body> {
+/// No WebSocket, for this reason.
+pub fn refused(code: StatusCode) -> Response<Body> {
     let text = format!("{}\n", code.canonical_reason().unwrap_or_default());
     let mut answer = Response::new(Body::new(Full::from(text).map_err(|never| match never {})));
     *answer.status_mut() = code;
@@ -139,41 +152,72 @@ fn fields(headers: &HeaderMap) -> HeaderMap {
         Some((_, token)) => format!("Bearer {}", token.trim_matches(' ')),
         None => String::new(),
     });
-    let cookies = headers.get_all(header::COOKIE).iter().map(text);
-    let by_cookie =
-        cookies.flat_map(|cookies| cookies.split(';').map(str::to_owned).collect::<Vec<_>>()).find_map(|cookie| {
-            cookie.trim().strip_prefix(TOKEN_COOKIE)?.strip_prefix('=').map(|token| format!("Bearer {token}"))
-        });
-    let token = by_cookie.or(by_protocol).and_then(|token| HeaderValue::try_from(token).ok());
+    let by_cookie = token_cookie(headers).map(|token| format!("Bearer {token}"));
+    let token = [by_cookie, by_protocol].into_iter().flatten().find_map(|token| HeaderValue::try_from(token).ok());
     if let Some(token) = token {
         fields.insert(header::AUTHORIZATION, token);
     }
     fields
 }
 
+/// The token in a cookie: of the first of its name that is one, as Go's library reads them.
+pub fn token_cookie(headers: &HeaderMap) -> Option<&str> {
+    let lines = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    lines.flat_map(|line| line.split(|byte| *byte == b';')).find_map(|cookie| {
+        let mut halves = cookie.trim_ascii().splitn(2, |byte| *byte == b'=');
+        let (name, value) = (halves.next().unwrap_or_default(), halves.next().unwrap_or_default());
+        let unquoted = match value {
+            [b'"', between @ .., b'"'] => between,
+            _ => value,
+        };
+        let is_one = unquoted.iter().all(|byte| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\'));
+        let text = std::str::from_utf8(unquoted).ok()?;
+        (is_one && name.trim_ascii() == TOKEN_COOKIE.as_bytes()).then_some(text)
+    })
+}
+
 async fn converse<E, B>(
     porch: Arc<Porch<E>>,
     rpc: Option<Rpc>,
     fields: HeaderMap,
-    guest: Guest,
-    messages: mpsc::Receiver<Bytes>,
-) -> Response<Body>
+    (room, guest): (ReceiveRoom, Guest),
+    (messages, going): (mpsc::Receiver<Bytes>, BoxFuture<'static, ()>),
+) -> Option<Response<Body>>
 where
     E: Env,
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<StdError> + Send,
 {
-    let Some(rpc) = rpc else { return error(&Status::not_found("Not Found")) };
+    let Some(rpc) = rpc else { return Some(error(&Status::not_found("Not Found"))) };
     let body = if rpc.flow() == Flow::BidiStream {
         Body::new(frames(said(messages), kinds(rpc).input.clone()))
     } else {
-        let whole = Full::from(first_value(messages).await).map_err(|never| match never {});
-        match one(whole, limits::WEBSOCKET_MESSAGE_BYTES, &kinds(rpc).input).await {
+        let message = match asked(messages, room, going).await? {
+            Ok(json) => {
+                let whole = Full::from(json).map_err(|never| match never {});
+                one(whole, limits::WEBSOCKET_MESSAGE_BYTES, &kinds(rpc).input).await
+            }
+            Err(status) => Err(status),
+        };
+        match message {
             Ok(message) => Body::new(Full::new(message).map_err(|never| match never {})),
-            Err(status) => return error(&status),
+            Err(status) => return Some(error(&status)),
         }
     };
-    ask::<E, B>(porch, rpc, body, metadata(&fields, None), guest).await
+    Some(ask::<E, B>(porch, rpc, body, metadata(&fields, None), guest).await)
+}
+
+/// What a client asks, or why it cannot be taken in; nothing where it does not in time, nor before `going` is over.
+async fn asked(
+    messages: mpsc::Receiver<Bytes>,
+    room: ReceiveRoom,
+    going: BoxFuture<'static, ()>,
+) -> Option<Result<Bytes, Status>> {
+    let asking = pin!(tokio::time::timeout(ASKS_WITHIN, first_value(messages, room)));
+    match select(asking, going).await {
+        Either::Left((asked, _)) => asked.ok(),
+        Either::Right(_) => None,
+    }
 }
 
 /// The messages as a body, a line each.
@@ -185,18 +229,28 @@ fn said(messages: mpsc::Receiver<Bytes>) -> impl HttpBody<Data = Bytes, Error = 
 }
 
 /// What a client says until it is one value, or too long for one.
-async fn first_value(mut messages: mpsc::Receiver<Bytes>) -> Bytes {
+///
+/// # Errors
+/// There is no room for its parts, or they stopped coming.
+async fn first_value(messages: mpsc::Receiver<Bytes>, room: ReceiveRoom) -> Result<Bytes, Status> {
+    let most = limits::WEBSOCKET_MESSAGE_BYTES;
+    let mut said = TakenIn::whole(said(messages), room, most);
     let (mut json, mut splitter) = (BytesMut::new(), Splitter::default());
-    while splitter.end(&json).is_none() && json.len() <= limits::WEBSOCKET_MESSAGE_BYTES {
-        let Some(message) = messages.recv().await else { break };
-        json.extend_from_slice(&message);
+    while splitter.end(&json).is_none() && json.len() <= most {
+        let Some(frame) = said.frame().await else { break };
+        if let Ok(message) = frame.map_err(failed)?.into_data() {
+            json.extend_from_slice(&message);
+        }
     }
-    json.freeze()
+    Ok(json.freeze())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::transport::receive_room::ReceiveRooms;
+    use futures_util::FutureExt;
+    use std::future::pending;
 
     fn request(method: Method, fields: &[(&str, &str)]) -> http::Request<()> {
         let request = http::Request::builder().uri("/v3/watch").method(method);
@@ -244,6 +298,17 @@ mod tests {
         let both = [("sec-websocket-protocol", "Bearer, a.1"), ("cookie", "x=y; token=b.2")];
         assert_eq!(token(&both).as_deref(), Some("Bearer b.2"));
         assert_eq!(token(&[("cookie", "tokens=b.2")]), None);
+        assert_eq!(token(&[("cookie", "x=y;token=\"b.2\"")]).as_deref(), Some("Bearer b.2"), "quotes are not its own");
+        assert_eq!(
+            token(&[("cookie", "token=b\\; token =c.3")]).as_deref(),
+            Some("Bearer c.3"),
+            "the first that is one"
+        );
+        assert_eq!(token(&[("cookie", "x=\u{e4}; token=b.2")]).as_deref(), Some("Bearer b.2"), "whatever others are");
+        for bad in ["token=\"b.2", "token=b\"2", "token=b\\2"] {
+            assert_eq!(token(&[("cookie", bad)]), None, "{bad}");
+            assert_eq!(token(&[both[0], ("cookie", bad)]).as_deref(), Some("Bearer a.1"), "{bad}");
+        }
     }
 
     #[tokio::test]
@@ -252,11 +317,56 @@ mod tests {
         for part in ["{\"key\":", "\"YQ==\"}", "{}"] {
             tell.send(Bytes::from(part)).await.expect("room");
         }
-        assert_eq!(first_value(told).await, "{\"key\":\"YQ==\"}");
+        let rooms = ReceiveRooms::default();
+        assert_eq!(first_value(told, rooms.connection()).await.expect("room"), "{\"key\":\"YQ==\"}");
         let (tell, told) = mpsc::channel(100);
         for _ in 0..100 {
             tell.send(vec![b'['; limits::WEBSOCKET_MESSAGE_BYTES / 10].into()).await.expect("room");
         }
-        assert!(first_value(told).await.len() < limits::WEBSOCKET_MESSAGE_BYTES * 2);
+        let taken = first_value(told, rooms.connection()).await.expect("room");
+        assert!(taken.len() > limits::WEBSOCKET_MESSAGE_BYTES && taken.len() < limits::WEBSOCKET_MESSAGE_BYTES * 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_ask_is_not_waited_for() {
+        let room = || ReceiveRooms::default().connection();
+        for said in ["", "{\"key\":"] {
+            let (tell, told) = mpsc::channel(1);
+            tell.send(Bytes::from(said)).await.expect("room");
+            let began = tokio::time::Instant::now();
+            assert!(!matches!(asked(told, room(), pending().boxed()).await, Some(Ok(_))), "{said}");
+            assert_eq!(began.elapsed(), ASKS_WITHIN, "{said}");
+            let (tell, told) = mpsc::channel(1);
+            tell.send(Bytes::from(said)).await.expect("room");
+            let soon = tokio::time::sleep(Duration::from_secs(1));
+            assert!(asked(told, room(), soon.boxed()).await.is_none(), "{said}");
+            assert_eq!(began.elapsed(), ASKS_WITHIN + Duration::from_secs(1), "{said}");
+        }
+        let (tell, told) = mpsc::channel(1);
+        tell.send(Bytes::from("{}")).await.expect("room");
+        let taken = asked(told, room(), std::future::ready(()).boxed()).await;
+        assert_eq!(taken.expect("asked").expect("room"), "{}", "what is here is answered");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_in_parts_has_the_room_of_its_connection() {
+        let room = ReceiveRooms::default().connection();
+        let fit = limits::HALF_RECEIVED_BYTES / limits::WEBSOCKET_MESSAGE_BYTES;
+        let mut open = Vec::new();
+        for _ in 0..fit {
+            let (tell, told) = mpsc::channel(2);
+            tell.try_send(Bytes::from("{")).expect("room");
+            let mut asking = Box::pin(first_value(told, room.clone()));
+            assert!(asking.as_mut().now_or_never().is_none(), "the rest is to come");
+            open.push((tell, asking));
+        }
+        let (tell, told) = mpsc::channel(2);
+        for part in ["{", "}"] {
+            tell.try_send(Bytes::from(part)).expect("room");
+        }
+        let mut waits = Box::pin(first_value(told, room.clone()));
+        assert!(waits.as_mut().now_or_never().is_none(), "there is room for its first part alone");
+        drop(open.pop());
+        assert_eq!(waits.await.expect("room"), "{}");
     }
 }

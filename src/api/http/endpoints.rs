@@ -16,6 +16,7 @@ use tonic::body::Body;
 use crate::api::gateway::{self, websocket};
 use crate::api::guest::Guest;
 use crate::api::http::manners::{elsewhere, host_named, unescaped, without_host};
+use crate::api::http::origins::may_speak;
 use crate::api::metrics::peers::PeerMetrics;
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
 use crate::api::porch::Porch;
@@ -34,7 +35,7 @@ type Answer = Response<Full<Bytes>>;
 /// Who may come by plain HTTP, and what there is for them.
 #[derive(Clone, Debug)]
 pub struct Web {
-    /// The origins of `--cors`, whose pages may read answers; `*` is any.
+    /// The origins of `--cors`, whose pages may read answers and speak by WebSockets; `*` is any.
     pub origins: Vec<String>,
     /// The hosts of `--host-whitelist`, by which this server may be called; `*` is any.
     pub hosts: Vec<String>,
@@ -105,7 +106,7 @@ where
     let origin = web.allow_origin(request.headers().get(header::ORIGIN));
     let answer = open(porch, web, request, from).await;
     if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-        // Whose pages may speak by a WebSocket no field says; as at etcd's, any may that has a token where one is asked for.
+        // Whose pages may speak by a WebSocket no field says: it was asked before.
         return answer;
     }
     let mut answer = dated(answer);
@@ -168,7 +169,10 @@ where
         let is_nameless = porch.handle.asks_who()
             && request.extensions().get::<VerifiedClient>().is_some_and(|client| !client.common_name.is_empty());
         if !is_nameless && websocket::is_wanted(&request) {
-            return websocket::promise(porch, &request, from.1);
+            if !may_speak(&web.origins, &request) {
+                return websocket::refused(StatusCode::FORBIDDEN);
+            }
+            return websocket::promise(porch, &request, from);
         }
         if !is_nameless {
             return gateway::serve(porch.clone(), request, from).await;

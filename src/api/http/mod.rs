@@ -4,5 +4,6 @@
 
 mod endpoints;
 mod manners;
+mod origins;
 
 pub use endpoints::{Web, respond, respond_metrics};

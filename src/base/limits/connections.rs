@@ -23,6 +23,12 @@ pub const UNWANTED_BODY_MS: u64 = 1_000;
 /// Time an HTTP/1.1 client has to send the headers of a request, from their first byte.
 pub const HEADER_READ_MS: u64 = 30_000;
 
+/// Time for the request of a WebSocket that takes one, from its handshake on: as for a head.
+pub const WEBSOCKET_ASKS_MS: u64 = HEADER_READ_MS;
+
+/// Time for the end of a WebSocket: its last words, and that the client goes, who would lose them if it were sent away.
+pub const WEBSOCKET_END_MS: u64 = 1_000;
+
 /// Connections that wait to be accepted, as Go asks for on Linux (`net.core.somaxconn`): all clients of a cluster come
 /// back at once after a pause.
 pub const ACCEPT_BACKLOG: u32 = 4_096;

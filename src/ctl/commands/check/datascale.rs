@@ -78,21 +78,24 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     let mut stop = Stop::new()?;
     let took = match writes(&mut stop, clients, prefix.clone(), keys).await {
         Ok(took) => took,
-        Err(stopped) => return Err(load::clear(&first, &prefix, stopped).await),
+        Err(stopped) => return Err(load::clear(&mut stop, &first, &prefix, stopped).await),
     };
-    let after = resident(session, &first, &endpoint, "after").await?;
-    let revision = load::delete_all(&first, &prefix).await?;
-    if flags.auto_compact {
-        load::compact(session, &first, revision).await?;
-    }
-    if flags.auto_defrag {
-        load::defragment(session).await?;
-    }
-    if load::tell_failures(session, &took)? {
-        return Err(Failure::silent(Exit::Error));
-    }
-    let used = (after - before) / (1024.0 * 1024.0);
-    session.say(format_args!("PASS: Approximate system memory used : {used:.2} MB."))
+    load::unless_stopped(&mut stop, async {
+        let after = resident(session, &first, &endpoint, "after").await?;
+        let revision = load::delete_all(&first, &prefix).await?;
+        if flags.auto_compact {
+            load::compact(session, &first, revision).await?;
+        }
+        if flags.auto_defrag {
+            load::defragment(session).await?;
+        }
+        if load::tell_failures(session, &took)? {
+            return Err(Failure::silent(Exit::Error));
+        }
+        let used = (after - before) / (1024.0 * 1024.0);
+        session.say(format_args!("PASS: Approximate system memory used : {used:.2} MB."))
+    })
+    .await
 }
 
 async fn writes(stop: &mut Stop, clients: Vec<Client>, prefix: Bytes, count: u64) -> Result<Took, Stopped> {

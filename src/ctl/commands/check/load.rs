@@ -4,6 +4,7 @@
 //! done or failed.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::future::{Future, pending};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -68,14 +69,30 @@ pub async fn must_be_empty(client: &Client, prefix: &Bytes, hint: &str) -> Resul
     if client.range(request).await?.kvs.is_empty() { Ok(()) } else { Err(Failure::new(Exit::InvalidInput, hint)) }
 }
 
-/// Takes away the keys of a load that was stopped, and says so.
-pub async fn clear(client: &Client, prefix: &Bytes, stopped: Stopped) -> Failure {
-    let text = match delete_all(client, prefix).await {
-        Ok(_) if stopped.some_are_open => "stopped; keys that were being written may be left".to_owned(),
-        Ok(_) => "stopped; the keys written were deleted".to_owned(),
-        Err(error) => format!("stopped; the keys written are left: {error}"),
+/// Takes away the keys of a load that was stopped, unless the user has no patience for that either, and says so.
+pub async fn clear(stop: &mut Stop, client: &Client, prefix: &Bytes, stopped: Stopped) -> Failure {
+    let deleted = match stopped {
+        Stopped::AtOnce => None,
+        Stopped::Waited { .. } => stop.or(delete_all(client, prefix)).await,
+    };
+    let text = match deleted {
+        None => "stopped at once; keys that were written may be left".to_owned(),
+        Some(Ok(_)) if stopped == (Stopped::Waited { all_ended: true }) => {
+            "stopped; the keys written were deleted".to_owned()
+        }
+        Some(Ok(_)) => "stopped; keys that were being written may be left".to_owned(),
+        Some(Err(error)) => format!("stopped; the keys written are left: {error}"),
     };
     Failure::new(Exit::Stopped, text)
+}
+
+/// Does what follows a load, unless the user stops it.
+///
+/// # Errors
+/// Those of the work, or the user stopped it.
+pub async fn unless_stopped(stop: &mut Stop, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let stopped = || Err(Failure::new(Exit::Stopped, "stopped; keys that were written may be left"));
+    stop.or(work).await.unwrap_or_else(stopped)
 }
 
 /// What one write took, or why it failed.
@@ -151,13 +168,18 @@ pub async fn write_all(
 
 /// Why a load has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stopped {
-    /// Some writes may still be carried out: their server did not answer in time.
-    pub some_are_open: bool,
+pub enum Stopped {
+    /// The user stopped it, and writes under way were waited for.
+    Waited {
+        /// Whether all were answered in time; others may still be carried out.
+        all_ended: bool,
+    },
+    /// The user stopped the waiting, too.
+    AtOnce,
 }
 
-/// Writes what `asking` asks for, shown by its counter, until that ends or the user stops it. Writes under way are waited for then: what
-/// tidies up would come before them.
+/// Writes what `asking` asks for, shown by its counter, until all is written or the user stops it. Writes under way are waited for then:
+/// what tidies up would come before them.
 ///
 /// # Errors
 /// The user stopped it.
@@ -167,20 +189,27 @@ pub async fn written(
     counter: &AtomicU64,
     progress: Progress,
 ) -> Result<Took, Stopped> {
-    let stopped = async {
-        // With `asking` goes the end that keys come from.
-        if stop.or(asking).await.is_some() {
-            pending().await
-        }
-    };
     let work = async {
-        match select(std::pin::pin!(writing), std::pin::pin!(stopped)).await {
-            Either::Left((took, _)) => Ok(took),
-            Either::Right(((), writing)) => {
-                let all_ended = timeout(LEAVE_WITHIN, writing).await.is_ok();
-                Err(Stopped { some_are_open: !all_ended })
+        let mut writing = std::pin::pin!(writing);
+        let both = async {
+            // The last keys are written when there are no more of them to ask for.
+            let asking = std::pin::pin!(async {
+                asking.await;
+                pending::<Infallible>().await
+            });
+            match select(writing.as_mut(), asking).await {
+                Either::Left((took, _)) => took,
+                Either::Right((never, _)) => match never {},
             }
+        };
+        // With `asking` goes the end that keys come from.
+        if let Some(took) = stop.or(both).await {
+            return Ok(took);
         }
+        Err(match stop.or(timeout(LEAVE_WITHIN, writing)).await {
+            Some(ended) => Stopped::Waited { all_ended: ended.is_ok() },
+            None => Stopped::AtOnce,
+        })
     };
     shown(work, counter, progress).await
 }
@@ -264,6 +293,25 @@ pub fn tell_failures(session: &mut Session, took: &Took) -> Result<bool, Failure
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ctl::progress::Unit;
+    use tokio::signal::unix::SignalKind;
+
+    /// Nothing is left to ask for, and the last writes are never answered.
+    #[tokio::test]
+    async fn a_stop_is_heard_when_all_was_asked_for_and_a_second_waits_for_nothing() {
+        let mut stop = Stop::by([SignalKind::user_defined1(), SignalKind::user_defined2()]).expect("signals");
+        let writing = async {
+            for name in ["-USR1", "-USR2"] {
+                let own = std::process::id().to_string();
+                let status = std::process::Command::new("kill").args([name, &own]).status().expect("kill");
+                assert!(status.success());
+            }
+            pending::<Took>().await
+        };
+        let progress = Progress::new(Unit::Of("keys"), 1);
+        let outcome = written(&mut stop, (std::future::ready(()), writing), &AtomicU64::new(0), progress).await;
+        assert_eq!(outcome.err(), Some(Stopped::AtOnce));
+    }
 
     #[test]
     fn figures_of_a_load() {

@@ -75,13 +75,16 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     let mut stop = Stop::new()?;
     let took = match writes(&mut stop, clients, prefix.clone(), rate).await {
         Ok(took) => took,
-        Err(stopped) => return Err(load::clear(&first, &prefix, stopped).await),
+        Err(stopped) => return Err(load::clear(&mut stop, &first, &prefix, stopped).await),
     };
-    tidy(session, &first, &prefix, flags.auto_compact).await?;
-    if flags.auto_defrag {
-        load::defragment(session).await?;
-    }
-    judge(session, &took, rate)
+    load::unless_stopped(&mut stop, async {
+        tidy(session, &first, &prefix, flags.auto_compact).await?;
+        if flags.auto_defrag {
+            load::defragment(session).await?;
+        }
+        judge(session, &took, rate)
+    })
+    .await
 }
 
 /// Writes at a steady rate.
