@@ -288,3 +288,23 @@ fn leases_stand_still_while_a_command_is_carried_out() {
     bench.pass(Duration::from_secs(2));
     assert_eq!(bench.facts.expired_leases.load(Relaxed), 1);
 }
+
+/// Nobody watched when it was begun, so nothing of that is kept for him.
+#[test]
+fn who_begins_to_watch_in_the_middle_is_told_all_of_it() {
+    let turns = Arc::<Turns>::default();
+    let mut bench = full(&turns, PER_TURN);
+    let mut answer = commit(&mut bench, &delete_all());
+    for _ in 0..2 {
+        bench.turn();
+    }
+    let stream = open_stream(&mut bench);
+    watch(&mut bench, &stream, true);
+    bench.settle();
+    assert!(answered(&mut answer).expect("answered").is_ok());
+    let messages = next_messages(&stream);
+    let [WatchMessage::Created { .. }, WatchMessage::Events { events, .. }] = &messages[..] else {
+        panic!("{messages:?}")
+    };
+    assert_eq!(events.iter().filter(|event| event.event.prev_kv.is_some()).count(), KEYS);
+}
