@@ -19,28 +19,31 @@ use crate::world::World;
 /// What a member tells in the moment it does something.
 pub struct Witness {
     /// Whom it is told to.
-    pub world: Arc<World>,
+    world: Arc<World>,
     /// Who tells.
-    pub member: usize,
+    member: usize,
     /// The disk of the life that tells: a life that has ended tells nothing more.
-    pub disk: SimDisk,
+    disk: SimDisk,
     /// The processor that what it does costs.
-    pub cpu: SimCpu,
+    cpu: SimCpu,
     /// What the entry under way has changed so far, where it is carried out in slices.
-    pub slices: Mutex<((u64, u64), Vec<Event>)>,
+    slices: Mutex<((u64, u64), Vec<Event>)>,
 }
 
 /// What an entry costs beside the bytes it brings.
 const ENTRY: u64 = 1;
 
 impl Witness {
+    /// Of a member's life on this disk and processor.
+    pub fn new(world: Arc<World>, member: usize, disk: SimDisk, cpu: SimCpu) -> Self {
+        Self { world, member, disk, cpu, slices: Mutex::default() }
+    }
+
     /// Whether the life that tells goes on, and is held against what was before.
     fn is_heard(&self) -> bool {
         self.disk.is_alive() && !self.world.is_rewound()
     }
-}
 
-impl Witness {
     /// With all that was changed, in place of what watchers are told, where it was carried out in slices.
     fn whole(&self, entry: (u64, u64), applied: &Applied) -> Option<Applied> {
         let (of, events) = std::mem::take(&mut *self.slices.lock().expect("one thread"));
