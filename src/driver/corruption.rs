@@ -23,6 +23,8 @@ use crate::peer::AskFailure;
 /// What another member answered.
 struct PeerHash {
     member: MemberId,
+    /// Whether it is one of those whose majority says what is right.
+    votes: bool,
     hash: Result<MemberHash, String>,
 }
 
@@ -167,7 +169,7 @@ fn who_differs(leader: MemberId, before: MemberHash, after: MemberHash, peers: &
         );
         wrong = Some(leader);
     }
-    for PeerHash { member, hash } in peers {
+    for PeerHash { member, hash, .. } in peers {
         let Ok(hash) = hash else { continue };
         let mut found = None;
         if hash.revision > after.revision {
@@ -304,7 +306,7 @@ enum Compared {
 fn held_against(leader: MemberId, own: HashKv, peers: &[PeerHash]) -> Compared {
     let mut by_hash = BTreeMap::from([(own.hash, vec![leader])]);
     let mut answered = 0;
-    for PeerHash { member, hash } in peers {
+    for PeerHash { member, hash, .. } in peers {
         let skipped = match hash {
             Ok(hash) if hash.compact_revision == own.compact_revision => {
                 answered += 1;
@@ -345,12 +347,21 @@ fn held_against(leader: MemberId, own: HashKv, peers: &[PeerHash]) -> Compared {
             Compared::NotAll
         };
     }
-    Compared::Differ(who_is_wrong(leader, own, by_hash, peers.len()))
+    Compared::Differ(who_is_wrong(leader, own, by_hash, peers))
 }
 
-/// Everybody but a majority; [`EVERYBODY`] where there is none.
-fn who_is_wrong(leader: MemberId, own: HashKv, by_hash: BTreeMap<u32, Vec<MemberId>>, peers: usize) -> Vec<MemberId> {
-    let majority = by_hash.iter().find(|(_, members)| members.len() > peers.div_ceil(2));
+/// Everybody but those with a majority of the voters; [`EVERYBODY`] where there is none. At etcd's learners count, too: one that
+/// was added and never started would keep anybody from being named.
+fn who_is_wrong(
+    leader: MemberId,
+    own: HashKv,
+    by_hash: BTreeMap<u32, Vec<MemberId>>,
+    peers: &[PeerHash],
+) -> Vec<MemberId> {
+    let voters: Vec<MemberId> =
+        peers.iter().filter(|peer| peer.votes).map(|peer| peer.member).chain([leader]).collect();
+    let votes = |members: &[MemberId]| members.iter().filter(|member| voters.contains(member)).count();
+    let majority = by_hash.iter().find(|(_, members)| votes(members) > voters.len() / 2);
     let majority = majority.map(|(hash, _)| *hash);
     if majority.is_none() {
         tracing::error!(
@@ -389,9 +400,9 @@ async fn name<E: Env>(handle: &Handle<E>, member: MemberId) {
 /// Every other member's digest at a revision, asked one after the other: each reads all of its data for it.
 async fn hashes_of_peers<E: Env>(handle: &Handle<E>, revision: i64) -> Vec<PeerHash> {
     let own = handle.identity().member;
-    let others = handle.status().members.into_iter().map(|member| member.id).filter(|member| *member != own);
+    let others = handle.status().members.into_iter().filter(|member| member.id != own);
     let mut peers = Vec::new();
-    for member in others {
+    for (member, votes) in others.map(|member| (member.id, !member.is_learner)) {
         let hash = hash_of_peer(handle, member, revision).await;
         if let Err(why) = &hash {
             tracing::warn!(
@@ -402,7 +413,7 @@ async fn hashes_of_peers<E: Env>(handle: &Handle<E>, revision: i64) -> Vec<PeerH
                 "failed hash kv request"
             );
         }
-        peers.push(PeerHash { member, hash });
+        peers.push(PeerHash { member, votes, hash });
     }
     peers
 }
@@ -432,7 +443,7 @@ mod tests {
     }
 
     fn peer(id: u64, hash: Result<MemberHash, String>) -> PeerHash {
-        PeerHash { member: MemberId(id), hash }
+        PeerHash { member: MemberId(id), votes: true, hash }
     }
 
     fn away(id: u64) -> PeerHash {
@@ -489,5 +500,14 @@ mod tests {
         assert_eq!(held(&five), Compared::Differ(vec![MemberId(4), MemberId(5)]));
         let four = [good(2), bad(3, 6), bad(4, 6)];
         assert_eq!(held(&four), Compared::Differ(vec![EVERYBODY]), "two against two");
+        let learns = |peer| PeerHash { votes: false, ..peer };
+        assert_eq!(
+            held(&[good(2), bad(3, 6), learns(away(4))]),
+            Compared::Differ(vec![MemberId(3)]),
+            "of three voters"
+        );
+        assert_eq!(held(&[good(2), good(3), learns(bad(4, 6))]), Compared::Differ(vec![MemberId(4)]));
+        let two_learn = [good(2), bad(3, 6), learns(bad(4, 6)), learns(bad(5, 6))];
+        assert_eq!(held(&two_learn), Compared::Differ([3, 4, 5].map(MemberId).to_vec()), "they say nothing");
     }
 }
