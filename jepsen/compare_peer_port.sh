@@ -52,6 +52,14 @@ ctl put a 1 >/dev/null; ctl put a 2 >/dev/null; ctl put b 2 >/dev/null; ctl comp
 # A follower may be a moment behind.
 alike() { [ "$(IFS=,; "$ctl" --endpoints="${clients[*]}" endpoint hashkv | cut -d, -f2 | sort -u | wc -l)" = 1 ]; }
 until_it alike
+# A stock member brings its store to the cluster's version some seconds after that was agreed on.
+current() {
+    local client
+    for client in "${clients[@]}"; do
+        curl -s --max-time 60 "http://$(peer_of "$client")/version" | grep -q '"etcdcluster":"\([^"]*\)","storage":"\1"' || return
+    done
+}
+until_it current
 for whom in L F; do
     ask $whom /version
     ask $whom /version -X POST

@@ -67,7 +67,7 @@ fn witnesses<E: Env>(handle: &Handle<E>) -> Vec<MemberId> {
 
 /// Until all have answered and this member knows that it is whole.
 async fn ask_around<E: Env>(handle: Handle<E>) {
-    let (mut asked, mut answered, mut said) = (Asked::new(), BTreeSet::new(), None);
+    let (mut asked, mut answered, mut said) = (Asked::new(), BTreeSet::new(), Said::default());
     loop {
         let doubts = handle.facts().doubts();
         let witnesses = witnesses(&handle);
@@ -87,10 +87,26 @@ async fn ask_around<E: Env>(handle: Handle<E>) {
             }
             let told = handle.ask(|reply| Input::Recollected { from, remembered, reply });
             let Ok(recalled) = told.await else { return };
-            if remembered.is_some() && said != Some(recalled) {
+            if remembered.is_some() && said.is_news(recalled) {
                 say(&handle, recalled);
-                said = Some(recalled);
             }
+        }
+    }
+}
+
+/// What was said of what came of the questions.
+#[derive(Default)]
+struct Said {
+    last: Option<Recalled>,
+    /// Whose memory showed that this member forgot something: they go on being asked, and go on showing it.
+    by: BTreeSet<MemberId>,
+}
+
+impl Said {
+    fn is_news(&mut self, recalled: Recalled) -> bool {
+        match recalled {
+            Recalled::Forgets { from, .. } => self.by.insert(from),
+            other => self.last.replace(other) != Some(other),
         }
     }
 }
@@ -154,5 +170,27 @@ async fn tell_around<E: Env>(handle: Handle<E>) {
             });
         }
         last = Some(promises);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::consensus::Forgotten;
+
+    #[test]
+    fn each_who_remembers_more_is_told_of_once() {
+        let forgets = |from| {
+            let what = Forgotten::Term { spoke: 3, knows: 2 };
+            Recalled::Forgets { from: MemberId(from), what, leads: false }
+        };
+        let mut said = Said::default();
+        let mut told = |recalled| said.is_news(recalled);
+        assert_eq!([told(Recalled::Waits), told(Recalled::Waits)], [true, false]);
+        assert_eq!(
+            [told(forgets(1)), told(forgets(2)), told(forgets(1)), told(forgets(2))],
+            [true, true, false, false]
+        );
+        assert_eq!([told(Recalled::Restored), told(Recalled::Restored), told(Recalled::Whole)], [true, false, true]);
     }
 }
