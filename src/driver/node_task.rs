@@ -93,13 +93,12 @@ pub(super) async fn run<E: Env>(
     shell: Shell<E::Disk>,
     halves: Halves<E>,
 ) {
-    let (mut from_peers, mut inputs) = (Vec::new(), Vec::new());
-    let (mut outputs, mut slices) = (Vec::new(), Duration::ZERO);
+    let (mut from_peers, mut inputs, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
     let mut next_tick = env.clock().now().plus(tick);
     let mut alarm = Box::pin(sleep_until(env.clone(), next_tick));
     // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
     let mut more = true;
-    let (mut removed, mut held_back) = (None, HeldBackLines::default());
+    let (mut removed, mut held_back, mut slices) = (None, HeldBackLines::default(), Duration::ZERO);
     let mut hearing = Hearing { heard_at: env.clock().now(), was_deaf: false };
     loop {
         let open = poll_fn(|cx| wait(cx, &shell, &mut from_peers, &mut inputs, alarm.as_mut(), more)).await;
