@@ -81,7 +81,13 @@ async fn meet(acceptor: &Acceptor, connector: &Connector, host: &str, from: &str
     let (near, far) = tokio::io::duplex(1 << 16);
     let from: IpAddr = from.parse().expect("an address");
     let serve = async {
-        let (mut stream, client) = acceptor.accept(far, Some(from)).await?;
+        let (mut stream, client) = match acceptor.accept(far, Some(from)).await {
+            Ok(opened) => opened,
+            Err(mut rejected) => {
+                acceptor.part(&mut rejected).await;
+                return Err(rejected);
+            }
+        };
         let mut word = [0; 2];
         let heard = stream.read_exact(&mut word).await;
         heard.map_err(|error| Rejected::saying(&go_text(&error)))?;
