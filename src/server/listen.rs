@@ -240,6 +240,7 @@ fn builder(manners: &Manners) -> auto::Builder<TokioExecutor> {
         .header_read_timeout(Duration::from_millis(limits::HEADER_READ_MS))
         // The library ends the process where the clock shows a time before 1970; the endpoints date themselves.
         .auto_date_header(false)
+        .max_headers(limits::MAX_HEADERS)
         .max_buf_size(limits::MAX_HEADER_BYTES as usize);
     builder
         .http2()

@@ -6,6 +6,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -99,7 +100,8 @@ impl Rotating {
     /// It cannot be opened.
     pub fn open(path: &str, rotation: Rotation) -> io::Result<Self> {
         let path = PathBuf::from(path);
-        let file = OpenOptions::new().create(true).append(true).open(&path)?;
+        // As by the library of etcd's: nobody else reads a file that it makes.
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         let bytes = file.metadata()?.len();
         let archive = Archive::of(&path, rotation.keep);
         let mut rotating = Self { path, file, bytes, max_bytes: rotation.max_bytes, archive };
@@ -120,7 +122,8 @@ impl Rotating {
         }
         let aside = self.archive.path_at(moment);
         fs::rename(&self.path, &aside)?;
-        self.file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+        let mode = self.file.metadata()?.permissions().mode();
+        self.file = OpenOptions::new().create(true).append(true).mode(mode).open(&self.path)?;
         self.bytes = 0;
         self.archive.took_one(now);
         Ok(())
@@ -204,6 +207,10 @@ mod tests {
             "line 0002\nline 0003\nline 0004\nline 0005\n"
         );
         assert_eq!(read("quorate.log"), "line 0006\nline last\n");
+        for name in aside.iter().map(|name| name.as_str()).chain(["quorate.log"]) {
+            let mode = fs::metadata(directory.path().join(name)).expect("there").permissions().mode();
+            assert_eq!(mode & 0o777, 0o600, "{name}");
+        }
     }
 
     #[test]

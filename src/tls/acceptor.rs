@@ -81,13 +81,14 @@ impl fmt::Debug for Rest {
 #[derive(Debug)]
 struct Terms {
     library: Arc<ServerConfig>,
-    revoked: Revoked,
 }
 
 /// Takes connections in.
 #[derive(Debug)]
 pub struct Acceptor {
     terms: Reloading<Terms>,
+    /// Apart: whoever is revoked is, also while another file cannot be used.
+    revoked: Reloading<Revoked>,
     names_clients: bool,
     checks_origin: bool,
     handshakes: Semaphore,
@@ -108,10 +109,15 @@ impl Acceptor {
         terms.files.check()?;
         terms.allowed.check()?;
         let verifies = terms.client_cert_auth || !terms.files.trusted_ca.as_os_str().is_empty();
-        let (files, checks_origin, names_clients) = (terms.files.all(), terms.checks_origin, terms.client_cert_auth);
+        let crl = terms.files.crl.clone();
+        let list = if crl.as_os_str().is_empty() { Vec::new() } else { vec![crl.clone()] };
+        let revoked = Reloading::new(list, move || Revoked::read(&crl))?;
+        let (mut files, checks_origin, names_clients) =
+            (terms.files.all(), terms.checks_origin, terms.client_cert_auth);
+        files.retain(|file| *file != terms.files.crl);
         let terms = Reloading::new(files, move || build(&terms, verifies))?;
         let [handshakes, partings] = [limits::HANDSHAKES; 2].map(Semaphore::new);
-        Ok(Self { terms, names_clients, checks_origin, handshakes, partings })
+        Ok(Self { terms, revoked, names_clients, checks_origin, handshakes, partings })
     }
 
     /// Greets a client that connected from an address, where it has one.
@@ -129,11 +135,11 @@ impl Acceptor {
         let Ok(_place) = self.handshakes.try_acquire() else {
             return Err(Rejected::saying("too many handshakes at once"));
         };
-        let terms = self.terms.current();
+        let (terms, revoked) = (self.terms.current(), self.revoked.current());
         let greeting = async {
             let (stream, server_name) = greet(&terms, stream).await?;
             let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-            let checked = self.check(&terms, chain, from).await;
+            let checked = self.check(&revoked, chain, from).await;
             let names = match checked {
                 Ok(names) => names,
                 Err(rejected) => return Err(Rejected { server_name, ..rejected }.left(stream)),
@@ -160,7 +166,7 @@ impl Acceptor {
     /// What etcd asks of a client's certificates when the handshake is done. Gives the client's own.
     async fn check(
         &self,
-        terms: &Terms,
+        revoked: &Revoked,
         chain: &[CertificateDer<'_>],
         from: Option<IpAddr>,
     ) -> Result<Option<Names>, Rejected> {
@@ -168,8 +174,7 @@ impl Acceptor {
         for certificate in chain {
             let names = Names::read(certificate).map_err(|why| Rejected::saying(&why))?;
             let own = own.get_or_insert(names.clone());
-            terms
-                .revoked
+            revoked
                 .check(&names)
                 .map_err(|text| Rejected { names: Some(Box::new(own.clone())), ..Rejected::saying(&text) })?;
         }
@@ -229,7 +234,7 @@ fn build(terms: &ServerTerms, verifies: bool) -> Result<Terms, String> {
     library.alpn_protocols = terms.above.iter().map(|name| name.as_bytes().to_vec()).collect();
     library.session_storage = Arc::new(NoServerSessionStorage {});
     library.send_tls13_tickets = 0;
-    Ok(Terms { library: Arc::new(library), revoked: Revoked::read(&files.crl)? })
+    Ok(Terms { library: Arc::new(library) })
 }
 
 async fn greet<S>(terms: &Terms, stream: S) -> Result<(ServerStream<S>, String), Rejected>

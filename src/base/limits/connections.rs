@@ -29,9 +29,6 @@ pub const HEADER_READ_MS: u64 = 30_000;
 /// Time for the request of a WebSocket that takes one, from its handshake on: as for a head.
 pub const WEBSOCKET_ASKS_MS: u64 = HEADER_READ_MS;
 
-/// Set aside for a message of a WebSocket that is not whole: what has come of it, and the frame that is coming.
-pub const WEBSOCKET_OPEN_BYTES: usize = 2 * super::WEBSOCKET_MESSAGE_BYTES;
-
 /// Longest frame that is sent on a WebSocket: a line is made of several, so that it is not held a second time.
 pub const WEBSOCKET_FRAME_BYTES: usize = 64 * 1024;
 
