@@ -61,9 +61,9 @@ impl<C: Clock> Pace<C> {
         Self { timer, paces, bytes_per_second: paces.least, paid_at: now, looked: (now, writes), usual_us: None }
     }
 
-    /// Whether it is as fast as it may be: nobody writes, or none of those bounds is lower.
+    /// Whether it is faster than it may be while somebody writes.
     pub fn is_free(&self) -> bool {
-        self.bytes_per_second == self.paces.most
+        self.bytes_per_second > self.paces.beside_writes
     }
 
     /// Waits until so many bytes may be sent. `writes` is what is answered by now.
@@ -91,11 +91,10 @@ impl<C: Clock> Pace<C> {
             mean_us > usual_us + usual_us / 2 + SLACK_US
         });
         let Paces { most, beside_writes, least } = self.paces;
-        self.bytes_per_second = match (count, is_felt) {
-            (0, _) => most,
-            (_, true) => (self.bytes_per_second / 2).clamp(least, beside_writes),
-            (_, false) => self.bytes_per_second.saturating_mul(2).clamp(least, beside_writes),
-        };
+        // Step by step: that none was answered meanwhile may be because they are held up.
+        let highest = if count == 0 { most } else { beside_writes };
+        let next = if is_felt { self.bytes_per_second / 2 } else { self.bytes_per_second.saturating_mul(2) };
+        self.bytes_per_second = next.clamp(least, highest);
     }
 }
 
