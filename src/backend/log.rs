@@ -305,7 +305,8 @@ mod tests {
         let mut torn = second.to_vec();
         let sector = (at + SECTOR).next_multiple_of(SECTOR);
         let len = |at: usize| u64::from_le_bytes(second[at..at + 8].try_into().expect("eight bytes")) & 0xff_ffff;
-        let record = (0..at).rev().find(|at| at.is_multiple_of(8) && (2_900..3_100).contains(&len(*at))).expect("its head");
+        let record =
+            (0..at).rev().find(|at| at.is_multiple_of(8) && (2_900..3_100).contains(&len(*at))).expect("its head");
         torn[sector..].fill(0);
         let log = read(&[first.clone(), torn.into()], 3).expect("torn");
         assert_eq!((log.entries.len(), log.hard_state.commit), (2, 4));

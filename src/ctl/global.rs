@@ -126,7 +126,8 @@ impl Global {
         let fill = command.clone().try_get_matches_from(&from_variables).map_err(|error| {
             let text = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
             let cannot = |flag: &&String| command.clone().try_get_matches_from([*flag]).is_err();
-            let option = from_variables.iter().find(cannot).and_then(|flag| flag.trim_start_matches('-').split('=').next());
+            let option =
+                from_variables.iter().find(cannot).and_then(|flag| flag.trim_start_matches('-').split('=').next());
             let name = option.map(variable).unwrap_or_default();
             Failure::bad_args(format!("invalid environment variable {name}: {text}"))
         })?;
