@@ -539,6 +539,17 @@ pub const BACKUP_BLOB_BYTES: usize = 256 * 1024;
 /// Messages of a backup made in one go: so much is ready while as much is sent.
 pub const BACKUP_BLOBS: usize = 4;
 
+/// Bytes of a backup in a second while nobody writes at this member: no bound, but one that no machine reaches.
+pub const BACKUP_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024 * 1024;
+
+/// The same while somebody writes. At twice the rate, and at what two processors give, puts take two to five times as long; at this
+/// the tail of theirs is the one without, and etcd is no faster under the same writes.
+pub const BACKUP_BYTES_PER_SECOND_BESIDE_WRITES: u64 = 160 * 1024 * 1024;
+
+/// The same while those who write feel it; always given, so that a backup comes to an end: what etcd gives under load. As long as one
+/// lasts, what is overwritten meanwhile keeps its old versions in the index, and files that are no longer of use their space.
+pub const BACKUP_BYTES_PER_SECOND_AT_LEAST: u64 = 112 * 1024 * 1024;
+
 /// A part of etcd's raft log that is read: etcd begins another after 64 MB, and ends the one before with whole requests.
 pub const MAX_FOREIGN_LOG_BYTES: u64 = 1024 * 1024 * 1024;
 
