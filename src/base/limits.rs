@@ -204,9 +204,13 @@ pub const DEFAULT_VALUE_CACHE_BYTES: usize = 128 * 1024 * 1024;
 /// Bytes of keys and values read for compaction before other work gets its turn: large values count, too.
 pub const COMPACTION_SLICE_BYTES: usize = 1024 * 1024;
 
-/// Keys changed by entries that are applied in one go: an entry that deletes many is not joined by others. About five
-/// milliseconds.
+/// Keys changed by entries that are applied in one go: one that changes more is carried out in slices over several turns. About
+/// five milliseconds. The simulator's members have fewer.
 pub const APPLY_CHANGES_PER_TURN: usize = 5_000;
+
+/// Values of before that a command may read from the disk for watchers though it is not carried out in slices: what it takes to be
+/// ready for that, a copy of each part of the index that it changes, costs more than to be late by a few reads.
+pub const PREVIOUS_VALUES_AT_ONCE: usize = 16;
 
 /// Index entries compacted before other work gets its turn: some five microseconds each on a busy machine, so
 /// that a slice takes about half a millisecond there. A put waits for two or three turns: of 400 they cost its 99th percentile
@@ -308,6 +312,17 @@ pub const SELDOM_MS: u64 = 10_000;
 
 /// Time between two warnings that the disk is full: who looks at the last minutes of the log sees it.
 pub const FULL_TOLD_AGAIN_MS: u64 = 60_000;
+
+/// What is committed waits so long to be applied before the log tells it: for less it waits under any load.
+pub const HELD_BACK_TOLD_MS: u64 = 1_000;
+
+/// Keys in a part of the list of a lease's keys. Who is handed the list shares its parts: the next change copies one, and 2,000 pointers
+/// for a million keys.
+pub const LEASE_KEYS_PER_CHUNK: usize = 512;
+
+/// Times a member asks anew for a lease's time and keys, which it hears of in two places, because the lease was another one
+/// meanwhile. Each time it takes somebody who ends and grants it just then.
+pub const LEASE_JOINS: usize = 5;
 
 /// Log lines waiting for an output that takes none, in bytes; beyond it lines are dropped and counted.
 pub const LOG_QUEUE_BYTES: usize = 4 * 1024 * 1024;
@@ -523,6 +538,17 @@ pub const BACKUP_BLOB_BYTES: usize = 256 * 1024;
 
 /// Messages of a backup made in one go: so much is ready while as much is sent.
 pub const BACKUP_BLOBS: usize = 4;
+
+/// Bytes of a backup in a second while nobody writes at this member: no bound, but one that no machine reaches.
+pub const BACKUP_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024 * 1024;
+
+/// The same while somebody writes. At twice the rate, and at what two processors give, puts take two to five times as long; at this
+/// the tail of theirs is the one without, and etcd is no faster under the same writes.
+pub const BACKUP_BYTES_PER_SECOND_BESIDE_WRITES: u64 = 160 * 1024 * 1024;
+
+/// The same while those who write feel it; always given, so that a backup comes to an end: what etcd gives under load. As long as one
+/// lasts, what is overwritten meanwhile keeps its old versions in the index, and files that are no longer of use their space.
+pub const BACKUP_BYTES_PER_SECOND_AT_LEAST: u64 = 112 * 1024 * 1024;
 
 /// A part of etcd's raft log that is read: etcd begins another after 64 MB, and ends the one before with whole requests.
 pub const MAX_FOREIGN_LOG_BYTES: u64 = 1024 * 1024 * 1024;
