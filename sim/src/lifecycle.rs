@@ -148,7 +148,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     let Birth { life, env, disk, node, over } = member.begin();
     let seed = dice.next_u64();
     let (seen, world_of) = (disk.clone(), world.clone());
-    let witness = Arc::new(Witness { world: world_of, member: member.number, disk, cpu: env.cpu().clone() });
+    let witness = Arc::new(Witness::new(world_of, member.number, disk, env.cpu().clone()));
     let mut config = driver_config(&world.plan, (member.number, member.joins(), &member.ports()), seed, witness);
     let asks = member.asks();
     if asks.is_some_and(|asks| asks.existing) {

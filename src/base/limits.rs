@@ -201,9 +201,13 @@ pub const DEFAULT_VALUE_CACHE_BYTES: usize = 128 * 1024 * 1024;
 /// Bytes of keys and values read for compaction before other work gets its turn: large values count, too.
 pub const COMPACTION_SLICE_BYTES: usize = 1024 * 1024;
 
-/// Keys changed by entries that are applied in one go: an entry that deletes many is not joined by others. About five
-/// milliseconds.
+/// Keys changed by entries that are applied in one go: one that changes more is carried out in slices over several turns. About
+/// five milliseconds. The simulator's members have fewer.
 pub const APPLY_CHANGES_PER_TURN: usize = 5_000;
+
+/// Values of before that a command may read from the disk for watchers though it is not carried out in slices: what it takes to be
+/// ready for that, a copy of each part of the index that it changes, costs more than to be late by a few reads.
+pub const PREVIOUS_VALUES_AT_ONCE: usize = 16;
 
 /// Index entries compacted before other work gets its turn: some five microseconds each on a busy machine, so
 /// that a slice takes about half a millisecond there. A put waits for two or three turns: of 400 they cost its 99th percentile

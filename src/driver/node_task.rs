@@ -78,6 +78,7 @@ impl<D: Disk> Shell<D> {
                 self.to_archive.put_completion(ArchiveJob::LookForRoom);
             }
             Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),
+            Output::LetGo(it) => self.to_archive.put_completion(ArchiveJob::LetGo(it)),
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),
         }
     }
@@ -92,7 +93,7 @@ pub(super) async fn run<E: Env>(
     halves: Halves<E>,
 ) {
     let (mut from_peers, mut inputs) = (Vec::new(), Vec::new());
-    let mut outputs = Vec::new();
+    let (mut outputs, mut slices) = (Vec::new(), Duration::ZERO);
     let mut next_tick = env.clock().now().plus(tick);
     let mut alarm = Box::pin(sleep_until(env.clone(), next_tick));
     // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
@@ -118,7 +119,7 @@ pub(super) async fn run<E: Env>(
             next_tick = now.plus(tick);
             alarm = Box::pin(sleep_until(env.clone(), next_tick));
         }
-        match one_turn(&env, now, &mut node, &mut outputs, &shell) {
+        match one_turn(&env, now, &mut node, (&mut outputs, &mut slices), &shell) {
             Ok(left) => more = left,
             Err(wrong) => {
                 tracing::error!(error = %wrong, "the state cannot be carried on: stopping");
@@ -179,12 +180,13 @@ impl Hearing {
     }
 }
 
-/// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it.
+/// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it. What a command
+/// takes that is carried out in `slices` is told of the turn that ends it.
 fn one_turn<E: Env>(
     env: &E,
     now: Instant,
     node: &mut Node<E::Disk>,
-    outputs: &mut Vec<Output<E::Disk>>,
+    (outputs, slices): (&mut Vec<Output<E::Disk>>, &mut Duration),
     shell: &Shell<E::Disk>,
 ) -> Result<bool, Wrong> {
     node.turn(now, outputs)?;
@@ -195,8 +197,13 @@ fn one_turn<E: Env>(
         tallies.stages.propose.took(begun.since(now));
     }
     let more = node.work(now, outputs);
-    if !node.turn_ops().is_empty() {
-        let took = env.clock().now().since(begun);
+    if node.turn_ops().is_empty() {
+        let so_far = std::mem::take(slices);
+        if node.carries_on() {
+            *slices = so_far + env.clock().now().since(begun);
+        }
+    } else {
+        let took = env.clock().now().since(begun) + std::mem::take(slices);
         tallies.applies.took(node.turn_ops(), took);
         tallies.stages.apply.took(took);
         if took >= SLOW_APPLY {

@@ -150,6 +150,15 @@ impl LeaseTable {
         self.leases.get(&id).into_iter().flat_map(|entry| entry.keys.iter())
     }
 
+    /// How many there are.
+    pub fn count_keys(&self, id: LeaseId) -> usize {
+        match self.leases.get(&id).map(|entry| &entry.keys) {
+            None | Some(Keys::None) => 0,
+            Some(Keys::One(_)) => 1,
+            Some(Keys::Many(keys)) => keys.len(),
+        }
+    }
+
     /// How many leases there are.
     pub fn len(&self) -> usize {
         self.leases.len()

@@ -39,9 +39,20 @@ impl Backlog {
         Some(entry)
     }
 
+    /// The first was begun, and is to be gone on with.
+    pub(super) fn push_front(&mut self, entry: LogEntry) {
+        self.bytes += size(&entry);
+        self.entries.push_front(entry);
+    }
+
     /// The one that is to be applied next.
     pub(super) fn front(&self) -> Option<&LogEntry> {
         self.entries.front()
+    }
+
+    /// All of it, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LogEntry> {
+        self.entries.iter()
     }
 
     /// The one committed last.

@@ -113,6 +113,15 @@ pub enum LeaseQuestion {
         /// Answered with nothing where it is gone.
         reply: Reply<Result<Option<LeaseKeys>, Refusal>>,
     },
+    /// May someone do something with leases? It waits where the keys on them are not all to be seen.
+    Rights {
+        /// Who asks.
+        asker: Option<Asker>,
+        /// What for.
+        access: LeaseAccess,
+        /// Who waits.
+        reply: Reply<Result<(), Refusal>>,
+    },
     /// Which leases are there? The leader orders them by the time they have left, others by their ids.
     Leases {
         /// Who waits.
@@ -121,6 +130,11 @@ pub enum LeaseQuestion {
 }
 
 impl LeaseQuestion {
+    /// Whether the keys of a lease matter for it.
+    pub(super) fn is_of_keys(&self) -> bool {
+        matches!(self, Self::TimeToLive { keys: true, .. } | Self::Keys { .. } | Self::Rights { .. })
+    }
+
     /// Whether the clock of leases is asked, which only the member on duty has.
     pub(super) fn is_of_times(&self) -> bool {
         matches!(self, Self::KeepAlive { .. } | Self::TimeToLive { .. })
@@ -132,6 +146,7 @@ impl LeaseQuestion {
             Self::KeepAlive { reply, .. } => reply.send(Err(refusal)),
             Self::TimeToLive { reply, .. } => reply.send(Err(refusal)),
             Self::Keys { reply, .. } => reply.send(Err(refusal)),
+            Self::Rights { reply, .. } => reply.send(Err(refusal)),
             Self::Leases { reply } => reply.send(Err(refusal)),
         }
     }
@@ -235,7 +250,7 @@ pub enum Input<D: Disk> {
         asker: Option<Asker>,
         /// What for.
         access: LeaseAccess,
-        /// Answered at once.
+        /// Answered at once, but for where a command is being carried out that changes keys on leases.
         reply: Reply<Result<(), Refusal>>,
     },
     /// A change of who belongs to the cluster.

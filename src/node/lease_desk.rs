@@ -2,13 +2,15 @@
 //! member answers from its machine.
 //!
 //! Where others vote, too, each answers only once a round has confirmed who leads: one who was deposed and does not know it
-//! yet would promise a life that its successor does not know of, and tell of what is gone.
+//! yet would promise a life that its successor does not know of, and tell of what is gone. Who asks for the keys of a lease, or for
+//! rights over them, waits while a command is carried out in slices, which takes keys off their leases one by one.
 
 use bytes::Bytes;
 
-use super::input::{LeaseKeys, LeaseQuestion, LeaseStanding};
+use super::input::{LeaseAccess, LeaseKeys, LeaseQuestion, LeaseStanding, Reply};
 use super::node::Node;
 use super::reads::Question;
+use crate::auth::Asker;
 use crate::base::{LeaseId, Refusal};
 use crate::env::{Disk, Instant};
 
@@ -18,11 +20,30 @@ impl<D: Disk> Node<D> {
             question.refuse(Refusal::Stopped);
         } else if question.is_of_times() && !self.roles.on_duty() {
             question.refuse(Refusal::NotLeader);
-        } else if self.group.is_lone_voter() && self.roles.on_duty() {
+        } else if self.group.is_lone_voter()
+            && self.roles.on_duty()
+            && !(question.is_of_keys() && self.is_carrying_out())
+        {
             // Before it is on duty it may not have applied yet what an earlier start of it acknowledged.
             self.answer_lease_question(question, now, now);
         } else {
             self.reads.add(now, Question::Lease(question));
+        }
+    }
+
+    /// Whether the asker may do that with leases: any member knows.
+    pub(super) fn rights_question(
+        &mut self,
+        asker: Option<Asker>,
+        access: LeaseAccess,
+        reply: Reply<Result<(), Refusal>>,
+        now: Instant,
+    ) {
+        if self.is_carrying_out() {
+            let at = self.counters.last_applied();
+            self.reads.wait(now, at, LeaseQuestion::Rights { asker, access, reply });
+        } else {
+            reply.send(self.check_leases(asker.as_ref(), access));
         }
     }
 
@@ -38,6 +59,7 @@ impl<D: Disk> Node<D> {
                 let lease = self.machine.leases().get(id);
                 reply.send(Ok(lease.map(|lease| LeaseKeys { granted_ttl: lease.ttl, keys: self.lease_keys(id) })));
             }
+            LeaseQuestion::Rights { asker, access, reply } => reply.send(self.check_leases(asker.as_ref(), access)),
             // Before the duties are taken up the clock knows none of the leases there are.
             LeaseQuestion::Leases { reply } if on_duty => reply.send(Ok(self.lease_clock.ids_by_remaining())),
             LeaseQuestion::Leases { reply } => reply.send(Ok(self.machine.leases().ids().collect())),

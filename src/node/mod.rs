@@ -25,6 +25,8 @@ mod divergence;
 mod facts;
 mod fair_queue;
 mod history_steps;
+mod hold_up;
+mod hold_up_steps;
 mod input;
 mod lateness;
 mod leadership;

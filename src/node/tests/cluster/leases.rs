@@ -82,3 +82,47 @@ fn a_member_alone_tells_nothing_before_it_has_applied_what_it_acknowledged() {
     cluster.pass(30);
     assert_eq!((done(&mut keys), done(&mut all)), (held(90, &[]), vec![42]));
 }
+
+/// Who renews in time waits for the command as all who ask the leader do: the clock must not run on meanwhile.
+#[test]
+fn a_lease_that_is_renewed_outlives_a_command_that_takes_longer_than_it_lives() {
+    let mut cluster = Cluster::new(3);
+    for seat in &mut cluster.seats {
+        seat.node.config.changes_per_turn = 1;
+    }
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let puts = (0..60).map(|n| put(&format!("k{n}")));
+    for command in [Command::LeaseGrant { id: 42, ttl: 2 }].into_iter().chain(puts) {
+        let mut written = cluster.propose(leader, &command);
+        cluster.settle();
+        done(&mut written);
+    }
+    let range = KeyRange { start: "k".into(), end: crate::base::RangeEnd::Open };
+    let mut deleted =
+        cluster.propose(leader, &Command::DeleteRange(crate::machine::DeleteRange { range, prev_kv: false }));
+    let (mut renewals, mut slices) = (Vec::new(), 0);
+    while answered(&mut deleted).is_none() {
+        cluster.exchange();
+        cluster.now = cluster.now.plus(Duration::from_millis(100));
+        for n in 0..3 {
+            cluster.step(n, Input::Tick);
+        }
+        renewals.push(cluster.keep_alive(leader, 42));
+        slices += 1;
+    }
+    assert!(slices > 40, "twice as long as the lease lives");
+    assert_eq!(cluster.seats[leader].facts.expired_leases.load(Relaxed), 0);
+    cluster.settle();
+    renewals.iter_mut().for_each(|renewal| assert_eq!(done(renewal), Some(2)));
+    cluster.pass(10);
+    assert_eq!(done_at_once(&mut cluster, leader), Some(2), "it lives");
+    cluster.pass(25);
+    assert_eq!(done_at_once(&mut cluster, leader), None, "and ends when nobody renews it");
+}
+
+fn done_at_once(cluster: &mut Cluster, leader: usize) -> Option<i64> {
+    let mut renewal = cluster.keep_alive(leader, 42);
+    cluster.settle();
+    done(&mut renewal)
+}
