@@ -16,6 +16,7 @@ use super::keeper;
 use super::mailbox::Mailbox;
 use super::node_task::{self, Shell};
 use super::places::Places;
+use super::reader;
 use super::remembering;
 use super::scrub;
 use crate::base::{Fault, Wrong, limits};
@@ -84,12 +85,16 @@ where
     tasks.spawn("keeper", keeper::keep(env.clone(), journal, jobs, inputs, watched.clone(), at_rest));
     let (jobs, inputs) = (to_archive.clone(), mailbox.clone());
     tasks.spawn("archive", archive::keep_archive(env.clone(), config.store, jobs, inputs, watched, at_work));
+    let to_reader = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
+    let (reads, inputs, observer) = (to_reader.clone(), mailbox.clone(), config.node.observer.clone());
+    tasks.spawn("reader", reader::read_history(reads, inputs, observer));
     let shell = Shell {
         member: identity.member,
         mailbox: mailbox.clone(),
         from_peers,
         to_keeper,
         to_archive: to_archive.clone(),
+        to_reader,
         peers: peers.clone(),
         ending: ending.clone(),
         facts: facts.clone(),

@@ -18,7 +18,7 @@ use super::snapshot_desk::Source;
 use super::snapshot_sink::Halves;
 use crate::base::{MemberId, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Instant};
-use crate::node::{Facts, Input, Node, Output, SLOW_APPLY};
+use crate::node::{CatchUpRead, Facts, Input, Node, Output, SLOW_APPLY};
 use crate::peer::{PeerAddress, PeerSender};
 
 /// What the node's task talks to.
@@ -29,6 +29,7 @@ pub(super) struct Shell<D: Disk> {
     pub(super) from_peers: Arc<Mailbox<Input<D>>>,
     pub(super) to_keeper: Arc<Mailbox<KeeperJob>>,
     pub(super) to_archive: Arc<Mailbox<ArchiveJob<D>>>,
+    pub(super) to_reader: Arc<Mailbox<CatchUpRead<D>>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
     pub(super) facts: Arc<Facts>,
@@ -57,6 +58,7 @@ impl<D: Disk> Shell<D> {
                 let addresses = others.map(|member| PeerAddress { member: member.id, urls: member.peer_urls });
                 self.peers.set_peers(addresses.collect());
             }
+            Output::CatchUp(read) => self.to_reader.put_completion(*read),
             Output::ReleaseLog { up_to } => self.to_keeper.put_completion(KeeperJob::Release(up_to)),
             Output::WriteHistory { writes, mark } => {
                 self.to_archive.put_completion(ArchiveJob::Write { writes, mark });
@@ -152,6 +154,7 @@ pub(super) async fn run<E: Env>(
     shell.peers.stop();
     halves.close();
     shell.to_archive.close();
+    shell.to_reader.close();
     // The keeper tells the end, when the log is closed.
     shell.to_keeper.put_completion(KeeperJob::Stop);
 }
@@ -235,7 +238,7 @@ fn wait<D: Disk>(
 }
 
 /// Lets other tasks of the same thread have a turn.
-async fn yield_once() {
+pub(super) async fn yield_once() {
     let mut yielded = false;
     poll_fn(|cx| {
         if yielded {
