@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::base::{MemberId, derive_member_id, limits};
+use quorate::base::{MemberId, derive_member_id};
 use quorate::driver::{CorruptionChecks, DriverConfig, FoundingMember, ScrubPace};
 use quorate::mvcc::StoreOptions;
 use quorate::node::{NodeConfig, Observer};
 use quorate::wal::WalIdentity;
 
 use crate::plan::{Falsified, Plan};
-use crate::setting::Setting;
 
 /// Shortest lease, in seconds, as the default flags make it.
 pub const MIN_TTL: i64 = 2;
@@ -56,17 +55,6 @@ pub fn member_id(member: usize) -> MemberId {
 /// The host of a member, which is its name, too.
 pub fn host(member: usize) -> String {
     format!("m{}", member + 1)
-}
-
-/// Keys that one turn of a member changes at most: few where appends are small, so that deletes of a few keys are carried out in
-/// slices.
-pub fn changes_per_turn(setting: &Setting) -> usize {
-    match setting.append_bytes {
-        0 => 1,
-        few @ 1..limits::APPEND_BYTES => few / 200,
-        _ => limits::APPLY_CHANGES_PER_TURN,
-    }
-    .max(1)
 }
 
 /// Which looks at the data as they lie the plan asks for.
@@ -126,7 +114,7 @@ pub fn driver_config(
             checkpoint_entries: setting.checkpoint_entries,
             // Who sends small appends sends small chunks.
             snapshot_chunk_bytes: setting.append_bytes.clamp(64, quorate::base::limits::SNAPSHOT_CHUNK_BYTES),
-            changes_per_turn: changes_per_turn(setting),
+            changes_per_turn: setting.slicing.changes_per_turn,
             progress_ticks: setting.progress_ticks,
             lease_checkpoint_interval: setting.lease_checkpoint,
             auto_compaction: None,

@@ -157,8 +157,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     let named = asks.filter(|asks| asks.lost).map_or_else(Vec::new, |_| config.founding_members.clone());
     let witnesses = wiping::witnesses(world, member.number, &named);
     let missed = growth::missing(&seen).unwrap_or_default();
-    world.ledger().new_life(member.number);
-    world.raft().new_life(member.number);
+    world.new_life(member.number);
     let starting = node.spawn(start(env, config, world.lane(), asks));
     let started = match select(pin!(madsim::time::timeout(PATIENCE, starting)), over).await {
         Either::Left((started, over)) => (started, over),

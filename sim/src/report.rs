@@ -24,7 +24,7 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 74] = [
+const WANTED: [&str; 82] = [
     "a bank opened",
     "a client asked again",
     "a command was carried out in slices",
@@ -74,6 +74,14 @@ const WANTED: [&str; 74] = [
     "honesty: a copy of the log held the entry",
     "honesty: a copy of the log held the vote",
     "honesty: a copy of the platter held its promise",
+    "in slices: a compaction was asked for",
+    "in slices: a lease was renewed",
+    "in slices: a life ended",
+    "in slices: a serializable read was served",
+    "in slices: a snapshot was installed",
+    "in slices: another leads",
+    "in slices: somebody began to watch",
+    "in slices: the keys of a lease were asked for",
     "leases expired",
     "life ended during boot",
     "life ended in the middle of a disk operation",

@@ -9,8 +9,7 @@ use quorate::node::{Held, Observer, TurnWork};
 use quorate::wal::{Batch, LogEntry};
 
 use crate::chronicle::Happening;
-use crate::config::changes_per_turn;
-use crate::env::{SimCpu, SimDisk};
+use crate::env::{SimCpu, SimDisk, charge_turn};
 use crate::oracles::disk::Promised;
 use crate::oracles::{bounds, require};
 use crate::plan::Moment;
@@ -62,6 +61,13 @@ impl Witness {
 
 impl Observer for Witness {
     fn carried_out(&self, entry: (u64, u64), before: usize, events: &[Event]) {
+        if self.is_heard() {
+            let time = self.world.slices.does(self.member, entry);
+            if !self.world.is_calm() {
+                charge_turn(time);
+            }
+            self.world.ambushes.does(self.member, Moment::CarriesOut);
+        }
         let mut slices = self.slices.lock().expect("one thread");
         if before == 0 {
             *slices = (entry, Vec::new());
@@ -74,6 +80,7 @@ impl Observer for Witness {
             return;
         }
         self.cpu.charge_work(ENTRY, 0);
+        self.world.slices.done(self.member, entry.0);
         self.world.ambushes.applies(self.member, entry.1);
         let whole = self.whole(entry, applied);
         let applied = whole.as_ref().unwrap_or(applied);
@@ -95,7 +102,7 @@ impl Observer for Witness {
         }
         let applied = work.entries <= limits::APPLY_ENTRIES_PER_TURN
             && work.entry_bytes - work.last_bytes < limits::APPLY_BYTES_PER_TURN
-            && work.changes <= changes_per_turn(&self.world.plan.setting)
+            && work.changes <= self.world.plan.setting.slicing.changes_per_turn
             && !(work.ends && work.pauses);
         let read = work.compaction_bytes < limits::COMPACTION_SLICE_BYTES + limits::MAX_REQUEST_BYTES;
         self.world.judge(require(applied && read, "a turn of the node is bounded", || format!("{work:?}")));
@@ -119,6 +126,9 @@ impl Observer for Witness {
         if self.is_heard() {
             self.world.chronicle.member(self.member, || Happening::Stands(*standing));
             self.world.ambushes.stands(self.member, standing);
+            if self.world.slices.stands(self.member, standing) {
+                self.world.marks.hit("in slices: another leads");
+            }
             let applied = self.world.ledger().last();
             let verdict = self.world.raft().stands(self.member, standing, applied);
             self.world.judge(verdict);
@@ -146,6 +156,9 @@ impl Observer for Witness {
         if self.is_heard() {
             self.world.ambushes.does(self.member, Moment::Installs);
             self.world.marks.hit("a snapshot was installed");
+            if self.world.slices.gone(self.member) {
+                self.world.marks.hit("in slices: a snapshot was installed");
+            }
             self.world.trace.note("installed", &fxhash::hash64(&(self.member, at)).to_le_bytes());
             let verdict = self.world.ledger().installed(self.member, at);
             self.world.judge(verdict);
@@ -170,6 +183,7 @@ impl Observer for Witness {
         }
         self.cpu.charge_work(0, message.payload_bytes() as u64);
         match message.kind() {
+            MessageKind::Snapshot => self.world.meets(self.member, "in slices: a snapshot was sent"),
             MessageKind::Append => self.world.ambushes.does(self.member, Moment::Appends),
             MessageKind::TimeoutNow => self.world.ambushes.does(self.member, Moment::HandsOver),
             MessageKind::VoteResponse if !message.rejects() => self.world.ambushes.does(self.member, Moment::Votes),

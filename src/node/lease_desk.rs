@@ -22,7 +22,7 @@ impl<D: Disk> Node<D> {
             question.refuse(Refusal::NotLeader);
         } else if self.group.is_lone_voter()
             && self.roles.on_duty()
-            && !(question.is_of_keys() && self.is_carrying_out())
+            && !(question.is_of_keys() && self.machine.is_under_way())
         {
             // Before it is on duty it may not have applied yet what an earlier start of it acknowledged.
             self.answer_lease_question(question, now, now);
@@ -39,7 +39,7 @@ impl<D: Disk> Node<D> {
         reply: Reply<Result<(), Refusal>>,
         now: Instant,
     ) {
-        if self.is_carrying_out() {
+        if self.machine.is_under_way() {
             let at = self.counters.last_applied();
             self.reads.wait(now, at, LeaseQuestion::Rights { asker, access, reply });
         } else {

@@ -324,7 +324,7 @@ impl<D: Disk> Node<D> {
         self.observe(now);
         let (applied, is_carrying_out) = (self.counters.last_applied(), self.is_carrying_out());
         let (machine, views) = (&self.machine, &self.views);
-        let waits = |question: &LeaseQuestion| is_carrying_out && question.is_of_keys();
+        let waits = |question: &LeaseQuestion| machine.is_under_way() && question.is_of_keys();
         for (asked, question) in self.reads.serve(applied, || fresh_view(machine, views), waits) {
             self.answer_lease_question(question, asked, now);
         }
