@@ -71,6 +71,7 @@ const WANTED: [&str; 82] = [
     "disk: sync of a file failed",
     "disk: sync stalled",
     "every member ended at once",
+    "history was read beside a member",
     "honesty: a copy of the log held the entry",
     "honesty: a copy of the log held the vote",
     "honesty: a copy of the platter held its promise",

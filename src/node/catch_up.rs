@@ -13,6 +13,27 @@ use crate::env::Disk;
 use crate::mvcc::{Changes, Past, ReadFailure, View};
 use crate::watch::{CatchUpTask, EventBatch, SharedEvent, WatcherKey};
 
+/// How much is read at once for watchers that fell behind, in bytes; [`CatchUpBounds::default`] is what ships.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct CatchUpBounds {
+    /// In a turn of the node, and how far behind he is at most who is read for in it.
+    pub in_turn: usize,
+    /// Beside the node.
+    pub beside: usize,
+    /// In one piece, and most that one watcher is told of at once.
+    pub piece: usize,
+}
+
+impl Default for CatchUpBounds {
+    fn default() -> Self {
+        Self {
+            in_turn: limits::CATCH_UP_BYTES_PER_TURN,
+            beside: limits::CATCH_UP_BYTES_BESIDE,
+            piece: limits::CATCH_UP_PIECE_BYTES,
+        }
+    }
+}
+
 /// What is to be read for watchers that fell behind.
 pub struct CatchUpRead<D: Disk> {
     past: Past<D>,
@@ -22,6 +43,8 @@ pub struct CatchUpRead<D: Disk> {
     tasks: Vec<CatchUpTask>,
     kept: KeptPieces,
     era: u64,
+    /// Bytes read in one piece.
+    piece: usize,
     /// Bytes that may still be read.
     budget: usize,
     /// Bytes that were read.
@@ -52,17 +75,17 @@ pub(super) enum Caught {
 }
 
 impl<D: Disk> CatchUpRead<D> {
-    /// Reads about `budget` bytes of the state of that `era`. `view` is taken only where it is needed: while it is held a
+    /// Reads about `budget` bytes of the state of that `era`, in pieces of about `piece`. `view` is taken only where it is needed: while it is held a
     /// writer copies what it changes.
     pub(super) fn new(
         past: Past<D>,
         view: impl FnOnce() -> View<D>,
         tasks: Vec<CatchUpTask>,
         (kept, era): (KeptPieces, u64),
-        budget: usize,
+        (piece, budget): (usize, usize),
     ) -> Self {
         let view = tasks.iter().any(|task| task.prev_kv).then(view);
-        Self { past, view, tasks, kept, era, budget, read: 0 }
+        Self { past, view, tasks, kept, era, piece, budget, read: 0 }
     }
 
     /// Carries it out. It waits for nothing but the disk.
@@ -104,11 +127,11 @@ impl<D: Disk> CatchUpRead<D> {
             return Err(ReadFailure::Refused(crate::base::Refusal::Compacted));
         }
         if !self.kept.holds(task.from) {
-            let changes = self.past.changes(task.from, self.budget.min(limits::CATCH_UP_PIECE_BYTES))?;
+            let changes = self.past.changes(task.from, self.budget.min(self.piece))?;
             self.spend(changes.bytes);
             self.kept.add(Piece::new(task.from, changes));
         }
-        let (events, next, loaded) = self.kept.last_used().tell(task, self.view.as_ref())?;
+        let (events, next, loaded) = self.kept.last_used().tell(task, self.piece, self.view.as_ref())?;
         self.spend(loaded);
         Ok(Some((events, next)))
     }
@@ -147,9 +170,10 @@ impl Piece {
     fn tell<D: Disk>(
         &mut self,
         task: &CatchUpTask,
+        most: usize,
         view: Option<&View<D>>,
     ) -> Result<(EventBatch, i64, usize), ReadFailure> {
-        let most = task.room.min(limits::CATCH_UP_PIECE_BYTES);
+        let most = task.room.min(most);
         let first = self.places.partition_point(|place| place.event.kv.mod_revision < task.from);
         let (mut told, mut bytes, mut loaded) = (Vec::new(), 0, 0);
         let (mut next, mut revisions, mut counted) = (task.from, 0, 0);

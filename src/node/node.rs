@@ -121,7 +121,7 @@ impl<D: Disk> Node<D> {
         let mut node = Self {
             counters: Counters::starting_at(start),
             checkpoints: Checkpoints::new(newest, older, config.checkpoint_entries),
-            watches: Watches::new(hub, bell),
+            watches: Watches::new(hub, bell, config.catch_up),
             proposals: Proposals::default(),
             pace: Pace::default(),
             passed_on: PassedOn::default(),

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::catch_up::{CatchUpRead, Caught, CaughtUp, KeptPieces};
+use super::catch_up::{CatchUpBounds, CatchUpRead, Caught, CaughtUp, KeptPieces};
 use super::input::WatchInput;
 use super::node::Node;
 use super::output::Output;
@@ -19,6 +19,7 @@ use crate::watch::{CatchUpTask, HubNow, RoomBell, SharedEvent, WatchHub, Watcher
 pub(super) struct Watches {
     hub: WatchHub,
     bell: RoomBell,
+    bounds: CatchUpBounds,
     /// Who is far behind and waits for the reader.
     far: Vec<CatchUpTask>,
     /// History that was read; nothing while the reader has it.
@@ -50,8 +51,8 @@ impl Watches {
         }
     }
 
-    pub(super) fn new(hub: WatchHub, bell: RoomBell) -> Self {
-        Self { hub, bell, far: Vec::new(), kept: Some(KeptPieces::default()), era: 0, rests: false }
+    pub(super) fn new(hub: WatchHub, bell: RoomBell, bounds: CatchUpBounds) -> Self {
+        Self { hub, bell, bounds, far: Vec::new(), kept: Some(KeptPieces::default()), era: 0, rests: false }
     }
 
     /// Whether the next revision is being made, in slices.
@@ -134,15 +135,16 @@ impl Watches {
         if self.rests {
             return Ok((false, None));
         }
+        let bounds = self.bounds;
         let places = limits::CATCH_UP_TASKS_PER_TURN - self.far.len();
         let tasks = if places > 0 { self.hub.catch_up_work(places) } else { Vec::new() };
         if !tasks.is_empty() {
             let past = store.past();
-            let is_near = |task: &CatchUpTask| past.is_short(task.from, limits::CATCH_UP_BYTES_PER_TURN as u64);
+            let is_near = |task: &CatchUpTask| past.is_short(task.from, bounds.in_turn as u64);
             let (near, far): (Vec<_>, Vec<_>) = tasks.into_iter().partition(is_near);
             self.far.extend(far);
             let fresh = (KeptPieces::default(), self.era);
-            let done = CatchUpRead::new(past, || store.view(), near, fresh, limits::CATCH_UP_BYTES_PER_TURN).run();
+            let done = CatchUpRead::new(past, || store.view(), near, fresh, (bounds.piece, bounds.in_turn)).run();
             *read += done.read;
             self.answer(done.answers, now);
             if let Some(wrong) = done.wrong {
@@ -157,7 +159,7 @@ impl Watches {
             let mut tasks = std::mem::take(&mut self.far);
             tasks.sort_by_key(|task| task.from);
             let (view, kept) = (|| store.view(), (kept, self.era));
-            beside = Some(CatchUpRead::new(store.past(), view, tasks, kept, limits::CATCH_UP_BYTES_BESIDE));
+            beside = Some(CatchUpRead::new(store.past(), view, tasks, kept, (bounds.piece, bounds.beside)));
         }
         let has_places = self.far.len() < limits::CATCH_UP_TASKS_PER_TURN;
         Ok((has_places && self.hub.has_catch_up_work(), beside))
@@ -314,7 +316,7 @@ mod tests {
     }
 
     fn watches() -> Watches {
-        Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}))
+        Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}), CatchUpBounds::default())
     }
 
     fn open(watches: &mut Watches, stream: u64) -> Arc<StreamBuffer> {
