@@ -281,7 +281,7 @@ fn slicing_of(seed: u64, asks: bool) -> Slicing {
 
 /// In every other run members carry out in slices what changes a few keys.
 fn slicing() -> impl Strategy<Value = Slicing> {
-    let (few, micros) = (select(&[1, 1, 2, 3, 8][..]), select(&[0, 0, 200, 5_000][..]));
+    let (few, micros) = (select(&[1, 1, 2, 3, 8][..]), select(&[0, 200, 5_000, 30_000][..]));
     (one_in(2), few, micros).prop_map(
         |(is_fine, changes_per_turn, micros)| {
             if is_fine { Slicing { changes_per_turn, micros } } else { Slicing::default() }

@@ -63,6 +63,7 @@ mod rewinding;
 mod run;
 #[cfg(madsim)]
 mod setting;
+#[cfg(madsim)]
 mod slices;
 #[cfg(madsim)]
 mod told;

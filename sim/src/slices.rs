@@ -10,11 +10,16 @@ use std::time::Duration;
 use quorate::base::MemberId;
 use quorate::consensus::Standing;
 
+/// Slices of an entry that take time: what waits behind a long one is held up long enough.
+const TIMED: u64 = 30;
+
 /// How far a member is.
 #[derive(Clone, Default)]
 struct Member {
     /// The entry that was begun and is not done, by index and term.
     entry: Option<(u64, u64)>,
+    /// Slices of it so far.
+    slices: u64,
     /// The last one that it ever applied.
     most: u64,
     /// In which term it takes whom for the leader.
@@ -41,8 +46,9 @@ impl Slices {
     pub fn does(&self, member: usize, entry: (u64, u64)) -> Duration {
         let mut members = self.members();
         let member = &mut members[member];
-        member.entry = Some(entry);
-        if entry.0 > member.most { self.time } else { Duration::ZERO }
+        let before = if member.entry == Some(entry) { member.slices } else { 0 };
+        (member.entry, member.slices) = (Some(entry), before + 1);
+        if entry.0 > member.most && before < TIMED { self.time } else { Duration::ZERO }
     }
 
     /// A member applied an entry to its end.
@@ -82,6 +88,8 @@ mod tests {
         assert_eq!((slices.at(0), slices.at(1)), (None, Some((7, 2))));
         assert!(slices.gone(1) && !slices.gone(1));
         assert_eq!(slices.does(1, (7, 2)), Duration::from_millis(5), "it was never done");
+        let timed = (0..2 * TIMED).filter(|_| !slices.does(1, (7, 2)).is_zero()).count();
+        assert_eq!(timed as u64 + 1, TIMED, "a long one takes no longer");
         slices.done(1, 7);
         assert_eq!(slices.at(1), None);
         assert_eq!(slices.does(1, (7, 2)), Duration::ZERO);

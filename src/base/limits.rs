@@ -325,6 +325,17 @@ pub const SELDOM_MS: u64 = 10_000;
 /// Time between two warnings that the disk is full: who looks at the last minutes of the log sees it.
 pub const FULL_TOLD_AGAIN_MS: u64 = 60_000;
 
+/// What is committed waits so long to be applied before the log tells it: for less it waits under any load.
+pub const HELD_BACK_TOLD_MS: u64 = 1_000;
+
+/// Keys in a part of the list of a lease's keys. Who is handed the list shares its parts: the next change copies one, and 2,000 pointers
+/// for a million keys.
+pub const LEASE_KEYS_PER_CHUNK: usize = 512;
+
+/// Times a member asks anew for a lease's time and keys, which it hears of in two places, because the lease was another one
+/// meanwhile. Each time it takes somebody who ends and grants it just then.
+pub const LEASE_JOINS: usize = 5;
+
 /// Log lines waiting for an output that takes none, in bytes; beyond it lines are dropped and counted.
 pub const LOG_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 

@@ -11,6 +11,7 @@ use futures_channel::oneshot;
 
 use super::archive::ArchiveJob;
 use super::ending::Ending;
+use super::held_back::HeldBackLines;
 use super::keeper::KeeperJob;
 use super::mailbox::Mailbox;
 use super::recheck;
@@ -94,13 +95,12 @@ pub(super) async fn run<E: Env>(
     shell: Shell<E::Disk>,
     halves: Halves<E>,
 ) {
-    let (mut from_peers, mut inputs) = (Vec::new(), Vec::new());
-    let (mut outputs, mut slices) = (Vec::new(), Duration::ZERO);
+    let (mut from_peers, mut inputs, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
     let mut next_tick = env.clock().now().plus(tick);
     let mut alarm = Box::pin(sleep_until(env.clone(), next_tick));
     // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
     let mut more = true;
-    let mut removed = None;
+    let (mut removed, mut held_back, mut slices) = (None, HeldBackLines::default(), Duration::ZERO);
     let mut hearing = Hearing { heard_at: env.clock().now(), was_deaf: false };
     loop {
         let open = poll_fn(|cx| wait(cx, &shell, &mut from_peers, &mut inputs, alarm.as_mut(), more)).await;
@@ -118,6 +118,7 @@ pub(super) async fn run<E: Env>(
         if now >= next_tick {
             // One tick however many were missed: a pause must not look like a run of elections.
             node.step(now, Input::Tick, &mut outputs);
+            held_back.stands(node.held_back(), now);
             next_tick = now.plus(tick);
             alarm = Box::pin(sleep_until(env.clone(), next_tick));
         }

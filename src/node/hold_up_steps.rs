@@ -5,6 +5,7 @@
 
 use fxhash::FxHashSet;
 
+use super::backlog::HeldBack;
 use super::node::Node;
 use super::output::Output;
 use crate::base::limits;
@@ -24,6 +25,11 @@ impl<D: Disk> Node<D> {
     pub(super) fn is_held_up(&self) -> bool {
         let moves_on = !self.snapshots.installing() && !self.rebuild.under_way() && !self.committed.waits_for_history;
         moves_on && self.counters.last_applied() < self.hold_up.reach()
+    }
+
+    /// Why what is committed waits to be applied, if it does.
+    pub fn held_back(&self) -> Option<HeldBack> {
+        self.is_carrying_out().then_some(HeldBack::LongCommand).or_else(|| self.committed.held_back())
     }
 
     /// Takes note of what the turn left under way.

@@ -65,6 +65,7 @@ pub use admission::fund_of;
 pub use applied_ops::{AppliedOps, TurnOps};
 pub use auth_board::AuthBoard;
 pub use auto_compaction::AutoCompaction;
+pub use backlog::HeldBack;
 pub use catch_up::{CatchUpBounds, CatchUpRead, CaughtUp};
 pub use config::NodeConfig;
 pub use divergence::{Verdict, judge_all};

@@ -64,7 +64,7 @@ impl Client {
         self.looks_denied(stands, &answer, &id, Table::may_all);
         let settled = self.heard(&id, &answer);
         if let Ok(Ok(got)) = answer {
-            let told: Vec<Vec<u8>> = got.iter().flat_map(|got| &got.keys).map(|key| key.to_vec()).collect();
+            let told: Vec<Vec<u8>> = got.iter().flat_map(|got| got.keys.iter()).map(|key| key.to_vec()).collect();
             let ledger = self.world.ledger();
             let verdict = witness::told_keys(&ledger, ledger.window(began.entries, None), who.as_deref(), &told);
             drop(ledger);

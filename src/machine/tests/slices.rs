@@ -46,11 +46,14 @@ fn command() -> impl Strategy<Value = Command> {
     ]
 }
 
+type Seen = (State, Vec<KeyValue>, u64, Option<u64>, String);
+
 /// What anybody sees of a machine, but for the keys on its leases.
-fn seen(machine: &Machine<MemoryDisk>) -> (State, Vec<KeyValue>, u64, Option<u64>) {
+fn seen(machine: &Machine<MemoryDisk>) -> Seen {
     let view = machine.store().view();
     let kvs = view.range(&RangeQuery::plain(all_keys())).expect("read").kvs;
-    (machine.state(), kvs, machine.store().key_count(), machine.digest_at(machine.applied().0))
+    let hashes = format!("{:?} {:?}", view.fresh_hash_kv(0), view.hash());
+    (machine.state(), kvs, machine.store().key_count(), machine.digest_at(machine.applied().0), hashes)
 }
 
 fn leased(machine: &Machine<MemoryDisk>) -> Vec<(i64, Vec<Bytes>)> {
