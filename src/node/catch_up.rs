@@ -112,6 +112,8 @@ impl<D: Disk> CatchUpRead<D> {
             };
             answers.push((key, caught));
         }
+        // One revision may be larger than all that is kept.
+        self.kept.let_go(0);
         CaughtUp { answers, kept: self.kept, era: self.era, read: self.read, wrong }
     }
 
@@ -246,13 +248,19 @@ impl KeptPieces {
         is
     }
 
-    /// Keeps another, and lets go of those that were not used for the longest time.
+    /// Keeps another in place of those that were not used for the longest time.
     fn add(&mut self, piece: Piece) {
         self.pieces.push_back(piece);
-        let bytes = |pieces: &VecDeque<Piece>| pieces.iter().map(|piece| piece.bytes).sum::<usize>();
-        while self.pieces.len() > 1
-            && (self.pieces.len() > limits::CATCH_UP_KEPT_PIECES || bytes(&self.pieces) > limits::CATCH_UP_KEPT_BYTES)
-        {
+        self.let_go(1);
+    }
+
+    /// Lets go of what is too much, but for the `least` that were used last.
+    fn let_go(&mut self, least: usize) {
+        let is_too_much = |pieces: &VecDeque<Piece>| {
+            let bytes: usize = pieces.iter().map(|piece| piece.bytes).sum();
+            pieces.len() > limits::CATCH_UP_KEPT_PIECES || bytes > limits::CATCH_UP_KEPT_BYTES
+        };
+        while self.pieces.len() > least && is_too_much(&self.pieces) {
             self.pieces.pop_front();
         }
     }

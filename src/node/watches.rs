@@ -466,7 +466,7 @@ mod tests {
         let done = turn(&mut watches, &store).1.expect("they are far behind").run();
         let most = limits::CATCH_UP_BYTES_BESIDE + limits::CATCH_UP_PIECE_BYTES;
         assert!((limits::CATCH_UP_BYTES_BESIDE..most).contains(&done.read), "{}", done.read);
-        assert!(done.kept.bytes() <= limits::CATCH_UP_KEPT_BYTES + limits::CATCH_UP_PIECE_BYTES);
+        assert!(done.kept.bytes() <= limits::CATCH_UP_KEPT_BYTES);
         watches.caught_up(done, now(&store)).expect("no faults");
         feed(&mut watches, &store).expect("no faults");
         assert_eq!(slow(&watches), 0);
