@@ -97,8 +97,7 @@ impl Plan {
         if can_differ && divergence.is_none() && joiners == 0 && drawn(seed, "copies", 0, one_in(6)) {
             timeline.extend(drawn(seed, "copies", 1, copies(scene)));
         }
-        setting.slicing = slicing_of(seed, loses);
-        setting.reading = drawn(seed, "reading", 0, reading());
+        (setting.slicing, setting.reading) = (slicing_of(seed, loses), drawn(seed, "reading", 0, reading()));
         if setting.slicing.is_fine() && harm == Harm::Nothing && !forgets && !loses {
             timeline.extend(drawn(seed, "in the middle", 0, in_the_middle(scene)));
         }

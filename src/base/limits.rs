@@ -32,6 +32,9 @@ pub const JSON_STREAM_MESSAGE_BYTES: usize = 64 * 1024;
 /// Longest message of a WebSocket, and longest request in several: as on a stream of requests.
 pub const WEBSOCKET_MESSAGE_BYTES: usize = JSON_STREAM_MESSAGE_BYTES;
 
+/// Set aside for a message of a WebSocket that is not whole: what has come of it, and the frame that is coming.
+pub const WEBSOCKET_OPEN_BYTES: usize = 2 * WEBSOCKET_MESSAGE_BYTES;
+
 /// Read from a WebSocket at once: requests are short.
 pub const WEBSOCKET_READ_BYTES: usize = 4 * 1024;
 
@@ -348,6 +351,9 @@ pub const RESET_STREAMS: usize = 1_024;
 
 /// Headers of one request, in bytes: gRPC's own recommendation is 8 KiB, tokens may be larger.
 pub const MAX_HEADER_BYTES: u32 = 64 * 1024;
+
+/// Headers of one request of HTTP/1.1: proxies add theirs. They hold 96 bytes each while they are read.
+pub const MAX_HEADERS: usize = 1_000;
 
 /// HTTP/2 window of one stream: what a request may have sent that was not taken yet. Most requests fit in one go, larger
 /// ones go on as they are taken; and those that wait for room together leave some of the connection's window to the rest.

@@ -57,10 +57,8 @@ where
 {
     let facts = Arc::new(Facts::default());
     let mailbox = Arc::new(Mailbox::new(limits::MAX_INPUTS, limits::MAX_INPUT_BYTES));
-    let bell = {
-        let mailbox = mailbox.clone();
-        Arc::new(move || mailbox.put_completion(Input::Watch(WatchInput::Room)))
-    };
+    let to_node = mailbox.clone();
+    let bell = Arc::new(move || to_node.put_completion(Input::Watch(WatchInput::Room)));
     // Ids of requests: unique over restarts by the dice, because the wall clock may show the same time again and
     // an entry of an earlier life would then answer a request of this one; within one start by counting. As in
     // etcd, the member's low bits keep members apart; the node's own proposals count from the middle.
@@ -85,16 +83,13 @@ where
     tasks.spawn("keeper", keeper::keep(env.clone(), journal, jobs, inputs, watched.clone(), at_rest));
     let (jobs, inputs) = (to_archive.clone(), mailbox.clone());
     tasks.spawn("archive", archive::keep_archive(env.clone(), config.store, jobs, inputs, watched, at_work));
-    let to_reader = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
-    let (reads, inputs, observer) = (to_reader.clone(), mailbox.clone(), config.node.observer.clone());
-    tasks.spawn("reader", reader::read_history(reads, inputs, observer));
     let shell = Shell {
         member: identity.member,
         mailbox: mailbox.clone(),
         from_peers,
         to_keeper,
         to_archive: to_archive.clone(),
-        to_reader,
+        to_reader: reader::begin(&tasks, mailbox.clone(), config.node.observer.clone()),
         peers: peers.clone(),
         ending: ending.clone(),
         facts: facts.clone(),

@@ -414,7 +414,18 @@ impl<E: Env> Handle<E> {
 
     /// A lease's standing, or nothing where it is gone.
     pub async fn time_to_live(&self, id: LeaseId, keys: bool) -> Result<Option<LeaseStanding>, Refusal> {
+        self.time_to_live_for(&self.0.parts.house, id, keys).await
+    }
+
+    /// As [`Handle::time_to_live`]; `account` is charged meanwhile.
+    pub async fn time_to_live_for(
+        &self,
+        account: &Arc<Account>,
+        id: LeaseId,
+        keys: bool,
+    ) -> Result<Option<LeaseStanding>, Refusal> {
         self.served()?;
+        let _charge = account.charge(Fund::Questions, 0).ok_or(Refusal::TooManyRequests)?;
         match self.answer_as_leader(Question::TimeToLive { id, keys }).await {
             Err(Refusal::NotLeader) => {}
             told => return standing_of(told?),
@@ -443,7 +454,13 @@ impl<E: Env> Handle<E> {
 
     /// All leases: at the leader the soonest to end first, elsewhere by their ids.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, Refusal> {
+        self.leases_for(&self.0.parts.house).await
+    }
+
+    /// As [`Handle::leases`]; `account` is charged meanwhile.
+    pub async fn leases_for(&self, account: &Arc<Account>) -> Result<Vec<LeaseId>, Refusal> {
         self.served()?;
+        let _charge = account.charge(Fund::Questions, 0).ok_or(Refusal::TooManyRequests)?;
         self.ask(|reply| Input::Lease(LeaseQuestion::Leases { reply })).await?
     }
 

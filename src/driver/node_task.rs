@@ -13,7 +13,7 @@ use super::archive::ArchiveJob;
 use super::ending::Ending;
 use super::held_back::HeldBackLines;
 use super::keeper::KeeperJob;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, yield_once};
 use super::recheck;
 use super::snapshot_desk::Source;
 use super::snapshot_sink::Halves;
@@ -37,6 +37,14 @@ pub(super) struct Shell<D: Disk> {
 }
 
 impl<D: Disk> Shell<D> {
+    /// Nothing more is heard, sent or read.
+    fn close(&self) {
+        self.mailbox.close();
+        self.from_peers.close();
+        self.peers.stop();
+        self.to_reader.close();
+    }
+
     fn send<E: Env<Disk = D>>(&self, env: &E, output: Output<D>) {
         match output {
             Output::Persist { number, batch } => {
@@ -150,12 +158,9 @@ pub(super) async fn run<E: Env>(
         }
     }
     node.close();
-    shell.mailbox.close();
-    shell.from_peers.close();
-    shell.peers.stop();
+    shell.close();
     halves.close();
     shell.to_archive.close();
-    shell.to_reader.close();
     // The keeper tells the end, when the log is closed.
     shell.to_keeper.put_completion(KeeperJob::Stop);
 }
@@ -236,20 +241,6 @@ fn wait<D: Disk>(
         return Poll::Ready(!inputs.is_empty());
     }
     if heard || alarm.poll(cx).is_ready() || more { Poll::Ready(true) } else { Poll::Pending }
-}
-
-/// Lets other tasks of the same thread have a turn.
-pub(super) async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 #[cfg(test)]

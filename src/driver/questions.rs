@@ -1,5 +1,9 @@
 //! What one member asks another, as bytes.
 //!
+//! Kinds are numbered, and a number is never given anew: 3 was the list of leases, which every member tells itself since. A member of
+//! a build before that, in a cluster whose leader is of a later one, is refused that list until it is of the later one too; no version
+//! with it was released, so nobody answers it.
+//!
 //! A question is a kind and its numbers, an answer either what was asked for or the text of a refusal; all numbers are
 //! big-endian. Both ends are of this program: a member of another make answers no such questions. Any bytes may come.
 

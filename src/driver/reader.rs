@@ -4,13 +4,24 @@
 
 use std::sync::Arc;
 
-use super::mailbox::Mailbox;
-use super::node_task::yield_once;
-use crate::env::Disk;
+use super::mailbox::{Mailbox, yield_once};
+use crate::base::limits;
+use crate::env::{Disk, Tasks};
 use crate::node::{CatchUpRead, Input, Observer};
 
+/// Begins it; where it is asked.
+pub(super) fn begin<D: Disk>(
+    tasks: &impl Tasks,
+    node: Arc<Mailbox<Input<D>>>,
+    observer: Option<Arc<dyn Observer>>,
+) -> Arc<Mailbox<CatchUpRead<D>>> {
+    let jobs = Arc::new(Mailbox::new(limits::MAX_PENDING_REQUESTS, limits::MAX_PENDING_BYTES));
+    tasks.spawn("reader", read_history(jobs.clone(), node, observer));
+    jobs
+}
+
 /// Does what it is asked until the node's task ends.
-pub(super) async fn read_history<D: Disk>(
+async fn read_history<D: Disk>(
     jobs: Arc<Mailbox<CatchUpRead<D>>>,
     node: Arc<Mailbox<Input<D>>>,
     observer: Option<Arc<dyn Observer>>,

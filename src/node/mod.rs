@@ -59,6 +59,7 @@ mod tallies;
 mod telling;
 mod versions;
 mod view_cell;
+mod watch_steps;
 mod watches;
 
 pub use admission::fund_of;

@@ -96,7 +96,7 @@ impl<E: Env> Session<E> {
     }
 
     async fn standing(&self, request: &pb::LeaseTimeToLiveRequest) -> Result<Option<LeaseStanding>, Refusal> {
-        match self.handle.time_to_live(request.id, request.keys).await {
+        match self.handle.time_to_live_for(&self.patron().account, request.id, request.keys).await {
             Err(Refusal::LeaseNotFound) => Ok(None),
             other => other,
         }
@@ -120,7 +120,7 @@ impl<E: Env> Session<E> {
             let asker = self.require_named().await?;
             self.handle.check_leases(asker, LeaseAccess::List).await?;
         }
-        let ids = self.handle.leases().await?;
+        let ids = self.handle.leases_for(&self.patron().account).await?;
         Ok(pb::LeaseLeasesResponse {
             header: Some(self.header(self.handle.facts().revision())),
             leases: ids.into_iter().map(|id| pb::LeaseStatus { id }).collect(),
