@@ -117,8 +117,7 @@ pub(super) async fn boot<E: Env>(
     if founded {
         check_nothing_is_left(disk)?;
     }
-    let newest = found.image.as_ref().map_or(0, |newest| newest.image.state.applied.0);
-    let ahead = opening::read_ahead(env, &unrecovered, newest);
+    let ahead = opening::read_ahead(env, &unrecovered, &found);
     let (opened, mut wal) = opening::open_both(env, config, identity, found, (unrecovered, ahead)).await?;
     let Opened { mut machine, image, kept, damaged, hollow, .. } = opened;
     let applied = image.state.applied;

@@ -155,14 +155,15 @@ async fn side_by_side<E: Env, T: Send + 'static, R: Send + 'static>(
     Ok(results)
 }
 
-/// Reads the log behind `after` in a task of its own, while the history is read here. Nothing is what recovery then reads
+/// Reads the log behind the newest image in a task of its own, while the history is read here. Nothing is what recovery then reads
 /// itself.
 pub(super) fn read_ahead<E: Env>(
     env: &E,
     wal: &UnrecoveredWal<E::Disk>,
-    after: LogIndex,
+    found: &Found,
 ) -> impl Future<Output = SegmentsAhead> + use<E> {
     let (done, read) = oneshot::channel();
+    let after = found.image.as_ref().map_or(0, |newest| newest.image.state.applied.0);
     if let Some(ahead) = wal.to_read_ahead(after) {
         env.tasks().spawn("log", async move {
             let _ = done.send(ahead.read());
