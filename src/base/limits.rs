@@ -154,7 +154,14 @@ pub const MAX_OUTLINE_BYTES: u64 = 256 * 1024 * 1024;
 /// long; each beyond the first costs a thread.
 pub const INDEX_PARTS: usize = 4;
 
-/// Records that are worth a part of their own: some ten milliseconds of sorting.
+/// Bytes of keys, about, that a start reads and sorts at once, in up to [`INDEX_PARTS`] shares: what is in flight besides what
+/// was read.
+pub const INDEX_READ_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes of keys, about, that are worth a share of their own: some ten milliseconds of reading and sorting.
+pub const INDEX_SHARE_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Records that are worth a part of their own: some ten milliseconds of merging.
 pub const INDEX_PART_RECORDS: usize = 32 * 1024;
 
 /// Time from a start to the first reading of all history in the background, and from the end of one to the next: what a start
