@@ -16,7 +16,7 @@ use quorate::base::Dice;
 use crate::env::forked;
 use crate::plan::{
     Bank, DiskMood, Divergence, Errand, Falsified, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned,
-    Setting, Slicing, Step, Teller, Watching,
+    Reading, Setting, Slicing, Step, Teller, Watching,
 };
 use crate::troubles::{
     LASTS, LOST_DISKS, Scene, beside_others, copies, figure_eight, in_the_middle, lost_disks, millis, one_in,
@@ -106,7 +106,7 @@ impl Plan {
         if can_differ && divergence.is_none() && joiners == 0 && drawn(seed, "copies", 0, one_in(6)) {
             timeline.extend(drawn(seed, "copies", 1, copies(scene)));
         }
-        setting.slicing = slicing_of(seed, loses);
+        (setting.slicing, setting.reading) = (slicing_of(seed, loses), drawn(seed, "reading", 0, reading()));
         if setting.slicing.is_fine() && harm == Harm::Nothing && !forgets && !loses && !beside {
             timeline.extend(drawn(seed, "in the middle", 0, in_the_middle(scene)));
         }
@@ -277,6 +277,7 @@ fn setting() -> impl Strategy<Value = Setting> {
             links,
             lane: None,
             slicing: Slicing::default(),
+            reading: Reading::default(),
         }
     })
 }
@@ -295,6 +296,15 @@ fn slicing() -> impl Strategy<Value = Slicing> {
             if is_fine { Slicing { changes_per_turn, micros } } else { Slicing::default() }
         },
     )
+}
+
+/// In two runs of three the little that a simulated cluster holds is enough to be read beside a member.
+fn reading() -> impl Strategy<Value = Reading> {
+    let (in_turn, beside) = (select(&[1, 200, 2_000][..]), select(&[1, 1_000, 20_000][..]));
+    let (piece, micros) = (select(&[1, 500, 5_000][..]), select(&[0, 0, 500, 20_000, 300_000][..]));
+    (one_in(3), in_turn, beside, piece, micros).prop_map(|(is_usual, in_turn, beside, piece, micros)| {
+        if is_usual { Reading::default() } else { Reading { in_turn, beside, piece, micros } }
+    })
 }
 
 /// Which operations there are, and how often each: a third is left out, but never all that write.

@@ -1,6 +1,7 @@
 //! The ear of the judges: what a member tells in the moment it does something.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quorate::base::{Event, limits};
 use quorate::consensus::{MessageKind, PeerMessage, Standing};
@@ -170,6 +171,16 @@ impl Observer for Witness {
     fn notes(&self, what: &'static str) {
         if self.is_heard() {
             self.world.marks.hit(what);
+        }
+    }
+
+    fn reads(&self, bytes: usize) {
+        if self.is_heard() {
+            self.world.marks.hit("history was read beside a member");
+            self.cpu.charge_work(0, bytes as u64);
+            if !self.world.is_calm() {
+                charge_turn(Duration::from_micros(self.world.plan.setting.reading.micros));
+            }
         }
     }
 
