@@ -92,11 +92,11 @@ impl Plan {
         let spares = if loses { LOST_DISKS } else { joiners };
         if loses {
             timeline = drawn(seed, "lost disks", 1, lost_disks(scene));
-            errands.clear();
-            setting.links = prompt(&setting.links);
         }
         if beside {
             timeline = drawn(seed, "beside", 1, beside_others(scene));
+        }
+        if loses || beside {
             errands.clear();
             setting.links = prompt(&setting.links);
         }
@@ -113,13 +113,9 @@ impl Plan {
         timeline.sort_by_key(|timed| timed.at);
         setting.lane = lane;
         let member = |number| {
-            let drawn_here = drawn(seed, "member", number, member());
             let strays = harm != Harm::Nothing || drawn(seed, "strays", number, one_in(4));
-            let disk = astray(drawn_here.disk, strays);
-            let disk = if forgets || loses { without_errors(disk) } else { disk };
-            let disk = if beside { DiskMood { stall_one_in: 0, ..without_errors(disk) } } else { disk };
-            let cpu_percent = if loses || beside { drawn_here.cpu_percent.min(100) } else { drawn_here.cpu_percent };
-            MemberSetting { disk, cpu_percent, ..drawn_here }
+            let drawn = drawn(seed, "member", number, member());
+            spared(MemberSetting { disk: astray(drawn.disk, strays), ..drawn }, forgets, loses, beside)
         };
         Self {
             seed,
@@ -206,6 +202,15 @@ fn disk() -> impl Strategy<Value = DiskMood> {
 /// Writes go astray where damage may come, and now and then where it may not: then of what there is twice.
 fn astray(disk: DiskMood, strays: bool) -> DiskMood {
     if strays { disk } else { DiskMood { lost_write_one_in: 0, misdirected_write_one_in: 0, ..disk } }
+}
+
+/// A member of a run in which one `forgets`, one `loses` its disk, or some are well `beside` others: without what would be more
+/// than such a run may have.
+fn spared(member: MemberSetting, forgets: bool, loses: bool, beside: bool) -> MemberSetting {
+    let disk = if forgets || loses || beside { without_errors(member.disk) } else { member.disk };
+    let disk = if beside { DiskMood { stall_one_in: 0, ..disk } } else { disk };
+    let cpu_percent = if loses || beside { member.cpu_percent.min(100) } else { member.cpu_percent };
+    MemberSetting { disk, cpu_percent, ..member }
 }
 
 /// Whoever asks before it starts is answered in time, where somebody is there.
