@@ -490,6 +490,11 @@ impl Plan {
         !self.errands.is_empty() || self.wipes()
     }
 
+    /// Whether a member may be started on a disk that is older than what it promised.
+    pub fn forgets(&self) -> bool {
+        self.timeline.iter().any(|timed| matches!(timed.action, Action::Wipe { .. } | Action::PutBack { .. }))
+    }
+
     /// Whether disks are lost.
     pub fn wipes(&self) -> bool {
         self.timeline.iter().any(|timed| matches!(timed.action, Action::Wipe { .. }))

@@ -24,7 +24,8 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 82] = [
+const WANTED: [&str; 84] = [
+    "a backup was taken",
     "a bank opened",
     "a client asked again",
     "a command was carried out in slices",
@@ -92,6 +93,7 @@ const WANTED: [&str; 82] = [
     "order of all answers found",
     "quiet times judged",
     "quiet times judged while troubles go on",
+    "quiet times of a majority beside others judged",
     "receipts held against the accounts",
     "process killed, system lived on",
     "stopped cleanly",

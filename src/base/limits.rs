@@ -154,7 +154,14 @@ pub const MAX_OUTLINE_BYTES: u64 = 256 * 1024 * 1024;
 /// long; each beyond the first costs a thread.
 pub const INDEX_PARTS: usize = 4;
 
-/// Records that are worth a part of their own: some ten milliseconds of sorting.
+/// Bytes of keys, about, that a start reads and sorts at once, in up to [`INDEX_PARTS`] shares: what is in flight besides what
+/// was read.
+pub const INDEX_READ_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Bytes of keys, about, that are worth a share of their own: some ten milliseconds of reading and sorting.
+pub const INDEX_SHARE_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Records that are worth a part of their own: some ten milliseconds of merging.
 pub const INDEX_PART_RECORDS: usize = 32 * 1024;
 
 /// Time from a start to the first reading of all history in the background, and from the end of one to the next: what a start
@@ -553,6 +560,17 @@ pub const BACKUP_BLOB_BYTES: usize = 256 * 1024;
 
 /// Messages of a backup made in one go: so much is ready while as much is sent.
 pub const BACKUP_BLOBS: usize = 4;
+
+/// Bytes of a backup in a second while nobody writes at this member: no bound, but one that no machine reaches.
+pub const BACKUP_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024 * 1024;
+
+/// The same while somebody writes. At twice the rate, and at what two processors give, puts take two to five times as long; at this
+/// the tail of theirs is the one without, and etcd is no faster under the same writes.
+pub const BACKUP_BYTES_PER_SECOND_BESIDE_WRITES: u64 = 160 * 1024 * 1024;
+
+/// The same while those who write feel it; always given, so that a backup comes to an end: what etcd gives under load. As long as one
+/// lasts, what is overwritten meanwhile keeps its old versions in the index, and files that are no longer of use their space.
+pub const BACKUP_BYTES_PER_SECOND_AT_LEAST: u64 = 112 * 1024 * 1024;
 
 /// A part of etcd's raft log that is read: etcd begins another after 64 MB, and ends the one before with whole requests.
 pub const MAX_FOREIGN_LOG_BYTES: u64 = 1024 * 1024 * 1024;

@@ -117,10 +117,10 @@ pub(super) async fn boot<E: Env>(
     if founded {
         check_nothing_is_left(disk)?;
     }
-    let ahead = opening::read_ahead(env, &unrecovered);
-    let Opened { mut machine, image, kept, damaged, hollow } = opening::open(env, config, identity, found).await?;
+    let ahead = opening::read_ahead(env, &unrecovered, &found);
+    let (opened, mut wal) = opening::open_both(env, config, identity, found, (unrecovered, ahead)).await?;
+    let Opened { mut machine, image, kept, damaged, hollow, .. } = opened;
     let applied = image.state.applied;
-    let mut wal = unrecovered.with_ahead(ahead.await).recover(identity, applied.0).await?;
     opening::cut_if_void(&mut wal, applied).await?;
     // One that joins has nothing until the others send it their log or a snapshot, and stands for nothing until that
     // says that it votes. Asked for its vote it gives one, as raft wants of a member whose log lags.

@@ -69,10 +69,7 @@ const RESERVE: &str = "checkpoint/reserve";
 /// nothing is left behind.
 pub(super) async fn reserve<D: Disk>(disk: &D, image: usize) -> Result<(), Fault> {
     small_file::remove(disk, RESERVE)?;
-    let file = disk.open(RESERVE, OpenMode::Create)?;
-    // As a draft is written, so that it takes what that takes.
-    let held = file.write_at(0, &vec![0; image]);
-    let held = if held.is_ok() { file.sync().await } else { held };
+    let held = fill(disk, RESERVE, image).await;
     if held.as_ref().is_err_and(Fault::is_no_space) {
         small_file::remove(disk, RESERVE)?;
     }
@@ -84,12 +81,16 @@ pub(super) async fn try_room<D: Disk>(disk: &D, image: usize) -> Result<(), Faul
     if image == 0 {
         return Ok(());
     }
-    let file = disk.open(&draft(), OpenMode::Create)?;
-    let tried = file.write_at(0, &vec![0; image]);
-    let tried = if tried.is_ok() { file.sync().await } else { tried };
-    drop(file);
+    let tried = fill(disk, &draft(), image).await;
     discard_draft(disk)?;
     tried
+}
+
+/// Makes a file of as many bytes, as a draft is written, so that it takes the room that takes.
+async fn fill<D: Disk>(disk: &D, path: &str, bytes: usize) -> Result<(), Fault> {
+    let file = disk.open(path, OpenMode::Create)?;
+    file.write_at(0, &vec![0; bytes])?;
+    file.sync().await
 }
 
 fn draft() -> String {

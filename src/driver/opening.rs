@@ -12,7 +12,7 @@ use super::config::DriverConfig;
 use crate::base::{Corruption, Fault, LogIndex, Term, Wrong};
 use crate::env::{Disk, Env, Tasks};
 use crate::machine::{Image, Machine};
-use crate::mvcc::{FoldedPart, IndexPart, StoreOptions};
+use crate::mvcc::{IndexPart, SegmentsToRead, StoreOptions};
 use crate::wal::{HardState, RecoveredWal, SegmentsAhead, UnrecoveredWal, WalIdentity};
 
 /// A machine at a checkpoint.
@@ -26,10 +26,37 @@ pub(super) struct Opened<D: Disk> {
     pub(super) damaged: Vec<Corruption>,
     /// Why the machine has no data, where it has none: they are to be had from others.
     pub(super) hollow: Option<Corruption>,
+    /// The newest image, where the machine is at an older one, and what is wrong with its history.
+    newest: Option<(Image, Corruption)>,
+}
+
+/// Opens the machine, and the log behind it. Where that does not reach back to the older image, which alone has a whole
+/// history, as after damage of it of which nothing was needed, the data are to be had from others.
+pub(super) async fn open_both<E: Env>(
+    env: &E,
+    config: &DriverConfig,
+    identity: WalIdentity,
+    found: Found,
+    (wal, ahead): (UnrecoveredWal<E::Disk>, impl Future<Output = SegmentsAhead>),
+) -> Result<(Opened<E::Disk>, RecoveredWal<E::Disk>), Wrong> {
+    let mut opened = open(env, config, identity, found).await?;
+    let again = wal.again();
+    let recovered = wal.with_ahead(ahead.await).recover(identity, opened.image.state.applied.0).await;
+    match (recovered, opened.newest.take()) {
+        (Err(Wrong::Corruption(_)), Some((newest, damage))) => {
+            // Its own bytes are good.
+            opened.damaged.pop();
+            let kept = vec![newest, opened.image];
+            let opened = hollow(env.disk(), &config.store, kept, opened.damaged, damage)?;
+            let recovered = again.recover(identity, opened.image.state.applied.0).await?;
+            Ok((opened, recovered))
+        }
+        (recovered, _) => Ok((opened, recovered?)),
+    }
 }
 
 /// Opens the machine at the newest checkpoint whose history is whole. Changes nothing.
-pub(super) async fn open<E: Env>(
+async fn open<E: Env>(
     env: &E,
     config: &DriverConfig,
     identity: WalIdentity,
@@ -46,7 +73,7 @@ pub(super) async fn open<E: Env>(
     let first = match load(env, options, &image, older.as_ref().as_slice()).await {
         Ok(machine) => {
             let kept = older.into_iter().collect();
-            return Ok(Opened { machine, image, kept, damaged, hollow: None });
+            return Ok(Opened { machine, image, kept, damaged, hollow: None, newest: None });
         }
         Err(Wrong::Corruption(first)) => first,
         Err(fault) => return Err(fault),
@@ -56,7 +83,8 @@ pub(super) async fn open<E: Env>(
     match load(env, options, &older, &[]).await {
         Ok(machine) => {
             damaged.push(Corruption { file, offset: 0, what: format!("the history it names is not whole: {first}") });
-            Ok(Opened { machine, image: older, kept: Vec::new(), damaged, hollow: None })
+            let newest = Some((image, first));
+            Ok(Opened { machine, image: older, kept: Vec::new(), damaged, hollow: None, newest })
         }
         Err(Wrong::Corruption(_)) => hollow(disk, options, vec![image, older], damaged, first),
         Err(fault) => Err(fault),
@@ -87,40 +115,56 @@ async fn load_once<E: Env>(
     kept: &[&Image],
 ) -> Result<Machine<E::Disk>, Wrong> {
     let mut loading = Machine::loading(env.disk().clone(), *options, image, kept)?;
-    while let Some(parts) = loading.next_batch()? {
-        loading.folded(side_by_side(env, parts).await?);
+    loop {
+        let shares = loading.next_reads();
+        if !shares.is_empty() {
+            let read = side_by_side(env, shares, SegmentsToRead::read).await?;
+            loading.have_read(read.into_iter().collect::<Result<_, _>>()?);
+            continue;
+        }
+        let parts = loading.next_batch();
+        if parts.is_empty() {
+            return Machine::loaded(loading, image);
+        }
+        loading.folded(side_by_side(env, parts, IndexPart::fold).await?);
     }
-    Machine::loaded(loading, image)
 }
 
-/// Folds the parts of a batch at once: the first here, each other in a task of its own.
-async fn side_by_side<E: Env>(env: &E, parts: Vec<IndexPart>) -> Result<Vec<FoldedPart>, Wrong> {
-    let mut parts = parts.into_iter();
-    let first = parts.next();
-    let others: Vec<_> = parts
-        .map(|part| {
-            let (done, folded) = oneshot::channel();
+/// Does several things of a kind at once: the first here, each other in a task of its own. What came of them is in their order.
+async fn side_by_side<E: Env, T: Send + 'static, R: Send + 'static>(
+    env: &E,
+    things: Vec<T>,
+    work: fn(T) -> R,
+) -> Result<Vec<R>, Wrong> {
+    let mut things = things.into_iter();
+    let first = things.next();
+    let others: Vec<_> = things
+        .map(|thing| {
+            let (done, result) = oneshot::channel();
             env.tasks().spawn("index", async move {
-                let _ = done.send(part.fold());
+                let _ = done.send(work(thing));
             });
-            folded
+            result
         })
         .collect();
-    let mut folded: Vec<FoldedPart> = first.into_iter().map(IndexPart::fold).collect();
+    let mut results: Vec<R> = first.into_iter().map(work).collect();
     for other in others {
         let ended = |_| Fault::new("read", "history", std::io::Error::other("the member stops"));
-        folded.push(other.await.map_err(ended)?);
+        results.push(other.await.map_err(ended)?);
     }
-    Ok(folded)
+    Ok(results)
 }
 
-/// Reads the log in a task of its own, while the history is read here. Nothing is what recovery then reads itself.
+/// Reads the log behind the newest image in a task of its own, while the history is read here. Nothing is what recovery then reads
+/// itself.
 pub(super) fn read_ahead<E: Env>(
     env: &E,
     wal: &UnrecoveredWal<E::Disk>,
+    found: &Found,
 ) -> impl Future<Output = SegmentsAhead> + use<E> {
     let (done, read) = oneshot::channel();
-    if let Some(ahead) = wal.to_read_ahead() {
+    let after = found.image.as_ref().map_or(0, |newest| newest.image.state.applied.0);
+    if let Some(ahead) = wal.to_read_ahead(after) {
         env.tasks().spawn("log", async move {
             let _ = done.send(ahead.read());
         });
@@ -146,7 +190,7 @@ fn hollow<D: Disk>(
     let image = Image { identity: newest.identity, state: newest.state.clone(), ..Image::default() };
     let beside: Vec<&Image> = kept.iter().collect();
     let machine = Machine::load(disk.clone(), *options, &image, &beside)?;
-    Ok(Opened { machine, image, kept, damaged, hollow: Some(damage) })
+    Ok(Opened { machine, image, kept, damaged, hollow: Some(damage), newest: None })
 }
 
 fn check_identity(found: &ImageFile, own: WalIdentity) -> Result<(), Wrong> {

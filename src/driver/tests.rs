@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::checkpoint_files;
 use super::corruption::hash_behind;
 use super::questions::{Told, encode_answer};
 use super::{DriverConfig, Handle, ScrubPace, start, start_with};
@@ -13,12 +14,13 @@ use crate::consensus::PeerMessage;
 use crate::env::{Disk, DiskFile, Env, OpenMode, Tasks, VirtualEnv};
 use crate::machine::etcd_peer::hash_question_from_json;
 use crate::machine::{
-    AlarmAction, AlarmKind, Answer, Command, Compare, CompareResult, CompareTarget, DeleteRange, MemberHash, Op, Put,
-    Txn,
+    AlarmAction, AlarmKind, Answer, Command, Compare, CompareResult, CompareTarget, DeleteRange, Image, MemberHash, Op,
+    Put, Txn,
 };
 use crate::mvcc::{HashKv, StoreOptions};
 use crate::node::NodeConfig;
 use crate::peer::{AskFailure, BoxFuture, ChunkSource, EtcdQuestion, PeerAddress, PeerSender};
+use crate::wal::UnrecoveredWal;
 
 fn config() -> DriverConfig {
     let own = DriverConfig::alone("one", "http://localhost:2380");
@@ -339,6 +341,54 @@ fn a_lone_member_finds_damage_by_itself_and_raises_the_alarm() {
         env.pass(Duration::from_secs(70)).await;
         assert!(handle.status().alarms.is_empty(), "once in a life");
         handle.stop().await;
+    });
+}
+
+/// Where the newest image's history is damaged, and the log has lost what the older image needs, there is no way back to that:
+/// others are to be asked. Here there are none, and the start says so.
+#[test]
+fn an_older_image_that_the_log_does_not_reach_is_no_way_back() {
+    VirtualEnv::run(async |env| {
+        let handle = member_of(&env, often()).await;
+        // Not at rest, where two checkpoints are of the same data.
+        for n in 0..70 {
+            handle.propose(put(&format!("key-{n}"), vec![n as u8; 10_000])).await.expect("written");
+        }
+        handle.stop().await;
+        let disk = env.disk();
+        let found = checkpoint_files::newest(disk).await.expect("read");
+        let (newest, older) = (found.image.expect("there").image, found.older.expect("there").image);
+        let files = |image: &Image| image.position.files().map(|(name, _)| name).collect::<Vec<_>>();
+        let own = files(&newest).into_iter().find(|name| !files(&older).contains(name)).expect("the history went on");
+        let recovered = async |after| {
+            let wal = UnrecoveredWal::open(disk.copy(), "wal").expect("opened").with_segment_bytes(64 * 1024);
+            wal.recover(newest.identity, after).await.map(|wal| wal.entries.len())
+        };
+        // All of the log that the newest does not need, as far as batches of the older are in it.
+        let logs: Vec<String> = disk.list("wal").expect("listed");
+        for log in logs.iter().filter(|name| name.ends_with(".seg")) {
+            let file = disk.open(&format!("wal/{log}"), OpenMode::Write).expect("opened");
+            let mut bytes = vec![0; file.len().expect("known") as usize];
+            file.read_full_at(0, &mut bytes).expect("read");
+            let kept = bytes.clone();
+            for at in 512..bytes.len() {
+                bytes[at] ^= 1;
+            }
+            file.write_at(0, &bytes).expect("written");
+            if recovered(newest.state.applied.0).await.is_err() {
+                file.write_at(0, &kept).expect("written");
+            }
+        }
+        recovered(newest.state.applied.0).await.expect("nothing of it is needed");
+        recovered(older.state.applied.0).await.expect_err("it was needed");
+        let file = disk.open(&own, OpenMode::Write).expect("opened");
+        let mut byte = [0];
+        file.read_full_at(500, &mut byte).expect("read");
+        file.write_at(500, &[byte[0] ^ 4]).expect("written");
+        disk.open("recheck", OpenMode::Create).expect("a start that reads everything");
+        let refused = start(env.clone(), often()).await.err().expect("nobody has its data").to_string();
+        assert!(refused.contains("no other member votes, who would have the data"), "{refused}");
+        assert!(refused.contains(&own), "{refused}");
     });
 }
 

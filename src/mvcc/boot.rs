@@ -16,17 +16,19 @@ use std::sync::atomic::AtomicI64;
 use super::history::{History, holding};
 use super::history_write::{HISTORY_DIR, file_name};
 use super::index_build::{BatchSizes, FoldedPart, IndexBuild, IndexPart};
+use super::index_run::{IndexRun, RunBuild};
 use super::key_index::Mark;
 use super::outline_file::read_outline;
-use super::position::StorePosition;
+use super::position::{SegmentMark, StorePosition};
 use super::pruning::Pruning;
 use super::segment::{Segment, Window};
 use super::store::{Store, StoreOptions};
 use super::value_cache::ValueCache;
-use crate::base::{Corruption, Wrong};
+use crate::base::{Corruption, Wrong, limits};
 use crate::env::{Disk, DiskFile, OpenMode};
 
-/// A store that is being read. Batch by batch: what a batch holds is sorted in parts, which may be done side by side.
+/// A store that is being read. Batch by batch: segments are read in shares, and what a batch holds is folded in parts, both of
+/// which may be done side by side.
 pub struct Loading<D: Disk> {
     disk: D,
     options: StoreOptions,
@@ -34,10 +36,22 @@ pub struct Loading<D: Disk> {
     /// The largest number of a segment that a kept position names.
     used: Option<u64>,
     build: IndexBuild,
+    /// Segments that were handed out to be read.
+    handed_out: usize,
     segments: Vec<Arc<Segment<D>>>,
-    window: Window,
-    /// Bytes of the outline that was read last.
-    outline: Vec<u8>,
+    unusable_outlines: Vec<Corruption>,
+}
+
+/// Consecutive segments that are to be read, wherever.
+pub struct SegmentsToRead<D: Disk> {
+    disk: D,
+    marks: Vec<SegmentMark>,
+}
+
+/// Segments that were read, with their records sorted.
+pub struct SegmentsRead<D: Disk> {
+    segments: Vec<Arc<Segment<D>>>,
+    runs: Vec<IndexRun>,
     unusable_outlines: Vec<Corruption>,
 }
 
@@ -95,42 +109,62 @@ impl<D: Disk> Loading<D> {
     ) -> Result<Self, Wrong> {
         disk.create_dir(HISTORY_DIR)?;
         check_files(&disk, from)?;
-        let mut build = IndexBuild::new(from.compact_revision, sizes);
-        // Half of what is in a segment that is read whole, and most of an outline, are keys.
-        build.expect_bytes(from.segments.iter().map(|mark| mark.outline.map_or(mark.len / 2, |it| it.len)).sum());
         Ok(Self {
             disk,
             options,
             from: from.clone(),
             used: kept.iter().filter_map(|position| position.last_number()).max(),
-            build,
+            build: IndexBuild::new(from.compact_revision, sizes),
+            handed_out: 0,
             segments: Vec::with_capacity(from.segments.len()),
-            window: Window::default(),
-            outline: Vec::new(),
             unusable_outlines: Vec::new(),
         })
     }
 
-    /// Reads on until there is a batch. Its parts, each to be folded, wherever, and to be brought back; nothing at the end.
-    pub fn next_batch(&mut self) -> Result<Option<Vec<IndexPart>>, Wrong> {
-        while !self.build.is_full()
-            && let Some(mark) = self.from.segments.get(self.segments.len())
-        {
-            let outline = match read_outline(&self.disk, mark, &mut self.outline)? {
-                Some(Err(unusable)) => {
-                    self.unusable_outlines.push(unusable);
-                    None
-                }
-                Some(Ok(outline)) => Some(outline),
-                None => None,
-            };
-            let (disk, build) = (&self.disk, &mut self.build);
-            self.segments.push(match outline {
-                Some(outline) => Segment::load_outlined(disk, mark, outline, |record| build.add(record))?,
-                None => Segment::load(disk, mark, &mut self.window, |record| build.add(record))?,
-            });
+    /// The segments that come next in the batch, in shares: each to be read, wherever, and all to be brought back by
+    /// [`Self::have_read`]. Nothing where the batch is full, or there are no more.
+    pub fn next_reads(&mut self) -> Vec<SegmentsToRead<D>> {
+        let mut shares: Vec<SegmentsToRead<D>> = Vec::new();
+        if self.build.is_full() {
+            return shares;
         }
-        Ok(if self.build.is_folded() { None } else { Some(self.build.take_parts()) })
+        let (most, least) = self.build.sizes().read_bytes;
+        let mut bytes = 0;
+        let rest = self.from.segments[self.handed_out..].iter().enumerate();
+        let taken = rest.take_while(|(at, mark)| {
+            bytes += key_bytes(mark);
+            *at == 0 || bytes <= most
+        });
+        let taken: Vec<SegmentMark> = taken.map(|(_, mark)| *mark).collect();
+        self.handed_out += taken.len();
+        let all: u64 = taken.iter().map(key_bytes).sum();
+        let (share, mut held) = (all.div_ceil(limits::INDEX_PARTS as u64).max(least), 0);
+        for mark in taken {
+            match shares.last_mut() {
+                Some(last) if held < share => last.marks.push(mark),
+                _ => {
+                    shares.push(SegmentsToRead { disk: self.disk.clone(), marks: vec![mark] });
+                    held = 0;
+                }
+            }
+            held += key_bytes(&mark);
+        }
+        shares
+    }
+
+    /// Takes the shares back, in their order.
+    pub fn have_read(&mut self, shares: Vec<SegmentsRead<D>>) {
+        for share in shares {
+            self.segments.extend(share.segments);
+            self.build.add_runs(share.runs);
+            self.unusable_outlines.extend(share.unusable_outlines);
+        }
+    }
+
+    /// The parts of the batch, once there is nothing more to read for it: each to be folded, wherever, and to be brought back;
+    /// nothing at the end.
+    pub fn next_batch(&mut self) -> Vec<IndexPart> {
+        if self.build.is_folded() { Vec::new() } else { self.build.take_parts() }
     }
 
     /// Takes the parts of the batch back, in their order.
@@ -164,11 +198,52 @@ impl<D: Disk> Loading<D> {
 
     /// All of it, one after the other.
     fn here(mut self) -> Result<Store<D>, Wrong> {
-        while let Some(parts) = self.next_batch()? {
+        loop {
+            let shares = self.next_reads();
+            if !shares.is_empty() {
+                let read = shares.into_iter().map(SegmentsToRead::read).collect::<Result<_, _>>()?;
+                self.have_read(read);
+                continue;
+            }
+            let parts = self.next_batch();
+            if parts.is_empty() {
+                return Ok(self.finish());
+            }
             self.folded(parts.into_iter().map(IndexPart::fold).collect());
         }
-        Ok(self.finish())
     }
+}
+
+impl<D: Disk> SegmentsToRead<D> {
+    /// Reads them, by their outlines where they have some that can be used, and sorts what they hold.
+    pub fn read(self) -> Result<SegmentsRead<D>, Wrong> {
+        let Self { disk, marks } = self;
+        let mut run = RunBuild::default();
+        run.expect_bytes(marks.iter().map(key_bytes).sum());
+        let (mut segments, mut unusable_outlines) = (Vec::with_capacity(marks.len()), Vec::new());
+        let (mut window, mut bytes) = (Window::default(), Vec::new());
+        for mark in &marks {
+            let outline = match read_outline(&disk, mark, &mut bytes)? {
+                Some(Err(unusable)) => {
+                    unusable_outlines.push(unusable);
+                    None
+                }
+                Some(Ok(outline)) => Some(outline),
+                None => None,
+            };
+            segments.push(match outline {
+                Some(outline) => Segment::load_outlined(&disk, mark, outline, |record| run.add(record))?,
+                None => Segment::load(&disk, mark, &mut window, |record| run.add(record))?,
+            });
+        }
+        Ok(SegmentsRead { segments, runs: run.take(), unusable_outlines })
+    }
+}
+
+/// About how many bytes the keys and numbers of a segment take: half of one that is read whole, and somewhat more than an
+/// outline has.
+fn key_bytes(mark: &SegmentMark) -> u64 {
+    mark.outline.map_or(mark.len / 2, |outline| outline.len + outline.len / 4)
 }
 
 /// Counts what is dead in the segments that hold it.

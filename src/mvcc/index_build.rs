@@ -1,38 +1,32 @@
-//! Building the key index at boot, from records that come in order of revision.
+//! Building the key index at boot, from runs of records that come in order of revision.
 //!
-//! Putting them into the tree one by one would walk it for each, every walk through cold memory. So records are
-//! gathered in batches, a batch is sorted by key and folded into nodes, and those are merged with the nodes of
-//! the batches before; the tree is built once, at the end, from nodes in order.
+//! Putting records into the tree one by one would walk it for each, every walk through cold memory. So runs of them are
+//! sorted by key (`index_run.rs`) and gathered in batches, a batch is folded into nodes, and those are merged with the nodes
+//! of the batches before; the tree is built once, at the end, from nodes in order.
 //!
 //! Folding a batch is most of the work. It is cut by keys into parts that know nothing of each other, so that whoever has
 //! tasks to give may fold them side by side.
 //!
 //! Invariants: what comes out is what applying the records one by one and compacting at the watermark would
-//! leave, however a batch is cut. A batch is as large as what was built before it, so merging costs a logarithm of passes;
+//! leave, however they are cut. A batch is as large as what was built before it, so merging costs a logarithm of passes;
 //! its memory is bounded by that of the index.
 //!
 //! Does not know of files, nor of tasks.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::counted_tree::CountedTree;
+use super::index_run::{self, IndexRun, Merge, RunBuild};
 use super::key_index::{KeyIndex, KeyMeta, KeyNode, Mark};
-use super::key_sort::{KeyHeap, KeyRef};
 use super::record::RecordSlice;
-use crate::base::{Revision, limits};
+use crate::base::limits;
 
 /// Records of a batch, at least; see [`IndexBuild::new`].
 pub const BATCH_RECORDS: usize = 1 << 20;
 
 /// Bytes of keys after which a batch is full whatever it counts.
 const BATCH_KEY_BYTES: usize = 256 * 1024 * 1024;
-
-/// Bytes of keys that are never gathered: a batch that would pass them is folded at once, be it within a segment. One
-/// transaction may hold any number of keys; a heap of them says where each lies in 32 bits.
-const MOST_KEY_BYTES: usize = 1024 * 1024 * 1024;
-
-/// Keys whose memory is called in together.
-const CALLED_IN: usize = 32;
 
 /// How a load is cut; what comes out does not depend on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -41,11 +35,17 @@ pub(super) struct BatchSizes {
     pub(super) batch_records: usize,
     /// Records that are worth a part of their own.
     pub(super) part_records: usize,
+    /// Bytes of keys that are read at once, and those that are worth a task of their own.
+    pub(super) read_bytes: (u64, u64),
 }
 
 impl Default for BatchSizes {
     fn default() -> Self {
-        Self { batch_records: BATCH_RECORDS, part_records: limits::INDEX_PART_RECORDS }
+        Self {
+            batch_records: BATCH_RECORDS,
+            part_records: limits::INDEX_PART_RECORDS,
+            read_bytes: (limits::INDEX_READ_BYTES, limits::INDEX_SHARE_BYTES),
+        }
     }
 }
 
@@ -53,10 +53,9 @@ impl Default for BatchSizes {
 pub struct IndexBuild {
     watermark: i64,
     sizes: BatchSizes,
-    most_key_bytes: usize,
-    /// The batch, in order of revision.
-    keys: KeyHeap,
-    refs: Vec<KeyRef>,
+    /// The batch, in order of revision: runs, and what was added one by one behind them.
+    runs: Vec<Arc<IndexRun>>,
+    open: RunBuild,
     /// What was folded, in order of key.
     nodes: Vec<Arc<KeyNode>>,
     dead: Vec<Mark>,
@@ -66,8 +65,7 @@ pub struct IndexBuild {
 /// The keys of a batch from one on and below another, with what was built of them before.
 pub struct IndexPart {
     watermark: i64,
-    keys: Arc<KeyHeap>,
-    refs: Vec<KeyRef>,
+    runs: Vec<(Arc<IndexRun>, Range<usize>)>,
     nodes: Vec<Arc<KeyNode>>,
 }
 
@@ -83,57 +81,79 @@ impl IndexBuild {
         Self {
             watermark,
             sizes,
-            most_key_bytes: MOST_KEY_BYTES,
-            keys: KeyHeap::default(),
-            refs: Vec::new(),
+            runs: Vec::new(),
+            open: RunBuild::default(),
             nodes: Vec::new(),
             dead: Vec::new(),
             has_leases: false,
         }
     }
 
-    /// About so many bytes of keys are to come, as far as anybody can tell.
-    pub fn expect_bytes(&mut self, bytes: u64) {
-        self.keys.reserve(usize::try_from(bytes).unwrap_or(BATCH_KEY_BYTES).min(BATCH_KEY_BYTES));
+    /// How it is cut.
+    pub(super) fn sizes(&self) -> BatchSizes {
+        self.sizes
     }
 
     /// Adds the next record.
     pub fn add(&mut self, record: &RecordSlice<'_>) {
-        if self.keys.len() + record.key.len() > self.most_key_bytes {
-            self.fold_here();
-        }
-        let (note, len) = note_of(&record.meta);
-        self.refs.push(self.keys.push(record.key, &note[..len]));
-        self.has_leases |= record.meta.lease != 0;
+        self.open.add(record);
+    }
+
+    /// Adds the next records.
+    pub fn add_runs(&mut self, runs: Vec<IndexRun>) {
+        self.close();
+        self.take_in(runs);
+    }
+
+    fn take_in(&mut self, runs: Vec<IndexRun>) {
+        self.has_leases |= runs.iter().any(IndexRun::has_leases);
+        self.runs.extend(runs.into_iter().map(Arc::new));
+    }
+
+    /// Makes a run of what was added one by one.
+    fn close(&mut self) {
+        let runs = self.open.take();
+        self.take_in(runs);
     }
 
     /// Whether the batch should be folded in: [`Self::take_parts`] or [`Self::fold`].
     pub fn is_full(&self) -> bool {
-        self.refs.len() >= self.nodes.len().max(self.sizes.batch_records) || self.keys.len() >= BATCH_KEY_BYTES
+        let records = self.runs.iter().map(|run| run.records()).sum::<usize>() + self.open.records();
+        let key_bytes = self.runs.iter().map(|run| run.key_bytes()).sum::<usize>() + self.open.key_bytes();
+        records >= self.nodes.len().max(self.sizes.batch_records) || key_bytes >= BATCH_KEY_BYTES
     }
 
     /// Whether everything that was added is folded in.
     pub fn is_folded(&self) -> bool {
-        self.refs.is_empty()
+        self.runs.is_empty() && self.open.records() == 0
     }
 
-    /// Whether a record that was added hangs on a lease.
+    /// Whether a record that was folded in hangs on a lease.
     pub fn has_leases(&self) -> bool {
         self.has_leases
     }
 
     /// Takes the batch out to be folded; all parts come back, in their order, by [`Self::put_back`].
     pub fn take_parts(&mut self) -> Vec<IndexPart> {
-        let keys = Arc::new(std::mem::take(&mut self.keys));
-        let refs = std::mem::take(&mut self.refs);
+        self.close();
+        let runs = std::mem::take(&mut self.runs);
         let mut nodes = std::mem::take(&mut self.nodes);
-        let pieces = (refs.len() / self.sizes.part_records).clamp(1, limits::INDEX_PARTS);
+        let records: usize = runs.iter().map(|run| run.records()).sum();
+        let pieces = (records / self.sizes.part_records).clamp(1, limits::INDEX_PARTS);
+        let held: Vec<&IndexRun> = runs.iter().map(Arc::as_ref).collect();
         let mut parts = Vec::with_capacity(pieces);
+        let mut ends: Vec<usize> = runs.iter().map(|run| run.records()).collect();
         // From the last: what is cut off the end of the nodes is moved once.
-        for (lower, refs) in keys.split(refs, pieces).into_iter().rev() {
-            let from = lower.map_or(0, |lower| nodes.partition_point(|node| node.key() < keys.get(lower)));
+        for lower in index_run::cut(&held, pieces).into_iter().rev().map(Some).chain([None]) {
+            let begin = |run: &IndexRun| lower.map_or(0, |lower| run.below(lower));
+            let of_part = runs.iter().zip(&mut ends).map(|(run, end)| {
+                let from = begin(run);
+                (run.clone(), from..std::mem::replace(end, from))
+            });
+            let of_part = of_part.collect();
+            let from = lower.map_or(0, |lower| nodes.partition_point(|node| node.key() < lower));
             let own = if from == 0 { std::mem::take(&mut nodes) } else { nodes.split_off(from) };
-            parts.push(IndexPart { watermark: self.watermark, keys: keys.clone(), refs, nodes: own });
+            parts.push(IndexPart { watermark: self.watermark, runs: of_part, nodes: own });
         }
         parts.reverse();
         parts
@@ -161,7 +181,7 @@ impl IndexBuild {
     }
 
     /// Folds the batch into the nodes, here and now.
-    pub fn fold_here(&mut self) {
+    fn fold_here(&mut self) {
         let parts = self.take_parts();
         self.put_back(parts.into_iter().map(IndexPart::fold).collect());
     }
@@ -180,28 +200,27 @@ impl IndexBuild {
 }
 
 impl IndexPart {
-    /// Sorts the part's records and folds them into its nodes.
+    /// Folds the part's records into its nodes.
     pub fn fold(self) -> FoldedPart {
-        let Self { watermark, keys, mut refs, nodes: old } = self;
-        keys.sort(&mut refs);
+        let Self { watermark, runs, nodes: old } = self;
         let mut dead = Vec::new();
-        let mut merged = Vec::with_capacity(old.len().max(refs.len()));
+        let records: usize = runs.iter().map(|(_, range)| range.len()).sum();
+        let mut merged = Vec::with_capacity(old.len().max(records));
         let mut old = old.into_iter().peekable();
-        let (mut at, mut called_in) = (0, 0);
-        for of_key in refs.chunk_by(|a, b| keys.get(*a) == keys.get(*b)) {
-            if at >= called_in {
-                called_in = refs.len().min(at + CALLED_IN);
-                keys.call_in(&refs[at..called_in]);
-            }
-            at += of_key.len();
-            let key = keys.get(of_key[0]);
+        let mut records = Merge::of(runs.iter().map(|(run, range)| (run.as_ref(), range.clone())));
+        let mut next = records.next();
+        while let Some((key, mut meta)) = next {
             while let Some(other) = old.next_if(|node| node.key() < key) {
                 merged.push(other);
             }
             let mut node = old.next_if(|node| node.key() == key);
-            for record in of_key {
-                let (key, note) = keys.entry(*record);
-                node = apply(node, key, meta_of(note), watermark, &mut dead);
+            loop {
+                node = apply(node, key, meta, watermark, &mut dead);
+                next = records.next();
+                match next {
+                    Some((same, later)) if same == key => meta = later,
+                    _ => break,
+                }
             }
             merged.extend(node);
         }
@@ -234,82 +253,4 @@ fn apply(
         return None;
     }
     node
-}
-
-/// Most bytes of a note.
-const NOTE_BYTES: usize = 8 + 4 + 1 + 8 + 8 + 8;
-
-/// A note of a key's first version without a lease, which says nothing more.
-const FIRST: u8 = 0;
-const ANY: u8 = 1;
-
-/// What is said beside a key, in its note; how many bytes it has.
-fn note_of(meta: &KeyMeta) -> ([u8; NOTE_BYTES], usize) {
-    let mut note = [0; NOTE_BYTES];
-    note[..8].copy_from_slice(&meta.revision.main.to_le_bytes());
-    note[8..12].copy_from_slice(&meta.revision.sub.to_le_bytes());
-    let is_first = meta.version == 1 && meta.create_revision == meta.revision.main && meta.lease == 0;
-    if is_first {
-        note[12] = FIRST;
-        return (note, 13);
-    }
-    note[12] = ANY;
-    note[13..21].copy_from_slice(&meta.create_revision.to_le_bytes());
-    note[21..29].copy_from_slice(&meta.version.to_le_bytes());
-    note[29..37].copy_from_slice(&meta.lease.to_le_bytes());
-    (note, NOTE_BYTES)
-}
-
-/// What a note says.
-fn meta_of(note: &[u8]) -> KeyMeta {
-    let number = |at: usize| i64::from_le_bytes(*note[at..].first_chunk().expect("a note has all its bytes"));
-    let sub = u32::from_le_bytes(*note[8..].first_chunk().expect("a note has all its bytes"));
-    let revision = Revision::new(number(0), sub);
-    if note[12] == FIRST {
-        return KeyMeta { create_revision: revision.main, revision, version: 1, lease: 0 };
-    }
-    KeyMeta { create_revision: number(13), revision, version: number(21), lease: number(29) }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// One transaction, or one segment, may hold more keys than are gathered.
-    #[test]
-    fn a_batch_is_folded_before_its_keys_are_too_many() {
-        let built = |most_key_bytes: usize| {
-            let mut build = IndexBuild { most_key_bytes, ..IndexBuild::new(3, BatchSizes::default()) };
-            let mut largest = 0;
-            for sub in 0..500_u32 {
-                let main = 2 + i64::from(sub / 300);
-                let key = format!("key{:03}", sub * 7 % 90);
-                let meta = KeyMeta { create_revision: 2, revision: Revision::new(main, sub), version: 1, lease: 0 };
-                build.add(&RecordSlice { meta, last: true, key: key.as_bytes(), value: b"" });
-                largest = largest.max(build.keys.len());
-            }
-            let dead: Vec<Mark> = build.fold();
-            let mut marks: Vec<Revision> = dead.iter().map(|mark| mark.revision).collect();
-            marks.sort_unstable();
-            (largest, marks, build.finish().len())
-        };
-        let (all, dead, keys) = built(MOST_KEY_BYTES);
-        let (bounded, same_dead, same_keys) = built(200);
-        assert!(all > 4_000 && bounded <= 241, "{all} {bounded}");
-        assert_eq!((dead.len(), keys), (410, 90));
-        assert_eq!((same_dead, same_keys), (dead, keys));
-    }
-
-    proptest! {
-        #[test]
-        fn a_note_says_what_was_noted(main: i64, sub: u32, create: i64, version: i64, lease: i64, first: bool) {
-            let revision = Revision::new(main, sub);
-            let any = KeyMeta { create_revision: create, revision, version, lease };
-            let meta = if first { KeyMeta { create_revision: main, version: 1, lease: 0, ..any } } else { any };
-            let (note, len) = note_of(&meta);
-            prop_assert_eq!(meta_of(&note[..len]), meta);
-        }
-    }
 }

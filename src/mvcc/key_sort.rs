@@ -17,9 +17,6 @@ const SMALL_GROUP: usize = 12;
 /// Bytes of a key's length, before the key.
 const LENGTH_BYTES: usize = size_of::<u32>();
 
-/// How many keys of each piece [`KeyHeap::split`] looks at to find where to cut.
-const SAMPLES: usize = 64;
-
 /// Keys one behind the other, each between its length and its note.
 #[derive(Default, Debug)]
 pub struct KeyHeap {
@@ -63,6 +60,11 @@ impl KeyHeap {
         self.bytes.len()
     }
 
+    /// What every key begins with.
+    pub fn shared(&self) -> &[u8] {
+        if self.bytes.is_empty() { &[] } else { &self.get(KeyRef { head: 0, start: 0 })[..self.shared] }
+    }
+
     /// The key.
     pub fn get(&self, key: KeyRef) -> &[u8] {
         self.entry(key).0
@@ -80,36 +82,6 @@ impl KeyHeap {
         let touch = |at: usize| self.bytes.get(at).copied().unwrap_or(0);
         let sum = refs.iter().fold(0, |sum, key| sum ^ touch(key.start as usize) ^ touch(key.start as usize + 63));
         std::hint::black_box(sum);
-    }
-
-    /// Cuts keys into up to `pieces` pieces of about the same size, each in the order they were added: the keys of one are all
-    /// below those of the next, and the same key is in one piece only. With each but the first its lower end.
-    pub fn split(&self, mut refs: Vec<KeyRef>, pieces: usize) -> Vec<(Option<KeyRef>, Vec<KeyRef>)> {
-        if pieces <= 1 {
-            return vec![(None, refs)];
-        }
-        for key in &mut refs {
-            key.head = head_of(self.get(*key), self.shared);
-        }
-        let stride = (refs.len() / (pieces * SAMPLES)).max(1);
-        let mut samples: Vec<KeyRef> = refs.iter().copied().step_by(stride).collect();
-        self.sort(&mut samples);
-        let mut ends: Vec<KeyRef> =
-            (1..pieces).filter_map(|i| samples.get(i * samples.len() / pieces).copied()).collect();
-        for end in &mut ends {
-            end.head = head_of(self.get(*end), self.shared);
-        }
-        ends.dedup_by(|a, b| self.get(*a) == self.get(*b));
-        let room = refs.len() / (ends.len() + 1) * 5 / 4;
-        let lower = std::iter::once(None).chain(ends.iter().copied().map(Some));
-        let mut cut: Vec<(Option<KeyRef>, Vec<KeyRef>)> = lower.map(|end| (end, Vec::with_capacity(room))).collect();
-        for key in refs {
-            let reaches =
-                |end: &&KeyRef| end.head < key.head || end.head == key.head && self.get(**end) <= self.get(key);
-            let at = ends.iter().take_while(reaches).count();
-            cut[at].1.push(key);
-        }
-        cut
     }
 
     /// Sorts keys, equal ones by when they were added.
@@ -191,28 +163,6 @@ mod tests {
             expected.sort();
             heap.call_in(&refs);
             prop_assert_eq!(listed(&heap, &refs), expected);
-        }
-
-        #[test]
-        fn pieces_lie_behind_each_other_and_hold_everything(words in words(), pieces in 1_usize..6) {
-            let (heap, refs) = heap_of(&words);
-            let cut = heap.split(refs, pieces);
-            prop_assert!((1..=pieces).contains(&cut.len()));
-            let mut all = Vec::new();
-            for (at, (lower, refs)) in cut.into_iter().enumerate() {
-                prop_assert_eq!(lower.is_none(), at == 0);
-                let mut listed = listed(&heap, &refs);
-                prop_assert!(listed.is_sorted_by_key(|word| word.1), "as they were added");
-                if let Some(lower) = lower {
-                    prop_assert!(all.iter().all(|(key, _)| *key < heap.get(lower)));
-                    prop_assert!(listed.iter().all(|(key, _)| *key >= heap.get(lower)));
-                }
-                listed.sort();
-                all.extend(listed);
-            }
-            let mut expected: Vec<(&[u8], u32)> = words.iter().map(String::as_bytes).zip(0..).collect();
-            expected.sort();
-            prop_assert_eq!(all, expected);
         }
     }
 }

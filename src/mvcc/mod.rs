@@ -14,6 +14,7 @@ mod history_write;
 mod history_writer;
 mod import;
 mod index_build;
+mod index_run;
 mod key_index;
 mod key_sort;
 mod later;
@@ -38,7 +39,7 @@ mod value_cache;
 mod view;
 mod write;
 
-pub use boot::Loading;
+pub use boot::{Loading, SegmentsRead, SegmentsToRead};
 pub use compaction_digests::DigestJob;
 pub use entry_digest::{HashKv, put_entry};
 pub use file_digest::{FileDigest, FileDigestAt};

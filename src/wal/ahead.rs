@@ -5,7 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use super::covered;
 use super::mark::Mark;
+use crate::base::LogIndex;
 use crate::base::limits::WAL_SEGMENTS_READ_AHEAD;
 use crate::env::Disk;
 use crate::log::segment::{self, WholeSegment};
@@ -14,8 +16,9 @@ use crate::log::segment::{self, WholeSegment};
 pub struct ToReadAhead<D: Disk> {
     disk: D,
     dir: String,
-    oldest: u64,
+    mark: Mark,
     max_len: u64,
+    wanted: LogIndex,
 }
 
 /// Segments that were read.
@@ -25,15 +28,17 @@ pub struct SegmentsAhead {
 }
 
 impl<D: Disk> ToReadAhead<D> {
-    pub(super) fn new(disk: D, dir: String, mark: &Mark, max_len: u64) -> Self {
-        Self { disk, dir, oldest: mark.oldest, max_len }
+    /// Those with anything from entry `wanted` on.
+    pub(super) fn new(disk: D, dir: String, mark: Mark, max_len: u64, wanted: LogIndex) -> Self {
+        Self { disk, dir, mark, max_len, wanted }
     }
 
     /// Reads the newest of them.
     pub fn read(self) -> SegmentsAhead {
         let listed = segment::list(&self.disk, &self.dir).unwrap_or_default();
-        let wanted =
-            listed.into_iter().rev().take_while(|segment| *segment >= self.oldest).take(WAL_SEGMENTS_READ_AHEAD);
+        let covered = covered::look(&self.disk, &self.dir, &self.mark, self.wanted);
+        let oldest = covered.map_or(self.mark.oldest, |covered| covered.start.segment);
+        let wanted = listed.into_iter().rev().take_while(|segment| *segment >= oldest).take(WAL_SEGMENTS_READ_AHEAD);
         let read = |segment| {
             let path = segment::path(&self.dir, segment);
             let whole = segment::read_segment(&self.disk, &path, self.max_len).ok()?;

@@ -7,6 +7,7 @@
 
 mod ahead;
 mod batch;
+mod covered;
 mod entry;
 mod journal;
 mod judging;

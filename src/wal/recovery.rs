@@ -14,6 +14,7 @@ use std::io::{Error, ErrorKind};
 use bytes::BytesMut;
 
 use super::ahead::{SegmentsAhead, ToReadAhead};
+use super::covered::{self, Covered};
 use super::entry::{HardState, LogEntry, TailReport, WalIdentity};
 use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity};
 use super::judging::{Rest, and_why, judge, told};
@@ -81,6 +82,14 @@ struct Reading {
     passed_over: Vec<Corruption>,
 }
 
+/// What was read, and what lies before it.
+struct Needed {
+    reading: Reading,
+    start: Start,
+    /// Segments that were not read, as they are no more than kept.
+    unread: Vec<Closed>,
+}
+
 impl<D: Disk> UnrecoveredWal<D> {
     /// Looks at the log in `dir`, which is made where it is missing.
     pub fn open(disk: D, dir: &str) -> Result<Self, Wrong> {
@@ -118,10 +127,22 @@ impl<D: Disk> UnrecoveredWal<D> {
         self
     }
 
-    /// What reads segments ahead of [`Self::recover`], wherever and beside other work; nothing in a fresh directory.
-    pub fn to_read_ahead(&self) -> Option<ToReadAhead<D>> {
-        let mark = self.mark.as_ref()?;
-        Some(ToReadAhead::new(self.disk.clone(), self.dir.clone(), mark, self.longest_segment()))
+    /// What reads segments ahead of [`Self::recover`] behind `after`, wherever and beside other work; nothing in a fresh
+    /// directory.
+    pub fn to_read_ahead(&self, after: LogIndex) -> Option<ToReadAhead<D>> {
+        let (mark, wanted) = (self.mark?, self.wanted(after));
+        Some(ToReadAhead::new(self.disk.clone(), self.dir.clone(), mark, self.longest_segment(), wanted))
+    }
+
+    /// The first entry that a start behind `after` wants: that at `after` itself is one, for its term.
+    fn wanted(&self, after: LogIndex) -> LogIndex {
+        after.min(after.saturating_sub(self.catch_up) + 1)
+    }
+
+    /// The same log once more, of which nothing was read ahead.
+    pub fn again(&self) -> Self {
+        let (disk, dir, ahead) = (self.disk.clone(), self.dir.clone(), SegmentsAhead::default());
+        Self { disk, dir, ahead, ..*self }
     }
 
     /// With what was read ahead.
@@ -140,14 +161,14 @@ impl<D: Disk> UnrecoveredWal<D> {
     /// log of another is refused.
     pub async fn recover(mut self, identity: WalIdentity, after: LogIndex) -> Result<RecoveredWal<D>, Wrong> {
         let mark = self.mark_of(identity).await?;
-        let (start, reading) = self.read_what_is_needed(identity, &mark, after)?;
-        let is_behind_damage = start != Start::of(&mark);
+        let Needed { reading, start, unread } = self.read_what_is_needed(identity, &mark, after)?;
+        let is_behind_damage = unread.is_empty() && start != Start::of(&mark);
         let Reading { replay, rests, mut unreadable, passed_over, .. } = reading;
         replay.check_complete()?;
         // Before anything is removed because of what it says.
         let (mut mark, slots) = MarkFile::open(&self.disk, &self.dir).await?;
         unreadable.extend(slots);
-        if start.segment > mark.mark().oldest {
+        if is_behind_damage && start.segment > mark.mark().oldest {
             let Start { segment: oldest, batch: oldest_batch, .. } = start;
             mark.set_in_turn(Mark { durable: replay.vouched, oldest, oldest_batch, ..mark.mark() }).await?;
         }
@@ -162,7 +183,9 @@ impl<D: Disk> UnrecoveredWal<D> {
             hard_state,
         };
         let ready = self.mend(identity, &replay, &rests).await?;
-        let abouts: Vec<(Closed, u64)> = replay.segments.iter().map(|seen| (seen.about, seen.end)).collect();
+        let read = replay.segments.iter().map(|seen| (seen.about, seen.end));
+        // Where these end nobody asks: they take no more batches.
+        let abouts: Vec<(Closed, u64)> = unread.into_iter().map(|closed| (closed, 0)).chain(read).collect();
         let term_at = replay.term_at;
         // A log that ends before the checkpoint goes on behind it: there is a gap between.
         let covers = position.last_index >= after;
@@ -217,13 +240,14 @@ impl<D: Disk> UnrecoveredWal<D> {
         self.segment_bytes.max(WAL_SEGMENT_BYTES + MAX_RECORD_BYTES as u64 + 2 * SECTOR_BYTES as u64)
     }
 
-    /// Reads the log, from its beginning or, where that is damaged, from behind the damage if nothing up to there is needed.
-    fn read_what_is_needed(
-        &mut self,
-        identity: WalIdentity,
-        mark: &Mark,
-        after: LogIndex,
-    ) -> Result<(Start, Reading), Wrong> {
+    /// Reads the log: what the checkpoint does not cover, where that leaves no doubt; else from its beginning or, where that is
+    /// damaged, from behind the damage if nothing up to there is needed.
+    fn read_what_is_needed(&mut self, identity: WalIdentity, mark: &Mark, after: LogIndex) -> Result<Needed, Wrong> {
+        if let Some(Covered { start, closed }) = covered::look(&self.disk, &self.dir, mark, self.wanted(after))
+            && let Some(reading) = self.read_without_doubt(identity, mark, (start, after))
+        {
+            return Ok(Needed { reading, start, unread: closed });
+        }
         let mut start = Start::of(mark);
         let (mut first, mut passed_over, mut vouched) = (None, Vec::new(), mark.durable);
         for _ in 0..=WAL_MAX_PASSED_OVER {
@@ -237,7 +261,7 @@ impl<D: Disk> UnrecoveredWal<D> {
                     return Err(and_why(first, doubt));
                 }
                 reading.passed_over.splice(0..0, passed_over);
-                return Ok((start, reading));
+                return Ok(Needed { reading, start, unread: Vec::new() });
             };
             let resumes = reading.rests.iter().find_map(|rest| rest.resumes);
             passed_over.push(told(&wrong));
@@ -246,6 +270,22 @@ impl<D: Disk> UnrecoveredWal<D> {
             (start, vouched) = (next, reading.replay.vouched);
         }
         Err(first.expect("the loop ends by a judgement that refuses"))
+    }
+
+    /// Reads from `start` on, before which nothing is needed; nothing where anything is wrong there, or does not say that
+    /// what is before it was durable, or which entry the checkpoint ends with.
+    fn read_without_doubt(
+        &mut self,
+        identity: WalIdentity,
+        mark: &Mark,
+        (start, after): (Start, LogIndex),
+    ) -> Option<Reading> {
+        let mut reading = self.read(identity, start, (after, mark.durable)).ok()?;
+        let replay = &reading.replay;
+        judge(&self.dir, self.segment_bytes, mark, (replay, &reading.rests), &mut reading.fault).ok()?;
+        let ends_before = replay.last_index.is_none_or(|last| last < after);
+        let is_sure = replay.doubts_start().is_none() && (ends_before || replay.names_end());
+        is_sure.then_some(reading)
     }
 
     /// Reads the batches from `start` on, and searches what lies behind the last one.

@@ -3,6 +3,7 @@
 mod crash;
 mod damage;
 mod passing;
+mod unread;
 
 use bytes::Bytes;
 

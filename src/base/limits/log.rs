@@ -25,6 +25,9 @@ pub const WAL_ROOM_RETRY_MS: u64 = 200;
 /// them is held in memory while the index is built.
 pub const WAL_SEGMENTS_READ_AHEAD: usize = 2;
 
+/// Bytes that a start reads of a segment to learn what it begins with: its header and, as a rule, its first batch.
+pub const WAL_LOOK_BYTES: usize = 32 * 1024;
+
 /// Damaged places of the log, none of it needed, behind which a start goes on. Each is another reading of the log, and a disk
 /// with more of them is dying.
 pub const WAL_MAX_PASSED_OVER: usize = 16;

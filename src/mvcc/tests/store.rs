@@ -275,7 +275,11 @@ impl Bench {
     }
 
     fn sizes(&self) -> BatchSizes {
-        BatchSizes { batch_records: self.batch, part_records: self.batch.div_ceil(2) }
+        BatchSizes {
+            batch_records: self.batch,
+            part_records: self.batch.div_ceil(2),
+            read_bytes: (600 * self.batch as u64, 100 * self.batch as u64),
+        }
     }
 
     /// As when the newest checkpoint is found damaged.

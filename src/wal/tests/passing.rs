@@ -69,7 +69,8 @@ fn a_damaged_sector_is_passed_over_where_nothing_of_it_is_needed() {
     let (disk, entries, vote) = log();
     let names = segments(&disk);
     assert!(names.len() >= 5, "{names:?}");
-    let (mut passed, mut refused) = (0, 0);
+    // What is in a segment that the checkpoint covers is not met at all (`unread.rs`).
+    let (mut passed, mut told, mut refused) = (0, 0, 0);
     for (at, name) in names.iter().enumerate() {
         for sector in 0..SEGMENT / 512 {
             let left = damaged(&disk, name, sector);
@@ -85,12 +86,13 @@ fn a_damaged_sector_is_passed_over_where_nothing_of_it_is_needed() {
                 // entry says that the log behind it is its own.
                 let may_refuse = sector > 0 && (entry == after && after < 30 || entry > 30);
                 assert!(goes_on || is_needed || may_refuse, "{what}: nothing of it was needed");
-                passed += u32::from(goes_on && !whole);
+                passed += u32::from(goes_on);
+                told += u32::from(goes_on && !whole);
                 refused += u32::from(!goes_on);
             }
         }
     }
-    assert!(passed > 150 && refused > 150, "passed {passed}, refused {refused}");
+    assert!(passed > 150 && told > 60 && refused > 150, "passed {passed}, told {told}, refused {refused}");
 }
 
 /// As above with two places, a missing file, and a file cut short.
@@ -200,7 +202,7 @@ fn reading_ahead_changes_nothing() {
             };
             let plain = run_ready(open().recover(ME, after));
             let wal = open();
-            let ahead = wal.to_read_ahead().expect("a log").read();
+            let ahead = wal.to_read_ahead(after).expect("a log").read();
             match (run_ready(wal.with_ahead(ahead).recover(ME, after)), plain) {
                 (Ok(ahead), Ok(plain)) => {
                     assert_eq!((ahead.entries, ahead.hard_state), (plain.entries, plain.hard_state), "{at}");
