@@ -16,9 +16,11 @@ use quorate::base::Dice;
 use crate::env::forked;
 use crate::plan::{
     Bank, DiskMood, Divergence, Errand, Falsified, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned,
-    Setting, Step, Teller, Watching,
+    Setting, Slicing, Step, Teller, Watching,
 };
-use crate::troubles::{LOST_DISKS, Scene, copies, figure_eight, lost_disks, millis, one_in, put_backs, timeline};
+use crate::troubles::{
+    LOST_DISKS, Scene, copies, figure_eight, in_the_middle, lost_disks, millis, one_in, put_backs, timeline,
+};
 
 const KINDS: [(Kind, u64); 13] = [
     (Kind::Put, 24),
@@ -94,6 +96,10 @@ impl Plan {
         let divergence = drawn(seed, "divergence", 0, divergence()).filter(|_| can_differ);
         if can_differ && divergence.is_none() && joiners == 0 && drawn(seed, "copies", 0, one_in(6)) {
             timeline.extend(drawn(seed, "copies", 1, copies(scene)));
+        }
+        setting.slicing = slicing_of(seed, loses);
+        if setting.slicing.is_fine() && harm == Harm::Nothing && !forgets && !loses {
+            timeline.extend(drawn(seed, "in the middle", 0, in_the_middle(scene)));
         }
         timeline.sort_by_key(|timed| timed.at);
         setting.lane = lane;
@@ -260,8 +266,25 @@ fn setting() -> impl Strategy<Value = Setting> {
             wire: Duration::from_micros(wire),
             links,
             lane: None,
+            slicing: Slicing::default(),
         }
     })
+}
+
+/// Whoever asks others before it starts is answered at once.
+fn slicing_of(seed: u64, asks: bool) -> Slicing {
+    let slicing = drawn(seed, "slicing", 0, slicing());
+    if asks { Slicing { micros: 0, ..slicing } } else { slicing }
+}
+
+/// In every other run members carry out in slices what changes a few keys.
+fn slicing() -> impl Strategy<Value = Slicing> {
+    let (few, micros) = (select(&[1, 1, 2, 3, 8][..]), select(&[0, 200, 5_000, 30_000][..]));
+    (one_in(2), few, micros).prop_map(
+        |(is_fine, changes_per_turn, micros)| {
+            if is_fine { Slicing { changes_per_turn, micros } } else { Slicing::default() }
+        },
+    )
 }
 
 /// Which operations there are, and how often each: a third is left out, but never all that write.

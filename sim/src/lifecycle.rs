@@ -148,7 +148,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     let Birth { life, env, disk, node, over } = member.begin();
     let seed = dice.next_u64();
     let (seen, world_of) = (disk.clone(), world.clone());
-    let witness = Arc::new(Witness { world: world_of, member: member.number, disk, cpu: env.cpu().clone() });
+    let witness = Arc::new(Witness::new(world_of, member.number, disk, env.cpu().clone()));
     let mut config = driver_config(&world.plan, (member.number, member.joins(), &member.ports()), seed, witness);
     let asks = member.asks();
     if asks.is_some_and(|asks| asks.existing) {
@@ -157,8 +157,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     let named = asks.filter(|asks| asks.lost).map_or_else(Vec::new, |_| config.founding_members.clone());
     let witnesses = wiping::witnesses(world, member.number, &named);
     let missed = growth::missing(&seen).unwrap_or_default();
-    world.ledger().new_life(member.number);
-    world.raft().new_life(member.number);
+    world.new_life(member.number);
     let starting = node.spawn(start(env, config, world.lane(), asks));
     let started = match select(pin!(madsim::time::timeout(PATIENCE, starting)), over).await {
         Either::Left((started, over)) => (started, over),

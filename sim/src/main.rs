@@ -64,6 +64,8 @@ mod run;
 #[cfg(madsim)]
 mod setting;
 #[cfg(madsim)]
+mod slices;
+#[cfg(madsim)]
 mod told;
 #[cfg(madsim)]
 mod traffic;

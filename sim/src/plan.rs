@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::env::{Aim, Damage, DamageBudget, FileClass, Loss};
-pub use crate::setting::{DiskMood, LaneSetting, Links, MemberSetting, Setting};
+pub use crate::setting::{DiskMood, LaneSetting, Links, MemberSetting, Setting, Slicing};
 
 /// What a client may do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -119,6 +119,8 @@ pub enum Moment {
     AppliesOld,
     /// It installs a snapshot.
     Installs,
+    /// It is in the middle of a command that it carries out in slices.
+    CarriesOut,
 }
 
 /// What cannot reach what. Members are counted around.

@@ -19,7 +19,7 @@ pub fn is_gentle(plan: &Plan) -> bool {
 /// The same of links and processors alone.
 pub fn is_prompt(plan: &Plan) -> bool {
     let links = &plan.setting.links;
-    let prompt = plan.members.iter().all(|member| member.cpu_percent <= 100);
+    let prompt = plan.members.iter().all(|member| member.cpu_percent <= 100) && plan.setting.slicing.micros <= 200;
     let slow = if links.slow_one_in == 0 { links.micros.1 } else { 100 * links.micros.1 };
     let steady = links.cut_one_in == 0 && (links.loss_one_in == 0 || links.loss_one_in >= 200);
     prompt && steady && slow <= 200_000 && (links.bytes_per_second == 0 || links.bytes_per_second >= 1_000_000)

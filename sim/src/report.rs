@@ -24,9 +24,10 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 73] = [
+const WANTED: [&str; 81] = [
     "a bank opened",
     "a client asked again",
+    "a command was carried out in slices",
     "a disk was lost",
     "a look was refused for want of a right",
     "a learner was not ready",
@@ -73,6 +74,13 @@ const WANTED: [&str; 73] = [
     "honesty: a copy of the log held the entry",
     "honesty: a copy of the log held the vote",
     "honesty: a copy of the platter held its promise",
+    "in slices: a compaction was asked for",
+    "in slices: a lease was renewed",
+    "in slices: a life ended",
+    "in slices: a serializable read was served",
+    "in slices: another leads",
+    "in slices: somebody began to watch",
+    "in slices: the keys of a lease were asked for",
     "leases expired",
     "life ended during boot",
     "life ended in the middle of a disk operation",

@@ -146,4 +146,29 @@ pub struct Setting {
     pub links: Links,
     /// What carries messages in place of the transport, if anything.
     pub lane: Option<LaneSetting>,
+    /// What is carried out in slices.
+    #[serde(default)]
+    pub slicing: Slicing,
+}
+
+/// What members carry out in slices, and how long that takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Slicing {
+    /// Keys that one turn of a member changes at most.
+    pub changes_per_turn: usize,
+    /// How long a slice takes, in microseconds.
+    pub micros: u64,
+}
+
+impl Default for Slicing {
+    fn default() -> Self {
+        Self { changes_per_turn: quorate::base::limits::APPLY_CHANGES_PER_TURN, micros: 0 }
+    }
+}
+
+impl Slicing {
+    /// Whether the few keys of a simulated cluster are more than a turn may change.
+    pub fn is_fine(&self) -> bool {
+        self.changes_per_turn < quorate::base::limits::APPLY_CHANGES_PER_TURN
+    }
 }

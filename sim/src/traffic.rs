@@ -76,6 +76,13 @@ fn text_of(refusal: &Refusal) -> String {
     refusal.text().to_string()
 }
 
+/// Takes note where what is asked meets a command that is carried out in slices.
+fn look_for_slices(world: &World, member: usize, asked: &Request) {
+    if matches!(asked, Request::Compact { .. }) {
+        world.meets(member, "in slices: a compaction was asked for");
+    }
+}
+
 fn nanos(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
@@ -255,6 +262,7 @@ impl Client {
                 Ok(asker) => asker,
                 Err(refusal) => return (None, Err(refusal)),
             };
+            look_for_slices(&world, member, &asked);
             let id = door.fresh_request_id();
             let attempt = Attempt { client, asker: asker.clone(), request: asked, ending: Ending::Open };
             world.judge(world.ledger().attempts_mut().begin(id, attempt));
@@ -374,8 +382,12 @@ impl Client {
         let who = shown.user().map(str::to_string);
         let asked = self.world.ask((self.number, member), patience, &mut self.dice, move |door| async move {
             let stood = world.ledger().place_of(door.status().applied);
+            let middle = world.slices.at(member);
             let may = |auth: &Auth, asker: Option<&Asker>| auth.check(asker, &query.range, Access::Read);
             let view = shown.view(&door, (linearizable, held * ASKED_LATER), may).await?;
+            if !linearizable && middle.is_some() && world.slices.at(member) == middle {
+                world.marks.hit("in slices: a serializable read was served");
+            }
             if !held.is_zero() {
                 true_sleep(held).await;
             }

@@ -184,8 +184,20 @@ fn damage() -> impl Strategy<Value = Damage> {
 fn ambush(all: &Troubles) -> impl Strategy<Value = Action> + use<> {
     let moments =
         [Moment::Appends, Moment::Elected, Moment::HandsOver, Moment::Votes, Moment::AppliesOld, Moment::Installs];
+    lurking(&moments, &all.losses, all.size)
+}
+
+/// Troubles that befall who is in the middle of a command that he carries out in slices; in every other run none.
+pub fn in_the_middle(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
+    let losses = [PowerLoss::DropAll, PowerLoss::KeepAll, PowerLoss::Torn, PowerLoss::Garbage];
+    let one = (millis(0, scene.length), lurking(&[Moment::CarriesOut], &losses, scene.size));
+    (one_in(2), vec(one.prop_map(|(at, action)| Timed { at, action }), 1..5))
+        .prop_map(|(some, timeline)| if some { timeline } else { Vec::new() })
+}
+
+fn lurking(moments: &[Moment], losses: &[PowerLoss], size: usize) -> impl Strategy<Value = Action> + use<> {
     let when = (select(moments.to_vec()), select(&[1, 1, 1, 5, 30][..]), select(&[0, 0, 200, 1_500, 20_000][..]));
-    let losses = select(all.losses.clone());
+    let losses = select(losses.to_vec());
     let down = select(&[0, 1, 50, 2_000][..]).prop_map(Duration::from_millis);
     let how = (0..2_u32, losses).prop_map(|(n, loss)| if n == 0 { End::Kill } else { End::Power(loss) });
     let end = (how, down).prop_map(|(how, down)| Action::End { who: Who::Caught, how, down });
@@ -196,7 +208,7 @@ fn ambush(all: &Troubles) -> impl Strategy<Value = Action> + use<> {
     let pause = millis(50, 4_000).prop_map(|time| Action::Pause { who: Who::Caught, time });
     let stall = millis(50, 4_000).prop_map(|time| Action::Stall { who: Who::Caught, time });
     let mut troubles = vec![(3, end.boxed()), (1, pause.boxed()), (1, stall.boxed())];
-    if all.size > 1 {
+    if size > 1 {
         troubles.push((3, cut.boxed()));
     }
     (when, proptest::strategy::Union::new_weighted(troubles)).prop_map(|((moment, nth, micros), then)| Action::Ambush {

@@ -227,6 +227,7 @@ impl StreamClient {
     }
 
     fn create(&mut self, stream: &WatchStream<SimEnv>, nth: u64) {
+        self.world.meets(self.member, "in slices: somebody began to watch");
         let (compacted, seen) = {
             let ledger = self.world.ledger();
             (ledger.model().compacted(), ledger.model().revision())

@@ -1,15 +1,15 @@
 //! The ear of the judges: what a member tells in the moment it does something.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use quorate::base::limits;
+use quorate::base::{Event, limits};
 use quorate::consensus::{MessageKind, PeerMessage, Standing};
 use quorate::machine::{Applied, Command};
 use quorate::node::{Held, Observer, TurnWork};
 use quorate::wal::{Batch, LogEntry};
 
 use crate::chronicle::Happening;
-use crate::env::{SimCpu, SimDisk};
+use crate::env::{SimCpu, SimDisk, charge_turn};
 use crate::oracles::disk::Promised;
 use crate::oracles::{bounds, require};
 use crate::plan::Moment;
@@ -18,32 +18,72 @@ use crate::world::World;
 /// What a member tells in the moment it does something.
 pub struct Witness {
     /// Whom it is told to.
-    pub world: Arc<World>,
+    world: Arc<World>,
     /// Who tells.
-    pub member: usize,
+    member: usize,
     /// The disk of the life that tells: a life that has ended tells nothing more.
-    pub disk: SimDisk,
+    disk: SimDisk,
     /// The processor that what it does costs.
-    pub cpu: SimCpu,
+    cpu: SimCpu,
+    /// What the entry under way has changed so far, where it is carried out in slices.
+    slices: Mutex<((u64, u64), Vec<Event>)>,
 }
 
 /// What an entry costs beside the bytes it brings.
 const ENTRY: u64 = 1;
 
 impl Witness {
+    /// Of a member's life on this disk and processor.
+    pub fn new(world: Arc<World>, member: usize, disk: SimDisk, cpu: SimCpu) -> Self {
+        Self { world, member, disk, cpu, slices: Mutex::default() }
+    }
+
     /// Whether the life that tells goes on, and is held against what was before.
     fn is_heard(&self) -> bool {
         self.disk.is_alive() && !self.world.is_rewound()
     }
+
+    /// With all that was changed, in place of what watchers are told, where it was carried out in slices.
+    fn whole(&self, entry: (u64, u64), applied: &Applied) -> Option<Applied> {
+        let (of, events) = std::mem::take(&mut *self.slices.lock().expect("one thread"));
+        if of != entry {
+            return None;
+        }
+        let mut all = events.iter();
+        let is_part = applied.events.iter().all(|told| all.any(|event| event == told));
+        self.world.judge(require(is_part, "what watchers are told of a command is what it did", || {
+            format!("entry {entry:?}: {:?} of {events:?}", applied.events)
+        }));
+        self.world.marks.hit("a command was carried out in slices");
+        Some(Applied { events, ..applied.clone() })
+    }
 }
 
 impl Observer for Witness {
+    fn carried_out(&self, entry: (u64, u64), before: usize, events: &[Event]) {
+        if self.is_heard() {
+            let time = self.world.slices.does(self.member, entry);
+            if !self.world.is_calm() {
+                charge_turn(time);
+            }
+            self.world.ambushes.does(self.member, Moment::CarriesOut);
+        }
+        let mut slices = self.slices.lock().expect("one thread");
+        if before == 0 {
+            *slices = (entry, Vec::new());
+        }
+        slices.1.extend_from_slice(events);
+    }
+
     fn applied(&self, entry: (u64, u64), request: Option<u64>, command: Option<&Command>, applied: &Applied) {
         if !self.is_heard() {
             return;
         }
         self.cpu.charge_work(ENTRY, 0);
+        self.world.slices.done(self.member, entry.0);
         self.world.ambushes.applies(self.member, entry.1);
+        let whole = self.whole(entry, applied);
+        let applied = whole.as_ref().unwrap_or(applied);
         let mut ledger = self.world.ledger();
         let verdict = ledger.applied(self.member, entry, request, command, applied);
         let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest.unwrap_or_default());
@@ -55,15 +95,15 @@ impl Observer for Witness {
         self.world.judge(verdict);
     }
 
-    /// What a turn did beside its last entry, and beside one record and one revision, is bounded.
+    /// What a turn did is bounded, the bytes of its last entry, one record and one revision apart.
     fn worked(&self, work: &TurnWork) {
         if !self.is_heard() {
             return;
         }
-        let (bytes, changes) = (work.entry_bytes - work.last_bytes, work.changes - work.last_changes);
         let applied = work.entries <= limits::APPLY_ENTRIES_PER_TURN
-            && bytes < limits::APPLY_BYTES_PER_TURN
-            && changes < limits::APPLY_CHANGES_PER_TURN;
+            && work.entry_bytes - work.last_bytes < limits::APPLY_BYTES_PER_TURN
+            && work.changes <= self.world.plan.setting.slicing.changes_per_turn
+            && !(work.ends && work.pauses);
         let read = work.compaction_bytes < limits::COMPACTION_SLICE_BYTES + limits::MAX_REQUEST_BYTES;
         self.world.judge(require(applied && read, "a turn of the node is bounded", || format!("{work:?}")));
     }
@@ -86,6 +126,9 @@ impl Observer for Witness {
         if self.is_heard() {
             self.world.chronicle.member(self.member, || Happening::Stands(*standing));
             self.world.ambushes.stands(self.member, standing);
+            if self.world.slices.stands(self.member, standing) {
+                self.world.marks.hit("in slices: another leads");
+            }
             let applied = self.world.ledger().last();
             let verdict = self.world.raft().stands(self.member, standing, applied);
             self.world.judge(verdict);
@@ -113,6 +156,9 @@ impl Observer for Witness {
         if self.is_heard() {
             self.world.ambushes.does(self.member, Moment::Installs);
             self.world.marks.hit("a snapshot was installed");
+            if self.world.slices.gone(self.member) {
+                self.world.marks.hit("in slices: a snapshot was installed");
+            }
             self.world.trace.note("installed", &fxhash::hash64(&(self.member, at)).to_le_bytes());
             let verdict = self.world.ledger().installed(self.member, at);
             self.world.judge(verdict);
@@ -137,6 +183,7 @@ impl Observer for Witness {
         }
         self.cpu.charge_work(0, message.payload_bytes() as u64);
         match message.kind() {
+            MessageKind::Snapshot => self.world.meets(self.member, "in slices: a snapshot was sent"),
             MessageKind::Append => self.world.ambushes.does(self.member, Moment::Appends),
             MessageKind::TimeoutNow => self.world.ambushes.does(self.member, Moment::HandsOver),
             MessageKind::VoteResponse if !message.rejects() => self.world.ambushes.does(self.member, Moment::Votes),

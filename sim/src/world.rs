@@ -27,6 +27,7 @@ use crate::oracles::ledger::{Entry, Ledger};
 use crate::oracles::quiet::QuietJudge;
 use crate::oracles::raft::RaftJudge;
 use crate::plan::{Harm, Plan, Who};
+use crate::slices::Slices;
 use crate::wires::{Host, Way, Wires};
 
 /// How long the most patient client waits for an answer: longer than a member may take to give one.
@@ -59,6 +60,8 @@ pub struct World {
     pub net: SimNet,
     /// What waits for members to do something.
     pub ambushes: Ambushes,
+    /// What members carry out in slices.
+    pub slices: Slices,
     lane: OnceLock<Lane>,
     /// The trace hash.
     pub trace: Trace,
@@ -113,6 +116,7 @@ impl World {
             net,
             wires: Wires::default(),
             ambushes: Ambushes::new(plan.members.len()),
+            slices: Slices::new(plan.members.len(), Duration::from_micros(plan.setting.slicing.micros)),
             lane: OnceLock::new(),
             trace,
             marks,
@@ -233,6 +237,22 @@ impl World {
         let setting = self.plan.setting.lane.as_ref()?;
         let of_run = || Lane::new(&self.net, setting.mood(), self.plan.seed, self.trace.clone(), self.marks.clone());
         Some(self.lane.get_or_init(of_run).clone())
+    }
+
+    /// A member lives anew: who watches what members do begins anew with it.
+    pub fn new_life(&self, member: usize) {
+        self.ledger().new_life(member);
+        self.raft().new_life(member);
+        if self.slices.gone(member) {
+            self.marks.hit("in slices: a life ended");
+        }
+    }
+
+    /// This happens to a member, which may be in the middle of a command that it carries out in slices.
+    pub fn meets(&self, member: usize, what: &'static str) {
+        if self.slices.at(member).is_some() {
+            self.marks.hit(what);
+        }
     }
 
     /// Whether all troubles are over.

@@ -83,7 +83,9 @@ where
         Rpc::Compact => ask!(compact),
         Rpc::LeaseGrant => ask!(lease_grant),
         Rpc::LeaseRevoke => ask!(lease_revoke),
-        Rpc::LeaseTimeToLive => ask!(lease_time_to_live),
+        Rpc::LeaseTimeToLive => {
+            call.unary(request, |session, q| async move { session.lease_time_to_live(q).await }).await
+        }
         Rpc::LeaseLeases => ask!(lease_leases),
         Rpc::MemberAdd => ask!(member_add),
         Rpc::MemberUpdate => ask!(member_update),

@@ -36,4 +36,4 @@ pub use seldom::Seldom;
 pub use services::watch_frames::RawWatchResponse;
 pub use traces::{Collector, Tracing};
 pub use transport::body::Asked;
-pub use transport::receive_room::{ReceiveRoom, ReceiveRooms, TakenIn};
+pub use transport::receive_room::{Held, ReceiveRoom, ReceiveRooms, TakenIn};

@@ -63,6 +63,14 @@ impl KeyRange {
         }
     }
 
+    /// What of the range lies behind `key`, which is in it.
+    pub fn behind(&self, key: &[u8]) -> Self {
+        match &self.end {
+            RangeEnd::Single => Self { start: self.start.clone(), end: RangeEnd::Before(self.start.clone()) },
+            end => Self { start: [key, &[0]].concat().into(), end: end.clone() },
+        }
+    }
+
     /// Whether no key can lie in the range.
     pub fn is_empty(&self) -> bool {
         matches!(&self.end, RangeEnd::Before(end) if end[..] <= self.start[..])
@@ -94,6 +102,14 @@ mod tests {
         assert!(range(b"c", b"a").is_empty());
         assert!(range(b"c", b"c").is_empty());
         assert!(!range(b"c", b"c").contains(b"c"));
+    }
+
+    #[test]
+    fn nothing_lies_between_a_key_and_what_is_behind_it() {
+        let all = range(b"a", b"c");
+        assert!(!all.behind(b"ab").contains(b"ab") && all.behind(b"ab").contains(b"ab\0"));
+        assert!(!all.behind(b"ab").contains(b"c") && range(b"a", b"\0").behind(b"ab").contains(b"zz"));
+        assert!(range(b"a", b"").behind(b"a").is_empty());
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub const JSON_STREAM_MESSAGE_BYTES: usize = 64 * 1024;
 /// Longest message of a WebSocket, and longest request in several: as on a stream of requests.
 pub const WEBSOCKET_MESSAGE_BYTES: usize = JSON_STREAM_MESSAGE_BYTES;
 
+/// Set aside for a message of a WebSocket that is not whole: what has come of it, and the frame that is coming.
+pub const WEBSOCKET_OPEN_BYTES: usize = 2 * WEBSOCKET_MESSAGE_BYTES;
+
 /// Read from a WebSocket at once: requests are short.
 pub const WEBSOCKET_READ_BYTES: usize = 4 * 1024;
 
@@ -208,9 +211,13 @@ pub const DEFAULT_VALUE_CACHE_BYTES: usize = 128 * 1024 * 1024;
 /// Bytes of keys and values read for compaction before other work gets its turn: large values count, too.
 pub const COMPACTION_SLICE_BYTES: usize = 1024 * 1024;
 
-/// Keys changed by entries that are applied in one go: an entry that deletes many is not joined by others. About five
-/// milliseconds.
+/// Keys changed by entries that are applied in one go: one that changes more is carried out in slices over several turns. About
+/// five milliseconds. The simulator's members have fewer.
 pub const APPLY_CHANGES_PER_TURN: usize = 5_000;
+
+/// Values of before that a command may read from the disk for watchers though it is not carried out in slices: what it takes to be
+/// ready for that, a copy of each part of the index that it changes, costs more than to be late by a few reads.
+pub const PREVIOUS_VALUES_AT_ONCE: usize = 16;
 
 /// Index entries compacted before other work gets its turn: some five microseconds each on a busy machine, so
 /// that a slice takes about half a millisecond there. A put waits for two or three turns: of 400 they cost its 99th percentile
@@ -313,6 +320,17 @@ pub const SELDOM_MS: u64 = 10_000;
 /// Time between two warnings that the disk is full: who looks at the last minutes of the log sees it.
 pub const FULL_TOLD_AGAIN_MS: u64 = 60_000;
 
+/// What is committed waits so long to be applied before the log tells it: for less it waits under any load.
+pub const HELD_BACK_TOLD_MS: u64 = 1_000;
+
+/// Keys in a part of the list of a lease's keys. Who is handed the list shares its parts: the next change copies one, and 2,000 pointers
+/// for a million keys.
+pub const LEASE_KEYS_PER_CHUNK: usize = 512;
+
+/// Times a member asks anew for a lease's time and keys, which it hears of in two places, because the lease was another one
+/// meanwhile. Each time it takes somebody who ends and grants it just then.
+pub const LEASE_JOINS: usize = 5;
+
 /// Log lines waiting for an output that takes none, in bytes; beyond it lines are dropped and counted.
 pub const LOG_QUEUE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -325,6 +343,9 @@ pub const RESET_STREAMS: usize = 1_024;
 
 /// Headers of one request, in bytes: gRPC's own recommendation is 8 KiB, tokens may be larger.
 pub const MAX_HEADER_BYTES: u32 = 64 * 1024;
+
+/// Headers of one request of HTTP/1.1: proxies add theirs. They hold 96 bytes each while they are read.
+pub const MAX_HEADERS: usize = 1_000;
 
 /// HTTP/2 window of one stream: what a request may have sent that was not taken yet. Most requests fit in one go, larger
 /// ones go on as they are taken; and those that wait for room together leave some of the connection's window to the rest.

@@ -23,6 +23,7 @@ use crate::wire::services::auth_client::AuthClient;
 use super::error::{Error, lost, never_sent, reason};
 use super::options::{Credentials, Options, channel};
 use super::rotation::Rotation;
+use super::tls::LastWord;
 
 /// Attempts of one request that has no timeout, as in etcd's client.
 const MAX_ATTEMPTS: usize = 100;
@@ -84,6 +85,8 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     channels: Vec<(String, Channel)>,
+    /// What each server said that would not have a connection, by its place.
+    last_words: Vec<LastWord>,
     /// Whose turn it is among `channels`.
     rotation: Rotation,
     options: Options,
@@ -102,9 +105,11 @@ impl Client {
         if endpoints.is_empty() {
             return Err(Error::NoEndpoints);
         }
-        let mut channels = Vec::with_capacity(endpoints.len());
+        let (mut channels, mut last_words) = (Vec::with_capacity(endpoints.len()), Vec::new());
         for endpoint in endpoints {
-            channels.push((endpoint.clone(), channel(endpoint, &options)?));
+            let (channel, last_word) = channel(endpoint, &options)?;
+            channels.push((endpoint.clone(), channel));
+            last_words.push(last_word);
         }
         let timeout = options.timeout;
         let client = Client {
@@ -112,6 +117,7 @@ impl Client {
                 rotation: Rotation::new(channels.len()),
                 away: Mutex::new(vec![None; channels.len()]),
                 channels,
+                last_words,
                 options,
                 token: Mutex::new(None),
             }),
@@ -349,13 +355,19 @@ impl Drop for Visit<'_> {
         let why = match (self.answered, self.why.is_empty()) {
             (true, _) => None,
             (false, true) => Some("no answer".to_owned()),
-            (false, false) => Some(std::mem::take(&mut self.why)),
+            (false, false) => {
+                let said = self.shared.last_words[self.place].told();
+                Some(said.unwrap_or_else(|| std::mem::take(&mut self.why)))
+            }
         };
         match why.is_none() {
             true => self.shared.rotation.is_here(self.place),
             false => self.shared.rotation.is_away(self.place, Instant::now()),
         }
         let mut away = self.shared.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if why.is_none() && away[self.place].is_some() {
+            self.shared.last_words[self.place].forget();
+        }
         // A request that ran out of time while it waited to ask again knows less than the last answer did.
         if why.as_deref() != Some("no answer") || away[self.place].is_none() {
             away[self.place] = why;

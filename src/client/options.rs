@@ -7,7 +7,7 @@ use std::time::Duration;
 use tonic::transport::{Channel, Endpoint};
 
 use super::error::Error;
-use super::tls::{Dial, Target};
+use super::tls::{Dial, LastWord, Target};
 use crate::tls::{CertificateFiles, Connector, Trust};
 
 /// Largest request sent where the caller gives none, as in etcd's client: 2 MiB.
@@ -70,14 +70,14 @@ impl Default for Options {
 /// the connection; a shorter wish is stretched to it, as gRPC for Go does.
 const MIN_KEEPALIVE_TIME: Duration = Duration::from_secs(10);
 
-/// A channel to one endpoint that connects when first used. Must be called inside a tokio runtime.
+/// A channel to one endpoint that connects when first used, and what its server says if it will not have it. Must be called inside a tokio runtime.
 ///
 /// An endpoint is `host:port`, `http://host:port`, `https://host:port`, `unix:path` or `unixs:path`. `https` and `unixs`
 /// are encrypted always, `http` and `unix` never, and without a scheme it is where [`Options::tls`] is given.
 ///
 /// # Errors
 /// Anything unreadable is [`Error::BadEndpoint`], a file that cannot be used [`Error::BadCertificate`].
-pub fn channel(endpoint: &str, options: &Options) -> Result<Channel, Error> {
+pub fn channel(endpoint: &str, options: &Options) -> Result<(Channel, LastWord), Error> {
     let address = Address::read(endpoint, options.tls.is_some())?;
     let channel = address.endpoint()?;
     let channel = channel
@@ -86,11 +86,13 @@ pub fn channel(endpoint: &str, options: &Options) -> Result<Channel, Error> {
         .http2_keep_alive_interval(options.keepalive_time.max(MIN_KEEPALIVE_TIME))
         .keep_alive_timeout(options.keepalive_timeout)
         .keep_alive_while_idle(false);
-    let Some(host) = address.sealed_host() else { return Ok(channel.connect_lazy()) };
+    let Some(host) = address.sealed_host() else { return Ok((channel.connect_lazy(), LastWord::default())) };
     let tls = options.tls.clone().unwrap_or_default();
     let host = if tls.server_name.is_empty() { host } else { tls.server_name.clone() };
     let connector = tls.connector().map_err(Error::BadCertificate)?;
-    Ok(channel.connect_with_connector_lazy(Dial::new(connector, address.target, host)))
+    let last_word = LastWord::default();
+    let dial = Dial::new(connector, address.target, host, last_word.clone());
+    Ok((channel.connect_with_connector_lazy(dial), last_word))
 }
 
 /// How encrypted endpoints are reached. Empty paths are none; without authorities the system's are believed.

@@ -43,6 +43,7 @@ pub(super) enum ArchiveJob<D: Disk> {
     Digest(DigestJob<D>),
     Remove(Vec<String>),
     LookForRoom,
+    LetGo(Box<dyn Send>),
     /// What is remembered of members: of use to a later start, and to nobody else.
     Remember(Bytes),
 }
@@ -188,6 +189,7 @@ async fn one_job<E: Env>(
         ArchiveJob::Outline(job) => outline(env, job, node.clone(), at_work.clone()),
         ArchiveJob::Digest(job) => digest(env, job, node.clone()),
         ArchiveJob::Remove(files) => remove(env.disk(), &files, node)?,
+        ArchiveJob::LetGo(it) => drop(it),
         ArchiveJob::LookForRoom => {
             let short = !files.finds_room(env.disk(), node).await?;
             files.shortage.stands(short, env.clock().now());

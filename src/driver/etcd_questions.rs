@@ -83,7 +83,12 @@ impl<E: Env> Handle<E> {
     async fn times_as_leader(&self, id: LeaseId, keys: bool) -> EtcdAnswer {
         match self.answer_as_leader(Question::TimeToLive { id, keys }).await {
             Ok(Told::TimeToLive(Some(LeaseStanding { granted_ttl, ttl, keys }))) => {
-                EtcdAnswer::Protobuf(etcd_peer::times_to_bytes(LeaseTimes { id, ttl, granted_ttl, keys }))
+                EtcdAnswer::Protobuf(etcd_peer::times_to_bytes(LeaseTimes {
+                    id,
+                    ttl,
+                    granted_ttl,
+                    keys: keys.into_iter().collect(),
+                }))
             }
             Ok(_) => lease_not_found(),
             Err(refusal) => lease_refused(500, &refusal),

@@ -28,7 +28,7 @@ pub(super) fn heard(question: &Question, status: u16, body: &Bytes) -> Result<To
         (Question::TimeToLive { .. }, 200) => {
             let LeaseTimes { ttl, granted_ttl, keys, .. } =
                 etcd_peer::times_from_bytes(body).ok_or(Refusal::NoLeader)?;
-            Ok(Told::TimeToLive(Some(LeaseStanding { granted_ttl, ttl, keys })))
+            Ok(Told::TimeToLive(Some(LeaseStanding { granted_ttl, ttl, keys: keys.into_iter().collect() })))
         }
         (Question::TimeToLive { .. }, 404) => Ok(Told::TimeToLive(None)),
         (Question::Promote { .. }, 200) => Ok(Told::Done),
@@ -44,12 +44,13 @@ pub(super) fn heard(question: &Question, status: u16, body: &Bytes) -> Result<To
 mod tests {
     use super::*;
     use crate::base::MemberId;
+    use crate::lease::KeySet;
 
     #[test]
     fn what_another_make_answers_is_understood() {
         let (kept, times) = (Question::KeepAlive(5), Question::TimeToLive { id: 5, keys: false });
         let promoted = Question::Promote { member: MemberId(5), id: 7 };
-        let standing = LeaseStanding { granted_ttl: 100, ttl: 99, keys: Vec::new() };
+        let standing = LeaseStanding { granted_ttl: 100, ttl: 99, keys: KeySet::default() };
         for (question, status, body, told) in [
             (&kept, 200, &b"\x10\x05\x18\x64"[..], Ok(Told::KeepAlive(Some(100)))),
             (&kept, 404, b"lease not found\n", Ok(Told::KeepAlive(None))),

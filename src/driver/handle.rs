@@ -414,29 +414,53 @@ impl<E: Env> Handle<E> {
 
     /// A lease's standing, or nothing where it is gone.
     pub async fn time_to_live(&self, id: LeaseId, keys: bool) -> Result<Option<LeaseStanding>, Refusal> {
+        self.time_to_live_for(&self.0.parts.house, id, keys).await
+    }
+
+    /// As [`Handle::time_to_live`]; `account` is charged meanwhile.
+    pub async fn time_to_live_for(
+        &self,
+        account: &Arc<Account>,
+        id: LeaseId,
+        keys: bool,
+    ) -> Result<Option<LeaseStanding>, Refusal> {
         self.served()?;
+        let _charge = account.charge(Fund::Questions, 0).ok_or(Refusal::TooManyRequests)?;
         match self.answer_as_leader(Question::TimeToLive { id, keys }).await {
             Err(Refusal::NotLeader) => {}
             told => return standing_of(told?),
         }
-        // The leader is asked for the times alone: keys may be too many to be carried, and are all here. They were the
-        // lease's at a moment at which it was there, if it still is; one that was granted anew meanwhile began without any.
-        let mut held = None;
         if keys {
-            let asked = self.ask(|reply| Input::Lease(LeaseQuestion::Keys { id, reply }));
-            let Some(of_lease) = asked.await?? else { return Ok(None) };
-            held = Some(of_lease);
+            return self.joined_standing(id).await;
         }
-        let standing = standing_of(self.ask_leader(Question::TimeToLive { id, keys: false }).await?)?;
-        Ok(standing.map(|standing| match held {
-            Some(held) if held.granted_ttl == standing.granted_ttl => LeaseStanding { keys: held.keys, ..standing },
-            _ => standing,
-        }))
+        standing_of(self.ask_leader(Question::TimeToLive { id, keys }).await?)
+    }
+
+    /// The leader is asked for the time alone: keys may be too many to be carried, and are all here. Time and keys are of one
+    /// lease: it was here before the leader was asked and is here after, and no two are granted by one entry.
+    async fn joined_standing(&self, id: LeaseId) -> Result<Option<LeaseStanding>, Refusal> {
+        for _ in 0..limits::LEASE_JOINS {
+            let before = self.ask(|reply| Input::Lease(LeaseQuestion::Grant { id, reply })).await??;
+            let told = self.ask_leader(Question::TimeToLive { id, keys: false }).await?;
+            let Some(standing) = standing_of(told)? else { return Ok(None) };
+            let held = self.ask(|reply| Input::Lease(LeaseQuestion::Keys { id, reply })).await??;
+            let Some(held) = held else { return Ok(None) };
+            if before == Some(held.granted_at) {
+                return Ok(Some(LeaseStanding { keys: held.keys, ..standing }));
+            }
+        }
+        Err(Refusal::Timeout)
     }
 
     /// All leases: at the leader the soonest to end first, elsewhere by their ids.
     pub async fn leases(&self) -> Result<Vec<LeaseId>, Refusal> {
+        self.leases_for(&self.0.parts.house).await
+    }
+
+    /// As [`Handle::leases`]; `account` is charged meanwhile.
+    pub async fn leases_for(&self, account: &Arc<Account>) -> Result<Vec<LeaseId>, Refusal> {
         self.served()?;
+        let _charge = account.charge(Fund::Questions, 0).ok_or(Refusal::TooManyRequests)?;
         self.ask(|reply| Input::Lease(LeaseQuestion::Leases { reply })).await?
     }
 

@@ -24,6 +24,7 @@ mod etcd_words;
 mod first_election;
 mod forcing;
 mod handle;
+mod held_back;
 mod install;
 mod joining;
 mod keeper;

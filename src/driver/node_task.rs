@@ -11,6 +11,7 @@ use futures_channel::oneshot;
 
 use super::archive::ArchiveJob;
 use super::ending::Ending;
+use super::held_back::HeldBackLines;
 use super::keeper::KeeperJob;
 use super::mailbox::Mailbox;
 use super::recheck;
@@ -78,6 +79,7 @@ impl<D: Disk> Shell<D> {
                 self.to_archive.put_completion(ArchiveJob::LookForRoom);
             }
             Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),
+            Output::LetGo(it) => self.to_archive.put_completion(ArchiveJob::LetGo(it)),
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),
         }
     }
@@ -91,13 +93,12 @@ pub(super) async fn run<E: Env>(
     shell: Shell<E::Disk>,
     halves: Halves<E>,
 ) {
-    let (mut from_peers, mut inputs) = (Vec::new(), Vec::new());
-    let mut outputs = Vec::new();
+    let (mut from_peers, mut inputs, mut outputs) = (Vec::new(), Vec::new(), Vec::new());
     let mut next_tick = env.clock().now().plus(tick);
     let mut alarm = Box::pin(sleep_until(env.clone(), next_tick));
     // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
     let mut more = true;
-    let mut removed = None;
+    let (mut removed, mut held_back, mut slices) = (None, HeldBackLines::default(), Duration::ZERO);
     let mut hearing = Hearing { heard_at: env.clock().now(), was_deaf: false };
     loop {
         let open = poll_fn(|cx| wait(cx, &shell, &mut from_peers, &mut inputs, alarm.as_mut(), more)).await;
@@ -115,10 +116,11 @@ pub(super) async fn run<E: Env>(
         if now >= next_tick {
             // One tick however many were missed: a pause must not look like a run of elections.
             node.step(now, Input::Tick, &mut outputs);
+            held_back.stands(node.held_back(), now);
             next_tick = now.plus(tick);
             alarm = Box::pin(sleep_until(env.clone(), next_tick));
         }
-        match one_turn(&env, now, &mut node, &mut outputs, &shell) {
+        match one_turn(&env, now, &mut node, (&mut outputs, &mut slices), &shell) {
             Ok(left) => more = left,
             Err(wrong) => {
                 tracing::error!(error = %wrong, "the state cannot be carried on: stopping");
@@ -179,12 +181,13 @@ impl Hearing {
     }
 }
 
-/// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it.
+/// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it. What a command
+/// takes that is carried out in `slices` is told of the turn that ends it.
 fn one_turn<E: Env>(
     env: &E,
     now: Instant,
     node: &mut Node<E::Disk>,
-    outputs: &mut Vec<Output<E::Disk>>,
+    (outputs, slices): (&mut Vec<Output<E::Disk>>, &mut Duration),
     shell: &Shell<E::Disk>,
 ) -> Result<bool, Wrong> {
     node.turn(now, outputs)?;
@@ -195,8 +198,13 @@ fn one_turn<E: Env>(
         tallies.stages.propose.took(begun.since(now));
     }
     let more = node.work(now, outputs);
-    if !node.turn_ops().is_empty() {
-        let took = env.clock().now().since(begun);
+    if node.turn_ops().is_empty() {
+        let so_far = std::mem::take(slices);
+        if node.carries_on() {
+            *slices = so_far + env.clock().now().since(begun);
+        }
+    } else {
+        let took = env.clock().now().since(begun) + std::mem::take(slices);
         tallies.applies.took(node.turn_ops(), took);
         tallies.stages.apply.took(took);
         if took >= SLOW_APPLY {

@@ -1,5 +1,9 @@
 //! What one member asks another, as bytes.
 //!
+//! Kinds are numbered, and a number is never given anew: 3 was the list of leases, which every member tells itself since. A member of
+//! a build before that, in a cluster whose leader is of a later one, is refused that list until it is of the later one too; no version
+//! with it was released, so nobody answers it.
+//!
 //! A question is a kind and its numbers, an answer either what was asked for or the text of a refusal; all numbers are
 //! big-endian. Both ends are of this program: a member of another make answers no such questions. Any bytes may come.
 
@@ -7,6 +11,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 use crate::base::{LeaseId, LogIndex, MemberId, Refusal, limits};
 use crate::consensus::{Acknowledged, Promise, Promises, Remembered};
+use crate::lease::KeySet;
 use crate::node::LeaseStanding;
 
 /// A question; all but that for a digest only the leader can answer.
@@ -114,13 +119,13 @@ impl Question {
 
 fn standing(bytes: &mut Bytes) -> Option<LeaseStanding> {
     let (granted_ttl, ttl) = (bytes.try_get_i64().ok()?, bytes.try_get_i64().ok()?);
-    let mut keys = Vec::new();
+    let mut keys = KeySet::default();
     while !bytes.is_empty() {
         let len = bytes.try_get_u32().ok()? as usize;
         if bytes.len() < len {
             return None;
         }
-        keys.push(bytes.split_to(len));
+        keys.insert(bytes.split_to(len));
     }
     Some(LeaseStanding { granted_ttl, ttl, keys })
 }
@@ -200,7 +205,7 @@ fn put_told(out: &mut BytesMut, told: &Told) {
         Told::TimeToLive(Some(standing)) => {
             out.put_i64(standing.granted_ttl);
             out.put_i64(standing.ttl);
-            for key in &standing.keys {
+            for key in standing.keys.iter() {
                 out.put_u32(u32::try_from(key.len()).expect("a key is within the request limit"));
                 out.put_slice(key);
             }
@@ -214,7 +219,11 @@ mod tests {
 
     #[test]
     fn questions_and_answers_survive_the_way() {
-        let standing = LeaseStanding { granted_ttl: 9, ttl: 3, keys: vec![Bytes::from_static(b"a"), Bytes::new()] };
+        let standing = LeaseStanding {
+            granted_ttl: 9,
+            ttl: 3,
+            keys: [Bytes::from_static(b"a"), Bytes::new()].into_iter().collect(),
+        };
         let entry = Acknowledged { in_term: 4, index: 5, term: 3 };
         let promise = Promise { term: 7, vote: (6, MemberId(9)), entry };
         let known = Remembered { promise, leads: Some((7, (8, 7))), committed: (6, 5) };

@@ -5,6 +5,8 @@
 //!
 //! There is no time here: the leader counts it and tells the table only to revoke. Does not know of the store.
 
+mod key_set;
 mod table;
 
+pub use key_set::{KeySet, Keys};
 pub use table::{Lease, LeaseTable};

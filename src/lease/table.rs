@@ -1,9 +1,10 @@
 //! The table. Part of the replicated machine: the same commands give the same table on every member.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
+use super::key_set::KeySet;
 use crate::base::limits::MAX_LEASE_TTL_SECONDS;
 use crate::base::{LeaseId, LogIndex, Refusal};
 
@@ -31,7 +32,7 @@ enum Keys {
     #[default]
     None,
     One(Bytes),
-    Many(BTreeSet<Bytes>),
+    Many(KeySet),
 }
 
 /// All leases and the keys attached to them.
@@ -150,6 +151,24 @@ impl LeaseTable {
         self.leases.get(&id).into_iter().flat_map(|entry| entry.keys.iter())
     }
 
+    /// The same, to be kept: costs no more for many keys than for few.
+    pub fn key_set(&self, id: LeaseId) -> KeySet {
+        match self.leases.get(&id).map(|entry| &entry.keys) {
+            None | Some(Keys::None) => KeySet::default(),
+            Some(Keys::One(key)) => KeySet::from_iter([key.clone()]),
+            Some(Keys::Many(keys)) => keys.clone(),
+        }
+    }
+
+    /// How many there are.
+    pub fn count_keys(&self, id: LeaseId) -> usize {
+        match self.leases.get(&id).map(|entry| &entry.keys) {
+            None | Some(Keys::None) => 0,
+            Some(Keys::One(_)) => 1,
+            Some(Keys::Many(keys)) => keys.len(),
+        }
+    }
+
     /// How many leases there are.
     pub fn len(&self) -> usize {
         self.leases.len()
@@ -170,7 +189,7 @@ impl Keys {
     fn insert(&mut self, key: Bytes) {
         match std::mem::take(self) {
             Self::None => *self = Self::One(key),
-            Self::One(first) => *self = Self::Many(BTreeSet::from([first, key])),
+            Self::One(first) => *self = Self::Many([first, key].into_iter().collect()),
             Self::Many(mut keys) => {
                 keys.insert(key);
                 *self = Self::Many(keys);

@@ -87,6 +87,12 @@ pub fn encode_asked(id: u64, asker: Option<&Asker>, command: &Command) -> Bytes 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Undecodable(pub String);
 
+/// The id of the proposal in a log payload, where there is one.
+pub fn id_of(payload: &Bytes) -> Option<u64> {
+    let request = pb::InternalRaftRequest::decode(payload.clone()).ok().filter(|_| !payload.is_empty())?;
+    Some(request.header.map_or(request.id, |header| header.id))
+}
+
 /// The command of a log payload. `None` is an entry that changes nothing: a leader's first, or a request of
 /// a kind that only reads.
 pub fn decode(payload: &Bytes) -> Result<Option<Proposal>, Undecodable> {

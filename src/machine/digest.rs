@@ -82,6 +82,16 @@ impl RunningDigest {
         if is_busy && self.at(lasting).is_some() { lasting } else { self.applied }
     }
 
+    /// What everything so far was folded into, the entry under way included.
+    pub(super) fn word(&self) -> u64 {
+        self.value
+    }
+
+    /// Puts aside what was folded of an entry that is not done, or takes it up again.
+    pub(super) fn set_word(&mut self, word: u64) {
+        self.value = word;
+    }
+
     fn fold(&mut self, word: u64) {
         let mixed = (self.value ^ word).wrapping_mul(SPREAD);
         self.value = mixed ^ (mixed >> 29);

@@ -5,15 +5,18 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::alarms::Alarms;
+use super::carrying::{Carried, Grounds, Rest, Told, UnderWay};
 use super::codec::{self, Proposal};
-use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, DeleteRange, Expiry, Op, Put, Remainder, Txn};
+use super::command::{AlarmAction, AlarmKind, Answer, Applied, Command, Expiry, Put, Remainder};
+use super::cost::put_cost;
 use super::digest::{RunningDigest, Shared};
 use super::image::{Image, State};
 use super::members::{Member, MemberChange, Members};
 use super::permission;
+use super::slice::Slice;
 use super::txn::Writer;
 use crate::auth::{Access, Asker, Auth, AuthCommand};
-use crate::base::{Corruption, Event, KeyRange, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
+use crate::base::{Corruption, Event, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::{Lease, LeaseTable};
 use crate::mvcc::{Loading, Retained, SnapshotSource, Store, StoreOptions, StorePosition, WantsPrev};
@@ -26,6 +29,18 @@ pub struct Outcome {
     pub proposal: Option<Proposal>,
     /// What came of it.
     pub applied: Applied,
+}
+
+/// What came of a slice of an entry.
+#[derive(Debug)]
+pub struct Progress {
+    /// Keys changed by it.
+    pub changes: usize,
+    /// Bytes of values read from the history's files because somebody wants to know what there was before.
+    pub read: usize,
+    /// What applying the entry did, once it is done. An entry may also not be begun ([`Machine::is_under_way`]), because it fits
+    /// into a whole slice ([`Slice::rest_of`]).
+    pub outcome: Option<Outcome>,
 }
 
 /// What a machine shows of itself at one moment, to be written down elsewhere.
@@ -48,6 +63,8 @@ pub struct Machine<D: Disk> {
     digest: RunningDigest,
     identity: WalIdentity,
     auth: Arc<Auth>,
+    /// The entry behind `applied`, where it was begun.
+    under_way: Option<Box<UnderWay<D>>>,
 }
 
 impl<D: Disk> Machine<D> {
@@ -115,8 +132,10 @@ impl<D: Disk> Machine<D> {
         std::mem::replace(self, next)
     }
 
-    /// Passes over an ordinary entry, whose effect [`Self::rebuild_from`] brings: this state is about to go.
+    /// Passes over an ordinary entry, whose effect [`Self::rebuild_from`] brings: this state is about to go, and what was begun
+    /// of the entry with it.
     pub fn pass_over(&mut self, index: LogIndex, term: Term) {
+        self.under_way = None;
         self.advance(index, term);
     }
 
@@ -149,6 +168,7 @@ impl<D: Disk> Machine<D> {
             digest: RunningDigest::resume(state.digest, state.applied.0),
             identity: image.identity,
             auth: state.auth.clone(),
+            under_way: None,
         })
     }
 
@@ -193,27 +213,80 @@ impl<D: Disk> Machine<D> {
         payload: &Bytes,
         wants_prev: WantsPrev<'_>,
     ) -> Result<Outcome, Wrong> {
-        self.advance(index, term);
-        let proposal = codec::decode(payload).map_err(|wrong| {
-            Wrong::corrupt("wal", 0, format!("the payload of entry {index} cannot be read: {}", wrong.0))
-        })?;
-        let mut events = Vec::new();
-        let answer = match &proposal {
-            None => Ok(Answer::Done),
-            Some(Proposal { command: Ok(command), asker, .. }) => {
-                self.perform(command, asker.as_ref(), payload.len(), wants_prev, &mut events)?
+        let progress = self.apply_some((index, term), payload, &Told::all(wants_prev), Slice::WHOLE)?;
+        Ok(progress.outcome.expect("all of it was to be done"))
+    }
+
+    /// As [`Self::apply`], but no more of it than `slice`. Where it is not done, it is to be called again with the same entry,
+    /// and until then everything stands as before it.
+    pub fn apply_some(
+        &mut self,
+        entry: (LogIndex, Term),
+        payload: &Bytes,
+        told: &Told<'_>,
+        mut slice: Slice,
+    ) -> Result<Progress, Wrong> {
+        let before = (self.applied, self.digest.word());
+        self.advance(entry.0, entry.1);
+        let (proposal, rest, so_far) = match self.under_way.take() {
+            None => (decode(entry.0, payload)?, None, None),
+            Some(under_way) => {
+                let UnderWay { entry: begun, proposal, digest, told, shown, rest } = *under_way;
+                assert_eq!(begun, entry, "what was begun is gone on with");
+                self.digest.set_word(digest);
+                (Some(proposal), Some(rest), Some((shown, told)))
             }
-            Some(Proposal { command: Err(refusal), .. }) => Err(refusal.clone()),
         };
-        self.digest_entry(proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok()), &answer, &events);
+        let mut events = Vec::new();
+        let carried = match &proposal {
+            None => Carried::Done(Ok(Answer::Done)),
+            Some(Proposal { command: Ok(command), asker, .. }) => {
+                let upto = (&mut slice, &mut events);
+                self.perform(command, (asker.as_ref(), rest), payload.len(), told, upto)?
+            }
+            Some(Proposal { command: Err(refusal), .. }) => Carried::Done(Err(refusal.clone())),
+        };
+        let mut progress = Progress { changes: slice.made(), read: slice.read(), outcome: None };
+        let answer = match carried {
+            Carried::Done(answer) => answer,
+            Carried::Waits => {
+                self.stand_at(before);
+                return Ok(progress);
+            }
+            Carried::Paused(rest) => {
+                self.digest.events(&events);
+                let (shown, mut kept) = so_far.unwrap_or_default();
+                let more = events.len();
+                told.keep(shown, events, &mut kept);
+                let proposal = proposal.expect("what is carried out was proposed");
+                let (digest, shown) = (self.digest.word(), shown + more);
+                self.under_way = Some(Box::new(UnderWay { entry, proposal, digest, told: kept, shown, rest }));
+                self.stand_at(before);
+                return Ok(progress);
+            }
+        };
+        let command = proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
+        self.digest_entry(command, &answer, &events);
+        if let Some((shown, mut kept)) = so_far {
+            told.keep(shown, std::mem::take(&mut events), &mut kept);
+            events = kept;
+        }
         let digest = self.digest.now();
         let applied = Applied { answer, revision: self.store.revision(), events, digest };
-        Ok(Outcome { proposal, applied })
+        progress.outcome = Some(Outcome { proposal, applied });
+        Ok(progress)
+    }
+
+    /// Stands as it did before an entry that is not done.
+    fn stand_at(&mut self, (applied, digest): ((LogIndex, Term), u64)) {
+        self.applied = applied;
+        self.digest.set_word(digest);
     }
 
     /// Applies an entry that changes who belongs to the cluster; refused where it is impossible, and then nothing
     /// changes but the applied index.
     pub fn change_member(&mut self, index: LogIndex, term: Term, change: MemberChange) -> Result<(), Refusal> {
+        assert!(self.under_way.is_none(), "what was begun is done first");
         self.advance(index, term);
         let checked = self.members.check(&change);
         match &checked {
@@ -232,6 +305,7 @@ impl<D: Disk> Machine<D> {
 
     /// Applies an entry that founds the cluster, or a change whose member is known already: it is described anew.
     pub fn found_member(&mut self, index: LogIndex, term: Term, member: Member) {
+        assert!(self.under_way.is_none(), "what was begun is done first");
         self.advance(index, term);
         self.members.add(member);
         self.digest.members(&self.members);
@@ -268,50 +342,60 @@ impl<D: Disk> Machine<D> {
     fn perform(
         &mut self,
         command: &Command,
-        asker: Option<&Asker>,
+        (asker, rest): (Option<&Asker>, Option<Box<Rest<D>>>),
         backing_bytes: usize,
-        wants_prev: WantsPrev<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<Result<Answer, Refusal>, Wrong> {
+        told: &Told<'_>,
+        (slice, events): (&mut Slice, &mut Vec<Event>),
+    ) -> Result<Carried<D>, Wrong> {
+        if rest.is_some() {
+            return self.grounds().carry_out(command, rest, backing_bytes, told, (slice, events));
+        }
         if let Command::LeaseRevoke { id, expiry: Some(expiry) } = command
             && !self.has_expired(*id, expiry)
         {
-            return Ok(Err(Refusal::LeaseNotFound));
+            return Ok(Carried::Done(Err(Refusal::LeaseNotFound)));
         }
         // Alarms first, as in etcd.
         let may = self.permitted(command).and_then(|()| permission::check(&self.auth, &self.leases, asker, command));
         if let Err(refusal) = may {
-            return Ok(Err(refusal));
+            return Ok(Carried::Done(Err(refusal)));
         }
-        match command {
-            Command::Put(put) => self.put(put, backing_bytes, wants_prev, events),
-            Command::DeleteRange(delete) => self.delete_range(delete, wants_prev, events),
-            Command::Txn(txn) => self.txn(txn, backing_bytes, wants_prev, events),
-            Command::Compact { revision, .. } => Ok(self.store.compact(*revision).map(|()| Answer::Compact)),
-            Command::LeaseGrant { id, ttl } => Ok(self.lease_grant(*id, *ttl)),
-            Command::LeaseRevoke { id, .. } => self.lease_revoke(*id, wants_prev, events),
+        Ok(Carried::Done(match command {
+            Command::Put(put) => {
+                slice.changed(1);
+                self.put(put, backing_bytes, told.wants_prev, (slice, events))?
+            }
+            Command::DeleteRange(_) | Command::Txn(_) | Command::LeaseRevoke { .. } => {
+                return self.grounds().carry_out(command, None, backing_bytes, told, (slice, events));
+            }
+            Command::Compact { revision, .. } => self.store.compact(*revision).map(|()| Answer::Compact),
+            Command::LeaseGrant { id, ttl } => self.lease_grant(*id, *ttl),
             Command::LeaseCheckpoint { remainders, counted_in } => {
                 self.lease_checkpoint(remainders, *counted_in);
-                Ok(Ok(Answer::Done))
+                Ok(Answer::Done)
             }
-            Command::Alarm { action, member, kind } => Ok(Ok(Answer::Alarm(match action {
+            Command::Alarm { action, member, kind } => Ok(Answer::Alarm(match action {
                 AlarmAction::Activate => self.alarms.activate(*member, *kind),
                 AlarmAction::Deactivate => self.alarms.deactivate(*member, *kind),
-            }))),
+            })),
             Command::SetMemberAttributes { member, name, client_urls } => {
                 self.members.describe(*member, name.clone(), client_urls.clone());
-                Ok(Ok(Answer::Done))
+                Ok(Answer::Done)
             }
             Command::SetClusterVersion(version) => {
                 self.cluster_version = Some(version.clone());
-                Ok(Ok(Answer::Done))
+                Ok(Answer::Done)
             }
             Command::SetDowngrade(target) => {
                 self.downgrade.clone_from(target);
-                Ok(Ok(Answer::Done))
+                Ok(Answer::Done)
             }
-            Command::Auth(command) => Ok(self.change_auth(command)),
-        }
+            Command::Auth(command) => self.change_auth(command),
+        }))
+    }
+
+    fn grounds(&mut self) -> Grounds<'_, D> {
+        Grounds { store: &mut self.store, leases: &mut self.leases }
     }
 
     fn change_auth(&mut self, command: &AuthCommand) -> Result<Answer, Refusal> {
@@ -357,7 +441,7 @@ impl<D: Disk> Machine<D> {
         put: &Put,
         backing_bytes: usize,
         wants_prev: WantsPrev<'_>,
-        events: &mut Vec<Event>,
+        (slice, events): (&mut Slice, &mut Vec<Event>),
     ) -> Result<Result<Answer, Refusal>, Wrong> {
         let mut write = self.store.begin(wants_prev);
         let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes };
@@ -365,46 +449,12 @@ impl<D: Disk> Machine<D> {
             return Ok(Err(refusal));
         }
         let prev_kv = writer.put(put)?;
+        slice.has_read(write.read_bytes());
         *events = write.commit();
         Ok(Ok(match prev_kv {
             Ok(prev_kv) => Answer::Put { prev_kv },
             Err(later) => Answer::Later(Box::new(Answer::Put { prev_kv: None }), later),
         }))
-    }
-
-    fn delete_range(
-        &mut self,
-        delete: &DeleteRange,
-        wants_prev: WantsPrev<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<Result<Answer, Refusal>, Wrong> {
-        let mut write = self.store.begin(wants_prev);
-        let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes: 0 };
-        let (deleted, prev_kvs) = writer.delete_range(delete)?;
-        *events = write.commit();
-        let bare = Answer::DeleteRange { deleted, prev_kvs: Vec::new() };
-        Ok(Ok(match prev_kvs {
-            Some(later) => Answer::Later(Box::new(bare), later),
-            None => bare,
-        }))
-    }
-
-    fn txn(
-        &mut self,
-        txn: &Txn,
-        backing_bytes: usize,
-        wants_prev: WantsPrev<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<Result<Answer, Refusal>, Wrong> {
-        let mut write = self.store.begin(wants_prev);
-        let mut writer = Writer { write: &mut write, leases: &mut self.leases, backing_bytes };
-        match writer.txn(txn)? {
-            Ok(answer) => {
-                *events = write.commit();
-                Ok(Ok(Answer::Txn(answer)))
-            }
-            Err(refusal) => Ok(Err(refusal)),
-        }
     }
 
     fn lease_grant(&mut self, id: LeaseId, ttl: i64) -> Result<Answer, Refusal> {
@@ -436,22 +486,10 @@ impl<D: Disk> Machine<D> {
         }
     }
 
-    fn lease_revoke(
-        &mut self,
-        id: LeaseId,
-        wants_prev: WantsPrev<'_>,
-        events: &mut Vec<Event>,
-    ) -> Result<Result<Answer, Refusal>, Wrong> {
-        let keys = match self.leases.revoke(id) {
-            Ok(keys) => keys,
-            Err(refusal) => return Ok(Err(refusal)),
-        };
-        let mut write = self.store.begin(wants_prev);
-        for key in keys {
-            write.delete_range(&KeyRange::single(key))?;
-        }
-        *events = write.commit();
-        Ok(Ok(Answer::LeaseRevoke))
+    /// Whether an entry was begun and is not done: nothing else is applied before it is. A lease may have lost keys to it that
+    /// are still to be seen.
+    pub fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
     }
 
     /// The last entry applied.
@@ -526,34 +564,11 @@ impl<D: Disk> Machine<D> {
     }
 }
 
+fn decode(index: LogIndex, payload: &Bytes) -> Result<Option<Proposal>, Wrong> {
+    codec::decode(payload)
+        .map_err(|wrong| Wrong::corrupt("wal", 0, format!("the payload of entry {index} cannot be read: {}", wrong.0)))
+}
+
 fn positions<'a>(images: &[&'a Image]) -> Vec<&'a StorePosition> {
     images.iter().map(|image| &image.position).collect()
-}
-
-/// Bytes a command may add to the store by etcd's reckoning, 0 for one that adds nothing: a put counts
-/// 256 and its key and value, a lease 64, a transaction its costlier branch.
-pub fn put_cost(command: &Command) -> u64 {
-    match command {
-        Command::Put(put) => one_put_cost(put),
-        Command::Txn(txn) => txn_cost(txn),
-        Command::LeaseGrant { .. } => 64,
-        _ => 0,
-    }
-}
-
-fn one_put_cost(put: &Put) -> u64 {
-    256 + put.key.len() as u64 + put.value.len() as u64
-}
-
-fn txn_cost(txn: &Txn) -> u64 {
-    let branch = |ops: &[Op]| -> u64 {
-        ops.iter()
-            .map(|op| match op {
-                Op::Put(put) => one_put_cost(put),
-                Op::Txn(nested) => txn_cost(nested),
-                Op::Range(_) | Op::DeleteRange(_) => 0,
-            })
-            .sum()
-    };
-    branch(&txn.success).max(branch(&txn.failure))
 }

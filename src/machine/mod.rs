@@ -8,8 +8,10 @@
 
 mod alarms;
 mod auth_codec;
+mod carrying;
 pub mod codec;
 mod command;
+mod cost;
 mod deleted;
 mod digest;
 pub mod downgrade;
@@ -22,21 +24,25 @@ mod members;
 mod op_names;
 mod permission;
 mod shape;
+mod slice;
 mod txn;
 
 pub use auth_codec::{
     AuthRecord, auth_of_records, auth_records, grant_from_wire, permission_to_wire, revoke_from_wire,
 };
+pub use carrying::Told;
 pub use command::{
     AlarmAction, AlarmKind, Answer, Applied, Command, Compare, CompareResult, CompareTarget, DeleteRange, Expiry, Op,
     OpAnswer, Put, Remainder, Txn, TxnAnswer,
 };
+pub use cost::put_cost;
 pub use etcd_peer::{LeaseTimes, MemberHash};
 pub use image::{Image, LeaseImage, State};
-pub use machine::{Machine, Outcome, Shown, put_cost};
+pub use machine::{Machine, Outcome, Progress, Shown};
 pub use members::{Member, MemberChange, Members, members_from_json, members_json};
 pub use op_names::OP_NAMES;
 pub use permission::check_read_txn;
+pub use slice::Slice;
 pub use txn::read_txn;
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use crate::env::MemoryDisk;
 use crate::mvcc::{HISTORY_DIR, HistoryWriter, RangeQuery, ReadFailure, StoreOptions};
 
 mod auth;
+mod slices;
 
 struct Bench {
     machine: Machine<MemoryDisk>,

@@ -2,13 +2,16 @@
 //!
 //! Every compare, nested ones included, looks at the state before the transaction; every check is made
 //! before anything is written, so that a transaction refused leaves no trace and uses no revision.
+//!
+//! What it changes may be more than one turn of the node may take: [`Writer::run`] goes on where it stopped.
 
 use std::cmp::Ordering;
 
 use bytes::Bytes;
 
-use super::command::{Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer, Put, Txn, TxnAnswer};
+use super::command::{Answer, Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer, Put, Txn, TxnAnswer};
 use super::deleted::Deleted;
+use super::slice::Slice;
 use crate::base::{KeyRange, KeyValue, LeaseId, Refusal, Wrong, limits};
 use crate::env::Disk;
 use crate::lease::LeaseTable;
@@ -69,9 +72,28 @@ impl<D: Disk> Source for WriteTxn<'_, D> {
 }
 
 /// The branches a transaction takes, in the order its nested transactions are met.
-struct Path {
+pub(super) struct Path {
     succeeded: bool,
     nested: Vec<Path>,
+}
+
+/// How far a transaction is along its path.
+#[derive(Default)]
+pub(super) struct Place {
+    /// Of the operations that are done.
+    answers: Vec<OpAnswer>,
+    /// How many of them were transactions.
+    nested: usize,
+    /// Within the operation under way.
+    inner: Option<Box<Place>>,
+    deleting: Option<Deleting>,
+}
+
+/// How far a delete of a range is.
+pub(super) struct Deleting {
+    rest: Option<KeyRange>,
+    deleted: i64,
+    prev_kvs: Option<LaterRange>,
 }
 
 impl Path {
@@ -210,7 +232,7 @@ pub(super) struct Writer<'a, 'b, D: Disk> {
 
 impl<D: Disk> Writer<'_, '_, D> {
     /// Decides the path against the state before and refuses what cannot be done along it.
-    pub(super) fn txn(&mut self, txn: &Txn) -> Result<Result<TxnAnswer, Refusal>, Wrong> {
+    pub(super) fn decide(&self, txn: &Txn) -> Result<Result<Path, Refusal>, Wrong> {
         let source = &*self.write;
         let path = Path::of(source, txn)?;
         let mut deleted = Deleted::default();
@@ -223,26 +245,70 @@ impl<D: Disk> Writer<'_, '_, D> {
             }
             Op::Txn(_) => unreachable!("nested transactions are walked, not checked"),
         });
-        match checked {
-            Ok(()) => self.run(txn, &path).map(Ok),
-            Err(refusal) => Ok(Err(refusal)),
-        }
+        Ok(checked.map(|()| path))
     }
 
-    fn run(&mut self, txn: &Txn, path: &Path) -> Result<TxnAnswer, Wrong> {
+    /// The most keys the operations along a path can change; `puts` are made before.
+    pub(super) fn most_changes(&self, txn: &Txn, path: &Path, puts: &mut u64) -> u64 {
         let mut nested = path.nested.iter();
-        let mut answers = Vec::new();
+        let mut most = 0;
         for op in branch(txn, path.succeeded) {
-            answers.push(match op {
+            most += match op {
+                Op::Range(_) => 0,
+                Op::Put(_) => {
+                    *puts += 1;
+                    1
+                }
+                Op::DeleteRange(DeleteRange { range, .. }) if range.as_single().is_some() => 1,
+                Op::DeleteRange(DeleteRange { range, .. }) => self.most_of(range) + *puts,
+                Op::Txn(inner) => {
+                    let path = nested.next().expect("a path has a branch for every nested transaction taken");
+                    self.most_changes(inner, path, puts)
+                }
+            };
+        }
+        most
+    }
+
+    /// The most keys that a delete of a range can delete now.
+    pub(super) fn most_of(&self, range: &KeyRange) -> u64 {
+        if range.as_single().is_some() { 1 } else { self.write.count(range) }
+    }
+
+    /// As [`WriteTxn::reads_few`], of all keys that the operations along a path change.
+    pub(super) fn reads_few(&self, txn: &Txn, path: &Path, few: &mut usize) -> bool {
+        let mut nested = path.nested.iter();
+        branch(txn, path.succeeded).iter().all(|op| match op {
+            Op::Range(_) => true,
+            Op::Put(put) => self.write.reads_few(&KeyRange::single(put.key.clone()), few),
+            Op::DeleteRange(delete) => self.write.reads_few(&delete.range, few),
+            Op::Txn(inner) => {
+                let path = nested.next().expect("a path has a branch for every nested transaction taken");
+                self.reads_few(inner, path, few)
+            }
+        })
+    }
+
+    /// Does what is left of the operations along the path, as far as the slice goes; whether all are done.
+    pub(super) fn run(&mut self, txn: &Txn, path: &Path, place: &mut Place, slice: &mut Slice) -> Result<bool, Wrong> {
+        let ops = branch(txn, path.succeeded);
+        while let Some(op) = ops.get(place.answers.len()) {
+            let answer = match op {
                 Op::Range(query) => self.range(query)?,
+                Op::Put(_) | Op::DeleteRange(_) if slice.is_used_up(self.write.read_bytes()) => return Ok(false),
                 Op::Put(put) => {
+                    slice.changed(1);
                     let prev_kv = self.put(put)?;
                     let revision = self.write.revision();
                     let bare = |prev_kv| OpAnswer::Put { prev_kv, revision };
                     prev_kv.map_or_else(|later| OpAnswer::Later(Box::new(bare(None)), later), bare)
                 }
                 Op::DeleteRange(delete) => {
-                    let (deleted, prev_kvs) = self.delete_range(delete)?;
+                    let deleting = place.deleting.get_or_insert_with(|| self.begin_delete(delete));
+                    if !self.delete_on(deleting, slice)? {
+                        return Ok(false);
+                    }
+                    let Deleting { deleted, prev_kvs, .. } = place.deleting.take().expect("it was under way");
                     let bare = OpAnswer::DeleteRange { deleted, prev_kvs: Vec::new(), revision: self.write.revision() };
                     match prev_kvs {
                         Some(later) => OpAnswer::Later(Box::new(bare), later),
@@ -250,12 +316,18 @@ impl<D: Disk> Writer<'_, '_, D> {
                     }
                 }
                 Op::Txn(inner) => {
-                    let inner_path = nested.next().expect("a path has a branch for every nested transaction taken");
-                    OpAnswer::Txn(self.run(inner, inner_path)?)
+                    let path = &path.nested[place.nested];
+                    let inside = place.inner.get_or_insert_default();
+                    if !self.run(inner, path, inside, slice)? {
+                        return Ok(false);
+                    }
+                    place.nested += 1;
+                    OpAnswer::Txn(place.inner.take().expect("it was under way").answer(path))
                 }
-            });
+            };
+            place.answers.push(answer);
         }
-        Ok(TxnAnswer { succeeded: path.succeeded, answers })
+        Ok(true)
     }
 
     /// The answer to a range where it is at hand; else it is put off, because nobody may want it.
@@ -302,13 +374,65 @@ impl<D: Disk> Writer<'_, '_, D> {
         if self.write.is_at_hand(&query) { self.write.get(key).map(Ok) } else { Ok(Err(self.write.range_later(query))) }
     }
 
-    /// Deletes a range; how many keys, and where to read what they held if that was asked for.
-    pub(super) fn delete_range(&mut self, delete: &DeleteRange) -> Result<(i64, Option<LaterRange>), Wrong> {
+    /// A delete of a range, of which nothing is done yet.
+    pub(super) fn begin_delete(&mut self, delete: &DeleteRange) -> Deleting {
         let prev_kvs = delete.prev_kv.then(|| self.write.range_later(RangeQuery::plain(delete.range.clone())));
-        let deleted = self.write.delete_range(&delete.range)?;
-        for gone in &deleted {
-            self.leases.detach(&gone.key);
+        Deleting { rest: Some(delete.range.clone()), deleted: 0, prev_kvs }
+    }
+
+    /// Goes on with it as far as the slice goes; whether it is done.
+    pub(super) fn delete_on(&mut self, deleting: &mut Deleting, slice: &mut Slice) -> Result<bool, Wrong> {
+        while let Some(range) = deleting.rest.take() {
+            if slice.is_used_up(self.write.read_bytes()) {
+                deleting.rest = Some(range);
+                return Ok(false);
+            }
+            let (mut deleted, leases) = (0, &mut *self.leases);
+            deleting.rest = self.write.delete_some(&range, slice.room(), |key, lease| {
+                deleted += 1;
+                let hung_on = if lease == 0 { 0 } else { leases.detach(key) };
+                assert_eq!(hung_on, lease, "a key hangs on the lease it was put with");
+            })?;
+            deleting.deleted += deleted as i64;
+            slice.changed(deleted);
         }
-        Ok((deleted.len() as i64, prev_kvs))
+        Ok(true)
+    }
+
+    /// Deletes what is left of the keys on a lease, as far as the slice goes; whether none is left.
+    pub(super) fn delete_leased(&mut self, id: LeaseId, slice: &mut Slice) -> Result<bool, Wrong> {
+        loop {
+            if slice.is_used_up(self.write.read_bytes()) {
+                return Ok(self.leases.keys(id).next().is_none());
+            }
+            let Some(key) = self.leases.keys(id).next().cloned() else { return Ok(true) };
+            let hung_on = self.leases.detach(&key);
+            assert_eq!(hung_on, id, "a lease's keys know their lease");
+            let mut deleted = 0;
+            let rest = self.write.delete_some(&KeyRange::single(key), (1, usize::MAX), |_, lease| {
+                assert_eq!(lease, id, "a key on a lease is alive and knows it");
+                deleted += 1;
+            })?;
+            assert!(rest.is_none(), "one key is deleted at once");
+            slice.changed(deleted);
+        }
+    }
+}
+
+impl Place {
+    /// The answer of a transaction that is done.
+    pub(super) fn answer(self, path: &Path) -> TxnAnswer {
+        TxnAnswer { succeeded: path.succeeded, answers: self.answers }
+    }
+}
+
+impl Deleting {
+    /// The answer of a delete that is done.
+    pub(super) fn answer(self) -> Answer {
+        let bare = Answer::DeleteRange { deleted: self.deleted, prev_kvs: Vec::new() };
+        match self.prev_kvs {
+            Some(later) => Answer::Later(Box::new(bare), later),
+            None => bare,
+        }
     }
 }

@@ -189,6 +189,8 @@ impl<D: Disk> Loading<D> {
             replaced: Vec::new(),
             unusable_outlines: self.unusable_outlines,
             reclaim_given_up: Arc::default(),
+            shown: None,
+            outdated: Vec::new(),
             torn: false,
             has_leases,
         }

@@ -215,11 +215,16 @@ impl<D: Disk> History<D> {
         self.in_use += segment.live_bytes() - live;
     }
 
-    /// Appends the records of one transaction.
-    pub fn append(&mut self, main: i64, records: impl Iterator<Item = Record>) {
+    /// Appends records of the transaction of main revision `main`, of which `before` are here already: it stays in one segment.
+    pub fn append(&mut self, main: i64, before: u32, records: impl Iterator<Item = Record>) {
         let room =
             self.active().is_some_and(|segment| segment.len() < self.segment_bytes && segment.last() + 1 == main);
-        if !room {
+        if before > 0 {
+            assert!(
+                self.active().is_some_and(|segment| segment.last() == main),
+                "nothing is sealed in the middle of a transaction"
+            );
+        } else if !room {
             let segment = Segment::new(self.disk.clone(), self.fresh_number(), main, false);
             Arc::make_mut(&mut self.table).segments.push(Arc::new(segment));
             self.sealed = false;

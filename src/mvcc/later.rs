@@ -45,6 +45,7 @@ impl<D: Disk> Later for PutOff<D> {
             watermark: self.watermark,
             current: self.current,
             own: &[],
+            own_from: 0,
         };
         reading.range(&self.query, room)
     }

@@ -58,9 +58,9 @@ pub use retained::Retained;
 pub use snapshot::{SnapshotHeader, SnapshotProgress};
 pub use snapshot_builder::{BuildFailure, Built, SnapshotBuilder};
 pub use snapshot_source::SnapshotSource;
-pub use store::{Store, StoreOptions};
+pub use store::{Outdated, Store, StoreOptions};
 pub use view::{CatchUp, View};
-pub use write::{NO_PREV, NewValue, WantsPrev, WriteTxn};
+pub use write::{NO_PREV, NewValue, Paused, WantsPrev, WriteTxn};
 
 #[cfg(test)]
 mod tests;

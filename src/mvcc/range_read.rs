@@ -61,9 +61,10 @@ pub(super) struct Reading<'a, D: Disk> {
     pub(super) watermark: i64,
     /// The revision of the newest change that is seen.
     pub(super) current: i64,
-    /// Changes of the open write transaction, by sub-revision: its main revision is `current`. They are not in
-    /// the history yet.
+    /// Changes of the open write transaction, by sub-revision from `own_from` on: its main revision is `current`. They are
+    /// not in the history yet; those below are.
     pub(super) own: &'a [Event],
+    pub(super) own_from: u32,
 }
 
 /// A key on its way into an answer; `node` as long as its value was not fetched.
@@ -222,17 +223,25 @@ impl<'a, D: Disk> Reading<'a, D> {
         Ok(row.kv)
     }
 
+    /// A change of the open write transaction that is not in the history.
+    fn own_at(&self, revision: Revision) -> Option<&'a Event> {
+        let at = revision.sub.checked_sub(self.own_from).filter(|_| revision.main == self.current)?;
+        self.own.get(at as usize)
+    }
+
+    /// The current value of an alive key where it need not be read.
+    pub(super) fn value_at_hand(&self, node: &KeyNode) -> Option<Bytes> {
+        let revision = node.latest().revision;
+        let own = self.own_at(revision).map(|event| event.kv.value.clone());
+        own.or_else(|| self.cache.get(node.slot(), revision))
+    }
+
     /// The current value of an alive key.
     pub(super) fn value_of(&self, node: &KeyNode) -> Result<Bytes, Wrong> {
-        let revision = node.latest().revision;
-        if revision.main == self.current
-            && let Some(event) = self.own.get(revision.sub as usize)
-        {
-            return Ok(event.kv.value.clone());
-        }
-        if let Some(value) = self.cache.get(node.slot(), revision) {
+        if let Some(value) = self.value_at_hand(node) {
             return Ok(value);
         }
+        let revision = node.latest().revision;
         let record = self.table.read(revision)?;
         same_key(node, &record.key, revision)?;
         let slot = self.cache.offer(revision, record.value.clone());
@@ -271,8 +280,7 @@ impl<'a, D: Disk> Reading<'a, D> {
         let needs_value = !query.count_only && !query.keys_only || query.target == SortTarget::Value;
         let Some(node) = self.index.get(key).filter(|node| node.is_live() && needs_value) else { return true };
         let revision = node.latest().revision;
-        let own = revision.main == self.current && self.own.get(revision.sub as usize).is_some();
-        own || self.cache.get(node.slot(), revision).is_some()
+        self.own_at(revision).is_some() || self.cache.get(node.slot(), revision).is_some()
     }
 
     /// A key as it is now, with its value.

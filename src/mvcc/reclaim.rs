@@ -105,6 +105,7 @@ impl<D: Disk> Store<D> {
     /// next change. For a client that asks for its space now; without anything dead there it does nothing, so
     /// asking again and again makes no small files.
     pub fn request_reclaim(&mut self) {
+        assert!(self.shown.is_none(), "a segment is closed between transactions");
         if self.history.table().segments().last().is_some_and(|segment| segment.dead().bytes() > 0) {
             self.history.seal();
         }

@@ -16,16 +16,21 @@ impl<D: Disk> View<D> {
         let segments = self.table.segments();
         let at = segments.partition_point(|segment| segment.first() <= from).saturating_sub(1);
         let Some(segment) = segments.get(at) else { return Ok(None) };
-        let next = scrub_segment(segment, from, bytes)?;
+        let next = scrub_segment(segment, (from, self.revision), bytes)?;
         Ok(next.or_else(|| segments.get(at + 1).map(|behind| behind.first())))
     }
 }
 
-/// Where to go on in the segment; nothing at its end.
-fn scrub_segment<D: Disk>(segment: &std::sync::Arc<Segment<D>>, from: i64, bytes: usize) -> Result<Option<i64>, Wrong> {
+/// Where to go on in the segment; nothing at its end, or behind the last revision that is looked at: of the next there may be a
+/// part.
+fn scrub_segment<D: Disk>(
+    segment: &std::sync::Arc<Segment<D>>,
+    (from, to): (i64, i64),
+    bytes: usize,
+) -> Result<Option<i64>, Wrong> {
     let mut scan = SegmentScan::new(segment.clone(), from, SCAN_WINDOW);
     let mut read = 0;
-    while let Some((_, record, total)) = scan.next()? {
+    while let Some((_, record, total)) = scan.next()?.filter(|(_, record, _)| record.meta.revision.main <= to) {
         read += total;
         if read >= bytes && record.last {
             return Ok(Some(record.meta.revision.main + 1));

@@ -400,7 +400,7 @@ impl<D: Disk> Segment<D> {
         pad
     }
 
-    /// Hands out what the disk was not given yet. To be called between transactions.
+    /// Hands out what the disk was not given yet.
     pub fn take_write(&self) -> Option<HistoryWrite> {
         let mut tail = self.tail_mut();
         if tail.open.is_empty() {

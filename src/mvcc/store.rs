@@ -41,6 +41,18 @@ impl Default for StoreOptions {
     }
 }
 
+/// What the store showed while transactions were paused; nobody needs it any more. Dropping it takes time in proportion to what
+/// those transactions changed.
+pub struct Outdated(pub(super) Vec<KeyIndex>);
+
+impl Outdated {
+    /// Of how many transactions.
+    #[allow(clippy::len_without_is_empty, reason = "there is none of no transaction")]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
 /// The store; see the module's head.
 pub struct Store<D: Disk> {
     pub(super) index: KeyIndex,
@@ -58,6 +70,10 @@ pub struct Store<D: Disk> {
     pub(super) unusable_outlines: Vec<Corruption>,
     /// Tells the reclaim that is under way to end without a result.
     pub(super) reclaim_given_up: Arc<AtomicBool>,
+    /// What everybody but the write transaction under way sees, where it may be paused: the index as it was before.
+    pub(super) shown: Option<KeyIndex>,
+    /// What was shown before, until somebody takes it to drop it.
+    pub(super) outdated: Vec<KeyIndex>,
     /// A write transaction was dropped half done.
     pub(super) torn: bool,
     /// Whether a key may hang on a lease.
@@ -73,13 +89,19 @@ impl<D: Disk> Store<D> {
             watermark: self.compact_revision(),
             current,
             own,
+            own_from: 0,
         }
+    }
+
+    /// The index as everybody sees it who is not the write transaction under way.
+    pub(super) fn shown(&self) -> &KeyIndex {
+        self.shown.as_ref().unwrap_or(&self.index)
     }
 
     /// The store as it is now, for reading.
     pub fn view(&self) -> View<D> {
         View {
-            index: self.index.clone(),
+            index: self.shown().clone(),
             table: self.history.table().clone(),
             cache: self.cache.clone(),
             watermark: self.watermark.clone(),
@@ -133,6 +155,7 @@ impl<D: Disk> Store<D> {
     /// Where the store stands, for a checkpoint. It is good once everything that [`Self::take_writes`] hands
     /// out after this call is durable.
     pub fn position(&self) -> StorePosition {
+        assert!(self.shown.is_none(), "a position is of whole transactions");
         StorePosition {
             revision: self.revision,
             compact_revision: self.compact_revision(),
@@ -143,6 +166,7 @@ impl<D: Disk> Store<D> {
     /// To be called before the writes that a checkpoint waits for are taken: what is appended afterwards touches no
     /// sector that the checkpoint promises.
     pub fn pad(&mut self) {
+        assert!(self.shown.is_none(), "a sector is filled between transactions");
         self.history.pad();
     }
 
@@ -162,7 +186,8 @@ impl<D: Disk> Store<D> {
         Retained::new(self.view(), self.compact_revision(), Revision::new(0, 0))
     }
 
-    /// What is to be written to the disk, in order. Each byte is handed out once.
+    /// What is to be written to the disk, in order. Each byte is handed out once. Of a transaction that is under way it may be a
+    /// part: what lies behind the last [position](Self::position) is cut at a start, whatever it is.
     pub fn take_writes(&mut self) -> Vec<HistoryWrite> {
         self.history.take_writes()
     }
@@ -199,6 +224,6 @@ impl<D: Disk> Store<D> {
 
     /// Alive keys.
     pub fn key_count(&self) -> u64 {
-        self.index.live()
+        self.shown().live()
     }
 }

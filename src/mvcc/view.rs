@@ -59,6 +59,7 @@ impl<D: Disk> View<D> {
             watermark: self.compact_revision(),
             current: self.revision,
             own: &[],
+            own_from: 0,
         }
     }
 

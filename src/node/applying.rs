@@ -7,7 +7,7 @@ use super::node::Node;
 use crate::base::{Refusal, Wrong, limits};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Instant};
-use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, codec};
+use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, Slice, Told, codec};
 use crate::wal::{EntryKind, LogEntry};
 
 impl<D: Disk> Node<D> {
@@ -18,31 +18,44 @@ impl<D: Disk> Node<D> {
         }
         let mut last = None;
         self.committed.waits_for_history = false;
-        while self.work.may_apply_more() {
-            if self.waits_for_history() {
+        while let Some((changes, bytes)) = self.work.room(self.config.changes_per_turn) {
+            // What was begun is done first.
+            if !self.machine.is_under_way() && self.waits_for_history() {
                 self.committed.waits_for_history = true;
                 break;
             }
             let Some(entry) = self.committed.pop_front() else { break };
-            if last.is_none() {
+            let goes_on = self.machine.is_under_way();
+            if self.work.entries == 0 && !goes_on {
                 self.views.clear();
             }
             self.work.begins(entry.data.len());
-            self.checkpoints.applied(entry.data.len());
-            self.counters.committed(entry.index);
+            let slice = Slice::new(changes, bytes).rest_of(self.config.changes_per_turn);
             match entry.kind {
-                EntryKind::Normal => self.apply_command(now, &entry)?,
+                EntryKind::Normal if !self.apply_command(now, &entry, slice)? => {
+                    self.work.pauses = self.machine.is_under_way();
+                    self.committed.push_front(entry);
+                    break;
+                }
+                EntryKind::Normal => {}
                 EntryKind::ConfChange => self.apply_change(now, &entry)?,
                 EntryKind::ConfChangeV2 => {
                     return Err(Wrong::corrupt("wal", 0, format!("entry {} is of a kind not in use", entry.index)));
                 }
             }
+            if goes_on {
+                // What was taken meanwhile is of the index that goes with it, elsewhere.
+                self.views.clear();
+                self.work.ends = true;
+            }
+            self.checkpoints.applied(entry.data.len());
             last = Some((entry.index, entry.term));
             if entry.index == self.replays_to {
                 self.machine.store_mut().keep_digests(true);
             }
         }
         if let Some((index, term)) = last {
+            self.counters.committed(index);
             self.counters.applied(index);
             self.group.applied(index);
             debug_assert_eq!(self.machine.applied(), (index, term));
@@ -112,12 +125,22 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    fn apply_command(&mut self, now: Instant, entry: &LogEntry) -> Result<(), Wrong> {
-        let watches = &self.watches;
-        let wants_prev = |key: &[u8]| watches.want_prev_of(key);
-        let outcome = self.machine.apply(entry.index, entry.term, &entry.data, &wants_prev)?;
+    /// Applies an entry, or a slice of it; whether it is done.
+    fn apply_command(&mut self, now: Instant, entry: &LogEntry, slice: Slice) -> Result<bool, Wrong> {
+        let (watches, observer) = (&self.watches, self.config.observer.as_ref());
+        let told = Told {
+            wants_prev: &|key| watches.want_prev_of(key),
+            is_told: &|key| watches.are_told_of(key),
+            on_slice: &|before, events| {
+                if let Some(observer) = observer {
+                    observer.carried_out((entry.index, entry.term), before, events);
+                }
+            },
+        };
+        let progress = self.machine.apply_some((entry.index, entry.term), &entry.data, &told, slice)?;
+        self.work.changed(progress.changes, progress.read);
+        let Some(outcome) = progress.outcome else { return Ok(false) };
         let mut applied = outcome.applied;
-        self.work.changed(applied.events.len());
         let command = outcome.proposal.as_ref().and_then(|proposal| proposal.command.as_ref().ok());
         if let Some(observer) = &self.config.observer {
             let request = outcome.proposal.as_ref().map(|proposal| proposal.id);
@@ -148,7 +171,7 @@ impl<D: Disk> Node<D> {
                 self.own_applied(own, &answer, now);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// What a command asks of the node beside the machine.

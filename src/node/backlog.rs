@@ -10,6 +10,17 @@ use std::collections::VecDeque;
 use crate::base::{LogIndex, limits};
 use crate::wal::LogEntry;
 
+/// Why what is committed waits to be applied.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HeldBack {
+    /// Until more history was written.
+    UnwrittenHistory,
+    /// There is so much of it that no more is taken in.
+    FullBacklog,
+    /// A command that changes many keys is before it.
+    LongCommand,
+}
+
 /// See the module's head.
 #[derive(Debug, Default)]
 pub(super) struct Backlog {
@@ -19,6 +30,8 @@ pub(super) struct Backlog {
     pub(super) waits_for_history: bool,
     /// The first at the last tick.
     first: Option<LogIndex>,
+    /// What was told last of why something waits.
+    told: Option<HeldBack>,
 }
 
 fn size(entry: &LogEntry) -> usize {
@@ -39,9 +52,20 @@ impl Backlog {
         Some(entry)
     }
 
+    /// The first was begun, and is to be gone on with.
+    pub(super) fn push_front(&mut self, entry: LogEntry) {
+        self.bytes += size(&entry);
+        self.entries.push_front(entry);
+    }
+
     /// The one that is to be applied next.
     pub(super) fn front(&self) -> Option<&LogEntry> {
         self.entries.front()
+    }
+
+    /// All of it, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &LogEntry> {
+        self.entries.iter()
     }
 
     /// The one committed last.
@@ -57,6 +81,21 @@ impl Backlog {
     /// Whether no more should come.
     pub(super) fn is_full(&self) -> bool {
         self.bytes > limits::MAX_UNAPPLIED_BYTES
+    }
+
+    /// Why something waits, as far as it is known here.
+    pub(super) fn held_back(&self) -> Option<HeldBack> {
+        if self.waits_for_history {
+            Some(HeldBack::UnwrittenHistory)
+        } else {
+            self.is_full().then_some(HeldBack::FullBacklog)
+        }
+    }
+
+    /// Why something waits that did not wait, or for another reason, when this was asked last.
+    pub(super) fn begins_to_wait(&mut self) -> Option<HeldBack> {
+        let now = self.held_back();
+        if std::mem::replace(&mut self.told, now) == now { None } else { now }
     }
 
     /// Whether something could be applied now.
@@ -79,5 +118,29 @@ impl Backlog {
     /// Bytes of them.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wal::EntryKind;
+
+    #[test]
+    fn that_something_waits_is_told_each_time_it_begins() {
+        let entry = |bytes: usize| LogEntry { index: 1, term: 1, kind: EntryKind::Normal, data: vec![0; bytes].into() };
+        let mut backlog = Backlog::default();
+        backlog.extend(vec![entry(10)]);
+        assert_eq!(backlog.begins_to_wait(), None, "it is applied soon");
+        backlog.waits_for_history = true;
+        assert_eq!([backlog.begins_to_wait(), backlog.begins_to_wait()], [Some(HeldBack::UnwrittenHistory), None]);
+        backlog.extend(vec![entry(limits::MAX_UNAPPLIED_BYTES)]);
+        backlog.waits_for_history = false;
+        assert_eq!([backlog.begins_to_wait(), backlog.begins_to_wait()], [Some(HeldBack::FullBacklog), None]);
+        backlog.pop_front();
+        backlog.pop_front();
+        assert_eq!(backlog.begins_to_wait(), None);
+        backlog.waits_for_history = true;
+        assert_eq!(backlog.begins_to_wait(), Some(HeldBack::UnwrittenHistory), "another time");
     }
 }

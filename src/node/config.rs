@@ -33,6 +33,8 @@ pub struct NodeConfig {
     pub checkpoint_entries: u64,
     /// Bytes of records in a chunk of a snapshot for another member.
     pub snapshot_chunk_bytes: usize,
+    /// Keys changed by what one turn applies; at least one.
+    pub changes_per_turn: usize,
     /// Ticks between two notices of progress to a watcher that asked for them.
     pub progress_ticks: u64,
     /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
@@ -63,6 +65,7 @@ impl NodeConfig {
             quota_bytes: limits::DEFAULT_QUOTA_BYTES,
             checkpoint_entries: 100_000,
             snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
+            changes_per_turn: limits::APPLY_CHANGES_PER_TURN,
             progress_ticks: 6_000,
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
             auto_compaction: None,

@@ -52,6 +52,12 @@ pub struct NodeStatus {
     pub peers_log_lost: u64,
     /// Times this member led and its heartbeats were late by a tick or more, as it stood still.
     pub late_heartbeats: u64,
+    /// Bytes of entries that are committed and not applied.
+    pub unapplied_bytes: u64,
+    /// Times applying waited until more history was written.
+    pub history_waits: u64,
+    /// Times so much was committed and not applied that no more was taken in.
+    pub full_backlogs: u64,
     pub alarms: Vec<(MemberId, AlarmKind)>,
     pub members: Vec<Member>,
     /// Those who were members once.
@@ -144,6 +150,9 @@ noticeboard! {
     turned_away: AtomicU64,
     peers_log_lost: AtomicU64,
     late_heartbeats: AtomicU64,
+    unapplied_bytes: AtomicU64,
+    history_waits: AtomicU64,
+    full_backlogs: AtomicU64,
 }
 
 /// Facts that change seldom and are not numbers.

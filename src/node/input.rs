@@ -11,6 +11,7 @@ use crate::auth::Asker;
 use crate::base::{Account, Charge, Fund, LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
 use crate::consensus::{PeerMessage, Promises, Remembered};
 use crate::env::{Disk, Instant};
+use crate::lease::KeySet;
 use crate::machine::{Answer, Image, Machine, MemberChange, Shown};
 use crate::mvcc::{Outlined, Reclaimed, View, WriteMark};
 use crate::watch::{Question, StreamBuffer, StreamId, WatchSpec};
@@ -73,17 +74,17 @@ pub struct LeaseStanding {
     pub granted_ttl: i64,
     /// Whole seconds left.
     pub ttl: i64,
-    /// The keys attached, sorted; empty unless asked for.
-    pub keys: Vec<Bytes>,
+    /// The keys attached; empty unless asked for.
+    pub keys: KeySet,
 }
 
 /// A lease without its time, as every member knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct LeaseKeys {
-    /// Seconds it was granted for.
-    pub granted_ttl: i64,
-    /// The keys attached, sorted.
-    pub keys: Vec<Bytes>,
+    /// Index of the entry that granted it.
+    pub granted_at: LogIndex,
+    /// The keys attached.
+    pub keys: KeySet,
 }
 
 /// What is asked of leases. Only the leader's clock knows times; which leases there are and what keys they have every
@@ -106,12 +107,28 @@ pub enum LeaseQuestion {
         /// Answered with nothing where it is gone.
         reply: Reply<Result<Option<LeaseStanding>, Refusal>>,
     },
-    /// What was a lease granted for, and which keys are attached to it?
+    /// By which entry was a lease granted, as far as this member has applied the log? Answered at once.
+    Grant {
+        /// Which.
+        id: LeaseId,
+        /// Answered with nothing where there is none.
+        reply: Reply<Result<Option<LogIndex>, Refusal>>,
+    },
+    /// By which entry was a lease granted, and which keys are attached to it?
     Keys {
         /// Which.
         id: LeaseId,
         /// Answered with nothing where it is gone.
         reply: Reply<Result<Option<LeaseKeys>, Refusal>>,
+    },
+    /// May someone do something with leases? It waits where the keys on them are not all to be seen.
+    Rights {
+        /// Who asks.
+        asker: Option<Asker>,
+        /// What for.
+        access: LeaseAccess,
+        /// Who waits.
+        reply: Reply<Result<(), Refusal>>,
     },
     /// Which leases are there? The leader orders them by the time they have left, others by their ids.
     Leases {
@@ -121,6 +138,11 @@ pub enum LeaseQuestion {
 }
 
 impl LeaseQuestion {
+    /// Whether the keys of a lease matter for it.
+    pub(super) fn is_of_keys(&self) -> bool {
+        matches!(self, Self::TimeToLive { keys: true, .. } | Self::Keys { .. } | Self::Rights { .. })
+    }
+
     /// Whether the clock of leases is asked, which only the member on duty has.
     pub(super) fn is_of_times(&self) -> bool {
         matches!(self, Self::KeepAlive { .. } | Self::TimeToLive { .. })
@@ -131,7 +153,9 @@ impl LeaseQuestion {
         match self {
             Self::KeepAlive { reply, .. } => reply.send(Err(refusal)),
             Self::TimeToLive { reply, .. } => reply.send(Err(refusal)),
+            Self::Grant { reply, .. } => reply.send(Err(refusal)),
             Self::Keys { reply, .. } => reply.send(Err(refusal)),
+            Self::Rights { reply, .. } => reply.send(Err(refusal)),
             Self::Leases { reply } => reply.send(Err(refusal)),
         }
     }
@@ -235,7 +259,7 @@ pub enum Input<D: Disk> {
         asker: Option<Asker>,
         /// What for.
         access: LeaseAccess,
-        /// Answered at once.
+        /// Answered at once, but for where a command is being carried out that changes keys on leases.
         reply: Reply<Result<(), Refusal>>,
     },
     /// A change of who belongs to the cluster.

@@ -13,7 +13,10 @@ use crate::machine::{AlarmKind, Command, Expiry, Remainder};
 impl<D: Disk> Node<D> {
     /// Looks at the clock, where that is this member's to do.
     pub(super) fn count_leases(&mut self, now: Instant) {
-        if let Some(term) = self.roles.duty_term() {
+        if self.is_held_up() {
+            // Among those held up may be who renews what is due.
+            self.hold_up.tick(now);
+        } else if let Some(term) = self.roles.duty_term() {
             self.end_due_leases(term, now);
             self.write_remainders(term, now);
         }
@@ -32,7 +35,9 @@ impl<D: Disk> Node<D> {
 
     /// Whether more of those that are due may be ended now.
     pub(super) fn wants_to_end_leases(&self) -> bool {
-        self.more_leases_due && self.lease_clock.in_flight() <= limits::MAX_REVOCATIONS_IN_FLIGHT / 2
+        self.more_leases_due
+            && !self.is_held_up()
+            && self.lease_clock.in_flight() <= limits::MAX_REVOCATIONS_IN_FLIGHT / 2
     }
 
     fn end_due_leases(&mut self, term: Term, now: Instant) {

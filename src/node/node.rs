@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
+use fxhash::FxHashSet;
+
 use super::applied_ops::TurnOps;
 use super::auto_compaction::Compactor;
 use super::backlog::Backlog;
@@ -12,7 +14,8 @@ use super::config::NodeConfig;
 use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
-use super::input::{Input, Reply};
+use super::hold_up::HoldUp;
+use super::input::{Input, LeaseQuestion, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
@@ -77,6 +80,7 @@ pub struct Node<D: Disk> {
     pub(super) space: Space,
     /// Of the turn under way, or the last.
     pub(super) work: TurnWork,
+    pub(super) hold_up: HoldUp,
     pub(super) turn_ops: TurnOps,
     /// Batches on their way to a majority.
     under_way: UnderWay,
@@ -140,6 +144,7 @@ impl<D: Disk> Node<D> {
             version_proposed: false,
             space: Space::under(own_alarm),
             work: TurnWork::default(),
+            hold_up: HoldUp::default(),
             turn_ops: TurnOps::default(),
             under_way: UnderWay::default(),
             stopping: false,
@@ -164,6 +169,7 @@ impl<D: Disk> Node<D> {
 
     /// Takes one input in. The work it makes due is done by [`Node::turn`] and [`Node::work`].
     pub fn step(&mut self, now: Instant, input: Input<D>, out: &mut Vec<Output<D>>) {
+        self.count_hold_up(now);
         match input {
             Input::Tick => self.tick(now, out),
             Input::Deaf { time } => self.stood_still(time),
@@ -177,7 +183,7 @@ impl<D: Disk> Node<D> {
             Input::Read { linearizable: true, reply } if self.stopping => reply.send(Err(Refusal::Stopped)),
             Input::Read { linearizable: true, reply } => self.reads.add(now, Question::View(reply)),
             Input::Lease(question) => self.lease_question(question, now),
-            Input::CheckLeases { asker, access, reply } => reply.send(self.check_leases(asker.as_ref(), access)),
+            Input::CheckLeases { asker, access, reply } => self.rights_question(asker, access, reply, now),
             Input::Watch(input) => self.watches.input(input, self.machine.auth(), self.hub_now()),
             Input::Persisted { number } => self.persisted(number, out),
             Input::Peer(message) => self.peer_message(message, now, out),
@@ -189,10 +195,7 @@ impl<D: Disk> Node<D> {
             Input::SnapshotOffered { message, reply } => reply.send(self.snapshot_offered(*message, now, out)),
             Input::SnapshotArrived(snapshot) => self.snapshot_arrived(*snapshot, now, out),
             Input::Installed(machine) => self.installed(*machine, now, out),
-            Input::Rebuilt(machine) => {
-                let rebuilt = self.rebuilt(*machine, now, out);
-                self.wrong = rebuilt.err().or(self.wrong.take());
-            }
+            Input::Rebuilt(machine) => self.wrong = self.rebuilt(*machine, now, out).err().or(self.wrong.take()),
             Input::Show { reply } => reply.send(self.show()),
             Input::StateAsked { to, reply } => self.state_asked(to, reply, out),
             Input::AdvanceElection { ticks, reply } => {
@@ -235,7 +238,10 @@ impl<D: Disk> Node<D> {
     }
 
     fn stood_still(&mut self, time: Duration) {
-        self.lease_clock.stand_still(time);
+        if !self.hold_up.stands_still() {
+            // Or it is told so already.
+            self.lease_clock.stand_still(time);
+        }
         self.was_deaf = true;
         if self.group.standing().role == Role::Leader {
             self.facts.late_heartbeats.fetch_add(1, Relaxed);
@@ -289,6 +295,7 @@ impl<D: Disk> Node<D> {
     /// An error is damage or a fault: the process must stop.
     pub fn turn(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<(), Wrong> {
         self.take_wrong()?;
+        self.count_hold_up(now);
         self.end_more_leases(now);
         self.propose_waiting(now, out);
         let retry_at = now.plus(self.config.read_retry);
@@ -310,11 +317,14 @@ impl<D: Disk> Node<D> {
     pub fn work(&mut self, now: Instant, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
         self.work = TurnWork::default();
         self.turn_ops.clear();
+        self.count_hold_up(now);
         self.apply(now)?;
+        self.note_hold_up(now, out);
         self.observe(now);
-        let applied = self.counters.last_applied();
+        let (applied, is_carrying_out) = (self.counters.last_applied(), self.is_carrying_out());
         let (machine, views) = (&self.machine, &self.views);
-        for (asked, question) in self.reads.serve(applied, || fresh_view(machine, views)) {
+        let waits = |question: &LeaseQuestion| machine.is_under_way() && question.is_of_keys();
+        for (asked, question) in self.reads.serve(applied, || fresh_view(machine, views), waits) {
             self.answer_lease_question(question, asked, now);
         }
         for own in self.proposals.take_lost() {
@@ -325,9 +335,14 @@ impl<D: Disk> Node<D> {
         }
         self.take_up_state(out);
         self.ask_for_room(out);
+        if let Some(outdated) = self.machine.store_mut().take_outdated() {
+            out.push(Output::LetGo(Box::new(outdated)));
+        }
         let installing = self.snapshots.installing() || self.rebuild.under_way();
         let mut more = false;
-        if !installing {
+        if is_carrying_out {
+            more = true;
+        } else if !installing {
             more = self.background(out).or_else(|wrong| self.outlive(wrong))? || self.committed.wants_turn();
         }
         more |= self.reads.waits_to_ask();
@@ -414,10 +429,11 @@ impl<D: Disk> Node<D> {
 
     fn tick(&mut self, now: Instant, out: &mut Vec<Output<D>>) {
         self.settle_doubt(now, out);
-        self.group.unapplied(self.committed.stands_still());
+        self.group.unapplied(self.committed.stands_still() && !self.is_carrying_out());
         self.group.tick();
         // What was waiting may be what they wait for: it is done before anyone is told that it comes too late.
-        // Of ticks that are all late only the first is such: a member that is always late tells it all the same.
+        // Of ticks that are all late only the first is such: a member that is always late tells it all the same. What is
+        // committed behind a command that takes several turns is done before, too.
         let deaf = std::mem::take(&mut self.was_deaf);
         if !deaf || self.deaf_before {
             let timeout = u64::try_from(self.config.request_timeout.as_nanos()).unwrap_or(0);
@@ -425,9 +441,12 @@ impl<D: Disk> Node<D> {
             let (since, election) = (self.leadership.since(), self.config.election_timeout);
             let connected = |member| self.contacts.connected_since(member, now, now);
             let late = Lateness::at(self.config.member, &self.group, since, election, connected);
-            self.proposals.expire(until, |asked| late.refusal(asked));
+            let held_up = self.is_held_up();
+            let on = held_up && self.proposals.may_expire(until);
+            let spared = if on { self.held_up_proposals() } else { FxHashSet::default() };
+            self.proposals.expire(until, &spared, |asked| late.refusal(asked));
             self.passed_on.expire(until);
-            self.reads.expire(until, |asked| late.refusal(asked));
+            self.reads.expire(until, held_up.then(|| self.hold_up.reach()), |asked| late.refusal(asked));
         }
         self.deaf_before = deaf;
         self.keep_pace(now);
@@ -508,6 +527,11 @@ impl<D: Disk> Node<D> {
     /// What the last turn's work applied.
     pub fn turn_ops(&self) -> &TurnOps {
         &self.turn_ops
+    }
+
+    /// Whether the last turn's work left a command that the next goes on with.
+    pub fn carries_on(&self) -> bool {
+        self.work.pauses
     }
 
     /// Where the view last taken is found.

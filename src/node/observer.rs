@@ -1,12 +1,12 @@
 //! Who is told of what happens inside: the simulator's witness.
 
-use crate::base::{LogIndex, Term, limits};
+use crate::base::{Event, LogIndex, Term, limits};
 use crate::consensus::{PeerMessage, Standing};
 use crate::machine::{Applied, Command};
 use crate::wal::{Batch, LogEntry};
 
-/// What one turn did on the node's thread, where raft's clock waits for it: bounded, one entry, one record and one revision
-/// apart, however large they are.
+/// What one turn did on the node's thread, where raft's clock waits for it: bounded, the bytes of one entry, one record and one
+/// revision apart, however large they are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct TurnWork {
     /// Entries applied.
@@ -15,10 +15,14 @@ pub struct TurnWork {
     pub entry_bytes: usize,
     /// Keys they changed.
     pub changes: usize,
-    /// Keys that the last of them changed: it was begun within the bound.
-    pub last_changes: usize,
     /// Bytes of the last of them.
     pub last_bytes: usize,
+    /// Bytes of history read because somebody wants to know what there was before.
+    pub previous_bytes: usize,
+    /// Whether a command was done that an earlier turn had begun.
+    pub ends: bool,
+    /// Whether one was left that a later turn goes on with.
+    pub pauses: bool,
     /// Bytes of history read to prune what was compacted.
     pub compaction_bytes: usize,
     /// Bytes of history read for watchers that fell behind.
@@ -26,23 +30,28 @@ pub struct TurnWork {
 }
 
 impl TurnWork {
-    pub(super) fn may_apply_more(&self) -> bool {
-        self.entries < limits::APPLY_ENTRIES_PER_TURN
+    /// What more may be applied, if anything: so many keys changed, and so many bytes read for it. Nothing behind a command that
+    /// took several turns: whatever comes, there is a turn between two such in which nothing is under way.
+    pub(super) fn room(&self, changes_per_turn: usize) -> Option<(usize, usize)> {
+        let may_more = self.entries < limits::APPLY_ENTRIES_PER_TURN
             && self.entry_bytes < limits::APPLY_BYTES_PER_TURN
-            && self.changes < limits::APPLY_CHANGES_PER_TURN
+            && !self.ends;
+        let changes = changes_per_turn.checked_sub(self.changes).filter(|room| may_more && *room > 0);
+        let bytes = limits::APPLY_BYTES_PER_TURN.checked_sub(self.previous_bytes).filter(|room| *room > 0);
+        changes.zip(bytes)
     }
 
-    /// An entry is applied.
+    /// An entry is applied, or gone on with.
     pub(super) fn begins(&mut self, bytes: usize) {
         self.entries += 1;
         self.entry_bytes += bytes;
-        (self.last_bytes, self.last_changes) = (bytes, 0);
+        self.last_bytes = bytes;
     }
 
-    /// It changed so many keys.
-    pub(super) fn changed(&mut self, keys: usize) {
+    /// It changed so many keys, for which so many bytes were read.
+    pub(super) fn changed(&mut self, keys: usize, previous_bytes: usize) {
         self.changes += keys;
-        self.last_changes = keys;
+        self.previous_bytes += previous_bytes;
     }
 }
 
@@ -77,8 +86,12 @@ pub struct Held {
 
 /// Someone who is told of what a node does in the moment it does it. All but [`Observer::applied`] may be left out.
 pub trait Observer: Send + Sync {
-    /// An ordinary entry was applied. `request` is the id inside it. Both are absent for a leader's first entry.
+    /// An ordinary entry was applied. `request` is the id inside it. Both are absent for a leader's first entry. Of one that was
+    /// carried out in slices only those events are there that a watcher is told of.
     fn applied(&self, entry: (LogIndex, Term), request: Option<u64>, command: Option<&Command>, applied: &Applied);
+
+    /// A slice of an entry made these changes, and others `before` them.
+    fn carried_out(&self, _entry: (LogIndex, Term), _before: usize, _events: &[Event]) {}
 
     /// A change of the configuration was applied.
     fn reconfigured(&self, _entry: &LogEntry) {}
@@ -110,4 +123,21 @@ pub trait Observer: Send + Sync {
 
     /// A message leaves for another member.
     fn sends(&self, _message: &PeerMessage) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_has_one_room_for_all_its_entries() {
+        let mut work = TurnWork::default();
+        assert_eq!(work.room(5), Some((5, limits::APPLY_BYTES_PER_TURN)));
+        work.changed(3, 1_000);
+        assert_eq!(work.room(5), Some((2, limits::APPLY_BYTES_PER_TURN - 1_000)), "also for what is read");
+        work.changed(0, limits::APPLY_BYTES_PER_TURN);
+        assert_eq!(work.room(5), None);
+        assert_eq!(TurnWork { changes: 5, ..TurnWork::default() }.room(5), None);
+        assert_eq!(TurnWork { ends: true, ..TurnWork::default() }.room(5), None, "what takes turns is the last of one");
+    }
 }

@@ -77,6 +77,8 @@ pub enum Output<D: Disk> {
     GiveRoom,
     /// To the archive: make the digest of a compaction, then say [`super::Input::Digested`].
     Digest(DigestJob<D>),
+    /// To the archive: to be dropped, which may take long and which nobody waits for.
+    LetGo(Box<dyn Send>),
     /// To the archive: these files no checkpoint that is kept names any more; then say [`super::Input::Removed`].
     Remove(Vec<String>),
 }

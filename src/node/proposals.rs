@@ -288,15 +288,22 @@ impl Proposals {
         ids.into_iter().for_each(|id| self.refuse(id, Refusal::TimeoutConnectionLost));
     }
 
-    /// Answers those who asked at or before `until`; `why` is told when each asked.
-    pub(super) fn expire(&mut self, until: Instant, why: impl Fn(Instant) -> Refusal) {
-        let mut some = false;
+    /// Whether somebody may have asked at or before `until`.
+    pub(super) fn may_expire(&self, until: Instant) -> bool {
+        self.asked.front().is_some_and(|(asked, _)| *asked <= until)
+    }
+
+    /// Answers those who asked at or before `until`, but for `spared`; `why` is told when each asked.
+    pub(super) fn expire(&mut self, until: Instant, spared: &FxHashSet<u64>, why: impl Fn(Instant) -> Refusal) {
+        let (mut some, mut kept) = (false, Vec::new());
         while let Some((asked, id)) = self.asked.front().copied() {
             if asked > until && self.pending.contains_key(&id) {
                 break;
             }
             self.asked.pop_front();
-            if self.pending.contains_key(&id) {
+            if spared.contains(&id) && self.pending.contains_key(&id) {
+                kept.push((asked, id));
+            } else if self.pending.contains_key(&id) {
                 self.refuse(id, why(asked));
                 some = true;
                 if self.changes.front().is_some_and(|(fresh, _)| *fresh == id) {
@@ -304,6 +311,7 @@ impl Proposals {
                 }
             }
         }
+        kept.into_iter().rev().for_each(|it| self.asked.push_front(it));
         if some {
             // Never proposed, it is not proposed any more.
             self.fresh.retain(|id| self.pending.contains_key(&id));

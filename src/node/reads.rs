@@ -92,9 +92,15 @@ impl<D: Disk> ReadQueue<D> {
         }
     }
 
-    /// Serves the views whose index is applied; the questions of leases among them are given back to be answered.
-    pub(super) fn serve(&mut self, applied: LogIndex, view: impl Fn() -> View<D>) -> Vec<(Instant, LeaseQuestion)> {
-        let mut leases = Vec::new();
+    /// Serves the views whose index is applied; the questions of leases among them are given back to be answered, but for those
+    /// of which `waits` says so.
+    pub(super) fn serve(
+        &mut self,
+        applied: LogIndex,
+        view: impl Fn() -> View<D>,
+        waits: impl Fn(&LeaseQuestion) -> bool,
+    ) -> Vec<(Instant, LeaseQuestion)> {
+        let (mut leases, mut waiting) = (Vec::new(), Vec::new());
         if self.confirmed.iter().all(|(index, _)| *index > applied) {
             return leases;
         }
@@ -103,15 +109,28 @@ impl<D: Disk> ReadQueue<D> {
             for (asked, question) in questions {
                 match question {
                     Question::View(reply) => reply.send(Ok(taken.get_or_insert_with(&view).clone())),
+                    Question::Lease(question) if waits(&question) => waiting.push((asked, Question::Lease(question))),
                     Question::Lease(question) => leases.push((asked, question)),
                 }
             }
         }
+        if !waiting.is_empty() {
+            self.confirmed.push((applied, waiting));
+        }
         leases
     }
 
-    /// Refuses those who asked at or before `until`; `why` is told when each asked.
-    pub(super) fn expire(&mut self, until: Instant, why: impl Fn(Instant) -> Refusal) {
+    /// A question that needs no round waits as one that is confirmed at `index`, or is refused where too many wait.
+    pub(super) fn wait(&mut self, now: Instant, index: LogIndex, question: LeaseQuestion) {
+        if self.len() >= limits::MAX_PENDING_READS {
+            return question.refuse(Refusal::TooManyRequests);
+        }
+        self.confirmed.push((index, vec![(now, Question::Lease(question))]));
+    }
+
+    /// Refuses those who asked at or before `until`, but for those who wait for an entry up to `spared`; `why` is told when each
+    /// asked.
+    pub(super) fn expire(&mut self, until: Instant, spared: Option<LogIndex>, why: impl Fn(Instant) -> Refusal) {
         let late = |questions: &mut Questions<D>| {
             for (asked, question) in questions.extract_if(.., |(asked, _)| *asked <= until) {
                 question.refuse(why(asked));
@@ -121,7 +140,8 @@ impl<D: Disk> ReadQueue<D> {
         if let Some(round) = &mut self.round {
             late(&mut round.questions);
         }
-        self.confirmed.iter_mut().for_each(|(_, questions)| late(questions));
+        let confirmed = self.confirmed.iter_mut();
+        confirmed.filter(|(index, _)| spared < Some(*index)).for_each(|(_, questions)| late(questions));
         self.confirmed.retain(|(_, questions)| !questions.is_empty());
     }
 

@@ -164,7 +164,7 @@ impl<D: Disk> Node<D> {
         }
         let position = machine.store().position();
         let alarm_stood = self.space_alarm_stands();
-        drop(self.machine.rebuild_from(machine));
+        out.push(Output::LetGo(Box::new(self.machine.rebuild_from(machine))));
         self.counters.installed(index);
         self.checkpoints.rebuilt(index, position);
         self.group.applied(index);

@@ -188,15 +188,17 @@ impl<D: Disk> Node<D> {
             observer.installed((index, term));
         }
         let position = machine.store().position();
-        if self.rebuild.under_way() {
-            drop(self.machine.rebuild_from(machine));
+        let before = if self.rebuild.under_way() {
+            self.machine.rebuild_from(machine)
         } else if self.machine.may_go_before(&machine) {
-            drop(self.machine.replace(machine));
+            self.machine.replace(machine)
         } else {
             self.facts.states_refuted.fetch_add(1, Relaxed);
             self.watches.end_all();
-            drop(self.machine.rebuild_from(machine));
-        }
+            self.machine.rebuild_from(machine)
+        };
+        // Of every key a part: dropping it takes long.
+        out.push(Output::LetGo(Box::new(before)));
         self.counters.installed(index);
         self.checkpoints.installed(index, position);
         self.group.applied(index);

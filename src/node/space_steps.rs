@@ -61,6 +61,18 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    /// Hands out history to be written, where there is much of it or it is `wanted`: also while a command is carried out that makes
+    /// it, or memory would have to hold all of it.
+    pub(super) fn hand_out(&mut self, wanted: bool, out: &mut Vec<Output<D>>) {
+        let store = self.machine.store_mut();
+        if wanted || store.gathered_bytes() >= limits::WRITE_HISTORY_BYTES {
+            let writes = store.take_writes();
+            if let Some(mark) = writes.last().map(|write| write.mark()) {
+                out.push(Output::WriteHistory { writes, mark });
+            }
+        }
+    }
+
     /// Hands out history to be written, and a checkpoint, where they are due.
     fn write_out(&mut self, wanted: bool, out: &mut Vec<Output<D>>) {
         let lets_go = matches!(self.space.giving, Giving::LettingGo { checkpoints: 1.. });
@@ -70,12 +82,7 @@ impl<D: Disk> Node<D> {
         if due {
             store.pad();
         }
-        if due || wanted || store.gathered_bytes() >= limits::WRITE_HISTORY_BYTES {
-            let writes = store.take_writes();
-            if let Some(mark) = writes.last().map(|write| write.mark()) {
-                out.push(Output::WriteHistory { writes, mark });
-            }
-        }
+        self.hand_out(due || wanted, out);
         if due {
             if let Giving::LettingGo { checkpoints } = &mut self.space.giving {
                 *checkpoints = checkpoints.saturating_sub(1);

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering::{Relaxed, Release};
 
+use super::backlog::HeldBack;
 use super::facts::RareFacts;
 use super::node::Node;
 use super::observer::Held;
@@ -41,6 +42,11 @@ impl<D: Disk> Node<D> {
         if self.rare_changed {
             self.tell_rare();
         }
+        match self.committed.begins_to_wait() {
+            Some(HeldBack::UnwrittenHistory) => _ = self.facts.history_waits.fetch_add(1, Relaxed),
+            Some(HeldBack::FullBacklog) => _ = self.facts.full_backlogs.fetch_add(1, Relaxed),
+            Some(HeldBack::LongCommand) | None => {}
+        }
         let (facts, standing, store) = (&self.facts, self.group.standing(), self.machine.store());
         facts.leader.store(standing.leader.map_or(0, |member| member.0), Relaxed);
         facts.is_leader.store(self.roles.on_duty(), Relaxed);
@@ -49,6 +55,7 @@ impl<D: Disk> Node<D> {
         facts.committed.store(standing.committed, Relaxed);
         facts.log_end.store(self.group.log_end().0, Relaxed);
         facts.applied.store(self.machine.applied().0, Relaxed);
+        facts.unapplied_bytes.store(self.committed.bytes() as u64, Relaxed);
         facts.revision.store(store.revision(), Release);
         facts.compact_revision.store(store.compact_revision(), Relaxed);
         facts.size_bytes.store(store.disk_bytes(), Relaxed);

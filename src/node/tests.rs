@@ -19,6 +19,7 @@ use crate::watch::{StreamBuffer, StreamId, WatchMessage, WatchSpec};
 
 mod cluster;
 mod fair;
+mod slices;
 
 type Output = super::Output<MemoryDisk>;
 type Input = super::Input<MemoryDisk>;
@@ -50,6 +51,7 @@ fn config() -> NodeConfig {
         quota_bytes: 0,
         checkpoint_entries: 1_000,
         snapshot_chunk_bytes: crate::base::limits::SNAPSHOT_CHUNK_BYTES,
+        changes_per_turn: crate::base::limits::APPLY_CHANGES_PER_TURN,
         progress_ticks: 6_000,
         lease_checkpoint_interval: Duration::from_secs(300),
         auto_compaction: None,

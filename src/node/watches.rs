@@ -30,6 +30,11 @@ impl Watches {
         Self { hub, bell }
     }
 
+    /// Whether the next revision is being made, in slices.
+    pub(super) fn in_the_middle(&mut self, is: bool) {
+        self.hub.in_the_middle(is);
+    }
+
     /// A stream speaks. Who may not read what is to be watched is told so, in the order of his questions.
     pub(super) fn input(&mut self, input: WatchInput, auth: &Auth, now: HubNow) {
         match input {
@@ -61,9 +66,10 @@ impl Watches {
         self.hub.cut(now, |owner, range| check(owner, range).err().map(|refusal| told_reason(&refusal)));
     }
 
-    /// Tells the watchers of one revision.
+    /// Tells the watchers of one revision, where it is a new one. Of what was carried out in slices only those events may be
+    /// there that somebody is told of.
     pub(super) fn applied(&mut self, revision: i64, events: Vec<Event>) {
-        if events.is_empty() || !self.hub.has_watchers() {
+        if !self.hub.has_watchers() || events.is_empty() && revision <= self.hub.seen() {
             return;
         }
         let shared: Vec<Arc<SharedEvent>> = events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
@@ -73,6 +79,11 @@ impl Watches {
     /// Whether a change of `key` is to be told with what it held before.
     pub(super) fn want_prev_of(&self, key: &[u8]) -> bool {
         self.hub.wants_prev_of(key)
+    }
+
+    /// Whether somebody is told of a change of `key` when it happens.
+    pub(super) fn are_told_of(&self, key: &[u8]) -> bool {
+        self.hub.tells_of(key)
     }
 
     pub(super) fn compacted(&mut self, revision: i64, now: HubNow) {

@@ -111,9 +111,9 @@ impl<E: Env> Exchange<E> {
         self.env.clock().now()
     }
 
-    /// See [`Complaints::says`].
+    /// See [`Complaints::says`]. Not to be asked by whoever holds the links.
     pub(super) fn says(&self, text: &'static str, of: MemberId) -> Option<Option<u64>> {
-        self.complaints.says(text, of, self.now())
+        self.complaints.says(text, of, self.peer(of).is_some(), self.now())
     }
 
     /// The two ends of a new connection.

@@ -4,7 +4,7 @@
 //! joined. What it sends is taken in and answered by posts; without that a member that lags could never catch up with a
 //! leader it does not know.
 //!
-//! Invariant: strangers have a number; the tasks of a link end with it, and with the transport.
+//! Invariant: strangers have a number, and lines about them are seldom; the tasks of a link end with it, and with the transport.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -80,13 +80,17 @@ pub(super) fn answer_stranger<E: Env>(exchange: &Arc<Exchange<E>>, member: Membe
     let urls: Vec<String> = urls.split(',').map(str::to_string).collect();
     let link = Arc::new(Link::new(member, &urls, false));
     begin_posts(exchange, &link);
-    tracing::info!(
-        "local-member-id" = %exchange.config.member,
-        "remote-peer-id" = %member,
-        "remote-peer-urls" = ?urls,
-        "added new remote peer"
-    );
     links.insert(member, link);
+    drop(links);
+    if let Some(held_back) = exchange.says("added", member) {
+        tracing::info!(
+            "local-member-id" = %exchange.config.member,
+            "remote-peer-id" = %member,
+            "remote-peer-urls" = ?urls,
+            "lines-held-back" = held_back,
+            "added new remote peer"
+        );
+    }
 }
 
 fn begin_posts<E: Env>(exchange: &Arc<Exchange<E>>, link: &Arc<Link>) {

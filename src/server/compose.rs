@@ -565,6 +565,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
             quota_bytes: config.quota_bytes.unwrap_or(0),
             checkpoint_entries: config.snapshot_count,
             snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
+            changes_per_turn: limits::APPLY_CHANGES_PER_TURN,
             progress_ticks: u64::try_from(ticks(config.watch_progress_interval)).unwrap_or(u64::MAX).max(1),
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
             auto_compaction: config.auto_compaction,

@@ -1,7 +1,7 @@
 //! The configuration file (`--config-file`): YAML, read into the flags.
 //!
 //! As in etcd the file stands alone: what the command line and the environment say besides is not looked at. Keys are the
-//! names of flags, but for the maps of security, sockets and discovery; durations are whole nanoseconds; keys that nobody
+//! names of flags, in letters of any case, but for the maps of security, sockets and discovery; durations are whole nanoseconds; keys that nobody
 //! knows are passed over. Invariant: a value goes through the same checks as a flag's.
 
 use std::path::Path;
@@ -69,7 +69,7 @@ fn of_text(text: &str) -> Result<Given, String> {
     };
     let keys = match file {
         Value::Null => Map::new(),
-        Value::Object(keys) => keys,
+        Value::Object(keys) => in_small_letters(keys),
         other => {
             let kind = kind_of(&other);
             let text = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
@@ -102,6 +102,19 @@ fn of_text(text: &str) -> Result<Given, String> {
     }
     take_discovery(&mut given, &keys)?;
     Ok(given)
+}
+
+/// Keys as they are written here: Go's library takes them whatever the case of their letters, the last one in the order of bytes
+/// where there are several. So what protects an etcd is never passed over.
+fn in_small_letters(keys: Map<String, Value>) -> Map<String, Value> {
+    let small = |(key, value): (String, Value)| {
+        let value = match value {
+            Value::Object(keys) => Value::Object(in_small_letters(keys)),
+            value => value,
+        };
+        (key.to_ascii_lowercase(), value)
+    };
+    keys.into_iter().map(small).collect()
 }
 
 /// How etcd's library reads YAML. Only `true` and `false` are bools by themselves: `n` may be a name.
@@ -352,6 +365,19 @@ auto-compaction-retention: \"1\"
         assert_eq!(of_text("cors: ''\nlisten-client-urls: ''\ninitial-cluster-state: ''\nname:"), Ok(Vec::new()));
         for wrong in ["heartbeat-interval: 1.5", "quota-backend-bytes: 1e21", "snapshot-count: -1.0"] {
             assert!(of_text(wrong).is_err_and(|why| why.contains("cannot unmarshal number")), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn keys_are_taken_whatever_the_case_of_their_letters() {
+        let text =
+            "Name: a\nAuth-Token: jwt\nclient-transport-security: {Trusted-CA-File: /ca, CLIENT-CERT-AUTH: true}";
+        let mut given = of_text(text).expect("well formed");
+        given.sort();
+        let wanted = [("auth-token", "jwt"), ("client-cert-auth", "true"), ("name", "a"), ("trusted-ca-file", "/ca")];
+        assert_eq!(given, wanted.map(|(name, value)| (name, value.to_string())));
+        for both in ["Name: a\nname: b", "name: b\nName: a"] {
+            assert_eq!(of_text(both), Ok(vec![("name", "b".to_string())]), "{both}");
         }
     }
 

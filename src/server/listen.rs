@@ -240,6 +240,7 @@ fn builder(manners: &Manners) -> auto::Builder<TokioExecutor> {
         .header_read_timeout(Duration::from_millis(limits::HEADER_READ_MS))
         // The library ends the process where the clock shows a time before 1970; the endpoints date themselves.
         .auto_date_header(false)
+        .max_headers(limits::MAX_HEADERS)
         .max_buf_size(limits::MAX_HEADER_BYTES as usize);
     builder
         .http2()
@@ -262,16 +263,17 @@ async fn open(stream: Stream, door: &Acceptor, entry: Entry) -> Option<(Stream, 
     let from = stream.from();
     let greeted = match tokio::time::timeout(GREETING_TIME, stream.begins_sealed()).await {
         Ok(Ok(false)) if entry == Entry::Either => return Some((stream, None)),
-        Ok(Ok(false)) => Err(Rejected::other_protocol()),
+        Ok(Ok(false)) => Err(Rejected::other_protocol().left(stream)),
         Ok(Ok(true)) => door.accept(stream, from.map(|from| from.ip())).await,
         Ok(Err(error)) => Err(Rejected::saying(&go_text(&error))),
         Err(_) => Err(Rejected::saying("i/o timeout")),
     };
     match greeted {
         Ok((stream, client)) => Some((Stream::Sealed(Box::new(stream)), client)),
-        Err(rejected) => {
+        Err(mut rejected) => {
             let from = from.map_or_else(|| "@".to_string(), |from| from.to_string());
             tell_rejected("rejected connection on client endpoint", &from, &rejected);
+            door.part(&mut rejected).await;
             None
         }
     }
@@ -300,7 +302,7 @@ fn connection<E: Env>(
     builder.http1().timer(HeadClock::new(received.clone()));
     let stream = Gathered::new(stream, turns.clone());
     let spoke = Arc::new(AtomicBool::new(false));
-    let next = Next::new(stop.clone());
+    let next = Next::new(stop.clone(), manners.ping_time);
     let service = {
         let (porch, web, spoke) = (porch.clone(), (manners.web.clone(), next.clone()), spoke.clone());
         let from = (manners.rooms.connection(), guest);

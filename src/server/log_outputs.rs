@@ -15,6 +15,9 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::base::limits;
 use crate::server::log_rotation::{Rotating, Rotation};
 
+/// etcd's word for the journal, and no file's name.
+const JOURNAL: &str = "systemd/journal";
+
 /// Makes the line that tells how many were dropped.
 pub type DroppedLine = fn(u64) -> Vec<u8>;
 
@@ -33,6 +36,11 @@ impl Outputs {
             let output: Box<dyn Write + Send> = match name.as_str() {
                 "default" | "stderr" => Box::new(io::stderr()),
                 "stdout" => Box::new(io::stdout()),
+                JOURNAL => {
+                    return Err(format!(
+                        "--log-outputs: {JOURNAL} is not supported by quorate: use stderr, which systemd reads"
+                    ));
+                }
                 path => {
                     let opened = match rotation {
                         None => append_to(path).map(|file| Box::new(file) as Box<dyn Write + Send>),
@@ -183,6 +191,12 @@ mod tests {
 
     fn dropped_line(dropped: u64) -> Vec<u8> {
         format!("{dropped} dropped\n").into_bytes()
+    }
+
+    #[test]
+    fn the_journal_is_no_file() {
+        let refused = Outputs::open(&[JOURNAL.to_string()], None, dropped_line).err().expect("refused");
+        assert!(refused.contains("systemd/journal is not supported"), "{refused}");
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod head_clock;
 mod header_fields;
 mod inspected;
 pub mod listen;
+mod log_archive;
 mod log_outputs;
 mod log_place;
 mod log_rotation;
@@ -35,6 +36,7 @@ mod socket;
 mod stream_bound;
 mod values;
 mod websocket;
+mod websocket_intake;
 
 pub use compose::{Serving, main};
 pub use config::Config;

@@ -298,14 +298,15 @@ impl Sealing for BetweenMembers {
             let mut first = [0];
             let begun = tokio::time::timeout(GREETING_TIME, stream.peek(&mut first)).await;
             let greeted = match begun {
-                Ok(Ok(1)) if first[0] != FIRST_BYTE => Err(Rejected::other_protocol()),
+                Ok(Ok(1)) if first[0] != FIRST_BYTE => Err(Rejected::other_protocol().left(stream)),
                 Err(_) => Err(Rejected::saying("i/o timeout")),
                 _ => acceptor.accept(stream, Some(from.ip())).await,
             };
             match greeted {
                 Ok((stream, _)) => Ok(Box::new(stream) as Box<dyn Sealed>),
-                Err(rejected) => {
+                Err(mut rejected) => {
                     tell_rejected("rejected connection on peer endpoint", &from, &rejected);
+                    acceptor.part(&mut rejected).await;
                     Err(io::Error::other(rejected.text))
                 }
             }

@@ -1,11 +1,13 @@
 //! Connections that come in.
 //!
 //! Invariants: a handshake ends within its time, and there are never more at once than the bound; who is not let in is
-//! told apart in words; certificates are those that the files hold when the handshake begins. Sessions are not resumed:
+//! told apart in words, at both ends; certificates are those that the files hold when the handshake begins. Sessions are not resumed:
 //! every connection shows its certificate anew, to the authorities and the list of revoked ones of that moment.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +15,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
 
@@ -59,22 +61,42 @@ pub struct Rejected {
     pub names: Option<Box<Names>>,
     /// It only went away.
     pub is_silent: bool,
+    /// The connection, where it is open still: see [`Acceptor::part`].
+    rest: Rest,
+}
+
+trait Both: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Both for S {}
+
+#[derive(Default)]
+struct Rest(Option<Box<dyn Both>>);
+
+impl fmt::Debug for Rest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "open" } else { "closed" })
+    }
 }
 
 #[derive(Debug)]
 struct Terms {
     library: Arc<ServerConfig>,
-    revoked: Revoked,
 }
 
 /// Takes connections in.
 #[derive(Debug)]
 pub struct Acceptor {
     terms: Reloading<Terms>,
+    /// Apart: whoever is revoked is, also while another file cannot be used.
+    revoked: Reloading<Revoked>,
     names_clients: bool,
     checks_origin: bool,
     handshakes: Semaphore,
+    partings: Semaphore,
 }
+
+/// Time for one who is not let in to read why.
+const PART_WITHIN: Duration = Duration::from_millis(limits::PARTING_MS);
 
 const HANDSHAKE_TIME: Duration = Duration::from_millis(limits::HANDSHAKE_MS);
 
@@ -87,9 +109,15 @@ impl Acceptor {
         terms.files.check()?;
         terms.allowed.check()?;
         let verifies = terms.client_cert_auth || !terms.files.trusted_ca.as_os_str().is_empty();
-        let (files, checks_origin, names_clients) = (terms.files.all(), terms.checks_origin, terms.client_cert_auth);
+        let crl = terms.files.crl.clone();
+        let list = if crl.as_os_str().is_empty() { Vec::new() } else { vec![crl.clone()] };
+        let revoked = Reloading::new(list, move || Revoked::read(&crl))?;
+        let (mut files, checks_origin, names_clients) =
+            (terms.files.all(), terms.checks_origin, terms.client_cert_auth);
+        files.retain(|file| *file != terms.files.crl);
         let terms = Reloading::new(files, move || build(&terms, verifies))?;
-        Ok(Self { terms, names_clients, checks_origin, handshakes: Semaphore::new(limits::HANDSHAKES) })
+        let [handshakes, partings] = [limits::HANDSHAKES; 2].map(Semaphore::new);
+        Ok(Self { terms, revoked, names_clients, checks_origin, handshakes, partings })
     }
 
     /// Greets a client that connected from an address, where it has one.
@@ -102,19 +130,20 @@ impl Acceptor {
         from: Option<IpAddr>,
     ) -> Result<(ServerStream<S>, Option<VerifiedClient>), Rejected>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let Ok(_place) = self.handshakes.try_acquire() else {
             return Err(Rejected::saying("too many handshakes at once"));
         };
-        let terms = self.terms.current();
+        let (terms, revoked) = (self.terms.current(), self.revoked.current());
         let greeting = async {
             let (stream, server_name) = greet(&terms, stream).await?;
             let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
-            let names = self.check(&terms, chain, from).await.map_err(|mut rejected| {
-                rejected.server_name = server_name;
-                rejected
-            })?;
+            let checked = self.check(&revoked, chain, from).await;
+            let names = match checked {
+                Ok(names) => names,
+                Err(rejected) => return Err(Rejected { server_name, ..rejected }.left(stream)),
+            };
             let client = names.filter(|_| self.names_clients);
             let client = client.map(|names| VerifiedClient { common_name: names.common_name.into() });
             Ok((stream, client))
@@ -122,10 +151,22 @@ impl Acceptor {
         tokio::time::timeout(HANDSHAKE_TIME, greeting).await.unwrap_or_else(|_| Err(Rejected::saying("i/o timeout")))
     }
 
+    /// Closes what is left of a connection that was not let in. What its client has said lies there unread, and would take
+    /// with it why it was refused: so it is read off until the client goes, for a bounded time and of a bounded number.
+    pub async fn part(&self, rejected: &mut Rejected) {
+        let (Some(mut rest), Ok(_place)) = (rejected.rest.0.take(), self.partings.try_acquire()) else { return };
+        let parting = async {
+            let _ = rest.shutdown().await;
+            let mut said = [0; 512];
+            while let Ok(1..) = rest.read(&mut said).await {}
+        };
+        let _ = tokio::time::timeout(PART_WITHIN, parting).await;
+    }
+
     /// What etcd asks of a client's certificates when the handshake is done. Gives the client's own.
     async fn check(
         &self,
-        terms: &Terms,
+        revoked: &Revoked,
         chain: &[CertificateDer<'_>],
         from: Option<IpAddr>,
     ) -> Result<Option<Names>, Rejected> {
@@ -133,8 +174,7 @@ impl Acceptor {
         for certificate in chain {
             let names = Names::read(certificate).map_err(|why| Rejected::saying(&why))?;
             let own = own.get_or_insert(names.clone());
-            terms
-                .revoked
+            revoked
                 .check(&names)
                 .map_err(|text| Rejected { names: Some(Box::new(own.clone())), ..Rejected::saying(&text) })?;
         }
@@ -154,12 +194,23 @@ impl Rejected {
 
     /// With these words alone.
     pub fn saying(text: &str) -> Self {
-        Self { text: text.to_string(), server_name: String::new(), names: None, is_silent: false }
+        Self {
+            text: text.to_string(),
+            server_name: String::new(),
+            names: None,
+            is_silent: false,
+            rest: Rest::default(),
+        }
+    }
+
+    /// With the connection, which is open still.
+    pub fn left<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(self, stream: S) -> Self {
+        Self { rest: Rest(Some(Box::new(stream))), ..self }
     }
 
     fn by_library(error: &io::Error, server_name: String) -> Self {
         let text = go_text(error);
-        Self { is_silent: text == "EOF", text, server_name, names: None }
+        Self { is_silent: text == "EOF", server_name, ..Self::saying(&text) }
     }
 }
 
@@ -183,19 +234,28 @@ fn build(terms: &ServerTerms, verifies: bool) -> Result<Terms, String> {
     library.alpn_protocols = terms.above.iter().map(|name| name.as_bytes().to_vec()).collect();
     library.session_storage = Arc::new(NoServerSessionStorage {});
     library.send_tls13_tickets = 0;
-    Ok(Terms { library: Arc::new(library), revoked: Revoked::read(&files.crl)? })
+    Ok(Terms { library: Arc::new(library) })
 }
 
 async fn greet<S>(terms: &Terms, stream: S) -> Result<(ServerStream<S>, String), Rejected>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-    let begun = acceptor.await.map_err(|error| Rejected::by_library(&error, String::new()))?;
+    let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
+    let begun = match Pin::new(&mut acceptor).await {
+        Ok(begun) => begun,
+        Err(error) => {
+            let rejected = Rejected::by_library(&error, String::new());
+            return Err(match acceptor.take_io() {
+                Some(stream) => rejected.left(stream),
+                None => rejected,
+            });
+        }
+    };
     let server_name = begun.client_hello().server_name().unwrap_or_default().to_string();
-    match begun.into_stream(terms.library.clone()).await {
+    match begun.into_stream(terms.library.clone()).into_fallible().await {
         Ok(stream) => Ok((stream, server_name)),
-        Err(error) => Err(Rejected::by_library(&error, server_name)),
+        Err((error, stream)) => Err(Rejected::by_library(&error, server_name).left(stream)),
     }
 }
 

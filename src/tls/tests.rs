@@ -81,7 +81,13 @@ async fn meet(acceptor: &Acceptor, connector: &Connector, host: &str, from: &str
     let (near, far) = tokio::io::duplex(1 << 16);
     let from: IpAddr = from.parse().expect("an address");
     let serve = async {
-        let (mut stream, client) = acceptor.accept(far, Some(from)).await?;
+        let (mut stream, client) = match acceptor.accept(far, Some(from)).await {
+            Ok(opened) => opened,
+            Err(mut rejected) => {
+                acceptor.part(&mut rejected).await;
+                return Err(rejected);
+            }
+        };
         let mut word = [0; 2];
         let heard = stream.read_exact(&mut word).await;
         heard.map_err(|error| Rejected::saying(&go_text(&error)))?;
@@ -247,10 +253,14 @@ async fn a_revoked_certificate_is_rejected_as_soon_as_the_list_says_so() {
         params.signed_by(&ca.0).expect("signed")
     };
     serving.crl = place.write("crl", list(&[0x0a0b]).der());
+    let key_of_server = serving.key.clone();
     let acceptor = server(serving, |_| {});
     let numbered = ca.issue("dave", &["127.0.0.1"], |params| params.serial_number = Some(SerialNumber::from(0xc1d2)));
     let (cert, key) = place.pair("dave", numbered);
     let dave = client(CertificateFiles { cert, key, ..asking });
+    assert!(meet(&acceptor, &dave, "localhost", "10.1.1.1").await.0.is_ok());
+    // A key that cannot be used leaves the one before, and keeps nobody in who is revoked.
+    fs::write(key_of_server, "no key").expect("written");
     assert!(meet(&acceptor, &dave, "localhost", "10.1.1.1").await.0.is_ok());
     for list in [list(&[0x0a0b, 0xc1d2]).der().to_vec(), list(&[0xc1d2]).pem().expect("PEM").into_bytes()] {
         place.write("crl", list);

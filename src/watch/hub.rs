@@ -45,6 +45,8 @@ pub struct WatchHub {
     /// History below it is forgotten.
     pub(super) compacted: i64,
     pub(super) clock: ProgressClock,
+    /// Whether the revision behind `seen` is being made.
+    in_the_middle: bool,
     bounds: Bounds,
     max_watchers: usize,
     /// Kept between revisions to spare allocations: (slot, number of the event in the revision).
@@ -69,6 +71,7 @@ impl WatchHub {
             seen: 0,
             compacted: 0,
             clock: ProgressClock::new(progress_ticks, seed),
+            in_the_middle: false,
             bounds,
             max_watchers,
             matches: Vec::new(),
@@ -124,8 +127,9 @@ impl WatchHub {
             self.answer(id, WatchMessage::Canceled { watch_id, revision: 0, compact_revision });
             return;
         }
-        let behind = (1..=revision).contains(&spec.start_revision);
-        let next = if behind { spec.start_revision } else { spec.start_revision.max(revision + 1) };
+        let is_past = (1..=revision).contains(&spec.start_revision);
+        let next = if is_past { spec.start_revision } else { spec.start_revision.max(revision + 1) };
+        let behind = is_past || self.in_the_middle && next == revision + 1;
         let slot = self.roster.add(Watcher { owner, ..Watcher::new(id, buffer, watch_id, &spec, next) });
         let stream = self.streams.get_mut(&id).expect("a stream that took an answer is open");
         stream.watchers.insert(watch_id, slot);
@@ -205,6 +209,22 @@ impl WatchHub {
     /// is told that from history.
     pub fn wants_prev_of(&self, key: &[u8]) -> bool {
         self.roster.wants_prev(key)
+    }
+
+    /// Whether a change of `key` would be told to somebody in step.
+    pub fn tells_of(&self, key: &[u8]) -> bool {
+        self.roster.is_watched(key)
+    }
+
+    /// Whether the next revision is being made: who begins to watch now is told of it from history, for it was not asked all the
+    /// while whether he is to be told.
+    pub fn in_the_middle(&mut self, is: bool) {
+        self.in_the_middle = is;
+    }
+
+    /// The last revision told.
+    pub fn seen(&self) -> i64 {
+        self.seen
     }
 
     /// Whether there is any watcher: without one a revision need not be told. Costs nothing.

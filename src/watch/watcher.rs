@@ -225,6 +225,11 @@ impl Roster {
         self.wanting_prev.holds(key)
     }
 
+    /// Whether a synced watcher watches `key`.
+    pub(super) fn is_watched(&self, key: &[u8]) -> bool {
+        self.index.holds(key)
+    }
+
     pub(super) fn behind(&self) -> usize {
         self.behind
     }

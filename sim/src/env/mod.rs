@@ -25,7 +25,7 @@ mod trace;
 mod tree;
 
 pub use clock::{LateTimers, SimClock, true_now, true_sleep};
-pub use cpu::{CpuMood, SimCpu};
+pub use cpu::{CpuMood, SimCpu, charge_turn};
 pub use disk::SimDisk;
 pub use faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss};
 pub use lane::{Lane, LaneMood};

@@ -42,6 +42,7 @@ const WORDED: &[(&str, Promise)] = &[
     ("a request takes effect once", promises::ONCE),
     ("a watcher is told everything, in order, once, revisions whole", WATCH[4]),
     ("a watcher is told everything in the end (reliable)", WATCH[4]),
+    ("what watchers are told of a command is what it did", WATCH[4]),
     ("a watcher hears of what it asked for, and of nothing else (filter)", WATCH[0]),
     ("revisions never fall within a watch (ordered)", WATCH[1]),
     ("no event is told twice (unique)", WATCH[2]),

@@ -23,8 +23,10 @@ impl Client {
         self.prove().await;
         let (began, patience) = (self.began(), self.patience());
         let (way, shown, stands) = ((self.number, self.member), self.credentials.shown(&self.world), self.stood());
+        let (world, member) = (self.world.clone(), self.member);
         let asked = self.world.ask(way, patience, &mut self.dice, move |door| async move {
             shown.check_leases(&door, LeaseAccess::Renew(id)).await?;
+            world.meets(member, "in slices: a lease was renewed");
             door.keep_alive(id).await
         });
         let answer = asked.await;
@@ -50,15 +52,19 @@ impl Client {
         let (began, patience) = (self.began(), self.patience());
         let (way, shown, stands) = ((self.number, self.member), self.credentials.shown(&self.world), self.stood());
         let who = shown.user().map(str::to_string);
-        let asked = self
-            .world
-            .ask(way, patience, &mut self.dice, move |door| async move { shown.time_to_live(&door, id, keys).await });
+        let (world, member) = (self.world.clone(), self.member);
+        let asked = self.world.ask(way, patience, &mut self.dice, move |door| async move {
+            if keys {
+                world.meets(member, "in slices: the keys of a lease were asked for");
+            }
+            shown.time_to_live(&door, id, keys).await
+        });
         let answer = asked.await;
         self.owed(began, patience, &answer, &id);
         self.looks_denied(stands, &answer, &id, Table::may_all);
         let settled = self.heard(&id, &answer);
         if let Ok(Ok(got)) = answer {
-            let told: Vec<Vec<u8>> = got.iter().flat_map(|got| &got.keys).map(|key| key.to_vec()).collect();
+            let told: Vec<Vec<u8>> = got.iter().flat_map(|got| got.keys.iter()).map(|key| key.to_vec()).collect();
             let ledger = self.world.ledger();
             let verdict = witness::told_keys(&ledger, ledger.window(began.entries, None), who.as_deref(), &told);
             drop(ledger);

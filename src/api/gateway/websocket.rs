@@ -52,7 +52,11 @@ type Begin = Box<dyn FnOnce(mpsc::Receiver<Bytes>, BoxFuture<'static, ()>) -> An
 
 /// What follows on a connection whose answer promises a WebSocket; it is among the answer's extensions.
 #[derive(Clone)]
-pub struct Conversation(Arc<Mutex<Option<Begin>>>);
+pub struct Conversation {
+    begin: Arc<Mutex<Option<Begin>>>,
+    /// Of the connection.
+    room: ReceiveRoom,
+}
 
 impl fmt::Debug for Conversation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,10 +65,23 @@ impl fmt::Debug for Conversation {
 }
 
 impl Conversation {
+    /// One that is begun by this, on a connection with that room.
+    pub fn new(
+        room: ReceiveRoom,
+        begin: impl FnOnce(mpsc::Receiver<Bytes>, BoxFuture<'static, ()>) -> Answering + Send + 'static,
+    ) -> Self {
+        Self { begin: Arc::new(Mutex::new(Some(Box::new(begin)))), room }
+    }
+
+    /// Room for messages that are not whole.
+    pub fn room(&self) -> ReceiveRoom {
+        self.room.clone()
+    }
+
     /// The answer to what the client says, whose messages come here until it ends; nothing where it was begun before. There
     /// comes no answer where one request was to be made, and was not in time, nor before `going` was over.
     pub fn begin(&self, messages: mpsc::Receiver<Bytes>, going: BoxFuture<'static, ()>) -> Option<Answering> {
-        let begin = self.0.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let begin = self.begin.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         Some(begin(messages, going))
     }
 }
@@ -104,10 +121,10 @@ where
     }
     let (porch, fields) = (porch.clone(), fields(request.headers()));
     let rpc = Rpc::from_json_path(request.uri().path());
-    let begin: Begin = Box::new(move |messages, going| {
+    let conversation = Conversation::new(from.0.clone(), move |messages, going| {
         Box::pin(async move { converse::<E, B>(porch, rpc, fields, from, (messages, going)).await })
     });
-    answer.extensions_mut().insert(Conversation(Arc::new(Mutex::new(Some(begin)))));
+    answer.extensions_mut().insert(conversation);
     answer
 }
 

@@ -41,12 +41,17 @@ const GAUGES: &[(&str, &str, Reading)] = &[
     ("etcd_debugging_mvcc_pending_events_total", "Total number of pending events to be sent.", |s| s.pending_events),
     ("etcd_debugging_auth_revision", "The current revision of auth store.", |s| s.auth_revision),
     ("quorate_leases", "Leases.", |s| s.leases),
+    ("quorate_unapplied_bytes", "Bytes of entries that are committed and not applied.", |s| s.unapplied_bytes),
 ];
 
 /// Counters that mirror the node.
 const COUNTERS: &[(&str, &str, Reading)] = &[
     ("etcd_server_leader_changes_seen_total", "The number of leader changes seen.", |s| s.leader_changes),
     ("etcd_debugging_server_lease_expired_total", "The total number of expired leases.", |s| s.expired_leases),
+    ("quorate_apply_history_waits_total", "Times applying waited until more history was written.", |s| s.history_waits),
+    ("quorate_apply_backlogs_full_total", "Times so much waited to be applied that no more was taken in.", |s| {
+        s.full_backlogs
+    }),
 ];
 
 /// Counters of what was done.

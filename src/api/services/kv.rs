@@ -17,7 +17,7 @@ use crate::wire::etcdserverpb as pb;
 
 /// A range of more keys than this is read where it may hold up a thread: some hundred microseconds of work. The threads
 /// that stand in meanwhile each keep memory of their own, so what is common stays below.
-const LONG_READ_KEYS: i64 = 1_000;
+pub(super) const LONG_READ_KEYS: i64 = 1_000;
 
 impl<E: Env> Session<E> {
     /// Reads a range.

@@ -3,10 +3,12 @@
 //! Invariant: a lease that is unknown or has run out is answered with a TTL (0 or -1), not with an error,
 //! where etcd does so.
 
-use bytes::Bytes;
 use tonic::{Status, Streaming};
 
+use crate::api::guest::LongRead;
 use crate::api::methods::Rpc;
+use crate::api::services::kv::{LONG_READ_KEYS, at_leisure};
+use crate::api::services::lease_pieces::LeasePieces;
 use crate::api::session::Session;
 use crate::api::status::status_of;
 use crate::api::transport::inbound::received;
@@ -15,8 +17,9 @@ use crate::api::transport::streams::Answers;
 use crate::auth::Access;
 use crate::base::Refusal;
 use crate::env::Env;
+use crate::lease::KeySet;
 use crate::machine::{Answer, Command};
-use crate::node::LeaseAccess;
+use crate::node::{LeaseAccess, LeaseStanding};
 use crate::wire::etcdserverpb as pb;
 
 impl<E: Env> Session<E> {
@@ -63,40 +66,52 @@ impl<E: Env> Session<E> {
         Ok(pb::LeaseKeepAliveResponse { header: Some(header), id: request.id, ttl })
     }
 
-    /// Tells how long a lease has.
-    pub async fn lease_time_to_live(
-        &self,
-        request: pb::LeaseTimeToLiveRequest,
-    ) -> Result<pb::LeaseTimeToLiveResponse, Refusal> {
-        let standing = match self.handle.time_to_live(request.id, request.keys).await {
-            Err(Refusal::LeaseNotFound) => None,
-            other => other?,
-        };
+    /// Tells how long a lease has. Its keys, where they are many, have a place among the long answers.
+    pub async fn lease_time_to_live(&self, request: pb::LeaseTimeToLiveRequest) -> Result<LeasePieces, Refusal> {
+        let mut standing = self.standing(&request).await?;
+        let many = standing.as_ref().is_some_and(|standing| standing.keys.len() as i64 > LONG_READ_KEYS);
+        let mut long = None;
+        if many {
+            let patron = self.patron();
+            long = self.guest().try_long_read(&patron);
+            if long.is_none() {
+                // Who waits holds no list: what is changed meanwhile would be kept for him.
+                drop(standing);
+                long = Some(self.guest().long_read(&patron, true).await);
+                standing = self.standing(&request).await?;
+            }
+        }
         if let Some(standing) = standing.as_ref().filter(|standing| !standing.keys.is_empty()) {
             self.may_read(&standing.keys).await?;
         }
         let header = Some(self.header(self.handle.facts().revision()));
-        let response = pb::LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() };
-        Ok(match standing {
-            None => response,
-            Some(standing) => pb::LeaseTimeToLiveResponse {
-                ttl: standing.ttl,
-                granted_ttl: standing.granted_ttl,
-                keys: standing.keys,
-                ..response
-            },
-        })
+        let gone = pb::LeaseTimeToLiveResponse { header, id: request.id, ttl: -1, ..Default::default() };
+        let (bare, keys) = match standing {
+            None => (gone, KeySet::default()),
+            Some(LeaseStanding { granted_ttl, ttl, keys }) => {
+                (pb::LeaseTimeToLiveResponse { ttl, granted_ttl, ..gone }, keys)
+            }
+        };
+        Ok(at_leisure(many, || LeasePieces::new(&bare, keys, long.map(LongRead::done))))
+    }
+
+    async fn standing(&self, request: &pb::LeaseTimeToLiveRequest) -> Result<Option<LeaseStanding>, Refusal> {
+        match self.handle.time_to_live_for(&self.patron().account, request.id, request.keys).await {
+            Err(Refusal::LeaseNotFound) => Ok(None),
+            other => other,
+        }
     }
 
     /// Refuses one who may not read all these keys, which were just heard of: of the member on duty, so users are looked
     /// at as they are when this member has come as far.
-    async fn may_read(&self, keys: &[Bytes]) -> Result<(), Refusal> {
+    async fn may_read(&self, keys: &KeySet) -> Result<(), Refusal> {
         if !self.handle.asks_who() {
             return Ok(());
         }
         self.view(true).await?;
         let asker = self.asker().await?;
-        self.handle.auth().check_attached(asker.as_ref(), keys.iter(), Access::Read)
+        let many = keys.len() as i64 > LONG_READ_KEYS;
+        at_leisure(many, || self.handle.auth().check_attached(asker.as_ref(), keys.iter(), Access::Read))
     }
 
     /// Lists the leases.
@@ -105,7 +120,7 @@ impl<E: Env> Session<E> {
             let asker = self.require_named().await?;
             self.handle.check_leases(asker, LeaseAccess::List).await?;
         }
-        let ids = self.handle.leases().await?;
+        let ids = self.handle.leases_for(&self.patron().account).await?;
         Ok(pb::LeaseLeasesResponse {
             header: Some(self.header(self.handle.facts().revision())),
             leases: ids.into_iter().map(|id| pb::LeaseStatus { id }).collect(),

@@ -12,6 +12,7 @@ pub mod election;
 pub mod health;
 mod kv;
 pub mod lease;
+pub mod lease_pieces;
 mod lock;
 pub mod maintenance;
 pub mod range_chunks;

@@ -189,11 +189,9 @@ struct Stalled {
     time: Duration,
 }
 
-/// A request's body, taken in as there is room.
-pub struct TakenIn<B> {
-    body: B,
+/// What a stream of messages holds of a room: of the one that has begun and not ended.
+pub struct Held {
     room: ReceiveRoom,
-    framing: Framing,
     aside: Option<Aside>,
     /// Waiting for room.
     asking: Option<Asking>,
@@ -202,22 +200,17 @@ pub struct TakenIn<B> {
     stalled: Option<Stalled>,
 }
 
-impl<B> TakenIn<B> {
-    /// The body of a request on a connection with that room.
-    pub fn new(body: B, room: ReceiveRoom) -> Self {
-        Self { body, room, framing: Framing::default(), aside: None, asking: None, refused: false, stalled: None }
+impl Held {
+    /// Nothing so far, of this room.
+    pub fn new(room: ReceiveRoom) -> Self {
+        Self { room, aside: None, asking: None, refused: false, stalled: None }
     }
 
-    /// The body of one message of so many bytes at most, which has no prefix.
-    pub fn whole(body: B, room: ReceiveRoom, most: usize) -> Self {
-        let framing = Framing { bare: Some(most), ..Framing::default() };
-        Self { framing, ..Self::new(body, room) }
-    }
-
-    fn took(&mut self, bytes: &[u8]) {
+    /// More has come. Where a message began in it and does not end there, `began` is what is to be set aside for it; where none
+    /// is open then, nothing is held.
+    pub fn went_on(&mut self, began: Option<usize>, is_open: bool) {
         self.stalled = None;
-        let began = self.framing.take(bytes);
-        if self.framing.missing == 0 {
+        if !is_open {
             self.aside = None;
         } else if let Some(length) = began {
             self.aside = None;
@@ -230,11 +223,20 @@ impl<B> TakenIn<B> {
         }
     }
 
-    /// Ready with the reason when a message has not gone on for too long.
-    fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
-        if self.framing.missing == 0 {
-            return Poll::Pending;
+    /// Ready when more may be taken.
+    ///
+    /// # Errors
+    /// Too many wait for room.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        if let Some(asking) = &mut self.asking {
+            self.aside = ready!(asking.as_mut().poll(cx));
+            self.asking = None;
         }
+        Poll::Ready(if self.refused { Err(status_of(&Refusal::TooManyRequests)) } else { Ok(()) })
+    }
+
+    /// While nothing comes of a message that is open: ready with the reason when that was for too long.
+    pub fn poll_stalled(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         let Patience { usual, pressed } = self.room.patience;
         loop {
             let begin = || Stalled { look: Box::pin(sleep(pressed)), time: pressed };
@@ -248,6 +250,31 @@ impl<B> TakenIn<B> {
     }
 }
 
+/// A request's body, taken in as there is room.
+pub struct TakenIn<B> {
+    body: B,
+    framing: Framing,
+    held: Held,
+}
+
+impl<B> TakenIn<B> {
+    /// The body of a request on a connection with that room.
+    pub fn new(body: B, room: ReceiveRoom) -> Self {
+        Self { body, framing: Framing::default(), held: Held::new(room) }
+    }
+
+    /// The body of one message of so many bytes at most, which has no prefix.
+    pub fn whole(body: B, room: ReceiveRoom, most: usize) -> Self {
+        let framing = Framing { bare: Some(most), ..Framing::default() };
+        Self { framing, ..Self::new(body, room) }
+    }
+
+    fn took(&mut self, bytes: &[u8]) {
+        let began = self.framing.take(bytes);
+        self.held.went_on(began, self.framing.missing > 0);
+    }
+}
+
 impl<B> Body for TakenIn<B>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -258,12 +285,8 @@ where
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = self.get_mut();
-        if let Some(asking) = &mut this.asking {
-            this.aside = ready!(asking.as_mut().poll(cx));
-            this.asking = None;
-        }
-        if this.refused {
-            return Poll::Ready(Some(Err(Box::new(status_of(&Refusal::TooManyRequests)))));
+        if let Err(refused) = ready!(this.held.poll_room(cx)) {
+            return Poll::Ready(Some(Err(Box::new(refused))));
         }
         match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
@@ -274,15 +297,16 @@ where
             }
             Poll::Ready(Some(Err(error))) => Poll::Ready(Some(Err(error.into()))),
             Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending if this.framing.missing == 0 => Poll::Pending,
             Poll::Pending => {
-                let status = ready!(this.poll_stalled(cx));
+                let status = ready!(this.held.poll_stalled(cx));
                 Poll::Ready(Some(Err(Box::new(status))))
             }
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.asking.is_none() && self.body.is_end_stream()
+        self.held.asking.is_none() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -365,7 +389,7 @@ mod tests {
             .map(|_| TakenIn::new(message(100 << 10, 10 << 10, 60 << 10), room.clone()))
             .collect();
         bodies.iter_mut().for_each(|body| assert!(taken(body) > 0));
-        assert_eq!(bodies.iter().filter(|body| body.refused).count(), 3);
+        assert_eq!(bodies.iter().filter(|body| body.held.refused).count(), 3);
         let last = bodies.last_mut().expect("some");
         assert_eq!(outcome(last).await, status_of(&Refusal::TooManyRequests).code());
         drop(bodies);

@@ -7,6 +7,9 @@ pub const HANDSHAKE_MS: u64 = 10_000;
 /// a processor does a few hundred to a thousand a second. Beyond that who comes is closed at once, and tries again.
 pub const HANDSHAKES: usize = 2_048;
 
+/// Time for one who is not let in to read why and go; as many as there may be handshakes have it, the rest are closed at once.
+pub const PARTING_MS: u64 = 1_000;
+
 /// Connections of peers that were greeted and wait to be taken in: that takes no time, so a few.
 pub const PEERS_GREETED: usize = 16;
 
@@ -25,6 +28,12 @@ pub const HEADER_READ_MS: u64 = 30_000;
 
 /// Time for the request of a WebSocket that takes one, from its handshake on: as for a head.
 pub const WEBSOCKET_ASKS_MS: u64 = HEADER_READ_MS;
+
+/// Longest frame that is sent on a WebSocket: a line is made of several, so that it is not held a second time.
+pub const WEBSOCKET_FRAME_BYTES: usize = 64 * 1024;
+
+/// While nobody takes what the client of a WebSocket says, it is looked for so often: what it sends, an end among it, is not read.
+pub const WEBSOCKET_LOOK_MS: u64 = 5_000;
 
 /// Time for the end of a WebSocket: its last words, and that the client goes, who would lose them if it were sent away.
 pub const WEBSOCKET_END_MS: u64 = 1_000;

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::delete;
 use crate::base::{KeyRange, RangeEnd, Refusal};
 use crate::env::{MemoryDisk, run_ready};
 use crate::mvcc::{HashKv, HistoryWriter, NO_PREV, NewValue, ReadFailure, Store, StoreOptions, StorePosition, View};
@@ -37,7 +38,7 @@ fn digests_of_compactions_are_those_a_stock_etcd_gave() {
                 }
                 ["del", from, to] => {
                     let mut txn = store.begin(NO_PREV);
-                    txn.delete_range(&KeyRange { start: bytes(from), end: RangeEnd::Before(bytes(to)) }).unwrap();
+                    delete(&mut txn, &KeyRange { start: bytes(from), end: RangeEnd::Before(bytes(to)) });
                     txn.commit();
                 }
                 ["compact", revision] => {

@@ -1,5 +1,6 @@
 //! Outlines: a start that reads them comes to the same store, reads nothing else, and does without them where it must.
 
+use super::delete;
 use crate::base::{KeyRange, Wrong};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, ScramblingDisk, run_ready};
 use crate::mvcc::{
@@ -29,7 +30,7 @@ impl Bench {
 
     fn delete(&mut self, key: &str) {
         let mut txn = self.store.begin(NO_PREV);
-        txn.delete_range(&KeyRange::single(key.to_string().into())).unwrap();
+        delete(&mut txn, &KeyRange::single(key.to_string().into()));
         txn.commit();
     }
 

@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::delete;
 use super::twin::Twin;
-use crate::base::{KeyRange, KeyValue, RangeEnd, Refusal};
+use crate::base::{EventKind, KeyRange, KeyValue, RangeEnd, Refusal};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
 use crate::mvcc::index_build::BatchSizes;
 use crate::mvcc::position::SegmentMark;
@@ -163,39 +164,66 @@ impl Bench {
         }
     }
 
+    /// A transaction, which pauses after every so many changes of a delete where its revision says so; nothing of it is seen
+    /// before it ends.
     fn txn(&mut self, changes: Vec<Change>, want_prev: bool) {
         let (main, before) = (self.twin.revision + 1, self.twin.changes.len());
-        let mut put_off = Vec::new();
+        let slice = (main % 3 != 0).then_some(main as usize % 4 + 1);
+        let (mut put_off, mut events, mut twin) = (Vec::new(), Vec::new(), self.twin.clone());
         let wanted = |_: &[u8]| want_prev;
         let mut txn = self.store.begin(&wanted);
+        if slice.is_some() {
+            txn.may_pause();
+        }
         for change in changes {
-            let wanted = |prevs: Vec<KeyValue>| if want_prev { prevs } else { without_values(prevs) };
+            let told = |prevs: Vec<KeyValue>| if want_prev { prevs } else { without_values(prevs) };
             match change {
                 Change::Put(key, value, lease) => {
-                    let prev = self.twin.put(main, key.clone(), value.clone(), lease);
+                    let prev = twin.put(main, key.clone(), value.clone(), lease);
                     assert_eq!(txn.meta(&key).is_some(), prev.is_some());
                     let got = txn.put(NewValue { key, value, lease, backing_bytes: 500 }).unwrap();
-                    assert_eq!(got.into_iter().collect::<Vec<_>>(), wanted(prev.into_iter().collect()));
+                    assert_eq!(got.into_iter().collect::<Vec<_>>(), told(prev.into_iter().collect()));
                 }
                 Change::Delete(range) => {
-                    let expected = wanted(self.twin.delete(main, &range));
-                    assert_eq!(txn.delete_range(&range).unwrap(), expected);
+                    let expected: Vec<_> = twin.delete(main, &range).into_iter().map(|kv| (kv.key, kv.lease)).collect();
+                    let (mut deleted, mut rest) = (Vec::new(), Some(range));
+                    while let Some(range) = rest.take() {
+                        let most = (slice.unwrap_or(usize::MAX), if want_prev { 1_000 } else { usize::MAX });
+                        let most = if slice.is_some() { most } else { (usize::MAX, usize::MAX) };
+                        rest = txn.delete_some(&range, most, |key, lease| deleted.push((key.clone(), lease))).unwrap();
+                        if slice.is_some() && txn.changed() {
+                            let (paused, changes) = txn.pause();
+                            events.extend(changes);
+                            same_answer(self.store.view().range(&RangeQuery::plain(KeyRange::all())), {
+                                self.twin.range(&RangeQuery::plain(KeyRange::all()), main - 1)
+                            });
+                            assert_eq!(self.store.revision(), main - 1);
+                            if main % 2 == 0 {
+                                // What was made so far may go to the disk, and is read back from there.
+                                self.write();
+                            }
+                            txn = self.store.take_up(paused, &wanted);
+                        }
+                    }
+                    assert_eq!(deleted, expected);
                 }
                 Change::Read(query) => {
-                    let current = self.twin.revision + i64::from(self.twin.changes.len() > before);
+                    let current = self.twin.revision + i64::from(twin.changes.len() > before);
                     let query = real(&query, current);
-                    let expected = self.twin.range(&query, current);
+                    let expected = twin.range(&query, current);
                     if let Some(answer) = txn.range_at_hand(&query) {
                         same_answer(answer, expected.clone());
                     }
                     put_off.push((txn.range_later(query), expected));
-                    assert_eq!(txn.get(b"k1").unwrap(), self.twin.at(b"k1", current).cloned());
+                    assert_eq!(txn.get(b"k1").unwrap(), twin.at(b"k1", current).cloned());
                 }
             }
         }
-        let changed = self.twin.changes.len() > before;
+        let changed = twin.changes.len() > before;
         assert_eq!(txn.changed(), changed);
-        let events = txn.commit();
+        events.extend(txn.commit());
+        self.twin = twin;
+        assert_eq!(self.store.take_outdated().is_some(), slice.is_some());
         for (later, expected) in &put_off {
             same_answer(later.read(&mut { usize::MAX }), expected.clone());
         }
@@ -204,6 +232,9 @@ impl Bench {
         assert_eq!(self.store.revision(), self.twin.revision);
         let kvs: Vec<_> = events.iter().map(|event| event.kv.clone()).collect();
         assert_eq!(kvs, self.twin.changes[before..]);
+        for event in events.iter().filter(|event| want_prev && event.kind == EventKind::Delete) {
+            assert_eq!(event.prev_kv.as_ref(), self.twin.at(&event.kv.key, main - 1));
+        }
     }
 
     fn write(&mut self) {
@@ -450,7 +481,7 @@ fn fresh_store_stands_at_one_and_nothing_uses_no_revision() {
     let mut bench = Bench::new(StoreOptions::default());
     assert_eq!((bench.store.revision(), bench.store.compact_revision()), (1, -1));
     let mut txn = bench.store.begin(&|_| true);
-    assert!(txn.delete_range(&KeyRange::all()).unwrap().is_empty());
+    assert!(delete(&mut txn, &KeyRange::all()).is_empty());
     assert!(txn.commit().is_empty());
     assert_eq!(bench.store.revision(), 1);
     assert_eq!(bench.store.compact(2), Err(Refusal::FutureRevision));
@@ -490,7 +521,7 @@ fn the_event_of_a_delete_tells_what_was_before_the_transaction() {
     for key in ["new", "old"] {
         txn.put(NewValue { key: key.into(), value: "2".into(), lease: 0, backing_bytes: 0 }).unwrap();
     }
-    assert_eq!(txn.delete_range(&KeyRange::all()).unwrap().len(), 2);
+    assert_eq!(delete(&mut txn, &KeyRange::all()).len(), 2);
     let before: Vec<_> = txn.commit().into_iter().map(|event| event.prev_kv.map(|kv| kv.value)).collect();
     assert_eq!(before, [None, Some("1".into()), None, Some("1".into())]);
 }
