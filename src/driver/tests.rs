@@ -371,8 +371,8 @@ fn an_older_image_that_the_log_does_not_reach_is_no_way_back() {
             let mut bytes = vec![0; file.len().expect("known") as usize];
             file.read_full_at(0, &mut bytes).expect("read");
             let kept = bytes.clone();
-            for at in 512..bytes.len() {
-                bytes[at] ^= 1;
+            for byte in &mut bytes[512..] {
+                *byte ^= 1;
             }
             file.write_at(0, &bytes).expect("written");
             if recovered(newest.state.applied.0).await.is_err() {
