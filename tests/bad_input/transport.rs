@@ -1,9 +1,13 @@
 //! What is no gRPC, or only nearly; and the plain HTTP endpoints.
 
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+use tonic::codec::CompressionEncoding;
 
-use super::street::{Server, bytes};
+use super::street::{Raw, Server, bytes};
 use quorate::wire::etcdserverpb as pb;
 
 /// Sends `text` and reads until the server closes.
@@ -39,6 +43,32 @@ async fn noise_ends_its_own_connection_only() {
         exchange(&server, &[&preface[..], &settings, frame].concat()).await;
     }
     server.put("k", "v").await;
+    server.must_be_well_at(2).await;
+}
+
+/// Each text was recorded from stock etcd 3.7.1.
+#[tokio::test(flavor = "multi_thread")]
+async fn compressed_requests_are_read_and_hold_no_more_than_others() {
+    let server = Server::start().await;
+    let put = |size| {
+        let put = pb::PutRequest { key: bytes("k"), value: vec![7; size].into(), ..Default::default() };
+        let mut grpc = tonic::client::Grpc::new(server.channel.clone()).send_compressed(CompressionEncoding::Gzip);
+        async move {
+            grpc.ready().await.unwrap();
+            let request = tonic::Request::new(Bytes::from(put.encode_to_vec()));
+            grpc.unary(request, PathAndQuery::from_static("/etcdserverpb.KV/Put"), Raw).await.map(|_| ())
+        }
+    };
+    put(1_000_000).await.unwrap();
+    let too_large = put(1_600_000).await.unwrap_err();
+    assert_eq!(
+        (too_large.code(), too_large.message()),
+        (tonic::Code::InvalidArgument, "etcdserver: request is too large")
+    );
+    // A few thousand bytes on the wire.
+    let bomb = put(1 << 26).await.unwrap_err();
+    let text = "grpc: received message after decompression larger than max 2097152";
+    assert_eq!((bomb.code(), bomb.message()), (tonic::Code::ResourceExhausted, text));
     server.must_be_well_at(2).await;
 }
 

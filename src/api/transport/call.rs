@@ -14,7 +14,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body::Body as HttpBody;
 use prost::Message;
 use tonic::body::Body;
-use tonic::codec::Streaming;
+use tonic::codec::{CompressionEncoding, Streaming};
 use tonic::{Code, Status};
 use tonic_prost::ProstDecoder;
 
@@ -150,13 +150,9 @@ impl<E: Env> Call<E> {
         B::Error: Into<StdError>,
         Q: Message + Default + Send + 'static,
     {
-        if let Some(encoding) = request.headers().get("grpc-encoding").filter(|encoding| *encoding != "identity") {
-            let encoding = String::from_utf8_lossy(encoding.as_bytes());
-            let text = format!("grpc: Decompressor is not installed for grpc-encoding {encoding:?}");
-            return Err(Status::unimplemented(text));
-        }
+        let encoding = compression(request.headers())?;
         let limit = self.porch.terms.max_message_bytes();
-        Ok(Streaming::new_request(ProstDecoder::default(), request.into_body(), None, Some(limit)))
+        Ok(Streaming::new_request(ProstDecoder::default(), request.into_body(), encoding, Some(limit)))
     }
 
     /// The one message of a request, counted.
@@ -290,6 +286,19 @@ impl<E: Env> Call<E> {
         let answers: BoxStream<'static, Result<A::Message, Status>> =
             stream_of(Counted { answers, ended: self.ended }, guard).boxed();
         response(Replies::all(answers))
+    }
+}
+
+/// How the messages of a request may be compressed: by gzip, as etcd's server takes it, or not at all. What they hold is bound by the
+/// same limit; answers are never compressed, which every client takes.
+fn compression(headers: &http::HeaderMap) -> Result<Option<CompressionEncoding>, Status> {
+    match headers.get("grpc-encoding").map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => Ok(None),
+        Some(b"gzip") => Ok(Some(CompressionEncoding::Gzip)),
+        Some(other) => {
+            let other = String::from_utf8_lossy(other);
+            Err(Status::unimplemented(format!("grpc: Decompressor is not installed for grpc-encoding {other:?}")))
+        }
     }
 }
 

@@ -28,6 +28,9 @@ pub fn as_etcd(status: Status) -> Status {
         let (found, limit) = (numbers.next().unwrap_or("?"), numbers.next().unwrap_or("?"));
         return Status::resource_exhausted(format!("grpc: received message larger than max ({found} vs. {limit})"));
     }
+    if text.starts_with("Error decompressing: ") {
+        return not_decompressed(status.code(), text);
+    }
     if text.contains("recursion limit reached") && text.contains("TxnRequest") {
         return status_of(&Refusal::TooManyOps);
     }
@@ -38,6 +41,19 @@ pub fn as_etcd(status: Status) -> Status {
         return Status::unknown("unexpected EOF");
     }
     status
+}
+
+/// A compressed message that is not taken: one that holds too much, or is none.
+fn not_decompressed(code: Code, text: &str) -> Status {
+    if code == Code::ResourceExhausted {
+        let limit = text.split(|c: char| !c.is_ascii_digit()).find(|word| !word.is_empty()).unwrap_or("?");
+        return Status::resource_exhausted(format!(
+            "grpc: received message after decompression larger than max {limit}"
+        ));
+    }
+    let why = text.strip_prefix("Error decompressing: ").unwrap_or(text);
+    let why = why.strip_suffix(", while sending request").unwrap_or(why);
+    Status::internal(format!("grpc: failed to decompress the message: {why}"))
 }
 
 #[cfg(test)]
@@ -51,6 +67,13 @@ mod tests {
         let large = as_etcd(large);
         assert_eq!(large.code(), Code::ResourceExhausted);
         assert_eq!(large.message(), "grpc: received message larger than max (9 vs. 5)");
+        let bomb = "Error decompressing: size limit, of 5 bytes, exceeded while decompressing message";
+        let bomb = as_etcd(Status::resource_exhausted(bomb));
+        assert_eq!(bomb.code(), Code::ResourceExhausted);
+        assert_eq!(bomb.message(), "grpc: received message after decompression larger than max 5");
+        let broken = as_etcd(Status::internal("Error decompressing: invalid gzip header, while sending request"));
+        assert_eq!(broken.code(), Code::Internal);
+        assert_eq!(broken.message(), "grpc: failed to decompress the message: invalid gzip header");
         let compacted = as_etcd(status_of(&Refusal::Compacted));
         assert_eq!(compacted.code(), Code::OutOfRange, "a refusal of ours stays");
         for (text, code) in [
