@@ -4,6 +4,9 @@
 //! Everything up to and with [`driver`] is free of sockets, clocks, threads and ambient randomness and runs
 //! unchanged in the simulator; [`api`] and above are the network porch. `docs/ARCHITECTURE.md` is the map.
 
+// These panic where nobody can be told: a closed pipe, a full disk.
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 pub mod base;
 pub mod wire;
 

@@ -18,6 +18,8 @@ mod log_place;
 mod ports;
 #[path = "manners/process.rs"]
 mod process;
+#[path = "manners/prompt.rs"]
+mod prompt;
 #[path = "manners/start.rs"]
 mod start;
 #[path = "manners/stop.rs"]

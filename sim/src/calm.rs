@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::base::{Dice, MemberId, SeededDice};
+use quorate::base::{Dice, MemberId};
 use quorate_spec::request::{AlarmKind, Put, Range, Request, Span};
 
 use crate::config::{REQUEST_TIMEOUT, member_id};
@@ -90,14 +90,26 @@ pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client, everyone: &
     let mut dice = forked(world.plan.seed, "core", 0);
     let sparable = (voters.len().saturating_sub(1) / 2).saturating_sub(broken);
     let spare = dice.below(sparable as u64 + 1) as usize;
-    if spare == 0 {
-        return Ok(());
-    }
     let mut core = everyone.to_vec();
+    // Who only learns can always be spared.
+    for learner in everyone.iter().copied().filter(|member| !voters.contains(&member_id(*member))) {
+        if dice.one_in(2) {
+            core.retain(|member| *member != learner);
+            freeze(world, learner, dice.below(5));
+        }
+    }
+    let mut sure: Vec<usize> = voting.iter().copied().filter(|member| is_sure(world, *member)).collect();
     for _ in 0..spare {
-        let frozen = voting.remove(dice.below(voting.len() as u64) as usize);
-        core.retain(|member| *member != frozen);
-        freeze(world, frozen, &mut dice);
+        let (frozen, how) = (voting.remove(dice.below(voting.len() as u64) as usize), dice.below(5));
+        if is_spared(frozen, &mut sure, voters.len()) {
+            core.retain(|member| *member != frozen);
+            freeze(world, frozen, how);
+        } else {
+            world.marks.hit("a member was not spared: others are in doubt");
+        }
+    }
+    if core.len() == everyone.len() {
+        return Ok(());
     }
     world.marks.hit("a quorum alone had to serve");
     let elections = world.raft().elections();
@@ -113,10 +125,26 @@ pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client, everyone: &
     agree(world, &core).await
 }
 
-/// Leaves a member in a bad way.
-fn freeze(world: &World, member: usize, dice: &mut SeededDice) {
+/// Whether a member may vote: one whose disk may be older than what it promised does not, until a leader that the others
+/// elect has given it back what it lacks.
+fn is_sure(world: &World, member: usize) -> bool {
+    !world.plan.forgets() || world.members[member].living().is_some_and(|living| !living.door.facts().doubts())
+}
+
+/// Whether a member can be left out: those who are `sure` without it are a majority of so many voters. If so it is.
+fn is_spared(member: usize, sure: &mut Vec<usize>, voters: usize) -> bool {
+    let others = sure.iter().filter(|other| **other != member).count();
+    let spared = others > voters / 2;
+    if spared {
+        sure.retain(|other| *other != member);
+    }
+    spared
+}
+
+/// Leaves a member in a bad way, one of five.
+fn freeze(world: &World, member: usize, how: u64) {
     let who = Who::Member(member);
-    let cut = match dice.below(5) {
+    let cut = match how {
         0 => return world.members[member].end(End::Kill, FOR_GOOD),
         1 => return drop(world.members[member].pause()),
         2 => Cut::Apart(who),
@@ -212,5 +240,24 @@ pub async fn agree(world: &World, members: &[usize]) -> Verdict {
             return Ok(());
         }
         true_sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Seed 103950 at b38551e: of five, two were left out, and of the three one waited for a leader of the others'.
+    #[test]
+    fn so_many_are_healed_that_those_who_may_vote_are_a_majority() {
+        let left_out = |drawn: &[usize], sure: &[usize]| {
+            let mut sure = sure.to_vec();
+            drawn.iter().copied().filter(|member| is_spared(*member, &mut sure, 5)).collect::<Vec<usize>>()
+        };
+        assert_eq!(left_out(&[0, 3], &[0, 1, 2, 3, 4]), [0, 3]);
+        assert_eq!(left_out(&[0, 3], &[0, 2, 3, 4]), [0], "with another member 1 would have nobody to bring it back");
+        assert_eq!(left_out(&[1, 3], &[0, 2, 3, 4]), [1, 3], "who is in doubt adds no vote");
+        assert_eq!(left_out(&[0, 3], &[2, 3, 4]), [0], "who does not live yet may be in doubt");
+        assert!(left_out(&[3, 4], &[2, 3, 4]).is_empty());
     }
 }

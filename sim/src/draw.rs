@@ -16,10 +16,11 @@ use quorate::base::Dice;
 use crate::env::forked;
 use crate::plan::{
     Bank, DiskMood, Divergence, Errand, Falsified, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned,
-    Setting, Slicing, Step, Teller, Watching,
+    Reading, Setting, Slicing, Step, Teller, Watching,
 };
 use crate::troubles::{
-    LOST_DISKS, Scene, copies, figure_eight, in_the_middle, lost_disks, millis, one_in, put_backs, timeline,
+    LASTS, LOST_DISKS, Scene, beside_others, copies, figure_eight, in_the_middle, lost_disks, millis, one_in,
+    put_backs, timeline,
 };
 
 const KINDS: [(Kind, u64); 13] = [
@@ -61,12 +62,15 @@ impl Plan {
         let size = drawn(seed, "size", 0, select(SIZES));
         let (keys, pace, clients) = drawn(seed, "load", 0, load());
         let (kinds, steps) = drawn(seed, "kinds", 0, (kinds(), 30..31 + 800 / clients));
+        let (harm, lane) = (drawn(seed, "harm", 0, harm(size)), drawn(seed, "lane", 0, lane()));
+        let beside = size > 2 && harm == Harm::Nothing && drawn(seed, "beside", 0, one_in(12));
+        let least = if beside { least.max(LASTS) } else { least };
         let pace = pace.max(least.as_millis() as u64 / steps as u64);
         let length = pace * steps as u64;
         let client = |number| drawn(seed, "client", number, vec(step(kinds.clone(), pace), steps));
-        let (harm, lane) = (drawn(seed, "harm", 0, harm(size)), drawn(seed, "lane", 0, lane()));
         let scene = Scene { size, length, harm };
         let (joiners, mut errands) = drawn(seed, "errands", 0, errands(length));
+        let (joiners, lane) = if beside { (0, None) } else { (joiners, lane) };
         // A lane carries no questions, and a cluster that may be short of members no state, to those who join.
         let lane = lane.filter(|_| size > 1 && joiners == 0 && harm == Harm::Nothing);
         let joiners = if harm == Harm::Nothing { joiners } else { 0 };
@@ -78,16 +82,21 @@ impl Plan {
             timeline = drawn(seed, "figure eight", 1, figure_eight(scene));
             setting.append_bytes = 0;
         }
-        let forgets = size > 2 && harm == Harm::Nothing && lane.is_none() && joiners == 0;
+        let forgets = size > 2 && harm == Harm::Nothing && lane.is_none() && joiners == 0 && !beside;
         let forgets = forgets && drawn(seed, "amnesia", 0, one_in(8));
         if forgets {
             timeline = drawn(seed, "amnesia", 1, put_backs(scene));
         }
-        let loses = size > 2 && harm == Harm::Nothing && lane.is_none() && joiners == 0 && !forgets;
+        let loses = size > 2 && harm == Harm::Nothing && lane.is_none() && joiners == 0 && !forgets && !beside;
         let loses = loses && drawn(seed, "lost disks", 0, one_in(8));
         let spares = if loses { LOST_DISKS } else { joiners };
         if loses {
             timeline = drawn(seed, "lost disks", 1, lost_disks(scene));
+            errands.clear();
+            setting.links = prompt(&setting.links);
+        }
+        if beside {
+            timeline = drawn(seed, "beside", 1, beside_others(scene));
             errands.clear();
             setting.links = prompt(&setting.links);
         }
@@ -97,8 +106,8 @@ impl Plan {
         if can_differ && divergence.is_none() && joiners == 0 && drawn(seed, "copies", 0, one_in(6)) {
             timeline.extend(drawn(seed, "copies", 1, copies(scene)));
         }
-        setting.slicing = slicing_of(seed, loses);
-        if setting.slicing.is_fine() && harm == Harm::Nothing && !forgets && !loses {
+        (setting.slicing, setting.reading) = (slicing_of(seed, loses), drawn(seed, "reading", 0, reading()));
+        if setting.slicing.is_fine() && harm == Harm::Nothing && !forgets && !loses && !beside {
             timeline.extend(drawn(seed, "in the middle", 0, in_the_middle(scene)));
         }
         timeline.sort_by_key(|timed| timed.at);
@@ -108,7 +117,8 @@ impl Plan {
             let strays = harm != Harm::Nothing || drawn(seed, "strays", number, one_in(4));
             let disk = astray(drawn_here.disk, strays);
             let disk = if forgets || loses { without_errors(disk) } else { disk };
-            let cpu_percent = if loses { drawn_here.cpu_percent.min(100) } else { drawn_here.cpu_percent };
+            let disk = if beside { DiskMood { stall_one_in: 0, ..without_errors(disk) } } else { disk };
+            let cpu_percent = if loses || beside { drawn_here.cpu_percent.min(100) } else { drawn_here.cpu_percent };
             MemberSetting { disk, cpu_percent, ..drawn_here }
         };
         Self {
@@ -267,6 +277,7 @@ fn setting() -> impl Strategy<Value = Setting> {
             links,
             lane: None,
             slicing: Slicing::default(),
+            reading: Reading::default(),
         }
     })
 }
@@ -285,6 +296,15 @@ fn slicing() -> impl Strategy<Value = Slicing> {
             if is_fine { Slicing { changes_per_turn, micros } } else { Slicing::default() }
         },
     )
+}
+
+/// In two runs of three the little that a simulated cluster holds is enough to be read beside a member.
+fn reading() -> impl Strategy<Value = Reading> {
+    let (in_turn, beside) = (select(&[1, 200, 2_000][..]), select(&[1, 1_000, 20_000][..]));
+    let (piece, micros) = (select(&[1, 500, 5_000][..]), select(&[0, 0, 500, 20_000, 300_000][..]));
+    (one_in(3), in_turn, beside, piece, micros).prop_map(|(is_usual, in_turn, beside, piece, micros)| {
+        if is_usual { Reading::default() } else { Reading { in_turn, beside, piece, micros } }
+    })
 }
 
 /// Which operations there are, and how often each: a third is left out, but never all that write.

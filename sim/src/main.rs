@@ -8,6 +8,8 @@
 #[cfg(madsim)]
 mod ambush;
 #[cfg(madsim)]
+mod backups;
+#[cfg(madsim)]
 mod bank;
 #[cfg(madsim)]
 mod calm;

@@ -70,6 +70,8 @@ struct Standing {
     broken: bool,
     /// What it held in memory after its last turn.
     held: Held,
+    /// When it last took another's state.
+    installed_at: Option<Duration>,
 }
 
 /// How a member is started with nothing.
@@ -164,6 +166,16 @@ impl Member {
     /// What it held in memory after its last turn.
     pub fn held(&self) -> Held {
         self.standing().held
+    }
+
+    /// It took another's state.
+    pub fn installs(&self) {
+        self.standing().installed_at = Some(true_now());
+    }
+
+    /// Whether it took another's state at that time or later.
+    pub fn installed_since(&self, time: Duration) -> bool {
+        self.standing().installed_at.is_some_and(|installed| installed >= time)
     }
 
     /// Lives so far.

@@ -4,6 +4,7 @@
 //! its own once it was added; it is promoted when it has come far enough. One that was removed goes on until it has heard of
 //! it, so that clients still ask it, and then never lives again. A majority is kept by what the product refuses.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -178,7 +179,7 @@ pub fn leave_old_addresses(world: &World, members: &[usize]) {
         }
         world.marks.hit("a member was reached at its new address alone");
         // For a moment the others do not find it.
-        drop(world.quiet().look(true_now(), (false, 0), 0, 0));
+        drop(world.quiet().look(true_now(), (&BTreeSet::new(), 0), 0, 0));
         for other in members.iter().filter(|other| **other != number) {
             world.net.cut_connections(&host(number), &host(*other));
         }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::env::{Aim, Damage, DamageBudget, FileClass, Loss};
-pub use crate::setting::{DiskMood, LaneSetting, Links, MemberSetting, Setting, Slicing};
+pub use crate::setting::{DiskMood, LaneSetting, Links, MemberSetting, Reading, Setting, Slicing};
 
 /// What a client may do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -488,6 +488,11 @@ impl Plan {
     /// Whether who belongs to the cluster may change.
     pub fn changes_members(&self) -> bool {
         !self.errands.is_empty() || self.wipes()
+    }
+
+    /// Whether a member may be started on a disk that is older than what it promised.
+    pub fn forgets(&self) -> bool {
+        self.timeline.iter().any(|timed| matches!(timed.action, Action::Wipe { .. } | Action::PutBack { .. }))
     }
 
     /// Whether disks are lost.

@@ -30,14 +30,19 @@ pub async fn watch(world: Arc<World>) {
         for living in world.members.iter().filter_map(|member| member.living()) {
             world.judge(bounds::queues_within(living.door.waiting(), &living.door.peer_traffic()));
         }
-        if !look(&world) {
-            continue;
-        }
+        let Some(quiet) = look(&world) else { continue };
         world.marks.hit("quiet times judged");
         if !world.is_calm() {
             world.marks.hit("quiet times judged while troubles go on");
         }
-        for member in 0..world.members.len() {
+        if world
+            .members
+            .iter()
+            .any(|member| member.is_admitted() && !member.is_retired() && !quiet.contains(&member.number))
+        {
+            world.marks.hit("quiet times of a majority beside others judged");
+        }
+        for member in quiet {
             ask(&world, &mut client, member).await;
         }
     }
@@ -63,7 +68,7 @@ async fn ask(world: &World, client: &mut Client, member: usize) {
         left -= u32::from(!anew);
     }
     look(world);
-    let owed = world.quiet().owes(asked);
+    let owed = world.quiet().owes(member, asked);
     world.judge(require(!owed, "a request is answered while nothing is wrong", || {
         format!("member {member} did nothing new in {TRIES} attempts from {asked:?} on")
     }));

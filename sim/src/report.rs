@@ -24,7 +24,8 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 81] = [
+const WANTED: [&str; 84] = [
+    "a backup was taken",
     "a bank opened",
     "a client asked again",
     "a command was carried out in slices",
@@ -71,6 +72,7 @@ const WANTED: [&str; 81] = [
     "disk: sync of a file failed",
     "disk: sync stalled",
     "every member ended at once",
+    "history was read beside a member",
     "honesty: a copy of the log held the entry",
     "honesty: a copy of the log held the vote",
     "honesty: a copy of the platter held its promise",
@@ -91,6 +93,7 @@ const WANTED: [&str; 81] = [
     "order of all answers found",
     "quiet times judged",
     "quiet times judged while troubles go on",
+    "quiet times of a majority beside others judged",
     "receipts held against the accounts",
     "process killed, system lived on",
     "stopped cleanly",

@@ -28,7 +28,7 @@ use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
 use crate::{
-    credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar, rewinding, wiping,
+    backups, credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar, rewinding, wiping,
 };
 
 /// Leases that end within this time are waited for.
@@ -212,6 +212,9 @@ async fn story(world: &Arc<World>, stage: &NodeHandle) {
         drop(stage.spawn(registrar::register(world.clone())));
     }
     drop(stage.spawn(quiet_client::watch(world.clone())));
+    if backups::are_taken(world) {
+        drop(stage.spawn(backups::take(world.clone())));
+    }
     let mut clients = Vec::new();
     for (number, steps) in (0..).zip(world.plan.clients.clone()) {
         clients.push(host(world, number).spawn(Client::new(world.clone(), number).run(steps)));
@@ -259,6 +262,7 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     audit(world, &mut auditor, &everyone).await?;
     bank::audit(world, &mut auditor, &everyone).await?;
     known_addresses(world, &everyone).await?;
+    backups::audit(world, &everyone).await?;
     operator::leave_old_addresses(world, &everyone);
     audit(world, &mut auditor, &everyone).await?;
     eventually(CALM_PATIENCE, || world.is_lost() || watchers::all_caught_up(world, streams).is_ok()).await;

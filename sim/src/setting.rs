@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use quorate::node::CatchUpBounds;
 use serde::{Deserialize, Serialize};
 
 use crate::env::{DiskFaults, LaneMood, Latency, LinkMood};
@@ -149,6 +150,9 @@ pub struct Setting {
     /// What is carried out in slices.
     #[serde(default)]
     pub slicing: Slicing,
+    /// How history is read for watchers that fell behind.
+    #[serde(default)]
+    pub reading: Reading,
 }
 
 /// What members carry out in slices, and how long that takes.
@@ -170,5 +174,32 @@ impl Slicing {
     /// Whether the few keys of a simulated cluster are more than a turn may change.
     pub fn is_fine(&self) -> bool {
         self.changes_per_turn < quorate::base::limits::APPLY_CHANGES_PER_TURN
+    }
+}
+
+/// How members read history for watchers that fell behind: as `node::CatchUpBounds`, and how long a read beside the node takes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Reading {
+    /// Bytes read in a turn of a member, and how far behind he is at most who is read for in it.
+    pub in_turn: usize,
+    /// Bytes read beside it at once.
+    pub beside: usize,
+    /// Bytes of a piece.
+    pub piece: usize,
+    /// How long a read beside it takes, in microseconds.
+    pub micros: u64,
+}
+
+impl Reading {
+    /// As the node knows it.
+    pub fn bounds(&self) -> CatchUpBounds {
+        CatchUpBounds { in_turn: self.in_turn, beside: self.beside, piece: self.piece }
+    }
+}
+
+impl Default for Reading {
+    fn default() -> Self {
+        let CatchUpBounds { in_turn, beside, piece } = CatchUpBounds::default();
+        Self { in_turn, beside, piece, micros: 0 }
     }
 }

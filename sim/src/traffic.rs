@@ -306,7 +306,7 @@ impl Client {
             }
         };
         if settled == Settled::Yes {
-            self.world.quiet().answered(began.at);
+            self.world.quiet().answered(self.member, began.at);
         }
         let index = id.and_then(|id| self.world.ledger().attempts().index_of(id));
         self.record(began, Call::Change(request), outcome.clone(), index);
@@ -316,7 +316,7 @@ impl Client {
     /// A request was turned down: it may not be while nothing is wrong, if it is not the request's own fault.
     fn turned_down(&self, began: Began, why: &str, asked: &impl std::fmt::Debug) {
         let story = || format!("client {} of member {}: {asked:?}", self.number, self.member);
-        quiet::refused(&self.world, began.at, why, story);
+        quiet::refused(&self.world, (self.number, self.member), began.at, why, story);
     }
 
     /// A request was not answered for so long.
@@ -335,7 +335,7 @@ impl Client {
         asked: &impl std::fmt::Debug,
     ) {
         match answer {
-            Ok(Ok(_)) => self.world.quiet().answered(began.at),
+            Ok(Ok(_)) => self.world.quiet().answered(self.member, began.at),
             Ok(Err(refusal)) => self.turned_down(began, refusal.text(), asked),
             Err(Lost::NoAnswer) => self.unanswered(began, patience, asked),
             Err(Lost::Down) => {}

@@ -306,6 +306,48 @@ pub fn lost_disks(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
     })
 }
 
+/// How long a run is in which members are well beside others that are not.
+pub const LASTS: Duration = Duration::from_secs(40);
+
+/// One member, or of five now and then two, gone or out of reach for so long that the others have to be as if there was nothing wrong;
+/// then everybody is well for as long. Nothing else happens.
+pub fn beside_others(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
+    let size = scene.size;
+    let times = (millis(0, 5_000), millis(14_000, 20_000));
+    (times, away(size), away(size), one_in(3)).prop_map(move |((at, time), first, second, two)| {
+        let lasts = |mut action: Action| {
+            match &mut action {
+                Action::End { down, .. } => *down = time,
+                Action::Pause { time: pause, .. } => *pause = time,
+                Action::Cut { time: cut, .. } => *cut = time,
+                _ => unreachable!("nothing else is drawn"),
+            }
+            action
+        };
+        let mut timeline = vec![Timed { at, action: lasts(first) }];
+        if two && size == 5 {
+            timeline.push(Timed { at: at + Duration::from_millis(300), action: lasts(second) });
+        }
+        timeline
+    })
+}
+
+/// A member that is no use to the others, for as long as is said later.
+fn away(size: usize) -> impl Strategy<Value = Action> {
+    (one_member(size), 0..7_u32, any::<bool>()).prop_map(|(who, how, clients)| {
+        let (time, down) = (Duration::ZERO, Duration::ZERO);
+        let cut = match how {
+            0 => return Action::End { who, how: End::Kill, down },
+            1 => return Action::End { who, how: End::Power(PowerLoss::DropAll), down },
+            2 => return Action::Pause { who, time },
+            3 => Cut::Mute(who),
+            4 => Cut::Deaf(who),
+            _ => Cut::Apart(who),
+        };
+        Action::Cut { cut, clients, time }
+    })
+}
+
 /// A copy of every member's disk, of one moment or each of its own.
 pub fn copies(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
     let (length, size) = (scene.length, scene.size);

@@ -4,7 +4,7 @@
 //! talk over the simulated network, which is told of every change ([`Wires::cuts`]); clients and members ask here.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use crate::config::host;
 use crate::env::partition::Cuts;
@@ -24,50 +24,64 @@ pub type Way = (Host, Host);
 
 /// See the module's head.
 #[derive(Debug, Default)]
-pub struct Wires(Mutex<BTreeMap<Way, u32>>);
+pub struct Wires(Mutex<Cutting>);
+
+#[derive(Debug, Default)]
+struct Cutting {
+    cuts: BTreeMap<Way, u32>,
+    changes: u64,
+}
 
 impl Wires {
     /// Whether what leaves now can arrive.
     pub fn open(&self, way: Way) -> bool {
-        !self.0.lock().expect("no holder of this lock panics").contains_key(&way)
+        !self.cutting().cuts.contains_key(&way)
     }
 
-    /// Whether any way is cut.
-    pub fn any_cut(&self) -> bool {
-        !self.0.lock().expect("no holder of this lock panics").is_empty()
+    /// How often something was cut or healed.
+    pub fn changes(&self) -> u64 {
+        self.cutting().changes
+    }
+
+    fn cutting(&self) -> MutexGuard<'_, Cutting> {
+        self.0.lock().expect("no holder of this lock panics")
     }
 
     /// Cuts ways.
     pub fn cut(&self, ways: &[Way]) {
-        let mut cuts = self.0.lock().expect("no holder of this lock panics");
-        ways.iter().for_each(|way| *cuts.entry(*way).or_default() += 1);
+        let mut cutting = self.cutting();
+        cutting.changes += 1;
+        ways.iter().for_each(|way| *cutting.cuts.entry(*way).or_default() += 1);
     }
 
     /// Heals ways that were cut, once each.
     pub fn heal(&self, ways: &[Way]) {
-        let mut cuts = self.0.lock().expect("no holder of this lock panics");
+        let mut cutting = self.cutting();
+        cutting.changes += 1;
         for way in ways {
-            let Some(count) = cuts.get_mut(way) else { continue };
+            let Some(count) = cutting.cuts.get_mut(way) else { continue };
             *count -= 1;
             if *count == 0 {
-                cuts.remove(way);
+                cutting.cuts.remove(way);
             }
         }
     }
 
     /// Heals everything.
     pub fn heal_all(&self) {
-        self.0.lock().expect("no holder of this lock panics").clear();
+        let mut cutting = self.cutting();
+        cutting.changes += 1;
+        cutting.cuts.clear();
     }
 
     /// The cuts between members, as the network knows hosts.
     pub fn cuts(&self) -> Cuts {
-        let cuts = self.0.lock().expect("no holder of this lock panics");
+        let cutting = self.cutting();
         let named = |way: &Way| match way {
             (Host::Member(from), Host::Member(to)) => Some((host(*from), host(*to))),
             _ => None,
         };
-        cuts.keys().filter_map(named).collect()
+        cutting.cuts.keys().filter_map(named).collect()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The ear of the judges: what a member tells in the moment it does something.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use quorate::base::{Event, limits};
 use quorate::consensus::{MessageKind, PeerMessage, Standing};
@@ -110,7 +111,7 @@ impl Observer for Witness {
 
     fn holds(&self, held: &Held) {
         if self.is_heard() {
-            self.world.judge(bounds::within(held));
+            self.world.judge(bounds::within(held, self.world.largest_entry()));
             self.world.members[self.member].holds(*held);
         }
     }
@@ -138,6 +139,7 @@ impl Observer for Witness {
     fn appends(&self, number: u64, batch: &Batch) {
         if self.is_heard() {
             let bytes: usize = batch.entries.iter().map(|entry| entry.data.len()).sum();
+            self.world.hears_of_entries(batch.entries.iter().map(|entry| entry.data.len()));
             self.cpu.charge_work(batch.entries.len() as u64, bytes as u64);
             let verdict = self.world.raft().appends(self.member, number, batch);
             self.world.judge(verdict);
@@ -156,6 +158,7 @@ impl Observer for Witness {
         if self.is_heard() {
             self.world.ambushes.does(self.member, Moment::Installs);
             self.world.marks.hit("a snapshot was installed");
+            self.world.members[self.member].installs();
             if self.world.slices.gone(self.member) {
                 self.world.marks.hit("in slices: a snapshot was installed");
             }
@@ -168,6 +171,16 @@ impl Observer for Witness {
     fn notes(&self, what: &'static str) {
         if self.is_heard() {
             self.world.marks.hit(what);
+        }
+    }
+
+    fn reads(&self, bytes: usize) {
+        if self.is_heard() {
+            self.world.marks.hit("history was read beside a member");
+            self.cpu.charge_work(0, bytes as u64);
+            if !self.world.is_calm() {
+                charge_turn(Duration::from_micros(self.world.plan.setting.reading.micros));
+            }
         }
     }
 

@@ -79,6 +79,8 @@ pub struct World {
     operator_acts: AtomicU64,
     /// Listeners that are gone.
     unlistening: AtomicUsize,
+    /// Bytes of the largest entry of any log.
+    largest_entry: AtomicUsize,
     /// All disks were put back to old copies: what was promised before is no measure any more.
     rewound: AtomicBool,
     /// Copies of disks to start again on at the very end.
@@ -129,6 +131,7 @@ impl World {
             operator_busy: AtomicBool::new(false),
             operator_acts: AtomicU64::new(0),
             unlistening: AtomicUsize::new(0),
+            largest_entry: AtomicUsize::new(0),
             rewound: AtomicBool::new(false),
             copies: Mutex::default(),
             operations: Mutex::default(),
@@ -191,6 +194,16 @@ impl World {
     /// And is there again.
     pub fn listens_again(&self) {
         self.unlistening.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Entries of so many bytes are in a log.
+    pub fn hears_of_entries(&self, sizes: impl Iterator<Item = usize>) {
+        self.largest_entry.fetch_max(sizes.max().unwrap_or(0), Ordering::Relaxed);
+    }
+
+    /// Bytes of the largest entry of any log so far.
+    pub fn largest_entry(&self) -> usize {
+        self.largest_entry.load(Ordering::Relaxed)
     }
 
     /// Copies of members' disks to start again on at the very end. Never held over a wait.

@@ -103,7 +103,9 @@ impl ForeignLog {
                 }
                 Ok(Step::End) => return Ok(()),
                 Ok(Step::Torn) if is_last => {
-                    self.torn_bytes = bytes.len() - at;
+                    // Zeros behind it are room that was made before it was needed.
+                    let torn = bytes[at..].iter().rposition(|byte| *byte != 0);
+                    self.torn_bytes = torn.map_or(0, |last| last + 1);
                     return Ok(());
                 }
                 Ok(Step::Torn) => return Err(Wrong::corrupt(name, at as u64, "the segment ends inside a record")),
@@ -302,10 +304,13 @@ mod tests {
         let at = second.windows(3000).position(|bytes| bytes == [7; 3000]).expect("it is there");
         let mut torn = second.to_vec();
         let sector = (at + SECTOR).next_multiple_of(SECTOR);
+        let len = |at: usize| u64::from_le_bytes(second[at..at + 8].try_into().expect("eight bytes")) & 0xff_ffff;
+        let record =
+            (0..at).rev().find(|at| at.is_multiple_of(8) && (2_900..3_100).contains(&len(*at))).expect("its head");
         torn[sector..].fill(0);
         let log = read(&[first.clone(), torn.into()], 3).expect("torn");
         assert_eq!((log.entries.len(), log.hard_state.commit), (2, 4));
-        assert!(log.torn_bytes > 0);
+        assert_eq!(log.torn_bytes, sector - record, "and not the room behind it");
         let mut changed = second.to_vec();
         changed[at + 9] ^= 1;
         let refused = read(&[first.clone(), changed.into()], 3).expect_err("changed").to_string();

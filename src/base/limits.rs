@@ -250,13 +250,28 @@ pub const WATCHERS_CLOSED_PER_TURN: usize = 2_000;
 /// Watchers of one stream looked at for a progress notice in one tick, for the same reason.
 pub const PROGRESS_NOTICES_PER_TURN: usize = 10_000;
 
-/// History read for catching-up watchers in one turn, in bytes; for the same reason no more.
-pub const CATCH_UP_BYTES_PER_TURN: usize = 1024 * 1024;
+/// History read in one turn for watchers that are nearly in step, in bytes, and how far behind such a one is at most: they would
+/// never be in step were it always read beside the node, for meanwhile more is written. About half a millisecond.
+pub const CATCH_UP_BYTES_PER_TURN: usize = 512 * 1024;
+
+/// History read beside the node for watchers that are further behind, before the node hears of it, in bytes: large enough to be
+/// worth a hand-over, small enough that segments that were replaced soon go.
+pub const CATCH_UP_BYTES_BESIDE: usize = 4 * 1024 * 1024;
+
+/// History read in one piece, in bytes, and most that one watcher is told of at once.
+pub const CATCH_UP_PIECE_BYTES: usize = 1024 * 1024;
+
+/// Pieces kept for watchers that stand near those for whom they were read, in bytes: they take twice as much in memory, and as
+/// much again once they were sent to somebody.
+pub const CATCH_UP_KEPT_BYTES: usize = 8 * 1024 * 1024;
+
+/// The same by their number, for each is looked at.
+pub const CATCH_UP_KEPT_PIECES: usize = 64;
 
 /// Revisions in one response to a catching-up watcher, as in etcd.
 pub const CATCH_UP_REVISIONS: usize = 1_000;
 
-/// Watchers fed from history in one turn.
+/// Watchers named to be fed from history in one turn, and at most that wait for the reader.
 pub const CATCH_UP_TASKS_PER_TURN: usize = 64;
 
 /// Reads waiting for one read-index round.
@@ -545,6 +560,17 @@ pub const BACKUP_BLOB_BYTES: usize = 256 * 1024;
 
 /// Messages of a backup made in one go: so much is ready while as much is sent.
 pub const BACKUP_BLOBS: usize = 4;
+
+/// Bytes of a backup in a second while nobody writes at this member: no bound, but one that no machine reaches.
+pub const BACKUP_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024 * 1024;
+
+/// The same while somebody writes. At twice the rate, and at what two processors give, puts take two to five times as long; at this
+/// the tail of theirs is the one without, and etcd is no faster under the same writes.
+pub const BACKUP_BYTES_PER_SECOND_BESIDE_WRITES: u64 = 160 * 1024 * 1024;
+
+/// The same while those who write feel it; always given, so that a backup comes to an end: what etcd gives under load. As long as one
+/// lasts, what is overwritten meanwhile keeps its old versions in the index, and files that are no longer of use their space.
+pub const BACKUP_BYTES_PER_SECOND_AT_LEAST: u64 = 112 * 1024 * 1024;
 
 /// A part of etcd's raft log that is read: etcd begins another after 64 MB, and ends the one before with whole requests.
 pub const MAX_FOREIGN_LOG_BYTES: u64 = 1024 * 1024 * 1024;

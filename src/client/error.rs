@@ -77,6 +77,11 @@ impl From<Status> for Error {
         if let Some(text) = too_large(status.message()) {
             return Error::Answered(Code::ResourceExhausted, text);
         }
+        if lost(&status) {
+            // In etcd's client's words.
+            let text = format!("error reading from server: {}", reason(&status));
+            return Error::Answered(Code::Unavailable, text);
+        }
         match status.code() {
             Code::DeadlineExceeded if !status.message().starts_with("etcdserver: ") => Error::Deadline,
             code => Error::Answered(code, status.message().to_owned()),
@@ -149,7 +154,10 @@ mod tests {
     #[test]
     fn a_broken_connection_is_no_answer() {
         let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
-        assert!(lost(&Status::from_error(Box::new(broken))));
+        let status = Status::from_error(Box::new(broken));
+        assert!(lost(&status));
+        let told = Error::from(status).to_string();
+        assert!(told.starts_with("rpc error: code = Unavailable desc = error reading from server: "), "{told}");
         assert!(!lost(&Status::unknown("what a server said")));
     }
 }

@@ -160,6 +160,10 @@ impl Address {
         };
         let bad = || Error::BadEndpoint(format!("bad endpoint {:?}: it is not an address", self.text));
         let endpoint = Endpoint::from_shared(uri).map_err(|_| bad())?;
+        if matches!(self.target, Target::Net(_)) && endpoint.uri().port_u16().is_none() {
+            // The library would take the port of its scheme, where somebody else may listen.
+            return Err(Error::BadEndpoint(format!("bad endpoint {:?}: it has no port", self.text)));
+        }
         if !self.sealed {
             return Ok(endpoint);
         }
@@ -221,7 +225,8 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_by_reason_and_files_by_name() {
-        for bad in ["", "ftp://a:1", "http://bad:port:x", "a b"] {
+        let portless = ["127.0.0.1", "http://a", "https://a/", "a:", "a:notaport", "a:99999", "[::1]"];
+        for bad in ["", "ftp://a:1", "http://bad:port:x", "a b"].into_iter().chain(portless) {
             assert!(matches!(read(bad), Err(Error::BadEndpoint(_))), "{bad}");
         }
         let tls = TlsOptions { cacert: "/nowhere/ca".into(), ..TlsOptions::default() };

@@ -123,9 +123,13 @@ impl Global {
             // etcdctl keeps the default where a variable cannot be read; saying so is kinder.
             from_variables.push(format!("--{option}={value}"));
         }
-        let fill = command.try_get_matches_from(&from_variables).map_err(|error| {
+        let fill = command.clone().try_get_matches_from(&from_variables).map_err(|error| {
             let text = std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string);
-            Failure::bad_args(format!("invalid environment variable: {text}"))
+            let cannot = |flag: &&String| command.clone().try_get_matches_from([*flag]).is_err();
+            let option =
+                from_variables.iter().find(cannot).and_then(|flag| flag.trim_start_matches('-').split('=').next());
+            let name = option.map(variable).unwrap_or_default();
+            Failure::bad_args(format!("invalid environment variable {name}: {text}"))
         })?;
         let mut global = Global::from_arg_matches(matches).map_err(|error| Failure::bad_args(error.to_string()))?;
         let filled = |option: &str| fill.value_source(option) == Some(ValueSource::CommandLine);

@@ -8,6 +8,7 @@
 mod command;
 mod commands;
 mod discovery;
+mod draft;
 mod failure;
 mod flags;
 mod global;
@@ -17,6 +18,7 @@ mod output;
 mod progress;
 mod session;
 mod stop;
+mod unseen;
 
 use std::ffi::OsString;
 use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write};

@@ -9,6 +9,7 @@ use super::discovery;
 use super::failure::{Exit, Failure};
 use super::global::Global;
 use super::output::{Look, Print, Reply, Streams, format};
+use super::unseen::Unseen;
 
 /// Finds the help on some words, or tells that there is none.
 pub type HelpOn = fn(&[OsString]) -> Result<String, String>;
@@ -124,7 +125,10 @@ impl Session {
             return Ok(options.clone());
         }
         let password = match self.global.user_without_password() {
-            true => Some(self.ask("Password: ").map_err(|failure| Failure::new(Exit::Error, failure.text))?),
+            true => Some(self.ask("Password: ").map_err(|failure| match failure.exit {
+                Exit::Stopped => failure,
+                _ => Failure::new(Exit::Error, failure.text),
+            })?),
             false => None,
         };
         let options = self.global.client_options(password)?;
@@ -132,23 +136,26 @@ impl Session {
         Ok(options)
     }
 
-    /// Asks for something that is not shown while it is typed. What is typed is read from the terminal, or from standard
-    /// input where that is none.
+    /// Asks for something that is not shown while it is typed, where standard input is a terminal.
     ///
     /// # Errors
-    /// It cannot be read.
+    /// It cannot be read, or the user gave up.
     pub fn ask(&mut self, question: &str) -> Result<String, Failure> {
+        let failed = |error| Failure::bad_args(format!("failed to ask password: {error}"));
+        let unseen = io::stdin().is_terminal().then(Unseen::begin).transpose().map_err(failed)?;
         write!(self.out, "{question}")?;
         self.out.flush()?;
-        let answer = if io::stdin().is_terminal() {
-            rpassword::read_password()
-        } else {
-            let mut line = String::new();
-            self.input().read_line(&mut line).map(|_| line)
+        let answer = match &unseen {
+            Some(unseen) => unseen.line(self.input()),
+            None => {
+                let mut line = String::new();
+                self.input().read_line(&mut line).map(|_| Some(line))
+            }
         };
+        drop(unseen);
         writeln!(self.out)?;
         self.out.flush()?;
-        let answer = answer.map_err(|error| Failure::bad_args(format!("failed to ask password: {error}")))?;
+        let answer = answer.map_err(failed)?.ok_or_else(|| Failure::silent(Exit::Stopped))?;
         Ok(answer.trim().to_owned())
     }
 

@@ -20,6 +20,12 @@ use crate::peer::{
 };
 use crate::wal::WalIdentity;
 
+/// What its clients' writes have waited so far.
+pub(super) fn answered_writes(facts: &Facts) -> AnsweredWrites {
+    let (count, waited_us) = facts.writes();
+    AnsweredWrites { count, waited_us }
+}
+
 /// The member's door for its peers.
 ///
 /// What they say has a mailbox of its own, so that no heartbeat waits behind clients; where it is full, what carries
@@ -81,8 +87,7 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
     }
 
     fn answered_writes(&self) -> AnsweredWrites {
-        let (count, waited_us) = self.facts.writes();
-        AnsweredWrites { count, waited_us }
+        answered_writes(&self.facts)
     }
 
     fn removed(&self) {

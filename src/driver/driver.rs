@@ -16,6 +16,7 @@ use super::keeper;
 use super::mailbox::Mailbox;
 use super::node_task::{self, Shell};
 use super::places::Places;
+use super::reader;
 use super::remembering;
 use super::scrub;
 use crate::base::{Fault, Wrong, limits};
@@ -56,10 +57,8 @@ where
 {
     let facts = Arc::new(Facts::default());
     let mailbox = Arc::new(Mailbox::new(limits::MAX_INPUTS, limits::MAX_INPUT_BYTES));
-    let bell = {
-        let mailbox = mailbox.clone();
-        Arc::new(move || mailbox.put_completion(Input::Watch(WatchInput::Room)))
-    };
+    let to_node = mailbox.clone();
+    let bell = Arc::new(move || to_node.put_completion(Input::Watch(WatchInput::Room)));
     // Ids of requests: unique over restarts by the dice, because the wall clock may show the same time again and
     // an entry of an earlier life would then answer a request of this one; within one start by counting. As in
     // etcd, the member's low bits keep members apart; the node's own proposals count from the middle.
@@ -90,6 +89,7 @@ where
         from_peers,
         to_keeper,
         to_archive: to_archive.clone(),
+        to_reader: reader::begin(&tasks, mailbox.clone(), config.node.observer.clone()),
         peers: peers.clone(),
         ending: ending.clone(),
         facts: facts.clone(),

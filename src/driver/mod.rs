@@ -36,6 +36,7 @@ mod places;
 mod planting;
 mod promotions;
 mod questions;
+mod reader;
 mod recheck;
 mod reconfiguration;
 mod remembering;

@@ -13,13 +13,13 @@ use super::archive::ArchiveJob;
 use super::ending::Ending;
 use super::held_back::HeldBackLines;
 use super::keeper::KeeperJob;
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, yield_once};
 use super::recheck;
 use super::snapshot_desk::Source;
 use super::snapshot_sink::Halves;
 use crate::base::{MemberId, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Instant};
-use crate::node::{Facts, Input, Node, Output, SLOW_APPLY};
+use crate::node::{CatchUpRead, Facts, Input, Node, Output, SLOW_APPLY};
 use crate::peer::{PeerAddress, PeerSender};
 
 /// What the node's task talks to.
@@ -30,12 +30,21 @@ pub(super) struct Shell<D: Disk> {
     pub(super) from_peers: Arc<Mailbox<Input<D>>>,
     pub(super) to_keeper: Arc<Mailbox<KeeperJob>>,
     pub(super) to_archive: Arc<Mailbox<ArchiveJob<D>>>,
+    pub(super) to_reader: Arc<Mailbox<CatchUpRead<D>>>,
     pub(super) peers: Arc<dyn PeerSender>,
     pub(super) ending: Ending,
     pub(super) facts: Arc<Facts>,
 }
 
 impl<D: Disk> Shell<D> {
+    /// Nothing more is heard, sent or read.
+    fn close(&self) {
+        self.mailbox.close();
+        self.from_peers.close();
+        self.peers.stop();
+        self.to_reader.close();
+    }
+
     fn send<E: Env<Disk = D>>(&self, env: &E, output: Output<D>) {
         match output {
             Output::Persist { number, batch } => {
@@ -58,6 +67,7 @@ impl<D: Disk> Shell<D> {
                 let addresses = others.map(|member| PeerAddress { member: member.id, urls: member.peer_urls });
                 self.peers.set_peers(addresses.collect());
             }
+            Output::CatchUp(read) => self.to_reader.put_completion(*read),
             Output::ReleaseLog { up_to } => self.to_keeper.put_completion(KeeperJob::Release(up_to)),
             Output::WriteHistory { writes, mark } => {
                 self.to_archive.put_completion(ArchiveJob::Write { writes, mark });
@@ -148,9 +158,7 @@ pub(super) async fn run<E: Env>(
         }
     }
     node.close();
-    shell.mailbox.close();
-    shell.from_peers.close();
-    shell.peers.stop();
+    shell.close();
     halves.close();
     shell.to_archive.close();
     // The keeper tells the end, when the log is closed.
@@ -233,20 +241,6 @@ fn wait<D: Disk>(
         return Poll::Ready(!inputs.is_empty());
     }
     if heard || alarm.poll(cx).is_ready() || more { Poll::Ready(true) } else { Poll::Pending }
-}
-
-/// Lets other tasks of the same thread have a turn.
-async fn yield_once() {
-    let mut yielded = false;
-    poll_fn(|cx| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
 
 #[cfg(test)]

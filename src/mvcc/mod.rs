@@ -21,6 +21,7 @@ mod later;
 mod outline;
 mod outline_file;
 mod outlining;
+mod past;
 mod position;
 mod pruning;
 mod query;
@@ -49,6 +50,7 @@ pub use index_build::{FoldedPart, IndexPart};
 pub use key_index::KeyMeta;
 pub use later::LaterRange;
 pub use outlining::{OutlineJob, Outlined};
+pub use past::{Changes, Past};
 pub use position::StorePosition;
 pub use query::{RangeAnswer, RangeQuery, SortOrder, SortTarget};
 pub use range_read::ReadFailure;
@@ -59,7 +61,7 @@ pub use snapshot::{SnapshotHeader, SnapshotProgress};
 pub use snapshot_builder::{BuildFailure, Built, SnapshotBuilder};
 pub use snapshot_source::SnapshotSource;
 pub use store::{Outdated, Store, StoreOptions};
-pub use view::{CatchUp, View};
+pub use view::View;
 pub use write::{NO_PREV, NewValue, Paused, WantsPrev, WriteTxn};
 
 #[cfg(test)]

@@ -479,6 +479,11 @@ impl<D: Disk> Segment<D> {
         self.note_damage(Wrong::corrupt(file_name(self.number), at, what))
     }
 
+    /// Bytes of the records from main revision `main` on.
+    pub fn bytes_from(&self, main: i64) -> u64 {
+        self.len() - self.start_of(main)
+    }
+
     /// Where the records from main revision `main` on start.
     fn start_of(&self, main: i64) -> u64 {
         let tail = self.tail();

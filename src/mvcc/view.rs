@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::compaction_digests::CompactionDigests;
-use super::history::{SCAN_WINDOW, Table};
+use super::history::Table;
 use super::key_index::{KeyIndex, KeyMeta};
 use super::query::{RangeAnswer, RangeQuery};
 use super::range_read::{ReadFailure, Reading};
 use super::value_cache::ValueCache;
-use crate::base::{Event, EventKind, KeyRange, KeyValue, Refusal, Wrong};
+use crate::base::{Event, KeyRange, KeyValue, Wrong};
 use crate::env::Disk;
 
 /// A reading point; see the module's head.
@@ -37,17 +37,6 @@ impl<D: Disk> Clone for View<D> {
             revision: self.revision,
         }
     }
-}
-
-/// A turn of catching up.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct CatchUp {
-    /// The changes asked for, in order, of whole revisions.
-    pub events: Vec<Event>,
-    /// The first main revision that was not looked at.
-    pub next: i64,
-    /// Bytes of history that were looked at, matching or not, and of what was there before: what the turn cost.
-    pub read: usize,
 }
 
 impl<D: Disk> View<D> {
@@ -108,50 +97,12 @@ impl<D: Disk> View<D> {
         self.index.count(range)
     }
 
-    /// The changes of main revisions `from` to `to` (at most the view's own) whose key passes `wanted`. Stops
-    /// at the end of a revision once `byte_budget` bytes of history were read or `max_revisions` revisions had
-    /// changes; at least one revision is looked at, so a caller that goes on at `next` arrives. With
-    /// `with_prev` every change tells what it replaced, where that is not compacted.
-    pub fn events(
-        &self,
-        from: i64,
-        to: i64,
-        wanted: &dyn Fn(&[u8]) -> bool,
-        with_prev: bool,
-        byte_budget: usize,
-        max_revisions: usize,
-    ) -> Result<CatchUp, ReadFailure> {
-        let watermark = self.compact_revision();
-        if from < watermark {
-            return Err(Refusal::Compacted.into());
+    /// What a change that it shows replaced, where that is not compacted.
+    pub fn before(&self, change: &Event) -> Result<Option<KeyValue>, Wrong> {
+        let main = change.kv.mod_revision;
+        if change.kv.version == 1 || main <= self.compact_revision() {
+            return Ok(None);
         }
-        let to = to.min(self.revision);
-        let reading = self.reading();
-        let mut scan = self.table.scan(from, to, SCAN_WINDOW.min(byte_budget.max(1)));
-        let (mut events, mut bytes, mut revisions, mut counted) = (Vec::new(), 0, 0, 0);
-        let mut next = from;
-        while let Some(record) = scan.next()? {
-            let main = record.meta.revision.main;
-            if main >= next {
-                if main > from && (bytes >= byte_budget || revisions >= max_revisions) {
-                    return Ok(CatchUp { events, next: main, read: bytes });
-                }
-                next = main + 1;
-            }
-            bytes += record.key.len() + record.value.len() + size_of::<Event>();
-            if !wanted(&record.key) {
-                continue;
-            }
-            if counted != main {
-                counted = main;
-                revisions += 1;
-            }
-            let kind = if record.meta.is_tombstone() { EventKind::Delete } else { EventKind::Put };
-            let has_prev = with_prev && record.meta.version != 1 && main > watermark;
-            let prev_kv = if has_prev { reading.get_at(&record.key, main - 1)? } else { None };
-            bytes += prev_kv.as_ref().map_or(0, |prev| prev.key.len() + prev.value.len());
-            events.push(Event { kind, kv: record.into_key_value(), prev_kv });
-        }
-        Ok(CatchUp { events, next: next.max(to + 1), read: bytes })
+        self.reading().get_at(&change.kv.key, main - 1)
     }
 }

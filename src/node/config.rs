@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::auto_compaction::AutoCompaction;
+use super::catch_up::CatchUpBounds;
 use super::observer::Observer;
 use crate::base::{MemberId, limits};
 
@@ -35,6 +36,8 @@ pub struct NodeConfig {
     pub snapshot_chunk_bytes: usize,
     /// Keys changed by what one turn applies; at least one.
     pub changes_per_turn: usize,
+    /// How much is read at once for watchers that fell behind.
+    pub catch_up: CatchUpBounds,
     /// Ticks between two notices of progress to a watcher that asked for them.
     pub progress_ticks: u64,
     /// Time between two looks at what a long lease has left, so that it outlives a change of leader.
@@ -66,6 +69,7 @@ impl NodeConfig {
             checkpoint_entries: 100_000,
             snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
             changes_per_turn: limits::APPLY_CHANGES_PER_TURN,
+            catch_up: CatchUpBounds::default(),
             progress_ticks: 6_000,
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
             auto_compaction: None,

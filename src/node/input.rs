@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
+use super::catch_up::CaughtUp;
 use super::recollection::Recalled;
 use crate::auth::Asker;
 use crate::base::{Account, Charge, Fund, LeaseId, LogIndex, MemberId, Refusal, Term, WatchId};
@@ -367,6 +368,8 @@ pub enum Input<D: Disk> {
     PromisesTold(Promises),
     /// A watch stream speaks.
     Watch(WatchInput),
+    /// History was read for watchers that fell behind.
+    CaughtUp(Box<CaughtUp>),
     /// The rounds up to this one are durable.
     Persisted {
         /// The round's number.

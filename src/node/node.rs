@@ -121,7 +121,7 @@ impl<D: Disk> Node<D> {
         let mut node = Self {
             counters: Counters::starting_at(start),
             checkpoints: Checkpoints::new(newest, older, config.checkpoint_entries),
-            watches: Watches::new(hub, bell),
+            watches: Watches::new(hub, bell, config.catch_up),
             proposals: Proposals::default(),
             pace: Pace::default(),
             passed_on: PassedOn::default(),
@@ -185,6 +185,7 @@ impl<D: Disk> Node<D> {
             Input::Lease(question) => self.lease_question(question, now),
             Input::CheckLeases { asker, access, reply } => self.rights_question(asker, access, reply, now),
             Input::Watch(input) => self.watches.input(input, self.machine.auth(), self.hub_now()),
+            Input::CaughtUp(caught_up) => self.caught_up(*caught_up),
             Input::Persisted { number } => self.persisted(number, out),
             Input::Peer(message) => self.peer_message(message, now, out),
             Input::Unreachable(member) => {
@@ -462,6 +463,7 @@ impl<D: Disk> Node<D> {
         self.count_leases(now);
         self.compact_by_itself(now);
         self.let_go_at_rest();
+        self.let_go_of_pieces(out);
         self.name_outlines_at_rest();
         self.look_at_damage(now, out);
         self.look_for_room(now);

@@ -25,7 +25,7 @@ pub struct TurnWork {
     pub pauses: bool,
     /// Bytes of history read to prune what was compacted.
     pub compaction_bytes: usize,
-    /// Bytes of history read for watchers that fell behind.
+    /// Bytes of history read for watchers that are nearly in step.
     pub catch_up_bytes: usize,
 }
 
@@ -120,6 +120,9 @@ pub trait Observer: Send + Sync {
 
     /// What is held after it.
     fn holds(&self, _held: &Held) {}
+
+    /// So many bytes of history were read beside the node for watchers that fell behind.
+    fn reads(&self, _bytes: usize) {}
 
     /// A message leaves for another member.
     fn sends(&self, _message: &PeerMessage) {}

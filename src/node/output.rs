@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use super::catch_up::CatchUpRead;
 use crate::base::{Corruption, LogIndex};
 use crate::consensus::PeerMessage;
 use crate::env::Disk;
@@ -43,6 +44,8 @@ pub enum Output<D: Disk> {
         /// The image of another member's state; its history is durable, and the log reaches it.
         image: Box<Image>,
     },
+    /// To the reader: carry it out, then say [`super::Input::CaughtUp`]. One at a time.
+    CatchUp(Box<CatchUpRead<D>>),
     /// To the transport: the members are others now, or reached elsewhere.
     Members(Vec<Member>),
     /// To the log's keeper: segments that hold nothing above this index may be used again.

@@ -21,7 +21,7 @@ use crate::mvcc::Reclaimed;
 impl<D: Disk> Node<D> {
     /// A slice of each kind of work; whether any is left.
     pub(super) fn background(&mut self, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
-        let mut more = self.watches.catch_up(self.machine.store(), self.hub_now(), &mut self.work.catch_up_bytes)?;
+        let mut more = self.feed_watchers(out)?;
         let store = self.machine.store_mut();
         more |= store.compaction_step(limits::COMPACTION_SLICE)?;
         self.work.compaction_bytes = store.compaction_read();

@@ -52,6 +52,7 @@ fn config() -> NodeConfig {
         checkpoint_entries: 1_000,
         snapshot_chunk_bytes: crate::base::limits::SNAPSHOT_CHUNK_BYTES,
         changes_per_turn: crate::base::limits::APPLY_CHANGES_PER_TURN,
+        catch_up: CatchUpBounds::default(),
         progress_ticks: 6_000,
         lease_checkpoint_interval: Duration::from_secs(300),
         auto_compaction: None,

@@ -1,33 +1,56 @@
 //! Watchers: told of every revision, fed from history where they fell behind.
+//!
+//! Invariants: who is far behind is read for beside the node, one read at a time; who is nearly in step in the node's turn,
+//! or he would never be. A watcher that was named to be read for is answered once.
 
 use std::sync::Arc;
 
+use super::catch_up::{CatchUpBounds, CatchUpRead, Caught, CaughtUp, KeptPieces};
 use super::input::WatchInput;
 use crate::auth::{Access, Auth};
 use crate::base::{Event, KeyRange, Refusal, Wrong, limits};
 use crate::env::Disk;
-use crate::mvcc::{ReadFailure, Store};
-use crate::watch::{HubNow, RoomBell, SharedEvent, WatchHub};
+use crate::mvcc::Store;
+use crate::watch::{CatchUpTask, HubNow, RoomBell, SharedEvent, WatchHub, WatcherKey};
 
-/// The hub, and the budget on which its slow watchers are fed.
+/// The hub, and how its slow watchers are fed.
 pub(super) struct Watches {
     hub: WatchHub,
     bell: RoomBell,
+    bounds: CatchUpBounds,
+    /// Who is far behind and waits for the reader.
+    far: Vec<CatchUpTask>,
+    /// History that was read; nothing while the reader has it.
+    kept: Option<KeptPieces>,
+    /// Counts the states that took the place of others.
+    era: u64,
+    /// Something could not be read: until the next tick nothing is.
+    rests: bool,
 }
 
 impl Watches {
     /// The state was replaced by another member's: who was in step is fed what lies between.
     pub(super) fn restored(&mut self, now: HubNow) {
+        self.another_state();
         self.hub.restored(now);
     }
 
     /// The state is not to be believed: nobody is told of it any more.
     pub(super) fn end_all(&mut self) {
+        self.another_state();
+        self.far.clear();
         self.hub.end_all();
     }
 
-    pub(super) fn new(hub: WatchHub, bell: RoomBell) -> Self {
-        Self { hub, bell }
+    fn another_state(&mut self) {
+        self.era += 1;
+        if let Some(kept) = &mut self.kept {
+            *kept = KeptPieces::default();
+        }
+    }
+
+    pub(super) fn new(hub: WatchHub, bell: RoomBell, bounds: CatchUpBounds) -> Self {
+        Self { hub, bell, bounds, far: Vec::new(), kept: Some(KeptPieces::default()), era: 0, rests: false }
     }
 
     /// Whether the next revision is being made, in slices.
@@ -91,6 +114,7 @@ impl Watches {
     }
 
     pub(super) fn tick(&mut self, now: HubNow) {
+        self.rests = false;
         self.hub.tick_progress(now);
     }
 
@@ -98,53 +122,91 @@ impl Watches {
         &self.hub
     }
 
-    /// Feeds watchers that fell behind, within one turn's budget; whether there is more to do.
-    /// What was read is added to `read`.
-    pub(super) fn catch_up<D: Disk>(&mut self, store: &Store<D>, now: HubNow, read: &mut usize) -> Result<bool, Wrong> {
-        let tasks = self.hub.catch_up_work(limits::CATCH_UP_TASKS_PER_TURN);
-        if tasks.is_empty() {
-            return Ok(self.hub.has_catch_up_work());
+    /// Feeds watchers that are nearly in step, within one turn's budget, and says what is to be read beside the node for the
+    /// others; whether there is more to do at once. What was read here is added to `read`.
+    pub(super) fn catch_up<D: Disk>(
+        &mut self,
+        store: &Store<D>,
+        now: HubNow,
+        read: &mut usize,
+    ) -> Result<(bool, Option<CatchUpRead<D>>), Wrong> {
+        if self.rests {
+            return Ok((false, None));
         }
-        let view = store.view();
-        let mut budget = limits::CATCH_UP_BYTES_PER_TURN;
-        let mut tasks = tasks.into_iter();
-        while let Some(task) = tasks.next() {
-            if budget == 0 {
-                self.hub.not_read(task.watcher);
-                continue;
-            }
-            let bytes = task.room.min(budget);
-            let found = view.events(
-                task.from,
-                now.revision,
-                &|key| task.range.contains(key),
-                task.prev_kv,
-                bytes,
-                limits::CATCH_UP_REVISIONS,
-            );
-            match found {
-                Ok(caught) => {
-                    // What was looked at, not what was found: a watcher that waits for something rare costs as
-                    // much as one that wants all.
-                    budget = budget.saturating_sub(caught.read);
-                    *read += caught.read;
-                    let events: Vec<Arc<SharedEvent>> =
-                        caught.events.into_iter().map(|event| Arc::new(SharedEvent::new(event))).collect();
-                    self.hub.caught_up(task.watcher, events, caught.next, now);
-                }
-                // Compacted meanwhile: the hub cancels it when it hears of the compaction.
-                Err(ReadFailure::Refused(_)) => {
-                    self.hub.not_read(task.watcher);
-                    self.hub.compacted(now.compact_revision, now);
-                }
-                // The member may outlive it, and read on: whoever was to be fed waits for that.
-                Err(ReadFailure::Wrong(wrong)) => {
-                    std::iter::once(task).chain(tasks).for_each(|task| self.hub.not_read(task.watcher));
-                    return Err(wrong);
-                }
+        let bounds = self.bounds;
+        let places = limits::CATCH_UP_TASKS_PER_TURN - self.far.len();
+        let tasks = if places > 0 { self.hub.catch_up_work(places) } else { Vec::new() };
+        if !tasks.is_empty() {
+            let past = store.past();
+            let is_near = |task: &CatchUpTask| past.is_short(task.from, bounds.in_turn as u64);
+            let (near, far): (Vec<_>, Vec<_>) = tasks.into_iter().partition(is_near);
+            self.far.extend(far);
+            let fresh = (KeptPieces::default(), self.era);
+            let done = CatchUpRead::new(past, || store.view(), near, fresh, (bounds.piece, bounds.in_turn)).run();
+            *read += done.read;
+            self.answer(done.answers, now);
+            if let Some(wrong) = done.wrong {
+                self.rests = true;
+                return Err(wrong);
             }
         }
-        Ok(true)
+        let mut beside = None;
+        if !self.far.is_empty()
+            && let Some(kept) = self.kept.take()
+        {
+            let mut tasks = std::mem::take(&mut self.far);
+            tasks.sort_by_key(|task| task.from);
+            let (view, kept) = (|| store.view(), (kept, self.era));
+            beside = Some(CatchUpRead::new(store.past(), view, tasks, kept, (bounds.piece, bounds.beside)));
+        }
+        let has_places = self.far.len() < limits::CATCH_UP_TASKS_PER_TURN;
+        Ok((has_places && self.hub.has_catch_up_work(), beside))
+    }
+
+    /// What was to be read beside the node was.
+    pub(super) fn caught_up(&mut self, done: CaughtUp, now: HubNow) -> Result<(), Wrong> {
+        let is_of_now = done.era == self.era;
+        self.kept = Some(if is_of_now { done.kept } else { KeptPieces::default() });
+        if is_of_now {
+            self.answer(done.answers, now);
+        } else {
+            // Of a state that is gone: what it says of revisions may not be so.
+            done.answers.iter().for_each(|(watcher, _)| self.hub.not_read(*watcher));
+        }
+        match done.wrong {
+            // The member may outlive it: whoever was to be fed waits for the next tick, and is read for again.
+            Some(wrong) if is_of_now => {
+                self.rests = true;
+                Err(wrong)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn answer(&mut self, answers: Vec<(WatcherKey, Caught)>, now: HubNow) {
+        let mut compacted = false;
+        for (watcher, caught) in answers {
+            match caught {
+                Caught::Read { events, next } => self.hub.caught_up(watcher, events, next, now),
+                Caught::NotRead => self.hub.not_read(watcher),
+                Caught::Compacted => {
+                    self.hub.not_read(watcher);
+                    compacted = true;
+                }
+            }
+        }
+        if compacted {
+            // Meanwhile: who needs it is told.
+            self.hub.compacted(now.compact_revision, now);
+        }
+    }
+
+    /// What is kept of history while nobody needs it.
+    pub(super) fn let_go(&mut self) -> Option<KeptPieces> {
+        if self.hub.has_slow_watchers() {
+            return None;
+        }
+        self.kept.as_mut().map(std::mem::take).filter(|kept| !kept.is_empty())
     }
 }
 
@@ -161,13 +223,15 @@ fn told_reason(refusal: &Refusal) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Poll, Waker};
+
     use bytes::Bytes;
 
     use super::*;
     use crate::base::{KeyRange, RangeEnd, Shares};
     use crate::env::{MemoryDisk, ScramblingDisk};
     use crate::mvcc::{HistoryWriter, NO_PREV, NewValue, StoreOptions, StorePosition};
-    use crate::watch::{StreamId, WatchSpec};
+    use crate::watch::{StreamBuffer, StreamId, WatchMessage, WatchSpec};
 
     fn waiting_for_a_key(start_revision: i64) -> WatchSpec {
         WatchSpec::events(KeyRange { start: "rare".into(), end: RangeEnd::Open }, start_revision)
@@ -179,8 +243,8 @@ mod tests {
     fn a_stream_that_asks_faster_than_it_is_answered_is_held_up_and_loses_nothing() {
         const STREAM: StreamId = StreamId(1);
         let now = HubNow { revision: 9, compact_revision: 5 };
-        let mut watches = Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}));
-        let buffer = watches.hub.open_stream(STREAM, watches.bell.clone(), Arc::<Shares>::default().open());
+        let mut watches = watches();
+        let buffer = open(&mut watches, 1);
         let (mut asked, mut told) = (0, 0);
         while asked < 20_000 {
             let mut held_up = false;
@@ -196,78 +260,291 @@ mod tests {
                 }
             }
             assert_eq!(watches.hub.counts().streams, 1, "the stream is not given up");
-            while let std::task::Poll::Ready(batch) =
-                buffer.poll_batch(&mut std::task::Context::from_waker(std::task::Waker::noop()))
-            {
+            while let Poll::Ready(batch) = buffer.poll_batch(&mut Context::from_waker(Waker::noop())) {
                 told += batch.expect("open").len();
             }
             assert_eq!(told, 2 * asked);
         }
     }
 
-    /// Watchers that find nothing cost what they look at: one turn reads its budget, not once for each.
+    /// A store of so many values of that size, one a revision, written to its files.
+    fn filled(disk: &impl Disk, keys: &[&str], value: usize) -> Store<impl Disk> {
+        let options = StoreOptions { cache_bytes: 0, ..StoreOptions::default() };
+        let mut store = Store::open(disk.clone(), options, &StorePosition::default(), &[]).expect("it is empty");
+        keys.iter().for_each(|key| put(&mut store, key, value));
+        let writes = store.take_writes();
+        let mark = HistoryWriter::new(disk.clone()).write(&writes).expect("written").expect("there was something");
+        store.written(mark);
+        store
+    }
+
+    fn put(store: &mut Store<impl Disk>, key: &str, value: usize) {
+        let (key, value) = (Bytes::copy_from_slice(key.as_bytes()), Bytes::from(vec![7; value]));
+        let mut txn = store.begin(NO_PREV);
+        txn.put(NewValue { key, value, lease: 0, backing_bytes: 0 }).expect("written");
+        txn.commit();
+    }
+
+    fn now(store: &Store<impl Disk>) -> HubNow {
+        HubNow { revision: store.revision(), compact_revision: store.compact_revision() }
+    }
+
+    fn watches() -> Watches {
+        Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}), CatchUpBounds::default())
+    }
+
+    fn open(watches: &mut Watches, stream: u64) -> Arc<StreamBuffer> {
+        watches.hub.open_stream(StreamId(stream), watches.bell.clone(), Arc::<Shares>::default().open())
+    }
+
+    /// A turn, and what it wants read beside it; the bytes read in it.
+    fn turn<D: Disk>(watches: &mut Watches, store: &Store<D>) -> (bool, Option<CatchUpRead<D>>, usize) {
+        let mut read = 0;
+        let (more, beside) = watches.catch_up(store, now(store), &mut read).expect("no faults");
+        (more, beside, read)
+    }
+
+    /// Turns until nobody is behind or nothing more can be done; the bytes read in all.
+    fn feed(watches: &mut Watches, store: &Store<impl Disk>) -> Result<usize, Wrong> {
+        let mut read = 0;
+        loop {
+            let (more, beside) = watches.catch_up(store, now(store), &mut read)?;
+            let goes_on = more || beside.is_some();
+            if let Some(beside) = beside {
+                let done = beside.run();
+                read += done.read;
+                watches.caught_up(done, now(store))?;
+            }
+            if !goes_on {
+                return Ok(read);
+            }
+        }
+    }
+
+    fn slow(watches: &Watches) -> usize {
+        watches.hub.counts().slow_watchers
+    }
+
+    /// What came, in words; of events the revisions.
+    fn told(buffer: &StreamBuffer) -> Vec<String> {
+        let mut told = Vec::new();
+        while let Poll::Ready(Some(batch)) = buffer.poll_batch(&mut Context::from_waker(Waker::noop())) {
+            told.extend(batch.into_iter().map(|message| match message {
+                WatchMessage::Created { .. } => "created".to_string(),
+                WatchMessage::Canceled { compact_revision, .. } => format!("canceled compact {compact_revision}"),
+                WatchMessage::Events { events, .. } => {
+                    let revisions: Vec<i64> = events.iter().map(|event| event.event.kv.mod_revision).collect();
+                    format!("events {revisions:?}")
+                }
+                other => format!("{other:?}"),
+            }));
+        }
+        told
+    }
+
+    const LARGE: usize = limits::CATCH_UP_BYTES_PER_TURN / 4;
+
+    /// Watchers that find nothing share what is looked at for them; who is nearly in step comes into step in the turn.
     #[test]
     fn watchers_of_rare_keys_share_the_turn() {
         const STREAMS: u64 = 64;
-        let mut store = Store::open(MemoryDisk::new(), StoreOptions::default(), &StorePosition::default(), &[])
-            .expect("a memory disk has no faults");
-        let value = Bytes::from(vec![7; limits::CATCH_UP_BYTES_PER_TURN / 20]);
-        for _ in 0..15 {
-            let mut txn = store.begin(NO_PREV);
-            txn.put(NewValue { key: "a".into(), value: value.clone(), lease: 0, backing_bytes: 0 }).expect("written");
-            txn.commit();
+        let store = filled(&MemoryDisk::new(), &["a"; 15], limits::CATCH_UP_BYTES_PER_TURN / 20);
+        let mut watches = watches();
+        let _buffers: Vec<_> = (1..=STREAMS)
+            .map(|stream| {
+                let buffer = open(&mut watches, stream);
+                watches.hub.create(StreamId(stream), waiting_for_a_key(1), now(&store));
+                buffer
+            })
+            .collect();
+        assert_eq!(slow(&watches) as u64, STREAMS);
+        let (more, beside, read) = turn(&mut watches, &store);
+        assert!(!more && beside.is_none() && read < limits::CATCH_UP_BYTES_PER_TURN, "{read}");
+        assert_eq!(slow(&watches), 0);
+    }
+
+    /// Who is far behind is read for beside the node: its turn reads nothing, and has nothing to do until the answer comes,
+    /// whoever else falls behind meanwhile. Then he is near.
+    #[test]
+    fn who_is_far_behind_is_read_for_beside_the_node() {
+        let mut store = filled(&MemoryDisk::new(), &["rare"; 20], LARGE);
+        let mut watches = watches();
+        let buffer = open(&mut watches, 1);
+        watches.hub.create(StreamId(1), waiting_for_a_key(2), now(&store));
+        let (more, beside, read) = turn(&mut watches, &store);
+        assert!(!more && read == 0);
+        let done = beside.expect("it is far behind").run();
+        put(&mut store, "rare", 1);
+        let other = open(&mut watches, 2);
+        watches.hub.create(StreamId(2), waiting_for_a_key(3), now(&store));
+        let (more, second, read) = turn(&mut watches, &store);
+        assert!(!more && second.is_none() && read == 0, "one read at a time");
+        assert!(!turn(&mut watches, &store).0, "and no turn for nothing");
+        assert_eq!(slow(&watches), 2);
+        watches.caught_up(done, now(&store)).expect("no faults");
+        feed(&mut watches, &store).expect("no faults");
+        assert_eq!(slow(&watches), 0);
+        for (buffer, first) in [(buffer, 2), (other, 3)] {
+            let told = told(&buffer).join(" ").replace("] events [", ", ");
+            let all: Vec<i64> = (first..=store.revision()).collect();
+            assert_eq!(told, format!("created events {all:?}"));
         }
-        let now = HubNow { revision: store.revision(), compact_revision: store.compact_revision() };
-        let mut watches = Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}));
-        let mut buffers = Vec::new();
-        for stream in (1..=STREAMS).map(StreamId) {
-            buffers.push(watches.hub.open_stream(stream, watches.bell.clone(), Arc::<Shares>::default().open()));
-            watches.hub.create(stream, waiting_for_a_key(1), now);
+    }
+
+    /// A hundred watchers from the beginning, read at different speeds: the history is read about once, not for each.
+    #[test]
+    fn watchers_from_the_beginning_share_what_is_read() {
+        const WATCHERS: u64 = 100;
+        let store = filled(&MemoryDisk::new(), &["rare"; 700], LARGE / 4);
+        let mut watches = watches();
+        let mut streams: Vec<_> = (1..=WATCHERS)
+            .map(|stream| {
+                let buffer = open(&mut watches, stream);
+                watches.hub.create(StreamId(stream), waiting_for_a_key(1), now(&store));
+                (buffer, Vec::new())
+            })
+            .collect();
+        let (mut read, mut round) = (0, 0);
+        while slow(&watches) > 0 {
+            round += 1;
+            read += feed(&mut watches, &store).expect("no faults");
+            for (at, (buffer, seen)) in streams.iter_mut().enumerate() {
+                // Some read each time, some seldom.
+                if round % (at % 3 + 1) == 0 {
+                    seen.extend(told(buffer));
+                }
+            }
         }
-        let slow = |watches: &Watches| watches.hub.counts().slow_watchers as u64;
-        assert_eq!(slow(&watches), STREAMS);
-        watches.catch_up(&store, now, &mut 0).expect("no faults");
-        assert!(slow(&watches) >= STREAMS - 2, "one turn's budget is not enough for two");
-        for _ in 0..2 * STREAMS {
-            watches.catch_up(&store, now, &mut 0).expect("no faults");
+        for (buffer, mut seen) in streams {
+            seen.extend(told(&buffer));
+            let all: Vec<i64> = (2..=store.revision()).collect();
+            assert_eq!(seen.join(" ").replace("] events [", ", "), format!("created events {all:?}"));
         }
-        assert_eq!(slow(&watches), 0, "every turn brings at least one there");
+        let whole = store.size_bytes() as usize;
+        assert!(round > 3 && read < 4 * whole, "{read} of {whole} in {round} rounds");
+        assert!(watches.let_go().is_some() && watches.let_go().is_none(), "nothing is kept for nobody");
+    }
+
+    /// However many stand however far apart, one read is bounded, and each gets his turn.
+    #[test]
+    fn what_is_read_at_once_is_bounded() {
+        let store = filled(&MemoryDisk::new(), &["a"; 400], LARGE);
+        let mut watches = watches();
+        let _buffers: Vec<_> = (1..=60)
+            .map(|stream| {
+                let buffer = open(&mut watches, stream);
+                watches.hub.create(StreamId(stream), waiting_for_a_key(6 * stream as i64), now(&store));
+                buffer
+            })
+            .collect();
+        let done = turn(&mut watches, &store).1.expect("they are far behind").run();
+        let most = limits::CATCH_UP_BYTES_BESIDE + limits::CATCH_UP_PIECE_BYTES;
+        assert!((limits::CATCH_UP_BYTES_BESIDE..most).contains(&done.read), "{}", done.read);
+        assert!(done.kept.bytes() <= limits::CATCH_UP_KEPT_BYTES);
+        watches.caught_up(done, now(&store)).expect("no faults");
+        feed(&mut watches, &store).expect("no faults");
+        assert_eq!(slow(&watches), 0);
+    }
+
+    /// Compaction may overtake a read, before it and after it: who still needs what is gone is told so.
+    #[test]
+    fn compaction_that_overtakes_a_read_is_told() {
+        for reads_first in [false, true] {
+            let mut store = filled(&MemoryDisk::new(), &["rare"; 20], LARGE);
+            let mut watches = watches();
+            let buffer = open(&mut watches, 1);
+            watches.hub.create(StreamId(1), waiting_for_a_key(2), now(&store));
+            let beside = turn(&mut watches, &store).1.expect("it is far behind");
+            let compact = |store: &mut Store<_>| store.compact(15).expect("compacted");
+            let done = if reads_first {
+                let done = beside.run();
+                compact(&mut store);
+                done
+            } else {
+                compact(&mut store);
+                beside.run()
+            };
+            watches.compacted(15, now(&store));
+            watches.caught_up(done, now(&store)).expect("no faults");
+            feed(&mut watches, &store).expect("no faults");
+            let told = told(&buffer);
+            assert_eq!(told.last().map(String::as_str), Some("canceled compact 15"), "{told:?}");
+            assert_eq!(told.len(), if reads_first { 3 } else { 2 }, "{told:?}");
+            assert_eq!(watches.hub.counts().watchers, 0);
+        }
+    }
+
+    /// What was read of a state that another took the place of is told to nobody; it is read again. Who went away meanwhile is
+    /// passed over.
+    #[test]
+    fn what_was_read_of_another_state_is_not_told() {
+        let store = filled(&MemoryDisk::new(), &["rare"; 20], LARGE);
+        let mut watches = watches();
+        let (buffer, gone) = (open(&mut watches, 1), open(&mut watches, 2));
+        for stream in [1, 2] {
+            watches.hub.create(StreamId(stream), waiting_for_a_key(2), now(&store));
+        }
+        let done = turn(&mut watches, &store).1.expect("it is far behind").run();
+        watches.restored(now(&store));
+        watches.hub.close_stream(StreamId(2));
+        watches.caught_up(done, now(&store)).expect("no faults");
+        assert_eq!(told(&buffer), ["created"]);
+        feed(&mut watches, &store).expect("no faults");
+        assert_eq!(slow(&watches), 0);
+        let all: Vec<i64> = (2..=store.revision()).collect();
+        assert_eq!(told(&buffer).join(" ").replace("] events [", ", "), format!("events {all:?}"));
+        assert_eq!(told(&gone), ["created"]);
     }
 
     /// What the device cannot read now it may read again; a watcher that was to be fed meanwhile is fed then, and with it all
     /// others of its stream.
     #[test]
     fn who_was_to_be_fed_when_the_history_could_not_be_read_is_fed_once_it_can() {
+        // One is read for in the node's turn, and one beside it.
+        for keys in [vec!["a", "rare"], ["a", "rare"].repeat(100)] {
+            let disk = ScramblingDisk::new(MemoryDisk::new(), 1);
+            disk.create_dir("history").expect("made");
+            let store = filled(&disk, &keys, 9_000);
+            let mut watches = watches();
+            let buffer = open(&mut watches, 1);
+            (0..3).for_each(|_| watches.hub.create(StreamId(1), waiting_for_a_key(1), now(&store)));
+            for file in disk.list("history").expect("listed") {
+                disk.make_unreadable(&format!("history/{file}"), 0..1 << 20);
+            }
+            for _ in 0..3 {
+                feed(&mut watches, &store).expect_err("it cannot be read");
+                assert_eq!(slow(&watches), 3);
+                let (more, beside, _) = turn(&mut watches, &store);
+                assert!(!more && beside.is_none(), "it is not tried again and again");
+                watches.tick(now(&store));
+            }
+            disk.make_readable();
+            assert!(store.look_at_damage_again());
+            feed(&mut watches, &store).expect("it can be read again");
+            assert_eq!(slow(&watches), 0);
+            drop(buffer);
+        }
+    }
+
+    /// What cannot be read for one is no reason not to read for another.
+    #[test]
+    fn who_can_be_read_for_is_fed_though_others_cannot() {
         let disk = ScramblingDisk::new(MemoryDisk::new(), 1);
         disk.create_dir("history").expect("made");
-        let options = StoreOptions { cache_bytes: 0, ..StoreOptions::default() };
-        let mut store = Store::open(disk.clone(), options, &StorePosition::default(), &[]).expect("it is empty");
-        for key in ["a", "rare"] {
-            let mut txn = store.begin(NO_PREV);
-            txn.put(NewValue { key: key.into(), value: vec![7; 9_000].into(), lease: 0, backing_bytes: 0 })
-                .expect("written");
-            txn.commit();
+        let store = filled(&disk, &["rare"; 100], LARGE);
+        let mut watches = watches();
+        let (first, last) = (open(&mut watches, 1), open(&mut watches, 2));
+        for (stream, start) in [(1, 2), (2, 50)] {
+            watches.hub.create(StreamId(stream), waiting_for_a_key(start), now(&store));
         }
-        let writes = store.take_writes();
-        let mark = HistoryWriter::new(disk.clone()).write(&writes).expect("written").expect("there was something");
-        store.written(mark);
-        let now = HubNow { revision: store.revision(), compact_revision: store.compact_revision() };
-        let mut watches = Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}));
-        let buffer = watches.hub.open_stream(StreamId(1), watches.bell.clone(), Arc::<Shares>::default().open());
-        (0..3).for_each(|_| watches.hub.create(StreamId(1), waiting_for_a_key(1), now));
-        for file in disk.list("history").expect("listed") {
-            disk.make_unreadable(&format!("history/{file}"), 0..1 << 20);
+        let file = disk.list("history").expect("listed").remove(0);
+        disk.make_unreadable(&format!("history/{file}"), 0..LARGE as u64);
+        for _ in 0..50 {
+            let _ = feed(&mut watches, &store);
+            watches.tick(now(&store));
         }
-        for _ in 0..3 {
-            watches.catch_up(&store, now, &mut 0).expect_err("it cannot be read");
-            assert_eq!(watches.hub.counts().slow_watchers, 3);
-        }
-        disk.make_readable();
-        assert!(store.look_at_damage_again());
-        for _ in 0..6 {
-            watches.catch_up(&store, now, &mut 0).expect("it can be read again");
-        }
-        assert_eq!(watches.hub.counts().slow_watchers, 0);
-        drop(buffer);
+        assert_eq!(told(&first), ["created"]);
+        let all: Vec<i64> = (50..=store.revision()).collect();
+        assert_eq!(told(&last).join(" ").replace("] events [", ", "), format!("created events {all:?}"));
     }
 }

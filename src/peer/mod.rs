@@ -51,7 +51,7 @@ pub use door::{
     Roster,
 };
 pub use exchange::{PeerConfig, STORAGE_VERSION, VERSION};
-pub use pace::AnsweredWrites;
+pub use pace::{AnsweredWrites, Pace, Paces};
 pub use traffic::{PeerTraffic, ROUND_TRIP_BOUNDS, SNAPSHOT_BOUNDS, ToldDurations, ToldSnapshots};
 pub use transport::Transport;
 pub use wait::BoxFuture;

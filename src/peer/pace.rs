@@ -1,10 +1,11 @@
-//! The pace of a snapshot on its way: bytes by the second, fewer while those who write at this member feel it.
+//! The pace of a snapshot on its way to a member, or of a backup to a client: bytes by the second, fewer while those who write at
+//! this member feel it.
 //!
 //! Every so often what clients' writes took meanwhile is held against what they took before: where they take clearly longer
 //! the pace falls, else it rises, between two bounds. Nobody writes, and it is as fast as it may be.
 //!
 //! Invariant: the bytes of any time stay within the largest pace for it; the smallest one is always given, so that who
-//! catches up comes to an end. Does not know what makes writes slow.
+//! catches up, or saves, comes to an end. Does not know what makes writes slow.
 
 use std::time::Duration;
 
@@ -21,10 +22,29 @@ pub struct AnsweredWrites {
     pub waited_us: u64,
 }
 
+/// The bounds of a pace, in bytes a second.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Paces {
+    /// While nobody writes.
+    pub most: u64,
+    /// While somebody writes, and does not feel it.
+    pub beside_writes: u64,
+    /// While those who write feel it; always given.
+    pub least: u64,
+}
+
+impl Paces {
+    /// Those of a snapshot to a member, at most so many bytes a second.
+    pub(super) fn of_snapshot(most: u64) -> Self {
+        let most = most.max(1);
+        Self { most, beside_writes: most, least: (most / limits::SNAPSHOT_PACES).max(1) }
+    }
+}
+
 /// See the module's head. What is spent ahead is waited for.
-pub(super) struct Pace<C: Clock> {
+pub struct Pace<C: Clock> {
     timer: Timer<C>,
-    most: u64,
+    paces: Paces,
     bytes_per_second: u64,
     /// When everything spent until now is paid for.
     paid_at: Instant,
@@ -34,17 +54,20 @@ pub(super) struct Pace<C: Clock> {
 }
 
 impl<C: Clock> Pace<C> {
-    /// At most so many bytes a second. It begins slowly.
-    pub(super) fn new(clock: C, most: u64, writes: AnsweredWrites) -> Self {
+    /// Within these bounds. It begins slowly. `writes` is what is answered by now.
+    pub fn new(clock: C, paces: Paces, writes: AnsweredWrites) -> Self {
         let timer = Timer::new(clock);
         let now = timer.now();
-        let most = most.max(1);
-        let bytes_per_second = least(most);
-        Self { timer, most, bytes_per_second, paid_at: now, looked: (now, writes), usual_us: None }
+        Self { timer, paces, bytes_per_second: paces.least, paid_at: now, looked: (now, writes), usual_us: None }
+    }
+
+    /// Whether it is faster than it may be while somebody writes.
+    pub fn is_free(&self) -> bool {
+        self.bytes_per_second > self.paces.beside_writes
     }
 
     /// Waits until so many bytes may be sent. `writes` is what is answered by now.
-    pub(super) async fn spend(&mut self, bytes: u64, writes: impl FnOnce() -> AnsweredWrites) {
+    pub async fn spend(&mut self, bytes: u64, writes: impl FnOnce() -> AnsweredWrites) {
         if self.paid_at > self.timer.now() {
             self.timer.sleep(self.paid_at.since(self.timer.now())).await;
         }
@@ -67,8 +90,11 @@ impl<C: Clock> Pace<C> {
             self.usual_us = Some(usual_us);
             mean_us > usual_us + usual_us / 2 + SLACK_US
         });
+        let Paces { most, beside_writes, least } = self.paces;
+        // Step by step: that none was answered meanwhile may be because they are held up.
+        let highest = if count == 0 { most } else { beside_writes };
         let next = if is_felt { self.bytes_per_second / 2 } else { self.bytes_per_second.saturating_mul(2) };
-        self.bytes_per_second = next.clamp(least(self.most), self.most);
+        self.bytes_per_second = next.clamp(least, highest);
     }
 }
 
@@ -78,10 +104,6 @@ const LATE_NANOS: u64 = 5_000_000;
 /// Less than this is no slowness, whatever is usual.
 const SLACK_US: u64 = 500;
 
-fn least(most: u64) -> u64 {
-    (most / limits::SNAPSHOT_PACES).max(1)
-}
-
 // On the virtual clock of the tests.
 #[cfg(all(test, feature = "tokio-env"))]
 mod tests {
@@ -89,6 +111,10 @@ mod tests {
     use crate::env::{Env, VirtualEnv};
 
     const MOST: u64 = 64_000_000;
+
+    fn least(most: u64) -> u64 {
+        Paces::of_snapshot(most).least
+    }
 
     /// Sends for so long while a write takes so many microseconds, a thousand a second; the bytes.
     async fn sent(pace: &mut Pace<<VirtualEnv as Env>::Clock>, world: &VirtualEnv, ms: u64, write_us: u64) -> u64 {
@@ -110,7 +136,7 @@ mod tests {
     #[test]
     fn it_is_slow_while_writes_are_slow_and_fast_while_nobody_feels_it() {
         VirtualEnv::run(async |world| {
-            let mut pace = Pace::new(world.clock().clone(), MOST, AnsweredWrites::default());
+            let mut pace = Pace::new(world.clock().clone(), Paces::of_snapshot(MOST), AnsweredWrites::default());
             assert!(within(sent(&mut pace, &world, 100, 2_000).await, least(MOST), 100), "it begins slowly");
             sent(&mut pace, &world, 500, 2_000).await;
             assert!(within(sent(&mut pace, &world, 1_000, 2_000).await, MOST, 1_000), "nobody feels it");
@@ -129,9 +155,22 @@ mod tests {
     }
 
     #[test]
+    fn what_has_a_lower_bound_beside_writes_keeps_to_it_as_long_as_somebody_writes() {
+        VirtualEnv::run(async |world| {
+            let paces = Paces { most: u64::MAX / 4, beside_writes: 16_000_000, least: 4_000_000 };
+            let mut pace = Pace::new(world.clock().clone(), paces, AnsweredWrites::default());
+            sent(&mut pace, &world, 500, 2_000).await;
+            assert!(within(sent(&mut pace, &world, 1_000, 2_000).await, paces.beside_writes, 1_000), "nobody feels it");
+            assert!(!pace.is_free());
+            sent(&mut pace, &world, 500, 9_000).await;
+            assert!(within(sent(&mut pace, &world, 1_000, 9_000).await, paces.least, 1_000), "it is felt");
+        });
+    }
+
+    #[test]
     fn the_smallest_budget_is_a_pace_too() {
         VirtualEnv::run(async |world| {
-            let mut pace = Pace::new(world.clock().clone(), 0, AnsweredWrites::default());
+            let mut pace = Pace::new(world.clock().clone(), Paces::of_snapshot(0), AnsweredWrites::default());
             pace.spend(3, AnsweredWrites::default).await;
             pace.spend(3, AnsweredWrites::default).await;
             assert_eq!(world.now().since(Instant(0)), Duration::from_secs(3));

@@ -17,7 +17,7 @@ use super::exchange::Exchange;
 use super::greeting::SNAPSHOT;
 use super::link::Link;
 use super::message_codec::put_message;
-use super::pace::Pace;
+use super::pace::{Pace, Paces};
 use super::post::{Post, post};
 use super::snapshot_frames::{OFFER_PATH, SNAPSHOT_PATH, put_chunk, put_end, put_manifest};
 use super::wrong::LineWrong;
@@ -161,7 +161,8 @@ async fn send_chunks<E: Env>(
 ) -> Result<u64, LineWrong> {
     outgoing.set_patience(Duration::from_millis(limits::SNAPSHOT_STALL_MS));
     let writes = || exchange.door.answered_writes();
-    let mut pace = Pace::new(exchange.env.clock().clone(), exchange.config.snapshot_bytes_per_second, writes());
+    let paces = Paces::of_snapshot(exchange.config.snapshot_bytes_per_second);
+    let mut pace = Pace::new(exchange.env.clock().clone(), paces, writes());
     let (mut bytes, mut frame, mut out) = (0, Vec::new(), Vec::new());
     for number in from.. {
         let chunk: Option<Bytes> =

@@ -21,7 +21,7 @@ use crate::base::{Fault, MemberId, Wrong, limits};
 use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
 use crate::env::{DirLock, Env, SEALED, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
-use crate::node::NodeConfig;
+use crate::node::{CatchUpBounds, NodeConfig};
 use crate::server::config::Config;
 use crate::server::descriptors::{self, Share};
 use crate::server::flags::{FlagStop, Flags};
@@ -566,6 +566,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
             checkpoint_entries: config.snapshot_count,
             snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
             changes_per_turn: limits::APPLY_CHANGES_PER_TURN,
+            catch_up: CatchUpBounds::default(),
             progress_ticks: u64::try_from(ticks(config.watch_progress_interval)).unwrap_or(u64::MAX).max(1),
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),
             auto_compaction: config.auto_compaction,

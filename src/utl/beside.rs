@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::{Exit, Failure};
+use super::telling::tell;
 use crate::base::Fault;
 use crate::env::{DirLock, LOCK_FILE, TokioDisk};
 use crate::server::{LOG, UNFINISHED, marry};
@@ -209,7 +210,7 @@ impl Drop for Beside {
         }
         for draft in [&self.draft].into_iter().chain(self.log.iter().map(|(_, draft)| draft)) {
             if fs::remove_dir_all(draft).is_err() {
-                eprintln!("what was begun in {} is of no use and can be removed", draft.display());
+                tell(format_args!("what was begun in {} is of no use and can be removed", draft.display()));
             }
         }
     }

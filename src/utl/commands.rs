@@ -6,23 +6,22 @@ use super::arguments::{Given, read, read_flags};
 use super::command::Command;
 use super::failure::Failure;
 use super::table::{COMMANDS, GLOBALS, HELP};
-use super::{completion, data_directory, hash_kv, import, restore, status, usage};
+use super::telling::tell_part;
+use super::{completion, data_directory, hash_kv, import, output, restore, status, usage};
 use crate::api::API_VERSION;
 use crate::base::commands_meant;
 
 /// The whole run.
 pub fn run(words: Vec<String>) -> ExitCode {
     match find(&words) {
-        Ok(Found::Help(text)) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Ok(Found::Command(command, given)) => match perform(command, &given) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(failure) => failure.tell(),
-        },
+        Ok(Found::Help(text)) => ended(output::write(text.as_bytes())),
+        Ok(Found::Command(command, given)) => ended(perform(command, &given)),
         Err(failure) => failure.tell(),
     }
+}
+
+fn ended(done: Result<(), Failure>) -> ExitCode {
+    done.map_or_else(|failure| failure.tell(), |()| ExitCode::SUCCESS)
 }
 
 fn perform(command: &Command, given: &Given) -> Result<(), Failure> {
@@ -36,8 +35,8 @@ fn perform(command: &Command, given: &Given) -> Result<(), Failure> {
         ["migrate"] => data_directory::migrate(given),
         _ => {
             let api = API_VERSION.rsplit_once('.').map_or(API_VERSION, |(minor, _)| minor);
-            println!("{} version: {}\nAPI version: {api}", usage::NAME, env!("CARGO_PKG_VERSION"));
-            Ok(())
+            let text = format!("{} version: {}\nAPI version: {api}\n", usage::NAME, env!("CARGO_PKG_VERSION"));
+            output::write(text.as_bytes())
         }
     }
 }
@@ -111,7 +110,7 @@ fn unknown(word: &str, names: &[&'static str]) -> Failure {
 fn help_on(words: &[String]) -> String {
     let Ok((path, _)) = walk(words) else {
         // All of it on standard error, and no failure.
-        eprint!("Unknown help topic [`{}`]\n{}", words.join("` `"), usage::of_topics());
+        tell_part(format_args!("Unknown help topic [`{}`]\n{}", words.join("` `"), usage::of_topics()));
         return String::new();
     };
     command_of(&path).map_or_else(|| usage::of_group(path.first().copied()), usage::of)

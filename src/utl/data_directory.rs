@@ -5,6 +5,7 @@ use std::path::Path;
 use super::arguments::Given;
 use super::failure::{Exit, Failure};
 use super::source::check_there;
+use super::telling::tell;
 use crate::server::holds_member;
 
 /// Whether `dir` is one of ours; the text says what it is else.
@@ -26,7 +27,7 @@ pub fn defrag(given: &Given) -> Result<(), Failure> {
     let dir = given.text("data-dir");
     check_ours(Path::new(dir))
         .map_err(|why| Failure::new(Exit::Error, format!("Failed to defragment etcd data[{dir}] ({why})")))?;
-    eprintln!("nothing to do: space is given back as it comes free, while the server runs");
+    tell("nothing to do: space is given back as it comes free, while the server runs");
     Ok(())
 }
 
@@ -49,6 +50,6 @@ pub fn migrate(given: &Given) -> Result<(), Failure> {
     if (major, minor) > (3, 7) {
         return Err(Failure::new(Exit::Error, format!("version {target} is not known: the newest is 3.7")));
     }
-    eprintln!("nothing to do: the form of the data is the same for every version of etcd's API");
+    tell("nothing to do: the form of the data is the same for every version of etcd's API");
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::telling::tell;
 use crate::base::{Fault, Wrong};
 use crate::mvcc::ReadFailure;
 
@@ -54,9 +55,9 @@ impl Failure {
     pub fn tell(&self) -> ExitCode {
         if !self.help.is_empty() {
             // Twice, as etcdutl does: before the help and behind it.
-            eprintln!("Error: {}\n{}", self.text, self.help);
+            tell(format_args!("Error: {}\n{}", self.text, self.help));
         }
-        eprintln!("Error: {}", self.text);
+        tell(format_args!("Error: {}", self.text));
         ExitCode::from(self.exit.code())
     }
 

@@ -14,6 +14,7 @@ mod data_directory;
 mod failure;
 mod hash_kv;
 mod import;
+mod old_keys;
 mod old_requests;
 mod output;
 mod progress;
@@ -21,6 +22,7 @@ mod restore;
 mod source;
 mod status;
 mod table;
+mod telling;
 mod usage;
 
 use std::process::ExitCode;

@@ -1,8 +1,9 @@
 //! How far a long command is: a line on standard error, on a terminal alone.
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::time::{Duration, Instant};
 
+use super::telling::tell_part;
 use crate::base::human_bytes;
 
 /// Between two lines.
@@ -32,8 +33,7 @@ impl Progress {
             self.told = Some(Instant::now());
             let percent = (self.done * 100).checked_div(self.total).unwrap_or(100).min(100);
             let rate = self.done as f64 / self.begun.elapsed().as_secs_f64().max(1e-3);
-            eprint!("\r{} {percent:3} %, {}/s\x1b[K", self.what, human_bytes(rate as u64));
-            let _ = std::io::stderr().flush();
+            tell_part(format_args!("\r{} {percent:3} %, {}/s\x1b[K", self.what, human_bytes(rate as u64)));
         }
     }
 }
@@ -41,7 +41,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.told.is_some() {
-            eprint!("\r\x1b[K");
+            tell_part("\r\x1b[K");
         }
     }
 }

@@ -14,6 +14,7 @@ use super::beside::{Beside, Stop, check_free, now, run};
 use super::failure::{Exit, Failure};
 use super::progress::Progress;
 use super::source::FileSource;
+use super::telling::tell;
 use crate::backend::{Foreign, Records};
 use crate::base::{MemberId, Revision, Wrong, derive_cluster_id, derive_member_id};
 use crate::bbolt::{Database, Source};
@@ -108,7 +109,7 @@ fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
 fn keep(beside: Beside, told: &str, stop: &Stop) -> Result<(), Failure> {
     stop.check()?;
     beside.keep()?;
-    eprintln!("{told}");
+    tell(told);
     Ok(())
 }
 

@@ -47,11 +47,10 @@ impl WatchHub {
         tasks
     }
 
-    /// The answer to a [`CatchUpTask`]: the changes of the revisions from the task's `from` up to, not
-    /// including, `next`, in order; changes of other keys may be among them and are left out here. With
-    /// `next` = `from` nothing was read, as with [`WatchHub::not_read`]. A watcher that is gone is passed over.
-    pub fn caught_up(&mut self, key: WatcherKey, events: impl AsRef<[Arc<SharedEvent>]>, next: i64, now: HubNow) {
-        let events = events.as_ref();
+    /// The answer to a [`CatchUpTask`]: the changes that it [wants](CatchUpTask::wants) of the revisions from its `from` up
+    /// to, not including, `next`, in order. With `next` = `from` nothing was read, as with [`WatchHub::not_read`]. A watcher
+    /// that is gone is passed over. It costs the same however many there are.
+    pub fn caught_up(&mut self, key: WatcherKey, events: EventBatch, next: i64, now: HubNow) {
         self.observe(now);
         let Some(slot) = self.roster.find(key) else { return };
         let watcher = self.roster.get_mut(slot);
@@ -61,16 +60,12 @@ impl WatchHub {
         assert_eq!(watcher.standing, Standing::Fetching, "a task is answered once");
         let from = watcher.next;
         assert!((from..=now.revision + 1).contains(&next), "read {from}..{next} of a store at {}", now.revision);
-        let revisions = || events.iter().map(|event| event.event.kv.mod_revision);
-        assert!(revisions().is_sorted() && revisions().all(|at| (from..next).contains(&at)), "history is in order");
-        let batch: EventBatch = events
-            .iter()
-            .filter(|event| watcher.wants(event) && watcher.range.contains(&event.event.kv.key))
-            .cloned()
-            .collect();
+        let is_asked =
+            |event: Option<&Arc<SharedEvent>>| event.is_none_or(|it| (from..next).contains(&it.event.kv.mod_revision));
+        assert!(is_asked(events.first()) && is_asked(events.last()), "it is what was asked for");
         let mut reached = next;
-        if !batch.is_empty() {
-            match watcher.buffer.offer(watcher.events(now.revision, batch)) {
+        if !events.is_empty() {
+            match watcher.buffer.offer(watcher.events(now.revision, events)) {
                 Offer::Taken => watcher.quiet = false,
                 // The room went to others: these revisions are read once more.
                 Offer::Full | Offer::Closed => reached = from,
@@ -96,7 +91,8 @@ impl WatchHub {
         let id = self.roster.get(slot).stream;
         let stream = self.streams.get_mut(&id).expect("looked up by the caller");
         stream.fetching -= 1;
-        if reached > self.seen {
+        // While the next revision is being made it is not asked all the while whether this one is to be told of it.
+        if reached > self.seen && !self.in_the_middle {
             self.roster.stand(slot, Standing::Synced, reached);
         } else {
             self.roster.stand(slot, Standing::CatchingUp, reached);
@@ -140,6 +136,8 @@ impl WatchHub {
                 watcher: self.roster.key_of(slot),
                 from,
                 range: watcher.range.clone(),
+                no_put: watcher.no_put,
+                no_delete: watcher.no_delete,
                 prev_kv: watcher.prev_kv,
                 room,
             });

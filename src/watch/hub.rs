@@ -46,7 +46,7 @@ pub struct WatchHub {
     pub(super) compacted: i64,
     pub(super) clock: ProgressClock,
     /// Whether the revision behind `seen` is being made.
-    in_the_middle: bool,
+    pub(super) in_the_middle: bool,
     bounds: Bounds,
     max_watchers: usize,
     /// Kept between revisions to spare allocations: (slot, number of the event in the revision).
@@ -256,6 +256,11 @@ impl WatchHub {
         (self.seen, self.compacted) = (0, 0);
     }
 
+    /// Whether somebody has not been told everything up to now. Costs nothing.
+    pub fn has_slow_watchers(&self) -> bool {
+        self.roster.behind() > 0
+    }
+
     /// How much there is of everything. Costs time in proportion to the streams.
     pub fn counts(&self) -> HubCounts {
         HubCounts {
@@ -289,7 +294,7 @@ impl WatchHub {
             *last = Some((wanted().collect(), batch));
         }
         let batch = &last.as_ref().expect("made above").1;
-        let message = watcher.events(revision, Arc::clone(batch));
+        let message = watcher.events(revision, batch.clone());
         match watcher.buffer.offer(message) {
             Offer::Taken => {
                 watcher.quiet = false;

@@ -2,11 +2,12 @@
 //!
 //! Does not know how messages travel; the porch turns them into etcd's `WatchResponse`.
 
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
-use crate::base::{Event, KeyRange, KeyValue, WatchId};
+use crate::base::{Event, EventKind, KeyRange, KeyValue, WatchId};
 
 /// What one event costs a buffer beyond its keys and values, in bytes: the record's numbers and framing.
 const EVENT_OVERHEAD: usize = 64;
@@ -94,8 +95,44 @@ impl SharedEvent {
     }
 }
 
-/// Events of one message, in order; one list serves every watcher that is told the same.
-pub type EventBatch = Arc<[Arc<SharedEvent>]>;
+/// Events of one message, in order; one list serves every watcher that is told the same. It knows what it weighs, so that a
+/// queue takes it in, and lets it go, without looking at each.
+#[derive(Clone, Debug)]
+pub struct EventBatch {
+    events: Arc<[Arc<SharedEvent>]>,
+    /// Without and with what was there before.
+    weights: [usize; 2],
+}
+
+impl EventBatch {
+    /// What the events cost a buffer, in bytes.
+    pub fn weight(&self, prev: bool) -> usize {
+        self.weights[usize::from(prev)]
+    }
+}
+
+impl Default for EventBatch {
+    fn default() -> Self {
+        std::iter::empty().collect()
+    }
+}
+
+impl FromIterator<Arc<SharedEvent>> for EventBatch {
+    fn from_iter<T: IntoIterator<Item = Arc<SharedEvent>>>(events: T) -> Self {
+        let events: Arc<[Arc<SharedEvent>]> = events.into_iter().collect();
+        let weigh = |prev| events.iter().map(|event| event.weight(prev)).sum();
+        let weights = [weigh(false), weigh(true)];
+        Self { events, weights }
+    }
+}
+
+impl Deref for EventBatch {
+    type Target = [Arc<SharedEvent>];
+
+    fn deref(&self) -> &Self::Target {
+        &self.events
+    }
+}
 
 /// One answer on a watch stream.
 #[derive(Clone, Debug)]
@@ -158,9 +195,7 @@ impl WatchMessage {
     /// What the message costs a buffer, in bytes.
     pub fn weight(&self) -> usize {
         match self {
-            Self::Events { events, prev_kv, .. } => {
-                MESSAGE_OVERHEAD + events.iter().map(|event| event.weight(*prev_kv)).sum::<usize>()
-            }
+            Self::Events { events, prev_kv, .. } => MESSAGE_OVERHEAD + events.weight(*prev_kv),
             _ => MESSAGE_OVERHEAD,
         }
     }
@@ -189,12 +224,33 @@ pub struct CatchUpTask {
     pub watcher: WatcherKey,
     /// The first revision wanted.
     pub from: i64,
-    /// The keys wanted; the answer may hold others too, the hub leaves them out.
+    /// The keys wanted.
     pub range: KeyRange,
+    /// Puts are not wanted.
+    pub no_put: bool,
+    /// Deletes are not wanted.
+    pub no_delete: bool,
     /// Whether previous key-values are wanted.
     pub prev_kv: bool,
     /// How many bytes of events are worth reading; at least one revision is taken in any case.
     pub room: usize,
+}
+
+impl CatchUpTask {
+    /// Whether the watcher wants the event.
+    pub fn wants(&self, event: &Event) -> bool {
+        let kind = match event.kind {
+            EventKind::Put => !self.no_put,
+            EventKind::Delete => !self.no_delete,
+        };
+        kind && self.range.contains(&event.kv.key)
+    }
+
+    /// Whether what another watcher is told of its task, `told`, is what this one is to be told.
+    pub fn is_told_as(&self, other: &Self, told: &EventBatch) -> bool {
+        let filter = |task: &Self| (task.from, task.prev_kv, task.no_put, task.no_delete);
+        filter(self) == filter(other) && self.range == other.range && told.weight(self.prev_kv) <= self.room
+    }
 }
 
 /// For the metrics.

@@ -154,7 +154,7 @@ fn a_start_below_compaction_is_created_and_canceled_and_at_it_is_fine() {
     assert_eq!(told(&buffer), ["created 0 at 9", "canceled 0 at 0 compact 5", "created 1 at 9"]);
     let tasks = hub.catch_up_work(10);
     assert_eq!(tasks.len(), 1);
-    hub.caught_up(tasks[0].watcher, [put("a", 5), put("b", 6), put("a", 9)], 10, now);
+    answer(&mut hub, &tasks[0], &[put("a", 5), put("b", 6), put("a", 9)], 10, now);
     assert_eq!(told(&buffer), ["events 1 at 9: a@5 a@9"]);
 }
 
@@ -202,9 +202,42 @@ fn a_watcher_being_read_for_is_canceled_when_it_has_nothing_more_to_read() {
     let task = hub.catch_up_work(10).remove(0);
     let now = HubNow { revision: 9, compact_revision: 7 };
     hub.compacted(7, now);
-    hub.caught_up(task.watcher, [put("a", 3)], 4, now);
+    answer(&mut hub, &task, &[put("a", 3)], 4, now);
     assert!(hub.catch_up_work(10).is_empty());
     assert_eq!(told(&buffer), ["created 0 at 9", "events 0 at 9: a@3", "canceled 0 at 0 compact 7"]);
+}
+
+/// Who was read for while a command is carried out in slices is not in step, though he has been told everything so far: he was
+/// not asked whether he is to be told of what it does. He is told of it from history.
+#[test]
+fn nobody_comes_into_step_in_the_middle_of_a_revision() {
+    let mut hub = small_hub(10_000, 100);
+    let buffer = hub.open_stream(STREAM, silent(), nobody());
+    hub.create(STREAM, spec("a", "", 5), at(9));
+    let task = hub.catch_up_work(10).remove(0);
+    hub.in_the_middle(true);
+    answer(&mut hub, &task, &[put("a", 7)], 10, at(9));
+    assert!(!hub.tells_of(b"a"));
+    hub.apply(10, &[]);
+    hub.in_the_middle(false);
+    let task = hub.catch_up_work(10).remove(0);
+    assert_eq!(task.from, 10);
+    answer(&mut hub, &task, &[put("a", 10)], 11, at(10));
+    assert!(hub.tells_of(b"a"));
+    assert_eq!(told(&buffer), ["created 0 at 9", "events 0 at 9: a@7", "events 0 at 10: a@10"]);
+}
+
+#[test]
+fn a_batch_weighs_what_its_events_weigh() {
+    let kv = KeyValue { key: "ab".into(), value: "cde".into(), mod_revision: 7, ..KeyValue::default() };
+    let prev_kv = Some(KeyValue { key: "ab".into(), value: vec![1; 100].into(), ..KeyValue::default() });
+    let event = Arc::new(SharedEvent::new(Event { kind: EventKind::Put, kv, prev_kv }));
+    let batch: EventBatch = [event.clone(), put("a", 8), event.clone()].into_iter().collect();
+    for prev in [false, true] {
+        assert_eq!(batch.weight(prev), batch.iter().map(|event| event.weight(prev)).sum::<usize>());
+    }
+    assert_eq!(batch.weight(true) - batch.weight(false), 2 * 102);
+    assert_eq!(EventBatch::default().weight(true), 0);
 }
 
 #[test]
@@ -230,7 +263,7 @@ fn progress_is_answered_only_when_all_are_synced_and_somebody_watches() {
     hub.request_progress(STREAM, at(6));
     let task = hub.catch_up_work(1).remove(0);
     hub.request_progress(STREAM, at(6));
-    hub.caught_up(task.watcher, [], 7, at(6));
+    answer(&mut hub, &task, &[], 7, at(6));
     hub.request_progress(STREAM, at(6));
     assert_eq!(told(&buffer), ["created 0 at 6", "progress -1 at 6", "created 1 at 6", "progress -1 at 6"]);
 }
@@ -306,7 +339,7 @@ fn watchers_told_the_same_share_one_list_and_one_encoding() {
         })
         .collect();
     assert_eq!(lists.len(), 2);
-    assert!(Arc::ptr_eq(&lists[0], &lists[1]));
+    assert!(std::ptr::eq(&*lists[0], &*lists[1]), "one list");
     let mut encodings = 0;
     for list in &lists {
         list[0].encoded_with(false, || {
@@ -359,9 +392,9 @@ fn a_slow_reader_is_fed_from_history_once_it_drained() {
     assert_eq!(task.from, 5);
     hub.apply(10, &[put("a", 10)]);
     let history: Vec<_> = (5..=9).map(|revision| put("a", revision)).collect();
-    hub.caught_up(task.watcher, &history, 10, at(10));
+    answer(&mut hub, &task, &history, 10, at(10));
     let task = hub.catch_up_work(10).remove(0);
-    hub.caught_up(task.watcher, [put("a", 10)], 11, at(10));
+    answer(&mut hub, &task, &[put("a", 10)], 11, at(10));
     assert_eq!(hub.counts().slow_watchers, 0);
     assert_eq!(
         told(&buffer),
@@ -504,13 +537,19 @@ fn many_watchers_of_many_streams_take_turns() {
 
 mod twin;
 
+/// Answers a task with those of `events` that are wanted.
+fn answer(hub: &mut WatchHub, task: &CatchUpTask, events: &[Arc<SharedEvent>], next: i64, now: HubNow) {
+    let wanted = events.iter().filter(|event| task.wants(&event.event)).cloned();
+    hub.caught_up(task.watcher, wanted.collect(), next, now);
+}
+
 /// Answers every task with what the history holds for it, up to `now`.
 fn feed(hub: &mut WatchHub, history: &[i64], now: HubNow) -> Vec<i64> {
     let tasks = hub.catch_up_work(10);
     for task in &tasks {
         assert!(task.from >= now.compact_revision, "nobody reads what is forgotten");
         let events: Vec<_> = history.iter().filter(|at| **at >= task.from).map(|at| put("a", *at)).collect();
-        hub.caught_up(task.watcher, events, now.revision + 1, now);
+        answer(hub, task, &events, now.revision + 1, now);
     }
     tasks.iter().map(|task| task.from).collect()
 }
@@ -639,7 +678,7 @@ fn streams_of_one_account_share_what_waits_for_it() {
     while events < 7 {
         for task in hub.catch_up_work(64) {
             let next = task.from + 1;
-            hub.caught_up(task.watcher, [event(task.from)], next, at(7));
+            answer(&mut hub, &task, &[event(task.from)], next, at(7));
         }
         let more = told(&unread[0]).len();
         assert!(more > 0, "it got {events} of 7");

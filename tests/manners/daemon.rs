@@ -8,6 +8,8 @@ use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use quorate::base::limits;
+
 use crate::process::{Home, LIMIT, holds, put, put_many, running};
 
 /// The server's command under a limit of open files, soft and hard.
@@ -28,6 +30,7 @@ fn limited(home: &Home, files: u32) -> Command {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_leave_the_server_its_files() {
     let home = Home::new();
+    let began = Instant::now();
     let server = running(limited(&home, 256)).on(home.client_port);
     home.wait_for_log(&["ready to serve"]);
     let mut kv = server.kv();
@@ -40,7 +43,9 @@ async fn idle_connections_leave_the_server_its_files() {
         put(&mut kv, format!("k{number}"), "v".repeat(1_000_000)).await.unwrap();
     }
     let warnings = home.log_text().lines().filter(|line| line.contains("too many connections")).count();
-    assert!(warnings < 40, "{warnings} warnings of 400 connections");
+    // One, and one more for each pause that has passed, whatever the machine had no time for.
+    let pauses = began.elapsed().as_millis() / u128::from(limits::SELDOM_MS);
+    assert!(warnings as u128 <= 1 + pauses, "{warnings} warnings of 400 connections in {pauses} pauses");
     drop(held);
     let began = Instant::now();
     loop {

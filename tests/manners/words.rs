@@ -146,3 +146,46 @@ fn completions_and_the_page_say_of_every_command_and_flag() {
     std::fs::write(&script, &texts[0]).unwrap();
     assert!(Command::new("bash").arg("-n").arg(script).status().unwrap().success(), "bash reads it");
 }
+
+/// Neither a result nor what is told besides finds room: an exit code all the same, and no panic; a restore is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_offline_tools_end_in_order_where_nobody_can_be_told() {
+    let home = Home::new();
+    let server = home.start();
+    let saved = home.path().join("saved.db");
+    let endpoint = format!("--endpoints=127.0.0.1:{}", home.client_port);
+    assert!(said(&[&endpoint, "snapshot", "save", saved.to_str().unwrap()]).status.success());
+    server.stop();
+    let full = || Stdio::from(std::fs::File::options().write(true).open("/dev/full").unwrap());
+    let utl = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorateutl"));
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    };
+    let code = |mut command: Command| command.output().unwrap().status.code();
+    let saved = saved.to_str().unwrap();
+    for words in [&["version"][..], &["--help"], &["snapshot", "restore", "--help"], &["snapshot", "status", saved]] {
+        let mut command = utl(words);
+        command.stdout(full());
+        let output = command.output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{words:?}");
+        assert!(text(&output.stderr).starts_with("Error: cannot write: No space left on device"), "{words:?}");
+        // A pipe whose other end is closed already.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = utl(words);
+        let output = command.stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{words:?}");
+    }
+    let place = home.path().join("restored");
+    for (words, expected) in [
+        (&["nosuch"][..], 1),
+        (&["help", "nosuch"], 0),
+        (&["snapshot", "restore", saved, "--data-dir", place.to_str().unwrap()], 0),
+    ] {
+        let mut command = utl(words);
+        command.stderr(full());
+        assert_eq!(code(command), Some(expected), "{words:?}");
+    }
+    home.start_with(&[&format!("--data-dir={}", place.display())]).stop();
+}

@@ -263,7 +263,8 @@ async fn serves(url: &str) -> bool {
 pub async fn connect(url: &str) -> Result<Channel, Trouble> {
     if url.starts_with("https:") {
         let tls = Some(TlsOptions { insecure_skip_verify: true, ..TlsOptions::default() });
-        return Ok(channel(url, &Options { tls, ..Options::default() })?);
+        let (channel, _) = channel(url, &Options { tls, ..Options::default() })?;
+        return Ok(channel);
     }
     let endpoint = tonic::transport::Endpoint::from_shared(url.to_owned())?;
     Ok(endpoint.tcp_nodelay(true).connect_timeout(Duration::from_secs(5)).connect().await?)

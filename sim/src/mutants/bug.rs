@@ -211,5 +211,14 @@ mod tests {
         assert!(bugs.len() > 5, "{}", bugs.len());
         let wrong: Vec<String> = bugs.iter().filter_map(|bug| bug.places(root).err()).collect();
         assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+        let halves = bugs.iter().filter(|bug| bug.whole).flat_map(|bug| bug.edits.iter().map(|edit| (&bug.name, edit)));
+        for (name, Edit { find, put, .. }) in halves {
+            for text in [find, put] {
+                let balanced = |open, close| text.matches(open).count() == text.matches(close).count();
+                let paired = balanced('(', ')') && balanced('{', '}') && balanced('[', ']');
+                let arm = text.trim_end().ends_with(',') || text.lines().next().is_some_and(|line| line.contains("=>"));
+                assert!(paired && !arm, "{name}: no whole statement or expression, and not said to be none:\n{text}");
+            }
+        }
     }
 }

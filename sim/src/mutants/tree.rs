@@ -63,7 +63,8 @@ fn mirror(from: &Path, to: &Path) -> Result<(), String> {
     wanted.iter().try_for_each(|name| mirror(&from.join(name), &to.join(name)))
 }
 
-/// Links every file below `from` into `to`, but those of directories called `incremental`.
+/// Links every file below `from` into `to`, but those of directories called `incremental`, and cargo's lock: with one lock for both
+/// trees one build would wait for the other.
 fn link(from: &Path, to: &Path) -> Result<(), String> {
     std::fs::create_dir_all(to).map_err(told(to))?;
     for entry in std::fs::read_dir(from).map_err(told(from))?.filter_map(Result::ok) {
@@ -72,7 +73,7 @@ fn link(from: &Path, to: &Path) -> Result<(), String> {
             if entry.file_name() != "incremental" {
                 link(&from, &to)?;
             }
-        } else if !to.exists() {
+        } else if !to.exists() && entry.file_name() != ".cargo-lock" {
             std::fs::hard_link(&from, &to).map_err(told(&from))?;
         }
     }

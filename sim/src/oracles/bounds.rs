@@ -8,8 +8,11 @@ use quorate::peer::PeerTraffic;
 use super::{Verdict, require};
 use crate::plan::Setting;
 
-/// What holds at every moment.
-pub fn within(held: &Held) -> Verdict {
+/// What the records of one entry take beside its own bytes, and what is deleted while history waits to be written.
+const RECORDS: usize = 64 * 1024;
+
+/// What holds at every moment, where the largest entry of all logs has so many bytes.
+pub fn within(held: &Held, largest: usize) -> Verdict {
     // What is larger than all that is allowed is taken where it is alone.
     let one = limits::MAX_REQUEST_BYTES;
     let batch = limits::MAX_APPEND_BYTES + limits::MAX_BATCH_BYTES;
@@ -21,10 +24,9 @@ pub fn within(held: &Held) -> Verdict {
         && held.reads <= limits::MAX_PENDING_READS
         && held.passed_on_bytes <= limits::MAX_PASSED_ON_BYTES_WAITING + one
         && held.unapplied_bytes <= unapplied
-        // A record for each key that is deleted comes on top: of the few that there are here, less than a request.
-        && held.unwritten_bytes <= limits::APPLYING_WAITS_HISTORY_BYTES + one
+        && held.unwritten_bytes <= limits::APPLYING_WAITS_HISTORY_BYTES + largest + RECORDS
         && held.undurable_bytes <= limits::MAX_UNDURABLE_BYTES + batch;
-    require(holds, "what is held is bounded", || format!("{held:?}"))
+    require(holds, "what is held is bounded", || format!("{held:?}, the largest entry is of {largest} bytes"))
 }
 
 /// The same of what waits for the node, and for its peers.
@@ -62,13 +64,14 @@ mod tests {
         assert!(!rests(Held { reads: 1, ..Held::default() }) && !rests(Held { held_back: 1, ..Held::default() }));
         assert!(!rests(Held { proposal_bytes: 1, ..Held::default() }), "bytes of nobody's proposal");
         let most = limits::MAX_PENDING_REQUESTS + limits::MAX_URGENT_REQUESTS;
-        assert!(within(&Held { proposals: most, ..Held::default() }).is_ok());
-        assert!(within(&Held { proposals: most + 1, ..Held::default() }).is_err());
+        let within = |held: Held| within(&held, 9_000);
+        assert!(within(Held { proposals: most, ..Held::default() }).is_ok());
+        assert!(within(Held { proposals: most + 1, ..Held::default() }).is_err());
         let most = limits::APPLYING_WAITS_HISTORY_BYTES;
-        assert!(within(&Held { unwritten_bytes: most, ..Held::default() }).is_ok());
-        assert!(within(&Held { unwritten_bytes: most + 2 * limits::MAX_REQUEST_BYTES, ..Held::default() }).is_err());
-        assert!(within(&Held { unapplied_bytes: limits::MAX_UNAPPLIED_BYTES, ..Held::default() }).is_ok());
-        assert!(within(&Held { unapplied_bytes: 4 * limits::MAX_UNAPPLIED_BYTES, ..Held::default() }).is_err());
+        assert!(within(Held { unwritten_bytes: most + 9_000, ..Held::default() }).is_ok());
+        assert!(within(Held { unwritten_bytes: most + 9_000 + RECORDS + 1, ..Held::default() }).is_err());
+        assert!(within(Held { unapplied_bytes: limits::MAX_UNAPPLIED_BYTES, ..Held::default() }).is_ok());
+        assert!(within(Held { unapplied_bytes: 4 * limits::MAX_UNAPPLIED_BYTES, ..Held::default() }).is_err());
         let peer = |messages| PeerTraffic { waiting: (messages, 0), ..PeerTraffic::default() };
         assert!(queues_within((9, 9), &[peer(3)]).is_ok());
         assert!(queues_within((9, 9), &[peer(3), peer(3 * limits::PEER_QUEUE_MESSAGES + 1)]).is_err());

@@ -104,7 +104,6 @@ impl Watch {
         // What follows `--` is among the words too, at their end.
         let keys = &self.args[..self.args.len() - run.len()];
         let keys = match (environment.key.is_empty(), keys) {
-            (true, []) => return Err(Failure::bad_args("bad number of arguments")),
             (true, keys) => keys.to_vec(),
             (false, []) if environment.range_end.is_empty() => vec![environment.key.clone()],
             (false, []) => vec![environment.key.clone(), environment.range_end.clone()],
@@ -116,12 +115,13 @@ impl Watch {
     }
 
     fn range(&self, keys: &[OsString]) -> Result<WatchRange, Failure> {
+        let Some(key) = keys.first() else { return Err(Failure::bad_args("bad number of arguments")) };
         // Of more than two words the first counts alone, as in etcdctl.
         let end = if keys.len() == 2 { keys.get(1) } else { None };
         if end.is_some() && self.prefix {
             return Err(Failure::bad_args("`range_end` and `--prefix` are mutually exclusive"));
         }
-        let (key, range_end) = get::range(&keys[0], end, self.prefix, false)?;
+        let (key, range_end) = get::range(key, end, self.prefix, false)?;
         Ok(WatchRange {
             key,
             range_end,
@@ -227,6 +227,7 @@ mod tests {
         assert_eq!(complaint(""), "Invalid command:  (watch and progress supported)");
         assert_eq!(complaint("watch"), "Invalid command watch (command type or key is not provided)");
         assert_eq!(complaint("get a"), "Invalid command get a (only support watch)");
+        assert_eq!(complaint("watch -- ls"), "Invalid command watch -- ls (bad number of arguments)");
         let ends = "Invalid command watch a b --prefix (`range_end` and `--prefix` are mutually exclusive)";
         assert_eq!(complaint("watch a b --prefix"), ends);
         assert_eq!(line(b"watch a --bogus", &none).expect_err("a flag").text, "unknown flag: --bogus");

@@ -123,7 +123,7 @@ impl Transfer {
             let query = RangeQuery { revision, ..RangeQuery::plain(KeyRange::all()) };
             same_answer(view.range(&query), self.twin.range(&query, self.twin.revision));
             let (back, last, with_prev) = (self.twin.revision - revision, b'0', revision % 2 == 0);
-            Bench::catch_up(&view, &self.twin, &Step::Events { back, last, with_prev, budget: 300, revisions: 3 });
+            Bench::catch_up(&store, &self.twin, &Step::Events { back, last, with_prev, budget: 300 });
         }
         // The same bytes came out of this member as went in: what is sent follows from the state alone. The header
         // says about how much there is.

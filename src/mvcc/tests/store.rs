@@ -25,7 +25,7 @@ pub(super) enum Change {
 pub(super) enum Step {
     Txn(Vec<Change>, bool),
     Read(RangeQuery),
-    Events { back: i64, last: u8, with_prev: bool, budget: usize, revisions: usize },
+    Events { back: i64, last: u8, with_prev: bool, budget: usize },
     Compact(i64),
     Prune(usize),
     Write,
@@ -97,8 +97,8 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         16 => (prop::collection::vec(change(), 0..5), any::<bool>()).prop_map(|(c, p)| Step::Txn(c, p)),
         8 => query().prop_map(Step::Read),
-        3 => (0i64..30, b'0'..=b'9', any::<bool>(), 1usize..4000, 1usize..9).prop_map(
-            |(back, last, with_prev, budget, revisions)| Step::Events { back, last, with_prev, budget, revisions }),
+        3 => (0i64..30, b'0'..=b'9', any::<bool>(), 1usize..4000).prop_map(
+            |(back, last, with_prev, budget)| Step::Events { back, last, with_prev, budget }),
         2 => (0i64..12).prop_map(Step::Compact),
         3 => (1usize..20).prop_map(Step::Prune),
         3 => Just(Step::Write),
@@ -339,30 +339,35 @@ impl Bench {
         assert_eq!(self.store.compact_revision(), self.twin.compacted);
     }
 
-    pub(super) fn catch_up(view: &View<MemoryDisk>, twin: &Twin, step: &Step) {
-        let Step::Events { back, last, with_prev, budget, revisions } = *step else { unreachable!() };
+    pub(super) fn catch_up(store: &Store<MemoryDisk>, twin: &Twin, step: &Step) {
+        let Step::Events { back, last, with_prev, budget } = *step else { unreachable!() };
+        let (view, past) = (store.view(), store.past());
+        assert_eq!((past.revision(), past.compact_revision()), (view.revision(), view.compact_revision()));
         let from = (view.revision() - back).max(1);
         let wanted = |key: &[u8]| key[key.len() - 1] >= last;
         let (mut events, mut next) = (Vec::new(), from);
         if from < view.compact_revision() {
-            let refused = view.events(from, i64::MAX, &wanted, with_prev, budget, revisions);
+            let refused = past.changes(from, budget);
             assert!(matches!(refused, Err(ReadFailure::Refused(Refusal::Compacted))));
             return;
         }
         while next <= view.revision() {
-            let turn = view.events(next, i64::MAX, &wanted, with_prev, budget, revisions).unwrap();
-            assert!(turn.next > next && turn.next <= view.revision() + 1);
-            let passed = |kv: &&KeyValue| (next..turn.next).contains(&kv.mod_revision);
+            let piece = past.changes(next, budget).unwrap();
+            assert!(piece.next > next && piece.next <= view.revision() + 1);
+            let passed = |kv: &&KeyValue| (next..piece.next).contains(&kv.mod_revision);
             let bytes = |kv: &KeyValue| kv.key.len() + kv.value.len() + size_of::<crate::base::Event>();
-            let before = turn.events.iter().filter_map(|event| event.prev_kv.as_ref());
-            let before = before.map(|prev| prev.key.len() + prev.value.len()).sum::<usize>();
-            assert_eq!(turn.read, twin.changes.iter().filter(passed).map(bytes).sum::<usize>() + before);
-            let mut mains: Vec<i64> = turn.events.iter().map(|event| event.kv.mod_revision).collect();
-            assert!(mains.iter().all(|main| (next..turn.next).contains(main)));
-            mains.dedup();
-            assert!(mains.len() <= revisions);
-            events.extend(turn.events);
-            next = turn.next;
+            let whole: usize = twin.changes.iter().filter(passed).map(bytes).sum();
+            assert_eq!(piece.bytes, whole);
+            let is_last = |kv: &&KeyValue| kv.mod_revision == piece.next - 1;
+            let last_of_it: usize = twin.changes.iter().filter(is_last).map(bytes).sum();
+            assert!(whole - last_of_it < budget.max(1), "it ends with the revision that is enough");
+            let mains: Vec<i64> = piece.events.iter().map(|event| event.kv.mod_revision).collect();
+            assert!(mains.is_sorted() && mains.iter().all(|main| (next..piece.next).contains(main)));
+            events.extend(piece.events.into_iter().filter(|event| wanted(&event.kv.key)).map(|event| {
+                let prev_kv = if with_prev { view.before(&event).unwrap() } else { None };
+                crate::base::Event { prev_kv, ..event }
+            }));
+            next = piece.next;
         }
         assert_eq!(events, twin.events(from, view.revision(), wanted, with_prev));
     }
@@ -374,7 +379,7 @@ impl Bench {
                 let query = real(&query, self.twin.revision);
                 same_answer(self.store.view().range(&query), self.twin.range(&query, self.twin.revision));
             }
-            Step::Events { .. } => Self::catch_up(&self.store.view(), &self.twin, &step),
+            Step::Events { .. } => Self::catch_up(&self.store, &self.twin, &step),
             Step::Compact(back) => {
                 let revision = self.twin.revision + 2 - back;
                 let expected = if revision <= self.twin.compacted {

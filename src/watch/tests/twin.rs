@@ -206,7 +206,7 @@ impl Twin {
         // Nothing was ever written at revision 1.
         let read = (task.from.max(2)..next).flat_map(|revision| self.history[(revision - 2) as usize].clone());
         let events: Vec<_> = read.collect();
-        self.hub.caught_up(task.watcher, events, next, now);
+        answer(&mut self.hub, task, &events, next, now);
     }
 
     fn read(&mut self, stream: usize) {

@@ -18,9 +18,6 @@ use super::step::{AuthStep, Refused, Step};
 use crate::badge::{Badge, Wire};
 use crate::process::{ANSWER_LIMIT, Trouble, connect};
 
-/// A lease of so many seconds does not end by itself between two requests, however busy the machine is.
-const SURE_TO_LIVE: i64 = 60;
-
 /// What one side said to one step.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Heard {
@@ -260,12 +257,11 @@ impl Side {
         }
     }
 
-    /// A lease that is granted, used and revoked at once.
     async fn brief_lease(&self, grant: pb::LeaseGrantRequest, key: &[u8]) -> Heard {
         let mut lease = self.lease.clone();
-        let (mut id, mut ttl) = (0, 0);
+        let mut id = 0;
         let mut plain = |m: &mut pb::LeaseGrantResponse| {
-            (id, ttl) = (m.id, m.ttl);
+            id = m.id;
             if grant.id == 0 {
                 // Chosen by the server from its clock and member id.
                 m.id = i64::from(m.id > 0);
@@ -274,11 +270,6 @@ impl Side {
         };
         let mut heard = heard!(lease.lease_grant(grant), plain, |m| Reply::Other(format!("{m:?}")));
         if id == 0 {
-            return heard;
-        }
-        if ttl < SURE_TO_LIVE {
-            // On a busy machine it may end by itself at one of them: nothing hangs on it, and what it is answered is not compared.
-            let _ = lease.lease_revoke(pb::LeaseRevokeRequest { id }).await;
             return heard;
         }
         // A server's own id may not reach a key: it would differ in events and in every later HashKV.

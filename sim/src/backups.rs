@@ -1,0 +1,99 @@
+//! Backups while everything else goes on: in one run of three somebody has members give one now and then, and does not hurry to take
+//! it. Each is held against the model (`oracles/backup.rs`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate::base::{Dice, Refusal, SeededDice};
+
+use crate::calm::CALM_PATIENCE;
+use crate::env::{forked, true_now, true_sleep};
+use crate::oracles::backup::{self, Told};
+use crate::oracles::{Verdict, Violation, require};
+use crate::plan::Harm;
+use crate::world::World;
+
+/// The number it has as a client.
+const NUMBER: u32 = u32::MAX - 4;
+
+/// How long it waits for one.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// Whether backups are taken in a run: not where what is read may be damaged.
+pub fn are_taken(world: &World) -> bool {
+    world.plan.harm == Harm::Nothing && forked(world.plan.seed, "backups", 0).below(3) == 0
+}
+
+/// Takes one after the other until the troubles are over.
+pub async fn take(world: Arc<World>) {
+    let mut dice = forked(world.plan.seed, "backups", 1);
+    while !world.is_lost() && !world.is_calm() {
+        true_sleep(Duration::from_millis(100 + dice.below(4_000))).await;
+        let member = dice.below(world.members.len() as u64) as usize;
+        let rest = Duration::from_millis([0, 0, 20, 500, 3_000][dice.below(5) as usize]);
+        let _ = one(&world, member, rest, &mut dice).await;
+    }
+}
+
+/// In a calm world every one of these members gives one.
+pub async fn audit(world: &World, members: &[usize]) -> Verdict {
+    if !are_taken(world) {
+        return Ok(());
+    }
+    let mut dice = forked(world.plan.seed, "backups", 2);
+    for member in members {
+        let since = true_now();
+        let mut given = false;
+        while !given && true_now() < since + CALM_PATIENCE && !world.is_lost() {
+            given = one(world, *member, Duration::ZERO, &mut dice).await;
+            if !given {
+                true_sleep(Duration::from_millis(100)).await;
+            }
+        }
+        require(given || world.is_lost(), "a calm member gives a backup", || {
+            format!("member {member} since {since:?}")
+        })?;
+    }
+    Ok(())
+}
+
+/// Has a member give one, and begins to read it a while after it was begun; whether it came whole.
+async fn one(world: &World, member: usize, rest: Duration, dice: &mut SeededDice) -> bool {
+    let stood = world.ledger().stands(member);
+    let asked = world.ask((NUMBER, member), PATIENCE, dice, move |door| async move {
+        let mut backup = door.back_up().await?;
+        true_sleep(rest).await;
+        let mut stream = Vec::new();
+        loop {
+            let blobs = backup.next().await?;
+            if blobs.is_empty() {
+                return Ok(stream);
+            }
+            blobs.iter().for_each(|blob| stream.extend_from_slice(&blob.bytes));
+        }
+    });
+    match asked.await {
+        Ok(Ok(stream)) => {
+            world.marks.hit("a backup was taken");
+            world.judge(judged(world, member, stood, stream));
+            true
+        }
+        Ok(Err(Refusal::Damaged(why))) => {
+            // A read that fails, and one of a machine that went down meanwhile.
+            let setting = &world.members[member].setting;
+            let excused = setting.disk.read_error_one_in > 0 || why.contains("the machine is down");
+            let story = || format!("member {member}: {why}");
+            world.judge(require(excused, "what was written can be read", story));
+            false
+        }
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+fn judged(world: &World, member: usize, stood: usize, stream: Vec<u8>) -> Verdict {
+    let told = Told::of(stream);
+    let told =
+        told.map_err(|wrong| Violation::now("a backup is what the member held", format!("member {member}: {wrong}")))?;
+    let ledger = world.ledger();
+    if ledger.who_differs() == Some(member) { Ok(()) } else { backup::holds(&ledger, member, stood, &told) }
+}
