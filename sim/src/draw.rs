@@ -16,7 +16,7 @@ use quorate::base::Dice;
 use crate::env::forked;
 use crate::plan::{
     Bank, DiskMood, Divergence, Errand, Falsified, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned,
-    Reading, Setting, Slicing, Step, Teller, Watching,
+    Reading, Setting, Slicing, Step, Teller, Timed, Watching,
 };
 use crate::troubles::{
     LASTS, LOST_DISKS, Scene, beside_others, copies, figure_eight, in_the_middle, lost_disks, millis, one_in,
@@ -82,21 +82,12 @@ impl Plan {
             timeline = drawn(seed, "figure eight", 1, figure_eight(scene));
             setting.append_bytes = 0;
         }
-        let forgets = size > 2 && harm == Harm::Nothing && lane.is_none() && joiners == 0 && !beside;
-        let forgets = forgets && drawn(seed, "amnesia", 0, one_in(8));
-        if forgets {
-            timeline = drawn(seed, "amnesia", 1, put_backs(scene));
-        }
-        let loses = size > 2 && harm == Harm::Nothing && lane.is_none() && joiners == 0 && !forgets && !beside;
-        let loses = loses && drawn(seed, "lost disks", 0, one_in(8));
+        let of_its_own = size > 2 && harm == Harm::Nothing && lane.is_none() && joiners == 0 && !beside;
+        let forgets = of_its_own && drawn(seed, "amnesia", 0, one_in(8));
+        let loses = of_its_own && !forgets && drawn(seed, "lost disks", 0, one_in(8));
         let spares = if loses { LOST_DISKS } else { joiners };
-        if loses {
-            timeline = drawn(seed, "lost disks", 1, lost_disks(scene));
-            errands.clear();
-            setting.links = prompt(&setting.links);
-        }
-        if beside {
-            timeline = drawn(seed, "beside", 1, beside_others(scene));
+        let mut timeline = special(seed, scene, forgets, loses, beside).unwrap_or(timeline);
+        if loses || beside {
             errands.clear();
             setting.links = prompt(&setting.links);
         }
@@ -113,13 +104,9 @@ impl Plan {
         timeline.sort_by_key(|timed| timed.at);
         setting.lane = lane;
         let member = |number| {
-            let drawn_here = drawn(seed, "member", number, member());
             let strays = harm != Harm::Nothing || drawn(seed, "strays", number, one_in(4));
-            let disk = astray(drawn_here.disk, strays);
-            let disk = if forgets || loses { without_errors(disk) } else { disk };
-            let disk = if beside { DiskMood { stall_one_in: 0, ..without_errors(disk) } } else { disk };
-            let cpu_percent = if loses || beside { drawn_here.cpu_percent.min(100) } else { drawn_here.cpu_percent };
-            MemberSetting { disk, cpu_percent, ..drawn_here }
+            let drawn = drawn(seed, "member", number, member());
+            spared(MemberSetting { disk: astray(drawn.disk, strays), ..drawn }, forgets, loses, beside)
         };
         Self {
             seed,
@@ -206,6 +193,25 @@ fn disk() -> impl Strategy<Value = DiskMood> {
 /// Writes go astray where damage may come, and now and then where it may not: then of what there is twice.
 fn astray(disk: DiskMood, strays: bool) -> DiskMood {
     if strays { disk } else { DiskMood { lost_write_one_in: 0, misdirected_write_one_in: 0, ..disk } }
+}
+
+/// The troubles of a run in which one `forgets`, one `loses` its disk, or some are well `beside` others; nothing in another.
+fn special(seed: u64, scene: Scene, forgets: bool, loses: bool, beside: bool) -> Option<Vec<Timed>> {
+    match (forgets, loses, beside) {
+        (true, ..) => Some(drawn(seed, "amnesia", 1, put_backs(scene))),
+        (_, true, _) => Some(drawn(seed, "lost disks", 1, lost_disks(scene))),
+        (.., true) => Some(drawn(seed, "beside", 1, beside_others(scene))),
+        _ => None,
+    }
+}
+
+/// A member of a run in which one `forgets`, one `loses` its disk, or some are well `beside` others: without what would be more
+/// than such a run may have.
+fn spared(member: MemberSetting, forgets: bool, loses: bool, beside: bool) -> MemberSetting {
+    let disk = if forgets || loses || beside { without_errors(member.disk) } else { member.disk };
+    let disk = if beside { DiskMood { stall_one_in: 0, ..disk } } else { disk };
+    let cpu_percent = if loses || beside { member.cpu_percent.min(100) } else { member.cpu_percent };
+    MemberSetting { disk, cpu_percent, ..member }
 }
 
 /// Whoever asks before it starts is answered in time, where somebody is there.
