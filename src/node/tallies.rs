@@ -89,7 +89,8 @@ impl Tallies {
         }
     }
 
-    fn transaction(&self, txn: &TxnAnswer) {
+    /// Counts a transaction by what it did.
+    pub fn transaction(&self, txn: &TxnAnswer) {
         let (mut puts, mut deletes, mut ranges) = (0, 0, 0);
         let mut inside = vec![txn];
         while let Some(txn) = inside.pop() {

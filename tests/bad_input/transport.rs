@@ -46,6 +46,35 @@ async fn noise_ends_its_own_connection_only() {
     server.must_be_well_at(2).await;
 }
 
+/// As stock etcd 3.7.1 counts them.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_read_is_counted_also_in_a_transaction_and_in_vain() {
+    let server = Server::start().await;
+    let range = pb::RangeRequest { key: bytes("k"), ..Default::default() };
+    let ranges = pb::request_op::Request::RequestRange(range.clone());
+    let read_only = pb::TxnRequest { success: vec![pb::RequestOp { request: Some(ranges) }], ..Default::default() };
+    for _ in 0..3 {
+        let _: pb::TxnResponse = server.call("/etcdserverpb.KV/Txn", &read_only).await.unwrap();
+    }
+    let of_the_future = pb::RangeRequest { revision: 99, ..range };
+    server
+        .refuses(
+            "/etcdserverpb.KV/Range",
+            &of_the_future,
+            11,
+            "etcdserver: mvcc: required revision is a future revision",
+        )
+        .await;
+    let told = get(&server, "/metrics").await;
+    for line in [
+        "etcd_mvcc_range_total 4",
+        r#"etcd_server_request_duration_seconds_count{success="true",type="ReadonlyTxn"} 3"#,
+        r#"etcd_server_request_duration_seconds_count{success="false",type="Range"} 1"#,
+    ] {
+        assert!(told.lines().any(|told| told == line), "{line}: {told}");
+    }
+}
+
 /// Each text was recorded from stock etcd 3.7.1.
 #[tokio::test(flavor = "multi_thread")]
 async fn compressed_requests_are_read_and_hold_no_more_than_others() {

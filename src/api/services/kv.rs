@@ -67,8 +67,10 @@ impl<E: Env> Session<E> {
                 view = self.view_of_range(query, !query.serializable).await?;
             }
         }
-        let answer = at_leisure(long.is_some(), || view.range(query)).map_err(refusal_of)?;
+        let answer = at_leisure(long.is_some(), || view.range(query));
+        // Whatever came of it, as etcd counts.
         self.handle.facts().tallies.ranges.fetch_add(1, Relaxed);
+        let answer = answer.map_err(refusal_of)?;
         Ok((answers::range(self.header(answer.revision), answer), long.map(LongRead::done)))
     }
 
@@ -103,7 +105,10 @@ impl<E: Env> Session<E> {
         let txn = codec::txn_from_wire(request, self.terms.max_txn_ops)?;
         let _span = draft.begin();
         if txn.is_read_only() {
-            return self.read_txn(&txn).await;
+            let begun = Instant::now();
+            let outcome = self.read_txn(&txn).await;
+            self.metrics.requested("ReadonlyTxn", outcome.is_ok(), begun.elapsed());
+            return outcome;
         }
         let (header, answer) = self.carried_out(Command::Txn(txn)).await?;
         let Answer::Txn(answer) = answer else { unreachable_answer("txn") };
@@ -125,6 +130,7 @@ impl<E: Env> Session<E> {
         let view =
             self.view_for(!is_serializable(txn), |auth, asker| machine::check_read_txn(auth, asker, txn)).await?;
         let answer = at_leisure(true, || machine::read_txn(&view, txn)).map_err(refusal_of)?;
+        self.handle.facts().tallies.transaction(&answer);
         Ok(answers::txn(self.header(view.revision()), answer))
     }
 
