@@ -143,11 +143,29 @@ pub struct Issuer {
     pub most_between: Option<u32>,
     /// Whether it asks for something that nobody here knows.
     pub asks_unknown: bool,
+    /// Whether it asks for policies to be named, which are not looked at here (nor can be in a root: Go's leaves those of
+    /// roots alone, too).
+    pub asks_policies: bool,
     uses: Option<Uses>,
 }
 
-/// The extensions that Go's library knows, below 2.5.29.
-const KNOWN_EXTENSIONS: [u8; 12] = [14, 15, 17, 19, 30, 31, 32, 33, 35, 36, 37, 54];
+/// The extensions below 2.5.29 that Go's library knows where an authority makes them critical.
+///
+/// Not 14 and 35, names of keys, and what says where authorities are found: it reads no certificate that has these critical. Not
+/// 17, names, which are no authority's, and in which it may find none.
+const KNOWN_EXTENSIONS: [u8; 9] = [15, 19, 30, 31, 32, 33, 36, 37, 54];
+const POLICY_CONSTRAINTS: [u8; 3] = [0x55, 0x1d, 36];
+
+/// Whether Go's library knows all the kinds of names that this binds those it signs for to.
+fn is_bound_by_known(extension: &ParsedExtension<'_>) -> bool {
+    let ParsedExtension::NameConstraints(bounds) = extension else { return true };
+    [&bounds.permitted_subtrees, &bounds.excluded_subtrees].into_iter().flatten().flatten().all(|tree| {
+        matches!(
+            tree.base,
+            GeneralName::DNSName(_) | GeneralName::IPAddress(_) | GeneralName::RFC822Name(_) | GeneralName::URI(_)
+        )
+    })
+}
 
 impl Issuer {
     /// Reads a certificate.
@@ -160,10 +178,8 @@ impl Issuer {
         let usage = certificate.key_usage().map_err(|error| malformed(&error))?.map(|usage| usage.value);
         let is_authority = basic.map_or(certificate.version() != X509Version::V3, |basic| basic.ca);
         let asks_unknown = certificate.extensions().iter().any(|extension| {
-            let oid = extension.oid.as_bytes();
-            extension.critical
-                && !matches!(oid, [0x55, 0x1d, last] if KNOWN_EXTENSIONS.contains(last))
-                && !matches!(extension.parsed_extension(), ParsedExtension::AuthorityInfoAccess(_))
+            let is_known = matches!(extension.oid.as_bytes(), [0x55, 0x1d, last] if KNOWN_EXTENSIONS.contains(last));
+            extension.critical && !(is_known && is_bound_by_known(extension.parsed_extension()))
         });
         Ok(Self {
             valid: (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp()),
@@ -171,6 +187,7 @@ impl Issuer {
             signs: is_authority && usage.is_none_or(|usage| usage.flags == 0 || usage.key_cert_sign()),
             most_between: basic.and_then(|basic| basic.path_len_constraint),
             asks_unknown,
+            asks_policies: certificate.extensions().iter().any(|found| found.oid.as_bytes() == POLICY_CONSTRAINTS),
             uses: Uses::read(&certificate)?,
         })
     }

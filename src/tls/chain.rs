@@ -12,20 +12,24 @@
 
 use std::fmt;
 use std::ptr;
+use std::time::Duration;
 
 use rustls::pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, UnixTime,
 };
 use webpki::{
-    EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeIdIter, KeyUsage, RequiredEkuNotFoundContext,
-    VerifiedPath,
+    EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
+    RequiredEkuNotFoundContext, VerifiedPath,
 };
 
 use super::certificate::{Issuer, Shower, as_no_authority};
 use super::files::Roots;
 
 /// `anyExtendedKeyUsage`, 2.5.29.37.0.
-const ANY_USE: &[usize] = &[2, 5, 29, 37, 0];
+const ANY_USE: KeyPurposeId<'_> = KeyPurposeId::new(&[0x55, 0x1d, 0x25, 0]);
+/// 1.3.6.1.5.5.7.3.1 and 1.3.6.1.5.5.7.3.2.
+const OF_SERVERS: KeyPurposeId<'_> = KeyPurposeId::new(&[0x2b, 6, 1, 5, 5, 7, 3, 1]);
+const OF_CLIENTS: KeyPurposeId<'_> = KeyPurposeId::new(&[0x2b, 6, 1, 5, 5, 7, 3, 2]);
 
 /// Who shows the certificate: each of a chain must be for that use, for any, or say nothing of it.
 #[derive(Clone, Copy)]
@@ -46,12 +50,16 @@ impl Use {
 
 impl ExtendedKeyUsageValidator for Use {
     fn validate(&self, iter: KeyPurposeIdIter<'_, '_>) -> Result<(), Error> {
-        let present = iter.map(|id| id.map(|id| id.to_decoded_oid())).collect::<Result<Vec<_>, _>>()?;
-        let wanted: Vec<usize> = self.wanted().oid_values().collect();
+        let wanted = match self.0 {
+            Shower::Client => OF_CLIENTS,
+            Shower::Server => OF_SERVERS,
+        };
+        // Compared as they stand: the library's numbers of an identifier are not one to one.
+        let present = iter.collect::<Result<Vec<_>, _>>()?;
         if present.is_empty() || present.iter().any(|id| *id == wanted || *id == ANY_USE) {
             return Ok(());
         }
-        Err(self.refused(present))
+        Err(self.refused(present.iter().map(KeyPurposeId::to_decoded_oid).collect()))
     }
 }
 
@@ -131,10 +139,18 @@ impl Court<'_> {
 
     /// What Go asks of the authorities of a path that the library has found good.
     fn second_look(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
+        if Issuer::read(&path.end_entity().der()).is_ok_and(|shown| shown.asks_policies) {
+            return Err(Error::UnsupportedCriticalExtension);
+        }
         let mut count: u32 = 0;
         for between in path.intermediate_certificates() {
-            if !Issuer::read(&between.der()).is_ok_and(|issuer| issuer.signs) {
-                return Err(Error::UnknownIssuer);
+            match Issuer::read(&between.der()) {
+                Ok(issuer) if !issuer.signs => return Err(Error::UnknownIssuer),
+                Ok(issuer) if issuer.asks_unknown || issuer.asks_policies => {
+                    return Err(Error::UnsupportedCriticalExtension);
+                }
+                Ok(_) => {}
+                Err(_) => return Err(Error::UnknownIssuer),
             }
             count += 1;
         }
@@ -143,7 +159,7 @@ impl Court<'_> {
             return Err(Error::UnknownIssuer);
         };
         let now = i64::try_from(self.now.as_secs()).unwrap_or(i64::MAX);
-        let moment = |seconds: i64| UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds.max(0) as u64));
+        let moment = |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(seconds.max(0).unsigned_abs()));
         match *root {
             root if !root.signs => Err(Error::UnknownIssuer),
             root if root.asks_unknown => Err(Error::UnsupportedCriticalExtension),

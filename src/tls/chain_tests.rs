@@ -68,22 +68,14 @@ fn judged(case: &Case<'_>) -> [Result<(), String>; 2] {
             (leaf.signed_by(&leaf_key, &between).expect("signed"), vec![between.der().clone()])
         }
     };
-    judge(case.name, root.der(), &between, leaf.der())
+    judge(root.der(), &between, leaf.der())
 }
 
 fn judge(
-    name: &str,
     root: &CertificateDer<'_>,
     between: &[CertificateDer<'_>],
     leaf: &CertificateDer<'_>,
 ) -> [Result<(), String>; 2] {
-    if let Some(place) = std::env::var_os("QUORATE_DUMP") {
-        let place = std::path::PathBuf::from(place).join(name.replace(' ', "_"));
-        std::fs::create_dir_all(&place).expect("d");
-        std::fs::write(place.join("root"), root).expect("d");
-        std::fs::write(place.join("leaf"), leaf).expect("d");
-        between.iter().for_each(|b| std::fs::write(place.join("between"), b).expect("d"));
-    }
     let provider = Protocol::default().provider;
     let (roots, now) = (|| Roots::of(vec![root.clone().into_owned()]), UnixTime::now());
     let client = ClientJudge::new(&provider, roots(), Allowed::default());
@@ -112,6 +104,21 @@ fn cases<'a>() -> Vec<Case<'a>> {
         params.custom_extensions.push(unknown);
     };
     let critical: Change<'a> = Box::leak(Box::new(critical));
+    let custom = |oid: &'static [u64], content: &'static [u8], is_critical: bool| {
+        move |params: &mut CertificateParams| {
+            let mut extension = CustomExtension::from_oid_content(oid, content.to_vec());
+            extension.set_criticality(is_critical);
+            params.custom_extensions.push(extension);
+        }
+    };
+    // Nobody may be named `CN=x`.
+    const PERSONS: &[u8] =
+        &[0x30, 20, 0xa1, 18, 0x30, 16, 0xa4, 14, 0x30, 12, 0x31, 10, 0x30, 8, 6, 3, 0x55, 4, 3, 0x0c, 1, b'x'];
+    let persons: Change<'a> = Box::leak(Box::new(custom(&[2, 5, 29, 30], PERSONS, true)));
+    let key_name: Change<'a> = Box::leak(Box::new(custom(&[2, 5, 29, 35], &[0x30, 3, 0x80, 1, 7], true)));
+    // 2.5.29.37.256.
+    let nearly_any = custom(&[2, 5, 29, 37], &[0x30, 7, 6, 5, 0x55, 0x1d, 0x25, 0x82, 0], false);
+    let nearly_any: Change<'a> = Box::leak(Box::new(nearly_any));
     let past: Change<'_> = &|params| {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
@@ -169,6 +176,10 @@ fn cases<'a>() -> Vec<Case<'a>> {
         ),
         case("root asks the unknown", critical, None, plain, (false, false)),
         case("between asks the unknown", plain, Some(critical), plain, (false, false)),
+        case("root binds persons", persons, None, plain, (false, false)),
+        case("between binds persons", plain, Some(persons), plain, (false, false)),
+        case("root with a critical name of its key", key_name, None, plain, (false, false)),
+        case("nearly any use", plain, None, nearly_any, (false, false)),
         case("root bound elsewhere", bound_elsewhere, None, plain, (false, false)),
         case("between bound elsewhere", plain, Some(bound_elsewhere), plain, (false, false)),
         case("authority of a bound root", bound_elsewhere, None, &as_authority, (false, false)),
@@ -218,25 +229,25 @@ fn what_is_shown_as_no_authority_is_still_signed_as_it_stands() {
     let namesake = CertifiedIssuer::self_signed(named("root", &authority), key()).expect("signed");
     let (leaf_key, params) = (key(), named("leaf", &as_authority));
     let own = params.self_signed(&leaf_key).expect("signed");
-    for refused in judge("self signed", root.der(), &[], own.der()) {
+    for refused in judge(root.der(), &[], own.der()) {
         assert_eq!(refused, Err(unknown.to_string()), "nobody whom it trusts");
     }
-    for refused in judge("namesake", root.der(), &[], params.signed_by(&leaf_key, &namesake).expect("signed").der()) {
+    for refused in judge(root.der(), &[], params.signed_by(&leaf_key, &namesake).expect("signed").der()) {
         assert!(refused.is_err(), "signed by another of the name");
     }
     let good = params.signed_by(&leaf_key, &root).expect("signed");
-    assert!(judge("good", root.der(), &[], good.der()).iter().all(Result::is_ok));
+    assert!(judge(root.der(), &[], good.der()).iter().all(Result::is_ok));
     let (copy, signed) = super::certificate::as_no_authority(good.der()).expect("an authority");
     let differing: Vec<usize> = (0..copy.len()).filter(|at| copy[*at] != good.der()[*at]).collect();
     assert!(differing.len() == 1 && signed.contains(&differing[0]), "one byte, which is signed");
     // Whoever shows the copy, or any other byte than those signed, is refused.
-    let judged = judge("copy", root.der(), &[], &CertificateDer::from(copy));
+    let judged = judge(root.der(), &[], &CertificateDer::from(copy));
     assert!(judged.iter().all(Result::is_err), "{judged:?}");
     for at in signed.step_by(7) {
         let mut forged = good.der().to_vec();
         forged[at] ^= 1;
         let forged = CertificateDer::from(forged);
-        let judged = judge("forged", root.der(), &[], &forged);
+        let judged = judge(root.der(), &[], &forged);
         assert!(judged.iter().all(Result::is_err), "byte {at}: {judged:?}");
     }
 }
@@ -246,12 +257,12 @@ fn a_short_key_is_told_with_its_owner() {
     use rustls::pki_types::pem::PemObject;
     let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
     let (root, short) = (der(include_str!("testdata/long-root.pem")), der(include_str!("testdata/short-leaf.pem")));
-    for refused in judge("short leaf", &root, &[], &short) {
+    for refused in judge(&root, &[], &short) {
         let refused = refused.expect_err("short");
         assert!(refused.contains("\"CN=short\" has 1024 bits: 2048 are the least that quorate takes"), "{refused}");
     }
     let (root, leaf) = (der(include_str!("testdata/short-root.pem")), der(include_str!("testdata/leaf-of-short.pem")));
-    for refused in judge("short root", &root, &[], &leaf) {
+    for refused in judge(&root, &[], &leaf) {
         let refused = refused.expect_err("short");
         assert!(refused.contains("\"CN=short root\" has 1024 bits"), "{refused}");
     }
