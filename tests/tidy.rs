@@ -147,6 +147,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("tonic_prost", &["wire", "api", "client"]),
     ("tracing", &["tls", "peer", "driver", "passport", "api", "server", "client", "ctl"]),
     ("tracing_subscriber", &["server"]),
+    ("webpki", &["tls"]),
     ("x509_parser", &["tls"]),
     // Development only.
     ("proptest", &["*"]),

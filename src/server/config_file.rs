@@ -60,6 +60,10 @@ pub fn read(path: &Path) -> Result<Given, String> {
 
 fn of_text(text: &str) -> Result<Given, String> {
     let has_content = text.lines().any(|line| !matches!(line.trim_start().chars().next(), None | Some('#')));
+    // A file of blanks and remarks says nothing; but no line begins with a tab.
+    if !has_content && text.lines().any(|line| line.trim_start_matches(' ').starts_with('\t')) {
+        return Err("error converting YAML to JSON: yaml: found character that cannot start any token".to_string());
+    }
     let file = match has_content {
         true => serde_saphyr::from_str_with_options::<Value>(text, as_gos()).map_err(|error| {
             let text = error.to_string();
@@ -105,16 +109,27 @@ fn of_text(text: &str) -> Result<Given, String> {
 }
 
 /// Keys as they are written here: Go's library takes them whatever the case of their letters, the last one in the order of bytes
-/// where there are several. So what protects an etcd is never passed over.
+/// where there are several, and lays maps over each other; an empty one says nothing. So what protects an etcd is never
+/// passed over.
 fn in_small_letters(keys: Map<String, Value>) -> Map<String, Value> {
-    let small = |(key, value): (String, Value)| {
+    let mut ordered: Vec<(String, Value)> = keys.into_iter().collect();
+    ordered.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let mut small = Map::new();
+    for (key, value) in ordered {
         let value = match value {
             Value::Object(keys) => Value::Object(in_small_letters(keys)),
             value => value,
         };
-        (key.to_ascii_lowercase(), value)
-    };
-    keys.into_iter().map(small).collect()
+        let key = key.to_ascii_lowercase();
+        match (small.get_mut(&key), value) {
+            (Some(_), Value::Null) => {}
+            (Some(Value::Object(before)), Value::Object(after)) => {
+                before.extend(after.into_iter().filter(|(_, value)| !value.is_null()))
+            }
+            (_, value) => drop(small.insert(key, value)),
+        }
+    }
+    small
 }
 
 /// How etcd's library reads YAML. Only `true` and `false` are bools by themselves: `n` may be a name.
@@ -379,6 +394,21 @@ auto-compaction-retention: \"1\"
         for both in ["Name: a\nname: b", "name: b\nName: a"] {
             assert_eq!(of_text(both), Ok(vec![("name", "b".to_string())]), "{both}");
         }
+        assert_eq!(of_text("NAME: a\nname:"), Ok(vec![("name", "a".to_string())]), "nothing is said by it");
+        let maps = "Client-Transport-Security: {Client-Cert-Auth: true, cert-file: a}\n\
+                    client-transport-security: {cert-file: b, client-cert-auth: }";
+        let wanted = [("cert-file", "b"), ("client-cert-auth", "true")];
+        let wanted = wanted.map(|(name, value)| (name, value.to_string()));
+        assert_eq!(of_text(maps), Ok(wanted.to_vec()), "laid over each other");
+    }
+
+    #[test]
+    fn no_line_begins_with_a_tab() {
+        let refused = "error converting YAML to JSON: yaml: found character that cannot start any token";
+        for text in ["\t", "\n \t\n", "\t# nothing", "# one\n\t# two"] {
+            assert_eq!(of_text(text), Err(refused.to_string()), "{text:?}");
+        }
+        assert_eq!(of_text("  \n\n # nothing\t"), Ok(Vec::new()));
     }
 
     #[test]

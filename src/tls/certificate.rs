@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::public_key::PublicKey;
 
 /// The names in a certificate.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -30,6 +31,28 @@ struct Uses {
     as_server: bool,
 }
 
+impl Uses {
+    /// `None` where the certificate says nothing of it.
+    fn read(certificate: &X509Certificate<'_>) -> Result<Option<Self>, String> {
+        let uses = certificate.extended_key_usage().map_err(|error| malformed(&error))?;
+        Ok(uses.map(|uses| Self {
+            as_client: uses.value.any || uses.value.client_auth,
+            as_server: uses.value.any || uses.value.server_auth,
+        }))
+    }
+
+    fn allow(uses: Option<Self>, shower: Shower) -> bool {
+        uses.is_none_or(|uses| match shower {
+            Shower::Client => uses.as_client,
+            Shower::Server => uses.as_server,
+        })
+    }
+}
+
+fn malformed(error: &dyn std::fmt::Display) -> String {
+    format!("x509: malformed certificate ({error})")
+}
+
 /// Who shows a certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Shower {
@@ -45,7 +68,6 @@ impl Names {
     /// # Errors
     /// It is none.
     pub fn read(der: &[u8]) -> Result<Self, String> {
-        let malformed = |error: &dyn std::fmt::Display| format!("x509: malformed certificate ({error})");
         let (_, certificate) = X509Certificate::from_der(der).map_err(|error| malformed(&error))?;
         let mut names = Self {
             // Go takes the last one where there are several.
@@ -58,11 +80,7 @@ impl Names {
         };
         let alternatives = certificate.subject_alternative_name().map_err(|error| malformed(&error))?;
         names.has_alternatives = alternatives.is_some();
-        let uses = certificate.extended_key_usage().map_err(|error| malformed(&error))?;
-        names.uses = uses.map(|uses| Uses {
-            as_client: uses.value.any || uses.value.client_auth,
-            as_server: uses.value.any || uses.value.server_auth,
-        });
+        names.uses = Uses::read(&certificate)?;
         for name in alternatives.iter().flat_map(|alternatives| &alternatives.value.general_names) {
             match name {
                 GeneralName::DNSName(name) => names.dns.push((*name).to_string()),
@@ -91,10 +109,7 @@ impl Names {
 
     /// Whether the certificate may be shown by such a one: what says nothing of its use may be used for anything.
     pub fn may_be_shown_by(&self, shower: Shower) -> bool {
-        self.uses.is_none_or(|uses| match shower {
-            Shower::Client => uses.as_client,
-            Shower::Server => uses.as_server,
-        })
+        Uses::allow(self.uses, shower)
     }
 
     fn mismatch(&self, host: &str, is_address: bool) -> String {
@@ -113,6 +128,104 @@ impl Names {
             return format!("x509: certificate is not valid for any names, but wanted to match {host}");
         }
         format!("x509: certificate is valid for {valid}, not {host}")
+    }
+}
+
+/// What the certificate of an authority says of those it signs for: what Go's library asks of it and the library beneath
+/// does not.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Issuer {
+    /// Seconds since 1970 from which, and until which, it is valid.
+    pub valid: (i64, i64),
+    /// Whether it may sign certificates.
+    pub signs: bool,
+    /// How many authorities may stand between it and whom they sign for.
+    pub most_between: Option<u32>,
+    /// Whether it asks for something that nobody here knows.
+    pub asks_unknown: bool,
+    /// Whether it asks for policies to be named, which are not looked at here (nor can be in a root: Go's leaves those of
+    /// roots alone, too).
+    pub asks_policies: bool,
+    uses: Option<Uses>,
+}
+
+/// The extensions below 2.5.29 that Go's library knows where an authority makes them critical.
+///
+/// Not 14 and 35, names of keys, and what says where authorities are found: it reads no certificate that has these critical. Not
+/// 17, names, which are no authority's, and in which it may find none.
+const KNOWN_EXTENSIONS: [u8; 9] = [15, 19, 30, 31, 32, 33, 36, 37, 54];
+const POLICY_CONSTRAINTS: [u8; 3] = [0x55, 0x1d, 36];
+
+/// Whether Go's library knows all the kinds of names that this binds those it signs for to.
+fn is_bound_by_known(extension: &ParsedExtension<'_>) -> bool {
+    let ParsedExtension::NameConstraints(bounds) = extension else { return true };
+    [&bounds.permitted_subtrees, &bounds.excluded_subtrees].into_iter().flatten().flatten().all(|tree| {
+        matches!(
+            tree.base,
+            GeneralName::DNSName(_) | GeneralName::IPAddress(_) | GeneralName::RFC822Name(_) | GeneralName::URI(_)
+        )
+    })
+}
+
+impl Issuer {
+    /// Reads a certificate.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn read(der: &[u8]) -> Result<Self, String> {
+        let (_, certificate) = X509Certificate::from_der(der).map_err(|error| malformed(&error))?;
+        let basic = certificate.basic_constraints().map_err(|error| malformed(&error))?.map(|basic| basic.value);
+        let usage = certificate.key_usage().map_err(|error| malformed(&error))?.map(|usage| usage.value);
+        let is_authority = basic.map_or(certificate.version() != X509Version::V3, |basic| basic.ca);
+        let asks_unknown = certificate.extensions().iter().any(|extension| {
+            let is_known = matches!(extension.oid.as_bytes(), [0x55, 0x1d, last] if KNOWN_EXTENSIONS.contains(last));
+            extension.critical && !(is_known && is_bound_by_known(extension.parsed_extension()))
+        });
+        Ok(Self {
+            valid: (certificate.validity().not_before.timestamp(), certificate.validity().not_after.timestamp()),
+            // A usage that names nothing is as good as none.
+            signs: is_authority && usage.is_none_or(|usage| usage.flags == 0 || usage.key_cert_sign()),
+            most_between: basic.and_then(|basic| basic.path_len_constraint),
+            asks_unknown,
+            asks_policies: certificate.extensions().iter().any(|found| found.oid.as_bytes() == POLICY_CONSTRAINTS),
+            uses: Uses::read(&certificate)?,
+        })
+    }
+
+    /// Whether those it signs for may show themselves so.
+    pub fn lets(&self, shower: Shower) -> bool {
+        Uses::allow(self.uses, shower)
+    }
+}
+
+/// A certificate of an authority that is shown as one's own: the same but for the byte that says so, and where what was
+/// signed stands in both. The length of nothing changes.
+///
+/// `None` for what is no authority, or no certificate.
+pub fn as_no_authority(der: &[u8]) -> Option<(Vec<u8>, std::ops::Range<usize>)> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    certificate.basic_constraints().ok()?.filter(|basic| basic.value.ca)?;
+    let is_basic = |oid: &[u8]| oid == [0x55, 0x1d, 19];
+    let value = certificate.extensions().iter().find(|found| is_basic(found.oid.as_bytes()))?.value;
+    // A sequence of a length in one byte, that begins with the bool `true`.
+    let [0x30, 0..0x80, 0x01, 0x01, 0xff, ..] = value else { return None };
+    let at = |part: &[u8]| part.as_ptr().addr().checked_sub(der.as_ptr().addr());
+    let signed = certificate.tbs_certificate.as_ref();
+    let (flag, from) = (at(value)? + 4, at(signed)?);
+    let mut read = der.to_vec();
+    *read.get_mut(flag)? = 0;
+    Some((read, from..from + signed.len()))
+}
+
+/// Bits that a key of RSA must have: the least that the cryptography here signs with and believes. Go's takes 1,024.
+pub const LEAST_RSA_BITS: usize = 2048;
+
+/// Bits of the key of a certificate, where it is of RSA, and whose it is.
+pub fn rsa_bits(der: &[u8]) -> Option<(usize, String)> {
+    let (_, certificate) = X509Certificate::from_der(der).ok()?;
+    match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) => Some((key.key_size(), certificate.subject().to_string())),
+        _ => None,
     }
 }
 

@@ -6,12 +6,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
+
+use super::certificate::{Issuer, LEAST_RSA_BITS, rsa_bits};
 
 /// Where certificates lie. An empty path is none.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -104,7 +105,16 @@ pub(super) fn certified(provider: &CryptoProvider, cert: &Path, key: &Path) -> R
     }
     let key_der = PrivateKeyDer::from_pem_slice(&key_pem)
         .map_err(|_| format!("tls: failed to find any PEM data in key input ({})", key.display()))?;
+    let short = chain.first().and_then(|own| rsa_bits(own)).filter(|(bits, _)| *bits < LEAST_RSA_BITS);
     CertifiedKey::from_der(chain, key_der, provider).map(Arc::new).map_err(|error| match error {
+        // No library here signs with it, and it can be broken.
+        _ if short.is_some() => {
+            let (bits, _) = short.unwrap_or_default();
+            format!(
+                "tls: the RSA key of {} has {bits} bits: {LEAST_RSA_BITS} are the least that quorate takes; make a longer key and have its certificate signed",
+                cert.display()
+            )
+        }
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             "tls: private key does not match public key".to_string()
         }
@@ -115,8 +125,11 @@ pub(super) fn certified(provider: &CryptoProvider, cert: &Path, key: &Path) -> R
 /// Authorities that are trusted.
 #[derive(Debug)]
 pub(super) struct Roots {
-    pub(super) store: Arc<RootCertStore>,
-    /// Each as it stands, to know one that is presented itself.
+    /// Those that can be used, as the library has them.
+    pub(super) anchors: Vec<TrustAnchor<'static>>,
+    /// What each of these says of those it signs for.
+    pub(super) issuers: Vec<Issuer>,
+    /// Each of all as it stands, to know one that is presented itself.
     pub(super) certificates: Vec<CertificateDer<'static>>,
 }
 
@@ -137,11 +150,14 @@ impl Roots {
         Ok(Self::of(certificates))
     }
 
-    fn of(certificates: Vec<CertificateDer<'static>>) -> Self {
-        let mut store = RootCertStore::empty();
+    pub(super) fn of(certificates: Vec<CertificateDer<'static>>) -> Self {
         // Go keeps those it cannot use, too, and nothing is signed by them.
-        store.add_parsable_certificates(certificates.iter().cloned());
-        Self { store: Arc::new(store), certificates }
+        let usable = |certificate: &CertificateDer<'_>| {
+            let anchor = webpki::anchor_from_trusted_cert(certificate).ok()?.to_owned();
+            Issuer::read(certificate).ok().map(|issuer| (anchor, issuer))
+        };
+        let (anchors, issuers) = certificates.iter().filter_map(usable).unzip();
+        Self { anchors, issuers, certificates }
     }
 }
 

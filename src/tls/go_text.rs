@@ -20,7 +20,7 @@ pub fn go_text(error: &io::Error) -> String {
     }
 }
 
-fn of_library(error: &Error) -> String {
+pub(super) fn of_library(error: &Error) -> String {
     match error {
         Error::InvalidMessage(
             InvalidMessage::InvalidContentType

@@ -11,6 +11,7 @@ mod acceptor;
 #[cfg(feature = "server")]
 mod auto;
 mod certificate;
+mod chain;
 mod connector;
 mod files;
 mod go_text;
@@ -19,6 +20,8 @@ mod reload;
 mod revoked;
 mod verify;
 
+#[cfg(all(test, feature = "server"))]
+mod chain_tests;
 #[cfg(all(test, feature = "server"))]
 mod tests;
 

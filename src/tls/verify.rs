@@ -1,21 +1,21 @@
-//! Who is let in by a certificate, and which server is believed: the library's checks, and etcd's beside them.
+//! Who is let in by a certificate, and which server is believed: its chain, and etcd's checks beside it.
 //!
-//! Invariants: nothing is let through that the library refuses, but for one thing that Go allows and the library does not:
-//! a certificate that is itself on the list of authorities (as self-signed ones are) is believed within its dates, for
-//! its names and for what it may be used for. Where verification is switched off nothing is verified at all, as with Go's `InsecureSkipVerify`.
+//! Invariants: a certificate has a chain to an authority ([`super::chain`]), or is itself on the list of authorities (as
+//! self-signed ones are), and then is believed within its dates, for its names and for what it may be used for. Where verification is switched off nothing is verified at all, as with Go's `InsecureSkipVerify`.
 
 use std::fmt;
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::ParsedCertificate;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, SignatureScheme};
 
-use super::certificate::{Names, Shower};
+use super::certificate::{LEAST_RSA_BITS, Names, Shower, rsa_bits};
+use super::chain::Court;
 use super::files::Roots;
 
 /// Names one of which a certificate must have. Both empty allows any.
@@ -73,71 +73,102 @@ fn in_words(text: &str) -> Error {
     Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Words(text.to_string())))))
 }
 
-/// Whether a refusal of the library's is one that Go's would not make of a certificate that is an authority itself, or
-/// is looked at again in [`own_anchor`] and behind it: who signed it, that it is an authority, its use and its names.
-fn is_open(refused: &Error) -> bool {
-    let Error::InvalidCertificate(refused) = refused else { return false };
-    match refused {
-        CertificateError::UnknownIssuer
-        // Another authority has the name of the one that signed it.
-        | CertificateError::BadSignature
-        | CertificateError::InvalidPurpose
-        | CertificateError::InvalidPurposeContext { .. }
-        | CertificateError::NotValidForName
-        | CertificateError::NotValidForNameContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => true,
-        // The library beneath has no kind for it.
-        CertificateError::Other(other) => other.0.to_string() == "CaUsedAsEndEntity",
-        _ => false,
-    }
+/// A refusal of the library's beneath, as that above has it; in Go's words where it has none.
+fn of_library(refused: webpki::Error) -> Error {
+    use webpki::Error as Found;
+    let known = match refused {
+        Found::BadDer | Found::BadDerTime | Found::TrailingData(_) => CertificateError::BadEncoding,
+        Found::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before },
+        Found::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
+        Found::InvalidCertValidity => CertificateError::Expired,
+        Found::UnknownIssuer => CertificateError::UnknownIssuer,
+        Found::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        Found::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
+        Found::EndEntityUsedAsCa => return unverified("certificate is not authorized to sign other certificates"),
+        Found::PathLenConstraintViolated => return unverified("too many intermediates for path length constraint"),
+        Found::UnsupportedCriticalExtension => return unverified("unhandled critical extension"),
+        Found::NameConstraintViolation => {
+            return unverified("a root or intermediate certificate is not authorized to sign for this name");
+        }
+        Found::UnsupportedSignatureAlgorithmContext(_) | Found::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            return unverified("cannot verify signature: algorithm unimplemented");
+        }
+        other => CertificateError::Other(OtherError(Arc::new(other))),
+    };
+    Error::InvalidCertificate(known)
 }
 
-/// Lets through what is on the list of authorities itself, where the library has refused it for a reason that Go's would
-/// not have.
-fn own_anchor(
-    roots: &Roots,
-    certificate: &CertificateDer<'_>,
-    shower: Shower,
-    now: UnixTime,
-    refused: Error,
-) -> Result<Names, Error> {
-    if !is_open(&refused) || !roots.certificates.iter().any(|root| root.as_ref() == certificate.as_ref()) {
-        return Err(refused);
+/// A refusal in Go's words.
+fn unverified(why: &str) -> Error {
+    in_words(&format!("tls: failed to verify certificate: x509: {why}"))
+}
+
+/// What is said of a key of RSA that is too short, where one of these has one.
+fn short_key<'a>(mut certificates: impl Iterator<Item = &'a CertificateDer<'a>>) -> Option<Error> {
+    let (bits, whose) = certificates.find_map(|der| rsa_bits(der).filter(|(bits, _)| *bits < LEAST_RSA_BITS))?;
+    Some(unverified(&format!(
+        "the RSA key of the certificate of {whose:?} has {bits} bits: {LEAST_RSA_BITS} are the least that quorate takes; it \
+         needs a certificate with a longer key"
+    )))
+}
+
+/// Judges a certificate but for its names. One that is on the list of authorities itself is judged by what it says alone,
+/// as in Go; the answer is whether it was.
+fn judge(court: &Court<'_>, shown: &CertificateDer<'_>, between: &[CertificateDer<'_>]) -> Result<bool, Error> {
+    let roots = &court.roots.certificates;
+    let is_root = roots.iter().any(|root| root.as_ref() == shown.as_ref());
+    if is_root {
+        listed(court, shown)?;
+    } else if let Err(refused) = court.judge(shown, between) {
+        let refused = of_library(refused);
+        let is_signature = refused == Error::InvalidCertificate(CertificateError::BadSignature);
+        let short = is_signature.then(|| short_key(between.iter().chain(roots))).flatten();
+        return Err(short.unwrap_or(refused));
     }
+    // The library would say no more of it than that its signature is none.
+    short_key(std::iter::once(shown)).map_or(Ok(is_root), Err)
+}
+
+/// Judges what is on the list of authorities itself.
+fn listed(court: &Court<'_>, certificate: &CertificateDer<'_>) -> Result<(), Error> {
+    // Whatever the library cannot read it could not check the signature of a handshake of, either.
+    webpki::EndEntityCert::try_from(certificate).map_err(of_library)?;
     let names = Names::read(certificate).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
+    let now = i64::try_from(court.now.as_secs()).unwrap_or(i64::MAX);
     if now < names.valid.0 {
         return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
     }
     if now > names.valid.1 {
         return Err(Error::InvalidCertificate(CertificateError::Expired));
     }
-    if !names.may_be_shown_by(shower) {
+    if !names.may_be_shown_by(court.shower) {
         return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
     }
-    Ok(names)
+    Ok(())
 }
 
 /// Judges the certificates of clients.
 #[derive(Debug)]
 pub(super) struct ClientJudge {
-    library: Arc<dyn ClientCertVerifier>,
+    algorithms: WebPkiSupportedAlgorithms,
+    subjects: Vec<DistinguishedName>,
     roots: Roots,
     allowed: Allowed,
 }
 
 impl ClientJudge {
-    pub(super) fn new(provider: &Arc<CryptoProvider>, roots: Roots, allowed: Allowed) -> Result<Self, String> {
-        let library = WebPkiClientVerifier::builder_with_provider(roots.store.clone(), provider.clone());
-        let library = library.build().map_err(|error| format!("no authority that clients are trusted by: {error}"))?;
-        Ok(Self { library, roots, allowed })
+    pub(super) fn new(provider: &CryptoProvider, roots: Roots, allowed: Allowed) -> Result<Self, String> {
+        if roots.anchors.is_empty() {
+            return Err("no authority that clients are trusted by: no root trust anchors were provided".to_string());
+        }
+        let subjects = roots.anchors.iter().map(|root| DistinguishedName::in_sequence(&root.subject)).collect();
+        Ok(Self { algorithms: provider.signature_verification_algorithms, subjects, roots, allowed })
     }
 }
 
 impl ClientCertVerifier for ClientJudge {
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.library.root_hint_subjects()
+        &self.subjects
     }
 
     fn verify_client_cert(
@@ -146,9 +177,8 @@ impl ClientCertVerifier for ClientJudge {
         between: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        if let Err(refused) = self.library.verify_client_cert(certificate, between, now) {
-            own_anchor(&self.roots, certificate, Shower::Client, now, refused)?;
-        }
+        let court = Court { algorithms: self.algorithms.all, roots: &self.roots, shower: Shower::Client, now };
+        judge(&court, certificate, between)?;
         self.allowed.admit(certificate)?;
         Ok(ClientCertVerified::assertion())
     }
@@ -159,7 +189,7 @@ impl ClientCertVerifier for ClientJudge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.library.verify_tls12_signature(message, certificate, signed)
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -168,28 +198,25 @@ impl ClientCertVerifier for ClientJudge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.library.verify_tls13_signature(message, certificate, signed)
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.library.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
-/// Judges the certificates of servers.
+/// Judges the certificates of servers. Where the system trusts nobody, none is believed.
 #[derive(Debug)]
 pub(super) struct ServerJudge {
-    /// `None` where the system trusts nobody.
-    library: Option<Arc<WebPkiServerVerifier>>,
-    provider: Arc<CryptoProvider>,
+    algorithms: WebPkiSupportedAlgorithms,
     roots: Roots,
     allowed: Allowed,
 }
 
 impl ServerJudge {
-    pub(super) fn new(provider: &Arc<CryptoProvider>, roots: Roots, allowed: Allowed) -> Self {
-        let library = WebPkiServerVerifier::builder_with_provider(roots.store.clone(), provider.clone()).build().ok();
-        Self { library, provider: provider.clone(), roots, allowed }
+    pub(super) fn new(provider: &CryptoProvider, roots: Roots, allowed: Allowed) -> Self {
+        Self { algorithms: provider.signature_verification_algorithms, roots, allowed }
     }
 }
 
@@ -199,17 +226,17 @@ impl ServerCertVerifier for ServerJudge {
         certificate: &CertificateDer<'_>,
         between: &[CertificateDer<'_>],
         server: &ServerName<'_>,
-        ocsp: &[u8],
+        _ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let unknown = Err(Error::InvalidCertificate(CertificateError::UnknownIssuer));
-        let judged = self
-            .library
-            .as_ref()
-            .map_or(unknown, |library| library.verify_server_cert(certificate, between, server, ocsp, now).map(drop));
-        if let Err(refused) = judged {
-            let names = own_anchor(&self.roots, certificate, Shower::Server, now, refused)?;
-            names.verify_host(&server.to_str()).map_err(|why| in_words(&why))?;
+        let court = Court { algorithms: self.algorithms.all, roots: &self.roots, shower: Shower::Server, now };
+        if judge(&court, certificate, between)? {
+            let names = Names::read(certificate);
+            let names = names.map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
+            let refused = |why: String| in_words(&format!("tls: failed to verify certificate: {why}"));
+            names.verify_host(&server.to_str()).map_err(refused)?;
+        } else {
+            verify_server_name(&ParsedCertificate::try_from(certificate)?, server)?;
         }
         self.allowed.admit(certificate)?;
         Ok(ServerCertVerified::assertion())
@@ -221,8 +248,7 @@ impl ServerCertVerifier for ServerJudge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -231,12 +257,11 @@ impl ServerCertVerifier for ServerJudge {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
