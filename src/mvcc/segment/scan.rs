@@ -155,16 +155,45 @@ impl Frames {
 }
 
 /// The records of one segment from a revision on, in order.
+///
+/// Each record vouches for itself and its place alone: a write that went astray leaves what an earlier life wrote there, which may be
+/// whole frames. So where no revision may be missing it is seen that none is.
 pub struct SegmentScan<D: Disk> {
     segment: Arc<Segment<D>>,
     frames: Frames,
+    whole: Option<Whole>,
+}
+
+/// Which revisions there must be.
+struct Whole {
+    /// The one that comes next.
+    next: Revision,
+    /// The last main revision of which there is something.
+    last: i64,
+}
+
+impl Whole {
+    /// Goes behind this record; false where it is not the one that comes next.
+    fn step(&mut self, record: &RecordSlice<'_>) -> bool {
+        let Revision { main, sub } = record.meta.revision;
+        let is_next = record.meta.revision == self.next;
+        self.next = if record.last { Revision::new(main + 1, 0) } else { Revision::new(main, sub + 1) };
+        is_next
+    }
+
+    /// Whether the records may end here: the last transaction may be under way still.
+    fn may_end(&self) -> bool {
+        self.next.main > self.last || self.next.main == self.last && self.next.sub > 0
+    }
 }
 
 impl<D: Disk> SegmentScan<D> {
     /// From main revision `main` on, reading `window` bytes at a time.
     pub fn new(segment: Arc<Segment<D>>, main: i64, window: usize) -> Self {
+        let first = main.max(segment.first());
+        let whole = (!segment.is_sparse()).then(|| Whole { next: Revision::new(first, 0), last: segment.last() });
         let frames = Frames::new(segment.start_of(main), segment.len(), window);
-        Self { segment, frames }
+        Self { segment, frames, whole }
     }
 
     /// The next record with its offset and the bytes of its frame; `None` at the end.
@@ -175,7 +204,17 @@ impl<D: Disk> SegmentScan<D> {
 
     /// As [`Self::next`], the record left where it lies: [`Self::current`] shows it until the next step.
     pub fn step(&mut self) -> Result<Option<(u64, usize)>, Wrong> {
-        self.frames.step(&self.segment)
+        let stepped = self.frames.step(&self.segment)?;
+        if let Some(whole) = &mut self.whole {
+            let (at, is_next) = match stepped {
+                Some((at, _)) => (at, whole.step(&self.frames.current())),
+                None => (self.frames.at, whole.may_end()),
+            };
+            if !is_next {
+                return Err(self.segment.damaged(at, "a revision is missing, or not where it belongs"));
+            }
+        }
+        Ok(stepped)
     }
 
     /// The record that was stepped to.

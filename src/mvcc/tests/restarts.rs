@@ -1,8 +1,15 @@
 //! What a start does to the files: the checkpoint that is kept beside the one it begins at stays usable, and a
 //! start that is refused changes nothing.
 
+use bytes::{BufMut, BytesMut};
+
 use crate::base::{KeyRange, Wrong};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
+use crate::log::frame::{self, FRAME_HEADER_BYTES};
+use crate::log::{LOG_HISTORY, Place};
+use crate::mvcc::history_write::file_name;
+use crate::mvcc::record::KIND_PAD;
+use crate::mvcc::segment::SegmentScan;
 use crate::mvcc::{
     HistoryWriter, NO_PREV, NewValue, RangeAnswer, RangeQuery, ReadFailure, Store, StoreOptions, StorePosition,
 };
@@ -83,6 +90,48 @@ fn numbers_of_kept_files_are_not_given_again() {
         let len = newer.files().find(|(name, _)| *name == write.file()).map_or(0, |(_, len)| len);
         assert!(len == 0 || older.files().any(|(name, _)| name == write.file()), "{} is kept", write.file());
     }
+}
+
+/// A write that went astray leaves what an earlier life wrote at its place, which may be a whole frame: the end of a sector. A
+/// walk over what changed sees that a revision is missing, wherever it begins and wherever that one lies.
+#[test]
+fn a_revision_that_is_missing_is_noticed() {
+    let options = StoreOptions { segment_bytes: 1 << 20, ..OPTIONS };
+    let disk = MemoryDisk::new();
+    let mut store = Store::open(disk.clone(), options, &StorePosition::default(), &[]).unwrap();
+    let mut writer = HistoryWriter::new(disk.clone());
+    (0..5).for_each(|n| put(&mut store, &format!("k{n}")));
+    write(&mut store, &mut writer);
+    let table = store.history.table().clone();
+    let segment = &table.segments()[0];
+    let mut scan = SegmentScan::new(segment.clone(), 2, 64);
+    let mut frames = Vec::new();
+    while let Some((at, record, total)) = scan.next().unwrap() {
+        frames.push((record.meta.revision.main, at, total));
+    }
+    let name = file_name(segment.number());
+    for (missing, at, total) in frames {
+        let file = disk.open(&name, OpenMode::Write).unwrap();
+        let mut held = vec![0; total];
+        file.read_full_at(at, &mut held).unwrap();
+        let mut old = BytesMut::new();
+        let begun = frame::begin(&mut old);
+        old.put_bytes(0, total - FRAME_HEADER_BYTES);
+        frame::seal(&mut old, begun, Place { log: LOG_HISTORY, segment: segment.number(), offset: at }, KIND_PAD);
+        file.write_at(at, &old).unwrap();
+        for from in 2..=6 {
+            let told = store.past().changes(from, usize::MAX);
+            match told {
+                Ok(changes) => assert!(from > missing, "{missing} from {from}: {changes:?}"),
+                Err(ReadFailure::Wrong(Wrong::Corruption(damage))) => {
+                    assert_eq!((damage.file, from <= missing), (name.clone(), true))
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        file.write_at(at, &held).unwrap();
+    }
+    assert_eq!(store.past().changes(2, usize::MAX).unwrap().events.len(), 5);
 }
 
 /// Every byte of every file, changed one at a time, is noticed at open and at reading, with its file.
