@@ -188,7 +188,9 @@ impl Bench {
                     let expected: Vec<_> = twin.delete(main, &range).into_iter().map(|kv| (kv.key, kv.lease)).collect();
                     let (mut deleted, mut rest) = (Vec::new(), Some(range));
                     while let Some(range) = rest.take() {
-                        let most = (slice.unwrap_or(usize::MAX), if want_prev { 1_000 } else { usize::MAX });
+                        // Counted from here, as what goes on always may read something: else it would stand still.
+                        let bytes = if want_prev { txn.read_bytes() + 1_000 } else { usize::MAX };
+                        let most = (slice.unwrap_or(usize::MAX), bytes);
                         let most = if slice.is_some() { most } else { (usize::MAX, usize::MAX) };
                         rest = txn.delete_some(&range, most, |key, lease| deleted.push((key.clone(), lease))).unwrap();
                         if slice.is_some() && txn.changed() {
