@@ -1,9 +1,11 @@
-//! A file in memory, for tests of whoever reads one.
+//! A file in memory: one that was streamed, for whoever checks what is in it.
+//!
+//! Does not know what its bytes mean.
 
 use super::pages::Source;
 use crate::base::Fault;
 
-/// Its bytes.
+/// A file in memory, by its bytes; what lies beyond them is not there.
 #[derive(Debug)]
 pub struct Memory(pub Vec<u8>);
 

@@ -7,7 +7,6 @@
 //! Does not know what etcd keeps in its buckets, nor of disks.
 
 mod database;
-#[cfg(test)]
 mod memory;
 mod page;
 mod pages;
@@ -16,7 +15,6 @@ mod walk;
 mod writer;
 
 pub use database::Database;
-#[cfg(test)]
 pub use memory::Memory;
 pub use page::PAGE_BYTES;
 pub use pages::Source;

@@ -1,5 +1,6 @@
 //! A server process and ways to talk to it.
 
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use bytes::Bytes;
 use quorate::wire::etcdserverpb as pb;
 use quorate::wire::services::kv_client::KvClient;
 use quorate::wire::services::maintenance_client::MaintenanceClient;
+use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::ports;
@@ -124,6 +126,16 @@ pub fn running(mut command: Command) -> Server {
 /// A process that was just started, with the streams its command says.
 pub fn started(mut command: Command) -> Server {
     Server { child: command.spawn().unwrap(), port: 0 }
+}
+
+/// A terminal of its own: the side that shows and types, and the end that a command is given.
+pub fn terminal() -> (File, File) {
+    let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+    grantpt(&terminal).unwrap();
+    unlockpt(&terminal).unwrap();
+    let name = ptsname(&terminal, Vec::new()).unwrap();
+    let end = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+    (File::from(terminal), end)
 }
 
 /// Runs a command that must end by itself; its exit code and stderr.

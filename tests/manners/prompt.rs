@@ -8,10 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{LocalModes, tcgetattr};
 
-use crate::process::{Home, LIMIT, Server, ended, started};
+use crate::process::{Home, LIMIT, Server, ended, started, terminal};
 
 /// A command on a terminal of its own.
 struct Typing {
@@ -25,15 +24,10 @@ struct Typing {
 
 impl Typing {
     fn begin(mut command: Command) -> Self {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap();
-        let end = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let (terminal, end) = terminal();
         let side = || Stdio::from(end.try_clone().unwrap());
         command.stdin(side()).stdout(side()).stderr(side()).env("NO_COLOR", "1");
         let process = started(command);
-        let terminal = File::from(terminal);
         let (mut heard, told) = (terminal.try_clone().unwrap(), Arc::new(Mutex::new(Vec::new())));
         let all = told.clone();
         let reader = std::thread::spawn(move || {

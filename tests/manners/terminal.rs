@@ -10,9 +10,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate::wire::etcdserverpb as pb;
-use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 
-use crate::process::{Home, LIMIT, Server, all, ended, key, put, put_many, started};
+use crate::process::{Home, LIMIT, Server, all, ended, key, put, put_many, started, terminal};
 
 /// What wipes a line that was drawn.
 const WIPED: &str = "\r\x1b[K";
@@ -29,13 +28,9 @@ struct Shown {
 
 impl Shown {
     fn begin(mut command: Command) -> Self {
-        let terminal = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&terminal).unwrap();
-        unlockpt(&terminal).unwrap();
-        let name = ptsname(&terminal, Vec::new()).unwrap();
-        let end = File::options().read(true).write(true).open(name.to_str().unwrap()).unwrap();
+        let (terminal, end) = terminal();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(end).env("TERM", "xterm").env_remove("NO_COLOR");
-        Self::follow(command, File::from(terminal))
+        Self::follow(command, terminal)
     }
 
     /// The command goes, and with it this process's hold on the end of the terminal.

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use quorate::backend::{Foreign, Records};
-use quorate::base::{Fault, Wrong};
-use quorate::bbolt::{Database, Source};
+use quorate::base::Wrong;
+use quorate::bbolt::{Database, Memory};
 use quorate::mvcc::Record;
 use quorate_spec::request::Event;
 use quorate_spec::{Model, Vantage};
@@ -20,22 +20,6 @@ const NAME: &str = "backup";
 
 /// Bytes behind the file: its digest.
 const DIGEST: usize = 32;
-
-/// A file in memory.
-struct Memory(Vec<u8>);
-
-impl Source for Memory {
-    fn bytes(&self) -> Result<u64, Fault> {
-        Ok(self.0.len() as u64)
-    }
-
-    fn read_at(&self, offset: u64, bytes: &mut [u8]) -> Result<usize, Fault> {
-        let rest = usize::try_from(offset).ok().and_then(|from| self.0.get(from..)).unwrap_or_default();
-        let len = rest.len().min(bytes.len());
-        bytes[..len].copy_from_slice(&rest[..len]);
-        Ok(len)
-    }
-}
 
 /// A change as a record tells it: whether it deletes, key, value, create revision, version, lease.
 type Change = (bool, Vec<u8>, Vec<u8>, i64, i64, i64);
