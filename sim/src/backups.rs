@@ -59,21 +59,23 @@ pub async fn audit(world: &World, members: &[usize]) -> Verdict {
 
 /// Has a member give one, and begins to read it a while after it was begun; whether it came whole.
 async fn one(world: &World, member: usize, rest: Duration, dice: &mut SeededDice) -> bool {
-    let stood = world.ledger().stands(member);
+    let ledger = world.shared_ledger();
     let asked = world.ask((NUMBER, member), PATIENCE, dice, move |door| async move {
+        // Where the question arrives: on its way the member may have begun another life, and stand further back.
+        let stood = ledger.lock().expect("no holder of the ledger panics").stands(member);
         let mut backup = door.back_up().await?;
         true_sleep(rest).await;
         let mut stream = Vec::new();
         loop {
             let blobs = backup.next().await?;
             if blobs.is_empty() {
-                return Ok(stream);
+                return Ok((stood, stream));
             }
             blobs.iter().for_each(|blob| stream.extend_from_slice(&blob.bytes));
         }
     });
     match asked.await {
-        Ok(Ok(stream)) => {
+        Ok(Ok((stood, stream))) => {
             world.marks.hit("a backup was taken");
             world.judge(judged(world, member, stood, stream));
             true

@@ -339,7 +339,7 @@ impl Member {
             clock.set_late_timers(late, forked(self.seed, &format!("late {}", self.host), life));
         }
         let dice = forked(self.seed, &format!("env {}", self.host), life);
-        let env = SimEnv::new(clock.clone(), disk.clone(), self.net.boot(&self.host), dice);
+        let env = SimEnv::new(node.clone(), clock.clone(), disk.clone(), self.net.boot(&self.host), dice);
         let mut standing = self.standing();
         env.cpu().set_mood(mood(if standing.calm { 0 } else { self.setting.cpu_percent }));
         (standing.clock, standing.cpu) = (Some(clock), Some(env.cpu().clone()));

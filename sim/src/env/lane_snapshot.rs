@@ -6,6 +6,8 @@
 //!
 //! Invariant: the fate of a snapshot is told to its sender, once, unless the sender's life ended.
 
+use std::future::Future;
+use std::pin::pin;
 use std::time::Duration;
 
 use quorate::consensus::PeerMessage;
@@ -17,6 +19,9 @@ use super::net::SimNet;
 
 /// How long a transfer may take: the receiver's disk may stall, but not for ever.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often it is looked whether the receiver lives still: its connection would end with it.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Sends a state, and tells what became of it.
 pub(super) async fn carry(lane: Lane, sender: SimNet, message: PeerMessage, source: Box<dyn ChunkSource>) {
@@ -46,18 +51,27 @@ async fn transfer(
         lane.tell_removed(from, sender, back);
         return None;
     }
-    let mut sink = door.snapshot_offered(message, source.manifest()).await.ok()?;
+    let offered = door.snapshot_offered(message, source.manifest());
+    let mut sink = while_it_lives(&receiver, offered).await?.ok()?;
     while let Some(chunk) = source.chunk(sink.next()).await.ok()? {
         pass(sender, &receiver, chunk.len()).await?;
-        sink.put(chunk).await.ok()?;
+        while_it_lives(&receiver, sink.put(chunk)).await?.ok()?;
     }
     pass(sender, &receiver, 0).await?;
-    sink.finish().await.ok()?;
-    if !receiver.is_alive() {
-        return None;
-    }
+    while_it_lives(&receiver, sink.finish()).await?.ok()?;
     door.arrived(message.clone());
     sender.arrival(&there, &here, 0)
+}
+
+/// What the receiver is asked to do; nothing if its life ends before it is done.
+async fn while_it_lives<T>(receiver: &SimNet, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    while receiver.is_alive() {
+        if let Ok(done) = madsim::time::timeout(LOOK, work.as_mut()).await {
+            return receiver.is_alive().then_some(done);
+        }
+    }
+    None
 }
 
 /// A packet goes its way; nothing if it does not arrive.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use madsim::runtime::NodeHandle;
 use quorate::base::{Dice, SeededDice};
 use quorate::env::{Env, Tasks};
 
@@ -12,9 +13,11 @@ use super::cpu::{CpuMood, SimCpu};
 use super::disk::SimDisk;
 use super::net::SimNet;
 
-/// Tasks of the node that spawns them: they die with it, and pay for their turns. A quiet one may begin late: it gives way.
+/// Tasks of one incarnation, whoever has it begin them: they die with its node, and pay for their turns. A quiet one may begin late:
+/// it gives way.
 #[derive(Clone)]
 pub struct SimTasks {
+    node: NodeHandle,
     quiet: Arc<Mutex<SeededDice>>,
 }
 
@@ -25,8 +28,8 @@ const WAITS_ONE_IN: u64 = 3;
 const WAITS_MS: u64 = 1_000;
 
 impl SimTasks {
-    fn new(dice: SeededDice) -> Self {
-        Self { quiet: Arc::new(Mutex::new(dice)) }
+    fn new(node: NodeHandle, dice: SeededDice) -> Self {
+        Self { node, quiet: Arc::new(Mutex::new(dice)) }
     }
 
     fn waits(&self) -> Option<Duration> {
@@ -37,7 +40,7 @@ impl SimTasks {
 
 impl Tasks for SimTasks {
     fn spawn(&self, _name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
-        drop(madsim::task::spawn(SimCpu::paced(future)));
+        drop(self.node.spawn(SimCpu::paced(future)));
     }
 
     fn spawn_quiet(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
@@ -68,11 +71,11 @@ pub struct SimEnv {
 
 impl SimEnv {
     /// The world of an incarnation; `disk` must be one that [`SimDisk::power_on`] gave, `net` one that
-    /// [`SimNet::boot`] gave.
-    pub fn new(clock: SimClock, disk: SimDisk, net: SimNet, dice: SeededDice) -> Self {
+    /// [`SimNet::boot`] gave; its tasks are those of `node`.
+    pub fn new(node: NodeHandle, clock: SimClock, disk: SimDisk, net: SimNet, dice: SeededDice) -> Self {
         let cpu = SimCpu::new(CpuMood::free());
         // Of the same seed, and taking no throw from what the product is given.
-        let tasks = SimTasks::new(SeededDice::new(!dice.clone().next_u64()));
+        let tasks = SimTasks::new(node, SeededDice::new(!dice.clone().next_u64()));
         Self { clock, disk, net, cpu, tasks, dice: Arc::new(Mutex::new(dice)) }
     }
 

@@ -133,9 +133,9 @@ impl Promise {
     async fn boot(self, index: u64, plan: &Plan, ledger: Arc<Mutex<Ledger>>, marks: &Marks) -> Result<(), Violation> {
         let witness = Arc::new(CopyWitness { ledger, promised: index, seen: Mutex::default() });
         let net = SimNet::new(index, Trace::default(), Marks::default()).boot(&host(self.member));
-        let env = SimEnv::new(SimClock::exact(), self.disk.power_on(), net, SeededDice::new(index));
-        let config = driver_config(plan, (self.member, None, &PORTS), env.dice().next_u64(), witness.clone());
         let node = madsim::runtime::Handle::current().create_node().name("copy").build();
+        let env = SimEnv::new(node.clone(), SimClock::exact(), self.disk.power_on(), net, SeededDice::new(index));
+        let config = driver_config(plan, (self.member, None, &PORTS), env.dice().next_u64(), witness.clone());
         let started = node.spawn(quorate::driver::start(env, config)).await;
         let handle = match started {
             Ok(Ok((handle, _))) => handle,
