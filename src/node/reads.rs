@@ -30,22 +30,20 @@ type Questions<D> = Vec<(Instant, Question<D>)>;
 /// Questions that wait for a round, the round under way, and those confirmed at an index not yet applied.
 pub(super) struct ReadQueue<D: Disk> {
     fresh: Questions<D>,
-    /// At most one round is under way; a new one starts when it is confirmed or given up.
-    round: Option<Round<D>>,
-    confirmed: Vec<(LogIndex, Questions<D>)>,
-    /// Attempts so far: each round has its own, or a late answer to an old one could confirm a stale read.
-    attempts: u64,
-}
-
-struct Round<D: Disk> {
-    attempt: u64,
+    /// Those of the round under way, each with the attempt that it was first asked by, in order. A new round starts when none is
+    /// left.
+    asked: Vec<(u64, Questions<D>)>,
+    /// When the round under way is asked again.
     retry_at: Instant,
-    questions: Questions<D>,
+    confirmed: Vec<(LogIndex, Questions<D>)>,
+    /// Attempts so far, of all rounds: an answer to one confirms what was asked by it or before it, however late it comes and
+    /// whatever was asked since; what was asked after it, it knows nothing of.
+    attempts: u64,
 }
 
 impl<D: Disk> ReadQueue<D> {
     pub(super) fn new() -> Self {
-        Self { fresh: Vec::new(), round: None, confirmed: Vec::new(), attempts: 0 }
+        Self { fresh: Vec::new(), asked: Vec::new(), retry_at: Instant::default(), confirmed: Vec::new(), attempts: 0 }
     }
 
     /// Takes a question in, or refuses it where too many wait.
@@ -56,40 +54,37 @@ impl<D: Disk> ReadQueue<D> {
         self.fresh.push((now, question));
     }
 
-    /// Starts a round where questions wait and none is under way, or gives up one that was not answered: before
-    /// the first commit of a term the group drops the question silently.
+    /// Starts a round where questions wait and none is under way, or asks again for one that was not answered: before
+    /// the first commit of a term the group drops the question silently. What waits meanwhile goes along.
     pub(super) fn ask(&mut self, group: &mut Group, now: Instant, retry_at: Instant) {
-        match &mut self.round {
-            Some(round) if now < round.retry_at => return,
-            Some(round) => {
-                self.attempts += 1;
-                round.attempt = self.attempts;
-                round.retry_at = retry_at;
-                round.questions.append(&mut self.fresh);
-            }
-            None if self.fresh.is_empty() => return,
-            None => {
-                self.attempts += 1;
-                let questions = std::mem::take(&mut self.fresh);
-                self.round = Some(Round { attempt: self.attempts, retry_at, questions });
-            }
+        if let Some(attempt) = self.next_attempt(now, retry_at) {
+            group.read_index(attempt);
         }
-        group.read_index(self.attempts);
+    }
+
+    fn next_attempt(&mut self, now: Instant, retry_at: Instant) -> Option<u64> {
+        let under_way = !self.asked.is_empty();
+        if (under_way && now < self.retry_at) || (!under_way && self.fresh.is_empty()) {
+            return None;
+        }
+        self.attempts += 1;
+        self.retry_at = retry_at;
+        if !self.fresh.is_empty() {
+            self.asked.push((self.attempts, std::mem::take(&mut self.fresh)));
+        }
+        Some(self.attempts)
     }
 
     /// The leader is another, or the term has its first commit: a question that may have been dropped is asked again
     /// at once.
     pub(super) fn ask_again(&mut self) {
-        if let Some(round) = &mut self.round {
-            round.retry_at = Instant::default();
-        }
+        self.retry_at = Instant::default();
     }
 
-    /// A round was confirmed. One given up meanwhile confirms nothing.
+    /// An attempt was confirmed: the answer is to all that was asked by it or before it, and may come after others were made.
     pub(super) fn confirmed(&mut self, read: &ConfirmedRead) {
-        if let Some(round) = self.round.take_if(|round| round.attempt == read.attempt) {
-            self.confirmed.push((read.index, round.questions));
-        }
+        let answered = self.asked.partition_point(|(attempt, _)| *attempt <= read.attempt);
+        self.confirmed.extend(self.asked.drain(..answered).map(|(_, questions)| (read.index, questions)));
     }
 
     /// Serves the views whose index is applied; the questions of leases among them are given back to be answered, but for those
@@ -137,9 +132,8 @@ impl<D: Disk> ReadQueue<D> {
             }
         };
         late(&mut self.fresh);
-        if let Some(round) = &mut self.round {
-            late(&mut round.questions);
-        }
+        self.asked.iter_mut().for_each(|(_, questions)| late(questions));
+        self.asked.retain(|(_, questions)| !questions.is_empty());
         let confirmed = self.confirmed.iter_mut();
         confirmed.filter(|(index, _)| spared < Some(*index)).for_each(|(_, questions)| late(questions));
         self.confirmed.retain(|(_, questions)| !questions.is_empty());
@@ -147,16 +141,12 @@ impl<D: Disk> ReadQueue<D> {
 
     /// Whether questions wait for a round and none is under way, or the one under way is to be asked again now.
     pub(super) fn waits_to_ask(&self) -> bool {
-        match &self.round {
-            None => !self.fresh.is_empty(),
-            Some(round) => round.retry_at == Instant::default(),
-        }
+        if self.asked.is_empty() { !self.fresh.is_empty() } else { self.retry_at == Instant::default() }
     }
 
     /// How many wait.
     pub(super) fn len(&self) -> usize {
-        self.fresh.len()
-            + self.round.as_ref().map_or(0, |round| round.questions.len())
-            + self.confirmed.iter().map(|(_, questions)| questions.len()).sum::<usize>()
+        let asked = self.asked.iter().map(|(_, questions)| questions.len()).sum::<usize>();
+        self.fresh.len() + asked + self.confirmed.iter().map(|(_, questions)| questions.len()).sum::<usize>()
     }
 }

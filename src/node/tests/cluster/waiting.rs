@@ -129,3 +129,74 @@ fn who_drains_takes_in_no_change_of_members() {
     cluster.pass(1);
     assert!(answered(&mut drained).is_some(), "nothing is waited for");
 }
+
+impl Cluster {
+    /// Lets time pass while each message takes 400 ms, longer than it takes until a round that is not answered is asked again.
+    fn pass_far_apart(&mut self, ticks: usize, on_the_way: &mut Vec<(Instant, PeerMessage)>) {
+        for _ in 0..ticks {
+            self.now = self.now.plus(Duration::from_millis(100));
+            let now = self.now;
+            let due: Vec<_> = on_the_way.extract_if(.., |(due, _)| *due <= now).collect();
+            due.iter().for_each(|(_, message)| self.deliver(message));
+            for seat in &mut self.seats {
+                seat.node.step(now, Input::Tick, &mut Vec::new());
+                while seat.turn_far_apart(now, on_the_way) {}
+            }
+        }
+    }
+}
+
+impl Seat {
+    fn turn_far_apart(&mut self, now: Instant, on_the_way: &mut Vec<(Instant, PeerMessage)>) -> bool {
+        let (more, mut sent) = self.turn(now);
+        sent.extend(self.sync(now));
+        on_the_way.extend(sent.into_iter().map(|message| (now.plus(Duration::from_millis(400)), message)));
+        more
+    }
+}
+
+#[test]
+fn reads_are_answered_where_a_round_takes_longer_than_until_it_is_asked_again() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let mut on_the_way = Vec::new();
+    for reader in 0..3 {
+        let hops = if reader == leader { 2 } else { 4 };
+        let mut first = cluster.read(reader);
+        cluster.pass_far_apart(2, &mut on_the_way);
+        // Asked while the round of the first is under way: its own begins with the next attempt.
+        let mut second = cluster.read(reader);
+        cluster.pass_far_apart(4 * hops, &mut on_the_way);
+        done(&mut first);
+        cluster.pass_far_apart(6, &mut on_the_way);
+        done(&mut second);
+    }
+    assert_eq!(cluster.leader(), Some(leader), "nobody stood for election");
+}
+
+#[test]
+fn an_answer_to_what_was_asked_before_a_read_came_does_not_confirm_it() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let reader = (leader + 1) % 3;
+    let mut on_the_way = Vec::new();
+    let mut first = cluster.read(reader);
+    // The leader has heard of the question, and says how far it is.
+    cluster.pass_far_apart(13, &mut on_the_way);
+    assert!(answered(&mut first).is_none());
+    // What is written and acknowledged since is no part of that answer, nor does it have to be.
+    let now = cluster.now;
+    let mut written = cluster.propose(leader, &put("since"));
+    cluster.settle();
+    done(&mut written);
+    let mut second = cluster.read(reader);
+    cluster.seats[reader].node.step(now, Input::Tick, &mut Vec::new());
+    cluster.pass_far_apart(4, &mut on_the_way);
+    done(&mut first);
+    assert!(answered(&mut second).is_none(), "that the round of the first is answered says nothing of what came since");
+    cluster.pass_far_apart(17, &mut on_the_way);
+    let view = done(&mut second);
+    assert_eq!(view.range(&RangeQuery::plain(KeyRange::all())).expect("read").kvs.len(), 1);
+}
