@@ -323,7 +323,8 @@ pub const STAND_IN_THREADS: usize = 6;
 pub const CLIENT_VERSIONS: usize = 64;
 
 /// Descriptors of the process itself: an idle member holds some 25 (log, lock, timers, listeners), opens a few while it
-/// checkpoints, gives space back and sends snapshots, and has some connections to each peer.
+/// checkpoints, gives space back and sends snapshots, and has some connections to each peer; those for questions are counted
+/// besides.
 pub const OWN_DESCRIPTORS: u64 = 64;
 
 /// Fewest client connections a start is content with: with fewer descriptors than this takes it is refused.
@@ -436,11 +437,16 @@ pub const PROMISES_KEPT: usize = 1_000;
 /// Largest answer to one, and largest list of members.
 pub const PEER_ANSWER_BYTES: usize = 1024 * 1024;
 
-/// Questions to one peer under way at once.
-pub const PEER_QUESTIONS: usize = 256;
+/// Questions to one peer under way or waiting at once: more than the keep-alives that the porch has places for, all of which may come
+/// in one moment, when a member or its leader has stood still.
+pub const PEER_QUESTIONS: usize = 16 * 1024;
 
-/// Idle connections for questions kept to one peer.
-pub const PEER_IDLE_CONNECTIONS: usize = 8;
+/// Connections that carry questions to one peer at once, where there are descriptors enough; the others wait their turn. At 100 ms
+/// for a round that is 640 keep-alives a second through a follower.
+pub const PEER_QUESTION_LINES: usize = 64;
+
+/// The fewest of them.
+pub const LEAST_QUESTION_LINES: usize = 4;
 
 /// Time a question has, with connecting: within etcd's own timeout of a request.
 pub const PEER_QUESTION_MS: u64 = 5_000;

@@ -73,6 +73,8 @@ pub struct DriverConfig {
     pub listen_peers: Vec<String>,
     /// Connections that others may have open to it.
     pub peer_connections: usize,
+    /// Connections to one peer that carry questions at once.
+    pub question_lines: usize,
     /// Part of the ids of a new cluster.
     pub cluster_token: String,
     /// The tick of the logical clock.
@@ -111,6 +113,7 @@ impl DriverConfig {
             scrub: Some(ScrubPace::default()),
             listen_peers: Vec::new(),
             peer_connections: limits::PEER_CONNECTIONS,
+            question_lines: limits::PEER_QUESTION_LINES,
             cluster_token: "etcd-cluster".to_string(),
             tick: Duration::from_millis(100),
             election_ticks: 10,

@@ -31,6 +31,7 @@ use crate::wal::WalIdentity;
 /// It listens for its peers where the configuration says; with nowhere to listen it has none.
 pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, BootReport), Wrong> {
     let (world, listen, connections) = (env.clone(), config.listen_peers.clone(), config.peer_connections);
+    let question_lines = config.question_lines;
     let own = config.founding_members.iter().find(|member| member.name == config.name);
     let urls = own.map(|member| member.peer_urls.clone()).unwrap_or_default();
     let election_timeout = config.node.election_timeout;
@@ -39,7 +40,7 @@ pub async fn start<E: Env>(env: E, config: DriverConfig) -> Result<(Handle<E>, B
             return Ok(Arc::new(NoPeers) as Arc<dyn PeerSender>);
         }
         let usual = PeerConfig::new(identity.member, urls, listen, election_timeout);
-        let peers = PeerConfig { connections, ..usual };
+        let peers = PeerConfig { connections, question_lines, ..usual };
         Ok(Arc::new(Transport::start(world, peers, door).await?) as Arc<dyn PeerSender>)
     })
     .await

@@ -1,7 +1,7 @@
 //! Questions: of one member to another, and of one that is no member yet.
 //!
-//! Invariants: a question and its answer have bounds and a time; questions to one peer have a number. Does not know what
-//! is asked.
+//! Invariants: a question and its answer have bounds and a time; questions to one peer have a number, and so have the connections
+//! that carry them: the others wait their turn. Does not know what is asked.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -80,6 +80,9 @@ async fn ask_at<E: Env>(
         deadline: exchange.now().plus(Duration::from_millis(limits::PEER_QUESTION_MS)),
         answer_limit: limits::PEER_ANSWER_BYTES,
     };
+    let mut timer = Timer::new(exchange.env.clock().clone());
+    let line = timer.within(what.deadline, link.lines.take()).await;
+    let _line = line.ok_or_else(|| AskFailure::Unreachable("the questions before it take too long".to_string()))?;
     let mut idle = exchange.take_idle(link.member);
     let asked_at = exchange.now();
     let posted = post(exchange, link, &mut idle, &what).await;

@@ -39,6 +39,8 @@ pub struct PeerConfig {
     pub snapshot_bytes_per_second: u64,
     /// Connections that others may have open to this member.
     pub connections: usize,
+    /// Connections to one peer that carry questions at once.
+    pub question_lines: usize,
 }
 
 impl PeerConfig {
@@ -53,6 +55,7 @@ impl PeerConfig {
             read_timeout: Duration::from_millis(limits::PEER_READ_TIMEOUT_MS),
             snapshot_bytes_per_second: limits::SNAPSHOT_BYTES_PER_SECOND,
             connections: limits::PEER_CONNECTIONS,
+            question_lines: limits::PEER_QUESTION_LINES,
         }
     }
 }
@@ -147,7 +150,7 @@ impl<E: Env> Exchange<E> {
         }
         let mut idle = self.idle();
         let lines = idle.entry(member).or_default();
-        if lines.len() < limits::PEER_IDLE_CONNECTIONS {
+        if lines.len() < self.config.question_lines {
             lines.push(line);
         }
     }

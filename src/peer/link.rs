@@ -1,9 +1,10 @@
 //! One peer, as this member sees it: where it is, what waits for it, and how its connections do.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::lines::Lines;
 use super::outbox::Outbox;
 use super::traffic::Traffic;
 use super::url::PeerUrl;
@@ -42,13 +43,15 @@ pub(super) struct Link {
     status: Mutex<Status>,
     /// A snapshot is on its way to it.
     pub(super) sends_snapshot: AtomicBool,
-    /// Questions to it under way.
+    /// Questions to it under way, and waiting.
     pub(super) questions: AtomicUsize,
+    /// Connections that carry them.
+    pub(super) lines: Arc<Lines>,
     pub(super) traffic: Traffic,
 }
 
 impl Link {
-    pub(super) fn new(member: MemberId, urls: &[String], peer: bool) -> Self {
+    pub(super) fn new(member: MemberId, urls: &[String], peer: bool, question_lines: usize) -> Self {
         let link = Self {
             member,
             outbox: Outbox::default(),
@@ -58,6 +61,7 @@ impl Link {
             status: Mutex::default(),
             sends_snapshot: AtomicBool::new(false),
             questions: AtomicUsize::new(0),
+            lines: Lines::new(question_lines),
             traffic: Traffic::default(),
         };
         link.set_urls(urls);
@@ -178,7 +182,7 @@ mod tests {
     #[test]
     fn urls_are_tried_in_turn() {
         let link =
-            Link::new(MemberId(1), &["http://a:1".to_string(), "junk".to_string(), "http://b:1".to_string()], true);
+            Link::new(MemberId(1), &["http://a:1".to_string(), "junk".to_string(), "http://b:1".to_string()], true, 1);
         let first = link.pick().expect("a URL");
         assert_eq!(first.address, "a:1");
         link.pick_another(&first);
@@ -190,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_peer_is_good_while_a_stream_is_open() {
-        let link = Link::new(MemberId(1), &[], true);
+        let link = Link::new(MemberId(1), &[], true, 1);
         assert_eq!(link.connected_for(Instant(5)), None);
         link.stream_opened(Instant(10));
         link.stream_opened(Instant(20));
@@ -202,7 +206,7 @@ mod tests {
 
     #[test]
     fn another_life_is_noticed_while_the_first_is_heard() {
-        let link = Link::new(MemberId(1), &[], true);
+        let link = Link::new(MemberId(1), &[], true, 1);
         assert!(!link.has_other_life(7));
         link.life_heard(7);
         link.life_heard(7);
@@ -216,7 +220,7 @@ mod tests {
 
     #[test]
     fn that_there_are_two_is_said_seldom() {
-        let link = Link::new(MemberId(1), &[], true);
+        let link = Link::new(MemberId(1), &[], true, 1);
         let pause = limits::SELDOM_MS * 1_000_000;
         let said: Vec<bool> = [0, 1, pause - 1, pause, pause + 1].map(|at| link.complains(Instant(at))).to_vec();
         assert_eq!(said, [true, false, false, true, false]);

@@ -48,7 +48,7 @@ pub(super) fn set_peers<E: Env>(exchange: &Arc<Exchange<E>>, peers: Vec<PeerAddr
                 }
             }
             None => {
-                let link = Arc::new(Link::new(member, &urls, true));
+                let link = Arc::new(Link::new(member, &urls, true, exchange.config.question_lines));
                 begin_posts(exchange, &link);
                 begin_streams(exchange, &link);
                 tracing::info!(
@@ -78,7 +78,7 @@ pub(super) fn answer_stranger<E: Env>(exchange: &Arc<Exchange<E>>, member: Membe
         gone.inspect(|link| link.latch.fall());
     }
     let urls: Vec<String> = urls.split(',').map(str::to_string).collect();
-    let link = Arc::new(Link::new(member, &urls, false));
+    let link = Arc::new(Link::new(member, &urls, false, exchange.config.question_lines));
     begin_posts(exchange, &link);
     links.insert(member, link);
     drop(links);

@@ -22,6 +22,7 @@ mod exchange;
 mod greeting;
 mod head;
 mod letting_in;
+mod lines;
 mod link;
 mod links;
 mod listener;

@@ -664,6 +664,29 @@ fn questions_are_answered_or_fail_in_time() {
 }
 
 #[test]
+fn of_many_questions_at_one_moment_few_are_under_way_and_all_are_answered() {
+    VirtualEnv::run(async |world| {
+        let members = members(&world, &[A, B]).await;
+        let [a, b] = &members[..] else { unreachable!("two were made") };
+        b.door.told(|told| told.holds_replies = true);
+        let held: Vec<_> = (0..5_000).map(|_| a.transport.ask(B, Bytes::from_static(b"held"))).collect();
+        world.pass(Duration::from_millis(limits::PEER_QUESTION_MS / 2)).await;
+        b.door.told(|told| assert_eq!(told.asked.len(), limits::PEER_QUESTION_LINES));
+        // They are given up in their time, whether they were put or waited.
+        let began = world.now();
+        for answer in held {
+            assert!(matches!(answer.await, Err(AskFailure::Unreachable(_))));
+        }
+        assert!(world.now().since(began) <= Duration::from_millis(limits::PEER_QUESTION_MS / 2 + 100));
+        b.door.told(|told| told.holds_replies = false);
+        let many: Vec<_> = (0..5_000).map(|_| a.transport.ask(B, Bytes::from_static(b"many"))).collect();
+        for answer in many {
+            assert_eq!(answer.await, Ok(Bytes::from_static(b"answer to many")));
+        }
+    });
+}
+
+#[test]
 fn a_url_is_asked_before_anything_is_known() {
     VirtualEnv::run(async |world| {
         let _a = member(&world, A, 0x2a).await;

@@ -543,6 +543,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
         scrub: config.history_scrub_interval.map(|rest| ScrubPace { rest, ..ScrubPace::default() }),
         listen_peers: config.listening.peers.iter().map(peer_address).collect(),
         peer_connections: share.peers,
+        question_lines: share.question_lines,
         cluster_token: config.initial_cluster_token.clone(),
         tick: config.heartbeat,
         election_ticks: usize::try_from(ticks(config.election_timeout)).unwrap_or(usize::MAX),

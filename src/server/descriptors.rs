@@ -8,6 +8,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::base::limits;
 
+/// Peers that are asked many questions at once: who leads, and who led before.
+const LEADERS_ASKED: u64 = 2;
+
 /// How the descriptors are shared out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Share {
@@ -19,6 +22,8 @@ pub struct Share {
     pub metrics: usize,
     /// Connections that others open to the peer port.
     pub peers: usize,
+    /// Connections that carry questions to one peer: to the leader, and for a while to the one before.
+    pub question_lines: usize,
 }
 
 /// Raises the soft limit as far as this user may, and tells what it is then; the largest number is no limit.
@@ -40,7 +45,9 @@ pub fn share(limit: u64, quota: Option<u64>) -> Result<Share, String> {
     let history = quota.map_or(limit / 4, |bytes| bytes / limits::HISTORY_SEGMENT_BYTES * 5 / 4).min(limit / 4);
     let peers = (limits::PEER_CONNECTIONS as u64).min(limit / 8);
     let metrics = (limits::METRICS_CONNECTIONS as u64).min(limit / 16);
-    let own = limits::OWN_DESCRIPTORS + history + peers + metrics;
+    let most_lines = limits::PEER_QUESTION_LINES as u64;
+    let question_lines = (limit / 64).clamp(limits::LEAST_QUESTION_LINES as u64, most_lines);
+    let own = limits::OWN_DESCRIPTORS + history + peers + metrics + LEADERS_ASKED * question_lines;
     let clients = limit.saturating_sub(own).min(limits::MAX_CONNECTIONS as u64);
     if clients < limits::LEAST_CONNECTIONS {
         return Err(format!(
@@ -49,7 +56,13 @@ pub fn share(limit: u64, quota: Option<u64>) -> Result<Share, String> {
         ));
     }
     let number = |share: u64| usize::try_from(share).unwrap_or(usize::MAX);
-    Ok(Share { limit, clients: number(clients), metrics: number(metrics), peers: number(peers) })
+    Ok(Share {
+        limit,
+        clients: number(clients),
+        metrics: number(metrics),
+        peers: number(peers),
+        question_lines: number(question_lines),
+    })
 }
 
 #[cfg(test)]
@@ -63,12 +76,15 @@ mod tests {
         for limit in [256, 1_024, 4_096, 65_536, u64::MAX] {
             for quota in [QUOTA, None, Some(64 << 30)] {
                 let share = share(limit, quota).expect("enough");
-                let given = (share.clients + share.metrics + share.peers) as u64;
+                let lines = LEADERS_ASKED as usize * share.question_lines;
+                let given = (share.clients + share.metrics + share.peers + lines) as u64;
                 assert!(given + limits::OWN_DESCRIPTORS <= limit, "{share:?}");
             }
         }
         let usual = share(1_024, QUOTA).expect("enough");
-        assert_eq!((usual.clients, usual.metrics, usual.peers), (728, 64, 128));
+        assert_eq!((usual.clients, usual.metrics, usual.peers, usual.question_lines), (696, 64, 128, 16));
+        // All that four others may ask with find a place.
+        assert!(4 * (usual.question_lines + 4) <= usual.peers);
         assert_eq!(share(u64::MAX, QUOTA).expect("enough").clients, limits::MAX_CONNECTIONS);
     }
 

@@ -54,3 +54,32 @@ async fn a_follower_tells_more_keys_of_a_lease_than_members_carry() {
         member.stop().await;
     }
 }
+
+/// As after a pause of a member, or a change of leader, when all who had waited come at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_follower_takes_two_thousand_keep_alives_at_one_moment() {
+    let homes = Homes::new(1_000);
+    let members = homes.open_all().await;
+    granted(async || match members[0].propose(Command::LeaseGrant { id: 7, ttl: 5_000 }).await {
+        Err(Refusal::LeaseExists) => Ok(()),
+        outcome => outcome.map(drop),
+    })
+    .await;
+    for member in &members {
+        let (member, mut asked) = (std::sync::Arc::new(member.clone()), tokio::task::JoinSet::new());
+        for _ in 0..2_000 {
+            let member = member.clone();
+            asked.spawn(async move { member.keep_alive(7).await });
+        }
+        while let Some(answer) = asked.join_next().await {
+            // The leader may change, or a busy machine take too long: but nobody is told that there is no room.
+            match answer.expect("it ends") {
+                Ok(ttl) => assert_eq!(ttl, Some(5_000)),
+                Err(refusal) => assert_ne!(refusal, Refusal::TooManyRequests),
+            }
+        }
+    }
+    for member in members {
+        member.stop().await;
+    }
+}
