@@ -39,7 +39,7 @@ pub(super) enum KeeperJob {
     Release(LogIndex),
     /// The disk may have room again for the next segment; tell whether.
     LookForRoom,
-    /// Others need room: files kept for use again go.
+    /// Others need room: what is not in use goes; tell when it has gone.
     GiveRoom,
     Stop,
 }
@@ -120,8 +120,12 @@ async fn rounds<E: Env>(
     while take(world.0.clock(), jobs, &mut batch, &mut late).await {
         let tried = world.0.clock().now();
         looks |= batch.iter().any(|job| matches!(job, KeeperJob::LookForRoom));
+        let gives = batch.iter().any(|job| matches!(job, KeeperJob::GiveRoom));
         let was_short = lacks_room(&late);
         let mut goes_on = sort(journal, &mut batch, &mut late)?;
+        if gives {
+            node.put_completion(Input::RoomGiven);
+        }
         if was_short {
             // What was released meanwhile may be all the room there is.
             journal.look_for_room();
@@ -197,7 +201,7 @@ fn sort<D: Disk>(
             }
             KeeperJob::Release(up_to) => journal.release(up_to)?,
             KeeperJob::LookForRoom => journal.look_for_room(),
-            KeeperJob::GiveRoom => journal.shed_spares()?,
+            KeeperJob::GiveRoom => journal.give_room()?,
             KeeperJob::Stop => going_on = false,
         }
     }
@@ -425,6 +429,9 @@ mod tests {
             jobs.put_completion(KeeperJob::GiveRoom);
             env.pass(Duration::from_millis(10)).await;
             assert!(files() < kept, "of {kept} files none went");
+            assert!(node.take(&mut told).await);
+            assert!(matches!(told[..], [Input::RoomGiven]));
+            told.clear();
             let image = Image { state: State { applied: (30, 5), ..State::default() }, ..Image::default() };
             let made = make_durable(env.disk(), &image).await.expect("there is room");
             durable.send(made).expect("awaited");

@@ -84,10 +84,8 @@ impl<D: Disk> Shell<D> {
                 "the history is damaged; where other members vote the data are taken from them, else the alarm CORRUPT is raised"
             ),
             Output::GiveRoom => self.to_keeper.put_completion(KeeperJob::GiveRoom),
-            Output::LookForRoom => {
-                self.to_keeper.put_completion(KeeperJob::LookForRoom);
-                self.to_archive.put_completion(ArchiveJob::LookForRoom);
-            }
+            Output::LookForRoom => self.to_archive.put_completion(ArchiveJob::LookForRoom),
+            Output::ReadyLog => self.to_keeper.put_completion(KeeperJob::LookForRoom),
             Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),
             Output::LetGo(it) => self.to_archive.put_completion(ArchiveJob::LetGo(it)),
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),

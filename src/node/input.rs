@@ -393,6 +393,8 @@ pub enum Input<D: Disk> {
         /// When that began to be tried: there may have been made room since.
         tried: Instant,
     },
+    /// What the log did not use has gone.
+    RoomGiven,
     /// There was no room for the checkpoint under way.
     CheckpointPutOff {
         /// When it was begun.

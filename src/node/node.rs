@@ -223,6 +223,7 @@ impl<D: Disk> Node<D> {
             Input::Checkpointed { applied } => self.checkpointed(applied, out),
             Input::Reclaimed(done) => self.reclaimed(done),
             Input::Room { part, short, tried } => self.told_room(part, short.then_some(tried), now),
+            Input::RoomGiven => self.space.log_has_given(),
             Input::CheckpointPutOff { tried } => self.checkpoint_put_off(tried, now),
             Input::ReclaimPutOff { short, tried } => self.reclaim_put_off(short, tried, now),
             Input::Outlined(done) => self.outlined(done, out),

@@ -74,10 +74,12 @@ pub enum Output<D: Disk> {
     Outline(OutlineJob<D>),
     /// To whoever reads the log of the process: the history is damaged here.
     Damaged(Corruption),
-    /// To keeper and archive: say by [`super::Input::Room`] whether what had no room has it now.
+    /// To the archive: say by [`super::Input::Room`] whether what had no room has it now.
     LookForRoom,
-    /// To the log's keeper: what it keeps for use again is to go, others need the room.
+    /// To the log's keeper: what it does not use is to go, others need the room; say [`super::Input::RoomGiven`] then.
     GiveRoom,
+    /// To the log's keeper: it may take room for its next segment again; say by [`super::Input::Room`] whether there is some.
+    ReadyLog,
     /// To the archive: make the digest of a compaction, then say [`super::Input::Digested`].
     Digest(DigestJob<D>),
     /// To the archive: to be dropped, which may take long and which nobody waits for.

@@ -1,6 +1,7 @@
 //! What is under way for the sake of space, and who waits for it.
 //!
-//! Invariant: that the disk is full is believed of nobody who began to look before the alarm was last disarmed.
+//! Invariants: that the disk is full is believed of nobody who began to look before the alarm was last disarmed, nor, since then,
+//! before the log has given what it takes ahead. The log takes nothing ahead while history may need the room.
 
 use super::input::{DiskPart, Reply};
 use crate::env::Instant;
@@ -23,6 +24,12 @@ pub(super) struct Space {
     pub(super) looks: bool,
     /// The log is to give room now.
     pub(super) log_gives: bool,
+    /// It has given what it takes ahead.
+    log_gave: bool,
+    /// It may take room ahead again, once nothing else needs it.
+    log_readies: bool,
+    /// Whether there is room for history is being found out.
+    pub(super) room_asked: bool,
     /// A segment is being rewritten.
     pub(super) reclaiming: bool,
     /// A segment is being outlined.
@@ -60,7 +67,12 @@ impl Space {
     /// the alarm was disarmed says nothing: whoever disarmed it made room first. It is looked again.
     pub(super) fn found_none(&mut self, part: DiskPart, tried: Instant) -> bool {
         if self.disarmed.is_some_and(|disarmed| tried < disarmed) {
-            self.looks = true;
+            (self.looks, self.room_asked) = (true, true);
+            return false;
+        }
+        if part == DiskPart::History && self.disarmed.is_some() && !self.log_gave {
+            // Whoever disarmed it made room, and the log may have taken it ahead.
+            self.ask_log();
             return false;
         }
         let was_short = self.is_short();
@@ -71,21 +83,47 @@ impl Space {
         // What the log keeps for use again may be the room that is wanted, also where the log itself lacks some for its next
         // segment.
         self.log_gives |= !std::mem::replace(short, true) && part == DiskPart::History;
+        self.room_asked &= part == DiskPart::Log;
         !was_short
     }
 
     pub(super) fn found_some(&mut self, part: DiskPart) {
         match part {
             DiskPart::Log => self.log_short = false,
-            DiskPart::History => (self.history_short, self.waits_for_room) = (false, false),
+            DiskPart::History => {
+                (self.history_short, self.waits_for_room, self.room_asked) = (false, false, false);
+                self.log_readies |= self.log_short || self.log_gave;
+            }
         }
+    }
+
+    /// The log gives what it has taken ahead; then it is looked whether that is enough.
+    pub(super) fn ask_log(&mut self) {
+        (self.log_gives, self.room_asked) = (true, true);
+    }
+
+    pub(super) fn log_has_given(&mut self) {
+        (self.log_gave, self.looks) = (true, true);
+    }
+
+    /// Whether the log is to take room ahead now. Where it lacks some and has given none it tries; what it gave it takes back when
+    /// the alarm is disarmed and nothing is being rewritten.
+    pub(super) fn readies_log(&mut self, alarm_stands: bool) -> bool {
+        let rests = !alarm_stands && self.giving == Giving::Nothing && !self.reclaiming && !self.waits_for_room;
+        let readies = self.log_readies && (rests || self.log_short && !self.log_gave);
+        if readies {
+            (self.log_readies, self.log_gave) = (false, false);
+        }
+        readies
     }
 
     /// The alarm was disarmed.
     pub(super) fn disarmed(&mut self, now: Instant) {
         self.alarm_proposed = false;
         self.disarmed = Some(now);
-        self.looks |= self.is_short() || self.waits_for_room;
+        let lacked = self.is_short() || self.waits_for_room;
+        self.looks |= lacked;
+        self.room_asked |= lacked;
         (self.log_short, self.history_short) = (false, false);
     }
 

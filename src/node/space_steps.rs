@@ -59,6 +59,10 @@ impl<D: Disk> Node<D> {
         if std::mem::take(&mut self.space.looks) {
             out.push(Output::LookForRoom);
         }
+        let alarm_stands = self.space_alarm_stands();
+        if self.space.readies_log(alarm_stands) {
+            out.push(Output::ReadyLog);
+        }
     }
 
     /// Hands out history to be written, where there is much of it or it is `wanted`: also while a command is carried out that makes
@@ -105,6 +109,10 @@ impl<D: Disk> Node<D> {
         }
         space.served = std::mem::take(&mut space.asked);
         space.giving = Giving::Rewriting;
+        if space.waits_for_room || space.history_short {
+            // Nothing can be rewritten without room.
+            space.ask_log();
+        }
         store.request_reclaim();
         true
     }
@@ -113,7 +121,7 @@ impl<D: Disk> Node<D> {
     fn give_on(&mut self) {
         let (space, store) = (&mut self.space, self.machine.store());
         // What there is no room for is not waited for.
-        let goes_no_further = space.waits_for_room || space.history_short;
+        let goes_no_further = !space.room_asked && (space.waits_for_room || space.history_short);
         let is_rewritten = goes_no_further || store.is_settled() && !store.has_sealed_unwritten();
         let is_rewritten = is_rewritten && !space.reclaiming;
         if space.giving == Giving::Rewriting && is_rewritten {
@@ -188,7 +196,7 @@ impl<D: Disk> Node<D> {
         }
         self.space.reclaiming = false;
         self.machine.store_mut().reclaim_put_off();
-        if self.space.giving == Giving::Rewriting {
+        if self.space.giving == Giving::Rewriting && !short {
             // Who asked has what could be given.
             self.space.giving = Giving::LettingGo { checkpoints: CHECKPOINTS_TO_LET_GO };
         }

@@ -8,7 +8,7 @@ mod unread;
 use bytes::Bytes;
 
 use super::*;
-use crate::base::{ClusterId, LogIndex, MemberId, Wrong};
+use crate::base::{ClusterId, LogIndex, MemberId, Wrong, limits};
 use crate::env::{Disk, MemoryDisk, ScramblingDisk, run_ready};
 
 const ME: WalIdentity = WalIdentity { cluster: ClusterId(0xc), member: MemberId(0xa) };
@@ -263,8 +263,52 @@ fn a_full_disk_puts_work_off_and_takes_what_is_appended() {
     journal.release(last - 1).expect("released");
     while run_ready(journal.prepare()).expect("prepared") {}
     assert!(disk.all_files().iter().any(|file| file.ends_with(".spare")));
-    journal.shed_spares().expect("removed");
+    journal.give_room().expect("removed");
     assert!(!disk.all_files().iter().any(|file| file.ends_with(".spare")));
     let last = fill(&mut journal, 3);
     assert_eq!(recover(&disk, last - 1).expect("recovered").entries.len(), 1);
+}
+
+/// Others need room: what is not in use goes, the log goes on without, and takes room ahead again when it may.
+#[test]
+fn the_log_gives_what_it_takes_ahead() {
+    const SEGMENT: u64 = 8 * 1024 * 1024;
+    let disk = MemoryDisk::new();
+    disk.create_dir("wal").expect("made");
+    let wal = UnrecoveredWal::open(disk.clone(), "wal").expect("opened").with_segment_bytes(SEGMENT);
+    let mut journal = run_ready(wal.recover(ME, 0)).expect("fresh").journal;
+    let mut next = 1;
+    let mut fill = |journal: &mut Journal<MemoryDisk>, count: u64| {
+        for _ in 0..count {
+            append_synced(journal, &batch(1, next, 1, 900_000));
+            next += 1;
+        }
+        next - 1
+    };
+    let files = || disk.list("wal").expect("listed").len();
+    let last = fill(&mut journal, 10);
+    let in_use = files();
+    run_ready(journal.prepare()).expect("begun");
+    assert!(disk.exists("wal/next.fill").expect("asked"));
+    // What a checkpoint lets go of is the next segment, and what was begun for it goes.
+    journal.release(last - 1).expect("released");
+    while run_ready(journal.prepare()).expect("prepared") {}
+    assert!(!disk.exists("wal/next.fill").expect("asked"));
+    assert_eq!((files(), journal.ready.is_some()), (in_use, true), "one went, and is the next");
+    journal.give_room().expect("given");
+    while run_ready(journal.prepare()).expect("nothing is done") {}
+    assert_eq!((files(), journal.ready.is_some()), (in_use - 1, false), "nobody said that it may take room again");
+    let last = fill(&mut journal, 12);
+    let wal = UnrecoveredWal::open(disk.copy(), "wal").expect("opened").with_segment_bytes(SEGMENT);
+    assert_eq!(run_ready(wal.recover(ME, last - 1)).expect("recovered").journal.last_index(), last);
+    journal.look_for_room();
+    while run_ready(journal.prepare()).expect("prepared") {}
+    assert!(journal.ready.is_some());
+    // Near the end of the one in use the next stays: what makes room is to be written down, too.
+    while SEGMENT - journal.active.offset >= limits::WAL_GIVES_BESIDE_BYTES {
+        fill(&mut journal, 1);
+    }
+    assert!(journal.ready.is_some(), "not begun yet");
+    journal.give_room().expect("nothing to give");
+    assert!(journal.ready.is_some());
 }

@@ -6,7 +6,7 @@
 
 use super::journal::{Failure, Filling, Journal, ReadySegment};
 use super::mark::Mark;
-use crate::base::limits::{WAL_FILL_WRITE_BYTES, WAL_MAX_SPARES, WAL_PREPARE_BYTES};
+use crate::base::limits::{WAL_FILL_WRITE_BYTES, WAL_GIVES_BESIDE_BYTES, WAL_MAX_SPARES, WAL_PREPARE_BYTES};
 use crate::base::{Fault, LogIndex, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::segment;
@@ -54,17 +54,35 @@ impl<D: Disk> Journal<D> {
         self.is_put_off = false;
     }
 
-    /// Gives the space of used files back that are kept for use again; the next segment keeps one where it has none.
-    pub fn shed_spares(&mut self) -> Result<(), Wrong> {
+    /// Others need room: gives the space back of all that is not in use, and takes none ahead until [`Self::look_for_room`]. The next
+    /// segment, or a used file for it, stays where the present one has hardly any room left: without it not even what makes
+    /// room could be written down.
+    pub fn give_room(&mut self) -> Result<(), Wrong> {
         self.check_alive()?;
-        let kept = usize::from(self.ready.is_none()).min(self.spares.len());
-        let answer = self.spares.split_off(kept).iter().try_for_each(|spare| self.disk.remove(spare));
+        let answer = self.give();
         self.watch_over(answer)
+    }
+
+    fn give(&mut self) -> Result<(), Fault> {
+        self.is_put_off = true;
+        self.drop_filling()?;
+        let is_near_end = self.segment_bytes.saturating_sub(self.active.offset) < WAL_GIVES_BESIDE_BYTES;
+        if !is_near_end && let Some(ready) = self.ready.take() {
+            self.disk.remove(&segment::path(&self.dir, ready.segment))?;
+        }
+        let kept = usize::from(is_near_end && self.ready.is_none()).min(self.spares.len());
+        self.spares.split_off(kept).iter().try_for_each(|spare| self.disk.remove(spare))
     }
 
     /// No room: what was begun goes, and makes some for others.
     fn put_off(&mut self) -> Result<(), Fault> {
-        (self.lacks_room, self.is_put_off, self.filling) = (true, true, None);
+        (self.lacks_room, self.is_put_off) = (true, true);
+        self.drop_filling()
+    }
+
+    /// What was being pre-written is not wanted, or finds no room.
+    fn drop_filling(&mut self) -> Result<(), Fault> {
+        self.filling = None;
         let fill = self.fill_path();
         if self.disk.exists(&fill)? { self.disk.remove(&fill) } else { Ok(()) }
     }
@@ -89,6 +107,8 @@ impl<D: Disk> Journal<D> {
             return Ok(false);
         }
         if let Some(name) = self.spares.pop() {
+            // It takes the place of what was begun, which nobody would end before the segment after the next.
+            self.drop_filling()?;
             let file = self.disk.open(&name, OpenMode::Write)?;
             self.make_ready(&name, file, false).await?;
             return Ok(false);

@@ -34,3 +34,7 @@ pub const WAL_MAX_PASSED_OVER: usize = 16;
 
 /// Used write-ahead segments kept for use again; more would only hold space.
 pub const WAL_MAX_SPARES: usize = 2;
+
+/// Room that the segment in use has at least where the log gives the next one to others: thousands of the commands that make room,
+/// each of a few hundred bytes.
+pub const WAL_GIVES_BESIDE_BYTES: u64 = 2 * 1024 * 1024;
