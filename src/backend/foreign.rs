@@ -51,9 +51,8 @@ impl Foreign {
         let mut each = |bucket: &[u8], take: &mut dyn FnMut(&Bytes, Bytes) -> Result<(), String>| {
             let mut walk = database.walk(bucket, seen);
             while let Some((key, value)) = walk.next_entry()? {
-                take(&key, value).map_err(|what| {
-                    Wrong::corrupt(name, 0, format!("bucket {}: {what}", String::from_utf8_lossy(bucket)))
-                })?;
+                take(&key, value)
+                    .map_err(|what| walk.damaged(format!("bucket {}: {what}", String::from_utf8_lossy(bucket))))?;
             }
             Ok::<(), Wrong>(())
         };

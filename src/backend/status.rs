@@ -44,8 +44,7 @@ pub fn status<S: Source>(database: &Database<S>, name: &str, heard: &mut dyn FnM
             if bucket[..] != *names::KEY {
                 continue;
             }
-            let record =
-                read_entry(&key, value).map_err(|what| Wrong::corrupt(name, 0, format!("bucket key: {what}")))?;
+            let record = read_entry(&key, value).map_err(|what| walk.damaged(format!("bucket key: {what}")))?;
             told.revision = record.meta.revision.main;
             keys.note(&record.key, record.meta);
         }
@@ -62,7 +61,7 @@ pub fn hash_kv<S: Source>(database: &Database<S>, name: &str, revision: i64) -> 
     let mut digest = FileDigest::new(compacted);
     let mut newest = compacted.max(1);
     let mut seen = database.unseen();
-    let mut records = Records::of(database, name, &mut seen);
+    let mut records = Records::of(database, &mut seen);
     while let Some((record, _, _)) = records.next_record()? {
         newest = newest.max(record.meta.revision.main);
         digest.note(&record.key, record.meta);
@@ -77,7 +76,7 @@ pub fn hash_kv<S: Source>(database: &Database<S>, name: &str, revision: i64) -> 
     }
     let mut digest = digest.at(at);
     let mut seen = database.unseen();
-    let mut records = Records::of(database, name, &mut seen);
+    let mut records = Records::of(database, &mut seen);
     while let Some((record, key, value)) = records.next_record()? {
         digest.add(&record.key, &record.meta, &key, &value);
     }

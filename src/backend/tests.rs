@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::*;
 use crate::auth::{AuthCommand, PasswordHash, Permission, PermissionKind};
 use crate::base::{KeyRange, MemberId, Refusal, Wrong};
-use crate::bbolt::{Database, Memory, Writer};
+use crate::bbolt::{Database, Memory, PAGE_BYTES, Writer};
 use crate::env::{MemoryDisk, run_ready};
 use crate::machine::{AlarmAction, AlarmKind, Command, Image, Machine, Member, Shown, codec};
 use crate::mvcc::{Import, ReadFailure, StoreOptions, StorePosition};
@@ -106,7 +106,7 @@ fn imported(database: &Database<Memory>) -> (Disk, StorePosition, u64) {
     let foreign = Foreign::read(database, "snapshot", &mut database.unseen()).unwrap();
     let mut import = Import::new(disk.clone(), foreign.compacted);
     let mut seen = database.unseen();
-    let mut records = Records::of(database, "snapshot", &mut seen);
+    let mut records = Records::of(database, &mut seen);
     let (position, fingerprint) = run_ready(async {
         while let Some((record, _, _)) = records.next_record().unwrap() {
             import.put(record).await.unwrap();
@@ -114,6 +114,32 @@ fn imported(database: &Database<Memory>) -> (Disk, StorePosition, u64) {
         import.finish().await.unwrap()
     });
     (disk, position, fingerprint)
+}
+
+/// An entry that says what none can is told with the page it lies in.
+#[test]
+fn a_wrong_entry_is_told_with_its_place() {
+    let file = Bench::busy().file();
+    let place = |file: &[u8], text: &[u8]| file.windows(text.len()).position(|bytes| bytes == text).unwrap();
+    let told = |file: Vec<u8>| match status(&open(file), "snapshot", &mut |_| {}).unwrap_err() {
+        Wrong::Corruption(told) => (told.offset, told.what),
+        other @ Wrong::Fault(_) => panic!("{other}"),
+    };
+    let page = |at: usize| (at / PAGE_BYTES * PAGE_BYTES) as u64;
+    // A record whose key is longer than the record.
+    let record = place(&file, b"\x0a\x07key0");
+    let mut long = file.clone();
+    long[record + 1] = 0x7f;
+    let (offset, what) = told(long);
+    assert!(offset == page(record) && what.starts_with("bucket key: "), "{offset}: {what}");
+    let version = place(&file, b"storageVersion3.7.0");
+    let mut later = file;
+    later[version + 14] = b'9';
+    let (offset, what) = told(later);
+    assert!(
+        offset == page(version) && what.starts_with("bucket meta: the database is of version 9.7.0"),
+        "{offset}: {what}"
+    );
 }
 
 #[test]

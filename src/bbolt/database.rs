@@ -55,17 +55,18 @@ impl<S: Source> Database<S> {
         let mut walk = Walk::new(&self.pages, Some(Root::Page(root)), &mut seen);
         let mut buckets = Vec::new();
         while let Some((name, what)) = walk.next_element()? {
+            let at = walk.place();
             let What::Bucket(mut head) = what else {
-                return Err(self.pages.damaged(root, format!("{name:?} is no bucket, and stands among them")));
+                return Err(self.pages.damaged(at, format!("{name:?} is no bucket, and stands among them")));
             };
             if buckets.len() == limits::MAX_BBOLT_BUCKETS {
-                return Err(self.pages.damaged(root, "it has more buckets than any database of etcd"));
+                return Err(self.pages.damaged(at, "it has more buckets than any database of etcd"));
             }
             if head.len() < BUCKET_BYTES {
-                return Err(self.pages.damaged(root, format!("the head of bucket {name:?} is cut short")));
+                return Err(self.pages.damaged(at, format!("the head of bucket {name:?} is cut short")));
             }
             let (page, _sequence) = (head.get_u64_le(), head.get_u64_le());
-            buckets.push((name, if page == 0 { Root::Inline(head) } else { Root::Page(page) }));
+            buckets.push((name, if page == 0 { Root::Inline(head, at) } else { Root::Page(page) }));
         }
         Ok(buckets)
     }

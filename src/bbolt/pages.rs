@@ -19,8 +19,8 @@ pub trait Source {
 #[derive(Clone, Debug)]
 pub(super) enum Root {
     Page(u64),
-    /// Within the bucket's head, because it is small.
-    Inline(Bytes),
+    /// Within the bucket's head, because it is small; and the page where that lies.
+    Inline(Bytes, u64),
 }
 
 /// The pages of a file that was opened.

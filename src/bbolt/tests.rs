@@ -118,6 +118,25 @@ fn a_page_in_two_places_of_the_tree_is_noticed() {
     assert!(read(circle).is_err(), "a bucket that begins where all do");
 }
 
+/// A small bucket lies in the page of its head: damage in it is told with that place.
+#[test]
+fn damage_in_a_small_bucket_is_told_with_its_place() {
+    let file = written(&some());
+    let root = file.len() - PAGE_BYTES;
+    let name = file[root..].windows(4).position(|bytes| bytes == b"meta").expect("it is there");
+    let begins = root + name + 4;
+    // Its entries, as its head says now, follow the head; nothing does.
+    let mut small = file.clone();
+    small[begins..begins + 8].fill(0);
+    match read(small).expect_err("it is cut short") {
+        Wrong::Corruption(told) => {
+            assert_eq!((told.offset, told.file.as_str()), (root as u64, "db"));
+            assert!(told.what.ends_with("a small bucket: it is cut short"), "{}", told.what);
+        }
+        other @ Wrong::Fault(_) => panic!("{other}"),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 

@@ -38,11 +38,18 @@ impl<'a, S: Source> Walk<'a, S> {
         match self.next_element()? {
             None => Ok(None),
             Some((key, What::Value(value))) => Ok(Some((key, value))),
-            Some((key, _)) => {
-                let at = self.path.last().map_or(0, |level| level.id);
-                Err(self.pages.damaged(at, format!("{key:?} is a bucket within a bucket, which etcd has none of")))
-            }
+            Some((key, _)) => Err(self.damaged(format!("{key:?} is a bucket within a bucket, which etcd has none of"))),
         }
+    }
+
+    /// What is wrong with the entry that came last, told with its place.
+    pub fn damaged(&self, what: impl Into<String>) -> Wrong {
+        self.pages.damaged(self.place(), what)
+    }
+
+    /// The page of the entry that came last.
+    pub(super) fn place(&self) -> u64 {
+        self.path.last().map_or(0, |level| level.id)
     }
 
     /// As [`Self::next_entry`], buckets too.
@@ -52,13 +59,13 @@ impl<'a, S: Source> Walk<'a, S> {
                 let page = self.pages.page(id, self.seen)?;
                 self.enter(id, page, None)?;
             }
-            Some(Root::Inline(bytes)) => {
-                let page =
-                    read_page(&bytes).map_err(|what| self.pages.damaged(0, format!("a small bucket: {what}")))?;
+            Some(Root::Inline(bytes, at)) => {
+                let page = read_page(&bytes)
+                    .map_err(|what| self.pages.damaged(at, format!("page {at}: a small bucket: {what}")))?;
                 if !page.is_leaf {
-                    return Err(self.pages.damaged(0, "a small bucket has branches"));
+                    return Err(self.pages.damaged(at, format!("page {at}: a small bucket has branches")));
                 }
-                self.enter(0, page, None)?;
+                self.enter(at, page, None)?;
             }
             None => {}
         }

@@ -16,6 +16,8 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::go::reason;
+
 /// Bytes written in one go, while the next are fetched: enough to keep a disk busy, and a wait of a millisecond or two for others.
 const PIECE_BYTES: usize = 1024 * 1024;
 
@@ -165,7 +167,9 @@ impl Draft {
         self.files.plain.sync_all().map_err(|error| format!("could not fsync snapshot: {}", reason(&error)))?;
         fs::rename(&self.path, place).map_err(|error| {
             let (from, to) = (self.path.display(), place.display());
-            format!("could not rename {from} to {to} (rename {from} {to}: {})", reason(&error))
+            // Go's library looks for a directory by itself, and says so.
+            let why = if place.is_dir() { "file exists".to_owned() } else { reason(&error) };
+            format!("could not rename {from} to {to} (rename {from} {to}: {why})")
         })?;
         let directory = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let synced = File::open(directory).and_then(|directory| directory.sync_all());
@@ -185,14 +189,6 @@ impl Drop for Draft {
 const DIRECT: i32 = OFlags::DIRECT.bits().cast_signed();
 #[cfg(not(target_os = "linux"))]
 const DIRECT: i32 = OFlags::empty().bits().cast_signed();
-
-/// What the system says of an error, as Go words it.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
-}
 
 #[cfg(test)]
 mod tests {
@@ -231,6 +227,14 @@ mod tests {
         draft.write(&bytes).await.expect("written");
         draft.finish(&place).await.expect("finished");
         assert!(fs::read(&place).expect("there") == bytes);
+    }
+
+    #[tokio::test]
+    async fn a_directory_is_not_written_over() {
+        let dir = tempfile::tempdir().expect("made");
+        let draft = Draft::create(dir.path()).expect("begun");
+        let told = draft.finish(dir.path()).await.expect_err("a directory");
+        assert!(told.ends_with(": file exists)"), "{told}");
     }
 
     #[tokio::test]

@@ -23,8 +23,8 @@ pub enum Exit {
     BadArgs,
     /// Nobody reads the output any more: what a shell shows for a death by SIGPIPE, which is how etcdctl ends.
     BrokenPipe,
-    /// The user stopped it by a signal: what a shell shows for a death by SIGINT, which is how etcdctl ends.
-    Stopped,
+    /// The user stopped it by a signal: what a shell shows for a death by that signal, which is how etcdctl ends.
+    Stopped(u8),
     /// As a command that was run ended.
     Of(u8),
 }
@@ -40,9 +40,8 @@ impl Exit {
             Exit::Interrupted => 5,
             Exit::Io => 6,
             Exit::BadArgs => 128,
-            Exit::Stopped => 130,
+            Exit::Stopped(code) | Exit::Of(code) => code,
             Exit::BrokenPipe => 141,
-            Exit::Of(code) => code,
         }
     }
 }

@@ -48,6 +48,14 @@ pub fn explain(error: &clap::Error, flags: &clap::Command, words: &[OsString]) -
     let name = invalid.split([' ', '=', '[']).next().unwrap_or_default();
     let value = context(ContextKind::InvalidValue);
     match error.kind() {
+        ErrorKind::UnknownArgument if name == "--" || name.starts_with("---") => {
+            let is_it = |word: &&OsString| {
+                ["--=", "---"].iter().any(|begin| word.as_encoded_bytes().starts_with(begin.as_bytes()))
+            };
+            let word =
+                words.iter().find(is_it).map_or_else(|| invalid.clone(), |word| word.to_string_lossy().into_owned());
+            format!("bad flag syntax: {word}")
+        }
         ErrorKind::UnknownArgument if name.starts_with("--") => {
             let there_are = flags.get_arguments().filter_map(Arg::get_long);
             let meant = nearest(name.trim_start_matches('-'), there_are);
@@ -83,13 +91,14 @@ fn char_quote(letter: char) -> String {
     format!("'{letter}'")
 }
 
-/// The word that holds the unknown letter.
+/// What is left, from the unknown letter on, of the word that holds it.
 fn cluster_with(letter: char, words: &[OsString]) -> String {
     let holds = |word: &&OsString| {
         let word = word.to_string_lossy();
         word.starts_with('-') && !word.starts_with("--") && word.contains(letter)
     };
-    words.iter().find(holds).map_or_else(|| format!("-{letter}"), |word| word.to_string_lossy().into_owned())
+    let word = words.iter().find(holds).map(|word| word.to_string_lossy().into_owned()).unwrap_or_default();
+    format!("-{}", word.find(letter).map_or_else(|| letter.to_string(), |at| word[at..].to_owned()))
 }
 
 /// A flag with its short form, as texts name it.

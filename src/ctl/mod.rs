@@ -9,6 +9,7 @@ mod command;
 mod commands;
 mod discovery;
 mod draft;
+mod execute;
 mod failure;
 mod flags;
 mod global;

@@ -14,6 +14,9 @@ use super::unseen::Unseen;
 /// Finds the help on some words, or tells that there is none.
 pub type HelpOn = fn(&[OsString]) -> Result<String, String>;
 
+/// The exit code of who gave up at a question, as if a key had ended the process by SIGINT.
+const INTERRUPTED: u8 = 130;
+
 /// One call of the tool.
 pub struct Session {
     /// The options every command takes.
@@ -126,7 +129,7 @@ impl Session {
         }
         let password = match self.global.user_without_password() {
             true => Some(self.ask("Password: ").map_err(|failure| match failure.exit {
-                Exit::Stopped => failure,
+                Exit::Stopped(_) => failure,
                 _ => Failure::new(Exit::Error, failure.text),
             })?),
             false => None,
@@ -155,7 +158,7 @@ impl Session {
         drop(unseen);
         writeln!(self.out)?;
         self.out.flush()?;
-        let answer = answer.map_err(failed)?.ok_or_else(|| Failure::silent(Exit::Stopped))?;
+        let answer = answer.map_err(failed)?.ok_or_else(|| Failure::silent(Exit::Stopped(INTERRUPTED)))?;
         Ok(answer.trim().to_owned())
     }
 
@@ -232,6 +235,18 @@ pub async fn connect(endpoints: &[String], options: Options) -> Result<Client, F
     Client::connect(endpoints, options).await.map_err(|error| match error {
         client::Error::BadEndpoint(_) | client::Error::BadCertificate(_) => Failure::bad_args(error.to_string()),
         error => Failure::new(Exit::BadConnection, error.to_string()),
+    })
+}
+
+/// A word that must be text, such as a name; what is none is refused in the words of etcdctl's library.
+///
+/// # Errors
+/// It is none.
+pub fn text(word: &OsStr) -> Result<String, Failure> {
+    word.to_str().map(str::to_owned).ok_or_else(|| {
+        let text =
+            "rpc error: code = Internal desc = grpc: error while marshaling: string field contains invalid UTF-8";
+        Failure::new(Exit::Error, text)
     })
 }
 

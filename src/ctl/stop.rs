@@ -1,13 +1,22 @@
-//! Being stopped by the user: SIGINT and SIGTERM end what goes on in an orderly way.
+//! Being stopped by the user: signals that would end the process end what goes on in an orderly way.
+//!
+//! Invariants: a signal that was passed over when the process began (`nohup`) is passed over still; where no [`Stop`] was made a signal
+//! ends the process, as it does where nobody listens.
 
 use std::future::Future;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, select, select_all};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// SIGXFSZ, on every system this runs on.
-const FILE_TOO_LARGE: i32 = 25;
+use crate::base::{FILE_TOO_LARGE, STOPPING, code_of_signal, is_passed_over};
+
+/// Whether there is, or was, a [`Stop`]: who made it says what a signal ends.
+static IS_HEARD: AtomicBool = AtomicBool::new(false);
 
 /// From now on a file that outgrows its limit is an error of whoever writes to it, and does not end the process. Must be called
 /// inside the runtime.
@@ -21,8 +30,9 @@ pub fn outlive_size_limit() -> io::Result<()> {
 /// The signals that stop, from when this was made on.
 #[derive(Debug)]
 pub struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
+    signals: Signals,
+    /// The signal that came last.
+    came: i32,
 }
 
 impl Stop {
@@ -31,22 +41,86 @@ impl Stop {
     /// # Errors
     /// The system offers no signals.
     pub fn new() -> io::Result<Stop> {
-        Ok(Stop { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        let signals = Signals::of(STOPPING)?;
+        IS_HEARD.store(true, Ordering::Release);
+        Ok(Stop { signals, came: 2 })
     }
 
     /// By other signals, so that nobody else is stopped.
     #[cfg(test)]
-    pub fn by([one, other]: [SignalKind; 2]) -> io::Result<Stop> {
-        Ok(Stop { interrupt: signal(one)?, terminate: signal(other)? })
+    pub fn by(numbers: [i32; 3]) -> io::Result<Stop> {
+        Ok(Stop { signals: Signals::of(numbers)?, came: 2 })
     }
 
     /// Waits for some work, or to be stopped first: `None` then, and the work was dropped.
     pub async fn or<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
-        let interrupt = std::pin::pin!(self.interrupt.recv());
-        let terminate = std::pin::pin!(self.terminate.recv());
-        match select(select(interrupt, terminate), std::pin::pin!(work)).await {
-            Either::Left(_) => None,
-            Either::Right((done, _)) => Some(done),
-        }
+        let came = std::pin::pin!(self.signals.next());
+        let came = match select(came, std::pin::pin!(work)).await {
+            Either::Left((came, _)) => came,
+            Either::Right((done, _)) => return Some(done),
+        };
+        self.came = came;
+        None
     }
+
+    /// The exit code of a process that was stopped: what a shell shows of one that the same signal ended.
+    pub fn code(&self) -> u8 {
+        code_of_signal(self.came)
+    }
+}
+
+/// Signals with their numbers.
+#[derive(Debug)]
+struct Signals(Vec<(i32, Signal)>);
+
+impl Signals {
+    /// Those that are not passed over, or all where nobody can say.
+    fn of(numbers: impl IntoIterator<Item = i32>) -> io::Result<Signals> {
+        let standing = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let wanted = numbers.into_iter().filter(|number| !is_passed_over(&standing, *number));
+        wanted.map(|number| Ok((number, signal(SignalKind::from_raw(number))?))).collect::<io::Result<_>>().map(Signals)
+    }
+
+    /// The next that comes, by its number; never where none is listened for.
+    async fn next(&mut self) -> i32 {
+        if self.0.is_empty() {
+            return std::future::pending().await;
+        }
+        let each = self.0.iter_mut().map(|(number, signal)| {
+            Box::pin(async move {
+                signal.recv().await;
+                *number
+            })
+        });
+        select_all(each).await.0
+    }
+}
+
+/// From now on a signal ends the process behind `last`; where there is a [`Stop`] by then, `last` alone is done. By a thread of its
+/// own: the process may be waiting for standard input.
+///
+/// # Errors
+/// The system offers no signals.
+pub fn before_end(last: fn()) -> io::Result<()> {
+    let (begun, is_begun) = mpsc::channel();
+    thread::Builder::new().spawn(move || {
+        let runtime = Builder::new_current_thread().enable_io().build();
+        let listening = runtime.and_then(|runtime| {
+            let _inside = runtime.enter();
+            // SIGQUIT too: it would end the process.
+            let signals = Signals::of(STOPPING.into_iter().chain([3]))?;
+            Ok((runtime, signals))
+        });
+        let (runtime, mut signals) = match listening {
+            Ok(listening) => listening,
+            Err(error) => return drop(begun.send(Err(error))),
+        };
+        let _ = begun.send(Ok(()));
+        let came = runtime.block_on(signals.next());
+        last();
+        if !IS_HEARD.load(Ordering::Acquire) {
+            std::process::exit(code_of_signal(came).into());
+        }
+    })?;
+    is_begun.recv().map_err(io::Error::other)?
 }

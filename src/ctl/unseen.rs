@@ -1,15 +1,20 @@
 //! A line typed on a terminal that is not shown.
 //!
 //! Invariants: the terminal is as it was when this ends, also where the user gives up: the keys that would end the process end the line
-//! here, and who asked ends the process. The line is edited as any other. A signal from elsewhere is not waited for.
+//! here, and who asked ends the process; a signal from elsewhere ends it behind that. The line is edited as any other.
 
-use std::io::{self, BufRead, Stdin};
+use std::io::{self, BufRead};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use rustix::termios::{LocalModes, OptionalActions, SpecialCodeIndex, Termios, tcgetattr, tcsetattr};
 
+use super::stop::before_end;
+
+/// How the terminal is to be left, while it is otherwise.
+static BEFORE: Mutex<Option<Termios>> = Mutex::new(None);
+
 /// A terminal that shows nothing of what is typed, until this goes.
 pub struct Unseen {
-    terminal: Stdin,
     before: Termios,
 }
 
@@ -19,15 +24,21 @@ impl Unseen {
     /// # Errors
     /// Standard input is no terminal, or one that does not obey.
     pub fn begin() -> io::Result<Self> {
+        static LISTENS: OnceLock<()> = OnceLock::new();
         let terminal = io::stdin();
         let before = tcgetattr(&terminal)?;
+        if LISTENS.set(()).is_ok() {
+            before_end(restore)?;
+        }
         let mut unseen = before.clone();
         unseen.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
         let codes = &mut unseen.special_codes;
         codes[SpecialCodeIndex::VEOL] = codes[SpecialCodeIndex::VINTR];
         codes[SpecialCodeIndex::VEOL2] = codes[SpecialCodeIndex::VQUIT];
+        // Noted first: from the next moment on it may be needed.
+        *held() = Some(before.clone());
         tcsetattr(&terminal, OptionalActions::Now, &unseen)?;
-        Ok(Self { terminal, before })
+        Ok(Self { before })
     }
 
     /// The next line of `input`, which reads the terminal, without its end; nothing where the user gave up.
@@ -58,7 +69,18 @@ impl Unseen {
 
 impl Drop for Unseen {
     fn drop(&mut self) {
+        restore();
+    }
+}
+
+fn held() -> MutexGuard<'static, Option<Termios>> {
+    BEFORE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Leaves the terminal as it was, if it is otherwise.
+fn restore() {
+    if let Some(before) = held().take() {
         // A terminal that has gone needs nothing.
-        let _ = tcsetattr(&self.terminal, OptionalActions::Now, &self.before);
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &before);
     }
 }

@@ -23,10 +23,10 @@ impl<F: Fn(MemberId) -> Option<Duration>> Outlook<'_, F> {
         match change {
             MemberChange::Add(member) if member.is_learner => self.majority_with_one_more(),
             MemberChange::Add(_) => {
-                self.enough_started(None, true)?;
+                self.enough_started_for_one_more()?;
                 self.majority_with_one_more()
             }
-            MemberChange::Promote(member) => self.enough_started(Some(*member), true),
+            MemberChange::Promote(_) => self.enough_started_with_one_more(),
             MemberChange::Remove(member) => self.check_removal(*member),
             MemberChange::Update { .. } => Ok(()),
         }
@@ -36,19 +36,28 @@ impl<F: Fn(MemberId) -> Option<Duration>> Outlook<'_, F> {
         self.members.iter().filter(|member| !member.is_learner)
     }
 
-    /// Whether those who have started would be a majority of the voters with one more.
-    fn enough_started(&self, promoted: Option<MemberId>, one_more: bool) -> Result<(), Refusal> {
-        let is_started = |member: &&Member| !member.name.is_empty();
-        let joins = self.members.iter().filter(|member| Some(member.id) == promoted).filter(is_started).count();
-        let started = self.voters().filter(is_started).count() + joins;
-        let all = self.voters().count() + usize::from(one_more);
+    fn started(&self) -> usize {
+        self.voters().filter(|member| !member.name.is_empty()).count()
+    }
+
+    /// Whether those who have started would be a majority with one more, who has not.
+    fn enough_started_for_one_more(&self) -> Result<(), Refusal> {
+        let (started, all) = (self.started(), self.voters().count() + 1);
         // One member alone may always be joined: the new one has to start before anything is agreed on.
         let from_one = started == 1 && all == 2;
         if from_one || started > all / 2 { Ok(()) } else { Err(Refusal::NotEnoughStarted) }
     }
 
+    /// Whether those who have started would be a majority with one more, who has. As in etcd, whoever is to be promoted counts as
+    /// started, also where it is nobody: what it is, and how far it has come, is told by those who decide that.
+    fn enough_started_with_one_more(&self) -> Result<(), Refusal> {
+        let (started, all) = (self.started() + 1, self.voters().count() + 1);
+        if started > all / 2 { Ok(()) } else { Err(Refusal::NotEnoughStarted) }
+    }
+
+    /// As in etcd, who is no member counts as one who votes: that there is none is told once the rest would do without.
     fn check_removal(&self, gone: MemberId) -> Result<(), Refusal> {
-        if !self.voters().any(|member| member.id == gone) {
+        if self.members.iter().any(|member| member.id == gone && member.is_learner) {
             return Ok(());
         }
         let left: Vec<&Member> = self.voters().filter(|member| member.id != gone).collect();
@@ -119,5 +128,18 @@ mod tests {
         assert_eq!(check(&unstarted, &[2], &remove(3)), None, "one that never started");
         let learner = [member(1, "a", false), member(2, "", true)];
         assert_eq!(check(&learner, &[], &remove(2)), None);
+    }
+
+    #[test]
+    fn who_is_nobody_is_told_so_where_enough_have_started() {
+        let (remove, promote) = (MemberChange::Remove(MemberId(9)), MemberChange::Promote(MemberId(9)));
+        let two = [member(1, "a", false), member(2, "", false)];
+        assert_eq!(check(&two, &[], &remove), Some(Refusal::NotEnoughStarted));
+        assert_eq!(check(&two[..1], &[], &remove), None, "it goes on to who knows that it is nobody");
+        assert_eq!(check(&two, &[], &promote), None, "it counts as started");
+        let four = [member(1, "a", false), member(2, "", false), member(3, "", false), member(4, "", false)];
+        assert_eq!(check(&four, &[], &promote), Some(Refusal::NotEnoughStarted));
+        let learner = [member(1, "a", false), member(2, "b", false), member(3, "", false), member(4, "", true)];
+        assert_eq!(check(&learner, &[2], &MemberChange::Promote(MemberId(4))), None, "one whose name is not known yet");
     }
 }

@@ -56,6 +56,8 @@ pub fn read_flags(
     while let Some(word) = words.next() {
         if word == "--" {
             given.arguments.extend(words.by_ref().cloned());
+        } else if word.starts_with("---") || word.starts_with("--=") {
+            return Err(failed(format!("bad flag syntax: {word}")));
         } else if let Some(long) = word.strip_prefix("--") {
             let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
             let flag = all().find(|flag| flag.name == name);
@@ -66,20 +68,24 @@ pub fn read_flags(
                 None => words.next().cloned().ok_or_else(|| failed(format!("flag needs an argument: --{name}")))?,
             };
             given.flags.insert(flag.name, understood(flag, value).map_err(failed)?);
-        } else if let Some(short) = word.strip_prefix('-').filter(|short| !short.is_empty()) {
-            let letter = short.chars().next().unwrap_or_default();
-            let flag = all().find(|flag| flag.short == Some(letter));
-            let flag = flag.ok_or_else(|| failed(format!("unknown shorthand flag: {letter:?} in -{short}")))?;
-            let rest = short[letter.len_utf8()..].trim_start_matches('=');
-            let value = match rest {
-                "" if flag.kind == Kind::Switch => "true".to_string(),
-                "" => {
-                    let next = words.next().cloned();
-                    next.ok_or_else(|| failed(format!("flag needs an argument: {letter:?} in -{short}")))?
-                }
-                rest => rest.to_string(),
-            };
-            given.flags.insert(flag.name, understood(flag, value).map_err(failed)?);
+        } else if let Some(mut short) = word.strip_prefix('-').filter(|short| !short.is_empty()) {
+            // Switches may be followed by others; a flag with a value takes all that is left.
+            while let Some(letter) = short.chars().next() {
+                let flag = all().find(|flag| flag.short == Some(letter));
+                let flag = flag.ok_or_else(|| failed(format!("unknown shorthand flag: {letter:?} in -{short}")))?;
+                let rest = &short[letter.len_utf8()..];
+                let (value, left) = match rest.strip_prefix('=').filter(|value| !value.is_empty()) {
+                    Some(value) => (value.to_string(), ""),
+                    None if flag.kind == Kind::Switch => ("true".to_string(), rest),
+                    None if rest.is_empty() => {
+                        let next = words.next().cloned();
+                        (next.ok_or_else(|| failed(format!("flag needs an argument: {letter:?} in -{short}")))?, "")
+                    }
+                    None => (rest.to_string(), ""),
+                };
+                given.flags.insert(flag.name, understood(flag, value).map_err(failed)?);
+                short = left;
+            }
         } else {
             given.arguments.push(word.clone());
         }

@@ -8,13 +8,13 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::{Exit, Failure};
 use super::telling::tell;
-use crate::base::Fault;
+use crate::base::{FILE_TOO_LARGE, Fault, STOPPING, code_of_signal, is_passed_over};
 use crate::env::{DirLock, LOCK_FILE, TokioDisk};
 use crate::server::{LOG, UNFINISHED, marry};
 
@@ -29,22 +29,26 @@ pub struct Beside {
     kept: bool,
 }
 
-/// Whether the user asked to stop.
+/// Whether the user asked to stop: the signal, or 0.
 #[derive(Clone, Default)]
-pub struct Stop(Arc<AtomicBool>);
+pub struct Stop(Arc<AtomicI32>);
 
 impl Stop {
     /// Ends the work as if the user had asked: it has come to nothing elsewhere.
     pub fn give_up(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.asked_by(INTERRUPT);
+    }
+
+    fn asked_by(&self, signal: i32) {
+        self.0.store(signal, Ordering::Relaxed);
     }
 
     /// Says so once the user did.
     pub fn check(&self) -> Result<(), Failure> {
-        if self.0.load(Ordering::Relaxed) {
-            return Err(Failure::new(Exit::Interrupted, "interrupted: nothing was made"));
+        match self.0.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            signal => Err(Failure::new(Exit::Interrupted(code_of_signal(signal)), "interrupted: nothing was made")),
         }
-        Ok(())
     }
 }
 
@@ -59,26 +63,23 @@ pub fn run<T: Send + 'static>(work: impl FnOnce(Stop) -> Result<T, Failure> + Se
     done.map_err(|error| Failure::new(Exit::Error, format!("it was given up: {error}")))?
 }
 
-/// SIGXFSZ, on every system this runs on.
-const FILE_TOO_LARGE: i32 = 25;
+/// SIGINT, on every system this runs on.
+const INTERRUPT: i32 = 2;
 
 /// From here on the user is heard, and a file that outgrows its limit is an error of whoever writes to it.
 fn listen(runtime: &tokio::runtime::Runtime, stop: Stop) -> io::Result<()> {
     let _inside = runtime.enter();
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut too_large = signal(SignalKind::from_raw(FILE_TOO_LARGE))?;
-    runtime.spawn(async move {
-        loop {
-            tokio::select! {
-                biased;
-                Some(()) = interrupt.recv() => stop.give_up(),
-                Some(()) = terminate.recv() => stop.give_up(),
-                Some(()) = too_large.recv() => {}
-                else => return,
+    let standing = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    for number in STOPPING.into_iter().filter(|number| !is_passed_over(&standing, *number)) {
+        let (mut came, stop) = (signal(SignalKind::from_raw(number))?, stop.clone());
+        runtime.spawn(async move {
+            while came.recv().await.is_some() {
+                stop.asked_by(number);
             }
-        }
-    });
-    Ok(())
+        });
+    }
+    // Once it is listened for it ends nothing, whoever hears it.
+    signal(SignalKind::from_raw(FILE_TOO_LARGE)).map(drop)
 }
 
 /// Waits for what waits for nothing but this process's own disk.

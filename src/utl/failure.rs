@@ -15,8 +15,8 @@ pub enum Exit {
     BadFeature,
     /// The arguments contradict each other.
     BadArguments,
-    /// The user asked to stop.
-    Interrupted,
+    /// The user asked to stop, by a signal: the code is what a shell shows of a process that it ended.
+    Interrupted(u8),
 }
 
 impl Exit {
@@ -26,7 +26,7 @@ impl Exit {
             Self::Error => 1,
             Self::BadFeature => 4,
             Self::BadArguments => 128,
-            Self::Interrupted => 130,
+            Self::Interrupted(code) => code,
         }
     }
 }

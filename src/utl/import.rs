@@ -51,7 +51,7 @@ fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
     }
     let beside = Beside::begin(to, None)?;
     now(prepare(beside.disk()))?;
-    let (position, _, records) = import_records(beside.disk(), &database, &name, foreign.compacted, None, stop)?;
+    let (position, _, records) = import_records(beside.disk(), &database, foreign.compacted, None, stop)?;
     let revision = position.revision();
     let mut state = State {
         applied,

@@ -16,7 +16,7 @@ use super::progress::Progress;
 use super::source::FileSource;
 use super::telling::tell;
 use crate::backend::{Foreign, Records};
-use crate::base::{MemberId, Revision, Wrong, derive_cluster_id, derive_member_id};
+use crate::base::{MemberId, Revision, derive_cluster_id, derive_member_id};
 use crate::bbolt::{Database, Source};
 use crate::driver::{Seedling, plant, prepare};
 use crate::env::TokioDisk;
@@ -120,9 +120,9 @@ fn build(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
     let beside = Beside::begin(&plan.place, plan.log.as_deref())?;
     now(prepare(beside.disk()))?;
-    let marked = if plan.bump == 0 { None } else { Some(bumped(&database, &name, &foreign, plan.bump)?) };
+    let marked = if plan.bump == 0 { None } else { Some(bumped(&database, &foreign, plan.bump)?) };
     let compacted = marked.unwrap_or(foreign.compacted);
-    let (position, digest, records) = import(beside.disk(), &database, &name, compacted, marked, stop)?;
+    let (position, digest, records) = import(beside.disk(), &database, compacted, marked, stop)?;
     let (members, identity) = cluster(plan);
     let applied = (members.len() as u64, 1);
     let revision = position.revision();
@@ -209,9 +209,9 @@ fn check_digest(source: &FileSource, end: u64, stop: &Stop) -> Result<(), Failur
 }
 
 /// The revision that is `bump` behind the newest in the file.
-fn bumped<S: Source>(database: &Database<S>, name: &str, foreign: &Foreign, bump: i64) -> Result<i64, Failure> {
+fn bumped<S: Source>(database: &Database<S>, foreign: &Foreign, bump: i64) -> Result<i64, Failure> {
     let mut seen = database.unseen();
-    let mut records = Records::of(database, name, &mut seen);
+    let mut records = Records::of(database, &mut seen);
     let mut newest = 0;
     while let Some((record, _, _)) = records.next_record()? {
         newest = record.meta.revision.main;
@@ -228,20 +228,15 @@ fn bumped<S: Source>(database: &Database<S>, name: &str, foreign: &Foreign, bump
 pub(super) fn import<S: Source>(
     disk: &TokioDisk,
     database: &Database<S>,
-    name: &str,
     compacted: i64,
     marked: Option<i64>,
     stop: &Stop,
 ) -> Result<(StorePosition, u64, u64), Failure> {
     let mut seen = database.unseen();
-    let mut records = Records::of(database, name, &mut seen);
+    let mut records = Records::of(database, &mut seen);
     let mut import = Import::new(disk.clone(), compacted);
     let mut progress = Progress::new("restore", database.bytes());
     let mut count = 0_u64;
-    let damaged = |failure| match failure {
-        BuildFailure::Refused(what) => Failure::from(Wrong::corrupt(name, 0, what)),
-        BuildFailure::Wrong(wrong) => Failure::from(wrong),
-    };
     let (position, fingerprint) = now(async {
         while let Some((record, key, value)) = records.next_record()? {
             if count.is_multiple_of(1024) {
@@ -249,14 +244,22 @@ pub(super) fn import<S: Source>(
             }
             progress.add((key.len() + value.len()) as u64);
             count += 1;
-            import.put(record).await.map_err(damaged)?;
+            import.put(record).await.map_err(|failure| damaged(&records, failure))?;
         }
         if let Some(main) = marked {
             let meta = KeyMeta { create_revision: main, revision: Revision::new(main, 0), version: 1, lease: 0 };
             let mark = Record { meta, last: true, key: Default::default(), value: Default::default() };
-            import.put(mark).await.map_err(damaged)?;
+            import.put(mark).await.map_err(|failure| damaged(&records, failure))?;
         }
-        import.finish().await.map_err(damaged)
+        import.finish().await.map_err(|failure| damaged(&records, failure))
     })?;
     Ok((position, fingerprint, count))
+}
+
+/// What is wrong with the history that was built as far as the record that came last.
+fn damaged<S: Source>(records: &Records<'_, S>, failure: BuildFailure) -> Failure {
+    match failure {
+        BuildFailure::Refused(what) => records.damaged(what).into(),
+        BuildFailure::Wrong(wrong) => wrong.into(),
+    }
 }

@@ -139,10 +139,10 @@ async fn what_the_user_ends_leaves_nothing_and_the_next_try_goes_through() {
     // A snapshot that is there stays as it is.
     let saved = work.join("saved.db");
     let draft = work.join("saved.db.part");
-    for signal in ["INT", "TERM"] {
+    for (signal, by) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let (code, text) = ended_in_the_middle(|| save(home.client_port, &saved), &draft, &saved, signal);
         // Before that it may say that the server has not answered yet.
-        assert!(code == Some(130) && text.ends_with("Error: stopped: nothing was saved\n"), "{code:?} {text}");
+        assert!(code == Some(by) && text.ends_with("Error: stopped: nothing was saved\n"), "{code:?} {text}");
         assert_eq!(names(&work), Vec::<String>::new());
     }
     // Nothing can be done about this one: it leaves its draft, which is in nobody's way.
@@ -162,9 +162,9 @@ async fn what_the_user_ends_leaves_nothing_and_the_next_try_goes_through() {
         command.arg("--name=m1").args(urls.split(' '));
         command
     };
-    for signal in ["INT", "TERM"] {
+    for (signal, by) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let (code, text) = ended_in_the_middle(restore, &draft, &place, signal);
-        assert_eq!((code, &text[..]), (Some(130), "Error: interrupted: nothing was made\n"));
+        assert_eq!((code, &text[..]), (Some(by), "Error: interrupted: nothing was made\n"));
         assert_eq!(names(&work), Vec::<String>::new());
     }
     let (code, _) = ended_in_the_middle(restore, &draft, &place, "KILL");
@@ -208,9 +208,9 @@ async fn a_takeover_that_is_ended_leaves_nothing_and_the_next_goes_through() {
     let work = home.path().join("work");
     fs::create_dir(&work).unwrap();
     let (place, draft) = (work.join("data"), work.join("data.part/history"));
-    for signal in ["INT", "TERM"] {
+    for (signal, by) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let (code, text) = ended_in_the_middle(|| migrate(&from, &place), &draft, &place, signal);
-        assert_eq!((code, &text[..]), (Some(130), "Error: interrupted: nothing was made\n"));
+        assert_eq!((code, &text[..]), (Some(by), "Error: interrupted: nothing was made\n"));
         assert_eq!(names(&work), Vec::<String>::new());
     }
     let (code, _) = ended_in_the_middle(|| migrate(&from, &place), &draft, &place, "KILL");

@@ -126,6 +126,22 @@ fn an_empty_password_is_none_and_who_gives_up_leaves_the_terminal_as_it_was() {
     }
 }
 
+/// Signals from elsewhere: at the question, and when it was answered and standard input is read for something else.
+#[test]
+fn a_signal_from_elsewhere_ends_it_and_leaves_the_terminal_as_it_was() {
+    let home = Home::new();
+    for (signal, code) in [("INT", 130), ("TERM", 143), ("HUP", 129), ("QUIT", 131)] {
+        let add = Typing::begin(ctl(&home, &["user", "add", "ann"]));
+        add.until(FIRST);
+        add.process.signal(signal);
+        assert_eq!(add.end().0, Some(code), "{signal}");
+        let txn = Typing::begin(ctl(&home, &["txn", "-i", "--user=root"])).answer("Password: ", "secret\n");
+        txn.until("Password: \r\n");
+        txn.process.signal(signal);
+        assert_eq!(txn.end().0, Some(code), "{signal}");
+    }
+}
+
 #[test]
 fn where_nobody_is_to_be_asked_the_first_word_of_the_input_is_the_password() {
     let home = Home::new();

@@ -11,7 +11,7 @@ use crate::wire::etcdserverpb::downgrade_request::DowngradeAction;
 use crate::ctl::command::{Command, Deed, Section, no_shared_flags, words};
 use crate::ctl::failure::Failure;
 use crate::ctl::output::{Look, Object, Reply, Streams, Tree, header};
-use crate::ctl::session::Session;
+use crate::ctl::session::{Session, text};
 
 /// `downgrade`
 pub const COMMAND: Command = Command {
@@ -60,7 +60,7 @@ fn target(matches: &ArgMatches) -> Result<String, Failure> {
     match &words(matches)[..] {
         [] => Err(Failure::bad_args("TARGET_VERSION not provided")),
         [version] if version.is_empty() => Err(Failure::bad_args("target version not provided")),
-        [version] => Ok(version.to_string_lossy().into_owned()),
+        [version] => text(version),
         _ => Err(Failure::bad_args("too many arguments")),
     }
 }

@@ -2,8 +2,6 @@
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
@@ -11,6 +9,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 use crate::client::{self, DEFAULT_SESSION_SECONDS, Lock};
 
 use crate::ctl::command::{Command, Deed, Section};
+use crate::ctl::execute;
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::go;
 use crate::ctl::session::{Session, bytes};
@@ -62,7 +61,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         }
     }
     if let Some((program, words)) = command.split_first() {
-        let ended = execute(&lock, program.clone(), words.to_vec()).await;
+        let ended = run_holding(&lock, program.clone(), words.to_vec()).await;
         let released = lock.release().await;
         close(held).await;
         return ended.and(released.map_err(Failure::from));
@@ -86,42 +85,18 @@ pub async fn close(session: client::Session) {
 }
 
 /// Runs a command while the lock is held; its failure is the tool's.
-async fn execute(lock: &Lock, program: OsString, words: Vec<OsString>) -> Result<(), Failure> {
+async fn run_holding(lock: &Lock, program: OsString, words: Vec<OsString>) -> Result<(), Failure> {
     let mut command = std::process::Command::new(&program);
     command
         .args(words)
-        .stdin(Stdio::null())
         .env("ETCD_LOCK_KEY", OsString::from_vec(lock.key().to_vec()))
         .env("ETCD_LOCK_REV", lock.header().revision.to_string());
     // The runtime goes on renewing the session meanwhile.
-    let ended = tokio::task::spawn_blocking(move || command.status()).await;
-    let status = ended.map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
-    let status = status.map_err(|error| {
-        let program = go::quote(program.as_encoded_bytes());
-        let why = match error.kind() {
-            std::io::ErrorKind::NotFound => "executable file not found in $PATH".to_owned(),
-            _ => error.to_string(),
-        };
-        Failure::new(Exit::Error, format!("exec: {program}: {why}"))
-    })?;
-    if status.success() { Ok(()) } else { Err(as_ended(status)) }
-}
-
-fn as_ended(status: ExitStatus) -> Failure {
-    match status.code() {
-        Some(code) => Failure::new(Exit::Of(u8::try_from(code).unwrap_or(u8::MAX)), format!("exit status {code}")),
-        None => {
-            let name = match status.signal().unwrap_or_default() {
-                1 => "hangup",
-                2 => "interrupt",
-                3 => "quit",
-                6 => "aborted",
-                9 => "killed",
-                11 => "segmentation fault",
-                15 => "terminated",
-                _ => return Failure::new(Exit::Of(u8::MAX), status.to_string()),
-            };
-            Failure::new(Exit::Of(u8::MAX), format!("signal: {name}"))
-        }
-    }
+    let ended = tokio::task::spawn_blocking(move || execute::execute(&mut command)).await;
+    let ended = ended.map_err(|error| Failure::new(Exit::Error, error.to_string()))?;
+    ended.map_err(|unwell| {
+        let code = unwell.code().map_or(u8::MAX, |code| u8::try_from(code).unwrap_or(u8::MAX));
+        let exit = if unwell.was_run() { Exit::Of(code) } else { Exit::Error };
+        Failure::new(exit, unwell.to_string())
+    })
 }

@@ -16,7 +16,7 @@ use crate::ctl::command::{Command, Deed, Section, no_flags, no_shared_flags, wor
 use crate::ctl::failure::Failure;
 use crate::ctl::go;
 use crate::ctl::output::{Done, Fields, Look, Object, Reply, Streams, Tree, header};
-use crate::ctl::session::{Session, bytes};
+use crate::ctl::session::{Session, bytes, text};
 
 /// `role`
 pub const COMMAND: Command = Command {
@@ -107,7 +107,7 @@ fn unreadable(error: clap::Error) -> Failure {
 /// The role's name, where it is all a command takes.
 fn only_name(matches: &ArgMatches, command: &str) -> Result<String, Failure> {
     match &words(matches)[..] {
-        [name] => Ok(name.to_string_lossy().into_owned()),
+        [name] => text(name),
         _ => Err(Failure::bad_args(format!("role {command} command requires role name as its argument"))),
     }
 }
@@ -147,7 +147,7 @@ async fn grant(session: &mut Session, matches: &ArgMatches) -> Result<(), Failur
     };
     let kind = permission_type(&kind.to_string_lossy())?;
     let (key, range_end) = keys(key, more.first(), flags.prefix, flags.from_key)?;
-    let name = role.to_string_lossy().into_owned();
+    let name = text(role)?;
     let perm = Some(Permission { perm_type: kind as i32, key, range_end });
     let request = pb::AuthRoleGrantPermissionRequest { name: name.clone(), perm };
     let header = session.client().await?.role_grant_permission(request).await?.header;
@@ -163,7 +163,7 @@ async fn revoke(session: &mut Session, matches: &ArgMatches) -> Result<(), Failu
     };
     let shown = key.to_string_lossy().into_owned();
     let (key, range_end) = keys(key, more.first(), flags.prefix, flags.from_key)?;
-    let role = role.to_string_lossy().into_owned();
+    let role = text(role)?;
     let deed = match &range_end[..] {
         [] => format!("Permission of key {shown} is revoked from role {role}"),
         [0] => format!("Permission of range [{shown}, <open ended> is revoked from role {role}"),

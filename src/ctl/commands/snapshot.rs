@@ -86,7 +86,7 @@ async fn save(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure
         }
     };
     let version = match stop.or(fetched).await {
-        None => return Err(Failure::new(Exit::Stopped, "stopped: nothing was saved")),
+        None => return Err(Failure::new(Exit::Stopped(stop.code()), "stopped: nothing was saved")),
         Some(fetched) => fetched.map_err(|text| Failure::new(Exit::Interrupted, text))?,
     };
     session.say(format_args!("Snapshot saved at {}", path.display()))?;
@@ -96,14 +96,22 @@ async fn save(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure
     Ok(())
 }
 
+/// An answer with its code, also where it is etcd's own: etcd's client hands this stream's on as they come.
+fn told(error: &client::Error) -> String {
+    match error {
+        client::Error::Answered(code, text) => format!("rpc error: code = {code:?} desc = {text}"),
+        other => other.to_string(),
+    }
+}
+
 /// Fetches a snapshot into a file; the version of the server that made it.
 async fn fetch(client: &Client, path: &Path) -> Result<String, String> {
     let mut draft = Draft::create(path)?;
-    let mut parts = client.snapshot().await.map_err(|error| error.to_string())?;
+    let mut parts = client.snapshot().await.map_err(|error| told(&error))?;
     let mut progress = Progress::new(Unit::Bytes, 0);
     let (mut size, mut version) = (0, String::new());
     while let Some(part) = parts.next().await {
-        let part = part.map_err(|status| format!("could not write snapshot: {}", client::Error::from(status)))?;
+        let part = part.map_err(|status| format!("could not write snapshot: {}", told(&status.into())))?;
         if size == 0 {
             progress.whole(part.remaining_bytes + part.blob.len() as u64);
             version.clone_from(&part.version);

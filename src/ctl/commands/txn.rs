@@ -12,6 +12,7 @@ use crate::wire::etcdserverpb::response_op::Response;
 use super::txn_script::{self, Op, Requests};
 use crate::ctl::command::{Command, Deed, Section};
 use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
 use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header};
 use crate::ctl::session::Session;
 
@@ -82,7 +83,7 @@ fn line(input: &mut dyn BufRead) -> Result<Option<Vec<u8>>, Failure> {
     if line.last() != Some(&b'\n') {
         return Err(Failure::new(Exit::InvalidInput, "EOF"));
     }
-    let line = line.trim_ascii();
+    let line = go::trim_space(&line);
     Ok(if line.is_empty() { None } else { Some(line.to_vec()) })
 }
 
@@ -90,7 +91,13 @@ async fn requests(session: &mut Session) -> Result<Vec<pb::RequestOp>, Failure> 
     let mut script = Requests::new();
     let mut requests = Vec::new();
     while let Some(line) = line(session.input())? {
-        let request = match script.read(&line)? {
+        let read = script.read(&line).map_err(|mut failure| {
+            if let Some(usage) = failure.usage.take() {
+                session.complain(usage);
+            }
+            failure
+        });
+        let request = match read? {
             Op::Put(request) => Request::RequestPut(request),
             Op::Get(request) => Request::RequestRange(request),
             Op::Del(del) => {

@@ -16,9 +16,11 @@ use super::del::Del;
 use super::get::Get;
 use super::put::Put;
 use super::{del, get, put};
-use crate::ctl::command::Command;
+use crate::ctl::command::{Command, Commands, NAME};
 use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::flags::find::{by_beginning, first_word};
 use crate::ctl::flags::own::own_flags;
+use crate::ctl::flags::usage;
 use crate::ctl::go;
 use crate::ctl::session::bytes;
 
@@ -109,45 +111,62 @@ fn spaces(text: &[u8]) -> Option<&[u8]> {
 /// What requests may be made of. Made once: a script may have many thousand lines.
 #[derive(Debug)]
 pub struct Requests {
+    /// The flags that may stand before a request's name.
+    before: clap::Command,
     put: clap::Command,
     get: clap::Command,
     del: clap::Command,
 }
 
+/// What a request may be called; a unique beginning of it will do.
+const REQUESTS: Commands = &[&put::COMMAND, &get::COMMAND, &del::COMMAND];
+
 impl Requests {
     /// The flags of the three commands, as they are on the command line.
     pub fn new() -> Requests {
         let flags = |command: &'static Command| own_flags(&[command]);
-        Requests { put: flags(&put::COMMAND), get: flags(&get::COMMAND), del: flags(&del::COMMAND) }
+        Requests {
+            before: own_flags(&[]),
+            put: flags(&put::COMMAND),
+            get: flags(&get::COMMAND),
+            del: flags(&del::COMMAND),
+        }
     }
 
     /// Reads a request.
     ///
     /// # Errors
-    /// It is no request, or its words or flags are wrong.
+    /// It is no request, or its words or flags are wrong; of wrong flags with the usage, which is told first.
     pub fn read(&mut self, line: &[u8]) -> Result<Op, Failure> {
         let shown = || String::from_utf8_lossy(line).into_owned();
         let mut words = words(line)?;
         if words.len() < 2 {
             return Err(invalid(format!("invalid txn compare request: {}", shown())));
         }
-        let unreadable = |_| invalid(format!("invalid txn request: {}", shown()));
-        let name = words.remove(0);
-        let matches = |flags: &mut clap::Command| flags.try_get_matches_from_mut(&words).map_err(unreadable);
+        let unreadable = || invalid(format!("invalid txn request: {}", shown()));
+        let at = first_word(&self.before, &words).ok_or_else(unreadable)?;
+        let name = words.remove(at).to_string_lossy().into_owned();
+        let command = by_beginning(REQUESTS, &name).ok_or_else(unreadable)?;
+        let wrong = |_| Failure { usage: Some(usage_of(command)), ..unreadable() };
+        let matches = |flags: &mut clap::Command| flags.try_get_matches_from_mut(&words).map_err(wrong);
         let word_only = |word: Option<&OsString>| word.map(|word| bytes(word));
-        match name.to_str() {
-            Some("put") => {
-                let put = Put::from_arg_matches(&matches(&mut self.put)?).map_err(unreadable)?;
+        match command.name {
+            "put" => {
+                let put = Put::from_arg_matches(&matches(&mut self.put)?).map_err(wrong)?;
                 Ok(Op::Put(put.request(word_only)?))
             }
-            Some("get") => {
-                let get = Get::from_arg_matches(&matches(&mut self.get)?).map_err(unreadable)?;
+            "get" => {
+                let get = Get::from_arg_matches(&matches(&mut self.get)?).map_err(wrong)?;
                 Ok(Op::Get(get.request()?))
             }
-            Some("del") => Ok(Op::Del(Del::from_arg_matches(&matches(&mut self.del)?).map_err(unreadable)?)),
-            _ => Err(invalid(format!("invalid txn request: {}", shown()))),
+            _ => Ok(Op::Del(Del::from_arg_matches(&matches(&mut self.del)?).map_err(wrong)?)),
         }
     }
+}
+
+/// The usage of a request: of a command that is no tool's.
+fn usage_of(command: &'static Command) -> String {
+    usage::usage(&[], &[command]).replacen(NAME, "", 1)
 }
 
 /// Splits a line into words; quotes hold one together, double ones with Go's escapes.

@@ -12,7 +12,7 @@ use super::role::Described;
 use crate::ctl::command::{Command, Deed, Section, no_flags, no_shared_flags, words};
 use crate::ctl::failure::Failure;
 use crate::ctl::output::{Done, Look, Object, Reply, Streams, Tree, header};
-use crate::ctl::session::Session;
+use crate::ctl::session::{Session, text};
 
 /// `user`
 pub const COMMAND: Command = Command {
@@ -118,7 +118,11 @@ fn unreadable(error: clap::Error) -> Failure {
 
 /// The words of a command, as many as it needs.
 fn exactly<const N: usize>(matches: &ArgMatches, needs: &str) -> Result<[String; N], Failure> {
-    let words: Vec<String> = words(matches).iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words = words(matches);
+    if words.len() != N {
+        return Err(Failure::bad_args(needs));
+    }
+    let words = words.iter().map(|word| text(word)).collect::<Result<Vec<String>, Failure>>()?;
     words.try_into().map_err(|_| Failure::bad_args(needs))
 }
 

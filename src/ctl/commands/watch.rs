@@ -16,6 +16,7 @@ use crate::wire::mvccpb::event::EventType;
 
 use super::watch_words::{self, Environment, Line, Watch};
 use crate::ctl::command::{Command, Deed, Section};
+use crate::ctl::execute::execute;
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::go;
 use crate::ctl::output::{Fields, Look, Object, Reply, Streams, Tree, header_fields, key_value, kv_lines};
@@ -161,14 +162,7 @@ fn run_on(session: &mut Session, event: &Event, revision: i64, run: &[OsString])
         .env("ETCD_WATCH_EVENT_TYPE", go::quote(event_name(event).as_bytes()))
         .env("ETCD_WATCH_KEY", quote(&kv.key))
         .env("ETCD_WATCH_VALUE", quote(&kv.value));
-    let why = match command.status() {
-        Ok(status) if status.success() => return Ok(()),
-        Ok(status) => match status.code() {
-            Some(code) => format!("exit status {code}"),
-            None => status.to_string(),
-        },
-        Err(error) => error.to_string(),
-    };
+    let Err(why) = execute(&mut command) else { return Ok(()) };
     let words: Vec<String> = run.iter().map(|word| go::quote(word.as_encoded_bytes())).collect();
     session.complain(format_args!("command [{}] error ({why})", words.join(" ")));
     Err(Failure::silent(Exit::Error))

@@ -4,6 +4,7 @@
 
 use std::ffi::OsString;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::client::WatchRange;
@@ -88,12 +89,18 @@ impl Watch {
     /// # Errors
     /// Keys are missing, given twice, or exclude a flag.
     pub fn wanted(&self, raw: &[OsString], environment: &Environment) -> Result<Wanted, Failure> {
-        let (keys, run) = self.keys(raw, environment)?;
+        let (keys, run) = self.keys(raw, environment, false)?;
         Ok(Wanted { range: self.range(&keys)?, run })
     }
 
-    /// The keys to watch and the command to run.
-    fn keys(&self, raw: &[OsString], environment: &Environment) -> Result<(Vec<OsString>, Vec<OsString>), Failure> {
+    /// The keys to watch and the command to run. On a line of interactive mode words before a command join those of the environment,
+    /// and a line without either ends the tool, as in etcdctl.
+    fn keys(
+        &self,
+        raw: &[OsString],
+        environment: &Environment,
+        is_line: bool,
+    ) -> Result<(Vec<OsString>, Vec<OsString>), Failure> {
         let run = match raw.iter().position(|word| word == "--") {
             None => &[],
             Some(at) if at + 1 == raw.len() => {
@@ -103,14 +110,15 @@ impl Watch {
         };
         // What follows `--` is among the words too, at their end.
         let keys = &self.args[..self.args.len() - run.len()];
-        let keys = match (environment.key.is_empty(), keys) {
-            (true, keys) => keys.to_vec(),
-            (false, []) if environment.range_end.is_empty() => vec![environment.key.clone()],
-            (false, []) => vec![environment.key.clone(), environment.range_end.clone()],
-            (false, _) => {
-                return Err(Failure::bad_args("bad number of arguments (found conflicting environment key)"));
-            }
-        };
+        let joins = is_line && !run.is_empty();
+        if !environment.key.is_empty() && !keys.is_empty() && !joins {
+            return Err(Failure::bad_args("bad number of arguments (found conflicting environment key)"));
+        }
+        let given = [&environment.key, &environment.range_end].into_iter().filter(|word| !word.is_empty());
+        let keys: Vec<OsString> = given.chain(keys).cloned().collect();
+        if keys.is_empty() && is_line && run.is_empty() {
+            return Err(Failure::bad_args("bad number of arguments"));
+        }
         Ok((keys, run.to_vec()))
     }
 
@@ -162,9 +170,9 @@ pub fn line(text: &[u8], environment: &Environment) -> Result<Line, Failure> {
             let matches = flags
                 .clone()
                 .try_get_matches_from(words)
-                .map_err(|error| Failure::bad_args(explain(&error, &flags, words)))?;
+                .map_err(|error| Failure::bad_args(unreadable(&error, &flags, words)))?;
             let watch = Watch::read(&matches)?;
-            let (keys, run) = watch.keys(words, environment)?;
+            let (keys, run) = watch.keys(words, environment, true)?;
             match watch.range(&keys) {
                 Ok(range) => Ok(Line::Watch(Wanted { range, run })),
                 Err(failure) => Ok(Line::Complaint(format!("Invalid command {shown} ({})", failure.text))),
@@ -172,6 +180,14 @@ pub fn line(text: &[u8], environment: &Environment) -> Result<Line, Failure> {
         }
         Some("progress") => Ok(Line::Progress),
         Some(_) => Ok(Line::Complaint(format!("Invalid command {shown} (only support watch)"))),
+    }
+}
+
+/// Go's parser of flags knows that help is asked for, and nobody there gives any.
+fn unreadable(error: &clap::Error, flags: &clap::Command, words: &[OsString]) -> String {
+    match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if word == "--help" || word == "-h" => "pflag: help requested".to_owned(),
+        _ => explain(error, flags, words),
     }
 }
 
@@ -231,6 +247,18 @@ mod tests {
         let ends = "Invalid command watch a b --prefix (`range_end` and `--prefix` are mutually exclusive)";
         assert_eq!(complaint("watch a b --prefix"), ends);
         assert_eq!(line(b"watch a --bogus", &none).expect_err("a flag").text, "unknown flag: --bogus");
+        for help in ["watch a -h", "watch a --help"] {
+            assert_eq!(line(help.as_bytes(), &none).expect_err("help").text, "pflag: help requested");
+        }
+        assert_eq!(line(b"watch --rev 1", &none).expect_err("no key").text, "bad number of arguments");
+        let foo = Environment { key: "foo".into(), ..Environment::default() };
+        assert!(line(b"watch goo", &foo).is_err(), "twice");
+        match line(b"watch goo -- ls", &foo).expect("good") {
+            Line::Watch(wanted) => {
+                assert_eq!((&wanted.range.key[..], &wanted.range.range_end[..]), (&b"foo"[..], &b"goo"[..]))
+            }
+            other => panic!("{other:?}"),
+        }
         assert!(matches!(line(b"progress", &none), Ok(Line::Progress)));
         match line(b"watch 'a b' --rev 3 -- echo \"x y\"", &none).expect("good") {
             Line::Watch(wanted) => {

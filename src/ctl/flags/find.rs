@@ -50,7 +50,7 @@ pub fn find(commands: Commands, words: &[OsString]) -> Result<Found, Failure> {
 }
 
 /// What is called `word`, or the only thing that begins so.
-fn by_beginning(commands: &[&'static Command], word: &str) -> Option<&'static Command> {
+pub fn by_beginning(commands: &[&'static Command], word: &str) -> Option<&'static Command> {
     if let Some(command) = commands.iter().find(|command| command.name == word) {
         return Some(command);
     }
@@ -60,7 +60,7 @@ fn by_beginning(commands: &[&'static Command], word: &str) -> Option<&'static Co
 }
 
 /// Where the first word stands that is neither a flag nor a flag's value.
-fn first_word(flags: &clap::Command, words: &[OsString]) -> Option<usize> {
+pub fn first_word(flags: &clap::Command, words: &[OsString]) -> Option<usize> {
     let takes_next = |word: &str| match word.strip_prefix("--") {
         Some(name) => !name.contains('=') && !has_switch(flags, |arg| arg.get_long() == Some(name)),
         None => word.len() == 2 && !has_switch(flags, |arg| arg.get_short() == word.chars().nth(1)),

@@ -83,7 +83,7 @@ pub async fn clear(stop: &mut Stop, client: &Client, prefix: &Bytes, stopped: St
         Some(Ok(_)) => "stopped; keys that were being written may be left".to_owned(),
         Some(Err(error)) => format!("stopped; the keys written are left: {error}"),
     };
-    Failure::new(Exit::Stopped, text)
+    Failure::new(Exit::Stopped(stop.code()), text)
 }
 
 /// Does what follows a load, unless the user stops it.
@@ -91,8 +91,9 @@ pub async fn clear(stop: &mut Stop, client: &Client, prefix: &Bytes, stopped: St
 /// # Errors
 /// Those of the work, or the user stopped it.
 pub async fn unless_stopped(stop: &mut Stop, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let stopped = || Err(Failure::new(Exit::Stopped, "stopped; keys that were written may be left"));
-    stop.or(work).await.unwrap_or_else(stopped)
+    let done = stop.or(work).await;
+    let text = "stopped; keys that were written may be left";
+    done.unwrap_or_else(|| Err(Failure::new(Exit::Stopped(stop.code()), text)))
 }
 
 /// What one write took, or why it failed.
@@ -294,12 +295,11 @@ pub fn tell_failures(session: &mut Session, took: &Took) -> Result<bool, Failure
 mod tests {
     use super::*;
     use crate::ctl::progress::Unit;
-    use tokio::signal::unix::SignalKind;
 
     /// Nothing is left to ask for, and the last writes are never answered.
     #[tokio::test]
     async fn a_stop_is_heard_when_all_was_asked_for_and_a_second_waits_for_nothing() {
-        let mut stop = Stop::by([SignalKind::user_defined1(), SignalKind::user_defined2()]).expect("signals");
+        let mut stop = Stop::by([10, 12, 10]).expect("signals");
         let writing = async {
             for name in ["-USR1", "-USR2"] {
                 let own = std::process::id().to_string();

@@ -54,6 +54,11 @@ fn requests_and_their_refusals_as_recorded() {
         other => panic!("{other:?}"),
     }
     assert!(matches!(op(b"get a --prefix").expect("a get"), Op::Get(get) if &get.range_end[..] == b"b"));
+    // By its beginning, and behind its flags, as any command.
+    assert!(matches!(op(b"g a --prefix").expect("a get"), Op::Get(get) if &get.range_end[..] == b"b"));
+    assert!(matches!(op(b"--limit 3 get a").expect("a get"), Op::Get(get) if get.limit == 3));
+    let usage = op(b"get b --bogus").expect_err("a flag").usage.expect("is told");
+    assert!(usage.starts_with("Usage:\n   get [options] <key> [range_end] [flags]\n"), "{usage}");
     assert!(matches!(op(b"del a z --range").expect("a del"), Op::Del(del) if del.warning().is_none()));
     for (line, exit, text) in [
         ("put b", Exit::BadArgs, "put command needs 1 argument and input from stdin or 2 arguments"),

@@ -58,6 +58,10 @@ fn bad_flags_as_recorded() {
     for (line, text) in [
         ("put --bogus", "unknown flag: --bogus"),
         ("put --bogus=3", "unknown flag: --bogus"),
+        ("get a --=x", "bad flag syntax: --=x"),
+        ("get a ---x", "bad flag syntax: ---x"),
+        ("get a -hx", "unknown shorthand flag: 'x' in -x"),
+        ("get a -xh", "unknown shorthand flag: 'x' in -xh"),
         ("get a -p", "unknown shorthand flag: 'p' in -p"),
         ("put a -1", "unknown shorthand flag: '1' in -1"),
         ("get a --rev x", "invalid argument \"x\" for \"--rev\" flag: strconv.ParseInt: parsing \"x\": invalid syntax"),
