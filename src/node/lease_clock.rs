@@ -260,7 +260,8 @@ impl LeaseClock {
     }
 
     /// The earliest deadline of a lease that was not named as due, if the member does not stand still until then.
-    pub fn next_deadline(&self) -> Option<Instant> {
+    #[cfg(test)]
+    fn next_deadline(&self) -> Option<Instant> {
         self.living.first().map(|(deadline, _)| deadline.plus(self.stood_still))
     }
 

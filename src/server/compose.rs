@@ -519,7 +519,7 @@ const WAITING_PAUSE: Duration = Duration::from_secs(5);
 /// Time a request waits for its outcome beside two election timeouts, as in etcd.
 const REQUEST_TIME: Duration = Duration::from_secs(5);
 
-/// Time after which a read round is asked anew, as in etcd.
+/// Time after which a read round is asked anew, as in etcd; the answer to what was asked before counts all the same.
 const READ_RETRY: Duration = Duration::from_millis(500);
 
 fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig {

@@ -83,3 +83,40 @@ async fn a_full_disk_is_a_state() {
     put(&mut kv, "more".to_string(), value).await.unwrap();
     server.stop();
 }
+
+/// Compact, defragment, disarm, put, one behind the other: that is the way out, whatever the log holds ahead and wherever in it the
+/// disk ended.
+#[tokio::test]
+async fn there_is_a_way_out_of_a_full_disk_wherever_it_ends() {
+    let home = Home::new();
+    for size in [244, 252, 260, 262, 264] {
+        let Some(disk) = SmallDisk::mount(home.path().join(format!("small{size}")), &format!("{size}m")) else {
+            eprintln!("SKIPPED: no right to mount a file system");
+            return;
+        };
+        let flag = format!("--data-dir={}", disk.0.join("data").display());
+        let mut server = home.start_with(&[&flag]);
+        let (mut kv, mut maintenance) = (server.kv(), server.maintenance());
+        let value = "x".repeat(200_000);
+        // Of the same keys over and over: most of what fills the disk is dead.
+        let mut written = 0;
+        while put(&mut kv, key(written % 50), value.clone()).await.is_ok() {
+            written += 1;
+        }
+        assert!(written > 60, "{size}: {written}");
+        let revision = maintenance.status(pb::StatusRequest {}).await.unwrap().into_inner().header.unwrap().revision;
+        kv.compact(pb::CompactionRequest { revision, physical: true }).await.unwrap();
+        maintenance.defragment(pb::DefragmentRequest {}).await.unwrap();
+        for pb::AlarmMember { member_id, alarm } in
+            maintenance.alarm(pb::AlarmRequest::default()).await.unwrap().into_inner().alarms
+        {
+            let action = pb::alarm_request::AlarmAction::Deactivate.into();
+            maintenance.alarm(pb::AlarmRequest { action, member_id, alarm }).await.unwrap();
+        }
+        for number in 0..50 {
+            let outcome = put(&mut kv, key(number), value.clone()).await;
+            assert!(outcome.is_ok(), "{size}, {number}: {outcome:?}");
+        }
+        server.stop();
+    }
+}
