@@ -54,7 +54,8 @@ pub fn mask(bytes: &[u8], masks: &Masks, endpoint: &str) -> Vec<u8> {
         kept = cut(&kept, "\"TTL\" : ", |byte| byte.is_ascii_digit(), "S");
         kept = cut(&kept, "\"ttl\":", |byte| byte.is_ascii_digit(), "S");
         kept = alone(&kept, |line| line.len() == 16 && line.iter().all(u8::is_ascii_hexdigit), b"L");
-        kept = cut(&kept, "/", |byte| byte.is_ascii_hexdigit(), "L");
+        // The end of a key that is made of one; a path has shorter words.
+        kept = cut_long(&kept, ("/", 8), |byte| byte.is_ascii_hexdigit(), "L");
     }
     if masks.status {
         for before in
@@ -90,6 +91,11 @@ fn replaced(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 
 /// What follows `before` and consists of `kind` is replaced by one word; where nothing of the kind follows, nothing is.
 fn cut(text: &[u8], before: &str, kind: impl Fn(u8) -> bool, word: &str) -> Vec<u8> {
+    cut_long(text, (before, 1), kind, word)
+}
+
+/// As [`cut`], where at least so many bytes of the kind follow.
+fn cut_long(text: &[u8], (before, least): (&str, usize), kind: impl Fn(u8) -> bool, word: &str) -> Vec<u8> {
     let before = before.as_bytes();
     let mut new = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -102,9 +108,7 @@ fn cut(text: &[u8], before: &str, kind: impl Fn(u8) -> bool, word: &str) -> Vec<
         new.extend_from_slice(before);
         rest = &rest[before.len()..];
         let length = rest.iter().position(|&byte| !kind(byte)).unwrap_or(rest.len());
-        if length > 0 {
-            new.extend_from_slice(word.as_bytes());
-        }
+        new.extend_from_slice(if length < least { &rest[..length] } else { word.as_bytes() });
         rest = &rest[length..];
     }
     new
@@ -125,5 +129,6 @@ fn masks_what_they_should_and_no_more() {
     assert_eq!(of("lease 00000000000000ff revoked\n", ""), "lease 00000000000000ff revoked\n");
     assert_eq!(of("lease 00000000000000ff revoked\n", "#mask lease"), "lease L revoked\n");
     assert_eq!(of("00000000000000ff\nabc\n", "#mask lease"), "L\nabc\n");
+    assert_eq!(of("k/32695410dcc0ca06 fork/exec\n", "#mask lease"), "k/L fork/exec\n");
     assert_eq!(of("\"dbSize\":20,\"x\":1", "#mask status"), "\"dbSize\":N,\"x\":1");
 }
