@@ -46,7 +46,7 @@ impl Told {
         let leases = foreign.leases.iter().map(lease).collect();
         let mut told = Self { applied: foreign.applied.0, compacted: foreign.compacted, leases, ..Self::default() };
         let mut seen = database.unseen();
-        let mut records = Records::of(&database, NAME, &mut seen);
+        let mut records = Records::of(&database, &mut seen);
         while let Some((record, ..)) = records.next_record()? {
             told.changes.entry(record.meta.revision.main).or_default().push(of_record(&record));
         }
