@@ -372,6 +372,7 @@ async fn answer<E: Env>(
 ) -> Result<http::Response<Body>, Infallible> {
     Ok(match traffic {
         // Kept elsewhere: a call is to take no more room than it needs.
+        Traffic::Calls if request.version() != http::Version::HTTP_2 => no_calls_by_http_1(),
         Traffic::Clients if !is_grpc(&request) => Box::pin(by_http(&porch, &web, &next, request, from)).await,
         Traffic::Web => Box::pin(by_http(&porch, &web, &next, request, from)).await,
         Traffic::Clients | Traffic::Calls => {
@@ -394,6 +395,14 @@ async fn by_http<E: Env>(
     if let Some((conversation, upgrade)) = answer.extensions_mut().remove::<Conversation>().zip(upgrade) {
         next.put(upgrade, conversation);
     }
+    answer
+}
+
+/// Answered as a call it would seem done to whoever looks at the status alone: what became of a call stands elsewhere.
+fn no_calls_by_http_1() -> http::Response<Body> {
+    let text = "gRPC alone is spoken here, by HTTP/2; what is asked by HTTP/1 belongs to --listen-client-http-urls\n";
+    let mut answer = http::Response::new(Body::new(text.to_string()));
+    *answer.status_mut() = http::StatusCode::HTTP_VERSION_NOT_SUPPORTED;
     answer
 }
 

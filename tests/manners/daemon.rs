@@ -214,3 +214,33 @@ fn secrets_are_not_shown() {
     assert!(!home.log_text().contains("geheim"));
     server.stop();
 }
+
+/// Where the endpoints have a port of their own the other one speaks gRPC alone: who asks there by HTTP/1 must not take what comes back
+/// for success.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_port_of_calls_alone_answers_nobody_by_http_1() {
+    let home = Home::new();
+    let web = crate::ports::free();
+    let server = home.start_with(&[&format!("--listen-client-http-urls=http://127.0.0.1:{web}")]);
+    let body = r#"{"key":"YQ==","value":"Yg=="}"#;
+    let posted = |port: u16| {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        let length = body.len();
+        write!(
+            stream,
+            "POST /v3/kv/put HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = Vec::new();
+        // A reset is an end, too.
+        let _ = stream.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    let refused = posted(home.client_port);
+    assert!(refused.starts_with("HTTP/1.1 505 "), "{refused}");
+    assert_eq!(put(&mut server.kv(), "first".into(), "x".into()).await.unwrap(), 2, "and nothing was written");
+    assert!(posted(web).starts_with("HTTP/1.1 200 OK"));
+    assert_eq!(put(&mut server.kv(), "second".into(), "x".into()).await.unwrap(), 4);
+    server.stop();
+}

@@ -95,7 +95,7 @@ async fn there_is_a_way_out_of_a_full_disk_wherever_it_ends() {
             return;
         };
         let flag = format!("--data-dir={}", disk.0.join("data").display());
-        let mut server = home.start_with(&[&flag]);
+        let server = home.start_with(&[&flag]);
         let (mut kv, mut maintenance) = (server.kv(), server.maintenance());
         let value = "x".repeat(200_000);
         // Of the same keys over and over: most of what fills the disk is dead.

@@ -11,10 +11,12 @@ use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
     TextEncoder,
 };
+use tonic::Code;
 
 use crate::api::methods::Rpc;
 use crate::api::metrics::mirror;
 use crate::api::metrics::process::Process;
+use crate::api::status::code_name;
 use crate::base::limits;
 use crate::node::{NodeStatus, Tallies};
 
@@ -216,6 +218,10 @@ impl Metrics {
         let help =
             "Histogram of response latency (seconds) of gRPC that had been application-level handled by the server.";
         let handling = traits.extensive.then(|| make.histograms("grpc_server_handling_seconds", help, &labels));
+        for rpc in handling.iter().flat_map(|_| Rpc::ALL) {
+            let of = [rpc.flow().label(), rpc.service(), rpc.method()];
+            handling.iter().for_each(|handling| drop(handling.with_label_values(&of)));
+        }
         Self {
             traits,
             handling,
@@ -322,6 +328,27 @@ impl Metrics {
     }
 }
 
+/// Every code a call may end with.
+const CODES: [Code; 17] = [
+    Code::Ok,
+    Code::Cancelled,
+    Code::Unknown,
+    Code::InvalidArgument,
+    Code::DeadlineExceeded,
+    Code::NotFound,
+    Code::AlreadyExists,
+    Code::PermissionDenied,
+    Code::ResourceExhausted,
+    Code::FailedPrecondition,
+    Code::Aborted,
+    Code::OutOfRange,
+    Code::Unimplemented,
+    Code::Internal,
+    Code::Unavailable,
+    Code::DataLoss,
+    Code::Unauthenticated,
+];
+
 fn rpc_counters(make: &Registrar) -> (Vec<RpcCounters>, IntCounterVec) {
     let labels = ["grpc_type", "grpc_service", "grpc_method"];
     let started = make.counters("grpc_server_started_total", "RPCs started on the server.", &labels);
@@ -331,6 +358,10 @@ fn rpc_counters(make: &Registrar) -> (Vec<RpcCounters>, IntCounterVec) {
     let handled = make.counters("grpc_server_handled_total", "RPCs completed on the server.", &coded);
     let rpcs = Rpc::ALL.iter().map(|rpc| {
         let of = [rpc.flow().label(), rpc.service(), rpc.method()];
+        // All there from the start, as at etcd: of a series that begins with its first failure no rate shows that one.
+        for code in CODES {
+            handled.with_label_values(&[of[0], of[1], of[2], code_name(code)]);
+        }
         RpcCounters {
             started: started.with_label_values(&of),
             received: received.with_label_values(&of),
@@ -370,6 +401,8 @@ mod tests {
         ] {
             assert!(text.lines().any(|have| have == line), "{line} is missing in\n{text}");
         }
+        let of_codes = text.lines().filter(|line| line.starts_with("grpc_server_handled_total{")).count();
+        assert_eq!(of_codes, Rpc::ALL.len() * CODES.len(), "each of each from the start");
         status.alarms.clear();
         let text = String::from_utf8(metrics.render(&status, &tallies, 1)).expect("text");
         assert!(!text.contains("NOSPACE"), "a cleared alarm goes away");
