@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
 use rustls::server::NoServerSessionStorage;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
 use tokio_rustls::LazyConfigAcceptor;
@@ -24,7 +24,7 @@ use super::certificate::Names;
 use super::files::{self, CertificateFiles, Roots};
 use super::go_text::go_text;
 use super::protocol::Protocol;
-use super::reload::Reloading;
+use super::reload::{Joined, Reloading};
 use super::revoked::Revoked;
 use super::verify::{Allowed, ClientJudge};
 use crate::base::limits;
@@ -86,7 +86,7 @@ struct Terms {
 /// Takes connections in.
 #[derive(Debug)]
 pub struct Acceptor {
-    terms: Reloading<Terms>,
+    terms: JoinedTerms,
     /// Apart: whoever is revoked is, also while another file cannot be used.
     revoked: Reloading<Revoked>,
     names_clients: bool,
@@ -112,10 +112,8 @@ impl Acceptor {
         let crl = terms.files.crl.clone();
         let list = if crl.as_os_str().is_empty() { Vec::new() } else { vec![crl.clone()] };
         let revoked = Reloading::new(list, move || Revoked::read(&crl))?;
-        let (mut files, checks_origin, names_clients) =
-            (terms.files.all(), terms.checks_origin, terms.client_cert_auth);
-        files.retain(|file| *file != terms.files.crl);
-        let terms = Reloading::new(files, move || build(&terms, verifies))?;
+        let (checks_origin, names_clients) = (terms.checks_origin, terms.client_cert_auth);
+        let terms = joined(terms, verifies)?;
         let [handshakes, partings] = [limits::HANDSHAKES; 2].map(Semaphore::new);
         Ok(Self { terms, revoked, names_clients, checks_origin, handshakes, partings })
     }
@@ -214,24 +212,46 @@ impl Rejected {
     }
 }
 
-fn build(terms: &ServerTerms, verifies: bool) -> Result<Terms, String> {
-    let (files, protocol) = (&terms.files, &terms.protocol);
-    let own = files::certified(&protocol.provider, &files.cert, &files.key)?;
+/// What is shown and who is believed.
+type JoinedTerms = Joined<Arc<CertifiedKey>, Option<Arc<ClientJudge>>, Terms>;
+
+/// What is shown and who is believed, each read anew for itself.
+fn joined(terms: ServerTerms, verifies: bool) -> Result<JoinedTerms, String> {
+    let ServerTerms { files, protocol, allowed, above, .. } = terms;
+    let provider = protocol.provider.clone();
+    let pair = [files.cert.clone(), files.key.clone()];
+    let own = {
+        let (provider, [cert, key]) = (provider.clone(), pair.clone());
+        Reloading::new(pair.to_vec(), move || files::certified(&provider, &cert, &key))?
+    };
+    // Who connects shows it, and reads it anew; what cannot be used refuses the start.
     if let Some((cert, key)) = files.outgoing() {
-        files::certified(&protocol.provider, cert, key)?;
+        files::certified(&provider, cert, key)?;
     }
+    let is_named = verifies && !files.trusted_ca.as_os_str().is_empty();
+    let authorities = if is_named { vec![files.trusted_ca.clone()] } else { Vec::new() };
+    let judge = Reloading::new(authorities, move || {
+        let judge = || ClientJudge::new(&provider, Roots::read(&files.trusted_ca)?, allowed.clone()).map(Arc::new);
+        verifies.then(judge).transpose()
+    })?;
+    Joined::new(own, judge, move |own, judge| build(&protocol, &above, own, judge.as_ref()))
+}
+
+fn build(
+    protocol: &Protocol,
+    above: &[&'static str],
+    own: &Arc<CertifiedKey>,
+    judge: Option<&Arc<ClientJudge>>,
+) -> Result<Terms, String> {
     let builder = ServerConfig::builder_with_provider(protocol.provider.clone())
         .with_protocol_versions(protocol.versions)
         .map_err(|error| format!("tls: {error}"))?;
-    let builder = if verifies {
-        let roots = Roots::read(&files.trusted_ca)?;
-        let judge = ClientJudge::new(&protocol.provider, roots, terms.allowed.clone())?;
-        builder.with_client_cert_verifier(Arc::new(judge))
-    } else {
-        builder.with_no_client_auth()
+    let builder = match judge {
+        Some(judge) => builder.with_client_cert_verifier(judge.clone()),
+        None => builder.with_no_client_auth(),
     };
-    let mut library = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
-    library.alpn_protocols = terms.above.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let mut library = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own.clone())));
+    library.alpn_protocols = above.iter().map(|name| name.as_bytes().to_vec()).collect();
     library.session_storage = Arc::new(NoServerSessionStorage {});
     library.send_tls13_tickets = 0;
     Ok(Terms { library: Arc::new(library) })

@@ -3,18 +3,19 @@
 //! Invariant: a server is believed by its certificate and the name it was asked for by, unless told otherwise.
 
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::ServerName;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::files::{self, CertificateFiles, Roots};
 use super::protocol::Protocol;
-use super::reload::Reloading;
+use super::reload::{Joined, Reloading};
 use super::verify::{Allowed, AnyServer, ServerJudge};
 
 /// A connection that went out, decrypted.
@@ -38,7 +39,7 @@ pub struct Trust {
 /// Makes connections.
 #[derive(Debug)]
 pub struct Connector {
-    library: Reloading<ClientConfig>,
+    library: Joined<Option<Arc<CertifiedKey>>, Arc<dyn ServerCertVerifier>, ClientConfig>,
 }
 
 impl Connector {
@@ -49,8 +50,27 @@ impl Connector {
     pub fn new(trust: Trust) -> Result<Self, String> {
         trust.files.check()?;
         trust.allowed.check()?;
-        let files = trust.files.all();
-        Ok(Self { library: Reloading::new(files, move || build(&trust))? })
+        let Trust { files, protocol, anyone, allowed, above } = trust;
+        let provider = protocol.provider.clone();
+        let named = |path: &Path| Some(path.to_path_buf()).filter(|path| !path.as_os_str().is_empty());
+        let authorities = if anyone { None } else { named(&files.trusted_ca) };
+        let judge = {
+            let (provider, trusted_ca) = (provider.clone(), files.trusted_ca.clone());
+            move || -> Result<Arc<dyn ServerCertVerifier>, String> {
+                let allowed = allowed.clone();
+                if anyone {
+                    return Ok(Arc::new(AnyServer { allowed }));
+                }
+                Ok(Arc::new(ServerJudge::new(&provider, Roots::read(&trusted_ca)?, allowed)))
+            }
+        };
+        let judge = Reloading::new(Vec::from_iter(authorities), judge)?;
+        let pair = files.outgoing().map(|(cert, key)| [cert.to_path_buf(), key.to_path_buf()]);
+        let own = Reloading::new(pair.iter().flatten().cloned().collect(), move || {
+            pair.as_ref().map(|[cert, key]| files::certified(&provider, cert, key)).transpose()
+        })?;
+        let library = Joined::new(own, judge, move |own, judge| build(&protocol, &above, own.as_ref(), judge))?;
+        Ok(Self { library })
     }
 
     /// Greets the server behind a stream, which is to be `host`: a name or an address.
@@ -68,26 +88,22 @@ impl Connector {
     }
 }
 
-fn build(trust: &Trust) -> Result<ClientConfig, String> {
-    let provider = &trust.protocol.provider;
-    let judge: Arc<dyn ServerCertVerifier> = if trust.anyone {
-        Arc::new(AnyServer { allowed: trust.allowed.clone() })
-    } else {
-        Arc::new(ServerJudge::new(provider, Roots::read(&trust.files.trusted_ca)?, trust.allowed.clone()))
-    };
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(trust.protocol.versions)
+fn build(
+    protocol: &Protocol,
+    above: &[&'static str],
+    own: Option<&Arc<CertifiedKey>>,
+    judge: &Arc<dyn ServerCertVerifier>,
+) -> Result<ClientConfig, String> {
+    let builder = ClientConfig::builder_with_provider(protocol.provider.clone())
+        .with_protocol_versions(protocol.versions)
         .map_err(|error| format!("tls: {error}"))?
         .dangerous()
-        .with_custom_certificate_verifier(judge);
-    let mut library = match trust.files.outgoing() {
-        Some((cert, key)) => {
-            let own = files::certified(provider, cert, key)?;
-            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own)))
-        }
+        .with_custom_certificate_verifier(judge.clone());
+    let mut library = match own {
+        Some(own) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(own.clone()))),
         None => builder.with_no_client_auth(),
     };
-    library.alpn_protocols = trust.above.iter().map(|name| name.as_bytes().to_vec()).collect();
+    library.alpn_protocols = above.iter().map(|name| name.as_bytes().to_vec()).collect();
     // Every connection is judged by the authorities of its moment.
     library.resumption = rustls::client::Resumption::disabled();
     Ok(library)

@@ -55,12 +55,6 @@ impl CertificateFiles {
         Ok(())
     }
 
-    /// Every file there is.
-    pub(super) fn all(&self) -> Vec<PathBuf> {
-        let files = [&self.cert, &self.key, &self.client_cert, &self.client_key, &self.trusted_ca, &self.crl];
-        files.into_iter().filter(|path| !path.as_os_str().is_empty()).cloned().collect()
-    }
-
     /// The pair that is shown to servers.
     pub(super) fn outgoing(&self) -> Option<(&Path, &Path)> {
         match (&self.client_cert, &self.cert) {

@@ -63,6 +63,52 @@ impl<T> Reloading<T> {
     }
 }
 
+type Join<A, B, T> = Box<dyn Fn(&A, &B) -> Result<T, String> + Send + Sync>;
+
+/// What is made of two things, each of which is made anew for itself: one whose file is wrong does not hold back the other.
+pub(super) struct Joined<A, B, T> {
+    one: Reloading<A>,
+    other: Reloading<B>,
+    join: Join<A, B, T>,
+    made: Mutex<(Arc<A>, Arc<B>, Arc<T>)>,
+}
+
+impl<A, B, T> fmt::Debug for Joined<A, B, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Joined").field("one", &self.one).field("other", &self.other).finish_non_exhaustive()
+    }
+}
+
+impl<A, B, T> Joined<A, B, T> {
+    /// Makes it for the first time.
+    ///
+    /// # Errors
+    /// What `join` says.
+    pub(super) fn new(
+        one: Reloading<A>,
+        other: Reloading<B>,
+        join: impl Fn(&A, &B) -> Result<T, String> + Send + Sync + 'static,
+    ) -> Result<Self, String> {
+        let (first, second) = (one.current(), other.current());
+        let made = Arc::new(join(&first, &second)?);
+        Ok(Self { one, other, join: Box::new(join), made: Mutex::new((first, second, made)) })
+    }
+
+    /// The thing as the files have it now.
+    pub(super) fn current(&self) -> Arc<T> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        let (one, other) = (self.one.current(), self.other.current());
+        if !Arc::ptr_eq(&one, &made.0) || !Arc::ptr_eq(&other, &made.1) {
+            match (self.join)(&one, &other) {
+                Ok(new) => made.2 = Arc::new(new),
+                Err(error) => tracing::warn!(error, "certificates that were read anew cannot be used together"),
+            }
+            (made.0, made.1) = (one, other);
+        }
+        made.2.clone()
+    }
+}
+
 fn stamp(files: &[PathBuf]) -> Stamp {
     let of = |file: &PathBuf| {
         let found = fs::metadata(file).ok()?;
@@ -75,6 +121,37 @@ fn stamp(files: &[PathBuf]) -> Stamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_that_is_wrong_does_not_hold_back_the_other() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = |name: &str| directory.path().join(name);
+        let write = |name: &str, text: &str| {
+            fs::write(path("draft"), text).expect("written");
+            fs::rename(path("draft"), path(name)).expect("renamed");
+        };
+        let part = |name: &str| {
+            write(name, "1");
+            let file = path(name);
+            Reloading::new(vec![file.clone()], move || match fs::read_to_string(&file) {
+                Ok(text) if text == "bad" => Err(text),
+                text => text.map_err(|error| error.to_string()),
+            })
+        };
+        let (one, other) = (part("one").expect("made"), part("other").expect("made"));
+        let both = Joined::new(one, other, |one: &String, other: &String| Ok(format!("{one} {other}"))).expect("made");
+        assert!(*both.current() == "1 1" && Arc::ptr_eq(&both.current(), &both.current()), "not made twice");
+        for (name, text, want) in [
+            ("one", "bad", "1 1"),
+            ("other", "2", "1 2"),
+            ("one", "3", "3 2"),
+            ("other", "bad", "3 2"),
+            ("one", "4", "4 2"),
+        ] {
+            write(name, text);
+            assert_eq!(*both.current(), want);
+        }
+    }
 
     #[test]
     fn a_change_is_seen_and_a_bad_one_leaves_what_was_good() {
