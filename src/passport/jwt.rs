@@ -161,11 +161,12 @@ impl Jwt {
         }
         let claims = json(claims)?;
         // A time that is there must be one.
-        let time = |name: &str| claims.get(name).map_or(Some(None), |time| time.as_f64().map(Some));
+        let time = |name: &str| claims.get(name).map_or(Some(None), |time| time.as_f64().map(moment));
         let revision = claims.get("revision")?.as_f64()?;
         let user = claims.get("username")?.as_str()?.into();
         Some(Claims {
-            asker: Asker { user, revision: revision as u64 },
+            // As Go reads a number below nothing: far beyond any revision.
+            asker: Asker { user, revision: if revision < 0.0 { revision as i64 as u64 } else { revision as u64 } },
             not_before: time("nbf")?,
             expires: time("exp")?,
         })
@@ -190,6 +191,17 @@ impl Jwt {
             },
         }
     }
+}
+
+/// A time in seconds as Go's library understands it: 0 is none at all, and one beyond all that it can count is long past.
+fn moment(seconds: f64) -> Option<f64> {
+    /// From the beginning of Go's count until 1970.
+    const BEFORE_1970: i64 = 62_135_596_800;
+    const LATEST: f64 = (i64::MAX - BEFORE_1970) as f64;
+    if seconds == 0.0 {
+        return None;
+    }
+    Some(if seconds > LATEST { f64::NEG_INFINITY } else { seconds })
 }
 
 type Algorithm = &'static dyn signature::VerificationAlgorithm;

@@ -132,6 +132,31 @@ fn what_a_token_must_say() {
     ] {
         assert_eq!(take(bad), None, "{bad}");
     }
+    // Each was asked of stock etcd.
+    for (times, holds) in [
+        (r#""exp":0"#, true),
+        (r#""exp":-0"#, true),
+        (r#""exp":0.5"#, false),
+        (r#""exp":-1"#, false),
+        (r#""exp":9.2e18"#, true),
+        (r#""exp":9.3e18"#, false),
+        (r#""exp":1e30"#, false),
+        (r#""exp":9223371974719179007"#, true),
+        (r#""exp":9223372036854775807"#, false),
+        (r#""exp":null"#, false),
+        (r#""exp":"1001""#, false),
+        (r#""nbf":0"#, true),
+        (r#""nbf":9.2e18"#, false),
+        (r#""nbf":1e30"#, true),
+        (r#""nbf":9223371974719179010"#, false),
+        (r#""nbf":9223371974719180000"#, true),
+        (r#""nbf":null"#, false),
+        (r#""iat":"never","aud":5"#, true),
+    ] {
+        let claims = format!(r#"{{"username":"a","revision":3,{times}}}"#);
+        assert_eq!(take(&claims).is_some(), holds, "{claims}");
+    }
+    assert_eq!(take(r#"{"username":"a","revision":-1}"#), Some(u64::MAX));
     let given = jwt.give("a", 3, 0).expect("it signs");
     assert!(jwt.take(&given, 3_599_999).is_some() && jwt.take(&given, 3_600_000).is_none());
 }
