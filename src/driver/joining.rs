@@ -8,6 +8,7 @@ use futures_channel::oneshot;
 
 use super::config::DriverConfig;
 use super::questions::{Question, Told};
+use super::replacing::replacing;
 use crate::base::{ClusterId, LogIndex, MemberId, limits};
 use crate::consensus::Promise;
 use crate::env::{Env, Tasks};
@@ -60,7 +61,7 @@ async fn ask_whether_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(),
         let Ok(members) = members_from_json(&fetched.body) else { continue };
         if let Some(begun) = members.iter().find(|member| member.name == config.name && !member.client_urls.is_empty())
         {
-            return Err(begun_before(begun.id, &config.name));
+            return Err(begun_before(begun.id, config));
         }
         if let Some(added) = members.iter().find(|member| was_added(member, config)) {
             return Err(added_to(added.id, url));
@@ -69,7 +70,7 @@ async fn ask_whether_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(),
         if let Some((own, cluster)) = own
             && is_remembered(env, url, WalIdentity { cluster, member: own.id }).await
         {
-            return Err(begun_before(own.id, &config.name));
+            return Err(begun_before(own.id, config));
         }
     }
     Ok(())
@@ -101,17 +102,17 @@ async fn not_remembered<E: Env>(env: &E, config: &DriverConfig, own: WalIdentity
     let others = config.founding_members.iter().filter(|member| member.name != config.name);
     for url in others.flat_map(|member| &member.peer_urls) {
         if is_remembered(env, url, own).await {
-            return Err(begun_before(own.member, &config.name));
+            return Err(begun_before(own.member, config));
         }
     }
     Ok(own)
 }
 
-fn begun_before(id: MemberId, name: &str) -> String {
+fn begun_before(id: MemberId, config: &DriverConfig) -> String {
+    let own = config.founding_members.iter().find(|member| member.name == config.name);
+    let replacing = replacing(id, &config.name, own.map_or(&[], |own| &own.peer_urls));
     format!(
-        "member {id} has already been bootstrapped: its data directory is empty or another's. To replace it: \
-         quoratectl member remove {id}, quoratectl member add {name}, then start it with \
-         --initial-cluster-state=existing and an empty data directory"
+        "member {id} has already been bootstrapped: its data directory is empty or another's. To replace it: {replacing}"
     )
 }
 
@@ -155,7 +156,7 @@ fn identity(config: &DriverConfig, cluster: ClusterId, members: &Bytes) -> Resul
         })?;
         if named.name == config.name {
             if !found.client_urls.is_empty() {
-                return Err(begun_before(found.id, &config.name));
+                return Err(begun_before(found.id, config));
             }
             own = Some(found.id);
         }

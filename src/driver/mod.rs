@@ -40,6 +40,7 @@ mod reader;
 mod recheck;
 mod reconfiguration;
 mod remembering;
+mod replacing;
 mod scrub;
 mod shortage;
 mod small_file;

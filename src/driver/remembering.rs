@@ -16,6 +16,7 @@ use super::handle::Handle;
 use super::mailbox::Mailbox;
 use super::memory_file;
 use super::questions::Question;
+use super::replacing::replacing;
 use crate::base::{MemberId, limits};
 use crate::consensus::{Promises, Remembered};
 use crate::env::{Env, Tasks};
@@ -136,6 +137,8 @@ fn arrived(asked: &mut Asked) -> Vec<(MemberId, Option<Remembered>)> {
 
 fn say<E: Env>(handle: &Handle<E>, recalled: Recalled) {
     let (id, name) = (handle.identity().member, &handle.identity().name);
+    let own = handle.status().members.into_iter().find(|member| member.id == id);
+    let replacing = replacing(id, name, &own.map(|own| own.peer_urls).unwrap_or_default());
     match recalled {
         Recalled::Waits => {}
         Recalled::Whole => tracing::info!("local-member-id" = %id, "{recalled}"),
@@ -144,8 +147,7 @@ fn say<E: Env>(handle: &Handle<E>, recalled: Recalled) {
             "local-member-id" = %id,
             leads,
             "{recalled}. It votes for nobody and waits for a leader that the others elect. If they cannot, replace it: \
-             quoratectl member remove {id}, quoratectl member add {name}, then start it with \
-             --initial-cluster-state=existing and an empty data directory. Removing takes a majority without this \
+             {replacing}. Removing takes a majority without this \
              member: start those that are down first. Where that cannot be, stop all and start the one that holds \
              most with --force-new-cluster: what only the others hold is lost"
         ),
