@@ -65,10 +65,15 @@ fn of_text(text: &str) -> Result<Given, String> {
         return Err("error converting YAML to JSON: yaml: found character that cannot start any token".to_string());
     }
     let file = match has_content {
-        true => serde_saphyr::from_str_with_options::<Value>(text, as_gos()).map_err(|error| {
-            let text = error.to_string();
-            format!("error converting YAML to JSON: yaml: {}", text.lines().next().unwrap_or_default())
-        })?,
+        true => {
+            let read = |strict| {
+                serde_saphyr::from_str_with_options::<Value>(text, as_gos(strict)).map_err(|error| {
+                    let text = error.to_string();
+                    format!("error converting YAML to JSON: yaml: {}", text.lines().next().unwrap_or_default())
+                })
+            };
+            with_words(read(true)?, &read(false)?)
+        }
         false => Value::Null,
     };
     let keys = match file {
@@ -132,12 +137,39 @@ fn in_small_letters(keys: Map<String, Value>) -> Map<String, Value> {
     small
 }
 
-/// How etcd's library reads YAML. Only `true` and `false` are bools by themselves: `n` may be a name.
-fn as_gos() -> serde_saphyr::Options {
+/// How etcd's library reads YAML. Its bools are read twice, see [`with_words`].
+fn as_gos(strict: bool) -> serde_saphyr::Options {
     serde_saphyr::options! {
-        strict_booleans: true,
+        strict_booleans: strict,
         legacy_octal_numbers: true,
         duplicate_keys: serde_saphyr::DuplicateKeyPolicy::LastWins,
+    }
+}
+
+/// Words that are bools in YAML of old, as etcd's library has them; in letters of other cases they are texts.
+const WORDS: [&str; 16] =
+    ["y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "n", "N", "no", "No", "NO", "off", "Off", "OFF"];
+
+/// What was read, where `true` and `false` alone are bools, with the words that are, too. The library that takes words takes
+/// them whatever the case of their letters, but tells those that are quoted, which are texts.
+fn with_words(exact: Value, loose: &Value) -> Value {
+    match (exact, loose) {
+        (Value::String(word), Value::Bool(value)) if WORDS.contains(&word.as_str()) => Value::Bool(*value),
+        (Value::Object(keys), Value::Object(others)) => {
+            let with = |(key, value)| {
+                // A key that is such a word is another one there; nobody knows it.
+                let value = match others.get(&key) {
+                    Some(other) => with_words(value, other),
+                    None => value,
+                };
+                (key, value)
+            };
+            Value::Object(keys.into_iter().map(with).collect())
+        }
+        (Value::Array(values), Value::Array(others)) => {
+            Value::Array(values.into_iter().zip(others).map(|(value, other)| with_words(value, other)).collect())
+        }
+        (exact, _) => exact,
     }
 }
 
@@ -231,26 +263,21 @@ fn struct_of(map: &str) -> &'static str {
 /// Takes one value, as the command line would have it. An empty text takes the place of its default; a list that is empty, and
 /// a word of a few that is none, is not given.
 fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Value) -> Result<(), String> {
-    let other = |wanted: &str| {
-        let kind = match value {
+    let other_is = |found: &Value, wanted: &str| {
+        let kind = match found {
             Value::Number(number) if matches!(kind, Kind::Unsigned | Kind::Signed | Kind::Duration) => {
                 format!("number {number}")
             }
-            value => kind_of(value).to_owned(),
+            found => kind_of(found).to_owned(),
         };
         let text = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
         format!("{text} {kind} into Go struct field {}{key} of type {wanted}", holder(key))
     };
+    let other = |wanted: &str| other_is(value, wanted);
     let is_list = matches!(name, "cipher-suites" | "log-outputs") || key.contains('.') && kind == Kind::Words;
     let text = match (kind, value) {
         (_, Value::Null) => return Ok(()),
         (Kind::Bool, Value::Bool(value)) => value.to_string(),
-        // As YAML of old has it, which etcd reads.
-        (Kind::Bool, Value::String(word)) => match word.as_str() {
-            "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" => "true".to_string(),
-            "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF" => "false".to_string(),
-            _ => return Err(other("bool")),
-        },
         (Kind::Bool, _) => return Err(other("bool")),
         (Kind::Duration, Value::Number(nanos)) => {
             let nanos =
@@ -268,7 +295,7 @@ fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Va
         }
         (Kind::Signed, _) => return Err(other("int")),
         (_, Value::Array(words)) if is_list => {
-            let words = words.iter().map(|word| word.as_str().ok_or_else(|| other("string")));
+            let words = words.iter().map(|word| word.as_str().ok_or_else(|| other_is(word, "string")));
             words.collect::<Result<Vec<_>, _>>()?.join(",")
         }
         (_, Value::String(_)) if is_list => return Err(other("[]string")),
@@ -324,7 +351,7 @@ peer-transport-security:
   cert-file:
   auto-tls: true
   allowed-cn:
-  - n
+  - 'n'
 log-outputs: [stderr, /var/log/e]
 socket-options: {reuse-port: true}
 auto-compaction-retention: \"1\"
@@ -373,6 +400,11 @@ auto-compaction-retention: \"1\"
             ("quota-backend-bytes: 0x10", "quota-backend-bytes", "16"),
             ("pre-vote: y", "pre-vote", "true"),
             ("pre-vote: n", "pre-vote", "false"),
+            ("pre-vote: Off", "pre-vote", "false"),
+            ("name: 'no'", "name", "no"),
+            ("name: \"on\"", "name", "on"),
+            ("name: nO", "name", "nO"),
+            ("name: 2020-01-01", "name", "2020-01-01"),
             ("name: a\nname: b", "name", "b"),
         ] {
             assert_eq!(of_text(text), Ok(vec![(name, value.to_string())]), "{text}");
@@ -425,6 +457,13 @@ auto-compaction-retention: \"1\"
                 "string into Go struct field configYAML.Config.grpc-keepalive-interval of type time",
             ),
             ("name: 5", "number into Go struct field configYAML.Config.name of type string"),
+            ("name: no", "bool into Go struct field configYAML.Config.name of type string"),
+            ("name: n", "bool into Go struct field configYAML.Config.name of type string"),
+            ("name: Yes", "bool into Go struct field configYAML.Config.name of type string"),
+            ("log-outputs: [no]", "bool into Go struct field configYAML.Config.log-outputs of type string"),
+            ("pre-vote: 'no'", "string into Go struct field configYAML.Config.pre-vote of type bool"),
+            ("pre-vote: \"true\"", "string into Go struct field configYAML.Config.pre-vote of type bool"),
+            ("pre-vote: tRUE", "string into Go struct field configYAML.Config.pre-vote of type bool"),
             ("pre-vote: 5", "number into Go struct field configYAML.Config.pre-vote of type bool"),
             ("log-outputs: stderr", "string into Go struct field configYAML.Config.log-outputs of type []string"),
             ("[1]", "array into Go value of type"),
