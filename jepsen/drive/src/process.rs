@@ -40,6 +40,8 @@ pub struct Launch {
     pub joins: bool,
     /// Whether clients are to speak TLS.
     pub sealed: bool,
+    /// Each sync of its files takes so much longer than the disk does.
+    pub sync_longer: Duration,
     client_port: u16,
     peer_port: u16,
 }
@@ -63,6 +65,7 @@ impl Launch {
             initial_cluster: String::new(),
             joins: false,
             sealed: false,
+            sync_longer: Duration::ZERO,
             client_port: free_port()?,
             peer_port: free_port()?,
         })
@@ -92,7 +95,8 @@ impl Launch {
     /// Starts the process and returns at once; see [`Server::ready`].
     pub fn start(&self) -> Result<Server, Trouble> {
         let log = std::fs::File::options().create(true).append(true).open(self.home.join("server.log"))?;
-        let child = Command::new(&self.binary)
+        let child = self
+            .command()
             .args(["--name", &self.name, "--data-dir"])
             .arg(self.home.join("data"))
             .args(["--listen-client-urls", &self.url(), "--advertise-client-urls", &self.url()])
@@ -107,6 +111,20 @@ impl Launch {
             .spawn()
             .map_err(|why| format!("cannot start {}: {why}", self.binary.display()))?;
         Ok(Server { child, url: self.url(), log: self.home.join("server.log") })
+    }
+
+    /// The program without arguments. A disk that is slow is one whose syncs come back late: `strace` holds them up, which
+    /// any program bears, and costs nothing where nobody syncs (it is told of no other call).
+    fn command(&self) -> Command {
+        if self.sync_longer.is_zero() {
+            return Command::new(&self.binary);
+        }
+        let mut command = Command::new("strace");
+        let delay = format!("inject=fsync,fdatasync:delay_exit={}", self.sync_longer.as_micros());
+        // As a grandchild: the process that is started is the member itself, and its tracer ends with it.
+        command.args(["-D", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"]);
+        command.args(["-e", "trace=fsync,fdatasync", "-e", &delay]).arg(&self.binary);
+        command
     }
 }
 

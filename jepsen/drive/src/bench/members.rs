@@ -48,11 +48,22 @@ pub struct BenchClusterArgs {
 }
 
 /// Whom the clients ask.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Whom {
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(super) enum Whom {
     Leader,
     Follower,
     All,
+}
+
+impl Whom {
+    /// Their places among so many members.
+    pub(super) fn places(self, leader: usize, members: usize) -> Vec<usize> {
+        match self {
+            Self::Leader => vec![leader],
+            Self::Follower => vec![(leader + 1) % members],
+            Self::All => (0..members).collect(),
+        }
+    }
 }
 
 /// What they ask for.
@@ -186,12 +197,7 @@ async fn case(
 }
 
 async fn measure(side: &Side, (work, whom, clients): (Work, Whom, usize), window: Duration) -> Result<Window, Trouble> {
-    let members = side.cluster.members.len();
-    let places: Vec<usize> = match whom {
-        Whom::Leader => vec![side.leader],
-        Whom::Follower => vec![(side.leader + 1) % members],
-        Whom::All => (0..members).collect(),
-    };
+    let places = whom.places(side.leader, side.cluster.members.len());
     let lanes = (places.len() * CONNECTIONS).min(clients);
     let addresses: Vec<String> =
         (0..lanes).map(|lane| side.cluster.members[places[lane % places.len()]].launch.address()).collect();

@@ -5,11 +5,13 @@
 //! every run.
 
 mod backup;
+mod bystanders;
 mod catch_up;
 mod guarded;
 mod lean;
 mod load;
 mod members;
+mod offered;
 mod overload;
 mod steady;
 
