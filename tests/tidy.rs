@@ -131,7 +131,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("ring", &["passport", "tls"]),
     ("rustix", &["ctl", "env", "server"]),
     ("rustls", &["tls"]),
-    ("serde", &["machine"]),
+    ("serde", &["machine", "api"]),
     ("serde_saphyr", &["server"]),
     ("serde_json", &["machine", "passport", "api", "server", "utl"]),
     ("sha1", &["base", "api"]),

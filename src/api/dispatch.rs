@@ -130,7 +130,8 @@ fn named<B>(request: &http::Request<B>) -> Result<Rpc, Box<HttpResponse>> {
         *response.status_mut() = code;
         return Err(Box::new(response));
     }
-    let path = request.uri().path();
+    // A query is part of the name, as etcd's library reads it: there is no such method.
+    let path = request.uri().path_and_query().map_or("", |path| path.as_str());
     Rpc::from_path(path).ok_or_else(|| Box::new(Status::unimplemented(unknown_method_text(path)).into_http()))
 }
 
@@ -165,5 +166,23 @@ where
         Rpc::RoleGrantPermission => ask!(role_grant_permission),
         Rpc::RoleRevokePermission => ask!(role_revoke_permission),
         unbuilt => call.refuse(request, &unbuilt.unbuilt()).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_is_part_of_a_methods_name() {
+        let named = |path: &str| named(&http::Request::post(path).body(()).expect("a request"));
+        assert!(matches!(named("/etcdserverpb.KV/Range"), Ok(Rpc::Range)));
+        let refused = named("/etcdserverpb.KV/Range?a=b").expect_err("there is no such method");
+        assert_eq!(
+            (&refused.headers()["grpc-status"], refused.status()),
+            (&"12".parse().expect("a value"), http::StatusCode::OK)
+        );
+        let told = refused.headers()["grpc-message"].to_str().expect("text");
+        assert!(told.contains("Range%3Fa=b%20for%20service"), "{told}");
     }
 }

@@ -25,6 +25,9 @@ pub const GRPC_OVERHEAD_BYTES: usize = 512 * 1024;
 /// spaces come on top.
 pub const JSON_TIMES: usize = 2;
 
+/// How deep values may stand in each other in JSON: as deep as for Go's library.
+pub const JSON_DEPTH: usize = 10_000;
+
 /// Longest single message in JSON on a stream of requests. Nothing is set aside for it, so it is what a watch of long keys needs
 /// and no more.
 pub const JSON_STREAM_MESSAGE_BYTES: usize = 64 * 1024;

@@ -5,11 +5,15 @@
 
 use std::sync::LazyLock;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use prost_reflect::prost::Message;
 use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
 use serde_json::{Number, Value};
 
+use crate::api::gateway::strict::{bytes, check, whole_number};
 use crate::api::methods::Rpc;
+use crate::base::limits;
 use crate::wire::DESCRIPTORS;
 
 /// The messages of a method.
@@ -39,6 +43,7 @@ pub fn kinds(rpc: Rpc) -> &'static Kinds {
 pub fn to_protobuf(kind: &MessageDescriptor, json: &[u8]) -> Result<Vec<u8>, String> {
     const OPTIONS: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
     let mut reader = serde_json::Deserializer::from_slice(json);
+    check(kind, json).map_err(|error| reason(json, &error))?;
     let error = match DynamicMessage::deserialize_with_options(kind.clone(), &mut reader, &OPTIONS) {
         Ok(message) => return Ok(message.encode_to_vec()),
         Err(error) => error,
@@ -67,11 +72,14 @@ fn mend(kind: &MessageDescriptor, message: &mut Value) {
 fn mend_value(kind: &Kind, value: &mut Value) {
     match (kind, value) {
         (Kind::Message(kind), value) => mend(kind, value),
-        (Kind::Bytes, Value::String(text)) => text.retain(|c| !matches!(c, '\r' | '\n')),
+        (Kind::Bytes, Value::String(text)) => {
+            if let Some(bytes) = bytes(text) {
+                *text = STANDARD.encode(bytes);
+            }
+        }
         (Kind::Int32 | Kind::Int64 | Kind::Uint32 | Kind::Uint64, Value::String(text)) => {
-            let bare = Some(&*text).filter(|text| text.trim().len() == text.len());
-            if let Some(whole) = bare.and_then(|text| serde_json::from_str(text).ok()).as_ref().and_then(whole) {
-                *text = whole.to_string();
+            if let Some(number) = whole_number(text) {
+                *text = number;
             }
         }
         (Kind::Enum(_), Value::Number(number)) => *number = whole(number).map_or(number.clone(), Into::into),
@@ -116,6 +124,8 @@ pub fn from_protobuf(kind: &MessageDescriptor, protobuf: &[u8]) -> Result<Vec<u8
 pub struct Splitter {
     looked: usize,
     depth: usize,
+    /// What stood one level too deep.
+    too_deep: Option<char>,
     in_string: bool,
     escaped: bool,
     begun: bool,
@@ -138,7 +148,12 @@ impl Splitter {
             match byte {
                 b' ' | b'\t' | b'\r' | b'\n' => continue,
                 b'"' => self.in_string = true,
-                b'{' | b'[' => self.depth += 1,
+                b'{' | b'[' => {
+                    self.depth += 1;
+                    if self.depth > limits::JSON_DEPTH {
+                        self.too_deep.get_or_insert(char::from(byte));
+                    }
+                }
                 b'}' | b']' => self.depth = self.depth.saturating_sub(1),
                 _ => {}
             }
@@ -150,6 +165,17 @@ impl Splitter {
             }
         }
         None
+    }
+
+    /// That values do not stand in each other without end.
+    ///
+    /// # Errors
+    /// They stand deeper than Go's library goes, in its words.
+    pub fn check_depth(&self) -> Result<(), String> {
+        match self.too_deep {
+            Some(deep) => Err(format!("invalid character '{deep}' exceeded max depth")),
+            None => Ok(()),
+        }
     }
 
     /// Whether anything but space was seen.
@@ -207,7 +233,7 @@ mod tests {
             ),
             (
                 Rpc::Txn,
-                r#"{"compare":[{"key":"YQ==\n","target":3.0}],"success":[{"requestPut":{"key":"YQ==\n","lease":"5.0"}}]}"#,
+                r#"{"compare":[{"key":"YQ==\n\n\n\n","target":3.0}],"success":[{"requestPut":{"key":"YQ\n","lease":"5.0"}}]}"#,
                 r#"{"compare":[{"target":"VALUE","key":"YQ=="}],"success":[{"request_put":{"key":"YQ==","lease":"5"}}]}"#,
             ),
             (Rpc::LeaseGrant, r#"{"TTL":"-1","ID":7}"#, r#"{"TTL":"-1","ID":"7"}"#),
@@ -225,12 +251,17 @@ mod tests {
         for (json, why) in [
             (r#"{"key":"#, "unexpected EOF"),
             ("xx", "invalid character 'x' looking for beginning of value"),
-            (r#"{"key":"!!"}"#, "proto: (line 1:11): invalid base64: Invalid symbol 33, offset 0."),
+            (r#"{"key":"!!"}"#, "proto: (line 1:11): invalid value for bytes field key: \"!!\""),
         ] {
             assert_eq!(back(Rpc::Range, json), Err(why.into()), "{json}");
         }
         for bad in [
             r#"{"limit":"1.5"}"#,
+            r#"{"limit":"+1"}"#,
+            r#"{"limit":-9223372036854775809}"#,
+            r#"{"key":"YQ==\n"}"#,
+            r#"{"key":"YQ==","key":null}"#,
+            r#"{"range_end":"YQ==","rangeEnd":"YQ=="}"#,
             r#"{"limit":" 5.0"}"#,
             r#"{"sort_target":1.5}"#,
             r#"{"key":"a b\n"}"#,
@@ -247,6 +278,18 @@ mod tests {
         assert!(back(Rpc::Txn, two).is_err(), "one of them");
         let deep = format!("{}{}", r#"{"success":[{"request_txn":"#.repeat(200), "}]}".repeat(200));
         assert!(back(Rpc::Txn, &deep).is_err(), "depth has an end");
+        let inner = r#"{"success":[{"request_put":{"lease":"01"}}]}"#;
+        assert!(back(Rpc::Txn, inner).is_err(), "inner messages are looked through");
+    }
+
+    #[test]
+    fn depth_ends_where_gos_does() {
+        for (depth, refused) in [(9_999, None), (10_000, Some("invalid character '[' exceeded max depth".to_owned()))] {
+            let json = format!("{{\"x\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
+            let mut splitter = Splitter::default();
+            assert_eq!(splitter.end(json.as_bytes()), Some(json.len()));
+            assert_eq!(splitter.check_depth().err(), refused);
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod answers;
 mod json;
 mod requests;
 mod statuses;
+mod strict;
 pub mod websocket;
 
 use std::sync::Arc;
@@ -24,7 +25,6 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::api::dispatch;
-use crate::api::gate::timeout;
 use crate::api::gateway::answers::{error, stream, unary};
 use crate::api::gateway::json::kinds;
 use crate::api::gateway::requests::{check_binary, frames, metadata, one};
@@ -121,12 +121,28 @@ fn method<B>(request: &http::Request<B>) -> String {
     }
 }
 
-/// How long the client waits.
+/// How long the client waits. Not gRPC's own notation but grpc-gateway's: any number of 64 bits, which counts round when it
+/// is too many nanoseconds; none is no bound, and what is over has no time left.
 fn patience(headers: &HeaderMap) -> Result<Option<Duration>, Status> {
-    let Some(told) = headers.get("grpc-timeout") else { return Ok(None) };
+    let Some(told) = headers.get("grpc-timeout").filter(|told| !told.is_empty()) else { return Ok(None) };
     let told = String::from_utf8_lossy(told.as_bytes());
     let refused = || Status::new(Code::InvalidArgument, format!("invalid grpc-timeout: {told}"));
-    timeout(&told).map(Some).ok_or_else(refused)
+    let nanos = nanoseconds(&told).ok_or_else(refused)?;
+    Ok((nanos != 0).then(|| Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))))
+}
+
+fn nanoseconds(told: &str) -> Option<i64> {
+    let (number, unit) = told.split_at_checked(told.len().checked_sub(1)?)?;
+    let unit: i64 = match unit {
+        "H" => 3_600_000_000_000,
+        "M" => 60_000_000_000,
+        "S" => 1_000_000_000,
+        "m" => 1_000_000,
+        "u" => 1_000,
+        "n" => 1,
+        _ => return None,
+    };
+    Some(number.parse::<i64>().ok()?.wrapping_mul(unit))
 }
 
 #[cfg(test)]
@@ -154,6 +170,29 @@ mod tests {
         assert_eq!(put(Method::POST, &[form, ("x-http-method-override", "post")]), Ok(Rpc::Put));
         assert_eq!(put(Method::POST, &[("x-http-method-override", "GET")]), Ok(Rpc::Put));
         assert_eq!(asked_with("/v3/nope", Method::POST, &[]), Err((Code::NotFound, "Not Found".to_owned())));
+        let waits = |told: &'static str| {
+            let headers = HeaderMap::from_iter([(
+                http::HeaderName::from_static("grpc-timeout"),
+                http::HeaderValue::from_static(told),
+            )]);
+            patience(&headers).map_err(|status| status.message().to_owned())
+        };
+        // Each was asked of stock etcd.
+        for (told, patience) in [
+            ("100m", Some(Duration::from_millis(100))),
+            ("+5S", Some(Duration::from_secs(5))),
+            ("123456789S", Some(Duration::from_secs(123_456_789))),
+            ("00000000005S", Some(Duration::from_secs(5))),
+            ("-1S", Some(Duration::ZERO)),
+            ("2562048H", Some(Duration::ZERO)),
+            ("0S", None),
+            ("", None),
+        ] {
+            assert_eq!(waits(told), Ok(patience), "{told}");
+        }
+        for told in ["5", "S", "1x", "1_0S", "5s", "1.5S", "99999999999999999999S"] {
+            assert_eq!(waits(told), Err(format!("invalid grpc-timeout: {told}")));
+        }
         let told = "invalid grpc-timeout: x".to_owned();
         assert_eq!(put(Method::POST, &[("grpc-timeout", "x")]), Err((Code::InvalidArgument, told)));
         let binary = |at| format!("invalid binary header Grpc-Metadata-X-Bin: illegal base64 data at input byte {at}");

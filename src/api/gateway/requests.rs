@@ -118,6 +118,7 @@ where
     if !splitter.has_begun() {
         return Ok(framed(&[]));
     }
+    splitter.check_depth().map_err(Status::invalid_argument)?;
     let message = to_protobuf(kind, json[..end].trim_ascii_start()).map_err(Status::invalid_argument)?;
     Ok(framed(&message))
 }
@@ -134,6 +135,7 @@ where
             if let Some(end) = splitter.end(&json) {
                 let value = json.split_to(end);
                 // No message, no more: who asks is told nothing of it, as by grpc-gateway.
+                splitter.check_depth().ok()?;
                 let message = to_protobuf(&kind, value.trim_ascii_start()).ok()?;
                 return Some((Ok(Frame::data(framed(&message))), (body, json, Splitter::default(), kind)));
             }

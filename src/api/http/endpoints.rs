@@ -15,7 +15,7 @@ use tonic::body::Body;
 
 use crate::api::gateway::{self, websocket};
 use crate::api::guest::Guest;
-use crate::api::http::manners::{elsewhere, host_named, unescaped, without_host};
+use crate::api::http::manners::{elsewhere, host_named, unescaped, unexpected, without_host};
 use crate::api::http::origins::may_speak;
 use crate::api::metrics::peers::PeerMetrics;
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
@@ -99,6 +99,10 @@ where
         read_off(request.into_body()).await;
         return boxed(refusal);
     }
+    if let Some(refusal) = unexpected(&request) {
+        // Its body may wait to be asked for.
+        return dated(boxed(refusal));
+    }
     if let Some(why) = web.refusal(&request) {
         read_off(request.into_body()).await;
         return dated(boxed(error(StatusCode::MISDIRECTED_REQUEST, why)));
@@ -125,6 +129,9 @@ where
 pub async fn respond_metrics<E: Env, B: HttpBody>(porch: &Porch<E>, request: http::Request<B>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let request = http::Request::from_parts(head, ());
+    if let Some(refusal) = unexpected(&request) {
+        return dated(boxed(refusal));
+    }
     read_off(body).await;
     if let Some(refusal) = without_host(&request) {
         return boxed(refusal);

@@ -32,6 +32,22 @@ pub fn without_host<B>(request: &Request<B>) -> Option<Answer> {
     Some(answer)
 }
 
+/// The refusal of a request of HTTP/1 that expects anything but to be told to go on with its body.
+pub fn unexpected<B>(request: &Request<B>) -> Option<Answer> {
+    if request.version() >= Version::HTTP_2 {
+        return None;
+    }
+    let expected = request.headers().get(header::EXPECT).map(HeaderValue::as_bytes).filter(|text| !text.is_empty())?;
+    let mut words = expected.split(|byte| matches!(byte, b' ' | b',' | b'\t'));
+    if words.any(|word| word.eq_ignore_ascii_case(b"100-continue")) {
+        return None;
+    }
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::EXPECTATION_FAILED;
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    Some(answer)
+}
+
 fn may_stand_in_host(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!$%&'()*+,-.:;=[]_~".contains(&byte)
 }
@@ -147,6 +163,25 @@ mod tests {
                 }
                 (answer, _) => panic!("{hosts:?}: {answer:?}"),
             }
+        }
+    }
+
+    #[test]
+    fn what_is_expected_is_to_go_on_with_the_body() {
+        for (version, expected, status) in [
+            (Version::HTTP_11, "100-continue", None),
+            (Version::HTTP_11, "x, 100-Continue", None),
+            (Version::HTTP_10, "100-continue", None),
+            (Version::HTTP_11, "", None),
+            (Version::HTTP_2, "x", None),
+            (Version::HTTP_11, "x", Some(StatusCode::EXPECTATION_FAILED)),
+            (Version::HTTP_11, "200-ok", Some(StatusCode::EXPECTATION_FAILED)),
+            (Version::HTTP_11, "100-continued", Some(StatusCode::EXPECTATION_FAILED)),
+            (Version::HTTP_10, "x", Some(StatusCode::EXPECTATION_FAILED)),
+        ] {
+            let mut request = request(version, "/", &["a"]);
+            request.headers_mut().insert(header::EXPECT, HeaderValue::from_static(expected));
+            assert_eq!(unexpected(&request).map(|answer| answer.status()), status, "{expected}");
         }
     }
 
