@@ -460,8 +460,6 @@ impl Group {
             let term = self.raw.raft.term;
             self.raw.raft.become_follower(term, raft::INVALID_ID);
         }
-        let prs = self.raw.raft.prs();
-        self.promises.keep(|member| prs.get(member.0).is_some());
         self.settle();
         self.electorate()
     }

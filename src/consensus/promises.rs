@@ -222,9 +222,9 @@ impl Promises {
         }
     }
 
-    /// Those who are no members are forgotten.
-    pub(super) fn keep(&mut self, is_member: impl Fn(MemberId) -> bool) {
-        self.0.retain(|(member, _)| is_member(*member));
+    /// Those who were removed are forgotten.
+    pub(super) fn forget(&mut self, gone: &[MemberId]) {
+        self.0.retain(|(member, _)| !gone.contains(member));
     }
 
     /// A message arrived. What a pre-vote says is of a term to come, and no promise.

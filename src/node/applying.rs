@@ -91,6 +91,7 @@ impl<D: Disk> Node<D> {
         };
         if outcome.is_ok() {
             let electorate = self.group.apply_change(&change);
+            self.group.forget(&self.machine.removed());
             self.rare_changed = true;
             self.members_changed = true;
             if change.kind == ConfChangeKind::Remove && change.member == self.config.member {

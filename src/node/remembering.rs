@@ -61,7 +61,8 @@ impl<D: Disk> Node<D> {
 
     /// What was remembered in an earlier life, this member's own promises by the word of others among it.
     fn remember(&mut self, promises: &Promises) {
-        self.group.remember(promises);
+        self.group.remember_kept(promises);
+        self.group.forget(&self.machine.removed());
         let own = promises.of(self.config.member);
         if let Some(what) = self.group.lacks(&own) {
             self.recollection.lost.merge(&own);

@@ -1,7 +1,7 @@
 //! A member that starts on an older copy of its disk.
 
 use super::*;
-use crate::consensus::Promises;
+use crate::consensus::{Promise, Promises};
 use crate::node::Recalled;
 use crate::wal::EntryKind;
 
@@ -19,10 +19,21 @@ impl Cluster {
     }
 
     /// The same where the first so many are the founders.
-    fn put_back_among(&mut self, founders: usize, n: usize, (hard_state, log): Copied, life: u64) {
+    fn put_back_among(&mut self, founders: usize, n: usize, copied: Copied, life: u64) {
+        self.put_back_with(&Promises::default(), founders, n, copied, life);
+    }
+
+    /// The same with what was kept of members' promises.
+    fn put_back_with(&mut self, kept: &Promises, founders: usize, n: usize, (hard_state, log): Copied, life: u64) {
         let founders: Vec<MemberId> = (0..founders).map(id).collect();
         self.seats[n] = seat(n, hard_state, log, &founders, life);
-        self.seats[n].node.doubt(&Promises::default());
+        self.seats[n].node.doubt(kept);
+    }
+
+    fn promises_held(&mut self, n: usize) -> Promises {
+        let (reply, mut held) = Reply::pair();
+        self.step(n, Input::PromisesHeld { reply });
+        answered(&mut held).expect("answered")
     }
 
     /// A member asks another what it remembers.
@@ -136,6 +147,44 @@ fn a_leader_that_an_older_copy_does_not_know_is_asked_and_gives_back_what_is_lac
     assert!(!cluster.seats[second].facts.doubts());
     assert_eq!(cluster.seats[second].facts.counted_on_by(), None);
     assert_eq!((cluster.seats[second].facts.status().members.len(), cluster.keys(second)), (4, 1));
+}
+
+/// Its entries make it one only once they are applied, and it may be asked before.
+#[test]
+fn what_is_kept_of_one_who_joined_behind_the_checkpoint_is_not_lost_by_a_start() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let mut added = cluster.change(leader, MemberChange::Add(member(3)));
+    cluster.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
+    cluster.settle();
+    done(&mut added);
+    cluster.pass(5);
+    cluster.write(leader, "with it");
+    let second = (leader + 1) % 3;
+    cluster.tell_promises(leader, second);
+    let kept = cluster.promises_held(second);
+    let promised = kept.of(id(3));
+    assert_ne!(promised, Promise::default());
+    let copy = cluster.copied(second);
+    cluster.put_back_with(&kept, 3, second, copy, 1);
+    assert_eq!(cluster.seats[second].node.promises_held().of(id(3)), promised, "it is no member there yet");
+    cluster.pass(5);
+    let mut held = cluster.promises_held(second).of(id(3));
+    let before = held;
+    held.merge(&promised);
+    assert_eq!(held, before, "it is one, and no less is known");
+    let leader = cluster.leader().expect("one leads");
+    let mut removed = cluster.change(leader, MemberChange::Remove(id(3)));
+    cluster.settle();
+    done(&mut removed);
+    cluster.pass(5);
+    assert_eq!(cluster.promises_held(second).of(id(3)), Promise::default());
+    // Who starts on what was kept before it was removed forgets it, too.
+    let copy = cluster.copied(second);
+    cluster.put_back_with(&kept, 3, second, copy, 2);
+    cluster.pass(5);
+    assert_eq!(cluster.promises_held(second).of(id(3)), Promise::default());
 }
 
 #[test]
