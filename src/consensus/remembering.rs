@@ -121,23 +121,14 @@ impl Group {
         &self.promises
     }
 
-    /// An earlier life kept this. Whom only entries that are not applied yet make a member is not passed over: it may have
-    /// forgotten, and may ask before they are.
-    pub fn remember_kept(&mut self, promises: &Promises) {
+    /// An earlier life kept this, or others told it. Whom only entries that are not applied yet make a member is not passed over: it
+    /// may have forgotten, and may ask before they are.
+    pub fn remember(&mut self, promises: &Promises) {
         promises.all().iter().for_each(|(member, promise)| self.promises.merge(*member, promise));
     }
 
     /// Those who were removed ask nothing any more.
     pub fn forget(&mut self, gone: &[MemberId]) {
         self.promises.forget(gone);
-    }
-
-    /// Others told what is remembered of members.
-    pub fn remember(&mut self, promises: &Promises) {
-        for (member, promise) in promises.all() {
-            if self.raw.raft.prs().get(member.0).is_some() {
-                self.promises.merge(*member, promise);
-            }
-        }
     }
 }

@@ -212,7 +212,7 @@ impl<D: Disk> Node<D> {
             Input::Recollected { from, remembered, reply } => reply.send(self.recollected(from, remembered, now, out)),
             Input::PromisesWanted { reply } => reply.send(self.group.promises_to_tell()),
             Input::PromisesHeld { reply } => reply.send(self.promises_held()),
-            Input::PromisesTold(promises) => self.group.remember(&promises),
+            Input::PromisesTold(promises) => self.note_promises(&promises),
             Input::HandOver { to, reply } => {
                 // One that stops must not wait long for others.
                 let patience = if to.is_some() { self.config.request_timeout } else { self.config.election_timeout };

@@ -59,10 +59,15 @@ impl<D: Disk> Node<D> {
         remembered
     }
 
+    /// What others promised, as far as they are not removed.
+    pub(super) fn note_promises(&mut self, promises: &Promises) {
+        self.group.remember(promises);
+        self.group.forget(&self.machine.removed());
+    }
+
     /// What was remembered in an earlier life, this member's own promises by the word of others among it.
     fn remember(&mut self, promises: &Promises) {
-        self.group.remember_kept(promises);
-        self.group.forget(&self.machine.removed());
+        self.note_promises(promises);
         let own = promises.of(self.config.member);
         if let Some(what) = self.group.lacks(&own) {
             self.recollection.lost.merge(&own);

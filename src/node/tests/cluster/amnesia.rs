@@ -149,6 +149,30 @@ fn a_leader_that_an_older_copy_does_not_know_is_asked_and_gives_back_what_is_lac
     assert_eq!((cluster.seats[second].facts.status().members.len(), cluster.keys(second)), (4, 1));
 }
 
+/// It is told once, and what it is told counts once it has caught up, too.
+#[test]
+fn what_is_told_of_one_who_is_no_member_here_yet_is_remembered() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let behind = (leader + 1) % 3;
+    cluster.cut.insert(id(behind));
+    let mut added = cluster.change(leader, MemberChange::Add(member(3)));
+    cluster.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
+    cluster.settle();
+    done(&mut added);
+    cluster.pass(5);
+    cluster.write(leader, "with it");
+    let promised = cluster.promises_held(leader).of(id(3));
+    assert_ne!(promised, Promise::default());
+    cluster.tell_promises(leader, behind);
+    assert_eq!(cluster.promises_held(behind).of(id(3)), promised, "it is no member there yet");
+    cluster.cut.clear();
+    cluster.pass(30);
+    assert_eq!(cluster.seats[behind].facts.status().members.len(), 4);
+    assert_ne!(cluster.promises_held(behind).of(id(3)), Promise::default());
+}
+
 /// Its entries make it one only once they are applied, and it may be asked before.
 #[test]
 fn what_is_kept_of_one_who_joined_behind_the_checkpoint_is_not_lost_by_a_start() {
