@@ -8,10 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use quorate::base::{Dice, SeededDice};
-use quorate::driver::{BootReport, DriverConfig, Identity, Rebuilds};
+use madsim::runtime::NodeHandle;
+use quorate::base::{Dice, MemberId, SeededDice};
+use quorate::consensus::Promise;
+use quorate::driver::{BootReport, DriverConfig, Handle, Identity, Rebuilds, kept_promises};
 use quorate::env::Env;
 use quorate::peer::{PeerDoor, PeerSender};
+use quorate::wal::WalIdentity;
 
 use crate::config::{driver_config, member_id};
 use crate::env::{Lane, LaneSender, SimDisk, SimEnv, forked, true_now, true_sleep};
@@ -31,6 +34,9 @@ const RESTART: Duration = Duration::from_millis(10);
 
 /// How soon a process is started again that the disk made end.
 const LATER: Duration = Duration::from_millis(100);
+
+/// How soon a member that has just started says what it remembers.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Boots in a row that may fail. Those that the disk fails do not count.
 const BOOTS: u32 = 100;
@@ -157,6 +163,7 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
     let named = asks.filter(|asks| asks.lost).map_or_else(Vec::new, |_| config.founding_members.clone());
     let witnesses = wiping::witnesses(world, member.number, &named);
     let missed = growth::missing(&seen).unwrap_or_default();
+    let kept = world.plan.forgets().then(|| seen.fork_platter().power_on());
     world.new_life(member.number);
     let starting = node.spawn(start(env, config, world.lane(), asks));
     let started = match select(pin!(madsim::time::timeout(PATIENCE, starting)), over).await {
@@ -175,9 +182,8 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
             if report.founded {
                 world.judge(wiping::let_in(world, member.number, &named, &witnesses));
             }
-            world.judge(own_data(member, &report));
-            world.judge(way_back(member, missed, &seen, &report));
-            world.judge(marked(member, &seen));
+            world.judge(sound(member, missed, &seen, &report));
+            world.judge(remembers(member, &door, &node, kept).await);
             let living = Living { door, node, life, disk: seen };
             if member.serves(living.clone()) {
                 return Boot::Serves(living, over);
@@ -235,6 +241,13 @@ pub async fn stop(world: Arc<World>, number: usize, down: Duration) {
     member.end(End::Stop, down);
 }
 
+/// What lies on the disk of a member that has just started.
+fn sound(member: &Member, missed: Vec<String>, disk: &SimDisk, report: &BootReport) -> Verdict {
+    own_data(member, report)?;
+    way_back(member, missed, disk, report)?;
+    marked(member, disk)
+}
+
 /// Who starts without data has lost them: of what was damaged there was one more, where the budget of damage says so.
 fn own_data(member: &Member, report: &BootReport) -> Verdict {
     let hollow = matches!(report.rebuilds, Some(Rebuilds::Damaged(_)));
@@ -258,6 +271,28 @@ fn marked(member: &Member, disk: &SimDisk) -> Verdict {
     let dangling = mark::dangling(disk).unwrap_or_default();
     require(dangling.is_empty() || member.disk_is_false(), "each slot of the mark names a log that is there", || {
         format!("{}: {dangling:?} are gone", member.host)
+    })
+}
+
+/// Who starts remembers what its disk has `kept` of what others promised: one of them may have forgotten it.
+async fn remembers(member: &Member, door: &Handle<SimEnv>, node: &NodeHandle, kept: Option<SimDisk>) -> Verdict {
+    let Some(kept) = kept else { return Ok(()) };
+    let identity = WalIdentity { cluster: door.identity().cluster, member: door.identity().member };
+    let kept = kept_promises(&kept, identity);
+    let asked = door.clone();
+    let asked = node.spawn(async move { asked.promises_held().await });
+    // One that ends, or stands still, says nothing.
+    let Ok(Ok(Ok(held))) = madsim::time::timeout(SOON, asked).await else { return Ok(()) };
+    let is_forgotten = |of: &MemberId, promise: &Promise| {
+        let mut both = held.of(*of);
+        both.merge(promise);
+        both != held.of(*of)
+    };
+    // Its own are held against its log.
+    let mut of_others = kept.all().iter().filter(|(of, _)| *of != identity.member);
+    let forgotten = of_others.find(|(of, promise)| is_forgotten(of, promise));
+    require(forgotten.is_none(), "who starts remembers what others promised", || {
+        format!("{}: kept was {forgotten:?}, of which it holds {held:?}", member.host)
     })
 }
 

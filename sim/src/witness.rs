@@ -4,13 +4,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quorate::base::{Event, limits};
-use quorate::consensus::{MessageKind, PeerMessage, Standing};
+use quorate::consensus::{Electorate, MessageKind, PeerMessage, Standing};
+use quorate::env::Instant;
 use quorate::machine::{Applied, Command};
 use quorate::node::{Held, Observer, TurnWork};
 use quorate::wal::{Batch, LogEntry};
 
 use crate::chronicle::Happening;
-use crate::env::{SimCpu, SimDisk, charge_turn};
+use crate::env::{SimCpu, SimDisk, charge_turn, true_now};
 use crate::oracles::disk::Promised;
 use crate::oracles::{bounds, require};
 use crate::plan::Moment;
@@ -42,6 +43,16 @@ impl Witness {
     /// Whether the life that tells goes on, and is held against what was before.
     fn is_heard(&self) -> bool {
         self.disk.is_alive() && !self.world.is_rewound()
+    }
+
+    /// Whether the member's leases may stand still, or it may not be able to end them, though it does its turns.
+    fn may_hold_up_leases(&self) -> bool {
+        let world = &self.world;
+        world.slices.at(self.member).is_some()
+            || self.cpu.is_slow()
+            // While the leadership is handed over nothing is proposed.
+            || world.operator_is_busy()
+            || !world.ledger().model().alarms().is_empty()
     }
 
     /// With all that was changed, in place of what watchers are told, where it was carried out in slices.
@@ -86,14 +97,17 @@ impl Observer for Witness {
         let whole = self.whole(entry, applied);
         let applied = whole.as_ref().unwrap_or(applied);
         let mut ledger = self.world.ledger();
+        let is_first = ledger.last_index() < entry.0;
         let verdict = ledger.applied(self.member, entry, request, command, applied);
+        let counted = (&*ledger, is_first && verdict.is_ok());
+        let counted = self.world.remainders().applied(self.member, entry, command, counted, true_now());
         let digest = ledger.entry(entry.0).map_or(0, |entry| entry.digest.unwrap_or_default());
         drop(ledger);
         self.world.trace.note("applied", &fxhash::hash64(&(self.member, entry, digest)).to_le_bytes());
         if verdict.is_err() {
             self.world.chronicle.member(self.member, || Happening::Objects(entry.0));
         }
-        self.world.judge(verdict);
+        self.world.judge(verdict.and(counted));
     }
 
     /// What a turn did is bounded, the bytes of its last entry, one record and one revision apart.
@@ -107,6 +121,8 @@ impl Observer for Witness {
             && !(work.ends && work.pauses);
         let read = work.compaction_bytes < limits::COMPACTION_SLICE_BYTES + limits::MAX_REQUEST_BYTES;
         self.world.judge(require(applied && read, "a turn of the node is bounded", || format!("{work:?}")));
+        let verdict = self.world.remainders().turned(self.member, self.may_hold_up_leases(), true_now());
+        self.world.judge(verdict);
     }
 
     fn holds(&self, held: &Held) {
@@ -118,6 +134,7 @@ impl Observer for Witness {
 
     fn reconfigured(&self, entry: &LogEntry) {
         if self.is_heard() {
+            self.world.remainders().reaches(self.member, entry.index, true_now());
             let verdict = self.world.raft().reconfigured(self.member, entry);
             self.world.judge(verdict);
         }
@@ -130,8 +147,31 @@ impl Observer for Witness {
             if self.world.slices.stands(self.member, standing) {
                 self.world.marks.hit("in slices: another leads");
             }
+            self.world.remainders().stands(self.member, standing, true_now());
             let applied = self.world.ledger().last();
             let verdict = self.world.raft().stands(self.member, standing, applied);
+            self.world.judge(verdict);
+        }
+    }
+
+    fn counts(&self, electorate: &Electorate, applied: u64) {
+        // Before it has applied who founded the cluster a member counts whom its flags name.
+        if self.is_heard() && applied >= self.world.plan.founders as u64 {
+            let verdict = self.world.raft().counts(self.member, electorate, applied);
+            self.world.judge(verdict);
+        }
+    }
+
+    fn asks(&self, at: Instant) {
+        if self.is_heard() {
+            let applied = self.world.ledger().last_index();
+            self.world.rounds().asks(self.member, at, applied);
+        }
+    }
+
+    fn confirms(&self, index: u64, newest: Instant) {
+        if self.is_heard() {
+            let verdict = self.world.rounds().confirms(self.member, index, newest);
             self.world.judge(verdict);
         }
     }
@@ -141,6 +181,7 @@ impl Observer for Witness {
             let bytes: usize = batch.entries.iter().map(|entry| entry.data.len()).sum();
             self.world.hears_of_entries(batch.entries.iter().map(|entry| entry.data.len()));
             self.cpu.charge_work(batch.entries.len() as u64, bytes as u64);
+            self.world.remainders().appends(self.member, batch, true_now());
             let verdict = self.world.raft().appends(self.member, number, batch);
             self.world.judge(verdict);
         }
@@ -162,6 +203,7 @@ impl Observer for Witness {
             if self.world.slices.gone(self.member) {
                 self.world.marks.hit("in slices: a snapshot was installed");
             }
+            self.world.remainders().reaches(self.member, at.0, true_now());
             self.world.trace.note("installed", &fxhash::hash64(&(self.member, at)).to_le_bytes());
             let verdict = self.world.ledger().installed(self.member, at);
             self.world.judge(verdict);

@@ -26,6 +26,8 @@ use crate::oracles::leases::LeaseTimes;
 use crate::oracles::ledger::{Entry, Ledger};
 use crate::oracles::quiet::QuietJudge;
 use crate::oracles::raft::RaftJudge;
+use crate::oracles::remainders::Remainders;
+use crate::oracles::rounds::RoundJudge;
 use crate::plan::{Harm, Plan, Who};
 use crate::slices::Slices;
 use crate::wires::{Host, Way, Wires};
@@ -73,6 +75,8 @@ pub struct World {
     pub lease_times: Mutex<LeaseTimes>,
     ledger: Arc<Mutex<Ledger>>,
     raft: Mutex<RaftJudge>,
+    rounds: Mutex<RoundJudge>,
+    remainders: Mutex<Remainders>,
     bank: Mutex<BankJudge>,
     quiet: Mutex<QuietJudge>,
     operator_busy: AtomicBool,
@@ -126,6 +130,8 @@ impl World {
             lease_times: Mutex::new(LeaseTimes::new(&drifts)),
             ledger: Arc::new(Mutex::new(ledger)),
             raft: Mutex::new(RaftJudge::new(ids)),
+            rounds: Mutex::new(RoundJudge::new(plan.members.len())),
+            remainders: Mutex::new(Remainders::new(plan.members.len(), &drifts, plan.setting.lease_checkpoint)),
             bank: Mutex::new(BankJudge::new(plan.bank.as_ref().map_or(0, |bank| bank.accounts))),
             quiet: Mutex::default(),
             operator_busy: AtomicBool::new(false),
@@ -153,6 +159,16 @@ impl World {
     /// The judge of what members tell each other. Never held over a wait.
     pub fn raft(&self) -> MutexGuard<'_, RaftJudge> {
         self.raft.lock().expect("no judge panics")
+    }
+
+    /// The judge of what confirms a read. Never held over a wait.
+    pub fn rounds(&self) -> MutexGuard<'_, RoundJudge> {
+        self.rounds.lock().expect("no judge panics")
+    }
+
+    /// The judge of what leases have left. Never held over a wait; the ledger is taken before it.
+    pub fn remainders(&self) -> MutexGuard<'_, Remainders> {
+        self.remainders.lock().expect("no judge panics")
     }
 
     /// The judge of the bank. Never held over a wait.
@@ -256,6 +272,8 @@ impl World {
     pub fn new_life(&self, member: usize) {
         self.ledger().new_life(member);
         self.raft().new_life(member);
+        self.rounds().new_life(member);
+        self.remainders().new_life(member);
         if self.slices.gone(member) {
             self.marks.hit("in slices: a life ended");
         }

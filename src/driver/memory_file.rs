@@ -46,7 +46,7 @@ pub(super) async fn write<D: Disk>(disk: &D, bytes: &Bytes) -> Result<(), Fault>
 }
 
 /// What an earlier start of this member kept; nothing where there is none that can be read.
-pub(super) fn read<D: Disk>(disk: &D, identity: WalIdentity) -> Promises {
+pub fn read<D: Disk>(disk: &D, identity: WalIdentity) -> Promises {
     let read = || {
         let file = disk.open(NAME, OpenMode::Read)?;
         let mut bytes = vec![0; file.len()?.min(limits::MEMORY_BYTES) as usize];

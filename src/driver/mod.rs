@@ -59,6 +59,7 @@ pub use handle::{Handle, Identity};
 pub use install::{DurableImage, InstalledImage, cut_log, forget_older, make_durable};
 pub use joining::{check_not_begun, find_cluster};
 pub use mailbox::{Mailbox, NotTaken};
+pub use memory_file::read as kept_promises;
 pub use planting::{Seedling, plant, prepare};
 pub use promotions::Promotions;
 pub use watch_stream::{WatchReader, WatchStream};

@@ -125,7 +125,7 @@ impl<D: Disk> Node<D> {
             proposals: Proposals::default(),
             pace: Pace::default(),
             passed_on: PassedOn::default(),
-            reads: ReadQueue::new(),
+            reads: ReadQueue::new(config.observer.clone()),
             lease_clock: LeaseClock::new(config.lease_checkpoint_interval),
             more_leases_due: false,
             renewals: Renewals::default(),
@@ -321,6 +321,7 @@ impl<D: Disk> Node<D> {
         self.turn_ops.clear();
         self.count_hold_up(now);
         self.apply(now)?;
+        self.tell_electorate();
         self.note_hold_up(now, out);
         self.observe(now);
         let (applied, is_carrying_out) = (self.counters.last_applied(), self.is_carrying_out());

@@ -1,7 +1,8 @@
 //! Who is told of what happens inside: the simulator's witness.
 
 use crate::base::{Event, LogIndex, Term, limits};
-use crate::consensus::{PeerMessage, Standing};
+use crate::consensus::{Electorate, PeerMessage, Standing};
+use crate::env::Instant;
 use crate::machine::{Applied, Command};
 use crate::wal::{Batch, LogEntry};
 
@@ -98,6 +99,15 @@ pub trait Observer: Send + Sync {
 
     /// Role, term or leader changed.
     fn stands(&self, _standing: &Standing) {}
+
+    /// Whom the group counts, with everything up to this entry applied.
+    fn counts(&self, _electorate: &Electorate, _applied: LogIndex) {}
+
+    /// A question that needs a round is taken in.
+    fn asks(&self, _at: Instant) {}
+
+    /// A round confirmed this entry to those who ask, the newest of whom was taken in at this moment.
+    fn confirms(&self, _index: LogIndex, _newest: Instant) {}
 
     /// A batch is handed to the log, under the number by which it is told durable.
     fn appends(&self, _number: u64, _batch: &Batch) {}

@@ -3,7 +3,10 @@
 //! A view is asked for on any member. Questions of leases are asked this way, too, so that one who was deposed and does not
 //! know it yet answers nothing.
 
+use std::sync::Arc;
+
 use super::input::{LeaseQuestion, Reply};
+use super::observer::Observer;
 use crate::base::{LogIndex, Refusal, limits};
 use crate::consensus::{ConfirmedRead, Group};
 use crate::env::{Disk, Instant};
@@ -39,11 +42,19 @@ pub(super) struct ReadQueue<D: Disk> {
     /// Attempts so far, of all rounds: an answer to one confirms what was asked by it or before it, however late it comes and
     /// whatever was asked since; what was asked after it, it knows nothing of.
     attempts: u64,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl<D: Disk> ReadQueue<D> {
-    pub(super) fn new() -> Self {
-        Self { fresh: Vec::new(), asked: Vec::new(), retry_at: Instant::default(), confirmed: Vec::new(), attempts: 0 }
+    pub(super) fn new(observer: Option<Arc<dyn Observer>>) -> Self {
+        Self {
+            fresh: Vec::new(),
+            asked: Vec::new(),
+            retry_at: Instant::default(),
+            confirmed: Vec::new(),
+            attempts: 0,
+            observer,
+        }
     }
 
     /// Takes a question in, or refuses it where too many wait.
@@ -52,6 +63,9 @@ impl<D: Disk> ReadQueue<D> {
             return question.refuse(Refusal::TooManyRequests);
         }
         self.fresh.push((now, question));
+        if let Some(observer) = &self.observer {
+            observer.asks(now);
+        }
     }
 
     /// Starts a round where questions wait and none is under way, or asks again for one that was not answered: before
@@ -84,7 +98,13 @@ impl<D: Disk> ReadQueue<D> {
     /// An attempt was confirmed: the answer is to all that was asked by it or before it, and may come after others were made.
     pub(super) fn confirmed(&mut self, read: &ConfirmedRead) {
         let answered = self.asked.partition_point(|(attempt, _)| *attempt <= read.attempt);
-        self.confirmed.extend(self.asked.drain(..answered).map(|(_, questions)| (read.index, questions)));
+        for (_, questions) in self.asked.drain(..answered) {
+            let newest = questions.iter().map(|(asked, _)| *asked).max();
+            if let Some((observer, newest)) = self.observer.as_ref().zip(newest) {
+                observer.confirms(read.index, newest);
+            }
+            self.confirmed.push((read.index, questions));
+        }
     }
 
     /// Serves the views whose index is applied; the questions of leases among them are given back to be answered, but for those

@@ -29,6 +29,16 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    /// Whom the group counts, for whoever holds it against the log. Where another state is being put in place it is of that one.
+    pub(super) fn tell_electorate(&self) {
+        if let Some(observer) = &self.config.observer
+            && !self.snapshots.installing()
+            && !self.rebuild.under_way()
+        {
+            observer.counts(&self.group.electorate(), self.counters.last_applied());
+        }
+    }
+
     /// Counting looks at every stream: once a tick, not once a turn.
     pub(super) fn tell_watches(&self) {
         let (facts, watches) = (&self.facts, self.watches.hub().counts());

@@ -69,6 +69,11 @@ impl SimCpu {
         *self.mood() = mood;
     }
 
+    /// Whether it takes longer than is usual.
+    pub fn is_slow(&self) -> bool {
+        self.mood().slowness_percent > 100
+    }
+
     /// So many units of work on so many bytes were done in this turn.
     pub fn charge_work(&self, units: u64, bytes: u64) {
         let mood = *self.mood();

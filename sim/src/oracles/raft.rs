@@ -2,7 +2,8 @@
 //!
 //! *One leader a term*; *log matching*: an entry of an index and a term is the same on everyone's log, and so is the one
 //! before it; *leader completeness*: who leads holds everything anyone has applied; a term never falls, a vote is given
-//! once a term; only the leader of a term sends entries in it; and no promise leaves before the log was told durable: an
+//! once a term; only the leader of a term sends entries in it; raft counts whom the applied log lets vote, and needs a majority of
+//! them ([`super::quorum`]); and no promise leaves before the log was told durable: an
 //! answer to an append covers what is durable here, a vote is written before it is sent.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -10,9 +11,10 @@ use std::time::Duration;
 
 use fxhash::FxHashMap;
 use quorate::base::MemberId;
-use quorate::consensus::{MessageKind, PeerMessage, Role, Standing};
+use quorate::consensus::{Electorate, MessageKind, PeerMessage, Role, Standing};
 use quorate::wal::{Batch, HardState, LogEntry};
 
+use super::quorum::{QuorumJudge, Word};
 use super::roster::Roster;
 use super::{Verdict, require};
 use crate::env::true_now;
@@ -96,6 +98,7 @@ pub struct RaftJudge {
     leaders: BTreeMap<u64, usize>,
     led_since: Duration,
     roster: Roster,
+    quorum: QuorumJudge,
 }
 
 impl RaftJudge {
@@ -117,6 +120,28 @@ impl RaftJudge {
     /// A member applies a change of the members.
     pub fn reconfigured(&mut self, member: usize, entry: &LogEntry) -> Verdict {
         self.roster.applied(member, entry)
+    }
+
+    /// A member's raft counts these, with everything up to an entry applied.
+    pub fn counts(&mut self, member: usize, electorate: &Electorate, applied: u64) -> Verdict {
+        self.quorum.counts(self.ids[member], &electorate.voters);
+        let Some((voters, learners)) = self.roster.at(applied) else { return Ok(()) };
+        let same = electorate.voters == *voters && electorate.learners == *learners;
+        require(same, "raft counts whom the applied log lets vote", || {
+            format!(
+                "member {member} has applied entry {applied}, by which {voters:x?} vote and {learners:x?} learn: {electorate:x?}"
+            )
+        })
+    }
+
+    /// A member says that the log is committed up to an entry; in which term it leads, if it does.
+    fn commits(&mut self, member: usize, leads: Option<u64>, index: u64) -> Verdict {
+        let told = &self.members[member];
+        let is_durable = !told.flying.iter().any(|flying| flying.first.is_some_and(|first| first <= index));
+        self.quorum.committed(
+            Word { member: self.ids[member], leads, index, term: told.term_of(index), is_durable },
+            true_now(),
+        )
     }
 
     /// Whether a member has led in any term.
@@ -153,6 +178,7 @@ impl RaftJudge {
     /// Its disk is lost, before its next life.
     pub fn wiped(&mut self, member: usize) {
         self.members[member] = Told::default();
+        self.quorum.wiped(self.ids[member]);
     }
 
     /// A new life of a member begins.
@@ -173,6 +199,7 @@ impl RaftJudge {
         told.flying.clear();
         told.handed = told.durable;
         told.standing = None;
+        self.quorum.new_life(self.ids[member]);
     }
 
     /// What a member handed out as the leader of a term that is not durable with it: who leads alone needs nobody's vote, and
@@ -196,8 +223,9 @@ impl RaftJudge {
         require(standing.term >= least, "a term never falls", || {
             format!("member {member} was in term {least} and is in {}", standing.term)
         })?;
-        let newly = standing.role == Role::Leader && before != Some((standing.term, Role::Leader));
-        if !newly {
+        let leads = standing.role == Role::Leader;
+        self.commits(member, leads.then_some(standing.term), standing.committed)?;
+        if !leads || before == Some((standing.term, Role::Leader)) {
             return Ok(());
         }
         self.led_since = true_now();
@@ -205,6 +233,10 @@ impl RaftJudge {
         require(leader == member, "one leader a term", || {
             format!("in term {} member {leader} led, and now member {member}", standing.term)
         })?;
+        let number = |voter: MemberId| self.ids.iter().position(|id| *id == voter);
+        let voted = |voter| number(voter).and_then(|voter| self.votes.get(&(voter, standing.term)));
+        let elect = self.ids[member];
+        self.quorum.elected(elect, standing.term, |voter| voted(voter) == Some(&elect))?;
         // One who is elected in a term that is over already, by votes that came late, owes what was committed before it.
         let Some((index, term)) = applied.filter(|(_, term)| *term < standing.term) else { return Ok(()) };
         let told = &self.members[member];
@@ -289,21 +321,32 @@ impl RaftJudge {
                 let leader = *self.leaders.entry(term).or_insert(member);
                 require(leader == member, "one leader a term: nobody else sends entries in it", || {
                     format!("member {member} sends {:?} in term {term}, led by {leader}", message.kind())
-                })
+                })?;
+                self.commits(member, Some(term), message.commit())
             }
             MessageKind::AppendResponse if !message.rejects() => {
                 let index = message.index();
                 let open =
                     |flying: &&Flying| flying.first.is_some_and(|first| first <= index) && flying.state.term <= term;
                 let open = self.members[member].flying.iter().find(open);
+                self.quorum.acknowledges(self.ids[member], term, index, true_now());
                 require(open.is_none(), "an append is answered when it is durable (honesty)", || {
                     format!("member {member} answers for entry {index} in term {term}, but {open:?} is not durable")
                 })
             }
             MessageKind::VoteResponse if !message.rejects() => self.votes(member, term, message.to()),
-            MessageKind::Vote => self.votes(member, term, self.ids[member]),
+            MessageKind::Vote => {
+                self.stands_for_election(member)?;
+                self.votes(member, term, self.ids[member])
+            }
+            MessageKind::PreVote => self.stands_for_election(member),
             _ => Ok(()),
         }
+    }
+
+    fn stands_for_election(&self, member: usize) -> Verdict {
+        let Some((end, _)) = self.members[member].log.last_key_value() else { return Ok(()) };
+        self.quorum.stands(self.ids[member], *end, true_now())
     }
 
     fn votes(&mut self, member: usize, term: u64, candidate: MemberId) -> Verdict {

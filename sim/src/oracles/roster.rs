@@ -21,6 +21,8 @@ pub struct Roster {
     urls: BTreeMap<MemberId, Vec<String>>,
     /// The term and the digest of each change, by index.
     changes: BTreeMap<u64, (u64, u64)>,
+    /// Who votes and who learns behind each.
+    history: BTreeMap<u64, (Vec<MemberId>, Vec<MemberId>)>,
 }
 
 impl Roster {
@@ -42,6 +44,7 @@ impl Roster {
         if let Some(change) = change {
             self.change(entry.index, &change);
         }
+        self.history.insert(entry.index, (self.voters(), self.learners()));
         Ok(())
     }
 
@@ -87,6 +90,11 @@ impl Roster {
     /// Who only learns.
     pub fn learners(&self) -> Vec<MemberId> {
         self.learners.iter().copied().collect()
+    }
+
+    /// Who voted and who learned by everything up to an entry.
+    pub fn at(&self, index: u64) -> Option<&(Vec<MemberId>, Vec<MemberId>)> {
+        self.history.range(..=index).next_back().map(|(_, counted)| counted)
     }
 
     /// Where a member is reached.
@@ -151,6 +159,9 @@ mod tests {
             (vec![MemberId(2)], vec![MemberId(3)]),
             "one learner at a time"
         );
+        assert_eq!(roster.at(3), Some(&(vec![MemberId(1)], vec![MemberId(2)])), "the last one stays");
+        assert_eq!(roster.at(4), Some(&(vec![MemberId(1), MemberId(2)], vec![])));
+        assert_eq!(roster.at(0), None);
         assert!(roster.applied(1, &entry(3, ConfChangeKind::Remove, 1)).is_ok());
         assert!(roster.applied(1, &entry(3, ConfChangeKind::Remove, 2)).is_err(), "another at the same place");
         assert!(roster.applied(1, &entry(0, ConfChangeKind::Remove, 2)).is_err(), "one that nobody else saw");

@@ -4,6 +4,7 @@ use quorate::base::Refusal;
 use quorate::node::LeaseAccess;
 
 use super::{Client, Settled};
+use crate::env::true_now;
 use crate::oracles::lease_order;
 use crate::oracles::users::Table;
 use crate::oracles::witness;
@@ -24,6 +25,7 @@ impl Client {
         let (began, patience) = (self.began(), self.patience());
         let (way, shown, stands) = ((self.number, self.member), self.credentials.shown(&self.world), self.stood());
         let (world, member) = (self.world.clone(), self.member);
+        self.world.remainders().asked(id, true_now());
         let asked = self.world.ask(way, patience, &mut self.dice, move |door| async move {
             shown.check_leases(&door, LeaseAccess::Renew(id)).await?;
             world.meets(member, "in slices: a lease was renewed");
