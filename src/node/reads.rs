@@ -99,9 +99,10 @@ impl<D: Disk> ReadQueue<D> {
     pub(super) fn confirmed(&mut self, read: &ConfirmedRead) {
         let answered = self.asked.partition_point(|(attempt, _)| *attempt <= read.attempt);
         for (_, questions) in self.asked.drain(..answered) {
-            let newest = questions.iter().map(|(asked, _)| *asked).max();
-            if let Some((observer, newest)) = self.observer.as_ref().zip(newest) {
-                observer.confirms(read.index, newest);
+            if let Some(observer) = &self.observer
+                && let Some((newest, _)) = questions.iter().max_by_key(|(asked, _)| *asked)
+            {
+                observer.confirms(read.index, *newest);
             }
             self.confirmed.push((read.index, questions));
         }

@@ -54,6 +54,16 @@ impl Cluster {
         self.step(to, Input::PromisesTold(promises));
     }
 
+    /// A fourth joins, and has acknowledged something.
+    fn add_fourth(&mut self, leader: usize) {
+        let mut added = self.change(leader, MemberChange::Add(member(3)));
+        self.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
+        self.settle();
+        done(&mut added);
+        self.pass(5);
+        self.write(leader, "with it");
+    }
+
     fn write(&mut self, leader: usize, key: &str) {
         let mut answer = self.propose(leader, &put(key));
         self.settle();
@@ -157,12 +167,7 @@ fn what_is_told_of_one_who_is_no_member_here_yet_is_remembered() {
     cluster.pass(2);
     let behind = (leader + 1) % 3;
     cluster.cut.insert(id(behind));
-    let mut added = cluster.change(leader, MemberChange::Add(member(3)));
-    cluster.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
-    cluster.settle();
-    done(&mut added);
-    cluster.pass(5);
-    cluster.write(leader, "with it");
+    cluster.add_fourth(leader);
     let promised = cluster.promises_held(leader).of(id(3));
     assert_ne!(promised, Promise::default());
     cluster.tell_promises(leader, behind);
@@ -179,12 +184,7 @@ fn what_is_kept_of_one_who_joined_behind_the_checkpoint_is_not_lost_by_a_start()
     let mut cluster = Cluster::new(3);
     let leader = cluster.elect();
     cluster.pass(2);
-    let mut added = cluster.change(leader, MemberChange::Add(member(3)));
-    cluster.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
-    cluster.settle();
-    done(&mut added);
-    cluster.pass(5);
-    cluster.write(leader, "with it");
+    cluster.add_fourth(leader);
     let second = (leader + 1) % 3;
     cluster.tell_promises(leader, second);
     let kept = cluster.promises_held(second);
