@@ -21,6 +21,7 @@ const WORDED: &[(&str, Promise)] = &[
     ("an entry is answered as the model answers", promises::LINEARIZABLE),
     ("an entry uses the revisions the model uses", promises::LINEARIZABLE),
     ("an entry changes what the model changes", promises::LINEARIZABLE),
+    ("a round confirms what was applied before it was asked for", promises::LINEARIZABLE),
     ("a read is what the store held within its window", promises::LINEARIZABLE),
     ("an entry holds what was asked", promises::LINEARIZABLE),
     ("a backup is what the member held", promises::SERIALIZABLE),
@@ -72,6 +73,10 @@ const WORDED: &[(&str, Promise)] = &[
     ("leases are listed by the time they have left", promises::LEASE_TOLD),
     ("a lease has no more time left than it was granted", promises::LEASE_TOLD),
     ("a lease has the time left that it was promised", promises::LEASE_TOLD),
+    ("what a lease has left outlives a change of leader", promises::LEASE_ENDED),
+    ("what a lease has left is forgotten for a renewal alone", promises::LEASE_ENDED),
+    ("what a lease has left is written", promises::LEASE_ENDED),
+    ("a lease is ended when what it has left is over", promises::LEASE_ENDED),
     ("the keys told of are the lease's", promises::LEASE_TOLD),
     ("a lease that is listed exists", promises::LEASE_TOLD),
     ("a lease that exists is listed", promises::LEASE_TOLD),
@@ -90,8 +95,14 @@ const WORDED: &[(&str, Promise)] = &[
     ("an entry once applied stays (durability, state machine safety)", promises::COMMITTED),
     ("entries are applied in order", promises::COMMITTED),
     ("who leads holds everything committed (leader completeness)", promises::COMMITTED),
+    ("who stands has what is committed and was on its disk", promises::COMMITTED),
+    ("what is committed is of the term of who says so first", promises::COMMITTED),
+    ("raft counts whom the applied log lets vote", promises::COMMITTED),
+    ("what is committed is held by a majority of those who vote", promises::COMMITTED),
+    ("who starts remembers what others promised", promises::COMMITTED),
     ("an entry of a term is the same on every log (log matching)", promises::COMMITTED),
     ("one leader a term", promises::ONE_LEADER),
+    ("who leads has a majority of the votes", promises::ONE_LEADER),
     ("one leader a term: nobody else sends entries in it", promises::ONE_LEADER),
     ("a term never falls", promises::ONE_LEADER),
     ("a term never falls, a vote is given once a term", promises::ONE_LEADER),
@@ -327,7 +338,7 @@ mod tests {
     #[test]
     fn whatever_a_judge_calls_broken_is_a_promise() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-        let mut seen = 0;
+        let (mut seen, mut unknown) = (0, Vec::new());
         for dir in [root.clone(), root.join("oracles")] {
             for entry in std::fs::read_dir(dir).unwrap() {
                 let path = entry.unwrap().path();
@@ -338,11 +349,14 @@ mod tests {
                 let inline = ["require(", "Violation::now("].map(|callee| words_after(&source, callee)).concat();
                 for words in inline.into_iter().filter(|words| words.contains(' ') && !words.contains(['{', ':', '\n']))
                 {
-                    assert!(promise_of(words).is_some(), "{}: {words:?} is no promise's", path.display());
                     seen += 1;
+                    if promise_of(words).is_none() {
+                        unknown.push(format!("{}: {words:?}", path.display()));
+                    }
                 }
             }
         }
         assert!(seen > 40, "{seen} found");
+        assert!(unknown.is_empty(), "no promise's: {unknown:#?}");
     }
 }
