@@ -76,6 +76,11 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
         "1 error converting YAML to JSON: yaml: error: line 1 column 7: unclosed quote",
         "another library reads YAML",
     ),
+    (
+        r"yaml heartbeat-interval: x\n---\nname: b",
+        "1 --config-file: line 3: a second YAML document begins; one is read, and etcd passes over any other: say all of it in one",
+        "one of the two was not meant",
+    ),
 ];
 
 /// Runs quorate on a case, in a directory of its own; exit code and text, or that it is accepted.

@@ -125,9 +125,9 @@ where
 
 /// The method that a request names; else what is answered.
 fn named<B>(request: &http::Request<B>) -> Result<Rpc, Box<HttpResponse>> {
-    if let Some((code, text)) = malformed(request.method(), request.headers()) {
-        let mut response = Status::internal(text).into_http();
-        *response.status_mut() = code;
+    if let Some((status, code, text)) = malformed(request.method(), request.headers()) {
+        let mut response = Status::new(code, text).into_http();
+        *response.status_mut() = status;
         return Err(Box::new(response));
     }
     // A query is part of the name, as etcd's library reads it: there is no such method.
@@ -173,9 +173,24 @@ where
 mod tests {
     use super::*;
 
+    fn posted(path: &str, kind: &str) -> Result<Rpc, Box<HttpResponse>> {
+        named(&http::Request::post(path).header("content-type", kind).body(()).expect("a request"))
+    }
+
+    /// A client that looks at the status alone is not to take the refusal for an answer.
+    #[test]
+    fn what_is_no_grpc_by_its_content_type_is_refused_by_its_status() {
+        for kind in ["application/json", "application/x-www-form-urlencoded", "application/grpc-web"] {
+            let refused = posted("/v3/kv/put", kind).expect_err("no gRPC");
+            assert_eq!(refused.status(), http::StatusCode::UNSUPPORTED_MEDIA_TYPE);
+            assert_eq!(refused.headers()["grpc-status"], "3");
+            assert!(posted("/etcdserverpb.KV/Put", kind).is_err(), "whatever it names");
+        }
+    }
+
     #[test]
     fn a_query_is_part_of_a_methods_name() {
-        let named = |path: &str| named(&http::Request::post(path).body(()).expect("a request"));
+        let named = |path: &str| posted(path, "application/grpc");
         assert!(matches!(named("/etcdserverpb.KV/Range"), Ok(Rpc::Range)));
         let refused = named("/etcdserverpb.KV/Range?a=b").expect_err("there is no such method");
         assert_eq!(

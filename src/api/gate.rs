@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
+use http::header::CONTENT_TYPE;
 use http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode};
+use tonic::Code;
 
 use crate::base::Refusal;
 use crate::tls::VerifiedClient;
@@ -75,8 +77,23 @@ fn shortened(version: String) -> String {
     if version.len() <= MAX_VERSION_CHARS { version } else { version.chars().take(MAX_VERSION_CHARS).collect() }
 }
 
-/// What etcd's gRPC library refuses before it looks at the method: the HTTP status and the text.
-pub fn malformed(method: &Method, headers: &HeaderMap) -> Option<(StatusCode, String)> {
+/// Whether a content type is gRPC's, as its library reads it: what messages are encoded as may follow.
+fn is_grpc(kind: &[u8]) -> bool {
+    kind.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+}
+
+/// What etcd's gRPC library refuses before it looks at the method: the HTTP status, gRPC's code and the text.
+pub fn malformed(method: &Method, headers: &HeaderMap) -> Option<(StatusCode, Code, String)> {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !is_grpc(kind) {
+        let text = format!("invalid gRPC request content-type {:?}", String::from_utf8_lossy(kind));
+        return Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, text));
+    }
+    malformed_call(method, headers).map(|(status, text)| (status, Code::Internal, text))
+}
+
+/// The same of what is gRPC by its content type.
+fn malformed_call(method: &Method, headers: &HeaderMap) -> Option<(StatusCode, String)> {
     let not_base64 =
         headers.iter().find(|(name, value)| name.as_str().ends_with("-bin") && !is_base64(value.as_bytes()));
     if let Some((name, value)) = not_base64 {
@@ -170,10 +187,20 @@ mod tests {
     #[test]
     fn what_the_transport_does_not_take_is_refused_before_the_method() {
         let refused = |method, name, value: &'static str| {
-            let headers =
-                HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))]);
-            malformed(&method, &headers).map(|(code, _)| code.as_u16())
+            let fields = [("content-type", "application/grpc"), (name, value)];
+            let fields =
+                fields.map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_static(value)));
+            malformed(&method, &HeaderMap::from_iter(fields)).map(|(code, ..)| code.as_u16())
         };
+        let none = malformed(&Method::GET, &HeaderMap::new());
+        let text = "invalid gRPC request content-type \"\"".to_string();
+        assert_eq!(none, Some((StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::InvalidArgument, text)), "before the method");
+        for bad in ["", "application/json", "application/grpcx", "application/grpc-web", "text/plain"] {
+            assert_eq!(refused(Method::POST, "content-type", bad), Some(415), "{bad}");
+        }
+        for good in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
+            assert_eq!(refused(Method::POST, "content-type", good), None, "{good}");
+        }
         assert_eq!(refused(Method::GET, "te", "trailers"), Some(405));
         for bad in ["10", "xyz", "123456789S", "S", ""] {
             assert_eq!(refused(Method::POST, "grpc-timeout", bad), Some(400), "{bad}");

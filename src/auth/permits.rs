@@ -90,7 +90,8 @@ impl Interval {
         self.start[..] <= *key && self.end.as_ref().is_none_or(|end| *key < end[..])
     }
 
-    /// Whether all of `range` is inside. One that can hold no key is where its first key is, as in etcd.
+    /// Whether all of `range` is inside. One that can hold no key is where its first key is. So it is in etcd, but that it may
+    /// refuse one whose end is below its first key: it searches a tree of a user's permissions as if the end were above.
     fn holds(&self, range: &KeyRange) -> bool {
         match &range.end {
             RangeEnd::Single => self.holds_key(&range.start),

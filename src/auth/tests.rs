@@ -219,7 +219,7 @@ fn wire(range: (u8, Option<u8>)) -> KeyRange {
     KeyRange::from_wire(Bytes::copy_from_slice(&[range.0]), range.1.map_or_else(Bytes::new, |end| vec![end].into()))
 }
 
-/// Such a range holds no key; etcd looks whether its first one is allowed.
+/// Such a range holds no key; it is looked whether its first one is allowed.
 #[test]
 fn a_range_that_ends_where_it_begins_is_allowed_where_its_key_is() {
     let mut auth = with_anna();

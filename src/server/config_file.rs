@@ -9,6 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::server::flag_table::{FLAGS, Kind};
+use crate::server::yaml_documents;
 use crate::tls::read_error;
 
 /// What a file says: names of flags, and their values as the command line would have them.
@@ -59,6 +60,7 @@ pub fn read(path: &Path) -> Result<Given, String> {
 }
 
 fn of_text(text: &str) -> Result<Given, String> {
+    let text = yaml_documents::first(text)?;
     let has_content = text.lines().any(|line| !matches!(line.trim_start().chars().next(), None | Some('#')));
     // A file of blanks and remarks says nothing; but no line begins with a tab.
     if !has_content && text.lines().any(|line| line.trim_start_matches(' ').starts_with('\t')) {
@@ -260,6 +262,19 @@ fn struct_of(map: &str) -> &'static str {
     }
 }
 
+/// The type of Go's that etcd keeps a flag in.
+fn type_of(flag: &str, kind: Kind) -> &'static str {
+    match (flag, kind) {
+        ("snapshot-count" | "snapshot-catchup-entries", _) => "uint64",
+        ("max-concurrent-streams", _) => "uint32",
+        ("quota-backend-bytes", _) => "int64",
+        ("v2-deprecation", _) => "config.V2DeprecationEnum",
+        (_, Kind::Unsigned) => "uint",
+        (_, Kind::Signed) => "int",
+        _ => "string",
+    }
+}
+
 /// Takes one value, as the command line would have it. An empty text takes the place of its default; a list that is empty, and
 /// a word of a few that is none, is not given.
 fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Value) -> Result<(), String> {
@@ -286,21 +301,23 @@ fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Va
             format!("{nanos}ns")
         }
         (Kind::Duration, _) => return Err(other("time.Duration")),
-        (Kind::Unsigned, Value::Number(number)) => {
-            whole(number).and_then(|number| u64::try_from(number).ok()).ok_or_else(|| other("uint"))?.to_string()
-        }
-        (Kind::Unsigned, _) => return Err(other("uint")),
-        (Kind::Signed, Value::Number(number)) => {
-            whole(number).and_then(|number| i64::try_from(number).ok()).ok_or_else(|| other("int"))?.to_string()
-        }
-        (Kind::Signed, _) => return Err(other("int")),
+        (Kind::Unsigned, Value::Number(number)) => whole(number)
+            .and_then(|number| u64::try_from(number).ok())
+            .ok_or_else(|| other(type_of(name, kind)))?
+            .to_string(),
+        (Kind::Unsigned, _) => return Err(other(type_of(name, kind))),
+        (Kind::Signed, Value::Number(number)) => whole(number)
+            .and_then(|number| i64::try_from(number).ok())
+            .ok_or_else(|| other(type_of(name, kind)))?
+            .to_string(),
+        (Kind::Signed, _) => return Err(other(type_of(name, kind))),
         (_, Value::Array(words)) if is_list => {
             let words = words.iter().map(|word| word.as_str().ok_or_else(|| other_is(word, "string")));
             words.collect::<Result<Vec<_>, _>>()?.join(",")
         }
         (_, Value::String(_)) if is_list => return Err(other("[]string")),
         (_, Value::String(text)) => text.clone(),
-        _ => return Err(other(if is_list { "[]string" } else { "string" })),
+        _ => return Err(other(if is_list { "[]string" } else { type_of(name, kind) })),
     };
     if !text.is_empty() || matches!((kind, value), (Kind::Text | Kind::Level, Value::String(_))) {
         given.push((name, text));
@@ -384,7 +401,7 @@ auto-compaction-retention: \"1\"
         .map(|(name, value)| (name, value.to_string()));
         wanted.sort();
         assert_eq!(given, wanted);
-        for empty in ["", "# nothing\n\n", "{}"] {
+        for empty in ["", "# nothing\n\n", "{}", "---", "---\n", "--- # nothing\n---\n...\n"] {
             assert_eq!(of_text(empty), Ok(Vec::new()), "{empty:?}");
         }
     }
@@ -455,6 +472,19 @@ auto-compaction-retention: \"1\"
             (
                 "grpc-keepalive-interval: 5s",
                 "string into Go struct field configYAML.Config.grpc-keepalive-interval of type time",
+            ),
+            ("snapshot-count: x", "string into Go struct field configYAML.Config.snapshot-count of type uint64"),
+            (
+                "max-concurrent-streams: 1.5",
+                "number 1.5 into Go struct field configYAML.Config.max-concurrent-streams of type uint32",
+            ),
+            (
+                "quota-backend-bytes: [5]",
+                "array into Go struct field configYAML.Config.quota-backend-bytes of type int64",
+            ),
+            (
+                "v2-deprecation: 5",
+                "number into Go struct field configYAML.Config.v2-deprecation of type config.V2DeprecationEnum",
             ),
             ("name: 5", "number into Go struct field configYAML.Config.name of type string"),
             ("name: no", "bool into Go struct field configYAML.Config.name of type string"),

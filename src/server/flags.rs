@@ -101,8 +101,9 @@ impl Flags {
                 None => (bare, None),
             };
             if name == "version" {
+                let value = value.as_deref().unwrap_or("true");
                 let wrong = |why| FlagStop::Usage(format!("invalid boolean value {value:?} for -version: {why}"));
-                asks_version = value.as_deref().map_or(Ok(true), values::boolean).map_err(wrong)?;
+                asks_version = values::boolean(value).map_err(wrong)?;
                 continue;
             }
             self.take(name, value, &mut arguments)?;

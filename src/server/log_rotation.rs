@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::server::log_archive::{Archive, Keep};
 
@@ -42,12 +42,27 @@ impl Rotation {
             let why = if error.is_eof() { "unexpected end of JSON input".to_owned() } else { error.to_string() };
             format!("improperly formatted log rotation config: {why}")
         })?;
-        let number = |name: &str| match &value[name] {
+        let fields = match value {
+            // Nothing is said by it, as by a map without a key; an etcd breaks down at both.
+            Value::Null => Map::new(),
+            Value::Object(fields) => fields,
+            other => {
+                let kind = kind_of(&other);
+                let text = "invalid log rotation config: json: cannot unmarshal";
+                return Err(format!("{text} {kind} into Go value of type embed.logRotationConfig"));
+            }
+        };
+        // Go's library takes keys whatever the case of their letters.
+        let field = |name: &str| {
+            let found = fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name));
+            found.map_or(&Value::Null, |(_, value)| value)
+        };
+        let number = |name: &str| match field(name) {
             Value::Null => Ok(0),
             Value::Number(number) if number.is_i64() || number.is_u64() => Ok(number.as_u64().unwrap_or(0)),
             other => Err(of_another_kind(other, name, "int")),
         };
-        let flag = |name: &str| match &value[name] {
+        let flag = |name: &str| match field(name) {
             Value::Null => Ok(false),
             Value::Bool(value) => Ok(*value),
             other => Err(of_another_kind(other, name, "bool")),
@@ -70,17 +85,24 @@ impl Rotation {
 
 fn of_another_kind(value: &Value, name: &str, wanted: &str) -> String {
     let kind = match value {
-        Value::String(_) => "string".to_owned(),
-        Value::Bool(_) => "bool".to_owned(),
         Value::Number(number) => format!("number {number}"),
-        Value::Array(_) => "array".to_owned(),
-        Value::Object(_) => "object".to_owned(),
-        Value::Null => "null".to_owned(),
+        other => kind_of(other).to_owned(),
     };
     format!(
         "invalid log rotation config: json: cannot unmarshal {kind} into Go struct field logRotationConfig.Logger.{name} \
          of type {wanted}"
     )
+}
+
+fn kind_of(value: &Value) -> &'static str {
+    match value {
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "number",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+        Value::Null => "null",
+    }
 }
 
 /// The file.
@@ -163,13 +185,24 @@ mod tests {
         assert_eq!(read, Rotation { max_bytes: 100 << 20, keep: Keep::default() });
         let squeezed = Rotation::read(r#"{"compress":true,"maxbackups":3}"#, &outputs(&["/log"])).expect("built");
         assert_eq!(squeezed.keep, Keep { max_backups: Some(3), compresses: true, ..Keep::default() });
-        assert_eq!(Rotation::read("{}", &outputs(&["/log"])), Ok(read));
+        for nothing in ["{}", "null", r#"{"foo":1}"#, r#"{"maxsize":null}"#] {
+            assert_eq!(Rotation::read(nothing, &outputs(&["/log"])), Ok(read), "{nothing}");
+        }
+        let large = Rotation::read(r#"{"MaxSize":5}"#, &outputs(&["/log"]));
+        assert_eq!(large.map(|rotation| rotation.max_bytes), Ok(5 << 20), "in letters of any case");
         for bad in [&["default"][..], &["stdout"], &["/a", "/b"]] {
             assert_eq!(Rotation::read(default, &outputs(bad)), Err(ONE_FILE.to_owned()), "{bad:?}");
         }
         for (json, why) in [
             ("{", "improperly formatted log rotation config: unexpected end of JSON input"),
             (r#"{"maxsize":"x"}"#, "invalid log rotation config: json: cannot unmarshal string into Go struct field"),
+            (
+                "[]",
+                "invalid log rotation config: json: cannot unmarshal array into Go value of type embed.logRotationConfig",
+            ),
+            ("5", "invalid log rotation config: json: cannot unmarshal number into Go value of type embed."),
+            (r#""x""#, "invalid log rotation config: json: cannot unmarshal string into Go value of type embed."),
+            (r#"{"MaxSize":"x"}"#, "invalid log rotation config: json: cannot unmarshal string into Go struct field"),
             (r#"{"localtime":true}"#, "--log-rotation-config-json: localtime is not supported by quorate yet"),
             (r#"{"compress":1}"#, "invalid log rotation config: json: cannot unmarshal number 1 into Go struct field"),
         ] {

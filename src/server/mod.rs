@@ -37,6 +37,7 @@ mod stream_bound;
 mod values;
 mod websocket;
 mod websocket_intake;
+mod yaml_documents;
 
 pub use compose::{Serving, main};
 pub use config::Config;

@@ -7,7 +7,6 @@
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,12 +16,12 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::Semaphore;
-use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::StartHandshake;
 
 use super::VerifiedClient;
 use super::certificate::Names;
 use super::files::{self, CertificateFiles, Roots};
-use super::go_text::go_text;
+use super::hello::Hello;
 use super::protocol::Protocol;
 use super::reload::{Joined, Reloading};
 use super::revoked::Revoked;
@@ -206,8 +205,8 @@ impl Rejected {
         Self { rest: Rest(Some(Box::new(stream))), ..self }
     }
 
-    fn by_library(error: &io::Error, server_name: String) -> Self {
-        let text = go_text(error);
+    fn by_library(error: &io::Error, hello: &Hello, server_name: String) -> Self {
+        let text = hello.text(error);
         Self { is_silent: text == "EOF", server_name, ..Self::saying(&text) }
     }
 }
@@ -257,25 +256,19 @@ fn build(
     Ok(Terms { library: Arc::new(library) })
 }
 
-async fn greet<S>(terms: &Terms, stream: S) -> Result<(ServerStream<S>, String), Rejected>
+async fn greet<S>(terms: &Terms, mut stream: S) -> Result<(ServerStream<S>, String), Rejected>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let mut acceptor = LazyConfigAcceptor::new(rustls::server::Acceptor::default(), stream);
-    let begun = match Pin::new(&mut acceptor).await {
-        Ok(begun) => begun,
-        Err(error) => {
-            let rejected = Rejected::by_library(&error, String::new());
-            return Err(match acceptor.take_io() {
-                Some(stream) => rejected.left(stream),
-                None => rejected,
-            });
-        }
+    let mut hello = Hello::default();
+    let begun = match hello.read(&mut stream).await {
+        Ok(accepted) => StartHandshake::from_parts(accepted, stream),
+        Err(error) => return Err(Rejected::by_library(&error, &hello, String::new()).left(stream)),
     };
     let server_name = begun.client_hello().server_name().unwrap_or_default().to_string();
     match begun.into_stream(terms.library.clone()).into_fallible().await {
         Ok(stream) => Ok((stream, server_name)),
-        Err((error, stream)) => Err(Rejected::by_library(&error, server_name).left(stream)),
+        Err((error, stream)) => Err(Rejected::by_library(&error, &hello, server_name).left(stream)),
     }
 }
 

@@ -90,15 +90,15 @@ pub fn read_error(path: &Path, error: &io::Error) -> String {
 /// # Errors
 /// A file cannot be read, or the two do not belong together; in Go's words.
 pub(super) fn certified(provider: &CryptoProvider, cert: &Path, key: &Path) -> Result<Arc<CertifiedKey>, String> {
-    let (chain, key_pem) = (read(cert)?, read(key)?);
-    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&chain)
+    let (cert_pem, key_pem) = (read(cert)?, read(key)?);
+    if let Some(why) = without_certificate(&cert_pem) {
+        return Err(format!("tls: {why} ({})", cert.display()));
+    }
+    let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&cert_pem)
         .collect::<Result<_, _>>()
         .map_err(|error| format!("tls: failed to parse certificate: {}: {error}", cert.display()))?;
-    if chain.is_empty() {
-        return Err(format!("tls: failed to find any PEM data in certificate input ({})", cert.display()));
-    }
     let key_der = PrivateKeyDer::from_pem_slice(&key_pem)
-        .map_err(|_| format!("tls: failed to find any PEM data in key input ({})", key.display()))?;
+        .map_err(|_| format!("tls: {} ({})", without_key(&key_pem), key.display()))?;
     let short = chain.first().and_then(|own| rsa_bits(own)).filter(|(bits, _)| *bits < LEAST_RSA_BITS);
     CertifiedKey::from_der(chain, key_der, provider).map(Arc::new).map_err(|error| match error {
         // No library here signs with it, and it can be broken.
@@ -112,8 +112,66 @@ pub(super) fn certified(provider: &CryptoProvider, cert: &Path, key: &Path) -> R
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {
             "tls: private key does not match public key".to_string()
         }
+        Error::InvalidCertificate(_) => format!("x509: malformed certificate ({})", cert.display()),
         error => format!("tls: failed to parse private key ({}): {error}", key.display()),
     })
+}
+
+/// The kinds of the blocks of a file of PEM that have an end, in their order.
+fn blocks(pem: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(pem);
+    let mut rest: &str = &text;
+    let mut kinds = Vec::new();
+    while let Some((kind, behind)) = rest.split_once("-----BEGIN ").and_then(|(_, begun)| begun.split_once("-----")) {
+        rest = behind;
+        if let Some((_, behind)) = behind.split_once(&format!("-----END {kind}-----")) {
+            kinds.push(kind.to_string());
+            rest = behind;
+        }
+    }
+    kinds
+}
+
+fn is_key(kind: &str) -> bool {
+    kind == "PRIVATE KEY" || kind.ends_with(" PRIVATE KEY")
+}
+
+/// What there is in place of a certificate, in Go's words; nothing where there is one.
+fn without_certificate(pem: &[u8]) -> Option<String> {
+    let kinds = blocks(pem);
+    match &kinds[..] {
+        kinds if kinds.iter().any(|kind| kind == "CERTIFICATE") => None,
+        [] => Some("failed to find any PEM data in certificate input".to_string()),
+        [key] if is_key(key) => Some(
+            "failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched"
+                .to_string(),
+        ),
+        kinds => Some(format!(
+            "failed to find \"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types: [{}]",
+            kinds.join(" ")
+        )),
+    }
+}
+
+/// Why there is no key that can be read, in Go's words; of one that is encrypted that it is, too.
+fn without_key(pem: &[u8]) -> String {
+    let kinds = blocks(pem);
+    let text = String::from_utf8_lossy(pem);
+    match &kinds[..] {
+        kinds if kinds.iter().any(|kind| is_key(kind)) => {
+            let is_encrypted = text.contains("-----BEGIN ENCRYPTED") || text.contains("Proc-Type: 4,ENCRYPTED");
+            let why = if is_encrypted { ": it is encrypted; store it without a passphrase" } else { "" };
+            format!("failed to parse private key{why}")
+        }
+        [] => "failed to find any PEM data in key input".to_string(),
+        [only] if only == "CERTIFICATE" => {
+            "found a certificate rather than a key in the PEM for the private key".to_string()
+        }
+        kinds => format!(
+            "failed to find PEM block with type ending in \"PRIVATE KEY\" in key input after skipping PEM blocks of the following types: [{}]",
+            kinds.join(" ")
+        ),
+    }
 }
 
 /// Authorities that are trusted.

@@ -42,10 +42,20 @@ pub(super) fn of_library(error: &Error) -> String {
         Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
             "tls: no cipher suite supported by both client and server".to_string()
         }
+        Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
+            "tls: no key exchanges supported by both client and server".to_string()
+        }
+        Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon) => no_signature(),
+        // The library's word for the same before version 1.3.
+        Error::General(why) if why == "incompatible signing key" => no_signature(),
         Error::NoApplicationProtocol => "tls: client requested unsupported application protocols".to_string(),
         Error::PeerSentOversizedRecord => "tls: oversized record received".to_string(),
         error => format!("tls: {error}"),
     }
+}
+
+fn no_signature() -> String {
+    "tls: peer doesn't support any of the certificate's signature algorithms".to_string()
 }
 
 fn of_certificate(error: &CertificateError) -> String {

@@ -15,6 +15,7 @@ mod chain;
 mod connector;
 mod files;
 mod go_text;
+mod hello;
 mod protocol;
 mod reload;
 mod revoked;

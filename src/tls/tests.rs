@@ -156,6 +156,10 @@ async fn who_shows_nothing_good_is_rejected_in_gos_words() {
         params.not_before = date_time_ymd(2001, 1, 1);
         params.not_after = date_time_ymd(2002, 1, 1);
     });
+    let reversed = ca.issue("rita", &[], |params| {
+        params.not_before = date_time_ymd(2003, 1, 1);
+        params.not_after = date_time_ymd(2002, 1, 1);
+    });
     let early = ca.issue("dan", &[], |params| params.not_before = date_time_ymd(2999, 1, 1));
     let serving_only = ca.issue("erin", &[], |params| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -173,6 +177,11 @@ async fn who_shows_nothing_good_is_rejected_in_gos_words() {
             format!("{x509}certificate has expired or is not yet valid: current time "),
             "expired certificate",
         ),
+        (
+            shown("reversed", reversed),
+            format!("{x509}certificate has expired or is not yet valid: current time "),
+            "expired certificate",
+        ),
         (shown("early", early), format!("{x509}certificate has expired or is not yet valid: "), "expired certificate"),
         (
             shown("serving", serving_only),
@@ -183,6 +192,10 @@ async fn who_shows_nothing_good_is_rejected_in_gos_words() {
         let (served, asked) = meet(&acceptor, &client(files), "localhost", "10.1.1.1").await;
         let rejected = served.expect_err("rejected");
         assert!(rejected.text.starts_with(&ours), "{} is not {ours}", rejected.text);
+        if theirs == "expired certificate" {
+            let ends = [" is after 2002-01-01T00:00:00Z", " is before 2999-01-01T00:00:00Z"];
+            assert!(ends.iter().any(|end| rejected.text.ends_with(end)), "{}", rejected.text);
+        }
         assert_eq!((rejected.server_name.as_str(), rejected.is_silent), ("localhost", false));
         assert_eq!(asked, Err(format!("remote error: tls: {theirs}")));
     }
@@ -399,6 +412,8 @@ async fn a_certificate_among_the_authorities_is_believed_only_for_what_it_may_be
         assert_eq!(served.is_ok(), as_client, "{name} of a client: {served:?}");
         if name.starts_with("serv") {
             assert_eq!(served.expect_err("refused").text, usage);
+        } else if let Err(refused) = served {
+            assert!(refused.text.ends_with(" is after 2002-01-01T00:00:00Z"), "{}", refused.text);
         }
         let acceptor = server(CertificateFiles { cert, key, ..CertificateFiles::default() }, |_| {});
         let trusts = client(CertificateFiles { trusted_ca: both, ..CertificateFiles::default() });
@@ -412,6 +427,13 @@ fn what_is_wrong_with_files_is_told_with_their_names() {
     let (place, ca) = (Place::new(), Authority::new("ca"));
     let (serving, asking) = pair(&place, &ca);
     let empty = place.write("empty", "");
+    let block = |kind: &str, head: &str| format!("-----BEGIN {kind}-----\n{head}AAAA\n-----END {kind}-----\n");
+    let public = place.write("public", block("PUBLIC KEY", "") + &block("X509 CRL", ""));
+    let locked = place.write("locked", block("ENCRYPTED PRIVATE KEY", ""));
+    let head = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A\n\n";
+    let old_locked = place.write("old-locked", block("EC PRIVATE KEY", head));
+    let cut = place.write("cut", "-----BEGIN CERTIFICATE-----\nAAAA\n");
+    let broken = place.write("broken", block("CERTIFICATE", ""));
     let cases = [
         (CertificateFiles { cert: place.path("gone"), ..serving.clone() }, "no such file or directory"),
         (CertificateFiles { key: asking.key.clone(), ..serving.clone() }, "private key does not match public key"),
@@ -420,6 +442,26 @@ fn what_is_wrong_with_files_is_told_with_their_names() {
             "failed to find any PEM data in certificate input",
         ),
         (CertificateFiles { key: empty.clone(), ..serving.clone() }, "failed to find any PEM data in key input"),
+        (
+            CertificateFiles { cert: serving.key.clone(), key: serving.cert.clone(), ..serving.clone() },
+            "tls: failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched (",
+        ),
+        (
+            CertificateFiles { key: serving.cert.clone(), ..serving.clone() },
+            "tls: found a certificate rather than a key in the PEM for the private key (",
+        ),
+        (
+            CertificateFiles { cert: public.clone(), ..serving.clone() },
+            "\"CERTIFICATE\" PEM block in certificate input after skipping PEM blocks of the following types: [PUBLIC KEY X509 CRL] (",
+        ),
+        (
+            CertificateFiles { key: public, ..serving.clone() },
+            "\"PRIVATE KEY\" in key input after skipping PEM blocks of the following types: [PUBLIC KEY X509 CRL] (",
+        ),
+        (CertificateFiles { key: locked, ..serving.clone() }, "tls: failed to parse private key: it is encrypted"),
+        (CertificateFiles { key: old_locked, ..serving.clone() }, "tls: failed to parse private key: it is encrypted"),
+        (CertificateFiles { cert: cut, ..serving.clone() }, "failed to find any PEM data in certificate input"),
+        (CertificateFiles { cert: broken, ..serving.clone() }, "x509: malformed certificate ("),
         (
             CertificateFiles { key: PathBuf::new(), ..serving.clone() },
             "KeyFile and CertFile must both be present[key: , ",

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
@@ -120,7 +121,11 @@ fn judge(court: &Court<'_>, shown: &CertificateDer<'_>, between: &[CertificateDe
     if is_root {
         listed(court, shown)?;
     } else if let Err(refused) = court.judge(shown, between) {
-        let refused = of_library(refused);
+        let refused = match refused {
+            // It ends before it begins, so the library does not look at the time.
+            webpki::Error::InvalidCertValidity => out_of_time(std::iter::once(shown).chain(between), court.now),
+            refused => of_library(refused),
+        };
         let is_signature = refused == Error::InvalidCertificate(CertificateError::BadSignature);
         let short = is_signature.then(|| short_key(between.iter().chain(roots))).flatten();
         return Err(short.unwrap_or(refused));
@@ -129,18 +134,32 @@ fn judge(court: &Court<'_>, shown: &CertificateDer<'_>, between: &[CertificateDe
     short_key(std::iter::once(shown)).map_or(Ok(is_root), Err)
 }
 
+/// The first of these that is not good yet, or no more.
+fn out_of_time<'a>(mut certificates: impl Iterator<Item = &'a CertificateDer<'a>>, now: UnixTime) -> Error {
+    let found = certificates.find_map(|der| in_time(&Names::read(der).ok()?, now).err());
+    found.unwrap_or(Error::InvalidCertificate(CertificateError::Expired))
+}
+
+/// Whether a certificate is good at this time; what begins later is told before what has ended, as by Go.
+fn in_time(names: &Names, now: UnixTime) -> Result<(), Error> {
+    let moment = |seconds: i64| UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(seconds).unwrap_or(0)));
+    let (time, seconds) = (now, i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+    let (from, until) = names.valid;
+    Err(Error::InvalidCertificate(if seconds < from {
+        CertificateError::NotValidYetContext { time, not_before: moment(from) }
+    } else if seconds > until {
+        CertificateError::ExpiredContext { time, not_after: moment(until) }
+    } else {
+        return Ok(());
+    }))
+}
+
 /// Judges what is on the list of authorities itself.
 fn listed(court: &Court<'_>, certificate: &CertificateDer<'_>) -> Result<(), Error> {
     // Whatever the library cannot read it could not check the signature of a handshake of, either.
     webpki::EndEntityCert::try_from(certificate).map_err(of_library)?;
     let names = Names::read(certificate).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
-    let now = i64::try_from(court.now.as_secs()).unwrap_or(i64::MAX);
-    if now < names.valid.0 {
-        return Err(Error::InvalidCertificate(CertificateError::NotValidYet));
-    }
-    if now > names.valid.1 {
-        return Err(Error::InvalidCertificate(CertificateError::Expired));
-    }
+    in_time(&names, court.now)?;
     if !names.may_be_shown_by(court.shower) {
         return Err(Error::InvalidCertificate(CertificateError::InvalidPurpose));
     }
