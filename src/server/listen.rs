@@ -399,10 +399,12 @@ async fn by_http<E: Env>(
 }
 
 /// Answered as a call it would seem done to whoever looks at the status alone: what became of a call stands elsewhere.
+/// The connection ends with it: nothing else that comes by it would be served.
 fn no_calls_by_http_1() -> http::Response<Body> {
     let text = "gRPC alone is spoken here, by HTTP/2; what is asked by HTTP/1 belongs to --listen-client-http-urls\n";
     let mut answer = http::Response::new(Body::new(text.to_string()));
     *answer.status_mut() = http::StatusCode::HTTP_VERSION_NOT_SUPPORTED;
+    answer.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
     answer
 }
 

@@ -1,7 +1,7 @@
 //! A member as a daemon: descriptors, logs that nobody reads, the service manager, sockets of the file system, directories
 //! that are somebody else's.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -223,24 +223,23 @@ async fn the_port_of_calls_alone_answers_nobody_by_http_1() {
     let web = crate::ports::free();
     let server = home.start_with(&[&format!("--listen-client-http-urls=http://127.0.0.1:{web}")]);
     let body = r#"{"key":"YQ==","value":"Yg=="}"#;
-    let posted = |port: u16| {
+    let posted = |port: u16, asks_to_close: bool| {
         let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
-        let length = body.len();
-        write!(
-            stream,
-            "POST /v3/kv/put HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-        )
-        .unwrap();
+        let (length, close) = (body.len(), if asks_to_close { "Connection: close\r\n" } else { "" });
+        write!(stream, "POST /v3/kv/put HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n{close}\r\n{body}").unwrap();
         let mut answer = Vec::new();
-        // A reset is an end, too.
-        let _ = stream.read_to_end(&mut answer);
+        let ended =
+            stream.read_to_end(&mut answer).map_or_else(|error| error.kind() == ErrorKind::ConnectionReset, |_| true);
+        assert!(ended, "the connection stays: {}", String::from_utf8_lossy(&answer));
         String::from_utf8_lossy(&answer).into_owned()
     };
-    let refused = posted(home.client_port);
+    // Though he would go on.
+    let refused = posted(home.client_port, false);
     assert!(refused.starts_with("HTTP/1.1 505 "), "{refused}");
+    assert!(refused.contains("\r\nconnection: close\r\n"), "{refused}");
     assert_eq!(put(&mut server.kv(), "first".into(), "x".into()).await.unwrap(), 2, "and nothing was written");
-    assert!(posted(web).starts_with("HTTP/1.1 200 OK"));
+    assert!(posted(web, true).starts_with("HTTP/1.1 200 OK"));
     assert_eq!(put(&mut server.kv(), "second".into(), "x".into()).await.unwrap(), 4);
     server.stop();
 }

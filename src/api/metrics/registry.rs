@@ -403,6 +403,24 @@ mod tests {
         }
         let of_codes = text.lines().filter(|line| line.starts_with("grpc_server_handled_total{")).count();
         assert_eq!(of_codes, Rpc::ALL.len() * CODES.len(), "each of each from the start");
+        // As they are on the page of stock etcd 3.7.1.
+        let codes = "Aborted AlreadyExists Canceled DataLoss DeadlineExceeded FailedPrecondition Internal InvalidArgument \
+                     NotFound OK OutOfRange PermissionDenied ResourceExhausted Unauthenticated Unavailable Unimplemented Unknown";
+        let named = text
+            .lines()
+            .filter_map(|line| line.strip_prefix("grpc_server_handled_total{grpc_code=\"")?.split('"').next());
+        assert_eq!(named.collect::<BTreeSet<_>>(), codes.split_whitespace().collect());
+        let at_one: Vec<_> = text
+            .lines()
+            .filter(|line| line.starts_with("grpc_server_handled_total{") && !line.ends_with(" 0"))
+            .collect();
+        assert_eq!(
+            at_one,
+            [
+                "grpc_server_handled_total{grpc_code=\"InvalidArgument\",grpc_method=\"Put\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1",
+                "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1",
+            ]
+        );
         status.alarms.clear();
         let text = String::from_utf8(metrics.render(&status, &tallies, 1)).expect("text");
         assert!(!text.contains("NOSPACE"), "a cleared alarm goes away");
