@@ -272,7 +272,10 @@ impl<D: Disk> Node<D> {
             return self.passed_on.add(message, now);
         }
         match self.group.step(message) {
-            Ok(Stepped::Taken) => self.contacts.heard(from, now),
+            Ok(Stepped::Taken) => {
+                self.contacts.heard(from, now);
+                self.follows_another();
+            }
             Ok(Stepped::TurnedAway(_)) => {
                 self.facts.turned_away.fetch_add(1, Relaxed);
             }

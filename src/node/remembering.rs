@@ -48,6 +48,17 @@ impl<D: Disk> Node<D> {
         }
     }
 
+    /// Who counted on more than there is has something to say as the leader alone: where another is followed it is asked no more,
+    /// and where it leads after all its next message says so again.
+    pub(super) fn follows_another(&mut self) {
+        let counted_on_by = self.facts.counted_on_by().filter(|_| self.recollection.doubts);
+        if let (Some(asked), Some(leader)) = (counted_on_by, self.group.standing().leader)
+            && asked != leader
+        {
+            self.facts.counted_on_by.store(0, Release);
+        }
+    }
+
     /// What is remembered of a member that has started. Where clients reach it, it told through a leader, in a term behind that
     /// of the founding entries: a disk that knows of no such term is not the one it told that from.
     pub(super) fn recall(&mut self, of: MemberId, last: LogIndex) -> Remembered {

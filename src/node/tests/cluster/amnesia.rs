@@ -211,6 +211,31 @@ fn what_is_kept_of_one_who_joined_behind_the_checkpoint_is_not_lost_by_a_start()
     assert_eq!(cluster.promises_held(second).of(id(3)), Promise::default());
 }
 
+/// A leader that it does not know is asked as long as nobody else leads.
+#[test]
+fn who_leads_no_more_is_not_asked_any_more_by_an_older_copy() {
+    let mut cluster = Cluster::new(3);
+    let leader = cluster.elect();
+    cluster.pass(2);
+    let second = (leader + 1) % 3;
+    let copy = cluster.copied(second);
+    cluster.add_fourth(leader);
+    let (reply, _moved) = Reply::pair();
+    cluster.step(leader, Input::HandOver { to: Some(id(3)), reply });
+    cluster.pass(2);
+    cluster.write(3, "after");
+    cluster.put_back_among(3, second, copy, 1);
+    cluster.pass(3);
+    assert_eq!(cluster.seats[second].facts.counted_on_by(), Some(id(3)));
+    let (reply, _moved) = Reply::pair();
+    cluster.step(3, Input::HandOver { to: Some(id(leader)), reply });
+    cluster.pass(3);
+    assert_eq!(cluster.leader(), Some(leader));
+    let seat = &cluster.seats[second];
+    assert!(seat.facts.doubts() && seat.node.group.standing().leader == Some(id(leader)));
+    assert_eq!(seat.facts.counted_on_by(), None);
+}
+
 #[test]
 fn a_member_that_has_all_it_promised_goes_on_with_a_majority() {
     let (mut cluster, [leader, second, third], _) = with_a_write_on_two();
