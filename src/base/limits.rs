@@ -488,6 +488,10 @@ pub const SNAPSHOT_PACE_MS: u64 = 100;
 /// to wait for.
 pub const SNAPSHOT_SYNC_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Notes of how far a snapshot has arrived, in each segment's worth of it: what a receiver that ends in the middle has to get
+/// again is a quarter of a segment. One note costs a sync of some hundred bytes.
+pub const SNAPSHOT_NOTES_PER_SEGMENT: u64 = 4;
+
 /// Time a snapshot that was cut on its way is kept for another attempt. It keeps the old versions of what changes meanwhile
 /// in memory, and its segments on the disk.
 pub const SNAPSHOT_KEPT_MS: u64 = 60_000;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::checkpoint_files;
 use super::config::DriverConfig;
 use super::forcing::{self, Forced};
+use super::kept_half::{self, KeptHalf};
 use super::memory_file;
 use super::opening::{self, Opened};
 use super::recheck;
@@ -70,6 +71,8 @@ pub(super) struct Booted<D: Disk> {
     pub(super) node: Node<D>,
     pub(super) journal: Journal<D>,
     pub(super) report: BootReport,
+    /// What is there of a snapshot that was on its way.
+    pub(super) half: Option<KeptHalf>,
 }
 
 /// The founding members with their ids, this member, and the cluster they make.
@@ -149,7 +152,8 @@ pub(super) async fn boot<E: Env>(
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
     let beside: Vec<&Image> = kept.iter().collect();
-    machine.tidy_files(disk, &image, &beside)?;
+    let half = kept_half::find(disk, identity, &image, &beside)?;
+    machine.tidy_files(disk, &image, &beside, half.as_ref().map(|kept| &kept.half))?;
     // Only now: a start that is refused changes nothing.
     checkpoint_files::set_aside(disk, &report.damaged, &surplus).await?;
     recheck::settle(disk, rechecks && is_whole)?;
@@ -166,7 +170,7 @@ pub(super) async fn boot<E: Env>(
         node.rebuild();
     }
     node.doubt(&memory_file::read(disk, identity));
-    Ok(Booted { node, journal: wal.journal, report })
+    Ok(Booted { node, journal: wal.journal, report, half })
 }
 
 fn group_config<E: Env>(

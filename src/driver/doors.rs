@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::handle::{Handle, WeakHandle};
+use super::kept_half::KeptHalf;
 use super::mailbox::Mailbox;
 use super::questions::{Question, encode_answer};
 use super::snapshot_sink::{Beginning, Halves, Sink};
@@ -56,6 +57,11 @@ impl<E: Env> MemberDoor<E> {
     /// What is kept of snapshots that were cut.
     pub(super) fn halves(&self) -> Halves<E> {
         self.halves.clone()
+    }
+
+    /// A start found this.
+    pub(super) fn found(&self, half: KeptHalf) {
+        self.halves.found(half, self.segment_bytes, (self.identity, self.mailbox.clone()));
     }
 
     /// The member runs. Only whoever serves it holds its handle: the handle holds the transport, and that this door.

@@ -64,7 +64,7 @@ where
     // an entry of an earlier life would then answer a request of this one; within one start by counting. As in
     // etcd, the member's low bits keep members apart; the node's own proposals count from the middle.
     let id_base = ((env.clock().wall_ms() ^ env.dice().next_u64()) & 0xff_ffff_ffff) << 8;
-    let Booted { mut node, journal, report } = boot::boot(&env, &config, facts.clone(), bell).await?;
+    let Booted { mut node, journal, report, half } = boot::boot(&env, &config, facts.clone(), bell).await?;
     let member_bits = (report.identity.member.0 & 0xffff) << 48;
     node.count_own_ids_from(member_bits | (id_base ^ (1 << 47)));
     let WalIdentity { member, cluster } = report.identity;
@@ -73,6 +73,7 @@ where
     let segment_bytes = config.store.segment_bytes;
     let door =
         Arc::new(MemberDoor::new(env.clone(), report.identity, from_peers.clone(), facts.clone(), segment_bytes));
+    half.into_iter().for_each(|half| door.found(half));
     let peers = connect(identity.clone(), door.clone()).await?;
 
     let (views, ending) = (node.views(), Ending::default());

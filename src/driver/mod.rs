@@ -28,6 +28,7 @@ mod held_back;
 mod install;
 mod joining;
 mod keeper;
+mod kept_half;
 mod mailbox;
 mod memory_file;
 mod node_task;

@@ -2,36 +2,29 @@
 //!
 //! Invariants: one half at most is kept, by the task that built it, and only one of which nothing was refused; it is given back
 //! to whoever offers the same snapshot, and gives its space back after a while, or when another snapshot begins to arrive.
-//! A half does not outlive the process: a start removes it, as anything that no image names. One for whose image there is no room
-//! does not arrive.
+//! A half outlives the process: a start reads what it finds of one, beside everything else, and goes on behind the last note of it that
+//! is true ([`SnapshotBuilder::resume`]); it has its hour anew. One for whose image there is no room does not arrive.
 //!
 //! Does not know who sends, nor whether the node will want what arrives.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 
 use super::checkpoint_files;
+use super::kept_half::{KeptHalf, SnapshotName};
 use super::mailbox::Mailbox;
 use super::snapshot_desk::{Desk, Job};
-use crate::base::{LogIndex, Term, limits};
+use crate::base::limits;
 use crate::consensus::PeerMessage;
 use crate::env::{Clock, Disk, Env, Instant, Tasks};
 use crate::machine::{Image, State};
-use crate::mvcc::{BuildFailure, SnapshotBuilder};
-use crate::node::{ArrivedSnapshot, Input};
+use crate::mvcc::{BuildFailure, Half, SnapshotBuilder};
+use crate::node::{ArrivedSnapshot, Came, Input};
 use crate::peer::{BoxFuture, ChunkSink};
 use crate::wal::WalIdentity;
-
-/// Which snapshot it is: two that agree in this have the same chunks.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct SnapshotName {
-    /// The last entry in it.
-    at: (LogIndex, Term),
-    /// What its sender says of it.
-    manifest: Bytes,
-}
 
 enum Work {
     Take(Bytes),
@@ -45,7 +38,7 @@ enum Work {
 type SinkDesk = Desk<Work, Result<u64, String>>;
 
 /// A half that waits for the rest.
-struct Half {
+struct Waiting {
     name: SnapshotName,
     desk: SinkDesk,
     kept_until: Instant,
@@ -53,11 +46,9 @@ struct Half {
 
 #[derive(Default)]
 struct Kept {
-    half: Option<Half>,
+    half: Option<Waiting>,
     /// Somebody looks whether its time is over.
     is_looked_after: bool,
-    /// The member stops: nothing is kept any more.
-    closed: bool,
 }
 
 /// What is kept of snapshots that were cut. Clones are the same.
@@ -65,11 +56,13 @@ struct Kept {
 pub(super) struct Halves<E: Env> {
     env: E,
     kept: Arc<Mutex<Kept>>,
+    /// The member stops: nothing is kept any more, and what lies on the disk is its next life's.
+    closed: Arc<AtomicBool>,
 }
 
 impl<E: Env> Halves<E> {
     pub(super) fn new(env: E) -> Self {
-        Self { env, kept: Arc::default() }
+        Self { env, kept: Arc::default(), closed: Arc::default() }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -89,18 +82,27 @@ impl<E: Env> Halves<E> {
 
     /// The member stops.
     pub(super) fn close(&self) {
-        self.kept().closed = true;
+        self.closed.store(true, Ordering::Release);
         self.forget();
+    }
+
+    /// What a start found, of a snapshot that may be sent on: it is read at once.
+    pub(super) fn found(&self, KeptHalf { name, half }: KeptHalf, segment_bytes: u64, whom: Whom<E::Disk>) {
+        tracing::info!(bytes = half.bytes(), "a part of a snapshot that was on its way is there");
+        let beginning = Begun::Before { half, segment_bytes };
+        let (disk, closed) = (self.env.disk().clone(), self.closed.clone());
+        let desk = Desk::begin(&self.env, "snapshot sink", |jobs| build((disk, closed), beginning, whom, jobs));
+        self.keep(name, desk);
     }
 
     fn keep(&self, name: SnapshotName, desk: SinkDesk) {
         let time = Duration::from_millis(limits::SNAPSHOT_HALF_KEPT_MS);
         let kept_until = self.env.clock().now().plus(time);
         let mut kept = self.kept();
-        if kept.closed {
+        if self.closed.load(Ordering::Acquire) {
             return drop((kept, desk));
         }
-        let _outside_the_lock = kept.half.replace(Half { name, desk, kept_until });
+        let _outside_the_lock = kept.half.replace(Waiting { name, desk, kept_until });
         let is_new = !std::mem::replace(&mut kept.is_looked_after, true);
         drop(kept);
         if is_new {
@@ -159,10 +161,7 @@ impl<E: Env> Sink<E> {
         manifest: Bytes,
         beginning: Beginning<E>,
     ) -> Result<Self, String> {
-        if manifest.len() < size_of::<u64>() {
-            return Err("a manifest of another form".to_string());
-        }
-        let name = SnapshotName { at: head.snapshot_at().ok_or("no snapshot")?, manifest };
+        let name = SnapshotName::of(head.snapshot_at().ok_or("no snapshot")?, manifest)?;
         let desk = halves.take(&name);
         let mut sink = Self { halves, name, head, beginning: Some(beginning), next: 0, went_on: false, desk };
         if sink.desk.is_some() && sink.ask(Work::Where).await.is_ok() {
@@ -189,12 +188,13 @@ impl<E: Env> Sink<E> {
     fn begin(&mut self) {
         let Some(beginning) = self.beginning.take() else { return };
         self.halves.forget();
-        let id = self.name.manifest.slice(..size_of::<u64>()).get_u64();
         let env = &self.halves.env;
         let Beginning { identity, generation, segment_bytes, node } = beginning;
-        let disk = env.disk().clone();
-        let builder = SnapshotBuilder::new(disk.clone(), id, generation, segment_bytes);
-        self.desk = Some(Desk::begin(env, "snapshot sink", |jobs| build(disk, builder, (identity, node), jobs)));
+        let (disk, closed) = (env.disk().clone(), self.halves.closed.clone());
+        let builder = SnapshotBuilder::new(disk.clone(), self.name.id(), generation, segment_bytes);
+        let begun = Begun::Now(builder.kept_for(self.name.encode(identity)));
+        let whom = (identity, node);
+        self.desk = Some(Desk::begin(env, "snapshot sink", |jobs| build((disk, closed), begun, whom, jobs)));
     }
 }
 
@@ -229,19 +229,33 @@ impl<E: Env> Drop for Sink<E> {
     }
 }
 
-/// Builds until nobody is left who could go on with it.
-async fn build<D: Disk>(
-    disk: D,
-    builder: SnapshotBuilder<D>,
-    (identity, node): (WalIdentity, Arc<Mailbox<Input<D>>>),
-    jobs: Arc<Mailbox<Job<Work, Result<u64, String>>>>,
-) {
-    let mut building = Some(builder);
+/// Whose snapshot it is, and who is told of it.
+pub(super) type Whom<D> = (WalIdentity, Arc<Mailbox<Input<D>>>);
+
+/// What is built on.
+enum Begun<D: Disk> {
+    Now(SnapshotBuilder<D>),
+    /// In an earlier life.
+    Before {
+        half: Half,
+        segment_bytes: u64,
+    },
+}
+
+type Jobs = Arc<Mailbox<Job<Work, Result<u64, String>>>>;
+
+/// Builds until nobody is left who could go on with it. What is not whole then goes, unless the member stops.
+async fn build<D: Disk>((disk, closed): (D, Arc<AtomicBool>), begun: Begun<D>, (identity, node): Whom<D>, jobs: Jobs) {
+    let is_of_before = matches!(begun, Begun::Before { .. });
+    let mut building = match begun {
+        Begun::Now(builder) => Some(builder),
+        Begun::Before { half, segment_bytes } => resumed(&disk, &half, segment_bytes, (&closed, &jobs)),
+    };
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         for (work, answer) in batch.drain(..) {
             let outcome = match &mut building {
-                Some(builder) => one_work(&disk, builder, work, identity).await,
+                Some(builder) => one_work(&disk, builder, work, (identity, is_of_before)).await,
                 None => Err("it is over".to_string()),
             };
             match outcome {
@@ -260,7 +274,32 @@ async fn build<D: Disk>(
             }
         }
     }
-    abandon(building);
+    if !closed.load(Ordering::Acquire) {
+        abandon(building);
+    }
+}
+
+/// Reads what an earlier life left, for as long as somebody may want it. What is of no use goes.
+fn resumed<D: Disk>(
+    disk: &D,
+    half: &Half,
+    segment_bytes: u64,
+    (closed, jobs): (&AtomicBool, &Jobs),
+) -> Option<SnapshotBuilder<D>> {
+    match SnapshotBuilder::resume(disk.clone(), half, segment_bytes, &|| !jobs.is_closed()) {
+        Ok(Some(builder)) => {
+            tracing::info!(chunks = builder.progress().chunk, "what is there of a snapshot is good");
+            return Some(builder);
+        }
+        Ok(None) => tracing::info!("what is there of a snapshot is of no use"),
+        Err(fault) => tracing::warn!(error = %fault, "what is there of a snapshot cannot be gone on with"),
+    }
+    if !closed.load(Ordering::Acquire)
+        && let Err(fault) = half.remove(disk)
+    {
+        tracing::warn!(error = %fault, "what is there of a snapshot could not be removed");
+    }
+    None
 }
 
 enum Step {
@@ -272,7 +311,7 @@ async fn one_work<D: Disk>(
     disk: &D,
     builder: &mut SnapshotBuilder<D>,
     work: Work,
-    identity: WalIdentity,
+    (identity, is_of_before): (WalIdentity, bool),
 ) -> Result<Step, String> {
     match work {
         Work::Where => Ok(Step::Next(builder.progress().chunk)),
@@ -288,7 +327,12 @@ async fn one_work<D: Disk>(
             }
             // Once the node has taken it nothing becomes durable before its image is: not even a vote.
             checkpoint_files::reserve(disk, image.encode().len()).await.map_err(|fault| fault.to_string())?;
-            Ok(Step::Done(Box::new(ArrivedSnapshot { message: *message, image, went_on })))
+            let came = match (went_on, is_of_before) {
+                (false, _) => Came::AtOnce,
+                (true, false) => Came::AfterCut,
+                (true, true) => Came::AfterRestart,
+            };
+            Ok(Step::Done(Box::new(ArrivedSnapshot { message: *message, image, came })))
         }
     }
 }

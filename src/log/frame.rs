@@ -27,6 +27,9 @@ pub const LOG_HISTORY: u32 = b'H' as u32;
 /// the offset eight times the chunk's number.
 pub const LOG_SNAPSHOT: u32 = b'S' as u32;
 
+/// [`Place::log`] of the logbook of a half: the segment is the generation it is built in.
+pub const LOG_HALF: u32 = b'J' as u32;
+
 const BODY_CHECKSUM_AT: usize = 8;
 const HEADER_CHECKSUM_AT: usize = 12;
 

@@ -9,4 +9,4 @@ pub mod frame;
 pub mod segment;
 pub mod tail;
 
-pub use frame::{FRAME_HEADER_BYTES, FrameWrong, Framed, LOG_HISTORY, LOG_SNAPSHOT, LOG_WAL, Place};
+pub use frame::{FRAME_HEADER_BYTES, FrameWrong, Framed, LOG_HALF, LOG_HISTORY, LOG_SNAPSHOT, LOG_WAL, Place};

@@ -19,7 +19,7 @@ use crate::auth::{Access, Asker, Auth, AuthCommand};
 use crate::base::{Corruption, Event, LeaseId, LogIndex, MemberId, Refusal, Term, Wrong};
 use crate::env::Disk;
 use crate::lease::{Lease, LeaseTable};
-use crate::mvcc::{Loading, Retained, SnapshotSource, Store, StoreOptions, StorePosition, WantsPrev};
+use crate::mvcc::{Half, Loading, Retained, SnapshotSource, Store, StoreOptions, StorePosition, WantsPrev};
 use crate::wal::WalIdentity;
 
 /// What applying one entry did, for the node.
@@ -72,7 +72,7 @@ impl<D: Disk> Machine<D> {
     /// images `kept` beside it stay.
     pub fn open(disk: D, options: StoreOptions, image: &Image, kept: &[&Image]) -> Result<Self, Wrong> {
         let mut machine = Self::load(disk.clone(), options, image, kept)?;
-        machine.tidy_files(&disk, image, kept)?;
+        machine.tidy_files(&disk, image, kept, None)?;
         Ok(machine)
     }
 
@@ -93,9 +93,9 @@ impl<D: Disk> Machine<D> {
         Self::around(store.finish(), image)
     }
 
-    /// The second half of [`Self::open`], with the same images: removes and cuts what they do not name.
-    pub fn tidy_files(&mut self, disk: &D, image: &Image, kept: &[&Image]) -> Result<(), Wrong> {
-        self.store.tidy_files(disk, &image.position, &positions(kept))
+    /// The second half of [`Self::open`], with the same images: removes and cuts what they do not name, and no `half` has.
+    pub fn tidy_files(&mut self, disk: &D, image: &Image, kept: &[&Image], half: Option<&Half>) -> Result<(), Wrong> {
+        self.store.tidy_files(disk, &image.position, &positions(kept), half)
     }
 
     /// Outlines of the history that could not be used when it was loaded.

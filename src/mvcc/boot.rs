@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
 
+use super::half::Half;
 use super::history::{History, holding};
 use super::history_write::{HISTORY_DIR, file_name};
 use super::index_build::{BatchSizes, FoldedPart, IndexBuild, IndexPart};
@@ -71,7 +72,7 @@ impl<D: Disk> Store<D> {
         sizes: BatchSizes,
     ) -> Result<Self, Wrong> {
         let mut store = Loading::begin(disk.clone(), options, from, kept, sizes)?.here()?;
-        store.tidy_files(&disk, from, kept)?;
+        store.tidy_files(&disk, from, kept, None)?;
         Ok(store)
     }
 
@@ -92,10 +93,17 @@ impl<D: Disk> Store<D> {
     }
 
     /// The second half of [`Self::open`], with the same positions, before anything is appended: removes what nobody
-    /// names, cuts what grew.
-    pub fn tidy_files(&mut self, disk: &D, from: &StorePosition, kept: &[&StorePosition]) -> Result<(), Wrong> {
+    /// names, cuts what grew. A `half` stays, and nothing else is ever built in its generation.
+    pub fn tidy_files(
+        &mut self,
+        disk: &D,
+        from: &StorePosition,
+        kept: &[&StorePosition],
+        half: Option<&Half>,
+    ) -> Result<(), Wrong> {
         self.replaced = only_kept(disk, from, kept)?;
-        cut_back(disk, from, kept)
+        half.iter().for_each(|half| self.history.skip_generation(half.generation()));
+        cut_back(disk, from, kept, half)
     }
 }
 
@@ -280,12 +288,17 @@ fn only_kept<D: Disk>(disk: &D, from: &StorePosition, kept: &[&StorePosition]) -
 }
 
 /// Removes the files no position names, and cuts what grew after `from`.
-fn cut_back<D: Disk>(disk: &D, from: &StorePosition, kept: &[&StorePosition]) -> Result<(), Wrong> {
+fn cut_back<D: Disk>(
+    disk: &D,
+    from: &StorePosition,
+    kept: &[&StorePosition],
+    half: Option<&Half>,
+) -> Result<(), Wrong> {
     let positions = kept.iter().copied().chain([from]);
     let named = |position: &StorePosition| -> Vec<String> {
         position.files().map(|(name, _)| name).chain(position.outline_files()).collect()
     };
-    let names: BTreeSet<String> = positions.flat_map(named).collect();
+    let names: BTreeSet<String> = positions.flat_map(named).chain(half.into_iter().flat_map(Half::files)).collect();
     for name in disk.list(HISTORY_DIR)? {
         let path = format!("{HISTORY_DIR}/{name}");
         if !names.contains(&path) {

@@ -202,7 +202,12 @@ impl<D: Disk> History<D> {
 
     /// Generations that `before` gave away are not given again: something may still be built in one.
     pub fn skip_generations(&mut self, before: &Self) {
-        self.generation = self.generation.max(before.generation);
+        self.skip_generation(before.generation);
+    }
+
+    /// This generation, and none before it, is given away any more.
+    pub fn skip_generation(&mut self, generation: u64) {
+        self.generation = self.generation.max(generation);
     }
 
     /// Fills the sector that was begun: what is appended from here on touches none that was written before.

@@ -10,8 +10,9 @@ use bytes::BytesMut;
 
 use super::position::StorePosition;
 use super::record::Record;
+use super::record_order::Bounds;
 use super::snapshot;
-use super::snapshot_builder::{Bounds, BuildFailure, SnapshotBuilder};
+use super::snapshot_builder::{BuildFailure, SnapshotBuilder};
 use crate::base::{Revision, limits};
 use crate::env::Disk;
 

@@ -47,17 +47,7 @@ impl Record {
 
     /// Appends the body's bytes.
     pub fn encode(&self, out: &mut BytesMut) {
-        let meta = &self.meta;
-        out.reserve(self.encoded_len());
-        out.put_i64_le(meta.revision.main);
-        out.put_u32_le(meta.revision.sub);
-        out.put_u8((u8::from(meta.is_tombstone()) * TOMBSTONE) | (u8::from(self.last) * LAST));
-        out.put_i64_le(meta.create_revision);
-        out.put_i64_le(meta.version);
-        out.put_i64_le(meta.lease);
-        out.put_u32_le(u32::try_from(self.key.len()).expect("a key is within a request"));
-        out.put_slice(&self.key);
-        out.put_slice(&self.value);
+        RecordSlice { meta: self.meta, last: self.last, key: &self.key, value: &self.value }.encode(out);
     }
 
     /// Reads a body; key and value share its bytes. The text says what does not hold.
@@ -94,6 +84,26 @@ pub struct RecordSlice<'a> {
 }
 
 impl<'a> RecordSlice<'a> {
+    /// Bytes of the body.
+    pub fn encoded_len(&self) -> usize {
+        body_len(self.key.len(), self.value.len())
+    }
+
+    /// Appends the body's bytes.
+    pub fn encode(&self, out: &mut BytesMut) {
+        let meta = &self.meta;
+        out.reserve(self.encoded_len());
+        out.put_i64_le(meta.revision.main);
+        out.put_u32_le(meta.revision.sub);
+        out.put_u8((u8::from(meta.is_tombstone()) * TOMBSTONE) | (u8::from(self.last) * LAST));
+        out.put_i64_le(meta.create_revision);
+        out.put_i64_le(meta.version);
+        out.put_i64_le(meta.lease);
+        out.put_u32_le(u32::try_from(self.key.len()).expect("a key is within a request"));
+        out.put_slice(self.key);
+        out.put_slice(self.value);
+    }
+
     /// Reads a body. The text says what does not hold.
     pub fn decode(mut body: &'a [u8]) -> Result<Self, &'static str> {
         if body.len() < FIXED_BYTES {

@@ -6,16 +6,24 @@
 //! its own, so it meets no number of the history that is in use beside it. A chunk is in memory, and the state that
 //! belongs to the data.
 //!
+//! Where it is kept for a later start ([`SnapshotBuilder::kept_for`]) it notes in a logbook how far it is whenever a quarter of a
+//! segment was written: what is lost at any end of the process is what was written since the last note, and no more than one
+//! note before it where a loss of power harms the sector it ends in. A start that finds it goes on behind the last note that is
+//! true ([`SnapshotBuilder::resume`]).
+//!
 //! Records from the compact revision on are complete and become dense segments; those before are what is left of
 //! older revisions and become sparse ones.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use super::half::{Half, Logbook, Note, logbook_name};
+use super::half_reading::last_good;
 use super::history::GENERATION_NUMBERS;
 use super::history_write::{HISTORY_DIR, file_name};
 use super::position::{SegmentMark, StorePosition};
 use super::record::{KIND_RECORD, RecordSlice};
-use super::snapshot::{self, Chunk, SnapshotHeader, SnapshotProgress};
+use super::record_order::{Bounds, Last, check};
+use super::snapshot::{Chunk, SnapshotHeader, SnapshotProgress};
 use crate::base::{Fault, Revision, Wrong, limits};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::{LOG_HISTORY, Place, frame};
@@ -50,15 +58,26 @@ pub struct Built {
     pub position: StorePosition,
 }
 
-/// The record that came last, and whether its transaction ended with it.
-type Last = Option<(Revision, bool)>;
-
 /// A segment that is being written.
 struct Growing<F> {
     mark: SegmentMark,
     file: F,
     /// Up to here it is synced.
     synced: u64,
+}
+
+/// What keeps a half for a later start.
+struct Keeping<F> {
+    /// What it is about, for whoever finds it.
+    about: Bytes,
+    generation: u64,
+    logbook: Option<Logbook<F>>,
+    /// Bytes written since the last note.
+    unnoted: u64,
+    /// How many of the segments that are whole were noted so.
+    noted: usize,
+    /// Files were made since names were synced.
+    new_names: bool,
 }
 
 /// A history being built; see the module's head.
@@ -79,6 +98,8 @@ pub struct SnapshotBuilder<D: Disk> {
     torn: bool,
     /// A fold of the frames that were written.
     fingerprint: u64,
+    /// Nothing where it ends with the process.
+    keeping: Option<Keeping<D::File>>,
 }
 
 impl<D: Disk> SnapshotBuilder<D> {
@@ -100,7 +121,56 @@ impl<D: Disk> SnapshotBuilder<D> {
             ended: false,
             torn: false,
             fingerprint: 0,
+            keeping: None,
         }
+    }
+
+    /// One that a later start can go on with, which is told that it is `about` this.
+    #[must_use]
+    pub fn kept_for(mut self, about: Bytes) -> Self {
+        let generation = self.next_number / GENERATION_NUMBERS;
+        self.keeping = Some(Keeping { about, generation, logbook: None, unnoted: 0, noted: 0, new_names: false });
+        self
+    }
+
+    /// Goes on with a half that was found, in segments of about `segment_bytes`: behind the last of its notes that is true. All
+    /// of it is read. Nothing where none is, or where it is not `wanted` any more; it is then to be [removed](Half::remove).
+    pub fn resume(disk: D, half: &Half, segment_bytes: u64, wanted: &dyn Fn() -> bool) -> Result<Option<Self>, Fault> {
+        let Some(note) = last_good(&disk, half, wanted) else { return Ok(None) };
+        let mut segments: Vec<SegmentMark> = Vec::new();
+        for before in half.notes.iter().take_while(|before| before.end <= note.end) {
+            // The one that was growing is named again.
+            segments.pop();
+            segments.extend(&before.segments);
+        }
+        let mark = segments.pop().expect("a note is made behind a record");
+        for number in half.numbers().into_iter().filter(|number| *number > mark.number) {
+            if disk.exists(&file_name(number))? {
+                disk.remove(&file_name(number))?;
+            }
+        }
+        let file = disk.open(&file_name(mark.number), OpenMode::Write)?;
+        file.set_len(mark.len)?;
+        let logbook = Logbook::go_on(&disk, half, note)?;
+        let keeping = Keeping {
+            about: half.about.clone(),
+            generation: half.generation,
+            logbook: Some(logbook),
+            unnoted: 0,
+            noted: segments.len(),
+            new_names: false,
+        };
+        Ok(Some(Self {
+            next_number: mark.number + 1,
+            header: Some(half.header),
+            state: half.state[..].into(),
+            at: note.at,
+            last: Some(note.last),
+            done: segments,
+            growing: Some(Growing { mark, file, synced: mark.len }),
+            keeping: Some(keeping),
+            ..Self::new(disk, half.id, half.generation, segment_bytes)
+        }))
     }
 
     /// How far it is: from where a cut transfer is to go on.
@@ -138,14 +208,11 @@ impl<D: Disk> SnapshotBuilder<D> {
                 self.at = self.at.behind(0, &[], None);
             }
             (Chunk::Records(body), Some(header)) if self.state.len() as u64 == header.state_bytes => {
-                let bounds = Bounds {
-                    complete_from: header.compact_revision.max(2),
-                    newest: header.revision,
-                    may_hold_dead: false,
-                };
+                let bounds = Bounds::of_snapshot(&header);
                 let (last, records) = check(&body, &bounds, self.last)?;
                 self.write_whole(&body, last, &bounds).await?;
                 self.at = self.at.behind(records, &body, last.map(|(revision, _)| revision));
+                self.note().await?;
             }
             (end @ Chunk::End { .. }, Some(header)) if self.state.len() as u64 == header.state_bytes => {
                 if end != self.at.end() {
@@ -215,14 +282,17 @@ impl<D: Disk> SnapshotBuilder<D> {
                 let mark = SegmentMark { number, first: main, last: main, len: 0, sparse, outline: None };
                 let file = self.disk.open(&file_name(mark.number), OpenMode::Create)?;
                 self.next_number += 1;
+                self.keeping.iter_mut().for_each(|keeping| keeping.new_names = true);
                 self.growing = Some(Growing { mark, file, synced: 0 });
             }
             let mark = &mut self.growing.as_mut().expect("it was just made").mark;
             let place = Place { log: LOG_HISTORY, segment: mark.number, offset: mark.len };
             let begun = frame::begin(&mut out);
             out.put_slice(&record);
-            mark.len += frame::seal(&mut out, begun, place, KIND_RECORD) as u64;
+            let total = frame::seal(&mut out, begun, place, KIND_RECORD) as u64;
+            mark.len += total;
             mark.last = main;
+            self.keeping.iter_mut().for_each(|keeping| keeping.unnoted += total);
             self.fingerprint = folded(self.fingerprint, frame::fingerprint(&out[begun..]));
         }
         self.flush(&mut out)
@@ -245,6 +315,45 @@ impl<D: Disk> SnapshotBuilder<D> {
             growing.synced = growing.mark.len;
         }
         Ok(())
+    }
+
+    /// Notes how far it is, where that is due: content first, then names, then the note.
+    async fn note(&mut self) -> Result<(), BuildFailure> {
+        let due = self.segment_bytes.div_ceil(limits::SNAPSHOT_NOTES_PER_SEGMENT);
+        let (Some(keeping), Some(growing)) = (&mut self.keeping, &mut self.growing) else { return Ok(()) };
+        let (Some(header), Some(last)) = (&self.header, self.last) else { return Ok(()) };
+        if keeping.unnoted < due {
+            return Ok(());
+        }
+        self.torn = true;
+        if growing.synced < growing.mark.len {
+            growing.file.sync().await?;
+            growing.synced = growing.mark.len;
+        }
+        let logbook = match &mut keeping.logbook {
+            Some(logbook) => logbook,
+            none => {
+                keeping.new_names = true;
+                let whose = (keeping.generation, self.id);
+                none.insert(Logbook::begin(&self.disk, whose, &keeping.about, header, &self.state)?)
+            }
+        };
+        if std::mem::take(&mut keeping.new_names) {
+            self.disk.sync_dir(HISTORY_DIR).await?;
+        }
+        let segments = self.done[keeping.noted..].iter().chain([&growing.mark]).copied().collect();
+        logbook.note(&Note { at: self.at, last, segments, end: 0 }).await?;
+        (keeping.unnoted, keeping.noted) = (0, self.done.len());
+        self.torn = false;
+        Ok(())
+    }
+
+    /// What is whole, or given up, is no half any more.
+    fn end_logbook(&mut self) -> Result<(), Fault> {
+        let Some(keeping) = self.keeping.take() else { return Ok(()) };
+        let logbook = logbook_name(keeping.generation);
+        // Also one that could not be begun for want of room.
+        if self.disk.exists(&logbook)? { self.disk.remove(&logbook) } else { Ok(()) }
     }
 
     async fn close(&mut self) -> Result<(), BuildFailure> {
@@ -273,12 +382,14 @@ impl<D: Disk> SnapshotBuilder<D> {
         compact_revision: i64,
     ) -> Result<StorePosition, BuildFailure> {
         self.close().await?;
+        self.end_logbook()?;
         self.disk.sync_dir(HISTORY_DIR).await?;
         Ok(StorePosition { revision, compact_revision, segments: self.done.clone() })
     }
 
     /// Gives up: removes what was written.
-    pub fn abandon(self) -> Result<(), Fault> {
+    pub fn abandon(mut self) -> Result<(), Fault> {
+        self.end_logbook()?;
         let growing = self.growing.map(|growing| growing.mark);
         for mark in self.done.iter().chain(&growing) {
             self.disk.remove(&file_name(mark.number))?;
@@ -290,45 +401,4 @@ impl<D: Disk> SnapshotBuilder<D> {
 /// One more checksum folded into those before: a step of a multiplicative hash, so that order counts and few bits spread to all.
 fn folded(before: u64, checksum: u32) -> u64 {
     (before.rotate_left(5) ^ u64::from(checksum)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-}
-
-/// What records may come.
-pub(super) struct Bounds {
-    /// From this revision on all are there; before, what is left of older ones.
-    pub(super) complete_from: i64,
-    /// None is newer.
-    pub(super) newest: i64,
-    /// What is left of older ones may hold what nobody can read any more.
-    pub(super) may_hold_dead: bool,
-}
-
-/// Holds the records of a chunk to what may come after `last`; says what comes last in it and how many there are.
-fn check(body: &[u8], bounds: &Bounds, last: Last) -> Result<(Last, u64), String> {
-    let (mut last, mut records) = (last, 0);
-    snapshot::each_record(body, |record, _| {
-        check_one(record, bounds, last)?;
-        last = Some((record.meta.revision, record.last));
-        records += 1;
-        Ok(())
-    })?;
-    Ok((last, records))
-}
-
-fn check_one(record: &RecordSlice<'_>, bounds: &Bounds, last: Last) -> Result<(), String> {
-    let (revision, complete_from) = (record.meta.revision, bounds.complete_from);
-    let follows = if revision.main < complete_from {
-        revision.main > 1
-            && (bounds.may_hold_dead || !record.meta.is_tombstone())
-            && last.is_none_or(|(last, _)| last < revision)
-    } else {
-        match last.filter(|(last, _)| last.main >= complete_from) {
-            Some((last, true)) => revision == Revision::new(last.main + 1, 0),
-            Some((last, false)) => revision == Revision::new(last.main, last.sub + 1),
-            None => revision == Revision::new(complete_from, 0),
-        }
-    };
-    if !follows || revision.main > bounds.newest {
-        return Err(format!("revision {revision} is not what comes next"));
-    }
-    Ok(())
 }

@@ -204,14 +204,25 @@ pub enum WatchInput {
     Room,
 }
 
+/// In how many goes a snapshot arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Came {
+    /// In one.
+    AtOnce,
+    /// A part was there when the rest was sent.
+    AfterCut,
+    /// A part was there, of an earlier life of the receiver.
+    AfterRestart,
+}
+
 /// A snapshot that arrived whole.
 pub struct ArrivedSnapshot {
     /// The message it came with.
     pub message: PeerMessage,
     /// What it says, and where its history is.
     pub image: Image,
-    /// It did not come in one go: a part was there when the rest was sent.
-    pub went_on: bool,
+    /// How it came.
+    pub came: Came,
 }
 
 /// What the disk may have no room for.

@@ -72,7 +72,8 @@ pub use config::NodeConfig;
 pub use divergence::{Verdict, judge_all};
 pub use facts::{Facts, NodeStatus};
 pub use input::{
-    ArrivedSnapshot, DiskPart, Input, LeaseAccess, LeaseKeys, LeaseQuestion, LeaseStanding, Proposed, Reply, WatchInput,
+    ArrivedSnapshot, Came, DiskPart, Input, LeaseAccess, LeaseKeys, LeaseQuestion, LeaseStanding, Proposed, Reply,
+    WatchInput,
 };
 pub use lease_clock::{LeaseClock, Renewal};
 pub use membership::change_of;

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::input::ArrivedSnapshot;
+use super::input::{ArrivedSnapshot, Came};
 use super::node::Node;
 use super::output::Output;
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
@@ -141,8 +141,12 @@ impl<D: Disk> Node<D> {
 
     pub(super) fn snapshot_arrived(&mut self, snapshot: ArrivedSnapshot, now: Instant, out: &mut Vec<Output<D>>) {
         let at = snapshot.image.state.applied;
-        if let (true, Some(observer)) = (snapshot.went_on, &self.config.observer) {
-            observer.notes("a snapshot went on after a cut");
+        if let Some(observer) = &self.config.observer {
+            match snapshot.came {
+                Came::AtOnce => {}
+                Came::AfterCut => observer.notes("a snapshot went on after a cut"),
+                Came::AfterRestart => observer.notes("a half resumed after a restart"),
+            }
         }
         if self.snapshots.installing() || self.rebuild.is_installing() {
             return self.discard(&snapshot.image, out);

@@ -5,15 +5,16 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::base::{ClusterId, Dice, Fault, LogIndex, MemberId, SeededDice, Term, Wrong, limits};
+use crate::base::{ClusterId, Dice, Fault, LogIndex, MemberId, SeededDice, Term, Wrong};
 use crate::driver::boot::{Booted, boot, own_identity};
 use crate::driver::config::DriverConfig;
+use crate::driver::kept_half::{KeptHalf, SnapshotName};
 use crate::driver::{checkpoint_files, cut_log, forget_older, make_durable};
 use crate::env::{
     Clock, CrashingDisk, CrashingFile, Disk, DiskFile, Env, Instant, MemoryDisk, OpenMode, Tasks, TokioNet, run_ready,
 };
 use crate::machine::{Command, Image, Machine, Member, Put, State, codec};
-use crate::mvcc::{HistoryWriter, SnapshotBuilder, StoreOptions};
+use crate::mvcc::{HistoryWriter, SnapshotBuilder, SnapshotSource, StoreOptions};
 use crate::node::{Facts, NodeConfig, NodeStatus};
 use crate::wal::{Batch, EntryKind, HardState, Journal, LogEntry, WalIdentity};
 
@@ -256,15 +257,39 @@ fn sender(identity: WalIdentity) -> Machine<MemoryDisk> {
     machine
 }
 
+/// A record for each.
+const CHUNK_BYTES: usize = 1;
+/// A note for each chunk, and several segments.
+const BUILT_SEGMENT_BYTES: u64 = 200;
+
+fn name_of(source: &SnapshotSource<MemoryDisk>) -> SnapshotName {
+    SnapshotName::of(SNAPSHOT, source.manifest()).unwrap()
+}
+
 fn built<D: Disk>(disk: &D, from: &Machine<MemoryDisk>, identity: WalIdentity, to: &mut Machine<D>) -> Image {
-    let mut source = from.snapshot(limits::SNAPSHOT_CHUNK_BYTES);
+    let source = from.snapshot(CHUNK_BYTES);
     let generation = to.store_mut().fresh_generation();
-    let mut builder = SnapshotBuilder::new(disk.clone(), source.id(), generation, 700);
+    let builder = SnapshotBuilder::new(disk.clone(), source.id(), generation, BUILT_SEGMENT_BYTES);
+    finished(builder.kept_for(name_of(&source).encode(identity)), source, identity)
+}
+
+/// Takes in what is missing.
+fn finished<D: Disk>(
+    mut builder: SnapshotBuilder<D>,
+    mut source: SnapshotSource<MemoryDisk>,
+    identity: WalIdentity,
+) -> Image {
+    source.seek(builder.progress().chunk).unwrap();
     while let Some(chunk) = source.next_chunk().unwrap() {
         run_ready(builder.take(&chunk)).unwrap();
     }
     let done = run_ready(builder.finish()).unwrap();
     Image::new(identity, State::decode(done.state).unwrap(), done.position).unwrap()
+}
+
+/// What a start goes on with: from which chunk on, where it has anything.
+fn goes_on_from<D: Disk>(disk: &D, kept: &KeptHalf) -> Option<SnapshotBuilder<D>> {
+    SnapshotBuilder::resume(disk.clone(), &kept.half, BUILT_SEGMENT_BYTES, &|| true).unwrap()
 }
 
 fn all_names<D: Disk>(disk: &D) -> Vec<String> {
@@ -307,10 +332,11 @@ fn every_moment_of_an_installation_can_be_the_last() {
                 assert_eq!(state.store().view().hash_kv(0).unwrap(), expected, "{context}");
                 assert_eq!(state.state(), from.state(), "{context}");
             }
-            // What was not finished is gone, and the next start finds the same.
+            // What was not finished and is no half is gone, and the next start finds the same.
             let found = run_ready(checkpoint_files::newest(&copy)).unwrap();
             let named = found.image.iter().chain(&found.older).flat_map(|found| found.image.position.files());
-            let mut named: Vec<String> = named.map(|(name, _)| name).collect();
+            let half = booted.half.iter().flat_map(|kept| kept.half.files());
+            let mut named: Vec<String> = named.map(|(name, _)| name).chain(half).collect();
             named.sort();
             named.dedup();
             let files: Vec<String> =
@@ -321,6 +347,51 @@ fn every_moment_of_an_installation_can_be_the_last() {
         }
         assert!(seen[0] > 20 && seen[1] > 20, "{seen:?}");
     }
+}
+
+/// The disk stops at every moment while a snapshot arrives: the member is then as it was, and what is there of the snapshot is
+/// gone on with from a place that rises with the moment; nothing else of it is left, and a start after that finds the same.
+#[test]
+fn every_moment_of_an_arrival_can_be_the_last() {
+    let disk = Filmed::new();
+    let (identity, _journal, mut machine) = receiver(&disk, 6);
+    let from = sender(identity);
+    let whole = from.snapshot(CHUNK_BYTES);
+    disk.stage(0);
+    let image = built(&disk, &from, identity, &mut machine);
+    let copies = std::mem::take(&mut disk.camera.lock().unwrap().copies);
+    let (mut begun, mut places) = (0, std::collections::BTreeMap::<u64, usize>::new());
+    for (number, (_, copy)) in copies.iter().enumerate() {
+        let context = format!("copy {number}");
+        let (booted, status) = start(copy).unwrap_or_else(|wrong| panic!("{context}: {wrong}"));
+        assert_eq!((booted.report.checkpoint, status.applied), (OWN, OWN), "{context}");
+        let Some(kept) = booted.half else {
+            begun += 1;
+            assert!(copy.list("history").unwrap().len() == 1, "{context}: {:?}", all_names(copy));
+            continue;
+        };
+        assert_eq!(kept.name, name_of(&whole), "{context}");
+        let Some(builder) = goes_on_from(copy, &kept) else {
+            kept.half.remove(copy).unwrap();
+            assert!(copy.list("history").unwrap().len() == 1, "{context}: {:?}", all_names(copy));
+            continue;
+        };
+        *places.entry(builder.progress().chunk).or_default() += 1;
+        // The next life ends at once, too: nothing that was good is lost by that.
+        let at = builder.progress();
+        drop(builder);
+        let again = copy.crash(&mut SeededDice::new(number as u64), true);
+        let (booted, _) = start(&again).unwrap();
+        let builder = goes_on_from(&again, &booted.half.expect("it is still there")).expect("it is still good");
+        assert_eq!(builder.progress(), at, "{context}");
+        let goes_on = finished(builder, whole.again(), identity);
+        assert_eq!(goes_on, image, "{context}");
+        let state = Machine::load(again.clone(), options(), &goes_on, &[]).unwrap();
+        assert_eq!(state.store().view().hash_kv(0).unwrap(), from.store().view().hash_kv(0).unwrap(), "{context}");
+        assert!(!all_names(&again).iter().any(|name| name.ends_with(".half")), "{context}: it is whole");
+    }
+    let chunks = whole.again().header().state_bytes.div_ceil(CHUNK_BYTES as u64) + 1;
+    assert!(begun > 5 && places.len() > 4 && places.keys().all(|chunk| *chunk > chunks), "{begun}, {places:?}");
 }
 
 /// A log that holds the very entry a checkpoint ends with goes on behind it, whoever made the checkpoint.

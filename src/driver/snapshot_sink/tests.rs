@@ -5,12 +5,15 @@
 use super::*;
 use crate::base::{ClusterId, MemberId};
 use crate::consensus::{Electorate, Group, GroupConfig};
-use crate::env::{DiskFile, MemoryDisk, VirtualEnv};
+use crate::driver::kept_half;
+use crate::env::{DiskFile, MemoryDisk, OpenMode, VirtualEnv};
 use crate::machine::{Command, Machine, Put, codec};
 use crate::mvcc::{SnapshotSource, StoreOptions};
 use crate::wal::HardState;
 
 const ADDRESSEE: MemberId = MemberId(2);
+
+const OWN: WalIdentity = WalIdentity { cluster: ClusterId(9), member: ADDRESSEE };
 
 fn machine(entries: u64) -> Machine<MemoryDisk> {
     let options = StoreOptions { cache_bytes: 0, segment_bytes: 300 };
@@ -42,6 +45,7 @@ struct Bench {
     halves: Halves<VirtualEnv>,
     node: Arc<Mailbox<Input<MemoryDisk>>>,
     generation: u64,
+    segment_bytes: u64,
 }
 
 impl Bench {
@@ -50,15 +54,25 @@ impl Bench {
             env.disk().create_dir(dir).unwrap();
         }
         let (halves, node) = (Halves::new(env.clone()), Arc::new(Mailbox::new(10, 10)));
-        Self { env, halves, node, generation: 0 }
+        Self { env, halves, node, generation: 0, segment_bytes: 300 }
     }
 
     async fn open(&mut self, head: &PeerMessage, source: &SnapshotSource<MemoryDisk>) -> Box<Sink<VirtualEnv>> {
         self.generation += 1;
-        let identity = WalIdentity { cluster: ClusterId(9), member: ADDRESSEE };
-        let beginning =
-            Beginning { identity, generation: self.generation, segment_bytes: 300, node: self.node.clone() };
+        let (generation, segment_bytes) = (self.generation, self.segment_bytes);
+        let beginning = Beginning { identity: OWN, generation, segment_bytes, node: self.node.clone() };
         Box::new(Sink::open(self.halves.clone(), head.clone(), source.manifest(), beginning).await.unwrap())
+    }
+
+    /// The member ends, and starts again as this one; whether it found a half.
+    async fn restart(&mut self, own: WalIdentity) -> bool {
+        self.halves.close();
+        self.env.pass(Duration::from_millis(1)).await;
+        self.halves = Halves::new(self.env.clone());
+        let found = kept_half::find(self.env.disk(), own, &Image::default(), &[]).unwrap();
+        let is_found = found.is_some();
+        found.into_iter().for_each(|half| self.halves.found(half, self.segment_bytes, (own, self.node.clone())));
+        is_found
     }
 
     /// Takes up to so many chunks in, from where it is wanted.
@@ -92,14 +106,14 @@ impl Bench {
         files
     }
 
-    async fn arrived(&self) -> Vec<bool> {
+    async fn arrived(&self) -> Vec<Came> {
         let mut inputs = Vec::new();
         crate::env::virtual_timeout(Duration::from_millis(1), self.node.take(&mut inputs)).await.unwrap_or(false);
         let arrived = inputs.into_iter().map(|input| match input {
             Input::SnapshotArrived(snapshot) => {
                 let files: Vec<String> = snapshot.image.position.files().map(|(name, _)| name).collect();
                 assert_eq!(self.history(), files);
-                snapshot.went_on
+                snapshot.came
             }
             _ => panic!("nothing else is told"),
         });
@@ -123,7 +137,7 @@ fn a_snapshot_that_was_cut_goes_on_in_another_attempt() {
         }
         assert!(bench.files() > 0 && bench.arrived().await.is_empty());
         bench.send(&head, &source, 1_000).await.finish().await.unwrap();
-        assert_eq!(bench.arrived().await, [true]);
+        assert_eq!(bench.arrived().await, [Came::AfterCut]);
         // Whole ones are kept by nobody here.
         bench.env.pass(Duration::from_millis(limits::SNAPSHOT_HALF_KEPT_MS + 1)).await;
         assert!(bench.files() > 0);
@@ -152,12 +166,17 @@ fn what_nobody_goes_on_with_gives_its_space_back() {
         assert!(bench.files() > 0);
         bench.env.pass(Duration::from_millis(limits::SNAPSHOT_HALF_KEPT_MS + 1)).await;
         assert_eq!(bench.files(), 0);
-        // At the end of the member nothing is left, and nothing is kept any more.
+        // At the end of the member what is there is left to its next life, in which it has its hour.
         drop(bench.send(&head, &source, 9).await);
         let late = bench.send(&head, &source, 1).await;
         bench.halves.close();
         drop(late);
         bench.env.pass(Duration::from_millis(1)).await;
+        assert!(bench.files() > 0);
+        assert!(bench.restart(OWN).await);
+        bench.env.pass(Duration::from_millis(limits::SNAPSHOT_HALF_KEPT_MS - 1)).await;
+        assert!(bench.files() > 0);
+        bench.env.pass(Duration::from_millis(2)).await;
         assert_eq!(bench.files(), 0);
     });
 }
@@ -180,7 +199,7 @@ fn only_the_same_snapshot_goes_on() {
         drop(newer);
         bench.halves.forget();
         again.finish().await.unwrap();
-        assert_eq!(bench.arrived().await, [false]);
+        assert_eq!(bench.arrived().await, [Came::AtOnce]);
     });
 }
 
@@ -224,6 +243,8 @@ fn what_is_refused_is_not_kept() {
 fn a_snapshot_for_whose_image_there_is_no_room_does_not_arrive() {
     VirtualEnv::run(async |env| {
         let mut bench = Bench::new(env);
+        // So large that nothing is noted, for a logbook that ends gives room.
+        bench.segment_bytes = 1 << 20;
         let machine = machine(40);
         let (head, source) = (head(&machine), machine.snapshot(100));
         let bytes = |bench: &Bench| -> usize {
@@ -234,7 +255,7 @@ fn a_snapshot_for_whose_image_there_is_no_room_does_not_arrive() {
         let sink = bench.send(&head, &source, 1_000).await;
         let before = bytes(&bench);
         sink.finish().await.unwrap();
-        assert_eq!(bench.arrived().await, [false]);
+        assert_eq!(bench.arrived().await, [Came::AtOnce]);
         let takes = bytes(&bench) - before;
         for file in bench.env.disk().all_files() {
             bench.env.disk().remove(&file).unwrap();
@@ -244,13 +265,116 @@ fn a_snapshot_for_whose_image_there_is_no_room_does_not_arrive() {
         bench.env.disk().leave_room(Some(takes - 1));
         let refused = sink.finish().await.expect_err("there is no room");
         assert!(refused.contains("reserve"), "{refused}");
-        assert_eq!(bench.arrived().await, Vec::<bool>::new());
+        assert_eq!(bench.arrived().await, Vec::<Came>::new());
         assert_eq!(bench.env.disk().all_files(), Vec::<String>::new(), "and gives back what it took");
         bench.env.disk().leave_room(Some(before + takes));
         bench.send(&head, &source, 1_000).await.finish().await.unwrap();
-        assert_eq!(bench.arrived().await, [false]);
+        assert_eq!(bench.arrived().await, [Came::AtOnce]);
         bench.env.disk().leave_room(Some(0));
         let fits = vec![1; 8].into();
         checkpoint_files::write(bench.env.disk(), 40, &fits).await.expect("it takes the room that was held for it");
+    });
+}
+
+/// However often and wherever its receiver ends: it goes on with what it has, and nothing is sent twice.
+#[test]
+fn a_half_outlives_its_receiver() {
+    VirtualEnv::run(async |env| {
+        let mut bench = Bench::new(env);
+        // A note for each record.
+        bench.segment_bytes = 200;
+        let machine = machine(40);
+        let (head, source) = (head(&machine), machine.snapshot(100));
+        let state_chunks = 1 + source.again().header().state_bytes.div_ceil(100);
+        // What is there before the first record is not worth a note.
+        drop(bench.send(&head, &source, state_chunks).await);
+        assert!(!bench.restart(OWN).await);
+        assert_eq!(bench.open(&head, &source).await.next(), 0);
+        let mut from = 0;
+        for chunks in [state_chunks + 1, 3, 4, 0, 5] {
+            let sink = bench.send(&head, &source, chunks).await;
+            assert_eq!(sink.next(), from + chunks, "nothing is sent twice");
+            from = sink.next();
+            drop(sink);
+            assert!(bench.restart(OWN).await);
+        }
+        assert!(bench.arrived().await.is_empty());
+        bench.send(&head, &source, 1_000).await.finish().await.unwrap();
+        assert_eq!(bench.arrived().await, [Came::AfterRestart]);
+        assert!(bench.history().iter().all(|file| file.ends_with(".seg")), "a whole one is no half");
+        assert!(!bench.restart(OWN).await);
+        // Cut and not restarted, all of it is of one life.
+        drop(bench.send(&head, &source, 20).await);
+        bench.send(&head, &source, 1_000).await.finish().await.unwrap();
+        let mut inputs = Vec::new();
+        assert!(bench.node.take(&mut inputs).await);
+        assert!(matches!(&inputs[..], [Input::SnapshotArrived(snapshot)] if snapshot.came == Came::AfterCut));
+    });
+}
+
+#[test]
+fn only_the_same_snapshot_of_the_same_member_goes_on_after_a_restart() {
+    VirtualEnv::run(async |env| {
+        let mut bench = Bench::new(env);
+        let (old, new) = (machine(40), machine(41));
+        let (source, newer) = (old.snapshot(100), new.snapshot(100));
+        drop(bench.send(&head(&old), &source, 20).await);
+        let others = [WalIdentity { cluster: ClusterId(8), ..OWN }, WalIdentity { member: MemberId(3), ..OWN }];
+        for other in others {
+            assert!(!bench.restart(other).await, "another's is none");
+        }
+        assert!(bench.restart(OWN).await);
+        assert_eq!(bench.open(&head(&new), &newer).await.next(), 0);
+        assert_eq!(bench.open(&head(&old), &old.snapshot(101)).await.next(), 0, "its chunks are others");
+        assert_eq!(bench.open(&head(&old), &source).await.next(), 20);
+        // With the first chunk of another it goes, and is not found again.
+        let sink = bench.send(&head(&new), &newer, 1).await;
+        bench.env.pass(Duration::from_millis(1)).await;
+        assert_eq!(bench.files(), 0);
+        drop(sink);
+        assert!(!bench.restart(OWN).await);
+        // One that a start is not behind any more is none, nor one among whose files a history lies.
+        drop(bench.send(&head(&old), &source, 20).await);
+        let found = |image: &Image| kept_half::find(bench.env.disk(), OWN, image, &[]).unwrap().is_some();
+        let at = |index| Image { state: State { applied: (index, 1), ..State::default() }, ..Image::default() };
+        assert_eq!([39, 40, 41].map(|index| found(&at(index))), [true, true, false]);
+        let of = |generation: u64| Image {
+            position: crate::mvcc::StorePosition::of_segment(generation << 32),
+            ..Image::default()
+        };
+        let own = bench.generation;
+        assert_eq!([own - 1, own, own + 1].map(|generation| found(&of(generation))), [true, false, false]);
+    });
+}
+
+/// Whatever becomes of its files meanwhile, what goes on is a part of what was sent.
+#[test]
+fn a_half_that_was_damaged_goes_on_before_the_damage() {
+    VirtualEnv::run(async |env| {
+        let mut bench = Bench::new(env);
+        let machine = machine(40);
+        let (head, source) = (head(&machine), machine.snapshot(100));
+        let mut came = std::collections::BTreeSet::new();
+        for share in 0..24 {
+            drop(bench.send(&head, &source, 30).await);
+            bench.halves.close();
+            bench.env.pass(Duration::from_millis(1)).await;
+            let files = bench.history();
+            let file = &files[files.len() * share / 24];
+            let file = bench.env.disk().open(file, OpenMode::Write).unwrap();
+            let (at, mut byte) = (file.len().unwrap() * 2 / 3, [0]);
+            file.read_full_at(at, &mut byte).unwrap();
+            file.write_at(at, &[byte[0] ^ 0x10]).unwrap();
+            bench.restart(OWN).await;
+            let from = bench.open(&head, &source).await.next();
+            came.insert(from);
+            bench.send(&head, &source, 1_000).await.finish().await.unwrap();
+            let how = bench.arrived().await;
+            assert_eq!(how, [if from > 0 { Came::AfterRestart } else { Came::AtOnce }]);
+            for file in bench.history() {
+                bench.env.disk().remove(&file).unwrap();
+            }
+        }
+        assert!(came.len() > 5 && came.iter().all(|from| *from < 31), "{came:?}");
     });
 }

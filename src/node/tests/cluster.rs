@@ -197,7 +197,7 @@ impl Seat {
         let built = run_ready(builder.finish()).expect("whole");
         let state = State::decode(built.state).expect("readable");
         let image = Image::new(WalIdentity::default(), state, built.position).expect("it belongs together");
-        let snapshot = ArrivedSnapshot { message: message.clone(), image, went_on: false };
+        let snapshot = ArrivedSnapshot { message: message.clone(), image, came: Came::AtOnce };
         self.arrived.push(at.0);
         let mut outputs = Vec::new();
         self.node.step(now, Input::SnapshotArrived(Box::new(snapshot)), &mut outputs);
