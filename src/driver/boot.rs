@@ -156,6 +156,7 @@ pub(super) async fn boot<E: Env>(
     machine.tidy_files(disk, &image, &beside, half.as_ref().map(|kept| &kept.half))?;
     // Only now: a start that is refused changes nothing.
     checkpoint_files::set_aside(disk, &report.damaged, &surplus).await?;
+    checkpoint_files::discard_reserves(disk)?;
     recheck::settle(disk, rechecks && is_whole)?;
     let hard_state = opening::raised(wal.hard_state, applied);
     let log_end = wal.entries.last().map_or(applied.0, |last| last.index.max(applied.0));

@@ -54,26 +54,68 @@ fn keys<D: Disk>(disk: &D) -> Result<Vec<Key>, Fault> {
 /// Makes an image durable under its name: content, then name, then directory. Older ones beyond those kept
 /// are removed afterwards.
 pub(super) async fn write<D: Disk>(disk: &D, applied: LogIndex, image: &Bytes) -> Result<(), Fault> {
+    small_file::put(disk, DIR, &draft(), &free_key(disk, applied)?.path(), image).await?;
+    remove_old(disk)
+}
+
+/// The key of the next image of this index.
+fn free_key<D: Disk>(disk: &D, applied: LogIndex) -> Result<Key, Fault> {
     let same = keys(disk)?.into_iter().rfind(|key| key.applied == applied);
-    let key = same.map_or(Key::first(applied), |key| Key { number: key.number + 1, ..key });
-    small_file::remove(disk, RESERVE)?;
-    small_file::put(disk, DIR, &draft(), &key.path(), image).await?;
+    Ok(same.map_or(Key::first(applied), |key| Key { number: key.number + 1, ..key }))
+}
+
+fn remove_old<D: Disk>(disk: &D) -> Result<(), Fault> {
     let kept = keys(disk)?;
     kept.iter().take(kept.len().saturating_sub(KEPT)).try_for_each(|old| disk.remove(&old.path()))
 }
 
-/// Holds the room that an image will take.
-const RESERVE: &str = "checkpoint/reserve";
+/// Ends the name of a file that holds the room an image will take. The same word alone was the name in earlier versions.
+const RESERVE: &str = "reserve";
 
-/// Sees to it that an image of so many bytes will find room, where it is the next that is written. Where there is none now
+/// Where the room for the image of a state that arrived is held: of its own, so that no other image takes it, be it an ordinary
+/// checkpoint's or that of another state.
+fn reserve_of(image: &Image) -> String {
+    let history = image.position.files().next();
+    let number = history.as_ref().and_then(|(file, _)| file.rsplit('/').next()?.split('.').next()).unwrap_or_default();
+    format!("{DIR}/{:016x}.{number}.{RESERVE}", image.state.applied.0)
+}
+
+/// Sees to it that the image of a state that arrived will find room, whatever is written before it is. Where there is none now
 /// nothing is left behind.
-pub(super) async fn reserve<D: Disk>(disk: &D, image: usize) -> Result<(), Fault> {
-    small_file::remove(disk, RESERVE)?;
-    let held = fill(disk, RESERVE, image).await;
+pub(super) async fn reserve<D: Disk>(disk: &D, image: &Image) -> Result<(), Fault> {
+    let path = reserve_of(image);
+    small_file::remove(disk, &path)?;
+    let held = fill(disk, &path, image.encode().len()).await;
     if held.as_ref().is_err_and(Fault::is_no_space) {
-        small_file::remove(disk, RESERVE)?;
+        small_file::remove(disk, &path)?;
     }
     held
+}
+
+/// As [`write`], of a state that arrived: in the room that is held for it, without letting go of it, where it is.
+pub(super) async fn write_reserved<D: Disk>(disk: &D, image: &Image) -> Result<(), Fault> {
+    let (path, applied, bytes) = (reserve_of(image), image.state.applied.0, image.encode());
+    if !disk.exists(&path)? {
+        return write(disk, applied, &bytes).await;
+    }
+    let file = disk.open(&path, OpenMode::Write)?;
+    file.write_at(0, &bytes)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync().await?;
+    disk.rename(&path, &free_key(disk, applied)?.path())?;
+    disk.sync_dir(DIR).await?;
+    remove_old(disk)
+}
+
+/// What goes with a state that arrived and is of no use: its history, and the room for its image.
+pub(super) fn files_of(arrived: &Image) -> Vec<String> {
+    arrived.position.files().map(|(file, _)| file).chain([reserve_of(arrived)]).collect()
+}
+
+/// Gives back the room that an earlier life held.
+pub(super) fn discard_reserves<D: Disk>(disk: &D) -> Result<(), Fault> {
+    let held = disk.list(DIR)?.into_iter().filter(|file| file.rsplit('.').next() == Some(RESERVE));
+    held.map(|file| format!("{DIR}/{file}")).try_for_each(|file| disk.remove(&file))
 }
 
 /// Whether so many bytes more find room: an error that says so, or nothing. They are not held.
@@ -289,6 +331,29 @@ mod tests {
         disk.make_unreadable(&Key::first(10).path(), 0..512);
         let wrong = run_ready(newest(&disk)).err().expect("there is none");
         assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}");
+    }
+
+    /// What is held for one state goes with it, or with the life that held it; what is held for another stays.
+    #[test]
+    fn room_is_held_for_each_state_that_arrived() {
+        let disk = MemoryDisk::new();
+        disk.create_dir(DIR).expect("made");
+        let arrived = |segment| Image { position: crate::mvcc::StorePosition::of_segment(segment), ..image(10) };
+        let (one, other) = (arrived(1 << 32), arrived(2 << 32));
+        for image in [&one, &other, &one] {
+            run_ready(reserve(&disk, image)).expect("there is room");
+        }
+        assert_eq!(disk.list(DIR).expect("listed").len(), 2);
+        let of_other = files_of(&other);
+        assert!(of_other.iter().all(|file| !files_of(&one).contains(file)));
+        run_ready(write(&disk, 10, &image(10).encode())).expect("written");
+        run_ready(write_reserved(&disk, &one)).expect("written");
+        let left = ["000000000000000a.0000000200000000.reserve", "000000000000000a.1.image", "000000000000000a.image"];
+        assert_eq!(disk.list(DIR).expect("listed"), left);
+        assert!(of_other.contains(&format!("{DIR}/{}", left[0])));
+        disk.open("checkpoint/reserve", OpenMode::Create).expect("an earlier version's");
+        discard_reserves(&disk).expect("removed");
+        assert_eq!(disk.list(DIR).expect("listed"), left[1..]);
     }
 
     /// Three images, as a life leaves them that ends between naming the newest and removing the oldest; of each the history

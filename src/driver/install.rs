@@ -38,9 +38,8 @@ impl InstalledImage {
 
 /// Makes the image of a built history durable. From here on a start begins at it.
 pub async fn make_durable<D: Disk>(disk: &D, image: &Image) -> Result<DurableImage, Wrong> {
-    let applied = image.state.applied.0;
-    checkpoint_files::write(disk, applied, &image.encode()).await?;
-    Ok(DurableImage { applied })
+    checkpoint_files::write_reserved(disk, image).await?;
+    Ok(DurableImage { applied: image.state.applied.0 })
 }
 
 /// Starts the log anew behind a durable image. What it held is void. Where the disk has no room for saying so nothing is

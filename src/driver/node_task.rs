@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_channel::oneshot;
 
 use super::archive::ArchiveJob;
+use super::checkpoint_files;
 use super::ending::Ending;
 use super::held_back::HeldBackLines;
 use super::keeper::KeeperJob;
@@ -88,6 +89,9 @@ impl<D: Disk> Shell<D> {
             Output::ReadyLog => self.to_keeper.put_completion(KeeperJob::LookForRoom),
             Output::Digest(job) => self.to_archive.put_completion(ArchiveJob::Digest(job)),
             Output::LetGo(it) => self.to_archive.put_completion(ArchiveJob::LetGo(it)),
+            Output::Discard(arrived) => {
+                self.to_archive.put_completion(ArchiveJob::Remove(checkpoint_files::files_of(&arrived)));
+            }
             Output::Remove(files) => self.to_archive.put_completion(ArchiveJob::Remove(files)),
         }
     }

@@ -326,7 +326,7 @@ async fn one_work<D: Disk>(
                 return Err(format!("its state is of entry {}, and not what its head says", image.state.applied.0));
             }
             // Once the node has taken it nothing becomes durable before its image is: not even a vote.
-            checkpoint_files::reserve(disk, image.encode().len()).await.map_err(|fault| fault.to_string())?;
+            checkpoint_files::reserve(disk, &image).await.map_err(|fault| fault.to_string())?;
             let came = match (went_on, is_of_before) {
                 (false, _) => Came::AtOnce,
                 (true, false) => Came::AfterCut,

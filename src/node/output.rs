@@ -86,4 +86,6 @@ pub enum Output<D: Disk> {
     LetGo(Box<dyn Send>),
     /// To the archive: these files no checkpoint that is kept names any more; then say [`super::Input::Removed`].
     Remove(Vec<String>),
+    /// To the archive: the state of a snapshot that arrived is of no use: as [`Self::Remove`], with the room held for its image.
+    Discard(Box<Image>),
 }

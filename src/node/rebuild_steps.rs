@@ -118,7 +118,7 @@ impl<D: Disk> Node<D> {
             std::mem::replace(&mut self.rebuild.stage, Stage::Arrived(snapshot.image.into()))
         {
             // The log here never reached it.
-            self.discard(&earlier, out);
+            self.discard(*earlier, out);
         }
         match self.group.step(snapshot.message) {
             Ok(_) => self.contacts.heard(from, now),
@@ -189,7 +189,7 @@ impl<D: Disk> Node<D> {
         }
         if let Stage::Arrived(earlier) = std::mem::take(&mut self.rebuild.stage) {
             // One that raft installed was there first.
-            self.discard(&earlier, out);
+            self.discard(*earlier, out);
         }
         // What was wrong, be it not begun to be mended, went with the state that this one replaced, and so did what an alarm
         // says of it.

@@ -149,7 +149,7 @@ impl<D: Disk> Node<D> {
             }
         }
         if self.snapshots.installing() || self.rebuild.is_installing() {
-            return self.discard(&snapshot.image, out);
+            return self.discard(snapshot.image, out);
         }
         if self.may_rebuild_at(at.0) && self.group.holds(at) {
             return self.keep_state(snapshot, now, out);
@@ -165,7 +165,7 @@ impl<D: Disk> Node<D> {
         self.rounds(out);
         if let Some(image) = self.snapshots.arrived.take() {
             // Raft had no use for it: this member has come as far by itself, or the sender leads no more.
-            self.discard(&image, out);
+            self.discard(image, out);
         }
     }
 
@@ -254,8 +254,10 @@ impl<D: Disk> Node<D> {
         self.tell_facts();
     }
 
-    pub(super) fn discard(&mut self, image: &Image, out: &mut Vec<Output<D>>) {
-        self.remove(image.position.files().map(|(file, _)| file).collect(), out);
+    /// A state that arrived is of no use.
+    pub(super) fn discard(&mut self, image: Image, out: &mut Vec<Output<D>>) {
+        self.space.removing += 1;
+        out.push(Output::Discard(Box::new(image)));
     }
 
     /// What an input brought to light and ends the member.

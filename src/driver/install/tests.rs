@@ -305,6 +305,7 @@ fn every_moment_of_an_installation_can_be_the_last() {
         let expected = from.store().view().hash_kv(0).unwrap();
         disk.stage(0);
         let image = built(&disk, &from, identity, &mut machine);
+        run_ready(checkpoint_files::reserve(&disk, &image)).unwrap();
         disk.stage(1);
         let durable = run_ready(make_durable(&disk, &image)).unwrap();
         disk.stage(2);
@@ -342,6 +343,7 @@ fn every_moment_of_an_installation_can_be_the_last() {
             let files: Vec<String> =
                 copy.list("history").unwrap().iter().map(|name| format!("history/{name}")).collect();
             assert!(files.iter().all(|file| named.contains(file)), "{context}: {files:?}");
+            assert!(!all_names(&copy).iter().any(|name| name.ends_with("reserve")), "{context}: room is held on");
             drop(booted);
             assert_eq!(start(&copy).unwrap().0.report.checkpoint, at, "{context}");
         }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test")]
 
 use super::*;
-use crate::base::{ClusterId, MemberId};
+use crate::base::{ClusterId, Fault, MemberId};
 use crate::consensus::{Electorate, Group, GroupConfig};
 use crate::driver::kept_half;
 use crate::env::{DiskFile, MemoryDisk, OpenMode, VirtualEnv};
@@ -269,10 +269,20 @@ fn a_snapshot_for_whose_image_there_is_no_room_does_not_arrive() {
         assert_eq!(bench.env.disk().all_files(), Vec::<String>::new(), "and gives back what it took");
         bench.env.disk().leave_room(Some(before + takes));
         bench.send(&head, &source, 1_000).await.finish().await.unwrap();
-        assert_eq!(bench.arrived().await, [Came::AtOnce]);
-        bench.env.disk().leave_room(Some(0));
-        let fits = vec![1; 8].into();
-        checkpoint_files::write(bench.env.disk(), 40, &fits).await.expect("it takes the room that was held for it");
+        let mut inputs = Vec::new();
+        assert!(bench.node.take(&mut inputs).await);
+        let Some(Input::SnapshotArrived(arrived)) = inputs.pop() else { panic!("it arrived") };
+        // Neither an ordinary checkpoint nor another state takes the room, however small.
+        let disk = bench.env.disk();
+        disk.leave_room(Some(0));
+        let full = |written: Result<(), Fault>| assert!(written.is_err_and(|fault| fault.is_no_space()));
+        full(checkpoint_files::write(disk, 40, &vec![1; 8].into()).await);
+        checkpoint_files::discard_draft(disk).unwrap();
+        full(checkpoint_files::reserve(disk, &Image::default()).await);
+        crate::driver::make_durable(disk, &arrived.image).await.map(drop).expect("it has the room that is held for it");
+        assert_eq!(disk.list(checkpoint_files::DIR).unwrap(), ["0000000000000028.image"]);
+        let found = checkpoint_files::newest(disk).await.unwrap().image.unwrap();
+        assert_eq!(found.image, arrived.image);
     });
 }
 
