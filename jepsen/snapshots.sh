@@ -19,18 +19,39 @@ stop() {
     [ -z "$pid" ] || wait "$pid" 2>/dev/null || true
     pid=
 }
-trap 'stop; rm -rf "$dir"' EXIT
+# Where a command fails that should not, what it said last. Nobody may read that any more.
+ended() {
+    status=$?
+    trap '' PIPE
+    stop
+    [ $status = 0 ] || for told in said "${log:-none}"; do
+        [ ! -s "$dir/$told" ] || { echo "FAILED: the end of $told:" && tail -n 5 "$dir/$told"; } || true
+    done
+    rm -rf "$dir"
+    exit $status
+}
+trap ended EXIT
+trap 'exit 1' HUP INT PIPE TERM
 client=http://127.0.0.1:$port
 peer=http://127.0.0.1:$((port + 1))
 cluster="--name one --initial-cluster one=$peer --initial-advertise-peer-urls $peer"
 user=
-ctl() { "$peers/etcdctl" --endpoints="$client" --command-timeout=120s ${user:+--user "$user"} "$@" 2>/dev/null; }
+ctl() {
+    echo "etcdctl $*" >>"$dir/said"
+    "$peers/etcdctl" --endpoints="$client" --command-timeout=120s ${user:+--user "$user"} "$@" 2>>"$dir/said"
+}
 start() { # binary, directory
     "$1" --data-dir "$2" $cluster --listen-peer-urls "$peer" --listen-client-urls "$client" --advertise-client-urls "$client" \
         >"$2.log" 2>&1 &
     pid=$!
+    log=$2.log
     # Far longer than a busy machine needs.
-    for _ in $(seq 600); do ctl get ready >/dev/null && return; sleep 0.1; done
+    for _ in $(seq 600); do
+        # Not whoever else listens there.
+        kill -0 "$pid" 2>/dev/null || break
+        ctl get ready >/dev/null && return
+        sleep 0.1
+    done
     echo "FAILED: $1 does not start: $(tail -1 "$2.log")"
     exit 1
 }
