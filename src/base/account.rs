@@ -9,10 +9,9 @@
 //! those who ask at the very same moment. No lock, and nothing that grows with the number of accounts.
 //! Does not know who has an account, nor what is done for him.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-
 use super::limits;
+use crate::base::sync::Arc;
+use crate::base::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
 /// What is shared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -15,6 +15,7 @@ mod record;
 mod revision;
 mod signals;
 mod sizes;
+pub mod sync;
 mod url;
 mod wrong;
 

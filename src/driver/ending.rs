@@ -1,12 +1,12 @@
 //! How a driver ended, for whoever waits for it.
 
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 
 use futures_channel::oneshot;
 
 use crate::base::Wrong;
+use crate::base::sync::{Arc, Mutex};
 
 /// Held by each task that writes in the data directory beside the keeper. A clean end is told when none is held: the
 /// directory is then at rest, and may be copied, removed or opened by another start in the same process.

@@ -4,8 +4,9 @@
 //! natural: what came while the taker worked is its next batch.
 
 use std::future::poll_fn;
-use std::sync::Mutex;
 use std::task::{Context, Poll, Waker};
+
+use crate::base::sync::{Mutex, MutexGuard};
 
 /// Why an item was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -126,7 +127,7 @@ impl<T> Mailbox<T> {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().expect("no holder of this lock panics")
     }
 }

@@ -1,7 +1,7 @@
 //! How many large things are being made for others at once.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use crate::base::sync::Arc;
+use crate::base::sync::atomic::{AtomicUsize, Ordering};
 
 /// Places for what is being made: digests of all data, or backups.
 #[derive(Clone)]

@@ -9,12 +9,12 @@
 //! handing a value out copies nothing. A slot's lock is held for the clone of a handle, no longer.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 
 use super::key_index::NO_SLOT;
 use crate::base::Revision;
+use crate::base::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Slots of the first chunk; every further one is as large as all before it.
 const FIRST_CHUNK: usize = 1024;

@@ -4,11 +4,11 @@
 //! anything later is handed out, so who reads the table after a view was given to him reads one that is no older than
 //! the view. Costs one load of an atomic where nobody is asked who he is.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::auth::{Auth, Tokens};
+use crate::base::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::base::sync::{Arc, Mutex, MutexGuard};
 use crate::env::Instant;
 
 /// The noticeboard's part about users.

@@ -1,10 +1,9 @@
 //! What anyone may know of a node at any time without asking it.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-
 use super::auth_board::AuthBoard;
 use super::tallies::Tallies;
+use crate::base::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use crate::base::sync::{Arc, Mutex};
 use crate::base::{LogIndex, MemberId, Shares, Term};
 use crate::machine::{AlarmKind, Member};
 

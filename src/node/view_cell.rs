@@ -6,8 +6,7 @@
 //! holds every write acknowledged so far. Whether that makes a read linearizable is not decided here: it does
 //! only where this member alone decides ([`super::Facts::reads_alone`]).
 
-use std::sync::Mutex;
-
+use crate::base::sync::Mutex;
 use crate::env::Disk;
 use crate::mvcc::View;
 

@@ -9,12 +9,12 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use super::message::{StreamId, WatchMessage};
 use crate::base::Account;
 use crate::base::limits::{WATCH_BATCH_BYTES, WATCH_BATCH_RESPONSES, WATCH_BUFFER_BYTES, WATCH_BUFFER_RESPONSES};
+use crate::base::sync::{Arc, Mutex, MutexGuard};
 
 /// Most answers to one question: a watcher was made, and is gone at once because its start is compacted.
 const ANSWERS_TO_ONE: usize = 2;
@@ -23,7 +23,8 @@ const ANSWERS_TO_ONE: usize = 2;
 /// gives the hub a turn. It must not block and must not call into the hub.
 pub type RoomBell = Arc<dyn Fn() + Send + Sync>;
 
-/// Streams that have room again, on their way to the hub. Each stands in it at most once.
+/// Streams that have room again, on their way to the hub. One that was filled and drained anew before the hub looked stands in
+/// it more than once: as often at most as the hub was turned away.
 pub(super) type RoomMade = Arc<Mutex<Vec<StreamId>>>;
 
 /// How much a buffer holds and a batch takes; [`Bounds::default`] is what ships.
