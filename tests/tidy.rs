@@ -480,7 +480,7 @@ fn every_guest_is_announced() {
     for (guest, _) in GUESTS {
         assert!(own.iter().any(|name| name.replace('-', "_") == *guest), "{guest} has left: strike it from GUESTS");
     }
-    for manifest in ["", "sim/", "jepsen/drive/", "jepsen/spec/", "tools/wiregen/"] {
+    for manifest in ["", "sim/", "sim/interleavings/", "jepsen/drive/", "jepsen/spec/", "tools/wiregen/"] {
         let Ok(text) = fs::read_to_string(root.join(manifest).join("Cargo.toml")) else { continue };
         for name in dependencies(&text).iter().filter(|name| !name.starts_with("quorate")) {
             assert!(page.contains(&format!("`{name}`")), "{manifest}: {name} has no line in docs/dependencies.md");
