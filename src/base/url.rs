@@ -4,7 +4,7 @@
 //! cluster's members took and another refused would split what they believe. Invariant: a URL that is taken has the
 //! form `http(s)://host:port` without a path, or is of scheme `unix` or `unixs`. No name is ever looked up here.
 
-use std::fmt::Write as _;
+use super::go_quoted;
 
 /// One URL that was taken.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -80,7 +80,7 @@ struct Parts<'a> {
 impl<'a> Parts<'a> {
     fn read(text: &'a str) -> Result<Parts<'a>, String> {
         let before_fragment = text.split_once('#').map_or(text, |(before, _)| before);
-        Self::split(before_fragment).map_err(|why| format!("parse {}: {why}", quoted(before_fragment)))
+        Self::split(before_fragment).map_err(|why| format!("parse {}: {why}", go_quoted(before_fragment)))
     }
 
     fn split(text: &'a str) -> Result<Parts<'a>, String> {
@@ -162,7 +162,7 @@ fn check_bracketed(host: &str) -> Result<(), String> {
     match address.parse::<core::net::Ipv6Addr>() {
         Ok(_) => Ok(()),
         Err(_) if address.parse::<core::net::Ipv4Addr>().is_ok() => Err("invalid IP-literal".to_owned()),
-        Err(_) => Err(format!("invalid host: ParseAddr({}): unable to parse IP", quoted(address))),
+        Err(_) => Err(format!("invalid host: ParseAddr({}): unable to parse IP", go_quoted(address))),
     }
 }
 
@@ -172,7 +172,7 @@ fn check_port(port: &str) -> Result<(), String> {
     if port.is_empty() || digits.is_some_and(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())) {
         Ok(())
     } else {
-        Err(format!("invalid port {} after host", quoted(port)))
+        Err(format!("invalid port {} after host", go_quoted(port)))
     }
 }
 
@@ -182,7 +182,7 @@ fn check_host_bytes(host: &str) -> Result<(), String> {
     let may_stand = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || "-_.~!$&'()*+,;=:[]<>\"%".contains(c);
     match host.chars().find(|c| !may_stand(*c)) {
         None => Ok(()),
-        Some(c) => Err(format!("invalid character {} in host name", quoted(c.encode_utf8(&mut [0; 4])))),
+        Some(c) => Err(format!("invalid character {} in host name", go_quoted(c.encode_utf8(&mut [0; 4])))),
     }
 }
 
@@ -193,7 +193,7 @@ fn escapes(text: &str, may_stand: impl Fn(&str) -> bool) -> Result<(), String> {
         let good = |escape: &&str| escape[1..].bytes().all(|byte| byte.is_ascii_hexdigit()) && may_stand(escape);
         if escape.filter(good).is_none() {
             let shown: String = text[at..].chars().take(3).collect();
-            return Err(format!("invalid URL escape {}", quoted(&shown)));
+            return Err(format!("invalid URL escape {}", go_quoted(&shown)));
         }
     }
     Ok(())
@@ -208,28 +208,6 @@ fn split_host_port(text: &str) -> Option<(&str, &str)> {
         None => host,
     };
     (!bare.contains(['[', ']'])).then_some((bare, port))
-}
-
-/// Text in quotes as Go's `%q` has it.
-fn quoted(text: &str) -> String {
-    let mut shown = String::from("\"");
-    for c in text.chars() {
-        match c {
-            '"' | '\\' => {
-                shown.push('\\');
-                shown.push(c);
-            }
-            '\n' => shown.push_str("\\n"),
-            '\r' => shown.push_str("\\r"),
-            '\t' => shown.push_str("\\t"),
-            c if c.is_ascii_control() => {
-                let _ = write!(shown, "\\x{:02x}", c as u32);
-            }
-            c => shown.push(c),
-        }
-    }
-    shown.push('"');
-    shown
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+pub use crate::base::go_quoted as quote;
 use crate::base::{go_bool, go_flag_int, go_flag_uint, go_int, go_uint};
 
 /// Why a number cannot be read, in Go's words.
@@ -134,34 +135,6 @@ fn decimal(value: u128, size: u128) -> String {
     let digits = size.ilog10() as usize;
     let fraction = format!("{fraction:0digits$}");
     format!("{}.{}", value / size, fraction.trim_end_matches('0'))
-}
-
-/// Bytes in double quotes, as `%q` prints a string.
-pub fn quote(bytes: &[u8]) -> String {
-    let mut quoted = String::from('"');
-    for chunk in bytes.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' | '\\' => quoted.extend(['\\', c]),
-                '\u{7}' => quoted.push_str("\\a"),
-                '\u{8}' => quoted.push_str("\\b"),
-                '\u{c}' => quoted.push_str("\\f"),
-                '\n' => quoted.push_str("\\n"),
-                '\r' => quoted.push_str("\\r"),
-                '\t' => quoted.push_str("\\t"),
-                '\u{b}' => quoted.push_str("\\v"),
-                c if !c.is_control() && (c == ' ' || !c.is_whitespace()) => quoted.push(c),
-                c if (c as u32) < 0x80 => drop(write!(quoted, "\\x{:02x}", c as u32)),
-                c if (c as u32) < 0x1_0000 => drop(write!(quoted, "\\u{:04x}", c as u32)),
-                c => drop(write!(quoted, "\\U{:08x}", c as u32)),
-            }
-        }
-        for byte in chunk.invalid() {
-            let _ = write!(quoted, "\\x{byte:02x}");
-        }
-    }
-    quoted.push('"');
-    quoted
 }
 
 /// Reads a string in Go's quotes from the start of `text`; gives its bytes and what follows.

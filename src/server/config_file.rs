@@ -60,7 +60,8 @@ pub fn read(path: &Path) -> Result<Given, String> {
 }
 
 fn of_text(text: &str) -> Result<Given, String> {
-    let text = yaml_documents::first(text)?;
+    // Editors put it there, and it would hide a remark or the mark of a document from whoever looks at a line's head.
+    let text = yaml_documents::first(text.trim_start_matches('\u{feff}'))?;
     let has_content = text.lines().any(|line| !matches!(line.trim_start().chars().next(), None | Some('#')));
     // A file of blanks and remarks says nothing; but no line begins with a tab.
     if !has_content && text.lines().any(|line| line.trim_start_matches(' ').starts_with('\t')) {
@@ -185,6 +186,16 @@ fn whole(number: &serde_json::Number) -> Option<i128> {
     number.as_f64().filter(|float| float.fract() == 0.0 && float.abs() < PLAIN).map(|float| float as i128)
 }
 
+/// A number as Go writes it in JSON, by way of which etcd reads YAML.
+fn in_json(number: &serde_json::Number) -> String {
+    let Some(float) = number.as_f64().filter(|_| number.is_f64()) else { return number.to_string() };
+    if float == 0.0 || (1e-6..1e21).contains(&float.abs()) {
+        return float.to_string();
+    }
+    let text = format!("{float:e}");
+    if text.contains("e-") { text } else { text.replace('e', "e+") }
+}
+
 fn take_discovery(given: &mut Given, keys: &Map<String, Value>) -> Result<(), String> {
     for (maps, key, name) in DISCOVERY {
         let mut path = "discovery-config".to_owned();
@@ -281,7 +292,7 @@ fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Va
     let other_is = |found: &Value, wanted: &str| {
         let kind = match found {
             Value::Number(number) if matches!(kind, Kind::Unsigned | Kind::Signed | Kind::Duration) => {
-                format!("number {number}")
+                format!("number {}", in_json(number))
             }
             found => kind_of(found).to_owned(),
         };
@@ -301,10 +312,12 @@ fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Va
             format!("{nanos}ns")
         }
         (Kind::Duration, _) => return Err(other("time.Duration")),
-        (Kind::Unsigned, Value::Number(number)) => whole(number)
-            .and_then(|number| u64::try_from(number).ok())
-            .ok_or_else(|| other(type_of(name, kind)))?
-            .to_string(),
+        (Kind::Unsigned, Value::Number(number)) => {
+            let wanted = type_of(name, kind);
+            let most = if wanted == "uint32" { u64::from(u32::MAX) } else { u64::MAX };
+            let number = whole(number).and_then(|number| u64::try_from(number).ok());
+            number.filter(|number| *number <= most).ok_or_else(|| other(wanted))?.to_string()
+        }
         (Kind::Unsigned, _) => return Err(other(type_of(name, kind))),
         (Kind::Signed, Value::Number(number)) => whole(number)
             .and_then(|number| i64::try_from(number).ok())
@@ -452,6 +465,19 @@ auto-compaction-retention: \"1\"
     }
 
     #[test]
+    fn a_mark_of_the_order_of_bytes_says_nothing() {
+        let named = Ok(vec![("name", "x".to_string())]);
+        for text in ["# saved by an editor\n---\nname: x\n", "---\nname: x\n", "name: x\n", "%YAML 1.1\n---\nname: x"] {
+            assert_eq!(of_text(&format!("\u{feff}{text}")), named, "{text:?}");
+        }
+        for text in ["\u{feff}", "\u{feff}# nothing\n"] {
+            assert_eq!(of_text(text), Ok(Vec::new()), "{text:?}");
+        }
+        let largest = Ok(vec![("max-concurrent-streams", u32::MAX.to_string())]);
+        assert_eq!(of_text("max-concurrent-streams: 4294967295"), largest);
+    }
+
+    #[test]
     fn no_line_begins_with_a_tab() {
         let refused = "error converting YAML to JSON: yaml: found character that cannot start any token";
         for text in ["\t", "\n \t\n", "\t# nothing", "# one\n\t# two"] {
@@ -478,6 +504,15 @@ auto-compaction-retention: \"1\"
                 "max-concurrent-streams: 1.5",
                 "number 1.5 into Go struct field configYAML.Config.max-concurrent-streams of type uint32",
             ),
+            (
+                "max-concurrent-streams: 4294967296",
+                "number 4294967296 into Go struct field configYAML.Config.max-concurrent-streams of type uint32",
+            ),
+            (
+                "max-wals: 18446744073709551616",
+                "number 18446744073709552000 into Go struct field configYAML.Config.max-wals of type uint",
+            ),
+            ("max-wals: 1e21", "number 1e+21 into Go struct field configYAML.Config.max-wals of type uint"),
             (
                 "quota-backend-bytes: [5]",
                 "array into Go struct field configYAML.Config.quota-backend-bytes of type int64",

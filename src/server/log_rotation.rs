@@ -59,7 +59,8 @@ impl Rotation {
         };
         let number = |name: &str| match field(name) {
             Value::Null => Ok(0),
-            Value::Number(number) if number.is_i64() || number.is_u64() => Ok(number.as_u64().unwrap_or(0)),
+            // What is below nothing is nothing.
+            Value::Number(number) if number.is_i64() => Ok(number.as_u64().unwrap_or(0)),
             other => Err(of_another_kind(other, name, "int")),
         };
         let flag = |name: &str| match field(name) {
@@ -190,6 +191,10 @@ mod tests {
         }
         let large = Rotation::read(r#"{"MaxSize":5}"#, &outputs(&["/log"]));
         assert_eq!(large.map(|rotation| rotation.max_bytes), Ok(5 << 20), "in letters of any case");
+        for least in [r#"{"maxsize":-1}"#, r#"{"maxage":9223372036854775807}"#] {
+            let taken = Rotation::read(least, &outputs(&["/log"]));
+            assert_eq!(taken.map(|rotation| rotation.max_bytes), Ok(100 << 20), "{least}");
+        }
         for bad in [&["default"][..], &["stdout"], &["/a", "/b"]] {
             assert_eq!(Rotation::read(default, &outputs(bad)), Err(ONE_FILE.to_owned()), "{bad:?}");
         }
@@ -203,6 +208,14 @@ mod tests {
             ("5", "invalid log rotation config: json: cannot unmarshal number into Go value of type embed."),
             (r#""x""#, "invalid log rotation config: json: cannot unmarshal string into Go value of type embed."),
             (r#"{"MaxSize":"x"}"#, "invalid log rotation config: json: cannot unmarshal string into Go struct field"),
+            (
+                r#"{"maxsize":18446744073709551615}"#,
+                "invalid log rotation config: json: cannot unmarshal number 18446744073709551615 into Go struct field logRotationConfig.Logger.maxsize of type int",
+            ),
+            (
+                r#"{"maxage":9223372036854775808}"#,
+                "invalid log rotation config: json: cannot unmarshal number 9223372036854775808 into Go struct field",
+            ),
             (r#"{"localtime":true}"#, "--log-rotation-config-json: localtime is not supported by quorate yet"),
             (r#"{"compress":1}"#, "invalid log rotation config: json: cannot unmarshal number 1 into Go struct field"),
         ] {

@@ -26,7 +26,7 @@ use super::protocol::Protocol;
 use super::reload::{Joined, Reloading};
 use super::revoked::Revoked;
 use super::verify::{Allowed, ClientJudge};
-use crate::base::limits;
+use crate::base::{go_quoted, limits};
 
 /// A connection that came in, decrypted.
 pub type ServerStream<S> = tokio_rustls::server::TlsStream<S>;
@@ -80,6 +80,7 @@ impl fmt::Debug for Rest {
 #[derive(Debug)]
 struct Terms {
     library: Arc<ServerConfig>,
+    protocol: Protocol,
 }
 
 /// Takes connections in.
@@ -205,7 +206,7 @@ impl Rejected {
         Self { rest: Rest(Some(Box::new(stream))), ..self }
     }
 
-    fn by_library(error: &io::Error, hello: &Hello, server_name: String) -> Self {
+    fn by_library(error: &io::Error, hello: &Hello<'_>, server_name: String) -> Self {
         let text = hello.text(error);
         Self { is_silent: text == "EOF", server_name, ..Self::saying(&text) }
     }
@@ -253,14 +254,14 @@ fn build(
     library.alpn_protocols = above.iter().map(|name| name.as_bytes().to_vec()).collect();
     library.session_storage = Arc::new(NoServerSessionStorage {});
     library.send_tls13_tickets = 0;
-    Ok(Terms { library: Arc::new(library) })
+    Ok(Terms { library: Arc::new(library), protocol: protocol.clone() })
 }
 
 async fn greet<S>(terms: &Terms, mut stream: S) -> Result<(ServerStream<S>, String), Rejected>
 where
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
-    let mut hello = Hello::default();
+    let mut hello = Hello::new(&terms.protocol);
     let begun = match hello.read(&mut stream).await {
         Ok(accepted) => StartHandshake::from_parts(accepted, stream),
         Err(error) => return Err(Rejected::by_library(&error, &hello, String::new()).left(stream)),
@@ -285,7 +286,7 @@ async fn comes_from(names: &Names, from: IpAddr) -> Result<(), String> {
             Err(_) => {}
         }
     }
-    let dns: Vec<String> = names.dns.iter().map(|name| format!("{name:?}")).collect();
+    let dns: Vec<String> = names.dns.iter().map(go_quoted).collect();
     let mismatch = format!("tls: \"{from}\" does not match any of DNSNames [{}]", dns.join(" "));
     let found = lookup::is_one_of(from, &names.dns).await;
     match found {

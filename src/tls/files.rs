@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
@@ -96,7 +96,10 @@ pub(super) fn certified(provider: &CryptoProvider, cert: &Path, key: &Path) -> R
     }
     let chain: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(&cert_pem)
         .collect::<Result<_, _>>()
-        .map_err(|error| format!("tls: failed to parse certificate: {}: {error}", cert.display()))?;
+        .map_err(|error| format!("tls: failed to parse certificate: {}: {}", cert.display(), why_no_pem(&error)))?;
+    if chain.is_empty() {
+        return Err(format!("tls: {NO_CERTIFICATE_PEM} ({})", cert.display()));
+    }
     let key_der = PrivateKeyDer::from_pem_slice(&key_pem)
         .map_err(|_| format!("tls: {} ({})", without_key(&key_pem), key.display()))?;
     let short = chain.first().and_then(|own| rsa_bits(own)).filter(|(bits, _)| *bits < LEAST_RSA_BITS);
@@ -117,16 +120,28 @@ pub(super) fn certified(provider: &CryptoProvider, cert: &Path, key: &Path) -> R
     })
 }
 
-/// The kinds of the blocks of a file of PEM that have an end, in their order.
+const NO_CERTIFICATE_PEM: &str = "failed to find any PEM data in certificate input";
+
+/// What is wrong with a file of PEM. Two of the library's texts show what stands in the file, which may be a key.
+fn why_no_pem(error: &pem::Error) -> String {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => "missing section end marker".to_string(),
+        pem::Error::IllegalSectionStart { .. } => "illegal section start".to_string(),
+        error => error.to_string(),
+    }
+}
+
+/// The kinds of the blocks of a file of PEM that have an end, in their order. As for Go and for the library a block begins and
+/// ends where a line does, so that one that is indented is none.
 fn blocks(pem: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(pem);
-    let mut rest: &str = &text;
-    let mut kinds = Vec::new();
-    while let Some((kind, behind)) = rest.split_once("-----BEGIN ").and_then(|(_, begun)| begun.split_once("-----")) {
-        rest = behind;
-        if let Some((_, behind)) = behind.split_once(&format!("-----END {kind}-----")) {
-            kinds.push(kind.to_string());
-            rest = behind;
+    let (mut begun, mut kinds) = (None, Vec::new());
+    for line in text.split('\n') {
+        let line = line.strip_suffix('\r').unwrap_or(line).trim_end_matches([' ', '\t']);
+        if let Some(kind) = line.strip_prefix("-----BEGIN ") {
+            begun = kind.strip_suffix("-----");
+        } else if let Some(kind) = line.strip_prefix("-----END ") {
+            kinds.extend(begun.take().filter(|begun| Some(*begun) == kind.strip_suffix("-----")).map(str::to_string));
         }
     }
     kinds
@@ -141,7 +156,7 @@ fn without_certificate(pem: &[u8]) -> Option<String> {
     let kinds = blocks(pem);
     match &kinds[..] {
         kinds if kinds.iter().any(|kind| kind == "CERTIFICATE") => None,
-        [] => Some("failed to find any PEM data in certificate input".to_string()),
+        [] => Some(NO_CERTIFICATE_PEM.to_string()),
         [key] if is_key(key) => Some(
             "failed to find certificate PEM data in certificate input, but did find a private key; PEM inputs may have been switched"
                 .to_string(),
@@ -195,7 +210,7 @@ impl Roots {
         let pem = read(path)?;
         let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
             .collect::<Result<_, _>>()
-            .map_err(|error| format!("x509: malformed certificate ({}: {error})", path.display()))?;
+            .map_err(|error| format!("x509: malformed certificate ({}: {})", path.display(), why_no_pem(&error)))?;
         if certificates.is_empty() {
             return Err(format!("x509: no certificates in {}", path.display()));
         }
@@ -232,4 +247,54 @@ fn system() -> Vec<CertificateDer<'static>> {
         None => files.into_iter().find_map(|file| std::fs::read(file).ok()),
     };
     CertificateDer::pem_slice_iter(&pem.unwrap_or_default()).filter_map(Result::ok).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each was asked of stock etcd.
+    #[test]
+    fn blocks_begin_and_end_where_lines_do() {
+        for (text, kinds) in [
+            ("", &[][..]),
+            ("-----BEGIN A-----\nAAAA\n-----END A-----\n", &["A"]),
+            (
+                "-----BEGIN A----- \t\r\nAAAA\r\n-----END A-----\r\n# more\n-----BEGIN B-----\n-----END B-----",
+                &["A", "B"],
+            ),
+            ("  -----BEGIN A-----\n  AAAA\n  -----END A-----\n", &[]),
+            ("-----BEGIN A-----\nAAAA\n  -----END A-----\n", &[]),
+            ("x -----BEGIN A-----\nAAAA\n-----END A-----\n", &[]),
+            ("-----BEGIN A-----\nAAAA\n-----END A-----x\n", &[]),
+            ("-----BEGIN A-----\nAAAA\n-----END B-----\n-----END A-----\n", &[]),
+            ("-----BEGIN A-----\nAAAA\n-----BEGIN B-----\nAAAA\n-----END B-----\n", &["B"]),
+            ("-----BEGIN A----- AAAA -----END A-----\n-----BEGIN B-----\n-----END B-----\n", &["B"]),
+            ("-----BEGIN A-----\rAAAA\r-----END A-----\r", &[]),
+        ] {
+            assert_eq!(blocks(text.as_bytes()), kinds, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_stands_in_a_file_is_not_told() {
+        const SECRET: &str = "TUlHSEFnRUFNQk1H";
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("both");
+        let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        // A key whose lines an editor or a variable joined.
+        let key = format!("-----BEGIN PRIVATE KEY----- {SECRET} -----END PRIVATE KEY-----");
+        let bytes = format!("{:?}", SECRET.as_bytes());
+        let provider = rustls::crypto::ring::default_provider();
+        for (behind, why) in [("\n", "missing section end marker"), (" x\n", "illegal section start")] {
+            std::fs::write(&path, format!("{certificate}{key}{behind}")).expect("written");
+            let shown = certified(&provider, &path, &path).map(drop).expect_err("refused");
+            assert_eq!(shown, format!("tls: failed to parse certificate: {}: {why}", path.display()));
+            let believed = Roots::read(&path).map(drop).expect_err("refused");
+            assert_eq!(believed, format!("x509: malformed certificate ({}: {why})", path.display()));
+            for text in [shown, believed, without_key(key.as_bytes())] {
+                assert!(!text.contains(SECRET) && !text.contains(bytes.trim_matches(['[', ']'])), "{text}");
+            }
+        }
+    }
 }

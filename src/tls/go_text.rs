@@ -35,15 +35,17 @@ pub(super) fn of_library(error: &Error) -> String {
             PeerIncompatible::Tls12NotOffered
             | PeerIncompatible::Tls12NotOfferedOrEnabled
             | PeerIncompatible::Tls13RequiredForQuic
-            | PeerIncompatible::SupportedVersionsExtensionRequired
-            // Only versions before 1.2 do without.
-            | PeerIncompatible::SignatureAlgorithmsExtensionRequired,
+            | PeerIncompatible::SupportedVersionsExtensionRequired,
         ) => "tls: client offered only unsupported versions".to_string(),
         Error::PeerIncompatible(PeerIncompatible::NoCipherSuitesInCommon) => {
             "tls: no cipher suite supported by both client and server".to_string()
         }
         Error::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon) => {
             "tls: no key exchanges supported by both client and server".to_string()
+        }
+        // Go's words depend on the version; these are true of each that needs the extension.
+        Error::PeerIncompatible(PeerIncompatible::SignatureAlgorithmsExtensionRequired) => {
+            "local error: tls: missing extension".to_string()
         }
         Error::PeerIncompatible(PeerIncompatible::NoSignatureSchemesInCommon) => no_signature(),
         // The library's word for the same before version 1.3.

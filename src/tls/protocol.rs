@@ -96,6 +96,19 @@ impl Protocol {
         Ok(protocol)
     }
 
+    /// The latest of these versions that is spoken.
+    pub(super) fn latest_of(&self, offered: &[u16]) -> Option<u16> {
+        self.versions.iter().map(|spoken| u16::from(spoken.version)).filter(|spoken| offered.contains(spoken)).max()
+    }
+
+    /// Whether a version has one of these suites here.
+    pub(super) fn has_suite_of(&self, version: u16, offered: &[u16]) -> bool {
+        self.provider
+            .cipher_suites
+            .iter()
+            .any(|suite| u16::from(suite.version().version) == version && offered.contains(&u16::from(suite.suite())))
+    }
+
     fn choose(&mut self, names: &[String]) -> Result<(), String> {
         let mut provider = ring::default_provider();
         let all = std::mem::take(&mut provider.cipher_suites);

@@ -434,6 +434,9 @@ fn what_is_wrong_with_files_is_told_with_their_names() {
     let old_locked = place.write("old-locked", block("EC PRIVATE KEY", head));
     let cut = place.write("cut", "-----BEGIN CERTIFICATE-----\nAAAA\n");
     let broken = place.write("broken", block("CERTIFICATE", ""));
+    let indented = |path: &PathBuf| format!(" {}", fs::read_to_string(path).expect("text").replace('\n', "\n "));
+    let indented_cert = place.write("indented.crt", indented(&serving.cert));
+    let indented_key = place.write("indented.key", indented(&serving.key));
     let cases = [
         (CertificateFiles { cert: place.path("gone"), ..serving.clone() }, "no such file or directory"),
         (CertificateFiles { key: asking.key.clone(), ..serving.clone() }, "private key does not match public key"),
@@ -460,6 +463,11 @@ fn what_is_wrong_with_files_is_told_with_their_names() {
         ),
         (CertificateFiles { key: locked, ..serving.clone() }, "tls: failed to parse private key: it is encrypted"),
         (CertificateFiles { key: old_locked, ..serving.clone() }, "tls: failed to parse private key: it is encrypted"),
+        (
+            CertificateFiles { cert: indented_cert, ..serving.clone() },
+            "tls: failed to find any PEM data in certificate input (",
+        ),
+        (CertificateFiles { key: indented_key, ..serving.clone() }, "tls: failed to find any PEM data in key input ("),
         (CertificateFiles { cert: cut, ..serving.clone() }, "failed to find any PEM data in certificate input"),
         (CertificateFiles { cert: broken, ..serving.clone() }, "x509: malformed certificate ("),
         (

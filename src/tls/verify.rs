@@ -18,6 +18,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use super::certificate::{LEAST_RSA_BITS, Names, Shower, rsa_bits};
 use super::chain::Court;
 use super::files::Roots;
+use crate::base::go_quoted;
 
 /// Names one of which a certificate must have. Both empty allows any.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -35,7 +36,7 @@ impl Allowed {
         if self.common_names.is_empty() || self.hosts.is_empty() {
             return Ok(());
         }
-        let list = |words: &[String]| words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(" ");
+        let list = |words: &[String]| words.iter().map(go_quoted).collect::<Vec<_>>().join(" ");
         Err(format!(
             "AllowedCNs and AllowedHostnames are mutually exclusive (cns=[{}], hostnames=[{}])",
             list(&self.common_names),

@@ -75,7 +75,7 @@ impl Del {
         if self.range {
             return None;
         }
-        let quoted = |word| go::quote(&bytes(word));
+        let quoted = |word| go::quote(bytes(word));
         Some(format!(
             "Warning: Keys between {} and {} will be deleted. Please interrupt the command within next 2 seconds \
              to cancel. You can provide `--range` flag to avoid the delay.",
