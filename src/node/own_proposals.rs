@@ -17,7 +17,7 @@ impl<D: Disk> Node<D> {
     pub(super) fn own_came_to_nothing(&mut self, own: OwnProposal) {
         match own {
             OwnProposal::Revoke(id) => self.lease_clock.retry(id),
-            OwnProposal::SpaceAlarm => self.space.alarm_proposed = false,
+            OwnProposal::SpaceAlarm => self.space_alarm_settled(),
             OwnProposal::DamageAlarm => self.space.damage_told = false,
             OwnProposal::Attributes => self.telling = false,
             OwnProposal::Version => self.version_proposed = false,
@@ -33,6 +33,7 @@ impl<D: Disk> Node<D> {
     pub(super) fn own_applied(&mut self, own: OwnProposal, answer: &Result<Answer, Refusal>, now: Instant) {
         match own {
             OwnProposal::Rebuilt => self.rebuild.clearing_came_to_nothing(),
+            OwnProposal::SpaceAlarm => self.space_alarm_settled(),
             // An older description of this member may be applied after it, and is put right again.
             OwnProposal::Attributes => self.telling = false,
             OwnProposal::Version => self.version_proposed = false,

@@ -246,12 +246,12 @@ impl<D: Disk> Node<D> {
         self.rare_changed = true;
         self.members_changed = true;
         // What disarmed it may lie between the state that went and this one.
-        match self.space_alarm_stands() {
-            false if alarm_stood => self.space.disarmed(now),
-            stands => self.space.alarm_proposed = stands,
+        if alarm_stood && !self.space_alarm_stands() {
+            self.space.disarmed(now);
         }
         self.tell_auth();
         self.tell_facts();
+        self.space_alarm_settled();
     }
 
     /// A state that arrived is of no use.

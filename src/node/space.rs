@@ -3,7 +3,8 @@
 //! Invariants: that the disk is full is believed of nobody who began to look before the alarm was last disarmed, nor, since then,
 //! before the log has given what it takes ahead. The log takes nothing ahead while history may need the room.
 
-use super::input::{DiskPart, Reply};
+use super::input::{DiskPart, Proposed, Reply};
+use crate::base::Refusal;
 use crate::env::Instant;
 
 /// What is under way for the sake of space.
@@ -11,6 +12,8 @@ use crate::env::Instant;
 pub(super) struct Space {
     /// The alarm stands, or was proposed, and is not cleared.
     pub(super) alarm_proposed: bool,
+    /// Who was refused for the quota, and is told once the alarm stands.
+    pub(super) refused: Vec<Reply<Result<Proposed, Refusal>>>,
     /// When it was last cleared.
     disarmed: Option<Instant>,
     /// What the disk has no room for.

@@ -8,12 +8,12 @@
 //! [`Input::GiveSpaceBack`]: super::Input::GiveSpaceBack
 //! [`Input::Compacted`]: super::Input::Compacted
 
-use super::input::DiskPart;
+use super::input::{DiskPart, Proposed, Reply};
 use super::node::Node;
 use super::output::Output;
 use super::proposals::OwnProposal;
 use super::space::{CHECKPOINTS_TO_LET_GO, Giving};
-use crate::base::{LogIndex, Wrong, limits};
+use crate::base::{LogIndex, Refusal, Wrong, limits};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Command};
 use crate::mvcc::Reclaimed;
@@ -218,6 +218,22 @@ impl<D: Disk> Node<D> {
             let command = Command::Alarm { action: AlarmAction::Activate, member, kind: AlarmKind::NoSpace };
             self.propose_own(&command, OwnProposal::SpaceAlarm, now);
         }
+    }
+
+    /// Refuses what there is no room for. Where the quota is used up that is told once the alarm stands, or what was to raise it came to
+    /// nothing: who is refused and asks for alarms finds it, as at etcd's. On a full disk the alarm may take long.
+    pub(super) fn refuse_for_space(&mut self, reply: Reply<Result<Proposed, Refusal>>) {
+        if self.space.alarm_proposed && !self.space.is_short() && !self.space_alarm_stands() {
+            self.space.refused.push(reply);
+        } else {
+            reply.send(Err(Refusal::NoSpace));
+        }
+    }
+
+    /// What was to raise the alarm is applied, or came to nothing, or another state says how it stands.
+    pub(super) fn space_alarm_settled(&mut self) {
+        self.space.alarm_proposed = self.space_alarm_stands();
+        self.space.refused.drain(..).for_each(|reply| reply.send(Err(Refusal::NoSpace)));
     }
 
     /// Once a tick: where there is no room, somebody looks from time to time, and the cluster is told, again where the

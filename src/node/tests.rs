@@ -487,6 +487,7 @@ fn a_used_up_quota_refuses_writes_and_raises_the_alarm() {
     let mut refused = None;
     for n in 0..100 {
         let mut answer = bench.propose(&put(&format!("k{n}")));
+        assert!(answered(&mut answer).is_none(), "who is refused is told once the alarm stands");
         bench.settle();
         if let Some(Err(refusal)) = answered(&mut answer) {
             refused = Some(refusal);
