@@ -218,7 +218,7 @@ impl<E: Env> Sink<E> {
         let Beginning { identity, generation, segment_bytes, node } = beginning;
         let disk = self.halves.env.disk().clone();
         let builder = SnapshotBuilder::new(disk, self.name.id(), generation, segment_bytes);
-        let begun = Begun::Now(builder.kept_for(self.name.encode(identity)));
+        let begun = Begun::Now(Box::new(builder.kept_for(self.name.encode(identity))));
         self.building = Some(Building::begin(&self.halves, begun, (identity, node)));
     }
 }
@@ -259,7 +259,7 @@ pub(super) type Whom<D> = (WalIdentity, Arc<Mailbox<Input<D>>>);
 
 /// What is built on.
 enum Begun<D: Disk> {
-    Now(SnapshotBuilder<D>),
+    Now(Box<SnapshotBuilder<D>>),
     /// In an earlier life.
     Before {
         half: Half,
@@ -278,7 +278,7 @@ async fn build<D: Disk>(
 ) {
     let is_of_before = matches!(begun, Begun::Before { .. });
     let mut building = match begun {
-        Begun::Now(builder) => Some(builder),
+        Begun::Now(builder) => Some(*builder),
         Begun::Before { half, segment_bytes } => resumed(&disk, &half, segment_bytes, (&closed, &jobs)),
     };
     reads.store(false, Ordering::Release);
