@@ -170,9 +170,9 @@ impl PeerDoor for Door {
         &self,
         _message: &PeerMessage,
         _manifest: Bytes,
-    ) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>> {
+    ) -> BoxFuture<'static, Result<Option<Box<dyn ChunkSink>>, String>> {
         let sink: Box<dyn ChunkSink> = Box::new(self.clone());
-        Box::pin(std::future::ready(Ok(sink)))
+        Box::pin(std::future::ready(Ok(Some(sink))))
     }
 
     fn asked(&self, _from: MemberId, question: Bytes, reply: Reply) {

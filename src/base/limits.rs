@@ -496,6 +496,9 @@ pub const SNAPSHOT_NOTES_PER_SEGMENT: u64 = 4;
 /// in memory, and its segments on the disk.
 pub const SNAPSHOT_KEPT_MS: u64 = 60_000;
 
+/// Time between two offers of a snapshot to who still reads what an earlier life left of it.
+pub const SNAPSHOT_ASK_AGAIN_MS: u64 = 1_000;
+
 /// Time what arrived of a cut snapshot is kept by its receiver: longer than its sender can go on with it.
 pub const SNAPSHOT_HALF_KEPT_MS: u64 = 90_000;
 

@@ -35,11 +35,11 @@ pub struct BackupStream {
 impl BackupStream {
     /// The next blobs, of [`limits::BACKUP_BLOB_BYTES`] but for the file's last one and the digest behind it; none at the end.
     pub async fn next(&mut self) -> Result<Vec<Blob>, Refusal> {
-        let coming = self.coming.take().or_else(|| self.desk.post(())).ok_or(Refusal::Stopped)?;
+        let coming = self.coming.take().or_else(|| self.desk.post(()).ok()).ok_or(Refusal::Stopped)?;
         let blobs = coming.await.map_err(|oneshot::Canceled| Refusal::Stopped)?;
         let blobs = blobs.map_err(|wrong| Refusal::Damaged(wrong.to_string()))?;
         if !blobs.is_empty() {
-            self.coming = self.desk.post(());
+            self.coming = self.desk.post(()).ok();
         }
         Ok(blobs)
     }

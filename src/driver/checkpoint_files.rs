@@ -80,14 +80,15 @@ fn reserve_of(image: &Image) -> String {
     format!("{DIR}/{:016x}.{number}.{RESERVE}", image.state.applied.0)
 }
 
-/// Sees to it that the image of a state that arrived will find room, whatever is written before it is. Where there is none now
+/// Sees to it that the image of a state that arrived will find room, whatever is written before it is. Where that fails
 /// nothing is left behind.
 pub(super) async fn reserve<D: Disk>(disk: &D, image: &Image) -> Result<(), Fault> {
     let path = reserve_of(image);
     small_file::remove(disk, &path)?;
     let held = fill(disk, &path, image.encode().len()).await;
-    if held.as_ref().is_err_and(Fault::is_no_space) {
-        small_file::remove(disk, &path)?;
+    if held.is_err() {
+        // What ends it is what failed first.
+        let _ = small_file::remove(disk, &path);
     }
     held
 }
@@ -128,11 +129,19 @@ pub(super) async fn try_room<D: Disk>(disk: &D, image: usize) -> Result<(), Faul
     tried
 }
 
-/// Makes a file of as many bytes, as a draft is written, so that it takes the room that takes.
+/// Makes a file of as many bytes, as a draft is written, so that it takes the room that takes. Synced in pieces, because whoever
+/// else waits for a disk waits for the whole of what is synced at once.
 async fn fill<D: Disk>(disk: &D, path: &str, bytes: usize) -> Result<(), Fault> {
     let file = disk.open(path, OpenMode::Create)?;
-    file.write_at(0, &vec![0; bytes])?;
-    file.sync().await
+    let (most, mut at) = (limits::SNAPSHOT_SYNC_BYTES as usize, 0);
+    let zeroes = vec![0; bytes.min(most)];
+    while at < bytes {
+        let piece = &zeroes[..(bytes - at).min(most)];
+        file.write_at(at as u64, piece)?;
+        file.sync().await?;
+        at += piece.len();
+    }
+    Ok(())
 }
 
 fn draft() -> String {
@@ -266,6 +275,31 @@ mod tests {
 
     fn image(applied: LogIndex) -> Image {
         Image { state: crate::machine::State { applied: (applied, 1), ..Default::default() }, ..Image::default() }
+    }
+
+    /// Room that could not be held is held by nobody, whatever the disk said; and it is taken in pieces.
+    #[test]
+    fn room_that_was_not_had_is_given_back() {
+        let (memory, arrived) = (MemoryDisk::new(), image(7));
+        memory.create_dir(DIR).expect("made");
+        for fails in [ScramblingDisk::<MemoryDisk>::fail_sync, ScramblingDisk::fail_write] {
+            let disk = ScramblingDisk::new(memory.clone(), 1);
+            fails(&disk, 1);
+            let fault = run_ready(reserve(&disk, &arrived)).expect_err("it fails");
+            assert!(!fault.is_no_space() && memory.all_files().is_empty(), "{fault}: {:?}", memory.all_files());
+        }
+        let most = limits::SNAPSHOT_SYNC_BYTES as usize;
+        for (bytes, syncs) in [(1, 1), (most, 1), (most + 1, 2), (3 * most, 3)] {
+            let disk = ScramblingDisk::new(MemoryDisk::new(), 1);
+            disk.fail_sync(syncs + 1);
+            run_ready(fill(&disk, "few", bytes)).expect("no sync more");
+            assert_eq!(
+                disk.open("few", OpenMode::Read).and_then(|file| file.len()).expect("it is there"),
+                bytes as u64
+            );
+            disk.fail_sync(syncs);
+            run_ready(fill(&disk, "many", bytes)).expect_err("each piece is synced");
+        }
     }
 
     /// Two images, of which the newer has its name in memory alone: as a kill between rename and sync leaves it.

@@ -118,7 +118,7 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
         &self,
         message: &PeerMessage,
         manifest: Bytes,
-    ) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>> {
+    ) -> BoxFuture<'static, Result<Option<Box<dyn ChunkSink>>, String>> {
         let (halves, mailbox, message) = (self.halves.clone(), self.mailbox.clone(), message.clone());
         let (identity, segment_bytes) = (self.identity, self.segment_bytes);
         Box::pin(async move {
@@ -128,7 +128,8 @@ impl<E: Env> PeerDoor for MemberDoor<E> {
             mailbox.put_with_reserve(offered, 0, limits::MAX_PEER_MESSAGES).map_err(|_| "too much is waiting here")?;
             let generation = answer.await.map_err(|_| "the member stops")??;
             let beginning = Beginning { identity, generation, segment_bytes, node: mailbox };
-            Ok(Box::new(Sink::open(halves, message, manifest, beginning).await?) as Box<dyn ChunkSink>)
+            let sink = Sink::open(halves, message, manifest, beginning).await?;
+            Ok(sink.map(|sink| Box::new(sink) as Box<dyn ChunkSink>))
         })
     }
 

@@ -66,7 +66,8 @@ pub(super) struct KeptHalf {
     pub(super) half: Half,
 }
 
-/// The half that a start at this image finds, where it may be of use: of a later state, and beside all histories that are named.
+/// The half that a start at this image finds, where it may be of use: of no earlier state, for one that rebuilds takes the very state
+/// it has, and beside all histories that are named.
 pub(super) fn find<D: Disk>(
     disk: &D,
     own: WalIdentity,

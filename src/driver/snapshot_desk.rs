@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, NotTaken};
 use crate::base::{Fault, Wrong};
 use crate::env::{Disk, Env, Tasks};
 use crate::mvcc::SnapshotSource;
@@ -33,16 +33,16 @@ impl<Q: Send + 'static, A: Send + 'static> Desk<Q, A> {
         Self(jobs)
     }
 
-    /// Nothing where the task has ended.
-    pub(super) async fn ask(&self, question: Q) -> Option<A> {
-        self.post(question)?.await.ok()
+    /// Closed where the task has ended, and full where it is at what others asked who have gone since.
+    pub(super) async fn ask(&self, question: Q) -> Result<A, NotTaken> {
+        self.post(question)?.await.map_err(|oneshot::Canceled| NotTaken::Closed)
     }
 
     /// As [`Self::ask`], without waiting for the answer.
-    pub(super) fn post(&self, question: Q) -> Option<oneshot::Receiver<A>> {
+    pub(super) fn post(&self, question: Q) -> Result<oneshot::Receiver<A>, NotTaken> {
         let (answer, answered) = oneshot::channel();
-        self.0.put((question, answer), 0).ok()?;
-        Some(answered)
+        self.0.put((question, answer), 0).map_err(|(why, _)| why)?;
+        Ok(answered)
     }
 }
 
@@ -87,7 +87,7 @@ impl ChunkSource for Source {
     fn chunk(&mut self, number: u64) -> BoxFuture<'_, Result<Option<Bytes>, Wrong>> {
         Box::pin(async move {
             let ended = || Fault::new("read", "history", std::io::Error::other("the member stops"));
-            self.desk.ask(number).await.unwrap_or_else(|| Err(ended().into()))
+            self.desk.ask(number).await.unwrap_or_else(|_| Err(ended().into()))
         })
     }
 }

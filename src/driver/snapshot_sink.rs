@@ -3,7 +3,9 @@
 //! Invariants: one half at most is kept, by the task that built it, and only one of which nothing was refused; it is given back
 //! to whoever offers the same snapshot, and gives its space back after a while, or when another snapshot begins to arrive.
 //! A half outlives the process: a start reads what it finds of one, beside everything else, and goes on behind the last note of it that
-//! is true ([`SnapshotBuilder::resume`]); it has its hour anew. One for whose image there is no room does not arrive.
+//! is true ([`SnapshotBuilder::resume`]); it has its hour anew. However long that takes, who offers the snapshot meanwhile does the
+//! half no harm: nothing is asked of a task that still reads, and who finds one busy leaves it as it is. One for whose image there
+//! is no room does not arrive.
 //!
 //! Does not know who sends, nor whether the node will want what arrives.
 
@@ -15,7 +17,7 @@ use bytes::Bytes;
 
 use super::checkpoint_files;
 use super::kept_half::{KeptHalf, SnapshotName};
-use super::mailbox::Mailbox;
+use super::mailbox::{Mailbox, NotTaken};
 use super::snapshot_desk::{Desk, Job};
 use crate::base::limits;
 use crate::consensus::PeerMessage;
@@ -34,13 +36,27 @@ enum Work {
     Finish(Box<PeerMessage>, bool),
 }
 
-/// The answer is the number of the chunk that is wanted next.
-type SinkDesk = Desk<Work, Result<u64, String>>;
+/// A task that builds.
+struct Building {
+    /// The answer is the number of the chunk that is wanted next.
+    desk: Desk<Work, Result<u64, String>>,
+    /// It is still at what an earlier life left, and answers nothing.
+    reads: Arc<AtomicBool>,
+}
+
+impl Building {
+    fn begin<E: Env>(halves: &Halves<E>, begun: Begun<E::Disk>, whom: Whom<E::Disk>) -> Self {
+        let reads = Arc::new(AtomicBool::new(matches!(begun, Begun::Before { .. })));
+        let (at, still_reads) = ((halves.env.disk().clone(), halves.closed.clone()), reads.clone());
+        let desk = Desk::begin(&halves.env, "snapshot sink", |jobs| build(at, begun, whom, (jobs, still_reads)));
+        Self { desk, reads }
+    }
+}
 
 /// A half that waits for the rest.
 struct Waiting {
     name: SnapshotName,
-    desk: SinkDesk,
+    building: Building,
     kept_until: Instant,
 }
 
@@ -71,8 +87,8 @@ impl<E: Env> Halves<E> {
     }
 
     /// The half of this snapshot, if there is one; it is no longer kept here.
-    fn take(&self, name: &SnapshotName) -> Option<SinkDesk> {
-        self.kept().half.take_if(|half| half.name == *name).map(|half| half.desk)
+    fn take(&self, name: &SnapshotName) -> Option<Building> {
+        self.kept().half.take_if(|half| half.name == *name).map(|half| half.building)
     }
 
     /// Another snapshot begins to arrive: what is kept is of no use any more.
@@ -89,20 +105,18 @@ impl<E: Env> Halves<E> {
     /// What a start found, of a snapshot that may be sent on: it is read at once.
     pub(super) fn found(&self, KeptHalf { name, half }: KeptHalf, segment_bytes: u64, whom: Whom<E::Disk>) {
         tracing::info!(bytes = half.bytes(), "a part of a snapshot that was on its way is there");
-        let beginning = Begun::Before { half, segment_bytes };
-        let (disk, closed) = (self.env.disk().clone(), self.closed.clone());
-        let desk = Desk::begin(&self.env, "snapshot sink", |jobs| build((disk, closed), beginning, whom, jobs));
-        self.keep(name, desk);
+        let building = Building::begin(self, Begun::Before { half, segment_bytes }, whom);
+        self.keep(name, building);
     }
 
-    fn keep(&self, name: SnapshotName, desk: SinkDesk) {
+    fn keep(&self, name: SnapshotName, building: Building) {
         let time = Duration::from_millis(limits::SNAPSHOT_HALF_KEPT_MS);
         let kept_until = self.env.clock().now().plus(time);
         let mut kept = self.kept();
         if self.closed.load(Ordering::Acquire) {
-            return drop((kept, desk));
+            return drop((kept, building));
         }
-        let _outside_the_lock = kept.half.replace(Waiting { name, desk, kept_until });
+        let _outside_the_lock = kept.half.replace(Waiting { name, building, kept_until });
         let is_new = !std::mem::replace(&mut kept.is_looked_after, true);
         drop(kept);
         if is_new {
@@ -142,7 +156,7 @@ pub(super) struct Sink<E: Env> {
     /// It goes on with what an earlier attempt left.
     went_on: bool,
     /// Nothing where nothing was built, or what was is over.
-    desk: Option<SinkDesk>,
+    building: Option<Building>,
 }
 
 /// What building takes.
@@ -154,47 +168,58 @@ pub(super) struct Beginning<E: Env> {
 }
 
 impl<E: Env> Sink<E> {
-    /// For the snapshot of this head: goes on with what is kept of it.
+    /// For the snapshot of this head: goes on with what is kept of it. Nothing while that is still being read, for which its time
+    /// begins anew.
     pub(super) async fn open(
         halves: Halves<E>,
         head: PeerMessage,
         manifest: Bytes,
         beginning: Beginning<E>,
-    ) -> Result<Self, String> {
+    ) -> Result<Option<Self>, String> {
         let name = SnapshotName::of(head.snapshot_at().ok_or("no snapshot")?, manifest)?;
-        let desk = halves.take(&name);
-        let mut sink = Self { halves, name, head, beginning: Some(beginning), next: 0, went_on: false, desk };
-        if sink.desk.is_some() && sink.ask(Work::Where).await.is_ok() {
-            sink.went_on = sink.next > 0;
-            sink.beginning = None;
+        let building = halves.take(&name);
+        let mut sink = Self { halves, name, head, beginning: Some(beginning), next: 0, went_on: false, building };
+        let Some(building) = &sink.building else { return Ok(Some(sink)) };
+        if building.reads.load(Ordering::Acquire) {
+            return Ok(None);
         }
-        Ok(sink)
+        match sink.ask(Work::Where).await {
+            Ok(()) => {
+                sink.went_on = sink.next > 0;
+                sink.beginning = None;
+            }
+            // It is there, and at what others wanted of it.
+            Err(why) if sink.building.is_some() => return Err(why),
+            Err(_) => {}
+        }
+        Ok(Some(sink))
     }
 
     async fn ask(&mut self, work: Work) -> Result<(), String> {
-        let desk = self.desk.as_ref().ok_or("it is over")?;
-        let answer = desk.ask(work).await.unwrap_or_else(|| Err("the member stops".to_string()));
-        match answer {
-            Ok(next) => self.next = next,
-            Err(why) => {
-                // What was refused once is refused again: the next attempt begins anew.
-                self.desk = None;
-                return Err(why);
+        let building = self.building.as_ref().ok_or("it is over")?;
+        let why = match building.desk.ask(work).await {
+            Ok(Ok(next)) => {
+                self.next = next;
+                return Ok(());
             }
-        }
-        Ok(())
+            // It will answer when its disk does: what it has is as good as it was.
+            Err(NotTaken::Full) => return Err("what is here of it waits for the disk".to_string()),
+            Ok(Err(why)) => why,
+            Err(NotTaken::Closed) => "the member stops".to_string(),
+        };
+        // What was refused once is refused again: the next attempt begins anew.
+        self.building = None;
+        Err(why)
     }
 
     fn begin(&mut self) {
         let Some(beginning) = self.beginning.take() else { return };
         self.halves.forget();
-        let env = &self.halves.env;
         let Beginning { identity, generation, segment_bytes, node } = beginning;
-        let (disk, closed) = (env.disk().clone(), self.halves.closed.clone());
-        let builder = SnapshotBuilder::new(disk.clone(), self.name.id(), generation, segment_bytes);
-        let begun = Begun::Now(builder.kept_for(self.name.encode(identity)));
-        let whom = (identity, node);
-        self.desk = Some(Desk::begin(env, "snapshot sink", |jobs| build((disk, closed), begun, whom, jobs)));
+        let disk = self.halves.env.disk().clone();
+        let builder = SnapshotBuilder::new(disk, self.name.id(), generation, segment_bytes);
+        let begun = Begun::Now(Box::new(builder.kept_for(self.name.encode(identity))));
+        self.building = Some(Building::begin(&self.halves, begun, (identity, node)));
     }
 }
 
@@ -215,7 +240,7 @@ impl<E: Env> ChunkSink for Sink<E> {
             self.begin();
             let (head, went_on) = (Box::new(self.head.clone()), self.went_on);
             self.ask(Work::Finish(head, went_on)).await?;
-            self.desk = None;
+            self.building = None;
             Ok(())
         })
     }
@@ -223,8 +248,8 @@ impl<E: Env> ChunkSink for Sink<E> {
 
 impl<E: Env> Drop for Sink<E> {
     fn drop(&mut self) {
-        if let Some(desk) = self.desk.take() {
-            self.halves.keep(self.name.clone(), desk);
+        if let Some(building) = self.building.take() {
+            self.halves.keep(self.name.clone(), building);
         }
     }
 }
@@ -234,7 +259,7 @@ pub(super) type Whom<D> = (WalIdentity, Arc<Mailbox<Input<D>>>);
 
 /// What is built on.
 enum Begun<D: Disk> {
-    Now(SnapshotBuilder<D>),
+    Now(Box<SnapshotBuilder<D>>),
     /// In an earlier life.
     Before {
         half: Half,
@@ -245,12 +270,18 @@ enum Begun<D: Disk> {
 type Jobs = Arc<Mailbox<Job<Work, Result<u64, String>>>>;
 
 /// Builds until nobody is left who could go on with it. What is not whole then goes, unless the member stops.
-async fn build<D: Disk>((disk, closed): (D, Arc<AtomicBool>), begun: Begun<D>, (identity, node): Whom<D>, jobs: Jobs) {
+async fn build<D: Disk>(
+    (disk, closed): (D, Arc<AtomicBool>),
+    begun: Begun<D>,
+    (identity, node): Whom<D>,
+    (jobs, reads): (Jobs, Arc<AtomicBool>),
+) {
     let is_of_before = matches!(begun, Begun::Before { .. });
     let mut building = match begun {
-        Begun::Now(builder) => Some(builder),
+        Begun::Now(builder) => Some(*builder),
         Begun::Before { half, segment_bytes } => resumed(&disk, &half, segment_bytes, (&closed, &jobs)),
     };
+    reads.store(false, Ordering::Release);
     let mut batch = Vec::new();
     while jobs.take(&mut batch).await {
         for (work, answer) in batch.drain(..) {

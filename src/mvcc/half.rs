@@ -3,7 +3,8 @@
 //! Invariants: what a note says was synced before it, names and all; so was whatever stands before the note in the logbook.
 //! Each note begins in a sector of its own, which nothing touches that is written later. Every part is one frame, bound to its
 //! place and to the generation the half is built in, so that what is left of another half does not verify. A logbook that
-//! breaks off is one up to there. The layout stands in `docs/formats.md`.
+//! breaks off is one up to there, and so is one whose segments are not a run of the generation's. The layout stands in
+//! `docs/formats.md`.
 //!
 //! A note is believed only where the history behind it is what it says ([`super::half_reading`]). Does not know what the half
 //! is about: whoever builds it says so in bytes of its own.
@@ -14,7 +15,7 @@ use super::history::GENERATION_NUMBERS;
 use super::history_write::{HISTORY_DIR, file_name};
 use super::position::{SegmentMark, StorePosition};
 use super::snapshot::{SnapshotHeader, SnapshotProgress};
-use crate::base::limits::{MAX_IMAGE_BYTES, SECTOR_BYTES, SNAPSHOT_CHUNK_BYTES};
+use crate::base::limits::{MAX_IMAGE_BYTES, SECTOR_BYTES, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_SYNC_BYTES};
 use crate::base::{Fault, Revision};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::{LOG_HALF, Place, frame};
@@ -67,10 +68,11 @@ pub(super) fn logbook_name(generation: u64) -> String {
     format!("{HISTORY_DIR}/{:016x}.half", generation * GENERATION_NUMBERS)
 }
 
-/// Of a file's name without its directory.
+/// Of a file's name without its directory. Not the last there can be, behind which nothing could be built.
 fn generation_of(file: &str) -> Option<u64> {
     let number = u64::from_str_radix(file.strip_suffix(".half")?, 16).ok()?;
-    Some(number / GENERATION_NUMBERS).filter(|generation| *generation > 0)
+    let generation = Some(number / GENERATION_NUMBERS).filter(|it| (1..GENERATION_NUMBERS - 1).contains(it));
+    generation.filter(|it| logbook_name(*it).strip_prefix(HISTORY_DIR).is_some_and(|name| name[1..] == *file))
 }
 
 impl Half {
@@ -131,7 +133,7 @@ impl Half {
     }
 
     fn decode(generation: u64, bytes: &Bytes) -> Option<Self> {
-        let mut reading = Reading { bytes, generation, at: 0 };
+        let mut reading = Reading { bytes, generation, at: 0, growing: None };
         let mut about = reading.next(KIND_ABOUT)?;
         if about.len() < ABOUT_BYTES || about.get_u8() != VERSION {
             return None;
@@ -145,6 +147,8 @@ impl Half {
             keys: about.get_u64_le(),
         };
         header.check().ok()?;
+        // Copied, as the state is: a part of the logbook would hold all of it in memory.
+        let about = Bytes::copy_from_slice(&about);
         let mut state = BytesMut::new();
         while (state.len() as u64) < header.state_bytes {
             state.put_slice(&reading.next(KIND_STATE)?);
@@ -171,6 +175,8 @@ struct Reading<'a> {
     bytes: &'a Bytes,
     generation: u64,
     at: usize,
+    /// The number of the segment that was growing at the note before.
+    growing: Option<u64>,
 }
 
 impl Reading<'_> {
@@ -203,8 +209,15 @@ impl Reading<'_> {
             sparse: body.get_u8() == 1,
             outline: None,
         });
-        let segments = segments.collect();
-        let next = Revision::new(last.0.main, last.0.sub + 1);
+        let segments: Vec<SegmentMark> = segments.collect();
+        let is_run = segments.iter().all(|segment| segment.number / GENERATION_NUMBERS == self.generation)
+            && segments.is_sorted_by(|one, next| one.number < next.number)
+            && self.growing.is_none_or(|growing| segments[0].number == growing);
+        if !is_run {
+            return None;
+        }
+        self.growing = segments.last().map(|segment| segment.number);
+        let next = Revision::new(last.0.main, last.0.sub.checked_add(1)?);
         let at = SnapshotProgress { chunk, next, records, bytes, digest };
         Some(Note { at, last, segments, end: self.at as u64 })
     }
@@ -218,8 +231,9 @@ pub(super) struct Logbook<F> {
 }
 
 impl<F: DiskFile> Logbook<F> {
-    /// Of a half whose state is there.
-    pub(super) fn begin<D: Disk<File = F>>(
+    /// Of a half whose state is there. Synced in pieces, because whoever else waits for a disk waits for the whole of what is
+    /// synced at once.
+    pub(super) async fn begin<D: Disk<File = F>>(
         disk: &D,
         (generation, id): (u64, u64),
         about: &[u8],
@@ -237,8 +251,13 @@ impl<F: DiskFile> Logbook<F> {
         body.put_u64_le(header.about_bytes);
         body.put_u64_le(header.keys);
         logbook.put(KIND_ABOUT, &[&body, about])?;
+        let mut synced = 0;
         for piece in state.chunks(SNAPSHOT_CHUNK_BYTES) {
             logbook.put(KIND_STATE, &[piece])?;
+            if logbook.len - synced >= SNAPSHOT_SYNC_BYTES {
+                logbook.file.sync().await?;
+                synced = logbook.len;
+            }
         }
         Ok(logbook)
     }

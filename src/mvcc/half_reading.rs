@@ -16,7 +16,7 @@ use super::record::RecordSlice;
 use super::record_order::{Bounds, Last, check_one};
 use super::segment::{Window, each_record};
 use super::snapshot::SnapshotProgress;
-use crate::env::{Disk, OpenMode};
+use crate::env::{Disk, DiskFile, OpenMode};
 
 /// How far the reading is, and which note comes next.
 struct Told<'a> {
@@ -70,13 +70,15 @@ pub(super) fn last_good<'a, D: Disk>(disk: &D, half: &'a Half, wanted: &dyn Fn()
     let mut window = Window::default();
     for (number, len) in segments {
         let Ok(file) = disk.open(&file_name(number), OpenMode::Read) else { break };
-        let read = each_record(&file, (number, len), &mut window, |at, record, total| {
+        // Shorter where a start that went on behind an earlier note cut it, and ended before its logbook told of that.
+        let Ok(there) = file.len() else { break };
+        let read = each_record(&file, (number, len.min(there)), &mut window, |at, record, total| {
             if !wanted() {
                 return Err("nobody waits for it");
             }
             told.take((number, at + total as u64), record)
         });
-        if read.is_err() {
+        if read.is_err() || there < len {
             break;
         }
     }

@@ -52,7 +52,8 @@ pub(super) fn check_one(record: &RecordSlice<'_>, bounds: &Bounds, last: Last) -
             None => revision == Revision::new(complete_from, 0),
         }
     };
-    if !follows || revision.main > bounds.newest {
+    // The one behind it has a revision, too.
+    if !follows || revision.main > bounds.newest || revision.sub == u32::MAX {
         return Err(format!("revision {revision} is not what comes next"));
     }
     Ok(())

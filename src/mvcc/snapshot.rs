@@ -179,7 +179,11 @@ impl Chunk {
 impl SnapshotHeader {
     /// Whether a store can be like this.
     pub(super) fn check(&self) -> Result<(), String> {
-        if self.revision < 1 || self.compact_revision < -1 || self.compact_revision > self.revision {
+        if self.revision < 1
+            || self.revision == i64::MAX
+            || self.compact_revision < -1
+            || self.compact_revision > self.revision
+        {
             return Err("a snapshot with impossible revisions".to_string());
         }
         if self.state_bytes > limits::MAX_IMAGE_BYTES {

@@ -144,6 +144,8 @@ impl<D: Disk> SnapshotBuilder<D> {
             segments.extend(&before.segments);
         }
         let mark = segments.pop().expect("a note is made behind a record");
+        // First of all: what it says no more may go.
+        let logbook = Logbook::go_on(&disk, half, note)?;
         for number in half.numbers().into_iter().filter(|number| *number > mark.number) {
             if disk.exists(&file_name(number))? {
                 disk.remove(&file_name(number))?;
@@ -151,7 +153,6 @@ impl<D: Disk> SnapshotBuilder<D> {
         }
         let file = disk.open(&file_name(mark.number), OpenMode::Write)?;
         file.set_len(mark.len)?;
-        let logbook = Logbook::go_on(&disk, half, note)?;
         let keeping = Keeping {
             about: half.about.clone(),
             generation: half.generation,
@@ -298,9 +299,19 @@ impl<D: Disk> SnapshotBuilder<D> {
         self.flush(&mut out)
     }
 
-    fn flush(&self, out: &mut BytesMut) -> Result<(), BuildFailure> {
-        let growing = self.growing.as_ref().expect("what was framed belongs to a segment");
-        growing.file.write_at(growing.mark.len - out.len() as u64, out)?;
+    fn flush(&mut self, out: &mut BytesMut) -> Result<(), BuildFailure> {
+        let write = |growing: &Option<Growing<D::File>>| {
+            let growing = growing.as_ref().expect("what was framed belongs to a segment");
+            growing.file.write_at(growing.mark.len - out.len() as u64, out)
+        };
+        match write(&self.growing) {
+            // The logbook is only a shorter way: its room is the records'.
+            Err(fault) if fault.is_no_space() && self.keeping.is_some() => {
+                self.end_logbook()?;
+                write(&self.growing)?;
+            }
+            written => written?,
+        }
         out.clear();
         Ok(())
     }
@@ -320,9 +331,8 @@ impl<D: Disk> SnapshotBuilder<D> {
     /// Notes how far it is, where that is due: content first, then names, then the note.
     async fn note(&mut self) -> Result<(), BuildFailure> {
         let due = self.segment_bytes.div_ceil(limits::SNAPSHOT_NOTES_PER_SEGMENT);
-        let (Some(keeping), Some(growing)) = (&mut self.keeping, &mut self.growing) else { return Ok(()) };
-        let (Some(header), Some(last)) = (&self.header, self.last) else { return Ok(()) };
-        if keeping.unnoted < due {
+        let Some(growing) = &mut self.growing else { return Ok(()) };
+        if self.keeping.as_ref().is_none_or(|keeping| keeping.unnoted < due) {
             return Ok(());
         }
         self.torn = true;
@@ -330,12 +340,24 @@ impl<D: Disk> SnapshotBuilder<D> {
             growing.file.sync().await?;
             growing.synced = growing.mark.len;
         }
+        match self.write_note().await {
+            // As in `flush`: they go on without.
+            Err(fault) if fault.is_no_space() => self.end_logbook()?,
+            noted => noted?,
+        }
+        self.torn = false;
+        Ok(())
+    }
+
+    async fn write_note(&mut self) -> Result<(), Fault> {
+        let (Some(keeping), Some(growing)) = (&mut self.keeping, &self.growing) else { return Ok(()) };
+        let (Some(header), Some(last)) = (&self.header, self.last) else { return Ok(()) };
         let logbook = match &mut keeping.logbook {
             Some(logbook) => logbook,
             none => {
                 keeping.new_names = true;
                 let whose = (keeping.generation, self.id);
-                none.insert(Logbook::begin(&self.disk, whose, &keeping.about, header, &self.state)?)
+                none.insert(Logbook::begin(&self.disk, whose, &keeping.about, header, &self.state).await?)
             }
         };
         if std::mem::take(&mut keeping.new_names) {
@@ -344,11 +366,10 @@ impl<D: Disk> SnapshotBuilder<D> {
         let segments = self.done[keeping.noted..].iter().chain([&growing.mark]).copied().collect();
         logbook.note(&Note { at: self.at, last, segments, end: 0 }).await?;
         (keeping.unnoted, keeping.noted) = (0, self.done.len());
-        self.torn = false;
         Ok(())
     }
 
-    /// What is whole, or given up, is no half any more.
+    /// What is whole, or given up, or has no room for notes, is no half any more.
     fn end_logbook(&mut self) -> Result<(), Fault> {
         let Some(keeping) = self.keeping.take() else { return Ok(()) };
         let logbook = logbook_name(keeping.generation);

@@ -58,14 +58,15 @@ pub trait PeerDoor: Send + Sync + 'static {
 
     /// A snapshot is offered: `message` is its head, `manifest` is what [`ChunkSource::manifest`] gave at the other
     /// end. Asked twice for each sending: to tell the sender where to begin (the sink is dropped), and to receive. The
-    /// error says why it is refused. The message itself comes by [`PeerDoor::arrived`] once the sink has finished.
+    /// error says why it is refused; nothing, that what an earlier life left of it is being read, which may take minutes: it
+    /// is then to be offered again. The message itself comes by [`PeerDoor::arrived`] once the sink has finished.
     ///
     /// A member that takes no snapshots refuses all of them.
     fn snapshot_offered(
         &self,
         _message: &PeerMessage,
         _manifest: Bytes,
-    ) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>> {
+    ) -> BoxFuture<'static, Result<Option<Box<dyn ChunkSink>>, String>> {
         Box::pin(std::future::ready(Err("this member takes no snapshots".to_string())))
     }
 

@@ -154,6 +154,7 @@ pub(super) fn write_head(first: &str, lines: &[(&str, &str)]) -> Vec<u8> {
 pub(super) fn reason(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        202 => "Accepted",
         204 => "No Content",
         307 => "Temporary Redirect",
         400 => "Bad Request",

@@ -2,7 +2,8 @@
 //!
 //! Invariants: a body that is not marked as ours is not read; few are received at once; the message of the snapshot
 //! reaches the group only when every chunk is in and the sink has finished; who waits for an answer is told at intervals
-//! that it is worked on, so that silence means that nobody is there.
+//! that it is worked on, so that silence means that nobody is there. Who is to ask again, because what is there is still being
+//! read, is told so at once: a connection that was lost meanwhile holds nothing.
 
 use std::future::Future;
 use std::pin::pin;
@@ -28,6 +29,9 @@ use crate::env::Env;
 
 /// The answer before the answer: whoever waits passes it over.
 const WORKING: &[u8] = b"HTTP/1.1 102 Processing\r\n\r\n";
+
+/// What is said of an offer that is to be made again.
+const READING: &str = "what is here of it is being read";
 
 /// Why a snapshot was not received.
 enum NotReceived {
@@ -79,7 +83,8 @@ pub(super) async fn offered<E: Env>(
     let deadline = ends.0.after(Duration::from_millis(limits::SNAPSHOT_STALL_MS));
     ends.0.set_deadline(Some(deadline));
     match open(exchange, ends, from).await {
-        Ok((_, sink)) => Ok(Answer::plain(&sink.next().to_string())),
+        Ok((_, Some(sink))) => Ok(Answer::plain(&sink.next().to_string())),
+        Ok((_, None)) => Ok(Answer::text(202, READING)),
         Err(NotReceived::Refused(status, text)) => {
             tracing::warn!("remote-snapshot-sender-id" = %from, error = text, "a snapshot that was offered is refused");
             Ok(Answer::text(status, &text).ending())
@@ -156,7 +161,9 @@ async fn receive_from<E: Env>(
 ) -> Result<(), Stopped> {
     ends.0.set_deadline(None);
     ends.0.set_silence(Duration::from_millis(limits::SNAPSHOT_STALL_MS));
-    let (message, mut sink) = open(exchange, ends, from).await?;
+    let (message, sink) = open(exchange, ends, from).await?;
+    // Nobody sends before an offer was answered otherwise; it has begun another life since.
+    let mut sink = sink.ok_or_else(|| NotReceived::Refused(503, READING.to_string()))?;
     if sink.next().to_string() != begin {
         return Err(NotReceived::Refused(412, format!("chunk {} is wanted, not {begin}", sink.next())).into());
     }
@@ -183,12 +190,12 @@ async fn receive_from<E: Env>(
     Ok(())
 }
 
-/// Reads what the snapshot says of itself and opens a sink for it.
+/// Reads what the snapshot says of itself and opens a sink for it; nothing where it cannot be opened yet.
 async fn open<E: Env>(
     exchange: &Exchange<E>,
     ends: &mut Ends<E>,
     from: MemberId,
-) -> Result<(PeerMessage, Box<dyn ChunkSink>), NotReceived> {
+) -> Result<(PeerMessage, Option<Box<dyn ChunkSink>>), NotReceived> {
     let (message, manifest): (PeerMessage, Bytes) = read_introduction(&mut ends.0).await?;
     if message.to() != exchange.config.member || message.from() != from {
         return Err(NotReceived::Refused(403, "cannot process message to mismatch member".to_string()));

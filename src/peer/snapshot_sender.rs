@@ -3,7 +3,8 @@
 //!
 //! Invariants: a peer that has not said that it takes chunks is never sent one; the chunks of a second stay within a
 //! budget, which is smaller while clients feel it; what became of it is told once, however it ends. A receiver tells at
-//! intervals that it is there: one that is silent is given up as on any other connection, however long its disk may take.
+//! intervals that it is there: one that is silent is given up as on any other connection, however long its disk may take. One
+//! that still reads what it has is asked again until it has read it: that is no attempt that failed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,7 +24,7 @@ use super::snapshot_frames::{OFFER_PATH, SNAPSHOT_PATH, put_chunk, put_end, put_
 use super::wrong::LineWrong;
 use crate::base::limits;
 use crate::consensus::PeerMessage;
-use crate::env::{Env, Instant, NetWriter};
+use crate::env::{Clock, Env, Instant, NetWriter};
 
 /// Tells what became of the sending when it goes, also where its task was dropped.
 pub(super) struct Outcome<E: Env> {
@@ -131,24 +132,34 @@ async fn send<E: Env>(
     if head.status == 204 { Ok(bytes) } else { Err(refusal(exchange, link.member, &head, &text)) }
 }
 
-/// Offers the snapshot; the number of the first chunk that is wanted.
+/// Offers the snapshot, as often as the peer wants to be asked again; the number of the first chunk that is wanted.
 async fn offer<E: Env>(exchange: &Exchange<E>, link: &Link, introduction: &[u8]) -> Result<u64, LineWrong> {
-    let what = Post {
-        method: "POST",
-        path: OFFER_PATH,
-        content_type: "application/octet-stream",
-        body: introduction,
-        deadline: exchange.now().plus(Duration::from_millis(limits::SNAPSHOT_STALL_MS)),
-        answer_limit: limits::PEER_QUESTION_BYTES,
-    };
-    let (head, text) = post(exchange, link, &mut None, &what).await?;
-    match head.status {
-        200 => {
-            let number = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
-            number.ok_or_else(|| LineWrong::malformed("the answer to an offered snapshot is no number"))
+    let mut line = None;
+    loop {
+        let what = Post {
+            method: "POST",
+            path: OFFER_PATH,
+            content_type: "application/octet-stream",
+            body: introduction,
+            deadline: exchange.now().plus(Duration::from_millis(limits::SNAPSHOT_STALL_MS)),
+            answer_limit: limits::PEER_QUESTION_BYTES,
+        };
+        let (head, text) = post(exchange, link, &mut line, &what).await?;
+        match head.status {
+            200 => {
+                let number = std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok());
+                return number.ok_or_else(|| LineWrong::malformed("the answer to an offered snapshot is no number"));
+            }
+            202 => {
+                let pause = Duration::from_millis(limits::SNAPSHOT_ASK_AGAIN_MS);
+                exchange.env.clock().sleep_until(exchange.now().plus(pause)).await;
+            }
+            404 => {
+                let text = "the peer takes no snapshots in this form".to_string();
+                return Err(LineWrong::Refused { status: 404, text });
+            }
+            _ => return Err(refusal(exchange, link.member, &head, &text)),
         }
-        404 => Err(LineWrong::Refused { status: 404, text: "the peer takes no snapshots in this form".to_string() }),
-        _ => Err(refusal(exchange, link.member, &head, &text)),
     }
 }
 

@@ -40,6 +40,8 @@ struct Told {
     /// Chunks of a snapshot that are held, also of one that was not finished.
     chunks: Vec<Bytes>,
     finished: usize,
+    /// Offers for which it still reads what it has.
+    reads_for: u64,
     /// Chunks that are taken in before one is refused.
     refuse_after: Option<usize>,
     /// What is waited for before a snapshot is finished.
@@ -84,11 +86,18 @@ impl PeerDoor for Door {
         &self,
         _message: &PeerMessage,
         manifest: Bytes,
-    ) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>> {
+    ) -> BoxFuture<'static, Result<Option<Box<dyn ChunkSink>>, String>> {
         let door = self.clone();
         Box::pin(async move {
-            if manifest == "wanted" {
-                Ok(Box::new(Sink(door)) as Box<dyn ChunkSink>)
+            let reads = door.told(|told| {
+                let reads = told.reads_for > 0;
+                told.reads_for -= u64::from(reads);
+                reads
+            });
+            if reads {
+                Ok(None)
+            } else if manifest == "wanted" {
+                Ok(Some(Box::new(Sink(door)) as Box<dyn ChunkSink>))
             } else {
                 Err("another cluster's".to_string())
             }

@@ -51,8 +51,14 @@ async fn transfer(
         lane.tell_removed(from, sender, back);
         return None;
     }
-    let offered = door.snapshot_offered(message, source.manifest());
-    let mut sink = while_it_lives(&receiver, offered).await?.ok()?;
+    let mut sink = loop {
+        let offered = door.snapshot_offered(message, source.manifest());
+        match while_it_lives(&receiver, offered).await?.ok()? {
+            Some(sink) => break sink,
+            // It still reads what it has.
+            None => true_sleep(LOOK).await,
+        }
+    };
     while let Some(chunk) = source.chunk(sink.next()).await.ok()? {
         pass(sender, &receiver, chunk.len()).await?;
         while_it_lives(&receiver, sink.put(chunk)).await?.ok()?;

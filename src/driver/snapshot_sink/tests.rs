@@ -57,11 +57,25 @@ impl Bench {
         Self { env, halves, node, generation: 0, segment_bytes: 300 }
     }
 
+    /// Asked again for as long as something is read.
     async fn open(&mut self, head: &PeerMessage, source: &SnapshotSource<MemoryDisk>) -> Box<Sink<VirtualEnv>> {
+        loop {
+            match self.offer(head, source).await.unwrap() {
+                Some(sink) => return Box::new(sink),
+                None => self.env.pass(Duration::from_millis(1)).await,
+            }
+        }
+    }
+
+    async fn offer(
+        &mut self,
+        head: &PeerMessage,
+        source: &SnapshotSource<MemoryDisk>,
+    ) -> Result<Option<Sink<VirtualEnv>>, String> {
         self.generation += 1;
         let (generation, segment_bytes) = (self.generation, self.segment_bytes);
         let beginning = Beginning { identity: OWN, generation, segment_bytes, node: self.node.clone() };
-        Box::new(Sink::open(self.halves.clone(), head.clone(), source.manifest(), beginning).await.unwrap())
+        Sink::open(self.halves.clone(), head.clone(), source.manifest(), beginning).await
     }
 
     /// The member ends, and starts again as this one; whether it found a half.
@@ -322,6 +336,59 @@ fn a_half_outlives_its_receiver() {
     });
 }
 
+/// However long it takes to read what an earlier life left, and however long the disk makes it wait: those who ask meanwhile
+/// do it no harm.
+#[test]
+fn who_offers_while_a_half_is_busy_does_it_no_harm() {
+    VirtualEnv::run(async |env| {
+        let mut bench = Bench::new(env);
+        bench.segment_bytes = 200;
+        let machine = machine(40);
+        let (head, source) = (head(&machine), machine.snapshot(100));
+        let stall = Duration::from_millis(limits::SNAPSHOT_STALL_MS);
+        for is_reading in [true, false] {
+            drop(bench.send(&head, &source, 20).await);
+            let files = bench.history();
+            bench.halves.close();
+            bench.env.pass(Duration::from_millis(1)).await;
+            bench.halves = Halves::new(bench.env.clone());
+            let KeptHalf { name, half } =
+                kept_half::find(bench.env.disk(), OWN, &Image::default(), &[]).unwrap().unwrap();
+            let (clock, disk) = (bench.env.clock().clone(), bench.env.disk().clone());
+            let (until, node) = (clock.now().plus(stall * 11 / 2), bench.node.clone());
+            let reads = Arc::new(AtomicBool::new(is_reading));
+            let (closed, still_reads) = (bench.halves.closed.clone(), reads.clone());
+            let desk = Desk::begin(&bench.env, "slow", |jobs| async move {
+                clock.sleep_until(until).await;
+                let begun = Begun::Before { half, segment_bytes: 200 };
+                build((disk, closed), begun, (OWN, node), (jobs, still_reads)).await;
+            });
+            bench.halves.keep(name, Building { desk, reads });
+            for number in 0..4 {
+                let offered = crate::env::virtual_timeout(stall, bench.offer(&head, &source)).await;
+                match (is_reading, number) {
+                    (true, _) => assert!(matches!(offered, Ok(Ok(None))), "it is said at once"),
+                    (false, 0 | 1) => assert!(offered.is_err(), "its answer does not come"),
+                    (false, _) => {
+                        let why = offered.unwrap().err().expect("it is refused");
+                        assert!(why.contains("waits for the disk"), "{why}");
+                    }
+                }
+                bench.env.pass(stall).await;
+                assert_eq!(bench.history(), files, "it is there as it was");
+            }
+            bench.env.clock().sleep_until(until).await;
+            bench.env.pass(Duration::from_millis(1)).await;
+            assert_eq!(bench.open(&head, &source).await.next(), 20, "it goes on");
+            bench.send(&head, &source, 1_000).await.finish().await.unwrap();
+            assert_eq!(bench.arrived().await, [Came::AfterRestart]);
+            for file in bench.history() {
+                bench.env.disk().remove(&file).unwrap();
+            }
+        }
+    });
+}
+
 #[test]
 fn only_the_same_snapshot_of_the_same_member_goes_on_after_a_restart() {
     VirtualEnv::run(async |env| {
@@ -343,7 +410,7 @@ fn only_the_same_snapshot_of_the_same_member_goes_on_after_a_restart() {
         assert_eq!(bench.files(), 0);
         drop(sink);
         assert!(!bench.restart(OWN).await);
-        // One that a start is not behind any more is none, nor one among whose files a history lies.
+        // One that a start is beyond is none, nor one among whose files a history lies.
         drop(bench.send(&head(&old), &source, 20).await);
         let found = |image: &Image| kept_half::find(bench.env.disk(), OWN, image, &[]).unwrap().is_some();
         let at = |index| Image { state: State { applied: (index, 1), ..State::default() }, ..Image::default() };

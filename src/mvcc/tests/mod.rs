@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test ends where something fails")]
 
 mod compaction_digests;
+mod halves;
 mod outlines;
 mod restarts;
 mod snapshot;

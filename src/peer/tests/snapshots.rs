@@ -98,6 +98,37 @@ fn who_works_on_a_snapshot_is_told_from_who_is_gone() {
     });
 }
 
+/// However long a receiver reads what it has: it is asked again, in one attempt, and what it has then counts.
+#[test]
+fn who_still_reads_what_it_has_is_asked_again() {
+    VirtualEnv::run(async |world| {
+        let members = members(&world, &[A, B]).await;
+        let [a, b] = &members[..] else { unreachable!("two were made") };
+        // More than three offers, each for as long as one may take.
+        let offers = 4 * limits::SNAPSHOT_STALL_MS / limits::SNAPSHOT_ASK_AGAIN_MS;
+        b.door.told(|told| {
+            told.reads_for = offers;
+            told.chunks = vec![Bytes::from_static(b"it has one")];
+        });
+        let (chunks, asked) = source("wanted", 3, 1_000);
+        a.transport.send_snapshot(snapshot(A, B, 9, 50), chunks);
+        world.pass(Duration::from_millis((offers - 1) * limits::SNAPSHOT_ASK_AGAIN_MS)).await;
+        assert!(b.door.told(|told| told.reads_for) > 0, "it is not asked in haste");
+        a.door.told(|told| assert!(told.snapshots.is_empty() && told.unreachable.is_empty(), "it is waited for"));
+        world.pass(Duration::from_secs(5)).await;
+        a.door.told(|told| assert_eq!((&told.snapshots[..], &told.unreachable[..]), (&[(B, true)][..], &[][..])));
+        b.door.told(|told| assert_eq!((told.chunks.len(), told.finished), (3, 1)));
+        assert_eq!(*asked.lock().unwrap(), [1, 2, 3], "what it has is not sent");
+        // One that is gone meanwhile is not waited for.
+        b.door.told(|told| told.reads_for = u64::MAX);
+        a.transport.send_snapshot(snapshot(A, B, 10, 50), source("wanted", 3, 1_000).0);
+        world.pass(Duration::from_secs(10)).await;
+        world.net().cut(&host(A), &host(B));
+        world.pass(Duration::from_millis(limits::PEER_READ_TIMEOUT_MS + 2_000)).await;
+        a.door.told(|told| assert_eq!(told.snapshots, [(B, true), (B, false)], "nobody is there"));
+    });
+}
+
 /// Who is silent, and who says a byte now and then, has a place for a time and no longer.
 #[test]
 fn a_slow_sender_of_a_snapshot_is_given_up() {

@@ -78,9 +78,13 @@ impl PeerDoor for Told {
         self.snapshots.lock().unwrap().push(arrived);
     }
 
-    fn snapshot_offered(&self, _: &PeerMessage, _: Bytes) -> BoxFuture<'static, Result<Box<dyn ChunkSink>, String>> {
+    fn snapshot_offered(
+        &self,
+        _: &PeerMessage,
+        _: Bytes,
+    ) -> BoxFuture<'static, Result<Option<Box<dyn ChunkSink>>, String>> {
         let sink: Box<dyn ChunkSink> = Box::new(Taken(self.chunks.clone()));
-        Box::pin(std::future::ready(Ok(sink)))
+        Box::pin(std::future::ready(Ok(Some(sink))))
     }
 
     fn removed(&self) {
