@@ -294,7 +294,7 @@ fn version(status: &NodeStatus) -> Answer {
 
 fn metrics<E: Env>(porch: &Porch<E>) -> Answer {
     let status = porch.handle.status();
-    let mut text = porch.metrics.render(&status, &porch.handle.facts().tallies, porch.handle.auth().revision());
+    let mut text = porch.metrics.render(&status, &porch.handle.facts().tallies);
     let (traffic, promotions) = (porch.handle.peer_traffic(), porch.handle.promotions());
     let local = porch.handle.identity().member;
     let peers = PeerMetrics { local, status: &status, traffic: &traffic, promotions: &promotions };
@@ -337,8 +337,14 @@ async fn unhealthy<E: Env>(porch: &Porch<E>, query: &Query<'_>, serializable: bo
     if let Some(reason) = known_reason(&porch.handle.status(), query, serializable) {
         return Some(reason);
     }
-    let refusal = porch.handle.view(!serializable).await.err()?;
+    let refusal = read(porch, !serializable).await.err()?;
     Some(format!("RANGE ERROR:{refusal}"))
+}
+
+/// Reads as a client would, which etcd counts.
+async fn read<E: Env>(porch: &Porch<E>, linearizable: bool) -> Result<(), Refusal> {
+    porch.handle.facts().tallies.range();
+    porch.handle.view(linearizable).await.map(drop)
 }
 
 /// Why a member is unhealthy, as far as it is known without asking the cluster: what needs a leader is not even tried
@@ -382,7 +388,6 @@ impl Check {
 
     async fn look<E: Env>(self, porch: &Porch<E>) -> Result<(), String> {
         let status = porch.handle.status();
-        let read = |refusal: Refusal| refusal.to_string();
         match self {
             Self::DataCorruption if status.alarms.iter().any(|(_, kind)| *kind == AlarmKind::Corrupt) => {
                 Err("alarm activated: CORRUPT".to_string())
@@ -391,8 +396,8 @@ impl Check {
                 Err("not supported for learner".to_string())
             }
             Self::DataCorruption | Self::NonLearner => Ok(()),
-            Self::SerializableRead => porch.handle.view(false).await.map(drop).map_err(read),
-            Self::LinearizableRead => porch.handle.view(true).await.map(drop).map_err(read),
+            Self::SerializableRead => read(porch, false).await.map_err(|refusal| refusal.to_string()),
+            Self::LinearizableRead => read(porch, true).await.map_err(|refusal| refusal.to_string()),
         }
     }
 }

@@ -157,11 +157,6 @@ fn stages(stages: &Stages) -> MetricFamily {
     family("quorate_request_stage_duration_seconds", help, MetricType::HISTOGRAM, metrics.into())
 }
 
-/// The revision of users and roles.
-pub fn auth_revision(revision: u64) -> MetricFamily {
-    gauge("etcd_debugging_auth_revision", "The current revision of auth store.", revision as f64)
-}
-
 fn family(name: &str, help: &str, kind: MetricType, metrics: Vec<Metric>) -> MetricFamily {
     let mut family = MetricFamily::default();
     family.set_name(name.into());
@@ -208,7 +203,8 @@ fn histogram(name: &str, help: &str, measured: &Measured) -> MetricFamily {
 fn labeled_histogram(labels: &[(&str, &str)], measured: &Measured) -> Metric {
     let bucket = |(bound, count): &(std::time::Duration, u64)| {
         let mut bucket = Bucket::default();
-        bucket.set_upper_bound(bound.as_secs_f64());
+        // Not a sum of seconds and a rest, whose last digit is another than that of etcd's bound.
+        bucket.set_upper_bound(bound.as_nanos() as f64 / 1e9);
         bucket.set_cumulative_count(*count);
         bucket
     };

@@ -149,7 +149,7 @@ impl Asked {
                 "etcd_server_request_duration_seconds",
                 "Response latency histogram in seconds for each type.",
                 &["type", "success"],
-                buckets(0.0001, 20),
+                buckets(0.001, 14),
             ),
             range_seconds: make.histograms_of(
                 "etcd_server_range_duration_seconds",
@@ -315,10 +315,9 @@ impl Metrics {
     }
 
     /// All metrics as text: those counted here, the node's, and the process's.
-    pub fn render(&self, status: &NodeStatus, tallies: &Tallies, auth_revision: u64) -> Vec<u8> {
+    pub fn render(&self, status: &NodeStatus, tallies: &Tallies) -> Vec<u8> {
         let mut families = self.registry.gather();
         families.extend(mirror::families(status, tallies, &Process::read(self.traits.descriptor_limit)));
-        families.push(mirror::auth_revision(auth_revision));
         families.sort_by(|one, other| one.name().cmp(other.name()));
         let mut text = Vec::new();
         if let Err(error) = TextEncoder::new().encode(&families, &mut text) {
@@ -389,7 +388,7 @@ mod tests {
         status.alarms.push((MemberId(0xab), AlarmKind::NoSpace));
         status.cluster_version = Some("3.7.0".to_string());
         let tallies = Tallies::default();
-        let text = String::from_utf8(metrics.render(&status, &tallies, 1)).expect("text");
+        let text = String::from_utf8(metrics.render(&status, &tallies)).expect("text");
         for line in [
             "etcd_server_has_leader 1",
             "etcd_server_leader_changes_seen_total 3",
@@ -421,8 +420,22 @@ mod tests {
                 "grpc_server_handled_total{grpc_code=\"OK\",grpc_method=\"Range\",grpc_service=\"etcdserverpb.KV\",grpc_type=\"unary\"} 1",
             ]
         );
+        let mut named = BTreeSet::new();
+        let helped = text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
+        assert!(helped.into_iter().all(|name| named.insert(name)), "a family stands there once");
+        let bounds = |name: &str| {
+            let of_it = text.lines().filter(|line| line.starts_with(name) && line.contains("_bucket{"));
+            of_it
+                .filter_map(|line| line.split("le=\"").nth(1)?.split('"').next())
+                .map(str::to_owned)
+                .collect::<BTreeSet<_>>()
+        };
+        assert!(bounds("etcd_server_request_duration_seconds").iter().all(|bound| bound != "0.0001"));
+        for name in ["etcd_disk_wal_fsync_duration_seconds", "etcd_disk_backend_commit_duration_seconds"] {
+            assert!(bounds(name).contains("8.192"), "{name}");
+        }
         status.alarms.clear();
-        let text = String::from_utf8(metrics.render(&status, &tallies, 1)).expect("text");
+        let text = String::from_utf8(metrics.render(&status, &tallies)).expect("text");
         assert!(!text.contains("NOSPACE"), "a cleared alarm goes away");
     }
 
@@ -432,7 +445,7 @@ mod tests {
         for number in 0..20_000 {
             metrics.client_request("unary", &format!("v{number}"));
         }
-        let text = String::from_utf8(metrics.render(&NodeStatus::default(), &Tallies::default(), 1)).expect("text");
+        let text = String::from_utf8(metrics.render(&NodeStatus::default(), &Tallies::default())).expect("text");
         let lines = text.lines().filter(|line| line.starts_with("etcd_server_client_requests_total{")).count();
         assert_eq!(lines, limits::CLIENT_VERSIONS + 1);
         assert!(text.contains("client_api_version=\"other\",type=\"unary\"} 19936"), "{text}");
@@ -498,7 +511,7 @@ mod tests {
         turn.applied(Some(&Command::Put(Put::default())), &Ok(Answer::Put { prev_kv: None }));
         tallies.applies.took(&turn, Duration::ZERO);
         let status = NodeStatus { cluster_version: Some("3.7.0".into()), ..Default::default() };
-        String::from_utf8(metrics.render(&status, &tallies, 1)).expect("text")
+        String::from_utf8(metrics.render(&status, &tallies)).expect("text")
     }
 
     #[test]

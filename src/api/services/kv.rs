@@ -2,7 +2,6 @@
 //!
 //! Invariant: a read-only transaction and a range need no log entry; everything else is one.
 
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crate::api::guest::{LongAnswer, LongRead};
@@ -69,7 +68,7 @@ impl<E: Env> Session<E> {
         }
         let answer = at_leisure(long.is_some(), || view.range(query));
         // Whatever came of it, as etcd counts.
-        self.handle.facts().tallies.ranges.fetch_add(1, Relaxed);
+        self.handle.facts().tallies.range();
         let answer = answer.map_err(refusal_of)?;
         Ok((answers::range(self.header(answer.revision), answer), long.map(LongRead::done)))
     }
@@ -130,7 +129,7 @@ impl<E: Env> Session<E> {
         let view =
             self.view_for(!is_serializable(txn), |auth, asker| machine::check_read_txn(auth, asker, txn)).await?;
         let answer = at_leisure(true, || machine::read_txn(&view, txn)).map_err(refusal_of)?;
-        self.handle.facts().tallies.transaction(&answer);
+        self.handle.facts().tallies.transaction(txn, &answer);
         Ok(answers::txn(self.header(view.revision()), answer))
     }
 
