@@ -15,7 +15,7 @@ use super::recheck;
 use crate::base::{ClusterId, Corruption, Fault, LogIndex, MemberId, Term, Wrong, derive_cluster_id, derive_member_id};
 use crate::consensus::{ConfChange, Electorate, Group, GroupConfig, founding_entry};
 use crate::env::{Disk, Env};
-use crate::machine::{Image, Member, State};
+use crate::machine::{Image, Machine, Member, State};
 use crate::node::{Facts, Node, NodeConfig};
 use crate::wal::{
     Batch, EntryKind, HardState, Journal, LogEntry, RecoveredWal, TailReport, UnrecoveredWal, WalIdentity,
@@ -151,9 +151,7 @@ pub(super) async fn boot<E: Env>(
         passed_over: wal.passed_over,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
-    let beside: Vec<&Image> = kept.iter().collect();
-    let half = kept_half::find(disk, identity, &image, &beside)?;
-    machine.tidy_files(disk, &image, &beside, half.as_ref().map(|kept| &kept.half))?;
+    let half = tidy_history(disk, &mut machine, identity, &image, &kept)?;
     // Only now: a start that is refused changes nothing.
     checkpoint_files::set_aside(disk, &report.damaged, &surplus).await?;
     checkpoint_files::discard_reserves(disk)?;
@@ -172,6 +170,20 @@ pub(super) async fn boot<E: Env>(
     }
     node.doubt(&memory_file::read(disk, identity));
     Ok(Booted { node, journal: wal.journal, report, half })
+}
+
+/// Removes what nobody names; what is there of a snapshot stays where it may be of use, and is what this gives.
+fn tidy_history<D: Disk>(
+    disk: &D,
+    machine: &mut Machine<D>,
+    identity: WalIdentity,
+    image: &Image,
+    kept: &[Image],
+) -> Result<Option<KeptHalf>, Wrong> {
+    let beside: Vec<&Image> = kept.iter().collect();
+    let half = kept_half::find(disk, identity, image, &beside)?;
+    machine.tidy_files(disk, image, &beside, half.as_ref().map(|kept| &kept.half))?;
+    Ok(half)
 }
 
 fn group_config<E: Env>(
