@@ -151,9 +151,10 @@ pub(super) async fn boot<E: Env>(
         passed_over: wal.passed_over,
         differs_from_flags: (identity != from_flags).then_some(from_flags),
     };
+    let half = tidy_history(disk, &mut machine, identity, &image, &kept)?;
     // Only now: a start that is refused changes nothing.
-    let half = put_in_order(disk, &mut machine, identity, &image, &kept)?;
     checkpoint_files::set_aside(disk, &report.damaged, &surplus).await?;
+    checkpoint_files::discard_reserves(disk)?;
     recheck::settle(disk, rechecks && is_whole)?;
     let hard_state = opening::raised(wal.hard_state, applied);
     let log_end = wal.entries.last().map_or(applied.0, |last| last.index.max(applied.0));
@@ -171,8 +172,8 @@ pub(super) async fn boot<E: Env>(
     Ok(Booted { node, journal: wal.journal, report, half })
 }
 
-/// Removes the files that nobody names any more. Returns what is kept of a snapshot that was on its way.
-fn put_in_order<D: Disk>(
+/// Removes what nobody names; what is there of a snapshot stays where it may be of use, and is what this gives.
+fn tidy_history<D: Disk>(
     disk: &D,
     machine: &mut Machine<D>,
     identity: WalIdentity,
@@ -182,7 +183,6 @@ fn put_in_order<D: Disk>(
     let beside: Vec<&Image> = kept.iter().collect();
     let half = kept_half::find(disk, identity, image, &beside)?;
     machine.tidy_files(disk, image, &beside, half.as_ref().map(|kept| &kept.half))?;
-    checkpoint_files::discard_reserves(disk)?;
     Ok(half)
 }
 
