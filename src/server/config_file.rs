@@ -215,8 +215,13 @@ fn take_discovery(given: &mut Given, keys: &Map<String, Value>) -> Result<(), St
 /// Flags that are no keys of the file, or stand in one of its maps.
 fn is_key(name: &str) -> bool {
     let in_maps = ["socket-reuse-port", "socket-reuse-address", "config-file", "client-crl-file", "peer-crl-file"];
+    // What etcd's file cannot set, and so passes over.
+    let on_the_command_line = ["raft-read-timeout", "raft-write-timeout"];
     let is_secure = SECURITY.iter().any(|(_, client, peer)| *client == name || *peer == name);
-    !in_maps.contains(&name) && !is_secure && (!name.starts_with("discovery-") || name.starts_with("discovery-srv"))
+    !in_maps.contains(&name)
+        && !on_the_command_line.contains(&name)
+        && !is_secure
+        && (!name.starts_with("discovery-") || name.starts_with("discovery-srv"))
 }
 
 /// A map below a key; none where it is missing or empty.
@@ -414,7 +419,8 @@ auto-compaction-retention: \"1\"
         .map(|(name, value)| (name, value.to_string()));
         wanted.sort();
         assert_eq!(given, wanted);
-        for empty in ["", "# nothing\n\n", "{}", "---", "---\n", "--- # nothing\n---\n...\n"] {
+        for empty in ["", "# nothing\n\n", "{}", "---", "---\n", "--- # nothing\n---\n...\n", "raft-read-timeout: 5s\n"]
+        {
             assert_eq!(of_text(empty), Ok(Vec::new()), "{empty:?}");
         }
     }

@@ -226,6 +226,10 @@ fn of_file(flag: &Flag, value: &str, why: &str) -> String {
 }
 
 fn not_a_flag(argument: &str) -> FlagStop {
+    if matches!(argument, "gateway" | "grpc-proxy") {
+        let text = format!("{argument}: quorate has no proxies; etcd's own may stand before it");
+        return FlagStop::Refused(text);
+    }
     FlagStop::Refused(format!("{argument:?} is not a valid flag"))
 }
 

@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use crate::process::{Home, LIMIT, all, holds, key, put, put_many, until, value};
 
@@ -107,5 +108,52 @@ async fn a_second_signal_ends_at_once() {
         let server = home.start();
         holds(&server, 0..5).await;
         server.stop();
+    }
+}
+
+/// Asks the gateway; what is answered comes when it does.
+fn asked(home: &Home, path: &str, body: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(("127.0.0.1", home.client_port)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let length = body.len();
+    write!(stream, "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}")
+        .unwrap();
+    stream
+}
+
+fn answer(mut stream: TcpStream) -> String {
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// As who watches is.
+#[test]
+fn who_waits_for_a_lock_or_an_office_is_told_of_the_end() {
+    let home = Home::new();
+    let server = home.start();
+    for lease in [5, 6] {
+        answer(asked(&home, "/v3/lease/grant", &format!(r#"{{"ID":{lease},"TTL":600}}"#)));
+    }
+    let held = answer(asked(&home, "/v3/lock/lock", r#"{"name":"bA==","lease":5}"#));
+    assert!(held.starts_with("HTTP/1.1 200 OK"), "{held}");
+    let won = answer(asked(&home, "/v3/election/campaign", r#"{"name":"ZQ==","lease":5,"value":"YQ=="}"#));
+    assert!(won.starts_with("HTTP/1.1 200 OK"), "{won}");
+    let waiting = [
+        asked(&home, "/v3/lock/lock", r#"{"name":"bA==","lease":6}"#),
+        asked(&home, "/v3/election/campaign", r#"{"name":"ZQ==","lease":6,"value":"Yg=="}"#),
+    ];
+    let began = Instant::now();
+    // Both of two: of the lock, and of the election.
+    while !["bC8=", "ZS8="].iter().zip(["bDA=", "ZTA="]).all(|(from, to)| {
+        let keys = format!(r#"{{"key":"{from}","range_end":"{to}","count_only":true}}"#);
+        answer(asked(&home, "/v3/kv/range", &keys)).contains(r#""count":"2""#)
+    }) {
+        assert!(began.elapsed() < LIMIT);
+    }
+    server.stop();
+    for waiting in waiting {
+        let told = answer(waiting);
+        assert!(told.contains("etcdserver: server stopped"), "{told}");
     }
 }

@@ -112,6 +112,8 @@ pub struct Events<E: Env> {
     /// Keeps the stream open.
     _stream: WatchStream<E>,
     reader: WatchReader,
+    /// Told when the node has ended.
+    ended: tokio::sync::watch::Receiver<bool>,
     /// Each with the revision of the message it came in.
     ready: VecDeque<(i64, Arc<SharedEvent>)>,
 }
@@ -128,7 +130,7 @@ impl<E: Env> Events<E> {
             }
             tokio::time::sleep(CROWDED_PAUSE).await;
         }
-        Ok(Self { _stream: stream, reader, ready: VecDeque::new() })
+        Ok(Self { _stream: stream, reader, ended: session.ended(), ready: VecDeque::new() })
     }
 
     /// The next event, with the revision of the message it came in.
@@ -137,7 +139,12 @@ impl<E: Env> Events<E> {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);
             }
-            for message in self.reader.next_batch().await.ok_or(Refusal::Stopped)? {
+            let batch = tokio::select! {
+                biased;
+                batch = self.reader.next_batch() => batch,
+                _ = self.ended.wait_for(|ended| *ended) => None,
+            };
+            for message in batch.ok_or(Refusal::Stopped)? {
                 match message {
                     WatchMessage::Created { .. } | WatchMessage::Progress { .. } => {}
                     WatchMessage::Events { revision, events, .. } => {
