@@ -130,6 +130,28 @@ fn a_session_that_is_revoked_says_so() {
 }
 
 #[test]
+fn a_lease_lives_as_long_as_it_is_kept_alive() {
+    with_server(async |server| {
+        let client = server.client().await;
+        // A session does this by itself; by hand it is for who has a lease that others made.
+        let lease = client.lease_grant(pb::LeaseGrantRequest { ttl: 2, id: 0 }).await.unwrap().id;
+        client.put(pb::PutRequest { lease, ..put("here", "yes") }).await.unwrap();
+        let mut renewing = client.keep_alive(lease);
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(5) {
+            assert!(renewing.next().await.unwrap().unwrap().ttl > 0, "it is renewed when a third of it is over");
+        }
+        assert_eq!(value_of(&client, "here").await.unwrap(), "yes");
+        // Once nobody asks for the next, it ends, and with it its keys.
+        drop(renewing);
+        while value_of(&client, "here").await.is_some() {
+            sleep(Duration::from_millis(100)).await;
+        }
+        assert_eq!(client.keep_alive_once(lease).await.unwrap().ttl, 0);
+    });
+}
+
+#[test]
 fn a_session_outlives_its_server_being_killed() {
     with_server(async |mut server| {
         let client = server.client().await;

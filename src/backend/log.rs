@@ -71,6 +71,8 @@ pub struct ForeignLog {
     pub term_at: Option<Term>,
     /// The newest snapshot the log names: its index.
     pub snapshot: LogIndex,
+    /// Where the log ends: its last entry, or a snapshot behind it.
+    pub last: LogIndex,
     /// Bytes at the very end that a crash left half written.
     pub torn_bytes: usize,
     after: LogIndex,
@@ -174,6 +176,7 @@ impl ForeignLog {
             SNAPSHOT => {
                 let Pair { first: index, second: term } = Pair::decode(record.data).map_err(text)?;
                 self.snapshot = self.snapshot.max(index);
+                self.last = self.last.max(index);
                 if index == self.after {
                     self.term_at = Some(term);
                 }
@@ -185,6 +188,7 @@ impl ForeignLog {
 
     fn take_entry(&mut self, entry: EntryMessage) -> Result<(), String> {
         let EntryMessage { kind, term, index, data } = entry;
+        self.last = index;
         if index == self.after {
             self.term_at = Some(term);
         }
@@ -294,7 +298,7 @@ mod tests {
         let found: Vec<(u64, u64)> = log.entries.iter().map(|entry| (entry.index, entry.term)).collect();
         assert_eq!(found, [(4, 2), (5, 3), (6, 3)]);
         assert_eq!(log.hard_state, HardState { term: 3, vote: 7, commit: 6 });
-        assert_eq!((log.term_at, log.torn_bytes), (Some(2), 0));
+        assert_eq!((log.term_at, log.torn_bytes, log.last), (Some(2), 0, 6));
         assert_eq!(log.identity, Some(WalIdentity { member: MemberId(7), cluster: ClusterId(9) }));
     }
 
@@ -309,7 +313,7 @@ mod tests {
             (0..at).rev().find(|at| at.is_multiple_of(8) && (2_900..3_100).contains(&len(*at))).expect("its head");
         torn[sector..].fill(0);
         let log = read(&[first.clone(), torn.into()], 3).expect("torn");
-        assert_eq!((log.entries.len(), log.hard_state.commit), (2, 4));
+        assert_eq!((log.entries.len(), log.hard_state.commit, log.last), (2, 4, 5));
         assert_eq!(log.torn_bytes, sector - record, "and not the room behind it");
         let mut changed = second.to_vec();
         changed[at + 9] ^= 1;

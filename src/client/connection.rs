@@ -6,6 +6,7 @@
 //! that a member that is silent (and not away) costs a read a second, not its timeout.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use crate::wire::etcdserverpb::AuthenticateRequest;
 use crate::wire::services::auth_client::AuthClient;
 
 use super::error::{Error, lost, never_sent, reason};
-use super::options::{Credentials, Options, channel};
+use super::options::{Credentials, Options, channel, is_plain};
 use super::rotation::Rotation;
 use super::tls::LastWord;
 
@@ -87,6 +88,8 @@ struct Shared {
     channels: Vec<(String, Channel)>,
     /// What each server said that would not have a connection, by its place.
     last_words: Vec<LastWord>,
+    /// Where nothing is encrypted and nobody has answered yet, by its place: who is there may speak another language.
+    strange: Vec<AtomicBool>,
     /// Whose turn it is among `channels`.
     rotation: Rotation,
     options: Options,
@@ -106,6 +109,7 @@ impl Client {
             return Err(Error::NoEndpoints);
         }
         let (mut channels, mut last_words) = (Vec::with_capacity(endpoints.len()), Vec::new());
+        let strange = endpoints.iter().map(|endpoint| AtomicBool::new(is_plain(endpoint, &options))).collect();
         for endpoint in endpoints {
             let (channel, last_word) = channel(endpoint, &options)?;
             channels.push((endpoint.clone(), channel));
@@ -118,6 +122,7 @@ impl Client {
                 away: Mutex::new(vec![None; channels.len()]),
                 channels,
                 last_words,
+                strange,
                 options,
                 token: Mutex::new(None),
             }),
@@ -344,8 +349,14 @@ impl Visit<'_> {
     fn ended<T>(mut self, answer: &Result<T, Status>) {
         // Only a member that cannot serve says that it is unavailable; any other refusal is an answer.
         self.answered = answer.as_ref().err().is_none_or(|status| status.code() != Code::Unavailable && !lost(status));
+        if self.answered {
+            self.shared.strange[self.place].store(false, Ordering::Relaxed);
+        }
         if let Err(status) = answer {
             self.why = reason(status);
+            if self.shared.strange[self.place].load(Ordering::Relaxed) && speaks_otherwise(&self.why) {
+                self.why.push_str(OTHERWISE);
+            }
         }
     }
 }
@@ -373,6 +384,15 @@ impl Drop for Visit<'_> {
             away[self.place] = why;
         }
     }
+}
+
+/// What is said of an endpoint that was reached, and never answered in what it was spoken to.
+const OTHERWISE: &str =
+    ": what is there speaks no unencrypted HTTP/2: perhaps it wants TLS (https://), or is not for clients";
+
+/// Whether a failure is one of those that come of what is no HTTP/2, such as an alert of TLS.
+fn speaks_otherwise(why: &str) -> bool {
+    ["frame with invalid size", "stream closed because of a broken pipe"].iter().any(|sign| why.contains(sign))
 }
 
 /// What a server says of a token that is no longer good, or that it never got. The request was not done then.

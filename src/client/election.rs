@@ -22,6 +22,8 @@ const NOT_LEADER: &str = "election: not leader";
 const NO_LEADER: &str = "election: no leader";
 
 /// Standing for election: waiting to lead, or leading.
+///
+/// Example, run as a test: `one_of_many_leads_and_who_observes_hears_each_word` in `tests/client_library.rs`.
 #[derive(Debug)]
 pub struct Candidate {
     place: Place,
@@ -119,6 +121,8 @@ impl Client {
 }
 
 /// Hears who leads.
+///
+/// Example, run as a test: `one_of_many_leads_and_who_observes_hears_each_word` in `tests/client_library.rs`.
 #[derive(Debug)]
 pub struct Observer {
     client: Client,

@@ -31,6 +31,8 @@ const REOPEN_AFTER: Duration = Duration::from_millis(500);
 const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A stream that renews one lease for as long as [`KeepAlive::next`] is called.
+///
+/// Example, run as a test: `a_lease_lives_as_long_as_it_is_kept_alive` in `tests/client_library.rs`.
 #[derive(Debug)]
 pub struct KeepAlive {
     client: Client,

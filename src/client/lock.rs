@@ -16,6 +16,8 @@ const EXPIRED: &str = "mutex: session is expired";
 const LOCKED: &str = "mutex: Locked by another session";
 
 /// A lock that is held, or waited for.
+///
+/// Example, run as a test: `a_lock_is_one_holders_at_a_time_and_goes_with_its_session` in `tests/client_library.rs`.
 #[derive(Debug)]
 pub struct Lock {
     place: Place,

@@ -23,7 +23,7 @@
 //! # }
 //! ```
 //!
-//! `tests/client_library.rs` shows each part at work against a server.
+//! `tests/client_library.rs` shows each part at work against a server: what is said of a type names its example there.
 
 mod connection;
 mod election;

@@ -16,6 +16,8 @@ use super::ranges::prefix_end;
 use super::watch::{WatchRange, Watcher};
 
 /// A handle on the keys below a prefix.
+///
+/// Example, run as a test: `a_namespace_is_a_keyspace_of_its_own` in `tests/client_library.rs`.
 #[derive(Clone, Debug)]
 pub struct Namespace {
     client: Client,
@@ -23,6 +25,8 @@ pub struct Namespace {
 }
 
 /// A watch below a prefix.
+///
+/// Example, run as a test: `a_namespace_is_a_keyspace_of_its_own` in `tests/client_library.rs`.
 #[derive(Debug)]
 pub struct NamespaceWatcher {
     watcher: Watcher,

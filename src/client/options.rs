@@ -95,6 +95,11 @@ pub fn channel(endpoint: &str, options: &Options) -> Result<(Channel, LastWord),
     Ok((channel.connect_with_connector_lazy(dial), last_word))
 }
 
+/// Whether nothing is encrypted on the way to an endpoint.
+pub(super) fn is_plain(endpoint: &str, options: &Options) -> bool {
+    Address::read(endpoint, options.tls.is_some()).is_ok_and(|address| !address.sealed)
+}
+
 /// How encrypted endpoints are reached. Empty paths are none; without authorities the system's are believed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TlsOptions {
@@ -133,6 +138,14 @@ fn undotted(address: &str) -> String {
     }
 }
 
+/// The port of an address, where it is a number that no port has.
+fn beyond_ports(address: &str) -> Option<&str> {
+    let authority = address.split(['/', '?', '#']).next().unwrap_or_default();
+    let (_, port) = authority.rsplit_once(':')?;
+    let is_number = !port.is_empty() && port.bytes().all(|digit| digit.is_ascii_digit());
+    (is_number && port.parse::<u16>().is_err()).then_some(port)
+}
+
 impl Address {
     fn read(endpoint: &str, seals_bare: bool) -> Result<Self, Error> {
         let bad = |reason: &str| Error::BadEndpoint(format!("bad endpoint {endpoint:?}: {reason}"));
@@ -158,11 +171,17 @@ impl Address {
             Target::File(_) if self.sealed => "http://localhost".to_owned(),
             Target::File(path) => format!("unix:{path}"),
         };
-        let bad = || Error::BadEndpoint(format!("bad endpoint {:?}: it is not an address", self.text));
+        let refuse = |why: &str| Error::BadEndpoint(format!("bad endpoint {:?}: {why}", self.text));
+        let bad = || refuse("it is not an address");
+        if let Target::Net(address) = &self.target
+            && let Some(port) = beyond_ports(address)
+        {
+            return Err(refuse(&format!("port {port} is out of range, which ends at {}", u16::MAX)));
+        }
         let endpoint = Endpoint::from_shared(uri).map_err(|_| bad())?;
         if matches!(self.target, Target::Net(_)) && endpoint.uri().port_u16().is_none() {
             // The library would take the port of its scheme, where somebody else may listen.
-            return Err(Error::BadEndpoint(format!("bad endpoint {:?}: it has no port", self.text)));
+            return Err(refuse("it has no port"));
         }
         if !self.sealed {
             return Ok(endpoint);
@@ -229,6 +248,12 @@ mod tests {
         for bad in ["", "ftp://a:1", "http://bad:port:x", "a b"].into_iter().chain(portless) {
             assert!(matches!(read(bad), Err(Error::BadEndpoint(_))), "{bad}");
         }
+        for (bad, port) in [("a:99999", "99999"), ("https://a:65536/x", "65536"), ("[::1]:99999999999", "99999999999")]
+        {
+            let refused = read(bad).expect_err("no port").to_string();
+            assert_eq!(refused, format!("bad endpoint {bad:?}: port {port} is out of range, which ends at 65535"));
+        }
+        assert!(read("a:65535").is_ok());
         let tls = TlsOptions { cacert: "/nowhere/ca".into(), ..TlsOptions::default() };
         assert_eq!(tls.connector().map(drop), Err("open /nowhere/ca: no such file or directory".to_owned()));
     }

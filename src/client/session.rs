@@ -20,6 +20,8 @@ use super::error::Error;
 pub const DEFAULT_SESSION_SECONDS: i64 = 60;
 
 /// A lease that is kept alive.
+///
+/// Example, run as a test: `a_session_that_is_revoked_says_so` and `a_session_outlives_its_server_being_killed` in `tests/client_library.rs`.
 #[derive(Debug)]
 pub struct Session {
     client: Client,

@@ -31,6 +31,8 @@ pub enum Isolation {
 }
 
 /// One run of a transaction: what it read and what it will write.
+///
+/// Example, run as a test: `a_transaction_runs_again_until_nobody_was_faster` in `tests/client_library.rs`.
 #[derive(Debug)]
 pub struct Stm {
     client: Client,

@@ -38,6 +38,8 @@ pub struct WatchRange {
 }
 
 /// A running watch; dropping it ends it.
+///
+/// Example, run as a test: `a_watch_goes_on_over_the_death_of_its_server_and_sees_each_change_once` in `tests/client_library.rs`.
 #[derive(Debug)]
 pub struct Watcher {
     client: Client,

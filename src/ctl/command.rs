@@ -60,9 +60,9 @@ pub struct Command {
     pub deed: Deed,
     /// It needs no server, and must work whatever the environment says.
     pub offline: bool,
-    /// It has no line in help and answers to its whole name alone: etcdctl has no such command, and no beginning of a
-    /// word may mean another command here than there.
-    pub hidden: bool,
+    /// It answers to its whole name alone: etcdctl has no such command, and no beginning of a word may mean another
+    /// command here than there.
+    pub whole_name: bool,
 }
 
 /// What a command does.
@@ -85,7 +85,7 @@ impl Command {
         flags: no_flags,
         deed: Deed::Group(&[]),
         offline: false,
-        hidden: false,
+        whole_name: false,
     };
 
     /// The commands of a group.

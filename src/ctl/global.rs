@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, FromArgMatches};
 
+use crate::base::nearest;
 use crate::client::{Credentials, Options, TlsOptions};
 
 use super::go_flags::as_go_flags;
@@ -280,14 +281,41 @@ pub fn password_of(user: &Option<String>, password: Option<&String>) -> Option<C
     (!name.is_empty() && !password.is_empty()).then_some(Credentials::Password { name, password })
 }
 
-/// The flag holds comma-separated lists and may be repeated; an empty one is an empty list.
+/// The flag holds comma-separated lists and may be repeated; an empty one is an empty list. What is empty in a list is passed over
+/// where something else is in one.
 fn split_endpoints(lists: &[String]) -> Vec<String> {
-    lists
-        .iter()
-        .filter(|list| !list.is_empty())
-        .flat_map(|list| list.split(','))
-        .map(|endpoint| endpoint.trim().to_owned())
-        .collect()
+    let endpoints = lists.iter().filter(|list| !list.is_empty()).flat_map(|list| list.split(',')).map(str::trim);
+    let (empty, mut named): (Vec<&str>, Vec<&str>) = endpoints.partition(|endpoint| endpoint.is_empty());
+    if named.is_empty() {
+        named = empty;
+    }
+    named.into_iter().map(str::to_owned).collect()
+}
+
+/// Words in the name of a variable whose value is not shown: it may be a secret.
+const SECRETIVE: [&str; 7] = ["PASS", "PWD", "SECRET", "TOKEN", "JWT", "USER", "KEY"];
+
+/// Variables that `watch` reads, beside those of the options.
+const OF_WATCH: [&str; 2] = ["ETCDCTL_WATCH_KEY", "ETCDCTL_WATCH_RANGE_END"];
+
+/// What there is to say of variables that look like one of these options, and are none.
+pub fn unrecognized(variables: impl Iterator<Item = (String, String)>) -> Vec<String> {
+    let flags = Global::flags();
+    let known: Vec<String> = flags.get_arguments().filter_map(|arg| arg.get_long()).map(variable).collect();
+    let others = variables
+        .filter(|(name, _)| name.starts_with(PREFIX) && !known.contains(name) && !OF_WATCH.contains(&name.as_str()));
+    let mut told: Vec<String> = others
+        .map(|(name, value)| {
+            let meant = nearest(&name, known.iter().map(String::as_str));
+            let names = [name.as_str(), meant.unwrap_or_default()];
+            let hides = names.iter().any(|name| SECRETIVE.iter().any(|word| name.contains(word)));
+            let value = if hides { "(not shown)".to_owned() } else { value };
+            let meant = meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
+            format!("unrecognized environment variable: {name}={value}{meant}")
+        })
+        .collect();
+    told.sort_unstable();
+    told
 }
 
 #[cfg(test)]
@@ -323,7 +351,34 @@ mod tests {
     fn endpoints_are_lists_that_add_up() -> Result<(), Failure> {
         assert_eq!(read(&["--endpoints=a,b", "--endpoints", "c"], &[])?.endpoints, ["a", "b", "c"]);
         assert!(read(&["--endpoints="], &[])?.endpoints.is_empty());
+        for list in ["a,,b", "a,b,", ",a, ,b"] {
+            assert_eq!(read(&["--endpoints", list], &[])?.endpoints, ["a", "b"], "{list}");
+        }
+        assert_eq!(read(&["--endpoints", ",,"], &[])?.endpoints, ["", "", ""]);
         Ok(())
+    }
+
+    #[test]
+    fn a_variable_that_is_no_options_is_told_and_no_secret_with_it() {
+        let variables = [
+            ("HOME", "/"),
+            ("ETCDCTL_USRE", "root:secret"),
+            ("ETCDCTL_USERR", "root:secret"),
+            ("ETCDCTL_API", "2"),
+            ("ETCDCTL_ENDPOINT", "a:1"),
+            ("ETCDCTL_HEX", "true"),
+            ("ETCDCTL_MY_PASSWORD", "secret"),
+            ("ETCDCTL_WATCH_KEY", "a"),
+        ];
+        let told = unrecognized(variables.iter().map(|(name, value)| (name.to_string(), value.to_string())));
+        let expected = [
+            "ETCDCTL_API=2",
+            "ETCDCTL_ENDPOINT=a:1 (did you mean ETCDCTL_ENDPOINTS?)",
+            "ETCDCTL_MY_PASSWORD=(not shown)",
+            "ETCDCTL_USERR=(not shown) (did you mean ETCDCTL_USER?)",
+            "ETCDCTL_USRE=(not shown) (did you mean ETCDCTL_USER?)",
+        ];
+        assert_eq!(told, expected.map(|told| format!("unrecognized environment variable: {told}")));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+pub use crate::base::go_duration as parse_duration;
 pub use crate::base::go_quoted as quote;
 use crate::base::{go_bool, go_flag_int, go_flag_uint, go_int, go_uint};
 
@@ -52,51 +53,6 @@ pub fn parse_flag_uint(text: &str) -> Result<u64, String> {
 /// Go's text for anything else.
 pub fn parse_bool(text: &str) -> Result<bool, String> {
     go_bool(text).map_err(|why| number_error("ParseBool", text, why))
-}
-
-/// A duration such as `1h1m1.5s`, as `time.ParseDuration`; a negative one is nothing.
-///
-/// # Errors
-/// Go's text for what is wrong.
-pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let invalid = || format!("time: invalid duration {}", quote(text.as_bytes()));
-    let (negative, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (true, rest),
-        None => (false, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Ok(Duration::ZERO);
-    }
-    if rest.is_empty() {
-        return Err(invalid());
-    }
-    let mut nanoseconds = 0f64;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
-        let number: f64 = rest[..digits].parse().map_err(|_| invalid())?;
-        rest = &rest[digits..];
-        let letters = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let unit = &rest[..letters];
-        let scale = match unit {
-            "" => return Err(format!("time: missing unit in duration {}", quote(text.as_bytes()))),
-            "ns" => 1.0,
-            "us" | "µs" | "μs" => 1e3,
-            "ms" => 1e6,
-            "s" => 1e9,
-            "m" => 60e9,
-            "h" => 3600e9,
-            _ => {
-                let unit = quote(unit.as_bytes());
-                return Err(format!("time: unknown unit {unit} in duration {}", quote(text.as_bytes())));
-            }
-        };
-        nanoseconds += number * scale;
-        rest = &rest[letters..];
-    }
-    if nanoseconds >= i64::MAX as f64 {
-        return Err(invalid());
-    }
-    Ok(if negative { Duration::ZERO } else { Duration::from_nanos(nanoseconds as u64) })
 }
 
 /// A duration as `time.Duration` prints itself: `3.297992ms`, `1m0s`.

@@ -83,6 +83,11 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
         .enable_all()
         .build()
         .map_err(|error| Failure::new(Exit::Io, error.to_string()))?;
+    if needs_variables {
+        let text = |text: OsString| text.to_string_lossy().into_owned();
+        let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+        global::unrecognized(variables).into_iter().for_each(|line| session.complain(line));
+    }
     if needs_variables && session.global.debug {
         session.global.told().into_iter().for_each(|line| session.complain(line));
     }

@@ -63,6 +63,11 @@ impl Stop {
         None
     }
 
+    /// Forgets signals that came and nobody waited for.
+    pub async fn forget(&mut self) {
+        while self.or(std::future::ready(())).await.is_none() {}
+    }
+
     /// The exit code of a process that was stopped: what a shell shows of one that the same signal ended.
     pub fn code(&self) -> u8 {
         code_of_signal(self.came)

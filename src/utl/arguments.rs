@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::command::{Command, Flag, Kind};
 use super::failure::Failure;
 use super::usage;
-use crate::base::{go_bool, go_flag_int, go_flag_uint};
+use crate::base::{go_bool, go_duration, go_flag_int, go_flag_uint, nearest};
 
 /// What was given.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +61,11 @@ pub fn read_flags(
         } else if let Some(long) = word.strip_prefix("--") {
             let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
             let flag = all().find(|flag| flag.name == name);
-            let flag = flag.ok_or_else(|| failed(format!("unknown flag: --{name}")))?;
+            let flag = flag.ok_or_else(|| {
+                let meant = nearest(name, all().map(|flag| flag.name));
+                let meant = meant.map(|meant| format!("\n\nDid you mean --{meant}?\n")).unwrap_or_default();
+                failed(format!("unknown flag: --{name}{meant}"))
+            })?;
             let value = match value {
                 Some(value) => value.to_string(),
                 None if flag.kind == Kind::Switch => "true".to_string(),
@@ -138,31 +142,10 @@ fn understood(flag: &Flag, value: String) -> Result<String, String> {
             Ok(is_on) => Ok(is_on.to_string()),
             Err(why) => Err(refused("strconv.ParseBool", why)),
         },
-        Kind::Duration if !is_duration(&value) => {
-            let name = flag.name;
-            Err(format!("invalid argument {value:?} for \"--{name}\" flag: time: invalid duration {value:?}"))
-        }
-        Kind::Duration | Kind::Text => Ok(value),
+        Kind::Duration => match go_duration(&value) {
+            Ok(_) => Ok(value),
+            Err(why) => Err(format!("invalid argument {value:?} for \"--{}\" flag: {why}", flag.name)),
+        },
+        Kind::Text => Ok(value),
     }
-}
-
-/// Whether Go reads it as a duration: `1h30m`, `-1.5s`, `0`.
-fn is_duration(text: &str) -> bool {
-    let mut rest = text.strip_prefix(['-', '+']).unwrap_or(text);
-    if rest == "0" {
-        return true;
-    }
-    let mut any = false;
-    while !rest.is_empty() {
-        let behind = rest.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
-        let number = &rest[..rest.len() - behind.len()];
-        let unit = ["ns", "us", "µs", "μs", "ms", "s", "m", "h"]
-            .into_iter()
-            .filter(|unit| behind.starts_with(unit))
-            .max_by_key(|unit| unit.len());
-        let Some(unit) = unit.filter(|_| number.parse::<f64>().is_ok()) else { return false };
-        rest = &behind[unit.len()..];
-        any = true;
-    }
-    any
 }

@@ -99,6 +99,13 @@ fn unknown(word: &str, names: &[&'static str]) -> Failure {
     let mut text = format!("unknown command {word:?} for {:?}", usage::NAME);
     let mut meant = commands_meant(word, names.iter().copied().filter(|name| *name != "help"));
     meant.dedup();
+    let mut meant: Vec<String> = meant.into_iter().map(str::to_string).collect();
+    if meant.is_empty() {
+        // A command of a group, named without it.
+        let below = COMMANDS.iter().filter_map(|command| Some((command, *command.words.get(1)?)));
+        let near = below.filter(|(_, name)| commands_meant(word, [*name].into_iter()).len() == 1);
+        meant = near.map(|(command, _)| command.words.join(" ")).collect();
+    }
     if !meant.is_empty() {
         let lines: String = meant.iter().map(|name| format!("\t{name}\n")).collect();
         text.push_str(&format!("\n\nDid you mean this?\n{lines}"));
@@ -179,6 +186,16 @@ mod tests {
                 "invalid argument \"99999999999999999999\" for \"--rev\" flag: strconv.ParseInt: parsing \"99999999999999999999\": value out of range",
             ),
             ("hashkv f --timeout x", "invalid argument \"x\" for \"--timeout\" flag: time: invalid duration \"x\""),
+            (
+                "hashkv f --timeout 1x",
+                "invalid argument \"1x\" for \"--timeout\" flag: time: unknown unit \"x\" in duration \"1x\"",
+            ),
+            (
+                "hashkv f --timeout 1.5.2s",
+                "invalid argument \"1.5.2s\" for \"--timeout\" flag: time: missing unit in duration \"1.5.2s\"",
+            ),
+            ("snapshot restore f --data-dri d", "unknown flag: --data-dri\n\nDid you mean --data-dir?\n"),
+            ("restor", "unknown command \"restor\" for \"quorateutl\"\n\nDid you mean this?\n\tsnapshot restore\n"),
             ("--version", "unknown flag: --version"),
             (
                 "hashkv f --rev x",

@@ -1,5 +1,6 @@
 //! How a command fails: a text and an exit code, as etcdutl has them.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use super::telling::tell;
@@ -38,17 +39,29 @@ pub struct Failure {
     text: String,
     /// What stands before the text: for who got the command line wrong.
     help: String,
+    /// A disk could not do what was asked of it.
+    is_of_disk: bool,
 }
 
 impl Failure {
     /// With a text.
     pub fn new(exit: Exit, text: impl Into<String>) -> Self {
-        Self { exit, text: text.into(), help: String::new() }
+        Self { exit, text: text.into(), help: String::new(), is_of_disk: false }
     }
 
     /// A command line that cannot be read, with what helps.
     pub fn usage(text: impl Into<String>, help: impl Into<String>) -> Self {
-        Self { exit: Exit::Error, text: text.into(), help: help.into() }
+        Self { exit: Exit::Error, text: text.into(), help: help.into(), is_of_disk: false }
+    }
+
+    /// As a failure to make something at `place`: what a disk could not do there is told by a part of the path alone.
+    pub fn in_making(self, place: &Path) -> Self {
+        if !self.is_of_disk {
+            return self;
+        }
+        let place = std::path::absolute(place).unwrap_or_else(|_| place.to_path_buf());
+        let text = format!("cannot make {}: {}; nothing was made", place.display(), self.text);
+        Self { text, ..self }
     }
 
     /// Tells the user.
@@ -75,13 +88,14 @@ impl From<String> for Failure {
 
 impl From<Wrong> for Failure {
     fn from(wrong: Wrong) -> Self {
-        Self::new(Exit::Error, wrong.to_string())
+        let is_of_disk = matches!(wrong, Wrong::Fault(_));
+        Self { is_of_disk, ..Self::new(Exit::Error, wrong.to_string()) }
     }
 }
 
 impl From<Fault> for Failure {
     fn from(fault: Fault) -> Self {
-        Self::new(Exit::Error, fault.to_string())
+        Self { is_of_disk: true, ..Self::new(Exit::Error, fault.to_string()) }
     }
 }
 

@@ -26,30 +26,73 @@ use crate::driver::{Seedling, plant, prepare};
 use crate::machine::{Image, State, codec};
 use crate::wal::{EntryKind, LogEntry};
 
+/// What becomes what.
+struct Plan {
+    /// The data directory of etcd.
+    from: PathBuf,
+    /// Where its log is.
+    log: PathBuf,
+    to: PathBuf,
+}
+
 /// Makes the directory.
 pub fn import(given: &Given) -> Result<(), Failure> {
+    let plan = plan(given)?;
+    run(move |stop| make(&plan, &stop))
+}
+
+fn plan(given: &Given) -> Result<Plan, Failure> {
     let (from, to) = (PathBuf::from(given.text("from-etcd")), PathBuf::from(given.text("data-dir")));
     check_there(&from)?;
     check_there(&from.join("member/snap/db"))?;
-    check_there(&from.join("member/wal"))?;
+    let log = match given.text("from-wal-dir") {
+        "" => {
+            let log = from.join("member/wal");
+            let advice = "if etcd ran with --wal-dir, name that directory by --from-wal-dir";
+            check_there(&log).map_err(|failure| refuse(format!("{}: {advice}", failure.text())))?;
+            log
+        }
+        log => PathBuf::from(log),
+    };
+    check_there(&log)?;
+    if [&from, &log].iter().any(|dir| real(&to).starts_with(real(dir))) {
+        let text = "--data-dir lies in what is read of etcd, and nothing is written there: give another place";
+        return Err(Failure::new(Exit::BadArguments, text));
+    }
     check_free(&to)?;
-    run(move |stop| make(&from, &to, &stop))
+    Ok(Plan { from, log, to })
 }
 
-fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
-    let source = FileSource::open(&from.join("member/snap/db"))?;
+/// A path without links, as far as it is there.
+fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let there = path.ancestors().find_map(|dir| Some((dir, dir.canonicalize().ok()?)));
+    there.and_then(|(dir, real)| Some(real.join(path.strip_prefix(dir).ok()?))).unwrap_or_else(|| path.clone())
+}
+
+fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
+    let (beside, told) = build(plan, stop).map_err(|failure| failure.in_making(&plan.to))?;
+    stop.check()?;
+    beside.keep()?;
+    told.iter().for_each(tell);
+    Ok(())
+}
+
+/// Makes all of it, and says what there is to say of it.
+fn build(plan: &Plan, stop: &Stop) -> Result<(Beside, Vec<String>), Failure> {
+    let source = FileSource::open(&plan.from.join("member/snap/db"))?;
     source.lock()?;
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
-    let mut log = read_log(&from.join("member/wal"), foreign.applied.0)?;
+    let mut log = read_log(&plan.log, foreign.applied.0)?;
     let identity = log.identity.ok_or_else(|| refuse("its log does not say whose it is"))?;
     let applied = (foreign.applied.0, term_of(&foreign, &log)?);
     take_entries(&mut log.entries)?;
     if !foreign.members.iter().any(|member| member.id == identity.member) {
         return Err(refuse("its database does not name the member whose log it has: was it removed from its cluster?"));
     }
-    let beside = Beside::begin(to, None)?;
+    let beside = Beside::begin(&plan.to, None)?;
     now(prepare(beside.disk()))?;
     let (position, _, records) = import_records(beside.disk(), &database, foreign.compacted, None, stop)?;
     let revision = position.revision();
@@ -69,29 +112,34 @@ fn make(from: &Path, to: &Path, stop: &Stop) -> Result<(), Failure> {
     };
     state.leases.iter_mut().for_each(|lease| lease.granted_at = applied.0);
     let image = Image::new(identity, state, position).map_err(Failure::from)?;
-    let (behind, torn) = (log.entries.len(), log.torn_bytes);
+    let mut told = left_behind(plan, log.torn_bytes);
+    told.push(format!(
+        "made {} of {}: member {} of cluster {}, revision {revision} with {records} records at entry {}, and {} entries behind it",
+        plan.to.display(),
+        plan.from.display(),
+        identity.member,
+        identity.cluster,
+        applied.0,
+        log.entries.len()
+    ));
     now(plant(beside.disk(), Seedling { image, hard_state: log.hard_state, entries: log.entries }))?;
-    stop.check()?;
-    beside.keep()?;
-    let left = old_keys(&from.join("member/snap"));
+    Ok((beside, told))
+}
+
+/// What of etcd's files is not in the new directory.
+fn left_behind(plan: &Plan, torn: usize) -> Vec<String> {
+    let mut told = Vec::new();
+    let left = old_keys(&plan.from.join("member/snap"));
     if left > 0 {
-        tell(format_args!(
+        told.push(format!(
             "{left} keys of the version 2 API are left behind, as by etcd 3.6: what is still wanted of them is to be copied with a \
              client of that API"
         ));
     }
     if torn > 0 {
-        tell(format_args!("{torn} bytes at the end of its log were written in part and are left out, as etcd does"));
+        told.push(format!("{torn} bytes at the end of its log were written in part and are left out, as etcd does"));
     }
-    tell(format_args!(
-        "made {} of {}: member {} of cluster {}, revision {revision} with {records} records at entry {}, and {behind} entries behind it",
-        to.display(),
-        from.display(),
-        identity.member,
-        identity.cluster,
-        applied.0
-    ));
-    Ok(())
+    told
 }
 
 fn refuse(text: impl Into<String>) -> Failure {
@@ -148,6 +196,15 @@ fn read_log(dir: &Path, after: u64) -> Result<ForeignLog, Failure> {
             "its log begins behind entry {}, and its database ends at entry {after}: a snapshot of another member was not put in \
              place yet. Start etcd once, and stop it",
             log.snapshot
+        )));
+    }
+    if log.last < after {
+        return Err(refuse(format!(
+            "its log in {} ends at entry {}, and its database at entry {after}: the end of the log is lost, and with it what this \
+             member acknowledged last, and for whom it voted. Take the files of a copy that is whole, or another member's, or make \
+             a new cluster of a snapshot or of the database (docs/migration.md, way 1)",
+            dir.display(),
+            log.last
         )));
     }
     Ok(log)

@@ -115,6 +115,10 @@ fn keep(beside: Beside, told: &str, stop: &Stop) -> Result<(), Failure> {
 
 /// Makes all of it, and says what it is.
 fn build(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String), Failure> {
+    fill(plan, source, stop).map_err(|failure| failure.in_making(&plan.place))
+}
+
+fn fill(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String), Failure> {
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;

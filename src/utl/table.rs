@@ -1,4 +1,4 @@
-//! The commands there are, with their flags: etcdutl's, and `--from-etcd`.
+//! The commands there are, with their flags: etcdutl's, and `--from-etcd` with `--from-wal-dir`.
 
 use super::command::{Command, Flag, Kind};
 
@@ -79,6 +79,12 @@ pub const COMMANDS: &[Command] = &[
                     Kind::Text,
                     "",
                     "Path to a data dir of a stopped etcd: makes a data dir of this server of it, under --data-dir",
+                ),
+                flag(
+                    "from-wal-dir",
+                    Kind::Text,
+                    "",
+                    "Path to the WAL dir of that etcd, if it ran with --wal-dir (default: member/wal in --from-etcd)",
                 ),
                 flag(
                     "target-version",

@@ -245,25 +245,83 @@ fn a_stopped_etcd_of_3_4_becomes_the_same_member() {
     assert_eq!(leases, [0x0051_a21d_a665_8f0f]);
 }
 
-#[test]
-fn a_log_that_does_not_hold_is_not_taken_over() {
-    let dir = tempfile::tempdir().unwrap();
+/// A copy of the files of stock etcd, to be changed.
+fn copied(dir: &Path) -> (PathBuf, PathBuf) {
+    let from = dir.join("etcd");
     let log = "member/wal/0000000000000000-0000000000000000.wal";
-    let from = dir.path().join("etcd");
     for sub in ["member/wal", "member/snap"] {
         fs::create_dir_all(from.join(sub)).unwrap();
     }
     for file in [log, "member/snap/db"] {
         fs::copy(Path::new(STOCK).join(file), from.join(file)).unwrap();
     }
+    let log = from.join(log);
+    (from, log)
+}
+
+/// Wherever the log is cut: as whole as the database, or nothing is made.
+#[test]
+fn a_log_that_ends_before_its_database_is_not_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, log) = copied(dir.path());
+    let place = dir.path().join("data");
+    let line = format!("--from-etcd {} --data-dir {}", from.display(), place.display());
+    let whole = fs::read(&log).unwrap();
+    let used = whole.iter().rposition(|byte| *byte != 0).unwrap() + 1;
+    let (mut early, mut taken) = (0, 0);
+    for len in (8..used).step_by(97).chain([1000, used - 1]) {
+        fs::write(&log, &whole[..len]).unwrap();
+        match import::import(&given(&["migrate"], &line)) {
+            Ok(()) => {
+                taken += 1;
+                fs::remove_dir_all(&place).unwrap();
+            }
+            Err(refused) => {
+                assert!(refused.text().contains("the end of the log is lost"), "{len}: {}", refused.text());
+                assert!(taken == 0 || len == 1000, "{len}: what is shorter was taken");
+                early += 1;
+            }
+        }
+        assert!(nothing_beside(&from), "{len}");
+    }
+    assert!(early > 3 && taken > 0, "{early} {taken}");
+    fs::write(&log, &whole[..1000]).unwrap();
+    let refused = import::import(&given(&["migrate"], &line)).unwrap_err();
+    assert!(refused.text().contains("ends at entry") && refused.text().contains("way 1"), "{}", refused.text());
+}
+
+#[test]
+fn a_log_of_etcd_may_lie_elsewhere_and_nothing_is_made_where_etcd_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, log) = copied(dir.path());
+    let (place, elsewhere) = (dir.path().join("data"), dir.path().join("log"));
+    fs::rename(log.parent().unwrap(), &elsewhere).unwrap();
+    let line = format!("--from-etcd {} --data-dir {}", from.display(), place.display());
+    let refused = import::import(&given(&["migrate"], &line)).unwrap_err();
+    assert!(refused.text().ends_with("name that directory by --from-wal-dir"), "{}", refused.text());
+    for within in [from.join("new"), from.join("member/../new"), elsewhere.join("new")] {
+        let line = format!("--from-etcd {} --data-dir {}", from.display(), within.display());
+        let line = format!("{line} --from-wal-dir {}", elsewhere.display());
+        let refused = import::import(&given(&["migrate"], &line)).unwrap_err();
+        assert!(refused.text().contains("--data-dir lies in what is read"), "{}", refused.text());
+    }
+    import::import(&given(&["migrate"], &format!("{line} --from-wal-dir {}", elsewhere.display()))).unwrap();
+    let (digest, _) = started(&place);
+    assert_eq!(digest, HashKv { hash: 600_424_632, compact_revision: 6, hash_revision: 15 });
+}
+
+#[test]
+fn a_log_that_does_not_hold_is_not_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, log) = copied(dir.path());
     let line = format!("--from-etcd {} --data-dir {}/data", from.display(), dir.path().display());
-    let whole = fs::read(from.join(log)).unwrap();
+    let whole = fs::read(&log).unwrap();
     let mut changed = whole.clone();
     changed[900] ^= 1;
-    fs::write(from.join(log), changed).unwrap();
+    fs::write(&log, changed).unwrap();
     let refused = import::import(&given(&["migrate"], &line)).unwrap_err();
     assert!(refused.text().contains("checksum") || refused.text().contains("cannot be read"), "{}", refused.text());
-    fs::remove_file(from.join(log)).unwrap();
+    fs::remove_file(&log).unwrap();
     let refused = import::import(&given(&["migrate"], &line)).unwrap_err();
     assert!(refused.text().contains("no log"), "{}", refused.text());
     assert!(nothing_beside(&from));

@@ -1,6 +1,6 @@
 //! What of an output cannot be equal, and is masked. This is the whole list:
 //!
-//! - the name of the tool and what it is for, and the example that `--help` shows only here;
+//! - the name of the tool and what it is for, the example that `--help` shows only here, and the line of `man-page`;
 //! - where the server listens;
 //! - lines of the client library's log on standard error, which are JSON there (so are, there, a variable
 //!   shadowed by a flag, and the endpoint that could not be reached);
@@ -27,8 +27,13 @@ pub fn mask(bytes: &[u8], masks: &Masks, endpoint: &str) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut in_example = false;
     for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        let logged =
-            [&b"{\"level\":"[..], b"stty: ", b"endpoint 127.", b"Error: conflicting environment variable is shadowed"];
+        let logged = [
+            &b"{\"level\":"[..],
+            b"stty: ",
+            b"endpoint 127.",
+            b"  man-page  ",
+            b"Error: conflicting environment variable is shadowed",
+        ];
         if logged.iter().any(|begin| line.starts_with(begin)) {
             continue;
         }

@@ -236,7 +236,10 @@ async fn what_there_is_no_room_for_says_so_and_leaves_nothing() {
     failed_for(&output, "saved.db.part: file too large");
     assert_eq!(fs::read(&saved).unwrap(), b"another", "what was there stays");
     for (command, kib) in [(&restore, 3_000), (&migrate, 1)] {
-        failed_for(&ended(&mut limited(command, kib)), "File too large");
+        let output = ended(&mut limited(command, kib));
+        failed_for(&output, "File too large");
+        failed_for(&output, &format!("Error: cannot make {}: cannot ", place.display()));
+        failed_for(&output, "; nothing was made");
         assert_eq!(names(&work), ["saved.db"]);
     }
     // The limit is gone, and so is what was in the way.

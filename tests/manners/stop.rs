@@ -2,11 +2,12 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::process::{Home, LIMIT, all, holds, key, put, put_many, until, value};
+use crate::process::{Home, LIMIT, Server, all, holds, key, put, put_many, running, until, value};
 
 /// Writers at once.
 const WRITERS: u32 = 16;
@@ -81,6 +82,47 @@ async fn kills_between_checkpoints_keep_what_was_acknowledged() {
         let (code, numbers) = load(&home, &["--snapshot-count=40"], "KILL", has_checkpoint).await;
         assert_eq!(code, None, "ended by the signal");
         assert_kept(&home, &numbers).await;
+    }
+}
+
+/// Who holds a lock of a server that hangs, and is told to stop.
+async fn lock_of_a_hung_server(words: &[&str], signals: u32) -> (Option<i32>, String, Server, Home) {
+    let home = Home::new();
+    let server = home.start();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
+    let endpoint = format!("--endpoints=127.0.0.1:{}", home.client_port);
+    command.arg(&endpoint).args(words).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut holder = running(command);
+    let began = Instant::now();
+    while all(&server).await.is_empty() {
+        assert!(began.elapsed() < LIMIT, "nothing is held");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    server.signal("STOP");
+    for _ in 0..signals {
+        holder.signal("INT");
+        // Far longer than it takes to say that it takes long.
+        tokio::time::sleep(Duration::from_secs(4)).await;
+    }
+    let code = holder.wait().code();
+    (code, holder.stderr(), server, home)
+}
+
+/// What the command-line client gives back when it is stopped is not waited for for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_holds_something_of_a_hung_server_can_be_stopped() {
+    for command in [&["lock", "printer"][..], &["elect", "printer", "me"]] {
+        for (timeout, signals, expected, end) in [
+            ("--command-timeout=2s", 1, 1, "nobody answered within 2s: "),
+            ("--command-timeout=2m", 2, 130, "stopped at once: "),
+        ] {
+            let (code, told, server, _home) = lock_of_a_hung_server(&[&[timeout][..], command].concat(), signals).await;
+            assert_eq!(code, Some(expected), "{told}");
+            assert!(told.contains("at most; another Ctrl-C leaves it\n"), "{told}");
+            assert!(told.contains(end) && told.contains("printer is left until its lease "), "{told}");
+            server.signal("CONT");
+            server.stop();
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the command-line client says to somebody who does not know it, or finds nobody: what was probably meant, who did not
 //! answer and why, nothing where nobody reads; and texts for shells and readers that say of every command and flag.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
 use std::process::{Command, Output, Stdio};
 
 use crate::ports;
@@ -48,6 +49,47 @@ fn who_speaks_otherwise_is_named_with_the_reason() {
     let err = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1));
     assert!(err.contains(&format!("endpoint {endpoint}: transport: authentication handshake failed")), "{err}");
+    server.stop();
+}
+
+/// What answers as a port of TLS does that is spoken to without.
+#[test]
+fn who_wants_tls_is_probably_named_so() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let _ = stream.read(&mut [0; 1000]);
+            // An alert: it is no record of TLS.
+            let _ = stream.write_all(&[21, 3, 1, 0, 2, 2, 70]);
+        }
+    });
+    for command in [&["get", "a"][..], &["put", "a", "b"]] {
+        let output = said(&[command, &["--endpoints", &endpoint, "--command-timeout=2s"]].concat());
+        let err = text(&output.stderr);
+        assert!(err.contains(&format!("endpoint {endpoint}: ")), "{err}");
+        assert!(err.contains("speaks no unencrypted HTTP/2: perhaps it wants TLS (https://)"), "{err}");
+        assert!(err.lines().last().unwrap().starts_with("Error: ") && output.status.code() == Some(1), "{err}");
+    }
+}
+
+/// What is empty in a list of endpoints is passed over, and a variable that is no option's is told with its name.
+#[test]
+fn a_list_may_end_with_a_comma_and_a_wrong_variable_is_told() {
+    let home = Home::new();
+    let server = home.start();
+    let endpoints = format!("--endpoints=,127.0.0.1:{},", home.client_port);
+    let mut command = ctl(&[&endpoints, "put", "a", "b"]);
+    let output = command.env("ETCDCTL_BOGUS", "2").env("ETCDCTL_PASSWRD", "secret").output().unwrap();
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "OK\n".to_string()));
+    let told = "unrecognized environment variable: ETCDCTL_BOGUS=2\n\
+                unrecognized environment variable: ETCDCTL_PASSWRD=(not shown) (did you mean ETCDCTL_PASSWORD?)\n";
+    assert_eq!(text(&output.stderr), told);
+    let mut command = ctl(&["version"]);
+    assert!(command.env("ETCDCTL_BOGUS", "2").output().unwrap().stderr.is_empty(), "it needs no server");
+    let refused = said(&["--endpoints=127.0.0.1:99999", "get", "a"]);
+    assert!(text(&refused.stderr).contains("port 99999 is out of range"), "{}", text(&refused.stderr));
     server.stop();
 }
 

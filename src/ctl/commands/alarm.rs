@@ -19,6 +19,7 @@ pub const COMMAND: Command = Command {
     name: "alarm",
     short: "Alarm related commands. Use `quoratectl alarm --help` to see subcommands",
     long: "Alarm related commands",
+    example: "quoratectl alarm list",
     section: Some(Section::Maintenance),
     flags: no_shared_flags,
     deed: Deed::Group(&[

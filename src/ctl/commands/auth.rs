@@ -18,6 +18,7 @@ pub const COMMAND: Command = Command {
     usage: "<enable or disable>",
     short: "Enable or disable authentication. Use `quoratectl auth --help` to see subcommands",
     long: "Enable or disable authentication",
+    example: "quoratectl auth status",
     section: Some(Section::Authentication),
     flags: no_shared_flags,
     deed: Deed::Group(&[

@@ -51,6 +51,7 @@ PowerShell:
   PS> quoratectl completion powershell > quoratectl.ps1
   # and source this file from your PowerShell profile.
 ",
+    example: "quoratectl completion bash > /etc/bash_completion.d/quoratectl",
     section: Some(Section::Utility),
     offline: true,
     deed: Deed::Run(|session, matches| Box::pin(async move { completion(session, matches) })),
@@ -64,7 +65,7 @@ pub const MAN_PAGE: Command = Command {
     example: "quoratectl man-page > /usr/local/share/man/man1/quoratectl.1",
     section: Some(Section::Utility),
     offline: true,
-    hidden: true,
+    whole_name: true,
     deed: Deed::Run(|session, _| Box::pin(async move { man_page(session) })),
     ..Command::PLAIN
 };

@@ -19,6 +19,7 @@ pub const COMMAND: Command = Command {
     usage: "<TARGET_VERSION>",
     short: "Downgrade related commands. Use `quoratectl downgrade --help` to see subcommands",
     long: "Downgrade related commands",
+    example: "quoratectl downgrade validate 3.6",
     section: Some(Section::Maintenance),
     flags: no_shared_flags,
     deed: Deed::Group(&[

@@ -2,9 +2,9 @@
 
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use crate::client::{Client, DEFAULT_SESSION_SECONDS};
+use crate::client::{self, Candidate, Client, DEFAULT_SESSION_SECONDS};
 
-use super::lock::{CANCELLED, close};
+use super::lock::{cancelled, close, give_back};
 use crate::ctl::command::{Command, Deed, Section, no_flags, words};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::session::{Session, bytes};
@@ -72,21 +72,32 @@ async fn observe(session: &mut Session, client: &Client, name: &[u8]) -> Result<
 /// Leads from when it is elected until it is stopped.
 async fn campaign(session: &mut Session, client: &Client, name: &[u8], proposal: bytes::Bytes) -> Result<(), Failure> {
     let mut stop = Stop::new()?;
-    let held = client.within(None).session(DEFAULT_SESSION_SECONDS).await?;
-    let candidate = held.stand(name, proposal).await?;
-    let elected = stop.or(candidate.elected()).await;
-    match elected {
+    let client = client.within(None);
+    let held = stop.or(client.session(DEFAULT_SESSION_SECONDS)).await.unwrap_or_else(cancelled)?;
+    let name_shown = String::from_utf8_lossy(name);
+    let left = format!("the place in election {name_shown} is left until its lease {:016x} expires", held.lease());
+    let Some(stood) = stop.or(held.stand(name, proposal)).await else {
+        give_back(session, &mut stop, &left, held.close()).await?;
+        return Ok(cancelled()?);
+    };
+    let candidate = stood?;
+    match stop.or(candidate.elected()).await {
         Some(elected) => elected?,
         None => {
-            candidate.resign().await?;
-            close(held).await;
-            return Err(Failure::new(Exit::Error, CANCELLED));
+            give_back(session, &mut stop, &left, resigned(candidate, held)).await?;
+            return Ok(cancelled()?);
         }
     }
-    session.show(&candidate.read().await?)?;
-    if stop.or(held.ended()).await.is_some() {
-        return Err(Failure::new(Exit::Error, "elect: session expired"));
+    if let Some(shown) = stop.or(candidate.read()).await {
+        session.show(&shown?)?;
+        if stop.or(held.ended()).await.is_some() {
+            return Err(Failure::new(Exit::Error, "elect: session expired"));
+        }
     }
+    give_back(session, &mut stop, &left, resigned(candidate, held)).await
+}
+
+async fn resigned(candidate: Candidate, held: client::Session) -> Result<(), client::Error> {
     candidate.resign().await?;
     close(held).await;
     Ok(())

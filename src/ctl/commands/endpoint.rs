@@ -23,6 +23,7 @@ pub const COMMAND: Command = Command {
     name: "endpoint",
     short: "Endpoint related commands. Use `quoratectl endpoint --help` to see subcommands",
     long: "Endpoint related commands",
+    example: "quoratectl endpoint status --cluster -w table",
     section: Some(Section::Maintenance),
     flags: Cluster::augment_args,
     deed: Deed::Group(&[

@@ -19,6 +19,7 @@ pub const COMMAND: Command = Command {
     name: "lease",
     short: "Lease related commands. Use `quoratectl lease --help` to see subcommands",
     long: "Lease related commands",
+    example: "quoratectl lease grant 60\nquoratectl lease list",
     section: Some(Section::KeyValue),
     flags: no_shared_flags,
     deed: Deed::Group(&[

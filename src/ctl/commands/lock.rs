@@ -1,10 +1,12 @@
 //! `lock`: a named lock, held until the tool is stopped or a command has run.
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::os::unix::ffi::OsStringExt as _;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::client::{self, DEFAULT_SESSION_SECONDS, Lock};
 
@@ -36,10 +38,13 @@ struct Words {
 }
 
 /// What etcd's client says where the user stopped it.
-pub const CANCELLED: &str = "context canceled";
+const CANCELLED: &str = "context canceled";
 
 /// Longest wait for a session's end to be told; by itself it ends later.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Giving something back is not talked of, unless it lasts so long.
+const SOON: Duration = Duration::from_secs(1);
 
 async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
     let flags = Words::from_arg_matches(matches).map_err(|error| Failure::bad_args(error.to_string()))?;
@@ -50,38 +55,80 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     let client = session.client().await?.within(None);
     let mut stop = Stop::new()?;
     let seconds = if flags.ttl > 0 { flags.ttl } else { DEFAULT_SESSION_SECONDS };
-    let held = client.session(seconds).await?;
-    let mut lock = held.queue(bytes(name)).await?;
+    let held = stop.or(client.session(seconds)).await.unwrap_or_else(cancelled)?;
+    let left = format!("lock {} is left until its lease {:016x} expires", name.to_string_lossy(), held.lease());
+    let Some(queued) = stop.or(held.queue(bytes(name))).await else {
+        give_back(session, &mut stop, &left, held.close()).await?;
+        return Ok(cancelled()?);
+    };
+    let mut lock = queued?;
     match stop.or(lock.acquire()).await {
         Some(acquired) => acquired?,
         None => {
-            lock.release().await?;
-            close(held).await;
-            return Err(Failure::new(Exit::Error, CANCELLED));
+            give_back(session, &mut stop, &left, released(lock, held)).await?;
+            return Ok(cancelled()?);
         }
     }
     if let Some((program, words)) = command.split_first() {
         let ended = run_holding(&lock, program.clone(), words.to_vec()).await;
-        let released = lock.release().await;
-        close(held).await;
-        return ended.and(released.map_err(Failure::from));
+        let released = give_back(session, &mut stop, &left, released(lock, held)).await;
+        return ended.and(released);
     }
-    let shown = lock.read().await?;
-    if shown.kvs.is_empty() {
-        return Err(Failure::new(Exit::Error, "lock lost on init"));
+    if let Some(shown) = stop.or(lock.read()).await {
+        let shown = shown?;
+        if shown.kvs.is_empty() {
+            return Err(Failure::new(Exit::Error, "lock lost on init"));
+        }
+        session.show(&shown)?;
+        if stop.or(held.ended()).await.is_some() {
+            return Err(Failure::new(Exit::Error, "session expired"));
+        }
     }
-    session.show(&shown)?;
-    if stop.or(held.ended()).await.is_some() {
-        return Err(Failure::new(Exit::Error, "session expired"));
-    }
+    give_back(session, &mut stop, &left, released(lock, held)).await
+}
+
+/// The user stopped it, in the words of etcd's client.
+pub fn cancelled<T>() -> Result<T, client::Error> {
+    Err(client::Error::Lost(CANCELLED))
+}
+
+async fn released(lock: Lock, held: client::Session) -> Result<(), client::Error> {
     lock.release().await?;
     close(held).await;
     Ok(())
 }
 
+/// Gives back what is held: within the time of a command, for nobody may answer, and no longer than the user has the patience.
+/// `left` is what there is to say of what is not given back.
+///
+/// # Errors
+/// It was refused, or nobody answered in time, or the user stopped it.
+pub async fn give_back(
+    session: &mut Session,
+    stop: &mut Stop,
+    left: &str,
+    work: impl Future<Output = Result<(), client::Error>>,
+) -> Result<(), Failure> {
+    let longest = session.global.command_timeout;
+    let end = Instant::now() + longest;
+    let mut work = std::pin::pin!(work);
+    if let Ok(done) = timeout(SOON.min(longest), &mut work).await {
+        return Ok(done?);
+    }
+    // What came before this is said asked for nothing.
+    stop.forget().await;
+    let most = go::show_duration(longest);
+    session.complain(format_args!("giving back what is held, for {most} at most; another Ctrl-C leaves it"));
+    match stop.or(timeout_at(end, work)).await {
+        Some(Ok(done)) => Ok(done?),
+        Some(Err(_)) => Err(Failure::new(Exit::Error, format!("nobody answered within {most}: {left}"))),
+        None => Err(Failure::new(Exit::Stopped(stop.code()), format!("stopped at once: {left}"))),
+    }
+}
+
 /// Ends a session whose keys are gone already. That it ends by itself later does no harm.
 pub async fn close(session: client::Session) {
-    let _ = tokio::time::timeout(CLOSE_WITHIN, session.close()).await;
+    let _ = timeout(CLOSE_WITHIN, session.close()).await;
 }
 
 /// Runs a command while the lock is held; its failure is the tool's.

@@ -23,6 +23,7 @@ use crate::ctl::global::password_of;
 use crate::ctl::go;
 use crate::ctl::progress::{Progress, Unit};
 use crate::ctl::session::{Session, connect};
+use crate::ctl::stop::Stop;
 
 /// `make-mirror`
 pub const COMMAND: Command = Command {
@@ -116,13 +117,19 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         written: Arc::clone(&written),
         progress: Progress::new(Unit::Of("keys"), 0),
     };
-    let mut mirroring = std::pin::pin!(mirror.run((flags.rev - 1).max(0)));
-    loop {
-        match tokio::time::timeout(TELL_EVERY, &mut mirroring).await {
-            Ok(ended) => return ended,
-            Err(_) => session.say(written.load(Ordering::Relaxed))?,
+    let mut stop = Stop::new()?;
+    let mirroring = async {
+        let mut mirroring = std::pin::pin!(mirror.run((flags.rev - 1).max(0)));
+        loop {
+            match tokio::time::timeout(TELL_EVERY, &mut mirroring).await {
+                Ok(ended) => return ended,
+                Err(_) => session.say(written.load(Ordering::Relaxed))?,
+            }
         }
-    }
+    };
+    // Stopped, it ends without a word, as etcdctl does, but for the line that says how far it has come: it is wiped.
+    let ended = stop.or(mirroring).await;
+    ended.unwrap_or_else(|| Err(Failure::silent(Exit::Stopped(stop.code()))))
 }
 
 /// How to reach the destination: as the source, but for who asks and how it is encrypted.

@@ -19,6 +19,7 @@ pub const COMMAND: Command = Command {
     name: "member",
     short: "Membership related commands. Use `quoratectl member --help` to see subcommands",
     long: "Membership related commands",
+    example: "quoratectl member list -w table",
     section: Some(Section::Maintenance),
     flags: no_shared_flags,
     deed: Deed::Group(&[

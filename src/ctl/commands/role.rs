@@ -24,6 +24,7 @@ pub const COMMAND: Command = Command {
     usage: "<subcommand>",
     short: "Role related commands. Use `quoratectl role --help` to see subcommands",
     long: "Role related commands",
+    example: "quoratectl role add reader\nquoratectl role grant-permission reader read /app/ --prefix",
     section: Some(Section::Authentication),
     flags: no_shared_flags,
     deed: Deed::Group(&[

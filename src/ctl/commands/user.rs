@@ -20,6 +20,7 @@ pub const COMMAND: Command = Command {
     usage: "<subcommand>",
     short: "User related commands. Use `quoratectl user --help` to see subcommands",
     long: "User related commands",
+    example: "quoratectl user add alice\nquoratectl user grant-role alice reader",
     section: Some(Section::Authentication),
     flags: no_shared_flags,
     deed: Deed::Group(&[

@@ -54,7 +54,7 @@ pub fn by_beginning(commands: &[&'static Command], word: &str) -> Option<&'stati
     if let Some(command) = commands.iter().find(|command| command.name == word) {
         return Some(command);
     }
-    let mut beginning = commands.iter().filter(|command| !command.hidden && command.name.starts_with(word));
+    let mut beginning = commands.iter().filter(|command| !command.whole_name && command.name.starts_with(word));
     let only = beginning.next()?;
     beginning.next().is_none().then_some(only)
 }

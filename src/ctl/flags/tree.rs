@@ -14,7 +14,7 @@ pub fn tree(commands: Commands) -> clap::Command {
     // What is said of a struct of flags would take the place of what is said of the command.
     let root = Global::augment_args(clap::Command::new(NAME)).about(ABOUT).version(env!("CARGO_PKG_VERSION"));
     let root = root.mut_args(|arg| arg.global(true));
-    let shown = commands.iter().filter(|command| !command.hidden && command.name != "help");
+    let shown = commands.iter().filter(|command| command.name != "help");
     shown.fold(root, |root, command| root.subcommand(branch(command)))
 }
 

@@ -71,7 +71,7 @@ fn examples(text: &mut String, path: &[&'static Command]) {
 }
 
 fn list<'a>(text: &mut String, title: &str, commands: impl Iterator<Item = &'a Command>) {
-    let mut commands: Vec<&Command> = commands.filter(|command| !command.hidden).collect();
+    let mut commands: Vec<&Command> = commands.collect();
     commands.sort_by_key(|command| command.name);
     let _ = writeln!(text, "\n{title}");
     let width = commands.iter().map(|command| command.name.len()).max().unwrap_or(0).max(11);
@@ -140,7 +140,7 @@ fn flag_default(arg: &Arg) -> String {
 pub fn unknown_command(commands: Commands, word: &str) -> Failure {
     let mut text = format!("unknown command {word:?} for {NAME:?}\n");
     // In the order of the list, which is etcdctl's; it does not suggest help.
-    let shown = commands.iter().filter(|command| !command.hidden && command.name != "help");
+    let shown = commands.iter().filter(|command| !command.whole_name && command.name != "help");
     let meant = commands_meant(word, shown.map(|command| command.name));
     if !meant.is_empty() {
         text.push_str("\nDid you mean this?\n");

@@ -16,16 +16,20 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::client::{Client, prefix_end};
+use crate::client::{self, Client, prefix_end};
 use crate::wire::etcdserverpb as pb;
 
 use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
 use crate::ctl::progress::Progress;
 use crate::ctl::session::{Session, connect};
 use crate::ctl::stop::Stop;
 
 /// Longest wait for what tidies up after a load.
 const TIDY_WITHIN: Duration = Duration::from_secs(30);
+
+/// Tidying up is not talked of, unless it lasts so long.
+const SOON: Duration = Duration::from_secs(1);
 
 /// Longest wait for the writes under way of a load that was stopped.
 const LEAVE_WITHIN: Duration = Duration::from_secs(5);
@@ -70,18 +74,42 @@ pub async fn must_be_empty(client: &Client, prefix: &Bytes, hint: &str) -> Resul
 }
 
 /// Takes away the keys of a load that was stopped, unless the user has no patience for that either, and says so.
-pub async fn clear(stop: &mut Stop, client: &Client, prefix: &Bytes, stopped: Stopped) -> Failure {
+///
+/// It takes no longer than a command may.
+pub async fn clear(
+    session: &mut Session,
+    stop: &mut Stop,
+    client: &Client,
+    prefix: &Bytes,
+    stopped: Stopped,
+) -> Failure {
+    let longest = session.global.command_timeout;
+    let shown = String::from_utf8_lossy(prefix);
     let deleted = match stopped {
         Stopped::AtOnce => None,
-        Stopped::Waited { .. } => stop.or(delete_all(client, prefix)).await,
+        Stopped::Waited { .. } => {
+            let mut deleting = std::pin::pin!(timeout(longest, delete_all(client, prefix)));
+            match timeout(SOON, &mut deleting).await {
+                Ok(deleted) => Some(deleted),
+                Err(_) => {
+                    stop.forget().await;
+                    let most = go::show_duration(longest);
+                    session.complain(format_args!(
+                        "deleting keys {shown}*, for {most} at most; another Ctrl-C leaves them"
+                    ));
+                    stop.or(deleting).await
+                }
+            }
+        }
     };
+    let deleted = deleted.map(|deleted| deleted.unwrap_or(Err(client::Error::Deadline)));
     let text = match deleted {
-        None => "stopped at once; keys that were written may be left".to_owned(),
+        None => format!("stopped at once; keys {shown}* that were written may be left"),
         Some(Ok(_)) if stopped == (Stopped::Waited { all_ended: true }) => {
             "stopped; the keys written were deleted".to_owned()
         }
-        Some(Ok(_)) => "stopped; keys that were being written may be left".to_owned(),
-        Some(Err(error)) => format!("stopped; the keys written are left: {error}"),
+        Some(Ok(_)) => format!("stopped; keys {shown}* that were being written may be left"),
+        Some(Err(error)) => format!("stopped; the keys written, {shown}*, are left: {error}"),
     };
     Failure::new(Exit::Stopped(stop.code()), text)
 }

@@ -12,6 +12,7 @@ pub const COMMAND: Command = Command {
     usage: "<subcommand>",
     short: "commands for checking properties of the etcd cluster. Use `quoratectl check --help` to see subcommands",
     long: "commands for checking properties of the etcd cluster",
+    example: "quoratectl check perf --load s",
     section: Some(Section::Utility),
     flags: no_shared_flags,
     deed: Deed::Group(&[datascale::COMMAND, perf::COMMAND]),

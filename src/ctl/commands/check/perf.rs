@@ -75,7 +75,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     let mut stop = Stop::new()?;
     let took = match writes(&mut stop, clients, prefix.clone(), rate).await {
         Ok(took) => took,
-        Err(stopped) => return Err(load::clear(&mut stop, &first, &prefix, stopped).await),
+        Err(stopped) => return Err(load::clear(session, &mut stop, &first, &prefix, stopped).await),
     };
     load::unless_stopped(&mut stop, async {
         tidy(session, &first, &prefix, flags.auto_compact).await?;
