@@ -175,8 +175,7 @@ impl<D: Disk> Node<D> {
             Input::Deaf { time } => self.stood_still(time),
             Input::Propose { id, payload, cost, since, reply } => match self.admit(cost, now) {
                 Ok(()) => self.proposals.add(id, payload, (since, now), reply),
-                Err(Refusal::NoSpace) => self.refuse_for_space(reply),
-                Err(refusal) => reply.send(Err(refusal)),
+                Err(refusal) => self.refuse_proposal(refusal, reply),
             },
             Input::ChangeMembers { reply, .. } if self.stopping => reply.send(Err(Refusal::Stopped)),
             Input::ChangeMembers { id, change, reply } => self.change_members(id, &change, now, reply),

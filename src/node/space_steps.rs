@@ -220,13 +220,14 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// Refuses what there is no room for. Where the quota is used up that is told once the alarm stands, or what was to raise it came to
+    /// Refuses a proposal. Where the quota is used up that is told once the alarm stands, or what was to raise it came to
     /// nothing: who is refused and asks for alarms finds it, as at etcd's. On a full disk the alarm may take long.
-    pub(super) fn refuse_for_space(&mut self, reply: Reply<Result<Proposed, Refusal>>) {
-        if self.space.alarm_proposed && !self.space.is_short() && !self.space_alarm_stands() {
+    pub(super) fn refuse_proposal(&mut self, refusal: Refusal, reply: Reply<Result<Proposed, Refusal>>) {
+        let rises = self.space.alarm_proposed && !self.space.is_short() && !self.space_alarm_stands();
+        if refusal == Refusal::NoSpace && rises {
             self.space.refused.push(reply);
         } else {
-            reply.send(Err(Refusal::NoSpace));
+            reply.send(Err(refusal));
         }
     }
 
