@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use prost::Message as _;
 use quorate::wire::etcdserverpb as pb;
 
 use crate::full_disk::SmallDisk;
@@ -183,6 +184,48 @@ fn migrate(from: &Path, place: &Path) -> Command {
     command
 }
 
+/// A record of etcd's log.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Record {
+    #[prost(int64, tag = "1")]
+    kind: i64,
+    #[prost(uint32, tag = "2")]
+    checksum: u32,
+    #[prost(bytes = "vec", tag = "3")]
+    data: Vec<u8>,
+}
+
+/// A snapshot that etcd's log names.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct Named {
+    #[prost(uint64, tag = "1")]
+    index: u64,
+    #[prost(uint64, tag = "2")]
+    term: u64,
+}
+
+/// Adds to a log of etcd that its member was sent a snapshot.
+fn name_snapshot(log: &Path, snapshot: Named) {
+    let mut bytes = fs::read(log).unwrap();
+    let (mut at, mut checksum) = (0, 0);
+    while let Some(head) = bytes.get(at..at + 8).map(|head| u64::from_le_bytes(head.try_into().unwrap()))
+        && head != 0
+    {
+        let len = usize::try_from(head & 0x00ff_ffff_ffff_ffff).unwrap();
+        checksum = Record::decode(&bytes[at + 8..at + 8 + len]).unwrap().checksum;
+        at += (8 + len).next_multiple_of(8);
+    }
+    bytes.truncate(at);
+    let data = snapshot.encode_to_vec();
+    let record = Record { kind: 5, checksum: crc32c::crc32c_append(checksum, &data), data }.encode_to_vec();
+    let pad = record.len().next_multiple_of(8) - record.len();
+    let head = record.len() as u64 | if pad > 0 { (0x80 | pad as u64) << 56 } else { 0 };
+    bytes.extend_from_slice(&head.to_le_bytes());
+    bytes.extend_from_slice(&record);
+    bytes.resize(at + 8 + record.len() + pad + 512, 0);
+    fs::write(log, bytes).unwrap();
+}
+
 /// A takeover of a stopped etcd's files: of so many that it has a middle, for its member went on here and was saved.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_takeover_that_is_ended_leaves_nothing_and_the_next_goes_through() {
@@ -200,10 +243,16 @@ async fn a_takeover_that_is_ended_leaves_nothing_and_the_next_goes_through() {
         fs::create_dir_all(from.join(sub)).unwrap();
     }
     done(&mut save(home.client_port, &from.join("member/snap/db")));
+    let term = server.maintenance().status(pb::StatusRequest {}).await.unwrap().into_inner().raft_term;
     server.stop();
-    for file in names(&Path::new(STOCK).join("member/wal")) {
-        fs::copy(Path::new(STOCK).join("member/wal").join(&file), from.join("member/wal").join(&file)).unwrap();
-    }
+    let [log] = &names(&Path::new(STOCK).join("member/wal"))[..] else { panic!("it is one file") };
+    fs::copy(Path::new(STOCK).join("member/wal").join(log), from.join("member/wal").join(log)).unwrap();
+    // The log is of before, and the database of now.
+    let refused = text(&ended(&mut migrate(&from, &home.path().join("refused"))));
+    assert!(refused.contains("the end of the log is lost"), "{refused}");
+    let (_, index) = refused.split_once("its database at entry ").unwrap();
+    let index = index.split(':').next().unwrap().parse().unwrap();
+    name_snapshot(&from.join("member/wal").join(log), Named { index, term });
 
     let work = home.path().join("work");
     fs::create_dir(&work).unwrap();
