@@ -23,8 +23,7 @@ pub mod limits {
 }
 
 #[path = "../../../src/base/account.rs"]
-#[allow(dead_code, reason = "not all of the product's file is of interest here")]
-mod account;
+pub mod account;
 #[path = "../../../src/base/revision.rs"]
 mod revision;
 #[path = "../../../src/base/wrong.rs"]

@@ -14,8 +14,7 @@ mod key_index {
 }
 
 #[path = "../../../src/mvcc/value_cache.rs"]
-#[allow(dead_code, reason = "not all of the product's file is of interest here")]
-mod value_cache;
+pub mod value_cache;
 
 use key_index::NO_SLOT;
 use value_cache::ValueCache;

@@ -17,11 +17,9 @@ mod tallies {
 }
 
 #[path = "../../../src/node/auth_board.rs"]
-#[allow(dead_code, reason = "not all of the product's file is of interest here")]
-mod auth_board;
+pub mod auth_board;
 #[path = "../../../src/node/facts.rs"]
-#[allow(dead_code, reason = "not all of the product's file is of interest here")]
-mod facts;
+pub mod facts;
 #[path = "../../../src/node/view_cell.rs"]
 mod view_cell;
 
