@@ -164,7 +164,9 @@ impl Tallies {
 }
 
 fn bump(tally: &AtomicU64, by: u64) {
-    tally.fetch_add(by, Relaxed);
+    if by > 0 {
+        tally.fetch_add(by, Relaxed);
+    }
 }
 
 #[cfg(test)]
