@@ -29,6 +29,9 @@ use super::tls::LastWord;
 /// Attempts of one request that has no timeout, as in etcd's client.
 const MAX_ATTEMPTS: usize = 100;
 
+/// Attempts of one request with another token, or after a change of users.
+const MAX_REFRESHES: usize = 20;
+
 /// Pause after every endpoint was tried once, grown with each round up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
@@ -171,7 +174,7 @@ impl Client {
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
-        let mut refreshed = false;
+        let mut refreshes = 0;
         for attempt in 1.. {
             let Some(result) = bounded(deadline, self.attempt(safety, deadline, &send)).await else {
                 return Err(Error::Deadline);
@@ -180,9 +183,13 @@ impl Client {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
-            if !refreshed && self.may_refresh(status.message()) {
-                // The server refused the request for its token, so it was not done.
-                refreshed = true;
+            if refreshes < MAX_REFRESHES && self.may_refresh(status.message()) {
+                // The server refused the request for who asked, so it was not done. While users are changed again and again
+                // the next one may be refused for the same.
+                if refreshes > 0 && bounded(deadline, sleep(PAUSE)).await.is_none() {
+                    return Err(Error::Deadline);
+                }
+                refreshes += 1;
                 self.authenticate().await?;
                 continue;
             }
@@ -289,10 +296,14 @@ impl Client {
         InterceptedService::new(self.shared.channels[place].1.clone(), attach)
     }
 
-    /// Whether a refusal with this text is for a token that another one may replace.
+    /// Whether a refusal with this text is for a token that another one may replace, or, of one who is known by a certificate, for
+    /// users that were changed meanwhile.
     pub(super) fn may_refresh(&self, text: &str) -> bool {
-        let has_password = matches!(self.shared.options.credentials, Some(Credentials::Password { .. }));
-        has_password && STALE_TOKEN.iter().any(|stale| text.contains(stale))
+        match self.shared.options.credentials {
+            Some(Credentials::Password { .. }) => STALE_TOKEN.iter().any(|stale| text.contains(stale)),
+            Some(Credentials::Token(_)) => false,
+            None => text.contains(OLD_REVISION),
+        }
     }
 
     /// Fetches a token for the options' user and password.
@@ -317,7 +328,7 @@ impl Client {
 
     async fn fetch_token(&self, name: String, password: String) -> Result<String, Error> {
         let request = AuthenticateRequest { name, password };
-        let deadline = Instant::now() + self.timeout.unwrap_or(self.shared.options.connect_timeout);
+        let deadline = Instant::now() + self.timeout.unwrap_or(self.shared.options.longest_connect());
         for attempt in 1.. {
             // Asking for a token changes nothing that a second asking would not.
             let ask = |wire| {
@@ -396,8 +407,10 @@ fn speaks_otherwise(why: &str) -> bool {
 }
 
 /// What a server says of a token that is no longer good, or that it never got. The request was not done then.
-const STALE_TOKEN: [&str; 3] =
-    ["etcdserver: invalid auth token", "etcdserver: revision of auth store is old", "etcdserver: user name is empty"];
+const STALE_TOKEN: [&str; 3] = ["etcdserver: invalid auth token", OLD_REVISION, "etcdserver: user name is empty"];
+
+/// What a server says where users, roles or rights were changed between the look at who asks and what was asked for.
+const OLD_REVISION: &str = "etcdserver: revision of auth store is old";
 
 async fn bounded<F: Future>(deadline: Option<Instant>, work: F) -> Option<F::Output> {
     match deadline {

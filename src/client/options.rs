@@ -33,13 +33,13 @@ pub enum Credentials {
 /// How a [`super::Client`] behaves.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Longest wait for one connection to be made.
+    /// Longest wait for one connection to be made; zero is 20 s, as gRPC for Go has it.
     pub connect_timeout: Duration,
     /// Longest wait for one request, over all its attempts; `None` waits as long as attempts are allowed.
     pub timeout: Option<Duration>,
     /// Time between pings on a connection that has requests under way.
     pub keepalive_time: Duration,
-    /// Time a ping may go unanswered before the connection is given up.
+    /// Time a ping may go unanswered before the connection is given up; zero is 20 s, as gRPC for Go has it.
     pub keepalive_timeout: Duration,
     /// Largest request, in bytes.
     pub max_request_bytes: usize,
@@ -66,6 +66,20 @@ impl Default for Options {
     }
 }
 
+/// What is waited for a connection, or for the answer to a ping, where nothing is named.
+const USUAL_PATIENCE: Duration = Duration::from_secs(20);
+
+fn named_or_usual(named: Duration) -> Duration {
+    if named.is_zero() { USUAL_PATIENCE } else { named }
+}
+
+impl Options {
+    /// Longest wait for one connection.
+    pub(super) fn longest_connect(&self) -> Duration {
+        named_or_usual(self.connect_timeout)
+    }
+}
+
 /// The server refuses pings that come more often than this (etcd's `--grpc-keepalive-min-time`), and closes
 /// the connection; a shorter wish is stretched to it, as gRPC for Go does.
 const MIN_KEEPALIVE_TIME: Duration = Duration::from_secs(10);
@@ -81,10 +95,10 @@ pub fn channel(endpoint: &str, options: &Options) -> Result<(Channel, LastWord),
     let address = Address::read(endpoint, options.tls.is_some())?;
     let channel = address.endpoint()?;
     let channel = channel
-        .connect_timeout(options.connect_timeout)
+        .connect_timeout(options.longest_connect())
         .tcp_nodelay(true)
         .http2_keep_alive_interval(options.keepalive_time.max(MIN_KEEPALIVE_TIME))
-        .keep_alive_timeout(options.keepalive_timeout)
+        .keep_alive_timeout(named_or_usual(options.keepalive_timeout))
         .keep_alive_while_idle(false);
     let Some(host) = address.sealed_host() else { return Ok((channel.connect_lazy(), LastWord::default())) };
     let tls = options.tls.clone().unwrap_or_default();

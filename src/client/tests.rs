@@ -45,8 +45,11 @@ impl Kv for Flaky {
         let chunks = [Ok(chunk(key("a"), 0)), Ok(chunk(key("b"), 2))];
         Ok(Response::new(Box::pin(stream::iter(chunks))))
     }
-    async fn put(&self, _: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
+    async fn put(&self, request: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         match self.puts.fetch_add(1, Ordering::SeqCst) {
+            0..3 if request.get_ref().key == "as users change" => {
+                Err(Status::invalid_argument("etcdserver: revision of auth store is old"))
+            }
             0 => Err(Status::unavailable("etcdserver: request timed out")),
             _ => Ok(Response::new(Default::default())),
         }
@@ -177,6 +180,29 @@ fn a_read_is_repeated_and_a_write_that_was_seen_is_not() {
         let error = client.put(pb::PutRequest::default()).await.expect_err("told, not repeated");
         assert_eq!((error.code(), error.text()), (Some(Code::Unavailable), "etcdserver: request timed out"));
         assert_eq!(flaky.puts.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_write_is_sent_again_where_users_were_changed_between_the_look_and_the_deed() {
+    in_runtime(async {
+        let flaky = Flaky::default();
+        let endpoint = serve(flaky.clone(), Breaking::default()).await;
+        let client = Client::connect(&[endpoint], patient()).await.expect("good");
+        let put = pb::PutRequest { key: "as users change".into(), ..Default::default() };
+        client.put(put).await.expect("when they change no more");
+        assert_eq!(flaky.puts.load(Ordering::SeqCst), 4);
+    });
+}
+
+#[test]
+fn a_wait_of_nothing_is_the_usual_one() {
+    in_runtime(async {
+        let endpoint = serve(Flaky::default(), Breaking::default()).await;
+        let options = Options { connect_timeout: Duration::ZERO, keepalive_timeout: Duration::ZERO, ..patient() };
+        assert_eq!(options.longest_connect(), Duration::from_secs(20));
+        let client = Client::connect(&[endpoint], options).await.expect("good");
+        client.range(pb::RangeRequest::default()).await.expect("connected, and answered at the second attempt");
     });
 }
 

@@ -1,7 +1,9 @@
 //! How far long work has come, for who looks on.
 //!
 //! Invariants: nothing is drawn unless standard error is a terminal; what was drawn is wiped when the work ends, so that
-//! results are not mixed with it; it is drawn when the first of it is done, and then rarely enough to cost nothing.
+//! results are not mixed with it; it is drawn when the first of it is done, and then rarely enough to cost nothing. A few bytes are
+//! done before anybody has read how far they are: nothing is drawn of them, and a program that runs this on a terminal of its
+//! own reads the result alone.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -11,6 +13,9 @@ use crate::base::human_bytes;
 
 /// Time between two drawings.
 const REDRAW: Duration = Duration::from_millis(100);
+
+/// Bytes from which on they are told of.
+const SMALL: u64 = 1024 * 1024;
 
 /// Cells of the bar.
 const CELLS: u64 = 30;
@@ -34,13 +39,15 @@ pub struct Progress {
     begun: Instant,
     /// When it is drawn again; `None` where nobody looks on.
     due: Option<Instant>,
+    /// Whether there is something to wipe.
+    drawn: bool,
 }
 
 impl Progress {
     /// Work that begins now.
     pub fn new(unit: Unit, whole: u64) -> Progress {
         let now = Instant::now();
-        Progress { unit, whole, done: 0, begun: now, due: io::stderr().is_terminal().then_some(now) }
+        Progress { unit, whole, done: 0, begun: now, due: io::stderr().is_terminal().then_some(now), drawn: false }
     }
 
     /// Says how much there is in all, once it is known.
@@ -52,8 +59,10 @@ impl Progress {
     pub fn add(&mut self, more: u64) {
         self.done += more;
         let now = Instant::now();
-        if self.due.is_some_and(|due| now >= due) {
+        let small = self.unit == Unit::Bytes && self.done.max(self.whole) < SMALL;
+        if !small && self.due.is_some_and(|due| now >= due) {
             self.due = Some(now + REDRAW);
+            self.drawn = true;
             let line = line(self.unit, self.done, self.whole, now - self.begun);
             // It is for looking at only.
             let _ = write!(io::stderr(), "\r\x1b[K{line}");
@@ -63,7 +72,7 @@ impl Progress {
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.due.is_some() {
+        if self.drawn {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
     }

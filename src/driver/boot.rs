@@ -76,7 +76,7 @@ pub(super) struct Booted<D: Disk> {
 }
 
 /// The founding members with their ids, this member, and the cluster they make.
-fn founders(config: &DriverConfig) -> (Vec<Member>, MemberId, ClusterId) {
+pub(super) fn founders(config: &DriverConfig) -> (Vec<Member>, MemberId, ClusterId) {
     let members: Vec<Member> = config
         .founding_members
         .iter()

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_channel::oneshot;
 
+use super::boot::founders;
 use super::config::DriverConfig;
 use super::questions::{Question, Told};
 use super::replacing::replacing;
@@ -30,7 +31,8 @@ pub async fn find_cluster<E: Env>(env: &E, config: &DriverConfig) -> Result<WalI
 /// Whether others know a member of this name that has begun before: then this member's disk was lost or is another's,
 /// and it must not found again what it has forgotten, least of all vote. Or whether they have added it, so that it would found
 /// another cluster beside theirs. Others that cannot be reached are passed over, as
-/// in etcd: a cluster begins when the first of its members are there.
+/// in etcd: a cluster begins when the first of its members are there. So are those of a cluster of another token: in its place
+/// another one may be begun while the last of its members still run, and neither listens to the other.
 ///
 /// # Errors
 /// It has begun before, in etcd's text, or was added; and what to do.
@@ -54,11 +56,17 @@ async fn is_remembered<E: Env>(env: &E, url: &str, own: WalIdentity) -> bool {
 }
 
 async fn ask_whether_begun<E: Env>(env: &E, config: &DriverConfig) -> Result<(), String> {
+    let (founders, _, founded) = founders(config);
     let others = config.founding_members.iter().filter(|member| member.name != config.name);
     for url in others.flat_map(|member| &member.peer_urls) {
         let timeout = Duration::from_millis(limits::FOUNDING_QUESTION_MS);
         let Ok(fetched) = fetch(env, url, "/members", timeout).await else { continue };
         let Ok(members) = members_from_json(&fetched.body) else { continue };
+        if fetched.cluster != Some(founded) && !are_of_one_token(&members, &founders) {
+            let cluster = fetched.cluster.map(tracing::field::display);
+            tracing::warn!(%url, cluster, "members of a cluster of another token still run where this one begins");
+            continue;
+        }
         if let Some(begun) = members.iter().find(|member| member.name == config.name && !member.client_urls.is_empty())
         {
             return Err(begun_before(begun.id, config));
@@ -123,6 +131,11 @@ fn is_at(member: &Member, urls: &[String]) -> bool {
         urls
     };
     sorted(&member.peer_urls) == sorted(urls)
+}
+
+/// Whether some founder is a member there: ids come of URLs and token, so none is where the token is another.
+fn are_of_one_token(members: &[Member], founders: &[Member]) -> bool {
+    members.iter().any(|member| founders.iter().any(|founder| founder.id == member.id))
 }
 
 /// Whether a cluster's member is this one, as it was added and not started yet: those that found a cluster have their names

@@ -17,6 +17,9 @@ mod scrambling_disk;
 mod seam;
 
 #[cfg(feature = "tokio-env")]
+mod file_socket;
+
+#[cfg(feature = "tokio-env")]
 mod tokio_disk;
 
 #[cfg(feature = "tokio-env")]
@@ -32,12 +35,15 @@ mod tokio_virtual_env;
 pub(crate) use crashing_disk::CrashingDisk;
 #[cfg(all(test, feature = "tokio-env"))]
 pub(crate) use crashing_disk::CrashingFile;
+#[cfg(feature = "tokio-env")]
+pub use file_socket::FileSocket;
 pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
 pub use memory_net::{MemoryListener, MemoryNet, MemoryReader, MemoryStream, MemoryWriter};
 pub use net_conformance::check_net;
 pub use scrambling_disk::{ScramblingDisk, ScramblingFile};
 pub use seam::{
-    Clock, Disk, DiskFile, Env, Instant, Net, NetListener, NetReader, NetStream, NetWriter, OpenMode, SEALED, Tasks,
+    Clock, Disk, DiskFile, Env, IN_FILE, Instant, Net, NetListener, NetReader, NetStream, NetWriter, OpenMode, SEALED,
+    Tasks,
 };
 #[cfg(feature = "tokio-env")]
 pub use tokio_disk::{DirLock, LOCK_FILE, TokioDisk, TokioFile};

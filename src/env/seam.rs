@@ -50,7 +50,7 @@ pub trait Tasks: Clone + Send + Sync + 'static {
     fn spawn_light(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static);
 }
 
-/// Byte streams between members. An address is `host:port`.
+/// Byte streams between members. An address is `host:port`, or the name of a socket in the file system behind [`IN_FILE`].
 ///
 /// What a stream promises is what TCP does: bytes arrive in order and without a gap, or the stream ends; a peer that
 /// dies or is cut off may never be noticed. Faults of the network are ordinary: no caller may treat one as fatal.
@@ -60,7 +60,7 @@ pub trait Net: Clone + Send + Sync + 'static {
     /// Where connections come in.
     type Listener: NetListener<Stream = Self::Stream>;
 
-    /// Opens an address, `host:port`, for others to connect to. With [`SEALED`] before it connections are encrypted, where
+    /// Opens an address for others to connect to. With [`SEALED`] before it connections are encrypted, where
     /// the network can; else it is a fault.
     fn listen(&self, address: &str) -> impl Future<Output = Result<Self::Listener, Fault>> + Send;
 
@@ -70,6 +70,9 @@ pub trait Net: Clone + Send + Sync + 'static {
 
 /// What stands before an address whose connections are encrypted.
 pub const SEALED: &str = "tls://";
+
+/// What stands before the name of a socket in the file system, which reaches who is on the same machine. Nothing is encrypted there.
+pub const IN_FILE: &str = "unix:";
 
 /// Where connections come in. Dropping it closes the address.
 pub trait NetListener: Send + 'static {

@@ -10,17 +10,19 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, Error};
 use std::net::{Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream, unix};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::seam::{Net, NetListener, NetReader, NetStream, NetWriter, SEALED};
+use super::file_socket::FileSocket;
+use super::seam::{IN_FILE, Net, NetListener, NetReader, NetStream, NetWriter, SEALED};
 use crate::base::{Fault, limits};
 
 /// An encrypted connection, as it is read and written in clear.
@@ -40,7 +42,7 @@ pub trait Sealing: fmt::Debug + Send + Sync + 'static {
     fn dial(&self, stream: TcpStream, host: String) -> Handshake;
 }
 
-/// TCP, without delay for the sake of larger packets.
+/// TCP, without delay for the sake of larger packets, and sockets in the file system.
 #[derive(Clone, Debug, Default)]
 pub struct TokioNet {
     sealing: Option<Arc<dyn Sealing>>,
@@ -58,6 +60,7 @@ pub struct TokioListener {
 #[derive(Debug)]
 enum WayIn {
     Plain(TcpListener),
+    File(FileSocket),
     Sealed(SealedDoor),
 }
 
@@ -80,6 +83,8 @@ impl Drop for SealedDoor {
 pub enum TokioStream {
     /// As it is.
     Plain(TcpStream),
+    /// Within the machine.
+    File(UnixStream),
     /// Encrypted.
     Sealed(Box<dyn Sealed>),
 }
@@ -88,6 +93,7 @@ impl fmt::Debug for TokioStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Plain(stream) => stream.fmt(f),
+            Self::File(stream) => stream.fmt(f),
             Self::Sealed(_) => f.write_str("Sealed"),
         }
     }
@@ -98,6 +104,8 @@ impl fmt::Debug for TokioStream {
 pub enum TokioReader {
     /// As it is.
     Plain(OwnedReadHalf),
+    /// Within the machine.
+    File(unix::OwnedReadHalf),
     /// Encrypted.
     Sealed(ReadHalf<Box<dyn Sealed>>),
 }
@@ -107,6 +115,8 @@ pub enum TokioReader {
 pub enum TokioWriter {
     /// As it is.
     Plain(OwnedWriteHalf),
+    /// Within the machine.
+    File(unix::OwnedWriteHalf),
     /// Encrypted.
     Sealed(WriteHalf<Box<dyn Sealed>>),
 }
@@ -155,6 +165,10 @@ impl Net for TokioNet {
 
     async fn listen(&self, address: &str) -> Result<TokioListener, Fault> {
         let doing = "listen at";
+        if let Some(name) = address.strip_prefix(IN_FILE) {
+            let socket = FileSocket::bind(Path::new(name)).map_err(fault(doing, address))?;
+            return Ok(TokioListener { way_in: WayIn::File(socket), address: address.to_string() });
+        }
         let plain = address.strip_prefix(SEALED).unwrap_or(address);
         let listener = self.bind(plain).await.map_err(fault(doing, address))?;
         let bound = listener.local_addr().map_err(fault(doing, address))?.to_string();
@@ -168,6 +182,9 @@ impl Net for TokioNet {
 
     async fn dial(&self, address: &str) -> Result<TokioStream, Fault> {
         let doing = "connect to";
+        if let Some(name) = address.strip_prefix(IN_FILE) {
+            return UnixStream::connect(name).await.map(TokioStream::File).map_err(fault(doing, address));
+        }
         let plain = address.strip_prefix(SEALED).unwrap_or(address);
         let stream = TcpStream::connect(plain).await.map_err(fault(doing, address))?;
         if reaches_itself(&stream) {
@@ -268,6 +285,10 @@ impl NetListener for TokioListener {
         let doing = "accept at";
         let listener = match &mut self.way_in {
             WayIn::Plain(listener) => listener,
+            WayIn::File(socket) => {
+                let stream = socket.accept().await.map_err(fault(doing, &self.address))?;
+                return Ok((TokioStream::File(stream), self.address.clone()));
+            }
             WayIn::Sealed(door) => {
                 let arrived = door.done.recv().await.expect("the task that sends lives as long as the door");
                 return arrived.map_err(fault(doing, &self.address));
@@ -293,6 +314,10 @@ impl NetStream for TokioStream {
                 let (reader, writer) = stream.into_split();
                 (TokioReader::Plain(reader), TokioWriter::Plain(writer))
             }
+            Self::File(stream) => {
+                let (reader, writer) = stream.into_split();
+                (TokioReader::File(reader), TokioWriter::File(writer))
+            }
             Self::Sealed(stream) => {
                 let (reader, writer) = tokio::io::split(stream);
                 (TokioReader::Sealed(reader), TokioWriter::Sealed(writer))
@@ -305,6 +330,7 @@ impl NetReader for TokioReader {
     async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Fault> {
         let read = match self {
             Self::Plain(stream) => stream.read(buf).await,
+            Self::File(stream) => stream.read(buf).await,
             // One that went away without a word has finished, too: what it owed is known by its length.
             Self::Sealed(stream) => match stream.read(buf).await {
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(0),
@@ -319,6 +345,7 @@ impl NetWriter for TokioWriter {
     async fn write(&mut self, data: &[u8]) -> Result<(), Fault> {
         let written = match self {
             Self::Plain(stream) => stream.write_all(data).await,
+            Self::File(stream) => stream.write_all(data).await,
             Self::Sealed(stream) => match stream.write_all(data).await {
                 // What is encrypted may wait in a buffer.
                 Ok(()) => stream.flush().await,
@@ -331,6 +358,7 @@ impl NetWriter for TokioWriter {
     async fn finish(&mut self) -> Result<(), Fault> {
         let closed = match self {
             Self::Plain(stream) => stream.shutdown().await,
+            Self::File(stream) => stream.shutdown().await,
             Self::Sealed(stream) => stream.shutdown().await,
         };
         closed.map_err(fault("close", "a peer"))

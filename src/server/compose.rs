@@ -104,10 +104,10 @@ fn complain(text: &str, code: u8) -> ExitCode {
 /// The commit this was built from, where the build was told it.
 const COMMIT: Option<&str> = option_env!("QUORATE_COMMIT");
 
-/// Four lines in the shape of etcd's; tools look at the first and the last.
+/// Lines in the shape of etcd's, one of them its own: tools look for that, and for the first and the last.
 fn version() -> String {
     format!(
-        "quorate Version: {} (etcd API {API_VERSION})\nGit SHA: {}\nStorage Version: {STORAGE_VERSION}\nOS/Arch: {}/{}\n",
+        "quorate Version: {}\netcd Version: {API_VERSION}\nGit SHA: {}\nStorage Version: {STORAGE_VERSION}\nOS/Arch: {}/{}\n",
         env!("CARGO_PKG_VERSION"),
         COMMIT.unwrap_or("not recorded"),
         std::env::consts::OS,

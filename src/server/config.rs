@@ -353,9 +353,11 @@ fn timers(read: &Reader<'_>) -> Result<(Duration, Duration), String> {
 /// Where others come in. In etcd's order, so that of several things that are wrong the same one is told.
 fn listening(read: &Reader<'_>) -> Result<Listening, String> {
     let peers = read.listen("listen-peer-urls")?;
-    if let Some(file) = peers.iter().find(|listen| matches!(listen.place, Place::File(_))) {
-        let place = &file.place;
-        return Err(format!("--listen-peer-urls: {place} is a unix socket, which peers cannot be reached by"));
+    if let Some(file) = peers.iter().find(|listen| listen.sealed && matches!(listen.place, Place::File(_))) {
+        let url = &file.url;
+        return Err(format!(
+            "--listen-peer-urls: {url}: peers are reached by unix sockets without encryption (unix://) alone"
+        ));
     }
     read.some_urls("listen-peer-urls")?;
     let clients = read.listen("listen-client-urls")?;

@@ -1,26 +1,22 @@
 //! Where clients reach the server: an address of the network, or a socket in the file system.
 //!
-//! Invariants: a burst of clients finds room in the queue of those that wait to be accepted; a file is taken over only
-//! where it is a socket that nobody listens on any more; what was made is removed at the end. Does not know what is
-//! served.
+//! Invariant: a burst of clients finds room in the queue of those that wait to be accepted. Does not know what is served.
 
 use std::fmt;
-use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::net::RecvFlags;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 
 use crate::base::limits;
-use crate::env::{listen_at, plain_address};
+use crate::env::{FileSocket, listen_at, plain_address};
 use crate::tls::{FIRST_BYTE, ServerStream};
 
 /// How long a connection rests before it is asked for a sign of life, and how long the next question waits, as etcd's.
@@ -77,15 +73,6 @@ pub enum Socket {
     File(FileSocket),
 }
 
-/// A socket that listens in the file system; its name goes when it does.
-#[derive(Debug)]
-pub struct FileSocket {
-    socket: UnixListener,
-    path: PathBuf,
-    /// Device and number of what was made: another may have taken the name since.
-    made: (u64, u64),
-}
-
 impl Socket {
     /// Takes a place. Where ports are shared, others that share them may have it, too.
     ///
@@ -94,12 +81,7 @@ impl Socket {
     pub fn bind(place: &Place, shares_port: bool) -> io::Result<Self> {
         match place {
             Place::Net(address) => listen_at(*address, shares_port).map(Self::Net),
-            Place::File(path) => {
-                clear(path)?;
-                let socket = UnixListener::bind(path)?;
-                let made = identity(path)?;
-                Ok(Self::File(FileSocket { socket, path: path.clone(), made }))
-            }
+            Place::File(path) => FileSocket::bind(path).map(Self::File),
         }
     }
 
@@ -107,7 +89,7 @@ impl Socket {
     pub fn place(&self) -> io::Result<Place> {
         match self {
             Self::Net(socket) => socket.local_addr().map(Place::Net),
-            Self::File(socket) => Ok(Place::File(socket.path.clone())),
+            Self::File(socket) => Ok(Place::File(socket.path().to_path_buf())),
         }
     }
 
@@ -125,36 +107,8 @@ impl Socket {
                 let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(limits::UNSENT_BYTES);
                 Ok(Stream::Net(stream))
             }
-            Self::File(socket) => socket.socket.accept().await.map(|(stream, _)| Stream::File(stream)),
+            Self::File(socket) => socket.accept().await.map(Stream::File),
         }
-    }
-}
-
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    fs::metadata(path).map(|found| (found.dev(), found.ino()))
-}
-
-impl Drop for FileSocket {
-    fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|found| found == self.made) {
-            // Whoever removed it meanwhile did the same.
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Removes the socket of a server that is gone. Anything else stays where it is.
-fn clear(path: &Path) -> io::Result<()> {
-    let found = match fs::symlink_metadata(path) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        found => found?,
-    };
-    if !found.file_type().is_socket() {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "a file that is no socket has that name"));
-    }
-    match std::os::unix::net::UnixStream::connect(path) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        _ => Err(io::Error::new(io::ErrorKind::AddrInUse, "another process listens there")),
     }
 }
 
@@ -260,25 +214,6 @@ impl AsyncWrite for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test]
-    async fn a_socket_in_the_file_system_is_taken_over_only_from_the_dead() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let place = Place::File(directory.path().join("s"));
-        let Place::File(path) = &place else { unreachable!("it is one") };
-        let first = Socket::bind(&place, false).expect("bound");
-        let taken = Socket::bind(&place, false).expect_err("it lives");
-        assert_eq!(taken.kind(), io::ErrorKind::AddrInUse);
-        drop(first);
-        assert!(!path.exists(), "its name went with it");
-        drop(std::os::unix::net::UnixListener::bind(path).expect("bound"));
-        assert!(path.exists(), "as after a crash");
-        let second = Socket::bind(&place, false).expect("taken over");
-        fs::remove_file(path).expect("removed");
-        fs::write(path, b"not ours").expect("written");
-        drop(second);
-        assert!(Socket::bind(&place, false).is_err() && path.exists(), "a file of another kind stays");
-    }
 
     #[tokio::test]
     async fn many_may_wait_to_be_accepted() {

@@ -27,7 +27,9 @@ pub fn defrag(given: &Given) -> Result<(), Failure> {
     let dir = given.text("data-dir");
     check_ours(Path::new(dir))
         .map_err(|why| Failure::new(Exit::Error, format!("Failed to defragment etcd data[{dir}] ({why})")))?;
-    tell("nothing to do: space is given back as it comes free, while the server runs");
+    tell(format_args!(
+        "finished defragmenting directory {dir}: there is nothing to do, space is given back as it comes free, while the server runs"
+    ));
     Ok(())
 }
 

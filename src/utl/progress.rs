@@ -1,4 +1,5 @@
-//! How far a long command is: a line on standard error, on a terminal alone.
+//! How far a long command is: a line on standard error, on a terminal alone, and not of a small file: that is done before anybody
+//! has read it, and a program that runs this on a terminal of its own would find it in front of the result.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};
@@ -8,6 +9,9 @@ use crate::base::human_bytes;
 
 /// Between two lines.
 const EVERY: Duration = Duration::from_millis(200);
+
+/// Bytes in all from which on it is told.
+const SMALL: u64 = 1024 * 1024;
 
 /// A line that is written over.
 pub struct Progress {
@@ -22,7 +26,7 @@ pub struct Progress {
 impl Progress {
     /// Of so many bytes.
     pub fn new(what: &'static str, total: u64) -> Self {
-        let on = std::io::stderr().is_terminal();
+        let on = total >= SMALL && std::io::stderr().is_terminal();
         Self { what, total, done: 0, begun: Instant::now(), told: None, on }
     }
 

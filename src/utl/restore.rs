@@ -128,6 +128,7 @@ fn fill(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String)
     let compacted = marked.unwrap_or(foreign.compacted);
     let (position, digest, records) = import(beside.disk(), &database, compacted, marked, stop)?;
     let (members, identity) = cluster(plan);
+    let added = members.iter().map(added).collect::<String>();
     let applied = (members.len() as u64, 1);
     let revision = position.revision();
     let mut state = State {
@@ -147,12 +148,17 @@ fn fill(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String)
     let image = Image::new(identity, state, position).map_err(Failure::from)?;
     now(plant(beside.disk(), Seedling { image, hard_state: HardState::default(), entries: Vec::new() }))?;
     let told = format!(
-        "restored {name} into {}: revision {revision}, {records} records, member {} of cluster {}",
+        "restored {name} into {}: revision {revision}, {records} records, member {} of cluster {}{added}",
         plan.place.display(),
         identity.member,
         identity.cluster
     );
     Ok((beside, told))
+}
+
+/// A line for who looks after what became a member, with etcdutl's words at its head.
+fn added(member: &Member) -> String {
+    format!("\nadded member {} ({}) at {}", member.id, member.name, member.peer_urls.join(","))
 }
 
 /// The members the flags name, with the ids etcd gives them, and which of them this is.

@@ -125,20 +125,24 @@ fn draws(command: impl Fn() -> Command, bar: &str, last: &str) {
 async fn long_commands_show_how_far_they_are_on_a_terminal_alone() {
     let home = Home::new();
     let server = home.start();
-    let mut kv = server.kv();
-    for number in 0..20 {
-        put(&mut kv, key(number), "x".repeat(500_000)).await.unwrap();
-    }
     let saved = home.path().join("saved.db");
     let save = || ctl(&home, &["snapshot", "save", saved.to_str().unwrap()]);
-    draws(save, "%", "");
-    let place = home.path().join("restored");
-    draws(|| restore(&saved, &place), "restore ", "restored ");
     let status = || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_quorateutl"));
         command.args(["snapshot", "status"]).arg(&saved);
         command
     };
+    for command in [save(), status()] {
+        let (code, text) = Shown::begin(command).end();
+        assert!(code == Some(0) && !text.contains('\x1b'), "nothing is drawn of a few kB: {text:?}");
+    }
+    let mut kv = server.kv();
+    for number in 0..20 {
+        put(&mut kv, key(number), "x".repeat(500_000)).await.unwrap();
+    }
+    draws(save, "%", "");
+    let place = home.path().join("restored");
+    draws(|| restore(&saved, &place), "restore ", "restored ");
     draws(status, "read ", "");
     std::fs::remove_dir_all(&place).unwrap();
     for (mut command, said) in [(save(), false), (restore(&saved, &place), true), (status(), false)] {

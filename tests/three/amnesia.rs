@@ -110,6 +110,10 @@ async fn one_that_has_promised_something_is_refused_though_it_never_said_where_c
     members.remove(old).stop().await;
     let empty = tempfile::tempdir().unwrap();
     refused_as_begun(empty.path(), &silent(old)).await;
+    let anew = DriverConfig { cluster_token: "another".to_string(), ..silent(old) };
+    check_not_begun(&world(empty.path()), &anew)
+        .await
+        .expect("another cluster may be begun beside the last of this one's members");
     for member in members {
         member.stop().await;
     }
