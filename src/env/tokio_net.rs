@@ -395,6 +395,14 @@ mod tests {
         checked.expect("it conforms");
     }
 
+    #[test]
+    fn sockets_in_the_file_system_conform() {
+        let place = tempfile::tempdir().expect("a directory");
+        let address = format!("{IN_FILE}{}", place.path().join("peer").display());
+        let checked = runtime().block_on(super::super::check_net(&TokioNet::plain(), &address));
+        checked.expect("it conforms");
+    }
+
     /// A connection to a listener from an address of each family, and what the listener sees it come from.
     async fn seen_from(listener: &TcpListener, to: &str) -> Result<String, Error> {
         let to = SocketAddr::new(to.parse().expect("an address"), listener.local_addr()?.port());
