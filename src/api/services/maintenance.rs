@@ -26,7 +26,7 @@ impl<E: Env> Session<E> {
             raft_term: status.term,
             raft_applied_index: status.applied,
             errors: errors(&status),
-            db_size_in_use: signed(status.in_use_bytes),
+            db_size_in_use: told_size(status.in_use_bytes),
             is_learner: is_learner(&status, member),
             storage_version: status.cluster_version.unwrap_or_else(|| STORAGE_VERSION.to_string()),
             db_size_quota: signed(status.quota_bytes),
