@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::api::{Tracing, Web};
-use crate::base::{Url, limits};
+use crate::base::{Refusal, Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
 use crate::server::discovery::Discovery;
@@ -50,6 +50,9 @@ pub struct Config {
     /// `None` is no quota.
     pub quota_bytes: Option<u64>,
     pub max_txn_ops: usize,
+    pub max_learners: usize,
+    /// Whether what is in memory stays there.
+    pub memory_mlock: bool,
     pub max_request_bytes: usize,
     pub max_concurrent_streams: u32,
     /// `None` sends no pings.
@@ -166,8 +169,6 @@ impl Config {
         let read = Reader(flags);
         let log_rotation = logging(&read)?;
         let name = read.text("name");
-        let data_dir = data_dir(flags, &name);
-        // In etcd's order, so that of several things that are wrong the same one is told.
         let listening = listening(&read)?;
         let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
         let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
@@ -204,6 +205,8 @@ impl Config {
             snapshot_count: snapshot_count(&read)?,
             quota_bytes: quota(flags)?,
             max_txn_ops: usize_of(read.within("max-txn-ops", 1, MAX_TXN_OPS_CEILING)?),
+            max_learners: max_learners(flags)?,
+            memory_mlock: read.flag("memory-mlock")?,
             max_request_bytes: usize_of(read.within("max-request-bytes", 1, MAX_REQUEST_CEILING)?),
             max_concurrent_streams: streams(&read)?,
             keepalive_interval: Some(read.duration("grpc-keepalive-interval")?).filter(|time| !time.is_zero()),
@@ -227,8 +230,8 @@ impl Config {
             extensive_metrics: flags.get("metrics") == "extensive",
             proof: proof(&read)?,
             web: web(&read)?,
+            data_dir: data_dir(flags, &name),
             name,
-            data_dir,
             wal_dir: read.text("wal-dir"),
         })
     }
@@ -402,6 +405,12 @@ fn quota(flags: &Flags) -> Result<Option<u64>, String> {
     })
 }
 
+fn max_learners(flags: &Flags) -> Result<usize, String> {
+    let most = values::signed(flags.get("max-learners")).map_err(|why| format!("--max-learners: {why}"))?;
+    // In etcd's words: there are never fewer than none.
+    usize::try_from(most).map_err(|_| Refusal::TooManyLearners.to_string())
+}
+
 /// Whether to go on alone, and whether to take the others' state.
 fn at_this_start(read: &Reader<'_>) -> Result<(bool, bool), String> {
     let (force, rebuild) = (read.flag("force-new-cluster")?, read.flag("rebuild-from-peers")?);
@@ -546,6 +555,7 @@ mod tests {
             (&["--auto-compaction-mode=foo"], "unknown auto-compaction-mode \"foo\""),
             (&["--auto-compaction-retention=x"], "error parsing CompactionRetention: time: invalid duration \"x\""),
             (&["--max-txn-ops=0"], "--max-txn-ops=0 is out of range"),
+            (&["--max-learners=-1"], "etcdserver: too many learner members in cluster"),
             (&["--max-request-bytes=99999999999"], "--max-request-bytes=99999999999 is out of range"),
             (
                 &["--force-new-cluster", "--rebuild-from-peers"],
