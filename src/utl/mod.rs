@@ -38,7 +38,8 @@ pub fn main() -> ExitCode {
         Ok(words) => commands::run(words),
         Err(word) => {
             let shown = go_quoted(word.as_encoded_bytes());
-            Failure::new(Exit::BadArguments, format!("{shown} is not UTF-8, which names and values must be here")).tell()
+            Failure::new(Exit::BadArguments, format!("{shown} is not UTF-8, which names and values must be here"))
+                .tell()
         }
     }
 }

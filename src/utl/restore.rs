@@ -72,7 +72,8 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
         dir => PathBuf::from(dir),
     };
     check_free(&place)?;
-    let log = Some(given.text("wal-dir")).filter(|log| !log.is_empty() && real(Path::new(log)) != real(&place.join(LOG)));
+    let log =
+        Some(given.text("wal-dir")).filter(|log| !log.is_empty() && real(Path::new(log)) != real(&place.join(LOG)));
     if let Some(log) = log.filter(|log| Path::new(log).exists()) {
         return Err(Failure::new(Exit::Error, format!("wal-dir {} exists", go_quoted(log))));
     }

@@ -197,12 +197,18 @@ fn a_log_is_restored_to_a_place_of_its_own() {
     // By whatever way they are named.
     std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
     for log in ["link/data/log", "data/../data/log", "link/link", "other/../data/log"] {
-        let within = format!("{} --data-dir {} --wal-dir {}/{log}", file.display(), place.display(), dir.path().display());
+        let within =
+            format!("{} --data-dir {} --wal-dir {}/{log}", file.display(), place.display(), dir.path().display());
         let refused = restores(&within).unwrap_err();
-        assert!(refused.text().contains("lie in each other") || refused.text().contains("exists"), "{}", refused.text());
+        assert!(
+            refused.text().contains("lie in each other") || refused.text().contains("exists"),
+            "{}",
+            refused.text()
+        );
         assert!(!place.exists() && !dir.path().join("other").exists(), "{log}");
     }
-    let usual = format!("{} --data-dir {} --wal-dir {}/link/data/wal", file.display(), place.display(), dir.path().display());
+    let usual =
+        format!("{} --data-dir {} --wal-dir {}/link/data/wal", file.display(), place.display(), dir.path().display());
     restores(&usual).unwrap();
     assert!(place.join("wal/durable").exists(), "it is where it is without the flag");
     fs::remove_dir_all(&place).unwrap();

@@ -138,7 +138,8 @@ async fn what_nobody_can_be_told_of_is_given_back() {
         drop(reader);
         for (out, code) in [(Stdio::from(full()), 6), (Stdio::from(closed), 141)] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
-            let status = command.arg(&endpoint).args(words).stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).status();
+            let status =
+                command.arg(&endpoint).args(words).stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).status();
             assert_eq!(status.unwrap().code(), Some(code), "{words:?}");
             assert!(all(&server).await.is_empty(), "{words:?}");
         }

@@ -84,11 +84,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
 ///
 /// # Errors
 /// One of them failed.
-pub fn both(
-    session: &mut Session,
-    done: Result<(), Failure>,
-    given_back: Result<(), Failure>,
-) -> Result<(), Failure> {
+pub fn both(session: &mut Session, done: Result<(), Failure>, given_back: Result<(), Failure>) -> Result<(), Failure> {
     if let (Err(_), Err(second)) = (&done, &given_back) {
         session.complain(&second.text);
     }

@@ -68,7 +68,11 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     let prefix = Bytes::from(flags.prefix.clone());
     let clients = load::clients(session, count).await?;
     let first = clients[0].clone();
-    let hint = format!("prefix {1} has keys. Delete with etcdctl del --prefix {0} first", flags.prefix, go::quote(&flags.prefix));
+    let hint = format!(
+        "prefix {1} has keys. Delete with etcdctl del --prefix {0} first",
+        flags.prefix,
+        go::quote(&flags.prefix)
+    );
     load::must_be_empty(&first, &prefix, &hint).await?;
     let endpoint = session.global.endpoints.first().cloned().unwrap_or_default();
     let before = resident(session, &first, &endpoint, "before").await?;
