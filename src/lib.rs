@@ -14,6 +14,8 @@ pub mod bbolt;
 #[cfg(feature = "client-library")]
 pub mod dns;
 pub mod env;
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod manual;
 #[cfg(feature = "tls")]
 pub mod tls;
 

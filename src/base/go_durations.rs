@@ -3,9 +3,8 @@
 //! Invariant: what Go reads is read as the same, to the nanosecond, and nothing else is; the error is Go's. Does not know whose flags
 //! they are.
 
+use std::fmt::Write as _;
 use std::time::Duration;
-
-use super::go_quoted::go_quoted;
 
 /// One more than the longest duration, in nanoseconds: of a negative one it is the longest.
 const END: u64 = 1 << 63;
@@ -15,7 +14,7 @@ const END: u64 = 1 << 63;
 /// # Errors
 /// Go's text for what is wrong.
 pub fn go_duration(text: &str) -> Result<Duration, String> {
-    let shown = || go_quoted(text.as_bytes());
+    let shown = || quoted(text);
     let invalid = || format!("time: invalid duration {}", shown());
     let (negative, mut rest) = match text.strip_prefix('-') {
         Some(rest) => (true, rest),
@@ -31,18 +30,17 @@ pub fn go_duration(text: &str) -> Result<Duration, String> {
     while !rest.is_empty() {
         let (whole, behind) = digits(rest);
         let (fraction, behind) = behind.strip_prefix('.').map_or(("", behind), digits);
-        if whole.is_empty() && fraction.is_empty() {
-            return Err(invalid());
-        }
+        // One that is too long is told before what is wrong behind it.
+        let whole = if whole.is_empty() && !fraction.is_empty() { Some(0) } else { whole.parse::<u64>().ok() };
+        let whole = whole.filter(|whole| *whole <= END).ok_or_else(invalid)?;
         let letters = behind.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(behind.len());
         let (unit, behind) = behind.split_at(letters);
         if unit.is_empty() {
             return Err(format!("time: missing unit in duration {}", shown()));
         }
-        let unknown = || format!("time: unknown unit {} in duration {}", go_quoted(unit.as_bytes()), shown());
+        let unknown = || format!("time: unknown unit {} in duration {}", quoted(unit), shown());
         let scale = nanoseconds(unit).ok_or_else(unknown)?;
-        let whole = if whole.is_empty() { Some(0) } else { whole.parse::<u64>().ok() };
-        let part = whole.and_then(|whole| whole.checked_mul(scale)?.checked_add(part_of(fraction, scale)));
+        let part = whole.checked_mul(scale).and_then(|whole| whole.checked_add(part_of(fraction, scale)));
         sum = part.and_then(|part| sum.checked_add(part)).filter(|sum| *sum <= END).ok_or_else(invalid)?;
         rest = behind;
     }
@@ -51,6 +49,20 @@ pub fn go_duration(text: &str) -> Result<Duration, String> {
         false if sum == END => Err(invalid()),
         false => Ok(Duration::from_nanos(sum)),
     }
+}
+
+/// In quotes, as this reader has them: not as `%q`.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from('"');
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => quoted.extend(['\\', char::from(byte)]),
+            b' '..0x80 => quoted.push(char::from(byte)),
+            _ => drop(write!(quoted, "\\x{byte:02x}")),
+        }
+    }
+    quoted.push('"');
+    quoted
 }
 
 /// The digits a text begins with, and what is behind them.
@@ -112,6 +124,10 @@ mod tests {
             ("99999999999h", "invalid duration"),
             ("9223372036854775808ns", "invalid duration"),
             ("99999999999999999999s", "invalid duration"),
+            ("99999999999999999999", "invalid duration"),
+            ("1s99999999999999999999x", "invalid duration"),
+            ("9223372036854775809.5x", "invalid duration"),
+            ("9223372036854775808", "missing unit in duration"),
             ("1", "missing unit in duration"),
             ("1.5.2s", "missing unit in duration"),
             ("1s2", "missing unit in duration"),
@@ -119,6 +135,12 @@ mod tests {
             ("1sx", "unknown unit \"sx\" in duration"),
         ] {
             assert_eq!(go_duration(text), Err(format!("time: {why} {text:?}")));
+        }
+        for (text, told) in [
+            ("1é", r#"time: unknown unit "\xc3\xa9" in duration "1\xc3\xa9""#),
+            ("\t'\"\\", r#"time: invalid duration "\x09'\"\\""#),
+        ] {
+            assert_eq!(go_duration(text), Err(told.to_owned()));
         }
     }
 }

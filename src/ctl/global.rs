@@ -3,6 +3,7 @@
 //! Invariants: a variable fills an option that the command line leaves alone; both at once is an error, as in
 //! etcdctl; variables are looked at only by commands that talk to a server.
 
+use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
@@ -107,7 +108,7 @@ impl Global {
     /// An option is given twice over, or a variable does not hold what its option takes.
     pub fn read(
         matches: &ArgMatches,
-        variables: impl Fn(&str) -> Option<String>,
+        variables: impl Fn(&str) -> Option<OsString>,
         checked: bool,
     ) -> Result<Global, Failure> {
         let command = Global::flags();
@@ -115,6 +116,9 @@ impl Global {
         for option in command.get_arguments().filter_map(|arg| arg.get_long()) {
             let variable = variable(option);
             let Some(value) = variables(&variable).filter(|value| !value.is_empty()) else { continue };
+            let value = value.into_string().map_err(|_| {
+                Failure::bad_args(format!("invalid environment variable {variable}: its value is not UTF-8"))
+            })?;
             let given = matches.value_source(&option.replace('-', "_")) == Some(ValueSource::CommandLine);
             if given {
                 let text = "conflicting environment variable is shadowed by corresponding command-line flag \
@@ -309,7 +313,11 @@ pub fn unrecognized(variables: impl Iterator<Item = (String, String)>) -> Vec<St
             let meant = nearest(&name, known.iter().map(String::as_str));
             let names = [name.as_str(), meant.unwrap_or_default()];
             let hides = names.iter().any(|name| SECRETIVE.iter().any(|word| name.contains(word)));
-            let value = if hides { "(not shown)".to_owned() } else { value };
+            let value = match value {
+                _ if hides => "(not shown)".to_owned(),
+                odd if odd.contains(char::is_control) => go::quote(odd),
+                value => value,
+            };
             let meant = meant.map(|meant| format!(" (did you mean {meant}?)")).unwrap_or_default();
             format!("unrecognized environment variable: {name}={value}{meant}")
         })
@@ -320,11 +328,13 @@ pub fn unrecognized(variables: impl Iterator<Item = (String, String)>) -> Vec<St
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
 
     fn read(args: &[&str], variables: &[(&str, &str)]) -> Result<Global, Failure> {
         let matches = Global::flags().try_get_matches_from(args).expect("good arguments");
-        let look_up = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
+        let look_up = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.into());
         Global::read(&matches, look_up, true)
     }
 
@@ -345,6 +355,10 @@ mod tests {
         assert!(both.text.ends_with("ETCDCTL_ENDPOINTS"), "{}", both.text);
         let bad = read(&[], &[("ETCDCTL_DIAL_TIMEOUT", "3")]).expect_err("no unit");
         assert!(bad.text.contains("missing unit"), "{}", bad.text);
+        let matches = Global::flags().try_get_matches_from([""; 0]).expect("good arguments");
+        let no_text = |name: &str| (name == "ETCDCTL_USER").then(|| OsString::from_vec(b"root:\xff".to_vec()));
+        let bad = Global::read(&matches, no_text, true).expect_err("no text");
+        assert_eq!(bad.text, "invalid environment variable ETCDCTL_USER: its value is not UTF-8");
     }
 
     #[test]
@@ -365,6 +379,7 @@ mod tests {
             ("ETCDCTL_USRE", "root:secret"),
             ("ETCDCTL_USERR", "root:secret"),
             ("ETCDCTL_API", "2"),
+            ("ETCDCTL_ODD", "\u{1b}[2Ja\nb"),
             ("ETCDCTL_ENDPOINT", "a:1"),
             ("ETCDCTL_HEX", "true"),
             ("ETCDCTL_MY_PASSWORD", "secret"),
@@ -375,6 +390,7 @@ mod tests {
             "ETCDCTL_API=2",
             "ETCDCTL_ENDPOINT=a:1 (did you mean ETCDCTL_ENDPOINTS?)",
             "ETCDCTL_MY_PASSWORD=(not shown)",
+            r#"ETCDCTL_ODD="\x1b[2Ja\nb""#,
             "ETCDCTL_USERR=(not shown) (did you mean ETCDCTL_USER?)",
             "ETCDCTL_USRE=(not shown) (did you mean ETCDCTL_USER?)",
         ];

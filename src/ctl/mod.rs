@@ -69,7 +69,7 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
     let Deed::Run(deed) = command.deed else { unreachable!("a group has no values, only help") };
     // The tool's own words need no server, and must work whatever the environment says.
     let needs_variables = !command.offline;
-    let variable = |name: &str| std::env::var(name).ok().filter(|_| needs_variables);
+    let variable = |name: &str| std::env::var_os(name).filter(|_| needs_variables);
     let global = Global::read(&matches, variable, needs_variables)?;
     let mut session = Session::new(
         global,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::command::{Command, Flag, Kind};
 use super::failure::Failure;
 use super::usage;
-use crate::base::{go_bool, go_duration, go_flag_int, go_flag_uint, nearest};
+use crate::base::{go_bool, go_duration, go_flag_int, go_flag_uint, go_quoted, nearest};
 
 /// What was given.
 #[derive(Clone, Debug, Default)]
@@ -127,7 +127,7 @@ fn is_lifted(given: &Given, name: &str) -> bool {
 fn understood(flag: &Flag, value: String) -> Result<String, String> {
     let refused = |reader: &str, why: &str| {
         let name = flag.short.map_or_else(|| format!("--{}", flag.name), |short| format!("-{short}, --{}", flag.name));
-        format!("invalid argument {value:?} for {name:?} flag: {reader}: parsing {value:?}: {why}")
+        format!("invalid argument {0} for {name:?} flag: {reader}: parsing {0}: {why}", go_quoted(&value))
     };
     match flag.kind {
         Kind::Uint => match go_flag_uint(&value) {
@@ -144,7 +144,7 @@ fn understood(flag: &Flag, value: String) -> Result<String, String> {
         },
         Kind::Duration => match go_duration(&value) {
             Ok(_) => Ok(value),
-            Err(why) => Err(format!("invalid argument {value:?} for \"--{}\" flag: {why}", flag.name)),
+            Err(why) => Err(format!("invalid argument {} for \"--{}\" flag: {why}", go_quoted(&value), flag.name)),
         },
         Kind::Text => Ok(value),
     }

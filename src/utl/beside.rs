@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::{Exit, Failure};
 use super::telling::tell;
-use crate::base::{FILE_TOO_LARGE, Fault, STOPPING, code_of_signal, is_passed_over};
+use crate::base::{FILE_TOO_LARGE, Fault, STOPPING, code_of_signal, go_quoted, is_passed_over};
 use crate::env::{DirLock, LOCK_FILE, TokioDisk};
 use crate::server::{LOG, UNFINISHED, marry};
 
@@ -99,7 +99,23 @@ pub fn check_free(place: &Path) -> Result<(), Failure> {
     if is_free(place) {
         return Ok(());
     }
-    Err(Failure::new(Exit::Error, format!("data-dir {:?} not empty or could not be read", place.display().to_string())))
+    let shown = go_quoted(place.as_os_str().as_encoded_bytes());
+    Err(Failure::new(Exit::Error, format!("data-dir {shown} not empty or could not be read")))
+}
+
+/// A path without links and ways back.
+pub fn real(path: &Path) -> PathBuf {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let there = path.ancestors().find_map(|dir| Some((dir, dir.canonicalize().ok()?)));
+    let Some((dir, mut real)) = there else { return path };
+    // What is not there is no link: a way back from it ends where it was gone into.
+    for part in path.strip_prefix(dir).into_iter().flat_map(Path::components) {
+        match part {
+            Component::ParentDir => _ = real.pop(),
+            part => real.push(part),
+        }
+    }
+    real
 }
 
 /// Where what is to stand at `place` is made.

@@ -35,4 +35,9 @@ pub struct Command {
     pub arguments: Option<usize>,
     /// The usage does not say that flags may follow.
     pub bare: bool,
+    /// A line to try, for the man page: the help is etcdutl's, which has none.
+    pub example: &'static str,
+    /// It answers to its whole name alone: etcdutl has no such command, and no beginning of a word may mean another command here
+    /// than there.
+    pub whole_name: bool,
 }

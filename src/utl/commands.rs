@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use super::arguments::{Given, read, read_flags};
 use super::command::Command;
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use super::table::{COMMANDS, GLOBALS, HELP};
 use super::telling::tell_part;
 use super::{completion, data_directory, hash_kv, import, output, restore, status, usage};
 use crate::api::API_VERSION;
-use crate::base::commands_meant;
+use crate::base::{commands_meant, go_quoted};
 
 /// The whole run.
 pub fn run(words: Vec<String>) -> ExitCode {
@@ -27,11 +27,16 @@ fn ended(done: Result<(), Failure>) -> ExitCode {
 fn perform(command: &Command, given: &Given) -> Result<(), Failure> {
     match command.words {
         ["completion"] => completion::completion(command, given),
+        ["man-page"] => completion::man_page(),
         ["snapshot", "status"] => status::status(given),
         ["snapshot", "restore"] => restore::restore(given),
         ["hashkv"] => hash_kv::hash_kv(given),
         ["defrag"] => data_directory::defrag(given),
         ["migrate"] if given.is_given("from-etcd") => import::import(given),
+        ["migrate"] if given.is_given("from-wal-dir") => Err(Failure::new(
+            Exit::BadArguments,
+            "--from-wal-dir is the log of what --from-etcd names, and that is not given",
+        )),
         ["migrate"] => data_directory::migrate(given),
         _ => {
             let api = API_VERSION.rsplit_once('.').map_or(API_VERSION, |(minor, _)| minor);
@@ -96,8 +101,8 @@ fn walk(words: &[String]) -> Result<(Vec<&'static str>, Vec<String>), Failure> {
 
 /// A word that is no command, and those that may have been meant.
 fn unknown(word: &str, names: &[&'static str]) -> Failure {
-    let mut text = format!("unknown command {word:?} for {:?}", usage::NAME);
-    let mut meant = commands_meant(word, names.iter().copied().filter(|name| *name != "help"));
+    let mut text = format!("unknown command {} for {:?}", go_quoted(word), usage::NAME);
+    let mut meant = commands_meant(word, names.iter().copied().filter(|name| *name != "help" && !is_whole(name)));
     meant.dedup();
     let mut meant: Vec<String> = meant.into_iter().map(str::to_string).collect();
     if meant.is_empty() {
@@ -143,9 +148,15 @@ fn by_beginning(names: &[&'static str], word: &str) -> Option<&'static str> {
     if let Some(name) = names.iter().find(|name| **name == word) {
         return Some(name);
     }
-    let mut beginning: Vec<&'static str> = names.iter().copied().filter(|name| name.starts_with(word)).collect();
+    let begins = |name: &&'static str| name.starts_with(word) && !is_whole(name);
+    let mut beginning: Vec<&'static str> = names.iter().copied().filter(begins).collect();
     beginning.dedup();
     if let [only] = beginning[..] { Some(only) } else { None }
+}
+
+/// Whether a name counts as a whole alone.
+fn is_whole(name: &str) -> bool {
+    COMMANDS.iter().any(|command| command.whole_name && command.words == [name])
 }
 
 #[cfg(test)]
@@ -196,6 +207,9 @@ mod tests {
             ),
             ("snapshot restore f --data-dri d", "unknown flag: --data-dri\n\nDid you mean --data-dir?\n"),
             ("restor", "unknown command \"restor\" for \"quorateutl\"\n\nDid you mean this?\n\tsnapshot restore\n"),
+            ("man-pages", "unknown command \"man-pages\" for \"quorateutl\""),
+            ("\u{1}é", "unknown command \"\\x01é\" for \"quorateutl\""),
+            ("ma", "unknown command \"ma\" for \"quorateutl\""),
             ("--version", "unknown flag: --version"),
             (
                 "hashkv f --rev x",
@@ -211,6 +225,13 @@ mod tests {
             let Err(failure) = found(line) else { panic!("{line}") };
             assert_eq!(failure.text(), text);
         }
+        let Ok(Found::Command(command, given)) = found("migrate --data-dir d --target-version 3.6 --from-wal-dir w")
+        else {
+            panic!("it can be read")
+        };
+        assert!(
+            perform(command, &given).unwrap_err().text().starts_with("--from-wal-dir is the log of what --from-etcd")
+        );
         let Ok(Found::Command(_, given)) = found("hashkv f --rev 0x1_0 --help=F") else { panic!("a number") };
         assert_eq!(given.number::<i64>("rev"), 16);
         for (line, text) in [
@@ -218,6 +239,8 @@ mod tests {
             ("help help", "Usage:\n  quorateutl help [command]"),
             ("-w json help snap st", "Usage:\n  quorateutl snapshot status"),
             ("help nosuch", ""),
+            ("help man-page", "Usage:\n  quorateutl man-page [flags]"),
+            ("m -h", "Usage:\n  quorateutl migrate [flags]"),
             ("-w json", "Usage:\n  quorateutl [command]"),
         ] {
             assert!(matches!(found(line), Ok(Found::Help(help)) if help.starts_with(text)), "{line}");

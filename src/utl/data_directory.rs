@@ -6,6 +6,7 @@ use super::arguments::Given;
 use super::failure::{Exit, Failure};
 use super::source::check_there;
 use super::telling::tell;
+use crate::base::go_quoted;
 use crate::server::holds_member;
 
 /// Whether `dir` is one of ours; the text says what it is else.
@@ -38,14 +39,14 @@ pub fn migrate(given: &Given) -> Result<(), Failure> {
     let target = given.text("target-version");
     let wrong = |text: String| Failure::new(Exit::BadArguments, text);
     let Some((major, minor)) = target.split_once('.').filter(|(_, minor)| !minor.contains('.')) else {
-        return Err(wrong(format!("wrong target version format, expected \"X.Y\", got {target:?}")));
+        return Err(wrong(format!("wrong target version format, expected \"X.Y\", got {}", go_quoted(target))));
     };
     let number = |part: &str| part.parse::<u64>();
     let (Ok(major), Ok(minor)) = (number(major), number(minor)) else {
         return Err(wrong(format!("failed to parse target version: {target}.0 is not in dotted-tri format")));
     };
     if (major, minor) < (3, 5) {
-        return Err(wrong(format!("target version {target:?} not supported. Minimal \"3.5\"")));
+        return Err(wrong(format!("target version {} not supported. Minimal \"3.5\"", go_quoted(target))));
     }
     let dir = Path::new(given.text("data-dir"));
     check_ours(dir).map_err(|why| Failure::new(Exit::Error, format!("{}: {why}", dir.display())))?;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::arguments::Given;
-use super::beside::{Beside, Stop, check_free, now, run};
+use super::beside::{Beside, Stop, check_free, now, real, run};
 use super::failure::{Exit, Failure};
 use super::old_keys::old_keys;
 use super::old_requests::translated;
@@ -61,13 +61,6 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
     }
     check_free(&to)?;
     Ok(Plan { from, log, to })
-}
-
-/// A path without links, as far as it is there.
-fn real(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let there = path.ancestors().find_map(|dir| Some((dir, dir.canonicalize().ok()?)));
-    there.and_then(|(dir, real)| Some(real.join(path.strip_prefix(dir).ok()?))).unwrap_or_else(|| path.clone())
 }
 
 fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
@@ -177,7 +170,7 @@ fn read_log(dir: &Path, after: u64) -> Result<ForeignLog, Failure> {
     if names.is_empty() {
         return Err(refuse(format!("{} holds no log", dir.display())));
     }
-    if let Some(pair) = names.windows(2).find(|pair| pair[1].0 != pair[0].0 + 1) {
+    if let Some(pair) = names.windows(2).find(|pair| pair[1].0.checked_sub(pair[0].0) != Some(1)) {
         return Err(refuse(format!("{}: a part of the log behind it is missing", pair[0].1.display())));
     }
     let mut log = ForeignLog::behind(after);

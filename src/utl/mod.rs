@@ -25,12 +25,23 @@ mod table;
 mod telling;
 mod usage;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
+
+use crate::base::go_quoted;
+use failure::{Exit, Failure};
 
 /// The whole process, from arguments to the exit code.
 pub fn main() -> ExitCode {
-    let words = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
-    commands::run(words)
+    // What stood for bytes of no text would name another file.
+    match std::env::args_os().skip(1).map(OsString::into_string).collect() {
+        Ok(words) => commands::run(words),
+        Err(word) => {
+            let shown = go_quoted(word.as_encoded_bytes());
+            Failure::new(Exit::BadArguments, format!("{shown} is not UTF-8, which names and values must be here"))
+                .tell()
+        }
+    }
 }
 
 #[cfg(test)]

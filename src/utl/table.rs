@@ -1,4 +1,4 @@
-//! The commands there are, with their flags: etcdutl's, and `--from-etcd` with `--from-wal-dir`.
+//! The commands there are, with their flags: etcdutl's, and `--from-etcd` with `--from-wal-dir`, and the man page.
 
 use super::command::{Command, Flag, Kind};
 
@@ -29,7 +29,17 @@ const fn command(
     short: &'static str,
     flags: &'static [Flag],
 ) -> Command {
-    Command { words, follows, short, flags, required: &[], arguments: None, bare: false }
+    Command {
+        words,
+        follows,
+        short,
+        flags,
+        required: &[],
+        arguments: None,
+        bare: false,
+        example: "",
+        whole_name: false,
+    }
 }
 
 /// What shows the help of others.
@@ -40,10 +50,12 @@ pub const COMMANDS: &[Command] = &[
     Command {
         arguments: Some(1),
         bare: true,
+        example: "quorateutl completion bash > /etc/bash_completion.d/quorateutl",
         ..command(&["completion"], "[bash|zsh|fish|powershell]", "Generate completion script", &[])
     },
     Command {
         required: &[DATA_DIR],
+        example: "quorateutl defrag --data-dir /var/lib/quorate",
         ..command(
             &["defrag"],
             "",
@@ -53,6 +65,7 @@ pub const COMMANDS: &[Command] = &[
     },
     Command {
         arguments: Some(1),
+        example: "quorateutl hashkv backup.db",
         ..command(
             &["hashkv"],
             "<filename>",
@@ -61,7 +74,13 @@ pub const COMMANDS: &[Command] = &[
         )
     },
     Command {
+        whole_name: true,
+        example: "quorateutl man-page > /usr/local/share/man/man1/quorateutl.1",
+        ..command(&["man-page"], "", "Writes the man page", &[])
+    },
+    Command {
         required: &[DATA_DIR, "target-version"],
+        example: "quorateutl migrate --from-etcd /var/lib/etcd --data-dir /var/lib/quorate",
         ..command(
             &["migrate"],
             "",
@@ -95,53 +114,59 @@ pub const COMMANDS: &[Command] = &[
             ],
         )
     },
-    command(
-        &["snapshot", "restore"],
-        "<filename> --data-dir {output dir} [options]",
-        "Restores an etcd member snapshot to an etcd directory",
-        &[
-            flag("bump-revision", Kind::Uint, "0", "How much to increase the latest revision after restore"),
-            flag(DATA_DIR, Kind::Text, "", "Path to the output data directory"),
-            flag(
-                "initial-advertise-peer-urls",
-                Kind::Text,
-                "http://localhost:2380",
-                "List of this member's peer URLs to advertise to the rest of the cluster",
-            ),
-            flag(
-                "initial-cluster",
-                Kind::Text,
-                "default=http://localhost:2380",
-                "Initial cluster configuration for restore bootstrap",
-            ),
-            flag(
-                "initial-cluster-token",
-                Kind::Text,
-                "etcd-cluster",
-                "Initial cluster token for the etcd cluster during restore bootstrap",
-            ),
-            flag(
-                "initial-memory-map-size",
-                Kind::Uint,
-                "10737418240",
-                "Initial memory map size of the database in bytes. It uses the default value if not defined or defined to 0",
-            ),
-            flag(
-                "mark-compacted",
-                Kind::Switch,
-                "",
-                "Mark the latest revision after restore as the point of scheduled compaction (required if --bump-revision > 0, disallowed otherwise)",
-            ),
-            flag("name", Kind::Text, "default", "Human-readable name for this member"),
-            flag(
-                "skip-hash-check",
-                Kind::Switch,
-                "",
-                "Ignore snapshot integrity hash value (required if copied from data directory)",
-            ),
-            flag("wal-dir", Kind::Text, "", "Path to the WAL directory (use --data-dir if none given)"),
-        ],
-    ),
-    command(&["snapshot", "status"], "<filename>", "Gets backend snapshot status of a given file", &[]),
-    command(&["version"], "", "Prints the version of quorateutl", &[]),
+    Command {
+        example: "quorateutl snapshot restore backup.db --data-dir /var/lib/quorate",
+        ..command(
+            &["snapshot", "restore"],
+            "<filename> --data-dir {output dir} [options]",
+            "Restores an etcd member snapshot to an etcd directory",
+            &[
+                flag("bump-revision", Kind::Uint, "0", "How much to increase the latest revision after restore"),
+                flag(DATA_DIR, Kind::Text, "", "Path to the output data directory"),
+                flag(
+                    "initial-advertise-peer-urls",
+                    Kind::Text,
+                    "http://localhost:2380",
+                    "List of this member's peer URLs to advertise to the rest of the cluster",
+                ),
+                flag(
+                    "initial-cluster",
+                    Kind::Text,
+                    "default=http://localhost:2380",
+                    "Initial cluster configuration for restore bootstrap",
+                ),
+                flag(
+                    "initial-cluster-token",
+                    Kind::Text,
+                    "etcd-cluster",
+                    "Initial cluster token for the etcd cluster during restore bootstrap",
+                ),
+                flag(
+                    "initial-memory-map-size",
+                    Kind::Uint,
+                    "10737418240",
+                    "Initial memory map size of the database in bytes. It uses the default value if not defined or defined to 0",
+                ),
+                flag(
+                    "mark-compacted",
+                    Kind::Switch,
+                    "",
+                    "Mark the latest revision after restore as the point of scheduled compaction (required if --bump-revision > 0, disallowed otherwise)",
+                ),
+                flag("name", Kind::Text, "default", "Human-readable name for this member"),
+                flag(
+                    "skip-hash-check",
+                    Kind::Switch,
+                    "",
+                    "Ignore snapshot integrity hash value (required if copied from data directory)",
+                ),
+                flag("wal-dir", Kind::Text, "", "Path to the WAL directory (use --data-dir if none given)"),
+            ],
+        )
+    },
+    Command {
+        example: "quorateutl snapshot status backup.db -w table",
+        ..command(&["snapshot", "status"], "<filename>", "Gets backend snapshot status of a given file", &[])
+    },
+    Command { example: "quorateutl version", ..command(&["version"], "", "Prints the version of quorateutl", &[]) },
 ];

@@ -194,6 +194,24 @@ fn a_log_is_restored_to_a_place_of_its_own() {
     assert!(restores(&line).unwrap_err().text().ends_with("disk/log\" exists"));
     let within = format!("{} --data-dir {} --wal-dir {1}/log", file.display(), place.display());
     assert!(restores(&within).unwrap_err().text().contains("lie in each other"));
+    // By whatever way they are named.
+    std::os::unix::fs::symlink(dir.path(), dir.path().join("link")).unwrap();
+    for log in ["link/data/log", "data/../data/log", "link/link", "other/../data/log"] {
+        let within =
+            format!("{} --data-dir {} --wal-dir {}/{log}", file.display(), place.display(), dir.path().display());
+        let refused = restores(&within).unwrap_err();
+        assert!(
+            refused.text().contains("lie in each other") || refused.text().contains("exists"),
+            "{}",
+            refused.text()
+        );
+        assert!(!place.exists() && !dir.path().join("other").exists(), "{log}");
+    }
+    let usual =
+        format!("{} --data-dir {} --wal-dir {}/link/data/wal", file.display(), place.display(), dir.path().display());
+    restores(&usual).unwrap();
+    assert!(place.join("wal/durable").exists(), "it is where it is without the flag");
+    fs::remove_dir_all(&place).unwrap();
     // What comes to nothing leaves nothing at either place.
     fs::remove_dir_all(dir.path().join("disk")).unwrap();
     fs::write(&file, &fs::read(&file).unwrap()[..8_192]).unwrap();
@@ -321,7 +339,16 @@ fn a_log_that_does_not_hold_is_not_taken_over() {
     fs::write(&log, changed).unwrap();
     let refused = import::import(&given(&["migrate"], &line)).unwrap_err();
     assert!(refused.text().contains("checksum") || refused.text().contains("cannot be read"), "{}", refused.text());
+    // Two with the greatest number of all, which has no next.
+    for part in 0..2 {
+        fs::write(log.with_file_name(format!("ffffffffffffffff-{part:016x}.wal")), &whole).unwrap();
+    }
     fs::remove_file(&log).unwrap();
+    let refused = import::import(&given(&["migrate"], &line)).unwrap_err();
+    assert!(refused.text().contains("a part of the log behind it is missing"), "{}", refused.text());
+    for part in 0..2 {
+        fs::remove_file(log.with_file_name(format!("ffffffffffffffff-{part:016x}.wal"))).unwrap();
+    }
     let refused = import::import(&given(&["migrate"], &line)).unwrap_err();
     assert!(refused.text().contains("no log"), "{}", refused.text());
     assert!(nothing_beside(&from));

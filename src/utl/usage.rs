@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::command::{Command, Flag, Kind};
 use super::table::{COMMANDS, GLOBALS, GROUPS};
+use crate::base::go_quoted;
 
 /// What the tool is called.
 pub const NAME: &str = "quorateutl";
@@ -11,15 +12,23 @@ pub const NAME: &str = "quorateutl";
 /// Of one command.
 pub fn of(command: &Command) -> String {
     let last = command.words.last().copied().unwrap_or_default();
-    let mut text = format!("Usage:\n  {NAME} {}", command.words.join(" "));
-    if !command.follows.is_empty() {
-        let _ = write!(text, " {}", command.follows);
-    }
-    text.push_str(if command.bare { "\n\nFlags:\n" } else { " [flags]\n\nFlags:\n" });
+    let mut text = format!("Usage:\n  {}\n\nFlags:\n", line_of(command));
     list(&mut text, command.flags, Some(last));
     text.push_str("\nGlobal Flags:\n");
     list(&mut text, GLOBALS, None);
     text
+}
+
+/// How a command is written.
+pub fn line_of(command: &Command) -> String {
+    let mut line = format!("{NAME} {}", command.words.join(" "));
+    if !command.follows.is_empty() {
+        let _ = write!(line, " {}", command.follows);
+    }
+    if !command.bare {
+        line.push_str(" [flags]");
+    }
+    line
 }
 
 /// Of the tool, or of a group of commands.
@@ -79,14 +88,27 @@ fn list(text: &mut String, flags: &[Flag], helps: Option<&str>) {
 
 fn line(flag: &Flag) -> (String, String, String) {
     let short = flag.short.map_or_else(|| "      ".to_string(), |short| format!("  -{short}, "));
-    let (kind, default) = match flag.kind {
-        Kind::Switch => ("", String::new()),
-        Kind::Text if flag.default.is_empty() => (" string", String::new()),
-        Kind::Text => (" string", format!(" (default {:?})", flag.default)),
-        Kind::Uint if flag.default == "0" => (" uint", String::new()),
-        Kind::Uint => (" uint", format!(" (default {})", flag.default)),
-        Kind::Int => (" int", String::new()),
-        Kind::Duration => (" duration", format!(" (default {})", flag.default)),
+    let default = match (flag.kind, shown_default(flag)) {
+        (_, None) => String::new(),
+        (Kind::Text, Some(default)) => format!(" (default {})", go_quoted(default)),
+        (_, Some(default)) => format!(" (default {default})"),
     };
+    let kind = kind_of(flag).map(|kind| format!(" {kind}")).unwrap_or_default();
     (flag.name.to_string(), format!("{short}--{}{kind}", flag.name), format!("{}{default}", flag.help))
+}
+
+/// What kind of value a flag takes, in etcdutl's word.
+pub fn kind_of(flag: &Flag) -> Option<&'static str> {
+    Some(match flag.kind {
+        Kind::Switch => return None,
+        Kind::Text => "string",
+        Kind::Uint => "uint",
+        Kind::Int => "int",
+        Kind::Duration => "duration",
+    })
+}
+
+/// A default, where it is more than the kind's empty value.
+pub fn shown_default(flag: &Flag) -> Option<&'static str> {
+    Some(flag.default).filter(|default| !matches!(*default, "" | "0") && flag.kind != Kind::Switch)
 }

@@ -126,6 +126,27 @@ async fn who_holds_something_of_a_hung_server_can_be_stopped() {
     }
 }
 
+/// Who cannot say what it holds gives it back: nobody will come for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_can_be_told_of_is_given_back() {
+    let home = Home::new();
+    let server = home.start();
+    let endpoint = format!("--endpoints=127.0.0.1:{}", home.client_port);
+    for words in [&["lock", "printer"][..], &["elect", "printer", "me"]] {
+        let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+        let (reader, closed) = std::io::pipe().unwrap();
+        drop(reader);
+        for (out, code) in [(Stdio::from(full()), 6), (Stdio::from(closed), 141)] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
+            let status =
+                command.arg(&endpoint).args(words).stdin(Stdio::null()).stdout(out).stderr(Stdio::null()).status();
+            assert_eq!(status.unwrap().code(), Some(code), "{words:?}");
+            assert!(all(&server).await.is_empty(), "{words:?}");
+        }
+    }
+    server.stop();
+}
+
 /// Both signals wait for the server when it goes on, and a request whose end never comes holds it for seconds: it cannot be done with
 /// the first before it hears of the second.
 #[tokio::test(flavor = "multi_thread")]

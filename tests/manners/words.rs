@@ -142,51 +142,88 @@ fn listed(help: &str, heading: impl Fn(&str) -> bool) -> Vec<String> {
     names
 }
 
-/// Every command of the help stands in every completion and in the man page, with the flags that its own help shows.
+/// What a tool says, whatever comes of it.
+fn told_by(tool: &str, words: &[&str]) -> String {
+    text(&Command::new(tool).args(words).stdin(Stdio::null()).output().unwrap().stdout)
+}
+
+/// Every command of the help stands in every completion and in the man page, with the flags that its own help shows; and what
+/// the page says of flags is what the tool takes.
 #[test]
 fn completions_and_the_page_say_of_every_command_and_flag() {
-    let texts: Vec<String> = [
-        &["completion", "bash"][..],
-        &["completion", "zsh"],
-        &["completion", "fish"],
-        &["completion", "powershell"],
-        &["man-page"],
-    ]
-    .iter()
-    .map(|words| text(&said(words).stdout).replace("\\-", "-"))
-    .collect();
+    for (tool, name, least) in
+        [(env!("CARGO_BIN_EXE_quoratectl"), "quoratectl", 50), (env!("CARGO_BIN_EXE_quorateutl"), "quorateutl", 7)]
+    {
+        let texts: Vec<String> = [
+            &["completion", "bash"][..],
+            &["completion", "zsh"],
+            &["completion", "fish"],
+            &["completion", "powershell"],
+            &["man-page"],
+        ]
+        .iter()
+        .map(|words| told_by(tool, words).replace("\\-", "-"))
+        .collect();
+        let leaves = leaves(tool);
+        assert!(leaves.len() > least, "{leaves:?}");
+        for words in leaves.iter().filter(|words| words[0] != "help") {
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let help = told_by(tool, &[&["help"][..], &words].concat());
+            // Some have it in their text.
+            let tried = help.matches(&format!("{name} {}", words.join(" "))).count();
+            let has_example = help.contains("\nExamples:\n  ") || tried > 1;
+            assert!(has_example || name == "quorateutl", "{words:?} has no example");
+            let flags = help
+                .split_whitespace()
+                .filter(|word| word.starts_with("--"))
+                .map(|word| word.trim_matches([',', '`', '.']));
+            let flags: Vec<&str> = flags.filter(|flag| flag.len() > 2 && *flag != "--help").collect();
+            for shown in &texts {
+                for word in words.iter().copied().chain(flags.iter().map(|flag| &flag[2..])) {
+                    let word = word.split(['=', ')', '"', '\'']).next().unwrap_or_default();
+                    assert!(shown.contains(word), "{word} of {words:?}");
+                }
+            }
+            the_page_says_of(name, &texts[4], &words, &help);
+        }
+        assert!(!texts.iter().any(|text| text.contains("-V")), "there is no such flag");
+        let dir = tempfile::tempdir().unwrap();
+        let script = dir.path().join("completion");
+        std::fs::write(&script, &texts[0]).unwrap();
+        assert!(Command::new("bash").arg("-n").arg(script).status().unwrap().success(), "bash reads it");
+    }
+}
+
+/// The page has the usage of a command as its help has it, an example, and beside it the flags of its help alone.
+fn the_page_says_of(name: &str, page: &str, words: &[&str], help: &str) {
+    let whole = format!("{name} {}", words.join(" "));
+    let (_, part) = page.split_once(&format!(".SS \"{whole}\"\n")).unwrap_or_else(|| panic!("{whole} has no part"));
+    let part = part.split(".SS ").next().unwrap().split(".SH ").next().unwrap();
+    let usage = help.lines().skip_while(|line| *line != "Usage:").nth(1).unwrap().trim();
+    let shown = part.lines().next().unwrap().replace("\\fB", "").replace("\\fR", "");
+    assert_eq!(shown, usage);
+    assert!(part.contains("Example") && part.lines().skip(1).any(|line| line.contains(&whole)), "{part}");
+    for flag in part.split(".TP\n").skip(1) {
+        let names = flag.lines().next().unwrap().replace("\\fB", "").replace("\\fR", "");
+        let long = names.split(' ').find(|word| word.starts_with("--")).unwrap();
+        let long = long.split('[').next().unwrap();
+        assert!(help.contains(&format!("{long} ")), "{long} is no flag of {whole}");
+    }
+}
+
+/// Every command that runs, by its words.
+fn leaves(tool: &str) -> Vec<Vec<String>> {
     let commands = |help: &str| listed(help, |line| line.ends_with("commands") || line == "Available Commands:");
     let mut leaves: Vec<Vec<String>> = Vec::new();
-    for name in commands(&text(&said(&["help"]).stdout)) {
-        let below = commands(&text(&said(&["help", &name]).stdout));
+    for name in commands(&told_by(tool, &["help"])) {
+        let below = commands(&told_by(tool, &["help", &name]));
         if below.is_empty() {
             leaves.push(vec![name])
         } else {
             leaves.extend(below.into_iter().map(|b| vec![name.clone(), b]))
         }
     }
-    assert!(leaves.len() > 50, "{leaves:?}");
-    for words in leaves.iter().filter(|words| words[0] != "help") {
-        let help = text(&ctl(&["help"]).args(words).output().unwrap().stdout);
-        // Some have it in their text.
-        let tried = help.matches(&format!("quoratectl {}", words.join(" "))).count();
-        assert!(help.contains("\nExamples:\n  ") || tried > 1, "{words:?} has no example");
-        let flags = help
-            .split_whitespace()
-            .filter(|word| word.starts_with("--"))
-            .map(|word| word.trim_matches([',', '`', '.']));
-        let flags: Vec<&str> = flags.filter(|flag| flag.len() > 2 && *flag != "--help").collect();
-        for shown in &texts {
-            for word in words.iter().map(String::as_str).chain(flags.iter().map(|flag| &flag[2..])) {
-                let word = word.split(['=', ')', '"', '\'']).next().unwrap_or_default();
-                assert!(shown.contains(word), "{word} of {words:?}");
-            }
-        }
-    }
-    let dir = tempfile::tempdir().unwrap();
-    let script = dir.path().join("completion");
-    std::fs::write(&script, &texts[0]).unwrap();
-    assert!(Command::new("bash").arg("-n").arg(script).status().unwrap().success(), "bash reads it");
+    leaves
 }
 
 /// Neither a result nor what is told besides finds room: an exit code all the same, and no panic; a restore is done.

@@ -1,11 +1,12 @@
 //! `completion`, and the man page: both from the definitions that the tool reads its words with.
 
 use clap::ArgMatches;
-use clap_complete::Shell;
 
-use crate::ctl::command::{Command, Deed, NAME, Section, words};
+use crate::ctl::command::{self, Command, Deed, NAME, words};
 use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
 use crate::ctl::session::Session;
+use crate::manual::{self, Section};
 
 /// `completion`
 pub const COMMAND: Command = Command {
@@ -52,7 +53,7 @@ PowerShell:
   # and source this file from your PowerShell profile.
 ",
     example: "quoratectl completion bash > /etc/bash_completion.d/quoratectl",
-    section: Some(Section::Utility),
+    section: Some(command::Section::Utility),
     offline: true,
     deed: Deed::Run(|session, matches| Box::pin(async move { completion(session, matches) })),
     ..Command::PLAIN
@@ -63,7 +64,7 @@ pub const MAN_PAGE: Command = Command {
     name: "man-page",
     short: "Writes the man page",
     example: "quoratectl man-page > /usr/local/share/man/man1/quoratectl.1",
-    section: Some(Section::Utility),
+    section: Some(command::Section::Utility),
     offline: true,
     whole_name: true,
     deed: Deed::Run(|session, _| Box::pin(async move { man_page(session) })),
@@ -75,15 +76,8 @@ fn completion(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure
     let [shell] = &words[..] else {
         return Err(misused(format!("accepts 1 arg(s), received {}", words.len())));
     };
-    let shell = match shell.as_str() {
-        "bash" => Shell::Bash,
-        "zsh" => Shell::Zsh,
-        "fish" => Shell::Fish,
-        "powershell" => Shell::PowerShell,
-        other => return Err(misused(format!("invalid argument {other:?} for \"{NAME} completion\""))),
-    };
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut (session.tree)(), NAME, &mut script);
+    let script = manual::script(shell, (session.tree)())
+        .ok_or_else(|| misused(format!("invalid argument {} for \"{NAME} completion\"", go::quote(shell))))?;
     session.say(String::from_utf8_lossy(&script).trim_end())
 }
 
@@ -94,38 +88,33 @@ fn misused(text: String) -> Failure {
     Failure { exit: Exit::Error, text, usage: Some(usage) }
 }
 
+/// What the page says behind the commands. That of exit codes is `Exit`'s.
+const SECTIONS: &[Section] = &[
+    (
+        "ENVIRONMENT",
+        &[
+            "An option that every command takes may be given by a variable: ETCDCTL_ and its name in capital letters, with _ in the \
+             place of -, such as ETCDCTL_ENDPOINTS. To give both is an error. Commands that need no server look at none of them.",
+            "ETCDCTL_WATCH_KEY and ETCDCTL_WATCH_RANGE_END are what watch watches where the command line names no key.",
+            "NO_COLOR, where it is not empty, turns colours off.",
+        ],
+    ),
+    (
+        "EXIT STATUS",
+        &[
+            "0: done.",
+            "1: the request was refused or not answered in time, or the command line cannot be read.",
+            "2: no connection. 3: wrong input. 4: a value or an output format that is not supported. 5: interrupted by the server, or no \
+             snapshot was saved. 6: reading or writing failed. 128: wrong arguments.",
+            "129, 130, 143: stopped by HUP, INT or TERM. 141: nobody reads the output any more.",
+            "lock ends with the exit code of the command that it ran.",
+        ],
+    ),
+    ("SEE ALSO", &["quorateutl(1)"]),
+];
+
 /// One page: the tool, then each command with its flags.
 fn man_page(session: &mut Session) -> Result<(), Failure> {
-    let mut tree = (session.tree)();
-    tree.build();
-    let mut page = Vec::new();
-    clap_mangen::Man::new(tree.clone()).render(&mut page)?;
-    let mut commands = Vec::new();
-    leaves(&tree, NAME, &mut commands);
-    for (name, command) in commands {
-        let mut part = Vec::new();
-        let man = clap_mangen::Man::new(command.mut_args(|arg| arg.global(false)));
-        man.render_description_section(&mut part)?;
-        man.render_options_section(&mut part)?;
-        man.render_extra_section(&mut part)?;
-        let part = String::from_utf8_lossy(&part).replace(".SH DESCRIPTION\n", "").replace(".SH ", ".SS ");
-        page.extend_from_slice(format!(".SH \"{}\"\n{}", name.to_uppercase(), part).as_bytes());
-    }
+    let page = manual::page((session.tree)(), SECTIONS)?;
     session.say(String::from_utf8_lossy(&page).trim_end())
-}
-
-/// The commands that run, each with its whole name and without the flags that every command takes.
-fn leaves(command: &clap::Command, name: &str, found: &mut Vec<(String, clap::Command)>) {
-    for child in command.get_subcommands().filter(|child| child.get_name() != "help") {
-        let name = format!("{name} {}", child.get_name());
-        if child.has_subcommands() {
-            leaves(child, &name, found);
-        } else {
-            let own = child.clone().mut_args(|arg| {
-                let hide = arg.is_global_set();
-                arg.hide(hide)
-            });
-            found.push((name, own));
-        }
-    }
 }

@@ -4,7 +4,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::client::{self, Candidate, Client, DEFAULT_SESSION_SECONDS};
 
-use super::lock::{cancelled, close, give_back};
+use super::lock::{both, cancelled, close, give_back};
 use crate::ctl::command::{Command, Deed, Section, no_flags, words};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::session::{Session, bytes};
@@ -88,13 +88,27 @@ async fn campaign(session: &mut Session, client: &Client, name: &[u8], proposal:
             return Ok(cancelled()?);
         }
     }
-    if let Some(shown) = stop.or(candidate.read()).await {
-        session.show(&shown?)?;
-        if stop.or(held.ended()).await.is_some() {
-            return Err(Failure::new(Exit::Error, "elect: session expired"));
-        }
+    let done = lead(session, &mut stop, &candidate, &held).await;
+    if !held.is_alive() {
+        return done;
     }
-    give_back(session, &mut stop, &left, resigned(candidate, held)).await
+    let given_back = give_back(session, &mut stop, &left, resigned(candidate, held)).await;
+    both(session, done, given_back)
+}
+
+/// Shows the office, and holds it until the tool is stopped.
+async fn lead(
+    session: &mut Session,
+    stop: &mut Stop,
+    candidate: &Candidate,
+    held: &client::Session,
+) -> Result<(), Failure> {
+    let Some(shown) = stop.or(candidate.read()).await else { return Ok(()) };
+    session.show(&shown?)?;
+    match stop.or(held.ended()).await {
+        Some(()) => Err(Failure::new(Exit::Error, "elect: session expired")),
+        None => Ok(()),
+    }
 }
 
 async fn resigned(candidate: Candidate, held: client::Session) -> Result<(), client::Error> {

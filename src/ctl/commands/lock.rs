@@ -69,22 +69,40 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
             return Ok(cancelled()?);
         }
     }
-    if let Some((program, words)) = command.split_first() {
-        let ended = run_holding(&lock, program.clone(), words.to_vec()).await;
-        let released = give_back(session, &mut stop, &left, released(lock, held)).await;
-        return ended.and(released);
+    let done = match command.split_first() {
+        Some((program, words)) => run_holding(&lock, program.clone(), words.to_vec()).await,
+        None => hold(session, &mut stop, &lock, &held).await,
+    };
+    if command.is_empty() && !held.is_alive() {
+        return done;
     }
-    if let Some(shown) = stop.or(lock.read()).await {
-        let shown = shown?;
-        if shown.kvs.is_empty() {
-            return Err(Failure::new(Exit::Error, "lock lost on init"));
-        }
-        session.show(&shown)?;
-        if stop.or(held.ended()).await.is_some() {
-            return Err(Failure::new(Exit::Error, "session expired"));
-        }
+    let given_back = give_back(session, &mut stop, &left, released(lock, held)).await;
+    both(session, done, given_back)
+}
+
+/// What came of some work, and of giving back what it held. The first failure is the tool's; what is left by the second is told.
+///
+/// # Errors
+/// One of them failed.
+pub fn both(session: &mut Session, done: Result<(), Failure>, given_back: Result<(), Failure>) -> Result<(), Failure> {
+    if let (Err(_), Err(second)) = (&done, &given_back) {
+        session.complain(&second.text);
     }
-    give_back(session, &mut stop, &left, released(lock, held)).await
+    done.and(given_back)
+}
+
+/// Shows a lock, and holds it until the tool is stopped.
+async fn hold(session: &mut Session, stop: &mut Stop, lock: &Lock, held: &client::Session) -> Result<(), Failure> {
+    let Some(shown) = stop.or(lock.read()).await else { return Ok(()) };
+    let shown = shown?;
+    if shown.kvs.is_empty() {
+        return Err(Failure::new(Exit::Error, "lock lost on init"));
+    }
+    session.show(&shown)?;
+    match stop.or(held.ended()).await {
+        Some(()) => Err(Failure::new(Exit::Error, "session expired")),
+        None => Ok(()),
+    }
 }
 
 /// The user stopped it, in the words of etcd's client.
@@ -109,10 +127,11 @@ pub async fn give_back(
     left: &str,
     work: impl Future<Output = Result<(), client::Error>>,
 ) -> Result<(), Failure> {
-    let longest = session.global.command_timeout;
+    // A time-out that is shorter is for what somebody waits for.
+    let longest = session.global.command_timeout.max(SOON);
     let end = Instant::now() + longest;
     let mut work = std::pin::pin!(work);
-    if let Ok(done) = timeout(SOON.min(longest), &mut work).await {
+    if let Ok(done) = timeout(SOON, &mut work).await {
         return Ok(done?);
     }
     // What came before this is said asked for nothing.

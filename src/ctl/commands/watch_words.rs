@@ -108,8 +108,8 @@ impl Watch {
             }
             Some(at) => &raw[at + 1..],
         };
-        // What follows `--` is among the words too, at their end.
-        let keys = &self.args[..self.args.len() - run.len()];
+        // What follows `--` is among the words too, at their end; unless it was a flag's value.
+        let keys = &self.args[..self.args.len().saturating_sub(run.len())];
         let joins = is_line && !run.is_empty();
         if !environment.key.is_empty() && !keys.is_empty() && !joins {
             return Err(Failure::bad_args("bad number of arguments (found conflicting environment key)"));
@@ -220,6 +220,16 @@ mod tests {
         let conflict = "bad number of arguments (found conflicting environment key)";
         assert_eq!(wanted(&["foo"], &both).expect_err("twice"), conflict);
         assert_eq!(wanted(&["foo", "--", "echo"], &both).expect_err("twice"), conflict);
+    }
+
+    #[test]
+    fn what_parts_words_may_be_a_flags_value() {
+        let raw: Vec<OsString> = ["--user", "--", "a", "--prefix"].iter().map(OsString::from).collect();
+        let flags = Watch::flags().arg(clap::Arg::new("user").long("user").allow_hyphen_values(true));
+        let matches = flags.try_get_matches_from(&raw).expect("flags");
+        let watch = Watch::read(&matches).expect("flags");
+        let refused = watch.wanted(&raw, &Environment::default()).expect_err("as etcdctl");
+        assert_eq!(refused.text, "bad number of arguments");
     }
 
     #[test]

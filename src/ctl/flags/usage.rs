@@ -9,6 +9,7 @@ use crate::base::commands_meant;
 use crate::ctl::command::{Command, Commands, NAME, Section};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::global::Global;
+use crate::ctl::go;
 use crate::ctl::go_flags::is_switch;
 
 /// What the tool is, in a line.
@@ -38,10 +39,7 @@ pub fn usage(commands: Commands, path: &[&'static Command]) -> String {
     let mut text = String::from("Usage:\n");
     if children.is_empty() {
         let tail = path.last().map_or("", |command| command.usage);
-        let space = if tail.is_empty() { "" } else { " " };
-        // A choice in brackets stands for itself.
-        let flags = if tail.contains('|') { "" } else { " [flags]" };
-        let _ = writeln!(text, "  {NAME}{words}{space}{tail}{flags}");
+        let _ = writeln!(text, "  {}", usage_line(&format!("{NAME}{words}"), tail));
         examples(&mut text, path);
     } else {
         let _ = writeln!(text, "  {NAME}{words} [command]");
@@ -59,6 +57,14 @@ pub fn usage(commands: Commands, path: &[&'static Command]) -> String {
         let _ = writeln!(text, "\nUse \"{NAME}{words} [command] --help\" for more information about a command.");
     }
     text
+}
+
+/// How a command that runs is written, by its whole name and what follows it.
+pub fn usage_line(name: &str, tail: &str) -> String {
+    let space = if tail.is_empty() { "" } else { " " };
+    // A choice in brackets stands for itself.
+    let flags = if tail.contains('|') { "" } else { " [flags]" };
+    format!("{name}{space}{tail}{flags}")
 }
 
 /// Lines to try.
@@ -138,7 +144,7 @@ fn flag_default(arg: &Arg) -> String {
 
 /// The failure for a word that is no command, with the ones that may have been meant.
 pub fn unknown_command(commands: Commands, word: &str) -> Failure {
-    let mut text = format!("unknown command {word:?} for {NAME:?}\n");
+    let mut text = format!("unknown command {} for {NAME:?}\n", go::quote(word));
     // In the order of the list, which is etcdctl's; it does not suggest help.
     let shown = commands.iter().filter(|command| !command.whole_name && command.name != "help");
     let meant = commands_meant(word, shown.map(|command| command.name));

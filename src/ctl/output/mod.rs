@@ -111,6 +111,11 @@ fn not_shown_so(format: &str) -> Failure {
     Failure::new(Exit::BadFeature, format!("{format} not supported as output format"))
 }
 
+/// What the formats are called.
+pub fn format_names() -> Vec<&'static str> {
+    FORMATS.iter().map(|format| format.name).collect()
+}
+
 /// The format of that name.
 ///
 /// # Errors

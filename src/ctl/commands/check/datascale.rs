@@ -15,6 +15,7 @@ use super::load::{self, Stopped, Took};
 use crate::client::Client;
 use crate::ctl::command::{Command, Deed, no_flags};
 use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
 use crate::ctl::progress::{Progress, Unit};
 use crate::ctl::session::Session;
 use crate::ctl::stop::Stop;
@@ -67,7 +68,11 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     let prefix = Bytes::from(flags.prefix.clone());
     let clients = load::clients(session, count).await?;
     let first = clients[0].clone();
-    let hint = format!("prefix {0:?} has keys. Delete with etcdctl del --prefix {0} first", flags.prefix);
+    let hint = format!(
+        "prefix {1} has keys. Delete with etcdctl del --prefix {0} first",
+        flags.prefix,
+        go::quote(&flags.prefix)
+    );
     load::must_be_empty(&first, &prefix, &hint).await?;
     let endpoint = session.global.endpoints.first().cloned().unwrap_or_default();
     let before = resident(session, &first, &endpoint, "before").await?;
@@ -80,7 +85,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         Ok(took) => took,
         Err(stopped) => return Err(load::clear(session, &mut stop, &first, &prefix, stopped).await),
     };
-    load::unless_stopped(&mut stop, async {
+    load::unless_stopped(&mut stop, &prefix, async {
         let after = resident(session, &first, &endpoint, "after").await?;
         let revision = load::delete_all(&first, &prefix).await?;
         if flags.auto_compact {

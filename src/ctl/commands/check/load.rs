@@ -75,7 +75,7 @@ pub async fn must_be_empty(client: &Client, prefix: &Bytes, hint: &str) -> Resul
 
 /// Takes away the keys of a load that was stopped, unless the user has no patience for that either, and says so.
 ///
-/// It takes no longer than a command may.
+/// It takes no longer than a command may, where that was said.
 pub async fn clear(
     session: &mut Session,
     stop: &mut Stop,
@@ -83,7 +83,8 @@ pub async fn clear(
     prefix: &Bytes,
     stopped: Stopped,
 ) -> Failure {
-    let longest = session.global.command_timeout;
+    let said = Some(session.global.command_timeout).filter(|_| session.global.command_timeout_given);
+    let longest = said.unwrap_or(TIDY_WITHIN).max(SOON);
     let shown = String::from_utf8_lossy(prefix);
     let deleted = match stopped {
         Stopped::AtOnce => None,
@@ -109,6 +110,10 @@ pub async fn clear(
             "stopped; the keys written were deleted".to_owned()
         }
         Some(Ok(_)) => format!("stopped; keys {shown}* that were being written may be left"),
+        // Nobody knows what became of it.
+        Some(Err(error @ client::Error::Deadline)) => {
+            format!("stopped; keys {shown}* that were written may be left: {error}")
+        }
         Some(Err(error)) => format!("stopped; the keys written, {shown}*, are left: {error}"),
     };
     Failure::new(Exit::Stopped(stop.code()), text)
@@ -118,10 +123,14 @@ pub async fn clear(
 ///
 /// # Errors
 /// Those of the work, or the user stopped it.
-pub async fn unless_stopped(stop: &mut Stop, work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+pub async fn unless_stopped(
+    stop: &mut Stop,
+    prefix: &Bytes,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
     let done = stop.or(work).await;
-    let text = "stopped; keys that were written may be left";
-    done.unwrap_or_else(|| Err(Failure::new(Exit::Stopped(stop.code()), text)))
+    let text = || format!("stopped; keys {}* that were written may be left", String::from_utf8_lossy(prefix));
+    done.unwrap_or_else(|| Err(Failure::new(Exit::Stopped(stop.code()), text())))
 }
 
 /// What one write took, or why it failed.

@@ -13,6 +13,7 @@ use super::load::{self, Stopped, Took};
 use crate::client::Client;
 use crate::ctl::command::{Command, Deed, no_flags};
 use crate::ctl::failure::{Exit, Failure};
+use crate::ctl::go;
 use crate::ctl::progress::{Progress, Unit};
 use crate::ctl::session::Session;
 use crate::ctl::stop::Stop;
@@ -70,14 +71,18 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     let prefix = Bytes::from(flags.prefix.clone());
     let clients = load::clients(session, count).await?;
     let first = clients[0].clone();
-    let hint = format!("prefix {0:?} has keys. Delete with 'etcdctl del --prefix {0}' first", flags.prefix);
+    let hint = format!(
+        "prefix {1} has keys. Delete with 'etcdctl del --prefix {0}' first",
+        flags.prefix,
+        go::quote(&flags.prefix)
+    );
     load::must_be_empty(&first, &prefix, &hint).await?;
     let mut stop = Stop::new()?;
     let took = match writes(&mut stop, clients, prefix.clone(), rate).await {
         Ok(took) => took,
         Err(stopped) => return Err(load::clear(session, &mut stop, &first, &prefix, stopped).await),
     };
-    load::unless_stopped(&mut stop, async {
+    load::unless_stopped(&mut stop, &prefix, async {
         tidy(session, &first, &prefix, flags.auto_compact).await?;
         if flags.auto_defrag {
             load::defragment(session).await?;

@@ -54,6 +54,14 @@ fn a_hidden_command_answers_to_its_whole_name_alone() {
 }
 
 #[test]
+fn what_texts_are_made_of_is_what_is_read() {
+    let tree = crate::ctl::flags::tree::tree(COMMANDS);
+    tree.clone().debug_assert();
+    let script = crate::manual::script("bash", tree).expect("bash");
+    assert!(String::from_utf8_lossy(&script).contains("\"simple json fields protobuf table\""), "the formats");
+}
+
+#[test]
 fn bad_flags_as_recorded() {
     for (line, text) in [
         ("put --bogus", "unknown flag: --bogus"),
