@@ -484,9 +484,9 @@ pub const SNAPSHOT_PACES: u64 = 8;
 /// Time after which is looked how long clients' writes take: some dozens of a busy member.
 pub const SNAPSHOT_PACE_MS: u64 = 100;
 
-/// Bytes of a snapshot that its receiver writes before it syncs them: so much the others that wait for the same disk may have
-/// to wait for.
-pub const SNAPSHOT_SYNC_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes that who writes much, and waits for nobody's answer, writes before it syncs them: so much the others that wait for the
+/// same disk may have to wait for.
+pub const SYNC_PIECE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Notes of how far a snapshot has arrived, in each segment's worth of it: what a receiver that ends in the middle has to get
 /// again is a quarter of a segment. One note costs a sync of some hundred bytes.

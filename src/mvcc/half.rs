@@ -15,7 +15,7 @@ use super::history::GENERATION_NUMBERS;
 use super::history_write::{HISTORY_DIR, file_name};
 use super::position::{SegmentMark, StorePosition};
 use super::snapshot::{SnapshotHeader, SnapshotProgress};
-use crate::base::limits::{MAX_IMAGE_BYTES, SECTOR_BYTES, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_SYNC_BYTES};
+use crate::base::limits::{MAX_IMAGE_BYTES, SECTOR_BYTES, SNAPSHOT_CHUNK_BYTES, SYNC_PIECE_BYTES};
 use crate::base::{Fault, Revision};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::{LOG_HALF, Place, frame};
@@ -235,7 +235,7 @@ impl<F: DiskFile> Logbook<F> {
         let mut synced = 0;
         for piece in state.chunks(SNAPSHOT_CHUNK_BYTES) {
             logbook.put(KIND_STATE, &[piece])?;
-            if logbook.len - synced >= SNAPSHOT_SYNC_BYTES {
+            if logbook.len - synced >= SYNC_PIECE_BYTES as u64 {
                 logbook.file.sync().await?;
                 synced = logbook.len;
             }
