@@ -20,7 +20,7 @@ use crate::plan::{
 };
 use crate::troubles::{
     LASTS, LOST_DISKS, Scene, beside_others, copies, figure_eight, in_the_middle, lost_disks, millis, one_in,
-    put_backs, timeline,
+    put_backs, receiving, timeline,
 };
 
 const KINDS: [(Kind, u64); 13] = [
@@ -98,8 +98,12 @@ impl Plan {
             timeline.extend(drawn(seed, "copies", 1, copies(scene)));
         }
         (setting.slicing, setting.reading) = (slicing_of(seed, loses), drawn(seed, "reading", 0, reading()));
-        if setting.slicing.is_fine() && harm == Harm::Nothing && !forgets && !loses && !beside {
+        let is_plain = harm == Harm::Nothing && !forgets && !loses && !beside;
+        if setting.slicing.is_fine() && is_plain {
             timeline.extend(drawn(seed, "in the middle", 0, in_the_middle(scene)));
+        }
+        if is_plain && size > 1 {
+            timeline.extend(drawn(seed, "receiving", 0, receiving(scene)));
         }
         timeline.sort_by_key(|timed| timed.at);
         setting.lane = lane;

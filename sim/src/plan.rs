@@ -121,6 +121,8 @@ pub enum Moment {
     Installs,
     /// It is in the middle of a command that it carries out in slices.
     CarriesOut,
+    /// It is offered a snapshot that it takes.
+    Receives,
 }
 
 /// What cannot reach what. Members are counted around.

@@ -195,6 +195,22 @@ pub fn in_the_middle(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
         .prop_map(|(some, timeline)| if some { timeline } else { Vec::new() })
 }
 
+/// Ends of who is in the middle of receiving a snapshot, who goes on with what he has; in three of four runs none.
+pub fn receiving(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
+    let losses = [PowerLoss::DropAll, PowerLoss::KeepAll, PowerLoss::Torn, PowerLoss::Garbage];
+    let when =
+        (millis(0, scene.length), select(&[1, 1, 2, 3][..]), select(&[0, 500, 2_000, 8_000, 30_000, 200_000][..]));
+    let how =
+        (0..3_u32, select(losses.to_vec())).prop_map(|(n, loss)| if n == 0 { End::Kill } else { End::Power(loss) });
+    let down = select(&[0, 1, 50, 1_000][..]).prop_map(Duration::from_millis);
+    let one = (when, how, down).prop_map(|((at, nth, micros), how, down)| {
+        let then = Box::new(Action::End { who: Who::Caught, how, down });
+        let after = Duration::from_micros(micros);
+        Timed { at, action: Action::Ambush { moment: Moment::Receives, nth, after, then } }
+    });
+    (one_in(4), vec(one, 2..8)).prop_map(|(some, timeline)| if some { timeline } else { Vec::new() })
+}
+
 fn lurking(moments: &[Moment], losses: &[PowerLoss], size: usize) -> impl Strategy<Value = Action> + use<> {
     let when = (select(moments.to_vec()), select(&[1, 1, 1, 5, 30][..]), select(&[0, 0, 200, 1_500, 20_000][..]));
     let losses = select(losses.to_vec());

@@ -213,6 +213,9 @@ impl Observer for Witness {
     fn notes(&self, what: &'static str) {
         if self.is_heard() {
             self.world.marks.hit(what);
+            if what == "a snapshot was offered" {
+                self.world.ambushes.does(self.member, Moment::Receives);
+            }
         }
     }
 

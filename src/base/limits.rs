@@ -484,9 +484,8 @@ pub const SNAPSHOT_PACES: u64 = 8;
 /// Time after which is looked how long clients' writes take: some dozens of a busy member.
 pub const SNAPSHOT_PACE_MS: u64 = 100;
 
-/// Bytes of a snapshot that its receiver writes before it syncs them: so much the others that wait for the same disk may have
-/// to wait for.
-pub const SNAPSHOT_SYNC_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of much that nobody waits for, written before they are synced: who waits for the same disk may wait for so much.
+pub const SYNC_PIECE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Notes of how far a snapshot has arrived, in each segment's worth of it: what a receiver that ends in the middle has to get
 /// again is a quarter of a segment. One note costs a sync of some hundred bytes.
@@ -512,8 +511,11 @@ pub const SNAPSHOT_HELD_LOG_BYTES: usize = 128 * 1024 * 1024;
 /// Time one chunk of a snapshot may take to arrive, however slowly its bytes come.
 pub const SNAPSHOT_FRAME_MS: u64 = 120_000;
 
-/// Time the receiver of a snapshot has to take a chunk in, or to take the whole over: it waits for its disk.
+/// Time the receiver of a snapshot has to take a chunk in, or to look what it has of it: it waits for its disk.
 pub const SNAPSHOT_STALL_MS: u64 = 30_000;
+
+/// Time it has to take the whole over, as long as it says that it works: to hold the largest image's room at 7 MiB a second.
+pub const SNAPSHOT_FINISH_MS: u64 = 600_000;
 
 /// Snapshots received at once: there is one leader, and now and then one that does not know that it was.
 pub const SNAPSHOTS_RECEIVED: usize = 2;

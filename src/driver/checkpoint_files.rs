@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::small_file;
 use crate::base::{Corruption, Fault, LogIndex, Wrong, limits};
-use crate::env::{Disk, DiskFile, OpenMode};
+use crate::env::{Disk, DiskFile, OpenMode, PiecewiseFile};
 use crate::machine::Image;
 
 /// Where images are kept.
@@ -100,9 +100,10 @@ pub(super) async fn write_reserved<D: Disk>(disk: &D, image: &Image) -> Result<(
         return write(disk, applied, &bytes).await;
     }
     let file = disk.open(&path, OpenMode::Write)?;
-    file.write_at(0, &bytes)?;
     file.set_len(bytes.len() as u64)?;
-    file.sync().await?;
+    let mut file = PiecewiseFile::new(file);
+    file.append(&bytes).await?;
+    file.finish().await?;
     disk.rename(&path, &free_key(disk, applied)?.path())?;
     disk.sync_dir(DIR).await?;
     remove_old(disk)
@@ -129,19 +130,17 @@ pub(super) async fn try_room<D: Disk>(disk: &D, image: usize) -> Result<(), Faul
     tried
 }
 
-/// Makes a file of as many bytes, as a draft is written, so that it takes the room that takes. Synced in pieces, because whoever
-/// else waits for a disk waits for the whole of what is synced at once.
+/// Makes a file of as many bytes, as a draft is written, so that it takes the room that takes.
 async fn fill<D: Disk>(disk: &D, path: &str, bytes: usize) -> Result<(), Fault> {
-    let file = disk.open(path, OpenMode::Create)?;
-    let (most, mut at) = (limits::SNAPSHOT_SYNC_BYTES as usize, 0);
+    let mut file = PiecewiseFile::new(disk.open(path, OpenMode::Create)?);
+    let (most, mut left) = (limits::SYNC_PIECE_BYTES, bytes);
     let zeroes = vec![0; bytes.min(most)];
-    while at < bytes {
-        let piece = &zeroes[..(bytes - at).min(most)];
-        file.write_at(at as u64, piece)?;
-        file.sync().await?;
-        at += piece.len();
+    while left > 0 {
+        let piece = &zeroes[..left.min(most)];
+        file.append(piece).await?;
+        left -= piece.len();
     }
-    Ok(())
+    file.finish().await
 }
 
 fn draft() -> String {
@@ -277,7 +276,7 @@ mod tests {
         Image { state: crate::machine::State { applied: (applied, 1), ..Default::default() }, ..Image::default() }
     }
 
-    /// Room that could not be held is held by nobody, whatever the disk said; and it is taken in pieces.
+    /// Room that could not be held is held by nobody, whatever the disk said.
     #[test]
     fn room_that_was_not_had_is_given_back() {
         let (memory, arrived) = (MemoryDisk::new(), image(7));
@@ -288,17 +287,42 @@ mod tests {
             let fault = run_ready(reserve(&disk, &arrived)).expect_err("it fails");
             assert!(!fault.is_no_space() && memory.all_files().is_empty(), "{fault}: {:?}", memory.all_files());
         }
-        let most = limits::SNAPSHOT_SYNC_BYTES as usize;
-        for (bytes, syncs) in [(1, 1), (most, 1), (most + 1, 2), (3 * most, 3)] {
+    }
+
+    /// Whoever else waits for the disk does not wait for all of an image at once, nor for all that is held for one.
+    #[test]
+    fn images_and_the_room_for_them_are_synced_in_pieces() {
+        let most = limits::SYNC_PIECE_BYTES;
+        let name = "a member".repeat(most / 8);
+        let members = vec![crate::machine::Member { name, ..Default::default() }; 2];
+        let state = crate::machine::State { members, applied: (7, 1), ..Default::default() };
+        let large = Image { state, ..Image::default() };
+        let bytes = large.encode();
+        assert!((2 * most..3 * most).contains(&bytes.len()));
+        let disk = || {
             let disk = ScramblingDisk::new(MemoryDisk::new(), 1);
-            disk.fail_sync(syncs + 1);
-            run_ready(fill(&disk, "few", bytes)).expect("no sync more");
-            assert_eq!(
-                disk.open("few", OpenMode::Read).and_then(|file| file.len()).expect("it is there"),
-                bytes as u64
-            );
-            disk.fail_sync(syncs);
-            run_ready(fill(&disk, "many", bytes)).expect_err("each piece is synced");
+            disk.create_dir(DIR).expect("made");
+            disk
+        };
+        // Three pieces of each; behind those of an image the directory.
+        for sync in 1..=5 {
+            let full = disk();
+            full.fail_sync(sync);
+            assert_eq!(run_ready(reserve(&full, &large)).is_err(), sync <= 3, "{sync}");
+            let full = disk();
+            full.fail_sync(sync);
+            assert_eq!(run_ready(write(&full, 7, &bytes)).is_err(), sync <= 4, "{sync}");
+            let full = disk();
+            run_ready(reserve(&full, &large)).expect("held");
+            full.fail_sync(sync);
+            let written = run_ready(write_reserved(&full, &large));
+            assert_eq!(written.is_err(), sync <= 4, "{sync}");
+            if written.is_ok() {
+                full.fail_sync(100);
+                assert!(full.list(DIR).expect("listed").len() == 1, "the room was its own");
+                let found = run_ready(newest(&full)).expect("read").image.expect("there");
+                assert!(found.image == large);
+            }
         }
     }
 

@@ -4,14 +4,14 @@
 //! durable, content and name. Does not know what is in them.
 
 use crate::base::Fault;
-use crate::env::{Disk, DiskFile, OpenMode};
+use crate::env::{Disk, OpenMode, PiecewiseFile};
 
 /// Writes `bytes` to `draft` and gives it the name `file`; both lie in `dir`. What an earlier try left of the draft goes.
 pub(super) async fn put<D: Disk>(disk: &D, dir: &str, draft: &str, file: &str, bytes: &[u8]) -> Result<(), Fault> {
     remove(disk, draft)?;
-    let handle = disk.open(draft, OpenMode::Create)?;
-    handle.write_at(0, bytes)?;
-    handle.sync().await?;
+    let mut handle = PiecewiseFile::new(disk.open(draft, OpenMode::Create)?);
+    handle.append(bytes).await?;
+    handle.finish().await?;
     disk.rename(draft, file)?;
     disk.sync_dir(dir).await
 }

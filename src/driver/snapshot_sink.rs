@@ -42,14 +42,16 @@ struct Building {
     desk: Desk<Work, Result<u64, String>>,
     /// It is still at what an earlier life left, and answers nothing.
     reads: Arc<AtomicBool>,
+    /// It came to its end, and is the node's.
+    arrived: Arc<AtomicBool>,
 }
 
 impl Building {
     fn begin<E: Env>(halves: &Halves<E>, begun: Begun<E::Disk>, whom: Whom<E::Disk>) -> Self {
-        let reads = Arc::new(AtomicBool::new(matches!(begun, Begun::Before { .. })));
-        let (at, still_reads) = ((halves.env.disk().clone(), halves.closed.clone()), reads.clone());
-        let desk = Desk::begin(&halves.env, "snapshot sink", |jobs| build(at, begun, whom, (jobs, still_reads)));
-        Self { desk, reads }
+        let (reads, arrived) = (Arc::new(AtomicBool::new(matches!(begun, Begun::Before { .. }))), Arc::default());
+        let (at, told) = ((halves.env.disk().clone(), halves.closed.clone()), (reads.clone(), Arc::clone(&arrived)));
+        let desk = Desk::begin(&halves.env, "snapshot sink", |jobs| build(at, begun, whom, (jobs, told)));
+        Self { desk, reads, arrived }
     }
 }
 
@@ -183,6 +185,7 @@ impl<E: Env> Sink<E> {
         if building.reads.load(Ordering::Acquire) {
             return Ok(None);
         }
+        let arrived = building.arrived.clone();
         match sink.ask(Work::Where).await {
             Ok(()) => {
                 sink.went_on = sink.next > 0;
@@ -190,6 +193,8 @@ impl<E: Env> Sink<E> {
             }
             // It is there, and at what others wanted of it.
             Err(why) if sink.building.is_some() => return Err(why),
+            // Its sender went away while it was taken over: the node has it now.
+            Err(_) if arrived.load(Ordering::Acquire) => return Err("it is here already".to_string()),
             Err(_) => {}
         }
         Ok(Some(sink))
@@ -274,7 +279,7 @@ async fn build<D: Disk>(
     (disk, closed): (D, Arc<AtomicBool>),
     begun: Begun<D>,
     (identity, node): Whom<D>,
-    (jobs, reads): (Jobs, Arc<AtomicBool>),
+    (jobs, (reads, has_arrived)): (Jobs, (Arc<AtomicBool>, Arc<AtomicBool>)),
 ) {
     let is_of_before = matches!(begun, Begun::Before { .. });
     let mut building = match begun {
@@ -294,6 +299,7 @@ async fn build<D: Disk>(
                 Ok(Step::Done(arrived)) => {
                     // From here on its files are the node's to keep or to remove.
                     building = None;
+                    has_arrived.store(true, Ordering::Release);
                     node.put_completion(Input::SnapshotArrived(arrived));
                     let _ = answer.send(Ok(0));
                 }

@@ -13,6 +13,7 @@ mod crashing_disk;
 mod memory_disk;
 mod memory_net;
 mod net_conformance;
+mod piecewise;
 mod scrambling_disk;
 mod seam;
 
@@ -40,6 +41,7 @@ pub use file_socket::FileSocket;
 pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
 pub use memory_net::{MemoryListener, MemoryNet, MemoryReader, MemoryStream, MemoryWriter};
 pub use net_conformance::check_net;
+pub use piecewise::PiecewiseFile;
 pub use scrambling_disk::{ScramblingDisk, ScramblingFile};
 pub use seam::{
     Clock, Disk, DiskFile, Env, IN_FILE, Instant, Net, NetListener, NetReader, NetStream, NetWriter, OpenMode, SEALED,

@@ -15,7 +15,7 @@ use super::history::GENERATION_NUMBERS;
 use super::history_write::{HISTORY_DIR, file_name};
 use super::position::{SegmentMark, StorePosition};
 use super::snapshot::{SnapshotHeader, SnapshotProgress};
-use crate::base::limits::{MAX_IMAGE_BYTES, SECTOR_BYTES, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_SYNC_BYTES};
+use crate::base::limits::{MAX_IMAGE_BYTES, SECTOR_BYTES, SNAPSHOT_CHUNK_BYTES, SYNC_PIECE_BYTES};
 use crate::base::{Fault, Revision};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::log::{LOG_HALF, Place, frame};
@@ -25,9 +25,8 @@ const KIND_ABOUT: u8 = 1;
 const KIND_STATE: u8 = 2;
 const KIND_NOTE: u8 = 3;
 
-const ABOUT_BYTES: usize = 1 + 6 * 8;
+const ABOUT_BYTES: usize = 1 + 8 + SnapshotHeader::BYTES;
 const NOTE_BYTES: usize = 3 * 8 + 4 + 8 + 4 + 1 + 4;
-const SEGMENT_BYTES: usize = 4 * 8 + 1;
 
 /// What is there of a snapshot that has not arrived whole, by the word of its logbook.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -139,13 +138,7 @@ impl Half {
             return None;
         }
         let id = about.get_u64_le();
-        let header = SnapshotHeader {
-            revision: about.get_i64_le(),
-            compact_revision: about.get_i64_le(),
-            state_bytes: about.get_u64_le(),
-            about_bytes: about.get_u64_le(),
-            keys: about.get_u64_le(),
-        };
+        let header = SnapshotHeader::take(&mut about);
         header.check().ok()?;
         // Copied, as the state is: a part of the logbook would hold all of it in memory.
         let about = Bytes::copy_from_slice(&about);
@@ -198,18 +191,10 @@ impl Reading<'_> {
             (body.get_u64_le(), body.get_u64_le(), body.get_u64_le(), body.get_u32_le());
         let last = (Revision::new(body.get_i64_le(), body.get_u32_le()), body.get_u8() == 1);
         let count = body.get_u32_le() as usize;
-        if count == 0 || body.len() != count.saturating_mul(SEGMENT_BYTES) {
+        if count == 0 || body.len() != count.saturating_mul(SegmentMark::PLAIN_BYTES) {
             return None;
         }
-        let segments = (0..count).map(|_| SegmentMark {
-            number: body.get_u64_le(),
-            first: body.get_i64_le(),
-            last: body.get_i64_le(),
-            len: body.get_u64_le(),
-            sparse: body.get_u8() == 1,
-            outline: None,
-        });
-        let segments: Vec<SegmentMark> = segments.collect();
+        let segments: Vec<SegmentMark> = (0..count).map(|_| SegmentMark::take_plain(&mut body)).collect();
         let is_run = segments.iter().all(|segment| segment.number / GENERATION_NUMBERS == self.generation)
             && segments.is_sorted_by(|one, next| one.number < next.number)
             && self.growing.is_none_or(|growing| segments[0].number == growing);
@@ -245,16 +230,12 @@ impl<F: DiskFile> Logbook<F> {
         let mut body = BytesMut::with_capacity(ABOUT_BYTES);
         body.put_u8(VERSION);
         body.put_u64_le(id);
-        body.put_i64_le(header.revision);
-        body.put_i64_le(header.compact_revision);
-        body.put_u64_le(header.state_bytes);
-        body.put_u64_le(header.about_bytes);
-        body.put_u64_le(header.keys);
+        header.put(&mut body);
         logbook.put(KIND_ABOUT, &[&body, about])?;
         let mut synced = 0;
         for piece in state.chunks(SNAPSHOT_CHUNK_BYTES) {
             logbook.put(KIND_STATE, &[piece])?;
-            if logbook.len - synced >= SNAPSHOT_SYNC_BYTES {
+            if logbook.len - synced >= SYNC_PIECE_BYTES as u64 {
                 logbook.file.sync().await?;
                 synced = logbook.len;
             }
@@ -280,7 +261,7 @@ impl<F: DiskFile> Logbook<F> {
 
     /// Writes a note, whose end is not looked at, and makes it durable.
     pub(super) async fn note(&mut self, note: &Note) -> Result<(), Fault> {
-        let mut body = BytesMut::with_capacity(NOTE_BYTES + note.segments.len() * SEGMENT_BYTES);
+        let mut body = BytesMut::with_capacity(NOTE_BYTES + note.segments.len() * SegmentMark::PLAIN_BYTES);
         let SnapshotProgress { chunk, records, bytes, digest, .. } = note.at;
         body.put_u64_le(chunk);
         body.put_u64_le(records);
@@ -291,13 +272,7 @@ impl<F: DiskFile> Logbook<F> {
         body.put_u32_le(last.sub);
         body.put_u8(u8::from(ended));
         body.put_u32_le(u32::try_from(note.segments.len()).expect("segments are large, so they are few"));
-        for segment in &note.segments {
-            body.put_u64_le(segment.number);
-            body.put_i64_le(segment.first);
-            body.put_i64_le(segment.last);
-            body.put_u64_le(segment.len);
-            body.put_u8(u8::from(segment.sparse));
-        }
+        note.segments.iter().for_each(|segment| segment.put_plain(&mut body));
         self.len = self.len.next_multiple_of(SECTOR_BYTES as u64);
         self.put(KIND_NOTE, &[&body])?;
         self.file.sync().await

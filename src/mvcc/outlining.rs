@@ -11,10 +11,7 @@ use super::outline::{OutlineMark, OutlineWriter};
 use super::segment::{Outlining, Segment, Window, each_record};
 use super::store::Store;
 use crate::base::{Corruption, Wrong, limits};
-use crate::env::{Disk, DiskFile, OpenMode};
-
-/// Bytes of an outline written at once.
-const WRITE_BYTES: usize = 256 * 1024;
+use crate::env::{Disk, OpenMode, PiecewiseFile};
 
 /// An outline is worth it where it is at most one in so many of its segment's bytes: else reading it spares little.
 const WORTH_PART: u64 = 2;
@@ -94,11 +91,9 @@ impl<D: Disk> OutlineJob<D> {
             // Of an earlier life, or damaged: then it is made anew, and is the same.
             disk.remove(&name)?;
         }
-        let file = disk.open(&name, OpenMode::Create)?;
-        for (at, piece) in (0..).step_by(WRITE_BYTES).zip(bytes.chunks(WRITE_BYTES)) {
-            file.write_at(at, piece)?;
-        }
-        file.sync().await?;
+        let mut file = PiecewiseFile::new(disk.open(&name, OpenMode::Create)?);
+        file.append(&bytes).await?;
+        file.finish().await?;
         disk.sync_dir(HISTORY_DIR).await?;
         Ok(Outlined { segment, outlining: Outlining::Made(OutlineMark::of(&bytes)) })
     }

@@ -13,8 +13,7 @@ const VERSION: u8 = 2;
 /// The version before, whose segments have no outlines.
 const VERSION_WITHOUT_OUTLINES: u8 = 1;
 const FIXED_BYTES: usize = 1 + 8 + 8 + 4;
-const PLAIN_SEGMENT_BYTES: usize = 8 + 8 + 8 + 8 + 1;
-const SEGMENT_BYTES: usize = PLAIN_SEGMENT_BYTES + 8 + 4;
+const SEGMENT_BYTES: usize = SegmentMark::PLAIN_BYTES + 8 + 4;
 
 /// One segment of a position.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +30,32 @@ pub(super) struct SegmentMark {
     pub(super) sparse: bool,
     /// Its outline, where it has one: durable before the position is.
     pub(super) outline: Option<OutlineMark>,
+}
+
+impl SegmentMark {
+    /// Bytes of one without its outline.
+    pub(super) const PLAIN_BYTES: usize = 4 * 8 + 1;
+
+    /// Appends it, without its outline.
+    pub(super) fn put_plain(&self, out: &mut BytesMut) {
+        out.put_u64_le(self.number);
+        out.put_i64_le(self.first);
+        out.put_i64_le(self.last);
+        out.put_u64_le(self.len);
+        out.put_u8(u8::from(self.sparse));
+    }
+
+    /// Takes the [bytes](Self::PLAIN_BYTES) of one away, which must be there.
+    pub(super) fn take_plain(bytes: &mut Bytes) -> Self {
+        Self {
+            number: bytes.get_u64_le(),
+            first: bytes.get_i64_le(),
+            last: bytes.get_i64_le(),
+            len: bytes.get_u64_le(),
+            sparse: bytes.get_u8() == 1,
+            outline: None,
+        }
+    }
 }
 
 /// A place in the history, to be kept in a checkpoint and handed to `Store::open`. The default is a fresh
@@ -101,11 +126,7 @@ impl StorePosition {
         out.put_i64_le(self.compact_revision);
         out.put_u32_le(u32::try_from(self.segments.len()).expect("segments are large, so they are few"));
         for segment in &self.segments {
-            out.put_u64_le(segment.number);
-            out.put_i64_le(segment.first);
-            out.put_i64_le(segment.last);
-            out.put_u64_le(segment.len);
-            out.put_u8(u8::from(segment.sparse));
+            segment.put_plain(&mut out);
             // An outline is never empty.
             let OutlineMark { len, checksum } = segment.outline.unwrap_or(OutlineMark { len: 0, checksum: 0 });
             out.put_u64_le(len);
@@ -122,7 +143,7 @@ impl StorePosition {
         let version = bytes.get_u8();
         let segment_bytes = match version {
             VERSION => SEGMENT_BYTES,
-            VERSION_WITHOUT_OUTLINES => PLAIN_SEGMENT_BYTES,
+            VERSION_WITHOUT_OUTLINES => SegmentMark::PLAIN_BYTES,
             _ => return Err(format!("a history position has unknown version {version}")),
         };
         let (revision, compact_revision) = (bytes.get_i64_le(), bytes.get_i64_le());
@@ -132,14 +153,12 @@ impl StorePosition {
         }
         let mut segments = Vec::with_capacity(count);
         for _ in 0..count {
-            let (number, first, last) = (bytes.get_u64_le(), bytes.get_i64_le(), bytes.get_i64_le());
-            let (len, sparse) = (bytes.get_u64_le(), bytes.get_u8() == 1);
-            let mut outline = None;
+            let mut segment = SegmentMark::take_plain(&mut bytes);
             if version == VERSION {
-                let mark = OutlineMark { len: bytes.get_u64_le(), checksum: bytes.get_u32_le() };
-                outline = (mark.len > 0).then_some(mark);
+                let outline = OutlineMark { len: bytes.get_u64_le(), checksum: bytes.get_u32_le() };
+                segment.outline = (outline.len > 0).then_some(outline);
             }
-            segments.push(SegmentMark { number, first, last, len, sparse, outline });
+            segments.push(segment);
         }
         let position = Self { revision, compact_revision, segments };
         position.check()?;

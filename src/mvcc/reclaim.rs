@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 
 use super::history::SCAN_WINDOW;
 use super::history_write::{HISTORY_DIR, file_name, outline_name};
@@ -20,7 +20,7 @@ use super::record::{KIND_RECORD, Record};
 use super::segment::{Dead, Segment, SegmentScan};
 use super::store::Store;
 use crate::base::Wrong;
-use crate::env::{Disk, DiskFile, OpenMode};
+use crate::env::{Disk, OpenMode, PiecewiseFile};
 use crate::log::frame;
 use crate::log::{LOG_HISTORY, Place};
 
@@ -247,8 +247,7 @@ impl<D: Disk> ReclaimJob<D> {
     pub async fn run(self, disk: &D) -> Result<Reclaimed<D>, Wrong> {
         let (first, last) = (&self.segments[0], &self.segments[self.segments.len() - 1]);
         let new = Arc::new(Segment::new(disk.clone(), self.number, first.first(), true));
-        let mut file = None;
-        let (mut out, mut written) = (BytesMut::new(), 0u64);
+        let (mut file, mut out) = (None, BytesMut::new());
         for segment in &self.segments {
             let mut scan = SegmentScan::new(segment.clone(), segment.first(), SCAN_WINDOW);
             while let Some((at, record, _)) = scan.next()? {
@@ -258,6 +257,7 @@ impl<D: Disk> ReclaimJob<D> {
                 if !self.is_kept(&record) {
                     continue;
                 }
+                let written = file.as_ref().map_or(0, PiecewiseFile::len);
                 let place = Place { log: LOG_HISTORY, segment: self.number, offset: written + out.len() as u64 };
                 let begun = frame::begin(&mut out);
                 record.encode(&mut out);
@@ -268,36 +268,44 @@ impl<D: Disk> ReclaimJob<D> {
                     new.bury(record.meta.mark());
                 }
                 if out.len() >= WRITE_BYTES {
-                    written += self.write(disk, &mut file, written, out.split().freeze())?;
+                    self.write(disk, &mut file, &mut out).await?;
                 }
             }
         }
-        if written > 0 || !out.is_empty() {
-            self.write(disk, &mut file, written, out.freeze())?;
+        if !out.is_empty() {
+            self.write(disk, &mut file, &mut out).await?;
         }
-        if let Some(file) = &file {
-            file.sync().await?;
+        let is_made = file.is_some();
+        if let Some(file) = file {
+            file.finish().await?;
             disk.sync_dir(HISTORY_DIR).await?;
         }
         new.close_at(last.last());
-        let new = file.is_some().then_some(new);
+        let new = is_made.then_some(new);
         Ok(Reclaimed { old: self.segments, dead: self.dead, outcome: Outcome::Rewritten(new) })
     }
 
-    fn give_up(self, disk: &D, file: Option<D::File>) -> Result<Reclaimed<D>, Wrong> {
+    fn give_up(self, disk: &D, file: Option<PiecewiseFile<D::File>>) -> Result<Reclaimed<D>, Wrong> {
         if file.is_some() {
             disk.remove(&file_name(self.number))?;
         }
         Ok(Reclaimed { old: self.segments, dead: self.dead, outcome: Outcome::GivenUp })
     }
 
-    fn write(&self, disk: &D, file: &mut Option<D::File>, at: u64, bytes: Bytes) -> Result<u64, Wrong> {
-        if file.is_none() {
-            *file = Some(disk.open(&file_name(self.number), OpenMode::Create)?);
-        }
-        let file = file.as_ref().expect("it was just opened");
-        file.write_at(at, &bytes)?;
-        Ok(bytes.len() as u64)
+    /// Writes what was gathered, to the file that is made with the first of it.
+    async fn write(
+        &self,
+        disk: &D,
+        file: &mut Option<PiecewiseFile<D::File>>,
+        out: &mut BytesMut,
+    ) -> Result<(), Wrong> {
+        let file = match file {
+            Some(file) => file,
+            none => none.insert(PiecewiseFile::new(disk.open(&file_name(self.number), OpenMode::Create)?)),
+        };
+        file.append(out).await?;
+        out.clear();
+        Ok(())
     }
 }
 

@@ -19,7 +19,7 @@ const KIND_STATE: u8 = 2;
 const KIND_RECORDS: u8 = 3;
 const KIND_END: u8 = 4;
 
-const HEADER_BYTES: usize = 1 + 8 + 8 + 8 + 8 + 8;
+const HEADER_BYTES: usize = 1 + SnapshotHeader::BYTES;
 const END_BYTES: usize = 8 + 8 + 4;
 
 /// What the first chunk says.
@@ -121,11 +121,7 @@ impl Chunk {
         let (kind, body): (u8, &[u8]) = match self {
             Self::Header(header) => {
                 small.put_u8(VERSION);
-                small.put_i64_le(header.revision);
-                small.put_i64_le(header.compact_revision);
-                small.put_u64_le(header.state_bytes);
-                small.put_u64_le(header.about_bytes);
-                small.put_u64_le(header.keys);
+                header.put(&mut small);
                 (KIND_HEADER, &small)
             }
             Self::State(piece) => (KIND_STATE, piece),
@@ -158,13 +154,7 @@ impl Chunk {
                 if version != VERSION {
                     return Err(format!("a snapshot of unknown version {version}"));
                 }
-                Ok(Self::Header(SnapshotHeader {
-                    revision: body.get_i64_le(),
-                    compact_revision: body.get_i64_le(),
-                    state_bytes: body.get_u64_le(),
-                    about_bytes: body.get_u64_le(),
-                    keys: body.get_u64_le(),
-                }))
+                Ok(Self::Header(SnapshotHeader::take(&mut body)))
             }
             KIND_STATE if !body.is_empty() => Ok(Self::State(body)),
             KIND_RECORDS if !body.is_empty() => Ok(Self::Records(body)),
@@ -177,6 +167,28 @@ impl Chunk {
 }
 
 impl SnapshotHeader {
+    /// Bytes of it.
+    pub(super) const BYTES: usize = 5 * 8;
+
+    pub(super) fn put(&self, out: &mut BytesMut) {
+        out.put_i64_le(self.revision);
+        out.put_i64_le(self.compact_revision);
+        out.put_u64_le(self.state_bytes);
+        out.put_u64_le(self.about_bytes);
+        out.put_u64_le(self.keys);
+    }
+
+    /// Takes the [bytes](Self::BYTES) of one away, which must be there.
+    pub(super) fn take(bytes: &mut Bytes) -> Self {
+        Self {
+            revision: bytes.get_i64_le(),
+            compact_revision: bytes.get_i64_le(),
+            state_bytes: bytes.get_u64_le(),
+            about_bytes: bytes.get_u64_le(),
+            keys: bytes.get_u64_le(),
+        }
+    }
+
     /// Whether a store can be like this.
     pub(super) fn check(&self) -> Result<(), String> {
         if self.revision < 1

@@ -320,7 +320,7 @@ impl<D: Disk> SnapshotBuilder<D> {
     /// is synced at once.
     async fn sync_often(&mut self) -> Result<(), BuildFailure> {
         if let Some(growing) = &mut self.growing
-            && growing.mark.len - growing.synced >= limits::SNAPSHOT_SYNC_BYTES
+            && growing.mark.len - growing.synced >= limits::SYNC_PIECE_BYTES as u64
         {
             growing.file.sync().await?;
             growing.synced = growing.mark.len;

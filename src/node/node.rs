@@ -232,10 +232,7 @@ impl<D: Disk> Node<D> {
             Input::Removed => self.space.removing -= 1,
             Input::GiveSpaceBack { reply } => self.space.asked.push(reply),
             Input::Compacted { revision, reply } => self.space.compactions.push((revision, reply)),
-            Input::Drain { reply } => {
-                self.stopping = true;
-                self.draining.push(reply);
-            }
+            Input::Drain { reply } => self.drain(reply),
         }
     }
 
@@ -518,6 +515,13 @@ impl<D: Disk> Node<D> {
         self.tell_name(now);
         self.version_proposed = false;
         self.settle_version(now);
+    }
+
+    /// Takes nothing in any more. Who is refused and waits for an alarm that may not come in time is told now.
+    fn drain(&mut self, reply: Reply<()>) {
+        self.stopping = true;
+        self.space_alarm_settled();
+        self.draining.push(reply);
     }
 
     fn finish_draining(&mut self) {

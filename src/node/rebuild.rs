@@ -48,7 +48,12 @@ impl Rebuild {
         matches!(self.stage, Stage::Installing)
     }
 
-    /// Whether another state may come: none did, or one that the log here does not reach, and may never.
+    /// Whether a state came that the log here is not known to be committed up to.
+    pub(super) fn awaits_commit(&self) -> bool {
+        matches!(self.stage, Stage::Arrived(_))
+    }
+
+    /// Whether another state may come: none did, or one that is not in place yet.
     pub(super) fn takes_another(&self) -> bool {
         matches!(self.stage, Stage::Waiting | Stage::Arrived(_))
     }

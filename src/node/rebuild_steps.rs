@@ -117,7 +117,7 @@ impl<D: Disk> Node<D> {
         if let Stage::Arrived(earlier) =
             std::mem::replace(&mut self.rebuild.stage, Stage::Arrived(snapshot.image.into()))
         {
-            // The log here never reached it.
+            // One of them is enough.
             self.discard(*earlier, out);
         }
         match self.group.step(snapshot.message) {

@@ -136,6 +136,9 @@ impl<D: Disk> Node<D> {
         if self.snapshots.offered.as_ref().is_none_or(|(at, _)| *at != (index, term)) {
             self.snapshots.offered = Some(((index, term), self.proposals.on_their_way()));
         }
+        if let Some(observer) = &self.config.observer {
+            observer.notes("a snapshot was offered");
+        }
         Ok(self.machine.store_mut().fresh_generation())
     }
 

@@ -502,6 +502,22 @@ fn a_used_up_quota_refuses_writes_and_raises_the_alarm() {
     assert!(matches!(answered(&mut deleted), Some(Ok(_))), "deleting stays possible");
 }
 
+/// That it was refused is certain, and would be told as open by the end of the member.
+#[test]
+fn who_waits_for_the_alarm_of_the_quota_is_refused_before_the_end() {
+    let mut bench = Bench::new(NodeConfig { quota_bytes: 1, ..config() });
+    bench.settle();
+    let mut refused = bench.propose(&put("k"));
+    bench.turn();
+    assert!(answered(&mut refused).is_none(), "the alarm is on its way");
+    let (reply, mut drained) = Reply::pair();
+    bench.step(Input::Drain { reply });
+    assert!(matches!(answered(&mut refused), Some(Err(Refusal::NoSpace))));
+    bench.settle();
+    assert_eq!(answered(&mut drained), Some(()));
+    assert!(bench.facts.has_alarm(crate::machine::AlarmKind::NoSpace), "it was raised all the same");
+}
+
 #[test]
 fn draining_finishes_what_was_begun_and_refuses_what_comes() {
     let mut bench = Bench::new(config());

@@ -3,8 +3,9 @@
 //!
 //! Invariants: a peer that has not said that it takes chunks is never sent one; the chunks of a second stay within a
 //! budget, which is smaller while clients feel it; what became of it is told once, however it ends. A receiver tells at
-//! intervals that it is there: one that is silent is given up as on any other connection, however long its disk may take. One
-//! that still reads what it has is asked again until it has read it: that is no attempt that failed.
+//! intervals that it is there: one that is silent is given up as on any other connection, however long its disk may take; one that
+//! takes the whole over is waited for, within a bound, for it has all there is. One that still reads what it has is asked again
+//! until it has read it: that is no attempt that failed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -123,7 +124,7 @@ async fn send<E: Env>(
         super::wait::First::One(answered) => (0, answered?),
         super::wait::First::Other(sent) => {
             let bytes = sent?;
-            let deadline = incoming.after(Duration::from_millis(limits::SNAPSHOT_STALL_MS));
+            let deadline = incoming.after(Duration::from_millis(limits::SNAPSHOT_FINISH_MS));
             incoming.set_deadline(Some(deadline));
             (bytes, incoming.response().await?)
         }

@@ -357,13 +357,13 @@ fn who_offers_while_a_half_is_busy_does_it_no_harm() {
             let (clock, disk) = (bench.env.clock().clone(), bench.env.disk().clone());
             let (until, node) = (clock.now().plus(stall * 11 / 2), bench.node.clone());
             let reads = Arc::new(AtomicBool::new(is_reading));
-            let (closed, still_reads) = (bench.halves.closed.clone(), reads.clone());
+            let (closed, told) = (bench.halves.closed.clone(), (reads.clone(), Arc::default()));
             let desk = Desk::begin(&bench.env, "slow", |jobs| async move {
                 clock.sleep_until(until).await;
                 let begun = Begun::Before { half, segment_bytes: 200 };
-                build((disk, closed), begun, (OWN, node), (jobs, still_reads)).await;
+                build((disk, closed), begun, (OWN, node), (jobs, told)).await;
             });
-            bench.halves.keep(name, Building { desk, reads });
+            bench.halves.keep(name, Building { desk, reads, arrived: Arc::default() });
             for number in 0..4 {
                 let offered = crate::env::virtual_timeout(stall, bench.offer(&head, &source)).await;
                 match (is_reading, number) {
@@ -386,6 +386,45 @@ fn who_offers_while_a_half_is_busy_does_it_no_harm() {
                 bench.env.disk().remove(&file).unwrap();
             }
         }
+    });
+}
+
+/// Whose connection is lost while the whole is taken over does not send it once more.
+#[test]
+fn what_arrived_while_its_sender_was_away_does_not_begin_anew() {
+    VirtualEnv::run(async |env| {
+        let mut bench = Bench::new(env);
+        let machine = machine(40);
+        let (head, source) = (head(&machine), machine.snapshot(100));
+        let minute = Duration::from_secs(60);
+        let (clock, disk, node) = (bench.env.clock().clone(), bench.env.disk().clone(), bench.node.clone());
+        let (arrived, closed) = (Arc::<AtomicBool>::default(), bench.halves.closed.clone());
+        let told = (Arc::default(), arrived.clone());
+        let desk = Desk::begin(&bench.env, "slow", |jobs| async move {
+            clock.sleep_until(clock.now().plus(minute)).await;
+            let mut builder = SnapshotBuilder::new(disk.clone(), 40, 1, 300);
+            let mut source = self::machine(40).snapshot(100);
+            while let Some(chunk) = source.next_chunk().unwrap() {
+                builder.take(&chunk).await.unwrap();
+            }
+            build((disk, closed), Begun::Now(Box::new(builder)), (OWN, node), (jobs, told)).await;
+        });
+        let name = SnapshotName::of(head.snapshot_at().unwrap(), source.manifest()).unwrap();
+        let building = Building { desk, reads: Arc::default(), arrived };
+        let sink = Sink {
+            halves: bench.halves.clone(),
+            name,
+            head: head.clone(),
+            beginning: None,
+            next: 0,
+            went_on: true,
+            building: Some(building),
+        };
+        let cut = crate::env::virtual_timeout(minute / 2, Box::new(sink).finish()).await;
+        assert!(cut.is_err(), "its sender has gone");
+        let why = bench.offer(&head, &source).await.err().expect("it is refused");
+        assert!(why.contains("here already"), "{why}");
+        assert_eq!(bench.arrived().await, [Came::AfterCut]);
     });
 }
 

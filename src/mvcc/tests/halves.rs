@@ -208,7 +208,7 @@ fn revisions_at_the_end_of_all_are_refused() {
 #[test]
 fn the_state_of_a_half_is_synced_in_pieces_and_read_once() {
     let mut state = BytesMut::new();
-    state.put_bytes(7, 2 * limits::SNAPSHOT_SYNC_BYTES as usize + 1_000);
+    state.put_bytes(7, 2 * limits::SYNC_PIECE_BYTES + 1_000);
     let begin = |disk: &ScramblingDisk<MemoryDisk>| {
         run_ready(Logbook::begin(disk, (GENERATION, ID), b"about", &header(&state), &state)).map(drop)
     };

@@ -1,6 +1,8 @@
 //! One member's state is made to differ: it is named, serves nobody, and takes the others' state.
 
 use super::*;
+use crate::base::limits;
+use crate::consensus::Role;
 use crate::machine::{AlarmAction, AlarmKind};
 use crate::mvcc::{NO_PREV, NewValue};
 use crate::node::{DiskPart, Verdict, judge_all};
@@ -203,11 +205,11 @@ fn a_candidate_does_not_begin_to_rebuild() {
     cluster.cut.insert(id(odd));
     for _ in 0..60 {
         cluster.pass(1);
-        if cluster.seats[odd].node.group.standing().role == crate::consensus::Role::Candidate {
+        if cluster.seats[odd].node.group.standing().role == Role::Candidate {
             break;
         }
     }
-    assert_eq!(cluster.seats[odd].node.group.standing().role, crate::consensus::Role::Candidate);
+    assert_eq!(cluster.seats[odd].node.group.standing().role, Role::Candidate);
     cluster.seats[odd].node.rebuild();
     assert!(!cluster.seats[odd].facts.waits_for_state());
     cluster.pass(1);
@@ -328,6 +330,66 @@ fn an_installed_snapshot_is_a_rebuilding_too() {
         assert_eq!(cluster.seats[leader].facts.status().alarms, [], "named {named}, damaged {damaged}");
         write(&mut cluster, late, "after");
         assert_eq!(verdict(&mut cluster, leader), Verdict::Alike);
+    }
+}
+
+/// As if what waits to be applied were large: none of it is applied, for the state that comes has done it.
+fn fill_backlog(cluster: &mut Cluster, n: usize) {
+    let value: Bytes = vec![7; 1 << 20].into();
+    let large = codec::encode(1, &Command::Put(Put { key: "k".into(), value, ..Put::default() }));
+    let backlog = &mut cluster.seats[n].node.committed;
+    let entries = backlog.iter().map(|entry| LogEntry { data: large.clone(), ..entry.clone() }).collect();
+    backlog.clear();
+    backlog.extend(entries);
+    assert!(backlog.is_full());
+}
+
+/// A state that comes from one who leads no more does not say that it is committed: who leads now does, by appends, though
+/// what waits here is full; and where there are no others it needs this member's answer to commit anything.
+#[test]
+fn a_state_is_put_in_place_however_much_waits_for_it() {
+    for others_answer in [false, true] {
+        let mut cluster = Cluster::new(3);
+        let old = cluster.elect();
+        cluster.pass(2);
+        let (odd, next) = ((old + 1) % 3, (old + 2) % 3);
+        cluster.seats[odd].node.rebuild();
+        cluster.pass(1);
+        for n in 0..=limits::MAX_UNAPPLIED_BYTES >> 20 {
+            write(&mut cluster, old, &format!("k{n}"));
+        }
+        // One that is there, and not known to be committed.
+        let mut last = cluster.propose(old, &put("last"));
+        let end = cluster.seats[odd].log.len() + 1;
+        while cluster.seats[odd].log.len() < end {
+            cluster.exchange();
+        }
+        cluster.cut.insert(id(odd));
+        cluster.settle();
+        let index = done(&mut last).index;
+        let node = &cluster.seats[odd].node;
+        assert!(node.group.log_end().0 >= index && node.committed.back().is_some_and(|last| last.index < index));
+        assert_eq!(ask_for_state(&mut cluster, old, odd), Ok(()));
+        let (message, mut source) = cluster.seats[old].snapshots.pop().expect("it is sent");
+        assert_eq!(message.snapshot_index(), index);
+        fill_backlog(&mut cluster, odd);
+        cluster.cut = [id(old)].into();
+        while cluster.seats[next].node.group.standing().role != Role::Leader {
+            cluster.pass(1);
+        }
+        if others_answer {
+            cluster.cut.clear();
+            cluster.pass(5);
+        }
+        let now = cluster.now;
+        let answers = cluster.seats[odd].take_snapshot(&message, &mut source, now).expect("it is taken");
+        answers.iter().for_each(|answer| cluster.deliver(answer));
+        let facts = cluster.seats[odd].facts.clone();
+        assert!(facts.is_corrupt() && !facts.waits_for_state(), "it came, and is not in place");
+        cluster.pass(10);
+        assert!(!facts.is_corrupt(), "it is in place (others answer: {others_answer})");
+        write(&mut cluster, next, "after");
+        assert_eq!(cluster.keys(odd), (limits::MAX_UNAPPLIED_BYTES >> 20) + 3);
     }
 }
 
