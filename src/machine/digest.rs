@@ -207,12 +207,16 @@ impl RunningDigest {
         }
     }
 
-    /// Who belongs to the cluster now.
+    /// Who belongs to the cluster now. What a member is called by those it founds a cluster with is not agreed on: each gives its
+    /// own name, and may know the others by any (found by DNS they have numbers). It counts once it is told, and where clients
+    /// are is told with it.
     pub(super) fn members(&mut self, members: &Members) {
         for Member { id, name, peer_urls, client_urls, is_learner } in members.list() {
             self.fold(id.0);
             self.fold(u64::from(is_learner));
-            self.fold_bytes(name.as_bytes());
+            if !client_urls.is_empty() {
+                self.fold_bytes(name.as_bytes());
+            }
             for urls in [peer_urls, client_urls] {
                 self.fold(urls.len() as u64);
                 urls.iter().for_each(|url| self.fold_bytes(url.as_bytes()));

@@ -559,6 +559,42 @@ fn all_members_keep_the_same_digest_and_a_restart_goes_on_with_it() {
     assert_eq!(resumed.expect("opens").digest_at(12), seen[12], "it is in the image");
 }
 
+/// In any words, until they told their names: `m1` may know `m2` as `0`, and is `1` to it.
+#[test]
+fn who_founds_a_cluster_with_others_may_call_them_by_any_name() {
+    let founder = |id: u64, name: &str| Member {
+        id: MemberId(id),
+        name: name.to_string(),
+        peer_urls: vec![format!("http://{id}:2380")],
+        ..Member::default()
+    };
+    let founded = |names: [&str; 2]| {
+        let mut machine = open(&MemoryDisk::new(), &Image::default());
+        machine.found_member(1, 1, founder(1, names[0]));
+        machine.found_member(2, 1, founder(2, names[1]));
+        machine
+    };
+    let (mut one, mut other) = (founded(["m1", "0"]), founded(["1", "m2"]));
+    assert!(one.digest_at(2).is_some());
+    let tells = |member: u64, name: &str| Command::SetMemberAttributes {
+        member: MemberId(member),
+        name: name.to_string(),
+        client_urls: vec![format!("http://{member}:2379")],
+    };
+    for (index, command) in [(3, tells(2, "m2")), (4, put("a", "1")), (5, tells(1, "m1"))] {
+        assert_eq!(one.digest_at(index - 1), other.digest_at(index - 1), "entry {}", index - 1);
+        for machine in [&mut one, &mut other] {
+            machine.apply(index, 1, &codec::encode(index + 100, &command), &|_| false).expect("no faults");
+        }
+    }
+    assert_eq!((one.digest_at(5), one.members()), (other.digest_at(5), other.members()), "they agree once all have told");
+    let mut third = founded(["m1", "m2"]);
+    for (index, command) in [(3, tells(2, "m3")), (4, put("a", "1")), (5, tells(1, "m1"))] {
+        third.apply(index, 1, &codec::encode(index + 100, &command), &|_| false).expect("no faults");
+    }
+    assert_ne!(one.digest_at(5), third.digest_at(5), "a name that was told counts");
+}
+
 #[test]
 fn a_member_whose_data_differ_has_another_digest_from_the_next_entry_on_that_meets_them() {
     let mut one = Bench::new();

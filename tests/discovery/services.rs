@@ -1,5 +1,7 @@
 //! Discovery by the SRV records of a domain.
 
+use std::time::Duration;
+
 use crate::name_server::{NameServer, Record};
 use crate::street::{Home, Process, bare, homes, members_of};
 
@@ -56,6 +58,9 @@ async fn three_members_find_each_other_and_are_found() {
     assert_eq!(ctl(&["put", "k", "v"]), (Some(0), "OK\n".to_owned(), String::new()));
     let (code, told, _) = ctl(&["endpoint", "health"]);
     assert_eq!((code, told.matches("is healthy").count()), (Some(0), 3), "{told}");
+    // Each knew the others by numbers at first, and is held against them every second.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(ctl(&["alarm", "list"]), (Some(0), String::new(), String::new()), "nobody is found to differ");
     let (code, _, told) = ctl(&["--discovery-srv-name=none", "get", "k"]);
     let lookup = |service: &str| format!("lookup _{service}._tcp.example.test on {}: no such host", server.address);
     let expected =
