@@ -1,6 +1,7 @@
 //! Answers of the peer port, in the forms that Go's and etcd's servers give them.
 
-use super::head::{reason, write_head};
+use super::head::{RequestHead, reason, write_head};
+use crate::base::calendar_day;
 
 /// An answer.
 pub(super) struct Answer {
@@ -9,11 +10,13 @@ pub(super) struct Answer {
     body: Vec<u8>,
     /// Nothing more is answered on the connection.
     pub(super) ends: bool,
+    /// Only its head is asked for.
+    bare: bool,
 }
 
 impl Answer {
     fn new(status: u16, content_type: &str, body: Vec<u8>) -> Self {
-        Self { status, lines: vec![("Content-Type", content_type.to_string())], body, ends: false }
+        Self { status, lines: vec![("Content-Type", content_type.to_string())], body, ends: false, bare: false }
     }
 
     /// A line of text, as Go's `http.Error` writes it.
@@ -51,7 +54,8 @@ impl Answer {
 
     /// It is to be found at another path.
     pub(super) fn elsewhere(path: &str) -> Self {
-        Self { status: 307, lines: vec![("Location", path.to_string())], body: Vec::new(), ends: false }
+        let lines = vec![("Location", path.to_string())];
+        Self { status: 307, lines, body: Vec::new(), ends: false, bare: false }
     }
 
     pub(super) fn is_success(&self) -> bool {
@@ -66,11 +70,19 @@ impl Answer {
 
     /// It is done, and there is nothing to say.
     pub(super) fn nothing() -> Self {
-        Self { status: 204, lines: Vec::new(), body: Vec::new(), ends: false }
+        Self { status: 204, lines: Vec::new(), body: Vec::new(), ends: false, bare: false }
     }
 
+    /// With a line more, or with another value of it.
     pub(super) fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.lines.retain(|(said, _)| *said != name);
         self.lines.push((name, value.to_string()));
+        self
+    }
+
+    /// To this request: who asks for the head alone takes what follows it for the next answer.
+    pub(super) fn to(mut self, head: &RequestHead) -> Self {
+        self.bare = head.method == "HEAD";
         self
     }
 
@@ -85,7 +97,9 @@ impl Answer {
             lines.push(("Connection", "close"));
         }
         let mut bytes = write_head(&format!("HTTP/1.1 {} {}", self.status, reason(self.status)), &lines);
-        bytes.extend_from_slice(&self.body);
+        if !self.bare {
+            bytes.extend_from_slice(&self.body);
+        }
         bytes
     }
 }
@@ -93,21 +107,9 @@ impl Answer {
 /// What etcd's prober wants to hear: that all is well, and the time, from which it judges the clocks.
 pub(super) fn probing(wall_ms: u64) -> String {
     let (days, ms) = (wall_ms / 86_400_000, wall_ms % 86_400_000);
-    let (year, month, day) = civil(days);
+    let (year, month, day) = calendar_day(days);
     let (hour, minute, second, ms) = (ms / 3_600_000, ms / 60_000 % 60, ms / 1_000 % 60, ms % 1_000);
     format!("{{\"OK\":true,\"Now\":\"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{ms:03}Z\"}}\n")
-}
-
-/// Year, month and day of a day since 1970, after Hinnant's `civil_from_days`.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]
@@ -129,6 +131,8 @@ mod tests {
                 && text.ends_with("Content-Length: 13\r\n\r\ninvalid from\n")
         );
         let nothing = String::from_utf8(Answer::nothing().bytes(false)).expect("text");
+        let twice = Answer::nothing().with("X-Etcd-Cluster-ID", "1").with("X-Etcd-Cluster-ID", "2").bytes(true);
+        assert_eq!(String::from_utf8(twice).expect("text"), "HTTP/1.1 204 No Content\r\nX-Etcd-Cluster-ID: 2\r\n\r\n");
         assert_eq!(nothing, "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n");
     }
 }

@@ -76,17 +76,17 @@ impl<E: Env> Drop for Place<E> {
     }
 }
 
+/// Where streams are asked for.
+const STREAMS: &str = "/raft/stream/";
+
 /// Answers the requests of one connection, one after the other.
 async fn serve<E: Env>(exchange: &Arc<Exchange<E>>, mut ends: Ends<E>) -> Result<(), LineWrong> {
     let request_time = exchange.config.read_timeout;
     loop {
         ends.0.set_deadline(None);
         let Some(head) = request::<E>(&mut ends, request_time).await? else { return Ok(()) };
-        let stream = [StreamKind::Message, StreamKind::MsgApp]
-            .into_iter()
-            .find_map(|kind| head.path.strip_prefix(kind.path()).map(|from| (kind, from)));
-        if let Some((kind, from)) = stream {
-            return serve_stream(exchange, &mut ends, &head, kind, from).await;
+        if head.path.starts_with(STREAMS) {
+            return serve_stream(exchange, &mut ends, &head).await;
         }
         if head.path == "/raft/snapshot" {
             return snapshot_receiver::serve(exchange, &mut ends, &head).await;
@@ -103,6 +103,7 @@ async fn serve<E: Env>(exchange: &Arc<Exchange<E>>, mut ends: Ends<E>) -> Result
             }
             Err(wrong) => return Err(wrong),
         };
+        let answer = answer.to(&head);
         ends.1.send(&answer.bytes(head.keeps)).await?;
         if !head.keeps || answer.ends {
             return Ok(());
@@ -265,8 +266,6 @@ async fn serve_stream<E: Env>(
     exchange: &Arc<Exchange<E>>,
     ends: &mut Ends<E>,
     head: &RequestHead,
-    kind: StreamKind,
-    from: &str,
 ) -> Result<(), LineWrong> {
     let roster = exchange.door.roster();
     let (local, cluster) = (exchange.config.member, roster.cluster.to_string());
@@ -274,12 +273,19 @@ async fn serve_stream<E: Env>(
     let refused =
         |answer: Answer| answer.with(SERVER_VERSION, exchange.config.version).with(CLUSTER_ID, &cluster).bytes(false);
     if head.method != "GET" {
-        return ends.1.send(&Answer::text(405, "Method Not Allowed").with("Allow", "GET").bytes(false)).await;
+        let answer = Answer::text(405, "Method Not Allowed").with("Allow", "GET").to(head);
+        return ends.1.send(&answer.bytes(false)).await;
     }
     let says = |text, of| exchange.says(text, of);
     if let Err(text) = check(&head.headers, local, exchange.config.version, roster.cluster, says) {
         return ends.1.send(&refused(Answer::text(412, text))).await;
     }
+    let Some((kind, from)) = [StreamKind::Message, StreamKind::MsgApp]
+        .into_iter()
+        .find_map(|kind| head.path.strip_prefix(kind.path()).map(|from| (kind, from)))
+    else {
+        return ends.1.send(&refused(Answer::text(404, "invalid path"))).await;
+    };
     let Some(from) = parse_id(from) else {
         tell_bad_path(exchange, from);
         return ends.1.send(&refused(Answer::text(404, "invalid from"))).await;

@@ -99,6 +99,10 @@ pub(super) async fn serve<E: Env>(
     ends: &mut Ends<E>,
     head: &RequestHead,
 ) -> Result<(), LineWrong> {
+    if head.method != "POST" {
+        let answer = Answer::text(405, "Method Not Allowed").with("Allow", "POST").to(head);
+        return ends.1.send(&answer.bytes(false)).await;
+    }
     let cluster = exchange.door.roster().cluster.to_string();
     let answer = match receive(exchange, ends, head).await {
         Ok(()) => Answer::nothing(),
@@ -128,9 +132,6 @@ impl<T: Into<NotReceived>> From<T> for Stopped {
 }
 
 async fn receive<E: Env>(exchange: &Exchange<E>, ends: &mut Ends<E>, head: &RequestHead) -> Result<(), Stopped> {
-    if head.method != "POST" {
-        return Err(Stopped::Answered(Answer::text(405, "Method Not Allowed").with("Allow", "POST")));
-    }
     let from = let_in(exchange, head).map_err(Stopped::Answered)?;
     let Some(begin) = head.headers.get(SNAPSHOT) else {
         // What stock etcd sends: its database file, which this store cannot take over.

@@ -434,6 +434,8 @@ fn who_does_not_belong_is_refused_as_etcd_does() {
             (post("/raft", B, "2a", b"junk"), "400", "error unmarshalling raft message"),
             (post("/raft/stream/message/2", B, "2a", b""), "405", "Method Not Allowed"),
             (post("/raft/else", B, "2a", b""), "404", "404 page not found"),
+            (stream_request("else", B, A, "3.7.1", "2a"), "404", "invalid path"),
+            (stream_request("else", B, A, "3.7.1", "2b"), "412", "cluster ID mismatch"),
             (b"GET /raft HTTP/1.1\r\nConnection: close\r\n\r\n".to_vec(), "405", "Method Not Allowed"),
         ];
         for (request, status, text) in refused {
@@ -441,6 +443,21 @@ fn who_does_not_belong_is_refused_as_etcd_does() {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
             assert!(answer.ends_with(&format!("\r\n\r\n{text}\n")), "{answer}");
         }
+        for (path, status) in [
+            ("/nope", "404"),
+            ("/raft", "405"),
+            ("/raft/probing", "200"),
+            ("/raft/stream/message/2", "405"),
+            ("/raft/snapshot", "405"),
+            ("/leases", "405"),
+            ("/members/hashkv", "405"),
+        ] {
+            let answer = raw(&world, A, format!("HEAD {path} HTTP/1.1\r\nConnection: close\r\n\r\n").as_bytes()).await;
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
+            assert!(answer.ends_with("\r\n\r\n") && answer.contains("Content-Length: "), "{path}: {answer}");
+        }
+        let twice = raw(&world, A, &post("/raft/snapshot", B, "2b", b"")).await;
+        assert_eq!(twice.matches("X-Etcd-Cluster-ID").count(), 1, "{twice}");
         let mut vote = Vec::new();
         message(VOTE, C, A, 7).encode(&mut vote);
         let answer = raw(&world, A, &post("/raft", C, "2a", &vote)).await;
