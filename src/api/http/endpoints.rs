@@ -3,6 +3,7 @@
 //! Invariants: bodies, codes and headers are etcd's, every answer to an origin that may read it says so, and nothing here
 //! changes the store but by way of the JSON gateway. Does not know of sockets.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,7 @@ use tonic::body::Body;
 
 use crate::api::gateway::{self, websocket};
 use crate::api::guest::Guest;
-use crate::api::http::manners::{elsewhere, host_named, unescaped, unexpected, without_host};
+use crate::api::http::manners::{elsewhere, host_named, of_no_place, of_query, unescaped, unexpected, without_host};
 use crate::api::http::origins::may_speak;
 use crate::api::metrics::peers::PeerMetrics;
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
@@ -103,6 +104,10 @@ where
         // Its body may wait to be asked for.
         return dated(boxed(refusal));
     }
+    if of_no_place(&request) {
+        read_off(request.into_body()).await;
+        return dated(boxed(Response::new(Full::default())));
+    }
     if let Some(why) = web.refusal(&request) {
         read_off(request.into_body()).await;
         return dated(boxed(error(StatusCode::MISDIRECTED_REQUEST, why)));
@@ -135,6 +140,9 @@ pub async fn respond_metrics<E: Env, B: HttpBody>(porch: &Porch<E>, request: htt
     read_off(body).await;
     if let Some(refusal) = without_host(&request) {
         return boxed(refusal);
+    }
+    if of_no_place(&request) {
+        return dated(boxed(Response::new(Full::default())));
     }
     let path = request.uri().path();
     if path == "/version" || path == "/debug/vars" {
@@ -302,14 +310,15 @@ fn metrics<E: Env>(porch: &Porch<E>) -> Answer {
     answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", text)
 }
 
-/// The parameters of a request. Values are plain words; nothing here needs percent-decoding.
+/// The parameters of a request.
 struct Query<'a>(&'a str);
 
 impl<'a> Query<'a> {
-    fn values(&self, name: &str) -> impl Iterator<Item = &'a str> {
-        self.0.split('&').filter_map(move |pair| {
+    /// As Go's library reads them: a pair that is written wrongly is none.
+    fn values(&self, name: &str) -> impl Iterator<Item = Cow<'a, str>> {
+        self.0.split('&').filter(|pair| !pair.contains(';')).filter_map(move |pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            (key == name).then_some(value)
+            (of_query(key)? == name).then(|| of_query(value)).flatten()
         })
     }
 
@@ -319,7 +328,7 @@ impl<'a> Query<'a> {
 }
 
 async fn health<E: Env>(porch: &Porch<E>, query: &Query<'_>) -> Answer {
-    let serializable = query.values("serializable").next() == Some("true");
+    let serializable = query.values("serializable").next().is_some_and(|value| value == "true");
     let reason = unhealthy(porch, query, serializable).await;
     let counter = if reason.is_some() { &porch.metrics.health_failures } else { &porch.metrics.health_success };
     counter.inc();
@@ -341,10 +350,14 @@ async fn unhealthy<E: Env>(porch: &Porch<E>, query: &Query<'_>, serializable: bo
     Some(format!("RANGE ERROR:{refusal}"))
 }
 
-/// Reads as a client would, which etcd counts.
+/// Reads as a client would, which etcd counts. That a member may not read because its data are wrong is told by the alarm, and no
+/// start of it would help: whoever asks whether it lives, or asks not to hear of the alarm, is not told so again.
 async fn read<E: Env>(porch: &Porch<E>, linearizable: bool) -> Result<(), Refusal> {
     porch.handle.facts().tallies.range();
-    porch.handle.view(linearizable).await.map(drop)
+    match porch.handle.view(linearizable).await {
+        Ok(_) | Err(Refusal::Corrupt) => Ok(()),
+        Err(refusal) => Err(refusal),
+    }
 }
 
 /// Why a member is unhealthy, as far as it is known without asking the cluster: what needs a leader is not even tried
@@ -452,6 +465,8 @@ mod tests {
         let query = Query("verbose&exclude=a&exclude=b&serializable=true");
         assert!(query.has("verbose") && !query.has("verb"));
         assert_eq!(query.values("exclude").collect::<Vec<_>>(), ["a", "b"]);
+        let escaped = Query("exclude=%4EO+S%26&excl%75de=b&exclude=%zz&exclude=%4&c;exclude=d");
+        assert_eq!(escaped.values("exclude").collect::<Vec<_>>(), ["NO S&", "b"]);
         assert!(!Query("").has("verbose"));
     }
 

@@ -3,6 +3,8 @@
 //!
 //! Invariant: texts and codes are Go's. Does not know the endpoints.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode, Uri, Version};
@@ -46,6 +48,11 @@ pub fn unexpected<B>(request: &Request<B>) -> Option<Answer> {
     *answer.status_mut() = StatusCode::EXPECTATION_FAILED;
     answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     Some(answer)
+}
+
+/// Whether a request is of no place, and asks only whether somebody answers: Go's library does, whoever may ask here.
+pub fn of_no_place<B>(request: &Request<B>) -> bool {
+    request.method() == Method::OPTIONS && request.uri().path() == "*"
 }
 
 fn may_stand_in_host(byte: u8) -> bool {
@@ -123,6 +130,29 @@ pub fn unescaped(uri: &Uri) -> Option<Uri> {
     path.push_str(rest);
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     Uri::try_from(path + &query).ok()
+}
+
+/// What a part of a query says: `+` is a blank, and any byte may be escaped. `None` where an escape is none, or it is no text.
+pub fn of_query(part: &str) -> Option<Cow<'_, str>> {
+    if !part.contains(['%', '+']) {
+        return Some(Cow::Borrowed(part));
+    }
+    let mut said = Vec::with_capacity(part.len());
+    let mut rest = part.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        said.push(match first {
+            b'+' => b' ',
+            b'%' => {
+                let (digits, behind) = rest.split_at_checked(2)?;
+                rest = behind;
+                let digits = std::str::from_utf8(digits).ok().filter(|digits| !digits.starts_with('+'))?;
+                u8::from_str_radix(digits, 16).ok()?
+            }
+            other => *other,
+        });
+    }
+    String::from_utf8(said).ok().map(Cow::Owned)
 }
 
 #[cfg(test)]
@@ -216,6 +246,23 @@ mod tests {
             assert!(to(Method::GET, path, true).is_none(), "{path}");
         }
         assert!(to(Method::GET, "/v3", false).is_none());
+    }
+
+    #[test]
+    fn parts_of_queries_may_be_escaped() {
+        for (part, said) in [("", Some("")), ("a%4e+%2B", Some("aN +")), ("%C3%A9", Some("é"))] {
+            assert_eq!(of_query(part).as_deref(), said, "{part}");
+        }
+        for wrong in ["%", "%4", "%zz", "%+1", "%ff", "a%%41"] {
+            assert_eq!(of_query(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_no_place_is_told_from_the_rest() {
+        let of = |method: Method, uri: &str| of_no_place(&Request::builder().method(method).uri(uri).body(()).expect("one"));
+        assert!(of(Method::OPTIONS, "*"));
+        assert!(!of(Method::GET, "*") && !of(Method::OPTIONS, "/") && !of(Method::OPTIONS, "/*"));
     }
 
     #[test]
