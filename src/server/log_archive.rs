@@ -18,6 +18,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use crate::base::calendar_day;
+use crate::server::local_time::Zone;
 
 /// How the name of a compressed file ends.
 const COMPRESSED: &str = ".gz";
@@ -34,6 +35,8 @@ pub struct Keep {
     pub max_backups: Option<usize>,
     /// Whether files are compressed.
     pub compresses: bool,
+    /// Whether their names tell local time.
+    pub in_local_time: bool,
 }
 
 /// The files that were put aside of one log.
@@ -44,6 +47,8 @@ pub struct Archive {
     stem: String,
     end: String,
     keep: Keep,
+    /// Whose time names tell.
+    zone: Zone,
     work: Mutex<Work>,
 }
 
@@ -72,36 +77,33 @@ impl Archive {
             Some(dot) => (name[..dot].to_owned(), name[dot..].to_owned()),
             None => (name, String::new()),
         };
-        Arc::new(Self { directory: directory.to_owned(), stem, end, keep, work: Mutex::default() })
+        let zone = if keep.in_local_time { Zone::of_system() } else { Zone::default() };
+        Arc::new(Self { directory: directory.to_owned(), stem, end, keep, zone, work: Mutex::default() })
     }
 
     /// Where the log is put at this moment.
     pub fn path_at(&self, moment: SystemTime) -> PathBuf {
-        self.path(&Aside { moment: name_of(moment), more: String::new() })
+        self.path(&Aside { moment: name_of(moment, &self.zone), more: String::new() })
     }
 
     /// Whether there is one of this moment.
     pub fn has(&self, moment: SystemTime) -> bool {
-        let of = |more: &str| self.path(&Aside { moment: name_of(moment), more: more.to_owned() });
+        let of = |more: &str| self.path(&Aside { moment: name_of(moment, &self.zone), more: more.to_owned() });
         ["", COMPRESSED].iter().any(|more| of(more).exists())
     }
 
-    /// What an earlier process left half done is done.
-    pub fn clean(self: &Arc<Self>) {
+    /// Looks through what was put aside, when there is one more and at a start: time has passed, and an earlier process may have left
+    /// something half done.
+    pub fn look_through(self: &Arc<Self>, now: SystemTime) {
+        self.tidy(now);
         if self.keep.compresses {
             self.compress_beside();
         }
     }
 
-    /// One more was put aside.
-    pub fn took_one(self: &Arc<Self>, now: SystemTime) {
-        self.tidy(now);
-        self.clean();
-    }
-
     /// Removes what is too old, or too many. What cannot be removed now is tried again the next time.
     fn tidy(&self, now: SystemTime) {
-        let oldest = self.keep.max_age.and_then(|age| now.checked_sub(age)).map(name_of);
+        let oldest = self.keep.max_age.and_then(|age| now.checked_sub(age)).map(|oldest| name_of(oldest, &self.zone));
         let mut kept = BTreeSet::new();
         for aside in self.all().iter().rev().filter(|aside| aside.more != DRAFT) {
             // One that is being compressed is there twice.
@@ -192,9 +194,10 @@ fn compress_file(from: &Path, to: &Path) -> io::Result<()> {
 const MOMENT: &str = "dddd-dd-ddTdd-dd-dd.ddd";
 
 /// `2026-01-02T03-04-05.678`.
-fn name_of(moment: SystemTime) -> String {
+fn name_of(moment: SystemTime, zone: &Zone) -> String {
     let since = moment.duration_since(UNIX_EPOCH).unwrap_or_default();
     let (seconds, millis) = (since.as_secs(), since.subsec_millis());
+    let seconds = seconds.saturating_add_signed(zone.ahead(seconds));
     let (year, month, day) = calendar_day(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}.{millis:03}")
@@ -215,7 +218,7 @@ mod tests {
     use std::io::Read;
     use std::time::Instant;
 
-    const COMPRESSES: Keep = Keep { max_age: None, max_backups: None, compresses: true };
+    const COMPRESSES: Keep = Keep { max_age: None, max_backups: None, compresses: true, in_local_time: false };
 
     fn at(second: u64) -> SystemTime {
         UNIX_EPOCH + Duration::from_secs(1_000_000_000 + second)
@@ -252,7 +255,7 @@ mod tests {
         let text = "a line of the log\n".repeat(1_000);
         for second in 0..3 {
             fs::write(archive.path_at(at(second)), format!("{second} {text}")).expect("written");
-            archive.took_one(at(second));
+            archive.look_through(at(second));
         }
         settle(&archive);
         let mut expected: Vec<String> = others.iter().map(ToString::to_string).collect();
@@ -280,7 +283,7 @@ mod tests {
         }
         // Its file went, and it ended before the draft did.
         fs::write(path(3, DRAFT), "half").expect("written");
-        archive.clean();
+        archive.look_through(at(4));
         settle(&archive);
         for second in 0..3 {
             assert_eq!(unpacked(&path(second, COMPRESSED)), format!("lines of {second}\n"));
@@ -298,7 +301,7 @@ mod tests {
         }
         // The one between is there twice: it is being compressed.
         fs::write(format!("{}{COMPRESSED}", archive.path_at(at(1)).display()), "half").expect("written");
-        archive.took_one(at(4));
+        archive.look_through(at(4));
         settle(&archive);
         let kept = ["log-2001-09-09T01-46-41.000.gz", "log-2001-09-09T01-46-42.000.gz"];
         assert_eq!(names(directory.path()), kept);

@@ -7,12 +7,15 @@
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::base::limits;
+use crate::tls::read_error;
+use crate::server::journal::{self, Journal};
 use crate::server::log_rotation::{Rotating, Rotation};
 
 /// etcd's word for the journal, and no file's name.
@@ -26,27 +29,28 @@ pub type DroppedLine = fn(u64) -> Vec<u8>;
 pub struct Outputs(Arc<Vec<Arc<Queue>>>);
 
 impl Outputs {
-    /// Opens the outputs of these names (`default`, `stderr`, `stdout`, or a file's) and begins to write. Files are put
+    /// Opens the outputs of these names (`default`, `stderr`, `stdout`, `systemd/journal`, or a file's) and begins to write. Files are put
     /// aside where there is a `rotation`.
     ///
     /// # Errors
-    /// A file cannot be opened, or a thread cannot be started.
+    /// A file cannot be opened, the journal is not reached, or a thread cannot be started.
     pub fn open(names: &[String], rotation: Option<Rotation>, dropped: DroppedLine) -> Result<Self, String> {
         let queue = |name: &String| {
             let output: Box<dyn Write + Send> = match name.as_str() {
                 "default" | "stderr" => Box::new(io::stderr()),
                 "stdout" => Box::new(io::stdout()),
                 JOURNAL => {
-                    return Err(format!(
-                        "--log-outputs: {JOURNAL} is not supported by quorate: use stderr, which systemd reads"
-                    ));
+                    let journal = Journal::open(Path::new(journal::SOCKET), io::stderr());
+                    Box::new(journal.map_err(|error| format!("--log-outputs: cannot reach {JOURNAL}: {error}"))?)
                 }
-                path => {
+                name => {
+                    let wrong = |why| format!("open sink {name:?}: {why}");
+                    let path = path_of(name).map_err(wrong)?;
                     let opened = match rotation {
-                        None => append_to(path).map(|file| Box::new(file) as Box<dyn Write + Send>),
-                        Some(rotation) => Rotating::open(path, rotation).map(|file| Box::new(file) as _),
+                        None => append_to(&path).map(|file| Box::new(file) as Box<dyn Write + Send>),
+                        Some(rotation) => Rotating::open(&path, rotation).map(|file| Box::new(file) as _),
                     };
-                    opened.map_err(|error| format!("--log-outputs: cannot open {path}: {error}"))?
+                    opened.map_err(|error| wrong(read_error(Path::new(&path), &error)))?
                 }
             };
             Queue::start(output, limits::LOG_QUEUE_BYTES, dropped)
@@ -62,6 +66,31 @@ impl Outputs {
             queue.finish(until);
         }
     }
+}
+
+/// The file that an output names, by its path or as `file:///path`.
+fn path_of(name: &str) -> Result<String, String> {
+    let is_scheme = |text: &str| {
+        text.starts_with(|c: char| c.is_ascii_alphabetic())
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
+    };
+    let Some((scheme, rest)) = name.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else {
+        return Ok(name.to_owned());
+    };
+    if !scheme.eq_ignore_ascii_case("file") {
+        return Err(format!("no sink found for scheme {:?}", scheme.to_ascii_lowercase()));
+    }
+    let (host, path) = match rest.strip_prefix("//") {
+        Some(rest) => rest.split_at(rest.find('/').unwrap_or(rest.len())),
+        None => ("", rest),
+    };
+    if !matches!(host, "" | "localhost") {
+        return Err(format!("file URLs must leave host empty or use localhost: got {name}"));
+    }
+    if let Some(what) = [('?', "query parameters"), ('#', "fragments")].iter().find(|(sign, _)| path.contains(*sign)) {
+        return Err(format!("{} not allowed with file URLs: got {name}", what.1));
+    }
+    Ok(path.to_owned())
 }
 
 fn append_to(path: &str) -> io::Result<File> {
@@ -194,9 +223,24 @@ mod tests {
     }
 
     #[test]
-    fn the_journal_is_no_file() {
-        let refused = Outputs::open(&[JOURNAL.to_string()], None, dropped_line).err().expect("refused");
-        assert!(refused.contains("systemd/journal is not supported"), "{refused}");
+    fn a_file_is_named_by_its_path_or_as_a_url() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let log = directory.path().join("log").display().to_string();
+        for name in [log.clone(), format!("file://{log}"), format!("file://localhost{log}"), format!("FILE:{log}")] {
+            assert_eq!(path_of(&name), Ok(log.clone()), "{name}");
+        }
+        for name in ["rel.log", "a b", "/a:b", "./x:y"] {
+            assert_eq!(path_of(name), Ok(name.to_owned()));
+        }
+        for (name, why) in [
+            ("x://y", "open sink \"x://y\": no sink found for scheme \"x\""),
+            ("discard:", "open sink \"discard:\": no sink found for scheme \"discard\""),
+            ("file://h/x", "open sink \"file://h/x\": file URLs must leave host empty or use localhost: got file://h/x"),
+            ("file:///x?y", "open sink \"file:///x?y\": query parameters not allowed with file URLs: got file:///x?y"),
+            ("/no/such/place", "open sink \"/no/such/place\": open /no/such/place: no such file or directory"),
+        ] {
+            assert_eq!(Outputs::open(&[name.to_owned()], None, dropped_line).err().as_deref(), Some(why));
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Rotation {
     /// As `--log-rotation-config-json` has it, for these outputs.
     ///
     /// # Errors
-    /// etcd's text; local time is refused, for it is not built.
+    /// etcd's text.
     pub fn read(json: &str, outputs: &[String]) -> Result<Self, String> {
         let files = outputs.iter().filter(|output| !matches!(output.as_str(), "default" | "stderr" | "stdout")).count();
         if files > 1 || (files == 0 && outputs.len() == 1) {
@@ -69,9 +69,7 @@ impl Rotation {
             other => Err(of_another_kind(other, name, "bool")),
         };
         let (size, age, backups) = (number("maxsize")?, number("maxage")?, number("maxbackups")?);
-        if flag("localtime")? {
-            return Err("--log-rotation-config-json: localtime is not supported by quorate yet".to_owned());
-        }
+        let in_local_time = flag("localtime")?;
         let size = if size == 0 { DEFAULT_MEGABYTES } else { size };
         Ok(Self {
             max_bytes: size.saturating_mul(1024 * 1024),
@@ -79,6 +77,7 @@ impl Rotation {
                 max_age: (age > 0).then(|| Duration::from_secs(age.saturating_mul(24 * 60 * 60))),
                 max_backups: (backups > 0).then(|| usize::try_from(backups).unwrap_or(usize::MAX)),
                 compresses: flag("compress")?,
+                in_local_time,
             },
         })
     }
@@ -123,6 +122,9 @@ impl Rotating {
     /// It cannot be opened.
     pub fn open(path: &str, rotation: Rotation) -> io::Result<Self> {
         let path = PathBuf::from(path);
+        if let Some(directory) = path.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+            fs::create_dir_all(directory)?;
+        }
         // As by the library of etcd's: nobody else reads a file that it makes.
         let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
         let bytes = file.metadata()?.len();
@@ -131,7 +133,7 @@ impl Rotating {
         if bytes >= rotation.max_bytes {
             rotating.put_aside()?;
         } else {
-            rotating.archive.clean();
+            rotating.archive.look_through(SystemTime::now());
         }
         Ok(rotating)
     }
@@ -148,7 +150,7 @@ impl Rotating {
         let mode = self.file.metadata()?.permissions().mode();
         self.file = OpenOptions::new().create(true).append(true).mode(mode).open(&self.path)?;
         self.bytes = 0;
-        self.archive.took_one(now);
+        self.archive.look_through(now);
         Ok(())
     }
 }
@@ -185,6 +187,8 @@ mod tests {
         let read = Rotation::read(default, &outputs(&["stderr", "/log"])).expect("one file");
         assert_eq!(read, Rotation { max_bytes: 100 << 20, keep: Keep::default() });
         let squeezed = Rotation::read(r#"{"compress":true,"maxbackups":3}"#, &outputs(&["/log"])).expect("built");
+        let local = Rotation::read(r#"{"localtime":true}"#, &outputs(&["/log"])).expect("built");
+        assert_eq!(local.keep, Keep { in_local_time: true, ..Keep::default() });
         assert_eq!(squeezed.keep, Keep { max_backups: Some(3), compresses: true, ..Keep::default() });
         for nothing in ["{}", "null", r#"{"foo":1}"#, r#"{"maxsize":null}"#] {
             assert_eq!(Rotation::read(nothing, &outputs(&["/log"])), Ok(read), "{nothing}");
@@ -216,7 +220,6 @@ mod tests {
                 r#"{"maxage":9223372036854775808}"#,
                 "invalid log rotation config: json: cannot unmarshal number 9223372036854775808 into Go struct field",
             ),
-            (r#"{"localtime":true}"#, "--log-rotation-config-json: localtime is not supported by quorate yet"),
             (r#"{"compress":1}"#, "invalid log rotation config: json: cannot unmarshal number 1 into Go struct field"),
         ] {
             let refused = Rotation::read(json, &outputs(&["/log"])).expect_err(json);
@@ -267,9 +270,13 @@ mod tests {
         let keep = Keep { max_age: Some(Duration::from_secs(86_400)), ..Keep::default() };
         let rotation = Rotation { max_bytes: 1, keep };
         let mut log = Rotating::open(path.to_str().expect("text"), rotation).expect("opened");
+        assert!(!directory.path().join("log-2001-02-03T04-05-06.789").exists(), "at the start already");
+        fs::write(directory.path().join("log-2001-02-03T04-05-06.789"), "old").expect("written");
         log.write_all(b"one\n").expect("written");
         log.write_all(b"two\n").expect("written");
         assert!(!directory.path().join("log-2001-02-03T04-05-06.789").exists());
+        let below = directory.path().join("a/b/log");
+        Rotating::open(below.to_str().expect("text"), rotation).expect("its directory is made, as by etcd's library");
         assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 2, "the file and the one put aside");
     }
 }
