@@ -94,7 +94,7 @@ async fn add(world: &Arc<World>, dice: &mut SeededDice) {
     let Some(new) = world.members.iter().find(|member| !member.is_admitted() && !member.is_retired()) else { return };
     let id = member_id(new.number);
     let member = Member { id, peer_urls: vec![peer_url(new.number)], is_learner: true, ..Member::default() };
-    if !change(world, MemberChange::Add(member), &[Refusal::MemberExists], dice).await {
+    if !change(world, MemberChange::add(member), &[Refusal::MemberExists], dice).await {
         // It may belong to the cluster and never start, as a machine that broke before it was used.
         return;
     }

@@ -28,6 +28,8 @@ pub struct Terms {
     pub max_request_bytes: usize,
     /// Operations in one list of a transaction.
     pub max_txn_ops: usize,
+    /// Learners that there may be in the cluster, as far as it is asked here.
+    pub max_learners: usize,
     /// A stream that asked for a leader ends after three times this without one.
     pub election_timeout: Duration,
 }

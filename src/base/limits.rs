@@ -308,7 +308,7 @@ pub const REMOVED_GRACE_MS: u64 = 1_000;
 /// The same where the others may not know of the removal yet, and need this member's vote to learn of it.
 pub const REMOVED_PATIENCE_MS: u64 = 60_000;
 
-/// Learners in a cluster at once, as in etcd.
+/// Learners in a cluster at once where `--max-learners` does not say, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 
 /// Client connections at once, over all listeners, where the process may have as many descriptors; fewer where it may

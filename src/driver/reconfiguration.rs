@@ -21,8 +21,8 @@ impl<F: Fn(MemberId) -> Option<Duration>> Outlook<'_, F> {
     /// Whether the change should be proposed.
     pub(super) fn check(&self, change: &MemberChange) -> Result<(), Refusal> {
         match change {
-            MemberChange::Add(member) if member.is_learner => self.majority_with_one_more(),
-            MemberChange::Add(_) => {
+            MemberChange::Add { member, .. } if member.is_learner => self.majority_with_one_more(),
+            MemberChange::Add { .. } => {
                 self.enough_started_for_one_more()?;
                 self.majority_with_one_more()
             }
@@ -101,7 +101,7 @@ mod tests {
 
     #[test]
     fn a_cluster_grows_while_a_majority_is_reached_with_one_more() {
-        let add = MemberChange::Add(member(9, "", false));
+        let add = MemberChange::add(member(9, "", false));
         let three = [member(1, "a", false), member(2, "b", false), member(3, "c", false)];
         assert_eq!(check(&three, &[2, 3], &add), None);
         assert_eq!(check(&three, &[2], &add), Some(Refusal::Unhealthy));
@@ -112,7 +112,7 @@ mod tests {
         let four = [member(1, "a", false), member(2, "b", false), member(3, "c", false), member(4, "", false)];
         assert_eq!(check(&four, &[2, 3], &add), None);
         assert_eq!(check(&four, &[2], &add), Some(Refusal::Unhealthy));
-        let learner = MemberChange::Add(member(9, "", true));
+        let learner = MemberChange::add(member(9, "", true));
         assert_eq!(check(&three, &[2], &learner), Some(Refusal::Unhealthy));
     }
 

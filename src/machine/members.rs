@@ -37,13 +37,23 @@ struct MemberRecord {
     /// Absent in what founds a cluster.
     #[serde(rename = "isPromote", default, skip_serializing_if = "Option::is_none")]
     is_promote: Option<bool>,
+    /// Of quorate, and passed over by etcd: as many learners as there may be with the one that is added. Absent where it is
+    /// the usual number.
+    #[serde(rename = "maxLearners", default, skip_serializing_if = "Option::is_none")]
+    max_learners: Option<usize>,
 }
 
 /// One change of who belongs to the cluster.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum MemberChange {
-    /// A new member, by its own description a voter or a learner.
-    Add(Member),
+    /// A new member.
+    Add {
+        /// Who; by its own description a voter or a learner.
+        member: Member,
+        /// As many learners as there may be with it, by the flag of the member that was asked: the log says it, so that members
+        /// with other flags decide alike. Nothing to a voter.
+        max_learners: usize,
+    },
     /// It belongs to the cluster no more, for ever.
     Remove(MemberId),
     /// It is reached elsewhere.
@@ -58,10 +68,15 @@ pub enum MemberChange {
 }
 
 impl MemberChange {
+    /// Adds a member, where there may be as many learners as usual.
+    pub fn add(member: Member) -> Self {
+        Self::Add { member, max_learners: limits::MAX_LEARNERS }
+    }
+
     /// Whom it is about.
     pub fn member(&self) -> MemberId {
         match self {
-            Self::Add(member) => member.id,
+            Self::Add { member, .. } => member.id,
             Self::Remove(id) | Self::Promote(id) | Self::Update { id, .. } => *id,
         }
     }
@@ -76,9 +91,14 @@ impl MemberChange {
             name: String::new(),
             client_urls: Vec::new(),
             is_promote: None,
+            max_learners: None,
         };
         let record = match self {
-            Self::Add(member) => MemberRecord { is_promote: Some(false), ..member.record() },
+            Self::Add { member, max_learners } => {
+                let is_said = member.is_learner && *max_learners != limits::MAX_LEARNERS;
+                let max_learners = is_said.then_some(*max_learners);
+                MemberRecord { is_promote: Some(false), max_learners, ..member.record() }
+            }
             Self::Remove(_) => return Bytes::new(),
             Self::Update { peer_urls, .. } => MemberRecord { peer_urls: Some(peer_urls.clone()), ..plain },
             Self::Promote(_) => MemberRecord { is_promote: Some(true), ..plain },
@@ -92,7 +112,8 @@ impl MemberChange {
         if record.is_promote == Some(true) {
             return Ok(Self::Promote(MemberId(record.id)));
         }
-        Ok(Self::Add(Member::from_record(record)))
+        let max_learners = record.max_learners.unwrap_or(limits::MAX_LEARNERS);
+        Ok(Self::Add { member: Member::from_record(record), max_learners })
     }
 
     /// The change an entry describes that says where a member is reached.
@@ -115,6 +136,7 @@ impl Member {
             name: self.name.clone(),
             client_urls: self.client_urls.clone(),
             is_promote: None,
+            max_learners: None,
         }
     }
 
@@ -177,13 +199,13 @@ impl Members {
         }
         let known = self.by_id.get(&id);
         match change {
-            MemberChange::Add(member) => {
+            MemberChange::Add { member, max_learners } => {
                 if known.is_some() {
                     return Err(Refusal::MemberExists);
                 }
                 self.check_urls(id, &member.peer_urls)?;
                 let learners = self.by_id.values().filter(|member| member.is_learner).count();
-                if member.is_learner && learners >= limits::MAX_LEARNERS {
+                if member.is_learner && learners >= *max_learners {
                     return Err(Refusal::TooManyLearners);
                 }
             }
@@ -216,7 +238,7 @@ impl Members {
     /// Carries out a change that [`Members::check`] let pass.
     pub fn change(&mut self, change: MemberChange) {
         match change {
-            MemberChange::Add(member) => self.add(member),
+            MemberChange::Add { member, .. } => self.add(member),
             MemberChange::Remove(id) => {
                 self.by_id.remove(&id);
                 self.removed.insert(id);
@@ -298,8 +320,12 @@ mod tests {
 
     #[test]
     fn a_change_survives_its_context() {
-        let add = MemberChange::Add(member(4, true));
+        let add = MemberChange::add(member(4, true));
+        assert!(!String::from_utf8_lossy(&add.context()).contains("maxLearners"), "as etcd writes it");
         assert_eq!(MemberChange::addition(&add.context()), Ok(add));
+        let among_more = MemberChange::Add { member: member(4, true), max_learners: 3 };
+        assert!(String::from_utf8_lossy(&among_more.context()).ends_with(r#""isPromote":false,"maxLearners":3}"#));
+        assert_eq!(MemberChange::addition(&among_more.context()), Ok(among_more));
         let promote = MemberChange::Promote(MemberId(4));
         assert_eq!(MemberChange::addition(&promote.context()), Ok(promote));
         let update = MemberChange::Update { id: MemberId(4), peer_urls: vec!["http://x:1".to_string()] };
@@ -324,10 +350,14 @@ mod tests {
     fn impossible_changes_are_refused() {
         let mut members = Members::restore([member(1, false), member(2, true)], []);
         let check = |members: &Members, change| members.check(&change).err();
-        assert_eq!(check(&members, MemberChange::Add(member(1, false))), Some(Refusal::MemberExists));
+        assert_eq!(check(&members, MemberChange::add(member(1, false))), Some(Refusal::MemberExists));
         let elsewhere = Member { id: MemberId(9), ..member(1, false) };
-        assert_eq!(check(&members, MemberChange::Add(elsewhere)), Some(Refusal::PeerUrlExists));
-        assert_eq!(check(&members, MemberChange::Add(member(3, true))), Some(Refusal::TooManyLearners));
+        assert_eq!(check(&members, MemberChange::add(elsewhere)), Some(Refusal::PeerUrlExists));
+        assert_eq!(check(&members, MemberChange::add(member(3, true))), Some(Refusal::TooManyLearners));
+        let among = |max_learners, is_learner| MemberChange::Add { member: member(3, is_learner), max_learners };
+        assert_eq!(check(&members, among(2, true)), None, "the change says how many there may be");
+        assert_eq!(check(&members, among(0, true)), Some(Refusal::TooManyLearners));
+        assert_eq!(check(&members, among(0, false)), None, "a voter is none");
         assert_eq!(check(&members, MemberChange::Promote(MemberId(1))), Some(Refusal::MemberNotLearner));
         assert_eq!(check(&members, MemberChange::Promote(MemberId(7))), Some(Refusal::MemberNotFound));
         assert_eq!(
@@ -337,7 +367,7 @@ mod tests {
         );
         assert_eq!(check(&members, MemberChange::Remove(MemberId(2))), None);
         members.change(MemberChange::Remove(MemberId(2)));
-        assert_eq!(check(&members, MemberChange::Add(member(2, false))), Some(Refusal::MemberNotFound), "for ever");
+        assert_eq!(check(&members, MemberChange::add(member(2, false))), Some(Refusal::MemberNotFound), "for ever");
         assert_eq!(members.removed(), [MemberId(2)]);
     }
 

@@ -29,8 +29,8 @@ impl<D: Disk> Node<D> {
             return reply.send(Err(refusal));
         }
         let kind = match change {
-            MemberChange::Add(member) if member.is_learner => ConfChangeKind::AddLearner,
-            MemberChange::Add(_) | MemberChange::Promote(_) => ConfChangeKind::Add,
+            MemberChange::Add { member, .. } if member.is_learner => ConfChangeKind::AddLearner,
+            MemberChange::Add { .. } | MemberChange::Promote(_) => ConfChangeKind::Add,
             MemberChange::Remove(_) => ConfChangeKind::Remove,
             MemberChange::Update { .. } => ConfChangeKind::Update,
         };
@@ -69,7 +69,7 @@ pub fn change_of(change: &ConfChange) -> Result<Option<MemberChange>, String> {
     if member_change.member() != change.member {
         return Err("its member and its context differ".to_string());
     }
-    if let MemberChange::Add(member) = &member_change
+    if let MemberChange::Add { member, .. } = &member_change
         && member.is_learner != (change.kind == ConfChangeKind::AddLearner)
     {
         return Err("its kind and its context differ".to_string());

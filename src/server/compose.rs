@@ -29,7 +29,7 @@ use crate::server::founding::InitialMember;
 use crate::server::listen::{Entry, Listener, Manners, Traffic};
 use crate::server::log_place::LogPlace;
 use crate::server::socket::{Listen, Place, Socket};
-use crate::server::{directory, finding, logs, notices, notify, passports};
+use crate::server::{directory, finding, logs, memory_lock, notices, notify, passports};
 
 /// The configuration or the start is refused.
 const EXIT_REFUSED: u8 = 1;
@@ -64,6 +64,11 @@ pub fn main() -> ExitCode {
     }
     for warning in &flags.warnings {
         tracing::warn!("{warning}");
+    }
+    if config.memory_mlock
+        && let Err(text) = memory_lock::lock()
+    {
+        return complain(&text, EXIT_REFUSED);
     }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -312,6 +317,7 @@ impl Serving {
         let terms = Terms {
             max_request_bytes: config.max_request_bytes,
             max_txn_ops: config.max_txn_ops,
+            max_learners: config.max_learners,
             election_timeout: config.election_timeout,
         };
         handle.facts().auth.tokens_live_for(passports::token_ttl(config));

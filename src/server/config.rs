@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use crate::api::{Tracing, Web};
-use crate::base::{Url, limits};
+use crate::base::{Refusal, Url, limits};
 use crate::node::AutoCompaction;
 use crate::server::auto_compaction;
 use crate::server::discovery::Discovery;
@@ -50,6 +50,9 @@ pub struct Config {
     /// `None` is no quota.
     pub quota_bytes: Option<u64>,
     pub max_txn_ops: usize,
+    pub max_learners: usize,
+    /// Whether what is in memory stays there.
+    pub memory_mlock: bool,
     pub max_request_bytes: usize,
     pub max_concurrent_streams: u32,
     /// `None` sends no pings.
@@ -204,6 +207,8 @@ impl Config {
             snapshot_count: snapshot_count(&read)?,
             quota_bytes: quota(flags)?,
             max_txn_ops: usize_of(read.within("max-txn-ops", 1, MAX_TXN_OPS_CEILING)?),
+            max_learners: max_learners(flags)?,
+            memory_mlock: read.flag("memory-mlock")?,
             max_request_bytes: usize_of(read.within("max-request-bytes", 1, MAX_REQUEST_CEILING)?),
             max_concurrent_streams: streams(&read)?,
             keepalive_interval: Some(read.duration("grpc-keepalive-interval")?).filter(|time| !time.is_zero()),
@@ -400,6 +405,12 @@ fn quota(flags: &Flags) -> Result<Option<u64>, String> {
         0 => Some(limits::DEFAULT_QUOTA_BYTES),
         bytes => u64::try_from(bytes).ok(),
     })
+}
+
+fn max_learners(flags: &Flags) -> Result<usize, String> {
+    let most = values::signed(flags.get("max-learners")).map_err(|why| format!("--max-learners: {why}"))?;
+    // In etcd's words: there are never fewer than none.
+    usize::try_from(most).map_err(|_| Refusal::TooManyLearners.to_string())
 }
 
 /// Whether to go on alone, and whether to take the others' state.

@@ -90,7 +90,7 @@ fn of_text(text: &str) -> Result<Given, String> {
     };
     let mut given = Given::new();
     for (key, value) in &keys {
-        if let Some(flag) = FLAGS.iter().find(|flag| flag.name == key && is_key(key)) {
+        if let Some(flag) = FLAGS.iter().find(|flag| flag.name == key && flag.kind != Kind::Any && is_key(key)) {
             take(&mut given, flag.name, flag.kind, key, value)?;
         }
     }

@@ -8,6 +8,8 @@
 pub enum Kind {
     Text,
     Bool,
+    /// Anything, and nothing.
+    Any,
     Unsigned,
     Signed,
     /// As `100ms` or `2h0m0s`.
@@ -32,12 +34,8 @@ pub enum Kind {
 pub enum Standing {
     /// It does what etcd's does.
     Built,
-    /// Any value but the default is refused, because the feature is not there yet.
-    Unbuilt,
-    /// Any value but the default is refused for good; why.
-    Refused(&'static str),
-    /// It tunes something that does not exist here; accepted with a warning.
-    Ignored,
+    /// Accepted with a warning that says why it does nothing here.
+    Ignored(&'static str),
 }
 
 /// Where a flag stands in the help.
@@ -119,16 +117,19 @@ const fn built(group: Group, name: &'static str, kind: Kind, default: &'static s
     Flag { name, kind, default, group, standing: Standing::Built, help }
 }
 
-const fn unbuilt(name: &'static str, kind: Kind, default: &'static str) -> Flag {
-    Flag { name, kind, default, group: Group::Member, standing: Standing::Unbuilt, help: "" }
-}
-
-const fn ignored(name: &'static str, kind: Kind, default: &'static str) -> Flag {
-    Flag { name, kind, default, group: Group::Member, standing: Standing::Ignored, help: "" }
+const fn ignored(name: &'static str, kind: Kind, default: &'static str, why: &'static str) -> Flag {
+    Flag { name, kind, default, group: Group::Member, standing: Standing::Ignored(why), help: "" }
 }
 
 use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring, Security};
-use Kind::{Bool, Choice, Duration, Gates, Level, OneOf, Origins, Signed, Text, Unsigned, Urls, Words};
+use Kind::{Any, Bool, Choice, Duration, Gates, Level, OneOf, Origins, Signed, Text, Unsigned, Urls, Words};
+
+/// Reasons that several flags have in common.
+const NO_FILES: &str = "what is behind a checkpoint is released at once";
+const LONG_GONE: &str = "etcd takes it for the sake of old scripts alone, too";
+const NO_BBOLT: &str = "there is no bbolt file";
+const OWN_TIMES: &str = "connections between members have their own times";
+const SLICES: &str = "compaction goes in slices of its own";
 
 /// Every flag.
 #[rustfmt::skip]
@@ -217,7 +218,7 @@ pub const FLAGS: &[Flag] = &[
     built(Security, "peer-crl-file", Text, "", "Certificates of peers that were revoked."),
     built(Security, "peer-cert-allowed-cn", Words, "", "Common names that certificates of peers must have, any of them."),
     built(Security, "peer-cert-allowed-hostname", Words, "", "Hosts that certificates of peers must be for, any of them."),
-    built(Security, "cipher-suites", Words, "", "Cipher suites of TLS 1.2, the liked one first."),
+    built(Security, "cipher-suites", Words, "", "Cipher suites of TLS 1.2; of several the one that the client likes best is taken."),
     built(Security, "peer-skip-client-san-verification", Bool, "false", "Peers may come from addresses that their certificates are not for."),
     built(Security, "tls-min-version", Text, "TLS1.2", "Least version of TLS: TLS1.2 or TLS1.3."),
     built(Security, "tls-max-version", Text, "", "Greatest version of TLS; empty is the greatest there is."),
@@ -228,30 +229,41 @@ pub const FLAGS: &[Flag] = &[
     built(Monitoring, "distributed-tracing-instance-id", Text, "", "What tells this member from the others there."),
     built(Monitoring, "distributed-tracing-sampling-rate", Signed, "0", "Of a million traces that no client began, so many are told."),
     built(Member, "enable-grpc-gateway", Bool, "true", "Serve the JSON gateway under /v3/."),
-
-    unbuilt("enable-pprof", Bool, "false"),
     built(Security, "auth-token", Text, "simple", "tokens of users: simple, or jwt,sign-method=METHOD,priv-key=FILE,pub-key=FILE,ttl=10m"),
     built(Security, "bcrypt-cost", Unsigned, "10", "cost of a password's hash, 4 to 31"),
     built(Security, "auth-token-ttl", Unsigned, "300", "seconds a simple token lives that is not used"),
-    unbuilt("memory-mlock", Bool, "false"),
-    unbuilt("max-learners", Signed, "1"),
-    Flag {
-        name: "unsafe-no-fsync", kind: Bool, default: "false", group: Member,
-        standing: Standing::Refused("an acknowledged write is always on the disk first"), help: "",
-    },
+    built(Member, "memory-mlock", Bool, "false", "Keep what is in memory from being swapped out; needs LimitMEMLOCK=infinity or CAP_IPC_LOCK."),
+    built(Clustering, "max-learners", Signed, "1", "Learners in the cluster, as far as they are added here."),
 
-    ignored("max-snapshots", Unsigned, "5"),
-    ignored("max-wals", Unsigned, "5"),
-    ignored("backend-bbolt-freelist-type", Text, ""),
-    ignored("backend-batch-interval", Duration, "0s"),
-    ignored("backend-batch-limit", Signed, "0"),
-    ignored("raft-read-timeout", Duration, "5s"),
-    ignored("raft-write-timeout", Duration, "5s"),
-    ignored("compaction-batch-limit", Signed, "0"),
-    ignored("compaction-sleep-interval", Duration, "0s"),
-    ignored("downgrade-check-time", Duration, "5s"),
-    ignored("warning-apply-duration", Duration, "100ms"),
-    ignored("warning-unary-request-duration", Duration, "300ms"),
-    ignored("bootstrap-defrag-threshold-megabytes", Unsigned, "0"),
-    ignored("v2-deprecation", Choice(&["write-only", "write-only-drop-data", "gone"]), "write-only"),
+    ignored("enable-pprof", Bool, "false", "profiles are Go's"),
+    ignored("unsafe-no-fsync", Bool, "false", "an acknowledged write is always on the disk first"),
+    ignored("max-snapshots", Unsigned, "5", NO_FILES),
+    ignored("max-wals", Unsigned, "5", NO_FILES),
+    ignored("backend-bbolt-freelist-type", Text, "", NO_BBOLT),
+    ignored("backend-batch-interval", Duration, "0s", NO_BBOLT),
+    ignored("backend-batch-limit", Signed, "0", NO_BBOLT),
+    ignored("raft-read-timeout", Duration, "5s", OWN_TIMES),
+    ignored("raft-write-timeout", Duration, "5s", OWN_TIMES),
+    ignored("compaction-batch-limit", Signed, "0", SLICES),
+    ignored("compaction-sleep-interval", Duration, "0s", SLICES),
+    ignored("downgrade-check-time", Duration, "5s", "a downgrade is ended by who began it"),
+    ignored("warning-apply-duration", Duration, "100ms", "entries are applied many at a time"),
+    ignored("warning-unary-request-duration", Duration, "300ms", "times of requests are in the metrics"),
+    ignored("bootstrap-defrag-threshold-megabytes", Unsigned, "0", "space is given back all the time"),
+    ignored("cluster-active-size", Any, "", LONG_GONE),
+    ignored("cluster-remove-delay", Any, "", LONG_GONE),
+    ignored("cluster-sync-interval", Any, "", LONG_GONE),
+    ignored("config", Any, "", LONG_GONE),
+    ignored("force", Any, "", LONG_GONE),
+    ignored("max-result-buffer", Any, "", LONG_GONE),
+    ignored("max-retry-attempts", Any, "", LONG_GONE),
+    ignored("peer-heartbeat-interval", Any, "", LONG_GONE),
+    ignored("peer-election-timeout", Any, "", LONG_GONE),
+    ignored("retry-interval", Any, "", LONG_GONE),
+    ignored("snapshot", Any, "", LONG_GONE),
+    ignored("v", Any, "", LONG_GONE),
+    ignored("vv", Any, "", LONG_GONE),
+    ignored("test.coverprofile", Any, "", LONG_GONE),
+    ignored("test.outputdir", Any, "", LONG_GONE),
+    ignored("v2-deprecation", Choice(&["write-only", "write-only-drop-data", "gone"]), "write-only", "there is no v2 store"),
 ];

@@ -5,8 +5,8 @@
 //! which clap does not offer, and reads the same flags from `ETCD_*` variables.
 //!
 //! Invariants: nothing is taken silently: an unknown flag, a value of the wrong kind, a flag that is set twice
-//! over (command line and environment) and a flag that is not built yet each end the start with one line that
-//! names it. Does not know what the values are used for.
+//! over (command line and environment) each end the start with one line that names it, and a flag that does nothing
+//! here is warned of. Does not know what the values are used for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -60,7 +60,7 @@ impl Flags {
             Some(path) => flags.read_file(&path)?,
             None => flags.read_environment(environment)?,
         }
-        flags.refuse_unbuilt()?;
+        flags.warn_of_ignored();
         Ok(flags)
     }
 
@@ -124,7 +124,7 @@ impl Flags {
         let flag = find(name).ok_or_else(|| FlagStop::Usage(format!("flag provided but not defined: -{name}")))?;
         let value = match value {
             Some(value) => value,
-            None if flag.kind == Kind::Bool => "true".to_string(),
+            None if matches!(flag.kind, Kind::Bool | Kind::Any) => "true".to_string(),
             None => rest.next().ok_or_else(|| FlagStop::Usage(format!("flag needs an argument: -{name}")))?,
         };
         check(flag, &value).map_err(|why| {
@@ -195,21 +195,15 @@ impl Flags {
         self.given.contains_key("config-file")
     }
 
-    fn refuse_unbuilt(&mut self) -> Result<(), FlagStop> {
+    fn warn_of_ignored(&mut self) {
         for (name, value) in &self.given {
             let Some(flag) = find(name) else { continue };
-            match flag.standing {
-                Standing::Unbuilt if !flag.is_default(value) => {
-                    return Err(FlagStop::Refused(format!("--{name}={value} is not supported by quorate yet")));
-                }
-                Standing::Refused(why) if !flag.is_default(value) => {
-                    return Err(FlagStop::Refused(format!("--{name} is refused: {why}")));
-                }
-                Standing::Ignored => self.warnings.push(format!("--{name} is accepted and has no effect")),
-                _ => {}
+            if let Standing::Ignored(why) = flag.standing
+                && !flag.is_default(value)
+            {
+                self.warnings.push(format!("--{name} is accepted and has no effect: {why}"));
             }
         }
-        Ok(())
     }
 }
 
@@ -241,7 +235,7 @@ pub fn find(name: &str) -> Option<&'static Flag> {
 /// Whether a value is of the flag's kind.
 fn check(flag: &Flag, value: &str) -> Result<(), String> {
     match flag.kind {
-        Kind::Text | Kind::Words => Ok(()),
+        Kind::Text | Kind::Words | Kind::Any => Ok(()),
         Kind::Gates => Features::read(value).map(drop),
         Kind::Origins => {
             // An empty one is none, and by the rules of browsers it would be any.
@@ -250,7 +244,7 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
         }
         Kind::Level => values::log_level(value).map(drop),
         // There is nothing here that a negative time would change.
-        Kind::Duration if flag.standing == Standing::Ignored => {
+        Kind::Duration if flag.standing != Standing::Built => {
             values::duration(value.strip_prefix('-').unwrap_or(value)).map(drop)
         }
         Kind::Bool => values::boolean(value).map(drop),
@@ -267,7 +261,7 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
 /// Columns of a line of the help.
 const HELP_WIDTH: usize = 100;
 
-/// The help text, by group. Flags that are not built stand at the end by name only.
+/// The help text, by group. Flags that do nothing here stand at the end by name only.
 pub fn help() -> String {
     let mut text = String::from(
         "quorate: an etcd-compatible, strongly consistent key-value store.\n\nUsage:\n\n  quorate [flags]\n    \
@@ -284,9 +278,9 @@ pub fn help() -> String {
             text.push_str(&format!("  --{} {default}\n    {}\n", flag.name, flag.help));
         }
     }
-    text.push_str("\nKnown to etcd and not supported yet (accepted with their default value):\n");
+    text.push_str("\nKnown to etcd, accepted, and without effect here:\n");
     let mut width = HELP_WIDTH;
-    for flag in FLAGS.iter().filter(|flag| !matches!(flag.standing, Standing::Built | Standing::Ignored)) {
+    for flag in FLAGS.iter().filter(|flag| flag.standing != Standing::Built) {
         let begin = if width + flag.name.len() + 3 > HELP_WIDTH { "\n  --" } else { " --" };
         width = if begin.starts_with('\n') { 1 } else { width } + flag.name.len() + 3;
         text.push_str(begin);

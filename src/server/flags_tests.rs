@@ -72,13 +72,24 @@ fn wrong_command_lines_are_named() {
 }
 
 #[test]
-fn unbuilt_flags_are_refused_unless_they_change_nothing() {
-    let stop = read(&["--max-learners", "2"], &[]);
-    assert_eq!(stop, Err(FlagStop::Refused("--max-learners=2 is not supported by quorate yet".to_string())));
-    assert!(read(&["--client-cert-auth=false", "--auto-compaction-retention=0"], &[]).is_ok());
-    assert!(read(&["--unsafe-no-fsync=false"], &[]).is_ok());
-    let stop = read(&["--unsafe-no-fsync"], &[]);
-    assert!(matches!(stop, Err(FlagStop::Refused(text)) if text.starts_with("--unsafe-no-fsync is refused")));
+fn flags_that_do_nothing_are_warned_of_unless_they_change_nothing() {
+    let warnings = |arguments: &[&str]| read(arguments, &[]).expect("it starts etcd").warnings;
+    let none: &[&str] = &[];
+    assert_eq!(warnings(&["--client-cert-auth=false", "--unsafe-no-fsync=false", "--max-wals=0x5"]), none);
+    assert_eq!(
+        warnings(&["--unsafe-no-fsync", "--enable-pprof"]),
+        [
+            "--enable-pprof is accepted and has no effect: profiles are Go's",
+            "--unsafe-no-fsync is accepted and has no effect: an acknowledged write is always on the disk first",
+        ]
+    );
+    for arguments in [&["--v"][..], &["-vv"], &["--snapshot=x", "--test.coverprofile="]] {
+        assert!(warnings(arguments).iter().all(|warning| warning.ends_with("etcd takes it for the sake of old scripts alone, too")));
+    }
+    assert!(matches!(read(&["--config", "x"], &[]), Err(FlagStop::Refused(text)) if text.starts_with("\"x\"")));
+    for flag in FLAGS {
+        assert!(!matches!(flag.standing, Standing::Ignored("")), "--{}: why?", flag.name);
+    }
 }
 
 #[test]

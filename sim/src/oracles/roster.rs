@@ -57,7 +57,7 @@ impl Roster {
         let urls = urls_of(&change.context);
         let taken = self.urls.iter().any(|(other, theirs)| *other != id && theirs.iter().any(|url| urls.contains(url)));
         match change.kind {
-            ConfChangeKind::AddLearner if !known && !taken && self.learners.len() < limits::MAX_LEARNERS => {
+            ConfChangeKind::AddLearner if !known && !taken && self.learners.len() < most_learners(&change.context) => {
                 self.urls.insert(id, urls);
                 let _ = self.learners.insert(id);
             }
@@ -120,6 +120,13 @@ fn urls_of(context: &[u8]) -> Vec<String> {
     urls.into_iter().flatten().filter_map(|url| url.as_str().map(String::from)).collect()
 }
 
+/// As many learners as there may be with the one that a change adds, by what it says itself.
+fn most_learners(context: &[u8]) -> usize {
+    let told: Option<serde_json::Value> = serde_json::from_slice(context).ok();
+    let most = told.as_ref().and_then(|told| told.get("maxLearners")?.as_u64());
+    most.map_or(limits::MAX_LEARNERS, |most| usize::try_from(most).unwrap_or(usize::MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
@@ -165,6 +172,23 @@ mod tests {
         assert!(roster.applied(1, &entry(3, ConfChangeKind::Remove, 1)).is_ok());
         assert!(roster.applied(1, &entry(3, ConfChangeKind::Remove, 2)).is_err(), "another at the same place");
         assert!(roster.applied(1, &entry(0, ConfChangeKind::Remove, 2)).is_err(), "one that nobody else saw");
+    }
+
+    #[test]
+    fn a_change_says_how_many_learners_there_may_be() {
+        let mut roster = Roster::default();
+        let among = |index, member, most| {
+            let context = format!(r#"{{"id":{member},"peerURLs":["http://{member}:1"],"maxLearners":{most}}}"#);
+            let context = Bytes::from(context.into_bytes());
+            let change = ConfChange { id: index, kind: ConfChangeKind::AddLearner, member: MemberId(member), context };
+            LogEntry { index, term: 1, kind: EntryKind::ConfChange, data: change.encode() }
+        };
+        for entry in [entry(1, ConfChangeKind::Add, 1), among(2, 2, 2), among(3, 3, 2), among(4, 4, 2)] {
+            roster.applied(0, &entry).unwrap();
+        }
+        assert_eq!(roster.learners(), vec![MemberId(2), MemberId(3)]);
+        roster.applied(0, &entry(5, ConfChangeKind::AddLearner, 5)).unwrap();
+        assert_eq!(roster.learners(), vec![MemberId(2), MemberId(3)], "one, where nothing is said");
     }
 
     #[test]

@@ -16,7 +16,8 @@ impl<E: Env> Session<E> {
         let id = derive_member_id(&peer_urls, "", Some(self.handle.wall_ms() / 1_000));
         let added = Member { id, peer_urls, is_learner: request.is_learner, ..Member::default() };
         let shown = member(&added);
-        self.handle.change_members(MemberChange::Add(added)).await?;
+        let max_learners = self.terms.max_learners;
+        self.handle.change_members(MemberChange::Add { member: added, max_learners }).await?;
         let (header, members) = self.members();
         Ok(pb::MemberAddResponse { header, member: Some(shown), members })
     }

@@ -102,7 +102,7 @@ fn the_answers_are_stock_etcds() {
         handle.propose(Command::LeaseGrant { id: 9, ttl: 100 }).await.unwrap();
         let learner =
             Member { id: MemberId(77), peer_urls: vec!["http://b:2380".into()], is_learner: true, ..Member::default() };
-        handle.change_members(MemberChange::Add(learner)).await.unwrap();
+        handle.change_members(MemberChange::add(learner)).await.unwrap();
         let json = "Content-Type: application/json";
         let protobuf = vec!["Content-Type: application/protobuf"];
         let cluster = handle.identity().cluster.to_string();

@@ -100,7 +100,7 @@ async fn add(env: &VirtualEnv, asked: &Handle<VirtualEnv>, host: &str, members: 
     let url = vec![format!("http://{host}:2380")];
     let id = MemberId(1000 + u64::from(host.as_bytes()[0]));
     let member = Member { id, peer_urls: url, ..Member::default() };
-    change(env, asked, MemberChange::Add(member)).await;
+    change(env, asked, MemberChange::add(member)).await;
     let world = env.at(host);
     let mut joining = config(host, members);
     joining.joins = Some(find_cluster(&world, &joining).await.unwrap());
@@ -151,7 +151,7 @@ fn a_learner_becomes_the_voter_and_who_was_removed_is_refused() {
         let (a, _) = open(&env, config("a", &["a"])).await;
         let learner =
             Member { id: MemberId(77), peer_urls: vec!["http://b:2380".into()], is_learner: true, ..Member::default() };
-        a.change_members(MemberChange::Add(learner)).await.unwrap();
+        a.change_members(MemberChange::add(learner)).await.unwrap();
         let world = env.at("b");
         let joins = Some(WalIdentity { cluster: a.identity().cluster, member: MemberId(77) });
         let (b, _) = open(&world, DriverConfig { joins, ..config("b", &["a", "b"]) }).await;

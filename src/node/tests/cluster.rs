@@ -587,7 +587,7 @@ fn members_come_and_go() {
     let mut cluster = Cluster::new(3);
     let leader = cluster.elect();
     cluster.pass(3);
-    let mut added = cluster.change(leader, MemberChange::Add(Member { is_learner: true, ..member(3) }));
+    let mut added = cluster.change(leader, MemberChange::add(Member { is_learner: true, ..member(3) }));
     cluster.settle();
     done(&mut added);
     cluster.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
@@ -606,7 +606,7 @@ fn members_come_and_go() {
     done(&mut removed);
     cluster.pass(2);
     assert!(cluster.seats[gone].facts.status().removed, "it is told, and stops");
-    let mut again = cluster.change(leader, MemberChange::Add(member(gone)));
+    let mut again = cluster.change(leader, MemberChange::add(member(gone)));
     cluster.settle();
     assert_eq!(answered(&mut again).expect("answered").err(), Some(Refusal::MemberNotFound), "never again");
     assert_eq!(cluster.seats[3].facts.status().members.len(), 3);

@@ -56,7 +56,7 @@ impl Cluster {
 
     /// A fourth joins, and has acknowledged something.
     fn add_fourth(&mut self, leader: usize) {
-        let mut added = self.change(leader, MemberChange::Add(member(3)));
+        let mut added = self.change(leader, MemberChange::add(member(3)));
         self.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
         self.settle();
         done(&mut added);
@@ -130,7 +130,7 @@ fn a_leader_that_an_older_copy_does_not_know_is_asked_and_gives_back_what_is_lac
     cluster.pass(2);
     let second = (leader + 1) % 3;
     let copy = cluster.copied(second);
-    let mut added = cluster.change(leader, MemberChange::Add(member(3)));
+    let mut added = cluster.change(leader, MemberChange::add(member(3)));
     cluster.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
     cluster.settle();
     done(&mut added);

@@ -64,7 +64,7 @@ fn a_promotion_asked_for_again_because_the_answer_was_lost_is_done() {
     let mut cluster = Cluster::new(3);
     let leader = cluster.elect();
     cluster.pass(2);
-    let mut added = cluster.change(leader, MemberChange::Add(Member { is_learner: true, ..member(3) }));
+    let mut added = cluster.change(leader, MemberChange::add(Member { is_learner: true, ..member(3) }));
     cluster.settle();
     done(&mut added);
     cluster.seats.push(seat(3, HardState::default(), Vec::new(), &[], 0));
