@@ -587,7 +587,11 @@ fn who_founds_a_cluster_with_others_may_call_them_by_any_name() {
             machine.apply(index, 1, &codec::encode(index + 100, &command), &|_| false).expect("no faults");
         }
     }
-    assert_eq!((one.digest_at(5), one.members()), (other.digest_at(5), other.members()), "they agree once all have told");
+    assert_eq!(
+        (one.digest_at(5), one.members()),
+        (other.digest_at(5), other.members()),
+        "they agree once all have told"
+    );
     let mut third = founded(["m1", "m2"]);
     for (index, command) in [(3, tells(2, "m3")), (4, put("a", "1")), (5, tells(1, "m1"))] {
         third.apply(index, 1, &codec::encode(index + 100, &command), &|_| false).expect("no faults");

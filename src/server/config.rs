@@ -169,8 +169,6 @@ impl Config {
         let read = Reader(flags);
         let log_rotation = logging(&read)?;
         let name = read.text("name");
-        let data_dir = data_dir(flags, &name);
-        // In etcd's order, so that of several things that are wrong the same one is told.
         let listening = listening(&read)?;
         let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
         let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
@@ -232,8 +230,8 @@ impl Config {
             extensive_metrics: flags.get("metrics") == "extensive",
             proof: proof(&read)?,
             web: web(&read)?,
+            data_dir: data_dir(flags, &name),
             name,
-            data_dir,
             wal_dir: read.text("wal-dir"),
         })
     }

@@ -84,7 +84,11 @@ fn flags_that_do_nothing_are_warned_of_unless_they_change_nothing() {
         ]
     );
     for arguments in [&["--v"][..], &["-vv"], &["--snapshot=x", "--test.coverprofile="]] {
-        assert!(warnings(arguments).iter().all(|warning| warning.ends_with("etcd takes it for the sake of old scripts alone, too")));
+        assert!(
+            warnings(arguments)
+                .iter()
+                .all(|warning| warning.ends_with("etcd takes it for the sake of old scripts alone, too"))
+        );
     }
     assert!(matches!(read(&["--config", "x"], &[]), Err(FlagStop::Refused(text)) if text.starts_with("\"x\"")));
     for flag in FLAGS {

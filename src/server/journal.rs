@@ -1,7 +1,7 @@
 //! The log in systemd's journal (`--log-outputs=systemd/journal`), by its own protocol: a datagram a line, with its
 //! importance.
 //!
-//! Invariants: a line that the journal does not take goes to the standard error, as etcd's does; who logs never waits for the journal
+//! Invariants: a line that the journal does not take goes to the standard error, as etcd's does; nobody waits for the journal
 //! for more than a moment. Of a line it knows where its level stands, and no more.
 
 use std::io::{self, Write};

@@ -1,7 +1,8 @@
 //! How far local time is from that of the world, by the system's zone: what `TZ` names, else `/etc/localtime`.
 //!
-//! Reads zone files (RFC 9636) of any version, with the rule in their footer for what comes behind their table. Invariant: what cannot be
-//! read is no reason to stop: then it is the time of the world, as in etcd's language. Does not know what time it is.
+//! Reads zone files (RFC 9636) of any version, with the rule in their footer for what comes behind their table.
+//! Invariant: what cannot be read is no reason to stop: then it is the time of the world, as in etcd's language. Does not
+//! know what time it is.
 
 use std::env;
 use std::fs;
@@ -10,8 +11,7 @@ use std::path::{Path, PathBuf};
 use crate::base::calendar_day;
 
 /// Where zones are looked for by name.
-const PLACES: [&str; 4] =
-    ["/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/usr/lib/locale/TZ", "/etc/zoneinfo"];
+const PLACES: [&str; 4] = ["/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/usr/lib/locale/TZ", "/etc/zoneinfo"];
 
 /// The system's own.
 const SYSTEM: &str = "/etc/localtime";
@@ -99,7 +99,8 @@ impl<'a> Block<'a> {
         let (times, rest) = rest.split_at_checked(times.checked_mul(size)?)?;
         let (kinds, rest) = rest.split_at_checked(times.len() / size)?;
         let (offsets, rest) = rest.split_at_checked(types.checked_mul(6)?)?;
-        let left = leaps.checked_mul(size + 4)?.checked_add(letters)?.checked_add(standard)?.checked_add(in_world_time)?;
+        let left =
+            leaps.checked_mul(size + 4)?.checked_add(letters)?.checked_add(standard)?.checked_add(in_world_time)?;
         let (_, rest) = rest.split_at_checked(left)?;
         Some((head[4], Self { size, times, kinds, offsets }, rest))
     }

@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::base::limits;
-use crate::tls::read_error;
 use crate::server::journal::{self, Journal};
 use crate::server::log_rotation::{Rotating, Rotation};
+use crate::tls::read_error;
 
 /// etcd's word for the journal, and no file's name.
 const JOURNAL: &str = "systemd/journal";
@@ -29,8 +29,8 @@ pub type DroppedLine = fn(u64) -> Vec<u8>;
 pub struct Outputs(Arc<Vec<Arc<Queue>>>);
 
 impl Outputs {
-    /// Opens the outputs of these names (`default`, `stderr`, `stdout`, `systemd/journal`, or a file's) and begins to write. Files are put
-    /// aside where there is a `rotation`.
+    /// Opens the outputs of these names (`default`, `stderr`, `stdout`, `systemd/journal`, or a file's) and begins to
+    /// write. Files are put aside where there is a `rotation`.
     ///
     /// # Errors
     /// A file cannot be opened, the journal is not reached, or a thread cannot be started.
@@ -235,7 +235,10 @@ mod tests {
         for (name, why) in [
             ("x://y", "open sink \"x://y\": no sink found for scheme \"x\""),
             ("discard:", "open sink \"discard:\": no sink found for scheme \"discard\""),
-            ("file://h/x", "open sink \"file://h/x\": file URLs must leave host empty or use localhost: got file://h/x"),
+            (
+                "file://h/x",
+                "open sink \"file://h/x\": file URLs must leave host empty or use localhost: got file://h/x",
+            ),
             ("file:///x?y", "open sink \"file:///x?y\": query parameters not allowed with file URLs: got file:///x?y"),
             ("/no/such/place", "open sink \"/no/such/place\": open /no/such/place: no such file or directory"),
         ] {

@@ -260,7 +260,8 @@ mod tests {
 
     #[test]
     fn what_is_asked_of_no_place_is_told_from_the_rest() {
-        let of = |method: Method, uri: &str| of_no_place(&Request::builder().method(method).uri(uri).body(()).expect("one"));
+        let of =
+            |method: Method, uri: &str| of_no_place(&Request::builder().method(method).uri(uri).body(()).expect("one"));
         assert!(of(Method::OPTIONS, "*"));
         assert!(!of(Method::GET, "*") && !of(Method::OPTIONS, "/") && !of(Method::OPTIONS, "/*"));
     }
