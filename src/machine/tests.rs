@@ -584,7 +584,7 @@ fn who_founds_a_cluster_with_others_may_call_them_by_any_name() {
     for (index, command) in [(3, tells(2, "m2")), (4, put("a", "1")), (5, tells(1, "m1"))] {
         assert_eq!(one.digest_at(index - 1), other.digest_at(index - 1), "entry {}", index - 1);
         for machine in [&mut one, &mut other] {
-            machine.apply(index, 1, &codec::encode(index + 100, &command), &|_| false).expect("no faults");
+            let _ = machine.apply(index, 1, &codec::encode(index + 100, &command), &|_| false).expect("no faults");
         }
     }
     assert_eq!(
@@ -594,7 +594,7 @@ fn who_founds_a_cluster_with_others_may_call_them_by_any_name() {
     );
     let mut third = founded(["m1", "m2"]);
     for (index, command) in [(3, tells(2, "m3")), (4, put("a", "1")), (5, tells(1, "m1"))] {
-        third.apply(index, 1, &codec::encode(index + 100, &command), &|_| false).expect("no faults");
+        let _ = third.apply(index, 1, &codec::encode(index + 100, &command), &|_| false).expect("no faults");
     }
     assert_ne!(one.digest_at(5), third.digest_at(5), "a name that was told counts");
 }

@@ -555,6 +555,7 @@ mod tests {
             (&["--auto-compaction-mode=foo"], "unknown auto-compaction-mode \"foo\""),
             (&["--auto-compaction-retention=x"], "error parsing CompactionRetention: time: invalid duration \"x\""),
             (&["--max-txn-ops=0"], "--max-txn-ops=0 is out of range"),
+            (&["--max-learners=-1"], "etcdserver: too many learner members in cluster"),
             (&["--max-request-bytes=99999999999"], "--max-request-bytes=99999999999 is out of range"),
             (
                 &["--force-new-cluster", "--rebuild-from-peers"],

@@ -275,8 +275,8 @@ mod tests {
         log.write_all(b"one\n").expect("written");
         log.write_all(b"two\n").expect("written");
         assert!(!directory.path().join("log-2001-02-03T04-05-06.789").exists());
+        assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 2, "the file and the one put aside");
         let below = directory.path().join("a/b/log");
         Rotating::open(below.to_str().expect("text"), rotation).expect("its directory is made, as by etcd's library");
-        assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 2, "the file and the one put aside");
     }
 }
