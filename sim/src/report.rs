@@ -80,6 +80,7 @@ const WANTED: [&str; 85] = [
     "in slices: a compaction was asked for",
     "in slices: a lease was renewed",
     "in slices: a life ended",
+    "in slices: a renewal did not wait for the end",
     "in slices: a serializable read was served",
     "in slices: another leads",
     "in slices: somebody began to watch",

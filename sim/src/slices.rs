@@ -2,7 +2,8 @@
 //!
 //! In the middle of such a command everybody else sees the state before it. What is asked, ends or changes just there is
 //! counted, so that a swarm shows that it looked there. A slice takes time where a member does it for the first time and the world is
-//! not calm yet: a start replays what it did for nothing.
+//! not calm yet: a start replays what it did for nothing. One member of three is much faster than the others, so that some are in the
+//! middle of what is done elsewhere, leaders among them.
 
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
@@ -10,12 +11,19 @@ use std::time::Duration;
 use quorate::base::MemberId;
 use quorate::consensus::Standing;
 
+use crate::plan::Plan;
+
 /// Slices of an entry that take time: what waits behind a long one is held up long enough.
 const TIMED: u64 = 30;
+
+/// How many times as fast as the others a fast member is.
+const FASTER: u32 = 10;
 
 /// How far a member is.
 #[derive(Clone, Default)]
 struct Member {
+    /// How long a slice takes it.
+    time: Duration,
     /// The entry that was begun and is not done, by index and term.
     entry: Option<(u64, u64)>,
     /// Slices of it so far.
@@ -27,19 +35,23 @@ struct Member {
 }
 
 /// See the module's head.
-pub struct Slices {
-    time: Duration,
-    members: Mutex<Vec<Member>>,
-}
+pub struct Slices(Mutex<Vec<Member>>);
 
 impl Slices {
-    /// None is under way with any of so many members; a slice takes this time.
-    pub fn new(members: usize, time: Duration) -> Self {
-        Self { time, members: Mutex::new(vec![Member::default(); members]) }
+    /// None is under way.
+    pub fn new(plan: &Plan) -> Self {
+        let time = Duration::from_micros(plan.setting.slicing.micros);
+        let is_fast = |n: usize| (plan.seed as usize).wrapping_add(n).is_multiple_of(3);
+        Self::of((0..plan.members.len()).map(|n| if is_fast(n) { time / FASTER } else { time }))
+    }
+
+    /// None is under way; a slice takes each member its time.
+    fn of(times: impl IntoIterator<Item = Duration>) -> Self {
+        Self(Mutex::new(times.into_iter().map(|time| Member { time, ..Member::default() }).collect()))
     }
 
     fn members(&self) -> MutexGuard<'_, Vec<Member>> {
-        self.members.lock().expect("no holder of the slices panics")
+        self.0.lock().expect("no holder of the slices panics")
     }
 
     /// A member did a slice of an entry; how long that takes in a world that is not calm.
@@ -48,7 +60,7 @@ impl Slices {
         let member = &mut members[member];
         let before = if member.entry == Some(entry) { member.slices } else { 0 };
         (member.entry, member.slices) = (Some(entry), before + 1);
-        if entry.0 > member.most && before < TIMED { self.time } else { Duration::ZERO }
+        if entry.0 > member.most && before < TIMED { member.time } else { Duration::ZERO }
     }
 
     /// A member applied an entry to its end.
@@ -83,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_was_done_once_takes_no_time_again() {
-        let slices = Slices::new(2, Duration::from_millis(5));
+        let slices = Slices::of([Duration::ZERO, Duration::from_millis(5)]);
         assert_eq!(slices.does(1, (7, 2)), Duration::from_millis(5));
         assert_eq!((slices.at(0), slices.at(1)), (None, Some((7, 2))));
         assert!(slices.gone(1) && !slices.gone(1));

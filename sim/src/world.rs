@@ -122,7 +122,7 @@ impl World {
             net,
             wires: Wires::default(),
             ambushes: Ambushes::new(plan.members.len()),
-            slices: Slices::new(plan.members.len(), Duration::from_micros(plan.setting.slicing.micros)),
+            slices: Slices::new(&plan),
             lane: OnceLock::new(),
             trace,
             marks,
@@ -385,6 +385,12 @@ impl World {
             status.is_leader.then_some((status.term, member.number))
         };
         self.members.iter().filter_map(led).max().map(|(_, number)| number)
+    }
+
+    /// Who leads, and the command in whose middle it is, if it is in one.
+    pub fn under_way_at_leader(&self) -> Option<(usize, (u64, u64))> {
+        let leader = self.leader()?;
+        self.slices.at(leader).map(|entry| (leader, entry))
     }
 
     /// Puts an operation on record.

@@ -13,7 +13,7 @@ use super::command::{
 };
 use super::shape;
 use crate::auth::Asker;
-use crate::base::{KeyRange, LogIndex, MemberId, Refusal, limits};
+use crate::base::{KeyRange, LeaseId, LogIndex, MemberId, Refusal, limits};
 use crate::mvcc::{RangeQuery, SortOrder, SortTarget};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::membershippb;
@@ -91,6 +91,18 @@ pub struct Undecodable(pub String);
 pub fn id_of(payload: &Bytes) -> Option<u64> {
     let request = pb::InternalRaftRequest::decode(payload.clone()).ok().filter(|_| !payload.is_empty())?;
     Some(request.header.map_or(request.id, |header| header.id))
+}
+
+/// The lease that a log payload ends, where it is of that kind: as [`decode`] has it, but nothing else is read.
+pub fn ended_lease(payload: &Bytes) -> Option<LeaseId> {
+    End::decode(&payload[..]).ok()?.lease_revoke.map(|revoke| revoke.id)
+}
+
+/// Of `InternalRaftRequest` one field; the others are passed over.
+#[derive(Clone, PartialEq, Message)]
+struct End {
+    #[prost(message, optional, tag = "9")]
+    lease_revoke: Option<pb::LeaseRevokeRequest>,
 }
 
 /// The command of a log payload. `None` is an entry that changes nothing: a leader's first, or a request of

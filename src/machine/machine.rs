@@ -492,6 +492,12 @@ impl<D: Disk> Machine<D> {
         self.under_way.is_some()
     }
 
+    /// Whether such an entry may hang keys on leases. Another only takes some off.
+    pub fn hangs_keys_on(&self) -> bool {
+        let command = self.under_way.as_ref().and_then(|under_way| under_way.proposal.command.as_ref().ok());
+        command.is_some_and(|command| put_cost(command) > 0)
+    }
+
     /// The last entry applied.
     pub fn applied(&self) -> (LogIndex, Term) {
         self.applied

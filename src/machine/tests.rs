@@ -473,8 +473,13 @@ proptest! {
         let remainder = |id, granted_at| Remainder { id, seconds: ttl, granted_at };
         let counted = Command::LeaseCheckpoint { remainders: vec![remainder(3, 9), remainder(-4, 7)], counted_in: Some(id) };
         let of_etcd = Command::LeaseCheckpoint { remainders: vec![remainder(3, 0)], counted_in: None };
-        for command in [Command::Txn(txn), Command::Put(put), Command::LeaseGrant { id: 3, ttl }, counted, of_etcd] {
-            let decoded = codec::decode(&codec::encode(id, &command));
+        let end = Command::LeaseRevoke { id: ttl, expiry: None };
+        let expiry = Command::LeaseRevoke { id: ttl, expiry: Some(Expiry { granted_at: id, term: 3 }) };
+        for command in [Command::Txn(txn), Command::Put(put), Command::LeaseGrant { id: 3, ttl }, counted, of_etcd, end, expiry] {
+            let encoded = codec::encode(id, &command);
+            let ends = matches!(command, Command::LeaseRevoke { .. });
+            prop_assert_eq!(codec::ended_lease(&encoded), ends.then_some(ttl));
+            let decoded = codec::decode(&encoded);
             prop_assert_eq!(decoded, Ok(Some(codec::Proposal { id, asker: None, command: Ok(command) })));
         }
     }
@@ -482,7 +487,10 @@ proptest! {
     #[test]
     fn any_payload_and_any_image_is_read_or_refused(junk in prop::collection::vec(any::<u8>(), 0..300)) {
         let junk = Bytes::from(junk);
-        let _ = codec::decode(&junk);
+        let decoded = codec::decode(&junk).ok().flatten().and_then(|proposal| proposal.command.ok());
+        if let Some(Command::LeaseRevoke { id, .. }) = decoded {
+            prop_assert_eq!(codec::ended_lease(&junk), Some(id));
+        }
         prop_assert!(Image::decode(&junk).is_err());
     }
 

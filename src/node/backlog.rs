@@ -3,12 +3,14 @@
 //! Invariant: whatever the reason that nothing is applied (another's state is awaited or read, history finds no room, entries
 //! come faster than they are applied), what waits has a bound: beyond it [`Backlog::is_full`], and then this member takes no
 //! more appends, which its leader sends again, and proposes nothing where it leads. What it has taken before may still be
-//! committed, so that the bound is passed by what a leader may have uncommitted. Does not know why something waits.
+//! committed, so that the bound is passed by what a leader may have uncommitted. Does not know why something waits. Of what the
+//! entries say it knows which leases they end.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use crate::base::{LogIndex, limits};
-use crate::wal::LogEntry;
+use crate::base::{LeaseId, LogIndex, limits};
+use crate::machine::codec;
+use crate::wal::{EntryKind, LogEntry};
 
 /// Why what is committed waits to be applied.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +28,8 @@ pub enum HeldBack {
 pub(super) struct Backlog {
     entries: VecDeque<LogEntry>,
     bytes: usize,
+    /// Which leases they end, each with the entry that does.
+    ends: BTreeSet<(LeaseId, LogIndex)>,
     /// Whether the first waits until history was written.
     pub(super) waits_for_history: bool,
     /// The first at the last tick.
@@ -38,24 +42,46 @@ fn size(entry: &LogEntry) -> usize {
     entry.data.len() + size_of::<LogEntry>()
 }
 
+/// The lease that an entry ends, if it does.
+fn ended_by(entry: &LogEntry) -> Option<LeaseId> {
+    match entry.kind {
+        EntryKind::Normal => codec::ended_lease(&entry.data),
+        EntryKind::ConfChange | EntryKind::ConfChangeV2 => None,
+    }
+}
+
 impl Backlog {
     /// These were committed, behind those that are here.
     pub(super) fn extend(&mut self, entries: Vec<LogEntry>) {
-        self.bytes += entries.iter().map(size).sum::<usize>();
+        entries.iter().for_each(|entry| self.count(entry));
         self.entries.extend(entries);
+    }
+
+    fn count(&mut self, entry: &LogEntry) {
+        self.bytes += size(entry);
+        self.ends.extend(ended_by(entry).map(|id| (id, entry.index)));
     }
 
     /// The first is to be applied.
     pub(super) fn pop_front(&mut self) -> Option<LogEntry> {
         let entry = self.entries.pop_front()?;
         self.bytes -= size(&entry);
+        if let Some(id) = ended_by(&entry) {
+            self.ends.remove(&(id, entry.index));
+        }
         Some(entry)
     }
 
     /// The first was begun, and is to be gone on with.
     pub(super) fn push_front(&mut self, entry: LogEntry) {
-        self.bytes += size(&entry);
+        self.count(&entry);
         self.entries.push_front(entry);
+    }
+
+    /// Whether what waits reaches to `index`, and nothing of it ends this lease.
+    pub(super) fn lets_live(&self, id: LeaseId, index: LogIndex) -> bool {
+        let reaches = self.back().is_some_and(|last| last.index >= index);
+        reaches && self.ends.range((id, LogIndex::MIN)..=(id, LogIndex::MAX)).next().is_none()
     }
 
     /// The one that is to be applied next.
@@ -124,7 +150,34 @@ impl Backlog {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wal::EntryKind;
+    use crate::machine::Command;
+
+    #[test]
+    fn a_lease_lives_as_long_as_nothing_that_waits_ends_it() {
+        let entry = |index, command: &Command| {
+            LogEntry { index, term: 1, kind: EntryKind::Normal, data: codec::encode(index, command) }
+        };
+        let end = |index, id| entry(index, &Command::LeaseRevoke { id, expiry: None });
+        let mut backlog = Backlog::default();
+        assert!(!backlog.lets_live(7, 4), "who knows what is committed up to there");
+        let other = entry(4, &Command::LeaseGrant { id: 8, ttl: 5 });
+        backlog.extend(vec![end(3, 7), other, end(5, 7), end(6, -7)]);
+        assert!(backlog.lets_live(8, 6) && !backlog.lets_live(8, 7));
+        assert!(!backlog.lets_live(7, 6) && !backlog.lets_live(-7, 6));
+        let begun = backlog.pop_front().expect("it is there");
+        assert!(!backlog.lets_live(7, 6), "it is ended twice");
+        backlog.push_front(begun);
+        for _ in 3..=5 {
+            backlog.pop_front();
+        }
+        assert!(backlog.lets_live(7, 6) && !backlog.lets_live(-7, 6));
+        let begun = backlog.pop_front().expect("it is there");
+        backlog.push_front(begun);
+        assert!(!backlog.lets_live(-7, 6), "its end is under way");
+        backlog.clear();
+        backlog.extend(vec![entry(7, &Command::LeaseGrant { id: 9, ttl: 5 })]);
+        assert!(backlog.lets_live(-7, 7));
+    }
 
     #[test]
     fn that_something_waits_is_told_each_time_it_begins() {

@@ -2,7 +2,7 @@
 //!
 //! Before such commands were carried out in slices, the member was deaf meanwhile, and what it does about that
 //! ([`super::Input::Deaf`]) served here, too. Now it ticks, so time passes for those who wait through no fault of theirs: the clock
-//! of leases stands still for it, because renewals are among them. Of each hold-up the time up to its first tick passes: under
+//! of leases stands still for it, because some renewals are among them. Of each hold-up the time up to its first tick passes: under
 //! a load of such commands alone leases have a slow time, and not none at all.
 //!
 //! Does not know what is carried out, nor whether applying moves on.

@@ -38,6 +38,13 @@ struct Timer {
     look_at: Option<Instant>,
 }
 
+impl Timer {
+    /// Whether a renewal that was asked for then saves the lease.
+    fn can_be_renewed(&self, asked: Instant) -> bool {
+        !self.revoking && self.deadline > asked
+    }
+}
+
 /// What the log may say a lease has left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Written {
@@ -113,7 +120,7 @@ impl LeaseClock {
     /// elsewhere. Between asking and now may lie a round that confirmed the leadership: it costs the lease nothing.
     pub fn renew(&mut self, id: LeaseId, asked: Instant, now: Instant) -> Renewal {
         let (asked, now) = (self.counted(asked), self.counted(now));
-        let Some(timer) = self.timers.get_mut(&id).filter(|timer| !timer.revoking && timer.deadline > asked) else {
+        let Some(timer) = self.timers.get_mut(&id).filter(|timer| timer.can_be_renewed(asked)) else {
             return Renewal::Gone;
         };
         // After a promotion with an extension the old deadline can be the later one, and then it stays.
@@ -131,6 +138,12 @@ impl LeaseClock {
             Written::Remainder => Renewal::Forget(ttl),
             Written::Forgetting => Renewal::Forgetting(ttl),
         }
+    }
+
+    /// Whether a renewal that was `asked` for then would be [`Renewal::Told`] now.
+    pub fn would_tell(&self, id: LeaseId, asked: Instant) -> bool {
+        let lives = |timer: &Timer| timer.can_be_renewed(self.counted(asked)) && timer.written == Written::Nothing;
+        self.timers.get(&id).is_some_and(lives)
     }
 
     /// What of a lease was written is forgotten, as applied.

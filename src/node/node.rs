@@ -15,7 +15,7 @@ use super::contacts::Contacts;
 use super::counters::Counters;
 use super::facts::Facts;
 use super::hold_up::HoldUp;
-use super::input::{Input, LeaseQuestion, Reply};
+use super::input::{Input, Reply};
 use super::lateness::Lateness;
 use super::leadership::Leadership;
 use super::lease_clock::LeaseClock;
@@ -327,12 +327,7 @@ impl<D: Disk> Node<D> {
         self.tell_electorate();
         self.note_hold_up(now, out);
         self.observe(now);
-        let (applied, is_carrying_out) = (self.counters.last_applied(), self.is_carrying_out());
-        let (machine, views) = (&self.machine, &self.views);
-        let waits = |question: &LeaseQuestion| machine.is_under_way() && question.is_of_keys();
-        for (asked, question) in self.reads.serve(applied, || fresh_view(machine, views), waits) {
-            self.answer_lease_question(question, asked, now);
-        }
+        self.answer_confirmed(now);
         for own in self.proposals.take_lost() {
             self.own_came_to_nothing(own);
         }
@@ -346,7 +341,7 @@ impl<D: Disk> Node<D> {
         }
         let installing = self.snapshots.installing() || self.rebuild.under_way();
         let mut more = false;
-        if is_carrying_out {
+        if self.is_carrying_out() {
             more = true;
         } else if !installing {
             more = self.background(out).or_else(|wrong| self.outlive(wrong))? || self.committed.wants_turn();
@@ -565,7 +560,7 @@ impl<D: Disk> Node<D> {
 }
 
 /// A view of now, which is also left in the cell.
-fn fresh_view<D: Disk>(machine: &Machine<D>, views: &ViewCell<D>) -> View<D> {
+pub(super) fn fresh_view<D: Disk>(machine: &Machine<D>, views: &ViewCell<D>) -> View<D> {
     let view = machine.store().view();
     views.put(view.clone());
     view

@@ -108,31 +108,28 @@ impl<D: Disk> ReadQueue<D> {
         }
     }
 
-    /// Serves the views whose index is applied; the questions of leases among them are given back to be answered, but for those
-    /// of which `waits` says so.
+    /// Serves the views whose index is applied. The questions of leases of which `is_ripe` says so, told what was confirmed and when
+    /// each was asked, are given back to be answered.
     pub(super) fn serve(
         &mut self,
         applied: LogIndex,
         view: impl Fn() -> View<D>,
-        waits: impl Fn(&LeaseQuestion) -> bool,
+        is_ripe: impl Fn(LogIndex, Instant, &LeaseQuestion) -> bool,
     ) -> Vec<(Instant, LeaseQuestion)> {
-        let (mut leases, mut waiting) = (Vec::new(), Vec::new());
-        if self.confirmed.iter().all(|(index, _)| *index > applied) {
-            return leases;
-        }
-        let mut taken = None;
-        for (_, questions) in self.confirmed.extract_if(.., |(index, _)| *index <= applied) {
-            for (asked, question) in questions {
+        let (mut leases, mut taken) = (Vec::new(), None);
+        for (index, questions) in &mut self.confirmed {
+            let served = |(asked, question): &mut (Instant, Question<D>)| match question {
+                Question::View(_) => *index <= applied,
+                Question::Lease(question) => is_ripe(*index, *asked, question),
+            };
+            for (asked, question) in questions.extract_if(.., served) {
                 match question {
                     Question::View(reply) => reply.send(Ok(taken.get_or_insert_with(&view).clone())),
-                    Question::Lease(question) if waits(&question) => waiting.push((asked, Question::Lease(question))),
                     Question::Lease(question) => leases.push((asked, question)),
                 }
             }
         }
-        if !waiting.is_empty() {
-            self.confirmed.push((applied, waiting));
-        }
+        self.confirmed.retain(|(_, questions)| !questions.is_empty());
         leases
     }
 

@@ -60,7 +60,7 @@ impl<D: Disk> Node<D> {
         let (facts, standing, store) = (&self.facts, self.group.standing(), self.machine.store());
         facts.leader.store(standing.leader.map_or(0, |member| member.0), Relaxed);
         facts.is_leader.store(self.roles.on_duty(), Relaxed);
-        facts.reads_alone.store(self.roles.on_duty() && self.group.is_lone_voter(), Release);
+        facts.reads_alone.store(self.roles.on_duty() && self.group.is_alone(), Release);
         facts.term.store(standing.term, Relaxed);
         facts.committed.store(standing.committed, Relaxed);
         facts.log_end.store(self.group.log_end().0, Relaxed);

@@ -26,12 +26,16 @@ impl Client {
         let (way, shown, stands) = ((self.number, self.member), self.credentials.shown(&self.world), self.stood());
         let (world, member) = (self.world.clone(), self.member);
         self.world.remainders().asked(id, true_now());
+        let under_way = self.world.under_way_at_leader();
         let asked = self.world.ask(way, patience, &mut self.dice, move |door| async move {
             shown.check_leases(&door, LeaseAccess::Renew(id)).await?;
             world.meets(member, "in slices: a lease was renewed");
             door.keep_alive(id).await
         });
         let answer = asked.await;
+        if under_way.is_some() && under_way == self.world.under_way_at_leader() && matches!(answer, Ok(Ok(Some(_)))) {
+            self.world.marks.hit("in slices: a renewal did not wait for the end");
+        }
         self.owed(began, patience, &answer, &id);
         self.looks_denied(stands, &answer, &id, Table::may_all);
         let settled = self.heard(&id, &answer);

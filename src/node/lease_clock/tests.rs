@@ -196,6 +196,7 @@ proptest! {
                         one.deadline = one.deadline.max(now + one.ttl as u64);
                         Renewal::Told(one.ttl)
                     });
+                    prop_assert_eq!(clock.would_tell(id, at(now)), want.is_some());
                     prop_assert_eq!(clock.renew(id, at(now), at(now)), want.unwrap_or(Renewal::Gone));
                 }
                 Step::Forget(id) => {
@@ -252,15 +253,20 @@ proptest! {
         table.iter().for_each(|(id, (ttl, _))| clock.grant(*id, *ttl, at(0)));
         for (step, id, number) in steps {
             match step {
-                0 => match clock.renew(id, at(now), at(now)) {
-                    Renewal::Gone => {}
-                    Renewal::Told(ttl) => { told.insert(id, at(now).plus(seconds(ttl))); }
-                    Renewal::Forgetting(ttl) => waiting.push((id, at(now).plus(seconds(ttl)))),
-                    Renewal::Forget(ttl) => {
-                        waiting.push((id, at(now).plus(seconds(ttl))));
-                        log.push_back((id, 0));
+                0 => {
+                    let would_tell = clock.would_tell(id, at(now));
+                    let renewal = clock.renew(id, at(now), at(now));
+                    prop_assert_eq!(would_tell, matches!(renewal, Renewal::Told(_)));
+                    match renewal {
+                        Renewal::Gone => {}
+                        Renewal::Told(ttl) => { told.insert(id, at(now).plus(seconds(ttl))); }
+                        Renewal::Forgetting(ttl) => waiting.push((id, at(now).plus(seconds(ttl)))),
+                        Renewal::Forget(ttl) => {
+                            waiting.push((id, at(now).plus(seconds(ttl))));
+                            log.push_back((id, 0));
+                        }
                     }
-                },
+                }
                 1 => log.extend(clock.remainders(at(now), 2)),
                 2 | 3 => for (id, left) in log.drain(..log.len().min(number as usize)) {
                     table.get_mut(&id).expect("one of three").1 = left;

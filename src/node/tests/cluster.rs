@@ -14,6 +14,7 @@ use crate::wal::{Batch, LogEntry};
 mod amnesia;
 mod leases;
 mod rebuild;
+mod renewals;
 mod room;
 mod snapshots;
 mod waiting;

@@ -187,9 +187,36 @@ fn who_watches_is_told_all_of_it_or_nothing() {
 }
 
 fn rights(bench: &mut Bench) -> Receiver<Result<(), Refusal>> {
+    rights_to(bench, LeaseAccess::List)
+}
+
+fn rights_to(bench: &mut Bench, access: LeaseAccess) -> Receiver<Result<(), Refusal>> {
     let (reply, answer) = Reply::pair();
-    bench.step(Input::CheckLeases { asker: None, access: LeaseAccess::List, reply });
+    bench.step(Input::CheckLeases { asker: None, access, reply });
     answer
+}
+
+/// Of keys that are only taken off it: who may write all that are left may write all there will be.
+#[test]
+fn who_may_renew_a_lease_is_known_while_none_is_hung_on_it() {
+    let turns = Arc::<Turns>::default();
+    let renew = LeaseAccess::Renew(LEASE);
+    for command in [delete_all(), Command::LeaseRevoke { id: LEASE, expiry: None }] {
+        let mut bench = full(&turns, PER_TURN);
+        let _answer = commit(&mut bench, &command);
+        bench.turn();
+        assert!(bench.node.is_carrying_out());
+        assert_eq!(answered(&mut rights_to(&mut bench, renew)), Some(Ok(())));
+    }
+    let mut bench = full(&turns, PER_TURN);
+    let mut answer = commit(&mut bench, &puts(0..35, 1));
+    bench.turn();
+    let mut rights = rights_to(&mut bench, renew);
+    bench.turn();
+    assert!(answered(&mut rights).is_none() && answered(&mut answer).is_none(), "a key may hang here and there at once");
+    bench.settle();
+    assert_eq!(answered(&mut rights), Some(Ok(())));
+    assert!(answered(&mut answer).expect("answered").is_ok());
 }
 
 #[test]

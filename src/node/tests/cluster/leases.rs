@@ -106,7 +106,7 @@ fn a_member_alone_tells_nothing_before_it_has_applied_what_it_acknowledged() {
     assert_eq!((done(&mut keys), done(&mut all)), (held(granted, &[]), vec![42]));
 }
 
-/// Who renews in time waits for the command as all who ask the leader do: the clock must not run on meanwhile.
+/// A renewal may wait for the command, as one of a lease that is granted behind it does: the clock must not run on meanwhile.
 #[test]
 fn a_lease_that_is_renewed_outlives_a_command_that_takes_longer_than_it_lives() {
     let mut cluster = Cluster::new(3);
