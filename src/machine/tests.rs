@@ -475,7 +475,8 @@ proptest! {
         let of_etcd = Command::LeaseCheckpoint { remainders: vec![remainder(3, 0)], counted_in: None };
         let end = Command::LeaseRevoke { id: ttl, expiry: None };
         let expiry = Command::LeaseRevoke { id: ttl, expiry: Some(Expiry { granted_at: id, term: 3 }) };
-        for command in [Command::Txn(txn), Command::Put(put), Command::LeaseGrant { id: 3, ttl }, counted, of_etcd, end, expiry] {
+        let grant = Command::LeaseGrant { id: 3, ttl };
+        for command in [Command::Txn(txn), Command::Put(put), grant, counted, of_etcd, end, expiry] {
             let encoded = codec::encode(id, &command);
             let ends = matches!(command, Command::LeaseRevoke { .. });
             prop_assert_eq!(codec::ended_lease(&encoded), ends.then_some(ttl));

@@ -154,8 +154,11 @@ mod tests {
 
     #[test]
     fn a_lease_lives_as_long_as_nothing_that_waits_ends_it() {
-        let entry = |index, command: &Command| {
-            LogEntry { index, term: 1, kind: EntryKind::Normal, data: codec::encode(index, command) }
+        let entry = |index, command: &Command| LogEntry {
+            index,
+            term: 1,
+            kind: EntryKind::Normal,
+            data: codec::encode(index, command),
         };
         let end = |index, id| entry(index, &Command::LeaseRevoke { id, expiry: None });
         let mut backlog = Backlog::default();

@@ -213,7 +213,10 @@ fn who_may_renew_a_lease_is_known_while_none_is_hung_on_it() {
     bench.turn();
     let mut rights = rights_to(&mut bench, renew);
     bench.turn();
-    assert!(answered(&mut rights).is_none() && answered(&mut answer).is_none(), "a key may hang here and there at once");
+    assert!(
+        answered(&mut rights).is_none() && answered(&mut answer).is_none(),
+        "a key may hang here and there at once"
+    );
     bench.settle();
     assert_eq!(answered(&mut rights), Some(Ok(())));
     assert!(answered(&mut answer).expect("answered").is_ok());
