@@ -193,7 +193,7 @@ impl Facts {
         self.revision.load(Ordering::Acquire)
     }
 
-    /// Whether this member leads and is the only voter: what it has applied is all there is, and a view of the
+    /// Whether this member leads and there is no other: what it has applied is all that anybody has, and a view of the
     /// current revision is linearizable without asking anyone.
     pub fn reads_alone(&self) -> bool {
         self.reads_alone.load(Ordering::Acquire)
