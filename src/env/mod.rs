@@ -18,7 +18,7 @@ mod scrambling_disk;
 mod seam;
 
 #[cfg(feature = "tokio-env")]
-mod file_socket;
+mod tokio_file_socket;
 
 #[cfg(feature = "tokio-env")]
 mod tokio_disk;
@@ -36,8 +36,6 @@ mod tokio_virtual_env;
 pub(crate) use crashing_disk::CrashingDisk;
 #[cfg(all(test, feature = "tokio-env"))]
 pub(crate) use crashing_disk::CrashingFile;
-#[cfg(feature = "tokio-env")]
-pub use file_socket::FileSocket;
 pub use memory_disk::{MemoryDisk, MemoryFile, run_ready};
 pub use memory_net::{MemoryListener, MemoryNet, MemoryReader, MemoryStream, MemoryWriter};
 pub use net_conformance::check_net;
@@ -51,6 +49,8 @@ pub use seam::{
 pub use tokio_disk::{DirLock, LOCK_FILE, TokioDisk, TokioFile};
 #[cfg(feature = "tokio-env")]
 pub use tokio_env::{TokioClock, TokioEnv, TokioTasks, entropy_seed};
+#[cfg(feature = "tokio-env")]
+pub use tokio_file_socket::FileSocket;
 #[cfg(feature = "tokio-env")]
 pub use tokio_net::{
     Handshake, Sealed, Sealing, TokioListener, TokioNet, TokioReader, TokioStream, TokioWriter, listen_at,

@@ -21,8 +21,8 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixStream, unix};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::file_socket::FileSocket;
 use super::seam::{IN_FILE, Net, NetListener, NetReader, NetStream, NetWriter, SEALED};
+use super::tokio_file_socket::FileSocket;
 use crate::base::{Fault, limits};
 
 /// An encrypted connection, as it is read and written in clear.

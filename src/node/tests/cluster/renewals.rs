@@ -163,7 +163,7 @@ fn a_learner_may_be_ahead_of_the_only_voter() {
     cluster.elect();
     cluster.pass(2);
     assert!(cluster.seats[0].facts.reads_alone());
-    let mut added = cluster.change(0, MemberChange::Add(Member { is_learner: true, ..member(1) }));
+    let mut added = cluster.change(0, MemberChange::add(Member { is_learner: true, ..member(1) }));
     cluster.settle();
     done(&mut added);
     cluster.seats.push(seat(1, HardState::default(), Vec::new(), &[], 0));
