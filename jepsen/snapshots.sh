@@ -159,7 +159,7 @@ compare() {
     "$bin/quorateutl" "$@" >b.said 2>b.all || b=$?
     # The man page is ours alone.
     sed -e 's/quorateutl/etcdutl/g' -e '/^  man-page  /d' b.said >b.out
-    sed 's/quorateutl/etcdutl/g' b.all >b.err
+    sed -e 's/quorateutl/etcdutl/g' -e '/^  man-page  /d' b.all >b.err
     if [ $a = $b ] && cmp -s a.out b.out && cmp -s a.err b.err; then echo "same: $*"; else
         echo "DIFFERS: $*"
         diff a.out b.out || true
