@@ -193,16 +193,21 @@ mod tests {
         fn does_what_a_plain_set_does(steps in proptest::collection::vec((any::<bool>(), 0..3_000_u32), 1..200)) {
             let start = || (0..3_000).filter(|n| n % 3 > 0).map(key);
             let (mut set, mut plain): (KeySet, BTreeSet<Bytes>) = (start().collect(), start().collect());
-            for (adds, n) in steps {
-                let (shown, as_it_was) = (set.clone(), plain.clone());
+            let last = steps.len() - 1;
+            for (at, (adds, n)) in steps.into_iter().enumerate() {
+                // To compare whole sets costs a thousand times a step.
+                let whole = at % 16 == 0 || at == last;
+                let before = whole.then(|| (set.clone(), plain.clone()));
                 if adds {
                     prop_assert_eq!(set.insert(key(n)), plain.insert(key(n)));
                 } else {
                     prop_assert_eq!(set.remove(&key(n)), plain.remove(&key(n)));
                 }
-                check(&set);
-                prop_assert!(set.iter().eq(plain.iter()));
-                prop_assert!(shown.iter().eq(as_it_was.iter()));
+                if let Some((shown, as_it_was)) = before {
+                    check(&set);
+                    prop_assert!(set.iter().eq(plain.iter()));
+                    prop_assert!(shown.iter().eq(as_it_was.iter()));
+                }
             }
         }
     }

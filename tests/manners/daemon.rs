@@ -96,7 +96,7 @@ async fn a_log_that_nobody_reads_stops_nothing() {
     assert_eq!(server.wait().code(), Some(0), "and it ends");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_service_manager_is_told() {
     let home = Home::new();
     let path = home.path().join("notify");
@@ -116,7 +116,7 @@ async fn the_service_manager_is_told() {
     assert_eq!(hear(), "STOPPING=1");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_come_by_a_socket_in_the_file_system_too() {
     let home = Home::new();
     let socket = home.path().join("client.sock");
@@ -132,7 +132,7 @@ async fn clients_come_by_a_socket_in_the_file_system_too() {
     assert!(!socket.exists(), "its name goes with the server");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn flags_of_the_first_start_are_not_looked_at_later() {
     let home = Home::new();
     let server = home.start();
@@ -156,7 +156,7 @@ async fn flags_of_the_first_start_are_not_looked_at_later() {
     assert!(!fresh.data().exists());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_of_etcd_or_without_its_log_is_refused_by_name() {
     let home = Home::new();
     std::fs::create_dir_all(home.data().join("member/snap")).unwrap();
@@ -174,7 +174,7 @@ async fn a_directory_of_etcd_or_without_its_log_is_refused_by_name() {
     assert!(code == 1 && text.contains("its log (wal/) is gone"), "{text}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_open_to_others_is_warned_of() {
     let home = Home::new();
     std::fs::create_dir(home.data()).unwrap();
@@ -184,7 +184,7 @@ async fn a_directory_open_to_others_is_warned_of() {
     server.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copied_directory_is_told_once_and_serves() {
     let home = Home::new();
     let server = home.start();

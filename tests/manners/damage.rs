@@ -48,7 +48,7 @@ async fn until_checkpointed(home: &Home, server: &Server, from: u32) -> u32 {
     end
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn damage_in_the_middle_of_the_log_is_named_and_nothing_is_changed() {
     let home = Home::new();
     let server = home.start();
@@ -75,7 +75,7 @@ async fn damage_in_the_middle_of_the_log_is_named_and_nothing_is_changed() {
     server.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_log_is_noticed() {
     let home = Home::new();
     let end = checkpointed(&home).await;
@@ -90,7 +90,7 @@ async fn a_lost_log_is_noticed() {
     server.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_torn_end_is_cut_off_and_told() {
     let home = Home::new();
     let server = home.start();
@@ -112,7 +112,7 @@ async fn a_torn_end_is_cut_off_and_told() {
     assert!(home.log_text().matches("torn by a crash").count() == 1, "told once, gone since");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_checkpoint_is_passed_over_kept_and_told() {
     let home = Home::new();
     let end = checkpointed(&home).await;
@@ -133,7 +133,7 @@ async fn a_damaged_checkpoint_is_passed_over_kept_and_told() {
     server.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn without_a_good_checkpoint_the_log_alone_is_enough_while_it_is_whole() {
     let home = Home::new();
     let end = checkpointed(&home).await;
@@ -146,7 +146,7 @@ async fn without_a_good_checkpoint_the_log_alone_is_enough_while_it_is_whole() {
     server.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn damaged_history_never_shows() {
     let home = Home::new();
     checkpointed(&home).await;

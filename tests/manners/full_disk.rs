@@ -36,7 +36,7 @@ impl Drop for SmallDisk {
 
 /// What is refused is refused as etcd refuses it, what was acknowledged is read, also after a restart, and writing goes on
 /// when there is room again and the alarm is disarmed.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_a_state() {
     let home = Home::new();
     let Some(disk) = SmallDisk::mount(home.path().join("small"), "200m") else {
@@ -86,7 +86,7 @@ async fn a_full_disk_is_a_state() {
 
 /// Compact, defragment, disarm, put, one behind the other: that is the way out, whatever the log holds ahead and wherever in it the
 /// disk ended.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn there_is_a_way_out_of_a_full_disk_wherever_it_ends() {
     let home = Home::new();
     for size in [244, 252, 260, 262, 264] {

@@ -8,7 +8,7 @@ fn refused(home: &Home, flags: &[&str], words: &str) {
     assert!(code == 1 && text.contains(words) && text.lines().count() == 1, "{words:?}: {code} {text}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_has_its_log_at_a_place_of_its_own_and_never_begins_without_it() {
     let home = Home::new();
     let (log, away) = (home.path().join("disk/log"), home.path().join("away"));
@@ -46,7 +46,7 @@ async fn a_member_has_its_log_at_a_place_of_its_own_and_never_begins_without_it(
     refused(&home, &[flag], "is gone");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_log_is_moved_while_the_member_is_stopped() {
     let home = Home::new();
     let server = home.start();

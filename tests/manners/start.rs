@@ -42,7 +42,7 @@ fn a_directory_that_cannot_be_written_is_refused() {
     assert_refused(home.refused(&[]), 1, &["data directory", "ermission denied"]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn missing_parents_are_made_for_their_owner_only() {
     let home = Home::new();
     let deep = home.path().join("a/b/c");
@@ -51,7 +51,7 @@ async fn missing_parents_are_made_for_their_owner_only() {
     server.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_directory_in_use_is_refused_and_its_owner_is_not_disturbed() {
     let (home, other) = (Home::new(), Home::new());
     let server = home.start();
@@ -102,7 +102,7 @@ fn an_unknown_variable_is_warned_of() {
     drop(server);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_endpoints_answer_over_http_1() {
     let home = Home::new();
     let server = home.start();
@@ -122,7 +122,7 @@ async fn the_endpoints_answer_over_http_1() {
     server.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn the_log_tells_the_configuration_and_what_boot_found() {
     let home = Home::new();
     home.start_with(&["--snapshot-count=77"]).stop();

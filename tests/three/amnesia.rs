@@ -45,7 +45,7 @@ async fn refused_as_begun(empty: &Path, config: &DriverConfig) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_member_on_an_older_copy_waits_for_a_leader_that_the_others_elect() {
     let homes = Homes::new(CATCH_UP);
     let copied = tempfile::tempdir().unwrap();
@@ -96,7 +96,7 @@ async fn a_member_on_an_older_copy_waits_for_a_leader_that_the_others_elect() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_has_promised_something_is_refused_though_it_never_said_where_clients_reach_it() {
     let homes = Homes::new(CATCH_UP);
     let silent = |n: usize| {
@@ -135,7 +135,7 @@ async fn until_kept(homes: &Homes, members: &[Handle<TokioEnv>], n: usize) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn members_on_copies_of_different_ages_say_so_and_elect_nobody() {
     let homes = Homes::new(CATCH_UP);
     let copies: Vec<_> = (0..3).map(|_| tempfile::tempdir().unwrap()).collect();
@@ -174,7 +174,7 @@ async fn members_on_copies_of_different_ages_say_so_and_elect_nobody() {
 
 /// Nobody could tell the wiped one that it had begun when it started, and what it had acknowledged nobody remembers but the one
 /// that is away: that it once followed a leader is enough.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn one_that_was_wiped_elects_nobody_with_one_that_lags() {
     let homes = Homes::new(CATCH_UP);
     let mut members = homes.open_all().await;

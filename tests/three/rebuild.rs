@@ -23,7 +23,7 @@ fn damage(dir: &Path) {
     std::fs::write(file, bytes).unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_member_takes_the_others_state_and_a_lone_one_is_refused() {
     let homes = Homes::new(CATCH_UP);
     let mut handles = homes.open_all().await;
@@ -105,7 +105,7 @@ async fn until_outlined(homes: &Homes, numbers: &[usize]) {
 
 /// Damage that a start does not see is found while the member serves, by itself or by whoever reads there, and the others'
 /// state takes its place; meanwhile nobody is given what is damaged.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn damage_found_while_serving_is_healed_from_the_others() {
     let homes = Homes::new(CATCH_UP);
     let scrub = ScrubPace { rest: Duration::from_millis(500), step_bytes: 4096, pause: Duration::from_millis(1) };
@@ -151,7 +151,7 @@ async fn damage_found_while_serving_is_healed_from_the_others() {
 }
 
 /// Who holds its data against the others' at a start, and meets damage there, is healed first.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn damage_met_by_the_check_of_a_start_is_healed_before() {
     let homes = Homes::new(CATCH_UP);
     let small = |n: usize| {
