@@ -20,6 +20,8 @@ mod ports;
 mod process;
 #[path = "manners/prompt.rs"]
 mod prompt;
+#[path = "manners/slow.rs"]
+mod slow;
 #[path = "manners/start.rs"]
 mod start;
 #[path = "manners/stop.rs"]

@@ -54,11 +54,11 @@ impl Guests {
         Self(Arc::new(House { shares, users: Mutex::default(), reading, taken_in: Arc::default() }))
     }
 
-    /// One who came by a new connection, to this place where that is known.
-    pub fn welcome(&self, place: Option<SocketAddr>) -> Guest {
+    /// One who came by a new connection, to this place where that is known, and from where where that is.
+    pub fn welcome(&self, place: Option<SocketAddr>, from: Option<SocketAddr>) -> Guest {
         let own = Patron::new(&self.0.shares);
         let intake = Intake::new(self.0.taken_in.clone());
-        Guest(Arc::new(Seat { own, named: Mutex::default(), house: self.0.clone(), intake, place }))
+        Guest(Arc::new(Seat { own, named: Mutex::default(), house: self.0.clone(), intake, place, from }))
     }
 }
 
@@ -70,6 +70,7 @@ struct Seat {
     house: Arc<House>,
     intake: Arc<Intake>,
     place: Option<SocketAddr>,
+    from: Option<SocketAddr>,
 }
 
 /// What comes over one connection. Clones are the same.
@@ -99,6 +100,11 @@ impl Guest {
     /// Where the connection came to, as far as that is told.
     pub fn place(&self) -> Option<SocketAddr> {
         self.0.place
+    }
+
+    /// Where the connection came from, on the network.
+    pub fn from(&self) -> Option<SocketAddr> {
+        self.0.from
     }
 
     /// Who paid last where users are named: for what is asked before it is known who asks.
@@ -176,7 +182,7 @@ mod tests {
     #[test]
     fn a_user_has_one_account_and_a_connection_its_own() {
         let guests = Guests::new(Arc::default());
-        let [first, second] = [(); 2].map(|()| guests.welcome(None));
+        let [first, second] = [(); 2].map(|()| guests.welcome(None, None));
         let id = |guest: &Guest, user: Option<&str>| guest.patron(user.map(asker).as_ref()).account.id();
         assert_ne!(id(&first, None), id(&second, None));
         assert_eq!(id(&first, None), id(&first.clone(), None));
@@ -190,21 +196,21 @@ mod tests {
     #[test]
     fn users_who_have_gone_are_forgotten() {
         let guests = Guests::new(Arc::default());
-        let stays = guests.welcome(None);
+        let stays = guests.welcome(None, None);
         let charge = stays.patron(Some(&asker("stays"))).account.charge(Fund::Writes, 7).expect("room");
         for n in 0..10_000 {
-            guests.welcome(None).patron(Some(&asker(&format!("user {n}"))));
+            guests.welcome(None, None).patron(Some(&asker(&format!("user {n}"))));
         }
         let kept = guests.0.users.lock().expect("nobody panics").len();
         assert!(kept < 100, "{kept}");
-        assert_eq!(guests.welcome(None).patron(Some(&asker("stays"))).account.held(Fund::Writes), (1, 7));
+        assert_eq!(guests.welcome(None, None).patron(Some(&asker("stays"))).account.held(Fund::Writes), (1, 7));
         drop(charge);
     }
 
     #[tokio::test(start_paused = true)]
     async fn who_does_not_take_his_long_answers_waits_alone() {
         let guests = Guests::new(Arc::default());
-        let [greedy, other] = [(); 2].map(|()| guests.welcome(None));
+        let [greedy, other] = [(); 2].map(|()| guests.welcome(None, None));
         let mut answers = Vec::new();
         for _ in 0..limits::LONG_ANSWERS_OF_ONE {
             answers.push(greedy.long_read(&greedy.patron(None), false).await.done());
@@ -222,7 +228,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn lists_whose_client_reads_nothing_hold_up_none_of_its_other_requests() {
-        let guest = Guests::new(Arc::default()).welcome(None);
+        let guest = Guests::new(Arc::default()).welcome(None, None);
         let patron = guest.patron(None);
         let mut answers = Vec::new();
         for _ in 0..limits::LONG_ANSWERS_OF_ONE {

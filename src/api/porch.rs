@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use crate::api::guest::{Guest, Guests};
 use crate::api::metrics::registry::Metrics;
+use crate::api::slow::SlowRequests;
 use crate::api::traces::Tracer;
 use crate::auth::Asker;
 use crate::base::{Account, Refusal, limits};
@@ -30,6 +31,8 @@ pub struct Terms {
     pub max_txn_ops: usize,
     /// Learners that there may be in the cluster, as far as it is asked here.
     pub max_learners: usize,
+    /// A request that takes longer is told; `None` tells each.
+    pub slow_request: Option<Duration>,
     /// A stream that asked for a leader ends after three times this without one.
     pub election_timeout: Duration,
 }
@@ -64,6 +67,7 @@ pub struct Porch<E: Env> {
     guests: Guests,
     /// Where spans of requests are made, if they are.
     pub(super) tracer: Option<Arc<Tracer>>,
+    pub(super) slow: SlowRequests,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     /// Turns true once, when the node has ended.
@@ -75,7 +79,8 @@ impl<E: Env> Porch<E> {
     pub fn new(handle: Handle<E>, terms: Terms, metrics: Arc<Metrics>) -> Self {
         let guests = Guests::new(handle.facts().shares.clone());
         let (passports, ended) = (Passports::default(), watch::Sender::new(false));
-        Self { handle, terms, passports, guests, tracer: None, metrics, ended }
+        let slow = SlowRequests::beyond(terms.slow_request);
+        Self { handle, terms, passports, guests, tracer: None, slow, metrics, ended }
     }
 
     /// The same, where users prove who they are in other ways than by default.
@@ -88,9 +93,9 @@ impl<E: Env> Porch<E> {
         Self { tracer, ..self }
     }
 
-    /// Whoever came by a new connection; `place` is looked up only where it is told.
-    pub fn welcome(&self, place: impl FnOnce() -> Option<SocketAddr>) -> Guest {
-        self.guests.welcome(self.tracer.as_ref().and_then(|_| place()))
+    /// Whoever came by a new connection; the place to which is looked up only where it is told.
+    pub fn welcome(&self, place: impl FnOnce() -> Option<SocketAddr>, from: Option<SocketAddr>) -> Guest {
+        self.guests.welcome(self.tracer.as_ref().and_then(|_| place()), from)
     }
 
     /// Waits for the node's end and ends the streams that would wait for ever. To be run beside the services.

@@ -1,4 +1,4 @@
-//! Durations as Go's `time.ParseDuration` reads them, which the flags of etcd's tools are read by.
+//! Durations as Go's `time.ParseDuration` reads them, which the flags of etcd's tools are read by, and as it prints them.
 //!
 //! Invariant: what Go reads is read as the same, to the nanosecond, and nothing else is; the error is Go's. Does not know whose flags
 //! they are.
@@ -49,6 +49,44 @@ pub fn go_duration(text: &str) -> Result<Duration, String> {
         false if sum == END => Err(invalid()),
         false => Ok(Duration::from_nanos(sum)),
     }
+}
+
+/// A duration as `time.Duration` prints itself: `3.297992ms`, `1m0s`.
+pub fn show_duration(duration: Duration) -> String {
+    let nanoseconds = duration.as_nanos();
+    if nanoseconds == 0 {
+        return "0s".to_owned();
+    }
+    if nanoseconds < 1_000_000_000 {
+        let (unit, size) = match nanoseconds {
+            0..1_000 => ("ns", 1),
+            1_000..1_000_000 => ("µs", 1_000),
+            _ => ("ms", 1_000_000),
+        };
+        return format!("{}{unit}", decimal(nanoseconds, size));
+    }
+    let seconds = duration.as_secs();
+    let (hours, minutes) = (seconds / 3600, seconds / 60 % 60);
+    let mut shown = String::new();
+    if hours > 0 {
+        let _ = write!(shown, "{hours}h");
+    }
+    if seconds >= 60 {
+        let _ = write!(shown, "{minutes}m");
+    }
+    let _ = write!(shown, "{}s", decimal(nanoseconds % 60_000_000_000, 1_000_000_000));
+    shown
+}
+
+/// `value / size` with as many decimals as it takes; `size` is a power of ten.
+fn decimal(value: u128, size: u128) -> String {
+    let fraction = value % size;
+    if fraction == 0 {
+        return (value / size).to_string();
+    }
+    let digits = size.ilog10() as usize;
+    let fraction = format!("{fraction:0digits$}");
+    format!("{}.{}", value / size, fraction.trim_end_matches('0'))
 }
 
 /// In quotes, as this reader has them: not as `%q`.
@@ -141,6 +179,21 @@ mod tests {
             ("\t'\"\\", r#"time: invalid duration "\x09'\"\\""#),
         ] {
             assert_eq!(go_duration(text), Err(told.to_owned()));
+        }
+    }
+
+    #[test]
+    fn durations_are_shown_as_go_prints_them() {
+        for (nanoseconds, shown) in [
+            (0, "0s"),
+            (1, "1ns"),
+            (1_500, "1.5µs"),
+            (3_297_992, "3.297992ms"),
+            (1_000_728_972, "1.000728972s"),
+            (60_000_000_000, "1m0s"),
+            (3_661_500_000_000, "1h1m1.5s"),
+        ] {
+            assert_eq!(show_duration(Duration::from_nanos(nanoseconds)), shown);
         }
     }
 }

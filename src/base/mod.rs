@@ -22,10 +22,10 @@ mod url;
 mod wrong;
 
 pub use account::{Account, Charge, Fund, Shares};
-pub use calendar::calendar_day;
+pub use calendar::{calendar_day, timestamp};
 pub use dice::{Dice, SeededDice};
 pub use durations::{Durations, Measured};
-pub use go_durations::go_duration;
+pub use go_durations::{go_duration, show_duration};
 pub use go_numbers::{go_bool, go_flag_int, go_flag_uint, go_int, go_uint};
 pub use go_quoted::go_quoted;
 pub use ids::{ClusterId, LeaseId, LogIndex, MemberId, Term, WatchId, derive_cluster_id, derive_member_id};

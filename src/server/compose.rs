@@ -318,6 +318,7 @@ impl Serving {
             max_request_bytes: config.max_request_bytes,
             max_txn_ops: config.max_txn_ops,
             max_learners: config.max_learners,
+            slow_request: config.slow_request,
             election_timeout: config.election_timeout,
         };
         handle.facts().auth.tokens_live_for(passports::token_ttl(config));

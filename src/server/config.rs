@@ -78,6 +78,8 @@ pub struct Config {
     pub log_outputs: Vec<String>,
     /// `None` lets files grow.
     pub log_rotation: Option<Rotation>,
+    /// What takes longer is told; `None` tells every request.
+    pub slow_request: Option<Duration>,
     pub socket_reuse_port: bool,
     /// What is open by plain HTTP, and for whom.
     pub web: Web,
@@ -124,6 +126,10 @@ impl Reader<'_> {
 
     fn duration(&self, name: &str) -> Result<Duration, String> {
         values::duration(self.0.get(name)).map_err(|why| format!("--{name}: {why}"))
+    }
+
+    fn bound_of_slow(&self, name: &str) -> Result<Option<Duration>, String> {
+        values::bound_of_slow(self.0.get(name)).map_err(|why| format!("--{name}: {why}"))
     }
 
     fn number(&self, name: &str) -> Result<u64, String> {
@@ -173,9 +179,7 @@ impl Config {
         let advertise_peer_urls = told_urls(&read, "initial-advertise-peer-urls", "\"host:port\"")?;
         let advertise_client_urls = told_urls(&read, "advertise-client-urls", CLIENT_FORM)?;
         let (heartbeat, election_timeout) = timers(&read)?;
-        if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") && !flags.are_of_file() {
-            return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".into());
-        }
+        check_advertised(flags)?;
         read.some_urls("listen-client-urls")?;
         let features = Features::read(flags.get("feature-gates"))?;
         let (corrupt_check_time, compact_hash_check_time) = check_times(&read, &features)?;
@@ -226,6 +230,7 @@ impl Config {
             log_format: read.text("log-format"),
             log_outputs: values::words(flags.get("log-outputs")),
             log_rotation,
+            slow_request: read.bound_of_slow(flags::SLOW_REQUESTS)?,
             socket_reuse_port: read.flag("socket-reuse-port")?,
             extensive_metrics: flags.get("metrics") == "extensive",
             proof: proof(&read)?,
@@ -240,6 +245,13 @@ impl Config {
     pub fn logs_to_stderr(&self) -> bool {
         self.log_outputs.iter().any(|output| matches!(output.as_str(), "default" | "stderr"))
     }
+}
+
+fn check_advertised(flags: &Flags) -> Result<(), String> {
+    if flags.is_given("listen-client-urls") && !flags.is_given("advertise-client-urls") && !flags.are_of_file() {
+        return Err("--advertise-client-urls is required when --listen-client-urls is set explicitly".into());
+    }
+    Ok(())
 }
 
 /// What is wrong with the flags of the log, before anything else is looked at; else when files are put aside.

@@ -131,6 +131,9 @@ const NO_BBOLT: &str = "there is no bbolt file";
 const OWN_TIMES: &str = "connections between members have their own times";
 const SLICES: &str = "compaction goes in slices of its own";
 
+/// A time that may be negative: then every request takes longer.
+pub const SLOW_REQUESTS: &str = "warning-unary-request-duration";
+
 /// Every flag.
 #[rustfmt::skip]
 pub const FLAGS: &[Flag] = &[
@@ -223,6 +226,7 @@ pub const FLAGS: &[Flag] = &[
     built(Security, "tls-min-version", Text, "TLS1.2", "Least version of TLS: TLS1.2 or TLS1.3."),
     built(Security, "tls-max-version", Text, "", "Greatest version of TLS; empty is the greatest there is."),
     built(Security, "host-whitelist", Words, "*", "Names by which HTTP requests without TLS may call this server."),
+    built(Monitoring, SLOW_REQUESTS, Duration, "300ms", "Time beyond which a request is told in the log; 0 is the default, a negative one tells each."),
     built(Monitoring, "enable-distributed-tracing", Bool, "false", "Tell a collector of OpenTelemetry of requests."),
     built(Monitoring, "distributed-tracing-address", Text, "localhost:4317", "Where it takes OTLP by gRPC, not encrypted: host:port."),
     built(Monitoring, "distributed-tracing-service-name", Text, "etcd", "The name of the service it is told; the same for all members."),
@@ -248,7 +252,6 @@ pub const FLAGS: &[Flag] = &[
     ignored("compaction-sleep-interval", Duration, "0s", SLICES),
     ignored("downgrade-check-time", Duration, "5s", "a downgrade is ended by who began it"),
     ignored("warning-apply-duration", Duration, "100ms", "entries are applied many at a time"),
-    ignored("warning-unary-request-duration", Duration, "300ms", "times of requests are in the metrics"),
     ignored("bootstrap-defrag-threshold-megabytes", Unsigned, "0", "space is given back all the time"),
     ignored("cluster-active-size", Any, "", LONG_GONE),
     ignored("cluster-remove-delay", Any, "", LONG_GONE),

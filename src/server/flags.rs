@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::server::config_file;
 use crate::server::features::Features;
-pub use crate::server::flag_table::{FLAGS, Flag, Group, Kind, Standing};
+pub use crate::server::flag_table::{FLAGS, Flag, Group, Kind, SLOW_REQUESTS, Standing};
 use crate::server::values;
 
 /// Why the command line ends the process.
@@ -243,8 +243,8 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
             origins.try_for_each(|origin| crate::base::Url::read(origin).map(drop))
         }
         Kind::Level => values::log_level(value).map(drop),
-        // There is nothing here that a negative time would change.
-        Kind::Duration if flag.standing != Standing::Built => {
+        // There is nothing here that a negative time would change, or it has its meaning.
+        Kind::Duration if flag.standing != Standing::Built || flag.name == SLOW_REQUESTS => {
             values::duration(value.strip_prefix('-').unwrap_or(value)).map(drop)
         }
         Kind::Bool => values::boolean(value).map(drop),

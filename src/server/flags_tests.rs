@@ -83,6 +83,9 @@ fn flags_that_do_nothing_are_warned_of_unless_they_change_nothing() {
             "--unsafe-no-fsync is accepted and has no effect: an acknowledged write is always on the disk first",
         ]
     );
+    for taken in ["-1s", "0s", "1ns"] {
+        assert_eq!(warnings(&["--warning-unary-request-duration", taken]), none, "it does what it says");
+    }
     for arguments in [&["--v"][..], &["-vv"], &["--snapshot=x", "--test.coverprofile="]] {
         assert!(
             warnings(arguments)

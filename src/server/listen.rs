@@ -292,7 +292,7 @@ fn connection<E: Env>(
     stop: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let sealed = matches!(stream, Stream::Sealed(_));
-    let (turns, guest) = (Turns::default(), porch.welcome(|| stream.at()));
+    let (turns, guest) = (Turns::default(), porch.welcome(|| stream.at(), stream.from()));
     let intake = guest.intake().clone();
     let pressure = Backpressure::new(intake.clone(), turns.clone());
     let bound = StreamBound::new(intake.clone(), manners.max_concurrent_streams);

@@ -96,6 +96,13 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|_| "value out of range".to_string())
 }
 
+/// Beyond which a request is slow, as etcd reads it: 0 is 300 ms, and less than that nothing, so that each is.
+pub fn bound_of_slow(text: &str) -> Result<Option<Duration>, String> {
+    let (is_negative, size) = text.strip_prefix('-').map_or((false, text), |size| (true, size));
+    let time = duration(size)?;
+    Ok(if time.is_zero() { Some(Duration::from_millis(300)) } else { (!is_negative).then_some(time) })
+}
+
 /// Words, separated by commas.
 pub fn words(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|word| !word.is_empty()).map(str::to_string).collect()
@@ -188,6 +195,16 @@ mod tests {
         for wrong in ["", "1", "s", "-1s", "1x", "NaNs", "1e3s", "1..2s", "99999999999999999999h"] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_bound_of_slow_requests_is_etcds() {
+        for (text, bound) in
+            [("300ms", Some(300)), ("0s", Some(300)), ("-0s", Some(300)), ("7ms", Some(7)), ("-1ns", None)]
+        {
+            assert_eq!(bound_of_slow(text), Ok(bound.map(Duration::from_millis)), "{text}");
+        }
+        assert!(bound_of_slow("-").is_err() && bound_of_slow("1").is_err());
     }
 
     #[test]

@@ -11,7 +11,6 @@ use quorate::wire::etcdserverpb as pb;
 use quorate::wire::services::cluster_client::ClusterClient;
 use quorate::wire::services::kv_client::KvClient;
 use quorate::wire::services::maintenance_client::MaintenanceClient;
-use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::ports;

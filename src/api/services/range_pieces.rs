@@ -101,6 +101,10 @@ impl Pieces for RangePieces {
         self.len
     }
 
+    fn count(&self) -> i64 {
+        self.tail.as_ref().map_or(0, |tail| tail.count)
+    }
+
     fn step(&mut self, buf: &mut BytesMut, target: usize) -> Step {
         if let Some(head) = self.head.take() {
             buf.put(head);
@@ -155,6 +159,7 @@ pub mod tests {
             let response = pb::RangeResponse { header, kvs, more, count };
             let (bytes, len, most) = encoded(RangePieces::from(response.clone()), target);
             prop_assert_eq!(len, bytes.len());
+            prop_assert_eq!(RangePieces::from(response.clone()).count(), count);
             prop_assert!(bytes == response.encode_to_vec());
             prop_assert!(most <= target + UNCOPIED_VALUE_BYTES + key.len() + 200, "{}", most);
             let streamed = pb::RangeStreamResponse { range_response: Some(response) };

@@ -20,13 +20,14 @@ use tonic_prost::ProstDecoder;
 
 use crate::api::gate::{Caller, Credentials};
 use crate::api::guest::Guest;
-use crate::api::intake::{Intake, Lasting};
+use crate::api::intake::Lasting;
 use crate::api::methods::{Flow, Rpc};
-use crate::api::metrics::registry::Metrics;
 use crate::api::porch::Porch;
 use crate::api::session::Session;
+use crate::api::slow::{Answered, Outline};
 use crate::api::status::{code_name, deadline_exceeded, status_of};
 use crate::api::traces::RequestTrace;
+use crate::api::transport::answered::answered;
 use crate::api::transport::inbound::as_etcd;
 use crate::api::transport::pieces::Pieces;
 use crate::api::transport::replies::{Replies, Reply};
@@ -41,38 +42,50 @@ pub type HttpResponse = http::Response<Body>;
 /// Whatever a body may fail with.
 pub type StdError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Counts a request's end once: with its code, or as canceled when it is dropped before.
-struct Ended {
-    metrics: Arc<Metrics>,
+/// Counts a request's end once: with its code, or as canceled when it is dropped before; and tells of it where that took long.
+struct Ended<E: Env> {
+    porch: Arc<Porch<E>>,
     rpc: Rpc,
+    guest: Guest,
     begun: Instant,
+    /// What it asks, once that is here.
+    outline: Option<Outline>,
     told: bool,
     /// Kept as long as it lasts, where it may last.
     _lasting: Option<Lasting>,
     trace: Option<Arc<RequestTrace>>,
 }
 
-impl Ended {
-    fn new(metrics: Arc<Metrics>, rpc: Rpc, intake: &Arc<Intake>, trace: Option<Arc<RequestTrace>>) -> Self {
-        metrics.rpc(rpc).started.inc();
+impl<E: Env> Ended<E> {
+    fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest, trace: Option<Arc<RequestTrace>>) -> Self {
+        porch.metrics.rpc(rpc).started.inc();
         let lasts = rpc.flow() != Flow::Unary || rpc.waits_for_others();
-        Self { metrics, rpc, begun: Instant::now(), told: false, _lasting: lasts.then(|| intake.lasts()), trace }
+        let lasting = lasts.then(|| guest.intake().lasts());
+        Self { porch, rpc, guest, begun: Instant::now(), outline: None, told: false, _lasting: lasting, trace }
     }
 
-    fn tell(&mut self, code: Code, text: &str) {
-        if !self.told {
-            self.told = true;
-            self.metrics.handled(self.rpc, code_name(code), self.begun.elapsed());
-            if let Some(trace) = self.trace.take() {
-                trace.end(code, text);
-            }
+    fn tell(&mut self, code: Code, text: &str, short: impl FnOnce() -> Option<Answered>) {
+        if self.told {
+            return;
+        }
+        self.told = true;
+        let took = self.begun.elapsed();
+        self.porch.metrics.handled(self.rpc, code_name(code), took);
+        if self.porch.slow.is_slow(took)
+            && self.rpc.flow() == Flow::Unary
+            && let Some(outline) = &self.outline
+        {
+            self.porch.slow.tell(self.rpc, took, self.guest.from(), outline, short().as_ref());
+        }
+        if let Some(trace) = self.trace.take() {
+            trace.end(code, text);
         }
     }
 }
 
-impl Drop for Ended {
+impl<E: Env> Drop for Ended<E> {
     fn drop(&mut self) {
-        self.tell(Code::Cancelled, "");
+        self.tell(Code::Cancelled, "", || None);
     }
 }
 
@@ -89,10 +102,8 @@ async fn within<T>(deadline: Deadline, work: impl Future<Output = Result<T, Stat
 
 /// One request on its way.
 pub struct Call<E: Env> {
-    porch: Arc<Porch<E>>,
     rpc: Rpc,
-    guest: Guest,
-    ended: Ended,
+    ended: Ended<E>,
 }
 
 /// Who asks, and until when.
@@ -106,7 +117,15 @@ impl<E: Env> Call<E> {
     pub fn new(porch: Arc<Porch<E>>, rpc: Rpc, guest: Guest, headers: &http::HeaderMap) -> Self {
         let begin = |tracer| RequestTrace::begin(tracer, rpc.full_name(), headers, guest.place());
         let trace = porch.tracer.as_ref().and_then(begin);
-        Self { ended: Ended::new(porch.metrics.clone(), rpc, guest.intake(), trace), rpc, guest, porch }
+        Self { ended: Ended::new(porch, rpc, guest, trace), rpc }
+    }
+
+    fn porch(&self) -> &Arc<Porch<E>> {
+        &self.ended.porch
+    }
+
+    fn guest(&self) -> &Guest {
+        &self.ended.guest
     }
 
     /// Ends it with a refusal, before anything of it was looked at. One who sends a stream of messages is not waited for.
@@ -119,19 +138,19 @@ impl<E: Env> Call<E> {
     }
 
     fn fail(mut self, status: Status) -> HttpResponse {
-        self.ended.tell(status.code(), status.message());
+        self.ended.tell(status.code(), status.message(), || None);
         status.into_http()
     }
 
     /// Who is asking, if they may.
     fn admit<B>(&self, request: &http::Request<B>) -> Result<Terms, Refusal> {
-        if self.porch.handle.facts().is_learner() && !self.rpc.is_for_learners() {
+        if self.porch().handle.facts().is_learner() && !self.rpc.is_for_learners() {
             return Err(Refusal::NotSupportedForLearner);
         }
         let caller = Caller::from_headers(request.headers())?;
         let kind = if self.rpc.flow() == Flow::Unary { "unary" } else { "stream" };
-        self.porch.metrics.client_request(kind, &caller.client_api_version);
-        caller.admit(self.porch.has_leader())?;
+        self.porch().metrics.client_request(kind, &caller.client_api_version);
+        caller.admit(self.porch().has_leader())?;
         // A time beyond what a clock can show is no deadline.
         let deadline = caller.patience.and_then(|patience| tokio::time::Instant::now().checked_add(patience));
         Ok(Terms { require_leader: caller.require_leader, deadline })
@@ -140,7 +159,7 @@ impl<E: Env> Call<E> {
     /// The services, as who asks has them.
     fn session<B>(&self, request: &http::Request<B>) -> Session<E> {
         let credentials = Credentials::of(request.headers(), request.extensions());
-        Session::new(self.porch.clone(), credentials, self.guest.clone(), self.ended.trace.clone())
+        Session::new(self.porch().clone(), credentials, self.guest().clone(), self.ended.trace.clone())
     }
 
     /// The messages of a request.
@@ -151,12 +170,12 @@ impl<E: Env> Call<E> {
         Q: Message + Default + Send + 'static,
     {
         let encoding = compression(request.headers())?;
-        let limit = self.porch.terms.max_message_bytes();
+        let limit = self.porch().terms.max_message_bytes();
         Ok(Streaming::new_request(ProstDecoder::default(), request.into_body(), encoding, Some(limit)))
     }
 
     /// The one message of a request, counted.
-    async fn message<B, Q>(&self, request: http::Request<B>) -> Result<Q, Status>
+    async fn message<B, Q>(&mut self, request: http::Request<B>) -> Result<Q, Status>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
@@ -167,12 +186,15 @@ impl<E: Env> Call<E> {
         let message = message.ok_or_else(|| as_etcd(Status::internal("Missing request message.")))?;
         // Reads to the end: what follows the one message is refused.
         messages.trailers().await.map_err(as_etcd)?;
-        self.porch.metrics.rpc(self.rpc).received.inc();
+        self.porch().metrics.rpc(self.rpc).received.inc();
+        if self.rpc.flow() == Flow::Unary {
+            self.ended.outline = Some(Outline::of(self.rpc, &message));
+        }
         Ok(message)
     }
 
     /// A method of one request and one answer.
-    pub async fn unary<B, Q, P, F, Fut>(self, request: http::Request<B>, serve: F) -> HttpResponse
+    pub async fn unary<B, Q, P, F, Fut>(mut self, request: http::Request<B>, serve: F) -> HttpResponse
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
@@ -181,7 +203,7 @@ impl<E: Env> Call<E> {
         F: FnOnce(Session<E>, Q) -> Fut + Send,
         Fut: Future<Output = Result<P, Refusal>> + Send,
     {
-        if self.guest.intake().is_overfull() {
+        if self.guest().intake().is_overfull() {
             // By its head alone: what is not read costs least.
             return self.fail(status_of(&Refusal::TooManyRequests));
         }
@@ -192,7 +214,7 @@ impl<E: Env> Call<E> {
         let session = self.session(&request);
         let answer = async {
             let message = self.message(request).await?;
-            let _waits = (!self.rpc.waits_for_others()).then(|| self.guest.intake().enter());
+            let _waits = (!self.rpc.waits_for_others()).then(|| self.guest().intake().enter());
             session.admit(self.rpc).await.map_err(|refusal| status_of(&refusal))?;
             serve(session, message).await.map_err(|refusal| status_of(&refusal))
         };
@@ -201,7 +223,7 @@ impl<E: Env> Call<E> {
     }
 
     /// A unary method that asks nothing of the node.
-    pub async fn plain<B, Q, P, F>(self, request: http::Request<B>, serve: F) -> HttpResponse
+    pub async fn plain<B, Q, P, F>(mut self, request: http::Request<B>, serve: F) -> HttpResponse
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
@@ -221,15 +243,15 @@ impl<E: Env> Call<E> {
         match answer {
             Err(status) => self.fail(status),
             Ok(answer) => {
-                self.porch.metrics.rpc(self.rpc).sent.inc();
-                self.ended.tell(Code::Ok, "");
+                self.porch().metrics.rpc(self.rpc).sent.inc();
+                self.ended.tell(Code::Ok, "", || Some(answered(&answer)));
                 response(Reply::one(answer))
             }
         }
     }
 
     /// A method of one request and many answers.
-    pub async fn server_stream<B, Q, A, F, Fut>(self, request: http::Request<B>, open: F) -> HttpResponse
+    pub async fn server_stream<B, Q, A, F, Fut>(mut self, request: http::Request<B>, open: F) -> HttpResponse
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
@@ -282,7 +304,7 @@ impl<E: Env> Call<E> {
             Ok(answers) => answers,
             Err(status) => return self.fail(status),
         };
-        let guard = Guard::new(self.porch, terms.require_leader, terms.deadline);
+        let guard = Guard::new(self.porch().clone(), terms.require_leader, terms.deadline);
         let answers: BoxStream<'static, Result<A::Message, Status>> =
             stream_of(Counted { answers, ended: self.ended }, guard).boxed();
         response(Replies::all(answers))
@@ -312,20 +334,20 @@ where
 }
 
 /// Answers that count themselves.
-struct Counted<A> {
+struct Counted<A, E: Env> {
     answers: A,
-    ended: Ended,
+    ended: Ended<E>,
 }
 
-impl<A: Answers> Answers for Counted<A> {
+impl<A: Answers, E: Env> Answers for Counted<A, E> {
     type Message = A::Message;
 
     async fn next(&mut self) -> Option<Result<Self::Message, Status>> {
         let answer = self.answers.next().await;
         match &answer {
-            Some(Ok(_)) => self.ended.metrics.rpc(self.ended.rpc).sent.inc(),
-            Some(Err(status)) => self.ended.tell(status.code(), status.message()),
-            None => self.ended.tell(Code::Ok, ""),
+            Some(Ok(_)) => self.ended.porch.metrics.rpc(self.ended.rpc).sent.inc(),
+            Some(Err(status)) => self.ended.tell(status.code(), status.message(), || None),
+            None => self.ended.tell(Code::Ok, "", || None),
         }
         answer
     }

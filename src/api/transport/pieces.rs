@@ -27,6 +27,11 @@ pub trait Pieces: Send + 'static {
     /// Bytes of the whole message; to be asked before the first step.
     fn len(&self) -> usize;
 
+    /// Keys that it tells of, where etcd counts them; to be asked before the first step.
+    fn count(&self) -> i64 {
+        0
+    }
+
     /// Encodes a little more of it onto `buf`, which should not grow beyond `target`.
     fn step(&mut self, buf: &mut BytesMut, target: usize) -> Step;
 }
@@ -37,6 +42,13 @@ pub struct Whole<M>(Option<M>);
 impl<M: Message> From<M> for Whole<M> {
     fn from(message: M) -> Self {
         Self(Some(message))
+    }
+}
+
+impl<M> Whole<M> {
+    /// The message, as long as nothing of it has left.
+    pub fn message(&self) -> Option<&M> {
+        self.0.as_ref()
     }
 }
 

@@ -88,6 +88,10 @@ pub const UNREAD_MS: u64 = 250;
 /// gets half of it.
 pub const REQUESTS_HELD: usize = 65_536;
 
+/// Encoded bytes of a request for keys that are kept until it is answered, so that it can be told where that took long: more than
+/// keys have as a rule, and little beside what a request that waits holds anyhow. Of a longer one only the size is told.
+pub const TOLD_REQUEST_BYTES: usize = 512;
+
 /// Requests that a new client is told it may have under way on a connection, beside what lasts: more than a hundred clients, and
 /// few enough that all connections together do not fill the system's windows at once with what comes too late. Who uses half
 /// of it is soon told more.

@@ -413,6 +413,7 @@ fn what_arrived_while_its_sender_was_away_does_not_begin_anew() {
         let building = Building { desk, reads: Arc::default(), arrived };
         let sink = Sink {
             halves: bench.halves.clone(),
+            offered: Instant::default(),
             name,
             head: head.clone(),
             beginning: None,
