@@ -131,6 +131,15 @@ const NO_BBOLT: &str = "there is no bbolt file";
 const OWN_TIMES: &str = "connections between members have their own times";
 const SLICES: &str = "compaction goes in slices of its own";
 
+/// Flags that etcd warns of wherever they are given, and its text.
+pub const DEPRECATED: &[(&str, &str)] = &[
+    ("max-snapshots", "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8."),
+    (
+        "v2-deprecation",
+        "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input.",
+    ),
+];
+
 /// A time that may be negative: then every request takes longer.
 pub const SLOW_REQUESTS: &str = "warning-unary-request-duration";
 

@@ -6,7 +6,7 @@
 //!
 //! Invariants: nothing is taken silently: an unknown flag, a value of the wrong kind, a flag that is set twice
 //! over (command line and environment) each end the start with one line that names it, and a flag that does nothing
-//! here is warned of. Does not know what the values are used for.
+//! here, or that etcd will take away, is warned of. Does not know what the values are used for.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::server::config_file;
 use crate::server::features::Features;
-pub use crate::server::flag_table::{FLAGS, Flag, Group, Kind, SLOW_REQUESTS, Standing};
+pub use crate::server::flag_table::{DEPRECATED, FLAGS, Flag, Group, Kind, SLOW_REQUESTS, Standing};
 use crate::server::values;
 
 /// Why the command line ends the process.
@@ -60,6 +60,7 @@ impl Flags {
             Some(path) => flags.read_file(&path)?,
             None => flags.read_environment(environment)?,
         }
+        flags.warn_of_deprecated();
         flags.warn_of_ignored();
         Ok(flags)
     }
@@ -193,6 +194,11 @@ impl Flags {
     /// Whether a file said it all.
     pub fn are_of_file(&self) -> bool {
         self.given.contains_key("config-file")
+    }
+
+    fn warn_of_deprecated(&mut self) {
+        let given = DEPRECATED.iter().filter(|(name, _)| self.given.contains_key(name));
+        self.warnings.extend(given.map(|(_, text)| text.to_string()));
     }
 
     fn warn_of_ignored(&mut self) {

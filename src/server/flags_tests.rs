@@ -99,6 +99,25 @@ fn flags_that_do_nothing_are_warned_of_unless_they_change_nothing() {
     }
 }
 
+/// Each text was recorded from stock etcd 3.7.1, which warns of them though they say the default.
+#[test]
+fn flags_that_etcd_will_take_away_are_warned_of_wherever_they_are_given() {
+    let snapshots = "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.";
+    let v2 = "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input.";
+    let warnings = |arguments: &[&str], environment| read(arguments, environment).expect("it starts etcd").warnings;
+    assert_eq!(warnings(&["--v2-deprecation=write-only", "--max-snapshots=5"], &[]), [snapshots, v2]);
+    assert_eq!(warnings(&[], &[("ETCD_V2_DEPRECATION", "write-only")]), [v2]);
+    let both = warnings(&["--v2-deprecation=gone"], &[]);
+    assert_eq!((both[0].as_str(), both.len()), (v2, 2), "and of what has no effect");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "max-snapshots: 5\n").expect("written");
+    let of_file = warnings(&["--config-file", file.path().to_str().expect("text")], &[]);
+    assert!(of_file.contains(&snapshots.to_string()), "{of_file:?}");
+    for (name, _) in DEPRECATED {
+        assert!(find(name).is_some(), "{name}");
+    }
+}
+
 #[test]
 fn variables_set_flags() {
     let flags = read(&[], &[("ETCD_LISTEN_CLIENT_URLS", "http://1.2.3.4:1"), ("ETCD_NAME", ""), ("PATH", "x")]);

@@ -55,6 +55,8 @@ pub fn starting(config: &Config) {
         value_cache_bytes = config.value_cache_bytes as u64,
         log_level = config.log_level,
         cors = config.web.origins.join(","),
+        // As etcd tells it, whatever was said.
+        v2_deprecation = "write-only",
         "limits and timers"
     );
 }
