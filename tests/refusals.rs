@@ -57,11 +57,6 @@ const DIFFERENT: &[(&str, &str, &str)] = &[
     ("--auth-token=nothing", "1 --auth-token: auth: invalid auth options", "the flag is named"),
     ("--auth-token=jwt,sign-method=RS256", "1 --auth-token: auth: missing key data", "the flag is named"),
     (
-        "--v2-deprecation=never",
-        r#"2 invalid value "never" for flag -v2-deprecation: invalid value"#,
-        "the value is told once",
-    ),
-    (
         "ETCD_NAME=x --name=y",
         "1 conflicting environment variable ETCD_NAME is shadowed by corresponding command-line flag --name (either unset environment variable or disable flag)",
         "both are named",

@@ -27,6 +27,8 @@ pub enum Kind {
     OneOf(&'static [&'static str]),
     /// As `OneOf`, where etcd's flag library is what refuses another.
     Choice(&'static [&'static str]),
+    /// Some of a few, separated by commas, by the reader of etcd's that says the wrong one.
+    Choices(&'static [&'static str]),
 }
 
 /// Whether a flag does something.
@@ -122,7 +124,7 @@ const fn ignored(name: &'static str, kind: Kind, default: &'static str, why: &'s
 }
 
 use Group::{Clustering, Compaction, Limits, Logging, Member, Monitoring, Security};
-use Kind::{Any, Bool, Choice, Duration, Gates, Level, OneOf, Origins, Signed, Text, Unsigned, Urls, Words};
+use Kind::{Any, Bool, Choice, Choices, Duration, Gates, Level, OneOf, Origins, Signed, Text, Unsigned, Urls, Words};
 
 /// Reasons that several flags have in common.
 const NO_FILES: &str = "what is behind a checkpoint is released at once";
@@ -277,5 +279,5 @@ pub const FLAGS: &[Flag] = &[
     ignored("vv", Any, "", LONG_GONE),
     ignored("test.coverprofile", Any, "", LONG_GONE),
     ignored("test.outputdir", Any, "", LONG_GONE),
-    ignored("v2-deprecation", Choice(&["write-only", "write-only-drop-data", "gone"]), "write-only", "there is no v2 store"),
+    ignored("v2-deprecation", Choices(&["write-only", "write-only-drop-data", "gone"]), "write-only", "there is no v2 store"),
 ];

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
 
+use crate::base::go_quoted;
 use crate::server::config_file;
 use crate::server::features::Features;
 pub use crate::server::flag_table::{DEPRECATED, FLAGS, Flag, Group, Kind, SLOW_REQUESTS, Standing};
@@ -258,6 +259,10 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
         Kind::Signed => values::signed(value).map(drop),
         Kind::Duration => values::duration(value).map(drop),
         Kind::Urls => values::urls(value).map(drop),
+        Kind::Choices(allowed) => match value.split(',').find(|word| !allowed.contains(word)) {
+            Some(wrong) => Err(format!("invalid value {}", go_quoted(wrong))),
+            None => Ok(()),
+        },
         Kind::OneOf(allowed) | Kind::Choice(allowed) if allowed.contains(&value) => Ok(()),
         Kind::Choice(_) => Err("invalid value".to_string()),
         Kind::OneOf(allowed) => Err(format!("must be one of {}", allowed.join(", "))),

@@ -54,6 +54,11 @@ fn wrong_command_lines_are_named() {
         (&["--grpc-keepalive-timeout", "5"], "invalid value \"5\" for flag -grpc-keepalive-timeout: parse error"),
         (&["--initial-cluster-state=foo"], "invalid value \"foo\" for flag -initial-cluster-state: invalid value"),
         (
+            &["--v2-deprecation=not-yet"],
+            "invalid value \"not-yet\" for flag -v2-deprecation: invalid value \"not-yet\"",
+        ),
+        (&["--v2-deprecation=gone,x"], "invalid value \"gone,x\" for flag -v2-deprecation: invalid value \"x\""),
+        (
             &["--listen-peer-urls=http://a"],
             "invalid value \"http://a\" for flag -listen-peer-urls: URL address does not have the form \"host:port\": \
              http://a",
@@ -107,7 +112,7 @@ fn flags_that_etcd_will_take_away_are_warned_of_wherever_they_are_given() {
     let warnings = |arguments: &[&str], environment| read(arguments, environment).expect("it starts etcd").warnings;
     assert_eq!(warnings(&["--v2-deprecation=write-only", "--max-snapshots=5"], &[]), [snapshots, v2]);
     assert_eq!(warnings(&[], &[("ETCD_V2_DEPRECATION", "write-only")]), [v2]);
-    let both = warnings(&["--v2-deprecation=gone"], &[]);
+    let both = warnings(&["--v2-deprecation=gone,write-only"], &[]);
     assert_eq!((both[0].as_str(), both.len()), (v2, 2), "and of what has no effect");
     let file = tempfile::NamedTempFile::new().expect("a file");
     std::fs::write(file.path(), "max-snapshots: 5\n").expect("written");
