@@ -40,7 +40,8 @@ fn perform(command: &Command, given: &Given) -> Result<(), Failure> {
         ["migrate"] => data_directory::migrate(given),
         _ => {
             let api = API_VERSION.rsplit_once('.').map_or(API_VERSION, |(minor, _)| minor);
-            let text = format!("{} version: {}\nAPI version: {api}\n", usage::NAME, env!("CARGO_PKG_VERSION"));
+            let own = env!("CARGO_PKG_VERSION");
+            let text = format!("{} version: {own}\netcdutl version: {API_VERSION}\nAPI version: {api}\n", usage::NAME);
             output::write(text.as_bytes())
         }
     }

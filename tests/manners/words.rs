@@ -93,6 +93,22 @@ fn a_list_may_end_with_a_comma_and_a_wrong_variable_is_told() {
     server.stop();
 }
 
+/// Scripts look for etcd's lines; the first is the tool's own.
+#[test]
+fn both_tools_say_their_own_version_and_that_of_etcds() {
+    for (program, own, etcds) in [
+        (env!("CARGO_BIN_EXE_quoratectl"), "quoratectl", "etcdctl"),
+        (env!("CARGO_BIN_EXE_quorateutl"), "quorateutl", "etcdutl"),
+    ] {
+        let output = Command::new(program).arg("version").stdin(Stdio::null()).output().unwrap();
+        let etcd = quorate::api::API_VERSION;
+        let version = env!("CARGO_PKG_VERSION");
+        let said = format!("{own} version: {version}\n{etcds} version: {etcd}\nAPI version: 3.7\n");
+        assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), said));
+    }
+    assert_eq!(said(&["--version"]).stdout, said(&["version"]).stdout);
+}
+
 #[test]
 fn a_wrong_flag_names_the_right_one() {
     for (words, meant) in [(&["get", "a", "--prefx"][..], "--prefix"), (&["put", "--ignore-valu=1"], "--ignore-value")]

@@ -6,6 +6,9 @@ use crate::ctl::command::{Command, Deed, NAME, Section, words};
 use crate::ctl::failure::Failure;
 use crate::ctl::flags::usage;
 
+/// The etcdctl whose commands, texts and API these are.
+const ETCDCTL_VERSION: &str = "3.7.1";
+
 /// The API version this tool speaks.
 const API_VERSION: &str = "3.7";
 
@@ -59,10 +62,11 @@ pub const HELP: Command = Command {
     ..Command::PLAIN
 };
 
-/// Prints the versions of the tool and of the API.
+/// Prints the versions of the tool, of the etcdctl that it stands in for, and of the API: scripts look for those two.
 ///
 /// # Errors
 /// Writing failed.
 pub fn print_version(out: &mut dyn Write) -> Result<(), Failure> {
-    Ok(writeln!(out, "{NAME} version: {}\nAPI version: {API_VERSION}", env!("CARGO_PKG_VERSION"))?)
+    let own = env!("CARGO_PKG_VERSION");
+    Ok(writeln!(out, "{NAME} version: {own}\netcdctl version: {ETCDCTL_VERSION}\nAPI version: {API_VERSION}")?)
 }
