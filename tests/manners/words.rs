@@ -210,7 +210,16 @@ fn completions_and_the_page_say_of_every_command_and_flag() {
     }
 }
 
-/// The page has the usage of a command as its help has it, an example, and beside it the flags of its help alone.
+/// The flags that the help of a command lists as its own or its group's; those for all commands quoratectl lists elsewhere.
+fn listed_flags<'h>(name: &str, help: &'h str) -> Vec<&'h str> {
+    let heads = if name == "quoratectl" { &["\nFlags:\n", "\nGlobal Flags:\n"][..] } else { &["\nFlags:\n"] };
+    let parts = heads.iter().filter_map(|head| help.split_once(head));
+    let lines = parts.flat_map(|(_, part)| part.lines().take_while(|line| line.starts_with(' ')));
+    let flags = lines.filter_map(|line| line.split_whitespace().find(|word| word.starts_with("--")));
+    flags.filter(|flag| *flag != "--help").collect()
+}
+
+/// The page has the usage of a command as its help has it, an example, and the flags of its help, no others.
 fn the_page_says_of(name: &str, page: &str, words: &[&str], help: &str) {
     let whole = format!("{name} {}", words.join(" "));
     let (_, part) = page.split_once(&format!(".SS \"{whole}\"\n")).unwrap_or_else(|| panic!("{whole} has no part"));
@@ -221,11 +230,16 @@ fn the_page_says_of(name: &str, page: &str, words: &[&str], help: &str) {
     // Flags for all commands may stand before the command.
     let shows = |line: &str| line.contains(name) && line.contains(&words.join(" "));
     assert!(part.contains("Example") && part.lines().skip(1).any(shows), "{part}");
+    let mut told = Vec::new();
     for flag in part.split(".TP\n").skip(1) {
         let names = flag.lines().next().unwrap().replace("\\fB", "").replace("\\fR", "");
         let long = names.split(' ').find(|word| word.starts_with("--")).unwrap();
         let long = long.split('[').next().unwrap();
         assert!(help.contains(&format!("{long} ")), "{long} is no flag of {whole}");
+        told.push(long.to_string());
+    }
+    for flag in listed_flags(name, help) {
+        assert!(told.iter().any(|told| told == flag), "{flag} of {whole} is missing: {part}");
     }
 }
 

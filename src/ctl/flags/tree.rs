@@ -5,7 +5,7 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Args as _, ValueHint};
 
-use crate::ctl::command::{Command, Commands, Deed, NAME};
+use crate::ctl::command::{Command, Commands, Deed, NAME, no_shared_flags};
 use crate::ctl::output::format_names;
 
 use super::usage::{ABOUT, usage_line};
@@ -20,7 +20,7 @@ pub fn tree(commands: Commands) -> clap::Command {
     let version = Arg::new("version").long("version").action(ArgAction::SetTrue).help("print the version");
     let root = root.disable_version_flag(true).arg(version);
     let shown = commands.iter().filter(|command| command.name != "help");
-    shown.fold(root, |root, command| root.subcommand(branch(command, NAME)))
+    shown.fold(root, |root, command| root.subcommand(branch(command, NAME, no_shared_flags)))
 }
 
 /// A flag with what is known of its values.
@@ -33,10 +33,11 @@ fn known(arg: Arg) -> Arg {
     }
 }
 
-fn branch(command: &Command, above: &str) -> clap::Command {
+/// A command below `above`, whose flags its commands share.
+fn branch(command: &Command, above: &str, shared: fn(clap::Command) -> clap::Command) -> clap::Command {
     let name = format!("{above} {}", command.name);
     let long = if command.long.is_empty() { command.short } else { command.long.trim() };
-    let branch = (command.flags)(clap::Command::new(command.name)).about(command.short).long_about(long);
+    let branch = shared((command.flags)(clap::Command::new(command.name))).about(command.short).long_about(long);
     let branch = branch.mut_args(|arg| {
         let is_file = arg.is_positional() && command.usage.contains("<filename>");
         if is_file { arg.value_hint(ValueHint::FilePath) } else { arg }
@@ -45,9 +46,9 @@ fn branch(command: &Command, above: &str) -> clap::Command {
     match command.deed {
         Deed::Run(_) => branch.override_usage(usage_line(&name, command.usage)),
         // Words of a group are its commands.
-        Deed::Group(children) => children
-            .iter()
-            .fold(branch.subcommand_required(true), |branch, child| branch.subcommand(self::branch(child, &name))),
+        Deed::Group(children) => children.iter().fold(branch.subcommand_required(true), |branch, child| {
+            branch.subcommand(self::branch(child, &name, command.flags))
+        }),
     }
 }
 
