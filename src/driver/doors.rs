@@ -50,7 +50,7 @@ impl<E: Env> MemberDoor<E> {
         facts: Arc<Facts>,
         segment_bytes: u64,
     ) -> Self {
-        let halves = Halves::new(env.clone());
+        let halves = Halves::new(env.clone(), facts.clone());
         Self { env, identity, mailbox, facts, segment_bytes, halves, handle: OnceLock::new() }
     }
 

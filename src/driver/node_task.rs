@@ -20,7 +20,8 @@ use super::snapshot_desk::Source;
 use super::snapshot_sink::Halves;
 use crate::base::{MemberId, Wrong, limits};
 use crate::env::{Clock, Disk, Env, Instant};
-use crate::node::{CatchUpRead, Facts, Input, Node, Output, SLOW_APPLY};
+use crate::mvcc::Pruned;
+use crate::node::{CatchUpRead, Compactions, Facts, Input, Node, Output, SLOW_APPLY};
 use crate::peer::{PeerAddress, PeerSender};
 
 /// What the node's task talks to.
@@ -110,7 +111,7 @@ pub(super) async fn run<E: Env>(
     let mut alarm = Box::pin(sleep_until(env.clone(), next_tick));
     // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
     let mut more = true;
-    let (mut removed, mut held_back, mut slices) = (None, HeldBackLines::default(), Duration::ZERO);
+    let (mut removed, mut held_back, mut begun) = (None, HeldBackLines::default(), Begun::default());
     let mut hearing = Hearing { heard_at: env.clock().now(), was_deaf: false };
     loop {
         let open = poll_fn(|cx| wait(cx, &shell, &mut from_peers, &mut inputs, alarm.as_mut(), more)).await;
@@ -132,7 +133,7 @@ pub(super) async fn run<E: Env>(
             next_tick = now.plus(tick);
             alarm = Box::pin(sleep_until(env.clone(), next_tick));
         }
-        match one_turn(&env, now, &mut node, (&mut outputs, &mut slices), &shell) {
+        match one_turn(&env, now, &mut node, (&mut outputs, &mut begun), &shell) {
             Ok(left) => more = left,
             Err(wrong) => {
                 tracing::error!(error = %wrong, "the state cannot be carried on: stopping");
@@ -191,13 +192,37 @@ impl Hearing {
     }
 }
 
-/// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it. What a command
-/// takes that is carried out in `slices` is told of the turn that ends it.
+/// Work of several turns, of which the last one tells how long it took.
+#[derive(Default)]
+struct Begun {
+    /// What a command took so far that is carried out in slices.
+    command: Duration,
+    /// When the first slice was pruned of what was compacted.
+    pruning: Option<Instant>,
+}
+
+impl Begun {
+    /// What a turn pruned whose work began at `turn`.
+    fn pruned<E: Env>(&mut self, env: &E, pruned: Pruned, turn: Instant, compactions: &Compactions) {
+        if !pruned.worked {
+            return;
+        }
+        let now = env.clock().now();
+        compactions.slice(pruned.changes, now.since(turn));
+        let first = *self.pruning.get_or_insert(turn);
+        if pruned.ended > 0 {
+            self.pruning = None;
+            compactions.pass(now.since(first), env.clock().wall_ms());
+        }
+    }
+}
+
+/// What is decided leaves before the work that takes longer begins: the disk and the others need not wait for it.
 fn one_turn<E: Env>(
     env: &E,
     now: Instant,
     node: &mut Node<E::Disk>,
-    (outputs, slices): (&mut Vec<Output<E::Disk>>, &mut Duration),
+    (outputs, unfinished): (&mut Vec<Output<E::Disk>>, &mut Begun),
     shell: &Shell<E::Disk>,
 ) -> Result<bool, Wrong> {
     node.turn(now, outputs)?;
@@ -209,18 +234,19 @@ fn one_turn<E: Env>(
     }
     let more = node.work(now, outputs);
     if node.turn_ops().is_empty() {
-        let so_far = std::mem::take(slices);
+        let so_far = std::mem::take(&mut unfinished.command);
         if node.carries_on() {
-            *slices = so_far + env.clock().now().since(begun);
+            unfinished.command = so_far + env.clock().now().since(begun);
         }
     } else {
-        let took = env.clock().now().since(begun) + std::mem::take(slices);
+        let took = env.clock().now().since(begun) + std::mem::take(&mut unfinished.command);
         tallies.applies.took(node.turn_ops(), took);
         tallies.stages.apply.took(took);
         if took >= SLOW_APPLY {
             tallies.slow_applies.fetch_add(1, Relaxed);
         }
     }
+    unfinished.pruned(env, node.pruned(), begun, &tallies.compactions);
     outputs.drain(..).for_each(|output| shell.send(env, output));
     more
 }

@@ -24,7 +24,7 @@ use crate::consensus::PeerMessage;
 use crate::env::{Clock, Disk, Env, Instant, Tasks};
 use crate::machine::{Image, State};
 use crate::mvcc::{BuildFailure, Half, SnapshotBuilder};
-use crate::node::{ArrivedSnapshot, Came, Input};
+use crate::node::{ArrivedSnapshot, Came, Facts, Input};
 use crate::peer::{BoxFuture, ChunkSink};
 use crate::wal::WalIdentity;
 
@@ -73,14 +73,15 @@ struct Kept {
 #[derive(Clone)]
 pub(super) struct Halves<E: Env> {
     env: E,
+    facts: Arc<Facts>,
     kept: Arc<Mutex<Kept>>,
     /// The member stops: nothing is kept any more, and what lies on the disk is its next life's.
     closed: Arc<AtomicBool>,
 }
 
 impl<E: Env> Halves<E> {
-    pub(super) fn new(env: E) -> Self {
-        Self { env, kept: Arc::default(), closed: Arc::default() }
+    pub(super) fn new(env: E, facts: Arc<Facts>) -> Self {
+        Self { env, facts, kept: Arc::default(), closed: Arc::default() }
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -150,6 +151,8 @@ impl<E: Env> Halves<E> {
 /// Dropped before, what it built is kept for another attempt.
 pub(super) struct Sink<E: Env> {
     halves: Halves<E>,
+    /// When it was offered.
+    offered: Instant,
     name: SnapshotName,
     head: PeerMessage,
     /// What the building begins from, with the first chunk: being asked where to begin makes no files.
@@ -179,8 +182,9 @@ impl<E: Env> Sink<E> {
         beginning: Beginning<E>,
     ) -> Result<Option<Self>, String> {
         let name = SnapshotName::of(head.snapshot_at().ok_or("no snapshot")?, manifest)?;
-        let building = halves.take(&name);
-        let mut sink = Self { halves, name, head, beginning: Some(beginning), next: 0, went_on: false, building };
+        let (offered, building) = (halves.env.clock().now(), halves.take(&name));
+        let mut sink =
+            Self { halves, offered, name, head, beginning: Some(beginning), next: 0, went_on: false, building };
         let Some(building) = &sink.building else { return Ok(Some(sink)) };
         if building.reads.load(Ordering::Acquire) {
             return Ok(None);
@@ -244,8 +248,12 @@ impl<E: Env> ChunkSink for Sink<E> {
         Box::pin(async move {
             self.begin();
             let (head, went_on) = (Box::new(self.head.clone()), self.went_on);
+            let whole = self.halves.env.clock().now();
             self.ask(Work::Finish(head, went_on)).await?;
             self.building = None;
+            let (done, tallies) = (self.halves.env.clock().now(), &self.halves.facts.tallies);
+            tallies.snapshot_syncs.took(done.since(whole));
+            tallies.snapshots.took(done.since(self.offered));
             Ok(())
         })
     }

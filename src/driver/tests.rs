@@ -1,6 +1,7 @@
 //! A member in virtual time, without sockets.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,7 +12,7 @@ use super::questions::{Told, encode_answer};
 use super::{DriverConfig, Handle, ScrubPace, start, start_with};
 use crate::base::{KeyRange, MemberId, Refusal, Wrong, limits};
 use crate::consensus::PeerMessage;
-use crate::env::{Disk, DiskFile, Env, OpenMode, Tasks, VirtualEnv};
+use crate::env::{Clock, Disk, DiskFile, Env, OpenMode, Tasks, VirtualEnv};
 use crate::machine::etcd_peer::hash_question_from_json;
 use crate::machine::{
     AlarmAction, AlarmKind, Answer, Command, Compare, CompareResult, CompareTarget, DeleteRange, Image, MemberHash, Op,
@@ -518,6 +519,32 @@ impl PeerSender for Compacting {
     }
 
     fn stop(&self) {}
+}
+
+#[test]
+fn what_a_compaction_took_out_is_counted_and_how_long_it_took() {
+    VirtualEnv::run(async |env| {
+        let handle = member(&env).await;
+        for key in ["a", "b", "a", "b", "a", "b"] {
+            let put = Put { key: key.into(), value: "v".into(), ..Put::default() };
+            handle.propose(Command::Put(put)).await.expect("put");
+        }
+        let compactions = &handle.facts().tallies.compactions;
+        let counted = || {
+            let [pauses, again] = [&compactions.pauses, &compactions.index_pauses].map(|of| of.measured().count);
+            assert_eq!(pauses, again);
+            (pauses > 0, compactions.passes.measured().count, compactions.changes.load(Relaxed))
+        };
+        assert_eq!((counted(), compactions.ended_at.load(Relaxed)), ((false, 0, 0), 0));
+        let before = env.clock().wall_ms() / 1_000;
+        for (revision, changes) in [(handle.status().revision - 1, 3), (handle.status().revision, 4)] {
+            handle.propose(Command::Compact { revision, physical: false }).await.expect("compacted");
+            env.pass(Duration::from_secs(1)).await;
+            assert_eq!(counted(), (true, if changes == 3 { 1 } else { 2 }, changes));
+        }
+        let ended = compactions.ended_at.load(Relaxed);
+        assert!((before..=env.clock().wall_ms() / 1_000).contains(&ended), "{ended}");
+    });
 }
 
 /// What comes of asking such a peer.

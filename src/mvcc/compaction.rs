@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use super::compaction_digests::DigestSource;
 use super::history::SCAN_WINDOW;
+use super::pruning::Pruned;
 use super::store::Store;
 use crate::base::{Refusal, Wrong, limits};
 use crate::env::Disk;
@@ -36,7 +37,7 @@ impl<D: Disk> Store<D> {
     /// Prunes, looking at no more than `budget` changes, and no more once it has read [`limits::COMPACTION_SLICE_BYTES`].
     /// Returns whether there is more to do.
     pub fn compaction_step(&mut self, budget: usize) -> Result<bool, Wrong> {
-        self.pruning.read = 0;
+        (self.pruning.read, self.pruning.slice) = (0, Pruned::default());
         for _ in 0..budget {
             if self.pruning.read >= limits::COMPACTION_SLICE_BYTES {
                 break;
@@ -49,6 +50,7 @@ impl<D: Disk> Store<D> {
                 let scan = self.history.table().scan(self.pruning.done, watermark, SCAN_WINDOW);
                 self.pruning.pass = Some((scan, watermark));
             }
+            self.pruning.slice.worked = true;
             let (scan, goal) = self.pruning.pass.as_mut().expect("it was just made");
             match scan.next()? {
                 Some(record) => {
@@ -58,6 +60,7 @@ impl<D: Disk> Store<D> {
                 None => {
                     self.pruning.done = *goal;
                     self.pruning.pass = None;
+                    self.pruning.slice.ended += 1;
                 }
             }
         }
@@ -69,18 +72,26 @@ impl<D: Disk> Store<D> {
         self.pruning.read
     }
 
+    /// What the last step did.
+    pub fn pruned(&self) -> Pruned {
+        self.pruning.slice
+    }
+
     /// Whether a compaction is not pruned yet.
     pub fn is_pruning(&self) -> bool {
         self.pruning.pass.is_some() || self.pruning.done < self.compact_revision()
     }
 
     fn prune_key(&mut self, key: &[u8], watermark: i64) {
-        let (history, mut gone) = (&mut self.history, false);
+        let (history, taken, mut gone) = (&mut self.history, &mut self.pruning.slice.changes, false);
         self.index.put(key, |found| {
             if let Some(node) = found
                 && node.has_prunable(watermark)
             {
-                gone = Arc::make_mut(node).prune(watermark, |mark| history.bury(mark));
+                gone = Arc::make_mut(node).prune(watermark, |mark| {
+                    *taken += 1;
+                    history.bury(mark);
+                });
             }
             None
         });

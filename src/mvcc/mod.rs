@@ -56,6 +56,7 @@ pub use later::LaterRange;
 pub use outlining::{OutlineJob, Outlined};
 pub use past::{Changes, Past};
 pub use position::StorePosition;
+pub use pruning::Pruned;
 pub use query::{RangeAnswer, RangeQuery, SortOrder, SortTarget};
 pub use range_read::ReadFailure;
 pub use reclaim::{ReclaimJob, Reclaimed};

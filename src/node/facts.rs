@@ -57,6 +57,8 @@ pub struct NodeStatus {
     pub history_waits: u64,
     /// Times so much was committed and not applied that no more was taken in.
     pub full_backlogs: u64,
+    /// States of other members that are being put in place here: one, or none.
+    pub installing: u64,
     pub alarms: Vec<(MemberId, AlarmKind)>,
     pub members: Vec<Member>,
     /// Those who were members once.
@@ -152,6 +154,7 @@ noticeboard! {
     unapplied_bytes: AtomicU64,
     history_waits: AtomicU64,
     full_backlogs: AtomicU64,
+    installing: AtomicU64,
 }
 
 /// Facts that change seldom and are not numbers.

@@ -38,7 +38,7 @@ use crate::base::{LogIndex, Refusal, Wrong};
 use crate::consensus::{Group, MessageKind, PeerMessage, Role, Standing, Stepped, passed_on};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmKind, Command, Image, Machine, Member};
-use crate::mvcc::View;
+use crate::mvcc::{Pruned, View};
 use crate::watch::{HubNow, RoomBell, WatchHub};
 
 /// One member's core. See the room's head for the invariants.
@@ -528,6 +528,11 @@ impl<D: Disk> Node<D> {
     pub(super) fn hub_now(&self) -> HubNow {
         let store = self.machine.store();
         HubNow { revision: store.revision(), compact_revision: store.compact_revision() }
+    }
+
+    /// What the last turn pruned of what was compacted.
+    pub fn pruned(&self) -> Pruned {
+        self.work.pruned
     }
 
     /// What the last turn's work applied.

@@ -4,6 +4,7 @@ use crate::base::{Event, LogIndex, Term, limits};
 use crate::consensus::{Electorate, PeerMessage, Standing};
 use crate::env::Instant;
 use crate::machine::{Applied, Command};
+use crate::mvcc::Pruned;
 use crate::wal::{Batch, LogEntry};
 
 /// What one turn did on the node's thread, where raft's clock waits for it: bounded, the bytes of one entry, one record and one
@@ -26,6 +27,8 @@ pub struct TurnWork {
     pub pauses: bool,
     /// Bytes of history read to prune what was compacted.
     pub compaction_bytes: usize,
+    /// What that came to.
+    pub pruned: Pruned,
     /// Bytes of history read for watchers that are nearly in step.
     pub catch_up_bytes: usize,
 }

@@ -24,7 +24,7 @@ impl<D: Disk> Node<D> {
         let mut more = self.feed_watchers(out)?;
         let store = self.machine.store_mut();
         more |= store.compaction_step(limits::COMPACTION_SLICE)?;
-        self.work.compaction_bytes = store.compaction_read();
+        (self.work.compaction_bytes, self.work.pruned) = (store.compaction_read(), store.pruned());
         if !self.space.digesting
             && let Some(job) = store.digest_job()
         {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::applied_ops::AppliedOps;
+use super::compactions::Compactions;
 use super::stages::Stages;
 use crate::base::Durations;
 use crate::machine::{Answer, Command, DeleteRange, Op, OpAnswer, Put, Txn, TxnAnswer};
@@ -35,6 +36,12 @@ pub struct Tallies {
     pub history_writes: Durations,
     /// Making a checkpoint durable, with the history it names.
     pub checkpoints: Durations,
+    /// Taking in a snapshot of another member, from the offer that ended well until all of it is durable.
+    pub snapshots: Durations,
+    /// Making durable what was still not when all of it was here.
+    pub snapshot_syncs: Durations,
+    /// What was pruned of what was compacted.
+    pub compactions: Compactions,
     /// What was applied, by kind.
     pub applies: AppliedOps,
     /// Where the time of clients' writes went.
@@ -62,6 +69,9 @@ impl Default for Tallies {
             log_syncs: disk(),
             history_writes: disk(),
             checkpoints: disk(),
+            snapshots: Durations::new(Duration::from_millis(100), 10),
+            snapshot_syncs: disk(),
+            compactions: Compactions::default(),
             applies: AppliedOps::default(),
             stages: Stages::default(),
         }

@@ -78,6 +78,8 @@ impl<D: Disk> Node<D> {
         facts.writes_waited_us.store(waits.micros, Relaxed);
         facts.leader_changes.store(self.leadership.changes(), Relaxed);
         facts.checkpoints.store(self.checkpoints.made(), Relaxed);
+        let installing = self.snapshots.installing() || self.rebuild.is_installing();
+        facts.installing.store(installing.into(), Relaxed);
         facts.removed.fetch_or(self.removed.is_some(), Release);
         // At every telling: a member started from a checkpoint knows its name before there is a leader. A leader
         // that has not applied an entry of its own term yet may not have applied all that was acknowledged.

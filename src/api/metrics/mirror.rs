@@ -40,6 +40,11 @@ const GAUGES: &[(&str, &str, Reading)] = &[
     ("etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers.", |s| s.slow_watchers),
     ("etcd_debugging_mvcc_pending_events_total", "Total number of pending events to be sent.", |s| s.pending_events),
     ("etcd_debugging_auth_revision", "The current revision of auth store.", |s| s.auth_revision),
+    (
+        "etcd_server_snapshot_apply_in_progress_total",
+        "1 if the state of another member is being put in place. 0 if none.",
+        |s| s.installing,
+    ),
     ("quorate_leases", "Leases.", |s| s.leases),
     ("quorate_unapplied_bytes", "Bytes of entries that are committed and not applied.", |s| s.unapplied_bytes),
 ];
@@ -62,6 +67,9 @@ const TALLIES: &[(&str, &str, Tally)] = &[
     ("etcd_mvcc_range_total", "Total number of ranges seen by this member.", |t| &t.ranges),
     ("etcd_debugging_lease_granted_total", "The total number of granted leases.", |t| &t.leases_granted),
     ("etcd_debugging_lease_revoked_total", "The total number of revoked leases.", |t| &t.leases_revoked),
+    ("etcd_debugging_mvcc_db_compaction_keys_total", "Total number of changes of keys compacted.", |t| {
+        &t.compactions.changes
+    }),
     (
         "etcd_server_slow_apply_total",
         "The total number of slow apply requests (likely overloaded from slow disk).",
@@ -69,12 +77,17 @@ const TALLIES: &[(&str, &str, Tally)] = &[
     ),
 ];
 
-/// Sums that etcd calls gauges.
+/// Sums, and a time, that etcd calls gauges.
 const SUMS: &[(&str, &str, Tally)] = &[
     ("etcd_debugging_mvcc_total_put_size_in_bytes", "The total size of put kv pairs seen by this member.", |t| {
         &t.put_bytes
     }),
     ("etcd_disk_wal_write_bytes_total", "Total number of bytes written in WAL.", |t| &t.log_bytes),
+    (
+        "etcd_debugging_mvcc_db_compaction_last",
+        "The unix time of the end of the last compaction. Resets to 0 on start.",
+        |t| &t.compactions.ended_at,
+    ),
 ];
 
 /// How long things took, by the driver's clock.
@@ -91,9 +104,38 @@ const TIMES: &[(&str, &str, Times)] = &[
     ("etcd_snap_fsync_duration_seconds", "The latency distributions of making a checkpoint durable.", |t| {
         t.checkpoints.measured()
     }),
+    (
+        "etcd_snap_db_save_total_duration_seconds",
+        "The total latency distributions of taking in a snapshot of another member.",
+        |t| t.snapshots.measured(),
+    ),
+    (
+        "etcd_snap_db_fsync_duration_seconds",
+        "The latency distributions of making durable what was still not when all of it was here.",
+        |t| t.snapshot_syncs.measured(),
+    ),
     ("etcd_debugging_snap_save_total_duration_seconds", "The total latency distributions of a checkpoint.", |t| {
         t.checkpoints.measured()
     }),
+];
+
+/// How long things took, which etcd tells in milliseconds.
+const TIMES_IN_MS: &[(&str, &str, Times)] = &[
+    (
+        "etcd_debugging_mvcc_db_compaction_pause_duration_milliseconds",
+        "Bucketed histogram of turns in which a slice of what was compacted is pruned.",
+        |t| t.compactions.pauses.measured(),
+    ),
+    (
+        "etcd_debugging_mvcc_index_compaction_pause_duration_milliseconds",
+        "Bucketed histogram of the same turns: what is pruned is the index.",
+        |t| t.compactions.index_pauses.measured(),
+    ),
+    (
+        "etcd_debugging_mvcc_db_compaction_total_duration_milliseconds",
+        "Bucketed histogram of compactions, from the first slice to the last.",
+        |t| t.compactions.passes.measured(),
+    ),
 ];
 
 fn unsigned(revision: i64) -> u64 {
@@ -108,6 +150,10 @@ pub fn families(status: &NodeStatus, tallies: &Tallies, process: &Process) -> Ve
     all.extend(TALLIES.iter().map(|(name, help, tally)| counter(name, help, tally(tallies).load(Relaxed) as f64)));
     all.extend(SUMS.iter().map(|(name, help, tally)| gauge(name, help, tally(tallies).load(Relaxed) as f64)));
     all.extend(TIMES.iter().map(|(name, help, times)| histogram(name, help, &times(tallies))));
+    let in_ms = |(name, help, times): &(&str, &str, Times)| {
+        family(name, help, MetricType::HISTOGRAM, vec![histogram_in(&[], &times(tallies), 1e6)])
+    };
+    all.extend(TIMES_IN_MS.iter().map(in_ms));
     all.push(applied(tallies));
     all.push(stages(&tallies.stages));
     let alarms = status.alarms.iter().map(|(member, kind)| {
@@ -201,17 +247,22 @@ fn histogram(name: &str, help: &str, measured: &Measured) -> MetricFamily {
 }
 
 fn labeled_histogram(labels: &[(&str, &str)], measured: &Measured) -> Metric {
+    histogram_in(labels, measured, 1e9)
+}
+
+/// In units of so many nanoseconds.
+fn histogram_in(labels: &[(&str, &str)], measured: &Measured, unit: f64) -> Metric {
     let bucket = |(bound, count): &(std::time::Duration, u64)| {
         let mut bucket = Bucket::default();
         // Not a sum of seconds and a rest, whose last digit is another than that of etcd's bound.
-        bucket.set_upper_bound(bound.as_nanos() as f64 / 1e9);
+        bucket.set_upper_bound(bound.as_nanos() as f64 / unit);
         bucket.set_cumulative_count(*count);
         bucket
     };
     let mut histogram = Histogram::default();
     histogram.set_bucket(measured.buckets.iter().map(bucket).collect());
     histogram.set_sample_count(measured.count);
-    histogram.set_sample_sum(measured.sum.as_secs_f64());
+    histogram.set_sample_sum(measured.sum.as_nanos() as f64 / unit);
     let mut metric = Metric::from_label(pairs(labels));
     metric.set_histogram(histogram);
     metric

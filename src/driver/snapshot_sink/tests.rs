@@ -53,7 +53,7 @@ impl Bench {
         for dir in ["history", "checkpoint"] {
             env.disk().create_dir(dir).unwrap();
         }
-        let (halves, node) = (Halves::new(env.clone()), Arc::new(Mailbox::new(10, 10)));
+        let (halves, node) = (Halves::new(env.clone(), Arc::default()), Arc::new(Mailbox::new(10, 10)));
         Self { env, halves, node, generation: 0, segment_bytes: 300 }
     }
 
@@ -82,7 +82,7 @@ impl Bench {
     async fn restart(&mut self, own: WalIdentity) -> bool {
         self.halves.close();
         self.env.pass(Duration::from_millis(1)).await;
-        self.halves = Halves::new(self.env.clone());
+        self.halves = Halves::new(self.env.clone(), Arc::default());
         let found = kept_half::find(self.env.disk(), own, &Image::default(), &[]).unwrap();
         let is_found = found.is_some();
         found.into_iter().for_each(|half| self.halves.found(half, self.segment_bytes, (own, self.node.clone())));
@@ -150,7 +150,13 @@ fn a_snapshot_that_was_cut_goes_on_in_another_attempt() {
             bench.env.pass(Duration::from_secs(30)).await;
         }
         assert!(bench.files() > 0 && bench.arrived().await.is_empty());
+        let counted = |bench: &Bench| {
+            let tallies = &bench.halves.facts.tallies;
+            [&tallies.snapshots, &tallies.snapshot_syncs].map(|times| times.measured().count)
+        };
+        assert_eq!(counted(&bench), [0, 0], "of those that came whole there is none");
         bench.send(&head, &source, 1_000).await.finish().await.unwrap();
+        assert_eq!(counted(&bench), [1, 1]);
         assert_eq!(bench.arrived().await, [Came::AfterCut]);
         // Whole ones are kept by nobody here.
         bench.env.pass(Duration::from_millis(limits::SNAPSHOT_HALF_KEPT_MS + 1)).await;
@@ -351,7 +357,7 @@ fn who_offers_while_a_half_is_busy_does_it_no_harm() {
             let files = bench.history();
             bench.halves.close();
             bench.env.pass(Duration::from_millis(1)).await;
-            bench.halves = Halves::new(bench.env.clone());
+            bench.halves = Halves::new(bench.env.clone(), Arc::default());
             let KeptHalf { name, half } =
                 kept_half::find(bench.env.disk(), OWN, &Image::default(), &[]).unwrap().unwrap();
             let (clock, disk) = (bench.env.clock().clone(), bench.env.disk().clone());

@@ -842,6 +842,7 @@ fn who_installs_a_snapshot_does_not_stand_for_election() {
     cluster.seats[late].reads_slowly = true;
     cluster.pass(15);
     assert_eq!(cluster.seats[late].installs.len(), 1, "it installs");
+    assert_eq!(cluster.seats[late].facts.status().installing, 1, "and says so");
     let (reply, mut moved) = Reply::pair();
     cluster.step(leader, Input::HandOver { to: Some(id(late)), reply });
     cluster.pass(1);
@@ -857,6 +858,7 @@ fn who_installs_a_snapshot_does_not_stand_for_election() {
     let mut written = cluster.propose(late, &put("after"));
     cluster.settle();
     assert_eq!(done(&mut written).revision, 102);
+    assert_eq!(cluster.seats[late].facts.status().installing, 0);
 }
 
 #[test]
