@@ -29,7 +29,7 @@ use super::tls::LastWord;
 /// Attempts of one request that has no timeout, as in etcd's client.
 const MAX_ATTEMPTS: usize = 100;
 
-/// Attempts of one request with another token, or after a change of users.
+/// Attempts of one request after changes of users, which may go on. Each may cost a hash of a password.
 const MAX_REFRESHES: usize = 20;
 
 /// Pause after every endpoint was tried once, grown with each round up to [`LONGEST_PAUSE`].
@@ -174,7 +174,7 @@ impl Client {
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
-        let mut refreshes = 0;
+        let mut refreshes = Refreshes::default();
         for attempt in 1.. {
             let Some(result) = bounded(deadline, self.attempt(safety, deadline, &send)).await else {
                 return Err(Error::Deadline);
@@ -183,13 +183,12 @@ impl Client {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
-            if refreshes < MAX_REFRESHES && self.may_refresh(status.message()) {
+            if self.may_refresh(status.message()) && refreshes.one_more(status.message()) {
                 // The server refused the request for who asked, so it was not done. While users are changed again and again
                 // the next one may be refused for the same.
-                if refreshes > 0 && bounded(deadline, sleep(PAUSE)).await.is_none() {
+                if refreshes.are_several() && bounded(deadline, sleep(PAUSE)).await.is_none() {
                     return Err(Error::Deadline);
                 }
-                refreshes += 1;
                 self.authenticate().await?;
                 continue;
             }
@@ -347,6 +346,29 @@ impl Client {
     }
 }
 
+/// How often one request was asked again in its caller's name.
+#[derive(Default)]
+struct Refreshes {
+    made: usize,
+    /// One of them was for a token that was not taken.
+    of_token: bool,
+}
+
+impl Refreshes {
+    /// Whether it is worth one more after a refusal with this text. Who refuses a new token means it.
+    fn one_more(&mut self, why: &str) -> bool {
+        if !why.contains(OLD_REVISION) && std::mem::replace(&mut self.of_token, true) {
+            return false;
+        }
+        self.made += 1;
+        self.made <= MAX_REFRESHES
+    }
+
+    fn are_several(&self) -> bool {
+        self.made > 1
+    }
+}
+
 /// One request at one endpoint.
 struct Visit<'a> {
     shared: &'a Shared,
@@ -416,5 +438,23 @@ async fn bounded<F: Future>(deadline: Option<Instant>, work: F) -> Option<F::Out
     match deadline {
         Some(deadline) => timeout_at(deadline, work).await.ok(),
         None => Some(work.await),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_has_one_new_token_and_more_while_users_change() {
+        let [invalid, old, nobody] = STALE_TOKEN;
+        let mut refreshes = Refreshes::default();
+        assert!(refreshes.one_more(invalid) && !refreshes.are_several());
+        assert!(!refreshes.one_more(invalid) && !refreshes.one_more(nobody), "each costs the server a hash");
+        let more = (0..100).filter(|_| refreshes.one_more(old)).count();
+        assert_eq!(more, MAX_REFRESHES - 1);
+        assert!(refreshes.are_several());
+        let mut refreshes = Refreshes::default();
+        assert!(refreshes.one_more(old) && refreshes.one_more(nobody), "a token that went with the change");
     }
 }
