@@ -14,6 +14,7 @@ mod downgrade;
 mod forced;
 #[path = "members/forgotten.rs"]
 mod forgotten;
+mod granted;
 #[path = "members/learner.rs"]
 mod learner;
 #[path = "members/plant.rs"]

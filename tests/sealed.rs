@@ -4,6 +4,7 @@
 #![cfg(all(feature = "server", feature = "client", feature = "tokio-env"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod granted;
 mod ports;
 
 use std::collections::BTreeMap;
@@ -15,6 +16,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use granted::granted;
 use quorate::client::{Client, Options, TlsOptions};
 use quorate::wire::etcdserverpb as pb;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
@@ -161,18 +163,6 @@ impl Homes {
             let client = Client::connect(&[self.endpoint(n)], self.options()).await.unwrap();
             granted(async || client.range(of_key("k")).await).await;
         }
-    }
-}
-
-/// Asks again while it is refused: on a busy machine there is an election at any time.
-async fn granted<T>(ask: impl AsyncFn() -> Result<T, quorate::client::Error>) -> T {
-    let began = Instant::now();
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(error) => assert!(began.elapsed() < LIMIT, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 

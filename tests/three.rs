@@ -8,6 +8,7 @@
 mod amnesia;
 #[path = "three/cluster.rs"]
 mod cluster;
+mod granted;
 #[path = "three/leases.rs"]
 mod leases;
 mod ports;

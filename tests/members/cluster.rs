@@ -13,6 +13,7 @@ use quorate::wire::services::kv_client::KvClient;
 use quorate::wire::services::maintenance_client::MaintenanceClient;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::granted::granted;
 use crate::ports;
 
 /// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
@@ -128,19 +129,6 @@ pub fn until(what: impl Fn() -> String, mut holds: impl FnMut() -> bool) {
     while !holds() {
         assert!(began.elapsed() < LIMIT, "in vain: {}", what());
         std::thread::sleep(Duration::from_millis(10));
-    }
-}
-
-/// Asks again while it is refused, for at most [`LIMIT`]: on a busy machine there is an election at any time, and a request may
-/// come too late. For what may be done twice.
-pub async fn granted<T>(ask: impl AsyncFn() -> Result<T, Status>) -> T {
-    let began = Instant::now();
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(status) => assert!(began.elapsed() < LIMIT, "{status}"),
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use quorate::wire::etcdserverpb as pb;
 
-use crate::cluster::{LIMIT, Member, Process, granted, key, start_all, until};
+use crate::cluster::{LIMIT, Member, Process, key, start_all, until};
+use crate::granted::granted;
 use crate::plant;
 
 /// Three members with thirty keys, the last one stopped; and its id.

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use quorate::wire::etcdserverpb as pb;
 use tonic::Code;
 
-use crate::cluster::{LIMIT, Member, Process, granted, start_all, until};
+use crate::cluster::{LIMIT, Member, Process, start_all, until};
+use crate::granted::granted;
 
 /// Asks until there is an answer of the cluster's: none comes where it has no leader at the moment, or not in time.
 async fn ask(process: &Process, action: i32, version: &str) -> Result<String, String> {

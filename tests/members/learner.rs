@@ -4,7 +4,8 @@ use http::uri::PathAndQuery;
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
 
-use crate::cluster::{Member, Process, granted};
+use crate::cluster::{Member, Process};
+use crate::granted::granted;
 
 async fn health(process: &Process) -> Result<(), Status> {
     let mut grpc = tonic::client::Grpc::new(process.channel());

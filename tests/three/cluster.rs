@@ -11,6 +11,7 @@ use quorate::machine::{Command, Put};
 use quorate::mvcc::{RangeQuery, View};
 use quorate::node::NodeConfig;
 
+use crate::granted::granted;
 use crate::ports;
 
 /// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
@@ -108,18 +109,6 @@ pub async fn until(what: &str, holds: impl Fn() -> bool) {
 
 pub async fn until_ready(handle: &Handle<TokioEnv>) {
     until("the member gets ready", || handle.status().ready).await;
-}
-
-/// Asks again while it is refused, for as long as any step may take: on a busy machine there is an election at any time.
-pub async fn granted<T>(ask: impl AsyncFn() -> Result<T, Refusal>) -> T {
-    let began = Instant::now();
-    loop {
-        match ask().await {
-            Ok(answer) => return answer,
-            Err(refusal) => assert!(began.elapsed() < LIMIT, "{refusal:?}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 /// Puts a key of this number, once or more.

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use quorate::base::Refusal;
 use quorate::machine::{Command, Put};
 
-use crate::cluster::{Homes, granted};
+use crate::cluster::Homes;
+use crate::granted::granted;
 
 const KEYS: usize = 24;
 const KEY_BYTES: usize = 100_000;
