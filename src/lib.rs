@@ -16,6 +16,8 @@ pub mod dns;
 pub mod env;
 #[cfg(any(feature = "client", feature = "server"))]
 pub mod manual;
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod progress;
 #[cfg(feature = "tls")]
 pub mod tls;
 

@@ -46,6 +46,7 @@ const ROOMS: &[Room] = &[
     room("bbolt", 1),
     room("env", 1),
     Room { name: "manual", layer: 1, imports_only: Some(&[]), entered_only_by: Some(&["ctl", "utl"]) },
+    Room { name: "progress", layer: 1, imports_only: Some(&["base"]), entered_only_by: Some(&["ctl", "utl"]) },
     room("tls", 1),
     room("dns", 1),
     room("log", 2),
@@ -72,7 +73,7 @@ const ROOMS: &[Room] = &[
     Room {
         name: "ctl",
         layer: 3,
-        imports_only: Some(&["base", "client", "dns", "manual", "wire"]),
+        imports_only: Some(&["base", "client", "dns", "manual", "progress", "wire"]),
         entered_only_by: Some(&["bin"]),
     },
     room("utl", 9),

@@ -16,7 +16,6 @@ mod global;
 mod go;
 mod go_flags;
 mod output;
-mod progress;
 mod session;
 mod stop;
 mod unseen;

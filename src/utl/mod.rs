@@ -17,7 +17,6 @@ mod import;
 mod old_keys;
 mod old_requests;
 mod output;
-mod progress;
 mod restore;
 mod source;
 mod status;

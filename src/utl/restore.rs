@@ -12,7 +12,6 @@ use sha2::{Digest, Sha256};
 use super::arguments::Given;
 use super::beside::{Beside, Stop, check_free, now, real, run};
 use super::failure::{Exit, Failure};
-use super::progress::Progress;
 use super::source::FileSource;
 use super::telling::tell;
 use crate::backend::{Foreign, Records};
@@ -22,6 +21,7 @@ use crate::driver::{Seedling, plant, prepare};
 use crate::env::TokioDisk;
 use crate::machine::{Image, Member, State};
 use crate::mvcc::{BuildFailure, Import, KeyMeta, Record, StorePosition};
+use crate::progress::{Progress, Unit};
 use crate::server::founding;
 use crate::server::{InitialMember, LOG};
 use crate::wal::{HardState, WalIdentity};
@@ -247,7 +247,7 @@ pub(super) fn import<S: Source>(
     let mut seen = database.unseen();
     let mut records = Records::of(database, &mut seen);
     let mut import = Import::new(disk.clone(), compacted);
-    let mut progress = Progress::new("restore", database.bytes());
+    let mut progress = Progress::new(Unit::Bytes, database.bytes());
     let mut count = 0_u64;
     let (position, fingerprint) = now(async {
         while let Some((record, key, value)) = records.next_record()? {

@@ -5,11 +5,11 @@ use std::path::Path;
 use super::arguments::Given;
 use super::failure::{Exit, Failure};
 use super::output::{Cell, Format, Row};
-use super::progress::Progress;
 use super::source::{FileSource, check_there};
 use crate::backend;
 use crate::base::human_bytes;
 use crate::bbolt::Database;
+use crate::progress::{Progress, Unit};
 
 /// Reads all of a snapshot and tells of it.
 pub fn status(given: &Given) -> Result<(), Failure> {
@@ -21,7 +21,7 @@ pub fn status(given: &Given) -> Result<(), Failure> {
     let source = FileSource::open(Path::new(path))?;
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
-    let mut progress = Progress::new("read", database.bytes());
+    let mut progress = Progress::new(Unit::Bytes, database.bytes());
     let told = backend::status(&database, &name, &mut |bytes| progress.add(bytes))?;
     drop(progress);
     let cell = |column, field, json, shown, value| Cell { column, field, json, shown, value };

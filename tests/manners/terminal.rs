@@ -142,8 +142,8 @@ async fn long_commands_show_how_far_they_are_on_a_terminal_alone() {
     }
     draws(save, "%", "");
     let place = home.path().join("restored");
-    draws(|| restore(&saved, &place), "restore ", "restored ");
-    draws(status, "read ", "");
+    draws(|| restore(&saved, &place), "%", "restored ");
+    draws(status, "%", "");
     std::fs::remove_dir_all(&place).unwrap();
     for (mut command, said) in [(save(), false), (restore(&saved, &place), true), (status(), false)] {
         let output = ended(command.stdin(Stdio::null()));

@@ -21,9 +21,9 @@ use crate::ctl::command::{Command, Deed, Section, no_flags, words};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::global::password_of;
 use crate::ctl::go;
-use crate::ctl::progress::{Progress, Unit};
 use crate::ctl::session::{Session, connect};
 use crate::ctl::stop::Stop;
+use crate::progress::{Progress, Unit};
 
 /// `make-mirror`
 pub const COMMAND: Command = Command {

@@ -12,9 +12,9 @@ use crate::client::{self, Client};
 use crate::ctl::command::{Command, Deed, Section, no_shared_flags, words};
 use crate::ctl::draft::Draft;
 use crate::ctl::failure::{Exit, Failure};
-use crate::ctl::progress::{Progress, Unit};
 use crate::ctl::session::Session;
 use crate::ctl::stop::{Stop, outlive_size_limit};
+use crate::progress::{Progress, Unit};
 
 const EXAMPLE: &str = "
 # Save snapshot to a given file

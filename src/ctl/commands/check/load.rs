@@ -21,9 +21,9 @@ use crate::wire::etcdserverpb as pb;
 
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::go;
-use crate::ctl::progress::Progress;
 use crate::ctl::session::{Session, connect};
 use crate::ctl::stop::Stop;
+use crate::progress::Progress;
 
 /// Longest wait for what tidies up after a load.
 const TIDY_WITHIN: Duration = Duration::from_secs(30);
@@ -331,7 +331,7 @@ pub fn tell_failures(session: &mut Session, took: &Took) -> Result<bool, Failure
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ctl::progress::Unit;
+    use crate::progress::Unit;
 
     /// Nothing is left to ask for, and the last writes are never answered.
     #[tokio::test]

@@ -14,9 +14,9 @@ use crate::client::Client;
 use crate::ctl::command::{Command, Deed, no_flags};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::go;
-use crate::ctl::progress::{Progress, Unit};
 use crate::ctl::session::Session;
 use crate::ctl::stop::Stop;
+use crate::progress::{Progress, Unit};
 
 /// `check perf`
 pub const COMMAND: Command = Command {

@@ -1,9 +1,9 @@
-//! How far long work has come, for who looks on.
+//! How far long work of a tool has come, for who looks on.
 //!
 //! Invariants: nothing is drawn unless standard error is a terminal; what was drawn is wiped when the work ends, so that
 //! results are not mixed with it; it is drawn when the first of it is done, and then rarely enough to cost nothing. A few bytes are
 //! done before anybody has read how far they are: nothing is drawn of them, and a program that runs this on a terminal of its
-//! own reads the result alone.
+//! own reads the result alone. Does not know which tool it is.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -64,8 +64,7 @@ impl Progress {
             self.due = Some(now + REDRAW);
             self.drawn = true;
             let line = line(self.unit, self.done, self.whole, now - self.begun);
-            // It is for looking at only.
-            let _ = write!(io::stderr(), "\r\x1b[K{line}");
+            draw(&line);
         }
     }
 }
@@ -73,9 +72,14 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.drawn {
-            let _ = write!(io::stderr(), "\r\x1b[K");
+            draw("");
         }
     }
+}
+
+/// In one go, for others may write there, too. It is for looking at only: that it cannot be drawn changes nothing.
+fn draw(line: &str) {
+    let _ = io::stderr().write_all(format!("\r\x1b[K{line}").as_bytes());
 }
 
 fn line(unit: Unit, done: u64, whole: u64, took: Duration) -> String {
