@@ -226,4 +226,4 @@ macro_rules! suites {
     )*};
 }
 
-suites!(keys, transactions, watches, leases, cluster, authentication, turns, mistakes, help);
+suites!(keys, transactions, watches, leases, cluster, authentication, turns, mistakes, help, formats);

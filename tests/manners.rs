@@ -28,5 +28,7 @@ mod start;
 mod stop;
 #[path = "manners/terminal.rs"]
 mod terminal;
+#[path = "manners/unreached.rs"]
+mod unreached;
 #[path = "manners/words.rs"]
 mod words;

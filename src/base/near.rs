@@ -24,12 +24,17 @@ fn distance(a: &str, b: &str) -> usize {
     row[b.len()]
 }
 
-/// The word nearest to a mistyped one, where one is near enough to have been meant.
+/// The word nearest to a mistyped one, where one is near enough to have been meant, or else the only one that it begins.
 pub fn nearest<'a>(mistyped: &str, words: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // A short word is near everything.
+    // A short word is near everything, and begins much.
     let most = (mistyped.len() / 3).min(2);
-    let near = words.map(|word| (distance(mistyped, word), word)).filter(|(letters, _)| *letters <= most);
-    near.min().map(|(_, word)| word)
+    let words: Vec<&str> = words.collect();
+    let near = words.iter().map(|word| (distance(mistyped, word), *word)).filter(|(letters, _)| *letters <= most);
+    let begun = || {
+        let mut begun = words.iter().filter(|word| mistyped.len() > 2 && word.starts_with(mistyped));
+        begun.next().filter(|_| begun.next().is_none()).copied()
+    };
+    near.min().map(|(_, word)| word).or_else(begun)
 }
 
 #[cfg(test)]
@@ -43,6 +48,13 @@ mod tests {
         assert_eq!(nearest("limits", words()), Some("limit"));
         assert_eq!(nearest("rve", words()), None, "two letters of three are another word");
         assert_eq!(nearest("bogus", words()), None);
+        assert_eq!(nearest("pref", words()), Some("prefix"), "it begins it");
+        assert_eq!((nearest("pre", words()), nearest("li", words())), (None, None), "it begins two, and is short");
+        let long = || ["min-create-rev", "from-key"].into_iter();
+        assert_eq!(
+            (nearest("from", long()), nearest("min-create", long())),
+            (Some("from-key"), Some("min-create-rev"))
+        );
         assert_eq!(commands_meant("Sna", ["defrag", "snapshot", "sne"].into_iter()), ["snapshot", "sne"]);
         assert_eq!((distance("", "ab"), distance("kitten", "sitting")), (2, 3));
     }

@@ -239,7 +239,7 @@ impl Client {
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
         let (place, wire) = self.wire(deadline);
-        let visit = Visit { shared: &self.shared, place, answered: false, why: String::new() };
+        let visit = Visit { shared: &self.shared, place, why: Some(NO_ANSWER.to_owned()) };
         let answer = send(wire).await;
         visit.ended(&answer);
         answer
@@ -280,6 +280,17 @@ impl Client {
     /// Somebody answered at a place after all.
     pub(super) fn is_heard(&self, place: usize) {
         self.shared.rotation.is_here(place);
+    }
+
+    /// A stream was begun at a place: until its first answer comes nobody has answered there.
+    pub(super) fn stream_begins(&self, place: usize) {
+        self.shared.keep_why(place, Some(NO_ANSWER.to_owned()));
+    }
+
+    /// The first answer of a stream at a place, or how it broke.
+    pub(super) fn stream_was_told<T>(&self, place: usize, answer: &Result<T, Status>) {
+        let why = self.shared.why_unanswered(place, answer);
+        self.shared.keep_why(place, why);
     }
 
     /// The endpoint whose turn it is, by its place in the list, and its channel.
@@ -369,53 +380,59 @@ impl Refreshes {
     }
 }
 
+impl Shared {
+    /// Why nobody answered at a place; none where somebody did. Only a member that cannot serve says that it is unavailable;
+    /// any other refusal is an answer.
+    fn why_unanswered<T>(&self, place: usize, answer: &Result<T, Status>) -> Option<String> {
+        let status = answer.as_ref().err().filter(|status| status.code() == Code::Unavailable || lost(status));
+        let Some(status) = status else {
+            self.strange[place].store(false, Ordering::Relaxed);
+            return None;
+        };
+        let mut why = reason(status);
+        if self.strange[place].load(Ordering::Relaxed) && speaks_otherwise(&why) {
+            why.push_str(OTHERWISE);
+        }
+        Some(self.last_words[place].told().unwrap_or(why))
+    }
+
+    /// Keeps why nobody answered at a place, or forgets it.
+    fn keep_why(&self, place: usize, why: Option<String>) {
+        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
+        if why.is_none() && away[place].is_some() {
+            self.last_words[place].forget();
+        }
+        // What ran out of time while it waited to ask again knows less than the last answer did.
+        if why.as_deref() != Some(NO_ANSWER) || away[place].is_none() {
+            away[place] = why;
+        }
+    }
+}
+
+/// What is said of an endpoint where nothing has come yet, neither an answer nor a refusal.
+const NO_ANSWER: &str = "no answer";
+
 /// One request at one endpoint.
 struct Visit<'a> {
     shared: &'a Shared,
     place: usize,
-    answered: bool,
-    /// Why there was no answer; empty where it is still awaited.
-    why: String,
+    /// Why there was no answer, as far as it is known.
+    why: Option<String>,
 }
 
 impl Visit<'_> {
     fn ended<T>(mut self, answer: &Result<T, Status>) {
-        // Only a member that cannot serve says that it is unavailable; any other refusal is an answer.
-        self.answered = answer.as_ref().err().is_none_or(|status| status.code() != Code::Unavailable && !lost(status));
-        if self.answered {
-            self.shared.strange[self.place].store(false, Ordering::Relaxed);
-        }
-        if let Err(status) = answer {
-            self.why = reason(status);
-            if self.shared.strange[self.place].load(Ordering::Relaxed) && speaks_otherwise(&self.why) {
-                self.why.push_str(OTHERWISE);
-            }
-        }
+        self.why = self.shared.why_unanswered(self.place, answer);
     }
 }
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        let why = match (self.answered, self.why.is_empty()) {
-            (true, _) => None,
-            (false, true) => Some("no answer".to_owned()),
-            (false, false) => {
-                let said = self.shared.last_words[self.place].told();
-                Some(said.unwrap_or_else(|| std::mem::take(&mut self.why)))
-            }
-        };
-        match why.is_none() {
+        match self.why.is_none() {
             true => self.shared.rotation.is_here(self.place),
             false => self.shared.rotation.is_away(self.place, Instant::now()),
         }
-        let mut away = self.shared.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if why.is_none() && away[self.place].is_some() {
-            self.shared.last_words[self.place].forget();
-        }
-        // A request that ran out of time while it waited to ask again knows less than the last answer did.
-        if why.as_deref() != Some("no answer") || away[self.place].is_none() {
-            away[self.place] = why;
-        }
+        self.shared.keep_why(self.place, self.why.take());
     }
 }
 

@@ -20,8 +20,9 @@ use crate::wire::etcdserverpb as pb;
 use super::connection::Client;
 use super::error::{Error, lost};
 
-/// Time a lease is taken to have before the first answer, as in etcd's client.
-const FIRST_TTL: Duration = Duration::from_secs(5);
+/// Time a lease is taken to have before the first answer, beyond that of a connection; and where none is named. As in etcd's client.
+const FIRST_BEYOND_CONNECT: Duration = Duration::from_secs(1);
+const USUAL_FIRST: Duration = Duration::from_secs(5);
 
 /// Wait before a broken stream is opened anew, as in etcd's client.
 const REOPEN_AFTER: Duration = Duration::from_millis(500);
@@ -90,7 +91,9 @@ impl Client {
 
     /// Renews a lease until it ends or the result is dropped.
     pub fn keep_alive(&self, id: i64) -> KeepAlive {
-        self.keep_alive_granted(id, FIRST_TTL, Instant::now())
+        let connect = self.options().connect_timeout;
+        let first = if connect.is_zero() { USUAL_FIRST } else { connect + FIRST_BEYOND_CONNECT };
+        self.keep_alive_granted(id, first, Instant::now())
     }
 
     /// Renews a lease that was asked for at `asked`, and granted for so long.
@@ -172,7 +175,10 @@ impl KeepAlive {
         };
         let place = match &way {
             Either::Left(line) => line.place,
-            Either::Right((place, _)) => *place,
+            Either::Right((place, _)) => {
+                self.client.stream_begins(*place);
+                *place
+            }
         };
         let work = async move {
             let asked = Instant::now();
@@ -194,6 +200,12 @@ impl KeepAlive {
                 None => Err(Status::unavailable("the keep-alive stream ended")),
             }
         };
-        (place, async move { (place, work.await) })
+        let client = self.client.clone();
+        let told = async move {
+            let answer = work.await;
+            client.stream_was_told(place, &answer);
+            (place, answer)
+        };
+        (place, told)
     }
 }

@@ -46,12 +46,23 @@ pub struct Watcher {
     range: WatchRange,
     /// First revision not yet delivered; 0 while the server has not said where "now" is.
     next: i64,
-    stream: Option<(Sender<pb::WatchRequest>, Streaming<pb::WatchResponse>)>,
+    stream: Option<Line>,
     over: bool,
     /// Streams that broke in a row without delivering.
     broken: usize,
     /// Whether the token was fetched anew since something was delivered.
     refreshed: bool,
+}
+
+/// A stream to one member.
+#[derive(Debug)]
+struct Line {
+    /// The member's place among the endpoints.
+    place: usize,
+    requests: Sender<pb::WatchRequest>,
+    responses: Streaming<pb::WatchResponse>,
+    /// Whether anything has come.
+    heard: bool,
 }
 
 impl Client {
@@ -99,8 +110,8 @@ impl Watcher {
     /// Does nothing while no stream is open or the request line is full: the server would answer nothing new.
     pub fn request_progress(&mut self) {
         let request = RequestUnion::ProgressRequest(pb::WatchProgressRequest {});
-        if let Some((requests, _)) = &mut self.stream {
-            let full_or_closed = requests.try_send(pb::WatchRequest { request_union: Some(request) }).is_err();
+        if let Some(line) = &mut self.stream {
+            let full_or_closed = line.requests.try_send(pb::WatchRequest { request_union: Some(request) }).is_err();
             if full_or_closed {
                 tracing::debug!("a progress request was not sent");
             }
@@ -127,14 +138,19 @@ impl Watcher {
         if self.stream.is_none() {
             self.stream = Some(self.open().await?);
         }
-        let (_, responses) = self.stream.as_mut().expect("the stream was opened above");
-        match responses.next().await {
+        let line = self.stream.as_mut().expect("the stream was opened above");
+        let response = match line.responses.next().await {
             Some(response) => response,
             None => Err(Status::unavailable("the watch stream ended")),
+        };
+        if !line.heard || response.is_err() {
+            line.heard = true;
+            self.client.stream_was_told(line.place, &response);
         }
+        response
     }
 
-    async fn open(&self) -> Result<(Sender<pb::WatchRequest>, Streaming<pb::WatchResponse>), Status> {
+    async fn open(&self) -> Result<Line, Status> {
         let create = pb::WatchCreateRequest {
             key: self.range.key.clone(),
             range_end: self.range.range_end.clone(),
@@ -146,10 +162,14 @@ impl Watcher {
         let (mut requests, waiting) = channel(REQUESTS_WAITING);
         let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
         requests.try_send(create).expect("a fresh channel has room for the creation");
-        let mut stub = WatchClient::new(self.client.stream_wire().1)
-            .max_decoding_message_size(self.client.options().max_response_bytes);
-        let responses = stub.watch(waiting).await?.into_inner();
-        Ok((requests, responses))
+        let (place, wire) = self.client.stream_wire();
+        self.client.stream_begins(place);
+        let mut stub = WatchClient::new(wire).max_decoding_message_size(self.client.options().max_response_bytes);
+        let opened = stub.watch(waiting).await;
+        if opened.is_err() {
+            self.client.stream_was_told(place, &opened);
+        }
+        Ok(Line { place, requests, responses: opened?.into_inner(), heard: false })
     }
 
     /// Moves the mark over one response and says whether the caller should see it.

@@ -18,11 +18,15 @@ mod go_flags;
 mod output;
 mod session;
 mod stop;
+mod unreached;
 mod unseen;
 
 use std::ffi::OsString;
 use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write};
+use std::pin::pin;
 use std::process::ExitCode;
+
+use futures_util::future::{Either, select};
 
 use command::Deed;
 use commands::{COMMANDS, tool};
@@ -90,9 +94,17 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
     if needs_variables && session.global.debug {
         session.global.told().into_iter().for_each(|line| session.complain(line));
     }
-    let ended = runtime.block_on(deed(&mut session, &matches));
-    if ended.as_ref().is_err_and(|failure| failure.exit != Exit::BrokenPipe) {
-        session.tell_unreached();
+    let unreached = session.unreached.clone();
+    let ended = runtime.block_on(async {
+        // It is told beside the command, whose own lines end where they begin: a bar is drawn where something is done.
+        let told = pin!(unreached.meanwhile(|line| drop(writeln!(io::stderr(), "{line}"))));
+        match select(deed(&mut session, &matches), told).await {
+            Either::Left((ended, _)) => ended,
+            Either::Right((never, _)) => match never {},
+        }
+    });
+    if let Some(exit) = ended.as_ref().err().map(|failure| failure.exit).filter(|exit| *exit != Exit::BrokenPipe) {
+        session.tell_unreached(matches!(exit, Exit::Stopped(_)));
     }
     // A thread may still be waiting for standard input; the process need not.
     runtime.shutdown_background();

@@ -9,6 +9,7 @@ use super::discovery;
 use super::failure::{Exit, Failure};
 use super::global::Global;
 use super::output::{Look, Print, Reply, Streams, format};
+use super::unreached::Unreached;
 use super::unseen::Unseen;
 
 /// Finds the help on some words, or tells that there is none.
@@ -25,8 +26,8 @@ pub struct Session {
     pub words: Vec<OsString>,
     /// How results are shown; a command may narrow it.
     pub look: Look,
-    /// The handles that were made, to tell what could not be reached.
-    clients: Vec<Client>,
+    /// Of the handles that were made: what could not be reached.
+    pub unreached: Unreached,
     /// Whether the endpoints are those of the domain.
     discovered: bool,
     /// How to reach the endpoints, once it was found out: a password is asked for once a call.
@@ -56,7 +57,7 @@ impl Session {
             global,
             words,
             look,
-            clients: Vec::new(),
+            unreached: Unreached::default(),
             discovered: false,
             options: None,
             help_on,
@@ -105,18 +106,13 @@ impl Session {
         self.print()?;
         let options = self.options()?;
         let client = connect(endpoints, options).await?;
-        self.clients.push(client.clone());
+        self.unreached.add(&client);
         Ok(client)
     }
 
-    /// Tells which endpoints did not answer, and why: a timeout alone says neither.
-    pub fn tell_unreached(&mut self) {
-        let mut unreached: Vec<(String, String)> = self.clients.iter().flat_map(Client::unreached).collect();
-        unreached.sort();
-        unreached.dedup();
-        for (endpoint, why) in unreached {
-            self.complain(format_args!("endpoint {endpoint}: {why}"));
-        }
+    /// Tells which endpoints did not answer, and why, at the end, which may be of the user's making.
+    pub fn tell_unreached(&mut self, by_user: bool) {
+        self.unreached.at_end(by_user).into_iter().for_each(|line| self.complain(line));
     }
 
     /// How to reach the endpoints of the call. Asks for the password where the call does not say it.

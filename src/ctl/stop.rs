@@ -15,6 +15,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::base::{FILE_TOO_LARGE, STOPPING, code_of_signal, is_passed_over};
 
+/// The signal of Ctrl-C.
+const INTERRUPT: i32 = 2;
+
 /// Whether there is, or was, a [`Stop`]: who made it says what a signal ends.
 static IS_HEARD: AtomicBool = AtomicBool::new(false);
 
@@ -43,13 +46,13 @@ impl Stop {
     pub fn new() -> io::Result<Stop> {
         let signals = Signals::of(STOPPING)?;
         IS_HEARD.store(true, Ordering::Release);
-        Ok(Stop { signals, came: 2 })
+        Ok(Stop { signals, came: INTERRUPT })
     }
 
     /// By other signals, so that nobody else is stopped.
     #[cfg(test)]
     pub fn by(numbers: [i32; 3]) -> io::Result<Stop> {
-        Ok(Stop { signals: Signals::of(numbers)?, came: 2 })
+        Ok(Stop { signals: Signals::of(numbers)?, came: INTERRUPT })
     }
 
     /// Waits for some work, or to be stopped first: `None` then, and the work was dropped.
@@ -66,6 +69,11 @@ impl Stop {
     /// Forgets signals that came and nobody waited for.
     pub async fn forget(&mut self) {
         while self.or(std::future::ready(())).await.is_none() {}
+    }
+
+    /// Whether it was Ctrl-C that came last.
+    pub fn is_interrupt(&self) -> bool {
+        self.came == INTERRUPT
     }
 
     /// The exit code of a process that was stopped: what a shell shows of one that the same signal ended.

@@ -182,7 +182,7 @@ async fn a_check_that_is_ended_takes_its_keys_away() {
     put_many(&server, 0..3).await;
     let held = all(&server).await;
     for (words, signal, by) in [
-        (["check", "perf", "--load=s"], "INT", 130),
+        (["check", "perf", "--load=s"], "HUP", 129),
         (["check", "perf", "--load=m"], "TERM", 143),
         (["check", "datascale", "--load=s"], "TERM", 143),
         (["check", "datascale", "--load=m"], "HUP", 129),
@@ -209,6 +209,31 @@ async fn a_check_that_is_ended_takes_its_keys_away() {
         assert!(is_sure, "{words:?} was faster, or not sure, {ATTEMPTS} times");
         assert_eq!(all(&server).await, held, "{words:?}");
     }
+    server.stop();
+}
+
+/// Ctrl-C cuts `check perf` short: what was measured by then is judged, and what was written is taken away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_check_that_is_cut_short_judges_what_it_has() {
+    let home = Home::new();
+    let server = home.start();
+    let mut is_judged = false;
+    for _ in 0..ATTEMPTS {
+        let mut check = Shown::begin(ctl(&home, &["check", "perf", "--load=s"]));
+        check.until("/s");
+        check.process.signal("INT");
+        let (code, text) = check.end();
+        is_judged = code != Some(130);
+        if is_judged {
+            // Good or bad, and without a word of being stopped.
+            assert!(matches!(code, Some(0 | 1)) && text.ends_with(WIPED), "{code:?} {text:?}");
+            assert_eq!(all(&server).await, []);
+            break;
+        }
+        // So on a machine that had no time for the last writes.
+        take_away_left(&server, &[]).await;
+    }
+    assert!(is_judged, "it had no time for the last writes {ATTEMPTS} times");
     server.stop();
 }
 

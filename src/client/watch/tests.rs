@@ -83,3 +83,45 @@ fn only_a_lost_server_is_worth_another_stream() {
         assert!(!may(&Status::cancelled("boom")));
     }
 }
+
+/// A stream that finds nobody tells it as a request does, and how it goes on is not for the caller to see.
+#[tokio::test]
+async fn who_finds_nobody_to_watch_at_knows_why() {
+    // Listened at by nobody: it was given back.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its number");
+    let client = Client::connect(&[address.to_string()], Options::default()).await.expect("an address");
+    assert_eq!(client.unreached(), []);
+    let mut watcher = client.watch(WatchRange::default());
+    let mut renewals = client.keep_alive(7);
+    let why = |client: &Client| client.unreached().pop().map(|(endpoint, why)| (endpoint == address.to_string(), why));
+    for stream in ["watch", "keep-alive"] {
+        let began = tokio::time::Instant::now();
+        loop {
+            let moment = std::time::Duration::from_millis(20);
+            let came = match stream {
+                "watch" => tokio::time::timeout(moment, watcher.next()).await.is_ok(),
+                _ => tokio::time::timeout(moment, renewals.next()).await.is_ok_and(|renewed| renewed.is_some()),
+            };
+            assert!(!came, "nobody is there");
+            match why(&client) {
+                Some((true, why)) if why.contains("refused") => break,
+                // It may not have come to be refused by then.
+                other => assert!(other.is_none_or(|(is_it, why)| is_it && why == "no answer"), "{stream}"),
+            }
+            assert!(began.elapsed() < std::time::Duration::from_secs(180), "{stream} knows nothing");
+        }
+        // Somebody answers, in whatever words.
+        client.stream_was_told(0, &Ok(()));
+        assert_eq!(client.unreached(), []);
+        client.stream_was_told::<()>(0, &Err(Status::permission_denied("etcdserver: permission denied")));
+        assert_eq!(client.unreached(), []);
+        client.stream_was_told::<()>(0, &Err(Status::unavailable("the watch stream ended")));
+        assert_eq!(why(&client), Some((true, "the watch stream ended".to_owned())));
+        client.stream_begins(0);
+        assert_eq!(why(&client), Some((true, "the watch stream ended".to_owned())), "it knows no better");
+        client.stream_was_told(0, &Ok(()));
+        client.stream_begins(0);
+        assert_eq!(why(&client), Some((true, "no answer".to_owned())));
+        client.stream_was_told(0, &Ok(()));
+    }
+}

@@ -152,6 +152,8 @@ async fn keep_alive(session: &mut Session, matches: &ArgMatches) -> Result<(), F
     if session.format_name()? == "simple" {
         session.say(format_args!("lease {} expired or revoked.", hex16(id)))?;
     }
+    // That nobody answered ends it, too.
+    session.tell_unreached(false);
     Ok(())
 }
 

@@ -97,6 +97,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     };
     let options = destination_options(session, &flags)?;
     let destination = connect(&[destination.to_string_lossy().into_owned()], options).await?.within(None);
+    session.unreached.add(&destination);
     let source = session.client().await?.within(None);
     if flags.no_dest_prefix && !flags.dest_prefix.is_empty() {
         return Err(Failure::bad_args(

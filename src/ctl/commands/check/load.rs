@@ -86,9 +86,9 @@ pub async fn clear(
     let said = Some(session.global.command_timeout).filter(|_| session.global.command_timeout_given);
     let longest = said.unwrap_or(TIDY_WITHIN).max(SOON);
     let shown = String::from_utf8_lossy(prefix);
-    let deleted = match stopped {
+    let deleted = match &stopped {
         Stopped::AtOnce => None,
-        Stopped::Waited { .. } => {
+        Stopped::Waited(_) => {
             let mut deleting = std::pin::pin!(timeout(longest, delete_all(client, prefix)));
             match timeout(SOON, &mut deleting).await {
                 Ok(deleted) => Some(deleted),
@@ -106,7 +106,7 @@ pub async fn clear(
     let deleted = deleted.map(|deleted| deleted.unwrap_or(Err(client::Error::Deadline)));
     let text = match deleted {
         None => format!("stopped at once; keys {shown}* that were written may be left"),
-        Some(Ok(_)) if stopped == (Stopped::Waited { all_ended: true }) => {
+        Some(Ok(_)) if matches!(stopped, Stopped::Waited(Some(_))) => {
             "stopped; the keys written were deleted".to_owned()
         }
         Some(Ok(_)) => format!("stopped; keys {shown}* that were being written may be left"),
@@ -137,7 +137,7 @@ pub async fn unless_stopped(
 pub type Write = Result<f64, String>;
 
 /// What all writes took.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Took {
     /// Seconds of each write that was done.
     pub seconds: Vec<f64>,
@@ -205,13 +205,11 @@ pub async fn write_all(
 }
 
 /// Why a load has no result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Stopped {
-    /// The user stopped it, and writes under way were waited for.
-    Waited {
-        /// Whether all were answered in time; others may still be carried out.
-        all_ended: bool,
-    },
+    /// The user stopped it, and writes under way were waited for: what all took, if they were answered in time; others may still be
+    /// carried out.
+    Waited(Option<Took>),
     /// The user stopped the waiting, too.
     AtOnce,
 }
@@ -245,7 +243,7 @@ pub async fn written(
             return Ok(took);
         }
         Err(match stop.or(timeout(LEAVE_WITHIN, writing)).await {
-            Some(ended) => Stopped::Waited { all_ended: ended.is_ok() },
+            Some(ended) => Stopped::Waited(ended.ok()),
             None => Stopped::AtOnce,
         })
     };

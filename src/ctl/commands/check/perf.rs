@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::load::{self, Stopped, Took};
 use crate::client::Client;
 use crate::ctl::command::{Command, Deed, no_flags};
+use crate::ctl::commands::lock::cancelled;
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::go;
 use crate::ctl::session::Session;
@@ -76,10 +77,16 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         flags.prefix,
         go::quote(&flags.prefix)
     );
-    load::must_be_empty(&first, &prefix, &hint).await?;
     let mut stop = Stop::new()?;
+    match stop.or(load::must_be_empty(&first, &prefix, &hint)).await {
+        Some(is_empty) => is_empty?,
+        None if stop.is_interrupt() => return Ok(cancelled()?),
+        None => return Err(Failure::silent(Exit::Stopped(stop.code()))),
+    }
     let took = match writes(&mut stop, clients, prefix.clone(), rate).await {
         Ok(took) => took,
+        // Ctrl-C cuts it short: what was measured by then is judged.
+        Err(Stopped::Waited(Some(took))) if stop.is_interrupt() => took,
         Err(stopped) => return Err(load::clear(session, &mut stop, &first, &prefix, stopped).await),
     };
     load::unless_stopped(&mut stop, &prefix, async {
