@@ -68,7 +68,7 @@ pub use auth_board::AuthBoard;
 pub use auto_compaction::AutoCompaction;
 pub use backlog::HeldBack;
 pub use catch_up::{CatchUpBounds, CatchUpRead, CaughtUp};
-pub use config::NodeConfig;
+pub use config::{HeldBounds, NodeConfig};
 pub use divergence::{Verdict, judge_all};
 pub use facts::{Facts, NodeStatus};
 pub use input::{
