@@ -1,6 +1,7 @@
 //! The ear of the judges: what a member tells in the moment it does something.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -30,10 +31,12 @@ pub struct Witness {
     cpu: SimCpu,
     /// What the entry under way has changed so far, where it is carried out in slices.
     slices: Mutex<((u64, u64), Vec<Event>)>,
-    /// What it did and held in the last turn of this life; nothing where another's state took the place of its own since.
+    /// What it did and held in the last turn of this life; nothing where another's state came since.
     turn: Mutex<(TurnWork, Option<Held>)>,
-    /// Whether it leads.
+    /// Whether it leads, and may have led since the last turn: its term is another.
     leads: AtomicBool,
+    may_have_led: AtomicBool,
+    term: AtomicU64,
 }
 
 /// What an entry costs beside the bytes it brings.
@@ -50,6 +53,8 @@ impl Witness {
             slices: Mutex::default(),
             turn: Mutex::default(),
             leads: AtomicBool::default(),
+            may_have_led: AtomicBool::default(),
+            term: AtomicU64::default(),
         }
     }
 
@@ -148,9 +153,10 @@ impl Observer for Witness {
             let holding = &self.world.plan.setting.holding;
             let unwritten = before.map_or(0, |before| before.unwritten_bytes);
             self.world.judge(bounds::within(held, holding, (&work, unwritten), self.world.largest_entry()));
-            if let Some(before) = before.filter(|before| before.is_full) {
+            let led = self.may_have_led.swap(self.leads.load(Relaxed), Relaxed);
+            if let Some(before) = before.filter(|before| before.lacks_room) {
                 self.world.marks.hit("bounds: somebody had no room for more to apply");
-                self.world.judge(bounds::takes_no_more(&before, held, self.leads.load(Ordering::Relaxed)));
+                self.world.judge(bounds::takes_no_more(&before, held, led));
             }
             if held.unwritten_bytes > holding.unwritten {
                 self.world.marks.hit("bounds: much history was not written");
@@ -174,7 +180,10 @@ impl Observer for Witness {
             if self.world.slices.stands(self.member, standing) {
                 self.world.marks.hit("in slices: another leads");
             }
-            self.leads.store(standing.role == Role::Leader, Ordering::Relaxed);
+            let leads = standing.role == Role::Leader;
+            let is_later = self.term.swap(standing.term, Relaxed) != standing.term;
+            self.leads.store(leads, Relaxed);
+            self.may_have_led.fetch_or(leads || is_later, Relaxed);
             self.world.remainders().stands(self.member, standing, true_now());
             let applied = self.world.ledger().last();
             let verdict = self.world.raft().stands(self.member, standing, applied);
@@ -243,8 +252,11 @@ impl Observer for Witness {
     fn notes(&self, what: &'static str) {
         if self.is_heard() {
             self.world.marks.hit(what);
-            if what == "a snapshot was offered" {
-                self.world.ambushes.does(self.member, Moment::Receives);
+            match what {
+                "a snapshot was offered" => self.world.ambushes.does(self.member, Moment::Receives),
+                // Appends may be what tells that it is committed.
+                "a state came for a rebuilding" => self.turn.lock().expect("one thread").1 = None,
+                _ => {}
             }
         }
     }

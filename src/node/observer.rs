@@ -87,8 +87,8 @@ pub struct Held {
     pub last_log: LogIndex,
     /// Index of the last entry applied.
     pub applied: LogIndex,
-    /// Whether so much waits to be applied that nothing more is taken in.
-    pub is_full: bool,
+    /// Whether so much waits to be applied that no append is taken in.
+    pub lacks_room: bool,
     /// Bytes of events that wait for the reader of a watch stream, but for the heaviest message: of the one that holds most.
     pub watch_bytes: usize,
     /// Messages that wait for one, likewise.

@@ -30,7 +30,7 @@ impl<D: Disk> Node<D> {
             snapshots: self.snapshots.kept(),
             last_log: log.last,
             applied: self.counters.last_applied(),
-            is_full: self.committed.is_full(),
+            lacks_room: self.lacks_room(),
             watch_bytes,
             watch_messages,
         }

@@ -40,10 +40,10 @@ pub fn within(held: &Held, holding: &Holding, (work, before): (&TurnWork, usize)
 }
 
 /// What a member takes in while so much waits to be applied that it should take in nothing more: `before` was the turn before
-/// in one life, and whoever `leads` may have proposed the first entry of its term, and a change of the members.
-pub fn takes_no_more(before: &Held, held: &Held, leads: bool) -> Verdict {
+/// in one life, and whoever may have `led` since then may have proposed the first entry of its term, and a change of the members.
+pub fn takes_no_more(before: &Held, held: &Held, led: bool) -> Verdict {
     let more = held.last_log.saturating_sub(before.last_log);
-    require(!before.is_full || more <= if leads { 2 } else { 0 }, "who has no room takes nothing in", || {
+    require(!before.lacks_room || more <= if led { 2 } else { 0 }, "who has no room takes nothing in", || {
         format!("{before:?}, then {held:?}")
     })
 }
@@ -104,12 +104,12 @@ mod tests {
         assert!(within(Held { watch_bytes: 300, watch_messages: 32, ..Held::default() }).is_ok());
         assert!(within(Held { watch_bytes: 301, ..Held::default() }).is_err());
         assert!(within(Held { watch_messages: 33, ..Held::default() }).is_err());
-        let full = Held { is_full: true, last_log: 7, ..Held::default() };
+        let full = Held { lacks_room: true, last_log: 7, ..Held::default() };
         let then = |last_log| Held { last_log, ..full };
         assert!(takes_no_more(&full, &then(7), false).is_ok() && takes_no_more(&full, &then(5), false).is_ok());
         assert!(takes_no_more(&full, &then(8), false).is_err());
         assert!(takes_no_more(&full, &then(9), true).is_ok() && takes_no_more(&full, &then(10), true).is_err());
-        assert!(takes_no_more(&Held { is_full: false, ..full }, &then(99), false).is_ok());
+        assert!(takes_no_more(&Held { lacks_room: false, ..full }, &then(99), false).is_ok());
         let peer = |messages| PeerTraffic { waiting: (messages, 0), ..PeerTraffic::default() };
         assert!(queues_within((9, 9), &[peer(3)]).is_ok());
         assert!(queues_within((9, 9), &[peer(3), peer(3 * limits::PEER_QUEUE_MESSAGES + 1)]).is_err());

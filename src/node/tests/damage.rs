@@ -51,4 +51,9 @@ fn what_was_written_is_synced_before_it_counts_as_damaged() {
     bench.step(Input::HistorySynced);
     bench.pass(tick);
     assert_eq!(asked_and_told(&mut bench), (0, 0), "once");
+    // Another state is in place, and its history is damaged before anybody has looked at it.
+    let now = bench.now;
+    bench.node.settle_in(false, now, &mut bench.outputs);
+    bench.pass(tick);
+    assert_eq!(asked_and_told(&mut bench), (1, 0), "it is another damage");
 }
