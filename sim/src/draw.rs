@@ -108,13 +108,7 @@ impl Plan {
         }
         timeline.sort_by_key(|timed| timed.at);
         setting.lane = lane;
-        let member = |number| {
-            let strays = harm != Harm::Nothing || drawn(seed, "strays", number, one_in(4));
-            let drawn = drawn(seed, "member", number, member());
-            let evict_one_in = drawn_evictions(seed, number);
-            let disk = DiskMood { evict_one_in, ..astray(drawn.disk, strays) };
-            spared(MemberSetting { disk, ..drawn }, forgets, loses, beside)
-        };
+        let member = |number| spared(member_of(seed, number, harm), forgets, loses, beside);
         Self {
             seed,
             founders: size,
@@ -199,9 +193,13 @@ fn disk() -> impl Strategy<Value = DiskMood> {
     })
 }
 
-/// In two runs of three the system is short of memory: it drops pages that failed to be written.
-fn drawn_evictions(seed: u64, member: u64) -> u64 {
-    drawn(seed, "evictions", member, select(&[0, 1, 10][..]))
+/// A member; for two of three the system is short of memory: it drops pages that failed to be written.
+fn member_of(seed: u64, number: u64, harm: Harm) -> MemberSetting {
+    let strays = harm != Harm::Nothing || drawn(seed, "strays", number, one_in(4));
+    let evict_one_in = drawn(seed, "evictions", number, select(&[0, 1, 10][..]));
+    let setting = drawn(seed, "member", number, member());
+    let disk = DiskMood { evict_one_in, ..astray(setting.disk, strays) };
+    MemberSetting { disk, ..setting }
 }
 
 /// Writes go astray where damage may come, and now and then where it may not: then of what there is twice.

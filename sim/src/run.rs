@@ -28,8 +28,8 @@ use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
 use crate::{
-    backups, credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar, renewing, rewinding,
-    wiping,
+    backups, credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar, renewing,
+    rewinding, wiping,
 };
 
 /// Leases that end within this time are waited for.

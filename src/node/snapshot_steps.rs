@@ -13,8 +13,8 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::input::{ArrivedSnapshot, Came};
 use super::node::Node;
-use super::space::DamageStage;
 use super::output::Output;
+use super::space::DamageStage;
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::consensus::{PeerMessage, Stepped};
 use crate::env::{Disk, Instant};
