@@ -12,7 +12,7 @@ use quorate::base::{ClusterId, Event, EventKind, KeyRange, KeyValue, MemberId, S
 use quorate::env::{Disk, MemoryDisk, TokioDisk, run_ready};
 use quorate::machine::{Command, Put, codec};
 use quorate::wal::{Batch, EntryKind, HardState, LogEntry, UnrecoveredWal, WalIdentity};
-use quorate::watch::{HubNow, SharedEvent, StreamId, WatchHub, WatchSpec};
+use quorate::watch::{HubBounds, HubNow, SharedEvent, StreamId, WatchHub, WatchSpec};
 
 fn put(n: u64) -> Command {
     let key = Bytes::from(format!("/registry/pods/namespace-00/{n:010}"));
@@ -58,7 +58,7 @@ fn log<D: Disk>(name: &str, disk: D, rounds: u64, entries: u64) {
 }
 
 fn watch_fan_out(watchers: u64) {
-    let mut hub = WatchHub::new(u64::MAX, 1);
+    let mut hub = WatchHub::new(u64::MAX, 1, HubBounds::default());
     let account = Arc::<Shares>::default().open();
     let buffers: Vec<_> = (0..16).map(|n| hub.open_stream(StreamId(n), Arc::new(|| {}), account.clone())).collect();
     let now = HubNow { revision: 1, compact_revision: -1 };

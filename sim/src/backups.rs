@@ -60,6 +60,7 @@ pub async fn audit(world: &World, members: &[usize]) -> Verdict {
 /// Has a member give one, and begins to read it a while after it was begun; whether it came whole.
 async fn one(world: &World, member: usize, rest: Duration, dice: &mut SeededDice) -> bool {
     let ledger = world.shared_ledger();
+    let since = true_now();
     let asked = world.ask((NUMBER, member), PATIENCE, dice, move |door| async move {
         // Where the question arrives: on its way the member may have begun another life, and stand further back.
         let stood = ledger.lock().expect("no holder of the ledger panics").stands(member);
@@ -82,8 +83,10 @@ async fn one(world: &World, member: usize, rest: Duration, dice: &mut SeededDice
         }
         Ok(Err(Refusal::Damaged(why))) => {
             // A read that fails, and one of a machine that went down meanwhile.
-            let setting = &world.members[member].setting;
-            let excused = setting.disk.read_error_one_in > 0 || why.contains("the machine is down");
+            let (setting, lost) = (&world.members[member].setting, world.members[member].disk.lost(since));
+            let excused = setting.disk.read_error_one_in > 0
+                || why.contains("the machine is down")
+                || lost.iter().any(|file| why.contains(file));
             let story = || format!("member {member}: {why}");
             world.judge(require(excused, "what was written can be read", story));
             false

@@ -205,7 +205,9 @@ pub async fn audit(world: &World, auditor: &mut Client, members: &[usize]) -> Ve
             let ledger = world.ledger();
             (ledger.model().revision(), ledger.model().compacted())
         };
-        for revision in [compacted, compacted + 1, (compacted + now) / 2, now - 1] {
+        // What was forgotten stays so, whatever a start began at.
+        let forgotten = (compacted > 1).then_some(compacted - 1);
+        for revision in [compacted, compacted + 1, (compacted + now) / 2, now - 1].into_iter().chain(forgotten) {
             auditor.range(Range { revision, ..all.clone() }, true, Duration::ZERO).await;
         }
         auditor.leases().await;

@@ -118,6 +118,9 @@ pub fn driver_config(
             // Who sends small appends sends small chunks.
             snapshot_chunk_bytes: setting.append_bytes.clamp(64, quorate::base::limits::SNAPSHOT_CHUNK_BYTES),
             changes_per_turn: setting.slicing.changes_per_turn,
+            pruned_per_turn: setting.slicing.pruned_per_turn,
+            held: setting.holding.held(),
+            watch: setting.holding.watch(),
             catch_up: setting.reading.bounds(),
             progress_ticks: setting.progress_ticks,
             lease_checkpoint_interval: setting.lease_checkpoint,

@@ -15,8 +15,8 @@ use quorate::base::Dice;
 
 use crate::env::forked;
 use crate::plan::{
-    Bank, DiskMood, Divergence, Errand, Falsified, Harm, Kind, LaneSetting, Links, MemberSetting, Plan, Planned,
-    Reading, Setting, Slicing, Step, Teller, Timed, Watching,
+    Bank, DiskMood, Divergence, Errand, Falsified, Harm, Holding, Kind, LaneSetting, Links, MemberSetting, Plan,
+    Planned, Reading, Setting, Slicing, Step, Teller, Timed, Watching,
 };
 use crate::troubles::{
     LASTS, LOST_DISKS, Scene, beside_others, copies, figure_eight, in_the_middle, lost_disks, millis, one_in,
@@ -98,6 +98,7 @@ impl Plan {
             timeline.extend(drawn(seed, "copies", 1, copies(scene)));
         }
         (setting.slicing, setting.reading) = (slicing_of(seed, loses), drawn(seed, "reading", 0, reading()));
+        setting.holding = drawn(seed, "holding", 0, holding());
         let is_plain = harm == Harm::Nothing && !forgets && !loses && !beside;
         if setting.slicing.is_fine() && is_plain {
             timeline.extend(drawn(seed, "in the middle", 0, in_the_middle(scene)));
@@ -107,11 +108,7 @@ impl Plan {
         }
         timeline.sort_by_key(|timed| timed.at);
         setting.lane = lane;
-        let member = |number| {
-            let strays = harm != Harm::Nothing || drawn(seed, "strays", number, one_in(4));
-            let drawn = drawn(seed, "member", number, member());
-            spared(MemberSetting { disk: astray(drawn.disk, strays), ..drawn }, forgets, loses, beside)
-        };
+        let member = |number| spared(member_of(seed, number, harm), forgets, loses, beside);
         Self {
             seed,
             founders: size,
@@ -187,11 +184,22 @@ fn disk() -> impl Strategy<Value = DiskMood> {
             read_error_one_in,
             sync_error_one_in,
             refuses_whole,
+            // Drawn apart: see `Plan::lasting`.
+            evict_one_in: 0,
             lost_write_one_in,
             misdirected_write_one_in,
             lies: false,
         }
     })
+}
+
+/// A member; for two of three the system is short of memory: it drops pages that failed to be written.
+fn member_of(seed: u64, number: u64, harm: Harm) -> MemberSetting {
+    let strays = harm != Harm::Nothing || drawn(seed, "strays", number, one_in(4));
+    let evict_one_in = drawn(seed, "evictions", number, select(&[0, 1, 10][..]));
+    let setting = drawn(seed, "member", number, member());
+    let disk = DiskMood { evict_one_in, ..astray(setting.disk, strays) };
+    MemberSetting { disk, ..setting }
 }
 
 /// Writes go astray where damage may come, and now and then where it may not: then of what there is twice.
@@ -288,6 +296,7 @@ fn setting() -> impl Strategy<Value = Setting> {
             lane: None,
             slicing: Slicing::default(),
             reading: Reading::default(),
+            holding: Holding::default(),
         }
     })
 }
@@ -295,17 +304,17 @@ fn setting() -> impl Strategy<Value = Setting> {
 /// Whoever asks others before it starts is answered at once.
 fn slicing_of(seed: u64, asks: bool) -> Slicing {
     let slicing = drawn(seed, "slicing", 0, slicing());
+    let pruned_per_turn = drawn(seed, "pruning", 0, select(vec![1, 2, 10, Slicing::default().pruned_per_turn]));
+    let slicing = Slicing { pruned_per_turn, ..slicing };
     if asks { Slicing { micros: 0, ..slicing } } else { slicing }
 }
 
 /// In every other run members carry out in slices what changes a few keys.
 fn slicing() -> impl Strategy<Value = Slicing> {
     let (few, micros) = (select(&[1, 1, 2, 3, 8][..]), select(&[0, 200, 5_000, 30_000][..]));
-    (one_in(2), few, micros).prop_map(
-        |(is_fine, changes_per_turn, micros)| {
-            if is_fine { Slicing { changes_per_turn, micros } } else { Slicing::default() }
-        },
-    )
+    (one_in(2), few, micros).prop_map(|(is_fine, changes_per_turn, micros)| {
+        if is_fine { Slicing { changes_per_turn, micros, ..Slicing::default() } } else { Slicing::default() }
+    })
 }
 
 /// In two runs of three the little that a simulated cluster holds is enough to be read beside a member.
@@ -314,6 +323,28 @@ fn reading() -> impl Strategy<Value = Reading> {
     let (piece, micros) = (select(&[1, 500, 5_000][..]), select(&[0, 0, 500, 20_000, 300_000][..]));
     (one_in(3), in_turn, beside, piece, micros).prop_map(|(is_usual, in_turn, beside, piece, micros)| {
         if is_usual { Reading::default() } else { Reading { in_turn, beside, piece, micros } }
+    })
+}
+
+/// In two runs of three the little that a simulated cluster writes is more than some of what may be held.
+fn holding() -> impl Strategy<Value = Holding> {
+    let usual = Holding::default();
+    let of_node = (
+        select(vec![200, 2_000, 20_000, usual.unapplied]),
+        select(vec![200, 2_000, 20_000, usual.unwritten]),
+        select(vec![1, 600, 5_000, usual.gathered]),
+    );
+    let of_streams = (
+        select(vec![1, 300, 3_000, usual.watch_bytes]),
+        select(vec![16, 128, usual.watch_messages]),
+        (select(vec![1, 700, usual.batch.0]), select(vec![1, 3, usual.batch.1])),
+        select(vec![1, 400, usual.least_room]),
+    );
+    (one_in(3), of_node, of_streams).prop_map(move |(is_usual, of_node, of_streams)| {
+        let (unapplied, unwritten, gathered) = of_node;
+        let (watch_bytes, watch_messages, batch, least_room) = of_streams;
+        let drawn = Holding { unapplied, unwritten, gathered, watch_bytes, watch_messages, batch, least_room };
+        if is_usual { usual } else { drawn }
     })
 }
 

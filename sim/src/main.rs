@@ -58,6 +58,8 @@ mod quiet_client;
 #[cfg(madsim)]
 mod registrar;
 #[cfg(madsim)]
+mod renewing;
+#[cfg(madsim)]
 mod report;
 #[cfg(madsim)]
 mod rewinding;

@@ -306,6 +306,12 @@ impl Member {
         }
     }
 
+    /// Whether this is what the system has lost of what was not synced, for who read it at that time or later: nobody has heard of
+    /// it yet, and who syncs will.
+    pub fn has_lost(&self, wrong: &Wrong, since: Duration) -> bool {
+        matches!(wrong, Wrong::Corruption(damage) if self.disk.lost(since).contains(&damage.file))
+    }
+
     /// Whether the damage that its disk has taken accounts for this.
     pub fn is_damaged_so(&self, wrong: &Wrong) -> bool {
         match wrong {

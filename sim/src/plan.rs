@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::env::{Aim, Damage, DamageBudget, FileClass, Loss};
-pub use crate::setting::{DiskMood, LaneSetting, Links, MemberSetting, Reading, Setting, Slicing};
+pub use crate::setting::{DiskMood, Holding, LaneSetting, Links, MemberSetting, Reading, Setting, Slicing};
 
 /// What a client may do.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]

@@ -24,7 +24,7 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 85] = [
+const WANTED: [&str; 89] = [
     "a backup was taken",
     "a bank opened",
     "a client asked again",
@@ -55,6 +55,8 @@ const WANTED: [&str; 85] = [
     "all disks were put back to old copies",
     "authentication was enabled",
     "booted from a checkpoint",
+    "bounds: much history was not written",
+    "bounds: somebody had no room for more to apply",
     "change of open outcome",
     "cut: a member is deaf",
     "cut: a member is mute",
@@ -66,6 +68,7 @@ const WANTED: [&str; 85] = [
     "digests of members compared",
     "disk: length lost or ahead of data",
     "disk: name vanished or came back",
+    "disk: page that failed to be written dropped from memory",
     "disk: power lost between write and sync",
     "disk: sector dropped",
     "disk: sector torn",
@@ -80,6 +83,7 @@ const WANTED: [&str; 85] = [
     "in slices: a compaction was asked for",
     "in slices: a lease was renewed",
     "in slices: a life ended",
+    "in slices: a renewal did not wait for the end",
     "in slices: a serializable read was served",
     "in slices: another leads",
     "in slices: somebody began to watch",

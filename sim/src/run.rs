@@ -28,7 +28,8 @@ use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
 use crate::{
-    backups, credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar, rewinding, wiping,
+    backups, credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar, renewing,
+    rewinding, wiping,
 };
 
 /// Leases that end within this time are waited for.
@@ -210,6 +211,10 @@ async fn story(world: &Arc<World>, stage: &NodeHandle) {
     }
     if credentials::has_registrar(world.plan.seed) {
         drop(stage.spawn(registrar::register(world.clone())));
+    }
+    if renewing::are_asked_for(world) {
+        drop(stage.spawn(renewing::change(world.clone())));
+        drop(stage.spawn(renewing::renew(world.clone())));
     }
     drop(stage.spawn(quiet_client::watch(world.clone())));
     if backups::are_taken(world) {

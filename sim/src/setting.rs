@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use quorate::node::CatchUpBounds;
+use quorate::node::{CatchUpBounds, HeldBounds};
+use quorate::watch::{BufferBounds, HubBounds};
 use serde::{Deserialize, Serialize};
 
 use crate::env::{DiskFaults, LaneMood, Latency, LinkMood};
@@ -19,6 +20,8 @@ pub struct DiskMood {
     pub short_read_one_in: u64,
     pub read_error_one_in: u64,
     pub sync_error_one_in: u64,
+    #[serde(default)]
+    pub evict_one_in: u64,
     pub refuses_whole: bool,
     pub lost_write_one_in: u64,
     pub misdirected_write_one_in: u64,
@@ -38,6 +41,7 @@ impl DiskMood {
             short_read_one_in: self.short_read_one_in,
             read_error_one_in: self.read_error_one_in,
             sync_error_one_in: self.sync_error_one_in,
+            evict_one_in: self.evict_one_in,
             refuses_whole: self.refuses_whole,
             lost_write_one_in: self.lost_write_one_in,
             misdirected_write_one_in: self.misdirected_write_one_in,
@@ -153,6 +157,54 @@ pub struct Setting {
     /// How history is read for watchers that fell behind.
     #[serde(default)]
     pub reading: Reading,
+    /// What members hold in memory at most.
+    #[serde(default)]
+    pub holding: Holding,
+}
+
+/// What members hold in memory at most: as `node::HeldBounds` and `watch::HubBounds`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Holding {
+    /// Bytes committed and not applied.
+    pub unapplied: usize,
+    /// Bytes of history that the disk does not have.
+    pub unwritten: usize,
+    /// Bytes of history that nobody was given to write.
+    pub gathered: usize,
+    /// Bytes of events that wait for the reader of a watch stream.
+    pub watch_bytes: usize,
+    /// Messages that do.
+    pub watch_messages: usize,
+    /// Bytes and messages that he takes at once.
+    pub batch: (usize, usize),
+    /// Bytes a watcher is read for, however little room there is.
+    pub least_room: usize,
+}
+
+impl Default for Holding {
+    fn default() -> Self {
+        let HeldBounds { unapplied, unwritten, gathered } = HeldBounds::default();
+        let HubBounds { buffer, least_room } = HubBounds::default();
+        let BufferBounds { bytes, responses, batch_bytes, batch_responses, .. } = buffer;
+        let (watch_bytes, watch_messages, batch) = (bytes, responses, (batch_bytes, batch_responses));
+        Self { unapplied, unwritten, gathered, watch_bytes, watch_messages, batch, least_room }
+    }
+}
+
+impl Holding {
+    /// What waits in a member, as the node knows it.
+    pub fn held(&self) -> HeldBounds {
+        HeldBounds { unapplied: self.unapplied, unwritten: self.unwritten, gathered: self.gathered }
+    }
+
+    /// What watch streams hold, as the node knows it.
+    pub fn watch(&self) -> HubBounds {
+        let (batch_bytes, batch_responses) = self.batch;
+        // As it ships: events fill what is for events, and answers come behind them.
+        let (responses, answers) = (self.watch_messages, 2 * self.watch_messages);
+        let buffer = BufferBounds { bytes: self.watch_bytes, responses, answers, batch_bytes, batch_responses };
+        HubBounds { buffer, least_room: self.least_room }
+    }
 }
 
 /// What members carry out in slices, and how long that takes.
@@ -162,11 +214,19 @@ pub struct Slicing {
     pub changes_per_turn: usize,
     /// How long a slice takes, in microseconds.
     pub micros: u64,
+    /// Changes that one turn looks at to prune what was compacted.
+    #[serde(default = "usually_pruned")]
+    pub pruned_per_turn: usize,
+}
+
+fn usually_pruned() -> usize {
+    quorate::base::limits::COMPACTION_SLICE
 }
 
 impl Default for Slicing {
     fn default() -> Self {
-        Self { changes_per_turn: quorate::base::limits::APPLY_CHANGES_PER_TURN, micros: 0 }
+        let changes_per_turn = quorate::base::limits::APPLY_CHANGES_PER_TURN;
+        Self { changes_per_turn, micros: 0, pruned_per_turn: usually_pruned() }
     }
 }
 

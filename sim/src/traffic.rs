@@ -398,7 +398,7 @@ impl Client {
         self.owed(began, patience, &answer, &range);
         let may = |table: &Table, who: Option<&str>| table.may(who, &range.span, Looks::Read);
         let denied = self.looks_denied(stands, &answer, &range, may);
-        let (stood, got, outcome) = self.looked(&range, answer, |(answer, revision)| {
+        let (stood, got, outcome) = self.looked((&range, began.at), answer, |(answer, revision)| {
             (answer.clone(), Outcome::Done { answer: Answer::Range(answer), revision })
         });
         let settled = if got.is_some() || denied { Settled::Yes } else { Settled::Not };
@@ -416,7 +416,7 @@ impl Client {
     /// What became of a read: where its member stood, what was answered if anything was, and the outcome.
     fn looked<T, U>(
         &self,
-        asked: &impl std::fmt::Debug,
+        (asked, since): (&impl std::fmt::Debug, Duration),
         answer: Result<Result<Looked<T>, Refusal>, Lost>,
         done: impl FnOnce(T) -> (U, Outcome),
     ) -> (usize, Option<Result<U, String>>, Outcome) {
@@ -431,7 +431,7 @@ impl Client {
             Ok(Ok((_, Err(ReadFailure::Wrong(wrong))))) => {
                 // Reading what was written never fails while the machine is up: nothing here damages what is at rest.
                 let member = &self.world.members[self.member];
-                let excused = member.excuses(&wrong) || member.is_damaged_so(&wrong);
+                let excused = member.excuses(&wrong) || member.is_damaged_so(&wrong) || member.has_lost(&wrong, since);
                 if !excused && !wrong.to_string().contains("the machine is down") {
                     let story = format!("{asked:?}\nfailed with {wrong}");
                     self.world.judge(Err(Violation::now("what was written can be read", story)));
@@ -469,7 +469,7 @@ impl Client {
         let answer = asked.await;
         self.owed(began, patience, &answer, &txn);
         let denied = self.looks_denied(stands, &answer, &txn, |table, who| table.may_txn(who, &txn));
-        let (_, got, outcome) = self.looked(&txn, answer, |(answer, revision)| {
+        let (_, got, outcome) = self.looked((&txn, began.at), answer, |(answer, revision)| {
             (answer.clone(), Outcome::Done { answer: Answer::Txn(answer), revision })
         });
         let settled = if got.is_some() || denied { Settled::Yes } else { Settled::Not };

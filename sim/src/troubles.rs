@@ -265,17 +265,23 @@ pub fn figure_eight(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
 
 /// One member at a time whose disk is put back to an older copy while the others live: what it acknowledged since is with
 /// them, though perhaps, where a disk stalls, with one of them alone. Later, when it is to have everything again, another's
-/// life ends.
+/// life ends. In every third round the leader forgets what one other has alone, before it told anybody that it had it, and that
+/// other stands still once it was asked.
 pub fn put_backs(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
     let (length, size) = (scene.length.max(15_000), scene.size);
     let rounds = (length / 15_000).clamp(1, 6) as usize;
     let whom = || one_member(size);
     let times = (millis(0, 1_500), select(&[50, 500, 3_000][..]), select(&[10, 100, 1_500][..]), 0..size);
     let ends = (whom(), any::<bool>(), any::<bool>());
-    vec((whom(), times, ends), rounds).prop_map(move |drawn| {
+    let hidden = (one_in(3), select(&[20, 50, 90][..]), millis(100, 900), (0..size, 0..size));
+    vec((whom(), times, ends, hidden), rounds).prop_map(move |drawn| {
         let mut timeline = Vec::new();
-        for (nth, (who, (early, after, down, stalled), (other, stalls, ends))) in (0..).zip(drawn) {
+        for (nth, (who, (early, after, down, stalled), (other, stalls, ends), hidden)) in (0..).zip(drawn) {
             let at = Duration::from_millis(500 + nth * length / rounds as u64);
+            if hidden.0 {
+                timeline.extend(forgotten_and_hidden(at + early, hidden.1, hidden.2, hidden.3));
+                continue;
+            }
             let (after, down) = (Duration::from_millis(after), Duration::from_millis(down));
             if stalls {
                 let time = early + after + Duration::from_millis(1_500);
@@ -289,6 +295,26 @@ pub fn put_backs(scene: Scene) -> impl Strategy<Value = Vec<Timed>> {
         }
         timeline
     })
+}
+
+/// The leader's disk is put back by so many milliseconds, while one that is cut off has nothing of what came since; a while after
+/// it is back one stands still that may have all of it. Who is cut off, by its number among those who do not lead, and who stands
+/// still, by its own, may be anybody.
+fn forgotten_and_hidden(
+    at: Duration,
+    after: u64,
+    later: Duration,
+    (cut_off, still): (usize, usize),
+) -> impl Iterator<Item = Timed> {
+    let (after, down) = (Duration::from_millis(after), Duration::from_millis(10));
+    let before = at.saturating_sub(Duration::from_millis(200));
+    let cut = Cut::Apart(Who::Follower(cut_off));
+    let apart = Action::Cut { cut, clients: false, time: at - before + after + down };
+    let pause = Action::Pause { who: Who::Member(still), time: Duration::from_secs(4) };
+    let put_back = Action::PutBack { who: Who::Leader, after, down };
+    [(before, apart), (at, put_back), (at + after + down + later, pause)]
+        .into_iter()
+        .map(|(at, action)| Timed { at, action })
 }
 
 /// Disks lost in one run at most.

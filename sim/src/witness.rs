@@ -1,10 +1,12 @@
 //! The ear of the judges: what a member tells in the moment it does something.
 
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use quorate::base::{Event, limits};
-use quorate::consensus::{Electorate, MessageKind, PeerMessage, Standing};
+use quorate::consensus::{Electorate, MessageKind, PeerMessage, Role, Standing};
 use quorate::env::Instant;
 use quorate::machine::{Applied, Command};
 use quorate::node::{Held, Observer, TurnWork};
@@ -29,6 +31,12 @@ pub struct Witness {
     cpu: SimCpu,
     /// What the entry under way has changed so far, where it is carried out in slices.
     slices: Mutex<((u64, u64), Vec<Event>)>,
+    /// What it did and held in the last turn of this life; nothing where another's state came since.
+    turn: Mutex<(TurnWork, Option<Held>)>,
+    /// Whether it leads, and may have led since the last turn: its term is another.
+    leads: AtomicBool,
+    may_have_led: AtomicBool,
+    term: AtomicU64,
 }
 
 /// What an entry costs beside the bytes it brings.
@@ -37,7 +45,17 @@ const ENTRY: u64 = 1;
 impl Witness {
     /// Of a member's life on this disk and processor.
     pub fn new(world: Arc<World>, member: usize, disk: SimDisk, cpu: SimCpu) -> Self {
-        Self { world, member, disk, cpu, slices: Mutex::default() }
+        Self {
+            world,
+            member,
+            disk,
+            cpu,
+            slices: Mutex::default(),
+            turn: Mutex::default(),
+            leads: AtomicBool::default(),
+            may_have_led: AtomicBool::default(),
+            term: AtomicU64::default(),
+        }
     }
 
     /// Whether the life that tells goes on, and is held against what was before.
@@ -121,13 +139,28 @@ impl Observer for Witness {
             && !(work.ends && work.pauses);
         let read = work.compaction_bytes < limits::COMPACTION_SLICE_BYTES + limits::MAX_REQUEST_BYTES;
         self.world.judge(require(applied && read, "a turn of the node is bounded", || format!("{work:?}")));
+        self.turn.lock().expect("one thread").0 = *work;
         let verdict = self.world.remainders().turned(self.member, self.may_hold_up_leases(), true_now());
         self.world.judge(verdict);
     }
 
     fn holds(&self, held: &Held) {
         if self.is_heard() {
-            self.world.judge(bounds::within(held, self.world.largest_entry()));
+            let (work, before) = {
+                let mut turn = self.turn.lock().expect("one thread");
+                (turn.0, turn.1.replace(*held))
+            };
+            let holding = &self.world.plan.setting.holding;
+            let unwritten = before.map_or(0, |before| before.unwritten_bytes);
+            self.world.judge(bounds::within(held, holding, (&work, unwritten), self.world.largest_entry()));
+            let led = self.may_have_led.swap(self.leads.load(Relaxed), Relaxed);
+            if let Some(before) = before.filter(|before| before.lacks_room) {
+                self.world.marks.hit("bounds: somebody had no room for more to apply");
+                self.world.judge(bounds::takes_no_more(&before, held, led));
+            }
+            if held.unwritten_bytes > holding.unwritten {
+                self.world.marks.hit("bounds: much history was not written");
+            }
             self.world.members[self.member].holds(*held);
         }
     }
@@ -147,6 +180,10 @@ impl Observer for Witness {
             if self.world.slices.stands(self.member, standing) {
                 self.world.marks.hit("in slices: another leads");
             }
+            let leads = standing.role == Role::Leader;
+            let is_later = self.term.swap(standing.term, Relaxed) != standing.term;
+            self.leads.store(leads, Relaxed);
+            self.may_have_led.fetch_or(leads || is_later, Relaxed);
             self.world.remainders().stands(self.member, standing, true_now());
             let applied = self.world.ledger().last();
             let verdict = self.world.raft().stands(self.member, standing, applied);
@@ -190,6 +227,7 @@ impl Observer for Witness {
     fn installs(&self, number: u64, at: (u64, u64), batch: &Batch) {
         if self.is_heard() {
             self.disk.installs();
+            self.turn.lock().expect("one thread").1 = None;
             let verdict = self.world.raft().installs(self.member, number, at, batch);
             self.world.judge(verdict);
         }
@@ -198,6 +236,7 @@ impl Observer for Witness {
     fn installed(&self, at: (u64, u64)) {
         if self.is_heard() {
             self.world.ambushes.does(self.member, Moment::Installs);
+            self.turn.lock().expect("one thread").1 = None;
             self.world.marks.hit("a snapshot was installed");
             self.world.members[self.member].installs();
             if self.world.slices.gone(self.member) {
@@ -213,8 +252,11 @@ impl Observer for Witness {
     fn notes(&self, what: &'static str) {
         if self.is_heard() {
             self.world.marks.hit(what);
-            if what == "a snapshot was offered" {
-                self.world.ambushes.does(self.member, Moment::Receives);
+            match what {
+                "a snapshot was offered" => self.world.ambushes.does(self.member, Moment::Receives),
+                // Appends may be what tells that it is committed.
+                "a state came for a rebuilding" => self.turn.lock().expect("one thread").1 = None,
+                _ => {}
             }
         }
     }

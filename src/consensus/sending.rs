@@ -19,13 +19,16 @@ pub struct LogHeld {
     pub undurable_bytes: usize,
     /// Messages that wait for a round to become durable.
     pub held_back: usize,
+    /// Index of the last entry, be it not handed out yet.
+    pub last: LogIndex,
 }
 
 impl Group {
     /// What is in memory now.
     pub fn held(&self) -> LogHeld {
         let (entries, bytes) = self.raw.store().held();
-        LogHeld { entries, bytes, undurable_bytes: self.undurable_bytes, held_back: self.outbox.len() }
+        let last = self.raw.raft.raft_log.last_index();
+        LogHeld { entries, bytes, undurable_bytes: self.undurable_bytes, held_back: self.outbox.len(), last }
     }
 
     /// Stamps the head of a snapshot with the state that is sent with it: what is applied now, which may be more than

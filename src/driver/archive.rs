@@ -43,6 +43,8 @@ pub(super) enum ArchiveJob<D: Disk> {
     Digest(DigestJob<D>),
     Remove(Vec<String>),
     LookForRoom,
+    /// Make durable what was written.
+    Sync,
     LetGo(Box<dyn Send>),
     /// What is remembered of members: of use to a later start, and to nobody else.
     Remember(Bytes),
@@ -190,6 +192,10 @@ async fn one_job<E: Env>(
         ArchiveJob::Digest(job) => digest(env, job, node.clone()),
         ArchiveJob::Remove(files) => remove(env.disk(), &files, node)?,
         ArchiveJob::LetGo(it) => drop(it),
+        ArchiveJob::Sync => {
+            files.writer.sync().await?;
+            node.put_completion(Input::HistorySynced);
+        }
         ArchiveJob::LookForRoom => {
             let short = !files.finds_room(env.disk(), node).await?;
             files.shortage.stands(short, env.clock().now());

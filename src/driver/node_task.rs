@@ -79,6 +79,7 @@ impl<D: Disk> Shell<D> {
             }
             Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
             Output::Outline(job) => self.to_archive.put_completion(ArchiveJob::Outline(job)),
+            Output::SyncHistory => self.to_archive.put_completion(ArchiveJob::Sync),
             Output::Damaged(damage) => tracing::error!(
                 file = damage.file,
                 offset = damage.offset,
@@ -136,8 +137,8 @@ pub(super) async fn run<E: Env>(
         match one_turn(&env, now, &mut node, (&mut outputs, &mut begun), &shell) {
             Ok(left) => more = left,
             Err(wrong) => {
+                let wrong = recheck::cause(env.disk(), wrong).await;
                 tracing::error!(error = %wrong, "the state cannot be carried on: stopping");
-                recheck::note(env.disk(), &wrong).await;
                 shell.ending.tell(Err(wrong));
                 break;
             }

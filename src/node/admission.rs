@@ -63,12 +63,17 @@ impl<D: Disk> Node<D> {
 
     /// Whether an append finds no room: what is committed and not applied waits in memory. Its leader sends it again, and
     /// heartbeats tell how far it is meanwhile.
+    pub(super) fn has_no_room(&self, message: &PeerMessage) -> bool {
+        self.lacks_room() && message.kind() == MessageKind::Append
+    }
+
+    /// Whether so much waits to be applied that no append is taken in.
     ///
     /// A state that came and is not known to be committed here makes room once it is: a leader that had no answer of this member
     /// yet tells so by appends alone, and may need its answer to commit at all. They are taken in, which passes the bound by no more
     /// than a leader may have uncommitted.
-    pub(super) fn has_no_room(&self, message: &PeerMessage) -> bool {
-        self.committed.is_full() && message.kind() == MessageKind::Append && !self.rebuild.awaits_commit()
+    pub(super) fn lacks_room(&self) -> bool {
+        self.committed.is_full() && !self.rebuild.awaits_commit()
     }
 
     /// A proposal of another's waits where this member would only drop it.

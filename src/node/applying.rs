@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Release;
 
 use super::membership::change_of;
 use super::node::Node;
-use crate::base::{Refusal, Wrong, limits};
+use crate::base::{Refusal, Wrong};
 use crate::consensus::{ConfChange, ConfChangeKind};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Answer, Applied, Command, Member, Slice, Told, codec};
@@ -67,7 +67,7 @@ impl<D: Disk> Node<D> {
     /// does not: it may be what gives some, or the alarm after which nothing is put.
     fn waits_for_history(&self) -> bool {
         let store = self.machine.store();
-        store.unwritten_bytes() > limits::APPLYING_WAITS_HISTORY_BYTES
+        store.unwritten_bytes() > self.config.held.unwritten
             && store.unwritten_bytes() > store.gathered_bytes()
             && self.committed.front().is_some_and(|next| match next.kind {
                 EntryKind::Normal => self.machine.would_put(&next.data),

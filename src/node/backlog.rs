@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use crate::base::{LeaseId, LogIndex, limits};
+use crate::base::{LeaseId, LogIndex};
 use crate::machine::codec;
 use crate::wal::{EntryKind, LogEntry};
 
@@ -24,8 +24,10 @@ pub enum HeldBack {
 }
 
 /// See the module's head.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Backlog {
+    /// Bytes beyond which no more should come.
+    most: usize,
     entries: VecDeque<LogEntry>,
     bytes: usize,
     /// Which leases they end, each with the entry that does.
@@ -51,6 +53,19 @@ fn ended_by(entry: &LogEntry) -> Option<LeaseId> {
 }
 
 impl Backlog {
+    /// Nothing waits, and no more than about so many bytes are to.
+    pub(super) fn new(most: usize) -> Self {
+        Self {
+            most,
+            entries: VecDeque::new(),
+            bytes: 0,
+            ends: BTreeSet::new(),
+            waits_for_history: false,
+            first: None,
+            told: None,
+        }
+    }
+
     /// These were committed, behind those that are here.
     pub(super) fn extend(&mut self, entries: Vec<LogEntry>) {
         entries.iter().for_each(|entry| self.count(entry));
@@ -101,12 +116,12 @@ impl Backlog {
 
     /// They are in a state that takes the place of what they would be applied to.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(self.most);
     }
 
     /// Whether no more should come.
     pub(super) fn is_full(&self) -> bool {
-        self.bytes > limits::MAX_UNAPPLIED_BYTES
+        self.bytes > self.most
     }
 
     /// Why something waits, as far as it is known here.
@@ -161,7 +176,7 @@ mod tests {
             data: codec::encode(index, command),
         };
         let end = |index, id| entry(index, &Command::LeaseRevoke { id, expiry: None });
-        let mut backlog = Backlog::default();
+        let mut backlog = Backlog::new(5_000);
         assert!(!backlog.lets_live(7, 4), "who knows what is committed up to there");
         let other = entry(4, &Command::LeaseGrant { id: 8, ttl: 5 });
         backlog.extend(vec![end(3, 7), other, end(5, 7), end(6, -7)]);
@@ -185,12 +200,13 @@ mod tests {
     #[test]
     fn that_something_waits_is_told_each_time_it_begins() {
         let entry = |bytes: usize| LogEntry { index: 1, term: 1, kind: EntryKind::Normal, data: vec![0; bytes].into() };
-        let mut backlog = Backlog::default();
+        const MOST: usize = 5_000;
+        let mut backlog = Backlog::new(MOST);
         backlog.extend(vec![entry(10)]);
         assert_eq!(backlog.begins_to_wait(), None, "it is applied soon");
         backlog.waits_for_history = true;
         assert_eq!([backlog.begins_to_wait(), backlog.begins_to_wait()], [Some(HeldBack::UnwrittenHistory), None]);
-        backlog.extend(vec![entry(limits::MAX_UNAPPLIED_BYTES)]);
+        backlog.extend(vec![entry(MOST)]);
         backlog.waits_for_history = false;
         assert_eq!([backlog.begins_to_wait(), backlog.begins_to_wait()], [Some(HeldBack::FullBacklog), None]);
         backlog.pop_front();

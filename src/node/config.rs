@@ -7,6 +7,28 @@ use super::auto_compaction::AutoCompaction;
 use super::catch_up::CatchUpBounds;
 use super::observer::Observer;
 use crate::base::{MemberId, limits};
+use crate::watch::HubBounds;
+
+/// What waits in memory at most, in bytes; [`HeldBounds::default`] is what ships.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HeldBounds {
+    /// Committed and not applied: beyond it nothing more is taken in.
+    pub unapplied: usize,
+    /// History that the disk does not have: beyond it applying what needs room waits.
+    pub unwritten: usize,
+    /// History that nobody was given to write: from so much on it is handed out.
+    pub gathered: usize,
+}
+
+impl Default for HeldBounds {
+    fn default() -> Self {
+        Self {
+            unapplied: limits::MAX_UNAPPLIED_BYTES,
+            unwritten: limits::APPLYING_WAITS_HISTORY_BYTES,
+            gathered: limits::WRITE_HISTORY_BYTES,
+        }
+    }
+}
 
 /// What of a node's behaviour comes from flags.
 #[derive(Clone)]
@@ -36,6 +58,12 @@ pub struct NodeConfig {
     pub snapshot_chunk_bytes: usize,
     /// Keys changed by what one turn applies; at least one.
     pub changes_per_turn: usize,
+    /// Changes that one turn looks at to prune what was compacted.
+    pub pruned_per_turn: usize,
+    /// What waits in memory at most.
+    pub held: HeldBounds,
+    /// What watch streams hold.
+    pub watch: HubBounds,
     /// How much is read at once for watchers that fell behind.
     pub catch_up: CatchUpBounds,
     /// Ticks between two notices of progress to a watcher that asked for them.
@@ -69,6 +97,9 @@ impl NodeConfig {
             checkpoint_entries: 100_000,
             snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
             changes_per_turn: limits::APPLY_CHANGES_PER_TURN,
+            pruned_per_turn: limits::COMPACTION_SLICE,
+            held: HeldBounds::default(),
+            watch: HubBounds::default(),
             catch_up: CatchUpBounds::default(),
             progress_ticks: 6_000,
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),

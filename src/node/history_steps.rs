@@ -3,11 +3,13 @@
 //! Invariants: outlines are optional work, put off where there is no room for it; one that was made is named by a checkpoint
 //! soon, be it at rest. Damage in the history, whoever met it, is told once, and cured as at a start: where others vote,
 //! theirs takes the place of the state here; a lone voter raises the alarm, which ends its service until somebody has
-//! looked at it.
+//! looked at it. Before it counts as damage what was written is synced: a system that failed to write a page may show what was
+//! there before. Then the sync fails, which ends the member as any failed sync does, and the next start has it from the log.
 
 use super::node::Node;
 use super::output::Output;
 use super::proposals::OwnProposal;
+use super::space::DamageStage;
 use crate::base::{Wrong, limits};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Command};
@@ -64,11 +66,21 @@ impl<D: Disk> Node<D> {
     pub(super) fn look_at_damage(&mut self, now: Instant, out: &mut Vec<Output<D>>) {
         let store = self.machine.store();
         let Some(damage) = store.damage() else {
-            (self.space.damage_told, self.space.ticks_damaged) = (false, 0);
+            (self.space.damage, self.space.ticks_damaged) = (DamageStage::None, 0);
             return;
         };
-        if self.space.damage_told || self.stopping {
+        if self.stopping {
             return;
+        }
+        match self.space.damage {
+            DamageStage::None => {
+                // What the system could not write it may show no more, before any sync says so.
+                self.space.damage = DamageStage::Syncing;
+                out.push(Output::SyncHistory);
+                return;
+            }
+            DamageStage::Syncing | DamageStage::Told => return,
+            DamageStage::OfDisk => {}
         }
         // A device that stands still for some seconds may do so under all members: they would have nobody to be cured from.
         if store.damage_may_pass() {
@@ -81,7 +93,7 @@ impl<D: Disk> Node<D> {
                 return;
             }
         }
-        self.space.damage_told = true;
+        self.space.damage = DamageStage::Told;
         out.push(Output::Damaged(damage));
         if self.others_vote() {
             self.rebuild();

@@ -425,6 +425,8 @@ pub enum Input<D: Disk> {
         /// When it was begun.
         tried: Instant,
     },
+    /// What was written of the history when that was asked is durable.
+    HistorySynced,
     /// The digest of a compaction was made, or could not be.
     Digested,
     /// Files that were to be removed are.

@@ -70,7 +70,7 @@ pub use auto_compaction::AutoCompaction;
 pub use backlog::HeldBack;
 pub use catch_up::{CatchUpBounds, CatchUpRead, CaughtUp};
 pub use compactions::Compactions;
-pub use config::NodeConfig;
+pub use config::{HeldBounds, NodeConfig};
 pub use divergence::{Verdict, judge_all};
 pub use facts::{Facts, NodeStatus};
 pub use input::{

@@ -115,7 +115,7 @@ impl<D: Disk> Node<D> {
         let start = machine.applied().0;
         let newest = Checkpoint { applied: start, position: machine.store().position() };
         let older = older.map(|image| Checkpoint { applied: image.state.applied.0, position: image.position.clone() });
-        let hub = WatchHub::new(config.progress_ticks, config.seed);
+        let hub = WatchHub::new(config.progress_ticks, config.seed, config.watch);
         let own_alarm = machine.alarms().contains(&(config.member, AlarmKind::NoSpace));
         facts.quota_bytes.store(config.quota_bytes, Relaxed);
         let mut node = Self {
@@ -135,7 +135,7 @@ impl<D: Disk> Node<D> {
             contacts: Contacts::new(config.election_timeout),
             own_ids: 0,
             views: Arc::default(),
-            committed: Backlog::default(),
+            committed: Backlog::new(config.held.unapplied),
             rare_changed: true,
             members_changed: true,
             told: false,
@@ -228,6 +228,7 @@ impl<D: Disk> Node<D> {
             Input::ReclaimPutOff { short, tried } => self.reclaim_put_off(short, tried, now),
             Input::Outlined(done) => self.outlined(done, out),
             Input::OutlinePutOff { tried } => self.outline_put_off(tried, now),
+            Input::HistorySynced => self.space.history_synced(),
             Input::Digested => self.space.digesting = false,
             Input::Removed => self.space.removing -= 1,
             Input::GiveSpaceBack { reply } => self.space.asked.push(reply),

@@ -86,6 +86,16 @@ pub struct Held {
     pub held_back: usize,
     /// Snapshots kept for others, and with them the log behind.
     pub snapshots: usize,
+    /// Index of the last entry of the log, be it not handed out yet.
+    pub last_log: LogIndex,
+    /// Index of the last entry applied.
+    pub applied: LogIndex,
+    /// Whether so much waits to be applied that no append is taken in.
+    pub lacks_room: bool,
+    /// Bytes of events that wait for the reader of a watch stream, but for the heaviest message: of the one that holds most.
+    pub watch_bytes: usize,
+    /// Messages that wait for one, likewise.
+    pub watch_messages: usize,
 }
 
 /// Someone who is told of what a node does in the moment it does it. All but [`Observer::applied`] may be left out.

@@ -114,6 +114,9 @@ impl<D: Disk> Node<D> {
     pub(super) fn keep_state(&mut self, snapshot: ArrivedSnapshot, now: Instant, out: &mut Vec<Output<D>>) {
         // What is in it is committed, which raft learns from its head; it wants nothing else of it.
         let from = snapshot.message.from();
+        if let Some(observer) = &self.config.observer {
+            observer.notes("a state came for a rebuilding");
+        }
         if let Stage::Arrived(earlier) =
             std::mem::replace(&mut self.rebuild.stage, Stage::Arrived(snapshot.image.into()))
         {

@@ -43,8 +43,8 @@ pub(super) struct Space {
     pub(super) ticks_unnamed: u64,
     /// Ticks since damage was met that may pass.
     pub(super) ticks_damaged: u64,
-    /// Damage in the history that was told.
-    pub(super) damage_told: bool,
+    /// What became of damage that was met in the history.
+    pub(super) damage: DamageStage,
     /// The digest of a compaction is being made.
     pub(super) digesting: bool,
     /// Removals of files that were handed out and not told done.
@@ -60,10 +60,31 @@ pub(super) struct Space {
     pub(super) ticks_waited: u64,
 }
 
+/// How far the damage that was met in the history is looked into.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum DamageStage {
+    /// None was met.
+    #[default]
+    None,
+    /// What was written is being synced: what the system has lost of that is no damage of the disk.
+    Syncing,
+    /// It was, and the damage is of the disk.
+    OfDisk,
+    /// That was told.
+    Told,
+}
+
 impl Space {
     /// That of a member which starts: the alarm that names it may stand.
     pub(super) fn under(own_alarm: bool) -> Self {
         Self { alarm_proposed: own_alarm, ..Self::default() }
+    }
+
+    /// What was written of the history is durable.
+    pub(super) fn history_synced(&mut self) {
+        if self.damage == DamageStage::Syncing {
+            self.damage = DamageStage::OfDisk;
+        }
     }
 
     /// Somebody who began at `tried` found no room: whether there is none now that there was before. What was found before

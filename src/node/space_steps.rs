@@ -23,7 +23,7 @@ impl<D: Disk> Node<D> {
     pub(super) fn background(&mut self, out: &mut Vec<Output<D>>) -> Result<bool, Wrong> {
         let mut more = self.feed_watchers(out)?;
         let store = self.machine.store_mut();
-        more |= store.compaction_step(limits::COMPACTION_SLICE)?;
+        more |= store.compaction_step(self.config.pruned_per_turn)?;
         (self.work.compaction_bytes, self.work.pruned) = (store.compaction_read(), store.pruned());
         if !self.space.digesting
             && let Some(job) = store.digest_job()
@@ -69,7 +69,7 @@ impl<D: Disk> Node<D> {
     /// it, or memory would have to hold all of it.
     pub(super) fn hand_out(&mut self, wanted: bool, out: &mut Vec<Output<D>>) {
         let store = self.machine.store_mut();
-        if wanted || store.gathered_bytes() >= limits::WRITE_HISTORY_BYTES {
+        if wanted || store.gathered_bytes() >= self.config.held.gathered {
             let writes = store.take_writes();
             if let Some(mark) = writes.last().map(|write| write.mark()) {
                 out.push(Output::WriteHistory { writes, mark });

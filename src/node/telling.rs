@@ -10,9 +10,11 @@ use crate::consensus::Role;
 use crate::env::Disk;
 
 impl<D: Disk> Node<D> {
-    /// What is in memory now, for whoever holds it against its bounds. Costs nothing that grows.
+    /// What is in memory now, for whoever holds it against its bounds. Costs time in proportion to what
+    /// watch streams hold.
     pub(super) fn held(&self) -> Held {
         let log = self.group.held();
+        let (watch_bytes, watch_messages) = self.watches.hub().fullest();
         Held {
             proposals: self.proposals.len(),
             proposal_bytes: self.proposals.bytes(),
@@ -26,6 +28,11 @@ impl<D: Disk> Node<D> {
             undurable_bytes: log.undurable_bytes,
             held_back: log.held_back,
             snapshots: self.snapshots.kept(),
+            last_log: log.last,
+            applied: self.counters.last_applied(),
+            lacks_room: self.lacks_room(),
+            watch_bytes,
+            watch_messages,
         }
     }
 

@@ -15,9 +15,10 @@ use crate::env::{Instant, MemoryDisk};
 use crate::machine::{Answer, Command, Image, Machine, Member, Put, codec};
 use crate::mvcc::{RangeQuery, StoreOptions, View};
 use crate::wal::HardState;
-use crate::watch::{StreamBuffer, StreamId, WatchMessage, WatchSpec};
+use crate::watch::{HubBounds, StreamBuffer, StreamId, WatchMessage, WatchSpec};
 
 mod cluster;
+mod damage;
 mod fair;
 mod slices;
 
@@ -52,6 +53,9 @@ fn config() -> NodeConfig {
         checkpoint_entries: 1_000,
         snapshot_chunk_bytes: crate::base::limits::SNAPSHOT_CHUNK_BYTES,
         changes_per_turn: crate::base::limits::APPLY_CHANGES_PER_TURN,
+        pruned_per_turn: crate::base::limits::COMPACTION_SLICE,
+        held: HeldBounds::default(),
+        watch: HubBounds::default(),
         catch_up: CatchUpBounds::default(),
         progress_ticks: 6_000,
         lease_checkpoint_interval: Duration::from_secs(300),
@@ -65,6 +69,11 @@ fn config() -> NodeConfig {
 impl Bench {
     /// A node that was just started on an empty disk; its first rounds are not durable yet.
     fn cold(config: NodeConfig) -> Self {
+        Self::on(MemoryDisk::new(), StoreOptions::default(), config)
+    }
+
+    /// The same on a disk.
+    fn on(disk: MemoryDisk, options: StoreOptions, config: NodeConfig) -> Self {
         let member = Member { id: MEMBER, name: "one".to_string(), ..Member::default() };
         let entries = vec![founding_entry(1, MEMBER, member.context())];
         let group_config = GroupConfig {
@@ -77,7 +86,7 @@ impl Bench {
             applied: (0, 0),
         };
         let group = Group::start(&group_config, HardState { term: 1, vote: 0, commit: 1 }, entries);
-        let machine = Machine::open(MemoryDisk::new(), StoreOptions::default(), &Image::default(), &[]).expect("opens");
+        let machine = Machine::open(disk, options, &Image::default(), &[]).expect("opens");
         let facts = Arc::new(Facts::default());
         let node = Node::new(config, group, machine, None, facts.clone(), Arc::new(|| {}));
         let account = facts.shares.open();
@@ -86,11 +95,14 @@ impl Bench {
 
     /// A node that leads and has told its name.
     fn new(config: NodeConfig) -> Self {
-        let mut bench = Self::cold(config);
-        bench.turn();
-        bench.settle();
-        assert!(bench.facts.status().ready, "a lone member is ready after its first rounds");
-        bench
+        Self::cold(config).leading()
+    }
+
+    fn leading(mut self) -> Self {
+        self.turn();
+        self.settle();
+        assert!(self.facts.status().ready, "a lone member is ready after its first rounds");
+        self
     }
 
     fn step(&mut self, input: Input) {

@@ -231,7 +231,7 @@ mod tests {
     use crate::base::{KeyRange, RangeEnd, Shares};
     use crate::env::{MemoryDisk, ScramblingDisk};
     use crate::mvcc::{HistoryWriter, NO_PREV, NewValue, StoreOptions, StorePosition};
-    use crate::watch::{StreamBuffer, StreamId, WatchMessage, WatchSpec};
+    use crate::watch::{HubBounds, StreamBuffer, StreamId, WatchMessage, WatchSpec};
 
     fn waiting_for_a_key(start_revision: i64) -> WatchSpec {
         WatchSpec::events(KeyRange { start: "rare".into(), end: RangeEnd::Open }, start_revision)
@@ -290,7 +290,7 @@ mod tests {
     }
 
     fn watches() -> Watches {
-        Watches::new(WatchHub::new(6000, 1), Arc::new(|| {}), CatchUpBounds::default())
+        Watches::new(WatchHub::new(6000, 1, HubBounds::default()), Arc::new(|| {}), CatchUpBounds::default())
     }
 
     fn open(watches: &mut Watches, stream: u64) -> Arc<StreamBuffer> {

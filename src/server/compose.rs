@@ -21,7 +21,7 @@ use crate::base::{Fault, MemberId, Wrong, limits};
 use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
 use crate::env::{DirLock, Env, SEALED, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
-use crate::node::{CatchUpBounds, NodeConfig};
+use crate::node::{CatchUpBounds, HeldBounds, NodeConfig};
 use crate::server::config::Config;
 use crate::server::descriptors::{self, Share};
 use crate::server::flags::{FlagStop, Flags};
@@ -30,6 +30,7 @@ use crate::server::listen::{Entry, Listener, Manners, Traffic};
 use crate::server::log_place::LogPlace;
 use crate::server::socket::{Listen, Place, Socket};
 use crate::server::{directory, finding, logs, memory_lock, notices, notify, passports};
+use crate::watch::HubBounds;
 
 /// The configuration or the start is refused.
 const EXIT_REFUSED: u8 = 1;
@@ -574,6 +575,9 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
             checkpoint_entries: config.snapshot_count,
             snapshot_chunk_bytes: limits::SNAPSHOT_CHUNK_BYTES,
             changes_per_turn: limits::APPLY_CHANGES_PER_TURN,
+            pruned_per_turn: limits::COMPACTION_SLICE,
+            held: HeldBounds::default(),
+            watch: HubBounds::default(),
             catch_up: CatchUpBounds::default(),
             progress_ticks: u64::try_from(ticks(config.watch_progress_interval)).unwrap_or(u64::MAX).max(1),
             lease_checkpoint_interval: Duration::from_millis(limits::LEASE_CHECKPOINT_MS),

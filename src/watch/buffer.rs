@@ -28,18 +28,18 @@ pub type RoomBell = Arc<dyn Fn() + Send + Sync>;
 pub(super) type RoomMade = Arc<Mutex<Vec<StreamId>>>;
 
 /// How much a buffer holds and a batch takes; [`Bounds::default`] is what ships.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
     /// Bytes held before events are turned away.
-    pub(super) bytes: usize,
+    pub bytes: usize,
     /// Messages held before events are turned away.
-    pub(super) responses: usize,
+    pub responses: usize,
     /// Messages held at most, answers included: beyond it more was answered than was asked.
-    pub(super) answers: usize,
+    pub answers: usize,
     /// Bytes after which a batch ends.
-    pub(super) batch_bytes: usize,
+    pub batch_bytes: usize,
     /// Messages after which a batch ends.
-    pub(super) batch_responses: usize,
+    pub batch_responses: usize,
 }
 
 impl Default for Bounds {
@@ -194,6 +194,16 @@ impl StreamBuffer {
     #[cfg(test)]
     pub(super) fn has_messages(&self) -> bool {
         !self.lock().queue.is_empty()
+    }
+
+    /// Bytes of the messages with events that wait for the reader, but for the heaviest, and how many messages wait: looks at
+    /// each.
+    pub fn held(&self) -> (usize, usize) {
+        let state = self.lock();
+        let told = state.queue.iter().filter(|message| message.event_count() > 0);
+        let (all, heaviest) =
+            told.fold((0, 0), |(all, heaviest), message| (all + message.weight(), message.weight().max(heaviest)));
+        (all - heaviest, state.queue.len())
     }
 
     /// Events waiting for the reader.

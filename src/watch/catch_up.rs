@@ -11,7 +11,7 @@ use super::buffer::Offer;
 use super::hub::WatchHub;
 use super::message::{CatchUpTask, EventBatch, HubNow, SharedEvent, StreamId, WatchMessage, WatcherKey};
 use super::watcher::Standing;
-use crate::base::limits::{CATCH_UP_LEAST_ROOM, WATCHERS_CLOSED_PER_TURN};
+use crate::base::limits::WATCHERS_CLOSED_PER_TURN;
 
 impl WatchHub {
     /// Whether a turn of [`WatchHub::catch_up_work`] would find something to do.
@@ -126,7 +126,7 @@ impl WatchHub {
             return;
         }
         let count = most.min(stream.waiting.len());
-        let room = (room / count.max(1)).max(CATCH_UP_LEAST_ROOM);
+        let room = (room / count.max(1)).max(self.bounds.least_room);
         for _ in 0..count {
             let (from, slot) = stream.waiting.pop_first().expect("counted above");
             self.roster.stand(slot, Standing::Fetching, from);

@@ -15,7 +15,7 @@ use super::message::{EventBatch, HubCounts, HubNow, SharedEvent, StreamId, Watch
 use super::progress_clock::{ProgressClock, WHOLE_STREAM};
 use super::stream::Stream;
 use super::watcher::{Roster, Standing, Watcher};
-use crate::base::limits::{MAX_WATCHERS_PER_STREAM, WATCHERS_CLOSED_PER_TURN};
+use crate::base::limits::{CATCH_UP_LEAST_ROOM, MAX_WATCHERS_PER_STREAM, WATCHERS_CLOSED_PER_TURN};
 use crate::base::{Account, KeyRange, WatchId};
 
 /// etcd's texts for a watcher that is not made.
@@ -27,6 +27,21 @@ const TOO_MANY_WATCHERS: &str = "etcdserver: too many watchers on the watch stre
 
 /// Matches for which memory is kept from one revision to the next.
 const KEPT_MATCHES: usize = 64 * 1024;
+
+/// How much streams hold, and what a watcher that fell behind is read for at least; [`HubBounds::default`] is what ships.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct HubBounds {
+    /// Of each stream.
+    pub buffer: Bounds,
+    /// Bytes a watcher is read for, however little room its stream has.
+    pub least_room: usize,
+}
+
+impl Default for HubBounds {
+    fn default() -> Self {
+        Self { buffer: Bounds::default(), least_room: CATCH_UP_LEAST_ROOM }
+    }
+}
 
 /// All watch streams of this member.
 pub struct WatchHub {
@@ -47,7 +62,7 @@ pub struct WatchHub {
     pub(super) clock: ProgressClock,
     /// Whether the revision behind `seen` is being made.
     pub(super) in_the_middle: bool,
-    bounds: Bounds,
+    pub(super) bounds: HubBounds,
     max_watchers: usize,
     /// Kept between revisions to spare allocations: (slot, number of the event in the revision).
     matches: Vec<(u32, u32)>,
@@ -56,11 +71,11 @@ pub struct WatchHub {
 impl WatchHub {
     /// A hub without streams. Watchers that ask for it are told the progress every `progress_ticks` ticks
     /// (at least 1) and up to a tenth more, drawn from `seed` for each stream and round.
-    pub fn new(progress_ticks: u64, seed: u64) -> Self {
-        Self::with_bounds(progress_ticks, seed, Bounds::default(), MAX_WATCHERS_PER_STREAM)
+    pub fn new(progress_ticks: u64, seed: u64, bounds: HubBounds) -> Self {
+        Self::with_watchers(progress_ticks, seed, bounds, MAX_WATCHERS_PER_STREAM)
     }
 
-    pub(super) fn with_bounds(progress_ticks: u64, seed: u64, bounds: Bounds, max_watchers: usize) -> Self {
+    pub(super) fn with_watchers(progress_ticks: u64, seed: u64, bounds: HubBounds, max_watchers: usize) -> Self {
         Self {
             streams: BTreeMap::new(),
             closing: Vec::new(),
@@ -81,7 +96,7 @@ impl WatchHub {
     /// Opens a stream; its reader keeps the buffer. `bell` is rung when a turn of [`WatchHub::catch_up_work`]
     /// became worth while for this stream; `account` is charged for what waits in it. An id is used once.
     pub fn open_stream(&mut self, id: StreamId, bell: RoomBell, account: Arc<Account>) -> Arc<StreamBuffer> {
-        let buffer = Arc::new(StreamBuffer::new(id, self.bounds, Arc::clone(&self.made), bell, account));
+        let buffer = Arc::new(StreamBuffer::new(id, self.bounds.buffer, Arc::clone(&self.made), bell, account));
         let was = self.streams.insert(id, Stream::new(Arc::clone(&buffer)));
         assert!(was.is_none(), "a stream is opened once");
         buffer
@@ -269,6 +284,12 @@ impl WatchHub {
             slow_watchers: self.roster.behind(),
             pending_events: self.streams.values().map(|stream| stream.buffer.pending_events()).sum(),
         }
+    }
+
+    /// As [`StreamBuffer::held`], of the streams that hold most of each. Costs time in proportion to what all hold.
+    pub fn fullest(&self) -> (usize, usize) {
+        let held = self.streams.values().map(|stream| stream.buffer.held());
+        held.fold((0, 0), |most, held| (most.0.max(held.0), most.1.max(held.1)))
     }
 
     /// Tells one watcher of its part of a revision. `last` is the last list of events made and what it was

@@ -20,8 +20,8 @@ mod stream;
 mod tests;
 mod watcher;
 
-pub use buffer::{Question, RoomBell, StreamBuffer};
-pub use hub::WatchHub;
+pub use buffer::{Bounds as BufferBounds, Question, RoomBell, StreamBuffer};
+pub use hub::{HubBounds, WatchHub};
 pub use message::{
     CatchUpTask, EventBatch, HubCounts, HubNow, SharedEvent, StreamId, WatchMessage, WatchSpec, WatcherKey,
 };

@@ -83,7 +83,7 @@ fn short(message: &WatchMessage) -> String {
 
 fn small_hub(bytes: usize, responses: usize) -> WatchHub {
     let bounds = Bounds { bytes, responses, answers: 50, batch_bytes: usize::MAX, batch_responses: 2 };
-    WatchHub::with_bounds(10, 1, bounds, 8)
+    WatchHub::with_watchers(10, 1, HubBounds { buffer: bounds, ..HubBounds::default() }, 8)
 }
 
 #[test]
@@ -500,7 +500,7 @@ fn a_held_up_client_is_woken_when_the_buffer_drained_or_the_stream_ended() {
 
 #[test]
 fn a_closed_stream_gives_its_watchers_back_and_ends() {
-    let mut hub = WatchHub::new(10, 1);
+    let mut hub = WatchHub::new(10, 1, HubBounds::default());
     let buffer = hub.open_stream(STREAM, silent(), nobody());
     let mut answers = 0;
     for _ in 0..5_000 {
@@ -649,7 +649,7 @@ fn streams_of_one_account_share_what_waits_for_it() {
     const STREAMS: u64 = 40;
     let (large, shares) = (1 << 20, Arc::<Shares>::default());
     let [greedy, other] = [(); 2].map(|()| shares.open());
-    let mut hub = WatchHub::new(6000, 1);
+    let mut hub = WatchHub::new(6000, 1, HubBounds::default());
     let unread: Vec<_> = (1..=STREAMS)
         .map(|id| {
             let buffer = hub.open_stream(StreamId(id), silent(), greedy.clone());

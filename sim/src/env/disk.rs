@@ -11,8 +11,10 @@
 //!   The error is told to every handle open at the time, once, and if no process has heard of it, to the next opener
 //!   of the file or the next to sync the directory (Linux's errseq); a loss of power forgets it. A write-back that the
 //!   system makes by itself may fail likewise; then the system may also forget the error when the process ends, and with it
-//!   what it showed: the next process sees the platter, or what never reaches it, and hears of nothing. A failed sync of a
-//!   directory leaves its changes to a later one, as a journal does. Reads may fail once, or be short.
+//!   what it showed: the next process sees the platter, or what never reaches it, and hears of nothing. A page that failed may
+//!   be dropped from memory at any time, as pages that count as clean are: from then on reads show what is on the platter, the
+//!   old bytes or the new. A failed sync of a directory leaves its changes to a later one, as a journal does. Reads may fail
+//!   once, or be short.
 //! - *Room.* A full disk takes the part that fits of a write, or nothing; it never refuses what is rewritten in place.
 //! - *Time.* Syncs and writes take time, a write from the turn of its task; stalls of any length hold all syncs up.
 //! - *The surface.* At rest a sector rots (flipped bits, zeroes, garbage) or becomes unreadable, until it is written
@@ -162,6 +164,12 @@ impl SimDisk {
     /// Whether there is a limit now to what may be written.
     pub fn is_bounded(&self) -> bool {
         self.lock().faults.capacity.is_some()
+    }
+
+    /// Files of which who read them at that time or later may not have seen what was written there: the system has dropped what
+    /// it could not write, and nobody has heard of it.
+    pub fn lost(&self, since: Duration) -> Vec<String> {
+        self.lock().lost(since).cloned().collect()
     }
 
     /// Whether somebody was ever refused for lack of room.
@@ -378,7 +386,8 @@ impl SimFile {
 impl DiskFile for SimFile {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<usize, Fault> {
         let mut platter = self.alive("read")?;
-        let bytes = self.bytes();
+        let mut bytes = self.bytes();
+        platter.evict(&self.name, &mut bytes);
         let wanted = platter.draw_read(buf.len());
         match wanted {
             Some(wanted) if !bytes.is_unreadable(offset, wanted) => Ok(bytes.read(offset, &mut buf[..wanted])),
@@ -389,6 +398,7 @@ impl DiskFile for SimFile {
     fn write_at(&self, offset: u64, data: &[u8]) -> Result<(), Fault> {
         let mut platter = self.alive("write")?;
         self.is_writable("write")?;
+        platter.evict(&self.name, &mut self.bytes());
         let end = offset + data.len() as u64;
         let growth = end.saturating_sub(self.bytes().len());
         let lacking = if growth == 0 { 0 } else { growth.saturating_sub(platter.room()) as usize };

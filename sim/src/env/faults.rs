@@ -40,6 +40,8 @@ pub struct DiskFaults {
     pub read_error_one_in: u64,
     /// One sync in so many fails.
     pub sync_error_one_in: u64,
+    /// Before one read or write in so many of a file the system drops pages of it that failed to be written from its memory.
+    pub evict_one_in: u64,
     /// Bytes the disk holds.
     pub capacity: Option<u64>,
     /// A write for which there is no room is refused whole; else the part that fits is written.
@@ -65,6 +67,7 @@ impl DiskFaults {
             short_read_one_in: 0,
             read_error_one_in: 0,
             sync_error_one_in: 0,
+            evict_one_in: 0,
             capacity: None,
             refuses_whole: false,
             lost_write_one_in: 0,

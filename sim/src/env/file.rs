@@ -123,6 +123,8 @@ pub struct FileBytes {
     /// Write errors so far, and whether anybody has heard of the last.
     errors: u64,
     last_error_seen: bool,
+    /// Whether a page may be shown that failed to be written.
+    may_show_failed: bool,
 }
 
 impl FileBytes {
@@ -231,12 +233,32 @@ impl FileBytes {
         news
     }
 
+    /// Whether somebody has heard of the last error.
+    pub fn is_heard(&self) -> bool {
+        self.last_error_seen
+    }
+
     /// The system forgets errors that nobody has heard of, and with `evicts` what it shows of pages that failed.
     pub fn forget_errors(&mut self, evicts: bool) {
         self.last_error_seen = true;
         if evicts {
             self.cache.retain(|_, cached| cached.dirty != 0);
         }
+    }
+
+    /// The system drops some of the pages that failed to be written: what it shows of them from now on is what is on the
+    /// platter. Tells how many.
+    pub fn evict_failed(&mut self, dice: &mut SeededDice) -> u64 {
+        let before = self.cache.len();
+        self.cache.retain(|_, cached| cached.failed == 0 || dice.one_in(2));
+        (before - self.cache.len()) as u64
+    }
+
+    /// Whether it shows something that failed to be written.
+    pub fn shows_what_failed(&mut self) -> bool {
+        // Most files never do, and all are asked at every turn.
+        self.may_show_failed = self.may_show_failed && self.cache.values().any(|cached| cached.failed != 0);
+        self.may_show_failed
     }
 
     /// Reads what is shown; the number of bytes is less than asked only at the end.
@@ -389,7 +411,7 @@ impl FileBytes {
     /// next sync succeeds without writing it. Nobody has heard of it yet.
     pub fn fail_sync(&mut self, captured: Captured, dice: &mut SeededDice) {
         self.errors += 1;
-        self.last_error_seen = false;
+        (self.last_error_seen, self.may_show_failed) = (false, true);
         for (page, bytes, dirty, _) in captured.pages {
             let written = dice.one_in(2);
             if written {
@@ -419,7 +441,7 @@ impl FileBytes {
         }
         if fails {
             self.errors += 1;
-            self.last_error_seen = false;
+            (self.last_error_seen, self.may_show_failed) = (false, true);
             self.cache.insert(page, Cached { dirty: 0, failed: cached.dirty, ..cached });
             return;
         }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: chance is drawn from dice by purpose, so that another read, or another fault, changes no other's luck.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate::base::{Dice, SeededDice};
@@ -31,6 +32,8 @@ pub struct DiskDice {
     write_backs: SeededDice,
     /// What the system forgets when a process has ended.
     forgetting: SeededDice,
+    /// Which pages that failed to be written it drops while one lives.
+    evictions: SeededDice,
     reads: SeededDice,
     losses: SeededDice,
     /// What the device does with the pages of a sync.
@@ -50,6 +53,7 @@ impl DiskDice {
             failing: of("failing"),
             write_backs: of("write-backs"),
             forgetting: of("forgetting"),
+            evictions: of("evictions"),
             reads: of("reads"),
             losses: of("losses"),
             device: of("device"),
@@ -78,6 +82,10 @@ pub struct Platter {
     log_syncs: u64,
     /// A snapshot was installed: the older image is of no use.
     installed: bool,
+    /// Files of which pages that failed to be written were dropped from memory before anybody heard of it, and in which life.
+    lost: BTreeMap<String, u64>,
+    /// When the last life ended.
+    ended_at: Duration,
     /// Whether somebody was refused for lack of room.
     pub was_full: bool,
     /// The trace of the run.
@@ -106,6 +114,8 @@ impl Platter {
             member,
             log_syncs: 0,
             installed: false,
+            lost: BTreeMap::new(),
+            ended_at: Duration::ZERO,
             was_full: false,
             trace,
             marks,
@@ -127,7 +137,9 @@ impl Platter {
                 }
             }
         }
-        self.life = self.life.next_multiple_of(2);
+        if !self.life.is_multiple_of(2) {
+            (self.life, self.ended_at) = (self.life + 1, true_now());
+        }
         self.armed = None;
     }
 
@@ -196,6 +208,25 @@ impl Platter {
             }
             bytes.write_back_some(&mut self.dice.write_backs, fails);
         }
+    }
+
+    /// Before a file is read or written the system may drop what it shows of it and could not write.
+    pub fn evict(&mut self, name: &str, bytes: &mut FileBytes) {
+        let (dice, one_in) = (&mut self.dice.evictions, self.faults.evict_one_in);
+        if one_in > 0 && bytes.shows_what_failed() && dice.one_in(one_in) {
+            let dropped = bytes.evict_failed(dice);
+            self.marks.add("disk: page that failed to be written dropped from memory", dropped);
+            if dropped > 0 && !bytes.is_heard() {
+                self.lost.insert(name.to_string(), self.life);
+            }
+        }
+    }
+
+    /// Files of which the process that lives, or the last one where it lived at that time, may see what was there before it
+    /// wrote, and cannot know.
+    pub fn lost(&self, since: Duration) -> impl Iterator<Item = &String> {
+        let lives = move |life: u64| life == self.life || life + 2 >= self.life && self.ended_at >= since;
+        self.lost.iter().filter(move |(_, life)| lives(**life)).map(|(name, _)| name)
     }
 
     /// A sync of a file fails; nobody has heard of it yet.

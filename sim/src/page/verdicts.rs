@@ -137,6 +137,7 @@ const WORDED: &[(&str, Promise)] = &[
     ("what a member holds in memory is bounded", promises::LIVE),
     ("who has nothing to do holds nothing", promises::LIVE),
     ("what is held is bounded", promises::LIVE),
+    ("who has no room takes nothing in", promises::LIVE),
     ("what waits for the node is bounded", promises::LIVE),
     ("what waits for a peer is bounded", promises::LIVE),
     ("a calm disk does what it is asked", promises::LIVE),

@@ -20,7 +20,8 @@ impl Client {
         if matches!(answer, Ok(Ok(_))) { Settled::Yes } else { Settled::Not }
     }
 
-    pub(super) async fn keep_alive(&mut self, id: i64) -> Settled {
+    /// Asks to renew a lease.
+    pub async fn keep_alive(&mut self, id: i64) -> Settled {
         self.prove().await;
         let (began, patience) = (self.began(), self.patience());
         let (way, shown, stands) = ((self.number, self.member), self.credentials.shown(&self.world), self.stood());

@@ -105,7 +105,7 @@ const BOUNDS: Bounds = Bounds { bytes: 900, responses: 4, answers: 10_000, batch
 
 impl Twin {
     fn new() -> Self {
-        let mut hub = WatchHub::with_bounds(4, 7, BOUNDS, 100);
+        let mut hub = WatchHub::with_watchers(4, 7, HubBounds { buffer: BOUNDS, ..HubBounds::default() }, 100);
         let readers = (0..3)
             .map(|id| Reader {
                 buffer: hub.open_stream(StreamId(id), silent(), nobody()),

@@ -243,6 +243,64 @@ fn a_failed_sync_counts_as_clean_and_the_next_one_lies() {
     assert_eq!(outcomes(Loss::DropAll, act, look), BTreeSet::from([(1, 1), (1, 2), (2, 1), (2, 2)]));
 }
 
+/// What a failed sync left out is shown until the system is short of memory; from then on each page is the old or the new one,
+/// as it is on the platter, in the same life, and whoever syncs is told that all is well.
+#[test]
+fn a_page_that_failed_to_be_written_may_be_dropped_from_memory_at_any_time() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..200 {
+        Runtime::new().block_on(async {
+            let disk = disk(seed);
+            let live = disk.power_on();
+            make(&live, "f", &[1; 2 * PAGE]).await;
+            let file = live.open("f", OpenMode::Write).unwrap();
+            file.write_at(0, &[2; 2 * PAGE]).unwrap();
+            disk.set_faults(DiskFaults { sync_error_one_in: 1, ..DiskFaults::calm() });
+            assert!(file.sync().await.is_err());
+            disk.set_faults(DiskFaults { evict_one_in: 2, ..DiskFaults::calm() });
+            let look = |bytes: Vec<u8>| (bytes[0], bytes[PAGE]);
+            let shown: Vec<_> = (0..80).map(|_| look(content(&live, "f").unwrap())).collect();
+            file.sync().await.unwrap();
+            let durable = look(content(&disk.fork_platter().power_on(), "f").unwrap());
+            assert_eq!(shown.last(), Some(&durable), "what is left is what is on the platter");
+            assert!(shown.is_sorted_by(|a, b| a.0 >= b.0 && a.1 >= b.1), "what was dropped stays so: {shown:?}");
+            // What is written to such a page goes on from there.
+            file.write_at(0, &[3; SECTOR]).unwrap();
+            file.sync().await.unwrap();
+            disk.lose_power(Loss::DropAll);
+            let left = content(&disk.power_on(), "f").unwrap();
+            assert_eq!((left[0], left[SECTOR], left[PAGE]), (3, durable.0, durable.1));
+            seen.insert((shown[0] == (2, 2), durable));
+        });
+    }
+    let all = |shown| [(1, 1), (1, 2), (2, 1), (2, 2)].map(|durable| (shown, durable));
+    assert!(all(true).iter().all(|case| seen.contains(case)), "{seen:?}");
+    assert!(seen.contains(&(false, (1, 1))), "at once: {seen:?}");
+}
+
+/// The same of what the system could not write by itself: nobody has heard of it yet, and reads show the old bytes.
+#[test]
+fn what_could_not_be_written_back_may_be_gone_before_anybody_hears_of_it() {
+    let mut seen = BTreeSet::new();
+    for seed in 0..60 {
+        Runtime::new().block_on(async {
+            let disk = disk(seed);
+            let live = disk.power_on();
+            make(&live, "f", &[1; PAGE]).await;
+            let file = live.open("f", OpenMode::Write).unwrap();
+            let moods = DiskFaults { write_back_one_in: 2, write_back_error_one_in: 1, ..DiskFaults::calm() };
+            disk.set_faults(moods);
+            file.write_at(0, &[2; PAGE]).unwrap();
+            disk.set_faults(DiskFaults { evict_one_in: 1, ..DiskFaults::calm() });
+            let shown: Vec<_> = (0..30).map(|_| content(&live, "f").unwrap()[0]).collect();
+            let heard = file.sync().await.is_err();
+            seen.insert((shown[29], heard));
+            assert!(shown.is_sorted_by(|a, b| a >= b), "{shown:?}");
+        });
+    }
+    assert_eq!(seen, BTreeSet::from([(1, true), (2, false)]), "who syncs hears of what was lost");
+}
+
 #[test]
 fn a_full_disk_takes_the_part_that_fits() {
     Runtime::new().block_on(async {
