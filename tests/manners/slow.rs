@@ -25,7 +25,7 @@ async fn told(home: &Home, method: &str) -> Vec<Value> {
 }
 
 /// Names, level and values as stock etcd 3.7.1 was seen to write them.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_took_long_is_told_in_etcds_words_and_of_many_few_are() {
     let home = Home::new();
     let server = home.start_with(&["--warning-unary-request-duration=1ns"]);
@@ -54,7 +54,7 @@ async fn a_request_that_took_long_is_told_in_etcds_words_and_of_many_few_are() {
     server.stop();
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_slow_is_not_told() {
     let home = Home::new();
     let server = home.start_with(&["--warning-unary-request-duration=1h"]);
