@@ -1,10 +1,10 @@
 //! The three members, and ways to talk to them.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::base::{KeyRange, Refusal};
+use quorate::base::KeyRange;
 use quorate::driver::{BootReport, DriverConfig, FoundingMember, Handle, start};
 use quorate::env::{TokioDisk, TokioEnv};
 use quorate::machine::{Command, Put};
