@@ -184,7 +184,7 @@ fn disk() -> impl Strategy<Value = DiskMood> {
             read_error_one_in,
             sync_error_one_in,
             refuses_whole,
-            // Drawn apart: see `Plan::lasting`.
+            // Drawn apart: see `member_of`.
             evict_one_in: 0,
             lost_write_one_in,
             misdirected_write_one_in,

@@ -31,7 +31,7 @@ pub struct Terms {
     pub max_txn_ops: usize,
     /// Learners that there may be in the cluster, as far as it is asked here.
     pub max_learners: usize,
-    /// A request that takes longer is told; `None` tells each.
+    /// A request that takes longer is slow; with `None` each is.
     pub slow_request: Option<Duration>,
     /// A stream that asked for a leader ends after three times this without one.
     pub election_timeout: Duration,

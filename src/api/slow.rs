@@ -1,9 +1,8 @@
-//! Requests that took long: a line of the log for each, in etcd's words.
+//! Requests that took long: a line of the log, in etcd's words.
 //!
 //! Invariants: values are never told, but how long they are; of each method a line is written seldom, and the next one says how
-//! many were held back; what is kept of a request until it is answered is bounded. Does not know when a request begins or ends.
+//! many were held back; what is told of one is bounded. Does not know when a request begins or ends.
 
-use std::any::Any;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -68,44 +67,26 @@ impl SlowRequests {
     }
 }
 
-/// A request in short, from which it can be told: of those for keys alone there is more than that it came.
-#[derive(Debug, Default)]
+/// A request from which it can be told, should it take long: what it came as, of those for keys; of others that it came.
+#[derive(Default)]
 pub struct Outline {
-    size: usize,
-    value_size: usize,
-    /// Encoded, a put without its value; nothing where that is too long.
-    message: Vec<u8>,
+    frame: Bytes,
 }
 
 impl Outline {
-    /// Of a request of this method.
-    pub fn of<Q: Message + 'static>(rpc: Rpc, request: &Q) -> Self {
+    /// Of a request of this method, which came as this.
+    pub fn of(rpc: Rpc, frame: &Bytes) -> Self {
         if !is_for_keys(rpc) {
             return Self::default();
         }
-        let size = request.encoded_len();
-        let any: &dyn Any = request;
-        match any.downcast_ref::<pb::PutRequest>() {
-            None => Self { size, value_size: 0, message: kept(request, size) },
-            Some(put) => {
-                let bare = pb::PutRequest { value: Bytes::new(), ..put.clone() };
-                Self { size, value_size: put.value.len(), message: kept(&bare, bare.encoded_len()) }
-            }
-        }
+        // What is small would hold the whole buffer that it came in.
+        let is_small = frame.len() <= limits::COPIED_REQUEST_BYTES;
+        Self { frame: if is_small { Bytes::copy_from_slice(frame) } else { frame.clone() } }
     }
 }
 
 fn is_for_keys(rpc: Rpc) -> bool {
     matches!(rpc, Rpc::Range | Rpc::Put | Rpc::DeleteRange | Rpc::Txn)
-}
-
-fn kept(request: &impl Message, size: usize) -> Vec<u8> {
-    if size > limits::TOLD_REQUEST_BYTES {
-        return Vec::new();
-    }
-    let mut message = Vec::with_capacity(size);
-    request.encode_raw(&mut message);
-    message
 }
 
 /// An answer in short.
@@ -132,9 +113,9 @@ struct Told {
 impl Told {
     fn of(rpc: Rpc, outline: &Outline, answered: Option<&Answered>) -> Self {
         let (asked_for, request_bytes, content) = match rpc {
-            Rpc::Range => (0, outline.size, shown(outline, request_text::range)),
-            Rpc::Put => (1, outline.size, shown(outline, |put| request_text::put(put, outline.value_size))),
-            Rpc::DeleteRange => (0, outline.size, shown(outline, request_text::delete_range)),
+            Rpc::Range => told(0, outline, request_text::range),
+            Rpc::Put => told(1, outline, |put| request_text::put(put, put.value.len())),
+            Rpc::DeleteRange => told(0, outline, request_text::delete_range),
             Rpc::Txn => txn(outline, answered),
             _ => {
                 let none = -1;
@@ -152,7 +133,7 @@ impl Told {
             request_bytes: whole(request_bytes),
             answered_with: answered.map_or(0, |answered| answered.count),
             response_bytes: whole(answered.map_or(0, |answered| answered.size)),
-            content,
+            content: cut(content),
         }
     }
 }
@@ -167,12 +148,25 @@ fn txn(outline: &Outline, answered: Option<&Answered>) -> (i64, usize, String) {
     (whole(ops.len()), size, request_text::txn(&request))
 }
 
-fn shown<Q: Message + Default>(outline: &Outline, show: impl Fn(&Q) -> String) -> String {
-    decoded(outline).map_or_else(String::new, |request| show(&request))
+/// How many it asks for, its size, and its text.
+fn told<Q: Message + Default>(asked_for: i64, outline: &Outline, show: impl Fn(&Q) -> String) -> (i64, usize, String) {
+    // It was decoded once.
+    let request: Q = decoded(outline).unwrap_or_default();
+    (asked_for, request.encoded_len(), show(&request))
 }
 
 fn decoded<Q: Message + Default>(outline: &Outline) -> Option<Q> {
-    Q::decode(&outline.message[..]).ok()
+    Q::decode(outline.frame.clone()).ok()
+}
+
+/// The beginning of a text that is long.
+fn cut(mut text: String) -> String {
+    if text.len() > limits::TOLD_CONTENT_BYTES {
+        let end = (0..=limits::TOLD_CONTENT_BYTES).rev().find(|at| text.is_char_boundary(*at));
+        text.truncate(end.unwrap_or(0));
+        text.push_str("...");
+    }
+    text
 }
 
 fn whole(number: usize) -> i64 {
@@ -186,13 +180,17 @@ mod tests {
     use crate::api::transport::pieces::Whole;
     use pb::request_op::Request;
 
-    fn told(asked_for: i64, request_bytes: i64, answered_with: i64, response_bytes: i64, content: &str) -> Told {
+    fn line(asked_for: i64, request_bytes: i64, answered_with: i64, response_bytes: i64, content: &str) -> Told {
         Told { asked_for, request_bytes, answered_with, response_bytes, content: content.to_string() }
     }
 
     fn header() -> Option<pb::ResponseHeader> {
         let (cluster_id, member_id) = (13_729_937_096_948_265_767, 13_703_646_208_778_057_879);
         Some(pb::ResponseHeader { cluster_id, member_id, revision: 3, raft_term: 2 })
+    }
+
+    fn outline(rpc: Rpc, request: &impl Message) -> Outline {
+        Outline::of(rpc, &request.encode_to_vec().into())
     }
 
     fn put(key: &'static str, value: &'static [u8]) -> pb::PutRequest {
@@ -203,22 +201,22 @@ mod tests {
     #[test]
     fn requests_are_counted_as_etcd_counts_them() {
         let one = put("foo", b"123456");
-        let outline = Outline::of(Rpc::Put, &one);
+        let asked = outline(Rpc::Put, &one);
         let answer = answered(&Whole::from(pb::PutResponse { header: header(), prev_kv: None }));
-        assert_eq!(Told::of(Rpc::Put, &outline, Some(&answer)), told(1, 13, 0, 28, "key:\"foo\" value_size:6 "));
-        assert_eq!(Told::of(Rpc::Put, &outline, None), told(1, 13, 0, 0, "key:\"foo\" value_size:6 "), "refused");
+        assert_eq!(Told::of(Rpc::Put, &asked, Some(&answer)), line(1, 13, 0, 28, "key:\"foo\" value_size:6 "));
+        assert_eq!(Told::of(Rpc::Put, &asked, None), line(1, 13, 0, 0, "key:\"foo\" value_size:6 "), "refused");
         let delete = pb::DeleteRangeRequest { key: "zzz".into(), ..Default::default() };
         let deleted = pb::DeleteRangeResponse { header: header(), deleted: 0, ..Default::default() };
         let deleted = answered(&Whole::from(deleted));
-        let outline = Outline::of(Rpc::DeleteRange, &delete);
-        assert_eq!(Told::of(Rpc::DeleteRange, &outline, Some(&deleted)), told(0, 5, 0, 28, "key:\"zzz\""));
+        let asked = outline(Rpc::DeleteRange, &delete);
+        assert_eq!(Told::of(Rpc::DeleteRange, &asked, Some(&deleted)), line(0, 5, 0, 28, "key:\"zzz\""));
         let two = pb::DeleteRangeResponse { header: header(), deleted: 2, ..Default::default() };
         let two = answered(&Whole::from(two));
-        assert_eq!(Told::of(Rpc::DeleteRange, &outline, Some(&two)), told(0, 5, 2, 30, "key:\"zzz\""));
+        assert_eq!(Told::of(Rpc::DeleteRange, &asked, Some(&two)), line(0, 5, 2, 30, "key:\"zzz\""));
         let grant = pb::LeaseGrantRequest { ttl: 5, id: 0 };
         let granted = answered(&Whole::from(pb::LeaseGrantResponse::default()));
-        let outline = Outline::of(Rpc::LeaseGrant, &grant);
-        assert_eq!(Told::of(Rpc::LeaseGrant, &outline, Some(&granted)), told(-1, -1, -1, -1, ""));
+        let asked = outline(Rpc::LeaseGrant, &grant);
+        assert_eq!(Told::of(Rpc::LeaseGrant, &asked, Some(&granted)), line(-1, -1, -1, -1, ""));
     }
 
     #[test]
@@ -230,25 +228,52 @@ mod tests {
         let delete = Request::RequestDeleteRange(pb::DeleteRangeRequest { key: "e".into(), ..Default::default() });
         let failure = vec![op(range("d")), op(delete), op(Request::RequestPut(put("x", b"yy")))];
         let request = pb::TxnRequest { compare: Vec::new(), success, failure };
-        let outline = Outline::of(Rpc::Txn, &request);
+        let asked = outline(Rpc::Txn, &request);
         let answer =
             |succeeded| answered(&Whole::from(pb::TxnResponse { header: header(), succeeded, responses: Vec::new() }));
         let text = request_text::txn(&request);
-        assert_eq!(Told::of(Rpc::Txn, &outline, Some(&answer(false))), told(3, 19, 0, 28, &text));
-        assert_eq!(Told::of(Rpc::Txn, &outline, Some(&answer(true))), told(1, 11, 0, 30, &text));
-        assert_eq!(Told::of(Rpc::Txn, &outline, None), told(0, 0, 0, 0, ""), "as etcd tells one that was refused");
+        assert_eq!(Told::of(Rpc::Txn, &asked, Some(&answer(false))), line(3, 19, 0, 28, &text));
+        assert_eq!(Told::of(Rpc::Txn, &asked, Some(&answer(true))), line(1, 11, 0, 30, &text));
+        assert_eq!(Told::of(Rpc::Txn, &asked, None), line(0, 0, 0, 0, ""), "as etcd tells one that was refused");
+    }
+
+    /// As stock etcd 3.7.1 told it.
+    #[test]
+    fn of_a_long_transaction_all_is_told_but_its_values() {
+        use pb::compare::{CompareTarget, TargetUnion};
+        let is_new = pb::Compare {
+            target: CompareTarget::Mod.into(),
+            key: "k".into(),
+            target_union: Some(TargetUnion::ModRevision(0)),
+            ..Default::default()
+        };
+        let value = vec![b'v'; 2_000].into();
+        let create = Request::RequestPut(pb::PutRequest { key: "k".into(), value, ..Default::default() });
+        let success = vec![pb::RequestOp { request: Some(create) }];
+        let request = pb::TxnRequest { compare: vec![is_new], success, failure: Vec::new() };
+        let answer = pb::TxnResponse { header: header(), succeeded: true, responses: Vec::new() };
+        let told = Told::of(Rpc::Txn, &outline(Rpc::Txn, &request), Some(&answered(&Whole::from(answer))));
+        let text = r#"compare:<target:MOD key:"k" mod_revision:0> success:<request_put:<key:"k" value_size:2000 >> failure:<>"#;
+        assert_eq!(told, line(1, 2_009, 0, 30, text));
     }
 
     #[test]
-    fn what_is_kept_is_bounded_and_has_no_value_of_a_put() {
-        let large = vec![b'v'; 1 << 20];
-        let outline = Outline::of(Rpc::Put, &pb::PutRequest { key: "k".into(), value: large.into(), ..put("", b"") });
-        assert!(outline.message.len() < 10, "{}", outline.message.len());
-        let shown = Told::of(Rpc::Put, &outline, None);
-        assert_eq!((shown.content.as_str(), shown.request_bytes), ("key:\"k\" value_size:1048576 ", (1 << 20) + 7));
-        let long = pb::RangeRequest { key: vec![b'k'; limits::TOLD_REQUEST_BYTES].into(), ..Default::default() };
-        let outline = Outline::of(Rpc::Range, &long);
-        assert_eq!((outline.message.len(), outline.size), (0, limits::TOLD_REQUEST_BYTES + 3));
+    fn what_is_told_is_bounded_and_what_is_kept_holds_no_large_buffer_for_little() {
+        let large = pb::PutRequest { key: "k".into(), value: vec![b'v'; 1 << 20].into(), ..Default::default() };
+        let told = Told::of(Rpc::Put, &outline(Rpc::Put, &large), None);
+        assert_eq!((told.content.as_str(), told.request_bytes), ("key:\"k\" value_size:1048576 ", (1 << 20) + 7));
+        let long =
+            pb::RangeRequest { key: vec![0xc3, 0xa9].repeat(limits::TOLD_CONTENT_BYTES).into(), ..Default::default() };
+        let content = Told::of(Rpc::Range, &outline(Rpc::Range, &long), None).content;
+        assert!(content.len() <= limits::TOLD_CONTENT_BYTES + 3 && content.ends_with("é..."), "{}", content.len());
+        let [small, large] = [limits::COPIED_REQUEST_BYTES, limits::COPIED_REQUEST_BYTES + 1].map(|len| {
+            let buffer = Bytes::from(vec![0; 8_192]);
+            let frame = buffer.slice(..len);
+            let kept = Outline::of(Rpc::Range, &frame).frame;
+            assert_eq!(kept, frame);
+            kept.as_ptr() == buffer.as_ptr()
+        });
+        assert!(!small && large);
     }
 
     #[test]

@@ -82,7 +82,7 @@ pub const COMPARE_MS: u64 = 1_000;
 /// Time between two looks at whether damage that a check met is healed.
 pub const HEALING_LOOK_MS: u64 = 10;
 
-/// Looks within which healing has begun: it begins with the node's next tick, or once the device has had its time.
+/// Looks within which the node has begun to look into what was met: it does at its next tick.
 pub const HEALING_LOOKS: u32 = 1_500;
 
 /// Ticks after which what the device could not read is read once more, before it counts as damage: a storage that hangs or

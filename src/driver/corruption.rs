@@ -69,9 +69,15 @@ impl<E: Env> Handle<E> {
 async fn until_healed<E: Env>(handle: &Handle<E>) {
     let (mut began, mut looks) = (false, 0);
     while !ended_while(handle, Duration::from_millis(limits::HEALING_LOOK_MS)).await {
-        looks += 1;
+        let status = handle.status();
         began |= handle.facts().is_corrupt();
-        if handle.status().ready && (began || looks >= limits::HEALING_LOOKS) {
+        // Nothing is healed yet while the node looks into it, which takes as long as the disk does.
+        if status.damaged > 0 {
+            looks = 0;
+            continue;
+        }
+        looks += 1;
+        if status.ready && (began || looks >= limits::HEALING_LOOKS) {
             return;
         }
     }

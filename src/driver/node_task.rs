@@ -79,7 +79,10 @@ impl<D: Disk> Shell<D> {
             }
             Output::Reclaim(job) => self.to_archive.put_completion(ArchiveJob::Reclaim(job)),
             Output::Outline(job) => self.to_archive.put_completion(ArchiveJob::Outline(job)),
-            Output::SyncHistory => self.to_archive.put_completion(ArchiveJob::Sync),
+            Output::SyncHistory(damage) => {
+                recheck::tell(&damage);
+                self.to_archive.put_completion(ArchiveJob::Sync);
+            }
             Output::Damaged(damage) => tracing::error!(
                 file = damage.file,
                 offset = damage.offset,
@@ -198,7 +201,7 @@ impl Hearing {
 struct Begun {
     /// What a command took so far that is carried out in slices.
     command: Duration,
-    /// When the first slice was pruned of what was compacted.
+    /// When the first slice was pruned of what is being compacted, if something is.
     pruning: Option<Instant>,
 }
 
@@ -210,9 +213,12 @@ impl Begun {
         }
         let now = env.clock().now();
         compactions.slice(pruned.changes, now.since(turn));
-        let first = *self.pruning.get_or_insert(turn);
+        if pruned.began {
+            // Another may have ended with the state it was of.
+            self.pruning = Some(turn);
+        }
         if pruned.ended > 0 {
-            self.pruning = None;
+            let first = self.pruning.take().unwrap_or(turn);
             compactions.pass(now.since(first), env.clock().wall_ms());
         }
     }

@@ -4,7 +4,7 @@
 //! Invariant: the note stays until a start has read everything and found it whole. That it is lost costs an end more.
 
 use super::checkpoint_files::{self, Found};
-use crate::base::{Fault, Wrong};
+use crate::base::{Corruption, Fault, Wrong};
 use crate::env::{Disk, DiskFile, OpenMode};
 use crate::mvcc::HISTORY_DIR;
 
@@ -18,6 +18,8 @@ pub(super) async fn cause<D: Disk>(disk: &D, wrong: Wrong) -> Wrong {
     if !damage.file.starts_with(HISTORY_DIR) {
         return wrong;
     }
+    // A sync may take long, and hide what led to it.
+    tell(damage);
     // It may be gone, as a file that was replaced.
     if let Ok(file) = disk.open(&damage.file, OpenMode::Read)
         && let Err(fault) = file.sync().await
@@ -26,6 +28,16 @@ pub(super) async fn cause<D: Disk>(disk: &D, wrong: Wrong) -> Wrong {
     }
     note(disk).await;
     wrong
+}
+
+/// Tells what was met, before it is known what it is.
+pub(super) fn tell(met: &Corruption) {
+    tracing::warn!(
+        file = met.file,
+        offset = met.offset,
+        what = met.what,
+        "the history does not read as it was written; what was written is synced, to know whether it is damaged"
+    );
 }
 
 async fn note<D: Disk>(disk: &D) {

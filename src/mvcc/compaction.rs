@@ -49,6 +49,7 @@ impl<D: Disk> Store<D> {
                 }
                 let scan = self.history.table().scan(self.pruning.done, watermark, SCAN_WINDOW);
                 self.pruning.pass = Some((scan, watermark));
+                self.pruning.slice.began = true;
             }
             self.pruning.slice.worked = true;
             let (scan, goal) = self.pruning.pass.as_mut().expect("it was just made");

@@ -20,6 +20,8 @@ pub(super) struct Pruning<D: Disk> {
 pub struct Pruned {
     /// Whether there was anything to look at.
     pub worked: bool,
+    /// Whether a pass began in it.
+    pub began: bool,
     /// Changes of keys that it took out of the index.
     pub changes: u64,
     /// Passes that it ended.

@@ -59,6 +59,8 @@ pub struct NodeStatus {
     pub full_backlogs: u64,
     /// States of other members that are being put in place here: one, or none.
     pub installing: u64,
+    /// Whether damage was met in the history, and is looked into or told: one, or none.
+    pub damaged: u64,
     pub alarms: Vec<(MemberId, AlarmKind)>,
     pub members: Vec<Member>,
     /// Those who were members once.
@@ -155,6 +157,7 @@ noticeboard! {
     history_waits: AtomicU64,
     full_backlogs: AtomicU64,
     installing: AtomicU64,
+    damaged: AtomicU64,
 }
 
 /// Facts that change seldom and are not numbers.

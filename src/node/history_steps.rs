@@ -3,13 +3,13 @@
 //! Invariants: outlines are optional work, put off where there is no room for it; one that was made is named by a checkpoint
 //! soon, be it at rest. Damage in the history, whoever met it, is told once, and cured as at a start: where others vote,
 //! theirs takes the place of the state here; a lone voter raises the alarm, which ends its service until somebody has
-//! looked at it. Before it counts as damage what was written is synced: a system that failed to write a page may show what was
+//! looked at it. Before it counts as damage the device has had its time, and then what was written is synced: a system that failed to write a page may show what was
 //! there before. Then the sync fails, which ends the member as any failed sync does, and the next start has it from the log.
 
 use super::node::Node;
 use super::output::Output;
 use super::proposals::OwnProposal;
-use super::space::DamageStage;
+use super::space::DamageStep;
 use crate::base::{Wrong, limits};
 use crate::env::{Disk, Instant};
 use crate::machine::{AlarmAction, AlarmKind, Command};
@@ -66,35 +66,17 @@ impl<D: Disk> Node<D> {
     pub(super) fn look_at_damage(&mut self, now: Instant, out: &mut Vec<Output<D>>) {
         let store = self.machine.store();
         let Some(damage) = store.damage() else {
-            (self.space.damage, self.space.ticks_damaged) = (DamageStage::None, 0);
+            self.space.no_damage();
             return;
         };
         if self.stopping {
             return;
         }
-        match self.space.damage {
-            DamageStage::None => {
-                // What the system could not write it may show no more, before any sync says so.
-                self.space.damage = DamageStage::Syncing;
-                out.push(Output::SyncHistory);
-                return;
-            }
-            DamageStage::Syncing | DamageStage::Told => return,
-            DamageStage::OfDisk => {}
+        match self.space.look_at(damage, store.damage_may_pass(), || store.look_at_damage_again()) {
+            DamageStep::Wait => return,
+            DamageStep::Sync(damage) => return out.push(Output::SyncHistory(damage)),
+            DamageStep::Tell(damage) => out.push(Output::Damaged(damage)),
         }
-        // A device that stands still for some seconds may do so under all members: they would have nobody to be cured from.
-        if store.damage_may_pass() {
-            self.space.ticks_damaged += 1;
-            if self.space.ticks_damaged < limits::TICKS_DEVICE_MAY_RECOVER {
-                return;
-            }
-            self.space.ticks_damaged = 0;
-            if store.look_at_damage_again() {
-                return;
-            }
-        }
-        self.space.damage = DamageStage::Told;
-        out.push(Output::Damaged(damage));
         if self.others_vote() {
             self.rebuild();
         } else {

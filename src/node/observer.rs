@@ -27,7 +27,7 @@ pub struct TurnWork {
     pub pauses: bool,
     /// Bytes of history read to prune what was compacted.
     pub compaction_bytes: usize,
-    /// What that came to.
+    /// What was pruned by that.
     pub pruned: Pruned,
     /// Bytes of history read for watchers that are nearly in step.
     pub catch_up_bytes: usize,

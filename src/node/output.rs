@@ -72,9 +72,9 @@ pub enum Output<D: Disk> {
     Reclaim(ReclaimJob<D>),
     /// To the archive: make the outline of a segment, then say [`super::Input::Outlined`].
     Outline(OutlineJob<D>),
-    /// To the archive: sync what was written of the history, and end the member where that fails; then say
-    /// [`super::Input::HistorySynced`].
-    SyncHistory,
+    /// To the archive: sync what was written of the history, in which this was met, and end the member where that fails; then
+    /// say [`super::Input::HistorySynced`].
+    SyncHistory(Corruption),
     /// To whoever reads the log of the process: the history is damaged here.
     Damaged(Corruption),
     /// To the archive: say by [`super::Input::Room`] whether what had no room has it now.

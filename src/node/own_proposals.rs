@@ -2,7 +2,6 @@
 
 use super::node::Node;
 use super::proposals::OwnProposal;
-use super::space::DamageStage;
 use crate::base::Refusal;
 use crate::env::{Disk, Instant};
 use crate::machine::{Answer, Command, codec};
@@ -19,7 +18,7 @@ impl<D: Disk> Node<D> {
         match own {
             OwnProposal::Revoke(id) => self.lease_clock.retry(id),
             OwnProposal::SpaceAlarm => self.space_alarm_settled(),
-            OwnProposal::DamageAlarm => self.space.damage = DamageStage::OfDisk,
+            OwnProposal::DamageAlarm => self.space.damage_alarm_came_to_nothing(),
             OwnProposal::Attributes => self.telling = false,
             OwnProposal::Version => self.version_proposed = false,
             // It is looked at again in an interval.

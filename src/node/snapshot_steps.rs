@@ -14,7 +14,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::input::{ArrivedSnapshot, Came};
 use super::node::Node;
 use super::output::Output;
-use super::space::DamageStage;
 use crate::base::{LogIndex, MemberId, Refusal, Term, Wrong, limits};
 use crate::consensus::{PeerMessage, Stepped};
 use crate::env::{Disk, Instant};
@@ -240,7 +239,7 @@ impl<D: Disk> Node<D> {
     /// What goes with a state that took the place of another.
     pub(super) fn settle_in(&mut self, alarm_stood: bool, now: Instant, out: &mut Vec<Output<D>>) {
         // What was met in the history that went says nothing of this one.
-        (self.space.damage, self.space.ticks_damaged) = (DamageStage::None, 0);
+        self.space.no_damage();
         self.views.clear();
         self.snapshots.forget_sent();
         self.collect_garbage(out);

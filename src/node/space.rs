@@ -4,7 +4,7 @@
 //! before the log has given what it takes ahead. The log takes nothing ahead while history may need the room.
 
 use super::input::{DiskPart, Proposed, Reply};
-use crate::base::Refusal;
+use crate::base::{Corruption, Refusal, limits};
 use crate::env::Instant;
 
 /// What is under way for the sake of space.
@@ -42,9 +42,9 @@ pub(super) struct Space {
     /// Ticks since the last of them was made.
     pub(super) ticks_unnamed: u64,
     /// Ticks since damage was met that may pass.
-    pub(super) ticks_damaged: u64,
+    ticks_damaged: u64,
     /// What became of damage that was met in the history.
-    pub(super) damage: DamageStage,
+    damage: DamageStage,
     /// The digest of a compaction is being made.
     pub(super) digesting: bool,
     /// Removals of files that were handed out and not told done.
@@ -61,17 +61,28 @@ pub(super) struct Space {
 }
 
 /// How far the damage that was met in the history is looked into.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) enum DamageStage {
-    /// None was met.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+enum DamageStage {
+    /// None was met, or it may pass yet.
     #[default]
     None,
-    /// What was written is being synced: what the system has lost of that is no damage of the disk.
-    Syncing,
-    /// It was, and the damage is of the disk.
-    OfDisk,
+    /// What was written is being synced for this: what the system has lost of that is no damage of the disk.
+    Syncing(Corruption),
+    /// It was, and this is of the disk.
+    OfDisk(Corruption),
     /// That was told.
-    Told,
+    Told(Corruption),
+}
+
+/// What is to be done about damage.
+#[derive(PartialEq, Eq, Debug)]
+pub(super) enum DamageStep {
+    /// Nothing yet, or nothing more.
+    Wait,
+    /// What was written is to be synced, and that it was to be told.
+    Sync(Corruption),
+    /// It is damage of the disk: to be told, and cured.
+    Tell(Corruption),
 }
 
 impl Space {
@@ -80,10 +91,60 @@ impl Space {
         Self { alarm_proposed: own_alarm, ..Self::default() }
     }
 
+    /// There is none, or what there was went with the history that it was in.
+    pub(super) fn no_damage(&mut self) {
+        (self.damage, self.ticks_damaged) = (DamageStage::None, 0);
+    }
+
+    /// Once a tick, while there is damage: what is to be done about it, which may pass or not; `looks_again` says whether some of
+    /// it can be read now.
+    pub(super) fn look_at(
+        &mut self,
+        damage: Corruption,
+        may_pass: bool,
+        looks_again: impl FnOnce() -> bool,
+    ) -> DamageStep {
+        match &self.damage {
+            DamageStage::Syncing(_) | DamageStage::Told(_) => return DamageStep::Wait,
+            DamageStage::OfDisk(synced_for) if *synced_for == damage => {
+                self.damage = DamageStage::Told(damage.clone());
+                return DamageStep::Tell(damage);
+            }
+            DamageStage::None | DamageStage::OfDisk(_) => {}
+        }
+        // A device that stands still for some seconds may do so under all members: they would have nobody to be cured from. Nor
+        // may a sync be asked of it meanwhile, for one that fails is the member's end.
+        if may_pass {
+            self.ticks_damaged += 1;
+            if self.ticks_damaged < limits::TICKS_DEVICE_MAY_RECOVER {
+                return DamageStep::Wait;
+            }
+            self.ticks_damaged = 0;
+            if looks_again() {
+                return DamageStep::Wait;
+            }
+        }
+        // What the system could not write it may show no more, before any sync says so.
+        self.damage = DamageStage::Syncing(damage.clone());
+        DamageStep::Sync(damage)
+    }
+
+    /// Whether damage was met, and is looked into or told.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damage != DamageStage::None || self.ticks_damaged > 0
+    }
+
+    /// Nothing came of the alarm: damage that was told is told once more.
+    pub(super) fn damage_alarm_came_to_nothing(&mut self) {
+        if let DamageStage::Told(damage) = &self.damage {
+            self.damage = DamageStage::OfDisk(damage.clone());
+        }
+    }
+
     /// What was written of the history is durable.
     pub(super) fn history_synced(&mut self) {
-        if self.damage == DamageStage::Syncing {
-            self.damage = DamageStage::OfDisk;
+        if let DamageStage::Syncing(damage) = &self.damage {
+            self.damage = DamageStage::OfDisk(damage.clone());
         }
     }
 
@@ -173,3 +234,55 @@ pub(super) enum Giving {
 /// Checkpoints made for one round: the first that names none of the files, one more so that both that are kept are such,
 /// and one in case the first was under way already.
 pub(super) const CHECKPOINTS_TO_LET_GO: u8 = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn met(file: &str) -> Corruption {
+        Corruption { file: file.to_string(), offset: 0, what: "it cannot be read".to_string() }
+    }
+
+    fn never() -> bool {
+        panic!("nothing is read once more");
+    }
+
+    /// A sync that fails ends the member: one that is asked of a device which only stands still would end all members.
+    #[test]
+    fn no_sync_is_asked_of_a_device_that_may_recover() {
+        let mut space = Space::default();
+        for _ in 0..3 {
+            for _ in 1..limits::TICKS_DEVICE_MAY_RECOVER {
+                assert_eq!(space.look_at(met("a"), true, never), DamageStep::Wait);
+                assert!(space.is_damaged());
+            }
+            assert_eq!(space.look_at(met("a"), true, || true), DamageStep::Wait);
+            space.no_damage();
+            assert!(!space.is_damaged());
+        }
+        for _ in 1..limits::TICKS_DEVICE_MAY_RECOVER {
+            assert_eq!(space.look_at(met("a"), true, never), DamageStep::Wait);
+        }
+        assert_eq!(space.look_at(met("a"), true, || false), DamageStep::Sync(met("a")), "it has had its time");
+        assert_eq!(space.look_at(met("a"), true, never), DamageStep::Wait);
+        space.history_synced();
+        assert_eq!(space.look_at(met("a"), true, never), DamageStep::Tell(met("a")), "and has no more of it");
+        assert_eq!(space.look_at(met("a"), true, never), DamageStep::Wait);
+    }
+
+    #[test]
+    fn a_sync_says_nothing_of_what_was_met_behind_it() {
+        let mut space = Space::default();
+        assert_eq!(space.look_at(met("b"), false, never), DamageStep::Sync(met("b")));
+        space.history_synced();
+        assert_eq!(space.look_at(met("a"), false, never), DamageStep::Sync(met("a")), "it may have been lost since");
+        space.damage_alarm_came_to_nothing();
+        assert_eq!(space.look_at(met("a"), false, never), DamageStep::Wait, "an alarm of before is not this one's");
+        space.history_synced();
+        assert_eq!(space.look_at(met("a"), false, never), DamageStep::Tell(met("a")));
+        space.history_synced();
+        assert_eq!(space.look_at(met("a"), false, never), DamageStep::Wait, "once");
+        space.damage_alarm_came_to_nothing();
+        assert_eq!(space.look_at(met("a"), false, never), DamageStep::Tell(met("a")), "until it is applied");
+    }
+}

@@ -87,6 +87,7 @@ impl<D: Disk> Node<D> {
         facts.checkpoints.store(self.checkpoints.made(), Relaxed);
         let installing = self.snapshots.installing() || self.rebuild.is_installing();
         facts.installing.store(installing.into(), Relaxed);
+        facts.damaged.store(self.space.is_damaged().into(), Relaxed);
         facts.removed.fetch_or(self.removed.is_some(), Release);
         // At every telling: a member started from a checkpoint knows its name before there is a leader. A leader
         // that has not applied an entry of its own term yet may not have applied all that was acknowledged.

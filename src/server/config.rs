@@ -78,7 +78,7 @@ pub struct Config {
     pub log_outputs: Vec<String>,
     /// `None` lets files grow.
     pub log_rotation: Option<Rotation>,
-    /// What takes longer is told; `None` tells every request.
+    /// What takes longer is slow; with `None` every request is.
     pub slow_request: Option<Duration>,
     pub socket_reuse_port: bool,
     /// What is open by plain HTTP, and for whom.

@@ -237,7 +237,7 @@ pub const FLAGS: &[Flag] = &[
     built(Security, "tls-min-version", Text, "TLS1.2", "Least version of TLS: TLS1.2 or TLS1.3."),
     built(Security, "tls-max-version", Text, "", "Greatest version of TLS; empty is the greatest there is."),
     built(Security, "host-whitelist", Words, "*", "Names by which HTTP requests without TLS may call this server."),
-    built(Monitoring, SLOW_REQUESTS, Duration, "300ms", "Time beyond which a request is told in the log; 0 is the default, a negative one tells each."),
+    built(Monitoring, SLOW_REQUESTS, Duration, "300ms", "Time beyond which a request is slow; of each method one in ten seconds is told in the log. 0 is the default; if negative every one is."),
     built(Monitoring, "enable-distributed-tracing", Bool, "false", "Tell a collector of OpenTelemetry of requests."),
     built(Monitoring, "distributed-tracing-address", Text, "localhost:4317", "Where it takes OTLP by gRPC, not encrypted: host:port."),
     built(Monitoring, "distributed-tracing-service-name", Text, "etcd", "The name of the service it is told; the same for all members."),

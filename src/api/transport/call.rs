@@ -14,7 +14,7 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http_body::Body as HttpBody;
 use prost::Message;
 use tonic::body::Body;
-use tonic::codec::{CompressionEncoding, Streaming};
+use tonic::codec::{CompressionEncoding, Decoder, Streaming};
 use tonic::{Code, Status};
 use tonic_prost::ProstDecoder;
 
@@ -28,6 +28,7 @@ use crate::api::slow::{Answered, Outline};
 use crate::api::status::{code_name, deadline_exceeded, status_of};
 use crate::api::traces::RequestTrace;
 use crate::api::transport::answered::answered;
+use crate::api::transport::framed::FramedDecoder;
 use crate::api::transport::inbound::as_etcd;
 use crate::api::transport::pieces::Pieces;
 use crate::api::transport::replies::{Replies, Reply};
@@ -163,15 +164,15 @@ impl<E: Env> Call<E> {
     }
 
     /// The messages of a request.
-    fn messages<B, Q>(&self, request: http::Request<B>) -> Result<Streaming<Q>, Status>
+    fn messages<B, D>(&self, request: http::Request<B>, decoder: D) -> Result<Streaming<D::Item>, Status>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<StdError>,
-        Q: Message + Default + Send + 'static,
+        D: Decoder<Error = Status> + Send + 'static,
     {
         let encoding = compression(request.headers())?;
         let limit = self.porch().terms.max_message_bytes();
-        Ok(Streaming::new_request(ProstDecoder::default(), request.into_body(), encoding, Some(limit)))
+        Ok(Streaming::new_request(decoder, request.into_body(), encoding, Some(limit)))
     }
 
     /// The one message of a request, counted.
@@ -181,14 +182,14 @@ impl<E: Env> Call<E> {
         B::Error: Into<StdError>,
         Q: Message + Default + Send + 'static,
     {
-        let mut messages = self.messages(request)?;
+        let mut messages = self.messages(request, FramedDecoder::default())?;
         let message = messages.message().await.map_err(as_etcd)?;
-        let message = message.ok_or_else(|| as_etcd(Status::internal("Missing request message.")))?;
+        let (message, frame) = message.ok_or_else(|| as_etcd(Status::internal("Missing request message.")))?;
         // Reads to the end: what follows the one message is refused.
         messages.trailers().await.map_err(as_etcd)?;
         self.porch().metrics.rpc(self.rpc).received.inc();
         if self.rpc.flow() == Flow::Unary {
-            self.ended.outline = Some(Outline::of(self.rpc, &message));
+            self.ended.outline = Some(Outline::of(self.rpc, &frame));
         }
         Ok(message)
     }
@@ -290,7 +291,7 @@ impl<E: Env> Call<E> {
         };
         let session = self.session(&request);
         let opened = async {
-            let messages = self.messages(request)?;
+            let messages = self.messages(request, ProstDecoder::default())?;
             session.admit(self.rpc).await.map_err(|refusal| status_of(&refusal))?;
             open(session, messages).await.map_err(|refusal| status_of(&refusal))
         };

@@ -6,6 +6,7 @@
 pub mod answered;
 pub mod body;
 pub mod call;
+mod framed;
 pub mod inbound;
 pub mod pieces;
 pub mod receive_room;

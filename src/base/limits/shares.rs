@@ -88,9 +88,12 @@ pub const UNREAD_MS: u64 = 250;
 /// gets half of it.
 pub const REQUESTS_HELD: usize = 65_536;
 
-/// Encoded bytes of a request for keys that are kept until it is answered, so that it can be told where that took long: more than
-/// keys have as a rule, and little beside what a request that waits holds anyhow. Of a longer one only the size is told.
-pub const TOLD_REQUEST_BYTES: usize = 512;
+/// Encoded bytes up to which a request for keys is copied until it is answered, so that it can be told where that took long; a
+/// larger one is kept as it came, in a buffer of some 8 KiB or its own size.
+pub const COPIED_REQUEST_BYTES: usize = 2_048;
+
+/// Text of a request that is told: more than keys and conditions have as a rule.
+pub const TOLD_CONTENT_BYTES: usize = 8_192;
 
 /// Requests that a new client is told it may have under way on a connection, beside what lasts: more than a hundred clients, and
 /// few enough that all connections together do not fill the system's windows at once with what comes too late. Who uses half

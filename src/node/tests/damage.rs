@@ -9,7 +9,7 @@ use crate::mvcc::{HISTORY_DIR, HistoryWriter};
 fn asked_and_told(bench: &mut Bench) -> (usize, usize) {
     let outputs = std::mem::take(&mut bench.outputs);
     let count = |is: fn(&Output) -> bool| outputs.iter().filter(|output| is(output)).count();
-    (count(|output| matches!(output, Output::SyncHistory)), count(|output| matches!(output, Output::Damaged(_))))
+    (count(|output| matches!(output, Output::SyncHistory(_))), count(|output| matches!(output, Output::Damaged(_))))
 }
 
 /// What the system could not write it may show no more, before a sync says so: nothing is cured, and no alarm raised, before one
