@@ -217,6 +217,17 @@ fn blocks(text: &str) -> Vec<String> {
     blocks
 }
 
+/// A line comes every tenth of a second: half a second counts from the last of them, not from the first that was awaited.
+#[test]
+fn what_still_prints_is_not_ended() {
+    let line = "timeout 1 sh -c 'for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo $n; sleep 0.1; done; exec sleep 1000'";
+    let path = env::join_paths([directory()].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap())));
+    let output =
+        Command::new("sh").args(["-c", line]).env("PATH", path.unwrap()).env("LINES_AWAITED", "1").output().unwrap();
+    assert_eq!(output.status.code(), Some(124));
+    assert_eq!(String::from_utf8(output.stdout).unwrap().lines().last(), Some("12"));
+}
+
 macro_rules! suites {
     ($($name:ident),*) => {$(
         #[test]
