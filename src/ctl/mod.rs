@@ -28,6 +28,8 @@ use std::process::ExitCode;
 
 use futures_util::future::{Either, select};
 
+use crate::progress;
+
 use command::Deed;
 use commands::{COMMANDS, tool};
 use failure::{Exit, Failure};
@@ -96,8 +98,11 @@ fn run(words: &[OsString]) -> Result<(), Failure> {
     }
     let unreached = session.unreached.clone();
     let ended = runtime.block_on(async {
-        // It is told beside the command, whose own lines end where they begin: a bar is drawn where something is done.
-        let told = pin!(unreached.meanwhile(|line| drop(writeln!(io::stderr(), "{line}"))));
+        let told = pin!(unreached.meanwhile(|line| {
+            // It is told beside the command, which may have drawn how far it has come.
+            progress::make_room();
+            let _ = writeln!(io::stderr(), "{line}");
+        }));
         match select(deed(&mut session, &matches), told).await {
             Either::Left((ended, _)) => ended,
             Either::Right((never, _)) => match never {},

@@ -1,12 +1,13 @@
 //! How far long work of a tool has come, for who looks on.
 //!
 //! Invariants: nothing is drawn unless standard error is a terminal; what was drawn is wiped when the work ends, so that
-//! results are not mixed with it; it is drawn when the first of it is done, and then rarely enough to cost nothing. A few bytes are
+//! results are not mixed with it, and before whatever is said meanwhile; it is drawn when the first of it is done, and then rarely enough to cost nothing. A few bytes are
 //! done before anybody has read how far they are: nothing is drawn of them, and a program that runs this on a terminal of its
 //! own reads the result alone. Does not know which tool it is.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::base::human_bytes;
@@ -19,6 +20,17 @@ const SMALL: u64 = 1024 * 1024;
 
 /// Cells of the bar.
 const CELLS: u64 = 30;
+
+/// Whether something is drawn on the terminal's last line, where there is room for one.
+static DRAWN: AtomicBool = AtomicBool::new(false);
+
+/// Wipes what is drawn, for a line of something else: it is drawn anew below that when more is done. What others left on the
+/// terminal stays.
+pub fn make_room() {
+    if DRAWN.swap(false, Ordering::Relaxed) {
+        draw("");
+    }
+}
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,15 +51,13 @@ pub struct Progress {
     begun: Instant,
     /// When it is drawn again; `None` where nobody looks on.
     due: Option<Instant>,
-    /// Whether there is something to wipe.
-    drawn: bool,
 }
 
 impl Progress {
     /// Work that begins now.
     pub fn new(unit: Unit, whole: u64) -> Progress {
         let now = Instant::now();
-        Progress { unit, whole, done: 0, begun: now, due: io::stderr().is_terminal().then_some(now), drawn: false }
+        Progress { unit, whole, done: 0, begun: now, due: io::stderr().is_terminal().then_some(now) }
     }
 
     /// Says how much there is in all, once it is known.
@@ -62,18 +72,16 @@ impl Progress {
         let small = self.unit == Unit::Bytes && self.done.max(self.whole) < SMALL;
         if !small && self.due.is_some_and(|due| now >= due) {
             self.due = Some(now + REDRAW);
-            self.drawn = true;
             let line = line(self.unit, self.done, self.whole, now - self.begun);
             draw(&line);
+            DRAWN.store(true, Ordering::Relaxed);
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if self.drawn {
-            draw("");
-        }
+        make_room();
     }
 }
 

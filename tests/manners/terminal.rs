@@ -159,7 +159,16 @@ async fn long_commands_show_how_far_they_are_on_a_terminal_alone() {
     mirror.process.signal("INT");
     let (code, text) = mirror.end();
     assert!(code == Some(130) && text.ends_with(WIPED), "{code:?} {text:?}");
+    // What is told meanwhile stands on a line of its own.
+    let mut mirror = Shown::begin(ctl(&home, &["make-mirror", &format!("127.0.0.1:{}", to.client_port)]));
+    assert!(mirror.until("keys, "), "it goes on for ever: {}", mirror.text());
     server.stop();
+    assert!(mirror.until("endpoint "), "it waits: {}", mirror.text());
+    mirror.process.signal("INT");
+    let (code, text) = mirror.end();
+    let (drawn, told) = text.split_once("endpoint ").unwrap();
+    assert!(code == Some(130) && drawn.ends_with(WIPED), "{code:?} {text:?}");
+    assert!(told.starts_with(&format!("127.0.0.1:{}: ", home.client_port)), "{text:?}");
     destination.stop();
 }
 

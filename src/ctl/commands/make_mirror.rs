@@ -23,7 +23,7 @@ use crate::ctl::global::password_of;
 use crate::ctl::go;
 use crate::ctl::session::{Session, connect};
 use crate::ctl::stop::Stop;
-use crate::progress::{Progress, Unit};
+use crate::progress::{self, Progress, Unit};
 
 /// `make-mirror`
 pub const COMMAND: Command = Command {
@@ -124,7 +124,10 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         loop {
             match tokio::time::timeout(TELL_EVERY, &mut mirroring).await {
                 Ok(ended) => return ended,
-                Err(_) => session.say(written.load(Ordering::Relaxed))?,
+                Err(_) => {
+                    progress::make_room();
+                    session.say(written.load(Ordering::Relaxed))?;
+                }
             }
         }
     };
