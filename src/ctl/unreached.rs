@@ -42,49 +42,53 @@ impl Unreached {
     pub fn at_end(&self, by_user: bool) -> Vec<String> {
         let held = &mut *self.0.borrow_mut();
         let away = held.clients.iter().flat_map(Client::unreached).filter(|(_, why)| !by_user || why != UNKNOWN);
-        held.told.news(away.collect())
+        away.filter_map(|(endpoint, why)| held.told.news(endpoint, why)).collect()
     }
 
     /// Tells, for as long as it is waited for, by lines of `tell`.
     pub async fn meanwhile(&self, mut tell: impl FnMut(String)) -> Infallible {
-        let mut since: Option<Instant> = None;
         loop {
             sleep(LOOK_EVERY).await;
             let held = &mut *self.0.borrow_mut();
             let of_each = held.clients.iter().map(|client| (client.unreached(), client.raw().len()));
-            let away: BTreeMap<_, _> =
-                of_each.filter(|(away, all)| away.len() == *all).flat_map(|(away, _)| away).collect();
-            held.told.forget_all_but(&away);
-            if away.is_empty() {
-                since = None;
-            } else if since.get_or_insert_with(Instant::now).elapsed() >= PATIENCE {
-                held.told.news(away).into_iter().for_each(&mut tell);
-            }
+            let away = of_each.filter(|(away, all)| away.len() == *all).flat_map(|(away, _)| away).collect();
+            held.told.looked(away, Instant::now()).into_iter().for_each(&mut tell);
         }
     }
 }
 
 /// What was told of each endpoint.
 #[derive(Default)]
-struct Told(BTreeMap<String, String>);
+struct Told {
+    told: BTreeMap<String, String>,
+    /// Since when each was seen to be away.
+    since: BTreeMap<String, Instant>,
+}
 
 impl Told {
-    /// The lines that tell something new. A reason that only changed, such as one with the time of day in it, does not.
-    fn news(&mut self, away: BTreeMap<String, String>) -> Vec<String> {
+    /// These were away at a look: the lines for those that have been for long enough. Who has answered meanwhile is told of anew
+    /// when he is away again.
+    fn looked(&mut self, away: BTreeMap<String, String>, now: Instant) -> Vec<String> {
+        self.told.retain(|endpoint, _| away.contains_key(endpoint));
+        self.since.retain(|endpoint, _| away.contains_key(endpoint));
         let mut lines = Vec::new();
         for (endpoint, why) in away {
-            let is_new = self.0.get(&endpoint).is_none_or(|before| before == UNKNOWN && why != UNKNOWN);
-            if is_new {
-                lines.push(format!("endpoint {endpoint}: {why}"));
-                self.0.insert(endpoint, why);
+            let since = *self.since.entry(endpoint.clone()).or_insert(now);
+            if now - since >= PATIENCE {
+                lines.extend(self.news(endpoint, why));
             }
         }
         lines
     }
 
-    /// Who has answered meanwhile is told of anew when he is away again.
-    fn forget_all_but(&mut self, away: &BTreeMap<String, String>) {
-        self.0.retain(|endpoint, _| away.contains_key(endpoint));
+    /// The line that tells something new. A reason that only changed, such as one with the time of day in it, does not.
+    fn news(&mut self, endpoint: String, why: String) -> Option<String> {
+        let is_new = self.told.get(&endpoint).is_none_or(|before| before == UNKNOWN && why != UNKNOWN);
+        is_new.then(|| {
+            let line = format!("endpoint {endpoint}: {why}");
+            self.told.insert(endpoint, why);
+            line
+        })
     }
 }
 
@@ -96,16 +100,34 @@ mod tests {
         all.iter().map(|(endpoint, why)| (endpoint.to_string(), why.to_string())).collect()
     }
 
+    fn none() -> Vec<String> {
+        Vec::new()
+    }
+
     #[test]
     fn each_is_told_once_until_it_answers() {
-        let mut told = Told::default();
+        let (mut told, now) = (Told::default(), Instant::now());
+        let later = |times| now + PATIENCE * times;
+        assert_eq!(told.looked(away(&[("a", "no answer"), ("b", "at 1")]), now), none());
         assert_eq!(
-            told.news(away(&[("a", "no answer"), ("b", "at 1")])),
+            told.looked(away(&[("a", "no answer"), ("b", "at 1")]), later(1)),
             ["endpoint a: no answer", "endpoint b: at 1"]
         );
-        assert_eq!(told.news(away(&[("a", "refused"), ("b", "at 2")])), ["endpoint a: refused"]);
-        assert_eq!(told.news(away(&[("a", "no answer"), ("b", "no answer")])), Vec::<String>::new());
-        told.forget_all_but(&away(&[("a", "refused")]));
-        assert_eq!(told.news(away(&[("a", "refused"), ("b", "at 3")])), ["endpoint b: at 3"]);
+        assert_eq!(told.looked(away(&[("a", "refused"), ("b", "at 2")]), later(1)), ["endpoint a: refused"]);
+        assert_eq!(told.looked(away(&[("a", "no answer"), ("b", "no answer")]), later(1)), none());
+        assert_eq!(told.looked(away(&[("a", "refused")]), later(1)), none());
+        assert_eq!(told.looked(away(&[("a", "refused"), ("b", "at 3")]), later(1)), none());
+        assert_eq!(told.looked(away(&[("a", "refused"), ("b", "at 3")]), later(2)), ["endpoint b: at 3"]);
+    }
+
+    #[test]
+    fn each_has_its_own_time() {
+        let (mut told, now) = (Told::default(), Instant::now());
+        assert_eq!(told.looked(away(&[("a", "refused")]), now), none());
+        let second = now + PATIENCE;
+        assert_eq!(told.looked(away(&[("a", "refused"), ("b", "refused")]), second), ["endpoint a: refused"]);
+        let soon = second + PATIENCE - LOOK_EVERY;
+        assert_eq!(told.looked(away(&[("a", "refused"), ("b", "refused")]), soon), none(), "b is away for less");
+        assert_eq!(told.looked(away(&[("b", "refused")]), second + PATIENCE), ["endpoint b: refused"]);
     }
 }
