@@ -6,8 +6,8 @@
 //! that a member that is silent (and not away) costs a read a second, not its timeout.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
@@ -24,7 +24,9 @@ use crate::wire::services::auth_client::AuthClient;
 use super::error::{Error, lost, never_sent, reason};
 use super::options::{Credentials, Options, channel, is_plain};
 use super::rotation::Rotation;
+use super::silence::{NO_ANSWER, Silence, Waiting};
 use super::tls::LastWord;
+use super::token::{Held, Token};
 
 /// Attempts of one request that has no timeout, as in etcd's client.
 const MAX_ATTEMPTS: usize = 100;
@@ -48,7 +50,7 @@ pub type Wire = InterceptedService<Channel, Attach>;
 /// Puts the metadata every request carries on it.
 #[derive(Clone, Debug)]
 pub struct Attach {
-    token: Option<MetadataValue<Ascii>>,
+    token: Token,
     needs_leader: bool,
     timeout: Option<Duration>,
 }
@@ -60,7 +62,7 @@ impl Interceptor for Attach {
         }
         let metadata = request.metadata_mut();
         metadata.insert("client-api-version", MetadataValue::from_static(API_VERSION));
-        if let Some(token) = &self.token {
+        if let Some(token) = &self.token.text {
             metadata.insert("token", token.clone());
         }
         if self.needs_leader {
@@ -96,9 +98,8 @@ struct Shared {
     /// Whose turn it is among `channels`.
     rotation: Rotation,
     options: Options,
-    token: Mutex<Option<MetadataValue<Ascii>>>,
-    /// Why each endpoint was last found away, by its place; forgotten once it answers.
-    away: Mutex<Vec<Option<String>>>,
+    token: Held,
+    silence: Silence,
 }
 
 impl Client {
@@ -122,16 +123,16 @@ impl Client {
         let client = Client {
             shared: Arc::new(Shared {
                 rotation: Rotation::new(channels.len()),
-                away: Mutex::new(vec![None; channels.len()]),
+                silence: Silence::new(channels.len()),
                 channels,
                 last_words,
                 strange,
                 options,
-                token: Mutex::new(None),
+                token: Held::default(),
             }),
             timeout,
         };
-        client.authenticate().await?;
+        client.refresh(&Token::default()).await?;
         Ok(client)
     }
 
@@ -149,9 +150,8 @@ impl Client {
     /// The endpoints that did not answer when they were last asked, each with the reason. What a request that ended
     /// by its timeout has to tell.
     pub fn unreached(&self) -> Vec<(String, String)> {
-        let away = self.shared.away.lock().unwrap_or_else(PoisonError::into_inner);
         let names = self.shared.channels.iter().map(|(endpoint, _)| endpoint.clone());
-        names.zip(away.iter().cloned()).filter_map(|(endpoint, why)| Some((endpoint, why?))).collect()
+        names.zip(self.shared.silence.all()).filter_map(|(endpoint, why)| Some((endpoint, why?))).collect()
     }
 
     /// The timeout of each request.
@@ -176,6 +176,7 @@ impl Client {
         let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
         let mut refreshes = Refreshes::default();
         for attempt in 1.. {
+            let sent = self.token();
             let Some(result) = bounded(deadline, self.attempt(safety, deadline, &send)).await else {
                 return Err(Error::Deadline);
             };
@@ -189,7 +190,9 @@ impl Client {
                 if refreshes.are_several() && bounded(deadline, sleep(PAUSE)).await.is_none() {
                     return Err(Error::Deadline);
                 }
-                self.authenticate().await?;
+                if !self.refresh(&sent).await? {
+                    refreshes.was_made_by_another();
+                }
                 continue;
             }
             let again = never_sent(&status)
@@ -282,8 +285,13 @@ impl Client {
         self.shared.rotation.is_here(place);
     }
 
-    /// A stream was begun at a place: until its first answer comes nobody has answered there.
-    pub(super) fn stream_begins(&self, place: usize) {
+    /// A stream asks at a place: nobody has answered there for as long as the result is held, or until an answer comes.
+    pub(super) fn stream_asks(&self, place: usize) -> Waiting {
+        self.shared.silence.begins(place)
+    }
+
+    /// A stream was given up at a place, where no answer came in all the time there was.
+    pub(super) fn stream_was_given_up(&self, place: usize) {
         self.shared.keep_why(place, Some(NO_ANSWER.to_owned()));
     }
 
@@ -300,7 +308,7 @@ impl Client {
     }
 
     fn wire_to(&self, place: usize, deadline: Option<Instant>, needs_leader: bool) -> Wire {
-        let token = self.shared.token.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let token = self.token();
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let attach = Attach { token, needs_leader, timeout };
         InterceptedService::new(self.shared.channels[place].1.clone(), attach)
@@ -316,29 +324,37 @@ impl Client {
         }
     }
 
-    /// Fetches a token for the options' user and password.
-    pub(super) async fn authenticate(&self) -> Result<(), Error> {
+    /// The token that is sent from now on.
+    pub(super) fn token(&self) -> Token {
+        self.shared.token.get()
+    }
+
+    /// Fetches a token for the options' user and password, in place of the `refused` one. False where another call did it meanwhile.
+    pub(super) async fn refresh(&self, refused: &Token) -> Result<bool, Error> {
+        let deadline = Instant::now() + self.timeout.unwrap_or(self.shared.options.longest_connect());
+        self.shared.token.renew(refused, deadline, self.next_token(deadline)).await
+    }
+
+    /// None where none is needed, or taken.
+    async fn next_token(&self, deadline: Instant) -> Result<Option<MetadataValue<Ascii>>, Error> {
         let token = match &self.shared.options.credentials {
-            None => return Ok(()),
+            None => return Ok(None),
             Some(Credentials::Token(token)) => token.clone(),
             Some(Credentials::Password { name, password }) => {
-                match self.fetch_token(name.clone(), password.clone()).await {
+                match self.fetch_token(deadline, name.clone(), password.clone()).await {
                     Ok(token) => token,
                     // A cluster without authentication takes any caller, as etcd's client has it.
-                    Err(error) if error.text() == "etcdserver: authentication is not enabled" => return Ok(()),
+                    Err(error) if error.text() == "etcdserver: authentication is not enabled" => return Ok(None),
                     Err(error) => return Err(error),
                 }
             }
         };
-        let token = MetadataValue::try_from(token)
-            .map_err(|_| Error::Answered(Code::Unauthenticated, "etcdserver: invalid auth token".to_owned()))?;
-        *self.shared.token.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
-        Ok(())
+        let token = MetadataValue::try_from(token);
+        token.map(Some).map_err(|_| Error::Answered(Code::Unauthenticated, "etcdserver: invalid auth token".to_owned()))
     }
 
-    async fn fetch_token(&self, name: String, password: String) -> Result<String, Error> {
+    async fn fetch_token(&self, deadline: Instant, name: String, password: String) -> Result<String, Error> {
         let request = AuthenticateRequest { name, password };
-        let deadline = Instant::now() + self.timeout.unwrap_or(self.shared.options.longest_connect());
         for attempt in 1.. {
             // Asking for a token changes nothing that a second asking would not.
             let ask = |wire| {
@@ -375,6 +391,11 @@ impl Refreshes {
         self.made <= MAX_REFRESHES
     }
 
+    /// The token was not this request's doing: it may still have one of its own.
+    fn was_made_by_another(&mut self) {
+        self.of_token = false;
+    }
+
     fn are_several(&self) -> bool {
         self.made > 1
     }
@@ -389,7 +410,7 @@ impl Shared {
             self.strange[place].store(false, Ordering::Relaxed);
             return None;
         };
-        let mut why = reason(status);
+        let mut why = Some(reason(status)).filter(|why| !why.trim().is_empty()).unwrap_or_else(|| NO_ANSWER.to_owned());
         if self.strange[place].load(Ordering::Relaxed) && speaks_otherwise(&why) {
             why.push_str(OTHERWISE);
         }
@@ -398,19 +419,11 @@ impl Shared {
 
     /// Keeps why nobody answered at a place, or forgets it.
     fn keep_why(&self, place: usize, why: Option<String>) {
-        let mut away = self.away.lock().unwrap_or_else(PoisonError::into_inner);
-        if why.is_none() && away[place].is_some() {
+        if self.silence.keep(place, why) {
             self.last_words[place].forget();
-        }
-        // What ran out of time while it waited to ask again knows less than the last answer did.
-        if why.as_deref() != Some(NO_ANSWER) || away[place].is_none() {
-            away[place] = why;
         }
     }
 }
-
-/// What is said of an endpoint where nothing has come yet, neither an answer nor a refusal.
-const NO_ANSWER: &str = "no answer";
 
 /// One request at one endpoint.
 struct Visit<'a> {
@@ -473,5 +486,13 @@ mod tests {
         assert!(refreshes.are_several());
         let mut refreshes = Refreshes::default();
         assert!(refreshes.one_more(old) && refreshes.one_more(nobody), "a token that went with the change");
+        refreshes.was_made_by_another();
+        assert!(refreshes.one_more(invalid) && !refreshes.one_more(invalid), "that was another's");
+        let mut refreshes = Refreshes::default();
+        let by_others = (0..100).filter(|_| {
+            refreshes.was_made_by_another();
+            refreshes.one_more(invalid)
+        });
+        assert_eq!(by_others.count(), MAX_REFRESHES, "it ends, whatever others do");
     }
 }

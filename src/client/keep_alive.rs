@@ -3,8 +3,8 @@
 //! Invariants: a request is due a third of the granted time after the last that was answered left; while none is
 //! answered, further endpoints are asked one after the other beside it, each at most once at a time, so that a member that is
 //! silent costs no lease that another one would renew; a broken stream is opened anew until the lease must have ended;
-//! an answer of no time left ends the stream. The end is counted from when a request left, so that it is never later than
-//! the server's.
+//! an answer of no time left ends the stream; whoever is asked, and has not answered when the time is over, is known as
+//! silent. The end is counted from when a request left, so that it is never later than the server's.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ use crate::wire::etcdserverpb as pb;
 
 use super::connection::Client;
 use super::error::{Error, lost};
+use super::token::Token;
 
 /// Time a lease is taken to have before the first answer, beyond that of a connection; and where none is named. As in etcd's client.
 const FIRST_BEYOND_CONNECT: Duration = Duration::from_secs(1);
@@ -44,6 +45,10 @@ pub struct KeepAlive {
     /// When the lease has ended unless an answer comes.
     ends: Instant,
     line: Option<Line>,
+    /// What the last stream was opened with.
+    token: Token,
+    /// Whether it ended by its time.
+    ran_out: bool,
 }
 
 /// A stream to one member.
@@ -98,7 +103,8 @@ impl Client {
 
     /// Renews a lease that was asked for at `asked`, and granted for so long.
     pub(super) fn keep_alive_granted(&self, id: i64, granted: Duration, asked: Instant) -> KeepAlive {
-        KeepAlive { client: self.clone(), id, granted, due: Instant::now(), ends: asked + granted, line: None }
+        let (due, ends) = (Instant::now(), asked + granted);
+        KeepAlive { client: self.clone(), id, granted, due, ends, line: None, token: Token::default(), ran_out: false }
     }
 }
 
@@ -110,9 +116,17 @@ impl KeepAlive {
     /// A refusal that another stream would meet again.
     pub async fn next(&mut self) -> Option<Result<pb::LeaseKeepAliveResponse, Error>> {
         sleep_until(self.due).await;
-        let Renewed { line, asked, answer } = match timeout_at(self.ends, self.renew()).await.ok()? {
-            Ok(renewed) => renewed,
-            Err(error) => return Some(Err(error)),
+        // Where it is asked, in the order in which it was.
+        let mut places = Vec::new();
+        let renewed = timeout_at(self.ends, self.renew(&mut places)).await;
+        self.ran_out = renewed.is_err();
+        let Renewed { line, asked, answer } = match renewed {
+            Ok(Ok(renewed)) => renewed,
+            Ok(Err(error)) => return Some(Err(error)),
+            Err(_) => {
+                places.into_iter().for_each(|place| self.client.stream_was_given_up(place));
+                return None;
+            }
         };
         let granted = u64::try_from(answer.ttl).ok().filter(|seconds| *seconds > 0)?;
         self.granted = Duration::from_secs(granted);
@@ -122,15 +136,18 @@ impl KeepAlive {
         Some(Ok(answer))
     }
 
+    /// Whether it ended because no answer came in time: the lease may be there still. Otherwise somebody said that it is not.
+    pub fn ran_out(&self) -> bool {
+        self.ran_out
+    }
+
     /// Asks by the stream there is, and by one more at another endpoint whenever nobody has answered for a while. The
     /// slow ones are not given up before one answers: where all are slow, that would be never.
-    async fn renew(&mut self) -> Result<Renewed, Error> {
+    async fn renew(&mut self, places: &mut Vec<usize>) -> Result<Renewed, Error> {
         let patience = (self.granted / 6).min(LONGEST_PATIENCE);
         let mut refreshed = false;
         let mut asked = FuturesUnordered::new();
-        // Where they are asked, in the order in which they were.
-        let mut places = Vec::new();
-        let (place, first) = self.ask(&places);
+        let (place, first) = self.ask(places);
         places.push(place);
         asked.push(first);
         loop {
@@ -148,8 +165,7 @@ impl KeepAlive {
                     return Ok(renewed);
                 }
                 Some(Err(status)) if self.client.may_refresh(status.message()) && !refreshed => {
-                    refreshed = true;
-                    self.client.authenticate().await?;
+                    refreshed = self.client.refresh(&self.token).await?;
                 }
                 // Another may still renew it, whatever this one says: a learner refuses, and knows nothing.
                 Some(Err(_)) if !asked.is_empty() => continue,
@@ -160,7 +176,7 @@ impl KeepAlive {
                 None if asked.len() >= self.client.raw().len() => continue,
                 None => places.last().into_iter().for_each(|place| self.client.is_silent(*place)),
             }
-            let (place, another) = self.ask(&places);
+            let (place, another) = self.ask(places);
             places.push(place);
             asked.push(another);
         }
@@ -171,15 +187,13 @@ impl KeepAlive {
         let (request, client) = (pb::LeaseKeepAliveRequest { id: self.id }, self.client.clone());
         let way = match self.line.take() {
             Some(line) => Either::Left(line),
-            None => Either::Right(client.other_stream_wire(asked)),
-        };
-        let place = match &way {
-            Either::Left(line) => line.place,
-            Either::Right((place, _)) => {
-                self.client.stream_begins(*place);
-                *place
+            None => {
+                self.token = client.token();
+                Either::Right(client.other_stream_wire(asked))
             }
         };
+        let (Either::Left(Line { place, .. }) | Either::Right((place, _))) = &way;
+        let (place, waiting) = (*place, client.stream_asks(*place));
         let work = async move {
             let asked = Instant::now();
             let mut line = match way {
@@ -189,9 +203,9 @@ impl KeepAlive {
                     line
                 }
                 Either::Right((place, wire)) => {
-                    let (mut requests, waiting) = channel(1);
+                    let (mut requests, outgoing) = channel(1);
                     requests.try_send(request).expect("a fresh channel has room for one request");
-                    let answers = client.lease(wire).lease_keep_alive(waiting).await?.into_inner();
+                    let answers = client.lease(wire).lease_keep_alive(outgoing).await?.into_inner();
                     Line { place, requests, answers }
                 }
             };
@@ -204,6 +218,7 @@ impl KeepAlive {
         let told = async move {
             let answer = work.await;
             client.stream_was_told(place, &answer);
+            drop(waiting);
             (place, answer)
         };
         (place, told)

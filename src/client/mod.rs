@@ -38,8 +38,10 @@ pub mod registry;
 mod requests;
 mod rotation;
 mod session;
+mod silence;
 mod stm;
 mod tls;
+mod token;
 mod turn;
 mod watch;
 

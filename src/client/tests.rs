@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -107,10 +107,22 @@ impl Watch for Breaking {
     }
 }
 
-/// A member that takes streams of keep-alives, never answers, and counts them.
+/// A member that takes streams of keep-alives, counts them, and falls silent once its answers are given: at once where there are none.
 #[derive(Clone, Default)]
 struct Mute {
     asked: Arc<AtomicUsize>,
+    /// The times it answers, one a request.
+    ttls: Vec<i64>,
+}
+
+impl Mute {
+    async fn serve(self) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
+        let address = listener.local_addr().expect("bound").to_string();
+        let server = Server::builder().add_service(LeaseServer::new(self));
+        tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+        address
+    }
 }
 
 #[tonic::async_trait]
@@ -118,10 +130,16 @@ impl Lease for Mute {
     type LeaseKeepAliveStream = Answers<pb::LeaseKeepAliveResponse>;
     async fn lease_keep_alive(
         &self,
-        _: Request<Streaming<pb::LeaseKeepAliveRequest>>,
+        requests: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         self.asked.fetch_add(1, Ordering::SeqCst);
-        futures_util::future::pending().await
+        if self.ttls.is_empty() {
+            return futures_util::future::pending().await;
+        }
+        let answers = requests.into_inner().zip(stream::iter(self.ttls.clone()));
+        let answers =
+            answers.map(|(request, ttl)| Ok(pb::LeaseKeepAliveResponse { id: request?.id, ttl, header: None }));
+        Ok(Response::new(Box::pin(answers.chain(stream::pending()))))
     }
     async fn lease_grant(&self, _: Request<pb::LeaseGrantRequest>) -> Result<Response<pb::LeaseGrantResponse>, Status> {
         Err(Status::unimplemented("grant"))
@@ -312,10 +330,7 @@ fn a_renewal_is_asked_of_everybody_before_it_is_asked_of_one_twice() {
         let members: [Mute; 3] = Default::default();
         let mut endpoints = Vec::new();
         for member in &members {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a loopback port");
-            endpoints.push(listener.local_addr().expect("bound").to_string());
-            let server = Server::builder().add_service(LeaseServer::new(member.clone()));
-            tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
+            endpoints.push(member.clone().serve().await);
         }
         let client = Client::connect(&endpoints, patient()).await.expect("good");
         let asked = tokio::time::Instant::now() + Duration::from_secs(600);
@@ -339,6 +354,62 @@ fn a_renewal_is_asked_of_everybody_before_it_is_asked_of_one_twice() {
             ended = kept.next() => panic!("nobody answered: {ended:?}"),
         };
         assert_eq!(asked, [1, 1, 1]);
+    });
+}
+
+/// Waits, beside some work that does not end meanwhile, until the client knows who has not answered.
+async fn known_to_be_silent<W: Future<Output: std::fmt::Debug>>(
+    client: &Client,
+    endpoint: &str,
+    mut work: Pin<&mut W>,
+) {
+    let silent = [(endpoint.to_owned(), "no answer".to_owned())];
+    while client.unreached() != silent {
+        assert_eq!(client.unreached(), []);
+        tokio::select! {
+            ended = &mut work => panic!("nobody answered: {ended:?}"),
+            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+        }
+    }
+}
+
+#[test]
+fn who_is_asked_no_more_is_not_said_to_be_silent() {
+    in_runtime(async {
+        let (stopped, _listener) = silent().await;
+        let answers = Mute { ttls: vec![1, 0], ..Mute::default() }.serve().await;
+        let client = Client::connect(&[stopped.clone(), answers], patient()).await.expect("good");
+        let asked = tokio::time::Instant::now() + Duration::from_secs(600);
+        let mut kept = client.keep_alive_granted(1, Duration::from_secs(12), asked);
+        let renewed = kept.next().await.expect("not over").expect("no refusal");
+        assert_eq!((renewed.ttl, client.unreached()), (1, vec![]), "the silent one was asked first");
+        assert!(kept.next().await.is_none() && !kept.ran_out(), "it is said to be gone");
+        assert_eq!(client.unreached(), []);
+
+        let client = Client::connect(&[stopped.clone()], patient()).await.expect("good");
+        let mut watcher = client.watch(WatchRange { key: "a".into(), ..WatchRange::default() });
+        known_to_be_silent(&client, &stopped, std::pin::pin!(watcher.next())).await;
+        assert_eq!(client.unreached(), [], "nobody waits for the watch");
+        let mut kept = client.keep_alive_granted(1, Duration::from_secs(600), asked);
+        known_to_be_silent(&client, &stopped, std::pin::pin!(kept.next())).await;
+        assert_eq!(client.unreached(), [], "nor for the renewal");
+    });
+}
+
+#[test]
+fn who_falls_silent_while_a_lease_is_kept_alive_is_known() {
+    in_runtime(async {
+        let member = Mute { ttls: vec![4], ..Mute::default() }.serve().await;
+        let client = Client::connect(std::slice::from_ref(&member), patient()).await.expect("good");
+        let mut kept = client.keep_alive(1);
+        assert_eq!(kept.next().await.expect("not over").expect("no refusal").ttl, 4);
+        {
+            let mut last = std::pin::pin!(kept.next());
+            known_to_be_silent(&client, &member, last.as_mut()).await;
+            assert!(last.await.is_none());
+        }
+        assert!(kept.ran_out());
+        assert_eq!(client.unreached(), [(member, "no answer".to_owned())]);
     });
 }
 

@@ -16,6 +16,8 @@ use crate::wire::services::watch_client::WatchClient;
 
 use super::connection::Client;
 use super::error::{Error, lost};
+use super::silence::Waiting;
+use super::token::Token;
 
 /// Requests waiting to leave on one watch stream: the creation and a few progress requests.
 const REQUESTS_WAITING: usize = 16;
@@ -52,6 +54,8 @@ pub struct Watcher {
     broken: usize,
     /// Whether the token was fetched anew since something was delivered.
     refreshed: bool,
+    /// What the last stream was opened with.
+    token: Token,
 }
 
 /// A stream to one member.
@@ -61,15 +65,16 @@ struct Line {
     place: usize,
     requests: Sender<pb::WatchRequest>,
     responses: Streaming<pb::WatchResponse>,
-    /// Whether anything has come.
-    heard: bool,
+    /// Until anything has come.
+    waiting: Option<Waiting>,
 }
 
 impl Client {
     /// Watches a range. The stream is opened by the first [`Watcher::next`].
     pub fn watch(&self, range: WatchRange) -> Watcher {
         let next = range.start_revision;
-        Watcher { client: self.clone(), range, next, stream: None, over: false, broken: 0, refreshed: false }
+        let client = self.clone();
+        Watcher { client, range, next, stream: None, over: false, broken: 0, refreshed: false, token: Token::default() }
     }
 }
 
@@ -131,11 +136,15 @@ impl Watcher {
         }
         self.refreshed = true;
         self.stream = None;
-        self.client.authenticate().await.is_ok()
+        let fetched = self.client.refresh(&self.token).await;
+        // What another call fetched is not this one's.
+        self.refreshed = !matches!(fetched, Ok(false));
+        fetched.is_ok()
     }
 
     async fn receive(&mut self) -> Result<pb::WatchResponse, Status> {
         if self.stream.is_none() {
+            self.token = self.client.token();
             self.stream = Some(self.open().await?);
         }
         let line = self.stream.as_mut().expect("the stream was opened above");
@@ -143,8 +152,7 @@ impl Watcher {
             Some(response) => response,
             None => Err(Status::unavailable("the watch stream ended")),
         };
-        if !line.heard || response.is_err() {
-            line.heard = true;
+        if line.waiting.take().is_some() || response.is_err() {
             self.client.stream_was_told(line.place, &response);
         }
         response
@@ -159,17 +167,17 @@ impl Watcher {
             prev_kv: self.range.prev_kv,
             ..Default::default()
         };
-        let (mut requests, waiting) = channel(REQUESTS_WAITING);
+        let (mut requests, outgoing) = channel(REQUESTS_WAITING);
         let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
         requests.try_send(create).expect("a fresh channel has room for the creation");
         let (place, wire) = self.client.stream_wire();
-        self.client.stream_begins(place);
+        let waiting = Some(self.client.stream_asks(place));
         let mut stub = WatchClient::new(wire).max_decoding_message_size(self.client.options().max_response_bytes);
-        let opened = stub.watch(waiting).await;
+        let opened = stub.watch(outgoing).await;
         if opened.is_err() {
             self.client.stream_was_told(place, &opened);
         }
-        Ok(Line { place, requests, responses: opened?.into_inner(), heard: false })
+        Ok(Line { place, requests, responses: opened?.into_inner(), waiting })
     }
 
     /// Moves the mark over one response and says whether the caller should see it.

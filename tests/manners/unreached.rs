@@ -83,6 +83,33 @@ async fn who_waits_for_nobody_is_told_meanwhile() {
     server.stop();
 }
 
+/// Another member renewed the lease, and said in the end that it is gone: who was silent has nothing to do with it.
+#[test]
+fn a_lease_that_is_gone_is_nobodys_silence() {
+    let home = Home::new();
+    let server = home.start();
+    let (there, silent) = (format!("127.0.0.1:{}", home.client_port), ports::free());
+    // Takes connections, and never says a word.
+    let _listener = std::net::TcpListener::bind(("127.0.0.1", silent)).unwrap();
+    let ctl = |endpoints: &str, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
+        command.args(["--endpoints", endpoints]).args(words).stdin(Stdio::null());
+        command
+    };
+    let granted = ctl(&there, &["lease", "grant", "12"]).output().unwrap();
+    let granted = String::from_utf8(granted.stdout).unwrap();
+    let id = granted.split_whitespace().nth(1).unwrap();
+    let mut keeping = ctl(&format!("127.0.0.1:{silent},{there}"), &["lease", "keep-alive", id]);
+    let mut keeping = keeping.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(keeping.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), format!("lease {id} keepalived with TTL(12)"));
+    assert!(ctl(&there, &["lease", "revoke", id]).output().unwrap().status.success());
+    assert_eq!(said.last().unwrap().unwrap(), format!("lease {id} expired or revoked."));
+    let output = keeping.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap().as_str()), (Some(0), ""));
+    server.stop();
+}
+
 /// Ctrl-C where nobody answers, as in etcdctl; and a lease that cannot be renewed is not said to have ended without the reason.
 #[test]
 fn what_ends_because_nobody_answers_says_so() {

@@ -152,8 +152,10 @@ async fn keep_alive(session: &mut Session, matches: &ArgMatches) -> Result<(), F
     if session.format_name()? == "simple" {
         session.say(format_args!("lease {} expired or revoked.", hex16(id)))?;
     }
-    // That nobody answered ends it, too.
-    session.tell_unreached(false);
+    // That nobody answered ends it, too; where somebody said that the lease is gone it does not matter who else did not.
+    if renewals.ran_out() {
+        session.tell_unreached(false);
+    }
     Ok(())
 }
 
