@@ -388,7 +388,7 @@ fn who_is_asked_no_more_is_not_said_to_be_silent() {
         assert!(kept.next().await.is_none() && !kept.ran_out(), "it is said to be gone");
         assert_eq!(client.unreached(), []);
 
-        let client = Client::connect(&[stopped.clone()], patient()).await.expect("good");
+        let client = Client::connect(std::slice::from_ref(&stopped), patient()).await.expect("good");
         let mut watcher = client.watch(WatchRange { key: "a".into(), ..WatchRange::default() });
         known_to_be_silent(&client, &stopped, std::pin::pin!(watcher.next())).await;
         assert_eq!(client.unreached(), [], "nobody waits for the watch");
