@@ -263,7 +263,7 @@ mod tests {
         let told = Told::of(Rpc::Put, &outline(Rpc::Put, &large), None);
         assert_eq!((told.content.as_str(), told.request_bytes), ("key:\"k\" value_size:1048576 ", (1 << 20) + 7));
         let long =
-            pb::RangeRequest { key: vec![0xc3, 0xa9].repeat(limits::TOLD_CONTENT_BYTES).into(), ..Default::default() };
+            pb::RangeRequest { key: [0xc3, 0xa9].repeat(limits::TOLD_CONTENT_BYTES).into(), ..Default::default() };
         let content = Told::of(Rpc::Range, &outline(Rpc::Range, &long), None).content;
         assert!(content.len() <= limits::TOLD_CONTENT_BYTES + 3 && content.ends_with("é..."), "{}", content.len());
         let [small, large] = [limits::COPIED_REQUEST_BYTES, limits::COPIED_REQUEST_BYTES + 1].map(|len| {
