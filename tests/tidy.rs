@@ -147,7 +147,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("tower_service", &["client"]),
     ("tonic", &["wire", "api", "server", "client", "ctl"]),
     ("tonic_prost", &["wire", "api", "client"]),
-    ("tracing", &["tls", "peer", "driver", "passport", "api", "server", "client", "ctl"]),
+    ("tracing", &["env", "tls", "peer", "driver", "passport", "api", "server", "client", "ctl"]),
     ("tracing_subscriber", &["server"]),
     ("webpki", &["tls"]),
     ("x509_parser", &["tls"]),

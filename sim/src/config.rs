@@ -105,6 +105,7 @@ pub fn driver_config(
         store,
         node: NodeConfig {
             member: MemberId(0),
+            tick: TICK,
             name: host(member),
             client_urls: vec![format!("http://{}:2379", host(member))],
             cluster_version: "3.7.0".to_string(),

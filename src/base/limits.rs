@@ -1,19 +1,22 @@
 //! Every limit of the house in one place, each with its reason. Sizes are bytes, times are milliseconds.
 //!
 //! What users and connections share, and how much of it one may hold, stands in `limits/shares.rs`, what travels between
-//! members in `limits/peers.rs`, how connections begin in `limits/connections.rs`, the raft log's in `limits/log.rs`.
+//! members in `limits/peers.rs`, how connections begin in `limits/connections.rs`, the raft log's in `limits/log.rs`, how long the
+//! node waits in `limits/waits.rs`.
 
 mod connections;
 mod log;
 mod peers;
 mod shares;
 mod traces;
+mod waits;
 
 pub use connections::*;
 pub use log::*;
 pub use peers::*;
 pub use shares::*;
 pub use traces::*;
+pub use waits::*;
 
 /// Largest client request, as etcd's `--max-request-bytes` defaults to.
 pub const MAX_REQUEST_BYTES: usize = 1_572_864;
@@ -85,10 +88,6 @@ pub const HEALING_LOOK_MS: u64 = 10;
 /// Looks within which the node has begun to look into what was met: it does at its next tick.
 pub const HEALING_LOOKS: u32 = 1_500;
 
-/// Ticks after which what the device could not read is read once more, before it counts as damage: a storage that hangs or
-/// answers with errors for a moment may be that of all members.
-pub const TICKS_DEVICE_MAY_RECOVER: u64 = 50;
-
 /// Requests for a state that come to nothing in a row before it is told, the first time and then again: a start or an
 /// election takes a few, and a member that waits for ever must say so without filling its log.
 pub const STATE_REQUESTS_UNTOLD: u64 = 10;
@@ -110,13 +109,6 @@ pub const MAX_UNAPPLIED_BYTES: usize = 256 * 1024 * 1024;
 
 /// Digests of compactions kept, as in etcd: a member that lags may be asked about them for as many compactions.
 pub const KEPT_COMPACTION_DIGESTS: usize = 10;
-
-/// Ticks between two looks at whether a disk that was full has room again.
-pub const TICKS_BETWEEN_LOOKS: u64 = 10;
-
-/// Ticks for which files that were replaced wait while nothing is written, before checkpoints are made to let them go: long
-/// enough to gather what one compaction sets free, short enough that the disk follows within seconds.
-pub const TICKS_FILES_WAIT: u64 = 10;
 
 /// Bytes of other members' proposals that wait while the leadership is handed over: what some thousand clients write
 /// in that time.

@@ -241,6 +241,16 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// What a system says where a device fails: `EIO`, 5 on every Unix.
+#[cfg(not(target_os = "linux"))]
+const OF_DEVICE: [i32; 1] = [5];
+
+/// What Linux says where a device fails: `EIO`, and by the way in which it does `ENODATA` (a medium that cannot be read), `ENOLINK`,
+/// `EILSEQ`, `ETIMEDOUT` and `EREMOTEIO`; and of a damaged directory, or a damaged place of a file, `EBADMSG` (a checksum) and
+/// `EUCLEAN` (ext4, XFS, btrfs, f2fs).
+#[cfg(target_os = "linux")]
+const OF_DEVICE: [i32; 8] = [5, 61, 67, 74, 84, 110, 117, 121];
+
 /// The world did not do what it was asked: a disk call failed. Never retried where it guards durability.
 #[derive(Debug)]
 pub struct Fault {
@@ -264,9 +274,10 @@ impl Fault {
         matches!(self.source.kind(), StorageFull | QuotaExceeded)
     }
 
-    /// Whether the device could not do it (`EIO`, 5 on every Unix): of a read, that what lies there cannot be had.
+    /// Whether the device could not do it, or the file system finds its own account of where things lie damaged: of a read, that
+    /// what lies there cannot be had.
     pub fn is_of_device(&self) -> bool {
-        self.source.raw_os_error() == Some(5)
+        self.source.raw_os_error().is_some_and(|number| OF_DEVICE.contains(&number))
     }
 }
 
@@ -352,3 +363,24 @@ impl fmt::Display for Wrong {
 }
 
 impl std::error::Error for Wrong {}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Error;
+
+    use super::*;
+
+    /// A member of several takes from the others what its disk cannot give; a file that is not there, or a process that may not
+    /// open more of them, is another matter.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_a_damaged_file_system_says_is_of_the_device() {
+        let is = |number| Fault::new("open", "history/1", Error::from_raw_os_error(number)).is_of_device();
+        for number in [5, 61, 67, 74, 84, 110, 117, 121] {
+            assert!(is(number), "{}", Error::from_raw_os_error(number));
+        }
+        for number in [1, 2, 11, 12, 13, 22, 23, 24, 28, 30, 122] {
+            assert!(!is(number), "{}", Error::from_raw_os_error(number));
+        }
+    }
+}

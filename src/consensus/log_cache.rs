@@ -22,6 +22,9 @@ pub(super) struct LogCache {
     bytes: usize,
 }
 
+/// Entries that room is made for before it is known how many are read.
+const ENTRIES_AT_FIRST: usize = 64;
+
 fn payloads<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> usize {
     entries.into_iter().map(|entry| entry.data.len()).sum()
 }
@@ -165,7 +168,8 @@ impl raft::Storage for LogCache {
         assert!(high <= self.last() + 1, "the raft crate never reads past the end of its log");
         let limit = max_size.into().unwrap_or(u64::MAX);
         let mut size = 0_u64;
-        let mut slice = Vec::with_capacity((high - low) as usize);
+        // To the end of the log, as raft asks for one that lags, may be many times what is handed out.
+        let mut slice = Vec::with_capacity(usize::try_from(high - low).unwrap_or(usize::MAX).min(ENTRIES_AT_FIRST));
         for index in low..high {
             let Some(entry) = self.at(index) else { break };
             size += entry.data.len() as u64 + 24;
@@ -245,6 +249,16 @@ mod tests {
         assert_eq!((metadata.index, metadata.term), (6, 2));
         cache.restart_behind((40, 5), ConfState::default());
         assert_eq!((cache.first_index().ok(), cache.last(), cache.term(40).ok()), (Some(41), 40, Some(5)));
+    }
+
+    /// Each append to one that lags far behind is a slice of what it lacks: so must be the room it takes.
+    #[test]
+    fn a_slice_of_a_long_log_takes_room_for_itself_alone() {
+        let (mut cache, long) = (cache(), 100_000);
+        cache.append(&(8..long).map(|index| entry(index, 2)).collect::<Vec<_>>());
+        let slice = cache.entries(5, long, Some(240), GetEntriesContext::empty(false)).expect("they are held");
+        assert_eq!(slice.len(), 10);
+        assert!(slice.capacity() <= 100, "room for {}", slice.capacity());
     }
 
     #[test]

@@ -160,7 +160,7 @@ pub(super) async fn boot<E: Env>(
     let log_end = wal.entries.last().map_or(applied.0, |last| last.index.max(applied.0));
     let group_config = group_config(env, config, (identity.member, applied), electorate);
     let group = Group::start(&group_config, hard_state, wal.entries);
-    let node_config = NodeConfig { member: identity.member, ..config.node.clone() };
+    let node_config = NodeConfig { member: identity.member, tick: config.tick, ..config.node.clone() };
     let is_damaged = matches!(report.rebuilds, Some(Rebuilds::Damaged(_)));
     let older = kept.first().filter(|_| !is_damaged);
     let mut node = Node::new(node_config, group, machine, older, facts, bell);

@@ -116,7 +116,7 @@ pub(super) async fn run<E: Env>(
     // The first turn waits for nothing: a lone member stands for election in it, not a tick later.
     let mut more = true;
     let (mut removed, mut held_back, mut begun) = (None, HeldBackLines::default(), Begun::default());
-    let mut hearing = Hearing { heard_at: env.clock().now(), was_deaf: false };
+    let mut hearing = Hearing::new(env.clock().now());
     loop {
         let open = poll_fn(|cx| wait(cx, &shell, &mut from_peers, &mut inputs, alarm.as_mut(), more)).await;
         if !open {
@@ -124,7 +124,7 @@ pub(super) async fn run<E: Env>(
         }
         let now = env.clock().now();
         if let Some(time) = hearing.deaf_until(now, next_tick, tick) {
-            tracing::warn!(took = ?time, "the member stood still: what was waiting is heard first");
+            hearing.tell(time, now);
             node.step(now, Input::Deaf { time }, &mut outputs);
         }
         for input in from_peers.drain(..).chain(inputs.drain(..)) {
@@ -177,11 +177,18 @@ struct Hearing {
     heard_at: Instant,
     /// Whether the last tick was late.
     was_deaf: bool,
+    /// When that was told last, and how often it was not since.
+    told: Option<Instant>,
+    untold: u64,
 }
 
 impl Hearing {
-    /// The node is about to hear what is there `now`. How long it was deaf, where its tick is late by another or more: the
-    /// process stood still (a signal, a machine that was put aside), or a turn took long.
+    fn new(now: Instant) -> Self {
+        Self { heard_at: now, was_deaf: false, told: None, untold: 0 }
+    }
+
+    /// The node is about to hear what is there `now`. How long it was deaf, where its tick is late by another or more, and by what is
+    /// more than work takes: the process stood still (a signal, a machine that was put aside), or a turn took long.
     ///
     /// The first late tick counts from when it last heard, later ones from when they were due: a member that is always
     /// late has a slow time, and not none at all.
@@ -191,8 +198,29 @@ impl Hearing {
         if now < next_tick {
             return None;
         }
-        self.was_deaf = now.since(next_tick) >= tick;
+        self.was_deaf = now.since(next_tick) >= tick.max(Duration::from_millis(limits::STANDS_STILL_MS));
         self.was_deaf.then(|| now.since(since))
+    }
+
+    /// Tells the log that it was, seldom: a machine with too much to do may stand still all the time.
+    fn tell(&mut self, time: Duration, now: Instant) {
+        if let Some(untold) = self.says(now) {
+            let held_back = (untold > 0).then_some(untold);
+            tracing::warn!(
+                took = ?time,
+                "lines-held-back" = held_back,
+                "the member stood still: what was waiting is heard first"
+            );
+        }
+    }
+
+    fn says(&mut self, now: Instant) -> Option<u64> {
+        if self.told.is_some_and(|at| now.since(at) < Duration::from_millis(limits::SELDOM_MS)) {
+            self.untold += 1;
+            return None;
+        }
+        self.told = Some(now);
+        Some(std::mem::take(&mut self.untold))
     }
 }
 
@@ -286,7 +314,7 @@ mod tests {
     fn who_is_late_by_a_tick_was_deaf_since_it_last_heard() {
         let at = |ms: u64| Instant(ms * 1_000_000);
         let (tick, ms) = (Duration::from_millis(100), Duration::from_millis);
-        let mut hearing = Hearing { heard_at: at(0), was_deaf: false };
+        let mut hearing = Hearing::new(at(0));
         assert_eq!(hearing.deaf_until(at(50), at(100), tick), None, "an input between two ticks");
         assert_eq!(hearing.deaf_until(at(199), at(100), tick), None, "late, as a busy machine is");
         assert_eq!(hearing.deaf_until(at(250), at(299), tick), None);
@@ -294,5 +322,28 @@ mod tests {
         assert_eq!(hearing.deaf_until(at(8_500), at(8_350), tick), Some(ms(150)), "a tick of time always passes");
         assert_eq!(hearing.deaf_until(at(8_610), at(8_600), tick), None);
         assert_eq!(hearing.deaf_until(at(9_000), at(8_710), tick), Some(ms(390)));
+    }
+
+    /// A tick of a millisecond is late by another whenever the machine does anything: time would hardly pass for leases.
+    #[test]
+    fn who_is_late_by_short_ticks_works_and_does_not_stand_still() {
+        let at = |ms: u64| Instant(ms * 1_000_000);
+        let (tick, ms) = (Duration::from_millis(1), Duration::from_millis);
+        let mut hearing = Hearing::new(at(0));
+        for (due, heard) in [(1, 3), (4, 8), (9, 60)] {
+            assert_eq!(hearing.deaf_until(at(heard), at(due), tick), None);
+        }
+        assert_eq!(hearing.deaf_until(at(161), at(61), tick), Some(ms(101)), "this is one");
+        let long = ms(10_000);
+        assert_eq!(hearing.deaf_until(at(20_160), at(10_161), long), None);
+        assert_eq!(hearing.deaf_until(at(40_161), at(30_160), long), Some(ms(20_001)), "of a long tick it is a tick");
+    }
+
+    #[test]
+    fn that_it_stands_still_is_told_seldom() {
+        let at = |ms: u64| Instant(ms * 1_000_000);
+        let mut hearing = Hearing::new(at(0));
+        assert_eq!([1, 2, 3, limits::SELDOM_MS].map(|ms| hearing.says(at(ms))), [Some(0), None, None, None]);
+        assert_eq!(hearing.says(at(1 + limits::SELDOM_MS)), Some(3));
     }
 }

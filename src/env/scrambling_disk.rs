@@ -27,6 +27,8 @@ struct Plan {
     /// Files, and ranges of theirs that cannot be read.
     unreadable: Vec<(String, Range<u64>)>,
     is_full: bool,
+    /// The file that cannot be written over.
+    is_copied: Option<String>,
 }
 
 /// An open file of a [`ScramblingDisk`].
@@ -47,6 +49,7 @@ impl<D> ScramblingDisk<D> {
             syncs_until_fault: None,
             unreadable: Vec::new(),
             is_full: false,
+            is_copied: None,
         };
         Self { disk, plan: Arc::new(Mutex::new(plan)) }
     }
@@ -79,6 +82,11 @@ impl<D> ScramblingDisk<D> {
     /// From now on no file grows.
     pub fn fill_up(&self) {
         lock(&self.plan).is_full = true;
+    }
+
+    /// As on a full disk of a file system that copies what is written over: of this file nothing can be. `None`: it has room again.
+    pub fn has_no_copies_of(&self, name: Option<&str>) {
+        lock(&self.plan).is_copied = name.map(str::to_string);
     }
 }
 
@@ -185,7 +193,7 @@ impl<F: DiskFile> DiskFile for ScramblingFile<F> {
         if plan.meets_unreadable(&self.name, offset, data.len()) {
             return Err(of_device("write", &self.name));
         }
-        if plan.is_full && end > self.file.len()? {
+        if plan.is_full && end > self.file.len()? || plan.is_copied.as_ref() == Some(&self.name) {
             return Err(Fault::new("write", &self.name, Error::from(ErrorKind::StorageFull)));
         }
         self.file.write_at(offset, data)

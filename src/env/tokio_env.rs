@@ -1,10 +1,12 @@
 //! The world as it ships: the system's clock, files and threads.
 //!
 //! Invariant: every spawned task has a thread of its own with a small runtime for timers, so a task that waits
-//! for the disk delays no other; the light ones, which never do, share one runtime. Does not know what the tasks do, nor how they are told to end.
+//! for the disk delays no other; the light ones, which never do, share one runtime. A task for which the system has no thread left
+//! waits for one. Does not know what the tasks do, nor how they are told to end.
 
 use std::future::Future;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::seam::{Clock, Env, Instant, Tasks};
 use super::tokio_disk::TokioDisk;
 use super::tokio_net::{Sealing, TokioNet};
-use crate::base::{Dice, Fault, SeededDice};
+use crate::base::{Dice, Fault, SeededDice, limits};
 
 /// The real world. Clones are the same world.
 #[derive(Clone, Debug)]
@@ -33,10 +35,26 @@ pub struct TokioClock {
 }
 
 /// Threads, one a task, and one runtime for the light ones, begun with the first of them.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TokioTasks {
     running: Arc<(Mutex<Running>, Condvar)>,
     light: Arc<Mutex<Light>>,
+    begin: BeginThread,
+}
+
+/// What a thread is begun for.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// Begins a thread of this name.
+type BeginThread = fn(&str, Work) -> io::Result<()>;
+
+/// Work that no thread has taken yet.
+type Waiting = Arc<Mutex<Option<Work>>>;
+
+impl Default for TokioTasks {
+    fn default() -> Self {
+        Self { running: Arc::default(), light: Arc::default(), begin: begin_thread }
+    }
 }
 
 /// The runtime of the light tasks.
@@ -183,17 +201,49 @@ impl TokioTasks {
             running.tasks.insert(number, name);
             Standing { tasks: self.clone(), number }
         };
-        let work = move || {
+        let work: Work = Box::new(move || {
             let standing = standing;
             first();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
             runtime.expect("the system gives a timer").block_on(future);
             drop(standing);
-        };
-        let thread = std::thread::Builder::new().name(name.to_string()).spawn(work);
-        // Its end is told by `Standing`, so the handle is not needed.
-        drop(thread.expect("the system gives a thread"));
+        });
+        let waiting = Arc::new(Mutex::new(Some(work)));
+        if let Err(error) = hand_over(self.begin, name, &waiting) {
+            self.hand_over_later(name, waiting, &error);
+        }
     }
+
+    /// The limit of threads is this user's, or that of a group of processes, and others may use it up: no reason to end.
+    fn hand_over_later(&self, name: &'static str, waiting: Waiting, error: &io::Error) {
+        tracing::warn!(task = name, %error, "the system gives no thread: the task waits for one");
+        let begin = self.begin;
+        self.spawn_light(name, async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(limits::THREAD_AGAIN_MS)).await;
+                if hand_over(begin, name, &waiting).is_ok() {
+                    return tracing::info!(task = name, "the task has its thread");
+                }
+            }
+        });
+    }
+}
+
+/// Begins a thread for what waits; where there is none it waits on.
+fn hand_over(begin: BeginThread, name: &str, waiting: &Waiting) -> io::Result<()> {
+    let taken = waiting.clone();
+    begin(
+        name,
+        Box::new(move || {
+            let work = taken.lock().unwrap_or_else(PoisonError::into_inner).take();
+            work.into_iter().for_each(|work| work());
+        }),
+    )
+}
+
+fn begin_thread(name: &str, work: Work) -> io::Result<()> {
+    // Its end is told by `Standing`, so the handle is not needed.
+    std::thread::Builder::new().name(name.to_string()).spawn(work).map(drop)
 }
 
 /// Gives this thread a tenth of the weight of others: enough that it comes to an end on a machine that is never idle.
@@ -219,7 +269,7 @@ impl Drop for Standing {
 
 impl Tasks for TokioTasks {
     /// # Panics
-    /// If the system gives no thread or no timer: nothing useful can be done without.
+    /// If the system gives no timer, or no thread to the first of all tasks: nothing useful can be done without.
     fn spawn(&self, name: &'static str, future: impl Future<Output = ()> + Send + 'static) {
         self.spawn_after(name, || {}, future);
     }
@@ -278,6 +328,27 @@ mod tests {
         assert_eq!(from_task.recv().expect("told"), (true, Some("sleeper".to_string())));
         assert_eq!(env.join(Duration::from_millis(20)), Err(vec!["blocked"]));
         drop(to_task);
+        assert_eq!(env.join(Duration::from_secs(60)), Ok(()));
+    }
+
+    /// It is done once, when there is a thread, and whoever waits for the tasks waits for it.
+    #[test]
+    fn a_task_for_which_there_is_no_thread_waits_for_one() {
+        static REFUSALS: AtomicU64 = AtomicU64::new(3);
+        fn sparing(name: &str, work: Work) -> io::Result<()> {
+            let refuses =
+                REFUSALS.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok();
+            if refuses { Err(io::ErrorKind::WouldBlock.into()) } else { begin_thread(name, work) }
+        }
+        let (_dir, mut env) = env();
+        env.tasks.begin = sparing;
+        let (done, told) = mpsc::channel();
+        env.tasks().spawn_quiet("late", async move {
+            done.send(std::thread::current().name().map(str::to_string)).expect("awaited")
+        });
+        assert_eq!(lock(&env.tasks.running.0).tasks.len(), 1, "it is waited for");
+        assert_eq!((told.recv(), REFUSALS.load(Ordering::Relaxed)), (Ok(Some("late".to_string())), 0));
+        assert!(told.recv().is_err(), "once");
         assert_eq!(env.join(Duration::from_secs(60)), Ok(()));
     }
 

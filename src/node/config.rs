@@ -35,6 +35,8 @@ impl Default for HeldBounds {
 pub struct NodeConfig {
     /// This member.
     pub member: MemberId,
+    /// How long a tick is.
+    pub tick: Duration,
     /// Its name, told to the cluster.
     pub name: String,
     /// Where clients reach it, told to the cluster.
@@ -86,6 +88,7 @@ impl NodeConfig {
         let election_timeout = Duration::from_secs(1);
         Self {
             member: MemberId::default(),
+            tick: Duration::from_millis(100),
             name: name.to_string(),
             client_urls: vec!["http://localhost:2379".to_string()],
             cluster_version: "3.7.0".to_string(),
@@ -108,5 +111,24 @@ impl NodeConfig {
             seed: 1,
             observer: None,
         }
+    }
+
+    /// So many milliseconds in ticks; at least one.
+    pub(super) fn ticks(&self, ms: u64) -> u64 {
+        let ticks = Duration::from_millis(ms).as_nanos().div_ceil(self.tick.as_nanos().max(1));
+        u64::try_from(ticks).unwrap_or(u64::MAX).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is meant to be a second is about one whatever a tick is, and never none.
+    #[test]
+    fn times_are_counted_in_ticks_of_any_length() {
+        let ticks = |tick, ms| NodeConfig { tick: Duration::from_millis(tick), ..NodeConfig::new("a") }.ticks(ms);
+        assert_eq!([1, 20, 100, 300, 10_000].map(|tick| ticks(tick, 1_000)), [1_000, 50, 10, 4, 1]);
+        assert_eq!(NodeConfig { tick: Duration::ZERO, ..NodeConfig::new("a") }.ticks(u64::MAX), u64::MAX);
     }
 }

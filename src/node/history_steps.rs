@@ -51,7 +51,7 @@ impl<D: Disk> Node<D> {
     pub(super) fn name_outlines_at_rest(&mut self) {
         if self.space.unnamed_outlines && !self.space.outlining {
             self.space.ticks_unnamed += 1;
-            if self.space.ticks_unnamed == limits::TICKS_FILES_WAIT {
+            if self.space.ticks_unnamed == self.config.ticks(limits::FILES_WAIT_MS) {
                 self.checkpoints.want();
             }
         }
@@ -72,7 +72,8 @@ impl<D: Disk> Node<D> {
         if self.stopping {
             return;
         }
-        match self.space.look_at(damage, store.damage_may_pass(), || store.look_at_damage_again()) {
+        let patience = self.config.ticks(limits::DEVICE_MAY_RECOVER_MS);
+        match self.space.look_at(damage, store.damage_may_pass().then_some(patience), || store.look_at_damage_again()) {
             DamageStep::Wait => return,
             DamageStep::Sync(damage) => return out.push(Output::SyncHistory(damage)),
             DamageStep::Tell(damage) => out.push(Output::Damaged(damage)),

@@ -99,6 +99,8 @@ pub struct Node<D: Disk> {
     was_deaf: bool,
     /// Whether the last tick was such a one.
     deaf_before: bool,
+    /// When watchers were counted last.
+    pub(super) watches_told: Instant,
 }
 
 impl<D: Disk> Node<D> {
@@ -157,6 +159,7 @@ impl<D: Disk> Node<D> {
             replays_to: start,
             was_deaf: false,
             deaf_before: false,
+            watches_told: Instant::default(),
             config,
             group,
             machine,
@@ -452,7 +455,7 @@ impl<D: Disk> Node<D> {
         self.give_up_hidden(now);
         self.leadership.expire(now);
         self.watches.tick(self.hub_now());
-        self.tell_watches();
+        self.tell_watches(now);
         self.drive_rebuild(now);
         self.expire_snapshots(now);
         self.release_log_at_rest();

@@ -59,7 +59,7 @@ struct Window {
     entries: usize,
     bytes: usize,
     /// Ticks since one of them was applied.
-    stuck: u32,
+    stuck: u64,
 }
 
 impl Window {
@@ -191,11 +191,11 @@ impl Proposals {
         }
     }
 
-    /// A tick has passed. What was passed on and not heard of again for a while may have been lost: it stands in nobody's way
-    /// any more.
-    pub(super) fn tick(&mut self) {
-        self.window.stuck += u32::from(self.window.entries > 0);
-        if self.window.stuck >= limits::PASSED_ON_STUCK_TICKS {
+    /// A tick has passed. What was passed on and not heard of again for `a_while`, in ticks, may have been lost: it stands in
+    /// nobody's way any more.
+    pub(super) fn tick(&mut self, a_while: u64) {
+        self.window.stuck += u64::from(self.window.entries > 0);
+        if self.window.stuck >= a_while {
             self.window.begin(self.window.term);
         }
     }

@@ -4,7 +4,7 @@
 //! before the log has given what it takes ahead. The log takes nothing ahead while history may need the room.
 
 use super::input::{DiskPart, Proposed, Reply};
-use crate::base::{Corruption, Refusal, limits};
+use crate::base::{Corruption, Refusal};
 use crate::env::Instant;
 
 /// What is under way for the sake of space.
@@ -96,12 +96,12 @@ impl Space {
         (self.damage, self.ticks_damaged) = (DamageStage::None, 0);
     }
 
-    /// Once a tick, while there is damage: what is to be done about it, which may pass or not; `looks_again` says whether some of
-    /// it can be read now.
+    /// Once a tick, while there is damage: what is to be done about it. Where it may pass it has so many ticks for that;
+    /// `looks_again` says whether some of it can be read then.
     pub(super) fn look_at(
         &mut self,
         damage: Corruption,
-        may_pass: bool,
+        may_pass: Option<u64>,
         looks_again: impl FnOnce() -> bool,
     ) -> DamageStep {
         match &self.damage {
@@ -114,9 +114,9 @@ impl Space {
         }
         // A device that stands still for some seconds may do so under all members: they would have nobody to be cured from. Nor
         // may a sync be asked of it meanwhile, for one that fails is the member's end.
-        if may_pass {
+        if let Some(ticks) = may_pass {
             self.ticks_damaged += 1;
-            if self.ticks_damaged < limits::TICKS_DEVICE_MAY_RECOVER {
+            if self.ticks_damaged < ticks {
                 return DamageStep::Wait;
             }
             self.ticks_damaged = 0;
@@ -239,6 +239,8 @@ pub(super) const CHECKPOINTS_TO_LET_GO: u8 = 3;
 mod tests {
     use super::*;
 
+    const PATIENCE: u64 = 50;
+
     fn met(file: &str) -> Corruption {
         Corruption { file: file.to_string(), offset: 0, what: "it cannot be read".to_string() }
     }
@@ -252,37 +254,41 @@ mod tests {
     fn no_sync_is_asked_of_a_device_that_may_recover() {
         let mut space = Space::default();
         for _ in 0..3 {
-            for _ in 1..limits::TICKS_DEVICE_MAY_RECOVER {
-                assert_eq!(space.look_at(met("a"), true, never), DamageStep::Wait);
+            for _ in 1..PATIENCE {
+                assert_eq!(space.look_at(met("a"), Some(PATIENCE), never), DamageStep::Wait);
                 assert!(space.is_damaged());
             }
-            assert_eq!(space.look_at(met("a"), true, || true), DamageStep::Wait);
+            assert_eq!(space.look_at(met("a"), Some(PATIENCE), || true), DamageStep::Wait);
             space.no_damage();
             assert!(!space.is_damaged());
         }
-        for _ in 1..limits::TICKS_DEVICE_MAY_RECOVER {
-            assert_eq!(space.look_at(met("a"), true, never), DamageStep::Wait);
+        for _ in 1..PATIENCE {
+            assert_eq!(space.look_at(met("a"), Some(PATIENCE), never), DamageStep::Wait);
         }
-        assert_eq!(space.look_at(met("a"), true, || false), DamageStep::Sync(met("a")), "it has had its time");
-        assert_eq!(space.look_at(met("a"), true, never), DamageStep::Wait);
+        assert_eq!(
+            space.look_at(met("a"), Some(PATIENCE), || false),
+            DamageStep::Sync(met("a")),
+            "it has had its time"
+        );
+        assert_eq!(space.look_at(met("a"), Some(PATIENCE), never), DamageStep::Wait);
         space.history_synced();
-        assert_eq!(space.look_at(met("a"), true, never), DamageStep::Tell(met("a")), "and has no more of it");
-        assert_eq!(space.look_at(met("a"), true, never), DamageStep::Wait);
+        assert_eq!(space.look_at(met("a"), Some(PATIENCE), never), DamageStep::Tell(met("a")), "and has no more of it");
+        assert_eq!(space.look_at(met("a"), Some(PATIENCE), never), DamageStep::Wait);
     }
 
     #[test]
     fn a_sync_says_nothing_of_what_was_met_behind_it() {
         let mut space = Space::default();
-        assert_eq!(space.look_at(met("b"), false, never), DamageStep::Sync(met("b")));
+        assert_eq!(space.look_at(met("b"), None, never), DamageStep::Sync(met("b")));
         space.history_synced();
-        assert_eq!(space.look_at(met("a"), false, never), DamageStep::Sync(met("a")), "it may have been lost since");
+        assert_eq!(space.look_at(met("a"), None, never), DamageStep::Sync(met("a")), "it may have been lost since");
         space.damage_alarm_came_to_nothing();
-        assert_eq!(space.look_at(met("a"), false, never), DamageStep::Wait, "an alarm of before is not this one's");
+        assert_eq!(space.look_at(met("a"), None, never), DamageStep::Wait, "an alarm of before is not this one's");
         space.history_synced();
-        assert_eq!(space.look_at(met("a"), false, never), DamageStep::Tell(met("a")));
+        assert_eq!(space.look_at(met("a"), None, never), DamageStep::Tell(met("a")));
         space.history_synced();
-        assert_eq!(space.look_at(met("a"), false, never), DamageStep::Wait, "once");
+        assert_eq!(space.look_at(met("a"), None, never), DamageStep::Wait, "once");
         space.damage_alarm_came_to_nothing();
-        assert_eq!(space.look_at(met("a"), false, never), DamageStep::Tell(met("a")), "until it is applied");
+        assert_eq!(space.look_at(met("a"), None, never), DamageStep::Tell(met("a")), "until it is applied");
     }
 }

@@ -150,10 +150,11 @@ impl<D: Disk> Node<D> {
 
     /// Once a tick: files that wait for checkpoints while nothing is written that would make one due do not wait for ever.
     pub(super) fn let_go_at_rest(&mut self) {
+        let patience = self.config.ticks(limits::FILES_WAIT_MS);
         let (space, store) = (&mut self.space, self.machine.store());
         let rests = space.giving == Giving::Nothing && !space.reclaiming && store.is_settled();
         space.ticks_waited = if rests && store.replaced_bytes() > 0 { space.ticks_waited + 1 } else { 0 };
-        if space.ticks_waited >= limits::TICKS_FILES_WAIT {
+        if space.ticks_waited >= patience {
             space.ticks_waited = 0;
             space.giving = Giving::LettingGo { checkpoints: CHECKPOINTS_TO_LET_GO };
         }
@@ -243,9 +244,9 @@ impl<D: Disk> Node<D> {
         if self.space.is_short() {
             self.raise_space_alarm(now);
         }
-        let space = &mut self.space;
+        let (space, between) = (&mut self.space, self.config.ticks(limits::LOOK_FOR_ROOM_MS));
         space.ticks_short = if space.is_short() || space.waits_for_room { space.ticks_short + 1 } else { 0 };
-        if space.ticks_short >= limits::TICKS_BETWEEN_LOOKS {
+        if space.ticks_short >= between {
             (space.ticks_short, space.looks) = (0, true);
         }
     }

@@ -1,13 +1,15 @@
 //! What the node writes on the noticeboard.
 
 use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::time::Duration;
 
 use super::backlog::HeldBack;
 use super::facts::RareFacts;
 use super::node::Node;
 use super::observer::Held;
+use crate::base::limits;
 use crate::consensus::Role;
-use crate::env::Disk;
+use crate::env::{Disk, Instant};
 
 impl<D: Disk> Node<D> {
     /// What is in memory now, for whoever holds it against its bounds. Costs time in proportion to what
@@ -46,8 +48,12 @@ impl<D: Disk> Node<D> {
         }
     }
 
-    /// Counting looks at every stream: once a tick, not once a turn.
-    pub(super) fn tell_watches(&self) {
+    /// Counting looks at every stream: once a tick, not once a turn, and once for many ticks that are short.
+    pub(super) fn tell_watches(&mut self, now: Instant) {
+        if now.since(self.watches_told) < Duration::from_millis(limits::WATCHERS_COUNTED_MS) {
+            return;
+        }
+        self.watches_told = now;
         let (facts, watches) = (&self.facts, self.watches.hub().counts());
         facts.watchers.store(watches.watchers as u64, Relaxed);
         facts.watch_streams.store(watches.streams as u64, Relaxed);

@@ -42,6 +42,7 @@ struct Bench {
 fn config() -> NodeConfig {
     NodeConfig {
         member: MEMBER,
+        tick: Duration::from_millis(100),
         name: "one".to_string(),
         client_urls: vec!["http://c".to_string()],
         cluster_version: "3.7.0".to_string(),

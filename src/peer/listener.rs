@@ -31,7 +31,14 @@ pub(super) async fn accept<E: Env>(exchange: Arc<Exchange<E>>, mut listener: <E:
         let (stream, from) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(fault) => {
-                tracing::warn!(error = %fault, "a connection to the peer port was not taken in");
+                // As long as there is no descriptor left each try fails.
+                if let Some(held_back) = exchange.says("accept", MemberId::default()) {
+                    tracing::warn!(
+                        error = %fault,
+                        "lines-held-back" = held_back,
+                        "a connection to the peer port was not taken in"
+                    );
+                }
                 timer.sleep(Duration::from_millis(limits::PEER_REDIAL_MS)).await;
                 continue;
             }

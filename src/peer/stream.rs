@@ -291,12 +291,15 @@ async fn read_open_stream<E: Env>(
 /// Hands a message on. A stream carries its peer's messages to this member, and nobody else's.
 fn receive<E: Env>(exchange: &Exchange<E>, link: &Link, message: PeerMessage) {
     if message.to() != exchange.config.member || message.from() != link.member {
-        tracing::warn!(
-            "local-member-id" = %exchange.config.member,
-            "mismatch-member-id" = %message.to(),
-            "remote-peer-id" = %link.member,
-            "rejected Raft message to mismatch member"
-        );
+        if let Some(held_back) = exchange.says("message for another", link.member) {
+            tracing::warn!(
+                "local-member-id" = %exchange.config.member,
+                "mismatch-member-id" = %message.to(),
+                "remote-peer-id" = %link.member,
+                "lines-held-back" = held_back,
+                "rejected Raft message to mismatch member"
+            );
+        }
         return;
     }
     exchange.door.arrived(message);

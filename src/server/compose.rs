@@ -564,6 +564,7 @@ fn driver_config(config: &Config, env: &TokioEnv, share: &Share) -> DriverConfig
         node: NodeConfig {
             // Filled in by the driver, from the data directory.
             member: MemberId::default(),
+            tick: config.heartbeat,
             name: config.name.clone(),
             client_urls: config.advertise_client_urls.clone(),
             cluster_version: STORAGE_VERSION.to_string(),

@@ -332,13 +332,14 @@ impl<D: Disk> Journal<D> {
         self.forget_replaced();
         self.position.durable = target;
         self.position.check();
-        if !rolled && self.bytes_written - self.bytes_at_mark < WAL_MARK_EVERY_BYTES {
+        let marked = if !rolled && self.bytes_written - self.bytes_at_mark < WAL_MARK_EVERY_BYTES {
             self.mark.hint(target)
         } else if self.releasable() > 0 {
             self.release_segments().await
         } else {
             self.set_mark().await
-        }
+        };
+        unless_full(marked)
     }
 
     /// Lets the synced mark name the newest durable batch.
@@ -381,6 +382,15 @@ impl Failure {
     pub fn abandoned(dir: &str) -> Self {
         let text = "earlier work on it was dropped half-way".to_string();
         Self { doing: "go on with", path: dir.to_string(), kind: std::io::ErrorKind::Other, text }
+    }
+}
+
+/// The mark only tells what is durable, and is durable without it. A full disk of a file system that copies what is written over has
+/// no room for it: a later sync writes it.
+pub(super) fn unless_full(marked: Result<(), Fault>) -> Result<(), Fault> {
+    match marked {
+        Err(fault) if fault.is_no_space() => Ok(()),
+        marked => marked,
     }
 }
 

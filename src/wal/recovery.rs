@@ -16,7 +16,7 @@ use bytes::BytesMut;
 use super::ahead::{SegmentsAhead, ToReadAhead};
 use super::covered::{self, Covered};
 use super::entry::{HardState, LogEntry, TailReport, WalIdentity};
-use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity};
+use super::journal::{Active, Closed, Journal, Position, ReadySegment, encode_identity, unless_full};
 use super::judging::{Rest, and_why, judge, told};
 use super::mark::{self, Mark, MarkFile};
 use super::replay::{Replay, Seen, Start};
@@ -489,7 +489,7 @@ impl<D: Disk> UnrecoveredWal<D> {
             journal.active.file.sync().await?;
             journal.disk.sync_dir(&journal.dir).await?;
         }
-        journal.set_mark().await?;
+        unless_full(journal.set_mark().await)?;
         Ok(journal)
     }
 }

@@ -62,6 +62,32 @@ fn what_was_appended_comes_back() {
     assert!(with_catch_up(7, 61).is_empty(), "what comes goes on behind a gap");
 }
 
+/// What is durable is durable without its mark, which a full disk may have no room for even where it lies; it is written, and what it
+/// lets go goes, once there is some.
+#[test]
+fn a_mark_that_finds_no_room_is_written_later() {
+    let memory = MemoryDisk::new();
+    let disk = ScramblingDisk::new(memory.clone(), 1);
+    let mut journal = recover(&disk, 0).expect("fresh").journal;
+    let append = |journal: &mut Journal<_>, numbers: std::ops::RangeInclusive<u64>| {
+        for nth in numbers {
+            append_synced(journal, &batch(1, nth, 1, 1_000));
+            journal.release(nth.saturating_sub(2)).expect("alive");
+        }
+    };
+    append(&mut journal, 1..=2);
+    disk.has_no_copies_of(Some("wal/durable"));
+    append(&mut journal, 3..=20);
+    let files = || disk.list("wal").expect("listed").len();
+    assert!((journal.durable(), files() > 5) == (20, true), "{} of {} files", journal.durable(), files());
+    run_ready(journal.close()).expect("an orderly end");
+    assert_eq!(recover(&memory.copy(), 0).expect("recovered").entries.len(), 20);
+    disk.has_no_copies_of(None);
+    append(&mut journal, 21..=30);
+    assert!(files() <= 2 + 2 + limits::WAL_MAX_SPARES, "{} files", files());
+    assert_eq!(recover(&disk, 28).expect("recovered").entries.len(), 2);
+}
+
 #[test]
 fn the_log_of_another_is_refused() {
     let disk = MemoryDisk::new();

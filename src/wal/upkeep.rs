@@ -4,7 +4,7 @@
 //! behind which a durable batch stands are dropped, because that batch repeats the hard state; a ready segment's
 //! header and name are durable before it takes a batch.
 
-use super::journal::{Failure, Filling, Journal, ReadySegment};
+use super::journal::{Failure, Filling, Journal, ReadySegment, unless_full};
 use super::mark::Mark;
 use crate::base::limits::{WAL_FILL_WRITE_BYTES, WAL_GIVES_BESIDE_BYTES, WAL_MAX_SPARES, WAL_PREPARE_BYTES};
 use crate::base::{Fault, LogIndex, Wrong};
@@ -92,7 +92,7 @@ impl<D: Disk> Journal<D> {
     pub async fn close(&mut self) -> Result<(), Wrong> {
         self.sync().await?;
         if self.mark.synced_durable() < self.position.durable {
-            let answer = self.set_mark().await;
+            let answer = unless_full(self.set_mark().await);
             self.watch_over(answer)?;
         }
         Ok(())

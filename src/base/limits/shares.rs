@@ -48,9 +48,6 @@ pub const MAX_PASSED_ON_UNDER_WAY: usize = 4_000;
 /// Bytes of them.
 pub const MAX_PASSED_ON_BYTES_UNDER_WAY: usize = 16 * 1024 * 1024;
 
-/// Ticks in which none of them is applied until it is passed on again: they may have been lost.
-pub const PASSED_ON_STUCK_TICKS: u32 = 10;
-
 /// Bytes of events buffered for all watch streams of one user or connection. Beyond it a stream that holds any is given no
 /// more, and its watchers are fed from history when it is read.
 pub const WATCH_BACKLOG_BYTES: usize = 128 * 1024 * 1024;

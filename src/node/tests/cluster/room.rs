@@ -276,7 +276,7 @@ fn who_installs_without_room_asks_for_it() {
     cluster.step(late, Input::Room { part: DiskPart::History, short: true, tried });
     cluster.settle();
     assert_eq!(cluster.seats[late].room, ["give"], "what the log keeps for use again");
-    cluster.pass(usize::try_from(limits::TICKS_BETWEEN_LOOKS).expect("a few"));
+    cluster.pass(usize::try_from(config().ticks(limits::LOOK_FOR_ROOM_MS)).expect("a few"));
     assert!(cluster.seats[late].room.contains(&"look"));
 }
 

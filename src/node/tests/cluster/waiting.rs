@@ -109,7 +109,7 @@ fn a_follower_has_so_much_under_way_and_no_more() {
     cluster.lost.clear();
     cluster.settle();
     assert_eq!(under_way(&cluster), lost, "for all that is known it is on its way");
-    cluster.pass(limits::PASSED_ON_STUCK_TICKS as usize + 1);
+    cluster.pass(config().ticks(limits::PASSED_ON_STUCK_MS) as usize + 1);
     let done: Vec<bool> =
         flood.iter_mut().map(|answer| answered(answer).is_some_and(|outcome| outcome.is_ok())).collect();
     assert_eq!(done.iter().filter(|done| **done).count(), 2 * most - lost, "what was not lost is done");
