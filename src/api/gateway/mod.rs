@@ -6,6 +6,7 @@
 //! Invariant: nothing is decided here that the method decides. Does not know what the methods do.
 
 mod answers;
+mod aside;
 mod json;
 mod requests;
 mod statuses;

@@ -14,6 +14,7 @@ use prost_reflect::MessageDescriptor;
 use tonic::Status;
 
 use crate::api::gate::is_base64;
+use crate::api::gateway::aside::aside;
 use crate::api::gateway::json::{Splitter, to_protobuf};
 use crate::api::transport::call::StdError;
 use crate::base::limits;
@@ -119,8 +120,9 @@ where
         return Ok(framed(&[]));
     }
     splitter.check_depth().map_err(Status::invalid_argument)?;
-    let message = to_protobuf(kind, json[..end].trim_ascii_start()).map_err(Status::invalid_argument)?;
-    Ok(framed(&message))
+    let (kind, json) = (kind.clone(), json.split_to(end).freeze());
+    let message = aside(json.len(), move || to_protobuf(&kind, json.trim_ascii_start())).await?;
+    Ok(framed(&message.map_err(Status::invalid_argument)?))
 }
 
 /// The messages of a body one after the other, in their frames.
