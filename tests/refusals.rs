@@ -19,11 +19,6 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// A case, what quorate answers in place of what etcd does, and why.
 const DIFFERENT: &[(&str, &str, &str)] = &[
     (
-        "--max-concurrent-streams=4294967296",
-        "1 --max-concurrent-streams=4294967296 is out of range: 1 to 4294967295",
-        "the number is read first, its bounds are told by name",
-    ),
-    (
         "--compact-hash-check-time=-1s",
         r#"2 invalid value "-1s" for flag -compact-hash-check-time: parse error"#,
         "a negative time is no time here",

@@ -104,7 +104,7 @@ fn turned(world: &World, dice: &mut SeededDice) -> AuthCommand {
         0 | 1 if is_enabled => AuthCommand::Disable,
         0 => AuthCommand::UserRevokeRole { user: root(), role: root() },
         1 => AuthCommand::UserDelete { name: root() },
-        2 | 3 if is_enabled => AuthCommand::UserChangePassword { name: root(), password: password(dice) },
+        2 | 3 if is_enabled => AuthCommand::UserChangePassword { name: root(), password: Some(password(dice)) },
         4 | 5 if !has_root => AuthCommand::UserAdd { name: root(), password: password(dice), no_password: false },
         6 if !has_root => AuthCommand::UserGrantRole { user: root(), role: root() },
         7 if !has_root => AuthCommand::UserGrantRole { user: root(), role: root() },
@@ -134,7 +134,7 @@ fn draw(dice: &mut SeededDice) -> AuthCommand {
     match dice.below(16) {
         0 | 1 => AuthCommand::UserAdd { name, password, no_password: dice.below(5) == 0 },
         2 => AuthCommand::UserDelete { name },
-        3 => AuthCommand::UserChangePassword { name, password },
+        3 => AuthCommand::UserChangePassword { name, password: Some(password) },
         4..=6 => AuthCommand::UserGrantRole { user: name, role },
         7 => AuthCommand::UserRevokeRole { user: name, role },
         8 | 9 => AuthCommand::RoleAdd { name: role },

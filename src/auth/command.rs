@@ -26,7 +26,8 @@ pub enum AuthCommand {
     },
     UserChangePassword {
         name: String,
-        password: PasswordHash,
+        /// Absent where what was given as a hash is none, which is refused unless the user has no password.
+        password: Option<PasswordHash>,
     },
     UserGrantRole {
         user: String,

@@ -175,8 +175,14 @@ impl Auth {
             }
             AuthCommand::UserChangePassword { name, password } => {
                 let mut user = self.known_user(name)?.clone();
-                user.password = if user.no_password { PasswordHash::default() } else { password.clone() };
-                Ok(Change::User(name.clone(), Some(user)))
+                let before = user.password.0.len();
+                user.password = match password {
+                    _ if user.no_password => PasswordHash::default(),
+                    Some(password) => password.clone(),
+                    None => return Err(Refusal::NoPasswordUser),
+                };
+                let more = user.password.0.len().saturating_sub(before);
+                self.roomy(more, Change::User(name.clone(), Some(user)))
             }
             AuthCommand::UserGrantRole { user, role } => self.judge_grant_role(user, role),
             AuthCommand::UserRevokeRole { user, role } => {

@@ -94,9 +94,11 @@ fn commands_are_refused_as_etcd_does() {
         (add_user("anna"), Refusal::UserAlreadyExists),
         (AuthCommand::UserDelete { name: name("bert") }, Refusal::UserNotFound),
         (
-            AuthCommand::UserChangePassword { name: name("bert"), password: PasswordHash::default() },
+            AuthCommand::UserChangePassword { name: name("bert"), password: Some(PasswordHash::default()) },
             Refusal::UserNotFound,
         ),
+        (AuthCommand::UserChangePassword { name: name("bert"), password: None }, Refusal::UserNotFound),
+        (AuthCommand::UserChangePassword { name: name("anna"), password: None }, Refusal::NoPasswordUser),
         (grant_role("bert", "r"), Refusal::UserNotFound),
         (grant_role("anna", "s"), Refusal::RoleNotFound),
         (AuthCommand::UserRevokeRole { user: name("anna"), role: name("s") }, Refusal::RoleNotGranted),

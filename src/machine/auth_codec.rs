@@ -2,8 +2,9 @@
 //!
 //! Each function `*_from_wire` is the porch's, too. Does not know what the commands do.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD as BASE64};
+use base64::engine::{DecodePaddingMode, Engine};
 use bytes::Bytes;
 use prost::Message;
 
@@ -35,7 +36,7 @@ pub(super) fn write(request: &mut pb::InternalRaftRequest, command: &AuthCommand
             request.auth_user_change_password = Some(pb::AuthUserChangePasswordRequest {
                 name,
                 password: String::new(),
-                hashed_password: hashed(&password),
+                hashed_password: password.map_or_else(|| NO_HASH.to_string(), |password| hashed(&password)),
             });
         }
         AuthCommand::UserGrantRole { user, role } => {
@@ -73,9 +74,7 @@ pub(super) fn read(request: &mut pb::InternalRaftRequest) -> Option<Result<AuthC
         };
         AuthCommand::UserAdd { name: it.name, password, no_password }
     } else if let Some(it) = request.auth_user_change_password.take() {
-        let Some(password) = hash_of(false, &it.password, &it.hashed_password) else {
-            return Some(Err(Refusal::NoPasswordUser));
-        };
+        let password = hash_of(false, &it.password, &it.hashed_password);
         AuthCommand::UserChangePassword { name: it.name, password }
     } else {
         return read_plain(request).map(Ok);
@@ -122,7 +121,23 @@ fn hash_of(no_password: bool, password: &str, hashed: &str) -> Option<PasswordHa
     if !password.is_empty() && hashed.is_empty() {
         return None;
     }
-    BASE64.decode(hashed).ok().map(|hash| PasswordHash(hash.into()))
+    password_hash(hashed)
+}
+
+/// What the log has in place of a hash where none was given that could be read.
+const NO_HASH: &str = "!";
+
+/// A hash as requests have it, if it is one: in base64 as Go's library reads it, which passes over ends of lines and does not
+/// look at the bits that are too many.
+pub fn password_hash(text: &str) -> Option<PasswordHash> {
+    const ENGINE: GeneralPurpose = GeneralPurpose::new(
+        &alphabet::STANDARD,
+        GeneralPurposeConfig::new()
+            .with_decode_padding_mode(DecodePaddingMode::RequireCanonical)
+            .with_decode_allow_trailing_bits(true),
+    );
+    let hash = ENGINE.decode(text.replace(['\r', '\n'], "")).ok()?;
+    Some(PasswordHash(hash.into()))
 }
 
 /// A request to grant a permission.

@@ -28,7 +28,7 @@ mod slice;
 mod txn;
 
 pub use auth_codec::{
-    AuthRecord, auth_of_records, auth_records, grant_from_wire, permission_to_wire, revoke_from_wire,
+    AuthRecord, auth_of_records, auth_records, grant_from_wire, password_hash, permission_to_wire, revoke_from_wire,
 };
 pub use carrying::Told;
 pub use command::{

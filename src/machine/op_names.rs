@@ -92,7 +92,7 @@ mod tests {
             (AuthCommand::Authenticate { user: user(), token: user() }, "Authenticate"),
             (AuthCommand::UserAdd { name: user(), password: hash(), no_password: true }, "AuthUserAdd"),
             (AuthCommand::UserDelete { name: user() }, "AuthUserDelete"),
-            (AuthCommand::UserChangePassword { name: user(), password: hash() }, "AuthUserChangePassword"),
+            (AuthCommand::UserChangePassword { name: user(), password: Some(hash()) }, "AuthUserChangePassword"),
             (AuthCommand::UserGrantRole { user: user(), role: role() }, "AuthUserGrantRole"),
             (AuthCommand::UserRevokeRole { user: user(), role: role() }, "AuthUserRevokeRole"),
             (AuthCommand::RoleAdd { name: role() }, "AuthRoleAdd"),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::base::go_duration;
+
 /// A kind with its options.
 pub(super) struct Options<'a> {
     pub(super) kind: &'a str,
@@ -33,26 +35,9 @@ impl<'a> Options<'a> {
     }
 }
 
-/// A duration as Go writes it: `10m`, `1h30m`, `1.5s`. Negative ones are none.
+/// A duration as Go reads it: `10m`, `1h30m`, `1.5s`. Negative ones are none.
 pub(super) fn duration(text: &str) -> Option<Duration> {
-    const UNITS: [(&str, f64); 7] =
-        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    let (mut rest, mut seconds) = (text, 0.0);
-    loop {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let value: f64 = rest[..digits].parse().ok()?;
-        rest = &rest[digits..];
-        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let (_, scale) = UNITS.iter().find(|(unit, _)| *unit == &rest[..end])?;
-        seconds += value * scale;
-        rest = &rest[end..];
-        if rest.is_empty() {
-            return Duration::try_from_secs_f64(seconds).ok();
-        }
-    }
+    if text.starts_with('-') { None } else { go_duration(text).ok() }
 }
 
 #[cfg(test)]

@@ -16,6 +16,9 @@ pub const COST_RANGE: RangeInclusive<u32> = 4..=31;
 /// etcd's: some 60 ms.
 pub const COST_DEFAULT: u32 = 10;
 
+/// A hash in its letters.
+const HASH_BYTES: usize = 60;
+
 /// Longest password: bcrypt looks at no more.
 const MAX_PASSWORD_BYTES: usize = 72;
 
@@ -50,7 +53,9 @@ impl Hasher {
     /// Whether `password` is the one that was hashed. What is no hash has no password.
     pub async fn verify(&self, password: String, hash: PasswordHash) -> Result<bool, Refusal> {
         self.aside(move || {
-            std::str::from_utf8(&hash.0).is_ok_and(|hash| bcrypt::verify(password, hash).unwrap_or(false))
+            // What follows it is not looked at, as by Go's library.
+            let hash = hash.0.get(..HASH_BYTES).unwrap_or(&hash.0);
+            std::str::from_utf8(hash).is_ok_and(|hash| bcrypt::verify(password, hash).unwrap_or(false))
         })
         .await
     }
@@ -115,6 +120,8 @@ mod tests {
             assert_eq!(hasher.verify(password, hash.clone()).await, Ok(true));
             assert_eq!(hasher.verify("another".to_string(), hash).await, Ok(false));
         }
+        let followed = PasswordHash(Bytes::from(format!("{}x", OF_ETCD[0].1)));
+        assert_eq!(hasher.verify(OF_ETCD[0].0.to_string(), followed).await, Ok(true));
         assert_eq!(hasher.hash("x".repeat(73)).await, Err(Refusal::PasswordTooLong));
         for junk in ["", "$2a$04$", "nothing of the kind"] {
             let junk = PasswordHash(Bytes::from(junk));

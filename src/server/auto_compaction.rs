@@ -7,7 +7,11 @@ use std::time::Duration;
 use crate::node::AutoCompaction;
 use crate::server::values;
 
-const HOUR: Duration = Duration::from_secs(3_600);
+/// So many hours; no more than a duration of etcd's could be.
+fn hours_of(hours: u64) -> Duration {
+    const LONGEST: Duration = Duration::from_nanos(i64::MAX as u64);
+    Duration::from_secs(hours.saturating_mul(3_600)).min(LONGEST)
+}
 
 /// Whether a mode is one.
 ///
@@ -28,12 +32,13 @@ pub fn check_mode(mode: &str) -> Result<(), String> {
 /// The retention cannot be read.
 pub fn retention(mode: &str, retention: &str) -> Result<Option<AutoCompaction>, String> {
     let periodic = mode == "periodic";
-    let value = match retention.parse::<u32>() {
-        Ok(0) => return Ok(None),
-        Err(_) if retention.is_empty() => return Ok(None),
-        Ok(hours) if periodic => AutoCompaction::Periodic(HOUR.saturating_mul(hours)),
-        Ok(revisions) => AutoCompaction::Revisions(revisions.into()),
-        Err(_) => {
+    let number = retention.parse::<i64>().ok().and_then(|number| u64::try_from(number).ok());
+    let value = match number {
+        Some(0) => return Ok(None),
+        None if retention.is_empty() => return Ok(None),
+        Some(hours) if periodic => AutoCompaction::Periodic(hours_of(hours)),
+        Some(revisions) => AutoCompaction::Revisions(revisions),
+        None => {
             let text = retention.strip_prefix('+').unwrap_or(retention);
             let span = values::duration(text).map_err(|_| unreadable(retention))?;
             match u64::try_from(span.as_nanos()) {
@@ -61,6 +66,8 @@ fn unreadable(text: &str) -> String {
 mod tests {
     use super::*;
 
+    const HOUR: Duration = Duration::from_secs(3_600);
+
     #[test]
     fn numbers_are_hours_or_revisions_and_durations_are_themselves() {
         for (mode, text, value) in [
@@ -69,7 +76,10 @@ mod tests {
             ("periodic", "5m", Some(AutoCompaction::Periodic(HOUR / 12))),
             ("periodic", "0s", None),
             ("periodic", "", None),
+            ("periodic", "9223372036854775807", Some(AutoCompaction::Periodic(Duration::from_nanos(i64::MAX as u64)))),
             ("revision", "1000", Some(AutoCompaction::Revisions(1_000))),
+            ("revision", "+5000000000", Some(AutoCompaction::Revisions(5_000_000_000))),
+            ("revision", "9223372036854775807", Some(AutoCompaction::Revisions(i64::MAX as u64))),
             ("revision", "5us", Some(AutoCompaction::Revisions(5_000))),
         ] {
             assert_eq!(retention(mode, text), Ok(value), "{mode} {text}");

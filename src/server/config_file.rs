@@ -201,8 +201,8 @@ fn take_discovery(given: &mut Given, keys: &Map<String, Value>) -> Result<(), St
         let mut path = "discovery-config".to_owned();
         let mut map = inside(keys, &path)?;
         for below in maps {
-            map = map.map_or(Ok(None), |map| inside(map, below))?;
             path = format!("{path}.{below}");
+            map = map.map_or(Ok(None), |map| inside(map, &path))?;
         }
         let kind = FLAGS.iter().find(|flag| flag.name == name).map_or(Kind::Text, |flag| flag.kind);
         if let Some(value) = map.and_then(|map| map.get(key)) {
@@ -224,15 +224,16 @@ fn is_key(name: &str) -> bool {
         && (!name.starts_with("discovery-") || name.starts_with("discovery-srv"))
 }
 
-/// A map below a key; none where it is missing or empty.
-fn inside<'a>(keys: &'a Map<String, Value>, name: &str) -> Result<Option<&'a Map<String, Value>>, String> {
+/// The map below the last key of a path; none where it is missing or empty.
+fn inside<'a>(keys: &'a Map<String, Value>, path: &str) -> Result<Option<&'a Map<String, Value>>, String> {
+    let name = path.rsplit('.').next().unwrap_or(path);
     match keys.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::Object(map)) => Ok(Some(map)),
         Some(other) => {
             let text = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
-            let (kind, holder, wanted) = (kind_of(other), holder(name), struct_of(name));
-            Err(format!("{text} {kind} into Go struct field {holder}{name} of type {wanted}"))
+            let (kind, holder, wanted) = (kind_of(other), holder(path), struct_of(name));
+            Err(format!("{text} {kind} into Go struct field {holder}{path} of type {wanted}"))
         }
     }
 }
@@ -545,6 +546,22 @@ auto-compaction-retention: \"1\"
         let text =
             "number into Go struct field configYAML.configJSON.peer-transport-security of type embed.securityConfig";
         assert_eq!(of_text("peer-transport-security: 5"), Err(format!("{cannot} {text}")));
+        for (text, why) in [
+            (
+                "client: x",
+                "string into Go struct field DiscoveryConfig.Config.discovery-config.client of type clientv3.ConfigSpec",
+            ),
+            (
+                "client: {secure: 5}",
+                "number into Go struct field ConfigSpec.Config.discovery-config.client.secure of type clientv3.SecureConfig",
+            ),
+            (
+                "client: {auth: [a]}",
+                "array into Go struct field ConfigSpec.Config.discovery-config.client.auth of type clientv3.AuthConfig",
+            ),
+        ] {
+            assert_eq!(of_text(&format!("discovery-config: {{{text}}}")), Err(format!("{cannot} {why}")));
+        }
         assert!(of_text("a: [").is_err_and(|why| why.starts_with("error converting YAML to JSON: yaml: ")));
         let gone = read(Path::new("/nowhere/c"));
         assert_eq!(gone, Err("open /nowhere/c: no such file or directory".to_string()));

@@ -255,6 +255,7 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
             values::duration(value.strip_prefix('-').unwrap_or(value)).map(drop)
         }
         Kind::Bool => values::boolean(value).map(drop),
+        Kind::Unsigned if flag.name == "max-concurrent-streams" => short_number(value),
         Kind::Unsigned => values::unsigned(value).map(drop),
         Kind::Signed => values::signed(value).map(drop),
         Kind::Duration => values::duration(value).map(drop),
@@ -267,6 +268,16 @@ fn check(flag: &Flag, value: &str) -> Result<(), String> {
         Kind::Choice(_) => Err("invalid value".to_string()),
         Kind::OneOf(allowed) => Err(format!("must be one of {}", allowed.join(", "))),
     }
+}
+
+/// A number of 32 bits, which etcd reads by another library than the others: so it is refused in its words.
+fn short_number(value: &str) -> Result<(), String> {
+    let why = match values::unsigned(value) {
+        Ok(number) if number <= u32::MAX.into() => return Ok(()),
+        Err(why) if why == "parse error" => "invalid syntax",
+        Ok(_) | Err(_) => "value out of range",
+    };
+    Err(format!("strconv.ParseUint: parsing {}: {why}", go_quoted(value)))
 }
 
 /// Columns of a line of the help.

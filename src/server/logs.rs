@@ -136,12 +136,24 @@ fn write_json(writer: &mut Writer<'_>, level: &str, ts: &str, caller: &str, fiel
 fn write_columns(writer: &mut Writer<'_>, level: &str, ts: &str, caller: &str, fields: &Fields) -> fmt::Result {
     // A message of several lines stays one line.
     let message = fields.message.replace('\n', "\\n");
-    write!(writer, "{ts}\t{}\t{caller}\t{message}", level.to_uppercase())?;
+    write!(writer, "{ts}\t{level}\t{caller}\t{message}")?;
     if !fields.rest.is_empty() {
-        let rest: String = Value::Object(fields.rest.clone()).to_string();
-        write!(writer, "\t{rest}")?;
+        write!(writer, "\t{}", spaced(&Value::Object(fields.rest.clone())))?;
     }
     writeln!(writer)
+}
+
+/// JSON with a space behind each colon and comma, as etcd's library writes it in columns.
+fn spaced(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let fields =
+                fields.iter().map(|(name, value)| format!("{}: {}", Value::from(name.as_str()), spaced(value)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(", "))
+        }
+        Value::Array(values) => format!("[{}]", values.iter().map(spaced).collect::<Vec<_>>().join(", ")),
+        plain => plain.to_string(),
+    }
 }
 
 /// What an event says.
@@ -254,6 +266,10 @@ mod tests {
         write_json(&mut Writer::new(&mut line), "info", "T", "api/kv.rs:1", &fields).expect("a string");
         let text = r#"{"level":"info","ts":"T","caller":"api/kv.rs:1","msg":"say \"hi\"","n":3}"#;
         assert_eq!(line, format!("{text}\n"));
+        let mut line = String::new();
+        fields.rest.insert("o".into(), serde_json::json!(["a", "b"]));
+        write_columns(&mut Writer::new(&mut line), "info", "T", "api/kv.rs:1", &fields).expect("a string");
+        assert_eq!(line, "T\tinfo\tapi/kv.rs:1\tsay \"hi\"\t{\"n\": 3, \"o\": [\"a\", \"b\"]}\n");
         assert_eq!(last_two_parts("src/api/kv.rs"), "api/kv.rs");
         assert_eq!(last_two_parts("kv.rs"), "kv.rs");
     }

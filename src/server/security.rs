@@ -137,7 +137,9 @@ impl Security {
     /// # Errors
     /// etcd's text.
     pub fn read(flags: &Flags) -> Result<Self, String> {
-        let suites = values::words(flags.get("cipher-suites"));
+        // Of what is given nothing is passed over: an empty name is none that is known.
+        let given = flags.is_given("cipher-suites").then(|| flags.get("cipher-suites").split(','));
+        let suites: Vec<String> = given.into_iter().flatten().map(str::to_string).collect();
         let protocol = Protocol::new(flags.get("tls-min-version"), flags.get("tls-max-version"), &suites)?;
         let years = values::unsigned(flags.get("self-signed-cert-validity"));
         let years = years.map_err(|why| format!("--self-signed-cert-validity: {why}"))?;

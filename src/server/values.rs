@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::base::Url;
+use crate::base::{Url, go_duration};
 use crate::server::socket::{Listen, Place};
 
 /// A bool in the spellings of etcd's flag library.
@@ -70,30 +70,13 @@ pub fn log_level(text: &str) -> Result<&'static str, String> {
     }
 }
 
-/// A duration: `1h30m`, `100ms`, `1.5s`, or a bare `0`; with `+` before it or without. Negative ones are refused.
+/// A duration as Go reads it, which is 292 years at most. Negative ones are refused.
 pub fn duration(text: &str) -> Result<Duration, String> {
-    const UNITS: [(&str, f64); 8] =
-        [("ns", 1e-9), ("us", 1e-6), ("µs", 1e-6), ("μs", 1e-6), ("ms", 1e-3), ("s", 1.0), ("m", 60.0), ("h", 3_600.0)];
     let wrong = || "parse error".to_string();
-    let text = text.strip_prefix('+').unwrap_or(text);
-    if text == "0" {
-        return Ok(Duration::ZERO);
-    }
-    if text.is_empty() {
-        return Err(wrong());
-    }
-    let mut rest = text;
-    let mut seconds = 0.0;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
-        let value: f64 = rest[..digits].parse().map_err(|_| wrong())?;
-        rest = &rest[digits..];
-        let unit = rest.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(rest.len());
-        let (_, scale) = UNITS.iter().find(|(name, _)| *name == &rest[..unit]).ok_or_else(wrong)?;
-        seconds += value * scale;
-        rest = &rest[unit..];
-    }
-    Duration::try_from_secs_f64(seconds).map_err(|_| "value out of range".to_string())
+    let time = go_duration(text).map_err(|_| wrong())?;
+    // What is below nothing is read as nothing.
+    let is_negative = text.strip_prefix('-').is_some_and(|size| go_duration(size) != Ok(Duration::ZERO));
+    if is_negative { Err(wrong()) } else { Ok(time) }
 }
 
 /// Beyond which a request is slow, as etcd reads it: 0 is 300 ms, and less than that nothing, so that each is.
@@ -188,11 +171,28 @@ mod tests {
             ("0s", 0),
             ("0", 0),
             ("+1s", 1_000_000_000),
+            ("-0", 0),
+            ("-0h0ns", 0),
+            (".5s", 500_000_000),
+            ("9223372036854775807ns", i64::MAX as u128),
         ];
         for (text, nanos) in table {
             assert_eq!(duration(text).map(|duration| duration.as_nanos()), Ok(nanos), "{text}");
         }
-        for wrong in ["", "1", "s", "-1s", "1x", "NaNs", "1e3s", "1..2s", "99999999999999999999h"] {
+        for wrong in [
+            "",
+            "1",
+            "s",
+            "-1s",
+            "1x",
+            "NaNs",
+            "1e3s",
+            "1..2s",
+            "2562048h",
+            "9223372036854775808ns",
+            "-9223372036854775808ns",
+            "99999999999999999999h",
+        ] {
             assert!(duration(wrong).is_err(), "{wrong}");
         }
     }

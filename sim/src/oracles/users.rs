@@ -155,7 +155,9 @@ impl Table {
             }
             AuthCommand::UserChangePassword { name, password } => {
                 let user = self.users.get_mut(name).ok_or(NO_USER)?;
-                user.password = if user.no_password { Vec::new() } else { password.0.to_vec() };
+                let password =
+                    password.as_ref().ok_or("auth: authentication failed, password was given for no password user");
+                user.password = if user.no_password { Vec::new() } else { password?.0.to_vec() };
             }
             AuthCommand::UserGrantRole { user, role } => {
                 let user = self.users.get_mut(user).ok_or(NO_USER)?;

@@ -12,6 +12,7 @@ use prost_reflect::MessageDescriptor;
 use tonic::body::Body;
 use tonic::{Code, Status};
 
+use crate::api::gateway::aside::aside;
 use crate::api::gateway::json::from_protobuf;
 use crate::api::gateway::statuses::{http_status, late};
 use crate::api::status::deadline_exceeded;
@@ -91,8 +92,8 @@ fn messages(answer: Response<Body>) -> Result<Messages, Status> {
     Ok(Messages { body: answer.into_body(), received: BytesMut::new() })
 }
 
-fn encoded(kind: &MessageDescriptor, message: &[u8]) -> Result<Vec<u8>, Status> {
-    from_protobuf(kind, message).map_err(Status::internal)
+async fn encoded(kind: MessageDescriptor, message: Bytes) -> Result<Vec<u8>, Status> {
+    aside(message.len(), move || from_protobuf(&kind, &message)).await?.map_err(Status::internal)
 }
 
 /// The answer of a method that gives one.
@@ -101,7 +102,7 @@ pub async fn unary(answer: Response<Body>, kind: &MessageDescriptor) -> Response
         let mut messages = messages(answer)?;
         let message = messages.next().await?.ok_or_else(|| Status::internal("no answer"))?;
         messages.next().await?;
-        encoded(kind, &message)
+        encoded(kind.clone(), message).await
     };
     match message.await {
         Ok(json) => {
@@ -127,16 +128,25 @@ fn line(name: &str, json: &str) -> Bytes {
     line.into()
 }
 
-fn result(kind: &MessageDescriptor, message: &[u8]) -> Result<Bytes, Status> {
-    let json = encoded(kind, message)?;
-    Ok(line("result", &String::from_utf8_lossy(&json)))
+async fn result(kind: MessageDescriptor, message: Bytes) -> Result<Bytes, Status> {
+    let message_bytes = message.len();
+    let written = move || from_protobuf(&kind, &message).map(|json| line("result", &String::from_utf8_lossy(&json)));
+    aside(message_bytes, written).await?.map_err(Status::internal)
+}
+
+/// The next line of a stream; nothing at an end in order.
+async fn next_line(messages: &mut Messages, kind: &MessageDescriptor) -> Result<Option<Bytes>, Status> {
+    match messages.next().await? {
+        Some(message) => result(kind.clone(), message).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// The answers of a method that gives many. The head leaves with the first, as from grpc-gateway.
 pub async fn stream(answer: Response<Body>, kind: MessageDescriptor) -> Response<Body> {
     let begun = async {
         let mut messages = messages(answer)?;
-        let first = messages.next().await?.map(|message| result(&kind, &message)).transpose()?;
+        let first = next_line(&mut messages, &kind).await?;
         Ok::<_, Status>((messages, first))
     };
     let (messages, first) = match begun.await {
@@ -155,8 +165,7 @@ pub async fn stream(answer: Response<Body>, kind: MessageDescriptor) -> Response
         if let Some(ready) = ready {
             return Some((Ok::<_, Status>(Frame::data(ready)), Some((None, messages, kind))));
         }
-        let next = messages.next().await.and_then(|next| next.map(|message| result(&kind, &message)).transpose());
-        match next {
+        match next_line(&mut messages, &kind).await {
             Ok(next) => next.map(|line| (Ok(Frame::data(line)), Some((None, messages, kind)))),
             Err(status) => Some((Ok(Frame::data(line("error", &told(&status)))), None)),
         }

@@ -13,7 +13,7 @@ use serde_json::{Number, Value};
 
 use crate::api::gateway::strict::{bytes, check, whole_number};
 use crate::api::methods::Rpc;
-use crate::base::limits;
+use crate::base::{go_quoted, limits};
 use crate::wire::DESCRIPTORS;
 
 /// The messages of a method.
@@ -98,14 +98,23 @@ fn reason(json: &[u8], error: &serde_json::Error) -> String {
     if error.is_eof() {
         return "unexpected EOF".into();
     }
-    let first = String::from_utf8_lossy(json).chars().next();
-    if let Some(first) = first.filter(|first| !r#"{["-tfn0123456789"#.contains(*first)) {
-        return format!("invalid character {first:?} looking for beginning of value");
+    let first = json.first().filter(|first| !br#"{["-tfn0123456789"#.contains(first));
+    if let Some(first) = first {
+        return format!("invalid character {} looking for beginning of value", quoted(*first));
     }
     let text = error.to_string();
     let place = format!(" at line {} column {}", error.line(), error.column());
     let what = text.strip_suffix(&place).unwrap_or(&text);
     format!("proto: (line {}:{}): {what}", error.line(), error.column())
+}
+
+/// A byte as Go's library shows it, which takes each for a character.
+fn quoted(byte: u8) -> String {
+    match byte {
+        b'\'' => r"'\''".to_string(),
+        b'"' => "'\"'".to_string(),
+        byte => format!("'{}'", go_quoted(char::from(byte).to_string()).trim_matches('"')),
+    }
 }
 
 /// A message in JSON; the reason where the bytes are no such message.
@@ -251,6 +260,9 @@ mod tests {
         for (json, why) in [
             (r#"{"key":"#, "unexpected EOF"),
             ("xx", "invalid character 'x' looking for beginning of value"),
+            ("\x1f", r"invalid character '\x1f' looking for beginning of value"),
+            ("é", "invalid character 'Ã' looking for beginning of value"),
+            ("'a'", r"invalid character '\'' looking for beginning of value"),
             (r#"{"key":"!!"}"#, "proto: (line 1:11): invalid value for bytes field key: \"!!\""),
         ] {
             assert_eq!(back(Rpc::Range, json), Err(why.into()), "{json}");

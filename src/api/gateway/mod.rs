@@ -6,6 +6,7 @@
 //! Invariant: nothing is decided here that the method decides. Does not know what the methods do.
 
 mod answers;
+mod aside;
 mod json;
 mod requests;
 mod statuses;
@@ -27,7 +28,7 @@ use tonic::{Code, Status};
 use crate::api::dispatch;
 use crate::api::gateway::answers::{error, stream, unary};
 use crate::api::gateway::json::kinds;
-use crate::api::gateway::requests::{check_binary, frames, metadata, one};
+use crate::api::gateway::requests::{check_binary, check_metadata, frames, metadata, one};
 use crate::api::gateway::statuses::late;
 use crate::api::guest::Guest;
 use crate::api::methods::{Flow, Rpc};
@@ -78,7 +79,10 @@ where
     if left.is_some_and(|left| left.is_zero()) {
         return error(&late());
     }
-    ask::<E, B>(porch, rpc, body, metadata(&head.headers, left), guest).await
+    match check_metadata(&head.headers) {
+        Ok(()) => ask::<E, B>(porch, rpc, body, metadata(&head.headers, left), guest).await,
+        Err(status) => error(&status),
+    }
 }
 
 /// Asks a method by messages in their frames.

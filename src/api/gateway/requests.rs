@@ -14,6 +14,7 @@ use prost_reflect::MessageDescriptor;
 use tonic::Status;
 
 use crate::api::gate::is_base64;
+use crate::api::gateway::aside::aside;
 use crate::api::gateway::json::{Splitter, to_protobuf};
 use crate::api::transport::call::StdError;
 use crate::base::limits;
@@ -39,7 +40,8 @@ pub fn metadata(headers: &HeaderMap, patience: Option<Duration>) -> HeaderMap {
     metadata.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     for (name, value) in headers {
         let name = match name.as_str().strip_prefix(METADATA) {
-            Some(rest) if !RESERVED.contains(&rest) => HeaderName::try_from(rest).ok(),
+            // What would not pass as metadata is left out, as by grpc-gateway.
+            Some(rest) if !RESERVED.contains(&rest) && is_text(value) => HeaderName::try_from(rest).ok(),
             Some(_) => None,
             None => (name == AUTHORIZATION).then_some(AUTHORIZATION),
         };
@@ -52,6 +54,25 @@ pub fn metadata(headers: &HeaderMap, patience: Option<Duration>) -> HeaderMap {
         metadata.insert("grpc-timeout", HeaderValue::try_from(told).expect("digits and a letter are a header's value"));
     }
     metadata
+}
+
+/// Whether metadata may have this value.
+fn is_text(value: &HeaderValue) -> bool {
+    value.as_bytes().iter().all(|byte| matches!(byte, b' '..=b'~'))
+}
+
+/// Whether the client of etcd's gateway could send what is to go on.
+///
+/// # Errors
+/// It could not, in its library's words.
+pub fn check_metadata(headers: &HeaderMap) -> Result<(), Status> {
+    if headers.contains_key(METADATA) {
+        return Err(Status::internal("there is an empty key in the header"));
+    }
+    if headers.get_all(AUTHORIZATION).iter().all(is_text) {
+        return Ok(());
+    }
+    Err(Status::internal("header key \"authorization\" contains value with non-printable ASCII characters"))
 }
 
 /// Whether what is to go on as binary metadata is base64.
@@ -119,8 +140,9 @@ where
         return Ok(framed(&[]));
     }
     splitter.check_depth().map_err(Status::invalid_argument)?;
-    let message = to_protobuf(kind, json[..end].trim_ascii_start()).map_err(Status::invalid_argument)?;
-    Ok(framed(&message))
+    let (kind, json) = (kind.clone(), json.split_to(end).freeze());
+    let message = aside(json.len(), move || to_protobuf(&kind, json.trim_ascii_start())).await?;
+    Ok(framed(&message.map_err(Status::invalid_argument)?))
 }
 
 /// The messages of a body one after the other, in their frames.
@@ -169,7 +191,16 @@ mod tests {
             ("cookie", "c"),
         ];
         let headers = fields.map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
-        let metadata = metadata(&HeaderMap::from_iter(headers), Some(Duration::from_millis(200)));
+        let mut headers = HeaderMap::from_iter(headers);
+        let no_text = HeaderValue::from_bytes(b"\xe9").expect("a field may have it");
+        headers.insert("grpc-metadata-name", no_text.clone());
+        assert!(check_metadata(&headers).is_ok(), "it is left out");
+        let metadata = metadata(&headers, Some(Duration::from_millis(200)));
+        headers.insert(AUTHORIZATION, no_text);
+        let why = |headers: &HeaderMap| check_metadata(headers).expect_err("refused").message().to_owned();
+        assert_eq!(why(&headers), "header key \"authorization\" contains value with non-printable ASCII characters");
+        headers.insert("grpc-metadata-", HeaderValue::from_static("x"));
+        assert_eq!(why(&headers), "there is an empty key in the header");
         let mut have: Vec<(&str, &[u8])> =
             metadata.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
         have.sort_unstable();

@@ -16,7 +16,9 @@ use tonic::body::Body;
 
 use crate::api::gateway::{self, websocket};
 use crate::api::guest::Guest;
-use crate::api::http::manners::{elsewhere, host_named, of_no_place, of_query, unescaped, unexpected, without_host};
+use crate::api::http::manners::{
+    elsewhere, host_named, nowhere, of_no_place, of_query, unescaped, unexpected, unreadable, without_host,
+};
 use crate::api::http::origins::may_speak;
 use crate::api::metrics::peers::PeerMetrics;
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
@@ -96,6 +98,9 @@ where
     B: HttpBody<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<StdError> + Send,
 {
+    if let Some(refusal) = unreadable(&request) {
+        return boxed(refusal);
+    }
     if let Some(refusal) = without_host(&request) {
         read_off(request.into_body()).await;
         return boxed(refusal);
@@ -134,6 +139,9 @@ where
 pub async fn respond_metrics<E: Env, B: HttpBody>(porch: &Porch<E>, request: http::Request<B>) -> Response<Body> {
     let (head, body) = request.into_parts();
     let request = http::Request::from_parts(head, ());
+    if let Some(refusal) = unreadable(&request) {
+        return boxed(refusal);
+    }
     if let Some(refusal) = unexpected(&request) {
         return dated(boxed(refusal));
     }
@@ -143,6 +151,9 @@ pub async fn respond_metrics<E: Env, B: HttpBody>(porch: &Porch<E>, request: htt
     }
     if of_no_place(&request) {
         return dated(boxed(Response::new(Full::default())));
+    }
+    if let Some(refusal) = nowhere(&request).or_else(|| elsewhere(request.method(), request.uri(), false)) {
+        return dated(boxed(refusal));
     }
     let path = request.uri().path();
     if path == "/version" || path == "/debug/vars" {
@@ -169,6 +180,10 @@ where
     if request.method() == Method::OPTIONS {
         read_off(request.into_body()).await;
         return boxed(Response::new(Full::default()));
+    }
+    if let Some(refusal) = nowhere(&request) {
+        read_off(request.into_body()).await;
+        return boxed(refusal);
     }
     if let Some(uri) = unescaped(request.uri()) {
         *request.uri_mut() = uri;

@@ -26,11 +26,50 @@ pub fn without_host<B>(request: &Request<B>) -> Option<Answer> {
         }
         _ => return None,
     };
-    let mut answer = Response::new(Full::from(format!("400 Bad Request{why}")));
-    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    Some(closing(StatusCode::BAD_REQUEST, format!("400 Bad Request{why}")))
+}
+
+/// What is said to who is not listened to any more.
+fn closing(code: StatusCode, text: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(text.into()));
+    *answer.status_mut() = code;
     let headers = answer.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
+/// The refusal of a request of HTTP/1 that cannot be read: a body in another form than in one go or in chunks, which a proxy
+/// before this server may read otherwise, or a path with an escape that is none.
+pub fn unreadable<B>(request: &Request<B>) -> Option<Answer> {
+    if request.version() >= Version::HTTP_2 {
+        return None;
+    }
+    let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
+    let is_known = match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    };
+    if !is_known && request.version() >= Version::HTTP_11 {
+        return Some(closing(StatusCode::NOT_IMPLEMENTED, "Unsupported transfer encoding"));
+    }
+    let is_escape =
+        |behind: &str| behind.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    let is_misspelled = request.uri().path().split('%').skip(1).any(|behind| !is_escape(behind));
+    is_misspelled.then(|| closing(StatusCode::BAD_REQUEST, "400 Bad Request"))
+}
+
+/// The refusal of what is asked of no place, and is no question whether somebody answers.
+pub fn nowhere<B>(request: &Request<B>) -> Option<Answer> {
+    if request.uri().path() != "*" {
+        return None;
+    }
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = StatusCode::BAD_REQUEST;
+    if request.version() == Version::HTTP_11 {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     Some(answer)
 }
 
@@ -116,8 +155,8 @@ pub fn unescaped(uri: &Uri) -> Option<Uri> {
     while let Some((before, behind)) = rest.split_once('%') {
         path.push_str(before);
         let byte = u8::from_str_radix(behind.get(..2)?, 16).ok()?;
-        // Nothing that is answered here has anything else in its path.
-        let is_plain = byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte);
+        // Nothing that is answered here has anything else in its path; and what is escaped is no way up.
+        let is_plain = byte.is_ascii_alphanumeric() || b"-_~".contains(&byte);
         if !is_plain {
             return None;
         }
@@ -197,6 +236,37 @@ mod tests {
     }
 
     #[test]
+    fn what_a_proxy_may_read_otherwise_is_refused() {
+        const H1: Version = Version::HTTP_11;
+        for (version, path, codings, refused) in [
+            (H1, "/", &[][..], None),
+            (H1, "/%41%2f", &["Chunked"], None),
+            (H1, "/?%zz", &[], None),
+            (Version::HTTP_10, "/", &["gzip"], None),
+            (Version::HTTP_2, "/", &["gzip", "chunked"], None),
+            (H1, "/", &["gzip, chunked"], Some(501)),
+            (H1, "/", &["chunked", "chunked"], Some(501)),
+            (H1, "/%", &[], Some(400)),
+            (H1, "/%4", &[], Some(400)),
+            (H1, "/%zz", &[], Some(400)),
+        ] {
+            let mut request = request(version, path, &["a"]);
+            for coding in codings {
+                request.headers_mut().append(header::TRANSFER_ENCODING, HeaderValue::from_static(coding));
+            }
+            assert_eq!(unreadable(&request).map(|answer| answer.status().as_u16()), refused, "{path} {codings:?}");
+        }
+    }
+
+    #[test]
+    fn no_place_is_nowhere() {
+        let of = |version, uri| nowhere(&request(version, uri, &["a"])).map(|answer| answer.headers().len());
+        assert_eq!(of(Version::HTTP_11, "*"), Some(1));
+        assert_eq!(of(Version::HTTP_10, "*"), Some(0));
+        assert_eq!(of(Version::HTTP_11, "/*"), None);
+    }
+
+    #[test]
     fn what_is_expected_is_to_go_on_with_the_body() {
         for (version, expected, status) in [
             (Version::HTTP_11, "100-continue", None),
@@ -271,7 +341,7 @@ mod tests {
         let of = |path: &'static str| unescaped(&Uri::from_static(path)).map(|uri| uri.to_string());
         assert_eq!(of("/%68ealth?a=%41"), Some("/health?a=%41".into()));
         assert_eq!(of("/v3/kv/%72an%67e"), Some("/v3/kv/range".into()));
-        for path in ["/health", "/%zz", "/%6", "/a%2Fb", "/a%20b", "/%ff"] {
+        for path in ["/health", "/%zz", "/%6", "/a%2Fb", "/a%20b", "/%ff", "/%2e%2e/health"] {
             assert_eq!(of(path), None, "{path}");
         }
     }

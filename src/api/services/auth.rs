@@ -6,9 +6,6 @@
 
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
 use crate::api::session::Session;
 use crate::auth::{Asker, Auth, AuthCommand, PasswordHash, Permission, PermissionKind, ROOT};
 use crate::base::{KeyRange, Refusal, limits};
@@ -139,10 +136,9 @@ impl<E: Env> Session<E> {
     ) -> Result<pb::AuthUserChangePasswordResponse, Refusal> {
         self.require_root().await?;
         let password = if request.password.is_empty() {
-            let hash = BASE64.decode(&request.hashed_password).map_err(|_| Refusal::NoPasswordUser)?;
-            PasswordHash(hash.into())
+            machine::password_hash(&request.hashed_password)
         } else {
-            self.passports.hasher.hash(request.password).await?
+            Some(self.passports.hasher.hash(request.password).await?)
         };
         let command = AuthCommand::UserChangePassword { name: request.name, password };
         let (header, _) = self.propose(Command::Auth(command)).await?;

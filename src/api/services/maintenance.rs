@@ -139,7 +139,11 @@ fn errors(status: &NodeStatus) -> Vec<String> {
             AlarmKind::NoSpace => "NOSPACE",
             AlarmKind::Corrupt => "CORRUPT",
         };
-        format!("memberID:{} alarm:{kind}", member.0)
+        match member.0 {
+            // Nobody in particular; it is not named, as what is nothing never is in this form.
+            0 => format!("alarm:{kind}"),
+            member => format!("memberID:{member} alarm:{kind}"),
+        }
     });
     leader.into_iter().chain(alarms).collect()
 }
@@ -183,6 +187,8 @@ mod tests {
         status.alarms.push((MemberId(10), AlarmKind::Corrupt));
         assert_eq!(errors(&status), ["etcdserver: no leader", "memberID:10 alarm:CORRUPT"]);
         status.leader = Some(MemberId(10));
+        status.alarms = vec![(MemberId(0), AlarmKind::NoSpace)];
+        assert_eq!(errors(&status), ["alarm:NOSPACE"]);
         status.alarms.clear();
         assert!(errors(&status).is_empty());
     }

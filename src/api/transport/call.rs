@@ -97,6 +97,8 @@ type Deadline = Option<tokio::time::Instant>;
 async fn within<T>(deadline: Deadline, work: impl Future<Output = Result<T, Status>>) -> Result<T, Status> {
     match deadline {
         None => work.await,
+        // What is begun could be done before anybody looks at the clock.
+        Some(deadline) if deadline <= tokio::time::Instant::now() => Err(deadline_exceeded()),
         Some(deadline) => tokio::time::timeout_at(deadline, work).await.unwrap_or_else(|_| Err(deadline_exceeded())),
     }
 }

@@ -111,3 +111,6 @@ pub const STREAMS_CAUTIOUS_MS: u64 = 10_000;
 /// clients ask in one message is bounded by the above; this bounds what has begun and what is not taken (some 3 KiB each), and
 /// streams of watches and the like, of which the largest users have some thousands on a connection. Beyond it a client waits.
 pub const CONCURRENT_STREAMS: u32 = 32_768;
+
+/// Longest message that is made JSON, or of JSON, where everybody is served: a millisecond's work. Longer ones go aside.
+pub const JSON_AT_ONCE_BYTES: usize = 64 * 1024;

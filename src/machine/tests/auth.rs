@@ -109,7 +109,7 @@ fn users_are_in_the_image_and_in_the_digest() {
     let mut bench = with_users();
     let changed = auth(AuthCommand::UserChangePassword {
         name: "reader".to_string(),
-        password: PasswordHash(bytes("$2a$04$another")),
+        password: Some(PasswordHash(bytes("$2a$04$another"))),
     });
     bench.apply_for(Some(&bench.asker("root")), &changed);
     let image = bench.machine.image();
@@ -163,6 +163,44 @@ fn entries_of_a_stock_etcd_are_read() {
     assert_eq!(hashed.command, Ok(Command::Auth(expected)));
     assert_eq!(add("plain", "").command, Err(Refusal::NoPasswordUser));
     assert_eq!(add("", "no base64!").command, Err(Refusal::NoPasswordUser));
+    let change = |hashed: &str| {
+        let request = pb::AuthUserChangePasswordRequest {
+            name: "anna".to_string(),
+            hashed_password: hashed.to_string(),
+            ..Default::default()
+        };
+        let entry = pb::InternalRaftRequest { auth_user_change_password: Some(request), ..Default::default() };
+        let read = codec::decode(&entry.encode_to_vec().into()).expect("readable").expect("a command");
+        let Ok(Command::Auth(AuthCommand::UserChangePassword { password, .. })) = read.command else {
+            panic!("{read:?}");
+        };
+        password
+    };
+    // As Go's library reads them.
+    for (text, hash) in [
+        ("aGFzaA==", Some("hash")),
+        ("aGFz\r\naA==\n", Some("hash")),
+        ("YR==", Some("a")),
+        ("", Some("")),
+        ("YQ", None),
+        ("aGFzaA==aGFzaA==", None),
+        ("!", None),
+    ] {
+        assert_eq!(change(text), hash.map(|hash| PasswordHash(bytes(hash))), "{text:?}");
+    }
+}
+
+/// A hash that cannot be read is judged where it is applied, by whose it was to be.
+#[test]
+fn what_is_no_hash_is_judged_behind_the_user() {
+    let mut bench = with_users();
+    let root = bench.asker("root");
+    let mut change = |name: &str| {
+        let command = auth(AuthCommand::UserChangePassword { name: name.to_string(), password: None });
+        bench.apply_for(Some(&root), &command).answer.map(drop)
+    };
+    assert_eq!(change("nobody of that name"), Err(Refusal::UserNotFound));
+    assert_eq!(change("reader"), Err(Refusal::NoPasswordUser));
 }
 
 /// What one may learn of keys: those in an answer's rows, and how many.
