@@ -69,7 +69,7 @@ pub use error::Error;
 pub use keep_alive::KeepAlive;
 pub use lock::Lock;
 pub use namespace::{Namespace, NamespaceWatcher};
-pub use options::{Credentials, Options, TlsOptions};
+pub use options::{Credentials, Options, TlsOptions, channel};
 pub use ranges::{OPEN_END, prefix_end};
 pub use session::{DEFAULT_SESSION_SECONDS, Session};
 pub use stm::{Isolation, Stm};

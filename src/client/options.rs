@@ -139,6 +139,14 @@ impl<'a> Channels<'a> {
     }
 }
 
+/// One channel alone, for who brings a stub of its own: an endpoint as [`super::Client`] takes it.
+///
+/// # Errors
+/// Anything unreadable is [`Error::BadEndpoint`], a file that cannot be used [`Error::BadCertificate`].
+pub fn channel(endpoint: &str, options: &Options) -> Result<(Channel, LastWord), Error> {
+    Channels::new(options)?.channel(endpoint)
+}
+
 /// Whether nothing is encrypted on the way to an endpoint.
 pub(super) fn is_plain(endpoint: &str, options: &Options) -> bool {
     Address::read(endpoint, options.tls.is_some()).is_ok_and(|address| !address.sealed)
