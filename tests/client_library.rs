@@ -6,12 +6,14 @@
 
 mod ports;
 
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::client::{Client, Error, Isolation, Options, WatchRange, prefix_end};
-use quorate::wire::etcdserverpb as pb;
+use quorate::client::{Client, Code, Credentials, Error, Isolation, Options, TlsOptions, WatchRange, prefix_end};
+use quorate::wire::{authpb, etcdserverpb as pb};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Longest any step may take: far beyond what a busy machine needs, and short enough to fail.
@@ -32,14 +34,39 @@ impl Server {
         Server { child, endpoint: format!("127.0.0.1:{}", ports.0), directory, ports }
     }
 
-    fn spawn(directory: &tempfile::TempDir, (client, peer): (u16, u16)) -> Child {
-        let (client, peer) = (format!("http://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
+    /// One that takes encrypted connections alone, of those who show a certificate of its authority.
+    fn start_sealed() -> Server {
+        let ports = (ports::free(), ports::free());
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join(name).display().to_string();
+        issue(directory.path());
+        let child = Server::spawn_with(
+            &directory,
+            ports,
+            "https",
+            &[
+                format!("--cert-file={}", file("server.crt")),
+                format!("--key-file={}", file("server.key")),
+                format!("--trusted-ca-file={}", file("ca.crt")),
+                "--client-cert-auth".to_owned(),
+            ],
+        );
+        Server { child, endpoint: format!("https://127.0.0.1:{}", ports.0), directory, ports }
+    }
+
+    fn spawn(directory: &tempfile::TempDir, ports: (u16, u16)) -> Child {
+        Server::spawn_with(directory, ports, "http", &["--bcrypt-cost=4".to_owned()])
+    }
+
+    fn spawn_with(directory: &tempfile::TempDir, (client, peer): (u16, u16), scheme: &str, flags: &[String]) -> Child {
+        let (client, peer) = (format!("{scheme}://127.0.0.1:{client}"), format!("http://127.0.0.1:{peer}"));
         Command::new(env!("CARGO_BIN_EXE_quorate"))
             .arg("--data-dir")
             .arg(directory.path().join("data"))
             .args([format!("--listen-client-urls={client}"), format!("--advertise-client-urls={client}")])
             .args([format!("--listen-peer-urls={peer}"), format!("--initial-advertise-peer-urls={peer}")])
             .arg(format!("--initial-cluster=default={peer}"))
+            .args(flags)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
@@ -70,8 +97,32 @@ impl Drop for Server {
 }
 
 fn with_server(work: impl AsyncFnOnce(Server)) {
+    with(Server::start(), work);
+}
+
+fn with(server: Server, work: impl AsyncFnOnce(Server)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(async { timeout(2 * LIMIT, work(Server::start())).await.unwrap() });
+    runtime.block_on(async { timeout(2 * LIMIT, work(server)).await.unwrap() });
+}
+
+/// An authority's certificate as a file, one of its for a server and one for a program, and the certificate of another authority.
+fn issue(directory: &Path) {
+    let authority = || {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
+    };
+    let (ours, others) = (authority(), authority());
+    let write = |name: &str, text: String| std::fs::write(directory.join(name), text).unwrap();
+    for name in ["server", "app"] {
+        let key = KeyPair::generate().unwrap();
+        let certificate = CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap().signed_by(&key, &ours).unwrap();
+        write(&format!("{name}.crt"), certificate.pem());
+        write(&format!("{name}.key"), key.serialize_pem());
+    }
+    write("ca.crt", ours.pem());
+    write("other.crt", others.pem());
 }
 
 fn get(key: &'static str) -> pb::RangeRequest {
@@ -318,5 +369,108 @@ fn a_watch_goes_on_over_the_death_of_its_server_and_sees_each_change_once() {
             server.kill_and_start();
             client.range(get("ready")).await.unwrap();
         }
+    });
+}
+
+#[test]
+fn a_program_with_a_certificate_is_let_in_and_others_are_told_why() {
+    with(Server::start_sealed(), async |server| {
+        let file = |name: &str| server.directory.path().join(name);
+        let app =
+            TlsOptions { cacert: file("ca.crt"), cert: file("app.crt"), key: file("app.key"), ..TlsOptions::default() };
+        let connect = async |tls: &TlsOptions, within| {
+            let options = Options { timeout: Some(within), tls: Some(tls.clone()), ..Options::default() };
+            Client::connect(std::slice::from_ref(&server.endpoint), options).await
+        };
+        let client = connect(&app, LIMIT).await.unwrap();
+        client.put(put("k", "v")).await.unwrap();
+        assert_eq!(value_of(&client, "k").await.unwrap(), "v");
+
+        let nobody = TlsOptions { cert: "".into(), key: "".into(), ..app.clone() };
+        let stranger = TlsOptions { cacert: file("other.crt"), ..app.clone() };
+        for (tls, reason) in [(nobody, "certificate required"), (stranger, "unknown authority")] {
+            let client = connect(&tls, Duration::from_secs(10)).await.unwrap();
+            let error = client.range(get("k")).await.expect_err("it is not let in");
+            assert!(matches!(error, Error::Deadline), "{error}");
+            let unreached = client.unreached();
+            let [(endpoint, why)] = &unreached[..] else { panic!("{unreached:?}") };
+            assert!(endpoint == &server.endpoint && why.contains(reason), "{why}");
+        }
+        let missing = TlsOptions { cacert: file("nosuch.crt"), ..app };
+        let error = connect(&missing, LIMIT).await.expect_err("no such file");
+        assert!(matches!(&error, Error::BadCertificate(why) if why.contains("nosuch.crt")), "{error}");
+    });
+}
+
+#[test]
+fn a_user_may_do_what_its_roles_say() {
+    with_server(async |server| {
+        let client = server.client().await;
+        for (name, password) in [("root", "secret"), ("app", "pw")] {
+            let user = pb::AuthUserAddRequest { name: name.into(), password: password.into(), ..Default::default() };
+            client.user_add(user).await.unwrap();
+        }
+        client.role_add(pb::AuthRoleAddRequest { name: "app".into() }).await.unwrap();
+        let perm = authpb::Permission {
+            perm_type: authpb::permission::Type::Readwrite as i32,
+            key: "app/".into(),
+            range_end: prefix_end(b"app/"),
+        };
+        let grant = pb::AuthRoleGrantPermissionRequest { name: "app".into(), perm: Some(perm) };
+        client.role_grant_permission(grant).await.unwrap();
+        for name in ["root", "app"] {
+            let grant = pb::AuthUserGrantRoleRequest { user: name.into(), role: name.into() };
+            client.user_grant_role(grant).await.unwrap();
+        }
+        client.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
+
+        let connect = async |name: &str, password: &str| {
+            let credentials = Some(Credentials::Password { name: name.to_owned(), password: password.to_owned() });
+            let options = Options { timeout: Some(LIMIT), credentials, ..Options::default() };
+            Client::connect(std::slice::from_ref(&server.endpoint), options).await
+        };
+        let app = connect("app", "pw").await.unwrap();
+        app.put(put("app/k", "v")).await.unwrap();
+        let refused = app.put(put("other", "v")).await.expect_err("no role of it says so");
+        assert!(refused.is_permission_denied() && refused.code() == Some(Code::PermissionDenied), "{refused}");
+        let refused = connect("app", "wrong").await.expect_err("the password is wrong");
+        assert_eq!(refused.text(), "etcdserver: authentication failed, invalid user ID or password");
+    });
+}
+
+#[test]
+fn what_goes_wrong_is_told_by_its_kind() {
+    with_server(async |server| {
+        let client = server.client().await;
+        assert!(matches!(Client::connect(&[], Options::default()).await, Err(Error::NoEndpoints)));
+        for bad in ["ftp://a:1", "a", "a:99999"] {
+            let refused = Client::connect(&[bad.to_owned()], Options::default()).await.expect_err("no endpoint");
+            assert!(matches!(&refused, Error::BadEndpoint(why) if why.contains(bad)), "{refused}");
+        }
+
+        // What the server refused has its code, and its text to the letter.
+        let first = client.put(put("k", "1")).await.unwrap().header.unwrap().revision;
+        let revision = client.put(put("k", "2")).await.unwrap().header.unwrap().revision;
+        client.compact(pb::CompactionRequest { revision, ..Default::default() }).await.unwrap();
+        let old = pb::RangeRequest { revision: first, ..get("k") };
+        let refused = client.range(old).await.expect_err("it is forgotten");
+        assert_eq!(refused.code(), Some(Code::OutOfRange));
+        assert_eq!(refused.text(), "etcdserver: mvcc: required revision has been compacted");
+        let refused = client.put(put("k", "x".repeat(3 * 1024 * 1024))).await.expect_err("more than is sent");
+        assert_eq!(refused.code(), Some(Code::ResourceExhausted));
+        // A watch that begins where all is forgotten says from where on there is something.
+        let mut watcher = client.watch(WatchRange { key: "k".into(), start_revision: first, ..WatchRange::default() });
+        let last = watcher.next().await.unwrap().unwrap();
+        assert!(last.canceled && last.compact_revision == revision);
+        assert!(watcher.next().await.is_none());
+
+        // Nobody is there: the timeout ends it, and why is known.
+        let nobody = format!("127.0.0.1:{}", ports::free());
+        let options = Options { timeout: Some(Duration::from_secs(1)), ..Options::default() };
+        let away = Client::connect(std::slice::from_ref(&nobody), options).await.unwrap();
+        assert!(matches!(away.put(put("k", "3")).await, Err(Error::Deadline)));
+        let unreached = away.unreached();
+        assert!(unreached.len() == 1 && unreached[0].0 == nobody, "{unreached:?}");
+        assert!(unreached[0].1.contains("refused"), "{unreached:?}");
     });
 }

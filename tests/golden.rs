@@ -7,8 +7,8 @@
 //! another server or tool by the variables `GOLDEN_SERVER` and `GOLDEN_CTL`.
 //!
 //! Cases: a line is words for the tool; `*` before it runs it in every format, `!` runs it as it stands, with `$CTL`
-//! for the tool and its endpoint; `#` is a comment, and `#mask lease` and the like widen what is masked in that file. What
-//! would go on for ever is ended by a `timeout` of this suite's own (`golden/timeout`), which waits for what was recorded.
+//! for the tool and its endpoint; `#` is a comment, `#mask lease` and the like widen what is masked in that file, and `#advertise` has
+//! the server tell where it listens, not the address that was recorded. What would go on for ever is ended by a `timeout` of this suite's own (`golden/timeout`), which waits for what was recorded.
 
 #![allow(clippy::unwrap_used, reason = "a test")]
 
@@ -35,7 +35,8 @@ struct Server {
 }
 
 impl Server {
-    fn start() -> Server {
+    /// Its members are told where it listens, or an address where nobody is.
+    fn start(is_advertised: bool) -> Server {
         let directory = tempfile::tempdir().unwrap();
         let free = || format!("127.0.0.1:{}", ports::free());
         let (client, peer) = (free(), free());
@@ -44,7 +45,8 @@ impl Server {
             .args(["--name", "golden", "--data-dir"])
             .arg(directory.path().join("data"))
             .args([&format!("--listen-client-urls=http://{client}"), &format!("--listen-peer-urls=http://{peer}")])
-            .args(["--advertise-client-urls=http://127.0.0.1:2379", "--log-level=error"])
+            .arg(format!("--advertise-client-urls=http://{}", if is_advertised { &client } else { "127.0.0.1:2379" }))
+            .arg("--log-level=error")
             .args(["--initial-advertise-peer-urls=http://127.0.0.1:2380"])
             .args([
                 "--initial-cluster=golden=http://127.0.0.1:2380",
@@ -107,7 +109,7 @@ fn lines_awaited(line: &str, recorded: &[String]) -> usize {
 }
 
 fn run_all(cases: &str, recorded: &[String]) -> Vec<Ran> {
-    let server = Server::start();
+    let server = Server::start(cases.lines().any(|line| line == "#advertise"));
     let path = env::join_paths([directory()].into_iter().chain(env::split_paths(&env::var_os("PATH").unwrap())));
     let path = path.unwrap();
     let tool = env::var("GOLDEN_CTL").unwrap_or_else(|_| env!("CARGO_BIN_EXE_quoratectl").to_owned());
@@ -237,4 +239,4 @@ macro_rules! suites {
     )*};
 }
 
-suites!(keys, transactions, watches, leases, cluster, authentication, turns, mistakes, help, formats);
+suites!(keys, transactions, watches, leases, cluster, authentication, turns, mistakes, help, formats, members);

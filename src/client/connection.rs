@@ -22,7 +22,7 @@ use crate::wire::etcdserverpb::AuthenticateRequest;
 use crate::wire::services::auth_client::AuthClient;
 
 use super::error::{Error, lost, never_sent, reason};
-use super::options::{Credentials, Options, channel, is_plain};
+use super::options::{Channels, Credentials, Options, is_plain};
 use super::rotation::Rotation;
 use super::silence::{NO_ANSWER, Silence, Waiting};
 use super::tls::LastWord;
@@ -109,18 +109,30 @@ impl Client {
     /// # Errors
     /// An empty list, an address that cannot be used, or a refused password.
     pub async fn connect(endpoints: &[String], options: Options) -> Result<Client, Error> {
+        let client = Client::open(endpoints, options)?;
+        client.log_in().await?;
+        Ok(client)
+    }
+
+    /// As [`Self::connect`], and nobody is asked yet: [`Self::log_in`] is to follow where there is a password. Apart, so that
+    /// [`Self::unreached`] can say who did not answer even that.
+    ///
+    /// # Errors
+    /// An empty list, an address or a file that cannot be used.
+    pub fn open(endpoints: &[String], options: Options) -> Result<Client, Error> {
         if endpoints.is_empty() {
             return Err(Error::NoEndpoints);
         }
         let (mut channels, mut last_words) = (Vec::with_capacity(endpoints.len()), Vec::new());
         let strange = endpoints.iter().map(|endpoint| AtomicBool::new(is_plain(endpoint, &options))).collect();
+        let mut made = Channels::new(&options)?;
         for endpoint in endpoints {
-            let (channel, last_word) = channel(endpoint, &options)?;
+            let (channel, last_word) = made.channel(endpoint)?;
             channels.push((endpoint.clone(), channel));
             last_words.push(last_word);
         }
         let timeout = options.timeout;
-        let client = Client {
+        Ok(Client {
             shared: Arc::new(Shared {
                 rotation: Rotation::new(channels.len()),
                 silence: Silence::new(channels.len()),
@@ -131,9 +143,15 @@ impl Client {
                 token: Held::default(),
             }),
             timeout,
-        };
-        client.refresh(&Token::default()).await?;
-        Ok(client)
+        })
+    }
+
+    /// Fetches the token for a user and a password, where the options have them and there is none yet.
+    ///
+    /// # Errors
+    /// A refused password, or that no answer came in time.
+    pub async fn log_in(&self) -> Result<(), Error> {
+        self.refresh(&Token::default()).await.map(drop)
     }
 
     /// The same handle with another timeout for each request; `None` lifts it.

@@ -8,6 +8,8 @@ use std::fmt;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
 /// Why a request gave no result.
+///
+/// Example, run as a test: `what_goes_wrong_is_told_by_its_kind` in `tests/client_library.rs`.
 #[derive(Clone, Debug)]
 pub enum Error {
     /// The list of endpoints is empty.
@@ -18,7 +20,7 @@ pub enum Error {
     BadCertificate(String),
     /// A peer URL has not the form of one; the text says why. Nothing was sent.
     BadUrl(String),
-    /// The timeout passed. A write may or may not have been done.
+    /// The timeout passed. A write may or may not have been done. [`super::Client::unreached`] has who did not answer, and why.
     Deadline,
     /// The server, or the transport in its place, answered with a code and a text.
     Answered(Code, String),

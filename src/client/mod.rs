@@ -23,6 +23,24 @@
 //! # }
 //! ```
 //!
+//! **Manners.** A read that one endpoint does not answer is sent to another; a write is sent again only where it never left. So
+//! [`Error::Deadline`], and [`Error::Answered`] with `Unavailable`, say of a write that it may have been done: read before doing it
+//! again, or put a comparison into a transaction. Where nobody answers a request is tried until [`Options::timeout`], or a hundred times
+//! where none is given; [`Client::unreached`] then has who did not, and why: nobody there, no TLS, a certificate
+//! that is not believed. Watches, keep-alives and sessions outlive their connection and go on elsewhere. Tokens are fetched anew as they end.
+//!
+//! **Encryption.** With [`TlsOptions`] servers are believed by an authority, and believe the program by its certificate:
+//!
+//! ```no_run
+//! # use quorate::client::{Client, Error, Options, TlsOptions};
+//! # async fn example() -> Result<(), Error> {
+//! let tls = TlsOptions { cacert: "ca.crt".into(), cert: "app.crt".into(), key: "app.key".into(), ..TlsOptions::default() };
+//! let options = Options { tls: Some(tls), ..Options::default() };
+//! let client = Client::connect(&["https://10.0.0.1:2379".to_owned(), "https://10.0.0.2:2379".to_owned()], options).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! `tests/client_library.rs` shows each part at work against a server: what is said of a type names its example there.
 
 mod connection;
@@ -55,6 +73,8 @@ pub use options::{Credentials, Options, TlsOptions, channel};
 pub use ranges::{OPEN_END, prefix_end};
 pub use session::{DEFAULT_SESSION_SECONDS, Session};
 pub use stm::{Isolation, Stm};
+/// The code of an answer: see [`Error::code`].
+pub use tonic::Code;
 pub use watch::{WatchRange, Watcher};
 
 #[cfg(test)]

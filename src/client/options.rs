@@ -17,6 +17,8 @@ pub const DEFAULT_MAX_REQUEST_BYTES: usize = 2 * 1024 * 1024;
 pub const DEFAULT_MAX_RESPONSE_BYTES: usize = i32::MAX as usize;
 
 /// Who the caller is.
+///
+/// Example, run as a test: `a_user_may_do_what_its_roles_say` in `tests/client_library.rs`.
 #[derive(Clone, Debug)]
 pub enum Credentials {
     /// A user's name and password, exchanged for a token when connecting.
@@ -84,29 +86,65 @@ impl Options {
 /// the connection; a shorter wish is stretched to it, as gRPC for Go does.
 const MIN_KEEPALIVE_TIME: Duration = Duration::from_secs(10);
 
-/// A channel to one endpoint that connects when first used, and what its server says if it will not have it. Must be called inside a tokio runtime.
-///
-/// An endpoint is `host:port`, `http://host:port`, `https://host:port`, `unix:path` or `unixs:path`. `https` and `unixs`
-/// are encrypted always, `http` and `unix` never, and without a scheme it is where [`Options::tls`] is given.
+/// Makes channels by one set of options. The files it names are read once, and told of where they cannot be used, whether or not an
+/// endpoint needs them: who names them means to be encrypted.
+pub(super) struct Channels<'a> {
+    options: &'a Options,
+    connector: Option<Arc<Connector>>,
+}
+
+impl<'a> Channels<'a> {
+    /// # Errors
+    /// A file cannot be used ([`Error::BadCertificate`]).
+    pub(super) fn new(options: &'a Options) -> Result<Self, Error> {
+        let mut channels = Self { options, connector: None };
+        if options.tls.as_ref().is_some_and(TlsOptions::names_a_file) {
+            channels.connector()?;
+        }
+        Ok(channels)
+    }
+
+    fn connector(&mut self) -> Result<Arc<Connector>, Error> {
+        if let Some(connector) = &self.connector {
+            return Ok(connector.clone());
+        }
+        let tls = self.options.tls.clone().unwrap_or_default();
+        let connector = tls.connector().map_err(Error::BadCertificate)?;
+        Ok(self.connector.insert(connector).clone())
+    }
+
+    /// A channel to one endpoint that connects when first used, and what its server says if it will not have it. Must be called inside
+    /// a tokio runtime.
+    ///
+    /// An endpoint is `host:port`, `http://host:port`, `https://host:port`, `unix:path` or `unixs:path`. `https` and `unixs`
+    /// are encrypted always, `http` and `unix` never, and without a scheme it is where [`Options::tls`] is given.
+    ///
+    /// # Errors
+    /// Anything unreadable is [`Error::BadEndpoint`], a file that cannot be used [`Error::BadCertificate`].
+    pub(super) fn channel(&mut self, endpoint: &str) -> Result<(Channel, LastWord), Error> {
+        let options = self.options;
+        let address = Address::read(endpoint, options.tls.is_some())?;
+        let channel = address.endpoint()?;
+        let channel = channel
+            .connect_timeout(options.longest_connect())
+            .tcp_nodelay(true)
+            .http2_keep_alive_interval(options.keepalive_time.max(MIN_KEEPALIVE_TIME))
+            .keep_alive_timeout(named_or_usual(options.keepalive_timeout))
+            .keep_alive_while_idle(false);
+        let Some(host) = address.sealed_host() else { return Ok((channel.connect_lazy(), LastWord::default())) };
+        let wanted = options.tls.as_ref().map(|tls| tls.server_name.clone()).filter(|name| !name.is_empty());
+        let (connector, last_word) = (self.connector()?, LastWord::default());
+        let dial = Dial::new(connector, address.target, wanted.unwrap_or(host), last_word.clone());
+        Ok((channel.connect_with_connector_lazy(dial), last_word))
+    }
+}
+
+/// One channel alone, for who brings a stub of its own: an endpoint as [`super::Client`] takes it.
 ///
 /// # Errors
 /// Anything unreadable is [`Error::BadEndpoint`], a file that cannot be used [`Error::BadCertificate`].
 pub fn channel(endpoint: &str, options: &Options) -> Result<(Channel, LastWord), Error> {
-    let address = Address::read(endpoint, options.tls.is_some())?;
-    let channel = address.endpoint()?;
-    let channel = channel
-        .connect_timeout(options.longest_connect())
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(options.keepalive_time.max(MIN_KEEPALIVE_TIME))
-        .keep_alive_timeout(named_or_usual(options.keepalive_timeout))
-        .keep_alive_while_idle(false);
-    let Some(host) = address.sealed_host() else { return Ok((channel.connect_lazy(), LastWord::default())) };
-    let tls = options.tls.clone().unwrap_or_default();
-    let host = if tls.server_name.is_empty() { host } else { tls.server_name.clone() };
-    let connector = tls.connector().map_err(Error::BadCertificate)?;
-    let last_word = LastWord::default();
-    let dial = Dial::new(connector, address.target, host, last_word.clone());
-    Ok((channel.connect_with_connector_lazy(dial), last_word))
+    Channels::new(options)?.channel(endpoint)
 }
 
 /// Whether nothing is encrypted on the way to an endpoint.
@@ -115,6 +153,8 @@ pub(super) fn is_plain(endpoint: &str, options: &Options) -> bool {
 }
 
 /// How encrypted endpoints are reached. Empty paths are none; without authorities the system's are believed.
+///
+/// Example, run as a test: `a_program_with_a_certificate_is_let_in_and_others_are_told_why` in `tests/client_library.rs`.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TlsOptions {
     /// The authorities that servers are believed by.
@@ -130,6 +170,10 @@ pub struct TlsOptions {
 }
 
 impl TlsOptions {
+    fn names_a_file(&self) -> bool {
+        [&self.cacert, &self.cert, &self.key].into_iter().any(|path| !path.as_os_str().is_empty())
+    }
+
     fn connector(self) -> Result<Arc<Connector>, String> {
         let files = CertificateFiles { cert: self.cert, key: self.key, trusted_ca: self.cacert, ..Default::default() };
         let trust = Trust { files, anyone: self.insecure_skip_verify, above: vec!["h2"], ..Default::default() };
@@ -142,6 +186,11 @@ struct Address {
     target: Target,
     sealed: bool,
     text: String,
+}
+
+/// An address whose host is left out is this machine's, as for Go.
+fn hosted(address: &str) -> String {
+    if address.starts_with(':') { format!("localhost{address}") } else { address.to_owned() }
 }
 
 /// An address without the dot that ends a full name: no certificate has it.
@@ -166,13 +215,13 @@ impl Address {
         let lower = |(scheme, rest): (&str, _)| (scheme.to_ascii_lowercase(), rest);
         let parts = endpoint.split_once("://").map(lower);
         let (target, sealed) = match parts.as_ref().map(|(scheme, rest)| (&scheme[..], *rest)) {
-            Some((scheme @ ("http" | "https"), rest)) => (Target::Net(undotted(rest)), scheme == "https"),
+            Some((scheme @ ("http" | "https"), rest)) => (Target::Net(undotted(&hosted(rest))), scheme == "https"),
             Some((scheme @ ("unix" | "unixs"), rest)) => (Target::File(rest.to_owned()), scheme == "unixs"),
             Some((scheme, _)) => return Err(bad(&format!("unknown scheme {scheme:?}"))),
             None => match endpoint.split_once(':') {
                 Some((scheme @ ("unix" | "unixs"), rest)) => (Target::File(rest.to_owned()), scheme == "unixs"),
                 _ if endpoint.is_empty() => return Err(bad("it is empty")),
-                _ => (Target::Net(endpoint.to_owned()), seals_bare),
+                _ => (Target::Net(hosted(endpoint)), seals_bare),
             },
         };
         Ok(Self { target, sealed, text: endpoint.to_owned() })
@@ -239,6 +288,9 @@ mod tests {
             ("HTTP://localhost:2379", None),
             ("Https://a:1", Some("a")),
             ("[::1]:2379", None),
+            (":2379", None),
+            ("http://:2379", None),
+            ("https://:2379", Some("localhost")),
             ("unix:///tmp/s", None),
             ("unix:/tmp/s", None),
             ("https://a.example:2379", Some("a.example")),
@@ -268,7 +320,33 @@ mod tests {
             assert_eq!(refused, format!("bad endpoint {bad:?}: port {port} is out of range, which ends at 65535"));
         }
         assert!(read("a:65535").is_ok());
-        let tls = TlsOptions { cacert: "/nowhere/ca".into(), ..TlsOptions::default() };
-        assert_eq!(tls.connector().map(drop), Err("open /nowhere/ca: no such file or directory".to_owned()));
+        for bad in [":", "http://:"] {
+            assert!(matches!(read(bad), Err(Error::BadEndpoint(_))), "{bad}");
+        }
+        assert_eq!(read(":2379").expect("an address").uri().host(), Some("localhost"));
+    }
+
+    /// Also where no endpoint is encrypted, or every server is believed.
+    #[tokio::test]
+    async fn a_file_that_cannot_be_used_is_told_of_whatever_it_is_for() {
+        let nowhere = || PathBuf::from("/nowhere/pem");
+        for insecure_skip_verify in [false, true] {
+            let some = TlsOptions { insecure_skip_verify, ..TlsOptions::default() };
+            let both = "KeyFile and CertFile must both be present[key: , cert: /nowhere/pem]";
+            for (tls, why) in [
+                (TlsOptions { cacert: nowhere(), ..some.clone() }, "open /nowhere/pem: no such file or directory"),
+                (TlsOptions { cert: nowhere(), ..some.clone() }, both),
+                (
+                    TlsOptions { cert: nowhere(), key: nowhere(), ..some.clone() },
+                    "open /nowhere/pem: no such file or directory",
+                ),
+            ] {
+                let options = Options { tls: Some(tls), ..Options::default() };
+                let refused = Channels::new(&options).map(drop).expect_err("no such file");
+                assert_eq!(refused.to_string(), why);
+            }
+            let options = Options { tls: Some(some), ..Options::default() };
+            assert!(Channels::new(&options).and_then(|mut made| made.channel("http://a:1")).is_ok());
+        }
     }
 }

@@ -103,9 +103,28 @@ impl Session {
     /// # Errors
     /// As [`Session::client`].
     pub async fn client_of(&mut self, endpoints: &[String]) -> Result<Client, Failure> {
+        let client = self.opened(endpoints)?;
+        log_in(&client).await?;
+        Ok(client)
+    }
+
+    /// A handle on some endpoints with the options of the call, nobody of whom was asked yet.
+    ///
+    /// # Errors
+    /// Bad options, or an endpoint that cannot be used.
+    pub fn opened(&mut self, endpoints: &[String]) -> Result<Client, Failure> {
         self.print()?;
         let options = self.options()?;
-        let client = connect(endpoints, options).await?;
+        self.opened_by(endpoints, options)
+    }
+
+    /// The same with other options.
+    ///
+    /// # Errors
+    /// As [`Session::opened`].
+    pub fn opened_by(&mut self, endpoints: &[String], options: Options) -> Result<Client, Failure> {
+        let client = Client::open(endpoints, options).map_err(not_connected)?;
+        // Before anybody is asked: who does not answer is told of then, too.
         self.unreached.add(&client);
         Ok(client)
     }
@@ -228,10 +247,22 @@ impl Session {
 /// # Errors
 /// An endpoint cannot be used, or the user is refused.
 pub async fn connect(endpoints: &[String], options: Options) -> Result<Client, Failure> {
-    Client::connect(endpoints, options).await.map_err(|error| match error {
+    Client::connect(endpoints, options).await.map_err(not_connected)
+}
+
+/// Fetches the token of the user, where there is one.
+///
+/// # Errors
+/// The user is refused, or nobody answers.
+pub async fn log_in(client: &Client) -> Result<(), Failure> {
+    client.log_in().await.map_err(not_connected)
+}
+
+fn not_connected(error: client::Error) -> Failure {
+    match error {
         client::Error::BadEndpoint(_) | client::Error::BadCertificate(_) => Failure::bad_args(error.to_string()),
         error => Failure::new(Exit::BadConnection, error.to_string()),
-    })
+    }
 }
 
 /// A word that must be text, such as a name; what is none is refused in the words of etcdctl's library.

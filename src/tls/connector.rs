@@ -53,7 +53,12 @@ impl Connector {
         let Trust { files, protocol, anyone, allowed, above } = trust;
         let provider = protocol.provider.clone();
         let named = |path: &Path| Some(path.to_path_buf()).filter(|path| !path.as_os_str().is_empty());
-        let authorities = if anyone { None } else { named(&files.trusted_ca) };
+        let authorities = named(&files.trusted_ca);
+        if let Some(named) = authorities.as_ref().filter(|_| anyone) {
+            // Nobody is judged by them; that they cannot be read is told all the same.
+            Roots::read(named)?;
+        }
+        let authorities = authorities.filter(|_| !anyone);
         let judge = {
             let (provider, trusted_ca) = (provider.clone(), files.trusted_ca.clone());
             move || -> Result<Arc<dyn ServerCertVerifier>, String> {

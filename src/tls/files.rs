@@ -11,6 +11,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, TrustAnchor};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate::{Issuer, LEAST_RSA_BITS, rsa_bits};
 
@@ -213,6 +214,9 @@ impl Roots {
             .map_err(|error| format!("x509: malformed certificate ({}: {})", path.display(), why_no_pem(&error)))?;
         if certificates.is_empty() {
             return Err(format!("x509: no certificates in {}", path.display()));
+        }
+        if certificates.iter().any(|der| X509Certificate::from_der(der).is_err()) {
+            return Err(format!("x509: malformed certificate ({})", path.display()));
         }
         Ok(Self::of(certificates))
     }

@@ -173,6 +173,12 @@ async fn who_shows_nothing_good_is_rejected_in_gos_words() {
             "unknown certificate authority",
         ),
         (
+            // An authority that was made anew under its old name.
+            shown("former", Authority::new("ca").issue("bob", &[], |_| {})),
+            format!("{x509}certificate signed by unknown authority"),
+            "unknown certificate authority",
+        ),
+        (
             shown("expired", expired),
             format!("{x509}certificate has expired or is not yet valid: current time "),
             "expired certificate",
@@ -469,7 +475,7 @@ fn what_is_wrong_with_files_is_told_with_their_names() {
         ),
         (CertificateFiles { key: indented_key, ..serving.clone() }, "tls: failed to find any PEM data in key input ("),
         (CertificateFiles { cert: cut, ..serving.clone() }, "failed to find any PEM data in certificate input"),
-        (CertificateFiles { cert: broken, ..serving.clone() }, "x509: malformed certificate ("),
+        (CertificateFiles { cert: broken.clone(), ..serving.clone() }, "x509: malformed certificate ("),
         (
             CertificateFiles { key: PathBuf::new(), ..serving.clone() },
             "KeyFile and CertFile must both be present[key: , ",
@@ -479,6 +485,7 @@ fn what_is_wrong_with_files_is_told_with_their_names() {
             "ClientKeyFile and ClientCertFile must both be",
         ),
         (CertificateFiles { trusted_ca: empty.clone(), ..serving.clone() }, "x509: no certificates in"),
+        (CertificateFiles { trusted_ca: broken, ..serving.clone() }, "x509: malformed certificate ("),
         (CertificateFiles { crl: empty, ..serving }, "x509: malformed crl"),
     ];
     for (files, why) in cases {

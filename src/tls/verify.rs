@@ -84,7 +84,8 @@ fn of_library(refused: webpki::Error) -> Error {
         Found::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
         Found::InvalidCertValidity => CertificateError::Expired,
         Found::UnknownIssuer => CertificateError::UnknownIssuer,
-        Found::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        // Signed by one who has the name of an authority and not its key.
+        Found::InvalidSignatureForPublicKey => CertificateError::UnknownIssuer,
         Found::RequiredEkuNotFoundContext(_) => CertificateError::InvalidPurpose,
         Found::EndEntityUsedAsCa => return unverified("certificate is not authorized to sign other certificates"),
         Found::PathLenConstraintViolated => return unverified("too many intermediates for path length constraint"),
@@ -122,12 +123,12 @@ fn judge(court: &Court<'_>, shown: &CertificateDer<'_>, between: &[CertificateDe
     if is_root {
         listed(court, shown)?;
     } else if let Err(refused) = court.judge(shown, between) {
+        let is_signature = matches!(refused, webpki::Error::InvalidSignatureForPublicKey);
         let refused = match refused {
             // It ends before it begins, so the library does not look at the time.
             webpki::Error::InvalidCertValidity => out_of_time(std::iter::once(shown).chain(between), court.now),
             refused => of_library(refused),
         };
-        let is_signature = refused == Error::InvalidCertificate(CertificateError::BadSignature);
         let short = is_signature.then(|| short_key(between.iter().chain(roots))).flatten();
         return Err(short.unwrap_or(refused));
     }

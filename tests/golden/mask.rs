@@ -6,19 +6,21 @@
 //!   shadowed by a flag, and the endpoint that could not be reached);
 //! - what `stty` says where there is no terminal;
 //! - how long something took;
-//! - in files that ask for it: ids of leases and what is left of them (`lease`), sizes and raft's counters (`status`).
+//! - in files that ask for it: ids of leases and what is left of them (`lease`), sizes and raft's counters (`status`), ids of members
+//!   that were added, with the blanks around them (`member`).
 
 /// What is masked in a file beyond what always is.
 pub struct Masks {
     lease: bool,
     status: bool,
+    member: bool,
 }
 
 impl Masks {
     /// As the head of a file of cases asks for it.
     pub fn of(cases: &str) -> Masks {
         let asked = |name: &str| cases.lines().any(|line| line.strip_prefix("#mask ") == Some(name));
-        Masks { lease: asked("lease"), status: asked("status") }
+        Masks { lease: asked("lease"), status: asked("status"), member: asked("member") }
     }
 }
 
@@ -72,7 +74,30 @@ pub fn mask(bytes: &[u8], masks: &Masks, endpoint: &str) -> Vec<u8> {
             kept = cut(&kept, before, |byte| byte.is_ascii_digit(), "N");
         }
     }
-    kept
+    if masks.member { unless_known(&kept) } else { kept }
+}
+
+/// The ids that follow from the name, the URLs and the token that the suite gives: those of its member and its cluster.
+const KNOWN: [&[u8]; 4] = [b"2700a49d914fd7e8", b"2810427164133939176", b"4f2f6fcab14cff10", b"5705902169250397968"];
+
+/// Other ids are replaced by one word, whatever their width.
+fn unless_known(text: &[u8]) -> Vec<u8> {
+    let is_digit = |byte: &u8| byte.is_ascii_hexdigit();
+    let mut new = Vec::with_capacity(text.len());
+    for word in text.chunk_by(|one, other| is_digit(one) == is_digit(other)) {
+        if word.len() < 12 || !is_digit(&word[0]) || KNOWN.contains(&word) {
+            // Behind an id one blank is as good as two.
+            let blanks = word.iter().take_while(|byte| **byte == b' ').count();
+            let dropped = if new.ends_with(b"M") && blanks > 1 { blanks - 1 } else { 0 };
+            new.extend_from_slice(&word[dropped..]);
+            continue;
+        }
+        while new.ends_with(b"  ") {
+            new.pop();
+        }
+        new.push(b'M');
+    }
+    new
 }
 
 fn is_duration(byte: u8) -> bool {
@@ -135,5 +160,8 @@ fn masks_what_they_should_and_no_more() {
     assert_eq!(of("lease 00000000000000ff revoked\n", "#mask lease"), "lease L revoked\n");
     assert_eq!(of("00000000000000ff\nabc\n", "#mask lease"), "L\nabc\n");
     assert_eq!(of("k/32695410dcc0ca06 fork/exec\n", "#mask lease"), "k/L fork/exec\n");
+    let added = "Member  8e9e05c52164694 added to cluster 4f2f6fcab14cff10\n{\"ID\":10276657743932975437}\n| 8e9e05c52164694  |\n";
+    let masked = "Member M added to cluster 4f2f6fcab14cff10\n{\"ID\":M}\n| M |\n";
+    assert_eq!(of(added, "#mask member"), masked);
     assert_eq!(of("\"dbSize\":20,\"x\":1", "#mask status"), "\"dbSize\":N,\"x\":1");
 }

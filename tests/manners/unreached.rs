@@ -130,3 +130,36 @@ fn what_ends_because_nobody_answers_says_so() {
     let rest: Vec<String> = std::iter::from_fn(|| check.lines.recv_timeout(LIMIT).ok()).collect();
     assert_eq!(rest.last().map(String::as_str), Some("Error: context canceled"), "{rest:?}");
 }
+
+/// Whoever does not even answer who asks is named, and who is asked beside it is told of.
+#[test]
+fn who_lets_no_user_in_is_named_and_hides_nobody() {
+    let home = Home::new();
+    let server = home.start();
+    let (there, nobody) = (format!("127.0.0.1:{}", home.client_port), format!("127.0.0.1:{}", ports::free()));
+    let ctl = |endpoints: &str, words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
+        command.args(["--user=root:pw", "--command-timeout=3s", "--endpoints", endpoints]).args(words);
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let named = format!("endpoint {nobody}: Connection refused");
+    let mirror = ["make-mirror", "--dest-user=root:pw", &nobody];
+    for (at, words, code) in
+        [(&nobody, &["get", "k"][..], 2), (&nobody, &["snapshot", "save", "/nowhere/s"], 5), (&there, &mirror, 2)]
+    {
+        let (ended, _, err) = ctl(at, words);
+        assert_eq!(ended, Some(code), "{words:?}: {err}");
+        assert!(err.starts_with(&named) && err.ends_with("Error: context deadline exceeded\n"), "{words:?}: {err}");
+    }
+    // On a slow machine one more try.
+    let (ended, out, err) = std::iter::repeat_with(|| ctl(&format!("{nobody},{there}"), &["endpoint", "health"]))
+        .find(|(_, out, _)| out.contains("is healthy"))
+        .unwrap();
+    assert_eq!(ended, Some(1), "{err}");
+    assert!(out.starts_with(&format!("{there} is healthy")), "{out}");
+    let unhealthy = format!("{nobody} is unhealthy: failed to commit proposal: context deadline exceeded\n");
+    assert!(err.contains(&named) && err.contains(&unhealthy) && err.ends_with("Error: unhealthy cluster\n"), "{err}");
+    server.stop();
+}

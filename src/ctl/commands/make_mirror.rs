@@ -21,7 +21,7 @@ use crate::ctl::command::{Command, Deed, Section, no_flags, words};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::global::password_of;
 use crate::ctl::go;
-use crate::ctl::session::{Session, connect};
+use crate::ctl::session::{Session, log_in};
 use crate::ctl::stop::Stop;
 use crate::progress::{self, Progress, Unit};
 
@@ -96,8 +96,9 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         return Err(Failure::bad_args("make-mirror takes one destination argument"));
     };
     let options = destination_options(session, &flags)?;
-    let destination = connect(&[destination.to_string_lossy().into_owned()], options).await?.within(None);
-    session.unreached.add(&destination);
+    let destination = session.opened_by(&[destination.to_string_lossy().into_owned()], options)?;
+    log_in(&destination).await?;
+    let destination = destination.within(None);
     let source = session.client().await?.within(None);
     if flags.no_dest_prefix && !flags.dest_prefix.is_empty() {
         return Err(Failure::bad_args(

@@ -71,7 +71,11 @@ async fn save(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure
         let text = format!("snapshot must be requested to one selected node, not multiple [{}]", endpoints.join(" "));
         return Err(Failure::new(Exit::Interrupted, text));
     }
-    let client = session.client().await?;
+    // Whoever is not let in there is told so with the exit code of a snapshot that was not saved, as by etcdctl.
+    let client = session.client().await.map_err(|failure| match failure.exit {
+        Exit::BadConnection => Failure { exit: Exit::Interrupted, ..failure },
+        _ => failure,
+    })?;
     // The timeout of short commands is not meant for this one, unless it was given.
     let timeout = client.options().timeout.filter(|_| session.global.command_timeout_given);
     let mut stop = Stop::new()?;
@@ -111,7 +115,9 @@ async fn fetch(client: &Client, path: &Path) -> Result<String, String> {
     let mut progress = Progress::new(Unit::Bytes, 0);
     let (mut size, mut version) = (0, String::new());
     while let Some(part) = parts.next().await {
-        let part = part.map_err(|status| format!("could not write snapshot: {}", told(&status.into())))?;
+        // As etcdctl has it: where nothing came yet it was refused, and not lost.
+        let lost = if size == 0 { "" } else { "could not write snapshot: " };
+        let part = part.map_err(|status| format!("{lost}{}", told(&status.into())))?;
         if size == 0 {
             progress.whole(part.remaining_bytes + part.blob.len() as u64);
             version.clone_from(&part.version);
