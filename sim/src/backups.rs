@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate::base::{Dice, Refusal, SeededDice};
+use quorate::base::{Corruption, Dice, Refusal, SeededDice};
 
 use crate::calm::CALM_PATIENCE;
 use crate::env::{forked, true_now, true_sleep};
@@ -83,16 +83,23 @@ async fn one(world: &World, member: usize, rest: Duration, dice: &mut SeededDice
         }
         Ok(Err(Refusal::Damaged(why))) => {
             // A read that fails, and one of a machine that went down meanwhile.
-            let (setting, lost) = (&world.members[member].setting, world.members[member].disk.lost(since));
-            let excused = setting.disk.read_error_one_in > 0
+            let asked = &world.members[member];
+            let excused = asked.setting.disk.read_error_one_in > 0
                 || why.contains("the machine is down")
-                || lost.iter().any(|file| why.contains(file));
+                || damage_told(&why).is_some_and(|damage| asked.has_lost(&damage.into(), since));
             let story = || format!("member {member}: {why}");
             world.judge(require(excused, "what was written can be read", story));
             false
         }
         Ok(Err(_)) | Err(_) => false,
     }
+}
+
+/// The damage that a refusal tells of, if it does.
+fn damage_told(why: &str) -> Option<Corruption> {
+    let (file, rest) = why.split_once(" is damaged at offset ")?;
+    let (offset, what) = rest.split_once(": ")?;
+    Some(Corruption { file: file.to_string(), offset: offset.parse().ok()?, what: what.to_string() })
 }
 
 fn judged(world: &World, member: usize, stood: usize, stream: Vec<u8>) -> Verdict {
@@ -104,6 +111,18 @@ fn judged(world: &World, member: usize, stood: usize, stream: Vec<u8>) -> Verdic
     if world.is_rewound() || ledger.who_differs() == Some(member) {
         Ok(())
     } else {
-        backup::holds(&ledger, member, stood, &told)
+        backup::holds((&ledger, world.raft().roster()), member, stood, &told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn damage_is_read_from_what_a_refusal_says() {
+        let damage = Corruption { file: "history/1.seg".to_string(), offset: 720, what: "zeroes: all".to_string() };
+        assert_eq!(damage_told(&damage.to_string()), Some(damage));
+        assert_eq!(damage_told("the machine is down"), None);
     }
 }

@@ -157,7 +157,8 @@ pub fn request(command: &product::Command) -> spec::Request {
     }
 }
 
-fn alarm_kind(kind: product::AlarmKind) -> spec::AlarmKind {
+/// The specification's kind of an alarm.
+pub fn alarm_kind(kind: product::AlarmKind) -> spec::AlarmKind {
     match kind {
         product::AlarmKind::NoSpace => spec::AlarmKind::NoSpace,
         product::AlarmKind::Corrupt => spec::AlarmKind::Corrupt,

@@ -306,10 +306,14 @@ impl Member {
         }
     }
 
-    /// Whether this is what the system has lost of what was not synced, for who read it at that time or later: nobody has heard of
-    /// it yet, and who syncs will.
+    /// Whether this is what the system has lost of what was not synced, for who reads since then: nobody has heard of it yet, and who
+    /// syncs will.
     pub fn has_lost(&self, wrong: &Wrong, since: Duration) -> bool {
-        matches!(wrong, Wrong::Corruption(damage) if self.disk.lost(since).contains(&damage.file))
+        let lost = matches!(wrong, Wrong::Corruption(damage) if self.disk.has_lost(damage, since));
+        if lost {
+            self.marks.hit("disk: somebody read what was lost before anybody heard of it");
+        }
+        lost
     }
 
     /// Whether the damage that its disk has taken accounts for this.

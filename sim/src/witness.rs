@@ -1,12 +1,10 @@
 //! The ear of the judges: what a member tells in the moment it does something.
 
-use std::sync::atomic::Ordering::Relaxed;
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use quorate::base::{Event, limits};
-use quorate::consensus::{Electorate, MessageKind, PeerMessage, Role, Standing};
+use quorate::base::{Event, EventKind, limits};
+use quorate::consensus::{Electorate, MessageKind, PeerMessage, Standing};
 use quorate::env::Instant;
 use quorate::machine::{Applied, Command};
 use quorate::node::{Held, Observer, TurnWork};
@@ -14,8 +12,9 @@ use quorate::wal::{Batch, LogEntry};
 
 use crate::chronicle::Happening;
 use crate::env::{SimCpu, SimDisk, charge_turn, true_now};
+use crate::oracles::bounds::Intake;
 use crate::oracles::disk::Promised;
-use crate::oracles::{bounds, require};
+use crate::oracles::{Verdict, bounds, require};
 use crate::plan::Moment;
 use crate::world::World;
 
@@ -31,12 +30,22 @@ pub struct Witness {
     cpu: SimCpu,
     /// What the entry under way has changed so far, where it is carried out in slices.
     slices: Mutex<((u64, u64), Vec<Event>)>,
-    /// What it did and held in the last turn of this life; nothing where another's state came since.
-    turn: Mutex<(TurnWork, Option<Held>)>,
-    /// Whether it leads, and may have led since the last turn: its term is another.
-    leads: AtomicBool,
-    may_have_led: AtomicBool,
-    term: AtomicU64,
+    turn: Mutex<LastTurn>,
+}
+
+/// The last turn of this life.
+#[derive(Default)]
+struct LastTurn {
+    /// What it did.
+    work: TurnWork,
+    /// Whether a command was begun that put something.
+    puts: bool,
+    /// Bytes of history that it made.
+    made: usize,
+    /// What the member held after it, and may take in.
+    intake: Intake,
+    /// Where it stands.
+    standing: Option<Standing>,
 }
 
 /// What an entry costs beside the bytes it brings.
@@ -45,32 +54,25 @@ const ENTRY: u64 = 1;
 impl Witness {
     /// Of a member's life on this disk and processor.
     pub fn new(world: Arc<World>, member: usize, disk: SimDisk, cpu: SimCpu) -> Self {
-        Self {
-            world,
-            member,
-            disk,
-            cpu,
-            slices: Mutex::default(),
-            turn: Mutex::default(),
-            leads: AtomicBool::default(),
-            may_have_led: AtomicBool::default(),
-            term: AtomicU64::default(),
-        }
+        Self { world, member, disk, cpu, slices: Mutex::default(), turn: Mutex::default() }
     }
 
-    /// Whether the life that tells goes on, and is held against what was before.
-    fn is_heard(&self) -> bool {
-        self.disk.is_alive() && !self.world.is_rewound()
+    fn turn(&self) -> MutexGuard<'_, LastTurn> {
+        self.turn.lock().expect("one thread")
     }
 
-    /// Whether the member's leases may stand still, or it may not be able to end them, though it does its turns.
-    fn may_hold_up_leases(&self) -> bool {
-        let world = &self.world;
-        world.slices.at(self.member).is_some()
-            || self.cpu.is_slow()
-            // While the leadership is handed over nothing is proposed.
-            || world.operator_is_busy()
-            || !world.ledger().model().alarms().is_empty()
+    /// A command made these changes, which it had begun before or begins now.
+    fn makes(&self, events: &[Event], begins: bool) {
+        let mut turn = self.turn();
+        turn.puts |= begins && events.iter().any(|event| event.kind == EventKind::Put);
+        turn.made += events.iter().map(bounds::record_bytes).sum::<usize>();
+    }
+
+    /// Whose disk does what it says, and whose state nobody falsified, has what it wrote: by itself, or from its log.
+    fn needs_a_state(&self) -> Verdict {
+        let member = &self.world.members[self.member];
+        let may = member.disk_is_false() || member.may_have_lost() || self.world.ledger().may_anybody_differ();
+        require(may, "who is sound takes nobody else's state", || format!("member {} is rebuilt", self.member))
     }
 
     /// With all that was changed, in place of what watchers are told, where it was carried out in slices.
@@ -102,6 +104,7 @@ impl Observer for Witness {
         if before == 0 {
             *slices = (entry, Vec::new());
         }
+        self.makes(events, before == 0);
         slices.1.extend_from_slice(events);
     }
 
@@ -113,6 +116,9 @@ impl Observer for Witness {
         self.world.slices.done(self.member, entry.0);
         self.world.ambushes.applies(self.member, entry.1);
         let whole = self.whole(entry, applied);
+        if whole.is_none() {
+            self.makes(&applied.events, true);
+        }
         let applied = whole.as_ref().unwrap_or(applied);
         let mut ledger = self.world.ledger();
         let is_first = ledger.last_index() < entry.0;
@@ -139,24 +145,29 @@ impl Observer for Witness {
             && !(work.ends && work.pauses);
         let read = work.compaction_bytes < limits::COMPACTION_SLICE_BYTES + limits::MAX_REQUEST_BYTES;
         self.world.judge(require(applied && read, "a turn of the node is bounded", || format!("{work:?}")));
-        self.turn.lock().expect("one thread").0 = *work;
+        self.turn().work = *work;
         let verdict = self.world.remainders().turned(self.member, self.may_hold_up_leases(), true_now());
         self.world.judge(verdict);
     }
 
     fn holds(&self, held: &Held) {
         if self.is_heard() {
-            let (work, before) = {
-                let mut turn = self.turn.lock().expect("one thread");
-                (turn.0, turn.1.replace(*held))
+            let (work, puts, made, before, taken) = {
+                let mut turn = self.turn();
+                let LastTurn { work, puts, made, intake, standing } = &mut *turn;
+                let before = intake.last().copied();
+                let taken = standing.map_or(Ok(()), |standing| intake.turned(held, &standing));
+                (*work, std::mem::take(puts), std::mem::take(made), before, taken)
             };
             let holding = &self.world.plan.setting.holding;
             let unwritten = before.map_or(0, |before| before.unwritten_bytes);
             self.world.judge(bounds::within(held, holding, (&work, unwritten), self.world.largest_entry()));
-            let led = self.may_have_led.swap(self.leads.load(Relaxed), Relaxed);
-            if let Some(before) = before.filter(|before| before.lacks_room) {
+            self.world.judge(taken);
+            if puts {
+                self.world.judge(bounds::puts_in_time(held, holding, made));
+            }
+            if before.is_some_and(|before| before.lacks_room) {
                 self.world.marks.hit("bounds: somebody had no room for more to apply");
-                self.world.judge(bounds::takes_no_more(&before, held, led));
             }
             if held.unwritten_bytes > holding.unwritten {
                 self.world.marks.hit("bounds: much history was not written");
@@ -180,10 +191,7 @@ impl Observer for Witness {
             if self.world.slices.stands(self.member, standing) {
                 self.world.marks.hit("in slices: another leads");
             }
-            let leads = standing.role == Role::Leader;
-            let is_later = self.term.swap(standing.term, Relaxed) != standing.term;
-            self.leads.store(leads, Relaxed);
-            self.may_have_led.fetch_or(leads || is_later, Relaxed);
+            self.turn().standing = Some(*standing);
             self.world.remainders().stands(self.member, standing, true_now());
             let applied = self.world.ledger().last();
             let verdict = self.world.raft().stands(self.member, standing, applied);
@@ -227,7 +235,7 @@ impl Observer for Witness {
     fn installs(&self, number: u64, at: (u64, u64), batch: &Batch) {
         if self.is_heard() {
             self.disk.installs();
-            self.turn.lock().expect("one thread").1 = None;
+            self.turn().intake.forget();
             let verdict = self.world.raft().installs(self.member, number, at, batch);
             self.world.judge(verdict);
         }
@@ -236,7 +244,7 @@ impl Observer for Witness {
     fn installed(&self, at: (u64, u64)) {
         if self.is_heard() {
             self.world.ambushes.does(self.member, Moment::Installs);
-            self.turn.lock().expect("one thread").1 = None;
+            self.turn().intake.forget();
             self.world.marks.hit("a snapshot was installed");
             self.world.members[self.member].installs();
             if self.world.slices.gone(self.member) {
@@ -255,7 +263,10 @@ impl Observer for Witness {
             match what {
                 "a snapshot was offered" => self.world.ambushes.does(self.member, Moment::Receives),
                 // Appends may be what tells that it is committed.
-                "a state came for a rebuilding" => self.turn.lock().expect("one thread").1 = None,
+                "a state came for a rebuilding" => {
+                    self.turn().intake.forget();
+                    self.world.judge(self.needs_a_state());
+                }
                 _ => {}
             }
         }

@@ -12,14 +12,14 @@ use super::questions::{Told, encode_answer};
 use super::{DriverConfig, Handle, ScrubPace, start, start_with};
 use crate::base::{KeyRange, MemberId, Refusal, Wrong, limits};
 use crate::consensus::PeerMessage;
-use crate::env::{Clock, Disk, DiskFile, Env, OpenMode, Tasks, VirtualEnv};
+use crate::env::{Clock, Disk, DiskFile, Env, OpenMode, ScramblingDisk, Tasks, VirtualEnv, virtual_timeout};
 use crate::machine::etcd_peer::hash_question_from_json;
 use crate::machine::{
     AlarmAction, AlarmKind, Answer, Command, Compare, CompareResult, CompareTarget, DeleteRange, Image, MemberHash, Op,
     Put, Txn,
 };
 use crate::mvcc::{HashKv, StoreOptions};
-use crate::node::NodeConfig;
+use crate::node::{HeldBounds, NodeConfig};
 use crate::peer::{AskFailure, BoxFuture, ChunkSource, EtcdQuestion, PeerAddress, PeerSender};
 use crate::wal::UnrecoveredWal;
 
@@ -419,6 +419,54 @@ fn a_start_of_many_keys_finds_what_was_there() {
         assert_eq!((view.count(&KeyRange::all()), view.hash_kv(0).expect("read")), (keys as u64, before));
         handle.stop().await;
     });
+}
+
+/// What the system could not write of the history may show what was there before. Whether it is that, a sync says: one that fails ends
+/// the member, without an alarm, and the next start has everything from the log. After one that is well it is damage.
+#[test]
+fn history_behind_which_a_sync_fails_ends_the_member_and_raises_no_alarm() {
+    for fails in [true, false] {
+        VirtualEnv::run(async |env| {
+            let disk = ScramblingDisk::new(env.disk().clone(), 1);
+            let (scrambled, config) = (env.with_disk(disk.clone()), config());
+            // The history goes to the disk at once, and is read from there.
+            let config = DriverConfig {
+                store: StoreOptions { cache_bytes: 0, ..config.store },
+                node: NodeConfig { held: HeldBounds { gathered: 1, ..HeldBounds::default() }, ..config.node },
+                ..config
+            };
+            let (handle, _) = start(scrambled.clone(), config.clone()).await.expect("it starts");
+            env.pass(Duration::from_secs(1)).await;
+            handle.propose(put("key", b"value".to_vec())).await.expect("written");
+            env.pass(Duration::from_secs(1)).await;
+            let files = env.disk().list("history").expect("listed");
+            let [segment] = &files[..] else { panic!("one segment: {files:?}") };
+            let file = env.disk().open(&format!("history/{segment}"), OpenMode::Write).expect("opened");
+            let len = file.len().expect("measured");
+            assert!(len > 0, "it was written");
+            file.write_at(0, &vec![0; len as usize]).expect("written");
+            handle.view(true).await.expect("served").get(b"key").expect_err("it is not there");
+            if fails {
+                disk.fail_sync(1);
+            }
+            let ended = virtual_timeout(Duration::from_secs(5), handle.ending().wait()).await;
+            let alarm = (handle.identity().member, AlarmKind::Corrupt);
+            assert_eq!(handle.status().alarms.contains(&alarm), !fails, "{:?}", handle.status().alarms);
+            if !fails {
+                assert!(ended.is_err(), "it goes on");
+                return handle.stop().await;
+            }
+            let wrong = ended.expect("it ends").expect_err("by the sync");
+            assert!(matches!(&*wrong, Wrong::Fault(_)) && wrong.to_string().contains("history"), "{wrong}");
+            env.pass(Duration::from_secs(1)).await;
+            let (handle, _) = start(scrambled, config).await.expect("it starts again");
+            env.pass(Duration::from_secs(1)).await;
+            let view = handle.view(true).await.expect("served");
+            assert_eq!(view.get(b"key").expect("read").map(|kv| kv.value), Some("value".into()));
+            assert!(handle.status().alarms.is_empty());
+            handle.stop().await;
+        });
+    }
 }
 
 /// Who wants none has none.

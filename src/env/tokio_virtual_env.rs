@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use super::memory_disk::MemoryDisk;
 use super::memory_net::MemoryNet;
-use super::seam::{Clock, Env, Instant, Tasks};
+use super::seam::{Clock, Disk, Env, Instant, Tasks};
 use crate::base::{Dice, SeededDice};
 
 /// The world as one host has it.
 #[derive(Clone)]
-pub(crate) struct VirtualEnv {
+pub(crate) struct VirtualEnv<D = MemoryDisk> {
     clock: VirtualClock,
-    disk: MemoryDisk,
+    disk: D,
     net: MemoryNet,
     tasks: VirtualTasks,
     dice_given: Arc<AtomicU64>,
@@ -47,6 +47,12 @@ impl VirtualEnv {
     /// The same world, as another host has it.
     pub(crate) fn at(&self, host: &str) -> Self {
         Self { net: self.net.at(host), disk: MemoryDisk::new(), ..self.clone() }
+    }
+
+    /// The same host with another disk.
+    pub(crate) fn with_disk<D>(&self, disk: D) -> VirtualEnv<D> {
+        let Self { clock, net, tasks, dice_given, .. } = self.clone();
+        VirtualEnv { clock, disk, net, tasks, dice_given }
     }
 
     /// The moment now.
@@ -89,9 +95,9 @@ impl Tasks for VirtualTasks {
     }
 }
 
-impl Env for VirtualEnv {
+impl<D: Disk> Env for VirtualEnv<D> {
     type Clock = VirtualClock;
-    type Disk = MemoryDisk;
+    type Disk = D;
     type Net = MemoryNet;
     type Tasks = VirtualTasks;
 
@@ -99,7 +105,7 @@ impl Env for VirtualEnv {
         &self.clock
     }
 
-    fn disk(&self) -> &MemoryDisk {
+    fn disk(&self) -> &D {
         &self.disk
     }
 

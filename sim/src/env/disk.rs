@@ -40,13 +40,12 @@ use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use quorate::base::{Fault, SeededDice};
+use quorate::base::{Corruption, Fault, SeededDice};
 use quorate::env::{Disk, DiskFile, OpenMode};
 
 use super::clock::{true_now, true_sleep};
 use super::cpu::charge_turn;
-use super::faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss};
-use super::file::Toll;
+use super::faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss, Toll};
 use super::platter::Platter;
 use super::trace::{Marks, Trace};
 use super::tree::{Shared, Tree, parent};
@@ -166,10 +165,10 @@ impl SimDisk {
         self.lock().faults.capacity.is_some()
     }
 
-    /// Files of which who read them at that time or later may not have seen what was written there: the system has dropped what
-    /// it could not write, and nobody has heard of it.
-    pub fn lost(&self, since: Duration) -> Vec<String> {
-        self.lock().lost(since).cloned().collect()
+    /// Whether what the system has dropped, because it could not write it and before anybody heard of that, accounts for damage that
+    /// somebody met who reads since then.
+    pub fn has_lost(&self, damage: &Corruption, since: Duration) -> bool {
+        self.lock().has_lost(damage, since)
     }
 
     /// Whether somebody was ever refused for lack of room.
@@ -416,6 +415,7 @@ impl DiskFile for SimFile {
         }
         if fits > 0 {
             self.bytes().write(offset, &data[..fits]);
+            platter.lost.write(&self.name, offset, &data[..fits], &self.bytes());
         }
         platter.write_back(&mut self.bytes());
         charge_turn(platter.draw_write());
@@ -438,6 +438,7 @@ impl DiskFile for SimFile {
         }
         platter.trace.note("set length", &len.to_le_bytes());
         self.bytes().set_len(len);
+        platter.lost.cut(&self.name, len);
         Ok(())
     }
 

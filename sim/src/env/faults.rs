@@ -109,6 +109,35 @@ impl Loss {
     }
 }
 
+/// What became of the dirty sectors.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub struct Toll {
+    /// Sectors that were dirty.
+    pub dirty: u64,
+    /// Of these, written whole.
+    pub kept: u64,
+    /// Not written.
+    pub dropped: u64,
+    /// Written in part.
+    pub torn: u64,
+    /// Turned to garbage.
+    pub garbage: u64,
+    /// Files whose length went back or was ahead of the data.
+    pub lengths: u64,
+}
+
+impl Toll {
+    /// Adds another file's.
+    pub fn add(&mut self, other: Self) {
+        self.dirty += other.dirty;
+        self.kept += other.kept;
+        self.dropped += other.dropped;
+        self.torn += other.torn;
+        self.garbage += other.garbage;
+        self.lengths += other.lengths;
+    }
+}
+
 /// What a file is to the product, by its name: what its loss means.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
 pub enum FileClass {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use quorate::base::{Dice, SeededDice};
 
-use super::faults::{Damage, SectorFates};
+use super::faults::{Damage, SectorFates, Toll};
 
 /// The unit a device writes whole, as a rule.
 pub const SECTOR: usize = 512;
@@ -33,35 +33,6 @@ struct Cached {
     failed: u8,
     /// The write that touched it last.
     stamp: u64,
-}
-
-/// What became of the dirty sectors.
-#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-pub struct Toll {
-    /// Sectors that were dirty.
-    pub dirty: u64,
-    /// Of these, written whole.
-    pub kept: u64,
-    /// Not written.
-    pub dropped: u64,
-    /// Written in part.
-    pub torn: u64,
-    /// Turned to garbage.
-    pub garbage: u64,
-    /// Files whose length went back or was ahead of the data.
-    pub lengths: u64,
-}
-
-impl Toll {
-    /// Adds another file's.
-    pub fn add(&mut self, other: Self) {
-        self.dirty += other.dirty;
-        self.kept += other.kept;
-        self.dropped += other.dropped;
-        self.torn += other.torn;
-        self.garbage += other.garbage;
-        self.lengths += other.lengths;
-    }
 }
 
 /// What a sync under way will make durable.
@@ -247,11 +218,24 @@ impl FileBytes {
     }
 
     /// The system drops some of the pages that failed to be written: what it shows of them from now on is what is on the
-    /// platter. Tells how many.
-    pub fn evict_failed(&mut self, dice: &mut SeededDice) -> u64 {
-        let before = self.cache.len();
-        self.cache.retain(|_, cached| cached.failed == 0 || dice.one_in(2));
-        (before - self.cache.len()) as u64
+    /// platter. Tells how many, and which sectors it shows otherwise now than they were written, with what was.
+    pub fn evict_failed(&mut self, dice: &mut SeededDice) -> (u64, Vec<(u64, [u8; SECTOR])>) {
+        let (mut pages, mut lost, platter) = (0, Vec::new(), &self.platter);
+        self.cache.retain(|page, cached| {
+            let stays = cached.failed == 0 || dice.one_in(2);
+            if !stays {
+                pages += 1;
+                for (number, sector) in numbers_of(*page, cached.failed).zip(sectors_of(cached.failed)) {
+                    let written = &cached.bytes[sector.clone()];
+                    let shown = platter.get(page).map_or(&[0; SECTOR][..], |bytes| &bytes[sector]);
+                    if shown != written {
+                        lost.push((number, written.try_into().expect("of one sector")));
+                    }
+                }
+            }
+            stays
+        });
+        (pages, lost)
     }
 
     /// Whether it shows something that failed to be written.

@@ -15,6 +15,7 @@ mod lane;
 mod lane_sender;
 mod lane_snapshot;
 mod link;
+mod lost;
 mod net;
 mod network;
 pub mod partition;

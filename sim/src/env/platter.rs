@@ -2,15 +2,15 @@
 //!
 //! Invariant: chance is drawn from dice by purpose, so that another read, or another fault, changes no other's luck.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate::base::{Dice, SeededDice};
+use quorate::base::{Corruption, Dice, SeededDice};
 
 use super::clock::true_now;
-use super::faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss};
-use super::file::{Captured, FileBytes, PAGE, SECTOR, Toll, WriteFate};
+use super::faults::{Aim, Change, Damage, DamageBudget, DiskFaults, FileClass, Loss, Toll};
+use super::file::{Captured, FileBytes, PAGE, SECTOR, WriteFate};
 use super::forked;
+use super::lost::{LostSectors, Reader};
 use super::trace::{Marks, Trace};
 use super::tree::{Shared, Tree};
 
@@ -82,8 +82,8 @@ pub struct Platter {
     log_syncs: u64,
     /// A snapshot was installed: the older image is of no use.
     installed: bool,
-    /// Files of which pages that failed to be written were dropped from memory before anybody heard of it, and in which life.
-    lost: BTreeMap<String, u64>,
+    /// What was dropped from memory although it failed to be written, before anybody heard of it.
+    pub lost: LostSectors,
     /// When the last life ended.
     ended_at: Duration,
     /// Whether somebody was refused for lack of room.
@@ -114,7 +114,7 @@ impl Platter {
             member,
             log_syncs: 0,
             installed: false,
-            lost: BTreeMap::new(),
+            lost: LostSectors::default(),
             ended_at: Duration::ZERO,
             was_full: false,
             trace,
@@ -214,19 +214,26 @@ impl Platter {
     pub fn evict(&mut self, name: &str, bytes: &mut FileBytes) {
         let (dice, one_in) = (&mut self.dice.evictions, self.faults.evict_one_in);
         if one_in > 0 && bytes.shows_what_failed() && dice.one_in(one_in) {
-            let dropped = bytes.evict_failed(dice);
+            let (dropped, sectors) = bytes.evict_failed(dice);
             self.marks.add("disk: page that failed to be written dropped from memory", dropped);
-            if dropped > 0 && !bytes.is_heard() {
-                self.lost.insert(name.to_string(), self.life);
+            if !bytes.is_heard() {
+                self.lost.drop_from(name, self.life, sectors);
             }
         }
     }
 
-    /// Files of which the process that lives, or the last one where it lived at that time, may see what was there before it
-    /// wrote, and cannot know.
-    pub fn lost(&self, since: Duration) -> impl Iterator<Item = &String> {
-        let lives = move |life: u64| life == self.life || life + 2 >= self.life && self.ended_at >= since;
-        self.lost.iter().filter(move |(_, life)| lives(**life)).map(|(name, _)| name)
+    /// Whether what the system has lost of what was not synced accounts for damage that somebody met who reads since then.
+    pub fn has_lost(&self, damage: &Corruption, since: Duration) -> bool {
+        let reader = Reader { since, life: self.life, ended_at: self.ended_at };
+        // Where records are missing the walk notices it behind the place.
+        if damage.what.contains("revision") {
+            return self.lost.any(&damage.file, reader);
+        }
+        let place = (damage.file.as_str(), damage.offset);
+        let lived_on = self.ended_at < since && !self.life.is_multiple_of(2);
+        let file = self.tree.shown().files.get(&damage.file).filter(|_| lived_on);
+        let bytes = file.map(|file| file.lock().expect("no holder of a file panics"));
+        self.lost.accounts_for(place, reader, bytes.as_deref())
     }
 
     /// A sync of a file fails; nobody has heard of it yet.

@@ -1,7 +1,8 @@
 //! Bounds: what a member holds in memory has limits, and when nothing is under way it holds nothing that somebody waits for,
 //! and of its log no more than its flags say.
 
-use quorate::base::limits;
+use quorate::base::{Event, Term, limits};
+use quorate::consensus::{Role, Standing};
 use quorate::node::{Held, TurnWork};
 use quorate::peer::PeerTraffic;
 
@@ -39,13 +40,59 @@ pub fn within(held: &Held, holding: &Holding, (work, before): (&TurnWork, usize)
     })
 }
 
-/// What a member takes in while so much waits to be applied that it should take in nothing more: `before` was the turn before
-/// in one life, and whoever may have `led` since then may have proposed the first entry of its term, and a change of the members.
-pub fn takes_no_more(before: &Held, held: &Held, led: bool) -> Verdict {
-    let more = held.last_log.saturating_sub(before.last_log);
-    require(!before.lacks_room || more <= if led { 2 } else { 0 }, "who has no room takes nothing in", || {
-        format!("{before:?}, then {held:?}")
+/// What fills the sector that was begun, where a checkpoint is made.
+const PAD: usize = 1024;
+
+/// What a change adds to the history at most.
+pub fn record_bytes(event: &Event) -> usize {
+    RECORD + event.kv.key.len() + event.kv.value.len()
+}
+
+/// What is not written after a turn that `made` so many bytes of history and began to carry out a put: before that there was no more
+/// of it than is allowed, or nothing that the disk was given to write.
+pub fn puts_in_time(held: &Held, holding: &Holding, made: usize) -> Verdict {
+    let most = holding.unwritten.max(holding.gathered + made) + made + PAD;
+    require(held.unwritten_bytes <= most, "who has much history to write puts no more", || {
+        format!("{held:?} of {holding:?}: at most {most}, of which {made} were made now")
     })
+}
+
+/// What a member held after its last turn, and what it may take in although it has no room for more: the first entry of each term that
+/// it leads, once.
+#[derive(Default)]
+pub struct Intake {
+    last: Option<Held>,
+    /// Of no term up to this one a first entry of its own is to come any more.
+    settled: Term,
+}
+
+impl Intake {
+    /// What it held after its last turn; nothing where another's state came since.
+    pub fn last(&self) -> Option<&Held> {
+        self.last.as_ref()
+    }
+
+    /// Another's state came: what is taken in now is held against nothing that was before.
+    pub fn forget(&mut self) {
+        self.last = None;
+    }
+
+    /// A turn is over, after which the member holds this and stands so: whether it took in what it had no room for.
+    pub fn turned(&mut self, held: &Held, standing: &Standing) -> Verdict {
+        let leads = standing.role == Role::Leader;
+        let follows = !leads && standing.leader.is_some();
+        // It may have led in each term that passed, but for the one in which another leads.
+        let due = (standing.term - u64::from(follows)).saturating_sub(self.settled);
+        let before = self.last.replace(*held);
+        let full = before.filter(|before| before.lacks_room);
+        let more = full.map_or(0, |before| held.last_log.saturating_sub(before.last_log));
+        // Who stands in a term that nobody leads may still lead it.
+        let over = if leads || follows { standing.term } else { standing.term.saturating_sub(1) };
+        self.settled = over.max(self.settled + more);
+        require(more <= due, "who has no room takes nothing in", || {
+            format!("{before:?}, then {held:?} as {standing:?}: {more} entries where {due} were due")
+        })
+    }
 }
 
 /// The same of what waits for the node, and for its peers.
@@ -70,6 +117,8 @@ pub fn at_rest(held: &Held, setting: &Setting) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use quorate::base::MemberId;
+
     use super::*;
     use crate::plan::Plan;
 
@@ -104,15 +153,62 @@ mod tests {
         assert!(within(Held { watch_bytes: 300, watch_messages: 32, ..Held::default() }).is_ok());
         assert!(within(Held { watch_bytes: 301, ..Held::default() }).is_err());
         assert!(within(Held { watch_messages: 33, ..Held::default() }).is_err());
-        let full = Held { lacks_room: true, last_log: 7, ..Held::default() };
-        let then = |last_log| Held { last_log, ..full };
-        assert!(takes_no_more(&full, &then(7), false).is_ok() && takes_no_more(&full, &then(5), false).is_ok());
-        assert!(takes_no_more(&full, &then(8), false).is_err());
-        assert!(takes_no_more(&full, &then(9), true).is_ok() && takes_no_more(&full, &then(10), true).is_err());
-        assert!(takes_no_more(&Held { lacks_room: false, ..full }, &then(99), false).is_ok());
         let peer = |messages| PeerTraffic { waiting: (messages, 0), ..PeerTraffic::default() };
         assert!(queues_within((9, 9), &[peer(3)]).is_ok());
         assert!(queues_within((9, 9), &[peer(3), peer(3 * limits::PEER_QUEUE_MESSAGES + 1)]).is_err());
         assert!(queues_within((0, limits::MAX_PENDING_BYTES + limits::MAX_URGENT_BYTES + 1), &[]).is_err());
+    }
+    #[test]
+    fn a_put_waits_for_history_to_be_written() {
+        let holding = Holding { unwritten: 2_000, gathered: 600, ..Holding::default() };
+        let made = 700;
+        let puts = |unwritten_bytes, holding: &Holding| {
+            puts_in_time(&Held { unwritten_bytes, ..Held::default() }, holding, made).is_ok()
+        };
+        assert!(puts(2_000 + made + PAD, &holding) && !puts(2_001 + made + PAD, &holding));
+        let gathers = Holding { gathered: 5_000, ..holding };
+        let most = 5_000 + 2 * made + PAD;
+        assert!(
+            puts(most, &gathers) && !puts(most + 1, &gathers),
+            "as much is gathered before any of it is given to the disk"
+        );
+    }
+
+    /// Turns of a member, each with the end of its log, its role, its term and whom it takes for the leader; whether each had room.
+    fn takes(has_room: bool, turns: &[(u64, Role, u64, Option<u64>)]) -> bool {
+        let mut intake = Intake::default();
+        turns.iter().all(|(last_log, role, term, leader)| {
+            let held = Held { lacks_room: !has_room, last_log: *last_log, ..Held::default() };
+            let leader = leader.map(MemberId);
+            let standing = Standing { role: *role, term: *term, leader, committed: 0, role_changes: 0 };
+            intake.turned(&held, &standing).is_ok()
+        })
+    }
+
+    #[test]
+    fn without_room_a_leader_takes_the_first_entry_of_its_term_and_nothing_more() {
+        let follows = |last_log, term| (last_log, Role::Follower, term, Some(2));
+        let leads = |last_log, term| (last_log, Role::Leader, term, Some(1));
+        let stands = |last_log, term| (last_log, Role::Candidate, term, None);
+        assert!(takes(false, &[follows(7, 3), follows(7, 3), follows(5, 4)]));
+        assert!(takes(true, &[follows(7, 3), follows(99, 3), leads(200, 4)]));
+        assert!(!takes(false, &[follows(7, 3), follows(8, 3)]));
+        assert!(!takes(false, &[follows(7, 3), follows(8, 4)]), "another leads the new term");
+        assert!(takes(false, &[follows(7, 3), leads(8, 4), leads(8, 4)]));
+        assert!(takes(false, &[follows(7, 3), stands(7, 4), stands(7, 4), leads(8, 4)]));
+        assert!(!takes(false, &[leads(7, 3), leads(8, 3)]), "one at a time");
+        assert!(!takes(false, &[follows(7, 3), leads(8, 4), leads(9, 4)]));
+        assert!(!takes(false, &[follows(7, 3), stands(7, 4), leads(8, 4), leads(8, 4), leads(9, 4)]));
+        assert!(takes(false, &[leads(7, 3), stands(7, 3), stands(7, 4), leads(8, 4)]));
+        assert!(!takes(false, &[leads(7, 3), stands(8, 3)]), "of a term once");
+        assert!(takes(false, &[leads(7, 3), follows(8, 5)]), "it may have led the one between");
+        assert!(!takes(false, &[leads(7, 3), follows(9, 5)]));
+        let mut intake = Intake::default();
+        let standing = Standing { role: Role::Leader, term: 1, leader: None, committed: 0, role_changes: 0 };
+        let held = Held { lacks_room: true, last_log: 7, ..Held::default() };
+        assert!(intake.turned(&held, &standing).is_ok() && intake.last() == Some(&held));
+        intake.forget();
+        assert!(intake.turned(&Held { last_log: 50, ..held }, &standing).is_ok(), "another state came");
+        assert!(intake.turned(&Held { last_log: 51, ..held }, &standing).is_err());
     }
 }

@@ -14,6 +14,7 @@ use quorate::machine::{Applied, Command};
 use quorate_spec::request::{AlarmKind, Answer, Event, Request, text};
 use quorate_spec::{Model, Step, Vantage};
 
+use super::commons::{Commons, CommonsCourse};
 use super::ids::Attempts;
 use super::users::{Table, Users};
 use super::{Verdict, require};
@@ -80,6 +81,7 @@ pub struct Ledger {
     leases: BTreeMap<i64, Vec<LeaseLife>>,
     attempts: Attempts,
     users: Users,
+    commons: CommonsCourse,
     /// By member.
     progress: Vec<Progress>,
     /// Whose state was falsified: its digests are its own.
@@ -100,6 +102,7 @@ impl Ledger {
             leases: BTreeMap::new(),
             attempts: Attempts::default(),
             users: Users::default(),
+            commons: CommonsCourse::default(),
             progress: vec![Progress::default(); members],
             differs: None,
             may_be_named: false,
@@ -119,6 +122,11 @@ impl Ledger {
     /// Users and roles after the last entry.
     pub fn users(&self) -> &Users {
         &self.users
+    }
+
+    /// What else members hold in common at a place.
+    pub fn commons_at(&self, place: usize) -> &Commons {
+        self.commons.at(place)
     }
 
     /// What clients tried.
@@ -219,6 +227,11 @@ impl Ledger {
     /// More may be damaged in this run than members mend by themselves.
     pub fn may_be_damaged(&mut self) {
         self.may_be_named = true;
+    }
+
+    /// Whether a state was falsified in this run, or data may be damaged.
+    pub fn may_anybody_differ(&self) -> bool {
+        self.may_be_named
     }
 
     /// The state of a member was falsified.
@@ -327,6 +340,7 @@ impl Ledger {
         let entry = Entry { term, at: true_now(), request, expiry, step, before, place, digest, running };
         let verdict = agree(&self.model, index, &entry, applied, told);
         self.follow_leases(index, &entry);
+        self.commons.applied(command, self.model.alarms(), place);
         self.entries.insert(index, entry);
         self.vantages.push(self.model.vantage());
         self.progress[member].top = place;

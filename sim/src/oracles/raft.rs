@@ -15,7 +15,7 @@ use quorate::consensus::{Electorate, MessageKind, PeerMessage, Role, Standing};
 use quorate::wal::{Batch, HardState, LogEntry};
 
 use super::quorum::{QuorumJudge, Word};
-use super::roster::Roster;
+use super::roster::{Circle, Roster};
 use super::{Verdict, require};
 use crate::env::true_now;
 
@@ -125,7 +125,7 @@ impl RaftJudge {
     /// A member's raft counts these, with everything up to an entry applied.
     pub fn counts(&mut self, member: usize, electorate: &Electorate, applied: u64) -> Verdict {
         self.quorum.counts(self.ids[member], &electorate.voters);
-        let Some((voters, learners)) = self.roster.at(applied) else { return Ok(()) };
+        let Some(Circle { voters, learners, .. }) = self.roster.at(applied) else { return Ok(()) };
         let same = electorate.voters == *voters && electorate.learners == *learners;
         require(same, "raft counts whom the applied log lets vote", || {
             format!(

@@ -21,8 +21,21 @@ pub struct Roster {
     urls: BTreeMap<MemberId, Vec<String>>,
     /// The term and the digest of each change, by index.
     changes: BTreeMap<u64, (u64, u64)>,
-    /// Who votes and who learns behind each.
-    history: BTreeMap<u64, (Vec<MemberId>, Vec<MemberId>)>,
+    /// What there was behind each.
+    history: BTreeMap<u64, Circle>,
+}
+
+/// Who belongs to the cluster behind some entry.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Circle {
+    /// Who votes.
+    pub voters: Vec<MemberId>,
+    /// Who only learns.
+    pub learners: Vec<MemberId>,
+    /// Where each is reached.
+    pub urls: BTreeMap<MemberId, Vec<String>>,
+    /// Who was removed so far.
+    pub removed: BTreeSet<MemberId>,
 }
 
 impl Roster {
@@ -44,7 +57,13 @@ impl Roster {
         if let Some(change) = change {
             self.change(entry.index, &change);
         }
-        self.history.insert(entry.index, (self.voters(), self.learners()));
+        let circle = Circle {
+            voters: self.voters(),
+            learners: self.learners(),
+            urls: self.urls.clone(),
+            removed: self.removed.keys().copied().collect(),
+        };
+        self.history.insert(entry.index, circle);
         Ok(())
     }
 
@@ -92,9 +111,9 @@ impl Roster {
         self.learners.iter().copied().collect()
     }
 
-    /// Who voted and who learned by everything up to an entry.
-    pub fn at(&self, index: u64) -> Option<&(Vec<MemberId>, Vec<MemberId>)> {
-        self.history.range(..=index).next_back().map(|(_, counted)| counted)
+    /// Who belonged to the cluster by everything up to an entry.
+    pub fn at(&self, index: u64) -> Option<&Circle> {
+        self.history.range(..=index).next_back().map(|(_, circle)| circle)
     }
 
     /// Where a member is reached.
@@ -166,9 +185,12 @@ mod tests {
             (vec![MemberId(2)], vec![MemberId(3)]),
             "one learner at a time"
         );
-        assert_eq!(roster.at(3), Some(&(vec![MemberId(1)], vec![MemberId(2)])), "the last one stays");
-        assert_eq!(roster.at(4), Some(&(vec![MemberId(1), MemberId(2)], vec![])));
-        assert_eq!(roster.at(0), None);
+        let counted = |index| roster.at(index).map(|circle| (circle.voters.clone(), circle.learners.clone()));
+        assert_eq!(counted(3), Some((vec![MemberId(1)], vec![MemberId(2)])), "the last one stays");
+        assert_eq!(counted(4), Some((vec![MemberId(1), MemberId(2)], vec![])));
+        assert_eq!(counted(0), None);
+        let removed = |index| roster.at(index).map(|circle| circle.removed.clone());
+        assert_eq!((removed(4), removed(5)), (Some(BTreeSet::new()), Some(BTreeSet::from([MemberId(1)]))));
         assert!(roster.applied(1, &entry(3, ConfChangeKind::Remove, 1)).is_ok());
         assert!(roster.applied(1, &entry(3, ConfChangeKind::Remove, 2)).is_err(), "another at the same place");
         assert!(roster.applied(1, &entry(0, ConfChangeKind::Remove, 2)).is_err(), "one that nobody else saw");

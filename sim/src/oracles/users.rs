@@ -204,7 +204,8 @@ impl Table {
         Ok(true)
     }
 
-    fn is_held(&self, member: usize, table: &Auth) -> Verdict {
+    /// What the product's says.
+    pub fn of(table: &Auth) -> Self {
         let users: BTreeMap<String, User> = table
             .users()
             .map(|(name, user)| {
@@ -215,8 +216,11 @@ impl Table {
             .collect();
         let roles: BTreeMap<String, Vec<Permission>> =
             table.roles().map(|(name, role)| (name.to_string(), (**role).clone())).collect();
-        let (enabled, revision) = (table.is_enabled(), table.revision());
-        let held = Self { enabled, revision, users, roles };
+        Self { enabled: table.is_enabled(), revision: table.revision(), users, roles }
+    }
+
+    fn is_held(&self, member: usize, table: &Auth) -> Verdict {
+        let held = Self::of(table);
         require(held == *self, "members agree on users and roles", || {
             format!("member {member}: {held:?}\nby the log: {self:?}")
         })
