@@ -50,7 +50,9 @@ async fn is_remembered<E: Env>(env: &E, url: &str, own: WalIdentity) -> bool {
     let asker = Asker { member: own.member, cluster: own.cluster };
     let question = Question::Recollection(LogIndex::MAX);
     let timeout = Duration::from_millis(limits::FOUNDING_QUESTION_MS);
-    let Ok(Inquired::Answer(answer)) = inquire(env, url, asker, &question.encode(), timeout).await else { return false };
+    let Ok(Inquired::Answer(answer)) = inquire(env, url, asker, &question.encode(), timeout).await else {
+        return false;
+    };
     let told = question.answer(answer);
     matches!(told, Some(Ok(Told::Recollection(remembered))) if remembered.promise != Promise::default())
 }
