@@ -482,12 +482,24 @@ fn every_guest_is_announced() {
     for (guest, _) in GUESTS {
         assert!(own.iter().any(|name| name.replace('-', "_") == *guest), "{guest} has left: strike it from GUESTS");
     }
-    for manifest in ["", "sim/", "sim/interleavings/", "jepsen/drive/", "jepsen/spec/", "tools/wiregen/"] {
+    for manifest in
+        ["", "sim/", "sim/interleavings/", "jepsen/drive/", "jepsen/spec/", "tools/httpdate/", "tools/wiregen/"]
+    {
         let Ok(text) = fs::read_to_string(root.join(manifest).join("Cargo.toml")) else { continue };
         for name in dependencies(&text).iter().filter(|name| !name.starts_with("quorate")) {
             assert!(page.contains(&format!("`{name}`")), "{manifest}: {name} has no line in docs/dependencies.md");
         }
     }
+}
+
+/// The HTTP library asks it for a date at every request, and the one of that name panics where the clock is wrong.
+#[test]
+fn dates_of_the_http_library_come_from_tools_httpdate() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let lock = fs::read_to_string(root.join("Cargo.lock")).unwrap();
+    let found: Vec<&str> =
+        lock.split("[[package]]").filter(|package| package.contains("name = \"httpdate\"")).collect();
+    assert!(matches!(found[..], [one] if !one.contains("source = ")), "{found:?}");
 }
 
 /// Names in the `dependencies` and `dev-dependencies` tables of a manifest.

@@ -300,6 +300,9 @@ pub const REMOVED_GRACE_MS: u64 = 1_000;
 /// The same where the others may not know of the removal yet, and need this member's vote to learn of it.
 pub const REMOVED_PATIENCE_MS: u64 = 60_000;
 
+/// Time between two questions of a member that joins and was told nothing yet, whether it was removed meanwhile.
+pub const UNTOLD_ASK_MS: u64 = 2_000;
+
 /// Learners in a cluster at once where `--max-learners` does not say, as in etcd.
 pub const MAX_LEARNERS: usize = 1;
 

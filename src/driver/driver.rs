@@ -19,6 +19,7 @@ use super::places::Places;
 use super::reader;
 use super::remembering;
 use super::scrub;
+use super::untold;
 use crate::base::{Fault, Wrong, limits};
 use crate::env::{Clock, Env, Tasks};
 use crate::node::{Facts, Input, WatchInput};
@@ -126,4 +127,5 @@ fn begin_watches<E: Env>(handle: &Handle<E>, config: &DriverConfig, to_archive: 
     scrub::begin(handle, config.scrub);
     remembering::begin(handle, to_archive);
     first_election::begin(handle, config);
+    untold::begin(handle, config);
 }

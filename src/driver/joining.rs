@@ -14,7 +14,7 @@ use crate::base::{ClusterId, LogIndex, MemberId, limits};
 use crate::consensus::Promise;
 use crate::env::{Env, Tasks};
 use crate::machine::{Member, members_from_json};
-use crate::peer::{Asker, fetch, inquire};
+use crate::peer::{Asker, Inquired, fetch, inquire};
 use crate::wal::WalIdentity;
 
 /// Who this member is in the cluster that the configuration's other members belong to. The error is for people; the
@@ -50,8 +50,10 @@ async fn is_remembered<E: Env>(env: &E, url: &str, own: WalIdentity) -> bool {
     let asker = Asker { member: own.member, cluster: own.cluster };
     let question = Question::Recollection(LogIndex::MAX);
     let timeout = Duration::from_millis(limits::FOUNDING_QUESTION_MS);
-    let answer = inquire(env, url, asker, &question.encode(), timeout).await.ok().flatten();
-    let told = answer.and_then(|answer| question.answer(answer));
+    let Ok(Inquired::Answer(answer)) = inquire(env, url, asker, &question.encode(), timeout).await else {
+        return false;
+    };
+    let told = question.answer(answer);
     matches!(told, Some(Ok(Told::Recollection(remembered))) if remembered.promise != Promise::default())
 }
 

@@ -47,6 +47,7 @@ mod shortage;
 mod small_file;
 mod snapshot_desk;
 mod snapshot_sink;
+mod untold;
 mod watch_stream;
 
 pub use backups::BackupStream;

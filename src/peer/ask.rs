@@ -122,15 +122,25 @@ pub struct Asker {
     pub cluster: ClusterId,
 }
 
-/// Puts a question to whoever is found at a peer URL; nothing where it answers no such questions. In a light task alone.
-/// The error is for people.
+/// What came of a question that is put before there is a connection between members.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Inquired {
+    /// The answer.
+    Answer(Bytes),
+    /// No such questions are answered there.
+    Unsupported,
+    /// Who asks was removed from the cluster.
+    Removed,
+}
+
+/// Puts a question to whoever is found at a peer URL. In a light task alone. The error is for people.
 pub async fn inquire<E: Env>(
     env: &E,
     url: &str,
     asker: Asker,
     question: &[u8],
     timeout: Duration,
-) -> Result<Option<Bytes>, String> {
+) -> Result<Inquired, String> {
     let url = PeerUrl::parse(url)?;
     let mut timer = Timer::new(env.clock().clone());
     let deadline = timer.after(timeout);
@@ -144,7 +154,7 @@ async fn inquire_at<E: Env>(
     asker: Asker,
     question: &[u8],
     timeout: Duration,
-) -> Result<Option<Bytes>, LineWrong> {
+) -> Result<Inquired, LineWrong> {
     let (reader, writer) = dial_within(env, &url.target, timeout).await?.split();
     let mut incoming = Incoming::new(reader, env.clock().clone(), timeout);
     let mut outgoing = Outgoing::new(writer, env.clock().clone(), timeout);
@@ -165,8 +175,9 @@ async fn inquire_at<E: Env>(
     let head = incoming.response().await?;
     let body = incoming.whole("an answer", limits::PEER_ANSWER_BYTES).await?;
     match head.status {
-        200 => Ok(Some(body.into())),
-        404 => Ok(None),
+        200 => Ok(Inquired::Answer(body.into())),
+        404 => Ok(Inquired::Unsupported),
+        410 => Ok(Inquired::Removed),
         status => Err(LineWrong::Refused { status, text: String::from_utf8_lossy(&body).trim().to_string() }),
     }
 }

@@ -46,7 +46,7 @@ mod url;
 mod wait;
 mod wrong;
 
-pub use ask::{Asker, Fetched, fetch, inquire};
+pub use ask::{Asker, Fetched, Inquired, fetch, inquire};
 pub use door::{
     AskFailure, ChunkSink, ChunkSource, EtcdAnswer, EtcdQuestion, EtcdReply, PeerAddress, PeerDoor, PeerSender, Reply,
     Roster,

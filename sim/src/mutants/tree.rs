@@ -17,6 +17,7 @@ const PARTS: [&str; 10] = [
     "sim",
     "jepsen/spec",
     "jepsen/drive",
+    "tools/httpdate",
     "tools/wiregen",
     "proto",
 ];
