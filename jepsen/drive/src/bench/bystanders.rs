@@ -10,6 +10,7 @@ use quorate::wire::etcdserverpb as pb;
 use quorate::wire::services::kv_client::KvClient;
 use quorate::wire::services::lease_client::LeaseClient;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::process::{Trouble, connect};
@@ -26,6 +27,8 @@ const PUT_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Heard {
     pub(super) renewals: Vec<u32>,
     pub(super) leases_lost: usize,
+    /// Grants, renewals and streams of them that were refused or ended, by their codes.
+    pub(super) refused: BTreeMap<String, usize>,
     pub(super) puts: Vec<u32>,
     /// Puts that failed, by their codes.
     pub(super) failed: BTreeMap<String, usize>,
@@ -37,8 +40,10 @@ impl Heard {
         self.renewals.extend(other.renewals);
         self.leases_lost += other.leases_lost;
         self.puts.extend(other.puts);
-        for (code, count) in other.failed {
-            *self.failed.entry(code).or_default() += count;
+        for (all, of_other) in [(&mut self.refused, other.refused), (&mut self.failed, other.failed)] {
+            for (code, count) in of_other {
+                *all.entry(code).or_default() += count;
+            }
         }
     }
 }
@@ -46,18 +51,30 @@ impl Heard {
 /// At one member, until then; a put has so long.
 pub(super) async fn stand_by(url: String, patience: Duration, until: Instant) -> Result<Heard, Trouble> {
     let (leases, puts) = (connect(&url).await?, connect(&url).await?);
-    let (of_lease, of_puts) = tokio::join!(keep_a_lease(leases, until), put(puts, patience, until));
-    let mut heard = of_lease?;
+    let (mut heard, of_puts) = tokio::join!(keep_leases(leases, until), put(puts, patience, until));
     heard.add(of_puts);
     Ok(heard)
 }
 
-async fn keep_a_lease(channel: Channel, until: Instant) -> Result<Heard, Trouble> {
+/// One lease after the other, for one may be lost or refused.
+async fn keep_leases(channel: Channel, until: Instant) -> Heard {
     let mut client = LeaseClient::new(channel);
     let mut heard = Heard::default();
+    while Instant::now() < until {
+        if let Err(status) = keep_a_lease(&mut client, &mut heard, until).await {
+            *heard.refused.entry(format!("{:?}", status.code())).or_default() += 1;
+            tokio::time::sleep(RENEWED_EVERY).await;
+        }
+    }
+    heard
+}
+
+/// Until it is lost, or until then.
+async fn keep_a_lease(client: &mut LeaseClient<Channel>, heard: &mut Heard, until: Instant) -> Result<(), Status> {
+    let ended = || Status::aborted("a stream of renewals ended");
     let id = client.lease_grant(pb::LeaseGrantRequest { ttl: TTL, id: 0 }).await?.into_inner().id;
     let (asking, asked) = tokio::sync::mpsc::channel(1);
-    let ask = async || asking.send(pb::LeaseKeepAliveRequest { id }).await;
+    let ask = async || asking.send(pb::LeaseKeepAliveRequest { id }).await.map_err(|_| ended());
     ask().await?;
     let mut answers = client.lease_keep_alive(ReceiverStream::new(asked)).await?.into_inner();
     answers.message().await?;
@@ -65,15 +82,15 @@ async fn keep_a_lease(channel: Channel, until: Instant) -> Result<Heard, Trouble
     while due < until {
         tokio::time::sleep_until(due.into()).await;
         ask().await?;
-        let answer = answers.message().await?.ok_or("a stream of renewals ended")?;
+        let answer = answers.message().await?.ok_or_else(ended)?;
         heard.renewals.push(micros(due));
         if answer.ttl <= 0 {
             heard.leases_lost += 1;
-            return Ok(heard);
+            break;
         }
         due = Instant::now().max(due + RENEWED_EVERY);
     }
-    Ok(heard)
+    Ok(())
 }
 
 async fn put(channel: Channel, patience: Duration, until: Instant) -> Heard {

@@ -95,6 +95,7 @@ struct Outcome {
     others_p99: f64,
     others_worst: f64,
     others_failed: BTreeMap<String, usize>,
+    others_refused: BTreeMap<String, usize>,
     leases_lost: usize,
     /// Terms that began meanwhile.
     elections: u64,
@@ -158,6 +159,7 @@ impl Outcome {
         must(share >= LEAST_GOOD, format!("{share:.2} of what the closed loop did was good"));
         must(self.elections == 0, format!("{} elections", self.elections));
         must(self.leases_lost == 0, format!("{} leases of others were lost", self.leases_lost));
+        must(self.others_refused.is_empty(), format!("leases of others were refused: {:?}", self.others_refused));
         must(self.others_failed.is_empty(), format!("puts of others failed: {:?}", self.others_failed));
         let patience = args.patience as f64;
         must(self.renewal_worst <= patience, format!("a renewal took {:.0} ms", self.renewal_worst));
@@ -186,6 +188,7 @@ fn print(seen: &[Vec<Outcome>; 2]) {
     row("p99 until refused, ms", &|o| o.refusal_p99, 1);
     row("slowest renewal of another's lease, ms", &|o| o.renewal_worst, 1);
     row("leases of others lost", &|o| o.leases_lost as f64, 0);
+    row("others' grants and renewals refused", &|o| o.others_refused.values().sum::<usize>() as f64, 0);
     row("p99 of others' puts, ms", &|o| o.others_p99, 1);
     row("slowest of others' puts, ms", &|o| o.others_worst, 1);
     row("others' puts that failed", &|o| o.others_failed.values().sum::<usize>() as f64, 0);
@@ -289,6 +292,7 @@ impl Outcome {
         self.others_p99 = at(&heard.puts, 0.99);
         self.others_worst = at(&heard.puts, 1.0);
         self.others_failed = heard.failed;
+        self.others_refused = heard.refused;
         self.leases_lost = heard.leases_lost;
     }
 }
