@@ -5,7 +5,7 @@
 //! [`Admission::OwnLogDiffers`]), who must stop, or a peer's ([`Admission::PeerLogLost`]), who must not be counted.
 
 use raft::eraftpb::{Message, MessageType};
-use raft::{Raft, Storage};
+use raft::{Raft, StateRole, Storage};
 
 use std::io;
 
@@ -74,7 +74,15 @@ pub(super) fn admit<T: Storage>(raft: &Raft<T>, message: &Message) -> Admission 
     match message.get_msg_type() {
         MessageType::MsgPropose if message.entries.is_empty() => Admission::Malformed("a proposal of nothing"),
         MessageType::MsgReadIndex if message.entries.len() != 1 => Admission::Malformed("a read without a context"),
-        MessageType::MsgPropose | MessageType::MsgReadIndex | MessageType::MsgTransferLeader => Admission::Sound,
+        MessageType::MsgPropose | MessageType::MsgReadIndex if message.term != 0 => {
+            Admission::Malformed("what is passed on is of no term")
+        }
+        MessageType::MsgPropose | MessageType::MsgReadIndex => Admission::Sound,
+        // Who does not lead would pass it on, and the crate asserts that what it passes on has no term: this one has.
+        MessageType::MsgTransferLeader if raft.state != StateRole::Leader => {
+            Admission::Malformed("a hand-over is asked of the leader alone")
+        }
+        MessageType::MsgTransferLeader => Admission::Sound,
         _ if message.term == 0 => Admission::Malformed("it is of no term"),
         MessageType::MsgAppend => append(raft, message),
         MessageType::MsgHeartbeat if message.term >= raft.term && message.commit > raft.raft_log.last_index() => {
@@ -89,6 +97,10 @@ pub(super) fn admit<T: Storage>(raft: &Raft<T>, message: &Message) -> Admission 
 }
 
 fn append<T: Storage>(raft: &Raft<T>, message: &Message) -> Admission {
+    // The crate takes every index beyond its log for one of term 0, and would commit up to there.
+    if message.index > 0 && message.log_term == 0 {
+        return Admission::Malformed("it follows an entry of no term");
+    }
     let (mut index, mut term) = (message.index, message.log_term);
     for entry in message.entries.iter() {
         let follows = entry.index == index.wrapping_add(1) && entry.term >= term && entry.term <= message.term;
@@ -113,9 +125,16 @@ fn append<T: Storage>(raft: &Raft<T>, message: &Message) -> Admission {
     }
 }
 
+/// Beyond what is refused: the crate counts an acknowledgement of what this leader does not have, and then tells the peer that
+/// as much is committed, which ends it. A leader has all that it has sent in its term.
+///
 /// The crate lets the next index of a peer fall to what the peer has acknowledged, when a refusal points below it
 /// (mended there after 0.7.0). A sound peer never does: what it acknowledged it has.
 fn append_response<T: Storage>(raft: &Raft<T>, message: &Message) -> Admission {
+    let own_term = message.term == raft.term && raft.state == StateRole::Leader;
+    if own_term && !message.reject && message.index > raft.raft_log.last_index() {
+        return Admission::Malformed("it acknowledges more than there is");
+    }
     if !message.reject || message.request_snapshot != 0 || message.term != raft.term {
         return Admission::Sound;
     }
@@ -129,11 +148,13 @@ fn append_response<T: Storage>(raft: &Raft<T>, message: &Message) -> Admission {
 
 #[cfg(test)]
 mod tests {
+    use raft::Config;
     use raft::eraftpb::{Entry, Snapshot};
     use raft::storage::MemStorage;
-    use raft::{Config, StateRole};
 
+    use super::super::message::PeerMessage;
     use super::*;
+    use proptest::prelude::*;
 
     const OWN: u64 = 1;
     const PEER: u64 = 2;
@@ -213,7 +234,14 @@ mod tests {
             "a read without a context",
         );
         sound(&raft, &Message { entries: one().into(), term: 0, ..read });
-        sound(&raft, &Message { term: 0, ..message(MessageType::MsgTransferLeader) });
+        malformed(
+            &raft,
+            &Message { entries: one().into(), ..message(MessageType::MsgReadIndex) },
+            "what is passed on is of no term",
+        );
+        let hand_over = message(MessageType::MsgTransferLeader);
+        malformed(&raft, &hand_over, "a hand-over is asked of the leader alone");
+        sound(&leader(), &Message { term: TERM + 1, ..hand_over });
         malformed(&raft, &Message { term: 0, ..message(MessageType::MsgHeartbeat) }, "it is of no term");
         let mut snapshot = message(MessageType::MsgSnapshot);
         malformed(&raft, &snapshot, "a snapshot of nothing");
@@ -221,6 +249,18 @@ mod tests {
         at.mut_metadata().index = 9;
         snapshot.set_snapshot(at);
         sound(&raft, &snapshot);
+    }
+
+    #[test]
+    fn nobody_acknowledges_more_than_there_is() {
+        let raft = leader();
+        let last = raft.raft_log.last_index();
+        let of = |index, term| Message { index, term, ..message(MessageType::MsgAppendResponse) };
+        sound(&raft, &of(last, TERM + 1));
+        malformed(&raft, &of(last + 1, TERM + 1), "it acknowledges more than there is");
+        // Of an earlier term, the crate passes it over; to who does not lead, too.
+        sound(&raft, &of(last + 1, TERM));
+        sound(&member(), &of(9, TERM));
     }
 
     #[test]
@@ -245,6 +285,8 @@ mod tests {
         malformed(&raft, &appending((5, 2), vec![entry(6, TERM), entry(7, 2)]), words);
         malformed(&raft, &appending((5, 2), vec![entry(6, TERM + 1)]), words);
         malformed(&raft, &appending((u64::MAX, 2), vec![entry(1, TERM)]), words);
+        malformed(&raft, &Message { commit: 9, ..appending((9, 0), vec![]) }, "it follows an entry of no term");
+        sound(&raft, &Message { commit: 9, ..appending((0, 0), vec![entry(1, 2)]) });
     }
 
     #[test]
@@ -281,5 +323,71 @@ mod tests {
         sound(&raft, &Message { request_snapshot: 7, ..refusing(3, 5) });
         sound(&raft, &Message { term: TERM, ..refusing(3, 5) });
         sound(&raft, &Message { from: 9, ..refusing(3, 5) });
+    }
+
+    /// What members send each other.
+    const KINDS: [MessageType; 14] = [
+        MessageType::MsgPropose,
+        MessageType::MsgAppend,
+        MessageType::MsgAppendResponse,
+        MessageType::MsgRequestVote,
+        MessageType::MsgRequestVoteResponse,
+        MessageType::MsgSnapshot,
+        MessageType::MsgHeartbeat,
+        MessageType::MsgHeartbeatResponse,
+        MessageType::MsgTransferLeader,
+        MessageType::MsgTimeoutNow,
+        MessageType::MsgReadIndex,
+        MessageType::MsgReadIndexResp,
+        MessageType::MsgRequestPreVote,
+        MessageType::MsgRequestPreVoteResponse,
+    ];
+
+    /// A message as anybody might make it up, of numbers around what the member holds, and far beyond.
+    fn any_message() -> impl Strategy<Value = Message> {
+        let number = || prop_oneof![8 => 0_u64..9, 1 => Just(1_000_000), 1 => Just((1_u64 << 62) - 1)];
+        let kind = prop::sample::select(KINDS.as_slice());
+        let entries = prop::collection::vec((number(), number()), 0..3);
+        let numbers = (number(), number(), number(), number(), number());
+        (kind, numbers, any::<bool>(), entries, number(), 2_u64..5).prop_map(
+            |(kind, numbers, reject, entries, at, from)| {
+                let (term, index, log_term, commit, reject_hint) = numbers;
+                let entries: Vec<Entry> = entries.into_iter().map(|(index, term)| entry(index, term)).collect();
+                let made = Message { term, index, log_term, commit, reject_hint, reject, from, ..message(kind) };
+                let mut made = Message { entries: entries.into(), ..made };
+                if kind == MessageType::MsgSnapshot {
+                    let mut snapshot = Snapshot::default();
+                    snapshot.mut_metadata().index = at;
+                    snapshot.mut_metadata().term = log_term;
+                    snapshot.mut_metadata().mut_conf_state().voters = vec![OWN, PEER, 3];
+                    made.set_snapshot(snapshot);
+                }
+                made
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_is_let_in_ends_a_member(role in 0..4, messages in prop::collection::vec(any_message(), 1..6)) {
+            let mut raft = if role == 3 { leader() } else { member() };
+            match role {
+                1 => raft.become_follower(TERM, PEER),
+                2 => raft.become_candidate(),
+                _ => {}
+            }
+            for made in messages {
+                // What is let in from a connection was judged as it was read.
+                let mut bytes = Vec::new();
+                PeerMessage(made).encode(&mut bytes);
+                let Ok(Some(PeerMessage(made))) = PeerMessage::decode(&bytes) else { continue };
+                if admit(&raft, &made) == Admission::Sound {
+                    let _ = raft.step(made);
+                    raft.msgs.clear();
+                    let (last, prs) = (raft.raft_log.last_index(), raft.prs());
+                    prop_assert!(raft.state != StateRole::Leader || prs.iter().all(|(_, peer)| peer.matched <= last));
+                }
+            }
+        }
     }
 }
