@@ -57,6 +57,21 @@ impl Witness {
         Self { world, member, disk, cpu, slices: Mutex::default(), turn: Mutex::default() }
     }
 
+    /// Whether the life that tells goes on, and is held against what was before.
+    fn is_heard(&self) -> bool {
+        self.disk.is_alive() && !self.world.is_rewound()
+    }
+
+    /// Whether the member's leases may stand still, or it may not be able to end them, though it does its turns.
+    fn may_hold_up_leases(&self) -> bool {
+        let world = &self.world;
+        world.slices.at(self.member).is_some()
+            || self.cpu.is_slow()
+            // While the leadership is handed over nothing is proposed.
+            || world.operator_is_busy()
+            || !world.ledger().model().alarms().is_empty()
+    }
+
     fn turn(&self) -> MutexGuard<'_, LastTurn> {
         self.turn.lock().expect("one thread")
     }

@@ -293,7 +293,7 @@ impl Auth {
 
     /// A change that needs `more` bytes, where there are so many.
     fn roomy(&self, more: usize, change: Change) -> Result<Change, Refusal> {
-        if self.weight + more > limits::MAX_AUTH_BYTES { Err(Refusal::NoSpace) } else { Ok(change) }
+        if more > 0 && self.weight + more > limits::MAX_AUTH_BYTES { Err(Refusal::NoSpace) } else { Ok(change) }
     }
 
     /// Puts a change in force. Enabling keeps the revision, as in etcd.

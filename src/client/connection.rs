@@ -117,6 +117,8 @@ impl Client {
     /// As [`Self::connect`], and nobody is asked yet: [`Self::log_in`] is to follow where there is a password. Apart, so that
     /// [`Self::unreached`] can say who did not answer even that.
     ///
+    /// To be called inside a runtime of tokio.
+    ///
     /// # Errors
     /// An empty list, an address or a file that cannot be used.
     pub fn open(endpoints: &[String], options: Options) -> Result<Client, Error> {

@@ -48,7 +48,7 @@ impl<D: Disk> Node<D> {
 
     /// Has as much wait as is answered in time.
     pub(super) fn keep_pace(&mut self, now: Instant) {
-        self.proposals.tick(self.config.ticks(limits::PASSED_ON_STUCK_MS));
+        self.proposals.tick(self.config.ticks(limits::PASSED_ON_STUCK_MS).saturating_add(1));
         let waits = self.proposals.waits();
         if let Some(room) = self.pace.look(now, (waits.writes, waits.micros), self.proposals.len()) {
             self.facts.shares.make_room(Fund::Writes, room);

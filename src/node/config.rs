@@ -113,7 +113,8 @@ impl NodeConfig {
         }
     }
 
-    /// So many milliseconds in ticks; at least one.
+    /// So many milliseconds in ticks; at least one. The first tick may come at once: what has to have that time whole waits for
+    /// one more.
     pub(super) fn ticks(&self, ms: u64) -> u64 {
         let ticks = Duration::from_millis(ms).as_nanos().div_ceil(self.tick.as_nanos().max(1));
         u64::try_from(ticks).unwrap_or(u64::MAX).max(1)

@@ -49,7 +49,7 @@ pub struct NodeStatus {
     pub turned_away: u64,
     /// Messages that showed that a peer lacks what it acknowledged.
     pub peers_log_lost: u64,
-    /// Times this member led and its heartbeats were late by a tick and a tenth of a second or more, as it stood still.
+    /// Times this member led and its heartbeats were late by at least a tick and at least a tenth of a second, as it stood still.
     pub late_heartbeats: u64,
     /// Bytes of entries that are committed and not applied.
     pub unapplied_bytes: u64,

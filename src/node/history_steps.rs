@@ -72,7 +72,7 @@ impl<D: Disk> Node<D> {
         if self.stopping {
             return;
         }
-        let patience = self.config.ticks(limits::DEVICE_MAY_RECOVER_MS);
+        let patience = self.config.ticks(limits::DEVICE_MAY_RECOVER_MS).saturating_add(1);
         match self.space.look_at(damage, store.damage_may_pass().then_some(patience), || store.look_at_damage_again()) {
             DamageStep::Wait => return,
             DamageStep::Sync(damage) => return out.push(Output::SyncHistory(damage)),

@@ -177,7 +177,8 @@ async fn inquire_at<E: Env>(
     match head.status {
         200 => Ok(Inquired::Answer(body.into())),
         404 => Ok(Inquired::Unsupported),
-        410 => Ok(Inquired::Removed),
+        // Who says so is of the cluster: whatever else listens there may answer anything.
+        410 if head.headers.get(CLUSTER_ID) == Some(cluster.as_str()) => Ok(Inquired::Removed),
         status => Err(LineWrong::Refused { status, text: String::from_utf8_lossy(&body).trim().to_string() }),
     }
 }

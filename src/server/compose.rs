@@ -83,11 +83,13 @@ pub fn main() -> ExitCode {
 }
 
 /// The runtime of the porch. Threads that stand in for those held up by long reads are few: each keeps memory of its own,
-/// and more of them than processors read nothing sooner.
+/// and more of them than processors read nothing sooner. Passwords, and JSON of two lengths, have turns of their own, half of the
+/// processors each: they take no thread from those who stand in.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     let processors = std::thread::available_parallelism().map_or(1, |number| number.get());
     let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.enable_all().max_blocking_threads(processors + limits::STAND_IN_THREADS).build()
+    let in_turns = 3 * processors.div_ceil(2);
+    builder.enable_all().max_blocking_threads(processors + in_turns + limits::STAND_IN_THREADS).build()
 }
 
 /// Time the runtime's threads get once everything is stopped.

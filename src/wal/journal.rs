@@ -389,7 +389,8 @@ impl Failure {
 /// no room for it: a later sync writes it.
 pub(super) fn unless_full(marked: Result<(), Fault>) -> Result<(), Fault> {
     match marked {
-        Err(fault) if fault.is_no_space() => Ok(()),
+        // A sync that fails is fatal here as everywhere.
+        Err(fault) if fault.is_no_space() && fault.doing == "write" => Ok(()),
         marked => marked,
     }
 }

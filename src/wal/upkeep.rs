@@ -181,8 +181,9 @@ impl<D: Disk> Journal<D> {
         self.mark.set_in_turn(mark).await?;
         self.bytes_at_mark = self.bytes_written;
         for _ in 0..count {
-            let closed = self.closed.pop_front().expect("counted above");
-            self.recycle(closed.segment)?;
+            let segment = self.closed.front().expect("counted above").segment;
+            self.recycle(segment)?;
+            self.closed.pop_front();
         }
         self.disk.sync_dir(&self.dir).await
     }

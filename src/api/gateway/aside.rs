@@ -11,10 +11,11 @@ use tonic::Status;
 use crate::api::status::status_of;
 use crate::base::{Refusal, limits};
 
-/// Half of the processors: the others are for who does not ask for long answers.
-static TURNS: LazyLock<Semaphore> = LazyLock::new(|| {
+/// Half of the processors, for what takes some ten milliseconds and for what takes longer: the first does not wait for the second, and
+/// the others are for who asks for neither.
+static TURNS: LazyLock<[Semaphore; 2]> = LazyLock::new(|| {
     let processors = std::thread::available_parallelism().map_or(1, |number| number.get());
-    Semaphore::new(processors.div_ceil(2))
+    [0; 2].map(|_| Semaphore::new(processors.div_ceil(2)))
 });
 
 /// Does what a message of so many bytes needs: at once where it is short, else aside, when it is its turn.
@@ -27,7 +28,7 @@ pub async fn aside<T: Send + 'static>(bytes: usize, work: impl FnOnce() -> T + S
     }
     let stopped = || status_of(&Refusal::Stopped);
     // It goes with the work: who goes away meanwhile sets nobody else to work beside it.
-    let turn = TURNS.acquire().await.map_err(|_| stopped())?;
+    let turn = TURNS[usize::from(bytes > limits::JSON_LONG_BYTES)].acquire().await.map_err(|_| stopped())?;
     let done = tokio::task::spawn_blocking(move || {
         let done = work();
         drop(turn);

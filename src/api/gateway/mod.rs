@@ -80,7 +80,14 @@ where
         return error(&late());
     }
     match check_metadata(&head.headers) {
-        Ok(()) => ask::<E, B>(porch, rpc, body, metadata(&head.headers, left), guest).await,
+        Ok(()) => {
+            let answer = ask::<E, B>(porch, rpc, body, metadata(&head.headers, left), guest);
+            match left.filter(|_| rpc.flow() == Flow::Unary) {
+                // What is written as JSON waits for its turn, too.
+                Some(left) => tokio::time::timeout(left, answer).await.unwrap_or_else(|_| error(&late())),
+                None => answer.await,
+            }
+        }
         Err(status) => error(&status),
     }
 }

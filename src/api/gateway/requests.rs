@@ -66,7 +66,7 @@ fn is_text(value: &HeaderValue) -> bool {
 /// # Errors
 /// It could not, in its library's words.
 pub fn check_metadata(headers: &HeaderMap) -> Result<(), Status> {
-    if headers.contains_key(METADATA) {
+    if headers.get_all(METADATA).iter().any(is_text) {
         return Err(Status::internal("there is an empty key in the header"));
     }
     if headers.get_all(AUTHORIZATION).iter().all(is_text) {
@@ -134,15 +134,19 @@ where
         }
         json.extend_from_slice(&bytes);
     }
-    let mut splitter = Splitter::default();
-    let end = splitter.end(&json).unwrap_or(json.len());
-    if !splitter.has_begun() {
-        return Ok(framed(&[]));
-    }
-    splitter.check_depth().map_err(Status::invalid_argument)?;
-    let (kind, json) = (kind.clone(), json.split_to(end).freeze());
-    let message = aside(json.len(), move || to_protobuf(&kind, json.trim_ascii_start())).await?;
-    Ok(framed(&message.map_err(Status::invalid_argument)?))
+    let kind = kind.clone();
+    aside(json.len(), move || {
+        let mut splitter = Splitter::default();
+        let end = splitter.end(&json).unwrap_or(json.len());
+        if !splitter.has_begun() {
+            return Ok(framed(&[]));
+        }
+        splitter.check_depth().map_err(Status::invalid_argument)?;
+        to_protobuf(&kind, json[..end].trim_ascii_start())
+            .map(|message| framed(&message))
+            .map_err(Status::invalid_argument)
+    })
+    .await?
 }
 
 /// The messages of a body one after the other, in their frames.
@@ -179,6 +183,17 @@ mod tests {
     use crate::wire::etcdserverpb as pb;
     use http_body_util::Full;
     use prost::Message;
+
+    #[tokio::test]
+    async fn a_long_body_is_read_aside() {
+        let json = format!("{{\"value\":\"{}\"}}", "AAAA".repeat(limits::JSON_AT_ONCE_BYTES));
+        let body = Full::<Bytes>::from(json).map_err(|never| -> StdError { match never {} });
+        let kind = &crate::api::gateway::json::kinds(crate::api::methods::Rpc::Put).input;
+        let mut long = std::pin::pin!(one(body, 1 << 20, kind));
+        let waits = std::future::poll_fn(|cx| std::task::Poll::Ready(long.as_mut().poll(cx).is_pending())).await;
+        assert!(waits, "it is made beside this thread");
+        long.await.expect("a message");
+    }
 
     #[test]
     fn what_is_the_methods_goes_on_and_the_rest_does_not() {

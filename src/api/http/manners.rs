@@ -45,19 +45,20 @@ pub fn unreadable<B>(request: &Request<B>) -> Option<Answer> {
     if request.version() >= Version::HTTP_2 {
         return None;
     }
+    let is_escape =
+        |behind: &str| behind.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
+    let is_misspelled = request.uri().path().split('%').skip(1).any(|behind| !is_escape(behind));
+    if is_misspelled {
+        return Some(closing(StatusCode::BAD_REQUEST, "400 Bad Request"));
+    }
     let mut codings = request.headers().get_all(header::TRANSFER_ENCODING).iter();
     let is_known = match (codings.next(), codings.next()) {
         (None, _) => true,
         (Some(coding), None) => coding.as_bytes().eq_ignore_ascii_case(b"chunked"),
         (Some(_), Some(_)) => false,
     };
-    if !is_known && request.version() >= Version::HTTP_11 {
-        return Some(closing(StatusCode::NOT_IMPLEMENTED, "Unsupported transfer encoding"));
-    }
-    let is_escape =
-        |behind: &str| behind.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));
-    let is_misspelled = request.uri().path().split('%').skip(1).any(|behind| !is_escape(behind));
-    is_misspelled.then(|| closing(StatusCode::BAD_REQUEST, "400 Bad Request"))
+    let refused = !is_known && request.version() >= Version::HTTP_11;
+    refused.then(|| closing(StatusCode::NOT_IMPLEMENTED, "Unsupported transfer encoding"))
 }
 
 /// The refusal of what is asked of no place, and is no question whether somebody answers.

@@ -114,3 +114,6 @@ pub const CONCURRENT_STREAMS: u32 = 32_768;
 
 /// Longest message that is made JSON, or of JSON, where everybody is served: a millisecond's work. Longer ones go aside.
 pub const JSON_AT_ONCE_BYTES: usize = 64 * 1024;
+
+/// Beyond it a message has its turn among the long ones.
+pub const JSON_LONG_BYTES: usize = 1024 * 1024;

@@ -21,8 +21,8 @@ pub const FILES_WAIT_MS: u64 = 1_000;
 /// Time between two countings of watchers: each looks at every stream.
 pub const WATCHERS_COUNTED_MS: u64 = 100;
 
-/// Time in which none of what was passed on to the leader is applied until it is passed on again: it may have been lost. A slow
-/// disk takes less.
+/// Time in which none of what was passed on to the leader is applied before more is passed on than the bound allows: what was may
+/// be lost. A slow disk takes less.
 pub const PASSED_ON_STUCK_MS: u64 = 1_000;
 
 /// Time between two tries to get a thread where the system gave none.
