@@ -225,8 +225,9 @@ impl Platter {
     /// Whether what the system has lost of what was not synced accounts for damage that somebody met who reads since then.
     pub fn has_lost(&self, damage: &Corruption, since: Duration) -> bool {
         let reader = Reader { since, life: self.life, ended_at: self.ended_at };
-        // Where records are missing the walk notices it behind the place.
-        if damage.what.contains("revision") {
+        // Where records are missing the walk notices it behind the place; what is no history has no such records.
+        let of_history = damage.file.starts_with("history/") && damage.file.ends_with(".seg");
+        if damage.what.contains("revision") || !of_history {
             return self.lost.any(&damage.file, reader);
         }
         let place = (damage.file.as_str(), damage.offset);
