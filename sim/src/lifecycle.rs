@@ -288,8 +288,10 @@ async fn remembers(member: &Member, door: &Handle<SimEnv>, node: &NodeHandle, ke
         both.merge(promise);
         both != held.of(*of)
     };
-    // Its own are held against its log.
-    let mut of_others = kept.all().iter().filter(|(of, _)| *of != identity.member);
+    // Its own are held against its log, and of who was removed nothing needs to be known.
+    let members = door.status().members;
+    let is_other = |of: &MemberId| *of != identity.member && members.iter().any(|member| member.id == *of);
+    let mut of_others = kept.all().iter().filter(|(of, _)| is_other(of));
     let forgotten = of_others.find(|(of, promise)| is_forgotten(of, promise));
     require(forgotten.is_none(), "who starts remembers what others promised", || {
         format!("{}: kept was {forgotten:?}, of which it holds {held:?}", member.host)
