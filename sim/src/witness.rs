@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use quorate::base::{Event, EventKind, limits};
+use quorate::base::{Event, limits};
 use quorate::consensus::{Electorate, MessageKind, PeerMessage, Standing};
 use quorate::env::Instant;
 use quorate::machine::{Applied, Command};
@@ -38,10 +38,6 @@ pub struct Witness {
 struct LastTurn {
     /// What it did.
     work: TurnWork,
-    /// Whether a command was begun that put something.
-    puts: bool,
-    /// Bytes of history that it made.
-    made: usize,
     /// What the member held after it, and may take in.
     intake: Intake,
     /// Where it stands.
@@ -74,13 +70,6 @@ impl Witness {
 
     fn turn(&self) -> MutexGuard<'_, LastTurn> {
         self.turn.lock().expect("one thread")
-    }
-
-    /// A command made these changes, which it had begun before or begins now.
-    fn makes(&self, events: &[Event], begins: bool) {
-        let mut turn = self.turn();
-        turn.puts |= begins && events.iter().any(|event| event.kind == EventKind::Put);
-        turn.made += events.iter().map(bounds::record_bytes).sum::<usize>();
     }
 
     /// Whose disk does what it says, and whose state nobody falsified, has what it wrote: by itself, or from its log.
@@ -119,7 +108,6 @@ impl Observer for Witness {
         if before == 0 {
             *slices = (entry, Vec::new());
         }
-        self.makes(events, before == 0);
         slices.1.extend_from_slice(events);
     }
 
@@ -131,9 +119,6 @@ impl Observer for Witness {
         self.world.slices.done(self.member, entry.0);
         self.world.ambushes.applies(self.member, entry.1);
         let whole = self.whole(entry, applied);
-        if whole.is_none() {
-            self.makes(&applied.events, true);
-        }
         let applied = whole.as_ref().unwrap_or(applied);
         let mut ledger = self.world.ledger();
         let is_first = ledger.last_index() < entry.0;
@@ -167,20 +152,17 @@ impl Observer for Witness {
 
     fn holds(&self, held: &Held) {
         if self.is_heard() {
-            let (work, puts, made, before, taken) = {
+            let (work, before, taken) = {
                 let mut turn = self.turn();
-                let LastTurn { work, puts, made, intake, standing } = &mut *turn;
+                let LastTurn { work, intake, standing } = &mut *turn;
                 let before = intake.last().copied();
                 let taken = standing.map_or(Ok(()), |standing| intake.turned(held, &standing));
-                (*work, std::mem::take(puts), std::mem::take(made), before, taken)
+                (*work, before, taken)
             };
             let holding = &self.world.plan.setting.holding;
             let unwritten = before.map_or(0, |before| before.unwritten_bytes);
             self.world.judge(bounds::within(held, holding, (&work, unwritten), self.world.largest_entry()));
             self.world.judge(taken);
-            if puts {
-                self.world.judge(bounds::puts_in_time(held, holding, made));
-            }
             if before.is_some_and(|before| before.lacks_room) {
                 self.world.marks.hit("bounds: somebody had no room for more to apply");
             }

@@ -1,7 +1,7 @@
 //! Bounds: what a member holds in memory has limits, and when nothing is under way it holds nothing that somebody waits for,
 //! and of its log no more than its flags say.
 
-use quorate::base::{Event, Term, limits};
+use quorate::base::{Term, limits};
 use quorate::consensus::{Role, Standing};
 use quorate::node::{Held, TurnWork};
 use quorate::peer::PeerTraffic;
@@ -37,23 +37,6 @@ pub fn within(held: &Held, holding: &Holding, (work, before): (&TurnWork, usize)
         && held.undurable_bytes <= limits::MAX_UNDURABLE_BYTES + batch;
     require(holds, "what is held is bounded", || {
         format!("{held:?} of {holding:?}, the largest entry is of {largest} bytes, {work:?}")
-    })
-}
-
-/// What fills the sector that was begun, where a checkpoint is made.
-const PAD: usize = 1024;
-
-/// What a change adds to the history at most.
-pub fn record_bytes(event: &Event) -> usize {
-    RECORD + event.kv.key.len() + event.kv.value.len()
-}
-
-/// What is not written after a turn that `made` so many bytes of history and began to carry out a put: before that there was no more
-/// of it than is allowed, or nothing that the disk was given to write.
-pub fn puts_in_time(held: &Held, holding: &Holding, made: usize) -> Verdict {
-    let most = holding.unwritten.max(holding.gathered + made) + made + PAD;
-    require(held.unwritten_bytes <= most, "who has much history to write puts no more", || {
-        format!("{held:?} of {holding:?}: at most {most}, of which {made} were made now")
     })
 }
 
@@ -157,21 +140,6 @@ mod tests {
         assert!(queues_within((9, 9), &[peer(3)]).is_ok());
         assert!(queues_within((9, 9), &[peer(3), peer(3 * limits::PEER_QUEUE_MESSAGES + 1)]).is_err());
         assert!(queues_within((0, limits::MAX_PENDING_BYTES + limits::MAX_URGENT_BYTES + 1), &[]).is_err());
-    }
-    #[test]
-    fn a_put_waits_for_history_to_be_written() {
-        let holding = Holding { unwritten: 2_000, gathered: 600, ..Holding::default() };
-        let made = 700;
-        let puts = |unwritten_bytes, holding: &Holding| {
-            puts_in_time(&Held { unwritten_bytes, ..Held::default() }, holding, made).is_ok()
-        };
-        assert!(puts(2_000 + made + PAD, &holding) && !puts(2_001 + made + PAD, &holding));
-        let gathers = Holding { gathered: 5_000, ..holding };
-        let most = 5_000 + 2 * made + PAD;
-        assert!(
-            puts(most, &gathers) && !puts(most + 1, &gathers),
-            "as much is gathered before any of it is given to the disk"
-        );
     }
 
     /// Turns of a member, each with the end of its log, its role, its term and whom it takes for the leader; whether each had room.

@@ -138,7 +138,6 @@ const WORDED: &[(&str, Promise)] = &[
     ("who has nothing to do holds nothing", promises::LIVE),
     ("what is held is bounded", promises::LIVE),
     ("who has no room takes nothing in", promises::LIVE),
-    ("who has much history to write puts no more", promises::LIVE),
     ("what waits for the node is bounded", promises::LIVE),
     ("what waits for a peer is bounded", promises::LIVE),
     ("a calm disk does what it is asked", promises::LIVE),
