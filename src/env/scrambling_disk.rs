@@ -21,7 +21,7 @@ pub struct ScramblingDisk<D> {
 #[derive(Debug)]
 struct Plan {
     dice: SeededDice,
-    change_one_in: u64,
+    reads_to_change: u64,
     writes_until_fault: Option<u64>,
     syncs_until_fault: Option<u64>,
     /// Files, and ranges of theirs that cannot be read.
@@ -44,7 +44,7 @@ impl<D> ScramblingDisk<D> {
     pub fn new(disk: D, seed: u64) -> Self {
         let plan = Plan {
             dice: SeededDice::new(seed),
-            change_one_in: 0,
+            reads_to_change: 0,
             writes_until_fault: None,
             syncs_until_fault: None,
             unreadable: Vec::new(),
@@ -54,9 +54,9 @@ impl<D> ScramblingDisk<D> {
         Self { disk, plan: Arc::new(Mutex::new(plan)) }
     }
 
-    /// From now on one read in `n` has one bit of its bytes flipped; 0 turns it off.
-    pub fn change_bytes(&self, one_in: u64) {
-        lock(&self.plan).change_one_in = one_in;
+    /// Each of the next `n` reads has one bit of its bytes flipped.
+    pub fn change_bytes(&self, n: u64) {
+        lock(&self.plan).reads_to_change = n;
     }
 
     /// The `n`-th write from now (1 is the next) writes a part of its bytes and fails, and those after it succeed.
@@ -173,8 +173,8 @@ impl<F: DiskFile> DiskFile for ScramblingFile<F> {
             return Err(of_device("read", &self.name));
         }
         let n = self.file.read_at(offset, &mut buf[..want])?;
-        let change_one_in = plan.change_one_in;
-        if n > 0 && plan.dice.one_in(change_one_in) {
+        if n > 0 && plan.reads_to_change > 0 {
+            plan.reads_to_change -= 1;
             let at = plan.dice.below(n as u64) as usize;
             buf[at] ^= 1_u8 << plan.dice.below(8);
         }

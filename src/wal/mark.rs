@@ -116,7 +116,7 @@ fn read_slots<D: Disk>(disk: &D, dir: &str) -> Result<Option<Found>, Wrong> {
             unreadable.push(Corruption { file: path.clone(), offset, what: wrong.to_string() });
         }
         slots.push(match read {
-            Ok(bytes) => decode(&bytes, slot),
+            Ok(found) => found,
             Err(wrong) if wrong.is_of_device() => {
                 fault = Some(wrong);
                 None
@@ -142,13 +142,19 @@ fn read_slots<D: Disk>(disk: &D, dir: &str) -> Result<Option<Found>, Wrong> {
     Ok(Some(Found { mark, serial, newest, other_is_whole, unreadable }))
 }
 
-/// The bytes of a slot. Asked twice: what fails once may be a hiccup, and the newest slot is not passed over for that.
-fn read_slot(file: &impl DiskFile, slot: u64) -> Result<Bytes, Fault> {
-    let mut bytes = BytesMut::zeroed(frame::total_len(BODY_BYTES));
-    let mut read = || file.read_full_at(slot * SLOT_BYTES, &mut bytes);
-    let n = read().or_else(|_| read())?;
-    bytes.truncate(n);
-    Ok(bytes.freeze())
+/// What a slot says; `None` where it does not verify. Asked twice: what fails once may be a hiccup, and what comes in pieces is of
+/// two times where the system drops, between them, what it could not write; the newest slot is not passed over for that.
+fn read_slot(file: &impl DiskFile, slot: u64) -> Result<Option<(u64, Mark)>, Fault> {
+    let once = || {
+        let mut bytes = BytesMut::zeroed(frame::total_len(BODY_BYTES));
+        let n = file.read_full_at(slot * SLOT_BYTES, &mut bytes)?;
+        bytes.truncate(n);
+        Ok(decode(&bytes.freeze(), slot))
+    };
+    match once() {
+        Ok(Some(found)) => Ok(Some(found)),
+        Ok(None) | Err(_) => once(),
+    }
 }
 
 /// Makes the mark of an empty log that begins with segment 1, durably. Repeats what a crash interrupted.
