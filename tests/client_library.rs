@@ -247,12 +247,14 @@ fn one_of_many_leads_and_who_observes_hears_each_word() {
     });
 }
 
-/// Adds one to a number that many add to.
-async fn add_one(client: &Client) -> Result<u64, Error> {
+/// Adds one to a number that many add to, and says under a name that it did.
+async fn add_one(client: &Client, key: &str, by: &str) -> Result<u64, Error> {
     client
-        .transact(Isolation::SerializableSnapshot, async |run| {
-            let before = run.get("sum").await?.map_or(0, |value| String::from_utf8_lossy(&value).parse().unwrap());
-            run.put("sum", (before + 1).to_string());
+        .transact(Isolation::SerializableSnapshot, |mut run| async move {
+            let before =
+                run.get(key.to_owned()).await?.map_or(0, |value| String::from_utf8_lossy(&value).parse().unwrap());
+            run.put(key.to_owned(), (before + 1).to_string());
+            run.put(by.to_owned(), (before + 1).to_string());
             Ok(before + 1)
         })
         .await
@@ -263,12 +265,15 @@ fn a_transaction_runs_again_until_nobody_was_faster() {
     with_server(async |server| {
         let client = server.client().await;
         let mut adding = tokio::task::JoinSet::new();
-        for _ in 0..8 {
+        for n in 0..8 {
             let client = client.clone();
+            // A task that holds what its transactions borrow.
             adding.spawn(async move {
+                let by = format!("by/{n}");
                 let mut sums = Vec::new();
                 for _ in 0..10 {
-                    sums.push(add_one(&client).await.unwrap());
+                    let (key, by) = ("sum", &by[..]);
+                    sums.push(add_one(&client, key, by).await.unwrap());
                 }
                 sums
             });
@@ -279,7 +284,7 @@ fn a_transaction_runs_again_until_nobody_was_faster() {
 
         // An error of the caller's ends it with nothing done.
         let refused: Result<(), Error> = client
-            .transact(Isolation::Serializable, async |run| {
+            .transact(Isolation::Serializable, |mut run| async move {
                 run.put("sum", "0");
                 Err(Error::Lost("changed my mind"))
             })
@@ -297,18 +302,21 @@ fn reads_of_a_transaction_are_of_one_revision() {
         client.put(put("b", "1")).await.unwrap();
         let mut runs = 0;
         let seen = client
-            .transact(Isolation::SerializableSnapshot, async |run| {
+            .transact(Isolation::SerializableSnapshot, |mut run| {
                 runs += 1;
-                let a = run.get("a").await?.unwrap();
-                if runs == 1 {
-                    // Another changes both between the two reads.
-                    client.put(put("a", "2")).await?;
-                    client.put(put("b", "2")).await?;
+                let (is_first, another) = (runs == 1, client.clone());
+                async move {
+                    let a = run.get("a").await?.unwrap();
+                    if is_first {
+                        // Another changes both between the two reads.
+                        another.put(put("a", "2")).await?;
+                        another.put(put("b", "2")).await?;
+                    }
+                    let b = run.get("b").await?.unwrap();
+                    assert_eq!(a, b, "never one of before and one of after");
+                    run.put("c", a.clone());
+                    Ok(a)
                 }
-                let b = run.get("b").await?.unwrap();
-                assert_eq!(a, b, "never one of before and one of after");
-                run.put("c", a.clone());
-                Ok(a)
             })
             .await
             .unwrap();

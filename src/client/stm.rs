@@ -5,6 +5,7 @@
 //! work may run several times, and only what its last run wrote is done; an error it returns ends it with nothing done.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -30,13 +31,19 @@ pub enum Isolation {
     RepeatableReads,
 }
 
-/// One run of a transaction: what it read and what it will write.
+/// One run of a transaction: what it read and what it will write. What is written once the work has returned is not done.
 ///
 /// Example, run as a test: `a_transaction_runs_again_until_nobody_was_faster` in `tests/client_library.rs`.
 #[derive(Debug)]
 pub struct Stm {
     client: Client,
     isolation: Isolation,
+    run: Arc<Mutex<Run>>,
+}
+
+/// What a run knows.
+#[derive(Debug, Default)]
+struct Run {
     /// The revision of the first read; 0 before it.
     revision: i64,
     read: BTreeMap<Bytes, Option<(Bytes, i64)>>,
@@ -44,22 +51,26 @@ pub struct Stm {
     written: BTreeMap<Bytes, Option<(Bytes, i64)>>,
 }
 
+fn lock(run: &Mutex<Run>) -> MutexGuard<'_, Run> {
+    run.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Client {
-    /// Runs `work` as one transaction, again and again until what it read is still so when it writes.
+    /// Runs `work` as one transaction, again and again until what it read is still so when it writes. The run is `work`'s own, not
+    /// lent to it: so whatever it holds, all of this may be spawned as a task.
     ///
     /// # Errors
     /// What `work` returns, the server's refusal, that no answer came in time (what was written may be done then), or
     /// [`Error::Lost`] where others were always faster.
-    pub async fn transact<T>(
-        &self,
-        isolation: Isolation,
-        mut work: impl AsyncFnMut(&mut Stm) -> Result<T, Error>,
-    ) -> Result<T, Error> {
+    pub async fn transact<T, F>(&self, isolation: Isolation, mut work: impl FnMut(Stm) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
         for _ in 0..MAX_RUNS {
-            let mut run =
-                Stm { client: self.clone(), isolation, revision: 0, read: BTreeMap::new(), written: BTreeMap::new() };
-            let result = work(&mut run).await?;
-            if run.commit().await? {
+            let run = Arc::new(Mutex::new(Run::default()));
+            let result = work(Stm { client: self.clone(), isolation, run: Arc::clone(&run) }).await?;
+            let done = std::mem::take(&mut *lock(&run));
+            if done.commit(self, isolation).await? {
                 return Ok(result);
             }
         }
@@ -74,7 +85,7 @@ impl Stm {
     /// The server's refusal, or that no answer came in time. To be passed on: the run cannot go on without.
     pub async fn get(&mut self, key: impl Into<Bytes>) -> Result<Option<Bytes>, Error> {
         let key = key.into();
-        if let Some(written) = self.written.get(&key) {
+        if let Some(written) = lock(&self.run).written.get(&key) {
             return Ok(written.as_ref().map(|(value, _)| value.clone()));
         }
         Ok(self.fetch(key).await?.map(|(value, _)| value))
@@ -95,24 +106,28 @@ impl Stm {
 
     /// Writes a key with a lease when the transaction is committed.
     pub fn put_with_lease(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>, lease: i64) {
-        self.written.insert(key.into(), Some((value.into(), lease)));
+        lock(&self.run).written.insert(key.into(), Some((value.into(), lease)));
     }
 
     /// Deletes a key when the transaction is committed.
     pub fn delete(&mut self, key: impl Into<Bytes>) {
-        self.written.insert(key.into(), None);
+        lock(&self.run).written.insert(key.into(), None);
     }
 
     async fn fetch(&mut self, key: Bytes) -> Result<Option<(Bytes, i64)>, Error> {
-        if let Some(read) = self.read.get(&key) {
-            return Ok(read.clone());
+        let (known, at) = {
+            let run = lock(&self.run);
+            (run.read.get(&key).cloned(), run.revision)
+        };
+        if let Some(read) = known {
+            return Ok(read);
         }
         let of_one_revision = self.isolation != Isolation::RepeatableReads;
         let request = pb::RangeRequest {
             key: key.clone(),
-            revision: if of_one_revision { self.revision } else { 0 },
+            revision: if of_one_revision { at } else { 0 },
             // A revision that was read once is the same at every member that has it; one that has it not says so.
-            serializable: of_one_revision && self.revision != 0,
+            serializable: of_one_revision && at != 0,
             ..Default::default()
         };
         let answer = match self.client.range(request.clone()).await {
@@ -121,22 +136,24 @@ impl Stm {
             }
             answer => answer?,
         };
-        if self.revision == 0 {
-            self.revision = answer.header.map_or(0, |header| header.revision);
-        }
         let read = answer.kvs.into_iter().next().map(|kv| (kv.value, kv.mod_revision));
-        self.read.insert(key, read.clone());
+        let mut run = lock(&self.run);
+        if run.revision == 0 {
+            run.revision = answer.header.map_or(0, |header| header.revision);
+        }
+        run.read.insert(key, read.clone());
         Ok(read)
     }
+}
 
+impl Run {
     /// Writes what was written, if nothing changed meanwhile.
-    async fn commit(self) -> Result<bool, Error> {
+    async fn commit(self, client: &Client, isolation: Isolation) -> Result<bool, Error> {
         let read = self.read.iter().map(|(key, read)| {
             let revision = read.as_ref().map_or(0, |(_, revision)| *revision);
             modified(key, CompareResult::Equal, revision)
         });
-        let judged_too =
-            (self.isolation == Isolation::SerializableSnapshot && self.revision != 0).then_some(&self.written);
+        let judged_too = (isolation == Isolation::SerializableSnapshot && self.revision != 0).then_some(&self.written);
         let unread = judged_too.into_iter().flatten().filter(|(key, _)| !self.read.contains_key(*key));
         let unread = unread.map(|(key, _)| modified(key, CompareResult::Less, self.revision + 1));
         let compare: Vec<pb::Compare> = read.chain(unread).collect();
@@ -156,7 +173,7 @@ impl Stm {
             pb::RequestOp { request: Some(request) }
         });
         let request = pb::TxnRequest { compare, success: success.collect(), failure: Vec::new() };
-        Ok(self.client.txn(request).await?.succeeded)
+        Ok(client.txn(request).await?.succeeded)
     }
 }
 

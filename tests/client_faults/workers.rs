@@ -222,12 +222,15 @@ pub async fn adds(site: Site) {
             return;
         }
         let key = format!("by/{} {n}", site.name);
-        let sum = site.client.transact(Isolation::SerializableSnapshot, async |run| {
-            let before = run.get("sum").await?;
-            let sum = before.map_or(0, |value| text(&value).parse::<u64>().unwrap()) + 1;
-            run.put("sum", sum.to_string());
-            run.put(key.clone(), sum.to_string());
-            Ok::<_, Error>(sum)
+        let sum = site.client.transact(Isolation::SerializableSnapshot, |mut run| {
+            let key = key.clone();
+            async move {
+                let before = run.get("sum").await?;
+                let sum = before.map_or(0, |value| text(&value).parse::<u64>().unwrap()) + 1;
+                run.put("sum", sum.to_string());
+                run.put(key, sum.to_string());
+                Ok::<_, Error>(sum)
+            }
         });
         let sum = sum.await.map_err(|error| Outcome::of_error(&error));
         let done = sum.is_ok();
