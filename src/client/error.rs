@@ -84,11 +84,20 @@ impl From<Status> for Error {
             let text = format!("error reading from server: {}", reason(&status));
             return Error::Answered(Code::Unavailable, text);
         }
+        if caused_by::<ConnectError>(&status) {
+            return Error::Answered(Code::Unavailable, unconnected(&reason(&status)));
+        }
         match status.code() {
             Code::DeadlineExceeded if !status.message().starts_with("etcdserver: ") => Error::Deadline,
             code => Error::Answered(code, status.message().to_owned()),
         }
     }
+}
+
+/// What etcd's client says where no connection was made, for this reason.
+fn unconnected(reason: &str) -> String {
+    let doing = if reason.starts_with("transport: ") { "" } else { "transport: Error while dialing: " };
+    format!("connection error: desc = \"{doing}{reason}\"")
 }
 
 /// What etcd's client says of an answer that is larger than it may be, where the library below said so: it has no code for that.
@@ -151,6 +160,9 @@ mod tests {
         assert!(!never_sent(&Status::unavailable("connection reset")));
         let status = Status::from_error(Box::new(ConnectError("refused".into())));
         assert!(never_sent(&status));
+        let told = Error::from(status).to_string();
+        let why = "connection error: desc = \"transport: Error while dialing: refused\"";
+        assert_eq!(told, format!("rpc error: code = Unavailable desc = {why}"));
     }
 
     #[test]
