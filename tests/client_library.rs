@@ -247,6 +247,39 @@ fn one_of_many_leads_and_who_observes_hears_each_word() {
     });
 }
 
+/// Each call may be part of a task that is spawned, whatever it borrows: the compiler says so.
+#[test]
+fn every_call_may_be_awaited_in_a_spawned_task() {
+    async fn all(client: Client, name: &str) -> Result<(), Error> {
+        let session = client.session(5).await?;
+        let mut held = session.lock(name).await?;
+        (held.acquire().await?, held.read().await?, held.release().await?);
+        session.try_lock(name).await?.release().await?;
+        let mut candidate = session.campaign(name, name.to_owned()).await?;
+        (candidate.proclaim("x").await?, candidate.read().await?, candidate.elected().await?);
+        client.observe(name).next().await?;
+        candidate.resign().await?;
+        client.keep_alive(session.lease()).next().await.transpose()?;
+        client.keep_alive_once(session.lease()).await?;
+        client.watch(WatchRange { key: name.to_owned().into(), ..WatchRange::default() }).next().await;
+        let space = client.namespace(name.to_owned());
+        space.put(pb::PutRequest { key: name.to_owned().into(), ..Default::default() }).await?;
+        space.watch(WatchRange::default()).next().await;
+        client.transact(Isolation::default(), |mut run| async move { run.get(name.to_owned()).await }).await?;
+        session.ended().await;
+        session.close().await
+    }
+    fn is_spawned<T: Send + 'static>(_: impl FnOnce(Client, &'static str) -> T) {}
+    is_spawned(|client, _| async move {
+        let name = String::from("of the task");
+        let (a, b) = (&name[..2], &name[3..]);
+        for part in [a, b] {
+            all(client.clone(), part).await?;
+        }
+        Ok::<_, Error>(())
+    });
+}
+
 /// Adds one to a number that many add to, and says under a name that it did.
 async fn add_one(client: &Client, key: &str, by: &str) -> Result<u64, Error> {
     client

@@ -23,6 +23,22 @@
 //! # }
 //! ```
 //!
+//! A transaction that reads first and then decides is written as its work; it runs again until nobody was faster:
+//!
+//! ```no_run
+//! # use quorate::client::{Client, Error, Isolation};
+//! # async fn example(client: Client, from: &str, to: &str) -> Result<(), Error> {
+//! let moved = client.transact(Isolation::default(), |mut run| async move {
+//!     let word = run.get(from.to_owned()).await?.unwrap_or_default();
+//!     run.delete(from.to_owned());
+//!     run.put(to.to_owned(), word.clone());
+//!     Ok(word)
+//! });
+//! println!("{:?}", moved.await?);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! **Manners.** A read that one endpoint does not answer is sent to another; a write is sent again only where it never left. So
 //! [`Error::Deadline`], and [`Error::Answered`] with `Unavailable`, say of a write that it may have been done: read before doing it
 //! again, or put a comparison into a transaction. Where nobody answers a request is tried until [`Options::timeout`], or a hundred times
