@@ -103,6 +103,7 @@ async fn see_to_the_end(world: &World, member: &Member, living: &Living, over: f
     match how {
         Err(wrong) if member.excuses(&wrong) => {
             world.marks.hit("the node stopped on a fault of the disk");
+            tracing::info!("{}-{} stopped: {wrong}", member.host, living.life);
             member.end(End::Kill, LATER);
         }
         Err(wrong) if member.is_damaged_so(&wrong) => {
@@ -200,11 +201,13 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
         }
         Ok(Ok(Err(NotStarted::Wrong(wrong)))) if member.excuses(&wrong) => {
             world.marks.hit("the disk failed a boot");
+            tracing::info!("{}-{life} did not boot: {wrong}", member.host);
             member.end(End::Kill, LATER);
             return Boot::Excused;
         }
         Ok(Ok(Err(NotStarted::Wrong(wrong)))) if member.is_damaged_so(&wrong) => {
             world.trace.note("broken", wrong.to_string().as_bytes());
+            tracing::info!("{}-{life} boots no more: {wrong}", member.host);
             member.breaks();
         }
         Ok(Ok(Err(NotStarted::Wrong(wrong)))) => {

@@ -167,6 +167,11 @@ impl FileClass {
             _ => Self::Aside,
         }
     }
+
+    /// Whether the file is one that is being made and has not its name yet.
+    pub fn is_draft(path: &str) -> bool {
+        matches!(path, "checkpoint/draft" | "wal/durable.new")
+    }
 }
 
 /// Damage to a sector at rest.

@@ -308,10 +308,11 @@ impl Platter {
         self.installed = true;
     }
 
-    /// Whether there are others of the class with durable names, and no damage has struck any of them.
+    /// Whether there are others of the class with durable names, and no damage has struck any of them. A draft is nothing that could be
+    /// had instead.
     fn others_are_whole(&self, class: FileClass, file: &Shared) -> bool {
         let other = |(name, other): (&String, &Shared)| {
-            (FileClass::of(name) == class && !Shared::ptr_eq(other, file))
+            (FileClass::of(name) == class && !FileClass::is_draft(name) && !Shared::ptr_eq(other, file))
                 .then(|| other.lock().expect("no holder of a file panics").damaged().is_empty())
         };
         if class == FileClass::Image && self.installed {
