@@ -11,6 +11,7 @@ mod json;
 mod requests;
 mod statuses;
 mod strict;
+mod transcoder;
 pub mod websocket;
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, Method, Response};
+use http::{HeaderMap, Method, Response, Version};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
 use tokio::time::Instant;
@@ -26,7 +27,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::api::dispatch;
-use crate::api::gateway::answers::{error, stream, unary};
+use crate::api::gateway::answers::{at_once, error, stream, unary};
 use crate::api::gateway::json::kinds;
 use crate::api::gateway::requests::{check_binary, check_metadata, frames, metadata, one};
 use crate::api::gateway::statuses::late;
@@ -81,7 +82,11 @@ where
     }
     match check_metadata(&head.headers) {
         Ok(()) => {
-            let answer = ask::<E, B>(porch, rpc, body, metadata(&head.headers, left), guest);
+            let answer = async {
+                let answer = ask::<E, B>(porch, rpc, body, metadata(&head.headers, left), guest).await;
+                let knows_its_end = head.version > Version::HTTP_10 || rpc.flow() != Flow::Unary;
+                if knows_its_end { answer } else { at_once(answer).await }
+            };
             match left.filter(|_| rpc.flow() == Flow::Unary) {
                 // What is written as JSON waits for its turn, too.
                 Some(left) => tokio::time::timeout(left, answer).await.unwrap_or_else(|_| error(&late())),

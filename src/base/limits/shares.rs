@@ -117,3 +117,6 @@ pub const JSON_AT_ONCE_BYTES: usize = 64 * 1024;
 
 /// Beyond it a message has its turn among the long ones.
 pub const JSON_LONG_BYTES: usize = 1024 * 1024;
+
+/// Bytes of JSON that leave at once of a long answer: the HTTP library takes sixteen of them before its client takes any.
+pub const JSON_PIECE_BYTES: usize = 16 * 1024;
