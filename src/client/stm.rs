@@ -31,7 +31,7 @@ pub enum Isolation {
     RepeatableReads,
 }
 
-/// One run of a transaction: what it read and what it will write. What is written once the work has returned is not done.
+/// One run of a transaction: what it read and what it will write. What is read or written once the work has returned does not count.
 ///
 /// Example, run as a test: `a_transaction_runs_again_until_nobody_was_faster` in `tests/client_library.rs`.
 #[derive(Debug)]

@@ -55,7 +55,7 @@ impl<D> ScramblingDisk<D> {
     }
 
     /// Each of the next `n` reads has one bit of its bytes flipped.
-    pub fn change_bytes(&self, n: u64) {
+    pub fn change_next_reads(&self, n: u64) {
         lock(&self.plan).reads_to_change = n;
     }
 
@@ -239,11 +239,11 @@ mod tests {
         disk.fail_sync(1);
         run_ready(file.sync()).expect_err("the next fails");
         run_ready(file.sync()).expect("the one after does not");
-        disk.change_bytes(1);
+        disk.change_next_reads(1);
         let mut buf = [0; 64];
         file.read_full_at(0, &mut buf).expect("read");
         assert_ne!(buf, [0; 64]);
-        disk.change_bytes(0);
+        disk.change_next_reads(0);
         disk.make_unreadable("x", 0..64);
         assert!(file.read_full_at(0, &mut buf).expect_err("it cannot be read").is_of_device());
         assert!(file.write_at(8, &buf).expect_err("nor written in part").is_of_device());

@@ -185,7 +185,7 @@ fn a_slot_of_the_mark_that_comes_in_pieces_of_two_times_is_read_again() {
     let left = with_content(&disk, "wal/durable", &mark);
     let open = |changed| {
         let disk = ScramblingDisk::new(left.copy(), 7);
-        disk.change_bytes(changed);
+        disk.change_next_reads(changed);
         UnrecoveredWal::open(disk, "wal").map(|wal| wal.with_segment_bytes(SMALL))
     };
     let recovered = run_ready(open(1).expect("read again").recover(ME, 0)).expect("recovered");
