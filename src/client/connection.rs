@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use tokio::time::{Instant, sleep, timeout_at};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tonic::ConnectError;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
@@ -21,18 +23,17 @@ use tonic::{Code, Request, Response, Status};
 use crate::wire::etcdserverpb::AuthenticateRequest;
 use crate::wire::services::auth_client::AuthClient;
 
+use super::dial::Way;
 use super::error::{Error, lost, never_sent, reason};
+use super::greeting::speaks_otherwise;
 use super::options::{Channels, Credentials, Options, is_plain};
+use super::refreshes::{OLD_REVISION, Refreshes, STALE_TOKEN};
 use super::rotation::Rotation;
 use super::silence::{NO_ANSWER, Silence, Waiting};
-use super::tls::LastWord;
 use super::token::{Held, Token};
 
 /// Attempts of one request that has no timeout, as in etcd's client.
 const MAX_ATTEMPTS: usize = 100;
-
-/// Attempts of one request after changes of users, which may go on. Each may cost a hash of a password.
-const MAX_REFRESHES: usize = 20;
 
 /// Pause after every endpoint was tried once, grown with each round up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(25);
@@ -40,6 +41,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Time a read may go unanswered before another endpoint is asked too.
 const HEDGE_AFTER: Duration = Duration::from_secs(1);
+
+/// Time for which one endpoint is waited for alone before the next one is dialed too.
+const ANOTHER_AFTER: Duration = Duration::from_millis(30);
 
 /// The API version this client was written for; servers count requests by it.
 const API_VERSION: &str = "3.7";
@@ -91,8 +95,8 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     channels: Vec<(String, Channel)>,
-    /// What each server said that would not have a connection, by its place.
-    last_words: Vec<LastWord>,
+    /// How each is reached, by its place.
+    ways: Vec<Arc<Way>>,
     /// Where nothing is encrypted and nobody has answered yet, by its place: who is there may speak another language.
     strange: Vec<AtomicBool>,
     /// Whose turn it is among `channels`.
@@ -125,13 +129,13 @@ impl Client {
         if endpoints.is_empty() {
             return Err(Error::NoEndpoints);
         }
-        let (mut channels, mut last_words) = (Vec::with_capacity(endpoints.len()), Vec::new());
+        let (mut channels, mut ways) = (Vec::with_capacity(endpoints.len()), Vec::new());
         let strange = endpoints.iter().map(|endpoint| AtomicBool::new(is_plain(endpoint, &options))).collect();
         let mut made = Channels::new(&options)?;
         for endpoint in endpoints {
-            let (channel, last_word) = made.channel(endpoint)?;
+            let (channel, way) = made.channel(endpoint)?;
             channels.push((endpoint.clone(), channel));
-            last_words.push(last_word);
+            ways.push(way);
         }
         let timeout = options.timeout;
         Ok(Client {
@@ -139,7 +143,7 @@ impl Client {
                 rotation: Rotation::new(channels.len()),
                 silence: Silence::new(channels.len()),
                 channels,
-                last_words,
+                ways,
                 strange,
                 options,
                 token: Held::default(),
@@ -261,7 +265,8 @@ impl Client {
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
-        let (place, wire) = self.wire(deadline);
+        let place = self.shared.reach(true).await?;
+        let wire = self.wire_to(place, deadline, false);
         let visit = Visit { shared: &self.shared, place, why: Some(NO_ANSWER.to_owned()) };
         let answer = send(wire).await;
         visit.ended(&answer);
@@ -283,13 +288,18 @@ impl Client {
         }
     }
 
-    /// The next endpoint, by its place in the list, and its channel for a stream: no timeout, because a stream lives as
+    /// An endpoint that can be spoken to, by its place in the list, and its channel for a stream: no timeout, because a stream lives as
     /// long as it is wanted. A member that has no leader ends it.
-    pub(super) fn stream_wire(&self) -> (usize, Wire) {
-        self.other_stream_wire(&[])
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) async fn stream_wire(&self) -> Result<(usize, Wire), Status> {
+        let place = self.shared.reach(false).await?;
+        Ok((place, self.wire_to(place, None, true)))
     }
 
-    /// As [`Self::stream_wire`], at another place than those that are asked already, while there are others.
+    /// The endpoint whose turn it is, and its channel for a stream, whether or not it can be spoken to: another than those that are
+    /// asked already, while there are others.
     pub(super) fn other_stream_wire(&self, asked: &[usize]) -> (usize, Wire) {
         let place = self.shared.rotation.take_other(asked, Instant::now());
         (place, self.wire_to(place, None, true))
@@ -319,12 +329,6 @@ impl Client {
     pub(super) fn stream_was_told<T>(&self, place: usize, answer: &Result<T, Status>) {
         let why = self.shared.why_unanswered(place, answer);
         self.shared.keep_why(place, why);
-    }
-
-    /// The endpoint whose turn it is, by its place in the list, and its channel.
-    fn wire(&self, deadline: Option<Instant>) -> (usize, Wire) {
-        let place = self.shared.rotation.take(Instant::now());
-        (place, self.wire_to(place, deadline, false))
     }
 
     fn wire_to(&self, place: usize, deadline: Option<Instant>, needs_leader: bool) -> Wire {
@@ -393,35 +397,54 @@ impl Client {
     }
 }
 
-/// How often one request was asked again in its caller's name.
-#[derive(Default)]
-struct Refreshes {
-    made: usize,
-    /// One of them was for a token that was not taken.
-    of_token: bool,
-}
-
-impl Refreshes {
-    /// Whether it is worth one more after a refusal with this text. Who refuses a new token means it.
-    fn one_more(&mut self, why: &str) -> bool {
-        if !why.contains(OLD_REVISION) && std::mem::replace(&mut self.of_token, true) {
-            return false;
-        }
-        self.made += 1;
-        self.made <= MAX_REFRESHES
-    }
-
-    /// The token was not this request's doing: it may still have one of its own.
-    fn was_made_by_another(&mut self) {
-        self.of_token = false;
-    }
-
-    fn are_several(&self) -> bool {
-        self.made > 1
-    }
-}
-
 impl Shared {
+    /// The place whose turn it is; where it is not there at once the first, of it and of those behind it, that can be spoken to. So nothing
+    /// is sent to who would never answer while somebody would. A `request` that is given up meanwhile leaves word of whom it waited for.
+    ///
+    /// # Errors
+    /// Nobody can be spoken to: the last reason. Nothing was sent.
+    async fn reach(self: &Arc<Self>, request: bool) -> Result<usize, Status> {
+        let place = self.rotation.take(Instant::now());
+        if self.ways[place].is_open() {
+            return Ok(place);
+        }
+        let mut waited = WaitedFor { shared: self, places: Vec::new(), waiting: Vec::new(), request, found: false };
+        let (mut next, mut dialing, mut last) = (place, FuturesUnordered::new(), Status::unavailable(NO_ANSWER));
+        loop {
+            if waited.places.len() < self.ways.len() {
+                if self.ways[next].is_open() {
+                    return Ok(waited.found(next));
+                }
+                waited.begins(next);
+                dialing.push(self.dial(next));
+            }
+            let more = waited.places.len() < self.ways.len();
+            match timeout(if more { ANOTHER_AFTER } else { Duration::MAX }, dialing.next()).await {
+                Ok(Some((place, Ok(())))) => return Ok(waited.found(place)),
+                Ok(Some((_, Err(status)))) => last = status,
+                Ok(None) => return Err(last),
+                Err(_) => {}
+            }
+            if more {
+                next = self.rotation.take_other(&waited.places, Instant::now());
+            }
+        }
+    }
+
+    /// Makes a connection to a place, which goes on when nobody waits for it any more: the next one may need it.
+    fn dial(self: &Arc<Self>, place: usize) -> impl Future<Output = (usize, Result<(), Status>)> + use<> {
+        let shared = Arc::clone(self);
+        let dialed = tokio::spawn(async move {
+            let made = shared.ways[place].make_ahead().await;
+            let made = made.map_err(|error| Status::from_error(Box::new(ConnectError(Box::new(error)))));
+            if made.is_err() {
+                Visit { shared: &shared, place, why: None }.ended(&made);
+            }
+            made
+        });
+        async move { (place, dialed.await.unwrap_or_else(|_| Err(Status::unavailable(NO_ANSWER)))) }
+    }
+
     /// Why nobody answered at a place; none where somebody did. Only a member that cannot serve says that it is unavailable;
     /// any other refusal is an answer.
     fn why_unanswered<T>(&self, place: usize, answer: &Result<T, Status>) -> Option<String> {
@@ -434,13 +457,49 @@ impl Shared {
         if self.strange[place].load(Ordering::Relaxed) && speaks_otherwise(&why) {
             why.push_str(OTHERWISE);
         }
-        Some(self.last_words[place].told().unwrap_or(why))
+        Some(self.ways[place].last_word().told().unwrap_or(why))
     }
 
     /// Keeps why nobody answered at a place, or forgets it.
     fn keep_why(&self, place: usize, why: Option<String>) {
         if self.silence.keep(place, why) {
-            self.last_words[place].forget();
+            self.ways[place].last_word().forget();
+        }
+    }
+}
+
+/// Who is dialed for a request or a stream that waits for the first of them.
+struct WaitedFor<'a> {
+    shared: &'a Shared,
+    places: Vec<usize>,
+    /// A stream counts them as silent only while it waits.
+    waiting: Vec<Waiting>,
+    request: bool,
+    found: bool,
+}
+
+impl WaitedFor<'_> {
+    fn begins(&mut self, place: usize) {
+        self.places.push(place);
+        if !self.request {
+            self.waiting.push(self.shared.silence.begins(place));
+        }
+    }
+
+    /// One can be spoken to: the turn passes over the others for a while.
+    fn found(&mut self, place: usize) -> usize {
+        self.found = true;
+        let others = self.places.iter().filter(|other| **other != place && !self.shared.ways[**other].is_open());
+        others.for_each(|other| self.shared.rotation.is_away(*other, Instant::now()));
+        place
+    }
+}
+
+impl Drop for WaitedFor<'_> {
+    fn drop(&mut self) {
+        for place in self.places.iter().filter(|_| self.request && !self.found) {
+            self.shared.rotation.is_away(*place, Instant::now());
+            self.shared.keep_why(*place, Some(NO_ANSWER.to_owned()));
         }
     }
 }
@@ -473,46 +532,9 @@ impl Drop for Visit<'_> {
 const OTHERWISE: &str =
     ": what is there speaks no unencrypted HTTP/2: perhaps it wants TLS (https://), or is not for clients";
 
-/// Whether a failure is one of those that come of what is no HTTP/2, such as an alert of TLS.
-fn speaks_otherwise(why: &str) -> bool {
-    ["frame with invalid size", "stream closed because of a broken pipe"].iter().any(|sign| why.contains(sign))
-}
-
-/// What a server says of a token that is no longer good, or that it never got. The request was not done then.
-const STALE_TOKEN: [&str; 3] = ["etcdserver: invalid auth token", OLD_REVISION, "etcdserver: user name is empty"];
-
-/// What a server says where users, roles or rights were changed between the look at who asks and what was asked for.
-const OLD_REVISION: &str = "etcdserver: revision of auth store is old";
-
 async fn bounded<F: Future>(deadline: Option<Instant>, work: F) -> Option<F::Output> {
     match deadline {
         Some(deadline) => timeout_at(deadline, work).await.ok(),
         None => Some(work.await),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_request_has_one_new_token_and_more_while_users_change() {
-        let [invalid, old, nobody] = STALE_TOKEN;
-        let mut refreshes = Refreshes::default();
-        assert!(refreshes.one_more(invalid) && !refreshes.are_several());
-        assert!(!refreshes.one_more(invalid) && !refreshes.one_more(nobody), "each costs the server a hash");
-        let more = (0..100).filter(|_| refreshes.one_more(old)).count();
-        assert_eq!(more, MAX_REFRESHES - 1);
-        assert!(refreshes.are_several());
-        let mut refreshes = Refreshes::default();
-        assert!(refreshes.one_more(old) && refreshes.one_more(nobody), "a token that went with the change");
-        refreshes.was_made_by_another();
-        assert!(refreshes.one_more(invalid) && !refreshes.one_more(invalid), "that was another's");
-        let mut refreshes = Refreshes::default();
-        let by_others = (0..100).filter(|_| {
-            refreshes.was_made_by_another();
-            refreshes.one_more(invalid)
-        });
-        assert_eq!(by_others.count(), MAX_REFRESHES, "it ends, whatever others do");
     }
 }

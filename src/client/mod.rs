@@ -60,14 +60,17 @@
 //! `tests/client_library.rs` shows each part at work against a server: what is said of a type names its example there.
 
 mod connection;
+mod dial;
 mod election;
 mod error;
+mod greeting;
 mod keep_alive;
 mod lock;
 mod namespace;
 mod options;
 mod page;
 mod ranges;
+mod refreshes;
 pub mod registry;
 mod requests;
 mod rotation;

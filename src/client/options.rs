@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tonic::transport::{Channel, Endpoint};
 
+use super::dial::{Dial, Target, USUAL_PATIENCE, Way};
 use super::error::Error;
-use super::tls::{Dial, LastWord, Target};
+use super::tls::LastWord;
 use crate::tls::{CertificateFiles, Connector, Trust};
 
 /// Largest request sent where the caller gives none, as in etcd's client: 2 MiB.
@@ -68,9 +69,6 @@ impl Default for Options {
     }
 }
 
-/// What is waited for a connection, or for the answer to a ping, where nothing is named.
-const USUAL_PATIENCE: Duration = Duration::from_secs(20);
-
 fn named_or_usual(named: Duration) -> Duration {
     if named.is_zero() { USUAL_PATIENCE } else { named }
 }
@@ -113,29 +111,30 @@ impl<'a> Channels<'a> {
         Ok(self.connector.insert(connector).clone())
     }
 
-    /// A channel to one endpoint that connects when first used, and what its server says if it will not have it. Must be called inside
-    /// a tokio runtime.
+    /// A channel to one endpoint that connects when first used, and the way it goes. Must be called inside a tokio runtime.
     ///
     /// An endpoint is `host:port`, `http://host:port`, `https://host:port`, `unix:path` or `unixs:path`. `https` and `unixs`
     /// are encrypted always, `http` and `unix` never, and without a scheme it is where [`Options::tls`] is given.
     ///
     /// # Errors
     /// Anything unreadable is [`Error::BadEndpoint`], a file that cannot be used [`Error::BadCertificate`].
-    pub(super) fn channel(&mut self, endpoint: &str) -> Result<(Channel, LastWord), Error> {
+    pub(super) fn channel(&mut self, endpoint: &str) -> Result<(Channel, Arc<Way>), Error> {
         let options = self.options;
         let address = Address::read(endpoint, options.tls.is_some())?;
         let channel = address.endpoint()?;
         let channel = channel
-            .connect_timeout(options.longest_connect())
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(options.keepalive_time.max(MIN_KEEPALIVE_TIME))
             .keep_alive_timeout(named_or_usual(options.keepalive_timeout))
             .keep_alive_while_idle(false);
-        let Some(host) = address.sealed_host() else { return Ok((channel.connect_lazy(), LastWord::default())) };
-        let wanted = options.tls.as_ref().map(|tls| tls.server_name.clone()).filter(|name| !name.is_empty());
-        let (connector, last_word) = (self.connector()?, LastWord::default());
-        let dial = Dial::new(connector, address.target, wanted.unwrap_or(host), last_word.clone());
-        Ok((channel.connect_with_connector_lazy(dial), last_word))
+        let seal = match address.sealed_host() {
+            None => None,
+            Some(host) => {
+                let wanted = options.tls.as_ref().map(|tls| tls.server_name.clone()).filter(|name| !name.is_empty());
+                Some((self.connector()?, wanted.unwrap_or(host)))
+            }
+        };
+        let way = Arc::new(Way::new(address.target, seal, options.longest_connect()));
+        Ok((channel.connect_with_connector_lazy(Dial(way.clone())), way))
     }
 }
 
@@ -144,7 +143,8 @@ impl<'a> Channels<'a> {
 /// # Errors
 /// Anything unreadable is [`Error::BadEndpoint`], a file that cannot be used [`Error::BadCertificate`].
 pub fn channel(endpoint: &str, options: &Options) -> Result<(Channel, LastWord), Error> {
-    Channels::new(options)?.channel(endpoint)
+    let (channel, way) = Channels::new(options)?.channel(endpoint)?;
+    Ok((channel, way.last_word().clone()))
 }
 
 /// Whether nothing is encrypted on the way to an endpoint.
@@ -263,9 +263,9 @@ impl Address {
             Target::Net(address) => {
                 Some(address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host).to_owned())
             }
-            // A path has no name; etcd takes what stands before the port of `unixs://localhost:1`.
+            // A path has no name: etcd's client takes its last part, and of `unixs://localhost:1` what stands before the port.
             Target::File(path) => {
-                let host = path.split([':', '/']).next().unwrap_or_default();
+                let host = path.rsplit('/').next().and_then(|last| last.split(':').next()).unwrap_or_default();
                 Some(if host.is_empty() { "localhost".to_owned() } else { host.to_owned() })
             }
         }
@@ -296,7 +296,8 @@ mod tests {
             ("https://a.example:2379", Some("a.example")),
             ("https://[::1]:2379", Some("[::1]")),
             ("https://a.example.:2379", Some("a.example")),
-            ("unixs:///tmp/s", Some("localhost")),
+            ("unixs:///tmp/s.sock", Some("s.sock")),
+            ("unixs:/", Some("localhost")),
             ("unixs://127.0.0.1:1", Some("127.0.0.1")),
         ] {
             assert!(read(good).is_ok(), "{good}");

@@ -1,21 +1,14 @@
-//! Encrypted channels: how the client library dials where an endpoint asks for encryption.
+//! Encrypted connections: how one is made of another where an endpoint asks for encryption.
 //!
-//! Invariants: a server is greeted by the name its endpoint has. A failed handshake counts as a connection that was never
-//! made, so whatever was to be sent may be sent elsewhere. A server may refuse a certificate after the handshake: what it says then
+//! Invariants: a server is greeted by the name its endpoint has. A server may refuse a certificate after the handshake: what it says then
 //! is kept, for those who write may see no more than that the connection is gone.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
-use http::Uri;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
-use tonic::ConnectError;
-use tower_service::Service;
 
 use crate::tls::{ClientStream, Connector, go_text};
 
@@ -23,15 +16,6 @@ use crate::tls::{ClientStream, Connector, go_text};
 pub trait Line: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Line for S {}
-
-/// Where an encrypted endpoint is.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// `host:port`.
-    Net(String),
-    /// A socket's path.
-    File(String),
-}
 
 /// What a server said when it would not have a connection, until it answers on another.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +38,7 @@ impl LastWord {
 }
 
 /// An encrypted connection whose end is listened to.
-struct Heard {
+pub struct Heard {
     stream: ClientStream<Box<dyn Line>>,
     last_word: LastWord,
 }
@@ -101,50 +85,14 @@ impl AsyncWrite for Heard {
     }
 }
 
-/// Dials one endpoint.
-#[derive(Clone, Debug)]
-pub struct Dial {
-    connector: Arc<Connector>,
-    last_word: LastWord,
-    target: Target,
-    /// The name that the server must have.
-    host: String,
-}
-
-impl Dial {
-    /// To `target`, whose server is `host`.
-    pub fn new(connector: Arc<Connector>, target: Target, host: String, last_word: LastWord) -> Self {
-        Self { connector, last_word, target, host }
-    }
-
-    async fn dial(self) -> io::Result<TokioIo<Box<dyn Line>>> {
-        let line: Box<dyn Line> = match &self.target {
-            Target::Net(address) => {
-                let stream = TcpStream::connect(address).await?;
-                stream.set_nodelay(true)?;
-                Box::new(stream)
-            }
-            Target::File(path) => Box::new(UnixStream::connect(path).await?),
-        };
-        let sealed = self.connector.connect(line, &self.host).await;
-        let sealed = sealed.map_err(|error| {
-            io::Error::other(format!("transport: authentication handshake failed: {}", go_text(&error)))
-        })?;
-        Ok(TokioIo::new(Box::new(Heard { stream: sealed, last_word: self.last_word })))
-    }
-}
-
-impl Service<Uri> for Dial {
-    type Response = TokioIo<Box<dyn Line>>;
-    type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, _: Uri) -> Self::Future {
-        let dial = self.clone();
-        Box::pin(async move { dial.dial().await.map_err(|error| ConnectError(Box::new(error))) })
-    }
+/// Encrypts a connection to `host`, which the server must be.
+///
+/// # Errors
+/// The handshake's, in the words of etcd's client.
+pub async fn sealed(connector: &Connector, host: &str, line: Box<dyn Line>, last_word: LastWord) -> io::Result<Heard> {
+    let stream = connector.connect(line, host).await;
+    let stream = stream.map_err(|error| {
+        io::Error::other(format!("transport: authentication handshake failed: {}", go_text(&error)))
+    })?;
+    Ok(Heard { stream, last_word })
 }

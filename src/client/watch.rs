@@ -170,7 +170,7 @@ impl Watcher {
         let (mut requests, outgoing) = channel(REQUESTS_WAITING);
         let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
         requests.try_send(create).expect("a fresh channel has room for the creation");
-        let (place, wire) = self.client.stream_wire();
+        let (place, wire) = self.client.stream_wire().await?;
         let waiting = Some(self.client.stream_asks(place));
         let mut stub = WatchClient::new(wire).max_decoding_message_size(self.client.options().max_response_bytes);
         let opened = stub.watch(outgoing).await;
