@@ -29,7 +29,7 @@ use crate::server::founding::InitialMember;
 use crate::server::listen::{Entry, Listener, Manners, Traffic};
 use crate::server::log_place::LogPlace;
 use crate::server::socket::{Listen, Place, Socket};
-use crate::server::{directory, finding, logs, memory_lock, notices, notify, passports};
+use crate::server::{directory, finding, logs, memory_lock, notices, notify, passports, runtime};
 use crate::watch::HubBounds;
 
 /// The configuration or the start is refused.
@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
     {
         return complain(&text, EXIT_REFUSED);
     }
-    let runtime = match runtime() {
+    let runtime = match runtime::begin() {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start threads: {error}"), EXIT_REFUSED),
     };
@@ -80,16 +80,6 @@ pub fn main() -> ExitCode {
     runtime.shutdown_timeout(RUNTIME_TIME);
     logs::finish();
     code
-}
-
-/// The runtime of the porch. Threads that stand in for those held up by long reads are few: each keeps memory of its own,
-/// and more of them than processors read nothing sooner. Passwords, and JSON of two lengths, have turns of their own, half of the
-/// processors each: they take no thread from those who stand in.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    let processors = std::thread::available_parallelism().map_or(1, |number| number.get());
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    let in_turns = 3 * processors.div_ceil(2);
-    builder.enable_all().max_blocking_threads(processors + in_turns + limits::STAND_IN_THREADS).build()
 }
 
 /// Time the runtime's threads get once everything is stopped.

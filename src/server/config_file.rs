@@ -31,8 +31,11 @@ const SECURITY: [(&str, &str, &str); 10] = [
 
 const SOCKETS: [(&str, &str); 2] = [("reuse-port", "socket-reuse-port"), ("reuse-address", "socket-reuse-address")];
 
+/// The name that the registry's certificate is to be for: a key of the file, and no flag. etcd looks at its kind alone.
+pub const SERVER_NAME: &str = "discovery-server-name";
+
 /// Keys of the registry of v3 discovery, by the map they stand in below `discovery-config`, and the flags that they are.
-const DISCOVERY: [(&[&str], &str, &str); 13] = [
+const DISCOVERY: [(&[&str], &str, &str); 14] = [
     (&[], "token", "discovery-token"),
     (&["client"], "endpoints", "discovery-endpoints"),
     (&["client"], "dial-timeout", "discovery-dial-timeout"),
@@ -44,6 +47,7 @@ const DISCOVERY: [(&[&str], &str, &str); 13] = [
     (&["client", "secure"], "cacert", "discovery-cacert"),
     (&["client", "secure"], "insecure-transport", "discovery-insecure-transport"),
     (&["client", "secure"], "insecure-skip-tls-verify", "discovery-insecure-skip-tls-verify"),
+    (&["client", "secure"], "server-name", SERVER_NAME),
     (&["client", "auth"], "username", "discovery-user"),
     (&["client", "auth"], "password", "discovery-password"),
 ];
@@ -332,7 +336,11 @@ fn take(given: &mut Given, name: &'static str, kind: Kind, key: &str, value: &Va
         (Kind::Signed, _) => return Err(other(type_of(name, kind))),
         (_, Value::Array(words)) if is_list => {
             let words = words.iter().map(|word| word.as_str().ok_or_else(|| other_is(word, "string")));
-            words.collect::<Result<Vec<_>, _>>()?.join(",")
+            match (name, words.collect::<Result<Vec<_>, _>>()?.as_slice()) {
+                // Joined it would be none at all.
+                ("cipher-suites", [""]) => return Err("unexpected TLS cipher suite \"\"".to_string()),
+                (_, words) => words.join(","),
+            }
         }
         (_, Value::String(_)) if is_list => return Err(other("[]string")),
         (_, Value::String(text)) => text.clone(),
@@ -559,9 +567,15 @@ auto-compaction-retention: \"1\"
                 "client: {auth: [a]}",
                 "array into Go struct field ConfigSpec.Config.discovery-config.client.auth of type clientv3.AuthConfig",
             ),
+            (
+                "client: {secure: {server-name: 5}}",
+                "number into Go struct field SecureConfig.Config.discovery-config.client.secure.server-name of type string",
+            ),
         ] {
             assert_eq!(of_text(&format!("discovery-config: {{{text}}}")), Err(format!("{cannot} {why}")));
         }
+        assert_eq!(of_text("cipher-suites: ['']"), Err("unexpected TLS cipher suite \"\"".to_string()));
+        assert_eq!(of_text("cipher-suites: []"), Ok(Given::new()));
         assert!(of_text("a: [").is_err_and(|why| why.starts_with("error converting YAML to JSON: yaml: ")));
         let gone = read(Path::new("/nowhere/c"));
         assert_eq!(gone, Err("open /nowhere/c: no such file or directory".to_string()));

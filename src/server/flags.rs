@@ -143,6 +143,8 @@ impl Flags {
         let mut variables: Vec<(String, String)> =
             environment.into_iter().filter(|(name, _)| name.starts_with("ETCD_")).collect();
         variables.sort();
+        // etcd goes through its flags by their names, and tells the last that is wrong.
+        let mut wrong: Option<(&str, String)> = None;
         for (variable, value) in variables {
             if variable == "ETCD_UNSUPPORTED_ARCH" || variable == "ETCD_VERIFY" {
                 continue;
@@ -162,11 +164,14 @@ impl Flags {
                     flag.name
                 )));
             }
-            check(flag, &value)
-                .map_err(|why| FlagStop::Refused(format!("invalid value {value:?} for {variable}: {why}")))?;
+            if let Err(why) = check(flag, &value)
+                && wrong.as_ref().is_none_or(|(name, _)| *name < flag.name)
+            {
+                wrong = Some((flag.name, format!("invalid value {value:?} for {variable}: {why}")));
+            }
             self.given.insert(flag.name, value);
         }
-        Ok(())
+        wrong.map_or(Ok(()), |(_, text)| Err(FlagStop::Refused(text)))
     }
 
     /// The configuration file, if there is one.
@@ -184,6 +189,11 @@ impl Flags {
                 check(flag, &value).map_err(|why| FlagStop::Refused(of_file(flag, &value, &why)))?;
             }
             self.given.insert(name, value);
+        }
+        if !self.get(config_file::SERVER_NAME).is_empty() {
+            let text = "the key server-name of discovery-config has no effect, as in etcd: the registry's certificate is \
+                        to be for the host of its endpoint";
+            self.warnings.push(text.to_string());
         }
         self.warnings.push(format!(
             "loaded server configuration from {path}, other configuration command line flags and environment variables \

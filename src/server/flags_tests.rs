@@ -153,3 +153,19 @@ fn help_shows_every_built_flag() {
         assert_eq!(read(stray, &[]), Err(FlagStop::Refused("\"extra\" is not a valid flag".into())));
     }
 }
+
+#[test]
+fn a_key_that_etcd_passes_over_is_told_of() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let path = file.path().to_str().expect("text");
+    std::fs::write(path, "discovery-config: {client: {secure: {server-name: registry.test}}}").expect("written");
+    let warnings = read(&["--config-file", path], &[]).expect("well formed").warnings;
+    assert!(warnings.iter().any(|warning| warning.contains("server-name")), "{warnings:?}");
+}
+
+#[test]
+fn of_several_wrong_variables_the_last_by_its_flag_is_named_as_by_etcd() {
+    let variables = [("ETCD_MAX_TXN_OPS", "y"), ("ETCD_SNAPSHOT_COUNT", "q"), ("ETCD_AUTO_TLS", "maybe")];
+    let named = FlagStop::Refused("invalid value \"q\" for ETCD_SNAPSHOT_COUNT: parse error".to_string());
+    assert_eq!(read(&[], &variables), Err(named));
+}

@@ -34,6 +34,7 @@ mod notices;
 mod notify;
 mod passports;
 mod pings;
+mod runtime;
 mod security;
 mod socket;
 mod stream_bound;
