@@ -194,6 +194,13 @@ async fn range_streams() {
     let status = refused(pb::RangeRequest { min_mod_revision: 1, ..range("k") }).await;
     assert_eq!((status.code() as i32, status.message()), (12, "RangeStream does not support revision filters"));
     assert_eq!(refused(range("")).await.message(), NO_KEY);
+    // No more messages than the one, and no fewer, as stock etcd answers.
+    for (messages, what) in [(0, "no request message from"), (2, "multiple request messages for")] {
+        let request = tokio_stream::iter(vec![Bytes::from(range("k").encode_to_vec()); messages]);
+        let status = server.stream("/etcdserverpb.KV/RangeStream", request).await.expect_err("refused");
+        let text = format!("cardinality violation: received {what} non-client-streaming RPC");
+        assert_eq!((status.code() as i32, status.message()), (13, text.as_str()));
+    }
 
     for key in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"] {
         server.put(key, "v").await;

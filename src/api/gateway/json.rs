@@ -12,6 +12,7 @@ use prost_reflect::{DescriptorPool, DeserializeOptions, DynamicMessage, Kind, Me
 use serde_json::{Number, Value};
 
 use crate::api::gateway::strict::{bytes, check, whole_number};
+use crate::api::gateway::strings::check_strings;
 use crate::api::methods::Rpc;
 use crate::base::{go_quoted, limits};
 use crate::wire::DESCRIPTORS;
@@ -43,6 +44,7 @@ pub fn kinds(rpc: Rpc) -> &'static Kinds {
 pub fn to_protobuf(kind: &MessageDescriptor, json: &[u8]) -> Result<Vec<u8>, String> {
     const OPTIONS: DeserializeOptions = DeserializeOptions::new().deny_unknown_fields(false);
     let mut reader = serde_json::Deserializer::from_slice(json);
+    check_strings(json)?;
     check(kind, json).map_err(|error| reason(json, &error))?;
     let error = match DynamicMessage::deserialize_with_options(kind.clone(), &mut reader, &OPTIONS) {
         Ok(message) => return Ok(message.encode_to_vec()),

@@ -11,6 +11,7 @@ mod json;
 mod requests;
 mod statuses;
 mod strict;
+mod strings;
 mod transcoder;
 pub mod websocket;
 

@@ -186,7 +186,12 @@ impl<E: Env> Call<E> {
     {
         let mut messages = self.messages(request, FramedDecoder::default())?;
         let message = messages.message().await.map_err(as_etcd)?;
-        let (message, frame) = message.ok_or_else(|| as_etcd(Status::internal("Missing request message.")))?;
+        let has_many_answers = self.rpc.flow() == Flow::ServerStream;
+        let none = || if has_many_answers { not_one("no request message from") } else { Status::unknown("EOF") };
+        let (message, frame) = message.ok_or_else(none)?;
+        if has_many_answers && messages.message().await.map_err(as_etcd)?.is_some() {
+            return Err(not_one("multiple request messages for"));
+        }
         // Reads to the end: what follows the one message is refused.
         messages.trailers().await.map_err(as_etcd)?;
         self.porch().metrics.rpc(self.rpc).received.inc();
@@ -312,6 +317,11 @@ impl<E: Env> Call<E> {
             stream_of(Counted { answers, ended: self.ended }, guard).boxed();
         response(Replies::all(answers))
     }
+}
+
+/// What etcd's library says of a call that takes one message, and has many answers.
+fn not_one(what: &str) -> Status {
+    Status::internal(format!("cardinality violation: received {what} non-client-streaming RPC"))
 }
 
 /// How the messages of a request may be compressed: by gzip, as etcd's server takes it, or not at all. What they hold is bound by the
