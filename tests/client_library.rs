@@ -253,10 +253,14 @@ fn every_call_may_be_awaited_in_a_spawned_task() {
     async fn all(client: Client, name: &str) -> Result<(), Error> {
         let session = client.session(5).await?;
         let mut held = session.lock(name).await?;
-        (held.acquire().await?, held.read().await?, held.release().await?);
+        held.acquire().await?;
+        held.read().await?;
+        held.release().await?;
         session.try_lock(name).await?.release().await?;
         let mut candidate = session.campaign(name, name.to_owned()).await?;
-        (candidate.proclaim("x").await?, candidate.read().await?, candidate.elected().await?);
+        candidate.proclaim("x").await?;
+        candidate.read().await?;
+        candidate.elected().await?;
         client.observe(name).next().await?;
         candidate.resign().await?;
         client.keep_alive(session.lease()).next().await.transpose()?;

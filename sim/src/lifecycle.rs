@@ -207,7 +207,6 @@ async fn boot(world: &Arc<World>, member: &Arc<Member>, dice: &mut SeededDice) -
         }
         Ok(Ok(Err(NotStarted::Wrong(wrong)))) if member.is_damaged_so(&wrong) => {
             world.trace.note("broken", wrong.to_string().as_bytes());
-            tracing::info!("{}-{life} boots no more: {wrong}", member.host);
             member.breaks();
         }
         Ok(Ok(Err(NotStarted::Wrong(wrong)))) => {

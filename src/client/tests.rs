@@ -266,7 +266,8 @@ fn nothing_is_asked_of_who_has_not_greeted() {
         let refuses = port(|mut line| drop(line.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"))).await;
         for first in [stopped, closes, reads_and_closes, alerts, refuses, nobody().await] {
             let flaky = Flaky::default();
-            (flaky.puts.store(1, Ordering::SeqCst), flaky.ranges.store(1, Ordering::SeqCst));
+            flaky.puts.store(1, Ordering::SeqCst);
+            flaky.ranges.store(1, Ordering::SeqCst);
             let endpoints = [first, serve(flaky.clone(), Breaking::default()).await];
             let client = Client::connect(&endpoints, patient()).await.expect("good");
             for done in 2..6 {
