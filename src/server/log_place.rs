@@ -86,6 +86,14 @@ pub fn marry(root: &Path, place: &Path, to_be: (&Path, &Path)) -> Result<(), Str
     note(root, PLACE_NOTE, &Note { token, path: absolute(to_be.1)? })
 }
 
+/// Whether the two name each other.
+pub fn are_married(root: &Path, place: &Path) -> bool {
+    match (noted(&root.join(PLACE_NOTE)), noted(&place.join(OWNER_NOTE))) {
+        (Ok(Some(of_root)), Ok(Some(of_place))) => of_root.token == of_place.token,
+        _ => false,
+    }
+}
+
 impl LogPlace {
     /// Where the flags put it; the empty text and `wal` in the data directory are one.
     pub fn of(root: &Path, wal_dir: &str) -> Result<Self, String> {

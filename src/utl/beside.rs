@@ -1,29 +1,29 @@
-//! A data directory that is made beside its place and moved there when it is whole.
+//! A data directory that becomes one when it is whole, and its log with it.
 //!
-//! Invariants: nothing stands under the name before everything in it is durable; the draft is this process's alone; a draft that an
-//! earlier run left is thrown away, and so is one that this run does not finish. A server does not start on a draft: it has another
-//! name, and a mark in it.
+//! Invariants: the last thing that happens to it is that it loses the mark that a server refuses (see [`Site`]), when everything
+//! else is durable and has its name; what is being made is this process's alone; what an earlier run left is thrown away, and so
+//! is what this run does not finish.
 
 use std::fs;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::failure::{Exit, Failure};
+use super::site::Site;
 use super::telling::tell;
-use crate::base::{FILE_TOO_LARGE, Fault, STOPPING, code_of_signal, go_quoted, is_passed_over};
-use crate::env::{DirLock, LOCK_FILE, TokioDisk};
-use crate::server::{LOG, UNFINISHED, marry};
+use crate::base::{FILE_TOO_LARGE, STOPPING, code_of_signal, go_quoted, is_passed_over};
+use crate::env::{DirLock, TokioDisk};
+use crate::server::{LOG, are_married, marry};
 
 /// A directory being made; see the module's head.
 pub struct Beside {
-    place: PathBuf,
-    draft: PathBuf,
-    /// Where the log is to be and where it is being made, if that is not in the directory.
-    log: Option<(PathBuf, PathBuf)>,
+    data: Site,
+    /// The log's, if that is not in the directory.
+    log: Option<Site>,
     disk: TokioDisk,
     lock: Option<DirLock>,
     kept: bool,
@@ -87,107 +87,72 @@ pub fn now<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Handle::current().block_on(future)
 }
 
-fn is_free(place: &Path) -> bool {
-    match fs::read_dir(place) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    }
-}
-
 /// Whether a data directory may be made at `place`, in etcdutl's words.
 pub fn check_free(place: &Path) -> Result<(), Failure> {
-    if is_free(place) {
+    let site = Site::of(place);
+    if !site.is_in_place() || site.is_free() {
         return Ok(());
     }
     let shown = go_quoted(place.as_os_str().as_encoded_bytes());
     Err(Failure::new(Exit::Error, format!("data-dir {shown} not empty or could not be read")))
 }
 
-/// A path without links and ways back.
-pub fn real(path: &Path) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
-    let there = path.ancestors().find_map(|dir| Some((dir, dir.canonicalize().ok()?)));
-    let Some((dir, mut real)) = there else { return path };
-    // What is not there is no link: a way back from it ends where it was gone into.
-    for part in path.strip_prefix(dir).into_iter().flat_map(Path::components) {
-        match part {
-            Component::ParentDir => _ = real.pop(),
-            part => real.push(part),
-        }
-    }
-    real
-}
-
-/// Where what is to stand at `place` is made.
-fn draft_of(place: &Path) -> (PathBuf, PathBuf) {
-    // A trailing slash would put the draft inside.
-    let place: PathBuf = place.components().collect();
-    let mut draft = place.clone().into_os_string();
-    draft.push(".part");
-    (place, PathBuf::from(draft))
-}
-
-/// Refuses to work where something stands that no earlier try has left: all of it would be removed.
-fn check_draft(draft: &Path) -> Result<(), Failure> {
-    let is_begun = |draft: &Path| {
-        let mut entries = fs::read_dir(draft).into_iter().flatten().flatten();
-        entries.all(|entry| entry.file_name() == LOCK_FILE)
-    };
-    if is_free(draft) || draft.join(UNFINISHED).exists() || is_begun(draft) {
+/// Whether the log of a data directory at `place` may be made at `log`, in etcdutl's words: nothing is there, or what a run left
+/// that was killed at its end. What has lost its mark already is known by belonging to a data directory that has one.
+pub fn check_log_free(place: &Path, log: &Path) -> Result<(), Failure> {
+    let (data, site) = (Site::of(place), Site::of(log));
+    if !site.is_in_place() || site.is_marked() || data.is_marked() && are_married(data.draft(), log) {
         return Ok(());
     }
-    let text = format!("{} is in the way: nothing that was left unfinished, and not removed", draft.display());
-    Err(Failure::new(Exit::Error, text))
+    Err(Failure::new(Exit::Error, format!("wal-dir {} exists", go_quoted(log.as_os_str().as_encoded_bytes()))))
 }
 
-fn fault(what: &'static str, path: &Path, source: io::Error) -> Fault {
-    Fault::new(what, path.display().to_string(), source)
+/// Whether what is there may be used: nothing, or what an earlier run left.
+fn check(place: &Path, log: Option<&Path>) -> Result<(), Failure> {
+    check_free(place)?;
+    Site::of(place).check_beside()?;
+    log.map_or(Ok(()), |log| {
+        check_log_free(place, log)?;
+        Site::of(log).check_beside()
+    })
 }
 
-/// Makes a directory's name durable.
-fn sync_parent(place: &Path) -> Result<(), Fault> {
-    let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let synced = fs::File::open(parent).and_then(|parent| parent.sync_all());
-    synced.map_err(|source| fault("sync", parent, source))
+/// What the end of the work is made of, in this order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Step {
+    /// Data and log name each other.
+    Marry,
+    NameLog,
+    NameData,
+    UnmarkLog,
+    /// From here on a server starts on it.
+    UnmarkData,
 }
+
+const STEPS: [Step; 5] = [Step::Marry, Step::NameLog, Step::NameData, Step::UnmarkLog, Step::UnmarkData];
 
 impl Beside {
     /// Begins one that is to stand at `place`, with its log at a place of its own or in it.
     pub fn begin(place: &Path, log: Option<&Path>) -> Result<Self, Failure> {
-        check_free(place)?;
-        let (place, draft) = draft_of(place);
-        let log = log.map(draft_of);
-        for draft in [&draft].into_iter().chain(log.iter().map(|(_, draft)| draft)) {
-            check_draft(draft)?;
-        }
-        let mut disk = TokioDisk::open(draft.clone())?;
-        if let Some((_, draft)) = &log {
-            disk = disk.with_elsewhere(LOG, draft.clone())?;
+        check(place, log)?;
+        let (data, log_site) = (Site::of(place), log.map(Site::of_log));
+        let mut disk = TokioDisk::open(data.draft().to_path_buf())?;
+        if let Some(log) = &log_site {
+            disk = disk.with_elsewhere(LOG, log.draft().to_path_buf())?;
         }
         let lock = disk.lock()?;
+        // Who had it before may have finished it.
+        check(place, log)?;
         // From here on it goes again, should anything fail.
-        let beside = Self { place, draft, log, disk, lock: Some(lock), kept: false };
-        for mark in beside.marks() {
-            fs::write(&mark, b"").map_err(|source| fault("write", &mark, source))?;
-        }
-        let left_in_log = beside.log.iter().flat_map(|(_, draft)| fs::read_dir(draft).into_iter().flatten().flatten());
-        for left in left_in_log.filter(|entry| entry.file_name() != LOCK_FILE && entry.file_name() != UNFINISHED) {
-            let left = left.path();
-            fs::remove_file(&left).map_err(|source| Fault::new("remove", left.display().to_string(), source))?;
-        }
-        for name in [LOG, "history", "checkpoint"] {
-            let left = beside.draft.join(name);
-            if left.exists() {
-                fs::remove_dir_all(&left).map_err(|source| Fault::new("remove", left.display().to_string(), source))?;
-            }
-        }
+        let beside = Self { data, log: log_site, disk, lock: Some(lock), kept: false };
+        // Both have the mark before either loses what tells that they belong together.
+        beside.sites().try_for_each(Site::begin)?;
+        beside.sites().try_for_each(Site::clear)?;
         Ok(beside)
     }
 
-    /// The files that say of each draft that it is one.
-    fn marks(&self) -> Vec<PathBuf> {
-        let drafts = [&self.draft].into_iter().chain(self.log.iter().map(|(_, draft)| draft));
-        drafts.map(|draft| draft.join(UNFINISHED)).collect()
+    fn sites(&self) -> impl Iterator<Item = &Site> {
+        [&self.data].into_iter().chain(&self.log)
     }
 
     /// The disk it is made on.
@@ -197,26 +162,29 @@ impl Beside {
 
     /// Moves it to its place. Everything in it is durable.
     pub fn keep(mut self) -> Result<(), Failure> {
-        check_free(&self.place)?;
-        // It is whole by now, under whatever name.
-        for mark in self.marks() {
-            fs::remove_file(&mark).map_err(|source| fault("remove", &mark, source))?;
-        }
-        let synced = fs::File::open(&self.draft).and_then(|draft| draft.sync_all());
-        synced.map_err(|source| fault("sync", &self.draft, source))?;
-        if let Some((place, draft)) = &mut self.log {
-            marry(&self.draft, draft, (&self.place, place)).map_err(|text| Failure::new(Exit::Error, text))?;
-            fs::rename(&*draft, &*place).map_err(|source| fault("rename", draft, source))?;
-            // Until all is kept it goes again, under whatever name.
-            draft.clone_from(place);
-            sync_parent(place)?;
-        }
-        // Held until it has its name, so that nobody else makes it anew meanwhile.
-        fs::rename(&self.draft, &self.place).map_err(|source| fault("rename", &self.draft, source))?;
-        self.kept = true;
-        sync_parent(&self.place)?;
+        STEPS.into_iter().try_for_each(|step| self.take(step))?;
+        // Held until it is whole, so that nobody else makes it anew meanwhile.
         drop(self.lock.take());
         Ok(())
+    }
+
+    fn take(&mut self, step: Step) -> Result<(), Failure> {
+        match (step, &mut self.log) {
+            (Step::Marry, Some(log)) => marry(self.data.draft(), log.draft(), (self.data.place(), log.place()))
+                .map_err(|text| Failure::new(Exit::Error, text)),
+            (Step::NameLog, Some(log)) => log.name(),
+            (Step::UnmarkLog, Some(log)) => {
+                log.unmark()?;
+                log.sync()
+            }
+            (Step::Marry | Step::NameLog | Step::UnmarkLog, None) => Ok(()),
+            (Step::NameData, _) => self.data.name(),
+            (Step::UnmarkData, _) => {
+                self.data.unmark()?;
+                self.kept = true;
+                self.data.sync()
+            }
+        }
     }
 }
 
@@ -225,10 +193,14 @@ impl Drop for Beside {
         if self.kept {
             return;
         }
-        for draft in [&self.draft].into_iter().chain(self.log.iter().map(|(_, draft)| draft)) {
-            if fs::remove_dir_all(draft).is_err() {
-                tell(format_args!("what was begun in {} is of no use and can be removed", draft.display()));
+        for site in [&mut self.data].into_iter().chain(&mut self.log) {
+            if !site.give_up() {
+                tell(format_args!("what was begun in {} is of no use and can be removed", site.draft().display()));
             }
         }
     }
 }
+
+#[cfg(test)]
+#[path = "beside_tests.rs"]
+mod tests;

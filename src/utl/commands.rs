@@ -233,6 +233,16 @@ mod tests {
         assert!(
             perform(command, &given).unwrap_err().text().starts_with("--from-wal-dir is the log of what --from-etcd")
         );
+        for (more, text) in [
+            ("--data-dir d --target-version 3.6", "--target-version is of a data directory"),
+            ("--data-dir d --force", "--force is of a data directory"),
+            ("--data-dir=", "--data-dir names no directory"),
+        ] {
+            let Ok(Found::Command(command, given)) = found(&format!("migrate --from-etcd e {more}")) else {
+                panic!("it can be read")
+            };
+            assert!(perform(command, &given).unwrap_err().text().starts_with(text), "{more}");
+        }
         let Ok(Found::Command(_, given)) = found("hashkv f --rev 0x1_0 --help=F") else { panic!("a number") };
         assert_eq!(given.number::<i64>("rev"), 16);
         for (line, text) in [

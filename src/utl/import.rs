@@ -11,11 +11,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::arguments::Given;
-use super::beside::{Beside, Stop, check_free, now, real, run};
+use super::beside::{Beside, Stop, check_free, now, run};
 use super::failure::{Exit, Failure};
 use super::old_keys::old_keys;
 use super::old_requests::translated;
 use super::restore::import as import_records;
+use super::site::real;
 use super::source::{FileSource, check_there};
 use super::telling::tell;
 use crate::backend::{Foreign, ForeignLog};
@@ -42,6 +43,13 @@ pub fn import(given: &Given) -> Result<(), Failure> {
 }
 
 fn plan(given: &Given) -> Result<Plan, Failure> {
+    let bad = |text: &str| Err(Failure::new(Exit::BadArguments, text));
+    if let Some(flag) = ["target-version", "force"].into_iter().find(|flag| given.is_given(flag)) {
+        return bad(&format!("--{flag} is of a data directory that is to stay in its place, and not for --from-etcd"));
+    }
+    if given.text("data-dir").is_empty() {
+        return bad("--data-dir names no directory: give the one to be made");
+    }
     let (from, to) = (PathBuf::from(given.text("from-etcd")), PathBuf::from(given.text("data-dir")));
     check_there(&from)?;
     check_there(&from.join("member/snap/db"))?;
@@ -56,8 +64,7 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
     };
     check_there(&log)?;
     if [&from, &log].iter().any(|dir| real(&to).starts_with(real(dir))) {
-        let text = "--data-dir lies in what is read of etcd, and nothing is written there: give another place";
-        return Err(Failure::new(Exit::BadArguments, text));
+        return bad("--data-dir lies in what is read of etcd, and nothing is written there: give another place");
     }
     check_free(&to)?;
     Ok(Plan { from, log, to })

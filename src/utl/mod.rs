@@ -18,6 +18,7 @@ mod old_keys;
 mod old_requests;
 mod output;
 mod restore;
+mod site;
 mod source;
 mod status;
 mod table;

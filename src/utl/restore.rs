@@ -10,12 +10,13 @@ use std::thread;
 use sha2::{Digest, Sha256};
 
 use super::arguments::Given;
-use super::beside::{Beside, Stop, check_free, now, real, run};
+use super::beside::{Beside, Stop, check_free, check_log_free, now, run};
 use super::failure::{Exit, Failure};
+use super::site::real;
 use super::source::FileSource;
 use super::telling::tell;
 use crate::backend::{Foreign, Records};
-use crate::base::{MemberId, Revision, derive_cluster_id, derive_member_id, go_quoted};
+use crate::base::{MemberId, Revision, derive_cluster_id, derive_member_id};
 use crate::bbolt::{Database, Source};
 use crate::driver::{Seedling, plant, prepare};
 use crate::env::TokioDisk;
@@ -74,9 +75,7 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
     check_free(&place)?;
     let log =
         Some(given.text("wal-dir")).filter(|log| !log.is_empty() && real(Path::new(log)) != real(&place.join(LOG)));
-    if let Some(log) = log.filter(|log| Path::new(log).exists()) {
-        return Err(Failure::new(Exit::Error, format!("wal-dir {} exists", go_quoted(log))));
-    }
+    log.map_or(Ok(()), |log| check_log_free(&place, Path::new(log)))?;
     let log = log.map(PathBuf::from);
     let [here, elsewhere] = [Some(&place), log.as_ref()].map(|path| path.map(|path| real(path)));
     if here.zip(elsewhere).is_some_and(|(here, log)| log.starts_with(&here) || here.starts_with(&log)) {

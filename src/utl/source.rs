@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::fs::File;
+use std::io::Seek;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
@@ -52,6 +53,10 @@ impl FileSource {
         let file = File::open(path).map_err(fault)?;
         if file.metadata().map_err(fault)?.is_dir() {
             return Err(Failure::new(Exit::Error, format!("{name} is a directory, and a file is wanted")));
+        }
+        // Pages are read where they are, and a pipe has no places.
+        if (&file).stream_position().is_err() {
+            return Err(Failure::new(Exit::Error, format!("seek {name}: illegal seek")));
         }
         Ok(Self { file, path: name, ahead: RefCell::default() })
     }

@@ -1,0 +1,152 @@
+//! A process that is killed anywhere leaves what no server starts on and what another run makes anew.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use super::{Beside, STEPS, Step};
+use crate::env::LOCK_FILE;
+use crate::server::UNFINISHED;
+
+/// Where data and log are to be.
+struct Places {
+    dir: tempfile::TempDir,
+    data: PathBuf,
+    log: Option<PathBuf>,
+}
+
+impl Places {
+    fn new(data: &str, has_log: bool) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("there")).unwrap();
+        symlink("there", dir.path().join("link")).unwrap();
+        let (data, log) = (dir.path().join(data), has_log.then(|| dir.path().join("disk/log")));
+        Self { dir, data, log }
+    }
+
+    fn begin(&self) -> Beside {
+        let beside = Beside::begin(&self.data, self.log.as_deref()).unwrap();
+        let log = beside.log.as_ref().map_or(beside.data.draft().join("wal"), |log| log.draft().to_path_buf());
+        for dir in [&beside.data.draft().join("history"), &log] {
+            assert!(!dir.join("part").exists(), "what was left is gone");
+            fs::create_dir_all(dir).unwrap();
+            fs::write(dir.join("part"), b"of it").unwrap();
+        }
+        beside
+    }
+
+    /// What a kill leaves behind so many steps of the end.
+    fn killed_behind(&self, steps: usize) {
+        let mut beside = self.begin();
+        STEPS[..steps].iter().for_each(|step| beside.take(*step).unwrap());
+        beside.lock = None;
+        std::mem::forget(beside);
+    }
+
+    fn is_whole(&self) -> bool {
+        let log = self.log.clone().unwrap_or(self.data.join("wal"));
+        self.data.join("history/part").exists() && log.join("part").exists() && !log.join(UNFINISHED).exists()
+    }
+
+    /// Names of all there is.
+    fn names(&self) -> Vec<String> {
+        let list =
+            |dir: &Path| fs::read_dir(dir).into_iter().flatten().flatten().map(|it| it.path()).collect::<Vec<_>>();
+        let mut names: Vec<String> = [list(self.dir.path()), list(&self.dir.path().join("disk"))]
+            .concat()
+            .into_iter()
+            .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        names
+    }
+}
+
+#[test]
+fn a_kill_at_any_step_leaves_what_no_server_takes_and_another_run_does() {
+    for (data, has_log) in
+        [("new", false), ("new", true), ("there", false), ("there", true), ("link", false), ("link", true)]
+    {
+        for steps in 0..=STEPS.len() {
+            let places = Places::new(data, has_log);
+            places.killed_behind(steps);
+            let is_done = steps == STEPS.len();
+            let is_there = places.data.join("history").exists();
+            assert_eq!(is_there && !places.data.join(UNFINISHED).exists(), is_done, "{data} {steps}");
+            if is_done {
+                assert!(places.is_whole());
+                let refused = Beside::begin(&places.data, places.log.as_deref()).err().expect("in use");
+                assert!(refused.text().contains("not empty"), "{}", refused.text());
+                continue;
+            }
+            // Given up or ended, it leaves no trace.
+            if steps % 2 == 0 {
+                drop(places.begin());
+                assert!(!places.names().iter().any(|name| name.ends_with(".part") || name == "log"), "{data} {steps}");
+                assert!(!fs::read_dir(&places.data).is_ok_and(|mut found| found.next().is_some()), "{data} {steps}");
+            }
+            places.begin().keep().unwrap();
+            assert!(places.is_whole() && !places.data.join(UNFINISHED).exists(), "{data} {has_log} {steps}");
+            assert!(!places.names().iter().any(|name| name.ends_with(".part")), "{:?}", places.names());
+            assert!(fs::symlink_metadata(places.dir.path().join("link")).unwrap().is_symlink());
+        }
+    }
+}
+
+#[test]
+fn what_a_kill_leaves_at_the_start_is_begun_anew() {
+    for data in ["new.part", "there"] {
+        let places = Places::new(data, false);
+        let place = places.dir.path().join(data.trim_end_matches(".part"));
+        fs::create_dir_all(&places.data).unwrap();
+        fs::write(places.data.join(LOCK_FILE), b"").unwrap();
+        fs::write(places.data.join(UNFINISHED), b"").unwrap();
+        Beside::begin(&place, None).unwrap().keep().unwrap();
+    }
+}
+
+#[test]
+fn what_somebody_else_put_there_stays() {
+    let places = Places::new("there", true);
+    let log = places.log.clone().unwrap();
+    let refused = |text: &str| {
+        let refused = Beside::begin(&places.data, places.log.as_deref()).err().expect("somebody's");
+        assert!(refused.text().contains(text), "{}", refused.text());
+    };
+    // A file of that name alone is no mark of ours.
+    fs::write(places.data.join(UNFINISHED), b"a letter").unwrap();
+    refused("not empty");
+    fs::remove_file(places.data.join(UNFINISHED)).unwrap();
+    // In what was left, too.
+    places.killed_behind(1);
+    fs::write(places.data.join("letter"), b"dear").unwrap();
+    refused("not empty");
+    fs::remove_file(places.data.join("letter")).unwrap();
+    // The log of another.
+    fs::create_dir_all(&log).unwrap();
+    fs::write(log.join("part"), b"another's").unwrap();
+    refused("exists");
+    assert_eq!(fs::read(log.join("part")).unwrap(), b"another's");
+    // A link that leads nowhere, and a file.
+    for name in ["nowhere", "file"] {
+        let place = places.dir.path().join(name);
+        if name == "file" {
+            fs::write(&place, b"x").unwrap()
+        } else {
+            symlink("gone", &place).unwrap()
+        }
+        let text = Beside::begin(&place, None).err().expect("no directory").text().to_string();
+        assert!(text.contains("not empty or could not be read"), "{text}");
+        assert!(Beside::begin(&places.dir.path().join("free"), Some(&place)).is_err());
+    }
+    assert_eq!(STEPS.last(), Some(&Step::UnmarkData));
+}
+
+#[test]
+fn a_way_back_makes_nothing_on_its_way() {
+    let places = Places::new("gone/../new", false);
+    places.begin().keep().unwrap();
+    assert!(places.dir.path().join("new/history").exists() && !places.dir.path().join("gone").exists());
+}
