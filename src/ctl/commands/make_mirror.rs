@@ -1,7 +1,7 @@
 //! `make-mirror`: the keys of one cluster kept alike in another.
 //!
 //! Invariants: first the keys as of one revision, then every change after it in order, the changes of one revision
-//! together (as far as `--max-txn-ops` allows); nothing is written twice, and keys outside the prefix are not touched.
+//! together (as far as `--max-txn-ops` and the destination allow); nothing is written twice, and keys outside the prefix are not touched.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -240,19 +240,45 @@ impl Mirror {
         Bytes::from([&self.to[..], &key[self.from.len().min(key.len())..]].concat())
     }
 
+    /// Writes all of it as one, or in halves where the destination takes less at once.
     async fn write(&mut self, batch: &mut Batch) -> Result<(), Failure> {
-        let requests = std::mem::take(&mut batch.requests);
+        let mut parts = vec![std::mem::take(&mut batch.requests)];
         batch.bytes = 0;
-        if requests.is_empty() {
-            return Ok(());
+        while let Some(part) = parts.pop().filter(|part| !part.is_empty()) {
+            let count = part.len();
+            let success = part.iter().map(|request| pb::RequestOp { request: Some(request.clone()) }).collect();
+            match self.destination.txn(pb::TxnRequest { success, ..Default::default() }).await {
+                Ok(_) => {
+                    self.written.fetch_add(count as u64, Ordering::Relaxed);
+                    self.progress.add(count as u64);
+                }
+                Err(error) if count > 1 && is_too_much(error.text()) => {
+                    let (first, second) = halves(part);
+                    if error.text() == TOO_MANY {
+                        self.most = self.most.min(first.len());
+                    }
+                    // In their order.
+                    parts.extend([second, first]);
+                }
+                Err(error) => return Err(error.into()),
+            }
         }
-        let count = requests.len() as u64;
-        let success = requests.into_iter().map(|request| pb::RequestOp { request: Some(request) }).collect();
-        self.destination.txn(pb::TxnRequest { success, ..Default::default() }).await?;
-        self.written.fetch_add(count, Ordering::Relaxed);
-        self.progress.add(count);
         Ok(())
     }
+}
+
+/// What a server says of a transaction with more operations than it takes.
+const TOO_MANY: &str = "etcdserver: too many operations in txn request";
+
+/// Whether a server says that it takes less at once.
+fn is_too_much(text: &str) -> bool {
+    text == TOO_MANY || text == "etcdserver: request is too large"
+}
+
+/// The first half and the second; of an odd number the first has one more.
+fn halves(mut requests: Vec<Request>) -> (Vec<Request>, Vec<Request>) {
+    let second = requests.split_off(requests.len().div_ceil(2));
+    (requests, second)
 }
 
 /// Requests that are written as one.
@@ -270,5 +296,24 @@ impl Batch {
 
     fn delete(&mut self, key: Bytes) {
         self.requests.push(Request::RequestDeleteRange(pb::DeleteRangeRequest { key, ..Default::default() }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_are_in_order_and_never_empty() {
+        for count in 2..20_u8 {
+            let mut batch = Batch::default();
+            (0..count).for_each(|key| batch.put(Bytes::from(vec![key]), Bytes::new()));
+            let whole = batch.requests.clone();
+            let (first, second) = halves(batch.requests);
+            assert!(!second.is_empty() && (first.len() - second.len()) < 2, "{count}");
+            assert_eq!([first, second].concat(), whole);
+        }
+        assert!(is_too_much(TOO_MANY) && is_too_much("etcdserver: request is too large"));
+        assert!(!is_too_much("etcdserver: permission denied") && !is_too_much(""));
     }
 }
