@@ -3,6 +3,8 @@
 //! Invariant: a form of the future is refused, and so is what no member of etcd writes; what earlier versions did not write is
 //! absent, not guessed.
 
+use std::io::{Error, ErrorKind};
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -11,7 +13,7 @@ use super::content::{AlarmEntry, CORRUPT, LeaseEntry, NO_SPACE};
 use super::entry::read_revision;
 use super::versions::{NEWEST, parse};
 use crate::auth::Auth;
-use crate::base::{LogIndex, MemberId, Term, Wrong};
+use crate::base::{Fault, LogIndex, MemberId, Term, Wrong};
 use crate::bbolt::{Database, Seen, Source};
 use crate::machine::{AlarmKind, LeaseImage, Member, auth_of_records};
 
@@ -57,6 +59,7 @@ impl Foreign {
             Ok::<(), Wrong>(())
         };
         each(names::META, &mut |key, value| foreign.take_meta(key, &value))?;
+        check_known(foreign.storage_version.as_deref(), name)?;
         each(names::LEASE, &mut |key, value| foreign.take_lease(key, value))?;
         each(names::MEMBERS, &mut |key, value| foreign.take_member(key, &value))?;
         each(names::MEMBERS_REMOVED, &mut |key, _| {
@@ -112,13 +115,7 @@ impl Foreign {
             }
             names::STORAGE_VERSION => {
                 let version = text(value)?;
-                let number = parse(&version).ok_or_else(|| format!("{version:?} is no version"))?;
-                if number > NEWEST {
-                    return Err(format!(
-                        "the database is of version {version}, and forms up to {}.{} are known",
-                        NEWEST.0, NEWEST.1
-                    ));
-                }
+                parse(&version).ok_or_else(|| format!("{version:?} is no version"))?;
                 self.storage_version = Some(version);
             }
             // Who votes follows from the members; what later versions add is theirs.
@@ -155,6 +152,15 @@ impl Foreign {
         self.alarms.push((MemberId(alarm.member), kind));
         Ok(())
     }
+}
+
+/// Refuses a database of a version that is not known here: it may be sound, and hold what would be lost.
+fn check_known(version: Option<&str>, name: &str) -> Result<(), Wrong> {
+    let Some(version) = version.filter(|version| parse(version).is_some_and(|number| number > NEWEST)) else {
+        return Ok(());
+    };
+    let text = format!("the database is of version {version}, and forms up to {}.{} are known", NEWEST.0, NEWEST.1);
+    Err(Fault::new("read", name, Error::new(ErrorKind::Unsupported, text)).into())
 }
 
 fn text(bytes: &[u8]) -> Result<String, String> {

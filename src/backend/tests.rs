@@ -135,11 +135,9 @@ fn a_wrong_entry_is_told_with_its_place() {
     let version = place(&file, b"storageVersion3.7.0");
     let mut later = file;
     later[version + 14] = b'9';
-    let (offset, what) = told(later);
-    assert!(
-        offset == page(version) && what.starts_with("bucket meta: the database is of version 9.7.0"),
-        "{offset}: {what}"
-    );
+    // Sound, and of a version to come.
+    let told = status(&open(later), "snapshot", &mut |_| {}).unwrap_err().to_string();
+    assert_eq!(told, "cannot read snapshot: the database is of version 9.7.0, and forms up to 3.7 are known");
 }
 
 #[test]
@@ -277,5 +275,5 @@ fn a_form_of_the_future_is_refused() {
     }
     let database = open(file);
     let refused = Foreign::read(&database, "snapshot", &mut database.unseen()).unwrap_err();
-    assert!(matches!(&refused, Wrong::Corruption(what) if what.what.contains("3.8.0")), "{refused}");
+    assert!(matches!(&refused, Wrong::Fault(_)) && refused.to_string().contains("3.8.0"), "{refused}");
 }
