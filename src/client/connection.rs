@@ -298,11 +298,20 @@ impl Client {
         Ok((place, self.wire_to(place, None, true)))
     }
 
-    /// The endpoint whose turn it is, and its channel for a stream, whether or not it can be spoken to: another than those that are
-    /// asked already, while there are others.
+    /// As [`Self::stream_wire`], and nobody is waited for: the endpoint whose turn it is where none can be spoken to yet. Another than those
+    /// that are asked already, while there are others.
     pub(super) fn other_stream_wire(&self, asked: &[usize]) -> (usize, Wire) {
-        let place = self.shared.rotation.take_other(asked, Instant::now());
+        let ways = &self.shared.ways;
+        let turn = self.shared.rotation.take_other(asked, Instant::now());
+        let others = (turn..ways.len()).chain(0..turn).filter(|place| !asked.contains(place));
+        let place = others.into_iter().find(|place| ways[*place].is_open()).unwrap_or(turn);
         (place, self.wire_to(place, None, true))
+    }
+
+    /// Passes the turn on: who had it.
+    #[cfg(test)]
+    pub(super) fn passes_the_turn(&self) -> usize {
+        self.shared.rotation.take(Instant::now())
     }
 
     /// Nobody answers at this place: what comes next goes elsewhere for a while.

@@ -284,6 +284,25 @@ fn nothing_is_asked_of_who_has_not_greeted() {
     });
 }
 
+/// Where a lease was granted is somebody who answers, whoever else stands still.
+#[test]
+fn a_renewal_is_asked_of_who_was_spoken_to() {
+    in_runtime(async {
+        let (stopped, _listener) = silent().await;
+        let member = Mute { ttls: vec![6], ..Mute::default() };
+        let client = Client::connect(&[stopped, member.clone().serve().await], patient()).await.expect("good");
+        // Refused, for it is no store; and heard.
+        client.put(pb::PutRequest::default()).await.expect_err("unimplemented");
+        client.is_heard(0);
+        while client.passes_the_turn() != 1 {}
+        let mut kept = client.keep_alive(1);
+        assert_eq!(kept.next().await.expect("not over").expect("no refusal").ttl, 6);
+        assert_eq!(member.asked.load(Ordering::SeqCst), 1);
+        let turns = [client.passes_the_turn(), client.passes_the_turn()];
+        assert!(turns.contains(&0), "the first was not found silent, for it was not asked: {turns:?}");
+    });
+}
+
 /// A proxy that has nobody behind it at first.
 #[test]
 fn who_closes_what_it_takes_is_asked_again() {
@@ -395,7 +414,7 @@ fn a_renewal_is_asked_of_everybody_before_it_is_asked_of_one_twice() {
                 }
                 let Some(first) = asked.iter().position(|times| *times > 0) else { continue };
                 (0..members.len()).for_each(|place| client.is_heard(place));
-                while (client.other_stream_wire(&[]).0 + 1) % members.len() != first {}
+                while (client.passes_the_turn() + 1) % members.len() != first {}
             }
         };
         let asked = tokio::select! {
