@@ -48,7 +48,7 @@ pub struct Way {
     ahead: Mutex<Option<Made>>,
     /// One is made ahead at a time.
     making: tokio::sync::Mutex<()>,
-    /// Each connection holds it, too.
+    /// Each connection that was made holds it, too.
     alive: Arc<()>,
 }
 
@@ -89,7 +89,7 @@ impl Way {
     async fn make(&self) -> io::Result<Made> {
         let line = in_time(self.patience, self.line()).await?;
         // Whoever stood still when it was greeted may go on.
-        in_time(self.patience.max(USUAL_PATIENCE), greet(line, self.alive.clone())).await
+        in_time(self.patience.max(USUAL_PATIENCE), greet(line, &self.alive)).await
     }
 
     async fn line(&self) -> io::Result<Box<dyn Line>> {

@@ -49,11 +49,11 @@ pub struct Greeted<L> {
     _alive: Arc<()>,
 }
 
-/// Greets a server, and waits for its first word.
+/// Greets a server, and waits for its first word. The connection holds `alive` from then on.
 ///
 /// # Errors
 /// The connection's, or what was said is no HTTP/2: in the words of etcd's client.
-pub async fn greet<L: AsyncRead + AsyncWrite + Unpin>(mut line: L, alive: Arc<()>) -> io::Result<Greeted<L>> {
+pub async fn greet<L: AsyncRead + AsyncWrite + Unpin>(mut line: L, alive: &Arc<()>) -> io::Result<Greeted<L>> {
     line.write_all(&[&MAGIC[..], NO_SETTINGS].concat()).await.map_err(unread)?;
     line.flush().await.map_err(unread)?;
     let mut came = BytesMut::with_capacity(LONGEST_FRAME);
@@ -67,7 +67,7 @@ pub async fn greet<L: AsyncRead + AsyncWrite + Unpin>(mut line: L, alive: Arc<()
         }
     }
     let (heard, unsaid) = (BytesMut::new(), MAGIC.len());
-    let mut greeted = Greeted { line, unsaid, came, heard, within: 0, is_sifted: false, _alive: alive };
+    let mut greeted = Greeted { line, unsaid, came, heard, within: 0, is_sifted: false, _alive: alive.clone() };
     greeted.sift();
     Ok(greeted)
 }
@@ -184,7 +184,7 @@ mod tests {
         let (ours, mut theirs) = duplex(1 << 16);
         theirs.write_all(answer).await.expect("room");
         theirs.shutdown().await.expect("open");
-        greet(ours, Arc::default()).await
+        greet(ours, &Arc::default()).await
     }
 
     #[tokio::test]
@@ -205,7 +205,7 @@ mod tests {
                 (said, more, theirs)
             };
             let heard = async {
-                let mut greeted = greet(ours, Arc::default()).await.expect("HTTP/2");
+                let mut greeted = greet(ours, &Arc::default()).await.expect("HTTP/2");
                 let mut heard = vec![0; wanted.len()];
                 greeted.read_exact(&mut heard).await.expect("all of it");
                 greeted.write_all(&[&MAGIC[..], b"abc"].concat()).await.expect("heard");
