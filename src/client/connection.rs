@@ -308,6 +308,12 @@ impl Client {
         (place, self.wire_to(place, None, true))
     }
 
+    /// Has a connection wait at a place.
+    #[cfg(test)]
+    pub(super) async fn dial_ahead(&self, place: usize) {
+        self.shared.ways[place].make_ahead().await.expect("somebody is there");
+    }
+
     /// Passes the turn on: who had it.
     #[cfg(test)]
     pub(super) fn passes_the_turn(&self) -> usize {
@@ -412,7 +418,7 @@ impl Shared {
     ///
     /// # Errors
     /// Nobody can be spoken to: the last reason. Nothing was sent.
-    async fn reach(self: &Arc<Self>, request: bool) -> Result<usize, Status> {
+    async fn reach(&self, request: bool) -> Result<usize, Status> {
         let place = self.rotation.take(Instant::now());
         if self.ways[place].is_open() {
             return Ok(place);
@@ -431,7 +437,11 @@ impl Shared {
             match timeout(if more { ANOTHER_AFTER } else { Duration::MAX }, dialing.next()).await {
                 Ok(Some((place, Ok(())))) => return Ok(waited.found(place)),
                 Ok(Some((_, Err(status)))) => last = status,
-                Ok(None) => return Err(last),
+                Ok(None) => {
+                    // Each has left its own reason.
+                    waited.found = true;
+                    return Err(last);
+                }
                 Err(_) => {}
             }
             if more {
@@ -440,18 +450,13 @@ impl Shared {
         }
     }
 
-    /// Makes a connection to a place, which goes on when nobody waits for it any more: the next one may need it.
-    fn dial(self: &Arc<Self>, place: usize) -> impl Future<Output = (usize, Result<(), Status>)> + use<> {
-        let shared = Arc::clone(self);
-        let dialed = tokio::spawn(async move {
-            let made = shared.ways[place].make_ahead().await;
-            let made = made.map_err(|error| Status::from_error(Box::new(ConnectError(Box::new(error)))));
-            if made.is_err() {
-                Visit { shared: &shared, place, why: None }.ended(&made);
-            }
-            made
-        });
-        async move { (place, dialed.await.unwrap_or_else(|_| Err(Status::unavailable(NO_ANSWER)))) }
+    /// Waits for a connection to a place.
+    async fn dial(&self, place: usize) -> (usize, Result<(), Status>) {
+        let made = self.ways[place].make_ahead().await.map_err(unmade);
+        if made.is_err() {
+            Visit { shared: self, place, why: None }.ended(&made);
+        }
+        (place, made)
     }
 
     /// Why nobody answered at a place; none where somebody did. Only a member that cannot serve says that it is unavailable;
@@ -477,6 +482,11 @@ impl Shared {
     }
 }
 
+/// No connection was made, so nothing was sent.
+fn unmade(error: std::io::Error) -> Status {
+    Status::from_error(Box::new(ConnectError(Box::new(error))))
+}
+
 /// Who is dialed for a request or a stream that waits for the first of them.
 struct WaitedFor<'a> {
     shared: &'a Shared,
@@ -484,6 +494,7 @@ struct WaitedFor<'a> {
     /// A stream counts them as silent only while it waits.
     waiting: Vec<Waiting>,
     request: bool,
+    /// There is no more to be said of them.
     found: bool,
 }
 
@@ -506,7 +517,8 @@ impl WaitedFor<'_> {
 
 impl Drop for WaitedFor<'_> {
     fn drop(&mut self) {
-        for place in self.places.iter().filter(|_| self.request && !self.found) {
+        let silent = |place: &&usize| self.request && !self.found && !self.shared.ways[**place].is_open();
+        for place in self.places.iter().filter(silent) {
             self.shared.rotation.is_away(*place, Instant::now());
             self.shared.keep_why(*place, Some(NO_ANSWER.to_owned()));
         }

@@ -1,18 +1,23 @@
 //! The way to one endpoint: connections to it, made when a channel needs one or ahead of that.
 //!
 //! Invariants: a connection counts as made once its server has greeted, encrypted where that is asked for; what fails before that was
-//! never sent, so it may be sent elsewhere. At most one is made ahead, and it waits for the channel. Does not know what is asked.
+//! never sent, so it may be sent elsewhere. There is one dial at a time, whose outcome all who wait for it share, and at most one connection
+//! that waits for the channel; it is looked at before it counts. Does not know what is asked.
 
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::Shared;
 use http::Uri;
 use hyper_util::rt::TokioIo;
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::ConnectError;
 use tower_service::Service;
@@ -36,6 +41,9 @@ pub enum Target {
 
 type Made = Greeted<Box<dyn Line>>;
 
+/// What comes of a dial, for all who wait for it.
+type Outcome = Shared<oneshot::Receiver<Result<(), Arc<io::Error>>>>;
+
 /// See the module's head.
 pub struct Way {
     target: Target,
@@ -44,19 +52,29 @@ pub struct Way {
     /// Longest wait for a connection, without the greeting.
     patience: Duration,
     last_word: LastWord,
-    /// The one that was made ahead.
+    /// Where connections are made, and live: not where somebody happens to ask.
+    runtime: Handle,
+    /// The one that waits for the channel.
     ahead: Mutex<Option<Made>>,
-    /// One is made ahead at a time.
-    making: tokio::sync::Mutex<()>,
-    /// Each connection that was made holds it, too.
+    /// The dial under way.
+    dialing: Mutex<Option<Outcome>>,
+    /// Each connection that was made holds it, too: so they are counted.
     alive: Arc<()>,
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn no_answer() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, NO_ANSWER)
+}
+
 impl Way {
-    /// To `target`.
+    /// To `target`. To be called inside the runtime that its connections live in.
     pub fn new(target: Target, seal: Option<(Arc<Connector>, String)>, patience: Duration) -> Self {
-        let (last_word, ahead, making, alive) = Default::default();
-        Self { target, seal, patience, last_word, ahead, making, alive }
+        let (last_word, ahead, dialing, alive) = Default::default();
+        Self { target, seal, patience, last_word, runtime: Handle::current(), ahead, dialing, alive }
     }
 
     /// What the server said that would not have a connection.
@@ -66,24 +84,51 @@ impl Way {
 
     /// Whether there is a connection, as far as is known.
     pub fn is_open(&self) -> bool {
+        let mut ahead = lock(&self.ahead);
+        if ahead.as_mut().is_some_and(|made| !made.is_there()) {
+            *ahead = None;
+        }
+        drop(ahead);
         Arc::strong_count(&self.alive) > 1
     }
 
-    /// Makes a connection for the channel to take, where there is none.
+    /// Makes a connection for the channel to take, where there is none. The dial goes on when nobody waits for it any more.
     ///
     /// # Errors
     /// Nobody is there, or has greeted in time.
-    pub async fn make_ahead(&self) -> io::Result<()> {
-        let _one_at_a_time = self.making.lock().await;
-        if !self.is_open() {
-            let made = self.make().await?;
-            *self.ahead() = Some(made);
-        }
-        Ok(())
+    pub async fn make_ahead(self: &Arc<Self>) -> io::Result<()> {
+        if self.is_open() { Ok(()) } else { self.dialed().await }
     }
 
-    fn ahead(&self) -> std::sync::MutexGuard<'_, Option<Made>> {
-        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    async fn dialed(self: &Arc<Self>) -> io::Result<()> {
+        match self.dial().await {
+            Ok(made) => made.map_err(|error| io::Error::new(error.kind(), error.to_string())),
+            Err(_) => Err(no_answer()),
+        }
+    }
+
+    /// The dial under way, or a new one.
+    fn dial(self: &Arc<Self>) -> Outcome {
+        let mut dialing = lock(&self.dialing);
+        if let Some(outcome) = dialing.as_ref().filter(|outcome| outcome.peek().is_none()) {
+            return outcome.clone();
+        }
+        let (tell, told) = oneshot::channel();
+        let way = Arc::clone(self);
+        self.runtime.spawn(async move {
+            let made = way.make().await;
+            let outcome = made.map(|made| *lock(&way.ahead) = Some(made)).map_err(Arc::new);
+            *lock(&way.dialing) = None;
+            // Nobody may wait any more.
+            let _ = tell.send(outcome);
+        });
+        dialing.insert(told.shared()).clone()
+    }
+
+    /// The connection that waits for the channel, if its server holds it still.
+    fn take(&self) -> Option<Made> {
+        let mut made = lock(&self.ahead).take()?;
+        made.is_there().then_some(made)
     }
 
     async fn make(&self) -> io::Result<Made> {
@@ -95,7 +140,7 @@ impl Way {
     async fn line(&self) -> io::Result<Box<dyn Line>> {
         let mut line: Box<dyn Line> = match &self.target {
             Target::Net(address) => {
-                let stream = TcpStream::connect(address).await?;
+                let stream = self.connected(address).await?;
                 stream.set_nodelay(true)?;
                 Box::new(stream)
             }
@@ -106,11 +151,25 @@ impl Way {
         }
         Ok(line)
     }
+
+    /// To one of the addresses that a name has: each has its share of the time, for behind one there may be nothing at all.
+    async fn connected(&self, name: &str) -> io::Result<TcpStream> {
+        let addresses: Vec<_> = lookup_host(name).await?.collect();
+        let share = self.patience / u32::try_from(addresses.len().max(1)).unwrap_or(u32::MAX);
+        let mut last = no_answer();
+        for address in addresses {
+            match in_time(share, TcpStream::connect(address)).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
 }
 
 async fn in_time<T>(patience: Duration, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     let done = timeout(patience, work).await;
-    done.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, NO_ANSWER)))
+    done.unwrap_or_else(|_| Err(no_answer()))
 }
 
 impl std::fmt::Debug for Way {
@@ -135,11 +194,11 @@ impl Service<Uri> for Dial {
     fn call(&mut self, _: Uri) -> Self::Future {
         let way = self.0.clone();
         Box::pin(async move {
-            let ahead = way.ahead().take();
-            let made = match ahead {
-                Some(made) => Ok(made),
-                None => way.make().await,
-            };
+            if let Some(made) = way.take() {
+                return Ok(TokioIo::new(made));
+            }
+            let dialed = way.dialed().await;
+            let made = dialed.and_then(|()| way.take().ok_or_else(no_answer));
             made.map(TokioIo::new).map_err(|error| ConnectError(Box::new(error)))
         })
     }

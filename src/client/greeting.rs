@@ -10,7 +10,7 @@
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
@@ -45,7 +45,7 @@ pub struct Greeted<L> {
     within: usize,
     /// What is not for the library was taken out.
     is_sifted: bool,
-    /// Goes with it.
+    /// By it whoever made it counts what there is.
     _alive: Arc<()>,
 }
 
@@ -109,6 +109,27 @@ impl<L> Greeted<L> {
                 self.within = HEAD_BYTES + length(&self.came);
             }
         }
+    }
+}
+
+impl<L: AsyncRead + Unpin> Greeted<L> {
+    /// Whether its server holds it still, as far as is known here: nobody reads while it waits to be used.
+    pub fn is_there(&mut self) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        while self.heard.len() + self.came.len() < LONGEST_FRAME {
+            let mut space = [0; 1024];
+            let mut more = ReadBuf::new(&mut space);
+            match Pin::new(&mut self.line).poll_read(&mut cx, &mut more) {
+                Poll::Pending => return true,
+                Poll::Ready(Ok(())) if !more.filled().is_empty() => {
+                    self.came.extend_from_slice(more.filled());
+                    self.sift();
+                }
+                Poll::Ready(_) => return false,
+            }
+        }
+        // Whoever says so much unasked is no server of ours.
+        false
     }
 }
 
@@ -216,6 +237,23 @@ mod tests {
             assert!(said == [&MAGIC[..], NO_SETTINGS].concat() && heard == wanted, "in portions of {portion}");
             assert_eq!(&more, b"abc", "its own greeting was said");
         }
+    }
+
+    #[tokio::test]
+    async fn who_has_closed_what_waits_is_not_there() {
+        let settings = frame(SETTINGS, 0, &[]);
+        let (ours, mut theirs) = duplex(1 << 16);
+        theirs.write_all(&settings).await.expect("room");
+        let mut greeted = greet(ours, &Arc::default()).await.expect("HTTP/2");
+        assert!(greeted.is_there());
+        theirs.write_all(&frame(SETTINGS, ACKNOWLEDGES, &[])).await.expect("room");
+        theirs.write_all(&frame(6, 0, &[1; 8])).await.expect("room");
+        assert!(greeted.is_there(), "it may say something");
+        let mut heard = vec![0; settings.len() + HEAD_BYTES + 8];
+        greeted.read_exact(&mut heard).await.expect("which is not lost");
+        assert!(heard.ends_with(&[1; 8]));
+        drop(theirs);
+        assert!(!greeted.is_there());
     }
 
     #[tokio::test]

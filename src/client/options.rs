@@ -133,7 +133,13 @@ impl<'a> Channels<'a> {
                 Some((self.connector()?, wanted.unwrap_or(host)))
             }
         };
-        let way = Arc::new(Way::new(address.target, seal, options.longest_connect()));
+        // What may stand around host and port is not for who dials.
+        let (host, port) = (channel.uri().host().unwrap_or_default(), channel.uri().port_u16().unwrap_or_default());
+        let target = match address.target {
+            Target::Net(_) => Target::Net(format!("{host}:{port}")),
+            file => file,
+        };
+        let way = Arc::new(Way::new(target, seal, options.longest_connect()));
         Ok((channel.connect_with_connector_lazy(Dial(way.clone())), way))
     }
 }
@@ -347,7 +353,9 @@ mod tests {
                 assert_eq!(refused.to_string(), why);
             }
             let options = Options { tls: Some(some), ..Options::default() };
-            assert!(Channels::new(&options).and_then(|mut made| made.channel("http://a:1")).is_ok());
+            let made = Channels::new(&options).and_then(|mut made| made.channel("http://user@[::1]:7/path"));
+            let (_, way) = made.expect("an endpoint");
+            assert!(format!("{way:?}").contains("Net(\"[::1]:7\")"), "{way:?}");
         }
     }
 }

@@ -247,7 +247,7 @@ async fn silent() -> (String, TcpListener) {
 }
 
 /// A port that does this with each connection that it takes.
-async fn port(does: fn(std::net::TcpStream)) -> String {
+async fn port(does: impl Fn(std::net::TcpStream) + Send + 'static) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a loopback port");
     let address = listener.local_addr().expect("bound").to_string();
     std::thread::spawn(move || listener.incoming().for_each(|line| does(line.expect("a connection"))));
@@ -280,6 +280,32 @@ fn nothing_is_asked_of_who_has_not_greeted() {
             let mut watcher = another.watch(WatchRange { key: "k".into(), ..WatchRange::default() });
             let told = watcher.next().await.expect("not over").expect("no refusal");
             assert!(!told.events.is_empty());
+        }
+    });
+}
+
+/// A connection that waited for its first request, and was closed meanwhile: the write goes to who is there.
+#[test]
+fn a_connection_that_was_closed_while_it_waited_is_not_used() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let flaky = Flaky::default();
+        flaky.puts.store(1, Ordering::SeqCst);
+        for round in 0..20 {
+            let has_greeted = std::sync::atomic::AtomicBool::new(false);
+            let greets_once = port(move |mut line| {
+                if !has_greeted.swap(true, Ordering::SeqCst) {
+                    let _ = (line.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]), line.read(&mut [0; 99]));
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            let endpoints = [greets_once.await, serve(flaky.clone(), Breaking::default()).await];
+            let client = Client::connect(&endpoints, patient()).await.expect("good");
+            client.dial_ahead(0).await;
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            client.put(pb::PutRequest::default()).await.expect("the one who is there");
+            assert_eq!(flaky.puts.load(Ordering::SeqCst), round + 2);
         }
     });
 }

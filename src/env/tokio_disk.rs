@@ -46,7 +46,7 @@ pub struct TokioFile {
 #[derive(Debug)]
 pub struct DirLock {
     file: File,
-    _elsewhere: Option<File>,
+    elsewhere: Option<File>,
 }
 
 /// What the lock's file begins with once a member has begun in its directory; behind it stands which file it is.
@@ -54,7 +54,20 @@ const BEGUN: &str = "a member has begun here\n";
 /// The lock's file is read up to here.
 const NOTE_BYTES: u64 = 256;
 
+/// Whether a lock's file is the one in that directory.
+fn is_of(file: &File, dir: &Path) -> bool {
+    let which = |found: &std::fs::Metadata| (found.dev(), found.ino());
+    let there = std::fs::symlink_metadata(dir.join(LOCK_FILE));
+    matches!((file.metadata(), there), (Ok(held), Ok(there)) if which(&held) == which(&there))
+}
+
 impl DirLock {
+    /// Whether these are the directories that were locked, by what their names lead to now: another may have been mounted over one.
+    pub fn is_of(&self, root: &Path, elsewhere: Option<&Path>) -> bool {
+        let other = self.elsewhere.as_ref().zip(elsewhere);
+        is_of(&self.file, root) && other.is_none_or(|(file, place)| is_of(file, place))
+    }
+
     /// Whether a member has begun in this directory, as far as was noted.
     pub fn has_begun(&self) -> bool {
         self.file.metadata().is_ok_and(|found| found.len() > 0)
@@ -120,7 +133,7 @@ impl TokioDisk {
     pub fn lock(&self) -> Result<DirLock, Fault> {
         let file = lock_directory(&self.root, "the data directory is in use by another process")?;
         let lock = |elsewhere: &Arc<Elsewhere>| lock_directory(&elsewhere.place, "it is in use by another process");
-        Ok(DirLock { file, _elsewhere: self.elsewhere.as_ref().map(lock).transpose()? })
+        Ok(DirLock { file, elsewhere: self.elsewhere.as_ref().map(lock).transpose()? })
     }
 
     /// Bytes that this user may still write to the file system of the root.
@@ -154,6 +167,10 @@ fn lock_directory(dir: &Path, in_use: &'static str) -> Result<File, Fault> {
             _ => source,
         })
     })?;
+    if !is_of(&file, dir) {
+        // Who held it has taken the directory away meanwhile.
+        return Err(fault(Error::new(ErrorKind::WouldBlock, in_use)));
+    }
     Ok(file)
 }
 

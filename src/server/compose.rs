@@ -273,6 +273,7 @@ impl Serving {
         directory::check_foreign(&root)?;
         directory::check_finished(&root)?;
         let log = LogPlace::of(&root, &config.wal_dir)?;
+        directory::check_finished(&log.dir())?;
         log.check()?;
         if !log.holds_member() {
             config.first_start.clone()?;
@@ -372,6 +373,8 @@ fn enter(root: &Path, log: &LogPlace) -> Result<(TokioEnv, DirLock), String> {
     let in_directory = |fault: Fault| format!("data directory {}: {fault}", root.display());
     let env = log.on(TokioEnv::new(root.to_path_buf(), entropy_seed()).map_err(in_directory)?)?;
     let lock = env.disk().lock().map_err(in_directory)?;
+    // A tool may have begun here before the lock was free.
+    [root, &log.dir()].into_iter().try_for_each(directory::check_finished)?;
     log.settle()?;
     directory::check_log(root, &log.dir(), lock.has_begun())?;
     for warning in [root, &log.dir()].into_iter().filter_map(directory::open_to_others) {

@@ -4,6 +4,7 @@
 //! Invariants: a directory that is refused is not touched; a missing or empty one is fine. Does not know the formats.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -29,16 +30,17 @@ pub fn check_foreign(root: &Path) -> Result<(), String> {
 /// In a directory that is being made and is not whole yet.
 pub const UNFINISHED: &str = "unfinished";
 
-/// Refuses a directory that an offline tool began to make and did not finish: a server would begin with a part of the data.
-pub fn check_finished(root: &Path) -> Result<(), String> {
-    if !root.join(UNFINISHED).exists() {
-        return Ok(());
+/// Refuses a directory, of data or of a log, that an offline tool began to make and did not finish: a server would begin with a part of
+/// the data. Only what is surely not there is not.
+pub fn check_finished(dir: &Path) -> Result<(), String> {
+    match fs::symlink_metadata(dir.join(UNFINISHED)) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(()),
+        _ => Err(format!(
+            "{}: a restore or migration was ended before this was whole, and nothing in it is of use: run it again with the \
+             same flags, which replaces it, or remove what is in it and begin again",
+            dir.display()
+        )),
     }
-    Err(format!(
-        "data directory {0}: a restore or migration was ended before this was whole, and nothing in it is of use: remove it, and \
-         begin again",
-        root.display()
-    ))
 }
 
 /// In a data directory: where its log is, if that is elsewhere.

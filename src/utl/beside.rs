@@ -160,8 +160,19 @@ impl Beside {
         &self.disk
     }
 
+    /// Whether the directories are those that were locked. Under their names others may be by now: of a disk that was mounted, behind a
+    /// link that was turned.
+    fn is_ours(&self) -> bool {
+        let log = self.log.as_ref().map(Site::draft);
+        self.lock.as_ref().is_some_and(|lock| lock.is_of(self.data.draft(), log))
+    }
+
     /// Moves it to its place. Everything in it is durable.
     pub fn keep(mut self) -> Result<(), Failure> {
+        if !self.is_ours() {
+            let text = format!("{} is another directory by now; nothing was made in it", self.data.draft().display());
+            return Err(Failure::new(Exit::Error, text));
+        }
         STEPS.into_iter().try_for_each(|step| self.take(step))?;
         // Held until it is whole, so that nobody else makes it anew meanwhile.
         drop(self.lock.take());
@@ -193,9 +204,18 @@ impl Drop for Beside {
         if self.kept {
             return;
         }
+        let left = |site: &Site| {
+            tell(format_args!("what was begun in {} is of no use and can be removed", site.draft().display()));
+        };
+        if !self.is_ours() {
+            // What is there is somebody's.
+            return self.sites().for_each(left);
+        }
+        // Both have the mark before either loses what tells that they belong together.
+        self.sites().for_each(|site| drop(site.begin()));
         for site in [&mut self.data].into_iter().chain(&mut self.log) {
             if !site.give_up() {
-                tell(format_args!("what was begun in {} is of no use and can be removed", site.draft().display()));
+                left(site);
             }
         }
     }

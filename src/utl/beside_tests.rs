@@ -150,3 +150,38 @@ fn a_way_back_makes_nothing_on_its_way() {
     places.begin().keep().unwrap();
     assert!(places.dir.path().join("new/history").exists() && !places.dir.path().join("gone").exists());
 }
+
+#[test]
+fn what_somebody_puts_there_meanwhile_stays() {
+    for data in ["there", "link", "new"] {
+        let places = Places::new(data, false);
+        let beside = places.begin();
+        let dir = beside.data.draft().to_path_buf();
+        fs::write(dir.join("letter"), b"dear").unwrap();
+        drop(beside);
+        assert_eq!(fs::read(dir.join("letter")).unwrap(), b"dear");
+        assert!(!dir.join("history").exists() && !dir.join(UNFINISHED).exists(), "{data}");
+    }
+}
+
+/// A link that was turned, as a disk that was mounted: under the name is another directory.
+#[test]
+fn another_directory_under_the_name_is_left_alone() {
+    for keeps in [false, true] {
+        let places = Places::new("link", true);
+        let beside = places.begin();
+        let other = places.dir.path().join("other");
+        fs::create_dir_all(other.join("history")).unwrap();
+        fs::write(other.join("history/part"), b"another's").unwrap();
+        fs::remove_file(&places.data).unwrap();
+        symlink("other", &places.data).unwrap();
+        if keeps {
+            let refused = beside.keep().expect_err("it is another's");
+            assert!(refused.text().contains("another directory"), "{}", refused.text());
+        } else {
+            drop(beside);
+        }
+        assert_eq!(fs::read(other.join("history/part")).unwrap(), b"another's");
+        assert_eq!(fs::read_dir(&other).unwrap().count(), 1, "nothing came to it");
+    }
+}

@@ -3,7 +3,8 @@
 //!
 //! Invariants: a durable mark says that it is not whole, from before anything else comes into it until all of it is durable and
 //! has its name; what is cleared loses its mark last. So whenever the process is killed, a server refuses what is left and
-//! another run makes it anew. Nothing is cleared but what has the mark, and in a data directory nothing that is not made here.
+//! another run makes it anew. Nothing is cleared but what has the mark, and of a data directory nothing but its parts: what somebody
+//! puts there meanwhile stays.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -29,6 +30,8 @@ pub struct Site {
     draft: PathBuf,
     /// It goes as a whole, should it not be finished.
     is_new: bool,
+    /// All that is in it was made by a run; else the parts of a data directory were.
+    is_log: bool,
 }
 
 /// A path without links and ways back.
@@ -68,6 +71,16 @@ fn is_begun(dir: &Path) -> bool {
     has_only(dir, |name, entry| (name == LOCK_FILE || name == UNFINISHED) && is_empty(entry))
 }
 
+/// Whether a data directory has a part of this name.
+fn is_part(name: &OsStr) -> bool {
+    PARTS.iter().chain(&[PLACE_NOTE, NOTE_DRAFT]).any(|part| name == *part)
+}
+
+/// Whether it stays to the end where something is cleared.
+fn is_kept(name: &OsStr) -> bool {
+    name == LOCK_FILE || name == UNFINISHED
+}
+
 /// Where what is to stand at `place` is made.
 fn beside(place: &Path) -> PathBuf {
     let mut draft = place.as_os_str().to_owned();
@@ -82,14 +95,14 @@ impl Site {
         let has_ways_back = place.components().any(|part| part == Component::ParentDir);
         let place: PathBuf = if has_ways_back { real(place) } else { place.components().collect() };
         if fs::symlink_metadata(&place).is_ok() {
-            return Self { draft: place.clone(), place, is_new: false };
+            return Self { draft: place.clone(), place, is_new: false, is_log: false };
         }
-        Self { draft: beside(&place), place, is_new: true }
+        Self { draft: beside(&place), place, is_new: true, is_log: false }
     }
 
     /// The same for a log: what is there was made by an earlier run.
     pub fn of_log(place: &Path) -> Self {
-        Self { is_new: true, ..Self::of(place) }
+        Self { is_new: true, is_log: true, ..Self::of(place) }
     }
 
     /// Where it is to stand.
@@ -118,10 +131,8 @@ impl Site {
 
     /// Whether a data directory may be made: nothing is in the way that no earlier run has left.
     pub fn is_free(&self) -> bool {
-        let is_part = |name: &OsStr| {
-            PARTS.iter().chain(&[LOCK_FILE, UNFINISHED, PLACE_NOTE, NOTE_DRAFT]).any(|part| name == *part)
-        };
-        is_begun(&self.draft) || self.is_marked() && has_only(&self.draft, |name, _| is_part(name))
+        let is_ours = |name: &OsStr| is_kept(name) || is_part(name);
+        is_begun(&self.draft) || self.is_marked() && has_only(&self.draft, |name, _| is_ours(name))
     }
 
     /// Refuses to work where what stands beside the place is not left by an earlier try: all of it would be removed.
@@ -134,25 +145,27 @@ impl Site {
         Err(Failure::new(Exit::Error, text))
     }
 
-    /// Marks it, durably.
+    /// Marks it, durably; also what has the mark, for who wrote it may have been killed before it was durable.
     pub fn begin(&self) -> Result<(), Failure> {
-        if self.is_marked() {
-            return Ok(());
-        }
         let mark = self.mark();
-        let written = fs::File::create(&mark).and_then(|mut file| {
-            file.write_all(MARK)?;
-            file.sync_all()
-        });
+        let written = if self.is_marked() {
+            fs::File::open(&mark).and_then(|file| file.sync_all())
+        } else {
+            fs::File::create(&mark).and_then(|mut file| {
+                file.write_all(MARK)?;
+                file.sync_all()
+            })
+        };
         written.map_err(|source| fault("write", &mark, source))?;
         Ok(sync(&self.draft)?)
     }
 
-    /// Takes away what an earlier run left, but for the mark and the lock.
+    /// Takes away what a run left, but for the mark and the lock.
     pub fn clear(&self) -> Result<(), Failure> {
         for entry in fs::read_dir(&self.draft).map_err(|source| fault("read", &self.draft, source))? {
             let entry = entry.map_err(|source| fault("read", &self.draft, source))?;
-            if [UNFINISHED, LOCK_FILE].iter().any(|kept| entry.file_name() == *kept) {
+            let name = entry.file_name();
+            if is_kept(&name) || !self.is_log && !is_part(&name) {
                 continue;
             }
             let path = entry.path();
@@ -184,16 +197,19 @@ impl Site {
         Ok(sync(&self.draft)?)
     }
 
-    /// Takes away all of it; false where that did not go.
+    /// Takes away all of it; false where that did not go. What has its name already has none again first: what a kill leaves from here on is a
+    /// draft as any other.
     pub fn give_up(&mut self) -> bool {
-        // What has its name already has none again first: what a kill leaves from here on is a draft as any other.
         let beside = beside(&self.place);
         if self.is_new && self.is_in_place() && fs::rename(&self.place, &beside).is_ok() {
             self.draft = beside;
+            // Where it does not last the mark is what is left.
+            let _ = sync(self.place.parent().unwrap_or(Path::new("")));
         }
-        // The lock last: nobody begins here before.
-        let is_gone = self.begin().is_ok()
+        // The mark when all it stands for is gone for good, and the lock last: nobody begins here before.
+        let is_gone = (is_begun(&self.draft) || self.begin().is_ok())
             && self.clear().is_ok()
+            && self.sync().is_ok()
             && self.unmark().is_ok()
             && fs::remove_file(self.draft.join(LOCK_FILE)).is_ok();
         is_gone && (!self.is_new || fs::remove_dir(&self.draft).is_ok())

@@ -270,9 +270,12 @@ impl Mirror {
 /// What a server says of a transaction with more operations than it takes.
 const TOO_MANY: &str = "etcdserver: too many operations in txn request";
 
-/// Whether a server says that it takes less at once.
+/// Whether a server says that it takes less at once, or what stands between: the client's own limit, and gRPC's.
 fn is_too_much(text: &str) -> bool {
-    text == TOO_MANY || text == "etcdserver: request is too large"
+    let too_long = ["trying to send message larger than max (", "grpc: received message larger than max ("];
+    text == TOO_MANY
+        || text == "etcdserver: request is too large"
+        || too_long.iter().any(|beginning| text.starts_with(beginning))
 }
 
 /// The first half and the second; of an odd number the first has one more.
