@@ -268,10 +268,10 @@ impl Fault {
         Self { doing, path: path.into(), source }
     }
 
-    /// Whether the disk is full (or the quota of the file system is reached).
+    /// Whether the disk is full (or the quota of the file system is reached, or what the process may write to one file).
     pub fn is_no_space(&self) -> bool {
-        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-        matches!(self.source.kind(), StorageFull | QuotaExceeded)
+        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self.source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
     }
 
     /// Whether the device could not do it, or the file system finds its own account of where things lie damaged: of a read, that

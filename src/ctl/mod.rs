@@ -22,13 +22,13 @@ mod unreached;
 mod unseen;
 
 use std::ffi::OsString;
-use std::io::{self, BufReader, BufWriter, IsTerminal as _, Write};
+use std::io::{self, BufReader, BufWriter, Write};
 use std::pin::pin;
 use std::process::ExitCode;
 
 use futures_util::future::{Either, select};
 
-use crate::progress;
+use crate::progress::{self, error_word};
 
 use command::Deed;
 use commands::{COMMANDS, tool};
@@ -45,7 +45,7 @@ pub fn main() -> ExitCode {
     let Err(failure) = ended else { return ExitCode::SUCCESS };
     let mut err = io::stderr();
     if !failure.text.is_empty() {
-        let error = if colour() { "\x1b[31mError:\x1b[0m" } else { "Error:" };
+        let error = error_word();
         // Nobody may be reading; the exit code tells all the same.
         let _ = writeln!(err, "{error} {}", failure.text);
     }
@@ -53,12 +53,6 @@ pub fn main() -> ExitCode {
         let _ = writeln!(err, "{usage}");
     }
     ExitCode::from(failure.exit.code())
-}
-
-/// Whether standard error may be coloured: a terminal, whose user did not say otherwise (<https://no-color.org>).
-fn colour() -> bool {
-    let given = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-    io::stderr().is_terminal() && given("NO_COLOR").is_none() && given("TERM").is_some_and(|term| term != "dumb")
 }
 
 fn run(words: &[OsString]) -> Result<(), Failure> {

@@ -1,4 +1,4 @@
-//! How far long work of a tool has come, for who looks on.
+//! What a tool shows who looks on at a terminal: how far long work has come, and where an error begins.
 //!
 //! Invariants: nothing is drawn unless standard error is a terminal; what was drawn is wiped when the work ends, so that
 //! results are not mixed with it, and before whatever is said meanwhile; it is drawn when the first of it is done, and then rarely enough to cost nothing. A few bytes are
@@ -85,9 +85,20 @@ impl Drop for Progress {
     }
 }
 
-/// In one go, for others may write there, too. It is for looking at only: that it cannot be drawn changes nothing.
+/// In one go, for others may write there, too. A terminal that is narrower than the line shows its beginning, not several lines of
+/// it that nothing would wipe. It is for looking at only: that it cannot be drawn changes nothing.
 fn draw(line: &str) {
-    let _ = io::stderr().write_all(format!("\r\x1b[K{line}").as_bytes());
+    let cut = if line.is_empty() { String::new() } else { format!("\x1b[?7l{line}\x1b[?7h") };
+    let _ = io::stderr().write_all(format!("\r\x1b[K{cut}").as_bytes());
+}
+
+/// The word before an error's text, as etcd's tools have it: red on a terminal whose user did not say otherwise
+/// (<https://no-color.org>).
+pub fn error_word() -> &'static str {
+    let given = |name| std::env::var_os(name).filter(|value| !value.is_empty());
+    let colour =
+        io::stderr().is_terminal() && given("NO_COLOR").is_none() && given("TERM").is_some_and(|term| term != "dumb");
+    if colour { "\x1b[31mError:\x1b[0m" } else { "Error:" }
 }
 
 fn line(unit: Unit, done: u64, whole: u64, took: Duration) -> String {

@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{API_VERSION, Collector, Metrics, Porch, STORAGE_VERSION, Terms, Tracing, Traits};
-use crate::base::{Fault, MemberId, Wrong, limits};
+use crate::base::{FILE_TOO_LARGE, Fault, MemberId, Wrong, limits};
 use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
 use crate::env::{DirLock, Env, SEALED, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
@@ -221,6 +221,8 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
+        // Once it is listened for it ends nothing: a file that may not grow is a fault of whoever writes to it.
+        drop(signal(SignalKind::from_raw(FILE_TOO_LARGE))?);
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
@@ -276,6 +278,7 @@ impl Serving {
         directory::check_finished(&log.dir())?;
         log.check()?;
         if !log.holds_member() {
+            directory::check_unmade(&root)?;
             config.first_start.clone()?;
         }
         let share = descriptors::share(descriptors::raise(), config.quota_bytes)?;

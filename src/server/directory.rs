@@ -6,7 +6,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::env::LOCK_FILE;
 
@@ -41,6 +41,26 @@ pub fn check_finished(dir: &Path) -> Result<(), String> {
             dir.display()
         )),
     }
+}
+
+/// Where a directory is made that is to stand at `place` and is not there before.
+pub fn draft_of(place: &Path) -> PathBuf {
+    let mut draft = place.components().collect::<PathBuf>().into_os_string();
+    draft.push(".part");
+    PathBuf::from(draft)
+}
+
+/// Refuses to found a member at a place for which a data directory is being made, or was begun and not finished: whoever began it
+/// does not want an empty one.
+pub fn check_unmade(root: &Path) -> Result<(), String> {
+    let draft = draft_of(root);
+    let Err(_) = check_finished(&draft) else { return Ok(()) };
+    Err(format!(
+        "data directory {}: a restore or migration into it is under way, or was ended before it was whole ({}): run it again with \
+         the same flags, or remove that directory to begin with an empty store",
+        root.display(),
+        draft.display()
+    ))
 }
 
 /// In a data directory: where its log is, if that is elsewhere.
@@ -126,6 +146,20 @@ mod tests {
         assert_eq!(check_finished(root), Ok(()));
         fs::write(root.join(UNFINISHED), b"").expect("written");
         assert!(check_finished(root).expect_err("a part").contains("begin again"));
+    }
+
+    #[test]
+    fn nobody_founds_where_a_restore_was_begun() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = directory.path().join("data");
+        assert_eq!(check_unmade(&root), Ok(()));
+        let draft = directory.path().join("data.part");
+        fs::create_dir(&draft).expect("made");
+        assert_eq!(check_unmade(&root), Ok(()), "somebody else's");
+        fs::write(draft.join(UNFINISHED), b"").expect("written");
+        for written in [root.clone(), root.join("")] {
+            assert!(check_unmade(&written).expect_err("begun").contains("data.part"));
+        }
     }
 
     #[test]

@@ -6,6 +6,8 @@
 //! Invariant: there is always a thread beside those that serve. Does not know what they do.
 
 use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
@@ -23,9 +25,10 @@ const NAME: &str = "serve";
 /// processors each: they take no thread from those who stand in.
 ///
 /// # Errors
-/// The system lacks what the runtime is made of.
+/// The system lacks what the runtime is made of, or gives no room for its threads.
 pub fn begin() -> io::Result<Runtime> {
-    let processors = std::thread::available_parallelism().map_or(1, |number| number.get());
+    let processors = thread::available_parallelism().map_or(1, |number| number.get());
+    check_room(processors + 1)?;
     let beside = processors + 3 * processors.div_ceil(2) + limits::STAND_IN_THREADS;
     let mut builder = Builder::new_multi_thread();
     builder.enable_all().max_blocking_threads(beside);
@@ -33,6 +36,19 @@ pub fn begin() -> io::Result<Runtime> {
     // The one that stays.
     drop(runtime.spawn_blocking(|| ()));
     Ok(runtime)
+}
+
+/// Whether the system gives that many threads at a time: where it does not, the library below panics.
+fn check_room(threads: usize) -> io::Result<()> {
+    let held = Arc::new(Mutex::new(()));
+    let hold = held.lock();
+    let begin = |_| {
+        let held = held.clone();
+        thread::Builder::new().spawn(move || drop(held.lock()))
+    };
+    let begun: Vec<_> = (0..threads).map(begin).collect();
+    drop(hold);
+    begun.into_iter().try_for_each(|thread| thread.map(|thread| drop(thread.join())))
 }
 
 #[cfg(test)]

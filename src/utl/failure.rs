@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use super::telling::tell;
 use crate::base::{Fault, Wrong};
 use crate::mvcc::ReadFailure;
+use crate::progress::error_word;
 
 /// What the process ends with. Source: etcd pkg/cobrautl/error.go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,9 +69,9 @@ impl Failure {
     pub fn tell(&self) -> ExitCode {
         if !self.help.is_empty() {
             // Twice, as etcdutl does: before the help and behind it.
-            tell(format_args!("Error: {}\n{}", self.text, self.help));
+            tell(format_args!("{} {}\n{}", error_word(), self.text, self.help));
         }
-        tell(format_args!("Error: {}", self.text));
+        tell(format_args!("{} {}", error_word(), self.text));
         ExitCode::from(self.exit.code())
     }
 

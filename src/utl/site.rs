@@ -14,7 +14,7 @@ use std::path::{Component, Path, PathBuf};
 use super::failure::{Exit, Failure};
 use crate::base::Fault;
 use crate::env::LOCK_FILE;
-use crate::server::{LOG, PLACE_NOTE, UNFINISHED};
+use crate::server::{LOG, PLACE_NOTE, UNFINISHED, draft_of};
 
 /// What the mark says; one that was not written to its end is empty, and nothing else is there then.
 const MARK: &[u8] = b"a restore or migration began here and has not ended\n";
@@ -81,13 +81,6 @@ fn is_kept(name: &OsStr) -> bool {
     name == LOCK_FILE || name == UNFINISHED
 }
 
-/// Where what is to stand at `place` is made.
-fn beside(place: &Path) -> PathBuf {
-    let mut draft = place.as_os_str().to_owned();
-    draft.push(".part");
-    PathBuf::from(draft)
-}
-
 impl Site {
     /// For a directory that is to stand at `place`.
     pub fn of(place: &Path) -> Self {
@@ -97,7 +90,7 @@ impl Site {
         if fs::symlink_metadata(&place).is_ok() {
             return Self { draft: place.clone(), place, is_new: false, is_log: false };
         }
-        Self { draft: beside(&place), place, is_new: true, is_log: false }
+        Self { draft: draft_of(&place), place, is_new: true, is_log: false }
     }
 
     /// The same for a log: what is there was made by an earlier run.
@@ -138,7 +131,7 @@ impl Site {
     /// Refuses to work where what stands beside the place is not left by an earlier try: all of it would be removed.
     pub fn check_beside(&self) -> Result<(), Failure> {
         let is_missing = fs::symlink_metadata(&self.draft).is_err();
-        if self.is_in_place() || is_missing || is_begun(&self.draft) || self.mark().exists() {
+        if self.is_in_place() || is_missing || is_begun(&self.draft) || self.is_marked() {
             return Ok(());
         }
         let text = format!("{} is in the way: nothing that was left unfinished, and not removed", self.draft.display());
@@ -200,7 +193,7 @@ impl Site {
     /// Takes away all of it; false where that did not go. What has its name already has none again first: what a kill leaves from here on is a
     /// draft as any other.
     pub fn give_up(&mut self) -> bool {
-        let beside = beside(&self.place);
+        let beside = draft_of(&self.place);
         if self.is_new && self.is_in_place() && fs::rename(&self.place, &beside).is_ok() {
             self.draft = beside;
             // Where it does not last the mark is what is left.

@@ -9,14 +9,16 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use quorate::base::limits;
+use quorate::wire::etcdserverpb as pb;
 
 use crate::process::{Home, LIMIT, holds, put, put_many, running};
 
-/// The server's command under a limit of open files, soft and hard.
-fn limited(home: &Home, files: u32) -> Command {
+/// The server's command under a limit, soft and hard, by its letter in the shell: of open files, or of what a file may hold in
+/// units of 512 bytes (1,024 where `sh` is bash).
+fn limited(home: &Home, letter: char, most: u32) -> Command {
     let command = home.command();
     let mut shell = Command::new("sh");
-    shell.args(["-c", &format!("ulimit -n {files}; exec \"$0\" \"$@\"")]).arg(command.get_program());
+    shell.args(["-c", &format!("ulimit -{letter} {most}; exec \"$0\" \"$@\"")]).arg(command.get_program());
     shell.args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
@@ -27,11 +29,35 @@ fn limited(home: &Home, files: u32) -> Command {
     shell
 }
 
+/// It would end the process by a signal, without a word.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_may_not_grow_is_a_full_disk() {
+    let home = Home::new();
+    let server = running(limited(&home, 'f', 16 * 1024)).on(home.client_port);
+    home.wait_for_log(&["ready to serve"]);
+    let mut kv = server.kv();
+    let mut put_next = async |number: usize| put(&mut kv, format!("k{number}"), "x".repeat(1_000_000)).await;
+    let mut taken = 0;
+    let refused = loop {
+        match put_next(taken).await {
+            Ok(_) => taken += 1,
+            Err(status) => break status,
+        }
+        assert!(taken < 100, "nothing limits it");
+    };
+    assert_eq!(refused.message(), "etcdserver: mvcc: database space exceeded");
+    let mut kv = server.kv();
+    let kept = kv
+        .range(pb::RangeRequest { key: "k0".into(), range_end: "l".into(), count_only: true, ..Default::default() })
+        .await;
+    assert_eq!(kept.unwrap().into_inner().count, i64::try_from(taken).unwrap());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_connections_leave_the_server_its_files() {
     let home = Home::new();
     let began = Instant::now();
-    let server = running(limited(&home, 256)).on(home.client_port);
+    let server = running(limited(&home, 'n', 256)).on(home.client_port);
     home.wait_for_log(&["ready to serve"]);
     let mut kv = server.kv();
     put(&mut kv, "first".into(), "x".into()).await.unwrap();
@@ -66,7 +92,7 @@ async fn idle_connections_leave_the_server_its_files() {
 #[test]
 fn too_few_descriptors_are_refused_before_the_directory_is_made() {
     let home = Home::new();
-    let (code, text) = crate::process::said(&mut limited(&home, 40));
+    let (code, text) = crate::process::said(&mut limited(&home, 'n', 40));
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("limit of open files is 40"), "{text}");
     assert!(!home.data().exists());

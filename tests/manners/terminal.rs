@@ -108,6 +108,10 @@ fn an_error_is_red_on_a_terminal_whose_user_likes_it() {
         let text = said(shell);
         assert_eq!(text.contains('\x1b'), is_red, "{name}={value}: {text:?}");
     }
+    let mut offline = Command::new(env!("CARGO_BIN_EXE_quorateutl"));
+    offline.args(["snapshot", "status", "nowhere"]);
+    let (_, text) = Shown::begin(offline).end();
+    assert!(text.starts_with("\x1b[31mError:\x1b[0m "), "the offline tool, too: {text:?}");
     let piped = ended(failing().env("TERM", "xterm").stdin(Stdio::null()));
     assert!(String::from_utf8(piped.stderr).unwrap().starts_with("Error: "), "nor where there is no terminal");
 }
