@@ -310,12 +310,18 @@ pub const MAX_LEARNERS: usize = 1;
 /// not (`server/descriptors.rs`).
 pub const MAX_CONNECTIONS: usize = 32_768;
 
+/// Descriptors that a member has when it looks for those it inherited: the three of each process, and its runtime's.
+pub const DESCRIPTORS_AT_START: u64 = 16;
+
 /// Connections at once to the listeners of `--listen-metrics-urls`, beside those of clients: a probe must come through
 /// when clients have taken all of theirs. A few scrapers and probes hold one each.
 pub const METRICS_CONNECTIONS: usize = 64;
 
 /// Threads beyond one a processor that stand in for those that a long read holds up, and wait for disks at the end.
 pub const STAND_IN_THREADS: usize = 6;
+
+/// Stack of a thread: the standard library's own, said so that no variable of its says another.
+pub const STACK_BYTES: usize = 2 * 1024 * 1024;
 
 /// Versions of clients that the metrics tell apart: each name that a client makes up would be a line of their page.
 pub const CLIENT_VERSIONS: usize = 64;

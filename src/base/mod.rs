@@ -33,7 +33,7 @@ pub use key_range::{KeyRange, RangeEnd};
 pub use near::{commands_meant, nearest};
 pub use record::{Event, EventKind, KeyValue};
 pub use revision::Revision;
-pub use signals::{FILE_TOO_LARGE, STOPPING, code_of_signal, is_passed_over};
+pub use signals::{FILE_TOO_LARGE, HEARD_AND_LEFT, STOPPING, code_of_signal, is_passed_over};
 pub use sizes::human_bytes;
 pub use url::Url;
 pub use wrong::{Corruption, Fault, Refusal, Wrong};

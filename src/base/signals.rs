@@ -6,6 +6,15 @@ pub const STOPPING: [i32; 3] = [1, 2, 15];
 /// SIGXFSZ: a file outgrew its limit.
 pub const FILE_TOO_LARGE: i32 = 25;
 
+/// What would end a process that asks for none of it, and ends none of Go's: SIGUSR1, SIGUSR2, SIGALRM, SIGXCPU, SIGXFSZ,
+/// SIGVTALRM, SIGPROF, SIGIO and SIGPWR. Programs that rotate logs and count time send such.
+#[cfg(target_os = "linux")]
+pub const HEARD_AND_LEFT: [i32; 9] = [10, 12, 14, 24, FILE_TOO_LARGE, 26, 27, 29, 30];
+
+/// The same, where their numbers are others: what is sure everywhere.
+#[cfg(not(target_os = "linux"))]
+pub const HEARD_AND_LEFT: [i32; 5] = [14, 24, FILE_TOO_LARGE, 26, 27];
+
 /// Whether a process passes a signal over, as `standing` tells (`/proc/self/status`; no where nobody can say): who began it wanted it
 /// to outlive that (`nohup`), and listening would undo it.
 pub fn is_passed_over(standing: &str, signal: i32) -> bool {

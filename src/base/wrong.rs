@@ -262,16 +262,21 @@ pub struct Fault {
     pub source: std::io::Error,
 }
 
+/// EMFILE and ENFILE, on every system this runs on: the process, or the system, has no descriptor left.
+const TOO_MANY_OPEN: [i32; 2] = [24, 23];
+
 impl Fault {
     /// A fault with its circumstances.
     pub fn new(doing: &'static str, path: impl Into<String>, source: std::io::Error) -> Self {
         Self { doing, path: path.into(), source }
     }
 
-    /// Whether the disk is full (or the quota of the file system is reached, or what the process may write to one file).
+    /// Whether there is no room now for what was to be written: the disk is full, or the quota of the file system is reached, or
+    /// what the process may write to one file, or open; or the system has no memory for it.
     pub fn is_no_space(&self) -> bool {
-        use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        matches!(self.source.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+        use std::io::ErrorKind::{FileTooLarge, OutOfMemory, QuotaExceeded, StorageFull, WouldBlock};
+        matches!(self.source.kind(), StorageFull | QuotaExceeded | FileTooLarge | OutOfMemory | WouldBlock)
+            || self.source.raw_os_error().is_some_and(|number| TOO_MANY_OPEN.contains(&number))
     }
 
     /// Whether the device could not do it, or the file system finds its own account of where things lie damaged: of a read, that

@@ -33,8 +33,8 @@ impl Shortage {
             None => {}
             Some(Line::Full) => tracing::warn!(
                 part = self.part,
-                "the disk is full: what needs more room waits or is refused; give it room, then disarm the alarm NOSPACE \
-                 (quoratectl alarm disarm)"
+                "the disk is full, or a quota, a file or the process is at its limit: what needs more room waits or is refused; \
+                 give it room, then disarm the alarm NOSPACE (quoratectl alarm disarm)"
             ),
             Some(Line::RoomAgain) => tracing::info!(part = self.part, "the disk has room again"),
         }

@@ -243,7 +243,7 @@ fn hand_over(begin: BeginThread, name: &str, waiting: &Waiting) -> io::Result<()
 
 fn begin_thread(name: &str, work: Work) -> io::Result<()> {
     // Its end is told by `Standing`, so the handle is not needed.
-    std::thread::Builder::new().name(name.to_string()).spawn(work).map(drop)
+    std::thread::Builder::new().name(name.to_string()).stack_size(limits::STACK_BYTES).spawn(work).map(drop)
 }
 
 /// Gives this thread a tenth of the weight of others: enough that it comes to an end on a machine that is never idle.
@@ -284,7 +284,12 @@ impl Tasks for TokioTasks {
         let mut light = self.light.lock().unwrap_or_else(PoisonError::into_inner);
         if let Light::NotBegun = &*light {
             let mut runtime = tokio::runtime::Builder::new_multi_thread();
-            let runtime = runtime.worker_threads(1).thread_name("light").enable_all().build();
+            let runtime = runtime
+                .worker_threads(1)
+                .thread_name("light")
+                .thread_stack_size(limits::STACK_BYTES)
+                .enable_all()
+                .build();
             *light = Light::Runs(LightRuntime(Some(runtime.expect("the system gives a thread and a timer"))));
         }
         if let Light::Runs(LightRuntime(Some(runtime))) = &*light {

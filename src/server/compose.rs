@@ -17,7 +17,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{API_VERSION, Collector, Metrics, Porch, STORAGE_VERSION, Terms, Tracing, Traits};
-use crate::base::{FILE_TOO_LARGE, Fault, MemberId, Wrong, limits};
+use crate::base::{Fault, HEARD_AND_LEFT, MemberId, Wrong, limits};
 use crate::driver::{self, CorruptionChecks, DriverConfig, FoundingMember, Handle, ScrubPace};
 use crate::env::{DirLock, Env, SEALED, TokioEnv, entropy_seed};
 use crate::mvcc::StoreOptions;
@@ -221,8 +221,10 @@ struct Signals {
 
 impl Signals {
     fn new() -> std::io::Result<Self> {
-        // Once it is listened for it ends nothing: a file that may not grow is a fault of whoever writes to it.
-        drop(signal(SignalKind::from_raw(FILE_TOO_LARGE))?);
+        // Once they are listened for they end nothing: a file that may not grow is a fault of whoever writes to it.
+        for number in HEARD_AND_LEFT {
+            drop(signal(SignalKind::from_raw(number))?);
+        }
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
@@ -281,7 +283,7 @@ impl Serving {
             directory::check_unmade(&root)?;
             config.first_start.clone()?;
         }
-        let share = descriptors::share(descriptors::raise(), config.quota_bytes)?;
+        let share = descriptors::share(descriptors::raise(), descriptors::inherited(), config.quota_bytes)?;
         notices::descriptors(&share);
         let sockets = bind_all(config)?;
         let in_directory = |fault: &dyn std::fmt::Display| format!("data directory {}: {fault}", config.data_dir);

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use crate::base::calendar_day;
+use crate::base::{calendar_day, limits};
 use crate::server::local_time::Zone;
 
 /// How the name of a compressed file ends.
@@ -124,7 +124,11 @@ impl Archive {
         }
         let archive = self.clone();
         // Where there is no thread, it is tried again the next time.
-        work.runs = std::thread::Builder::new().name("log-gzip".into()).spawn(move || archive.compress_all()).is_ok();
+        work.runs = std::thread::Builder::new()
+            .name("log-gzip".into())
+            .stack_size(limits::STACK_BYTES)
+            .spawn(move || archive.compress_all())
+            .is_ok();
     }
 
     fn compress_all(&self) {

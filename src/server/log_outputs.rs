@@ -138,7 +138,10 @@ impl Queue {
     fn start(output: Box<dyn Write + Send>, limit: usize, dropped: DroppedLine) -> io::Result<Arc<Self>> {
         let queue = Arc::new(Self { waiting: Mutex::default(), changed: Condvar::new(), limit });
         let written = queue.clone();
-        std::thread::Builder::new().name("log".into()).spawn(move || written.write_to(output, dropped))?;
+        std::thread::Builder::new()
+            .name("log".into())
+            .stack_size(limits::STACK_BYTES)
+            .spawn(move || written.write_to(output, dropped))?;
         Ok(queue)
     }
 

@@ -57,7 +57,7 @@ pub fn say(line: String) {
         // Nobody waits any more if it took too long.
         let _ = done.send(());
     };
-    if std::thread::Builder::new().name("last word".into()).spawn(write).is_ok() {
+    if std::thread::Builder::new().name("last word".into()).stack_size(limits::STACK_BYTES).spawn(write).is_ok() {
         let _ = written.recv_timeout(Duration::from_millis(limits::LOG_FINISH_MS));
     }
 }

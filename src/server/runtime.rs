@@ -31,7 +31,8 @@ pub fn begin() -> io::Result<Runtime> {
     check_room(processors + 1)?;
     let beside = processors + 3 * processors.div_ceil(2) + limits::STAND_IN_THREADS;
     let mut builder = Builder::new_multi_thread();
-    builder.enable_all().max_blocking_threads(beside);
+    // Said, for else variables of the library's say it.
+    builder.enable_all().worker_threads(processors).thread_stack_size(limits::STACK_BYTES).max_blocking_threads(beside);
     let runtime = builder.thread_name(NAME).thread_keep_alive(REST).build()?;
     // The one that stays.
     drop(runtime.spawn_blocking(|| ()));
@@ -44,7 +45,7 @@ fn check_room(threads: usize) -> io::Result<()> {
     let hold = held.lock();
     let begin = |_| {
         let held = held.clone();
-        thread::Builder::new().spawn(move || drop(held.lock()))
+        thread::Builder::new().stack_size(limits::STACK_BYTES).spawn(move || drop(held.lock()))
     };
     let begun: Vec<_> = (0..threads).map(begin).collect();
     drop(hold);

@@ -22,7 +22,7 @@ use super::VerifiedClient;
 use super::certificate::Names;
 use super::files::{self, CertificateFiles, Roots};
 use super::hello::Hello;
-use super::protocol::Protocol;
+use super::protocol::{Clock, Protocol};
 use super::reload::{Joined, Reloading};
 use super::revoked::Revoked;
 use super::verify::{Allowed, ClientJudge};
@@ -243,7 +243,7 @@ fn build(
     own: &Arc<CertifiedKey>,
     judge: Option<&Arc<ClientJudge>>,
 ) -> Result<Terms, String> {
-    let builder = ServerConfig::builder_with_provider(protocol.provider.clone())
+    let builder = ServerConfig::builder_with_details(protocol.provider.clone(), Arc::new(Clock))
         .with_protocol_versions(protocol.versions)
         .map_err(|error| format!("tls: {error}"))?;
     let builder = match judge {

@@ -25,6 +25,9 @@ pub struct AutoCertificate {
 
 const DAYS_A_YEAR: u64 = 365;
 
+/// From the beginning of 1970 to the end of 9999, the last year that a certificate can name.
+const LAST_MOMENT: Duration = Duration::from_secs(253_402_300_800);
+
 /// The certificate in a directory, made where there is none, for `hosts` and so many years.
 ///
 /// # Errors
@@ -38,13 +41,15 @@ pub fn make(directory: &Path, hosts: &[String], years: u64) -> Result<AutoCertif
         return Ok(made);
     }
     let wrong = |error: &dyn std::fmt::Display| format!("cannot make a certificate: {error}");
-    let days = years.checked_mul(DAYS_A_YEAR).filter(|days| *days < 365 * 1_000);
-    let days = days.ok_or_else(|| format!("--self-signed-cert-validity={years} is too long"))?;
-    let end = SystemTime::now() + Duration::from_secs(days * 86_400);
+    let now = SystemTime::now();
+    let seconds = years.checked_mul(DAYS_A_YEAR * 86_400).map(Duration::from_secs);
+    let end =
+        seconds.and_then(|seconds| now.checked_add(seconds)).filter(|end| *end < SystemTime::UNIX_EPOCH + LAST_MOMENT);
+    let end = end.ok_or_else(|| format!("--self-signed-cert-validity={years} is too long"))?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "etcd");
-    params.not_before = SystemTime::now().into();
+    params.not_before = now.into();
     params.not_after = end.into();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages =

@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 
 use super::files::{self, CertificateFiles, Roots};
-use super::protocol::Protocol;
+use super::protocol::{Clock, Protocol};
 use super::reload::{Joined, Reloading};
 use super::verify::{Allowed, AnyServer, ServerJudge};
 
@@ -99,7 +99,7 @@ fn build(
     own: Option<&Arc<CertifiedKey>>,
     judge: &Arc<dyn ServerCertVerifier>,
 ) -> Result<ClientConfig, String> {
-    let builder = ClientConfig::builder_with_provider(protocol.provider.clone())
+    let builder = ClientConfig::builder_with_details(protocol.provider.clone(), Arc::new(Clock))
         .with_protocol_versions(protocol.versions)
         .map_err(|error| format!("tls: {error}"))?
         .dangerous()

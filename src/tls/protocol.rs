@@ -5,9 +5,26 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 use rustls::{CipherSuite, SupportedCipherSuite, SupportedProtocolVersion, version};
+
+/// The system's time. A clock before 1970 says its beginning: certificates are not valid yet, and nothing ends.
+#[derive(Debug)]
+pub(super) struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(moment(SystemTime::now()))
+    }
+}
+
+fn moment(now: SystemTime) -> UnixTime {
+    UnixTime::since_unix_epoch(now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
 
 /// What is spoken: versions, suites and the cryptography behind them.
 #[derive(Clone)]
@@ -154,6 +171,14 @@ mod tests {
         let names: Vec<String> = names.split(',').map(str::to_string).collect();
         let protocol = Protocol::new("TLS1.2", "", &names)?;
         Ok(protocol.provider.cipher_suites.iter().map(SupportedCipherSuite::suite).collect())
+    }
+
+    /// The library's own clock panics there. That nobody takes it is held by clippy.toml.
+    #[test]
+    fn a_clock_before_1970_judges_certificates() {
+        let ago = SystemTime::UNIX_EPOCH - std::time::Duration::from_secs(1);
+        assert_eq!(moment(ago).as_secs(), 0);
+        assert_eq!(moment(SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(7)).as_secs(), 7);
     }
 
     #[test]

@@ -29,6 +29,30 @@ fn limited(home: &Home, letter: char, most: u32) -> Command {
     shell
 }
 
+/// Programs that rotate logs and count time send them; none ends a program of Go's.
+#[tokio::test(flavor = "multi_thread")]
+async fn signals_that_ask_for_nothing_end_nobody() {
+    let home = Home::new();
+    let server = home.start();
+    for name in ["USR1", "USR2", "ALRM", "VTALRM", "PROF", "IO", "PWR", "XCPU", "XFSZ", "URG", "WINCH"] {
+        server.signal(name);
+        put(&mut server.kv(), name.into(), "x".into()).await.unwrap_or_else(|status| panic!("{name}: {status}"));
+    }
+}
+
+/// The libraries below read them, and panic over what they do not like.
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_of_libraries_change_nothing() {
+    for (name, value) in [("TOKIO_WORKER_THREADS", "0"), ("TOKIO_WORKER_THREADS", "100000"), ("RUST_MIN_STACK", "1")] {
+        let home = Home::new();
+        let mut command = home.command();
+        command.env(name, value);
+        let server = running(command).on(home.client_port);
+        home.wait_for_log(&["ready to serve"]);
+        put(&mut server.kv(), name.into(), "x".into()).await.unwrap_or_else(|status| panic!("{name}: {status}"));
+    }
+}
+
 /// It would end the process by a signal, without a word.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_may_not_grow_is_a_full_disk() {
