@@ -11,7 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::client::{Client, Code, Credentials, Error, Isolation, Options, TlsOptions, WatchRange, prefix_end};
+use quorate::client::{
+    Client, Code, Credentials, Error, Isolation, Options, Session, TlsOptions, WatchRange, prefix_end,
+};
 use quorate::wire::{authpb, etcdserverpb as pb};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 use tokio::time::{Instant, sleep, timeout};
@@ -167,13 +169,97 @@ fn a_lock_is_one_holders_at_a_time_and_goes_with_its_session() {
     });
 }
 
+/// How many stand in a line.
+async fn standing(client: &Client, name: &str) -> i64 {
+    let prefix = Bytes::from(format!("{name}/"));
+    let all = pb::RangeRequest { range_end: prefix_end(&prefix), key: prefix, count_only: true, ..Default::default() };
+    client.range(all).await.unwrap().count
+}
+
+async fn revoke(client: &Client, session: &Session) {
+    client.lease_revoke(pb::LeaseRevokeRequest { id: session.lease() }).await.unwrap();
+}
+
+#[test]
+fn who_is_told_that_it_leads_or_holds_has_the_first_key() {
+    with_server(async |server| {
+        let client = server.client().await;
+        let open = async || client.session(60).await.unwrap();
+        let (ann, bob, zoe) = (open().await, open().await, open().await);
+        let leader = ann.campaign("chair", "ann").await.unwrap();
+        let gone = bob.stand("chair", "bob").await.unwrap();
+        revoke(&client, &bob).await;
+        let next = zoe.stand("chair", "zoe").await.unwrap();
+        leader.resign().await.unwrap();
+        assert_eq!(gone.elected().await.expect_err("its key went").to_string(), "election: not leader");
+        next.elected().await.unwrap();
+        revoke(&client, &zoe).await;
+        assert_eq!(next.elected().await.expect_err("so did this").to_string(), "election: not leader");
+
+        // First in line, and then not in line at all.
+        let (first, second) = (open().await, open().await);
+        let mut queued = first.queue("printer").await.unwrap();
+        revoke(&client, &first).await;
+        second.lock("printer").await.unwrap().release().await.unwrap();
+        assert_eq!(queued.acquire().await.expect_err("its key went").to_string(), "mutex: session is expired");
+
+        // The key is there, and of the same session; but it was put anew, behind another.
+        let third = open().await;
+        let mut before = second.queue("printer").await.unwrap();
+        second.queue("printer").await.unwrap().release().await.unwrap();
+        let held = third.lock("printer").await.unwrap();
+        let mut anew = second.queue("printer").await.unwrap();
+        assert_eq!(before.acquire().await.expect_err("it was left").to_string(), "mutex: session is expired");
+        held.release().await.unwrap();
+        anew.acquire().await.unwrap();
+        anew.acquire().await.unwrap();
+        revoke(&client, &second).await;
+        assert_eq!(anew.acquire().await.expect_err("not any more").to_string(), "mutex: session is expired");
+    });
+}
+
+#[test]
+fn who_gives_up_waiting_stands_in_line_no_longer() {
+    with_server(async |server| {
+        let client = server.client().await;
+        let (first, second) = (client.session(60).await.unwrap(), client.session(60).await.unwrap());
+        let leader = first.campaign("chair", "first").await.unwrap();
+        let held = first.lock("printer").await.unwrap();
+        let soon = Duration::from_millis(300);
+        for _ in 0..3 {
+            // What was given up just now is not found again.
+            assert!(timeout(soon, second.campaign("chair", "second")).await.is_err(), "the first leads");
+            assert!(timeout(soon, second.lock("printer")).await.is_err(), "the first has it");
+        }
+        for name in ["chair", "printer"] {
+            let begun = Instant::now();
+            while standing(&client, name).await > 1 {
+                assert!(begun.elapsed() < LIMIT, "{name}: it stands still");
+                sleep(Duration::from_millis(20)).await;
+            }
+        }
+        // Who waits again at once is given what it waits for, and keeps it.
+        assert!(timeout(soon, second.campaign("chair", "second")).await.is_err(), "the first leads");
+        assert!(timeout(soon, second.lock("printer")).await.is_err(), "the first has it");
+        let ends = async {
+            sleep(soon).await;
+            leader.resign().await.unwrap();
+            held.release().await.unwrap();
+        };
+        let (elected, locked, ()) =
+            tokio::join!(second.campaign("chair", "second"), second.lock("printer"), ends);
+        elected.unwrap().elected().await.unwrap();
+        locked.unwrap().acquire().await.unwrap();
+    });
+}
+
 #[test]
 fn a_session_that_is_revoked_says_so() {
     with_server(async |server| {
         let client = server.client().await;
         let session = client.session(60).await.unwrap();
         let lock = session.lock("x").await.unwrap();
-        client.lease_revoke(pb::LeaseRevokeRequest { id: session.lease() }).await.unwrap();
+        revoke(&client, &session).await;
         timeout(LIMIT, session.ended()).await.unwrap();
         assert!(!session.is_alive());
         assert!(lock.read().await.unwrap().kvs.is_empty(), "the lock went with it");

@@ -1,7 +1,9 @@
 //! Electing one of many, and hearing who it is.
 //!
-//! Invariants: who campaigned first and still lives leads; its word is the value of its key; an observer hears every
-//! word of every leader it hears of, in order and none twice; of leaders that came and went between two looks it hears the last.
+//! Invariants: who campaigned first and still lives leads, and who is told that it leads did so at the revision of that answer;
+//! its word is the value of its key; who is not elected stands no longer; an observer hears every word of every leader it
+//! hears of, in order and none twice; of leaders that came and went between two looks it hears the last, and so of words
+//! that were compacted before it heard them.
 
 use std::collections::VecDeque;
 
@@ -15,13 +17,16 @@ use super::connection::Client;
 use super::error::Error;
 use super::ranges::prefix_end;
 use super::session::Session;
-use super::turn::{Place, Taken, first_in, line_prefix};
+use super::turn::{Place, Taken, Unsettled, first_in, line_prefix};
 use super::watch::{WatchRange, Watcher};
 
 const NOT_LEADER: &str = "election: not leader";
 const NO_LEADER: &str = "election: no leader";
 
 /// Standing for election: waiting to lead, or leading.
+///
+/// One that is dropped, rather than resigned, stands until its session ends, and comes to lead. A session stands once for
+/// an election: who asks again with the same session shares its place, and who resigns does so for all of them.
 ///
 /// Example, run as a test: `one_of_many_leads_and_who_observes_hears_each_word` in `tests/client_library.rs`.
 #[derive(Debug)]
@@ -32,36 +37,58 @@ pub struct Candidate {
 impl Session {
     /// Stands for election `name` with a word to proclaim, without waiting.
     ///
+    /// Dropping this future leaves in line what dropping [`Session::campaign`] leaves there.
+    ///
     /// # Errors
-    /// The server's refusal, or that no answer came in time.
+    /// The server's refusal, or that no answer came in time: the key may then stay, and come to lead, until the session ends.
+    /// Where the session stood already, and its new word was refused, it stands no longer.
     pub async fn stand(&self, name: impl AsRef<[u8]>, word: impl Into<Bytes>) -> Result<Candidate, Error> {
-        let word = word.into();
-        let Taken { place, before, .. } = Place::take(self, name.as_ref(), word.clone()).await?;
-        let mut candidate = Candidate { place };
-        if before.is_some_and(|before| before != word) {
-            candidate.proclaim(word).await?;
-        }
-        Ok(candidate)
+        Ok(Candidate { place: self.stands(name.as_ref(), word.into()).await?.keep() })
     }
 
     /// Stands for election `name` and waits until it leads.
     ///
+    /// Giving up waiting (dropping this future) resigns, in a task of the runtime; what this session asks for next waits for
+    /// that. Where the place itself was still being asked for, its key may stay, and come to lead, until the session ends; so
+    /// it may where no answer came to that, or to resigning. [`Session::stand`] gives a candidate that can be waited with
+    /// again and again.
+    ///
     /// # Errors
-    /// The server's refusal, or that it cannot be reached.
+    /// The session ended meanwhile ([`Error::Lost`]), the server's refusal, or that it cannot be reached. It has resigned
+    /// before the error is told. That a session ended is told when those before it are gone: [`Session::ended`] tells it at once.
     pub async fn campaign(&self, name: impl AsRef<[u8]>, word: impl Into<Bytes>) -> Result<Candidate, Error> {
-        let candidate = self.stand(name, word).await?;
-        candidate.elected().await?;
-        Ok(candidate)
+        let mut place = self.stands(name.as_ref(), word.into()).await?;
+        match place.place().first(NOT_LEADER).await {
+            Ok(_) => Ok(Candidate { place: place.keep() }),
+            Err(error) => {
+                // Whoever does not know that it leads must not. The session's end does the same later.
+                let _ = place.leave().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn stands(&self, name: &[u8], word: Bytes) -> Result<Unsettled, Error> {
+        let Taken { mut place, before, .. } = Place::take(self, name, word.clone()).await?;
+        if before.is_some_and(|before| before != word)
+            && let Err(error) = place.place().say(word, NOT_LEADER).await
+        {
+            let _ = place.leave().await;
+            return Err(error);
+        }
+        Ok(place)
     }
 }
 
 impl Candidate {
-    /// Waits until this candidate leads. May be given up (by dropping this future) and begun again.
+    /// Waits until this candidate leads. May be given up (by dropping this future) and begun again: the candidate stands
+    /// until it resigns, or its session ends. Who leads already is told whether it still does.
     ///
     /// # Errors
-    /// The server's refusal, or that it cannot be reached.
+    /// The session ended meanwhile, or it resigned elsewhere ([`Error::Lost`], told when those before it are gone), the
+    /// server's refusal, or that it cannot be reached.
     pub async fn elected(&self) -> Result<(), Error> {
-        self.place.wait().await
+        self.place.first(NOT_LEADER).await.map(drop)
     }
 
     /// Proclaims another word.
