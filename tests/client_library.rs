@@ -333,6 +333,41 @@ fn one_of_many_leads_and_who_observes_hears_each_word() {
     });
 }
 
+#[test]
+fn an_observer_hears_no_word_twice_though_what_it_missed_was_compacted() {
+    with_server(async |mut server| {
+        let client = server.client().await;
+        let (ann, bob) = (client.session(60).await.unwrap(), client.session(60).await.unwrap());
+        let mut observer = client.observe("chair");
+        let mut leader = ann.campaign("chair", "ann").await.unwrap();
+        assert_eq!(observer.next().await.unwrap().kvs[0].value, "ann");
+        let next = bob.stand("chair", "bob").await.unwrap();
+        for said in ["", "late"] {
+            // It has a stream, and waits.
+            assert!(timeout(Duration::from_millis(300), observer.next()).await.is_err(), "nothing was said");
+            // It has none, and nobody asks for the next.
+            server.kill_and_start();
+            client.range(get("ready")).await.unwrap();
+            if !said.is_empty() {
+                leader.proclaim("lost").await.unwrap();
+                leader.proclaim(said).await.unwrap();
+            }
+            let revision = client.put(put("other", "1")).await.unwrap().header.unwrap().revision;
+            client.compact(pb::CompactionRequest { revision, ..Default::default() }).await.unwrap();
+            if said.is_empty() {
+                let heard = timeout(Duration::from_secs(3), observer.next()).await;
+                assert!(heard.is_err(), "nothing new was said: {heard:?}");
+            } else {
+                assert_eq!(observer.next().await.unwrap().kvs[0].value, said);
+            }
+        }
+        // Who stood before the last word that was heard is no less new.
+        leader.resign().await.unwrap();
+        next.elected().await.unwrap();
+        assert_eq!(observer.next().await.unwrap().kvs[0].value, "bob");
+    });
+}
+
 /// Each call may be part of a task that is spawned, whatever it borrows: the compiler says so.
 #[test]
 fn every_call_may_be_awaited_in_a_spawned_task() {

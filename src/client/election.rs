@@ -143,7 +143,7 @@ impl Client {
     /// Observes election `name`. Nothing is asked before the first [`Observer::next`].
     pub fn observe(&self, name: impl AsRef<[u8]>) -> Observer {
         let name = Bytes::copy_from_slice(name.as_ref());
-        Observer { client: self.clone(), name, state: Observing::Looking, heard: VecDeque::new() }
+        Observer { client: self.clone(), name, state: Observing::Looking, heard: VecDeque::new(), last: None }
     }
 }
 
@@ -155,8 +155,18 @@ pub struct Observer {
     client: Client,
     name: Bytes,
     state: Observing,
-    /// Words that came together and were not handed on yet.
+    /// Words that came and were not handed on yet.
     heard: VecDeque<pb::RangeResponse>,
+    /// The last of them that came.
+    last: Option<Said>,
+}
+
+/// Which word of which leader: the key, the revision that made it, and that of the word.
+#[derive(Debug)]
+struct Said {
+    key: Bytes,
+    since: i64,
+    at: i64,
 }
 
 #[derive(Debug)]
@@ -172,6 +182,9 @@ enum Observing {
 impl Observer {
     /// The next word of a leader. Giving up waiting (dropping this future) loses nothing.
     ///
+    /// Words that were compacted before they came here (the connection was away meanwhile, or nobody asked for the next)
+    /// are lost: what the leader says then is heard, unless it was already.
+    ///
     /// # Errors
     /// A watch is refused or lost, or who leads cannot be asked.
     pub async fn next(&mut self) -> Result<pb::RangeResponse, Error> {
@@ -183,7 +196,8 @@ impl Observer {
                 Observing::Looking => {
                     let (header, leader) = first_in(&self.client, &self.name).await?;
                     if let Some(leader) = leader {
-                        return Ok(self.follow(header, leader));
+                        self.follow(header, leader);
+                        continue;
                     }
                     let prefix = line_prefix(&self.name);
                     let range = WatchRange {
@@ -205,7 +219,7 @@ impl Observer {
                         // Several revisions may have come at once; the leader's is the one to go on from.
                         let header = response.header.unwrap_or_default();
                         let header = pb::ResponseHeader { revision: leader.mod_revision, ..header };
-                        return Ok(self.follow(header, leader));
+                        self.follow(header, leader);
                     }
                 }
                 Observing::Following(watcher) => {
@@ -216,7 +230,7 @@ impl Observer {
                             self.state = Observing::Looking;
                             break;
                         }
-                        self.heard.push_back(word(header, event.kv.unwrap_or_default()));
+                        self.hears(header, event.kv.unwrap_or_default());
                     }
                     if response.compact_revision != 0 {
                         self.state = Observing::Looking;
@@ -226,16 +240,25 @@ impl Observer {
         }
     }
 
-    fn follow(&mut self, header: pb::ResponseHeader, leader: KeyValue) -> pb::RangeResponse {
+    /// Hears a leader and what it says after.
+    fn follow(&mut self, header: pb::ResponseHeader, leader: KeyValue) {
         let range =
             WatchRange { key: leader.key.clone(), start_revision: header.revision + 1, ..WatchRange::default() };
         self.state = Observing::Following(self.client.watch(range));
-        word(header, leader)
+        self.hears(header, leader);
     }
-}
 
-fn word(header: pb::ResponseHeader, leader: KeyValue) -> pb::RangeResponse {
-    pb::RangeResponse { header: Some(header), kvs: vec![leader], more: false, count: 0 }
+    /// Hears a word, unless it was heard: who looks again after a compaction finds what was said before.
+    fn hears(&mut self, header: pb::ResponseHeader, leader: KeyValue) {
+        let is_old = |last: &Said| {
+            (&last.key, last.since) == (&leader.key, leader.create_revision) && leader.mod_revision <= last.at
+        };
+        if self.last.as_ref().is_some_and(is_old) {
+            return;
+        }
+        self.last = Some(Said { key: leader.key.clone(), since: leader.create_revision, at: leader.mod_revision });
+        self.heard.push_back(pb::RangeResponse { header: Some(header), kvs: vec![leader], more: false, count: 0 });
+    }
 }
 
 async fn next_of(watcher: &mut Watcher) -> Result<pb::WatchResponse, Error> {
