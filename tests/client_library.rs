@@ -501,10 +501,41 @@ fn a_namespace_is_a_keyspace_of_its_own() {
         let event = watcher.next().await.unwrap().unwrap().events.remove(0);
         assert_eq!(event.kv.unwrap().key, "k");
 
-        assert!(app.put(put("", "x")).await.is_err(), "the prefix itself is no key of it");
+        // The prefix itself is no key of it.
+        client.put(put("app/", "outside")).await.unwrap();
+        let outside = |refused: Error| assert_eq!(refused.text(), "etcdserver: key is not provided");
+        outside(app.put(put("", "x")).await.expect_err("a put"));
+        outside(app.range(get("")).await.expect_err("a read"));
+        outside(app.range(pb::RangeRequest { range_end: "z".into(), ..get("") }).await.expect_err("a longer one"));
+        outside(app.delete_range(pb::DeleteRangeRequest::default()).await.expect_err("a delete"));
+        let compare = pb::Compare {
+            target_union: Some(pb::compare::TargetUnion::Value("outside".into())),
+            target: pb::compare::CompareTarget::Value as i32,
+            ..Default::default()
+        };
+        let guess = pb::TxnRequest { compare: vec![compare], ..Default::default() };
+        outside(app.txn(guess).await.expect_err("a comparison"));
+        let read = Some(pb::request_op::Request::RequestRange(get("")));
+        let within = pb::TxnRequest { failure: vec![pb::RequestOp { request: read }], ..Default::default() };
+        outside(app.txn(within).await.expect_err("a read in a transaction"));
+        let all = WatchRange { range_end: "\0".into(), start_revision: 1, ..WatchRange::default() };
+        let mut watcher = app.watch(all);
+        let events = watcher.next().await.unwrap().unwrap().events;
+        let keys: Vec<Bytes> = events.into_iter().map(|event| event.kv.unwrap().key).collect();
+        assert_eq!(keys, ["k"], "all that was put below the prefix, and not what was put there");
+
+        // How far it has come is told as of any watch.
+        let before = watcher.next_revision();
+        let revision = other.put(put("k", "3")).await.unwrap().header.unwrap().revision;
+        assert!(revision >= before);
+        while watcher.next_revision() <= revision {
+            watcher.request_progress();
+            assert!(watcher.next().await.unwrap().unwrap().events.is_empty());
+        }
         let all = pb::DeleteRangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
         assert_eq!(app.delete_range(all).await.unwrap().deleted, 1);
-        assert_eq!(value_of(&client, "other/k").await.unwrap(), "2");
+        assert_eq!(value_of(&client, "other/k").await.unwrap(), "3");
+        assert_eq!(value_of(&client, "app/").await.unwrap(), "outside");
     });
 }
 

@@ -59,6 +59,9 @@
 //!
 //! `tests/client_library.rs` shows each part at work against a server: what is said of a type names its example there.
 
+// What a caller is given it can name.
+#![deny(unnameable_types)]
+
 mod connection;
 mod dial;
 mod election;
@@ -92,6 +95,7 @@ pub use options::{Credentials, Options, TlsOptions, channel};
 pub use ranges::{OPEN_END, prefix_end};
 pub use session::{DEFAULT_SESSION_SECONDS, Session};
 pub use stm::{Isolation, Stm};
+pub use tls::LastWord;
 /// The code of an answer: see [`Error::code`].
 pub use tonic::Code;
 pub use watch::{WatchRange, Watcher};
