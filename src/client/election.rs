@@ -99,7 +99,7 @@ impl Candidate {
         self.place.say(word.into(), NOT_LEADER).await
     }
 
-    /// Gives the leadership up, or stands no longer.
+    /// Gives the leadership up, or stands no longer. Where this future is dropped, a task of the runtime does it.
     ///
     /// # Errors
     /// The server's refusal, or that no answer came in time; it then ends with its session.

@@ -97,7 +97,7 @@ impl Lock {
         Ok(())
     }
 
-    /// Gives the lock back, or leaves the line.
+    /// Gives the lock back, or leaves the line. Where this future is dropped, a task of the runtime does it.
     ///
     /// # Errors
     /// The server's refusal, or that no answer came in time; the lock then goes with its session.

@@ -44,6 +44,8 @@
 //! again, or put a comparison into a transaction. Where nobody answers a request is tried until [`Options::timeout`], or a hundred times
 //! where none is given; [`Client::unreached`] then has who did not, and why: nobody there, no TLS, a certificate
 //! that is not believed. Watches, keep-alives and sessions outlive their connection and go on elsewhere. Tokens are fetched anew as they end.
+//! Who fails to get a lock or an office, or drops the future that waits for it, stands in line no longer; what may stay, and until
+//! when, each function says.
 //!
 //! **Encryption.** With [`TlsOptions`] servers are believed by an authority, and believe the program by its certificate:
 //!

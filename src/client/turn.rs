@@ -34,7 +34,7 @@ pub struct Place {
     departures: Departures,
 }
 
-/// A place of which nobody knows yet: it is left again unless it is kept, also by who is dropped on the way.
+/// A place of which nobody knows yet, or any more: it is left again unless it is kept, also by who is dropped on the way.
 #[derive(Debug)]
 pub struct Unsettled(Option<Place>);
 
@@ -140,11 +140,16 @@ impl Place {
         Ok(())
     }
 
-    /// Leaves the line. A place that is another's by now (the name taken anew) is left alone.
+    /// Leaves the line, also where this future is dropped on the way. A place that is another's by now (the name taken anew) is
+    /// left alone.
     ///
     /// # Errors
-    /// The server's refusal, or that no answer came in time.
-    pub async fn leave(&self) -> Result<(), Error> {
+    /// The server's refusal, or that no answer came in time; the place then goes with its session.
+    pub async fn leave(self) -> Result<(), Error> {
+        Unsettled(Some(self)).leave().await
+    }
+
+    async fn take_away(&self) -> Result<(), Error> {
         let delete = pb::DeleteRangeRequest { key: self.key.clone(), ..Default::default() };
         let request = pb::TxnRequest {
             compare: vec![self.held()],
@@ -197,7 +202,7 @@ impl Unsettled {
     /// # Errors
     /// The server's refusal, or that no answer came in time; the place then goes with its session.
     pub async fn leave(mut self) -> Result<(), Error> {
-        let left = self.place().leave().await;
+        let left = self.place().take_away().await;
         self.0 = None;
         left
     }
@@ -208,7 +213,7 @@ impl Drop for Unsettled {
         let Some(place) = self.0.take() else { return };
         let departures = place.departures.clone();
         departures.begin(async move {
-            if let Err(error) = place.leave().await {
+            if let Err(error) = place.take_away().await {
                 tracing::debug!(%error, "a place that nobody knows of goes with its session");
             }
         });
