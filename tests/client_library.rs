@@ -244,8 +244,7 @@ fn who_gives_up_waiting_stands_in_line_no_longer() {
             leader.resign().await.unwrap();
             held.release().await.unwrap();
         };
-        let (elected, locked, ()) =
-            tokio::join!(second.campaign("chair", "second"), second.lock("printer"), ends);
+        let (elected, locked, ()) = tokio::join!(second.campaign("chair", "second"), second.lock("printer"), ends);
         let (elected, mut locked) = (elected.unwrap(), locked.unwrap());
         elected.elected().await.unwrap();
         locked.acquire().await.unwrap();

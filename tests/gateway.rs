@@ -382,9 +382,8 @@ async fn a_lock_that_was_given_back_and_asked_for_again_is_not_given_to_two() {
     for id in [1, 2, 3] {
         ask(format!("x | POST | /v3/lease/grant | | {{\"TTL\":600,\"ID\":{id}}}")).await;
     }
-    let lock = |lease: u8| {
-        tokio::spawn(ask(format!("x | POST | /v3/lock/lock | | {{\"name\":\"bA==\",\"lease\":{lease}}}")))
-    };
+    let lock =
+        |lease: u8| tokio::spawn(ask(format!("x | POST | /v3/lock/lock | | {{\"name\":\"bA==\",\"lease\":{lease}}}")));
     // `l/1` and so on.
     let key = |lease: u8| ["bC8x", "bC8y", "bC8z"][usize::from(lease) - 1];
     let unlock = |lease: u8| ask(format!("x | POST | /v3/lock/unlock | | {{\"key\":\"{}\"}}", key(lease)));

@@ -235,7 +235,8 @@ fn as_root(home: &Home, words: &[&str]) -> String {
 fn a_wait_that_is_refused_leaves_nothing_in_line() {
     let home = Home::new();
     let server = home.start_with(&["--bcrypt-cost=4"]);
-    for words in ["user add root:pw", "user add u:pw", "role add r", "user grant-role u r", "user grant-role root root"] {
+    for words in ["user add root:pw", "user add u:pw", "role add r", "user grant-role u r", "user grant-role root root"]
+    {
         as_root(&home, &words.split(' ').collect::<Vec<_>>());
     }
     as_root(&home, &["auth", "enable"]);
