@@ -11,7 +11,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::client::{Client, Code, Credentials, Error, Isolation, Options, TlsOptions, WatchRange, prefix_end};
+use quorate::client::{
+    Client, Code, Credentials, Error, Isolation, Options, Session, TlsOptions, WatchRange, prefix_end,
+};
 use quorate::wire::{authpb, etcdserverpb as pb};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 use tokio::time::{Instant, sleep, timeout};
@@ -167,13 +169,104 @@ fn a_lock_is_one_holders_at_a_time_and_goes_with_its_session() {
     });
 }
 
+/// How many stand in a line.
+async fn standing(client: &Client, name: &str) -> i64 {
+    let prefix = Bytes::from(format!("{name}/"));
+    let all = pb::RangeRequest { range_end: prefix_end(&prefix), key: prefix, count_only: true, ..Default::default() };
+    client.range(all).await.unwrap().count
+}
+
+async fn revoke(client: &Client, session: &Session) {
+    client.lease_revoke(pb::LeaseRevokeRequest { id: session.lease() }).await.unwrap();
+}
+
+#[test]
+fn who_is_told_that_it_leads_or_holds_has_the_first_key() {
+    with_server(async |server| {
+        let client = server.client().await;
+        let open = async || client.session(60).await.unwrap();
+        let (ann, bob, zoe) = (open().await, open().await, open().await);
+        let leader = ann.campaign("chair", "ann").await.unwrap();
+        let gone = bob.stand("chair", "bob").await.unwrap();
+        revoke(&client, &bob).await;
+        let next = zoe.stand("chair", "zoe").await.unwrap();
+        leader.resign().await.unwrap();
+        assert_eq!(gone.elected().await.expect_err("its key went").to_string(), "election: not leader");
+        next.elected().await.unwrap();
+        revoke(&client, &zoe).await;
+        assert_eq!(next.elected().await.expect_err("so did this").to_string(), "election: not leader");
+
+        // First in line, and then not in line at all.
+        let (first, second) = (open().await, open().await);
+        let mut queued = first.queue("printer").await.unwrap();
+        revoke(&client, &first).await;
+        second.lock("printer").await.unwrap().release().await.unwrap();
+        assert_eq!(queued.acquire().await.expect_err("its key went").to_string(), "mutex: session is expired");
+
+        // The key is there, and of the same session; but it was put anew, behind another.
+        let third = open().await;
+        let mut before = second.queue("printer").await.unwrap();
+        second.queue("printer").await.unwrap().release().await.unwrap();
+        let held = third.lock("printer").await.unwrap();
+        let mut anew = second.queue("printer").await.unwrap();
+        assert_eq!(before.acquire().await.expect_err("it was left").to_string(), "mutex: session is expired");
+        held.release().await.unwrap();
+        anew.acquire().await.unwrap();
+        anew.acquire().await.unwrap();
+        revoke(&client, &second).await;
+        assert_eq!(anew.acquire().await.expect_err("not any more").to_string(), "mutex: session is expired");
+    });
+}
+
+#[test]
+fn who_gives_up_waiting_stands_in_line_no_longer() {
+    with_server(async |server| {
+        let client = server.client().await;
+        let (first, second) = (client.session(60).await.unwrap(), client.session(60).await.unwrap());
+        let leader = first.campaign("chair", "first").await.unwrap();
+        let held = first.lock("printer").await.unwrap();
+        let soon = Duration::from_millis(300);
+        for _ in 0..3 {
+            // What was given up just now is not found again.
+            assert!(timeout(soon, second.campaign("chair", "second")).await.is_err(), "the first leads");
+            assert!(timeout(soon, second.lock("printer")).await.is_err(), "the first has it");
+        }
+        let begun = Instant::now();
+        while standing(&client, "chair").await + standing(&client, "printer").await > 2 {
+            assert!(begun.elapsed() < LIMIT, "it stands still");
+            sleep(Duration::from_millis(20)).await;
+        }
+        // Who waits again at once is given what it waits for, and keeps it.
+        assert!(timeout(soon, second.campaign("chair", "second")).await.is_err(), "the first leads");
+        assert!(timeout(soon, second.lock("printer")).await.is_err(), "the first has it");
+        let ends = async {
+            sleep(soon).await;
+            leader.resign().await.unwrap();
+            held.release().await.unwrap();
+        };
+        let (elected, locked, ()) = tokio::join!(second.campaign("chair", "second"), second.lock("printer"), ends);
+        let (elected, mut locked) = (elected.unwrap(), locked.unwrap());
+        elected.elected().await.unwrap();
+        locked.acquire().await.unwrap();
+
+        // Nor does who gives up giving it back: what was begun is done.
+        assert!(timeout(Duration::ZERO, elected.resign()).await.is_err(), "no answer comes at once");
+        assert!(timeout(Duration::ZERO, locked.release()).await.is_err(), "no answer comes at once");
+        let begun = Instant::now();
+        while standing(&client, "chair").await + standing(&client, "printer").await > 0 {
+            assert!(begun.elapsed() < LIMIT, "it stands still");
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+}
+
 #[test]
 fn a_session_that_is_revoked_says_so() {
     with_server(async |server| {
         let client = server.client().await;
         let session = client.session(60).await.unwrap();
         let lock = session.lock("x").await.unwrap();
-        client.lease_revoke(pb::LeaseRevokeRequest { id: session.lease() }).await.unwrap();
+        revoke(&client, &session).await;
         timeout(LIMIT, session.ended()).await.unwrap();
         assert!(!session.is_alive());
         assert!(lock.read().await.unwrap().kvs.is_empty(), "the lock went with it");
@@ -244,6 +337,41 @@ fn one_of_many_leads_and_who_observes_hears_each_word() {
         let lost = next;
         let mut lost = lost;
         assert_eq!(lost.proclaim("x").await.expect_err("closed").to_string(), "election: not leader");
+    });
+}
+
+#[test]
+fn an_observer_hears_no_word_twice_though_what_it_missed_was_compacted() {
+    with_server(async |mut server| {
+        let client = server.client().await;
+        let (ann, bob) = (client.session(60).await.unwrap(), client.session(60).await.unwrap());
+        let mut observer = client.observe("chair");
+        let mut leader = ann.campaign("chair", "ann").await.unwrap();
+        assert_eq!(observer.next().await.unwrap().kvs[0].value, "ann");
+        let next = bob.stand("chair", "bob").await.unwrap();
+        for said in ["", "late"] {
+            // It has a stream, and waits.
+            assert!(timeout(Duration::from_millis(300), observer.next()).await.is_err(), "nothing was said");
+            // It has none, and nobody asks for the next.
+            server.kill_and_start();
+            client.range(get("ready")).await.unwrap();
+            if !said.is_empty() {
+                leader.proclaim("lost").await.unwrap();
+                leader.proclaim(said).await.unwrap();
+            }
+            let revision = client.put(put("other", "1")).await.unwrap().header.unwrap().revision;
+            client.compact(pb::CompactionRequest { revision, ..Default::default() }).await.unwrap();
+            if said.is_empty() {
+                let heard = timeout(Duration::from_secs(3), observer.next()).await;
+                assert!(heard.is_err(), "nothing new was said: {heard:?}");
+            } else {
+                assert_eq!(observer.next().await.unwrap().kvs[0].value, said);
+            }
+        }
+        // Who stood before the last word that was heard is no less new.
+        leader.resign().await.unwrap();
+        next.elected().await.unwrap();
+        assert_eq!(observer.next().await.unwrap().kvs[0].value, "bob");
     });
 }
 
@@ -380,10 +508,41 @@ fn a_namespace_is_a_keyspace_of_its_own() {
         let event = watcher.next().await.unwrap().unwrap().events.remove(0);
         assert_eq!(event.kv.unwrap().key, "k");
 
-        assert!(app.put(put("", "x")).await.is_err(), "the prefix itself is no key of it");
+        // The prefix itself is no key of it.
+        client.put(put("app/", "outside")).await.unwrap();
+        let outside = |refused: Error| assert_eq!(refused.text(), "etcdserver: key is not provided");
+        outside(app.put(put("", "x")).await.expect_err("a put"));
+        outside(app.range(get("")).await.expect_err("a read"));
+        outside(app.range(pb::RangeRequest { range_end: "z".into(), ..get("") }).await.expect_err("a longer one"));
+        outside(app.delete_range(pb::DeleteRangeRequest::default()).await.expect_err("a delete"));
+        let compare = pb::Compare {
+            target_union: Some(pb::compare::TargetUnion::Value("outside".into())),
+            target: pb::compare::CompareTarget::Value as i32,
+            ..Default::default()
+        };
+        let guess = pb::TxnRequest { compare: vec![compare], ..Default::default() };
+        outside(app.txn(guess).await.expect_err("a comparison"));
+        let read = Some(pb::request_op::Request::RequestRange(get("")));
+        let within = pb::TxnRequest { failure: vec![pb::RequestOp { request: read }], ..Default::default() };
+        outside(app.txn(within).await.expect_err("a read in a transaction"));
+        let all = WatchRange { range_end: "\0".into(), start_revision: 1, ..WatchRange::default() };
+        let mut watcher = app.watch(all);
+        let events = watcher.next().await.unwrap().unwrap().events;
+        let keys: Vec<Bytes> = events.into_iter().map(|event| event.kv.unwrap().key).collect();
+        assert_eq!(keys, ["k"], "all that was put below the prefix, and not what was put there");
+
+        // How far it has come is told as of any watch.
+        let before = watcher.next_revision();
+        let revision = other.put(put("k", "3")).await.unwrap().header.unwrap().revision;
+        assert!(revision >= before);
+        while watcher.next_revision() <= revision {
+            watcher.request_progress();
+            assert!(watcher.next().await.unwrap().unwrap().events.is_empty());
+        }
         let all = pb::DeleteRangeRequest { key: "\0".into(), range_end: "\0".into(), ..Default::default() };
         assert_eq!(app.delete_range(all).await.unwrap().deleted, 1);
-        assert_eq!(value_of(&client, "other/k").await.unwrap(), "2");
+        assert_eq!(value_of(&client, "other/k").await.unwrap(), "3");
+        assert_eq!(value_of(&client, "app/").await.unwrap(), "outside");
     });
 }
 

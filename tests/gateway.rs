@@ -371,3 +371,45 @@ async fn a_body_is_bounded_and_a_client_that_goes_away_leaves_nothing() {
     until(false).await;
     serving.stop().await.unwrap();
 }
+
+/// Who waits is given the lock by the key that is there then: its place may have been given back and taken anew meanwhile.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_that_was_given_back_and_asked_for_again_is_not_given_to_two() {
+    let directory = tempfile::tempdir().unwrap();
+    let serving = serve(&directory, &[]).await;
+    let server = serving.client_addresses[0];
+    let ask = |line: String| question(&line).ask(server);
+    for id in [1, 2, 3] {
+        ask(format!("x | POST | /v3/lease/grant | | {{\"TTL\":600,\"ID\":{id}}}")).await;
+    }
+    let lock =
+        |lease: u8| tokio::spawn(ask(format!("x | POST | /v3/lock/lock | | {{\"name\":\"bA==\",\"lease\":{lease}}}")));
+    // `l/1` and so on.
+    let key = |lease: u8| ["bC8x", "bC8y", "bC8z"][usize::from(lease) - 1];
+    let unlock = |lease: u8| ask(format!("x | POST | /v3/lock/unlock | | {{\"key\":\"{}\"}}", key(lease)));
+    let stands = async |lease: u8| {
+        let began = Instant::now();
+        let there = format!("x | POST | /v3/kv/range | | {{\"key\":\"{}\",\"count_only\":true}}", key(lease));
+        while !ask(there.clone()).await.contains("\"count\":\"1\"") {
+            assert!(began.elapsed() < LIMIT, "{lease} should stand in line");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(lock(1).await.unwrap().contains(key(1)));
+    let first = lock(2);
+    stands(2).await;
+    unlock(2).await;
+    let between = lock(3);
+    stands(3).await;
+    let again = lock(2);
+    stands(2).await;
+    unlock(1).await;
+    assert!(between.await.unwrap().contains(key(3)));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(!first.is_finished() && !again.is_finished(), "3 has it");
+    unlock(3).await;
+    for told in [first, again] {
+        assert!(told.await.unwrap().contains(key(2)), "one key, and one lease");
+    }
+    serving.stop().await.unwrap();
+}

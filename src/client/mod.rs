@@ -44,6 +44,8 @@
 //! again, or put a comparison into a transaction. Where nobody answers a request is tried until [`Options::timeout`], or a hundred times
 //! where none is given; [`Client::unreached`] then has who did not, and why: nobody there, no TLS, a certificate
 //! that is not believed. Watches, keep-alives and sessions outlive their connection and go on elsewhere. Tokens are fetched anew as they end.
+//! Who fails to get a lock or an office, or drops the future that waits for it, stands in line no longer; what may stay, and until
+//! when, each function says.
 //!
 //! **Encryption.** With [`TlsOptions`] servers are believed by an authority, and believe the program by its certificate:
 //!
@@ -58,6 +60,9 @@
 //! ```
 //!
 //! `tests/client_library.rs` shows each part at work against a server: what is said of a type names its example there.
+
+// What a caller is given it can name.
+#![deny(unnameable_types)]
 
 mod connection;
 mod dial;
@@ -92,6 +97,7 @@ pub use options::{Credentials, Options, TlsOptions, channel};
 pub use ranges::{OPEN_END, prefix_end};
 pub use session::{DEFAULT_SESSION_SECONDS, Session};
 pub use stm::{Isolation, Stm};
+pub use tls::LastWord;
 /// The code of an answer: see [`Error::code`].
 pub use tonic::Code;
 pub use watch::{WatchRange, Watcher};

@@ -1,6 +1,7 @@
 //! A part of the keyspace that looks like the whole of it.
 //!
-//! Invariants: no request reaches a key outside the prefix, whatever its range says; keys in answers have lost it again.
+//! Invariants: no request reaches a key outside the prefix, whatever its range says; the prefix itself is none of its keys,
+//! for it would have no name there; keys in answers have lost the prefix again.
 //! Leases, members and users belong to the whole cluster and are not narrowed.
 
 use bytes::Bytes;
@@ -44,9 +45,9 @@ impl Namespace {
     /// Reads keys.
     ///
     /// # Errors
-    /// As [`Client::range`].
+    /// As [`Client::range`]; an empty key is refused, as the server refuses it, because it would name the prefix itself.
     pub async fn range(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
-        let mut answer = self.client.range(self.range_below(request)).await?;
+        let mut answer = self.client.range(self.range_below(request)?).await?;
         self.strip_all(&mut answer.kvs);
         Ok(answer)
     }
@@ -54,7 +55,7 @@ impl Namespace {
     /// Writes one key.
     ///
     /// # Errors
-    /// As [`Client::put`]; an empty key is refused, because it would name the prefix itself.
+    /// As [`Client::put`]; an empty key is refused.
     pub async fn put(&self, request: pb::PutRequest) -> Result<pb::PutResponse, Error> {
         let mut answer = self.client.put(self.put_below(request)?).await?;
         self.strip_all(answer.prev_kv.as_mut_slice());
@@ -74,16 +75,18 @@ impl Namespace {
     /// Compares, then does one of two lists of requests, as one.
     ///
     /// # Errors
-    /// As [`Client::txn`]; an empty key is refused.
+    /// As [`Client::txn`]; an empty key is refused, also in a comparison.
     pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Error> {
         let mut answer = self.client.txn(self.txn_below(request)?).await?;
         self.strip_txn(&mut answer);
         Ok(answer)
     }
 
-    /// Watches a range.
+    /// Watches a range. An empty key is the smallest there may be, a zero byte, as it is for the server.
     pub fn watch(&self, range: WatchRange) -> NamespaceWatcher {
-        let (key, range_end) = self.bounds(&range.key, &range.range_end);
+        let smallest = Bytes::from_static(b"\0");
+        let first = if range.key.is_empty() { &smallest } else { &range.key };
+        let (key, range_end) = self.bounds(first, &range.range_end);
         let watcher = self.client.watch(WatchRange { key, range_end, ..range });
         NamespaceWatcher { watcher, prefix: self.prefix.clone() }
     }
@@ -107,9 +110,10 @@ impl Namespace {
         Ok(())
     }
 
-    fn range_below(&self, request: pb::RangeRequest) -> pb::RangeRequest {
+    fn range_below(&self, request: pb::RangeRequest) -> Result<pb::RangeRequest, Error> {
+        Self::named(&request.key)?;
         let (key, range_end) = self.bounds(&request.key, &request.range_end);
-        pb::RangeRequest { key, range_end, ..request }
+        Ok(pb::RangeRequest { key, range_end, ..request })
     }
 
     fn put_below(&self, request: pb::PutRequest) -> Result<pb::PutRequest, Error> {
@@ -126,12 +130,13 @@ impl Namespace {
 
     fn txn_below(&self, request: pb::TxnRequest) -> Result<pb::TxnRequest, Error> {
         let compare = request.compare.into_iter().map(|compare| {
+            Self::named(&compare.key)?;
             let (key, range_end) = self.bounds(&compare.key, &compare.range_end);
-            pb::Compare { key, range_end, ..compare }
+            Ok(pb::Compare { key, range_end, ..compare })
         });
         let ops = |ops: Vec<pb::RequestOp>| ops.into_iter().map(|op| self.op_below(op)).collect::<Result<Vec<_>, _>>();
         Ok(pb::TxnRequest {
-            compare: compare.collect(),
+            compare: compare.collect::<Result<_, Error>>()?,
             success: ops(request.success)?,
             failure: ops(request.failure)?,
         })
@@ -139,7 +144,7 @@ impl Namespace {
 
     fn op_below(&self, op: pb::RequestOp) -> Result<pb::RequestOp, Error> {
         let request = match op.request {
-            Some(Request::RequestRange(request)) => Some(Request::RequestRange(self.range_below(request))),
+            Some(Request::RequestRange(request)) => Some(Request::RequestRange(self.range_below(request)?)),
             Some(Request::RequestPut(request)) => Some(Request::RequestPut(self.put_below(request)?)),
             Some(Request::RequestDeleteRange(request)) => {
                 Some(Request::RequestDeleteRange(self.delete_below(request)?))
@@ -181,6 +186,16 @@ impl NamespaceWatcher {
             }
             response
         }))
+    }
+
+    /// As [`Watcher::request_progress`].
+    pub fn request_progress(&mut self) {
+        self.watcher.request_progress();
+    }
+
+    /// As [`Watcher::next_revision`]: revisions are those of the whole cluster.
+    pub fn next_revision(&self) -> i64 {
+        self.watcher.next_revision()
     }
 }
 

@@ -2,10 +2,13 @@
 //!
 //! Purpose: locks, elections and marks of presence end by themselves when their owner is gone. Invariants: the lease is
 //! renewed by a task of its own, however busy the holder is; once it can no longer be held, [`Session::ended`] says so,
-//! and it never comes back; a session that is dropped stops renewing, so that the server ends it within its time to live.
+//! and it never comes back; a session that is dropped stops renewing, so that the server ends it within its time to live; a key
+//! of it that is given up in passing is gone before the next is asked for.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -29,6 +32,39 @@ pub struct Session {
     seconds: i64,
     renewing: JoinHandle<()>,
     alive: watch::Receiver<bool>,
+    departures: Departures,
+}
+
+/// What is given up behind the back of somebody who was dropped.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Departures(Arc<watch::Sender<usize>>);
+
+/// One of them, until it is done or was given up itself.
+struct Departing(Departures);
+
+impl Departures {
+    /// Does it in a task of its own. Where no runtime is left nobody renews the session either: its end does it then.
+    pub(super) fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        self.0.send_modify(|under_way| *under_way += 1);
+        let departing = Departing(self.clone());
+        runtime.spawn(async move {
+            work.await;
+            drop(departing);
+        });
+    }
+
+    /// Waits until none is under way.
+    pub(super) async fn done(&self) {
+        // The sender is held here: it cannot be gone.
+        let _ = self.0.subscribe().wait_for(|under_way| *under_way == 0).await;
+    }
+}
+
+impl Drop for Departing {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|under_way| *under_way -= 1);
+    }
 }
 
 impl Client {
@@ -58,7 +94,8 @@ impl Client {
             // Nobody may be waiting for the end.
             let _ = lives.send(false);
         });
-        Ok(Session { client: self.clone(), lease: granted.id, seconds, renewing, alive })
+        let departures = Departures::default();
+        Ok(Session { client: self.clone(), lease: granted.id, seconds, renewing, alive, departures })
     }
 }
 
@@ -71,6 +108,10 @@ impl Session {
     /// The handle on the cluster that the session was opened with.
     pub fn client(&self) -> &Client {
         &self.client
+    }
+
+    pub(super) fn departures(&self) -> &Departures {
+        &self.departures
     }
 
     /// Waits until the session can no longer be held: its lease expired, was revoked, or cannot be renewed.

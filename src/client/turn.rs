@@ -1,7 +1,8 @@
 //! Standing in line for something that one at a time may have: what locks and elections share.
 //!
-//! Invariants: a place in line is a key of a session under a common prefix; whose key was created first has the thing;
-//! a place goes with its session, and is left explicitly otherwise. Keys are those of etcd's own recipes, so that
+//! Invariants: a place in line is a key of a session under a common prefix; whose key was created first has the thing, and
+//! who is told so had at that revision the very key that it put; a place goes with its session, and is left explicitly
+//! otherwise, also where nobody came to know of it. Keys are those of etcd's own recipes, so that
 //! clients of both makes stand in one line.
 
 use bytes::Bytes;
@@ -17,11 +18,11 @@ use crate::wire::mvccpb::event::EventType;
 use super::connection::Client;
 use super::error::Error;
 use super::ranges::prefix_end;
-use super::session::Session;
+use super::session::{Departures, Session};
 use super::watch::WatchRange;
 
 /// A place in line.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Place {
     client: Client,
     prefix: Bytes,
@@ -30,13 +31,18 @@ pub struct Place {
     /// The revision that created the key.
     revision: i64,
     header: pb::ResponseHeader,
+    departures: Departures,
 }
+
+/// A place of which nobody knows yet, or any more: it is left again unless it is kept, also by who is dropped on the way.
+#[derive(Debug)]
+pub struct Unsettled(Option<Place>);
 
 /// What was found on taking a place.
 #[derive(Debug)]
 pub struct Taken {
     /// The place.
-    pub place: Place,
+    pub place: Unsettled,
     /// Whether nobody stands before it.
     pub first: bool,
     /// The value the place had already, where this session stood in line before.
@@ -44,11 +50,15 @@ pub struct Taken {
 }
 
 impl Place {
-    /// Takes the session's place in the line called `name`, or finds it where it was taken already.
+    /// Takes the session's place in the line called `name`, or finds it where it was taken already. A place of it that is
+    /// being left is not found.
     ///
     /// # Errors
-    /// The server's refusal, or that no answer came in time: the key may be there then, and goes with the session.
+    /// The server's refusal, or that no answer came in time: the key may be there then, and goes with the session. So it
+    /// may where this future is dropped.
     pub async fn take(session: &Session, name: &[u8], value: Bytes) -> Result<Taken, Error> {
+        session.departures().done().await;
+        let departures = session.departures().clone();
         let client = session.client().clone();
         let lease = session.lease();
         let prefix = line_prefix(name);
@@ -71,14 +81,28 @@ impl Place {
         let revision = own.first().map_or(header.revision, |kv| kv.create_revision);
         let first = owner.first().is_none_or(|kv| kv.create_revision == revision);
         let before = own.into_iter().next().map(|kv| kv.value);
-        Ok(Taken { place: Place { client, prefix, key, lease, revision, header }, first, before })
+        let place = Place { client, prefix, key, lease, revision, header, departures };
+        Ok(Taken { place: Unsettled(Some(place)), first, before })
     }
 
-    /// Waits until nobody stands before this place. Whoever gives up waiting still stands in line.
+    /// Waits until this place is the first in line, and gives the header of the answer that shows it. Whoever gives up
+    /// waiting still stands in line.
     ///
     /// # Errors
-    /// The server's refusal, or that it cannot be reached.
-    pub async fn wait(&self) -> Result<(), Error> {
+    /// [`Error::Lost`] with `lost` where the place is not there any more once nobody stands before it, the server's
+    /// refusal, or that it cannot be reached.
+    pub async fn first(&self, lost: &'static str) -> Result<pb::ResponseHeader, Error> {
+        self.wait().await?;
+        // Nobody can come to stand before it any more: it is the first one as long as it is there.
+        let answer = self.read().await?;
+        match answer.kvs.first() {
+            Some(kv) if kv.create_revision == self.revision => Ok(answer.header.unwrap_or_default()),
+            // Its session has ended, or it was left, and another was taken under the same key.
+            _ => Err(Error::Lost(lost)),
+        }
+    }
+
+    async fn wait(&self) -> Result<(), Error> {
         loop {
             let before = pb::RangeRequest {
                 sort_order: SortOrder::Descend as i32,
@@ -90,19 +114,6 @@ impl Place {
             let revision = answer.header.map_or(0, |header| header.revision);
             wait_for_delete(&self.client, last.key, revision).await?;
         }
-    }
-
-    /// Asks whether the place is still there, which it is not once its session has ended.
-    ///
-    /// # Errors
-    /// [`Error::Lost`] with `lost`, the server's refusal, or that no answer came in time.
-    pub async fn confirm(&mut self, lost: &'static str) -> Result<(), Error> {
-        let answer = self.read().await?;
-        if answer.kvs.is_empty() {
-            return Err(Error::Lost(lost));
-        }
-        self.header = answer.header.unwrap_or_default();
-        Ok(())
     }
 
     /// Reads the key of the place.
@@ -129,11 +140,16 @@ impl Place {
         Ok(())
     }
 
-    /// Leaves the line. A place that is another's by now (the name taken anew) is left alone.
+    /// Leaves the line, also where this future is dropped on the way. A place that is another's by now (the name taken anew) is
+    /// left alone.
     ///
     /// # Errors
-    /// The server's refusal, or that no answer came in time.
-    pub async fn leave(&self) -> Result<(), Error> {
+    /// The server's refusal, or that no answer came in time; the place then goes with its session.
+    pub async fn leave(self) -> Result<(), Error> {
+        Unsettled(Some(self)).leave().await
+    }
+
+    async fn take_away(&self) -> Result<(), Error> {
         let delete = pb::DeleteRangeRequest { key: self.key.clone(), ..Default::default() };
         let request = pb::TxnRequest {
             compare: vec![self.held()],
@@ -142,6 +158,11 @@ impl Place {
         };
         self.client.txn(request).await?;
         Ok(())
+    }
+
+    /// From now on this is the last answer about the place.
+    pub fn was_told(&mut self, header: pb::ResponseHeader) {
+        self.header = header;
     }
 
     /// The key of the place.
@@ -162,6 +183,40 @@ impl Place {
     /// The comparison that holds as long as this place is there: put it into a transaction that only its owner may do.
     pub fn held(&self) -> pb::Compare {
         created(&self.key, self.revision)
+    }
+}
+
+impl Unsettled {
+    /// The place, from now on somebody's who knows of it.
+    pub fn keep(mut self) -> Place {
+        self.0.take().expect("a place is there until it is kept")
+    }
+
+    /// The place.
+    pub fn place(&mut self) -> &mut Place {
+        self.0.as_mut().expect("a place is there until it is kept")
+    }
+
+    /// Leaves the line before something else is done.
+    ///
+    /// # Errors
+    /// The server's refusal, or that no answer came in time; the place then goes with its session.
+    pub async fn leave(mut self) -> Result<(), Error> {
+        let left = self.place().take_away().await;
+        self.0 = None;
+        left
+    }
+}
+
+impl Drop for Unsettled {
+    fn drop(&mut self) {
+        let Some(place) = self.0.take() else { return };
+        let departures = place.departures.clone();
+        departures.begin(async move {
+            if let Err(error) = place.take_away().await {
+                tracing::debug!(%error, "a place that nobody knows of goes with its session");
+            }
+        });
     }
 }
 

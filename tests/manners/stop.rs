@@ -220,3 +220,44 @@ fn who_waits_for_a_lock_or_an_office_is_told_of_the_end() {
         assert!(told.contains("etcdserver: server stopped"), "{told}");
     }
 }
+
+/// Runs a command as the user who may do everything; what it shows.
+fn as_root(home: &Home, words: &[&str]) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
+    let endpoint = format!("--endpoints=127.0.0.1:{}", home.client_port);
+    let ran = command.args([&endpoint, "--user=root:pw"]).args(words).stdin(Stdio::null()).output().unwrap();
+    assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
+    String::from_utf8(ran.stdout).unwrap()
+}
+
+/// Who waits, and may not any more, is not in the way of others until its lease ends by itself.
+#[test]
+fn a_wait_that_is_refused_leaves_nothing_in_line() {
+    let home = Home::new();
+    let server = home.start_with(&["--bcrypt-cost=4"]);
+    for words in ["user add root:pw", "user add u:pw", "role add r", "user grant-role u r", "user grant-role root root"]
+    {
+        as_root(&home, &words.split(' ').collect::<Vec<_>>());
+    }
+    as_root(&home, &["auth", "enable"]);
+    for words in [&["lock", "line"][..], &["elect", "line", "me"]] {
+        as_root(&home, &["role", "grant-permission", "r", "readwrite", "line/", "line0"]);
+        as_root(&home, &["put", "line/0", "who has it"]);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
+        let endpoint = format!("--endpoints=127.0.0.1:{}", home.client_port);
+        command.args([&endpoint, "--user=u:pw"]).args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut waits = running(command);
+        let line = || as_root(&home, &["get", "line/", "--prefix", "--keys-only"]);
+        let began = Instant::now();
+        while line().matches("line/").count() < 2 {
+            assert!(began.elapsed() < LIMIT, "it does not stand in line");
+        }
+        as_root(&home, &["role", "grant-permission", "r", "write", "line/", "line0"]);
+        as_root(&home, &["del", "line/0"]);
+        let code = waits.wait().code();
+        let told = waits.stderr();
+        assert!(code == Some(1) && told.contains("permission denied"), "{code:?} {told}");
+        assert_eq!(line(), "", "{words:?}");
+    }
+    server.stop();
+}

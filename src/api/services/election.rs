@@ -35,7 +35,8 @@ fn resignation(key: Bytes, revision: i64) -> pb::TxnRequest {
 }
 
 impl<E: Env> Session<E> {
-    /// Waits to be elected.
+    /// Waits to be elected. As with etcd, who waited is not told that its own key went meanwhile (its lease ended, or it
+    /// resigned elsewhere): what it then does as the leader is refused. Our own client looks for itself.
     pub async fn campaign(self, request: election::CampaignRequest) -> Result<election::CampaignResponse, Refusal> {
         self.stand(request).await.map_err(told)
     }

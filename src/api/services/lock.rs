@@ -26,7 +26,7 @@ impl<E: Env> Session<E> {
         let mine = Request::RequestRange(key(own.clone()));
         let enter = when(made_at(own.clone(), 0), vec![Request::RequestPut(put), first()], vec![mine, first()]);
         let mut entered = self.txn(enter).await?;
-        let since = match entered.succeeded {
+        let mut since = match entered.succeeded {
             true => revision_of(entered.header.as_ref()),
             false => found(&mut entered, 0).first().map_or(0, |kv| kv.create_revision),
         };
@@ -43,20 +43,26 @@ impl<E: Env> Session<E> {
             },
         );
         let waited = async {
-            self.wait_for_older(&prefix, since - 1).await?;
-            self.range(key(own.clone())).await
+            loop {
+                self.wait_for_older(&prefix, since - 1).await?;
+                let answer = self.range(key(own.clone())).await?;
+                let Some(kv) = answer.kvs.first() else { return Ok(None) };
+                if kv.create_revision == since {
+                    return Ok(Some(answer.header));
+                }
+                // Given back meanwhile and asked for again: others may stand before it now. etcd gives it to both.
+                since = kv.create_revision;
+            }
         };
         match waited.await {
             Err(refusal) => {
                 leaving.leave().await;
                 Err(refusal)
             }
-            Ok(answer) => {
+            Ok(won) => {
                 leaving.stay();
-                if answer.kvs.is_empty() {
-                    return Err(because("mutex: session is expired"));
-                }
-                Ok(v3lockpb::LockResponse { header: answer.header, key: own })
+                let header = won.ok_or_else(|| because("mutex: session is expired"))?;
+                Ok(v3lockpb::LockResponse { header, key: own })
             }
         }
     }

@@ -4,7 +4,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::client::{self, Candidate, Client, DEFAULT_SESSION_SECONDS};
 
-use super::lock::{both, cancelled, close, give_back};
+use super::lock::{both, cancelled, close, fail, give_back};
 use crate::ctl::command::{Command, Deed, Section, no_flags, words};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::session::{Session, bytes};
@@ -80,9 +80,13 @@ async fn campaign(session: &mut Session, client: &Client, name: &[u8], proposal:
         give_back(session, &mut stop, &left, held.close()).await?;
         return Ok(cancelled()?);
     };
-    let candidate = stood?;
+    let candidate = match stood {
+        Ok(candidate) => candidate,
+        Err(error) => return fail(held, error).await,
+    };
     match stop.or(candidate.elected()).await {
-        Some(elected) => elected?,
+        Some(Ok(())) => {}
+        Some(Err(error)) => return fail(held, error).await,
         None => {
             give_back(session, &mut stop, &left, resigned(candidate, held)).await?;
             return Ok(cancelled()?);

@@ -61,9 +61,13 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         give_back(session, &mut stop, &left, held.close()).await?;
         return Ok(cancelled()?);
     };
-    let mut lock = queued?;
+    let mut lock = match queued {
+        Ok(lock) => lock,
+        Err(error) => return fail(held, error).await,
+    };
     match stop.or(lock.acquire()).await {
-        Some(acquired) => acquired?,
+        Some(Ok(())) => {}
+        Some(Err(error)) => return fail(held, error).await,
         None => {
             give_back(session, &mut stop, &left, released(lock, held)).await?;
             return Ok(cancelled()?);
@@ -143,6 +147,15 @@ pub async fn give_back(
         Some(Err(_)) => Err(Failure::new(Exit::Error, format!("nobody answered within {most}: {left}"))),
         None => Err(Failure::new(Exit::Stopped(stop.code()), format!("stopped at once: {left}"))),
     }
+}
+
+/// Fails of what went wrong on the way: whatever stands in line goes with the session. Where that cannot be told now it ends by itself.
+///
+/// # Errors
+/// Always.
+pub async fn fail(session: client::Session, error: client::Error) -> Result<(), Failure> {
+    close(session).await;
+    Err(error.into())
 }
 
 /// Ends a session whose keys are gone already. That it ends by itself later does no harm.
