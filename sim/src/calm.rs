@@ -15,6 +15,7 @@ use crate::env::{forked, true_now, true_sleep};
 use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{Cut, End, Who};
 use crate::traffic::{Client, Settled};
+use crate::upkeep;
 use crate::wires::ways;
 use crate::world::World;
 
@@ -176,6 +177,9 @@ pub async fn insist(world: &World, auditor: &mut Client, members: &[usize], requ
         auditor.turn_to(members[at]);
         if auditor.change(request.clone()).await == Settled::Yes {
             return Ok(());
+        }
+        if upkeep::is_bounded(&world.plan) {
+            upkeep::make_room(world, auditor, members).await;
         }
         at = (at + 1) % members.len();
         true_sleep(Duration::from_millis(100)).await;

@@ -76,6 +76,8 @@ mod traffic;
 #[cfg(madsim)]
 mod troubles;
 #[cfg(madsim)]
+mod upkeep;
+#[cfg(madsim)]
 mod watchers;
 #[cfg(madsim)]
 mod wiping;
