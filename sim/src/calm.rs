@@ -15,9 +15,9 @@ use crate::env::{forked, true_now, true_sleep};
 use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{Cut, End, Who};
 use crate::traffic::{Client, Settled};
-use crate::upkeep;
 use crate::wires::ways;
 use crate::world::World;
+use crate::{quota, room};
 
 /// Longest time a calm world may take to come right.
 pub const CALM_PATIENCE: Duration = Duration::from_secs(30);
@@ -178,8 +178,8 @@ pub async fn insist(world: &World, auditor: &mut Client, members: &[usize], requ
         if auditor.change(request.clone()).await == Settled::Yes {
             return Ok(());
         }
-        if upkeep::is_bounded(&world.plan) {
-            upkeep::make_room(world, auditor, members).await;
+        if quota::is_bounded(&world.plan) {
+            room::make_room(world, auditor, members).await;
         }
         at = (at + 1) % members.len();
         true_sleep(Duration::from_millis(100)).await;

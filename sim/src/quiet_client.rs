@@ -10,8 +10,8 @@ use crate::env::{true_now, true_sleep};
 use crate::oracles::rights::is_of_rights;
 use crate::oracles::{bounds, require};
 use crate::quiet::look;
+use crate::quota;
 use crate::traffic::{Client, Settled};
-use crate::upkeep;
 use crate::world::World;
 
 /// The number of the client that asks.
@@ -64,7 +64,7 @@ async fn ask(world: &World, client: &mut Client, member: usize) {
             world.marks.hit("a quiet member did what it was asked");
             return;
         }
-        if upkeep::is_for_want_of_room(&world.plan, &outcome) {
+        if quota::is_for_want_of_room(&world.plan, &outcome) {
             return;
         }
         // While users and roles change, what was decided at an older table is asked again: that is no try of the member's.

@@ -28,8 +28,8 @@ use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
 use crate::{
-    backups, credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar, renewing,
-    rewinding, upkeep, wiping,
+    backups, credentials, damage, director, diverging, lifecycle, operator, quiet_client, quota, registrar, renewing,
+    rewinding, room, upkeep, wiping,
 };
 
 /// Leases that end within this time are waited for.
@@ -217,8 +217,8 @@ async fn story(world: &Arc<World>, stage: &NodeHandle) {
         drop(stage.spawn(renewing::renew(world.clone())));
     }
     drop(stage.spawn(quiet_client::watch(world.clone())));
-    if upkeep::is_bounded(&world.plan) {
-        drop(stage.spawn(upkeep::keep(world.clone())));
+    if quota::is_bounded(&world.plan) {
+        drop(stage.spawn(room::keep(world.clone())));
     }
     if backups::are_taken(world) {
         drop(stage.spawn(backups::take(world.clone())));

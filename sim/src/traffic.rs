@@ -33,7 +33,7 @@ use crate::oracles::witness::{self, Began};
 use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{Kind, Step};
 use crate::quiet;
-use crate::upkeep as keeping;
+use crate::quota;
 use crate::world::{Lost, PATIENCE, World};
 
 /// Longest list of a transaction, as the default flag has it.
@@ -373,7 +373,7 @@ impl Client {
         }
         if refusal == Refusal::NoSpace.text() && !decided {
             let asked = self.world.ledger().attempts().of(id).map(|attempt| attempt.request.clone());
-            let verdict = asked.map_or(Ok(()), |asked| keeping::refused(&self.world, self.member, &asked));
+            let verdict = asked.map_or(Ok(()), |asked| quota::refused(&self.world, self.member, &asked));
             self.world.judge(verdict);
         }
         let (verdict, outcome) = witness::refused(&mut self.world.ledger(), id, refusal);
