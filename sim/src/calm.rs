@@ -17,6 +17,7 @@ use crate::plan::{Cut, End, Who};
 use crate::traffic::{Client, Settled};
 use crate::wires::ways;
 use crate::world::World;
+use crate::{quota, room};
 
 /// Longest time a calm world may take to come right.
 pub const CALM_PATIENCE: Duration = Duration::from_secs(30);
@@ -176,6 +177,9 @@ pub async fn insist(world: &World, auditor: &mut Client, members: &[usize], requ
         auditor.turn_to(members[at]);
         if auditor.change(request.clone()).await == Settled::Yes {
             return Ok(());
+        }
+        if quota::is_bounded(&world.plan) {
+            room::make_room(world, auditor, members).await;
         }
         at = (at + 1) % members.len();
         true_sleep(Duration::from_millis(100)).await;

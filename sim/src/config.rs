@@ -114,7 +114,7 @@ pub fn driver_config(
             read_retry: Duration::from_millis(if plan.seed.is_multiple_of(4) { 20 } else { 500 }),
             election_timeout: ELECTION,
             catch_up_entries: setting.catch_up_entries,
-            quota_bytes: 0,
+            quota_bytes: setting.quota_bytes,
             checkpoint_entries: setting.checkpoint_entries,
             // Who sends small appends sends small chunks.
             snapshot_chunk_bytes: setting.append_bytes.clamp(64, quorate::base::limits::SNAPSHOT_CHUNK_BYTES),

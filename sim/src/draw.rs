@@ -15,8 +15,8 @@ use quorate::base::Dice;
 
 use crate::env::forked;
 use crate::plan::{
-    Bank, DiskMood, Divergence, Errand, Falsified, Harm, Holding, Kind, LaneSetting, Links, MemberSetting, Plan,
-    Planned, Reading, Setting, Slicing, Step, Teller, Timed, Watching,
+    Action, Bank, DiskMood, Divergence, Errand, Falsified, Harm, Holding, Kind, LaneSetting, Links, MemberSetting,
+    Plan, Planned, Reading, Setting, Slicing, Step, Teller, Timed, Watching,
 };
 use crate::troubles::{
     LASTS, LOST_DISKS, Scene, beside_others, copies, figure_eight, in_the_middle, lost_disks, millis, one_in,
@@ -37,6 +37,16 @@ const KINDS: [(Kind, u64); 13] = [
     (Kind::TimeToLive, 3),
     (Kind::Leases, 2),
     (Kind::Alarm, 1),
+];
+
+/// What is asked of members by who looks after them, and reads that last: drawn apart, and done between the others.
+const UPKEEP: [(Kind, u64); 6] = [
+    (Kind::HashKv, 6),
+    (Kind::Hash, 2),
+    (Kind::Status, 3),
+    (Kind::Defragment, 2),
+    (Kind::LongView, 3),
+    (Kind::Pages, 3),
 ];
 
 /// Cluster sizes, as often as each is drawn.
@@ -67,7 +77,13 @@ impl Plan {
         let least = if beside { least.max(LASTS) } else { least };
         let pace = pace.max(least.as_millis() as u64 / steps as u64);
         let length = pace * steps as u64;
-        let client = |number| drawn(seed, "client", number, vec(step(kinds.clone(), pace), steps));
+        let upkeep = drawn(seed, "upkeep", 0, upkeep());
+        let client = |number| {
+            let usual = drawn(seed, "client", number, vec(step(kinds.clone(), pace), steps));
+            let Some((kinds, share)) = upkeep.clone() else { return usual };
+            let more = vec((0..=steps, step(kinds, pace)), steps / share);
+            mixed(usual, drawn(seed, "upkeep steps", number, more))
+        };
         let scene = Scene { size, length, harm };
         let (joiners, mut errands) = drawn(seed, "errands", 0, errands(length));
         let (joiners, lane) = if beside { (0, None) } else { (joiners, lane) };
@@ -107,6 +123,11 @@ impl Plan {
             timeline.extend(drawn(seed, "receiving", 0, receiving(scene)));
         }
         timeline.sort_by_key(|timed| timed.at);
+        // Who has forgotten, or stands on an old copy, may stand behind its way out.
+        let copied = timeline.iter().any(|timed| matches!(timed.action, Action::Copy { .. }));
+        if is_plain && divergence.is_none() && !copied {
+            setting.quota_bytes = drawn(seed, "quota", 0, quota());
+        }
         setting.lane = lane;
         let member = |number| spared(member_of(seed, number, harm), forgets, loses, beside);
         Self {
@@ -289,6 +310,7 @@ fn setting() -> impl Strategy<Value = Setting> {
             checkpoint_entries,
             append_bytes,
             catch_up_entries,
+            quota_bytes: 0,
             progress_ticks,
             lease_checkpoint: Duration::from_millis(lease),
             wire: Duration::from_micros(wire),
@@ -356,6 +378,36 @@ fn kinds() -> impl Strategy<Value = Vec<(Kind, u64)>> {
         };
         KINDS.into_iter().zip(drawn).map(weigh).collect()
     })
+}
+
+/// In every other run what of [`UPKEEP`] there is, of which half is left out, and one of so many steps that it is.
+fn upkeep() -> impl Strategy<Value = Option<(Vec<(Kind, u64)>, usize)>> {
+    let kinds = vec((one_in(2), 1..7_u64), UPKEEP.len());
+    (one_in(2), kinds, select(&[4, 10, 25][..])).prop_map(|(there, kinds, share)| {
+        let weigh =
+            |((kind, usual), (out, factor)): ((Kind, u64), (bool, u64))| (kind, if out { 0 } else { usual * factor });
+        let kinds: Vec<(Kind, u64)> = UPKEEP.into_iter().zip(kinds).map(weigh).collect();
+        let any = kinds.iter().any(|(_, weight)| *weight > 0);
+        (there && any).then_some((kinds, share))
+    })
+}
+
+/// Steps with others between them, each in front of the one of its number.
+fn mixed(usual: Vec<Step>, mut more: Vec<(usize, Step)>) -> Vec<Step> {
+    more.sort_by_key(|(at, _)| *at);
+    let mut more = more.into_iter().peekable();
+    let mut steps = Vec::new();
+    for (number, step) in usual.into_iter().enumerate() {
+        steps.extend(std::iter::from_fn(|| more.next_if(|(at, _)| *at <= number)).map(|(_, step)| step));
+        steps.push(step);
+    }
+    steps.extend(more.map(|(_, step)| step));
+    steps
+}
+
+/// In one run of four a quota that what is written uses up.
+fn quota() -> impl Strategy<Value = u64> {
+    (one_in(4), select(&[30_000, 60_000, 120_000][..])).prop_map(|(there, bytes)| if there { bytes } else { 0 })
 }
 
 fn pick(weights: &[(Kind, u64)], mut left: u64) -> Kind {

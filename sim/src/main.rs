@@ -56,6 +56,8 @@ mod quiet;
 #[cfg(madsim)]
 mod quiet_client;
 #[cfg(madsim)]
+mod quota;
+#[cfg(madsim)]
 mod registrar;
 #[cfg(madsim)]
 mod renewing;
@@ -63,6 +65,8 @@ mod renewing;
 mod report;
 #[cfg(madsim)]
 mod rewinding;
+#[cfg(madsim)]
+mod room;
 #[cfg(madsim)]
 mod run;
 #[cfg(madsim)]
@@ -75,6 +79,8 @@ mod told;
 mod traffic;
 #[cfg(madsim)]
 mod troubles;
+#[cfg(madsim)]
+mod upkeep;
 #[cfg(madsim)]
 mod watchers;
 #[cfg(madsim)]

@@ -70,6 +70,8 @@ struct Standing {
     broken: bool,
     /// What it held in memory after its last turn.
     held: Held,
+    /// The most bytes of history that it told of.
+    largest: u64,
     /// When it last took another's state.
     installed_at: Option<Duration>,
 }
@@ -166,6 +168,17 @@ impl Member {
     /// What it held in memory after its last turn.
     pub fn held(&self) -> Held {
         self.standing().held
+    }
+
+    /// It tells of so many bytes of history.
+    pub fn weighs(&self, bytes: u64) {
+        let mut standing = self.standing();
+        standing.largest = standing.largest.max(bytes);
+    }
+
+    /// The most bytes of history that it told of.
+    pub fn largest(&self) -> u64 {
+        self.standing().largest
     }
 
     /// It took another's state.

@@ -28,6 +28,12 @@ pub enum Kind {
     TimeToLive,
     Leases,
     Alarm,
+    HashKv,
+    Hash,
+    Status,
+    Defragment,
+    LongView,
+    Pages,
 }
 
 /// One step of a client: after a pause, something of this kind, its details drawn from `dice`.

@@ -10,6 +10,7 @@ use crate::env::{true_now, true_sleep};
 use crate::oracles::rights::is_of_rights;
 use crate::oracles::{bounds, require};
 use crate::quiet::look;
+use crate::quota;
 use crate::traffic::{Client, Settled};
 use crate::world::World;
 
@@ -61,6 +62,9 @@ async fn ask(world: &World, client: &mut Client, member: usize) {
         let (outcome, settled) = client.changed(Request::Put(put)).await;
         if settled == Settled::Yes {
             world.marks.hit("a quiet member did what it was asked");
+            return;
+        }
+        if quota::is_for_want_of_room(&world.plan, &outcome) {
             return;
         }
         // While users and roles change, what was decided at an older table is asked again: that is no try of the member's.

@@ -24,7 +24,7 @@ const SHORT: usize = 600;
 const TAIL: usize = 24;
 
 /// Things that should happen in any large set of seeds; one that never does is a hole in the plans.
-const WANTED: [&str; 89] = [
+const WANTED: [&str; 100] = [
     "a backup was taken",
     "a bank opened",
     "a client asked again",
@@ -114,6 +114,17 @@ const WANTED: [&str; 89] = [
     "who differed by its data was named",
     "who lost its disk was refused",
     "who lost its disk was replaced",
+    "a digest of all was held against the changes",
+    "a digest of now was held against the changes",
+    "a digest of the past was held against the changes",
+    "a list was compacted between its pages",
+    "a list was read a page at a time",
+    "a member gave space back",
+    "a view was held for long",
+    "alarms were told with it",
+    "how a member stands was held against the log",
+    "the quota was used up",
+    "writes went on under a quota",
 ];
 
 /// From so many seeds on, a wanted thing that never happened fails the swarm.

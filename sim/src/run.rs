@@ -28,8 +28,8 @@ use crate::traffic::Client;
 use crate::watchers::{self, Streams};
 use crate::world::{World, eventually};
 use crate::{
-    backups, credentials, damage, director, diverging, lifecycle, operator, quiet_client, registrar, renewing,
-    rewinding, wiping,
+    backups, credentials, damage, director, diverging, lifecycle, operator, quiet_client, quota, registrar, renewing,
+    rewinding, room, upkeep, wiping,
 };
 
 /// Leases that end within this time are waited for.
@@ -217,6 +217,9 @@ async fn story(world: &Arc<World>, stage: &NodeHandle) {
         drop(stage.spawn(renewing::renew(world.clone())));
     }
     drop(stage.spawn(quiet_client::watch(world.clone())));
+    if quota::is_bounded(&world.plan) {
+        drop(stage.spawn(room::keep(world.clone())));
+    }
     if backups::are_taken(world) {
         drop(stage.spawn(backups::take(world.clone())));
     }
@@ -264,7 +267,9 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
     world.calm_down();
     let calm = true_now();
     all_clear(world, &mut auditor, &everyone).await?;
+    upkeep::writes_go_on(world, &mut auditor, &everyone).await?;
     audit(world, &mut auditor, &everyone).await?;
+    upkeep::audit(world, &everyone).await?;
     bank::audit(world, &mut auditor, &everyone).await?;
     known_addresses(world, &everyone).await?;
     backups::audit(world, &everyone).await?;
@@ -287,6 +292,7 @@ async fn come_right(world: &Arc<World>, streams: &Streams) -> Verdict {
         member.end(End::Power(PowerLoss::DropAll), Duration::ZERO);
     }
     audit(world, &mut auditor, &everyone).await?;
+    upkeep::audit(world, &everyone).await?;
     bank::audit(world, &mut auditor, &everyone).await?;
     agree(world, &everyone).await?;
     same_roster(world, &everyone)?;

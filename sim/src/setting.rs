@@ -135,6 +135,9 @@ pub struct Setting {
     pub segment_bytes: u64,
     /// Bytes of values kept in memory.
     pub cache_bytes: usize,
+    /// Bytes of history from which on nothing more is put; without bound at 0.
+    #[serde(default)]
+    pub quota_bytes: u64,
     /// Entries after which a checkpoint is made.
     pub checkpoint_entries: u64,
     /// Bytes of entries in one append to a follower.

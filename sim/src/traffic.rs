@@ -6,6 +6,7 @@
 
 mod leases;
 mod rights;
+mod upkeep;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +33,7 @@ use crate::oracles::witness::{self, Began};
 use crate::oracles::{Verdict, Violation, require};
 use crate::plan::{Kind, Step};
 use crate::quiet;
+use crate::quota;
 use crate::world::{Lost, PATIENCE, World};
 
 /// Longest list of a transaction, as the default flag has it.
@@ -39,6 +41,12 @@ const MAX_TXN_OPS: usize = 128;
 
 /// So many times as long as a view is held it takes to find out for whom it is, where that is asked.
 const ASKED_LATER: u32 = 8;
+
+/// How long a view is held usually, at most: who holds one longer does not look later for whom it is.
+const BRIEFLY: Duration = Duration::from_millis(25);
+
+/// How long views are held for long: less than an answer is owed in.
+const LONG: [Duration; 3] = [Duration::from_millis(200), Duration::from_millis(800), Duration::from_secs(2)];
 
 /// Times a step is asked at most.
 const TRIES: u32 = 4;
@@ -184,6 +192,20 @@ impl Client {
                 let request = draft.alarm();
                 self.change(request).await
             }
+            Kind::HashKv => {
+                let revision = draft.revision();
+                self.hash_kv(revision).await
+            }
+            Kind::Hash => self.hash().await,
+            Kind::Status => self.status().await,
+            Kind::Defragment => self.defragment().await,
+            Kind::LongView => {
+                let range = draft.range();
+                let (linearizable, held) = (dice.one_in(2), LONG[dice.below(3) as usize]);
+                self.world.marks.hit("a view was held for long");
+                self.range(range, linearizable, held).await
+            }
+            Kind::Pages => self.pages(dice).await,
         }
     }
 
@@ -349,6 +371,11 @@ impl Client {
             self.world.marks.hit("a damaged member served nobody");
             return (Outcome::Unknown(refusal.to_string()), Settled::Open);
         }
+        if refusal == Refusal::NoSpace.text() && !decided {
+            let asked = self.world.ledger().attempts().of(id).map(|attempt| attempt.request.clone());
+            let verdict = asked.map_or(Ok(()), |asked| quota::refused(&self.world, self.member, &asked));
+            self.world.judge(verdict);
+        }
         let (verdict, outcome) = witness::refused(&mut self.world.ledger(), id, refusal);
         self.world.judge(verdict);
         let (settled, mark) = match &outcome {
@@ -384,7 +411,7 @@ impl Client {
             let stood = world.ledger().place_of(door.status().applied);
             let middle = world.slices.at(member);
             let may = |auth: &Auth, asker: Option<&Asker>| auth.check(asker, &query.range, Access::Read);
-            let view = shown.view(&door, (linearizable, held * ASKED_LATER), may).await?;
+            let view = shown.view(&door, (linearizable, held.min(BRIEFLY) * ASKED_LATER), may).await?;
             if !linearizable && middle.is_some() && world.slices.at(member) == middle {
                 world.marks.hit("in slices: a serializable read was served");
             }

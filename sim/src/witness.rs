@@ -16,6 +16,7 @@ use crate::oracles::bounds::Intake;
 use crate::oracles::disk::Promised;
 use crate::oracles::{Verdict, bounds, require};
 use crate::plan::Moment;
+use crate::quota;
 use crate::world::World;
 
 /// What a member tells in the moment it does something.
@@ -170,6 +171,11 @@ impl Observer for Witness {
                 self.world.marks.hit("bounds: much history was not written");
             }
             self.world.members[self.member].holds(*held);
+            if quota::is_bounded(&self.world.plan)
+                && let Some(living) = self.world.members[self.member].living()
+            {
+                self.world.members[self.member].weighs(living.door.status().size_bytes);
+            }
         }
     }
 

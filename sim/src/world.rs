@@ -28,6 +28,7 @@ use crate::oracles::quiet::QuietJudge;
 use crate::oracles::raft::RaftJudge;
 use crate::oracles::remainders::Remainders;
 use crate::oracles::rounds::RoundJudge;
+use crate::oracles::upkeep::StatusJudge;
 use crate::plan::{Harm, Plan, Who};
 use crate::slices::Slices;
 use crate::wires::{Host, Way, Wires};
@@ -79,6 +80,7 @@ pub struct World {
     remainders: Mutex<Remainders>,
     bank: Mutex<BankJudge>,
     quiet: Mutex<QuietJudge>,
+    standings: Mutex<StatusJudge>,
     operator_busy: AtomicBool,
     operator_acts: AtomicU64,
     /// Listeners that are gone.
@@ -134,6 +136,7 @@ impl World {
             remainders: Mutex::new(Remainders::new(plan.members.len(), &drifts, plan.setting.lease_checkpoint)),
             bank: Mutex::new(BankJudge::new(plan.bank.as_ref().map_or(0, |bank| bank.accounts))),
             quiet: Mutex::default(),
+            standings: Mutex::default(),
             operator_busy: AtomicBool::new(false),
             operator_acts: AtomicU64::new(0),
             unlistening: AtomicUsize::new(0),
@@ -179,6 +182,11 @@ impl World {
     /// The judge of what is owed while nothing is wrong. Never held over a wait.
     pub fn quiet(&self) -> MutexGuard<'_, QuietJudge> {
         self.quiet.lock().expect("no judge panics")
+    }
+
+    /// The judge of how members say they stand. Never held over a wait; the ledger is taken behind it.
+    pub fn standings(&self) -> MutexGuard<'_, StatusJudge> {
+        self.standings.lock().expect("no judge panics")
     }
 
     /// Whether the operator is changing something.

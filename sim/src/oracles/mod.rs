@@ -2,7 +2,7 @@
 //!
 //! [`ledger`] takes every applied entry of every member and is the order of all changes; [`ids`] knows what was tried
 //! under which request id; [`witness`] holds the clients' answers against both; [`linear`] needs none of them and looks for
-//! an order of its own; [`quiet`] what is owed while nothing is wrong; [`bank`] holds money that is moved against itself; [`backup`] a backup against what there was; [`watching`] judges the watch streams; [`leases`] the times of leases; [`remainders`] how long leases live over changes of the leader; [`roster`] who belongs to the cluster; [`quorum`] who is counted; [`rounds`] what confirms a read; [`users`] users and roles, [`commons`] what else members hold in common, [`rights`] what these may do; [`raft`] what members say
+//! an order of its own; [`quiet`] what is owed while nothing is wrong; [`bank`] holds money that is moved against itself; [`backup`] a backup against what there was; [`watching`] judges the watch streams; [`leases`] the times of leases; [`remainders`] how long leases live over changes of the leader; [`roster`] who belongs to the cluster; [`quorum`] who is counted; [`rounds`] what confirms a read; [`upkeep`] digests and standings that clients are told; [`users`] users and roles, [`commons`] what else members hold in common, [`rights`] what these may do; [`raft`] what members say
 //! to each other, and when; [`growth`] what lies about; [`mark`] the mark of the log; [`bounds`] what is held in memory; [`lease_order`] the list of leases; [`disk`] what was durable when a promise left.
 
 pub mod backup;
@@ -24,6 +24,7 @@ pub mod remainders;
 pub mod rights;
 pub mod roster;
 pub mod rounds;
+pub mod upkeep;
 pub mod users;
 pub mod watching;
 pub mod witness;
