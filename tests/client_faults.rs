@@ -47,7 +47,10 @@ struct Run {
 
 impl Run {
     async fn begin() -> Self {
-        let cluster = Cluster::start().await;
+        Self::begin_at(Cluster::start().await).await
+    }
+
+    async fn begin_at(cluster: Cluster) -> Self {
         let (ledger, over) = (Arc::new(Ledger::default()), Arc::new(AtomicBool::new(false)));
         let mut sites = Vec::new();
         let names = ["puts a", "puts b", "locks a", "locks b", "stands a", "stands b", "adds a", "adds b", "is here"];
@@ -174,6 +177,26 @@ fn members_that_are_killed_and_leaders_that_move() {
             .await;
         }
         run.cluster.move_leader().await;
+        run.end().await;
+    });
+}
+
+/// Who only watches has a token that ended, and two of three are away when its stream breaks: nobody can give another for a while.
+#[test]
+fn members_that_are_killed_while_tokens_end() {
+    in_runtime(async {
+        let mut run = Run::begin_at(Cluster::start_guarded().await).await;
+        let leader = run.cluster.leader().await;
+        let [other, last] = [1, 2].map(|step| (leader + step) % MEMBERS);
+        for (first, second) in [(leader, other), (last, other)] {
+            run.cluster.kill(first);
+            run.cluster.kill(second);
+            // Longer than a token lives, and than a request is waited for.
+            sleep(Duration::from_secs(6)).await;
+            run.cluster.start_one(first);
+            run.cluster.start_one(second);
+            run.everybody_gets_on("two that were killed, and tokens that ended", 2).await;
+        }
         run.end().await;
     });
 }

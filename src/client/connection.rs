@@ -1,35 +1,31 @@
-//! One handle on a cluster: channels, and the rule of when to try again.
+//! One handle on a cluster: its requests, and the rule of when to try again.
 //!
 //! Invariants: a read may be tried on another endpoint whenever one says it is unavailable or breaks off; a write only when
 //! it never left, because then no server can have seen it. Attempts are bounded by the caller's timeout, and
-//! without one by [`MAX_ATTEMPTS`]. A read that nobody answers for [`HEDGE_AFTER`] is sent to one endpoint more, so
-//! that a member that is silent (and not away) costs a read a second, not its timeout.
+//! without one by [`MAX_ATTEMPTS`]. A read that nobody answers for a second is sent to one endpoint more. Only a refusal says that no token
+//! is to be had: whatever else becomes of asking for one is tried again.
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{Either, select};
-use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tonic::ConnectError;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::wire::etcdserverpb::AuthenticateRequest;
 use crate::wire::services::auth_client::AuthClient;
 
-use super::dial::Way;
-use super::error::{Error, lost, never_sent, reason};
-use super::greeting::speaks_otherwise;
-use super::options::{Channels, Credentials, Options, is_plain};
+use super::endpoints::Endpoints;
+use super::error::{Error, lost, never_sent};
+use super::hedge::hedged;
+use super::options::{Credentials, Options};
 use super::refreshes::{OLD_REVISION, Refreshes, STALE_TOKEN};
-use super::rotation::Rotation;
-use super::silence::{NO_ANSWER, Silence, Waiting};
+use super::silence::NO_ANSWER;
 use super::token::{Held, Token};
 
 /// Attempts of one request that has no timeout, as in etcd's client.
@@ -39,11 +35,11 @@ const MAX_ATTEMPTS: usize = 100;
 const PAUSE: Duration = Duration::from_millis(25);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Time a read may go unanswered before another endpoint is asked too.
-const HEDGE_AFTER: Duration = Duration::from_secs(1);
+/// Time for which one attempt to have a token may go unanswered: a server that is busy with the hashes of many passwords has answered by then.
+const LONGEST_LOG_IN: Duration = Duration::from_secs(30);
 
-/// Time for which one endpoint is waited for alone before the next one is dialed too.
-const ANOTHER_AFTER: Duration = Duration::from_millis(30);
+/// What is longer is no timeout: no clock counts so far, and no server is told of it.
+const NO_END: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 /// The API version this client was written for; servers count requests by it.
 const API_VERSION: &str = "3.7";
@@ -85,6 +81,13 @@ pub enum Safety {
     Write,
 }
 
+impl Safety {
+    /// Whether a request that failed so may be sent once more, and to another: the one place where this is said.
+    fn allows_again(self, status: &Status) -> bool {
+        never_sent(status) || (self == Safety::Read && (status.code() == Code::Unavailable || lost(status)))
+    }
+}
+
 /// A handle on a cluster. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -94,16 +97,11 @@ pub struct Client {
 
 #[derive(Debug)]
 struct Shared {
-    channels: Vec<(String, Channel)>,
-    /// How each is reached, by its place.
-    ways: Vec<Arc<Way>>,
-    /// Where nothing is encrypted and nobody has answered yet, by its place: who is there may speak another language.
-    strange: Vec<AtomicBool>,
-    /// Whose turn it is among `channels`.
-    rotation: Rotation,
+    endpoints: Endpoints,
     options: Options,
-    token: Held,
-    silence: Silence,
+    token: Arc<Held>,
+    /// Where tokens are fetched: not where somebody happens to ask.
+    runtime: Handle,
 }
 
 impl Client {
@@ -126,38 +124,18 @@ impl Client {
     /// # Errors
     /// An empty list, an address or a file that cannot be used.
     pub fn open(endpoints: &[String], options: Options) -> Result<Client, Error> {
-        if endpoints.is_empty() {
-            return Err(Error::NoEndpoints);
-        }
-        let (mut channels, mut ways) = (Vec::with_capacity(endpoints.len()), Vec::new());
-        let strange = endpoints.iter().map(|endpoint| AtomicBool::new(is_plain(endpoint, &options))).collect();
-        let mut made = Channels::new(&options)?;
-        for endpoint in endpoints {
-            let (channel, way) = made.channel(endpoint)?;
-            channels.push((endpoint.clone(), channel));
-            ways.push(way);
-        }
-        let timeout = options.timeout;
-        Ok(Client {
-            shared: Arc::new(Shared {
-                rotation: Rotation::new(channels.len()),
-                silence: Silence::new(channels.len()),
-                channels,
-                ways,
-                strange,
-                options,
-                token: Held::default(),
-            }),
-            timeout,
-        })
+        let (endpoints, timeout) = (Endpoints::new(endpoints, &options)?, options.timeout);
+        let (token, runtime) = (Arc::default(), Handle::current());
+        Ok(Client { shared: Arc::new(Shared { endpoints, options, token, runtime }), timeout })
     }
 
     /// Fetches the token for a user and a password, where the options have them and there is none yet.
     ///
     /// # Errors
-    /// A refused password, or that no answer came in time.
+    /// A refused password, or that no answer came within the timeout of a request; without one, that of a connection.
     pub async fn log_in(&self) -> Result<(), Error> {
-        self.refresh(&Token::default()).await.map(drop)
+        let longest = self.timeout.unwrap_or(self.shared.options.longest_connect());
+        self.refresh_by(deadline(Some(longest)), &Token::default()).await.map(drop)
     }
 
     /// The same handle with another timeout for each request; `None` lifts it.
@@ -168,14 +146,13 @@ impl Client {
 
     /// The bare channels with their endpoints, in the order given, for callers who bring their own stubs.
     pub fn raw(&self) -> &[(String, Channel)] {
-        &self.shared.channels
+        self.shared.endpoints.channels()
     }
 
     /// The endpoints that did not answer when they were last asked, each with the reason. What a request that ended
     /// by its timeout has to tell.
     pub fn unreached(&self) -> Vec<(String, String)> {
-        let names = self.shared.channels.iter().map(|(endpoint, _)| endpoint.clone());
-        names.zip(self.shared.silence.all()).filter_map(|(endpoint, why)| Some((endpoint, why?))).collect()
+        self.shared.endpoints.unreached()
     }
 
     /// The timeout of each request.
@@ -188,7 +165,8 @@ impl Client {
         &self.shared.options
     }
 
-    /// Sends one request by `send`, rotating endpoints, until it is answered or `safety` or the timeout ends it.
+    /// Sends one request by `send`, rotating endpoints, until it is answered or `safety` or the timeout ends it. Servers are told of the
+    /// timeout; [`Self::call_for_parts`] is for answers that come in parts.
     ///
     /// # Errors
     /// The answer of the last endpoint tried, or [`Error::Deadline`].
@@ -197,11 +175,39 @@ impl Client {
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
-        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = deadline(self.timeout);
+        self.repeat(safety, deadline, deadline, send).await
+    }
+
+    /// As [`Self::call`] where the answer is a stream: the timeout ends the wait for it to begin, and servers are not told of it, for they
+    /// would cut the stream by it.
+    ///
+    /// # Errors
+    /// As [`Self::call`].
+    pub async fn call_for_parts<T, F, Sent>(&self, safety: Safety, send: F) -> Result<Streaming<T>, Error>
+    where
+        F: Fn(Wire) -> Sent,
+        Sent: Future<Output = Result<Response<Streaming<T>>, Status>>,
+    {
+        self.repeat(safety, deadline(self.timeout), None, send).await
+    }
+
+    /// Servers are `told` of one end or none.
+    async fn repeat<T, F, Sent>(
+        &self,
+        safety: Safety,
+        deadline: Option<Instant>,
+        told: Option<Instant>,
+        send: F,
+    ) -> Result<T, Error>
+    where
+        F: Fn(Wire) -> Sent,
+        Sent: Future<Output = Result<Response<T>, Status>>,
+    {
         let mut refreshes = Refreshes::default();
         for attempt in 1.. {
             let sent = self.token();
-            let Some(result) = bounded(deadline, self.attempt(safety, deadline, &send)).await else {
+            let Some(result) = bounded(deadline, self.attempt(safety, told, &send)).await else {
                 return Err(Error::Deadline);
             };
             let status = match result {
@@ -214,14 +220,12 @@ impl Client {
                 if refreshes.are_several() && bounded(deadline, sleep(PAUSE)).await.is_none() {
                     return Err(Error::Deadline);
                 }
-                if !self.refresh(&sent).await? {
+                if !self.refresh_by(deadline, &sent).await? {
                     refreshes.was_made_by_another();
                 }
                 continue;
             }
-            let again = never_sent(&status)
-                || (safety == Safety::Read && (status.code() == Code::Unavailable || lost(&status)));
-            if !again || (deadline.is_none() && attempt >= MAX_ATTEMPTS) {
+            if !safety.allows_again(&status) || attempt >= most_attempts(deadline) {
                 return Err(status.into());
             }
             if bounded(deadline, self.pause(attempt)).await.is_none() {
@@ -231,57 +235,42 @@ impl Client {
         unreachable!("the attempts of a request end by its timeout or their bound")
     }
 
-    /// One attempt: at one endpoint, or where a read stays unanswered at two.
-    async fn attempt<T, F, Sent>(
-        &self,
-        safety: Safety,
-        deadline: Option<Instant>,
-        send: &F,
-    ) -> Result<Response<T>, Status>
+    /// One attempt: at one endpoint, or where a read stays unanswered at more.
+    async fn attempt<T, F, Sent>(&self, safety: Safety, told: Option<Instant>, send: &F) -> Result<Response<T>, Status>
     where
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
-        let first = std::pin::pin!(self.at_one(deadline, send));
-        if safety == Safety::Write || self.shared.channels.len() == 1 {
-            return first.await;
+        let endpoints = &self.shared.endpoints;
+        let first = endpoints.reach(true).await?;
+        let at_one = |place| self.at_one(place, told, send);
+        if safety == Safety::Write {
+            return at_one(first).await;
         }
-        let first = match select(first, std::pin::pin!(sleep(HEDGE_AFTER))).await {
-            Either::Left((answer, _)) => return answer,
-            Either::Right(((), first)) => first,
-        };
-        let second = std::pin::pin!(self.at_one(deadline, send));
-        match select(first, second).await {
-            Either::Left((Ok(answer), _)) | Either::Right((Ok(answer), _)) => Ok(answer),
-            Either::Left((Err(_), second)) => second.await,
-            Either::Right((Err(_), first)) => first.await,
-        }
+        let again = |status: &Status| safety.allows_again(status);
+        hedged(first, endpoints.count(), |asked| endpoints.other(asked), at_one, again).await
     }
 
-    /// Sends to the endpoint whose turn it is, and remembers whether it was there. Given up before an answer counts
-    /// as away: the caller's timeout passed, or another endpoint was quicker by a second.
-    async fn at_one<T, F, Sent>(&self, deadline: Option<Instant>, send: &F) -> Result<Response<T>, Status>
+    /// Sends to one endpoint, and remembers whether it was there.
+    async fn at_one<T, F, Sent>(&self, place: usize, told: Option<Instant>, send: &F) -> Result<Response<T>, Status>
     where
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
-        let place = self.shared.reach(true).await?;
-        let wire = self.wire_to(place, deadline, false);
-        let visit = Visit { shared: &self.shared, place, why: Some(NO_ANSWER.to_owned()) };
-        let answer = send(wire).await;
+        let visit = self.shared.endpoints.visit(place);
+        let answer = send(self.wire_to(place, told, false)).await;
         visit.ended(&answer);
         answer
     }
 
     /// Awaits the rest of an answer that comes in parts, within the timeout of a request.
     pub(super) async fn rest<T>(&self, work: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-        let deadline = self.timeout.map(|timeout| Instant::now() + timeout);
-        bounded(deadline, work).await.unwrap_or(Err(Error::Deadline))
+        bounded(deadline(self.timeout), work).await.unwrap_or(Err(Error::Deadline))
     }
 
     /// Waits between rounds of attempts, not between the endpoints of one round.
     pub(super) async fn pause(&self, attempt: usize) {
-        let endpoints = self.shared.channels.len();
+        let endpoints = self.shared.endpoints.count();
         if attempt.is_multiple_of(endpoints) {
             let round = u32::try_from(attempt / endpoints).unwrap_or(u32::MAX);
             sleep(PAUSE.saturating_mul(round).min(LONGEST_PAUSE)).await;
@@ -294,63 +283,27 @@ impl Client {
     /// # Errors
     /// There is none.
     pub(super) async fn stream_wire(&self) -> Result<(usize, Wire), Status> {
-        let place = self.shared.reach(false).await?;
+        let place = self.shared.endpoints.reach(false).await?;
         Ok((place, self.wire_to(place, None, true)))
     }
 
     /// As [`Self::stream_wire`], and nobody is waited for: the endpoint whose turn it is where none can be spoken to yet. Another than those
     /// that are asked already, while there are others.
     pub(super) fn other_stream_wire(&self, asked: &[usize]) -> (usize, Wire) {
-        let ways = &self.shared.ways;
-        let turn = self.shared.rotation.take_other(asked, Instant::now());
-        let others = (turn..ways.len()).chain(0..turn).filter(|place| !asked.contains(place));
-        let place = others.into_iter().find(|place| ways[*place].is_open()).unwrap_or(turn);
+        let place = self.shared.endpoints.other(asked);
         (place, self.wire_to(place, None, true))
     }
 
-    /// Has a connection wait at a place.
-    #[cfg(test)]
-    pub(super) async fn dial_ahead(&self, place: usize) {
-        self.shared.ways[place].make_ahead().await.expect("somebody is there");
-    }
-
-    /// Passes the turn on: who had it.
-    #[cfg(test)]
-    pub(super) fn passes_the_turn(&self) -> usize {
-        self.shared.rotation.take(Instant::now())
-    }
-
-    /// Nobody answers at this place: what comes next goes elsewhere for a while.
-    pub(super) fn is_silent(&self, place: usize) {
-        self.shared.rotation.is_away(place, Instant::now());
-    }
-
-    /// Somebody answered at a place after all.
-    pub(super) fn is_heard(&self, place: usize) {
-        self.shared.rotation.is_here(place);
-    }
-
-    /// A stream asks at a place: nobody has answered there for as long as the result is held, or until an answer comes.
-    pub(super) fn stream_asks(&self, place: usize) -> Waiting {
-        self.shared.silence.begins(place)
-    }
-
-    /// A stream was given up at a place, where no answer came in all the time there was.
-    pub(super) fn stream_was_given_up(&self, place: usize) {
-        self.shared.keep_why(place, Some(NO_ANSWER.to_owned()));
-    }
-
-    /// The first answer of a stream at a place, or how it broke.
-    pub(super) fn stream_was_told<T>(&self, place: usize, answer: &Result<T, Status>) {
-        let why = self.shared.why_unanswered(place, answer);
-        self.shared.keep_why(place, why);
+    /// Who can be spoken to, whose turn it is, and who has not answered.
+    pub(super) fn endpoints(&self) -> &Endpoints {
+        &self.shared.endpoints
     }
 
     fn wire_to(&self, place: usize, deadline: Option<Instant>, needs_leader: bool) -> Wire {
         let token = self.token();
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let attach = Attach { token, needs_leader, timeout };
-        InterceptedService::new(self.shared.channels[place].1.clone(), attach)
+        InterceptedService::new(self.shared.endpoints.channels()[place].1.clone(), attach)
     }
 
     /// Whether a refusal with this text is for a token that another one may replace, or, of one who is known by a certificate, for
@@ -368,190 +321,74 @@ impl Client {
         self.shared.token.get()
     }
 
-    /// Fetches a token for the options' user and password, in place of the `refused` one. False where another call did it meanwhile.
-    pub(super) async fn refresh(&self, refused: &Token) -> Result<bool, Error> {
-        let deadline = Instant::now() + self.timeout.unwrap_or(self.shared.options.longest_connect());
-        self.shared.token.renew(refused, deadline, self.next_token(deadline)).await
+    /// Fetches a token for the options' user and password, in place of the `refused` one; so many attempts are made at most, and what is
+    /// fetched is kept also where nobody waits any more. False where another call did it meanwhile.
+    ///
+    /// # Errors
+    /// A refusal, or what became of the last attempt.
+    pub(super) async fn refresh(&self, refused: &Token, attempts: usize) -> Result<bool, Error> {
+        let shared = &self.shared;
+        for attempt in 1.. {
+            let status = match shared.token.renew(refused, &shared.runtime, || self.clone().next_token()).await {
+                Ok(made) => return Ok(made),
+                Err(status) => status,
+            };
+            // Asking for a token changes nothing that a second asking would not.
+            if !Safety::Read.allows_again(&status) || attempt >= attempts {
+                return Err(status.into());
+            }
+            self.pause(attempt).await;
+        }
+        unreachable!("the attempts have a bound")
+    }
+
+    /// As [`Self::refresh`], within a request's time.
+    async fn refresh_by(&self, deadline: Option<Instant>, refused: &Token) -> Result<bool, Error> {
+        match bounded(deadline, self.refresh(refused, most_attempts(deadline))).await {
+            Some(made) => made,
+            None => {
+                self.shared.token.gives_up().await;
+                Err(Error::Deadline)
+            }
+        }
     }
 
     /// None where none is needed, or taken.
-    async fn next_token(&self, deadline: Instant) -> Result<Option<MetadataValue<Ascii>>, Error> {
+    async fn next_token(self) -> Result<Option<MetadataValue<Ascii>>, Status> {
         let token = match &self.shared.options.credentials {
             None => return Ok(None),
             Some(Credentials::Token(token)) => token.clone(),
             Some(Credentials::Password { name, password }) => {
-                match self.fetch_token(deadline, name.clone(), password.clone()).await {
-                    Ok(token) => token,
+                let request = AuthenticateRequest { name: name.clone(), password: password.clone() };
+                let ask = |wire| {
+                    let request = request.clone();
+                    async move { AuthClient::new(wire).authenticate(request).await }
+                };
+                match timeout(LONGEST_LOG_IN, self.attempt(Safety::Read, None, &ask)).await {
+                    Ok(Ok(response)) => response.into_inner().token,
                     // A cluster without authentication takes any caller, as etcd's client has it.
-                    Err(error) if error.text() == "etcdserver: authentication is not enabled" => return Ok(None),
-                    Err(error) => return Err(error),
+                    Ok(Err(status)) if status.message() == "etcdserver: authentication is not enabled" => {
+                        return Ok(None);
+                    }
+                    Ok(Err(status)) => return Err(status),
+                    Err(_) => return Err(Status::unavailable(NO_ANSWER)),
                 }
             }
         };
         let token = MetadataValue::try_from(token);
-        token.map(Some).map_err(|_| Error::Answered(Code::Unauthenticated, "etcdserver: invalid auth token".to_owned()))
-    }
-
-    async fn fetch_token(&self, deadline: Instant, name: String, password: String) -> Result<String, Error> {
-        let request = AuthenticateRequest { name, password };
-        for attempt in 1.. {
-            // Asking for a token changes nothing that a second asking would not.
-            let ask = |wire| {
-                let request = request.clone();
-                async move { AuthClient::new(wire).authenticate(request).await }
-            };
-            match timeout_at(deadline, self.attempt(Safety::Read, Some(deadline), &ask)).await {
-                Err(_) => break,
-                Ok(Ok(response)) => return Ok(response.into_inner().token),
-                Ok(Err(status)) if status.code() != Code::Unavailable => return Err(status.into()),
-                Ok(Err(_)) if timeout_at(deadline, self.pause(attempt)).await.is_err() => break,
-                Ok(Err(_)) => {}
-            }
-        }
-        Err(Error::Deadline)
+        token.map(Some).map_err(|_| Status::unauthenticated("etcdserver: invalid auth token"))
     }
 }
 
-impl Shared {
-    /// The place whose turn it is; where it is not there at once the first, of it and of those behind it, that can be spoken to. So nothing
-    /// is sent to who would never answer while somebody would. A `request` that is given up meanwhile leaves word of whom it waited for.
-    ///
-    /// # Errors
-    /// Nobody can be spoken to: the last reason. Nothing was sent.
-    async fn reach(&self, request: bool) -> Result<usize, Status> {
-        let place = self.rotation.take(Instant::now());
-        if self.ways[place].is_open() {
-            return Ok(place);
-        }
-        let mut waited = WaitedFor { shared: self, places: Vec::new(), waiting: Vec::new(), request, found: false };
-        let (mut next, mut dialing, mut last) = (place, FuturesUnordered::new(), Status::unavailable(NO_ANSWER));
-        loop {
-            if waited.places.len() < self.ways.len() {
-                if self.ways[next].is_open() {
-                    return Ok(waited.found(next));
-                }
-                waited.begins(next);
-                dialing.push(self.dial(next));
-            }
-            let more = waited.places.len() < self.ways.len();
-            match timeout(if more { ANOTHER_AFTER } else { Duration::MAX }, dialing.next()).await {
-                Ok(Some((place, Ok(())))) => return Ok(waited.found(place)),
-                Ok(Some((_, Err(status)))) => last = status,
-                Ok(None) => {
-                    // Each has left its own reason.
-                    waited.found = true;
-                    return Err(last);
-                }
-                Err(_) => {}
-            }
-            if more {
-                next = self.rotation.take_other(&waited.places, Instant::now());
-            }
-        }
-    }
-
-    /// Waits for a connection to a place.
-    async fn dial(&self, place: usize) -> (usize, Result<(), Status>) {
-        let made = self.ways[place].make_ahead().await.map_err(unmade);
-        if made.is_err() {
-            Visit { shared: self, place, why: None }.ended(&made);
-        }
-        (place, made)
-    }
-
-    /// Why nobody answered at a place; none where somebody did. Only a member that cannot serve says that it is unavailable;
-    /// any other refusal is an answer.
-    fn why_unanswered<T>(&self, place: usize, answer: &Result<T, Status>) -> Option<String> {
-        let status = answer.as_ref().err().filter(|status| status.code() == Code::Unavailable || lost(status));
-        let Some(status) = status else {
-            self.strange[place].store(false, Ordering::Relaxed);
-            return None;
-        };
-        let mut why = Some(reason(status)).filter(|why| !why.trim().is_empty()).unwrap_or_else(|| NO_ANSWER.to_owned());
-        if self.strange[place].load(Ordering::Relaxed) && speaks_otherwise(&why) {
-            why.push_str(OTHERWISE);
-        }
-        Some(self.ways[place].last_word().told().unwrap_or(why))
-    }
-
-    /// Keeps why nobody answered at a place, or forgets it.
-    fn keep_why(&self, place: usize, why: Option<String>) {
-        if self.silence.keep(place, why) {
-            self.ways[place].last_word().forget();
-        }
-    }
+/// When a request that begins now must have ended.
+fn deadline(timeout: Option<Duration>) -> Option<Instant> {
+    timeout.filter(|timeout| *timeout < NO_END).and_then(|timeout| Instant::now().checked_add(timeout))
 }
 
-/// No connection was made, so nothing was sent.
-fn unmade(error: std::io::Error) -> Status {
-    Status::from_error(Box::new(ConnectError(Box::new(error))))
+/// How often one request may be tried.
+fn most_attempts(deadline: Option<Instant>) -> usize {
+    deadline.map_or(MAX_ATTEMPTS, |_| usize::MAX)
 }
-
-/// Who is dialed for a request or a stream that waits for the first of them.
-struct WaitedFor<'a> {
-    shared: &'a Shared,
-    places: Vec<usize>,
-    /// A stream counts them as silent only while it waits.
-    waiting: Vec<Waiting>,
-    request: bool,
-    /// There is no more to be said of them.
-    found: bool,
-}
-
-impl WaitedFor<'_> {
-    fn begins(&mut self, place: usize) {
-        self.places.push(place);
-        if !self.request {
-            self.waiting.push(self.shared.silence.begins(place));
-        }
-    }
-
-    /// One can be spoken to: the turn passes over the others for a while.
-    fn found(&mut self, place: usize) -> usize {
-        self.found = true;
-        let others = self.places.iter().filter(|other| **other != place && !self.shared.ways[**other].is_open());
-        others.for_each(|other| self.shared.rotation.is_away(*other, Instant::now()));
-        place
-    }
-}
-
-impl Drop for WaitedFor<'_> {
-    fn drop(&mut self) {
-        let silent = |place: &&usize| self.request && !self.found && !self.shared.ways[**place].is_open();
-        for place in self.places.iter().filter(silent) {
-            self.shared.rotation.is_away(*place, Instant::now());
-            self.shared.keep_why(*place, Some(NO_ANSWER.to_owned()));
-        }
-    }
-}
-
-/// One request at one endpoint.
-struct Visit<'a> {
-    shared: &'a Shared,
-    place: usize,
-    /// Why there was no answer, as far as it is known.
-    why: Option<String>,
-}
-
-impl Visit<'_> {
-    fn ended<T>(mut self, answer: &Result<T, Status>) {
-        self.why = self.shared.why_unanswered(self.place, answer);
-    }
-}
-
-impl Drop for Visit<'_> {
-    fn drop(&mut self) {
-        match self.why.is_none() {
-            true => self.shared.rotation.is_here(self.place),
-            false => self.shared.rotation.is_away(self.place, Instant::now()),
-        }
-        self.shared.keep_why(self.place, self.why.take());
-    }
-}
-
-/// What is said of an endpoint that was reached, and never answered in what it was spoken to.
-const OTHERWISE: &str =
-    ": what is there speaks no unencrypted HTTP/2: perhaps it wants TLS (https://), or is not for clients";
 
 async fn bounded<F: Future>(deadline: Option<Instant>, work: F) -> Option<F::Output> {
     match deadline {

@@ -7,6 +7,8 @@ use std::fmt;
 
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
+use super::silence::NO_ANSWER;
+
 /// Why a request gave no result.
 ///
 /// Example, run as a test: `what_goes_wrong_is_told_by_its_kind` in `tests/client_library.rs`.
@@ -48,6 +50,15 @@ impl Error {
         }
     }
 
+    /// What is shown of it; of an answer always with its code, whoever's text it is, as etcd's client has it where it hands on what
+    /// its transport says.
+    pub fn with_code(&self) -> String {
+        match self {
+            Error::Answered(code, text) => format!("rpc error: code = {} desc = {text}", name(*code)),
+            other => other.to_string(),
+        }
+    }
+
     /// True for the answer that the caller's user may not do this.
     pub fn is_permission_denied(&self) -> bool {
         self.text() == "etcdserver: permission denied"
@@ -62,7 +73,7 @@ impl fmt::Display for Error {
             Error::Deadline => f.write_str("context deadline exceeded"),
             // An etcd text stands for itself; anything else came from the transport and is shown with its code.
             Error::Answered(_, text) if text.starts_with("etcdserver: ") => f.write_str(text),
-            Error::Answered(code, text) => write!(f, "rpc error: code = {code:?} desc = {text}"),
+            Error::Answered(..) => f.write_str(&self.with_code()),
             Error::Lost(what) => f.write_str(what),
             Error::StreamEnded => f.write_str("the server closed the stream"),
         }
@@ -89,9 +100,34 @@ impl From<Status> for Error {
         }
         match status.code() {
             Code::DeadlineExceeded if !status.message().starts_with("etcdserver: ") => Error::Deadline,
-            code => Error::Answered(code, status.message().to_owned()),
+            code => Error::Answered(code, said(&status)),
         }
     }
+}
+
+/// A code's name as gRPC for Go has it.
+fn name(code: Code) -> String {
+    match code {
+        Code::Ok => "OK".to_owned(),
+        Code::Cancelled => "Canceled".to_owned(),
+        code => format!("{code:?}"),
+    }
+}
+
+/// What an answer says. What the library below says in a server's place is said as gRPC for Go does.
+fn said(status: &Status) -> String {
+    if let Some(reset) =
+        causes(status).find_map(|cause| cause.downcast_ref::<h2::Error>()).filter(|error| error.is_reset())
+    {
+        let code = reset.reason().map(|reason| format!("{reason:?}")).unwrap_or_default();
+        return format!("stream terminated by RST_STREAM with error code: {code}");
+    }
+    let text = status.message();
+    let Some(code) = text.strip_prefix("grpc-status header missing, mapped from HTTP status code ") else {
+        return text.to_owned();
+    };
+    let name = code.parse().ok().and_then(|code| http::StatusCode::from_u16(code).ok()?.canonical_reason());
+    format!("unexpected HTTP status code received from server: {code} ({})", name.unwrap_or_default())
 }
 
 /// What etcd's client says where no connection was made, for this reason.
@@ -113,15 +149,19 @@ pub(super) fn never_sent(status: &Status) -> bool {
     caused_by::<ConnectError>(status) || causes(status).any(is_unsent)
 }
 
-/// True when the connection broke before an answer came: nobody's refusal, and nothing a server said. A status that came
-/// over the wire has no cause here.
+/// True when the connection broke before an answer came, or was ended by the other side (whatever reason it gives: it is about the
+/// connection): nobody's refusal, and nothing a server said. A status that came over the wire has no cause here.
 pub(super) fn lost(status: &Status) -> bool {
-    status.source().is_some() && matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled)
+    let broke = status.source().is_some() && matches!(status.code(), Code::Unknown | Code::Internal | Code::Cancelled);
+    broke || causes(status).filter_map(|cause| cause.downcast_ref()).any(h2::Error::is_go_away)
 }
 
 /// What lies at the bottom of a failure: the system's own words where it came from there.
 pub(super) fn reason(status: &Status) -> String {
-    causes(status).last().map_or_else(|| status.message().to_owned(), ToString::to_string)
+    if caused_by::<TimeoutExpired>(status) {
+        return NO_ANSWER.to_owned();
+    }
+    causes(status).last().map_or_else(|| said(status), ToString::to_string)
 }
 
 fn is_unsent(error: &(dyn StdError + 'static)) -> bool {
@@ -146,6 +186,11 @@ mod tests {
         assert_eq!(etcd.to_string(), "etcdserver: mvcc: required revision has been compacted");
         let other = Error::from(Status::new(Code::Unknown, "not a primary lessor"));
         assert_eq!(other.to_string(), "rpc error: code = Unknown desc = not a primary lessor");
+        assert_eq!(other.with_code(), other.to_string());
+        let prefix = "rpc error: code = OutOfRange desc = etcdserver: ";
+        assert!(etcd.with_code().starts_with(prefix), "{}", etcd.with_code());
+        let cancelled = Error::from(Status::cancelled("by hand"));
+        assert_eq!(cancelled.to_string(), "rpc error: code = Canceled desc = by hand", "as Go spells it");
     }
 
     #[test]

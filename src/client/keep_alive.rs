@@ -2,7 +2,8 @@
 //!
 //! Invariants: a request is due a third of the granted time after the last that was answered left; while none is
 //! answered, further endpoints are asked one after the other beside it, each at most once at a time, so that a member that is
-//! silent costs no lease that another one would renew; a broken stream is opened anew until the lease must have ended;
+//! silent costs no lease that another one would renew; a broken stream is opened anew until the lease must have ended, and a token that
+//! was refused is fetched anew meanwhile, beside those who are asked; only a refusal ends either;
 //! an answer of no time left ends the stream; whoever is asked, and has not answered when the time is over, is known as
 //! silent. The end is counted from when a request left, so that it is never later than the server's.
 
@@ -31,6 +32,9 @@ const REOPEN_AFTER: Duration = Duration::from_millis(500);
 /// Longest time a request may go unanswered before another endpoint is asked too. Shorter for a short lease: a sixth of
 /// what was granted, so that four can be asked in turn between the time it is due and the lease's end.
 const LONGEST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// No lease is longer: as etcd has it.
+const LONGEST_LEASE: Duration = Duration::from_secs(9_000_000_000);
 
 /// A stream that renews one lease for as long as [`KeepAlive::next`] is called.
 ///
@@ -67,6 +71,14 @@ struct Renewed {
     answer: pb::LeaseKeepAliveResponse,
 }
 
+/// What is waited for at the same time.
+enum Heard {
+    /// Somebody who was asked, by the place, has answered.
+    Answer(usize, Result<Renewed, Status>),
+    /// A token was fetched; whether for this.
+    Token(Result<bool, Error>),
+}
+
 impl Client {
     /// Renews a lease once.
     ///
@@ -75,7 +87,7 @@ impl Client {
     pub async fn keep_alive_once(&self, id: i64) -> Result<pb::LeaseKeepAliveResponse, Error> {
         // Renewing twice is renewing: safe to repeat.
         let mut answers = self
-            .call(super::Safety::Read, |wire| async move {
+            .call_for_parts(super::Safety::Read, |wire| async move {
                 let request = futures_util::stream::iter([pb::LeaseKeepAliveRequest { id }]);
                 self.lease(wire).lease_keep_alive(request).await
             })
@@ -97,12 +109,13 @@ impl Client {
     /// Renews a lease until it ends or the result is dropped.
     pub fn keep_alive(&self, id: i64) -> KeepAlive {
         let connect = self.options().connect_timeout;
-        let first = if connect.is_zero() { USUAL_FIRST } else { connect + FIRST_BEYOND_CONNECT };
+        let first = if connect.is_zero() { USUAL_FIRST } else { connect.saturating_add(FIRST_BEYOND_CONNECT) };
         self.keep_alive_granted(id, first, Instant::now())
     }
 
     /// Renews a lease that was asked for at `asked`, and granted for so long.
     pub(super) fn keep_alive_granted(&self, id: i64, granted: Duration, asked: Instant) -> KeepAlive {
+        let granted = granted.min(LONGEST_LEASE);
         let (due, ends) = (Instant::now(), asked + granted);
         KeepAlive { client: self.clone(), id, granted, due, ends, line: None, token: Token::default(), ran_out: false }
     }
@@ -113,7 +126,7 @@ impl KeepAlive {
     /// (dropping this future) costs a stream at most.
     ///
     /// # Errors
-    /// A refusal that another stream would meet again.
+    /// A refusal that another stream would meet again, or of the password.
     pub async fn next(&mut self) -> Option<Result<pb::LeaseKeepAliveResponse, Error>> {
         sleep_until(self.due).await;
         // Where it is asked, in the order in which it was.
@@ -124,12 +137,12 @@ impl KeepAlive {
             Ok(Ok(renewed)) => renewed,
             Ok(Err(error)) => return Some(Err(error)),
             Err(_) => {
-                places.into_iter().for_each(|place| self.client.stream_was_given_up(place));
+                places.into_iter().for_each(|place| self.client.endpoints().stream_was_given_up(place));
                 return None;
             }
         };
         let granted = u64::try_from(answer.ttl).ok().filter(|seconds| *seconds > 0)?;
-        self.granted = Duration::from_secs(granted);
+        self.granted = Duration::from_secs(granted).min(LONGEST_LEASE);
         self.due = asked + self.granted / 3;
         self.ends = asked + self.granted;
         self.line = Some(line);
@@ -145,45 +158,55 @@ impl KeepAlive {
     /// slow ones are not given up before one answers: where all are slow, that would be never.
     async fn renew(&mut self, places: &mut Vec<usize>) -> Result<Renewed, Error> {
         let patience = (self.granted / 6).min(LONGEST_PATIENCE);
+        // Whether a token was fetched for this, or is.
         let mut refreshed = false;
-        let mut asked = FuturesUnordered::new();
-        let (place, first) = self.ask(places);
-        places.push(place);
-        asked.push(first);
+        let mut heard = FuturesUnordered::new();
+        heard.push(Either::Left(self.ask(places)));
         loop {
-            let answered = match timeout(patience, asked.next()).await {
-                Ok(answered) => {
-                    let (place, answer) = answered.expect("whoever failed was replaced");
-                    places.retain(|asked| *asked != place);
-                    Some(answer)
+            let Ok(next) = timeout(patience, heard.next()).await else {
+                if places.len() < self.client.raw().len() {
+                    places.last().into_iter().for_each(|place| self.client.endpoints().is_silent(*place));
+                    heard.push(Either::Left(self.ask(places)));
                 }
-                Err(_) => None,
+                continue;
             };
-            match answered {
-                Some(Ok(renewed)) => {
-                    self.client.is_heard(renewed.line.place);
+            match next.expect("whoever failed was replaced") {
+                Heard::Answer(_, Ok(renewed)) => {
+                    self.client.endpoints().is_heard(renewed.line.place);
                     return Ok(renewed);
                 }
-                Some(Err(status)) if self.client.may_refresh(status.message()) && !refreshed => {
-                    refreshed = self.client.refresh(&self.token).await?;
+                Heard::Answer(place, Err(status)) => {
+                    places.retain(|asked| *asked != place);
+                    if self.client.may_refresh(status.message()) && !refreshed {
+                        refreshed = true;
+                        let (client, refused) = (self.client.clone(), self.token.clone());
+                        heard.push(Either::Right(
+                            async move { Heard::Token(client.refresh(&refused, usize::MAX).await) },
+                        ));
+                    }
+                    // Another may still renew it, whatever this one says: a learner refuses, and knows nothing.
+                    if !heard.is_empty() {
+                        continue;
+                    }
+                    if !matches!(status.code(), Code::Unavailable | Code::Internal) && !lost(&status) {
+                        return Err(status.into());
+                    }
+                    sleep(REOPEN_AFTER).await;
                 }
-                // Another may still renew it, whatever this one says: a learner refuses, and knows nothing.
-                Some(Err(_)) if !asked.is_empty() => continue,
-                Some(Err(status)) if !matches!(status.code(), Code::Unavailable | Code::Internal) && !lost(&status) => {
-                    return Err(status.into());
+                Heard::Token(fetched) => {
+                    // What another call fetched is not this one's.
+                    refreshed = fetched?;
+                    if places.len() >= self.client.raw().len() {
+                        continue;
+                    }
                 }
-                Some(Err(_)) => sleep(REOPEN_AFTER).await,
-                None if asked.len() >= self.client.raw().len() => continue,
-                None => places.last().into_iter().for_each(|place| self.client.is_silent(*place)),
             }
-            let (place, another) = self.ask(places);
-            places.push(place);
-            asked.push(another);
+            heard.push(Either::Left(self.ask(places)));
         }
     }
 
-    /// Asks once, by the stream there is or a new one at the endpoint whose turn it is among those that are not `asked`; its place.
-    fn ask(&mut self, asked: &[usize]) -> (usize, impl Future<Output = (usize, Result<Renewed, Status>)> + use<>) {
+    /// Asks once, by the stream there is or a new one at the endpoint whose turn it is among those that are not `asked`: it is one of them now.
+    fn ask(&mut self, asked: &mut Vec<usize>) -> impl Future<Output = Heard> + use<> {
         let (request, client) = (pb::LeaseKeepAliveRequest { id: self.id }, self.client.clone());
         let way = match self.line.take() {
             Some(line) => Either::Left(line),
@@ -193,7 +216,8 @@ impl KeepAlive {
             }
         };
         let (Either::Left(Line { place, .. }) | Either::Right((place, _))) = &way;
-        let (place, waiting) = (*place, client.stream_asks(*place));
+        let (place, waiting) = (*place, client.endpoints().stream_asks(*place));
+        asked.push(place);
         let work = async move {
             let asked = Instant::now();
             let mut line = match way {
@@ -215,12 +239,11 @@ impl KeepAlive {
             }
         };
         let client = self.client.clone();
-        let told = async move {
+        async move {
             let answer = work.await;
-            client.stream_was_told(place, &answer);
+            client.endpoints().stream_was_told(place, &answer);
             drop(waiting);
-            (place, answer)
-        };
-        (place, told)
+            Heard::Answer(place, answer)
+        }
     }
 }

@@ -39,13 +39,20 @@
 //! # }
 //! ```
 //!
-//! **Manners.** A read that one endpoint does not answer is sent to another; a write is sent again only where it never left. So
+//! **Manners.** A read that one endpoint does not answer within a second is sent to another beside it, and so on until each was asked; a
+//! write is sent again only where it never left. So
 //! [`Error::Deadline`], and [`Error::Answered`] with `Unavailable`, say of a write that it may have been done: read before doing it
 //! again, or put a comparison into a transaction. Where nobody answers a request is tried until [`Options::timeout`], or a hundred times
 //! where none is given; [`Client::unreached`] then has who did not, and why: nobody there, no TLS, a certificate
-//! that is not believed. Watches, keep-alives and sessions outlive their connection and go on elsewhere. Tokens are fetched anew as they end.
+//! that is not believed. Watches, keep-alives and sessions outlive their connection and go on elsewhere. Tokens are fetched anew as they end: within a request's
+//! timeout, and by watches and keep-alives for as long as it takes; only a password that is refused ends them.
 //! Who fails to get a lock or an office, or drops the future that waits for it, stands in line no longer; what may stay, and until
 //! when, each function says.
+//!
+//! **Streams.** There is one connection to an endpoint, and each watch, keep-alive, session, observer and waiting lock is a stream of its own on it, as
+//! is each request while it is under way. Where a server or a proxy before it bounds the streams of a connection (`--max-concurrent-streams` of
+//! etcd; about a hundred at nginx and HAProxy) what is beyond waits without a word, a request until its timeout: raise the bound, watch a range instead of
+//! many keys, or open more clients.
 //!
 //! **Encryption.** With [`TlsOptions`] servers are believed by an authority, and believe the program by its certificate:
 //!
@@ -67,8 +74,10 @@
 mod connection;
 mod dial;
 mod election;
+mod endpoints;
 mod error;
 mod greeting;
+mod hedge;
 mod keep_alive;
 mod lock;
 mod namespace;

@@ -21,7 +21,7 @@ impl Client {
     /// takes pages by HTTP/1.1, and this asks by HTTP/2.
     ///
     /// # Errors
-    /// It cannot be had: the text says why.
+    /// There is no such place ([`Error::BadEndpoint`]), or the page cannot be had: the text says why.
     pub async fn page(&self, place: usize, path: &str) -> Result<Bytes, Error> {
         let timeout = self.timeout().unwrap_or(PAGE_WITHIN);
         tokio::time::timeout(timeout, self.fetch(place, path)).await.unwrap_or(Err(Error::Deadline))
@@ -29,7 +29,9 @@ impl Client {
 
     async fn fetch(&self, place: usize, path: &str) -> Result<Bytes, Error> {
         let failed = |why: String| Error::Answered(Code::Unavailable, why);
-        let (_, mut channel) = self.raw()[place].clone();
+        let Some((_, mut channel)) = self.raw().get(place).cloned() else {
+            return Err(Error::BadEndpoint(format!("there is no endpoint {place} of {}", self.raw().len())));
+        };
         let request = Request::builder().method(Method::GET).uri(path).body(Body::empty());
         let request = request.map_err(|error| failed(error.to_string()))?;
         let said = |error: tonic::transport::Error| failed(reason(&tonic::Status::from_error(Box::new(error))));

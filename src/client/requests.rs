@@ -113,7 +113,7 @@ impl Client {
     /// The server's refusal, or that no answer came in time.
     pub async fn snapshot(&self) -> Result<Streaming<pb::SnapshotResponse>, Error> {
         let send = |wire| async move { self.maintenance(wire).snapshot(pb::SnapshotRequest {}).await };
-        self.call(Safety::Read, send).await
+        self.call_for_parts(Safety::Read, send).await
     }
 
     /// Adds a member.
@@ -152,7 +152,7 @@ impl Client {
     pub async fn range_stream(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
         self.fits(&request)?;
         let mut chunks = self
-            .call(Safety::Read, |wire| {
+            .call_for_parts(Safety::Read, |wire| {
                 let request = request.clone();
                 async move { self.kv(wire).range_stream(request).await }
             })

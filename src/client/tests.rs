@@ -20,6 +20,9 @@ use crate::wire::services::kv_server::{Kv, KvServer};
 use crate::wire::services::lease_server::{Lease, LeaseServer};
 use crate::wire::services::watch_server::{Watch, WatchServer};
 
+mod frames;
+mod tokens;
+
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// A member that is unavailable for its first request of each kind, after having seen it.
@@ -38,7 +41,13 @@ impl Kv for Flaky {
         }
     }
     type RangeStreamStream = Answers<pb::RangeStreamResponse>;
-    async fn range_stream(&self, _: Request<pb::RangeRequest>) -> Result<Response<Self::RangeStreamStream>, Status> {
+    async fn range_stream(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        if request.metadata().contains_key("grpc-timeout") {
+            return Err(Status::internal("who is told of an end cuts the stream by it"));
+        }
         let chunk = |kvs, count| pb::RangeStreamResponse {
             range_response: Some(pb::RangeResponse { kvs: vec![kvs], count, ..Default::default() }),
         };
@@ -65,8 +74,14 @@ impl Kv for Flaky {
     async fn txn(&self, _: Request<pb::TxnRequest>) -> Result<Response<pb::TxnResponse>, Status> {
         futures_util::future::pending().await
     }
-    async fn compact(&self, _: Request<pb::CompactionRequest>) -> Result<Response<pb::CompactionResponse>, Status> {
-        Err(Status::unimplemented("compact"))
+    async fn compact(
+        &self,
+        request: Request<pb::CompactionRequest>,
+    ) -> Result<Response<pb::CompactionResponse>, Status> {
+        match request.metadata().contains_key("grpc-timeout") {
+            true => Ok(Response::new(Default::default())),
+            false => Err(Status::internal("nobody said how long it is waited for")),
+        }
     }
 }
 
@@ -302,7 +317,7 @@ fn a_connection_that_was_closed_while_it_waited_is_not_used() {
             });
             let endpoints = [greets_once.await, serve(flaky.clone(), Breaking::default()).await];
             let client = Client::connect(&endpoints, patient()).await.expect("good");
-            client.dial_ahead(0).await;
+            client.endpoints().dial_ahead(0).await;
             tokio::time::sleep(Duration::from_millis(60)).await;
             client.put(pb::PutRequest::default()).await.expect("the one who is there");
             assert_eq!(flaky.puts.load(Ordering::SeqCst), round + 2);
@@ -319,12 +334,12 @@ fn a_renewal_is_asked_of_who_was_spoken_to() {
         let client = Client::connect(&[stopped, member.clone().serve().await], patient()).await.expect("good");
         // Refused, for it is no store; and heard.
         client.put(pb::PutRequest::default()).await.expect_err("unimplemented");
-        client.is_heard(0);
-        while client.passes_the_turn() != 1 {}
+        client.endpoints().is_heard(0);
+        while client.endpoints().passes_the_turn() != 1 {}
         let mut kept = client.keep_alive(1);
         assert_eq!(kept.next().await.expect("not over").expect("no refusal").ttl, 6);
         assert_eq!(member.asked.load(Ordering::SeqCst), 1);
-        let turns = [client.passes_the_turn(), client.passes_the_turn()];
+        let turns = [client.endpoints().passes_the_turn(), client.endpoints().passes_the_turn()];
         assert!(turns.contains(&0), "the first was not found silent, for it was not asked: {turns:?}");
     });
 }
@@ -393,6 +408,27 @@ fn a_streamed_range_is_joined() {
         let client = Client::connect(&endpoints, patient()).await.expect("good");
         let whole = client.range_stream(pb::RangeRequest::default()).await.expect("whole");
         assert_eq!((whole.kvs.len(), whole.count), (2, 2));
+        client.compact(pb::CompactionRequest::default()).await.expect("told how long it is waited for");
+    });
+}
+
+#[test]
+fn a_time_beyond_all_clocks_is_none_and_a_place_that_is_not_there_is_an_error() {
+    in_runtime(async {
+        let (flaky, endless) = (Flaky::default(), Duration::MAX);
+        flaky.ranges.store(1, Ordering::SeqCst);
+        let options = Options { connect_timeout: endless, timeout: Some(endless), ..Options::default() };
+        let client = Client::connect(&[serve(flaky, Breaking::default()).await], options).await.expect("good");
+        for timeout in [endless, Duration::from_secs(1 << 40), Duration::from_secs(1 << 62)] {
+            client.within(Some(timeout)).range(pb::RangeRequest::default()).await.expect("in time");
+            client.within(Some(timeout)).range_stream(pb::RangeRequest::default()).await.expect("in time");
+        }
+        client.log_in().await.expect("nobody");
+        drop(client.keep_alive(1));
+        assert!(matches!(client.page(7, "/metrics").await, Err(Error::BadEndpoint(_))));
+        let member = Mute { ttls: vec![i64::MAX, 6], ..Mute::default() }.serve().await;
+        let mut kept = Client::connect(&[member], patient()).await.expect("good").keep_alive(1);
+        assert_eq!(kept.next().await.expect("not over").expect("no refusal").ttl, i64::MAX);
     });
 }
 
@@ -439,8 +475,8 @@ fn a_renewal_is_asked_of_everybody_before_it_is_asked_of_one_twice() {
                     return asked;
                 }
                 let Some(first) = asked.iter().position(|times| *times > 0) else { continue };
-                (0..members.len()).for_each(|place| client.is_heard(place));
-                while (client.passes_the_turn() + 1) % members.len() != first {}
+                (0..members.len()).for_each(|place| client.endpoints().is_heard(place));
+                while (client.endpoints().passes_the_turn() + 1) % members.len() != first {}
             }
         };
         let asked = tokio::select! {

@@ -1,17 +1,21 @@
 //! The token that requests carry in their caller's name.
 //!
-//! Invariants: of all who were refused one token, one fetches the next, for each costs the server a hash; the others wait for
-//! it, no longer than they may. Does not know how it is fetched.
+//! Invariants: of all who were refused one token, one fetches the next, for each costs the server a hash; the others wait for the same, and
+//! it goes on whoever no longer waits; nobody waits for it longer than they like. Does not know how it is fetched.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::time::{Instant, timeout_at};
+use futures_util::FutureExt;
+use futures_util::future::Shared;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tonic::Status;
 use tonic::metadata::{Ascii, MetadataValue};
 
-use super::error::Error;
-
 /// What a request carries.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Token {
     /// None where nobody is named.
     pub text: Option<MetadataValue<Ascii>>,
@@ -19,92 +23,206 @@ pub struct Token {
     number: u64,
 }
 
+/// Who has its text is taken for the user, so that is not shown.
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token").field("number", &self.number).finish_non_exhaustive()
+    }
+}
+
+/// What comes of fetching, for all who wait for it.
+type Outcome = Shared<oneshot::Receiver<Result<(), Status>>>;
+
 /// The token of a handle.
 #[derive(Debug, Default)]
-pub struct Held {
-    token: Mutex<Token>,
-    /// Held by whoever fetches the next.
-    fetching: tokio::sync::Mutex<()>,
+pub struct Held(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    token: Token,
+    /// The next one is fetched.
+    fetching: Option<Fetching>,
+}
+
+#[derive(Debug)]
+struct Fetching {
+    outcome: Outcome,
+    task: JoinHandle<()>,
 }
 
 impl Held {
-    /// It.
-    pub fn get(&self) -> Token {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Replaces it by what `fetch` gives, unless another than the `refused` one is held by then: whether it was fetched. Where it
-    /// gives none, the text stays.
+    /// It.
+    pub fn get(&self) -> Token {
+        self.state().token.clone()
+    }
+
+    /// Replaces it by what `fetch` gives on this runtime, unless another than the `refused` one is held by then; where it is fetched
+    /// already, that is waited for. Whether it was fetched for this call. Where `fetch` gives none, the text stays.
     ///
     /// # Errors
-    /// Those of `fetch`, and that its turn did not come by the deadline.
-    pub async fn renew(
-        &self,
+    /// Those of `fetch`.
+    pub async fn renew<Fetch>(
+        self: &Arc<Self>,
         refused: &Token,
-        deadline: Instant,
-        fetch: impl Future<Output = Result<Option<MetadataValue<Ascii>>, Error>>,
-    ) -> Result<bool, Error> {
-        let _turn = timeout_at(deadline, self.fetching.lock()).await.map_err(|_| Error::Deadline)?;
-        let held = self.get();
-        if held.number != refused.number {
-            return Ok(false);
+        runtime: &Handle,
+        fetch: impl FnOnce() -> Fetch,
+    ) -> Result<bool, Status>
+    where
+        Fetch: Future<Output = Result<Option<MetadataValue<Ascii>>, Status>> + Send + 'static,
+    {
+        let Some((outcome, made)) = self.fetching(refused, runtime, fetch) else { return Ok(false) };
+        match outcome.await {
+            Ok(fetched) => fetched.map(|()| made),
+            Err(_) => Err(Status::unavailable("the token is fetched no more")),
         }
-        let next = Token { text: fetch.await?.or(held.text), number: held.number + 1 };
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = next;
-        Ok(true)
+    }
+
+    /// The fetching under way, or a new one; whether it is new. None where another token is held already.
+    fn fetching<Fetch>(
+        self: &Arc<Self>,
+        refused: &Token,
+        runtime: &Handle,
+        fetch: impl FnOnce() -> Fetch,
+    ) -> Option<(Outcome, bool)>
+    where
+        Fetch: Future<Output = Result<Option<MetadataValue<Ascii>>, Status>> + Send + 'static,
+    {
+        let mut state = self.state();
+        if state.token.number != refused.number {
+            return None;
+        }
+        if let Some(Fetching { outcome, task }) = &state.fetching
+            && !task.is_finished()
+        {
+            return Some((outcome.clone(), false));
+        }
+        let (tell, told) = oneshot::channel();
+        let (held, fetched) = (Arc::clone(self), fetch());
+        let task = runtime.spawn(async move {
+            let outcome = held.take(fetched.await);
+            // Nobody may wait any more.
+            let _ = tell.send(outcome);
+        });
+        let outcome = told.shared();
+        state.fetching = Some(Fetching { outcome: outcome.clone(), task });
+        Some((outcome, true))
+    }
+
+    fn take(&self, fetched: Result<Option<MetadataValue<Ascii>>, Status>) -> Result<(), Status> {
+        let mut state = self.state();
+        state.fetching = None;
+        let text = fetched?.or(state.token.text.take());
+        state.token = Token { text, number: state.token.number + 1 };
+        Ok(())
+    }
+
+    /// Whoever waited has no more time: where nobody else waits, nobody is asked any more.
+    pub async fn gives_up(&self) {
+        let is_alone = |fetching: &mut Fetching| fetching.outcome.strong_count() == Some(1);
+        let fetching = self.state().fetching.take_if(is_alone);
+        if let Some(Fetching { task, .. }) = fetching {
+            task.abort();
+            // So that it is known who was asked.
+            let _ = task.await;
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::cell::Cell;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
 
     use futures_util::future::join_all;
-    use tokio::time::sleep;
+    use tokio::time::{sleep, timeout};
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn of_many_with_one_stale_token_one_fetches_the_next() {
-        let (held, fetched) = (Held::default(), Cell::new(0));
-        let soon = Instant::now() + Duration::from_secs(60);
-        let renew = |refused: Token| {
-            let (held, fetched) = (&held, &fetched);
-            let fetch = async move {
-                sleep(Duration::from_secs(1)).await;
-                fetched.set(fetched.get() + 1);
-                // As those may be that are signed in one second.
-                Ok(Some(MetadataValue::from_static("token")))
+    /// A held token, and how often one was fetched. It takes a second each.
+    #[derive(Default)]
+    struct Fetched {
+        held: Arc<Held>,
+        times: Arc<AtomicUsize>,
+        fails: bool,
+    }
+
+    impl Fetched {
+        async fn renew(&self, refused: &Token) -> Result<bool, Status> {
+            let fetch = || {
+                let (times, fails) = (Arc::clone(&self.times), self.fails);
+                async move {
+                    times.fetch_add(1, Ordering::SeqCst);
+                    sleep(Duration::from_secs(1)).await;
+                    // As those may be that are signed in one second.
+                    if fails {
+                        Err(Status::unavailable("not now"))
+                    } else {
+                        Ok(Some(MetadataValue::from_static("word")))
+                    }
+                }
             };
-            async move { held.renew(&refused, soon, fetch).await.expect("in time") }
-        };
-        let did = join_all((0..10).map(|_| renew(Token::default()))).await;
-        assert_eq!((did.iter().filter(|did| **did).count(), fetched.get()), (1, 1));
-        let first = held.get();
-        assert!(first.text.is_some());
-        assert!(!renew(Token::default()).await, "there is another one already");
-        assert!(renew(first.clone()).await && !renew(first).await);
-        assert_eq!(fetched.get(), 2);
+            self.held.renew(refused, &Handle::current(), fetch).await
+        }
+
+        fn times(&self) -> usize {
+            self.times.load(Ordering::SeqCst)
+        }
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_fetches_in_vain_leaves_it_to_the_next_who_waits_no_longer_than_he_may() {
-        let held = Held::default();
-        let (began, stale) = (Instant::now(), Token::default());
-        let fails = async {
-            sleep(Duration::from_secs(10)).await;
-            Err(Error::Deadline)
-        };
-        let second = |seconds| began + Duration::from_secs(seconds);
-        let gives = || async { Ok(Some(MetadataValue::from_static("token"))) };
-        let (failed, late, good) = tokio::join!(
-            held.renew(&stale, second(60), fails),
-            held.renew(&stale, second(5), gives()),
-            held.renew(&stale, second(60), gives()),
-        );
-        assert!(matches!(failed, Err(Error::Deadline)));
-        assert!(matches!(late, Err(Error::Deadline)));
-        assert!(matches!(good, Ok(true)) && held.get().text.is_some());
+    async fn of_many_with_one_stale_token_one_fetches_the_next() {
+        let fetched = Fetched::default();
+        let none = Token::default();
+        let did = join_all((0..10).map(|_| fetched.renew(&none))).await;
+        let made = did.into_iter().filter(|did| *did.as_ref().expect("fetched")).count();
+        assert_eq!((made, fetched.times()), (1, 1));
+        let first = fetched.held.get();
+        assert!(first.text.is_some());
+        assert!(!fetched.renew(&none).await.expect("there is another one already"));
+        assert!(fetched.renew(&first).await.expect("fetched"));
+        assert!(!fetched.renew(&first).await.expect("that was refused, too"));
+        assert_eq!(fetched.times(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_no_longer_loses_nothing() {
+        let (fetched, none) = (Fetched::default(), Token::default());
+        for _ in 0..4 {
+            assert!(timeout(Duration::from_millis(200), fetched.renew(&none)).await.is_err());
+        }
+        assert!(!fetched.renew(&none).await.expect("what the first began"));
+        assert_eq!(fetched.times(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_fetched_in_vain_is_told_to_all_and_fetched_again() {
+        let fetched = Fetched { fails: true, ..Fetched::default() };
+        let none = Token::default();
+        let (one, other) = tokio::join!(fetched.renew(&none), fetched.renew(&none));
+        assert!(one.is_err() && other.is_err());
+        assert_eq!(fetched.times(), 1);
+        let fetched = Fetched { fails: false, ..fetched };
+        assert!(fetched.renew(&none).await.expect("fetched"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_asked_for_who_has_no_more_time() {
+        let (fetched, none) = (Fetched::default(), Token::default());
+        let short = Duration::from_millis(200);
+        let mut patient = Box::pin(fetched.renew(&none));
+        assert!(timeout(short, patient.as_mut()).await.is_err());
+        fetched.held.gives_up().await;
+        assert!(patient.await.expect("another waited"));
+        let first = fetched.held.get();
+        assert!(timeout(short, fetched.renew(&first)).await.is_err());
+        fetched.held.gives_up().await;
+        sleep(Duration::from_secs(2)).await;
+        assert!(!fetched.renew(&none).await.expect("the first is held still"));
+        assert!(fetched.renew(&first).await.expect("asked anew"));
+        assert_eq!(fetched.times(), 3);
     }
 }

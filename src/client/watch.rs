@@ -3,7 +3,7 @@
 //! Purpose: deliver the events of a range from a revision on, over as many streams as it takes. Invariants:
 //! each event is delivered once and in order; after a break the next stream starts at the revision after the
 //! last one delivered (or announced by a progress notice); a refusal by the server ends the watch, a broken
-//! connection does not. It holds one stream and no queue: the reader's pace is the stream's.
+//! connection does not, nor a token that nobody can give at the time. It holds one stream and no queue: the reader's pace is the stream's.
 
 use bytes::Bytes;
 use futures_channel::mpsc::{Sender, channel};
@@ -52,7 +52,9 @@ pub struct Watcher {
     over: bool,
     /// Streams that broke in a row without delivering.
     broken: usize,
-    /// Whether the token was fetched anew since something was delivered.
+    /// The last stream was refused for its token: another is fetched before the next is opened.
+    stale: bool,
+    /// Whether the token was fetched anew since a stream was taken in.
     refreshed: bool,
     /// What the last stream was opened with.
     token: Token,
@@ -74,7 +76,8 @@ impl Client {
     pub fn watch(&self, range: WatchRange) -> Watcher {
         let next = range.start_revision;
         let client = self.clone();
-        Watcher { client, range, next, stream: None, over: false, broken: 0, refreshed: false, token: Token::default() }
+        let (stream, token) = (None, Token::default());
+        Watcher { client, range, next, stream, over: false, broken: 0, stale: false, refreshed: false, token }
     }
 }
 
@@ -84,15 +87,19 @@ impl Watcher {
     /// A cancellation is delivered as the last response. Losing it midway (dropping this future) loses nothing.
     ///
     /// # Errors
-    /// A refusal that another stream would meet again; the watch is then over.
+    /// A refusal that another stream would meet again, or of the password; the watch is then over.
     pub async fn next(&mut self) -> Option<Result<pb::WatchResponse, Error>> {
         while !self.over {
+            if self.stale
+                && let Err(error) = self.renews().await
+            {
+                self.over = true;
+                return Some(Err(error));
+            }
             match self.receive().await {
-                Ok(response) if response.canceled && self.refreshes(&response.cancel_reason).await => {}
+                Ok(response) if response.canceled && self.is_stale(&response.cancel_reason) => {}
                 Ok(response) => {
-                    self.broken = 0;
-                    self.refreshed = false;
-                    if let Some(response) = self.take(response) {
+                    if let Some(response) = self.hears(response) {
                         return Some(Ok(response));
                     }
                 }
@@ -101,7 +108,7 @@ impl Watcher {
                     self.broken += 1;
                     self.client.pause(self.broken).await;
                 }
-                Err(status) if self.refreshes(status.message()).await => {}
+                Err(status) if self.is_stale(status.message()) => {}
                 Err(status) => {
                     self.over = true;
                     return Some(Err(status.into()));
@@ -128,18 +135,30 @@ impl Watcher {
         self.next
     }
 
-    /// Fetches another token where the stream was refused for the one it had, so that it may be opened anew. Once
-    /// until something is delivered: a server that refuses the new one means it.
-    async fn refreshes(&mut self, why: &str) -> bool {
-        if self.refreshed || !self.client.may_refresh(why) {
-            return false;
+    /// Whether the stream was refused for the token it had, so that it is opened anew with another. Once until one is taken in: a server
+    /// that refuses the new one means it.
+    fn is_stale(&mut self, why: &str) -> bool {
+        self.stale = !self.refreshed && self.client.may_refresh(why);
+        if self.stale {
+            self.stream = None;
         }
-        self.refreshed = true;
-        self.stream = None;
-        let fetched = self.client.refresh(&self.token).await;
+        self.stale
+    }
+
+    /// Fetches another token, however long it takes: who is to give it may be away, as who is watched at may be.
+    async fn renews(&mut self) -> Result<(), Error> {
         // What another call fetched is not this one's.
-        self.refreshed = !matches!(fetched, Ok(false));
-        fetched.is_ok()
+        self.refreshed = self.client.refresh(&self.token, usize::MAX).await?;
+        self.stale = false;
+        Ok(())
+    }
+
+    /// What the caller should see of a response. Only that makes streams that break worth no pause: the next may be taken in, and broken at once.
+    fn hears(&mut self, response: pb::WatchResponse) -> Option<pb::WatchResponse> {
+        self.refreshed = false;
+        let response = self.take(response)?;
+        self.broken = 0;
+        Some(response)
     }
 
     async fn receive(&mut self) -> Result<pb::WatchResponse, Status> {
@@ -153,7 +172,7 @@ impl Watcher {
             None => Err(Status::unavailable("the watch stream ended")),
         };
         if line.waiting.take().is_some() || response.is_err() {
-            self.client.stream_was_told(line.place, &response);
+            self.client.endpoints().stream_was_told(line.place, &response);
         }
         response
     }
@@ -171,11 +190,11 @@ impl Watcher {
         let create = pb::WatchRequest { request_union: Some(RequestUnion::CreateRequest(create)) };
         requests.try_send(create).expect("a fresh channel has room for the creation");
         let (place, wire) = self.client.stream_wire().await?;
-        let waiting = Some(self.client.stream_asks(place));
+        let waiting = Some(self.client.endpoints().stream_asks(place));
         let mut stub = WatchClient::new(wire).max_decoding_message_size(self.client.options().max_response_bytes);
         let opened = stub.watch(outgoing).await;
         if opened.is_err() {
-            self.client.stream_was_told(place, &opened);
+            self.client.endpoints().stream_was_told(place, &opened);
         }
         Ok(Line { place, requests, responses: opened?.into_inner(), waiting })
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use quorate::client::{Client, Options};
+use quorate::client::{Client, Credentials, Options};
 use quorate::wire::etcdserverpb as pb;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -37,6 +37,8 @@ struct Member {
 pub struct Cluster {
     members: Vec<Member>,
     ids: Vec<u64>,
+    /// Whether only a user may do anything. Its tokens end after two seconds in which they were not used.
+    guarded: bool,
 }
 
 impl Cluster {
@@ -52,7 +54,7 @@ impl Cluster {
                 Member { directory, client_port, peer_port, client_door, peer_door, clients, peers, child: None };
             members.push(member);
         }
-        let mut cluster = Self { members, ids: Vec::new() };
+        let mut cluster = Self { members, ids: Vec::new(), guarded: false };
         for n in 0..MEMBERS {
             cluster.start_one(n);
         }
@@ -64,19 +66,38 @@ impl Cluster {
         cluster
     }
 
+    /// The same, and only `root` may do anything.
+    pub async fn start_guarded() -> Self {
+        let mut cluster = Self::start().await;
+        let (client, root, password) = (cluster.direct(0).await, "root".to_owned(), "pw".to_owned());
+        let user = pb::AuthUserAddRequest { name: root.clone(), password, ..Default::default() };
+        client.user_add(user).await.unwrap();
+        client.role_add(pb::AuthRoleAddRequest { name: root.clone() }).await.unwrap();
+        client.user_grant_role(pb::AuthUserGrantRoleRequest { user: root.clone(), role: root }).await.unwrap();
+        client.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
+        cluster.guarded = true;
+        cluster
+    }
+
+    fn options(&self) -> Options {
+        let root = || Credentials::Password { name: "root".to_owned(), password: "pw".to_owned() };
+        Options { timeout: Some(REQUEST), credentials: self.guarded.then(root), ..Options::default() }
+    }
+
     /// A client that knows the streets, begins with the one of this number, and has seen the cluster answer.
     pub async fn client(&self, first: usize) -> Client {
         let door = |n: usize| format!("127.0.0.1:{}", self.members[(first + n) % MEMBERS].client_door);
-        let options = Options { timeout: Some(REQUEST), ..Options::default() };
-        let client = Client::connect(&(0..MEMBERS).map(door).collect::<Vec<_>>(), options).await.unwrap();
+        let client = Client::connect(&(0..MEMBERS).map(door).collect::<Vec<_>>(), self.options()).await.unwrap();
         client.within(Some(LIMIT)).range(pb::RangeRequest { key: "ready".into(), ..Default::default() }).await.unwrap();
         client
     }
 
     /// A client of one member that no trouble of the streets reaches.
     pub async fn direct(&self, n: usize) -> Client {
-        let options = Options { timeout: Some(REQUEST), ..Options::default() };
-        Client::connect(&[format!("127.0.0.1:{}", self.members[n].client_port)], options).await.unwrap()
+        // Whoever cannot say now who asks does so with the first request.
+        let client = Client::open(&[format!("127.0.0.1:{}", self.members[n].client_port)], self.options()).unwrap();
+        let _ = client.log_in().await;
+        client
     }
 
     pub fn order(&self, n: usize, traffic: Traffic) {
@@ -118,6 +139,7 @@ impl Cluster {
             .arg(format!("--initial-advertise-peer-urls={}", url(member.peer_door)))
             .args([format!("--initial-cluster={}", founders.join(",")), format!("--log-outputs={}", log.display())])
             .arg("--watch-progress-notify-interval=1s")
+            .args(["--auth-token-ttl=2", "--bcrypt-cost=4"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

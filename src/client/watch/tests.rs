@@ -68,6 +68,17 @@ fn a_cancellation_is_delivered_and_is_the_last() {
 }
 
 #[test]
+fn a_creation_alone_makes_the_next_break_worth_no_less_of_a_pause() {
+    let mut watcher = watcher(5);
+    (watcher.broken, watcher.refreshed) = (3, true);
+    let created = pb::WatchResponse { header: header(41), created: true, ..Default::default() };
+    assert!(watcher.hears(created).is_none());
+    assert_eq!((watcher.broken, watcher.refreshed), (3, false), "the token was taken, and nothing delivered");
+    assert!(watcher.hears(events(&[6])).is_some());
+    assert_eq!(watcher.broken, 0);
+}
+
+#[test]
 fn only_a_lost_server_is_worth_another_stream() {
     for ends_without_leader in [false, true] {
         let may = |status: &Status| may_resume(status, ends_without_leader);
@@ -111,18 +122,18 @@ async fn who_finds_nobody_to_watch_at_knows_why() {
             assert!(began.elapsed() < std::time::Duration::from_secs(180), "{stream} knows nothing");
         }
         // Somebody answers, in whatever words.
-        client.stream_was_told(0, &Ok(()));
+        client.endpoints().stream_was_told(0, &Ok(()));
         assert_eq!(client.unreached(), []);
-        client.stream_was_told::<()>(0, &Err(Status::permission_denied("etcdserver: permission denied")));
+        client.endpoints().stream_was_told::<()>(0, &Err(Status::permission_denied("etcdserver: permission denied")));
         assert_eq!(client.unreached(), []);
-        client.stream_was_told::<()>(0, &Err(Status::unavailable("the watch stream ended")));
+        client.endpoints().stream_was_told::<()>(0, &Err(Status::unavailable("the watch stream ended")));
         assert_eq!(why(&client), Some((true, "the watch stream ended".to_owned())));
-        client.stream_was_given_up(0);
+        client.endpoints().stream_was_given_up(0);
         assert_eq!(why(&client), Some((true, "the watch stream ended".to_owned())), "it knows no better");
-        client.stream_was_told(0, &Ok(()));
+        client.endpoints().stream_was_told(0, &Ok(()));
         // A proxy may have no words for it.
-        client.stream_was_told::<()>(0, &Err(Status::unavailable("")));
+        client.endpoints().stream_was_told::<()>(0, &Err(Status::unavailable("")));
         assert_eq!(why(&client), Some((true, "no answer".to_owned())));
-        client.stream_was_told(0, &Ok(()));
+        client.endpoints().stream_was_told(0, &Ok(()));
     }
 }

@@ -100,24 +100,16 @@ async fn save(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure
     Ok(())
 }
 
-/// An answer with its code, also where it is etcd's own: etcd's client hands this stream's on as they come.
-fn told(error: &client::Error) -> String {
-    match error {
-        client::Error::Answered(code, text) => format!("rpc error: code = {code:?} desc = {text}"),
-        other => other.to_string(),
-    }
-}
-
 /// Fetches a snapshot into a file; the version of the server that made it.
 async fn fetch(client: &Client, path: &Path) -> Result<String, String> {
     let mut draft = Draft::create(path)?;
-    let mut parts = client.snapshot().await.map_err(|error| told(&error))?;
+    let mut parts = client.snapshot().await.map_err(|error| error.with_code())?;
     let mut progress = Progress::new(Unit::Bytes, 0);
     let (mut size, mut version) = (0, String::new());
     while let Some(part) = parts.next().await {
         // As etcdctl has it: where nothing came yet it was refused, and not lost.
         let lost = if size == 0 { "" } else { "could not write snapshot: " };
-        let part = part.map_err(|status| format!("{lost}{}", told(&status.into())))?;
+        let part = part.map_err(|status| format!("{lost}{}", client::Error::from(status).with_code()))?;
         if size == 0 {
             progress.whole(part.remaining_bytes + part.blob.len() as u64);
             version.clone_from(&part.version);
