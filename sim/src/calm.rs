@@ -172,8 +172,14 @@ pub async fn all_clear(world: &World, auditor: &mut Client, members: &[usize]) -
 /// Asks one member after the other until a change is done.
 pub async fn insist(world: &World, auditor: &mut Client, members: &[usize], request: &Request) -> Verdict {
     let since = true_now();
+    require(!members.is_empty() || world.is_lost(), "a calm world has members", || {
+        format!(
+            "who lives: {:?}",
+            (0..world.members.len()).map(|member| world.members[member].is_broken()).collect::<Vec<_>>()
+        )
+    })?;
     let mut at = members.iter().position(|member| *member == auditor.member()).unwrap_or(0);
-    while true_now() < since + CALM_PATIENCE && !world.is_lost() {
+    while true_now() < since + CALM_PATIENCE && !members.is_empty() && !world.is_lost() {
         auditor.turn_to(members[at]);
         if auditor.change(request.clone()).await == Settled::Yes {
             return Ok(());

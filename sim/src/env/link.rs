@@ -142,6 +142,10 @@ impl Link {
     /// Changes mood and severance; whether it passes after and did not before, or the other way round.
     pub fn change(&mut self, mood: LinkMood, severed: bool, now: Duration) -> bool {
         let before = self.passes();
+        if mood.bytes_per_second != self.mood.bytes_per_second {
+            // What waits is under way; it does not hold up what comes behind it as if the link were as slow as it was.
+            self.free_at = self.free_at.min(now);
+        }
         (self.mood, self.severed) = (mood, severed);
         let changed = before != self.passes();
         if changed {

@@ -10,7 +10,7 @@ use super::{Verdict, require};
 use crate::plan::{Holding, Setting};
 
 /// What the records of one entry take beside its own bytes, and what is deleted while history waits to be written.
-const RECORDS: usize = 16 * 1024;
+const RECORDS: usize = 64 * 1024;
 
 /// What a record of the history takes beside the value, which the entry has.
 const RECORD: usize = 256;
