@@ -25,6 +25,7 @@ use crate::bbolt::Database;
 use crate::consensus::ConfChange;
 use crate::driver::{Seedling, plant, prepare};
 use crate::machine::{Image, State, codec};
+use crate::node::change_of;
 use crate::wal::{EntryKind, LogEntry};
 
 /// What becomes what.
@@ -152,6 +153,12 @@ fn term_of(foreign: &Foreign, log: &ForeignLog) -> Result<u64, Failure> {
     if index == 0 {
         return Err(refuse("nothing was ever applied to its database: there is nothing to take over"));
     }
+    if let Some(entry) = log.entries.first().filter(|entry| entry.term < term) {
+        let (behind, in_log) = (entry.index, entry.term);
+        return Err(refuse(format!(
+            "its database has entry {index} of term {term}, its log entry {behind} of term {in_log}: terms never go back"
+        )));
+    }
     match (term, log.term_at) {
         (0, None) => Err(refuse(format!("neither its database nor its log says the term of entry {index}"))),
         (0, Some(term)) | (term, None) => Ok(term),
@@ -191,23 +198,34 @@ fn read_log(dir: &Path, after: u64) -> Result<ForeignLog, Failure> {
         let bytes = Bytes::from(fs::read(path).map_err(fault)?);
         log.take_segment(&path.display().to_string(), &bytes, at == last)?;
     }
-    if log.snapshot > after && log.entries.is_empty() {
+    check_whole(&log, dir, after)?;
+    Ok(log)
+}
+
+/// Whether the log leads from where the database ends to where it must.
+fn check_whole(log: &ForeignLog, dir: &Path, after: u64) -> Result<(), Failure> {
+    if let Some(snapshot) = log.missing_snapshot() {
         return Err(refuse(format!(
-            "its log begins behind entry {}, and its database ends at entry {after}: a snapshot of another member was not put in \
-             place yet. Start etcd once, and stop it",
-            log.snapshot
+            "its log begins behind entry {snapshot}, and its database ends at entry {after}: a snapshot of another member was not \
+             put in place yet. Start etcd once, and stop it"
         )));
     }
-    if log.last < after {
-        return Err(refuse(format!(
-            "its log in {} ends at entry {}, and its database at entry {after}: the end of the log is lost, and with it what this \
-             member acknowledged last, and for whom it voted. Take the files of a copy that is whole, or another member's, or make \
-             a new cluster of a snapshot or of the database (docs/migration.md, way 1)",
+    let lost = |needed: &str| {
+        Err(refuse(format!(
+            "its log in {} ends at entry {}, and {needed}: the end of the log is lost, and with it what this member acknowledged \
+             last, and for whom it voted. Take the files of a copy that is whole, or another member's, or make a new cluster of a \
+             snapshot or of the database (docs/migration.md, way 1)",
             dir.display(),
             log.last
-        )));
+        )))
+    };
+    if log.last < after {
+        return lost(&format!("its database at entry {after}"));
     }
-    Ok(log)
+    if log.hard_state.commit > log.end() {
+        return lost(&format!("says that entry {} was committed", log.hard_state.commit));
+    }
+    Ok(())
 }
 
 /// What is in the log must be what can be applied here: better to say so now than when the server starts. What an earlier
@@ -222,7 +240,8 @@ fn take_entries(entries: &mut [LogEntry]) -> Result<(), Failure> {
                 (Err(wrong), None) => Err(wrong.0),
             },
             EntryKind::ConfChange => {
-                ConfChange::decode(&entry.data).map(drop).ok_or_else(|| "it cannot be read".to_string())
+                let change = ConfChange::decode(&entry.data).ok_or_else(|| "it cannot be read".to_string());
+                change.and_then(|change| change_of(&change)).map(drop)
             }
             EntryKind::ConfChangeV2 => Err("it changes several members at once".to_string()),
         };
@@ -232,4 +251,39 @@ fn take_entries(entries: &mut [LogEntry]) -> Result<(), Failure> {
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::MemberId;
+    use crate::consensus::ConfChangeKind;
+
+    #[test]
+    fn a_log_says_no_more_than_it_has() {
+        let mut log = ForeignLog::behind(16);
+        log.last = 16;
+        for (commit, is_whole) in [(15, true), (16, true), (17, false)] {
+            log.hard_state.commit = commit;
+            let checked = check_whole(&log, Path::new("wal"), 16);
+            assert_eq!(checked.is_ok(), is_whole, "{commit}");
+            let says_why = |failure: &Failure| failure.text().contains("and says that entry 17 was committed");
+            assert!(checked.err().as_ref().is_none_or(says_why), "{commit}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_the_members_is_read_to_its_end() {
+        let entry = |context: &'static [u8]| {
+            let context = Bytes::from_static(context);
+            let change = ConfChange { id: 7, kind: ConfChangeKind::Add, member: MemberId(5), context };
+            LogEntry { index: 9, term: 2, kind: EntryKind::ConfChange, data: change.encode() }
+        };
+        let whole = entry(br#"{"id":5,"peerURLs":["http://127.0.0.1:1"],"name":"a"}"#);
+        assert!(take_entries(&mut [whole]).is_ok());
+        for broken in [&b"{"[..], b"", br#"{"id":6,"peerURLs":["http://127.0.0.1:1"],"name":"a"}"#] {
+            let refused = take_entries(&mut [entry(broken)]).expect_err("nobody could apply it");
+            assert!(refused.text().contains("entry 9: "), "{}", refused.text());
+        }
+    }
 }
