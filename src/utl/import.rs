@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -35,6 +36,8 @@ struct Plan {
     /// Where its log is.
     log: PathBuf,
     to: PathBuf,
+    /// How long etcd is waited for, should it still run.
+    patience: Duration,
 }
 
 /// Makes the directory.
@@ -68,7 +71,7 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
         return bad("--data-dir lies in what is read of etcd, and nothing is written there: give another place");
     }
     check_free(&to)?;
-    Ok(Plan { from, log, to })
+    Ok(Plan { from, log, to, patience: given.time("timeout") })
 }
 
 fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
@@ -81,8 +84,7 @@ fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
 
 /// Makes all of it, and says what there is to say of it.
 fn build(plan: &Plan, stop: &Stop) -> Result<(Beside, Vec<String>), Failure> {
-    let source = FileSource::open(&plan.from.join("member/snap/db"))?;
-    source.lock()?;
+    let source = FileSource::open(&plan.from.join("member/snap/db"), plan.patience, stop)?;
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;

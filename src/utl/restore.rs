@@ -6,6 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -13,7 +14,7 @@ use super::arguments::Given;
 use super::beside::{Beside, Stop, check_free, check_log_free, now, run};
 use super::failure::{Exit, Failure};
 use super::site::real;
-use super::source::FileSource;
+use super::source::{FileSource, check_there};
 use super::telling::tell;
 use crate::backend::{Foreign, Records};
 use crate::base::{MemberId, Revision, derive_cluster_id, derive_member_id};
@@ -45,6 +46,8 @@ struct Plan {
     token: String,
     skips_digest: bool,
     bump: i64,
+    /// How long whoever writes to the snapshot is waited for.
+    patience: Duration,
 }
 
 /// Makes the directory.
@@ -85,12 +88,14 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
     }
     let token = given.text("initial-cluster-token").to_string();
     let (snapshot, skips_digest) = (PathBuf::from(snapshot), given.is_on("skip-hash-check"));
-    Ok(Plan { snapshot, place, log, name, members, token, skips_digest, bump })
+    let patience = given.time("timeout");
+    Ok(Plan { snapshot, place, log, name, members, token, skips_digest, bump, patience })
 }
 
 fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
-    let source = FileSource::open(&plan.snapshot)
+    check_there(&plan.snapshot)
         .map_err(|failure| Failure::new(Exit::Error, failure.text().to_string().replacen("stat ", "open ", 1)))?;
+    let source = FileSource::open(&plan.snapshot, plan.patience, stop)?;
     let Some(end) = digest_at(&source, plan.skips_digest)? else {
         let (beside, told) = build(plan, source, stop)?;
         return keep(beside, &told, stop);

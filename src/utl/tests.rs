@@ -10,7 +10,7 @@ use super::beside::{Beside, run};
 use super::failure::Failure;
 use super::site::Site;
 use super::table::{COMMANDS, GLOBALS};
-use super::{import, restore, status};
+use super::{hash_kv, import, restore, status};
 use crate::backend::Backup;
 use crate::driver::{self, DriverConfig};
 use crate::env::{MemoryDisk, TokioEnv};
@@ -279,6 +279,30 @@ fn copied(dir: &Path) -> (PathBuf, PathBuf) {
     }
     let log = from.join(log);
     (from, log)
+}
+
+/// A running etcd has its database for itself, and writes to it: what would be read of it is of no one moment.
+#[test]
+fn no_command_reads_what_etcd_writes_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, _) = copied(dir.path());
+    let (file, place) = (from.join("member/snap/db"), dir.path().join("data"));
+    let held = fs::File::open(&file).unwrap();
+    held.lock().unwrap();
+    let (file, place) = (file.display(), place.display());
+    let refused = [
+        hash_kv::hash_kv(&given(&["hashkv"], &format!("{file} --timeout 1ms"))),
+        status::status(&given(&["snapshot", "status"], &format!("{file} --timeout 1ms"))),
+        restores(&format!("{file} --skip-hash-check --data-dir {place} --timeout 1ms")),
+        import::import(&given(
+            &["migrate"],
+            &format!("--from-etcd {} --data-dir {place} --timeout 1ms", from.display()),
+        )),
+    ];
+    for refused in refused {
+        assert_eq!(refused.unwrap_err().text(), format!("{file}: it is in use: stop etcd first"));
+    }
+    assert!(nothing_beside(&from));
 }
 
 /// Wherever the log is cut: as whole as the database, or nothing is made.
