@@ -98,10 +98,11 @@ pub fn check_free(place: &Path) -> Result<(), Failure> {
 }
 
 /// Whether the log of a data directory at `place` may be made at `log`, in etcdutl's words: nothing is there, or what a run left
-/// that was killed at its end. What has lost its mark already is known by belonging to a data directory that has one.
+/// that was killed at its end, and nothing else. What has lost its mark already is known by belonging to a data directory that has one.
 pub fn check_log_free(place: &Path, log: &Path) -> Result<(), Failure> {
-    let (data, site) = (Site::of(place), Site::of(log));
-    if !site.is_in_place() || site.is_marked() || data.is_marked() && are_married(data.draft(), log) {
+    let (data, site) = (Site::of(place), Site::of_log(log));
+    let is_left = || site.is_marked() || data.is_marked() && are_married(data.draft(), log);
+    if !site.is_in_place() || is_left() && site.has_only_parts() {
         return Ok(());
     }
     Err(Failure::new(Exit::Error, format!("wal-dir {} exists", go_quoted(log.as_os_str().as_encoded_bytes()))))
@@ -113,7 +114,7 @@ fn check(place: &Path, log: Option<&Path>) -> Result<(), Failure> {
     Site::of(place).check_beside()?;
     log.map_or(Ok(()), |log| {
         check_log_free(place, log)?;
-        Site::of(log).check_beside()
+        Site::of_log(log).check_beside()
     })
 }
 
