@@ -14,9 +14,9 @@ use bytes::Bytes;
 use super::arguments::Given;
 use super::beside::{Beside, Stop, check_free, now, run};
 use super::failure::{Exit, Failure};
+use super::history::{Build, Built, told_of_loose};
 use super::old_keys::old_keys;
 use super::old_requests::translated;
-use super::restore::import as import_records;
 use super::site::real;
 use super::source::{FileSource, check_there};
 use super::telling::tell;
@@ -97,7 +97,8 @@ fn build(plan: &Plan, stop: &Stop) -> Result<(Beside, Vec<String>), Failure> {
     }
     let beside = Beside::begin(&plan.to, None)?;
     now(prepare(beside.disk()))?;
-    let (position, _, records) = import_records(beside.disk(), &database, foreign.compacted, None, stop)?;
+    let build = Build { disk: beside.disk(), database: &database, compacted: foreign.compacted, marked: None, stop };
+    let Built { position, records, loose, .. } = build.build(&foreign.leases)?;
     let revision = position.revision();
     let mut state = State {
         applied,
@@ -116,6 +117,7 @@ fn build(plan: &Plan, stop: &Stop) -> Result<(Beside, Vec<String>), Failure> {
     state.leases.iter_mut().for_each(|lease| lease.granted_at = applied.0);
     let image = Image::new(identity, state, position).map_err(Failure::from)?;
     let mut told = left_behind(plan, log.torn_bytes);
+    told.extend(told_of_loose(loose));
     told.push(format!(
         "made {} of {}: member {} of cluster {}, revision {revision} with {records} records at entry {}, and {} entries behind it",
         plan.to.display(),
