@@ -10,8 +10,6 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
 use super::beside::Stop;
 use super::failure::{Exit, Failure};
 use crate::base::Fault;
@@ -81,17 +79,17 @@ impl FileSource {
 
     /// Shares it with whoever reads: in use by etcd, it changes while it is read.
     fn lock(&self, patience: Duration, stop: &Stop) -> Result<(), Failure> {
-        let failed = |why: &str| Err(Failure::new(Exit::Error, format!("{}: {why}", self.path)));
         let began = Instant::now();
         loop {
             match self.file.try_lock_shared() {
                 Ok(()) => return Ok(()),
                 Err(TryLockError::WouldBlock) if !patience.is_zero() && began.elapsed() >= patience => {
-                    return failed("it is in use: stop etcd first");
+                    let text = format!("{}: it is in use: stop etcd first", self.path);
+                    return Err(Failure::new(Exit::Error, text));
                 }
                 Err(TryLockError::WouldBlock) => {}
-                Err(TryLockError::Error(error)) if knows_no_locks(&error) => return Ok(()),
-                Err(TryLockError::Error(error)) => return failed(&error.to_string()),
+                // A file system that knows no locks: nobody can have it for himself there.
+                Err(TryLockError::Error(_)) => return Ok(()),
             }
             stop.check()?;
             thread::sleep(ASK_AGAIN);
@@ -102,12 +100,6 @@ impl FileSource {
     pub fn name(&self) -> &str {
         &self.path
     }
-}
-
-/// Whether the file system has no locks: nobody can have it for himself there.
-fn knows_no_locks(error: &io::Error) -> bool {
-    let is = |errno: Errno| error.raw_os_error() == Some(errno.raw_os_error());
-    error.kind() == ErrorKind::Unsupported || is(Errno::NOLCK) || is(Errno::INVAL)
 }
 
 impl Source for FileSource {
