@@ -118,6 +118,16 @@ fn check(place: &Path, log: Option<&Path>) -> Result<(), Failure> {
     })
 }
 
+/// Has the directories made, and takes them for this process alone.
+fn claim(data: &Site, log: Option<&Site>) -> Result<(TokioDisk, DirLock), Failure> {
+    let mut disk = TokioDisk::open(data.draft().to_path_buf())?;
+    if let Some(log) = log {
+        disk = disk.with_elsewhere(LOG, log.draft().to_path_buf())?;
+    }
+    let lock = disk.lock()?;
+    Ok((disk, lock))
+}
+
 /// What the end of the work is made of, in this order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
@@ -137,13 +147,12 @@ impl Beside {
     pub fn begin(place: &Path, log: Option<&Path>) -> Result<Self, Failure> {
         check(place, log)?;
         let (data, log_site) = (Site::of(place), log.map(Site::of_log));
-        let mut disk = TokioDisk::open(data.draft().to_path_buf())?;
-        if let Some(log) = &log_site {
-            disk = disk.with_elsewhere(LOG, log.draft().to_path_buf())?;
-        }
-        let lock = disk.lock()?;
-        // Who had it before may have finished it.
-        check(place, log)?;
+        let claimed = claim(&data, log_site.as_ref()).and_then(|claimed| {
+            // Who had it before may have finished it.
+            check(place, log)?;
+            Ok(claimed)
+        });
+        let (disk, lock) = claimed.inspect_err(|_| [&data].into_iter().chain(&log_site).for_each(Site::unmake))?;
         // From here on it goes again, should anything fail.
         let beside = Self { data, log: log_site, disk, lock: Some(lock), kept: false };
         // Both have the mark before either loses what tells that they belong together.
@@ -194,7 +203,7 @@ impl Beside {
             (Step::UnmarkData, _) => {
                 self.data.unmark()?;
                 self.kept = true;
-                self.data.sync()
+                self.data.sync().map_err(|failure| failure.though_made(self.data.place()))
             }
         }
     }

@@ -171,6 +171,29 @@ fn what_somebody_put_beside_a_log_stays() {
     assert!(places.data.join("letter").exists() && places.data.join("history/part").exists());
 }
 
+/// The place of the log cannot be made, or another run has it.
+#[test]
+fn what_cannot_begin_leaves_nothing() {
+    let places = Places::new("new", true);
+    let (other, log) = (places.dir.path().join("other"), places.log.clone().unwrap());
+    fs::write(places.dir.path().join("file"), b"x").unwrap();
+    assert!(Beside::begin(&other, Some(&places.dir.path().join("file/log"))).is_err());
+    assert!(!places.names().iter().any(|name| name.starts_with("other")), "{:?}", places.names());
+    let held = places.begin();
+    for there in [false, true] {
+        if there {
+            fs::create_dir(&other).unwrap();
+        }
+        let refused = Beside::begin(&other, Some(&log)).err().expect("it is another's");
+        assert!(refused.text().contains("in use"), "{}", refused.text());
+        assert_eq!(other.exists(), there);
+        assert!(!there || fs::read_dir(&other).unwrap().next().is_none());
+        assert!(!places.dir.path().join("other.part").exists());
+    }
+    held.keep().unwrap();
+    assert!(places.is_whole());
+}
+
 #[test]
 fn a_way_back_makes_nothing_on_its_way() {
     let places = Places::new("gone/../new", false);

@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 
 use super::failure::{Exit, Failure};
 use crate::base::Fault;
-use crate::env::LOCK_FILE;
+use crate::env::{LOCK_FILE, TokioDisk};
 use crate::server::{LOG, PLACE_NOTE, UNFINISHED, draft_of, is_part_of_log};
 
 /// What the mark says; one that was not written to its end is empty, and nothing else is there then.
@@ -196,6 +196,22 @@ impl Site {
     /// Makes it durable that the mark is gone.
     pub fn sync(&self) -> Result<(), Failure> {
         Ok(sync(&self.draft)?)
+    }
+
+    /// Takes away what nothing came into yet, where nobody else has it.
+    pub fn unmake(&self) {
+        if !self.draft.is_dir() {
+            return;
+        }
+        let Ok(_held) = TokioDisk::open(self.draft.clone()).and_then(|disk| disk.lock()) else { return };
+        if is_begun(&self.draft) {
+            // What does not go is in nobody's way; the lock last, as ever.
+            let _ = fs::remove_file(self.mark());
+            let _ = fs::remove_file(self.draft.join(LOCK_FILE));
+            if self.is_new {
+                let _ = fs::remove_dir(&self.draft);
+            }
+        }
     }
 
     /// Takes away all of it; false where that did not go. What has its name already has none again first: what a kill leaves from here on is a
