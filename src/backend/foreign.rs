@@ -13,6 +13,7 @@ use super::content::{AlarmEntry, CORRUPT, LeaseEntry, NO_SPACE};
 use super::entry::read_revision;
 use super::versions::{NEWEST, parse};
 use crate::auth::Auth;
+use crate::base::limits::MAX_LEASE_TTL_SECONDS;
 use crate::base::{Fault, LogIndex, MemberId, Term, Wrong};
 use crate::bbolt::{Database, Seen, Source};
 use crate::machine::{AlarmKind, LeaseImage, Member, auth_of_records};
@@ -128,6 +129,9 @@ impl Foreign {
         let lease = LeaseEntry::decode(value).map_err(|error| error.to_string())?;
         if lease.id == 0 || key != lease.id.to_be_bytes() || lease.remaining < 0 {
             return Err(format!("lease {:x} contradicts itself", lease.id));
+        }
+        if lease.ttl > MAX_LEASE_TTL_SECONDS {
+            return Err(format!("lease {:x} is of {} seconds, and none can be", lease.id, lease.ttl));
         }
         self.leases.push(LeaseImage { id: lease.id, ttl: lease.ttl, remaining: lease.remaining, granted_at: 0 });
         Ok(())

@@ -1,7 +1,8 @@
 //! The raft log of etcd, as it lies in `member/wal`: its entries behind what a database holds.
 //!
 //! Invariants: nothing is believed that the log's running checksum does not cover; what a crash cut off at the very end is passed
-//! over, as etcd does, and anything else that does not hold is an error. Source: etcd 3.7 server/storage/wal.
+//! over, as etcd does, and anything else that does not hold is an error; terms do not go back from entry to entry. Source: etcd 3.7
+//! server/storage/wal.
 
 use bytes::Bytes;
 use prost::Message;
@@ -69,14 +70,14 @@ pub struct ForeignLog {
     pub entries: Vec<LogEntry>,
     /// Term of the entry that was named, where the log says it.
     pub term_at: Option<Term>,
-    /// The newest snapshot the log names: its index.
-    pub snapshot: LogIndex,
-    /// Where the log ends: its last entry, or a snapshot behind it.
+    /// Where the log ends: its last entry, or the entry that was named, where a snapshot stands for it.
     pub last: LogIndex,
     /// Bytes at the very end that a crash left half written.
     pub torn_bytes: usize,
     after: LogIndex,
     checksum: u32,
+    /// The snapshots it names of states behind the entry that was named: the last entry in each.
+    snapshots: Vec<(LogIndex, Term)>,
 }
 
 /// How the reading of a segment goes on.
@@ -86,6 +87,29 @@ enum Step {
     End,
     /// What is behind was written in part.
     Torn,
+}
+
+/// What stands at a place of a segment.
+enum Framed<'a> {
+    /// A record, and the same with what fills it up.
+    Whole(Bytes, &'a [u8]),
+    Nothing,
+    Part,
+}
+
+fn framed(bytes: &Bytes, at: usize) -> Framed<'_> {
+    let Some(head) = bytes.get(at..at + 8) else {
+        return if at == bytes.len() { Framed::Nothing } else { Framed::Part };
+    };
+    let head = u64::from_le_bytes(head.try_into().expect("eight bytes"));
+    if head == 0 {
+        return Framed::Nothing;
+    }
+    let len = head & 0x00ff_ffff_ffff_ffff;
+    let pad = if head >> 63 == 1 { head >> 56 & 7 } else { 0 };
+    let whole = usize::try_from(len + pad).ok().and_then(|len| (at + 8).checked_add(len));
+    let Some(frame) = whole.and_then(|end| bytes.get(at + 8..end)) else { return Framed::Part };
+    Framed::Whole(bytes.slice(at + 8..at + 8 + len as usize), frame)
 }
 
 impl ForeignLog {
@@ -103,32 +127,44 @@ impl ForeignLog {
                     self.take(record).map_err(|what| Wrong::corrupt(name, at as u64, what))?;
                     at += len;
                 }
-                Ok(Step::End) => return Ok(()),
-                Ok(Step::Torn) if is_last => {
+                Ok(Step::End | Step::Torn) if is_last => {
                     // Zeros behind it are room that was made before it was needed.
-                    let torn = bytes[at..].iter().rposition(|byte| *byte != 0);
-                    self.torn_bytes = torn.map_or(0, |last| last + 1);
+                    let written = bytes[at..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+                    if let Some(index) = self.entry_behind(&bytes.slice(at..), written) {
+                        let what = format!(
+                            "no whole record is here, and entry {index} is behind, which etcd cuts off: where that is \
+                             right start etcd once, and stop it"
+                        );
+                        return Err(Wrong::corrupt(name, at as u64, what));
+                    }
+                    self.torn_bytes = written;
                     return Ok(());
                 }
+                // What the next one goes on from is not this.
+                Ok(Step::End) => return Ok(()),
                 Ok(Step::Torn) => return Err(Wrong::corrupt(name, at as u64, "the segment ends inside a record")),
                 Err(what) => return Err(Wrong::corrupt(name, at as u64, what)),
             }
         }
     }
 
+    /// The first entry that can be read whole behind the place where a log ends, which is its beginning no more: what it holds may
+    /// have been acknowledged. Nothing but zeros is behind what is `written`.
+    fn entry_behind(&self, rest: &Bytes, written: usize) -> Option<LogIndex> {
+        (8..written).step_by(8).find_map(|at| {
+            let Framed::Whole(data, _) = framed(rest, at) else { return None };
+            let record = RecordMessage::decode(data).ok().filter(|record| record.kind == ENTRY)?;
+            let entry = EntryMessage::decode(record.data).ok()?;
+            (entry.index > self.after).then_some(entry.index)
+        })
+    }
+
     fn step(&self, bytes: &Bytes, at: usize) -> Result<Step, String> {
-        let Some(head) = bytes.get(at..at + 8) else {
-            return Ok(if at == bytes.len() { Step::End } else { Step::Torn });
+        let (data, frame) = match framed(bytes, at) {
+            Framed::Whole(data, frame) => (data, frame),
+            Framed::Nothing => return Ok(Step::End),
+            Framed::Part => return Ok(Step::Torn),
         };
-        let head = u64::from_le_bytes(head.try_into().expect("eight bytes"));
-        if head == 0 {
-            return Ok(Step::End);
-        }
-        let len = head & 0x00ff_ffff_ffff_ffff;
-        let pad = if head >> 63 == 1 { head >> 56 & 7 } else { 0 };
-        let whole = usize::try_from(len + pad).ok().and_then(|len| (at + 8).checked_add(len));
-        let Some(frame) = whole.and_then(|end| bytes.get(at + 8..end)) else { return Ok(Step::Torn) };
-        let data = bytes.slice(at + 8..at + 8 + len as usize);
         if data.len() > limits::MAX_RECORD_BYTES {
             return Err(format!("a record of {} bytes", data.len()));
         }
@@ -144,6 +180,22 @@ impl ForeignLog {
             return Err("the checksum of a record does not hold".to_string());
         }
         Ok(Step::Record(record, 8 + frame.len()))
+    }
+
+    /// The last entry there is: in what was named, or behind it in the log.
+    pub fn end(&self) -> LogIndex {
+        self.after + self.entries.len() as u64
+    }
+
+    /// A snapshot that this member was sent and whose state it does not have: neither is it in what was named, nor does the log lead
+    /// there. One that was not committed here counts for nothing, as in etcd.
+    pub fn missing_snapshot(&self) -> Option<LogIndex> {
+        let leads_to = |index: LogIndex, term| {
+            let place = usize::try_from(index - self.after - 1);
+            place.is_ok_and(|place| self.entries.get(place).is_some_and(|entry| entry.term == term))
+        };
+        let missing = |(index, term): &(LogIndex, Term)| *index <= self.hard_state.commit && !leads_to(*index, *term);
+        self.snapshots.iter().copied().filter(missing).map(|(index, _)| index).max()
     }
 
     fn take(&mut self, record: RecordMessage) -> Result<(), String> {
@@ -175,8 +227,11 @@ impl ForeignLog {
             }
             SNAPSHOT => {
                 let Pair { first: index, second: term } = Pair::decode(record.data).map_err(text)?;
-                self.snapshot = self.snapshot.max(index);
-                self.last = self.last.max(index);
+                if index > self.after {
+                    self.snapshots.push((index, term));
+                } else {
+                    self.last = self.last.max(index);
+                }
                 if index == self.after {
                     self.term_at = Some(term);
                 }
@@ -207,6 +262,12 @@ impl ForeignLog {
             2 => EntryKind::ConfChangeV2,
             other => return Err(format!("entry {index} is of unknown kind {other}")),
         };
+        let before = place.checked_sub(1).map_or(self.term_at, |before| Some(self.entries[before as usize].term));
+        if let Some(before) = before.filter(|before| *before > term) {
+            return Err(format!(
+                "entry {index} is of term {term}, and the one before it of term {before}: terms never go back"
+            ));
+        }
         // What came before at this place and behind was never committed.
         self.entries.truncate(place as usize);
         self.entries.push(LogEntry { index, term, kind, data });
@@ -266,6 +327,10 @@ mod tests {
             self.record(ENTRY, entry.encode_to_vec());
         }
 
+        fn snapshot(&mut self, index: u64, term: u64) {
+            self.record(SNAPSHOT, Pair { first: index, second: term }.encode_to_vec());
+        }
+
         fn state(&mut self, term: u64, commit: u64) {
             self.record(STATE, Numbers { first: term, second: 7, third: commit }.encode_to_vec());
         }
@@ -321,6 +386,67 @@ mod tests {
         assert!(refused.contains("checksum"), "{refused}");
         let cut = first.slice(..first.len() - 3);
         assert!(read(&[cut, second], 3).is_err(), "only the last segment may be cut");
+    }
+
+    /// Where the log ends an entry may have been acknowledged that stands behind: who dropped it would forget it.
+    #[test]
+    fn a_hole_with_an_entry_behind_it_is_no_end() {
+        let [first, second] = two();
+        let mut heads = vec![0];
+        while let Framed::Whole(_, frame) = framed(&second, heads[heads.len() - 1]) {
+            heads.push(heads[heads.len() - 1] + 8 + frame.len());
+        }
+        let without = |from: usize, len: usize| {
+            let mut hole = second.to_vec();
+            hole[from..from + len].fill(0);
+            read(&[first.clone(), hole.into()], 3)
+        };
+        let [_, _, five, six, state, _] = heads[..] else { panic!("{heads:?}") };
+        let refused = without(five, 8).expect_err("entry 6 is behind it").to_string();
+        assert!(refused.contains("entry 6 is behind") && refused.contains("start etcd once"), "{refused}");
+        // Behind this one is the state alone: it was written in part.
+        for (from, len) in [(six, 8), (six.next_multiple_of(SECTOR), SECTOR)] {
+            let log = without(from, len).expect("torn");
+            assert_eq!((log.last, log.hard_state.commit), (5, 4));
+            assert!(log.torn_bytes > state - six, "what is left out is told: {}", log.torn_bytes);
+        }
+        // The same in the middle of a record.
+        let mut long = Segment::new(0);
+        long.entry(4, 2, &[7; 3000]);
+        long.entry(5, 2, b"data");
+        long.bytes[SECTOR..2 * SECTOR].fill(0);
+        let refused = ForeignLog::behind(3).take_segment("0.wal", &long.bytes.into(), true).expect_err("a hole");
+        assert!(refused.to_string().contains("entry 5 is behind"), "{refused}");
+    }
+
+    #[test]
+    fn terms_never_go_back() {
+        for (index, term) in [(4, 1), (6, 2)] {
+            let mut log = ForeignLog::behind(3);
+            let mut segment = Segment::new(0);
+            for known in 3..index {
+                segment.entry(known, term + 1, b"data");
+            }
+            segment.entry(index, term, b"data");
+            let refused = log.take_segment("0.wal", &segment.bytes.into(), true).expect_err("it goes back").to_string();
+            assert!(refused.contains("terms never go back"), "{refused}");
+        }
+    }
+
+    /// A follower that was sent a snapshot, and killed before it was in its place: what was in its log before leads nowhere.
+    #[test]
+    fn a_snapshot_that_the_entries_do_not_lead_to_is_missing() {
+        for (index, term, commit, missing) in
+            [(100, 3, 100, Some(100)), (100, 3, 6, None), (6, 3, 6, None), (6, 4, 6, Some(6)), (3, 2, 6, None)]
+        {
+            let mut segment = Segment::new(0);
+            (3..=6).for_each(|known| segment.entry(known, 2 + known / 5, b"data"));
+            segment.snapshot(index, term);
+            segment.state(4, commit);
+            let mut log = ForeignLog::behind(3);
+            log.take_segment("0.wal", &segment.bytes.into(), true).expect("whole");
+            assert_eq!((log.missing_snapshot(), log.last, log.end()), (missing, 6, 6), "{index} {term} {commit}");
+        }
     }
 
     #[test]

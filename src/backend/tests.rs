@@ -4,6 +4,7 @@
 
 use bytes::Bytes;
 
+use super::content::LeaseEntry;
 use super::*;
 use crate::auth::{AuthCommand, PasswordHash, Permission, PermissionKind};
 use crate::base::{KeyRange, MemberId, Refusal, Wrong};
@@ -262,6 +263,21 @@ fn a_database_of_others_is_refused() {
     let refused = Foreign::read(&database, "snapshot", &mut database.unseen()).unwrap_err();
     assert!(refused.to_string().contains("no bucket meta"), "{refused}");
     assert!(status(&database, "snapshot", &mut |_| ()).is_err());
+}
+
+/// It would be refused when a member starts.
+#[test]
+fn a_lease_longer_than_any_is_refused() {
+    let mut bench = Bench::new();
+    bench.apply(&Command::LeaseGrant { id: 77, ttl: 9_000_000_000 });
+    let mut file = bench.file();
+    let ttl = |seconds: u64| prost::Message::encode_to_vec(&LeaseEntry { id: 77, ttl: seconds as i64, remaining: 0 });
+    let (most, more) = (ttl(9_000_000_000), ttl(9_000_000_001));
+    let at = file.windows(most.len()).position(|some| some == most).unwrap();
+    file[at..at + more.len()].copy_from_slice(&more);
+    let database = open(file);
+    let refused = Foreign::read(&database, "snapshot", &mut database.unseen()).unwrap_err();
+    assert!(refused.to_string().contains("lease 4d is of 9000000001 seconds"), "{refused}");
 }
 
 #[test]

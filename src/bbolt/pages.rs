@@ -173,18 +173,21 @@ pub(super) fn read_page(bytes: &Bytes) -> Result<Page, String> {
     };
     let mut elements = Vec::with_capacity(usize::from(head.count).min(bytes.len() / ELEMENT_BYTES));
     let behind = HEAD_BYTES + usize::from(head.count) * ELEMENT_BYTES;
+    // They lie beside each other: many that share their bytes would make much of a small file.
+    let mut room = bytes.len().saturating_sub(behind);
     for number in 0..usize::from(head.count) {
         let at = HEAD_BYTES + number * ELEMENT_BYTES;
         let Some(mut element) = bytes.get(at..at + ELEMENT_BYTES) else {
             return Err(format!("it has {} elements, for which it is too short", head.count));
         };
         // Where it lies is counted from the element.
-        let within = |place: u32, len: u32| {
+        let mut within = |place: u32, len: u32| {
             let from = at.saturating_add(place as usize);
             let to = from.saturating_add(len as usize);
             if from < behind || to > bytes.len() {
                 return Err(format!("element {number} lies at {from} to {to}, which is not in it"));
             }
+            room = room.checked_sub(len as usize).ok_or("its elements are longer than it is")?;
             Ok(bytes.slice(from..to))
         };
         elements.push(if is_leaf {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use bytes::{BufMut, Bytes};
+use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 
+use super::page::{ELEMENT_BYTES, Head, LEAF};
+use super::pages::read_page;
 use super::*;
 use crate::base::Wrong;
 
@@ -134,6 +136,29 @@ fn damage_in_a_small_bucket_is_told_with_its_place() {
             assert!(told.what.ends_with("a small bucket: it is cut short"), "{}", told.what);
         }
         other @ Wrong::Fault(_) => panic!("{other}"),
+    }
+}
+
+/// A page may say of few bytes that they are many elements'.
+#[test]
+fn elements_are_not_longer_than_their_page() {
+    let page = |elements: u32, len: u32, bytes: u32| {
+        let mut page = BytesMut::new();
+        Head { id: 3, flags: LEAF, count: elements as u16, overflow: 0 }.encode(&mut page);
+        for number in 0..elements {
+            // Each begins behind the heads, one byte behind the one before.
+            page.put_u32_le(0);
+            page.put_u32_le((elements - number) * ELEMENT_BYTES as u32 + number);
+            page.put_u32_le(1);
+            page.put_u32_le(len - 1);
+        }
+        page.put_bytes(b'x', bytes as usize);
+        read_page(&page.freeze())
+    };
+    assert_eq!(page(20, 50, 1000).expect("as many bytes").elements.len(), 20);
+    for (elements, len, bytes) in [(21, 50, 1000), (20, 50, 999), (2, 900, 1000)] {
+        let refused = page(elements, len, bytes).expect_err("more than there is");
+        assert_eq!(refused, "its elements are longer than it is");
     }
 }
 

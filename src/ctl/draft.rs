@@ -1,15 +1,15 @@
 //! A large file being written: beside its place, and put there whole.
 //!
 //! Invariants: the file is in its place whole and synced, or not at all; whatever ends the writing takes the unfinished one away;
-//! nobody else may read it, because it holds everything.
+//! nobody else may read it, because it holds everything, nor write to it: of two who save to one place the second is refused.
 //!
 //! Where the file system can, it goes past the page cache, piece by piece. What is written there in one go is a queue that everybody
 //! else's syncs on that disk stand behind, and a journal that waits for all of it: puts of a server on the same disk took ten times
 //! as long, however slowly the file came.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -101,11 +101,9 @@ impl Draft {
         let mut path = place.as_os_str().to_owned();
         path.push(".part");
         let path = PathBuf::from(path);
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let opened = options.open(&path);
-        let plain =
-            opened.map_err(|error| format!("could not open {0} (open {0}: {1})", path.display(), reason(&error)))?;
+        let plain = claimed(&path)
+            .map_err(|error| format!("could not open {0} (open {0}: {1})", path.display(), reason(&error)))?
+            .ok_or_else(|| format!("another save into {} is under way", place.display()))?;
         let direct = OpenOptions::new().write(true).custom_flags(DIRECT).open(&path).ok();
         let files = Arc::new(Files { direct, plain });
         Ok(Self { path, files, piece: Piece::new(), at: 0, writing: None, spare: None })
@@ -165,6 +163,9 @@ impl Draft {
         }
         self.written().await?;
         self.files.plain.sync_all().map_err(|error| format!("could not fsync snapshot: {}", reason(&error)))?;
+        if !is_of(&self.files.plain, &self.path) {
+            return Err(format!("could not save: {} is another's by now", self.path.display()));
+        }
         fs::rename(&self.path, place).map_err(|error| {
             let (from, to) = (self.path.display(), place.display());
             // Go's library looks for a directory by itself, and says so.
@@ -179,9 +180,34 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Gone already where it is in its place.
-        let _ = fs::remove_file(&self.path);
+        // Gone already where it is in its place: under the name is nothing, or another's.
+        if is_of(&self.files.plain, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
     }
+}
+
+/// Opens a file for this process alone, and empties it; nothing where another one has it.
+fn claimed(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        // A file system that knows no locks is written to all the same.
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Ok(None);
+        }
+        // Else who had it has given it its place, or taken it away meanwhile.
+        if is_of(&file, path) {
+            file.set_len(0)?;
+            return Ok(Some(file));
+        }
+    }
+}
+
+/// Whether a file is the one of that name.
+fn is_of(file: &File, path: &Path) -> bool {
+    let which = |found: &fs::Metadata| (found.dev(), found.ino());
+    matches!((file.metadata(), fs::metadata(path)), (Ok(held), Ok(there)) if which(&held) == which(&there))
 }
 
 /// Past the page cache, where the system knows such a way.
@@ -235,6 +261,37 @@ mod tests {
         let draft = Draft::create(dir.path()).expect("begun");
         let told = draft.finish(dir.path()).await.expect_err("a directory");
         assert!(told.ends_with(": file exists)"), "{told}");
+    }
+
+    #[tokio::test]
+    async fn of_two_who_save_to_one_place_the_second_is_refused() {
+        let dir = tempfile::tempdir().expect("made");
+        let (place, part) = (dir.path().join("saved"), dir.path().join("saved.part"));
+        let mut first = Draft::create(&place).expect("begun");
+        first.write(&some(2 * PIECE_BYTES)).await.expect("written");
+        let told = Draft::create(&place).err().expect("it is another's");
+        assert_eq!(told, format!("another save into {} is under way", place.display()));
+        first.finish(&place).await.expect("finished");
+        assert!(fs::read(&place).expect("there") == some(2 * PIECE_BYTES));
+        // What a kill leaves is in nobody's way.
+        fs::write(&part, some(9000)).expect("written");
+        let mut next = Draft::create(&place).expect("begun");
+        next.write(&some(7)).await.expect("written");
+        next.finish(&place).await.expect("finished");
+        assert!(fs::read(&place).expect("there") == some(7));
+        // Whose draft was taken away neither puts another's in its place nor takes it away.
+        for finishes in [false, true] {
+            let lost = Draft::create(&place).expect("begun");
+            fs::rename(&part, dir.path().join("elsewhere")).expect("renamed");
+            let other = Draft::create(&place).expect("begun");
+            if finishes {
+                assert!(lost.finish(&place).await.expect_err("it is another's").contains("another's by now"));
+            } else {
+                drop(lost);
+            }
+            assert!(is_of(&other.files.plain, &part), "it stays");
+        }
+        assert!(fs::read(&place).expect("there") == some(7));
     }
 
     #[tokio::test]

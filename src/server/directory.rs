@@ -3,6 +3,7 @@
 //!
 //! Invariants: a directory that is refused is not touched; a missing or empty one is fine. Does not know the formats.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
@@ -65,6 +66,17 @@ pub fn check_unmade(root: &Path) -> Result<(), String> {
 
 /// In a data directory: where its log is, if that is elsewhere.
 pub const PLACE_NOTE: &str = "wal-dir";
+
+/// Beside a log that lies elsewhere: whose it is.
+pub const OWNER_NOTE: &str = "data-dir";
+
+/// Whether a log that lies elsewhere has a part of this name: its segments, its mark, whose it is, and the drafts of the latter.
+pub fn is_part_of_log(name: &OsStr) -> bool {
+    let Some(name) = name.to_str() else { return false };
+    let is_number = |stem: &str| stem.len() == 16 && stem.bytes().all(|byte| byte.is_ascii_hexdigit());
+    matches!(name.strip_suffix(".new").unwrap_or(name), "durable" | OWNER_NOTE)
+        || name.strip_suffix(".seg").is_some_and(is_number)
+}
 
 /// Whether a member has begun there, wherever its log is.
 pub fn holds_member(root: &Path) -> bool {
@@ -173,6 +185,22 @@ mod tests {
         assert!(check_log(root, log, true).is_err(), "an empty one is none");
         fs::write(root.join("wal/0000000000000001.seg"), b"x").expect("written");
         assert_eq!(check_log(root, log, true), Ok(()));
+    }
+
+    #[test]
+    fn of_a_log_is_what_a_member_writes_there() {
+        for (name, is_part) in [
+            ("0000000000000001.seg", true),
+            ("durable", true),
+            ("durable.new", true),
+            ("data-dir", true),
+            ("data-dir.new", true),
+            ("letter", false),
+            ("letter.seg", false),
+            ("new", false),
+        ] {
+            assert_eq!(is_part_of_log(name.as_ref()), is_part, "{name}");
+        }
     }
 
     #[test]

@@ -9,13 +9,10 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::env::{TokioEnv, entropy_seed};
-use crate::server::directory::{PLACE_NOTE, begun_in, holds_log};
+use crate::server::directory::{OWNER_NOTE, PLACE_NOTE, begun_in, holds_log};
 
 /// The log's directory where nothing else is said, and its name on the disk.
 pub const LOG: &str = "wal";
-
-/// Beside a log that lies elsewhere: whose it is.
-const OWNER_NOTE: &str = "data-dir";
 
 /// What both notes begin with.
 const NOTE_HEAD: &str = "a member's log lies apart from its data\n";

@@ -45,6 +45,6 @@ mod yaml_documents;
 
 pub use compose::{Serving, main};
 pub use config::Config;
-pub use directory::{PLACE_NOTE, UNFINISHED, draft_of, holds_member};
+pub use directory::{PLACE_NOTE, UNFINISHED, draft_of, holds_member, is_part_of_log};
 pub use founding::InitialMember;
 pub use log_place::{LOG, LogPlace, are_married, marry};

@@ -1,6 +1,7 @@
 //! The command line: words and flags in any order, as etcdutl's library reads them.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::command::{Command, Flag, Kind};
 use super::failure::Failure;
@@ -31,6 +32,11 @@ impl Given {
     /// Whether a switch is on.
     pub fn is_on(&self, name: &str) -> bool {
         self.text(name) == "true"
+    }
+
+    /// The time a flag says; it was checked.
+    pub fn time(&self, name: &str) -> Duration {
+        go_duration(self.text(name)).unwrap_or_default()
     }
 
     /// The number a flag says; it was checked.

@@ -98,10 +98,11 @@ pub fn check_free(place: &Path) -> Result<(), Failure> {
 }
 
 /// Whether the log of a data directory at `place` may be made at `log`, in etcdutl's words: nothing is there, or what a run left
-/// that was killed at its end. What has lost its mark already is known by belonging to a data directory that has one.
+/// that was killed at its end, and nothing else. What has lost its mark already is known by belonging to a data directory that has one.
 pub fn check_log_free(place: &Path, log: &Path) -> Result<(), Failure> {
-    let (data, site) = (Site::of(place), Site::of(log));
-    if !site.is_in_place() || site.is_marked() || data.is_marked() && are_married(data.draft(), log) {
+    let (data, site) = (Site::of(place), Site::of_log(log));
+    let is_left = || site.is_marked() || data.is_marked() && are_married(data.draft(), log);
+    if !site.is_in_place() || is_left() && site.has_only_parts() {
         return Ok(());
     }
     Err(Failure::new(Exit::Error, format!("wal-dir {} exists", go_quoted(log.as_os_str().as_encoded_bytes()))))
@@ -113,8 +114,18 @@ fn check(place: &Path, log: Option<&Path>) -> Result<(), Failure> {
     Site::of(place).check_beside()?;
     log.map_or(Ok(()), |log| {
         check_log_free(place, log)?;
-        Site::of(log).check_beside()
+        Site::of_log(log).check_beside()
     })
+}
+
+/// Has the directories made, and takes them for this process alone.
+fn claim(data: &Site, log: Option<&Site>) -> Result<(TokioDisk, DirLock), Failure> {
+    let mut disk = TokioDisk::open(data.draft().to_path_buf())?;
+    if let Some(log) = log {
+        disk = disk.with_elsewhere(LOG, log.draft().to_path_buf())?;
+    }
+    let lock = disk.lock()?;
+    Ok((disk, lock))
 }
 
 /// What the end of the work is made of, in this order.
@@ -136,13 +147,12 @@ impl Beside {
     pub fn begin(place: &Path, log: Option<&Path>) -> Result<Self, Failure> {
         check(place, log)?;
         let (data, log_site) = (Site::of(place), log.map(Site::of_log));
-        let mut disk = TokioDisk::open(data.draft().to_path_buf())?;
-        if let Some(log) = &log_site {
-            disk = disk.with_elsewhere(LOG, log.draft().to_path_buf())?;
-        }
-        let lock = disk.lock()?;
-        // Who had it before may have finished it.
-        check(place, log)?;
+        let claimed = claim(&data, log_site.as_ref()).and_then(|claimed| {
+            // Who had it before may have finished it.
+            check(place, log)?;
+            Ok(claimed)
+        });
+        let (disk, lock) = claimed.inspect_err(|_| [&data].into_iter().chain(&log_site).for_each(Site::unmake))?;
         // From here on it goes again, should anything fail.
         let beside = Self { data, log: log_site, disk, lock: Some(lock), kept: false };
         // Both have the mark before either loses what tells that they belong together.
@@ -193,7 +203,7 @@ impl Beside {
             (Step::UnmarkData, _) => {
                 self.data.unmark()?;
                 self.kept = true;
-                self.data.sync()
+                self.data.sync().map_err(|failure| failure.though_made(self.data.place()))
             }
         }
     }

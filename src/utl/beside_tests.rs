@@ -10,6 +10,9 @@ use super::{Beside, STEPS, Step};
 use crate::env::LOCK_FILE;
 use crate::server::UNFINISHED;
 
+/// Of a log.
+const LOG_PART: &str = "0000000000000001.seg";
+
 /// Where data and log are to be.
 struct Places {
     dir: tempfile::TempDir,
@@ -29,10 +32,10 @@ impl Places {
     fn begin(&self) -> Beside {
         let beside = Beside::begin(&self.data, self.log.as_deref()).unwrap();
         let log = beside.log.as_ref().map_or(beside.data.draft().join("wal"), |log| log.draft().to_path_buf());
-        for dir in [&beside.data.draft().join("history"), &log] {
-            assert!(!dir.join("part").exists(), "what was left is gone");
+        for (dir, part) in [(&beside.data.draft().join("history"), "part"), (&log, LOG_PART)] {
+            assert!(!dir.join(part).exists(), "what was left is gone");
             fs::create_dir_all(dir).unwrap();
-            fs::write(dir.join("part"), b"of it").unwrap();
+            fs::write(dir.join(part), b"of it").unwrap();
         }
         beside
     }
@@ -47,7 +50,7 @@ impl Places {
 
     fn is_whole(&self) -> bool {
         let log = self.log.clone().unwrap_or(self.data.join("wal"));
-        self.data.join("history/part").exists() && log.join("part").exists() && !log.join(UNFINISHED).exists()
+        self.data.join("history/part").exists() && log.join(LOG_PART).exists() && !log.join(UNFINISHED).exists()
     }
 
     /// Names of all there is.
@@ -142,6 +145,53 @@ fn what_somebody_else_put_there_stays() {
         assert!(Beside::begin(&places.dir.path().join("free"), Some(&place)).is_err());
     }
     assert_eq!(STEPS.last(), Some(&Step::UnmarkData));
+}
+
+/// Whatever was left there has the mark, and is not all there is.
+#[test]
+fn what_somebody_put_beside_a_log_stays() {
+    for data in ["new", "there"] {
+        for steps in 0..STEPS.len() {
+            let places = Places::new(data, true);
+            places.killed_behind(steps);
+            let log = places.log.clone().unwrap();
+            let found = [log.with_extension("part"), log].into_iter().find(|dir| dir.exists()).unwrap();
+            fs::create_dir(found.join("mine")).unwrap();
+            fs::write(found.join("mine/letter"), b"dear").unwrap();
+            drop(Beside::begin(&places.data, places.log.as_deref()));
+            assert_eq!(fs::read(found.join("mine/letter")).unwrap_or_default(), b"dear", "{data} {steps}");
+        }
+    }
+    // What was to be a data directory is no log, though it has the mark.
+    let places = Places::new("there", false);
+    places.killed_behind(0);
+    fs::write(places.data.join("letter"), b"dear").unwrap();
+    let refused = Beside::begin(&places.dir.path().join("two"), Some(&places.data)).err().expect("it is no log");
+    assert!(refused.text().ends_with("/there\" exists"), "{}", refused.text());
+    assert!(places.data.join("letter").exists() && places.data.join("history/part").exists());
+}
+
+/// The place of the log cannot be made, or another run has it.
+#[test]
+fn what_cannot_begin_leaves_nothing() {
+    let places = Places::new("new", true);
+    let (other, log) = (places.dir.path().join("other"), places.log.clone().unwrap());
+    fs::write(places.dir.path().join("file"), b"x").unwrap();
+    assert!(Beside::begin(&other, Some(&places.dir.path().join("file/log"))).is_err());
+    assert!(!places.names().iter().any(|name| name.starts_with("other")), "{:?}", places.names());
+    let held = places.begin();
+    for there in [false, true] {
+        if there {
+            fs::create_dir(&other).unwrap();
+        }
+        let refused = Beside::begin(&other, Some(&log)).err().expect("it is another's");
+        assert!(refused.text().contains("in use"), "{}", refused.text());
+        assert_eq!(other.exists(), there);
+        assert!(!there || fs::read_dir(&other).unwrap().next().is_none());
+        assert!(!places.dir.path().join("other.part").exists());
+    }
+    held.keep().unwrap();
+    assert!(places.is_whole());
 }
 
 #[test]

@@ -65,6 +65,16 @@ impl Failure {
         Self { text, ..self }
     }
 
+    /// As what came when all was made at `place` but for its last sync.
+    pub fn though_made(self, place: &Path) -> Self {
+        let place = place.display();
+        let text = format!(
+            "{place} is whole, but not known to be durable ({}): after a crash of the machine it may be marked unfinished again",
+            self.text
+        );
+        Self { text, ..self }
+    }
+
     /// Tells the user.
     pub fn tell(&self) -> ExitCode {
         if !self.help.is_empty() {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::arguments::Given;
+use super::beside::Stop;
 use super::failure::Failure;
 use super::output::{Cell, Format, Row};
 use super::source::FileSource;
@@ -12,7 +13,7 @@ use crate::bbolt::Database;
 /// Reads a file twice and tells its digest. Unlike etcdutl, it does not write to it.
 pub fn hash_kv(given: &Given) -> Result<(), Failure> {
     let format = Format::of(given)?;
-    let source = FileSource::open(Path::new(&given.arguments[0]))?;
+    let source = FileSource::open(Path::new(&given.arguments[0]), given.time("timeout"), &Stop::default())?;
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let told = backend::hash_kv(&database, &name, given.number("rev"))?;

@@ -7,15 +7,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::arguments::Given;
 use super::beside::{Beside, Stop, check_free, now, run};
 use super::failure::{Exit, Failure};
+use super::history::{Build, Built, told_of_loose};
 use super::old_keys::old_keys;
 use super::old_requests::translated;
-use super::restore::import as import_records;
 use super::site::real;
 use super::source::{FileSource, check_there};
 use super::telling::tell;
@@ -25,6 +26,7 @@ use crate::bbolt::Database;
 use crate::consensus::ConfChange;
 use crate::driver::{Seedling, plant, prepare};
 use crate::machine::{Image, State, codec};
+use crate::node::change_of;
 use crate::wal::{EntryKind, LogEntry};
 
 /// What becomes what.
@@ -34,6 +36,8 @@ struct Plan {
     /// Where its log is.
     log: PathBuf,
     to: PathBuf,
+    /// How long etcd is waited for, should it still run.
+    patience: Duration,
 }
 
 /// Makes the directory.
@@ -67,7 +71,7 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
         return bad("--data-dir lies in what is read of etcd, and nothing is written there: give another place");
     }
     check_free(&to)?;
-    Ok(Plan { from, log, to })
+    Ok(Plan { from, log, to, patience: given.time("timeout") })
 }
 
 fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
@@ -80,8 +84,7 @@ fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
 
 /// Makes all of it, and says what there is to say of it.
 fn build(plan: &Plan, stop: &Stop) -> Result<(Beside, Vec<String>), Failure> {
-    let source = FileSource::open(&plan.from.join("member/snap/db"))?;
-    source.lock()?;
+    let source = FileSource::open(&plan.from.join("member/snap/db"), plan.patience, stop)?;
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
@@ -94,7 +97,8 @@ fn build(plan: &Plan, stop: &Stop) -> Result<(Beside, Vec<String>), Failure> {
     }
     let beside = Beside::begin(&plan.to, None)?;
     now(prepare(beside.disk()))?;
-    let (position, _, records) = import_records(beside.disk(), &database, foreign.compacted, None, stop)?;
+    let build = Build { disk: beside.disk(), database: &database, compacted: foreign.compacted, marked: None, stop };
+    let Built { position, records, loose, .. } = build.build(&foreign.leases)?;
     let revision = position.revision();
     let mut state = State {
         applied,
@@ -113,6 +117,7 @@ fn build(plan: &Plan, stop: &Stop) -> Result<(Beside, Vec<String>), Failure> {
     state.leases.iter_mut().for_each(|lease| lease.granted_at = applied.0);
     let image = Image::new(identity, state, position).map_err(Failure::from)?;
     let mut told = left_behind(plan, log.torn_bytes);
+    told.extend(told_of_loose(loose));
     told.push(format!(
         "made {} of {}: member {} of cluster {}, revision {revision} with {records} records at entry {}, and {} entries behind it",
         plan.to.display(),
@@ -151,6 +156,12 @@ fn term_of(foreign: &Foreign, log: &ForeignLog) -> Result<u64, Failure> {
     let (index, term) = foreign.applied;
     if index == 0 {
         return Err(refuse("nothing was ever applied to its database: there is nothing to take over"));
+    }
+    if let Some(entry) = log.entries.first().filter(|entry| entry.term < term) {
+        let (behind, in_log) = (entry.index, entry.term);
+        return Err(refuse(format!(
+            "its database has entry {index} of term {term}, its log entry {behind} of term {in_log}: terms never go back"
+        )));
     }
     match (term, log.term_at) {
         (0, None) => Err(refuse(format!("neither its database nor its log says the term of entry {index}"))),
@@ -191,23 +202,34 @@ fn read_log(dir: &Path, after: u64) -> Result<ForeignLog, Failure> {
         let bytes = Bytes::from(fs::read(path).map_err(fault)?);
         log.take_segment(&path.display().to_string(), &bytes, at == last)?;
     }
-    if log.snapshot > after && log.entries.is_empty() {
+    check_whole(&log, dir, after)?;
+    Ok(log)
+}
+
+/// Whether the log leads from where the database ends to where it must.
+fn check_whole(log: &ForeignLog, dir: &Path, after: u64) -> Result<(), Failure> {
+    if let Some(snapshot) = log.missing_snapshot() {
         return Err(refuse(format!(
-            "its log begins behind entry {}, and its database ends at entry {after}: a snapshot of another member was not put in \
-             place yet. Start etcd once, and stop it",
-            log.snapshot
+            "its log begins behind entry {snapshot}, and its database ends at entry {after}: a snapshot of another member was not \
+             put in place yet. Start etcd once, and stop it"
         )));
     }
-    if log.last < after {
-        return Err(refuse(format!(
-            "its log in {} ends at entry {}, and its database at entry {after}: the end of the log is lost, and with it what this \
-             member acknowledged last, and for whom it voted. Take the files of a copy that is whole, or another member's, or make \
-             a new cluster of a snapshot or of the database (docs/migration.md, way 1)",
+    let lost = |needed: &str| {
+        Err(refuse(format!(
+            "its log in {} ends at entry {}, and {needed}: the end of the log is lost, and with it what this member acknowledged \
+             last, and for whom it voted. Take the files of a copy that is whole, or another member's, or make a new cluster of a \
+             snapshot or of the database (docs/migration.md, way 1)",
             dir.display(),
             log.last
-        )));
+        )))
+    };
+    if log.last < after {
+        return lost(&format!("its database at entry {after}"));
     }
-    Ok(log)
+    if log.hard_state.commit > log.end() {
+        return lost(&format!("says that entry {} was committed", log.hard_state.commit));
+    }
+    Ok(())
 }
 
 /// What is in the log must be what can be applied here: better to say so now than when the server starts. What an earlier
@@ -222,7 +244,8 @@ fn take_entries(entries: &mut [LogEntry]) -> Result<(), Failure> {
                 (Err(wrong), None) => Err(wrong.0),
             },
             EntryKind::ConfChange => {
-                ConfChange::decode(&entry.data).map(drop).ok_or_else(|| "it cannot be read".to_string())
+                let change = ConfChange::decode(&entry.data).ok_or_else(|| "it cannot be read".to_string());
+                change.and_then(|change| change_of(&change)).map(drop)
             }
             EntryKind::ConfChangeV2 => Err("it changes several members at once".to_string()),
         };
@@ -232,4 +255,39 @@ fn take_entries(entries: &mut [LogEntry]) -> Result<(), Failure> {
         })?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::MemberId;
+    use crate::consensus::ConfChangeKind;
+
+    #[test]
+    fn a_log_says_no_more_than_it_has() {
+        let mut log = ForeignLog::behind(16);
+        log.last = 16;
+        for (commit, is_whole) in [(15, true), (16, true), (17, false)] {
+            log.hard_state.commit = commit;
+            let checked = check_whole(&log, Path::new("wal"), 16);
+            assert_eq!(checked.is_ok(), is_whole, "{commit}");
+            let says_why = |failure: &Failure| failure.text().contains("and says that entry 17 was committed");
+            assert!(checked.err().as_ref().is_none_or(says_why), "{commit}");
+        }
+    }
+
+    #[test]
+    fn a_change_of_the_members_is_read_to_its_end() {
+        let entry = |context: &'static [u8]| {
+            let context = Bytes::from_static(context);
+            let change = ConfChange { id: 7, kind: ConfChangeKind::Add, member: MemberId(5), context };
+            LogEntry { index: 9, term: 2, kind: EntryKind::ConfChange, data: change.encode() }
+        };
+        let whole = entry(br#"{"id":5,"peerURLs":["http://127.0.0.1:1"],"name":"a"}"#);
+        assert!(take_entries(&mut [whole]).is_ok());
+        for broken in [&b"{"[..], b"", br#"{"id":6,"peerURLs":["http://127.0.0.1:1"],"name":"a"}"#] {
+            let refused = take_entries(&mut [entry(broken)]).expect_err("nobody could apply it");
+            assert!(refused.text().contains("entry 9: "), "{}", refused.text());
+        }
+    }
 }

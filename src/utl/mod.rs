@@ -13,6 +13,7 @@ mod completion;
 mod data_directory;
 mod failure;
 mod hash_kv;
+mod history;
 mod import;
 mod old_keys;
 mod old_requests;

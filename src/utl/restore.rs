@@ -6,23 +6,22 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
 use super::arguments::Given;
 use super::beside::{Beside, Stop, check_free, check_log_free, now, run};
 use super::failure::{Exit, Failure};
+use super::history::{Build, Built, told_of_loose};
 use super::site::real;
-use super::source::FileSource;
+use super::source::{FileSource, check_there};
 use super::telling::tell;
 use crate::backend::{Foreign, Records};
-use crate::base::{MemberId, Revision, derive_cluster_id, derive_member_id};
+use crate::base::{MemberId, derive_cluster_id, derive_member_id};
 use crate::bbolt::{Database, Source};
 use crate::driver::{Seedling, plant, prepare};
-use crate::env::TokioDisk;
 use crate::machine::{Image, Member, State};
-use crate::mvcc::{BuildFailure, Import, KeyMeta, Record, StorePosition};
-use crate::progress::{Progress, Unit};
 use crate::server::founding;
 use crate::server::{InitialMember, LOG};
 use crate::wal::{HardState, WalIdentity};
@@ -45,6 +44,8 @@ struct Plan {
     token: String,
     skips_digest: bool,
     bump: i64,
+    /// How long whoever writes to the snapshot is waited for.
+    patience: Duration,
 }
 
 /// Makes the directory.
@@ -85,12 +86,14 @@ fn plan(given: &Given) -> Result<Plan, Failure> {
     }
     let token = given.text("initial-cluster-token").to_string();
     let (snapshot, skips_digest) = (PathBuf::from(snapshot), given.is_on("skip-hash-check"));
-    Ok(Plan { snapshot, place, log, name, members, token, skips_digest, bump })
+    let patience = given.time("timeout");
+    Ok(Plan { snapshot, place, log, name, members, token, skips_digest, bump, patience })
 }
 
 fn make(plan: &Plan, stop: &Stop) -> Result<(), Failure> {
-    let source = FileSource::open(&plan.snapshot)
+    check_there(&plan.snapshot)
         .map_err(|failure| Failure::new(Exit::Error, failure.text().to_string().replacen("stat ", "open ", 1)))?;
+    let source = FileSource::open(&plan.snapshot, plan.patience, stop)?;
     let Some(end) = digest_at(&source, plan.skips_digest)? else {
         let (beside, told) = build(plan, source, stop)?;
         return keep(beside, &told, stop);
@@ -127,7 +130,8 @@ fn fill(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String)
     now(prepare(beside.disk()))?;
     let marked = if plan.bump == 0 { None } else { Some(bumped(&database, &foreign, plan.bump)?) };
     let compacted = marked.unwrap_or(foreign.compacted);
-    let (position, digest, records) = import(beside.disk(), &database, compacted, marked, stop)?;
+    let history = Build { disk: beside.disk(), database: &database, compacted, marked, stop }.build(&foreign.leases)?;
+    let Built { position, fingerprint, records, loose } = history;
     let (members, identity) = cluster(plan);
     let added = members.iter().map(added).collect::<String>();
     let applied = (members.len() as u64, 1);
@@ -142,13 +146,17 @@ fn fill(plan: &Plan, source: FileSource, stop: &Stop) -> Result<(Beside, String)
         leases: foreign.leases,
         revision,
         compact_revision: position.compact_revision(),
-        digest: Some(digest),
+        digest: Some(fingerprint),
         auth: Arc::new(foreign.auth),
     };
     state.leases.iter_mut().for_each(|lease| lease.granted_at = applied.0);
     let image = Image::new(identity, state, position).map_err(Failure::from)?;
     now(plant(beside.disk(), Seedling { image, hard_state: HardState::default(), entries: Vec::new() }))?;
-    let told = format!(
+    let mut told = String::new();
+    if let Some(text) = told_of_loose(loose) {
+        told = text + "\n";
+    }
+    told += &format!(
         "restored {name} into {}: revision {revision}, {records} records, member {} of cluster {}{added}",
         plan.place.display(),
         identity.member,
@@ -232,45 +240,4 @@ fn bumped<S: Source>(database: &Database<S>, foreign: &Foreign, bump: i64) -> Re
     raised
         .filter(|raised| *raised < i64::MAX)
         .ok_or_else(|| Failure::new(Exit::BadArguments, "--bump-revision is beyond any revision"))
-}
-
-/// Builds the history. `marked` is a revision to be marked as the newest. Also answers with a fingerprint of the records, and
-/// how many there are.
-pub(super) fn import<S: Source>(
-    disk: &TokioDisk,
-    database: &Database<S>,
-    compacted: i64,
-    marked: Option<i64>,
-    stop: &Stop,
-) -> Result<(StorePosition, u64, u64), Failure> {
-    let mut seen = database.unseen();
-    let mut records = Records::of(database, &mut seen);
-    let mut import = Import::new(disk.clone(), compacted);
-    let mut progress = Progress::new(Unit::Bytes, database.bytes());
-    let mut count = 0_u64;
-    let (position, fingerprint) = now(async {
-        while let Some((record, key, value)) = records.next_record()? {
-            if count.is_multiple_of(1024) {
-                stop.check()?;
-            }
-            progress.add((key.len() + value.len()) as u64);
-            count += 1;
-            import.put(record).await.map_err(|failure| damaged(&records, failure))?;
-        }
-        if let Some(main) = marked {
-            let meta = KeyMeta { create_revision: main, revision: Revision::new(main, 0), version: 1, lease: 0 };
-            let mark = Record { meta, last: true, key: Default::default(), value: Default::default() };
-            import.put(mark).await.map_err(|failure| damaged(&records, failure))?;
-        }
-        import.finish().await.map_err(|failure| damaged(&records, failure))
-    })?;
-    Ok((position, fingerprint, count))
-}
-
-/// What is wrong with the history that was built as far as the record that came last.
-fn damaged<S: Source>(records: &Records<'_, S>, failure: BuildFailure) -> Failure {
-    match failure {
-        BuildFailure::Refused(what) => records.damaged(what).into(),
-        BuildFailure::Wrong(wrong) => wrong.into(),
-    }
 }

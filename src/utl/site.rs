@@ -3,8 +3,8 @@
 //!
 //! Invariants: a durable mark says that it is not whole, from before anything else comes into it until all of it is durable and
 //! has its name; what is cleared loses its mark last. So whenever the process is killed, a server refuses what is left and
-//! another run makes it anew. Nothing is cleared but what has the mark, and of a data directory nothing but its parts: what somebody
-//! puts there meanwhile stays.
+//! another run makes it anew. Nothing is cleared but what has the mark, and of that nothing but the parts of a data directory or of a
+//! log: what somebody puts there meanwhile stays.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,8 +13,8 @@ use std::path::{Component, Path, PathBuf};
 
 use super::failure::{Exit, Failure};
 use crate::base::Fault;
-use crate::env::LOCK_FILE;
-use crate::server::{LOG, PLACE_NOTE, UNFINISHED, draft_of};
+use crate::env::{LOCK_FILE, TokioDisk};
+use crate::server::{LOG, PLACE_NOTE, UNFINISHED, draft_of, is_part_of_log};
 
 /// What the mark says; one that was not written to its end is empty, and nothing else is there then.
 const MARK: &[u8] = b"a restore or migration began here and has not ended\n";
@@ -30,7 +30,7 @@ pub struct Site {
     draft: PathBuf,
     /// It goes as a whole, should it not be finished.
     is_new: bool,
-    /// All that is in it was made by a run; else the parts of a data directory were.
+    /// Its parts are a log's; else a data directory's.
     is_log: bool,
 }
 
@@ -93,7 +93,7 @@ impl Site {
         Self { draft: draft_of(&place), place, is_new: true, is_log: false }
     }
 
-    /// The same for a log: what is there was made by an earlier run.
+    /// The same for a log: a directory that is there was made by an earlier run.
     pub fn of_log(place: &Path) -> Self {
         Self { is_new: true, is_log: true, ..Self::of(place) }
     }
@@ -124,8 +124,16 @@ impl Site {
 
     /// Whether a data directory may be made: nothing is in the way that no earlier run has left.
     pub fn is_free(&self) -> bool {
-        let is_ours = |name: &OsStr| is_kept(name) || is_part(name);
-        is_begun(&self.draft) || self.is_marked() && has_only(&self.draft, |name, _| is_ours(name))
+        is_begun(&self.draft) || self.is_marked() && self.has_only_parts()
+    }
+
+    /// Whether nothing is there but what a run makes.
+    pub fn has_only_parts(&self) -> bool {
+        has_only(&self.draft, |name, _| is_kept(name) || self.is_part(name))
+    }
+
+    fn is_part(&self, name: &OsStr) -> bool {
+        if self.is_log { is_part_of_log(name) } else { is_part(name) }
     }
 
     /// Refuses to work where what stands beside the place is not left by an earlier try: all of it would be removed.
@@ -158,7 +166,7 @@ impl Site {
         for entry in fs::read_dir(&self.draft).map_err(|source| fault("read", &self.draft, source))? {
             let entry = entry.map_err(|source| fault("read", &self.draft, source))?;
             let name = entry.file_name();
-            if is_kept(&name) || !self.is_log && !is_part(&name) {
+            if is_kept(&name) || !self.is_part(&name) {
                 continue;
             }
             let path = entry.path();
@@ -188,6 +196,22 @@ impl Site {
     /// Makes it durable that the mark is gone.
     pub fn sync(&self) -> Result<(), Failure> {
         Ok(sync(&self.draft)?)
+    }
+
+    /// Takes away what nothing came into yet, where nobody else has it.
+    pub fn unmake(&self) {
+        if !self.draft.is_dir() {
+            return;
+        }
+        let Ok(_held) = TokioDisk::open(self.draft.clone()).and_then(|disk| disk.lock()) else { return };
+        if is_begun(&self.draft) {
+            // What does not go is in nobody's way; the lock last, as ever.
+            let _ = fs::remove_file(self.mark());
+            let _ = fs::remove_file(self.draft.join(LOCK_FILE));
+            if self.is_new {
+                let _ = fs::remove_dir(&self.draft);
+            }
+        }
     }
 
     /// Takes away all of it; false where that did not go. What has its name already has none again first: what a kill leaves from here on is a

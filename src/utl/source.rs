@@ -1,17 +1,25 @@
 //! A file that is read.
+//!
+//! Invariant: nobody writes to it meanwhile who takes it for himself first, as etcd does while it runs.
 
 use std::cell::RefCell;
-use std::fs::File;
-use std::io::Seek;
+use std::fs::{File, TryLockError};
+use std::io::{self, ErrorKind, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
+use super::beside::Stop;
 use super::failure::{Exit, Failure};
 use crate::base::Fault;
 use crate::bbolt::Source;
 
 /// Read at once where one read follows the other.
 const AHEAD_BYTES: usize = 128 * 1024;
+
+/// How often a file that is in use is asked for, as by etcdutl.
+const ASK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A file by its path.
 #[derive(Debug)]
@@ -33,10 +41,10 @@ struct Ahead {
 
 /// What etcdutl says of a path that is not there.
 pub fn check_there(path: &Path) -> Result<(), Failure> {
-    let told = |error: std::io::Error| {
+    let told = |error: io::Error| {
         let why = match error.kind() {
-            std::io::ErrorKind::NotFound => "no such file or directory".to_string(),
-            std::io::ErrorKind::PermissionDenied => "permission denied".to_string(),
+            ErrorKind::NotFound => "no such file or directory".to_string(),
+            ErrorKind::PermissionDenied => "permission denied".to_string(),
             _ => error.to_string(),
         };
         Failure::new(Exit::Error, format!("stat {}: {why}", path.display()))
@@ -45,8 +53,8 @@ pub fn check_there(path: &Path) -> Result<(), Failure> {
 }
 
 impl FileSource {
-    /// Opens it to read.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    /// Opens it to read. Where it is in use it is waited for: until `patience` is over, 0 is for ever, or the user asks to stop.
+    pub fn open(path: &Path, patience: Duration, stop: &Stop) -> Result<Self, Failure> {
         check_there(path)?;
         let name = path.display().to_string();
         let fault = |source| Fault::new("open", name.clone(), source);
@@ -58,7 +66,9 @@ impl FileSource {
         if (&file).stream_position().is_err() {
             return Err(Failure::new(Exit::Error, format!("seek {name}: illegal seek")));
         }
-        Ok(Self { file, path: name, ahead: RefCell::default() })
+        let source = Self { file, path: name, ahead: RefCell::default() };
+        source.lock(patience, stop)?;
+        Ok(source)
     }
 
     /// The same file, whatever stands under its name by now.
@@ -67,15 +77,23 @@ impl FileSource {
         Ok(Self { file, path: self.path.clone(), ahead: RefCell::default() })
     }
 
-    /// Takes it for this process, as etcd does while it runs: in use, it changes while it is read.
-    pub fn lock(&self) -> Result<(), Failure> {
-        self.file.try_lock_shared().map_err(|error| {
-            let why = match error {
-                std::fs::TryLockError::WouldBlock => "it is in use: stop etcd first".to_string(),
-                std::fs::TryLockError::Error(error) => error.to_string(),
-            };
-            Failure::new(Exit::Error, format!("{}: {why}", self.path))
-        })
+    /// Shares it with whoever reads: in use by etcd, it changes while it is read.
+    fn lock(&self, patience: Duration, stop: &Stop) -> Result<(), Failure> {
+        let began = Instant::now();
+        loop {
+            match self.file.try_lock_shared() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) if !patience.is_zero() && began.elapsed() >= patience => {
+                    let text = format!("{}: it is in use: stop etcd first", self.path);
+                    return Err(Failure::new(Exit::Error, text));
+                }
+                Err(TryLockError::WouldBlock) => {}
+                // A file system that knows no locks: nobody can have it for himself there.
+                Err(TryLockError::Error(_)) => return Ok(()),
+            }
+            stop.check()?;
+            thread::sleep(ASK_AGAIN);
+        }
     }
 
     /// What errors call it.
@@ -125,7 +143,7 @@ impl FileSource {
             match self.file.read_at(&mut bytes[got..], offset.saturating_add(got as u64)) {
                 Ok(0) => break,
                 Ok(more) => got += more,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(Fault::new("read", self.path.clone(), error)),
             }
         }
@@ -144,7 +162,7 @@ mod tests {
         let bytes: Vec<u8> = (0..400_000_u32).map(|number| (number.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         let mut file = tempfile::NamedTempFile::new().expect("a file");
         file.write_all(&bytes).expect("written");
-        let Ok(source) = FileSource::open(file.path()) else { panic!("it is there") };
+        let Ok(source) = FileSource::open(file.path(), Duration::ZERO, &Stop::default()) else { panic!("it is there") };
         let mut state = 7_u64;
         let mut draw = |below: u64| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -163,5 +181,33 @@ mod tests {
             assert_eq!(read[..got], rest[..len.min(rest.len())], "{len} from {offset}");
             offset += len as u64;
         }
+    }
+
+    /// While etcd runs it has its database for itself.
+    #[test]
+    fn a_file_in_use_is_waited_for() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let (soon, open) =
+            (Duration::from_millis(1), |patience, stop: &Stop| FileSource::open(file.path(), patience, stop));
+        let held = File::open(file.path()).expect("opened");
+        held.lock().expect("locked");
+        let refused = open(soon, &Stop::default()).expect_err("it is in use");
+        assert!(refused.text().ends_with("it is in use: stop etcd first"), "{}", refused.text());
+        let stop = Stop::default();
+        stop.give_up();
+        assert!(open(Duration::ZERO, &stop).expect_err("nobody waits").text().starts_with("interrupted"));
+        for patience in [Duration::ZERO, Duration::from_secs(60)] {
+            thread::scope(|scope| {
+                let waits = scope.spawn(|| open(patience, &Stop::default()).is_ok());
+                thread::sleep(2 * ASK_AGAIN);
+                assert!(!waits.is_finished(), "it is in use");
+                held.unlock().expect("unlocked");
+                assert!(waits.join().expect("no bug"));
+            });
+            held.lock().expect("nobody reads any more");
+        }
+        held.unlock().expect("unlocked");
+        let readers = [open(soon, &Stop::default()), open(soon, &Stop::default())];
+        assert!(readers.iter().all(Result::is_ok), "readers share it");
     }
 }

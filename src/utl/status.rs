@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::arguments::Given;
+use super::beside::Stop;
 use super::failure::{Exit, Failure};
 use super::output::{Cell, Format, Row};
 use super::source::{FileSource, check_there};
@@ -18,7 +19,7 @@ pub fn status(given: &Given) -> Result<(), Failure> {
     };
     check_there(Path::new(path))?;
     let format = Format::of(given)?;
-    let source = FileSource::open(Path::new(path))?;
+    let source = FileSource::open(Path::new(path), given.time("timeout"), &Stop::default())?;
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let mut progress = Progress::new(Unit::Bytes, database.bytes());

@@ -4,17 +4,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::arguments::{Given, read};
-use super::beside::{Beside, run};
+use super::beside::{Beside, now, run};
 use super::failure::Failure;
+use super::history::Build;
 use super::site::Site;
+use super::source::FileSource;
 use super::table::{COMMANDS, GLOBALS};
-use super::{import, restore, status};
+use super::{hash_kv, import, restore, status};
 use crate::backend::Backup;
+use crate::bbolt::Database;
 use crate::driver::{self, DriverConfig};
-use crate::env::{MemoryDisk, TokioEnv};
-use crate::machine::{Command, Image, Machine, codec};
+use crate::env::{MemoryDisk, TokioDisk, TokioEnv};
+use crate::machine::{Command, Image, LeaseImage, Machine, codec};
 use crate::mvcc::{HashKv, StoreOptions};
 use crate::server::{LogPlace, UNFINISHED};
 
@@ -94,6 +98,36 @@ fn a_member_starts_on_a_restored_snapshot_with_its_data_and_leases() {
     assert_eq!(started(&place), (digest, vec![5]));
     let again = restores(&format!("{} --data-dir {}", file.display(), place.display())).unwrap_err();
     assert!(again.text().contains("not empty"), "{}", again.text());
+}
+
+/// As etcd, which says that it failed to attach a lease, and serves the key.
+#[test]
+fn a_key_whose_lease_is_not_there_goes_without_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, digest) = snapshot(dir.path());
+    let mut bytes = fs::read(&file).unwrap();
+    let lease = |id: u8| [&i64::from(id).to_be_bytes()[..], &[8, id, 16, 100]].concat();
+    let at = bytes.windows(12).position(|some| some == lease(5)).unwrap();
+    bytes[at..at + 12].copy_from_slice(&lease(4));
+    fs::write(&file, bytes).unwrap();
+    let place = dir.path().join("data");
+    restores(&format!("{} --skip-hash-check --data-dir {}", file.display(), place.display())).unwrap();
+    let (started, leases) = started(&place);
+    assert_eq!((started.hash_revision, leases), (digest.hash_revision, vec![4]));
+    assert_ne!(started.hash, digest.hash, "a lease is a part of what is put");
+    // Of each key the last put counts: six of the last 300 have the lease.
+    let loose = |id, at: &str| {
+        let (file, disk) = (file.clone(), TokioDisk::open(dir.path().join(at)).unwrap());
+        let built = run(move |stop| {
+            now(driver::prepare(&disk))?;
+            let source = FileSource::open(&file, Duration::ZERO, &stop)?;
+            let database = Database::open(source, "snapshot")?;
+            let lease = LeaseImage { id, ttl: 100, remaining: 0, granted_at: 0 };
+            Build { disk: &disk, database: &database, compacted: 1000, marked: None, stop: &stop }.build(&[lease])
+        });
+        built.unwrap().loose
+    };
+    assert_eq!((loose(5, "with"), loose(4, "without")), (0, 6));
 }
 
 #[test]
@@ -279,6 +313,30 @@ fn copied(dir: &Path) -> (PathBuf, PathBuf) {
     }
     let log = from.join(log);
     (from, log)
+}
+
+/// A running etcd has its database for itself, and writes to it: what would be read of it is of no one moment.
+#[test]
+fn no_command_reads_what_etcd_writes_to() {
+    let dir = tempfile::tempdir().unwrap();
+    let (from, _) = copied(dir.path());
+    let (file, place) = (from.join("member/snap/db"), dir.path().join("data"));
+    let held = fs::File::open(&file).unwrap();
+    held.lock().unwrap();
+    let (file, place) = (file.display(), place.display());
+    let refused = [
+        hash_kv::hash_kv(&given(&["hashkv"], &format!("{file} --timeout 1ms"))),
+        status::status(&given(&["snapshot", "status"], &format!("{file} --timeout 1ms"))),
+        restores(&format!("{file} --skip-hash-check --data-dir {place} --timeout 1ms")),
+        import::import(&given(
+            &["migrate"],
+            &format!("--from-etcd {} --data-dir {place} --timeout 1ms", from.display()),
+        )),
+    ];
+    for refused in refused {
+        assert_eq!(refused.unwrap_err().text(), format!("{file}: it is in use: stop etcd first"));
+    }
+    assert!(nothing_beside(&from));
 }
 
 /// Wherever the log is cut: as whole as the database, or nothing is made.
