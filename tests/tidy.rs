@@ -120,6 +120,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("httparse", &["peer"]),
     ("http_body", &["api", "server"]),
     ("http_body_util", &["api", "server", "client"]),
+    ("h2", &["client"]),
     ("hyper", &["server", "client"]),
     ("hyper_util", &["server", "client"]),
     ("mimalloc", &["bin"]),

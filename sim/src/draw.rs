@@ -61,6 +61,23 @@ fn drawn<T: std::fmt::Debug>(seed: u64, purpose: &str, number: u64, strategy: im
     strategy.new_tree(&mut runner).expect("no strategy here rejects anything").current()
 }
 
+/// The quota beside these troubles: who stands on an old copy may stand behind its way out.
+fn quota_beside(seed: u64, timeline: &[Timed]) -> u64 {
+    let copied = timeline.iter().any(|timed| matches!(timed.action, Action::Copy { .. }));
+    if copied { 0 } else { drawn(seed, "quota", 0, quota()) }
+}
+
+/// The steps of each client, by its number.
+fn clients_of(seed: u64, kinds: Vec<(Kind, u64)>, pace: u64, steps: usize) -> impl Fn(u64) -> Vec<Step> {
+    let upkeep = drawn(seed, "upkeep", 0, upkeep());
+    move |number| {
+        let usual = drawn(seed, "client", number, vec(step(kinds.clone(), pace), steps));
+        let Some((kinds, share)) = upkeep.clone() else { return usual };
+        let more = vec((0..=steps, step(kinds, pace)), steps / share);
+        mixed(usual, drawn(seed, "upkeep steps", number, more))
+    }
+}
+
 impl Plan {
     /// The plan of a seed.
     pub fn of(seed: u64) -> Self {
@@ -77,13 +94,7 @@ impl Plan {
         let least = if beside { least.max(LASTS) } else { least };
         let pace = pace.max(least.as_millis() as u64 / steps as u64);
         let length = pace * steps as u64;
-        let upkeep = drawn(seed, "upkeep", 0, upkeep());
-        let client = |number| {
-            let usual = drawn(seed, "client", number, vec(step(kinds.clone(), pace), steps));
-            let Some((kinds, share)) = upkeep.clone() else { return usual };
-            let more = vec((0..=steps, step(kinds, pace)), steps / share);
-            mixed(usual, drawn(seed, "upkeep steps", number, more))
-        };
+        let client = clients_of(seed, kinds, pace, steps);
         let scene = Scene { size, length, harm };
         let (joiners, mut errands) = drawn(seed, "errands", 0, errands(length));
         let (joiners, lane) = if beside { (0, None) } else { (joiners, lane) };
@@ -123,10 +134,8 @@ impl Plan {
             timeline.extend(drawn(seed, "receiving", 0, receiving(scene)));
         }
         timeline.sort_by_key(|timed| timed.at);
-        // Who has forgotten, or stands on an old copy, may stand behind its way out.
-        let copied = timeline.iter().any(|timed| matches!(timed.action, Action::Copy { .. }));
-        if is_plain && divergence.is_none() && !copied {
-            setting.quota_bytes = drawn(seed, "quota", 0, quota());
+        if is_plain && divergence.is_none() {
+            setting.quota_bytes = quota_beside(seed, &timeline);
         }
         setting.lane = lane;
         let member = |number| spared(member_of(seed, number, harm), forgets, loses, beside);

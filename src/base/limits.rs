@@ -310,9 +310,6 @@ pub const MAX_LEARNERS: usize = 1;
 /// not (`server/descriptors.rs`).
 pub const MAX_CONNECTIONS: usize = 32_768;
 
-/// Descriptors that a member has when it looks for those it inherited: the three of each process, and its runtime's.
-pub const DESCRIPTORS_AT_START: u64 = 16;
-
 /// Connections at once to the listeners of `--listen-metrics-urls`, beside those of clients: a probe must come through
 /// when clients have taken all of theirs. A few scrapers and probes hold one each.
 pub const METRICS_CONNECTIONS: usize = 64;

@@ -283,8 +283,7 @@ impl Serving {
             directory::check_unmade(&root)?;
             config.first_start.clone()?;
         }
-        let share = descriptors::share(descriptors::raise(), descriptors::inherited(), config.quota_bytes)?;
-        notices::descriptors(&share);
+        let share = shared(config)?;
         let sockets = bind_all(config)?;
         let in_directory = |fault: &dyn std::fmt::Display| format!("data directory {}: {fault}", config.data_dir);
         let (env, lock) = enter(&root, &log)?;
@@ -296,8 +295,8 @@ impl Serving {
         security.warn(&config.listening);
         security.make_own(&root, &config.listening)?;
         let doors = security.doors(&config.listening)?;
-        let env = env.sealed_by(security.between_members(&config.listening.peers)?);
-        let env = env.sharing_ports(config.socket_reuse_port);
+        let sealing = security.between_members(&config.listening.peers)?;
+        let env = env.sealed_by(sealing).sharing_ports(config.socket_reuse_port);
         let driver_config = founded_or_joined(config, &env, &share).await?;
         let (handle, report) = driver::start(env.clone(), driver_config).await.map_err(|wrong| in_directory(&wrong))?;
         lock.note_begun().map_err(|fault| in_directory(&fault))?;
@@ -371,6 +370,13 @@ impl Serving {
         }
         outcome
     }
+}
+
+/// The descriptors that the process may have, shared out and told.
+fn shared(config: &Config) -> Result<Share, String> {
+    let share = descriptors::share(descriptors::raise(), descriptors::inherited(), config.quota_bytes)?;
+    notices::descriptors(&share);
+    Ok(share)
 }
 
 /// The world of a member, its own alone: the data directory and the place of its log, which belong together.

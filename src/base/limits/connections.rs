@@ -45,3 +45,6 @@ pub const ACCEPT_BACKLOG: u32 = 4_096;
 /// Bytes that a connection's socket holds unsent beyond what is on its way, before it takes no more: a small answer
 /// waits for no more than these of the large ones before it.
 pub const UNSENT_BYTES: u32 = 128 * 1024;
+
+/// Descriptors that a member has when it looks for those it inherited: the three of each process, and its runtime's.
+pub const DESCRIPTORS_AT_START: u64 = 16;
