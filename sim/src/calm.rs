@@ -84,7 +84,7 @@ pub fn same_users(world: &World, members: &[usize]) -> Verdict {
 
 /// Heals a quorum alone and demands progress; a cluster that can spare nobody is passed over.
 pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client, everyone: &[usize]) -> Verdict {
-    let voters = world.raft().roster().voters();
+    let (voters, learners) = (world.raft().roster().voters(), world.raft().roster().learners());
     let mut voting: Vec<usize> =
         everyone.iter().copied().filter(|member| voters.contains(&member_id(*member))).collect();
     let broken = voters.len() - voting.len();
@@ -92,8 +92,8 @@ pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client, everyone: &
     let sparable = (voters.len().saturating_sub(1) / 2).saturating_sub(broken);
     let spare = dice.below(sparable as u64 + 1) as usize;
     let mut core = everyone.to_vec();
-    // Who only learns can always be spared.
-    for learner in everyone.iter().copied().filter(|member| !voters.contains(&member_id(*member))) {
+    // Who only learns can always be spared; a founder that has still to found is neither.
+    for learner in everyone.iter().copied().filter(|member| learners.contains(&member_id(*member))) {
         if dice.one_in(2) {
             core.retain(|member| *member != learner);
             freeze(world, learner, dice.below(5));
