@@ -14,7 +14,7 @@ use tonic::{Code, ConnectError, Status};
 
 use super::dial::Way;
 use super::error::{Error, lost, reason};
-use super::greeting::speaks_otherwise;
+use super::greeting::{speaks_otherwise, was_closed};
 use super::options::{Channels, Options, is_plain};
 use super::rotation::Rotation;
 use super::silence::{NO_ANSWER, Silence, Waiting};
@@ -25,6 +25,9 @@ const ANOTHER_AFTER: Duration = Duration::from_millis(30);
 /// What is said of an endpoint that was reached, and never answered in what it was spoken to.
 const OTHERWISE: &str =
     ": what is there speaks no unencrypted HTTP/2: perhaps it wants TLS (https://), or is not for clients";
+
+/// What is said where the connection was closed, and nothing was heard before: servers of TLS do so.
+const CLOSED: &str = ": it was closed without a word: perhaps TLS is wanted there (https://)";
 
 /// In the order in which they were given.
 #[derive(Debug)]
@@ -185,6 +188,8 @@ impl Endpoints {
         let mut why = Some(reason(status)).filter(|why| !why.trim().is_empty()).unwrap_or_else(|| NO_ANSWER.to_owned());
         if self.strange[place].load(Ordering::Relaxed) && speaks_otherwise(&why) {
             why.push_str(OTHERWISE);
+        } else if self.strange[place].load(Ordering::Relaxed) && was_closed(&why) {
+            why.push_str(CLOSED);
         }
         Some(self.ways[place].last_word().told().unwrap_or(why))
     }

@@ -79,8 +79,14 @@ pub fn speaks_otherwise(why: &str) -> bool {
     ["http2: frame too large", NOT_SETTINGS].iter().any(|sign| why.contains(sign))
 }
 
+/// Whether nothing was heard before the connection ended.
+pub fn was_closed(why: &str) -> bool {
+    why.contains(DOING) && (why.ends_with("EOF") || why.contains("reset by peer"))
+}
+
+const DOING: &str = "error reading server preface: ";
+
 fn unread(error: io::Error) -> io::Error {
-    const DOING: &str = "error reading server preface: ";
     let text = error.to_string();
     if text.starts_with(DOING) { error } else { io::Error::new(error.kind(), format!("{DOING}{text}")) }
 }

@@ -190,6 +190,10 @@ impl Drop for Draft {
 /// Opens a file for this process alone, and empties it; nothing where another one has it.
 fn claimed(path: &Path) -> io::Result<Option<File>> {
     loop {
+        // What is no file, such as a pipe, would keep who opens it; a link leads to somebody else's.
+        if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
+            return Err(io::Error::other("not a regular file"));
+        }
         let mut options = OpenOptions::new();
         let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
         // A file system that knows no locks is written to all the same.

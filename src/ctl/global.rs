@@ -285,10 +285,16 @@ pub fn password_of(user: &Option<String>, password: Option<&String>) -> Option<C
     (!name.is_empty() && !password.is_empty()).then_some(Credentials::Password { name, password })
 }
 
+/// Without the spaces around it, and the quotes that a file of lists may have around each.
+fn unquoted(endpoint: &str) -> &str {
+    let endpoint = endpoint.trim();
+    endpoint.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(endpoint)
+}
+
 /// The flag holds comma-separated lists and may be repeated; an empty one is an empty list. What is empty in a list is passed over
 /// where something else is in one.
 fn split_endpoints(lists: &[String]) -> Vec<String> {
-    let endpoints = lists.iter().filter(|list| !list.is_empty()).flat_map(|list| list.split(',')).map(str::trim);
+    let endpoints = lists.iter().filter(|list| !list.is_empty()).flat_map(|list| list.split(',')).map(unquoted);
     let (empty, mut named): (Vec<&str>, Vec<&str>) = endpoints.partition(|endpoint| endpoint.is_empty());
     if named.is_empty() {
         named = empty;

@@ -113,12 +113,18 @@ impl Page {
         let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
         let mut text = Roff::new();
         text.control("PP", []);
-        for line in about.lines() {
-            if line.trim().is_empty() {
-                text.control("PP", [])
+        let mut before = "";
+        for line in about.lines().map(str::trim) {
+            if line.is_empty() {
+                text.control("PP", []);
             } else {
-                text.text([roman(line)])
-            };
+                // Its lines are its own, as in the help: among them are lines to type.
+                if !before.is_empty() {
+                    text.control("br", []);
+                }
+                text.text([roman(line)]);
+            }
+            before = line;
         }
         self.write(&text)?;
         if command.get_arguments().any(|arg| !arg.is_hide_set()) {

@@ -1,6 +1,6 @@
 //! What a tool shows who looks on at a terminal: how far long work has come, and where an error begins.
 //!
-//! Invariants: nothing is drawn unless standard error is a terminal; what was drawn is wiped when the work ends, so that
+//! Invariants: nothing is drawn unless standard error is a terminal that can wipe it; what was drawn is wiped when the work ends, so that
 //! results are not mixed with it, and before whatever is said meanwhile; it is drawn when the first of it is done, and then rarely enough to cost nothing. A few bytes are
 //! done before anybody has read how far they are: nothing is drawn of them, and a program that runs this on a terminal of its
 //! own reads the result alone. Does not know which tool it is.
@@ -57,7 +57,8 @@ impl Progress {
     /// Work that begins now.
     pub fn new(unit: Unit, whole: u64) -> Progress {
         let now = Instant::now();
-        Progress { unit, whole, done: 0, begun: now, due: io::stderr().is_terminal().then_some(now) }
+        let draws = io::stderr().is_terminal() && !std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Progress { unit, whole, done: 0, begun: now, due: draws.then_some(now) }
     }
 
     /// Says how much there is in all, once it is known.

@@ -74,6 +74,10 @@ fn listen(runtime: &tokio::runtime::Runtime, stop: Stop) -> io::Result<()> {
         let (mut came, stop) = (signal(SignalKind::from_raw(number))?, stop.clone());
         runtime.spawn(async move {
             while came.recv().await.is_some() {
+                // It may be held up where nobody can stop it, as by a file that cannot be opened. What is left has its mark.
+                if stop.check().is_err() {
+                    std::process::exit(code_of_signal(number).into());
+                }
                 stop.asked_by(number);
             }
         });

@@ -74,6 +74,21 @@ fn who_wants_tls_is_probably_named_so() {
     }
 }
 
+/// As servers of TLS do, ours and etcd's.
+#[test]
+fn who_closes_without_a_word_perhaps_wants_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let endpoint = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let _ = stream.unwrap().read(&mut [0; 1000]);
+        }
+    });
+    let output = said(&["get", "a", "--endpoints", &format!("\"{endpoint}\""), "--command-timeout=2s"]);
+    let err = text(&output.stderr);
+    assert!(err.contains(&format!("endpoint {endpoint}: ")) && err.contains("perhaps TLS is wanted there"), "{err}");
+}
+
 /// What is empty in a list of endpoints is passed over, and a variable that is no option's is told with its name.
 #[test]
 fn a_list_may_end_with_a_comma_and_a_wrong_variable_is_told() {
