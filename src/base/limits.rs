@@ -545,8 +545,8 @@ pub const TOKEN_SWEEP_MS: u64 = 1_000;
 /// a loop that authenticates fills its memory.
 pub const MAX_TOKENS: usize = 100_000;
 
-/// Requests that wait for a password to be hashed or compared: some 60 ms each, so the last one waits for half a minute.
-/// etcd hashes as many at once as are asked for, and serves nobody meanwhile.
+/// Requests that wait for a password to be hashed or compared: some 60 ms each, so the last one waits for half a minute,
+/// if all are of different users and addresses. etcd hashes as many at once as are asked for, and serves nobody meanwhile.
 pub const MAX_WAITING_PASSWORDS: usize = 500;
 
 /// Times a read is begun anew because users or roles changed meanwhile, before its client is told to.

@@ -12,6 +12,11 @@ const OCTET_STRING: u8 = 0x04;
 const OBJECT: u8 = 0x06;
 const VERSION_OF_CERTIFICATE: u8 = 0xa0;
 
+/// Object identifiers of the algorithms of public keys.
+pub(super) const RSA_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01];
+pub(super) const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+pub(super) const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
+
 /// The first block of a PEM file: its label and what it holds.
 pub(super) fn first_block(pem: &[u8]) -> Option<(String, Vec<u8>)> {
     let text = String::from_utf8_lossy(pem);
@@ -22,15 +27,27 @@ pub(super) fn first_block(pem: &[u8]) -> Option<(String, Vec<u8>)> {
     Some((label.to_string(), BASE64.decode(digits).ok()?))
 }
 
-/// The key in a `SubjectPublicKeyInfo`, bare or in a certificate.
-pub(super) fn public_key(der: &[u8]) -> Option<Vec<u8>> {
-    key_of_info(der).or_else(|| key_of_info(info_of_certificate(der)?))
+/// The key in a `SubjectPublicKeyInfo`, bare or in a certificate, if it is one of this algorithm (by its object identifier).
+pub(super) fn public_key(der: &[u8], algorithm: &[u8]) -> Option<Vec<u8>> {
+    key_of_info(der, algorithm).or_else(|| key_of_info(info_of_certificate(der)?, algorithm))
 }
 
-fn key_of_info(der: &[u8]) -> Option<Vec<u8>> {
+/// Bits of the modulus of an RSA public key, as PKCS#1 writes it.
+pub(super) fn rsa_bits(der: &[u8]) -> Option<usize> {
+    let mut key = Reader(der).inside(SEQUENCE)?;
+    let (modulus, _exponent) = (key.content(INTEGER)?, key.content(INTEGER)?);
+    // A private key goes on, and begins with its version.
+    key.0.is_empty().then_some(())?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let first = modulus.get(zeros)?;
+    Some(8 * (modulus.len() - zeros) - first.leading_zeros() as usize)
+}
+
+fn key_of_info(der: &[u8], algorithm: &[u8]) -> Option<Vec<u8>> {
     let mut info = Reader(der).inside(SEQUENCE)?;
-    let mut algorithm = info.inside(SEQUENCE)?;
-    algorithm.content(OBJECT)?;
+    if info.inside(SEQUENCE)?.content(OBJECT)? != algorithm {
+        return None;
+    }
     // The first byte says how many bits of the last one are none of the key's: keys have whole bytes.
     match info.content(BIT_STRING)?.split_first()? {
         (0, key) => Some(key.to_vec()),
@@ -74,7 +91,6 @@ pub(super) fn curve_number<'a>(der: &'a [u8], curve: &[u8]) -> Option<&'a [u8]> 
 
 /// A private key of a curve as PKCS#8 wraps it, of one as SEC 1 writes it. `curve` is the curve's object identifier.
 pub(super) fn wrapped(sec1: &[u8], curve: &[u8]) -> Vec<u8> {
-    const EC_PUBLIC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
     let algorithm = [element(OBJECT, EC_PUBLIC_KEY), element(OBJECT, curve)].concat();
     let parts = [element(INTEGER, &[0]), element(SEQUENCE, &algorithm), element(OCTET_STRING, sec1)].concat();
     element(SEQUENCE, &parts)
@@ -137,10 +153,22 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_modulus_is_counted_and_nothing_else_taken_for_one() {
+        let key = |parts: &[&[u8]]| {
+            element(SEQUENCE, &parts.iter().flat_map(|part| element(INTEGER, part)).collect::<Vec<u8>>())
+        };
+        assert_eq!(rsa_bits(&key(&[&[0, 0x80, 1], &[3]])), Some(16));
+        assert_eq!(rsa_bits(&key(&[&[0x01, 1], &[3]])), Some(9));
+        for none in [&[&[0][..], &[3]][..], &[&[0, 0x80, 1]], &[&[0], &[0x80, 1], &[3]], &[]] {
+            assert_eq!(rsa_bits(&key(none)), None, "{none:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_a_key_or_none(junk in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = (public_key(&junk), first_block(&junk), curve_number(&junk, &[1]));
+            let _ = (public_key(&junk, RSA_PUBLIC_KEY), rsa_bits(&junk), first_block(&junk), curve_number(&junk, &[1]));
             let _ = curve_number(&element(SEQUENCE, &[&element(INTEGER, &[0])[..], &junk].concat()), &[1]);
             let _ = first_block(&[b"-----BEGIN A-----", &junk[..], b"-----END A-----"].concat());
         }

@@ -5,6 +5,7 @@
 //! gives none.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as BASE64_URL;
 use fxhash::FxHashMap;
 use p521::ecdsa::signature::{Signer, Verifier};
+use ring::agreement;
 use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaKeyPair, UnparsedPublicKey};
@@ -30,6 +32,9 @@ const KEY_MISMATCH: &str = "auth: public and private keys don't match";
 const DEFAULT_TTL: Duration = Duration::from_secs(5 * 60);
 
 const OPTIONS: [&str; 4] = ["sign-method", "pub-key", "priv-key", "ttl"];
+
+/// Bits of RSA keys under which tokens are verified.
+const RSA_BITS: RangeInclusive<usize> = 2_048..=8_192;
 
 /// Object identifiers of the curves.
 const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -219,8 +224,16 @@ fn keys(method: &str, private: Option<&[u8]>, public: Option<&[u8]>) -> Result<K
         "PS256" => rsa(&signature::RSA_PSS_SHA256, &signature::RSA_PSS_2048_8192_SHA256),
         "PS384" => rsa(&signature::RSA_PSS_SHA384, &signature::RSA_PSS_2048_8192_SHA384),
         "PS512" => rsa(&signature::RSA_PSS_SHA512, &signature::RSA_PSS_2048_8192_SHA512),
-        "ES256" => curve(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, &signature::ECDSA_P256_SHA256_FIXED, P256),
-        "ES384" => curve(&signature::ECDSA_P384_SHA384_FIXED_SIGNING, &signature::ECDSA_P384_SHA384_FIXED, P384),
+        "ES256" => curve(
+            &signature::ECDSA_P256_SHA256_FIXED_SIGNING,
+            &signature::ECDSA_P256_SHA256_FIXED,
+            (P256, &agreement::ECDH_P256),
+        ),
+        "ES384" => curve(
+            &signature::ECDSA_P384_SHA384_FIXED_SIGNING,
+            &signature::ECDSA_P384_SHA384_FIXED,
+            (P384, &agreement::ECDH_P384),
+        ),
         "ES512" => wide_keys(private, public),
         "EdDSA" => edwards_keys(private, public),
         _ => Err(INVALID_OPTIONS.to_string()),
@@ -237,12 +250,18 @@ fn block(pem: &[u8], which: &str) -> Result<(String, Vec<u8>), String> {
     der::first_block(pem).ok_or_else(|| format!("invalid key: {which} must be a PEM encoded key"))
 }
 
-/// What of the two keys is there, and whether they belong together.
-fn paired(algorithm: Algorithm, private: Option<(Private, Vec<u8>)>, public: Option<Vec<u8>>) -> Result<Keys, String> {
+/// What of the two keys is there, and whether they belong together. What stands alone must be a key that this method can
+/// use: nothing that is shown could ever hold otherwise.
+fn paired(
+    algorithm: Algorithm,
+    private: Option<(Private, Vec<u8>)>,
+    public: Option<Vec<u8>>,
+    usable: impl FnOnce(&[u8]) -> Result<(), String>,
+) -> Result<Keys, String> {
     let keys = |private, key| Keys::Pair { private, public: Public::Plain(UnparsedPublicKey::new(algorithm, key)) };
     match (private, public) {
         (None, None) => Err(MISSING_KEY.to_string()),
-        (None, Some(public)) => Ok(keys(None, public)),
+        (None, Some(public)) => usable(&public).map(|()| keys(None, public)),
         (Some((_, own)), Some(public)) if own != public => Err(KEY_MISMATCH.to_string()),
         (Some((private, own)), _) => Ok(keys(Some(private), own)),
     }
@@ -262,18 +281,25 @@ fn rsa_keys(
         Ok::<_, String>((Private::Rsa(pair, encoding), own))
     });
     let public = public.map(|pem| {
-        let (label, der) = block(pem, "pub-key")?;
+        let (_, der) = block(pem, "pub-key")?;
         // PKCS#1 is the key itself.
-        let key = if label == "RSA PUBLIC KEY" { Some(der) } else { der::public_key(&der) };
-        key.ok_or_else(|| "key is not a valid RSA public key".to_string())
+        let bare = || der::rsa_bits(&der).map(|_| der.clone());
+        der::public_key(&der, der::RSA_PUBLIC_KEY).or_else(bare).ok_or_else(|| no_public("RSA"))
     });
-    paired(algorithm, private.transpose()?, public.transpose()?)
+    paired(algorithm, private.transpose()?, public.transpose()?, |key| match der::rsa_bits(key) {
+        Some(bits) if RSA_BITS.contains(&bits) => Ok(()),
+        Some(bits) => {
+            let (least, most) = (RSA_BITS.start(), RSA_BITS.end());
+            Err(format!("{}: it has {bits} bits, and must have {least} to {most}", no_public("RSA")))
+        }
+        None => Err(no_public("RSA")),
+    })
 }
 
 fn curve_keys(
     signing: &'static signature::EcdsaSigningAlgorithm,
     algorithm: Algorithm,
-    curve: &[u8],
+    (curve, agreement): (&[u8], &'static agreement::Algorithm),
     private: Option<&[u8]>,
     public: Option<&[u8]>,
 ) -> Result<Keys, String> {
@@ -285,8 +311,18 @@ fn curve_keys(
         let own = pair.public_key().as_ref().to_vec();
         Ok::<_, String>((Private::Curve(pair), own))
     });
-    let public = public.map(|pem| plain_public(pem, "ECDSA"));
-    paired(algorithm, private.transpose()?, public.transpose()?)
+    let public = public.map(|pem| plain_public(pem, der::EC_PUBLIC_KEY, "ECDSA"));
+    paired(algorithm, private.transpose()?, public.transpose()?, |point| {
+        if is_on(agreement, point) { Ok(()) } else { Err(no_public("ECDSA")) }
+    })
+}
+
+/// Whether a point is one of the curve. `ring` looks when a signature is shown, and before an agreement, which costs a
+/// number that is drawn and thrown away.
+fn is_on(curve: &'static agreement::Algorithm, point: &[u8]) -> bool {
+    let drawn = agreement::EphemeralPrivateKey::generate(curve, &SystemRandom::new());
+    let peer = agreement::UnparsedPublicKey::new(curve, point);
+    drawn.is_ok_and(|drawn| agreement::agree_ephemeral(drawn, &peer, |_| ()).is_ok())
 }
 
 /// Keys of the curve P-521.
@@ -299,15 +335,20 @@ fn wide_keys(private: Option<&[u8]>, public: Option<&[u8]>) -> Result<Keys, Stri
         SigningKey::from_slice(number).map_err(|_| invalid())
     });
     let public = public.map(|pem| {
-        let point = plain_public(pem, "ECDSA")?;
-        VerifyingKey::from_sec1_bytes(&point).map_err(|_| "key is not a valid ECDSA public key".to_string())
+        let point = plain_public(pem, der::EC_PUBLIC_KEY, "ECDSA")?;
+        // Of another curve it is no key of the pair, and none alone.
+        Ok::<_, String>(VerifyingKey::from_sec1_bytes(&point).ok())
     });
     match (private.transpose()?, public.transpose()?) {
         (None, None) => Err(MISSING_KEY.to_string()),
-        (None, Some(public)) => Ok(Keys::Pair { private: None, public: Public::Wide(Box::new(public)) }),
+        (None, Some(public)) => {
+            let public = public.ok_or_else(|| no_public("ECDSA"))?;
+            Ok(Keys::Pair { private: None, public: Public::Wide(Box::new(public)) })
+        }
         (Some(private), public) => {
             let own = VerifyingKey::from(&private);
-            if public.is_some_and(|public| public.to_encoded_point(false) != own.to_encoded_point(false)) {
+            let same = |public: VerifyingKey| public.to_encoded_point(false) == own.to_encoded_point(false);
+            if public.is_some_and(|public| !public.is_some_and(same)) {
                 return Err(KEY_MISMATCH.to_string());
             }
             Ok(Keys::Pair { private: Some(Private::Wide(Box::new(private))), public: Public::Wide(Box::new(own)) })
@@ -323,13 +364,20 @@ fn edwards_keys(private: Option<&[u8]>, public: Option<&[u8]>) -> Result<Keys, S
         let own = pair.public_key().as_ref().to_vec();
         Ok::<_, String>((Private::Edwards(pair), own))
     });
-    let public = public.map(|pem| plain_public(pem, "Ed25519"));
-    paired(&signature::ED25519, private.transpose()?, public.transpose()?)
+    let public = public.map(|pem| plain_public(pem, der::ED25519, "Ed25519"));
+    paired(&signature::ED25519, private.transpose()?, public.transpose()?, |key| {
+        if key.len() == signature::ED25519_PUBLIC_KEY_LEN { Ok(()) } else { Err(no_public("Ed25519")) }
+    })
 }
 
-fn plain_public(pem: &[u8], kind: &str) -> Result<Vec<u8>, String> {
+fn plain_public(pem: &[u8], algorithm: &[u8], kind: &str) -> Result<Vec<u8>, String> {
     let (_, der) = block(pem, "pub-key")?;
-    der::public_key(&der).ok_or_else(|| format!("key is not a valid {kind} public key"))
+    der::public_key(&der, algorithm).ok_or_else(|| no_public(kind))
+}
+
+/// etcd's words.
+fn no_public(kind: &str) -> String {
+    format!("key is not a valid {kind} public key")
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! Passwords by bcrypt, as etcd keeps them: what either of the two hashed the other one verifies.
 
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use ring::rand::{SecureRandom, SystemRandom};
-use tokio::sync::Semaphore;
 
+use super::turns::{Claimant, Turns};
 use crate::auth::PasswordHash;
 use crate::base::{Refusal, limits};
 
@@ -26,33 +25,28 @@ const MAX_PASSWORD_BYTES: usize = 72;
 #[derive(Clone, Debug)]
 pub struct Hasher {
     cost: u32,
-    at_work: Arc<Semaphore>,
-    waiting: Arc<Semaphore>,
+    turns: Turns,
 }
 
 impl Hasher {
     /// One that makes hashes of this cost. It occupies half of the processors at most.
     pub fn new(cost: u32) -> Self {
         let processors = std::thread::available_parallelism().map_or(1, |number| number.get());
-        Self {
-            cost,
-            at_work: Arc::new(Semaphore::new(processors.div_ceil(2))),
-            waiting: Arc::new(Semaphore::new(limits::MAX_WAITING_PASSWORDS)),
-        }
+        Self { cost, turns: Turns::new(processors.div_ceil(2), limits::MAX_WAITING_PASSWORDS) }
     }
 
     /// The hash of a password under a fresh salt.
-    pub async fn hash(&self, password: String) -> Result<PasswordHash, Refusal> {
+    pub async fn hash(&self, who: Claimant, password: String) -> Result<PasswordHash, Refusal> {
         if password.len() > MAX_PASSWORD_BYTES {
             return Err(Refusal::PasswordTooLong);
         }
         let cost = self.cost;
-        self.aside(move || hash(&password, cost)).await?.ok_or(Refusal::NoPasswordUser)
+        self.aside(who, move || hash(&password, cost)).await?.ok_or(Refusal::NoPasswordUser)
     }
 
     /// Whether `password` is the one that was hashed. What is no hash has no password.
-    pub async fn verify(&self, password: String, hash: PasswordHash) -> Result<bool, Refusal> {
-        self.aside(move || {
+    pub async fn verify(&self, who: Claimant, password: String, hash: PasswordHash) -> Result<bool, Refusal> {
+        self.aside(who, move || {
             // What follows it is not looked at, as by Go's library.
             let hash = hash.0.get(..HASH_BYTES).unwrap_or(&hash.0);
             std::str::from_utf8(hash).is_ok_and(|hash| bcrypt::verify(password, hash).unwrap_or(false))
@@ -60,11 +54,14 @@ impl Hasher {
         .await
     }
 
-    /// Does long work on a thread that may wait, when it is its turn. Who finds too many before him is refused.
-    async fn aside<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-        let _waits = self.waiting.clone().try_acquire_owned().map_err(|_| Refusal::TooManyRequests)?;
+    /// Does long work on a thread that may wait, when it is his turn for whom it is.
+    async fn aside<T: Send + 'static>(
+        &self,
+        who: Claimant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
         // It goes with the work: a client who goes away sets nobody else to work beside it.
-        let turn = self.at_work.clone().acquire_owned().await.map_err(|_| Refusal::Stopped)?;
+        let turn = self.turns.turn(who).await?;
         let done = tokio::task::spawn_blocking(move || {
             let done = work();
             drop(turn);
@@ -114,24 +111,28 @@ mod tests {
 
     #[tokio::test]
     async fn passwords_of_any_kind_are_taken_or_refused() {
-        let hasher = Hasher::new(4);
+        let (hasher, anna) = (Hasher::new(4), || Claimant::who_says("anna", None));
         for password in [String::new(), "x".repeat(72), "ä€\0z".to_string()] {
-            let hash = hasher.hash(password.clone()).await.expect("hashed");
-            assert_eq!(hasher.verify(password, hash.clone()).await, Ok(true));
-            assert_eq!(hasher.verify("another".to_string(), hash).await, Ok(false));
+            let hash = hasher.hash(anna(), password.clone()).await.expect("hashed");
+            assert_eq!(hasher.verify(anna(), password, hash.clone()).await, Ok(true));
+            assert_eq!(hasher.verify(anna(), "another".to_string(), hash).await, Ok(false));
         }
         let followed = PasswordHash(Bytes::from(format!("{}x", OF_ETCD[0].1)));
-        assert_eq!(hasher.verify(OF_ETCD[0].0.to_string(), followed).await, Ok(true));
-        assert_eq!(hasher.hash("x".repeat(73)).await, Err(Refusal::PasswordTooLong));
+        assert_eq!(hasher.verify(anna(), OF_ETCD[0].0.to_string(), followed).await, Ok(true));
+        assert_eq!(hasher.hash(anna(), "x".repeat(73)).await, Err(Refusal::PasswordTooLong));
         for junk in ["", "$2a$04$", "nothing of the kind"] {
             let junk = PasswordHash(Bytes::from(junk));
-            assert_eq!(hasher.verify(String::new(), junk).await, Ok(false));
+            assert_eq!(hasher.verify(anna(), String::new(), junk).await, Ok(false));
         }
     }
 
     #[tokio::test]
-    async fn who_finds_too_many_waiting_is_refused() {
-        let hasher = Hasher { waiting: Arc::new(Semaphore::new(0)), ..Hasher::new(4) };
-        assert_eq!(hasher.hash("p".to_string()).await, Err(Refusal::TooManyRequests));
+    async fn a_password_waits_for_its_turn_and_is_refused_where_too_many_do() {
+        let (turns, anna) = (Turns::new(1, 0), || Claimant::who_says("anna", None));
+        let hasher = Hasher { turns: turns.clone(), ..Hasher::new(4) };
+        let held = turns.turn(anna()).await.expect("there is room");
+        assert_eq!(hasher.hash(anna(), "p".to_string()).await, Err(Refusal::TooManyRequests));
+        drop(held);
+        assert!(hasher.hash(anna(), "p".to_string()).await.is_ok());
     }
 }

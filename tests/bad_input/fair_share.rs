@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use quorate::base::limits;
 use quorate::wire::etcdserverpb as pb;
+use quorate::wire::services::auth_client::AuthClient;
 use quorate::wire::services::kv_client::KvClient;
 use quorate::wire::services::lease_client::LeaseClient;
 use tonic::transport::{Channel, Endpoint};
@@ -155,4 +156,48 @@ async fn long_answers_that_are_not_taken_are_few() {
     let mut next = began.recv().await.unwrap();
     drop(held);
     assert!(next.message().await.unwrap().unwrap().len() > 2_000 * 4_096);
+}
+
+/// More wrong passwords of one user than may wait, over and over: another user's right one is taken each time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_passwords_of_one_user_shut_out_no_other() {
+    let server = Server::start_with(&["--bcrypt-cost=4"]).await;
+    let mut auth = AuthClient::new(connect(&server).await);
+    for name in ["root", "other"] {
+        let add = pb::AuthUserAddRequest { name: name.into(), password: name.into(), ..Default::default() };
+        auth.user_add(add).await.unwrap();
+    }
+    auth.user_grant_role(pb::AuthUserGrantRoleRequest { user: "root".into(), role: "root".into() }).await.unwrap();
+    auth.auth_enable(pb::AuthEnableRequest {}).await.unwrap();
+
+    let login = |name: &str, password: &str| pb::AuthenticateRequest { name: name.into(), password: password.into() };
+    let (over, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut flood = Vec::new();
+    for _ in 0..8 {
+        let channel = connect(&server).await;
+        for _ in 0..limits::MAX_WAITING_PASSWORDS / 4 {
+            let (mut auth, over, refused) = (AuthClient::new(channel.clone()), over.clone(), refused.clone());
+            let wrong = login("root", "guess");
+            flood.push(tokio::spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    let why = auth.authenticate(wrong.clone()).await.expect_err("the password is wrong");
+                    if why.message() == REFUSED[0] {
+                        refused.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }));
+        }
+    }
+    for n in 0..10 {
+        // As many wait as may.
+        let before = refused.load(Ordering::Relaxed);
+        while refused.load(Ordering::Relaxed) == before {
+            tokio::task::yield_now().await;
+        }
+        auth.authenticate(login("other", "other")).await.unwrap_or_else(|why| panic!("{n}: {why}"));
+    }
+    over.store(true, Ordering::Relaxed);
+    for task in flood {
+        task.await.unwrap();
+    }
 }

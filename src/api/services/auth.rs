@@ -11,7 +11,7 @@ use crate::auth::{Asker, Auth, AuthCommand, PasswordHash, Permission, Permission
 use crate::base::{KeyRange, Refusal, limits};
 use crate::env::Env;
 use crate::machine::{self, Answer, Command};
-use crate::passport::TokenKind;
+use crate::passport::{Claimant, TokenKind};
 use crate::wire::etcdserverpb as pb;
 
 /// The answers that hold nothing but a header.
@@ -113,17 +113,27 @@ impl<E: Env> Session<E> {
         if user.no_password {
             return Err(Refusal::NoPasswordUser);
         }
-        let is_right = self.passports.hasher.verify(request.password.clone(), user.password.clone()).await?;
+        let who = Claimant::who_says(&request.name, self.guest().from().map(|from| from.ip()));
+        let is_right = self.passports.hasher.verify(who, request.password.clone(), user.password.clone()).await?;
         if is_right { Ok(()) } else { Err(Refusal::AuthFailed) }
+    }
+
+    /// Who wants a password hashed, once he was admitted.
+    fn claimant(&self, asker: Option<Asker>) -> Claimant {
+        let name = asker.as_ref().map_or("", |asker| &asker.user);
+        Claimant::who_is(name, self.guest().from().map(|from| from.ip()))
     }
 
     /// Adds a user.
     pub async fn user_add(&self, request: pb::AuthUserAddRequest) -> Result<pb::AuthUserAddResponse, Refusal> {
         // Before the work: who may not do this does not set others to work, either.
-        self.require_root().await?;
+        let who = self.claimant(self.require_root().await?);
         let no_password = request.options.is_some_and(|options| options.no_password);
-        let password =
-            if no_password { PasswordHash::default() } else { self.passports.hasher.hash(request.password).await? };
+        let password = if no_password {
+            PasswordHash::default()
+        } else {
+            self.passports.hasher.hash(who, request.password).await?
+        };
         let command = AuthCommand::UserAdd { name: request.name, password, no_password };
         let (header, _) = self.propose(Command::Auth(command)).await?;
         Ok(pb::AuthUserAddResponse { header: Some(header) })
@@ -134,11 +144,11 @@ impl<E: Env> Session<E> {
         &self,
         request: pb::AuthUserChangePasswordRequest,
     ) -> Result<pb::AuthUserChangePasswordResponse, Refusal> {
-        self.require_root().await?;
+        let who = self.claimant(self.require_root().await?);
         let password = if request.password.is_empty() {
             machine::password_hash(&request.hashed_password)
         } else {
-            Some(self.passports.hasher.hash(request.password).await?)
+            Some(self.passports.hasher.hash(who, request.password).await?)
         };
         let command = AuthCommand::UserChangePassword { name: request.name, password };
         let (header, _) = self.propose(Command::Auth(command)).await?;

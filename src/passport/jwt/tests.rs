@@ -12,6 +12,10 @@ fn file(name: &str) -> std::io::Result<Vec<u8>> {
         "rsa.pkcs1" => include_bytes!("../testdata/rsa.pkcs1.pem"),
         "rsa.pkcs8" => include_bytes!("../testdata/rsa.pkcs8.pem"),
         "rsa.pub" => include_bytes!("../testdata/rsa.pub.pem"),
+        "rsa.pkcs1pub" => include_bytes!("../testdata/rsa.pkcs1pub.pem"),
+        "rsa1024.pub" => include_bytes!("../testdata/rsa1024.pub.pem"),
+        "p256.cert" => include_bytes!("../testdata/p256.cert.pem"),
+        "ed.cert" => include_bytes!("../testdata/ed.cert.pem"),
         "rsa.cert" => include_bytes!("../testdata/rsa.cert.pem"),
         "p256.sec1" => include_bytes!("../testdata/p256.sec1.pem"),
         "p256.pkcs8" => include_bytes!("../testdata/p256.pkcs8.pem"),
@@ -166,6 +170,8 @@ fn keys_are_read_in_every_form_and_must_belong_together() {
     for options in [
         "RS256,priv-key=rsa.pkcs1,pub-key=rsa.pub",
         "PS512,priv-key=rsa.pkcs8,pub-key=rsa.cert",
+        "RS384,priv-key=rsa.pkcs8,pub-key=rsa.pkcs1pub",
+        "ES256,priv-key=p256.pkcs8,pub-key=p256.cert",
         "ES256,priv-key=p256.sec1,pub-key=p256.pub",
         "ES384,priv-key=p384.sec1,pub-key=p384.pub",
         "ES512,priv-key=p521.sec1,pub-key=p521.pub",
@@ -183,13 +189,57 @@ fn keys_are_read_in_every_form_and_must_belong_together() {
         ("none,priv-key=rsa.pkcs1", INVALID_OPTIONS),
         ("ES512,priv-key=p384.sec1", "key is not a valid ECDSA private key"),
         ("ES512,priv-key=p384.pkcs8", "key is not a valid ECDSA private key"),
-        ("ES512,priv-key=p521.sec1,pub-key=p384.pub", "key is not a valid ECDSA public key"),
+        ("ES512,priv-key=p521.sec1,pub-key=p384.pub", KEY_MISMATCH),
         ("ES512,priv-key=p521.sec1,pub-key=other521.pub", KEY_MISMATCH),
         ("ES512", MISSING_KEY),
     ] {
         assert_eq!(jwt(&format!("jwt,sign-method={options}")).err().as_deref(), Some(text), "{options}");
     }
     assert!(jwt("jwt,sign-method=RS256,priv-key=ed.pub").is_err_and(|text| text.contains("not a valid RSA")));
+}
+
+#[test]
+fn a_public_key_that_the_method_cannot_use_is_refused() {
+    let (rsa, curve, edwards) =
+        (["rsa.pub", "rsa.cert", "rsa.pkcs1pub"], ["p256.pub", "p256.cert"], ["ed.pub", "ed.cert"]);
+    let refused = |method: &str, key: &str| {
+        let alone = jwt(&format!("jwt,sign-method={method},pub-key={key}")).err();
+        alone.and_then(|text| text.strip_prefix("key is not a valid ").map(str::to_string))
+    };
+    for method in METHODS.into_iter().filter(|method| !method.starts_with("HS")) {
+        let (kind, taken): (_, &[&str]) = match method {
+            "ES256" => ("ECDSA", &curve),
+            "ES384" => ("ECDSA", &["p384.pub"]),
+            "ES512" => ("ECDSA", &["p521.pub", "other521.pub"]),
+            "EdDSA" => ("Ed25519", &edwards),
+            _ => ("RSA", &rsa),
+        };
+        for key in rsa.iter().chain(&curve).chain(&edwards).chain(&["p384.pub", "p521.pub", "other521.pub"]) {
+            let expected = (!taken.contains(key)).then(|| format!("{kind} public key"));
+            assert_eq!(refused(method, key), expected, "{method} {key}");
+        }
+        for private in ["rsa.pkcs1", "rsa.pkcs8", "p256.sec1", "p256.pkcs8", "ed.pkcs8"] {
+            assert_eq!(refused(method, private), Some(format!("{kind} public key")), "{method} {private}");
+        }
+    }
+    let small = "RSA public key: it has 1024 bits, and must have 2048 to 8192";
+    assert_eq!(refused("RS256", "rsa1024.pub").as_deref(), Some(small));
+    let off = jwt_of_point(|point| point[40] ^= 1);
+    assert_eq!(off.err().as_deref(), Some("key is not a valid ECDSA public key"), "it is not on the curve");
+    assert!(jwt_of_point(|_| ()).is_ok());
+}
+
+/// Takes tokens under ES256 by a key whose point was changed.
+fn jwt_of_point(change: impl Fn(&mut [u8])) -> Result<Jwt, String> {
+    let (label, mut der) = der::first_block(&file("p256.pub").expect("there")).expect("sound");
+    let point = der.len() - 64;
+    change(&mut der[point..]);
+    let pem = format!(
+        "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
+        base64::engine::general_purpose::STANDARD.encode(der)
+    );
+    let options = Options::read("jwt,sign-method=ES256,pub-key=changed").expect("well formed");
+    Jwt::new(&options, |_| Ok(pem.clone().into_bytes()))
 }
 
 #[test]
