@@ -34,19 +34,16 @@ pub async fn hedged<T, Asked: Future<Output = Result<T, Status>>>(
     let mut answers = FuturesUnordered::from_iter([asking(first)]);
     loop {
         let patience = if silent.len() < places { HEDGE_AFTER } else { Duration::MAX };
-        match timeout(patience, answers.next()).await {
-            Ok(answer) => {
-                let (place, answer) = answer.expect("somebody is waited for");
-                silent.retain(|other| *other != place);
-                match answer {
-                    Err(status) if again(&status) && !silent.is_empty() => {}
-                    answer => return answer,
-                }
-                if asked.len() >= places {
-                    continue;
-                }
+        if let Ok(answer) = timeout(patience, answers.next()).await {
+            let (place, answer) = answer.expect("somebody is waited for");
+            silent.retain(|other| *other != place);
+            match answer {
+                Err(status) if again(&status) && !silent.is_empty() => {}
+                answer => return answer,
             }
-            Err(_) => {}
+            if asked.len() >= places {
+                continue;
+            }
         }
         let place = other(if asked.len() < places { &asked } else { &silent });
         asked.push(place);

@@ -74,7 +74,7 @@ struct Renewed {
 /// What is waited for at the same time.
 enum Heard {
     /// Somebody who was asked, by the place, has answered.
-    Answer(usize, Result<Renewed, Status>),
+    Answer(usize, Result<Box<Renewed>, Status>),
     /// A token was fetched; whether for this.
     Token(Result<bool, Error>),
 }
@@ -173,7 +173,7 @@ impl KeepAlive {
             match next.expect("whoever failed was replaced") {
                 Heard::Answer(_, Ok(renewed)) => {
                     self.client.endpoints().is_heard(renewed.line.place);
-                    return Ok(renewed);
+                    return Ok(*renewed);
                 }
                 Heard::Answer(place, Err(status)) => {
                     places.retain(|asked| *asked != place);
@@ -234,7 +234,7 @@ impl KeepAlive {
                 }
             };
             match line.answers.next().await {
-                Some(answer) => Ok(Renewed { line, asked, answer: answer? }),
+                Some(answer) => Ok(Box::new(Renewed { line, asked, answer: answer? })),
                 None => Err(Status::unavailable("the keep-alive stream ended")),
             }
         };

@@ -57,7 +57,7 @@ impl Progress {
     /// Work that begins now.
     pub fn new(unit: Unit, whole: u64) -> Progress {
         let now = Instant::now();
-        let draws = io::stderr().is_terminal() && !std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        let draws = io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         Progress { unit, whole, done: 0, begun: now, due: draws.then_some(now) }
     }
 
