@@ -78,6 +78,8 @@ pub struct ForeignLog {
     checksum: u32,
     /// The snapshots it names of states behind the entry that was named: the last entry in each.
     snapshots: Vec<(LogIndex, Term)>,
+    /// The one that entries went on from although those before are not there.
+    gap_behind: Option<LogIndex>,
 }
 
 /// How the reading of a segment goes on.
@@ -130,10 +132,10 @@ impl ForeignLog {
                 Ok(Step::End | Step::Torn) if is_last => {
                     // Zeros behind it are room that was made before it was needed.
                     let written = bytes[at..].iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-                    if let Some(index) = self.entry_behind(&bytes.slice(at..), written) {
+                    if let Some(behind) = self.entry_behind(&bytes.slice(at..), written) {
                         let what = format!(
-                            "no whole record is here, and entry {index} is behind, which etcd cuts off: where that is \
-                             right start etcd once, and stop it"
+                            "no whole record is here, and {behind}, which etcd cuts off: where that is right start etcd \
+                             once, and stop it"
                         );
                         return Err(Wrong::corrupt(name, at as u64, what));
                     }
@@ -148,15 +150,24 @@ impl ForeignLog {
         }
     }
 
-    /// The first entry that can be read whole behind the place where a log ends, which is its beginning no more: what it holds may
+    /// What is behind the place where a log ends, which is its end no more, if that is an entry that can be read whole: what it holds may
     /// have been acknowledged. Nothing but zeros is behind what is `written`.
-    fn entry_behind(&self, rest: &Bytes, written: usize) -> Option<LogIndex> {
-        (8..written).step_by(8).find_map(|at| {
-            let Framed::Whole(data, _) = framed(rest, at) else { return None };
-            let record = RecordMessage::decode(data).ok().filter(|record| record.kind == ENTRY)?;
-            let entry = EntryMessage::decode(record.data).ok()?;
-            (entry.index > self.after).then_some(entry.index)
-        })
+    fn entry_behind(&self, rest: &Bytes, written: usize) -> Option<String> {
+        // Bytes that were chosen for it would be read as a record at each of their places.
+        let mut room = written.saturating_mul(4);
+        for at in (8..written).step_by(8) {
+            let Framed::Whole(data, _) = framed(rest, at) else { continue };
+            let Some(left) = room.checked_sub(data.len()) else {
+                return Some("more is behind than can be looked through".to_string());
+            };
+            room = left;
+            let Some(record) = RecordMessage::decode(data).ok().filter(|record| record.kind == ENTRY) else { continue };
+            match EntryMessage::decode(record.data) {
+                Ok(entry) if entry.index > self.after => return Some(format!("entry {} is behind", entry.index)),
+                _ => {}
+            }
+        }
+        None
     }
 
     fn step(&self, bytes: &Bytes, at: usize) -> Result<Step, String> {
@@ -196,6 +207,12 @@ impl ForeignLog {
         };
         let missing = |(index, term): &(LogIndex, Term)| *index <= self.hard_state.commit && !leads_to(*index, *term);
         self.snapshots.iter().copied().filter(missing).map(|(index, _)| index).max()
+    }
+
+    /// Where reading ended at entries whose predecessors are not there: the snapshot they go on from, if the log names one. The member was
+    /// sent it, and took more entries before it was put in place.
+    pub fn gap_behind(&self) -> Option<LogIndex> {
+        self.gap_behind
     }
 
     fn take(&mut self, record: RecordMessage) -> Result<(), String> {
@@ -253,7 +270,9 @@ impl ForeignLog {
         }
         let place = index - self.after - 1;
         if place > self.entries.len() as u64 {
-            let last = self.after + self.entries.len() as u64;
+            let last = self.end();
+            let leads_here = |snapshot: &LogIndex| (last..index).contains(snapshot);
+            self.gap_behind = self.snapshots.iter().map(|(index, _)| *index).filter(leads_here).max();
             return Err(format!("entry {index} comes behind entry {last}: those between are not there"));
         }
         let kind = match kind {
@@ -420,6 +439,19 @@ mod tests {
     }
 
     #[test]
+    fn bytes_that_are_a_record_at_each_place_are_looked_through_in_bounds() {
+        let len = 8 << 20;
+        let mut bytes = Vec::new();
+        for at in 0..len / 8 {
+            // A head that spans half of it, which is a field of six bytes as well.
+            let head = if at == 0 { [1, 0, 0, 0, 0, 0, 1, 0] } else { [0x1a, 0x06, 0x40, 0, 0, 0, 0, 0] };
+            bytes.extend_from_slice(&head);
+        }
+        let refused = ForeignLog::behind(3).take_segment("0.wal", &bytes.into(), true);
+        assert!(refused.expect_err("crafted").to_string().contains("than can be looked through"));
+    }
+
+    #[test]
     fn terms_never_go_back() {
         for (index, term) in [(4, 1), (6, 2)] {
             let mut log = ForeignLog::behind(3);
@@ -446,6 +478,20 @@ mod tests {
             let mut log = ForeignLog::behind(3);
             log.take_segment("0.wal", &segment.bytes.into(), true).expect("whole");
             assert_eq!((log.missing_snapshot(), log.last, log.end()), (missing, 6, 6), "{index} {term} {commit}");
+        }
+    }
+
+    #[test]
+    fn entries_behind_a_snapshot_that_is_not_in_place_are_told_from_lost_ones() {
+        for (snapshot, gap_behind) in [(None, None), (Some(100), Some(100)), (Some(102), None)] {
+            let mut segment = Segment::new(0);
+            segment.entry(4, 2, b"data");
+            snapshot.into_iter().for_each(|snapshot| segment.snapshot(snapshot, 2));
+            segment.entry(101, 2, b"data");
+            let mut log = ForeignLog::behind(3);
+            let refused = log.take_segment("0.wal", &segment.bytes.into(), true).expect_err("a gap").to_string();
+            assert!(refused.contains("those between are not there"), "{refused}");
+            assert_eq!(log.gap_behind(), gap_behind, "{snapshot:?}");
         }
     }
 

@@ -7,9 +7,9 @@
 //! else's syncs on that disk stand behind, and a journal that waits for all of it: puts of a server on the same disk took ten times
 //! as long, however slowly the file came.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -104,7 +104,8 @@ impl Draft {
         let plain = claimed(&path)
             .map_err(|error| format!("could not open {0} (open {0}: {1})", path.display(), reason(&error)))?
             .ok_or_else(|| format!("another save into {} is under way", place.display()))?;
-        let direct = OpenOptions::new().write(true).custom_flags(DIRECT).open(&path).ok();
+        let direct = OpenOptions::new().write(true).custom_flags(DIRECT | NOT_BY_LINK).open(&path).ok();
+        let direct = direct.filter(|direct| are_one(direct.metadata(), plain.metadata()));
         let files = Arc::new(Files { direct, plain });
         Ok(Self { path, files, piece: Piece::new(), at: 0, writing: None, spare: None })
     }
@@ -187,32 +188,58 @@ impl Drop for Draft {
     }
 }
 
+/// Times a file may be taken away between being opened and locked.
+const CLAIMS: usize = 100;
+
 /// Opens a file for this process alone, and empties it; nothing where another one has it.
 fn claimed(path: &Path) -> io::Result<Option<File>> {
-    loop {
-        // What is no file, such as a pipe, would keep who opens it; a link leads to somebody else's.
+    for _ in 0..CLAIMS {
+        // What is no file, such as a pipe, would keep who opens it.
         if fs::symlink_metadata(path).is_ok_and(|found| !found.is_file()) {
             return Err(io::Error::other("not a regular file"));
         }
         let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        // A link leads to somebody else's.
+        options.write(true).create(true).truncate(false).mode(0o600).custom_flags(NOT_BY_LINK);
+        let file = options.open(path)?;
         // A file system that knows no locks is written to all the same.
         if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
             return Ok(None);
         }
         // Else who had it has given it its place, or taken it away meanwhile.
         if is_of(&file, path) {
+            made_private(&file)?;
             file.set_len(0)?;
             return Ok(Some(file));
         }
     }
+    Err(io::Error::other("it is another file each time"))
+}
+
+/// Whoever left the file there: from here on nobody else may read it.
+fn made_private(file: &File) -> io::Result<()> {
+    let found = file.metadata()?;
+    if found.nlink() > 1 {
+        return Err(io::Error::other("it has another name, too"));
+    }
+    if found.mode() & 0o077 == 0 {
+        return Ok(());
+    }
+    // Who does not own it cannot, and is refused.
+    file.set_permissions(Permissions::from_mode(0o600))
 }
 
 /// Whether a file is the one of that name.
 fn is_of(file: &File, path: &Path) -> bool {
-    let which = |found: &fs::Metadata| (found.dev(), found.ino());
-    matches!((file.metadata(), fs::metadata(path)), (Ok(held), Ok(there)) if which(&held) == which(&there))
+    are_one(file.metadata(), fs::symlink_metadata(path))
 }
+
+fn are_one(one: io::Result<fs::Metadata>, other: io::Result<fs::Metadata>) -> bool {
+    let which = |found: fs::Metadata| (found.dev(), found.ino());
+    matches!((one.map(which), other.map(which)), (Ok(one), Ok(other)) if one == other)
+}
+
+const NOT_BY_LINK: i32 = OFlags::NOFOLLOW.bits().cast_signed();
 
 /// Past the page cache, where the system knows such a way.
 #[cfg(target_os = "linux")]
@@ -296,6 +323,29 @@ mod tests {
             assert!(is_of(&other.files.plain, &part), "it stays");
         }
         assert!(fs::read(&place).expect("there") == some(7));
+    }
+
+    #[test]
+    fn what_a_draft_is_written_into_is_this_users_alone() {
+        let dir = tempfile::tempdir().expect("made");
+        let (place, part, other) = (dir.path().join("saved"), dir.path().join("saved.part"), dir.path().join("other"));
+        fs::write(&part, "left").expect("written");
+        fs::set_permissions(&part, Permissions::from_mode(0o644)).expect("set");
+        drop(Draft::create(&place).map(|draft| {
+            let found = draft.files.plain.metadata().expect("looked at");
+            assert_eq!((found.mode() & 0o777, found.len()), (0o600, 0));
+        }));
+        fs::write(&other, "another's").expect("written");
+        let refused = |what: &str| {
+            let told = Draft::create(&place).err().expect(what);
+            assert!(told.ends_with(&format!(": {what})")), "{told}");
+            fs::remove_file(&part).expect("it is left");
+            assert_eq!(fs::read(&other).expect("there"), b"another's");
+        };
+        fs::hard_link(&other, &part).expect("linked");
+        refused("it has another name, too");
+        std::os::unix::fs::symlink(&other, &part).expect("linked");
+        refused("not a regular file");
     }
 
     #[tokio::test]

@@ -44,6 +44,9 @@ pub struct LeaseTable {
     /// The other side of `Entry::keys`. A tree: clients choose the keys, and could choose such that all fall
     /// into one bucket of a hash map.
     by_key: BTreeMap<Bytes, LeaseId>,
+    /// Keys that were put with leases that are not there: a data directory of etcd has such keys once it lost leases. A lease that
+    /// is granted by that id takes them, on every member alike, whether it began anew meanwhile or not.
+    loose: BTreeMap<LeaseId, Keys>,
 }
 
 impl LeaseTable {
@@ -65,7 +68,8 @@ impl LeaseTable {
         if self.leases.contains_key(&id) {
             return Err(Refusal::LeaseExists);
         }
-        self.leases.insert(id, Entry { lease: Lease { ttl, remaining: 0, granted_at }, keys: Keys::None });
+        let keys = self.loose.remove(&id).unwrap_or_default();
+        self.leases.insert(id, Entry { lease: Lease { ttl, remaining: 0, granted_at }, keys });
         Ok(())
     }
 
@@ -86,34 +90,57 @@ impl LeaseTable {
     }
 
     /// Hangs `key` on a lease, taking it from the one it hung on. With `id` 0 this is [`LeaseTable::detach`].
-    /// A lease that is not there is refused, and the key stays where it was.
+    /// A lease that is not there is refused, and the key stays where it was; a key that was put with it before may be put so again.
     pub fn attach(&mut self, id: LeaseId, key: &Bytes) -> Result<(), Refusal> {
         if id == 0 {
             self.detach(key);
             return Ok(());
         }
-        if !self.leases.contains_key(&id) {
-            return Err(Refusal::LeaseNotFound);
-        }
         if self.by_key.get(key) == Some(&id) {
             return Ok(());
         }
-        self.detach(key);
-        // A copy of its own: the key may be a slice of a whole request, which must not live as long as the lease.
-        let key = Bytes::copy_from_slice(key);
-        self.leases.get_mut(&id).expect("looked up above").keys.insert(key.clone());
-        self.by_key.insert(key, id);
+        if !self.leases.contains_key(&id) {
+            return Err(Refusal::LeaseNotFound);
+        }
+        self.hang(id, key);
         Ok(())
     }
 
-    /// Takes `key` from the lease it hangs on and answers with that lease, or with 0.
+    /// Hangs `key` on the lease it was put with, as a stored state has it, be that lease there or not.
+    pub fn restore(&mut self, id: LeaseId, key: &Bytes) {
+        if id != 0 {
+            self.hang(id, key);
+        }
+    }
+
+    fn hang(&mut self, id: LeaseId, key: &Bytes) {
+        self.detach(key);
+        // A copy of its own: the key may be a slice of a whole request, which must not live as long as the lease.
+        let key = Bytes::copy_from_slice(key);
+        let keys = match self.leases.get_mut(&id) {
+            Some(entry) => &mut entry.keys,
+            None => self.loose.entry(id).or_default(),
+        };
+        keys.insert(key.clone());
+        self.by_key.insert(key, id);
+    }
+
+    /// Takes `key` from the lease it was put with and answers with that lease, or with 0.
     pub fn detach(&mut self, key: &[u8]) -> LeaseId {
         let Some(id) = self.by_key.remove(key) else { return 0 };
-        self.leases.get_mut(&id).expect("a key hangs on a lease that exists").keys.remove(key);
+        if let Some(entry) = self.leases.get_mut(&id) {
+            entry.keys.remove(key);
+        } else {
+            let keys = self.loose.get_mut(&id).expect("a key hangs on a lease, or on one that is not there");
+            keys.remove(key);
+            if matches!(keys, Keys::None) {
+                self.loose.remove(&id);
+            }
+        }
         id
     }
 
-    /// The lease `key` hangs on, or 0.
+    /// The lease `key` was put with, or 0.
     pub fn lease_of(&self, key: &[u8]) -> LeaseId {
         self.by_key.get(key).copied().unwrap_or(0)
     }
@@ -266,6 +293,27 @@ mod tests {
         table.attach(0, &key("a")).expect("accepted");
         assert_eq!(table.lease_of(b"a"), 0);
         assert_eq!(table.attached(), 0);
+    }
+
+    /// As a data directory of etcd has it that lost a lease.
+    #[test]
+    fn a_key_whose_lease_is_not_there_keeps_it_until_it_is_put_anew_or_the_lease_is_granted() {
+        let mut table = LeaseTable::new();
+        for name in ["put anew", "put again", "deleted", "left"] {
+            table.restore(7, &key(name));
+        }
+        assert_eq!((table.contains(7), table.count_keys(7), table.lease_of(b"left")), (false, 0, 7));
+        assert_eq!(table.revoke(7), Err(Refusal::LeaseNotFound));
+        assert_eq!(table.attach(7, &key("new")), Err(Refusal::LeaseNotFound));
+        assert_eq!(table.attach(7, &key("put again")), Ok(()), "with the lease it has");
+        assert_eq!(table.attach(0, &key("put anew")), Ok(()));
+        assert_eq!((table.detach(b"deleted"), table.detach(b"deleted")), (7, 0));
+        assert_eq!(table.grant(7, 5, 9), Ok(()));
+        assert_eq!(table.revoke(7), Ok(vec![key("left"), key("put again")]));
+        assert_eq!(table.attached(), 0);
+        // The last of them leaves nothing behind.
+        table.restore(8, &key("a"));
+        assert_eq!((table.detach(b"a"), table.grant(8, 5, 9), table.count_keys(8)), (8, Ok(()), 0));
     }
 
     #[test]

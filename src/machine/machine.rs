@@ -148,10 +148,9 @@ impl<D: Disk> Machine<D> {
                 .map_err(|refusal| Wrong::corrupt("checkpoint", 0, format!("lease {:x}: {refusal}", lease.id)))?;
             leases.checkpoint(lease.id, lease.remaining);
         }
+        // Also of leases that are not there: what came of etcd's files may have lost some (`LeaseTable::restore`).
         for (key, lease) in store.leased_keys() {
-            leases.attach(lease, &key).map_err(|_| {
-                Wrong::corrupt("checkpoint", 0, format!("a key hangs on lease {lease:x}, which is not in the image"))
-            })?;
+            leases.restore(lease, &key);
         }
         let mut alarms = Alarms::default();
         for (member, kind) in &state.alarms {

@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -29,26 +29,37 @@ pub struct Beside {
     kept: bool,
 }
 
-/// Whether the user asked to stop: the signal, or 0.
+/// Whether the work is to stop.
 #[derive(Clone, Default)]
-pub struct Stop(Arc<AtomicI32>);
+pub struct Stop(Arc<Asked>);
+
+#[derive(Default)]
+struct Asked {
+    /// By the user: the signal, or 0.
+    signal: AtomicI32,
+    /// It has come to nothing elsewhere.
+    in_vain: AtomicBool,
+}
 
 impl Stop {
     /// Ends the work as if the user had asked: it has come to nothing elsewhere.
     pub fn give_up(&self) {
-        self.asked_by(INTERRUPT);
+        self.0.in_vain.store(true, Ordering::Relaxed);
     }
 
-    fn asked_by(&self, signal: i32) {
-        self.0.store(signal, Ordering::Relaxed);
+    /// Notes the signal; whether it is not the first.
+    fn asked_by(&self, signal: i32) -> bool {
+        self.0.signal.swap(signal, Ordering::Relaxed) != 0
     }
 
     /// Says so once the user did.
     pub fn check(&self) -> Result<(), Failure> {
-        match self.0.load(Ordering::Relaxed) {
-            0 => Ok(()),
-            signal => Err(Failure::new(Exit::Interrupted(code_of_signal(signal)), "interrupted: nothing was made")),
-        }
+        let signal = match self.0.signal.load(Ordering::Relaxed) {
+            0 if self.0.in_vain.load(Ordering::Relaxed) => INTERRUPT,
+            0 => return Ok(()),
+            signal => signal,
+        };
+        Err(Failure::new(Exit::Interrupted(code_of_signal(signal)), "interrupted: nothing was made"))
     }
 }
 
@@ -75,10 +86,10 @@ fn listen(runtime: &tokio::runtime::Runtime, stop: Stop) -> io::Result<()> {
         runtime.spawn(async move {
             while came.recv().await.is_some() {
                 // It may be held up where nobody can stop it, as by a file that cannot be opened. What is left has its mark.
-                if stop.check().is_err() {
+                if stop.asked_by(number) {
+                    tell("interrupted again: what was begun is left as it is, and replaced by the next run");
                     std::process::exit(code_of_signal(number).into());
                 }
-                stop.asked_by(number);
             }
         });
     }

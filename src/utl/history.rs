@@ -1,9 +1,9 @@
 //! The history of a data directory, built of a database's records.
 //!
-//! Invariant: no key hangs on a lease that the database does not have, for no member starts on that. etcd does, and has such a key
-//! without a lease; so it is here.
+//! Invariant: every record is as it was, so that the digest of the data at a revision (HashKV) is etcd's, on each member alike: a key whose
+//! lease is not there keeps its number. etcd serves such a key, and so do we: it hangs on nothing.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use bytes::Bytes;
 
@@ -12,9 +12,9 @@ use super::failure::Failure;
 use crate::backend::Records;
 use crate::base::{LeaseId, Revision};
 use crate::bbolt::{Database, Source};
-use crate::env::{Disk, TokioDisk};
+use crate::env::TokioDisk;
 use crate::machine::LeaseImage;
-use crate::mvcc::{BuildFailure, HISTORY_DIR, Import, KeyMeta, Record, StorePosition};
+use crate::mvcc::{BuildFailure, Import, KeyMeta, Record, StorePosition};
 use crate::progress::{Progress, Unit};
 
 /// What is built of what.
@@ -39,30 +39,29 @@ pub struct Built {
     pub fingerprint: u64,
     /// How many there are.
     pub records: u64,
-    /// Keys that hung on leases that are not there.
+    /// Keys that were put with leases that are not there.
     pub loose: usize,
 }
 
 /// What is told of keys whose leases are not there, if there are any.
 pub fn told_of_loose(loose: usize) -> Option<String> {
-    let text =
-        "hang on leases that the database does not have, and go without: they last until they are deleted, as in etcd";
+    let text = "were put with leases that the database does not have: they last until they are deleted or put anew, as in etcd";
     (loose > 0).then(|| format!("{loose} keys {text}"))
 }
 
-/// The keys that hang on leases that are not there, as far as was read: by what they were put with.
+/// The keys whose leases are not there, as far as was read.
 struct Loose {
     leases: HashSet<LeaseId>,
-    keys: HashMap<Bytes, Revision>,
+    keys: HashSet<Bytes>,
 }
 
 impl Loose {
     fn note(&mut self, record: &Record) {
         if record.meta.lease != 0 && !self.leases.contains(&record.meta.lease) {
             // A copy: the record's lies in a page, which would stay in memory with it.
-            self.keys.insert(Bytes::copy_from_slice(&record.key), record.meta.revision);
+            self.keys.insert(Bytes::copy_from_slice(&record.key));
         } else if !self.keys.is_empty() {
-            // Put anew or deleted: what a key hung on before is nothing to anybody.
+            // Put anew or deleted.
             self.keys.remove(&record.key);
         }
     }
@@ -71,38 +70,20 @@ impl Loose {
 impl<S: Source> Build<'_, S> {
     /// Builds it, where these leases are.
     pub fn build(&self, leases: &[LeaseImage]) -> Result<Built, Failure> {
-        let mut loose = Loose { leases: leases.iter().map(|lease| lease.id).collect(), keys: HashMap::new() };
-        let built = self.pass(&mut |record| loose.note(record))?;
-        if loose.keys.is_empty() {
-            return Ok(built);
-        }
-        // Which record of a key is the newest is known at the end. It is rare, and done anew.
-        for file in self.disk.list(HISTORY_DIR)? {
-            self.disk.remove(&format!("{HISTORY_DIR}/{file}"))?;
-        }
-        let put: HashSet<Revision> = loose.keys.values().copied().collect();
-        let built = self.pass(&mut |record| {
-            if put.contains(&record.meta.revision) {
-                record.meta.lease = 0;
-            }
-        })?;
-        Ok(Built { loose: put.len(), ..built })
-    }
-
-    fn pass(&self, look: &mut dyn FnMut(&mut Record)) -> Result<Built, Failure> {
+        let mut loose = Loose { leases: leases.iter().map(|lease| lease.id).collect(), keys: HashSet::new() };
         let mut seen = self.database.unseen();
         let mut records = Records::of(self.database, &mut seen);
         let mut import = Import::new(self.disk.clone(), self.compacted);
         let mut progress = Progress::new(Unit::Bytes, self.database.bytes());
         let mut count = 0_u64;
         let (position, fingerprint) = now(async {
-            while let Some((mut record, key, value)) = records.next_record()? {
+            while let Some((record, key, value)) = records.next_record()? {
                 if count.is_multiple_of(1024) {
                     self.stop.check()?;
                 }
                 progress.add((key.len() + value.len()) as u64);
                 count += 1;
-                look(&mut record);
+                loose.note(&record);
                 import.put(record).await.map_err(|failure| damaged(&records, failure))?;
             }
             if let Some(main) = self.marked {
@@ -112,7 +93,7 @@ impl<S: Source> Build<'_, S> {
             }
             import.finish().await.map_err(|failure| damaged(&records, failure))
         })?;
-        Ok(Built { position, fingerprint, records: count, loose: 0 })
+        Ok(Built { position, fingerprint, records: count, loose: loose.keys.len() })
     }
 }
 

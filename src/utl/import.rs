@@ -88,7 +88,7 @@ fn build(plan: &Plan, stop: &Stop) -> Result<(Beside, Vec<String>), Failure> {
     let name = source.name().to_string();
     let database = Database::open(source, &name)?;
     let foreign = Foreign::read(&database, &name, &mut database.unseen())?;
-    let mut log = read_log(&plan.log, foreign.applied.0)?;
+    let mut log = read_log(&plan.log, foreign.applied.0, stop)?;
     let identity = log.identity.ok_or_else(|| refuse("its log does not say whose it is"))?;
     let applied = (foreign.applied.0, term_of(&foreign, &log)?);
     take_entries(&mut log.entries)?;
@@ -174,7 +174,7 @@ fn term_of(foreign: &Foreign, log: &ForeignLog) -> Result<u64, Failure> {
 }
 
 /// Reads the segments in order of their number.
-fn read_log(dir: &Path, after: u64) -> Result<ForeignLog, Failure> {
+fn read_log(dir: &Path, after: u64, stop: &Stop) -> Result<ForeignLog, Failure> {
     let fault = |source| Fault::new("read", dir.display().to_string(), source);
     let mut names = Vec::new();
     for entry in fs::read_dir(dir).map_err(fault)? {
@@ -200,34 +200,47 @@ fn read_log(dir: &Path, after: u64) -> Result<ForeignLog, Failure> {
             return Err(refuse(format!("{}: {len} bytes are more than a part of the log has", path.display())));
         }
         let bytes = Bytes::from(fs::read(path).map_err(fault)?);
-        log.take_segment(&path.display().to_string(), &bytes, at == last)?;
+        stop.check()?;
+        log.take_segment(&path.display().to_string(), &bytes, at == last).map_err(|wrong| match log.gap_behind() {
+            Some(snapshot) => refuse(not_in_place(snapshot, after)),
+            None => wrong.into(),
+        })?;
     }
     check_whole(&log, dir, after)?;
     Ok(log)
 }
 
+/// That the log goes on from a snapshot that the database does not have.
+fn not_in_place(snapshot: u64, database: u64) -> String {
+    format!(
+        "its log begins behind entry {snapshot}, and its database ends at entry {database}: a snapshot of another member was not \
+         put in place yet. Start etcd once, and stop it"
+    )
+}
+
 /// Whether the log leads from where the database ends to where it must.
 fn check_whole(log: &ForeignLog, dir: &Path, after: u64) -> Result<(), Failure> {
     if let Some(snapshot) = log.missing_snapshot() {
-        return Err(refuse(format!(
-            "its log begins behind entry {snapshot}, and its database ends at entry {after}: a snapshot of another member was not \
-             put in place yet. Start etcd once, and stop it"
-        )));
+        return Err(refuse(not_in_place(snapshot, after)));
     }
-    let lost = |needed: &str| {
+    let lost = |needed: &str, unless: &str| {
         Err(refuse(format!(
             "its log in {} ends at entry {}, and {needed}: the end of the log is lost, and with it what this member acknowledged \
              last, and for whom it voted. Take the files of a copy that is whole, or another member's, or make a new cluster of a \
-             snapshot or of the database (docs/migration.md, way 1)",
+             snapshot or of the database (docs/migration.md, way 1).{unless}",
             dir.display(),
             log.last
         )))
     };
     if log.last < after {
-        return lost(&format!("its database at entry {after}"));
+        // etcd has entries applied while it writes them to its log.
+        return lost(
+            &format!("its database at entry {after}"),
+            " Where power failed while it ran nothing need be lost: start etcd once beside the other members, and stop it.",
+        );
     }
     if log.hard_state.commit > log.end() {
-        return lost(&format!("says that entry {} was committed", log.hard_state.commit));
+        return lost(&format!("says that entry {} was committed", log.hard_state.commit), "");
     }
     Ok(())
 }
