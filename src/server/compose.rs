@@ -386,6 +386,9 @@ fn enter(root: &Path, log: &LogPlace) -> Result<(TokioEnv, DirLock), String> {
     let lock = env.disk().lock().map_err(in_directory)?;
     // A tool may have begun here before the lock was free.
     [root, &log.dir()].into_iter().try_for_each(directory::check_finished)?;
+    if !log.holds_member() {
+        directory::check_unmade(root)?;
+    }
     log.settle()?;
     directory::check_log(root, &log.dir(), lock.has_begun())?;
     for warning in [root, &log.dir()].into_iter().filter_map(directory::open_to_others) {

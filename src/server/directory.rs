@@ -55,7 +55,22 @@ pub fn draft_of(place: &Path) -> PathBuf {
 /// does not want an empty one.
 pub fn check_unmade(root: &Path) -> Result<(), String> {
     let draft = draft_of(root);
-    let Err(_) = check_finished(&draft) else { return Ok(()) };
+    match fs::symlink_metadata(draft.join(UNFINISHED)) {
+        // Also a name that is too long to be anybody's.
+        Err(error)
+            if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory | ErrorKind::InvalidFilename) =>
+        {
+            return Ok(());
+        }
+        Err(error) => {
+            return Err(format!(
+                "data directory {}: whether a restore or migration into it is under way cannot be seen: {}: {error}",
+                root.display(),
+                draft.display()
+            ));
+        }
+        Ok(_) => {}
+    }
     Err(format!(
         "data directory {}: a restore or migration into it is under way, or was ended before it was whole ({}): run it again with \
          the same flags, or remove that directory to begin with an empty store",
@@ -172,6 +187,11 @@ mod tests {
         for written in [root.clone(), root.join("")] {
             assert!(check_unmade(&written).expect_err("begun").contains("data.part"));
         }
+        assert_eq!(check_unmade(&directory.path().join("d".repeat(253))), Ok(()), "nobody made that");
+        let loops = directory.path().join("loops.part");
+        std::os::unix::fs::symlink(&loops, &loops).expect("linked");
+        let told = check_unmade(&directory.path().join("loops")).expect_err("who knows");
+        assert!(told.contains("cannot be seen"), "{told}");
     }
 
     #[test]

@@ -292,6 +292,10 @@ impl<D: Disk> Journal<D> {
     pub(super) fn begin_segment(&mut self, segment: u64) -> Result<D::File, Fault> {
         let path = segment::path(&self.dir, segment);
         self.dir_changed = true;
+        if self.disk.exists(&path)? {
+            // One that was being made ready and was given up behind its name: nothing is in it.
+            self.disk.remove(&path)?;
+        }
         let used = self.spares.pop();
         let file = match &used {
             Some(name) => {

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::base::{ClusterId, LogIndex, MemberId, Wrong, limits};
-use crate::env::{Disk, MemoryDisk, ScramblingDisk, run_ready};
+use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, ScramblingDisk, run_ready};
 
 const ME: WalIdentity = WalIdentity { cluster: ClusterId(0xc), member: MemberId(0xa) };
 const SEGMENT: u64 = 4096;
@@ -293,6 +293,21 @@ fn a_full_disk_puts_work_off_and_takes_what_is_appended() {
     assert!(!disk.all_files().iter().any(|file| file.ends_with(".spare")));
     let last = fill(&mut journal, 3);
     assert_eq!(recover(&disk, last - 1).expect("recovered").entries.len(), 1);
+}
+
+/// Making a segment ready may fail behind its name, as where no descriptor is left for the directory's sync: that file stands in nobody's way.
+#[test]
+fn a_segment_that_was_given_up_behind_its_name_is_begun_anew() {
+    let disk = MemoryDisk::new();
+    let mut journal = recover(&disk, 0).expect("fresh").journal;
+    for segment in 2..=3_u64 {
+        let left = disk.open(&format!("wal/{segment:016x}.seg"), OpenMode::Create).expect("made");
+        left.write_at(0, &[7; 5000]).expect("written");
+    }
+    for next in 1..=12 {
+        append_synced(&mut journal, &batch(1, next, 1, 900));
+    }
+    assert_eq!(recover(&disk.copy(), 0).expect("recovered").entries.len(), 12);
 }
 
 /// Others need room: what is not in use goes, the log goes on without, and takes room ahead again when it may.
