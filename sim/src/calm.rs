@@ -84,7 +84,10 @@ pub fn same_users(world: &World, members: &[usize]) -> Verdict {
 
 /// Heals a quorum alone and demands progress; a cluster that can spare nobody is passed over.
 pub async fn quorum_serves(world: &Arc<World>, auditor: &mut Client, everyone: &[usize]) -> Verdict {
-    let (voters, learners) = (world.raft().roster().voters(), world.raft().roster().learners());
+    let (voters, learners) = {
+        let judge = world.raft();
+        (judge.roster().voters(), judge.roster().learners())
+    };
     let mut voting: Vec<usize> =
         everyone.iter().copied().filter(|member| voters.contains(&member_id(*member))).collect();
     let broken = voters.len() - voting.len();

@@ -156,37 +156,37 @@ impl World {
 
     /// The ledger. Never held over a wait.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().expect("no judge panics")
+        held(&self.ledger)
     }
 
     /// The judge of what members tell each other. Never held over a wait.
     pub fn raft(&self) -> MutexGuard<'_, RaftJudge> {
-        self.raft.lock().expect("no judge panics")
+        held(&self.raft)
     }
 
     /// The judge of what confirms a read. Never held over a wait.
     pub fn rounds(&self) -> MutexGuard<'_, RoundJudge> {
-        self.rounds.lock().expect("no judge panics")
+        held(&self.rounds)
     }
 
     /// The judge of what leases have left. Never held over a wait; the ledger is taken before it.
     pub fn remainders(&self) -> MutexGuard<'_, Remainders> {
-        self.remainders.lock().expect("no judge panics")
+        held(&self.remainders)
     }
 
     /// The judge of the bank. Never held over a wait.
     pub fn bank(&self) -> MutexGuard<'_, BankJudge> {
-        self.bank.lock().expect("no judge panics")
+        held(&self.bank)
     }
 
     /// The judge of what is owed while nothing is wrong. Never held over a wait.
     pub fn quiet(&self) -> MutexGuard<'_, QuietJudge> {
-        self.quiet.lock().expect("no judge panics")
+        held(&self.quiet)
     }
 
     /// The judge of how members say they stand. Never held over a wait; the ledger is taken behind it.
     pub fn standings(&self) -> MutexGuard<'_, StatusJudge> {
-        self.standings.lock().expect("no judge panics")
+        held(&self.standings)
     }
 
     /// Whether the operator is changing something.
@@ -232,7 +232,7 @@ impl World {
 
     /// Copies of members' disks to start again on at the very end. Never held over a wait.
     pub fn copies(&self) -> MutexGuard<'_, BTreeMap<usize, SimDisk>> {
-        self.copies.lock().expect("no holder of the copies panics")
+        held(&self.copies)
     }
 
     /// All disks are put back to old copies: nothing is judged by what was before.
@@ -253,19 +253,19 @@ impl World {
     /// A promise was broken; the first counts.
     pub fn judge(&self, verdict: Result<(), Violation>) {
         if let Err(violation) = verdict {
-            let mut first = self.violation.lock().expect("no holder of this lock panics");
+            let mut first = held(&self.violation);
             first.get_or_insert(violation);
         }
     }
 
     /// The first promise that was broken.
     pub fn violation(&self) -> Option<Violation> {
-        self.violation.lock().expect("no holder of this lock panics").clone()
+        held(&self.violation).clone()
     }
 
     /// Whether a promise was broken: there is no use in going on.
     pub fn is_lost(&self) -> bool {
-        self.violation.lock().expect("no holder of this lock panics").is_some()
+        held(&self.violation).is_some()
     }
 
     /// The lane that carries messages in place of the transport, if the plan has one. To be asked for the first time
@@ -301,12 +301,12 @@ impl World {
 
     /// Since when all troubles are over, if they are.
     pub fn calm_since(&self) -> Option<Duration> {
-        *self.calm.lock().expect("no holder of this lock panics")
+        *held(&self.calm)
     }
 
     /// Troubles are over.
     pub fn calm_down(&self) {
-        *self.calm.lock().expect("no holder of this lock panics") = Some(true_now());
+        *held(&self.calm) = Some(true_now());
         self.chronicle.ways(|| Happening::HealAll);
         self.ambushes.clear();
         if let Some(lane) = self.lane.get() {
@@ -319,12 +319,12 @@ impl World {
 
     /// A client has a host of its own.
     pub fn visits(&self, host: NodeHandle) {
-        self.visitors.lock().expect("no holder of this lock panics").push(host);
+        held(&self.visitors).push(host);
     }
 
     /// Every client goes, those that watch among them.
     pub fn send_visitors_away(&self) {
-        let visitors = std::mem::take(&mut *self.visitors.lock().expect("no holder of this lock panics"));
+        let visitors = std::mem::take(&mut *held(&self.visitors));
         visitors.into_iter().for_each(|host| self.leave(host));
     }
 
@@ -405,12 +405,12 @@ impl World {
     pub fn record(&self, operation: Operation) {
         let outcome = fxhash::hash64(&operation.outcome);
         self.trace.note("answer", &outcome.to_le_bytes());
-        self.operations.lock().expect("no holder of this lock panics").push(operation);
+        held(&self.operations).push(operation);
     }
 
     /// All operations so far.
     pub fn operations(&self) -> MutexGuard<'_, Vec<Operation>> {
-        self.operations.lock().expect("no holder of this lock panics")
+        held(&self.operations)
     }
 
     /// All operations, to be looked at after the run: also where a panic ended it.
@@ -425,7 +425,7 @@ impl World {
 
     /// A promise of a member leaves: now and then its platter is copied, to be looked at later.
     pub fn promised(&self, member: usize, promised: Promised) {
-        let mut promises = self.promises.lock().expect("no holder of this lock panics");
+        let mut promises = held(&self.promises);
         if promises.0.len() < PROMISES && promises.1.one_in(60) {
             promises.0.push(Promise::now(&self.members[member].disk, member, promised));
         }
@@ -433,7 +433,7 @@ impl World {
 
     /// The copies taken.
     pub fn take_promises(&self) -> Vec<Promise> {
-        std::mem::take(&mut self.promises.lock().expect("no holder of this lock panics").0)
+        std::mem::take(&mut held(&self.promises).0)
     }
 
     /// Has a member do something for a client, a message's way there and back, in at most `patience`.
@@ -488,4 +488,12 @@ pub async fn eventually(patience: Duration, mut holds: impl FnMut() -> bool) -> 
         true_sleep(Duration::from_millis(20)).await;
     }
     true
+}
+
+/// What only one at a time has. A run is one thread: whoever would have to wait would wait for itself, for ever.
+///
+/// # Panics
+/// If somebody has it.
+fn held<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.try_lock().expect("a run is one thread: it is held already, or who held it panicked")
 }
