@@ -4,11 +4,12 @@
 //! the system's, on the thread that awaits it, which is why every task that waits for the disk has a thread of
 //! its own. Does not know what the files hold.
 
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Error, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use rustix::fs::{FlockOperation, flock, statvfs};
@@ -18,6 +19,8 @@ use crate::base::Fault;
 
 /// In a directory that a process has for itself.
 pub const LOCK_FILE: &str = "LOCK";
+/// Directories held open at most: a member has four.
+const DIRS_HELD: usize = 8;
 const OWNER_ONLY_DIR: u32 = 0o700;
 const OWNER_ONLY_FILE: u32 = 0o600;
 
@@ -26,6 +29,8 @@ const OWNER_ONLY_FILE: u32 = 0o600;
 pub struct TokioDisk {
     root: Arc<PathBuf>,
     elsewhere: Option<Arc<Elsewhere>>,
+    /// Those whose names were made durable, by their names: who does it again needs no descriptor, of which there may be none left.
+    dirs: Arc<Mutex<BTreeMap<String, Arc<File>>>>,
 }
 
 /// A directory of the tree that lies at another place, perhaps on a disk of its own.
@@ -113,7 +118,7 @@ impl TokioDisk {
     pub fn open(root: PathBuf) -> Result<Self, Fault> {
         make_durable_dirs(&root)
             .map_err(|source| Fault::new("create directory", root.display().to_string(), source))?;
-        Ok(Self { root: Arc::new(root), elsewhere: None })
+        Ok(Self { root: Arc::new(root), elsewhere: None, dirs: Arc::default() })
     }
 
     /// The same tree, whose directory `name`, at the top, lies at `place`, which is made where it is missing. What is there
@@ -244,8 +249,30 @@ impl Disk for TokioDisk {
     }
 
     async fn sync_dir(&self, dir: &str) -> Result<(), Fault> {
-        let sync = || File::open(self.path(dir))?.sync_all();
+        let sync = || self.dir(dir)?.sync_all();
         sync().map_err(|source| Fault::new("sync", dir, source))
+    }
+}
+
+impl TokioDisk {
+    /// The directory of that name, open.
+    fn dir(&self, dir: &str) -> Result<Arc<File>, Error> {
+        let path = self.path(dir);
+        let mut dirs = self.dirs.lock().unwrap_or_else(PoisonError::into_inner);
+        let which = |found: std::fs::Metadata| (found.dev(), found.ino());
+        // Another may have been made since by that name.
+        let is_there = |file: &Arc<File>| Ok::<_, Error>(which(file.metadata()?) == which(path.metadata()?));
+        if let Some(file) = dirs.get(dir)
+            && is_there(file)?
+        {
+            return Ok(file.clone());
+        }
+        let file = Arc::new(File::open(&path)?);
+        if dirs.len() >= DIRS_HELD {
+            dirs.clear();
+        }
+        dirs.insert(dir.to_owned(), file.clone());
+        Ok(file)
     }
 }
 
@@ -313,6 +340,29 @@ mod tests {
         assert!(other.lock().expect_err("held").to_string().contains("in use by another process"));
         drop(held);
         other.lock().expect("free again");
+    }
+
+    #[test]
+    fn a_directory_that_took_anothers_place_is_the_one_that_is_synced() {
+        let dir = tempfile::tempdir().expect("made");
+        let disk = TokioDisk::open(dir.path().to_path_buf()).expect("opened");
+        let held = || {
+            run_ready(disk.sync_dir("d")).expect("synced");
+            let dirs = disk.dirs.lock().expect("nobody panics");
+            (dirs.len(), dirs["d"].metadata().expect("held").ino())
+        };
+        disk.create_dir("d").expect("made");
+        let before = held();
+        assert_eq!(held(), before, "one descriptor");
+        std::fs::rename(dir.path().join("d"), dir.path().join("away")).expect("renamed");
+        assert!(run_ready(disk.sync_dir("d")).is_err(), "it is not there");
+        disk.create_dir("d").expect("made");
+        assert_ne!(held(), before);
+        for nth in 0..3 * DIRS_HELD {
+            disk.create_dir(&format!("{nth}")).expect("made");
+            run_ready(disk.sync_dir(&format!("{nth}"))).expect("synced");
+        }
+        assert!(disk.dirs.lock().expect("nobody panics").len() <= DIRS_HELD);
     }
 
     #[test]

@@ -147,7 +147,7 @@ fn last_word(config: &Config, text: &str, code: u8) -> ExitCode {
 fn stopped_by(wrong: &Wrong) -> String {
     match wrong {
         Wrong::Fault(fault) if fault.is_no_space() => {
-            format!("stopped: {wrong}; what was acknowledged is safe: free some space and start again")
+            format!("stopped: {wrong}; what was acknowledged is safe: make room, or raise the limit, and start again")
         }
         _ => format!("stopped: {wrong}"),
     }
