@@ -9,6 +9,8 @@
 mod fair_share;
 #[path = "bad_input/flood.rs"]
 mod flood;
+#[path = "bad_input/guards.rs"]
+mod guards;
 #[path = "bad_input/heavy.rs"]
 mod heavy;
 #[path = "bad_input/kv.rs"]
