@@ -5,10 +5,14 @@
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "bad_input/advisories.rs"]
+mod advisories;
 #[path = "bad_input/fair_share.rs"]
 mod fair_share;
 #[path = "bad_input/flood.rs"]
 mod flood;
+#[path = "bad_input/guards.rs"]
+mod guards;
 #[path = "bad_input/heavy.rs"]
 mod heavy;
 #[path = "bad_input/kv.rs"]

@@ -18,8 +18,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use granted::granted;
 use quorate::client::{Client, Options, TlsOptions};
+use quorate::tls::{CertificateFiles, Connector, Trust};
 use quorate::wire::etcdserverpb as pb;
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType, IsCa, KeyIdMethod,
+    KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Longest any step may take: far beyond what a busy machine needs.
 const LIMIT: Duration = Duration::from_secs(120);
@@ -30,7 +35,7 @@ fn authority(name: &str) -> Authority {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()
 }
 
@@ -358,6 +363,80 @@ async fn a_peer_of_another_name_stays_outside() {
     let client = Client::connect(&[homes.endpoint(0), homes.endpoint(1)], homes.options()).await.unwrap();
     let put = pb::PutRequest { key: Bytes::from_static(b"k"), ..Default::default() };
     granted(async || client.put(put.clone()).await).await;
+}
+
+/// Whether what a client asks of a port over HTTP is answered: it shows the certificate of that name.
+async fn is_answered(homes: &Homes, port: u16, name: &str) -> bool {
+    let file = |end: &str| homes.path(&format!("{name}.{end}"));
+    let files = CertificateFiles {
+        cert: file("crt"),
+        key: file("key"),
+        trusted_ca: homes.path("ca.crt"),
+        ..CertificateFiles::default()
+    };
+    let connector = Connector::new(Trust { files, ..Trust::default() }).unwrap();
+    let asks = async {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
+        let mut stream = connector.connect(stream, "127.0.0.1").await?;
+        stream.write_all(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await?;
+        let mut word = [0; 12];
+        stream.read_exact(&mut word).await?;
+        Ok::<_, std::io::Error>(word.starts_with(b"HTTP/1.1 "))
+    };
+    tokio::time::timeout(LIMIT, asks).await.expect("in time").unwrap_or(false)
+}
+
+/// GHSA-3wh4-j44w-pg92: where the endpoints have a port of their own, the list held at that one alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_revoked_is_let_in_at_no_port() {
+    let (homes, ca) = (Homes::new(), authority("ca"));
+    homes.write("ca.crt", &ca.pem());
+    ["server", "alice", "dave"].iter().for_each(|name| homes.issue(name, &ca));
+    let pem = fs::read(homes.path("dave.crt")).unwrap();
+    let pem = x509_parser::pem::parse_x509_pem(&pem).unwrap().1;
+    let serial = pem.parse_x509().unwrap().raw_serial().to_vec();
+    let revoked = RevokedCertParams {
+        serial_number: SerialNumber::from_slice(&serial),
+        revocation_time: date_time_ymd(2020, 1, 1),
+        reason_code: None,
+        invalidity_date: None,
+    };
+    let list = CertificateRevocationListParams {
+        this_update: date_time_ymd(2020, 1, 1),
+        next_update: date_time_ymd(2020, 2, 1),
+        crl_number: SerialNumber::from(1),
+        issuing_distribution_point: None,
+        revoked_certs: vec![revoked],
+        key_identifier_method: KeyIdMethod::Sha256,
+    };
+    homes.write("crl", &list.signed_by(&ca).unwrap().pem().unwrap());
+    let flags = |separate: bool| {
+        let mut flags = vec![
+            format!("--trusted-ca-file={}", homes.path("ca.crt").display()),
+            "--client-cert-auth".to_string(),
+            format!("--client-crl-file={}", homes.path("crl").display()),
+        ];
+        if separate {
+            flags.push(format!("--listen-client-http-urls={}", homes.endpoint(1)));
+        }
+        flags
+    };
+    for separate in [false, true] {
+        let mut member = homes.spawn_alone(&flags(separate));
+        member.until_ready();
+        let calls = |name: &str| {
+            let options = Options { timeout: Some(Duration::from_secs(3)), ..homes.options_as(name) };
+            let endpoint = homes.endpoint(0);
+            async move { Client::connect(&[endpoint], options).await?.range(of_key("k")).await }
+        };
+        granted(async || calls("alice").await).await;
+        assert!(calls("dave").await.is_err(), "separate: {separate}");
+        for port in if separate { &homes.ports[..2] } else { &homes.ports[..1] } {
+            // The port of calls alone answers by HTTP, too, if only that it does not.
+            assert!(is_answered(&homes, *port, "alice").await, "separate: {separate}");
+            assert!(!is_answered(&homes, *port, "dave").await, "separate: {separate}");
+        }
+    }
 }
 
 /// A certificate is a user's name where `--client-cert-auth` says so. Authorities alone let in by certificates, whose names

@@ -48,9 +48,6 @@ pub const WEBSOCKET_READ_BYTES: usize = 4 * 1024;
 /// and holds several times that; a hundred ranges over a few hundred thousand keys are no more than a slip of the pen.
 pub const MAX_TXN_ANSWER_BYTES: usize = 256 * 1024 * 1024;
 
-/// Operations in one list of a transaction, as etcd's `--max-txn-ops` defaults to.
-pub const MAX_TXN_OPS: usize = 128;
-
 /// Depth of nested transactions. The protobuf decoder stops at 100 levels of messages, two a transaction and
 /// one for the log payload around the request; what is accepted from a client must decode from the log, too.
 pub const MAX_TXN_DEPTH: usize = 40;

@@ -43,7 +43,7 @@ pub struct BootReport {
     pub replayed: usize,
     /// What was cut off the end of the log, if anything.
     pub tail: TailReport,
-    /// Parts of the log's mark that could not be read, and were made anew from the others.
+    /// Parts of the log that could not be read, and of its mark also what does not verify: made anew from what is whole.
     pub unreadable: Vec<Corruption>,
     /// Damage of the log of which nothing is needed.
     pub passed_over: Vec<Corruption>,

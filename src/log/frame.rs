@@ -92,7 +92,7 @@ pub struct Head {
 }
 
 /// Bytes of the whole frame for a body of `body_len` bytes.
-pub fn total_len(body_len: usize) -> usize {
+pub const fn total_len(body_len: usize) -> usize {
     FRAME_HEADER_BYTES + body_len.next_multiple_of(FRAME_ALIGN)
 }
 

@@ -20,6 +20,8 @@ const HINT: u64 = 2;
 const LOG_MARK: u32 = b'M' as u32;
 const KIND_MARK: u8 = 3;
 const BODY_BYTES: usize = 48;
+/// What is told of a slot that does not verify: each is written by every start, and what a loss of power tears is no damage.
+const NO_SLOT: &str = "a slot of the durable mark does not verify: it is damaged, or its last write was cut off";
 
 /// What the mark says.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,8 +95,8 @@ struct Found {
     /// The newer of the synced slots, and whether the other one is whole.
     newest: u64,
     other_is_whole: bool,
-    /// The slots that cannot be read.
-    unreadable: Vec<Corruption>,
+    /// The slots that say nothing: that cannot be read, or do not verify.
+    lost: Vec<Corruption>,
 }
 
 /// Each slot by itself: what cannot be read is as good as what does not verify, while another slot is whole.
@@ -108,13 +110,15 @@ fn read_slots<D: Disk>(disk: &D, dir: &str) -> Result<Option<Found>, Wrong> {
     if len > max {
         return Err(Wrong::corrupt(path, max, format!("the file has {len} bytes, more than it can have")));
     }
-    let (mut slots, mut fault, mut unreadable) = (Vec::new(), None, Vec::new());
+    let (mut slots, mut fault, mut lost) = (Vec::new(), None, Vec::new());
     for slot in 0..SLOTS {
         let read = read_slot(&file, slot);
-        if let Err(wrong) = &read {
-            let offset = slot * SLOT_BYTES;
-            unreadable.push(Corruption { file: path.clone(), offset, what: wrong.to_string() });
-        }
+        let what = match &read {
+            Ok(Some(_)) => None,
+            Ok(None) => Some(NO_SLOT.to_string()),
+            Err(wrong) => Some(wrong.to_string()),
+        };
+        lost.extend(what.map(|what| Corruption { file: path.clone(), offset: slot * SLOT_BYTES, what }));
         slots.push(match read {
             Ok(found) => found,
             Err(wrong) if wrong.is_of_device() => {
@@ -139,7 +143,7 @@ fn read_slots<D: Disk>(disk: &D, dir: &str) -> Result<Option<Found>, Wrong> {
         (serial.max(other), Mark { durable: newer.durable.max(older.durable), ..newer })
     });
     let (serial, mark) = merged.expect("one slot verified above");
-    Ok(Some(Found { mark, serial, newest, other_is_whole, unreadable }))
+    Ok(Some(Found { mark, serial, newest, other_is_whole, lost }))
 }
 
 /// What a slot says; `None` where it does not verify. Asked twice: what fails once may be a hiccup, and what comes in pieces is of
@@ -181,13 +185,13 @@ pub(super) async fn create<D: Disk>(disk: &D, dir: &str, identity: WalIdentity) 
 }
 
 impl<F: DiskFile> MarkFile<F> {
-    /// Opens the mark that [`read`] found and says it anew in every slot; also tells which could not be read. What was read may
+    /// Opens the mark that [`read`] found and says it anew in every slot; also tells which said nothing. What was read may
     /// be in the system's memory alone and yet count as written there, after an error that nobody heard of: then a
     /// sync of it does nothing, and the other slot is the only one the disk holds. So the hint's slot takes it first, which nothing
     /// rests on; then a slot that is lost anyway, or the one that said it; the other one last.
     pub async fn open<D: Disk<File = F>>(disk: &D, dir: &str) -> Result<(Self, Vec<Corruption>), Wrong> {
         let found = read_slots(disk, dir)?;
-        let Some(Found { mark, serial, newest, other_is_whole, unreadable }) = found else {
+        let Some(Found { mark, serial, newest, other_is_whole, lost }) = found else {
             return Err(Wrong::corrupt(path(dir), 0, "the durable mark is missing beside a log"));
         };
         let file = disk.open(&path(dir), OpenMode::Write)?;
@@ -196,7 +200,7 @@ impl<F: DiskFile> MarkFile<F> {
         opened.write_page(HINT)?;
         opened.file.sync().await?;
         opened.set_in_turn(mark).await?;
-        Ok((opened, unreadable))
+        Ok((opened, lost))
     }
 
     /// What it says.

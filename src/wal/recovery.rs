@@ -57,8 +57,8 @@ pub struct RecoveredWal<D: Disk> {
     pub term_at: Option<Term>,
     /// What was found at the end.
     pub tail: TailReport,
-    /// What could not be read and says nothing that is not said elsewhere: leftovers, and slots of the durable mark. It was
-    /// written over.
+    /// What could not be read and says nothing that is not said elsewhere: leftovers, and slots of the durable mark, also those
+    /// that do not verify. It was written over.
     pub unreadable: Vec<Corruption>,
     /// Damage of which nothing is needed: what the checkpoint covers, and headers of segments.
     pub passed_over: Vec<Corruption>,

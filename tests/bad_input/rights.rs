@@ -13,22 +13,22 @@ use tonic::{Code, Status};
 
 use super::street::{Server, bytes};
 
-const PERMISSION_DENIED: &str = "etcdserver: permission denied";
-const USER_EMPTY: &str = "etcdserver: user name is empty";
-const INVALID_TOKEN: &str = "etcdserver: invalid auth token";
+pub(super) const PERMISSION_DENIED: &str = "etcdserver: permission denied";
+pub(super) const USER_EMPTY: &str = "etcdserver: user name is empty";
+pub(super) const INVALID_TOKEN: &str = "etcdserver: invalid auth token";
 
 /// What a caller without the right never sees, wherever it stands: in a key, a value, an error.
 const SECRETS: [&[u8]; 2] = [b"zsecret", b"classified"];
 
 /// A server that asks who calls, and the tokens of its users: `reader` reads from a to c, `both` writes there, too, and
 /// `none` has no role.
-struct House {
-    server: Server,
-    tokens: BTreeMap<&'static str, String>,
+pub(super) struct House {
+    pub(super) server: Server,
+    pub(super) tokens: BTreeMap<&'static str, String>,
 }
 
 impl House {
-    async fn new(flags: &[&str]) -> Self {
+    pub(super) async fn new(flags: &[&str]) -> Self {
         let flags: Vec<&str> = [&["--bcrypt-cost=4"], flags].concat();
         let mut house = Self { server: Server::start_with(&flags).await, tokens: BTreeMap::new() };
         for user in ["root", "reader", "both", "none"] {
@@ -56,29 +56,29 @@ impl House {
         house
     }
 
-    async fn authenticate(&self, name: &str, password: &str) -> Result<String, Status> {
+    pub(super) async fn authenticate(&self, name: &str, password: &str) -> Result<String, Status> {
         let request = pb::AuthenticateRequest { name: name.into(), password: password.into() };
         let answer: pb::AuthenticateResponse = self.server.call("/etcdserverpb.Auth/Authenticate", &request).await?;
         Ok(answer.token)
     }
 
     /// The answer to a method by its short name, for a user by name, nobody (""), or one with a token of his own making.
-    async fn ask(&self, user: &str, method: &str, request: Bytes) -> Result<Bytes, Status> {
+    pub(super) async fn ask(&self, user: &str, method: &str, request: Bytes) -> Result<Bytes, Status> {
         let token = self.tokens.get(user).map_or(user, String::as_str);
         let path = path_of(method);
         self.server.raw_as(Some(token).filter(|token| !token.is_empty()), path, request).await
     }
 
-    async fn done(&self, user: &str, method: &str, request: &impl Message) {
+    pub(super) async fn done(&self, user: &str, method: &str, request: &impl Message) {
         self.ask(user, method, request.encode_to_vec().into()).await.unwrap_or_else(|why| panic!("{method}: {why}"));
     }
 
-    async fn grant_role(&self, by: &str, user: &str, role: &str) {
+    pub(super) async fn grant_role(&self, by: &str, user: &str, role: &str) {
         let request = pb::AuthUserGrantRoleRequest { user: user.into(), role: role.into() };
         self.done(by, "Auth/UserGrantRole", &request).await;
     }
 
-    async fn grant(&self, by: &str, role: &str, kind: i32, key: &'static str, end: &'static str) {
+    pub(super) async fn grant(&self, by: &str, role: &str, kind: i32, key: &'static str, end: &'static str) {
         let perm = authpb::Permission { perm_type: kind, key: bytes(key), range_end: bytes(end) };
         let request = pb::AuthRoleGrantPermissionRequest { name: role.into(), perm: Some(perm) };
         self.done(by, "Auth/RoleGrantPermission", &request).await;
@@ -97,7 +97,7 @@ impl House {
     }
 
     /// Opens a watch of a range from the first revision on, as a user; `false` where the server ends it.
-    async fn watch(&self, user: &str, key: &'static str, end: &'static str) -> tonic::Streaming<Bytes> {
+    pub(super) async fn watch(&self, user: &str, key: &'static str, end: &'static str) -> tonic::Streaming<Bytes> {
         let create = pb::WatchCreateRequest {
             key: bytes(key),
             range_end: bytes(end),
@@ -113,7 +113,7 @@ impl House {
     }
 }
 
-fn path_of(method: &str) -> &'static str {
+pub(super) fn path_of(method: &str) -> &'static str {
     let package = match method.split('/').next().unwrap() {
         "Lock" => "v3lockpb",
         "Election" => "v3electionpb",
@@ -123,12 +123,12 @@ fn path_of(method: &str) -> &'static str {
 }
 
 /// A message of a watch that came in time.
-async fn told(stream: &mut tonic::Streaming<Bytes>) -> pb::WatchResponse {
+pub(super) async fn told(stream: &mut tonic::Streaming<Bytes>) -> pb::WatchResponse {
     let message = tokio::time::timeout(Duration::from_secs(120), stream.message()).await.expect("in time");
     pb::WatchResponse::decode(message.unwrap().expect("open")).unwrap()
 }
 
-fn encoded(message: &impl Message) -> Bytes {
+pub(super) fn encoded(message: &impl Message) -> Bytes {
     message.encode_to_vec().into()
 }
 
@@ -210,7 +210,7 @@ fn learner() -> pb::MemberAddRequest {
     pb::MemberAddRequest { peer_ur_ls: vec!["http://127.0.0.1:1".to_string()], is_learner: true }
 }
 
-fn txn_of_compare(key: Bytes) -> pb::TxnRequest {
+pub(super) fn txn_of_compare(key: Bytes) -> pb::TxnRequest {
     let compare = pb::Compare { key, result: 1, target: 0, ..Default::default() };
     pb::TxnRequest { compare: vec![compare], ..Default::default() }
 }

@@ -11,7 +11,7 @@ use super::street::{Raw, Server, bytes};
 use quorate::wire::etcdserverpb as pb;
 
 /// Sends `text` and reads until the server closes.
-async fn exchange(server: &Server, text: &[u8]) -> String {
+pub(super) async fn exchange(server: &Server, text: &[u8]) -> String {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(text).await.unwrap();
     let mut answer = Vec::new();

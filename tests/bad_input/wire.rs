@@ -16,11 +16,11 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 pub const DATA: u8 = 0;
 pub const HEADERS: u8 = 1;
-const RESET: u8 = 3;
+pub const RESET: u8 = 3;
 pub const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+pub const WINDOW_UPDATE: u8 = 8;
 pub const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const END_HEADERS: u8 = 4;
 
 /// A frame that came.
 #[derive(Debug)]
@@ -69,6 +69,11 @@ impl Wire {
         }
     }
 
+    /// Sends what may have the server end the connection before it is all sent.
+    pub async fn try_send(&mut self, bytes: &[u8]) {
+        let _ = self.stream.write_all(bytes).await;
+    }
+
     /// Begins a call; `fields` are further metadata.
     async fn call(&mut self, stream: u32, path: &str, authority: &str, fields: &[(&str, &str)]) {
         self.stream.write_all(&head(stream, path, authority, fields)).await.unwrap();
@@ -96,7 +101,7 @@ impl Wire {
     }
 
     /// Waits for the end of a stream: whether the server ended it in order.
-    async fn ended(&mut self, stream: u32, time: Duration) -> Option<bool> {
+    pub async fn ended(&mut self, stream: u32, time: Duration) -> Option<bool> {
         let until = tokio::time::Instant::now() + time;
         loop {
             let frame = self.frame(until.saturating_duration_since(tokio::time::Instant::now())).await?;

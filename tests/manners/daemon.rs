@@ -265,6 +265,72 @@ fn secrets_are_not_shown() {
     server.stop();
 }
 
+/// What the gateway answers.
+fn asked(home: &Home, path: &str, body: &str, token: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", home.client_port)).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    let head = format!("{path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: {token}");
+    write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+/// Every file below a directory, with what is in it.
+fn files(below: &std::path::Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(below).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| if path.is_dir() { files(&path) } else { vec![(path.clone(), std::fs::read(&path).unwrap())] })
+        .collect()
+}
+
+/// However much is logged, passwords and tokens stay with those who have them; of a password its hash is kept alone
+/// (CVE-2021-28235, TOB-012).
+#[test]
+fn no_password_is_kept_and_no_token_is_told() {
+    let home = Home::new();
+    let server = home.start_with(&[
+        "--log-level=debug",
+        "--bcrypt-cost=4",
+        "--snapshot-count=10",
+        "--warning-unary-request-duration=1ns",
+    ]);
+    let (first, second, wrong) = ("kanarie-eins", "kanarie-zwei", "kanarie-drei");
+    let post = |path: &str, body: String, token: &str| asked(&home, &format!("POST /v3/{path}"), &body, token);
+    post("auth/user/add", format!(r#"{{"name":"root","password":"{first}"}}"#), "");
+    post("auth/user/grant", r#"{"user":"root","role":"root"}"#.to_string(), "");
+    post("auth/enable", "{}".to_string(), "");
+    let token_of = |password: &str| {
+        let answer = post("auth/authenticate", format!(r#"{{"name":"root","password":"{password}"}}"#), "");
+        answer.split_once(r#""token":""#).map(|(_, rest)| rest.split_once('"').unwrap().0.to_string())
+    };
+    let old = token_of(first).expect("let in");
+    assert_eq!(token_of(wrong), None);
+    let change = format!(r#"{{"name":"root","password":"{second}"}}"#);
+    assert!(post("auth/user/changepw", change, &old).starts_with("HTTP/1.1 200"));
+    let token = token_of(second).expect("let in");
+    for _ in 0..40 {
+        assert!(post("kv/put", r#"{"key":"aw==","value":"dg=="}"#.to_string(), &token).starts_with("HTTP/1.1 200"));
+    }
+    let shown = ["/metrics", "/debug/vars", "/v3/nothing"].map(|path| asked(&home, &format!("GET {path}"), "", &token));
+    server.stop();
+    let is_in = |bytes: &[u8], secret: &str| bytes.windows(secret.len()).any(|window| window == secret.as_bytes());
+    let kept = files(home.path());
+    assert!(kept.len() > 4 && home.log_text().contains("request stats"), "{}", home.log_text());
+    for (path, bytes) in &kept {
+        for password in [first, second, wrong] {
+            assert!(!is_in(bytes, password), "{password} in {}", path.display());
+        }
+    }
+    // What of a token is drawn all members have to agree on: it stands in their log (`wal/`) as in etcd's, and dies with the process.
+    let log = (home.path().join("log"), home.log_text().into_bytes());
+    for (path, bytes) in shown.into_iter().map(|text| ("what is shown".into(), text.into_bytes())).chain([log]) {
+        for secret in [first, second, wrong, &old[..16], &token[..16]] {
+            assert!(!is_in(&bytes, secret), "{secret} in {}", path.display());
+        }
+    }
+}
+
 /// Where the endpoints have a port of their own the other one speaks gRPC alone: who asks there by HTTP/1 must not take what comes back
 /// for success.
 #[tokio::test(flavor = "multi_thread")]

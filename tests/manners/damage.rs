@@ -112,6 +112,23 @@ async fn a_torn_end_is_cut_off_and_told() {
     assert!(home.log_text().matches("torn by a crash").count() == 1, "told once, gone since");
 }
 
+/// Another slot says what it said.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flipped_slot_of_the_logs_mark_is_told_once_and_made_anew() {
+    let home = Home::new();
+    let server = home.start();
+    put_many(&server, 0..10).await;
+    server.stop();
+    flip(&home.data().join("wal/durable"), 4096 + 20);
+    for _ in 0..2 {
+        let server = home.start();
+        holds(&server, 0..10).await;
+        server.stop();
+    }
+    assert!(home.log_has(&["\"warn\"", "made anew", "wal/durable", "\"offset\":4096"]), "{}", home.log_text());
+    assert_eq!(home.log_text().matches("does not verify").count(), 1, "told once, whole since");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_checkpoint_is_passed_over_kept_and_told() {
     let home = Home::new();

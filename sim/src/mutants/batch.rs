@@ -104,18 +104,16 @@ mod tests {
         let bugs = vec![
             bug("one", "MAX_REQUEST_BYTES: usize = 1_572_864", ""),
             bug("two", "1_572_864", ""),
-            bug("three", "MAX_TXN_OPS: usize = 128", ""),
+            bug("three", "JSON_TIMES: usize = 2", ""),
             bug("four", "MAX_LEARNERS: usize = 1", "whole: no\n"),
-            bug("five", "MAX_TXN_OPS: usize = 128", "with: beneath\n"),
+            bug("five", "JSON_TIMES: usize = 2", "with: beneath\n"),
         ];
         let batches = Batch::of(bugs, std::slice::from_ref(&beneath), root).unwrap();
         let names: Vec<Vec<&str>> =
             batches.iter().map(|batch| batch.bugs.iter().map(|bug| bug.name.as_str()).collect()).collect();
         assert_eq!(names, [vec!["one", "three"], vec!["two"], vec!["four"], vec!["five"]]);
         let files = batches[0].files(root).unwrap();
-        assert!(
-            files["src/base/limits.rs"].contains("if crate::planted(2) {\n8\n} else {\nMAX_TXN_OPS: usize = 128\n}")
-        );
+        assert!(files["src/base/limits.rs"].contains("if crate::planted(2) {\n8\n} else {\nJSON_TIMES: usize = 2\n}"));
         assert!(files["src/lib.rs"].contains("pub fn planted"));
         let files = batches[2].files(root).unwrap();
         assert!(files["src/base/limits.rs"].contains("pub const 8;"), "without a branch");

@@ -5,6 +5,9 @@ use crate::env::{DiskFile, OpenMode};
 
 const SMALL: u64 = 2048;
 
+/// A frame of a mark's body.
+const MARK_BYTES: usize = crate::log::frame::total_len(48);
+
 /// A log of two used segments and a third made ready, each batch synced, with what it holds.
 fn small_log() -> (MemoryDisk, Vec<LogEntry>) {
     let disk = MemoryDisk::new();
@@ -173,6 +176,43 @@ fn a_slot_of_the_mark_that_cannot_be_read_is_made_anew() {
     disk.make_unreadable("wal/durable", 4096..8192);
     let wrong = UnrecoveredWal::open(disk, "wal").expect_err("neither slot says anything");
     assert!(matches!(&wrong, Wrong::Fault(fault) if fault.is_of_device()), "{wrong}");
+}
+
+/// Any bit of any slot, of which the others say all that it says: the start goes on, says which it was, and has made it anew.
+#[test]
+fn a_slot_of_the_mark_that_does_not_verify_is_told_once_and_made_anew() {
+    let (disk, entries) = small_log();
+    let whole = content(&disk, "wal/durable");
+    let told = |disk: &MemoryDisk| -> Vec<(String, u64)> {
+        let recovered = recover_small(disk).expect("the other slots say it");
+        assert_eq!(recovered.entries, entries);
+        assert!(recovered.unreadable.iter().all(|lost| lost.what.contains("does not verify")));
+        recovered.unreadable.into_iter().map(|lost| (lost.file, lost.offset)).collect()
+    };
+    assert_eq!(told(&disk), [], "nothing is told of a whole one");
+    let slots = [0_u64, 4096, 8192];
+    let written = |slot: u64| slot as usize..slot as usize + MARK_BYTES;
+    for slot in slots {
+        for at in written(slot) {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 1 << (at % 8);
+            let left = with_content(&disk, "wal/durable", &flipped);
+            assert_eq!(told(&left), [("wal/durable".to_string(), slot)], "flipped at {at}");
+            assert_eq!(told(&left), [], "made anew after {at}");
+        }
+        // The rest of its page says nothing.
+        let mut padded = whole.clone();
+        padded[slot as usize + 4095] ^= 1;
+        assert_eq!(told(&with_content(&disk, "wal/durable", &padded)), []);
+    }
+    for (first, second) in [(0, 8192), (4096, 8192)] {
+        let mut flipped = whole.clone();
+        (flipped[first] ^= 1, flipped[second] ^= 1);
+        let both = [first, second].map(|slot| ("wal/durable".to_string(), slot as u64));
+        assert_eq!(told(&with_content(&disk, "wal/durable", &flipped)), both);
+    }
+    let short = with_content(&disk, "wal/durable", &whole[..8192]);
+    assert_eq!(told(&short), [("wal/durable".to_string(), 8192)]);
 }
 
 /// A device has written the second slot over, and the first is shown of two times: the half that was read first was dropped from
