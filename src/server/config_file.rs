@@ -29,6 +29,9 @@ const SECURITY: [(&str, &str, &str); 10] = [
     ("skip-client-san-verification", "skip-client-san-verification", "peer-skip-client-san-verification"),
 ];
 
+/// The map of the security of peers. etcd refuses it where it is nothing, and that of clients not.
+const PEERS: &str = "peer-transport-security";
+
 const SOCKETS: [(&str, &str); 2] = [("reuse-port", "socket-reuse-port"), ("reuse-address", "socket-reuse-address")];
 
 /// The name that the registry's certificate is to be for: a key of the file, and no flag. etcd looks at its kind alone.
@@ -83,6 +86,8 @@ fn of_text(text: &str) -> Result<Given, String> {
         }
         false => Value::Null,
     };
+    // By this very name, whatever else says of peers in letters of another case.
+    let peers_are_nothing = file.get(PEERS).is_some_and(Value::is_null);
     let keys = match file {
         Value::Null => Map::new(),
         Value::Object(keys) => in_small_letters(keys),
@@ -98,7 +103,7 @@ fn of_text(text: &str) -> Result<Given, String> {
             take(&mut given, flag.name, flag.kind, key, value)?;
         }
     }
-    for (map, is_peer) in [("client-transport-security", false), ("peer-transport-security", true)] {
+    for (map, is_peer) in [("client-transport-security", false), (PEERS, true)] {
         let Some(inside) = inside(&keys, map)? else { continue };
         for (key, client, peer) in SECURITY {
             let kind = match key {
@@ -117,7 +122,7 @@ fn of_text(text: &str) -> Result<Given, String> {
         }
     }
     take_discovery(&mut given, &keys)?;
-    Ok(given)
+    if peers_are_nothing { Err(format!("invalid {PEERS}")) } else { Ok(given) }
 }
 
 /// Keys as they are written here: Go's library takes them whatever the case of their letters, the last one in the order of bytes
@@ -554,6 +559,14 @@ auto-compaction-retention: \"1\"
         let text =
             "number into Go struct field configYAML.configJSON.peer-transport-security of type embed.securityConfig";
         assert_eq!(of_text("peer-transport-security: 5"), Err(format!("{cannot} {text}")));
+        let nothing = Err("invalid peer-transport-security".to_string());
+        for text in ["", " null", " ~\nname: x", " null\nPeer-Transport-Security: {auto-tls: true}"] {
+            assert_eq!(of_text(&format!("peer-transport-security:{text}")), nothing, "{text}");
+        }
+        for text in ["Peer-Transport-Security:", "client-transport-security:", "peer-transport-security: {}"] {
+            assert_eq!(of_text(text), Ok(Given::new()), "{text}");
+        }
+        assert!(of_text("peer-transport-security:\nmax-wals: x").is_err_and(|why| why.starts_with(cannot)));
         for (text, why) in [
             (
                 "client: x",

@@ -242,7 +242,8 @@ impl Security {
         })
     }
 
-    /// What encrypts connections between members.
+    /// What encrypts connections between members. As in etcd its files are looked at where peers speak without encryption, too:
+    /// another's URL may ask for it.
     ///
     /// # Errors
     /// A file cannot be read or used.
@@ -260,7 +261,9 @@ impl Security {
         };
         let server_name = self.peers.server_name.clone();
         let between = BetweenMembers { acceptor, trust: trust.clone(), server_name, connector: OnceLock::new() };
-        if !trust.files.is_empty() {
+        if trust.files.is_empty() {
+            trust.files.check_authorities()?;
+        } else {
             between.connector()?;
         }
         Ok(Arc::new(between))
@@ -343,5 +346,58 @@ pub fn tell_rejected(text: &'static str, from: &dyn fmt::Display, rejected: &Rej
         );
     } else {
         tracing::warn!("remote-addr" = %from, "server-name" = server_name, error, "{text}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each was asked of stock etcd, with peers and clients that speak without encryption.
+    #[test]
+    fn files_of_peers_are_looked_at_without_encryption_too() {
+        let place = tempfile::tempdir().expect("a directory");
+        let file = |name: &str, text: &str| {
+            std::fs::write(place.path().join(name), text).expect("written");
+            place.path().join(name).display().to_string()
+        };
+        let nowhere = place.path().join("nowhere").display().to_string();
+        let here = place.path().display().to_string();
+        let key = file("key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n");
+        let junk = file("junk", "junk\n");
+        let gone = format!("open {nowhere}: no such file or directory");
+        let started = |arguments: &[String]| {
+            let flags = Flags::read(arguments.iter().cloned(), []).map_err(|_| "flags".to_string())?;
+            let (security, listening) = (Security::read(&flags)?, Listening::default());
+            let security = security.check(&listening)?;
+            security.doors(&listening)?;
+            security.between_members(&listening.peers).map(drop)
+        };
+        for (arguments, why) in [
+            (vec![format!("--peer-trusted-ca-file={nowhere}")], Some(gone.clone())),
+            (vec![format!("--peer-trusted-ca-file={here}")], Some(format!("read {here}: is a directory"))),
+            (
+                vec![format!("--peer-trusted-ca-file={key}")],
+                Some(format!("x509: malformed certificate ({key}: there is a block \"PRIVATE KEY\")")),
+            ),
+            // None is no reason to end, and whatever else stands beside is not looked at.
+            (vec![format!("--peer-trusted-ca-file={junk}")], None),
+            (
+                vec![format!("--peer-trusted-ca-file={nowhere}"), format!("--peer-client-cert-file={nowhere}")],
+                Some(gone.clone()),
+            ),
+            (vec![format!("--peer-client-cert-file={nowhere}"), format!("--peer-crl-file={nowhere}")], None),
+            (
+                vec![format!("--peer-cert-file={nowhere}")],
+                Some(format!("KeyFile and CertFile must both be present[key: , cert: {nowhere}]")),
+            ),
+            (vec![format!("--peer-cert-file={nowhere}"), format!("--peer-key-file={nowhere}")], Some(gone)),
+            (
+                ["trusted-ca-file", "cert-file", "client-crl-file"].map(|name| format!("--{name}={nowhere}")).into(),
+                None,
+            ),
+        ] {
+            assert_eq!(started(&arguments).err(), why, "{arguments:?}");
+        }
     }
 }

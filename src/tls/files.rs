@@ -56,6 +56,18 @@ impl CertificateFiles {
         Ok(())
     }
 
+    /// Looks at the authorities where there is nothing else to encrypt with: as in etcd they must be there and well formed, and
+    /// may be none; whoever connects to servers then believes nobody.
+    ///
+    /// # Errors
+    /// Go's text.
+    pub fn check_authorities(&self) -> Result<(), String> {
+        if self.trusted_ca.as_os_str().is_empty() {
+            return Ok(());
+        }
+        certificates_of(&self.trusted_ca).map(drop)
+    }
+
     /// The pair that is shown to servers.
     pub(super) fn outgoing(&self) -> Option<(&Path, &Path)> {
         match (&self.client_cert, &self.cert) {
@@ -190,6 +202,22 @@ fn without_key(pem: &[u8]) -> String {
     }
 }
 
+/// The certificates of a file of authorities. Any other block is a certificate that cannot be read, as in Go.
+fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let pem = read(path)?;
+    let malformed = |why: String| format!("x509: malformed certificate ({}{why})", path.display());
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<_, _>>()
+        .map_err(|error| malformed(format!(": {}", why_no_pem(&error))))?;
+    if let Some(other) = blocks(&pem).iter().find(|kind| *kind != "CERTIFICATE") {
+        return Err(malformed(format!(": there is a block {other:?}")));
+    }
+    if certificates.iter().any(|der| X509Certificate::from_der(der).is_err()) {
+        return Err(malformed(String::new()));
+    }
+    Ok(certificates)
+}
+
 /// Authorities that are trusted.
 #[derive(Debug)]
 pub(super) struct Roots {
@@ -208,15 +236,9 @@ impl Roots {
     }
 
     fn of_pem(path: &Path) -> Result<Self, String> {
-        let pem = read(path)?;
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(&pem)
-            .collect::<Result<_, _>>()
-            .map_err(|error| format!("x509: malformed certificate ({}: {})", path.display(), why_no_pem(&error)))?;
+        let certificates = certificates_of(path)?;
         if certificates.is_empty() {
             return Err(format!("x509: no certificates in {}", path.display()));
-        }
-        if certificates.iter().any(|der| X509Certificate::from_der(der).is_err()) {
-            return Err(format!("x509: malformed certificate ({})", path.display()));
         }
         Ok(Self::of(certificates))
     }
