@@ -2,8 +2,8 @@
 //!
 //! Invariants: a read may be tried on another endpoint whenever one says it is unavailable or breaks off; a write only when
 //! it never left, because then no server can have seen it. Attempts are bounded by the caller's timeout, and
-//! without one by [`MAX_ATTEMPTS`]. A read that nobody answers for a second is sent to one endpoint more. Only a refusal says that no token
-//! is to be had: whatever else becomes of asking for one is tried again.
+//! without one by [`MAX_ATTEMPTS`]. A read that nobody answers for a second is sent to one endpoint more. Only a refusal that does not
+//! pass says that no token is to be had: whatever else becomes of asking for one is tried again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -24,16 +24,13 @@ use super::endpoints::Endpoints;
 use super::error::{Error, lost, never_sent};
 use super::hedge::hedged;
 use super::options::{Credentials, Options};
-use super::refreshes::{OLD_REVISION, Refreshes, STALE_TOKEN};
+use super::pause::grown;
+use super::refreshes::{OLD_REVISION, Refreshes, STALE_TOKEN, passes};
 use super::silence::NO_ANSWER;
 use super::token::{Held, Token};
 
 /// Attempts of one request that has no timeout, as in etcd's client.
 const MAX_ATTEMPTS: usize = 100;
-
-/// Pause after every endpoint was tried once, grown with each round up to [`LONGEST_PAUSE`].
-const PAUSE: Duration = Duration::from_millis(25);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
 /// Time for which one attempt to have a token may go unanswered: a server that is busy with the hashes of many passwords has answered by then.
 const LONGEST_LOG_IN: Duration = Duration::from_secs(30);
@@ -217,7 +214,7 @@ impl Client {
             if self.may_refresh(status.message()) && refreshes.one_more(status.message()) {
                 // The server refused the request for who asked, so it was not done. While users are changed again and again
                 // the next one may be refused for the same.
-                if refreshes.are_several() && bounded(deadline, sleep(PAUSE)).await.is_none() {
+                if bounded(deadline, sleep(refreshes.pause())).await.is_none() {
                     return Err(Error::Deadline);
                 }
                 if !self.refresh_by(deadline, &sent).await? {
@@ -272,8 +269,7 @@ impl Client {
     pub(super) async fn pause(&self, attempt: usize) {
         let endpoints = self.shared.endpoints.count();
         if attempt.is_multiple_of(endpoints) {
-            let round = u32::try_from(attempt / endpoints).unwrap_or(u32::MAX);
-            sleep(PAUSE.saturating_mul(round).min(LONGEST_PAUSE)).await;
+            sleep(grown(attempt / endpoints)).await;
         }
     }
 
@@ -325,7 +321,7 @@ impl Client {
     /// fetched is kept also where nobody waits any more. False where another call did it meanwhile.
     ///
     /// # Errors
-    /// A refusal, or what became of the last attempt.
+    /// A refusal that does not pass, or what became of the last attempt.
     pub(super) async fn refresh(&self, refused: &Token, attempts: usize) -> Result<bool, Error> {
         let shared = &self.shared;
         for attempt in 1.. {
@@ -334,10 +330,15 @@ impl Client {
                 Err(status) => status,
             };
             // Asking for a token changes nothing that a second asking would not.
-            if !Safety::Read.allows_again(&status) || attempt >= attempts {
+            let passes = passes(status.message());
+            if !passes && !Safety::Read.allows_again(&status) || attempt >= attempts {
                 return Err(status.into());
             }
-            self.pause(attempt).await;
+            // Each asking is work for who has too much of it, and elsewhere it may be the same.
+            match passes {
+                true => sleep(grown(attempt)).await,
+                false => self.pause(attempt).await,
+            }
         }
         unreachable!("the attempts have a bound")
     }
