@@ -17,10 +17,10 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::wire::etcdserverpb::AuthenticateRequest;
+use crate::wire::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
 use crate::wire::services::auth_client::AuthClient;
 
-use super::endpoints::Endpoints;
+use super::endpoints::{Endpoints, Wanted};
 use super::error::{Error, lost, never_sent};
 use super::hedge::hedged;
 use super::options::{Credentials, Options};
@@ -239,7 +239,7 @@ impl Client {
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
         let endpoints = &self.shared.endpoints;
-        let first = endpoints.reach(true).await?;
+        let first = endpoints.reach(Wanted::Request).await?;
         let at_one = |place| self.at_one(place, told, send);
         if safety == Safety::Write {
             return at_one(first).await;
@@ -279,7 +279,7 @@ impl Client {
     /// # Errors
     /// There is none.
     pub(super) async fn stream_wire(&self) -> Result<(usize, Wire), Status> {
-        let place = self.shared.endpoints.reach(false).await?;
+        let place = self.shared.endpoints.reach(Wanted::Stream).await?;
         Ok((place, self.wire_to(place, None, true)))
     }
 
@@ -348,10 +348,25 @@ impl Client {
         match bounded(deadline, self.refresh(refused, most_attempts(deadline))).await {
             Some(made) => made,
             None => {
-                self.shared.token.gives_up().await;
+                self.shared.endpoints.token_is_given_up();
                 Err(Error::Deadline)
             }
         }
+    }
+
+    /// Asks for a token, as a read is asked for.
+    async fn asks_for_token(&self, request: &AuthenticateRequest) -> Result<Response<AuthenticateResponse>, Status> {
+        let endpoints = &self.shared.endpoints;
+        let first = endpoints.reach(Wanted::Token).await?;
+        let at_one = |place| async move {
+            let waiting = endpoints.token_is_asked(place);
+            let ask = |wire| async move { AuthClient::new(wire).authenticate(request.clone()).await };
+            let answer = self.at_one(place, None, &ask).await;
+            drop(waiting);
+            answer
+        };
+        let again = |status: &Status| Safety::Read.allows_again(status);
+        hedged(first, endpoints.count(), |asked| endpoints.other(asked), at_one, again).await
     }
 
     /// None where none is needed, or taken.
@@ -361,11 +376,7 @@ impl Client {
             Some(Credentials::Token(token)) => token.clone(),
             Some(Credentials::Password { name, password }) => {
                 let request = AuthenticateRequest { name: name.clone(), password: password.clone() };
-                let ask = |wire| {
-                    let request = request.clone();
-                    async move { AuthClient::new(wire).authenticate(request).await }
-                };
-                match timeout(LONGEST_LOG_IN, self.attempt(Safety::Read, None, &ask)).await {
+                match timeout(LONGEST_LOG_IN, self.asks_for_token(&request)).await {
                     Ok(Ok(response)) => response.into_inner().token,
                     // A cluster without authentication takes any caller, as etcd's client has it.
                     Ok(Err(status)) if status.message() == "etcdserver: authentication is not enabled" => {

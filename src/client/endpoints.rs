@@ -114,6 +114,16 @@ impl Endpoints {
         self.silence.begins(place)
     }
 
+    /// As [`Self::stream_asks`], for a token.
+    pub fn token_is_asked(&self, place: usize) -> Waiting {
+        self.silence.begins_for_token(place)
+    }
+
+    /// A request had no more time for its token, which others may have.
+    pub fn token_is_given_up(&self) {
+        self.silence.token_is_given_up();
+    }
+
     /// A stream was given up at a place, where no answer came in all the time there was.
     pub fn stream_was_given_up(&self, place: usize) {
         self.keep_why(place, Some(NO_ANSWER.to_owned()));
@@ -132,16 +142,16 @@ impl Endpoints {
     }
 
     /// The place whose turn it is; where it is not there at once the first, of it and of those behind it, that can be spoken to. So nothing
-    /// is sent to who would never answer while somebody would. A `request` that is given up meanwhile leaves word of whom it waited for.
+    /// is sent to who would never answer while somebody would. A request that is given up meanwhile leaves word of whom it waited for.
     ///
     /// # Errors
     /// Nobody can be spoken to: the last reason. Nothing was sent.
-    pub async fn reach(&self, request: bool) -> Result<usize, Status> {
+    pub async fn reach(&self, what: Wanted) -> Result<usize, Status> {
         let place = self.rotation.take(Instant::now());
         if self.ways[place].is_open() {
             return Ok(place);
         }
-        let mut waited = WaitedFor { endpoints: self, places: Vec::new(), waiting: Vec::new(), request, found: false };
+        let mut waited = WaitedFor { endpoints: self, places: Vec::new(), waiting: Vec::new(), what, found: false };
         let (mut next, mut dialing, mut last) = (place, FuturesUnordered::new(), Status::unavailable(NO_ANSWER));
         loop {
             if waited.places.len() < self.ways.len() {
@@ -207,13 +217,22 @@ fn unmade(error: std::io::Error) -> Status {
     Status::from_error(Box::new(ConnectError(Box::new(error))))
 }
 
+/// What an endpoint is waited for with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Request,
+    Stream,
+    /// A token, for whoever waits for one.
+    Token,
+}
+
 /// Who is dialed for a request or a stream that waits for the first of them.
 struct WaitedFor<'a> {
     endpoints: &'a Endpoints,
     places: Vec<usize>,
     /// A stream counts them as silent only while it waits.
     waiting: Vec<Waiting>,
-    request: bool,
+    what: Wanted,
     /// There is no more to be said of them.
     found: bool,
 }
@@ -221,8 +240,10 @@ struct WaitedFor<'a> {
 impl WaitedFor<'_> {
     fn begins(&mut self, place: usize) {
         self.places.push(place);
-        if !self.request {
-            self.waiting.push(self.endpoints.silence.begins(place));
+        match self.what {
+            Wanted::Request => {}
+            Wanted::Stream => self.waiting.push(self.endpoints.stream_asks(place)),
+            Wanted::Token => self.waiting.push(self.endpoints.token_is_asked(place)),
         }
     }
 
@@ -237,7 +258,8 @@ impl WaitedFor<'_> {
 
 impl Drop for WaitedFor<'_> {
     fn drop(&mut self) {
-        let silent = |place: &&usize| self.request && !self.found && !self.endpoints.ways[**place].is_open();
+        let is_request = self.what != Wanted::Stream;
+        let silent = |place: &&usize| is_request && !self.found && !self.endpoints.ways[**place].is_open();
         for place in self.places.iter().filter(silent) {
             self.endpoints.rotation.is_away(*place, Instant::now());
             self.endpoints.keep_why(*place, Some(NO_ANSWER.to_owned()));

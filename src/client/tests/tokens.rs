@@ -424,6 +424,39 @@ fn a_request_has_its_own_time_also_where_its_token_ended() {
 }
 
 #[test]
+fn who_has_less_time_than_a_token_takes_has_one_all_the_same() {
+    in_runtime(async {
+        let guard = Guard::default();
+        let client = known(&guard).await;
+        guard.ends_tokens();
+        guard.set(Takes { token: Duration::from_millis(1_500), ..Takes::default() });
+        let soon = client.within(Some(Duration::from_millis(200)));
+        let began = Instant::now();
+        while soon.range(pb::RangeRequest::default()).await.is_err() {
+            assert!(began.elapsed() < Duration::from_secs(120), "it never has one");
+        }
+        assert_eq!(guard.asked(), 2, "one is asked for, whoever gives up");
+    });
+}
+
+/// A token is fetched where the client is at home, which may stand still.
+#[test]
+fn a_request_has_its_own_time_also_where_nothing_goes_on_at_home() {
+    let home = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let open = |endpoint: &str| Client::open(&[endpoint.to_owned()], user()).expect("an address");
+    in_runtime(async {
+        let (endpoint, _listener) = silent().await;
+        let client = {
+            let _inside = home.enter();
+            open(&endpoint)
+        };
+        let client = client.within(Some(Duration::from_millis(100)));
+        let ended = timeout(Duration::from_secs(60), client.log_in()).await;
+        assert!(matches!(ended.expect("by its timeout"), Err(Error::Deadline)));
+    });
+}
+
+#[test]
 fn a_token_is_asked_for_elsewhere_where_a_connection_breaks() {
     in_runtime(async {
         let breaks = port(|mut line| {
