@@ -22,7 +22,7 @@ use crate::wire::services::auth_client::AuthClient;
 
 use super::endpoints::{Endpoints, Wanted};
 use super::error::{Error, lost, never_sent};
-use super::hedge::hedged;
+use super::hedge::{HEDGE_AFTER, hedged};
 use super::options::{Credentials, Options};
 use super::pause::grown;
 use super::refreshes::{OLD_REVISION, Refreshes, STALE_TOKEN, passes};
@@ -32,8 +32,13 @@ use super::token::{Held, Token};
 /// Attempts of one request that has no timeout, as in etcd's client.
 const MAX_ATTEMPTS: usize = 100;
 
-/// Time for which one attempt to have a token may go unanswered: a server that is busy with the hashes of many passwords has answered by then.
-const LONGEST_LOG_IN: Duration = Duration::from_secs(30);
+/// Time for which one attempt to have a token may go unanswered: a server whose line of passwords is full, which takes half a minute,
+/// has answered by then even where the line is not empty soon.
+const LONGEST_LOG_IN: Duration = Duration::from_secs(120);
+
+/// Time for which nobody may have answered who was asked for a token before one more is. Each makes a hash of the password, and is slow
+/// just when there are many to make.
+const ANOTHER_LOG_IN_AFTER: Duration = Duration::from_secs(10);
 
 /// What is longer is no timeout: no clock counts so far, and no server is told of it.
 const NO_END: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -245,7 +250,7 @@ impl Client {
             return at_one(first).await;
         }
         let again = |status: &Status| safety.allows_again(status);
-        hedged(first, endpoints.count(), |asked| endpoints.other(asked), at_one, again).await
+        hedged(HEDGE_AFTER, first, endpoints.count(), |asked| endpoints.other(asked), at_one, again).await
     }
 
     /// Sends to one endpoint, and remembers whether it was there.
@@ -354,19 +359,22 @@ impl Client {
         }
     }
 
-    /// Asks for a token, as a read is asked for.
+    /// Asks for a token, as a read is asked for, and with more patience. Who has no leader could not give one before there is, and says
+    /// so at once where that is asked for.
     async fn asks_for_token(&self, request: &AuthenticateRequest) -> Result<Response<AuthenticateResponse>, Status> {
         let endpoints = &self.shared.endpoints;
         let first = endpoints.reach(Wanted::Token).await?;
         let at_one = |place| async move {
-            let waiting = endpoints.token_is_asked(place);
-            let ask = |wire| async move { AuthClient::new(wire).authenticate(request.clone()).await };
-            let answer = self.at_one(place, None, &ask).await;
+            let (waiting, visit) = (endpoints.token_is_asked(place), endpoints.visit(place));
+            let mut stub = AuthClient::new(self.wire_to(place, None, true));
+            let answer = stub.authenticate(request.clone()).await;
+            visit.ended(&answer);
             drop(waiting);
             answer
         };
         let again = |status: &Status| Safety::Read.allows_again(status);
-        hedged(first, endpoints.count(), |asked| endpoints.other(asked), at_one, again).await
+        let other = |asked: &[usize]| endpoints.other(asked);
+        hedged(ANOTHER_LOG_IN_AFTER, first, endpoints.count(), other, at_one, again).await
     }
 
     /// None where none is needed, or taken.

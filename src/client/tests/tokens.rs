@@ -439,6 +439,16 @@ fn who_has_less_time_than_a_token_takes_has_one_all_the_same() {
     });
 }
 
+#[test]
+fn a_token_is_asked_of_one_however_long_the_line_of_passwords_is() {
+    in_runtime(async {
+        let guard = Guard::default();
+        guard.set(Takes { token: Duration::from_millis(2_500), ..Takes::default() });
+        Client::connect(&[guard.serve().await, guard.serve().await], user()).await.expect("good");
+        assert_eq!(guard.asked(), 1);
+    });
+}
+
 /// A token is fetched where the client is at home, which may stand still.
 #[test]
 fn a_request_has_its_own_time_also_where_nothing_goes_on_at_home() {
