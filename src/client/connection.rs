@@ -90,6 +90,15 @@ impl Safety {
     }
 }
 
+/// When one request must have ended.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    /// When it is waited for no longer here.
+    deadline: Option<Instant>,
+    /// What servers are told of that.
+    told: Option<Instant>,
+}
+
 /// A handle on a cluster. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -178,7 +187,7 @@ impl Client {
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
         let deadline = deadline(self.timeout);
-        self.repeat(safety, deadline, deadline, send).await
+        self.repeat(safety, Ends { deadline, told: deadline }, send).await
     }
 
     /// As [`Self::call`] where the answer is a stream: the timeout ends the wait for it to begin, and servers are not told of it, for they
@@ -191,25 +200,18 @@ impl Client {
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<Streaming<T>>, Status>>,
     {
-        self.repeat(safety, deadline(self.timeout), None, send).await
+        self.repeat(safety, Ends { deadline: deadline(self.timeout), told: None }, send).await
     }
 
-    /// Servers are `told` of one end or none.
-    async fn repeat<T, F, Sent>(
-        &self,
-        safety: Safety,
-        deadline: Option<Instant>,
-        told: Option<Instant>,
-        send: F,
-    ) -> Result<T, Error>
+    async fn repeat<T, F, Sent>(&self, safety: Safety, ends: Ends, send: F) -> Result<T, Error>
     where
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut refreshes = Refreshes::default();
+        let (mut refreshes, deadline) = (Refreshes::default(), ends.deadline);
         for attempt in 1.. {
             let sent = self.token();
-            let Some(result) = bounded(deadline, self.attempt(safety, told, &send)).await else {
+            let Some(result) = bounded(deadline, self.attempt(safety, ends, &send)).await else {
                 return Err(Error::Deadline);
             };
             let status = match result {
@@ -238,14 +240,14 @@ impl Client {
     }
 
     /// One attempt: at one endpoint, or where a read stays unanswered at more.
-    async fn attempt<T, F, Sent>(&self, safety: Safety, told: Option<Instant>, send: &F) -> Result<Response<T>, Status>
+    async fn attempt<T, F, Sent>(&self, safety: Safety, ends: Ends, send: &F) -> Result<Response<T>, Status>
     where
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
         let endpoints = &self.shared.endpoints;
-        let first = endpoints.reach(Wanted::Request).await?;
-        let at_one = |place| self.at_one(place, told, send);
+        let first = endpoints.reach(Wanted::Request(ends.deadline)).await?;
+        let at_one = |place| self.at_one(place, ends, send);
         if safety == Safety::Write {
             return at_one(first).await;
         }
@@ -254,13 +256,13 @@ impl Client {
     }
 
     /// Sends to one endpoint, and remembers whether it was there.
-    async fn at_one<T, F, Sent>(&self, place: usize, told: Option<Instant>, send: &F) -> Result<Response<T>, Status>
+    async fn at_one<T, F, Sent>(&self, place: usize, ends: Ends, send: &F) -> Result<Response<T>, Status>
     where
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
-        let visit = self.shared.endpoints.visit(place);
-        let answer = send(self.wire_to(place, told, false)).await;
+        let visit = self.shared.endpoints.visit(place, ends.deadline);
+        let answer = send(self.wire_to(place, ends.told, false)).await;
         visit.ended(&answer);
         answer
     }
@@ -365,7 +367,7 @@ impl Client {
         let endpoints = &self.shared.endpoints;
         let first = endpoints.reach(Wanted::Token).await?;
         let at_one = |place| async move {
-            let (waiting, visit) = (endpoints.token_is_asked(place), endpoints.visit(place));
+            let (waiting, visit) = (endpoints.token_is_asked(place), endpoints.visit(place, None));
             let mut stub = AuthClient::new(self.wire_to(place, None, true));
             let answer = stub.authenticate(request.clone()).await;
             visit.ended(&answer);

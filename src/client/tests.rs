@@ -34,7 +34,10 @@ struct Flaky {
 
 #[tonic::async_trait]
 impl Kv for Flaky {
-    async fn range(&self, _: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        if request.get_ref().key == "later" {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
         match self.ranges.fetch_add(1, Ordering::SeqCst) {
             0 => Err(Status::unavailable("etcdserver: leader changed")),
             _ => Ok(Response::new(Default::default())),
