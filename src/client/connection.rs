@@ -2,8 +2,8 @@
 //!
 //! Invariants: a read may be tried on another endpoint whenever one says it is unavailable or breaks off; a write only when
 //! it never left, because then no server can have seen it. Attempts are bounded by the caller's timeout, and
-//! without one by [`MAX_ATTEMPTS`]. A read that nobody answers for a second is sent to one endpoint more. Only a refusal says that no token
-//! is to be had: whatever else becomes of asking for one is tried again.
+//! without one by [`MAX_ATTEMPTS`]. A read that nobody answers for a second is sent to one endpoint more. Only a refusal that does not
+//! pass says that no token is to be had: whatever else becomes of asking for one is tried again.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,26 +17,28 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::wire::etcdserverpb::AuthenticateRequest;
+use crate::wire::etcdserverpb::{AuthenticateRequest, AuthenticateResponse};
 use crate::wire::services::auth_client::AuthClient;
 
-use super::endpoints::Endpoints;
+use super::endpoints::{Endpoints, Wanted};
 use super::error::{Error, lost, never_sent};
-use super::hedge::hedged;
+use super::hedge::{HEDGE_AFTER, hedged};
 use super::options::{Credentials, Options};
-use super::refreshes::{OLD_REVISION, Refreshes, STALE_TOKEN};
+use super::pause::grown;
+use super::refreshes::{OLD_REVISION, Refreshes, STALE_TOKEN, passes};
 use super::silence::NO_ANSWER;
 use super::token::{Held, Token};
 
 /// Attempts of one request that has no timeout, as in etcd's client.
 const MAX_ATTEMPTS: usize = 100;
 
-/// Pause after every endpoint was tried once, grown with each round up to [`LONGEST_PAUSE`].
-const PAUSE: Duration = Duration::from_millis(25);
-const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Time for which one attempt to have a token may go unanswered: a server whose line of passwords is full, which takes half a minute,
+/// has answered by then even where the line is not empty soon.
+const LONGEST_LOG_IN: Duration = Duration::from_secs(120);
 
-/// Time for which one attempt to have a token may go unanswered: a server that is busy with the hashes of many passwords has answered by then.
-const LONGEST_LOG_IN: Duration = Duration::from_secs(30);
+/// Time for which nobody may have answered who was asked for a token before one more is. Each makes a hash of the password, and is slow
+/// just when there are many to make.
+const ANOTHER_LOG_IN_AFTER: Duration = Duration::from_secs(10);
 
 /// What is longer is no timeout: no clock counts so far, and no server is told of it.
 const NO_END: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
@@ -88,6 +90,15 @@ impl Safety {
     }
 }
 
+/// When one request must have ended.
+#[derive(Clone, Copy, Debug)]
+struct Ends {
+    /// When it is waited for no longer here.
+    deadline: Option<Instant>,
+    /// What servers are told of that.
+    told: Option<Instant>,
+}
+
 /// A handle on a cluster. Cheap to clone; clones share their connections.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -100,7 +111,7 @@ struct Shared {
     endpoints: Endpoints,
     options: Options,
     token: Arc<Held>,
-    /// Where tokens are fetched: not where somebody happens to ask.
+    /// Where tokens are fetched and lines are left: not where somebody happens to ask.
     runtime: Handle,
 }
 
@@ -155,6 +166,11 @@ impl Client {
         self.shared.endpoints.unreached()
     }
 
+    /// Where goes on what nobody may wait for.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.shared.runtime
+    }
+
     /// The timeout of each request.
     pub(super) fn timeout(&self) -> Option<Duration> {
         self.timeout
@@ -176,7 +192,7 @@ impl Client {
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
         let deadline = deadline(self.timeout);
-        self.repeat(safety, deadline, deadline, send).await
+        self.repeat(safety, Ends { deadline, told: deadline }, send).await
     }
 
     /// As [`Self::call`] where the answer is a stream: the timeout ends the wait for it to begin, and servers are not told of it, for they
@@ -189,25 +205,18 @@ impl Client {
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<Streaming<T>>, Status>>,
     {
-        self.repeat(safety, deadline(self.timeout), None, send).await
+        self.repeat(safety, Ends { deadline: deadline(self.timeout), told: None }, send).await
     }
 
-    /// Servers are `told` of one end or none.
-    async fn repeat<T, F, Sent>(
-        &self,
-        safety: Safety,
-        deadline: Option<Instant>,
-        told: Option<Instant>,
-        send: F,
-    ) -> Result<T, Error>
+    async fn repeat<T, F, Sent>(&self, safety: Safety, ends: Ends, send: F) -> Result<T, Error>
     where
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
-        let mut refreshes = Refreshes::default();
+        let (mut refreshes, deadline) = (Refreshes::default(), ends.deadline);
         for attempt in 1.. {
             let sent = self.token();
-            let Some(result) = bounded(deadline, self.attempt(safety, told, &send)).await else {
+            let Some(result) = bounded(deadline, self.attempt(safety, ends, &send)).await else {
                 return Err(Error::Deadline);
             };
             let status = match result {
@@ -217,7 +226,7 @@ impl Client {
             if self.may_refresh(status.message()) && refreshes.one_more(status.message()) {
                 // The server refused the request for who asked, so it was not done. While users are changed again and again
                 // the next one may be refused for the same.
-                if refreshes.are_several() && bounded(deadline, sleep(PAUSE)).await.is_none() {
+                if bounded(deadline, sleep(refreshes.pause())).await.is_none() {
                     return Err(Error::Deadline);
                 }
                 if !self.refresh_by(deadline, &sent).await? {
@@ -236,29 +245,29 @@ impl Client {
     }
 
     /// One attempt: at one endpoint, or where a read stays unanswered at more.
-    async fn attempt<T, F, Sent>(&self, safety: Safety, told: Option<Instant>, send: &F) -> Result<Response<T>, Status>
+    async fn attempt<T, F, Sent>(&self, safety: Safety, ends: Ends, send: &F) -> Result<Response<T>, Status>
     where
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
         let endpoints = &self.shared.endpoints;
-        let first = endpoints.reach(true).await?;
-        let at_one = |place| self.at_one(place, told, send);
+        let first = endpoints.reach(Wanted::Request(ends.deadline)).await?;
+        let at_one = |place| self.at_one(place, ends, send);
         if safety == Safety::Write {
             return at_one(first).await;
         }
         let again = |status: &Status| safety.allows_again(status);
-        hedged(first, endpoints.count(), |asked| endpoints.other(asked), at_one, again).await
+        hedged(HEDGE_AFTER, first, endpoints.count(), |asked| endpoints.other(asked), at_one, again).await
     }
 
     /// Sends to one endpoint, and remembers whether it was there.
-    async fn at_one<T, F, Sent>(&self, place: usize, told: Option<Instant>, send: &F) -> Result<Response<T>, Status>
+    async fn at_one<T, F, Sent>(&self, place: usize, ends: Ends, send: &F) -> Result<Response<T>, Status>
     where
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
-        let visit = self.shared.endpoints.visit(place);
-        let answer = send(self.wire_to(place, told, false)).await;
+        let visit = self.shared.endpoints.visit(place, ends.deadline);
+        let answer = send(self.wire_to(place, ends.told, false)).await;
         visit.ended(&answer);
         answer
     }
@@ -272,8 +281,7 @@ impl Client {
     pub(super) async fn pause(&self, attempt: usize) {
         let endpoints = self.shared.endpoints.count();
         if attempt.is_multiple_of(endpoints) {
-            let round = u32::try_from(attempt / endpoints).unwrap_or(u32::MAX);
-            sleep(PAUSE.saturating_mul(round).min(LONGEST_PAUSE)).await;
+            sleep(grown(attempt / endpoints)).await;
         }
     }
 
@@ -283,7 +291,7 @@ impl Client {
     /// # Errors
     /// There is none.
     pub(super) async fn stream_wire(&self) -> Result<(usize, Wire), Status> {
-        let place = self.shared.endpoints.reach(false).await?;
+        let place = self.shared.endpoints.reach(Wanted::Stream).await?;
         Ok((place, self.wire_to(place, None, true)))
     }
 
@@ -325,7 +333,7 @@ impl Client {
     /// fetched is kept also where nobody waits any more. False where another call did it meanwhile.
     ///
     /// # Errors
-    /// A refusal, or what became of the last attempt.
+    /// A refusal that does not pass, or what became of the last attempt.
     pub(super) async fn refresh(&self, refused: &Token, attempts: usize) -> Result<bool, Error> {
         let shared = &self.shared;
         for attempt in 1.. {
@@ -334,10 +342,15 @@ impl Client {
                 Err(status) => status,
             };
             // Asking for a token changes nothing that a second asking would not.
-            if !Safety::Read.allows_again(&status) || attempt >= attempts {
+            let passes = passes(status.message());
+            if !passes && !Safety::Read.allows_again(&status) || attempt >= attempts {
                 return Err(status.into());
             }
-            self.pause(attempt).await;
+            // Each asking is work for who has too much of it, and elsewhere it may be the same.
+            match passes {
+                true => sleep(grown(attempt)).await,
+                false => self.pause(attempt).await,
+            }
         }
         unreachable!("the attempts have a bound")
     }
@@ -347,10 +360,28 @@ impl Client {
         match bounded(deadline, self.refresh(refused, most_attempts(deadline))).await {
             Some(made) => made,
             None => {
-                self.shared.token.gives_up().await;
+                self.shared.endpoints.token_is_given_up();
                 Err(Error::Deadline)
             }
         }
+    }
+
+    /// Asks for a token, as a read is asked for, and with more patience. Who has no leader could not give one before there is, and says
+    /// so at once where that is asked for.
+    async fn asks_for_token(&self, request: &AuthenticateRequest) -> Result<Response<AuthenticateResponse>, Status> {
+        let endpoints = &self.shared.endpoints;
+        let first = endpoints.reach(Wanted::Token).await?;
+        let at_one = |place| async move {
+            let (waiting, visit) = (endpoints.token_is_asked(place), endpoints.visit(place, None));
+            let mut stub = AuthClient::new(self.wire_to(place, None, true));
+            let answer = stub.authenticate(request.clone()).await;
+            visit.ended(&answer);
+            drop(waiting);
+            answer
+        };
+        let again = |status: &Status| Safety::Read.allows_again(status);
+        let other = |asked: &[usize]| endpoints.other(asked);
+        hedged(ANOTHER_LOG_IN_AFTER, first, endpoints.count(), other, at_one, again).await
     }
 
     /// None where none is needed, or taken.
@@ -360,11 +391,7 @@ impl Client {
             Some(Credentials::Token(token)) => token.clone(),
             Some(Credentials::Password { name, password }) => {
                 let request = AuthenticateRequest { name: name.clone(), password: password.clone() };
-                let ask = |wire| {
-                    let request = request.clone();
-                    async move { AuthClient::new(wire).authenticate(request).await }
-                };
-                match timeout(LONGEST_LOG_IN, self.attempt(Safety::Read, None, &ask)).await {
+                match timeout(LONGEST_LOG_IN, self.asks_for_token(&request)).await {
                     Ok(Ok(response)) => response.into_inner().token,
                     // A cluster without authentication takes any caller, as etcd's client has it.
                     Ok(Err(status)) if status.message() == "etcdserver: authentication is not enabled" => {

@@ -1,7 +1,7 @@
 //! The endpoints of a handle: who can be spoken to, whose turn it is, and who has not answered.
 //!
-//! Invariants: nothing is sent to who cannot be spoken to while somebody else can; who was asked and did not answer is passed over for a
-//! while, and known with the reason. Does not know what is asked, nor when to ask again.
+//! Invariants: nothing is sent to who cannot be spoken to while somebody else can; who was asked and did not answer, and had the time
+//! to, is passed over for a while, and known with the reason. Does not know what is asked, nor when to ask again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,7 @@ use tonic::{Code, ConnectError, Status};
 use super::dial::Way;
 use super::error::{Error, lost, reason};
 use super::greeting::{speaks_otherwise, was_closed};
+use super::hedge::HEDGE_AFTER;
 use super::options::{Channels, Options, is_plain};
 use super::rotation::Rotation;
 use super::silence::{NO_ANSWER, Silence, Waiting};
@@ -114,6 +115,16 @@ impl Endpoints {
         self.silence.begins(place)
     }
 
+    /// As [`Self::stream_asks`], for a token.
+    pub fn token_is_asked(&self, place: usize) -> Waiting {
+        self.silence.begins_for_token(place)
+    }
+
+    /// A request had no more time for its token, which others may have.
+    pub fn token_is_given_up(&self) {
+        self.silence.token_is_given_up();
+    }
+
     /// A stream was given up at a place, where no answer came in all the time there was.
     pub fn stream_was_given_up(&self, place: usize) {
         self.keep_why(place, Some(NO_ANSWER.to_owned()));
@@ -125,23 +136,31 @@ impl Endpoints {
         self.keep_why(place, why);
     }
 
-    /// A request is sent to a place. Given up before an answer counts as away: the caller's timeout passed, or another endpoint was
-    /// quicker by a second.
-    pub fn visit(&self, place: usize) -> Visit<'_> {
-        Visit { endpoints: self, place, why: Some(NO_ANSWER.to_owned()) }
+    /// A request is sent to a place. Given up before an answer it counts as away where it had the time to give one: the caller's
+    /// timeout passed, or as long as another endpoint is asked after. Whoever was asked for less, and was not waited for because another
+    /// was quicker or nobody wanted to know any more, is as good as before.
+    pub fn visit(&self, place: usize, deadline: Option<Instant>) -> Visit<'_> {
+        Visit { endpoints: self, place, time: Time { since: Instant::now(), deadline }, outcome: None }
     }
 
     /// The place whose turn it is; where it is not there at once the first, of it and of those behind it, that can be spoken to. So nothing
-    /// is sent to who would never answer while somebody would. A `request` that is given up meanwhile leaves word of whom it waited for.
+    /// is sent to who would never answer while somebody would. A request that is given up meanwhile leaves word of whom it waited for.
     ///
     /// # Errors
     /// Nobody can be spoken to: the last reason. Nothing was sent.
-    pub async fn reach(&self, request: bool) -> Result<usize, Status> {
+    pub async fn reach(&self, what: Wanted) -> Result<usize, Status> {
         let place = self.rotation.take(Instant::now());
         if self.ways[place].is_open() {
             return Ok(place);
         }
-        let mut waited = WaitedFor { endpoints: self, places: Vec::new(), waiting: Vec::new(), request, found: false };
+        let mut waited = WaitedFor {
+            endpoints: self,
+            places: Vec::new(),
+            since: Vec::new(),
+            waiting: Vec::new(),
+            what,
+            found: false,
+        };
         let (mut next, mut dialing, mut last) = (place, FuturesUnordered::new(), Status::unavailable(NO_ANSWER));
         loop {
             if waited.places.len() < self.ways.len() {
@@ -172,7 +191,7 @@ impl Endpoints {
     async fn dial(&self, place: usize) -> (usize, Result<(), Status>) {
         let made = self.ways[place].make_ahead().await.map_err(unmade);
         if made.is_err() {
-            self.visit(place).ended(&made);
+            self.visit(place, None).ended(&made);
         }
         (place, made)
     }
@@ -207,13 +226,25 @@ fn unmade(error: std::io::Error) -> Status {
     Status::from_error(Box::new(ConnectError(Box::new(error))))
 }
 
+/// What an endpoint is waited for with.
+#[derive(Clone, Copy, Debug)]
+pub enum Wanted {
+    /// Until then, where there is an end.
+    Request(Option<Instant>),
+    Stream,
+    /// A token, for whoever waits for one.
+    Token,
+}
+
 /// Who is dialed for a request or a stream that waits for the first of them.
 struct WaitedFor<'a> {
     endpoints: &'a Endpoints,
     places: Vec<usize>,
+    /// Since when each is waited for.
+    since: Vec<Instant>,
     /// A stream counts them as silent only while it waits.
     waiting: Vec<Waiting>,
-    request: bool,
+    what: Wanted,
     /// There is no more to be said of them.
     found: bool,
 }
@@ -221,8 +252,11 @@ struct WaitedFor<'a> {
 impl WaitedFor<'_> {
     fn begins(&mut self, place: usize) {
         self.places.push(place);
-        if !self.request {
-            self.waiting.push(self.endpoints.silence.begins(place));
+        self.since.push(Instant::now());
+        match self.what {
+            Wanted::Request(_) => {}
+            Wanted::Stream => self.waiting.push(self.endpoints.stream_asks(place)),
+            Wanted::Token => self.waiting.push(self.endpoints.token_is_asked(place)),
         }
     }
 
@@ -237,11 +271,34 @@ impl WaitedFor<'_> {
 
 impl Drop for WaitedFor<'_> {
     fn drop(&mut self) {
-        let silent = |place: &&usize| self.request && !self.found && !self.endpoints.ways[**place].is_open();
-        for place in self.places.iter().filter(silent) {
+        let deadline = match self.what {
+            Wanted::Stream => return,
+            Wanted::Request(deadline) => deadline,
+            Wanted::Token => None,
+        };
+        let silent = |(place, since): &(&usize, &Instant)| {
+            let had_time = Time { since: **since, deadline }.was_enough();
+            had_time && !self.found && !self.endpoints.ways[**place].is_open()
+        };
+        for (place, _) in self.places.iter().zip(&self.since).filter(silent) {
             self.endpoints.rotation.is_away(*place, Instant::now());
             self.endpoints.keep_why(*place, Some(NO_ANSWER.to_owned()));
         }
+    }
+}
+
+/// What time somebody had to answer.
+#[derive(Clone, Copy, Debug)]
+struct Time {
+    since: Instant,
+    /// When the caller has no more of it.
+    deadline: Option<Instant>,
+}
+
+impl Time {
+    /// Whether who has not answered by now is to blame.
+    fn was_enough(self) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= Instant::now()) || self.since.elapsed() >= HEDGE_AFTER
     }
 }
 
@@ -249,23 +306,29 @@ impl Drop for WaitedFor<'_> {
 pub struct Visit<'a> {
     endpoints: &'a Endpoints,
     place: usize,
-    /// Why there was no answer, as far as it is known.
-    why: Option<String>,
+    time: Time,
+    /// Why there was no answer, where it ended so.
+    outcome: Option<Option<String>>,
 }
 
 impl Visit<'_> {
     /// It is over.
     pub fn ended<T>(mut self, answer: &Result<T, Status>) {
-        self.why = self.endpoints.why_unanswered(self.place, answer);
+        self.outcome = Some(self.endpoints.why_unanswered(self.place, answer));
     }
 }
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        match self.why.is_none() {
+        let why = match self.outcome.take() {
+            Some(why) => why,
+            None if self.time.was_enough() => Some(NO_ANSWER.to_owned()),
+            None => return,
+        };
+        match why.is_none() {
             true => self.endpoints.rotation.is_here(self.place),
             false => self.endpoints.rotation.is_away(self.place, Instant::now()),
         }
-        self.endpoints.keep_why(self.place, self.why.take());
+        self.endpoints.keep_why(self.place, why);
     }
 }

@@ -1,4 +1,4 @@
-//! Asking more than one for the same answer, so that one who is silent (and not away) costs a second and not all the time there is.
+//! Asking more than one for the same answer, so that one who is silent (and not away) costs a while and not all the time there is.
 //!
 //! Invariants: nobody is asked anew who has not answered yet, so that no more are asked at once than there are places; who is slow is
 //! not given up before one has answered, for where all are slow that would be never. Does not know what is asked, nor of whom.
@@ -10,16 +10,17 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::time::timeout;
 use tonic::Status;
 
-/// Time for which nobody may have answered before one more is asked.
+/// Time for which nobody may have answered a read before one more is asked.
 pub const HEDGE_AFTER: Duration = Duration::from_secs(1);
 
-/// Asks at the `first` of so many places, and at one more whenever nobody has answered for [`HEDGE_AFTER`]; at once where one failed so
+/// Asks at the `first` of so many places, and at one more whenever nobody has answered for `longest`; at once where one failed so
 /// that another is worth asking `again`, until each was asked. The next is an `other` than those that were asked, and once that is
 /// everybody than those that were not heard of.
 ///
 /// # Errors
 /// The first refusal that the next would repeat; or of a failure where nobody is waited for any more.
 pub async fn hedged<T, Asked: Future<Output = Result<T, Status>>>(
+    longest: Duration,
     first: usize,
     places: usize,
     other: impl Fn(&[usize]) -> usize,
@@ -33,7 +34,7 @@ pub async fn hedged<T, Asked: Future<Output = Result<T, Status>>>(
     let (mut asked, mut silent) = (vec![first], vec![first]);
     let mut answers = FuturesUnordered::from_iter([asking(first)]);
     loop {
-        let patience = if silent.len() < places { HEDGE_AFTER } else { Duration::MAX };
+        let patience = if silent.len() < places { longest } else { Duration::MAX };
         if let Ok(answer) = timeout(patience, answers.next()).await {
             let (place, answer) = answer.expect("somebody is waited for");
             silent.retain(|other| *other != place);
@@ -79,7 +80,7 @@ mod tests {
                 answer.map(|()| place).map_err(|code| Status::new(code, "no"))
             }
         };
-        let answer = hedged(0, 3, next, at, |status| status.code() == Code::Unavailable).await;
+        let answer = hedged(HEDGE_AFTER, 0, 3, next, at, |status| status.code() == Code::Unavailable).await;
         (answer.map_err(|status| status.code()), began.elapsed().as_secs(), asked.into_inner())
     }
 

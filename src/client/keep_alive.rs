@@ -3,9 +3,9 @@
 //! Invariants: a request is due a third of the granted time after the last that was answered left; while none is
 //! answered, further endpoints are asked one after the other beside it, each at most once at a time, so that a member that is
 //! silent costs no lease that another one would renew; a broken stream is opened anew until the lease must have ended, and a token that
-//! was refused is fetched anew meanwhile, beside those who are asked; only a refusal ends either;
-//! an answer of no time left ends the stream; whoever is asked, and has not answered when the time is over, is known as
-//! silent. The end is counted from when a request left, so that it is never later than the server's.
+//! was refused is fetched anew meanwhile, beside those who are asked; only a refusal that does
+//! not pass ends either, and not before nobody is asked any more; an answer of no time left ends the stream; whoever is asked, and has
+//! not answered when the time is over, is known as silent. The end is counted from when a request left, so that it is never later than the server's.
 
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::wire::etcdserverpb as pb;
 
 use super::connection::Client;
 use super::error::{Error, lost};
+use super::refreshes::{Refreshes, TOO_MANY};
 use super::token::Token;
 
 /// Time a lease is taken to have before the first answer, beyond that of a connection; and where none is named. As in etcd's client.
@@ -158,8 +159,7 @@ impl KeepAlive {
     /// slow ones are not given up before one answers: where all are slow, that would be never.
     async fn renew(&mut self, places: &mut Vec<usize>) -> Result<Renewed, Error> {
         let patience = (self.granted / 6).min(LONGEST_PATIENCE);
-        // Whether a token was fetched for this, or is.
-        let mut refreshed = false;
+        let (mut refreshes, mut fetching, mut no_token) = (Refreshes::default(), false, None);
         let mut heard = FuturesUnordered::new();
         heard.push(Either::Left(self.ask(places)));
         loop {
@@ -170,6 +170,7 @@ impl KeepAlive {
                 }
                 continue;
             };
+            let mut last = None;
             match next.expect("whoever failed was replaced") {
                 Heard::Answer(_, Ok(renewed)) => {
                     self.client.endpoints().is_heard(renewed.line.place);
@@ -177,31 +178,45 @@ impl KeepAlive {
                 }
                 Heard::Answer(place, Err(status)) => {
                     places.retain(|asked| *asked != place);
-                    if self.client.may_refresh(status.message()) && !refreshed {
-                        refreshed = true;
-                        let (client, refused) = (self.client.clone(), self.token.clone());
-                        heard.push(Either::Right(
-                            async move { Heard::Token(client.refresh(&refused, usize::MAX).await) },
-                        ));
+                    let why = status.message();
+                    if !fetching && self.client.may_refresh(why) && refreshes.one_more(why) {
+                        fetching = true;
+                        heard.push(Either::Right(self.fetches_token(refreshes.pause())));
                     }
-                    // Another may still renew it, whatever this one says: a learner refuses, and knows nothing.
-                    if !heard.is_empty() {
-                        continue;
-                    }
-                    if !matches!(status.code(), Code::Unavailable | Code::Internal) && !lost(&status) {
-                        return Err(status.into());
-                    }
-                    sleep(REOPEN_AFTER).await;
+                    last = Some(status);
                 }
-                Heard::Token(fetched) => {
+                Heard::Token(Ok(made)) => {
+                    (fetching, no_token) = (false, None);
                     // What another call fetched is not this one's.
-                    refreshed = fetched?;
-                    if places.len() >= self.client.raw().len() {
-                        continue;
+                    if !made {
+                        refreshes.was_made_by_another();
+                    }
+                    if places.len() < self.client.raw().len() {
+                        heard.push(Either::Left(self.ask(places)));
                     }
                 }
+                Heard::Token(Err(error)) => (fetching, no_token) = (false, Some(error)),
             }
+            // Another may still renew it, whatever this one says: a learner refuses, and knows nothing.
+            if !heard.is_empty() {
+                continue;
+            }
+            if let Some(error) =
+                no_token.take().or_else(|| last.filter(|status| !may_ask_again(status)).map(Error::from))
+            {
+                return Err(error);
+            }
+            sleep(REOPEN_AFTER).await;
             heard.push(Either::Left(self.ask(places)));
+        }
+    }
+
+    /// Has another token fetched after a while, in place of the one that the last stream was opened with.
+    fn fetches_token(&self, after: Duration) -> impl Future<Output = Heard> + use<> {
+        let (client, refused) = (self.client.clone(), self.token.clone());
+        async move {
+            sleep(after).await;
+            Heard::Token(client.refresh(&refused, usize::MAX).await)
         }
     }
 
@@ -246,4 +261,9 @@ impl KeepAlive {
             Heard::Answer(place, answer)
         }
     }
+}
+
+/// Whether who failed so may renew it later.
+fn may_ask_again(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::Internal) || lost(status) || status.message().contains(TOO_MANY)
 }

@@ -83,6 +83,7 @@ mod lock;
 mod namespace;
 mod options;
 mod page;
+mod pause;
 mod ranges;
 mod refreshes;
 pub mod registry;

@@ -22,8 +22,8 @@ pub struct Silence(Arc<Mutex<Vec<Place>>>);
 #[derive(Clone, Debug, Default)]
 struct Place {
     why: Option<String>,
-    /// Since when streams have waited for a first answer, by their number.
-    waiting: BTreeMap<u64, Instant>,
+    /// Since when answers have been waited for, by their number; and whether one is for whoever is waiting for a token.
+    waiting: BTreeMap<u64, (Instant, bool)>,
     /// The number of the next one.
     next: u64,
 }
@@ -40,9 +40,27 @@ impl Silence {
 
     /// A stream at a place waits for an answer, for as long as the result is held.
     pub fn begins(&self, place: usize) -> Waiting {
+        self.waits(place, false)
+    }
+
+    /// As [`Self::begins`], for a token.
+    pub fn begins_for_token(&self, place: usize) -> Waiting {
+        self.waits(place, true)
+    }
+
+    /// Whoever waited for a token had no more time for it, which others may have: whoever is asked for one has not answered.
+    pub fn token_is_given_up(&self) {
+        for at in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter_mut() {
+            if at.why.is_none() && at.waiting.values().any(|(_, token)| *token) {
+                at.why = Some(NO_ANSWER.to_owned());
+            }
+        }
+    }
+
+    fn waits(&self, place: usize, token: bool) -> Waiting {
         let number = self.at(place, |at| {
             at.next += 1;
-            at.waiting.insert(at.next, Instant::now());
+            at.waiting.insert(at.next, (Instant::now(), token));
             at.next
         });
         Waiting { silence: self.clone(), place, number }
@@ -65,14 +83,14 @@ impl Silence {
     /// Why each has not answered, by its place.
     pub fn all(&self) -> Vec<Option<String>> {
         let why = |at: &Place| {
-            let is_waited_for = at.waiting.values().any(|since| since.elapsed() >= A_WHILE);
+            let is_waited_for = at.waiting.values().any(|(since, _)| since.elapsed() >= A_WHILE);
             at.why.clone().or_else(|| is_waited_for.then(|| NO_ANSWER.to_owned()))
         };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().map(why).collect()
     }
 }
 
-/// A stream that waits for an answer.
+/// A stream that waits for an answer, or who does for a token.
 #[derive(Debug)]
 #[must_use = "it counts while it is held"]
 pub struct Waiting {
@@ -112,6 +130,22 @@ mod tests {
         assert_eq!(said(&silence), [no_answer(), None], "the other waits");
         drop(other);
         assert_eq!(said(&silence), [None, None], "nobody waits");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gave_up_waiting_for_a_token_knows_who_is_asked_for_it() {
+        let silence = Silence::new(3);
+        let (stream, token) = (silence.begins(0), silence.begins_for_token(1));
+        assert_eq!(said(&silence), [None, None, None]);
+        silence.token_is_given_up();
+        assert_eq!(said(&silence), [None, no_answer(), None], "the stream had no time");
+        silence.keep(1, Some("refused".to_owned()));
+        silence.token_is_given_up();
+        assert_eq!(said(&silence)[1], Some("refused".to_owned()), "it knows no better");
+        drop((stream, token));
+        silence.keep(1, None);
+        silence.token_is_given_up();
+        assert_eq!(said(&silence), [None, None, None], "nobody is asked");
     }
 
     #[tokio::test(start_paused = true)]

@@ -21,6 +21,7 @@ use crate::wire::services::lease_server::{Lease, LeaseServer};
 use crate::wire::services::watch_server::{Watch, WatchServer};
 
 mod frames;
+mod lines;
 mod tokens;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -34,7 +35,10 @@ struct Flaky {
 
 #[tonic::async_trait]
 impl Kv for Flaky {
-    async fn range(&self, _: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+    async fn range(&self, request: Request<pb::RangeRequest>) -> Result<Response<pb::RangeResponse>, Status> {
+        if request.get_ref().key == "later" {
+            tokio::time::sleep(Duration::from_millis(1_500)).await;
+        }
         match self.ranges.fetch_add(1, Ordering::SeqCst) {
             0 => Err(Status::unavailable("etcdserver: leader changed")),
             _ => Ok(Response::new(Default::default())),
@@ -417,7 +421,13 @@ fn a_time_beyond_all_clocks_is_none_and_a_place_that_is_not_there_is_an_error() 
     in_runtime(async {
         let (flaky, endless) = (Flaky::default(), Duration::MAX);
         flaky.ranges.store(1, Ordering::SeqCst);
-        let options = Options { connect_timeout: endless, timeout: Some(endless), ..Options::default() };
+        let options = Options {
+            connect_timeout: endless,
+            timeout: Some(endless),
+            keepalive_time: endless,
+            keepalive_timeout: endless,
+            ..Options::default()
+        };
         let client = Client::connect(&[serve(flaky, Breaking::default()).await], options).await.expect("good");
         for timeout in [endless, Duration::from_secs(1 << 40), Duration::from_secs(1 << 62)] {
             client.within(Some(timeout)).range(pb::RangeRequest::default()).await.expect("in time");

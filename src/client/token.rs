@@ -119,17 +119,6 @@ impl Held {
         state.token = Token { text, number: state.token.number + 1 };
         Ok(())
     }
-
-    /// Whoever waited has no more time: where nobody else waits, nobody is asked any more.
-    pub async fn gives_up(&self) {
-        let is_alone = |fetching: &mut Fetching| fetching.outcome.strong_count() == Some(1);
-        let fetching = self.state().fetching.take_if(is_alone);
-        if let Some(Fetching { task, .. }) = fetching {
-            task.abort();
-            // So that it is known who was asked.
-            let _ = task.await;
-        }
-    }
 }
 
 #[cfg(test)]
@@ -207,22 +196,5 @@ mod tests {
         assert_eq!(fetched.times(), 1);
         let fetched = Fetched { fails: false, ..fetched };
         assert!(fetched.renew(&none).await.expect("fetched"));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_is_asked_for_who_has_no_more_time() {
-        let (fetched, none) = (Fetched::default(), Token::default());
-        let short = Duration::from_millis(200);
-        let mut patient = Box::pin(fetched.renew(&none));
-        assert!(timeout(short, patient.as_mut()).await.is_err());
-        fetched.held.gives_up().await;
-        assert!(patient.await.expect("another waited"));
-        let first = fetched.held.get();
-        assert!(timeout(short, fetched.renew(&first)).await.is_err());
-        fetched.held.gives_up().await;
-        sleep(Duration::from_secs(2)).await;
-        assert!(!fetched.renew(&none).await.expect("the first is held still"));
-        assert!(fetched.renew(&first).await.expect("asked anew"));
-        assert_eq!(fetched.times(), 3);
     }
 }

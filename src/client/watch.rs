@@ -8,6 +8,7 @@
 use bytes::Bytes;
 use futures_channel::mpsc::{Sender, channel};
 use futures_util::StreamExt as _;
+use tokio::time::{Instant, sleep_until};
 use tonic::{Code, Status, Streaming};
 
 use crate::wire::etcdserverpb as pb;
@@ -16,6 +17,7 @@ use crate::wire::services::watch_client::WatchClient;
 
 use super::connection::Client;
 use super::error::{Error, lost};
+use super::refreshes::Refreshes;
 use super::silence::Waiting;
 use super::token::Token;
 
@@ -52,10 +54,10 @@ pub struct Watcher {
     over: bool,
     /// Streams that broke in a row without delivering.
     broken: usize,
-    /// The last stream was refused for its token: another is fetched before the next is opened.
-    stale: bool,
-    /// Whether the token was fetched anew since a stream was taken in.
-    refreshed: bool,
+    /// When another token is fetched before the next stream is opened: the last was refused for its own.
+    stale: Option<Instant>,
+    /// How often a token was asked for since a stream was taken in.
+    refreshes: Refreshes,
     /// What the last stream was opened with.
     token: Token,
 }
@@ -76,8 +78,8 @@ impl Client {
     pub fn watch(&self, range: WatchRange) -> Watcher {
         let next = range.start_revision;
         let client = self.clone();
-        let (stream, token) = (None, Token::default());
-        Watcher { client, range, next, stream, over: false, broken: 0, stale: false, refreshed: false, token }
+        let (stream, token, refreshes) = (None, Token::default(), Refreshes::default());
+        Watcher { client, range, next, stream, over: false, broken: 0, stale: None, refreshes, token }
     }
 }
 
@@ -90,8 +92,8 @@ impl Watcher {
     /// A refusal that another stream would meet again, or of the password; the watch is then over.
     pub async fn next(&mut self) -> Option<Result<pb::WatchResponse, Error>> {
         while !self.over {
-            if self.stale
-                && let Err(error) = self.renews().await
+            if let Some(due) = self.stale
+                && let Err(error) = self.renews(due).await
             {
                 self.over = true;
                 return Some(Err(error));
@@ -135,27 +137,31 @@ impl Watcher {
         self.next
     }
 
-    /// Whether the stream was refused for the token it had, so that it is opened anew with another. Once until one is taken in: a server
-    /// that refuses the new one means it.
+    /// Whether the stream was refused for the token it had, so that it is opened anew with another: until one is taken in as often as a
+    /// request would be asked again.
     fn is_stale(&mut self, why: &str) -> bool {
-        self.stale = !self.refreshed && self.client.may_refresh(why);
-        if self.stale {
+        let is_stale = self.client.may_refresh(why) && self.refreshes.one_more(why);
+        if is_stale {
             self.stream = None;
+            // A point in time: who gives up waiting again and again comes to it all the same.
+            self.stale = Some(Instant::now() + self.refreshes.pause());
         }
-        self.stale
+        is_stale
     }
 
     /// Fetches another token, however long it takes: who is to give it may be away, as who is watched at may be.
-    async fn renews(&mut self) -> Result<(), Error> {
-        // What another call fetched is not this one's.
-        self.refreshed = self.client.refresh(&self.token, usize::MAX).await?;
-        self.stale = false;
+    async fn renews(&mut self, due: Instant) -> Result<(), Error> {
+        sleep_until(due).await;
+        if !self.client.refresh(&self.token, usize::MAX).await? {
+            self.refreshes.was_made_by_another();
+        }
+        self.stale = None;
         Ok(())
     }
 
     /// What the caller should see of a response. Only that makes streams that break worth no pause: the next may be taken in, and broken at once.
     fn hears(&mut self, response: pb::WatchResponse) -> Option<pb::WatchResponse> {
-        self.refreshed = false;
+        self.refreshes = Refreshes::default();
         let response = self.take(response)?;
         self.broken = 0;
         Some(response)

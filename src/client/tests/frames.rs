@@ -124,6 +124,42 @@ fn a_read_is_asked_of_the_third_where_one_is_silent_and_one_cannot_serve() {
     });
 }
 
+/// Nobody's turn passes over who had no time to answer.
+#[test]
+fn who_is_not_waited_for_is_not_said_to_be_away() {
+    in_runtime(async {
+        let endpoints = [answers(|_| Vec::new()).await, answers(|_| Vec::new()).await];
+        let client = client_of(&endpoints).await;
+        for _ in 0..4 {
+            let moment = Duration::from_millis(100);
+            assert!(tokio::time::timeout(moment, client.range(pb::RangeRequest::default())).await.is_err());
+        }
+        let turns = [client.endpoints().passes_the_turn(), client.endpoints().passes_the_turn()];
+        assert_ne!(turns[0], turns[1], "given up by who asked");
+        assert_eq!(client.unreached(), []);
+        // The other is asked, too, and both had the time.
+        let long = Duration::from_millis(2_500);
+        assert!(tokio::time::timeout(long, client.range(pb::RangeRequest::default())).await.is_err());
+        assert_eq!(client.unreached().len(), 2);
+    });
+}
+
+/// One answers late, and another was asked meanwhile.
+#[test]
+fn who_was_asked_when_another_answers_is_not_said_to_be_away() {
+    in_runtime(async {
+        let (late, other) = (Flaky::default(), answers(|_| Vec::new()).await);
+        late.ranges.store(1, Ordering::SeqCst);
+        let client = client_of(&[serve(late.clone(), Breaking::default()).await, other]).await;
+        client.endpoints().dial_ahead(0).await;
+        client.range(pb::RangeRequest { key: "later".into(), ..Default::default() }).await.expect("the first");
+        assert_eq!(client.unreached(), []);
+        assert_eq!(late.ranges.load(Ordering::SeqCst), 2);
+        let turns = [client.endpoints().passes_the_turn(), client.endpoints().passes_the_turn()];
+        assert!(turns.contains(&1), "{turns:?}");
+    });
+}
+
 #[test]
 fn a_member_that_says_nothing_gives_no_answer() {
     in_runtime(async {

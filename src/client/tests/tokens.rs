@@ -4,6 +4,7 @@ use tokio::time::{Instant, timeout};
 
 use super::frames::{asked, greets};
 use super::*;
+use crate::client::refreshes::{OLD_REVISION, TOO_MANY};
 use crate::wire::services::auth_server::{Auth, AuthServer};
 
 /// A member that takes one token, the last it gave. Clones are the same member.
@@ -11,20 +12,51 @@ use crate::wire::services::auth_server::{Auth, AuthServer};
 struct Guard {
     /// How many tokens it was asked for.
     asked: Arc<AtomicUsize>,
-    /// How many times it will say yet that it has no leader.
+    /// How many times it will say yet that it can give none, and how.
     unable: Arc<AtomicUsize>,
+    /// How many times it will say yet that users were changed, of whatever is asked with a token.
+    changing: Arc<AtomicUsize>,
+    /// How many times it will say yet that too many renew.
+    crowded: Arc<AtomicUsize>,
     given: Arc<AtomicUsize>,
     /// Which tokens are not good any more: those up to this number.
     ended: Arc<AtomicUsize>,
     takes: Arc<Mutex<Takes>>,
 }
 
-/// How long some answers take, and whether the password is right.
+/// How long some answers take, and what they are.
 #[derive(Clone, Copy, Default)]
 struct Takes {
     token: Duration,
     refusal: Duration,
     refuses: bool,
+    inability: Inability,
+    /// Whoever asks is let in, and waits so long.
+    entry: Option<Duration>,
+}
+
+/// Why there is no token just now.
+#[derive(Clone, Copy, Debug, Default)]
+enum Inability {
+    #[default]
+    NoLeader,
+    TooMany,
+    UsersChange,
+}
+
+impl Inability {
+    fn told(self) -> Status {
+        match self {
+            Inability::NoLeader => Status::unavailable("etcdserver: no leader"),
+            Inability::TooMany => Status::unknown(TOO_MANY),
+            Inability::UsersChange => Status::invalid_argument(OLD_REVISION),
+        }
+    }
+}
+
+/// Whether this is one of the times that were ordered.
+pub fn is_due(times: &AtomicUsize) -> bool {
+    times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
 impl Guard {
@@ -59,6 +91,13 @@ impl Guard {
 
     /// Whether who asks may.
     async fn lets_in<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        if let Some(entry) = self.takes().entry {
+            tokio::time::sleep(entry).await;
+            return Ok(());
+        }
+        if is_due(&self.changing) {
+            return Err(Inability::UsersChange.told());
+        }
         let token = request.metadata().get("token").and_then(|token| token.to_str().ok()?.strip_prefix("secret-"));
         let number: usize = token.and_then(|number| number.parse().ok()).unwrap_or(0);
         if number > self.ended.load(Ordering::SeqCst) {
@@ -82,8 +121,8 @@ macro_rules! guard_that_knows_no {
                     return Err(Status::invalid_argument(WRONG));
                 }
                 tokio::time::sleep(self.takes().token).await;
-                if self.unable.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
-                    return Err(Status::unavailable("etcdserver: no leader"));
+                if is_due(&self.unable) {
+                    return Err(self.takes().inability.told());
                 }
                 let number = self.given.fetch_add(1, Ordering::SeqCst) + 1;
                 Ok(Response::new(pb::AuthenticateResponse { header: None, token: format!("secret-{number}") }))
@@ -154,6 +193,9 @@ impl Lease for Inside {
         requests: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
         self.0.lets_in(&requests).await?;
+        if is_due(&self.0.crowded) {
+            return Err(Inability::TooMany.told());
+        }
         Mute { ttls: vec![6], ..Mute::default() }.lease_keep_alive(requests).await
     }
     async fn lease_grant(&self, _: Request<pb::LeaseGrantRequest>) -> Result<Response<pb::LeaseGrantResponse>, Status> {
@@ -244,6 +286,88 @@ fn a_watch_and_a_lease_outlive_a_token_that_nobody_can_give_for_a_while() {
     });
 }
 
+/// A lease of this client, which its holder takes to have a long time left.
+fn lease(client: &Client, seconds: u64) -> KeepAlive {
+    let asked = Instant::now() + Duration::from_secs(600);
+    client.keep_alive_granted(1, Duration::from_secs(seconds), asked)
+}
+
+async fn is_renewed(kept: &mut KeepAlive) {
+    assert_eq!(kept.next().await.expect("not over").expect("no refusal").ttl, 6);
+}
+
+/// The line of those who show a password is full, or users are changed all the time: it passes.
+#[test]
+fn a_refusal_of_a_token_that_passes_ends_nothing() {
+    in_runtime(async {
+        for inability in [Inability::TooMany, Inability::UsersChange] {
+            let guard = Guard::default();
+            guard.set(Takes { inability, ..Takes::default() });
+            guard.unable.store(3, Ordering::SeqCst);
+            let client = known(&guard).await;
+            guard.unable.store(3, Ordering::SeqCst);
+            watch(&client).next().await.expect("not over").expect("no refusal");
+            assert_eq!(guard.asked(), 8, "{inability:?}");
+            for times in [12, 16] {
+                guard.ends_tokens();
+                guard.unable.store(3, Ordering::SeqCst);
+                match times {
+                    12 => is_renewed(&mut lease(&client, 60)).await,
+                    _ => drop(client.range(pb::RangeRequest::default()).await.expect("asked for again")),
+                }
+                assert_eq!(guard.asked(), times, "{inability:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn users_that_are_changed_again_and_again_end_neither_a_watch_nor_a_renewal() {
+    in_runtime(async {
+        let guard = Guard::default();
+        let client = known(&guard).await;
+        guard.changing.store(4, Ordering::SeqCst);
+        let mut watcher = watch(&client);
+        watcher.next().await.expect("not over").expect("no refusal");
+        guard.changing.store(4, Ordering::SeqCst);
+        is_renewed(&mut lease(&client, 60)).await;
+        assert_eq!(guard.changing.load(Ordering::SeqCst), 0);
+
+        // It ends where they never stop.
+        guard.changing.store(usize::MAX, Ordering::SeqCst);
+        let refused = watch(&client).next().await.expect("not over yet").expect("a cancellation");
+        assert_eq!(refused.cancel_reason, OLD_REVISION);
+        let refused = lease(&client, 60).next().await.expect("not over yet").expect_err("changed again");
+        assert_eq!(refused.text(), OLD_REVISION);
+    });
+}
+
+#[test]
+fn a_renewal_outlives_a_member_that_has_too_much_to_do() {
+    in_runtime(async {
+        let guard = Guard::default();
+        let client = known(&guard).await;
+        guard.crowded.store(2, Ordering::SeqCst);
+        is_renewed(&mut lease(&client, 60)).await;
+        assert_eq!(guard.crowded.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn a_renewal_that_is_asked_for_elsewhere_is_not_lost_with_a_password() {
+    in_runtime(async {
+        let (guard, slow) = (Guard::default(), Guard::default());
+        slow.set(Takes { entry: Some(Duration::from_secs(2)), ..Takes::default() });
+        let client = Client::connect(&[guard.serve().await, slow.serve().await], user()).await.expect("the first");
+        client.endpoints().dial_ahead(1).await;
+        guard.ends_tokens();
+        guard.set(Takes { refuses: true, ..Takes::default() });
+        // Asked of the slow one first, and half a second later of the other.
+        is_renewed(&mut lease(&client, 3)).await;
+        assert_eq!(guard.asked(), 2, "a new one was refused meanwhile");
+    });
+}
+
 #[test]
 fn a_watch_that_is_given_up_again_and_again_has_its_token_all_the_same() {
     in_runtime(async {
@@ -296,6 +420,49 @@ fn a_request_has_its_own_time_also_where_its_token_ended() {
         guard.ends_tokens();
         guard.set(Takes { token: Duration::from_millis(600), ..Takes::default() });
         client.within(None).range(pb::RangeRequest::default()).await.expect("however long it takes");
+    });
+}
+
+#[test]
+fn who_has_less_time_than_a_token_takes_has_one_all_the_same() {
+    in_runtime(async {
+        let guard = Guard::default();
+        let client = known(&guard).await;
+        guard.ends_tokens();
+        guard.set(Takes { token: Duration::from_millis(1_500), ..Takes::default() });
+        let soon = client.within(Some(Duration::from_millis(200)));
+        let began = Instant::now();
+        while soon.range(pb::RangeRequest::default()).await.is_err() {
+            assert!(began.elapsed() < Duration::from_secs(120), "it never has one");
+        }
+        assert_eq!(guard.asked(), 2, "one is asked for, whoever gives up");
+    });
+}
+
+#[test]
+fn a_token_is_asked_of_one_however_long_the_line_of_passwords_is() {
+    in_runtime(async {
+        let guard = Guard::default();
+        guard.set(Takes { token: Duration::from_millis(2_500), ..Takes::default() });
+        Client::connect(&[guard.serve().await, guard.serve().await], user()).await.expect("good");
+        assert_eq!(guard.asked(), 1);
+    });
+}
+
+/// A token is fetched where the client is at home, which may stand still.
+#[test]
+fn a_request_has_its_own_time_also_where_nothing_goes_on_at_home() {
+    let home = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let open = |endpoint: &str| Client::open(&[endpoint.to_owned()], user()).expect("an address");
+    in_runtime(async {
+        let (endpoint, _listener) = silent().await;
+        let client = {
+            let _inside = home.enter();
+            open(&endpoint)
+        };
+        let client = client.within(Some(Duration::from_millis(100)));
+        let ended = timeout(Duration::from_secs(60), client.log_in()).await;
+        assert!(matches!(ended.expect("by its timeout"), Err(Error::Deadline)));
     });
 }
 
