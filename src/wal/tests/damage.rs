@@ -207,7 +207,8 @@ fn a_slot_of_the_mark_that_does_not_verify_is_told_once_and_made_anew() {
     }
     for (first, second) in [(0, 8192), (4096, 8192)] {
         let mut flipped = whole.clone();
-        (flipped[first] ^= 1, flipped[second] ^= 1);
+        flipped[first] ^= 1;
+        flipped[second] ^= 1;
         let both = [first, second].map(|slot| ("wal/durable".to_string(), slot as u64));
         assert_eq!(told(&with_content(&disk, "wal/durable", &flipped)), both);
     }
