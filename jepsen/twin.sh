@@ -23,7 +23,11 @@ drive=$target/debug/quorate-jepsen
 "$drive" twin --left-bin "$peers/etcd" --right-bin "$server" --seeds "$seeds" --requests "$steps" --left-flag=--unsafe-no-fsync
 # With authentication on: users and roles change while everybody asks for everything.
 "$drive" twin --users --left-bin "$peers/etcd" --right-bin "$server" --seeds "$seeds" --requests "$steps" --left-flag=--unsafe-no-fsync
-# The same with tokens that are signed.
+# A little of both over TLS, with certificates that servers and the twin show each other.
+for users in "" --users; do
+    "$drive" twin $users --tls --left-bin "$peers/etcd" --right-bin "$server" --seeds 0..3 --requests 500 --left-flag=--unsafe-no-fsync
+done
+# With users again, and tokens that are signed.
 if command -v openssl >/dev/null 2>&1; then
     keys=$(mktemp -d)
     trap 'rm -rf "$keys"' EXIT

@@ -38,8 +38,8 @@ pub struct Launch {
     pub initial_cluster: String,
     /// Whether the member was added to a cluster that is there.
     pub joins: bool,
-    /// Whether clients are to speak TLS.
-    pub sealed: bool,
+    /// How clients speak TLS to it, if they are to.
+    pub tls: Option<TlsOptions>,
     /// Each sync of its files takes so much longer than the disk does.
     pub sync_longer: Duration,
     client_port: u16,
@@ -64,7 +64,7 @@ impl Launch {
             name: name.to_owned(),
             initial_cluster: String::new(),
             joins: false,
-            sealed: false,
+            tls: None,
             sync_longer: Duration::ZERO,
             client_port: free_port()?,
             peer_port: free_port()?,
@@ -78,7 +78,7 @@ impl Launch {
 
     /// Where clients find it.
     pub fn url(&self) -> String {
-        let scheme = if self.sealed { "https" } else { "http" };
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://127.0.0.1:{}", self.client_port)
     }
 
@@ -110,7 +110,7 @@ impl Launch {
             .kill_on_drop(true)
             .spawn()
             .map_err(|why| format!("cannot start {}: {why}", self.binary.display()))?;
-        Ok(Server { child, url: self.url(), log: self.home.join("server.log") })
+        Ok(Server { child, url: self.url(), tls: self.tls.clone(), log: self.home.join("server.log") })
     }
 
     /// The program without arguments. A disk that is slow is one whose syncs come back late: `strace` holds them up, which
@@ -159,6 +159,8 @@ pub struct Server {
     child: Child,
     /// Where clients find it.
     pub url: String,
+    /// How they speak TLS to it.
+    pub tls: Option<TlsOptions>,
     log: PathBuf,
 }
 
@@ -173,7 +175,7 @@ impl Server {
             if let Some(status) = self.child.try_wait()? {
                 return Err(format!("the server ended while starting ({status}); see {}", self.log.display()).into());
             }
-            if serves(&self.url).await {
+            if serves(&self.url, self.tls.as_ref()).await {
                 return Ok(began.elapsed());
             }
             if began.elapsed() > limit {
@@ -268,20 +270,30 @@ impl ThreadCost {
     }
 }
 
-async fn serves(url: &str) -> bool {
+async fn serves(url: &str, tls: Option<&TlsOptions>) -> bool {
     let attempt = async {
-        let channel = connect(url).await.ok()?;
+        let channel = connect_by(url, tls).await.ok()?;
         let probe = RangeRequest { key: "ready?".into(), ..Default::default() };
         KvClient::new(channel).range(probe).await.ok()
     };
     matches!(tokio::time::timeout(Duration::from_secs(10), attempt).await, Ok(Some(_)))
 }
 
+/// TLS that believes whoever answers.
+pub fn unchecked() -> TlsOptions {
+    TlsOptions { insecure_skip_verify: true, ..TlsOptions::default() }
+}
+
 /// One connection to a server; an encrypted one believes whoever answers.
 pub async fn connect(url: &str) -> Result<Channel, Trouble> {
-    if url.starts_with("https:") {
-        let tls = Some(TlsOptions { insecure_skip_verify: true, ..TlsOptions::default() });
-        let (channel, _) = channel(url, &Options { tls, ..Options::default() })?;
+    let tls = url.starts_with("https:").then(unchecked);
+    connect_by(url, tls.as_ref()).await
+}
+
+/// One connection to a server, encrypted where these options are given.
+pub async fn connect_by(url: &str, tls: Option<&TlsOptions>) -> Result<Channel, Trouble> {
+    if tls.is_some() {
+        let (channel, _) = channel(url, &Options { tls: tls.cloned(), ..Options::default() })?;
         return Ok(channel);
     }
     let endpoint = tonic::transport::Endpoint::from_shared(url.to_owned())?;

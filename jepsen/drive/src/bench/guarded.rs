@@ -17,7 +17,7 @@ use tokio::net::TcpStream;
 use super::load::{Figures, Reading, SMALL_STORE, Work, drive_as, fill};
 use super::median;
 use crate::badge::Badge;
-use crate::process::{Launch, Server, Trouble, connect};
+use crate::process::{Launch, Server, Trouble, connect, unchecked};
 use crate::sides::Sides;
 
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -108,7 +108,7 @@ async fn post(args: &BenchGuardedArgs, guard: Guard, binary: &Path, home: &Path)
         flags.push(format!("--key-file={}", args.key.display()));
     }
     let mut launch = Launch::new(binary, home, &flags)?;
-    launch.sealed = guard == Guard::Encryption;
+    launch.tls = (guard == Guard::Encryption).then(unchecked);
     let mut server = launch.start()?;
     server.ready(START_LIMIT).await?;
     fill(&server, SMALL_STORE).await?;

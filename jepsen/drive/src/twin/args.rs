@@ -47,6 +47,9 @@ pub struct TwinArgs {
     /// With authentication on, and users and roles that change.
     #[arg(long)]
     pub(super) users: bool,
+    /// Over TLS: both sides show a certificate and ask for one (started servers only).
+    #[arg(long, requires = "left_bin")]
+    pub(super) tls: bool,
     /// Go on after a difference, with the next seed on fresh servers.
     #[arg(long)]
     pub(super) keep_going: bool,

@@ -32,7 +32,7 @@ impl Seat {
     async fn sit(launch: Launch) -> Result<Self, Trouble> {
         let mut server = launch.start()?;
         server.ready(PATIENCE).await?;
-        let side = Side::connect(&server.url).await?;
+        let side = Side::connect(&server.url, server.tls.as_ref()).await?;
         Ok(Self { launch, server, side })
     }
 

@@ -80,13 +80,14 @@ fn lane(args: &EdgesArgs, home: &std::path::Path, flags: &[String]) -> Lane {
         seeds_per_server: 1,
         lanes: 1,
         users: false,
+        tls: false,
         keep_going: false,
         trace: false,
         record: None,
         against: None,
         base: None,
     };
-    Lane { args: Arc::new(args), tally: Arc::new(Tally::default()), home: home.to_path_buf() }
+    Lane { args: Arc::new(args), tally: Arc::new(Tally::default()), seal: None, home: home.to_path_buf() }
 }
 
 async fn walk(table: &mut Table, steps: Vec<Step>) -> Result<usize, String> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::args::{Tally, TwinArgs};
 use super::plan::{FIRST_KEY, Plan, STREAMS};
 use super::reply::Reply;
+use super::seal::Seal;
 use super::side::Side;
 use super::step::Step;
 use super::table::{Difference, Stop, Table};
@@ -28,6 +29,8 @@ const START_LIMIT: Duration = Duration::from_secs(180);
 pub(super) struct Lane {
     pub(super) args: Arc<TwinArgs>,
     pub(super) tally: Arc<Tally>,
+    /// Where everything goes over TLS.
+    pub(super) seal: Option<Arc<Seal>>,
     pub(super) home: PathBuf,
 }
 
@@ -98,7 +101,8 @@ impl Lane {
             + &flags("left-flag", &self.args.left_flags)
             + &flags("right-flag", &self.args.right_flags);
         let users = if self.args.users { " --users" } else { "" };
-        let again = format!("cargo run -p quorate-jepsen -- twin{users} {sides}");
+        let tls = if self.args.tls { " --tls" } else { "" };
+        let again = format!("cargo run -p quorate-jepsen -- twin{users}{tls} {sides}");
         println!("again: {again} --lanes 1 --seeds {seed}..{} --requests {}", seed + 1, step + 1);
         if opened_at != *seed {
             let all = self.args.requests;
@@ -120,7 +124,9 @@ impl Lane {
                     if self.args.users {
                         flags.extend(users::FLAGS.map(str::to_owned));
                     }
-                    let launch = Launch::new(binary, &self.home.join(format!("{name}-{seed}")), &flags)?;
+                    flags.extend(self.seal.iter().flat_map(|seal| seal.flags()));
+                    let mut launch = Launch::new(binary, &self.home.join(format!("{name}-{seed}")), &flags)?;
+                    launch.tls = self.seal.as_ref().map(|seal| seal.shown());
                     servers.push(launch.start()?);
                 }
                 for server in &mut servers {
@@ -130,7 +136,8 @@ impl Lane {
             }
             _ => (self.args.left.clone().unwrap_or_default(), self.args.right.clone().unwrap_or_default()),
         };
-        let (left, right) = (Side::connect(&urls.0).await?, Side::connect(&urls.1).await?);
+        let tls = self.seal.as_ref().map(|seal| seal.shown());
+        let (left, right) = (Side::connect(&urls.0, tls.as_ref()).await?, Side::connect(&urls.1, tls.as_ref()).await?);
         let (heard, other) = tokio::join!(left.ask(&Step::HashKv(0)), right.ask(&Step::HashKv(0)));
         if heard != other {
             return Err(format!("the two sides do not start equal: {heard:?}, {other:?}").into());

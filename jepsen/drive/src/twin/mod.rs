@@ -15,6 +15,7 @@ mod plan_steps;
 mod plan_txn;
 mod record;
 mod reply;
+mod seal;
 mod side;
 mod step;
 mod table;
@@ -31,6 +32,7 @@ use args::{Book, Tally};
 pub use edges::{EdgesArgs, run as run_edges};
 use lane::Lane;
 use record::Extent;
+use seal::Seal;
 
 /// Runs the twin; true when no difference was found.
 pub async fn run(mut args: TwinArgs) -> Result<bool, Trouble> {
@@ -39,12 +41,14 @@ pub async fn run(mut args: TwinArgs) -> Result<bool, Trouble> {
         return Err("give either two binaries or two addresses".into());
     }
     let home = fresh_home(args.base.as_deref(), "twin")?;
+    let seal = if args.tls { Some(Arc::new(Seal::make(&home)?)) } else { None };
     let book = Book::open(&mut args)?;
     let (args, tally, began) = (Arc::new(args), Arc::new(Tally { book, ..Tally::default() }), Instant::now());
     let lanes = if started { args.lanes.max(1) } else { 1 };
     let mut tasks = Vec::new();
     for number in 0..lanes {
-        let lane = Lane { args: args.clone(), tally: tally.clone(), home: home.join(format!("lane{number}")) };
+        let (args, tally, seal) = (args.clone(), tally.clone(), seal.clone());
+        let lane = Lane { args, tally, seal, home: home.join(format!("lane{number}")) };
         tasks.push(tokio::spawn(lane.run()));
     }
     let mut differences = Vec::new();

@@ -2,6 +2,7 @@
 //!
 //! Invariant: [`Side::ask`] leaves no request in flight when it returns. Does not compare.
 
+use quorate::client::TlsOptions;
 use quorate::wire::etcdserverpb as pb;
 use quorate::wire::services::auth_client::AuthClient;
 use quorate::wire::services::cluster_client::ClusterClient;
@@ -16,7 +17,7 @@ use tonic::{Response, Status};
 use super::reply::{self, Reply};
 use super::step::{AuthStep, Refused, Step};
 use crate::badge::{Badge, Wire};
-use crate::process::{ANSWER_LIMIT, Trouble, connect};
+use crate::process::{ANSWER_LIMIT, Trouble, connect_by};
 
 /// What one side said to one step.
 #[derive(Clone, Debug, PartialEq)]
@@ -136,9 +137,9 @@ impl Heard {
 }
 
 impl Side {
-    /// Connects to a server.
-    pub async fn connect(url: &str) -> Result<Self, Trouble> {
-        Ok(Self::on(connect(url).await?, Badge::default()))
+    /// Connects to a server, encrypted where these options are given.
+    pub async fn connect(url: &str, tls: Option<&TlsOptions>) -> Result<Self, Trouble> {
+        Ok(Self::on(connect_by(url, tls).await?, Badge::default()))
     }
 
     /// The same server, asked by whom this badge names.
