@@ -272,7 +272,8 @@ fn jwt_of_changed(method: &str, name: &str, change: impl Fn(&mut [u8])) -> Resul
         "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
         base64::engine::general_purpose::STANDARD.encode(der)
     );
-    let options = Options::read(&format!("jwt,sign-method={method},pub-key=changed")).expect("well formed");
+    let options = format!("jwt,sign-method={method},pub-key=changed");
+    let options = Options::read(&options).expect("well formed");
     Jwt::new(&options, |_| Ok(pem.clone().into_bytes()))
 }
 
