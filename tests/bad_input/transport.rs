@@ -1,5 +1,7 @@
 //! What is no gRPC, or only nearly; and the plain HTTP endpoints.
 
+use std::io::Read;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -277,4 +279,39 @@ async fn who_pings_too_often_is_sent_away_as_by_grpc() {
     for server in [server, patient, strict] {
         server.must_be_well_at(1).await;
     }
+}
+
+/// As stock etcd 3.7.1, at both ports.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_compressed_for_who_takes_that() {
+    let metrics = crate::ports::free();
+    let server = Server::start_with(&[&format!("--listen-metrics-urls=http://127.0.0.1:{metrics}")]).await;
+    for port in [server.address.port(), metrics] {
+        for (method, path, wish, is_gzip) in [
+            ("GET", "/metrics", "gzip", true),
+            ("POST", "/metrics", "gzip;q=0.5, deflate", true),
+            ("GET", "/metrics", "identity, gzip", false),
+            ("GET", "/health", "gzip", false),
+        ] {
+            let head =
+                format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept-Encoding: {wish}\r\n\r\n");
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+            let (head, body) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 4..]);
+            assert_eq!(head.contains("\r\ncontent-encoding: gzip"), is_gzip, "{path} {wish}: {head}");
+            let plain = "\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8; escaping=underscores\r\n";
+            assert_eq!(head.contains(plain), path == "/metrics", "{head}");
+            let mut text = String::new();
+            match is_gzip {
+                true => drop(flate2::read::GzDecoder::new(body).read_to_string(&mut text).unwrap()),
+                false => text.push_str(std::str::from_utf8(body).unwrap()),
+            }
+            assert_eq!(text.contains("etcd_server_has_leader 1\n"), path == "/metrics", "{text}");
+            assert!(!is_gzip || body.len() < text.len() / 5, "{} {}", body.len(), text.len());
+        }
+    }
+    server.must_be_well_at(1).await;
 }
