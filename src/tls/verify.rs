@@ -4,6 +4,7 @@
 //! self-signed ones are), and then is believed within its dates, for its names and for what it may be used for. Where verification is switched off nothing is verified at all, as with Go's `InsecureSkipVerify`.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -55,24 +56,45 @@ impl Allowed {
         let names = Names::read(certificate).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let fits =
             self.common_names.contains(&names.common_name) || self.hosts.iter().any(|h| names.verify_host(h).is_ok());
-        if fits { Ok(()) } else { Err(in_words("client certificate authentication failed")) }
+        let refused = || Words {
+            text: "client certificate authentication failed".to_string(),
+            names: Some(Box::new(names.clone())),
+        };
+        if fits { Ok(()) } else { Err(refusal(refused())) }
     }
 }
 
 /// A refusal of ours, with its text.
 #[derive(Debug)]
-pub(super) struct Words(pub(super) String);
+pub(super) struct Words {
+    text: String,
+    /// Of the certificate, where it was read and its chain was good: the line of the log names them then, as etcd's.
+    names: Option<Box<Names>>,
+}
+
+impl Words {
+    /// Of a handshake that ended so.
+    pub(super) fn names(error: &io::Error) -> Option<Box<Names>> {
+        let library = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>())?;
+        let Error::InvalidCertificate(CertificateError::Other(other)) = library else { return None };
+        other.0.downcast_ref::<Self>()?.names.clone()
+    }
+}
 
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl std::error::Error for Words {}
 
 fn in_words(text: &str) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Words(text.to_string())))))
+    refusal(Words { text: text.to_string(), names: None })
+}
+
+fn refusal(words: Words) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(words))))
 }
 
 /// A refusal of the library's beneath, as that above has it; in Go's words where it has none.
