@@ -315,3 +315,57 @@ async fn metrics_are_compressed_for_who_takes_that() {
     }
     server.must_be_well_at(1).await;
 }
+
+/// Each was seen at stock etcd 3.7.1.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_calls_alarms_and_probes_are_counted() {
+    let server = Server::start().await;
+    let at_first = get(&server, "/metrics").await;
+    assert!(at_first.contains("\netcd_debugging_mvcc_compact_revision -1\n"), "{at_first}");
+    let future = "etcdserver: mvcc: required revision is a future revision";
+    let (range, compact) = ("/etcdserverpb.KV/Range", "/etcdserverpb.KV/Compact");
+    server.refuses(range, &pb::RangeRequest { key: bytes("k"), revision: 99, ..Default::default() }, 11, future).await;
+    server.refuses(compact, &pb::CompactionRequest { revision: 99, physical: false }, 11, future).await;
+    let none = "etcdserver: requested lease not found";
+    server.refuses("/etcdserverpb.Lease/LeaseRevoke", &pb::LeaseRevokeRequest { id: 7 }, 5, none).await;
+    server.refuses("/etcdserverpb.KV/Put", &pb::PutRequest::default(), 3, "etcdserver: key is not provided").await;
+    let nobody = pb::AuthUserGetRequest { name: "x".into() };
+    server.refuses("/etcdserverpb.Auth/UserGet", &nobody, 9, "etcdserver: user name not found").await;
+    for action in [0, 2] {
+        let alarm = pb::AlarmRequest { action, ..Default::default() };
+        let _: pb::AlarmResponse = server.call("/etcdserverpb.Maintenance/Alarm", &alarm).await.unwrap();
+    }
+    server.put("k", "v").await;
+    for path in ["/health", "/health?serializable=true", "/livez", "/readyz"] {
+        get(&server, path).await;
+    }
+    let _: pb::CompactionResponse =
+        server.call(compact, &pb::CompactionRequest { revision: 2, physical: true }).await.unwrap();
+    let told = get(&server, "/metrics").await;
+    let of = |name: &str, method: &str, service: &str| {
+        format!(
+            r#"grpc_server_msg_{name}_total{{grpc_method="{method}",grpc_service="etcdserverpb.{service}",grpc_type="unary"}}"#
+        )
+    };
+    let took = |success: bool, kind: &str| {
+        format!(r#"etcd_server_request_duration_seconds_count{{success="{success}",type="{kind}"}}"#)
+    };
+    for (line, count) in [
+        (of("sent", "Range", "KV"), 1),
+        (of("received", "Range", "KV"), 1),
+        (of("sent", "Put", "KV"), 2),
+        (of("sent", "Compact", "KV"), 2),
+        (of("sent", "LeaseRevoke", "Lease"), 1),
+        (of("sent", "Alarm", "Maintenance"), 2),
+        (took(false, "Range"), 1),
+        (took(true, "Range"), 5),
+        (took(true, "Alarm"), 2),
+        (took(true, "Compaction"), 2),
+        (took(true, "LeaseRevoke"), 1),
+        (took(true, "AuthUserGet"), 1),
+        ("etcd_debugging_mvcc_compact_revision".to_string(), 2),
+    ] {
+        let line = format!("{line} {count}");
+        assert!(told.lines().any(|told| told == line), "{line}: {told}");
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
@@ -379,10 +379,13 @@ async fn unhealthy<E: Env>(porch: &Porch<E>, query: &Query<'_>, serializable: bo
 /// start of it would help: whoever asks whether it lives, or asks not to hear of the alarm, is not told so again.
 async fn read<E: Env>(porch: &Porch<E>, linearizable: bool) -> Result<(), Refusal> {
     porch.handle.facts().tallies.range();
-    match porch.handle.view(linearizable).await {
+    let begun = Instant::now();
+    let outcome = match porch.handle.view(linearizable).await {
         Ok(_) | Err(Refusal::Corrupt) => Ok(()),
         Err(refusal) => Err(refusal),
-    }
+    };
+    porch.metrics.requested("Range", outcome.is_ok(), begun.elapsed());
+    outcome
 }
 
 /// Why a member is unhealthy, as far as it is known without asking the cluster: what needs a leader is not even tried
