@@ -19,6 +19,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use super::certificate::{LEAST_RSA_BITS, Names, Shower, rsa_bits};
 use super::chain::Court;
 use super::files::Roots;
+use super::well_formed;
 use crate::base::go_quoted;
 
 /// Names one of which a certificate must have. Both empty allows any.
@@ -140,6 +141,13 @@ fn short_key<'a>(mut certificates: impl Iterator<Item = &'a CertificateDer<'a>>)
 /// Judges a certificate but for its names. One that is on the list of authorities itself is judged by what it says alone,
 /// as in Go; the answer is whether it was.
 fn judge(court: &Court<'_>, shown: &CertificateDer<'_>, between: &[CertificateDer<'_>]) -> Result<bool, Error> {
+    for certificate in std::iter::once(shown).chain(between) {
+        let whose = match court.shower {
+            Shower::Client => "client certificate",
+            Shower::Server => "certificate from server",
+        };
+        well_formed::check(certificate).map_err(|why| in_words(&format!("tls: failed to parse {whose}: {why}")))?;
+    }
     let roots = &court.roots.certificates;
     let is_root = roots.iter().any(|root| root.as_ref() == shown.as_ref());
     if is_root {
