@@ -5,6 +5,8 @@
 #![cfg(all(feature = "server", feature = "client"))]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+mod ports;
+
 #[path = "bad_input/advisories.rs"]
 mod advisories;
 #[path = "bad_input/fair_share.rs"]

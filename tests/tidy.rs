@@ -112,7 +112,7 @@ const GUESTS: &[(&str, &[&str])] = &[
     ("crc32c", &["backend", "driver", "log", "machine", "mvcc", "peer"]),
     ("dns_lookup", &["tls"]),
     ("domain", &["dns"]),
-    ("flate2", &["server"]),
+    ("flate2", &["api", "server"]),
     ("futures_channel", &["peer", "node", "driver", "client"]),
     ("futures_util", &["api", "server", "client", "ctl"]),
     ("fxhash", &["*"]),

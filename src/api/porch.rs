@@ -135,7 +135,9 @@ impl<E: Env> Porch<E> {
     ) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
         let (kind, begun) = (command.op_name(), Instant::now());
         let outcome = self.handle.propose_for(account, asker, command).await;
-        self.metrics.requested(kind, outcome.is_ok(), begun.elapsed());
+        if let Some(success) = is_counted_success(outcome.as_ref().err()) {
+            self.metrics.requested(kind, success, begun.elapsed());
+        }
         if let Err(refusal) = &outcome
             && is_lost(refusal)
         {
@@ -152,6 +154,17 @@ impl<E: Env> Porch<E> {
             Refusal::NoLeader | Refusal::Stopped => self.metrics.asked.read_indexes_failed.inc(),
             _ => self.metrics.asked.slow_read_indexes.inc(),
         })
+    }
+}
+
+/// Whether etcd counts a proposal as successful: one that was applied is, whatever came of it. What it turns away before it is
+/// proposed it does not count.
+fn is_counted_success(refusal: Option<&Refusal>) -> Option<bool> {
+    match refusal {
+        Some(Refusal::TooManyRequests | Refusal::InvalidAuthToken) => None,
+        Some(Refusal::RequestTooLarge) => Some(false),
+        Some(refusal) => Some(!is_lost(refusal)),
+        None => Some(true),
     }
 }
 

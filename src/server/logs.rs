@@ -164,16 +164,18 @@ struct Fields {
 }
 
 /// Fields that are lists of names, as etcd's are; who tells them joins their names by commas or shows the list.
-const LISTS: [&str; 16] = [
+const LISTS: [&str; 18] = [
     "added-peer-peer-urls",
     "advertise-client-urls",
     "advertise-peer-urls",
     "cors",
     "discovery-endpoints",
+    "dns-names",
     "endpoints",
     "found-cluster",
     "host-whitelist",
     "initial-advertise-peer-urls",
+    "ip-addresses",
     "listen-client-http-urls",
     "listen-client-urls",
     "listen-metrics-urls",

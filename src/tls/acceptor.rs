@@ -25,7 +25,7 @@ use super::hello::Hello;
 use super::protocol::{Clock, Protocol};
 use super::reload::{Joined, Reloading};
 use super::revoked::Revoked;
-use super::verify::{Allowed, ClientJudge};
+use super::verify::{Allowed, ClientJudge, Words};
 use crate::base::{go_quoted, limits};
 
 /// A connection that came in, decrypted.
@@ -208,7 +208,7 @@ impl Rejected {
 
     fn by_library(error: &io::Error, hello: &Hello<'_>, server_name: String) -> Self {
         let text = hello.text(error);
-        Self { is_silent: text == "EOF", server_name, ..Self::saying(&text) }
+        Self { is_silent: text == "EOF", server_name, names: Words::names(error), ..Self::saying(&text) }
     }
 }
 

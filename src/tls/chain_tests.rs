@@ -3,7 +3,7 @@
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints, date_time_ymd,
+    GeneralSubtree, IsCa, KeyPair, KeyUsagePurpose, NameConstraints, SerialNumber, date_time_ymd,
 };
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -249,6 +249,49 @@ fn what_is_shown_as_no_authority_is_still_signed_as_it_stands() {
         let forged = CertificateDer::from(forged);
         let judged = judge(root.der(), &[], &forged);
         assert!(judged.iter().all(Result::is_err), "byte {at}: {judged:?}");
+    }
+}
+
+/// Each was asked of stock etcd 3.7.1.
+#[test]
+fn what_go_cannot_read_is_refused_in_its_words() {
+    const NAMES: [u64; 4] = [2, 5, 29, 17];
+    const CONSTRAINTS: [u64; 4] = [2, 5, 29, 30];
+    let root = CertifiedIssuer::self_signed(named("root", &authority), key()).expect("signed");
+    let with = |oid: [u64; 4], content: &[u8]| {
+        let content = content.to_vec();
+        move |params: &mut CertificateParams| {
+            params.subject_alt_names.clear();
+            params.custom_extensions.push(CustomExtension::from_oid_content(&oid, content.clone()));
+        }
+    };
+    let numbered = named("leaf", &|params| params.serial_number = Some(SerialNumber::from_slice(&[0x11, 0x22, 0x33])));
+    let mut negative = numbered.signed_by(&key(), &root).expect("signed").der().to_vec();
+    let at = negative.windows(5).position(|bytes| bytes == [2, 3, 0x11, 0x22, 0x33]).expect("its number");
+    negative[at + 2] |= 0x80;
+    let mut cases = vec![(Vec::new(), negative, "negative serial number")];
+    for (oid, content, why) in [
+        (NAMES, &[0x30, 5, 0x87, 3, 1, 2, 3][..], "cannot parse IP address of length 3"),
+        (NAMES, &[0x30, 3, 0x82, 1, 0xe4], "SAN dNSName is malformed"),
+        (CONSTRAINTS, &[0x30, 0], "empty name constraints extension"),
+        (CONSTRAINTS, &[0x30, 7, 0xa0, 5, 0x30, 3, 0x87, 1, 1], "IP constraint contained value of length 1"),
+        (CONSTRAINTS, &[0x30, 7, 0xa1, 5, 0x30, 3, 0x81, 1, b'@'], "failed to parse rfc822Name constraint \"@\""),
+    ] {
+        let change = with(oid, content);
+        let leaf = named("leaf", &change).signed_by(&key(), &root).expect("signed");
+        cases.push((Vec::new(), leaf.der().to_vec(), why));
+        let between = named("between", &|params| {
+            authority(params);
+            change(params);
+        });
+        let between = CertifiedIssuer::signed_by(between, key(), &root).expect("signed");
+        let leaf = named("leaf", &none).signed_by(&key(), &between).expect("signed");
+        cases.push((vec![between.der().clone()], leaf.der().to_vec(), why));
+    }
+    for (between, leaf, why) in cases {
+        let [client, server] = judge(root.der(), &between, &CertificateDer::from(leaf));
+        assert_eq!(client, Err(format!("tls: failed to parse client certificate: x509: {why}")));
+        assert_eq!(server, Err(format!("tls: failed to parse certificate from server: x509: {why}")));
     }
 }
 

@@ -14,6 +14,7 @@ use rustls::{Error, InconsistentKeys};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::certificate::{Issuer, LEAST_RSA_BITS, rsa_bits};
+use super::well_formed;
 
 /// Where certificates lie. An empty path is none.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -115,6 +116,9 @@ pub(super) fn certified(provider: &CryptoProvider, cert: &Path, key: &Path) -> R
     }
     let key_der = PrivateKeyDer::from_pem_slice(&key_pem)
         .map_err(|_| format!("tls: {} ({})", without_key(&key_pem), key.display()))?;
+    if let Some(Err(why)) = chain.first().map(|own| well_formed::check(own)) {
+        return Err(format!("{why} ({})", cert.display()));
+    }
     let short = chain.first().and_then(|own| rsa_bits(own)).filter(|(bits, _)| *bits < LEAST_RSA_BITS);
     CertifiedKey::from_der(chain, key_der, provider).map(Arc::new).map_err(|error| match error {
         // No library here signs with it, and it can be broken.
@@ -214,6 +218,9 @@ fn certificates_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> 
     }
     if certificates.iter().any(|der| X509Certificate::from_der(der).is_err()) {
         return Err(malformed(String::new()));
+    }
+    for der in &certificates {
+        well_formed::check(der).map_err(|why| format!("{why} ({})", path.display()))?;
     }
     Ok(certificates)
 }

@@ -20,6 +20,7 @@ mod protocol;
 mod reload;
 mod revoked;
 mod verify;
+mod well_formed;
 
 #[cfg(all(test, feature = "server"))]
 mod chain_tests;

@@ -203,6 +203,7 @@ async fn who_shows_nothing_good_is_rejected_in_gos_words() {
             assert!(ends.iter().any(|end| rejected.text.ends_with(end)), "{}", rejected.text);
         }
         assert_eq!((rejected.server_name.as_str(), rejected.is_silent), ("localhost", false));
+        assert!(rejected.names.is_none(), "as at etcd, whose library keeps no certificate that was not verified");
         assert_eq!(asked, Err(format!("remote error: tls: {theirs}")));
     }
 }
@@ -320,6 +321,8 @@ async fn peers_come_from_where_their_certificates_are_for_and_have_the_names_ask
         assert_eq!(served.is_ok(), fits, "{allowed:?}");
         if let Err(rejected) = served {
             assert_eq!(rejected.text, "client certificate authentication failed");
+            let names = rejected.names.expect("its chain was good");
+            assert_eq!((names.common_name.as_str(), names.addresses.len()), ("alice", 1));
         }
     }
     let both = Allowed { common_names: vec!["a".into()], hosts: vec!["b".into()] };

@@ -4,6 +4,7 @@
 //! self-signed ones are), and then is believed within its dates, for its names and for what it may be used for. Where verification is switched off nothing is verified at all, as with Go's `InsecureSkipVerify`.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, 
 use super::certificate::{LEAST_RSA_BITS, Names, Shower, rsa_bits};
 use super::chain::Court;
 use super::files::Roots;
+use super::well_formed;
 use crate::base::go_quoted;
 
 /// Names one of which a certificate must have. Both empty allows any.
@@ -55,24 +57,45 @@ impl Allowed {
         let names = Names::read(certificate).map_err(|_| Error::InvalidCertificate(CertificateError::BadEncoding))?;
         let fits =
             self.common_names.contains(&names.common_name) || self.hosts.iter().any(|h| names.verify_host(h).is_ok());
-        if fits { Ok(()) } else { Err(in_words("client certificate authentication failed")) }
+        let refused = || Words {
+            text: "client certificate authentication failed".to_string(),
+            names: Some(Box::new(names.clone())),
+        };
+        if fits { Ok(()) } else { Err(refusal(refused())) }
     }
 }
 
 /// A refusal of ours, with its text.
 #[derive(Debug)]
-pub(super) struct Words(pub(super) String);
+pub(super) struct Words {
+    text: String,
+    /// Of the certificate, where it was read and its chain was good: the line of the log names them then, as etcd's.
+    names: Option<Box<Names>>,
+}
+
+impl Words {
+    /// Of a handshake that ended so.
+    pub(super) fn names(error: &io::Error) -> Option<Box<Names>> {
+        let library = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>())?;
+        let Error::InvalidCertificate(CertificateError::Other(other)) = library else { return None };
+        other.0.downcast_ref::<Self>()?.names.clone()
+    }
+}
 
 impl fmt::Display for Words {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
 impl std::error::Error for Words {}
 
 fn in_words(text: &str) -> Error {
-    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Words(text.to_string())))))
+    refusal(Words { text: text.to_string(), names: None })
+}
+
+fn refusal(words: Words) -> Error {
+    Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(words))))
 }
 
 /// A refusal of the library's beneath, as that above has it; in Go's words where it has none.
@@ -118,6 +141,13 @@ fn short_key<'a>(mut certificates: impl Iterator<Item = &'a CertificateDer<'a>>)
 /// Judges a certificate but for its names. One that is on the list of authorities itself is judged by what it says alone,
 /// as in Go; the answer is whether it was.
 fn judge(court: &Court<'_>, shown: &CertificateDer<'_>, between: &[CertificateDer<'_>]) -> Result<bool, Error> {
+    for certificate in std::iter::once(shown).chain(between) {
+        let whose = match court.shower {
+            Shower::Client => "client certificate",
+            Shower::Server => "certificate from server",
+        };
+        well_formed::check(certificate).map_err(|why| in_words(&format!("tls: failed to parse {whose}: {why}")))?;
+    }
     let roots = &court.roots.certificates;
     let is_root = roots.iter().any(|root| root.as_ref() == shown.as_ref());
     if is_root {

@@ -1,5 +1,7 @@
 //! What is no gRPC, or only nearly; and the plain HTTP endpoints.
 
+use std::io::Read;
+
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prost::Message;
@@ -276,5 +278,94 @@ async fn who_pings_too_often_is_sent_away_as_by_grpc() {
     assert!(at.is_some_and(|at| (4..=8).contains(&at)), "{at:?}");
     for server in [server, patient, strict] {
         server.must_be_well_at(1).await;
+    }
+}
+
+/// As stock etcd 3.7.1, at both ports.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_compressed_for_who_takes_that() {
+    let metrics = crate::ports::free();
+    let server = Server::start_with(&[&format!("--listen-metrics-urls=http://127.0.0.1:{metrics}")]).await;
+    for port in [server.address.port(), metrics] {
+        for (method, path, wish, is_gzip) in [
+            ("GET", "/metrics", "gzip", true),
+            ("POST", "/metrics", "gzip;q=0.5, deflate", true),
+            ("GET", "/metrics", "identity, gzip", false),
+            ("GET", "/health", "gzip", false),
+        ] {
+            let head =
+                format!("{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAccept-Encoding: {wish}\r\n\r\n");
+            let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+            stream.write_all(head.as_bytes()).await.unwrap();
+            let mut answer = Vec::new();
+            stream.read_to_end(&mut answer).await.unwrap();
+            let end = answer.windows(4).position(|four| four == b"\r\n\r\n").unwrap();
+            let (head, body) = (String::from_utf8_lossy(&answer[..end]), &answer[end + 4..]);
+            assert_eq!(head.contains("\r\ncontent-encoding: gzip"), is_gzip, "{path} {wish}: {head}");
+            let plain = "\r\ncontent-type: text/plain; version=0.0.4; charset=utf-8; escaping=underscores\r\n";
+            assert_eq!(head.contains(plain), path == "/metrics", "{head}");
+            let mut text = String::new();
+            match is_gzip {
+                true => drop(flate2::read::GzDecoder::new(body).read_to_string(&mut text).unwrap()),
+                false => text.push_str(std::str::from_utf8(body).unwrap()),
+            }
+            assert_eq!(text.contains("etcd_server_has_leader 1\n"), path == "/metrics", "{text}");
+            assert!(!is_gzip || body.len() < text.len() / 5, "{} {}", body.len(), text.len());
+        }
+    }
+    server.must_be_well_at(1).await;
+}
+
+/// Each was seen at stock etcd 3.7.1.
+#[tokio::test(flavor = "multi_thread")]
+async fn failed_calls_alarms_and_probes_are_counted() {
+    let server = Server::start().await;
+    let at_first = get(&server, "/metrics").await;
+    assert!(at_first.contains("\netcd_debugging_mvcc_compact_revision -1\n"), "{at_first}");
+    let future = "etcdserver: mvcc: required revision is a future revision";
+    let (range, compact) = ("/etcdserverpb.KV/Range", "/etcdserverpb.KV/Compact");
+    server.refuses(range, &pb::RangeRequest { key: bytes("k"), revision: 99, ..Default::default() }, 11, future).await;
+    server.refuses(compact, &pb::CompactionRequest { revision: 99, physical: false }, 11, future).await;
+    let none = "etcdserver: requested lease not found";
+    server.refuses("/etcdserverpb.Lease/LeaseRevoke", &pb::LeaseRevokeRequest { id: 7 }, 5, none).await;
+    server.refuses("/etcdserverpb.KV/Put", &pb::PutRequest::default(), 3, "etcdserver: key is not provided").await;
+    let nobody = pb::AuthUserGetRequest { name: "x".into() };
+    server.refuses("/etcdserverpb.Auth/UserGet", &nobody, 9, "etcdserver: user name not found").await;
+    for action in [0, 2] {
+        let alarm = pb::AlarmRequest { action, ..Default::default() };
+        let _: pb::AlarmResponse = server.call("/etcdserverpb.Maintenance/Alarm", &alarm).await.unwrap();
+    }
+    server.put("k", "v").await;
+    for path in ["/health", "/health?serializable=true", "/livez", "/readyz"] {
+        get(&server, path).await;
+    }
+    let _: pb::CompactionResponse =
+        server.call(compact, &pb::CompactionRequest { revision: 2, physical: true }).await.unwrap();
+    let told = get(&server, "/metrics").await;
+    let of = |name: &str, method: &str, service: &str| {
+        format!(
+            r#"grpc_server_msg_{name}_total{{grpc_method="{method}",grpc_service="etcdserverpb.{service}",grpc_type="unary"}}"#
+        )
+    };
+    let took = |success: bool, kind: &str| {
+        format!(r#"etcd_server_request_duration_seconds_count{{success="{success}",type="{kind}"}}"#)
+    };
+    for (line, count) in [
+        (of("sent", "Range", "KV"), 1),
+        (of("received", "Range", "KV"), 1),
+        (of("sent", "Put", "KV"), 2),
+        (of("sent", "Compact", "KV"), 2),
+        (of("sent", "LeaseRevoke", "Lease"), 1),
+        (of("sent", "Alarm", "Maintenance"), 2),
+        (took(false, "Range"), 1),
+        (took(true, "Range"), 5),
+        (took(true, "Alarm"), 2),
+        (took(true, "Compaction"), 2),
+        (took(true, "LeaseRevoke"), 1),
+        (took(true, "AuthUserGet"), 1),
+        ("etcd_debugging_mvcc_compact_revision".to_string(), 2),
+    ] {
+        let line = format!("{line} {count}");
+        assert!(told.lines().any(|told| told == line), "{line}: {told}");
     }
 }

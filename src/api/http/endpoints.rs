@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt, Full};
@@ -16,6 +16,7 @@ use tonic::body::Body;
 
 use crate::api::gateway::{self, websocket};
 use crate::api::guest::Guest;
+use crate::api::http::compressed;
 use crate::api::http::manners::{
     elsewhere, host_named, nowhere, of_no_place, of_query, unescaped, unexpected, unreadable, without_host,
 };
@@ -159,7 +160,7 @@ pub async fn respond_metrics<E: Env, B: HttpBody>(porch: &Porch<E>, request: htt
     if path == "/version" || path == "/debug/vars" {
         return dated(boxed(not_found()));
     }
-    dated(boxed(route(porch, request.method(), request.uri()).await))
+    dated(boxed(route(porch, &request.into_parts().0).await))
 }
 
 /// Why one whose certificate names a user is not answered where users are asked for: the gateway does not take the name.
@@ -214,7 +215,7 @@ where
     read_off(body).await;
     match place {
         Some(answer) => boxed(answer),
-        None => boxed(route(porch, &head.method, &head.uri).await),
+        None => boxed(route(porch, &head).await),
     }
 }
 
@@ -229,16 +230,16 @@ fn dated(mut answer: Response<Body>) -> Response<Body> {
     answer
 }
 
-async fn route<E: Env>(porch: &Porch<E>, method: &Method, uri: &http::Uri) -> Answer {
-    let query = Query(uri.query().unwrap_or(""));
-    let path = uri.path();
+async fn route<E: Env>(porch: &Porch<E>, head: &http::request::Parts) -> Answer {
+    let query = Query(head.uri.query().unwrap_or(""));
+    let path = head.uri.path();
     match path {
         "/version" | "/health" | "/metrics" | "/debug/vars" | "/livez" | "/readyz" => {}
         _ if chosen(path, &query).is_some() => {}
         _ => return not_found(),
     }
     // Metrics are shown whatever the method, as by etcd's library.
-    if method != Method::GET && path != "/metrics" {
+    if head.method != Method::GET && path != "/metrics" {
         let mut answer = error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed\n");
         answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET"));
         return answer;
@@ -246,7 +247,7 @@ async fn route<E: Env>(porch: &Porch<E>, method: &Method, uri: &http::Uri) -> An
     match path {
         "/health" => health(porch, &query).await,
         "/version" => version(&porch.handle.status()),
-        "/metrics" => metrics(porch),
+        "/metrics" => metrics(porch, &head.headers).await,
         "/debug/vars" => variables(porch),
         _ => checks(porch, path, &query).await,
     }
@@ -315,14 +316,23 @@ fn version(status: &NodeStatus) -> Answer {
     answer(StatusCode::OK, "application/json", text)
 }
 
-fn metrics<E: Env>(porch: &Porch<E>) -> Answer {
+fn page_of_metrics<E: Env>(porch: &Porch<E>) -> Bytes {
     let status = porch.handle.status();
     let mut text = porch.metrics.render(&status, &porch.handle.facts().tallies);
     let (traffic, promotions) = (porch.handle.peer_traffic(), porch.handle.promotions());
     let local = porch.handle.identity().member;
     let peers = PeerMetrics { local, status: &status, traffic: &traffic, promotions: &promotions };
     text.extend_from_slice(peers.render().as_bytes());
-    answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", text)
+    text.into()
+}
+
+async fn metrics<E: Env>(porch: &Porch<E>, fields: &HeaderMap) -> Answer {
+    let (page, is_gzip) = compressed::for_who_takes_it(fields, page_of_metrics(porch)).await;
+    let mut answer = answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8; escaping=underscores", page);
+    if is_gzip {
+        answer.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    answer
 }
 
 /// The parameters of a request.
@@ -369,10 +379,13 @@ async fn unhealthy<E: Env>(porch: &Porch<E>, query: &Query<'_>, serializable: bo
 /// start of it would help: whoever asks whether it lives, or asks not to hear of the alarm, is not told so again.
 async fn read<E: Env>(porch: &Porch<E>, linearizable: bool) -> Result<(), Refusal> {
     porch.handle.facts().tallies.range();
-    match porch.handle.view(linearizable).await {
+    let begun = Instant::now();
+    let outcome = match porch.handle.view(linearizable).await {
         Ok(_) | Err(Refusal::Corrupt) => Ok(()),
         Err(refusal) => Err(refusal),
-    }
+    };
+    porch.metrics.requested("Range", outcome.is_ok(), begun.elapsed());
+    outcome
 }
 
 /// Why a member is unhealthy, as far as it is known without asking the cluster: what needs a leader is not even tried

@@ -2,6 +2,7 @@
 //!
 //! Does not know of gRPC.
 
+mod compressed;
 mod endpoints;
 mod manners;
 mod origins;

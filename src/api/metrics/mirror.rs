@@ -32,9 +32,6 @@ const GAUGES: &[(&str, &str, Reading)] = &[
     ("etcd_mvcc_db_total_size_in_use_in_bytes", "Bytes of it that a read can reach.", |s| s.in_use_bytes),
     ("etcd_debugging_mvcc_keys_total", "Total number of keys.", |s| s.key_count),
     ("etcd_debugging_mvcc_current_revision", "The current revision of store.", |s| unsigned(s.revision)),
-    ("etcd_debugging_mvcc_compact_revision", "The revision of the last compaction in store.", |s| {
-        unsigned(s.compact_revision)
-    }),
     ("etcd_debugging_mvcc_watcher_total", "Total number of watchers.", |s| s.watchers),
     ("etcd_debugging_mvcc_watch_stream_total", "Total number of watch streams.", |s| s.watch_streams),
     ("etcd_debugging_mvcc_slow_watcher_total", "Total number of unsynced slow watchers.", |s| s.slow_watchers),
@@ -154,6 +151,10 @@ pub fn families(status: &NodeStatus, tallies: &Tallies, process: &Process) -> Ve
         family(name, help, MetricType::HISTOGRAM, vec![histogram_in(&[], &times(tallies), 1e6)])
     };
     all.extend(TIMES_IN_MS.iter().map(in_ms));
+    // As etcd says that nothing was compacted.
+    let compacted = if status.compact_revision == 0 { -1.0 } else { status.compact_revision as f64 };
+    let help = "The revision of the last compaction in store.";
+    all.push(gauge("etcd_debugging_mvcc_compact_revision", help, compacted));
     all.push(applied(tallies));
     all.push(stages(&tallies.stages));
     let alarms = status.alarms.iter().map(|(member, kind)| {

@@ -5,6 +5,7 @@
 //! says that the table here is as new as any answer given before.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::api::session::Session;
 use crate::auth::{Asker, Auth, AuthCommand, PasswordHash, Permission, PermissionKind, ROOT};
@@ -65,7 +66,7 @@ changes! {
 impl<E: Env> Session<E> {
     /// Whether callers are asked who they are.
     pub async fn auth_status(&self, _: pb::AuthStatusRequest) -> Result<pb::AuthStatusResponse, Refusal> {
-        let (header, table, _) = self.table().await?;
+        let (header, table, _) = self.table("AuthStatus").await?;
         Ok(pb::AuthStatusResponse { header, enabled: table.is_enabled(), auth_revision: table.revision() })
     }
 
@@ -157,7 +158,7 @@ impl<E: Env> Session<E> {
 
     /// Tells a user's roles: to `root`, and to the user.
     pub async fn user_get(&self, request: pb::AuthUserGetRequest) -> Result<pb::AuthUserGetResponse, Refusal> {
-        let (header, table, asker) = self.table().await?;
+        let (header, table, asker) = self.table("AuthUserGet").await?;
         table.check_root(asker.as_ref()).or_else(|refusal| {
             let is_own = asker.as_ref().map_or("", |asker| &asker.user) == request.name;
             if is_own { Ok(()) } else { Err(refusal) }
@@ -168,14 +169,14 @@ impl<E: Env> Session<E> {
 
     /// Lists the users.
     pub async fn user_list(&self, _: pb::AuthUserListRequest) -> Result<pb::AuthUserListResponse, Refusal> {
-        let (header, table, asker) = self.table().await?;
+        let (header, table, asker) = self.table("AuthUserList").await?;
         table.check_root(asker.as_ref())?;
         Ok(pb::AuthUserListResponse { header, users: table.users().map(|(name, _)| name.to_string()).collect() })
     }
 
     /// Tells what a role allows: to `root`, and to who has the role.
     pub async fn role_get(&self, request: pb::AuthRoleGetRequest) -> Result<pb::AuthRoleGetResponse, Refusal> {
-        let (header, table, asker) = self.table().await?;
+        let (header, table, asker) = self.table("AuthRoleGet").await?;
         table.check_root(asker.as_ref()).or_else(|refusal| {
             let user = asker.as_ref().and_then(|asker| table.user(&asker.user));
             if user.is_some_and(|user| user.has_role(&request.role)) { Ok(()) } else { Err(refusal) }
@@ -188,14 +189,17 @@ impl<E: Env> Session<E> {
 
     /// Lists the roles.
     pub async fn role_list(&self, _: pb::AuthRoleListRequest) -> Result<pb::AuthRoleListResponse, Refusal> {
-        let (header, table, asker) = self.table().await?;
+        let (header, table, asker) = self.table("AuthRoleList").await?;
         table.check_root(asker.as_ref())?;
         Ok(pb::AuthRoleListResponse { header, roles: table.roles().map(|(name, _)| name.to_string()).collect() })
     }
 
-    /// Users and roles as new as any answer before, and who asks.
-    async fn table(&self) -> Result<(Option<pb::ResponseHeader>, Arc<Auth>, Option<Asker>), Refusal> {
-        let view = self.view(true).await?;
+    /// Users and roles as new as any answer before, and who asks. Counted by its kind, as what etcd proposes.
+    async fn table(&self, kind: &str) -> Result<(Option<pb::ResponseHeader>, Arc<Auth>, Option<Asker>), Refusal> {
+        let begun = Instant::now();
+        let view = self.view(true).await;
+        self.metrics.requested(kind, view.is_ok(), begun.elapsed());
+        let view = view?;
         let asker = self.asker().await?;
         Ok((Some(self.header(view.revision())), self.handle.auth(), asker))
     }

@@ -37,6 +37,10 @@ impl<E: Env> Session<E> {
         self.handle.inspect(true).await?;
         let status = self.handle.status();
         let version = status.cluster_version.ok_or_else(version_unknown)?;
+        // That it goes there already is told as at etcd, where the version of the cluster is lowered some seconds later.
+        if status.downgrade.as_ref() == Some(&target) {
+            return Err(Refusal::DowngradeInProgress);
+        }
         if downgrade::allowed_target(&version).is_none_or(|allowed| allowed != target) {
             return Err(Refusal::InvalidDowngradeTarget);
         }

@@ -2,6 +2,8 @@
 //!
 //! Invariant: defragmentation answers, without a header, when the disk holds what lives; space is reclaimed all the time.
 
+use std::time::Instant;
+
 use crate::api::metrics::registry::{API_VERSION, STORAGE_VERSION};
 use crate::api::services::{answers, kv};
 use crate::api::session::Session;
@@ -39,11 +41,16 @@ impl<E: Env> Session<E> {
 
     /// Lists, raises or clears alarms. What names no alarm to raise or clear does nothing, as in etcd.
     pub async fn alarm(&self, request: pb::AlarmRequest) -> Result<pb::AlarmResponse, Refusal> {
+        // etcd proposes these, too, and counts what it proposes.
+        let begun = Instant::now();
         if request.action == alarm_request::AlarmAction::Get as i32 {
-            return self.list_alarms(request.alarm).await;
+            let listed = self.list_alarms(request.alarm).await;
+            self.metrics.requested("Alarm", listed.is_ok(), begun.elapsed());
+            return listed;
         }
         self.require_root().await?;
         let Some(command) = codec::alarm_from_wire(&request) else {
+            self.metrics.requested("Alarm", true, begun.elapsed());
             let header = Some(self.header(self.handle.facts().revision()));
             return Ok(pb::AlarmResponse { header, alarms: vec![] });
         };

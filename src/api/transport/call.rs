@@ -51,6 +51,8 @@ struct Ended<E: Env> {
     begun: Instant,
     /// What it asks, once that is here.
     outline: Option<Outline>,
+    /// Whether it was counted as a message received.
+    is_read: bool,
     told: bool,
     /// Kept as long as it lasts, where it may last.
     _lasting: Option<Lasting>,
@@ -62,7 +64,17 @@ impl<E: Env> Ended<E> {
         porch.metrics.rpc(rpc).started.inc();
         let lasts = rpc.flow() != Flow::Unary || rpc.waits_for_others();
         let lasting = lasts.then(|| guest.intake().lasts());
-        Self { porch, rpc, guest, begun: Instant::now(), outline: None, told: false, _lasting: lasting, trace }
+        Self {
+            porch,
+            rpc,
+            guest,
+            begun: Instant::now(),
+            outline: None,
+            is_read: false,
+            told: false,
+            _lasting: lasting,
+            trace,
+        }
     }
 
     fn tell(&mut self, code: Code, text: &str, short: impl FnOnce() -> Option<Answered>) {
@@ -72,6 +84,10 @@ impl<E: Env> Ended<E> {
         self.told = true;
         let took = self.begun.elapsed();
         self.porch.metrics.handled(self.rpc, code_name(code), took);
+        // As etcd's library counts: whatever is said to a message that was read is a message sent, a refusal, too.
+        if self.rpc.flow() == Flow::Unary && self.is_read {
+            self.porch.metrics.rpc(self.rpc).sent.inc();
+        }
         if self.porch.slow.is_slow(took)
             && self.rpc.flow() == Flow::Unary
             && let Some(outline) = &self.outline
@@ -132,12 +148,20 @@ impl<E: Env> Call<E> {
     }
 
     /// Ends it with a refusal, before anything of it was looked at. One who sends a stream of messages is not waited for.
-    pub async fn refuse<B: HttpBody>(self, request: http::Request<B>, refusal: &Refusal) -> HttpResponse {
+    pub async fn refuse<B: HttpBody>(mut self, request: http::Request<B>, refusal: &Refusal) -> HttpResponse {
         if self.rpc.flow() != Flow::BidiStream {
             // Seldom, so it takes no room in what is not.
             Box::pin(read_off(request.into_body())).await;
         }
+        if self.rpc.flow() == Flow::Unary {
+            self.receive();
+        }
         self.fail(status_of(refusal))
+    }
+
+    fn receive(&mut self) {
+        self.porch().metrics.rpc(self.rpc).received.inc();
+        self.ended.is_read = true;
     }
 
     fn fail(mut self, status: Status) -> HttpResponse {
@@ -194,7 +218,7 @@ impl<E: Env> Call<E> {
         }
         // Reads to the end: what follows the one message is refused.
         messages.trailers().await.map_err(as_etcd)?;
-        self.porch().metrics.rpc(self.rpc).received.inc();
+        self.receive();
         if self.rpc.flow() == Flow::Unary {
             self.ended.outline = Some(Outline::of(self.rpc, &frame));
         }
@@ -251,7 +275,6 @@ impl<E: Env> Call<E> {
         match answer {
             Err(status) => self.fail(status),
             Ok(answer) => {
-                self.porch().metrics.rpc(self.rpc).sent.inc();
                 self.ended.tell(Code::Ok, "", || Some(answered(&answer)));
                 response(Reply::one(answer))
             }

@@ -23,6 +23,10 @@ pub const UNWANTED_BODY_BYTES: usize = 2 * 1024 * 1024;
 /// Time that such a body gets: what was sent with its head is there.
 pub const UNWANTED_BODY_MS: u64 = 1_000;
 
+/// Pages of metrics that are compressed at once: each keeps a processor for some milliseconds, and whoever looks on asks every few
+/// seconds.
+pub const PAGES_COMPRESSED: usize = 2;
+
 /// Time an HTTP/1.1 client has to send the headers of a request, from their first byte.
 pub const HEADER_READ_MS: u64 = 30_000;
 
