@@ -81,7 +81,9 @@ fn location(text: &str) -> Result<(), String> {
         let why = "net/url: invalid control character in URL";
         return Err(format!("x509: cannot parse URI {quoted}: parse {quoted}: {why}"));
     }
-    let behind = text.split_once("://").map_or("", |(_, behind)| behind);
+    // Elsewhere it stands in what a URI says, and begins no host.
+    let is_scheme = |text: &str| text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let behind = text.split_once("://").filter(|(scheme, _)| is_scheme(scheme)).map_or("", |(_, behind)| behind);
     let place = behind.split(['/', '?', '#']).next().unwrap_or_default();
     let host = place.rsplit_once('@').map_or(place, |(_, host)| host);
     if is_domain(host) { Ok(()) } else { Err(format!("x509: cannot parse URI {quoted}: invalid domain")) }
@@ -197,6 +199,7 @@ mod tests {
             (EMAIL, "\u{e4}@b".as_bytes(), malformed("rfc822Name")),
             (URI, b"spiffe://a/b", Ok(())),
             (URI, b"urn:x", Ok(())),
+            (URI, b"urn:x?u=http://a..b/", Ok(())),
             (URI, b"http://[::1]/", Ok(())),
             (URI, b"http://1.2.3.4/", Ok(())),
             (URI, b"http://a_b/", Ok(())),
