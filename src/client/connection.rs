@@ -111,7 +111,7 @@ struct Shared {
     endpoints: Endpoints,
     options: Options,
     token: Arc<Held>,
-    /// Where tokens are fetched: not where somebody happens to ask.
+    /// Where tokens are fetched and lines are left: not where somebody happens to ask.
     runtime: Handle,
 }
 
@@ -164,6 +164,11 @@ impl Client {
     /// by its timeout has to tell.
     pub fn unreached(&self) -> Vec<(String, String)> {
         self.shared.endpoints.unreached()
+    }
+
+    /// Where goes on what nobody may wait for.
+    pub(super) fn runtime(&self) -> &Handle {
+        &self.shared.runtime
     }
 
     /// The timeout of each request.

@@ -48,7 +48,7 @@ impl Session {
 
     /// Stands for election `name` and waits until it leads.
     ///
-    /// Giving up waiting (dropping this future) resigns, in a task of the runtime; what this session asks for next waits for
+    /// Giving up waiting (dropping this future) resigns, in a task of the client's runtime; what this session asks for next waits for
     /// that. Where the place itself was still being asked for, its key may stay, and come to lead, until the session ends; so
     /// it may where no answer came to that, or to resigning. [`Session::stand`] gives a candidate that can be waited with
     /// again and again.
@@ -99,7 +99,7 @@ impl Candidate {
         self.place.say(word.into(), NOT_LEADER).await
     }
 
-    /// Gives the leadership up, or stands no longer. Where this future is dropped, a task of the runtime does it.
+    /// Gives the leadership up, or stands no longer. Where this future is dropped, a task of the client's runtime does it.
     ///
     /// # Errors
     /// The server's refusal, or that no answer came in time; it then ends with its session.

@@ -32,7 +32,7 @@ pub struct Lock {
 impl Session {
     /// Takes the lock called `name`, when all who asked before have given it back.
     ///
-    /// Giving up waiting (dropping this future) leaves the line, in a task of the runtime; what this session asks for next
+    /// Giving up waiting (dropping this future) leaves the line, in a task of the client's runtime; what this session asks for next
     /// waits for that. Where the place itself was still being asked for, it may stay in line until the session ends; so it
     /// may where no answer came to that, or to leaving. [`Session::queue`] gives a place that can be waited at again and again.
     ///
@@ -97,7 +97,7 @@ impl Lock {
         Ok(())
     }
 
-    /// Gives the lock back, or leaves the line. Where this future is dropped, a task of the runtime does it.
+    /// Gives the lock back, or leaves the line. Where this future is dropped, a task of the client's runtime does it.
     ///
     /// # Errors
     /// The server's refusal, or that no answer came in time; the lock then goes with its session.

@@ -36,19 +36,30 @@ pub struct Session {
 }
 
 /// What is given up behind the back of somebody who was dropped.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Departures(Arc<watch::Sender<usize>>);
+#[derive(Clone, Debug)]
+pub(super) struct Departures(Arc<Leaving>);
+
+#[derive(Debug)]
+struct Leaving {
+    /// Where the client is at home: who was dropped may have been so anywhere.
+    runtime: Handle,
+    /// How many are under way.
+    under_way: watch::Sender<usize>,
+}
 
 /// One of them, until it is done or was given up itself.
 struct Departing(Departures);
 
 impl Departures {
-    /// Does it in a task of its own. Where no runtime is left nobody renews the session either: its end does it then.
+    fn new(runtime: Handle) -> Self {
+        Self(Arc::new(Leaving { runtime, under_way: watch::Sender::default() }))
+    }
+
+    /// Does it in a task of its own. Where the client's home is gone nothing more can be sent: the session's end does it then.
     pub(super) fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        self.0.send_modify(|under_way| *under_way += 1);
+        self.0.under_way.send_modify(|under_way| *under_way += 1);
         let departing = Departing(self.clone());
-        runtime.spawn(async move {
+        self.0.runtime.spawn(async move {
             work.await;
             drop(departing);
         });
@@ -57,13 +68,13 @@ impl Departures {
     /// Waits until none is under way.
     pub(super) async fn done(&self) {
         // The sender is held here: it cannot be gone.
-        let _ = self.0.subscribe().wait_for(|under_way| *under_way == 0).await;
+        let _ = self.0.under_way.subscribe().wait_for(|under_way| *under_way == 0).await;
     }
 }
 
 impl Drop for Departing {
     fn drop(&mut self) {
-        self.0.0.send_modify(|under_way| *under_way -= 1);
+        self.0.0.under_way.send_modify(|under_way| *under_way -= 1);
     }
 }
 
@@ -94,7 +105,7 @@ impl Client {
             // Nobody may be waiting for the end.
             let _ = lives.send(false);
         });
-        let departures = Departures::default();
+        let departures = Departures::new(self.runtime().clone());
         Ok(Session { client: self.clone(), lease: granted.id, seconds, renewing, alive, departures })
     }
 }

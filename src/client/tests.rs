@@ -21,6 +21,7 @@ use crate::wire::services::lease_server::{Lease, LeaseServer};
 use crate::wire::services::watch_server::{Watch, WatchServer};
 
 mod frames;
+mod lines;
 mod tokens;
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;

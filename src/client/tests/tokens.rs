@@ -55,7 +55,7 @@ impl Inability {
 }
 
 /// Whether this is one of the times that were ordered.
-fn is_due(times: &AtomicUsize) -> bool {
+pub fn is_due(times: &AtomicUsize) -> bool {
     times.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok()
 }
 
