@@ -3,11 +3,12 @@
 //! Purpose: locks, elections and marks of presence end by themselves when their owner is gone. Invariants: the lease is
 //! renewed by a task of its own, however busy the holder is; once it can no longer be held, [`Session::ended`] says so,
 //! and it never comes back; a session that is dropped stops renewing, so that the server ends it within its time to live; a key
-//! of it that is given up in passing is gone before the next is asked for.
+//! of it that is given up is gone before the next is asked for.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -35,7 +36,7 @@ pub struct Session {
     departures: Departures,
 }
 
-/// What is given up behind the back of somebody who was dropped.
+/// What is given up, also behind the back of somebody who was dropped.
 #[derive(Clone, Debug)]
 pub(super) struct Departures(Arc<Leaving>);
 
@@ -45,24 +46,55 @@ struct Leaving {
     runtime: Handle,
     /// How many are under way.
     under_way: watch::Sender<usize>,
+    /// Keys, each with the revision that made it, of which nobody knows whether they are gone, or will be. No more than there are keys of
+    /// the session: each is looked at before it is taken anew.
+    in_doubt: Mutex<Vec<(Bytes, i64)>>,
 }
 
 /// One of them, until it is done or was given up itself.
-struct Departing(Departures);
+pub(super) struct Departing(Departures);
 
 impl Departures {
     fn new(runtime: Handle) -> Self {
-        Self(Arc::new(Leaving { runtime, under_way: watch::Sender::default() }))
+        Self(Arc::new(Leaving { runtime, under_way: watch::Sender::default(), in_doubt: Mutex::default() }))
     }
 
     /// Does it in a task of its own. Where the client's home is gone nothing more can be sent: the session's end does it then.
     pub(super) fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
-        self.0.under_way.send_modify(|under_way| *under_way += 1);
-        let departing = Departing(self.clone());
+        let departing = self.departs();
         self.0.runtime.spawn(async move {
             work.await;
             drop(departing);
         });
+    }
+
+    /// Counts one as long as the result is held.
+    pub(super) fn departs(&self) -> Departing {
+        self.0.under_way.send_modify(|under_way| *under_way += 1);
+        Departing(self.clone())
+    }
+
+    fn doubts(&self) -> MutexGuard<'_, Vec<(Bytes, i64)>> {
+        self.0.in_doubt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// No answer came to giving up what this revision made: a server may do it yet.
+    pub(super) fn is_in_doubt(&self, key: &Bytes, revision: i64) {
+        let one = (key.clone(), revision);
+        let mut doubts = self.doubts();
+        if !doubts.contains(&one) {
+            doubts.push(one);
+        }
+    }
+
+    /// What this revision made is gone, and so never given up again.
+    pub(super) fn is_gone(&self, key: &Bytes, revision: i64) {
+        self.doubts().retain(|(other, made)| (other, *made) != (key, revision));
+    }
+
+    /// The revisions of which it is not known whether this key, as they made it, is gone.
+    pub(super) fn in_doubt(&self, key: &Bytes) -> Vec<i64> {
+        self.doubts().iter().filter(|(other, _)| other == key).map(|(_, made)| *made).collect()
     }
 
     /// Waits until none is under way.

@@ -51,7 +51,7 @@ pub struct Taken {
 
 impl Place {
     /// Takes the session's place in the line called `name`, or finds it where it was taken already. A place of it that is
-    /// being left is not found.
+    /// being left, or may be by a server that gave no answer yet, is not found.
     ///
     /// # Errors
     /// The server's refusal, or that no answer came in time: the key may be there then, and goes with the session. So it
@@ -63,6 +63,11 @@ impl Place {
         let lease = session.lease();
         let prefix = line_prefix(name);
         let key = Bytes::from([&prefix[..], format!("{lease:x}").as_bytes()].concat());
+        for revision in departures.in_doubt(&key) {
+            // Done twice it is done once; and what is still under way then finds nothing of that revision.
+            take_away(&client, &key, revision).await?;
+            departures.is_gone(&key, revision);
+        }
         let put = pb::PutRequest { key: key.clone(), value, lease, ..Default::default() };
         let own = pb::RangeRequest { key: key.clone(), ..Default::default() };
         let request = pb::TxnRequest {
@@ -150,14 +155,11 @@ impl Place {
     }
 
     async fn take_away(&self) -> Result<(), Error> {
-        let delete = pb::DeleteRangeRequest { key: self.key.clone(), ..Default::default() };
-        let request = pb::TxnRequest {
-            compare: vec![self.held()],
-            success: vec![op(Request::RequestDeleteRange(delete))],
-            failure: vec![],
-        };
-        self.client.txn(request).await?;
-        Ok(())
+        let left = take_away(&self.client, &self.key, self.revision).await;
+        if left.is_err() {
+            self.departures.is_in_doubt(&self.key, self.revision);
+        }
+        left
     }
 
     /// From now on this is the last answer about the place.
@@ -201,9 +203,12 @@ impl Unsettled {
     ///
     /// # Errors
     /// The server's refusal, or that no answer came in time; the place then goes with its session.
-    pub async fn leave(mut self) -> Result<(), Error> {
-        let left = self.place().take_away().await;
-        self.0 = None;
+    pub async fn leave(self) -> Result<(), Error> {
+        // Declared first, so that it counts until the place, where this future is dropped, is left otherwise.
+        let _departing = self.0.as_ref().map(|place| place.departures.departs());
+        let mut unsettled = self;
+        let left = unsettled.place().take_away().await;
+        unsettled.0 = None;
         left
     }
 }
@@ -218,6 +223,18 @@ impl Drop for Unsettled {
             }
         });
     }
+}
+
+/// Deletes a key as this revision made it, where it is there.
+async fn take_away(client: &Client, key: &Bytes, revision: i64) -> Result<(), Error> {
+    let delete = pb::DeleteRangeRequest { key: key.clone(), ..Default::default() };
+    let request = pb::TxnRequest {
+        compare: vec![created(key, revision)],
+        success: vec![op(Request::RequestDeleteRange(delete))],
+        failure: vec![],
+    };
+    client.txn(request).await?;
+    Ok(())
 }
 
 /// Where the keys of a line stand.

@@ -107,10 +107,10 @@ impl Store {
         self.at(|shelf| shelf.keys.len())
     }
 
-    /// It does what it put off.
-    async fn does_it(&self) {
-        self.goes_on.notify_one();
-        while self.late.load(Ordering::SeqCst) == 0 {
+    /// It does what it put off: this is so much by then.
+    async fn does_it(&self, times: usize) {
+        while self.late.load(Ordering::SeqCst) < times {
+            self.goes_on.notify_waiters();
             sleep(Duration::from_millis(5)).await;
         }
     }
@@ -241,4 +241,54 @@ fn a_place_is_left_wherever_who_waited_for_it_is_dropped() {
         }
     }
     drop(holder);
+}
+
+#[test]
+fn a_lock_is_not_found_where_a_member_may_delete_it_yet() {
+    in_runtime(async {
+        let store = Store::default();
+        let client = Client::connect(&[store.serve().await], patient()).await.expect("good");
+        let session = client.within(Some(Duration::from_secs(3))).session(600).await.expect("granted");
+        let lock = session.lock("printer").await.expect("nobody has it");
+        store.puts_off.store(1, Ordering::SeqCst);
+        assert!(matches!(lock.release().await, Err(Error::Deadline)));
+        let lock = session.lock("printer").await.expect("nobody else has it");
+        store.does_it(1).await;
+        let there = lock.read().await.expect("an answer");
+        assert_eq!(there.kvs.first().map(|kv| kv.create_revision), Some(lock.revision()));
+
+        // So it is where whoever gives it back is dropped on the way, and nobody hears what became of it.
+        store.puts_off.store(2, Ordering::SeqCst);
+        let mut releasing = Box::pin(lock.release());
+        while store.puts_off.load(Ordering::SeqCst) > 1 {
+            assert!(timeout(Duration::from_millis(5), releasing.as_mut()).await.is_err());
+        }
+        drop(releasing);
+        let lock = session.lock("printer").await.expect("nobody else has it");
+        store.does_it(3).await;
+        let there = lock.read().await.expect("an answer");
+        assert_eq!(there.kvs.first().map(|kv| kv.create_revision), Some(lock.revision()));
+    });
+}
+
+#[test]
+fn a_lock_that_is_being_given_back_is_asked_for_once_it_is() {
+    in_runtime(async {
+        let store = Store::default();
+        let client = Client::connect(&[store.serve().await], patient()).await.expect("good");
+        let session = client.session(600).await.expect("granted");
+        let lock = session.lock("printer").await.expect("nobody has it");
+        store.puts_off.store(1, Ordering::SeqCst);
+        let releasing = tokio::spawn(lock.release());
+        while store.puts_off.load(Ordering::SeqCst) > 0 {
+            sleep(Duration::from_millis(5)).await;
+        }
+        let mut next = Box::pin(session.lock("printer"));
+        assert!(timeout(Duration::from_millis(300), next.as_mut()).await.is_err(), "it is being left");
+        store.does_it(1).await;
+        releasing.await.expect("no panic").expect("left");
+        let lock = next.await.expect("nobody has it");
+        let there = lock.read().await.expect("an answer");
+        assert_eq!(there.kvs.first().map(|kv| kv.create_revision), Some(lock.revision()));
+    });
 }
