@@ -97,6 +97,9 @@ impl Options {
 /// the connection; a shorter wish is stretched to it, as gRPC for Go does.
 const MIN_KEEPALIVE_TIME: Duration = Duration::from_secs(10);
 
+/// What is longer is this: nobody waits for it, and the clocks below count so far.
+const LONGEST_KEEPALIVE: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// Makes channels by one set of options. The files it names are read once, and told of where they cannot be used, whether or not an
 /// endpoint needs them: who names them means to be encrypted.
 pub(super) struct Channels<'a> {
@@ -136,8 +139,8 @@ impl<'a> Channels<'a> {
         let address = Address::read(endpoint, options.tls.is_some())?;
         let channel = address.endpoint()?;
         let channel = channel
-            .http2_keep_alive_interval(options.keepalive_time.max(MIN_KEEPALIVE_TIME))
-            .keep_alive_timeout(named_or_usual(options.keepalive_timeout))
+            .http2_keep_alive_interval(options.keepalive_time.clamp(MIN_KEEPALIVE_TIME, LONGEST_KEEPALIVE))
+            .keep_alive_timeout(named_or_usual(options.keepalive_timeout).min(LONGEST_KEEPALIVE))
             .keep_alive_while_idle(false);
         let seal = match address.sealed_host() {
             None => None,

@@ -421,7 +421,13 @@ fn a_time_beyond_all_clocks_is_none_and_a_place_that_is_not_there_is_an_error() 
     in_runtime(async {
         let (flaky, endless) = (Flaky::default(), Duration::MAX);
         flaky.ranges.store(1, Ordering::SeqCst);
-        let options = Options { connect_timeout: endless, timeout: Some(endless), ..Options::default() };
+        let options = Options {
+            connect_timeout: endless,
+            timeout: Some(endless),
+            keepalive_time: endless,
+            keepalive_timeout: endless,
+            ..Options::default()
+        };
         let client = Client::connect(&[serve(flaky, Breaking::default()).await], options).await.expect("good");
         for timeout in [endless, Duration::from_secs(1 << 40), Duration::from_secs(1 << 62)] {
             client.within(Some(timeout)).range(pb::RangeRequest::default()).await.expect("in time");
