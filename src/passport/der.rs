@@ -34,13 +34,19 @@ pub(super) fn public_key(der: &[u8], algorithm: &[u8]) -> Option<Vec<u8>> {
 
 /// Bits of the modulus of an RSA public key, as PKCS#1 writes it.
 pub(super) fn rsa_bits(der: &[u8]) -> Option<usize> {
+    let (modulus, _) = rsa_numbers(der)?;
+    Some(8 * modulus.len() - modulus.first()?.leading_zeros() as usize)
+}
+
+/// The modulus and the exponent of such a key, without the zeros before them. There is a modulus.
+pub(super) fn rsa_numbers(der: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut key = Reader(der).inside(SEQUENCE)?;
-    let (modulus, _exponent) = (key.content(INTEGER)?, key.content(INTEGER)?);
+    let (modulus, exponent) = (key.content(INTEGER)?, key.content(INTEGER)?);
     // A private key goes on, and begins with its version.
-    key.0.is_empty().then_some(())?;
-    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
-    let first = modulus.get(zeros)?;
-    Some(8 * (modulus.len() - zeros) - first.leading_zeros() as usize)
+    let is_public = key.0.is_empty();
+    let bare = |number: &[u8]| number.iter().take_while(|byte| **byte == 0).count();
+    let (modulus, exponent) = (&modulus[bare(modulus)..], &exponent[bare(exponent)..]);
+    (is_public && !modulus.is_empty()).then_some((modulus, exponent))
 }
 
 fn key_of_info(der: &[u8], algorithm: &[u8]) -> Option<Vec<u8>> {
@@ -160,6 +166,8 @@ mod tests {
         };
         assert_eq!(rsa_bits(&key(&[&[0, 0x80, 1], &[3]])), Some(16));
         assert_eq!(rsa_bits(&key(&[&[0x01, 1], &[3]])), Some(9));
+        let read = key(&[&[0, 0x80, 1], &[0, 0, 1, 2]]);
+        assert_eq!(rsa_numbers(&read), Some((&[0x80, 1][..], &[1, 2][..])));
         for none in [&[&[0][..], &[3]][..], &[&[0, 0x80, 1]], &[&[0], &[0x80, 1], &[3]], &[]] {
             assert_eq!(rsa_bits(&key(none)), None, "{none:?}");
         }

@@ -33,8 +33,11 @@ const DEFAULT_TTL: Duration = Duration::from_secs(5 * 60);
 
 const OPTIONS: [&str; 4] = ["sign-method", "pub-key", "priv-key", "ttl"];
 
-/// Bits of RSA keys under which tokens are verified.
+/// Bits of RSA keys under which tokens are verified, in whole bytes: the first of them need not be full.
 const RSA_BITS: RangeInclusive<usize> = 2_048..=8_192;
+
+/// Exponents of RSA keys under which tokens are verified: the odd ones of these.
+const RSA_EXPONENTS: RangeInclusive<u64> = 3..=(1 << 33) - 1;
 
 /// Object identifiers of the curves.
 const P256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
@@ -286,14 +289,26 @@ fn rsa_keys(
         let bare = || der::rsa_bits(&der).map(|_| der.clone());
         der::public_key(&der, der::RSA_PUBLIC_KEY).or_else(bare).ok_or_else(|| no_public("RSA"))
     });
-    paired(algorithm, private.transpose()?, public.transpose()?, |key| match der::rsa_bits(key) {
-        Some(bits) if RSA_BITS.contains(&bits) => Ok(()),
-        Some(bits) => {
-            let (least, most) = (RSA_BITS.start(), RSA_BITS.end());
-            Err(format!("{}: it has {bits} bits, and must have {least} to {most}", no_public("RSA")))
-        }
-        None => Err(no_public("RSA")),
+    paired(algorithm, private.transpose()?, public.transpose()?, |key| {
+        let unfit = rsa_unfit(key).ok_or_else(|| no_public("RSA"))?;
+        if unfit.is_empty() { Ok(()) } else { Err(format!("{}: {unfit}", no_public("RSA"))) }
     })
+}
+
+/// Why no token could be verified by a public key of RSA: empty where one could. None where it is no such key.
+fn rsa_unfit(key: &[u8]) -> Option<String> {
+    let (bits, (modulus, exponent)) = (der::rsa_bits(key)?, der::rsa_numbers(key)?);
+    if !RSA_BITS.contains(&bits.next_multiple_of(8)) {
+        let (least, most) = (RSA_BITS.start(), RSA_BITS.end());
+        return Some(format!("it has {bits} bits, and must have {least} to {most}"));
+    }
+    let is_odd = |number: &[u8]| number.last().is_some_and(|last| last & 1 == 1);
+    let value = exponent.iter().try_fold(0_u64, |value, byte| value.checked_mul(256)?.checked_add((*byte).into()));
+    if !is_odd(exponent) || !value.is_some_and(|value| RSA_EXPONENTS.contains(&value)) {
+        let (least, most) = (RSA_EXPONENTS.start(), RSA_EXPONENTS.end());
+        return Some(format!("its exponent must be odd, and {least} to {most}"));
+    }
+    Some(if is_odd(modulus) { String::new() } else { "its modulus is even".to_string() })
 }
 
 fn curve_keys(

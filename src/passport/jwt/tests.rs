@@ -5,6 +5,9 @@ use super::*;
 /// Until the year 2100; made by `golang-jwt` with these keys, for `anna` at revision 7.
 const OF_ETCD: &str = include_str!("../testdata/tokens.txt");
 
+/// The same of a key of 2,047 bits; made by OpenSSL.
+const OF_2047_BITS: &str = include_str!("../testdata/rsa2047.token.txt");
+
 const FIRST_OF_2100_MS: u64 = 4_102_444_800_000;
 
 fn file(name: &str) -> std::io::Result<Vec<u8>> {
@@ -13,6 +16,7 @@ fn file(name: &str) -> std::io::Result<Vec<u8>> {
         "rsa.pkcs8" => include_bytes!("../testdata/rsa.pkcs8.pem"),
         "rsa.pub" => include_bytes!("../testdata/rsa.pub.pem"),
         "rsa.pkcs1pub" => include_bytes!("../testdata/rsa.pkcs1pub.pem"),
+        "rsa2047.pub" => include_bytes!("../testdata/rsa2047.pub.pem"),
         "rsa1024.pub" => include_bytes!("../testdata/rsa1024.pub.pem"),
         "p256.cert" => include_bytes!("../testdata/p256.cert.pem"),
         "ed.cert" => include_bytes!("../testdata/ed.cert.pem"),
@@ -229,16 +233,47 @@ fn a_public_key_that_the_method_cannot_use_is_refused() {
     assert!(jwt_of_point(|_| ()).is_ok());
 }
 
+/// Nothing that is shown could ever hold under such a key.
+#[test]
+fn a_key_of_rsa_that_verifies_nothing_is_refused() {
+    let refused = |change: fn(&mut [u8])| {
+        // It ends with the exponent: three bytes, and a tag and a length before them.
+        let changed = jwt_of_changed("RS256", "rsa.pub", |der| change(der.last_chunk_mut::<6>().expect("longer")));
+        changed.err()
+    };
+    let exponent = "key is not a valid RSA public key: its exponent must be odd, and 3 to 8589934591";
+    let bad: [fn(&mut [u8]); 3] =
+        [|end| end[5] = 0, |end| end[3..].copy_from_slice(&[0, 0, 1]), |end| end[3..].fill(0)];
+    for bad in bad {
+        assert_eq!(refused(bad).as_deref(), Some(exponent));
+    }
+    let modulus = "key is not a valid RSA public key: its modulus is even";
+    assert_eq!(refused(|end| end[0] &= 0xfe).as_deref(), Some(modulus));
+    assert_eq!(refused(|end| end[3..].copy_from_slice(&[0, 0, 3])), None);
+}
+
+#[test]
+fn a_key_whose_first_byte_is_not_full_verifies() {
+    let jwt = jwt("jwt,sign-method=RS256,pub-key=rsa2047.pub").expect("2047 bits");
+    let anna = Some(Asker { user: "anna".into(), revision: 7 });
+    assert_eq!(jwt.take(OF_2047_BITS.trim_end(), FIRST_OF_2100_MS - 1), anna);
+}
+
 /// Takes tokens under ES256 by a key whose point was changed.
 fn jwt_of_point(change: impl Fn(&mut [u8])) -> Result<Jwt, String> {
-    let (label, mut der) = der::first_block(&file("p256.pub").expect("there")).expect("sound");
-    let point = der.len() - 64;
-    change(&mut der[point..]);
+    jwt_of_changed("ES256", "p256.pub", |der| change(der.last_chunk_mut::<64>().expect("longer")))
+}
+
+/// Takes tokens under this method by a key that was changed.
+fn jwt_of_changed(method: &str, name: &str, change: impl Fn(&mut [u8])) -> Result<Jwt, String> {
+    let (label, mut der) = der::first_block(&file(name).expect("there")).expect("sound");
+    change(&mut der);
     let pem = format!(
         "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
         base64::engine::general_purpose::STANDARD.encode(der)
     );
-    let options = Options::read("jwt,sign-method=ES256,pub-key=changed").expect("well formed");
+    let options = format!("jwt,sign-method={method},pub-key=changed");
+    let options = Options::read(&options).expect("well formed");
     Jwt::new(&options, |_| Ok(pem.clone().into_bytes()))
 }
 
