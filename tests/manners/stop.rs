@@ -223,9 +223,14 @@ fn who_waits_for_a_lock_or_an_office_is_told_of_the_end() {
 
 /// Runs a command as the user who may do everything; what it shows.
 fn as_root(home: &Home, words: &[&str]) -> String {
+    shown(home, &[&["--user=root:pw"], words].concat())
+}
+
+/// Runs a command; what it shows.
+fn shown(home: &Home, words: &[&str]) -> String {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
     let endpoint = format!("--endpoints=127.0.0.1:{}", home.client_port);
-    let ran = command.args([&endpoint, "--user=root:pw"]).args(words).stdin(Stdio::null()).output().unwrap();
+    let ran = command.arg(&endpoint).args(words).stdin(Stdio::null()).output().unwrap();
     assert!(ran.status.success(), "{words:?}: {}", String::from_utf8_lossy(&ran.stderr));
     String::from_utf8(ran.stdout).unwrap()
 }
@@ -258,6 +263,39 @@ fn a_wait_that_is_refused_leaves_nothing_in_line() {
         let told = waits.stderr();
         assert!(code == Some(1) && told.contains("permission denied"), "{code:?} {told}");
         assert_eq!(line(), "", "{words:?}");
+    }
+    server.stop();
+}
+
+/// Whose lease is gone has no place in line: it is told so, though somebody stands before it for ever.
+#[test]
+fn who_waits_is_told_when_its_session_has_ended() {
+    let home = Home::new();
+    let server = home.start();
+    shown(&home, &["put", "line/0", "who has it"]);
+    for (words, text) in [
+        (&["lock", "line", "--ttl=3"][..], "mutex: session is expired"),
+        (&["elect", "line", "me"], "election: not leader"),
+    ] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quoratectl"));
+        let endpoint = format!("--endpoints=127.0.0.1:{}", home.client_port);
+        command.arg(&endpoint).args(words).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut waits = running(command);
+        let began = Instant::now();
+        let place = || {
+            let line = shown(&home, &["get", "line/", "--prefix", "--keys-only"]);
+            line.lines().filter_map(|key| key.strip_prefix("line/")).find(|key| *key != "0").map(str::to_owned)
+        };
+        let lease = loop {
+            assert!(began.elapsed() < LIMIT, "it does not stand in line");
+            if let Some(lease) = place() {
+                break lease;
+            }
+        };
+        shown(&home, &["lease", "revoke", &lease]);
+        let code = waits.wait().code();
+        let told = waits.stderr();
+        assert!(code == Some(1) && told.contains(text), "{code:?} {told}");
     }
     server.stop();
 }

@@ -4,7 +4,7 @@ use clap::{ArgMatches, Args, FromArgMatches};
 
 use crate::client::{self, Candidate, Client, DEFAULT_SESSION_SECONDS};
 
-use super::lock::{both, cancelled, close, fail, give_back};
+use super::lock::{both, cancelled, close, fail, give_back, in_session};
 use crate::ctl::command::{Command, Deed, Section, no_flags, words};
 use crate::ctl::failure::{Exit, Failure};
 use crate::ctl::session::{Session, bytes};
@@ -28,6 +28,9 @@ struct Elect {
     #[arg(long, short)]
     listen: bool,
 }
+
+/// What the client library says of a candidate whose session has ended.
+const NOT_LEADER: &str = "election: not leader";
 
 async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure> {
     let flags = Elect::from_arg_matches(matches).map_err(|error| Failure::bad_args(error.to_string()))?;
@@ -84,7 +87,7 @@ async fn campaign(session: &mut Session, client: &Client, name: &[u8], proposal:
         Ok(candidate) => candidate,
         Err(error) => return fail(held, error).await,
     };
-    match stop.or(candidate.elected()).await {
+    match stop.or(in_session(&held, NOT_LEADER, candidate.elected())).await {
         Some(Ok(())) => {}
         Some(Err(error)) => return fail(held, error).await,
         None => {

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::time::Duration;
 
 use clap::{ArgMatches, Args, FromArgMatches};
+use futures_util::future::{Either, select};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::client::{self, DEFAULT_SESSION_SECONDS, Lock};
@@ -40,6 +41,9 @@ struct Words {
 /// What etcd's client says where the user stopped it.
 const CANCELLED: &str = "context canceled";
 
+/// And where the session of who waits for a lock has ended.
+const EXPIRED: &str = "mutex: session is expired";
+
 /// Longest wait for a session's end to be told; by itself it ends later.
 const CLOSE_WITHIN: Duration = Duration::from_secs(1);
 
@@ -65,7 +69,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         Ok(lock) => lock,
         Err(error) => return fail(held, error).await,
     };
-    match stop.or(lock.acquire()).await {
+    match stop.or(in_session(&held, EXPIRED, lock.acquire())).await {
         Some(Ok(())) => {}
         Some(Err(error)) => return fail(held, error).await,
         None => {
@@ -93,6 +97,22 @@ pub fn both(session: &mut Session, done: Result<(), Failure>, given_back: Result
         session.complain(&second.text);
     }
     done.and(given_back)
+}
+
+/// Waits as long as the session lives: whose place is gone with it would otherwise wait for all who stood before it, and they may
+/// stay for ever.
+///
+/// # Errors
+/// Those of the wait, or that the session has `expired`, in these words.
+pub async fn in_session(
+    held: &client::Session,
+    expired: &'static str,
+    wait: impl Future<Output = Result<(), client::Error>>,
+) -> Result<(), client::Error> {
+    match select(std::pin::pin!(wait), std::pin::pin!(held.ended())).await {
+        Either::Left((done, _)) => done,
+        Either::Right(_) => Err(client::Error::Lost(expired)),
+    }
 }
 
 /// Shows a lock, and holds it until the tool is stopped.
