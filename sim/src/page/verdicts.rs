@@ -160,6 +160,14 @@ const WORDED: &[(&str, Promise)] = &[
     ("a watch is made for who may read", promises::RIGHTS),
     ("a watch is cut when the right goes", promises::RIGHTS),
     ("a watch is cut for want of a right alone", promises::RIGHTS),
+    ("who refuses for want of room lacks it", promises::LIVE),
+    ("writes go on where room was made", promises::LIVE),
+    ("a calm member gives space back", promises::LIVE),
+    ("a calm world has members", promises::LIVE),
+    ("a digest is what the changes come to", promises::SAME),
+    ("how a member stands never falls in one life", promises::DURABLE),
+    ("what is applied is committed", promises::COMMITTED),
+    ("a member stands where it says", promises::COMMITTED),
 ];
 
 /// How it stands with a promise.
