@@ -223,7 +223,7 @@ impl Client {
                 Ok(response) => return Ok(response.into_inner()),
                 Err(status) => status,
             };
-            if self.may_refresh(status.message()) && refreshes.one_more(status.message()) {
+            if self.may_refresh(status.message()) && refreshes.one_more(status.message(), sent.age()) {
                 // The server refused the request for who asked, so it was not done. While users are changed again and again
                 // the next one may be refused for the same.
                 if bounded(deadline, sleep(refreshes.pause())).await.is_none() {

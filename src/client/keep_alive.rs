@@ -179,7 +179,8 @@ impl KeepAlive {
                 Heard::Answer(place, Err(status)) => {
                     places.retain(|asked| *asked != place);
                     let why = status.message();
-                    if !fetching && self.client.may_refresh(why) && refreshes.one_more(why) {
+                    let may_have_one = !fetching && no_token.is_none() && self.client.may_refresh(why);
+                    if may_have_one && refreshes.one_more(why, self.token.age()) {
                         fetching = true;
                         heard.push(Either::Right(self.fetches_token(refreshes.pause())));
                     }

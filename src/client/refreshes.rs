@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use super::pause::grown;
 
-/// Attempts of one request after changes of users, which may go on. Each may cost a hash of a password.
+/// Attempts of one request after changes of users, or behind tokens that end, which may go on. Each may cost a hash of a password.
 const MAX_REFRESHES: usize = 20;
+
+/// The shortest time to live that a server can give a token. One that is refused sooner was not taken; later it may have ended while the
+/// request waited, for a leader among others: servers look at it when the request's turn has come.
+const SHORTEST_LIFE: Duration = Duration::from_secs(1);
 
 /// What a server says of a token that is no longer good, or that it never got. The request was not done then.
 pub const STALE_TOKEN: [&str; 3] = ["etcdserver: invalid auth token", OLD_REVISION, "etcdserver: user name is empty"];
@@ -32,9 +36,9 @@ pub struct Refreshes {
 }
 
 impl Refreshes {
-    /// Whether it is worth one more after a refusal with this text. Who refuses a new token means it.
-    pub fn one_more(&mut self, why: &str) -> bool {
-        if !why.contains(OLD_REVISION) && std::mem::replace(&mut self.of_token, true) {
+    /// Whether it is worth one more after a refusal with this text, of a token so old. Who refuses a new token means it.
+    pub fn one_more(&mut self, why: &str, age: Duration) -> bool {
+        if !why.contains(OLD_REVISION) && std::mem::replace(&mut self.of_token, true) && age < SHORTEST_LIFE {
             return false;
         }
         self.made += 1;
@@ -70,21 +74,33 @@ mod tests {
     #[test]
     fn a_request_has_one_new_token_and_more_while_users_change() {
         let [invalid, old, nobody] = STALE_TOKEN;
+        let is_worth = |refreshes: &mut Refreshes, why| refreshes.one_more(why, Duration::ZERO);
         let mut refreshes = Refreshes::default();
-        assert!(refreshes.one_more(invalid) && refreshes.pause().is_zero());
-        assert!(!refreshes.one_more(invalid) && !refreshes.one_more(nobody), "each costs the server a hash");
-        let more = (0..100).filter(|_| refreshes.one_more(old)).count();
+        assert!(is_worth(&mut refreshes, invalid) && refreshes.pause().is_zero());
+        assert!(![invalid, nobody].map(|why| is_worth(&mut refreshes, why)).contains(&true), "each costs a hash");
+        let more = (0..100).filter(|_| is_worth(&mut refreshes, old)).count();
         assert_eq!(more, MAX_REFRESHES - 1);
         assert!(!refreshes.pause().is_zero());
         let mut refreshes = Refreshes::default();
-        assert!(refreshes.one_more(old) && refreshes.one_more(nobody), "a token that went with the change");
+        assert_eq!([old, nobody].map(|why| is_worth(&mut refreshes, why)), [true; 2], "it went with the change");
         refreshes.was_made_by_another();
-        assert!(refreshes.one_more(invalid) && !refreshes.one_more(invalid), "that was another's");
+        assert_eq!([invalid; 2].map(|why| is_worth(&mut refreshes, why)), [true, false], "that was another's");
         let mut refreshes = Refreshes::default();
         let by_others = (0..100).filter(|_| {
             refreshes.was_made_by_another();
-            refreshes.one_more(invalid)
+            is_worth(&mut refreshes, invalid)
         });
         assert_eq!(by_others.count(), MAX_REFRESHES, "it ends, whatever others do");
+    }
+
+    #[test]
+    fn a_new_token_that_may_have_ended_meanwhile_is_replaced_again() {
+        let invalid = STALE_TOKEN[0];
+        let mut refreshes = Refreshes::default();
+        assert!(refreshes.one_more(invalid, Duration::MAX) && refreshes.one_more(invalid, SHORTEST_LIFE));
+        assert!(!refreshes.one_more(invalid, SHORTEST_LIFE - Duration::from_millis(1)), "that one was not taken");
+        let mut refreshes = Refreshes::default();
+        let late = (0..100).filter(|_| refreshes.one_more(invalid, SHORTEST_LIFE));
+        assert_eq!(late.count(), MAX_REFRESHES, "it ends, however slow all is");
     }
 }

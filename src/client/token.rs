@@ -5,12 +5,14 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::Shared;
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tonic::Status;
 use tonic::metadata::{Ascii, MetadataValue};
 
@@ -21,6 +23,15 @@ pub struct Token {
     pub text: Option<MetadataValue<Ascii>>,
     /// Which one it is: two may have the same text.
     number: u64,
+    /// When it was asked for; none for what nobody gave.
+    asked: Option<Instant>,
+}
+
+impl Token {
+    /// How long ago it was asked for, which is longer than it lives already.
+    pub fn age(&self) -> Duration {
+        self.asked.map_or(Duration::MAX, |asked| asked.elapsed())
+    }
 }
 
 /// Who has its text is taken for the user, so that is not shown.
@@ -101,9 +112,9 @@ impl Held {
             return Some((outcome.clone(), false));
         }
         let (tell, told) = oneshot::channel();
-        let (held, fetched) = (Arc::clone(self), fetch());
+        let (held, asked, fetched) = (Arc::clone(self), Instant::now(), fetch());
         let task = runtime.spawn(async move {
-            let outcome = held.take(fetched.await);
+            let outcome = held.take(fetched.await, asked);
             // Nobody may wait any more.
             let _ = tell.send(outcome);
         });
@@ -112,21 +123,19 @@ impl Held {
         Some((outcome, true))
     }
 
-    fn take(&self, fetched: Result<Option<MetadataValue<Ascii>>, Status>) -> Result<(), Status> {
+    fn take(&self, fetched: Result<Option<MetadataValue<Ascii>>, Status>, asked: Instant) -> Result<(), Status> {
         let mut state = self.state();
         state.fetching = None;
         let text = fetched?.or(state.token.text.take());
-        state.token = Token { text, number: state.token.number + 1 };
+        state.token = Token { text, number: state.token.number + 1, asked: Some(asked) };
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::time::Duration;
-
     use futures_util::future::join_all;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::time::{sleep, timeout};
 
     use super::*;

@@ -140,7 +140,7 @@ impl Watcher {
     /// Whether the stream was refused for the token it had, so that it is opened anew with another: until one is taken in as often as a
     /// request would be asked again.
     fn is_stale(&mut self, why: &str) -> bool {
-        let is_stale = self.client.may_refresh(why) && self.refreshes.one_more(why);
+        let is_stale = self.client.may_refresh(why) && self.refreshes.one_more(why, self.token.age());
         if is_stale {
             self.stream = None;
             // A point in time: who gives up waiting again and again comes to it all the same.

@@ -16,6 +16,8 @@ struct Guard {
     unable: Arc<AtomicUsize>,
     /// How many times it will say yet that users were changed, of whatever is asked with a token.
     changing: Arc<AtomicUsize>,
+    /// How many requests will wait yet until the token that they came with has ended.
+    late: Arc<AtomicUsize>,
     /// How many times it will say yet that too many renew.
     crowded: Arc<AtomicUsize>,
     given: Arc<AtomicUsize>,
@@ -97,6 +99,10 @@ impl Guard {
         }
         if is_due(&self.changing) {
             return Err(Inability::UsersChange.told());
+        }
+        if is_due(&self.late) {
+            tokio::time::sleep(Duration::from_millis(1_100)).await;
+            self.ends_tokens();
         }
         let token = request.metadata().get("token").and_then(|token| token.to_str().ok()?.strip_prefix("secret-"));
         let number: usize = token.and_then(|number| number.parse().ok()).unwrap_or(0);
@@ -420,6 +426,22 @@ fn a_request_has_its_own_time_also_where_its_token_ended() {
         guard.ends_tokens();
         guard.set(Takes { token: Duration::from_millis(600), ..Takes::default() });
         client.within(None).range(pb::RangeRequest::default()).await.expect("however long it takes");
+    });
+}
+
+#[test]
+fn what_waits_longer_than_a_token_lives_is_asked_with_another() {
+    in_runtime(async {
+        let guard = Guard::default();
+        let client = known(&guard).await;
+        guard.late.store(3, Ordering::SeqCst);
+        client.range(pb::RangeRequest::default()).await.expect("the fourth time nobody waits");
+        assert_eq!(guard.asked(), 4);
+
+        // Who takes none that he gives means it.
+        guard.ended.store(usize::MAX, Ordering::SeqCst);
+        let refused = client.range(pb::RangeRequest::default()).await.expect_err("no token is good");
+        assert_eq!((refused.text(), guard.asked()), ("etcdserver: invalid auth token", 5));
     });
 }
 

@@ -72,11 +72,14 @@ fn a_creation_alone_makes_the_next_break_worth_no_less_of_a_pause() {
     let mut watcher = watcher(5);
     watcher.broken = 3;
     let invalid = crate::client::refreshes::STALE_TOKEN[0];
-    assert!(watcher.refreshes.one_more(invalid) && !watcher.refreshes.one_more(invalid));
+    assert!(
+        watcher.refreshes.one_more(invalid, std::time::Duration::ZERO)
+            && !watcher.refreshes.one_more(invalid, std::time::Duration::ZERO)
+    );
     let created = pb::WatchResponse { header: header(41), created: true, ..Default::default() };
     assert!(watcher.hears(created).is_none());
     assert_eq!(watcher.broken, 3, "nothing was delivered");
-    assert!(watcher.refreshes.one_more(invalid), "the token was taken");
+    assert!(watcher.refreshes.one_more(invalid, std::time::Duration::ZERO), "the token was taken");
     assert!(watcher.hears(events(&[6])).is_some());
     assert_eq!(watcher.broken, 0);
 }
