@@ -24,6 +24,7 @@ use super::endpoints::{Endpoints, Wanted};
 use super::error::{Error, lost, never_sent};
 use super::hedge::{HEDGE_AFTER, hedged};
 use super::options::{Credentials, Options};
+use super::parts::Parts;
 use super::pause::grown;
 use super::refreshes::{OLD_REVISION, Refreshes, STALE_TOKEN, passes};
 use super::silence::NO_ANSWER;
@@ -195,17 +196,18 @@ impl Client {
         self.repeat(safety, Ends { deadline, told: deadline }, send).await
     }
 
-    /// As [`Self::call`] where the answer is a stream: the timeout ends the wait for it to begin, and servers are not told of it, for they
-    /// would cut the stream by it.
+    /// As [`Self::call`] where the answer is a stream: the timeout ends the wait for its first part, and servers are not told of it, for they
+    /// would cut the stream by it. Where the first is a refusal or does not come it is asked for again as any other answer is.
     ///
     /// # Errors
     /// As [`Self::call`].
-    pub async fn call_for_parts<T, F, Sent>(&self, safety: Safety, send: F) -> Result<Streaming<T>, Error>
+    pub async fn call_for_parts<T, F, Sent>(&self, safety: Safety, send: F) -> Result<Parts<T>, Error>
     where
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<Streaming<T>>, Status>>,
     {
-        self.repeat(safety, Ends { deadline: deadline(self.timeout), told: None }, send).await
+        let (ends, send) = (Ends { deadline: deadline(self.timeout), told: None }, &send);
+        self.repeat(safety, ends, |wire| async move { Parts::begun(send(wire).await?).await }).await
     }
 
     async fn repeat<T, F, Sent>(&self, safety: Safety, ends: Ends, send: F) -> Result<T, Error>

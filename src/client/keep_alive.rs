@@ -96,7 +96,7 @@ impl Client {
         let answer = self
             .rest(async {
                 match answers.next().await {
-                    Some(answer) => Ok(answer?),
+                    Some(answer) => answer,
                     None => Err(Error::StreamEnded),
                 }
             })

@@ -1,8 +1,7 @@
 //! The unary requests, one method each, with their rule of safety.
 
-use futures_util::StreamExt as _;
 use prost::Message;
-use tonic::{Code, Streaming};
+use tonic::Code;
 
 use crate::base::Url;
 use crate::wire::etcdserverpb as pb;
@@ -14,6 +13,7 @@ use crate::wire::services::maintenance_client::MaintenanceClient;
 
 use super::connection::{Client, Safety, Wire};
 use super::error::Error;
+use super::parts::Parts;
 
 /// One method: name, stub, request, response, safety.
 macro_rules! request {
@@ -111,7 +111,7 @@ impl Client {
     ///
     /// # Errors
     /// The server's refusal, or that no answer came in time.
-    pub async fn snapshot(&self) -> Result<Streaming<pb::SnapshotResponse>, Error> {
+    pub async fn snapshot(&self) -> Result<Parts<pb::SnapshotResponse>, Error> {
         let send = |wire| async move { self.maintenance(wire).snapshot(pb::SnapshotRequest {}).await };
         self.call_for_parts(Safety::Read, send).await
     }
@@ -148,7 +148,7 @@ impl Client {
     ///
     /// # Errors
     /// The server's refusal, or that no answer came in time (counted anew once the first
-    /// chunk may come). A stream that breaks is not taken up again.
+    /// chunk is here). A stream that breaks is not taken up again.
     pub async fn range_stream(&self, request: pb::RangeRequest) -> Result<pb::RangeResponse, Error> {
         self.fits(&request)?;
         let mut chunks = self

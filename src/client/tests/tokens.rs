@@ -32,6 +32,8 @@ struct Takes {
     token: Duration,
     refusal: Duration,
     refuses: bool,
+    /// Of streams only those parts are refused that would come.
+    refuses_inside: bool,
     inability: Inability,
     /// Whoever asks is let in, and waits so long.
     entry: Option<Duration>,
@@ -89,6 +91,14 @@ impl Guard {
 
     fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
+    }
+
+    /// Where one who asks for a stream is told so.
+    fn refuses<T: Send + 'static>(&self, why: Status) -> Result<Response<Answers<T>>, Status> {
+        match self.takes().refuses_inside {
+            true => Ok(Response::new(Box::pin(stream::iter([Err(why)])))),
+            false => Err(why),
+        }
     }
 
     /// Whether who asks may.
@@ -198,7 +208,9 @@ impl Lease for Inside {
         &self,
         requests: Request<Streaming<pb::LeaseKeepAliveRequest>>,
     ) -> Result<Response<Self::LeaseKeepAliveStream>, Status> {
-        self.0.lets_in(&requests).await?;
+        if let Err(refusal) = self.0.lets_in(&requests).await {
+            return self.0.refuses(refusal);
+        }
         if is_due(&self.0.crowded) {
             return Err(Inability::TooMany.told());
         }
@@ -234,8 +246,14 @@ impl Kv for Inside {
         Ok(Response::new(Default::default()))
     }
     type RangeStreamStream = Answers<pb::RangeStreamResponse>;
-    async fn range_stream(&self, _: Request<pb::RangeRequest>) -> Result<Response<Self::RangeStreamStream>, Status> {
-        Err(Status::unimplemented("range stream"))
+    async fn range_stream(
+        &self,
+        request: Request<pb::RangeRequest>,
+    ) -> Result<Response<Self::RangeStreamStream>, Status> {
+        match self.0.lets_in(&request).await {
+            Ok(()) => Ok(Response::new(Box::pin(stream::iter([Ok(Default::default())])))),
+            Err(refusal) => self.0.refuses(refusal),
+        }
     }
     async fn put(&self, _: Request<pb::PutRequest>) -> Result<Response<pb::PutResponse>, Status> {
         Err(Status::unimplemented("put"))
@@ -442,6 +460,25 @@ fn what_waits_longer_than_a_token_lives_is_asked_with_another() {
         guard.ended.store(usize::MAX, Ordering::SeqCst);
         let refused = client.range(pb::RangeRequest::default()).await.expect_err("no token is good");
         assert_eq!((refused.text(), guard.asked()), ("etcdserver: invalid auth token", 5));
+    });
+}
+
+#[test]
+fn who_is_refused_where_the_first_part_would_stand_is_asked_again_with_another_token() {
+    in_runtime(async {
+        for refuses_inside in [false, true] {
+            let guard = Guard::default();
+            let client = known(&guard).await;
+            guard.set(Takes { refuses_inside, ..Takes::default() });
+            guard.ends_tokens();
+            client.keep_alive_once(1).await.expect("with the second token");
+            guard.ends_tokens();
+            client.range_stream(pb::RangeRequest::default()).await.expect("with the third");
+            assert_eq!(guard.asked(), 3);
+            guard.ends_tokens();
+            is_renewed(&mut lease(&client, 6)).await;
+            assert_eq!(guard.asked(), 4);
+        }
     });
 }
 

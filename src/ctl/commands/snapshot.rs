@@ -5,7 +5,6 @@
 use std::path::Path;
 
 use clap::ArgMatches;
-use futures_util::StreamExt as _;
 
 use crate::client::{self, Client};
 
@@ -109,7 +108,7 @@ async fn fetch(client: &Client, path: &Path) -> Result<String, String> {
     while let Some(part) = parts.next().await {
         // As etcdctl has it: where nothing came yet it was refused, and not lost.
         let lost = if size == 0 { "" } else { "could not write snapshot: " };
-        let part = part.map_err(|status| format!("{lost}{}", client::Error::from(status).with_code()))?;
+        let part = part.map_err(|error| format!("{lost}{}", error.with_code()))?;
         if size == 0 {
             progress.whole(part.remaining_bytes + part.blob.len() as u64);
             version.clone_from(&part.version);
