@@ -20,6 +20,7 @@ use crate::api::services::lease::KeepAlives;
 use crate::api::services::range_chunks::RangeChunks;
 use crate::api::services::range_pieces::RangePieces;
 use crate::api::services::snapshot::SnapshotBlobs;
+use crate::api::services::txn_pieces::Carried;
 use crate::api::services::watch::WatchAnswers;
 use crate::api::transport::call::{Call, HttpResponse, StdError};
 use crate::api::transport::pieces::Whole;
@@ -60,8 +61,13 @@ where
             call.unary(request, |session, q| async move { session.placed_range(q).await.map(RangePieces::from) }).await
         }
         Rpc::Put => ask!(put),
-        Rpc::DeleteRange => ask!(delete_range),
-        Rpc::Txn => ask!(txn),
+        Rpc::DeleteRange => {
+            call.unary(request, |session, q| async move { session.placed_delete_range(q).await.map(Carried::from) })
+                .await
+        }
+        Rpc::Txn => {
+            call.unary(request, |session, q| async move { session.placed_txn(q).await.map(Carried::from) }).await
+        }
         // What is seldom asked, or lasts, stands elsewhere: it would make room for itself in each request.
         other => Box::pin(serve_others(call, other, request)).await,
     }

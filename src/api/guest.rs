@@ -20,7 +20,7 @@ use crate::base::{Account, Shares, limits};
 pub struct Patron {
     /// What he holds of what all share.
     pub account: Arc<Account>,
-    /// Long answers that may be on their way to him at once.
+    /// Places of long answers on their way to him.
     long_answers: Arc<Semaphore>,
 }
 
@@ -115,20 +115,20 @@ impl Guest {
         self.0.own.clone()
     }
 
-    /// A place among the long answers of a patron, and the turn to read, where there are.
-    pub fn try_long_read(&self, patron: &Patron) -> Option<LongRead> {
-        let place = patron.long_answers.clone().try_acquire_owned().ok()?;
-        Some(LongRead { turn: self.0.house.reading.clone().try_acquire_owned().ok()?, place })
+    /// As many places among the long answers of a patron as so many rows take, and the turn to read, where there are.
+    pub fn try_long_read(&self, patron: &Patron, rows: u64) -> Option<LongRead> {
+        let places = patron.long_answers.clone().try_acquire_many_owned(places(rows)).ok()?;
+        Some(LongRead { turn: self.0.house.reading.clone().try_acquire_owned().ok()?, places })
     }
 
     /// As [`Guest::try_long_read`], for who waits until there are; those who wait come one after the other. A request that has
-    /// `entered` waits for a place on its client's account.
-    pub async fn long_read(&self, patron: &Patron, entered: bool) -> LongRead {
+    /// `entered` waits for places on its client's account.
+    pub async fn long_read(&self, patron: &Patron, rows: u64, entered: bool) -> LongRead {
         const OPEN: &str = "it is never closed";
         let aside = entered.then(|| self.intake().set_aside());
-        let place = patron.long_answers.clone().acquire_owned().await.expect(OPEN);
+        let places = patron.long_answers.clone().acquire_many_owned(places(rows)).await.expect(OPEN);
         drop(aside);
-        LongRead { turn: self.0.house.reading.clone().acquire_owned().await.expect(OPEN), place }
+        LongRead { turn: self.0.house.reading.clone().acquire_owned().await.expect(OPEN), places }
     }
 }
 
@@ -148,25 +148,32 @@ impl House {
     }
 }
 
-/// A long read: the turn, which is for reading alone, and the place, which is kept until the answer has left.
+/// How many places so many rows take: one, and one more for each [`limits::LONG_ANSWER_PLACE_ROWS`].
+fn places(rows: u64) -> u32 {
+    let places = rows / limits::LONG_ANSWER_PLACE_ROWS;
+    let most = limits::LONG_ANSWERS_OF_ONE as u32;
+    u32::try_from(places).map_or(most, |places| places.saturating_add(1).min(most))
+}
+
+/// A long read: the turn, which is for reading alone, and the places, which are kept until the answer has left.
 #[derive(Debug)]
 pub struct LongRead {
     turn: OwnedSemaphorePermit,
-    place: OwnedSemaphorePermit,
+    places: OwnedSemaphorePermit,
 }
 
 impl LongRead {
     /// It was read.
     pub fn done(self) -> LongAnswer {
         drop(self.turn);
-        LongAnswer { _place: self.place }
+        LongAnswer { _places: self.places }
     }
 }
 
 /// A long answer on its way. Goes with it.
 #[derive(Debug)]
 pub struct LongAnswer {
-    _place: OwnedSemaphorePermit,
+    _places: OwnedSemaphorePermit,
 }
 
 #[cfg(test)]
@@ -213,17 +220,34 @@ mod tests {
         let [greedy, other] = [(); 2].map(|()| guests.welcome(None, None));
         let mut answers = Vec::new();
         for _ in 0..limits::LONG_ANSWERS_OF_ONE {
-            answers.push(greedy.long_read(&greedy.patron(None), false).await.done());
+            answers.push(greedy.long_read(&greedy.patron(None), 1, false).await.done());
         }
         let (patron, second) = (greedy.patron(None), Duration::from_secs(1));
-        assert!(tokio::time::timeout(second, greedy.long_read(&patron, false)).await.is_err(), "no more than so many");
+        assert!(
+            tokio::time::timeout(second, greedy.long_read(&patron, 1, false)).await.is_err(),
+            "no more than so many"
+        );
         drop(
-            tokio::time::timeout(second, other.long_read(&other.patron(None), false))
+            tokio::time::timeout(second, other.long_read(&other.patron(None), 1, false))
                 .await
                 .expect("another has his own"),
         );
         answers.pop();
-        drop(tokio::time::timeout(second, greedy.long_read(&patron, false)).await.expect("one was taken"));
+        drop(tokio::time::timeout(second, greedy.long_read(&patron, 1, false)).await.expect("one was taken"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_of_many_rows_takes_the_places_of_many_answers() {
+        assert_eq!([0, limits::LONG_ANSWER_PLACE_ROWS, u64::MAX].map(places), [1, 2, 16]);
+        let guests = Guests::new(Arc::default());
+        let [greedy, other] = [(); 2].map(|()| guests.welcome(None, None));
+        let (patron, second) = (greedy.patron(None), Duration::from_secs(1));
+        let held = greedy.long_read(&patron, u64::MAX, false).await.done();
+        assert!(greedy.try_long_read(&patron, 1).is_none());
+        assert!(tokio::time::timeout(second, greedy.long_read(&patron, 1, false)).await.is_err(), "it is alone");
+        assert!(other.try_long_read(&other.patron(None), u64::MAX).is_some(), "another has his own");
+        drop(held);
+        assert!(greedy.try_long_read(&patron, u64::MAX).is_some());
     }
 
     #[tokio::test(start_paused = true)]
@@ -233,13 +257,13 @@ mod tests {
         let mut answers = Vec::new();
         for _ in 0..limits::LONG_ANSWERS_OF_ONE {
             let _entered = guest.intake().enter();
-            answers.push(guest.long_read(&patron, true).await.done());
+            answers.push(guest.long_read(&patron, 1, true).await.done());
         }
         let lists = (0..limits::REQUESTS_TAKEN_IN).map(|_| {
             let (guest, patron) = (guest.clone(), patron.clone());
             tokio::spawn(async move {
                 let _entered = guest.intake().enter();
-                guest.long_read(&patron, true).await.done()
+                guest.long_read(&patron, 1, true).await.done()
             })
         });
         let lists: Vec<_> = lists.collect();

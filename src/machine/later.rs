@@ -1,8 +1,8 @@
 //! Carrying out what an answer put off: rows are read by who wants them, where they wait.
 
 use super::command::{Answer, OpAnswer, TxnAnswer};
-use crate::base::KeyValue;
-use crate::mvcc::{RangeAnswer, ReadFailure};
+use crate::base::{KeyValue, Refusal};
+use crate::mvcc::{RangeAnswer, ReadFailure, Weight};
 
 impl Answer {
     /// Whether something of it is still to be read.
@@ -14,9 +14,19 @@ impl Answer {
         }
     }
 
+    /// What it may take to read what is still to be read.
+    pub fn weight(&self) -> Weight {
+        match self {
+            Self::Later(_, later) => later.weight(),
+            Self::Txn(txn) => txn.weight(),
+            _ => Weight::default(),
+        }
+    }
+
     /// The answer with everything read that was put off. It may read much: on a thread that may wait. Refused where its
-    /// rows take more than `room` bytes in memory.
+    /// rows take more than `room` bytes in memory, and before any is read where that is plain.
     pub fn carry_out(self, mut room: usize) -> Result<Self, ReadFailure> {
+        within(room, self.weight())?;
         Ok(match self {
             Self::Txn(txn) => Self::Txn(txn.carry_out(&mut room)?),
             Self::Later(bare, later) => {
@@ -39,6 +49,15 @@ impl TxnAnswer {
             OpAnswer::Txn(nested) => nested.is_put_off(),
             _ => false,
         })
+    }
+
+    fn weight(&self) -> Weight {
+        let weights = self.answers.iter().map(|answer| match answer {
+            OpAnswer::Later(_, later) => later.weight(),
+            OpAnswer::Txn(nested) => nested.weight(),
+            _ => Weight::default(),
+        });
+        weights.sum()
     }
 
     fn carry_out(mut self, room: &mut usize) -> Result<Self, ReadFailure> {
@@ -71,6 +90,11 @@ impl OpAnswer {
     pub(super) fn empty_range() -> Self {
         Self::Range(RangeAnswer::default())
     }
+}
+
+/// Refuses rows that take more than there is room for, whatever is in them.
+pub(super) fn within(room: usize, weight: Weight) -> Result<(), Refusal> {
+    if weight.least_bytes > room as u64 { Err(Refusal::AnswerTooLarge) } else { Ok(()) }
 }
 
 fn only(rows: Vec<KeyValue>) -> Option<KeyValue> {

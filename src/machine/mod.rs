@@ -43,7 +43,7 @@ pub use members::{Member, MemberChange, Members, members_from_json, members_json
 pub use op_names::OP_NAMES;
 pub use permission::check_read_txn;
 pub use slice::Slice;
-pub use txn::read_txn;
+pub use txn::{read_txn, weigh_read_txn};
 
 #[cfg(test)]
 mod tests;

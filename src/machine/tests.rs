@@ -5,10 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::limits;
-use crate::base::{KeyRange, MemberId, Refusal};
+use crate::base::{KeyRange, KeyValue, MemberId, Refusal};
 use crate::env::Disk;
 use crate::env::MemoryDisk;
-use crate::mvcc::{HISTORY_DIR, HistoryWriter, RangeQuery, ReadFailure, StoreOptions};
+use crate::mvcc::{HISTORY_DIR, HistoryWriter, RangeQuery, ReadFailure, StoreOptions, Weight};
 
 mod auth;
 mod slices;
@@ -259,6 +259,13 @@ fn applying_reads_nothing_that_does_not_change_the_state() {
     let answer = apply(&mut bench, Command::Txn(txn.clone())).answer.expect("done");
     let Answer::Txn(told) = &answer else { panic!("a transaction") };
     assert!(told.succeeded && answer.is_put_off());
+    let rows = 6 * size_of::<KeyValue>();
+    assert_eq!(answer.weight(), Weight { rows: 9, least_bytes: rows as u64 });
+    let failure = answer.clone().carry_out(rows - 1);
+    assert!(
+        matches!(failure, Err(ReadFailure::Refused(Refusal::AnswerTooLarge))),
+        "nothing is read where that is plain"
+    );
     let failure = answer.clone().carry_out(limits::MAX_TXN_ANSWER_BYTES);
     assert!(matches!(failure, Err(ReadFailure::Wrong(_))), "who wants it hears what is wrong");
     let deleted = apply(&mut bench, Command::DeleteRange(DeleteRange { range: all_keys(), prev_kv: true })).answer;
@@ -302,7 +309,11 @@ fn an_answer_has_a_limit() {
     assert_eq!(bench.machine.store().key_count(), 101);
     // Transactions that only read have the same limit.
     let view = bench.machine.store().view();
-    assert!(read_txn(&view, &Txn { success: vec![range()], ..Txn::default() }).is_ok());
+    let reads = |many| Txn { success: (0..many).map(|_| range()).collect(), failure: vec![range()], ..Txn::default() };
+    assert!(read_txn(&view, &reads(1)).is_ok());
+    let least_bytes = (3 * 101 * size_of::<KeyValue>()) as u64;
+    assert_eq!(weigh_read_txn(&view, &reads(3)), Weight { rows: 303, least_bytes });
+    assert_eq!(weigh_read_txn(&view, &reads(0)).rows, 101, "it may go the other way");
 }
 
 #[test]

@@ -11,11 +11,12 @@ use bytes::Bytes;
 
 use super::command::{Answer, Compare, CompareResult, CompareTarget, DeleteRange, Op, OpAnswer, Put, Txn, TxnAnswer};
 use super::deleted::Deleted;
+use super::later::within;
 use super::slice::Slice;
 use crate::base::{KeyRange, KeyValue, LeaseId, Refusal, Wrong, limits};
 use crate::env::Disk;
 use crate::lease::LeaseTable;
-use crate::mvcc::{KeyMeta, LaterRange, NewValue, RangeQuery, ReadFailure, View, WriteTxn};
+use crate::mvcc::{KeyMeta, LaterRange, NewValue, RangeQuery, ReadFailure, View, Weight, WriteTxn};
 
 /// Something a transaction reads from: the state it starts from.
 pub(super) trait Source {
@@ -215,11 +216,26 @@ pub fn read_txn<D: Disk>(view: &View<D>, txn: &Txn) -> Result<TxnAnswer, ReadFai
     };
     check(txn, &path, &mut range_only).map_err(ReadFailure::Refused)?;
     let (mut answers, mut room) = (Vec::new(), limits::MAX_TXN_ANSWER_BYTES);
+    within(room, weight_of(view, branch(txn, path.succeeded)))?;
     for op in branch(txn, path.succeeded) {
         let Op::Range(query) = op else { unreachable!("a read-only transaction holds ranges only") };
         answers.push(OpAnswer::Range(view.range_within(query, &mut room)?));
     }
     Ok(TxnAnswer { succeeded: path.succeeded, answers })
+}
+
+/// What a transaction that only reads may take, whichever way it goes.
+pub fn weigh_read_txn<D: Disk>(view: &View<D>, txn: &Txn) -> Weight {
+    let [one, other] = [&txn.success, &txn.failure].map(|ops| weight_of(view, ops));
+    if one.rows >= other.rows { one } else { other }
+}
+
+fn weight_of<D: Disk>(view: &View<D>, ops: &[Op]) -> Weight {
+    let weights = ops.iter().map(|op| match op {
+        Op::Range(query) => view.weight(query),
+        _ => unreachable!("a read-only transaction holds ranges only"),
+    });
+    weights.sum()
 }
 
 /// What a write transaction works with.

@@ -10,7 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::history::Table;
 use super::key_index::KeyIndex;
-use super::query::{RangeAnswer, RangeQuery};
+use super::query::{RangeAnswer, RangeQuery, Weight};
 use super::range_read::{ReadFailure, Reading};
 use super::value_cache::ValueCache;
 use crate::env::Disk;
@@ -24,6 +24,7 @@ pub struct LaterRange(Arc<dyn Later>);
 
 trait Later: Send + Sync {
     fn read(&self, room: &mut usize) -> Result<RangeAnswer, ReadFailure>;
+    fn weight(&self) -> Weight;
 }
 
 /// All that a read looks at.
@@ -38,7 +39,17 @@ pub(super) struct PutOff<D: Disk> {
 
 impl<D: Disk> Later for PutOff<D> {
     fn read(&self, room: &mut usize) -> Result<RangeAnswer, ReadFailure> {
-        let reading = Reading {
+        self.reading().range(&self.query, room)
+    }
+
+    fn weight(&self) -> Weight {
+        self.reading().weight(&self.query)
+    }
+}
+
+impl<D: Disk> PutOff<D> {
+    fn reading(&self) -> Reading<'_, D> {
+        Reading {
             index: &self.index,
             table: self.table.get().expect("a read is carried out after its transaction is committed"),
             cache: &self.cache,
@@ -46,8 +57,7 @@ impl<D: Disk> Later for PutOff<D> {
             current: self.current,
             own: &[],
             own_from: 0,
-        };
-        reading.range(&self.query, room)
+        }
     }
 }
 
@@ -59,6 +69,11 @@ impl LaterRange {
     /// Carries the read out. `room` is what the answer's rows may take in memory, and what is left of it afterwards.
     pub fn read(&self, room: &mut usize) -> Result<RangeAnswer, ReadFailure> {
         self.0.read(room)
+    }
+
+    /// What it may take. To be asked after the transaction is committed, as all of it.
+    pub fn weight(&self) -> Weight {
+        self.0.weight()
     }
 }
 

@@ -87,6 +87,24 @@ impl RangeQuery {
     }
 }
 
+/// What a read may take, as far as that is cheap to know before it is made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Weight {
+    /// Rows of its answer at most; of an older revision its limit, and [`u64::MAX`] without one.
+    pub rows: u64,
+    /// Bytes of memory that they take at least, without keys and values.
+    pub least_bytes: u64,
+}
+
+impl std::iter::Sum for Weight {
+    fn sum<I: Iterator<Item = Self>>(weights: I) -> Self {
+        weights.fold(Self::default(), |all, one| Self {
+            rows: all.rows.saturating_add(one.rows),
+            least_bytes: all.least_bytes.saturating_add(one.least_bytes),
+        })
+    }
+}
+
 /// The answer to a [`RangeQuery`].
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct RangeAnswer {

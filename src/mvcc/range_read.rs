@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use super::counted_tree::{Entry, Visit};
 use super::history::Table;
 use super::key_index::{KeyIndex, KeyNode, NO_SLOT};
-use super::query::{RangeAnswer, RangeQuery, SortOrder, SortTarget};
+use super::query::{RangeAnswer, RangeQuery, SortOrder, SortTarget, Weight};
 use super::value_cache::ValueCache;
 use crate::base::{Event, KeyRange, KeyValue, Refusal, Revision, Wrong};
 use crate::env::Disk;
@@ -143,6 +143,28 @@ impl<'a, D: Disk> Reading<'a, D> {
             answer.kvs.push(kv);
         }
         Ok(answer)
+    }
+
+    /// What a range read may take. O(log n).
+    pub(super) fn weight(&self, query: &RangeQuery) -> Weight {
+        if query.count_only {
+            return Weight::default();
+        }
+        if query.range.as_single().is_some() {
+            return Weight { rows: 1, least_bytes: 0 };
+        }
+        let is_of_now = query.revision <= 0 || query.revision >= self.current;
+        let limit = u64::try_from(query.limit).ok().filter(|limit| *limit > 0).unwrap_or(u64::MAX);
+        let looked_at = match query.stops_at_limit() {
+            true => limit,
+            false => u64::MAX,
+        };
+        if !is_of_now {
+            return Weight { rows: looked_at, least_bytes: 0 };
+        }
+        let count = self.index.count(&query.range);
+        let answered = if query.has_filters() { 0 } else { count.min(limit) };
+        Weight { rows: count.min(looked_at), least_bytes: answered.saturating_mul(size_of::<KeyValue>() as u64) }
     }
 
     /// Keys of `range` alive at `at`. O(log n) for what did not change since.

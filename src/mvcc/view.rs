@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::compaction_digests::CompactionDigests;
 use super::history::Table;
 use super::key_index::{KeyIndex, KeyMeta};
-use super::query::{RangeAnswer, RangeQuery};
+use super::query::{RangeAnswer, RangeQuery, Weight};
 use super::range_read::{ReadFailure, Reading};
 use super::value_cache::ValueCache;
 use crate::base::{Event, KeyRange, KeyValue, Wrong};
@@ -65,6 +65,11 @@ impl<D: Disk> View<D> {
     /// Answers a range read.
     pub fn range(&self, query: &RangeQuery) -> Result<RangeAnswer, ReadFailure> {
         self.range_within(query, &mut { usize::MAX })
+    }
+
+    /// What a range read may take.
+    pub fn weight(&self, query: &RangeQuery) -> Weight {
+        self.reading().weight(query)
     }
 
     /// As [`Self::range`], refused where the rows take more than `room` in memory; what they take is taken off it.

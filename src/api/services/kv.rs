@@ -7,16 +7,16 @@ use std::time::Instant;
 use crate::api::guest::{LongAnswer, LongRead};
 use crate::api::services::answers;
 use crate::api::session::Session;
-use crate::auth::Access;
+use crate::auth::{Access, Asker, Auth};
 use crate::base::{Refusal, limits};
 use crate::env::{Disk, Env};
 use crate::machine::{self, Answer, Command, Op, Txn, codec};
-use crate::mvcc::{RangeAnswer, RangeQuery, ReadFailure, View};
+use crate::mvcc::{RangeAnswer, RangeQuery, ReadFailure, View, Weight};
 use crate::wire::etcdserverpb as pb;
 
 /// A range of more keys than this is read where it may hold up a thread: some hundred microseconds of work. The threads
 /// that stand in meanwhile each keep memory of their own, so what is common stays below.
-pub(super) const LONG_READ_KEYS: i64 = 1_000;
+pub(super) const LONG_READ_KEYS: u64 = 1_000;
 
 impl<E: Env> Session<E> {
     /// Reads a range.
@@ -54,23 +54,38 @@ impl<E: Env> Session<E> {
         query: &RangeQuery,
         entered: bool,
     ) -> Result<(pb::RangeResponse, Option<LongAnswer>), Refusal> {
-        let mut view = self.view_of_range(query, !query.serializable).await?;
-        let mut long = None;
-        if !is_short(&view, query)? {
-            let patron = self.patron();
-            long = self.guest().try_long_read(&patron);
-            if long.is_none() {
-                // Who waits holds no view: what is replaced meanwhile would be kept for him.
-                drop(view);
-                long = Some(self.guest().long_read(&patron, entered).await);
-                view = self.view_of_range(query, !query.serializable).await?;
-            }
-        }
+        let view = || self.view_of_range(query, !query.serializable);
+        let (view, long) = self.placed(view, |view| view.weight(query), entered).await?;
         let answer = at_leisure(long.is_some(), || view.range(query));
         // Whatever came of it, as etcd counts.
         self.handle.facts().tallies.range();
         let answer = answer.map_err(refusal_of)?;
         Ok((answers::range(self.header(answer.revision), answer), long.map(LongRead::done)))
+    }
+
+    /// A view, and the places among long answers that what `weigh` says of it needs.
+    async fn placed<V>(
+        &self,
+        take: impl Fn() -> V,
+        weigh: impl Fn(&View<E::Disk>) -> Weight,
+        entered: bool,
+    ) -> Result<(View<E::Disk>, Option<LongRead>), Refusal>
+    where
+        V: Future<Output = Result<View<E::Disk>, Refusal>>,
+    {
+        let view = take().await?;
+        let rows = weigh(&view).rows;
+        if rows <= LONG_READ_KEYS {
+            return Ok((view, None));
+        }
+        let patron = self.patron();
+        if let Some(long) = self.guest().try_long_read(&patron, rows) {
+            return Ok((view, Some(long)));
+        }
+        // Who waits holds no view: what is replaced meanwhile would be kept for him.
+        drop(view);
+        let long = self.guest().long_read(&patron, rows, entered).await;
+        Ok((take().await?, Some(long)))
     }
 
     /// A view of which the asker may read a range.
@@ -83,54 +98,98 @@ impl<E: Env> Session<E> {
         let draft = self.draft(&request);
         let command = Command::Put(codec::put_from_wire(request)?);
         let _span = draft.begin();
-        let (header, answer) = self.carried_out(command).await?;
+        let (header, answer, _) = self.carried_out(command, false).await?;
         let Answer::Put { prev_kv } = answer else { unreachable_answer("put") };
         Ok(pb::PutResponse { header: Some(header), prev_kv: prev_kv.map(answers::key_value) })
     }
 
     /// Deletes a range.
     pub async fn delete_range(&self, request: pb::DeleteRangeRequest) -> Result<pb::DeleteRangeResponse, Refusal> {
+        self.deleted(request, false).await.map(|(answer, _)| answer)
+    }
+
+    /// Deletes a range for a request that has entered; a long answer comes with its place, to be kept until it has left.
+    pub async fn placed_delete_range(
+        &self,
+        request: pb::DeleteRangeRequest,
+    ) -> Result<(pb::DeleteRangeResponse, Option<LongAnswer>), Refusal> {
+        self.deleted(request, true).await
+    }
+
+    async fn deleted(
+        &self,
+        request: pb::DeleteRangeRequest,
+        entered: bool,
+    ) -> Result<(pb::DeleteRangeResponse, Option<LongAnswer>), Refusal> {
         let draft = self.draft(&request);
         let command = Command::DeleteRange(codec::delete_range_from_wire(request)?);
         let _span = draft.begin();
-        let (header, answer) = self.carried_out(command).await?;
+        let (header, answer, long) = self.carried_out(command, entered).await?;
         let Answer::DeleteRange { deleted, prev_kvs } = answer else { unreachable_answer("delete") };
-        Ok(pb::DeleteRangeResponse { header: Some(header), deleted, prev_kvs: answers::key_values(prev_kvs) })
+        let made =
+            || pb::DeleteRangeResponse { header: Some(header), deleted, prev_kvs: answers::key_values(prev_kvs) };
+        Ok((at_leisure(long.is_some(), made), long.map(LongRead::done)))
     }
 
     /// Runs a transaction.
     pub async fn txn(&self, request: pb::TxnRequest) -> Result<pb::TxnResponse, Refusal> {
+        self.transacted(request, false).await.map(|(answer, _)| answer)
+    }
+
+    /// Runs a transaction for a request that has entered; a long answer comes with its place, to be kept until it has left.
+    pub async fn placed_txn(&self, request: pb::TxnRequest) -> Result<(pb::TxnResponse, Option<LongAnswer>), Refusal> {
+        self.transacted(request, true).await
+    }
+
+    async fn transacted(
+        &self,
+        request: pb::TxnRequest,
+        entered: bool,
+    ) -> Result<(pb::TxnResponse, Option<LongAnswer>), Refusal> {
         let draft = self.draft(&request);
         let txn = codec::txn_from_wire(request, self.terms.max_txn_ops)?;
         let _span = draft.begin();
         if txn.is_read_only() {
             let begun = Instant::now();
-            let outcome = self.read_txn(&txn).await;
+            let outcome = self.read_txn(&txn, entered).await;
             self.metrics.requested("ReadonlyTxn", outcome.is_ok(), begun.elapsed());
             return outcome;
         }
-        let (header, answer) = self.carried_out(Command::Txn(txn)).await?;
+        let (header, answer, long) = self.carried_out(Command::Txn(txn), entered).await?;
         let Answer::Txn(answer) = answer else { unreachable_answer("txn") };
-        Ok(answers::txn(header, answer))
+        Ok((at_leisure(long.is_some(), || answers::txn(header, answer)), long.map(LongRead::done)))
     }
 
-    /// Has a command agreed on, and reads here what its answer left to be read.
-    async fn carried_out(&self, command: Command) -> Result<(pb::ResponseHeader, Answer), Refusal> {
+    /// Has a command agreed on, and reads here what its answer left to be read: a long answer in its turn.
+    async fn carried_out(
+        &self,
+        command: Command,
+        entered: bool,
+    ) -> Result<(pb::ResponseHeader, Answer, Option<LongRead>), Refusal> {
         let (header, proposed) = self.propose(command).await?;
         let (answer, room) = (proposed.answer, limits::MAX_TXN_ANSWER_BYTES);
         if !answer.is_put_off() {
-            return Ok((header, answer));
+            return Ok((header, answer, None));
         }
+        let rows = answer.weight().rows;
+        let long = match rows {
+            0..=LONG_READ_KEYS => None,
+            _ => Some(self.guest().long_read(&self.patron(), rows, entered).await),
+        };
         let answer = at_leisure(true, || answer.carry_out(room)).map_err(refusal_of)?;
-        Ok((header, answer))
+        Ok((header, answer, long))
     }
 
-    async fn read_txn(&self, txn: &Txn) -> Result<pb::TxnResponse, Refusal> {
-        let view =
-            self.view_for(!is_serializable(txn), |auth, asker| machine::check_read_txn(auth, asker, txn)).await?;
-        let answer = at_leisure(true, || machine::read_txn(&view, txn)).map_err(refusal_of)?;
-        self.handle.facts().tallies.transaction(txn, &answer);
-        Ok(answers::txn(self.header(view.revision()), answer))
+    async fn read_txn(&self, txn: &Txn, entered: bool) -> Result<(pb::TxnResponse, Option<LongAnswer>), Refusal> {
+        let check = |auth: &Auth, asker: Option<&Asker>| machine::check_read_txn(auth, asker, txn);
+        let view = || self.view_for(!is_serializable(txn), check);
+        let (view, long) = self.placed(view, |view| machine::weigh_read_txn(view, txn), entered).await?;
+        let read = || {
+            let answer = machine::read_txn(&view, txn).map_err(refusal_of)?;
+            self.handle.facts().tallies.transaction(txn, &answer);
+            Ok(answers::txn(self.header(view.revision()), answer))
+        };
+        Ok((at_leisure(true, read)?, long.map(LongRead::done)))
     }
 
     /// Forgets history.
@@ -147,19 +206,7 @@ impl<E: Env> Session<E> {
 
 /// A read at `view`.
 pub(super) fn read<D: Disk>(view: &View<D>, query: &RangeQuery) -> Result<RangeAnswer, Refusal> {
-    at_leisure(!is_short(view, query)?, || view.range(query)).map_err(refusal_of)
-}
-
-/// Whether a range has few keys, as far as that is cheap to know.
-fn is_short<D: Disk>(view: &View<D>, query: &RangeQuery) -> Result<bool, Refusal> {
-    let limited = (1..=LONG_READ_KEYS).contains(&query.limit) && query.stops_at_limit();
-    let named = query.range.as_single().is_some() || query.count_only || limited;
-    if named || query.revision > 0 {
-        return Ok(named);
-    }
-    // At the current revision the tree knows the number.
-    let count = RangeQuery { count_only: true, ..query.clone() };
-    Ok(view.range(&count).map_err(refusal_of)?.count <= LONG_READ_KEYS)
+    at_leisure(view.weight(query).rows > LONG_READ_KEYS, || view.range(query)).map_err(refusal_of)
 }
 
 /// What a client is told of a read that failed. Damage is told with its place, to the client and to the log.

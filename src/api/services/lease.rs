@@ -69,15 +69,15 @@ impl<E: Env> Session<E> {
     /// Tells how long a lease has. Its keys, where they are many, have a place among the long answers.
     pub async fn lease_time_to_live(&self, request: pb::LeaseTimeToLiveRequest) -> Result<LeasePieces, Refusal> {
         let mut standing = self.standing(&request).await?;
-        let many = standing.as_ref().is_some_and(|standing| standing.keys.len() as i64 > LONG_READ_KEYS);
-        let mut long = None;
+        let rows = standing.as_ref().map_or(0, |standing| standing.keys.len() as u64);
+        let (many, mut long) = (rows > LONG_READ_KEYS, None);
         if many {
             let patron = self.patron();
-            long = self.guest().try_long_read(&patron);
+            long = self.guest().try_long_read(&patron, rows);
             if long.is_none() {
                 // Who waits holds no list: what is changed meanwhile would be kept for him.
                 drop(standing);
-                long = Some(self.guest().long_read(&patron, true).await);
+                long = Some(self.guest().long_read(&patron, rows, true).await);
                 standing = self.standing(&request).await?;
             }
         }
@@ -110,7 +110,7 @@ impl<E: Env> Session<E> {
         }
         self.view(true).await?;
         let asker = self.asker().await?;
-        let many = keys.len() as i64 > LONG_READ_KEYS;
+        let many = keys.len() as u64 > LONG_READ_KEYS;
         at_leisure(many, || self.handle.auth().check_attached(asker.as_ref(), keys.iter(), Access::Read))
     }
 

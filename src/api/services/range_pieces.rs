@@ -2,38 +2,29 @@
 //!
 //! Invariant: the bytes are those of `RangeResponse`, or of `RangeStreamResponse`. Does not know of framing.
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{BufMut, BytesMut};
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use prost::encoding::{WireType, encode_key, encode_varint};
 
+use super::rows::Rows;
 use crate::api::guest::LongAnswer;
-use crate::api::transport::pieces::{Pieces, Step, is_full};
-use crate::base::limits::UNCOPIED_VALUE_BYTES;
-use crate::wire::{etcdserverpb as pb, mvccpb};
+use crate::api::transport::pieces::{Pieces, Step};
+use crate::wire::etcdserverpb as pb;
 
-/// Field numbers of `RangeStreamResponse.range_response`, `RangeResponse.kvs` and `KeyValue.value`.
+/// Field numbers of `RangeStreamResponse.range_response` and `RangeResponse.kvs`.
 const RANGE_RESPONSE: u32 = 1;
 const KVS: u32 = 2;
-const VALUE: u32 = 5;
 
 /// The answer of a range, key by key.
 pub struct RangePieces {
     len: usize,
     /// What stands before the keys.
     head: Option<BytesMut>,
-    kvs: std::vec::IntoIter<mvccpb::KeyValue>,
-    /// The key-value that did not fit, or of which the value was just sent.
-    kept: Option<Kept>,
+    rows: Rows,
     /// What stands behind the keys.
     tail: Option<pb::RangeResponse>,
     /// Its place among the long answers, until it has left.
     _long: Option<LongAnswer>,
-}
-
-enum Kept {
-    Next(mvccpb::KeyValue),
-    /// What follows the value of one.
-    Rest(mvccpb::KeyValue),
 }
 
 impl From<pb::RangeResponse> for RangePieces {
@@ -68,31 +59,7 @@ impl RangePieces {
         let pb::RangeResponse { header, kvs, more, count } = response;
         pb::RangeResponse { header, ..Default::default() }.encode_raw(&mut head);
         let tail = Some(pb::RangeResponse { more, count, ..Default::default() });
-        Self { len, head: Some(head), kvs: kvs.into_iter(), kept: None, tail, _long: None }
-    }
-
-    /// The next key-value; a large value leaves as it is.
-    fn key_value(&mut self, kv: mvccpb::KeyValue, buf: &mut BytesMut, target: usize) -> Step {
-        let len = kv.encoded_len();
-        let lump = kv.value.len() >= UNCOPIED_VALUE_BYTES;
-        let copied = len - if lump { kv.value.len() } else { 0 } + key_len(KVS) + encoded_len_varint(len as u64);
-        if is_full(buf, copied, target) {
-            self.kept = Some(Kept::Next(kv));
-            return Step::Full;
-        }
-        buf.reserve(copied);
-        encode_key(KVS, WireType::LengthDelimited, buf);
-        encode_varint(len as u64, buf);
-        if !lump {
-            kv.encode_raw(buf);
-            return Step::Wrote;
-        }
-        let mvccpb::KeyValue { value, lease, .. } = kv;
-        mvccpb::KeyValue { value: Bytes::new(), lease: 0, ..kv }.encode_raw(buf);
-        encode_key(VALUE, WireType::LengthDelimited, buf);
-        encode_varint(value.len() as u64, buf);
-        self.kept = Some(Kept::Rest(mvccpb::KeyValue { lease, ..Default::default() }));
-        Step::Lump(value)
+        Self { len, head: Some(head), rows: Rows::new(KVS, kvs), tail, _long: None }
     }
 }
 
@@ -110,16 +77,9 @@ impl Pieces for RangePieces {
             buf.put(head);
             return Step::Wrote;
         }
-        match self.kept.take() {
-            Some(Kept::Rest(rest)) => {
-                rest.encode_raw(buf);
-                return Step::Wrote;
-            }
-            Some(Kept::Next(kv)) => return self.key_value(kv, buf, target),
-            None => {}
-        }
-        if let Some(kv) = self.kvs.next() {
-            return self.key_value(kv, buf, target);
+        match self.rows.step(buf, target) {
+            Step::End => {}
+            step => return step,
         }
         match self.tail.take() {
             Some(tail) => {
@@ -135,11 +95,18 @@ impl Pieces for RangePieces {
 pub mod tests {
     use super::*;
     use crate::api::transport::pieces::tests::encoded;
+    use crate::base::limits::UNCOPIED_VALUE_BYTES;
+    use crate::wire::mvccpb;
     use proptest::prelude::*;
 
     fn key_value(key: Vec<u8>, size: usize, lease: i64) -> mvccpb::KeyValue {
         let value = vec![7; size].into();
         mvccpb::KeyValue { key: key.into(), create_revision: 1, mod_revision: -1, version: 0, value, lease }
+    }
+
+    /// With values of these sizes.
+    pub fn key_values(sizes: &[usize]) -> Vec<mvccpb::KeyValue> {
+        sizes.iter().enumerate().map(|(n, size)| key_value(format!("key {n}").into(), *size, n as i64 % 3)).collect()
     }
 
     /// Sizes of values around those that are not copied.

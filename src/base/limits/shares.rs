@@ -59,6 +59,10 @@ pub const ALL_WATCH_BACKLOG_BYTES: usize = 512 * 1024 * 1024;
 /// his answers holds only so many.
 pub const LONG_ANSWERS_OF_ONE: usize = 16;
 
+/// Rows of one for each of these places that it takes beyond the first: 16 MiB of them in memory, without keys and values. So what
+/// one user or connection does not take is bounded whatever it is of.
+pub const LONG_ANSWER_PLACE_ROWS: u64 = 16 * 1024 * 1024 / 96;
+
 /// Long reads that are made at once, beside one a processor. Fewer than [`super::STAND_IN_THREADS`]: what is short goes on.
 pub const LONG_READS_BESIDE: usize = 2;
 

@@ -7,6 +7,7 @@ use super::delete;
 use super::twin::Twin;
 use crate::base::{EventKind, KeyRange, KeyValue, RangeEnd, Refusal};
 use crate::env::{Disk, DiskFile, MemoryDisk, OpenMode, run_ready};
+use crate::mvcc::Weight;
 use crate::mvcc::index_build::BatchSizes;
 use crate::mvcc::position::SegmentMark;
 use crate::mvcc::{
@@ -138,6 +139,13 @@ pub(super) fn same_answer(
     assert_eq!(got, expected);
 }
 
+/// What is known before a read holds for what it answers.
+fn check_weight(weight: Weight, answer: &Result<crate::mvcc::RangeAnswer, Refusal>) {
+    let Ok(answer) = answer else { return };
+    let rows = answer.kvs.len();
+    assert!(rows as u64 <= weight.rows && weight.least_bytes <= (rows * size_of::<KeyValue>()) as u64, "{weight:?}");
+}
+
 fn without_values(kvs: impl IntoIterator<Item = KeyValue>) -> Vec<KeyValue> {
     kvs.into_iter().map(|kv| KeyValue { value: Bytes::new(), ..kv }).collect()
 }
@@ -227,6 +235,7 @@ impl Bench {
         self.twin = twin;
         assert_eq!(self.store.take_outdated().is_some(), slice.is_some());
         for (later, expected) in &put_off {
+            check_weight(later.weight(), expected);
             same_answer(later.read(&mut { usize::MAX }), expected.clone());
         }
         self.put_off.extend(put_off.into_iter().take(2));
@@ -296,7 +305,9 @@ impl Bench {
         self.twin = twin.clone();
         self.newest = Some((position, twin));
         let query = RangeQuery::plain(KeyRange::all());
-        same_answer(self.store.view().range(&query), self.twin.range(&query, self.twin.revision));
+        let expected = self.twin.range(&query, self.twin.revision);
+        check_weight(self.store.view().weight(&query), &expected);
+        same_answer(self.store.view().range(&query), expected);
     }
 
     fn reopen(&mut self, grown: bool) {
