@@ -18,6 +18,7 @@ mod revision;
 mod signals;
 mod sizes;
 pub mod sync;
+mod system_words;
 mod url;
 mod wrong;
 
@@ -35,5 +36,6 @@ pub use record::{Event, EventKind, KeyValue};
 pub use revision::Revision;
 pub use signals::{FILE_TOO_LARGE, HEARD_AND_LEFT, STOPPING, code_of_signal, is_passed_over};
 pub use sizes::human_bytes;
+pub use system_words::system_words;
 pub use url::Url;
 pub use wrong::{Corruption, Fault, Refusal, Wrong};

@@ -3,8 +3,8 @@
 //! Invariants: a request is due a third of the granted time after the last that was answered left; while none is
 //! answered, further endpoints are asked one after the other beside it, each at most once at a time, so that a member that is
 //! silent costs no lease that another one would renew; a broken stream is opened anew until the lease must have ended, and a token that
-//! was refused is fetched anew meanwhile, beside those who are asked; only a refusal that does
-//! not pass ends either, and not before nobody is asked any more; an answer of no time left ends the stream; whoever is asked, and has
+//! was refused is fetched anew meanwhile, beside those who are asked; a password that is refused is tried again as long as the lease
+//! may live; any other refusal that does not pass ends it, and not before nobody is asked any more; an answer of no time left ends the stream; whoever is asked, and has
 //! not answered when the time is over, is known as silent. The end is counted from when a request left, so that it is never later than the server's.
 
 use std::time::Duration;
@@ -127,7 +127,7 @@ impl KeepAlive {
     /// (dropping this future) costs a stream at most.
     ///
     /// # Errors
-    /// A refusal that another stream would meet again, or of the password.
+    /// A refusal that another stream would meet again.
     pub async fn next(&mut self) -> Option<Result<pb::LeaseKeepAliveResponse, Error>> {
         sleep_until(self.due).await;
         // Where it is asked, in the order in which it was.
@@ -202,12 +202,15 @@ impl KeepAlive {
             if !heard.is_empty() {
                 continue;
             }
-            if let Some(error) =
-                no_token.take().or_else(|| last.filter(|status| !may_ask_again(status)).map(Error::from))
-            {
-                return Err(error);
+            // A password that is refused may be the right one again while the lease lives: users are changed, and changed back.
+            let for_password = no_token.take();
+            if let Some(error) = &for_password {
+                tracing::debug!(%error, lease = self.id, "a lease is not renewed for want of a token");
+                refreshes = Refreshes::default();
+            } else if let Some(status) = last.filter(|status| !may_ask_again(status)) {
+                return Err(status.into());
             }
-            sleep(REOPEN_AFTER).await;
+            sleep(if for_password.is_some() { patience.max(REOPEN_AFTER) } else { REOPEN_AFTER }).await;
             heard.push(Either::Left(self.ask(places)));
         }
     }

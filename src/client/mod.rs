@@ -45,7 +45,8 @@
 //! again, or put a comparison into a transaction. Where nobody answers a request is tried until [`Options::timeout`], or a hundred times
 //! where none is given; [`Client::unreached`] then has who did not, and why: nobody there, no TLS, a certificate
 //! that is not believed. Watches, keep-alives and sessions outlive their connection and go on elsewhere. Tokens are fetched anew as they end: within a request's
-//! timeout, and by watches and keep-alives for as long as it takes; only a password that is refused ends them. One member is asked for
+//! timeout, and by watches and keep-alives for as long as it takes; only a password that is refused ends a watch, and a keep-alive or a session tries it again as long as its
+//! lease may live. One member is asked for
 //! one, for that costs it a hash, and another where nobody answers for ten seconds; what is under way goes on whoever gives up waiting.
 //! Who fails to get a lock or an office, or drops the future that waits for it, stands in line no longer; what may stay, and until
 //! when, each function says.

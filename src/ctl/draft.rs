@@ -16,7 +16,7 @@ use std::sync::Arc;
 use rustix::fs::OFlags;
 use tokio::task::{JoinHandle, spawn_blocking};
 
-use super::go::reason;
+use crate::base::system_words as reason;
 
 /// Bytes written in one go, while the next are fetched: enough to keep a disk busy, and a wait of a millisecond or two for others.
 const PIECE_BYTES: usize = 1024 * 1024;

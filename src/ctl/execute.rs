@@ -38,7 +38,7 @@ fn not_run(command: &Command, error: &io::Error) -> String {
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied if is_looked_for => {
             format!("exec: {}: executable file not found in $PATH", go::quote(program))
         }
-        _ => format!("fork/exec {}: {}", String::from_utf8_lossy(program), go::reason(error)),
+        _ => format!("fork/exec {}: {}", String::from_utf8_lossy(program), crate::base::system_words(error)),
     }
 }
 

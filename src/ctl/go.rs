@@ -121,14 +121,6 @@ pub fn hex16(number: i64) -> String {
     if number < 0 { format!("-{:015x}", number.unsigned_abs()) } else { format!("{number:016x}") }
 }
 
-/// What the system says of an error, as Go words it.
-pub fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
-}
-
 /// A text without the blanks around it, as Go counts blanks; of what is no text those of ASCII alone.
 pub fn trim_space(text: &[u8]) -> &[u8] {
     match std::str::from_utf8(text) {

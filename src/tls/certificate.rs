@@ -220,13 +220,18 @@ pub fn as_no_authority(der: &[u8]) -> Option<(Vec<u8>, std::ops::Range<usize>)> 
 /// Bits that a key of RSA must have: the least that the cryptography here signs with and believes. Go's takes 1,024.
 pub const LEAST_RSA_BITS: usize = 2048;
 
+/// Whether the cryptography here signs with a key of RSA of so many bits. It believes those of any number of bits up to 8,192.
+pub fn is_signed_with(rsa_bits: usize) -> bool {
+    (LEAST_RSA_BITS..=4096).contains(&rsa_bits) && rsa_bits.is_multiple_of(512)
+}
+
 /// Bits of the key of a certificate, where it is of RSA, and whose it is.
 pub fn rsa_bits(der: &[u8]) -> Option<(usize, String)> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    match certificate.public_key().parsed() {
-        Ok(PublicKey::RSA(key)) => Some((key.key_size(), certificate.subject().to_string())),
-        _ => None,
-    }
+    let Ok(PublicKey::RSA(key)) = certificate.public_key().parsed() else { return None };
+    let modulus = trimmed(key.modulus);
+    let free = modulus.first().map_or(0, |first| first.leading_zeros() as usize);
+    Some((modulus.len() * 8 - free, certificate.subject().to_string()))
 }
 
 /// A number without leading zeroes, as Go's big integers have it.

@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::certificate::{Issuer, LEAST_RSA_BITS, rsa_bits};
+use super::certificate::{Issuer, LEAST_RSA_BITS, is_signed_with, rsa_bits};
 use super::well_formed;
 
 /// Where certificates lie. An empty path is none.
@@ -119,14 +119,18 @@ pub(super) fn certified(provider: &CryptoProvider, cert: &Path, key: &Path) -> R
     if let Some(Err(why)) = chain.first().map(|own| well_formed::check(own)) {
         return Err(format!("{why} ({})", cert.display()));
     }
-    let short = chain.first().and_then(|own| rsa_bits(own)).filter(|(bits, _)| *bits < LEAST_RSA_BITS);
+    let unfit = chain.first().and_then(|own| rsa_bits(own)).filter(|(bits, _)| !is_signed_with(*bits));
     CertifiedKey::from_der(chain, key_der, provider).map(Arc::new).map_err(|error| match error {
-        // No library here signs with it, and it can be broken.
-        _ if short.is_some() => {
-            let (bits, _) = short.unwrap_or_default();
+        _ if unfit.is_some() => {
+            let (bits, _) = unfit.unwrap_or_default();
+            // The short ones can be broken, too.
+            let (takes, remedy) = match bits < LEAST_RSA_BITS {
+                true => ("2048 are the least that quorate takes", "a longer key"),
+                false => ("quorate signs with 2048 to 4096 in steps of 512", "such a key or one of ECDSA"),
+            };
+            let name = cert.display();
             format!(
-                "tls: the RSA key of {} has {bits} bits: {LEAST_RSA_BITS} are the least that quorate takes; make a longer key and have its certificate signed",
-                cert.display()
+                "tls: the RSA key of {name} has {bits} bits: {takes}; make {remedy} and have its certificate signed"
             )
         }
         Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => {

@@ -496,3 +496,25 @@ fn what_is_wrong_with_files_is_told_with_their_names() {
         assert!(refused.contains(why), "{refused} has no {why}");
     }
 }
+
+/// By keys that nothing here signs with: the text has the true number of bits, and what may be done.
+#[test]
+fn a_key_of_rsa_of_another_length_is_refused_with_the_lengths_that_are_taken() {
+    let place = Place::new();
+    let odd = [
+        (
+            include_str!("testdata/rsa-2047.pem"),
+            "has 2047 bits: 2048 are the least that quorate takes; make a longer key",
+        ),
+        (
+            include_str!("testdata/rsa-2056.pem"),
+            "has 2056 bits: quorate signs with 2048 to 4096 in steps of 512; make such a key or one of ECDSA",
+        ),
+    ];
+    for (pem, why) in odd {
+        let file = place.write("both", pem);
+        let files = CertificateFiles { cert: file.clone(), key: file, ..CertificateFiles::default() };
+        let refused = Acceptor::new(ServerTerms { files, ..ServerTerms::default() }).expect_err("wrong");
+        assert!(refused.contains(why), "{refused} has no {why}");
+    }
+}

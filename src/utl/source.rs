@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::beside::Stop;
 use super::failure::{Exit, Failure};
-use crate::base::Fault;
+use crate::base::{Fault, system_words};
 use crate::bbolt::Source;
 
 /// Read at once where one read follows the other.
@@ -41,14 +41,8 @@ struct Ahead {
 
 /// What etcdutl says of a path that is not there.
 pub fn check_there(path: &Path) -> Result<(), Failure> {
-    let told = |error: io::Error| {
-        let why = match error.kind() {
-            ErrorKind::NotFound => "no such file or directory".to_string(),
-            ErrorKind::PermissionDenied => "permission denied".to_string(),
-            _ => error.to_string(),
-        };
-        Failure::new(Exit::Error, format!("stat {}: {why}", path.display()))
-    };
+    let told =
+        |error: io::Error| Failure::new(Exit::Error, format!("stat {}: {}", path.display(), system_words(&error)));
     std::fs::metadata(path).map(drop).map_err(told)
 }
 

@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn txn(responses: Vec<pb::ResponseOp>) -> pb::TxnResponse {
-        pb::TxnResponse { header: header(), succeeded: responses.len() % 2 == 0, responses }
+        pb::TxnResponse { header: header(), succeeded: responses.len().is_multiple_of(2), responses }
     }
 
     /// Whether pieces are the message, and none is much more than its target.

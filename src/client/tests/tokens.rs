@@ -410,7 +410,7 @@ fn a_watch_that_is_given_up_again_and_again_has_its_token_all_the_same() {
 }
 
 #[test]
-fn a_password_that_is_refused_ends_a_watch_and_a_renewal() {
+fn a_password_that_is_refused_ends_a_watch_and_is_tried_again_for_a_renewal() {
     in_runtime(async {
         let guard = Guard::default();
         let client = known(&guard).await;
@@ -419,8 +419,23 @@ fn a_password_that_is_refused_ends_a_watch_and_a_renewal() {
         let refused = watcher.next().await.expect("not over yet").expect_err("no token");
         assert_eq!(refused.text(), WRONG);
         assert!(watcher.next().await.is_none());
-        let refused = client.keep_alive(1).next().await.expect("not over yet").expect_err("no token");
-        assert_eq!(refused.text(), WRONG);
+
+        // The user has his password again before the lease is over, as etcd's client would have it.
+        let (member, asked) = (guard.clone(), guard.asked());
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(800)).await;
+            member.set(Takes::default());
+        });
+        is_renewed(&mut lease(&client, 6)).await;
+        assert!((asked + 2..=asked + 4).contains(&guard.asked()), "not again and again: each costs a hash");
+
+        // Where it stays wrong it ends with the lease, and not before.
+        guard.ends_tokens();
+        guard.set(Takes { refuses: true, ..Takes::default() });
+        let began = Instant::now();
+        let mut kept = client.keep_alive_granted(1, Duration::from_secs(2), began);
+        assert!(kept.next().await.is_none() && kept.ran_out());
+        assert!(began.elapsed() >= Duration::from_millis(1_900), "{:?}", began.elapsed());
     });
 }
 
