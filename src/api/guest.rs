@@ -148,10 +148,15 @@ impl House {
     }
 }
 
-/// How many places so many rows take: one, and one more for each [`limits::LONG_ANSWER_PLACE_ROWS`].
+/// How many places so many rows take: one, and one more for each [`limits::LONG_ANSWER_PLACE_ROWS`]; where it is not known how many there
+/// will be ([`u64::MAX`]) one. Never more than half of them: who waits for many would hold up all who come behind him for each
+/// answer that is not taken.
 fn places(rows: u64) -> u32 {
+    if rows == u64::MAX {
+        return 1;
+    }
     let places = rows / limits::LONG_ANSWER_PLACE_ROWS;
-    let most = limits::LONG_ANSWERS_OF_ONE as u32;
+    let most = limits::LONG_ANSWERS_OF_ONE as u32 / 2;
     u32::try_from(places).map_or(most, |places| places.saturating_add(1).min(most))
 }
 
@@ -163,10 +168,13 @@ pub struct LongRead {
 }
 
 impl LongRead {
-    /// It was read.
-    pub fn done(self) -> LongAnswer {
-        drop(self.turn);
-        LongAnswer { _places: self.places }
+    /// It was read, and has so many rows: what places they do not take are given back.
+    pub fn done(self, rows: usize) -> LongAnswer {
+        let Self { turn, mut places } = self;
+        drop(turn);
+        let surplus = places.num_permits().saturating_sub(self::places(rows as u64) as usize);
+        drop(places.split(surplus));
+        LongAnswer { _places: places }
     }
 }
 
@@ -220,7 +228,7 @@ mod tests {
         let [greedy, other] = [(); 2].map(|()| guests.welcome(None, None));
         let mut answers = Vec::new();
         for _ in 0..limits::LONG_ANSWERS_OF_ONE {
-            answers.push(greedy.long_read(&greedy.patron(None), 1, false).await.done());
+            answers.push(greedy.long_read(&greedy.patron(None), 1, false).await.done(1));
         }
         let (patron, second) = (greedy.patron(None), Duration::from_secs(1));
         assert!(
@@ -238,16 +246,23 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_of_many_rows_takes_the_places_of_many_answers() {
-        assert_eq!([0, limits::LONG_ANSWER_PLACE_ROWS, u64::MAX].map(places), [1, 2, 16]);
+        let (one, unknown) = (limits::LONG_ANSWER_PLACE_ROWS, u64::MAX);
+        assert_eq!([0, one, 6 * one, 7 * one, unknown - 1, unknown].map(places), [1, 2, 7, 8, 8, 1]);
         let guests = Guests::new(Arc::default());
         let [greedy, other] = [(); 2].map(|()| guests.welcome(None, None));
         let (patron, second) = (greedy.patron(None), Duration::from_secs(1));
-        let held = greedy.long_read(&patron, u64::MAX, false).await.done();
+        let many = (limits::LONG_ANSWERS_OF_ONE as u64 / 2) * one;
+        let first = greedy.long_read(&patron, many, false).await.done(many as usize);
+        let held = greedy.long_read(&patron, many, false).await.done(many as usize);
         assert!(greedy.try_long_read(&patron, 1).is_none());
         assert!(tokio::time::timeout(second, greedy.long_read(&patron, 1, false)).await.is_err(), "it is alone");
-        assert!(other.try_long_read(&other.patron(None), u64::MAX).is_some(), "another has his own");
-        drop(held);
-        assert!(greedy.try_long_read(&patron, u64::MAX).is_some());
+        assert!(other.try_long_read(&other.patron(None), many).is_some(), "another has his own");
+        drop((first, held));
+        // What was filtered out of it takes no place.
+        let few = greedy.long_read(&patron, many, false).await.done(1);
+        assert_eq!(patron.long_answers.available_permits(), limits::LONG_ANSWERS_OF_ONE - 1);
+        drop(few);
+        assert_eq!(patron.long_answers.available_permits(), limits::LONG_ANSWERS_OF_ONE);
     }
 
     #[tokio::test(start_paused = true)]
@@ -257,13 +272,13 @@ mod tests {
         let mut answers = Vec::new();
         for _ in 0..limits::LONG_ANSWERS_OF_ONE {
             let _entered = guest.intake().enter();
-            answers.push(guest.long_read(&patron, 1, true).await.done());
+            answers.push(guest.long_read(&patron, 1, true).await.done(1));
         }
         let lists = (0..limits::REQUESTS_TAKEN_IN).map(|_| {
             let (guest, patron) = (guest.clone(), patron.clone());
             tokio::spawn(async move {
                 let _entered = guest.intake().enter();
-                guest.long_read(&patron, 1, true).await.done()
+                guest.long_read(&patron, 1, true).await.done(1)
             })
         });
         let lists: Vec<_> = lists.collect();

@@ -132,6 +132,14 @@ impl<E: Env> Session<E> {
 
     /// Proposes a command in the asker's name and gives the answer with its header.
     pub async fn propose(&self, command: Command) -> Result<(pb::ResponseHeader, Proposed), Refusal> {
+        self.propose_charged(command).await.map(|(_, header, proposed)| (header, proposed))
+    }
+
+    /// As [`Self::propose`], and who was charged for it.
+    pub async fn propose_charged(
+        &self,
+        command: Command,
+    ) -> Result<(Arc<Patron>, pb::ResponseHeader, Proposed), Refusal> {
         let asker = self.asker().await?;
         let patron = self.guest.patron(asker.as_ref());
         self.event("Send raft proposal");
@@ -139,7 +147,7 @@ impl<E: Env> Session<E> {
         if outcome.as_ref().err().is_none_or(|refusal| !is_lost(refusal)) {
             self.event("Receive raft result");
         }
-        outcome
+        outcome.map(|(header, proposed)| (patron, header, proposed))
     }
 
     /// A view of which the asker may read what `check` looks at.

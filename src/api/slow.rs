@@ -176,6 +176,7 @@ fn whole(number: usize) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::services::txn_pieces::Carried;
     use crate::api::transport::answered::answered;
     use crate::api::transport::pieces::Whole;
     use pb::request_op::Request;
@@ -207,11 +208,11 @@ mod tests {
         assert_eq!(Told::of(Rpc::Put, &asked, None), line(1, 13, 0, 0, "key:\"foo\" value_size:6 "), "refused");
         let delete = pb::DeleteRangeRequest { key: "zzz".into(), ..Default::default() };
         let deleted = pb::DeleteRangeResponse { header: header(), deleted: 0, ..Default::default() };
-        let deleted = answered(&Whole::from(deleted));
+        let deleted = answered(&Carried::from((deleted, None)));
         let asked = outline(Rpc::DeleteRange, &delete);
         assert_eq!(Told::of(Rpc::DeleteRange, &asked, Some(&deleted)), line(0, 5, 0, 28, "key:\"zzz\""));
         let two = pb::DeleteRangeResponse { header: header(), deleted: 2, ..Default::default() };
-        let two = answered(&Whole::from(two));
+        let two = answered(&Carried::from((two, None)));
         assert_eq!(Told::of(Rpc::DeleteRange, &asked, Some(&two)), line(0, 5, 2, 30, "key:\"zzz\""));
         let grant = pb::LeaseGrantRequest { ttl: 5, id: 0 };
         let granted = answered(&Whole::from(pb::LeaseGrantResponse::default()));
@@ -229,8 +230,9 @@ mod tests {
         let failure = vec![op(range("d")), op(delete), op(Request::RequestPut(put("x", b"yy")))];
         let request = pb::TxnRequest { compare: Vec::new(), success, failure };
         let asked = outline(Rpc::Txn, &request);
-        let answer =
-            |succeeded| answered(&Whole::from(pb::TxnResponse { header: header(), succeeded, responses: Vec::new() }));
+        let answer = |succeeded| {
+            answered(&Carried::from((pb::TxnResponse { header: header(), succeeded, responses: Vec::new() }, None)))
+        };
         let text = request_text::txn(&request);
         assert_eq!(Told::of(Rpc::Txn, &asked, Some(&answer(false))), line(3, 19, 0, 28, &text));
         assert_eq!(Told::of(Rpc::Txn, &asked, Some(&answer(true))), line(1, 11, 0, 30, &text));
@@ -252,7 +254,7 @@ mod tests {
         let success = vec![pb::RequestOp { request: Some(create) }];
         let request = pb::TxnRequest { compare: vec![is_new], success, failure: Vec::new() };
         let answer = pb::TxnResponse { header: header(), succeeded: true, responses: Vec::new() };
-        let told = Told::of(Rpc::Txn, &outline(Rpc::Txn, &request), Some(&answered(&Whole::from(answer))));
+        let told = Told::of(Rpc::Txn, &outline(Rpc::Txn, &request), Some(&answered(&Carried::from((answer, None)))));
         let text = r#"compare:<target:MOD key:"k" mod_revision:0> success:<request_put:<key:"k" value_size:2000 >> failure:<>"#;
         assert_eq!(told, line(1, 2_009, 0, 30, text));
     }

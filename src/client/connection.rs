@@ -5,7 +5,7 @@
 //! without one by [`MAX_ATTEMPTS`]. A read that nobody answers for a second is sent to one endpoint more. Only a refusal that does not
 //! pass says that no token is to be had: whatever else becomes of asking for one is tried again.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -193,7 +193,7 @@ impl Client {
         Sent: Future<Output = Result<Response<T>, Status>>,
     {
         let deadline = deadline(self.timeout);
-        self.repeat(safety, Ends { deadline, told: deadline }, send).await
+        self.repeat(safety, Ends { deadline, told: deadline }, send, |answer| ready(Ok(answer.into_inner()))).await
     }
 
     /// As [`Self::call`] where the answer is a stream: the timeout ends the wait for its first part, and servers are not told of it, for they
@@ -206,23 +206,31 @@ impl Client {
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<Streaming<T>>, Status>>,
     {
-        let (ends, send) = (Ends { deadline: deadline(self.timeout), told: None }, &send);
-        self.repeat(safety, ends, |wire| async move { Parts::begun(send(wire).await?).await }).await
+        self.repeat(safety, Ends { deadline: deadline(self.timeout), told: None }, send, Parts::begun).await
     }
 
-    async fn repeat<T, F, Sent>(&self, safety: Safety, ends: Ends, send: F) -> Result<T, Error>
+    /// `begin` has the answer of one endpoint begin. While it does nobody else is asked, for some answers are long in the making.
+    async fn repeat<T, F, Sent, U, Begun>(
+        &self,
+        safety: Safety,
+        ends: Ends,
+        send: F,
+        begin: impl Fn(Response<T>) -> Begun,
+    ) -> Result<U, Error>
     where
         F: Fn(Wire) -> Sent,
         Sent: Future<Output = Result<Response<T>, Status>>,
+        Begun: Future<Output = Result<U, Status>>,
     {
         let (mut refreshes, deadline) = (Refreshes::default(), ends.deadline);
         for attempt in 1.. {
             let sent = self.token();
-            let Some(result) = bounded(deadline, self.attempt(safety, ends, &send)).await else {
+            let made = async { begin(self.attempt(safety, ends, &send).await?).await };
+            let Some(result) = bounded(deadline, made).await else {
                 return Err(Error::Deadline);
             };
             let status = match result {
-                Ok(response) => return Ok(response.into_inner()),
+                Ok(answer) => return Ok(answer),
                 Err(status) => status,
             };
             if self.may_refresh(status.message()) && refreshes.one_more(status.message(), sent.age()) {

@@ -164,6 +164,10 @@ impl KeepAlive {
         heard.push(Either::Left(self.ask(places)));
         loop {
             let Ok(next) = timeout(patience, heard.next()).await else {
+                // Whoever is asked, and silent, is no reason not to try a refused password again.
+                if !fetching && no_token.take().is_some() {
+                    refreshes = Refreshes::default();
+                }
                 if places.len() < self.client.raw().len() {
                     places.last().into_iter().for_each(|place| self.client.endpoints().is_silent(*place));
                     heard.push(Either::Left(self.ask(places)));

@@ -17,11 +17,11 @@ pub struct Parts<T> {
 
 impl<T> Parts<T> {
     /// Waits for the first part.
-    pub(super) async fn begun(answer: Response<Streaming<T>>) -> Result<Response<Self>, Status> {
-        let (metadata, mut rest, extensions) = answer.into_parts();
+    pub(super) async fn begun(answer: Response<Streaming<T>>) -> Result<Self, Status> {
+        let mut rest = answer.into_inner();
         let first = rest.message().await?;
         let rest = first.is_some().then_some(rest);
-        Ok(Response::from_parts(metadata, Self { first, rest }, extensions))
+        Ok(Self { first, rest })
     }
 
     /// The next part; `None` behind the last.

@@ -279,7 +279,7 @@ fn rsa_keys(
     let private = private.map(|pem| {
         let (label, der) = block(pem, "priv-key")?;
         let pair = if label == "RSA PRIVATE KEY" { RsaKeyPair::from_der(&der) } else { RsaKeyPair::from_pkcs8(&der) };
-        let signs = "tokens are signed with RSA keys of 2048 to 4096 bits in steps of 512";
+        let signs = "tokens are signed with RSA keys of 2048, 3072 or 4096 bits";
         let pair = pair.map_err(|why| format!("key is not a valid RSA private key: {why}; {signs}"))?;
         let own = pair.public_key().as_ref().to_vec();
         Ok::<_, String>((Private::Rsa(pair, encoding), own))

@@ -222,7 +222,7 @@ pub const LEAST_RSA_BITS: usize = 2048;
 
 /// Whether the cryptography here signs with a key of RSA of so many bits. It believes those of any number of bits up to 8,192.
 pub fn is_signed_with(rsa_bits: usize) -> bool {
-    (LEAST_RSA_BITS..=4096).contains(&rsa_bits) && rsa_bits.is_multiple_of(512)
+    matches!(rsa_bits, LEAST_RSA_BITS | 3072 | 4096)
 }
 
 /// Bits of the key of a certificate, where it is of RSA, and whose it is.

@@ -126,7 +126,7 @@ pub(super) fn certified(provider: &CryptoProvider, cert: &Path, key: &Path) -> R
             // The short ones can be broken, too.
             let (takes, remedy) = match bits < LEAST_RSA_BITS {
                 true => ("2048 are the least that quorate takes", "a longer key"),
-                false => ("quorate signs with 2048 to 4096 in steps of 512", "such a key or one of ECDSA"),
+                false => ("quorate signs with 2048, 3072 or 4096", "such a key or one of ECDSA"),
             };
             let name = cert.display();
             format!(

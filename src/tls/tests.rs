@@ -507,8 +507,8 @@ fn a_key_of_rsa_of_another_length_is_refused_with_the_lengths_that_are_taken() {
             "has 2047 bits: 2048 are the least that quorate takes; make a longer key",
         ),
         (
-            include_str!("testdata/rsa-2056.pem"),
-            "has 2056 bits: quorate signs with 2048 to 4096 in steps of 512; make such a key or one of ECDSA",
+            include_str!("testdata/rsa-2560.pem"),
+            "has 2560 bits: quorate signs with 2048, 3072 or 4096; make such a key or one of ECDSA",
         ),
     ];
     for (pem, why) in odd {

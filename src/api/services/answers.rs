@@ -41,6 +41,18 @@ pub fn txn(header: pb::ResponseHeader, answer: TxnAnswer) -> pb::TxnResponse {
     }
 }
 
+/// Key-values that an answer has, of all its operations.
+pub fn rows(answer: &pb::TxnResponse) -> usize {
+    let rows = answer.responses.iter().map(|op| match &op.response {
+        Some(Response::ResponseRange(range)) => range.kvs.len(),
+        Some(Response::ResponsePut(put)) => usize::from(put.prev_kv.is_some()),
+        Some(Response::ResponseDeleteRange(deleted)) => deleted.prev_kvs.len(),
+        Some(Response::ResponseTxn(txn)) => rows(txn),
+        None => 0,
+    });
+    rows.sum()
+}
+
 fn op(answer: OpAnswer) -> pb::ResponseOp {
     let response = match answer {
         OpAnswer::Range(answer) => Response::ResponseRange(range(revision_only(answer.revision), answer)),

@@ -60,7 +60,8 @@ impl<E: Env> Session<E> {
         // Whatever came of it, as etcd counts.
         self.handle.facts().tallies.range();
         let answer = answer.map_err(refusal_of)?;
-        Ok((answers::range(self.header(answer.revision), answer), long.map(LongRead::done)))
+        let long = long.map(|long| long.done(answer.kvs.len()));
+        Ok((answers::range(self.header(answer.revision), answer), long))
     }
 
     /// A view, and the places among long answers that what `weigh` says of it needs.
@@ -128,7 +129,9 @@ impl<E: Env> Session<E> {
         let Answer::DeleteRange { deleted, prev_kvs } = answer else { unreachable_answer("delete") };
         let made =
             || pb::DeleteRangeResponse { header: Some(header), deleted, prev_kvs: answers::key_values(prev_kvs) };
-        Ok((at_leisure(long.is_some(), made), long.map(LongRead::done)))
+        let made = at_leisure(long.is_some(), made);
+        let long = long.map(|long| long.done(made.prev_kvs.len()));
+        Ok((made, long))
     }
 
     /// Runs a transaction.
@@ -157,7 +160,9 @@ impl<E: Env> Session<E> {
         }
         let (header, answer, long) = self.carried_out(Command::Txn(txn), entered).await?;
         let Answer::Txn(answer) = answer else { unreachable_answer("txn") };
-        Ok((at_leisure(long.is_some(), || answers::txn(header, answer)), long.map(LongRead::done)))
+        let made = at_leisure(long.is_some(), || answers::txn(header, answer));
+        let long = long.map(|long| long.done(answers::rows(&made)));
+        Ok((made, long))
     }
 
     /// Has a command agreed on, and reads here what its answer left to be read: a long answer in its turn.
@@ -166,15 +171,19 @@ impl<E: Env> Session<E> {
         command: Command,
         entered: bool,
     ) -> Result<(pb::ResponseHeader, Answer, Option<LongRead>), Refusal> {
-        let (header, proposed) = self.propose(command).await?;
+        let (patron, header, proposed) = self.propose_charged(command).await?;
         let (answer, room) = (proposed.answer, limits::MAX_TXN_ANSWER_BYTES);
         if !answer.is_put_off() {
             return Ok((header, answer, None));
         }
-        let rows = answer.weight().rows;
-        let long = match rows {
+        let weight = answer.weight();
+        if weight.least_bytes > room as u64 {
+            // Nobody waits for what there will not be.
+            return Err(Refusal::AnswerTooLarge);
+        }
+        let long = match weight.rows {
             0..=LONG_READ_KEYS => None,
-            _ => Some(self.guest().long_read(&self.patron(), rows, entered).await),
+            rows => Some(self.guest().long_read(&patron, rows, entered).await),
         };
         let answer = at_leisure(true, || answer.carry_out(room)).map_err(refusal_of)?;
         Ok((header, answer, long))
@@ -189,7 +198,9 @@ impl<E: Env> Session<E> {
             self.handle.facts().tallies.transaction(txn, &answer);
             Ok(answers::txn(self.header(view.revision()), answer))
         };
-        Ok((at_leisure(true, read)?, long.map(LongRead::done)))
+        let made = at_leisure(true, read)?;
+        let long = long.map(|long| long.done(answers::rows(&made)));
+        Ok((made, long))
     }
 
     /// Forgets history.

@@ -5,7 +5,6 @@
 
 use tonic::{Status, Streaming};
 
-use crate::api::guest::LongRead;
 use crate::api::methods::Rpc;
 use crate::api::services::kv::{LONG_READ_KEYS, at_leisure};
 use crate::api::services::lease_pieces::LeasePieces;
@@ -92,7 +91,7 @@ impl<E: Env> Session<E> {
                 (pb::LeaseTimeToLiveResponse { ttl, granted_ttl, ..gone }, keys)
             }
         };
-        Ok(at_leisure(many, || LeasePieces::new(&bare, keys, long.map(LongRead::done))))
+        Ok(at_leisure(many, || LeasePieces::new(&bare, keys, long.map(|long| long.done(rows as usize)))))
     }
 
     async fn standing(&self, request: &pb::LeaseTimeToLiveRequest) -> Result<Option<LeaseStanding>, Refusal> {

@@ -28,7 +28,15 @@ const DELETE_RANGE: u32 = 3;
 const TXN: u32 = 4;
 
 /// An answer on its way out; see the module's head.
-pub enum Carried<M> {
+pub struct Carried<M> {
+    /// Keys that a delete deleted.
+    deleted: i64,
+    /// Whether a transaction's compares held.
+    succeeded: bool,
+    way: Way<M>,
+}
+
+enum Way<M> {
     /// It is small.
     Whole(Whole<M>),
     /// It is made as it leaves.
@@ -52,17 +60,17 @@ enum Part {
 
 impl From<(pb::TxnResponse, Option<LongAnswer>)> for Carried<pb::TxnResponse> {
     fn from((answer, long): (pb::TxnResponse, Option<LongAnswer>)) -> Self {
-        Self::of(answer, long, Parts::txn)
+        Self { succeeded: answer.succeeded, deleted: 0, way: Way::of(answer, long, Parts::txn) }
     }
 }
 
 impl From<(pb::DeleteRangeResponse, Option<LongAnswer>)> for Carried<pb::DeleteRangeResponse> {
     fn from((answer, long): (pb::DeleteRangeResponse, Option<LongAnswer>)) -> Self {
-        Self::of(answer, long, Parts::delete_range)
+        Self { deleted: answer.deleted, succeeded: false, way: Way::of(answer, long, Parts::delete_range) }
     }
 }
 
-impl<M: Message> Carried<M> {
+impl<M: Message> Way<M> {
     fn of(answer: M, long: Option<LongAnswer>, parts: impl FnOnce(M) -> Parts) -> Self {
         at_leisure(long.is_some(), || match answer.encoded_len() <= PIECE_BYTES {
             true => Self::Whole(answer.into()),
@@ -73,16 +81,24 @@ impl<M: Message> Carried<M> {
 
 impl<M: Message + 'static> Pieces for Carried<M> {
     fn len(&self) -> usize {
-        match self {
-            Self::Whole(whole) => whole.len(),
-            Self::Parts(parts) => parts.len,
+        match &self.way {
+            Way::Whole(whole) => whole.len(),
+            Way::Parts(parts) => parts.len,
         }
     }
 
+    fn count(&self) -> i64 {
+        self.deleted
+    }
+
+    fn succeeded(&self) -> bool {
+        self.succeeded
+    }
+
     fn step(&mut self, buf: &mut BytesMut, target: usize) -> Step {
-        match self {
-            Self::Whole(whole) => whole.step(buf, target),
-            Self::Parts(parts) => parts.step(buf, target),
+        match &mut self.way {
+            Way::Whole(whole) => whole.step(buf, target),
+            Way::Parts(parts) => parts.step(buf, target),
         }
     }
 }
@@ -220,13 +236,14 @@ mod tests {
         #[test]
         fn pieces_of_a_transaction_are_the_message(ops in proptest::collection::vec(op(), 0..6), target in 1..40_000_usize) {
             let answer = txn(ops);
-            check(Carried::<pb::TxnResponse>::Parts(Parts::txn(answer.clone())), &answer, target);
+            check(Carried::<pb::TxnResponse> { deleted: 0, succeeded: false, way: Way::Parts(Parts::txn(answer.clone())) }, &answer, target);
             check(Carried::from((answer.clone(), None)), &answer, target.max(PIECE_BYTES));
         }
 
         #[test]
         fn pieces_of_a_delete_are_the_message(answer in delete_range(), target in 1..40_000_usize) {
-            let parts = Carried::<pb::DeleteRangeResponse>::Parts(Parts::delete_range(answer.clone()));
+            let way = Way::Parts(Parts::delete_range(answer.clone()));
+            let parts = Carried::<pb::DeleteRangeResponse> { deleted: 0, succeeded: false, way };
             check(parts, &answer, target);
             check(Carried::from((answer.clone(), None)), &answer, target.max(PIECE_BYTES));
         }
@@ -239,9 +256,9 @@ mod tests {
             let response = Some(Response::ResponseRange(pb::RangeResponse { kvs, ..Default::default() }));
             txn(vec![pb::ResponseOp { response }])
         };
-        assert!(matches!(Carried::from((answer(10), None)), Carried::Whole(_)));
+        assert!(matches!(Carried::from((answer(10), None)).way, Way::Whole(_)));
         let large = Carried::from((answer(10_000), None));
-        assert!(matches!(large, Carried::Parts(_)));
+        assert!(matches!(large.way, Way::Parts(_)));
         let (_, _, most) = encoded(large, PIECE_BYTES);
         assert!(most <= PIECE_BYTES);
     }

@@ -32,6 +32,11 @@ pub trait Pieces: Send + 'static {
         0
     }
 
+    /// Of a transaction, whether its compares held; to be asked before the first step.
+    fn succeeded(&self) -> bool {
+        false
+    }
+
     /// Encodes a little more of it onto `buf`, which should not grow beyond `target`.
     fn step(&mut self, buf: &mut BytesMut, target: usize) -> Step;
 }
@@ -42,13 +47,6 @@ pub struct Whole<M>(Option<M>);
 impl<M: Message> From<M> for Whole<M> {
     fn from(message: M) -> Self {
         Self(Some(message))
-    }
-}
-
-impl<M> Whole<M> {
-    /// The message, as long as nothing of it has left.
-    pub fn message(&self) -> Option<&M> {
-        self.0.as_ref()
     }
 }
 
