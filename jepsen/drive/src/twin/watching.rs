@@ -59,9 +59,22 @@ impl Stream {
         })
     }
 
-    async fn send(&self, union: RequestUnion) -> Result<(), Finding> {
+    async fn send(&mut self, union: RequestUnion) -> Result<(), Finding> {
         let request = pb::WatchRequest { request_union: Some(union) };
-        self.requests.send(request).await.map_err(|_| "the watch stream has ended".to_owned())
+        if self.requests.send(request).await.is_ok() {
+            return Ok(());
+        }
+        // Why it ended is told where answers come, behind those that were under way.
+        let until = Instant::now() + Duration::from_secs(1);
+        let why = loop {
+            match timeout_at(until, self.responses.message()).await {
+                Ok(Ok(Some(_))) => {}
+                Ok(Ok(None)) => break "closed by the server".to_owned(),
+                Ok(Err(status)) => break format!("{status:?}"),
+                Err(_) => break "nobody says why".to_owned(),
+            }
+        };
+        Err(format!("the watch stream has ended: {why}"))
     }
 
     /// Reads until `done`; false when `until` passes first.
@@ -177,9 +190,9 @@ impl Pair {
         Ok(())
     }
 
-    async fn send(&self, union: RequestUnion) -> Result<(), Finding> {
-        self.left.send(union.clone()).await?;
-        self.right.send(union).await
+    async fn send(&mut self, union: RequestUnion) -> Result<(), Finding> {
+        self.left.send(union.clone()).await.map_err(|why| format!("left: {why}"))?;
+        self.right.send(union).await.map_err(|why| format!("right: {why}"))
     }
 
     /// Compares the two answers to a create and notes the watcher if there is one now.
