@@ -134,8 +134,9 @@ impl Held {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::future::join_all;
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::join_all;
     use tokio::time::{sleep, timeout};
 
     use super::*;
