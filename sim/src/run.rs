@@ -393,9 +393,8 @@ fn last_words(world: &World) -> Verdict {
 async fn none_outlives(world: &World, calm: Duration) -> Verdict {
     loop {
         let due = {
+            let calm = calm.max(world.counts_leases_since());
             let (ledger, times) = (world.ledger(), world.lease_times.lock().expect("no judge panics"));
-            // Whoever began to lead later counts from then.
-            let calm = calm.max(world.raft().led_since());
             times.none_outlived(&ledger, calm)?;
             times.next_due(&ledger, calm)
         };

@@ -304,6 +304,12 @@ impl World {
         *held(&self.calm)
     }
 
+    /// Since when leases are counted at the latest.
+    pub fn counts_leases_since(&self) -> Duration {
+        let elected = self.raft().last_elected();
+        self.remainders().counts_since(elected, true_now())
+    }
+
     /// Troubles are over.
     pub fn calm_down(&self) {
         *held(&self.calm) = Some(true_now());

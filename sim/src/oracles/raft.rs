@@ -144,6 +144,11 @@ impl RaftJudge {
         )
     }
 
+    /// The newest term in which somebody was elected, and when someone last began to lead.
+    pub fn last_elected(&self) -> (u64, Duration) {
+        (self.leaders.last_key_value().map_or(0, |(term, _)| *term), self.led_since)
+    }
+
     /// Whether a member has led in any term.
     pub fn has_led(&self, member: usize) -> bool {
         self.leaders.values().any(|leader| *leader == member)

@@ -40,6 +40,9 @@ const HELD_UP: Duration = Duration::from_millis(500);
 /// A lease may be ended, and what it has left be written, so much too late: ticks, the way through the log, rounding.
 const SLACK: Duration = Duration::from_secs(3);
 
+/// In a calm world whoever is elected takes up its duties in this time.
+const TAKES_UP: Duration = Duration::from_secs(30);
+
 /// What the log says of a lease that lives.
 #[derive(Clone, Copy, Debug)]
 struct Written {
@@ -101,6 +104,8 @@ pub struct Remainders {
     /// When a renewal was asked for last.
     asked: BTreeMap<i64, Duration>,
     members: Vec<Member>,
+    /// In which term somebody last took up the duties of a leader, and when.
+    taken_up: (u64, Duration),
 }
 
 impl Remainders {
@@ -108,7 +113,17 @@ impl Remainders {
     pub fn new(members: usize, drifts_ppb: &[i64], interval: Duration) -> Self {
         let slowest = *drifts_ppb.iter().min().unwrap_or(&0) as f64 / 1e9;
         let members = (0..members).map(|_| Member::default()).collect();
-        Self { interval, slowest, written: BTreeMap::new(), asked: BTreeMap::new(), members }
+        let (written, asked) = (BTreeMap::new(), BTreeMap::new());
+        Self { interval, slowest, written, asked, members, taken_up: (0, Duration::ZERO) }
+    }
+
+    /// Since when leases are counted at the latest, where somebody was elected in this term, at `elected`: a leader has its
+    /// duties only with an entry of its own term that it has applied. It has them in a while, or is judged as if it had.
+    pub fn counts_since(&self, (term, elected): (u64, Duration), now: Duration) -> Duration {
+        match self.taken_up {
+            (taken_in, at) if taken_in == term => at.max(elected),
+            _ => now.min(elected + TAKES_UP),
+        }
     }
 
     /// How long so much time of a member's clock takes at most.
@@ -244,6 +259,7 @@ impl Remainders {
         let known = self.written.iter().filter(|(_, written)| written.granted <= index);
         let due = known.map(|(id, written)| (*id, due(written))).collect();
         self.members[member].reign = Some(Reign { term, counted: Duration::ZERO, turned: now, due });
+        self.taken_up = (term, now);
     }
 
     /// A member did a turn; `is_held_up` where its leases may stand still for another reason than a turn that takes long.
@@ -333,6 +349,16 @@ mod tests {
         assert!(judge.writes(4, &left(8), 9 * SECOND).is_err(), "it gave it all its time");
         let other = Remainder { granted_at: 3, ..left(9) };
         assert!(judge.writes(4, &other, 9 * SECOND).is_ok(), "of the lease before");
+    }
+
+    #[test]
+    fn leases_are_counted_from_when_duties_are_taken_up() {
+        let mut judge = granted();
+        leads(&mut judge, 0, 2, 3 * SECOND);
+        assert_eq!(judge.counts_since((2, SECOND), 4 * SECOND), 3 * SECOND);
+        assert_eq!(judge.counts_since((3, 4 * SECOND), 6 * SECOND), 6 * SECOND, "nobody counts yet (seed 14000139)");
+        assert_eq!(judge.counts_since((3, 4 * SECOND), 60 * SECOND), 34 * SECOND, "somebody should");
+        assert_eq!(judge.counts_since((2, 5 * SECOND), 6 * SECOND), 5 * SECOND, "elected in that term once more");
     }
 
     #[test]

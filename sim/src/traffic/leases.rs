@@ -104,6 +104,7 @@ impl Client {
         self.looks_denied(stands, &answer, &"all leases", Table::may_all);
         let settled = self.heard(&"all", &answer);
         if let Ok(Ok(got)) = answer {
+            let counts_since = self.world.counts_leases_since();
             let ledger = self.world.ledger();
             let times = self.world.lease_times.lock().expect("no judge panics");
             let mut verdict = times.listed(&ledger, began, &got);
@@ -111,8 +112,7 @@ impl Client {
             // Others know no times. Nobody has begun to lead meanwhile, so it is the one who was asked.
             let led = self.world.leader() == Some(self.member) && began.at >= led_since;
             if let Some(calm) = self.world.calm_since().filter(|calm| led && began.at >= *calm) {
-                // Whoever began to lead later counts from then.
-                let calm = calm.max(led_since);
+                let calm = calm.max(counts_since);
                 verdict = verdict.and_then(|()| lease_order::listed(&times, &ledger, began, &got, calm));
             }
             drop(times);
