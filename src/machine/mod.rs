@@ -9,6 +9,7 @@
 mod alarms;
 mod auth_codec;
 mod carrying;
+mod choosing;
 pub mod codec;
 mod command;
 mod cost;
