@@ -148,13 +148,9 @@ impl House {
     }
 }
 
-/// How many places so many rows take: one, and one more for each [`limits::LONG_ANSWER_PLACE_ROWS`]; where it is not known how many there
-/// will be ([`u64::MAX`]) one. Never more than half of them: who waits for many would hold up all who come behind him for each
-/// answer that is not taken.
+/// How many places so many rows take: one, and one more for each [`limits::LONG_ANSWER_PLACE_ROWS`]. Never more than half of them:
+/// who waits for many would hold up all who come behind him for each answer that is not taken.
 fn places(rows: u64) -> u32 {
-    if rows == u64::MAX {
-        return 1;
-    }
     let places = rows / limits::LONG_ANSWER_PLACE_ROWS;
     let most = limits::LONG_ANSWERS_OF_ONE as u32 / 2;
     u32::try_from(places).map_or(most, |places| places.saturating_add(1).min(most))
@@ -246,8 +242,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_of_many_rows_takes_the_places_of_many_answers() {
-        let (one, unknown) = (limits::LONG_ANSWER_PLACE_ROWS, u64::MAX);
-        assert_eq!([0, one, 6 * one, 7 * one, unknown - 1, unknown].map(places), [1, 2, 7, 8, 8, 1]);
+        let one = limits::LONG_ANSWER_PLACE_ROWS;
+        assert_eq!([0, one, 6 * one, 7 * one, u64::MAX].map(places), [1, 2, 7, 8, 8]);
         let guests = Guests::new(Arc::default());
         let [greedy, other] = [(); 2].map(|()| guests.welcome(None, None));
         let (patron, second) = (greedy.patron(None), Duration::from_secs(1));

@@ -71,6 +71,11 @@ impl KeyRange {
         }
     }
 
+    /// What of the range lies at `key`, which is in it, and behind.
+    pub fn from_key(&self, key: &[u8]) -> Self {
+        Self { start: Bytes::copy_from_slice(key), end: self.end.clone() }
+    }
+
     /// Whether no key can lie in the range.
     pub fn is_empty(&self) -> bool {
         matches!(&self.end, RangeEnd::Before(end) if end[..] <= self.start[..])

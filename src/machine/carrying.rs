@@ -3,12 +3,14 @@
 //! Such a command is carried out in slices where it is more than one: between two of them nothing of it is to be seen
 //! ([`crate::mvcc::WriteTxn::may_pause`]), and the applied index and the running digest stand before it. The keys it has taken
 //! off their leases are the exception: whoever asks for the keys of a lease waits for its end ([`super::Machine::is_under_way`]).
-//! All members do the same with it, whatever their slices.
+//! All members do the same with it, whatever their slices. Of a transaction the branches are chosen first, which may take slices of
+//! its own; nothing of it is begun meanwhile.
 
+use super::choosing::{Choosing, Path};
 use super::codec::Proposal;
-use super::command::{Answer, Command};
+use super::command::{Answer, Command, Txn};
 use super::slice::Slice;
-use super::txn::{Deleting, Path, Place, Writer};
+use super::txn::{Deleting, Place, Writer};
 use crate::base::{Event, KeyRange, LeaseId, LogIndex, Refusal, Term, Wrong, limits};
 use crate::env::Disk;
 use crate::lease::LeaseTable;
@@ -52,13 +54,23 @@ pub(super) struct UnderWay<D: Disk> {
 }
 
 /// What is left of a command.
-pub(super) struct Rest<D: Disk> {
-    stage: Stage,
-    paused: Paused<D>,
+pub(super) enum Rest<D: Disk> {
+    /// Nothing of it is done.
+    Opening(Opening),
+    /// Some of it is.
+    Begun(Stage, Paused<D>),
+}
+
+/// How far a transaction is that has changed nothing so far.
+pub(super) enum Opening {
+    /// Its branches are being chosen.
+    Choosing(Choosing),
+    /// They are chosen and checked; it is begun with a slice of its own.
+    Chosen(Path),
 }
 
 /// How far a command is.
-enum Stage {
+pub(super) enum Stage {
     Delete(Deleting),
     Revoke(LeaseId),
     Txn(Path, Place),
@@ -92,25 +104,19 @@ impl<D: Disk> Grounds<'_, D> {
         (slice, events): (&mut Slice, &mut Vec<Event>),
     ) -> Result<Carried<D>, Wrong> {
         let Self { store, leases } = self;
-        let (stage, mut write) = match rest {
-            Some(rest) => (Some(rest.stage), store.take_up(rest.paused, told.wants_prev)),
-            None => (None, store.begin(told.wants_prev)),
+        let (begun, opening, mut write) = match rest.map(|rest| *rest) {
+            Some(Rest::Begun(stage, paused)) => (Some(stage), None, store.take_up(paused, told.wants_prev)),
+            Some(Rest::Opening(opening)) => (None, Some(opening), store.begin(told.wants_prev)),
+            None => (None, None, store.begin(told.wants_prev)),
         };
         let mut writer = Writer { write: &mut write, leases, backing_bytes };
-        let mut stage = match stage {
-            Some(stage) => stage,
-            None => match begin(&mut writer, command)? {
-                Ok((_, most)) if slice.leaves_to_the_next(most) => return Ok(Carried::Waits),
-                Ok((stage, most)) => {
-                    if slice.is_less_than(most) || slice.counts_bytes() && reads_much(&writer, command, &stage, most) {
-                        writer.write.may_pause();
-                    } else {
-                        *slice = slice.to_the_end();
-                    }
-                    stage
-                }
-                Err(refusal) => return Ok(Carried::Done(Err(refusal))),
-            },
+        let begun = begun.map_or_else(|| begin(&mut writer, command, opening, slice), |stage| Ok(Ok(stage)));
+        let mut stage = match begun? {
+            Ok(stage) => stage,
+            Err(carried) => {
+                slice.has_read(write.read_bytes());
+                return Ok(carried);
+            }
         };
         let is_done = match (&mut stage, command) {
             (Stage::Delete(deleting), _) => writer.delete_on(deleting, slice)?,
@@ -122,7 +128,7 @@ impl<D: Disk> Grounds<'_, D> {
         if !is_done {
             let (paused, changes) = write.pause();
             *events = changes;
-            return Ok(Carried::Paused(Box::new(Rest { stage, paused })));
+            return Ok(Carried::Paused(Box::new(Rest::Begun(stage, paused))));
         }
         *events = write.commit();
         Ok(Carried::Done(Ok(match stage {
@@ -137,22 +143,79 @@ impl<D: Disk> Grounds<'_, D> {
     }
 }
 
-/// Checks a command of which nothing is done yet: how it begins, and how many keys it may change.
-fn begin<D: Disk>(writer: &mut Writer<'_, '_, D>, command: &Command) -> Result<Result<(Stage, u64), Refusal>, Wrong> {
-    Ok(match command {
-        Command::DeleteRange(delete) => {
+/// Begins a command of which nothing is done yet; or what came of it instead.
+fn begin<D: Disk>(
+    writer: &mut Writer<'_, '_, D>,
+    command: &Command,
+    opening: Option<Opening>,
+    slice: &mut Slice,
+) -> Result<Result<Stage, Carried<D>>, Wrong> {
+    let may_wait = opening.is_none();
+    let (stage, most) = match open(writer, command, opening, slice)? {
+        Ok(opened) => opened,
+        Err(carried) => return Ok(Err(carried)),
+    };
+    slice.has_read(writer.write.read_bytes());
+    let exceeds = slice.is_less_than(most) || slice.counts_bytes() && reads_much(writer, command, &stage, most);
+    Ok(match stage {
+        Stage::Txn(path, _) if exceeds && slice.is_begun() => {
+            Err(Carried::Paused(Box::new(Rest::Opening(Opening::Chosen(path)))))
+        }
+        _ if may_wait && slice.leaves_to_the_next(most) => Err(Carried::Waits),
+        stage => {
+            if exceeds {
+                writer.write.may_pause();
+            } else {
+                *slice = slice.to_the_end();
+            }
+            Ok(stage)
+        }
+    })
+}
+
+/// Looks how a command begins, and how many keys it may change.
+fn open<D: Disk>(
+    writer: &mut Writer<'_, '_, D>,
+    command: &Command,
+    opening: Option<Opening>,
+    slice: &mut Slice,
+) -> Result<Result<(Stage, u64), Carried<D>>, Wrong> {
+    let refused = |refusal| Carried::Done(Err(refusal));
+    Ok(match (command, opening) {
+        (Command::DeleteRange(delete), _) => {
             let most = writer.most_of(&delete.range);
             Ok((Stage::Delete(writer.begin_delete(delete)), most))
         }
-        Command::LeaseRevoke { id, .. } if writer.leases.contains(*id) => {
+        (Command::LeaseRevoke { id, .. }, _) if writer.leases.contains(*id) => {
             Ok((Stage::Revoke(*id), writer.leases.count_keys(*id) as u64))
         }
-        Command::LeaseRevoke { .. } => Err(Refusal::LeaseNotFound),
-        Command::Txn(txn) => writer.decide(txn)?.map(|path| {
-            let most = writer.most_changes(txn, &path, &mut 0);
-            (Stage::Txn(path, Place::default()), most)
-        }),
+        (Command::LeaseRevoke { .. }, _) => Err(refused(Refusal::LeaseNotFound)),
+        (Command::Txn(txn), opening) => match chosen(writer, txn, opening, slice)? {
+            Ok(path) => {
+                let most = writer.most_changes(txn, &path, &mut 0);
+                Ok((Stage::Txn(path, Place::default()), most))
+            }
+            Err(carried) => Err(carried),
+        },
         _ => unreachable!("every other command changes one key or none"),
+    })
+}
+
+/// The path of a transaction, chosen and checked; or what came of it instead.
+fn chosen<D: Disk>(
+    writer: &Writer<'_, '_, D>,
+    txn: &Txn,
+    opening: Option<Opening>,
+    slice: &mut Slice,
+) -> Result<Result<Path, Carried<D>>, Wrong> {
+    let mut choosing = match opening {
+        Some(Opening::Chosen(path)) => return Ok(Ok(path)),
+        Some(Opening::Choosing(choosing)) => choosing,
+        None => Choosing::default(),
+    };
+    Ok(match writer.choose(txn, &mut choosing, slice)? {
+        None => Err(Carried::Paused(Box::new(Rest::Opening(Opening::Choosing(choosing))))),
+        Some(path) => writer.check(txn, &path).map(|()| path).map_err(|refusal| Carried::Done(Err(refusal))),
     })
 }
 

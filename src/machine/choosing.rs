@@ -1,25 +1,25 @@
 //! Which branches a transaction takes.
 //!
-//! Every compare, nested ones included, looks at the state before the transaction.
+//! Every compare, nested ones included, looks at the state before the transaction. Those of ranges may have more keys to look at
+//! than one turn of the node may take: [`Choosing`] goes on where it stopped. Nothing is changed meanwhile.
 
 use std::cmp::Ordering;
-
-use bytes::Bytes;
 
 use super::command::{Compare, CompareResult, CompareTarget, Op, Txn};
 use crate::base::{KeyRange, KeyValue, Wrong};
 use crate::env::Disk;
-use crate::mvcc::{KeyMeta, View, WriteTxn};
+use crate::mvcc::{Held, KeyMeta, Looks, View, WriteTxn};
 
 /// Something a transaction reads from: the state it starts from.
 pub(super) trait Source {
-    /// Whether `holds` says so of every alive key of `range`; nothing of a range without one.
+    /// Whether `holds` says so of every alive key of `range`, as far as `looks` go.
     fn all(
         &self,
         range: &KeyRange,
         with_values: bool,
+        looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Option<bool>, Wrong>;
+    ) -> Result<Held, Wrong>;
     fn meta(&self, key: &[u8]) -> Option<KeyMeta>;
     fn revision(&self) -> i64;
     fn compact_revision(&self) -> i64;
@@ -30,9 +30,10 @@ impl<D: Disk> Source for View<D> {
         &self,
         range: &KeyRange,
         with_values: bool,
+        looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Option<bool>, Wrong> {
-        View::all(self, range, with_values, holds)
+    ) -> Result<Held, Wrong> {
+        View::all(self, range, with_values, looks, holds)
     }
     fn meta(&self, key: &[u8]) -> Option<KeyMeta> {
         View::meta(self, key)
@@ -50,9 +51,10 @@ impl<D: Disk> Source for WriteTxn<'_, D> {
         &self,
         range: &KeyRange,
         with_values: bool,
+        looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Option<bool>, Wrong> {
-        WriteTxn::all(self, range, with_values, holds)
+    ) -> Result<Held, Wrong> {
+        WriteTxn::all(self, range, with_values, looks, holds)
     }
     fn meta(&self, key: &[u8]) -> Option<KeyMeta> {
         WriteTxn::meta(self, key)
@@ -72,39 +74,91 @@ pub(super) struct Path {
 }
 
 impl Path {
+    /// All of it at once.
     pub(super) fn of(source: &impl Source, txn: &Txn) -> Result<Self, Wrong> {
-        let mut succeeded = true;
-        for compare in &txn.compares {
-            if !holds(source, compare)? {
-                succeeded = false;
-                break;
-            }
-        }
-        let mut nested = Vec::new();
-        for op in branch(txn, succeeded) {
-            if let Op::Txn(inner) = op {
-                nested.push(Self::of(source, inner)?);
-            }
-        }
-        Ok(Self { succeeded, nested })
+        let path = Choosing::default().go_on(source, txn, &mut { Looks::UNBOUNDED })?;
+        Ok(path.expect("nothing bounds it"))
     }
 }
 
+/// How far the choice of a transaction's branches is.
+#[derive(Default)]
+pub(super) struct Choosing {
+    /// How many of its compares hold.
+    held: usize,
+    /// What is left of the range of the next one, where some of it was looked at: it begins with a key.
+    rest: Option<KeyRange>,
+    succeeded: Option<bool>,
+    /// How many operations of the branch were gone over for nested transactions, and what those take.
+    walked: usize,
+    nested: Vec<Path>,
+    /// Within the nested transaction that is next.
+    inner: Option<Box<Choosing>>,
+}
+
+impl Choosing {
+    /// Goes on as far as `looks` go; the path, once all of it is chosen.
+    pub(super) fn go_on(&mut self, source: &impl Source, txn: &Txn, looks: &mut Looks) -> Result<Option<Path>, Wrong> {
+        let Some(succeeded) = self.compare(source, txn, looks)? else { return Ok(None) };
+        let ops = branch(txn, succeeded);
+        while let Some(op) = ops.get(self.walked) {
+            if let Op::Txn(inner) = op {
+                let inside = self.inner.get_or_insert_default();
+                let Some(path) = inside.go_on(source, inner, looks)? else { return Ok(None) };
+                self.inner = None;
+                self.nested.push(path);
+            }
+            self.walked += 1;
+        }
+        Ok(Some(Path { succeeded, nested: std::mem::take(&mut self.nested) }))
+    }
+
+    /// Whether all compares hold, once that is known.
+    fn compare(&mut self, source: &impl Source, txn: &Txn, looks: &mut Looks) -> Result<Option<bool>, Wrong> {
+        while self.succeeded.is_none() {
+            let Some(compare) = txn.compares.get(self.held) else {
+                self.succeeded = Some(true);
+                break;
+            };
+            if looks.is_used_up() {
+                break;
+            }
+            let rest = self.rest.take();
+            let holds = match look(source, compare, rest.as_ref().unwrap_or(&compare.range), looks)? {
+                Held::SoFar(rest) => {
+                    self.rest = Some(rest);
+                    break;
+                }
+                Held::ForAll => true,
+                Held::NotForAll => false,
+                Held::NoKey => holds_for_no_key(compare),
+            };
+            if holds { self.held += 1 } else { self.succeeded = Some(false) }
+        }
+        Ok(self.succeeded)
+    }
+}
+
+/// The operations of a branch.
 pub(super) fn branch(txn: &Txn, succeeded: bool) -> &[Op] {
     if succeeded { &txn.success } else { &txn.failure }
 }
 
-/// Whether a compare holds for every key of its range. An empty range compares like a missing key: numbers
-/// against 0, a value never.
-fn holds(source: &impl Source, compare: &Compare) -> Result<bool, Wrong> {
-    // A key's numbers are in the index; only comparing values may need the disk.
-    if let (Some(key), false) = (compare.range.as_single(), matches!(compare.target, CompareTarget::Value(_))) {
-        let found = source.meta(key).map_or_else(KeyValue::default, numbers_of);
-        return Ok(holds_for(compare, &found));
-    }
+/// Whether a compare holds for every key of a range.
+fn look(source: &impl Source, compare: &Compare, range: &KeyRange, looks: &mut Looks) -> Result<Held, Wrong> {
     let of_values = matches!(compare.target, CompareTarget::Value(_));
-    let found = source.all(&compare.range, of_values, &mut |kv| holds_for(compare, kv))?;
-    Ok(found.unwrap_or_else(|| !of_values && holds_for(compare, &KeyValue::default())))
+    // A key's numbers are in the index; only comparing values may need the disk.
+    if let (Some(key), false) = (range.as_single(), of_values) {
+        looks.keys -= 1;
+        let holds = source.meta(key).map(|meta| holds_for(compare, &numbers_of(meta)));
+        return Ok(holds.map_or(Held::NoKey, |holds| if holds { Held::ForAll } else { Held::NotForAll }));
+    }
+    source.all(range, of_values, looks, &mut |kv| holds_for(compare, kv))
+}
+
+/// An empty range compares like a missing key: numbers against 0, a value never.
+fn holds_for_no_key(compare: &Compare) -> bool {
+    !matches!(compare.target, CompareTarget::Value(_)) && holds_for(compare, &KeyValue::default())
 }
 
 /// What a compare of numbers looks at.

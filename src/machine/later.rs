@@ -1,7 +1,7 @@
 //! Carrying out what an answer put off: rows are read by who wants them, where they wait.
 
 use super::command::{Answer, OpAnswer, TxnAnswer};
-use crate::base::{KeyValue, Refusal};
+use crate::base::KeyValue;
 use crate::mvcc::{RangeAnswer, ReadFailure, Weight};
 
 impl Answer {
@@ -24,9 +24,8 @@ impl Answer {
     }
 
     /// The answer with everything read that was put off. It may read much: on a thread that may wait. Refused where its
-    /// rows take more than `room` bytes in memory, and before any is read where that is plain.
+    /// rows take more than `room` bytes in memory, which its [weight](Self::weight) may tell before any is read.
     pub fn carry_out(self, mut room: usize) -> Result<Self, ReadFailure> {
-        within(room, self.weight())?;
         Ok(match self {
             Self::Txn(txn) => Self::Txn(txn.carry_out(&mut room)?),
             Self::Later(bare, later) => {
@@ -90,11 +89,6 @@ impl OpAnswer {
     pub(super) fn empty_range() -> Self {
         Self::Range(RangeAnswer::default())
     }
-}
-
-/// Refuses rows that take more than there is room for, whatever is in them.
-pub(super) fn within(room: usize, weight: Weight) -> Result<(), Refusal> {
-    if weight.least_bytes > room as u64 { Err(Refusal::AnswerTooLarge) } else { Ok(()) }
 }
 
 fn only(rows: Vec<KeyValue>) -> Option<KeyValue> {

@@ -2,6 +2,9 @@
 //!
 //! Knows numbers only: what is left of a command stands with whoever carries it out.
 
+use crate::base::limits;
+use crate::mvcc::Looks;
+
 /// A part of a command's work, and what of it is used up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Slice {
@@ -28,7 +31,7 @@ impl Slice {
         Self { whole, ..self }
     }
 
-    /// Keys changed so far.
+    /// Keys changed so far, and looked at ([`limits::LOOKS_PER_CHANGE`] count as one change).
     pub fn made(&self) -> usize {
         self.made
     }
@@ -43,9 +46,14 @@ impl Slice {
         self.made >= self.changes || read >= self.bytes
     }
 
-    /// Whether so many changes are more than it takes.
+    /// Whether something was done in it.
+    pub(super) fn is_begun(&self) -> bool {
+        self.made > 0 || self.read > 0
+    }
+
+    /// Whether so many changes are more than there is room for.
     pub(super) fn is_less_than(&self, changes: u64) -> bool {
-        changes > self.changes as u64
+        changes > (self.changes - self.made) as u64
     }
 
     /// Whether so many changes are more than it takes, and not more than a whole one does.
@@ -61,6 +69,17 @@ impl Slice {
     /// Changes that may still be made, and bytes of values that may be read in all.
     pub(super) fn room(&self) -> (usize, usize) {
         (self.changes - self.made, self.bytes)
+    }
+
+    /// What may still be looked at to find out what is to be done.
+    pub(super) fn looks(&self) -> Looks {
+        let (changes, bytes) = self.room();
+        Looks { keys: changes.saturating_mul(limits::LOOKS_PER_CHANGE), bytes: bytes - self.read }
+    }
+
+    /// So many keys were looked at for it. Fewer than make a change cost nothing.
+    pub(super) fn looked_at(&mut self, keys: usize) {
+        self.made += keys / limits::LOOKS_PER_CHANGE;
     }
 
     /// So many keys were changed.

@@ -8,7 +8,7 @@ use crate::base::limits;
 use crate::base::{KeyRange, KeyValue, MemberId, Refusal};
 use crate::env::Disk;
 use crate::env::MemoryDisk;
-use crate::mvcc::{HISTORY_DIR, HistoryWriter, RangeQuery, ReadFailure, StoreOptions, Weight};
+use crate::mvcc::{HISTORY_DIR, Held, HistoryWriter, Looks, RangeQuery, ReadFailure, StoreOptions, Weight};
 
 mod auth;
 mod slices;
@@ -260,12 +260,8 @@ fn applying_reads_nothing_that_does_not_change_the_state() {
     let Answer::Txn(told) = &answer else { panic!("a transaction") };
     assert!(told.succeeded && answer.is_put_off());
     let rows = 6 * size_of::<KeyValue>();
-    assert_eq!(answer.weight(), Weight { rows: 9, least_bytes: rows as u64 });
-    let failure = answer.clone().carry_out(rows - 1);
-    assert!(
-        matches!(failure, Err(ReadFailure::Refused(Refusal::AnswerTooLarge))),
-        "nothing is read where that is plain"
-    );
+    assert_eq!(answer.weight(), Weight { rows: 9, least_bytes: rows as u64, is_guess: false });
+    assert!(answer.weight().may_fit(rows) && !answer.weight().may_fit(rows - 1));
     let failure = answer.clone().carry_out(limits::MAX_TXN_ANSWER_BYTES);
     assert!(matches!(failure, Err(ReadFailure::Wrong(_))), "who wants it hears what is wrong");
     let deleted = apply(&mut bench, Command::DeleteRange(DeleteRange { range: all_keys(), prev_kv: true })).answer;
@@ -311,9 +307,17 @@ fn an_answer_has_a_limit() {
     let view = bench.machine.store().view();
     let reads = |many| Txn { success: (0..many).map(|_| range()).collect(), failure: vec![range()], ..Txn::default() };
     assert!(read_txn(&view, &reads(1)).is_ok());
-    let least_bytes = (3 * 101 * size_of::<KeyValue>()) as u64;
-    assert_eq!(weigh_read_txn(&view, &reads(3)), Weight { rows: 303, least_bytes });
-    assert_eq!(weigh_read_txn(&view, &reads(0)).rows, 101, "it may go the other way");
+    let least_bytes = (101 * size_of::<KeyValue>()) as u64;
+    let weighs = |rows, least_bytes| Weight { rows, least_bytes, is_guess: false };
+    assert_eq!(weigh_read_txn(&view, &reads(3)), weighs(303, least_bytes), "it may go the other way");
+    assert_eq!(weigh_read_txn(&view, &reads(0)), weighs(101, 0));
+    let compare = Compare { range: all_keys(), target: CompareTarget::Version(0), result: CompareResult::Greater };
+    let compares = Txn { compares: vec![compare; 3], ..Txn::default() };
+    assert_eq!(weigh_read_txn(&view, &compares), weighs(303 / limits::LOOKS_PER_CHANGE as u64, 0));
+    // What is not known of one range hides nothing of the others.
+    let older = Op::Range(RangeQuery { revision: 2, ..RangeQuery::plain(all_keys()) });
+    let mixed = Txn { success: vec![range(), older], ..Txn::default() };
+    assert_eq!(weigh_read_txn(&view, &mixed), Weight { rows: 202, least_bytes: 0, is_guess: true });
 }
 
 #[test]
@@ -325,12 +329,13 @@ fn a_compare_of_a_range_stops_at_the_first_key_that_fails() {
     bench.put("b", "2");
     let view = bench.machine.store().view();
     let mut seen = Vec::new();
-    let all = view.all(&all_keys(), true, &mut |kv| {
+    let all = view.all(&all_keys(), true, &mut { Looks::UNBOUNDED }, &mut |kv| {
         seen.push(kv.value.clone());
         kv.version == 1
     });
-    assert_eq!((all.expect("read"), seen), (Some(false), vec![bytes("1"), bytes("2")]));
-    assert_eq!(view.all(&KeyRange::single(bytes("z")), true, &mut |_| true).expect("read"), None);
+    assert_eq!((all.expect("read"), seen), (Held::NotForAll, vec![bytes("1"), bytes("2")]));
+    let none = view.all(&KeyRange::single(bytes("z")), true, &mut { Looks::UNBOUNDED }, &mut |_| true);
+    assert_eq!(none.expect("read"), Held::NoKey);
 }
 
 #[test]

@@ -7,10 +7,9 @@
 
 use bytes::Bytes;
 
-use super::choosing::{Path, Source, branch};
+use super::choosing::{Choosing, Path, Source, branch};
 use super::command::{Answer, DeleteRange, Op, OpAnswer, Put, Txn, TxnAnswer};
 use super::deleted::Deleted;
-use super::later::within;
 use super::slice::Slice;
 use crate::base::{KeyRange, KeyValue, LeaseId, Refusal, Wrong, limits};
 use crate::env::Disk;
@@ -90,7 +89,9 @@ pub fn read_txn<D: Disk>(view: &View<D>, txn: &Txn) -> Result<TxnAnswer, ReadFai
     };
     check(txn, &path, &mut range_only).map_err(ReadFailure::Refused)?;
     let (mut answers, mut room) = (Vec::new(), limits::MAX_TXN_ANSWER_BYTES);
-    within(room, weight_of(view, branch(txn, path.succeeded)))?;
+    if !weight_of(view, branch(txn, path.succeeded)).may_fit(room) {
+        return Err(Refusal::AnswerTooLarge.into());
+    }
     for op in branch(txn, path.succeeded) {
         let Op::Range(query) = op else { unreachable!("a read-only transaction holds ranges only") };
         answers.push(OpAnswer::Range(view.range_within(query, &mut room)?));
@@ -98,10 +99,13 @@ pub fn read_txn<D: Disk>(view: &View<D>, txn: &Txn) -> Result<TxnAnswer, ReadFai
     Ok(TxnAnswer { succeeded: path.succeeded, answers })
 }
 
-/// What a transaction that only reads may take, whichever way it goes.
+/// What a transaction that only reads may take, whichever way it goes. A few keys that it compares count as a row.
 pub fn weigh_read_txn<D: Disk>(view: &View<D>, txn: &Txn) -> Weight {
     let [one, other] = [&txn.success, &txn.failure].map(|ops| weight_of(view, ops));
-    if one.rows >= other.rows { one } else { other }
+    let ranges = txn.compares.iter().filter(|compare| compare.range.as_single().is_none());
+    let looked_at: u64 = ranges.map(|compare| view.count(&compare.range)).fold(0, u64::saturating_add);
+    let compared = Weight { rows: looked_at / limits::LOOKS_PER_CHANGE as u64, ..Weight::default() };
+    [one.or(other), compared].into_iter().sum()
 }
 
 fn weight_of<D: Disk>(view: &View<D>, ops: &[Op]) -> Weight {
@@ -121,12 +125,19 @@ pub(super) struct Writer<'a, 'b, D: Disk> {
 }
 
 impl<D: Disk> Writer<'_, '_, D> {
-    /// Decides the path against the state before and refuses what cannot be done along it.
-    pub(super) fn decide(&self, txn: &Txn) -> Result<Result<Path, Refusal>, Wrong> {
-        let source = &*self.write;
-        let path = Path::of(source, txn)?;
-        let mut deleted = Deleted::default();
-        let checked = check(txn, &path, &mut |op| match op {
+    /// Goes on choosing the path against the state before, as far as the slice goes.
+    pub(super) fn choose(&self, txn: &Txn, choosing: &mut Choosing, slice: &mut Slice) -> Result<Option<Path>, Wrong> {
+        let mut looks = slice.looks();
+        let before = looks.keys;
+        let path = choosing.go_on(&*self.write, txn, &mut looks)?;
+        slice.looked_at(before - looks.keys);
+        Ok(path)
+    }
+
+    /// Refuses what cannot be done along a path.
+    pub(super) fn check(&self, txn: &Txn, path: &Path) -> Result<(), Refusal> {
+        let (source, mut deleted) = (&*self.write, Deleted::default());
+        check(txn, path, &mut |op| match op {
             Op::Put(put) => check_put(source, self.leases, put, &deleted),
             Op::Range(query) => check_range(source, query),
             Op::DeleteRange(delete) => {
@@ -134,8 +145,7 @@ impl<D: Disk> Writer<'_, '_, D> {
                 Ok(())
             }
             Op::Txn(_) => unreachable!("nested transactions are walked, not checked"),
-        });
-        Ok(checked.map(|()| path))
+        })
     }
 
     /// The most keys the operations along a path can change; `puts` are made before.

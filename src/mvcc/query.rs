@@ -90,10 +90,33 @@ impl RangeQuery {
 /// What a read may take, as far as that is cheap to know before it is made.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Weight {
-    /// Rows of its answer at most; of an older revision its limit, and [`u64::MAX`] without one.
+    /// Rows that it looks at, at most unless it `is_guess`.
     pub rows: u64,
-    /// Bytes of memory that they take at least, without keys and values.
+    /// Bytes of memory that those of its answer take at least, without keys and values.
     pub least_bytes: u64,
+    /// Whether the rows are guessed: of an older revision as many are taken for as there are now.
+    pub is_guess: bool,
+}
+
+impl Weight {
+    /// Whether an answer may fit into so many bytes of memory.
+    pub fn may_fit(&self, bytes: usize) -> bool {
+        self.least_bytes <= bytes as u64
+    }
+
+    /// Whether there may be more rows than so many.
+    pub fn may_exceed(&self, rows: u64) -> bool {
+        self.is_guess || self.rows > rows
+    }
+
+    /// What this or the other may take, whichever it is.
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            rows: self.rows.max(other.rows),
+            least_bytes: self.least_bytes.min(other.least_bytes),
+            is_guess: self.is_guess || other.is_guess,
+        }
+    }
 }
 
 impl std::iter::Sum for Weight {
@@ -101,8 +124,41 @@ impl std::iter::Sum for Weight {
         weights.fold(Self::default(), |all, one| Self {
             rows: all.rows.saturating_add(one.rows),
             least_bytes: all.least_bytes.saturating_add(one.least_bytes),
+            is_guess: all.is_guess || one.is_guess,
         })
     }
+}
+
+/// How much a walk over alive keys may look at, and what of it is left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Looks {
+    /// Keys.
+    pub keys: usize,
+    /// Bytes of keys and values that are read from the history's files, one of them apart.
+    pub bytes: usize,
+}
+
+impl Looks {
+    /// As much as there is.
+    pub const UNBOUNDED: Self = Self { keys: usize::MAX, bytes: usize::MAX };
+
+    /// Whether nothing more may be looked at.
+    pub fn is_used_up(&self) -> bool {
+        self.keys == 0 || self.bytes == 0
+    }
+}
+
+/// Whether something holds for every alive key of a range.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Held {
+    /// There is none.
+    NoKey,
+    /// For every one.
+    ForAll,
+    /// Not for one of them.
+    NotForAll,
+    /// For those that were looked at; this is left of the range.
+    SoFar(KeyRange),
 }
 
 /// The answer to a [`RangeQuery`].

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use super::counted_tree::{Entry, Visit};
 use super::history::Table;
 use super::key_index::{KeyIndex, KeyNode, NO_SLOT};
-use super::query::{RangeAnswer, RangeQuery, SortOrder, SortTarget, Weight};
+use super::query::{Held, Looks, RangeAnswer, RangeQuery, SortOrder, SortTarget, Weight};
 use super::value_cache::ValueCache;
 use crate::base::{Event, KeyRange, KeyValue, Refusal, Revision, Wrong};
 use crate::env::Disk;
@@ -151,20 +151,21 @@ impl<'a, D: Disk> Reading<'a, D> {
             return Weight::default();
         }
         if query.range.as_single().is_some() {
-            return Weight { rows: 1, least_bytes: 0 };
+            return Weight { rows: 1, ..Weight::default() };
         }
         let is_of_now = query.revision <= 0 || query.revision >= self.current;
         let limit = u64::try_from(query.limit).ok().filter(|limit| *limit > 0).unwrap_or(u64::MAX);
-        let looked_at = match query.stops_at_limit() {
-            true => limit,
-            false => u64::MAX,
-        };
-        if !is_of_now {
-            return Weight { rows: looked_at, least_bytes: 0 };
+        let looked_at = if query.stops_at_limit() { limit } else { u64::MAX };
+        if !is_of_now && looked_at < u64::MAX {
+            return Weight { rows: looked_at, ..Weight::default() };
         }
         let count = self.index.count(&query.range);
+        if !is_of_now {
+            return Weight { rows: count, least_bytes: 0, is_guess: true };
+        }
         let answered = if query.has_filters() { 0 } else { count.min(limit) };
-        Weight { rows: count.min(looked_at), least_bytes: answered.saturating_mul(size_of::<KeyValue>() as u64) }
+        let least_bytes = answered.saturating_mul(size_of::<KeyValue>() as u64);
+        Weight { rows: count.min(looked_at), least_bytes, is_guess: false }
     }
 
     /// Keys of `range` alive at `at`. O(log n) for what did not change since.
@@ -273,24 +274,41 @@ impl<'a, D: Disk> Reading<'a, D> {
         Ok(record.value)
     }
 
-    /// Whether `holds` says so of every alive key of `range`, in key order up to the first of which it does not; nothing of
-    /// a range without one. Values are read only where they are wanted.
+    /// Whether `holds` says so of every alive key of `range`, in key order up to the first of which it does not, and no further
+    /// than `looks` go. Values are read only where they are wanted.
     pub(super) fn all(
         &self,
         range: &KeyRange,
         with_values: bool,
+        looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Option<bool>, Wrong> {
-        let mut found = Ok(None);
+    ) -> Result<Held, Wrong> {
+        let mut held = Ok(Held::NoKey);
         self.index.walk(range, Visit::Live, &mut |_, _| false, &mut |node| {
             if !node.is_live() {
                 return ControlFlow::Continue(());
             }
-            let value = if with_values { self.value_of(node) } else { Ok(Bytes::new()) };
-            found = value.map(|value| Some(holds(&KeyValue { value, ..node.bare(Bytes::new()) })));
-            if matches!(found, Ok(Some(true))) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            if looks.is_used_up() {
+                held = Ok(Held::SoFar(range.from_key(node.key())));
+                return ControlFlow::Break(());
+            }
+            looks.keys -= 1;
+            let value = if with_values { self.looked_at(node, looks) } else { Ok(Bytes::new()) };
+            let holds = value.map(|value| holds(&KeyValue { value, ..node.bare(Bytes::new()) }));
+            held = holds.map(|holds| if holds { Held::ForAll } else { Held::NotForAll });
+            if matches!(held, Ok(Held::ForAll)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
-        found
+        held
+    }
+
+    /// The value of an alive key; what is read for it is taken off.
+    fn looked_at(&self, node: &Arc<KeyNode>, looks: &mut Looks) -> Result<Bytes, Wrong> {
+        if let Some(value) = self.value_at_hand(node) {
+            return Ok(value);
+        }
+        let value = self.value_of(node)?;
+        looks.bytes = looks.bytes.saturating_sub(node.key().len() + value.len());
+        Ok(value)
     }
 
     /// Whether a read of one key, or of a count, takes nothing from the history's files.

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::compaction_digests::CompactionDigests;
 use super::history::Table;
 use super::key_index::{KeyIndex, KeyMeta};
-use super::query::{RangeAnswer, RangeQuery, Weight};
+use super::query::{Held, Looks, RangeAnswer, RangeQuery, Weight};
 use super::range_read::{ReadFailure, Reading};
 use super::value_cache::ValueCache;
 use crate::base::{Event, KeyRange, KeyValue, Wrong};
@@ -77,14 +77,15 @@ impl<D: Disk> View<D> {
         self.reading().range(query, room)
     }
 
-    /// Whether `holds` says so of every alive key of `range`, values left out unless wanted; nothing of a range without one.
+    /// Whether `holds` says so of every alive key of `range`, as far as `looks` go; values are left out unless wanted.
     pub fn all(
         &self,
         range: &KeyRange,
         with_values: bool,
+        looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Option<bool>, Wrong> {
-        self.reading().all(range, with_values, holds)
+    ) -> Result<Held, Wrong> {
+        self.reading().all(range, with_values, looks, holds)
     }
 
     /// A key with its value.

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use super::counted_tree::{Entry, Visit};
 use super::key_index::{KeyMeta, KeyNode, NO_SLOT};
 use super::later::{CommittedTable, LaterRange, PutOff};
-use super::query::{RangeAnswer, RangeQuery};
+use super::query::{Held, Looks, RangeAnswer, RangeQuery};
 use super::range_read::{ReadFailure, Reading};
 use super::record::Record;
 use super::store::{Outdated, Store};
@@ -206,14 +206,18 @@ impl<D: Disk> WriteTxn<'_, D> {
         self.store.index.get(key).map(|node| node.latest()).filter(|meta| !meta.is_tombstone())
     }
 
-    /// Whether `holds` says so of every alive key of `range`, values left out unless wanted; nothing of a range without one.
+    /// Whether `holds` says so of every alive key of `range`, as far as `looks` go; values are left out unless wanted.
     pub fn all(
         &self,
         range: &KeyRange,
         with_values: bool,
+        looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Option<bool>, Wrong> {
-        self.reading().all(range, with_values, holds)
+    ) -> Result<Held, Wrong> {
+        let before = looks.bytes;
+        let held = self.reading().all(range, with_values, looks, holds);
+        self.read.set(self.read.get() + (before - looks.bytes));
+        held
     }
 
     /// Whether a read of one key, or of a count, takes nothing from the history's files.

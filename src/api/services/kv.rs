@@ -75,10 +75,11 @@ impl<E: Env> Session<E> {
         V: Future<Output = Result<View<E::Disk>, Refusal>>,
     {
         let view = take().await?;
-        let rows = weigh(&view).rows;
-        if rows <= LONG_READ_KEYS {
+        let weight = weigh(&view);
+        if !weight.may_exceed(LONG_READ_KEYS) {
             return Ok((view, None));
         }
+        let rows = weight.rows;
         let patron = self.patron();
         if let Some(long) = self.guest().try_long_read(&patron, rows) {
             return Ok((view, Some(long)));
@@ -127,11 +128,9 @@ impl<E: Env> Session<E> {
         let _span = draft.begin();
         let (header, answer, long) = self.carried_out(command, entered).await?;
         let Answer::DeleteRange { deleted, prev_kvs } = answer else { unreachable_answer("delete") };
-        let made =
+        let make =
             || pb::DeleteRangeResponse { header: Some(header), deleted, prev_kvs: answers::key_values(prev_kvs) };
-        let made = at_leisure(long.is_some(), made);
-        let long = long.map(|long| long.done(made.prev_kvs.len()));
-        Ok((made, long))
+        Ok(made(long, make, |answer| answer.prev_kvs.len()))
     }
 
     /// Runs a transaction.
@@ -160,9 +159,7 @@ impl<E: Env> Session<E> {
         }
         let (header, answer, long) = self.carried_out(Command::Txn(txn), entered).await?;
         let Answer::Txn(answer) = answer else { unreachable_answer("txn") };
-        let made = at_leisure(long.is_some(), || answers::txn(header, answer));
-        let long = long.map(|long| long.done(answers::rows(&made)));
-        Ok((made, long))
+        Ok(made(long, || answers::txn(header, answer), answers::rows))
     }
 
     /// Has a command agreed on, and reads here what its answer left to be read: a long answer in its turn.
@@ -177,13 +174,13 @@ impl<E: Env> Session<E> {
             return Ok((header, answer, None));
         }
         let weight = answer.weight();
-        if weight.least_bytes > room as u64 {
+        if !weight.may_fit(room) {
             // Nobody waits for what there will not be.
             return Err(Refusal::AnswerTooLarge);
         }
-        let long = match weight.rows {
-            0..=LONG_READ_KEYS => None,
-            rows => Some(self.guest().long_read(&patron, rows, entered).await),
+        let long = match weight.may_exceed(LONG_READ_KEYS) {
+            false => None,
+            true => Some(self.guest().long_read(&patron, weight.rows, entered).await),
         };
         let answer = at_leisure(true, || answer.carry_out(room)).map_err(refusal_of)?;
         Ok((header, answer, long))
@@ -217,7 +214,7 @@ impl<E: Env> Session<E> {
 
 /// A read at `view`.
 pub(super) fn read<D: Disk>(view: &View<D>, query: &RangeQuery) -> Result<RangeAnswer, Refusal> {
-    at_leisure(view.weight(query).rows > LONG_READ_KEYS, || view.range(query)).map_err(refusal_of)
+    at_leisure(view.weight(query).may_exceed(LONG_READ_KEYS), || view.range(query)).map_err(refusal_of)
 }
 
 /// What a client is told of a read that failed. Damage is told with its place, to the client and to the log.
@@ -234,6 +231,17 @@ pub(super) fn refusal_of(failure: ReadFailure) -> Refusal {
 /// Runs a read on this thread; a `long` one after the thread's other work was handed on.
 pub(super) fn at_leisure<T>(long: bool, read: impl FnOnce() -> T) -> T {
     if long { tokio::task::block_in_place(read) } else { read() }
+}
+
+/// An answer that is made now, and its places, where it is a long one: those that its rows do not take are given back.
+fn made<T>(
+    long: Option<LongRead>,
+    make: impl FnOnce() -> T,
+    rows: impl FnOnce(&T) -> usize,
+) -> (T, Option<LongAnswer>) {
+    let made = at_leisure(long.is_some(), make);
+    let long = long.map(|long| long.done(rows(&made)));
+    (made, long)
 }
 
 /// Whether every read of a read-only transaction may be answered from this member's state.

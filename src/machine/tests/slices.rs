@@ -15,6 +15,21 @@ fn range() -> impl Strategy<Value = DeleteRange> {
         .prop_map(|(from, to, prev_kv)| DeleteRange { prev_kv, ..delete(&from, &to) })
 }
 
+fn compare() -> impl Strategy<Value = Compare> {
+    let target = prop_oneof![
+        (0..3_i64).prop_map(CompareTarget::Version),
+        (0..60_i64).prop_map(CompareTarget::Mod),
+        Just(CompareTarget::Value(bytes("in a transaction"))),
+    ];
+    let result = prop_oneof![
+        1 => Just(CompareResult::Equal),
+        4 => Just(CompareResult::NotEqual),
+        4 => Just(CompareResult::Greater),
+        4 => Just(CompareResult::Less),
+    ];
+    (range(), target, result).prop_map(|(of, target, result)| Compare { range: of.range, target, result })
+}
+
 fn op() -> impl Strategy<Value = Op> {
     let leaf = prop_oneof![
         2 => (key(), 0..3_i64, any::<bool>()).prop_map(|(key, lease, prev_kv)| {
@@ -24,7 +39,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => Just(Op::Range(RangeQuery::plain(all_keys()))),
     ];
     leaf.prop_recursive(2, 8, 3, |inner| {
-        prop::collection::vec(inner, 0..4).prop_map(|ops| Op::Txn(Txn { success: ops, ..Txn::default() }))
+        let ops = prop::collection::vec(inner, 0..4);
+        (prop::collection::vec(compare(), 0..3), ops.clone(), ops)
+            .prop_map(|(compares, success, failure)| Op::Txn(Txn { compares, success, failure }))
     })
 }
 
@@ -42,7 +59,8 @@ fn command() -> impl Strategy<Value = Command> {
         2 => (1..3_i64).prop_map(|id| Command::LeaseGrant { id, ttl: 100 }),
         1 => (1..3_i64).prop_map(|id| Command::LeaseRevoke { id, expiry: None }),
         1 => range().prop_map(Command::DeleteRange),
-        2 => prop::collection::vec(op(), 0..5).prop_map(|success| Command::Txn(Txn { success, ..Txn::default() })),
+        2 => (prop::collection::vec(compare(), 0..4), prop::collection::vec(op(), 0..5), prop::collection::vec(op(), 0..2))
+            .prop_map(|(compares, success, failure)| Command::Txn(Txn { compares, success, failure })),
     ]
 }
 
@@ -94,7 +112,7 @@ fn same(bench: &mut Bench, whole: &mut Bench, command: &Command, slice: Slice, p
         if let Some(outcome) = progress.outcome {
             break outcome;
         }
-        assert!(progress.changes > 0, "each slice does something");
+        assert!(progress.changes > 0 || progress.read > 0, "each slice does something");
         if command_writes {
             // A part of a command goes to the disk as all else does, and a start cuts it off.
             write_out(bench);
@@ -256,4 +274,70 @@ fn what_was_shown_is_kept_until_it_is_taken() {
         assert!(done.outcome.is_some());
     }
     assert_eq!(bench.machine.store_mut().take_outdated().expect("it was copied").len(), 2);
+}
+
+/// Of as many compares over as many keys as there are.
+fn compares(bench: &mut Bench, target: &CompareTarget, success: Vec<Op>) -> Command {
+    if bench.machine.store().key_count() == 0 {
+        slice_of(bench, &puts(0..40), &Told::all(&|_| false), Slice::WHOLE);
+        write_out(bench);
+    }
+    let compare = || Compare { range: all_keys(), target: target.clone(), result: CompareResult::Equal };
+    Command::Txn(Txn { compares: (0..3).map(|_| compare()).collect(), success, ..Txn::default() })
+}
+
+/// Keys that are compared count as changes, a few as one, and values that are read for it as such; nothing of the transaction is
+/// begun, nor copied for it, before its branches are chosen.
+#[test]
+fn compares_of_ranges_are_made_in_slices() {
+    let most = 4 * limits::LOOKS_PER_CHANGE;
+    assert!(120 > 3 * most && 120 < 4 * most, "120 keys are four slices");
+    let version = CompareTarget::Version(1);
+    let put = |key: &str| Op::Put(plain_put(key, "newer"));
+    let mut bench = Bench::new();
+    let command = compares(&mut bench, &version, vec![put("x")]);
+    let before = seen(&bench.machine);
+    for _ in 0..3 {
+        let progress = slice_of(&mut bench, &command, &Told::all(&|_| true), Slice::new(4, 100));
+        assert!(progress.outcome.is_none() && bench.machine.is_under_way());
+        assert_eq!((progress.changes, progress.read), (4, 0));
+        assert_eq!(seen(&bench.machine), before);
+    }
+    let progress = slice_of(&mut bench, &command, &Told::all(&|_| true), Slice::new(4, 100));
+    assert_eq!(progress.changes, 4, "the last keys and a put");
+    assert!(progress.outcome.is_some() && bench.machine.store_mut().take_outdated().is_none(), "nothing was copied");
+    // What is to be done is more than what is left: it has a slice of its own, and is not chosen anew.
+    let mut bench = Bench::new();
+    let command = compares(&mut bench, &version, vec![put("x"), put("y")]);
+    let slices = |bench: &mut Bench, command: &Command, bytes: usize| {
+        let mut done = Vec::new();
+        loop {
+            let progress = slice_of(bench, command, &Told::all(&|_| false), Slice::new(4, bytes).rest_of(4));
+            done.push((progress.changes, progress.read));
+            if progress.outcome.is_some() {
+                return done;
+            }
+            assert!(bench.machine.is_under_way(), "it goes on");
+        }
+    };
+    assert_eq!(slices(&mut bench, &command, 100), [(4, 0), (4, 0), (4, 0), (3, 0), (2, 0)]);
+    assert!(bench.machine.store_mut().take_outdated().is_none(), "it fits into one");
+    // Values on the disk: three bytes each, and as many of their keys.
+    let mut bench = uncached();
+    let command = compares(&mut bench, &CompareTarget::Value(bytes("new")), vec![put("x")]);
+    let done = slices(&mut bench, &command, 66);
+    assert_eq!(done.iter().map(|(_, read)| read).sum::<usize>(), 120 * 6);
+    assert!(done.iter().all(|(_, read)| *read <= 66) && done.len() == 11, "{done:?}");
+    // And one that the choice refuses ends with that.
+    let mut bench = Bench::new();
+    let missing = Put { ignore_value: true, ..plain_put("z", "") };
+    let command = compares(&mut bench, &version, vec![Op::Put(missing)]);
+    let answer = loop {
+        let progress = slice_of(&mut bench, &command, &Told::all(&|_| false), Slice::new(4, 100));
+        if let Some(outcome) = progress.outcome {
+            break outcome.applied.answer;
+        }
+    };
+    assert_eq!(answer, Err(Refusal::KeyNotFound));
+    assert!(!bench.machine.is_under_way());
 }
