@@ -207,9 +207,10 @@ pub const COMPACTION_SLICE_BYTES: usize = 1024 * 1024;
 /// five milliseconds. The simulator's members have fewer.
 pub const APPLY_CHANGES_PER_TURN: usize = 5_000;
 
-/// Keys of ranges that a transaction compares count in slices as one change, so many of them: to look at one takes a tenth of the time
-/// that a change takes.
+/// So many keys that a transaction compares count in slices as one change: a look takes a tenth of its time.
 pub const LOOKS_PER_CHANGE: usize = 8;
+/// So many bytes of a value that is compared count as one more key.
+pub const LOOK_BYTES: usize = 4096;
 
 /// Values of before that a command may read from the disk for watchers though it is not carried out in slices: what it takes to be
 /// ready for that, a copy of each part of the index that it changes, costs more than to be late by a few reads.

@@ -4,7 +4,7 @@
 //! ([`crate::mvcc::WriteTxn::may_pause`]), and the applied index and the running digest stand before it. The keys it has taken
 //! off their leases are the exception: whoever asks for the keys of a lease waits for its end ([`super::Machine::is_under_way`]).
 //! All members do the same with it, whatever their slices. Of a transaction the branches are chosen first, which may take slices of
-//! its own; nothing of it is begun meanwhile.
+//! its own; nothing of it is done meanwhile.
 
 use super::choosing::{Choosing, Path};
 use super::codec::Proposal;
@@ -54,18 +54,19 @@ pub(super) struct UnderWay<D: Disk> {
 }
 
 /// What is left of a command.
+#[allow(clippy::large_enum_variant, reason = "it stands in a box of its own")]
 pub(super) enum Rest<D: Disk> {
     /// Nothing of it is done.
     Opening(Opening),
     /// Some of it is.
-    Begun(Stage, Paused<D>),
+    Doing(Stage, Paused<D>),
 }
 
-/// How far a transaction is that has changed nothing so far.
+/// How far a transaction is of which nothing is done.
 pub(super) enum Opening {
     /// Its branches are being chosen.
     Choosing(Choosing),
-    /// They are chosen and checked; it is begun with a slice of its own.
+    /// They are chosen and checked; its operations have a slice of their own.
     Chosen(Path),
 }
 
@@ -80,7 +81,7 @@ pub(super) enum Stage {
 pub(super) enum Carried<D: Disk> {
     Done(Result<Answer, Refusal>),
     Paused(Box<Rest<D>>),
-    /// Not begun: it fits into a whole slice.
+    /// Not begun: it fits into a whole slice, or that is to be seen in one.
     Waits,
 }
 
@@ -105,7 +106,7 @@ impl<D: Disk> Grounds<'_, D> {
     ) -> Result<Carried<D>, Wrong> {
         let Self { store, leases } = self;
         let (begun, opening, mut write) = match rest.map(|rest| *rest) {
-            Some(Rest::Begun(stage, paused)) => (Some(stage), None, store.take_up(paused, told.wants_prev)),
+            Some(Rest::Doing(stage, paused)) => (Some(stage), None, store.take_up(paused, told.wants_prev)),
             Some(Rest::Opening(opening)) => (None, Some(opening), store.begin(told.wants_prev)),
             None => (None, None, store.begin(told.wants_prev)),
         };
@@ -128,7 +129,7 @@ impl<D: Disk> Grounds<'_, D> {
         if !is_done {
             let (paused, changes) = write.pause();
             *events = changes;
-            return Ok(Carried::Paused(Box::new(Rest::Begun(stage, paused))));
+            return Ok(Carried::Paused(Box::new(Rest::Doing(stage, paused))));
         }
         *events = write.commit();
         Ok(Carried::Done(Ok(match stage {
@@ -158,10 +159,10 @@ fn begin<D: Disk>(
     slice.has_read(writer.write.read_bytes());
     let exceeds = slice.is_less_than(most) || slice.counts_bytes() && reads_much(writer, command, &stage, most);
     Ok(match stage {
-        Stage::Txn(path, _) if exceeds && slice.is_begun() => {
+        _ if may_wait && slice.leaves_to_the_next(most) => Err(Carried::Waits),
+        Stage::Txn(path, _) if exceeds && slice.is_used() => {
             Err(Carried::Paused(Box::new(Rest::Opening(Opening::Chosen(path)))))
         }
-        _ if may_wait && slice.leaves_to_the_next(most) => Err(Carried::Waits),
         stage => {
             if exceeds {
                 writer.write.may_pause();
@@ -208,12 +209,13 @@ fn chosen<D: Disk>(
     opening: Option<Opening>,
     slice: &mut Slice,
 ) -> Result<Result<Path, Carried<D>>, Wrong> {
-    let mut choosing = match opening {
+    let (mut choosing, may_wait) = match opening {
         Some(Opening::Chosen(path)) => return Ok(Ok(path)),
-        Some(Opening::Choosing(choosing)) => choosing,
-        None => Choosing::default(),
+        Some(Opening::Choosing(choosing)) => (choosing, false),
+        None => (Choosing::default(), true),
     };
     Ok(match writer.choose(txn, &mut choosing, slice)? {
+        None if may_wait && slice.is_rest() => Err(Carried::Waits),
         None => Err(Carried::Paused(Box::new(Rest::Opening(Opening::Choosing(choosing))))),
         Some(path) => writer.check(txn, &path).map(|()| path).map_err(|refusal| Carried::Done(Err(refusal))),
     })

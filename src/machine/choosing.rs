@@ -8,7 +8,7 @@ use std::cmp::Ordering;
 use super::command::{Compare, CompareResult, CompareTarget, Op, Txn};
 use crate::base::{KeyRange, KeyValue, Wrong};
 use crate::env::Disk;
-use crate::mvcc::{Held, KeyMeta, Looks, View, WriteTxn};
+use crate::mvcc::{Holds, KeyMeta, Looks, View, WriteTxn};
 
 /// Something a transaction reads from: the state it starts from.
 pub(super) trait Source {
@@ -19,7 +19,7 @@ pub(super) trait Source {
         with_values: bool,
         looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Held, Wrong>;
+    ) -> Result<Holds, Wrong>;
     fn meta(&self, key: &[u8]) -> Option<KeyMeta>;
     fn revision(&self) -> i64;
     fn compact_revision(&self) -> i64;
@@ -32,7 +32,7 @@ impl<D: Disk> Source for View<D> {
         with_values: bool,
         looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Held, Wrong> {
+    ) -> Result<Holds, Wrong> {
         View::all(self, range, with_values, looks, holds)
     }
     fn meta(&self, key: &[u8]) -> Option<KeyMeta> {
@@ -53,7 +53,7 @@ impl<D: Disk> Source for WriteTxn<'_, D> {
         with_values: bool,
         looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Held, Wrong> {
+    ) -> Result<Holds, Wrong> {
         WriteTxn::all(self, range, with_values, looks, holds)
     }
     fn meta(&self, key: &[u8]) -> Option<KeyMeta> {
@@ -125,13 +125,13 @@ impl Choosing {
             }
             let rest = self.rest.take();
             let holds = match look(source, compare, rest.as_ref().unwrap_or(&compare.range), looks)? {
-                Held::SoFar(rest) => {
+                Holds::SoFar(rest) => {
                     self.rest = Some(rest);
                     break;
                 }
-                Held::ForAll => true,
-                Held::NotForAll => false,
-                Held::NoKey => holds_for_no_key(compare),
+                Holds::ForAll => true,
+                Holds::NotForAll => false,
+                Holds::NoKey => holds_for_no_key(compare),
             };
             if holds { self.held += 1 } else { self.succeeded = Some(false) }
         }
@@ -145,13 +145,13 @@ pub(super) fn branch(txn: &Txn, succeeded: bool) -> &[Op] {
 }
 
 /// Whether a compare holds for every key of a range.
-fn look(source: &impl Source, compare: &Compare, range: &KeyRange, looks: &mut Looks) -> Result<Held, Wrong> {
+fn look(source: &impl Source, compare: &Compare, range: &KeyRange, looks: &mut Looks) -> Result<Holds, Wrong> {
     let of_values = matches!(compare.target, CompareTarget::Value(_));
     // A key's numbers are in the index; only comparing values may need the disk.
     if let (Some(key), false) = (range.as_single(), of_values) {
         looks.keys -= 1;
         let holds = source.meta(key).map(|meta| holds_for(compare, &numbers_of(meta)));
-        return Ok(holds.map_or(Held::NoKey, |holds| if holds { Held::ForAll } else { Held::NotForAll }));
+        return Ok(holds.map_or(Holds::NoKey, |holds| if holds { Holds::ForAll } else { Holds::NotForAll }));
     }
     source.all(range, of_values, looks, &mut |kv| holds_for(compare, kv))
 }

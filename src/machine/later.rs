@@ -1,7 +1,7 @@
 //! Carrying out what an answer put off: rows are read by who wants them, where they wait.
 
 use super::command::{Answer, OpAnswer, TxnAnswer};
-use crate::base::KeyValue;
+use crate::base::{KeyValue, Refusal};
 use crate::mvcc::{RangeAnswer, ReadFailure, Weight};
 
 impl Answer {
@@ -24,8 +24,11 @@ impl Answer {
     }
 
     /// The answer with everything read that was put off. It may read much: on a thread that may wait. Refused where its
-    /// rows take more than `room` bytes in memory, which its [weight](Self::weight) may tell before any is read.
+    /// rows take more than `room` bytes in memory, and before any is read where that is plain.
     pub fn carry_out(self, mut room: usize) -> Result<Self, ReadFailure> {
+        if !self.weight().may_fit(room) {
+            return Err(Refusal::AnswerTooLarge.into());
+        }
         Ok(match self {
             Self::Txn(txn) => Self::Txn(txn.carry_out(&mut room)?),
             Self::Later(bare, later) => {

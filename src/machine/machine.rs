@@ -34,9 +34,9 @@ pub struct Outcome {
 /// What came of a slice of an entry.
 #[derive(Debug)]
 pub struct Progress {
-    /// Keys changed by it.
+    /// Keys changed by it, and compared ([`Slice::made`]).
     pub changes: usize,
-    /// Bytes of values read from the history's files because somebody wants to know what there was before.
+    /// Bytes of values read from the history's files because they are compared, or somebody wants to know what there was before.
     pub read: usize,
     /// What applying the entry did, once it is done. An entry may also not be begun ([`Machine::is_under_way`]), because it fits
     /// into a whole slice ([`Slice::rest_of`]).

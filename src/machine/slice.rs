@@ -21,7 +21,7 @@ impl Slice {
     pub const WHOLE: Self = Self::new(usize::MAX, usize::MAX);
 
     /// Up to so many keys changed, of which at least one, and about so many bytes of values read from the history's files, because
-    /// somebody wants to know what there was before.
+    /// they are compared or somebody wants to know what there was before.
     pub const fn new(changes: usize, bytes: usize) -> Self {
         Self { changes, bytes, whole: changes, made: 0, read: 0 }
     }
@@ -46,9 +46,14 @@ impl Slice {
         self.made >= self.changes || read >= self.bytes
     }
 
-    /// Whether something was done in it.
-    pub(super) fn is_begun(&self) -> bool {
+    /// Whether some of it is used up.
+    pub(super) fn is_used(&self) -> bool {
         self.made > 0 || self.read > 0
+    }
+
+    /// Whether it is less than a whole one.
+    pub(super) fn is_rest(&self) -> bool {
+        self.changes < self.whole
     }
 
     /// Whether so many changes are more than there is room for.
@@ -56,9 +61,9 @@ impl Slice {
         changes > (self.changes - self.made) as u64
     }
 
-    /// Whether so many changes are more than it takes, and not more than a whole one does.
+    /// Whether so many changes, with all that was done in it, are more than it takes, and not more than a whole one does.
     pub(super) fn leaves_to_the_next(&self, changes: u64) -> bool {
-        self.is_less_than(changes) && changes <= self.whole as u64
+        self.is_less_than(changes) && self.is_rest() && changes <= (self.whole - self.made) as u64
     }
 
     /// Whether there is an end to what may be read.
@@ -77,7 +82,7 @@ impl Slice {
         Looks { keys: changes.saturating_mul(limits::LOOKS_PER_CHANGE), bytes: bytes - self.read }
     }
 
-    /// So many keys were looked at for it. Fewer than make a change cost nothing.
+    /// So much was looked at for it. What is less than a change costs nothing.
     pub(super) fn looked_at(&mut self, keys: usize) {
         self.made += keys / limits::LOOKS_PER_CHANGE;
     }

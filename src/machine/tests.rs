@@ -8,7 +8,7 @@ use crate::base::limits;
 use crate::base::{KeyRange, KeyValue, MemberId, Refusal};
 use crate::env::Disk;
 use crate::env::MemoryDisk;
-use crate::mvcc::{HISTORY_DIR, Held, HistoryWriter, Looks, RangeQuery, ReadFailure, StoreOptions, Weight};
+use crate::mvcc::{HISTORY_DIR, HistoryWriter, Holds, Looks, RangeQuery, ReadFailure, StoreOptions, Weight};
 
 mod auth;
 mod slices;
@@ -261,7 +261,11 @@ fn applying_reads_nothing_that_does_not_change_the_state() {
     assert!(told.succeeded && answer.is_put_off());
     let rows = 6 * size_of::<KeyValue>();
     assert_eq!(answer.weight(), Weight { rows: 9, least_bytes: rows as u64, is_guess: false });
-    assert!(answer.weight().may_fit(rows) && !answer.weight().may_fit(rows - 1));
+    let failure = answer.clone().carry_out(rows - 1);
+    assert!(
+        matches!(failure, Err(ReadFailure::Refused(Refusal::AnswerTooLarge))),
+        "nothing is read where that is plain"
+    );
     let failure = answer.clone().carry_out(limits::MAX_TXN_ANSWER_BYTES);
     assert!(matches!(failure, Err(ReadFailure::Wrong(_))), "who wants it hears what is wrong");
     let deleted = apply(&mut bench, Command::DeleteRange(DeleteRange { range: all_keys(), prev_kv: true })).answer;
@@ -333,9 +337,9 @@ fn a_compare_of_a_range_stops_at_the_first_key_that_fails() {
         seen.push(kv.value.clone());
         kv.version == 1
     });
-    assert_eq!((all.expect("read"), seen), (Held::NotForAll, vec![bytes("1"), bytes("2")]));
+    assert_eq!((all.expect("read"), seen), (Holds::NotForAll, vec![bytes("1"), bytes("2")]));
     let none = view.all(&KeyRange::single(bytes("z")), true, &mut { Looks::UNBOUNDED }, &mut |_| true);
-    assert_eq!(none.expect("read"), Held::NoKey);
+    assert_eq!(none.expect("read"), Holds::NoKey);
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub use outlining::{OutlineJob, Outlined};
 pub use past::{Changes, Past};
 pub use position::StorePosition;
 pub use pruning::Pruned;
-pub use query::{Held, Looks, RangeAnswer, RangeQuery, SortOrder, SortTarget, Weight};
+pub use query::{Holds, Looks, RangeAnswer, RangeQuery, SortOrder, SortTarget, Weight};
 pub use range_read::ReadFailure;
 pub use reclaim::{ReclaimJob, Reclaimed};
 pub use record::{Record, RecordSlice};

@@ -1,6 +1,8 @@
 //! What a range read asks and answers.
 
-use crate::base::{KeyRange, KeyValue};
+use bytes::Bytes;
+
+use crate::base::{KeyRange, KeyValue, limits};
 
 /// By which field an answer is ordered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -146,11 +148,19 @@ impl Looks {
     pub fn is_used_up(&self) -> bool {
         self.keys == 0 || self.bytes == 0
     }
+
+    /// A key was looked at. A long value takes as long as several keys, and one that is read from the history's files as long as a
+    /// change.
+    pub(super) fn took(&mut self, key: &[u8], value: &Bytes, is_read: bool) {
+        let read = if is_read { limits::LOOKS_PER_CHANGE } else { 1 };
+        self.keys = self.keys.saturating_sub(read + value.len() / limits::LOOK_BYTES);
+        self.bytes = self.bytes.saturating_sub(if is_read { key.len() + value.len() } else { 0 });
+    }
 }
 
 /// Whether something holds for every alive key of a range.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Held {
+pub enum Holds {
     /// There is none.
     NoKey,
     /// For every one.

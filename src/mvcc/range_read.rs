@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use super::counted_tree::{Entry, Visit};
 use super::history::Table;
 use super::key_index::{KeyIndex, KeyNode, NO_SLOT};
-use super::query::{Held, Looks, RangeAnswer, RangeQuery, SortOrder, SortTarget, Weight};
+use super::query::{Holds, Looks, RangeAnswer, RangeQuery, SortOrder, SortTarget, Weight};
 use super::value_cache::ValueCache;
 use crate::base::{Event, KeyRange, KeyValue, Refusal, Revision, Wrong};
 use crate::env::Disk;
@@ -282,32 +282,30 @@ impl<'a, D: Disk> Reading<'a, D> {
         with_values: bool,
         looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Held, Wrong> {
-        let mut held = Ok(Held::NoKey);
+    ) -> Result<Holds, Wrong> {
+        let mut held = Ok(Holds::NoKey);
         self.index.walk(range, Visit::Live, &mut |_, _| false, &mut |node| {
             if !node.is_live() {
                 return ControlFlow::Continue(());
             }
             if looks.is_used_up() {
-                held = Ok(Held::SoFar(range.from_key(node.key())));
+                held = Ok(Holds::SoFar(range.from_key(node.key())));
                 return ControlFlow::Break(());
             }
-            looks.keys -= 1;
-            let value = if with_values { self.looked_at(node, looks) } else { Ok(Bytes::new()) };
+            let value = self.looked_at(node, with_values, looks);
             let holds = value.map(|value| holds(&KeyValue { value, ..node.bare(Bytes::new()) }));
-            held = holds.map(|holds| if holds { Held::ForAll } else { Held::NotForAll });
-            if matches!(held, Ok(Held::ForAll)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            held = holds.map(|holds| if holds { Holds::ForAll } else { Holds::NotForAll });
+            if matches!(held, Ok(Holds::ForAll)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
         });
         held
     }
 
-    /// The value of an alive key; what is read for it is taken off.
-    fn looked_at(&self, node: &Arc<KeyNode>, looks: &mut Looks) -> Result<Bytes, Wrong> {
-        if let Some(value) = self.value_at_hand(node) {
-            return Ok(value);
-        }
-        let value = self.value_of(node)?;
-        looks.bytes = looks.bytes.saturating_sub(node.key().len() + value.len());
+    /// The value of an alive key, or nothing where it is not wanted; what that takes is taken off.
+    fn looked_at(&self, node: &Arc<KeyNode>, with_value: bool, looks: &mut Looks) -> Result<Bytes, Wrong> {
+        let at_hand = if with_value { self.value_at_hand(node) } else { Some(Bytes::new()) };
+        let is_read = at_hand.is_none();
+        let value = at_hand.map_or_else(|| self.value_of(node), Ok)?;
+        looks.took(node.key(), &value, is_read);
         Ok(value)
     }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use super::compaction_digests::CompactionDigests;
 use super::history::Table;
 use super::key_index::{KeyIndex, KeyMeta};
-use super::query::{Held, Looks, RangeAnswer, RangeQuery, Weight};
+use super::query::{Holds, Looks, RangeAnswer, RangeQuery, Weight};
 use super::range_read::{ReadFailure, Reading};
 use super::value_cache::ValueCache;
 use crate::base::{Event, KeyRange, KeyValue, Wrong};
@@ -84,7 +84,7 @@ impl<D: Disk> View<D> {
         with_values: bool,
         looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Held, Wrong> {
+    ) -> Result<Holds, Wrong> {
         self.reading().all(range, with_values, looks, holds)
     }
 

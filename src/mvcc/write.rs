@@ -20,7 +20,7 @@ use bytes::Bytes;
 use super::counted_tree::{Entry, Visit};
 use super::key_index::{KeyMeta, KeyNode, NO_SLOT};
 use super::later::{CommittedTable, LaterRange, PutOff};
-use super::query::{Held, Looks, RangeAnswer, RangeQuery};
+use super::query::{Holds, Looks, RangeAnswer, RangeQuery};
 use super::range_read::{ReadFailure, Reading};
 use super::record::Record;
 use super::store::{Outdated, Store};
@@ -213,7 +213,7 @@ impl<D: Disk> WriteTxn<'_, D> {
         with_values: bool,
         looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
-    ) -> Result<Held, Wrong> {
+    ) -> Result<Holds, Wrong> {
         let before = looks.bytes;
         let held = self.reading().all(range, with_values, looks, holds);
         self.read.set(self.read.get() + (before - looks.bytes));

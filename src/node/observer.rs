@@ -15,11 +15,11 @@ pub struct TurnWork {
     pub entries: usize,
     /// Bytes of them.
     pub entry_bytes: usize,
-    /// Keys they changed.
+    /// Keys they changed, and compared (so many of those are one change: [`limits::LOOKS_PER_CHANGE`]).
     pub changes: usize,
     /// Bytes of the last of them.
     pub last_bytes: usize,
-    /// Bytes of history read because somebody wants to know what there was before.
+    /// Bytes of history read because values are compared, or somebody wants to know what there was before.
     pub previous_bytes: usize,
     /// Whether a command was done that an earlier turn had begun.
     pub ends: bool,

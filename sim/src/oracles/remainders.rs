@@ -259,7 +259,7 @@ impl Remainders {
         let known = self.written.iter().filter(|(_, written)| written.granted <= index);
         let due = known.map(|(id, written)| (*id, due(written))).collect();
         self.members[member].reign = Some(Reign { term, counted: Duration::ZERO, turned: now, due });
-        self.taken_up = (term, now);
+        self.taken_up = self.taken_up.max((term, now));
     }
 
     /// A member did a turn; `is_held_up` where its leases may stand still for another reason than a turn that takes long.

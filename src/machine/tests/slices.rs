@@ -309,10 +309,10 @@ fn compares_of_ranges_are_made_in_slices() {
     // What is to be done is more than what is left: it has a slice of its own, and is not chosen anew.
     let mut bench = Bench::new();
     let command = compares(&mut bench, &version, vec![put("x"), put("y")]);
-    let slices = |bench: &mut Bench, command: &Command, bytes: usize| {
+    let slices = |bench: &mut Bench, command: &Command, changes: usize, bytes: usize| {
         let mut done = Vec::new();
         loop {
-            let progress = slice_of(bench, command, &Told::all(&|_| false), Slice::new(4, bytes).rest_of(4));
+            let progress = slice_of(bench, command, &Told::all(&|_| false), Slice::new(changes, bytes));
             done.push((progress.changes, progress.read));
             if progress.outcome.is_some() {
                 return done;
@@ -320,14 +320,20 @@ fn compares_of_ranges_are_made_in_slices() {
             assert!(bench.machine.is_under_way(), "it goes on");
         }
     };
-    assert_eq!(slices(&mut bench, &command, 100), [(4, 0), (4, 0), (4, 0), (3, 0), (2, 0)]);
+    assert_eq!(slices(&mut bench, &command, 4, 100), [(4, 0), (4, 0), (4, 0), (3, 0), (2, 0)]);
     assert!(bench.machine.store_mut().take_outdated().is_none(), "it fits into one");
     // Values on the disk: three bytes each, and as many of their keys.
     let mut bench = uncached();
     let command = compares(&mut bench, &CompareTarget::Value(bytes("new")), vec![put("x")]);
-    let done = slices(&mut bench, &command, 66);
-    assert_eq!(done.iter().map(|(_, read)| read).sum::<usize>(), 120 * 6);
-    assert!(done.iter().all(|(_, read)| *read <= 66) && done.len() == 11, "{done:?}");
+    let done = slices(&mut bench, &command, 100, 66);
+    let mut expected = vec![(11, 66); 10];
+    // The last ten, and a put.
+    expected.push((11, 60));
+    assert_eq!(done, expected);
+    let mut bench = uncached();
+    let command = compares(&mut bench, &CompareTarget::Value(bytes("new")), vec![put("x")]);
+    let done = slices(&mut bench, &command, 4, 1_000);
+    assert_eq!((&done[0], done.len()), (&(4, 24), 31), "to read one takes as long as to change one");
     // And one that the choice refuses ends with that.
     let mut bench = Bench::new();
     let missing = Put { ignore_value: true, ..plain_put("z", "") };
@@ -340,4 +346,50 @@ fn compares_of_ranges_are_made_in_slices() {
     };
     assert_eq!(answer, Err(Refusal::KeyNotFound));
     assert!(!bench.machine.is_under_way());
+}
+
+/// What is chosen in the rest of a slice is chosen again in a whole one, where it fits or that is to be seen: an ordinary transaction
+/// is never under way.
+#[test]
+fn nothing_is_chosen_over_slices_that_fits_into_one() {
+    let mut bench = Bench::new();
+    slice_of(&mut bench, &puts(0..40), &Told::all(&|_| false), Slice::WHOLE);
+    let compare = |n: usize| Compare {
+        range: KeyRange::single(bytes(&format!("k{n:02}"))),
+        target: CompareTarget::Version(1),
+        result: CompareResult::Equal,
+    };
+    let txn = |compares: usize, puts: usize| {
+        let success = (0..puts).map(|n| Op::Put(plain_put(&format!("x{n}"), "new"))).collect();
+        Command::Txn(Txn { compares: (0..compares).map(compare).collect(), success, ..Txn::default() })
+    };
+    let per_change = limits::LOOKS_PER_CHANGE;
+    for (compares, puts, looked_at) in [(per_change, 1, 1), (2 * per_change, 1, 1), (per_change, 7, 1), (1, 2, 0)] {
+        let command = txn(compares, puts);
+        let progress = slice_of(&mut bench, &command, &Told::all(&|_| false), Slice::new(1, 100).rest_of(8));
+        assert!(progress.outcome.is_none() && !bench.machine.is_under_way());
+        assert_eq!(progress.changes, looked_at, "what was looked at is counted");
+        let progress = slice_of(&mut bench, &command, &Told::all(&|_| false), Slice::new(8, 100).rest_of(8));
+        assert!(progress.outcome.is_some(), "{compares} {puts}");
+    }
+    // With what is compared it is more than a whole one.
+    let progress = slice_of(&mut bench, &txn(per_change, 8), &Told::all(&|_| false), Slice::new(1, 100).rest_of(8));
+    assert!(progress.outcome.is_none() && bench.machine.is_under_way());
+}
+
+/// Long values take as long to compare as several keys.
+#[test]
+fn long_values_that_are_compared_count_for_more() {
+    let mut bench = Bench::new();
+    let long = "v".repeat(3 * limits::LOOK_BYTES);
+    let put = |n: usize| Op::Put(plain_put(&format!("k{n:02}"), &long));
+    let puts = Command::Txn(Txn { success: (0..20).map(put).collect(), ..Txn::default() });
+    slice_of(&mut bench, &puts, &Told::all(&|_| false), Slice::WHOLE);
+    let compare =
+        Compare { range: all_keys(), target: CompareTarget::Value(bytes(&long)), result: CompareResult::Equal };
+    let command = Command::Txn(Txn { compares: vec![compare], ..Txn::default() });
+    let progress = slice_of(&mut bench, &command, &Told::all(&|_| false), Slice::new(9, 100));
+    assert_eq!((progress.changes, progress.outcome.is_none()), (9, true), "four for each: eighteen of them");
+    let progress = slice_of(&mut bench, &command, &Told::all(&|_| false), Slice::new(9, 100));
+    assert!(progress.changes == 1 && progress.outcome.is_some());
 }

@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::base::RangeEnd;
-use crate::machine::{DeleteRange, Op, Txn};
+use crate::base::limits;
+use crate::machine::{Compare, CompareResult, CompareTarget, DeleteRange, Op, Txn};
 
 const KEYS: usize = 35;
 const PER_TURN: usize = 10;
@@ -149,6 +150,27 @@ fn the_end_of_a_lease_with_many_keys_is_carried_out_over_turns() {
     assert_eq!(turns.take(), [10, 10, 10, 5]);
     assert_eq!(renew(&mut bench), None, "it is gone with its keys");
     assert_eq!(bench.keys(), 0);
+}
+
+#[test]
+fn the_compares_of_a_transaction_are_made_over_turns() {
+    let turns = Arc::<Turns>::default();
+    let mut bench = full(&turns, PER_TURN);
+    let Command::Put(made) = put("made") else { unreachable!("it is one") };
+    let compare = Compare {
+        range: KeyRange { start: "k".into(), end: RangeEnd::Open },
+        target: CompareTarget::Lease(LEASE),
+        result: CompareResult::Equal,
+    };
+    let txn = Txn { compares: vec![compare; 10], success: vec![Op::Put(made)], failure: Vec::new() };
+    let mut answer = commit(&mut bench, &Command::Txn(txn));
+    let done = carried_out(&mut bench, &mut answer);
+    let Answer::Txn(done) = done.answer else { panic!("{done:?}") };
+    assert!(done.succeeded);
+    assert_eq!(10 * KEYS, 4 * PER_TURN * limits::LOOKS_PER_CHANGE + 30);
+    assert_eq!(turns.take(), [10, 10, 10, 10, 3 + 1]);
+    assert!(!bench.outputs.iter().any(|output| matches!(output, Output::LetGo(_))), "nothing was copied");
+    assert_eq!(bench.keys(), KEYS + 1);
 }
 
 #[test]
