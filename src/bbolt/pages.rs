@@ -171,6 +171,9 @@ pub(super) fn read_page(bytes: &Bytes) -> Result<Page, String> {
         BRANCH => false,
         other => return Err(format!("it is neither leaf nor branch, but {other:#x}")),
     };
+    if !is_leaf && head.count == 0 {
+        return Err("it is a branch that leads nowhere".to_string());
+    }
     let mut elements = Vec::with_capacity(usize::from(head.count).min(bytes.len() / ELEMENT_BYTES));
     let behind = HEAD_BYTES + usize::from(head.count) * ELEMENT_BYTES;
     // They lie beside each other: many that share their bytes would make much of a small file.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::{BufMut, Bytes, BytesMut};
 use proptest::prelude::*;
 
-use super::page::{ELEMENT_BYTES, Head, LEAF};
+use super::page::{BRANCH, ELEMENT_BYTES, Head, LEAF};
 use super::pages::read_page;
 use super::*;
 use crate::base::Wrong;
@@ -137,6 +137,19 @@ fn damage_in_a_small_bucket_is_told_with_its_place() {
         }
         other @ Wrong::Fault(_) => panic!("{other}"),
     }
+}
+
+/// bbolt takes a branch away with its last child: one without any hides what was below.
+#[test]
+fn a_branch_leads_somewhere() {
+    let page = |flags: u16| {
+        let mut page = BytesMut::new();
+        Head { id: 3, flags, count: 0, overflow: 0 }.encode(&mut page);
+        page.put_bytes(0, 100);
+        read_page(&page.freeze())
+    };
+    assert_eq!(page(BRANCH).expect_err("it has none"), "it is a branch that leads nowhere");
+    assert!(page(LEAF).expect("a bucket may be empty").elements.is_empty());
 }
 
 /// A page may say of few bytes that they are many elements'.

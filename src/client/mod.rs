@@ -108,7 +108,7 @@ pub use lock::Lock;
 pub use namespace::{Namespace, NamespaceWatcher};
 pub use options::{Credentials, Options, TlsOptions, channel};
 pub use parts::Parts;
-pub use ranges::{OPEN_END, prefix_end};
+pub use ranges::{OPEN_END, prefix_end, under_prefix};
 pub use session::{DEFAULT_SESSION_SECONDS, Session};
 pub use stm::{Isolation, Stm};
 pub use tls::LastWord;

@@ -239,6 +239,10 @@ impl Address {
         let (target, sealed) = match parts.as_ref().map(|(scheme, rest)| (&scheme[..], *rest)) {
             Some((scheme @ ("http" | "https"), rest)) => (Target::Net(undotted(&hosted(rest))), scheme == "https"),
             Some((scheme @ ("unix" | "unixs"), rest)) => (Target::File(rest.to_owned()), scheme == "unixs"),
+            // As gRPC's own resolvers are named; one of a name server says which, and is not had.
+            Some(("dns" | "passthrough", rest)) if rest.starts_with('/') => {
+                (Target::Net(undotted(&hosted(&rest[1..]))), seals_bare)
+            }
             Some((scheme, _)) => return Err(bad(&format!("unknown scheme {scheme:?}"))),
             None => match endpoint.split_once(':') {
                 Some((scheme @ ("unix" | "unixs"), rest)) => (Target::File(rest.to_owned()), scheme == "unixs"),
@@ -321,6 +325,8 @@ mod tests {
             ("unixs:///tmp/s.sock", Some("s.sock")),
             ("unixs:/", Some("localhost")),
             ("unixs://127.0.0.1:1", Some("127.0.0.1")),
+            ("dns:///127.0.0.1:2379", None),
+            ("passthrough:///localhost:2379", None),
         ] {
             assert!(read(good).is_ok(), "{good}");
             let address = Address::read(good, false).expect("an address");
@@ -328,13 +334,15 @@ mod tests {
         }
         let bare = Address::read("127.0.0.1:2379", true).expect("an address");
         assert_eq!(bare.sealed_host().as_deref(), Some("127.0.0.1"), "as the options have it");
+        let named = Address::read("dns:///a.example:2379", true).expect("an address");
+        assert_eq!(named.sealed_host().as_deref(), Some("a.example"), "so has one of a resolver");
         assert_eq!(Address::read("http://a:1", true).expect("an address").sealed_host(), None);
     }
 
     #[test]
     fn nonsense_is_refused_by_reason_and_files_by_name() {
         let portless = ["127.0.0.1", "http://a", "https://a/", "a:", "a:notaport", "a:99999", "[::1]"];
-        for bad in ["", "ftp://a:1", "http://bad:port:x", "a b"].into_iter().chain(portless) {
+        for bad in ["", "ftp://a:1", "http://bad:port:x", "a b", "dns://10.0.0.1/a:1"].into_iter().chain(portless) {
             assert!(matches!(read(bad), Err(Error::BadEndpoint(_))), "{bad}");
         }
         for (bad, port) in [("a:99999", "99999"), ("https://a:65536/x", "65536"), ("[::1]:99999999999", "99999999999")]

@@ -98,6 +98,9 @@ impl Draft {
     /// # Errors
     /// It cannot be made; in words.
     pub fn create(place: &Path) -> Result<Self, String> {
+        if fs::metadata(place).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+            return Err(format!("could not save: {} is not a regular file, and is not replaced", place.display()));
+        }
         let mut path = place.as_os_str().to_owned();
         path.push(".part");
         let path = PathBuf::from(path);
@@ -254,6 +257,22 @@ mod tests {
     /// Bytes that no two places have alike, as many.
     fn some(len: usize) -> Vec<u8> {
         (0..len).map(|at| (at / 251 + at % 251) as u8).collect()
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_replaced() {
+        let dir = tempfile::tempdir().expect("made");
+        let place = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&place).status();
+        assert!(made.expect("there is such a program").success());
+        for place in [&place, Path::new("/dev/null")] {
+            let refused = Draft::create(place).err().expect("refused");
+            assert_eq!(
+                refused,
+                format!("could not save: {} is not a regular file, and is not replaced", place.display())
+            );
+        }
+        assert_eq!(fs::read_dir(dir.path()).expect("there").count(), 1, "nothing was begun");
     }
 
     #[tokio::test]

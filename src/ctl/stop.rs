@@ -1,6 +1,7 @@
 //! Being stopped by the user: signals that would end the process end what goes on in an orderly way.
 //!
-//! Invariants: a signal that was passed over when the process began (`nohup`) is passed over still; where no [`Stop`] was made a signal
+//! Invariants: a signal that was passed over when the process began (`nohup`) is passed over still, unless somebody asks for Ctrl-C
+//! ([`Stop::with_interrupt`]); where no [`Stop`] was made a signal
 //! ends the process, as it does where nobody listens.
 
 use std::future::Future;
@@ -49,6 +50,17 @@ impl Stop {
         Ok(Stop { signals, came: INTERRUPT })
     }
 
+    /// The same, with Ctrl-C also where it was passed over when the process began, as it is for what a script has in the
+    /// background: of what only a signal ends, as of etcdctl's commands of this kind.
+    ///
+    /// # Errors
+    /// The system offers no signals.
+    pub fn with_interrupt() -> io::Result<Stop> {
+        let mut stop = Self::new()?;
+        stop.signals.hear(INTERRUPT)?;
+        Ok(stop)
+    }
+
     /// By other signals, so that nobody else is stopped.
     #[cfg(test)]
     pub fn by(numbers: [i32; 3]) -> io::Result<Stop> {
@@ -92,6 +104,14 @@ impl Signals {
         let standing = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
         let wanted = numbers.into_iter().filter(|number| !is_passed_over(&standing, *number));
         wanted.map(|number| Ok((number, signal(SignalKind::from_raw(number))?))).collect::<io::Result<_>>().map(Signals)
+    }
+
+    /// Listens for one more, whether or not it is passed over.
+    fn hear(&mut self, number: i32) -> io::Result<()> {
+        if self.0.iter().all(|(heard, _)| *heard != number) {
+            self.0.push((number, signal(SignalKind::from_raw(number))?));
+        }
+        Ok(())
     }
 
     /// The next that comes, by its number; never where none is listened for.

@@ -18,7 +18,7 @@ use super::history::{Build, Built, told_of_loose};
 use super::old_keys::old_keys;
 use super::old_requests::translated;
 use super::site::real;
-use super::source::{FileSource, check_there};
+use super::source::{FileSource, check_there, read_whole};
 use super::telling::tell;
 use crate::backend::{Foreign, ForeignLog};
 use crate::base::{Fault, Wrong, limits};
@@ -199,7 +199,7 @@ fn read_log(dir: &Path, after: u64, stop: &Stop) -> Result<ForeignLog, Failure> 
         if len > limits::MAX_FOREIGN_LOG_BYTES {
             return Err(refuse(format!("{}: {len} bytes are more than a part of the log has", path.display())));
         }
-        let bytes = Bytes::from(fs::read(path).map_err(fault)?);
+        let bytes = Bytes::from(read_whole(path).map_err(fault)?);
         stop.check()?;
         log.take_segment(&path.display().to_string(), &bytes, at == last).map_err(|wrong| match log.gap_behind() {
             Some(snapshot) => refuse(not_in_place(snapshot, after)),

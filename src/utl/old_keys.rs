@@ -10,6 +10,7 @@ use bytes::Bytes;
 use prost::Message;
 use serde_json::{Map, Value};
 
+use super::source::read_whole;
 use crate::base::limits;
 
 /// A snapshot file: a checksum, and what raft has of a snapshot.
@@ -34,7 +35,7 @@ pub fn old_keys(dir: &Path) -> u64 {
     // Named by term and index, in digits that sort.
     let newest = names.filter(|path| path.extension().is_some_and(|end| end == "snap")).max();
     let fits = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() <= limits::MAX_FOREIGN_LOG_BYTES);
-    newest.filter(|path| fits(path)).and_then(|path| fs::read(path).ok()).map_or(0, |bytes| keys_in(bytes.into()))
+    newest.filter(|path| fits(path)).and_then(|path| read_whole(&path).ok()).map_or(0, |bytes| keys_in(bytes.into()))
 }
 
 fn keys_in(file: Bytes) -> u64 {

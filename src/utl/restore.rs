@@ -227,6 +227,9 @@ fn check_digest(source: &FileSource, end: u64, stop: &Stop) -> Result<(), Failur
     Ok(())
 }
 
+/// So many revisions are left behind one that is raised: of a million a second, for thirty years. Behind the greatest number there is none.
+const REVISIONS_TO_COME: i64 = 1 << 50;
+
 /// The revision that is `bump` behind the newest in the file.
 fn bumped<S: Source>(database: &Database<S>, foreign: &Foreign, bump: i64) -> Result<i64, Failure> {
     let mut seen = database.unseen();
@@ -236,8 +239,7 @@ fn bumped<S: Source>(database: &Database<S>, foreign: &Foreign, bump: i64) -> Re
         newest = record.meta.revision.main;
     }
     let raised = newest.max(foreign.compacted).checked_add(bump);
-    // The greatest number of all has no next one.
     raised
-        .filter(|raised| *raised < i64::MAX)
+        .filter(|raised| *raised <= i64::MAX - REVISIONS_TO_COME)
         .ok_or_else(|| Failure::new(Exit::BadArguments, "--bump-revision is beyond any revision"))
 }

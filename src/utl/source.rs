@@ -3,9 +3,9 @@
 //! Invariant: nobody writes to it meanwhile who takes it for himself first, as etcd does while it runs.
 
 use std::cell::RefCell;
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Seek};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -39,6 +39,16 @@ struct Ahead {
     end: u64,
 }
 
+/// Whether it is a pipe: to open one that nobody writes to would take for ever.
+fn is_pipe(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
+}
+
+/// A whole file, which is no pipe: nobody knows when one ends.
+pub fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
+    if is_pipe(path) { Err(io::Error::other("illegal seek")) } else { fs::read(path) }
+}
+
 /// What etcdutl says of a path that is not there.
 pub fn check_there(path: &Path) -> Result<(), Failure> {
     let told =
@@ -52,13 +62,17 @@ impl FileSource {
         check_there(path)?;
         let name = path.display().to_string();
         let fault = |source| Fault::new("open", name.clone(), source);
+        // Pages are read where they are, and a pipe has no places.
+        let unsought = || Failure::new(Exit::Error, format!("seek {name}: illegal seek"));
+        if is_pipe(path) {
+            return Err(unsought());
+        }
         let file = File::open(path).map_err(fault)?;
         if file.metadata().map_err(fault)?.is_dir() {
             return Err(Failure::new(Exit::Error, format!("{name} is a directory, and a file is wanted")));
         }
-        // Pages are read where they are, and a pipe has no places.
         if (&file).stream_position().is_err() {
-            return Err(Failure::new(Exit::Error, format!("seek {name}: illegal seek")));
+            return Err(unsought());
         }
         let source = Self { file, path: name, ahead: RefCell::default() };
         source.lock(patience, stop)?;
@@ -175,6 +189,18 @@ mod tests {
             assert_eq!(read[..got], rest[..len.min(rest.len())], "{len} from {offset}");
             offset += len as u64;
         }
+    }
+
+    /// Nobody writes to it, and nobody waits for that.
+    #[test]
+    fn a_pipe_is_refused() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let pipe = dir.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.expect("there is such a program").success());
+        let Err(refused) = FileSource::open(&pipe, Duration::ZERO, &Stop::default()) else { panic!("it is a pipe") };
+        assert_eq!(refused.text(), format!("seek {}: illegal seek", pipe.display()));
+        assert!(read_whole(&pipe).is_err(), "as a part of a log");
     }
 
     /// While etcd runs it has its database for itself.

@@ -139,8 +139,15 @@ fn a_raised_revision_is_compacted_up_to_there() {
     let (raised, _) = started(&place);
     let revision = digest.hash_revision + 1000;
     assert_eq!((raised.hash_revision, raised.compact_revision), (revision, revision));
-    // The greatest number would have no next one: that is the number's fault, not the file's.
-    for beyond in [i64::MAX - digest.hash_revision, i64::MAX - digest.hash_revision + 1, i64::MAX] {
+    // Behind the greatest number there is none, and some are to come: that is the number's fault, not the file's.
+    let most = i64::MAX - (1 << 50) - digest.hash_revision;
+    restores(&format!(
+        "{} --data-dir {}/most --bump-revision {most} --mark-compacted",
+        file.display(),
+        dir.path().display()
+    ))
+    .unwrap();
+    for beyond in [most + 1, i64::MAX - digest.hash_revision, i64::MAX - digest.hash_revision + 1, i64::MAX] {
         let place = dir.path().join("beyond");
         let line = format!("{} --data-dir {}", file.display(), place.display());
         let refused = restores(&format!("{line} --bump-revision {beyond} --mark-compacted")).unwrap_err();

@@ -171,6 +171,11 @@ impl Server {
         format!("\"pid\":{}", self.child.id())
     }
 
+    /// As the system has it.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Sends a signal by name, as `TERM`.
     pub fn signal(&self, name: &str) {
         let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();

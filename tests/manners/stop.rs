@@ -85,6 +85,44 @@ async fn kills_between_checkpoints_keep_what_was_acknowledged() {
     }
 }
 
+/// A script's shell has what it runs in the background pass Ctrl-C over: what nothing but a signal ends hears it all the same, as
+/// etcdctl's does.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_only_a_signal_ends_hears_one_that_was_passed_over() {
+    let home = Home::new();
+    let server = home.start();
+    for words in ["elect printer me", "lock printer", "elect -l printer"] {
+        let mut command = Command::new("sh");
+        let program = env!("CARGO_BIN_EXE_quoratectl");
+        let line = format!("trap '' INT; exec {program} --endpoints=127.0.0.1:{} {words}", home.client_port);
+        command.args(["-c", &line]).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut holder = running(command);
+        if words.ends_with("-l printer") {
+            // Nothing tells that it looks on: whoever listens says so to the system.
+            until("it listens", || catches_interrupt(holder.id())).await;
+        } else {
+            let began = Instant::now();
+            while all(&server).await.is_empty() {
+                assert!(began.elapsed() < LIMIT, "nothing is held");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        holder.signal("INT");
+        let (code, told) = (holder.wait().code(), holder.stderr());
+        // The key is there a little before its holder has heard of it: who is stopped just then says so.
+        assert!(code == Some(0) || told.contains("context canceled"), "{words}: {code:?} {told}");
+        assert!(all(&server).await.is_empty(), "it was given back");
+    }
+    server.stop();
+}
+
+/// Whether a process catches the signal of Ctrl-C, as the system has it.
+fn catches_interrupt(process: u32) -> bool {
+    let standing = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let caught = standing.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+    caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 0b10 != 0)
+}
+
 /// Who holds a lock of a server that hangs, and is told to stop.
 async fn lock_of_a_hung_server(words: &[&str], signals: u32) -> (Option<i32>, String, Server, Home) {
     let home = Home::new();

@@ -58,7 +58,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
 
 /// Shows every leader's word until it is stopped.
 async fn observe(session: &mut Session, client: &Client, name: &[u8]) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::with_interrupt()?;
     let mut observer = client.observe(name);
     loop {
         match stop.or(observer.next()).await {
@@ -74,7 +74,7 @@ async fn observe(session: &mut Session, client: &Client, name: &[u8]) -> Result<
 
 /// Leads from when it is elected until it is stopped.
 async fn campaign(session: &mut Session, client: &Client, name: &[u8], proposal: bytes::Bytes) -> Result<(), Failure> {
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::with_interrupt()?;
     let client = client.within(None);
     let held = stop.or(client.session(DEFAULT_SESSION_SECONDS)).await.unwrap_or_else(cancelled)?;
     let name_shown = String::from_utf8_lossy(name);

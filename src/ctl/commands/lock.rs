@@ -57,7 +57,8 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     };
     // A lock is waited for as long as it takes.
     let client = session.client().await?.within(None);
-    let mut stop = Stop::new()?;
+    // Before it is held, or where there is no command, nothing but a signal ends it.
+    let mut stop = if command.is_empty() { Stop::with_interrupt()? } else { Stop::new()? };
     let seconds = if flags.ttl > 0 { flags.ttl } else { DEFAULT_SESSION_SECONDS };
     let held = stop.or(client.session(seconds)).await.unwrap_or_else(cancelled)?;
     let left = format!("lock {} is left until its lease {:016x} expires", name.to_string_lossy(), held.lease());

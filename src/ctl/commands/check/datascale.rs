@@ -80,7 +80,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     session.say(format_args!(
         "Start data scale check for work load [{keys} key-value pairs, {size} bytes per key-value, {count} concurrent clients]."
     ))?;
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::with_interrupt()?;
     let took = match writes(&mut stop, clients, prefix.clone(), keys).await {
         Ok(took) => took,
         Err(stopped) => return Err(load::clear(session, &mut stop, &first, &prefix, stopped).await),

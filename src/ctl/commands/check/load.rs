@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
 
-use crate::client::{self, Client, prefix_end};
+use crate::client::{self, Client, under_prefix};
 use crate::wire::etcdserverpb as pb;
 
 use crate::ctl::failure::{Exit, Failure};
@@ -68,8 +68,8 @@ pub async fn clients(session: &mut Session, count: usize) -> Result<Vec<Client>,
 /// # Errors
 /// There are some, or they cannot be asked for.
 pub async fn must_be_empty(client: &Client, prefix: &Bytes, hint: &str) -> Result<(), Failure> {
-    let request =
-        pb::RangeRequest { key: prefix.clone(), range_end: prefix_end(prefix), limit: 1, ..Default::default() };
+    let (key, range_end) = under_prefix(prefix);
+    let request = pb::RangeRequest { key, range_end, limit: 1, ..Default::default() };
     if client.range(request).await?.kvs.is_empty() { Ok(()) } else { Err(Failure::new(Exit::InvalidInput, hint)) }
 }
 
@@ -281,7 +281,8 @@ pub fn key(prefix: &Bytes, size: usize, number: u64) -> Bytes {
 /// # Errors
 /// The server's refusal, or that no answer came in time.
 pub async fn delete_all(client: &Client, prefix: &Bytes) -> Result<i64, crate::client::Error> {
-    let request = pb::DeleteRangeRequest { key: prefix.clone(), range_end: prefix_end(prefix), ..Default::default() };
+    let (key, range_end) = under_prefix(prefix);
+    let request = pb::DeleteRangeRequest { key, range_end, ..Default::default() };
     let client = client.within(Some(TIDY_WITHIN));
     Ok(client.delete_range(request).await?.header.map_or(0, |header| header.revision))
 }

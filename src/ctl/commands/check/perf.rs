@@ -77,7 +77,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         flags.prefix,
         go::quote(&flags.prefix)
     );
-    let mut stop = Stop::new()?;
+    let mut stop = Stop::with_interrupt()?;
     match stop.or(load::must_be_empty(&first, &prefix, &hint)).await {
         Some(is_empty) => is_empty?,
         None if stop.is_interrupt() => return Ok(cancelled()?),
