@@ -283,26 +283,34 @@ impl<'a, D: Disk> Reading<'a, D> {
         looks: &mut Looks,
         holds: &mut dyn FnMut(&KeyValue) -> bool,
     ) -> Result<Holds, Wrong> {
-        let mut held = Ok(Holds::NoKey);
+        let (mut any, mut ended) = (false, None);
         self.index.walk(range, Visit::Live, &mut |_, _| false, &mut |node| {
             if !node.is_live() {
                 return ControlFlow::Continue(());
             }
             if looks.is_used_up() {
-                held = Ok(Holds::SoFar(range.from_key(node.key())));
+                ended = Some(Ok(Holds::SoFar(range.from_key(node.key()))));
                 return ControlFlow::Break(());
             }
-            let value = self.looked_at(node, with_values, looks);
-            let holds = value.map(|value| holds(&KeyValue { value, ..node.bare(Bytes::new()) }));
-            held = holds.map(|holds| if holds { Holds::ForAll } else { Holds::NotForAll });
-            if matches!(held, Ok(Holds::ForAll)) { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            any = true;
+            let looked_at = self.looked_at(node, with_values, looks);
+            match looked_at.map(|value| holds(&KeyValue { value, ..node.bare(Bytes::new()) })) {
+                Ok(true) => return ControlFlow::Continue(()),
+                Ok(false) => ended = Some(Ok(Holds::NotForAll)),
+                Err(wrong) => ended = Some(Err(wrong)),
+            }
+            ControlFlow::Break(())
         });
-        held
+        ended.unwrap_or(Ok(if any { Holds::ForAll } else { Holds::NoKey }))
     }
 
     /// The value of an alive key, or nothing where it is not wanted; what that takes is taken off.
     fn looked_at(&self, node: &Arc<KeyNode>, with_value: bool, looks: &mut Looks) -> Result<Bytes, Wrong> {
-        let at_hand = if with_value { self.value_at_hand(node) } else { Some(Bytes::new()) };
+        if !with_value {
+            looks.keys -= 1;
+            return Ok(Bytes::new());
+        }
+        let at_hand = self.value_at_hand(node);
         let is_read = at_hand.is_none();
         let value = at_hand.map_or_else(|| self.value_of(node), Ok)?;
         looks.took(node.key(), &value, is_read);
