@@ -144,7 +144,7 @@ impl Observer for Witness {
             && work.entry_bytes - work.last_bytes < limits::APPLY_BYTES_PER_TURN
             && work.changes <= self.world.plan.setting.slicing.changes_per_turn
             && work.previous_bytes
-                < limits::APPLY_BYTES_PER_TURN + limits::PREVIOUS_VALUES_AT_ONCE * limits::MAX_REQUEST_BYTES
+                < limits::APPLY_BYTES_PER_TURN + (limits::PREVIOUS_VALUES_AT_ONCE + 1) * limits::MAX_REQUEST_BYTES
             && !(work.ends && work.pauses);
         let read = work.compaction_bytes < limits::COMPACTION_SLICE_BYTES + limits::MAX_REQUEST_BYTES;
         self.world.judge(require(applied && read, "a turn of the node is bounded", || format!("{work:?}")));

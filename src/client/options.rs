@@ -130,7 +130,8 @@ impl<'a> Channels<'a> {
     /// A channel to one endpoint that connects when first used, and the way it goes. Must be called inside a tokio runtime.
     ///
     /// An endpoint is `host:port`, `http://host:port`, `https://host:port`, `unix:path` or `unixs:path`. `https` and `unixs`
-    /// are encrypted always, `http` and `unix` never, and without a scheme it is where [`Options::tls`] is given.
+    /// are encrypted always, `http` and `unix` never, and without a scheme it is where [`Options::tls`] is given. So it is of
+    /// `dns:///host:port` and `passthrough:///host:port`, as gRPC calls its resolvers.
     ///
     /// # Errors
     /// Anything unreadable is [`Error::BadEndpoint`], a file that cannot be used [`Error::BadCertificate`].
@@ -243,6 +244,7 @@ impl Address {
             Some(("dns" | "passthrough", rest)) if rest.starts_with('/') => {
                 (Target::Net(undotted(&hosted(&rest[1..]))), seals_bare)
             }
+            Some(("dns" | "passthrough", _)) => return Err(bad("no name server of its own is asked")),
             Some((scheme, _)) => return Err(bad(&format!("unknown scheme {scheme:?}"))),
             None => match endpoint.split_once(':') {
                 Some((scheme @ ("unix" | "unixs"), rest)) => (Target::File(rest.to_owned()), scheme == "unixs"),

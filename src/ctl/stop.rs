@@ -1,8 +1,7 @@
 //! Being stopped by the user: signals that would end the process end what goes on in an orderly way.
 //!
 //! Invariants: a signal that was passed over when the process began (`nohup`) is passed over still, unless somebody asks for Ctrl-C
-//! ([`Stop::with_interrupt`]); where no [`Stop`] was made a signal
-//! ends the process, as it does where nobody listens.
+//! ([`Stop::with_interrupt`]); where no [`Stop`] was made a signal ends the process, as it does where nobody listens.
 
 use std::future::Future;
 use std::io;

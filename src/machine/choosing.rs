@@ -153,7 +153,12 @@ fn look(source: &impl Source, compare: &Compare, range: &KeyRange, looks: &mut L
         let holds = source.meta(key).map(|meta| holds_for(compare, &numbers_of(meta)));
         return Ok(holds.map_or(Holds::NoKey, |holds| if holds { Holds::ForAll } else { Holds::NotForAll }));
     }
-    source.all(range, of_values, looks, &mut |kv| holds_for(compare, kv))
+    let held = source.all(range, of_values, looks, &mut |kv| holds_for(compare, kv))?;
+    if held == Holds::NoKey {
+        // To find that out is a look, too.
+        looks.keys = looks.keys.saturating_sub(1);
+    }
+    Ok(held)
 }
 
 /// An empty range compares like a missing key: numbers against 0, a value never.

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use bytes::Bytes;
 
 use super::beside::{Stop, now};
-use super::failure::Failure;
+use super::failure::{Exit, Failure};
 use crate::backend::Records;
 use crate::base::{LeaseId, Revision};
 use crate::bbolt::{Database, Source};
@@ -16,6 +16,10 @@ use crate::env::TokioDisk;
 use crate::machine::LeaseImage;
 use crate::mvcc::{BuildFailure, Import, KeyMeta, Record, StorePosition};
 use crate::progress::{Progress, Unit};
+
+/// The newest revision of data that is taken: behind it are left as many as a million a second make in thirty years. Behind the
+/// greatest number there is none, and a member that is to make one ends.
+pub const NEWEST: i64 = i64::MAX - (1 << 50);
 
 /// What is built of what.
 pub struct Build<'a, S> {
@@ -93,6 +97,10 @@ impl<S: Source> Build<'_, S> {
             }
             import.finish().await.map_err(|failure| damaged(&records, failure))
         })?;
+        if position.revision() > NEWEST {
+            let text = format!("its revision {} leaves none for changes to come", position.revision());
+            return Err(Failure::new(Exit::Error, text));
+        }
         Ok(Built { position, fingerprint, records: count, loose: loose.keys.len() })
     }
 }

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use super::arguments::Given;
 use super::beside::{Beside, Stop, check_free, check_log_free, now, run};
 use super::failure::{Exit, Failure};
-use super::history::{Build, Built, told_of_loose};
+use super::history::{Build, Built, NEWEST, told_of_loose};
 use super::site::real;
 use super::source::{FileSource, check_there};
 use super::telling::tell;
@@ -227,9 +227,6 @@ fn check_digest(source: &FileSource, end: u64, stop: &Stop) -> Result<(), Failur
     Ok(())
 }
 
-/// So many revisions are left behind one that is raised: of a million a second, for thirty years. Behind the greatest number there is none.
-const REVISIONS_TO_COME: i64 = 1 << 50;
-
 /// The revision that is `bump` behind the newest in the file.
 fn bumped<S: Source>(database: &Database<S>, foreign: &Foreign, bump: i64) -> Result<i64, Failure> {
     let mut seen = database.unseen();
@@ -240,6 +237,6 @@ fn bumped<S: Source>(database: &Database<S>, foreign: &Foreign, bump: i64) -> Re
     }
     let raised = newest.max(foreign.compacted).checked_add(bump);
     raised
-        .filter(|raised| *raised <= i64::MAX - REVISIONS_TO_COME)
+        .filter(|raised| *raised <= NEWEST)
         .ok_or_else(|| Failure::new(Exit::BadArguments, "--bump-revision is beyond any revision"))
 }

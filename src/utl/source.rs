@@ -44,9 +44,10 @@ fn is_pipe(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.file_type().is_fifo())
 }
 
-/// A whole file, which is no pipe: nobody knows when one ends.
+/// A whole file, which is no pipe or device: nobody knows when one ends.
 pub fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
-    if is_pipe(path) { Err(io::Error::other("illegal seek")) } else { fs::read(path) }
+    let found = fs::metadata(path)?;
+    if found.is_file() || found.is_dir() { fs::read(path) } else { Err(io::Error::other("not a regular file")) }
 }
 
 /// What etcdutl says of a path that is not there.
@@ -201,6 +202,7 @@ mod tests {
         let Err(refused) = FileSource::open(&pipe, Duration::ZERO, &Stop::default()) else { panic!("it is a pipe") };
         assert_eq!(refused.text(), format!("seek {}: illegal seek", pipe.display()));
         assert!(read_whole(&pipe).is_err(), "as a part of a log");
+        assert!(read_whole(Path::new("/dev/zero")).is_err(), "which has no end");
     }
 
     /// While etcd runs it has its database for itself.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::arguments::{Given, read};
 use super::beside::{Beside, now, run};
 use super::failure::Failure;
-use super::history::Build;
+use super::history::{Build, NEWEST};
 use super::site::Site;
 use super::source::FileSource;
 use super::table::{COMMANDS, GLOBALS};
@@ -153,6 +153,27 @@ fn a_raised_revision_is_compacted_up_to_there() {
         let refused = restores(&format!("{line} --bump-revision {beyond} --mark-compacted")).unwrap_err();
         assert_eq!(refused.text(), "--bump-revision is beyond any revision", "{beyond}");
         assert!(!place.exists());
+    }
+}
+
+/// Whoever raised it: a member that is to make the number behind the greatest ends.
+#[test]
+fn data_at_the_end_of_all_revisions_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, _) = snapshot(dir.path());
+    for (newest, fits) in [(NEWEST, true), (NEWEST + 1, false)] {
+        let (file, place) = (file.clone(), dir.path().join(newest.to_string()));
+        let built = run(move |stop| {
+            let database = Database::open(FileSource::open(&file, Duration::ZERO, &stop)?, "snap.db")?;
+            let beside = Beside::begin(&place, None)?;
+            now(driver::prepare(beside.disk()))?;
+            let (disk, compacted) = (beside.disk(), newest);
+            let build = Build { disk, database: &database, compacted, marked: Some(newest), stop: &stop };
+            build.build(&[]).map(|built| built.position.revision())
+        });
+        let told = built.map_err(|failure| failure.text().to_string());
+        let refused = || Err(format!("its revision {newest} leaves none for changes to come"));
+        assert_eq!(told, if fits { Ok(newest) } else { refused() });
     }
 }
 

@@ -116,9 +116,12 @@ async fn who_only_a_signal_ends_hears_one_that_was_passed_over() {
     server.stop();
 }
 
-/// Whether a process catches the signal of Ctrl-C, as the system has it.
+/// Whether a process catches the signal of Ctrl-C, as the system has it, and is no shell any more.
 fn catches_interrupt(process: u32) -> bool {
     let standing = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    if !standing.starts_with("Name:\tquoratectl\n") {
+        return false;
+    }
     let caught = standing.lines().find_map(|line| line.strip_prefix("SigCgt:"));
     caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 0b10 != 0)
 }

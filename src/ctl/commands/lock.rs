@@ -57,7 +57,7 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
     };
     // A lock is waited for as long as it takes.
     let client = session.client().await?.within(None);
-    // Before it is held, or where there is no command, nothing but a signal ends it.
+    // Without a command nothing but a signal ends it. One would inherit what is passed over.
     let mut stop = if command.is_empty() { Stop::with_interrupt()? } else { Stop::new()? };
     let seconds = if flags.ttl > 0 { flags.ttl } else { DEFAULT_SESSION_SECONDS };
     let held = stop.or(client.session(seconds)).await.unwrap_or_else(cancelled)?;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use clap::{ArgMatches, Args, FromArgMatches};
 
-use crate::client::{Client, OPEN_END, Options, TlsOptions, WatchRange, prefix_end};
+use crate::client::{Client, Options, TlsOptions, WatchRange, under_prefix};
 use crate::wire::etcdserverpb as pb;
 use crate::wire::etcdserverpb::request_op::Request;
 use crate::wire::mvccpb::Event;
@@ -174,10 +174,7 @@ impl Mirror {
         let probe = if self.from.is_empty() { Bytes::from_static(b"foo") } else { self.from.clone() };
         let probed = self.source.range(pb::RangeRequest { key: probe, ..Default::default() }).await?;
         let revision = probed.header.map_or(0, |header| header.revision);
-        let (mut key, range_end) = match self.from.is_empty() {
-            true => (OPEN_END, OPEN_END),
-            false => (self.from.clone(), prefix_end(&self.from)),
-        };
+        let (mut key, range_end) = under_prefix(&self.from);
         loop {
             let request =
                 pb::RangeRequest { key, range_end: range_end.clone(), limit: PAGE, revision, ..Default::default() };
@@ -200,9 +197,8 @@ impl Mirror {
 
     /// Every change from a revision on, those of one revision in one transaction.
     async fn follow(&mut self, start_revision: i64) -> Result<(), Failure> {
-        // The prefix "" watches everything from the first key on.
-        let key = if self.from.is_empty() { OPEN_END } else { self.from.clone() };
-        let range = WatchRange { key, range_end: prefix_end(&self.from), start_revision, ..WatchRange::default() };
+        let (key, range_end) = under_prefix(&self.from);
+        let range = WatchRange { key, range_end, start_revision, ..WatchRange::default() };
         let mut watcher = self.source.watch(range);
         while let Some(response) = watcher.next().await {
             let response = response?;

@@ -73,14 +73,17 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         flags.prefix,
         go::quote(&flags.prefix)
     );
-    load::must_be_empty(&first, &prefix, &hint).await?;
+    let mut stop = Stop::with_interrupt()?;
+    match stop.or(load::must_be_empty(&first, &prefix, &hint)).await {
+        Some(is_empty) => is_empty?,
+        None => return Err(Failure::silent(Exit::Stopped(stop.code()))),
+    }
     let endpoint = session.global.endpoints.first().cloned().unwrap_or_default();
     let before = resident(session, &first, &endpoint, "before").await?;
     let size = KEY_BYTES + VALUE_BYTES;
     session.say(format_args!(
         "Start data scale check for work load [{keys} key-value pairs, {size} bytes per key-value, {count} concurrent clients]."
     ))?;
-    let mut stop = Stop::with_interrupt()?;
     let took = match writes(&mut stop, clients, prefix.clone(), keys).await {
         Ok(took) => took,
         Err(stopped) => return Err(load::clear(session, &mut stop, &first, &prefix, stopped).await),
