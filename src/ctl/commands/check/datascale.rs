@@ -74,12 +74,13 @@ async fn run(session: &mut Session, matches: &ArgMatches) -> Result<(), Failure>
         go::quote(&flags.prefix)
     );
     let mut stop = Stop::with_interrupt()?;
-    match stop.or(load::must_be_empty(&first, &prefix, &hint)).await {
-        Some(is_empty) => is_empty?,
-        None => return Err(Failure::silent(Exit::Stopped(stop.code()))),
-    }
     let endpoint = session.global.endpoints.first().cloned().unwrap_or_default();
-    let before = resident(session, &first, &endpoint, "before").await?;
+    let looked = stop.or(async {
+        load::must_be_empty(&first, &prefix, &hint).await?;
+        resident(session, &first, &endpoint, "before").await
+    });
+    let Some(before) = looked.await else { return Err(Failure::silent(Exit::Stopped(stop.code()))) };
+    let before = before?;
     let size = KEY_BYTES + VALUE_BYTES;
     session.say(format_args!(
         "Start data scale check for work load [{keys} key-value pairs, {size} bytes per key-value, {count} concurrent clients]."
